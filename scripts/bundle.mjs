@@ -1,7 +1,8 @@
 /** Bundles the programs into `packages/supervisor/dist`, laid out as in the published package. */
-import { rmSync, symlinkSync } from "node:fs";
+import { rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { configJsonSchema } from "../packages/supervisor/dist/config/json-schema.js";
 import { bundle, PROGRAMS } from "./bundling.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -13,3 +14,5 @@ await Promise.all(PROGRAMS.map(({ entry, folder }) => bundle([join(root, entry)]
 // A link, so that changes of the Python files need no build.
 rmSync(join(dist, "python"), { force: true, recursive: true });
 symlinkSync("../../server/python", join(dist, "python"));
+
+writeFileSync(join(dist, "schema.json"), `${JSON.stringify(configJsonSchema(), null, 2)}\n`);

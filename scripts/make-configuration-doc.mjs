@@ -50,8 +50,9 @@ listen = "127.0.0.1:9000"
 maxBodyBytes = 1048576
 \`\`\`
 
-- A module exports an object, or a function (async or not) that returns one. Each start and reload runs it in its own
-  process, for at most 20 s.
+- A module exports an object, a promise of one, or a function (async or not) that returns one. Each start and reload runs it in its own
+  process, for at most 20 s. A function gets \`{ mode, env }\`: \`mode\` is NODE_ENV, or if that is not set \`"development"\` under \`--watch\`
+  and otherwise \`"production"\`; \`env\` is the environment of the start.
 - Keys end in their unit: \`Ms\` is milliseconds, \`Bytes\` is bytes. Unknown keys are errors.
 - Paths are relative to the config file's folder; without a config file, to the working directory.
 - \`paceline check\` prints every problem with file, line (in JSON) and key, and exits 2 if there are any.
@@ -60,6 +61,26 @@ maxBodyBytes = 1048576
 - The environment of an instance is the caller's, overridden by \`envFiles\`, then \`env\` (the pool's own values last), then
   Paceline's variables (\`PACELINE_…\`). A reload reads config and env files again, but the caller's environment only with
   \`paceline reload --update-env\`.
+`;
+
+const EDITORS = `## In an editor
+
+In a module, \`defineConfig\` gives an editor every key with its description, unit and default, and errors for unknown keys, wrong values and
+keys of another kind of pool. Without it, \`/** @type {import("paceline").PacelineConfig} */\` above the object does the same in JavaScript.
+
+For JSON and TOML, the package has a JSON Schema: \`node_modules/paceline/dist/schema.json\`. [\`paceline schema\`](cli.md#schema) prints it.
+
+- JSON: \`"$schema": "./node_modules/paceline/dist/schema.json"\` as the first key of \`paceline.config.json\`; Paceline ignores this key. Or, in
+  the settings of VS Code, for all projects:
+
+  \`\`\`json
+  "json.schemas": [
+    { "fileMatch": ["paceline.config.json"], "url": "./node_modules/paceline/dist/schema.json" }
+  ]
+  \`\`\`
+
+- TOML, in VS Code with Even Better TOML, or anywhere with Taplo: \`#:schema ./node_modules/paceline/dist/schema.json\` as the first line of
+  \`paceline.toml\`.
 `;
 
 const ROUTES = `## Routes
@@ -119,7 +140,7 @@ The other keys of this section are only valid in the pools.`,
     ),
     section("The log", "These keys are in `log`. [operations.md](operations.md#logs) describes the log.", logFields),
   ];
-  return [INTRODUCTION, ...sections, ROUTES].join("\n");
+  return [INTRODUCTION, EDITORS, ...sections, ROUTES].join("\n");
 }
 
 function without(fields, keys) {

@@ -1,4 +1,54 @@
-/** The error class of the control plane: a stable code for programs, a clear line for people. */
+/** The error class of the control plane: a stable code for programs, a clear line for people, and the exit statuses of its codes. */
+
+/** The exit statuses, the same for all commands. */
+export const EXIT = {
+  done: 0,
+  /** The operation failed. */
+  failed: 1,
+  /** The command line or the configuration is wrong. */
+  usage: 2,
+  /** Nothing is running, or its supervisor was killed. */
+  notRunning: 3,
+  /** The deadline passed. */
+  deadline: 4,
+  /** Another operation is running; try again later. */
+  busy: 5,
+  /** The status that shells use for SIGINT. */
+  interrupted: 130,
+} as const;
+
+export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
+
+/** Returns the exit status for the code of an operation's result or of a PacelineError. */
+export function exitStatusOfCode(code: string): ExitStatus {
+  switch (code) {
+    case "invalid":
+    case "config":
+    case "usage":
+    case "cwd":
+      return EXIT.usage;
+    case "not-running":
+    case "orphaned":
+      return EXIT.notRunning;
+    case "timeout":
+      return EXIT.deadline;
+    case "busy":
+      return EXIT.busy;
+    case "interrupted":
+      return EXIT.interrupted;
+    default:
+      return EXIT.failed;
+  }
+}
+
+/** What a PacelineError may have beside its code and message. */
+interface ErrorDetails {
+  cause?: unknown;
+  /** The last lines of the process that failed. */
+  lastLines?: readonly string[] | undefined;
+  /** Default: that of the code. */
+  exitStatus?: number | undefined;
+}
 
 /**
  * Listen errors have the system's codes (`EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …) or `ELISTEN` if there is none; other codes
@@ -8,9 +58,34 @@ export class PacelineError extends Error {
   override readonly name = "PacelineError";
   /** Stable, for programs. */
   readonly code: string;
+  /** The exit status with which the command line reports this error. */
+  readonly exitStatus: number;
+  /** The last lines of the process that failed; empty if none did. */
+  readonly lastLines: readonly string[];
 
-  constructor(code: string, message: string, options?: { cause?: unknown }) {
+  constructor(code: string, message: string, { lastLines = [], exitStatus, ...options }: ErrorDetails = {}) {
     super(message, options);
     this.code = code;
+    this.exitStatus = exitStatus ?? exitStatusOfCode(code);
+    this.lastLines = lastLines;
+  }
+}
+
+interface StartErrorDetails extends ErrorDetails {
+  /** What the supervisor wrote, as it is. */
+  output?: string;
+  /** Whether a part of the fleet had been started, and was stopped again. */
+  isUndone?: boolean;
+}
+
+/** A fleet failed to start; nothing of it is left running. */
+export class StartError extends PacelineError {
+  readonly output: string;
+  readonly isUndone: boolean;
+
+  constructor(code: string, message: string, options: StartErrorDetails = {}) {
+    super(code, message, options);
+    this.output = options.output ?? "";
+    this.isUndone = options.isUndone ?? false;
   }
 }

@@ -26,6 +26,8 @@ interface SupervisorOptions extends PartsOptions {
   version: string;
   /** Called when all pools run the config that was read last; must not throw. */
   onReloaded?(): void;
+  /** Makes `loadConfig` load this configuration; returns why not, if it loads a file. */
+  replaceConfig?: (config: object) => string | undefined;
   /** Returns a problem with the fleet's surroundings; null if there is none. */
   problem?: () => string | null;
   /** Returns the state of the fleet's log files. */
@@ -170,6 +172,11 @@ class FleetSupervisor implements Supervisor {
     if (result.ok) this.watch?.reloaded(args[0]);
     if (result.ok && args[0] === undefined) this.options.onReloaded?.();
     return result;
+  }
+
+  replaceConfig(config: object): string | undefined {
+    const { replaceConfig } = this.options;
+    return replaceConfig === undefined ? "the config of this fleet cannot be replaced" : replaceConfig(config);
   }
 
   restart(...args: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {

@@ -14,9 +14,12 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
 
   test.each([
     ["paceline.config.ts", "type A = string; const app: A = './app.js'; export default { app, instances: 7 };"],
-    ["paceline.config.js", "export default { app: './app.js', instances: 7 };"],
-    ["paceline.config.mjs", "export default async () => ({ app: './app.js', instances: 7 });"],
-    ["paceline.config.json", '{ "app": "./app.js", "instances": 7 }'],
+    ["paceline.config.js", "export default Promise.resolve({ app: './app.js', instances: 7 });"],
+    [
+      "paceline.config.mjs",
+      "export default async ({ mode, env }) => ({ app: './app.js', instances: mode === env.NODE_ENV ? 7 : 1 });",
+    ],
+    ["paceline.config.json", '{ "$schema": "./schema.json", "app": "./app.js", "instances": 7 }'],
     ["paceline.toml", 'app = "./app.js"\ninstances = 7\n'],
   ])("%s", async (name, text) => {
     const folder = makeFolder({ ...APP, "package.json": '{ "type": "module" }', [name]: text });

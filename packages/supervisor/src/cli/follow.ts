@@ -2,30 +2,27 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LogLine } from "../control/api.js";
-import { ControlClient } from "../control/client.js";
 import { isLineOf, unknownName, visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
+import type { FleetChoice } from "../fleet/api.js";
+import { type FoundFleet, findFleet, linkOf } from "../fleet/find-fleet.js";
+import { connectFleet } from "../fleet/fleet.js";
 import { describeLoss, findOrphans } from "../run-dir/orphans.js";
-import { type FoundFleet, findControlSocket, findFleet, linkOf } from "./find-fleet.js";
 import { parseLogJson } from "./format-line.js";
 import { logFilesIn } from "./log-file.js";
-import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
+import { type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
 import { EXIT, type ExitStatus, printError } from "./output.js";
 
-export type FollowOptions = FleetOptions & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
+export type FollowOptions = FleetChoice & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
 
-/** Prints each line of `path` with `format`, or unchanged with --json. Reaching the deadline ends a follow successfully. */
+/** Prints each line with `format`, or unchanged with --json. Reaching the deadline ends a follow successfully. */
 export async function follow<Line extends object>(
-  path: string,
+  what: "events" | "logs",
   name: string | undefined,
   options: FollowOptions,
   { format, fromLog }: LineKind<Line>,
 ): Promise<ExitStatus> {
   const show = formatter(options, format);
-  const query = new URLSearchParams();
-  if (name !== undefined) query.set("name", name);
-  if (options.lines !== undefined) query.set("lines", String(options.lines));
-  if (options.follow) query.set("follow", "1");
   const fleet = await findFleet(options);
   if (fleet.state === "down" || fleet.state === "orphaned") {
     const files = logFilesIn(join(fleet.runDir, "log"));
@@ -36,11 +33,10 @@ export async function follow<Line extends object>(
       return EXIT.done;
     }
   }
-  const client = new ControlClient({
-    socketPath: await findControlSocket(options),
-    timeoutMs: milliseconds(options.timeout ?? (options.follow ? undefined : 10)),
-  });
-  await client.read(`${path}?${query}`, (lines) => printAll(lines.map((line) => show(line as Line))));
+  const { lines, follow = false, timeout } = options;
+  const timeoutMs = milliseconds(timeout);
+  const running = await connectFleet(options);
+  await running.read<Line>(what, { name, lines, follow, timeoutMs }, (some) => printAll(some.map(show)));
   return EXIT.done;
 }
 

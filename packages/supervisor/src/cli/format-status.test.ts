@@ -2,8 +2,8 @@
 import { expect, test } from "vitest";
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
 import type { FleetConfig } from "../core/model.js";
+import { describeFleet } from "../fleet/prepare-start.js";
 import { formatDuration, formatStatus } from "./format-status.js";
-import { describeFleet } from "./prepare-start.js";
 
 const instance: InstanceStatus = {
   name: "web.1",

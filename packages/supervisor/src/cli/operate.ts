@@ -1,23 +1,19 @@
 /** Runs one operation on the selected fleet and prints its progress and result. */
-import { ControlClient } from "../control/client.js";
-import { PacelineError } from "../errors.js";
-import { findRunningFleet } from "./find-fleet.js";
-import { type FleetOptions, type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
-import { type ExitStatus, print, printResult } from "./output.js";
+import type { FleetChoice, OperationDone, OperationOptions } from "../fleet/api.js";
+import { connectFleet, type FleetClient } from "../fleet/fleet.js";
+import { type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
+import { EXIT, type ExitStatus, print, printJson } from "./output.js";
 
-export type OperateOptions = FleetOptions & JsonOption & TimeoutOption;
+export type OperateOptions = FleetChoice & JsonOption & TimeoutOption;
 
-export async function operate(path: string, body: object, options: OperateOptions): Promise<ExitStatus> {
-  const json = options.json === true;
-  const { controlSocket, owner } = await findRunningFleet(options);
-  if (owner !== undefined && "environment" in body) {
-    const message = `the fleet is ${owner}'s: --update-env would hand over this shell's environment; run it as that user`;
-    throw new PacelineError("denied", message);
-  }
-  const client = new ControlClient({
-    socketPath: controlSocket,
-    timeoutMs: milliseconds(options.timeout),
-  });
-  const result = await client.operate("POST", path, body, json ? undefined : print);
-  return printResult(result, json);
+/** @param run throws PacelineError if the operation fails */
+export async function operate(
+  { json = false, timeout, ...choice }: OperateOptions,
+  run: (fleet: FleetClient, options: OperationOptions) => Promise<OperationDone>,
+): Promise<ExitStatus> {
+  const fleet = await connectFleet(choice);
+  const done = await run(fleet, { timeoutMs: milliseconds(timeout), ...(json ? {} : { onProgress: print }) });
+  if (json) printJson(done);
+  else print(done.message);
+  return EXIT.done;
 }

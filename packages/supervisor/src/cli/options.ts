@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ScaleChange } from "../control/api.js";
 import type { RuntimeName } from "../core/model.js";
+import type { FleetStart } from "../fleet/api.js";
 import type { ExitStatus } from "./output.js";
 
 /** A command's action. Resolves with the exit status. */
@@ -9,11 +10,6 @@ export type Action = (...args: never[]) => Promise<ExitStatus>;
 
 /** Registers one command. `action` wraps its function: it prints errors and sets the exit status. */
 export type DefineCommand = (program: Command, action: (run: Action) => (...args: unknown[]) => Promise<void>) => void;
-
-export interface FleetOptions {
-  runDir?: string;
-  config?: string;
-}
 
 export interface JsonOption {
   json?: boolean;
@@ -118,6 +114,14 @@ export function parsePort(text: string): number {
   const port = parseCount(text);
   if (port < 1 || port > 65_535) throw new InvalidArgumentError("It must be from 1 to 65535.");
   return port;
+}
+
+/** Returns what the options of `paceline start` and its target start. */
+export function startOf(target: string, options: StartOptions): FleetStart {
+  const { static: folder, proxy, wsgi, asgi, fapws, command, worker, scriptArgs: args, python } = options;
+  const { instances, listen, runtime, runDir, replace, watch } = options;
+  const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, args, python };
+  return { file: target === "." ? undefined : target, ...origin, instances, listen, runtime, runDir, replace, watch };
 }
 
 export function collect(text: string, before: string[] | undefined): string[] {

@@ -1,47 +1,13 @@
 /** All output of the commands: text for people, one JSON document, errors, and the exit status. */
 import type { OperationResult } from "../control/api.js";
 import { visible } from "../core/words.js";
-import { PacelineError } from "../errors.js";
+import { EXIT, type ExitStatus, exitStatusOfCode, PacelineError, StartError } from "../errors.js";
+import type { Failure } from "../fleet/supervisor-process.js";
 
-/** The exit statuses, the same for all commands. */
-export const EXIT = {
-  done: 0,
-  /** The operation failed. */
-  failed: 1,
-  /** The command line or the configuration is wrong. */
-  usage: 2,
-  /** Nothing is running, or its supervisor was killed. */
-  notRunning: 3,
-  /** The deadline passed. */
-  deadline: 4,
-  /** Another operation is running; try again later. */
-  busy: 5,
-} as const;
-
-export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
+export { EXIT, type ExitStatus };
 
 export function exitStatusOf(result: OperationResult): ExitStatus {
   return result.ok ? EXIT.done : exitStatusOfCode(result.code);
-}
-
-/** Returns the exit status for the code of an operation's result or of a PacelineError. */
-export function exitStatusOfCode(code: string): ExitStatus {
-  switch (code) {
-    case "invalid":
-    case "config":
-    case "usage":
-    case "cwd":
-      return EXIT.usage;
-    case "not-running":
-    case "orphaned":
-      return EXIT.notRunning;
-    case "timeout":
-      return EXIT.deadline;
-    case "busy":
-      return EXIT.busy;
-    default:
-      return EXIT.failed;
-  }
 }
 
 /** A reader that closes our output (`paceline logs | head`) ends the output, not the command. */
@@ -89,19 +55,16 @@ export function printResult(result: OperationResult, json: boolean): ExitStatus 
   return exitStatusOf(result);
 }
 
-/** The reason a command failed, in the form of its JSON output. */
-export interface Failure {
-  ok: false;
-  code: string;
-  message: string;
-  problems?: unknown;
-  lastLines?: string[];
-}
-
+/** Returns the reason a command failed, in the form of its JSON output. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof PacelineError) {
+    const { code, message, lastLines } = error;
     const problems = (error as { problems?: unknown }).problems;
-    return { ok: false, code: error.code, message: error.message, ...(problems === undefined ? {} : { problems }) };
+    return {
+      ...{ ok: false, code, message },
+      ...(problems === undefined ? {} : { problems }),
+      ...(lastLines.length === 0 ? {} : { lastLines: [...lastLines] }),
+    };
   }
   // A system error has its own code.
   const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
@@ -119,8 +82,20 @@ export function reportFailure(failure: Failure, json: boolean): ExitStatus {
   return exitStatusOfCode(failure.code);
 }
 
+/** Prints an error and returns the exit status. */
 export function reportError(error: unknown, json: boolean): ExitStatus {
-  return reportFailure(failureOf(error), json);
+  const failure = failureOf(error);
+  if (!(error instanceof PacelineError)) return reportFailure(failure, json);
+  const { output, isUndone } = error instanceof StartError ? error : { output: "", isUndone: false };
+  if (json) printJson(failure);
+  // The supervisor's own words say more than that it ended.
+  else if (output !== "" && !isUndone) printForeign(output);
+  else {
+    printForeign(output);
+    reportFailure(failure, false);
+    if (isUndone) printError("nothing was left running");
+  }
+  return error.exitStatus as ExitStatus;
 }
 
 /** A system error needs no stack trace; a bug does. */

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { expect, test } from "vitest";
+import { exitStatusOfCode } from "../errors.js";
 import { commands } from "./commands/index.js";
-import { exitStatusOfCode } from "./output.js";
 
 const page = readFileSync(new URL("../../../../docs/cli.md", import.meta.url), "utf8");
 

@@ -3,12 +3,12 @@ import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
+import { prepareStart } from "../fleet/prepare-start.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { operate } from "./operate.js";
-import { milliseconds, type StartOptions } from "./options.js";
+import { milliseconds, type StartOptions, startOf } from "./options.js";
 import type { ExitStatus } from "./output.js";
-import { prepareStart } from "./prepare-start.js";
 
 /** Another start may first have to end processes that a killed supervisor left behind. */
 const START_TIMEOUT_MS = 120_000;
@@ -28,10 +28,11 @@ export async function reloadOrStart(
   const timeoutMs = milliseconds(options.timeout);
   const deadline = performance.now() + (timeoutMs ?? START_TIMEOUT_MS);
   for (let round = 1; ; round++) {
-    const { runDirPath } = await prepareStart(target, options);
+    const { runDirPath } = await prepareStart(startOf(target, options), { endsSoon: options.detach === true });
     if (await isUp(runDirPath, deadline)) {
       const timeout = timeoutMs === undefined ? {} : { timeout: Math.max(1, deadline - performance.now()) / 1000 };
-      return operate("/v1/reload", {}, { runDir: runDirPath, ...timeout, ...(options.json ? { json: true } : {}) });
+      const selected = { runDir: runDirPath, ...timeout, ...(options.json ? { json: true } : {}) };
+      return operate(selected, (fleet, how) => fleet.reload(how));
     }
     try {
       return await start();

@@ -7,6 +7,9 @@ import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../
 import { ConfigError } from "../config/problems.js";
 import type { LogLine, OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
+import { exitStatusOfCode } from "../errors.js";
+import { describeFleet, type PreparedStart, prepareStart, watchClient } from "../fleet/prepare-start.js";
+import { UP } from "../fleet/supervisor-process.js";
 import { version } from "../package.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
@@ -14,10 +17,8 @@ import { createSupervisor, type Supervisor } from "../supervisor.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 import { LineWriter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
-import { milliseconds, type StartOptions } from "./options.js";
-import { EXIT, type ExitStatus, exitStatusOfCode, failureOf, printResult } from "./output.js";
-import { describeFleet, type PreparedStart, prepareStart, watchClient } from "./prepare-start.js";
-import { UP } from "./supervisor-process.js";
+import { milliseconds, type StartOptions, startOf } from "./options.js";
+import { EXIT, type ExitStatus, failureOf, printResult } from "./output.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
   const { notifyFd } = options;
@@ -33,7 +34,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
 }
 
 async function run(target: string, options: StartOptions): Promise<ExitStatus> {
-  const prepared = await prepareStart(target, options);
+  const prepared = await prepareStart(startOf(target, options), { handover: options.fleetFd });
   const runDir = await openRunDir(prepared.runDirPath, { replace: options.replace === true });
   const unregister = register(prepared);
   try {
@@ -66,6 +67,7 @@ function describe({ identity }: PreparedStart, runDir: RunDir, { config, release
 
 async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartOptions): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
+  let { source } = fleet;
   let latest: LoadedFleet = fleet;
   let inService = fleet;
   const printer = openLogPrinter(options.logFormat ?? "text");
@@ -86,12 +88,17 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     runDir: runDir.paths,
     environment: request.environment,
     loadConfig: async () => {
-      const loaded = await loadAgain({ ...request, source: fleet.source });
+      const loaded = await loadAgain({ ...request, source });
       if (!("fleet" in loaded)) return loaded;
       latest = loaded.fleet;
       const unused = unusedConfig(request, fleet.source);
       if (unused === undefined) return { ok: true, config: latest.config };
       return { ok: true, config: latest.config, note: `${unused} is not used: ${WITHOUT_CONFIG}` };
+    },
+    replaceConfig: (config) => {
+      if (source.kind !== "object") return "this fleet has no config as a value; change its config file and reload";
+      source = { ...source, config };
+      return undefined;
     },
     onReloaded: () => {
       inService = latest;

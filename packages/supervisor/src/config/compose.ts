@@ -36,6 +36,8 @@ export interface LoadTask {
   name: string;
   overrides: Overrides;
   runtimes: Runtimes;
+  /** Whether the fleet watches its files, for development. */
+  watches: boolean;
 }
 
 /**
@@ -45,7 +47,7 @@ export interface LoadTask {
 export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const { source, runtimes } = task;
   const file = source.kind === "config" ? source.file : undefined;
-  const document = await readSource(source);
+  const document = await readSource(task);
   const { input, findings } = validate(document.value);
   const problems: Problem[] = [];
   const context = {
@@ -62,12 +64,15 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   return config;
 }
 
-async function readSource(source: FleetSource): Promise<ConfigDocument> {
-  return source.kind === "config" ? readConfigFile(source.file) : { value: keysOf(source), lineOf: () => undefined };
+async function readSource({ source, watches }: LoadTask): Promise<ConfigDocument> {
+  if (source.kind !== "config") return { value: keysOf(source), lineOf: () => undefined };
+  const { NODE_ENV } = process.env;
+  const mode = NODE_ENV || (watches ? "development" : "production");
+  return readConfigFile(source.file, { mode, env: process.env });
 }
 
-/** Returns the configuration of a fleet without a config file. */
-function keysOf(source: Exclude<FleetSource, { kind: "config" }>): FleetInput {
+/** Returns the configuration of a fleet without a config file, unvalidated. */
+function keysOf(source: Exclude<FleetSource, { kind: "config" }>): object {
   switch (source.kind) {
     case "app":
       return { app: source.app };
@@ -84,6 +89,8 @@ function keysOf(source: Exclude<FleetSource, { kind: "config" }>): FleetInput {
       return { worker: source.worker };
     case "proxy":
       return { proxy: source.url };
+    case "object":
+      return source.config;
     default:
       return source satisfies never;
   }

@@ -17,7 +17,8 @@ const MAX_TIMEOUT_MS = 86_400_000;
 
 /** Returns the metadata of a field made here. */
 export function describeField(field: z.ZodType): FieldMeta {
-  return field.meta() as unknown as FieldMeta;
+  const { form, ...meta } = field.meta() as unknown as Omit<FieldMeta, "type"> & { form: string };
+  return { type: form, ...meta };
 }
 
 /** Returns the defaults of a group of fields as one object, without fields that have none. */
@@ -180,7 +181,9 @@ export function table<S extends Record<string, z.ZodType>>(shape: S, description
 }
 
 function field<S extends z.ZodType>(schema: S, meta: FieldMeta) {
-  return schema.optional().meta({ ...meta });
+  const { type, ...rest } = meta;
+  // JSON Schema has its own `type`.
+  return schema.optional().meta({ form: type, ...rest });
 }
 
 /** Returns a message that states the rule and the value that breaks it. */

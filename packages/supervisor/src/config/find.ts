@@ -26,7 +26,9 @@ export type FleetSource =
   | { kind: "command"; command: string[]; folder: string }
   /** A module, relative to the folder, or a program with its arguments. */
   | { kind: "worker"; worker: string | string[]; folder: string }
-  | { kind: "proxy"; url: string; folder: string };
+  | { kind: "proxy"; url: string; folder: string }
+  /** A configuration that a program passed as a value; `name` tells it from others of the same folder. */
+  | { kind: "object"; config: object; name: string; folder: string };
 
 /** Returns the path of a source, for messages. */
 export function placeOf(source: FleetSource): string {
@@ -50,12 +52,14 @@ export function placeOf(source: FleetSource): string {
         : pathOfText(source.folder, source.worker.join(" "));
     case "proxy":
       return pathOfText(source.folder, source.url);
+    case "object":
+      return pathOfText(source.folder, source.name);
     default:
       return source satisfies never;
   }
 }
 
-/** Returns a name in a folder for what is no file: a command, an address. */
+/** Returns a name in a folder for what is no file: a command, an address, an object. */
 function pathOfText(folder: string, text: string): string {
   return join(folder, text.replaceAll("/", "%2F"));
 }

@@ -21,7 +21,7 @@ import {
 } from "./find.js";
 import { nameOfFolder } from "./identity.js";
 import type { ExportTask, LoadResult } from "./load-child.js";
-import { ConfigError, type Problem } from "./problems.js";
+import { ConfigError, copyOfConfig, type Problem } from "./problems.js";
 
 export interface LoadRequest {
   /** A config file, an app module, or a folder. Default: `cwd`. */
@@ -38,6 +38,8 @@ export interface LoadRequest {
   isWorker?: boolean | undefined;
   /** An upstream, instead of a target. */
   proxy?: string | undefined;
+  /** A configuration, instead of a target. */
+  config?: object | undefined;
   /** The source found by an earlier load; it is loaded again even if other files have appeared in its folder. */
   source?: FleetSource;
   cwd: string;
@@ -47,6 +49,8 @@ export interface LoadRequest {
   environment: Record<string, string>;
   /** In milliseconds. */
   timeoutMs?: number;
+  /** The fleet watches its files, for development. */
+  watches?: boolean | undefined;
   /** This process ends soon, so it may parse a JSON or TOML config itself. A supervisor never does. */
   endsSoon?: boolean;
 }
@@ -64,12 +68,13 @@ export interface LoadedFleet {
  * @throws ConfigError (code `config`) with every problem found
  */
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
-  const { cwd, overrides, runtimes, environment, timeoutMs, endsSoon } = request;
+  const { cwd, overrides, runtimes, environment, timeoutMs, watches = false, endsSoon } = request;
   const source = request.source === undefined ? sourceOf(request) : again(request.source);
   const writtenFolder = source.kind === "config" ? dirname(source.file) : cwd;
   const release = pinned(writtenFolder);
   const listenDir = outsideReleases(writtenFolder);
-  const task = { source: pinSource(source), cwd, release, listenDir, name: nameOf(source), overrides, runtimes };
+  const name = nameOf(source);
+  const task = { source: pinSource(source), cwd, release, listenDir, name, overrides, runtimes, watches };
   const config =
     endsSoon && !runsCode(source)
       ? await (await import("./compose.js")).composeFleet(task)
@@ -118,6 +123,7 @@ function pinSource(source: FleetSource): FleetSource {
     case "command":
     case "worker":
     case "proxy":
+    case "object":
       return { ...source, folder: pinned(source.folder) };
     default:
       return source satisfies never;
@@ -143,7 +149,8 @@ function nameOf(source: FleetSource): string {
 }
 
 function sourceOf(request: LoadRequest): FleetSource {
-  const { target, staticFolder, fapwsScript, pythonApp, command, isWorker, proxy, cwd } = request;
+  const { target, staticFolder, fapwsScript, pythonApp, command, isWorker, proxy, config, cwd } = request;
+  if (config !== undefined) return objectSource(config, cwd);
   if (staticFolder !== undefined) return staticSource(staticFolder, cwd);
   if (fapwsScript !== undefined) return fapwsSource(fapwsScript, cwd);
   if (pythonApp !== undefined) return { ...pythonApp, folder: cwd };
@@ -152,6 +159,13 @@ function sourceOf(request: LoadRequest): FleetSource {
   if (command !== undefined) return { kind: "command", command, folder: cwd };
   if (proxy !== undefined) return { kind: "proxy", url: proxy, folder: cwd };
   return findSource(target, cwd);
+}
+
+/** @throws ConfigError unless JSON can hold `config` */
+function objectSource(config: object, folder: string): FleetSource {
+  const { name } = config as { name?: unknown };
+  const known = typeof name === "string" && name !== "" ? name : nameOfFolder(folder);
+  return { kind: "object", config: copyOfConfig(config), name: known, folder };
 }
 
 /** The maximum size of a result in bytes: room for many pools with whole environments. */

@@ -45,3 +45,35 @@ export function formatKeyPath(path: (string | number)[]): string {
   }
   return text;
 }
+
+/** Returns the first value that JSON would silently drop. */
+export function findUnsupported(
+  value: unknown,
+  path: (string | number)[],
+): { path: (string | number)[]; rule: string } | undefined {
+  if (path.length > 100) return { path: [], rule: "a table that does not contain itself" };
+  const type = typeof value;
+  if (type === "function" || type === "symbol" || type === "bigint") {
+    return { path, rule: `something JSON can hold, not a ${type}` };
+  }
+  if (type === "number" && !Number.isFinite(value)) return { path, rule: `a finite number, not ${value}` };
+  if (type !== "object" || value === null) return undefined;
+  for (const [key, child] of Object.entries(value as object)) {
+    const found = findUnsupported(child, [...path, Array.isArray(value) ? Number(key) : key]);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** The maximum size of a configuration that is passed as a value, in bytes: it is an argument of the process that loads it. */
+const MAX_OBJECT_BYTES = 100_000;
+
+/** Returns a configuration as JSON has it. @throws ConfigError unless JSON can hold it */
+export function copyOfConfig(config: object): object {
+  const problem = (message: string, path: (string | number)[] = []) => new ConfigError([{ path, message }]);
+  const unsupported = findUnsupported(config, []);
+  if (unsupported !== undefined) throw problem(`must be ${unsupported.rule}`, unsupported.path);
+  const json = JSON.stringify(config);
+  if (Buffer.byteLength(json) > MAX_OBJECT_BYTES) throw problem(`the config has more than ${MAX_OBJECT_BYTES} bytes`);
+  return JSON.parse(json) as object;
+}

@@ -6,7 +6,15 @@ import { pathToFileURL } from "node:url";
 import { parseEnv } from "node:util";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
-import { ConfigError } from "./problems.js";
+import { ConfigError, findUnsupported } from "./problems.js";
+
+/** What the function gets that a config module exports. */
+export interface ConfigContext {
+  /** NODE_ENV; if it is not set, `development` under `--watch`, otherwise `production`. The app's NODE_ENV is the same by default. */
+  mode: string;
+  /** The environment of the start. */
+  env: Record<string, string | undefined>;
+}
 
 export interface ConfigDocument {
   value: unknown;
@@ -20,14 +28,14 @@ const noLine = () => undefined;
  * Returns the unvalidated content of `file`.
  * @throws ConfigError if it cannot be read or parsed, or if a module throws
  */
-export async function readConfigFile(file: string): Promise<ConfigDocument> {
+export async function readConfigFile(file: string, context: ConfigContext): Promise<ConfigDocument> {
   switch (extname(file)) {
     case ".json":
       return parseJson(file, readText(file));
     case ".toml":
       return { value: readToml(file, readText(file)), lineOf: noLine };
     default:
-      return { value: await importConfig(file), lineOf: noLine };
+      return { value: await importConfig(file, context), lineOf: noLine };
   }
 }
 
@@ -81,19 +89,23 @@ const MAX_CONFIG_BYTES = 1 << 20;
  * @throws ConfigError if the module throws, or exports values that JSON cannot hold
  */
 export function readForeignModule(file: string): Promise<unknown> {
-  return importConfig(file, ({ default: given, ...named }) => given ?? named);
+  return importConfig(file, undefined, ({ default: given, ...named }) => given ?? named);
 }
 
 /**
  * Returns the default export of the module `file` after a round trip through JSON.
  * @throws ConfigError if the module throws, or exports values that JSON cannot hold
  */
-async function importConfig(file: string, pick = (module: Exports) => module.default): Promise<unknown> {
+async function importConfig(
+  file: string,
+  context?: ConfigContext,
+  pick = (module: Exports) => module.default,
+): Promise<unknown> {
   const fail = (message: string, path: (string | number)[] = []) => new ConfigError([{ file, path, message }]);
   let json: string | undefined;
   try {
     let config = pick(await importModule(file));
-    if (typeof config === "function") config = await config();
+    if (typeof config === "function") config = await config(context);
     const value = await config;
     const unsupported = findUnsupported(value, []);
     if (unsupported !== undefined) throw fail(`must be ${unsupported.rule}`, unsupported.path);
@@ -114,25 +126,6 @@ async function importModule(file: string): Promise<Exports> {
   const { createJiti } = await import("jiti");
   const jiti = createJiti(file, { fsCache: false, moduleCache: false, tsconfigPaths: true });
   return (await jiti.import(file)) as Exports;
-}
-
-/** Returns the first value that JSON would silently drop. */
-function findUnsupported(
-  value: unknown,
-  path: (string | number)[],
-): { path: (string | number)[]; rule: string } | undefined {
-  if (path.length > 100) return { path: [], rule: "a table that does not contain itself" };
-  const type = typeof value;
-  if (type === "function" || type === "symbol" || type === "bigint") {
-    return { path, rule: `something JSON can hold, not a ${type}` };
-  }
-  if (type === "number" && !Number.isFinite(value)) return { path, rule: `a finite number, not ${value}` };
-  if (type !== "object" || value === null) return undefined;
-  for (const [key, child] of Object.entries(value as object)) {
-    const found = findUnsupported(child, [...path, Array.isArray(value) ? Number(key) : key]);
-    if (found !== undefined) return found;
-  }
-  return undefined;
 }
 
 function describe(error: unknown): string {

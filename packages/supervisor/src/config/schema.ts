@@ -192,7 +192,7 @@ export const fleetFields = {
     )
     .optional()
     .meta({
-      type: "table of pools",
+      form: "table of pools",
       description: `Pools by name (\`[a-z][a-z0-9-]*\`, at most 32 characters). Without \`pools\`, the keys at the top level define one pool named \`${DEFAULT_POOL}\` (a worker's is named \`worker\`). With \`pools\`, [some top-level keys](#a-pool) are defaults for every pool, and the others are only valid in the pools.`,
     }),
   balancer: table(balancerFields, "The processes that accept connections and distribute requests over the instances."),
@@ -213,5 +213,3 @@ const poolSchema = z.strictObject(poolFields);
 /** A validated configuration, before defaults are filled in. */
 export type FleetInput = z.infer<typeof fleetSchema>;
 export type PoolInput = z.infer<typeof poolSchema>;
-/** A configuration as people write it. */
-export type FleetDocument = z.input<typeof fleetSchema>;

@@ -15,7 +15,8 @@ interface Validated {
   findings: Finding[];
 }
 
-export function validate(raw: unknown): Validated {
+export function validate(given: unknown): Validated {
+  const raw = withoutSchemaKey(given);
   const first = fleetSchema.safeParse(raw);
   if (first.success) return { input: first.data, findings: [] };
   const findings = first.error.issues.flatMap(describeIssue);
@@ -25,6 +26,13 @@ export function validate(raw: unknown): Validated {
   for (const { path } of findings) remove(rest, path);
   const second = fleetSchema.safeParse(rest);
   return { input: second.success ? second.data : {}, findings };
+}
+
+/** `$schema` at the top is for editors alone. */
+function withoutSchemaKey(raw: unknown): unknown {
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw) || !("$schema" in raw)) return raw;
+  const { $schema: _, ...rest } = raw;
+  return rest;
 }
 
 function describeIssue(issue: z.core.$ZodIssue): Finding[] {

@@ -214,6 +214,8 @@ export interface SupervisorApi {
     environment: Record<string, string> | undefined,
     onProgress: ProgressListener,
   ): Promise<OperationResult>;
+  /** Reloads read `config` from now on. Returns why not, if the fleet was started from a file. */
+  replaceConfig(config: object): string | undefined;
   /** Restarts a pool, an instance, `balancer` or one balancer; without a target, all pools. */
   restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
   /** Resolves when the whole fleet has stopped; the process exits soon after. */

@@ -14,6 +14,7 @@ interface BodyKinds {
   "change?": number | undefined;
   "text?": string | undefined;
   "texts?": Record<string, string> | undefined;
+  "table?": object | undefined;
 }
 
 /** The type of a validated body of that shape. */
@@ -30,6 +31,7 @@ const RULES: Record<BodyKey, { accepts: (value: unknown) => boolean; rule: strin
   },
   "text?": { accepts: (value) => value === undefined || typeof value === "string", rule: "text" },
   "texts?": { accepts: (value) => value === undefined || isTable(value, isText), rule: "a table of texts" },
+  "table?": { accepts: (value) => value === undefined || isTable(value, () => true), rule: "a table" },
 };
 
 /** Returns every problem of a body; empty if it is valid. */
@@ -116,10 +118,14 @@ export const routes: readonly Route[] = [
   route(
     "POST",
     "/v1/reload",
-    { pool: "text?", environment: "texts?" },
+    { pool: "text?", environment: "texts?", config: "table?" },
     {
       kind: "operation",
-      run: ({ supervisor, body }, onProgress) => supervisor.reload(body.pool, body.environment, onProgress),
+      run: async ({ supervisor, body }, onProgress) => {
+        const problem = body.config === undefined ? undefined : supervisor.replaceConfig(body.config);
+        if (problem !== undefined) return { ok: false, code: "invalid", message: problem };
+        return supervisor.reload(body.pool, body.environment, onProgress);
+      },
     },
   ),
   route(

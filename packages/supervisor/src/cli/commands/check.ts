@@ -21,7 +21,7 @@ export const check: DefineCommand = (program, action) => {
       const [{ loadFleet }, { findRuntimes }, { describeFleet }] = await Promise.all([
         import("../../config/load.js"),
         import("../../runtime/runtimes.js"),
-        import("../prepare-start.js"),
+        import("../../fleet/prepare-start.js"),
       ]);
       const timeoutMs = milliseconds(options.timeout);
       const startedAt = performance.now();

@@ -16,7 +16,7 @@ export const events: DefineCommand = (program, action) => {
         import("../follow.js"),
         import("../format-line.js"),
       ]);
-      return follow<FleetEvent>("/v1/events", name, options, { format: formatEvent, fromLog: eventOf });
+      return follow<FleetEvent>("events", name, options, { format: formatEvent, fromLog: eventOf });
     }),
   );
 };

@@ -10,6 +10,7 @@ import { ls } from "./ls.js";
 import { reload } from "./reload.js";
 import { restart } from "./restart.js";
 import { scale } from "./scale.js";
+import { schema } from "./schema.js";
 import { serve } from "./serve.js";
 import { start } from "./start.js";
 import { status } from "./status.js";
@@ -31,4 +32,5 @@ export const commands: readonly DefineCommand[] = [
   check,
   init,
   importConfig,
+  schema,
 ];

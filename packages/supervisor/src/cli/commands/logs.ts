@@ -13,7 +13,7 @@ export const logs: DefineCommand = (program, action) => {
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: FollowOptions) => {
       const [{ follow }, { formatLogLine }] = await Promise.all([import("../follow.js"), import("../format-line.js")]);
-      return follow<LogLine>("/v1/logs", name, options, { format: formatLogLine, fromLog: (line) => line });
+      return follow<LogLine>("logs", name, options, { format: formatLogLine, fromLog: (line) => line });
     }),
   );
 };

@@ -1,7 +1,7 @@
 /** `paceline ls`: lists the fleets of this user, a line each. */
 import type { Status } from "../../control/api.js";
 import { withRequests } from "../../core/figures.js";
-import type { FoundFleet } from "../find-fleet.js";
+import type { FoundFleet } from "../../fleet/find-fleet.js";
 import { type DefineCommand, type JsonOption, withJson } from "../options.js";
 import { EXIT, print, printJson } from "../output.js";
 
@@ -26,7 +26,7 @@ export const ls: DefineCommand = (program, action) => {
   const command = program.command("ls").aliases(["list"]).description("list your fleets, wherever they were started");
   withJson(command).action(
     action(async ({ json }: JsonOption) => {
-      const { ownFleets } = await import("../find-fleet.js");
+      const { ownFleets } = await import("../../fleet/find-fleet.js");
       const fleets = await Promise.all((await ownFleets()).map(describe));
       if (json) printJson(fleets);
       else if (fleets.length === 0) print("you have no fleet");
@@ -36,10 +36,11 @@ export const ls: DefineCommand = (program, action) => {
   );
 };
 
-async function describe({ controlSocket, record, runDir, state }: FoundFleet): Promise<ListedFleet> {
-  const { ControlClient } = await import("../../control/client.js");
-  const client = new ControlClient({ socketPath: controlSocket, timeoutMs: STATUS_TIMEOUT_MS });
-  const status = state === "up" ? await client.status().catch(() => undefined) : undefined;
+async function describe(found: FoundFleet): Promise<ListedFleet> {
+  const { FleetClient } = await import("../../fleet/fleet.js");
+  const { record, runDir, state } = found;
+  const asked = state === "up" ? new FleetClient(found).status({ timeoutMs: STATUS_TIMEOUT_MS }) : undefined;
+  const status = await asked?.catch(() => undefined);
   const pools = status?.pools ?? [];
   const sum = (figure: (pool: Status["pools"][number]) => number | null) =>
     pools.reduce((total, pool) => total + (figure(pool) ?? 0), 0);

@@ -11,7 +11,8 @@ export const reload: DefineCommand = (program, action) => {
   withTimeout(withJson(withFleet(command))).action(
     action(async (pool: string | undefined, options: OperateOptions & { updateEnv?: boolean }) => {
       const { operate } = await import("../operate.js");
-      return operate("/v1/reload", { pool, ...(options.updateEnv ? { environment: process.env } : {}) }, options);
+      const env = options.updateEnv ? (process.env as Record<string, string>) : undefined;
+      return operate(options, (fleet, how) => fleet.reload({ pool, env, ...how }));
     }),
   );
 };

@@ -10,7 +10,7 @@ export const restart: DefineCommand = (program, action) => {
   withTimeout(withJson(withFleet(command))).action(
     action(async (target: string | undefined, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
-      return operate("/v1/restart", { target }, options);
+      return operate(options, (fleet, how) => fleet.restart(target, how));
     }),
   );
 };

@@ -13,7 +13,7 @@ export const scale: DefineCommand = (program, action) => {
   withTimeout(withJson(withFleet(command))).action(
     action(async (pool: string, change: ScaleChange, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
-      return operate(`/v1/pools/${encodeURIComponent(pool)}/scale`, change, options);
+      return operate(options, (fleet, how) => fleet.scale(pool, change, how));
     }),
   );
 };

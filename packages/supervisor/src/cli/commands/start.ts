@@ -60,7 +60,7 @@ export const start: DefineCommand = (program, action) => {
 
 async function startNew(target: string, options: StartOptions): Promise<ExitStatus> {
   if (options.detach) {
-    const { startDetached } = await import("../supervisor-process.js");
+    const { startDetached } = await import("../start-detached.js");
     return startDetached(target, options);
   }
   if (wantsDashboard(options)) {

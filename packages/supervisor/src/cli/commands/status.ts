@@ -1,8 +1,8 @@
 /** `paceline status`: lists every process of the fleet with its memory and request rate. */
 import type { Status } from "../../control/api.js";
+import type { FleetChoice } from "../../fleet/api.js";
 import {
   type DefineCommand,
-  type FleetOptions,
   type JsonOption,
   milliseconds,
   type TimeoutOption,
@@ -18,16 +18,10 @@ export const status: DefineCommand = (program, action) => {
     .description("show every process, its memory and its request rate")
     .option("--check", "exit 1 unless every wanted instance and every balancer is ready and not stalled");
   withTimeout(withJson(withFleet(command))).action(
-    action(async (options: FleetOptions & JsonOption & TimeoutOption & { check?: boolean }) => {
-      const [{ ControlClient }, { findControlSocket }] = await Promise.all([
-        import("../../control/client.js"),
-        import("../find-fleet.js"),
-      ]);
-      const client = new ControlClient({
-        socketPath: await findControlSocket(options),
-        timeoutMs: milliseconds(options.timeout ?? 10),
-      });
-      const document = await client.status();
+    action(async (options: FleetChoice & JsonOption & TimeoutOption & { check?: boolean }) => {
+      const { connectFleet } = await import("../../fleet/fleet.js");
+      const fleet = await connectFleet(options);
+      const document = await fleet.status({ timeoutMs: milliseconds(options.timeout) });
       if (options.json) printJson(document);
       else {
         const { formatStatus } = await import("../format-status.js");

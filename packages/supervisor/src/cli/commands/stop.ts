@@ -1,6 +1,6 @@
 /** `paceline stop`: finishes the requests in flight and ends the fleet, even if its supervisor was killed. */
 
-import type { FoundFleet } from "../find-fleet.js";
+import type { FoundFleet } from "../../fleet/find-fleet.js";
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, milliseconds, withFleet, withJson, withTimeout } from "../options.js";
 import { EXIT, type ExitStatus, printResult } from "../output.js";
@@ -13,12 +13,15 @@ export const stop: DefineCommand = (program, action) => {
     .argument("[pool]", "only this pool; paceline scale starts instances of it again");
   withTimeout(withJson(withFleet(command))).action(
     action(async (pool: string | undefined, options: OperateOptions) => {
-      const [{ operate }, { findFleet }] = await Promise.all([import("../operate.js"), import("../find-fleet.js")]);
-      if (pool !== undefined) {
-        return operate(`/v1/pools/${encodeURIComponent(pool)}/scale`, { instances: 0 }, options);
+      const [{ operate }, { findFleet }] = await Promise.all([
+        import("../operate.js"),
+        import("../../fleet/find-fleet.js"),
+      ]);
+      if (pool === undefined) {
+        const found = await findFleet(options);
+        if (found.state === "orphaned") return stopOrphans(found, options);
       }
-      const fleet = await findFleet(options);
-      return fleet.state === "orphaned" ? stopOrphans(fleet, options) : operate("/v1/stop", {}, options);
+      return operate(options, (fleet, how) => fleet.stop({ pool, ...how }));
     }),
   );
 };

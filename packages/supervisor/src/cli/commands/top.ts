@@ -1,9 +1,10 @@
 /** `paceline top`: shows the dashboard of a running fleet. */
 import { constants } from "node:os";
-import { type DefineCommand, type FleetOptions, type JsonOption, withFleet } from "../options.js";
+import type { FleetChoice } from "../../fleet/api.js";
+import { type DefineCommand, type JsonOption, withFleet } from "../options.js";
 import { EXIT, type ExitStatus, print, printError, wantsColour } from "../output.js";
 
-interface TopOptions extends FleetOptions, JsonOption {
+interface TopOptions extends FleetChoice, JsonOption {
   plain?: boolean;
   once?: boolean;
 }
@@ -18,7 +19,7 @@ export const top: DefineCommand = (program, action) => {
     .option("--once", "print it once; with --plain or --json");
   withFleet(command).action(
     action(async (options: TopOptions): Promise<ExitStatus> => {
-      const { findControlSocket } = await import("../find-fleet.js");
+      const { connectFleet } = await import("../../fleet/fleet.js");
       const plain = options.plain === true || options.json === true;
       if (options.once && !plain) {
         printError("--once needs --plain or --json");
@@ -28,7 +29,7 @@ export const top: DefineCommand = (program, action) => {
         printError("the dashboard needs a terminal; paceline top --plain prints the same as text");
         return EXIT.usage;
       }
-      const socketPath = await findControlSocket(options);
+      const { controlSocket: socketPath } = await connectFleet(options);
       if (!plain) {
         const { runDashboard } = await import("../../dashboard/dashboard.js");
         const leaving = await runDashboard({ socketPath, ownership: "attached", colour: wantsColour() });

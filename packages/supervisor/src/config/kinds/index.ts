@@ -77,7 +77,7 @@ export function defaultPoolOf(keys: KindKeys): string {
 }
 
 /** The keys that only have a meaning where requests arrive, beside those of kinds. */
-const REQUEST_KEYS = [
+export const REQUEST_KEYS = [
   "routes",
   "stripPrefix",
   "readyPath",

@@ -12,7 +12,7 @@ import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { listRunDirs, namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
 import { distrust, NOT_WRITABLE, userName } from "../run-dir/trust.js";
-import type { FleetOptions } from "./options.js";
+import type { FleetChoice } from "./api.js";
 
 export interface FoundFleet {
   runDir: string;
@@ -24,15 +24,10 @@ export interface FoundFleet {
 }
 
 /**
- * Returns the control socket of the fleet that the options select.
+ * Finds the fleet that the options select.
  * @throws PacelineError `not-running`, `orphaned`, `denied` or `usage`, with the places that were searched
  */
-export async function findControlSocket(options: FleetOptions): Promise<string> {
-  return (await findRunningFleet(options)).controlSocket;
-}
-
-/** @throws PacelineError as `findControlSocket` does */
-export async function findRunningFleet(options: FleetOptions): Promise<FoundFleet> {
+export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet> {
   const fleet = await findFleet(options);
   const { record, runDir, state } = fleet;
   switch (state) {
@@ -61,10 +56,10 @@ export async function findRunningFleet(options: FleetOptions): Promise<FoundFlee
  * @throws PacelineError `not-running`, `denied` or `usage`
  */
 export async function findFleet(
-  options: FleetOptions,
+  options: FleetChoice,
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<FoundFleet> {
-  const cwd = writtenCwd(environment);
+  const cwd = options.cwd ?? writtenCwd(environment);
   const meant = options.config === undefined ? undefined : sourceOf(options.config, cwd);
   const named = namedRunDir(options.runDir, cwd, environment);
   if (named !== undefined) return inNamed(named, meant);

@@ -1,6 +1,6 @@
-/** What the starting command and the supervisor share: a start is prepared, handed over and described, and the supervisor notices when the command ends. */
+/** What the starting process and the supervisor share: a start is prepared, handed over and described, and the supervisor notices when the starting process ends. */
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
-import { isAbsolute, join, relative } from "node:path";
+import { isAbsolute, join, relative, resolve } from "node:path";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
 import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
@@ -10,7 +10,7 @@ import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { runDirOf } from "../run-dir/registry.js";
 import { findRuntimes, type Runtimes } from "../runtime/runtimes.js";
-import type { StartOptions } from "./options.js";
+import type { FleetStart } from "./api.js";
 
 export interface PreparedStart {
   fleet: LoadedFleet;
@@ -20,34 +20,46 @@ export interface PreparedStart {
   runDirPath: string;
 }
 
+interface PrepareOptions {
+  /** The descriptor of the fleet that the starting process has loaded. */
+  handover?: number | undefined;
+  /** This process ends soon, so it may parse a JSON or TOML config itself. */
+  endsSoon?: boolean | undefined;
+}
+
 /** @throws ConfigError, or PacelineError `cwd`, `rundir` */
-export async function prepareStart(target: string, options: StartOptions): Promise<PreparedStart> {
-  const runtimes = findRuntimes();
-  const cwd = writtenCwd();
-  const { instances, listen, runtime, python, scriptArgs: args } = options;
-  const environment = process.env as Record<string, string>;
-  checkTarget(target, options);
-  const request = {
-    target,
-    staticFolder: options.static,
-    fapwsScript: options.fapws,
-    pythonApp: pythonAppOf(options),
-    command: options.command,
-    isWorker: options.worker === true,
-    proxy: options.proxy,
+export async function prepareStart(
+  start: FleetStart,
+  { handover, endsSoon = false }: PrepareOptions = {},
+): Promise<PreparedStart> {
+  const environment = start.env ?? (process.env as Record<string, string>);
+  const runtimes = findRuntimes(environment);
+  const here = writtenCwd(environment);
+  const cwd = start.cwd === undefined ? here : resolve(here, start.cwd);
+  const { instances, listen, runtime, python, args } = start;
+  checkOrigin(start);
+  const request: LoadRequest = {
+    target: start.file,
+    staticFolder: start.static,
+    fapwsScript: start.fapws,
+    pythonApp: pythonAppOf(start),
+    command: start.command,
+    isWorker: start.worker === true,
+    proxy: start.proxy,
+    config: start.config,
     cwd,
     overrides: { instances, listen, runtime, python, args },
     runtimes,
     environment,
-    endsSoon: options.detach === true,
+    watches: start.watch,
+    endsSoon,
   };
-  const { fleetFd } = options;
-  const fleet = fleetFd === undefined ? await loadFleet(request) : readHandover(fleetFd);
+  const fleet = handover === undefined ? await loadFleet(request) : readHandover(handover);
   const identity = identityOf(fleet.source, cwd);
-  return { fleet, request, runtimes, identity, runDirPath: runDirOf(identity, options.runDir, cwd, process.env) };
+  return { fleet, request, runtimes, identity, runDirPath: runDirOf(identity, start.runDir, cwd, environment) };
 }
 
-function pythonAppOf({ wsgi, asgi }: StartOptions): LoadRequest["pythonApp"] {
+function pythonAppOf({ wsgi, asgi }: FleetStart): LoadRequest["pythonApp"] {
   if (wsgi !== undefined) return { kind: "wsgi", app: wsgi };
   return asgi === undefined ? undefined : { kind: "asgi", app: asgi };
 }
@@ -60,22 +72,24 @@ const WHAT = {
   asgi: "an ASGI app",
 } as const;
 
-/** Checks that the options name only one thing to start. @throws ConfigError */
-function checkTarget(target: string, options: StartOptions): void {
+/** Checks that only one thing to start is named. @throws ConfigError */
+function checkOrigin(start: FleetStart): void {
   const refuse = (message: string) => {
     throw new ConfigError([{ path: [], message }]);
   };
-  const given = (Object.keys(WHAT) as (keyof typeof WHAT)[]).filter((name) => options[name] !== undefined);
+  const given = (Object.keys(WHAT) as (keyof typeof WHAT)[]).filter((name) => start[name] !== undefined);
   const [first, second] = given;
   if (second !== undefined) refuse(`--${first} cannot be combined with --${second}`);
-  if (options.python !== undefined && (first === undefined || first === "static" || first === "proxy"))
+  if (start.python !== undefined && (first === undefined || first === "static" || first === "proxy"))
     refuse("--python needs --wsgi, --asgi or --fapws; in a config, set the key `python`");
-  if (options.worker === true && first !== undefined) refuse(`--worker cannot be combined with --${first}`);
-  if (options.command !== undefined && first !== undefined)
-    refuse(`--${first}: ${options.command.join(" ")} is one thing too many beside ${WHAT[first]}`);
+  if (start.worker === true && first !== undefined) refuse(`--worker cannot be combined with --${first}`);
+  if (start.command !== undefined && first !== undefined)
+    refuse(`--${first}: ${start.command.join(" ")} is one thing too many beside ${WHAT[first]}`);
+  if (start.config !== undefined && (given.length > 0 || start.command !== undefined || start.file !== undefined))
+    refuse("a config as a value cannot be combined with another origin of the fleet");
   const hint = first === "fapws" ? " (arguments of the script follow after --)" : "";
-  if (target !== "." && first !== undefined)
-    refuse(`--${first}: ${target} is one argument too many beside ${WHAT[first]}${hint}`);
+  if (start.file !== undefined && first !== undefined)
+    refuse(`--${first}: ${start.file} is one argument too many beside ${WHAT[first]}${hint}`);
 }
 
 /** Returns a line such as `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */

@@ -1,0 +1,29 @@
+/** `start --detach`: starts a fleet, waits until it is ready, and leaves it running. */
+import { PacelineError } from "../errors.js";
+import { createFleet } from "../fleet/create-fleet.js";
+import { describeFleet } from "../fleet/prepare-start.js";
+import { milliseconds, type StartOptions, startOf } from "./options.js";
+import { EXIT, type ExitStatus, failureOf, print, printJson } from "./output.js";
+
+export async function startDetached(target: string, options: StartOptions): Promise<ExitStatus> {
+  const { json = false, timeout } = options;
+  const interruption = new AbortController();
+  const interrupt = () => interruption.abort();
+  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+  try {
+    const fleet = await createFleet({
+      ...startOf(target, options),
+      ...{ detached: true, endsSoon: true, timeoutMs: milliseconds(timeout), signal: interruption.signal },
+    });
+    const { pid, runDir, prepared } = fleet;
+    if (json) printJson({ ok: true, message: "all ready", pid, runDir });
+    else print(`paceline: ${describeFleet(prepared.fleet.config, process.cwd())}: all ready (pid ${pid})`);
+    return EXIT.done;
+  } catch (error) {
+    if (!(error instanceof PacelineError) || error.code !== "interrupted") throw error;
+    if (json) printJson(failureOf(error));
+    return EXIT.interrupted;
+  } finally {
+    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+  }
+}

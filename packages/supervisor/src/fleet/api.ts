@@ -1,0 +1,147 @@
+/** The API of a fleet for programs: how it is started or found, and what can be done with it. Only types. */
+import type { PacelineConfig } from "../config/config-types.js";
+import type { FleetEvent, LogLine, ScaleChange, Status } from "../control/api.js";
+
+/** Selects a running fleet, as the options of the same names do on the command line. */
+export interface FleetChoice {
+  /** The config file that the fleet was started from, or its folder. Default: the nearest fleet from `cwd` upward. */
+  config?: string | undefined;
+  /** The fleet's run directory. Default: PACELINE_RUN_DIR, or where `config` has it. */
+  runDir?: string | undefined;
+  /** Default: the working directory of this process. */
+  cwd?: string | undefined;
+}
+
+/** What a fleet is started from: one of them. Paths are relative to `cwd`. */
+export interface FleetOrigin {
+  /** A config file, an app module, or a folder with one of them. Default: `cwd`. */
+  file?: string | undefined;
+  /** The configuration itself, in place of a config file. Its paths are relative to `cwd`. */
+  config?: PacelineConfig | undefined;
+  /** A folder of files. */
+  static?: string | undefined;
+  /** The URL of an upstream. */
+  proxy?: string | undefined;
+  /** A Python WSGI app, such as `mysite.wsgi:application`. */
+  wsgi?: string | undefined;
+  /** A Python ASGI app, such as `main:app`. */
+  asgi?: string | undefined;
+  /** A FAPWS start script. */
+  fapws?: string | undefined;
+  /** A program and its arguments. */
+  command?: string[] | undefined;
+  /** `file` or `command` gets no requests, such as a queue consumer. */
+  worker?: boolean | undefined;
+}
+
+/** Where a fleet is started, and what overrides its configuration, in later reloads too. */
+export interface FleetStart extends FleetOrigin {
+  /** The number of instances of the only pool. */
+  instances?: number | "cpus" | undefined;
+  /** Where to listen, such as `127.0.0.1:8080`. */
+  listen?: string[] | undefined;
+  /** The runtime of every process. */
+  runtime?: "bun" | "node" | undefined;
+  /** Arguments of the app, or of the script of `fapws`. */
+  args?: string[] | undefined;
+  /** The Python interpreter of `wsgi`, `asgi` and `fapws`. Default: `python3`. */
+  python?: string | undefined;
+  /** Default: the working directory of this process. */
+  cwd?: string | undefined;
+  /** The environment of the fleet and of its config module. Default: that of this process. */
+  env?: Record<string, string> | undefined;
+  /** The folder of sockets, lock and log. Default: outside the app's folder, as on the command line. */
+  runDir?: string | undefined;
+  /** End the processes that a killed supervisor of this fleet left behind, then start. Default: fail with `orphans`. */
+  replace?: boolean | undefined;
+  /** For development: reload a pool when its app changes, all on a config change. */
+  watch?: boolean | undefined;
+}
+
+export interface CreateFleetOptions extends FleetStart {
+  /** Leave the fleet running when this program ends. Default: the fleet stops gracefully when this program ends or dies. */
+  detached?: boolean | undefined;
+  /** In milliseconds: all instances must be ready by then, or the start is undone (`timeout`). Default: no limit of its own. */
+  timeoutMs?: number | undefined;
+  /** Undoes the start (`interrupted`). */
+  signal?: AbortSignal | undefined;
+}
+
+export interface OperationOptions {
+  /** In milliseconds; then the call fails with `timeout`, and the operation continues. Default: none. */
+  timeoutMs?: number | undefined;
+  /** Called with each step, such as `web.1 was replaced`. */
+  onProgress?: ((message: string) => void) | undefined;
+}
+
+export interface ReloadOptions extends OperationOptions {
+  /** Only this pool. Default: all, and the balancers. */
+  pool?: string | undefined;
+  /** The new configuration of a fleet that was created from one. Default: the last one. */
+  config?: PacelineConfig | undefined;
+  /** A new environment for the processes. Default: the one of the start. */
+  env?: Record<string, string> | undefined;
+}
+
+/** What an operation has done. */
+export interface OperationDone {
+  ok: true;
+  /** One line for people. */
+  message: string;
+  details?: Record<string, unknown>;
+}
+
+export interface LinesOptions {
+  /** Only this instance, pool or balancer. */
+  name?: string | undefined;
+  /** Begin with at most this many stored lines. Default: all that the supervisor keeps. */
+  lines?: number | undefined;
+  /** Whether to continue with new lines until the fleet stops. Default: true. */
+  follow?: boolean | undefined;
+  /** Ends the iteration. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * A running fleet. Every method fails with a PacelineError: `not-running` if the fleet is gone, `lost` if it ends meanwhile, `timeout`
+ * after the call's deadline, `invalid` for unknown names and values out of range, `busy` if another operation runs there, `config`
+ * if a reload finds problems, otherwise `failed`.
+ */
+export interface Fleet extends AsyncDisposable {
+  /** The folder of its sockets, lock and log. */
+  readonly runDir: string;
+  /** Of the supervisor; undefined if its record cannot be read. */
+  readonly pid: number | undefined;
+  /** What `paceline status --json` prints. */
+  status(options?: { timeoutMs?: number | undefined }): Promise<Status>;
+  /** Resolves when every instance is ready; fails as soon as one has failed to start. */
+  ready(options?: Pick<OperationOptions, "timeoutMs">): Promise<OperationDone>;
+  /** Runs this many instances of a pool, or `{ by: 2 }` more. */
+  scale(pool: string, change: number | ScaleChange, options?: OperationOptions): Promise<OperationDone>;
+  /** Loads new config, env files and code, and replaces the instances without losing a request. */
+  reload(options?: ReloadOptions): Promise<OperationDone>;
+  /** Replaces an instance, a pool, a balancer, `balancer`, or without a target all pools, one process at a time. */
+  restart(target?: string, options?: OperationOptions): Promise<OperationDone>;
+  /** Finishes the requests in flight and ends the fleet; with `pool`, only the instances of that pool. */
+  stop(options?: OperationOptions & { pool?: string | undefined }): Promise<OperationDone>;
+  /** What happens to the fleet: the stored events, then new ones until the fleet stops. */
+  events(options?: LinesOptions): AsyncGenerator<FleetEvent, void, void>;
+  /** What the instances write, and the events. */
+  logs(options?: LinesOptions): AsyncGenerator<LogLine, void, void>;
+  /** Ends the iterations of this object. Stops the fleet if this program created it and has not detached it. */
+  close(): Promise<void>;
+}
+
+/** A fleet that this program has started. */
+export interface CreatedFleet extends Fleet {
+  /** Resolves when the supervisor has exited; never rejects. */
+  readonly ended: Promise<FleetEnd>;
+  /** From now on the fleet keeps running when this program ends. */
+  detach(): Promise<void>;
+}
+
+/** How a supervisor exited: with status 0 after a graceful stop. */
+export interface FleetEnd {
+  code: number | null;
+  signal: string | null;
+}

@@ -1,0 +1,143 @@
+/** Starts a fleet: its supervisor in a process of its own, which stops with this one unless it is detached. */
+import { PacelineError, StartError } from "../errors.js";
+import { controlSocketIn } from "../run-dir/run-dir.js";
+import type { CreatedFleet, CreateFleetOptions, FleetEnd, FleetStart, OperationDone, OperationOptions } from "./api.js";
+import { FleetClient } from "./fleet.js";
+import { DETACH, type PreparedStart, prepareStart } from "./prepare-start.js";
+import { type SupervisorProcess, spawnSupervisor } from "./supervisor-process.js";
+
+/**
+ * Starts a fleet and resolves when all its instances are ready. If one fails to start, nothing is left running.
+ * @throws StartError (a PacelineError) with the code of the failure: `config`, `running` if the fleet runs already, `orphans`, the
+ * system's code if an address cannot be bound, `timeout`, `interrupted`, otherwise `failed`
+ */
+export async function createFleet({
+  timeoutMs,
+  signal,
+  ...options
+}: CreateFleetOptions & LaunchOptions = {}): Promise<StartedFleet> {
+  const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
+  const left = () => (deadline === undefined ? undefined : Math.max(1, deadline - performance.now()));
+  const fleet = await launchFleet(options);
+  let abort = () => {};
+  const interrupted = new Promise<"interrupted">((resolve) => {
+    abort = () => resolve("interrupted");
+  });
+  signal?.addEventListener("abort", abort);
+  if (signal?.aborted) abort();
+  try {
+    const started = fleet.untilReady(left, timeoutMs);
+    // Of a start that is interrupted, the failure is known.
+    started.catch(() => {});
+    if ((await Promise.race([started, interrupted])) === "interrupted") {
+      await fleet.supervisor.stop();
+      throw new StartError("interrupted", "interrupted; nothing was left running");
+    }
+    return fleet;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+interface LaunchOptions extends FleetStart {
+  detached?: boolean | undefined;
+  /** This process ends soon, so it may parse a JSON or TOML config itself. */
+  endsSoon?: boolean | undefined;
+}
+
+/** Starts the supervisor of a fleet and returns at once. */
+export async function launchFleet({ detached = false, endsSoon, ...start }: LaunchOptions): Promise<StartedFleet> {
+  const prepared = await prepareStart(start, { endsSoon });
+  return new StartedFleet(prepared, spawnSupervisor(start, prepared, !detached), detached);
+}
+
+export class StartedFleet extends FleetClient implements CreatedFleet {
+  readonly ended: Promise<FleetEnd>;
+  private isDetached: boolean;
+
+  constructor(
+    readonly prepared: PreparedStart,
+    readonly supervisor: SupervisorProcess,
+    isDetached: boolean,
+  ) {
+    const { runDirPath: runDir } = prepared;
+    super({ runDir, controlSocket: "", owner: undefined, pid: supervisor.child.pid });
+    this.ended = supervisor.exited;
+    this.isDetached = isDetached;
+  }
+
+  /** The socket's path may differ from the last start's: it is in the record that the supervisor writes. */
+  override get controlSocket(): string {
+    return controlSocketIn(this.runDir);
+  }
+
+  /** Resolves when all instances are ready. @throws StartError after the fleet was stopped */
+  async untilReady(left: () => number | undefined, timeoutMs: number | undefined): Promise<void> {
+    await this.untilUp(left(), timeoutMs);
+    try {
+      await this.waitReady(left(), timeoutMs);
+    } catch (error) {
+      throw await this.undone(error as PacelineError);
+    }
+  }
+
+  /** Resolves when the control socket is served. @throws StartError */
+  async untilUp(leftMs: number | undefined, timeoutMs = leftMs): Promise<void> {
+    const { supervisor } = this;
+    const notice = await supervisor.notice(leftMs);
+    if (notice === "up") {
+      if (this.isDetached) supervisor.child.unref();
+      return;
+    }
+    if (notice === "late") throw await this.undone(late(timeoutMs));
+    const { code, signal } = await this.ended;
+    if (typeof notice === "object") {
+      const { code: reason, message, lastLines, problems } = notice;
+      throw Object.assign(new StartError(reason, message, { lastLines }), problems === undefined ? {} : { problems });
+    }
+    const how = signal === null ? `ended with exit status ${code}` : `was killed by ${signal}`;
+    const output = supervisor.output();
+    const lastLines = output.trimEnd().split("\n").slice(-20);
+    throw new StartError("failed", `the supervisor ${how}`, { lastLines, output, exitStatus: code ?? undefined });
+  }
+
+  /** Resolves when all instances are ready. @throws PacelineError `failed` or `timeout`; the fleet is not stopped */
+  async waitReady(leftMs: number | undefined, timeoutMs = leftMs): Promise<void> {
+    try {
+      await this.ready({ timeoutMs: leftMs });
+    } catch (error) {
+      const { code, message, lastLines } = error as PacelineError;
+      throw code === "timeout" ? late(timeoutMs) : new PacelineError("failed", message, { lastLines });
+    }
+  }
+
+  /** Stops a fleet that failed to start, and returns the error. */
+  async undone({ code, message, lastLines }: PacelineError): Promise<StartError> {
+    await this.supervisor.stop();
+    return new StartError(code, message, { lastLines, output: this.supervisor.output(), isUndone: true });
+  }
+
+  /** Stops the fleet and resolves when nothing of it is left. */
+  override async stop(options: OperationOptions & { pool?: string | undefined } = {}): Promise<OperationDone> {
+    const done = await super.stop(options);
+    if (options.pool === undefined) await this.ended;
+    return done;
+  }
+
+  async detach(): Promise<void> {
+    if (this.isDetached) return;
+    this.isDetached = true;
+    const { child } = this.supervisor;
+    await new Promise<void>((resolve) => child.stdin?.end(`${DETACH}\n`, () => resolve()));
+    child.unref();
+  }
+
+  override async close(): Promise<void> {
+    if (!this.isDetached) await this.supervisor.stop();
+    await super.close();
+  }
+}
+
+function late(timeoutMs = 0): PacelineError {
+  return new PacelineError("timeout", `not all instances became ready within ${timeoutMs / 1000} s`);
+}

@@ -1,0 +1,167 @@
+/** A running fleet, as programs and commands operate it: over its control socket. */
+import { copyOfConfig } from "../config/problems.js";
+import type { FleetEvent, LogLine, OperationResult, ScaleChange, Status } from "../control/api.js";
+import { ControlClient } from "../control/client.js";
+import { PacelineError } from "../errors.js";
+import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
+import { type FoundFleet, findRunningFleet } from "./find-fleet.js";
+
+/** How long a supervisor may take to return its status or stored lines. */
+const DOCUMENT_TIMEOUT_MS = 10_000;
+
+/**
+ * Returns the running fleet that the options select. It stays as it is, whatever happens to this program.
+ * @throws PacelineError `not-running`, `orphaned`, `denied` or `usage`
+ */
+export async function connectFleet(choice: FleetChoice = {}): Promise<FleetClient> {
+  return new FleetClient(await findRunningFleet(choice));
+}
+
+/** Where a fleet is; `owner` is another user whose fleet root operates. */
+export type FleetPlace = Pick<FoundFleet, "runDir" | "controlSocket" | "owner"> & { pid: number | undefined };
+
+export class FleetClient implements Fleet {
+  readonly runDir: string;
+  readonly pid: number | undefined;
+  private readonly owner: string | undefined;
+  private readonly closing = new AbortController();
+
+  constructor(private readonly place: FleetPlace | FoundFleet) {
+    this.runDir = place.runDir;
+    this.owner = place.owner;
+    this.pid = "record" in place ? place.record?.pid : place.pid;
+  }
+
+  get controlSocket(): string {
+    return this.place.controlSocket;
+  }
+
+  status({ timeoutMs = DOCUMENT_TIMEOUT_MS }: { timeoutMs?: number | undefined } = {}): Promise<Status> {
+    return this.client(timeoutMs).status();
+  }
+
+  ready(options: Pick<OperationOptions, "timeoutMs"> = {}): Promise<OperationDone> {
+    return this.operate("GET", "/v1/ready", undefined, options);
+  }
+
+  scale(pool: string, change: number | ScaleChange, options: OperationOptions = {}): Promise<OperationDone> {
+    const body = typeof change === "number" ? { instances: change } : change;
+    return this.operate("POST", `/v1/pools/${encodeURIComponent(pool)}/scale`, body, options);
+  }
+
+  async reload({ pool, env, config, ...options }: ReloadOptions = {}): Promise<OperationDone> {
+    if (this.owner !== undefined && env !== undefined) {
+      const message = `the fleet is ${this.owner}'s: --update-env would hand over this shell's environment; run it as that user`;
+      throw new PacelineError("denied", message);
+    }
+    const body = { pool, environment: env, config: config === undefined ? undefined : copyOfConfig(config) };
+    return this.operate("POST", "/v1/reload", body, options);
+  }
+
+  restart(target?: string, options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/restart", { target }, options);
+  }
+
+  stop({ pool, ...options }: OperationOptions & { pool?: string | undefined } = {}): Promise<OperationDone> {
+    return pool === undefined ? this.operate("POST", "/v1/stop", {}, options) : this.scale(pool, 0, options);
+  }
+
+  events(options: LinesOptions = {}): AsyncGenerator<FleetEvent, void, void> {
+    return this.lines<FleetEvent>("events", options);
+  }
+
+  logs(options: LinesOptions = {}): AsyncGenerator<LogLine, void, void> {
+    return this.lines<LogLine>("logs", options);
+  }
+
+  async close(): Promise<void> {
+    this.closing.abort();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Calls `onLines` with lines that arrive together, and waits for its promise before it reads on. */
+  async read<Line>(
+    what: "events" | "logs",
+    { name, lines, follow = true, signal, timeoutMs }: LinesOptions & { timeoutMs?: number | undefined },
+    onLines: (lines: Line[]) => Promise<void> | void,
+  ): Promise<void> {
+    const query = new URLSearchParams();
+    if (name !== undefined) query.set("name", name);
+    if (lines !== undefined) query.set("lines", String(lines));
+    if (follow) query.set("follow", "1");
+    const client = this.client(timeoutMs ?? (follow ? undefined : DOCUMENT_TIMEOUT_MS));
+    await client.read(`/v1/${what}?${query}`, onLines as (lines: object[]) => Promise<void> | void, signal);
+  }
+
+  private async *lines<Line>(what: "events" | "logs", options: LinesOptions): AsyncGenerator<Line, void, void> {
+    const left = new AbortController();
+    const signal = AbortSignal.any([left.signal, this.closing.signal, ...(options.signal ? [options.signal] : [])]);
+    if (signal.aborted) return;
+    let batch: Line[] = [];
+    let isOver = false;
+    let failure: unknown;
+    let wake = () => {};
+    let readOn = () => {};
+    const end = (error?: unknown) => {
+      isOver = true;
+      failure = error;
+      wake();
+    };
+    const take = (lines: Line[]) => {
+      batch = lines;
+      wake();
+      // Reads no further before these are taken.
+      return new Promise<void>((resolve) => {
+        readOn = resolve;
+      });
+    };
+    signal.addEventListener("abort", () => end());
+    const reading = this.read(what, { ...options, signal }, take).then(
+      () => end(),
+      (error) => end(signal.aborted ? undefined : error),
+    );
+    try {
+      for (;;) {
+        if (batch.length === 0 && !isOver) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+        if (signal.aborted) return;
+        const lines = batch;
+        batch = [];
+        yield* lines;
+        readOn();
+        if (isOver && batch.length === 0) break;
+      }
+      if (failure !== undefined) throw failure;
+    } finally {
+      left.abort();
+      readOn();
+      await reading;
+    }
+  }
+
+  private async operate(
+    method: "GET" | "POST",
+    path: string,
+    body: object | undefined,
+    { timeoutMs, onProgress }: OperationOptions,
+  ): Promise<OperationDone> {
+    return doneOf(await this.client(timeoutMs).operate(method, path, body, onProgress));
+  }
+
+  private client(timeoutMs: number | undefined): ControlClient {
+    return new ControlClient({ socketPath: this.controlSocket, timeoutMs });
+  }
+}
+
+/** @throws PacelineError with the code of a failed operation */
+function doneOf(result: OperationResult): OperationDone {
+  if (result.ok) return result;
+  const { code, message, lastLines } = result;
+  throw new PacelineError(code, message, { lastLines });
+}

@@ -246,7 +246,7 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   checkHost?: string | undefined;
   /**
-   * The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command or a proxy. With 0, requests get 503 until you run `paceline scale`.
+   * The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`.
    *
    * Value: whole number or `"cpus"`.
    */
@@ -280,13 +280,13 @@ export interface AppKeys {
    */
   style?: "fetch" | "node" | undefined;
   /**
-   * Arguments for an `app` or a `fapws` script. `process.argv` is the runtime, the app's path, and these; `sys.argv` is the script's path and these. Default: none.
+   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these; `sys.argv` is the script's path and these. Default: none.
    *
    * Value: text or list of texts.
    */
   args?: string | readonly string[] | undefined;
   /**
-   * An instance becomes ready when the app has called `process.send("ready")`, as with `wait_ready` of PM2. By default it is ready when it can respond.
+   * An instance of an `app` or `worker` pool becomes ready when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.
    *
    * Value: true or false. Default: false.
    */
@@ -449,7 +449,7 @@ export interface FapwsKeys {
    */
   fapws: string;
   /**
-   * Arguments for an `app` or a `fapws` script. `process.argv` is the runtime, the app's path, and these; `sys.argv` is the script's path and these. Default: none.
+   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these; `sys.argv` is the script's path and these. Default: none.
    *
    * Value: text or list of texts.
    */
@@ -483,7 +483,7 @@ export interface CommandKeys {
    */
   command: readonly string[];
   /**
-   * The signal that asks a command to exit. Default: `"SIGTERM"`.
+   * The signal that asks a command or a worker to exit. Default: `"SIGTERM"`.
    *
    * Value: text.
    */
@@ -593,6 +593,46 @@ export interface ProxyKeys {
     | undefined;
 }
 
+/** The keys of `worker` pools. */
+export interface WorkerKeys {
+  /**
+   * A process that gets no requests, such as a queue consumer, in place of an app: a JavaScript or TypeScript module, `"./queue.ts"`, or a program and its arguments, `["python3", "consume.py"]`. It has no routes and no socket. In arguments and in the pool's `env`, `{name}` stands for the instance's name, `{bun}` for the Bun that comes with Paceline. See docs/workers.md.
+   *
+   * Value: text or list of texts.
+   */
+  worker: string | readonly string[];
+  /**
+   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these; `sys.argv` is the script's path and these. Default: none.
+   *
+   * Value: text or list of texts.
+   */
+  args?: string | readonly string[] | undefined;
+  /**
+   * A worker is ready when it has run for this long. If it exits sooner, its start has failed.
+   *
+   * Value: whole number, ms. Default: 1000.
+   */
+  readyAfterMs?: number | undefined;
+  /**
+   * An instance of an `app` or `worker` pool becomes ready when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.
+   *
+   * Value: true or false. Default: false.
+   */
+  readySignal?: boolean | undefined;
+  /**
+   * The signal that asks a command or a worker to exit. Default: `"SIGTERM"`.
+   *
+   * Value: text.
+   */
+  stopSignal?: string | undefined;
+  /**
+   * In a reload or restart of a worker, start the replacement before the outgoing process ends. By default the outgoing process ends first, so that two never run in one slot.
+   *
+   * Value: true or false. Default: false.
+   */
+  overlap?: boolean | undefined;
+}
+
 type KindKey =
   | keyof AppKeys
   | keyof StaticKeys
@@ -600,10 +640,28 @@ type KindKey =
   | keyof AsgiKeys
   | keyof FapwsKeys
   | keyof CommandKeys
-  | keyof ProxyKeys;
+  | keyof ProxyKeys
+  | keyof WorkerKeys;
 
 /** A pool of one kind has no key of another. */
 type Only<Keys> = Keys & { [Other in Exclude<KindKey, keyof Keys>]?: undefined };
+
+/** What gets no requests has no keys about them. */
+type WithoutRequests = {
+  [Of in
+    | "routes"
+    | "stripPrefix"
+    | "readyPath"
+    | "healthPath"
+    | "healthIntervalMs"
+    | "healthTimeoutMs"
+    | "healthFailures"
+    | "checkHost"
+    | "protocol"
+    | "maxRequests"
+    | "recycleJitter"
+    | "limits"]?: undefined;
+};
 
 /** A pool: like instances of one kind, with their own routes. */
 export type PoolConfig = PoolKeys &
@@ -615,6 +673,7 @@ export type PoolConfig = PoolKeys &
     | Only<FapwsKeys>
     | Only<CommandKeys>
     | Only<ProxyKeys>
+    | (Only<WorkerKeys> & WithoutRequests)
   );
 
 /** The keys of the fleet as a whole. */
@@ -965,7 +1024,7 @@ type OnePool = PoolConfig & { pools?: undefined };
 
 type ManyPools = CommonPoolKeys & {
   /**
-   * Pools by name (`[a-z][a-z0-9-]*`, at most 32 characters). Without `pools`, the keys at the top level define one pool named `web`. With `pools`, some top-level keys (docs/configuration.md) are defaults for every pool, and the others are only valid in the pools.
+   * Pools by name (`[a-z][a-z0-9-]*`, at most 32 characters). Without `pools`, the keys at the top level define one pool named `web` (a worker's is named `worker`). With `pools`, some top-level keys (docs/configuration.md) are defaults for every pool, and the others are only valid in the pools.
    *
    * Value: table of pools.
    */

@@ -360,9 +360,10 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const targets = ["/1", "/2", "/3", "/4"];
       const asking = await Promise.all(targets.map((target) => post(target)));
       await balancer.reports(({ inFlight }) => inFlight === 4);
-      // The earlier frames were received before it was pinged.
-      upstream.lanes[0]?.say(FrameType.BUSY, 0, "1234");
-      await upstream.until(({ frames }) => frames.some(({ type }) => type === FrameType.PING), "a ping");
+      // A GET overtakes those that wait, and was sent after the others.
+      const overtaking = await get("/5");
+      (await upstream.request("/5")).respond("/5");
+      expect(await responseOf(overtaking)).toBe("/5");
       const posts = () => upstream.requests.filter(({ method }) => method === "POST");
       expect(posts()).toHaveLength(2);
       posts()[1]?.begun();

@@ -111,7 +111,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   }
 
   onData(bytes: Buffer): boolean {
-    this.stallCount.heard();
+    this.stallCount.received();
     const { decoder } = this;
     // A lane that reconnects has a new decoder and ignores the rest of the old connection.
     if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);
@@ -146,6 +146,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     const hello = readHello(type, bytes, start, end);
     if (typeof hello === "string") return this.break(hello);
     this.state = "open";
+    this.stallCount.heard();
     this.onOpen(hello);
   }
 
@@ -167,6 +168,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
         // Replied to once, however often it arrives.
         if (this.isGoingAway) return;
         this.isGoingAway = true;
+        this.stallCount.heard();
         // No request follows it, so the instance may exit after it has responded to the earlier ones.
         this.output.frames.empty(FrameType.GOAWAY, 0);
         return this.output.flushSoon();

@@ -34,6 +34,8 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   private sequence = 0;
   /** Bytes that may still arrive for cancelled streams. */
   private bytesOfCancelled = 0;
+  /** Replies to CANCEL and WITHDRAW that have not arrived. */
+  private owedCancelled = 0;
   /** The number of this lane in the instance's scoreboard; 0 without one. */
   private number = 0;
   private maxStreams: number;
@@ -78,7 +80,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
 
   protected override connect(): void {
     this.atWork = undefined;
-    this.sequence = this.bytesOfCancelled = 0;
+    this.sequence = this.bytesOfCancelled = this.owedCancelled = 0;
     super.connect();
   }
 
@@ -140,6 +142,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
       case FrameType.RESPONSE: {
         const stream = this.streams.find(id);
         if (stream === undefined) return;
+        this.stallCount.heard();
         this.started(stream);
         if (!stream.onResponse(bytes, start, end)) this.break("an invalid response head");
         return;
@@ -147,15 +150,28 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
       case FrameType.STARTED: {
         const stream = this.streams.find(id);
         if (stream === undefined) return;
+        this.stallCount.heard();
         this.started(stream);
         if (stream.isAnnounced) this.atWork = stream;
         return;
       }
-      case FrameType.WINDOW:
-        return this.streams.find(id)?.onWindow(readUint32(bytes, start));
-      case FrameType.FAIL:
-        return this.streams.find(id)?.lose("broken");
+      case FrameType.WINDOW: {
+        const stream = this.streams.find(id);
+        if (stream === undefined) return;
+        this.stallCount.heard();
+        return stream.onWindow(readUint32(bytes, start));
+      }
+      case FrameType.FAIL: {
+        const stream = this.streams.find(id);
+        if (stream === undefined) return;
+        this.stallCount.heard();
+        return stream.lose("broken");
+      }
       case FrameType.CANCELLED: {
+        if (this.owedCancelled > 0) {
+          this.owedCancelled--;
+          this.stallCount.heard();
+        }
         const stream = this.streams.find(id);
         if (stream?.isWithdrawn !== true) return;
         stream.isWithdrawn = false;
@@ -188,6 +204,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
       if (this.bytesOfCancelled < 0) this.break("more of a body than was on its way when its stream ended");
       return;
     }
+    this.stallCount.heard();
     if (!stream.onBody(bytes, start, end, isLast)) this.break("a body that its head or its window does not allow");
   }
 
@@ -225,6 +242,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   private sendCancel(stream: LaneStream): void {
     const most = this.maxStreams * RESPONSE_WINDOW_BYTES;
     this.bytesOfCancelled = Math.min(this.bytesOfCancelled + RESPONSE_WINDOW_BYTES, most);
+    this.owedCancelled++;
     this.output.frames.empty(FrameType.CANCEL, stream.id);
   }
 
@@ -277,6 +295,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
       if (decision === "stays" || mayGo !== true) continue;
       if (!stream.isIdempotent) {
         stream.isWithdrawn = true;
+        this.owedCancelled++;
         this.output.frames.empty(FrameType.WITHDRAW, stream.id);
         continue;
       }

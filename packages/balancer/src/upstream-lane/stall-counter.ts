@@ -10,7 +10,7 @@ const LOOK_EVERY_TICKS = 64;
 export const MAX_IGNORED_PINGS = 3;
 
 export class StallCounter {
-  /** Whether a reply is due and nothing has arrived since. */
+  /** Whether a reply is due and none of any kind has arrived since. */
   isAwaiting = false;
   private stallTicks = 0;
   private quietTicks = 0;
@@ -19,7 +19,7 @@ export class StallCounter {
   private ticksSinceLook = 0;
   /** Whether no PONG has arrived since the last check, which sent a PING. */
   private isOwedSinceLook = false;
-  private isHeardSinceLook = false;
+  private hasReceivedSinceLook = false;
   /** PINGs in a row that were followed by other bytes but no PONG, and for how many ticks. */
   private ignoredPings = 0;
   private ignoredTicks = 0;
@@ -32,9 +32,14 @@ export class StallCounter {
     this.isAwaiting = true;
   }
 
+  /** Bytes have arrived, whatever they say. */
+  received(): void {
+    this.hasReceivedSinceLook = true;
+  }
+
+  /** A frame has arrived that the instance only sends if it reads: one for a request of ours, a CANCELLED that is due, a PONG. */
   heard(): void {
     this.isAwaiting = false;
-    this.isHeardSinceLook = true;
     this.stallTicks = this.quietTicks = 0;
   }
 
@@ -42,6 +47,7 @@ export class StallCounter {
   takePong(): boolean {
     this.ignoredPings = this.ignoredTicks = 0;
     this.isOwedSinceLook = false;
+    this.heard();
     return --this.owedPongs >= 0;
   }
 
@@ -66,11 +72,11 @@ export class StallCounter {
     this.ticksSinceLook += weight;
     if (this.ignoredPings > 0) this.ignoredTicks += weight;
     // A silent instance needs no check, and before its HELLO it is not pinged.
-    if (this.ticksSinceLook < LOOK_EVERY_TICKS || !this.isHeardSinceLook) return;
+    if (this.ticksSinceLook < LOOK_EVERY_TICKS || !this.hasReceivedSinceLook) return;
     if (this.isOwedSinceLook && this.ignoredPings++ === 0) this.ignoredTicks = this.ticksSinceLook;
     this.ask(ping);
     this.ticksSinceLook = 0;
-    this.isHeardSinceLook = false;
+    this.hasReceivedSinceLook = false;
     this.isOwedSinceLook = true;
   }
 

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { publint } from "publint";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Project, ROOT } from "./support/fleet.js";
+import { findRuntimes } from "../packages/supervisor/dist/runtime/runtimes.js";
+import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
 import { type Finished, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 
@@ -77,6 +78,18 @@ describe("the package", () => {
     expect(await paceline("stop")).toMatchObject({ code: 0, output: "stopped\n" });
     await project.nothingLeft();
   });
+
+  test.each(RUNTIMES)(
+    "a config elsewhere may import paceline, as with a global installation, on %s",
+    async (runtime) => {
+      const project = await Project.make({ runtime, app: "export default { fetch: () => new Response() };\n" });
+      rmSync(join(project.folder, "paceline.config.json"));
+      project.write("paceline.config.ts", CONFIG.replace("./app.ts", "./app.js"));
+      const env = { ...process.env, PACELINE_RUNTIME: runtime, PACELINE_BUN: findRuntimes().bun };
+      const checked = await run(join(folder, "bin/paceline"), ["check"], { cwd: project.folder, env });
+      expect(checked.output).toMatch(/^OK: .*2 instances of app.js/);
+    },
+  );
 });
 
 const CONFIG = `import { defineConfig, type PacelineConfig } from "paceline";

@@ -1,9 +1,11 @@
 /** Reads a config file of any type: data with the line of each key, or a module that runs in this process. */
 
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseEnv } from "node:util";
+import type { JitiOptions } from "jiti";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
 import { ConfigError, findUnsupported } from "./problems.js";
@@ -122,9 +124,19 @@ type Exports = Record<string, unknown>;
 
 async function importModule(file: string): Promise<Exports> {
   const needsJiti = process.versions.bun === undefined && /\.[cm]?ts$/.test(file);
-  if (!needsJiti) return (await import(pathToFileURL(file).href)) as Exports;
+  try {
+    return needsJiti ? await importWithJiti(file) : ((await import(pathToFileURL(file).href)) as Exports);
+  } catch (error) {
+    if (!/^Cannot find (package|module) 'paceline'/.test((error as Error)?.message)) throw error;
+    // It is installed elsewhere, such as globally; the config gets the package that is running.
+    const alias = { paceline: createRequire(import.meta.url).resolve("paceline") };
+    return importWithJiti(file, { alias, tryNative: false });
+  }
+}
+
+async function importWithJiti(file: string, options: JitiOptions = {}): Promise<Exports> {
   const { createJiti } = await import("jiti");
-  const jiti = createJiti(file, { fsCache: false, moduleCache: false, tsconfigPaths: true });
+  const jiti = createJiti(file, { fsCache: false, moduleCache: false, tsconfigPaths: true, ...options });
   return (await jiti.import(file)) as Exports;
 }
 

@@ -84,7 +84,7 @@ export class Balancer {
     const { limits, transport } = options;
     const { deadlines } = this;
     const forwarded = new Forwarded(options.trustedProxies);
-    const requestWriter = new HeadWriter(limits.maxHeadBytes);
+    const requestWriter = new HeadWriter(limits.maxHeadBytes, deadlines);
     const budget = new BufferBudget(limits.maxBufferedBytes);
     const { spoolDir: folder, onNotice: onProblem } = options;
     this.relay = {
@@ -100,7 +100,7 @@ export class Balancer {
       },
       forwarded,
       requestHead: new RequestHead(limits),
-      responseWriter: new HeadWriter(limits.maxHeadBytes),
+      responseWriter: new HeadWriter(limits.maxHeadBytes, deadlines),
       router: new Router([]),
       internal: undefined,
       accessLog: options.accessLogFd === undefined ? undefined : new AccessLog(options.accessLogFd, forwarded, limits),

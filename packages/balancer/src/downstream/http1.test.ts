@@ -25,7 +25,7 @@ function bench(budget: BufferBudget) {
     counters: new Counters(),
     forwarded: new Forwarded([]),
     requestHead: new RequestHead(LIMITS),
-    responseWriter: new HeadWriter(LIMITS.maxHeadBytes),
+    responseWriter: new HeadWriter(LIMITS.maxHeadBytes, { now: 0 }),
     router: new Router([]),
     isDraining: false,
   } as unknown as Relay;

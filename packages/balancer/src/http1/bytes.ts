@@ -52,13 +52,21 @@ export function equalsIgnoringCase(bytes: Uint8Array, start: number, end: number
   return true;
 }
 
-/** Below this size, a loop is faster than a view and a call. */
-const LOOP_BYTES = 48;
+/** Below this size, a loop is faster than a call. */
+const LOOP_BYTES = 24;
+
+const copyNatively = Buffer.prototype.copy as (
+  this: Uint8Array,
+  to: Uint8Array,
+  at: number,
+  start: number,
+  end: number,
+) => number;
 
 /** Copies a range and returns the position after it. */
 export function copy(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): number {
   if (end - start > LOOP_BYTES) {
-    to.set(from.subarray(start, end), at);
+    copyNatively.call(from, to, at, start, end);
     return at + end - start;
   }
   for (let i = start; i < end; i++) to[at++] = from[i] as number;

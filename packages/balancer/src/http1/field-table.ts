@@ -53,12 +53,22 @@ const KNOWN: Readonly<Record<string, number>> = {
   "x-forwarded-proto": FieldKind.FORWARDED_PROTO,
 };
 
-/** The known names by length, so that most fields are distinguished by one comparison. */
-const KNOWN_BY_LENGTH: { name: Uint8Array; kind: number; disguised: number }[][] = [];
+/** The known names are shorter than this. */
+const MAX_KNOWN_LENGTH = 32;
+
+/** The known names by length and first letter, so that most other fields need no comparison. */
+const KNOWN_NAMES = Array.from(
+  { length: MAX_KNOWN_LENGTH << 5 },
+  (): { name: Uint8Array; kind: number; disguised: number }[] => [],
+);
 
 function know(name: string, kind: number, disguised: number): void {
-  KNOWN_BY_LENGTH[name.length] ??= [];
-  KNOWN_BY_LENGTH[name.length]?.push({ name: ascii(name), kind, disguised });
+  const names = KNOWN_NAMES[placeOf(name.length, name.charCodeAt(0))] as (typeof KNOWN_NAMES)[number];
+  names.push({ name: ascii(name), kind, disguised });
+}
+
+function placeOf(length: number, first: number): number {
+  return (length << 5) | (first & 31);
 }
 
 for (const name of new Set([...Object.keys(KNOWN), ...HOP_BY_HOP_FIELDS])) {
@@ -85,13 +95,14 @@ for (let byte = 0; byte < 256; byte++) {
 }
 
 function kindOf(bytes: Uint8Array, start: number, end: number): number {
-  const candidates = KNOWN_BY_LENGTH[end - start];
-  if (candidates !== undefined) {
+  const first = READ_AS[bytes[start] as number] as number;
+  if (end - start < MAX_KNOWN_LENGTH) {
+    const candidates = KNOWN_NAMES[placeOf(end - start, first)] as (typeof KNOWN_NAMES)[number];
     for (const { name, kind, disguised } of candidates) {
       if (readsAs(bytes, start, name)) return isDisguised(bytes, start, end) ? disguised : kind;
     }
   }
-  if (READ_AS[bytes[start] as number] !== SMALL_X || end - start <= X_FORWARDED_BYTES.length) return FieldKind.ORDINARY;
+  if (first !== SMALL_X || end - start <= X_FORWARDED_BYTES.length) return FieldKind.ORDINARY;
   if (!readsAs(bytes, start, X_FORWARDED_BYTES)) return FieldKind.ORDINARY;
   return isDisguised(bytes, start, end) ? FieldKind.DISGUISED : FieldKind.CLAIM;
 }
@@ -189,6 +200,13 @@ export class FieldTable {
   }
   valueEnd(index: number): number {
     return this.positions[index * 4 + 3] as number;
+  }
+
+  /** Whether its line is `name: value` with one space, as the writers build it. */
+  isAsWritten(index: number): boolean {
+    const { bytes } = this;
+    const colon = this.nameEnd(index);
+    return this.valueStart(index) === colon + 2 && bytes[colon + 1] === SPACE && bytes[this.valueEnd(index)] === CR;
   }
 
   /** Returns the value as text, for the rare places that need it. */

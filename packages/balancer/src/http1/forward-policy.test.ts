@@ -17,7 +17,7 @@ type Pairs = [string, string][];
 /** The fields that each protocol sends, with lower-case names, in order. */
 function sent(text: string, forwarded: ForwardedFields, isTrusted: boolean): { http1: Pairs; lane: Pairs } {
   const connection = new FakeConnection();
-  const writer = new HeadWriter(65_536);
+  const writer = new HeadWriter(65_536, { now: 0 });
   const head = requestHead(text);
   head.prefix = Buffer.from("/app");
   writer.request(connection, head, forwarded, isTrusted);

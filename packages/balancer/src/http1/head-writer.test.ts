@@ -3,6 +3,7 @@ import { expect, it } from "vitest";
 import { FakeConnection } from "../../test/support/fake-transport.js";
 import { BodyReader } from "./body-framing.js";
 import { HeadWriter } from "./head-writer.js";
+import { ResponseHead } from "./response-head.js";
 
 /** Returns a reader's result for these bytes, and the number of pieces. */
 function read(bytes: Buffer): { body: Buffer; pieces: number } {
@@ -21,7 +22,7 @@ it("puts small pieces of a chunked body into one chunk, and keeps every byte of 
   const step = fc.record({ size, to: fc.nat(1), isFlushed: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const writer = new HeadWriter(16_384);
+      const writer = new HeadWriter(16_384, { now: 0 });
       const connections = [new FakeConnection(), new FakeConnection()] as const;
       const told: [Buffer[], Buffer[]] = [[], []];
       let next = 0;
@@ -41,11 +42,36 @@ it("puts small pieces of a chunked body into one chunk, and keeps every byte of 
     { numRuns: 100 },
   );
   const connection = new FakeConnection();
-  const writer = new HeadWriter(16_384);
+  const writer = new HeadWriter(16_384, { now: 0 });
   for (let i = 0; i < 60_000; i++) writer.chunk(connection, Buffer.from("x"), 0, 1);
   writer.lastChunk(connection);
   writer.flush(connection);
   const { body, pieces } = read(connection.take());
   expect(body.length).toBe(60_000);
   expect(pieces).toBeLessThan(4);
+});
+
+it("writes each field that passes as one line of `name: value`, however it came", () => {
+  const name = fc.constantFrom("a", "x-b", "Connection", "Set-Cookie", "upgrade", "keep-alive");
+  const space = fc.constantFrom("", " ", "  ", "\t", " \t ");
+  const field = fc.record({ name, before: space, value: fc.constantFrom("", "v", "a b"), after: space });
+  fc.assert(
+    fc.property(fc.array(field, { maxLength: 8 }), (fields) => {
+      const lines = fields.map(({ name, before, value, after }) => `${name}:${before}${value}${after}\r\n`);
+      const bytes = Buffer.from(`HTTP/1.1 200 Fine\r\n${lines.join("")}content-length: 0\r\n\r\n`);
+      const head = new ResponseHead();
+      expect(head.parse(bytes, 0, bytes.length, false)).toBe(bytes.length);
+      const writer = new HeadWriter(16_384, { now: 0 });
+      const connection = new FakeConnection();
+      writer.response(connection, head, "none", true, 1);
+      writer.flush(connection);
+      const passing = fields.filter(({ name }) => !["Connection", "upgrade", "keep-alive"].includes(name));
+      const written = passing.map(({ name, value }) => `${name}: ${value}\r\n`).join("");
+      const [before, after = ""] = connection
+        .take()
+        .toString()
+        .split(/Date: .*\r\n/);
+      expect(before + after).toBe(`HTTP/1.1 200 Fine\r\n${written}Content-Length: 0\r\n\r\n`);
+    }),
+  );
 });

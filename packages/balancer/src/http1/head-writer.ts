@@ -25,7 +25,6 @@ const CONNECTION_KEEP_ALIVE = ascii("Connection: keep-alive\r\n");
 const CONNECTION_UPGRADE = ascii("Connection: upgrade\r\n");
 const X_FORWARDED_HOST = ascii("X-Forwarded-Host: ");
 const X_FORWARDED_PREFIX = ascii("X-Forwarded-Prefix: ");
-const DATE = ascii("Date: ");
 const LAST_CHUNK = ascii("0\r\n\r\n");
 const SLASH = 47;
 
@@ -58,10 +57,15 @@ export class HeadWriter {
   private chunkAt = 0;
   private chunkDataAt = 0;
   private chunkEnd = -1;
-  private dateSecond = 0;
-  private dateBytes = ascii(new Date(0).toUTCString());
+  /** The line of the present second, and the clock's time when it was made. */
+  private dateLine: Uint8Array = new Uint8Array(0);
+  private dateAt = Number.NaN;
 
-  constructor(maxHeadBytes: number) {
+  /** @param clock its time changes several times a second; a reading of the system's clock per response costs more */
+  constructor(
+    maxHeadBytes: number,
+    private readonly clock: { readonly now: number },
+  ) {
     const largestHead = Math.max(2 * maxHeadBytes, MAX_RESPONSE_HEAD_BYTES) + ROOM_BYTES;
     this.buffer = Buffer.allocUnsafeSlow(largestHead + 2 * SMALL_PIECE_BYTES);
   }
@@ -69,11 +73,11 @@ export class HeadWriter {
   /** Sends the built bytes. False: wait for the connection's drain. */
   flush(connection: Connection): boolean {
     if (this.length === 0 || this.connection !== connection) return true;
-    const bytes = this.buffer.subarray(0, this.length);
+    const { length } = this;
     this.length = 0;
     this.holdsHead = false;
     this.chunkEnd = -1;
-    return connection.writeTransient(bytes);
+    return connection.writeTransient(this.buffer, length);
   }
 
   /** Drops a response of which nothing was sent; false if part of it was sent. */
@@ -173,9 +177,7 @@ export class HeadWriter {
     at = copy(bytes, head.hostStart, head.hostEnd, buffer, at);
     at = endLine(buffer, at);
     const kinds = requestFieldsThatPass(head, isTrusted);
-    for (let i = 0; i < fields.count; i++) {
-      if (passes(kinds, fields.kinds[i] as number)) at = this.field(fields, i, at);
-    }
+    at = this.passing(fields, kinds, at);
     at = put(forwarded.lines, buffer, at);
     if (addsForwardedHost(head, forwarded)) {
       at = put(X_FORWARDED_HOST, buffer, at);
@@ -206,16 +208,8 @@ export class HeadWriter {
     this.flush(connection);
     const { buffer } = this;
     const { fields } = head;
-    let at = put(RESPONSE_HTTP_11, buffer, 0);
-    at = writeDecimal(head.status, buffer, at);
-    buffer[at++] = SPACE;
-    if (head.hasNoReason) at = put(reasonOf(head.status), buffer, at);
-    else at = copy(head.bytes, head.reasonStart, head.reasonEnd, buffer, at);
-    at = endLine(buffer, at);
-    const kinds = responseFieldsThatPass(head.status);
-    for (let i = 0; i < fields.count; i++) {
-      if (passes(kinds, fields.kinds[i] as number)) at = this.field(fields, i, at);
-    }
+    let at = this.statusLine(head);
+    at = this.passing(fields, responseFieldsThatPass(head.status), at);
     if (head.status === 101) at = put(CONNECTION_UPGRADE, buffer, at);
     else if (head.status >= 200) {
       if (!head.hasDate) at = this.date(at);
@@ -226,6 +220,34 @@ export class HeadWriter {
     }
     this.length = endLine(buffer, at);
     this.holdsHead = head.status >= 200;
+  }
+
+  private statusLine(head: ResponseHead): number {
+    const { buffer } = this;
+    const usual = head.hasNoReason ? STATUS_LINES[head.status] : undefined;
+    if (usual !== undefined) return put(usual, buffer, 0);
+    let at = put(RESPONSE_HTTP_11, buffer, 0);
+    at = writeDecimal(head.status, buffer, at);
+    buffer[at++] = SPACE;
+    if (!head.hasNoReason) at = copy(head.bytes, head.reasonStart, head.reasonEnd, buffer, at);
+    return endLine(buffer, at);
+  }
+
+  /** Adds the fields of these kinds. Neighbours that came in the form in which they are written are copied together. */
+  private passing(fields: FieldTable, kinds: number, at: number): number {
+    let start = 0;
+    let end = 0;
+    for (let i = 0; i < fields.count; i++) {
+      if (!passes(kinds, fields.kinds[i] as number)) continue;
+      const isAsWritten = fields.isAsWritten(i);
+      if (!isAsWritten || fields.nameStart(i) !== end) {
+        at = copy(fields.bytes, start, end, this.buffer, at);
+        start = end = fields.nameStart(i);
+      }
+      if (isAsWritten) end = fields.valueEnd(i) + CRLF_BYTES;
+      else at = this.field(fields, i, at);
+    }
+    return copy(fields.bytes, start, end, this.buffer, at);
   }
 
   private field(fields: FieldTable, index: number, at: number): number {
@@ -245,14 +267,12 @@ export class HeadWriter {
 
   /** A recipient with a clock adds a missing Date (RFC 9110 §6.6.1). */
   private date(at: number): number {
-    const second = Math.floor(Date.now() / 1000);
-    if (second !== this.dateSecond) {
-      this.dateSecond = second;
-      this.dateBytes = ascii(new Date(second * 1000).toUTCString());
+    const { now } = this.clock;
+    if (now !== this.dateAt) {
+      this.dateAt = now;
+      this.dateLine = ascii(`Date: ${new Date().toUTCString()}\r\n`);
     }
-    at = put(DATE, this.buffer, at);
-    at = put(this.dateBytes, this.buffer, at);
-    return endLine(this.buffer, at);
+    return put(this.dateLine, this.buffer, at);
   }
 }
 
@@ -279,12 +299,8 @@ function endLine(to: Uint8Array, at: number): number {
   return at + 2;
 }
 
-const BYTES: Uint8Array[] = [];
-for (const [status, reason] of Object.entries(REASONS)) BYTES[Number(status)] = ascii(reason);
-
-const NONE = new Uint8Array(0);
-
-/** Returns the standard reason phrase; empty if there is none. */
-function reasonOf(status: number): Uint8Array {
-  return BYTES[status] ?? NONE;
+/** By status, with its standard reason. */
+const STATUS_LINES: Uint8Array[] = [];
+for (const [status, reason] of Object.entries(REASONS)) {
+  STATUS_LINES[Number(status)] = ascii(`HTTP/1.1 ${status} ${reason}\r\n`);
 }

@@ -1,6 +1,6 @@
 /** The allowed contents of a target and a Host: hosts valid in a URL, and non-ASCII bytes. */
 import { isUrlHost } from "@paceline/wire";
-import { COLON } from "./bytes.js";
+import { COLON, copy } from "./bytes.js";
 
 const ZERO = 48;
 const DOT = 46;
@@ -15,9 +15,22 @@ for (const character of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.
 }
 for (const character of "0123456789") CLASS[character.charCodeAt(0)] = IN_NAME | IS_DIGIT;
 
+/** The last valid host, because most requests have the same one. */
+const lastHost = new Uint8Array(64);
+let lastLength = 0;
+
 /** Empty is valid for a target without authority (RFC 9112 §3.2). */
 export function isHost(bytes: Uint8Array, start: number, end: number): boolean {
-  return start === end || isPlainHost(bytes, start, end) || isUrlHost(textOf(bytes, start, end));
+  if (isLastHost(bytes, start, end)) return true;
+  if (!isPlainHost(bytes, start, end) && !isUrlHost(textOf(bytes, start, end))) return false;
+  if (end - start <= lastHost.length) lastLength = copy(bytes, start, end, lastHost, 0);
+  return true;
+}
+
+function isLastHost(bytes: Uint8Array, start: number, end: number): boolean {
+  if (end - start !== lastLength) return start === end;
+  for (let i = 0; i < lastLength; i++) if (bytes[start + i] !== lastHost[i]) return false;
+  return true;
 }
 
 function textOf(bytes: Uint8Array, start: number, end: number): string {

@@ -64,6 +64,7 @@ export class WaitingBytes {
 
   /** Drops everything. */
   clear(): void {
+    if (this.slabs.length === 0) return;
     for (const slab of this.slabs.splice(0)) release(slab);
     this.start = this.end = this.length = 0;
   }

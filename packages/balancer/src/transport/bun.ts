@@ -59,22 +59,23 @@ class BunConnection implements Connection {
   }
 
   write(bytes: Uint8Array): boolean {
-    if (this.closing !== "open") return true;
-    this.writtenBytes += bytes.length;
-    if (this.waiting !== null) {
-      this.waiting.add(bytes);
-      return false;
-    }
-    const taken = this.socket.write(bytes);
-    if (taken === bytes.length) return true;
-    // A negative count means that the peer is gone; `close` follows, and further writes are dropped.
-    this.waiting = new WaitingBytes();
-    this.waiting.add(taken > 0 ? bytes.subarray(taken) : bytes);
-    return false;
+    return this.writeTransient(bytes, bytes.length);
   }
 
-  writeTransient(bytes: Uint8Array): boolean {
-    return this.write(bytes);
+  // With a length rather than a view, which would cost more than the call.
+  writeTransient(bytes: Uint8Array, length: number): boolean {
+    if (this.closing !== "open") return true;
+    this.writtenBytes += length;
+    if (this.waiting !== null) {
+      this.waiting.add(bytes.subarray(0, length));
+      return false;
+    }
+    const taken = this.socket.write(bytes, 0, length);
+    if (taken === length) return true;
+    // A negative count means that the peer is gone; `close` follows, and further writes are dropped.
+    this.waiting = new WaitingBytes();
+    this.waiting.add(bytes.subarray(Math.max(taken, 0), length));
+    return false;
   }
 
   pause(): void {

@@ -108,10 +108,11 @@ class NodeConnection implements Connection {
     return !this.owesDrain;
   }
 
-  writeTransient(bytes: Uint8Array): boolean {
-    if (bytes.length < LARGE_BYTES) return this.write(Buffer.from(bytes));
-    const copy = Buffer.allocUnsafeSlow(bytes.length);
-    copy.set(bytes);
+  writeTransient(bytes: Uint8Array, length: number): boolean {
+    const written = bytes.subarray(0, length);
+    if (length < LARGE_BYTES) return this.write(Buffer.from(written));
+    const copy = Buffer.allocUnsafeSlow(length);
+    copy.set(written);
     const isTaken = this.write(copy);
     if (this.socket.writableLength === 0) free(copy);
     return isTaken;

@@ -43,8 +43,8 @@ export interface Connection {
    * write more.
    */
   write(bytes: Uint8Array): boolean;
-  /** Like `write`, for bytes in a reused buffer: copies what the kernel does not take at once. */
-  writeTransient(bytes: Uint8Array): boolean;
+  /** Like `write`, for the first `length` bytes of a reused buffer: copies what the kernel does not take at once. */
+  writeTransient(bytes: Uint8Array, length: number): boolean;
   pause(): void;
   resume(): void;
   /** Sends queued bytes, then FIN; the peer's bytes are still read. */

@@ -101,10 +101,13 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
 
   override onData(bytes: Buffer): boolean {
     super.onData(bytes);
-    for (const stream of this.touched.splice(0)) {
+    const { touched } = this;
+    for (let i = 0; i < touched.length; i++) {
+      const stream = touched[i] as LaneStream;
       stream.isTouched = false;
       stream.receiver?.onResponseBatch();
     }
+    touched.length = 0;
     return true;
   }
 

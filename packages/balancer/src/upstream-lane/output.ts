@@ -67,7 +67,8 @@ export class LaneOutput implements Flushable {
     this.isFlushDue = false;
     const { connection, frames } = this;
     if (connection === undefined || frames.length === 0 || this.isBlocked) return;
-    this.isBlocked = !connection.writeTransient(frames.take());
+    this.isBlocked = !connection.writeTransient(frames.bytes, frames.length);
+    frames.clear(false);
   }
 
   /** The connection has taken everything. */

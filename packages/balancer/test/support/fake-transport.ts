@@ -35,8 +35,8 @@ export class FakeConnection implements Connection {
     return false;
   }
 
-  writeTransient(bytes: Uint8Array): boolean {
-    return this.write(bytes);
+  writeTransient(bytes: Uint8Array, length: number): boolean {
+    return this.write(bytes.subarray(0, length));
   }
 
   private move(): void {

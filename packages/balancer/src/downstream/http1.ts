@@ -4,7 +4,7 @@ import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader, type BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
-import { HEAD_INCOMPLETE, HEAD_REFUSED } from "../http1/request-head.js";
+import { HEAD_INCOMPLETE, HEAD_REFUSED, type RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
@@ -31,13 +31,15 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   deadlineIndex = -1;
   private state: State = "head";
   private readonly input = new Input();
-  private readonly body = new BodyReader();
+  /** Reads bodies; created for the first one. */
+  private reader: BodyReader | undefined;
   readonly response: Http1Response;
   private readonly exchange: Exchange;
   /** Whether another request may follow the current one. */
   staysOpen = true;
   private readonly reading: Reading;
-  private readonly turn: ClientTurn;
+  /** Created for the first body or the first waiting request. */
+  private turn: ClientTurn | undefined;
   private readonly memory: ClientMemory;
   private isBusy = false;
   /** Set while a piece of a body is passed on and not consumed yet. */
@@ -57,7 +59,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.exchange = new Exchange(relay, this, peer);
     this.memory = new ClientMemory(relay.budget, connection, this.input);
     this.reading = new Reading(connection, relay.budget);
-    this.turn = new ClientTurn(relay.turnShare, this.reading, this);
     this.response = new Http1Response(relay, connection, this.memory);
     relay.deadlines.add(this);
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
@@ -93,7 +94,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
         this.readBody();
         break;
       case "lingering":
-        this.turn.countBody(bytes.length, false);
+        this.takesTurns().countBody(bytes.length, false);
         break;
       case "closing":
       case "closed":
@@ -102,6 +103,15 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     if (this.memory.isAheadCounted) this.countAhead();
     this.input.freeSpent(this.exchange, bytes);
     return this.input.bytes !== bytes && !this.exchange.holds(bytes);
+  }
+
+  private takesTurns(): ClientTurn {
+    this.turn ??= new ClientTurn(this.relay.turnShare, this.reading, this);
+    return this.turn;
+  }
+
+  private get isBodyComplete(): boolean {
+    return this.reader === undefined || this.reader.isComplete;
   }
 
   private forgetInput(): void {
@@ -117,16 +127,16 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   /** Reads pending requests as long as they complete at once; others wait for their turn. */
   private readRequests(): void {
-    if (this.isBusy || this.turn.isSharing) return;
+    if (this.isBusy || this.turn?.isSharing === true) return;
     this.isBusy = true;
     let left = MAX_TURN_REQUESTS;
     while (this.state === "head" && this.input.length > 0 && !this.pausesUnread() && this.readHead()) {
       this.readBody();
       this.exchange.onRequestBatch();
       if (this.state !== "head" || this.input.length === 0) break;
-      if (!this.turn.take(REQUEST_UNITS) || --left === 0) {
+      if (!this.relay.turnShare.take(REQUEST_UNITS) || --left === 0) {
         if (this.input.length > MAX_AHEAD_BYTES) this.reading.noteAhead();
-        this.turn.wait();
+        this.takesTurns().wait();
         break;
       }
     }
@@ -134,10 +144,10 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   }
 
   onTurn(): void {
-    if (this.state === "exchange") this.turn.join();
+    if (this.state === "exchange") this.takesTurns().join();
     else if (this.state === "head") this.readRequests();
     // It may already be waiting again.
-    if (!this.turn.isWaiting) this.reading.resume(Pause.TURN);
+    if (!this.takesTurns().isWaiting) this.reading.resume(Pause.TURN);
     this.input.freeSpent(this.exchange);
   }
 
@@ -181,38 +191,45 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.response.minorVersion = head.minorVersion;
     this.response.isHead = head.isHead;
     this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
-    this.body.begin(head.isUpgrade ? "none" : head.framing, head.contentLength, relay.limits.maxBodyBytes);
+    this.beginBody(head);
     this.exchange.begin(head, bytes, start, after);
     return true;
   }
 
+  private beginBody({ isUpgrade, framing, contentLength }: RequestHead): void {
+    const hasBody = framing !== "none" && !isUpgrade;
+    if (hasBody) this.reader ??= new BodyReader();
+    this.reader?.begin(hasBody ? framing : "none", contentLength, this.relay.limits.maxBodyBytes);
+  }
+
   private readBody(): void {
-    const { input, exchange, body } = this;
+    const { input, exchange, reader } = this;
     if (this.state !== "exchange") return;
     if (exchange.isTunnel) {
-      this.turn.countBody(input.length, false);
+      this.takesTurns().countBody(input.length, false);
       input.lend();
       exchange.onRequestBody(input.bytes, input.start, input.end);
       this.consume(input.end);
       return exchange.onRequestBatch();
     }
-    if (!body.isComplete) {
+    if (reader?.isComplete === false) {
       if (input.length === 0) return;
       input.lend();
       this.isInBody = true;
-      const { chunks } = body;
-      const after = body.read(input.bytes, input.start, input.end, this);
+      const { chunks } = reader;
+      const after = reader.read(input.bytes, input.start, input.end, this);
       this.isInBody = false;
       // A piece of the body led to a refusal.
       if (this.state !== "exchange") return;
       if (after === BODY_MALFORMED || after === BODY_TOO_LARGE) return this.refuseBody(after === BODY_TOO_LARGE);
-      this.turn.countBody(after - input.start + (body.chunks - chunks) * CHUNK_UNITS, body.isComplete);
+      const isWhole = this.isBodyComplete;
+      this.takesTurns().countBody(after - input.start + (reader.chunks - chunks) * CHUNK_UNITS, isWhole);
       this.consume(after);
-      if (body.isComplete) exchange.onRequestEnd();
+      if (isWhole) exchange.onRequestEnd();
       exchange.onRequestBatch();
     }
     // The next request arrived before this response.
-    if (!body.isComplete || input.length <= MAX_AHEAD_BYTES) return;
+    if (!this.isBodyComplete || input.length <= MAX_AHEAD_BYTES) return;
     this.reading.noteAhead();
     this.reading.pause(Pause.AHEAD);
   }
@@ -324,7 +341,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   respond(status: LocalStatus): void {
     // After a refused head or an incomplete body, the start of a next request is unknown.
-    const isWhole = this.state === "exchange" && this.body.isComplete && !this.isInBody;
+    const isWhole = this.state === "exchange" && this.isBodyComplete && !this.isInBody;
     const mayKeep = isWhole && !this.relay.isDraining && status !== 408;
     this.staysOpen = mayKeep && this.staysOpen;
     this.response.local(status, this.staysOpen);
@@ -333,8 +350,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   /** Continues with the next request after a response, or ends the connection. */
   private finish(): void {
-    const wasWhole = this.state === "exchange" && this.body.isComplete;
-    this.turn.leave();
+    const wasWhole = this.state === "exchange" && this.isBodyComplete;
+    this.turn?.leave();
     if (this.staysOpen) {
       this.state = "head";
       this.awaitRequest();
@@ -382,7 +399,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   }
 
   private letGo(): void {
-    this.turn.leave();
+    this.turn?.leave();
     this.reading.leave();
     this.forgetInput();
     this.exchange.leave();

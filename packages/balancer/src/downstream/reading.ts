@@ -188,15 +188,10 @@ export class ClientTurn implements Sharer {
     this.reading.resume(Pause.TURN);
   }
 
-  /** Returns false if the share of this turn is used up. */
-  take(units: number): boolean {
-    return this.turnShare.take(units);
-  }
-
   /** @param isWhole whether the body is complete */
   countBody(units: number, isWhole: boolean): void {
     if (!isWhole) this.join();
-    if (!isWhole || units >= FREE_TURN_UNITS) this.take(units);
+    if (!isWhole || units >= FREE_TURN_UNITS) this.turnShare.take(units);
     if (isWhole) this.leave();
   }
 

@@ -6,7 +6,7 @@ import { PendingRequest, type Waiting } from "../upstreams/request-queue.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
-import { LostStarts, MAX_SENDS, mayTryElsewhere } from "./retry.js";
+import { isPoison, LostStarts, MAX_SENDS, mayTryElsewhere } from "./retry.js";
 
 export interface AttemptsOwner {
   /** Returns the request's method and path, for people. */
@@ -27,7 +27,8 @@ export class Attempts implements Waiting {
   private place: PendingRequest | undefined;
   /** How often the request was sent to an upstream. */
   private sends = 0;
-  private readonly lostStarts: LostStarts;
+  /** Set once it was lost where it may have started. */
+  private lostStarts: LostStarts | undefined;
   /** Until when it waits for a connection to an upstream; 0: it does not wait. */
   private waitsUntil = 0;
 
@@ -35,20 +36,18 @@ export class Attempts implements Waiting {
     private readonly relay: Relay,
     private readonly client: Downstream,
     private readonly owner: AttemptsOwner,
-  ) {
-    this.lostStarts = new LostStarts(relay);
-  }
+  ) {}
 
   begin(isIdempotent: boolean): void {
     this.isIdempotent = isIdempotent;
     this.tried = undefined;
+    this.lostStarts = undefined;
     this.sends = this.waitsUntil = 0;
-    this.lostStarts.reset();
   }
 
   /** Whether it may have started at an upstream that ended or stalled. */
   get mayHaveStartedElsewhere(): boolean {
-    return this.lostStarts.count > 0;
+    return this.lostStarts !== undefined;
   }
 
   /** Whether it may be sent again if it has not started. */
@@ -58,11 +57,11 @@ export class Attempts implements Waiting {
 
   /** Whether it may be sent again although it may have started. */
   get mayRepeat(): boolean {
-    return this.isIdempotent && this.lostStarts.count === 0 && !this.isPoison;
+    return this.isIdempotent && this.lostStarts === undefined && !this.isPoison;
   }
 
   private get isPoison(): boolean {
-    return this.lostStarts.isPoison(this.poolName, this.owner.describeRequest());
+    return isPoison(this.relay, this.poolName, this.owner.describeRequest());
   }
 
   private get poolName(): string {
@@ -126,11 +125,13 @@ export class Attempts implements Waiting {
     upstream: Upstream | undefined,
     { startedAt, isOnlyLoss, wasSent, isBodyBuffered }: LossFacts,
   ): 502 | 503 | undefined {
-    const { sends, lostStarts, isIdempotent } = this;
-    if (startedAt !== undefined)
-      lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.owner.describeRequest());
+    const { sends, isIdempotent } = this;
+    if (startedAt !== undefined) {
+      this.lostStarts ??= new LostStarts(this.relay);
+      this.lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.owner.describeRequest());
+    }
     const isPoison = startedAt !== undefined && this.isPoison;
-    const attempted = { sends, starts: lostStarts.count, wasSent, isIdempotent, isBodyBuffered, isPoison };
+    const attempted = { sends, starts: this.lostStarts?.count ?? 0, wasSent, isIdempotent, isBodyBuffered, isPoison };
     // 503 invites a retry, which is safe if the request has not started.
     if (!mayTryElsewhere(loss, attempted)) return loss === "notStarted" ? 503 : 502;
     this.relay.counters.retriesTotal++;

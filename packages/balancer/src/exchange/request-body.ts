@@ -2,11 +2,13 @@
 import { SlowReader } from "@paceline/wire";
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
-import type { BufferBudget } from "./buffer-budget.js";
 import { BufferedBody } from "./buffered-body.js";
 import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
 import type { Relay } from "./relay.js";
 import type { ResponseFlow } from "./response-flow.js";
+
+/** Each upstream may have this many queued bytes outside the budget. */
+const FREE_BYTES = 16_384;
 
 export interface RequestBodyOwner {
   readonly isTunnel: boolean;
@@ -24,8 +26,10 @@ export class RequestBody implements CollectedBodyOwner {
   /** Whether the client is paused because the upstream reads too slowly. */
   isUpstreamBlocked = false;
   private stream: UpstreamStream | undefined;
-  private readonly buffered: BufferedBody;
-  private readonly share: UpstreamShare;
+  /** Created for the first body. */
+  private buffered: BufferedBody | undefined;
+  /** Bytes of the budget for body bytes that wait for a slow upstream. */
+  private waitingShare = 0;
   /** The body collected before an upstream was picked. */
   private collected: CollectedBody | undefined;
   /** Judges an upstream that did not keep up, for as long as it has the request. */
@@ -38,9 +42,11 @@ export class RequestBody implements CollectedBodyOwner {
     private readonly client: Downstream,
     private readonly flow: ResponseFlow,
     private readonly owner: RequestBodyOwner,
-  ) {
-    this.buffered = new BufferedBody(relay.budget, relay.limits.retryBufferBytes);
-    this.share = new UpstreamShare(relay.budget);
+  ) {}
+
+  private buffer(): BufferedBody {
+    this.buffered ??= new BufferedBody(this.relay.budget, this.relay.limits.retryBufferBytes);
+    return this.buffered;
   }
 
   begin(isWhole: boolean): void {
@@ -50,12 +56,12 @@ export class RequestBody implements CollectedBodyOwner {
 
   /** Whether the body received so far can be sent again. */
   get canRepeat(): boolean {
-    return this.buffered.isWhole;
+    return this.buffered === undefined || this.buffered.isWhole;
   }
 
   /** Whether a piece in these bytes is kept. */
   isIn(bytes: Uint8Array): boolean {
-    return this.buffered.isIn(bytes);
+    return this.buffered?.isIn(bytes) === true;
   }
 
   /** Returns false if the request was refused. */
@@ -78,7 +84,7 @@ export class RequestBody implements CollectedBodyOwner {
   }
 
   onCollected(bytes: Uint8Array): void {
-    if (bytes.length > 0) this.buffered.hold(bytes, 0, bytes.length);
+    if (bytes.length > 0) this.buffer().hold(bytes, 0, bytes.length);
     this.owner.onCollected();
   }
 
@@ -88,27 +94,27 @@ export class RequestBody implements CollectedBodyOwner {
 
   /** Keeps a piece that cannot be sent yet; the client is then paused. */
   hold(bytes: Uint8Array, start: number, end: number): void {
-    this.buffered.hold(bytes, start, end);
+    this.buffer().hold(bytes, start, end);
     this.client.pauseBody();
   }
 
   /** Keeps a copy of a piece that was sent. */
   keep(bytes: Uint8Array, start: number, end: number): void {
-    this.buffered.add(bytes, start, end);
+    this.buffer().add(bytes, start, end);
   }
 
   /** Sends what has arrived of the body to an upstream that has the head. */
   sendTo(stream: UpstreamStream): void {
     this.stream = stream;
     const { buffered } = this;
-    if (!buffered.isEmpty) {
+    if (buffered?.isEmpty === false) {
       this.client.resumeBody();
       const { bytes } = buffered;
       if (!stream.sendBody(bytes, 0, bytes.length) && !this.blockClient()) return;
     }
     if (this.collected?.isSpooled) this.collected.send(stream);
     else if (this.isWhole) stream.endBody();
-    buffered.trim();
+    buffered?.trim();
   }
 
   send(bytes: Uint8Array, start: number, end: number): void {
@@ -122,7 +128,7 @@ export class RequestBody implements CollectedBodyOwner {
   /** Returns false if the buffers for upstreams are exhausted and the request was refused. */
   private blockClient(): boolean {
     const { stream } = this;
-    if (stream !== undefined && !this.share.count(stream.waitingBytes)) {
+    if (stream !== undefined && !this.countWaiting(stream.waitingBytes)) {
       this.owner.onBodyFailed(503);
       return false;
     }
@@ -174,7 +180,7 @@ export class RequestBody implements CollectedBodyOwner {
   /** The upstream can take more. */
   unblock(): void {
     this.isUpstreamBlocked = false;
-    this.share.count(0);
+    this.countWaiting(0);
   }
 
   resume(): void {
@@ -185,19 +191,19 @@ export class RequestBody implements CollectedBodyOwner {
   /** The response has started, so the request will not be sent again. */
   onResponse(): void {
     this.forget();
-    this.share.count(this.stream?.waitingBytes ?? 0);
+    this.countWaiting(this.stream?.waitingBytes ?? 0);
     this.collected?.onResponse();
   }
 
   /** Drops the copy for another attempt. */
   forget(): void {
-    this.buffered.clear();
+    this.buffered?.clear();
   }
 
   /** The upstream no longer has the request. */
   release(): void {
     this.stream = undefined;
-    this.share.count(0);
+    this.countWaiting(0);
     this.collected?.stop();
     this.reader = undefined;
     if (!this.isUpstreamBlocked) return;
@@ -205,28 +211,21 @@ export class RequestBody implements CollectedBodyOwner {
     this.client.resumeBody();
   }
 
+  /**
+   * Updates the number of bytes that wait for a slow upstream. Reads arrive whole, however little is wanted. Returns false if the
+   * budget is exhausted.
+   */
+  private countWaiting(waitingBytes: number): boolean {
+    const more = Math.max(0, waitingBytes - FREE_BYTES) - this.waitingShare;
+    if (more < 0) this.relay.budget.give(-more);
+    else if (more > 0 && !this.relay.budget.take(more)) return false;
+    this.waitingShare += more;
+    return true;
+  }
+
   /** Drops the collected body. */
   clearCollected(): void {
     this.collected?.clear();
     this.collected = undefined;
-  }
-}
-
-/** Each upstream may have this many queued bytes outside the budget. */
-const FREE_BYTES = 16_384;
-
-/** Counts body bytes that wait for a slow upstream. Reads arrive whole, however little is wanted. */
-class UpstreamShare {
-  private taken = 0;
-
-  constructor(private readonly budget: BufferBudget) {}
-
-  /** Updates the number of waiting bytes. Returns false if the budget is exhausted. */
-  count(waitingBytes: number): boolean {
-    const more = Math.max(0, waitingBytes - FREE_BYTES) - this.taken;
-    if (more < 0) this.budget.give(-more);
-    else if (more > 0 && !this.budget.take(more)) return false;
-    this.taken += more;
-    return true;
   }
 }

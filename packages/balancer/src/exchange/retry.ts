@@ -67,6 +67,11 @@ export function mayHaveStarted(loss: UpstreamLoss): boolean {
   }
 }
 
+/** Whether similar requests have ended more than one process recently. */
+export function isPoison({ poison, deadlines }: Relay, pool: string, described: string): boolean {
+  return poison.has(pool, requestPattern(described), deadlines.now);
+}
+
 /** Counts where one request was lost after it may have started, and records requests that end their processes. */
 export class LostStarts {
   /** The number of upstreams. */
@@ -75,17 +80,6 @@ export class LostStarts {
   private endedProcess: string | undefined;
 
   constructor(private readonly relay: Relay) {}
-
-  reset(): void {
-    this.count = 0;
-    this.endedProcess = undefined;
-  }
-
-  /** Whether similar requests have ended more than one process recently. */
-  isPoison(pool: string, described: string): boolean {
-    const { poison, deadlines } = this.relay;
-    return poison.has(pool, requestPattern(described), deadlines.now);
-  }
 
   /**
    * Records another loss.
@@ -104,7 +98,7 @@ export class LostStarts {
     if (loss === "stale" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;
     // If several requests were lost together, only one is to blame: the one that is lost again, or is known.
-    if (!isSure && !this.isPoison(pool, described)) return;
+    if (!isSure && !isPoison(this.relay, pool, described)) return;
     const request = requestPattern(described);
     if (endedProcess !== undefined) poison.record(pool, request, endedProcess, deadlines.now);
     poison.record(pool, request, upstream.id, deadlines.now);

@@ -87,7 +87,7 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
   test("what is not there is told", async () => {
     const folder = makeFolder({ "empty/readme": "", "ecosystem.config.js": "", "conf.yaml": "", "app.py": "" });
     for (const [name, message] of [
-      ["ecosystem.config.js", /is the configuration of another program; Paceline's is paceline\.config\.ts/],
+      ["ecosystem.config.js", /is the configuration of another program; run: paceline import ecosystem/],
       ["conf.yaml", /is neither an app \(.*\) nor a config \(/],
       ["app.py", /is Python; run: /],
     ] as const)

@@ -15,6 +15,7 @@ import { createServer } from "node:http";
 import { dirname, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { testOnce } from "../../../test/support/test-once.js";
+import { listFleets } from "../dist/fleet/find-fleet.js";
 import { makeFolder, PACELINE, RUNTIMES, run } from "./support.js";
 
 const SAYING = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
@@ -351,11 +352,20 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       ),
     });
     expect((await run(PACELINE, ["status", "-c", "app.mjs"], as)).stderr).toMatch(/name it with --run-dir again/);
+    expect((await run(PACELINE, ["ls"], as)).stdout).toMatch(/^you have no fleet/);
     const theirs = makeFolder({ "app.mjs": SAYING("x"), "paceline.toml": 'app = "app.mjs"\n' });
     chownSync(theirs, STRANGER, STRANGER);
     stranger.env.PACELINE_STATE_DIR = stranger.state;
     const fleet = await stranger.start(theirs);
     expect(await root.ask(theirs)).toMatch(/^3 nothing is running/);
+    const { fleets } = await listFleets(root.env, [{ uid: STRANGER, state: stranger.state }]);
+    const listed = fleets.map(({ runDir, owner, state }) => ({ runDir, owner, state }));
+    expect(listed).toContainEqual({ runDir: fleet.runDir, owner: "nobody", state: "up" });
+    expect(listed).toContainEqual({ runDir, owner: undefined, state: "up" });
+    // Not what lies in a folder of somebody else.
+    expect((await listFleets(root.env, [{ uid: STRANGER + 1, state: stranger.state }])).fleets.length).toBe(
+      fleets.length - 1,
+    );
     const elsewhere = { ...root.env, PWD: theirs, PACELINE_STATE_DIR: stranger.state };
     expect(await run(PACELINE, ["status"], { cwd: theirs, env: elsewhere })).toMatchObject({
       code: 1,

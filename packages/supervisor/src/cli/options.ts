@@ -25,6 +25,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   detach?: boolean;
   instances?: number | "cpus";
   listen?: string[];
+  /** The name of the fleet. */
+  name?: string;
   /** A port of 127.0.0.1, added to `listen`. */
   port?: number;
   runtime?: RuntimeName;
@@ -66,6 +68,11 @@ export function withFleet(command: Command): Command {
   return command
     .option("-c, --config <path>", "the config file of the fleet, or its folder")
     .option("--run-dir <path>", "the run directory of the fleet");
+}
+
+/** Users of PM2 write `all` for what no name means here. */
+export function unlessAll(name: string | undefined): string | undefined {
+  return name === "all" ? undefined : name;
 }
 
 export function withJson(command: Command): Command {
@@ -119,9 +126,19 @@ export function parsePort(text: string): number {
 /** Returns what the options of `paceline start` and its target start. */
 export function startOf(target: string, options: StartOptions): FleetStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, scriptArgs: args, python } = options;
-  const { instances, listen, runtime, runDir, replace, watch } = options;
+  const { name, instances, listen, runtime, runDir, replace, watch } = options;
   const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, args, python };
-  return { file: target === "." ? undefined : target, ...origin, instances, listen, runtime, runDir, replace, watch };
+  return {
+    file: target === "." ? undefined : target,
+    ...origin,
+    name,
+    instances,
+    listen,
+    runtime,
+    runDir,
+    replace,
+    watch,
+  };
 }
 
 export function collect(text: string, before: string[] | undefined): string[] {

@@ -5,7 +5,7 @@ import { PacelineError } from "../errors.js";
 import { version } from "../package.js";
 import { commands } from "./commands/index.js";
 import type { Action } from "./options.js";
-import { EXIT, printForeign, reportError, surviveClosedOutput } from "./output.js";
+import { EXIT, printError, printForeign, reportError, surviveClosedOutput } from "./output.js";
 
 /** Runs the command line `args` (without runtime and script) and sets this process's exit status. */
 export async function run(args: string[]): Promise<void> {
@@ -26,8 +26,13 @@ export async function run(args: string[]): Promise<void> {
     // The user asked for help or the version.
     if (error.exitCode === 0) process.exitCode = EXIT.done;
     else if (wantsJson) process.exitCode = reportError(new PacelineError("usage", mistakeOf(error)), true);
-    // Commander has printed the error.
-    else process.exitCode = EXIT.usage;
+    else {
+      // Commander has printed the error.
+      process.exitCode = EXIT.usage;
+      const { hintForPm2 } = await import("./pm2-hints.js");
+      const hint = hintForPm2(error.message);
+      if (hint !== undefined) printError(hint);
+    }
   }
 }
 

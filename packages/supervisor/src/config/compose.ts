@@ -12,6 +12,7 @@ import { type Finding, validate } from "./validate.js";
 
 /** The command line's values, which override the config's. */
 export interface Overrides {
+  name?: string | undefined;
   instances?: number | "cpus" | undefined;
   listen?: string[] | undefined;
   /** The runtime of every process, overriding the pools' settings. */
@@ -98,6 +99,7 @@ function keysOf(source: Exclude<FleetSource, { kind: "config" }>): object {
 
 function applyOverrides(input: FleetInput, { overrides, cwd }: LoadTask, problems: Problem[]): FleetInput {
   const result: FleetInput = { ...input };
+  if (overrides.name !== undefined) result.name = overrides.name;
   if (overrides.runtime !== undefined) overrideRuntime(result, overrides.runtime);
   if (overrides.listen !== undefined) {
     result.listen = overrides.listen.flatMap((text) => {

@@ -21,7 +21,7 @@ import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 
 /** Names that pools cannot have, because they have another meaning. */
-export const RESERVED_POOL_NAMES = ["balancer", "paceline"];
+export const RESERVED_POOL_NAMES = ["all", "balancer", "paceline"];
 
 export const DEFAULT_LISTEN = "127.0.0.1:8080";
 

@@ -36,6 +36,8 @@ export interface FleetOrigin {
 
 /** Where a fleet is started, and what overrides its configuration, in later reloads too. */
 export interface FleetStart extends FleetOrigin {
+  /** The name of the fleet. */
+  name?: string | undefined;
   /** The number of instances of the only pool. */
   instances?: number | "cpus" | undefined;
   /** Where to listen, such as `127.0.0.1:8080`. */

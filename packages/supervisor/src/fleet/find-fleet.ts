@@ -11,7 +11,7 @@ import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { listRunDirs, namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
-import { distrust, NOT_WRITABLE, userName } from "../run-dir/trust.js";
+import { distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
 import type { FleetChoice } from "./api.js";
 
 export interface FoundFleet {
@@ -91,15 +91,46 @@ export async function findFleet(
   throw new PacelineError("not-running", nothing(meant, folder, records) + doubt);
 }
 
-/** Returns the fleets of this user that have a process, by name; also that of PACELINE_RUN_DIR. */
-export async function ownFleets(environment: NodeJS.ProcessEnv = process.env): Promise<FoundFleet[]> {
+/** A user and the folder of their run directories. */
+interface User {
+  uid: number;
+  state: string;
+}
+
+/**
+ * Returns the fleets of this user that have a process, by name; also that of PACELINE_RUN_DIR, and for root those of `users`. `doubt` says
+ * why the list may be incomplete, for example of a user without a home directory.
+ */
+export async function listFleets(
+  environment: NodeJS.ProcessEnv = process.env,
+  users: readonly User[] = otherUsers(),
+): Promise<{ fleets: FoundFleet[]; doubt?: string | undefined }> {
   const named = namedRunDir(undefined, writtenCwd(environment), environment);
-  const runDirs = new Set([...(named === undefined ? [] : [named]), ...listOwn(environment).runDirs]);
-  const trusted = [...runDirs].filter((runDir) => distrust(runDir) === undefined);
-  // A run directory may be removed meanwhile.
-  const found = await Promise.all(trusted.map((runDir) => inspect(runDir).catch(() => undefined)));
+  const own = listOwn(environment);
+  const runDirs = new Set([...(named === undefined ? [] : [named]), ...own.runDirs]);
+  const trusted = [...runDirs]
+    .filter((runDir) => distrust(runDir) === undefined)
+    .map((runDir) => ({ runDir, owner: undefined }));
+  const foreign = users.flatMap(({ uid, state }) =>
+    listRunDirs(state, uid).map((runDir) => ({ runDir, owner: userName(uid) })),
+  );
+  const found = await Promise.all(
+    // A run directory may be removed meanwhile.
+    [...trusted, ...foreign]
+      .map(async ({ runDir, owner }) => ({ ...(await inspect(runDir)), owner }))
+      .map((each) => each.catch(() => undefined)),
+  );
   const fleets = found.filter((fleet) => fleet !== undefined && fleet.state !== "down") as FoundFleet[];
-  return fleets.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+  return { fleets: fleets.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1)), doubt: own.isNew ? undefined : own.doubt };
+}
+
+/** Root may use the fleets of all users; their default folders are known. */
+function otherUsers(): User[] {
+  if (process.getuid?.() !== 0) return [];
+  return usersWithHome().flatMap((uid) => {
+    const state = uid === 0 ? undefined : stateFolderOf(uid);
+    return state === undefined ? [] : [{ uid, state }];
+  });
 }
 
 interface Known {
@@ -108,8 +139,8 @@ interface Known {
 }
 
 /** Lists this user's run directories, and a hint if the list may be incomplete. */
-function listOwn(environment: NodeJS.ProcessEnv): { runDirs: string[]; doubt?: string } {
-  const unseen = "if the fleet was started with --run-dir, name it with --run-dir again";
+function listOwn(environment: NodeJS.ProcessEnv): { runDirs: string[]; doubt?: string; isNew?: boolean } {
+  const unseen = "if the fleet was started with --run-dir, name it with --run-dir again or PACELINE_RUN_DIR";
   let folder: string;
   try {
     folder = stateFolder(environment);
@@ -117,7 +148,7 @@ function listOwn(environment: NodeJS.ProcessEnv): { runDirs: string[]; doubt?: s
     return { runDirs: [], doubt: unseen }; // The user has no home directory.
   }
   const found = distrust(folder, { forbidden: NOT_WRITABLE });
-  if (found?.code === "missing") return { runDirs: [], doubt: unseen };
+  if (found?.code === "missing") return { runDirs: [], doubt: unseen, isNew: true };
   // Other users can write to this folder, so its entries cannot be trusted.
   if (found !== undefined) return { runDirs: [], doubt: `the fleets in ${folder} are ignored: ${found.reason}` };
   return { runDirs: listRunDirs(folder) };

@@ -114,7 +114,7 @@ export function poolName(name: string, taken: Iterable<string>): string {
     .replace(/^[^a-z]+/, "")
     .slice(0, 28)
     .replace(/-+$/, "");
-  const known = new Set([...taken, "balancer", "paceline"]);
+  const known = new Set([...taken, "all", "balancer", "paceline"]);
   const first = plain === "" ? "app" : plain;
   for (let number = 1; ; number++) {
     const candidate = number === 1 ? first : `${first}-${number}`;

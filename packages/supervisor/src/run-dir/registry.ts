@@ -68,9 +68,9 @@ export function pruneRunDirs(folder: string, now = Date.now()): void {
   }
 }
 
-/** Lists the run directories in the state folder. Empty if the folder is missing, or not only this user's. */
-export function listRunDirs(folder: string): string[] {
-  if (distrust(folder, { forbidden: NOT_WRITABLE }) !== undefined) return [];
+/** Lists the run directories in a state folder of `uid`. Empty if the folder is missing, or not only this user's. */
+export function listRunDirs(folder: string, uid = process.getuid?.()): string[] {
+  if (distrust(folder, { uid, forbidden: NOT_WRITABLE }) !== undefined) return [];
   return readdirSync(folder, { withFileTypes: true })
     .slice(0, MAX_ENTRIES)
     .flatMap((entry) => {
@@ -78,7 +78,7 @@ export function listRunDirs(folder: string): string[] {
       if (entry.isDirectory()) return [path];
       return entry.isSymbolicLink() ? [resolve(folder, readlinkSync(path))] : [];
     })
-    .filter((path) => distrust(path) === undefined);
+    .filter((path) => distrust(path, { uid }) === undefined);
 }
 
 type Environment = NodeJS.ProcessEnv;

@@ -95,6 +95,11 @@ export function homeOf(uid: number): string | undefined {
   return home?.startsWith("/") ? home : undefined;
 }
 
+/** Returns the uids of all users that have a home directory. */
+export function usersWithHome(): number[] {
+  return [...new Set(entries().flatMap(({ uid, home }) => (home.startsWith("/") ? [uid] : [])))];
+}
+
 function entries(): { name: string; uid: number; home: string }[] {
   let text: string;
   try {

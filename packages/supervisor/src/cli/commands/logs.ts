@@ -1,7 +1,7 @@
 /** `paceline logs`: prints the output of the instances and the fleet's events. */
 import type { LogLine } from "../../control/api.js";
 import type { FollowOptions } from "../follow.js";
-import { type DefineCommand, parseCount, withFleet, withJson, withTimeout } from "../options.js";
+import { type DefineCommand, parseCount, unlessAll, withFleet, withJson, withTimeout } from "../options.js";
 
 export const logs: DefineCommand = (program, action) => {
   const command = program
@@ -13,7 +13,7 @@ export const logs: DefineCommand = (program, action) => {
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: FollowOptions) => {
       const [{ follow }, { formatLogLine }] = await Promise.all([import("../follow.js"), import("../format-line.js")]);
-      return follow<LogLine>("logs", name, options, { format: formatLogLine, fromLog: (line) => line });
+      return follow<LogLine>("logs", unlessAll(name), options, { format: formatLogLine, fromLog: (line) => line });
     }),
   );
 };

@@ -1,6 +1,6 @@
 /** `paceline reload`: loads new config, env files and code, and replaces instances one by one without losing a request. */
 import type { OperateOptions } from "../operate.js";
-import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
+import { type DefineCommand, unlessAll, withFleet, withJson, withTimeout } from "../options.js";
 
 export const reload: DefineCommand = (program, action) => {
   const command = program
@@ -12,7 +12,7 @@ export const reload: DefineCommand = (program, action) => {
     action(async (pool: string | undefined, options: OperateOptions & { updateEnv?: boolean }) => {
       const { operate } = await import("../operate.js");
       const env = options.updateEnv ? (process.env as Record<string, string>) : undefined;
-      return operate(options, (fleet, how) => fleet.reload({ pool, env, ...how }));
+      return operate(options, (fleet, how) => fleet.reload({ pool: unlessAll(pool), env, ...how }));
     }),
   );
 };

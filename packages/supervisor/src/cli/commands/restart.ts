@@ -1,6 +1,6 @@
 /** `paceline restart`: replaces processes with new ones of the same generation. */
 import type { OperateOptions } from "../operate.js";
-import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
+import { type DefineCommand, unlessAll, withFleet, withJson, withTimeout } from "../options.js";
 
 export const restart: DefineCommand = (program, action) => {
   const command = program
@@ -10,7 +10,7 @@ export const restart: DefineCommand = (program, action) => {
   withTimeout(withJson(withFleet(command))).action(
     action(async (target: string | undefined, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
-      return operate(options, (fleet, how) => fleet.restart(target, how));
+      return operate(options, (fleet, how) => fleet.restart(unlessAll(target), how));
     }),
   );
 };

@@ -1,6 +1,7 @@
 /** `paceline scale`: changes the number of instances of a pool. */
 
 import type { ScaleChange } from "../../control/api.js";
+import { PacelineError } from "../../errors.js";
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, parseChange, withFleet, withJson, withTimeout } from "../options.js";
 
@@ -8,12 +9,20 @@ export const scale: DefineCommand = (program, action) => {
   const command = program
     .command("scale")
     .description("run N instances of a pool")
-    .argument("<pool>", "the pool's name")
-    .argument("<n>", "the number of instances, or a change such as +2 or -1", parseChange);
+    .argument("<pool>", "the pool's name; may be left out if there is only one")
+    .argument("[n]", "the number of instances, or a change such as +2 or -1", parseChange);
   withTimeout(withJson(withFleet(command))).action(
-    action(async (pool: string, change: ScaleChange, options: OperateOptions) => {
+    action(async (pool: string, change: ScaleChange | undefined, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
-      return operate(options, (fleet, how) => fleet.scale(pool, change, how));
+      if (change !== undefined) return operate(options, (fleet, how) => fleet.scale(pool, change, how));
+      if (!/^[+-]?\d+$/.test(pool))
+        throw new PacelineError("usage", `missing required argument 'n' of scale ${pool} <n>`);
+      return operate(options, async (fleet, how) => {
+        const names = (await fleet.status()).pools.map(({ name }) => name);
+        const [only, ...others] = names;
+        if (only !== undefined && others.length === 0) return fleet.scale(only, parseChange(pool), how);
+        throw new PacelineError("usage", `which pool? paceline scale POOL ${pool} (pools: ${names.join(", ")})`);
+      });
     }),
   );
 };

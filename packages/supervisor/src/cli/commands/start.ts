@@ -27,6 +27,7 @@ export const start: DefineCommand = (program, action) => {
     .option("--fapws <script>", "run this FAPWS start script; no config")
     .option("--python <path>", "the Python interpreter for these (default: python3)")
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")
+    .option("--name <name>", "the name of the fleet (default: that of its folder)")
     .option("-i, --instances <n>", 'the number of instances, or "cpus"', parseInstances)
     .option("-p, --port <n>", "listen on this port of 127.0.0.1", parsePort)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)

@@ -2,7 +2,7 @@
 
 import type { FoundFleet } from "../../fleet/find-fleet.js";
 import type { OperateOptions } from "../operate.js";
-import { type DefineCommand, milliseconds, withFleet, withJson, withTimeout } from "../options.js";
+import { type DefineCommand, milliseconds, unlessAll, withFleet, withJson, withTimeout } from "../options.js";
 import { EXIT, type ExitStatus, printResult } from "../output.js";
 
 export const stop: DefineCommand = (program, action) => {
@@ -12,7 +12,8 @@ export const stop: DefineCommand = (program, action) => {
     .description("finish the requests in flight, then end the fleet, or all instances of a pool")
     .argument("[pool]", "only this pool; paceline scale starts instances of it again");
   withTimeout(withJson(withFleet(command))).action(
-    action(async (pool: string | undefined, options: OperateOptions) => {
+    action(async (name: string | undefined, options: OperateOptions) => {
+      const pool = unlessAll(name);
       const [{ operate }, { findFleet }] = await Promise.all([
         import("../operate.js"),
         import("../../fleet/find-fleet.js"),

@@ -16,6 +16,7 @@ let tarball: string;
 beforeAll(async () => {
   const packed = await run(process.execPath, ["scripts/pack.mjs", folder], { cwd: ROOT });
   expect(packed, packed.output).toMatchObject({ code: 0 });
+  linkDependencies();
   tarball = join(outside, "node_modules", readdirSync(join(outside, "node_modules")).find(isTarball) ?? "");
 });
 afterAll(() => rmSync(outside, { recursive: true, force: true }));
@@ -38,7 +39,7 @@ describe("the package", () => {
       .filter((entry) => entry.isFile())
       .map(({ parentPath, name }) => join(parentPath, name).slice(folder.length + 1));
     const expected =
-      /^(bin\/paceline|package\.json|README\.md|LICENSE|THIRD-PARTY-LICENSES\.txt|dist\/(api|programs\/[a-z-]+)\/[\w.-]+\.js|dist\/types\/.+\.d\.ts|dist\/python\/.+\.py)$/;
+      /^(bin\/paceline|package\.json|README\.md|LICENSE|THIRD-PARTY-LICENSES\.txt|dist\/(api|programs\/[a-z-]+)\/[\w.-]+\.js|dist\/types\/.+\.d\.ts|dist\/schema\.json|dist\/python\/.+\.py)$/;
     expect(files.filter((file) => !expected.test(file) || /\.test\.|fixture/.test(file))).toEqual([]);
     expect(files.length).toBeGreaterThan(100);
     // Nobody owns these names on the registry: what imports them would run whoever takes them.
@@ -55,7 +56,6 @@ describe("the package", () => {
   });
 
   test("has types for what it exports, and runs on Node if Bun is not installed, which it says", async () => {
-    linkDependencies();
     writeFileSync(join(outside, "package.json"), '{ "type": "module" }\n');
     writeFileSync(join(outside, "paceline.config.ts"), CONFIG);
     writeFileSync(join(outside, "app.ts"), APP);
@@ -66,7 +66,8 @@ describe("the package", () => {
     const compiler = join(ROOT, "node_modules/.bin/tsc");
     const sources = ["paceline.config.ts", "app.ts", "wrong.ts"];
     const { output } = await run(compiler, [...tsc, ...sources], { cwd: outside });
-    expect(output.trim().split("\n")).toEqual([expect.stringMatching(/^wrong\.ts\(.*instnaces/)]);
+    expect(output.match(/^\S+\.ts\(/gm), output).toEqual(["wrong.ts("]);
+    expect(output).toContain("'instnaces' does not exist");
 
     const project = await Project.make({ runtime: "node", app: "" });
     const env = { ...project.startEnvironment(), PACELINE_RUNTIME: undefined, PACELINE_BUN: undefined };
@@ -101,6 +102,12 @@ import { defer, every, type RequestInfo, serveStatic } from "paceline/server";
 import { acceptWebSocket } from "paceline/websocket";
 export const used = [compression, defer, every, serveStatic, acceptWebSocket];
 export default { fetch: (_request: Request, info: RequestInfo) => new Response(info.requestId ? "typed" : "untyped") };
+`;
+
+const PROGRAM = `import { createFleet } from "paceline";
+const fleet = await createFleet({ listen: ["127.0.0.1:PORT"] });
+console.log((await fleet.status()).pools[0].ready + " ready");
+await fleet.stop();
 `;
 
 const EXPRESS_APP = `app.get("/", (request, response) => response.send(process.env.PACELINE_INSTANCE));
@@ -174,7 +181,10 @@ describe.each(Object.entries(INSTALLERS))("installed into an empty folder with a
     await paceline("stop");
     await project.nothingLeft();
     project.write("paceline.config.ts", CONFIG.replace("./app.ts", "./app.js"));
-    expect((await paceline("check")).stdout).toContain("2 instances of app.js");
+    project.write("program.mjs", PROGRAM.replace("PORT", String(project.port)));
+    const program = await exec([process.execPath, "program.mjs"]);
+    expect(program.output).toBe("2 ready\n");
+    await project.nothingLeft();
   });
 });
 

@@ -72,7 +72,7 @@ export function isDown(fleet: Fleet, poolName?: string): boolean {
 /** Requests do not wait for a pool with more failures in a row than this. */
 const MAX_AWAITED_FAILURES = 2;
 
-/** One pool in the snapshot; the same shape as SnapshotPool of @paceline/wire. */
+/** One pool in the snapshot; the same shape as SnapshotPool of packages/wire. */
 export interface PoolView {
   name: string;
   routes: string[];

@@ -69,7 +69,7 @@ export interface RecycleLimits {
   jitter: number;
 }
 
-/** What a balancer has to know about a pool's kind; see SnapshotPool in @paceline/wire. */
+/** What a balancer has to know about a pool's kind; see SnapshotPool in packages/wire. */
 export interface RelayTraits {
   internalRoots?: string[];
   sendsFiles?: boolean;
@@ -100,7 +100,7 @@ export interface PoolConfig {
   maxInstances: number;
   /** Whether a reload starts a replacement before the process in service ends; otherwise after that. */
   overlap: boolean;
-  /** See SnapshotPool.routes in @paceline/wire. Empty if it gets no requests. */
+  /** See SnapshotPool.routes in packages/wire. Empty if it gets no requests. */
   routes: string[];
   /** Whether the route's prefix is removed from the paths that instances see. */
   stripPrefix: boolean;
@@ -118,7 +118,7 @@ export interface PoolConfig {
   policy: ProcessPolicy;
   recycle: RecycleLimits;
   health: HealthConfig;
-  /** InstanceLimits of @paceline/wire, complete. */
+  /** InstanceLimits of packages/wire, complete. */
   limits: Record<string, number>;
   /** How many bytes of a process's output may be unread. */
   maxOutputBytes: number;
@@ -134,7 +134,7 @@ export interface BalancerConfig {
   /** Whether each request is logged. */
   accessLog: boolean;
   policy: ProcessPolicy;
-  /** BalancerLimits of @paceline/wire, complete. */
+  /** BalancerLimits of packages/wire, complete. */
   limits: Record<string, number>;
   maxOutputBytes: number;
 }

@@ -48,15 +48,18 @@ interface Sending {
   lookAtMs: number;
 }
 
-/** Of one connection in a turn with more requests than MAX_RESPONDED. */
-const MAX_PIPELINED = 256;
+/** A longer turn delays others: from then on it closes the connections of clients that pipeline, in milliseconds. */
+const LONG_TURN_MS = 2;
+/** In a long turn, the client of each request of this number is looked up; the same one twice in a row has pipelined. */
+const SAMPLED_REQUESTS = 16;
 
 export class BunSendWatch {
   /** Responses of this turn. */
   private readonly answered: Request[] = [];
-  /** Requests of this turn; and by client, once there are many. */
+  /** Requests of this turn, its begin, and the client of the last sample in it. */
   private turnRequests = 0;
-  private readonly turnClients = new Map<string, number>();
+  private turnSinceMs = 0;
+  private sampled = "";
   private readonly sending = new Map<Request, Sending>();
   private timer: NodeJS.Timeout | undefined;
   private server: BunServer | undefined;
@@ -73,31 +76,33 @@ export class BunSendWatch {
    * Adds a request whose response is passed to Bun, which sends at once what it can. Returns false if its connection must be closed
    * after the response: Bun calls the handler for each request of a read in one go, and one client would block the others.
    */
-  add(request: Request, server: BunServer): boolean {
+  add(request: Request, server: BunServer, nowMs: number): boolean {
     this.server = server;
     const count = this.answered.push(request);
-    if (this.turnRequests++ === 0) setImmediate(this.onTurnEnd);
-    if (this.turnRequests < MAX_RESPONDED) return true;
+    if (this.turnRequests++ === 0) {
+      this.turnSinceMs = nowMs;
+      setImmediate(this.onTurnEnd);
+    }
     if (count >= MAX_RESPONDED) {
       // Bun has received the first ones, unless one promise completed half as many.
       this.keepLong(this.answered.splice(0, MAX_RESPONDED / 2));
       leaveToCollector((MAX_RESPONDED / 2) * REQUEST_BYTES);
     }
-    return this.countOfClient(request, server) <= MAX_PIPELINED;
+    if (this.turnRequests % SAMPLED_REQUESTS !== 0 || nowMs - this.turnSinceMs < LONG_TURN_MS) return true;
+    return !this.isSampledAgain(request, server);
   }
 
-  private countOfClient(request: Request, server: BunServer): number {
+  private isSampledAgain(request: Request, server: BunServer): boolean {
     const peer = server.requestIP(request);
-    if (peer === null) return 0;
-    const name = `${peer.address} ${peer.port}`;
-    const count = (this.turnClients.get(name) ?? 0) + 1;
-    this.turnClients.set(name, count);
-    return count;
+    if (peer === null) return false;
+    const before = this.sampled;
+    this.sampled = `${peer.address} ${peer.port}`;
+    return this.sampled === before;
   }
 
   private readonly onTurnEnd = (): void => {
     this.turnRequests = 0;
-    this.turnClients.clear();
+    this.sampled = "";
     this.keepLong(this.answered.splice(0));
   };
 

@@ -78,8 +78,9 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
 
   function finish(response: Response, startedAtMs: number, request: Request): Response {
     if (!(response instanceof Response)) throw new TypeError("the handler did not return a Response");
-    const staysOpen = sends === undefined || serving === undefined || sends.add(request, serving);
-    counter.latency.record((performance.now() - startedAtMs) * 1000);
+    const nowMs = performance.now();
+    const staysOpen = sends === undefined || serving === undefined || sends.add(request, serving, nowMs);
+    counter.latency.record((nowMs - startedAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     const sent = fileBodyOf(response)?.onBun(response) ?? response;
     return close || !staysOpen ? withClose(sent) : sent;

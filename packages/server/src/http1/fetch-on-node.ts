@@ -5,7 +5,7 @@ import { fileBodyOf } from "../kinds/static/file-body.js";
 import type { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
 import type { FetchHandler, NodeHandler } from "../shared/app.js";
-import { isTurnOver, nextTurn } from "../shared/turn-share.js";
+import { isTurnOver, nextShare } from "../shared/turn-share.js";
 
 /** Returns a Node handler that calls a fetch handler and writes its Response. Its promise rejects if either fails. */
 export function fetchAsNodeHandler(
@@ -147,7 +147,7 @@ async function writeResponse(
       },
       () => {},
     );
-    await nextTurn();
+    await new Promise(setImmediate);
     if (next?.done) {
       if (!response.headers.has("content-length") && !response.headers.has("transfer-encoding")) {
         headers.push("content-length", String(first.value.byteLength));
@@ -180,7 +180,7 @@ async function writeBlocks(
   let pending: Promise<ReadResult> | undefined = second;
   while (!outgoing.destroyed) {
     if (!outgoing.write(block)) await drained(outgoing);
-    else if (isTurnOver()) await nextTurn();
+    else if (isTurnOver()) await nextShare();
     const result: ReadResult = await (pending ?? reader.read());
     pending = undefined;
     if (result.done) {

@@ -1,7 +1,7 @@
 /** Reads an app's response: its head in wire form, and its body in blocks. */
 import type { FieldLines } from "@paceline/wire/lane/response-head";
 import { type BlockSource, toBytes } from "../shared/blocks.js";
-import { isTurnOver, nextTurn } from "../shared/turn-share.js";
+import { isTurnOver, nextShare } from "../shared/turn-share.js";
 
 export interface ResponseReader {
   isResponse(value: unknown): value is Response;
@@ -33,7 +33,7 @@ export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLe
       const block = toBytes(value);
       if (block.length > 0 && !writer.write(block)) await writer.drained();
       // Bodies whose next block is always ready would block the others.
-      else if (isTurnOver()) await nextTurn();
+      else if (isTurnOver()) await nextShare();
       if (isLeft()) return;
     }
   } catch (error) {

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { giveBack, leaveToCollector } from "@paceline/wire";
 import type { RequestInfo, Upgrade } from "../../shared/app.js";
-import { isTurnOver, nextTurn } from "../../shared/turn-share.js";
+import { isTurnOver, nextShare } from "../../shared/turn-share.js";
 import { frameOf, isSendableCode, MessageReader, NO_STATUS, Opcode, WebSocketFault } from "./message-reader.js";
 
 export interface WebSocketOptions {
@@ -114,7 +114,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
             case "turn":
               // A client that does not read its pongs is soon no longer read.
               if (reader.ping !== undefined) await this.pong(reader);
-              await nextTurn();
+              await nextShare();
               break;
             case "message":
               if (reader.ping !== undefined) await this.pong(reader);

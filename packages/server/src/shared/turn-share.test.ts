@@ -1,0 +1,24 @@
+/** The share of a turn that endless bodies and WebSocket frames have together. */
+import { afterEach, expect, it, vi } from "vitest";
+import { isTurnOver, nextShare } from "./turn-share.js";
+
+afterEach(() => void vi.restoreAllMocks());
+
+it("goes on in the next turn, and after a rest when several turns were used up", async () => {
+  const waits: string[] = [];
+  const as = (what: string) => (callback: () => void) => {
+    waits.push(what);
+    queueMicrotask(callback);
+    return {} as never;
+  };
+  vi.spyOn(globalThis, "setImmediate").mockImplementation(as("turn") as never);
+  vi.spyOn(globalThis, "setTimeout").mockImplementation(as("rest") as never);
+  let blocks = 0;
+  while (waits.length < 16) {
+    blocks++;
+    if (isTurnOver()) await nextShare();
+  }
+  const eight = [...Array<string>(7).fill("turn"), "rest"];
+  expect(waits).toEqual([...eight, ...eight]);
+  expect(blocks).toBeLessThan(16 * 500);
+});

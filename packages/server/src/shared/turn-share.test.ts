@@ -14,11 +14,12 @@ it("goes on in the next turn, and after a rest when several turns were used up",
   vi.spyOn(globalThis, "setImmediate").mockImplementation(as("turn") as never);
   vi.spyOn(globalThis, "setTimeout").mockImplementation(as("rest") as never);
   let blocks = 0;
-  while (waits.length < 16) {
+  // Other tests may have used up turns before.
+  while (waits.indexOf("rest") < 0 || waits.length - waits.indexOf("rest") <= 16) {
     blocks++;
     if (isTurnOver()) await nextShare();
   }
   const eight = [...Array<string>(7).fill("turn"), "rest"];
-  expect(waits).toEqual([...eight, ...eight]);
-  expect(blocks).toBeLessThan(16 * 500);
+  expect(waits.slice(waits.indexOf("rest") + 1)).toEqual([...eight, ...eight]);
+  expect(blocks).toBeLessThan(25 * 500);
 });

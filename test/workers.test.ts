@@ -1,5 +1,5 @@
 /** Workers beside an app and alone: they get no requests, say when they are ready, and never run twice in one slot. */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { HELLO } from "./support/apps.js";
@@ -21,6 +21,18 @@ if (version === "broken") {
 process.on("SIGTERM", () => setTimeout(() => { note("out"); process.exit(0); }, 100));
 setInterval(() => {}, 1000);
 process.send?.("ready");
+`;
+
+/** What a run does is in the file mode: it ends at once, fails, or waits for a file. */
+const TICK = `
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+appendFileSync("tick.txt", "in\\n");
+process.on("exit", () => appendFileSync("tick.txt", "out\\n"));
+process.on("SIGTERM", () => process.exit(1));
+const mode = readFileSync("mode", "utf8");
+while (mode === "wait" && !existsSync("released")) await sleep(10);
+if (mode === "fail") throw new Error("no disk");
 `;
 
 const notes = (project: Project, instance: string) => readFileSync(join(project.folder, `${instance}.txt`), "utf8");
@@ -71,6 +83,46 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     for (const name of ["jobs.1", "jobs.2", "jobs.3"]) {
       expect(notes(project, name).split("\n").at(-2), name).toBe("out 2");
     }
+    await project.nothingLeft();
+  });
+
+  test("with a schedule run at its times and never twice at once; a failed run is no failed process", async () => {
+    const tick = (more: object) => ({ worker: "./tick.mjs", cron: "* * * * * *", ...more });
+    const files = { "tick.mjs": TICK, mode: "succeed" };
+    const config = { pools: { tick: tick({}) }, listen: undefined };
+    const project = await startFleet({ runtime, app: "", files, config });
+    const event = (pattern: RegExp) => waitFor(`${pattern}`, async () => pattern.test(await project.events()));
+    const instance = async () => (await project.status()).pools[0]?.instances[0];
+    await event(/ info tick\.1 +run of [\d-]+ [\d:]+ succeeded in [\d.]+ s; next at /);
+    expect((await project.status()).pools[0]).toMatchObject({ cron: "* * * * * *", requestsTotal: null });
+
+    project.write("mode", "fail");
+    await event(/ error tick\.1 +run of .* failed after [\d.]+ s: exited with code 1: error: no disk/i);
+    const shown = await instance();
+    expect(shown).toMatchObject({ state: "ready", restarts: 0, attempt: 1, schedule: { last: { code: 1 } } });
+    expect((await project.cli(["status"])).output).toMatch(/tick\.1: the last run failed: exited with code 1/);
+    const refused = await project.cli(["scale", "tick", "2"]);
+    expect(refused).toMatchObject({ code: 2 });
+    expect(refused.output).toContain("tick can have 0 to 1 instances, not 2");
+
+    project.write("mode", "wait");
+    await event(/ warn tick\.1 +skips the run of .*: that of .* has not ended/);
+    expect((await instance())?.schedule?.runningSeconds).not.toBeNull();
+    project.writeConfig({ pools: { tick: tick({ runTimeoutMs: 500 }) } });
+    const reload = project.cli(["reload"]);
+    await project.statusWhere(
+      "the reload to wait for the run",
+      ({ pools }) => pools[0]?.instances[0]?.state === "draining",
+    );
+    project.write("released", "");
+    expect(await reload).toMatchObject({ code: 0 });
+    await event(/ info tick\.1 +run of .* succeeded in .*; skipped \d+ meanwhile/);
+    expect((await instance())?.attempt).toBe(2);
+
+    rmSync(join(project.folder, "released"));
+    await event(/ error tick\.1 +run of .* failed after .*: took longer than 0\.5 s \(runTimeoutMs\)/);
+    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(readFileSync(join(project.folder, "tick.txt"), "utf8")).toMatch(/^(in\nout\n)+$/);
     await project.nothingLeft();
   });
 

@@ -230,7 +230,10 @@ export class Parts {
       },
       onOverdue: (child) => this.liveness.lookAtOverdue(child),
       onPoison: (found) => this.poison.found(found),
-      onNotice: (child, message) => log.event("warn", child.name, message),
+      onNotice: (child, message, level) => log.event(level, child.name, message),
+      onRun: ({ name }, run) => {
+        slots.of(name).lastRun = run;
+      },
       onChannelLost: (child) => coordination.lostChannel(child.id),
       onEnded: (process, ending) => {
         coordination.gone(process.id);

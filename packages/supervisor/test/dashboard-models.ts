@@ -25,6 +25,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     stalledMs: null,
     heapBytes: 1,
     deferred: null,
+    schedule: null,
     shim: null,
     exposed: [],
     restarts: 0,
@@ -44,6 +45,7 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     eventLoopLagMs: __,
     heapBytes: ___,
     deferred: ____,
+    schedule: _________,
     shim: _____,
     exposed: ______,
     recycles: ________,
@@ -69,6 +71,7 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
   const shape = {
     generation: 3,
     release: "/srv/shop/releases/3",
+    cron: null,
     wanted: instances.length,
     ready,
     ...counts,

@@ -326,3 +326,27 @@ test.each(SORT_KEYS)("sorted by %s all rows are there", (sort) => {
   const names = screen(model).flatMap((line) => /^.(web\.\d|files\.\d)/.exec(line)?.[1] ?? []);
   expect(names.sort()).toEqual(["files.1", "web.1", "web.2", "web.3"]);
 });
+
+test("a fleet that gets no requests shows none; a schedule shows its pattern, its last run and the next at 80 columns", () => {
+  const nothing = { requestsTotal: null, requestsPerSecond: null, inFlight: null, latencyMs: { p50: null, p99: null } };
+  const last = { at: 0, durationSeconds: 2.3, code: 0, signal: null, failure: null };
+  const schedule = { nextAt: 1, nextInSeconds: 240, runningSeconds: null, last, runs: 3, failures: 1, skipped: 0 };
+  const pools = [
+    { ...pool("jobs", [instance("jobs.1", nothing)]), ...nothing, kind: "worker", routes: [] },
+    {
+      ...pool("nightly", [instance("nightly.1", { ...nothing, schedule })]),
+      ...nothing,
+      routes: [],
+      cron: "0 3 * * *",
+    },
+  ];
+  const alone = screen(after([shows({ ...status(pools), listen: [], balancers: [] })]));
+  expect(alone.join("\n")).not.toMatch(/req\/s|REQ|5xx|p99|P99|FLY|MINUTE|balancer/);
+  expect(alone[1]).toMatch(/^ NAME +STATE +PID +RSS +CPU +RUN, NEXT +RST +UP$/);
+  expect(alone[4]).toMatch(/^ nightly {2}.* cron 0 3 \* \* \*$/);
+  expect(alone[5]).toMatch(/ ok 2s, 4m /);
+  const mixed = screen(after([shows(status([...pools, pool("web", [instance("web.1")])]))]));
+  expect(mixed[1]).toMatch(/ REQ\/S .* RUN, NEXT /);
+  expect(mixed[3]).toMatch(/^▸jobs\.1 +ready +.* – /);
+  expect(mixed[5]).toMatch(/^ nightly\.1 .* ok 2s, 4m /);
+});

@@ -49,6 +49,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     serves: true,
     maxInstances: 1024,
     overlap: true,
+    cron: null,
     routes: ["/"],
     stripPrefix: false,
     runtime: "bun",

@@ -1,6 +1,7 @@
 /** The table of `paceline status`: aligned, with the reason why something is not ready. */
 import { expect, test } from "vitest";
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import type { ScheduleStatus } from "../core/figures.js";
 import type { FleetConfig } from "../core/model.js";
 import { describeFleet } from "../fleet/prepare-start.js";
 import { formatDuration, formatStatus } from "./format-status.js";
@@ -26,6 +27,7 @@ const instance: InstanceStatus = {
   stalledMs: null,
   heapBytes: 1,
   deferred: null,
+  schedule: null,
   shim: null,
   exposed: [],
   restarts: 0,
@@ -80,6 +82,7 @@ const status: Status = {
       kind: "app",
       release: "/srv/shop/releases/3",
       generation: 3,
+      cron: null,
       wanted: 2,
       ready: 1,
       requestsTotal: 1,
@@ -218,4 +221,32 @@ test.each([
   [86_460, "1 d"],
 ])("%d seconds are %s", (seconds, text) => {
   expect(formatDuration(seconds)).toBe(text);
+});
+
+test("a pool that gets no requests has no rate and no route; a schedule has its pattern, its last run and the next", () => {
+  const nothing = { requestsTotal: null, requestsPerSecond: null, inFlight: null };
+  const last = { at: 0, durationSeconds: 2, code: 1, signal: null, failure: "exited with code 1: no disk" };
+  const schedule = { nextAt: 1, nextInSeconds: 240, runningSeconds: null, last, runs: 3, failures: 1, skipped: 0 };
+  const worker = { ...instance, ...nothing, name: "nightly.1", schedule };
+  const of = (more: Partial<ScheduleStatus>) => {
+    const instances = [{ ...worker, schedule: { ...schedule, ...more } }];
+    const pool = {
+      ...(status.pools[0] as PoolStatus),
+      ...nothing,
+      name: "nightly",
+      kind: "worker",
+      routes: [],
+      instances,
+    };
+    const fleet = { ...status, listen: [], balancers: [], pools: [{ ...pool, cron: "0 3 * * *", rollout: null }] };
+    return formatStatus(fleet, { colour: false });
+  };
+  const shown = of({});
+  expect(shown).toMatch(/^shop · pid /);
+  expect(shown).toMatch(/nightly {2}worker {2}.* {2}cron 0 3 \* \* \*\n/);
+  expect(shown).not.toMatch(/REQ|FLIGHT|P50|req\/s/);
+  expect(shown).toMatch(/LAST RUN, NEXT\n.*failed in 2 s, next in 4 min\n/);
+  expect(shown).toContain("nightly.1: the last run failed: exited with code 1: no disk");
+  expect(of({ runningSeconds: 3 })).toMatch(/running 3 s\n/);
+  expect(of({ nextInSeconds: null })).toMatch(/failed in 2 s, no next\n/);
 });

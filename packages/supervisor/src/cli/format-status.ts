@@ -1,6 +1,15 @@
 /** Formats the status document as aligned tables. */
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
-import { type DeferredJobs, FIGURES, type Figure, figureOf, type Unit, withRequests } from "../core/figures.js";
+import {
+  type DeferredJobs,
+  FIGURES,
+  type Figure,
+  type FigureValue,
+  figureOf,
+  type ScheduleStatus,
+  type Unit,
+  withRequests,
+} from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 import { visibleLine } from "../core/words.js";
 
@@ -66,12 +75,13 @@ function title(status: Status): string {
 function poolLine(pool: PoolStatus): string {
   const rollout = pool.rollout === null ? "" : ` · ${pool.rollout.kind} ${pool.rollout.done}/${pool.rollout.total}`;
   const { requestsPerSecond } = pool;
+  const cron = pool.cron === null ? "" : `  cron ${pool.cron}`;
   const requests =
     requestsPerSecond === null
       ? ""
       : `  ${pool.routes.join(" ")}  ${requestsPerSecond.toFixed(0)} req/s${heldText(pool)}`;
   const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
-  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${requests}${rollout}`;
+  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${cron}${requests}${rollout}`;
 }
 
 /** Shows the releases that the pools run: one line if all run the same. */
@@ -112,7 +122,12 @@ function figureCell(figure: Figure, process: { pid: number | null }): Cell {
   if (figure.isOptional && !(figure.key in process)) return "";
   // A slot without a process has no uptime.
   if (value === null || (figure.unit === "seconds" && process.pid === null)) return right(null);
-  return right(typeof value === "number" ? TEXTS[figure.unit](value) : deferredText(value));
+  return right(textOfValue(value, figure.unit));
+}
+
+function textOfValue(value: NonNullable<FigureValue>, unit: Unit): string {
+  if (typeof value === "number") return TEXTS[unit](value);
+  return "jobs" in value ? deferredText(value) : scheduleText(value);
 }
 
 const TEXTS: Record<Unit, (value: number) => string> = {
@@ -122,6 +137,7 @@ const TEXTS: Record<Unit, (value: number) => string> = {
   milliseconds: (ms) => (ms < 10 ? ms.toFixed(2) : ms.toFixed(0)),
   seconds: formatDuration,
   jobs: String,
+  schedule: String,
 };
 
 function stateCell(state: ProcessState, { colour }: FormatOptions, stalledMs: number | null = null): Cell {
@@ -135,10 +151,12 @@ function right(value: string | number | null): Cell {
 
 function trouble(process: InstanceStatus | BalancerStatus): string[] {
   const { name, state, lastExit, linesLost, linesTotal } = process;
+  const failedRun = "schedule" in process ? (process.schedule?.last?.failure ?? null) : null;
   const lost =
     linesLost === 0
       ? []
       : [`${name}: ${linesLost} of ${linesTotal} lines lost: written faster than they could be read`];
+  if (failedRun !== null) lost.push(`${name}: the last run failed: ${failedRun}`);
   if (state === "ready" || lastExit === null) return lost;
   const lines = lastExit.lastLines.slice(-5).map((line) => `  | ${line}`);
   return [...lost, `${name}: ${lastExit.reason}`, ...lines];
@@ -159,6 +177,14 @@ function logTrouble(log: LogStatus | null): string[] {
 /** Returns `12, oldest 3 s`. */
 function deferredText({ jobs, oldestMs }: DeferredJobs): string {
   return jobs === 0 ? "0" : `${jobs}, oldest ${formatDuration(oldestMs / 1000)}`;
+}
+
+/** Returns `ok in 2 s, next in 4 min`, `failed in 2 s, …`, or `running 3 s`. */
+function scheduleText({ last, nextInSeconds, runningSeconds }: ScheduleStatus): string {
+  if (runningSeconds !== null) return `running ${formatDuration(runningSeconds)}`;
+  const next = nextInSeconds === null ? "no next" : `next in ${formatDuration(nextInSeconds)}`;
+  if (last === null) return next;
+  return `${last.failure === null ? "ok" : "failed"} in ${formatDuration(last.durationSeconds)}, ${next}`;
 }
 
 /** Returns the two largest units: `4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`. */

@@ -43,6 +43,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   command?: string[];
   /** The module or the program gets no requests. */
   worker?: boolean;
+  /** It is a worker that runs at these times. */
+  cron?: string;
   /** Run this FAPWS start script. */
   fapws?: string;
   /** The arguments of the app or the script, for process.argv and sys.argv. */
@@ -125,9 +127,9 @@ export function parsePort(text: string): number {
 
 /** Returns what the options of `paceline start` and its target start. */
 export function startOf(target: string, options: StartOptions): FleetStart {
-  const { static: folder, proxy, wsgi, asgi, fapws, command, worker, scriptArgs: args, python } = options;
+  const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
   const { name, instances, listen, runtime, runDir, replace, watch } = options;
-  const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, args, python };
+  const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, args, python };
   return {
     file: target === "." ? undefined : target,
     ...origin,

@@ -87,7 +87,7 @@ function keysOf(source: Exclude<FleetSource, { kind: "config" }>): object {
     case "command":
       return { command: source.command };
     case "worker":
-      return { worker: source.worker };
+      return { worker: source.worker, ...(source.cron !== undefined && { cron: source.cron }) };
     case "proxy":
       return { proxy: source.url };
     case "object":

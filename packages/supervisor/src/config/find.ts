@@ -25,7 +25,7 @@ export type FleetSource =
   | { kind: "wsgi" | "asgi"; app: string; folder: string }
   | { kind: "command"; command: string[]; folder: string }
   /** A module, relative to the folder, or a program with its arguments. */
-  | { kind: "worker"; worker: string | string[]; folder: string }
+  | { kind: "worker"; worker: string | string[]; cron?: string; folder: string }
   | { kind: "proxy"; url: string; folder: string }
   /** A configuration that a program passed as a value; `name` tells it from others of the same folder. */
   | { kind: "object"; config: object; name: string; folder: string };
@@ -71,14 +71,26 @@ export function staticSource(folder: string, cwd: string): FleetSource {
   throw new ConfigError([{ file: path, path: [], message: "there is no such folder" }]);
 }
 
-/** Returns the source for a worker module without a configuration. @throws ConfigError if it is not named or missing */
-export function workerSource(module: string | undefined, cwd: string): FleetSource {
-  const path = resolve(cwd, module ?? ".");
+/**
+ * Returns the source for a worker without a configuration: a module, or a program with its arguments.
+ * @throws ConfigError if the module is not named or missing
+ */
+export function workerSource(
+  worker: string | string[] | undefined,
+  cron: string | undefined,
+  cwd: string,
+): FleetSource {
+  const source = (named: string | string[]): FleetSource => ({
+    ...{ kind: "worker", worker: named, folder: cwd },
+    ...(cron !== undefined && { cron }),
+  });
+  if (Array.isArray(worker)) return source(worker);
+  const path = resolve(cwd, worker ?? ".");
   const kind = kindOf(path);
-  if (kind === "file" && module !== undefined) return { kind: "worker", worker: module, folder: cwd };
+  if (kind === "file" && worker !== undefined) return source(worker);
   const message =
     kind === "folder"
-      ? "--worker needs a module, as in `paceline start --worker queue.js`, or a program after --"
+      ? "a worker needs a module, as in `paceline start --worker queue.js`, or a program after --"
       : "there is no such file";
   throw new ConfigError([{ file: path, path: [], message }]);
 }

@@ -34,8 +34,8 @@ export interface LoadRequest {
   pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
   /** A program with its arguments, instead of a target. */
   command?: string[] | undefined;
-  /** Whether the target or the command gets no requests. */
-  isWorker?: boolean | undefined;
+  /** The target or the command gets no requests, and runs at the times of a cron pattern if it has one. */
+  worker?: { cron: string | undefined } | undefined;
   /** An upstream, instead of a target. */
   proxy?: string | undefined;
   /** A configuration, instead of a target. */
@@ -149,13 +149,12 @@ function nameOf(source: FleetSource): string {
 }
 
 function sourceOf(request: LoadRequest): FleetSource {
-  const { target, staticFolder, fapwsScript, pythonApp, command, isWorker, proxy, config, cwd } = request;
+  const { target, staticFolder, fapwsScript, pythonApp, command, worker, proxy, config, cwd } = request;
   if (config !== undefined) return objectSource(config, cwd);
   if (staticFolder !== undefined) return staticSource(staticFolder, cwd);
   if (fapwsScript !== undefined) return fapwsSource(fapwsScript, cwd);
   if (pythonApp !== undefined) return { ...pythonApp, folder: cwd };
-  if (isWorker)
-    return command === undefined ? workerSource(target, cwd) : { kind: "worker", worker: command, folder: cwd };
+  if (worker !== undefined) return workerSource(command ?? target, worker.cron, cwd);
   if (command !== undefined) return { kind: "command", command, folder: cwd };
   if (proxy !== undefined) return { kind: "proxy", url: proxy, folder: cwd };
   return findSource(target, cwd);

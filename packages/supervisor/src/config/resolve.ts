@@ -155,6 +155,10 @@ function resolvePool(
         ({ path: at }) => path.every((part, index) => part === at[index]) && KIND_NAMES.includes(`${at[path.length]}`),
       ),
   });
+  const { maxInstances = MAX_INSTANCES } = kind;
+  const instances = processCount(pool.instances ?? kind.defaultInstances);
+  if (instances > maxInstances)
+    find(context, [...path, "instances"], `cannot be more than ${maxInstances} with \`cron\`: a run happens once`);
   const runtime = resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context);
   if (pool.bunfig !== undefined && runtime !== "bun") find(context, [...path, "bunfig"], 'needs the runtime "bun"');
   return {
@@ -167,9 +171,10 @@ function resolvePool(
     preload: kind.preload ?? false,
     maxInFlight: kind.maxInFlight ?? null,
     requestTimeoutMs: requestTimeoutOf(pool, kind, input),
-    instances: processCount(pool.instances ?? kind.defaultInstances),
+    instances,
     serves: kind.serves,
-    maxInstances: kind.maxInstances ?? MAX_INSTANCES,
+    maxInstances,
+    cron: kind.cron ?? null,
     overlap: kind.overlap ?? true,
     routes: kind.serves ? routes : [],
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),

@@ -69,6 +69,8 @@ export interface PoolStatus {
   generation: number;
   /** The folder that this generation was loaded from, with symbolic links resolved. Restarts use it. */
   release: string;
+  /** The cron pattern of a worker with a schedule; null for others. */
+  cron: string | null;
   wanted: number;
   ready: number;
   /** Over all processes that the pool has had; null if it gets no requests. */

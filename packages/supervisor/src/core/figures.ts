@@ -8,8 +8,29 @@ export interface DeferredJobs {
   oldestMs: number;
 }
 
+/** The runs of a worker with a schedule. Seconds are relative to the status. */
+export interface ScheduleStatus {
+  /** When the next run is due, as Unix time in milliseconds; null if none is. */
+  nextAt: number | null;
+  nextInSeconds: number | null;
+  /** For how long the present run has lasted; null if none is under way. */
+  runningSeconds: number | null;
+  /** The last run that has ended. */
+  last: {
+    at: number;
+    durationSeconds: number;
+    code: number | null;
+    signal: string | null;
+    failure: string | null;
+  } | null;
+  /** Since the last start or reload: runs that have ended, failed ones among them, and times skipped during a run. */
+  runs: number;
+  failures: number;
+  skipped: number;
+}
+
 /** How a value is formatted for people. */
-export type Unit = "megabytes" | "percent" | "count" | "milliseconds" | "seconds" | "jobs";
+export type Unit = "megabytes" | "percent" | "count" | "milliseconds" | "seconds" | "jobs" | "schedule";
 
 export interface Figure {
   /** The field in a process's status; a dot selects a part of a field. */
@@ -85,6 +106,16 @@ export const FIGURES = [
     least: 5,
   },
   {
+    key: "schedule",
+    titles: ["LAST RUN, NEXT", "LAST RUN, NEXT", "RUN, NEXT"],
+    unit: "schedule",
+    none: null,
+    ofInstances: true,
+    isOptional: true,
+    drop: 1.5,
+    least: 12,
+  },
+  {
     key: "restarts",
     titles: ["RESTARTS", "RESTARTS", "RST"],
     unit: "count",
@@ -100,9 +131,13 @@ type Entry = (typeof FIGURES)[number];
 
 type Value<E extends Figure> = E["unit"] extends "jobs"
   ? DeferredJobs | null
-  : E["none"] extends null
-    ? number | null
-    : number;
+  : E["unit"] extends "schedule"
+    ? ScheduleStatus | null
+    : E["none"] extends null
+      ? number | null
+      : number;
+
+export type FigureValue = number | DeferredJobs | ScheduleStatus | null;
 
 /** The values of the figures that have a field of their own. */
 export type FigureValues<E extends Figure = Entry> = {
@@ -125,8 +160,8 @@ export function withRequests(processes: readonly { requestsPerSecond: number | n
 }
 
 /** Returns a figure's value from a process's status; null if it has none. */
-export function figureOf({ key }: Pick<Figure, "key">, process: object): number | DeferredJobs | null {
+export function figureOf({ key }: Pick<Figure, "key">, process: object): FigureValue {
   let value: unknown = process;
   for (const part of key.split(".")) value = (value as Record<string, unknown> | null | undefined)?.[part];
-  return (value ?? null) as number | DeferredJobs | null;
+  return (value ?? null) as FigureValue;
 }

@@ -98,6 +98,8 @@ export interface PoolConfig {
   serves: boolean;
   /** The most instances it can have. */
   maxInstances: number;
+  /** The cron pattern of a worker with a schedule; null: its processes stay. */
+  cron: string | null;
   /** Whether a reload starts a replacement before the process in service ends; otherwise after that. */
   overlap: boolean;
   /** See SnapshotPool.routes in packages/wire. Empty if it gets no requests. */

@@ -1,5 +1,5 @@
 /** Formats numbers in few cells, and draws the last minute of a rate as a chart. */
-import type { DeferredJobs, Unit } from "../core/figures.js";
+import type { FigureValue, ScheduleStatus, Unit } from "../core/figures.js";
 
 const EMPTY = "–";
 
@@ -64,7 +64,7 @@ export function bar(done: number, total: number, width: number): string {
 }
 
 /** The formatters of table cells, by unit. */
-const TEXTS: Record<Exclude<Unit, "jobs">, (value: number) => string> = {
+const TEXTS: Record<Exclude<Unit, "jobs" | "schedule">, (value: number) => string> = {
   megabytes,
   percent,
   count,
@@ -73,10 +73,19 @@ const TEXTS: Record<Exclude<Unit, "jobs">, (value: number) => string> = {
 };
 
 /** Formats a figure's value. Jobs show their number and the age of the oldest: `1,200 6s`. */
-export function inFewCells(value: number | DeferredJobs | null, unit: Unit): string {
+export function inFewCells(value: FigureValue, unit: Unit): string {
   if (value === null) return EMPTY;
-  if (typeof value === "number") return unit === "jobs" ? count(value) : TEXTS[unit](value);
+  if (typeof value === "number") return unit === "jobs" || unit === "schedule" ? count(value) : TEXTS[unit](value);
+  if ("nextAt" in value) return scheduleText(value);
   return value.jobs === 0 ? "0" : `${count(value.jobs)} ${shortDuration(value.oldestMs / 1000)}`;
+}
+
+/** Returns `ok 2s, 4m`, `failed 2s, 4m` or `running 3s`. */
+function scheduleText({ last, nextInSeconds, runningSeconds }: ScheduleStatus): string {
+  if (runningSeconds !== null) return `running ${shortDuration(runningSeconds)}`;
+  const next = nextInSeconds === null ? EMPTY : shortDuration(nextInSeconds);
+  if (last === null) return next;
+  return `${last.failure === null ? "ok" : "failed"} ${shortDuration(last.durationSeconds)}, ${next}`;
 }
 
 /** A sample is taken from each status, about once a second. */

@@ -88,7 +88,8 @@ function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line
   const routes = clean(pool.routes.join(" "));
   if (pool.rollout === null) {
     const { requestsPerSecond } = pool;
-    if (requestsPerSecond === null) return spread(left, [], width);
+    if (requestsPerSecond === null)
+      return spread(left, pool.cron === null ? [] : [segment(`cron ${clean(pool.cron)} `, "dim")], width);
     return spread(left, [segment(`${count(requestsPerSecond)} req/s  ${routes} `, "dim")], width);
   }
   const { kind, done, total } = pool.rollout;

@@ -32,6 +32,8 @@ export interface FleetOrigin {
   command?: string[] | undefined;
   /** `file` or `command` gets no requests, such as a queue consumer. */
   worker?: boolean | undefined;
+  /** It is a worker that runs at the times of this cron pattern. */
+  cron?: string | undefined;
 }
 
 /** Where a fleet is started, and what overrides its configuration, in later reloads too. */

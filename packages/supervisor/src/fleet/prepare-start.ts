@@ -44,7 +44,7 @@ export async function prepareStart(
     fapwsScript: start.fapws,
     pythonApp: pythonAppOf(start),
     command: start.command,
-    isWorker: start.worker === true,
+    worker: start.worker || start.cron !== undefined ? { cron: start.cron } : undefined,
     proxy: start.proxy,
     config: start.config,
     cwd,
@@ -82,7 +82,8 @@ function checkOrigin(start: FleetStart): void {
   if (second !== undefined) refuse(`--${first} cannot be combined with --${second}`);
   if (start.python !== undefined && (first === undefined || first === "static" || first === "proxy"))
     refuse("--python needs --wsgi, --asgi or --fapws; in a config, set the key `python`");
-  if (start.worker === true && first !== undefined) refuse(`--worker cannot be combined with --${first}`);
+  const worker = start.worker ? "worker" : start.cron && "cron";
+  if (worker && first !== undefined) refuse(`--${worker} cannot be combined with --${first}`);
   if (start.command !== undefined && first !== undefined)
     refuse(`--${first}: ${start.command.join(" ")} is one thing too many beside ${WHAT[first]}`);
   if (start.config !== undefined && (given.length > 0 || start.command !== undefined || start.file !== undefined))

@@ -92,7 +92,7 @@ function argumentsOf(start: FleetStart, stopWithClient: boolean): string[] {
   const { file, instances, listen = [], runtime, runDir, worker, replace, watch } = start;
   const args = ["start", "--log-format", "none", "--notify-fd", "3", "--fleet-fd", "4"];
   if (stopWithClient) args.push("--stop-with-client");
-  for (const name of ["name", "static", "proxy", "fapws", "wsgi", "asgi", "python"] as const) {
+  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python"] as const) {
     const value = start[name];
     if (value !== undefined) args.push(`--${name}`, value);
   }

@@ -1,10 +1,12 @@
 /** Measures each figure of core/figures.ts. */
+import type { ScheduleReport } from "@paceline/wire";
 import {
   type CommonFigureValues,
   FIGURES,
   type Figure,
   type FigureValues,
   type InstanceFigureValues,
+  type ScheduleStatus,
 } from "../core/figures.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
@@ -41,9 +43,26 @@ const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Ke
     const last = child?.stats.last;
     return last?.role === "instance" ? (last.deferred ?? null) : null;
   },
+  schedule: ({ child, record }) => scheduleOf(child?.schedule ?? null, record, Date.now()),
   restarts: ({ record }) => record.restarts,
   uptimeSeconds: ({ child, now }) => (child === undefined ? 0 : secondsSince(child.spawnedAt, now)),
 };
+
+function scheduleOf(report: ScheduleReport | null, { lastRun }: SlotRecord, at: number): ScheduleStatus | null {
+  if (report === null) return null;
+  const { next, running, runs, failures, skipped } = report;
+  return {
+    nextAt: next,
+    nextInSeconds: next === null ? null : tenths(next - at),
+    runningSeconds: running === null ? null : tenths(at - running),
+    last: lastRun && {
+      at: lastRun.started,
+      durationSeconds: tenths(lastRun.durationMs),
+      ...{ code: lastRun.code, signal: lastRun.signal, failure: lastRun.failure },
+    },
+    ...{ runs, failures, skipped },
+  };
+}
 
 const KEYS = FIGURES.map(({ key }) => key).filter((key) => key in MEASURES) as (keyof FigureValues)[];
 const COMMON_KEYS = KEYS.filter((key) => !FIGURES.some((figure) => figure.key === key && "ofInstances" in figure));
@@ -61,5 +80,10 @@ export function balancerFigures(of: Measured): CommonFigureValues {
 }
 
 export function secondsSince(at: number, now: number): number {
-  return Math.max(0, Math.round((now - at) / 100) / 10);
+  return tenths(now - at);
+}
+
+/** Returns milliseconds as seconds, at least 0. */
+function tenths(ms: number): number {
+  return Math.max(0, Math.round(ms / 100) / 10);
 }

@@ -93,6 +93,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     kind: config?.kind ?? "app",
     generation: pool.generation,
     release: releaseOf(sources, pool.name, pool.generation),
+    cron: config?.cron ?? null,
     wanted: pool.wanted,
     ready: pool.slots.filter((slot) => slot.member.process.state === "ready").length,
     ...(config?.serves === false ? NO_REQUESTS : sources.stats.totals(pool.name, now)),

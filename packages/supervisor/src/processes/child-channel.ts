@@ -1,6 +1,16 @@
 /** Handles the messages that processes send over the control channel, and notifies the other parts. */
-import type { Applied, BalancerStats, ChildMessage, Hello, OverdueRequest, Poison, Probed } from "@paceline/wire";
+import type {
+  Applied,
+  BalancerStats,
+  ChildMessage,
+  Hello,
+  OverdueRequest,
+  Poison,
+  Probed,
+  ScheduledRun,
+} from "@paceline/wire";
 import type { ChannelConnection } from "../channel/channel-server.js";
+import type { FleetEvent } from "../control/api.js";
 import type { Report } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
 import { FINAL_REPORT_MS } from "./child-end.js";
@@ -16,7 +26,9 @@ export interface ChildChannelEvents {
   onApplied(child: LiveProcess, applied: Applied): void;
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
-  onNotice(child: LiveProcess, message: string): void;
+  onNotice(child: LiveProcess, message: string, level: FleetEvent["level"]): void;
+  /** A schedule reported a run that has ended. */
+  onRun(child: LiveProcess, run: ScheduledRun): void;
   /** The process listens, but may not be ready yet. */
   onListens(child: LiveProcess): void;
   onProbed(child: LiveProcess, probed: Probed): void;
@@ -96,7 +108,11 @@ export class ChildChannel {
         if (child.kind === "balancer") events.onPoison(message);
         return;
       case "notice":
-        events.onNotice(child, message.message.slice(0, MAX_NOTICE_TEXT));
+        events.onNotice(child, message.message.slice(0, MAX_NOTICE_TEXT), message.level ?? "warn");
+        return;
+      case "schedule":
+        child.schedule = message;
+        if (message.last !== null) events.onRun(child, message.last);
         return;
       case "fault":
         child.fault = message.message.slice(0, 1000);

@@ -155,6 +155,7 @@ export class Children {
       get isBusy() {
         return (this.stats.last?.inFlight ?? 0) > 0 || [...this.relayed.values()].some((count) => count > 0);
       },
+      schedule: null,
       commandExit: null,
       exposed: [],
       drainDeadline: null,

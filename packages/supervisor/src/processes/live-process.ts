@@ -1,5 +1,5 @@
 /** A process spawned by the supervisor, the template of a pool and the processes it forks, and which processes are counted as one. */
-import type { TcpAddress, UpstreamProtocol } from "@paceline/wire";
+import type { ScheduleReport, TcpAddress, UpstreamProtocol } from "@paceline/wire";
 import { type ProcessRow, processesOf, readProcessTable } from "@paceline/wire/proc";
 import type { ChannelConnection } from "../channel/channel-server.js";
 import type { FleetEffect } from "../core/fleet-changes.js";
@@ -58,6 +58,8 @@ export interface LiveProcess {
   readonly isBusy: boolean;
   /** The non-loopback addresses on which it listens, such as `0.0.0.0:3000`. */
   exposed: string[];
+  /** The state of a worker's schedule, as its shim reported last. */
+  schedule: ScheduleReport | null;
   /** The exit status of a shim's command. */
   commandExit: ExitStatus | null;
   /** When its drain must have ended, by the monotonic clock; null if it was not asked to drain. */

@@ -1,4 +1,5 @@
 /** The history of each slot, beyond its current process. */
+import type { ScheduledRun } from "@paceline/wire";
 import type { LastExit } from "../control/api.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { OutputSink } from "../logs/output.js";
@@ -16,6 +17,8 @@ export interface SlotRecord {
   endings: Map<number, Ending>;
   /** Whether the next spawn follows an unexpected exit. */
   unwanted: boolean;
+  /** The last run of its schedule, also one that an earlier process ran. */
+  lastRun: ScheduledRun | null;
   /** Lines of its processes' output, and how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
@@ -32,7 +35,7 @@ export class SlotBook {
     if (record === undefined) {
       record = {
         ...{ restarts: 0, recycles: 0, lastExit: null, everReady: false, endings: new Map(), unwanted: false },
-        ...{ linesTotal: 0, linesLost: 0 },
+        ...{ linesTotal: 0, linesLost: 0, lastRun: null },
       };
       this.records.set(slot, record);
     }

@@ -72,6 +72,17 @@ export interface WorkerSpec {
   readyAfterMs: number;
   /** It is ready when it has called `process.send("ready")` instead. */
   readySignal: boolean;
+  /** It runs at these times only, and the shim is ready at once. */
+  schedule?: ScheduleSpec;
+}
+
+export interface ScheduleSpec {
+  /** A cron pattern; see cron.ts. */
+  cron: string;
+  /** An IANA name. Default: the local time zone. */
+  timezone?: string;
+  /** A run that takes longer is ended; 0: no limit. */
+  runTimeoutMs: number;
 }
 
 /** A variable with a value unique to a spawn, by which the processes of a command are found. */

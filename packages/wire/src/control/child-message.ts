@@ -110,10 +110,38 @@ export interface Poison {
   processes: string[];
 }
 
-/** A message for the operator; at most once a minute for the same subject. */
+/** A message for the operator; at most once a minute for the same subject, or a few for each run of a schedule. */
 export interface Notice {
   type: "notice";
   message: string;
+  /** Default: `warn`. */
+  level?: "info" | "warn" | "error";
+}
+
+/** From the shim of a worker with a schedule, on each change: its state. Times are Unix times in milliseconds. */
+export interface ScheduleReport {
+  type: "schedule";
+  /** When the next run is due; null if none is. */
+  next: number | null;
+  /** When the present run began; null if none is under way. */
+  running: number | null;
+  /** The last run that has ended; null if this process has seen none. */
+  last: ScheduledRun | null;
+  /** Since the shim started: runs that have ended, how many of them failed, and due times skipped because one was still running. */
+  runs: number;
+  failures: number;
+  skipped: number;
+}
+
+/** A run that has ended. */
+export interface ScheduledRun {
+  due: number;
+  started: number;
+  durationMs: number;
+  code: number | null;
+  signal: string | null;
+  /** Why it failed; null if it exited with 0. */
+  failure: string | null;
 }
 
 /** The result of a probe. */
@@ -135,6 +163,7 @@ export type ChildMessage =
   | Ended
   | Poison
   | Notice
+  | ScheduleReport
   | Pong
   | Probed;
 
@@ -148,6 +177,19 @@ export function parseChildMessage(line: string): ChildMessage {
     throw new ChannelError("bad-message", `unknown message: ${line.slice(0, 100)}`);
   }
   return message as unknown as ChildMessage;
+}
+
+function isLevel(level: unknown): boolean {
+  return level === "info" || level === "warn" || level === "error";
+}
+
+function isRun(run: unknown): boolean {
+  return (
+    isFields(run) &&
+    areAmounts(run, ["due", "started", "durationMs"]) &&
+    isExit({ code: run.code, signal: run.signal }) &&
+    (run.failure === null || isText(run.failure))
+  );
 }
 
 function isMessage(message: Fields): boolean {
@@ -179,7 +221,13 @@ function isMessage(message: Fields): boolean {
     case "poison":
       return areTexts(message, ["pool", "request"]) && isList(message.processes, isText);
     case "notice":
-      return areTexts(message, ["message"]);
+      return areTexts(message, ["message"]) && isOptional(message.level, isLevel);
+    case "schedule":
+      return (
+        areAmounts(message, ["runs", "failures", "skipped"]) &&
+        [message.next, message.running].every((time) => time === null || isAmount(time)) &&
+        (message.last === null || isRun(message.last))
+      );
     case "forked":
       return areTexts(message, ["id"]) && areAmounts(message, ["pid"]);
     case "forkFailed":

@@ -30,13 +30,24 @@ export function removeSocket(address: SocketAddress): void {
 
 const READ_BYTES = 4096;
 
-/** Returns the last error line, empty if there is none or the output cannot be read. */
-export function errorLineOfOutput(path = "/proc/self/fd/2"): string {
+const OUTPUT = "/proc/self/fd/2";
+
+/** Returns the size of our output file in bytes; 0 if it cannot be read. */
+export function outputSize(): number {
+  try {
+    return fstatSync(2).size;
+  } catch {
+    return 0;
+  }
+}
+
+/** Returns the last error line from this byte on, empty if there is none or the output cannot be read. */
+export function errorLineOfOutput(from = 0): string {
   let fd: number | undefined;
   try {
-    fd = openSync(path, "r");
+    fd = openSync(OUTPUT, "r");
     const { size } = fstatSync(fd);
-    const bytes = Buffer.alloc(Math.min(READ_BYTES, size));
+    const bytes = Buffer.alloc(Math.max(0, Math.min(READ_BYTES, size - from)));
     readSync(fd, bytes, 0, bytes.length, size - bytes.length);
     return errorLineOf(bytes.toString().split("\n"));
   } catch {

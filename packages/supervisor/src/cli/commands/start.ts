@@ -24,6 +24,7 @@ export const start: DefineCommand = (program, action) => {
     .option("--wsgi <app>", "run this Python WSGI app, such as mysite.wsgi:application; no config")
     .option("--asgi <app>", "run this Python ASGI app, such as main:app; no config")
     .option("--worker", "the module, or the program after --, gets no requests, such as a queue consumer; no config")
+    .option("--cron <pattern>", 'such a worker, run at the times of this cron pattern, such as "*/5 * * * *"')
     .option("--fapws <script>", "run this FAPWS start script; no config")
     .option("--python <path>", "the Python interpreter for these (default: python3)")
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")

@@ -26,6 +26,8 @@ export interface KindResult {
   maxInFlight?: number;
   /** The most instances. Default: `MAX_INSTANCES`. */
   maxInstances?: number;
+  /** The cron pattern of a schedule, for people. Default: it has none. */
+  cron?: string;
   /** Whether old and new processes may run side by side in a reload. Default: yes. */
   overlap?: boolean;
 }

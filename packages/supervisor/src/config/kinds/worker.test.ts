@@ -48,7 +48,26 @@ test("a fleet of workers alone listens nowhere and has no balancer; with an app 
   expect(config).toMatchObject({ listen: [{ port: 8080 }], balancer: { processes: 1 } });
 });
 
+test("a schedule is one instance; its keys have defaults", () => {
+  const { config, problems } = read({ worker: "queue.ts", cron: "0 3 * * *", timezone: "Europe/Berlin" });
+  expect(problems).toEqual([]);
+  const schedule = { cron: "0 3 * * *", timezone: "Europe/Berlin", runTimeoutMs: 3_600_000 };
+  expect(config.pools[0]).toMatchObject({
+    cron: "0 3 * * *",
+    maxInstances: 1,
+    workload: { command: { worker: { schedule } } },
+  });
+  expect(read({ worker: "queue.ts" }).config.pools[0]?.cron).toBeNull();
+});
+
 test.each([
+  [{ worker: "queue.ts", cron: "61 * * * *" }, 'cron: must be a cron pattern such as "*/5 * * * *", not "61 * * * *"'],
+  [{ worker: "queue.ts", cron: "0 0 30 2 *" }, 'cron: never comes: "0 0 30 2 *"'],
+  [{ worker: "queue.ts", cron: "@daily", timezone: "Mars/X" }, 'timezone: there is no time zone "Mars/X"'],
+  [{ worker: "queue.ts", cron: "@daily", instances: 2 }, "instances: cannot be more than 1 with `cron`"],
+  [{ worker: "queue.ts", cron: "@daily", readySignal: true }, "readySignal: cannot be combined with `cron`"],
+  [{ worker: "queue.ts", runTimeoutMs: 5 }, "runTimeoutMs: is only valid with `cron`"],
+  [{ app: "app.js", cron: "@daily" }, "cron: is only valid in `worker` pools"],
   [{ worker: "nope.js" }, "worker: there is no such file: nope.js"],
   [{ worker: "node queue.js" }, 'arguments: ["node","queue.js"]'],
   [

@@ -1,10 +1,16 @@
 /** The kind `worker`: a program or a module that gets no requests, such as a queue consumer. */
-import { flag, milliseconds, textOrWords } from "../fields.js";
+import { type CronTimes, readCron } from "@paceline/wire/cron";
+import { flag, milliseconds, text, textOrWords } from "../fields.js";
 import { resolveFile } from "../paths.js";
 import { checkSignal, DEFAULT_STOP_SIGNAL, resolveWords, sourceOf } from "./command.js";
 import { args, type KindContext, poolKind, readySignal, stopSignal } from "./kind.js";
 
 const READY_AFTER_MS = 1_000;
+const RUN_TIMEOUT_MS = 3_600_000;
+/** Keys that are about a process that stays. */
+const NOT_WITH_CRON = ["readyAfterMs", "readySignal", "overlap"] as const;
+/** Keys that are about runs. */
+const ONLY_WITH_CRON = ["timezone", "runTimeoutMs"] as const;
 /** Of the placeholders of a command, those that are not about where it serves. */
 const KNOWN = ["name", "bun"];
 
@@ -22,6 +28,17 @@ export const worker = poolKind({
     ),
     readySignal,
     stopSignal,
+    cron: text(
+      'When a worker runs, as a cron pattern: `"*/5 * * * *"`, six fields with seconds in front, or `"@daily"`. It then starts at these times only, in one instance, and ends by itself. A time at which the last run has not ended is skipped. See [workers.md](workers.md#schedules).',
+    ),
+    timezone: text(
+      'The time zone of `cron`, such as `"Europe/Berlin"`. Default: that of the supervisor (TZ, or the machine\'s).',
+    ),
+    runTimeoutMs: milliseconds(
+      RUN_TIMEOUT_MS,
+      "A run of a worker with `cron` that takes longer gets `stopSignal`, after `termTimeoutMs` SIGKILL, and counts as failed. `0`: no limit.",
+      { min: 0 },
+    ),
     overlap: flag(
       false,
       "In a reload or restart of a worker, start the replacement before the outgoing process ends. By default the outgoing process ends first, so that two never run in one slot.",
@@ -34,7 +51,12 @@ export const worker = poolKind({
     checkSignal(keys.stopSignal, context);
     if (more !== undefined && typeof given !== "string")
       report(["args"], "is only valid with a module: add the arguments to `worker`");
-    if (keys.readyAfterMs !== undefined && keys.readySignal === true)
+    const { cron, timezone, runTimeoutMs = RUN_TIMEOUT_MS } = keys;
+    const refused = cron === undefined ? ONLY_WITH_CRON : NOT_WITH_CRON;
+    const rule = cron === undefined ? "is only valid with `cron`" : "cannot be combined with `cron`";
+    for (const key of refused) if (keys[key] !== undefined) report([key], rule);
+    if (cron !== undefined) checkCron(cron, timezone, context);
+    if (cron === undefined && keys.readyAfterMs !== undefined && keys.readySignal === true)
       report(["readyAfterMs"], "cannot be combined with `readySignal`");
     const run = typeof given === "string" ? resolveModule(given, more ?? [], context) : resolveProgram(given, context);
     return {
@@ -46,14 +68,25 @@ export const worker = poolKind({
           stopSignal: keys.stopSignal ?? DEFAULT_STOP_SIGNAL,
           isOnSocket: false,
           hasPort: false,
-          worker: { readyAfterMs: keys.readyAfterMs ?? READY_AFTER_MS, readySignal: keys.readySignal ?? false },
+          worker: {
+            readyAfterMs: keys.readyAfterMs ?? READY_AFTER_MS,
+            readySignal: keys.readySignal ?? false,
+            ...(cron !== undefined && { schedule: { cron, ...(timezone && { timezone }), runTimeoutMs } }),
+          },
         },
       },
       launch: { entry: "shim" },
       overlap: keys.overlap ?? false,
+      ...(cron !== undefined && { cron, maxInstances: 1 }),
     };
   },
 });
+
+function checkCron(cron: string, timezone: string | undefined, { report }: KindContext): void {
+  const times: CronTimes | { key: string; problem: string } = readCron(cron, timezone);
+  if ("problem" in times) report([times.key], times.problem);
+  else if (times.next(Date.now()) === null) report(["cron"], `never comes: ${JSON.stringify(cron)}`);
+}
 
 interface Run {
   source: string;

@@ -1,0 +1,192 @@
+/** The shim of a worker with a schedule: it stays, runs the program at the times of a cron pattern, and reports each run. */
+import type { ChildIdentity, ScheduledRun, ScheduleReport, ScheduleSpec } from "@paceline/wire";
+import { type CronTimes, readCron } from "@paceline/wire/cron";
+import { MAX_TIMER_MS } from "@paceline/wire/limits";
+import type { CommandEnd } from "./program.js";
+import { look, type ScheduleState, startSchedule } from "./schedule.js";
+import { aftermath, Shim, say } from "./shim.js";
+
+/** A run that has not ended. */
+interface Running {
+  due: number;
+  /** Unix time, and the monotonic clock, in milliseconds. */
+  started: number;
+  startedAtMs: number;
+  /** Due times that were skipped meanwhile. */
+  skipped: number;
+  /** Why it was ended. */
+  verdict: string | undefined;
+  /** Where its output begins in the file of all runs. */
+  outputFrom: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export class ScheduleShim extends Shim {
+  private timer: NodeJS.Timeout | undefined;
+  private state: ScheduleState = { due: null, seenAt: 0 };
+  private times: CronTimes = { next: () => null };
+  private running: Running | undefined;
+  private last: ScheduledRun | null = null;
+  private readonly counts = { runs: 0, failures: 0, skipped: 0 };
+  private readonly clock: Intl.DateTimeFormat;
+  private tools: typeof import("./aftermath.js") | undefined;
+
+  /** @throws ChannelError `bad-environment` */
+  constructor(
+    identity: ChildIdentity,
+    private readonly schedule: ScheduleSpec,
+  ) {
+    super(identity);
+    const zone = schedule.timezone === undefined ? {} : { timeZone: schedule.timezone };
+    // Its form is YYYY-MM-DD HH:MM:SS.
+    this.clock = new Intl.DateTimeFormat("sv-SE", { ...zone, dateStyle: "short", timeStyle: "medium" });
+  }
+
+  start(): void {
+    this.channel.start();
+    const times = readCron(this.schedule.cron, this.schedule.timezone);
+    if ("problem" in times) return void this.exit(1, `${times.key}: ${times.problem}`);
+    this.times = times;
+    this.state = startSchedule(times, Date.now());
+    void aftermath().then((tools) => {
+      this.tools = tools;
+      this.isReady = true;
+      this.report();
+      this.look();
+    });
+  }
+
+  protected override report(): void {
+    super.report();
+    this.sendSchedule();
+  }
+
+  /** No further run begins; the present one may finish until the deadline. */
+  protected leave(deadlineMs: number): void {
+    this.phase = "draining";
+    clearTimeout(this.timer);
+    this.state = { ...this.state, due: null };
+    // It has not begun yet, or nothing runs.
+    if (this.running === undefined) return this.stop();
+    this.sendSchedule();
+    if (!this.isStopping) this.stopTimer ??= setTimeout(() => this.stop(), Math.min(deadlineMs, MAX_TIMER_MS));
+  }
+
+  private look(): void {
+    clearTimeout(this.timer);
+    const seen = look(this.state, this.times, Date.now(), this.running !== undefined);
+    this.state = seen.state;
+    if (seen.waitMs !== null) this.timer = setTimeout(() => this.look(), seen.waitMs);
+    if (seen.action === null) return;
+    const { type: kind, at } = seen.action;
+    switch (kind) {
+      case "run":
+        this.begin(at);
+        return;
+      case "skip":
+        this.skip(at);
+        return;
+      case "miss":
+        this.note("warn", `missed the run of ${this.text(at)}: the machine slept, or its clock was set${this.next()}`);
+        this.sendSchedule();
+        return;
+      default: {
+        kind satisfies never;
+      }
+    }
+  }
+
+  private skip(at: number): void {
+    const { running } = this;
+    if (running === undefined) return;
+    this.counts.skipped++;
+    running.skipped++;
+    // The others are counted when the run has ended.
+    if (running.skipped === 1)
+      this.note("warn", `skips the run of ${this.text(at)}: that of ${this.text(running.due)} has not ended`);
+    this.sendSchedule();
+  }
+
+  private begin(due: number): void {
+    const running: Running = {
+      ...{ due, started: Date.now(), startedAtMs: performance.now(), skipped: 0 },
+      ...{ verdict: undefined, outputFrom: this.tools?.outputSize() ?? 0, timer: undefined },
+    };
+    this.running = running;
+    this.sendSchedule();
+    this.startProgram({
+      onEnd: (end) => void this.ended(running, end, undefined),
+      onFailed: (reason) => void this.ended(running, { code: null, signal: null }, `could not be started: ${reason}`),
+    });
+    const { runTimeoutMs } = this.schedule;
+    if (runTimeoutMs > 0)
+      running.timer = setTimeout(() => this.endOverdue(running), Math.min(runTimeoutMs, MAX_TIMER_MS));
+  }
+
+  private endOverdue(running: Running): void {
+    running.verdict = `took longer than ${seconds(this.schedule.runTimeoutMs)} (runTimeoutMs)`;
+    if (this.pid !== undefined && !this.isStopping) this.interrupt(this.pid, this.spec.termTimeoutMs);
+  }
+
+  private async ended(running: Running, end: CommandEnd, notStarted: string | undefined): Promise<void> {
+    this.pid = undefined;
+    clearTimeout(running.timer);
+    clearTimeout(this.stopTimer);
+    const durationMs = Math.round(performance.now() - running.startedAtMs);
+    const { endLeftoverProcesses, errorLineOfOutput } = await aftermath();
+    // The next run begins with nothing of this one.
+    await endLeftoverProcesses(this.spawn);
+    const hasFailed = end.code !== 0;
+    const line = hasFailed && running.verdict === undefined ? errorLineOfOutput(running.outputFrom) : "";
+    const stopped = this.isStopping ? "was stopped" : undefined;
+    const failure =
+      notStarted ?? running.verdict ?? (hasFailed ? `${stopped ?? endText(end)}${line && `: ${line}`}` : null);
+    const { code, signal } = end;
+    this.last = { due: running.due, started: running.started, durationMs, code, signal, failure };
+    this.counts.runs++;
+    if (failure !== null) this.counts.failures++;
+    this.running = undefined;
+    const skipped = running.skipped === 0 ? "" : `; skipped ${running.skipped} meanwhile`;
+    const how = failure === null ? "succeeded" : `failed after ${seconds(durationMs)}: ${failure}`;
+    const took = failure === null ? ` in ${seconds(durationMs)}` : "";
+    this.note(
+      failure === null ? "info" : "error",
+      `run of ${this.text(running.due)} ${how}${took}${skipped}${this.next()}`,
+    );
+    this.sendSchedule();
+    if (this.phase === "draining") void this.exit(0);
+  }
+
+  private sendSchedule(): void {
+    const report: ScheduleReport = {
+      type: "schedule",
+      next: this.state.due,
+      running: this.running?.started ?? null,
+      last: this.last,
+      ...this.counts,
+    };
+    this.send(report);
+  }
+
+  private note(level: "info" | "warn" | "error", message: string): void {
+    if (!this.send({ type: "notice", level, message })) say(message);
+  }
+
+  private text(at: number): string {
+    return this.clock.format(at);
+  }
+
+  private next(): string {
+    const { due } = this.state;
+    if (this.phase === "draining") return "";
+    return due === null ? "; no further run is due" : `; next at ${this.text(due)}`;
+  }
+}
+
+function endText({ code, signal }: CommandEnd): string {
+  return signal === null ? `exited with code ${code}` : `was killed by ${signal}`;
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 100) / 10} s`;
+}

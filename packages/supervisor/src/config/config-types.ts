@@ -626,6 +626,24 @@ export interface WorkerKeys {
    */
   stopSignal?: string | undefined;
   /**
+   * When a worker runs, as a cron pattern: `"*\/5 * * * *"`, six fields with seconds in front, or `"@daily"`. It then starts at these times only, in one instance, and ends by itself. A time at which the last run has not ended is skipped. See docs/workers.md.
+   *
+   * Value: text.
+   */
+  cron?: string | undefined;
+  /**
+   * The time zone of `cron`, such as `"Europe/Berlin"`. Default: that of the supervisor (TZ, or the machine's).
+   *
+   * Value: text.
+   */
+  timezone?: string | undefined;
+  /**
+   * A run of a worker with `cron` that takes longer gets `stopSignal`, after `termTimeoutMs` SIGKILL, and counts as failed. `0`: no limit.
+   *
+   * Value: whole number, ms. Default: 3600000.
+   */
+  runTimeoutMs?: number | undefined;
+  /**
    * In a reload or restart of a worker, start the replacement before the outgoing process ends. By default the outgoing process ends first, so that two never run in one slot.
    *
    * Value: true or false. Default: false.

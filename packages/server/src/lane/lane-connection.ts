@@ -186,10 +186,12 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   /** Calls the handlers in order after the whole read was parsed, so that a cancel in the same read counts. */
   private beginWaiting(): void {
     const { waiting, output, socket } = this;
+    if (waiting.length === 0) return;
+    const elsewhere = this.services.active() - this.active;
     let next = 0;
     for (; next < waiting.length; next++) {
       const stream = waiting[next] as LaneStream;
-      if (stream.state !== "waiting" || this.refused(stream)) continue;
+      if (stream.state !== "waiting" || this.refused(stream, elsewhere)) continue;
       if (!stream.head.isIdempotent) {
         // A request must not run twice: the balancer learns of the start before the handler runs.
         if (socket.isBlocked) break;
@@ -217,9 +219,10 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   /** The stream whose STARTED is in the socket; its handler runs when the kernel has taken it. */
   private blockedStream: LaneStream | undefined;
 
-  private refused(stream: LaneStream): boolean {
+  /** @param elsewhere requests in progress on other lanes */
+  private refused(stream: LaneStream, elsewhere: number): boolean {
     const { limits } = this.services;
-    if (this.services.active() >= limits.maxConnections) {
+    if (elsewhere + this.active >= limits.maxConnections) {
       stream.refuse(503, "retry-after: 1\r\n", "Too many requests at once\n");
     } else if (stream.head.length > limits.maxHeadBytes) stream.refuse(431);
     else if (Number(stream.head.get("content-length") ?? 0) > limits.maxBodyBytes) stream.refuse(413);

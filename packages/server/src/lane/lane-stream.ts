@@ -164,10 +164,14 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
       return this.failed(error);
     }
     if (this.head.isIdempotent) lane.output.owesStarted(this);
-    Promise.resolve(result).then(this.answered, this.failed);
+    // Made here rather than with the stream: most handlers return a response at once.
+    Promise.resolve(result).then(
+      (response) => this.answered(response),
+      (error) => this.failed(error),
+    );
   }
 
-  private readonly answered = (response: unknown): void => {
+  private answered(response: unknown): void {
     if (this.state !== "handling") return this.leave(response);
     try {
       if (!this.isResponse(response)) {
@@ -178,7 +182,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
       this.failed(error);
     }
     this.lane.output.flushSoon();
-  };
+  }
 
   private isResponse(value: unknown): value is Response {
     return this.requests.responses.isResponse(value) || value instanceof UpgradeResponse;
@@ -195,7 +199,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
       blocksOf(body).cancel();
   }
 
-  readonly failed = (error: unknown): void => {
+  failed(error: unknown): void {
     const { lane } = this;
     // A handler that aborts with its client has not failed.
     if (!this.isGone || (error as Error | undefined)?.name !== "AbortError") lane.onError(error);
@@ -203,7 +207,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     if (this.state !== "handling") return this.fail();
     this.refuse(500);
     lane.output.flushSoon();
-  };
+  }
 
   /** Counts the request from here on. */
   private handled(): void {
@@ -233,7 +237,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     const now = performance.now();
     counter.latency.record((now - this.startedAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
-    this.send(response);
+    this.send(response, now);
     this.lane.output.progressed(now);
   }
 
@@ -243,19 +247,19 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     upgrade.onSwitched();
   }
 
-  private headOf(status: number, reason: string, fields: string): LaneResponseHead {
-    const micros = this.startedAtMs === 0 ? 0 : (performance.now() - this.startedAtMs) * 1000;
+  private headOf(status: number, reason: string, fields: string, now = performance.now()): LaneResponseHead {
+    const micros = this.startedAtMs === 0 ? 0 : (now - this.startedAtMs) * 1000;
     return { status, reason, fields, micros };
   }
 
-  private send(response: Response): void {
+  private send(response: Response, now: number): void {
     const { responses } = this.requests;
     const { status, statusText } = response;
     const { text, contentLength, hasContentType } = responses.fields(response);
     checkFields(text);
     if (Number.isNaN(contentLength)) throw new TypeError("the response's Content-Length is not a number");
     if (response.bodyUsed) throw new TypeError("the response's body was already read");
-    const head = this.headOf(status, sendableReason(statusText), text);
+    const head = this.headOf(status, sendableReason(statusText), text, now);
     const file = fileBodyOf(response);
     if (file !== undefined) return this.sendFile(head, file);
     const body = responses.body(response);

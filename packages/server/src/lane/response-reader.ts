@@ -52,13 +52,18 @@ const LEAST_LINE_BYTES = 5;
 const UNSENDABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/;
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
 
+/** The last lines that can be sent: many responses have the same. */
+let lastChecked = "";
+
 /** @throws TypeError for the app if these lines cannot be sent */
 export function checkFields(lines: string): void {
+  if (lines === lastChecked) return;
   if (lines.length > MAX_FIELDS_BYTES) throw new TypeError("the response's fields are too long");
   if (lines.length > LEAST_LINE_BYTES * MAX_FIELDS && lines.split("\r\n").length > MAX_FIELDS) {
     throw new TypeError("the response has too many fields");
   }
   if (UNSENDABLE.test(lines)) throw new TypeError("the response's fields contain a control character");
+  lastChecked = lines;
 }
 
 /** Returns the reason phrase if it can be sent: Bun allows any text, and it is optional. */

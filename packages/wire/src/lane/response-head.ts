@@ -1,6 +1,6 @@
 /** The payload of a RESPONSE, written by an instance and read by the balancer; see docs/lane.md. Pure. */
 import type { FrameBuffer } from "./frame-buffer.js";
-import { FRAME_HEADER_BYTES, FrameType, readUint16, readUint32 } from "./protocol.js";
+import { FRAME_HEADER_BYTES, FrameType, putUint16, putUint32, readUint16, readUint32 } from "./protocol.js";
 
 export const ResponseFlag = {
   /** No body follows. */
@@ -72,8 +72,8 @@ export function putResponse(
   bytes[at + 1] = status >>> 8;
   bytes[at + 2] = (isLast ? ResponseFlag.END : 0) | (length >= 0 ? ResponseFlag.LENGTH : 0);
   bytes[at + 3] = 0;
-  bytes.writeUInt32LE(Math.min(0xffff_ffff, Math.round(head.micros)), at + 4);
-  bytes.writeUIntLE(Math.max(length, 0), at + 8, 6);
+  putUint32(bytes, at + 4, Math.min(0xffff_ffff, Math.round(head.micros)));
+  putUint48(bytes, at + 8, Math.max(length, 0));
   bytes[at + 14] = reasonBytes;
   if (reasonBytes > 0) bytes.write(reason, at + RESPONSE_TEXT, reasonBytes, "latin1");
   bytes.write(fields, at + RESPONSE_TEXT + reasonBytes, fields.length, "latin1");
@@ -81,6 +81,11 @@ export function putResponse(
   bytes[frames.length - 2] = 13;
   bytes[frames.length - 1] = 10;
   return at + 8;
+}
+
+function putUint48(bytes: Uint8Array, at: number, value: number): void {
+  putUint32(bytes, at, value % 2 ** 32);
+  putUint16(bytes, at + 4, value / 2 ** 32);
 }
 
 /**
@@ -103,7 +108,7 @@ export function putTextResponse(frames: FrameBuffer, id: number, head: LaneRespo
   const length = frames.bytes.write(text, headerAt + FRAME_HEADER_BYTES, text.length * 3, "utf8");
   frames.header(FrameType.END, id, length);
   frames.length += length;
-  frames.bytes.writeUIntLE(length, lengthAt, 6);
+  putUint48(frames.bytes, lengthAt, length);
 }
 
 /** The fields of a response's head in the form of a RESPONSE. Pure. */

@@ -1,9 +1,10 @@
 /** Bundles the programs into `packages/supervisor/dist`, laid out as in the published package. */
-import { rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { configJsonSchema } from "../packages/supervisor/dist/config/json-schema.js";
 import { bundle, PROGRAMS } from "./bundling.mjs";
+import { manPage } from "./man-page.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const dist = join(root, "packages/supervisor/dist");
@@ -15,4 +16,6 @@ await Promise.all(PROGRAMS.map(({ entry, folder }) => bundle([join(root, entry)]
 rmSync(join(dist, "python"), { force: true, recursive: true });
 symlinkSync("../../server/python", join(dist, "python"));
 
+mkdirSync(join(dist, "man"), { recursive: true });
+writeFileSync(join(dist, "man/paceline.1"), manPage());
 writeFileSync(join(dist, "schema.json"), `${JSON.stringify(configJsonSchema(), null, 2)}\n`);

@@ -76,7 +76,8 @@ for (const [path, text] of declarations.files) write(join("dist/types", path), t
 const isPython = (path) => !path.endsWith("__pycache__");
 cpSync(join(root, "packages/server/python"), join(target, "dist/python"), { recursive: true, filter: isPython });
 cpSync(join(source, "bin"), join(target, "bin"), { recursive: true });
-cpSync(join(source, "dist/schema.json"), join(target, "dist/schema.json"));
+for (const name of ["schema.json", "man"])
+  cpSync(join(source, "dist", name), join(target, "dist", name), { recursive: true });
 for (const name of ["README.md", "LICENSE"]) cpSync(join(root, name), join(target, name));
 write("THIRD-PARTY-LICENSES.txt", licensesOf(bundled.flat()));
 write("package.json", `${JSON.stringify(manifestOf(manifest, declarations.packages), null, 2)}\n`);

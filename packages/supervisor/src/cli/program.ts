@@ -4,7 +4,7 @@ import { Command, CommanderError } from "commander";
 import { PacelineError } from "../errors.js";
 import { version } from "../package.js";
 import { commands } from "./commands/index.js";
-import type { Action } from "./options.js";
+import type { Action, DefineCommand } from "./options.js";
 import { EXIT, printError, printForeign, reportError, surviveClosedOutput } from "./output.js";
 
 /** Runs the command line `args` (without runtime and script) and sets this process's exit status. */
@@ -12,13 +12,12 @@ export async function run(args: string[]): Promise<void> {
   surviveClosedOutput();
   // Searches the raw arguments, because an invalid command line has no parsed options.
   const wantsJson = args.slice(0, args.includes("--") ? args.indexOf("--") : args.length).includes("--json");
-  const program = new Command("paceline")
-    .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
-    .version(version(), "-v, --version")
-    .showHelpAfterError("(paceline --help lists all commands)")
-    .configureOutput({ writeErr: wantsJson ? () => {} : printForeign })
-    .exitOverride();
-  for (const define of commands) define(program, settle);
+  const program = commandLine(settle, (all) => {
+    all
+      .showHelpAfterError("(paceline --help lists all commands)")
+      .configureOutput({ writeErr: wantsJson ? () => {} : printForeign })
+      .exitOverride();
+  });
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
@@ -34,6 +33,22 @@ export async function run(args: string[]): Promise<void> {
       if (hint !== undefined) printError(hint);
     }
   }
+}
+
+/**
+ * Returns the definitions of all commands; the help, completion and the man page come from them.
+ * @param prepare sets what all commands inherit
+ */
+export function commandLine(
+  action: Parameters<DefineCommand>[1],
+  prepare: (program: Command) => void = () => {},
+): Command {
+  const program = new Command("paceline")
+    .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
+    .version(version(), "-v, --version");
+  prepare(program);
+  for (const define of commands) define(program, action);
+  return program;
 }
 
 /** Describes the command-line error in one line. */

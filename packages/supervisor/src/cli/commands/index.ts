@@ -2,6 +2,7 @@
 
 import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";
+import { complete, completion } from "./completion.js";
 import { events } from "./events.js";
 import { importConfig } from "./import.js";
 import { init } from "./init.js";
@@ -33,4 +34,6 @@ export const commands: readonly DefineCommand[] = [
   init,
   importConfig,
   schema,
+  completion,
+  complete,
 ];

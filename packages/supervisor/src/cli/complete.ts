@@ -1,0 +1,152 @@
+/** What may follow on an unfinished command line, by the commands' own definitions. The shells' scripts ask for it. */
+import type { Command, Option } from "commander";
+import type { Status } from "../control/api.js";
+import { connectFleet } from "../fleet/fleet.js";
+
+/** What the shell adds itself, or the running fleet knows; beside words that are known here. */
+export type Wanted = "files" | "folders" | "pools" | "names" | "nothing";
+
+/** By the name of an argument in its command's definition. */
+export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
+  "config|app": "files",
+  words: "files",
+  args: "files",
+  file: "files",
+  folder: "folders",
+  pool: "pools",
+  target: "names",
+  name: "names",
+  n: "nothing",
+};
+
+/** By the name of an option's value. */
+export const OF_VALUE: Readonly<Record<string, Wanted>> = {
+  path: "files",
+  file: "files",
+  script: "files",
+  folder: "folders",
+  ...{ address: "nothing", app: "nothing", count: "nothing", format: "nothing", n: "nothing" },
+  ...{ name: "nothing", seconds: "nothing", url: "nothing" },
+};
+
+export interface Candidate {
+  text: string;
+  description: string;
+}
+
+export interface Candidates {
+  /** All that fit what is written so far. */
+  words: Candidate[];
+  wanted: Wanted;
+  /** The options on the line that select a fleet. */
+  fleet: { config?: string | undefined; runDir?: string | undefined };
+}
+
+/** @param words those after `paceline`; the last one is unfinished, and may be empty */
+export function candidatesFor(program: Command, words: readonly string[]): Candidates {
+  const current = words.at(-1) ?? "";
+  const before = words.slice(0, -1);
+  const at = before.findIndex((word) => !word.startsWith("-"));
+  const fitting = (all: Candidate[], wanted: Wanted = "nothing", fleet = {}): Candidates => ({
+    ...{ words: all.filter(({ text }) => text.startsWith(current)), wanted, fleet },
+  });
+  const commands = program.commands.filter((command) => !isHidden(command));
+  const ofProgram = current.startsWith("-") ? optionsOf(program) : commands.map(commandWord);
+  if (at < 0) return fitting(ofProgram);
+  const name = before[at] as string;
+  if (name === "help") return fitting(commands.map(commandWord));
+  const command = commands.find((each) => each.name() === name || each.aliases().includes(name));
+  if (command === undefined) return fitting([]);
+  const line = readLine(command, before.slice(at + 1));
+  const [, long, given] = /^(--[^=]+)=(.*)$/s.exec(current) ?? [];
+  const option = line.pending ?? (line.isAfterDashes ? undefined : command.options.find((each) => each.long === long));
+  if (option !== undefined) {
+    const prefix = given === undefined ? "" : `${long}=`;
+    const choices = (option.argChoices ?? []).map((text) => ({ text: prefix + text, description: "" }));
+    return fitting(choices, OF_VALUE[valueName(option)], line.fleet);
+  }
+  if (current.startsWith("-") && !line.isAfterDashes) return fitting(optionsOf(command));
+  const { registeredArguments: known } = command;
+  const last = known.at(-1);
+  const argument = known[line.operands] ?? (last?.variadic ? last : undefined);
+  if (argument === undefined) return fitting([]);
+  const choices = (argument.argChoices ?? []).map((text) => ({ text, description: "" }));
+  return fitting(choices, OF_ARGUMENT[argument.name()], line.fleet);
+}
+
+interface Line {
+  /** How many operands the command already has. */
+  operands: number;
+  /** The option whose value comes next. */
+  pending: Option | undefined;
+  isAfterDashes: boolean;
+  fleet: Candidates["fleet"];
+}
+
+function readLine(command: Command, words: readonly string[]): Line {
+  const line: Line = { operands: 0, pending: undefined, isAfterDashes: false, fleet: {} };
+  for (const word of words) {
+    const { pending } = line;
+    if (pending !== undefined) {
+      take(line, pending, word);
+      line.pending = undefined;
+    } else if (line.isAfterDashes || !word.startsWith("-")) line.operands++;
+    else if (word === "--") line.isAfterDashes = true;
+    else {
+      const [flag = "", value] = word.split(/=(.*)/s);
+      const option = command.options.find(({ long, short }) => flag === long || flag === short);
+      if (option?.required && value === undefined) line.pending = option;
+      else if (option !== undefined && value !== undefined) take(line, option, value);
+    }
+  }
+  return line;
+}
+
+function take({ fleet }: Line, option: Option, value: string): void {
+  if (option.long === "--config") fleet.config = value;
+  if (option.long === "--run-dir") fleet.runDir = value;
+}
+
+/** Commander knows whether a command is hidden, but has no method that says so. */
+function isHidden(command: Command): boolean {
+  return (command as unknown as { _hidden: boolean })._hidden;
+}
+
+function commandWord(command: Command): Candidate {
+  return { text: command.name(), description: command.description() };
+}
+
+function optionsOf(command: Command): Candidate[] {
+  const help = { text: "--help", description: "display help for command" };
+  const own = command.options.filter(({ hidden }) => !hidden);
+  return [...own.map(({ long, short, description }) => ({ text: long ?? short ?? "", description })), help];
+}
+
+/** Returns the name of an option's value: `path` of `--run-dir <path>`. */
+export function valueName({ flags }: Option): string {
+  return /[<[]([^>\].]+)/.exec(flags)?.[1] ?? "";
+}
+
+/** A shell that waits for this is a shell that hangs. */
+const ASK_TIMEOUT_MS = 800;
+
+/** Returns names of the running fleet; none if it does not respond in time. */
+export async function namesOf(fleet: Candidates["fleet"], wanted: "pools" | "names"): Promise<Candidate[]> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ASK_TIMEOUT_MS, undefined);
+  });
+  const asked = connectFleet(fleet).then((found) => found.status({ timeoutMs: ASK_TIMEOUT_MS }));
+  const status = await Promise.race([asked.catch(() => undefined), late]);
+  clearTimeout(timer);
+  return status === undefined ? [] : namesIn(status, wanted);
+}
+
+export function namesIn({ pools, balancers }: Status, wanted: "pools" | "names"): Candidate[] {
+  const ofPools = pools.map(({ name, ready, wanted: size }) => ({ text: name, description: `${ready}/${size} ready` }));
+  if (wanted === "pools") return ofPools;
+  const slots = [...pools.flatMap(({ instances }) => instances), ...balancers];
+  const ofSlots = slots.map(({ name, state }) => ({ text: name, description: state }));
+  const balancer = balancers.length === 0 ? [] : [{ text: "balancer", description: "all balancers" }];
+  return [...ofPools, ...balancer, ...ofSlots];
+}

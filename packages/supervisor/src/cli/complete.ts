@@ -26,7 +26,7 @@ export const OF_VALUE: Readonly<Record<string, Wanted>> = {
   script: "files",
   folder: "folders",
   ...{ address: "nothing", app: "nothing", count: "nothing", format: "nothing", n: "nothing" },
-  ...{ name: "nothing", seconds: "nothing", url: "nothing" },
+  ...{ name: "nothing", pattern: "nothing", seconds: "nothing", url: "nothing" },
 };
 
 export interface Candidate {

@@ -32,22 +32,34 @@ const appsOn = (port: number): Record<string, string> => ({
     if (process.mainModule === module) server.listen(app.get("port"));
     server.on("error", (error) => { throw error; });
     server.on("listening", () => console.log("Listening on port " + server.address().port));`,
-  // Connects to a database first, and has an export for its tests.
+  // Its server connects to a database first. A bundler wrote the entry.
   "koa.mjs": `
     import { pathToFileURL } from "node:url";
+    if (import.meta.url !== pathToFileURL(process.argv[1]).href) throw new Error("it is not the main module");
+    export { default } from "./koa/server.mjs";`,
+  // Compiled from TypeScript: it has exports, and another file listens.
+  "fastify.cjs": `
+    "use strict";
+    Object.defineProperty(exports, "__esModule", { value: true });
+    if (!module.parent) require("./fastify/server.cjs").start();`,
+});
+
+/** Files that the apps import. */
+const partsOn = (port: number) => ({
+  "express/package.json": "{}",
+  "fastify/server.cjs": `
+    const fastify = require("fastify")({ logger: true });
+    fastify.get("/*", (request, reply) => reply.header("X-Instance", ${INSTANCE}).send("fastify " + fastify.server.address().port));
+    exports.start = () =>
+      fastify.listen({ port: ${port} }, (error) => { if (error) { fastify.log.error(error); process.exit(1); } });`,
+  "koa/server.mjs": `
     import Koa from "koa";
     const app = new Koa();
     let server;
     app.use((ctx) => { ctx.set("X-Instance", ${INSTANCE}); ctx.body = "koa " + server.address().port; });
-    if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      server = app.listen(${port});
-    }`,
-  "fastify.cjs": `
-    const fastify = require("fastify")({ logger: true });
-    fastify.get("/*", (request, reply) => reply.header("X-Instance", ${INSTANCE}).send("fastify " + fastify.server.address().port));
-    if (!module.parent)
-      fastify.listen({ port: ${port} }, (error) => { if (error) { fastify.log.error(error); process.exit(1); } });`,
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    server = app.listen(${port});
+    export default {};`,
 });
 
 const appsOfBunOn = (port: number): Record<string, string> => ({
@@ -80,7 +92,7 @@ describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtim
     const project = await Project.make({
       runtime,
       app: "",
-      files: { ...files, "express/package.json": "{}" },
+      files: { ...files, ...partsOn(port) },
       config: { pools },
     });
     symlinkSync(join(ROOT, "examples/node_modules"), join(project.folder, "node_modules"));

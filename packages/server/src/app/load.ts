@@ -139,7 +139,9 @@ async function watchFor(path: string, { onNotice }: LoadHooks): Promise<ListenWa
 }
 
 const IMPORT_META_MAIN = /\bimport\.meta\.main\b/;
-const EXPORTS = /\bexport\s+default\b|\bexport\s*\{[^}]*\bdefault\b|\bexports\b/;
+/** An app of the module itself: what it only passes on may listen in another file. */
+const EXPORTS =
+  /\bexport\s+default\b|\bexport\s*\{[^}]*\bdefault\b[^}]*\}(?!\s*from\b)|\bmodule\.exports\s*=(?!=|\s*require\b)|\bexports\.default\s*=/;
 const LISTENS = /\b(listen|serve)\s*\(|\bcreateServer\b/;
 
 function isCompiled(exported: unknown): exported is { default: unknown } {

@@ -4,28 +4,58 @@
  */
 
 const JSON_TYPE = "application/json";
+/** Sends three lines at intervals to a node:http response. */
+const LINES = `
+      const lines = async (res) => {
+        for (let n = 0; n < 3; n++) {
+          res.write("line " + n + "\\n");
+          await new Promise((resolve) => setTimeout(resolve, 150));
+        }
+        res.end();
+      };
+      const count = async (req) => {
+        let size = 0;
+        for await (const part of req) size += part.length;
+        return String(size);
+      };`;
+/** The same as a web stream. */
+const WEB_LINES = `
+      const lines = () => new ReadableStream({
+        async start(controller) {
+          for (let n = 0; n < 3; n++) {
+            controller.enqueue(new TextEncoder().encode("line " + n + "\\n"));
+            await new Promise((resolve) => setTimeout(resolve, 150));
+          }
+          controller.close();
+        },
+      });`;
+const STREAMS = { stream: "/stream", upload: "/upload" };
 
 export const APPS = [
   {
     name: "node:http",
     packages: [],
     source: `
-      const { createServer } = require("node:http");
+      const { createServer } = require("node:http");${LINES}
       createServer((req, res) => {
+        if (req.url === "/stream") return lines(res);
         if (req.method === "POST") return req.pipe(res);
         res.setHeader("Content-Type", "text/plain");
         for (let n = 0; n < 5; n++) res.write("line " + n + "\\n");
         res.end("Hello World\\n");
       }).listen(process.env.PORT || 3000, () => console.log("Server running"));`,
     requests: ["GET /", "HEAD /", ["POST", "/upload", "application/octet-stream", "x".repeat(2_000_000)]],
+    ...STREAMS,
   },
-  ...["4", "5"].map((major) => ({
-    name: `Express ${major}`,
-    packages: [`express@${major}`],
+  ...["4.22.3", "5.3.0"].map((version) => ({
+    name: `Express ${version[0]}`,
+    packages: [`express@${version}`],
     source: `
-      const express = require("express");
+      const express = require("express");${LINES}
       const app = express();
       app.use(express.json());
+      app.get("/stream", (req, res) => lines(res));
+      app.post("/upload", async (req, res) => res.send(await count(req)));
       app.get("/", (req, res) => res.send("Hello World!"));
       app.post("/echo", (req, res) => res.json(req.body));
       app.use("/files", express.static(__dirname));
@@ -38,90 +68,130 @@ export const APPS = [
       "GET /error",
       ["POST", "/echo", JSON_TYPE, '{"a":1}'],
     ],
+    ...STREAMS,
   })),
   {
     name: "Koa",
-    packages: ["koa"],
+    packages: ["koa@3.3.0"],
     source: `
       const Koa = require("koa");
+${LINES}
       const app = new Koa();
-      app.use(async (ctx) => { ctx.body = "Hello World"; });
+      app.use(async (ctx) => {
+        if (ctx.path === "/upload") ctx.body = await count(ctx.req);
+        else if (ctx.path === "/stream") {
+          ctx.respond = false;
+          await lines(ctx.res);
+        } else ctx.body = "Hello World";
+      });
       app.listen(process.env.PORT || 3000);`,
     requests: ["GET /", "HEAD /"],
+    ...STREAMS,
   },
   {
     name: "Fastify",
-    packages: ["fastify", "@fastify/websocket"],
+    packages: ["fastify@5.12.8", "@fastify/websocket@11.3.7"],
     source: `
       const fastify = require("fastify")();
+${LINES}
       fastify.register(require("@fastify/websocket"));
       fastify.get("/", async () => ({ hello: "world" }));
       fastify.post("/echo", async (request) => request.body);
+      fastify.get("/stream", (request, reply) => { reply.hijack(); reply.raw.statusCode = 200; return lines(reply.raw); });
+      fastify.addContentTypeParser("application/octet-stream", (request, payload, done) => done(null, payload));
+      fastify.post("/upload", async (request) => count(request.body));
       fastify.register(async (app) => app.get("/ws", { websocket: true }, (socket) => socket.on("message", (m) => socket.send(String(m)))));
       fastify.listen({ port: process.env.PORT || 3000 }).catch((error) => { console.error(error); process.exit(1); });`,
     requests: ["GET /", "GET /nowhere", ["POST", "/echo", JSON_TYPE, '{"a":1}']],
     websocket: "/ws",
+    ...STREAMS,
   },
   {
     name: "Hono on node-server",
-    packages: ["hono", "@hono/node-server"],
+    packages: ["hono@4.13.19", "@hono/node-server@2.1.9"],
     source: `
       const { serve } = require("@hono/node-server");
       const { Hono } = require("hono");
       const app = new Hono();
+${WEB_LINES}
       app.get("/", (c) => c.text("Hello Node.js!"));
+      app.get("/stream", () => new Response(lines()));
+      app.post("/upload", async (c) => c.text(String((await c.req.arrayBuffer()).byteLength)));
       app.post("/echo", async (c) => c.json(await c.req.json()));
       serve({ fetch: app.fetch, port: Number(process.env.PORT || 3000) });`,
     requests: ["GET /", "GET /nowhere", ["POST", "/echo", JSON_TYPE, '{"a":1}']],
+    ...STREAMS,
   },
   {
     name: "Hono on Bun",
-    packages: ["hono"],
+    packages: ["hono@4.13.19"],
     runtime: "bun",
+    needsBun: true,
     extension: "mjs",
     source: `
       import { Hono } from "hono";
       import { upgradeWebSocket, websocket } from "hono/bun";
       const app = new Hono();
+${WEB_LINES}
       app.get("/", (c) => c.text("Hello Bun!"));
+      app.get("/stream", () => new Response(lines()));
+      app.post("/upload", async (c) => c.text(String((await c.req.arrayBuffer()).byteLength)));
       app.get("/ws", upgradeWebSocket(() => ({ onMessage(event, ws) { ws.send(String(event.data)); } })));
       export default { port: process.env.PORT || 3000, fetch: app.fetch, websocket };`,
     requests: ["GET /", "GET /nowhere"],
     websocket: "/ws",
+    ...STREAMS,
   },
   {
     name: "Elysia",
-    packages: ["elysia"],
+    packages: ["elysia@1.4.30"],
     runtime: "bun",
+    needsBun: true,
     extension: "mjs",
     source: `
-      import { Elysia } from "elysia";
+      import { Elysia } from "elysia";${WEB_LINES}
       new Elysia()
+        .get("/stream", () => new Response(lines()))
+        .post("/upload", ({ body }) => String(body.byteLength))
         .get("/", () => "Hello Elysia")
         .post("/echo", ({ body }) => body)
         .ws("/ws", { message(ws, message) { ws.send(message); } })
         .listen(process.env.PORT || 3000);`,
     requests: ["GET /", "GET /nowhere", ["POST", "/echo", JSON_TYPE, '{"a":1}']],
     websocket: "/ws",
+    ...STREAMS,
   },
   {
     name: "Bun.serve",
     packages: [],
     runtime: "bun",
+    needsBun: true,
     extension: "mjs",
     source: `
+${WEB_LINES}
       Bun.serve({
         port: process.env.PORT || 3000,
-        routes: { "/": new Response("Bun!"), "/users/:id": (req) => new Response("Hello " + req.params.id) },
+        routes: {
+          "/stream": () => new Response(lines()),
+          "/upload": async (req) => new Response(String((await req.arrayBuffer()).byteLength)),
+          "/": new Response("Bun!"), "/users/:id": (req) => new Response("Hello " + req.params.id),
+        },
         fetch: (req, server) => (server.upgrade(req) ? undefined : new Response("Not Found", { status: 404 })),
         websocket: { message(ws, message) { ws.send(message); } },
       });`,
     requests: ["GET /", "GET /users/7", "GET /nowhere"],
     websocket: "/ws",
+    ...STREAMS,
   },
   {
     name: "NestJS",
-    packages: ["@nestjs/core", "@nestjs/common", "@nestjs/platform-express", "reflect-metadata", "rxjs"],
+    packages: [
+      "@nestjs/core@12.5.1",
+      "@nestjs/common@12.5.1",
+      "@nestjs/platform-express@12.5.1",
+      "reflect-metadata@0.2.2",
+      "rxjs@7.8.2",
+    ],
     source: `
       require("reflect-metadata");
       const { NestFactory } = require("@nestjs/core");
@@ -140,7 +210,7 @@ export const APPS = [
   },
   {
     name: "Apollo Server",
-    packages: ["@apollo/server", "graphql"],
+    packages: ["@apollo/server@5.5.1", "graphql@16.15.0"],
     extension: "mjs",
     source: `
       import { ApolloServer } from "@apollo/server";
@@ -157,7 +227,7 @@ export const APPS = [
   },
   {
     name: "GraphQL Yoga",
-    packages: ["graphql-yoga", "graphql"],
+    packages: ["graphql-yoga@5.24.1", "graphql@16.15.0"],
     source: `
       const { createServer } = require("node:http");
       const { createSchema, createYoga } = require("graphql-yoga");
@@ -168,7 +238,7 @@ export const APPS = [
   },
   {
     name: "tRPC standalone",
-    packages: ["@trpc/server"],
+    packages: ["@trpc/server@11.25.2"],
     extension: "mjs",
     source: `
       import { initTRPC } from "@trpc/server";
@@ -180,8 +250,8 @@ export const APPS = [
     page: "/hello",
   },
   {
-    name: "h3",
-    packages: ["h3@1"],
+    name: "h3 1",
+    packages: ["h3@1.15.11"],
     extension: "mjs",
     source: `
       import { createServer } from "node:http";
@@ -192,8 +262,22 @@ export const APPS = [
     requests: ["GET /"],
   },
   {
+    name: "h3 2",
+    packages: ["h3@2.0.8"],
+    extension: "mjs",
+    source: `
+      import { H3, serve } from "h3";${WEB_LINES}
+      const app = new H3()
+        .get("/", () => "Hello h3!")
+        .get("/stream", () => lines())
+        .post("/upload", async (event) => String((await event.req.arrayBuffer()).byteLength));
+      serve(app, { port: process.env.PORT || 3000 });`,
+    requests: ["GET /", "GET /nowhere"],
+    ...STREAMS,
+  },
+  {
     name: "Polka",
-    packages: ["polka"],
+    packages: ["polka@0.5.2"],
     source: `
       require("polka")()
         .get("/users/:id", (req, res) => res.end("User: " + req.params.id))
@@ -203,7 +287,7 @@ export const APPS = [
   },
   {
     name: "Connect",
-    packages: ["connect", "serve-static", "finalhandler"],
+    packages: ["connect@3.7.0", "serve-static@2.2.1", "finalhandler@2.1.1"],
     source: `
       const connect = require("connect");
       const app = connect();
@@ -214,7 +298,7 @@ export const APPS = [
   },
   {
     name: "Restify",
-    packages: ["restify"],
+    packages: ["restify@11.1.0"],
     // It needs an internal module of Node that Bun lacks.
     runtime: "node",
     source: `
@@ -226,7 +310,7 @@ export const APPS = [
   },
   {
     name: "Socket.IO, WebSocket alone",
-    packages: ["socket.io", "socket.io-client"],
+    packages: ["socket.io@4.8.4", "socket.io-client@4.8.4"],
     source: `
       const { createServer } = require("http");
       const { Server } = require("socket.io");
@@ -235,12 +319,14 @@ export const APPS = [
       io.on("connection", (socket) => socket.on("message", (text) => socket.emit("message", text)));
       httpServer.listen(process.env.PORT || 3000);`,
     requests: ["GET /", "GET /socket.io/socket.io.js"],
-    socketIo: true,
+    socketIo: { transports: ["websocket"] },
+    // The connections of the old processes are cut then, and the clients connect anew.
+    config: { drainTimeoutMs: 1000 },
     setting: '`transports: ["websocket"]` at both ends, or `instances: 1`',
   },
   {
     name: "ws",
-    packages: ["ws"],
+    packages: ["ws@8.23.0"],
     source: `
       const { createServer } = require("http");
       const { WebSocketServer } = require("ws");
@@ -252,7 +338,7 @@ export const APPS = [
   },
   {
     name: "json-server 0.17",
-    packages: ["json-server@0.17"],
+    packages: ["json-server@0.17.4"],
     source: `
       const jsonServer = require("json-server");
       const server = jsonServer.create();
@@ -264,7 +350,7 @@ export const APPS = [
   },
   {
     name: "http-server",
-    packages: ["http-server"],
+    packages: ["http-server@14.1.1"],
     source: `
       require("http-server").createServer({ root: __dirname }).listen(process.env.PORT || 8080);`,
     requests: ["GET /package.json", "GET /nowhere"],

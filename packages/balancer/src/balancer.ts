@@ -115,6 +115,7 @@ export class Balancer {
       policy: "round-robin",
       maxQueue: limits.maxQueue,
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
+      stickyWaitMs: limits.stickyWaitMs,
       makeClient: (described, onRoom) => {
         const { socket = "", tcp, protocol, foreign = false, perClient = foreign } = described;
         const { maxInFlight = Number.POSITIVE_INFINITY } = described;

@@ -25,6 +25,7 @@ import { PoolConfigs } from "./processes/pool-configs.js";
 import { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
 import type { RunDirPaths } from "./run-dir/run-dir-files.js";
+import { StickyCookies } from "./run-dir/sticky-cookies.js";
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
 import { StatsBook } from "./stats/stats.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
@@ -78,6 +79,7 @@ export class Parts {
   readonly outputs: OutputPoller;
   readonly usage: UsageSampler;
   readonly pss: PssSampler;
+  private readonly stickyCookies: StickyCookies;
 
   constructor(private readonly options: PartsOptions) {
     const { log, timers, slots, stats } = this;
@@ -167,6 +169,7 @@ export class Parts {
       isBusy: () => options.isLogBusy?.() === true,
       problem,
     });
+    this.stickyCookies = new StickyCookies(runDir.path, problem);
     const groups = () => processGroups(processes());
     this.usage = new UsageSampler(groups, problem);
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
@@ -177,12 +180,20 @@ export class Parts {
     const { configs, coordination, runner, children } = this;
     coordination.publish({
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
-      pools: poolViews(runner.fleet, configs.routes, (id) => children.reach(id)),
+      pools: poolViews(runner.fleet, configs.routes, (id) => ({ ...children.reach(id), ...this.cookieFor(id) })),
       trustedProxies: configs.balancer.trustedProxies,
       ...(configs.balancer.accessLog && { accessLog: true }),
       spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
       limits: configs.balancerLimits,
     });
+  }
+
+  /** Returns the value of a process's cookie, if its pool recognizes clients by one. */
+  private cookieFor(id: string): { cookie?: string } {
+    const slot = id.slice(0, id.indexOf("#"));
+    const pool = slot.slice(0, slot.lastIndexOf("."));
+    const isCookie = this.configs.routes.get(pool)?.relayed?.sticky?.by === "cookie";
+    return isCookie ? { cookie: this.stickyCookies.of(slot) } : {};
   }
 
   /** Stops all timers and watchers. */

@@ -45,6 +45,7 @@ export const BALANCER_LIMITS = {
   maxBufferedBytes: 32 << 20,
   maxSpoolBytes: 1 << 30,
   stallAfterMs: 50,
+  stickyWaitMs: 2_000,
   notStartedUnsafeMax: 1,
   idleDrainMs: 2_000,
 };

@@ -1,8 +1,10 @@
 /** Finds an upstream for a request, at once or through the request queue, and another one if that fails. */
 import type { Downstream } from "../downstream/downstream.js";
+import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { Pool } from "../upstreams/pool.js";
 import { PendingRequest, type Waiting } from "../upstreams/request-queue.js";
+import { Binding, type Stickiness } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
@@ -23,6 +25,9 @@ export class Attempts implements Waiting {
   /** Upstreams that already failed this request and are skipped. */
   tried: Upstream[] | undefined;
   isIdempotent = false;
+  /** The slot of a sticky client; undefined if the pool has none. */
+  binding: Binding | undefined;
+  private ownBinding: Binding | undefined;
   private pool: Pool | undefined;
   private place: PendingRequest | undefined;
   /** How often the request was sent to an upstream. */
@@ -42,7 +47,22 @@ export class Attempts implements Waiting {
     this.isIdempotent = isIdempotent;
     this.tried = undefined;
     this.lostStarts = undefined;
+    this.binding = undefined;
     this.sends = this.waitsUntil = 0;
+  }
+
+  /** Determines the slot of a sticky client's request. */
+  bind(sticky: Stickiness<Upstream>, head: RequestHead, peer: Peer): void {
+    this.ownBinding ??= new Binding();
+    this.binding = this.ownBinding;
+    sticky.bind(this.binding, head, this.relay.forwarded, peer);
+    if (this.relay.limits.stickyWaitMs === 0) this.binding.mayWait = false;
+  }
+
+  /** Whether a request at this stalled upstream waits there, because its client belongs to it. */
+  staysAt(upstream: Upstream | undefined): boolean {
+    const { binding } = this;
+    return binding !== undefined && upstream !== undefined && upstream.slot === binding.home && !upstream.isStalledLong;
   }
 
   /** Whether it may have started at an upstream that ended or stalled. */
@@ -72,19 +92,46 @@ export class Attempts implements Waiting {
   find(pool: Pool, head: RequestHead | undefined): void {
     this.pool = pool;
     if (pool.isDown) return this.owner.respond(503);
-    const mustWait = pool.requestQueue.holds(this.isIdempotent);
-    const upstream = mustWait ? undefined : pool.pick(this.tried, this.isIdempotent, this.mayHaveStartedElsewhere);
+    const { binding, isIdempotent } = this;
+    const mustWait = pool.requestQueue.holds(isIdempotent, binding?.home);
+    const upstream = mustWait ? undefined : pool.pick(this.tried, isIdempotent, this.mayHaveStartedElsewhere, binding);
     if (upstream === undefined) this.enqueue(pool);
     else this.owner.onUpstreamFound(upstream, head);
   }
 
   private enqueue(pool: Pool): void {
+    const home = this.binding?.home ?? 0;
     // All upstreams failed once, perhaps only because they are too busy to accept, so each is tried again later.
-    this.tried = undefined;
+    if (home === 0) this.tried = undefined;
     this.owner.onQueued();
-    this.place = new PendingRequest(this);
-    if (!pool.requestQueue.add(this.place)) return this.owner.respond(503);
+    this.place = new PendingRequest(this, home);
+    const isQueued = pool.requestQueue.add(this.place);
+    if (!isQueued && home === 0) return this.owner.respond(503);
     this.wait();
+    if (!isQueued) return this.leaveHome(pool);
+    const { deadlines, limits } = this.relay;
+    if (home !== 0) this.client.deadlineAt = Math.min(this.waitsUntil, deadlines.now + limits.stickyWaitMs);
+  }
+
+  /** The deadline of a pending request has passed. A sticky client may still go to another slot; else the response is 503. */
+  onQueueDeadline(): void {
+    const home = this.binding?.home ?? 0;
+    if (home === 0 || this.place === undefined || this.relay.deadlines.now >= this.waitsUntil) this.owner.respond(503);
+    else this.leaveHome(this.pool as Pool);
+  }
+
+  private leaveHome(pool: Pool): void {
+    this.leaveQueue();
+    const binding = this.binding as Binding;
+    binding.mayWait = false;
+    if (pool.sticky === undefined) binding.home = 0;
+    else pool.sticky.leave(binding);
+    this.find(pool, undefined);
+  }
+
+  onHomeLost(): void {
+    this.leaveQueue();
+    this.find(this.pool as Pool, undefined);
   }
 
   leaveQueue(): void {
@@ -137,6 +184,9 @@ export class Attempts implements Waiting {
     this.relay.counters.retriesTotal++;
     // A stale connection does not count against its upstream.
     if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
+    // A stalled process still has its clients' sessions; another loss ends them.
+    const { binding } = this;
+    if (binding !== undefined && upstream?.slot === binding.home && !isStall(loss)) binding.needsCookie = true;
     return undefined;
   }
 
@@ -145,6 +195,11 @@ export class Attempts implements Waiting {
     this.tried = undefined;
     this.pool = undefined;
   }
+}
+
+/** Whether the process may go on later. */
+function isStall(loss: UpstreamLoss): boolean {
+  return loss === "stalled" || loss === "freed" || loss === "stale";
 }
 
 interface LossFacts {

@@ -69,7 +69,8 @@ export class Exchange
   }
 
   get canMove(): boolean {
-    return this.state.mayMove && this.body.canRepeat && this.attempts.maySend;
+    const { attempts } = this;
+    return this.state.mayMove && this.body.canRepeat && attempts.maySend && !attempts.staysAt(this.upstream);
   }
 
   describeRequest(): string {
@@ -120,6 +121,8 @@ export class Exchange
     if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.respond(501);
     this.kept.routed(route, head);
     this.pool = route.target;
+    const { sticky } = this.pool;
+    if (sticky !== undefined) this.attempts.bind(sticky, head, this.peer);
     if (this.pool.isLimited && isToBeCollected(head, this.relay)) return this.collect(head);
     this.attempts.find(this.pool, head);
   }
@@ -148,6 +151,10 @@ export class Exchange
 
   onQueued(): void {
     this.state = State.QUEUED;
+  }
+
+  onQueueDeadline(): void {
+    this.attempts.onQueueDeadline();
   }
 
   onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void {
@@ -234,6 +241,7 @@ export class Exchange
     }
     const { internal } = this.relay;
     let sent = head;
+    if (this.attempts.binding?.needsCookie === true) this.setCookie(head);
     if (internal !== undefined && head.status !== 101) {
       const file = takeNamedFile(head);
       if (this.redirect !== undefined) sent = this.redirect.merge(head);
@@ -245,6 +253,15 @@ export class Exchange
     if (!this.flow.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
     this.client.sendHead(sent);
     if (head.status === 101) this.client.resumeBody();
+  }
+
+  /** Adds the cookie for the slot that responds. */
+  private setCookie(head: ResponseHead): void {
+    const { relay, upstream, peer } = this;
+    const { forwarded, requestHead } = relay;
+    this.kept.parseOriginal(requestHead);
+    const { isHttps } = forwarded.fields(requestHead, peer);
+    head.added = upstream && this.pool?.sticky?.cookieLinesFor(head, upstream, isHttps);
   }
 
   private discard(redirect: FileRedirect): void {

@@ -16,6 +16,8 @@ export interface ExchangeContext {
   requestTimeoutMs(): number;
   setDeadlineIn(timeoutMs: number): void;
   onRequestBody(bytes: Uint8Array, start: number, end: number): void;
+  /** The deadline of a request in the queue has passed. */
+  onQueueDeadline(): void;
   /** Sends a response of the balancer's own. */
   respond(status: 408 | 503 | 504): void;
   abort(): void;
@@ -60,13 +62,17 @@ class Queued extends State {
   }
 
   override onDeadline(exchange: ExchangeContext): void {
-    exchange.respond(503);
+    exchange.onQueueDeadline();
   }
 }
 
 /** An upstream was picked, and a connection to it is being made. */
 class Connecting extends Queued {
   override readonly mayMove = true;
+
+  override onDeadline(exchange: ExchangeContext): void {
+    exchange.respond(503);
+  }
 }
 
 /** The head was sent; no response has started. */

@@ -28,6 +28,8 @@ export interface Peer {
 export class ForwardedFields {
   private laneBytes: Uint8Array | undefined;
   private lineBytes: Uint8Array | undefined;
+  /** A hash of the client, kept by those who need one. */
+  clientHash: number | undefined;
 
   /**
    * @param pairs names and values
@@ -49,6 +51,11 @@ export class ForwardedFields {
   /** The client: the farthest address that is trusted. */
   get client(): string {
     return this.pairs[0]?.[1].split(",", 1)[0] ?? UNKNOWN;
+  }
+
+  /** Whether the client uses https, as far as it is known. */
+  get isHttps(): boolean {
+    return this.pairs[1]?.[1] === "https";
   }
 
   /** The fields as lines of HTTP/1.1. */

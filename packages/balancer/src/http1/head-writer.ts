@@ -210,6 +210,10 @@ export class HeadWriter {
     const { fields } = head;
     let at = this.statusLine(head);
     at = this.passing(fields, responseFieldsThatPass(head.status), at);
+    if (head.added !== undefined) {
+      at = put(head.added, buffer, at);
+      head.added = undefined;
+    }
     if (head.status === 101) at = put(CONNECTION_UPGRADE, buffer, at);
     else if (head.status >= 200) {
       if (!head.hasDate) at = this.date(at);

@@ -28,6 +28,8 @@ export class ResponseHead {
   hasDate = false;
   /** Microseconds from the handler's call to its response, as reported on the lane; otherwise -1. */
   handlerMicros = -1;
+  /** Lines that the client gets as well; writing the head takes them. */
+  added: Uint8Array | undefined;
   /** Whether the upstream sent no reason of its own; the standard one is used. */
   hasNoReason = false;
 

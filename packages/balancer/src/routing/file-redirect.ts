@@ -100,6 +100,8 @@ const merged = new ResponseHead();
 /** The app's fields that are merged into the file's response. */
 export class FileRedirect {
   readonly status: number;
+  /** Lines of the balancer's own. */
+  private readonly added: Uint8Array | undefined;
   private readonly kept: { name: string; line: string }[] = [];
 
   constructor(
@@ -107,6 +109,8 @@ export class FileRedirect {
     readonly file: NamedFile,
   ) {
     this.status = head.status;
+    this.added = head.added;
+    head.added = undefined;
     for (const field of fieldsOf(head)) if (!OF_ITS_BODY.has(field.name)) this.kept.push(field);
   }
 
@@ -133,6 +137,8 @@ export class FileRedirect {
     merged.framing = head.framing;
     merged.contentLength = head.contentLength;
     merged.hasNoReason = head.hasNoReason;
+    // A stored response would be updated with them.
+    merged.added = head.status === 304 ? undefined : this.added;
     return merged;
   }
 }

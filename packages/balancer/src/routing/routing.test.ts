@@ -50,11 +50,17 @@ describe("the waiting room", () => {
     );
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 100 }), (operations) => {
-        const room = new RequestQueue<{ isWaiting: boolean; isIdempotent: boolean; order: number; n: number }>(5);
+        const room = new RequestQueue<{
+          isWaiting: boolean;
+          isIdempotent: boolean;
+          home: number;
+          order: number;
+          n: number;
+        }>(5);
         let model: { isWaiting: boolean; isIdempotent: boolean; n: number }[] = [];
         for (const [n, step] of operations.entries()) {
           if (step.kind === "add") {
-            const waiter = { isWaiting: true, isIdempotent: step.isIdempotent, order: 0, n };
+            const waiter = { isWaiting: true, isIdempotent: step.isIdempotent, home: 0, order: 0, n };
             expect(room.add(waiter)).toBe(model.length < 5);
             if (waiter.order > 0) model.push(waiter);
           } else if (step.kind === "serve") {

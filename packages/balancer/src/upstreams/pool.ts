@@ -1,5 +1,6 @@
 /** A pool's upstreams, the policy that picks among them, the queue of requests for which all are full, and the watch for upstreams that stall. */
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
+import type { Binding, Stickiness } from "./sticky.js";
 import type { Upstream } from "./upstream.js";
 
 /** Picks among candidates. A `Candidate` only needs a name that survives changes of membership. */
@@ -24,6 +25,10 @@ export class Pool {
   sending = 0;
   /** How long its upstreams may go without sending response data. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
+  /** Set if clients keep to a slot. */
+  sticky: Stickiness<Upstream> | undefined;
+  /** For how many ticks a stalled upstream keeps its sticky clients. */
+  patienceTicks = 0;
   private upstreams: readonly Upstream[] = [];
   /** Whether an upstream is expected soon, if there is none. */
   private isAwaited = false;
@@ -31,7 +36,12 @@ export class Pool {
   private isIdempotent = true;
   private readonly isFree = (upstream: Upstream): boolean =>
     upstream.isAvailable(this.isIdempotent) && (this.tried === undefined || !this.tried.includes(upstream));
+  private readonly mayServeHome = (upstream: Upstream): boolean =>
+    !upstream.isStalledLong && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly isFreeAndHeard = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
+  /** During a reload a slot has two processes, of which all its clients use the same. */
+  private readonly isFreeInSlot = (upstream: Upstream): boolean =>
+    this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.slot, this.mayServeHome) === upstream;
   /** The number of stalled upstreams. */
   private stalled = 0;
 
@@ -53,15 +63,35 @@ export class Pool {
     this.upstreams = upstreams;
     this.isAwaited = isAwaited;
     this.policy.rebuild(upstreams);
+    this.rebuildSlots();
     if (!this.isDown) return this.serveQueue();
     this.requestQueue.serve((waiter) => () => waiter.onPoolDown());
   }
 
-  /** Picks the next available upstream that has not failed this request, which may have ended another process. */
+  private rebuildSlots(): void {
+    const { requestQueue, sticky } = this;
+    sticky?.rebuild(this.upstreams);
+    // So that one slot's clients leave room for the others.
+    requestQueue.maxAtHome = Math.ceil(requestQueue.maxPending / Math.max(1, sticky?.size ?? 1));
+    this.releaseHomes();
+  }
+
+  /** Sends on the pending requests of slots that have no process for them. */
+  private releaseHomes(): void {
+    this.tried = undefined;
+    const lost = this.requestQueue.takeHomes((home) => this.sticky?.processOf(home, this.mayServeHome) !== undefined);
+    for (const waiter of lost) waiter.onHomeLost();
+  }
+
+  /**
+   * Picks the next available upstream that has not failed this request, which may have ended another process.
+   * @param binding the slot of a sticky client; its `home` is left if another upstream is picked
+   */
   pick(
     tried: readonly Upstream[] | undefined,
     isIdempotent: boolean,
     mayHaveStartedElsewhere = false,
+    binding?: Binding,
   ): Upstream | undefined {
     if (mayHaveStartedElsewhere) {
       // Kept apart from other suspicious requests, so that it is clear which one ends a process.
@@ -71,7 +101,18 @@ export class Pool {
     }
     this.tried = tried;
     this.isIdempotent = isIdempotent;
+    if (this.sticky !== undefined) return this.pickSticky(this.sticky, binding);
     return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
+  }
+
+  /** Picks the process of the client's slot. If that must be waited for, returns undefined and keeps the binding's `home`. */
+  private pickSticky(sticky: Stickiness<Upstream>, binding: Binding | undefined): Upstream | undefined {
+    for (; binding !== undefined && binding.home !== 0; sticky.leave(binding)) {
+      const upstream = sticky.processOf(binding.home, this.mayServeHome);
+      if (upstream?.isAvailable(this.isIdempotent) === true) return upstream;
+      if (upstream !== undefined && binding.mayWait) return undefined;
+    }
+    return this.policy.pick(this.isFreeInSlot);
   }
 
   /**
@@ -88,15 +129,19 @@ export class Pool {
       if (upstream.inFlight > 0) isBusy = true;
     }
     const fresh: Upstream[] = [];
+    const patience = Math.max(stallTicks, this.patienceTicks);
     this.stalled = 0;
     for (const upstream of upstreams) {
       const isStalled = silent < upstreams.length && upstream.stallCount >= stallTicks;
-      if (isStalled && !upstream.isStalled) fresh.push(upstream);
+      const isStalledLong = isStalled && upstream.stallCount >= patience;
+      if ((isStalled && !upstream.isStalled) || (isStalledLong && !upstream.isStalledLong)) fresh.push(upstream);
       upstream.isStalled = isStalled;
+      upstream.isStalledLong = isStalledLong;
       if (isStalled) this.stalled++;
     }
     // All stalled ones are known first, so that a request is not reassigned to another of them.
     for (const upstream of fresh) upstream.reassign();
+    if (fresh.length > 0 && this.sticky !== undefined) this.releaseHomes();
     return isBusy || this.stalled > 0;
   }
 
@@ -104,9 +149,15 @@ export class Pool {
   serveQueue(): void {
     if (this.requestQueue.length === 0) return;
     this.requestQueue.serve((waiter) => {
-      const upstream = this.pick(waiter.tried, waiter.isIdempotent);
+      const upstream = waiter.home === 0 ? this.pick(waiter.tried, waiter.isIdempotent) : this.pickAtHome(waiter);
       return upstream === undefined ? undefined : () => waiter.onUpstreamFree(upstream);
     });
+  }
+
+  private pickAtHome({ home, tried, isIdempotent }: PoolWaiter): Upstream | undefined {
+    this.tried = tried;
+    const upstream = this.sticky?.processOf(home, this.mayServeHome);
+    return upstream?.isAvailable(isIdempotent) === true ? upstream : undefined;
   }
 }
 

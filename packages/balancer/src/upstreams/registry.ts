@@ -1,10 +1,11 @@
 /** Applies snapshots: the pools, their upstreams, and those that are leaving. */
-import type { HeldStats, Snapshot, SnapshotUpstream, UpstreamStats } from "@paceline/wire";
+import type { HeldStats, Snapshot, SnapshotUpstream, StickyRule, UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
-import { type Policy, Pool } from "./pool.js";
+import { type Policy, Pool, STALL_TICK_MS } from "./pool.js";
 import { RoundRobin } from "./round-robin.js";
+import { Stickiness } from "./sticky.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
 
@@ -22,6 +23,8 @@ interface RegistryOptions {
   maxQueue: number;
   /** The response timeout of upstreams; a pool may have a shorter one. */
   upstreamResponseTimeoutMs: number;
+  /** How long a sticky client waits for its slot. */
+  stickyWaitMs: number;
   /** @param onRoom called when the client can take more requests */
   makeClient(upstream: SnapshotUpstream, onRoom: () => void): UpstreamClient;
   /** A removed upstream has no connections any more. */
@@ -71,6 +74,7 @@ export class UpstreamRegistry {
         this.options.upstreamResponseTimeoutMs,
         described.requestTimeoutMs ?? Number.POSITIVE_INFINITY,
       );
+      this.stick(pool, described.sticky);
       pool.setMembers(upstreams, described.awaited);
     }
     for (const [name, pool] of this.pools) if (!pools.has(name)) pool.setMembers([]);
@@ -86,12 +90,22 @@ export class UpstreamRegistry {
     return { router: new Router(routes), internal };
   }
 
+  private stick(pool: Pool, rule: StickyRule | undefined): void {
+    const { sticky } = pool;
+    if (sticky?.rule.by !== rule?.by || sticky?.rule.name !== rule?.name)
+      pool.sticky = rule === undefined ? undefined : new Stickiness<Upstream>(rule);
+    pool.patienceTicks = rule === undefined ? 0 : Math.ceil(this.options.stickyWaitMs / STALL_TICK_MS);
+  }
+
   private upstreamOf(described: SnapshotUpstream, pool: Pool): Upstream {
     // A removed process does not return: its slot's next process has another attempt in its id.
     const known = this.members.get(described.id);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      known.cookie = described.cookie;
+      return known;
+    }
     const link = this.options.makeClient(described, () => pool.serveQueue());
-    return new Upstream(described.id, described.name, link, described.foreign);
+    return new Upstream(described.id, described.name, link, described.foreign, described.cookie);
   }
 
   /** Whether any pool has upstreams with limited concurrency. */

@@ -20,6 +20,10 @@ export class Upstream {
   requestsTotal = 0;
   /** Whether it is silent while others respond. */
   isStalled = false;
+  /** Whether it has been for so long that its sticky clients do not wait for it either. */
+  isStalledLong = false;
+  /** The number of its slot. */
+  readonly slot: number;
   /** Requests in flight that may have ended another process. */
   retriedStarts = 0;
   private isLeaving = false;
@@ -38,7 +42,10 @@ export class Upstream {
     readonly name: string,
     private readonly link: UpstreamClient,
     isForeign = false,
+    /** The value of the cookie for its slot, if its pool has one. */
+    public cookie?: string,
   ) {
+    this.slot = Number(name.slice(name.lastIndexOf(".") + 1));
     if (isForeign) this.responses = { errorsTotal: 0, latency: new Histogram() };
   }
 

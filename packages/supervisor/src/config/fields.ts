@@ -92,6 +92,12 @@ export function text(description: string) {
   return field(z.string(error).min(1, error), { type: "text", description });
 }
 
+/** Text of the given form. */
+export function textLike(form: RegExp, { type, rule }: { type: string; rule: string }, description: string) {
+  const error = expected(rule);
+  return field(z.string(error).regex(form, error), { type, description });
+}
+
 /** One of the given words. */
 export function word<const W extends string>(words: readonly [W, ...W[]], description: string) {
   const error = expected(`must be ${words.map((each) => JSON.stringify(each)).join(" or ")}`);

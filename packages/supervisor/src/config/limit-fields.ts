@@ -108,6 +108,11 @@ export const balancerLimitFields = {
     "The maximum size of each balancer process's files in `spoolDir`: bodies above `bufferBytes`, and responses. Responses may use half of it; beyond that they are sent at the client's pace. A larger request body gets 413; if the space is used up, a body gets 503 with Retry-After. `0`: nothing is stored on disk, and what exceeds `bufferBytes` moves at the client's pace and occupies an instance meanwhile.",
     { min: 0 },
   ),
+  stickyWaitMs: milliseconds(
+    BALANCER_LIMITS.stickyWaitMs,
+    "How long a request of a sticky client waits for its own instance, if that is full or stalled. Then another instance gets it. `0`: it does not wait.",
+    { min: 0 },
+  ),
   stallAfterMs: milliseconds(
     BALANCER_LIMITS.stallAfterMs,
     "An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and its requests that have not started are reassigned.",

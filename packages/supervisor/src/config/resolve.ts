@@ -11,13 +11,14 @@ import {
   MAX_INSTANCES,
   type PoolConfig,
   type ProcessPolicy,
+  type RelayTraits,
   type RuntimeName,
 } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { defaultsOf } from "./fields.js";
 import { resolveHealth } from "./health.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
-import type { KindResult } from "./kinds/kind.js";
+import { type KindResult, stickyRule } from "./kinds/kind.js";
 import { readListen } from "./listen-address.js";
 import { resolveFolder } from "./paths.js";
 import { readEnvironment } from "./read-file.js";
@@ -58,6 +59,7 @@ const budgetDefaults = defaultsOf(fieldsOf(policyFields.restartBudget)) as unkno
 export function resolveFleet(input: FleetInput, context: ResolveContext): FleetConfig {
   const pools = poolInputs(input, context).map(({ path, name, pool }) => resolvePool(name, path, pool, input, context));
   checkRoutes(pools, input.pools !== undefined, context);
+  checkCookies(pools, context);
   // Without requests nothing listens, and there is nothing to balance.
   const serves = pools.length === 0 || pools.some((pool) => pool.serves);
   if (!serves && input.listen !== undefined)
@@ -166,7 +168,7 @@ function resolvePool(
     kind: kind.kind,
     source: kind.source,
     workload: kind.workload,
-    relayed: kind.relayed ?? {},
+    relayed: { ...kind.relayed, ...resolveSticky(name, path, pool, context) },
     launch: kind.launch ?? { entry: "server" },
     preload: kind.preload ?? false,
     maxInFlight: kind.maxInFlight ?? null,
@@ -197,6 +199,14 @@ function resolvePool(
     },
     maxOutputBytes: pool.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(poolFields, "maxOutputBytes"),
   };
+}
+
+function resolveSticky(name: string, path: string[], pool: PoolInput, context: ResolveContext): RelayTraits {
+  if (pool.sticky === undefined) return {};
+  const sticky = stickyRule(name, pool.sticky);
+  if (typeof sticky !== "string") return { sticky };
+  find(context, [...path, "sticky"], sticky);
+  return {};
 }
 
 /** Raising the response timeout above the default must not get the process killed earlier. */
@@ -274,6 +284,19 @@ function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContex
         find(context, path, `the pool ${owner} already has the route ${JSON.stringify(route)}`);
       else owners.set(key, pool.name);
     }
+  }
+}
+
+/** Two pools with one cookie would replace each other's. */
+function checkCookies(pools: PoolConfig[], context: ResolveContext): void {
+  const owners = new Map<string, string>();
+  for (const { name: pool, relayed } of pools) {
+    const { by, name } = relayed.sticky ?? {};
+    if (by !== "cookie" || name === undefined) continue;
+    const owner = owners.get(name);
+    if (owner !== undefined)
+      find(context, ["pools", pool, "sticky"], `the pool ${owner} already has the cookie ${name}`);
+    else owners.set(name, pool);
   }
 }
 

@@ -317,6 +317,18 @@ describe("a configuration that is right", () => {
     expect(config.balancer.trustedProxies).toEqual(["10.0.0.1/32", "fd00::/8", "unix"]);
   });
 
+  test.each([
+    ["cookie", { by: "cookie", name: "paceline_shop" }],
+    ["cookie:node-id", { by: "cookie", name: "node-id" }],
+    ["address", { by: "address" }],
+    ["header:X-User", { by: "header", name: "x-user" }],
+    ["header:X-Real-IP", { by: "header", name: "x-real-ip" }],
+    ["header:host", { by: "header", name: "host" }],
+  ])("clients that are recognized by %s", (sticky, rule) => {
+    const [pool] = good({ pools: { shop: { app: "./app.ts", sticky } } }).pools;
+    expect(pool?.relayed).toEqual({ sendsFiles: true, sticky: rule });
+  });
+
   test("without Bun the runtime is Node", () => {
     const { config, problems } = read({ app: "./app.ts" }, { node: "/node" });
     expect(problems).toEqual([]);
@@ -326,7 +338,9 @@ describe("a configuration that is right", () => {
 
 const KINDS = KIND_NAMES.map((name) => `\`${name}\``).join(", ");
 
-const BAD: [string, unknown, string[]][] = [
+type Case = [string, unknown, string[]];
+
+const BAD: Case[] = [
   ["nothing to run", {}, [`app: is missing: set one of ${KINDS}, or define \`pools\``]],
   ["a pool with nothing to run", { pools: { web: {} } }, [`pools.web.app: is missing: set one of ${KINDS}`]],
   [
@@ -382,6 +396,42 @@ const BAD: [string, unknown, string[]][] = [
     "a start script and an app",
     { app: "./app.ts", fapws: "./app.ts" },
     [`fapws: cannot be combined with \`app\`: a pool has exactly one of ${KINDS}`],
+  ],
+  ...["cooky", "cookie:", "cookie:a b", "cookie:__Host-id", "address:x", "header:", "header:a b", true].map(
+    (sticky): Case => [
+      `clients that are recognized by ${JSON.stringify(sticky)}`,
+      { app: "./app.ts", sticky },
+      [`sticky: must be "cookie", "cookie:NAME", "address" or "header:NAME", not ${JSON.stringify(sticky)}`],
+    ],
+  ),
+  ...["TE", "Content-Length", "X_Forwarded_For", "Proxy"].map(
+    (name): Case => [
+      `clients that are recognized by ${name}`,
+      { app: "./app.ts", sticky: `header:${name}` },
+      [`sticky: cannot use ${name}: instances never get it from a client`],
+    ],
+  ),
+  [
+    "clients that are recognized by a field of proxies",
+    { app: "./app.ts", sticky: "header:X-Forwarded-For" },
+    ['sticky: cannot use X-Forwarded-For, which Paceline makes itself: use "address" for the client\'s address'],
+  ],
+  ...[{ static: "./site" }, { proxy: "http://a.example" }].map(
+    (kind): Case => [
+      `clients that keep to an instance of ${Object.keys(kind)}`,
+      { ...kind, sticky: "cookie" },
+      ["sticky: is only valid in `app`, `wsgi`, `asgi`, `fapws` and `command` pools"],
+    ],
+  ),
+  [
+    "two pools with one cookie",
+    {
+      pools: {
+        web: { app: "./app.ts", sticky: "cookie:id" },
+        api: { app: "./app.ts", sticky: "cookie:id", routes: ["/api/"] },
+      },
+    },
+    ["pools.api.sticky: the pool web already has the cookie id"],
   ],
   ["no table", [], [": must be a table of keys, not a list"]],
   ["an app that is not there", { app: "./no.ts" }, ["app: there is no such file: FOLDER/no.ts"]],

@@ -1,6 +1,6 @@
 /** The fleet as a value: pools of slots, each with a member and at most one replacement or outgoing process; and the balancers' snapshot made from it, the upstreams of each pool in turn order. Pure. */
 
-import type { RelayTraits } from "./model.js";
+import type { RelayTraits, StickyRule } from "./model.js";
 import { isAlive, type Process } from "./process.js";
 
 /** A process in a slot, and its generation of config and code. */
@@ -81,6 +81,7 @@ export interface PoolView {
   internalRoots?: string[];
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
+  sticky?: StickyRule;
   awaited?: true;
   upstreams: ({ id: string; name: string } & Reach)[];
 }
@@ -96,6 +97,8 @@ export interface Reach {
   foreign?: boolean;
   /** Whether a connection to it may carry the requests of only one client. */
   perClient?: boolean;
+  /** The value of the cookie for its slot. */
+  cookie?: string;
 }
 
 /** The routes to a pool, and the path that its instances see. */

@@ -69,8 +69,16 @@ export interface RecycleLimits {
   jitter: number;
 }
 
-/** What a balancer has to know about a pool's kind; see SnapshotPool in packages/wire. */
+/** By what a pool recognizes its clients; the same shape as StickyRule of packages/wire. */
+export interface StickyRule {
+  by: "cookie" | "address" | "header";
+  /** Of the cookie or field; a field's in lower case. */
+  name?: string;
+}
+
+/** What a balancer has to know about a pool; see SnapshotPool in packages/wire. */
 export interface RelayTraits {
+  sticky?: StickyRule;
   internalRoots?: string[];
   sendsFiles?: boolean;
   takesAllRequests?: boolean;

@@ -12,8 +12,9 @@ const snapshot: Snapshot = {
       name: "web",
       routes: ["/"],
       stripPrefix: true,
+      sticky: { by: "cookie", name: "paceline_web" },
       upstreams: [
-        { id: "web.1#1", name: "web.1", socket: "/run/web.1.sock" },
+        { id: "web.1#1", name: "web.1", socket: "/run/web.1.sock", cookie: "1.abc" },
         { id: "web.2#1", name: "web.2", tcp: { host: "127.0.0.1", port: 4000 } },
       ],
     },
@@ -56,6 +57,8 @@ describe("parseSupervisorMessage", () => {
       /no good pools/,
     ],
     [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], stripPrefix: "yes" }] }), /no good pools/],
+    [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], sticky: { by: "header" } }] }), /no good pools/],
+    [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], sticky: { by: "luck" } }] }), /no good pools/],
     [JSON.stringify({ ...snapshot, limits: { ...snapshot.limits, maxQueue: "many" } }), /no good limits\.maxQueue/],
   ])("refuses %s", (line, message) => {
     expect(() => parseSupervisorMessage(line)).toThrow(message);

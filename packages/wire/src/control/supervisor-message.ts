@@ -84,6 +84,14 @@ export interface SnapshotUpstream {
   perClient?: boolean;
   /** The most requests that this balancer may send at once. Default: only its own limits apply. */
   maxInFlight?: number;
+  /** The value of the cookie for its slot, in a pool whose clients are recognized by one. */
+  cookie?: string;
+}
+
+/** By what a pool recognizes a client, which then keeps to one slot: a cookie or field of that name, or its address. */
+export interface StickyRule {
+  by: "cookie" | "address" | "header";
+  name?: string;
 }
 
 /** One pool in a snapshot. */
@@ -101,6 +109,8 @@ export interface SnapshotPool {
   sendsFiles?: boolean;
   /** How long its upstreams may go without sending response data, if shorter than the balancer's limit. */
   requestTimeoutMs?: number;
+  /** Absent: each request goes to the next upstream in turn. */
+  sticky?: StickyRule;
   /** It has no upstream, but one is expected soon: requests wait in the queue. */
   awaited?: boolean;
   /** In slot order, which is the order of turns. */
@@ -197,13 +207,21 @@ function isPool(value: unknown): boolean {
     isOptional(value.sendsFiles, isFlag) &&
     isOptional(value.awaited, isFlag) &&
     isOptional(value.requestTimeoutMs, isAmount) &&
+    isOptional(value.sticky, isStickyRule) &&
     isList(value.upstreams, isUpstream)
   );
 }
 
 function isUpstream(value: unknown): boolean {
-  if (!isFields(value) || !isText(value.id) || !isText(value.name)) return false;
+  if (!isFields(value) || !isText(value.id) || !isText(value.name) || !isOptional(value.cookie, isText)) return false;
   return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
+}
+
+function isStickyRule(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    (value.by === "address" || ((value.by === "cookie" || value.by === "header") && isText(value.name)))
+  );
 }
 
 function isTcpAddress(value: unknown): boolean {

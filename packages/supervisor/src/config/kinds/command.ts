@@ -4,7 +4,15 @@ import { basename } from "node:path";
 import { PLACEHOLDERS, placeholdersIn } from "../../core/placeholders.js";
 import { commandWords, suggest } from "../fields.js";
 import { findProgram } from "../paths.js";
-import { type KindContext, maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, stopSignal } from "./kind.js";
+import {
+  type KindContext,
+  maxInFlight,
+  poolKind,
+  REQUEST_TIMEOUT_MS,
+  requestTimeoutMs,
+  sticky,
+  stopSignal,
+} from "./kind.js";
 
 export const DEFAULT_STOP_SIGNAL = "SIGTERM";
 
@@ -17,6 +25,7 @@ export const command = poolKind({
     stopSignal,
     maxInFlight,
     requestTimeoutMs,
+    sticky,
   },
   defaultInstances: 1,
   resolve(keys, context) {

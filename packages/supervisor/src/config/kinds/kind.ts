@@ -1,8 +1,9 @@
 /** The interface of a pool kind (its keys, what they resolve to, how its instances start), and keys shared by several kinds. */
+import { clientFieldRule, HOP_BY_HOP_FIELDS } from "@paceline/wire";
 import type { z } from "zod";
-import type { Launch, RelayTraits, RuntimeName } from "../../core/model.js";
+import type { Launch, RelayTraits, RuntimeName, StickyRule } from "../../core/model.js";
 import type { Runtimes } from "../../runtime/runtimes.js";
-import { count, flag, milliseconds, text, texts } from "../fields.js";
+import { count, flag, milliseconds, text, textLike, texts } from "../fields.js";
 
 export type Fields = Record<string, z.ZodType>;
 
@@ -94,3 +95,31 @@ export const requestTimeoutMs = milliseconds(
   "In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.",
   { min: 0 },
 );
+
+/** By what clients are recognized: a cookie, optionally with its name, the address, or a field. */
+const STICKY = /^(?:cookie(?::[A-Za-z0-9][\w-]{0,63})?|address|header:[!#$%&'*+.^`|~\w-]{1,64})$/;
+
+export const sticky = textLike(
+  STICKY,
+  {
+    type: '`"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`',
+    rule: 'must be "cookie", "cookie:NAME", "address" or "header:NAME"',
+  },
+  'Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client\'s address, or by a request field such as `"header:x-user"`. See [sticky.md](sticky.md). Default: each request goes to the next instance in turn.',
+);
+
+/** Returns the rule of a pool's `sticky` key, or what is wrong with it. */
+export function stickyRule(pool: string, text: string): StickyRule | string {
+  const colon = text.indexOf(":");
+  const by = (colon < 0 ? text : text.slice(0, colon)) as StickyRule["by"];
+  const name = colon < 0 ? undefined : text.slice(colon + 1);
+  if (by === "address") return { by };
+  if (by === "cookie") return { by, name: name ?? `paceline_${pool}` };
+  const field = (name ?? "").toLowerCase();
+  const rule = clientFieldRule(field);
+  if (rule === "made") return `cannot use ${name}, which Paceline makes itself: use "address" for the client's address`;
+  if (rule === "never" || NEVER_PASS.includes(field)) return `cannot use ${name}: instances never get it from a client`;
+  return { by, name: field };
+}
+
+const NEVER_PASS: readonly string[] = [...HOP_BY_HOP_FIELDS, "content-length"];

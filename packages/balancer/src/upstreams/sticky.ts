@@ -1,0 +1,235 @@
+/** Sticky clients: the slot that a request belongs to, by a cookie, the client's address or a field. */
+import type { StickyRule } from "@paceline/wire";
+import { ascii, equalsIgnoringCase, SPACE, TAB } from "../http1/bytes.js";
+import type { FieldTable } from "../http1/field-table.js";
+import { passes, requestFieldsThatPass } from "../http1/forward-policy.js";
+import type { Forwarded, Peer } from "../http1/forwarded.js";
+import type { RequestHead } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
+import { choiceOf, hashOfBytes, hashOfClient } from "./slot-hash.js";
+
+/** A process in a slot. */
+export interface StickyCandidate {
+  /** The number of its slot. */
+  readonly slot: number;
+  readonly inFlight: number;
+  /** The value of the cookie for its slot; undefined in pools without one. */
+  readonly cookie?: string | undefined;
+}
+
+interface Slot<Candidate> {
+  /** The newest first: during a reload, the replacement before the process that it replaces. */
+  readonly processes: Candidate[];
+  readonly cookie: Uint8Array;
+}
+
+/** The slot of one request. Reused for the next request of the connection. */
+export class Binding {
+  /** The number of the slot that should serve the request; 0: any. */
+  home = 0;
+  /** Whether the request may wait for its slot's process, if that is full or stalled. */
+  mayWait = true;
+  /** Whether the client has no cookie for a slot that exists. */
+  needsCookie = false;
+  /** The hash of what the client is recognized by; 0: none. */
+  hash = 0;
+  /** How many slots of this hash were considered. */
+  choice = 0;
+}
+
+/** By hash, a process with fewer requests in flight is never passed over as overloaded: each may be an idle WebSocket. */
+const NEVER_OVERLOADED = 64;
+/** By hash, the most requests in flight at one process, as a multiple of the average. */
+const MOST_LOAD = 1.25;
+/** After this many slots of a hash that do not exist or are overloaded, the next existing one is taken. */
+const MAX_CHOICES = 8;
+
+const COOKIE = ascii("cookie");
+const CACHE_CONTROL = ascii("cache-control");
+/** The app says that one stored response serves all clients. */
+const FOR_ALL = /(?:^|[\s,])(?:public|s-maxage)(?:$|[\s,=])/i;
+const SEMICOLON = 59;
+const DOT = 46;
+
+/** Finds the slots of a pool's clients. Rebuilt when the pool's processes change. */
+export class Stickiness<Candidate extends StickyCandidate> {
+  /** By number. */
+  private slots: (Slot<Candidate> | undefined)[] = [];
+  private candidates: readonly Candidate[] = [];
+  private highest = 0;
+  private count = 0;
+  private inFlight = 0;
+  private picksUntilCount = 0;
+  /** What sets the cookie of each slot, by its value and scheme. */
+  private cookieLines = new Map<string, Uint8Array>();
+  /** The name that the rule is about: `name=` of the cookie, or the field's in lower case. */
+  private readonly name: Uint8Array;
+
+  constructor(readonly rule: StickyRule) {
+    this.name = ascii(rule.by === "cookie" ? `${rule.name}=` : (rule.name ?? "").toLowerCase());
+  }
+
+  /** The number of slots with a process. */
+  get size(): number {
+    return this.count;
+  }
+
+  /** @param candidates in slot order, a process before its replacement */
+  rebuild(candidates: readonly Candidate[]): void {
+    this.slots = [];
+    this.candidates = candidates;
+    this.cookieLines = new Map();
+    this.highest = this.count = this.picksUntilCount = 0;
+    for (const candidate of candidates) {
+      const known = this.slots[candidate.slot];
+      if (known !== undefined) {
+        known.processes.unshift(candidate);
+        continue;
+      }
+      this.count++;
+      this.highest = Math.max(this.highest, candidate.slot);
+      this.slots[candidate.slot] = { processes: [candidate], cookie: ascii(candidate.cookie ?? "") };
+    }
+  }
+
+  /** Determines the slot of a request. */
+  bind(binding: Binding, head: RequestHead, forwarded: Forwarded, peer: Peer): void {
+    binding.home = binding.hash = binding.choice = 0;
+    binding.mayWait = true;
+    binding.needsCookie = false;
+    const { by } = this.rule;
+    switch (by) {
+      case "cookie":
+        binding.home = this.slotInCookies(head.fields);
+        binding.needsCookie = binding.home === 0;
+        return;
+      case "address":
+        return this.bindTo(binding, hashOfClient(forwarded.fields(head, peer)));
+      case "header":
+        return this.bindTo(binding, this.hashOfField(head, peer));
+      default:
+        return by satisfies never;
+    }
+  }
+
+  private bindTo(binding: Binding, hash: number): void {
+    binding.hash = hash;
+    if (hash !== 0) binding.home = this.choose(binding);
+  }
+
+  /** Gives up the slot of a request: its clients have another choice by hash, and none by cookie. */
+  leave(binding: Binding): void {
+    if (this.slots[binding.home] === undefined) binding.needsCookie = true;
+    binding.home = binding.hash === 0 ? 0 : this.choose(binding);
+  }
+
+  /** Returns the newest process of a slot that may serve its clients. */
+  processOf(home: number, mayServe: (candidate: Candidate) => boolean): Candidate | undefined {
+    for (const process of this.slots[home]?.processes ?? []) if (mayServe(process)) return process;
+    return undefined;
+  }
+
+  private choose(binding: Binding): number {
+    let slot = 0;
+    while (binding.choice < MAX_CHOICES) {
+      slot = choiceOf(binding.hash, binding.choice++, this.highest);
+      const newest = this.slots[slot]?.processes[0];
+      if (newest !== undefined && !this.isOverloaded(newest)) return slot;
+    }
+    if (binding.choice++ > MAX_CHOICES) return 0;
+    for (let i = 0; i < this.highest; i++) {
+      const next = ((slot + i) % this.highest) + 1;
+      if (this.slots[next] !== undefined) return next;
+    }
+    return 0;
+  }
+
+  private isOverloaded({ inFlight }: Candidate): boolean {
+    if (inFlight < NEVER_OVERLOADED) return false;
+    if (this.picksUntilCount-- <= 0) {
+      this.picksUntilCount = this.count;
+      this.inFlight = 0;
+      for (const candidate of this.candidates) this.inFlight += candidate.inFlight;
+    }
+    return inFlight + 1 > (MOST_LOAD * (this.inFlight + 1)) / this.count;
+  }
+
+  private hashOfField(head: RequestHead, { isTrusted }: Peer): number {
+    const { fields } = head;
+    if (this.rule.name === "host") return hashOfBytes(head.bytes, head.hostStart, head.hostEnd);
+    const kinds = requestFieldsThatPass(head, isTrusted);
+    for (let i = 0; i < fields.count; i++) {
+      if (!equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), this.name)) continue;
+      // A field that the app does not get decides nothing.
+      if (!passes(kinds, fields.kinds[i] as number)) continue;
+      return hashOfBytes(fields.bytes, fields.valueStart(i), fields.valueEnd(i));
+    }
+    return 0;
+  }
+
+  // Cookies.
+
+  /** Returns the slot in the first valid cookie; 0 if there is none. */
+  private slotInCookies(fields: FieldTable): number {
+    for (let i = 0; i < fields.count; i++) {
+      if (!equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), COOKIE)) continue;
+      const slot = this.slotInField(fields.bytes, fields.valueStart(i), fields.valueEnd(i));
+      if (slot !== 0) return slot;
+    }
+    return 0;
+  }
+
+  private slotInField(bytes: Uint8Array, start: number, end: number): number {
+    const { name } = this;
+    for (let at = start; at < end; at++) {
+      while (at < end && (bytes[at] === SPACE || bytes[at] === TAB)) at++;
+      let matched = 0;
+      while (matched < name.length && at < end && bytes[at] === name[matched]) {
+        at++;
+        matched++;
+      }
+      const valueStart = at;
+      while (at < end && bytes[at] !== SEMICOLON) at++;
+      if (matched < name.length) continue;
+      const slot = this.slotOf(bytes, valueStart, at);
+      if (slot !== 0) return slot;
+    }
+    return 0;
+  }
+
+  /** Returns the slot that a cookie's value names, if the value is ours. */
+  private slotOf(bytes: Uint8Array, start: number, end: number): number {
+    let slot = 0;
+    let at = start;
+    while (at < end && bytes[at] !== DOT && slot < this.highest) slot = slot * 10 + (bytes[at++] as number) - 48;
+    const cookie = this.slots[slot]?.cookie;
+    while (end > at && (bytes[end - 1] === SPACE || bytes[end - 1] === TAB)) end--;
+    if (cookie === undefined || cookie.length === 0 || end - start !== cookie.length) return 0;
+    // All bytes are compared, so that the time does not tell how many are right.
+    let difference = 0;
+    for (let i = 0; i < cookie.length; i++) difference |= (bytes[start + i] as number) ^ (cookie[i] as number);
+    return difference === 0 ? slot : 0;
+  }
+
+  /** Returns the lines that set the cookie of this process's slot in a response; undefined if the response must not set it. */
+  cookieLinesFor(head: ResponseHead, { cookie }: Candidate, isHttps: boolean): Uint8Array | undefined {
+    // A stored response is updated with the fields of a 304 (RFC 9111 §3.2), and would then give all clients the same cookie.
+    if (cookie === undefined || head.status === 304 || isForAll(head)) return undefined;
+    const key = isHttps ? `${cookie};` : cookie;
+    let lines = this.cookieLines.get(key);
+    if (lines === undefined) {
+      const attributes = `Path=/; HttpOnly; SameSite=Lax${isHttps ? "; Secure" : ""}`;
+      lines = ascii(`Set-Cookie: ${this.rule.name}=${cookie}; ${attributes}\r\nCache-Control: private\r\n`);
+      this.cookieLines.set(key, lines);
+    }
+    return lines;
+  }
+}
+
+function isForAll({ fields, bytes }: ResponseHead): boolean {
+  for (let i = 0; i < fields.count; i++) {
+    if (!equalsIgnoringCase(bytes, fields.nameStart(i), fields.nameEnd(i), CACHE_CONTROL)) continue;
+    if (FOR_ALL.test(fields.value(i))) return true;
+  }
+  return false;
+}

@@ -1,0 +1,47 @@
+/** Sticky cookies name a slot, and stay valid as long as the run directory has its key. */
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { StickyCookies } from "./sticky-cookies.js";
+
+let folder: string;
+let problems: string[];
+const open = (path = folder) => new StickyCookies(path, (message) => problems.push(message));
+const keyFile = () => join(folder, "sticky.key");
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "paceline-sticky-"));
+  problems = [];
+});
+
+afterEach(() => rmSync(folder, { recursive: true }));
+
+it("differ by slot and pool, are the same after the next start, and others with another key", () => {
+  const cookies = open();
+  const slots = ["web.1", "web.2", "web.12", "api.1"];
+  const values = slots.map((slot) => cookies.of(slot));
+  expect(values.map((value) => value.split(".")[0])).toEqual(["1", "2", "12", "1"]);
+  for (const value of values) expect(value).toMatch(/^\d+\.[\w-]{22}$/);
+  expect(new Set(values.map((value) => value.split(".")[1])).size).toBe(4);
+  expect(statSync(keyFile()).mode & 0o777).toBe(0o600);
+  expect(slots.map((slot) => open().of(slot))).toEqual(values);
+  expect(values.join()).not.toContain(readFileSync(keyFile(), "utf8").slice(0, 8));
+  rmSync(keyFile());
+  expect(open().of("web.1")).not.toBe(values[0]);
+  expect(problems).toEqual([]);
+});
+
+it("get a new key if the file has none, and one of this start alone if it cannot be written", () => {
+  for (const damaged of ["", "abc", "0".repeat(63)]) {
+    writeFileSync(keyFile(), damaged);
+    const value = open().of("web.1");
+    expect(open().of("web.1")).toBe(value);
+  }
+  const missing = join(folder, "missing");
+  const cookies = open(missing);
+  expect(cookies.of("web.1")).toBe(cookies.of("web.1"));
+  expect(problems).toEqual([
+    expect.stringMatching(/^sticky cookies become invalid with the next start: .*sticky\.key/),
+  ]);
+});

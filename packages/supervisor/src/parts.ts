@@ -3,7 +3,7 @@ import { rm } from "node:fs";
 import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import { ChannelServer } from "./channel/channel-server.js";
-import { findPool, poolViews } from "./core/fleet.js";
+import { findPool, poolViews, type Reach } from "./core/fleet.js";
 import type { FleetConfig } from "./core/model.js";
 import type { SlotPolicy } from "./core/process.js";
 import { seconds } from "./core/words.js";
@@ -177,10 +177,10 @@ export class Parts {
 
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void {
-    const { configs, coordination, runner, children } = this;
+    const { configs, coordination, runner } = this;
     coordination.publish({
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
-      pools: poolViews(runner.fleet, configs.routes, (id) => ({ ...children.reach(id), ...this.cookieFor(id) })),
+      pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)),
       trustedProxies: configs.balancer.trustedProxies,
       ...(configs.balancer.accessLog && { accessLog: true }),
       spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
@@ -188,12 +188,13 @@ export class Parts {
     });
   }
 
-  /** Returns the value of a process's cookie, if its pool recognizes clients by one. */
-  private cookieFor(id: string): { cookie?: string } {
+  /** Returns the address of a process, with its slot's cookie if its pool recognizes clients by one. */
+  private reach(id: string): Reach | undefined {
+    const reach = this.children.reach(id);
     const slot = id.slice(0, id.indexOf("#"));
     const pool = slot.slice(0, slot.lastIndexOf("."));
     const isCookie = this.configs.routes.get(pool)?.relayed?.sticky?.by === "cookie";
-    return isCookie ? { cookie: this.stickyCookies.of(slot) } : {};
+    return reach === undefined || !isCookie ? reach : { ...reach, cookie: this.stickyCookies.of(slot) };
   }
 
   /** Stops all timers and watchers. */

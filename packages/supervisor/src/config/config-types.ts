@@ -297,6 +297,12 @@ export interface AppKeys {
    * Value: text.
    */
   bunfig?: string | undefined;
+  /**
+   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   *
+   * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
+   */
+  sticky?: string | undefined;
 }
 
 /** The keys of `static` pools. */
@@ -398,6 +404,12 @@ export interface WsgiKeys {
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
+  /**
+   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   *
+   * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
+   */
+  sticky?: string | undefined;
 }
 
 /** The keys of `asgi` pools. */
@@ -438,6 +450,12 @@ export interface AsgiKeys {
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
+  /**
+   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   *
+   * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
+   */
+  sticky?: string | undefined;
 }
 
 /** The keys of `fapws` pools. */
@@ -472,6 +490,12 @@ export interface FapwsKeys {
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
+  /**
+   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   *
+   * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
+   */
+  sticky?: string | undefined;
 }
 
 /** The keys of `command` pools. */
@@ -500,6 +524,12 @@ export interface CommandKeys {
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
+  /**
+   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   *
+   * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
+   */
+  sticky?: string | undefined;
 }
 
 /** The keys of `proxy` pools. */
@@ -870,6 +900,12 @@ export interface FleetKeys {
                * Value: whole number, bytes. Default: 1073741824.
                */
               maxSpoolBytes?: number | undefined;
+              /**
+               * How long a request of a sticky client waits for its own instance, if that is full or stalled. Then another instance gets it. `0`: it does not wait.
+               *
+               * Value: whole number, ms. Default: 2000.
+               */
+              stickyWaitMs?: number | undefined;
               /**
                * An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and its requests that have not started are reassigned.
                *

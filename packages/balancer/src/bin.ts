@@ -6,6 +6,7 @@ import {
   type Measured,
   Reporter,
   type Snapshot,
+  showTitle,
   survivesFullDisk,
   takeChildEnvironment,
 } from "@paceline/wire";
@@ -175,4 +176,5 @@ if (identity === undefined) {
   log("a balancer is started by `paceline start`, not by itself");
   process.exit(2);
 }
+showTitle();
 new BalancerProcess(identity, await chooseTransport()).start();

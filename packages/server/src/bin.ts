@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The program of one server: an instance under a supervisor, or a standalone server on a port. */
-import { BUN_ONE_READER, ChannelError, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
+import { BUN_ONE_READER, ChannelError, showTitle, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
 import { runSupervised } from "./process/supervised.js";
 import { errorLine, hintOnListening, ServerError } from "./shared/errors.js";
 
@@ -18,6 +18,7 @@ async function main(): Promise<void> {
   const identity = takeChildEnvironment();
   if (identity !== undefined) {
     survivesFullDisk();
+    showTitle();
     await runSupervised(identity);
     return;
   }

@@ -10,6 +10,7 @@ from . import leftovers
 from .environment import take_environment
 from .errors import AppError, InstanceError
 from .output import log, open_streams
+from .title import show_title
 
 OLDEST_PYTHON = (3, 9)
 
@@ -28,6 +29,7 @@ def main():
         identity = take_environment()
         if identity is None:
             sys.exit("paceline: this program is started by `paceline start`, for a pool with the key `wsgi`, `asgi` or `fapws`")
+        show_title(identity.spec.get("title", ""))
         # Registered first, so called last.
         atexit.register(leftovers.end_if_alone)
         if identity.is_template:

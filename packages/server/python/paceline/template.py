@@ -13,6 +13,7 @@ from .channel import MAX_LINE_BYTES, hello
 from .environment import take_environment
 from .errors import InstanceError
 from .output import log, log_error
+from .title import show_title
 
 # How long a forked process may take to set up its session and output.
 FORK_TIMEOUT_S = 5
@@ -192,7 +193,9 @@ class Template:
                 background.timers.begin_anew()
             # Keeps handlers that the app installed while loading, as in an instance without a template.
             of_app = {number: signal.getsignal(number) for number in self._handlers}
-            own = instance.Instance.make(take_environment())
+            identity = take_environment()
+            show_title(identity.spec.get("title", ""))
+            own = instance.Instance.make(identity)
             for number, handler in of_app.items():
                 if handler is not self._handlers[number]:
                     signal.signal(number, handler)

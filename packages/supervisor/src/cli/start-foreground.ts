@@ -3,6 +3,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { dirname } from "node:path";
+import { showTitle } from "@paceline/wire";
 import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { LogLine, OperationResult } from "../control/api.js";
@@ -13,6 +14,7 @@ import { UP } from "../fleet/supervisor-process.js";
 import { version } from "../package.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
+import { processTitle } from "../runtime/runtimes.js";
 import { createSupervisor, type Supervisor } from "../supervisor.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 import { LineWriter } from "./line-writer.js";
@@ -67,6 +69,7 @@ function describe({ identity }: PreparedStart, runDir: RunDir, { config, release
 
 async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartOptions): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
+  showTitle(processTitle("supervisor", fleet.config.name));
   let { source } = fleet;
   let latest: LoadedFleet = fleet;
   let inService = fleet;

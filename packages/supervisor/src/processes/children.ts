@@ -172,6 +172,7 @@ export class Children {
     child.pid = spawnDetached({
       command: plan.command,
       args: plan.args,
+      title: plan.title,
       cwd: plan.cwd,
       environment: plan.environment,
       outputFd: output.fd,

@@ -8,6 +8,8 @@ import { spawnProblem } from "../runtime/runtimes.js";
 interface SpawnOptions {
   command: string;
   args: readonly string[];
+  /** Shown in the process list in place of the program's path. Default: `command`. */
+  title?: string | undefined;
   cwd: string;
   environment: Record<string, string>;
   /** The file for its stdout and stderr; a pipe would break when the supervisor dies. */
@@ -24,6 +26,7 @@ export function spawnDetached(options: SpawnOptions): number | null {
   try {
     child = spawn(options.command, options.args, {
       cwd: options.cwd,
+      ...(options.title !== undefined && { argv0: options.title }),
       env: options.environment,
       detached: true,
       stdio: ["ignore", options.outputFd, options.outputFd, ...options.inheritedFds],

@@ -16,7 +16,7 @@ import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 
-import { inheritable, runtimeCommand } from "../runtime/runtimes.js";
+import { inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
 import { newTag, planCommand } from "./command-plan.js";
 import { BALANCER_POOL } from "./live-process.js";
 import type { Generation, PoolConfigs } from "./pool-configs.js";
@@ -24,6 +24,8 @@ import type { Generation, PoolConfigs } from "./pool-configs.js";
 export interface SpawnPlan {
   command: string;
   args: string[];
+  /** Its argv[0]; undefined for Python, which finds its virtual environment by that and shows the title itself. */
+  title?: string | undefined;
   cwd: string;
   environment: Record<string, string>;
   runtime: RuntimeName;
@@ -87,6 +89,7 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
   const spec = commonSpec(settings, policy);
   return {
     ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.balancer, hasUserCode: false }),
+    title: titleOf(identity, settings),
     cwd: runDir.path,
     environment: clean(inheritable(configs.environment), {
       ...identity,
@@ -145,6 +148,7 @@ function planInstance(
     ...more,
     protocol,
     limits,
+    ...(!("entry" in launch) && { title: titleOf(identity, settings) }),
     ...(cache && { cache }),
   };
   const tag = newTag(id, settings.runDir);
@@ -163,6 +167,7 @@ function planInstance(
           maxHeadBytes: limits.maxHeadBytes,
         })
       : launch),
+    title: "entry" in launch ? titleOf(identity, settings) : undefined,
     cwd: pool.cwd,
     environment: clean(
       {
@@ -212,6 +217,7 @@ function planShim(
   const spec: ChildSpec = { ...commonSpec(settings, policy), command: plan.spec };
   return {
     ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.shim, hasUserCode: false }),
+    title: titleOf(identity, settings),
     cwd: settings.runDir.path,
     environment: clean(plan.environment, {
       ...identity,
@@ -241,6 +247,10 @@ function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: Proc
     supervisorSockets: [runDir.controlSocket, runDir.channelSocket],
     drainTimeoutMs,
   };
+}
+
+function titleOf({ PACELINE_INSTANCE = "" }: Environment, { configs }: SpawnSettings): string {
+  return processTitle(PACELINE_INSTANCE, configs.fleet.name);
 }
 
 /** Space for the fields that the balancer adds to a head of maximum size. */

@@ -172,7 +172,7 @@ export class Templates {
     };
     this.all.add(template);
     template.pid = spawnDetached({
-      ...{ command: plan.command, args: plan.args, cwd: plan.cwd, environment: plan.environment },
+      ...{ command: plan.command, args: plan.args, title: plan.title, cwd: plan.cwd, environment: plan.environment },
       outputFd: output.fd,
       inheritedFds: [],
       onExit: (status) => this.exited(template, status),

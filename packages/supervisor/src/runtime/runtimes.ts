@@ -69,6 +69,13 @@ export interface RuntimePrograms {
   node?: string | undefined;
 }
 
+const MAX_TITLE = 80;
+
+/** Returns what the process list shows for a process of ours: `paceline web.3 (shop)`. */
+export function processTitle(name: string, fleet: string): string {
+  return `paceline ${name} (${fleet})`.replace(/[^\x20-\x7e]+/g, "?").slice(0, MAX_TITLE);
+}
+
 /** @throws PacelineError `ENORUNTIME` */
 export function runtimeCommand(
   runtimes: RuntimePrograms,

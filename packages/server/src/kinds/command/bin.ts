@@ -1,5 +1,5 @@
 /** The shim of a command or a worker: the parent of a program that does not know Paceline. One with a schedule is in schedule-shim.ts. */
-import { ChannelError, type ChildIdentity, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
+import { ChannelError, type ChildIdentity, showTitle, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { createReadiness, Health } from "./checks.js";
 import type { CommandEnd } from "./program.js";
@@ -80,6 +80,7 @@ async function startShim(): Promise<void> {
 }
 
 survivesFullDisk();
+showTitle();
 startShim().catch((error: Error) => {
   console.error(`paceline: ${error.message}`);
   process.exit(2);

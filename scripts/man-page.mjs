@@ -79,8 +79,7 @@ function entry(term, meaning) {
 }
 
 function sentence(words) {
-  const end = /[.)]$/.test(words) && !words.endsWith(")") ? "" : ".";
-  return `${words.charAt(0).toUpperCase()}${words.slice(1)}${end}`;
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}${words.endsWith(".") ? "" : "."}`;
 }
 
 /** A line of text must not look like a request. */

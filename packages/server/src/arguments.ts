@@ -1,18 +1,17 @@
 /** The command line of a standalone server. */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
+import {
+  DEFAULT_DRAIN_TIMEOUT_MS,
+  DEFAULT_HOST,
+  DEFAULT_PORT,
+  flagsOf,
+  LIMIT_OPTIONS,
+  SERVE_OPTIONS,
+} from "./options.js";
 import { ServerError } from "./shared/errors.js";
-import { DEFAULT_LIMITS, type ServerLimits } from "./shared/limits.js";
+import type { ServerLimits } from "./shared/limits.js";
 import type { StandaloneOptions } from "./standalone.js";
-
-const DEFAULT_PORT = 3000;
-const DEFAULT_HOST = "127.0.0.1";
-const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
-
-/** The option of each limit, such as `--max-body-bytes` for maxBodyBytes. */
-const LIMIT_OPTIONS = new Map(
-  (Object.keys(DEFAULT_LIMITS) as (keyof ServerLimits)[]).map((key) => [kebab(key), key] as const),
-);
 
 /** The text of `--help`. */
 export const USAGE = `Usage: paceline serve APP [options] [-- ARGUMENTS]
@@ -23,19 +22,14 @@ Serves one app, a folder of files, or a proxy for an upstream, in one process. A
 whose default export is an object with fetch(request, info), a fetch function, a
 Node (req, res) handler, or an app of Express, Koa, Fastify or Hono. ARGUMENTS go to the app in process.argv.
 
-  --static FOLDER   serve the files of this folder
-  --proxy URL       forward requests to this http:// or https:// upstream; only on Node
-  --listing         with --static: list the files of a folder without index.html
-  --port PORT       the TCP port, 0 for any free port (default ${DEFAULT_PORT})
-  --host HOST       the address to listen on (default ${DEFAULT_HOST})
-  --socket PATH     listen on a unix socket instead
-  --style STYLE     fetch or node: how to call the app, if its shape is ambiguous
-  --drain-timeout-ms N        the time to finish requests after SIGTERM or SIGINT (default ${DEFAULT_DRAIN_TIMEOUT_MS})
-${[...LIMIT_OPTIONS].map(([option, key]) => `  --${`${option} N`.padEnd(25)} (default ${DEFAULT_LIMITS[key]})`).join("\n")}
-  --access-log combined|json  a line for each request, to stdout
-  --access-log-file PATH      append these lines to a file instead
-  --help            print this
+${SERVE_OPTIONS.map(lineOf).join("\n")}
+  --help                      print this
 `;
+
+function lineOf(option: (typeof SERVE_OPTIONS)[number]): string {
+  const choices = option.choices === undefined ? "" : `${option.choices.join(" or ")}: `;
+  return `  ${flagsOf(option).padEnd(27)} ${choices}${option.description}`;
+}
 
 /** Returns the options of a command line, or `help`. @throws ServerError `usage` */
 export function parseArguments(args: string[]): StandaloneOptions | "help" {
@@ -110,24 +104,15 @@ function workloadOf({ app, args, style, folder, upstream, listing }: Named): Sta
 }
 
 function parse(args: string[]) {
-  const string = { type: "string" } as const;
   try {
     return parseArgs({
       args,
       allowPositionals: true,
       options: {
         help: { type: "boolean", short: "h" },
-        static: string,
-        proxy: string,
-        listing: { type: "boolean" },
-        port: string,
-        host: string,
-        socket: string,
-        style: string,
-        "drain-timeout-ms": string,
-        "access-log": string,
-        "access-log-file": string,
-        ...Object.fromEntries([...LIMIT_OPTIONS.keys()].map((option) => [option, string])),
+        ...Object.fromEntries(
+          SERVE_OPTIONS.map(({ name, value }) => [name, { type: value === undefined ? "boolean" : "string" }]),
+        ),
       } as Record<string, { type: "string" | "boolean"; short?: string }>,
     });
   } catch (cause) {
@@ -145,10 +130,6 @@ function accessLog(format: string | undefined, file: string | undefined): Standa
 function wholeNumber(option: string, value: string, max: number): number {
   if (!/^\d{1,16}$/.test(value) || Number(value) > max) throw usage(`--${option} is not a whole number: ${value}`);
   return Number(value);
-}
-
-function kebab(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 function usage(message: string, cause?: unknown): ServerError {

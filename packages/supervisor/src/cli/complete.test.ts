@@ -31,6 +31,7 @@ describe("candidates", () => {
     expect(textsFor("start", "--runtime", "")).toEqual(["bun", "node"]);
     expect(textsFor("start", "--log-format", "j")).toEqual(["json"]);
     expect(textsFor("start", "--log-format=j")).toEqual(["--log-format=json"]);
+    expect(textsFor("serve", "--access-log", "")).toEqual(["combined", "json"]);
     expect(textsFor("completion", "")).toEqual(["bash", "zsh", "fish"]);
   });
 
@@ -39,6 +40,8 @@ describe("candidates", () => {
     [["start", "--watch", "ap"], "files"],
     [["start", "--", "no"], "files"],
     [["start", "-i", "3", "--", "node", "ser"], "files"],
+    [["serve", "ap"], "files"],
+    [["serve", "--static", ""], "folders"],
     [["start", "-i", ""], "nothing"],
     [["start", "--static", ""], "folders"],
     [["status", "-c", ""], "files"],

@@ -9,6 +9,7 @@ export type Wanted = "files" | "folders" | "pools" | "names" | "nothing";
 /** By the name of an argument in its command's definition. */
 export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
   "config|app": "files",
+  app: "files",
   words: "files",
   args: "files",
   file: "files",

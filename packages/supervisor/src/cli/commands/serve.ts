@@ -1,6 +1,8 @@
 /** `paceline serve`: runs one instance on a port, without a supervisor. The launcher does the same without loading this file. */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
+import { flagsOf, SERVE_OPTIONS } from "@paceline/server/options";
+import { Option } from "commander";
 import type { RuntimeName } from "../../core/model.js";
 import { ignoresHangup } from "../../hangup.js";
 import { builtFile } from "../../package.js";
@@ -11,31 +13,41 @@ import { EXIT, type ExitStatus, printError } from "../output.js";
 const RELAYED: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 export const serve: DefineCommand = (program, action) => {
-  program
+  const command = program
     .command("serve")
-    .description("run one instance alone on a port: one small process (serve --help lists its options)")
-    .argument("[args...]", "the app module and options such as --port 3000; --runtime bun|node")
+    .description("run one instance alone on a port: one small process")
+    .argument("[app]", "the app module")
+    .argument("[args...]", "after --: arguments of the app")
     .allowUnknownOption()
     .helpOption(false)
-    .action(
-      action(async (): Promise<ExitStatus> => {
-        // Reads the raw arguments, because the command-line parser removes `--`.
-        const given = process.argv.slice(process.argv.indexOf("serve") + 1);
-        const { findRuntimes } = await import("../../runtime/runtimes.js");
-        const runtimes = findRuntimes();
-        const { runtime, rest } = takeRuntime(given);
-        const isProxy = rest.some((arg) => arg === "--proxy" || arg.startsWith("--proxy="));
-        const name = runtime ?? (isProxy ? "node" : runtimes.preferred);
-        const program = name === "bun" || name === "node" ? runtimes[name] : undefined;
-        if (program === undefined) {
-          printError(`${name} is not installed here`);
-          return EXIT.usage;
-        }
-        const server = runtimeCommand(runtimes, name as RuntimeName, { entry: SERVER, hasUserCode: true });
-        return relay(server.command, [...server.args, ...rest]);
-      }),
-    );
+    .addOption(withChoices(new Option("--runtime <name>", "the runtime"), ["bun", "node"]));
+  for (const option of SERVE_OPTIONS)
+    command.addOption(withChoices(new Option(flagsOf(option), option.description), option.choices));
+  command.action(
+    action(async (): Promise<ExitStatus> => {
+      // Reads the raw arguments, because the command-line parser removes `--`.
+      const given = process.argv.slice(process.argv.indexOf("serve") + 1);
+      const { findRuntimes } = await import("../../runtime/runtimes.js");
+      const runtimes = findRuntimes();
+      const { runtime, rest } = takeRuntime(given);
+      const isProxy = rest.some((arg) => arg === "--proxy" || arg.startsWith("--proxy="));
+      const name = runtime ?? (isProxy ? "node" : runtimes.preferred);
+      const program = name === "bun" || name === "node" ? runtimes[name] : undefined;
+      if (program === undefined) {
+        printError(`${name} is not installed here`);
+        return EXIT.usage;
+      }
+      const server = runtimeCommand(runtimes, name as RuntimeName, { entry: SERVER, hasUserCode: true });
+      return relay(server.command, [...server.args, ...rest]);
+    }),
+  );
 };
+
+/** The server itself refuses other words. */
+function withChoices(option: Option, choices: readonly string[] | undefined): Option {
+  if (choices !== undefined) option.argChoices = [...choices];
+  return option;
+}
 
 const SERVER = builtFile("programs/server/bin.js");
 

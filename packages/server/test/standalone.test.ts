@@ -29,7 +29,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     };
 
     it("explains itself with --help", async () => {
-      expect(await run("--help")).toMatchObject({ code: 0, output: expect.stringMatching(/--max-body-bytes N/) });
+      expect(await run("--help")).toMatchObject({ code: 0, output: expect.stringMatching(/--max-body-bytes <n>/) });
     });
 
     it.each([

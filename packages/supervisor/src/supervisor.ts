@@ -28,10 +28,19 @@ interface SupervisorOptions extends PartsOptions {
   onReloaded?(): void;
   /** Makes `loadConfig` load this configuration; returns why not, if it loads a file. */
   replaceConfig?: (config: object) => string | undefined;
+  /** Is told what the fleet does as a whole; must not throw. */
+  observer?: FleetObserver;
   /** Returns a problem with the fleet's surroundings; null if there is none. */
   problem?: () => string | null;
   /** Returns the state of the fleet's log files. */
   logStatus?: () => LogStatus;
+}
+
+/** What a service manager wants to know. */
+export interface FleetObserver {
+  reloading(): void;
+  reloaded(result: OperationResult): void;
+  stopping(): void;
 }
 
 export interface Supervisor extends SupervisorApi {
@@ -168,7 +177,9 @@ class FleetSupervisor implements Supervisor {
   }
 
   async reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
+    this.options.observer?.reloading();
     const result = await this.parts.reloads.run(...args);
+    this.options.observer?.reloaded(result);
     if (result.ok) this.watch?.reloaded(args[0]);
     if (result.ok && args[0] === undefined) this.options.onReloaded?.();
     return result;
@@ -249,6 +260,7 @@ class FleetSupervisor implements Supervisor {
     parts.isStopping = true;
     // Lets the caller see that the stop has started before it has consequences.
     await Promise.resolve();
+    this.options.observer?.stopping();
     this.watch?.stop();
     parts.recycling.stop();
     log.event("info", "paceline", "is stopping");

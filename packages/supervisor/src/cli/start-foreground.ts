@@ -21,6 +21,7 @@ import { LineWriter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
 import { EXIT, type ExitStatus, failureOf, printResult } from "./output.js";
+import { type Invitation, ServiceManager, takeInvitation } from "./service-manager.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
   const { notifyFd } = options;
@@ -36,6 +37,10 @@ export async function startForeground(target: string, options: StartOptions): Pr
 }
 
 async function run(target: string, options: StartOptions): Promise<ExitStatus> {
+  // First, because from then on the environment is passed on.
+  const taken = takeInvitation();
+  // A supervisor that another program has started is not the one that the service manager waits for.
+  const invitation = options.notifyFd === undefined ? taken : undefined;
   const prepared = await prepareStart(startOf(target, options), { handover: options.fleetFd });
   const runDir = await openRunDir(prepared.runDirPath, { replace: options.replace === true });
   const unregister = register(prepared);
@@ -43,7 +48,7 @@ async function run(target: string, options: StartOptions): Promise<ExitStatus> {
     describe(prepared, runDir, prepared.fleet);
     // The working directory may be in a release that is deleted while the fleet runs.
     process.chdir(prepared.runDirPath);
-    return await runFleet(prepared, runDir, options);
+    return await runFleet(prepared, runDir, options, invitation);
   } finally {
     unregister();
     runDir.release();
@@ -67,7 +72,12 @@ function describe({ identity }: PreparedStart, runDir: RunDir, { config, release
   runDir.describe({ ...identity, release, name: config.name, orphanGraceMs: config.orphanGraceMs });
 }
 
-async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartOptions): Promise<ExitStatus> {
+async function runFleet(
+  prepared: PreparedStart,
+  runDir: RunDir,
+  options: StartOptions,
+  invitation: Invitation | undefined,
+): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
   showTitle(processTitle("supervisor", fleet.config.name));
   let { source } = fleet;
@@ -83,7 +93,15 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     () => describe(prepared, runDir, inService),
     (problem) => supervisor.warn(problem),
   );
+  const serviceManager =
+    invitation &&
+    new ServiceManager({
+      ...invitation,
+      status: () => supervisor.status(),
+      onProblem: (message) => supervisor.warn(message),
+    });
   const supervisor = createSupervisor({
+    ...(serviceManager === undefined ? {} : { observer: serviceManager }),
     problem: () => record.problem,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,
@@ -116,6 +134,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     printer.print(lines);
     log.write(lines);
   });
+  if (serviceManager !== undefined) supervisor.onEvent(() => serviceManager.changed());
   const reopen = () => log.reopen();
   process.on("SIGUSR1", reopen);
   const control = new ControlServer(supervisor, runDir.paths.controlSocket);
@@ -126,8 +145,7 @@ async function runFleet(prepared: PreparedStart, runDir: RunDir, options: StartO
     if (options.stopWithClient) forgetClient = watchClient(() => void supervisor.stop());
     await supervisor.start();
     if (options.notifyFd !== undefined) notify(options.notifyFd, UP);
-    const status = await untilEnd(supervisor, options);
-    return status;
+    return await untilEnd(supervisor, options, () => serviceManager?.ready());
   } finally {
     forgetClient();
     record.close();
@@ -149,7 +167,7 @@ async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } |
 }
 
 /** Resolves with the exit status when the fleet has ended, or has failed to start. */
-async function untilEnd(supervisor: Supervisor, options: StartOptions): Promise<ExitStatus> {
+async function untilEnd(supervisor: Supervisor, options: StartOptions, onServing: () => void): Promise<ExitStatus> {
   const timeoutMs = milliseconds(options.timeout);
   const ready = await Promise.race([supervisor.ended.then(() => undefined), waitReady(supervisor, timeoutMs)]);
   if (ready !== undefined && !ready.ok && options.notifyFd === undefined) {
@@ -162,6 +180,7 @@ async function untilEnd(supervisor: Supervisor, options: StartOptions): Promise<
       return status;
     }
   }
+  if (ready !== undefined) onServing();
   const { failed } = await supervisor.ended;
   return failed ? EXIT.failed : EXIT.done;
 }

@@ -9,7 +9,14 @@ import { PacelineError } from "../errors.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
-import { listRunDirs, namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
+import {
+  listRunDirs,
+  listServiceRunDirs,
+  namedRunDir,
+  serviceRunDir,
+  stateFolder,
+  stateFolderOf,
+} from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
 import { distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
 import type { FleetChoice } from "./api.js";
@@ -138,8 +145,20 @@ interface Known {
   record: FleetRecord;
 }
 
-/** Lists this user's run directories, and a hint if the list may be incomplete. */
-function listOwn(environment: NodeJS.ProcessEnv): { runDirs: string[]; doubt?: string; isNew?: boolean } {
+interface Listed {
+  runDirs: string[];
+  /** A hint if the list may be incomplete. */
+  doubt?: string;
+  isNew?: boolean;
+}
+
+/** Lists this user's run directories. */
+function listOwn(environment: NodeJS.ProcessEnv): Listed {
+  const listed = listInState(environment);
+  return { ...listed, runDirs: [...new Set([...listed.runDirs, ...listServiceRunDirs()])] };
+}
+
+function listInState(environment: NodeJS.ProcessEnv): Listed {
   const unseen = "if the fleet was started with --run-dir, name it with --run-dir again or PACELINE_RUN_DIR";
   let folder: string;
   try {

@@ -68,6 +68,22 @@ export function pruneRunDirs(folder: string, now = Date.now()): void {
   }
 }
 
+/** Where systemd makes the run directories of the units that `paceline export systemd` prints. */
+const SERVICES = "/run";
+
+/** Lists the run directories of this user's units. */
+export function listServiceRunDirs(): string[] {
+  try {
+    const names = readdirSync(SERVICES).filter((name) => name.startsWith("paceline-"));
+    return names
+      .slice(0, MAX_ENTRIES)
+      .map((name) => join(SERVICES, name))
+      .filter((path) => distrust(path) === undefined);
+  } catch {
+    return []; // Not Linux.
+  }
+}
+
 /** Lists the run directories in a state folder of `uid`. Empty if the folder is missing, or not only this user's. */
 export function listRunDirs(folder: string, uid = process.getuid?.()): string[] {
   if (distrust(folder, { uid, forbidden: NOT_WRITABLE }) !== undefined) return [];

@@ -4,6 +4,7 @@ import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";
 import { complete, completion } from "./completion.js";
 import { events } from "./events.js";
+import { exportUnit } from "./export.js";
 import { importConfig } from "./import.js";
 import { init } from "./init.js";
 import { logs } from "./logs.js";
@@ -36,4 +37,5 @@ export const commands: readonly DefineCommand[] = [
   schema,
   completion,
   complete,
+  exportUnit,
 ];

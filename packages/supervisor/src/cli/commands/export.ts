@@ -1,0 +1,88 @@
+/** `paceline export systemd`: prints a unit with which systemd runs the fleet. */
+import { existsSync, realpathSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { Argument } from "commander";
+import type { FleetConfig } from "../../core/model.js";
+import { PacelineError } from "../../errors.js";
+import { builtFile } from "../../package.js";
+import type { DefineCommand } from "../options.js";
+import { EXIT, print } from "../output.js";
+
+export const exportUnit: DefineCommand = (program, action) => {
+  program
+    .command("export")
+    .description("print a systemd unit that runs this fleet")
+    .addArgument(new Argument("<format>", "what to print").choices(["systemd"]))
+    .argument("[config|app]", "a config file, an app module or a folder", ".")
+    .option("--user <name>", "the user who runs the fleet (default: the owner of its folder)")
+    .action(
+      action(async (_format: string, target: string, { user }: { user?: string }) => {
+        print(await unitOf(target, user));
+        return EXIT.done;
+      }),
+    );
+};
+
+/** @throws ConfigError, or PacelineError `usage` if nobody but root could run the fleet */
+async function unitOf(target: string, user: string | undefined): Promise<string> {
+  const [{ loadFleet }, { findRuntimes }, { identityOf, writtenCwd }, { systemdUnit, unitName }] = await Promise.all([
+    import("../../config/load.js"),
+    import("../../runtime/runtimes.js"),
+    import("../../config/identity.js"),
+    import("../systemd-unit.js"),
+  ]);
+  const cwd = writtenCwd();
+  const runtimes = findRuntimes();
+  const environment = process.env as Record<string, string>;
+  const { config, source } = await loadFleet({ target, cwd, overrides: {}, runtimes, environment, endsSoon: true });
+  const identity = identityOf(source, cwd);
+  const name = unitName(config.name);
+  const unit = systemdUnit({
+    ...{ name: config.name, target: identity.source, folder: identity.folder },
+    user: user ?? (await ownerOf(identity.folder)),
+    paceline: findCommand(identity.folder),
+    programFolders: runtimes.node === undefined ? [] : [dirname(runtimes.node)],
+    hasLowPort: config.listen.some((address) => address.kind === "tcp" && address.port < 1024),
+    ...deadlines(config),
+  });
+  const install = `systemctl daemon-reload && systemctl enable --now ${name}`;
+  return `# /etc/systemd/system/${name}.service; then: ${install}\n${unit.trimEnd()}`;
+}
+
+async function ownerOf(folder: string): Promise<string> {
+  const { userName } = await import("../../run-dir/trust.js");
+  const { uid } = statSync(folder);
+  if (uid !== 0) return userName(uid).replace(/^uid /, "");
+  throw new PacelineError("usage", `${folder} belongs to root: name the user who runs the fleet with --user`);
+}
+
+/**
+ * Returns the path of the command for later: that in node_modules of the fleet's folder or of one above, which a new installation
+ * replaces; else that in PATH; else this package's own.
+ */
+function findCommand(folder: string, path = process.env.PATH ?? ""): string {
+  const own = realpathSync(resolve(builtFile("."), "../bin/paceline"));
+  const installed = above(folder).map((parent) => join(parent, "node_modules/.bin/paceline"));
+  const local = installed.find((command) => existsSync(command));
+  if (local !== undefined) return local;
+  const folders = path.split(":").filter((part) => part.startsWith("/"));
+  const commands = folders.map((part) => join(part, "paceline"));
+  return commands.find((command) => existsSync(command) && realpathSync(command) === own) ?? own;
+}
+
+/** Returns a folder and all those above it. */
+function above(folder: string): string[] {
+  const parent = dirname(folder);
+  return parent === folder ? [folder] : [folder, ...above(parent)];
+}
+
+/** The longest that a start and a stop may take, in milliseconds. */
+function deadlines({ pools, balancer }: FleetConfig): { startMs: number; stopMs: number } {
+  const policies = [balancer.policy, ...pools.map(({ policy }) => policy)];
+  const most = (of: (policy: (typeof policies)[number]) => number) => Math.max(...policies.map(of));
+  return {
+    // An instance that fails to start is tried again.
+    startMs: 3 * most(({ readyTimeoutMs }) => readyTimeoutMs),
+    stopMs: most(({ drainTimeoutMs, termTimeoutMs }) => drainTimeoutMs + 1000 + 2 * termTimeoutMs),
+  };
+}

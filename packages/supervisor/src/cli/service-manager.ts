@@ -1,0 +1,149 @@
+/** Tells systemd what the supervisor does (sd_notify(3)), so that a unit of Type=notify is up when the fleet is ready. */
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import type { OperationResult, Status } from "../control/api.js";
+import type { FleetObserver } from "../supervisor.js";
+
+/** The program that sends a message: no runtime can send datagrams over a unix socket. */
+const PROGRAM = "systemd-notify";
+/** The deadline of one message, in milliseconds. */
+const SEND_TIMEOUT_MS = 5_000;
+/** The least time between two changes of the status text, in milliseconds. */
+const STATUS_EVERY_MS = 1_000;
+/** The resolution of /proc/uptime, in microseconds. */
+const UPTIME_RESOLUTION_US = 10_000;
+
+/** The variables by which systemd asks for messages. They mean this process alone and are not passed on. */
+const VARIABLES = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] as const;
+
+type Environment = NodeJS.ProcessEnv;
+
+/** What systemd's variables say. */
+export interface Invitation {
+  socket: string;
+  /** The time within which systemd expects a sign of life, in milliseconds; undefined if it expects none. */
+  watchdogMs: number | undefined;
+}
+
+/** Takes systemd's variables out of the environment. Returns undefined if no service manager waits for messages. */
+export function takeInvitation(environment: Environment = process.env, pid = process.pid): Invitation | undefined {
+  const [socket = "", watchdog = "", watched = ""] = VARIABLES.map((name) => environment[name]);
+  for (const name of VARIABLES) delete environment[name];
+  if (socket === "") return undefined;
+  const isWatched = /^\d+$/.test(watchdog) && Number(watchdog) > 0 && (watched === "" || Number(watched) === pid);
+  return { socket, watchdogMs: isWatched ? Number(watchdog) / 1000 : undefined };
+}
+
+interface ServiceManagerOptions extends Invitation {
+  status(): Status;
+  /** Called once, when a message could not be sent. */
+  onProblem(message: string): void;
+  /** Sends one message. Default: by systemd-notify. Rejects with the reason. */
+  send?: (assignments: readonly string[]) => Promise<void>;
+}
+
+export class ServiceManager implements FleetObserver {
+  #isReady = false;
+  #hasFailed = false;
+  #reloads = 0;
+  #queue: Promise<void> = Promise.resolve();
+  #waiting = 0;
+  #said = "";
+  #statusTimer: NodeJS.Timeout | undefined;
+  readonly #watchdogTimer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly options: ServiceManagerOptions) {
+    const { watchdogMs } = options;
+    if (watchdogMs === undefined) return;
+    // Twice in the time, as sd_watchdog_enabled(3) recommends. One sign that waits is enough.
+    this.#watchdogTimer = setInterval(() => {
+      if (this.#waiting === 0) this.#send(["WATCHDOG=1"]);
+    }, watchdogMs / 2);
+    this.#watchdogTimer.unref();
+  }
+
+  /** The fleet serves. */
+  ready(): void {
+    this.#isReady = true;
+    this.#send(["READY=1", `MAINPID=${process.pid}`, this.#status()]);
+  }
+
+  /** A reload begins. Each must be followed by `reloaded`. */
+  reloading(): void {
+    this.#reloads++;
+    if (this.#isReady && this.#reloads === 1) this.#send(["RELOADING=1", `MONOTONIC_USEC=${monotonicUs()}`]);
+  }
+
+  reloaded(result: OperationResult): void {
+    this.#reloads--;
+    if (!this.#isReady || this.#reloads > 0) return;
+    // A failed reload leaves the fleet as it was: it is ready, and the text says what happened.
+    const failure = result.ok ? undefined : `STATUS=${oneLine(`the last reload failed: ${result.message}`)}`;
+    this.#send(["READY=1", failure ?? this.#status()]);
+  }
+
+  stopping(): void {
+    clearInterval(this.#watchdogTimer);
+    clearTimeout(this.#statusTimer);
+    this.#isReady = false;
+    this.#send(["STOPPING=1", "STATUS=stopping"]);
+  }
+
+  /** Something has changed that the status text may show. */
+  changed(): void {
+    if (!this.#isReady || this.#statusTimer !== undefined) return;
+    this.#statusTimer = setTimeout(() => {
+      this.#statusTimer = undefined;
+      const before = this.#said;
+      const status = this.#status();
+      if (this.#isReady && status !== before) this.#send([status]);
+    }, STATUS_EVERY_MS);
+    this.#statusTimer.unref();
+  }
+
+  #status(): string {
+    this.#said = `STATUS=${oneLine(statusText(this.options.status()))}`;
+    return this.#said;
+  }
+
+  /** Sends in order. */
+  #send(assignments: readonly string[]): void {
+    const { socket, send = (them: readonly string[]) => sendByProgram(socket, them), onProblem } = this.options;
+    this.#waiting++;
+    this.#queue = this.#queue
+      .then(() => send(assignments))
+      .catch((error: Error) => {
+        if (!this.#hasFailed) onProblem(`cannot tell the service manager ${assignments[0]}: ${error.message}`);
+        this.#hasFailed = true;
+      })
+      .finally(() => {
+        this.#waiting--;
+      });
+  }
+}
+
+/** Returns a text such as `web 4/4 ready, api 1/2 ready`. */
+export function statusText({ pools }: Pick<Status, "pools">): string {
+  return pools.map(({ name, ready, wanted }) => `${name} ${ready}/${wanted} ready`).join(", ");
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, "; ");
+}
+
+/** Returns CLOCK_MONOTONIC in microseconds, or somewhat later, which systemd accepts; Bun cannot read that clock. */
+function monotonicUs(): number {
+  const [seconds] = readFileSync("/proc/uptime", "latin1").split(" ");
+  return Math.round(Number(seconds) * 1e6) + UPTIME_RESOLUTION_US;
+}
+
+function sendByProgram(socket: string, assignments: readonly string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const env = { PATH: process.env.PATH, NOTIFY_SOCKET: socket };
+    execFile(PROGRAM, [...assignments], { env, timeout: SEND_TIMEOUT_MS }, (error, _stdout, stderr) => {
+      if (error === null) return resolve();
+      const isMissing = (error as NodeJS.ErrnoException).code === "ENOENT";
+      reject(new Error(isMissing ? `${PROGRAM} is not in PATH` : stderr.trim() || error.message));
+    });
+  });
+}

@@ -1,0 +1,115 @@
+/** Writes the systemd unit of a fleet: systemd.service(5), systemd.exec(5). */
+import { EXIT } from "./output.js";
+
+export interface UnitFacts {
+  /** The fleet's name. */
+  name: string;
+  /** What `paceline start` is given; an absolute path. */
+  target: string;
+  /** The working directory. */
+  folder: string;
+  user: string;
+  /** The absolute path of the command. */
+  paceline: string;
+  /** Folders of programs that may be missing in systemd's PATH, such as that of node. */
+  programFolders: readonly string[];
+  /** Whether a port below 1024 is listened on. */
+  hasLowPort: boolean;
+  /** The longest that a start and a stop may take, in milliseconds. */
+  startMs: number;
+  stopMs: number;
+}
+
+/** systemd's PATH for services. */
+const SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
+const HOMES = /^\/(?:home|root|run\/user)(?:\/|$)/;
+/** systemd kills what has not stopped this much after the fleet's own deadline, in seconds. */
+const MARGIN_S = 15;
+
+/** What no web app needs. Memory that is written and executed is left out: JavaScript is compiled into it. */
+const HARDENING = [
+  "NoNewPrivileges=yes",
+  "PrivateTmp=yes",
+  "PrivateDevices=yes",
+  "ProtectSystem=full",
+  "ProtectControlGroups=yes",
+  "ProtectKernelTunables=yes",
+  "ProtectKernelModules=yes",
+  "ProtectKernelLogs=yes",
+  "ProtectClock=yes",
+  "ProtectHostname=yes",
+  "ProtectProc=invisible",
+  "RestrictNamespaces=yes",
+  "RestrictRealtime=yes",
+  "RestrictSUIDSGID=yes",
+  "RemoveIPC=yes",
+  "LockPersonality=yes",
+  "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+  "SystemCallArchitectures=native",
+  "SystemCallFilter=@system-service",
+  "SystemCallFilter=~@privileged",
+  "SystemCallErrorNumber=EPERM",
+];
+
+/** @returns the text of the unit */
+export function systemdUnit(facts: UnitFacts): string {
+  const { name, target, folder, user, paceline, programFolders, hasLowPort, startMs, stopMs } = facts;
+  const command = (...args: string[]) => [paceline, ...args].map(word).join(" ");
+  const missing = programFolders.filter((path) => !SERVICE_PATH.split(":").includes(path));
+  const usesHome = [target, folder, paceline, ...missing].some((path) => HOMES.test(path));
+  const capability = hasLowPort ? "CAP_NET_BIND_SERVICE" : "";
+  return `${[
+    "[Unit]",
+    `Description=${specifiers(name)} (Paceline)`,
+    "Wants=network-online.target",
+    "After=network-online.target",
+    "",
+    "[Service]",
+    "# The fleet is up when all its instances are ready. systemd-notify says so, which is a process of its own: all.",
+    "Type=notify",
+    "NotifyAccess=all",
+    `User=${user}`,
+    `WorkingDirectory=${specifiers(folder)}`,
+    ...(missing.length === 0 ? [] : [`Environment=${word(`PATH=${[...missing, SERVICE_PATH].join(":")}`)}`]),
+    `ExecStart=${command("start", target)}`,
+    `ExecReload=${command("reload", "-c", target)}`,
+    `# Only the supervisor gets SIGTERM; it drains the rest. systemd kills what is left afterwards.`,
+    "KillMode=mixed",
+    `TimeoutStartSec=${Math.ceil(startMs / 1000) + MARGIN_S}`,
+    `TimeoutStopSec=${Math.ceil(stopMs / 1000) + MARGIN_S}`,
+    "WatchdogSec=60",
+    "Restart=on-failure",
+    "RestartSec=1",
+    "# A wrong configuration does not get right by trying again.",
+    `RestartPreventExitStatus=${EXIT.usage}`,
+    "LimitNOFILE=65536",
+    `RuntimeDirectory=paceline-${unitName(name)}`,
+    "RuntimeDirectoryMode=0700",
+    "",
+    `AmbientCapabilities=${capability}`,
+    `CapabilityBoundingSet=${capability}`,
+    ...(usesHome ? [] : ["ProtectHome=yes"]),
+    ...HARDENING,
+    "",
+    "[Install]",
+    "WantedBy=multi-user.target",
+  ].join("\n")}\n`;
+}
+
+/** Returns the fleet's name as a part of a unit's name and of a folder. */
+export function unitName(name: string): string {
+  return name.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[.-]+|[.-]+$/g, "") || "fleet";
+}
+
+/** Writes `%` so that it is no specifier. */
+function specifiers(text: string): string {
+  return text.replaceAll("%", "%%");
+}
+
+/** Writes one word of a command line, as systemd reads it. */
+function word(text: string): string {
+  const escaped = specifiers(text)
+    .replaceAll("\\", "\\\\")
+    .replaceAll("$", () => "$$");
+  return /^[\w@%+=:,./\\$-]+$/.test(escaped) && escaped !== "" ? escaped : `"${escaped.replaceAll('"', '\\"')}"`;
+}

@@ -74,7 +74,9 @@ export async function findFleet(
   const isOfService = service !== undefined && distrust(service) === undefined && readRecord(service) !== undefined;
   if (isOfService && meant === undefined) return inspect(service);
   const own = listOwn(environment);
-  const known = [...(isOfService ? [service] : []), ...own.runDirs].map((runDir) => ({
+  // A link in the state folder leads to the service's, too.
+  const runDirs = new Set([...(isOfService ? [service] : []), ...own.runDirs]);
+  const known = [...runDirs].map((runDir) => ({
     runDir,
     record: readRecord(runDir),
   }));

@@ -1,0 +1,74 @@
+import { expect, test } from "vitest";
+import type { Status } from "../control/api.js";
+import { ServiceManager, takeInvitation } from "./service-manager.js";
+
+const OK = { ok: true, message: "done" } as const;
+const FAILED = { ok: false, code: "failed", message: "web: no database\n  at app.js:1" } as const;
+
+function manager(send: (assignments: readonly string[]) => Promise<void>) {
+  const problems: string[] = [];
+  const status = () => ({ pools: [{ name: "web", ready: 1, wanted: 2 }] }) as unknown as Status;
+  const onProblem = (message: string) => problems.push(message);
+  return { it: new ServiceManager({ socket: "/run/x", watchdogMs: undefined, status, onProblem, send }), problems };
+}
+
+test("says each turn of a fleet in order; of reloads that overlap one, and nothing of those before it is ready", async () => {
+  const said: string[] = [];
+  const { it, problems } = manager(async (assignments) => void said.push(assignments.join(" ")));
+  it.reloading();
+  it.reloaded(OK);
+  it.ready();
+  it.reloading();
+  it.reloading();
+  it.reloaded(OK);
+  it.reloaded(FAILED);
+  it.stopping();
+  it.reloading();
+  it.reloaded(OK);
+  await expect.poll(() => said.at(-1)).toBe("STOPPING=1 STATUS=stopping");
+  expect(said.map((line) => line.replace(/=\d{3,}/, "=…"))).toEqual([
+    expect.stringMatching(/^READY=1 MAINPID=\S+ STATUS=web 1\/2 ready$/),
+    "RELOADING=1 MONOTONIC_USEC=…",
+    "READY=1 STATUS=the last reload failed: web: no database; at app.js:1",
+    "STOPPING=1 STATUS=stopping",
+  ]);
+  expect(problems).toEqual([]);
+});
+
+test("a service manager that cannot be told is one warning, and the next message is tried", async () => {
+  let tries = 0;
+  const { it, problems } = manager(async () => {
+    tries++;
+    throw new Error("gone");
+  });
+  it.ready();
+  it.stopping();
+  await expect.poll(() => tries).toBe(2);
+  expect(problems).toEqual(["cannot tell the service manager READY=1: gone"]);
+});
+
+test.each([
+  [{}, undefined],
+  [{ NOTIFY_SOCKET: "" }, undefined],
+  [{ NOTIFY_SOCKET: "/run/x" }, { socket: "/run/x", watchdogMs: undefined }],
+  [
+    { NOTIFY_SOCKET: "@x", WATCHDOG_USEC: "30000000" },
+    { socket: "@x", watchdogMs: 30_000 },
+  ],
+  [
+    { NOTIFY_SOCKET: "@x", WATCHDOG_USEC: "5000", WATCHDOG_PID: "7" },
+    { socket: "@x", watchdogMs: 5 },
+  ],
+  [
+    { NOTIFY_SOCKET: "@x", WATCHDOG_USEC: "5000", WATCHDOG_PID: "8" },
+    { socket: "@x", watchdogMs: undefined },
+  ],
+  [
+    { NOTIFY_SOCKET: "@x", WATCHDOG_USEC: "soon" },
+    { socket: "@x", watchdogMs: undefined },
+  ],
+])("of the variables %j none is passed on", (variables, expected) => {
+  const environment: NodeJS.ProcessEnv = { PATH: "/bin", ...variables };
+  expect(takeInvitation(environment, 7)).toEqual(expected);
+  expect(environment).toEqual({ PATH: "/bin" });
+});

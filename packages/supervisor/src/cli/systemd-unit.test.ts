@@ -1,0 +1,60 @@
+import { expect, test } from "vitest";
+import { systemdUnit, type UnitFacts, unitName } from "./systemd-unit.js";
+
+const FACTS: UnitFacts = {
+  name: "shop",
+  target: "/srv/shop/paceline.config.json",
+  folder: "/srv/shop",
+  user: "shop",
+  paceline: "/srv/shop/node_modules/.bin/paceline",
+  programFolders: ["/usr/bin"],
+  hasLowPort: false,
+  startMs: 90_000,
+  stopMs: 41_000,
+};
+const linesOf = (changes: Partial<UnitFacts>) => systemdUnit({ ...FACTS, ...changes }).split("\n");
+
+test.each<[string, Partial<UnitFacts>, string[], string[]]>([
+  [
+    "a usual fleet",
+    {},
+    [
+      "ExecStart=/srv/shop/node_modules/.bin/paceline start /srv/shop/paceline.config.json",
+      "ProtectHome=yes",
+      "CapabilityBoundingSet=",
+      "TimeoutStartSec=105",
+    ],
+    ["Environment="],
+  ],
+  [
+    "a port below 1024",
+    { hasLowPort: true },
+    ["AmbientCapabilities=CAP_NET_BIND_SERVICE", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"],
+    [],
+  ],
+  [
+    "node of a home",
+    { programFolders: ["/home/a/.nvm/bin"] },
+    ["Environment=PATH=/home/a/.nvm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"],
+    ["ProtectHome"],
+  ],
+  [
+    "a folder with signs",
+    { target: '/srv/a b/50%/$x"y\\z.json', folder: "/srv/a b/50%" },
+    [
+      'ExecStart=/srv/shop/node_modules/.bin/paceline start "/srv/a b/50%%/$$x\\"y\\\\z.json"',
+      "WorkingDirectory=/srv/a b/50%%",
+    ],
+    [],
+  ],
+])("of %s", (_what, changes, there, missing) => {
+  const lines = linesOf(changes);
+  for (const line of there) expect(lines).toContain(line);
+  for (const start of missing) expect(lines.filter((line) => line.startsWith(start))).toEqual([]);
+});
+
+test.each([
+  ["shop", "shop"],
+  ["my shop/2", "my-shop-2"],
+  ["..", "fleet"],
+])("the unit of %s is named %s", (name, expected) => expect(unitName(name)).toBe(expected));

@@ -1,0 +1,134 @@
+/** A fleet under a real systemd: up when it is ready, reloaded, watched and stopped as its unit says. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { PACELINE, Project } from "./support/fleet.js";
+import { type Finished, hasProgram, run } from "./support/processes.js";
+import { waitFor } from "./support/wait.js";
+
+/** Waits for a file before it is ready; shows what it got of the supervisor's environment. */
+const APP = `
+import { existsSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
+export default {
+  async start() { while (!existsSync("gate")) await setTimeout(20); },
+  fetch: () => Response.json(["NOTIFY_SOCKET", "WATCHDOG_USEC"].map((name) => process.env[name] ?? null)),
+};
+`;
+const BROKEN = "throw new Error('no database');\n";
+const MANAGER = "/lib/systemd/systemd";
+
+test("the printed unit satisfies systemd, exposes little and restarts nothing that is configured wrongly", async (context) => {
+  if (!hasProgram("systemd-analyze")) context.skip("systemd-analyze is not installed");
+  const project = await Project.make({ runtime: "bun", app: APP });
+  const unit = await exported(project);
+  expect(unit).toMatch(/^TimeoutStopSec=56$/m);
+  const file = join(project.folder, "shop.service");
+  writeFileSync(file, unit);
+  expect(await run("systemd-analyze", ["verify", file])).toMatchObject({ code: 0, output: "" });
+  const exposure = await run("systemd-analyze", ["security", "--offline=yes", "--threshold=40", file]);
+  expect(exposure.code, exposure.output).toBe(0);
+});
+
+test("a unit is up when all are ready, tells failed reloads, and a hung supervisor is replaced", async (context) => {
+  if (process.getuid?.() !== 0) context.skip("needs root, for a mount of its own at /run/systemd");
+  if (!existsSync(MANAGER) || !hasProgram("unshare")) context.skip("needs systemd and unshare");
+  const project = await Project.make({ runtime: "bun", app: APP });
+  const systemd = await UserManager.start(join(project.folder, "xdg"));
+  if (systemd === undefined) return context.skip("systemd --user does not run on this machine");
+  // In a unit of its own user manager systemd cannot give the sandbox of a system's unit.
+  const sandbox =
+    /^(?:User|AmbientCapabilities|CapabilityBoundingSet|Private|Protect|Restrict(?!Prevent)|RemoveIPC|Lock|NoNew|SystemCall).*\n/gm;
+  const unit = (await exported(project)).replace(sandbox, "").replace(/^WatchdogSec=.*$/m, "WatchdogSec=10");
+  await systemd.install("shop", unit);
+
+  await systemd.control("start", "--no-block", "shop");
+  await waitFor("the app to be started", async () => (await systemd.mainPid()) > 0);
+  expect(await systemd.show("ActiveState")).toBe("activating");
+  project.write("gate", "");
+  await systemd.until("ActiveState", "active");
+  await systemd.until("StatusText", "web 2/2 ready");
+  expect(await (await fetch(`http://127.0.0.1:${project.port}/`)).json()).toEqual([null, null]);
+
+  expect(await systemd.control("reload", "shop")).toMatchObject({ code: 0 });
+  project.write("app.js", BROKEN);
+  expect((await systemd.control("reload", "shop")).code).not.toBe(0);
+  await waitFor("the failure in the status", async () =>
+    (await systemd.show("StatusText")).startsWith("the last reload failed: "),
+  );
+  expect(await systemd.show("ActiveState")).toBe("active");
+
+  project.write("app.js", APP);
+  process.kill(await systemd.mainPid(), "SIGSTOP");
+  await systemd.until("NRestarts", "1");
+  await systemd.until("ActiveState", "active");
+  expect(await (await fetch(`http://127.0.0.1:${project.port}/`)).json()).toEqual([null, null]);
+
+  expect(await systemd.control("stop", "shop")).toMatchObject({ code: 0 });
+  expect([await systemd.show("ActiveState"), await systemd.show("Result")]).toEqual(["inactive", "success"]);
+
+  project.write("paceline.config.json", '{ "instnces": 2 }');
+  expect((await systemd.control("start", "shop")).code).not.toBe(0);
+  expect([await systemd.show("ActiveState"), await systemd.show("NRestarts")]).toEqual(["failed", "0"]);
+});
+
+async function exported(project: Project): Promise<string> {
+  const { code, stdout, output } = await run(PACELINE, ["export", "systemd", project.folder, "--user", "root"]);
+  expect(code, output).toBe(0);
+  return stdout;
+}
+
+/** A service manager of this test alone. */
+class UserManager {
+  readonly #env: NodeJS.ProcessEnv;
+
+  private constructor(private readonly folder: string) {
+    this.#env = { ...process.env, XDG_RUNTIME_DIR: folder, HOME: folder, SYSTEMD_LOG_TARGET: "null" };
+  }
+
+  /** Resolves with undefined if it does not come up. */
+  static async start(folder: string): Promise<UserManager | undefined> {
+    mkdirSync(join(folder, "systemd/user"), { recursive: true, mode: 0o700 });
+    const manager = new UserManager(folder);
+    // Without this folder it believes that the machine runs without systemd.
+    const script = `mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mkdir /run/systemd/system && exec ${MANAGER} --user`;
+    const options = { env: manager.#env, stdio: "ignore" } as const;
+    const child = spawn("unshare", ["--mount", "--propagation", "private", "sh", "-c", script], options);
+    onTestFinished(() => end(child));
+    const isUp = async () => {
+      if (child.exitCode !== null) return "ended";
+      return (await manager.control("show", "--property", "Version")).code === 0 && "up";
+    };
+    return (await waitFor("systemd", isUp)) === "up" ? manager : undefined;
+  }
+
+  async install(name: string, unit: string): Promise<void> {
+    writeFileSync(join(this.folder, `systemd/user/${name}.service`), unit);
+    expect(await this.control("daemon-reload")).toMatchObject({ code: 0 });
+  }
+
+  control(...args: string[]): Promise<Finished> {
+    return run("systemctl", ["--user", "--no-pager", ...args], { env: this.#env });
+  }
+
+  async show(property: string): Promise<string> {
+    return (await this.control("show", "--value", "--property", property, "shop")).stdout.trim();
+  }
+
+  async mainPid(): Promise<number> {
+    return Number(await this.show("MainPID"));
+  }
+
+  until(property: string, value: string): Promise<unknown> {
+    return waitFor(`${property} to be ${value}`, async () => (await this.show(property)) === value);
+  }
+}
+
+/** Ends the manager, which ends its units. */
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill("SIGTERM");
+  await once(child, "exit");
+}

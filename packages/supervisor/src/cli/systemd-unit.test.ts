@@ -24,7 +24,7 @@ test.each<[string, Partial<UnitFacts>, string[], string[]]>([
       "CapabilityBoundingSet=",
       "TimeoutStartSec=105",
     ],
-    ["Environment="],
+    ["Environment=PATH"],
   ],
   [
     "a port below 1024",

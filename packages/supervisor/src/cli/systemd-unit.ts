@@ -1,4 +1,5 @@
 /** Writes the systemd unit of a fleet: systemd.service(5), systemd.exec(5). */
+import { SERVICE_PREFIX } from "../run-dir/registry.js";
 import { EXIT } from "./output.js";
 
 export interface UnitFacts {
@@ -55,6 +56,7 @@ const HARDENING = [
 export function systemdUnit(facts: UnitFacts): string {
   const { name, target, folder, user, paceline, programFolders, hasLowPort, startMs, stopMs } = facts;
   const command = (...args: string[]) => [paceline, ...args].map(word).join(" ");
+  const runDir = `${SERVICE_PREFIX}${unitName(name)}`;
   const missing = programFolders.filter((path) => !SERVICE_PATH.split(":").includes(path));
   const usesHome = [target, folder, paceline, ...missing].some((path) => HOMES.test(path));
   const capability = hasLowPort ? "CAP_NET_BIND_SERVICE" : "";
@@ -72,7 +74,7 @@ export function systemdUnit(facts: UnitFacts): string {
     `WorkingDirectory=${specifiers(folder)}`,
     ...(missing.length === 0 ? [] : [`Environment=${word(`PATH=${[...missing, SERVICE_PATH].join(":")}`)}`]),
     `ExecStart=${command("start", target)}`,
-    `ExecReload=${command("reload", "-c", target)}`,
+    `ExecReload=${command("reload")}`,
     `# Only the supervisor gets SIGTERM; it drains the rest. systemd kills what is left afterwards.`,
     "KillMode=mixed",
     `TimeoutStartSec=${Math.ceil(startMs / 1000) + MARGIN_S}`,
@@ -83,8 +85,10 @@ export function systemdUnit(facts: UnitFacts): string {
     "# A wrong configuration does not get right by trying again.",
     `RestartPreventExitStatus=${EXIT.usage}`,
     "LimitNOFILE=65536",
-    `RuntimeDirectory=paceline-${unitName(name)}`,
-    "RuntimeDirectoryMode=0700",
+    "# The run directory, with the log and the key of sticky cookies.",
+    `StateDirectory=${runDir}`,
+    "StateDirectoryMode=0700",
+    `Environment=PACELINE_RUN_DIR=%S/${runDir}`,
     "",
     `AmbientCapabilities=${capability}`,
     `CapabilityBoundingSet=${capability}`,

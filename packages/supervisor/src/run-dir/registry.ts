@@ -68,13 +68,14 @@ export function pruneRunDirs(folder: string, now = Date.now()): void {
   }
 }
 
-/** Where systemd makes the run directories of the units that `paceline export systemd` prints. */
-const SERVICES = "/run";
+/** Where systemd makes the run directories of the units that `paceline export systemd` prints, and how their names begin. */
+const SERVICES = "/var/lib";
+export const SERVICE_PREFIX = "paceline-";
 
 /** Lists the run directories of this user's units. */
 export function listServiceRunDirs(): string[] {
   try {
-    const names = readdirSync(SERVICES).filter((name) => name.startsWith("paceline-"));
+    const names = readdirSync(SERVICES).filter((name) => name.startsWith(SERVICE_PREFIX));
     return names
       .slice(0, MAX_ENTRIES)
       .map((name) => join(SERVICES, name))

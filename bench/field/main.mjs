@@ -12,6 +12,7 @@ import { memory } from "../support/processes.mjs";
 import { APPS } from "./apps.mjs";
 import { BUILT_APPS } from "./built-apps.mjs";
 import { CLIENTS, loadWhile, outcomes, SocketIoClients } from "./clients.mjs";
+import { PROGRAMS } from "./programs.mjs";
 import { CACHE, isCached, prepare } from "./project.mjs";
 import { alone, Fleet } from "./runs.mjs";
 
@@ -141,7 +142,9 @@ const megabytes = (bytes) => (bytes === undefined || bytes === null ? "–" : (b
 const parts = values.only.toLowerCase().split(",");
 const rows = [];
 let isGood = true;
-const apps = [...APPS, ...BUILT_APPS].filter(({ name }) => parts.some((part) => name.toLowerCase().includes(part)));
+const apps = [...APPS, ...PROGRAMS, ...BUILT_APPS].filter(({ name }) =>
+  parts.some((part) => name.toLowerCase().includes(part)),
+);
 const missing = values["if-cached"] ? apps.filter((app) => !isCached(app)) : [];
 if (missing.length > 0) {
   process.stdout.write(`not in ${CACHE}: ${missing.map(({ name }) => name).join(", ")}\n`);

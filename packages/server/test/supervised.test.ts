@@ -1,7 +1,7 @@
 /** An instance under a supervisor: its reports, its drain, and its start errors. */
 import { once } from "node:events";
 import { existsSync, statSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { ask, eventually, Program, type RuntimeName, ScriptedSupervisor, Wire, within } from "./harness.js";
@@ -220,6 +220,20 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         instance.kill("SIGUSR2");
       }
       await supervisor.hears("ready");
+    });
+
+    it("never says that it is ready after an error that ends it", async () => {
+      const holder = createServer().listen(0, "127.0.0.1");
+      onTestFinished(() => void holder.close());
+      await once(holder, "listening");
+      const { port } = holder.address() as { port: number };
+      instance = supervisor.spawn(runtime, "second-port.mjs", { protocol: "lane" }, { SECOND_PORT: `${port}` });
+      const { message } = await supervisor.hears("fault");
+      expect(message).toMatch(/ \(only the first server of an app needs no port; /);
+      expect(await instance.exited).toEqual({ code: 1, signal: null });
+      expect(instance.output.at(-1)).toMatch(/ \(only the first server of an app needs no port; /);
+      const said = supervisor.heard.map(({ type }) => type);
+      expect(said.slice(said.indexOf("fault"))).not.toContain("ready");
     });
 
     it("says what nobody caught, and exits 1", async () => {

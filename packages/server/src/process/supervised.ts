@@ -86,6 +86,8 @@ class Instance {
   /** What the start waits for. */
   private awaited = "its app has not loaded";
   private isLate = false;
+  /** It has reported an error and is about to exit. */
+  private isFailing = false;
   private hasReportedDescriptors = false;
   private readonly notices: string[] = [];
   private readonly mark = process.env[SPAWN_MARK];
@@ -203,6 +205,7 @@ class Instance {
 
   /** Reports to the supervisor why this process is about to exit. */
   async fault(message: string): Promise<void> {
+    this.isFailing = true;
     this.reporter?.reportNow();
     this.channel.send({ type: "fault", message });
     await this.channel.flush(FINAL_REPORT_MS);
@@ -236,7 +239,7 @@ class Instance {
 
   /** Reports that the server listens. Changes the phase only after that, so that a hello never replaces it. */
   private sayReady(): void {
-    if (this.server === undefined || this.phase !== "starting") return;
+    if (this.server === undefined || this.phase !== "starting" || this.isFailing) return;
     if (!this.channel.send({ type: "ready", protocol: this.protocol })) return;
     this.phase = "ready";
     for (const message of this.notices.splice(0)) this.notice(message);

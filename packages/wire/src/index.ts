@@ -19,3 +19,4 @@ export * from "./net/tcp-table.js";
 export * from "./proc/bun-memory.js";
 export * from "./proc/own-process.js";
 export * from "./running-time.js";
+export * from "./turn-rest.js";

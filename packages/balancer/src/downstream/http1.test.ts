@@ -20,7 +20,7 @@ function bench(budget: BufferBudget) {
   const relay = {
     limits: LIMITS,
     budget,
-    turnShare: new TurnShare(),
+    turnShare: new TurnShare({ take: () => false }),
     deadlines: new Deadlines(),
     counters: new Counters(),
     forwarded: new Forwarded([]),

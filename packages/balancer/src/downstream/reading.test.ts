@@ -34,13 +34,13 @@ class Client implements Sharer {
 }
 
 it("reads few of many clients in a turn, and all of them in turn; one that leaves is not called again", async () => {
-  const share = new TurnShare();
+  const share = new TurnShare({ take: () => false });
   clients.push(...Array.from({ length: 60 }, () => new Client(share)));
   const left = clients.pop() as Client;
   left.read();
   share.leave(left);
   let turns = 0;
-  for (; turns < 400; turns++) {
+  for (; turns < 800; turns++) {
     const reads = [...clients].reduce((sum, client) => sum + client.read(), 0);
     // The first read of a connection contains a head.
     if (turns > 0) expect(reads).toBeLessThanOrEqual(4);
@@ -56,4 +56,17 @@ it("reads few of many clients in a turn, and all of them in turn; one that leave
   await turn();
   await turn();
   expect(alone?.isPaused).toBe(false);
+});
+
+it("reads nobody further during a rest, and all in turn after it", async () => {
+  const rests: (() => void)[] = [];
+  const share = new TurnShare({ take: (goOn) => rests.push(goOn) > 0 });
+  const some = [new Client(share), new Client(share)];
+  clients.splice(0, clients.length, ...some);
+  for (const client of some) client.read();
+  expect(some.map(({ isPaused }) => isPaused)).toEqual([true, true]);
+  for (let n = 0; n < 5; n++) await turn();
+  expect([rests.length, ...some.map(({ isPaused }) => isPaused)]).toEqual([1, true, true]);
+  rests[0]?.();
+  expect(some.map(({ isPaused }) => isPaused)).toEqual([false, false]);
 });

@@ -1,9 +1,10 @@
 /** Whether a client is being read: only if there is no reason to pause, and within its share of turns. */
+import { TurnRest } from "@paceline/wire";
 import type { BufferBudget, Reader } from "../exchange/buffer-budget.js";
 import type { Connection } from "../transport/transport.js";
 
 /** The work per turn for all clients, in bytes of bodies. The first request of a read is free. */
-const TURN_UNITS = 1 << 20;
+const TURN_UNITS = 1 << 19;
 /** The fixed costs in the same unit. */
 export const CHUNK_UNITS = 32;
 export const REQUEST_UNITS = 4096;
@@ -29,6 +30,8 @@ export class TurnShare {
   /** Clients with more input than one read; the last served one is last. */
   private readonly served = new Set<Sharer>();
   private readonly waiting = new Set<Sharer>();
+
+  constructor(private readonly rest: Pick<TurnRest, "take"> = new TurnRest()) {}
 
   private get isOver(): boolean {
     return this.left <= 0;
@@ -68,6 +71,10 @@ export class TurnShare {
   }
 
   private readonly next = (): void => {
+    if (!this.isOver || !this.rest.take(this.goOn)) this.goOn();
+  };
+
+  private readonly goOn = (): void => {
     this.isArmed = false;
     this.left = TURN_UNITS;
     let mayGoOn = MAX_TURN_SHARERS;

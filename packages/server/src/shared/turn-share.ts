@@ -3,19 +3,16 @@
  * loop, so that others are served.
  */
 
-import { leaveToCollector } from "@paceline/wire";
+import { leaveToCollector, TurnRest } from "@paceline/wire";
 
 /** The number per turn, for all bodies and WebSockets together: clients decide how many there are. */
 const MAX_TURN_BLOCKS = 128;
-/** After this many turns whose share was used up, the process rests, so that the balancer and other instances get the processor. */
-const TURNS_BEFORE_REST = 8;
-const REST_MS = 1;
 
 /** The garbage of a block beside its bytes. */
 const GARBAGE_BYTES = 512;
 
 let left = MAX_TURN_BLOCKS;
-let turns = 0;
+const rest = new TurnRest();
 const waiting: (() => void)[] = [];
 
 /** Counts a block or a frame; if it returns true, await `nextShare` before the next one. */
@@ -26,9 +23,7 @@ export function isTurnOver(): boolean {
 export function nextShare(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
-    if (waiting.length > 1) return;
-    if (++turns % TURNS_BEFORE_REST === 0) setTimeout(goOn, REST_MS);
-    else setImmediate(goOn);
+    if (waiting.length === 1 && !rest.take(goOn)) setImmediate(goOn);
   });
 }
 

@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { HELLO } from "./support/apps.js";
-import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { askControl, Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
@@ -79,6 +79,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     const pid = (await project.status()).pools[1]?.instances[0]?.pid;
     expect(await project.cli(["restart", "jobs.1"])).toMatchObject({ code: 0 });
     expect((await project.status()).pools[1]?.instances[0]?.pid).not.toBe(pid);
+    expect(await project.events()).not.toMatch(/ warn | error jobs\.\d +(?!.*no queue)/);
     expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
     for (const name of ["jobs.1", "jobs.2", "jobs.3"]) {
       expect(notes(project, name).split("\n").at(-2), name).toBe("out 2");
@@ -87,13 +88,13 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
   });
 
   test("with a schedule run at its times and never twice at once; a failed run is no failed process", async () => {
-    const tick = (more: object) => ({ worker: "./tick.mjs", cron: "* * * * * *", ...more });
+    const tick = (more: object) => ({ worker: "./tick.mjs", cron: "* * * * * *", timezone: "Asia/Tokyo", ...more });
     const files = { "tick.mjs": TICK, mode: "succeed" };
     const config = { pools: { tick: tick({}) }, listen: undefined };
     const project = await startFleet({ runtime, app: "", files, config });
     const event = (pattern: RegExp) => waitFor(`${pattern}`, async () => pattern.test(await project.events()));
     const instance = async () => (await project.status()).pools[0]?.instances[0];
-    await event(/ info tick\.1 +run of [\d-]+ [\d:]+ succeeded in [\d.]+ s; next at /);
+    await event(/ info tick\.1 +run of [\d-]+ [\d:]+ Asia\/Tokyo succeeded in [\d.]+ s; next at /);
     expect((await project.status()).pools[0]).toMatchObject({ cron: "* * * * * *", requestsTotal: null });
 
     project.write("mode", "fail");
@@ -144,6 +145,11 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     expect(refused).toMatchObject({ code: 2 });
     expect(refused.output).toContain("balancer can have no instances, not 1");
     await waitFor("its output", async () => (await project.logs("worker")).includes("worker.1 | polls\n"));
+    // With no instance at all, the fleet still runs, and nothing is left to wait for.
+    expect(await project.cli(["scale", "worker", "0"])).toMatchObject({ code: 0 });
+    expect(await project.status()).toMatchObject({ state: "running" });
+    expect(await askControl(join(project.runDir, "control.sock"), "/v1/ready")).toContain('"ok":true');
+    expect((await project.cli(["status"])).output).not.toMatch(/REQ|P50/);
     expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
     await project.nothingLeft();
   });

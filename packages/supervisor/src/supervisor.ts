@@ -157,8 +157,8 @@ class FleetSupervisor implements Supervisor {
   status(): Status {
     const { parts, options } = this;
     const wanted = wantedSlots(parts.runner.fleet);
-    // Empty if the control socket responds before the pools are added.
-    const allReady = wanted.length > 0 && wanted.every(({ name }) => parts.slots.of(name).everReady);
+    // Without pools if the control socket responds before they are added.
+    const allReady = parts.runner.fleet.pools.length > 0 && wanted.every(({ name }) => parts.slots.of(name).everReady);
     return buildStatus({
       ...parts,
       fleet: parts.runner.fleet,
@@ -198,8 +198,7 @@ class FleetSupervisor implements Supervisor {
     const { parts } = this;
     const settled = (fleet: Fleet) => {
       if (parts.isStopping) return STOPPING;
-      const wanted = wantedSlots(fleet);
-      return wanted.length === 0 ? undefined : readiness(wanted, parts.slots, "all ready");
+      return fleet.pools.length === 0 ? undefined : readiness(wantedSlots(fleet), parts.slots, "all ready");
     };
     // Bounded: starting has a deadline, and failures have a budget.
     return (await parts.runner.until(settled)) ?? STOPPING;

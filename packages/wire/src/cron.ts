@@ -16,8 +16,10 @@ export function readCron(
   } catch {
     return { key: "timezone", problem: `there is no time zone ${JSON.stringify(timezone)}` };
   }
-  // croner also takes a single date, which would be due once.
-  if (!/\s|^@/.test(pattern.trim())) return { key: "cron", problem: mustBe(pattern) };
+  const fields = pattern.trim().split(/\s+/).length;
+  // croner also takes a single date, which would be due once, and a year.
+  if (!pattern.trim().startsWith("@") && fields !== 5 && fields !== 6)
+    return { key: "cron", problem: `${mustBe(pattern)}: it has five fields, or six with seconds in front` };
   try {
     const zone = timezone === undefined ? {} : { timezone };
     const cron = new Cron(pattern, { paused: true, mode: "5-or-6-parts", ...zone });

@@ -35,7 +35,7 @@ export interface FormatOptions {
 export function formatStatus(status: Status, options: FormatOptions): string {
   const instances = status.pools.flatMap((pool) => pool.instances);
   const processes = [...instances, ...status.balancers];
-  const hasRequests = withRequests(processes);
+  const hasRequests = withRequests(status.pools);
   const columns = COLUMNS.filter(
     ({ isOptional, ofRequests, ...figure }) =>
       (!ofRequests || hasRequests) && (!isOptional || processes.some((each) => figureOf(figure, each) !== null)),

@@ -173,7 +173,8 @@ export class ScheduleShim extends Shim {
   }
 
   private text(at: number): string {
-    return this.clock.format(at);
+    const { timezone } = this.schedule;
+    return `${this.clock.format(at)}${timezone === undefined ? "" : ` ${timezone}`}`;
   }
 
   private next(): string {

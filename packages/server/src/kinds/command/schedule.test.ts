@@ -111,8 +111,9 @@ test.each([
     undefined,
     'must be a cron pattern such as "*/5 * * * *", not "61 * * * *": Invalid value for minute: 61',
   ],
-  ["2027-01-01T00:00:00", undefined, 'must be a cron pattern such as "*/5 * * * *", not "2027-01-01T00:00:00"'],
-  ["0 0 0 1 1 * 2030", undefined, "mode '5-or-6-parts' requires exactly 5 or 6 parts"],
+  ["2027-01-01T00:00:00", undefined, '"2027-01-01T00:00:00": it has five fields, or six with seconds in front'],
+  ["0 0 0 1 1 * 2030", undefined, '"0 0 0 1 1 * 2030": it has five fields, or six with seconds in front'],
+  ["@sometimes", undefined, 'must be a cron pattern such as "*/5 * * * *", not "@sometimes"'],
   ["* * * * *", "Mars/Olympus", 'there is no time zone "Mars/Olympus"'],
 ])("%j in %s is refused", (pattern, timezone, problem) => {
   const read = readCron(pattern, timezone);

@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { formatKeyPath } from "../problems.js";
 import { resolveFleet } from "../resolve.js";
+import { ownPoolFields } from "../schema.js";
 import { validate } from "../validate.js";
+import { kindFields, REQUEST_KEYS } from "./index.js";
 
 let folder: string;
 
@@ -58,6 +60,24 @@ test("a schedule is one instance; its keys have defaults", () => {
     workload: { command: { worker: { schedule } } },
   });
   expect(read({ worker: "queue.ts" }).config.pools[0]?.cron).toBeNull();
+});
+
+test("every key of a pool is its kind's, is about requests, or fits a pool that gets none", () => {
+  const others = Object.keys(ownPoolFields).filter((key) => !(key in kindFields) && !REQUEST_KEYS.includes(key));
+  expect(others).toEqual(["instances"]);
+  const values: Record<string, unknown> = {
+    routes: "/",
+    stripPrefix: true,
+
+    protocol: "http1",
+    limits: {},
+  };
+  for (const key of REQUEST_KEYS) {
+    const value = values[key] ?? (/Path$/.test(key) ? "/up" : key === "checkHost" ? "a.test" : 1);
+    expect(read({ worker: "queue.ts", [key]: value }).problems.join()).toContain(
+      `${key}: is not valid in \`worker\` pools: they get no requests`,
+    );
+  }
 });
 
 test.each([

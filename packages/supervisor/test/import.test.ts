@@ -13,8 +13,7 @@ console.log("reading the ecosystem file");
 setInterval(() => {}, 1000);
 const apps = [{ name: "shop", script: "app.cjs", instances: 2, watch: true, env: { PORT: 4000 + 1 } }];
 `;
-const JSON5 =
-  '// comment\n{ "apps": [{ "name": "shop", "script": "app.cjs", "instances": 2, "env": { "PORT": 4001 }, }] }\n';
+const JSON5 = "// comment\n{ apps: [{ name: 'shop', script: 'app.cjs', instances: 2, env: { PORT: 4001 }, }] }\n";
 const YAML = "apps:\n  - { name: shop, script: app.cjs, instances: 2, env: { PORT: 4001 } }\n";
 const SHOP = { name: "shop", listen: "127.0.0.1:4001", app: "./app.cjs", instances: 2, env: { PORT: "4001" } };
 
@@ -55,6 +54,8 @@ test("an import names what has no counterpart, is no fleet's config before it is
   const before = readFileSync(join(folder, "paceline.config.mjs"), "utf8");
   // The notes are in the file, too.
   expect(before).toMatch(/^\/\/ shop: watch: /m);
+  const elsewhere = await paceline(folder, ["import", "-o", "sub/shop.json"]);
+  expect(elsewhere).toMatchObject({ code: 2, stderr: expect.stringMatching(/--output must be in /) });
   const again = await paceline(folder, ["import"]);
   expect(again).toMatchObject({ code: 1, stderr: expect.stringMatching(/exists; --force overwrites it/) });
   const other = await paceline(folder, ["init", "--json"]);
@@ -67,6 +68,7 @@ test("an import whose config does not pass check says so and exits 1; files that
   const folder = makeFolder({
     "gone.config.cjs": "module.exports = [{ script: 'gone.js' }];",
     "throws.config.cjs": "throw new Error('no vault');",
+    "broken.json": "{ apps: [ }",
     "fails.py": "raise RuntimeError('no vault')\n",
     "notes.txt": "",
   });
@@ -75,6 +77,7 @@ test("an import whose config does not pass check says so and exits 1; files that
   expect(existsSync(join(folder, "paceline.config.mjs"))).toBe(true);
   for (const [name, said] of [
     ["throws.config.cjs", /throws\.config\.cjs: threw [\s\S]*no vault/],
+    ["broken.json", /^paceline: broken\.json: is no JSON: .*\n$/],
     ["fails.py", /fails\.py: raised RuntimeError: no vault/],
     ["notes.txt", /is none of ecosystem\.config\.js/],
     ["nope.js", /there is no such file/],

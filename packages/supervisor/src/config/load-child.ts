@@ -7,14 +7,14 @@ import { writeSync } from "node:fs";
 import type { FleetConfig } from "../core/model.js";
 import { composeFleet, type LoadTask } from "./compose.js";
 import { ConfigError, type Problem } from "./problems.js";
-import { readForeignModule } from "./read-file.js";
+import { readForeignConfig } from "./read-file.js";
 
 const RESULT_FD = 3;
 
 async function load(task: LoadTask | ExportTask): Promise<LoadResult> {
   try {
     return "exportOf" in task
-      ? { value: await readForeignModule(task.exportOf) }
+      ? { value: await readForeignConfig(task.exportOf) }
       : { config: await composeFleet(task) };
   } catch (error) {
     if (error instanceof ConfigError) return { problems: error.problems };

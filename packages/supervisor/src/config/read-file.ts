@@ -87,11 +87,25 @@ function lineAt(text: string, offset: number): number {
 const MAX_CONFIG_BYTES = 1 << 20;
 
 /**
- * Returns the export of another program's config module, after a round trip through JSON: the default one, or else the named ones.
- * @throws ConfigError if the module throws, or exports values that JSON cannot hold
+ * Returns what another program's config file holds, after a round trip through JSON: the default export of a module, or else the named
+ * ones. What is called JSON may be any expression, as PM2 reads it: with comments, names without quotes, commas at the end.
+ * @throws ConfigError if the file throws, or holds values that JSON cannot
  */
-export function readForeignModule(file: string): Promise<unknown> {
-  return importConfig(file, undefined, ({ default: given, ...named }) => given ?? named);
+export function readForeignConfig(file: string): Promise<unknown> {
+  return importConfig(file, undefined, async () => {
+    if (/\.json5?$/.test(file)) return evaluate(file, readText(file));
+    const { default: given, ...named } = await importModule(file);
+    return given ?? named;
+  });
+}
+
+async function evaluate(file: string, text: string): Promise<unknown> {
+  const { runInThisContext } = await import("node:vm");
+  try {
+    return runInThisContext(`(${text}\n)`, { filename: file });
+  } catch (cause) {
+    throw new ConfigError([{ file, path: [], message: `is no JSON: ${(cause as Error).message}` }], { cause });
+  }
 }
 
 /**
@@ -101,12 +115,12 @@ export function readForeignModule(file: string): Promise<unknown> {
 async function importConfig(
   file: string,
   context?: ConfigContext,
-  pick = (module: Exports) => module.default,
+  read: () => Promise<unknown> = async () => (await importModule(file)).default,
 ): Promise<unknown> {
   const fail = (message: string, path: (string | number)[] = []) => new ConfigError([{ file, path, message }]);
   let json: string | undefined;
   try {
-    let config = pick(await importModule(file));
+    let config = await read();
     if (typeof config === "function") config = await config(context);
     const value = await config;
     const unsupported = findUnsupported(value, []);

@@ -1,8 +1,8 @@
 /** Procfiles, app.json, gunicorn's settings, the folders that `init` knows, and how a config is written. */
 import { parse } from "smol-toml";
 import { describe, expect, it } from "vitest";
+import type { ProjectFacts } from "./facts.js";
 import { GUNICORN_RULES, importGunicorn } from "./gunicorn.js";
-import type { ProjectFacts } from "./pm2.js";
 import { importHeroku, parseProcfile } from "./procfile.js";
 import { proposeFor } from "./project.js";
 import { type Keys, poolName, splitWords } from "./rules.js";
@@ -13,6 +13,7 @@ const facts = (...files: string[]): ProjectFacts => ({
   environment: {},
   look: (path) => (files.includes(path) ? "file" : "nothing"),
   isText: () => true,
+  isModule: () => true,
   scan: () => ({ serves: true }),
 });
 const heroku = (procfile: string | undefined, appJson?: unknown, ...files: string[]) =>
@@ -34,11 +35,12 @@ describe("a Procfile", () => {
     expect(heroku(`web: ${line}\n`, undefined, "server.js").pools.web).toEqual(expected);
   });
 
-  it("names every type but web", () => {
+  it("has a worker for every other type, and names release", () => {
     const { pools, notes } = heroku("# comment\nweb: npm start\nrelease: npm run migrate\r\nclock: node clock.js\n");
-    expect(Object.keys(pools)).toEqual(["web"]);
-    expect(notes.map(({ key }) => key)).toEqual(["release", "clock", "PORT"]);
-    expect(() => heroku("clock: node clock.js\n")).toThrow(/no process type `web`/);
+    expect(pools).toMatchObject({ web: { command: ["npm", "start"] }, clock: { worker: ["node", "clock.js"] } });
+    expect(notes.map(({ key }) => key)).toEqual(["release", "PORT"]);
+    expect(heroku("Clock: node clock.js\n")).toMatchObject({ pools: { clock: {} }, notes: [] });
+    expect(() => heroku("release: npm run migrate\n")).toThrow(/no process type/);
   });
 
   it("is read line by line", () => {

@@ -4,7 +4,9 @@ import { isOff, isOn, isTable, type Keys, type Rule, type Rules, splitWords } fr
 /** What the rules know of the app around a key. */
 export interface Pm2Context {
   /** The kind of its pool. */
-  kind: "app" | "command" | "static";
+  kind: "app" | "command" | "static" | "worker";
+  /** Whether it runs at the times of `cron_restart` and ends by itself. */
+  isScheduled: boolean;
   cpus: number;
   /** The environment of the import, which instances inherit. */
   environment: Readonly<Record<string, string | undefined>>;
@@ -27,7 +29,7 @@ const onlyAsFalse = (advice: string): Rule<Pm2Context> => ({ same: isOff, advice
 
 export const PM2_RULES: Rules<Pm2Context> = {
   name: { to: "the pool's name, or `name`", keys: () => ({}) },
-  script: { ...program, aliases: ["exec"] },
+  script: { ...program, aliases: ["exec", "cmd"] },
   args: program,
   cwd: { to: "cwd", keys: (value) => (isOff(value) || value === "." || value === "./" ? {} : { cwd: `${value}` }) },
   exec_interpreter: { ...program, aliases: ["interpreter"] },
@@ -82,18 +84,25 @@ export const PM2_RULES: Rules<Pm2Context> = {
     keys: (value) =>
       duration(value, (ms) => ({ backoff: { initialMs: ms, maxMs: Math.max(ms, 15_000), factor: 1.5 } })),
   },
-  autorestart: onlyAsTrue("Paceline restarts what exits: run a job that ends from cron or a systemd timer"),
+  autorestart: {
+    to: "always so, except for a worker with `cron`",
+    keys: (value, { isScheduled }) => (isOn(value) || isScheduled ? {} : "Paceline restarts whatever exits"),
+  },
   stop_exit_codes: { advice: "Paceline restarts whatever the exit status: stop an instance with `paceline scale`" },
   cron_restart: {
     aliases: ["cron"],
+    to: "cron of a worker",
     same: (value) => isOff(value) || value === 0 || value === "0",
-    advice: (value) => `add a line to your crontab: ${value} paceline restart -c CONFIG`,
+    keys: (value, { isScheduled }) =>
+      isScheduled ? { cron: `${value}` } : `add a line to your crontab: ${value} paceline restart -c CONFIG`,
   },
   wait_ready: {
     to: "readySignal",
     same: isOff,
-    keys: (_, { kind }) =>
-      kind === "app" ? { readySignal: true } : "set `readyPath` to a path that responds when the program is ready",
+    keys: (_, { kind, isScheduled }) => {
+      if (kind === "command") return "set `readyPath` to a path that responds when the program is ready";
+      return isScheduled || kind === "static" ? "leave it out: nothing waits for it" : { readySignal: true };
+    },
   },
   listen_timeout: { to: "readyTimeoutMs", keys: (value) => duration(value, (ms) => ({ readyTimeoutMs: ms })) },
   kill_timeout: {
@@ -169,8 +178,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
 /** Keys beside `apps`. */
 export const PM2_FILE_RULES: Rules<unknown> = {
   deploy: { advice: "deploy with a script of your own; docs/deploying.md has a tested one" },
-  apps: { to: "pools", keys: () => ({}) },
-  pm2: { advice: "leave it out: it configures PM2's daemon, and each fleet has a supervisor of its own" },
+  apps: { to: "pools", aliases: ["pm2", "static"], keys: () => ({}) },
 };
 
 function instances(value: unknown, cpus: number): Keys | string {
@@ -198,7 +206,7 @@ const IN_NODE_OPTIONS =
 function nodeOptions(value: unknown, { kind }: Pm2Context): Keys | string {
   const words = Array.isArray(value) ? value.map(String) : (splitWords(`${value}`) ?? [`${value}`]);
   const refused = words.filter((word) => word.startsWith("-") && !IN_NODE_OPTIONS.test(word));
-  if (refused.length > 0 || kind !== "app")
+  if (refused.length > 0 || (kind !== "app" && kind !== "worker"))
     return `run it as a command that listens on PORT: paceline start -- node ${words.join(" ")} SCRIPT`;
   return { runtime: "node", env: { NODE_OPTIONS: words.join(" ") } };
 }

@@ -3,11 +3,12 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { kindOf } from "../config/find.js";
+import { kindOf, whyNoApp } from "../config/find.js";
 import { formatKeyPath } from "../config/problems.js";
 import { resolveFleet } from "../config/resolve.js";
 import { validate } from "../config/validate.js";
-import { importPm2, type ProjectFacts } from "./pm2.js";
+import type { ProjectFacts } from "./facts.js";
+import { importPm2 } from "./pm2.js";
 import { PM2_RULES } from "./pm2-rules.js";
 import type { Keys } from "./rules.js";
 import { scanSources } from "./scan-sources.js";
@@ -20,6 +21,7 @@ const FILES: Record<string, string> = {
   "api/listen.js": SERVER,
   "jobs.js": "setInterval(() => {}, 1000);\n",
   "main.ts": "export default { fetch: () => new Response('hi') };\n",
+  "bin/plain": "plain\n",
   "bin/www": "#!/usr/bin/env node\nrequire('../app.js');\n",
   "report.py": "print('hi')\n",
   "site/index.html": "hi\n",
@@ -46,6 +48,7 @@ const facts = (environment: Record<string, string> = {}): ProjectFacts => ({
   environment,
   look: (path) => kindOf(join(folder, path)),
   isText: () => true,
+  isModule: (path) => whyNoApp(join(folder, path)) === undefined,
   scan: (path) => scanSources(join(folder, path)),
 });
 
@@ -67,7 +70,15 @@ function problemsOf(document: Keys): string[] {
 
 /** The keys of PM2's own schema and documentation, with their aliases, and a value that has an effect. */
 const KEYS: Record<string, unknown> = {
-  ...{ script: "app.js", exec: "app.js", name: "shop", name_prefix: "x-", filter_env: true, namespace: "front" },
+  ...{
+    script: "app.js",
+    exec: "app.js",
+    cmd: "app.js",
+    name: "shop",
+    name_prefix: "x-",
+    filter_env: true,
+    namespace: "front",
+  },
   ...{
     install_url: "https://example.com",
     cwd: ".",
@@ -111,7 +122,7 @@ const KEYS: Record<string, unknown> = {
 
 describe("the keys of PM2", () => {
   it.each(Object.entries(KEYS))("%s is mapped or named, and what it becomes is valid", (key, value) => {
-    const source = key === "exec" ? { exec: value } : { script: "app.js", [key]: value };
+    const source = key === "exec" || key === "cmd" ? { [key]: value } : { script: "app.js", [key]: value };
     const imported = importPm2({ apps: [source] }, facts());
     const mapped = imported.mapped.filter((each) => each.key === key);
     const named = imported.notes.filter((each) => each.key === key);
@@ -190,7 +201,13 @@ const KINDS: [string, Keys, Keys][] = [
   ["a module in TypeScript", { script: "main.ts", interpreter: "ts-node" }, { app: "./main.ts" }],
   ["a module without its extension", { script: "./app" }, { app: "./app.js" }],
   ["a module below cwd", { script: "server.js", cwd: "api" }, { app: "./api/server.js", cwd: "api" }],
-  ["a script of Node without an extension", { script: "bin/www" }, { command: ["node", "bin/www"] }],
+  ["a script of Node without an extension", { script: "bin/www" }, { app: "./bin/www" }],
+  ["a text of Node without a sign of it", { script: "bin/plain" }, { command: ["node", "bin/plain"] }],
+  [
+    "a module that serves nothing",
+    { script: "jobs.js", args: "-v", kill_timeout: 9000 },
+    { worker: "./jobs.js", args: ["-v"], drainTimeoutMs: 9000 },
+  ],
   ["a Python script", { script: "report.py", args: ["--all"] }, { command: ["python3", "./report.py", "--all"] }],
   ["an interpreter of one's own", { script: "report.py", interpreter: "bash" }, { command: ["bash", "./report.py"] }],
   ["a program on PATH", { script: "npm", args: "run start" }, { command: ["npm", "run", "start"] }],
@@ -209,6 +226,13 @@ it.each(KINDS)("%s", (_, keys, expected) => {
   const words = { command: ["npm"] };
   // A path of the program itself is checked against the file system.
   expect(problemsOf({ ...documentOf(imported), ...("command" in expected && words) })).toEqual([]);
+});
+
+it("a list of folders becomes static pools, and `pm2` is another name of `apps`", () => {
+  const folders = importPm2({ static: [{ path: "site", port: 8081, basic_auth: { username: "u" } }] }, facts());
+  expect(documentOf(folders)).toEqual({ name: "static-8081", listen: "127.0.0.1:8081", static: "./site" });
+  expect(folders.notes.map(({ key }) => key)).toContain("env.PM2_SERVE_BASIC_AUTH");
+  expect(importPm2({ pm2: [app({})] }, facts()).pools).toEqual({ app: { app: "./app.js", instances: 1 } });
 });
 
 it("PM2's file server becomes a static pool", () => {
@@ -240,6 +264,7 @@ describe("a file of several apps", () => {
       pools: {
         "shop-api": { app: "./api/server.js", instances: 4, env: { PORT: "4000" } },
         admin: { app: "./app.js", instances: 1, env: { PORT: "4001" }, routes: "/admin/", stripPrefix: true },
+        jobs: { worker: "./jobs.js", instances: 1 },
       },
     });
     expect(problemsOf(document)).toEqual([]);
@@ -260,6 +285,42 @@ describe("a file of several apps", () => {
       /has no app shop \(known: Shop API, admin, jobs\)/,
     );
   });
+});
+
+it("an app that PM2 starts at times becomes a worker with cron; one that runs once is left out, with its keys", () => {
+  const times = { autorestart: false, cron_restart: "0 3 * * *", instances: 2, wait_ready: true };
+  const { pools, notes } = importPm2([{ name: "nightly", script: "jobs.js", ...times }], facts());
+  expect(pools.nightly).toEqual({ worker: "./jobs.js", cron: "0 3 * * *" });
+  expect(notes.map(({ key }) => key)).toEqual(["script", "wait_ready"]);
+  expect(problemsOf(documentOf({ fleet: {}, pools, mapped: [], notes }))).toEqual([]);
+  const script = importPm2([{ name: "nightly", script: "report.py", ...times }], facts());
+  expect(script.pools.nightly).toEqual({ worker: ["python3", "./report.py"], cron: "0 3 * * *" });
+  const runsOnce = { script: "jobs.js", autorestart: false, max_restarts: 1 };
+  expect(() => importPm2([runsOnce], facts())).toThrow(/has no app for a pool: jobs: left out, since it runs once/);
+  const once = importPm2([{ script: "app.js" }, runsOnce], facts());
+  expect(Object.keys(once.pools)).toEqual(["app"]);
+  expect(once.notes).toContainEqual({ app: "jobs", key: "script", advice: expect.stringMatching(/^left out/) });
+  expect(once.mapped.map(({ key }) => key)).toEqual(expect.arrayContaining(["autorestart", "max_restarts"]));
+});
+
+it("a fleet of workers alone has no listen and no routes", () => {
+  const apps = [
+    { name: "a", script: "jobs.js", env: { PORT: 1, X: "{name}" }, node_args: "--no-warnings" },
+    { name: "b", script: "jobs.js", wait_ready: true },
+  ];
+  const document = documentOf(importPm2({ apps }, facts()));
+  expect(document).toEqual({
+    pools: {
+      a: {
+        worker: "./jobs.js",
+        instances: 1,
+        runtime: "node",
+        env: { PORT: "1", X: "{{name}}", NODE_OPTIONS: "--no-warnings" },
+      },
+      b: { worker: "./jobs.js", instances: 1, readySignal: true },
+    },
+  });
+  expect(problemsOf(document)).toEqual([]);
 });
 
 it("the port is the one that the sources ask for, where no variable sets it", () => {

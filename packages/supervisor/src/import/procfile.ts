@@ -1,5 +1,5 @@
-/** Imports a Procfile, and Heroku's app.json beside it: the process type `web` becomes the pool. Pure. */
-import type { ProjectFacts } from "./pm2.js";
+/** Imports a Procfile, and Heroku's app.json beside it: each process type becomes a pool. Pure. */
+import type { ProjectFacts } from "./facts.js";
 import {
   applyRules,
   type Imported,
@@ -7,6 +7,7 @@ import {
   isTable,
   type Keys,
   merge,
+  poolName,
   type Rules,
   splitWords,
   withoutPlaceholders,
@@ -26,14 +27,15 @@ export function importHeroku({ procfile, appJson, envFiles }: HerokuFiles, facts
   const types = procfile === undefined ? defaultTypes(facts) : parseProcfile(procfile);
   const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
   for (const [type, line] of Object.entries(types)) importType(type, line, facts, result);
-  const { web } = result.pools;
-  if (web === undefined) throw new Error("has no process type `web`: nothing in it serves HTTP");
-  result.notes.push({
-    app: "web",
-    key: "PORT",
-    advice: "clients connect to `listen` (127.0.0.1:8080); each instance gets a PORT of its own",
-  });
-  if (envFiles.length > 0) web.envFiles = [...envFiles];
+  const [first] = Object.values(result.pools);
+  if (first === undefined) throw new Error("has no process type: lines such as `web: npm start`");
+  if ("web" in result.pools)
+    result.notes.push({
+      app: "web",
+      key: "PORT",
+      advice: "clients connect to `listen` (127.0.0.1:8080); each instance gets a PORT of its own",
+    });
+  if (envFiles.length > 0) result.fleet.envFiles = [...envFiles];
   if (appJson !== undefined) importAppJson(appJson, result);
   return result;
 }
@@ -51,29 +53,30 @@ export function parseProcfile(text: string): Record<string, string> {
 }
 
 function importType(type: string, line: string, facts: ProjectFacts, result: Imported): void {
-  if (type === "web") {
-    result.pools.web = webPool(line, facts);
-    result.mapped.push({ app: "", key: type, to: Object.keys(result.pools.web)[0] as string });
+  if (type === "release") {
+    const advice = `run it in your deploy script, before \`paceline reload\`: ${line}`;
+    result.notes.push({ app: "", key: type, advice });
     return;
   }
-  const advice =
-    type === "release"
-      ? `run it in your deploy script, before \`paceline reload\`: ${line}`
-      : `serves nothing over HTTP: run it as a systemd unit: ${line}`;
-  result.notes.push({ app: "", key: type, advice });
+  const pool = type === "web" ? webPool(line, facts) : { worker: commandOf(line), instances: 1 };
+  result.pools[poolName(type, Object.keys(result.pools))] = pool;
+  result.mapped.push({ app: "", key: type, to: Object.keys(pool)[0] as string });
+}
+
+/** Without variables or pipes no shell is needed. */
+function commandOf(line: string): string[] {
+  const words = splitWords(line) ?? ["sh", "-c", /[;&|]|^\w+=/.test(line) ? line : `exec ${line}`];
+  return words.map(withoutPlaceholders);
 }
 
 function webPool(line: string, facts: ProjectFacts): Keys {
-  const words = splitWords(line);
-  const [program, script, ...args] = words ?? [];
+  const [program, script, ...args] = splitWords(line) ?? [];
   const isModule = script !== undefined && /\.[cm]?[jt]sx?$/.test(script) && facts.look(script) === "file";
   if (isModule && (program === "node" || program === "bun")) {
     const app = script.startsWith("/") ? script : `./${script.replace(/^\.\//, "")}`;
     if (facts.scan(script).serves) return { app, ...(args.length > 0 && { args }), instances: 1, runtime: program };
   }
-  // Without variables or pipes no shell is needed.
-  const command = words ?? ["sh", "-c", /[;&|]|^\w+=/.test(line) ? line : `exec ${line}`];
-  return { command: command.map(withoutPlaceholders), instances: 1 };
+  return { command: commandOf(line), instances: 1 };
 }
 
 /** The keys of app.json. */
@@ -99,7 +102,9 @@ function importAppJson(document: unknown, result: Imported): void {
   if (!isTable(document)) throw new Error("must be an object");
   const unknown = () => "not a key of Heroku's documentation: nothing is taken from it";
   const { keys, mapped, notes } = applyRules(APP_JSON_RULES, document, result, { app: "", unknown });
-  merge(result.pools.web as Keys, keys);
+  const { instances, ...rest } = keys;
+  merge(result.fleet, rest);
+  if (instances !== undefined && result.pools.web !== undefined) result.pools.web.instances = instances;
   result.mapped.push(...mapped);
   result.notes.push(...notes);
 }
@@ -122,7 +127,7 @@ function formation(value: unknown, notes: Imported["notes"]): Keys | string {
   for (const [type, of] of Object.entries(value)) {
     const quantity = isTable(of) ? of.quantity : undefined;
     if (type === "web" && Number.isInteger(quantity)) keys.instances = quantity;
-    else notes.push({ app: "", key: `formation.${type}`, advice: "only `web` serves HTTP: see the process type" });
+    else notes.push({ app: "", key: `formation.${type}`, advice: "set `instances` of this pool" });
     if (isTable(of) && of.size !== undefined)
       notes.push({ app: "", key: `formation.${type}.size`, advice: "leave it out: instances share this machine" });
   }

@@ -3,14 +3,14 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import * as jsonc from "jsonc-parser";
-import { kindOf } from "../config/find.js";
+import { kindOf, whyNoApp } from "../config/find.js";
 import { loadExport } from "../config/load.js";
 import { findProgram } from "../config/paths.js";
 import { ConfigError } from "../config/problems.js";
 import { PacelineError } from "../errors.js";
+import type { ProjectFacts } from "./facts.js";
 import { GUNICORN_RULES, importGunicorn } from "./gunicorn.js";
-import { importPm2, type ProjectFacts } from "./pm2.js";
+import { importPm2 } from "./pm2.js";
 import { importHeroku } from "./procfile.js";
 import type { Imported, Keys } from "./rules.js";
 import { scanSources } from "./scan-sources.js";
@@ -64,12 +64,9 @@ async function readPm2(file: string, { only, env, timeoutMs }: ImportOptions): P
   return importPm2(await readDocument(file, timeoutMs), factsOf(dirname(file)), { only, envName: env });
 }
 
-/** Modules run in a short-lived process, like our own. */
+/** Modules, and JSON, which PM2 evaluates, run in a short-lived process, like our own. */
 async function readDocument(file: string, timeoutMs: number | undefined): Promise<unknown> {
   switch (extname(file)) {
-    case ".json":
-    case ".json5":
-      return parseJson(readFileSync(file, "utf8"));
     case ".yml":
     case ".yaml":
       return (await import("yaml")).parse(readFileSync(file, "utf8"));
@@ -78,16 +75,6 @@ async function readDocument(file: string, timeoutMs: number | undefined): Promis
       return loadExport(file, { cwd: dirname(file), environment, ...(timeoutMs !== undefined && { timeoutMs }) });
     }
   }
-}
-
-/** PM2 accepts comments and trailing commas. @throws Error */
-function parseJson(text: string): unknown {
-  const errors: jsonc.ParseError[] = [];
-  const value: unknown = jsonc.parse(text.replace(/^\uFEFF/, ""), errors, { allowTrailingComma: true });
-  const [first] = errors;
-  if (first === undefined) return value;
-  const line = text.slice(0, first.offset).split("\n").length;
-  throw new Error(`is not valid JSON (line ${line})`);
 }
 
 async function readProcfile(file: string): Promise<Imported> {
@@ -101,7 +88,7 @@ async function readAppJson(file: string): Promise<Imported> {
   const folder = dirname(file);
   const procfile = join(folder, "Procfile");
   const text = kindOf(procfile) === "file" ? readFileSync(procfile, "utf8") : undefined;
-  const appJson = parseJson(readFileSync(file, "utf8"));
+  const appJson = JSON.parse(readFileSync(file, "utf8")) as unknown;
   return importHeroku({ procfile: text, appJson, envFiles: envFilesOf(folder) }, factsOf(folder));
 }
 
@@ -188,6 +175,7 @@ export function factsOf(folder: string): ProjectFacts {
     environment: process.env,
     look: (path) => kindOf(at(path)),
     isText: (path) => !readHead(at(path)).includes(0),
+    isModule: (path) => whyNoApp(at(path)) === undefined,
     scan: (path) => scanSources(at(path)),
   };
 }

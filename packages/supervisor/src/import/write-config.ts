@@ -76,7 +76,7 @@ function inline(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value).replaceAll("\u007f", "\\u007f") : JSON.stringify(value);
 }
 
-/** A fleet of one app needs no `pools`. */
+/** A fleet of one app needs no `pools`. Keys of the fleet that a pool has too are defaults for all. */
 export function documentOf({ fleet, pools }: Imported): Keys {
   const [only, ...others] = Object.values(pools);
   const { balancer, ...first } = fleet;

@@ -1,5 +1,6 @@
 /** `paceline import`: writes a config from that of PM2, gunicorn, foreman or Heroku, and lists what has no counterpart. */
 import { basename, dirname, join, relative, resolve } from "node:path";
+import { PacelineError } from "../../errors.js";
 import type { Note } from "../../import/rules.js";
 import {
   collect,
@@ -45,6 +46,11 @@ export const importConfig: DefineCommand = (program, action) => {
         import("../../import/write-config.js"),
       ]);
       const file = given === undefined ? findImportable(process.cwd()) : resolve(given);
+      if (options.output !== undefined && dirname(resolve(options.output)) !== dirname(file))
+        throw new PacelineError(
+          "usage",
+          `--output must be in ${dirname(file)}, since paths in a config are relative to its folder`,
+        );
       const imported = await importFile(file, { ...options, timeoutMs: milliseconds(options.timeout) });
       const document = documentOf(imported);
       const head = [

@@ -1,0 +1,13 @@
+/** What the importers must know of the machine and the project's files. */
+export interface ProjectFacts {
+  cpus: number;
+  environment: Readonly<Record<string, string | undefined>>;
+  /** Returns what is at a path, from the folder of the imported file. */
+  look(path: string): "file" | "folder" | "nothing";
+  /** Whether the file is text. */
+  isText(path: string): boolean;
+  /** Whether Paceline accepts the file as a module, also one without an extension. */
+  isModule(path: string): boolean;
+  /** What the sources of a JavaScript program say: whether it serves, and the port it asks for. */
+  scan(path: string): { serves: boolean; port?: number };
+}

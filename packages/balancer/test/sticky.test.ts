@@ -3,6 +3,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, type Protocol, pool, type Runtime } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { respondAll, ScriptedLane } from "./support/scripted-lane.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 /** Between them, each runtime and each protocol. */
@@ -155,6 +156,45 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
       expect(second.received).not.toMatch(/set-cookie/i);
     }
     await Promise.all([first, second].map((client) => client.until(({ ending }) => ending !== "open", "the end")));
+  });
+
+  it("stay at a stalled instance for their time, while others already pass it over", async () => {
+    const socket = (name: string) => path.join(balancer.directory, `${name}.sock`);
+    const silent = await ScriptedLane.listen(socket("silent"), {});
+    const lively = await ScriptedLane.listen(socket("lively"), { onRequest: respondAll });
+    const described = pool("web", ["/"], { "web.1#9": silent.path, "web.2#9": lively.path });
+    for (const [at, upstream] of described.upstreams.entries())
+      Object.assign(upstream, { protocol: "lane", cookie: COOKIES[at] });
+    await balancer.follow({}, [{ ...described, sticky: { by: "cookie", name: "paceline_web" } }]);
+    const clients: RawClient[] = [];
+    const send = async (target: string, fields = "") => {
+      const client = await RawClient.connect(balancer.port);
+      clients.push(client);
+      await client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${fields}\r\n`);
+      await Promise.any([silent, lively].map((lane) => lane.until(() => lane.asked(target) !== undefined, target)));
+      return client;
+    };
+    const own = `Cookie: paceline_web=${COOKIES[0]}\r\n`;
+    await send("/at-work", own);
+    const waiting = await send("/own", own);
+    // In turn every second one would go to the silent instance, were it not stalled.
+    for (let i = 0, inRow = 0; inRow < 3; i++) {
+      await send(`/other-${i}`);
+      inRow = silent.asked(`/other-${i}`) === undefined ? inRow + 1 : 0;
+    }
+    if (stickyWaitMs > 1000) {
+      await send("/late", own);
+      expect(lively.asked("/late")).toBeUndefined();
+      expect(silent.asked("/own")?.isCancelled).toBe(false);
+    } else {
+      expect(await waiting.ended()).toMatch(/^HTTP\/1\.1 200 (?!.*set-cookie).*\/own/is);
+      const late = await send("/late", own);
+      expect(silent.asked("/late")).toBeUndefined();
+      expect(await late.ended()).not.toMatch(/set-cookie/i);
+    }
+    for (const client of clients) client.socket.destroy();
+    await balancer.follow({}, []);
+    await Promise.all([silent.close(), lively.close()]);
   });
 
   it("belong to an instance by their address, as a trusted proxy reports it, or by a field; without it they take turns", async () => {

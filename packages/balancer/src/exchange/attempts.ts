@@ -93,7 +93,7 @@ export class Attempts implements Waiting {
     this.pool = pool;
     if (pool.isDown) return this.owner.respond(503);
     const { binding, isIdempotent } = this;
-    const mustWait = pool.requestQueue.holds(isIdempotent, binding?.home);
+    const mustWait = pool.requestQueue.holds(isIdempotent, binding?.mayWait === true ? binding.home : 0);
     const upstream = mustWait ? undefined : pool.pick(this.tried, isIdempotent, this.mayHaveStartedElsewhere, binding);
     if (upstream === undefined) this.enqueue(pool);
     else this.owner.onUpstreamFound(upstream, head);

@@ -41,27 +41,33 @@ describe("round robin", () => {
   });
 });
 
+interface Waiter {
+  isWaiting: boolean;
+  isIdempotent: boolean;
+  home: number;
+  order: number;
+  n: number;
+}
+
 describe("the waiting room", () => {
-  it("is first in, first out, within its bound, forgets those that gave up, and holds up no kind for the other", () => {
+  it("is first in, first out, within its bound, forgets those that gave up, and holds up no kind or home for the other", () => {
     const operation = fc.oneof(
-      fc.boolean().map((isIdempotent) => ({ kind: "add" as const, isIdempotent })),
+      fc.record({ kind: fc.constant("add" as const), isIdempotent: fc.boolean(), home: fc.nat(2) }),
+      fc.nat(2).map((home) => ({ kind: "lose" as const, home })),
       fc.constantFrom("any", "idempotent", "unsafe", "none").map((taken) => ({ kind: "serve" as const, taken })),
       fc.nat(50).map((which) => ({ kind: "leave" as const, which })),
     );
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 100 }), (operations) => {
-        const room = new RequestQueue<{
-          isWaiting: boolean;
-          isIdempotent: boolean;
-          home: number;
-          order: number;
-          n: number;
-        }>(5);
-        let model: { isWaiting: boolean; isIdempotent: boolean; n: number }[] = [];
+        const room = new RequestQueue<Waiter>(5);
+        room.maxAtHome = 2;
+        let model: Waiter[] = [];
+        const at = (home: number) => model.filter((waiter) => waiter.home === home);
         for (const [n, step] of operations.entries()) {
           if (step.kind === "add") {
-            const waiter = { isWaiting: true, isIdempotent: step.isIdempotent, home: 0, order: 0, n };
-            expect(room.add(waiter)).toBe(model.length < 5);
+            const { isIdempotent, home } = step;
+            const waiter = { isWaiting: true, isIdempotent, home, order: 0, n };
+            expect(room.add(waiter)).toBe(model.length < 5 && (home === 0 || at(home).length < 2));
             if (waiter.order > 0) model.push(waiter);
           } else if (step.kind === "serve") {
             const isTaken = (isIdempotent: boolean) =>
@@ -70,7 +76,12 @@ describe("the waiting room", () => {
             room.serve((waiter) => (isTaken(waiter.isIdempotent) ? () => served.push(waiter.n) : undefined));
             expect(served).toEqual(model.filter((waiter) => isTaken(waiter.isIdempotent)).map((waiter) => waiter.n));
             model = model.filter((waiter) => !isTaken(waiter.isIdempotent));
-            expect(room.holds(true)).toBe(model.some(({ isIdempotent }) => isIdempotent));
+            for (const home of [0, 1, 2])
+              expect(room.holds(true, home)).toBe(at(home).some(({ isIdempotent }) => isIdempotent));
+          } else if (step.kind === "lose") {
+            // Those without a home stay.
+            expect(room.takeHomes((home) => home !== step.home)).toEqual(step.home === 0 ? [] : at(step.home));
+            if (step.home !== 0) model = model.filter(({ home }) => home !== step.home);
           } else {
             const [gone] = model.splice(step.which, 1);
             if (gone !== undefined) gone.isWaiting = false;

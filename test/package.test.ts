@@ -93,6 +93,60 @@ describe("the package", () => {
   );
 });
 
+describe("the executable", () => {
+  test("without node and node_modules: apps, files, commands and workers, as npm's package runs them", async () => {
+    const executable = join(outside, "paceline");
+    const built = await run(process.execPath, ["scripts/executable.mjs", folder, executable], { cwd: ROOT });
+    expect(built, built.output).toMatchObject({ code: 0 });
+    // A command may itself be an executable that consists of Bun, so it gets no BUN_BE_BUN.
+    const command = `[ -z "$BUN_BE_BUN" ] && BUN_BE_BUN=1 exec "${executable}" serve.js`;
+    const pools = {
+      web: { app: "./own.ts", instances: 2 },
+      node: { app: "./listens.cjs", instances: 1, routes: ["/node"] },
+      files: { static: "./files", instances: 1, routes: ["/files/"] },
+      command: { command: ["/bin/sh", "-c", command], instances: 1, routes: ["/command"] },
+      bun: { command: ["{bun}", "serve.js"], instances: 1, routes: ["/bun"] },
+      jobs: { worker: "./work.ts", instances: 1 },
+    };
+    const config = { listen: "PORT", minReadyMs: 50, pools };
+    const project = await Project.make({ runtime: "bun", app: "", files: APPS_OF_EXECUTABLE });
+    rmSync(join(project.folder, "paceline.config.json"));
+    const text = JSON.stringify(config).replace("PORT", `127.0.0.1:${project.port}`);
+    project.write(
+      "paceline.config.ts",
+      `import { defineConfig } from "paceline";\nexport default defineConfig(${text});\n`,
+    );
+    const { PATH: _, PACELINE_RUNTIME: __, ...environment } = project.startEnvironment();
+    const env = { ...environment, PATH: project.folder, PACELINE_PROGRAMS_DIR: join(outside, "programs") };
+    const paceline = (...args: string[]) => run(executable, args, { cwd: project.folder, env });
+
+    const started = await paceline("start", "--detach");
+    expect(started, started.output).toMatchObject({ code: 0 });
+    const bodies = ["/", "/node", "/files/a.txt", "/command", "/bun"].map((path) => get(project.port, path));
+    expect((await Promise.all(bodies)).map(({ body }) => body)).toEqual(["own 2", "listens 2", "file", "bun", "bun"]);
+    await expect.poll(() => project.logs("jobs")).toContain("works 1");
+    const reloaded = await paceline("reload");
+    expect(reloaded, reloaded.output).toMatchObject({ code: 0 });
+    expect(await paceline("stop")).toMatchObject({ code: 0, output: "stopped\n" });
+    await project.nothingLeft();
+  });
+});
+
+const APPS_OF_EXECUTABLE = {
+  "own.ts": `import { every } from "paceline/server";
+const timer: unknown = every(1000, () => {});
+export default { fetch: () => new Response(timer ? "own 2" : "") };
+`,
+  // It starts its own runtime, as libraries with workers do.
+  "listens.cjs": `const { execFileSync } = require("node:child_process");
+const two = execFileSync(process.execPath, ["-e", "console.log(1 + 1)"]).toString().trim();
+require("node:http").createServer((request, response) => response.end("listens " + two)).listen(3000);
+`,
+  "serve.js": `Bun.serve({ hostname: process.env.HOST, port: process.env.PORT, fetch: () => new Response("bun") });\n`,
+  "work.ts": `const one: number = 1;\nconsole.log("works", one);\nsetInterval(() => {}, 60_000);\n`,
+  "files/a.txt": "file",
+};
+
 const CONFIG = `import { defineConfig, type PacelineConfig } from "paceline";
 const config: PacelineConfig = { app: "./app.ts", instances: 2 };
 export default defineConfig({ ...config, instances: 2 });

@@ -4,7 +4,7 @@ import type { CommandSpec, HealthConfig, SocketAddress } from "@paceline/wire";
 import type { PoolConfig, RuntimeName } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
 import { fleetTag, type RunDirPaths } from "../run-dir/run-dir-files.js";
-import { type RuntimePrograms, runtimeCommand } from "../runtime/runtimes.js";
+import { AS_BUN, isExecutable, type RuntimePrograms, runtimeCommand } from "../runtime/runtimes.js";
 
 /** The CommandSpec from the kind `command`, with unfilled placeholders. */
 type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
@@ -48,15 +48,17 @@ export function planCommand(
   const others = Object.entries(environment).filter(([key]) => !OF_A_RUNTIME.test(key));
   const mark = newTag(id, runDir);
   const { termTimeoutMs, readyTimeoutMs } = policy;
+  const words = [...(module === undefined ? [] : moduleWords(module, runtimes, runtime)), ...args.map(fill)];
   return {
     mark,
     environment: Object.fromEntries(others),
     spec: {
       ...rest,
       ...health,
-      args: [...(module === undefined ? [] : moduleWords(module, runtimes, runtime)), ...args.map(fill)],
+      args: words,
       env: {
         ...Object.fromEntries(forRuntimes),
+        ...(isExecutable() && words.includes(`${runtimes.bun}`) && AS_BUN),
         // The command's own PORT or HOST in `env` override these. Next.js and others listen on HOSTNAME.
         ...(port !== undefined && { PORT: String(port), HOST, HOSTNAME: HOST }),
         ...filled,

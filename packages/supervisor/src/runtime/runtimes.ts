@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { delimiter, dirname, join } from "node:path";
 import type { RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
+import { builtFile } from "../package.js";
 
 /** The paths of the available runtimes. */
 export interface Runtimes {
@@ -86,8 +87,28 @@ export function runtimeCommand(
   if (runtimes.bun === undefined) {
     throw new PacelineError("ENORUNTIME", 'Bun is not installed here; set runtime: "node"');
   }
-  return { command: runtimes.bun, args: [...bunFlags(program), program.entry] };
+  const args = [...bunFlags(program), program.entry];
+  if (!isExecutable()) return { command: runtimes.bun, args };
+  return { command: "/usr/bin/env", args: [...executableVariables(program), runtimes.bun, ...args] };
 }
+
+/** With this in its environment the executable is Bun, otherwise the command line. It is set in all of its processes. */
+export const AS_BUN = { BUN_BE_BUN: "1" };
+
+/** Whether this process belongs to the executable of docs/installation.md. */
+export function isExecutable(): boolean {
+  return process.env.BUN_BE_BUN !== undefined;
+}
+
+/** An app or a config that has no node_modules finds `paceline` in the unpacked package. */
+function executableVariables({ hasUserCode }: Program): string[] {
+  const { NODE_PATH } = process.env;
+  const modules = NODE_PATH === undefined ? [MODULES] : [NODE_PATH, MODULES];
+  return ["BUN_BE_BUN=1", ...(hasUserCode ? [`NODE_PATH=${modules.join(delimiter)}`] : [])];
+}
+
+/** In the executable: a file for each public module, since Bun reads no `exports` of packages in NODE_PATH. */
+const MODULES = builtFile("../../../modules");
 
 /** Returns the command for another process on the runtime of this one. */
 export function ownRuntimeCommand(program: Program): { command: string; args: string[] } {
@@ -125,6 +146,8 @@ const OF_THE_CALLER_ALONE = [
   "BUN_INSPECT_PRELOAD",
   "BUN_INSPECT_CONNECT_TO",
   "BUN_INSPECT_NOTIFY",
+  // Only for our own children that are Bun.
+  "BUN_BE_BUN",
 ];
 
 /** Returns the part of the caller's environment that children inherit. */

@@ -81,6 +81,8 @@ export abstract class Shim {
   /** Starts the program. There is no pid if that failed. */
   protected startProgram(on: Pick<Parameters<typeof startCommand>[0], "onEnd" | "onFailed" | "onMessage">): void {
     const { args, cwd, env } = this.spec;
+    // In the executable it makes this process Bun. The command may be another executable that consists of Bun.
+    delete process.env.BUN_BE_BUN;
     this.pid = startCommand({ args, cwd, env: { ...process.env, ...env }, ...on });
   }
 

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
-import { inheritable, type Runtimes, runtimeCommand } from "../runtime/runtimes.js";
+import { forRuntime, inheritable, type Runtimes, runtimeCommand } from "../runtime/runtimes.js";
 
 /** Of the app's output, only the last lines are shown, if it fails. */
 const MAX_OUTPUT_CHARACTERS = 64 << 10;
@@ -65,7 +65,7 @@ function run(
     let text = "";
     const child = spawn(program, args, {
       cwd,
-      env: { ...inheritable(process.env as Record<string, string>), ...env },
+      env: forRuntime({ ...inheritable(process.env as Record<string, string>), ...env }, { hasUserCode: true }),
       stdio: ["ignore", "pipe", "pipe"],
     });
     const end = (status: number | string) => {

@@ -7,7 +7,7 @@ import type { Readable } from "node:stream";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
-import { inheritable, ownRuntimeCommand, type Runtimes, spawnProblem } from "../runtime/runtimes.js";
+import { forRuntime, inheritable, ownRuntimeCommand, type Runtimes, spawnProblem } from "../runtime/runtimes.js";
 import type { LoadTask, Overrides } from "./compose.js";
 import {
   type FleetSource,
@@ -207,7 +207,7 @@ async function askChild(
   const { command, args } = ownRuntimeCommand({ entry: CHILD, hasUserCode: true });
   const child = spawn(command, [...args, JSON.stringify(task)], {
     cwd,
-    env: inheritable(environment),
+    env: forRuntime(inheritable(environment), { hasUserCode: true }),
     stdio: ["ignore", 2, 2, "pipe"],
   });
   const pipe = child.stdio[3] as Readable;

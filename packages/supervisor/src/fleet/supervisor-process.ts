@@ -7,7 +7,7 @@ import { BUN_ONE_READER } from "@paceline/wire";
 import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
 import { makePrivate } from "../run-dir/trust.js";
-import { inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
+import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
 import type { FleetEnd, FleetStart } from "./api.js";
 import { type PreparedStart, writeHandover } from "./prepare-start.js";
 
@@ -61,7 +61,7 @@ export function spawnSupervisor(
     // With PWD the supervisor sees the folder as it was written, too.
     cwd,
     argv0: processTitle("supervisor", fleet.config.name),
-    env: { ...inheritable(environment), PWD: cwd, [BUN_ONE_READER]: "1" },
+    env: forRuntime({ ...inheritable(environment), PWD: cwd, [BUN_ONE_READER]: "1" }, { hasUserCode: false }),
     detached: true,
     stdio: [stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe", handover],
   });

@@ -4,7 +4,7 @@ import type { CommandSpec, HealthConfig, SocketAddress } from "@paceline/wire";
 import type { PoolConfig, RuntimeName } from "../core/model.js";
 import { fillPlaceholders } from "../core/placeholders.js";
 import { fleetTag, type RunDirPaths } from "../run-dir/run-dir-files.js";
-import { AS_BUN, isExecutable, type RuntimePrograms, runtimeCommand } from "../runtime/runtimes.js";
+import { forRuntime, type RuntimePrograms, runtimeCommand } from "../runtime/runtimes.js";
 
 /** The CommandSpec from the kind `command`, with unfilled placeholders. */
 type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
@@ -44,7 +44,7 @@ export function planCommand(
       ? undefined
       : { host: HOST, port };
   const filled = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]));
-  const forRuntimes = Object.entries(environment).filter(([key]) => OF_A_RUNTIME.test(key));
+  const ofRuntimes = Object.fromEntries(Object.entries(environment).filter(([key]) => OF_A_RUNTIME.test(key)));
   const others = Object.entries(environment).filter(([key]) => !OF_A_RUNTIME.test(key));
   const mark = newTag(id, runDir);
   const { termTimeoutMs, readyTimeoutMs } = policy;
@@ -57,8 +57,7 @@ export function planCommand(
       ...health,
       args: words,
       env: {
-        ...Object.fromEntries(forRuntimes),
-        ...(isExecutable() && words.includes(`${runtimes.bun}`) && AS_BUN),
+        ...(words.includes(`${runtimes.bun}`) ? forRuntime(ofRuntimes, { hasUserCode: true }) : ofRuntimes),
         // The command's own PORT or HOST in `env` override these. Next.js and others listen on HOSTNAME.
         ...(port !== undefined && { PORT: String(port), HOST, HOSTNAME: HOST }),
         ...filled,

@@ -16,7 +16,7 @@ import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 
-import { inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
+import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
 import { newTag, planCommand } from "./command-plan.js";
 import { BALANCER_POOL } from "./live-process.js";
 import type { Generation, PoolConfigs } from "./pool-configs.js";
@@ -84,17 +84,18 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
 type Environment = Record<string, string>;
 
 function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan {
+  const program = { entry: settings.entries.balancer, hasUserCode: false };
   const { configs, runDir } = settings;
   const { policy, runtime, maxOutputBytes } = configs.balancer;
   const spec = commonSpec(settings, policy);
   return {
-    ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.balancer, hasUserCode: false }),
+    ...runtimeCommand(settings.runtimes, runtime, program),
     title: titleOf(identity, settings),
     cwd: runDir.path,
-    environment: clean(inheritable(configs.environment), {
-      ...identity,
-      [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
-    }),
+    environment: forRuntime(
+      clean(inheritable(configs.environment), { ...identity, [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec) }),
+      program,
+    ),
     runtime,
     maxOutputBytes,
     socket: null,
@@ -158,26 +159,28 @@ function planInstance(
     PACELINE_SOCKET: socket,
     [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
   };
+  const hasUserCode = "app" in workload;
+  const all = clean(
+    {
+      [BUN_LATE_FTL.name]: BUN_LATE_FTL.value,
+      ...(hasUserCode && usualVariables(settings, identity)),
+      ...fromCaller(environment, pool),
+      ...pool.env,
+    },
+    own,
+  );
   return {
     ...("entry" in launch
       ? runtimeCommand(settings.runtimes, runtime, {
           entry: settings.entries[launch.entry],
-          hasUserCode: "app" in workload,
+          hasUserCode,
           bunfig: launch.bunfig,
           maxHeadBytes: limits.maxHeadBytes,
         })
       : launch),
     title: "entry" in launch ? titleOf(identity, settings) : undefined,
     cwd: pool.cwd,
-    environment: clean(
-      {
-        [BUN_LATE_FTL.name]: BUN_LATE_FTL.value,
-        ...("app" in workload && usualVariables(settings, identity)),
-        ...fromCaller(environment, pool),
-        ...pool.env,
-      },
-      own,
-    ),
+    environment: "entry" in launch ? forRuntime(all, { hasUserCode }) : all,
     runtime,
     maxOutputBytes,
     socket,
@@ -215,16 +218,18 @@ function planShim(
   const tcp = typeof address === "string" ? null : (address ?? null);
   const isOnSocket = address === socket;
   const spec: ChildSpec = { ...commonSpec(settings, policy), command: plan.spec };
+  const program = { entry: settings.entries.shim, hasUserCode: false };
+  const own = {
+    ...identity,
+    [SPAWN_MARK]: plan.mark,
+    ...(isOnSocket && { PACELINE_SOCKET: socket }),
+    [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
+  };
   return {
-    ...runtimeCommand(settings.runtimes, runtime, { entry: settings.entries.shim, hasUserCode: false }),
+    ...runtimeCommand(settings.runtimes, runtime, program),
     title: titleOf(identity, settings),
     cwd: settings.runDir.path,
-    environment: clean(plan.environment, {
-      ...identity,
-      [SPAWN_MARK]: plan.mark,
-      ...(isOnSocket && { PACELINE_SOCKET: socket }),
-      [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
-    }),
+    environment: forRuntime(clean(plan.environment, own), program),
     runtime,
     maxOutputBytes,
     socket: address === undefined ? null : socket,

@@ -87,28 +87,8 @@ export function runtimeCommand(
   if (runtimes.bun === undefined) {
     throw new PacelineError("ENORUNTIME", 'Bun is not installed here; set runtime: "node"');
   }
-  const args = [...bunFlags(program), program.entry];
-  if (!isExecutable()) return { command: runtimes.bun, args };
-  return { command: "/usr/bin/env", args: [...executableVariables(program), runtimes.bun, ...args] };
+  return { command: runtimes.bun, args: [...bunFlags(program), program.entry] };
 }
-
-/** With this in its environment the executable is Bun, otherwise the command line. It is set in all of its processes. */
-export const AS_BUN = { BUN_BE_BUN: "1" };
-
-/** Whether this process belongs to the executable of docs/installation.md. */
-export function isExecutable(): boolean {
-  return process.env.BUN_BE_BUN !== undefined;
-}
-
-/** An app or a config that has no node_modules finds `paceline` in the unpacked package. */
-function executableVariables({ hasUserCode }: Program): string[] {
-  const { NODE_PATH } = process.env;
-  const modules = NODE_PATH === undefined ? [MODULES] : [NODE_PATH, MODULES];
-  return ["BUN_BE_BUN=1", ...(hasUserCode ? [`NODE_PATH=${modules.join(delimiter)}`] : [])];
-}
-
-/** In the executable: a file for each public module, since Bun reads no `exports` of packages in NODE_PATH. */
-const MODULES = builtFile("../../../modules");
 
 /** Returns the command for another process on the runtime of this one. */
 export function ownRuntimeCommand(program: Program): { command: string; args: string[] } {
@@ -137,6 +117,25 @@ function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
 /** Limits the young generation like Bun's --smol; an app may need Node's default. */
 function nodeFlags({ hasUserCode }: Program): string[] {
   return hasUserCode ? [] : ["--max-semi-space-size=1"];
+}
+
+/** Whether this process belongs to the executable of docs/installation.md. With this variable it is Bun, without the command line. */
+export function isExecutable(): boolean {
+  return process.env.BUN_BE_BUN !== undefined;
+}
+
+/** In the executable: a file for each public module, since Bun reads no `exports` of packages in NODE_PATH. */
+const MODULES = builtFile("../../../modules");
+
+/** Returns `environment` with what a process of `runtimeCommand` needs in the executable: to be Bun, and to find `paceline`. */
+export function forRuntime(
+  environment: Record<string, string>,
+  { hasUserCode }: Pick<Program, "hasUserCode">,
+): Record<string, string> {
+  if (!isExecutable()) return environment;
+  const { NODE_PATH = "" } = environment;
+  const modules = NODE_PATH === "" ? MODULES : NODE_PATH + delimiter + MODULES;
+  return { ...environment, BUN_BE_BUN: "1", ...(hasUserCode && { NODE_PATH: modules }) };
 }
 
 /** Variables by which a caller or an editor changes every Bun below it: options and preloads. A config may set them. */

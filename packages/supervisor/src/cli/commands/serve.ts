@@ -6,7 +6,7 @@ import { Option } from "commander";
 import type { RuntimeName } from "../../core/model.js";
 import { ignoresHangup } from "../../hangup.js";
 import { builtFile } from "../../package.js";
-import { runtimeCommand } from "../../runtime/runtimes.js";
+import { forRuntime, runtimeCommand } from "../../runtime/runtimes.js";
 import type { DefineCommand } from "../options.js";
 import { EXIT, type ExitStatus, printError } from "../output.js";
 
@@ -61,7 +61,8 @@ function takeRuntime(args: string[]): { runtime: string | undefined; rest: strin
 }
 
 function relay(program: string, args: string[]): Promise<ExitStatus> {
-  const child = spawn(program, args, { stdio: "inherit" });
+  const env = forRuntime(process.env as Record<string, string>, { hasUserCode: true });
+  const child = spawn(program, args, { env, stdio: "inherit" });
   for (const signal of RELAYED.filter((name) => name !== "SIGHUP" || !ignoresHangup))
     process.on(signal, () => child.kill(signal));
   return new Promise((resolve, reject) => {

@@ -15,7 +15,7 @@ const sayingApp = (text: string) => `export default { fetch: () => new Response(
 /** Starts a fleet from a value, does everything with it, and prints what it saw as one JSON document. */
 const OPERATES = `
 import { writeFileSync } from "node:fs";
-import { connectFleet, createFleet } from ${PACELINE};
+import { connectFleet, createFleet, listFleets } from ${PACELINE};
 const [port, runtime] = process.argv.slice(2);
 const saw = {};
 const failure = (promise) => promise.then(() => "no error", ({ name, code, exitStatus, lastLines, problems }) =>
@@ -52,6 +52,7 @@ const other = await connectFleet();
 const { state, pools } = await other.status();
 saw.status = [other.pid === fleet.pid, state, pools[0].name, pools[0].ready];
 for await (const line of other.logs()) { saw.line = typeof line.text; break; }
+saw.listed = (await listFleets()).filter(({ runDir }) => runDir === fleet.runDir).map(({ state, instances }) => [state, instances.ready]);
 const waits = other.events({ lines: 0 }).next();
 await other.close();
 saw.closed = (await waits).done;
@@ -123,6 +124,7 @@ describe.each(RUNTIMES)("a program and its fleet on %s", (runtime) => {
       notAConfig: failure("config", 2, { problems: ["pools.web.app"] }),
       status: [true, "running", "web", 3],
       line: "string",
+      listed: [["running", 3]],
       closed: true,
       stopped: "stopped",
       events: true,

@@ -1,7 +1,7 @@
 /** The public exports of the paceline package: config files, and fleets for programs. Importing it loads no other code of ours. */
 import type { PacelineConfig } from "./config/config-types.js";
 import type { ConfigContext } from "./config/read-file.js";
-import type { CreatedFleet, CreateFleetOptions, Fleet, FleetChoice } from "./fleet/api.js";
+import type { CreatedFleet, CreateFleetOptions, Fleet, FleetChoice, ListedFleet } from "./fleet/api.js";
 
 export type { PacelineConfig, PoolConfig } from "./config/config-types.js";
 export { ConfigError, type Problem } from "./config/problems.js";
@@ -15,6 +15,7 @@ export type {
   FleetChoice,
   FleetEnd,
   LinesOptions,
+  ListedFleet,
   OperationDone,
   OperationOptions,
   ReloadOptions,
@@ -49,4 +50,10 @@ export async function createFleet(options?: CreateFleetOptions): Promise<Created
 export async function connectFleet(choice?: FleetChoice): Promise<Fleet> {
   const fleet = await import("./fleet/fleet.js");
   return fleet.connectFleet(choice);
+}
+
+/** Returns the fleets of this user (for root, of all users), wherever they were started, as `paceline ls` does. */
+export async function listFleets(): Promise<ListedFleet[]> {
+  const { describeFleets } = await import("./fleet/describe-fleets.js");
+  return (await describeFleets()).fleets;
 }

@@ -75,7 +75,10 @@ describe("candidates", () => {
 
 test("names are those of pools, and where they fit those of instances and balancers", () => {
   const status = {
-    pools: [{ name: "web", ready: 1, wanted: 2, instances: [{ name: "web.1", state: "ready" }] }],
+    pools: [
+      { name: "web", ready: 1, wanted: 2, instances: [{ name: "web.1", state: "ready" }] },
+      { name: "$(id)\n", ready: 1, wanted: 2, instances: [] },
+    ],
     balancers: [{ name: "balancer.1", state: "ready" }],
   } as unknown as Status;
   expect(namesIn(status, "pools")).toEqual([{ text: "web", description: "1/2 ready" }]);

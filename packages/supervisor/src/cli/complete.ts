@@ -1,6 +1,7 @@
 /** What may follow on an unfinished command line, by the commands' own definitions. The shells' scripts ask for it. */
 import type { Command, Option } from "commander";
 import type { Status } from "../control/api.js";
+import { visibleLine } from "../core/words.js";
 import { connectFleet } from "../fleet/fleet.js";
 
 /** What the shell adds itself, or the running fleet knows; beside words that are known here. */
@@ -144,10 +145,17 @@ export async function namesOf(fleet: Candidates["fleet"], wanted: "pools" | "nam
 }
 
 export function namesIn({ pools, balancers }: Status, wanted: "pools" | "names"): Candidate[] {
-  const ofPools = pools.map(({ name, ready, wanted: size }) => ({ text: name, description: `${ready}/${size} ready` }));
-  if (wanted === "pools") return ofPools;
+  const ofPools = pools.map(({ name, ready, wanted: size }) => ({
+    ...{ text: name, description: visibleLine(`${ready}/${size} ready`) },
+  }));
+  if (wanted === "pools") return ofPools.filter(isName);
   const slots = [...pools.flatMap(({ instances }) => instances), ...balancers];
-  const ofSlots = slots.map(({ name, state }) => ({ text: name, description: state }));
+  const ofSlots = slots.map(({ name, state }) => ({ text: name, description: visibleLine(state) }));
   const balancer = balancers.length === 0 ? [] : [{ text: "balancer", description: "all balancers" }];
-  return [...ofPools, ...balancer, ...ofSlots];
+  return [...ofPools, ...balancer, ...ofSlots].filter(isName);
+}
+
+/** Another user's process, which root may ask, may respond with anything. */
+function isName({ text }: Candidate): boolean {
+  return /^[a-z][a-z0-9.-]*$/.test(text);
 }

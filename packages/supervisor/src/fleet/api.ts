@@ -12,6 +12,22 @@ export interface FleetChoice {
   cwd?: string | undefined;
 }
 
+/** A fleet in a list; figures are null if it does not respond. */
+export interface ListedFleet {
+  name: string;
+  state: "up" | "starting" | "orphaned" | "down" | Status["state"];
+  pid: number | null;
+  instances: { ready: number; wanted: number } | null;
+  rssBytes: number | null;
+  requestsPerSecond: number | null;
+  listen: string[];
+  /** The path of the config, or of what was started without one. */
+  source: string;
+  runDir: string;
+  /** The user who runs it, for root; null if it is the caller's own. */
+  owner: string | null;
+}
+
 /** What a fleet is started from: one of them. Paths are relative to `cwd`. */
 export interface FleetOrigin {
   /** A config file, an app module, or a folder with one of them. Default: `cwd`. */

@@ -1,0 +1,48 @@
+/** The fleets of this user with a few figures each, as `paceline ls` lists them. */
+import type { Status } from "../control/api.js";
+import { withRequests } from "../core/figures.js";
+import type { ListedFleet } from "./api.js";
+import { type FoundFleet, listFleets } from "./find-fleet.js";
+import { FleetClient } from "./fleet.js";
+
+/** A fleet that does not respond within this time is listed without figures. */
+const STATUS_TIMEOUT_MS = 2000;
+
+/** Returns the fleets, and a hint if the list may be incomplete. */
+export async function describeFleets(): Promise<{ fleets: ListedFleet[]; doubt?: string | undefined }> {
+  const { fleets, doubt } = await listFleets();
+  return { fleets: await Promise.all(fleets.map(describe)), doubt };
+}
+
+async function describe(fleet: FoundFleet): Promise<ListedFleet> {
+  try {
+    const client = fleet.state === "up" ? new FleetClient(fleet) : undefined;
+    return listed(fleet, await client?.status({ timeoutMs: STATUS_TIMEOUT_MS }));
+  } catch {
+    return listed(fleet, undefined); // It does not respond, or, under another user, not as a supervisor does.
+  }
+}
+
+function listed({ record, runDir, state, owner }: FoundFleet, status: Status | undefined): ListedFleet {
+  const sum = (figure: (pool: Status["pools"][number]) => number | null) =>
+    (status?.pools ?? []).reduce((total, pool) => total + (numberOf(figure(pool)) ?? 0), 0);
+  return {
+    name: `${status?.name ?? "–"}`,
+    state: status?.state ?? state,
+    pid: numberOf(status?.pid) ?? record?.pid ?? null,
+    instances: status === undefined ? null : { ready: sum(({ ready }) => ready), wanted: sum(({ wanted }) => wanted) },
+    rssBytes: numberOf(status?.rssBytes),
+    // A fleet of workers alone gets no requests.
+    requestsPerSecond:
+      status === undefined || !withRequests(status.pools) ? null : sum(({ requestsPerSecond }) => requestsPerSecond),
+    listen: (status?.listen ?? []).map(String),
+    source: record?.source ?? runDir,
+    runDir,
+    owner: owner ?? null,
+  };
+}
+
+/** Another user's process may respond with anything. */
+function numberOf(value: unknown): number | null {
+  return typeof value === "number" ? value : null;
+}

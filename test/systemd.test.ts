@@ -2,10 +2,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import http from "node:http";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
-import { PACELINE, Project } from "./support/fleet.js";
-import { type Finished, hasProgram, run } from "./support/processes.js";
+import { expect, onTestFinished, type TestContext, test } from "vitest";
+import { HELLO } from "./support/apps.js";
+import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
+import { type Finished, needs, run } from "./support/processes.js";
 import { waitFor } from "./support/wait.js";
 
 /** Waits for a file before it is ready; shows what it got of the supervisor's environment. */
@@ -19,9 +22,12 @@ export default {
 `;
 const BROKEN = "throw new Error('no database');\n";
 const MANAGER = "/lib/systemd/systemd";
+/** In a unit of its own user manager systemd cannot give the sandbox of a system's unit. */
+const SANDBOX =
+  /^(?:User|AmbientCapabilities|CapabilityBoundingSet|Private|Protect|Restrict(?!Prevent)|RemoveIPC|Lock|NoNew|SystemCall).*\n/gm;
 
 test("the printed unit satisfies systemd, exposes little and restarts nothing that is configured wrongly", async (context) => {
-  if (!hasProgram("systemd-analyze")) context.skip("systemd-analyze is not installed");
+  needs(context, "systemd-analyze");
   const project = await Project.make({ runtime: "bun", app: APP });
   const unit = await exported(project);
   expect(unit).toMatch(/^TimeoutStopSec=56$/m);
@@ -33,16 +39,10 @@ test("the printed unit satisfies systemd, exposes little and restarts nothing th
 });
 
 test("a unit is up when all are ready, tells failed reloads, and a hung supervisor is replaced", async (context) => {
-  if (process.getuid?.() !== 0) context.skip("needs root, for a mount of its own at /run/systemd");
-  if (!existsSync(MANAGER) || !hasProgram("unshare")) context.skip("needs systemd and unshare");
   const project = await Project.make({ runtime: "bun", app: APP });
-  const systemd = await UserManager.start(join(project.folder, "xdg"));
-  if (systemd === undefined) return context.skip("systemd --user does not run on this machine");
-  // In a unit of its own user manager systemd cannot give the sandbox of a system's unit.
-  const sandbox =
-    /^(?:User|AmbientCapabilities|CapabilityBoundingSet|Private|Protect|Restrict(?!Prevent)|RemoveIPC|Lock|NoNew|SystemCall).*\n/gm;
-  const unit = (await exported(project)).replace(sandbox, "").replace(/^WatchdogSec=.*$/m, "WatchdogSec=10");
-  await systemd.install("shop", unit);
+  const systemd = await UserManager.start(context, join(project.folder, "xdg"));
+  const unit = (await exported(project)).replace(SANDBOX, "").replace(/^WatchdogSec=.*$/m, "WatchdogSec=10");
+  await systemd.install("shop.service", unit);
 
   await systemd.control("start", "--no-block", "shop");
   await waitFor("the app to be started", async () => (await systemd.mainPid()) > 0);
@@ -74,6 +74,49 @@ test("a unit is up when all are ready, tells failed reloads, and a hung supervis
   expect([await systemd.show("ActiveState"), await systemd.show("NRestarts")]).toEqual(["failed", "0"]);
 });
 
+for (const runtime of RUNTIMES)
+  test(`on ${runtime} no connection is refused during a restart if systemd listens`, async (context) => {
+    const project = await Project.make({ runtime, app: HELLO });
+    const systemd = await UserManager.start(context, join(project.folder, "xdg"));
+    const environment = `Environment=PACELINE_RUNTIME=${runtime}\n`;
+    const unit = (await exported(project)).replace(SANDBOX, "").replace("KillMode", `${environment}KillMode`);
+    await systemd.install("shop.service", unit);
+    await systemd.install("shop.socket", `[Socket]\nListenStream=127.0.0.1:${project.port}\n`);
+    expect(await systemd.control("start", "shop.socket")).toMatchObject({ code: 0 });
+    const ask = () => get(project.port);
+    expect(await ask()).toBe(200);
+    const before = await systemd.mainPid();
+
+    let isOver = false;
+    const seen: (number | string)[] = [];
+    const asking = Promise.all(
+      [1, 2, 3, 4].map(async () => {
+        while (!isOver) seen.push(await ask().catch((error: Error) => error.message));
+      }),
+    );
+    expect(await systemd.control("restart", "shop")).toMatchObject({ code: 0 });
+    isOver = true;
+    await asking;
+    expect(await systemd.mainPid()).not.toBe(before);
+    expect(new Set(seen)).toEqual(new Set([200]));
+
+    project.writeConfig({ listen: [`127.0.0.1:${await freePort()}`] });
+    expect((await systemd.control("restart", "shop")).code).not.toBe(0);
+    expect(await systemd.show("ExecMainStatus")).toBe("2");
+    expect(await systemd.control("stop", "shop.socket")).toMatchObject({ code: 0 });
+  });
+
+/** Returns the status of a response over a connection of its own. */
+function get(port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const request = http.get({ port, host: "127.0.0.1", agent: false }, (response) => {
+      response.resume().on("error", reject);
+      response.on("end", () => resolve(response.statusCode ?? 0));
+    });
+    request.on("error", reject);
+  });
+}
+
 async function exported(project: Project): Promise<string> {
   const { code, stdout, output } = await run(PACELINE, ["export", "systemd", project.folder, "--user", "root"]);
   expect(code, output).toBe(0);
@@ -88,8 +131,11 @@ class UserManager {
     this.#env = { ...process.env, XDG_RUNTIME_DIR: folder, HOME: folder, SYSTEMD_LOG_TARGET: "null" };
   }
 
-  /** Resolves with undefined if it does not come up. */
-  static async start(folder: string): Promise<UserManager | undefined> {
+  /** Skips the test, with the reason, where it does not run. */
+  static async start(context: TestContext, folder: string): Promise<UserManager> {
+    if (process.getuid?.() !== 0) context.skip("needs root, for a mount of its own at /run/systemd");
+    if (!existsSync(MANAGER)) context.skip("systemd is not installed");
+    needs(context, "unshare");
     mkdirSync(join(folder, "systemd/user"), { recursive: true, mode: 0o700 });
     const manager = new UserManager(folder);
     // Without this folder it believes that the machine runs without systemd.
@@ -101,11 +147,12 @@ class UserManager {
       if (child.exitCode !== null) return "ended";
       return (await manager.control("show", "--property", "Version")).code === 0 && "up";
     };
-    return (await waitFor("systemd", isUp)) === "up" ? manager : undefined;
+    if ((await waitFor("systemd", isUp)) === "ended") context.skip("systemd --user does not run on this machine");
+    return manager;
   }
 
   async install(name: string, unit: string): Promise<void> {
-    writeFileSync(join(this.folder, `systemd/user/${name}.service`), unit);
+    writeFileSync(join(this.folder, `systemd/user/${name}`), unit);
     expect(await this.control("daemon-reload")).toMatchObject({ code: 0 });
   }
 

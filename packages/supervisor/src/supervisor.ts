@@ -16,6 +16,7 @@ import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
 import { Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
+import type { InheritedSockets } from "./sockets/inherited-sockets.js";
 import { bindAll } from "./sockets/listening-sockets.js";
 
 /** On a stop, the time for balancers to accept waiting clients and close their listening sockets. */
@@ -28,6 +29,8 @@ interface SupervisorOptions extends PartsOptions {
   onReloaded?(): void;
   /** Makes `loadConfig` load this configuration; returns why not, if it loads a file. */
   replaceConfig?: (config: object) => string | undefined;
+  /** Sockets that systemd has opened for `listen`. */
+  inheritedSockets?: InheritedSockets;
   /** Is told what the fleet does as a whole; must not throw. */
   observer?: FleetObserver;
   /** Returns a problem with the fleet's surroundings; null if there is none. */
@@ -80,7 +83,7 @@ class FleetSupervisor implements Supervisor {
 
   async start(): Promise<void> {
     const { parts, options } = this;
-    const sockets = await bindAll(options.config.listen);
+    const sockets = await bindAll(options.config.listen, options.inheritedSockets);
     try {
       if (!parts.isStopping) await parts.channel.listen();
     } catch (error) {

@@ -15,6 +15,7 @@ import { version } from "../package.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { processTitle } from "../runtime/runtimes.js";
+import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherited-sockets.js";
 import { createSupervisor, type Supervisor } from "../supervisor.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 import { LineWriter } from "./line-writer.js";
@@ -38,9 +39,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
 
 async function run(target: string, options: StartOptions): Promise<ExitStatus> {
   // First, because from then on the environment is passed on.
-  const taken = takeInvitation();
-  // A supervisor that another program has started is not the one that the service manager waits for.
-  const invitation = options.notifyFd === undefined ? taken : undefined;
+  const service = takeService(options.notifyFd === undefined);
   const prepared = await prepareStart(startOf(target, options), { handover: options.fleetFd });
   const runDir = await openRunDir(prepared.runDirPath, { replace: options.replace === true });
   const unregister = register(prepared);
@@ -48,11 +47,23 @@ async function run(target: string, options: StartOptions): Promise<ExitStatus> {
     describe(prepared, runDir, prepared.fleet);
     // The working directory may be in a release that is deleted while the fleet runs.
     process.chdir(prepared.runDirPath);
-    return await runFleet(prepared, runDir, options, invitation);
+    return await runFleet(prepared, runDir, options, service);
   } finally {
     unregister();
     runDir.release();
   }
+}
+
+/** What systemd has given to its unit's main process. */
+interface Service {
+  invitation: Invitation | undefined;
+  sockets: InheritedSockets;
+}
+
+/** @param isMain false for a supervisor that another program has started: it is not the one that the service manager means */
+function takeService(isMain: boolean): Service {
+  const invitation = takeInvitation();
+  return { invitation: isMain ? invitation : undefined, sockets: takeInheritedSockets(isMain) };
 }
 
 /** Registers a run directory that the operator or systemd chose, so that commands find it. */
@@ -76,7 +87,7 @@ async function runFleet(
   prepared: PreparedStart,
   runDir: RunDir,
   options: StartOptions,
-  invitation: Invitation | undefined,
+  service: Service,
 ): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
   showTitle(processTitle("supervisor", fleet.config.name));
@@ -94,14 +105,15 @@ async function runFleet(
     (problem) => supervisor.warn(problem),
   );
   const serviceManager =
-    invitation &&
+    service.invitation &&
     new ServiceManager({
-      ...invitation,
+      ...service.invitation,
       status: () => supervisor.status(),
       onProblem: (message) => supervisor.warn(message),
     });
   const supervisor = createSupervisor({
     ...(serviceManager === undefined ? {} : { observer: serviceManager }),
+    inheritedSockets: service.sockets,
     problem: () => record.problem,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,

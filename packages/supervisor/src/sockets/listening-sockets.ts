@@ -1,6 +1,6 @@
 /** The fleet's listening sockets: bound here once, and inherited by the balancers, which listen on them. */
 import { lookup } from "node:dns/promises";
-import { chmodSync, lchownSync, linkSync, lstatSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, closeSync, lchownSync, linkSync, lstatSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
 import { listeningSockets } from "@paceline/wire/proc";
@@ -9,6 +9,7 @@ import { formatListenAddress, isIpv6Only } from "../config/listen-address.js";
 import type { ListenAddress, UnixAddress } from "../core/model.js";
 import { visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
+import { InheritedSockets } from "./inherited-sockets.js";
 
 const OWNER_ONLY = 0o600;
 
@@ -21,15 +22,23 @@ export interface ListeningSocket {
 }
 
 /**
- * Binds every address, or none: if one fails, the others are closed again.
- * @throws PacelineError with the system's code, such as `EADDRINUSE`; the message names the process that holds the address
+ * Binds every address, or none: if one fails, the others are closed again. Those that systemd has opened are used as they are.
+ * @throws PacelineError with the system's code, such as `EADDRINUSE`; the message names the process that holds the address. Code
+ *   `config` if systemd has opened an address that is not listed
  */
-export async function bindAll(addresses: readonly ListenAddress[]): Promise<ListeningSocket[]> {
+export async function bindAll(
+  addresses: readonly ListenAddress[],
+  inherited = new InheritedSockets([]),
+): Promise<ListeningSocket[]> {
   const sockets: ListeningSocket[] = [];
   try {
     for (const address of addresses) {
-      sockets.push(address.kind === "tcp" ? await bindTcpAddress(address, addresses) : await bindUnixAddress(address));
+      const { kind } = address;
+      const fd = inherited.take(address, kind === "tcp" ? (await resolve(address)).host : undefined);
+      if (fd !== undefined) sockets.push(inheritedSocket(fd, formatListenAddress(address)));
+      else sockets.push(kind === "tcp" ? await bindTcpAddress(address, addresses) : await bindUnixAddress(address));
     }
+    inherited.checkAllTaken(addresses);
     return sockets;
   } catch (error) {
     for (const socket of sockets) socket.close();
@@ -37,11 +46,16 @@ export async function bindAll(addresses: readonly ListenAddress[]): Promise<List
   }
 }
 
+/** systemd goes on to listen on it: clients that come between this fleet and the next wait. */
+function inheritedSocket(fd: number, url: string): ListeningSocket {
+  return { fd, url, close: once(() => closeSync(fd)) };
+}
+
 type TcpListenAddress = ListenAddress & { kind: "tcp" };
 
 async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAddress[]): Promise<ListeningSocket> {
-  const text = formatListenAddress(address).replace("http://", "");
-  const { host, family } = await resolve(address.host, text);
+  const text = textOf(address);
+  const { host, family } = await resolve(address);
   const binder = await systemBinder();
   const bound = binder.bindTcp(host, address.port, family, isIpv6Only(address, all));
   if (typeof bound === "number") throw bindError(bound, text, () => tcpPortHolder(address.port));
@@ -128,7 +142,12 @@ async function makeWay(path: string, text: string): Promise<void> {
   if (found === "held") throw inUse(text, unixSocketHolder(path));
 }
 
-async function resolve(host: string, text: string): Promise<{ host: string; family: 4 | 6 }> {
+function textOf(address: TcpListenAddress): string {
+  return formatListenAddress(address).replace("http://", "");
+}
+
+async function resolve(address: TcpListenAddress): Promise<{ host: string; family: 4 | 6 }> {
+  const { host } = address;
   const family = isIP(host);
   if (family !== 0) return { host, family: family as 4 | 6 };
   try {
@@ -136,7 +155,7 @@ async function resolve(host: string, text: string): Promise<{ host: string; fami
     return { host: found.address, family: found.family as 4 | 6 };
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? "ENOTFOUND";
-    throw new PacelineError(code, `cannot listen on ${text}: no address for ${host} (${code})`, { cause });
+    throw new PacelineError(code, `cannot listen on ${textOf(address)}: no address for ${host} (${code})`, { cause });
   }
 }
 

@@ -28,7 +28,6 @@ export class ScheduleShim extends Shim {
   private running: Running | undefined;
   private last: ScheduledRun | null = null;
   private readonly counts = { runs: 0, failures: 0, skipped: 0 };
-  private readonly clock: Intl.DateTimeFormat;
   private tools: typeof import("./aftermath.js") | undefined;
 
   /** @throws ChannelError `bad-environment` */
@@ -37,9 +36,6 @@ export class ScheduleShim extends Shim {
     private readonly schedule: ScheduleSpec,
   ) {
     super(identity);
-    const zone = schedule.timezone === undefined ? {} : { timeZone: schedule.timezone };
-    // Its form is YYYY-MM-DD HH:MM:SS.
-    this.clock = new Intl.DateTimeFormat("sv-SE", { ...zone, dateStyle: "short", timeStyle: "medium" });
   }
 
   start(): void {
@@ -173,8 +169,7 @@ export class ScheduleShim extends Shim {
   }
 
   private text(at: number): string {
-    const { timezone } = this.schedule;
-    return `${this.clock.format(at)}${timezone === undefined ? "" : ` ${timezone}`}`;
+    return textOfTime(at, this.schedule.timezone);
   }
 
   private next(): string {
@@ -182,6 +177,19 @@ export class ScheduleShim extends Shim {
     if (this.phase === "draining") return "";
     return due === null ? "; no further run is due" : `; next at ${this.text(due)}`;
   }
+}
+
+/** Returns `2026-11-27 03:00:00`, with the zone if it is not the local one. */
+function textOfTime(at: number, timezone: string | undefined): string {
+  if (timezone !== undefined) {
+    const clock = new Intl.DateTimeFormat("sv-SE", { timeZone: timezone, dateStyle: "short", timeStyle: "medium" });
+    return `${clock.format(at)} ${timezone}`;
+  }
+  // Intl would cost each such process megabytes.
+  const time = new Date(at);
+  const two = (number: number) => `${number}`.padStart(2, "0");
+  const date = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join("-");
+  return `${date} ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":")}`;
 }
 
 function endText({ code, signal }: CommandEnd): string {

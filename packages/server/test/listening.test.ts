@@ -63,6 +63,12 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(output).toContain("# closed");
     });
 
+    it("keeps classes that it has put in the place of the platform's", async () => {
+      spawn("own-classes.mjs");
+      await supervisor.hears("ready");
+      expect((await ask(supervisor.target, "/")).body).toBe("own Response true, Request of the platform true");
+    });
+
     it("is served by its server of node:https, without TLS", async () => {
       spawn("listening-https.mjs");
       await supervisor.hears("ready");

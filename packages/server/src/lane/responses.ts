@@ -22,12 +22,23 @@ function responsesOnBun(): ResponseReader {
   };
 }
 
-/** Prepares the platform's classes for the lane, before the app is loaded. `restore` undoes it, if the app does not need it. */
+/**
+ * Prepares the platform's classes for the lane, before the app is loaded. `restore` undoes it if the app does not need it, except
+ * where the app has put its own class, as Hono's node-server does.
+ */
 export async function prepareResponses(): Promise<{ responses: ResponseReader; restore(): void }> {
-  const { Request, Response, fetch } = globalThis;
+  const platform = current();
   adoptRequests();
   const responses =
     process.versions.bun === undefined ? (await import("./responses-node.js")).responsesOnNode() : responsesOnBun();
   Object.defineProperty(globalThis.Response, TAKES_FILES, { value: true });
-  return { responses, restore: () => Object.assign(globalThis, { Request, Response, fetch }) };
+  const ours = current();
+  const restore = () => {
+    for (const name of ["Request", "Response", "fetch"] as const) {
+      if (globalThis[name] === ours[name]) Object.assign(globalThis, { [name]: platform[name] });
+    }
+  };
+  return { responses, restore };
 }
+
+const current = () => ({ Request: globalThis.Request, Response: globalThis.Response, fetch: globalThis.fetch });

@@ -39,6 +39,8 @@ describe("a Procfile", () => {
     const { pools, notes } = heroku("# comment\nweb: npm start\nrelease: npm run migrate\r\nclock: node clock.js\n");
     expect(pools).toMatchObject({ web: { command: ["npm", "start"] }, clock: { worker: ["node", "clock.js"] } });
     expect(notes.map(({ key }) => key)).toEqual(["release", "PORT"]);
+    const open = heroku("web: gunicorn -b 0.0.0.0:$PORT shop:app\n");
+    expect(open.notes).toContainEqual({ app: "", key: "web", advice: expect.stringMatching(/127\.0\.0\.1/) });
     expect(heroku("Clock: node clock.js\n")).toMatchObject({ pools: { clock: {} }, notes: [] });
     expect(() => heroku("release: npm run migrate\n")).toThrow(/no process type/);
   });
@@ -165,6 +167,8 @@ describe("init", () => {
     ],
     [{ "app.py": "from flask import Flask\napp = Flask(__name__)\n" }, { wsgi: "app:app", instances: 4 }],
     [{ "main.py": "app: FastAPI = fastapi.FastAPI()\n" }, { asgi: "main:app", instances: 4 }],
+    [{ "start.py": "import fapws.base\n" }, { fapws: "./start.py", instances: 4 }],
+    [{ "api.py": "def api(environ, start_response):\n" }, { wsgi: "api:api", instances: 4 }],
     [{ "index.html": "" }, { static: "." }],
     [{ "dist/index.html": "", "README.md": "" }, { static: "./dist" }],
     [{ "README.md": "" }, undefined],

@@ -58,6 +58,12 @@ function importType(type: string, line: string, facts: ProjectFacts, result: Imp
     result.notes.push({ app: "", key: type, advice });
     return;
   }
+  if (type === "web" && /0\.0\.0\.0|\[::\]/.test(line))
+    result.notes.push({
+      app: "",
+      key: type,
+      advice: "let it listen on 127.0.0.1: others could reach it past the balancer",
+    });
   const pool = type === "web" ? webPool(line, facts) : { worker: commandOf(line), instances: 1 };
   result.pools[poolName(type, Object.keys(result.pools))] = pool;
   result.mapped.push({ app: "", key: type, to: Object.keys(pool)[0] as string });

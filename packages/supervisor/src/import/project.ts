@@ -42,8 +42,10 @@ const MODULES = [
   "dist/main",
 ].flatMap((name) => [`${name}.ts`, `${name}.js`, `${name}.mjs`]);
 
-/** Names of Python files that may hold an app. */
+/** Names of Python files that may hold an app; others come after them. */
 const PYTHON_FILES = ["app.py", "main.py", "wsgi.py", "asgi.py", "server.py"];
+const MAX_PYTHON_FILES = 50;
+
 /** Returns what to start in the folder; undefined if nothing was recognised. */
 export function proposeFor(facts: FolderFacts): Proposal | undefined {
   const finders = [djangoProject, pythonApp, frameworkBuild, packageMain, startScript, anyModule, folderOfFiles];
@@ -63,13 +65,24 @@ function djangoProject({ isFile, names }: FolderFacts): Proposal | undefined {
   return python("a Django project", "wsgi", `${project}.wsgi:application`, isFile);
 }
 
-function pythonApp({ isFile, text }: FolderFacts): Proposal | undefined {
-  for (const file of PYTHON_FILES.filter(isFile)) {
-    const found = callableIn(text(file));
+function pythonApp({ isFile, text, names }: FolderFacts): Proposal | undefined {
+  const others = names.filter((name) => name.endsWith(".py") && !PYTHON_FILES.includes(name));
+  for (const file of [...PYTHON_FILES, ...others].filter(isFile).slice(0, MAX_PYTHON_FILES)) {
+    const source = text(file);
+    if (/^\s*(?:import|from)\s+fapws\b/m.test(source)) return fapws(file);
+    const found = callableIn(source);
     if (found !== undefined)
       return python(`${file}, a Python app`, found.kind, `${file.replace(/\.py$/, "")}:${found.name}`, isFile);
   }
   return undefined;
+}
+
+function fapws(file: string): Proposal {
+  return {
+    found: `${file}, a FAPWS start script`,
+    keys: { fapws: `./${file}`, instances: 4 },
+    comments: { fapws: "the start script; Paceline decides where it listens", instances: INSTANCES },
+  };
 }
 
 function python(found: string, kind: "wsgi" | "asgi", app: string, isFile: FolderFacts["isFile"]): Proposal {

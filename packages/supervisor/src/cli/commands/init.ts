@@ -37,7 +37,11 @@ export const init: DefineCommand = (program, action) => {
       }
       const { found, keys, comments } = proposal;
       const document = { listen: "127.0.0.1:8080", ...keys };
-      const path = at("wsgi" in keys || "asgi" in keys || "static" in keys ? "paceline.toml" : "paceline.config.mjs");
+      const path = at(
+        "wsgi" in keys || "asgi" in keys || "fapws" in keys || "static" in keys
+          ? "paceline.toml"
+          : "paceline.config.mjs",
+      );
       const head = [`Found: ${found}. Every key: docs/configuration.md.`];
       const said = { listen: 'where clients connect; ":8080" for other machines too', ...comments };
       const { problems } = await saveConfig(

@@ -99,3 +99,18 @@ test("a response in parts keeps its type, and an empty type of the app is none",
     "Content-Type: text/plain",
   );
 });
+
+test.each([
+  [200, "Set-Cookie: s=1\r\n"],
+  [304, undefined],
+])(
+  "the balancer's own lines go from the app's response to a %i of the file, unless a cache would store them",
+  (status, lines) => {
+    const named = head("HTTP/1.1 200 OK");
+    named.added = lines === undefined ? Buffer.from("Set-Cookie: s=1\r\n") : Buffer.from(lines);
+    const redirect = new FileRedirect(named, { header: "X-Sendfile", value: "/srv/files/a" });
+    expect(named.added).toBeUndefined();
+    const { added } = redirect.merge(head(`HTTP/1.1 ${status} OK`));
+    expect(added?.toString()).toBe(lines);
+  },
+);

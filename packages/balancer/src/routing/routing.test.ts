@@ -88,6 +88,7 @@ describe("the waiting room", () => {
           }
         }
       }),
+      { numRuns: 400 },
     );
   });
 });

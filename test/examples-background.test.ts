@@ -61,4 +61,17 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     expect(savesOf).toContain(1);
     expect(Math.max(...savesOf)).toBeLessThan(BURST / 4);
   });
+
+  test("mail-queue: a worker sends what a page has queued, and a stop lets it finish", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "pl-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const project = await startExample("mail-queue", runtime, { MAIL_FOLDER: folder });
+    const connection = await RawConnection.open(project.port);
+    connection.write("POST /?to=ada HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    await connection.until(/^HTTP\/1\.1 202 /);
+    await waitFor("the mail to be sent", async () => (await project.logs("mail")).includes("mail.1 | sent to ada\n"));
+    expect(read(join(folder, "sent.log"))).toBe("ada\n");
+    expect((await project.status()).pools.map(({ name, cron }) => `${name} ${cron}`)).toContain("report * * * * *");
+    await endExample(project);
+  });
 });

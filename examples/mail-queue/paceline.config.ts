@@ -1,0 +1,9 @@
+/** A page that queues mails, a worker that sends them, and a report each minute: `npx paceline start examples/mail-queue`. */
+export default {
+  name: "mail-queue",
+  pools: {
+    web: { app: "./app.ts", instances: 2 },
+    mail: { worker: "./mail.ts" },
+    report: { worker: "./report.ts", cron: "* * * * *" },
+  },
+};

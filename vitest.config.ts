@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Small files that take long: by their sizes they would begin last, and everybody would wait for them. */
-const LONG = ["poison", "lane-kills", "turns", "replacement", "examples", "crash"].map(
+const LONG = ["poison", "lane-kills", "turns", "replacement", "examples", "crash", "package"].map(
   (name) => `test/${name}.test.ts`,
 );
 

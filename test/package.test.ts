@@ -176,6 +176,9 @@ interface Installer {
   type: "commonjs" | "module";
 }
 
+/** An installer may have to download 50 MB. */
+const INSTALL_MS = 400_000;
+
 const PNPM = ["npx", "--yes", "pnpm@10.34.9"];
 const INSTALLERS: Record<string, Installer> = {
   npm: {
@@ -197,7 +200,7 @@ const INSTALLERS: Record<string, Installer> = {
 };
 
 describe.each(Object.entries(INSTALLERS))("installed into an empty folder with an empty HOME by %s", (_, installer) => {
-  test("start, ls, scale, reload and stop an Express app", async (context) => {
+  test("start, ls, scale, reload and stop an Express app", { timeout: INSTALL_MS }, async (context) => {
     if (process.env.CI !== "true") context.skip("it installs from the npm registry: run with CI=true");
     const project = await Project.make({ runtime: "bun", app: installer.app });
     const { folder: home } = project;
@@ -211,7 +214,7 @@ describe.each(Object.entries(INSTALLERS))("installed into an empty folder with a
       npm_config_cache: cache,
       PACELINE_RUNTIME: undefined,
     };
-    const exec = ([program = "", ...args]: string[]) => run(program, args, { cwd: home, env });
+    const exec = ([program = "", ...args]: string[]) => run(program, args, { cwd: home, env, deadlineMs: INSTALL_MS });
     // Each npx costs half a second: it starts the fleet, and the rest is what it would run.
     const paceline = async (...args: string[]): Promise<Finished> => {
       const command = args[0] === "start" ? installer.exec : [join(home, "node_modules/.bin/paceline")];

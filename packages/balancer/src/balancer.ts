@@ -107,7 +107,8 @@ export class Balancer {
       isDraining: false,
     };
     const { maxConnectionsPerUpstream, notStartedUnsafeMax } = limits;
-    const http1 = { transport, deadlines, requestWriter, counters: this.counters };
+    const { turnShare } = this.relay;
+    const http1 = { transport, deadlines, requestWriter, turnShare, counters: this.counters };
     const stall = new StallWatch(limits.stallAfterMs, () => this.registry.allPools());
     const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.registry = new UpstreamRegistry({

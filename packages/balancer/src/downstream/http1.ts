@@ -10,7 +10,7 @@ import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../tra
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
-import { CHUNK_UNITS, ClientTurn, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS, Reading } from "./reading.js";
+import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, PeerTurn, REQUEST_UNITS, Reading } from "./reading.js";
 
 type State =
   /** Between requests, or within a head. */
@@ -39,7 +39,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   staysOpen = true;
   private readonly reading: Reading;
   /** Created for the first body or the first waiting request. */
-  private turn: ClientTurn | undefined;
+  private turn: PeerTurn | undefined;
   private readonly memory: ClientMemory;
   private isBusy = false;
   /** Set while a piece of a body is passed on and not consumed yet. */
@@ -105,8 +105,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     return this.input.bytes !== bytes && !this.exchange.holds(bytes);
   }
 
-  private takesTurns(): ClientTurn {
-    this.turn ??= new ClientTurn(this.relay.turnShare, this.reading, this);
+  private takesTurns(): PeerTurn {
+    this.turn ??= new PeerTurn(this.relay.turnShare, this.reading, this);
     return this.turn;
   }
 

@@ -164,8 +164,14 @@ export class Reading implements Reader {
   }
 }
 
-/** One client's share of turns. */
-export class ClientTurn implements Sharer {
+/** A peer that can be read or not, for several reasons at once. */
+interface Pausable {
+  pause(reason: number): void;
+  resume(reasons: number): void;
+}
+
+/** One peer's share of turns: a client's, or that of an upstream's connection. */
+export class PeerTurn implements Sharer {
   /** Whether it is limited to its share: it sends a body in many pieces, or many requests. */
   isSharing = false;
   /** Whether it is paused until its next turn. */
@@ -173,7 +179,7 @@ export class ClientTurn implements Sharer {
 
   constructor(
     private readonly turnShare: TurnShare,
-    private readonly reading: Reading,
+    private readonly reading: Pausable,
     private readonly owner: { onTurn(): void },
   ) {}
 

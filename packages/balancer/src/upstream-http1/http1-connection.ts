@@ -1,6 +1,7 @@
 /** One connection to an upstream: sends a request, reads its response, and is reused if framing allows. */
 import type { OverdueRequest } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
+import { CHUNK_UNITS, Pause, PeerTurn, type TurnShare } from "../downstream/reading.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
@@ -20,6 +21,7 @@ import {
 export interface UpstreamConnections {
   readonly deadlines: Deadlines;
   readonly requestWriter: HeadWriter;
+  readonly turnShare: TurnShare;
   readonly isForeign: boolean;
   /** Whether an abandoned request keeps its place until the upstream has finished it. */
   readonly holdsPlaces: boolean;
@@ -85,7 +87,10 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   /** The number of bytes received after a complete response. */
   private laterBytes = 0;
   private readonly interims = new InterimBound();
-  private isPaused = false;
+  /** Bits of Pause. */
+  private pauses = 0;
+  /** Set once a response takes several reads. */
+  private turn: PeerTurn | undefined;
   /** The number of bytes received of an unwanted response. */
   private unwantedBytes = 0;
   /** When the upstream last made progress with the request, in milliseconds of `Deadlines.now`. */
@@ -201,26 +206,41 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.state === "tunnel" || !this.upstream.holdsPlaces || this.connection === undefined) return this.close(true);
     this.state = "given up";
     // While it was paused for a slow client, nothing was due.
-    const owedSince = this.isPaused ? this.upstream.deadlines.now : this.progressAt;
+    const owedSince = this.pauses !== 0 ? this.upstream.deadlines.now : this.progressAt;
     this.abandoned = { request: receiver?.describeRequest() ?? "", owedSince };
     this.upstream.giveUp(this);
     this.connection.end();
+    this.turn?.leave();
     this.resume();
   }
 
-  pause(): void {
-    this.isPaused = true;
-    this.connection?.pause();
+  pause(reason: number = Pause.UNREAD): void {
+    if (this.pauses === 0) this.connection?.pause();
+    this.pauses |= reason;
   }
 
-  resume(): void {
-    this.isPaused = false;
-    this.connection?.resume();
+  resume(reasons: number = Pause.UNREAD): void {
+    if (this.pauses === 0) return;
+    this.pauses &= ~reasons;
+    if (this.pauses === 0) this.connection?.resume();
+  }
+
+  onTurn(): void {
+    this.turn?.join();
+    if (this.turn?.isWaiting !== true) this.resume(Pause.TURN);
+  }
+
+  /** Counts a read of a body or a tunnel: an upstream that sends without end gets its share of each turn, as clients do. */
+  private countRead(bytes: number, chunks: number, isWhole: boolean): void {
+    if (isWhole && this.turn === undefined) return;
+    this.turn ??= new PeerTurn(this.upstream.turnShare, this, this);
+    this.turn.countBody(bytes + chunks * CHUNK_UNITS, isWhole);
   }
 
   /** @param isCancelled whether the response is unwanted, so that unsent parts of the request are dropped */
   close(isCancelled = false): void {
     if (this.state === "closed") return;
+    this.turn?.leave();
     const { connection } = this;
     if (isCancelled && connection !== undefined && connection.waitingBytes > 0) connection.reset();
     else connection?.close();
@@ -239,6 +259,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
         this.readBody(bytes, 0);
         break;
       case "tunnel":
+        this.countRead(bytes.length, 0, false);
         this.receiver?.onBody(bytes, 0, bytes.length);
         this.receiver?.onResponseBatch();
         break;
@@ -309,9 +330,11 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private readBody(bytes: Buffer, start: number): void {
     const { receiver } = this;
     if (receiver === undefined) return;
+    const { chunks } = this.body;
     const after = this.body.read(bytes, start, bytes.length, receiver);
     // The receiver may have cancelled meanwhile.
     if (this.receiver === undefined) return;
+    this.countRead(bytes.length - start, this.body.chunks - chunks, this.body.isComplete);
     if (after <= BODY_MALFORMED) return this.lose("broken");
     if (!this.body.isComplete) return receiver.onResponseBatch();
     this.finish(receiver, bytes.length - after);
@@ -336,7 +359,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.abandoned = { request: receiver.describeRequest(), owedSince: this.upstream.deadlines.now };
     this.upstream.giveUp(this);
     if (!isSent) this.connection?.end();
-    if (this.isPaused) this.resume();
+    this.resume();
     if (laterBytes > 0) this.readDone(laterBytes);
   }
 
@@ -350,7 +373,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   }
 
   private becomeIdle(receiver: ResponseReceiver): void {
-    if (this.isPaused) this.resume();
+    this.resume();
     this.state = "idle";
     if (!this.upstream.keep(this, receiver)) this.close();
   }

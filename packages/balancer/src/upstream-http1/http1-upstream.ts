@@ -1,6 +1,7 @@
 /** The HTTP/1.1 client of an upstream: kept connections, with one request at a time on each. */
 import type { OverdueRequest, SocketAddress } from "@paceline/wire";
 import { type Deadlines, TICK_MS } from "../deadlines.js";
+import type { TurnShare } from "../downstream/reading.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Counters } from "../stats/counters.js";
 import type { Transport } from "../transport/transport.js";
@@ -12,6 +13,7 @@ interface Http1ClientServices {
   transport: Transport;
   deadlines: Deadlines;
   requestWriter: HeadWriter;
+  turnShare: TurnShare;
   counters: Counters;
 }
 
@@ -55,6 +57,10 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
 
   get requestWriter(): HeadWriter {
     return this.services.requestWriter;
+  }
+
+  get turnShare(): TurnShare {
+    return this.services.turnShare;
   }
 
   get isForeign(): boolean {

@@ -77,6 +77,7 @@ function watchSize(request: IncomingMessage, response: ServerResponse, maxBodyBy
 /** Joins small pieces within a turn: a client may send one-byte chunks, and each would cost a hundred bytes. */
 function joiningPush(request: IncomingMessage): (chunk: Buffer | null) => boolean {
   const push = request.push.bind(request);
+  const { socket } = request;
   let joined = Buffer.alloc(0);
   let length = 0;
   const flush = () => {
@@ -91,7 +92,7 @@ function joiningPush(request: IncomingMessage): (chunk: Buffer | null) => boolea
       flush();
       return push(chunk);
     }
-    countPiece();
+    countPiece(socket);
     // Ticks run between two pieces of one read.
     if (length === 0) setImmediate(flush);
     if (length + chunk.length > joined.length) {

@@ -12,6 +12,8 @@ const connection = (): Socket => {
   return socket as unknown as Socket;
 };
 
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
 it("many small pieces of one body keep every connection from being read for the rest of the turn, idle ones too", async () => {
   const [busy, idle, tunnel, gone] = [connection(), connection(), connection(), connection()];
   const all = [busy, idle, tunnel, gone];
@@ -20,13 +22,71 @@ it("many small pieces of one body keep every connection from being read for the 
   const paused = () => all.map((socket) => socket.isPaused());
   for (let i = 0; i < 2048; i++) {
     expect(paused()).toEqual([false, false, false, false]);
-    countPiece();
+    countPiece(busy);
   }
   expect(paused()).toEqual([true, true, false, false]);
   const late = connection();
   expect(late.isPaused()).toBe(true);
-  await new Promise((resolve) => setImmediate(resolve));
-  expect([...paused(), late.isPaused()]).toEqual([false, false, false, false, false]);
+  await turn();
+  // The next turn belongs to the others.
+  expect([...paused(), late.isPaused()]).toEqual([true, false, false, false, false]);
+  await turn();
+  expect(busy.isPaused()).toBe(false);
+});
+
+it("of many connections with small pieces one is read every second turn, each in turn, and others in every turn", async () => {
+  const [idle, ...busy] = Array.from({ length: 6 }, connection) as [Socket, ...Socket[]];
+  const reads = busy.map(() => 0);
+  /** Each that is read sends as much as a read has. */
+  const sendAll = () => {
+    for (const [n, socket] of busy.entries()) {
+      if (socket.isPaused()) continue;
+      reads[n] = (reads[n] ?? 0) + 1;
+      for (let i = 0; i < 4000; i++) countPiece(socket);
+    }
+  };
+  // Each uses up a turn before it is known.
+  for (let n = 0; n < 6; n++, await turn()) sendAll();
+  reads.fill(0);
+  for (let n = 0; n < 50; n++) {
+    expect(idle.isPaused()).toBe(false);
+    sendAll();
+    await turn();
+  }
+  expect(reads).toEqual([5, 5, 5, 5, 5]);
+  // Nobody sends any more: all are read again.
+  for (let n = 0; n < 10; n++) await turn();
+  expect(busy.some((socket) => socket.isPaused())).toBe(false);
+  for (const socket of [idle, ...busy]) await new Promise((resolve) => socket.once("close", resolve).destroy());
+});
+
+it("starts only some of many pipelined requests in one turn", async () => {
+  let started = 0;
+  let turns = 0;
+  let most = 0;
+  const server = createServer(
+    oneAfterTheOther((_, response) => {
+      if (started++ === 0) setImmediate(count, 0);
+      response.end();
+    }),
+  );
+  function count(before: number) {
+    turns++;
+    most = Math.max(most, started - before);
+    if (started < 1000) setImmediate(count, started);
+  }
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const client = net.connect((server.address() as AddressInfo).port, "127.0.0.1");
+  onTestFinished(() => void client.destroy());
+  client.resume().write("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000));
+  await expect.poll(() => started, { timeout: 10_000 }).toBe(1000);
+  await turn();
+  expect(most).toBeLessThan(200);
+  expect(turns).toBeGreaterThan(5);
 });
 
 const REQUESTS = 500;

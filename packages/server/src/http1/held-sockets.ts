@@ -47,8 +47,15 @@ function releaseSocket(socket: Socket): void {
 const MAX_TURN_PIECES = 2048;
 
 let left = MAX_TURN_PIECES;
+let isArmed = false;
 const reading = new Set<Socket>();
+/** All that are not read for the rest of this turn. */
 let held: Socket[] | undefined;
+/** Those that have sent small pieces since the share was last used up. */
+const senders = new Set<Socket>();
+let lastSender: Socket | undefined;
+/** Of these one at a time is read, every second turn. */
+const queued = new Set<Socket>();
 
 /** Watches a connection on Node: many idle ones may start such a body in one turn. Bun announces a body before its pieces. */
 export function watchConnection(socket: Socket): void {
@@ -75,18 +82,64 @@ export function endPieces(socket: Socket): void {
 }
 
 /** Counts a small piece. */
-export function countPiece(): void {
+export function countPiece(socket: Socket): void {
+  if (socket !== lastSender) {
+    lastSender = socket;
+    senders.add(socket);
+  }
   if (--left > 0 || held !== undefined) return;
-  held = [...reading];
-  for (const socket of held) holdSocket(socket);
+  held = [...reading].filter((each) => !queued.has(each));
+  for (const each of held) holdSocket(each);
+  arm();
+}
+
+function arm(): void {
+  if (isArmed) return;
+  isArmed = true;
   setImmediate(goOn);
 }
 
 function goOn(): void {
-  const sockets = held ?? [];
-  held = undefined;
+  isArmed = false;
   left = MAX_TURN_PIECES;
-  for (const socket of sockets) releaseSocket(socket);
+  if (held === undefined) releaseNext();
+  else releaseOthers(held);
+  if (queued.size > 0) arm();
+}
+
+/** After a turn that was used up, the next one belongs to those that did not. */
+function releaseOthers(sockets: readonly Socket[]): void {
+  held = undefined;
+  for (const socket of sockets) {
+    if (senders.has(socket)) queued.add(socket);
+    else releaseSocket(socket);
+  }
+  senders.clear();
+  lastSender = undefined;
+}
+
+function releaseNext(): void {
+  for (const socket of queued) {
+    queued.delete(socket);
+    return releaseSocket(socket);
+  }
+}
+
+/** How many pipelined requests start in a turn, of all connections: node:http starts the next as soon as a response is sent. */
+const MAX_TURN_REQUESTS = 64;
+
+let startedInTurn = 0;
+const due: (() => void)[] = [];
+
+function startInShare(start: () => void): void {
+  if (startedInTurn >= MAX_TURN_REQUESTS) return void due.push(start);
+  if (startedInTurn++ === 0) setImmediate(nextRequests);
+  start();
+}
+
+function nextRequests(): void {
+  startedInTurn = 0;
+  for (const start of due.splice(0, MAX_TURN_REQUESTS)) startInShare(start);
 }
 
 /** The next pipelined request waits while more than this is queued for the client, in bytes. */
@@ -117,8 +170,9 @@ export function oneAfterTheOther(begin: Begin): Begin {
     waiting.set(socket, before + 1);
     if (before === 0) holdSocket(socket);
     response.once("socket", () => {
-      if (socket.writableLength <= MAX_UNREAD_BYTES) return beginInTurn(request, response, socket);
-      socket.once("drain", () => beginInTurn(request, response, socket));
+      const start = () => startInShare(() => beginInTurn(request, response, socket));
+      if (socket.writableLength <= MAX_UNREAD_BYTES) start();
+      else socket.once("drain", start);
     });
   };
 }

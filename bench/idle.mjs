@@ -28,12 +28,12 @@ const settings = ["--instances", instances, "--listen", `127.0.0.1:${port}`, "--
 const fleet = spawn("sh", [...command, ...settings], { cwd: root, stdio: "inherit" });
 const ended = new Promise((resolve) => fleet.on("exit", resolve));
 
-/** Returns the kind of a process by its command line. */
+/** Returns the kind of a process by its title, such as `paceline web.1 (hello)`. */
 function kindOf(pid) {
   if (pid === fleet.pid) return "supervisor";
   const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
-  if (/server\/dist\//.test(line)) return "instance";
-  return /balancer\/dist\//.test(line) ? "balancer" : "other";
+  if (line.startsWith("paceline balancer.")) return "balancer";
+  return /^paceline \S+\.\d+ /.test(line) ? "instance" : "other";
 }
 
 /** Returns the private memory of these processes, in megabytes. */

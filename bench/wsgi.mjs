@@ -180,8 +180,8 @@ async function measureFleet() {
     await untilServing(port);
     await wait(SETTLE_MS);
     const pids = tree(fleet.pid);
-    const python3 = pids.filter((pid) => commandOf(pid).includes("start.py"));
-    const balancer = pids.filter((pid) => commandOf(pid).includes("balancer"));
+    const python3 = pids.filter((pid) => commandOf(pid).startsWith("paceline web."));
+    const balancer = pids.filter((pid) => commandOf(pid).startsWith("paceline balancer."));
     await keepAliveLoad(port, 1, 16);
     const before = [cpuSnapshot(python3), cpuSnapshot(balancer)];
     const { requests: count, failed } = await keepAliveLoad(port, 5, 16);

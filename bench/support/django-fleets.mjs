@@ -59,7 +59,7 @@ function parts(pid) {
   const others = new Set();
   for (const each of tree(pid)) {
     const line = readFileSync(`/proc/${each}/cmdline`, "utf8");
-    if (/balancer\/dist|supervisor\/(bin|dist)/.test(line)) others.add(each);
+    if (/^paceline (balancer|supervisor)\b|supervisor\/(bin|dist)/.test(line)) others.add(each);
   }
   return { serving: tree(pid).filter((each) => !others.has(each)), others: [...others] };
 }

@@ -154,6 +154,8 @@ ${WEB_LINES}
         websocket: { message(ws, message) { ws.send(message); } },
       });`,
     requests: ["GET /", "GET /users/7", "GET /nowhere"],
+    // Bun itself serves "/", so it is not counted.
+    page: "/users/7",
     websocket: "/ws",
     ...STREAMS,
   },

@@ -119,7 +119,12 @@ const REACT_ROUTER = {
 };
 
 export const BUILT_APPS = [
-  { name: "Next, standalone", ...NEXT, program: ".next/standalone/server.js" },
+  {
+    name: "Next, standalone",
+    ...NEXT,
+    program: ".next/standalone/server.js",
+    setting: '`output: "standalone"`; copy `public` and `.next/static` there',
+  },
   { name: "Next, `next start`", ...NEXT, program: "node_modules/next/dist/bin/next", args: ["start"] },
   { name: "Next, custom server", ...NEXT, program: "server.js" },
   {
@@ -237,7 +242,6 @@ export const BUILT_APPS = [
     files: {},
     build: [["node", "node_modules/express-generator/bin/express-cli.js", "--view=pug", "--force", "app"]],
     program: "app/bin/www",
-    setting: "`paceline start bin/www`",
     requests: ["GET /", "GET /stylesheets/style.css", "GET /users", "GET /nowhere"],
   },
   {

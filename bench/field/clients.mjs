@@ -7,7 +7,7 @@ import { WebSocket } from "ws";
 
 const TIMEOUT_MS = 20_000;
 /** Fields that differ between responses, or that a proxy may set. */
-const IGNORED = new Set(["date", "connection", "keep-alive", "transfer-encoding", "content-length", "x-request-id"]);
+const IGNORED = /^(?:date|connection|keep-alive|transfer-encoding|content-length|x-request-id|x-ratelimit-.*)$/;
 /** Files that a page names, on the same host. */
 const LINK = /\b(?:src|href)="(\/[^"/][^"]*)"/g;
 const MAX_LINKS = 4;
@@ -75,9 +75,14 @@ export async function outcomes(port, app) {
 }
 
 function describe({ status, headers, body }) {
-  const fields = Object.entries(headers).filter(([name]) => !IGNORED.has(name));
+  const fields = Object.entries(headers).filter(([name, value]) => !IGNORED.test(name) && !isOfSticky(name, value));
   const hash = createHash("sha256").update(JSON.stringify(fields)).update(body).digest("hex").slice(0, 12);
   return `${status} ${body.length} bytes ${hash} ${fields.map(([name]) => name).join(",")}`;
+}
+
+/** What the balancer adds for a new sticky client. */
+function isOfSticky(name, value) {
+  return (name === "set-cookie" && /^paceline_/.test(value[0])) || (name === "cache-control" && value === "private");
 }
 
 function echo(port, target) {

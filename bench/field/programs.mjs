@@ -1,6 +1,21 @@
 /** Larger frameworks, APIs, WebSocket servers and programs of the field; see apps.mjs for the form. */
 import { JSON_TYPE, STREAMS, WEB_LINES } from "./sources.mjs";
 
+const SOCKET_IO = {
+  packages: ["socket.io@4.8.4", "socket.io-client@4.8.4"],
+  requests: ["GET /", "GET /socket.io/socket.io.js"],
+  // The connections of the old processes are cut then, and the clients connect anew.
+  config: { drainTimeoutMs: 1000 },
+};
+
+const chat = (options) => `
+      const { createServer } = require("http");
+      const { Server } = require("socket.io");
+      const httpServer = createServer((req, res) => res.end("chat"));
+      const io = new Server(httpServer, ${options || "{}"});
+      io.on("connection", (socket) => socket.on("message", (text) => socket.emit("message", text)));
+      httpServer.listen(process.env.PORT || 3000);`;
+
 export const PROGRAMS = [
   {
     name: "NestJS",
@@ -128,20 +143,19 @@ export const PROGRAMS = [
     page: "/hello/mark",
   },
   {
+    name: "Socket.IO",
+    ...SOCKET_IO,
+    source: chat(""),
+    socketIo: { withCredentials: true },
+    config: { ...SOCKET_IO.config, sticky: "cookie" },
+    setting: '`sticky: "cookie"`',
+  },
+  {
     name: "Socket.IO, WebSocket alone",
-    packages: ["socket.io@4.8.4", "socket.io-client@4.8.4"],
-    source: `
-      const { createServer } = require("http");
-      const { Server } = require("socket.io");
-      const httpServer = createServer((req, res) => res.end("chat"));
-      const io = new Server(httpServer, { transports: ["websocket"] });
-      io.on("connection", (socket) => socket.on("message", (text) => socket.emit("message", text)));
-      httpServer.listen(process.env.PORT || 3000);`,
-    requests: ["GET /", "GET /socket.io/socket.io.js"],
+    ...SOCKET_IO,
+    source: chat('{ transports: ["websocket"] }'),
     socketIo: { transports: ["websocket"] },
-    // The connections of the old processes are cut then, and the clients connect anew.
-    config: { drainTimeoutMs: 1000 },
-    setting: '`transports: ["websocket"]` at both ends, or `instances: 1`',
+    setting: '`transports: ["websocket"]` at both ends',
   },
   {
     name: "ws",

@@ -1,6 +1,6 @@
 /** Runs an app of `npm run field` as documented, alone, and behind several instances of Paceline. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { controlStatus, freePort, PACELINE, wait } from "../soak/support.mjs";
@@ -78,7 +78,9 @@ export class Fleet {
 
   /** Returns the pool of the app. */
   async pool() {
-    return (await controlStatus(path.join(this.folder, "run/control.sock"))).pools[0];
+    const { pid, pools } = await controlStatus(path.join(this.folder, "run/control.sock"));
+    this.pid = pid;
+    return pools[0];
   }
 
   async poolWhere(what, accepts) {
@@ -102,6 +104,8 @@ export class Fleet {
 
   async stop() {
     await this.cli("stop", "--timeout", "30");
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    // Its supervisor writes its last record after the command has returned.
+    for (const endAt = Date.now() + START_MS; existsSync(`/proc/${this.pid}`) && Date.now() < endAt; ) await wait(20);
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }

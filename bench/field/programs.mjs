@@ -135,6 +135,7 @@ export const PROGRAMS = [
     packages: ["restify@11.1.0"],
     // It needs an internal module of Node that Bun lacks.
     runtime: "node",
+    setting: "`--runtime node`",
     source: `
       const server = require("restify").createServer();
       server.get("/hello/:name", (req, res, next) => { res.send("hello " + req.params.name); next(); });

@@ -73,8 +73,16 @@ function release(folder: string, number: number): void {
   }
 }
 
+/** Empty if the folder has just been removed. */
 function numbers(folder: string): number[] {
-  return readdirSync(folder).flatMap((name) => {
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+  return names.flatMap((name) => {
     const match = NAME.exec(name);
     return match === null ? [] : [Number(match[1])];
   });

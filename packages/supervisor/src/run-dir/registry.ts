@@ -1,15 +1,5 @@
 /** All run directories of one user: they are in the state folder, or a link there points to them; and the place of a fleet's, outside every release. */
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  unlinkSync,
-} from "node:fs";
+import { chmodSync, existsSync, lstatSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
@@ -49,7 +39,7 @@ export function registerElsewhere(folder: string, identity: FleetIdentity, runDi
 
 function removeLink(path: string): void {
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
-  unlinkSync(path);
+  rmSync(path, { force: true });
 }
 
 /**
@@ -60,7 +50,7 @@ export function pruneRunDirs(folder: string, now = Date.now()): void {
   if (distrust(folder, { forbidden: NOT_WRITABLE }) !== undefined) return;
   for (const entry of readdirSync(folder, { withFileTypes: true }).slice(0, MAX_ENTRIES)) {
     const path = join(folder, entry.name);
-    if (entry.isSymbolicLink() && !existsSync(path)) unlinkSync(path);
+    if (entry.isSymbolicLink() && !existsSync(path)) rmSync(path, { force: true });
     if (!entry.isDirectory() || distrust(path) !== undefined || lockHolder(path) !== undefined) continue;
     const record = readRecord(path);
     if (record?.endedAt == null || existsSync(record.folder) || now - record.endedAt < KEPT_MS) continue;
@@ -93,9 +83,18 @@ export function listRunDirs(folder: string, uid = process.getuid?.()): string[] 
     .flatMap((entry) => {
       const path = join(folder, entry.name);
       if (entry.isDirectory()) return [path];
-      return entry.isSymbolicLink() ? [resolve(folder, readlinkSync(path))] : [];
+      const target = entry.isSymbolicLink() ? targetOf(path) : undefined;
+      return target === undefined ? [] : [resolve(folder, target)];
     })
     .filter((path) => distrust(path, { uid }) === undefined);
+}
+
+function targetOf(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return undefined; // Its fleet has just stopped.
+  }
 }
 
 type Environment = NodeJS.ProcessEnv;

@@ -55,6 +55,7 @@ export class Request implements ResponseReceiver {
   readonly canRepeat = false;
   readonly mayHaveStartedElsewhere = false;
   describeRequest = () => "GET /";
+  describeRequestLater = () => this.describeRequest;
   stream!: UpstreamStream;
   id = 0;
   state: "under way" | "cancelled" | "ended" | "lost" = "under way";

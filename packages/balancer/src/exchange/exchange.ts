@@ -77,6 +77,10 @@ export class Exchange
     return this.kept.describe();
   }
 
+  describeRequestLater(): () => string {
+    return this.kept.describeLater();
+  }
+
   get isTunnel(): boolean {
     return this.state === State.TUNNEL;
   }

@@ -75,13 +75,14 @@ export class SavedHead {
 
   /** Returns method and path for people; not the query, which may contain secrets. */
   describe(): string {
-    if (this.bytes === undefined) return "";
-    const end = Math.min(this.end, this.start + MAX_DESCRIBED_BYTES);
-    const text = Buffer.from(this.bytes.buffer, this.bytes.byteOffset + this.start, end - this.start).toString(
-      "latin1",
-    );
-    const [method = "", target = ""] = text.slice(0, text.search(/\r|$/)).trimStart().split(" ", 2);
-    return `${method} ${target.replace(/[?#].*/, "")}`.replace(/[^!-~ ]/g, "?");
+    return this.describeLater()();
+  }
+
+  /** Returns a function with the result of `describe`, which is rarely needed and costs more than the request's head. */
+  describeLater(): () => string {
+    if (this.bytes === undefined) return () => "";
+    const beginning = copyOf(this.bytes, this.start, Math.min(this.end, this.start + MAX_DESCRIBED_BYTES));
+    return () => describe(beginning);
   }
 
   clear(): void {
@@ -90,4 +91,10 @@ export class SavedHead {
     this.route = undefined;
     this.target = undefined;
   }
+}
+
+function describe(beginning: Uint8Array): string {
+  const text = Buffer.from(beginning.buffer, beginning.byteOffset, beginning.length).toString("latin1");
+  const [method = "", target = ""] = text.slice(0, text.search(/\r|$/)).trimStart().split(" ", 2);
+  return `${method} ${target.replace(/[?#].*/, "")}`.replace(/[^!-~ ]/g, "?");
 }

@@ -96,7 +96,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   /** When the upstream last made progress with the request, in milliseconds of `Deadlines.now`. */
   private progressAt: number;
   /** The abandoned request, and since when its end is due. */
-  private abandoned: { request: string; owedSince: number } | undefined;
+  private abandoned: { describe: () => string; owedSince: number } | undefined;
 
   constructor(
     readonly upstream: UpstreamConnections,
@@ -108,14 +108,14 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   /** Returns the request that the upstream is running, for people; undefined if there is none. */
   describeRequest(): string | undefined {
-    return this.receiver?.describeRequest() ?? this.abandoned?.request;
+    return this.receiver?.describeRequest() ?? this.abandoned?.describe();
   }
 
   /** The request that still runs although nobody waits for its response. */
   get overdue(): OverdueRequest | undefined {
     if (this.abandoned === undefined) return undefined;
-    const { request, owedSince } = this.abandoned;
-    return { request, forMs: this.upstream.deadlines.now - owedSince };
+    const { describe, owedSince } = this.abandoned;
+    return { request: describe(), forMs: this.upstream.deadlines.now - owedSince };
   }
 
   get isReady(): boolean {
@@ -207,7 +207,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.state = "given up";
     // While it was paused for a slow client, nothing was due.
     const owedSince = this.pauses !== 0 ? this.upstream.deadlines.now : this.progressAt;
-    this.abandoned = { request: receiver?.describeRequest() ?? "", owedSince };
+    this.abandoned = { describe: receiver?.describeRequestLater() ?? (() => ""), owedSince };
     this.upstream.giveUp(this);
     this.connection.end();
     this.turn?.leave();
@@ -356,7 +356,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.keepAlive && laterBytes === DONE_BYTES) return this.becomeIdle(receiver);
     this.state = "working";
     this.laterBytes = 0;
-    this.abandoned = { request: receiver.describeRequest(), owedSince: this.upstream.deadlines.now };
+    this.abandoned = { describe: receiver.describeRequestLater(), owedSince: this.upstream.deadlines.now };
     this.upstream.giveUp(this);
     if (!isSent) this.connection?.end();
     this.resume();

@@ -35,6 +35,8 @@ export interface ResponseReceiver {
   readonly mayHaveStartedElsewhere: boolean;
   /** Returns the request's method and path, for people. */
   describeRequest(): string;
+  /** Returns the same for later, when the receiver has another request. */
+  describeRequestLater(): () => string;
   /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
   /** The connection is established and the request may be sent. Only called if `open` returned a stream that was not ready. */

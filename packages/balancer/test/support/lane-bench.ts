@@ -27,6 +27,10 @@ export class Asked implements ResponseReceiver {
     return "GET /";
   }
 
+  describeRequestLater(): () => string {
+    return () => this.describeRequest();
+  }
+
   readonly stream: UpstreamStream;
   canMove = true;
   canRepeat = true;

@@ -38,6 +38,7 @@ test.each<[string, Partial<UnitFacts>, string[], string[]]>([
     ["Environment=PATH=/home/a/.nvm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"],
     ["ProtectHome"],
   ],
+  ["a folder below /tmp", { folder: "/tmp/shop" }, ["ProtectHome=yes"], ["PrivateTmp"]],
   [
     "a folder with signs",
     { target: '/srv/a b/50%/$x"y\\z.json', folder: "/srv/a b/50%" },

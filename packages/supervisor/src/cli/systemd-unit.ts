@@ -23,6 +23,7 @@ export interface UnitFacts {
 
 /** systemd's PATH for services. */
 const SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
+const TEMPORARY = /^\/(?:var\/)?tmp\//;
 const HOMES = /^\/(?:home|root|run\/user)(?:\/|$)/;
 /** systemd kills what has not stopped this much after the fleet's own deadline, in seconds. */
 const MARGIN_S = 15;
@@ -30,7 +31,6 @@ const MARGIN_S = 15;
 /** What no web app needs. Memory that is written and executed is left out: JavaScript is compiled into it. */
 const HARDENING = [
   "NoNewPrivileges=yes",
-  "PrivateTmp=yes",
   "PrivateDevices=yes",
   "ProtectSystem=full",
   "ProtectControlGroups=yes",
@@ -58,7 +58,8 @@ export function systemdUnit(facts: UnitFacts): string {
   const command = (...args: string[]) => [paceline, ...args].map(word).join(" ");
   const runDir = `${SERVICE_PREFIX}${unitName(name)}`;
   const missing = programFolders.filter((path) => !SERVICE_PATH.split(":").includes(path));
-  const usesHome = [target, folder, paceline, ...missing].some((path) => HOMES.test(path));
+  const paths = [target, folder, paceline, ...missing];
+  const isUsed = (place: RegExp) => paths.some((path) => place.test(path));
   const capability = hasLowPort ? "CAP_NET_BIND_SERVICE" : "";
   return `${[
     "[Unit]",
@@ -92,7 +93,8 @@ export function systemdUnit(facts: UnitFacts): string {
     "",
     `AmbientCapabilities=${capability}`,
     `CapabilityBoundingSet=${capability}`,
-    ...(usesHome ? [] : ["ProtectHome=yes"]),
+    ...(isUsed(HOMES) ? [] : ["ProtectHome=yes"]),
+    ...(isUsed(TEMPORARY) ? [] : ["PrivateTmp=yes"]),
     ...HARDENING,
     "",
     "[Install]",

@@ -24,6 +24,8 @@ const MAX_REASON_BYTES = 123;
 const MESSAGE_COST_BYTES = 1024;
 /** The garbage of a frame beside its bytes. */
 const FRAME_GARBAGE_BYTES = 512;
+/** In a flood of pings there is a pong after so many turns: each has a cost for the balancer, too. */
+const TURNS_PER_PONG = 8;
 const ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /**
@@ -106,6 +108,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
       leaveToCollector(FRAME_GARBAGE_BYTES);
       return isTurnOver();
     });
+    let turns = 0;
     try {
       for await (const bytes of this.readable) {
         for (const event of reader.read(bytes)) {
@@ -113,7 +116,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
           switch (event.kind) {
             case "turn":
               // A client that does not read its pongs is soon no longer read.
-              if (reader.ping !== undefined) await this.pong(reader);
+              if (reader.ping !== undefined && ++turns % TURNS_PER_PONG === 0) await this.pong(reader);
               await nextShare();
               break;
             case "message":

@@ -130,7 +130,7 @@ export function replaceInPlace(
   context: FleetContext,
 ): FleetChange {
   const slot = findSlot(fleet, pool, index);
-  if (slot === undefined || slot.other !== null) return { fleet, effects: [] };
+  if (slot === undefined) return { fleet, effects: [] };
   const placed = replaceSlot(fleet, pool, { ...slot, member: { ...slot.member, generation } });
   return command(placed, pool, index, { type: "restart" }, context);
 }

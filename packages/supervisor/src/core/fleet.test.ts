@@ -17,6 +17,7 @@ import {
   discardReplacement,
   type FleetChange,
   type FleetContext,
+  replaceInPlace,
   report,
   resize,
   setGeneration,
@@ -146,7 +147,7 @@ class World {
 }
 
 const step = fc.record({
-  action: fc.constantFrom(...EVENTS, "resize", "replacement", "swap", "discard"),
+  action: fc.constantFrom(...EVENTS, "resize", "replacement", "swap", "discard", "inPlace"),
   index: fc.integer({ min: 1, max: 4 }),
   attempt: fc.integer({ min: 0, max: 8 }),
   wait: fc.constantFrom(0, 0, 50, 600, 3000),
@@ -186,6 +187,8 @@ function changeOf(world: World, s: Step): FleetChange | null {
       return swap(fleet, "web", s.index, context);
     case "discard":
       return discardReplacement(fleet, "web", s.index, context);
+    case "inPlace":
+      return replaceInPlace(fleet, "web", s.index, 2, context);
     case "start":
     case "stop":
     case "restart":

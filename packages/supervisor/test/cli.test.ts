@@ -202,10 +202,11 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const port = await freePort();
     const args = ["start", "--detach", "-i", "1", "-l", `127.0.0.1:${port}`, "--timeout", "1.5", "app.mjs"];
     const { code, stderr } = await paceline(folder, ...args);
-    expect({ code, stderr }).toEqual({
-      code: 4,
-      stderr: "paceline: not all instances became ready within 1.5 s\npaceline: nothing was left running\n",
-    });
+    expect(code, stderr).toBe(4);
+    // On a slow machine no instance is known by then.
+    const late = /^paceline: not all instances became ready within 1\.5 s(?:: web\.1 \(starting\))?\n/;
+    expect(stderr).toMatch(late);
+    expect(stderr.replace(late, "")).toBe("paceline: nothing was left running\n");
     expect(await isListening(port)).toBe(false);
     expect(existsSync(join(runDirOf(folder), "control.sock"))).toBe(false);
   });

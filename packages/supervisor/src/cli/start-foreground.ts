@@ -9,7 +9,7 @@ import { ConfigError } from "../config/problems.js";
 import type { LogLine, OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
 import { exitStatusOfCode } from "../errors.js";
-import { describeFleet, type PreparedStart, prepareStart, watchClient } from "../fleet/prepare-start.js";
+import { describeFleet, lateMessage, type PreparedStart, prepareStart, watchClient } from "../fleet/prepare-start.js";
 import { UP } from "../fleet/supervisor-process.js";
 import { version } from "../package.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
@@ -201,8 +201,8 @@ async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined):
   if (timeoutMs === undefined) return supervisor.waitReady();
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<OperationResult>((resolve) => {
-    const message = `not all instances became ready within ${timeoutMs / 1000} s`;
-    timer = setTimeout(() => resolve({ ok: false, code: "timeout", message }), timeoutMs);
+    const give = () => resolve({ ok: false, code: "timeout", message: lateMessage(timeoutMs, supervisor.status()) });
+    timer = setTimeout(give, timeoutMs);
   });
   const result = await Promise.race([supervisor.waitReady(), late]);
   clearTimeout(timer);

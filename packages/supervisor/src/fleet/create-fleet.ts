@@ -1,9 +1,10 @@
 /** Starts a fleet: its supervisor in a process of its own, which stops with this one unless it is detached. */
+import type { Status } from "../control/api.js";
 import { PacelineError, StartError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { CreatedFleet, CreateFleetOptions, FleetEnd, FleetStart, OperationDone, OperationOptions } from "./api.js";
 import { FleetClient } from "./fleet.js";
-import { DETACH, type PreparedStart, prepareStart } from "./prepare-start.js";
+import { DETACH, lateMessage, type PreparedStart, prepareStart } from "./prepare-start.js";
 import { type SupervisorProcess, spawnSupervisor } from "./supervisor-process.js";
 
 /**
@@ -107,7 +108,9 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
       await this.ready({ timeoutMs: leftMs });
     } catch (error) {
       const { code, message, lastLines } = error as PacelineError;
-      throw code === "timeout" ? late(timeoutMs) : new PacelineError("failed", message, { lastLines });
+      if (code === "timeout")
+        throw late(timeoutMs, await this.status({ timeoutMs: LATE_STATUS_MS }).catch(() => undefined));
+      throw new PacelineError("failed", message, { lastLines });
     }
   }
 
@@ -138,6 +141,9 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
   }
 }
 
-function late(timeoutMs = 0): PacelineError {
-  return new PacelineError("timeout", `not all instances became ready within ${timeoutMs / 1000} s`);
+/** The deadline of the status that names what was late, in milliseconds. */
+const LATE_STATUS_MS = 1_000;
+
+function late(timeoutMs = 0, status?: Status): PacelineError {
+  return new PacelineError("timeout", lateMessage(timeoutMs, status));
 }

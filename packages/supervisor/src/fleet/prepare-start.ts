@@ -5,6 +5,7 @@ import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.j
 import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
+import type { Status } from "../control/api.js";
 import type { FleetConfig } from "../core/model.js";
 import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
@@ -119,6 +120,20 @@ function shown(source: string, cwd: string): string {
 
 function instances(count: number): string {
   return count === 1 ? "1 instance" : `${count} instances`;
+}
+
+/** As many are named as fit a line. */
+const MAX_NAMED = 3;
+
+/** Returns a line such as `not all instances became ready within 5 s: web.2 (starting)`. */
+export function lateMessage(timeoutMs: number, status: Pick<Status, "pools"> | undefined): string {
+  const missing = (status?.pools ?? []).flatMap((pool) => pool.instances).filter(({ state }) => state !== "ready");
+  const named = missing.slice(0, MAX_NAMED).map(({ name, state, lastExit }) => {
+    return `${name} (${lastExit === null ? state : `${state}; ${lastExit.reason}`})`;
+  });
+  const more = missing.length > named.length ? ` and ${missing.length - named.length} more` : "";
+  const which = named.length === 0 ? "" : `: ${named.join(", ")}${more}`;
+  return visibleLine(`not all instances became ready within ${timeoutMs / 1000} s${which}`);
 }
 
 /**

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { Project, RUNTIMES } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
 
+const IS_MAIN = 'if (require.main !== module) throw new Error("it is not the main module");\n';
 const SAYS = "export default { fetch: () => new Response(word) };\n";
 /** By pool: the app's file and its response. */
 const APPS: Record<string, { file: string; text: string; says: string }> = {
@@ -11,7 +12,7 @@ const APPS: Record<string, { file: string; text: string; says: string }> = {
   extension: { file: "ext.js", text: `import { word } from "./lib/word.ts";\n${SAYS}`, says: "of an alias" },
   common: {
     file: "common.cjs",
-    text: 'const { word } = require("@lib/word");\nmodule.exports = { fetch: () => new Response(word) };\n',
+    text: `const { word } = require("@lib/word");\n${IS_MAIN}module.exports = { fetch: () => new Response(word) };\n`,
     says: "of an alias",
   },
   view: {
@@ -21,7 +22,7 @@ const APPS: Record<string, { file: string; text: string; says: string }> = {
   },
   loose: {
     file: "loose.ts",
-    text: `import { h, Word } from "./lib/view";\nvoid h;\nconst word: string = Word;\n${SAYS}`,
+    text: `import { h, Word } from "./lib/view";\nvoid h;\n${IS_MAIN}const word: string = Word;\n${SAYS}`,
     says: "b?",
   },
 };

@@ -1,10 +1,15 @@
 /** Imports an app on Node through jiti, which compiles TypeScript and JSX and supports `paths` in tsconfig.json. */
+import { readFileSync } from "node:fs";
 import { createJiti, type JitiOptions } from "jiti";
 import { compilerOptionsFor } from "./tsconfig.js";
 
 export interface Module {
   default?: unknown;
 }
+
+/** To jiti it is the main module of the program: in the app's own module it is that module. As long, for the places of errors. */
+const REQUIRE_MAIN = /\brequire\.main\b/g;
+const MODULE = "module".padEnd("require.main".length);
 
 /** @param cache a folder writable only by us, because its code is run. Default: no cache. */
 export async function importTranslated(path: string, cache: string | undefined): Promise<Module> {
@@ -14,7 +19,14 @@ export async function importTranslated(path: string, cache: string | undefined):
     tsconfigPaths: true,
     jsx: jsxOptions(compilerOptionsFor(path)),
   });
-  const loaded = await jiti.import<Module>(path);
+  const source = process.argv[1] === path ? readFileSync(path, "utf8") : "";
+  const loaded = source.includes("require.main")
+    ? ((await jiti.evalModule(source.replaceAll(REQUIRE_MAIN, MODULE), {
+        filename: path,
+        id: path,
+        async: true,
+      })) as Module)
+    : await jiti.import<Module>(path);
   if ("default" in loaded) return loaded;
   // If the default export is a thenable, such as Fastify's app, jiti returns its result and not the module.
   const exports = jiti.cache[path]?.exports as (Module & { __esModule?: boolean }) | undefined;

@@ -75,6 +75,8 @@ const kills = { fromInside: 0, fromOutside: 0 };
 let lastKillAt = Date.now();
 let isOver = false;
 let isInside = true;
+/** POSTs under way that were sent while handlers ended their instances. */
+let pendingInside = 0;
 
 /** Returns whether the next kill is due. */
 function takesKill() {
@@ -97,7 +99,10 @@ async function client(number) {
       let how = isInside ? MANNERS[Math.floor(Math.random() * MANNERS.length)] : "slow";
       if (takesKill()) how = Math.random() < 0.5 ? "dies-before" : "dies-after";
       const body = how === "body" ? "b".repeat(Math.random() * 30_000) : "";
+      const isOfInside = isInside;
+      if (isOfInside) pendingInside++;
       status = await send(fleet.port, "POST", { "x-id": id, "x-how": how }, body);
+      if (isOfInside) pendingInside--;
       posts.set(id, { how, status });
       if (how.startsWith("dies") && status === 502) kills.fromInside++;
     }
@@ -130,7 +135,8 @@ try {
   const clients = Array.from({ length: CLIENTS }, (_, number) => client(number));
   while (kills.fromInside < KILLS / 2 && Date.now() < DEADLINE) await wait(20);
   isInside = false;
-  await wait(100);
+  // They may wait in the request queue for new instances, and must not meet a kill from outside.
+  while (pendingInside > 0) await wait(20);
   await killFromOutside();
   // Lets pending requests and the effects of the last kill end.
   await wait(500);

@@ -3,7 +3,7 @@
 const COMMANDS: Readonly<Record<string, string>> = {
   save: "nothing to save: a systemd unit for each fleet starts it on boot (docs/operations.md)",
   dump: "nothing to save: a systemd unit for each fleet starts it on boot (docs/operations.md)",
-  startup: "paceline export systemd prints a unit for systemd",
+  startup: "paceline export systemd, with the arguments of your start, prints a unit for systemd",
   unstartup: "disable the fleet's systemd unit: systemctl disable NAME",
   resurrect: "start the fleet's systemd unit, or run paceline start in its folder",
   flush: "not needed: `log` limits the files of the log (docs/operations.md)",

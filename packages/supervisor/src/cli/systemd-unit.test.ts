@@ -3,7 +3,7 @@ import { systemdUnit, type UnitFacts, unitName } from "./systemd-unit.js";
 
 const FACTS: UnitFacts = {
   name: "shop",
-  target: "/srv/shop/paceline.config.json",
+  start: ["/srv/shop/paceline.config.json"],
   folder: "/srv/shop",
   user: "shop",
   paceline: "/srv/shop/node_modules/.bin/paceline",
@@ -41,7 +41,7 @@ test.each<[string, Partial<UnitFacts>, string[], string[]]>([
   ["a folder below /tmp", { folder: "/tmp/shop" }, ["ProtectHome=yes"], ["PrivateTmp"]],
   [
     "a folder with signs",
-    { target: '/srv/a b/50%/$x"y\\z.json', folder: "/srv/a b/50%" },
+    { start: ['/srv/a b/50%/$x"y\\z.json'], folder: "/srv/a b/50%" },
     [
       'ExecStart=/srv/shop/node_modules/.bin/paceline start "/srv/a b/50%%/$$x\\"y\\\\z.json"',
       "WorkingDirectory=/srv/a b/50%%",
@@ -56,6 +56,13 @@ test.each<[string, Partial<UnitFacts>, string[], string[]]>([
 
 test.each([
   ["shop", "shop"],
-  ["my shop/2", "my-shop-2"],
-  ["..", "fleet"],
-])("the unit of %s is named %s", (name, expected) => expect(unitName(name)).toBe(expected));
+  ["my shop/2", "my-shop-2-"],
+  ["..", "fleet-"],
+  ["日本", "fleet-"],
+])("the unit of %s is named %s", (name, expected) =>
+  expect(unitName(name)).toMatch(new RegExp(`^${expected}${expected.endsWith("-") ? "[0-9a-f]{6}" : ""}$`)),
+);
+
+test("a folder with a line break is refused", () => {
+  expect(() => linesOf({ folder: "/srv/a\nb" })).toThrow("/srv/a\\nb has a control character");
+});

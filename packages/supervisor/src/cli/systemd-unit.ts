@@ -1,12 +1,15 @@
 /** Writes the systemd unit of a fleet: systemd.service(5), systemd.exec(5). */
+import { createHash } from "node:crypto";
+import { visibleLine } from "../core/words.js";
+import { PacelineError } from "../errors.js";
 import { SERVICE_PREFIX } from "../run-dir/registry.js";
 import { EXIT } from "./output.js";
 
 export interface UnitFacts {
   /** The fleet's name. */
   name: string;
-  /** What `paceline start` is given; an absolute path. */
-  target: string;
+  /** The arguments of `paceline start`. */
+  start: readonly string[];
   /** The working directory. */
   folder: string;
   user: string;
@@ -52,13 +55,14 @@ const HARDENING = [
   "SystemCallErrorNumber=EPERM",
 ];
 
-/** @returns the text of the unit */
+/** @returns the text of the unit @throws PacelineError `usage` for a path or an argument that cannot stand in a unit */
 export function systemdUnit(facts: UnitFacts): string {
-  const { name, target, folder, user, paceline, programFolders, hasLowPort, startMs, stopMs } = facts;
+  refuseControls(facts);
+  const { name, start, folder, user, paceline, programFolders, hasLowPort, startMs, stopMs } = facts;
   const command = (...args: string[]) => [paceline, ...args].map(word).join(" ");
   const runDir = `${SERVICE_PREFIX}${unitName(name)}`;
   const missing = programFolders.filter((path) => !SERVICE_PATH.split(":").includes(path));
-  const paths = [target, folder, paceline, ...missing];
+  const paths = [...start, folder, paceline, ...missing];
   const isUsed = (place: RegExp) => paths.some((path) => place.test(path));
   const capability = hasLowPort ? "CAP_NET_BIND_SERVICE" : "";
   return `${[
@@ -74,7 +78,7 @@ export function systemdUnit(facts: UnitFacts): string {
     `User=${user}`,
     `WorkingDirectory=${specifiers(folder)}`,
     ...(missing.length === 0 ? [] : [`Environment=${word(`PATH=${[...missing, SERVICE_PATH].join(":")}`)}`]),
-    `ExecStart=${command("start", target)}`,
+    `ExecStart=${command("start", ...start)}`,
     `ExecReload=${command("reload")}`,
     `# Only the supervisor gets SIGTERM; it drains the rest. systemd kills what is left afterwards.`,
     "KillMode=mixed",
@@ -102,9 +106,19 @@ export function systemdUnit(facts: UnitFacts): string {
   ].join("\n")}\n`;
 }
 
-/** Returns the fleet's name as a part of a unit's name and of a folder. */
+/** Returns the fleet's name as a part of a unit's name and of a folder. Different names stay different. */
 export function unitName(name: string): string {
-  return name.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[.-]+|[.-]+$/g, "") || "fleet";
+  const plain = name.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[.-]+|[.-]+$/g, "");
+  if (plain === name) return name;
+  const hash = createHash("sha256").update(name).digest("hex").slice(0, 6);
+  return `${plain === "" ? "fleet" : plain}-${hash}`;
+}
+
+/** A line ends a setting, and WorkingDirectory has no escapes. */
+function refuseControls({ start, folder, paceline }: UnitFacts): void {
+  const bad = [...start, folder, paceline].find((text) => /\p{Cc}/u.test(text));
+  if (bad !== undefined)
+    throw new PacelineError("usage", `${visibleLine(bad)} has a control character, which no systemd unit can contain`);
 }
 
 /** Writes `%` so that it is no specifier. */

@@ -90,9 +90,19 @@ export function spawnSupervisor(
 
 /** Returns the command line of the supervisor, which it also loads its fleet with again. */
 function argumentsOf(start: FleetStart, stopWithClient: boolean): string[] {
-  const { file, instances, listen = [], runtime, runDir, worker, replace, watch } = start;
+  const { runDir, replace, watch } = start;
   const args = ["start", "--log-format", "none", "--notify-fd", "3", "--fleet-fd", "4"];
   if (stopWithClient) args.push("--stop-with-client");
+  if (runDir !== undefined) args.push("--run-dir", runDir);
+  if (replace) args.push("--replace");
+  if (watch) args.push("--watch");
+  return [...args, ...originArguments(start)];
+}
+
+/** Returns the arguments of `paceline start` that say what the fleet runs. */
+export function originArguments(start: FleetStart): string[] {
+  const { file, instances, listen = [], runtime, worker } = start;
+  const args: string[] = [];
   for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python"] as const) {
     const value = start[name];
     if (value !== undefined) args.push(`--${name}`, value);
@@ -100,14 +110,12 @@ function argumentsOf(start: FleetStart, stopWithClient: boolean): string[] {
   if (instances !== undefined) args.push("--instances", String(instances));
   for (const address of listen) args.push("--listen", address);
   if (runtime !== undefined) args.push("--runtime", runtime);
-  if (runDir !== undefined) args.push("--run-dir", runDir);
   if (worker) args.push("--worker");
-  if (replace) args.push("--replace");
-  if (watch) args.push("--watch");
   // Beside words that are a command, or a script's, a target would make them arguments of an app.
   if (start.command === undefined && start.fapws === undefined)
     args.push(file === undefined ? "." : file.startsWith("-") ? `./${file}` : file);
-  return [...args, "--", ...(start.command ?? start.args ?? [])];
+  const words = start.command ?? start.args ?? [];
+  return words.length === 0 ? args : [...args, "--", ...words];
 }
 
 /** Waits for the supervisor's notice: it is up, why it failed, or (a closed pipe) that it ended. */

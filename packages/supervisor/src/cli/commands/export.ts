@@ -4,41 +4,49 @@ import { dirname, join, resolve } from "node:path";
 import { Argument } from "commander";
 import type { FleetConfig } from "../../core/model.js";
 import { PacelineError } from "../../errors.js";
+import type { FleetStart } from "../../fleet/api.js";
 import { builtFile } from "../../package.js";
-import type { DefineCommand } from "../options.js";
+import { type DefineCommand, type StartOptions, startOf } from "../options.js";
 import { EXIT, print } from "../output.js";
+import { originOf, withOrigin } from "../start-arguments.js";
 
 export const exportUnit: DefineCommand = (program, action) => {
-  program
-    .command("export")
-    .description("print a systemd unit that runs this fleet")
-    .addArgument(new Argument("<format>", "what to print").choices(["systemd"]))
-    .argument("[config|app]", "a config file, an app module or a folder", ".")
+  withOrigin(
+    program
+      .command("export")
+      .description("print a systemd unit that starts this fleet; the arguments are those of start")
+      .addArgument(new Argument("<format>", "what to print").choices(["systemd"])),
+  )
     .option("--user <name>", "the user who runs the fleet (default: the owner of its folder)")
     .action(
-      action(async (_format: string, target: string, { user }: { user?: string }) => {
-        print(await unitOf(target, user));
+      action(async (_format: string, given: string, args: string[], exportOptions: ExportOptions) => {
+        const { target, options } = originOf(given, args, exportOptions);
+        print(await unitOf(startOf(target, options), exportOptions.user));
         return EXIT.done;
       }),
     );
 };
 
+interface ExportOptions extends StartOptions {
+  user?: string;
+}
+
 /** @throws ConfigError, or PacelineError `usage` if nobody but root could run the fleet */
-async function unitOf(target: string, user: string | undefined): Promise<string> {
-  const [{ loadFleet }, { findRuntimes }, { identityOf, writtenCwd }, { systemdUnit, unitName }] = await Promise.all([
-    import("../../config/load.js"),
-    import("../../runtime/runtimes.js"),
-    import("../../config/identity.js"),
+async function unitOf(start: FleetStart, user: string | undefined): Promise<string> {
+  const [{ prepareStart }, { originArguments }, { systemdUnit, unitName }] = await Promise.all([
+    import("../../fleet/prepare-start.js"),
+    import("../../fleet/supervisor-process.js"),
     import("../systemd-unit.js"),
   ]);
-  const cwd = writtenCwd();
-  const runtimes = findRuntimes();
-  const environment = process.env as Record<string, string>;
-  const { config, source } = await loadFleet({ target, cwd, overrides: {}, runtimes, environment, endsSoon: true });
-  const identity = identityOf(source, cwd);
+  // Whatever the run directory is: none is made.
+  const prepared = await prepareStart({ ...start, runDir: "." }, { endsSoon: true });
+  const { identity, runtimes, fleet } = prepared;
+  const { config, source } = fleet;
+  const isPath = source.kind === "config" || (start.file !== undefined && source.kind === "app");
   const name = unitName(config.name);
   const unit = systemdUnit({
-    ...{ name: config.name, target: identity.source, folder: identity.folder },
+    ...{ name: config.name, folder: identity.folder },
+    start: originArguments(isPath ? { ...start, file: identity.source } : start),
     user: user ?? (await ownerOf(identity.folder)),
     paceline: findCommand(identity.folder),
     programFolders: runtimes.node === undefined ? [] : [dirname(runtimes.node)],

@@ -1,4 +1,10 @@
-/** Commands and options of PM2 that are none here, each with ours, for the message about an unknown one. */
+/** What to do instead of a command or an option that is none here, most of them of PM2, for the message about an unknown one. */
+import { basename } from "node:path";
+import { OF_OTHERS } from "../config/find.js";
+
+const MODULES = "PM2's modules do not run here; logs are rotated without one (docs/operations.md)";
+const CLOUD = "there is no service in the cloud; paceline top and paceline status --json have the figures";
+const PROFILES = "start Node with its own option: NODE_OPTIONS=--cpu-prof or --heap-prof";
 
 const COMMANDS: Readonly<Record<string, string>> = {
   save: "nothing to save: a systemd unit for each fleet starts it on boot (docs/operations.md)",
@@ -36,10 +42,43 @@ const COMMANDS: Readonly<Record<string, string>> = {
   attach: "an instance has no stdin; give the app a route for it",
   deploy: "write a deploy script (docs/deploying.md)",
   ecosystem: "run: paceline init",
-  install: "PM2's modules do not run here; logs are rotated without one",
   set: "edit the config, then: paceline reload",
+  multiset: "edit the config, then: paceline reload",
+  unset: "edit the config, then: paceline reload",
   get: "run: paceline check --json",
   conf: "run: paceline check --json",
+  config: "run: paceline check --json",
+  autoinstall: MODULES,
+  install: MODULES,
+  uninstall: MODULES,
+  package: MODULES,
+  publish: MODULES,
+  cleardump: "there is no dump to clear: a fleet has its config, and a systemd unit (docs/operations.md)",
+  logrotate: "not needed: paceline rotates its log files itself (docs/operations.md)",
+  create: "run: paceline init",
+  examples: "run: paceline start --help, or see docs/cli.md",
+  dash: "run: paceline top",
+  del: "run: paceline stop",
+  slist: "run: paceline ls --json",
+  sysinfos: "run: paceline status --json",
+  inspect: "start Node with --inspect in NODE_OPTIONS and one instance",
+  expose: "run: paceline start --static FOLDER",
+  link: CLOUD,
+  unlink: CLOUD,
+  login: CLOUD,
+  logout: CLOUD,
+  register: CLOUD,
+  open: CLOUD,
+  monitor: CLOUD,
+  unmonitor: CLOUD,
+  "profile:cpu": PROFILES,
+  "profile:mem": PROFILES,
+  pull: "update the folder with git, then: paceline reload (docs/deploying.md)",
+  forward: "update the folder with git, then: paceline reload (docs/deploying.md)",
+  backward: "update the folder with git, then: paceline reload (docs/deploying.md)",
+  send: "an instance has no stdin; give the app a route for it",
+  updatePM2: "restart each fleet with the new version: paceline stop, then paceline start -d",
+  deepUpdate: "restart each fleet with the new version: paceline stop, then paceline start -d",
 };
 
 const OPTIONS: Readonly<Record<string, string>> = {
@@ -73,12 +112,117 @@ const OPTIONS: Readonly<Record<string, string>> = {
   "--namespace": "leave it out: each fleet has commands of its own",
   "--force": "leave it out: each config is a fleet of its own",
   "--update-env": "only reload has it",
+  "--attach": "without -d, start stays in the foreground; --no-dashboard prints the log",
+  "--deep-monitoring": "run: paceline top",
+  "--trace": "run: paceline top",
+  "--v8": "run: paceline top",
+  "--no-pmx": "leave it out: no code of ours for monitoring runs in an app",
+  "--no-automation": "leave it out: no code of ours for monitoring runs in an app",
+  "--no-vizion": "leave it out: paceline reads no version control",
+  "--no-color": "set NO_COLOR=1",
+  "--disable-logs": "--log-format none prints no log; `log` in a config limits its files",
+  "--silent": "--log-format none prints no log",
+  "--log-type": "--log-format json",
+  "--format": "leave it out: each line has its time and its instance; --json prints JSON",
+  "--err": "leave it out: there is one log, of stdout and stderr",
+  "--out": "leave it out: there is one log, of stdout and stderr",
+  "--highlight": "pipe the log: paceline logs -f | grep --color WORD",
+  "--timestamp": "leave it out: each line has its time",
+  "--source-map-support": "leave it out on Bun; on Node set NODE_OPTIONS=--enable-source-maps",
+  "--disable-source-map-support": "leave it out: on Node source maps are off unless NODE_OPTIONS turns them on",
+  "--interpreter-args": "set NODE_OPTIONS, or name the program: paceline start -- node --flag app.js",
+  "--execute-command": "run: paceline start -- PROGRAM ARGUMENTS",
+  "--ext": "leave it out: --watch has rules of its own (docs/cli.md)",
+  "--ignore-watch": "leave it out: --watch has rules of its own (docs/cli.md)",
+  "--watch-delay": "leave it out: --watch has rules of its own (docs/cli.md)",
+  "--filter-env": "start with a clean environment: env -i PATH=$PATH paceline start",
+  "--no-autostart": "leave it out, and start the fleet later",
+  "--no-treekill": "leave it out: processes that an app started end with it",
+  "--parallel": "set `maxSurge` in a config",
+  "--pid": "run: paceline status --json, which has all pids",
+  "--service-name": "paceline export systemd prints a unit; name its file",
+  "--shutdown-with-message": "listen for SIGTERM in the app (docs/apps.md)",
+  "--stop-exit-codes": "run a job that ends with --cron (docs/workers.md)",
+  "--wait-ip": "leave it out: the systemd unit waits for the network",
+  "--sort": "run: paceline top, which sorts with s",
+  "--write": "leave it out: paceline writes no config for a start",
+  "--mini-list": "run: paceline ls",
+  "-a": "--update-env, which only reload has",
+  "-e": "leave it out; run: paceline logs",
+  "-f": "leave it out: each config is a fleet of its own",
+  "-k": "set `drainTimeoutMs` in a config",
+  "-m": "run: paceline ls",
+  "-n": "--name",
+  "-o": "leave it out; run: paceline logs",
+  "-s": "--log-format none prints no log",
+  "-u": "set User= in a systemd unit",
+  "-w": "--watch",
+  "-x": "run: paceline start -- PROGRAM ARGUMENTS",
 };
 
-/** Returns what to do instead of an unknown command or option of PM2, by the command line parser's message. */
-export function hintForPm2(message: string): string | undefined {
+/** Commands that take no name, each with what to do instead. */
+const WITHOUT_NAME: Readonly<Record<string, string>> = {
+  status: "it shows all pools and instances of a fleet; -c names another fleet",
+  ls: "it lists all fleets; paceline status -c NAME shows one",
+  top: "it shows all pools; press / to filter, or name another fleet with -c",
+  init: "it finds out by itself what the folder has; run: paceline init",
+};
+
+/** A wrong guess of these would end what serves. */
+const ENDING = ["stop", "kill", "delete"];
+
+/** Returns the line of the command line parser, with a hint or a safe guess. `args` are those of the command line. */
+export function explainMistake(message: string, args: readonly string[]): string {
+  const hint = hintFor(message, args);
+  const [line = "", ...more] = message.trimEnd().split("\n");
+  if (hint !== undefined) return `${line}: ${hint}`;
+  return [line, ...more.flatMap((guess) => safeGuess(line, guess) ?? [])].join("\n");
+}
+
+/** Leaves out of the parser's guess what ends a fleet, unless it is one letter away. */
+function safeGuess(line: string, guess: string): string | undefined {
+  const word = /unknown command '(.*)'/.exec(line)?.[1];
+  const names = /^\(Did you mean (?:one of )?(.*)\?\)$/.exec(guess)?.[1]?.split(", ");
+  if (word === undefined || names === undefined) return guess;
+  const safe = names.filter((name) => !ENDING.includes(name) || isOneLetterAway(word, name));
+  if (safe.length === 0) return undefined;
+  return `(Did you mean ${safe.length === 1 ? "" : "one of "}${safe.join(", ")}?)`;
+}
+
+/** Whether one letter added, left out, or replaced, or two exchanged, lead from `a` to `b`. */
+function isOneLetterAway(a: string, b: string): boolean {
+  let at = 0;
+  while (at < a.length && a[at] === b[at]) at++;
+  const [restA, restB] = [a.slice(at), b.slice(at)];
+  const isExchanged = restA[0] === restB[1] && restA[1] === restB[0] && restA.slice(2) === restB.slice(2);
+  return (
+    [restA.slice(1) === restB, restA === restB.slice(1), restA.slice(1) === restB.slice(1)].includes(true) ||
+    isExchanged
+  );
+}
+
+function hintFor(message: string, args: readonly string[]): string | undefined {
   const [, what, name = ""] = /unknown (command|option) '([^'=]+)/.exec(message) ?? [];
-  const hints = what === "command" ? COMMANDS : OPTIONS;
-  const hint = Object.hasOwn(hints, name) ? hints[name] : undefined;
-  return hint === undefined ? undefined : `${name} is PM2's; ${hint}`;
+  if (what === "command") {
+    if (name.startsWith("module:")) return `${name} is PM2's; ${MODULES}`;
+    return Object.hasOwn(COMMANDS, name) ? `${name} is PM2's; ${COMMANDS[name]}` : undefined;
+  }
+  if (what === "option") {
+    const imported = importOf(name, args);
+    if (imported !== undefined) return `run: ${imported}`;
+    return Object.hasOwn(OPTIONS, name) ? `${name} is PM2's; ${OPTIONS[name]}` : undefined;
+  }
+  const command = /too many arguments for '(\w+)'/.exec(message)?.[1] ?? "";
+  return Object.hasOwn(WITHOUT_NAME, command) ? WITHOUT_NAME[command] : undefined;
+}
+
+/** Returns the import that `start ecosystem.config.js --env production` means; undefined without such a file. */
+function importOf(option: string, args: readonly string[]): string | undefined {
+  if (option !== "--env" && option !== "--only") return undefined;
+  const file = args.find((arg) => OF_OTHERS.test(basename(arg)));
+  if (file === undefined) return undefined;
+  const at = args.findIndex((arg) => arg === option || arg.startsWith(`${option}=`));
+  const given = args[at] ?? "";
+  const value = given.includes("=") ? given.slice(option.length + 1) : (args[at + 1] ?? "NAME");
+  return `paceline import ${file} ${option} ${value}`;
 }

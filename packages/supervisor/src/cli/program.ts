@@ -5,7 +5,8 @@ import { PacelineError } from "../errors.js";
 import { version } from "../package.js";
 import { commands } from "./commands/index.js";
 import type { Action, DefineCommand } from "./options.js";
-import { EXIT, printError, printForeign, reportError, surviveClosedOutput } from "./output.js";
+import { EXIT, printForeign, reportError, surviveClosedOutput } from "./output.js";
+import { explainMistake } from "./pm2-hints.js";
 
 /** Runs the command line `args` (without runtime and script) and sets this process's exit status. */
 export async function run(args: string[]): Promise<void> {
@@ -15,7 +16,10 @@ export async function run(args: string[]): Promise<void> {
   const program = commandLine(settle, (all) => {
     all
       .showHelpAfterError("(paceline --help lists all commands)")
-      .configureOutput({ writeErr: wantsJson ? () => {} : printForeign })
+      .configureOutput({
+        writeErr: wantsJson ? () => {} : printForeign,
+        outputError: (text, write) => write(`${explainMistake(text, args)}\n`),
+      })
       .exitOverride();
   });
   try {
@@ -24,14 +28,9 @@ export async function run(args: string[]): Promise<void> {
     if (!(error instanceof CommanderError)) throw error;
     // The user asked for help or the version.
     if (error.exitCode === 0) process.exitCode = EXIT.done;
-    else if (wantsJson) process.exitCode = reportError(new PacelineError("usage", mistakeOf(error)), true);
-    else {
-      // Commander has printed the error.
-      process.exitCode = EXIT.usage;
-      const { hintForPm2 } = await import("./pm2-hints.js");
-      const hint = hintForPm2(error.message);
-      if (hint !== undefined) printError(hint);
-    }
+    else if (wantsJson) process.exitCode = reportError(new PacelineError("usage", mistakeOf(error, args)), true);
+    // Commander has printed the error.
+    else process.exitCode = EXIT.usage;
   }
 }
 
@@ -52,9 +51,11 @@ export function commandLine(
 }
 
 /** Describes the command-line error in one line. */
-function mistakeOf({ code, message }: CommanderError): string {
+function mistakeOf({ code, message }: CommanderError, args: readonly string[]): string {
   if (code === "commander.help") return "no command was given";
-  return message.replace(/^error: /, "").replaceAll("\n", " ");
+  return explainMistake(message, args)
+    .replace(/^error: /, "")
+    .replaceAll("\n", " ");
 }
 
 function settle(run: Action) {

@@ -143,7 +143,7 @@ export function findApp(folder: string): string | undefined {
 }
 
 /** Files that `paceline import` reads. */
-const OF_OTHERS =
+export const OF_OTHERS =
   /^(?:(?:ecosystem|pm2)(?:\.\w+)?\.(?:[cm]?js|json5?|ya?ml)|process\.(?:json|ya?ml)|gunicorn\.conf\.py|Procfile|app\.json)$/;
 
 function isConfigFile(path: string): boolean {

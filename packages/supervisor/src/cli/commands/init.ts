@@ -18,7 +18,11 @@ export const init: DefineCommand = (program, action) => {
         import("../../config/find.js"),
       ]);
       const folder = resolve(given);
-      if (kindOf(folder) !== "folder") throw new PacelineError("usage", `${given}: there is no such folder`);
+      if (kindOf(folder) !== "folder")
+        throw new PacelineError(
+          "usage",
+          `${given}: there is no such folder; init finds out by itself what a folder has`,
+        );
       const importable = importableIn(folder);
       if (importable !== undefined)
         throw new PacelineError(

@@ -54,6 +54,9 @@ test("an import names what has no counterpart, is no fleet's config before it is
   const before = readFileSync(join(folder, "paceline.config.mjs"), "utf8");
   // The notes are in the file, too.
   expect(before).toMatch(/^\/\/ shop: watch: /m);
+  const misnamed = await paceline(folder, ["import", "-o", "a.mjs"]);
+  expect(misnamed).toMatchObject({ code: 2, stderr: expect.stringMatching(/must contain "paceline\.config\."/) });
+  expect(existsSync(join(folder, "a.mjs"))).toBe(false);
   const elsewhere = await paceline(folder, ["import", "-o", "sub/shop.json"]);
   expect(elsewhere).toMatchObject({ code: 2, stderr: expect.stringMatching(/--output must be in /) });
   const again = await paceline(folder, ["import"]);

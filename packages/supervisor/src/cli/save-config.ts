@@ -25,6 +25,12 @@ export async function saveConfig(
   const format = formatOf(path);
   if (format === undefined)
     throw new PacelineError("usage", `${path}: a config is a .mjs, .js, .ts, .toml or .json file`);
+  const isKnownName = CONFIG_FILE_NAMES.includes(basename(path)) || /\.(json|toml)$/.test(path);
+  if (!isKnownName && !basename(path).includes("paceline.config."))
+    throw new PacelineError(
+      "usage",
+      `${path}: the name of a module must contain "paceline.config.", such as a.paceline.config.mjs`,
+    );
   const existing = isDefault ? findConfigFile(dirname(path)) : kindOf(path) === "nothing" ? undefined : path;
   if (existing !== undefined && (!force || existing !== path)) {
     const remedy = existing === path ? "--force overwrites it" : "it would be used first: remove it";
@@ -39,9 +45,6 @@ export async function saveConfig(
 }
 
 async function problemsOf(path: string): Promise<string[]> {
-  const isKnownName = CONFIG_FILE_NAMES.includes(basename(path)) || /\.(json|toml)$/.test(path);
-  if (!isKnownName && !basename(path).includes("paceline.config."))
-    return [`${path}: its name does not say that it is a config: it must contain "paceline.config."`];
   try {
     await loadFleet({
       ...{ target: path, cwd: process.cwd(), overrides: {}, runtimes: findRuntimes() },

@@ -1,8 +1,8 @@
 /** Decides what runs an app of PM2: the kind of pool, by its script, interpreter and arguments. Pure. */
-import { basename, extname, join, normalize } from "node:path";
+import { basename, extname, isAbsolute, join, normalize } from "node:path";
 import type { ProjectFacts } from "./facts.js";
 import type { Pm2Context } from "./pm2-rules.js";
-import { isOff, type Keys, splitWords, withoutPlaceholders } from "./rules.js";
+import { isOff, isTable, type Keys, splitWords, withoutPlaceholders } from "./rules.js";
 
 /** PM2's choice of an interpreter by extension, where it is not Node. */
 const INTERPRETERS: Readonly<Record<string, string>> = {
@@ -22,6 +22,8 @@ export interface Program {
   kind: Pm2Context["kind"];
   isScheduled: boolean;
   keys: Keys;
+  /** Whether the arguments of the interpreter are among the program's words. */
+  hasInterpreterArgs?: boolean;
   /** The port that its sources ask for. */
   port?: number | undefined;
 }
@@ -37,10 +39,16 @@ export function programOf(source: Keys, env: Keys, facts: ProjectFacts, note: Ad
     return undefined;
   }
   const [script = "", ...inScript] =
-    facts.look(join(cwd, given)) === "file" ? [given] : (splitWords(given) ?? ["sh", "-c", given]);
+    facts.look(below(cwd, given)) === "file" ? [given] : (splitWords(given) ?? ["sh", "-c", given]);
   const args = [...inScript, ...argumentsOf(source.args)];
-  if (script === "serve" && (env.PM2_SERVE_PATH !== undefined || args.length > 0))
-    return { ...folderOf(args, env, cwd, note), isScheduled: false };
+  if (script === "serve" && (args.length > 0 || Object.keys(env).some((name) => name.startsWith("PM2_SERVE_")))) {
+    if (!hasPassword(source, args)) return { ...folderOf(args, env, cwd, note), isScheduled: false };
+    note(
+      "script",
+      "left out, since its files need a password and a `static` pool asks for none: serve them from an app that does (docs/files.md)",
+    );
+    return undefined;
+  }
   const run = moduleOf(script, args, { source, cwd, facts, note }) ?? commandOf(script, args, { source, cwd, facts });
   const ends = source.autorestart === false && run.kind !== "app";
   const isScheduled = ends && !isOff(source.cron_restart ?? source.cron);
@@ -50,7 +58,7 @@ export function programOf(source: Keys, env: Keys, facts: ProjectFacts, note: Ad
   }
   if (run.kind === "worker" || isScheduled) {
     note("script", isScheduled ? "a worker that runs at these times" : IS_WORKER);
-    return { ...asWorker(run.keys), isScheduled };
+    return { ...run, ...asWorker(run.keys), isScheduled };
   }
   if (run.kind === "command") note("script", IS_COMMAND);
   return { ...run, isScheduled };
@@ -61,7 +69,8 @@ const IS_COMMAND =
   "it must listen on the port in PORT, or at {socket} (docs/commands.md); if it serves nothing, write `worker` for `command`";
 
 function asWorker({ app, command, ...keys }: Keys): Pick<Program, "kind" | "keys"> {
-  return { kind: "worker", keys: { worker: app ?? command, ...keys } };
+  // PM2 stops by SIGINT, and a worker may listen to nothing else.
+  return { kind: "worker", keys: { worker: app ?? command, ...keys, stopSignal: "SIGINT" } };
 }
 
 interface ScriptContext {
@@ -79,7 +88,7 @@ function moduleOf(
   const interpreter = interpreterOf(source);
   if (interpreter !== undefined && !/^(node|bun)(@.*)?$/.test(interpreter) && !LOADERS.test(interpreter))
     return undefined;
-  const path = normalize(join(cwd, script));
+  const path = below(cwd, script);
   // PM2 adds the extension itself.
   const candidates = [path, `${path}.js`].filter((each) => facts.look(each) === "file");
   const module = candidates.find(facts.isModule) ?? (MODULE.test(path) ? path : undefined);
@@ -98,13 +107,14 @@ function commandOf(
   { source, cwd, facts }: ScriptContext,
 ): Omit<Program, "isScheduled"> {
   const interpreter = interpreterOf(source);
-  const path = normalize(join(cwd, script));
+  const path = below(cwd, script);
   const isFile = facts.look(path) === "file";
   // A relative program is found from `cwd`, one without a slash on PATH.
   const program = isFile && !script.includes("/") ? `./${script}` : script;
   const runner = interpreter === "none" ? undefined : (interpreter ?? runnerOf(path, isFile && facts.isText(path)));
-  const words = [...(runner === undefined ? [] : [runner]), program, ...args].map(withoutPlaceholders);
-  return { kind: "command", keys: { command: words } };
+  const ofRunner = argumentsOf(source.node_args ?? source.interpreter_args ?? source.interpreterArgs);
+  const words = [...(runner === undefined ? [] : [runner, ...ofRunner]), program, ...args].map(withoutPlaceholders);
+  return { kind: "command", keys: { command: words }, hasInterpreterArgs: runner !== undefined };
 }
 
 /** PM2 runs a text file without a known extension on Node. */
@@ -119,6 +129,19 @@ function interpreterOf({ exec_interpreter, interpreter }: Keys): string | undefi
   return /^(node|bun)$/.test(name) || LOADERS.test(name) ? name : given;
 }
 
+/** Whether PM2's file server asks for a password, in any environment of the app. */
+function hasPassword(source: Keys, args: string[]): boolean {
+  const tables = Object.entries(source).flatMap(([key, value]) =>
+    /^env(_|$)/.test(key) && isTable(value) ? [value] : [],
+  );
+  const variables = tables.flatMap((table) => Object.entries(table));
+  return (
+    variables.some(
+      ([name, value]) => name.startsWith("PM2_SERVE_BASIC_AUTH") && !isOff(value) && `${value}` !== "false",
+    ) || args.some((word) => word.startsWith("--basic-auth"))
+  );
+}
+
 /** PM2's own file server. */
 function folderOf(args: string[], env: Keys, cwd: string, note: AddNote): Omit<Program, "isScheduled"> {
   const folder = env.PM2_SERVE_PATH ?? args.find((word) => !word.startsWith("-") && !/^\d+$/.test(word)) ?? ".";
@@ -128,7 +151,9 @@ function folderOf(args: string[], env: Keys, cwd: string, note: AddNote): Omit<P
     note("env.PM2_SERVE_SPA", "a path without a file gets 404: serve index.html for it from an app (docs/files.md)");
   for (const key of Object.keys(env).filter((each) => /^PM2_SERVE_(?!PATH$|PORT$|SPA$)/.test(each)))
     note(`env.${key}`, "see the keys of `static` pools in docs/configuration.md");
-  return { kind: "static", keys: { static: relativePath(join(cwd, `${folder}`)) }, port };
+  const path = relativePath(below(cwd, `${folder}`));
+  if (path === ".") note("script", "it serves all files beside the config, such as package.json: name a subfolder");
+  return { kind: "static", keys: { static: path }, port };
 }
 
 function argumentsOf(args: unknown): string[] {
@@ -137,6 +162,12 @@ function argumentsOf(args: unknown): string[] {
   return splitWords(args) ?? args.trim().split(/\s+/);
 }
 
+/** Returns a path of the app, from the folder of the imported file. */
+export function below(cwd: string, path: string): string {
+  return normalize(isAbsolute(path) ? path : join(cwd, path));
+}
+
 function relativePath(path: string): string {
+  if (path === "./") return ".";
   return path === "." || path.startsWith("/") || path.startsWith("..") ? path : `./${path.replace(/\/$/, "")}`;
 }

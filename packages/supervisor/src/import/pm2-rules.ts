@@ -7,7 +7,11 @@ export interface Pm2Context {
   kind: "app" | "command" | "static" | "worker";
   /** Whether it runs at the times of `cron_restart` and ends by itself. */
   isScheduled: boolean;
+  /** Whether the arguments of the interpreter are among the program's words. */
+  hasInterpreterArgs: boolean;
   cpus: number;
+  /** Returns the path of a file named in the app, from the folder of the imported file; undefined if it is not there. */
+  fileAt(path: string): string | undefined;
   /** The environment of the import, which instances inherit. */
   environment: Readonly<Record<string, string | undefined>>;
   /** Adds a note on a part of a key. */
@@ -35,13 +39,14 @@ export const PM2_RULES: Rules<Pm2Context> = {
   exec_interpreter: { ...program, aliases: ["interpreter"] },
   node_args: {
     aliases: ["interpreterArgs", "interpreter_args"],
-    to: "env.NODE_OPTIONS",
+    to: "env.NODE_OPTIONS, or words of the command",
     same: (value) => isOff(value) || (Array.isArray(value) && value.length === 0),
     keys: nodeOptions,
   },
   exec_mode: { to: "each instance is a process of its own behind the balancer", keys: () => ({}) },
   instances: { to: "instances", keys: (value, { cpus }) => instances(value, cpus) },
   env: { to: "env", keys: (value, context) => variables(value, context) },
+  env_file: { to: "envFiles", keys: envFiles },
   "env_*": {
     to: "env",
     advice: "import it with --env, or write it into a file of NAME=value lines and name that in `envFiles`",
@@ -203,12 +208,20 @@ function duration(value: unknown, keys: (ms: number) => Keys): Keys | string {
 const IN_NODE_OPTIONS =
   /^(-r|--(max-old-space-size|max-semi-space-size|require|import|enable-source-maps|no-deprecation|no-warnings|trace-(warnings|deprecation|uncaught)|unhandled-rejections|dns-result-order|conditions|stack-trace-limit|max-http-header-size|use-openssl-ca|use-bundled-ca|loader|experimental-[\w-]+|openssl-legacy-provider|heapsnapshot-signal|tls-\w[\w.-]*))(=|$)/;
 
-function nodeOptions(value: unknown, { kind }: Pm2Context): Keys | string {
+function nodeOptions(value: unknown, { kind, hasInterpreterArgs }: Pm2Context): Keys | string {
+  if (hasInterpreterArgs) return {};
   const words = Array.isArray(value) ? value.map(String) : (splitWords(`${value}`) ?? [`${value}`]);
   const refused = words.filter((word) => word.startsWith("-") && !IN_NODE_OPTIONS.test(word));
   if (refused.length > 0 || (kind !== "app" && kind !== "worker"))
     return `run it as a command that listens on PORT: paceline start -- node ${words.join(" ")} SCRIPT`;
   return { runtime: "node", env: { NODE_OPTIONS: words.join(" ") } };
+}
+
+function envFiles(value: unknown, { fileAt }: Pm2Context): Keys | string {
+  const given = (Array.isArray(value) ? value : [value]).filter((each) => !isOff(each)).map(String);
+  const found = given.map(fileAt).filter((path) => path !== undefined);
+  if (found.length < given.length) return "there is no such file: name it in `envFiles` when it is there";
+  return found.length === 0 ? {} : { envFiles: found };
 }
 
 /** Variables that instances inherit anyway, by names that suggest a secret: the importing shell's must not get into a file. */

@@ -1,7 +1,7 @@
 /** Every key of PM2's ecosystem file is mapped or named, and its documented kinds of app become pools that are valid. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kindOf, whyNoApp } from "../config/find.js";
 import { formatKeyPath } from "../config/problems.js";
@@ -25,6 +25,8 @@ const FILES: Record<string, string> = {
   "bin/www": "#!/usr/bin/env node\nrequire('../app.js');\n",
   "report.py": "print('hi')\n",
   "site/index.html": "hi\n",
+  ".env": "A=1\n",
+  "api/prod.env": "A=1\n",
 };
 let folder: string;
 
@@ -46,10 +48,10 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const facts = (environment: Record<string, string> = {}): ProjectFacts => ({
   cpus: 8,
   environment,
-  look: (path) => kindOf(join(folder, path)),
+  look: (path) => kindOf(resolve(folder, path)),
   isText: () => true,
-  isModule: (path) => whyNoApp(join(folder, path)) === undefined,
-  scan: (path) => scanSources(join(folder, path)),
+  isModule: (path) => whyNoApp(resolve(folder, path)) === undefined,
+  scan: (path) => scanSources(resolve(folder, path)),
 });
 
 /** Returns the problems that a config of these keys has. */
@@ -99,7 +101,13 @@ const KEYS: Record<string, unknown> = {
     err_log: "e",
   },
   ...{ log_file: true, log: "l", disable_logs: true, log_type: "json", log_date_format: "YYYY", time: true },
-  ...{ env: { A: "1" }, env_production: { A: "2" }, env_staging: { A: "3" }, max_memory_restart: "1G" },
+  ...{
+    env_file: ".env",
+    env: { A: "1" },
+    env_production: { A: "2" },
+    env_staging: { A: "3" },
+    max_memory_restart: "1G",
+  },
   ...{ pid_file: "p", pid: "p", restart_delay: 4000, exp_backoff_restart_delay: 100, source_map_support: true },
   ...{ disable_source_map_support: true, wait_ready: true, instances: "max", kill_timeout: 3000, kill_retry_time: 100 },
   ...{ shutdown_with_message: true, listen_timeout: 8000, cron_restart: "0 0 * * *", cron: "0 0 * * *" },
@@ -175,6 +183,7 @@ const VALUES: [Keys, Keys][] = [
   [{ exp_backoff_restart_delay: 100 }, { backoff: { initialMs: 100, maxMs: 15_000, factor: 1.5 } }],
   [{ env: { N: 1, ON: true, LIST: [1] } }, { env: { N: "1", ON: "true", LIST: "[1]" } }],
   [{ port: 3000 }, { env: { PORT: "3000" } }],
+  [{ env_file: ".env" }, { envFiles: [".env"] }],
   // Paceline does the same: nothing to write, nothing to tell.
   [{ watch: false, autorestart: true, merge_logs: true, time: true, treekill: true, vizion: false }, {}],
 ];
@@ -206,7 +215,34 @@ const KINDS: [string, Keys, Keys][] = [
   [
     "a module that serves nothing",
     { script: "jobs.js", args: "-v", kill_timeout: 9000 },
-    { worker: "./jobs.js", args: ["-v"], drainTimeoutMs: 9000 },
+    { worker: "./jobs.js", args: ["-v"], stopSignal: "SIGINT", drainTimeoutMs: 9000 },
+  ],
+  ["a module by an absolute path", { script: "FOLDER/api/server.js" }, { app: "FOLDER/api/server.js" }],
+  [
+    "a module and its cwd by absolute paths",
+    { script: "FOLDER/api/server.js", cwd: "FOLDER/api", env_file: "prod.env" },
+    { app: "FOLDER/api/server.js", cwd: "FOLDER/api", envFiles: ["FOLDER/api/prod.env"] },
+  ],
+  [
+    "a module below an absolute cwd",
+    { script: "server.js", cwd: "FOLDER/api" },
+    { app: "FOLDER/api/server.js", cwd: "FOLDER/api" },
+  ],
+  [
+    "a worker by an absolute path",
+    { script: "FOLDER/jobs.js", cwd: "api", env_file: ["prod.env"] },
+    { worker: "FOLDER/jobs.js", stopSignal: "SIGINT", cwd: "api", envFiles: ["api/prod.env"] },
+  ],
+  ["a Python script by an absolute path", { script: "FOLDER/report.py" }, { command: ["python3", "FOLDER/report.py"] }],
+  [
+    "an interpreter with arguments",
+    { script: "report.py", interpreter: "python3", interpreter_args: "-u" },
+    { command: ["python3", "-u", "./report.py"] },
+  ],
+  [
+    "Node with arguments for a text",
+    { script: "bin/plain", node_args: ["--harmony"] },
+    { command: ["node", "--harmony", "bin/plain"] },
   ],
   ["a Python script", { script: "report.py", args: ["--all"] }, { command: ["python3", "./report.py", "--all"] }],
   ["an interpreter of one's own", { script: "report.py", interpreter: "bash" }, { command: ["bash", "./report.py"] }],
@@ -220,7 +256,8 @@ const KINDS: [string, Keys, Keys][] = [
   ],
 ];
 
-it.each(KINDS)("%s", (_, keys, expected) => {
+it.each(KINDS)("%s", (_, ...row) => {
+  const [keys, expected] = JSON.parse(JSON.stringify(row).replaceAll("FOLDER", folder)) as [Keys, Keys];
   const imported = importPm2({ apps: [{ name: "one", ...keys }] }, facts());
   expect(imported.pools.one).toEqual({ instances: 1, ...expected });
   const words = { command: ["npm"] };
@@ -229,9 +266,9 @@ it.each(KINDS)("%s", (_, keys, expected) => {
 });
 
 it("a list of folders becomes static pools, and `pm2` is another name of `apps`", () => {
-  const folders = importPm2({ static: [{ path: "site", port: 8081, basic_auth: { username: "u" } }] }, facts());
+  const folders = importPm2({ static: [{ path: "site", port: 8081, monitor: true }] }, facts());
   expect(documentOf(folders)).toEqual({ name: "static-8081", listen: "127.0.0.1:8081", static: "./site" });
-  expect(folders.notes.map(({ key }) => key)).toContain("env.PM2_SERVE_BASIC_AUTH");
+  expect(folders.notes.map(({ key }) => key)).toContain("env.PM2_SERVE_MONITOR");
   expect(importPm2({ pm2: [app({})] }, facts()).pools).toEqual({ app: { app: "./app.js", instances: 1 } });
 });
 
@@ -241,6 +278,28 @@ it("PM2's file server becomes a static pool", () => {
   expect(documentOf(imported)).toEqual({ name: "front", listen: "127.0.0.1:8081", static: "./site" });
   expect(imported.notes.map(({ key }) => key)).toContain("env.PM2_SERVE_SPA");
   expect(problemsOf(documentOf(imported))).toEqual([]);
+  const absolute = importPm2([{ script: "serve", env: { ...env, PM2_SERVE_PATH: join(folder, "site") } }], facts());
+  expect(absolute.pools.serve).toEqual({ static: join(folder, "site") });
+  const beside = importPm2([{ script: "serve", env: { PM2_SERVE_PATH: "./" } }], facts());
+  expect(beside.pools.serve).toEqual({ static: "." });
+  expect(beside.notes).toContainEqual({ app: "serve", key: "script", advice: expect.stringMatching(/package\.json/) });
+});
+
+it.each<[Keys]>([
+  [{ apps: [{ script: "serve", env: { PM2_SERVE_PATH: "site", PM2_SERVE_BASIC_AUTH: "true" } }] }],
+  [{ apps: [{ script: "serve", env: { PM2_SERVE_BASIC_AUTH_USERNAME: "u", PM2_SERVE_BASIC_AUTH_PASSWORD: "p" } }] }],
+  [{ apps: [{ script: "serve", args: "site", env_production: { PM2_SERVE_BASIC_AUTH: true } }] }],
+  [{ apps: [{ script: "serve", args: "site 8080 --basic-auth-username u --basic-auth-password p" }] }],
+  [{ static: [{ name: "serve", path: "site", basic_auth: { username: "u" } }] }],
+])("files behind a password are left out: %j", (document) => {
+  expect(() => importPm2(document, facts())).toThrow(/no app for a pool: serve: left out, since its files need a pass/);
+  const { pools, notes } = importPm2({ pm2: [app({})], ...document }, facts());
+  expect(Object.keys(pools)).toEqual(["app"]);
+  expect(notes).toContainEqual({
+    app: "serve",
+    key: "script",
+    advice: expect.stringMatching(/^left out, since its f/),
+  });
 });
 
 describe("a file of several apps", () => {
@@ -264,7 +323,7 @@ describe("a file of several apps", () => {
       pools: {
         "shop-api": { app: "./api/server.js", instances: 4, env: { PORT: "4000" } },
         admin: { app: "./app.js", instances: 1, env: { PORT: "4001" }, routes: "/admin/", stripPrefix: true },
-        jobs: { worker: "./jobs.js", instances: 1 },
+        jobs: { worker: "./jobs.js", instances: 1, stopSignal: "SIGINT" },
       },
     });
     expect(problemsOf(document)).toEqual([]);
@@ -284,17 +343,23 @@ describe("a file of several apps", () => {
     expect(() => importPm2({ apps }, facts(), { only: ["shop"] })).toThrow(
       /has no app shop \(known: Shop API, admin, jobs\)/,
     );
+    const unknown = (only: string[]) => () => importPm2({ apps }, facts(), { only, envName: "produktion" });
+    expect(unknown(["Shop API"])).toThrow("has no env_produktion for --env produktion (known: production)");
+    expect(unknown(["admin"])).toThrow(/--env produktion \(no app has an env_NAME\)/);
   });
 });
 
 it("an app that PM2 starts at times becomes a worker with cron; one that runs once is left out, with its keys", () => {
   const times = { autorestart: false, cron_restart: "0 3 * * *", instances: 2, wait_ready: true };
   const { pools, notes } = importPm2([{ name: "nightly", script: "jobs.js", ...times }], facts());
-  expect(pools.nightly).toEqual({ worker: "./jobs.js", cron: "0 3 * * *" });
+  expect(pools.nightly).toEqual({ worker: "./jobs.js", cron: "0 3 * * *", stopSignal: "SIGINT" });
   expect(notes.map(({ key }) => key)).toEqual(["script", "wait_ready"]);
   expect(problemsOf(documentOf({ fleet: {}, pools, mapped: [], notes }))).toEqual([]);
   const script = importPm2([{ name: "nightly", script: "report.py", ...times }], facts());
-  expect(script.pools.nightly).toEqual({ worker: ["python3", "./report.py"], cron: "0 3 * * *" });
+  expect(script.pools.nightly).toEqual({
+    worker: ["python3", "./report.py"],
+    ...{ cron: "0 3 * * *", stopSignal: "SIGINT" },
+  });
   const runsOnce = { script: "jobs.js", autorestart: false, max_restarts: 1 };
   expect(() => importPm2([runsOnce], facts())).toThrow(/has no app for a pool: jobs: left out, since it runs once/);
   const once = importPm2([{ script: "app.js" }, runsOnce], facts());
@@ -314,10 +379,11 @@ it("a fleet of workers alone has no listen and no routes", () => {
       a: {
         worker: "./jobs.js",
         instances: 1,
+        stopSignal: "SIGINT",
         runtime: "node",
         env: { PORT: "1", X: "{{name}}", NODE_OPTIONS: "--no-warnings" },
       },
-      b: { worker: "./jobs.js", instances: 1, readySignal: true },
+      b: { worker: "./jobs.js", instances: 1, stopSignal: "SIGINT", readySignal: true },
     },
   });
   expect(problemsOf(document)).toEqual([]);
@@ -332,6 +398,11 @@ it("a secret of the importing shell is not written", () => {
   const { pools, notes } = importPm2(app({ env }), facts({ DB_PASSWORD: "hunter2" }));
   expect(pools.app?.env).toEqual({ API_KEY: "in the file" });
   expect(notes.map(({ key }) => key)).toEqual(expect.arrayContaining(["env.DB_PASSWORD", "env.PACELINE_POOL"]));
+});
+
+it("a compose file is none, and says so", () => {
+  const compose = { services: { web: { image: "nginx" } } };
+  expect(() => importPm2(compose, facts())).toThrow(/^is a compose file, which is not imported/);
 });
 
 it.each([[{}], [{ apps: [] }], [[]], [undefined], ["text"], [{ apps: "app.js" }]])(

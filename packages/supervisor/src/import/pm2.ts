@@ -1,7 +1,7 @@
 /** Imports PM2's ecosystem file: each app becomes a pool of the kind that its script and interpreter need. Pure. */
 import { basename, extname } from "node:path";
 import type { ProjectFacts } from "./facts.js";
-import { programOf } from "./pm2-program.js";
+import { below, programOf } from "./pm2-program.js";
 import { PM2_FILE_RULES, PM2_RULES, type Pm2Context } from "./pm2-rules.js";
 import {
   applyRules,
@@ -26,10 +26,13 @@ export function importPm2(document: unknown, facts: ProjectFacts, { only, envNam
   const file: Keys = Array.isArray(document) ? { apps: document } : isTable(document) ? document : {};
   const isApp = scriptOf(file) !== undefined && file.apps === undefined;
   const apps = isApp ? [file] : [...listOf(file.apps), ...listOf(file.pm2), ...listOf(file.static).map(asServer)];
+  if (apps.length === 0 && isTable(file.services))
+    throw new Error("is a compose file, which is not imported: run its programs as pools (docs/configuration.md)");
   if (apps.length === 0) throw new Error("must export `{ apps: [...] }`, a list of apps, or one app with a `script`");
   const chosen = only === undefined ? apps : apps.filter((app) => only.includes(nameOf(app)));
   const missing = only?.filter((name) => !apps.some((app) => nameOf(app) === name)) ?? [];
   if (missing.length > 0) throw new Error(`has no app ${missing.join(", ")} (known: ${apps.map(nameOf).join(", ")})`);
+  if (envName !== undefined) checkEnvName(envName, chosen);
   const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
   if (!isApp) {
     const rest = applyRules(PM2_FILE_RULES, file, undefined, { app: "", unknown: () => UNKNOWN });
@@ -43,6 +46,15 @@ export function importPm2(document: unknown, facts: ProjectFacts, { only, envNam
     );
   fleetOf(chosen, ports, result);
   return result;
+}
+
+function checkEnvName(name: string, apps: Keys[]): void {
+  const all = apps.flatMap((app) => Object.keys(app).filter((key) => key.startsWith("env_") && isTable(app[key])));
+  if (all.includes(`env_${name}`)) return;
+  const known = [...new Set(all)].map((key) => key.slice("env_".length)).join(", ");
+  throw new Error(
+    `has no env_${name} for --env ${name} (${known === "" ? "no app has an env_NAME" : `known: ${known}`})`,
+  );
 }
 
 function listOf(value: unknown): Keys[] {
@@ -86,14 +98,19 @@ function importApp(app: Keys, { facts, envName, result }: Context): number | und
     return undefined;
   }
   const { kind, isScheduled } = program;
-  const context: Pm2Context = { kind, isScheduled, cpus: facts.cpus, environment: facts.environment, note };
+  const cwd = typeof source.cwd === "string" ? source.cwd : ".";
+  const fileAt = (path: string) => [below(cwd, path)].find((each) => facts.look(each) === "file");
+  const context: Pm2Context = {
+    ...{ kind, isScheduled, hasInterpreterArgs: program.hasInterpreterArgs === true, fileAt },
+    ...{ cpus: facts.cpus, environment: facts.environment, note },
+  };
   const { keys, mapped, notes } = applyRules(PM2_RULES, source, context, { app: name, unknown: () => UNKNOWN });
   result.mapped.push(...mapped);
   result.notes.push(...notes);
   const pool: Keys = { ...program.keys };
   if (kind !== "static") pool.instances = 1;
   merge(pool, keys);
-  for (const key of isScheduled ? ["instances"] : kind === "static" ? ["env", "cwd", "instances"] : [])
+  for (const key of isScheduled ? ["instances"] : kind === "static" ? ["env", "envFiles", "cwd", "instances"] : [])
     delete pool[key];
   const port = Number(source.port ?? env.PORT ?? env.PM2_SERVE_PORT ?? program.port) || undefined;
   if (kind === "command" || kind === "worker") keepPlaceholders(pool, kind);

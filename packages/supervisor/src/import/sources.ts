@@ -52,6 +52,9 @@ export async function importFile(file: string, options: ImportOptions): Promise<
     const message = `is none of ${IMPORTED_FILE_NAMES.join(", ")}`;
     throw new ConfigError([{ file, path: [], message }]);
   }
+  const unused = (["env", "only"] as const).find((name) => options[name] !== undefined);
+  if (unused !== undefined && source.read !== readPm2)
+    throw new PacelineError("usage", `--${unused} is for an ecosystem file of PM2, not for ${basename(file)}`);
   try {
     return await source.read(file, options);
   } catch (error) {

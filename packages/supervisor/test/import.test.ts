@@ -122,8 +122,14 @@ test("init writes a config that serves, and never twice", async () => {
   expect(text.match(/^ {2}\w+:/gm)?.length).toBe(text.match(/^ {2}\/\/ /gm)?.length);
   expect(await paceline(folder, ["init"])).toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(/paceline\.config\.mjs exists/),
+    stderr: expect.stringMatching(/paceline\.config\.mjs exists; --force overwrites it\n$/),
   });
+  expect((await paceline(folder, ["init", "--force"])).code).toBe(0);
+  const site = await paceline(makeFolder({ "index.html": "hi\n" }), ["init"]);
+  expect(site).toMatchObject({ code: 2, stderr: expect.stringMatching(/move the site's files into public, then/) });
+  const jobs = makeFolder({ "index.js": "setInterval(() => {}, 1000);\n" });
+  expect(await paceline(jobs, ["init"])).toMatchObject({ code: 0, stderr: "" });
+  expect(await paceline(jobs, ["check"])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^OK: /) });
   const port = await freePort();
   onTestFinished(async () => void (await paceline(folder, ["stop"])));
   const started = await paceline(folder, ["start", "-d", "-p", `${port}`, "-i", "1"]);

@@ -14,13 +14,15 @@ export interface SaveOptions {
   force: boolean;
   /** Whether the path is the folder's own config, which no other may precede. */
   isDefault: boolean;
+  /** Whether the command can write to another file. */
+  hasOutput: boolean;
 }
 
 /** Returns the problems that `paceline check` would report. @throws PacelineError `usage`, `exists` or `denied` */
 export async function saveConfig(
   path: string,
   text: ConfigText,
-  { force, isDefault }: SaveOptions,
+  { force, isDefault, hasOutput }: SaveOptions,
 ): Promise<{ problems: string[] }> {
   const format = formatOf(path);
   if (format === undefined)
@@ -34,7 +36,10 @@ export async function saveConfig(
   const existing = isDefault ? findConfigFile(dirname(path)) : kindOf(path) === "nothing" ? undefined : path;
   if (existing !== undefined && (!force || existing !== path)) {
     const remedy = existing === path ? "--force overwrites it" : "it would be used first: remove it";
-    throw new PacelineError("exists", `${existing} exists; ${remedy}, or write to another file with --output`);
+    throw new PacelineError(
+      "exists",
+      `${existing} exists; ${remedy}${hasOutput ? ", or write to another file with --output" : ""}`,
+    );
   }
   try {
     writeFileSync(path, writeConfig(text, format), { flag: force ? "w" : "wx" });

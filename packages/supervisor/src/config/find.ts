@@ -181,7 +181,7 @@ const SIGNS: readonly (readonly [RegExp, "wsgi" | "asgi"])[] = [
   [/^(\w+)(?:\s*:[^=\n]*)?\s*=\s*(?:\w+\.)*(?:FastAPI|Starlette|Quart|Litestar|get_asgi_application)\(/m, "asgi"],
   [/^async def (\w+)\(\s*scope\b/m, "asgi"],
   [/^(\w+)(?:\s*:[^=\n]*)?\s*=\s*(?:\w+\.)*(?:Flask|Bottle|get_wsgi_application)\(/m, "wsgi"],
-  [/^def (\w+)\(\s*environ\b/m, "wsgi"],
+  [/^def (\w+)\(\s*(?:environ\b|\w+\s*,\s*start_response\b)/m, "wsgi"],
 ];
 
 /** Returns the first app in the source of a Python file, as far as it shows. */

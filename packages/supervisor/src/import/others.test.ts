@@ -135,6 +135,7 @@ describe("init", () => {
     proposeFor({
       isFile: (path) => path.replace(/^\.\//, "") in files,
       text: (path) => files[path] ?? "",
+      scan: (path) => ({ serves: files[path.replace(/^\.\//, "")] !== "jobs" }),
       names: [...new Set(Object.keys(files).map((path) => path.split("/")[0] as string))],
     });
 
@@ -169,7 +170,35 @@ describe("init", () => {
     [{ "main.py": "app: FastAPI = fastapi.FastAPI()\n" }, { asgi: "main:app", instances: 4 }],
     [{ "start.py": "import fapws.base\n" }, { fapws: "./start.py", instances: 4 }],
     [{ "api.py": "def api(environ, start_response):\n" }, { wsgi: "api:api", instances: 4 }],
-    [{ "index.html": "" }, { static: "." }],
+    [{ "index.html": "", "package.json": "{}" }, undefined],
+    [{ "index.html": "", "public/index.html": "" }, { static: "./public" }],
+    [{ "index.js": "jobs" }, { worker: "./index.js", instances: 1 }],
+    [
+      { "index.js": "jobs", "server.js": "" },
+      { app: "./server.js", instances: 4 },
+    ],
+    [
+      { "package.json": '{"scripts":{"start":"node index.js"}}', "index.js": "jobs", "server.js": "" },
+      { worker: "./index.js", instances: 1 },
+    ],
+    [
+      { "package.json": '{"main":"lib/x.js"}', "lib/x.js": "jobs", "app.js": "" },
+      { app: "./app.js", instances: 4 },
+    ],
+    [
+      { "package.json": '{"bin":"./bin/www"}', "bin/www": "" },
+      { app: "./bin/www", instances: 4 },
+    ],
+    [
+      { "package.json": '{"bin":{"tool":"cli.js","serve":"bin/serve.js"}}', "cli.js": "jobs", "bin/serve.js": "" },
+      { app: "./bin/serve.js", instances: 4 },
+    ],
+    [{ "wsgi.py": "application = make()\n" }, { wsgi: "wsgi:application", instances: 4 }],
+    [{ "wsgi.py": "from shop import app as application\n" }, { wsgi: "wsgi:application", instances: 4 }],
+    [{ "asgi.py": "from shop import app\n" }, { asgi: "asgi:app", instances: 4 }],
+    [{ "wsgi.py": "def application(env, start_response):\n" }, { wsgi: "wsgi:application", instances: 4 }],
+    [{ "site.py": "def hello(env, start_response):\n" }, { wsgi: "site:hello", instances: 4 }],
+    [{ "wsgi.py": "import os\n" }, undefined],
     [{ "dist/index.html": "", "README.md": "" }, { static: "./dist" }],
     [{ "README.md": "" }, undefined],
   ])("%j", (files, expected) => {

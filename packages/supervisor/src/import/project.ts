@@ -7,6 +7,8 @@ export interface FolderFacts {
   isFile(path: string): boolean;
   /** The text of a file; empty if it cannot be read. */
   text(path: string): string;
+  /** What the sources of a JavaScript program say. */
+  scan(path: string): { serves: boolean };
   /** The names of the folder's entries. */
   names: readonly string[];
 }
@@ -48,7 +50,16 @@ const MAX_PYTHON_FILES = 50;
 
 /** Returns what to start in the folder; undefined if nothing was recognised. */
 export function proposeFor(facts: FolderFacts): Proposal | undefined {
-  const finders = [djangoProject, pythonApp, frameworkBuild, packageMain, startScript, anyModule, folderOfFiles];
+  const finders = [
+    djangoProject,
+    pythonApp,
+    frameworkBuild,
+    packageMain,
+    startScript,
+    anyModule,
+    binOfPackage,
+    folderOfFiles,
+  ];
   for (const find of finders) {
     const proposal = find(facts);
     if (proposal !== undefined) return proposal;
@@ -70,11 +81,18 @@ function pythonApp({ isFile, text, names }: FolderFacts): Proposal | undefined {
   for (const file of [...PYTHON_FILES, ...others].filter(isFile).slice(0, MAX_PYTHON_FILES)) {
     const source = text(file);
     if (/^\s*(?:import|from)\s+fapws\b/m.test(source)) return fapws(file);
-    const found = callableIn(source);
+    const found = callableIn(source) ?? conventionalIn(file, source);
     if (found !== undefined)
       return python(`${file}, a Python app`, found.kind, `${file.replace(/\.py$/, "")}:${found.name}`, isFile);
   }
   return undefined;
+}
+
+/** The name that servers take from wsgi.py and asgi.py, however it gets its value. */
+function conventionalIn(file: string, source: string): ReturnType<typeof callableIn> {
+  const kind = ({ "wsgi.py": "wsgi", "asgi.py": "asgi" } as const)[file];
+  const name = /^(?:(?:async )?def |class |from .*\bimport\b.*\b)?(application|app)\s*(?:[=:(,]|$)/m.exec(source)?.[1];
+  return kind === undefined || name === undefined ? undefined : { kind, name };
 }
 
 function fapws(file: string): Proposal {
@@ -115,8 +133,9 @@ function frameworkBuild({ isFile }: FolderFacts): Proposal | undefined {
   };
 }
 
-/** The main module of package.json, or the module that its start script runs on Node or Bun. */
-function packageMain({ isFile, text }: FolderFacts): Proposal | undefined {
+/** The module that the start script of package.json runs on Node or Bun, or its main module if that serves. */
+function packageMain(facts: FolderFacts): Proposal | undefined {
+  const { isFile, text, scan } = facts;
   const { main, scripts } = manifestOf(text);
   const started = /^(?:NODE_ENV=\w+\s+)?(?:node|bun(?:\s+run)?|tsx)\s+(\.?[\w./-]+)$/.exec(scripts.start ?? "")?.[1];
   for (const given of [started, main]) {
@@ -124,8 +143,12 @@ function packageMain({ isFile, text }: FolderFacts): Proposal | undefined {
     const path = [given, `${given}.js`, `${given}/index.js`].find(
       (each) => /\.[cm]?[jt]sx?$/.test(each) && isFile(each),
     );
-    if (path !== undefined)
-      return module(given === main ? "the main module of package.json" : "the start script of package.json", path);
+    if (path === undefined || (given !== started && !scan(path).serves)) continue;
+    return module(
+      given === started ? "the start script of package.json" : "the main module of package.json",
+      path,
+      facts,
+    );
   }
   return undefined;
 }
@@ -140,35 +163,61 @@ function startScript({ text }: FolderFacts): Proposal | undefined {
   };
 }
 
-function anyModule({ isFile }: FolderFacts): Proposal | undefined {
-  const path = MODULES.find(isFile);
-  return path === undefined ? undefined : module(path, path);
+/** One that serves, before one that does not. */
+function anyModule(facts: FolderFacts): Proposal | undefined {
+  const paths = MODULES.filter(facts.isFile);
+  const path = paths.find((each) => facts.scan(each).serves) ?? paths[0];
+  return path === undefined ? undefined : module(path, path, facts);
 }
 
-function module(found: string, path: string): Proposal {
+/** A program of package.json, if it serves: others are commands for a terminal. */
+function binOfPackage(facts: FolderFacts): Proposal | undefined {
+  const path = manifestOf(facts.text).bins.find((each) => facts.isFile(each) && facts.scan(each).serves);
+  return path === undefined ? undefined : module("the bin of package.json", path, facts);
+}
+
+function module(found: string, path: string, { scan }: FolderFacts): Proposal {
+  const file = `./${path.replace(/^\.\//, "")}`;
+  if (!scan(path).serves)
+    return {
+      found: `${found}, which serves nothing over HTTP`,
+      keys: { worker: file, instances: 1 },
+      comments: { worker: "the module; if it does serve, write `app` instead", instances: INSTANCES },
+    };
   return {
     found,
-    keys: { app: `./${path.replace(/^\.\//, "")}`, instances: 4 },
+    keys: { app: file, instances: 4 },
     comments: { app: "the module: it exports an app, or calls listen()", instances: INSTANCES },
   };
 }
 
 function folderOfFiles({ isFile }: FolderFacts): Proposal | undefined {
-  const folder = [".", "public", "dist", "build", "_site", "out"].find((each) => isFile(`${each}/index.html`));
+  // Never the folder itself, which has the config, package.json and the like.
+  const folder = ["public", "dist", "build", "_site", "out"].find((each) => isFile(`${each}/index.html`));
   if (folder === undefined) return undefined;
   return {
-    found: folder === "." ? "index.html" : `${folder}/index.html`,
-    keys: { static: folder === "." ? "." : `./${folder}` },
+    found: `${folder}/index.html`,
+    keys: { static: `./${folder}` },
     comments: { static: "the folder whose files are served" },
   };
 }
 
-function manifestOf(text: FolderFacts["text"]): { main?: string | undefined; scripts: Record<string, string> } {
+interface Manifest {
+  main?: string | undefined;
+  scripts: Record<string, string>;
+  bins: string[];
+}
+
+function manifestOf(text: FolderFacts["text"]): Manifest {
   try {
-    const { main, scripts } = JSON.parse(text("package.json")) as Record<string, unknown>;
+    const { main, scripts, bin } = JSON.parse(text("package.json")) as Record<string, unknown>;
     const table = typeof scripts === "object" && scripts !== null ? (scripts as Record<string, string>) : {};
-    return { main: typeof main === "string" ? main : undefined, scripts: table };
+    const bins = typeof bin === "object" && bin !== null ? Object.values(bin) : [bin];
+    return {
+      ...{ main: typeof main === "string" ? main : undefined, scripts: table },
+      bins: bins.filter((each) => typeof each === "string"),
+    };
   } catch {
-    return { scripts: {} };
+    return { scripts: {}, bins: [] };
   }
 }

@@ -1,8 +1,11 @@
 /** The pure cores of file serving: paths, ranges, codings, and conditions. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { acceptedEncodings, cacheControlBy, isHashed, mediaTypeOf } from "./content-fields.js";
-import { escapeHtml, listingPage } from "./listing.js";
+import { escapeHtml, listingPage, readListing } from "./listing.js";
 import { STATIC_DEFAULTS } from "./options.js";
 import { MAX_RANGES, rangesOf } from "./ranges.js";
 import { judgePath, pathRules, withSlash } from "./request-path.js";
@@ -61,6 +64,24 @@ describe("a path", () => {
     expect(judge("/.well-known/.secret")).toBe("hidden");
     expect(judge("/.git/config", [], true)).toBe(".git/config");
   });
+
+  it.each([
+    "/paceline.toml",
+    "/paceline.config.ts",
+    "/static/Paceline.Config.MJS",
+    "/a/shop.paceline.config.json",
+    "/p%61celine.toml",
+    "/paceline.toml.gz",
+    "/x/../paceline.config.js/",
+  ])("%j is a config, which no option shows", (path) => {
+    expect(judge(path)).toBe("hidden");
+    expect(judge(path, [], true)).toBe("hidden");
+    expect(judge(`/static${path}`, ["/static/"])).toBe("hidden");
+  });
+
+  it.each(["/paceline.html", "/pacelineXconfig.js", "/paceline/config.js"])("%s is shown", (path) =>
+    expect(judge(path)).toBe(path.slice(1)),
+  );
 
   it.each([
     ["/static/a.css", "a.css"],
@@ -428,4 +449,13 @@ describe("what is told of a file", () => {
     expect(escapeHtml(evil)).not.toMatch(/[<>"']/);
     expect(listingPage("/", [], true, false)).toContain("and more");
   });
+});
+
+it("a listing has no config of Paceline, and dotfiles only if they are shown", () => {
+  const folder = mkdtempSync(join(tmpdir(), "pl-listing-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  for (const name of [".env", "a.css", "paceline.toml", "shop.paceline.config.mjs"])
+    writeFileSync(join(folder, name), "");
+  const names = (dotfiles: boolean) => readListing(folder, dotfiles).names.map(({ name }) => name);
+  expect([names(false), names(true)]).toEqual([["a.css"], [".env", "a.css"]]);
 });

@@ -1,6 +1,7 @@
 /** The HTML listing of a folder; every name in it is escaped. Reads the names one by one. */
 import { closeSync, constants, lstatSync, opendirSync, openSync } from "node:fs";
 import { join } from "node:path";
+import { isHiddenName } from "./request-path.js";
 
 /** Further names are not listed: the list is for people, and a folder may have a million. */
 const MAX_LISTED = 10_000;
@@ -15,7 +16,7 @@ export function readListing(folder: string, dotfiles: boolean): { names: ListedN
   const names: ListedName[] = [];
   let isWhole = true;
   readEntries(folder, (name, kind) => {
-    if (kind === "other" || (!dotfiles && name.startsWith("."))) return true;
+    if (kind === "other" || isHiddenName(name, dotfiles)) return true;
     isWhole = names.length < MAX_LISTED;
     if (isWhole) names.push({ name, isFolder: kind === "folder" });
     return isWhole;

@@ -26,13 +26,20 @@ interface Prefix {
 
 /** The maximum length of a file name, in bytes. */
 const MAX_NAME_BYTES = 255;
-/** A path without anything to decode, resolve or hide. */
+/** A path without anything to decode or resolve, or a dotfile. */
 const PLAIN = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{0,200})+\/?$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNUSABLE = /[\0-\x1f\x7f/\\]/;
 const BAD: JudgedPath = { kind: "bad" };
 const HIDDEN: JudgedPath = { kind: "hidden" };
 const WELL_KNOWN = ".well-known";
+/** Names of Paceline's own configs, which may hold secrets. */
+const CONFIG = /paceline\.(?:config\.|toml)/i;
+
+/** Whether a name is never shown: a config of Paceline, or a dotfile. */
+export function isHiddenName(name: string, dotfiles: boolean): boolean {
+  return (name.startsWith(".") && !dotfiles) || CONFIG.test(name);
+}
 
 /** Prepares the rules for all paths. */
 export function pathRules({ prefixes, dotfiles }: { prefixes: readonly string[]; dotfiles: boolean }): PathRules {
@@ -45,7 +52,7 @@ export function pathRules({ prefixes, dotfiles }: { prefixes: readonly string[];
 
 /** @param path of the request's target, unchanged, without the query. */
 export function judgePath(path: string, rules: PathRules): JudgedPath {
-  if (PLAIN.test(path)) {
+  if (PLAIN.test(path) && !CONFIG.test(path)) {
     const from = plainPrefixLength(path, rules.prefixes);
     const isFolder = path.endsWith("/");
     if (from > 0) return { kind: "good", relative: path.slice(from, isFolder ? -1 : undefined), isFolder };
@@ -57,7 +64,7 @@ export function judgePath(path: string, rules: PathRules): JudgedPath {
   if (rest === undefined) return HIDDEN;
   for (const [at, name] of rest.entries()) {
     if (Buffer.byteLength(name) > MAX_NAME_BYTES) return HIDDEN;
-    if (name.startsWith(".") && !rules.dotfiles && !(at === 0 && name === WELL_KNOWN)) return HIDDEN;
+    if (isHiddenName(name, rules.dotfiles) && !(at === 0 && name === WELL_KNOWN)) return HIDDEN;
   }
   return { kind: "good", relative: rest.join("/"), isFolder: isFolderPath(path) };
 }

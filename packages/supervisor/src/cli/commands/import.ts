@@ -74,6 +74,7 @@ export const importConfig: DefineCommand = (program, action) => {
       const { problems } = await saveConfig(path, text, {
         force: options.force === true,
         isDefault: options.output === undefined,
+        hasOutput: true,
       });
       const { mapped, notes } = imported;
       if (options.json) printJson({ ok: problems.length === 0, file: path, config: document, mapped, notes, problems });

@@ -9,11 +9,13 @@ export const init: DefineCommand = (program, action) => {
   const command = program
     .command("init")
     .description("write a small config for the app in this folder, with a comment on each line")
-    .argument("[folder]", "the folder of the app", ".");
+    .argument("[folder]", "the folder of the app", ".")
+    .option("--force", "overwrite the config");
   withJson(command).action(
-    action(async (given: string, { json }: JsonOption) => {
-      const [{ proposeFor }, { importableIn, saveConfig }, { kindOf }] = await Promise.all([
+    action(async (given: string, { json, force }: JsonOption & { force?: boolean }) => {
+      const [{ proposeFor }, { scanSources }, { importableIn, saveConfig }, { kindOf }] = await Promise.all([
         import("../../import/project.js"),
+        import("../../import/scan-sources.js"),
         import("../save-config.js"),
         import("../../config/find.js"),
       ]);
@@ -33,14 +35,19 @@ export const init: DefineCommand = (program, action) => {
       const proposal = proposeFor({
         isFile: (path) => kindOf(at(path)) === "file",
         text: (path) => read(at(path)),
+        scan: (path) => scanSources(at(path)),
         names: readdirSync(folder),
       });
       if (proposal === undefined) {
-        const message = `found no app in ${folder}; docs/configuration.md lists what a pool can run`;
+        const message =
+          kindOf(at("index.html")) === "file"
+            ? `${join(given, "index.html")} is beside what must not be served, such as the config: move the site's files into ${join(given, "public")}, then run init again`
+            : `found no app in ${folder}; docs/configuration.md lists what a pool can run`;
         throw new PacelineError("usage", message);
       }
       const { found, keys, comments } = proposal;
-      const document = { listen: "127.0.0.1:8080", ...keys };
+      // A fleet of workers alone listens nowhere.
+      const document = { ...(!("worker" in keys) && { listen: "127.0.0.1:8080" }), ...keys };
       const path = at(
         "wsgi" in keys || "asgi" in keys || "fapws" in keys || "static" in keys
           ? "paceline.toml"
@@ -51,7 +58,7 @@ export const init: DefineCommand = (program, action) => {
       const { problems } = await saveConfig(
         path,
         { head, document, comments: said },
-        { force: false, isDefault: true },
+        { force: force === true, isDefault: true, hasOutput: false },
       );
       if (json) printJson({ ok: problems.length === 0, file: path, found, config: document, problems });
       else {

@@ -173,6 +173,48 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     });
   });
 
+  once("the name of a fleet stands for all of it, and finds it from elsewhere", async () => {
+    const app = "app.mjs";
+    const folder = makeFolder({ [app]: HELLO });
+    const other = makeFolder();
+    const name = `shop-${runtime}`;
+    stopAtEnd(folder);
+    const port = await freePort();
+    const listen = ["-i", "1", "-l", `127.0.0.1:${port}`];
+    const started = await paceline(folder, "start", "-d", "--name", name, ...listen, app);
+    expect(started.code, started.stderr).toBe(0);
+    const place = join(folder, app);
+    const rows: [string, string[], number, RegExp][] = [
+      [folder, ["restart", name], 0, /web: /],
+      [folder, ["reload", name], 0, /web/],
+      [folder, ["scale", name, "1"], 0, /web/],
+      [folder, ["scale", name, "+10000000"], 2, /web can have 0 to 1024 instances, not 10000001/],
+      [folder, ["scale", "web", "10000000"], 2, /web can have 0 to 1024 instances, not 10000000/],
+      [folder, ["logs", name], 0, /web\.1/],
+      [folder, ["events", name, "-n", "1000000"], 0, /its last 1000 events; older ones are in .*log/],
+      [folder, ["logs", "-n", "5001"], 0, /its last 5000 lines; older ones are in .*log/],
+      [folder, ["logs", "-n", "1000001"], 2, /It must be from 0 to 1000000\./],
+      [folder, ["start", "-p", "1000000"], 2, /It must be from 1 to 65535\./],
+      [folder, ["reload", "nope"], 2, /^paceline: no pool or instance named "nope"/],
+      [other, ["status", "-c", name], 0, /web\.1/],
+      [other, ["status", "-c", "nope"], 3, /nothing is running from/],
+      [other, ["restart", "nope"], 3, /nothing is running here: .* or above it\n$/],
+      ...["reload", "stop", "logs", "events"].map((command): [string, string[], number, RegExp] => [
+        other,
+        [command, name],
+        3,
+        new RegExp(`nothing is running here: .*; ${name} runs from ${place}: add -c ${name}\n$`),
+      ]),
+      [folder, ["stop", name], 0, /^stopped\n$/],
+      [folder, ["logs", name, "-n", "1000000"], 0, /web\.1/],
+    ];
+    for (const [cwd, args, code, output] of rows) {
+      const done = await paceline(cwd, ...args);
+      const said = done.stderr + done.stdout;
+      expect({ args, code: done.code, said }).toEqual({ args, code, said: expect.stringMatching(output) });
+    }
+  });
+
   test("logs --follow goes on until its reader leaves or the fleet ends", async () => {
     const folder = makeFolder({ "app.mjs": `setInterval(() => console.log("a line"), 50);\n${HELLO}` });
     stopAtEnd(folder);

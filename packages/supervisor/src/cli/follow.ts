@@ -1,8 +1,8 @@
 /** Prints a fleet's log or events as they arrive, or from the log files if the fleet is not running. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { LogLine } from "../control/api.js";
-import { isLineOf, unknownName, visible } from "../core/words.js";
+import { KEPT_EVENTS, KEPT_LINES, type LogLine } from "../control/api.js";
+import { isAbout, isLineOf, unknownName, visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
 import { type FoundFleet, findFleet, linkOf } from "../fleet/find-fleet.js";
@@ -10,7 +10,8 @@ import { connectFleet } from "../fleet/fleet.js";
 import { describeLoss, findOrphans } from "../run-dir/orphans.js";
 import { parseLogJson } from "./format-line.js";
 import { logFilesIn } from "./log-file.js";
-import { type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
+import { elsewhere } from "./operate.js";
+import { type JsonOption, MOST_LINES, milliseconds, type TimeoutOption, unlessAll } from "./options.js";
 import { EXIT, type ExitStatus, printError } from "./output.js";
 
 export type FollowOptions = FleetChoice & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
@@ -18,16 +19,17 @@ export type FollowOptions = FleetChoice & JsonOption & TimeoutOption & { follow?
 /** Prints each line with `format`, or unchanged with --json. Reaching the deadline ends a follow successfully. */
 export async function follow<Line extends object>(
   what: "events" | "logs",
-  name: string | undefined,
+  given: string | undefined,
   options: FollowOptions,
   { format, fromLog }: LineKind<Line>,
 ): Promise<ExitStatus> {
   const show = formatter(options, format);
-  const fleet = await findFleet(options);
+  const named = unlessAll(given);
+  const fleet = await elsewhere(findFleet(options), options, named);
   if (fleet.state === "down" || fleet.state === "orphaned") {
     const files = logFilesIn(join(fleet.runDir, "log"));
     if (files.length > 0) {
-      const lines = readStoredLog(files, name, options.lines ?? 100, (line) => fromLog(line));
+      const lines = readStoredLog(files, named, options.lines ?? 100, fromLog, fleet.record?.name);
       printError(`${whyStored(fleet)}; these are the last lines of its log`);
       await printAll(lines.map(show));
       return EXIT.done;
@@ -36,6 +38,13 @@ export async function follow<Line extends object>(
   const { lines, follow = false, timeout } = options;
   const timeoutMs = milliseconds(timeout);
   const running = await connectFleet(options);
+  const name = await running.unlessOwn(named);
+  const kept = what === "logs" ? KEPT_LINES : KEPT_EVENTS;
+  if (lines !== undefined && lines > kept) {
+    printError(
+      `a running fleet gives its last ${kept} ${what === "logs" ? "lines" : "events"}; older ones are in ${join(fleet.runDir, "log")}`,
+    );
+  }
   await running.read<Line>(what, { name, lines, follow, timeoutMs }, (some) => printAll(some.map(show)));
   return EXIT.done;
 }
@@ -77,11 +86,9 @@ function leave(): void {
   process.exit(EXIT.done);
 }
 
-/** The supervisor stores fewer lines than this. */
-const MOST_LINES = 1_000_000;
-
 /**
  * Returns the last `count` lines of `name`, oldest first. `files` starts with the newest.
+ * `fleetName` means all, unless a pool has it.
  * @throws PacelineError `invalid` if `name` never wrote a line
  */
 export function readStoredLog<Line>(
@@ -89,6 +96,7 @@ export function readStoredLog<Line>(
   name: string | undefined,
   count: number,
   fromLog: (line: LogLine) => Line | undefined,
+  fleetName?: string,
 ): Line[] {
   const kept: Line[][] = [];
   const names = new Set<string>();
@@ -103,7 +111,11 @@ export function readStoredLog<Line>(
     if (left === 0 && kept.some((some) => some.length > 0)) break;
   }
   const lines = kept.reverse().flat();
-  if (name !== undefined && lines.length === 0) checkName(name, names);
+  if (name !== undefined && lines.length === 0) {
+    if (name === fleetName && ![...names].some((writer) => isAbout(writer, name)))
+      return readStoredLog(files, undefined, count, fromLog);
+    checkName(name, names);
+  }
   return lines;
 }
 

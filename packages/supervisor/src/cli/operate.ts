@@ -1,19 +1,43 @@
 /** Runs one operation on the selected fleet and prints its progress and result. */
+import { PacelineError } from "../errors.js";
 import type { FleetChoice, OperationDone, OperationOptions } from "../fleet/api.js";
+import { listFleets } from "../fleet/find-fleet.js";
 import { connectFleet, type FleetClient } from "../fleet/fleet.js";
-import { type JsonOption, milliseconds, type TimeoutOption } from "./options.js";
+import { type JsonOption, milliseconds, type TimeoutOption, unlessAll } from "./options.js";
 import { EXIT, type ExitStatus, print, printJson } from "./output.js";
 
 export type OperateOptions = FleetChoice & JsonOption & TimeoutOption;
 
-/** @param run throws PacelineError if the operation fails */
+/**
+ * @param given the pool or instance that the user names; `run` gets undefined for `all` and for the name of the fleet
+ * @param run throws PacelineError if the operation fails
+ */
 export async function operate(
   { json = false, timeout, ...choice }: OperateOptions,
-  run: (fleet: FleetClient, options: OperationOptions) => Promise<OperationDone>,
+  given: string | undefined,
+  run: (fleet: FleetClient, options: OperationOptions, name: string | undefined) => Promise<OperationDone>,
 ): Promise<ExitStatus> {
-  const fleet = await connectFleet(choice);
-  const done = await run(fleet, { timeoutMs: milliseconds(timeout), ...(json ? {} : { onProgress: print }) });
+  const named = unlessAll(given);
+  const fleet = await elsewhere(connectFleet(choice), choice, named);
+  const name = await fleet.unlessOwn(named);
+  const done = await run(fleet, { timeoutMs: milliseconds(timeout), ...(json ? {} : { onProgress: print }) }, name);
   if (json) printJson(done);
   else print(done.message);
   return EXIT.done;
+}
+
+/** Waits for `search`; if nothing is running here, the error names the running fleets that are called `name`. */
+export async function elsewhere<T>(search: Promise<T>, options: FleetChoice, name: string | undefined): Promise<T> {
+  try {
+    return await search;
+  } catch (error) {
+    const isChosen = options.config !== undefined || options.runDir !== undefined;
+    if (isChosen || name === undefined || !(error instanceof PacelineError) || error.code !== "not-running")
+      throw error;
+    const { fleets } = await listFleets(process.env, []);
+    const sources = fleets.flatMap(({ record }) => (record?.name === name ? [record.source] : []));
+    if (sources.length === 0) throw error;
+    const choices = sources.length === 1 ? `-c ${name}` : sources.map((source) => `-c ${source}`).join(" or ");
+    throw new PacelineError("not-running", `${error.message}; ${name} runs from ${sources.join(", ")}: add ${choices}`);
+  }
 }

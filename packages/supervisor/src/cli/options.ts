@@ -100,14 +100,23 @@ function parseSeconds(text: string): number {
 }
 
 export function parseCount(text: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
   return Number(text);
+}
+
+/** The files of a log hold fewer lines than this. */
+export const MOST_LINES = 1_000_000;
+
+export function parseLines(text: string): number {
+  const count = parseCount(text);
+  if (count > MOST_LINES) throw new InvalidArgumentError(`It must be from 0 to ${MOST_LINES}.`);
+  return count;
 }
 
 /** Parses a number of instances, or a difference such as `+2`. */
 export function parseChange(text: string): ScaleChange {
-  if (/^[+-]\d{1,4}$/.test(text)) return { by: Number(text) };
-  if (!/^\d{1,6}$/.test(text))
+  if (/^[+-]\d{1,15}$/.test(text)) return { by: Number(text) };
+  if (!/^\d{1,15}$/.test(text))
     throw new InvalidArgumentError("It must be a whole number, or a change such as +2 or -1.");
   return { instances: Number(text) };
 }

@@ -32,7 +32,7 @@ export async function reloadOrStart(
     if (await isUp(runDirPath, deadline)) {
       const timeout = timeoutMs === undefined ? {} : { timeout: Math.max(1, deadline - performance.now()) / 1000 };
       const selected = { runDir: runDirPath, ...timeout, ...(options.json ? { json: true } : {}) };
-      return operate(selected, (fleet, how) => fleet.reload(how));
+      return operate(selected, undefined, (fleet, how) => fleet.reload(how));
     }
     try {
       return await start();

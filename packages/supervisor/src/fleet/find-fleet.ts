@@ -82,14 +82,16 @@ export async function findFleet(
   }));
   const records = known.flatMap(({ runDir, record }) => (record === undefined ? [] : [{ runDir, record }]));
   const folder = meant === undefined ? cwd : folderOf(meant, cwd);
-  const matching =
-    meant === undefined ? nearest(records, cwd) : records.filter(({ record }) => isSource(record, meant));
+  const matching = meant === undefined ? nearest(records, cwd) : meantBy(options.config ?? "", meant, records);
   const fleets = await Promise.all(matching.map(({ runDir }) => inspect(runDir)));
   const alive = fleets.filter(({ state }) => state !== "down");
   const [first, second] = alive;
   if (second !== undefined) {
     const names = alive.map((fleet) => `${nameOf(fleet)} (pid ${fleet.record?.pid})`).join(", ");
-    throw new PacelineError("usage", `several fleets run in ${folder}: ${names}; name one with --config`);
+    const isByName = meant !== undefined && alive.every(({ record }) => record?.name === options.config);
+    const where = isByName ? `are called ${options.config}` : `run in ${folder}`;
+    const how = isByName ? "its path after --config" : "--config";
+    throw new PacelineError("usage", `several fleets ${where}: ${names}; name one with ${how}`);
   }
   if (first !== undefined) return first;
   const others = fleetsOfOthers(meant === undefined ? undefined : placeOf(meant), folder, environment);
@@ -98,6 +100,13 @@ export async function findFleet(
   if (latest !== undefined) return latest;
   const doubt = own.doubt === undefined ? "" : `; ${own.doubt}`;
   throw new PacelineError("not-running", nothing(meant, folder, records) + doubt);
+}
+
+/** Returns the fleets started from this path; without such a file, those of that name. */
+function meantBy(config: string, meant: FleetSource, records: Known[]): Known[] {
+  const started = records.filter(({ record }) => isSource(record, meant));
+  if (started.length > 0 || kindOf(placeOf(meant)) !== "nothing") return started;
+  return records.filter(({ record }) => record.name === config);
 }
 
 /** A user and the folder of their run directories. */

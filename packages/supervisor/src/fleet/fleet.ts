@@ -36,6 +36,13 @@ export class FleetClient implements Fleet {
     return this.place.controlSocket;
   }
 
+  /** Returns undefined for the fleet's own name, unless a pool has it: users of PM2 name the app. */
+  async unlessOwn(name: string | undefined): Promise<string | undefined> {
+    if (name === undefined || !("record" in this.place) || this.place.record?.name !== name) return name;
+    const { pools } = await this.status();
+    return pools.some((pool) => pool.name === name) ? name : undefined;
+  }
+
   status({ timeoutMs = DOCUMENT_TIMEOUT_MS }: { timeoutMs?: number | undefined } = {}): Promise<Status> {
     return this.client(timeoutMs).status();
   }

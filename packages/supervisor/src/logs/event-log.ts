@@ -1,11 +1,9 @@
 /** The events and the output of children, as bounded lists with subscribers. */
 
 import type { Poison } from "@paceline/wire";
-import type { FleetEvent, LogLine } from "../control/api.js";
+import { type FleetEvent, KEPT_EVENTS, KEPT_LINES, type LogLine } from "../control/api.js";
 import { isLineOf, lostText } from "../core/words.js";
 
-const MAX_EVENTS = 1000;
-const MAX_LOG_LINES = 5000;
 const MAX_LOG_CHARACTERS = 2 << 20;
 const MAX_SUBSCRIBERS = 256;
 
@@ -41,8 +39,8 @@ class Recent<T> {
 }
 
 export class EventLog {
-  private readonly events = new Recent<FleetEvent>(MAX_EVENTS, Number.POSITIVE_INFINITY, () => 0);
-  private readonly lines = new Recent<LogLine>(MAX_LOG_LINES, MAX_LOG_CHARACTERS, (line) => line.text.length);
+  private readonly events = new Recent<FleetEvent>(KEPT_EVENTS, Number.POSITIVE_INFINITY, () => 0);
+  private readonly lines = new Recent<LogLine>(KEPT_LINES, MAX_LOG_CHARACTERS, (line) => line.text.length);
   private readonly eventListeners = new Set<(event: FleetEvent) => void>();
   private readonly lineListeners = new Set<(lines: readonly LogLine[]) => void>();
   private eventSequence = 0;

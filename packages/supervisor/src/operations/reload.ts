@@ -68,8 +68,9 @@ export class Reload {
     environment: Environment | undefined,
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
-    const { isStopping, loadConfig } = this.options;
+    const { isStopping, loadConfig, operations, runner } = this.options;
     if (isStopping()) return STOPPING;
+    if (poolName !== undefined && findPool(runner.fleet, poolName) === undefined) return operations.unknown(poolName);
     onProgress("reading the config");
     const loaded = await loadConfig();
     if (isStopping()) return STOPPING;
@@ -89,7 +90,7 @@ export class Reload {
     if (result.ok && environment !== undefined) this.options.configs.environment = environment;
     const outcome = result.ok || isStopping() ? result : await this.undo(done, result, onProgress);
     // Until here a pool might have had to go back.
-    const { configs, runner } = this.options;
+    const { configs } = this.options;
     for (const { name } of runner.fleet.pools)
       if (poolName === undefined || name === poolName) configs.prune(name, generationsInUse(runner.fleet, name));
     return outcome;
@@ -113,15 +114,13 @@ export class Reload {
   }
 
   private refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
-    const { configs, runner, operations } = this.options;
+    const { configs } = this.options;
     const before = configs.fleet.listen.map(formatListenAddress).join(", ");
     const after = config.listen.map(formatListenAddress).join(", ");
     if (before !== after) {
       const message = `listen changed from ${before || "nothing"} to ${after || "nothing"}, so nothing was changed: stop and start the fleet to apply it`;
       return { ok: false, code: "config", message };
     }
-    const known = poolName === undefined || findPool(runner.fleet, poolName) !== undefined;
-    if (!known) return operations.unknown(poolName);
     const configured = config.pools.some((pool) => pool.name === poolName);
     if (poolName === undefined || poolName === BALANCER_POOL || configured) return undefined;
     return { ok: false, code: "invalid", message: `${poolName} is no longer in the config: reload without a name` };

@@ -1,7 +1,7 @@
 /** `paceline events`: prints the fleet's events. */
 import type { FleetEvent } from "../../control/api.js";
 import type { FollowOptions } from "../follow.js";
-import { type DefineCommand, parseCount, withFleet, withJson, withTimeout } from "../options.js";
+import { type DefineCommand, parseLines, withFleet, withJson, withTimeout } from "../options.js";
 
 export const events: DefineCommand = (program, action) => {
   const command = program
@@ -9,7 +9,7 @@ export const events: DefineCommand = (program, action) => {
     .description("show what happened to the fleet")
     .argument("[name]", "only this instance, pool or balancer")
     .option("-f, --follow", "continue with new events")
-    .option("-n, --lines <count>", "begin with this many events", parseCount, 100);
+    .option("-n, --lines <count>", "begin with this many events", parseLines, 100);
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: FollowOptions) => {
       const [{ follow }, { eventOf, formatEvent }] = await Promise.all([

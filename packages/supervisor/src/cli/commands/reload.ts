@@ -1,6 +1,6 @@
 /** `paceline reload`: loads new config, env files and code, and replaces instances one by one without losing a request. */
 import type { OperateOptions } from "../operate.js";
-import { type DefineCommand, unlessAll, withFleet, withJson, withTimeout } from "../options.js";
+import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
 
 export const reload: DefineCommand = (program, action) => {
   const command = program
@@ -9,10 +9,10 @@ export const reload: DefineCommand = (program, action) => {
     .argument("[pool]", "only this pool")
     .option("--update-env", "also read this shell's environment");
   withTimeout(withJson(withFleet(command))).action(
-    action(async (pool: string | undefined, options: OperateOptions & { updateEnv?: boolean }) => {
+    action(async (given: string | undefined, options: OperateOptions & { updateEnv?: boolean }) => {
       const { operate } = await import("../operate.js");
       const env = options.updateEnv ? (process.env as Record<string, string>) : undefined;
-      return operate(options, (fleet, how) => fleet.reload({ pool: unlessAll(pool), env, ...how }));
+      return operate(options, given, (fleet, how, pool) => fleet.reload({ pool, env, ...how }));
     }),
   );
 };

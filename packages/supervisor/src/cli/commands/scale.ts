@@ -2,6 +2,7 @@
 
 import type { ScaleChange } from "../../control/api.js";
 import { PacelineError } from "../../errors.js";
+import type { FleetClient } from "../../fleet/fleet.js";
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, parseChange, withFleet, withJson, withTimeout } from "../options.js";
 
@@ -14,15 +15,30 @@ export const scale: DefineCommand = (program, action) => {
   withTimeout(withJson(withFleet(command))).action(
     action(async (pool: string, change: ScaleChange | undefined, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
-      if (change !== undefined) return operate(options, (fleet, how) => fleet.scale(pool, change, how));
+      if (change !== undefined) {
+        // The name of a fleet means its only pool.
+        return operate(options, pool, async (fleet, how, name) =>
+          fleet.scale(name ?? (await onlyPool(fleet, textOf(change))), change, how),
+        );
+      }
       if (!/^[+-]?\d+$/.test(pool))
         throw new PacelineError("usage", `missing required argument 'n' of scale ${pool} <n>`);
-      return operate(options, async (fleet, how) => {
-        const names = (await fleet.status()).pools.map(({ name }) => name);
-        const [only, ...others] = names;
-        if (only !== undefined && others.length === 0) return fleet.scale(only, parseChange(pool), how);
-        throw new PacelineError("usage", `which pool? paceline scale POOL ${pool} (pools: ${names.join(", ")})`);
-      });
+      return operate(options, undefined, async (fleet, how) =>
+        fleet.scale(await onlyPool(fleet, pool), parseChange(pool), how),
+      );
     }),
   );
 };
+
+function textOf(change: ScaleChange): string {
+  if ("instances" in change) return `${change.instances}`;
+  return change.by < 0 ? `${change.by}` : `+${change.by}`;
+}
+
+/** @throws PacelineError `usage` if there are several pools */
+async function onlyPool(fleet: FleetClient, change: string): Promise<string> {
+  const names = (await fleet.status()).pools.map(({ name }) => name);
+  const [only, ...others] = names;
+  if (only !== undefined && others.length === 0) return only;
+  throw new PacelineError("usage", `which pool? paceline scale POOL ${change} (pools: ${names.join(", ")})`);
+}

@@ -13,16 +13,16 @@ export const stop: DefineCommand = (program, action) => {
     .argument("[pool]", "only this pool; paceline scale starts instances of it again");
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: OperateOptions) => {
-      const pool = unlessAll(name);
-      const [{ operate }, { findFleet }] = await Promise.all([
+      const [{ elsewhere, operate }, { findFleet }] = await Promise.all([
         import("../operate.js"),
         import("../../fleet/find-fleet.js"),
       ]);
-      if (pool === undefined) {
-        const found = await findFleet(options);
-        if (found.state === "orphaned") return stopOrphans(found, options);
-      }
-      return operate(options, (fleet, how) => fleet.stop({ pool, ...how }));
+      const named = unlessAll(name);
+      const found = await elsewhere(findFleet(options), options, named);
+      // A killed supervisor has no pools to ask for.
+      if (found.state === "orphaned" && (named === undefined || named === found.record?.name))
+        return stopOrphans(found, options);
+      return operate(options, named, (fleet, how, pool) => fleet.stop({ pool, ...how }));
     }),
   );
 };

@@ -1,8 +1,8 @@
 /** Prints a fleet's log or events as they arrive, or from the log files if the fleet is not running. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { KEPT_EVENTS, KEPT_LINES, type LogLine } from "../control/api.js";
-import { isAbout, isLineOf, unknownName, visible } from "../core/words.js";
+import type { LogLine } from "../control/api.js";
+import { isAbout, isLineOf, KEPT_EVENTS, KEPT_LINES, unknownName, visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
 import { type FoundFleet, findFleet, linkOf } from "../fleet/find-fleet.js";

@@ -168,10 +168,6 @@ export interface FleetEvent {
   message: string;
 }
 
-/** A running fleet keeps this many events and lines of its log at most; the log files have older ones. */
-export const KEPT_EVENTS = 1000;
-export const KEPT_LINES = 5000;
-
 /** A line in the log: output of a child, or an event. */
 export interface LogLine {
   sequence: number;

@@ -28,6 +28,10 @@ export function isLineOf(line: { name: string; subject?: string }, name: string 
   return isAbout(line.name, name) || (line.subject !== undefined && isAbout(line.subject, name));
 }
 
+/** A running fleet keeps this many events and lines of its log at most; the log files have older ones. */
+export const KEPT_EVENTS = 1000;
+export const KEPT_LINES = 5000;
+
 /** Returns the error message for an unknown name; `names` are the known ones. */
 export function unknownName(name: string, names: readonly string[]): string {
   const [pool] = name.split(".");

@@ -1,8 +1,8 @@
 /** The events and the output of children, as bounded lists with subscribers. */
 
 import type { Poison } from "@paceline/wire";
-import { type FleetEvent, KEPT_EVENTS, KEPT_LINES, type LogLine } from "../control/api.js";
-import { isLineOf, lostText } from "../core/words.js";
+import type { FleetEvent, LogLine } from "../control/api.js";
+import { isLineOf, KEPT_EVENTS, KEPT_LINES, lostText } from "../core/words.js";
 
 const MAX_LOG_CHARACTERS = 2 << 20;
 const MAX_SUBSCRIBERS = 256;

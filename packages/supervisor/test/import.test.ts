@@ -90,6 +90,17 @@ test("an import whose config does not pass check says so and exits 1; files that
   }
 });
 
+test("a Procfile with a PORT in .env beside it; what belongs to PM2 is refused", async () => {
+  const folder = makeFolder({ "app.cjs": APP, Procfile: "web: node app.cjs\n", ".env": "A=1\nPORT='4001' # ours\n" });
+  const { code, stdout } = await paceline(folder, ["import", "--json"]);
+  expect({ code, ...(JSON.parse(stdout) as object) }).toMatchObject({
+    ...{ code: 0, problems: [] },
+    config: { listen: "127.0.0.1:4001", envFiles: [".env"], app: "./app.cjs" },
+  });
+  const env = await paceline(folder, ["import", "Procfile", "--env", "production"]);
+  expect(env).toMatchObject({ code: 2, stderr: expect.stringMatching(/--env is for an ecosystem file of PM2/) });
+});
+
 test("gunicorn.conf.py is run by Python, in its folder", async () => {
   const settings =
     'import os\nworkers = len(os.listdir("."))\nbind = "127.0.0.1:9001"\ndef post_fork(server, worker): pass\nunknown = 1\n';

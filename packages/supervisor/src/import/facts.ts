@@ -8,6 +8,8 @@ export interface ProjectFacts {
   isText(path: string): boolean;
   /** Whether Paceline accepts the file as a module, also one without an extension. */
   isModule(path: string): boolean;
+  /** The PORT in a file of NAME=value lines. */
+  portIn(path: string): number | undefined;
   /** What the sources of a JavaScript program say: whether it serves, and the port it asks for. */
   scan(path: string): { serves: boolean; port?: number };
 }

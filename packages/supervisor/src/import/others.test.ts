@@ -13,8 +13,9 @@ const facts = (...files: string[]): ProjectFacts => ({
   environment: {},
   look: (path) => (files.includes(path) ? "file" : "nothing"),
   isText: () => true,
+  portIn: () => 4321,
   isModule: () => true,
-  scan: () => ({ serves: true }),
+  scan: (path) => ({ serves: true, ...(path === "asks.js" && { port: 3210 }) }),
 });
 const heroku = (procfile: string | undefined, appJson?: unknown, ...files: string[]) =>
   importHeroku({ procfile, appJson, envFiles: [] }, facts(...files));
@@ -43,6 +44,24 @@ describe("a Procfile", () => {
     expect(open.notes).toContainEqual({ app: "", key: "web", advice: expect.stringMatching(/127\.0\.0\.1/) });
     expect(heroku("Clock: node clock.js\n")).toMatchObject({ pools: { clock: {} }, notes: [] });
     expect(() => heroku("release: npm run migrate\n")).toThrow(/no process type/);
+  });
+
+  it.each<[string, string, string[], unknown, string | undefined, RegExp]>([
+    ["a command", "npm start", [], undefined, undefined, /127\.0\.0\.1:8080\); each instance gets a PORT of its own$/],
+    ["a command", "npm start", [".env"], undefined, "127.0.0.1:4321", /127\.0\.0\.1:4321\); each instance gets a PORT/],
+    ["an app", "node server.js", [], undefined, undefined, /127\.0\.0\.1:8080\); the app's own port is not opened$/],
+    ["an app", "node server.js", [".env"], undefined, "127.0.0.1:4321", /127\.0\.0\.1:4321\); the app's own port/],
+    ["an app that asks for a port", "node asks.js", [], undefined, "127.0.0.1:3210", /127\.0\.0\.1:3210\)/],
+    ["an app that asks for a port", "node asks.js", [".env"], undefined, "127.0.0.1:4321", /127\.0\.0\.1:4321\)/],
+    ["an app", "node server.js", [".env"], { env: { PORT: "4000" } }, "127.0.0.1:4000", /127\.0\.0\.1:4000\)/],
+  ])("the port of %s, %s with %j and %j", (_, line, envFiles, appJson, listen, said) => {
+    const { fleet, pools, notes } = importHeroku(
+      { procfile: `web: ${line}\n`, envFiles, appJson },
+      facts("server.js", "asks.js"),
+    );
+    expect(fleet.listen).toBe(listen);
+    expect(pools.web).not.toHaveProperty("port");
+    expect(notes).toContainEqual({ app: "web", key: "PORT", advice: expect.stringMatching(said) });
   });
 
   it("is read line by line", () => {

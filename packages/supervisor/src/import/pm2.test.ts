@@ -50,6 +50,7 @@ const facts = (environment: Record<string, string> = {}): ProjectFacts => ({
   environment,
   look: (path) => kindOf(resolve(folder, path)),
   isText: () => true,
+  portIn: (path) => (path === ".env" ? 4321 : undefined),
   isModule: (path) => whyNoApp(resolve(folder, path)) === undefined,
   scan: (path) => scanSources(resolve(folder, path)),
 });
@@ -391,6 +392,12 @@ it("a fleet of workers alone has no listen and no routes", () => {
 
 it("the port is the one that the sources ask for, where no variable sets it", () => {
   expect(importPm2({ apps: [{ script: "api/server.js" }] }, facts()).fleet.listen).toBe("127.0.0.1:3210");
+});
+
+it("the port is the one of an env file, where no variable sets it", () => {
+  const imported = (keys: Keys) => importPm2({ apps: [{ script: "app.js", env_file: ".env", ...keys }] }, facts());
+  expect(imported({}).fleet.listen).toBe("127.0.0.1:4321");
+  expect(imported({ env: { PORT: 4000 } }).fleet.listen).toBe("127.0.0.1:4000");
 });
 
 it("a secret of the importing shell is not written", () => {

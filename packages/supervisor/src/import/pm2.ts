@@ -112,7 +112,9 @@ function importApp(app: Keys, { facts, envName, result }: Context): number | und
   merge(pool, keys);
   for (const key of isScheduled ? ["instances"] : kind === "static" ? ["env", "envFiles", "cwd", "instances"] : [])
     delete pool[key];
-  const port = Number(source.port ?? env.PORT ?? env.PM2_SERVE_PORT ?? program.port) || undefined;
+  const files = Array.isArray(pool.envFiles) ? (pool.envFiles as string[]) : [];
+  const inFile = files.map(facts.portIn).findLast((each) => each !== undefined);
+  const port = Number(source.port ?? env.PORT ?? env.PM2_SERVE_PORT ?? inFile ?? program.port) || undefined;
   if (kind === "command" || kind === "worker") keepPlaceholders(pool, kind);
   result.pools[poolName(name, Object.keys(result.pools))] = pool;
   return kind === "worker" ? undefined : port;

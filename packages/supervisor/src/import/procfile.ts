@@ -26,17 +26,19 @@ export interface HerokuFiles {
 export function importHeroku({ procfile, appJson, envFiles }: HerokuFiles, facts: ProjectFacts): Imported {
   const types = procfile === undefined ? defaultTypes(facts) : parseProcfile(procfile);
   const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
-  for (const [type, line] of Object.entries(types)) importType(type, line, facts, result);
+  const asked = Object.entries(types).map(([type, line]) => importType(type, line, facts, result));
   const [first] = Object.values(result.pools);
   if (first === undefined) throw new Error("has no process type: lines such as `web: npm start`");
-  if ("web" in result.pools)
-    result.notes.push({
-      app: "web",
-      key: "PORT",
-      advice: "clients connect to `listen` (127.0.0.1:8080); each instance gets a PORT of its own",
-    });
   if (envFiles.length > 0) result.fleet.envFiles = [...envFiles];
   if (appJson !== undefined) importAppJson(appJson, result);
+  const { web } = result.pools;
+  if (web === undefined) return result;
+  const own = isTable(result.fleet.env) ? Number(result.fleet.env.PORT) || undefined : undefined;
+  const port = [own, ...envFiles.map(facts.portIn).reverse(), ...asked].find((each) => each !== undefined);
+  if (port !== undefined) result.fleet.listen = `127.0.0.1:${port}`;
+  const ofInstance = "command" in web ? "each instance gets a PORT of its own" : "the app's own port is not opened";
+  const advice = `clients connect to \`listen\` (127.0.0.1:${port ?? 8080}); ${ofInstance}`;
+  result.notes.push({ app: "web", key: "PORT", advice });
   return result;
 }
 
@@ -52,11 +54,12 @@ export function parseProcfile(text: string): Record<string, string> {
   return Object.fromEntries(lines.flatMap((match) => (match === null ? [] : [[match[1], match[2]]])));
 }
 
-function importType(type: string, line: string, facts: ProjectFacts, result: Imported): void {
+/** Returns the port that the sources of an app ask for. */
+function importType(type: string, line: string, facts: ProjectFacts, result: Imported): number | undefined {
   if (type === "release") {
     const advice = `run it in your deploy script, before \`paceline reload\`: ${line}`;
     result.notes.push({ app: "", key: type, advice });
-    return;
+    return undefined;
   }
   if (type === "web" && /0\.0\.0\.0|\[::\]/.test(line))
     result.notes.push({
@@ -64,9 +67,10 @@ function importType(type: string, line: string, facts: ProjectFacts, result: Imp
       key: type,
       advice: "let it listen on 127.0.0.1: others could reach it past the balancer",
     });
-  const pool = type === "web" ? webPool(line, facts) : { worker: commandOf(line), instances: 1 };
+  const { port, ...pool } = type === "web" ? webPool(line, facts) : { worker: commandOf(line), instances: 1 };
   result.pools[poolName(type, Object.keys(result.pools))] = pool;
   result.mapped.push({ app: "", key: type, to: Object.keys(pool)[0] as string });
+  return port;
 }
 
 /** Without variables or pipes no shell is needed. */
@@ -75,12 +79,14 @@ function commandOf(line: string): string[] {
   return words.map(withoutPlaceholders);
 }
 
-function webPool(line: string, facts: ProjectFacts): Keys {
+/** Returns the keys of the pool, and the port that the sources of an app ask for. */
+function webPool(line: string, facts: ProjectFacts): Keys & { port?: number | undefined } {
   const [program, script, ...args] = splitWords(line) ?? [];
   const isModule = script !== undefined && /\.[cm]?[jt]sx?$/.test(script) && facts.look(script) === "file";
   if (isModule && (program === "node" || program === "bun")) {
     const app = script.startsWith("/") ? script : `./${script.replace(/^\.\//, "")}`;
-    if (facts.scan(script).serves) return { app, ...(args.length > 0 && { args }), instances: 1, runtime: program };
+    const { serves, port } = facts.scan(script);
+    if (serves) return { app, ...(args.length > 0 && { args }), instances: 1, runtime: program, port };
   }
   return { command: commandOf(line), instances: 1 };
 }

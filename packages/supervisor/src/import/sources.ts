@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
+import { parseEnv } from "node:util";
 import { kindOf, whyNoApp } from "../config/find.js";
 import { loadExport } from "../config/load.js";
 import { findProgram } from "../config/paths.js";
@@ -178,6 +179,7 @@ export function factsOf(folder: string): ProjectFacts {
     environment: process.env,
     look: (path) => kindOf(at(path)),
     isText: (path) => !readHead(at(path)).includes(0),
+    portIn: (path) => Number(parseEnv(readFileSync(at(path), "utf8")).PORT) || undefined,
     isModule: (path) => whyNoApp(at(path)) === undefined,
     scan: (path) => scanSources(at(path)),
   };

@@ -159,7 +159,7 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
     const config = { readyTimeoutMs: 5_000 };
     const { project, told } = await failsToStart({ runtime, command, config, mark });
     expect(told).toMatch(
-      /was not ready within 5 s \(readyTimeoutMs\); killed by SIGKILL after .*: never-listens\.sh runs, but nothing listens on unix:.*\.sock$/m,
+      /was not ready within 5 s \(readyTimeoutMs\); killed by SIGKILL after .*: never-listens\.sh runs, but nothing listens on unix:.*\.sock; let it listen on \$PORT, or on \{port\} or \{socket\}.*--worker if it serves nothing$/m,
     );
     await project.nothingLeft();
     expect(markedProcesses(mark)).toEqual([]);

@@ -158,20 +158,31 @@ const EVENTS: Record<string, (project: Project, command: string) => Promise<numb
   "it is ended by SIGTERM": (project, command) =>
     ended(project, `${command} --port ${project.port}`, "SIGTERM", /listen|serv/i),
   "it is interrupted (Ctrl-C)": async (project, command) => {
+    const isReload = command === "reload";
+    if (isReload) expect((await project.startDetached()).code).toBe(0);
     project.write("app.js", HANGS);
-    return ended(project, command, "SIGINT", undefined);
+    if (!isReload) return ended(project, command, "SIGINT", undefined, "nothing was left running");
+    return ended(project, command, "SIGINT", /reading the config/, "the reload continues in the supervisor");
   },
 };
 
-async function ended(project: Project, command: string, signal: NodeJS.Signals, said: RegExp | undefined) {
+async function ended(
+  project: Project,
+  command: string,
+  signal: NodeJS.Signals,
+  said: RegExp | undefined,
+  lastWords = "",
+) {
   const child = spawn(PACELINE, command.split(" "), { cwd: project.folder, env: project.startEnvironment() });
   let text = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (part) => (text += part));
-  const code = new Promise<number | null>((resolve) => child.on("exit", resolve));
+  const code = new Promise<number | null>((resolve) => child.on("close", resolve));
   if (said === undefined) await project.statusWhere("the fleet to start", () => true);
   else await waitFor("the command to serve", () => said.test(text), { details: () => text });
   child.kill(signal);
-  return code;
+  const status = await code;
+  expect(text).toContain(lastWords);
+  return status;
 }
 
 /** Returns the problem of a row, if any. */

@@ -1,7 +1,7 @@
 /** Apps as in their frameworks' documentation, which call listen() themselves: instances in turn, reloads without a loss. */
 import { symlinkSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
@@ -171,7 +171,9 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
   // A fleet whose supervisor was killed is listed while it has processes.
   signal(pid, "SIGKILL");
   await waitFor("the fleet to be orphaned", async () => (await project.cli(["ls"])).output.includes("orphaned"));
-  expect(await mine()).toMatchObject([{ state: "orphaned", pid, instances: null }]);
+  expect(await mine()).toMatchObject([
+    { state: "orphaned", pid, instances: null, name: basename(project.folder), listen: [`http://127.0.0.1:${port}`] },
+  ]);
   expect((await project.cli(["kill"])).code).toBe(0);
   expect(await mine()).toEqual([]);
 });

@@ -138,6 +138,14 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     ).toEqual([0, 0]);
     expect(both.filter(({ output }) => output.includes("all ready (pid "))).toHaveLength(1);
     expect(both.filter(({ output }) => output.includes("reload done"))).toHaveLength(1);
+    // What a reload cannot apply is refused, and --instances is applied.
+    const more = (args: string[]) => project.startDetached(["--or-reload", ...args]);
+    const refused = await more(["--listen", "127.0.0.1:1", "--runtime", runtime]);
+    const differing = `--listen (http://127.0.0.1:1, not http://127.0.0.1:${project.port}), --runtime;`;
+    expect(refused).toMatchObject({ code: 2, output: expect.stringContaining(differing) });
+    const scaled = await more(["--instances", "2", "--listen", `127.0.0.1:${project.port}`]);
+    expect(scaled).toMatchObject({ code: 0, output: expect.stringMatching(/reload done, 1 of 1; web: 2 instances/) });
+    expect((await project.status()).pools[0]?.wanted).toBe(2);
     // A start waits until its deadline for a holder that does not respond.
     const { pid } = await project.status();
     signal(pid, "SIGSTOP");

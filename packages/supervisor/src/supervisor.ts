@@ -201,7 +201,10 @@ class FleetSupervisor implements Supervisor {
     const { parts } = this;
     const settled = (fleet: Fleet) => {
       if (parts.isStopping) return STOPPING;
-      return fleet.pools.length === 0 ? undefined : readiness(wantedSlots(fleet), parts.slots, "all ready");
+      const workloadOf = (pool: string) => parts.configs.pool(pool)?.workload;
+      return fleet.pools.length === 0
+        ? undefined
+        : readiness(wantedSlots(fleet), parts.slots, "all ready", { workloadOf });
     };
     // Bounded: starting has a deadline, and failures have a budget.
     return (await parts.runner.until(settled)) ?? STOPPING;

@@ -4,26 +4,44 @@ import type { FleetChoice, OperationDone, OperationOptions } from "../fleet/api.
 import { listFleets } from "../fleet/find-fleet.js";
 import { connectFleet, type FleetClient } from "../fleet/fleet.js";
 import { type JsonOption, milliseconds, type TimeoutOption, unlessAll } from "./options.js";
-import { EXIT, type ExitStatus, print, printJson } from "./output.js";
+import { EXIT, type ExitStatus, print, printError, printJson } from "./output.js";
 
 export type OperateOptions = FleetChoice & JsonOption & TimeoutOption;
 
 /**
  * @param given the pool or instance that the user names; `run` gets undefined for `all` and for the name of the fleet
  * @param run throws PacelineError if the operation fails
+ * @param what the operation, for people, such as `the reload`
  */
 export async function operate(
   { json = false, timeout, ...choice }: OperateOptions,
   given: string | undefined,
   run: (fleet: FleetClient, options: OperationOptions, name: string | undefined) => Promise<OperationDone>,
+  what: string,
 ): Promise<ExitStatus> {
   const named = unlessAll(given);
   const fleet = await elsewhere(connectFleet(choice), choice, named);
   const name = await fleet.unlessOwn(named);
-  const done = await run(fleet, { timeoutMs: milliseconds(timeout), ...(json ? {} : { onProgress: print }) }, name);
-  if (json) printJson(done);
-  else print(done.message);
-  return EXIT.done;
+  const interrupt = () => {
+    printError(`interrupted; ${continues(what)}`);
+    process.exit(EXIT.interrupted);
+  };
+  process.once("SIGINT", interrupt);
+  try {
+    const done = await run(fleet, { timeoutMs: milliseconds(timeout), ...(json ? {} : { onProgress: print }) }, name);
+    if (json) printJson(done);
+    else print(done.message);
+    return EXIT.done;
+  } catch (error) {
+    if (!(error instanceof PacelineError) || error.code !== "timeout") throw error;
+    throw new PacelineError("timeout", `${error.message}; ${continues(what)}`, { cause: error });
+  } finally {
+    process.off("SIGINT", interrupt);
+  }
+}
+
+function continues(what: string): string {
+  return `${what} continues in the supervisor: paceline status shows it`;
 }
 
 /** Waits for `search`; if nothing is running here, the error names the running fleets that are called `name`. */

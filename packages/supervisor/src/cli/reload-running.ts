@@ -1,10 +1,16 @@
 /** `start --or-reload`: reloads the fleet if it is running or starting, and starts it otherwise. */
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+import { formatListenAddress } from "../config/listen-address.js";
 import { ControlClient } from "../control/client.js";
+import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
-import { prepareStart } from "../fleet/prepare-start.js";
+import type { OperationDone, OperationOptions } from "../fleet/api.js";
+import type { FleetClient } from "../fleet/fleet.js";
+import { type PreparedStart, prepareStart } from "../fleet/prepare-start.js";
 import { lockHolder } from "../run-dir/lock.js";
+import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { operate } from "./operate.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
@@ -28,11 +34,28 @@ export async function reloadOrStart(
   const timeoutMs = milliseconds(options.timeout);
   const deadline = performance.now() + (timeoutMs ?? START_TIMEOUT_MS);
   for (let round = 1; ; round++) {
-    const { runDirPath } = await prepareStart(startOf(target, options), { endsSoon: options.detach === true });
+    const prepared = await prepareStart(startOf(target, options), { endsSoon: options.detach === true });
+    const { runDirPath } = prepared;
     if (await isUp(runDirPath, deadline)) {
-      const timeout = timeoutMs === undefined ? {} : { timeout: Math.max(1, deadline - performance.now()) / 1000 };
-      const selected = { runDir: runDirPath, ...timeout, ...(options.json ? { json: true } : {}) };
-      return operate(selected, undefined, (fleet, how) => fleet.reload(how));
+      checkOptions(prepared, options, readRecord(runDirPath));
+      const left = () => (timeoutMs === undefined ? undefined : Math.max(1, deadline - performance.now()));
+      const timeout = left();
+      const selected = {
+        runDir: runDirPath,
+        ...(timeout === undefined ? {} : { timeout: timeout / 1000 }),
+        ...(options.json ? { json: true } : {}),
+      };
+      return operate(
+        selected,
+        undefined,
+        async (fleet, how) => {
+          const reloaded = await fleet.reload(how);
+          const resized =
+            options.instances === undefined ? undefined : await resize(fleet, prepared, { ...how, timeoutMs: left() });
+          return resized === undefined ? reloaded : { ...reloaded, message: `${reloaded.message}; ${resized.message}` };
+        },
+        "the reload",
+      );
     }
     try {
       return await start();
@@ -41,6 +64,34 @@ export async function reloadOrStart(
       if (!lostTheRace || round === MAX_ROUNDS) throw error;
     }
   }
+}
+
+/** Checks that a reload does not leave out an option of this command. @throws PacelineError `usage` */
+function checkOptions({ fleet, options }: PreparedStart, given: StartOptions, record: FleetRecord | undefined): void {
+  if (record?.options === undefined) return;
+  const { name, pid, listen = [], options: former } = record;
+  const differing = Object.entries(options).flatMap(([option, value]) => {
+    const isSame = former[option] === value || (option === "--name" && value === JSON.stringify(name));
+    return isSame ? [] : [option];
+  });
+  const addresses = fleet.config.listen.map(formatListenAddress);
+  if (given.listen !== undefined && !isDeepStrictEqual(addresses, listen))
+    differing.unshift(`--listen (${addresses.join(", ")}, not ${listen.join(", ") || "nothing"})`);
+  if (differing.length === 0) return;
+  const message = `${name} runs (pid ${pid}) with other options than these: ${differing.join(", ")}; nothing was changed: stop and start the fleet to apply them`;
+  throw new PacelineError("usage", visibleLine(message));
+}
+
+/** Scales the pool that --instances means. */
+async function resize(
+  running: FleetClient,
+  { fleet }: PreparedStart,
+  how: OperationOptions,
+): Promise<OperationDone | undefined> {
+  const [pool] = fleet.config.pools;
+  const { pools } = await running.status();
+  if (pool === undefined || pools.find(({ name }) => name === pool.name)?.wanted === pool.instances) return undefined;
+  return running.scale(pool.name, pool.instances, how);
 }
 
 /** Whether a fleet is running. Waits for one that is starting until it responds. */

@@ -3,7 +3,7 @@ import { PacelineError } from "../errors.js";
 import { createFleet } from "../fleet/create-fleet.js";
 import { describeFleet } from "../fleet/prepare-start.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
-import { EXIT, type ExitStatus, failureOf, print, printJson } from "./output.js";
+import { EXIT, type ExitStatus, failureOf, print, printError, printJson } from "./output.js";
 
 export async function startDetached(target: string, options: StartOptions): Promise<ExitStatus> {
   const { json = false, timeout } = options;
@@ -22,6 +22,7 @@ export async function startDetached(target: string, options: StartOptions): Prom
   } catch (error) {
     if (!(error instanceof PacelineError) || error.code !== "interrupted") throw error;
     if (json) printJson(failureOf(error));
+    else printError(error.message);
     return EXIT.interrupted;
   } finally {
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);

@@ -4,6 +4,7 @@
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { showTitle } from "@paceline/wire";
+import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { LogLine, OperationResult } from "../control/api.js";
@@ -79,8 +80,16 @@ function register({ identity, runDirPath }: PreparedStart): () => void {
 }
 
 /** Records in the run directory which fleet and which release it runs. */
-function describe({ identity }: PreparedStart, runDir: RunDir, { config, release }: LoadedFleet): void {
-  runDir.describe({ ...identity, release, name: config.name, orphanGraceMs: config.orphanGraceMs });
+function describe({ identity, options }: PreparedStart, runDir: RunDir, { config, release }: LoadedFleet): void {
+  const { name, orphanGraceMs } = config;
+  runDir.describe({
+    ...identity,
+    release,
+    name,
+    orphanGraceMs,
+    options,
+    listen: config.listen.map(formatListenAddress),
+  });
 }
 
 async function runFleet(
@@ -201,7 +210,7 @@ async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined):
   if (timeoutMs === undefined) return supervisor.waitReady();
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<OperationResult>((resolve) => {
-    const give = () => resolve({ ok: false, code: "timeout", message: lateMessage(timeoutMs, supervisor.status()) });
+    const give = () => resolve({ ok: false, code: "timeout", ...lateMessage(timeoutMs, supervisor.status()) });
     timer = setTimeout(give, timeoutMs);
   });
   const result = await Promise.race([supervisor.waitReady(), late]);

@@ -64,7 +64,7 @@ function helpLines(ownership: Ownership, width: number): Line[] {
   const keys: [string, string][] = [
     ["↑ ↓  j k", "select; PgUp PgDn g G for more"],
     ["+ −", "one instance more or fewer in the selected pool"],
-    ["r", "reload: new config, env files and code, one at a time"],
+    ["r", "reload: new config, env files and code; maxSurge at a time"],
     ["R", "restart the selected instance, pool or balancer"],
     ["l", "log of what is selected, or the events"],
     ["s", "sort by name, requests, memory, CPU, p99, restarts"],

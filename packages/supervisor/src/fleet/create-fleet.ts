@@ -145,5 +145,6 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
 const LATE_STATUS_MS = 1_000;
 
 function late(timeoutMs = 0, status?: Status): PacelineError {
-  return new PacelineError("timeout", lateMessage(timeoutMs, status));
+  const { message, lastLines } = lateMessage(timeoutMs, status);
+  return new PacelineError("timeout", message, { lastLines });
 }

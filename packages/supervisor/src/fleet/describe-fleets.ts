@@ -27,7 +27,7 @@ function listed({ record, runDir, state, owner }: FoundFleet, status: Status | u
   const sum = (figure: (pool: Status["pools"][number]) => number | null) =>
     (status?.pools ?? []).reduce((total, pool) => total + (numberOf(figure(pool)) ?? 0), 0);
   return {
-    name: `${status?.name ?? "–"}`,
+    name: `${status?.name ?? record?.name ?? "–"}`,
     state: status?.state ?? state,
     pid: numberOf(status?.pid) ?? record?.pid ?? null,
     instances: status === undefined ? null : { ready: sum(({ ready }) => ready), wanted: sum(({ wanted }) => wanted) },
@@ -35,7 +35,7 @@ function listed({ record, runDir, state, owner }: FoundFleet, status: Status | u
     // A fleet of workers alone gets no requests.
     requestsPerSecond:
       status === undefined || !withRequests(status.pools) ? null : sum(({ requestsPerSecond }) => requestsPerSecond),
-    listen: (status?.listen ?? []).map(String),
+    listen: (status?.listen ?? record?.listen ?? []).map(String),
     source: record?.source ?? runDir,
     runDir,
     owner: owner ?? null,

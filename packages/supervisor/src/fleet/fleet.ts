@@ -1,13 +1,19 @@
 /** A running fleet, as programs and commands operate it: over its control socket. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { copyOfConfig } from "../config/problems.js";
 import type { FleetEvent, LogLine, OperationResult, ScaleChange, Status } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
+import { isRunning, lockHolder } from "../run-dir/lock.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
 import { type FoundFleet, findRunningFleet } from "./find-fleet.js";
 
 /** How long a supervisor may take to return its status or stored lines. */
 const DOCUMENT_TIMEOUT_MS = 10_000;
+
+/** How long a supervisor may take, after its fleet has stopped, to write its records and exit. */
+const END_TIMEOUT_MS = 10_000;
+const END_POLL_MS = 10;
 
 /**
  * Returns the running fleet that the options select. It stays as it is, whatever happens to this program.
@@ -69,8 +75,14 @@ export class FleetClient implements Fleet {
     return this.operate("POST", "/v1/restart", { target }, options);
   }
 
-  stop({ pool, ...options }: OperationOptions & { pool?: string | undefined } = {}): Promise<OperationDone> {
-    return pool === undefined ? this.operate("POST", "/v1/stop", {}, options) : this.scale(pool, 0, options);
+  /** Stops the fleet, and resolves when its supervisor has ended too, or does not end in time. */
+  async stop({ pool, ...options }: OperationOptions & { pool?: string | undefined } = {}): Promise<OperationDone> {
+    if (pool !== undefined) return this.scale(pool, 0, options);
+    const supervisor = lockHolder(this.runDir);
+    const done = await this.operate("POST", "/v1/stop", {}, options);
+    const deadline = performance.now() + END_TIMEOUT_MS;
+    while (supervisor !== undefined && isRunning(supervisor) && performance.now() < deadline) await sleep(END_POLL_MS);
+    return done;
   }
 
   events(options: LinesOptions = {}): AsyncGenerator<FleetEvent, void, void> {

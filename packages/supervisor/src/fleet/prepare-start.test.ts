@@ -6,7 +6,7 @@ const instance = (name: string, state: string, reason?: string) =>
   ({
     name,
     state,
-    lastExit: reason === undefined ? null : { at: 0, reason, lastLines: [] },
+    lastExit: reason === undefined ? null : { at: 0, reason, lastLines: ["Error: no database"] },
   }) as unknown as InstanceStatus;
 const statusOf = (...instances: InstanceStatus[]) => ({ pools: [{ instances }] }) as unknown as Status;
 
@@ -22,5 +22,8 @@ test.each([
     "not all instances became ready within 5 s: web.1 (backoff; exited with code 1), web.2 (backoff; exited with code 1), web.3 (backoff; exited with code 1) and 2 more",
   ],
 ])("a start that is late names what it waits for", (status, expected) => {
-  expect(lateMessage(5000, status)).toBe(expected);
+  expect(lateMessage(5000, status)).toEqual({
+    message: expected,
+    lastLines: expected.includes("exited") ? ["Error: no database"] : [],
+  });
 });

@@ -1,4 +1,5 @@
 /** What the starting process and the supervisor share: a start is prepared, handed over and described, and the supervisor notices when the starting process ends. */
+import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
@@ -19,6 +20,8 @@ export interface PreparedStart {
   runtimes: Runtimes;
   identity: FleetIdentity;
   runDirPath: string;
+  /** The run options, by their names, which a running fleet cannot change: texts to compare. */
+  options: Record<string, string>;
 }
 
 interface PrepareOptions {
@@ -57,7 +60,27 @@ export async function prepareStart(
   };
   const fleet = handover === undefined ? await loadFleet(request) : readHandover(handover);
   const identity = identityOf(fleet.source, cwd);
-  return { fleet, request, runtimes, identity, runDirPath: runDirOf(identity, start.runDir, cwd, environment) };
+  const runDirPath = runDirOf(identity, start.runDir, cwd, environment);
+  return { fleet, request, runtimes, identity, runDirPath, options: runOptionsOf(start) };
+}
+
+/** Longer values are recorded as their hash. */
+const MAX_OPTION_LENGTH = 256;
+
+function runOptionsOf(start: FleetStart): Record<string, string> {
+  const { name, runtime, python, static: folder, proxy, fapws, wsgi, asgi, worker, cron, watch, command, args } = start;
+  const given = {
+    ...{ "--name": name, "--runtime": runtime, "--python": python, "--static": folder, "--proxy": proxy },
+    ...{ "--fapws": fapws, "--wsgi": wsgi, "--asgi": asgi, "--worker": worker, "--cron": cron, "--watch": watch },
+    ...{ "the program after --": command, "the arguments after --": args?.length === 0 ? undefined : args },
+  };
+  const texts = Object.entries(given).flatMap(([option, value]) => {
+    if (value === undefined || value === false) return [];
+    const text = JSON.stringify(value);
+    const isLong = text.length > MAX_OPTION_LENGTH;
+    return [[option, isLong ? createHash("sha256").update(text).digest("hex") : text] as const];
+  });
+  return Object.fromEntries(texts);
 }
 
 function pythonAppOf({ wsgi, asgi }: FleetStart): LoadRequest["pythonApp"] {
@@ -125,15 +148,19 @@ function instances(count: number): string {
 /** As many are named as fit a line. */
 const MAX_NAMED = 3;
 
-/** Returns a line such as `not all instances became ready within 5 s: web.2 (starting)`. */
-export function lateMessage(timeoutMs: number, status: Pick<Status, "pools"> | undefined): string {
+/** Returns a line such as `not all instances became ready within 5 s: web.2 (starting)`, and the last lines of one that failed. */
+export function lateMessage(
+  timeoutMs: number,
+  status: Pick<Status, "pools"> | undefined,
+): { message: string; lastLines: string[] } {
   const missing = (status?.pools ?? []).flatMap((pool) => pool.instances).filter(({ state }) => state !== "ready");
   const named = missing.slice(0, MAX_NAMED).map(({ name, state, lastExit }) => {
     return `${name} (${lastExit === null ? state : `${state}; ${lastExit.reason}`})`;
   });
   const more = missing.length > named.length ? ` and ${missing.length - named.length} more` : "";
   const which = named.length === 0 ? "" : `: ${named.join(", ")}${more}`;
-  return visibleLine(`not all instances became ready within ${timeoutMs / 1000} s${which}`);
+  const message = visibleLine(`not all instances became ready within ${timeoutMs / 1000} s${which}`);
+  return { message, lastLines: missing.find(({ lastExit }) => lastExit !== null)?.lastExit?.lastLines ?? [] };
 }
 
 /**

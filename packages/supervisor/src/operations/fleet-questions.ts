@@ -2,36 +2,61 @@
 import type { OperationResult } from "../control/api.js";
 import { type Fleet, findSlot, occupants, processId, type Slot } from "../core/fleet.js";
 import type { ProcessPolicy } from "../core/model.js";
+import { NOT_READY } from "../core/words.js";
 import type { SlotBook } from "../processes/slot-book.js";
 
 /** A slot that was never ready counts as failed after this many failed starts in a row. */
 const HOPELESS_STARTS = 2;
 
+/** What to do about a pool of this workload that was not ready in time; empty if only its reason tells. */
+function remedyFor(workload: Record<string, unknown> | undefined): string {
+  if (workload === undefined) return "";
+  if ("command" in workload)
+    return "; let it listen on $PORT, or on {port} or {socket} in its arguments, or start it with --worker if it serves nothing";
+  return "app" in workload ? "; start it with --worker if it serves nothing" : "";
+}
+
+interface ReadinessOptions {
+  /** Whether only the current processes count, not earlier ready ones. */
+  areNew?: boolean;
+  workloadOf?(pool: string): Record<string, unknown> | undefined;
+}
+
 /**
  * Returns the result once it is known whether these slots become ready, else `undefined`. A failed slot decides it, and so does
- * one that was never ready and failed to start twice.
- * @param areNew whether only the current processes count, not earlier ready ones
+ * one that was never ready and failed to start twice, or was not ready in time while no slot of its pool ever was.
  */
 export function readiness(
   slots: readonly Slot[],
   book: SlotBook,
   done: string,
-  { areNew = false } = {},
+  { areNew = false, workloadOf }: ReadinessOptions = {},
 ): OperationResult | undefined {
   let open = false;
   for (const slot of slots) {
     const { process } = slot.member;
     if (process.state === "ready") continue;
     const record = book.of(slot.name);
+    const isLate = record.lastExit?.reason.startsWith(NOT_READY) ?? false;
+    const isFirst = !areNew && isLate && process.failures > 0 && !hasServed(poolOf(slot), slots, book);
     const hopeless = (areNew || !record.everReady) && process.failures >= HOPELESS_STARTS;
-    if (process.state === "failed" || hopeless) {
+    if (process.state === "failed" || hopeless || isFirst) {
       const reason = record.lastExit?.reason ?? "it could not be started";
-      const message = `${slot.name} failed to start: ${reason}`;
+      const message = `${slot.name} failed to start: ${reason}${isFirst ? remedyFor(workloadOf?.(poolOf(slot))) : ""}`;
       return { ok: false, code: "failed", message, lastLines: record.lastExit?.lastLines ?? [] };
     }
     open = true;
   }
   return open ? undefined : { ok: true, message: done };
+}
+
+/** Whether a slot of that pool has ever been ready. */
+function hasServed(pool: string, slots: readonly Slot[], book: SlotBook): boolean {
+  return slots.some((slot) => poolOf(slot) === pool && book.of(slot.name).everReady);
+}
+
+function poolOf({ name, index }: Slot): string {
+  return name.slice(0, -`.${index}`.length);
 }
 
 /** Returns the number of ready instances of that pool. */

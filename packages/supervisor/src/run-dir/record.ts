@@ -17,6 +17,9 @@ export interface FleetRecord {
   /** Null while the supervisor runs, and after it was killed. */
   endedAt: number | null;
   orphanGraceMs: number;
+  /** Where it listens, and the run options of its start, as texts to compare. Missing in records of earlier versions. */
+  listen?: string[];
+  options?: Record<string, string>;
   controlSocket: string;
   channelSocket: string;
 }

@@ -22,7 +22,9 @@ export interface RunDir {
   /** The folder of log files. */
   logFolder: string;
   /** Writes the record of the fleet. @throws PacelineError such as `ENOSPC`; the previous record stays */
-  describe(fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs">): void;
+  describe(
+    fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs" | "listen" | "options">,
+  ): void;
   /** Removes the files of this start and releases the lock. */
   release(): void;
 }

@@ -1,6 +1,6 @@
 /** Proportional memory, from sample kernel output and of this process. */
 import { expect, onTestFinished, test, vi } from "vitest";
-import { PssSampler, parsePss, readPss } from "./usage.js";
+import { PssSampler, parsePss, readPss, UsageSampler } from "./usage.js";
 
 test("the sum alone is taken, not its parts", () => {
   const rollup = "00200000-7ffe9905 ---p 0 00:00 0 [rollup]\nRss:   38988 kB\nPss:    9472 kB\nPss_Dirty:   7000 kB\n";
@@ -19,3 +19,31 @@ test.runIf(process.platform === "linux")("the first question begins the readings
   expect(sampler.of(process.pid)).toBeNull();
   await vi.waitFor(() => expect(sampler.of(process.pid)).toBeGreaterThan(1 << 20));
 });
+
+test("processes that have just ended, and a missing getconf, are nobody's business", async () => {
+  vi.stubEnv("PATH", "/nowhere");
+  const printed = vi.spyOn(console, "error").mockImplementation(() => {});
+  onTestFinished(() => {
+    vi.unstubAllEnvs();
+    printed.mockRestore();
+    delete process.env.PIDUSAGE_SILENT;
+  });
+  const problem = vi.fn();
+  const groups = new Map([[process.pid, [process.pid]]]);
+  const sampler = new UsageSampler(() => groups, problem);
+  onTestFinished(() => sampler.stop());
+  sampler.start();
+  sampler.soon();
+  await vi.waitFor(() => expect(sampler.of(process.pid)?.rssBytes).toBeGreaterThan(1 << 20), { timeout: 20_000 });
+  const asked = vi.fn(() => new Map([[2 ** 22 + 1, [2 ** 22 + 1]]]));
+  const ended = new UsageSampler(asked, problem);
+  onTestFinished(() => ended.stop());
+  // One who looks shortens the interval.
+  ended.of(process.pid);
+  ended.start();
+  ended.soon();
+  // The second question follows the first answer.
+  await vi.waitFor(() => expect(asked.mock.calls.length).toBeGreaterThan(1), { timeout: 20_000 });
+  expect(problem).not.toHaveBeenCalled();
+  expect(printed).not.toHaveBeenCalled();
+}, 60_000);

@@ -31,6 +31,8 @@ export class UsageSampler {
   ) {}
 
   start(): void {
+    // Without getconf it uses defaults, and would say so on stderr.
+    process.env.PIDUSAGE_SILENT ??= "1";
     this.arm(SAMPLE_MS);
   }
 
@@ -72,7 +74,8 @@ export class UsageSampler {
       const readings = pids.length === 0 ? {} : ((await pidusage(pids)) as Record<string, Reading | null>);
       this.take(groups, readings);
     } catch (error) {
-      this.problem(error);
+      // All of them have just ended.
+      if ((error as Error).message !== "No matching pid found") this.problem(error);
     } finally {
       this.busy = false;
       this.arm(this.isSeen() ? SAMPLE_MS : UNSEEN_SAMPLE_MS);

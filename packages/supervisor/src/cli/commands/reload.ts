@@ -5,14 +5,14 @@ import { type DefineCommand, withFleet, withJson, withTimeout } from "../options
 export const reload: DefineCommand = (program, action) => {
   const command = program
     .command("reload")
-    .description("load new config, env files and code, and replace the instances one at a time")
+    .description("load new config, env files and code, and replace the instances as many at a time as maxSurge allows")
     .argument("[pool]", "only this pool")
     .option("--update-env", "also read this shell's environment");
   withTimeout(withJson(withFleet(command))).action(
     action(async (given: string | undefined, options: OperateOptions & { updateEnv?: boolean }) => {
       const { operate } = await import("../operate.js");
       const env = options.updateEnv ? (process.env as Record<string, string>) : undefined;
-      return operate(options, given, (fleet, how, pool) => fleet.reload({ pool, env, ...how }));
+      return operate(options, given, (fleet, how, pool) => fleet.reload({ pool, env, ...how }), "the reload");
     }),
   );
 };

@@ -10,7 +10,7 @@ export const restart: DefineCommand = (program, action) => {
   withTimeout(withJson(withFleet(command))).action(
     action(async (given: string | undefined, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
-      return operate(options, given, (fleet, how, target) => fleet.restart(target, how));
+      return operate(options, given, (fleet, how, target) => fleet.restart(target, how), "the restart");
     }),
   );
 };

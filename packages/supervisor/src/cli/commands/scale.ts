@@ -6,6 +6,8 @@ import type { FleetClient } from "../../fleet/fleet.js";
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, parseChange, withFleet, withJson, withTimeout } from "../options.js";
 
+const SCALING = "the scaling";
+
 export const scale: DefineCommand = (program, action) => {
   const command = program
     .command("scale")
@@ -17,14 +19,20 @@ export const scale: DefineCommand = (program, action) => {
       const { operate } = await import("../operate.js");
       if (change !== undefined) {
         // The name of a fleet means its only pool.
-        return operate(options, pool, async (fleet, how, name) =>
-          fleet.scale(name ?? (await onlyPool(fleet, textOf(change))), change, how),
+        return operate(
+          options,
+          pool,
+          async (fleet, how, name) => fleet.scale(name ?? (await onlyPool(fleet, textOf(change))), change, how),
+          SCALING,
         );
       }
       if (!/^[+-]?\d+$/.test(pool))
         throw new PacelineError("usage", `missing required argument 'n' of scale ${pool} <n>`);
-      return operate(options, undefined, async (fleet, how) =>
-        fleet.scale(await onlyPool(fleet, pool), parseChange(pool), how),
+      return operate(
+        options,
+        undefined,
+        async (fleet, how) => fleet.scale(await onlyPool(fleet, pool), parseChange(pool), how),
+        SCALING,
       );
     }),
   );

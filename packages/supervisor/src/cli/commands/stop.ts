@@ -22,7 +22,7 @@ export const stop: DefineCommand = (program, action) => {
       // A killed supervisor has no pools to ask for.
       if (found.state === "orphaned" && (named === undefined || named === found.record?.name))
         return stopOrphans(found, options);
-      return operate(options, named, (fleet, how, pool) => fleet.stop({ pool, ...how }));
+      return operate(options, named, (fleet, how, pool) => fleet.stop({ pool, ...how }), "the stop");
     }),
   );
 };

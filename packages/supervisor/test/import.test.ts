@@ -137,7 +137,10 @@ test("init writes a config that serves, and never twice", async () => {
   });
   expect((await paceline(folder, ["init", "--force"])).code).toBe(0);
   const site = await paceline(makeFolder({ "index.html": "hi\n" }), ["init"]);
-  expect(site).toMatchObject({ code: 2, stderr: expect.stringMatching(/move the site's files into public, or run its build, then/) });
+  expect(site).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/move the site's files into public, or run its build, then/),
+  });
   const jobs = makeFolder({ "index.js": "setInterval(() => {}, 1000);\n" });
   expect(await paceline(jobs, ["init"])).toMatchObject({ code: 0, stderr: "" });
   expect(await paceline(jobs, ["check"])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^OK: /) });

@@ -57,8 +57,23 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["start", "--listen", "nowhere", "./app.mjs"], /--listen: must be "HOST:PORT"/],
     [["start", "./missing.mjs"], /missing\.mjs: there is no such file or folder/],
     [["serve", "./app.mjs", "--runtime", "deno"], /must be bun or node/],
+    [["start", "-c", "a.toml", "b.toml"], /-c a\.toml: b\.toml is one argument too many/],
+    [["start", "-c", "0 3 * * *"], /-c names the config; .* --cron "0 3 \* \* \*"/],
+    [["start", "npm", "--", "start"], /a program follows after --: paceline start -- npm start\n/],
+    [["start", "npm", "start"], /a program follows after --: paceline start -- npm start\n/],
+    [["start", "node a.js"], /a program follows after --: paceline start -- node a\.js\n/],
+    [["start", "--", "node a.js"], /a program follows after --: paceline start -- node a\.js\n/],
+    [["start", "pub"], /to serve its files: paceline start --static pub\n/],
+    [["start", "bare"], /it has a package\.json: run paceline init bare\n/],
+    [["start", "app.mjs", "--cron", "@daily", "-p", "3000"], /--cron: a worker .* leave out --port\n/],
+    [["start", "app.mjs", "--name", ""], /--name: must be 1 to 64 characters/],
+    [["start", "app.mjs", "--name", "a/b"], /--name: must be 1 to 64 characters .*, not "a\/b"/],
+    [["start", "app.mjs", "--name", "a\u001b[2J"], /--name: must be 1 to 64 characters/],
+    [["start", "app.mjs", "--name", "n".repeat(65)], /--name: must be 1 to 64 characters/],
+    [["check", "-c", "app.mjs", "app.mjs"], /-c app\.mjs: app\.mjs is one argument too many/],
+    [["init", "simple"], /simple: there is no such folder; init finds out by itself/],
   ])("%j is a mistake in usage: exit status 2", async (args, expected) => {
-    const folder = makeFolder({ "app.mjs": HELLO });
+    const folder = makeFolder({ "app.mjs": HELLO, "pub/index.html": "", "bare/package.json": "{}" });
     const { code, stdout, stderr } = await paceline(folder, ...args);
     expect(stderr).toMatch(expected);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
@@ -87,7 +102,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
 
   once("check tells all problems, or that there are none", async () => {
     const folder = makeFolder({ "app.mjs": HELLO, "good.toml": 'app = "app.mjs"\ninstances = 3\n' });
-    expect(await paceline(folder, "check", "good.toml")).toMatchObject({
+    expect(await paceline(folder, "check", "-c", "good.toml")).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^OK: .*: 3 instances of app\.mjs on http:\/\/127\.0\.0\.1:8080\n$/),
     });
@@ -180,9 +195,11 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const name = `shop-${runtime}`;
     stopAtEnd(folder);
     const port = await freePort();
-    const listen = ["-i", "1", "-l", `127.0.0.1:${port}`];
-    const started = await paceline(folder, "start", "-d", "--name", name, ...listen, app);
+    const second = await freePort();
+    const listen = ["-i", "1", "-p", `${port}`, "-p", `${second}`];
+    const started = await paceline(folder, "start", "-d", "--name", name, ...listen, "-c", app);
     expect(started.code, started.stderr).toBe(0);
+    for (const each of [port, second]) expect(await isListening(each)).toBe(true);
     const place = join(folder, app);
     const rows: [string, string[], number, RegExp][] = [
       [folder, ["restart", name], 0, /web: /],

@@ -27,8 +27,10 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   listen?: string[];
   /** The name of the fleet. */
   name?: string;
-  /** A port of 127.0.0.1, added to `listen`. */
-  port?: number;
+  /** The config file, in place of the argument. */
+  config?: string;
+  /** Ports of 127.0.0.1, added to `listen`. */
+  port?: number[];
   runtime?: RuntimeName;
   runDir?: string;
   replace?: boolean;
@@ -128,10 +130,10 @@ export function parseInstances(text: string): number | "cpus" {
   return count;
 }
 
-export function parsePort(text: string): number {
+export function parsePorts(text: string, before: number[] | undefined): number[] {
   const port = parseCount(text);
   if (port < 1 || port > 65_535) throw new InvalidArgumentError("It must be from 1 to 65535.");
-  return port;
+  return [...(before ?? []), port];
 }
 
 /** Returns what the options of `paceline start` and its target start. */

@@ -1,13 +1,15 @@
 /** The arguments that say what a fleet runs: of `paceline start`, and of `paceline export`. */
+import { existsSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { PacelineError } from "../errors.js";
-import { collect, parseInstances, parsePort, type StartOptions } from "./options.js";
+import { collect, parseInstances, parsePorts, type StartOptions } from "./options.js";
 
 /** Adds the arguments and options. */
 export function withOrigin(command: Command): Command {
   return command
     .argument("[config|app]", "a config file, an app module or a folder", ".")
     .argument("[words...]", "after --: arguments of the app or the script, or a program to run with its arguments")
+    .option("-c, --config <path>", "the config file, as in the other commands; in place of the argument")
     .option("--static <folder>", "serve the files of this folder; no config, no app")
     .option("--proxy <url>", "forward requests to this upstream; no config, no app")
     .option("--wsgi <app>", "run this Python WSGI app, such as mysite.wsgi:application; no config")
@@ -18,7 +20,7 @@ export function withOrigin(command: Command): Command {
     .option("--python <path>", "the Python interpreter for these (default: python3)")
     .option("--name <name>", "the name of the fleet (default: that of its folder)")
     .option("-i, --instances <n>", 'the number of instances, or "cpus"', parseInstances)
-    .option("-p, --port <n>", "listen on this port of 127.0.0.1", parsePort)
+    .option("-p, --port <n>", "listen on this port of 127.0.0.1; may be repeated", parsePorts)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)
     .addOption(new Option("--runtime <name>", "the runtime of every process").choices(["bun", "node"]));
 }
@@ -31,30 +33,71 @@ interface Origin {
 /** Returns what is to be started. @throws PacelineError `usage` */
 export function originOf(given: string, args: string[], startOptions: StartOptions): Origin {
   const { target, options } = withWords(given, args, startOptions);
-  const { port, listen = [] } = options;
-  return { target, options: port === undefined ? options : { ...options, listen: [...listen, `127.0.0.1:${port}`] } };
+  const { port: ports = [], listen = [] } = options;
+  // A supervisor starts with the arguments that its starter has checked.
+  const mistake = options.notifyFd === undefined ? mistakeIn(target, options) : undefined;
+  if (mistake !== undefined) throw new PacelineError("usage", mistake);
+  if (ports.length === 0) return { target, options };
+  return { target, options: { ...options, listen: [...listen, ...ports.map((port) => `127.0.0.1:${port}`)] } };
 }
 
-/** Takes the words after `--`: arguments of the app before them or of the script of --fapws, or else a command. */
+/**
+ * Takes the words after `--`: arguments of the app or the config before them, or of the script of --fapws, or else a command.
+ * @throws PacelineError `usage`
+ */
 function withWords(given: string, args: string[], options: StartOptions): Origin {
   const dashes = process.argv.indexOf("--");
   const words = dashes < 0 ? [] : process.argv.slice(dashes + 1);
-  if (words.length === 0 && args.length === 0) return { target: given, options };
-  const hasTarget = words.length === args.length;
+  const { config } = options;
+  const isAlone = words.length === 0 && args.length === 0;
+  const hasTarget = isAlone ? given !== "." : words.length === args.length;
+  if (config !== undefined && hasTarget)
+    throw new PacelineError("usage", `-c ${config}: ${given} is one argument too many beside a config`);
+  const target = config ?? given;
+  if (isAlone) return { target, options };
   if (!hasTarget && words.length !== args.length + 1) {
-    throw new PacelineError(
-      "usage",
-      `too many arguments: ${args.slice(0, args.length - words.length || args.length).join(" ")}`,
-    );
+    const surplus = args.slice(0, args.length - words.length || args.length).join(" ");
+    throw new PacelineError("usage", programOf([given, ...args]) ?? `too many arguments: ${surplus}`);
   }
-  if (hasTarget) return { target: given, options: { ...options, scriptArgs: words } };
+  if (hasTarget || config !== undefined) return { target, options: { ...options, scriptArgs: words } };
   if (options.fapws !== undefined) return { target: ".", options: { ...options, scriptArgs: words } };
   // `--` may also stand before a target, to end the options.
   if (words.length === 1 && isTarget(given)) return { target: given, options };
   return { target: ".", options: { ...options, command: words } };
 }
 
+/** Programs that users of PM2 name in place of a script. */
+const PROGRAMS = /^(?:npm|npx|pnpm|yarn|bunx?|node|deno|tsx|python[\d.]*|uvicorn|gunicorn|php|ruby|java|sh|bash)$/;
+
+/** Returns the hint for words that are a program and its arguments; undefined for others. */
+function programOf(words: readonly string[]): string | undefined {
+  const [first = ""] = words;
+  if (existsSync(first) || !(first.trim().includes(" ") || PROGRAMS.test(first))) return undefined;
+  return `${first}: there is no such file; a program follows after --: paceline start -- ${words.join(" ").trim()}`;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are refused
+const NAME = /^[^/\x00-\x1f\x7f-\x9f]{1,64}$/u;
+
+/** Returns what is wrong with the words of the command line, with what to write instead; undefined if nothing is. */
+function mistakeIn(target: string, options: StartOptions): string | undefined {
+  const { config, command, worker, cron, scriptArgs = [], name, listen, port } = options;
+  if (config !== undefined && /^\S+ \S+ \S/.test(config) && !existsSync(config))
+    return `-c names the config; the times of a worker follow after --cron: --cron "${config}"`;
+  if (name !== undefined && !NAME.test(name))
+    return `--name: must be 1 to 64 characters without "/" and control characters, not ${JSON.stringify(name)}`;
+  if ((worker || cron !== undefined) && (listen ?? port) !== undefined)
+    return `--${cron === undefined ? "worker" : "cron"}: a worker gets no requests and does not listen; leave out ${port === undefined ? "--listen" : "--port"}`;
+  if (command === undefined) return programOf([target, ...scriptArgs]);
+  return command.length === 1 && command[0]?.includes(" ") ? programOf(command) : undefined;
+}
+
 /** Whether a word names a config, an app or a folder, not a program. */
 function isTarget(word: string): boolean {
-  return /\.([cm]?[jt]sx?|json|toml|py)$/.test(word) || word === "." || word.endsWith("/");
+  return (
+    /^\S*\.([cm]?[jt]sx?|json|toml|py)$/.test(word) ||
+    (word.includes(" ") && existsSync(word)) ||
+    word === "." ||
+    word.endsWith("/")
+  );
 }

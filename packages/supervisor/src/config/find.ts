@@ -128,8 +128,15 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
   if (file !== undefined) return { kind: "config", file };
   const app = findApp(path);
   if (app !== undefined) return { kind: "app", app };
-  const message = `has no config file (${CONFIG_FILE_NAMES.join(", ")}) and no app (${APP_FILE_NAMES.join(", ")})`;
+  const message = `has no config file (${CONFIG_FILE_NAMES.join(", ")}) and no app (${APP_FILE_NAMES.join(", ")})${hintOnFolder(path, target)}`;
   throw new ConfigError([{ file: path, path: [], message }]);
+}
+
+/** Returns what else can start a folder. */
+function hintOnFolder(path: string, target = "."): string {
+  const has = (name: string) => kindOf(join(path, name)) === "file";
+  if (has("package.json")) return `; it has a package.json: run paceline init${target === "." ? "" : ` ${target}`}`;
+  return has("index.html") ? `; to serve its files: paceline start --static ${target}` : "";
 }
 
 /** Returns the config file of `folder`, or undefined. */

@@ -1,5 +1,6 @@
 /** `paceline check`: reports every problem in a configuration and loads its apps, without starting anything. */
 
+import { PacelineError } from "../../errors.js";
 import {
   type DefineCommand,
   type JsonOption,
@@ -15,9 +16,13 @@ export const check: DefineCommand = (program, action) => {
     .command("check")
     .description("check a configuration and load its apps; exit status 2 if the configuration is wrong")
     .argument("[config|app]", "a config file, an app module or a folder", ".")
+    .option("-c, --config <path>", "the config file, as in the other commands; in place of the argument")
     .option("--no-load", "do not load the apps");
   withTimeout(withJson(command)).action(
-    action(async (target: string, options: JsonOption & TimeoutOption & { load: boolean }) => {
+    action(async (given: string, options: JsonOption & TimeoutOption & { load: boolean; config?: string }) => {
+      const { config: named } = options;
+      if (named !== undefined && given !== ".")
+        throw new PacelineError("usage", `-c ${named}: ${given} is one argument too many beside a config`);
       const [{ loadFleet }, { findRuntimes }, { describeFleet }] = await Promise.all([
         import("../../config/load.js"),
         import("../../runtime/runtimes.js"),
@@ -27,7 +32,7 @@ export const check: DefineCommand = (program, action) => {
       const startedAt = performance.now();
       const runtimes = findRuntimes();
       const { config, source } = await loadFleet({
-        target,
+        target: named ?? given,
         cwd: process.cwd(),
         overrides: {},
         runtimes,

@@ -14,8 +14,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const [source = join(root, "dist/npm"), executable = join(root, "dist/paceline")] = process.argv.slice(2);
 const folder = `${executable}.parts`;
 
-/** What only an installer needs. */
-const LEFT_OUT = /^(bin|README\.md|dist\/types)(\/|$)|\.(d\.[cm]?ts|map)$/;
+/** What only an installer or a reader needs. */
+const LEFT_OUT = /^(bin|docs|README\.md|dist\/types)(\/|$)|\.(d\.[cm]?ts|map)$/;
 
 function filesOf(from, to) {
   return readdirSync(from, { recursive: true, encoding: "utf8" })

@@ -34,7 +34,7 @@ function manifestOf({ exports, dependencies, optionalDependencies, devDependenci
     ...own,
     ...provenance,
     exports: Object.fromEntries(published),
-    files: ["bin", "dist", "THIRD-PARTY-LICENSES.txt"],
+    files: ["bin", "dist", "docs", "THIRD-PARTY-LICENSES.txt"],
     dependencies: Object.fromEntries(needed.map((name) => [name, exact(name, dependencies[name])])),
     optionalDependencies,
   };
@@ -76,6 +76,8 @@ for (const [path, text] of declarations.files) write(join("dist/types", path), t
 const isPython = (path) => !path.endsWith("__pycache__");
 cpSync(join(root, "packages/server/python"), join(target, "dist/python"), { recursive: true, filter: isPython });
 cpSync(join(source, "bin"), join(target, "bin"), { recursive: true });
+// Messages name these pages.
+cpSync(join(root, "docs"), join(target, "docs"), { recursive: true });
 for (const name of ["schema.json", "man"])
   cpSync(join(source, "dist", name), join(target, "dist", name), { recursive: true });
 for (const name of ["README.md", "LICENSE"]) cpSync(join(root, name), join(target, name));

@@ -35,7 +35,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
   });
 
   test.each(["reload", "restart", "restart balancer"])("%s finishes what is under way", async (command) => {
-    const project = await startFleet({ runtime, app: HELLO });
+    const project = await startFleet({ runtime, app: HELLO, config: { drainTimeoutMs: 60_000 } });
     // POST: never sent twice, so a loss is visible.
     const slow = await Promise.all(Array.from({ length: 4 }, () => RawConnection.open(project.port)));
     for (const connection of slow) {
@@ -49,6 +49,9 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     await project.statusWhere("an outgoing process to drain", ({ pools, balancers }) =>
       [...(pools[0]?.instances ?? []), ...balancers].some(({ other }) => other?.state === "draining"),
     );
+    const waits = /(web|balancer)\.1.* the outgoing process has \d requests? in flight and \d+ s at most to finish/;
+    const isTold = async () => waits.test((await project.cli(["events"])).output);
+    await waitFor("the command to say what it waits for", isTold, { intervalMs: 500 });
     project.write("released", "");
     for (const connection of slow) {
       expect(await connection.until(/held$/)).toMatch(/^HTTP\/1\.1 200 /);
@@ -56,6 +59,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     }
     const { code, output } = await done;
     expect(`${code} ${output}`).toMatch(/^0 /);
+    expect(output).toMatch(waits);
   });
 
   once("of all pools waits for a restart of the balancers that began meanwhile", async () => {

@@ -6,6 +6,7 @@ import { type Fleet, findPool, findSlot, processId, type Slot } from "../core/fl
 import { discardReplacement, replaceInPlace, startReplacement, swap } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS, type SlotPolicy, unreachable } from "../core/process.js";
 import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "../core/rollout.js";
+import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "../processes/children.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
@@ -45,7 +46,11 @@ interface Running {
   /** The last lines of the failed replacement. */
   lastLines: string[];
   send(event: RolloutEvent): void;
+  onProgress: ProgressListener;
 }
+
+/** A drain that takes longer is reported. */
+const LONG_DRAIN_MS = 2_000;
 
 export class Rollouts {
   private readonly running = new Map<string, Running>();
@@ -110,6 +115,7 @@ export class Rollouts {
         }),
         ...{ generation, formerGeneration, awaited: new Set(), former: new Map(), ended, lastLines: [] },
         send: () => {},
+        onProgress,
       };
       const finish = () => {
         const { outcome, done, total } = state.rollout;
@@ -179,6 +185,7 @@ export class Rollouts {
         runner.change((fleet, context) => swap(fleet, pool, index, context));
         // The outgoing process may already be down, in which case nothing more happens in this slot.
         this.observe(pool, state);
+        setTimeout(() => this.reportDrain(pool, index, state), LONG_DRAIN_MS).unref();
         return;
       case "discardReplacement":
         state.awaited.delete(index);
@@ -187,6 +194,21 @@ export class Rollouts {
       default:
         unreachable(action);
     }
+  }
+
+  /** Reports what an outgoing process still has to finish. */
+  private reportDrain(pool: string, index: number, { rollout, onProgress }: Running): void {
+    const { runner, log, policyOf } = this.options;
+    const slot = findSlot(runner.fleet, pool, index);
+    const isLeaving = rollout.current.some((each) => each.index === index && each.step === "leaving");
+    if (!isLeaving || slot?.other?.role !== "outgoing") return;
+    const inFlight = this.childOf(slot, slot.other.process.attempt)?.stats.last?.inFlight ?? 0;
+    if (inFlight === 0) return;
+    const requests = inFlight === 1 ? "1 request" : `${inFlight} requests`;
+    const limit = seconds(policyOf(pool, slot.other.generation).drainTimeoutMs);
+    const text = `the outgoing process has ${requests} in flight and ${limit} at most to finish`;
+    log.event("info", slot.name, text);
+    onProgress(`${slot.name}: ${text}`);
   }
 
   /** Waits until it has stayed ready for a while, then checks its health. `observe` notices if it exits meanwhile. */

@@ -1,4 +1,4 @@
-/** `paceline reload`: loads new config, env files and code, and replaces instances one by one without losing a request. */
+/** `paceline reload`: loads new config, env files and code, and replaces instances, maxSurge at a time, without losing a request. */
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
 

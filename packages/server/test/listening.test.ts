@@ -51,9 +51,17 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const wire = new Wire(supervisor.target);
       wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 101 [\s\S]*upgraded$/);
-      expect(output.filter((line) => line.startsWith("# ")).sort()).toEqual(["# called back", "# listening true"]);
+      expect(output.filter((line) => line.startsWith("# ")).sort()).toEqual([
+        "# again ERR_SERVER_ALREADY_LISTEN",
+        "# called back",
+        "# listening true",
+      ]);
       // Its server on another port listens for real, and a notice says so.
-      const notices = supervisor.heard.filter(({ type }) => type === "notice").map(({ message }) => `${message}`);
+      const heard = supervisor.heard.filter(({ type }) => type === "notice");
+      expect(heard.filter(({ askedPort }) => askedPort !== undefined)).toMatchObject([
+        { level: "info", message: `the app asked for port ${port}`, askedPort: port },
+      ]);
+      const notices = heard.filter(({ askedPort }) => askedPort === undefined).map(({ message }) => `${message}`);
       expect(notices).toEqual([
         expect.stringMatching(/^the app also listens on 127\.0\.0\.1:\d+: clients there bypass/),
       ]);
@@ -69,8 +77,11 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(supervisor.target, "/")).body).toBe("own Response true, Request of the platform true");
     });
 
-    it("is served by its server of node:https, without TLS", async () => {
+    it("is served by its server of node:https, without TLS, and is told", async () => {
       spawn("listening-https.mjs");
+      const { message, level } = await supervisor.hears("notice");
+      expect(message).toMatch(/^the app's own TLS is not used, .*end TLS in front/);
+      expect(level ?? "warn").toBe("warn");
       await supervisor.hears("ready");
       expect((await ask(supervisor.target, "/")).body).toBe("over TLS alone");
     });

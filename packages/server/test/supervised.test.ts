@@ -232,6 +232,9 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(message).toMatch(/ \(only the first server of an app needs no port; /);
       expect(await instance.exited).toEqual({ code: 1, signal: null });
       expect(instance.output.at(-1)).toMatch(/ \(only the first server of an app needs no port; /);
+      // The app's line, and none of ours.
+      if (runtime === "bun") expect(instance.output.join("\n")).toMatch(/second-port\.mjs:5/);
+      expect(instance.output.join("\n")).not.toMatch(/^ *\d+ \| |packages\/server\/(src|dist)/m);
       const said = supervisor.heard.map(({ type }) => type);
       expect(said.slice(said.indexOf("fault"))).not.toContain("ready");
     });

@@ -243,6 +243,11 @@ export class Parts {
       onOverdue: (child) => this.liveness.lookAtOverdue(child),
       onPoison: (found) => this.poison.found(found),
       onNotice: (child, message, level) => log.event(level, child.name, message),
+      onAsked: ({ pool }, message, level, port) => {
+        const addresses = this.sockets.map(({ url }) => url);
+        if (level === "info" && addresses.some((url) => url.endsWith(`:${port}`))) return;
+        log.event(level, pool, `${message}; clients connect to ${addresses.join(", ")}`);
+      },
       onRun: ({ name }, run) => {
         slots.of(name).lastRun = run;
       },

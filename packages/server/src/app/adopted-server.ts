@@ -11,8 +11,19 @@ export interface LoadHooks {
   onNotice(message: string): void;
   /** Receives what the start waits for now, as the rest of a sentence about the app. Default: nobody asks. */
   onWait?(awaited: string): void;
+  /** Receives what an app's own server asked for, once Paceline serves it. Default: writes about unused TLS to stderr. */
+  onAdopted?(asked: AskedFor): void;
   /** Sets whether the program keeps the process alive; off while an app is expected to listen. */
   keepAlive(isKept: boolean): void;
+}
+
+/** What an adopted server asked for and does not get. */
+export interface AskedFor {
+  /** Such as `port 3000`. */
+  place: string;
+  /** Undefined for a unix socket. */
+  port: number | undefined;
+  isTls: boolean;
 }
 
 /** The address a server asked for. */
@@ -33,6 +44,8 @@ export class ListenWatch {
   private isDecided = false;
   private hasHttp2 = false;
   private onChange: (() => void) | undefined;
+  /** They seem to listen. */
+  private readonly pretending = new WeakSet<NetServer>();
   private readonly restores: (() => void)[] = [];
 
   /**
@@ -109,10 +122,16 @@ export class ListenWatch {
     const { server, asked } = this.adopted;
     const isListener = !(server instanceof BunAppServer) && server.listeners("request").includes(exported as never);
     if (isListener || this.isOf(exported)) return;
-    const place = "path" in asked ? asked.path : `port ${asked.port}`;
     this.onNotice(
-      `${path} exports an app and also calls listen(): Paceline serves the export, and nothing listens on ${place}`,
+      `${path} exports an app and also calls listen(): Paceline serves the export, and nothing listens on ${placeOf(asked)}`,
     );
+  }
+
+  /** What the server asked for that is the app; undefined if none is. */
+  get servedInstead(): AskedFor | undefined {
+    if (this.adopted === undefined || !this.isServed) return undefined;
+    const { server, asked } = this.adopted;
+    return { place: placeOf(asked), port: "port" in asked ? asked.port : undefined, isTls: hasTls(server) };
   }
 
   /** The app of an adopted Bun.serve server, which is then served. */
@@ -143,6 +162,7 @@ export class ListenWatch {
   /** Returns true if the server was adopted. */
   private take(server: NetServer, args: unknown[]): boolean {
     if (ownServers.has(server)) return false;
+    if (this.pretending.has(server) && server.listening) throw alreadyListens();
     const asked = addressOf(args);
     if (asked === undefined) return false;
     const isFirst = this.adopted === undefined && !this.isDecided;
@@ -185,6 +205,7 @@ export class ListenWatch {
     const address = "path" in asked ? asked.path : addressInfo(asked);
     const define = (name: string, value: unknown) =>
       Object.defineProperty(server, name, { value, writable: true, configurable: true });
+    this.pretending.add(server);
     define("listening", true);
     define("address", () => (server.listening ? address : null));
     define("close", (closed?: (error?: Error) => void) => {
@@ -233,6 +254,25 @@ function addressOf(args: unknown[]): Asked | undefined {
   if (typeof first === "string" && Number.isNaN(Number(first))) return { path: first };
   const host = typeof args[1] === "string" ? args[1] : "";
   return { port: typeof first === "function" ? 0 : Number(first ?? 0), host };
+}
+
+function placeOf(asked: Asked): string {
+  return "path" in asked ? asked.path : `port ${asked.port}`;
+}
+
+/** As Node says it, which would throw it as well. */
+function alreadyListens(): Error {
+  const error = new Error("Listen method has been called more than once without closing.");
+  return Object.assign(error, { code: "ERR_SERVER_ALREADY_LISTEN" });
+}
+
+function hasTls(server: Server | BunAppServer): boolean {
+  if (server instanceof BunAppServer) return server.options.tls !== undefined;
+  if ("setSecureContext" in server) return true;
+  // Bun's servers of node:https are of node:http, with their certificate under this symbol.
+  const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === "tls");
+  const tls = symbol && (server as unknown as Record<symbol, unknown>)[symbol];
+  return typeof tls === "object" && tls !== null;
 }
 
 function isSamePlace(one: Asked, other: Asked): boolean {

@@ -1,11 +1,17 @@
 /** Loads an app module, JavaScript or TypeScript, on either runtime. */
 import type { App, AppStyle, BunServeOptions, FetchApp } from "../shared/app.js";
-import { errorLine, hintOnListening, ServerError } from "../shared/errors.js";
+import { errorLine, hintOnListening, ServerError, TLS_UNUSED } from "../shared/errors.js";
 import type { ListenWatch, LoadHooks } from "./adopted-server.js";
 import type { Module } from "./translate.js";
 
 /** Of a program without a supervisor. */
-export const HOOKS_ALONE: LoadHooks = { onNotice: (message) => console.error(message), keepAlive: () => {} };
+export const HOOKS_ALONE: LoadHooks = {
+  onNotice: (message) => console.error(message),
+  onAdopted: ({ isTls }) => {
+    if (isTls) console.error(TLS_UNUSED);
+  },
+  keepAlive: () => {},
+};
 
 /**
  * Loads the app of the module at an absolute path, without starting it: its default export, or the first node:http server that
@@ -63,6 +69,8 @@ async function load(
     fetchObject(exported, style) ??
     (await detected(path, exported, style, watch, hooks));
   watch?.decide(path, exported);
+  const asked = watch?.servedInstead;
+  if (asked !== undefined) hooks.onAdopted?.(asked);
   // Most apps have neither and need none of the following.
   if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
   const { lifecycleOf, withLifecycle } = await import("./lifecycle.js");

@@ -17,7 +17,7 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
     // A write error of stderr arrives here as well and would repeat forever.
     if (dying) return;
     dying = true;
-    console.error(error);
+    console.error(withoutOwnCode(error));
     const hint = hintOnListening(error);
     if (hint !== "") console.error(`${errorLine(error)}${hint}`);
     logLostWork();
@@ -36,4 +36,14 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
   };
   process.on("uncaughtException", onException);
   process.on("unhandledRejection", onRejection);
+}
+
+/** Returns what to print of an error. Bun prints lines of the code that threw: for a listen() they would be ours, which wraps it. */
+function withoutOwnCode(error: unknown): unknown {
+  if (process.versions.bun === undefined || !(error instanceof Error)) return error;
+  const own = import.meta.dirname;
+  const lines = error.stack?.split("\n") ?? [];
+  const first = lines.find((line) => /^ +at .*\(?\//.test(line));
+  if (!first?.includes(own)) return error;
+  return lines.filter((line) => !line.includes(own)).join("\n");
 }

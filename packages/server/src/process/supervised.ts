@@ -6,18 +6,20 @@ import {
   controlLanePath,
   isOutOfDescriptors,
   lateAfterMs,
+  type Notice,
   OUT_OF_DESCRIPTORS,
   type ProbeRequest,
   Reporter,
   SPAWN_MARK,
   type UpstreamProtocol,
 } from "@paceline/wire";
+import type { AskedFor } from "../app/adopted-server.js";
 import { loadWorkload } from "../app/workload.js";
 import type { RunningServer } from "../http1/running-server.js";
 import { prepareResponses } from "../lane/responses.js";
 import type { App } from "../shared/app.js";
 import { announceDrain, backgroundWork, logLostWork } from "../shared/bridge.js";
-import { ServerError } from "../shared/errors.js";
+import { ServerError, TLS_UNUSED } from "../shared/errors.js";
 import { Drain } from "./drain.js";
 import { exitOnUncaught } from "./fatal.js";
 import { serve } from "./serve.js";
@@ -31,6 +33,14 @@ function readySignal(): Promise<void> {
       if (sent !== undefined) process.nextTick(sent as () => void, null);
       return true;
     };
+    // Libraries send only if they are connected.
+    if (process.connected) return;
+    const define = (name: string, value: unknown) =>
+      Object.defineProperty(process, name, { value, writable: true, enumerable: true, configurable: true });
+    define("connected", true);
+    define("disconnect", () => {
+      process.connected = false;
+    });
   });
 }
 
@@ -89,7 +99,7 @@ class Instance {
   /** It has reported an error and is about to exit. */
   private isFailing = false;
   private hasReportedDescriptors = false;
-  private readonly notices: string[] = [];
+  private readonly notices: Notice[] = [];
   private readonly mark = process.env[SPAWN_MARK];
 
   constructor(private readonly identity: ChildIdentity) {
@@ -132,6 +142,7 @@ class Instance {
     const app = await loadWorkload(spec, prepared !== undefined, true, {
       onNotice: (message) => this.notice(message),
       onWait: (awaited) => this.waitsFor(awaited),
+      onAdopted: (asked) => this.adopted(asked),
       keepAlive: (isKept) => this.channel.keepAlive(isKept),
     });
     if (prepared !== undefined) {
@@ -224,10 +235,16 @@ class Instance {
     }
   }
 
-  private notice(message: string): void {
+  private notice(message: string, more: Omit<Notice, "type" | "message"> = {}): void {
+    const notice: Notice = { type: "notice", message, ...more };
     // While the app loads there may be no connection yet.
-    if (this.phase === "starting") this.notices.push(message);
-    else if (!this.channel.send({ type: "notice", message })) console.error(message);
+    if (this.phase === "starting") this.notices.push(notice);
+    else if (!this.channel.send(notice)) console.error(message);
+  }
+
+  private adopted({ place, port = 0, isTls }: AskedFor): void {
+    if (isTls) this.notice(TLS_UNUSED, { askedPort: 0 });
+    else this.notice(`the app asked for ${place}`, { level: "info", askedPort: port });
   }
 
   private noticeDescriptors(): void {
@@ -242,7 +259,7 @@ class Instance {
     if (this.server === undefined || this.phase !== "starting" || this.isFailing) return;
     if (!this.channel.send({ type: "ready", protocol: this.protocol })) return;
     this.phase = "ready";
-    for (const message of this.notices.splice(0)) this.notice(message);
+    for (const { message, level, askedPort } of this.notices.splice(0)) this.notice(message, { level, askedPort });
   }
 
   private leave(deadlineMs: number, untilReleased: boolean): void {

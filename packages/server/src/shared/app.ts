@@ -62,6 +62,7 @@ export interface BunServeOptions {
   port?: number | string;
   hostname?: string;
   unix?: string;
+  tls?: unknown;
   fetch?(this: unknown, request: Request, server: unknown): Response | Promise<Response>;
   error?(this: unknown, error: unknown): Response | Promise<Response> | undefined;
   routes?: Readonly<Record<string, unknown>>;

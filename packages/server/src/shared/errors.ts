@@ -48,6 +48,10 @@ export function hintOnListening(error: unknown): string {
   return " (only the first server of an app needs no port; give each further one its own, such as 9000 + Number(process.env.PACELINE_INDEX))";
 }
 
+/** About an app's server of node:https, or of Bun.serve with `tls`. */
+export const TLS_UNUSED =
+  "the app's own TLS is not used, Paceline serves it over HTTP: end TLS in front (docs/security.md)";
+
 /** Bun's syntax errors of a module have no stack, but this. */
 interface Position {
   file: string;

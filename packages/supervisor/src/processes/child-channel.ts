@@ -4,6 +4,7 @@ import type {
   BalancerStats,
   ChildMessage,
   Hello,
+  Notice,
   OverdueRequest,
   Poison,
   Probed,
@@ -27,6 +28,8 @@ export interface ChildChannelEvents {
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
   onNotice(child: LiveProcess, message: string, level: FleetEvent["level"]): void;
+  /** Once for a pool and generation: its app's own server asked for this port, 0 for none, and is served elsewhere. */
+  onAsked(child: LiveProcess, message: string, level: FleetEvent["level"], port: number): void;
   /** A schedule reported a run that has ended. */
   onRun(child: LiveProcess, run: ScheduledRun): void;
   /** The process listens, but may not be ready yet. */
@@ -55,6 +58,8 @@ const MAX_NOTICE_TEXT = 1000;
 
 export class ChildChannel {
   private readonly exposure: Exposure;
+  /** By pool: the last generation that reported its port. */
+  private readonly asked = new Map<string, number>();
 
   constructor(private readonly options: ChildChannelOptions) {
     this.exposure = new Exposure(options.log);
@@ -108,7 +113,7 @@ export class ChildChannel {
         if (child.kind === "balancer") events.onPoison(message);
         return;
       case "notice":
-        events.onNotice(child, message.message.slice(0, MAX_NOTICE_TEXT), message.level ?? "warn");
+        this.notice(child, message);
         return;
       case "schedule":
         child.schedule = message;
@@ -131,6 +136,16 @@ export class ChildChannel {
       default:
         message satisfies never;
     }
+  }
+
+  private notice(child: LiveProcess, { message, level = "warn", askedPort }: Notice): void {
+    const { events } = this.options;
+    const text = message.slice(0, MAX_NOTICE_TEXT);
+    if (askedPort === undefined) return events.onNotice(child, text, level);
+    // Its other instances ask for the same.
+    if (this.asked.get(child.pool) === child.generation) return;
+    this.asked.set(child.pool, child.generation);
+    events.onAsked(child, text, level, askedPort);
   }
 
   closed(child: LiveProcess, connection: ChannelConnection): void {

@@ -115,7 +115,12 @@ export interface Notice {
   type: "notice";
   message: string;
   /** Default: `warn`. */
-  level?: "info" | "warn" | "error";
+  level?: "info" | "warn" | "error" | undefined;
+  /**
+   * The port that the app's own server asked for, 0 for none. The supervisor reports it once for all instances of a pool, with the
+   * addresses where clients connect instead.
+   */
+  askedPort?: number | undefined;
 }
 
 /** From the shim of a worker with a schedule, on each change: its state. Times are Unix times in milliseconds. */
@@ -221,7 +226,9 @@ function isMessage(message: Fields): boolean {
     case "poison":
       return areTexts(message, ["pool", "request"]) && isList(message.processes, isText);
     case "notice":
-      return areTexts(message, ["message"]) && isOptional(message.level, isLevel);
+      return (
+        areTexts(message, ["message"]) && isOptional(message.level, isLevel) && isOptional(message.askedPort, isAmount)
+      );
     case "schedule":
       return (
         areAmounts(message, ["runs", "failures", "skipped"]) &&

@@ -55,7 +55,12 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
       "export default { app() {} };",
       /^paceline\.config\.mjs: app: must be something JSON can hold/,
     ],
-    ["cannot be parsed", "export default {", /^paceline\.config\.mjs: threw /],
+    [
+      "cannot be parsed",
+      "export default {\n  app: './app.js' instances: 2,\n};",
+      /^paceline\.config\.mjs:2:19: syntax error: \w.*$/,
+    ],
+    ["fails to parse other text", "JSON.parse('{');", /^paceline\.config\.mjs: threw SyntaxError/],
     [
       "hangs",
       "await new Promise(() => setInterval(() => {}, 1000));",
@@ -66,6 +71,13 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     const timeoutMs = what === "hangs" || what === "spins" ? ["{}", "700"] : [];
     const { message } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }), ".", ...timeoutMs);
     expect(message).toMatch(expected);
+  });
+
+  test("a syntax error in TypeScript, and in a module that a config imports, has its place", async () => {
+    const typed = makeFolder({ ...APP, "paceline.config.ts": "const a: number = 1;\nexport default {\n  a b,\n};" });
+    expect((await load(typed)).message).toMatch(/^paceline\.config\.ts:3:5: syntax error: \w.*$/);
+    const parts = { "paceline.config.js": "module.exports = require('./part.cjs');", "part.cjs": "\nlet a b;" };
+    expect((await load(makeFolder({ ...APP, ...parts }))).message).toMatch(/^part\.cjs:2:7: syntax error: \w.*$/);
   });
 
   test("mistakes in JSON and TOML are told with their line", async () => {

@@ -71,6 +71,7 @@ test("an import whose config does not pass check says so and exits 1; files that
   const folder = makeFolder({
     "gone.config.cjs": "module.exports = [{ script: 'gone.js' }];",
     "throws.config.cjs": "throw new Error('no vault');",
+    "wrong.config.cjs": "module.exports = {\n  apps: [{ name: 'a' script: 'b' }],\n};\n",
     "broken.json": "{ apps: [ }",
     "fails.py": "raise RuntimeError('no vault')\n",
     "notes.txt": "",
@@ -80,6 +81,7 @@ test("an import whose config does not pass check says so and exits 1; files that
   expect(existsSync(join(folder, "paceline.config.mjs"))).toBe(true);
   for (const [name, said] of [
     ["throws.config.cjs", /throws\.config\.cjs: threw [\s\S]*no vault/],
+    ["wrong.config.cjs", /^paceline: wrong\.config\.cjs:2:22: syntax error: .*\n$/],
     ["broken.json", /^paceline: broken\.json: is no JSON: .*\n$/],
     ["fails.py", /fails\.py: raised RuntimeError: no vault/],
     ["notes.txt", /is none of ecosystem\.config\.js/],

@@ -10,6 +10,8 @@ export interface Problem {
   path: (string | number)[];
   /** The line in the file, from 1. */
   line?: number;
+  /** The column in that line, from 1. */
+  column?: number;
   message: string;
 }
 
@@ -29,7 +31,7 @@ function formatProblem(problem: Problem, cwd: string = process.cwd()): string {
   if (problem.file !== undefined) {
     const seen = relative(cwd, problem.file);
     const file = seen === "" || seen.startsWith("..") ? problem.file : seen;
-    where.push(problem.line === undefined ? file : `${file}:${problem.line}`);
+    where.push([file, problem.line, problem.column].filter((part) => part !== undefined).join(":"));
   }
   if (problem.path.length > 0) where.push(formatKeyPath(problem.path));
   return [...where, problem.message].join(": ");

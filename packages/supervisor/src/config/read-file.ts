@@ -1,14 +1,15 @@
 /** Reads a config file of any type: data with the line of each key, or a module that runs in this process. */
 
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { extname, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseEnv } from "node:util";
 import type { JitiOptions } from "jiti";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
-import { ConfigError, findUnsupported } from "./problems.js";
+import { ConfigError, findUnsupported, type Problem } from "./problems.js";
 
 /** What the function gets that a config module exports. */
 export interface ConfigContext {
@@ -127,7 +128,11 @@ async function importConfig(
     if (unsupported !== undefined) throw fail(`must be ${unsupported.rule}`, unsupported.path);
     json = JSON.stringify(value);
   } catch (error) {
-    throw error instanceof ConfigError ? error : fail(`threw ${describe(error)}`);
+    if (error instanceof ConfigError) throw error;
+    const place = syntaxErrorPlace(error, file);
+    if (place === undefined) throw fail(`threw ${describe(error)}`);
+    const { message, ...where } = place;
+    throw new ConfigError([{ ...where, path: [], message: `syntax error: ${message}` }], { cause: error });
   }
   if (json === undefined) throw fail("has no default export");
   if (Buffer.byteLength(json) > MAX_CONFIG_BYTES) throw fail(`exports more than ${MAX_CONFIG_BYTES} bytes`);
@@ -152,6 +157,43 @@ async function importWithJiti(file: string, options: JitiOptions = {}): Promise<
   const { createJiti } = await import("jiti");
   const jiti = createJiti(file, { fsCache: false, moduleCache: false, tsconfigPaths: true, ...options });
   return (await jiti.import(file)) as Exports;
+}
+
+/** How long Node may take to parse a file, in milliseconds. */
+const PARSE_TIMEOUT_MS = 5000;
+
+/** Returns the place and the message of a syntax error in a module; undefined for any other error. */
+function syntaxErrorPlace(error: unknown, file: string): Required<Omit<Problem, "path">> | undefined {
+  const { message: text = "" } = (error ?? {}) as { message?: string };
+  // jiti counts columns from 0.
+  const ofJiti = /^ParseError: (.*?)\s*\n\s*(\/.*):(\d+):(\d+)$/.exec(text);
+  if (ofJiti !== null) {
+    const [, message = "", path = file, line, column] = ofJiti;
+    return { file: path, line: Number(line), column: Number(column) + 1, message };
+  }
+  if (process.versions.bun !== undefined) {
+    const [first = error] = error instanceof AggregateError ? (error.errors as unknown[]) : [];
+    const { message, position } = (first ?? {}) as {
+      message: string;
+      position?: Required<Omit<Problem, "path">> | null;
+    };
+    if (typeof position?.line !== "number") return undefined;
+    return { file: position.file, line: position.line, column: position.column, message };
+  }
+  if (!(error instanceof SyntaxError)) return undefined;
+  // Of an ES module Node keeps the place to itself until it prints the error.
+  const printed = () =>
+    spawnSync(process.execPath, ["--check", file], { encoding: "utf8", timeout: PARSE_TIMEOUT_MS }).stderr ?? "";
+  return placeIn(error.stack ?? "", error.message) ?? placeIn(printed(), error.message);
+}
+
+/** Reads what Node prints before a syntax error: `FILE:LINE`, the line, and marks below the wrong part. */
+function placeIn(text: string, message: string): Required<Omit<Problem, "path">> | undefined {
+  const match = /^(\/.*|file:\/\/.*):(\d+)\n.*\n( *)\^/.exec(text);
+  if (match === null) return undefined;
+  const [, place = "", line, indent = ""] = match;
+  const file = place.startsWith("file:") ? fileURLToPath(place) : place;
+  return { file, line: Number(line), column: indent.length + 1, message };
 }
 
 function describe(error: unknown): string {

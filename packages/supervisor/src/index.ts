@@ -24,7 +24,11 @@ export type {
 /** A function that a config file may export. Each start and reload runs it in a process of its own. */
 export type ConfigFunction = (context: ConfigContext) => PacelineConfig | Promise<PacelineConfig>;
 
-/** Returns its argument unchanged; lets an editor check its keys. */
+/**
+ * Returns its argument unchanged; lets an editor check its keys. With more than three forms the compiler shows only the error of the
+ * last one, so that is an object's.
+ */
+export function defineConfig(config: (context: ConfigContext) => PacelineConfig): ConfigFunction;
 export function defineConfig(config: ConfigFunction): ConfigFunction;
 export function defineConfig(config: Promise<PacelineConfig>): Promise<PacelineConfig>;
 export function defineConfig(config: PacelineConfig): PacelineConfig;

@@ -211,6 +211,13 @@ function show(value: unknown): string {
   return shown.length > 60 ? `${shown.slice(0, 60)}…` : shown;
 }
 
+/** Two neighbours in each other's place are one edit. */
+function editsOf(word: string, spelling: string): number {
+  const at = [...word].findIndex((letter, index) => letter !== spelling[index]);
+  const swapped = word.slice(0, at) + word.charAt(at + 1) + word.charAt(at) + word.slice(at + 2);
+  return at >= 0 && swapped === spelling ? 1 : distance(word, spelling);
+}
+
 /** Returns the nearest of `known` if it is close enough; ignores letter case. */
 export function suggest(word: string, known: Iterable<string>): string | undefined {
   const allowed = Math.max(1, Math.floor(word.length / 3));
@@ -219,7 +226,7 @@ export function suggest(word: string, known: Iterable<string>): string | undefin
   for (const candidate of known) {
     // Forgetting the unit is as common as misspelling.
     const spellings = [candidate, candidate.replace(/(Ms|Bytes)$/, "")];
-    const edits = Math.min(...spellings.map((spelling) => distance(word.toLowerCase(), spelling.toLowerCase())));
+    const edits = Math.min(...spellings.map((spelling) => editsOf(word.toLowerCase(), spelling.toLowerCase())));
     if (edits < bestDistance) {
       best = candidate;
       bestDistance = edits;

@@ -438,6 +438,12 @@ const BAD: Case[] = [
   ["a folder without an app", { app: "./empty" }, ["app: the folder FOLDER/empty has no app"]],
   ["a mistyped key", { app: "./app.ts", instnaces: 3 }, ['instnaces: unknown key; did you mean "instances"?']],
   ["a key under its name of before", { app: "./app.ts", link: "lane" }, ['link: is called "protocol" now']],
+  ["a key with two letters swapped", { app: "./app.ts", nmae: "a" }, ['nmae: unknown key; did you mean "name"?']],
+  [
+    "the end of several keys",
+    { app: "./app.ts", timeout: 3 },
+    ['timeout: unknown key; did you mean "requestTimeoutMs" or '],
+  ],
   ["a key nothing is like", { app: "./app.ts", colour: "red" }, ["colour: unknown key"]],
   [
     "a unit left out",

@@ -44,8 +44,25 @@ function describeIssue(issue: z.core.$ZodIssue): Finding[] {
     if (renamed !== undefined && known.includes(renamed))
       return { path: [...path, key], message: `is called "${renamed}" now` };
     const near = suggest(key, known);
-    return { path: [...path, key], message: `unknown key${near === undefined ? "" : `; did you mean "${near}"?`}` };
+    const meant = near === undefined ? endingIn(key, known) : [near];
+    const hint = meant.length === 0 ? "" : `; did you mean ${meant.map((each) => `"${each}"`).join(" or ")}?`;
+    return { path: [...path, key], message: `unknown key${hint}` };
   });
+}
+
+/** The most keys that a hint names. */
+const MAX_HINTED = 4;
+
+/** Returns the keys of which the word is the end, without their unit: `timeout` is several. */
+function endingIn(word: string, known: string[]): string[] {
+  const end = word.toLowerCase();
+  const meant = known.filter((key) =>
+    key
+      .replace(/(Ms|Bytes)$/, "")
+      .toLowerCase()
+      .endsWith(end),
+  );
+  return end.length < 3 ? [] : meant.slice(0, MAX_HINTED);
 }
 
 /** Former names of keys. */

@@ -154,6 +154,11 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
   const started = await project.startDetached(["server.cjs", "-i", "max", "-p", `${port}`, "--", "--theme", "dark"]);
   expect(started.code, started.output).toBe(0);
   expect((await get(port)).body).toBe("--theme dark");
+  // Once for all instances.
+  const where = /web .*the app asked for port 3000; clients connect to (\S+)$/gm;
+  expect([...(await project.cli(["events"])).stdout.matchAll(where)].map(([, url]) => url)).toEqual([
+    `http://127.0.0.1:${port}`,
+  ]);
   const mine = async () => {
     const listed: { source: string }[] = JSON.parse((await project.cli(["ls", "--json"])).stdout);
     return listed.filter(({ source }) => source === join(project.folder, "server.cjs"));
@@ -197,10 +202,12 @@ test("a program after --, and an upstream after --proxy, need no config; a reloa
   expect((await get(port)).body).toBe("dark");
   expect((await project.status()).pools[0]).toMatchObject({ kind: "command", wanted: 2 });
 
-  const second = await Project.make({ runtime: "bun", app: "" });
+  // Without an option, the usual variable says where to listen.
   const proxyPort = await freePort();
-  const proxying = await second.startDetached(["--proxy", `http://127.0.0.1:${port}`, "-p", `${proxyPort}`]);
+  const second = await Project.make({ runtime: "bun", app: "", env: { PORT: `${proxyPort}` } });
+  const proxying = await second.startDetached(["--proxy", `http://127.0.0.1:${port}`]);
   expect(proxying.code, proxying.output).toBe(0);
+  expect((await second.cli(["reload"])).code).toBe(0);
   expect((await get(proxyPort)).body).toBe("dark");
   for (const args of [
     ["--static", ".", "--", "node", "server.cjs"],

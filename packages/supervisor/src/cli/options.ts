@@ -31,6 +31,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   config?: string;
   /** Ports of 127.0.0.1, added to `listen`. */
   port?: number[];
+  /** Where to listen on 127.0.0.1 if nothing else says it. */
+  defaultPort?: number | undefined;
   runtime?: RuntimeName;
   runDir?: string;
   replace?: boolean;
@@ -139,7 +141,7 @@ export function parsePorts(text: string, before: number[] | undefined): number[]
 /** Returns what the options of `paceline start` and its target start. */
 export function startOf(target: string, options: StartOptions): FleetStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
-  const { name, instances, listen, runtime, runDir, replace, watch } = options;
+  const { name, instances, listen, defaultPort, runtime, runDir, replace, watch } = options;
   const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, args, python };
   return {
     file: target === "." ? undefined : target,
@@ -147,6 +149,7 @@ export function startOf(target: string, options: StartOptions): FleetStart {
     name,
     instances,
     listen,
+    defaultPort,
     runtime,
     runDir,
     replace,

@@ -15,6 +15,8 @@ export interface Overrides {
   name?: string | undefined;
   instances?: number | "cpus" | undefined;
   listen?: string[] | undefined;
+  /** The port of 127.0.0.1 to listen on if neither `listen` nor the config says where. */
+  defaultPort?: number | undefined;
   /** The runtime of every process, overriding the pools' settings. */
   runtime?: RuntimeName | undefined;
   /** The interpreter of a Python app started without a config. */
@@ -55,6 +57,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
     // Without a config file, the app runs as if it had been started by hand in this folder.
     baseDir: task.release,
     listenDir: task.listenDir,
+    defaultPort: task.overrides.defaultPort,
     defaultName: task.name,
     runtimes,
     findings,

@@ -42,6 +42,8 @@ interface ResolveContext {
   baseDir: string;
   /** The folder for relative sockets in `listen`: the same folder, with symbolic links kept. */
   listenDir: string;
+  /** Of 127.0.0.1. Default: that of DEFAULT_LISTEN. */
+  defaultPort?: number | undefined;
   /** The fleet's default name. */
   defaultName: string;
   runtimes: Runtimes;
@@ -68,7 +70,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   return {
     name: input.name ?? context.defaultName,
     listen: serves
-      ? readListen(input.listen ?? [DEFAULT_LISTEN], context.listenDir, (at, problem) =>
+      ? readListen(input.listen ?? [`${context.defaultPort ?? DEFAULT_LISTEN}`], context.listenDir, (at, problem) =>
           find(context, at === undefined ? ["listen"] : ["listen", at], problem),
         )
       : [],

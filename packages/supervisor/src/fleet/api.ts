@@ -60,6 +60,8 @@ export interface FleetStart extends FleetOrigin {
   instances?: number | "cpus" | undefined;
   /** Where to listen, such as `127.0.0.1:8080`. */
   listen?: string[] | undefined;
+  /** The port of 127.0.0.1 to listen on if neither `listen` nor the config says where. Default: 8080. */
+  defaultPort?: number | undefined;
   /** The runtime of every process. */
   runtime?: "bun" | "node" | undefined;
   /** Arguments of the app, or of the script of `fapws`. */

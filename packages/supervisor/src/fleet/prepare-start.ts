@@ -40,7 +40,7 @@ export async function prepareStart(
   const runtimes = findRuntimes(environment);
   const here = writtenCwd(environment);
   const cwd = start.cwd === undefined ? here : resolve(here, start.cwd);
-  const { name, instances, listen, runtime, python, args } = start;
+  const { name, instances, listen, defaultPort, runtime, python, args } = start;
   checkOrigin(start);
   const request: LoadRequest = {
     target: start.file,
@@ -52,7 +52,7 @@ export async function prepareStart(
     proxy: start.proxy,
     config: start.config,
     cwd,
-    overrides: { name, instances, listen, runtime, python, args },
+    overrides: { name, instances, listen, defaultPort, runtime, python, args },
     runtimes,
     environment,
     watches: start.watch,

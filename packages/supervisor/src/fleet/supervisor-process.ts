@@ -109,6 +109,7 @@ export function originArguments(start: FleetStart): string[] {
   }
   if (instances !== undefined) args.push("--instances", String(instances));
   for (const address of listen) args.push("--listen", address);
+  if (start.defaultPort !== undefined) args.push("--default-port", String(start.defaultPort));
   if (runtime !== undefined) args.push("--runtime", runtime);
   if (worker) args.push("--worker");
   // Beside words that are a command, or a script's, a target would make them arguments of an app.

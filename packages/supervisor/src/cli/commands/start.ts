@@ -25,11 +25,14 @@ export const start: DefineCommand = (program, action) => {
     )
     .option("--no-dashboard", "print the log even in a terminal")
     .addOption(new Option("--stop-with-client").hideHelp())
+    .addOption(new Option("--default-port <n>").argParser(parseCount).hideHelp())
     .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp())
     .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {
       const { target, options } = originOf(given, args, startOptions);
+      // A supervisor of another command gets its port from it.
+      if (options.notifyFd === undefined && options.fleetFd === undefined) options.defaultPort ??= usualPort();
       if (options.json && !options.detach) throw new PacelineError("usage", "--json needs --detach");
       if (!options.orReload) return startNew(target, options);
       const { reloadOrStart } = await import("../reload-running.js");
@@ -37,6 +40,12 @@ export const start: DefineCommand = (program, action) => {
     }),
   );
 };
+
+/** Returns the port of the environment, which programs that listen commonly use; undefined if it holds none. */
+function usualPort(): number | undefined {
+  const { PORT = "" } = process.env;
+  return /^[1-9]\d{0,4}$/.test(PORT) && Number(PORT) <= 65_535 ? Number(PORT) : undefined;
+}
 
 async function startNew(target: string, options: StartOptions): Promise<ExitStatus> {
   if (options.detach) {

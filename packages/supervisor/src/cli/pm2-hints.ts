@@ -122,7 +122,7 @@ const OPTIONS: Readonly<Record<string, string>> = {
   "--no-color": "set NO_COLOR=1",
   "--disable-logs": "--log-format none prints no log; `log` in a config limits its files",
   "--silent": "--log-format none prints no log",
-  "--log-type": "--log-format json",
+  "--log-type": "write --log-format json",
   "--format": "leave it out: each line has its time and its instance; --json prints JSON",
   "--err": "leave it out: there is one log, of stdout and stderr",
   "--out": "leave it out: there is one log, of stdout and stderr",
@@ -147,16 +147,16 @@ const OPTIONS: Readonly<Record<string, string>> = {
   "--sort": "run: paceline top, which sorts with s",
   "--write": "leave it out: paceline writes no config for a start",
   "--mini-list": "run: paceline ls",
-  "-a": "--update-env, which only reload has",
+  "-a": "write --update-env, which only reload has",
   "-e": "leave it out; run: paceline logs",
   "-f": "leave it out: each config is a fleet of its own",
   "-k": "set `drainTimeoutMs` in a config",
   "-m": "run: paceline ls",
-  "-n": "--name",
+  "-n": "write --name",
   "-o": "leave it out; run: paceline logs",
   "-s": "--log-format none prints no log",
   "-u": "set User= in a systemd unit",
-  "-w": "--watch",
+  "-w": "write --watch",
   "-x": "run: paceline start -- PROGRAM ARGUMENTS",
 };
 
@@ -175,7 +175,7 @@ const ENDING = ["stop", "kill", "delete"];
 export function explainMistake(message: string, args: readonly string[]): string {
   const hint = hintFor(message, args);
   const [line = "", ...more] = message.trimEnd().split("\n");
-  if (hint !== undefined) return `${line}: ${hint}`;
+  if (hint !== undefined) return `${line.replace(/\.$/, "")}: ${hint}`;
   return [line, ...more.flatMap((guess) => safeGuess(line, guess) ?? [])].join("\n");
 }
 

@@ -207,7 +207,7 @@ describe.each(RUNTIMES)("two deploys at once on %s", (runtime) => {
   });
 });
 
-test("a share that is none is an error that says what may stand there", async () => {
+test("an invalid share is an error that says which values are valid", async () => {
   const project = await Project.make({ runtime: "bun", app: APP, config: { maxSurge: "0%" } });
   const check = await project.cli(["check"]);
   expect(check.code).toBe(2);

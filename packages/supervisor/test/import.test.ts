@@ -84,7 +84,7 @@ test("an import whose config does not pass check says so and exits 1; files that
     ["wrong.config.cjs", /^paceline: wrong\.config\.cjs:2:22: syntax error: .*\n$/],
     ["broken.json", /^paceline: broken\.json: is no JSON: .*\n$/],
     ["fails.py", /fails\.py: raised RuntimeError: no vault/],
-    ["notes.txt", /is none of ecosystem\.config\.js/],
+    ["notes.txt", /is not one of ecosystem\.config\.js/],
     ["nope.js", /there is no such file/],
   ] as const) {
     const { code, stderr } = await paceline(folder, ["import", name, "--app", "a:b", "--stdout"]);

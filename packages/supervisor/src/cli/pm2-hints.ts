@@ -1,4 +1,4 @@
-/** What to do instead of a command or an option that is none here, most of them of PM2, for the message about an unknown one. */
+/** What to use instead of an unknown command or option, mostly those of PM2; for the error message. */
 import { basename } from "node:path";
 import { OF_OTHERS } from "../config/find.js";
 

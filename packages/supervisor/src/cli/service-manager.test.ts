@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import type { Status } from "../control/api.js";
 import { ServiceManager, takeInvitation } from "./service-manager.js";
 
@@ -7,9 +7,14 @@ const FAILED = { ok: false, code: "failed", message: "web: no database\n  at app
 
 function manager(send: (assignments: readonly string[]) => Promise<void>) {
   const problems: string[] = [];
-  const status = () => ({ pools: [{ name: "web", ready: 1, wanted: 2 }] }) as unknown as Status;
+  const states = { name: "web", ready: 1, wanted: 2 };
+  const status = () => ({ pools: [states] }) as unknown as Status;
   const onProblem = (message: string) => problems.push(message);
-  return { it: new ServiceManager({ socket: "/run/x", watchdogMs: undefined, status, onProblem, send }), problems };
+  return {
+    it: new ServiceManager({ socket: "/run/x", watchdogMs: undefined, status, onProblem, send }),
+    problems,
+    states,
+  };
 }
 
 test("says each turn of a fleet in order; of reloads that overlap one, and nothing of those before it is ready", async () => {
@@ -33,6 +38,28 @@ test("says each turn of a fleet in order; of reloads that overlap one, and nothi
     "STOPPING=1 STATUS=stopping",
   ]);
   expect(problems).toEqual([]);
+});
+
+test("while a message waits, changes of the status add none, and the last one is sent afterwards", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const said: string[] = [];
+  let take = () => {};
+  const { it, states } = manager((assignments) => {
+    said.push(assignments.at(-1) ?? "");
+    return said.length > 1 ? Promise.resolve() : new Promise((resolve) => (take = resolve));
+  });
+  it.ready();
+  for (let n = 0; n < 10; n++) {
+    states.ready = n % 3;
+    it.changed();
+    await vi.advanceTimersByTimeAsync(1000);
+  }
+  states.ready = 2;
+  expect(said).toEqual(["STATUS=web 1/2 ready"]);
+  take();
+  await vi.advanceTimersByTimeAsync(2000);
+  expect(said).toEqual(["STATUS=web 1/2 ready", "STATUS=web 2/2 ready"]);
 });
 
 test("a service manager that cannot be told is one warning, and the next message is tried", async () => {

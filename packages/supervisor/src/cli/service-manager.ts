@@ -94,6 +94,8 @@ export class ServiceManager implements FleetObserver {
     if (!this.#isReady || this.#statusTimer !== undefined) return;
     this.#statusTimer = setTimeout(() => {
       this.#statusTimer = undefined;
+      // Messages that are not taken must not pile up.
+      if (this.#waiting > 0) return this.changed();
       const before = this.#said;
       const status = this.#status();
       if (this.#isReady && status !== before) this.#send([status]);

@@ -407,7 +407,7 @@ it("a secret of the importing shell is not written", () => {
   expect(notes.map(({ key }) => key)).toEqual(expect.arrayContaining(["env.DB_PASSWORD", "env.PACELINE_POOL"]));
 });
 
-it("a compose file is none, and says so", () => {
+it("a compose file is refused with one line", () => {
   const compose = { services: { web: { image: "nginx" } } };
   expect(() => importPm2(compose, facts())).toThrow(/^is a compose file, which is not imported/);
 });

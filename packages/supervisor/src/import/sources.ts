@@ -50,7 +50,7 @@ export async function importFile(file: string, options: ImportOptions): Promise<
   if (kindOf(file) !== "file") throw new ConfigError([{ file, path: [], message: "there is no such file" }]);
   const source = SOURCES.find(({ reads }) => reads.test(basename(file)));
   if (source === undefined) {
-    const message = `is none of ${IMPORTED_FILE_NAMES.join(", ")}`;
+    const message = `is not one of ${IMPORTED_FILE_NAMES.join(", ")}`;
     throw new ConfigError([{ file, path: [], message }]);
   }
   const unused = (["env", "only"] as const).find((name) => options[name] !== undefined);

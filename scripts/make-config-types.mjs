@@ -119,7 +119,8 @@ function typeOf(schema, depth) {
     case "array":
       return `readonly ${parenthesized(typeOf(items, depth))}[]`;
     case "object":
-      if (properties !== undefined) return `{\n${members(properties, depth + 1)}\n${"  ".repeat(depth)}}`;
+      if (properties !== undefined)
+        return `{\n${members(properties, depth + 1, schema.required)}\n${"  ".repeat(depth)}}`;
       return `Record<string, ${typeOf(additionalProperties, depth)}>`;
     default:
       throw new Error(`no type for ${JSON.stringify(schema)}`);

@@ -58,6 +58,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     cwd: here,
     env: {},
     envFiles: [],
+    secrets: {},
     policy,
     health: { healthIntervalMs: 1000, healthTimeoutMs: 1000, healthFailures: 3, checkHost: "localhost" },
     limits: INSTANCE_LIMITS,

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
-import { forRuntime, inheritable, type Runtimes, runtimeCommand } from "../runtime/runtimes.js";
+import { environmentOf, forRuntime, inheritable, type Runtimes, runtimeCommand } from "../runtime/runtimes.js";
 
 /** Of the app's output, only the last lines are shown, if it fails. */
 const MAX_OUTPUT_CHARACTERS = 64 << 10;
@@ -58,14 +58,17 @@ const LOAD_ONLY = builtFile("programs/load-only/load-only.js");
 
 function run(
   [program, ...args]: [string, ...string[]],
-  { cwd, env }: PoolConfig,
+  pool: PoolConfig,
   timeoutMs: number,
 ): Promise<{ status: number | string | "late"; text: string }> {
   return new Promise((resolve) => {
     let text = "";
     const child = spawn(program, args, {
-      cwd,
-      env: forRuntime({ ...inheritable(process.env as Record<string, string>), ...env }, { hasUserCode: true }),
+      cwd: pool.cwd,
+      env: forRuntime(
+        { ...inheritable(process.env as Record<string, string>), ...environmentOf(pool) },
+        { hasUserCode: true },
+      ),
       stdio: ["ignore", "pipe", "pipe"],
     });
     const end = (status: number | string) => {

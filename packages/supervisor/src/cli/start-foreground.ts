@@ -7,8 +7,10 @@ import { showTitle } from "@paceline/wire";
 import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
+import { secretWarnings } from "../config/secrets.js";
 import type { LogLine, OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
+import type { FleetConfig } from "../core/model.js";
 import { exitStatusOfCode } from "../errors.js";
 import { describeFleet, lateMessage, type PreparedStart, prepareStart, watchClient } from "../fleet/prepare-start.js";
 import { UP } from "../fleet/supervisor-process.js";
@@ -132,6 +134,7 @@ async function runFleet(
     loadConfig: async () => {
       const loaded = await loadAgain({ ...request, source });
       if (!("fleet" in loaded)) return loaded;
+      warnOfSecrets(loaded.fleet.config);
       latest = loaded.fleet;
       const unused = unusedConfig(request, fleet.source);
       if (unused === undefined) return { ok: true, config: latest.config };
@@ -151,6 +154,9 @@ async function runFleet(
     version: version(),
     ...(options.watch ? { watch: { configFile: fleet.source.kind === "config" ? fleet.source.file : undefined } } : {}),
   });
+  const warnOfSecrets = (config: FleetConfig) => {
+    for (const warning of secretWarnings(config)) supervisor.warn(warning);
+  };
   supervisor.onLog((lines) => {
     printer.print(lines);
     log.write(lines);
@@ -165,6 +171,7 @@ async function runFleet(
     announce(prepared, printer);
     if (options.stopWithClient) forgetClient = watchClient(() => void supervisor.stop());
     await supervisor.start();
+    warnOfSecrets(fleet.config);
     if (options.notifyFd !== undefined) notify(options.notifyFd, UP);
     return await untilEnd(supervisor, options, () => serviceManager?.ready());
   } finally {

@@ -9,6 +9,7 @@ const FACTS: UnitFacts = {
   paceline: "/srv/shop/node_modules/.bin/paceline",
   programFolders: ["/usr/bin"],
   hasLowPort: false,
+  credentials: [],
   startMs: 90_000,
   stopMs: 41_000,
 };
@@ -37,6 +38,12 @@ test.each<[string, Partial<UnitFacts>, string[], string[]]>([
     { programFolders: ["/home/a/.nvm/bin"] },
     ["Environment=PATH=/home/a/.nvm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"],
     ["ProtectHome"],
+  ],
+  [
+    "a secret of systemd",
+    { credentials: ["db", "50%"] },
+    ["LoadCredential=db:/etc/credstore/db", "LoadCredential=50%%:/etc/credstore/50%%"],
+    [],
   ],
   ["a folder below /tmp", { folder: "/tmp/shop" }, ["ProtectHome=yes"], ["PrivateTmp"]],
   [

@@ -19,6 +19,8 @@ export interface UnitFacts {
   programFolders: readonly string[];
   /** Whether a port below 1024 is listened on. */
   hasLowPort: boolean;
+  /** The names of credentials in its configuration. */
+  credentials: readonly string[];
   /** The longest that a start and a stop may take, in milliseconds. */
   startMs: number;
   stopMs: number;
@@ -58,7 +60,7 @@ const HARDENING = [
 /** @returns the text of the unit @throws PacelineError `usage` for a path or an argument that cannot stand in a unit */
 export function systemdUnit(facts: UnitFacts): string {
   refuseControls(facts);
-  const { name, start, folder, user, paceline, programFolders, hasLowPort, startMs, stopMs } = facts;
+  const { name, start, folder, user, paceline, programFolders, hasLowPort, credentials, startMs, stopMs } = facts;
   const command = (...args: string[]) => [paceline, ...args].map(word).join(" ");
   const runDir = `${SERVICE_PREFIX}${unitName(name)}`;
   const missing = programFolders.filter((path) => !SERVICE_PATH.split(":").includes(path));
@@ -94,6 +96,10 @@ export function systemdUnit(facts: UnitFacts): string {
     `StateDirectory=${runDir}`,
     "StateDirectoryMode=0700",
     `Environment=PACELINE_RUN_DIR=%S/${runDir}`,
+    ...(credentials.length === 0
+      ? []
+      : ["# Write each secret into its file, of mode 0600 and owned by root, or change the path."]),
+    ...credentials.map((id) => `LoadCredential=${specifiers(id)}:/etc/credstore/${specifiers(id)}`),
     "",
     `AmbientCapabilities=${capability}`,
     `CapabilityBoundingSet=${capability}`,

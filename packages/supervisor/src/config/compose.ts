@@ -41,6 +41,8 @@ export interface LoadTask {
   runtimes: Runtimes;
   /** Whether the fleet watches its files, for development. */
   watches: boolean;
+  /** Nothing is started. */
+  isOnlyChecked?: boolean;
 }
 
 /**
@@ -60,6 +62,8 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
     defaultPort: task.overrides.defaultPort,
     defaultName: task.name,
     runtimes,
+    credentialsDir: process.env.CREDENTIALS_DIRECTORY,
+    isOnlyChecked: task.isOnlyChecked,
     findings,
   };
   const config = resolveFleet(applyOverrides(input, task, problems), context);

@@ -23,11 +23,30 @@ export interface CommonPoolKeys {
    */
   cwd?: string | undefined;
   /**
-   * Environment variables. They override the caller's environment and `envFiles`.
+   * Environment variables. They override the caller's environment and `envFiles`. The value `{ file: "/run/secrets/token" }` is the text of a file, `{ credential: "token" }` that of a systemd credential; see docs/security.md.
    *
-   * Value: table of texts.
+   * Value: table of texts or secrets.
    */
-  env?: Record<string, string | number | boolean> | undefined;
+  env?:
+    | Record<
+        string,
+        | string
+        | number
+        | boolean
+        | {
+            /**
+             * The file that has the value, relative to the config file's folder.
+             */
+            file: string;
+          }
+        | {
+            /**
+             * The name of the systemd credential that has the value.
+             */
+            credential: string;
+          }
+      >
+    | undefined;
   /**
    * Files of `NAME=value` lines (dotenv). They override the caller's environment; later files override earlier ones.
    *

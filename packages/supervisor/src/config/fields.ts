@@ -159,6 +159,25 @@ export function textTable(description: string) {
   return field(schema, { type: "table of texts", description });
 }
 
+/** Variables of an environment: like `textTable`, but a value may also be in a file or a credential. */
+export function variables(description: string) {
+  const error = expected('must be text, a number, a boolean, { file: "path" } or { credential: "name" }');
+  const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+  const file = z.string().describe("The file that has the value, relative to the config file's folder.");
+  const credential = z.string().describe("The name of the systemd credential that has the value.");
+  // Refined as a whole: the rest of the config is checked without a wrong value, not with a part of it.
+  const value = z
+    .union([scalar, z.strictObject({ file }), z.strictObject({ credential })], error)
+    .refine((given) => typeof given === "string" || isSecretSource(given), error);
+  const schema = z.record(z.string(), value, expected("must be a table of names and texts"));
+  return field(schema, { type: "table of texts or secrets", description });
+}
+
+function isSecretSource(source: { file: string } | { credential: string }): boolean {
+  if ("file" in source) return source.file !== "";
+  return /^[^/\0]{1,255}$/.test(source.credential) && !/^\.\.?$/.test(source.credential);
+}
+
 /** A table of names and texts, numbers or booleans, each kept unchanged. */
 export function valueTable(description: string) {
   const error = expected("must be text, a number or a boolean");

@@ -53,6 +53,8 @@ export interface LoadRequest {
   watches?: boolean | undefined;
   /** This process ends soon, so it may parse a JSON or TOML config itself. A supervisor never does. */
   endsSoon?: boolean;
+  /** Nothing is started: secrets that only the fleet's user or its unit can read are no problem. */
+  isOnlyChecked?: boolean;
 }
 
 export interface LoadedFleet {
@@ -68,13 +70,32 @@ export interface LoadedFleet {
  * @throws ConfigError (code `config`) with every problem found
  */
 export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
-  const { cwd, overrides, runtimes, environment, timeoutMs, watches = false, endsSoon } = request;
+  const {
+    cwd,
+    overrides,
+    runtimes,
+    environment,
+    timeoutMs,
+    watches = false,
+    endsSoon,
+    isOnlyChecked = false,
+  } = request;
   const source = request.source === undefined ? sourceOf(request) : again(request.source);
   const writtenFolder = source.kind === "config" ? dirname(source.file) : cwd;
   const release = pinned(writtenFolder);
   const listenDir = outsideReleases(writtenFolder);
   const name = nameOf(source);
-  const task = { source: pinSource(source), cwd, release, listenDir, name, overrides, runtimes, watches };
+  const task = {
+    source: pinSource(source),
+    cwd,
+    release,
+    listenDir,
+    name,
+    overrides,
+    runtimes,
+    watches,
+    isOnlyChecked,
+  };
   const config =
     endsSoon && !runsCode(source)
       ? await (await import("./compose.js")).composeFleet(task)

@@ -206,6 +206,8 @@ interface EnvironmentSource {
   /** Later files override earlier ones. */
   files: { file: string; path: (string | number)[] }[];
   variables: Record<string, string>;
+  /** The names of variables that are secrets, whose values it does not see. */
+  secrets: object;
   /** The key path of `variables`. */
   path: (string | number)[];
   report(path: (string | number)[], message: string): void;
@@ -225,6 +227,12 @@ export function readEnvironment(source: EnvironmentSource): Record<string, strin
   for (const [name, value] of Object.entries(environment)) {
     const problem = whatIsWrong(name, value);
     if (problem !== undefined) source.report([...source.path, name], problem);
+  }
+  for (const name of Object.keys(source.secrets)) {
+    const problem = whatIsWrong(name, "");
+    if (problem !== undefined) source.report([...source.path, name], problem);
+    // A pool's secret takes the place of the top level's text, and that of an env file.
+    delete environment[name];
   }
   return environment;
 }

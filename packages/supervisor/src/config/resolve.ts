@@ -35,6 +35,7 @@ import {
   poolFields,
   RESERVED_POOL_NAMES,
 } from "./schema.js";
+import { readSecrets } from "./secrets.js";
 import type { Finding } from "./validate.js";
 
 interface ResolveContext {
@@ -47,6 +48,10 @@ interface ResolveContext {
   /** The fleet's default name. */
   defaultName: string;
   runtimes: Runtimes;
+  /** $CREDENTIALS_DIRECTORY, if it is set. */
+  credentialsDir?: string | undefined;
+  /** Nothing is started, so secrets for the fleet's user alone are no problem. */
+  isOnlyChecked?: boolean | undefined;
   /** The problems found so far. Each key is reported at most once. */
   findings: Finding[];
 }
@@ -138,17 +143,19 @@ function resolvePool(
     find(context, [...path, "routes", at], read.problem);
     return route;
   });
-  const env = readEnvironment({
-    baseDir: context.baseDir,
-    files: envFiles,
-    variables: { ...input.env, ...pool.env },
-    path: [...envPath, "env"],
-    report: (at, message) => find(context, at, message),
+  const report = (at: (string | number)[], message: string) => find(context, at, message);
+  const { baseDir, credentialsDir, isOnlyChecked = false } = context;
+  const given = { ...input.env, ...pool.env };
+  const { variables, secrets } = readSecrets(given, [...envPath, "env"], {
+    ...{ baseDir, credentialsDir, isOnlyChecked, report },
   });
+  const env = readEnvironment({ baseDir, files: envFiles, variables, secrets, path: [...envPath, "env"], report });
   const kind = resolveKind({ ...pool }, path.length === 0, {
     routes,
     cwd: folder ?? context.baseDir,
-    env: pool.env ?? {},
+    env: Object.fromEntries(
+      Object.entries(pool.env ?? {}).flatMap(([at, value]) => (typeof value === "string" ? [[at, value]] : [])),
+    ),
     searchPath: env.PATH ?? process.env.PATH ?? "",
     baseDir: context.baseDir,
     runtimes: context.runtimes,
@@ -187,6 +194,7 @@ function resolvePool(
     release: context.baseDir,
     cwd: folder ?? context.baseDir,
     env,
+    secrets,
     envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),
     policy: resolvePolicy(input, pool),
     recycle: {

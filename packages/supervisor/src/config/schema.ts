@@ -13,7 +13,7 @@ import {
   table,
   text,
   texts,
-  textTable,
+  variables,
   word,
 } from "./fields.js";
 import { healthFields } from "./health.js";
@@ -123,7 +123,9 @@ const protocol = word(
 /** The keys of a pool that may also stand at the top level, as the default of all pools. */
 const sharedFields = {
   cwd: text("The working directory of the instances, relative to the config file's folder. Default: that folder."),
-  env: textTable("Environment variables. They override the caller's environment and `envFiles`."),
+  env: variables(
+    'Environment variables. They override the caller\'s environment and `envFiles`. The value `{ file: "/run/secrets/token" }` is the text of a file, `{ credential: "token" }` that of a systemd credential; see [security.md](security.md#secrets).',
+  ),
   envFiles: texts(
     "Files of `NAME=value` lines (dotenv). They override the caller's environment; later files override earlier ones.",
     [],

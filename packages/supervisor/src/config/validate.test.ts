@@ -583,7 +583,7 @@ const BAD: Case[] = [
   [
     "an env variable that is a table",
     { app: "./app.ts", env: { A: {} } },
-    ["env.A: must be text, a number or a boolean, not a table"],
+    ['env.A: must be text, a number, a boolean, { file: "path" } or { credential: "name" }, not a table'],
   ],
   [
     "a proxy that is a name",

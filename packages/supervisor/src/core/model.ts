@@ -84,6 +84,11 @@ export interface RelayTraits {
   takesAllRequests?: boolean;
 }
 
+/** Where a secret comes from: a file, or a credential of systemd. */
+export type SecretSource = { file: string } | { credential: string };
+
+export type Secret = SecretSource & { value: string };
+
 /** The configuration of one pool, with all defaults filled in and all paths absolute. */
 export interface PoolConfig {
   name: string;
@@ -121,8 +126,10 @@ export interface PoolConfig {
   release: string;
   /** The working directory, absolute. */
   cwd: string;
-  /** The variables of env files and the `env` key; they override the caller's environment. */
+  /** The variables of env files and the texts of the `env` key; they override the caller's environment. */
   env: Record<string, string>;
+  /** The secrets of the `env` key by the names of their variables; they override `env`. Their values must never be shown or stored. */
+  secrets: Record<string, Secret>;
   /** The absolute paths of its env files. */
   envFiles: string[];
   policy: ProcessPolicy;

@@ -29,12 +29,14 @@ interface PrepareOptions {
   handover?: number | undefined;
   /** This process ends soon, so it may parse a JSON or TOML config itself. */
   endsSoon?: boolean | undefined;
+  /** Nothing is started. */
+  isOnlyChecked?: boolean;
 }
 
 /** @throws ConfigError, or PacelineError `cwd`, `rundir` */
 export async function prepareStart(
   start: FleetStart,
-  { handover, endsSoon = false }: PrepareOptions = {},
+  { handover, endsSoon = false, isOnlyChecked = false }: PrepareOptions = {},
 ): Promise<PreparedStart> {
   const environment = start.env ?? (process.env as Record<string, string>);
   const runtimes = findRuntimes(environment);
@@ -57,6 +59,7 @@ export async function prepareStart(
     environment,
     watches: start.watch,
     endsSoon,
+    isOnlyChecked,
   };
   const fleet = handover === undefined ? await loadFleet(request) : readHandover(handover);
   const identity = identityOf(fleet.source, cwd);
@@ -173,6 +176,8 @@ export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
   let fd: number | undefined;
   try {
     fd = openSync(path, "wx+", 0o600);
+    // Before it holds a secret.
+    rmSync(path);
     const bytes = Buffer.from(JSON.stringify(fleet));
     for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
     return fd;

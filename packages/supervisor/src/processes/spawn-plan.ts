@@ -16,7 +16,7 @@ import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 
-import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
+import { environmentOf, forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
 import { newTag, planCommand } from "./command-plan.js";
 import { BALANCER_POOL } from "./live-process.js";
 import type { Generation, PoolConfigs } from "./pool-configs.js";
@@ -165,7 +165,7 @@ function planInstance(
       [BUN_LATE_FTL.name]: BUN_LATE_FTL.value,
       ...(hasUserCode && usualVariables(settings, identity)),
       ...fromCaller(environment, pool),
-      ...pool.env,
+      ...environmentOf(pool),
     },
     own,
   );
@@ -212,7 +212,7 @@ function planShim(
   const { policy, runtime, maxOutputBytes, maxInFlight } = pool;
   const socket = settings.runDir.socketPath(id);
   const usual = "module" in (pool.workload.command as object) ? usualVariables(settings, identity) : {};
-  const given = { ...usual, ...fromCaller(environment, pool), ...pool.env };
+  const given = { ...usual, ...fromCaller(environment, pool), ...environmentOf(pool) };
   const plan = planCommand(pool, { id, name, socket }, given, settings);
   const { address } = plan.spec;
   const tcp = typeof address === "string" ? null : (address ?? null);

@@ -2,7 +2,7 @@
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, dirname, join } from "node:path";
-import type { RuntimeName } from "../core/model.js";
+import type { PoolConfig, RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
 
@@ -154,6 +154,12 @@ const OF_THE_CALLER_ALONE = [
 /** Returns the part of the caller's environment that children inherit. */
 export function inheritable(environment: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !OF_THE_CALLER_ALONE.includes(name)));
+}
+
+/** Returns the variables that a pool's configuration sets, with its secrets: only to be passed to its processes. */
+export function environmentOf({ env, secrets }: Pick<PoolConfig, "env" | "secrets">): Record<string, string> {
+  const values = Object.entries(secrets).map(([name, { value }]) => [name, value] as const);
+  return { ...env, ...Object.fromEntries(values) };
 }
 
 export function spawnProblem(error: Error, command: string, cwd: string): string {

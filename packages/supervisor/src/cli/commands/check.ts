@@ -9,7 +9,7 @@ import {
   withJson,
   withTimeout,
 } from "../options.js";
-import { EXIT, print, printJson, reportFailure } from "../output.js";
+import { EXIT, print, printError, printJson, reportFailure } from "../output.js";
 
 export const check: DefineCommand = (program, action) => {
   const command = program
@@ -23,11 +23,13 @@ export const check: DefineCommand = (program, action) => {
       const { config: named } = options;
       if (named !== undefined && given !== ".")
         throw new PacelineError("usage", `-c ${named}: ${given} is one argument too many beside a config`);
-      const [{ loadFleet }, { findRuntimes }, { describeFleet }] = await Promise.all([
-        import("../../config/load.js"),
-        import("../../runtime/runtimes.js"),
-        import("../../fleet/prepare-start.js"),
-      ]);
+      const [{ loadFleet }, { secretWarnings, withoutSecretValues }, { findRuntimes }, { describeFleet }] =
+        await Promise.all([
+          import("../../config/load.js"),
+          import("../../config/secrets.js"),
+          import("../../runtime/runtimes.js"),
+          import("../../fleet/prepare-start.js"),
+        ]);
       const timeoutMs = milliseconds(options.timeout);
       const startedAt = performance.now();
       const runtimes = findRuntimes();
@@ -38,6 +40,7 @@ export const check: DefineCommand = (program, action) => {
         runtimes,
         environment: process.env as Record<string, string>,
         endsSoon: true,
+        isOnlyChecked: true,
         ...(timeoutMs === undefined ? {} : { timeoutMs }),
       });
       if (options.load) {
@@ -50,7 +53,8 @@ export const check: DefineCommand = (program, action) => {
           return reportFailure({ ok: false, code: "failed", message, lastLines }, options.json === true);
         }
       }
-      if (options.json) printJson({ ok: true, source, config });
+      for (const warning of secretWarnings(config)) printError(`warning: ${warning}`);
+      if (options.json) printJson({ ok: true, source, config: withoutSecretValues(config) });
       else print(`OK: ${describeFleet(config, process.cwd())}`);
       return EXIT.done;
     }),

@@ -39,7 +39,7 @@ async function unitOf(start: FleetStart, user: string | undefined): Promise<stri
     import("../systemd-unit.js"),
   ]);
   // Whatever the run directory is: none is made.
-  const prepared = await prepareStart({ ...start, runDir: "." }, { endsSoon: true });
+  const prepared = await prepareStart({ ...start, runDir: "." }, { endsSoon: true, isOnlyChecked: true });
   const { identity, runtimes, fleet } = prepared;
   const { config, source } = fleet;
   const isPath = source.kind === "config" || (start.file !== undefined && source.kind === "app");
@@ -51,10 +51,16 @@ async function unitOf(start: FleetStart, user: string | undefined): Promise<stri
     paceline: findCommand(identity.folder),
     programFolders: runtimes.node === undefined ? [] : [dirname(runtimes.node)],
     hasLowPort: config.listen.some((address) => address.kind === "tcp" && address.port < 1024),
+    credentials: credentialsOf(config),
     ...deadlines(config),
   });
   const install = `systemctl daemon-reload && systemctl enable --now ${name}`;
   return `# /etc/systemd/system/${name}.service; then: ${install}\n${unit.trimEnd()}`;
+}
+
+function credentialsOf({ pools }: FleetConfig): string[] {
+  const sources = pools.flatMap(({ secrets }) => Object.values(secrets));
+  return [...new Set(sources.flatMap((source) => ("credential" in source ? [source.credential] : [])))];
 }
 
 async function ownerOf(folder: string): Promise<string> {

@@ -1,0 +1,130 @@
+/** Secrets in `env`: values that a file or a systemd credential has, so that no config and no environment of a start has them. */
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { FleetConfig, Secret, SecretSource } from "../core/model.js";
+
+/** The most bytes of a secret: one variable of the environment can have 128 KiB with its name. */
+const MAX_SECRET_BYTES = 64 << 10;
+const OTHERS_READ = 0o004;
+
+/** The value of a variable in `env` of a config. */
+export type EnvValue = string | { file: string } | { credential: string };
+
+interface SecretContext {
+  /** The folder that relative paths start from. */
+  baseDir: string;
+  /** $CREDENTIALS_DIRECTORY, which systemd sets for a unit with LoadCredential=. */
+  credentialsDir: string | undefined;
+  /** Nothing is started: secrets that only the fleet's user or its unit can read are no problem. */
+  isOnlyChecked: boolean;
+  report(path: (string | number)[], message: string): void;
+}
+
+/** Separates the variables of `env` from its secrets, and reads these. */
+export function readSecrets(
+  given: Readonly<Record<string, EnvValue>>,
+  path: (string | number)[],
+  context: SecretContext,
+): { variables: Record<string, string>; secrets: Record<string, Secret> } {
+  const variables: Record<string, string> = {};
+  const secrets: Record<string, Secret> = {};
+  for (const [name, value] of Object.entries(given)) {
+    if (typeof value === "string") {
+      variables[name] = value;
+      continue;
+    }
+    const at = [...path, name];
+    const source: SecretSource = "file" in value ? { file: resolve(context.baseDir, value.file) } : value;
+    const text = secretValue(source, { ...context, report: (message) => context.report(at, message) });
+    secrets[name] = { ...source, value: text ?? "" };
+  }
+  return { variables, secrets };
+}
+
+/** Returns undefined if there is no value; then that is reported, or it is only a check. */
+function secretValue(
+  source: SecretSource,
+  { credentialsDir, isOnlyChecked, report }: Omit<SecretContext, "report"> & { report(message: string): void },
+): string | undefined {
+  if ("file" in source) {
+    const read = readSecretFile(source.file);
+    if ("text" in read) return read.text;
+    if (!(isOnlyChecked && read.code === "EACCES")) report(`${source.file} ${read.problem}`);
+    return undefined;
+  }
+  const { credential } = source;
+  if (credentialsDir === undefined || credentialsDir === "") {
+    if (isOnlyChecked) return undefined;
+    report(
+      `needs $CREDENTIALS_DIRECTORY for the credential "${credential}": run the fleet by a systemd unit with LoadCredential=${credential}:/path/of/the/secret, or name a file with { file: … }`,
+    );
+    return undefined;
+  }
+  const read = readSecretFile(join(credentialsDir, credential));
+  if ("text" in read) return read.text;
+  const hint = read.code === "ENOENT" ? `; add LoadCredential=${credential}:/path/of/the/secret to the unit` : "";
+  report(`the credential "${credential}" in ${credentialsDir} ${read.problem}${hint}`);
+  return undefined;
+}
+
+/** Returns the text of a file without its last newline, or why it cannot be a secret. */
+function readSecretFile(path: string): { text: string } | { problem: string; code?: string | undefined } {
+  let fd: number | undefined;
+  try {
+    // A named pipe without a writer would block.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (!fstatSync(fd).isFile()) return { problem: "is not a file" };
+    const bytes = Buffer.alloc(MAX_SECRET_BYTES + 1);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < bytes.length; length += read)
+      read = readSync(fd, bytes, length, bytes.length - length, null);
+    if (length > MAX_SECRET_BYTES) return { problem: `has more than ${MAX_SECRET_BYTES} bytes` };
+    return textOf(bytes.subarray(0, length));
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return { problem: "does not exist", code };
+    if (code === "EACCES") return { problem: `cannot be read by this user (uid ${process.getuid?.()})`, code };
+    return { problem: `cannot be read: ${message}`, code };
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function textOf(bytes: Buffer): { text: string } | { problem: string } {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return { problem: "is not UTF-8 text, which a variable has to be" };
+  }
+  text = text.replace(/\r?\n$/, "");
+  if (text === "") return { problem: "is empty" };
+  return text.includes("\0") ? { problem: "contains a NUL, which a variable cannot have" } : { text };
+}
+
+/** Returns the configuration without the values of secrets, to be shown or stored. */
+export function withoutSecretValues(config: FleetConfig): object {
+  const pools = config.pools.map(({ secrets, ...pool }) => ({
+    ...pool,
+    secrets: Object.fromEntries(Object.entries(secrets).map(([name, { value: _, ...source }]) => [name, source])),
+  }));
+  return { ...config, pools };
+}
+
+/** Returns a sentence for each file of secrets that every user of the machine can read. */
+export function secretWarnings({ pools }: FleetConfig): string[] {
+  const files = new Map<string, string>();
+  for (const { secrets } of pools)
+    for (const [name, source] of Object.entries(secrets)) if ("file" in source) files.set(source.file, name);
+  return [...files].flatMap(([file, name]) =>
+    isOpen(file) ? [`every user can read ${file}, the secret ${name}; run: chmod o-r ${file}`] : [],
+  );
+}
+
+function isOpen(file: string): boolean {
+  try {
+    return (statSync(file).mode & OTHERS_READ) !== 0;
+  } catch {
+    return false; // It was there when it was read.
+  }
+}

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { adopt, restoreFleet, type SavedFleet, saveFleet } from "./adoption.js";
 import {
   EMPTY_FLEET,
   type Fleet,
@@ -96,6 +97,33 @@ class World {
       expect(isTime, `${id} is released while balancers have something on it`).toBe(true);
     }
     steps.push(asked);
+  }
+
+  /** The supervisor is killed, some processes end meanwhile, and another supervisor takes up the saved fleet. */
+  loseSupervisor({ attempt, wait, random }: Pick<Step, "attempt" | "wait" | "random">): FleetChange {
+    const clock = 1_000_000 + this.now;
+    const saved = JSON.parse(JSON.stringify(saveFleet(this.fleet, clock - this.now))) as SavedFleet;
+    for (const list of [this.inPool, this.alarms, this.drains]) list.clear();
+    let count = 0;
+    for (const id of [...this.alive]) if (count++ % 4 === attempt) this.alive.delete(id);
+    const before = this.fleet;
+    // Its clock begins at 0.
+    this.now = wait;
+    const restored = restoreFleet(saved, -clock);
+    const change = adopt(restored, (id) => this.alive.has(id), this.context(random));
+    for (const pool of before.pools) {
+      const now = findPool(change.fleet, pool.name);
+      expect(now).toMatchObject({ wanted: pool.wanted, generation: pool.generation, hasServed: pool.hasServed });
+      for (const slot of now?.slots ?? [])
+        expect(slot.other?.process.goal ?? "down", "only outgoing ones").toBe("down");
+      for (const slot of pool.slots) {
+        const id = processId(slot.name, slot.member.process.attempt);
+        const isKept = slot.member.process.state === "ready" && this.alive.has(id);
+        if (isKept)
+          expect(findSlot(change.fleet, "web", slot.index)?.member).toMatchObject({ process: { state: "ready" } });
+      }
+    }
+    return change;
   }
 
   /** The balancers' state of a process that left its pool. */
@@ -200,12 +228,7 @@ function changeOf(world: World, s: Step): FleetChange | null {
       if (!world.alive.delete(id)) return null;
       return report(fleet, "web", s.index, { type: "spawnFailed", attempt, reason: "ENOENT" }, context);
     case "adopted":
-      // A real one says hello with a live pid; the shell admits it only into a slot without a process.
-      if (slot === undefined || slot.other !== null || isAlive(slot.member.process)) return null;
-      world.alive.add(processId(slot.name, slot.member.process.nextAttempt));
-      world.spawned.add(processId(slot.name, slot.member.process.nextAttempt));
-      world.alarms.delete(processId(slot.name, slot.member.process.attempt));
-      return report(fleet, "web", s.index, { type: "adopted", attempt: slot.member.process.nextAttempt }, context);
+      return world.loseSupervisor(s);
     case "left":
     case "released":
       return world.balancersReport(s.index, attempt, s.action);

@@ -52,6 +52,21 @@ export function askDrain(process: Process & { state: "draining"; step: "leave" }
   };
 }
 
+/** Under a new supervisor: repeats the drain from its first step, since the steps depend on what the balancers confirm to us. */
+export function drainAgain(process: Process & { state: "draining" }, context: Context): Transition {
+  if (process.step !== "term") return leave(process, process.goal, context);
+  return {
+    process: { ...process, deadline: context.now + context.policy.termTimeoutMs },
+    effects: [{ type: "signal", signal: "SIGTERM" }],
+  };
+}
+
+/** Under a new supervisor: waits for the rest of the delay. */
+export function resumeBackoff(process: Process & { state: "backoff" }, { policy, now }: Context): Transition {
+  const deadline = Math.min(process.deadline, now + policy.backoff.maxMs);
+  return { process: { ...process, deadline }, effects: [] };
+}
+
 /** Ends a drain that took too long, even if balancers still have requests on the process. */
 export function term(
   process: Process & { state: "draining"; step: "drain" | "released" },

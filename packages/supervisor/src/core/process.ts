@@ -69,7 +69,7 @@ export type Report =
   | { type: "left"; attempt: number }
   /** No balancer has a request or a connection on it, or will have one. */
   | { type: "released"; attempt: number }
-  /** A process spawned by an earlier supervisor said hello. */
+  /** A new supervisor has taken over the process, or the backoff, in this state. */
   | { type: "adopted"; attempt: number };
 
 export type ProcessEvent = Command | Report;

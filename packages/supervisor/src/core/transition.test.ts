@@ -193,9 +193,49 @@ describe("a process", () => {
     }
   });
 
-  test("is adopted as ready, and later spawns are numbered after it", () => {
-    const adopted = run([[0, { type: "adopted", attempt: 41 }]]);
-    expect(adopted).toMatchObject({ process: { state: "ready", attempt: 41, nextAttempt: 42 } });
+  test("that a new supervisor takes over goes on in its state, with the state's time again and without a failure", () => {
+    const adopted = (from: Process, at = 50) => run([[at, { type: "adopted", attempt: 1 }]], from);
+    const starting = run([start]).process;
+    expect(adopted(starting)).toMatchObject({
+      process: { state: "starting", deadline: 1050 },
+      effects: ["setDeadline"],
+    });
+    const ready = run(up).process;
+    expect(adopted(ready)).toMatchObject({
+      process: { state: "ready", deadline: 5050 },
+      effects: ["joinPool", "setDeadline"],
+    });
+    const stable = run([[5010, { type: "deadline", attempt: 1 }]], ready).process;
+    expect(adopted(stable)).toMatchObject({ process: { state: "ready", deadline: null }, effects: ["joinPool"] });
+    const leaving = run([[100, { type: "restart" }]], ready).process;
+    const draining = run([[200, { type: "left", attempt: 1 }]], leaving).process;
+    const released = run([[300, { type: "released", attempt: 1 }]], draining).process;
+    for (const each of [leaving, draining, released]) {
+      expect(adopted(each, 400)).toMatchObject({
+        process: { state: "draining", step: "leave", goal: "up", drainBy: 2400 },
+        effects: ["leavePool", "setDeadline"],
+      });
+    }
+    const pressed = run([[2100, { type: "deadline", attempt: 1 }]], released).process;
+    expect(adopted(pressed, 2200)).toMatchObject({
+      process: { state: "draining", step: "term", deadline: 2700 },
+      effects: ["SIGTERM", "setDeadline"],
+    });
+    const killing = run([[2600, { type: "deadline", attempt: 1 }]], pressed).process;
+    expect(adopted(killing, 2700)).toMatchObject({
+      process: { state: "killing", deadline: 3000 },
+      effects: ["SIGKILL", "setDeadline"],
+    });
+    const backoff = run([[20, { type: "exited", attempt: 1, status: died }]], ready).process;
+    expect(adopted(backoff, 40)).toMatchObject({
+      process: { state: "backoff", failures: 1, deadline: 120 },
+      effects: ["setDeadline"],
+    });
+    expect(adopted({ ...backoff, deadline: 90_000 } as Process).process).toMatchObject({ deadline: 1050 });
+    for (const state of ["stopped", "failed"] as const) {
+      const resting: Process = { ...newProcess(), attempt: 1, state };
+      expect(adopted(resting)).toEqual({ process: resting, effects: [] });
+    }
   });
 
   test("that hangs is taken out of the pool and killed", () => {

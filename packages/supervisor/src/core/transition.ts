@@ -4,9 +4,11 @@ import {
   bare,
   becomeReady,
   type Context,
+  drainAgain,
   fail,
   kill,
   leave,
+  resumeBackoff,
   spawn,
   stopped,
   type Transition,
@@ -30,13 +32,14 @@ export function transition(
   const context = { policy, now, random };
   const next = row(process, event, context);
   if (next === null) return { process, effects: [] };
-  return { process: next.process, effects: [...next.effects, ...deadlineEffects(process, next.process)] };
+  // A new supervisor has no alarms yet.
+  const before = event.type === "adopted" ? null : process;
+  return { process: next.process, effects: [...next.effects, ...deadlineEffects(before, next.process)] };
 }
 
 /** Drops an event about an earlier process or deadline; this is the only place that does. */
 function isStale(process: Process, event: ProcessEvent, now: number): boolean {
   if (!("attempt" in event)) return false;
-  if (event.type === "adopted") return event.attempt < process.attempt;
   if (event.attempt !== process.attempt) return true;
   const deadline = deadlineOf(process);
   return event.type === "deadline" && (deadline === null || now < deadline);
@@ -73,11 +76,8 @@ function atRest(process: Process, event: ProcessEvent, context: Context): Transi
       return process.state === "stopped" ? null : stopped(process);
     case "deadline":
       return process.state === "backoff" ? spawn(process, context) : null;
-    case "adopted": {
-      const { attempt } = event;
-      const nextAttempt = Math.max(process.nextAttempt, attempt + 1);
-      return becomeReady({ ...process, attempt, nextAttempt }, context);
-    }
+    case "adopted":
+      return process.state === "backoff" ? resumeBackoff(process, context) : null;
     case "ready":
     case "exited":
     case "spawnFailed":
@@ -113,20 +113,21 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
         effects: [{ type: "signal", signal: "SIGTERM" }],
       };
     }
+    case "adopted":
+      return { process: { ...bare(process), state: "starting", deadline: now + policy.readyTimeoutMs }, effects: [] };
     case "start":
     case "hung":
     case "overrun":
     case "channelLost":
     case "left":
     case "released":
-    case "adopted":
       return null;
     default:
       return unreachable(event);
   }
 }
 
-function ready(process: Process, event: ProcessEvent, context: Context): Transition | null {
+function ready(process: Process & { state: "ready" }, event: ProcessEvent, context: Context): Transition | null {
   switch (event.type) {
     case "exited":
     case "spawnFailed": {
@@ -153,11 +154,14 @@ function ready(process: Process, event: ProcessEvent, context: Context): Transit
         process,
         effects: [{ type: "log", level: "warn", message: "lost its control channel; it keeps serving and reconnects" }],
       };
+    case "adopted": {
+      const deadline = process.deadline === null ? null : context.now + context.policy.stableAfterMs;
+      return { process: { ...bare(process), state: "ready", deadline }, effects: [{ type: "joinPool" }] };
+    }
     case "start":
     case "ready":
     case "left":
     case "released":
-    case "adopted":
       return null;
     default:
       return unreachable(event);
@@ -193,10 +197,11 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
     case "overrun":
       // It would not drain before its overrun request ends, which may be never.
       return kill(process, "slow", event.reason, context, event.signal);
+    case "adopted":
+      return drainAgain(process, context);
     case "ready":
     case "hung":
     case "channelLost":
-    case "adopted":
       return null;
     default:
       return unreachable(event);
@@ -223,21 +228,26 @@ function killing(process: Process & { state: "killing" }, event: ProcessEvent, c
       return { process: { ...process, goal: "up" }, effects: [] };
     case "stop":
       return { process: { ...process, goal: "down" }, effects: [] };
+    case "adopted":
+      return {
+        process: { ...process, deadline: now + policy.killTimeoutMs },
+        effects: [{ type: "signal", signal: "SIGKILL" }],
+      };
     case "ready":
     case "hung":
     case "overrun":
     case "channelLost":
     case "left":
     case "released":
-    case "adopted":
       return null;
     default:
       return unreachable(event);
   }
 }
 
-function deadlineEffects(before: Process, after: Process): Effect[] {
+function deadlineEffects(before: Process | null, after: Process): Effect[] {
   const at = deadlineOf(after);
+  if (before === null) return at === null ? [] : [{ type: "setDeadline", at }];
   if (at === null) return deadlineOf(before) === null ? [] : [{ type: "clearDeadline" }];
   return before.attempt === after.attempt && at === deadlineOf(before) && before.state === after.state
     ? []

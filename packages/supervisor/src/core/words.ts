@@ -1,10 +1,10 @@
 /** The wording of exits, durations, names and lost lines, and foreign text made visible. */
 import type { ExitStatus } from "./model.js";
 
-/** Returns `exited with code 1`, `was killed by SIGKILL` or `ended`. */
+/** Returns `exited with code 1`, `was killed by SIGKILL`, or for a process that was not our child `ended with an unknown exit status`. */
 export function exitReason(status: ExitStatus): string {
   if (status.signal !== null) return `was killed by ${status.signal}`;
-  return status.code === null ? "ended" : `exited with code ${status.code}`;
+  return status.code === null ? "ended with an unknown exit status" : `exited with code ${status.code}`;
 }
 
 /** The beginning of a message about a process that was not ready in time. */

@@ -1,0 +1,109 @@
+/** A new supervisor takes up the fleet of an earlier one: the fleet as JSON, and what it does about each process. Pure. */
+import { type Fleet, findPool, occupants, type Pool, processId, type Slot } from "./fleet.js";
+import { discardReplacement, type FleetChange, type FleetContext, report, resize } from "./fleet-changes.js";
+import { isAlive, type Process } from "./process.js";
+
+/** A fleet without maps and sets. Its times are those of the clock that `saveFleet` was given. */
+export interface SavedFleet {
+  pools: SavedPool[];
+}
+
+interface SavedPool extends Omit<Pool, "served" | "nextAttempts"> {
+  served: number[];
+  nextAttempts: [index: number, attempt: number][];
+}
+
+/** @param shiftMs is added to every time, such as the Unix time at which the fleet's clock was 0 */
+export function saveFleet({ pools }: Fleet, shiftMs: number): SavedFleet {
+  return {
+    pools: pools.map((pool) => ({
+      ...pool,
+      served: [...pool.served],
+      nextAttempts: [...pool.nextAttempts],
+      slots: pool.slots.map((slot) => shifted(slot, shiftMs)),
+    })),
+  };
+}
+
+/** The reverse of `saveFleet`. */
+export function restoreFleet({ pools }: SavedFleet, shiftMs: number): Fleet {
+  return {
+    pools: pools.map((pool) => ({
+      ...pool,
+      served: new Set(pool.served),
+      nextAttempts: new Map(pool.nextAttempts),
+      slots: pool.slots.map((slot) => shifted(slot, shiftMs)),
+    })),
+  };
+}
+
+function shifted(slot: Slot, ms: number): Slot {
+  const { member, other } = slot;
+  return {
+    ...slot,
+    member: { ...member, process: moved(member.process, ms) },
+    other: other && { ...other, process: moved(other.process, ms) },
+  };
+}
+
+function moved(process: Process, ms: number): Process {
+  const next = { ...process, failuresAt: process.failuresAt.map((at) => at + ms) };
+  if ("deadline" in next && next.deadline !== null) next.deadline += ms;
+  if (next.state === "draining" && next.step === "leave") next.drainBy += ms;
+  return next;
+}
+
+/** Makes the slot's next attempt greater than `attempt`, which a process has that is not in the saved fleet. */
+export function skipAttempt(fleet: Fleet, poolName: string, index: number, attempt: number): Fleet {
+  const next = (process: Process): Process => ({
+    ...process,
+    nextAttempt: Math.max(process.nextAttempt, attempt + 1),
+  });
+  const change = (pool: Pool): Pool => {
+    const known = pool.slots.some((slot) => slot.index === index);
+    const nextAttempts = new Map(pool.nextAttempts);
+    if (!known) nextAttempts.set(index, Math.max(nextAttempts.get(index) ?? 1, attempt + 1));
+    const slots = pool.slots.map(({ member, other, ...slot }) => ({
+      ...slot,
+      member: slot.index === index ? { ...member, process: next(member.process) } : member,
+      other: other !== null && slot.index === index ? { ...other, process: next(other.process) } : other,
+    }));
+    return { ...pool, nextAttempts, slots };
+  };
+  return { pools: fleet.pools.map((pool) => (pool.name === poolName ? change(pool) : pool)) };
+}
+
+/**
+ * Takes up a restored fleet: each process that still runs goes on in its state, one that has ended counts as a failure, and
+ * the replacements of a rollout that was under way are ended, because the processes in service are proven. Starts missing slots.
+ */
+export function adopt(fleet: Fleet, isRunning: (processId: string) => boolean, context: FleetContext): FleetChange {
+  let change: FleetChange = { fleet, effects: [] };
+  const then = (next: (fleet: Fleet) => FleetChange) => {
+    const after = next(change.fleet);
+    change = { fleet: after.fleet, effects: [...change.effects, ...after.effects] };
+  };
+  for (const { name: pool, slots } of fleet.pools) {
+    for (const slot of slots) {
+      for (const { occupant } of occupants(slot)) {
+        const { process } = occupant;
+        const { attempt } = process;
+        const isLost = isAlive(process) && !isRunning(processId(slot.name, attempt));
+        const event = isLost
+          ? ({ type: "exited", attempt, status: { code: null, signal: null } } as const)
+          : ({ type: "adopted", attempt } as const);
+        then((now) => report(now, pool, slot.index, event, context));
+      }
+    }
+    for (const { index } of slots) then((now) => discardReplacement(now, pool, index, context));
+    then((now) => resize(now, pool, findPool(now, pool)?.wanted ?? 0, context));
+  }
+  return change;
+}
+
+/** Returns the slots whose member is of another generation than new slots get: a rollout of that pool was cut off. */
+export function slotsOfOtherGenerations({ slots, generation, wanted }: Pool): number[] {
+  return slots
+    .filter(({ index, member }) => index <= wanted && member.generation !== generation)
+    .map((slot) => slot.index);
+}

@@ -233,7 +233,7 @@ describe("a process", () => {
     });
     expect(adopted({ ...backoff, deadline: 90_000 } as Process).process).toMatchObject({ deadline: 1050 });
     for (const state of ["stopped", "failed"] as const) {
-      const resting: Process = { ...newProcess(), attempt: 1, state };
+      const resting = { ...newProcess(), attempt: 1, state } as Process;
       expect(adopted(resting)).toEqual({ process: resting, effects: [] });
     }
   });

@@ -1,71 +1,85 @@
 /**
  * Hostile peers that try to make a process hold ever more: clients, upstreams, a broken instance, an app that does not wait.
- * Beside each, the memory of all processes stays flat, an ordinary client is as fast as without it, and descriptors are closed.
+ * Beside each, the memory of all processes stays flat, a normal client is as fast as without it, and descriptors are closed.
  *
  * Each row starts with a short round of the same peers that is not judged, because a runtime keeps some memory for code that gets
- * hot. Memory is the maximum that a process holds for a second in the next round, minus that beside an ordinary client alone; the
+ * hot. Memory is the maximum that a process holds for a second in the next round, minus that beside a normal client alone; the
  * peak is printed.
  *
- * The p99 of the ordinary client may be twice its own plus 5 ms; its own is the larger one of those before and after the peers.
- * It is reliable only on a quiet machine: each row prints the share of the processors that others use.
+ * The p99 of the normal client may be twice its own plus 5 ms. What belongs to the machine is kept out of it:
  *
- * wrk corrects its latencies for the requests that it could not send meanwhile, so a wait of all its connections for 1 % of a row
- * decides the p99. An instance that breaks in a `lane:` row holds its requests for `stallAfterMs` until they go elsewhere: with
- * less than 10 s a row that is more than 1 %.
+ * - The peers of the real world have processors of their own. Here they share two with the fleet, and two processes that only loop
+ *   raise the p99 of this fleet from 2 to 15 ms. So the peers run in the kernel's idle class (`chrt -i 0`): they get all
+ *   processor time that nothing else wants, which is enough to keep a process of ours busy, and take none from others. A row
+ *   prints the share of a processor that the peers and each process of ours used.
+ * - The normal client sends 1,000 requests a second over 16 connections, whatever the peers do, and a latency counts from the
+ *   moment a request was due. A client that sends as fast as it can would leave no processor time to the peers.
+ * - Its own p99 is taken before the peers; if that makes a row red, also after them, and the larger one counts.
+ * - If a row is red, the same peers attack nginx in front of the same app and program. Its p99, alone and beside them, is printed
+ *   and decides nothing.
  *
- * On two processors, two processes that only loop raise the p99 of this fleet from 2 to 15 ms. A process of ours that never
- * sleeps because of its peers does the same, however short its turns are. Therefore instances and balancers rest between turns.
+ * The app of an `app:` row is itself an instance that serves the normal client, and runs as always. The p99 is only reliable on a
+ * quiet machine: a row prints the share of the processors that others use.
  *
- *   npm run soak:bounds -- --only chunks --seconds 20 --runtime node
+ *   npm run soak:bounds -- --rows chunks --seconds 20 --runtime node
  *
- * `--only A,B`: rows whose names contain A or B, or the row of that name. `--rounds N`: N rounds in the same processes, each
- * compared with the start of the first. `--list`: only the names. Exit status 1 if a row is red.
+ * `--rows A,B`: rows whose names contain A or B. `--part 1/2`: the first half of them. `--runtime both`:
+ * each row on Bun and on Node. `--nginx all` or `none`: for all rows or none of them. `--rounds N`: N rounds in the same
+ * processes, each compared with the start of the first. `--list`: only the names. Exit status 1 if a row is red.
  */
 import { parseArgs } from "node:util";
-import { APPS } from "./bounds/apps.mjs";
-import { CLIENTS } from "./bounds/clients.mjs";
 import { startSurroundings } from "./bounds/fleet.mjs";
-import { LANES } from "./bounds/lanes.mjs";
 import { lineOf, lineOfFailure, tableOf, textOf } from "./bounds/report.mjs";
-import { ALONE_SECONDS, AROUND_SECONDS, runRow, WARM_UP_SECONDS } from "./bounds/row.mjs";
-import { UPSTREAMS } from "./bounds/upstreams.mjs";
+import { AROUND_SECONDS, runRow, runYardstick, YARDSTICK_AROUND_SECONDS } from "./bounds/row.mjs";
+import { ROWS } from "./bounds/rows.mjs";
+import { hasNginx } from "./bounds/yardstick.mjs";
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "" },
+    rows: { type: "string", default: "" },
+    part: { type: "string", default: "1/1" },
     seconds: { type: "string", default: "20" },
     runtime: { type: "string", default: "bun" },
     rounds: { type: "string", default: "1" },
+    nginx: { type: "string", default: "red" },
     list: { type: "boolean", default: false },
   },
 });
-const { runtime } = values;
 const seconds = Number(values.seconds);
 const rounds = Number(values.rounds);
 
-const all = { ...CLIENTS, ...UPSTREAMS, ...LANES, ...APPS };
-// Names may contain commas.
-const parts = values.only in all ? [values.only] : values.only.split(",");
-const rows = Object.entries(all).filter(
-  ([name, { runtimes }]) => parts.some((part) => name.includes(part)) && runtimes?.includes(runtime) !== false,
-);
-const rowSeconds = AROUND_SECONDS + WARM_UP_SECONDS + rounds * (seconds + 2 * ALONE_SECONDS);
-const minutes = (rows.length * rowSeconds) / 60;
+const runs = chosen();
+const onNginx = values.nginx === "all" ? runs.filter(([, , { hasYardstick }]) => hasYardstick) : [];
+const rowSeconds = AROUND_SECONDS + rounds * seconds;
+const minutes = (runs.length * rowSeconds + onNginx.length * YARDSTICK_AROUND_SECONDS) / 60;
 process.stdout.write(
-  `${rows.length} rows of ${rounds === 1 ? "" : `${rounds} times `}${seconds} s on ${runtime}: about ${minutes.toFixed(0)} minutes; ` +
-    `a row whose p99 others disturb takes up to ${(seconds + 2 * ALONE_SECONDS) * rounds} s more\n`,
+  `${runs.length} rows of ${rounds === 1 ? "" : `${rounds} times `}${seconds} s on ${values.runtime}: about ${minutes.toFixed(0)} minutes; ` +
+    `a row whose p99 others disturb takes up to ${(seconds + 6) * rounds} s more, a red one ${YARDSTICK_AROUND_SECONDS} s\n`,
 );
 
-if (values.list) process.stdout.write(rows.map(([name]) => `${name}\n`).join(""));
+if (values.list) process.stdout.write(runs.map(([name, runtime]) => `${runtime} ${name}\n`).join(""));
 else await runAll();
+
+/** Returns the rows to run, each with its runtime. */
+function chosen() {
+  // Names contain commas with a space after them.
+  const parts = values.rows.split(/,(?! )/);
+  const named = Object.entries(ROWS).filter(([name]) => parts.some((part) => name.includes(part)));
+  const runtimes = values.runtime === "both" ? ["bun", "node"] : [values.runtime];
+  const all = named.flatMap(([name, row]) =>
+    runtimes.filter((runtime) => row.runtimes?.includes(runtime) !== false).map((runtime) => [name, runtime, row]),
+  );
+  const [part, of] = values.part.split("/").map(Number);
+  return all.slice(Math.ceil(((part - 1) * all.length) / of), Math.ceil((part * all.length) / of));
+}
 
 async function runAll() {
   const surroundings = await startSurroundings();
   const lines = [];
+  const startedAt = Date.now();
   try {
-    for (const [name, scenario] of rows) {
-      const log = (text) => process.stdout.write(`    ${name}: ${text}\n`);
-      for (const line of await linesOf(name, scenario, { seconds, rounds, runtime, surroundings, log })) {
+    for (const run of runs) {
+      for (const line of await linesOf(...run, surroundings)) {
         process.stdout.write(textOf(line));
         lines.push(line);
       }
@@ -73,19 +87,28 @@ async function runAll() {
   } finally {
     surroundings.end();
   }
-  const red = lines.filter(({ isRed }) => isRed).length;
-  process.stdout.write(
-    `\n${tableOf(lines)}\n${red === 0 ? "no row is red" : `${red} of ${lines.length} rows are red`}\n`,
-  );
-  if (red > 0) process.exitCode = 1;
+  const red = lines.filter(({ isRed }) => isRed);
+  const took = `${((Date.now() - startedAt) / 60_000).toFixed(1)} minutes`;
+  process.stdout.write(`\n${tableOf(lines)}\n${red.length} of ${lines.length} rows are red, in ${took}\n`);
+  process.stdout.write(red.map(({ name }) => `  ${name}\n`).join(""));
+  if (red.length > 0) process.exitCode = 1;
 }
 
-async function linesOf(name, scenario, options) {
+function isOnNginx(found) {
+  if (!hasNginx || values.nginx === "none") return false;
+  return values.nginx === "all" || found.some(({ isQuick }) => !isQuick);
+}
+
+async function linesOf(name, runtime, row, surroundings) {
+  const title = values.runtime === "both" ? `${runtime}: ${name}` : name;
+  const log = (text) => process.stdout.write(`    ${title}: ${text}\n`);
+  const options = { seconds, rounds, runtime, surroundings, log };
   try {
-    const found = await runRow(scenario, options);
-    const nameOf = (round) => (rounds === 1 ? name : `${name} (${round + 1})`);
-    return found.map((result, round) => lineOf(nameOf(round), result, scenario.known?.[runtime]));
+    const found = await runRow(name, row, options);
+    if (row.hasYardstick && isOnNginx(found)) found[0].yardstick = await runYardstick(name, options);
+    const nameOf = (round) => (rounds === 1 ? title : `${title} (${round + 1})`);
+    return found.map((result, round) => lineOf(nameOf(round), result, row.known?.[runtime]));
   } catch (error) {
-    return [lineOfFailure(name, error)];
+    return [lineOfFailure(title, error)];
   }
 }

@@ -1,5 +1,6 @@
 /** A program that breaks HTTP/1.1; its path selects how. */
 import net from "node:net";
+import { becomeIdleClass } from "./idle-class.mjs";
 
 const [socket] = process.argv.slice(2);
 const CHUNK = `1\r\nx\r\n`.repeat(10_000);
@@ -16,6 +17,8 @@ const WRONGS = {
   after: ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", CHUNK],
 };
 
+// This is a peer.
+becomeIdleClass();
 net
   .createServer((client) => {
     client.on("error", () => {});

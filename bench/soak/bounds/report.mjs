@@ -7,16 +7,20 @@ export function lineOf(name, found, known = {}) {
   const cells = {
     memory: cell(grown[0][1] < MOST_MB, grown.slice(0, 2).map(describe(found)).join(", "), known.memory),
     descriptors: cell(found.leftOpen.length === 0, found.leftOpen.join(", ") || "closed", known.descriptors),
-    p99: cell(found.isQuick, [found.p99, found.failed].filter(Boolean).join(", ")),
+    p99: cell(found.isQuick, found.failed === 0 ? found.p99 : `${found.p99}, ${found.failed} failed`),
   };
-  const others = `${(100 * found.others).toFixed(0)} %`;
-  return { name, cells, others, isRed: Object.values(cells).some(({ state }) => state === "RED") };
+  const more = {
+    nginx: found.yardstick ?? "",
+    load: found.load.map(([process, percent]) => `${process} ${percent} %`).join(", "),
+    others: `${(100 * found.others).toFixed(0)} %`,
+  };
+  return { name, cells, more, isRed: Object.values(cells).some(({ state }) => state === "RED") };
 }
 
 /** Returns the line of a row that failed to run. */
 export function lineOfFailure(name, error) {
   const none = { state: "ok", text: "" };
-  return { name, cells: { memory: cell(false, error.message), descriptors: none, p99: none }, others: "", isRed: true };
+  return { name, cells: { memory: cell(false, error.message), descriptors: none, p99: none }, more: {}, isRed: true };
 }
 
 function describe({ before, courses }) {
@@ -31,20 +35,21 @@ function cell(holds, text, known) {
   return known === undefined ? { state: "RED", text } : { state: "known", text: `${text}: ${known}` };
 }
 
-export function textOf({ name, cells, others, isRed }) {
+export function textOf({ name, cells, more, isRed }) {
   const told = Object.entries(cells).map(([what, { state, text }]) => `${what} ${state}: ${text}`);
-  return `${isRed ? "RED" : "ok "} ${name}\n      ${[...told, `others ${others}`].join("\n      ")}\n`;
+  for (const [what, text] of Object.entries(more)) if (text !== "") told.push(`${what}: ${text}`);
+  return `${isRed ? "RED" : "ok "} ${name}\n      ${told.join("\n      ")}\n`;
 }
 
 /** Returns all rows, one line each. */
 export function tableOf(lines) {
-  const rows = lines.map(({ name, cells, others, isRed }) => [
+  const rows = lines.map(({ name, cells, more, isRed }) => [
     isRed ? "RED" : "ok",
     name,
     ...Object.values(cells).map(({ state, text }) => (state === "ok" ? text : `${state} ${text}`)),
-    others,
+    ...["nginx", "load", "others"].map((what) => more[what] ?? ""),
   ]);
-  const head = ["", "row", "memory, MB", "descriptors", "p99 alone, beside, alone, ms", "others' CPU"];
+  const head = ["", "row", "memory, MB", "descriptors", "p99 alone, beside, alone, ms", "nginx", "CPU", "others' CPU"];
   const widths = head.map((title, at) =>
     Math.max(...[title, ...rows.map((row) => row[at])].map((text) => text.length)),
   );

@@ -1,12 +1,18 @@
-/** Runs one row of the bounds soak: a warm-up, an ordinary client alone, beside the peers, and alone again. */
-import { p99OfOthers, wait } from "../support.mjs";
-import { startTarget } from "./fleet.mjs";
-import { courseOf, measure, mostHeldMB, unclosed, watch, watchOthers } from "./watch.mjs";
+/** Runs one row of the bounds soak: a warm-up, a normal client alone, beside the peers, and alone again. */
 
-export const WARM_UP_SECONDS = 4;
-export const ALONE_SECONDS = 3;
-/** The approximate time for starts, stops and the peers' last connections. */
-export const AROUND_SECONDS = 8;
+import { wait } from "../support.mjs";
+import { startTarget } from "./fleet.mjs";
+import { normalClient, startPeers, watchLoad } from "./load.mjs";
+import { courseOf, measure, mostHeldMB, unclosed, watch, watchOthers } from "./watch.mjs";
+import { startNginx } from "./yardstick.mjs";
+
+const WARM_UP_SECONDS = 4;
+const ALONE_SECONDS = 3;
+/** The time the yardstick's client runs beside the peers. */
+const YARDSTICK_SECONDS = 5;
+/** The approximate time of a row without its peers: starts, stops, the warm-up, and the normal client alone. */
+export const AROUND_SECONDS = 16;
+export const YARDSTICK_AROUND_SECONDS = 13;
 /** The maximum growth of a process. */
 export const MOST_MB = 32;
 /** The time in which descriptors must be closed after the peers have left: three times the longest deadline. */
@@ -17,23 +23,34 @@ const KNOWN_DESCRIPTORS_MS = 2000;
 const KEPT_DESCRIPTORS = 20;
 /** Above this share of the machine's processors, other work decides the p99. */
 const NOISY = 0.1;
-/** A request on a broken lane waits for less than 5 s: it is slow, but has not failed. */
-const CLIENT_TIMEOUT_SECONDS = 10;
 
 /** Returns the result of each round. */
-export async function runRow(scenario, { seconds, rounds, runtime, surroundings, log }) {
+export async function runRow(name, scenario, { seconds, rounds, runtime, surroundings, log }) {
   const target = await startTarget(scenario, runtime, surroundings);
   try {
     const pids = await target.processes();
     const { known = {} } = scenario;
     const closedWithinMs = known[runtime]?.descriptors === undefined ? DESCRIPTORS_BACK_MS : KNOWN_DESCRIPTORS_MS;
-    const row = { scenario, target, pids, runtime, log, closedWithinMs };
+    const row = { name, target, pids, log, closedWithinMs };
     await scenario.prepare?.(target);
-    await ordinary(target, 1);
+    await normal(target, 1);
     if (scenario.hasNoWarmUp !== true) await warmUp(row);
     const found = [];
     for (let round = 0; round < rounds; round++) found.push(await measureRound(row, seconds, found[0]?.before));
     return found;
+  } finally {
+    await target.stop();
+  }
+}
+
+/** Returns the p99 of the normal client through nginx, alone and beside the same peers, as text. */
+export async function runYardstick(name, { runtime, surroundings }) {
+  const target = await startNginx(runtime, surroundings);
+  try {
+    await normal(target, 2);
+    const alone = await normal(target, ALONE_SECONDS);
+    const during = await beside({ name, target, pids: {} }, YARDSTICK_SECONDS);
+    return `${milliseconds(alone)} ${milliseconds(during)}${during.failed > 0 ? `, ${during.failed} failed` : ""}`;
   } finally {
     await target.stop();
   }
@@ -45,7 +62,7 @@ async function warmUp(row) {
   await unclosed(row.pids, before, KEPT_DESCRIPTORS, row.closedWithinMs);
 }
 
-/** Runs one round, and repeats it if the ordinary client was slow and other work was running. */
+/** Runs one round, and repeats it if the normal client was slow and other work was running. */
 async function measureRound(row, seconds, first) {
   const result = await measureOnce(row, seconds, first);
   if (result.isQuick || result.others < NOISY) return result;
@@ -63,37 +80,43 @@ async function measureOnce(row, seconds, first) {
   const names = Object.keys(pids);
   const idle = watch(pids);
   const files = measure(pids);
-  const aloneBefore = await ordinary(target, ALONE_SECONDS);
+  const aloneBefore = await normal(target, ALONE_SECONDS);
   const alone = idle.stop();
-  // The memory of a process beside the ordinary client alone.
+  // The memory of a process beside the normal client alone.
   const before = first ?? Object.fromEntries(names.map((name) => [name, mostHeldMB(alone, name)]));
   const watched = watch(pids);
   const during = await beside(row, seconds);
   const series = watched.stop();
   const leftOpen = await unclosed(pids, files, KEPT_DESCRIPTORS, row.closedWithinMs);
-  const aloneAfter = await ordinary(target, ALONE_SECONDS);
-  const most = 2 * Math.max(aloneBefore.p99Ms, aloneAfter.p99Ms) + 5;
-  const p99 = `${aloneBefore.p99Ms.toFixed(1)} ${during.p99Ms.toFixed(1)} ${aloneAfter.p99Ms.toFixed(1)}`;
+  const own = [aloneBefore];
+  const isQuick = () => during.p99Ms <= 2 * Math.max(...own.map(({ p99Ms }) => p99Ms)) + 5 && during.failed === 0;
+  // Measured twice, so that a quick moment of the machine does not decide.
+  if (!isQuick()) own.push(await normal(target, ALONE_SECONDS));
+  const [ownBefore, ownAfter] = own;
   return {
-    ...{ before, leftOpen, p99, others: othersShare() },
+    ...{ before, leftOpen, others: othersShare(), load: during.load, failed: during.failed },
+    p99: [ownBefore, during, ...(ownAfter === undefined ? [] : [ownAfter])].map(milliseconds).join(" "),
+    isQuick: isQuick(),
     grown: Object.fromEntries(names.map((name) => [name, mostHeldMB(series, name) - before[name]])),
     courses: Object.fromEntries(names.map((name) => [name, courseOf(series, name)])),
-    isQuick: during.p99Ms > 0 && during.p99Ms <= most && during.failed === undefined,
-    failed: during.failed,
   };
 }
 
-/** Runs the peers with an ordinary client beside them. */
-async function beside({ scenario, target, pids, runtime }, seconds) {
-  const stop = await scenario.start({ port: target.port, pids, runtime, target, seconds });
+const milliseconds = ({ p99Ms }) => p99Ms.toFixed(1);
+
+/** Runs the peers with a normal client beside them. */
+async function beside({ name, target, pids }, seconds) {
+  const peers = await startPeers(name, target.port, seconds);
   try {
     await wait(500);
-    return await ordinary(target, Math.max(Math.round(seconds - 1), 2));
+    const load = watchLoad({ ...pids, peers: peers.pid });
+    const found = await normal(target, Math.max(Math.round(seconds - 1), 2));
+    return { ...found, load: load() };
   } finally {
-    await stop();
+    await peers.stop();
   }
 }
 
-function ordinary(target, seconds) {
-  return p99OfOthers(target.port, seconds, target.ordinary, { timeoutSeconds: CLIENT_TIMEOUT_SECONDS });
+function normal({ port, ordinary = "/" }, seconds) {
+  return normalClient(port, ordinary, seconds);
 }

@@ -1,5 +1,6 @@
 /** Takes over the lanes of its own instance, to send frames that no correct instance would. */
 import net from "node:net";
+import { becomeIdleClass, leaveIdleClass } from "./idle-class.mjs";
 
 interface Lane {
   /** On Bun the number of bytes taken; Node takes all. */
@@ -72,6 +73,9 @@ function repeating(lane: Lane, bytes: Uint8Array): () => void {
 
 /** For that time every lane sends this as fast as possible and reads nothing. */
 export function wrong(what: string, seconds: number): void {
+  // It is a peer for that time.
+  becomeIdleClass();
+  setTimeout(leaveIdleClass, seconds * 1000).unref();
   const begun = frame(3, 0, Buffer.alloc(2 << 20)).subarray(0, -1);
   for (const lane of lanes) {
     if (what === "begun") lane.write(begun);

@@ -1,0 +1,13 @@
+/** All rows of the bounds soak, by name. */
+import { APPS } from "./apps.mjs";
+import { CLIENTS } from "./clients.mjs";
+import { LANES } from "./lanes.mjs";
+import { UPSTREAMS } from "./upstreams.mjs";
+
+/** The peers of these can attack any server in front of the same app and program. */
+const onAnyServer = (rows) =>
+  Object.fromEntries(
+    Object.entries(rows).map(([name, row]) => [name, { ...row, hasYardstick: row.alone === undefined }]),
+  );
+
+export const ROWS = { ...onAnyServer(CLIENTS), ...onAnyServer(UPSTREAMS), ...LANES, ...APPS };

@@ -1,4 +1,5 @@
 /** A balancer process; the supervisor starts it. */
+import { dirname } from "node:path";
 import {
   ChannelClient,
   type ChildIdentity,
@@ -6,6 +7,7 @@ import {
   type Measured,
   Reporter,
   type Snapshot,
+  type SupervisorProgram,
   showTitle,
   survivesFullDisk,
   takeChildEnvironment,
@@ -13,6 +15,7 @@ import {
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { Balancer } from "./balancer.js";
 import { chooseTransport } from "./index.js";
+import { spawnSupervisor } from "./next-supervisor.js";
 import type { Transport } from "./transport/transport.js";
 
 /** The time limit for the final report before the exit, in milliseconds. */
@@ -26,6 +29,8 @@ class BalancerProcess {
   private reporter: Reporter | undefined;
   private isReportDue = false;
   private isExiting = false;
+  /** The inherited sockets. */
+  private listening: number[] = [];
 
   constructor(
     private readonly identity: ChildIdentity,
@@ -41,6 +46,7 @@ class BalancerProcess {
       onWelcome: () => this.sayApplied(),
       onSnapshot: (snapshot) => this.follow(snapshot),
       onDrain: (deadlineMs) => this.drain(deadlineMs),
+      onSpawnSupervisor: (program) => void this.spawnSupervisor(program),
       onRefused: (reason) => this.drainBy(`the supervisor refuses this process: ${reason}`),
       onOrphaned: () => this.drainBy("no supervisor came back"),
       onProblem: log,
@@ -82,6 +88,7 @@ class BalancerProcess {
       return this.fail(`cannot listen on an inherited socket: ${(error as Error).message}`);
     }
     this.balancer = balancer;
+    this.listening = snapshot.listen.map(({ fd }) => fd);
     const { counters } = balancer;
     this.reporter = new Reporter({
       activity: () => counters.activity,
@@ -92,6 +99,19 @@ class BalancerProcess {
     this.reporter.start();
     this.sayApplied();
     this.channel.send({ type: "ready" });
+  }
+
+  private async spawnSupervisor(program: SupervisorProgram): Promise<void> {
+    const reply = (pid: number | null, problem?: string) =>
+      this.channel.send({ type: "supervisorSpawned", pid, ...(problem !== undefined && { problem }) });
+    // A draining balancer has closed them, or is about to.
+    if (this.balancer === undefined || this.balancer.isDraining)
+      return void reply(null, "it holds no listening sockets");
+    try {
+      reply(await spawnSupervisor(program, this.listening, dirname(this.identity.channel)));
+    } catch (error) {
+      reply(null, (error as Error).message);
+    }
   }
 
   /** Once per pass over the deadlines, so that the replacement of a process does not wait for the next report. */

@@ -65,7 +65,12 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   notifyFd?: number;
   /** The file descriptor of the configuration that the starting command has loaded. */
   fleetFd?: number;
-  /** Stop when standard input ends. */
+  /** The socket of the starting command, which is not the parent of this process; then the configuration is in a file. */
+  starter?: string;
+  fleetFile?: string;
+  /** The number of listening sockets that this process inherits from its fleet. */
+  listenFds?: number;
+  /** Stop when the starting command ends. */
   stopWithClient?: boolean;
 }
 

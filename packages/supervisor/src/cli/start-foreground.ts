@@ -1,56 +1,64 @@
 /**
  * Runs the supervisor in this process: opens the run directory, serves the control socket, prints the log, ends with the fleet.
  */
-import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { showTitle } from "@paceline/wire";
 import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import { secretWarnings } from "../config/secrets.js";
-import type { LogLine, OperationResult } from "../control/api.js";
+import type { OperationResult } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
 import type { FleetConfig } from "../core/model.js";
 import { exitStatusOfCode } from "../errors.js";
-import { describeFleet, lateMessage, type PreparedStart, prepareStart, watchClient } from "../fleet/prepare-start.js";
-import { UP } from "../fleet/supervisor-process.js";
+import { describeFleet, lateMessage, type PreparedStart, prepareStart } from "../fleet/prepare-start.js";
+import { launchByBalancer, UP } from "../fleet/supervisor-process.js";
 import { version } from "../package.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { processTitle } from "../runtime/runtimes.js";
 import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherited-sockets.js";
 import { createSupervisor, type Supervisor } from "../supervisor.js";
-import { formatLogJson, formatLogLine } from "./format-line.js";
-import { LineWriter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
+import { type LogPrinter, openLogPrinter } from "./log-printer.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
 import { EXIT, type ExitStatus, failureOf, printResult } from "./output.js";
 import { type Invitation, ServiceManager, takeInvitation } from "./service-manager.js";
+import { followFleet } from "./start-as-client.js";
+import { type Starter, starterOf } from "./starter.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
-  const { notifyFd } = options;
-  if (notifyFd === undefined) return run(target, options);
+  const starter = starterOf(options);
+  if (starter === undefined) return run(target, options, undefined);
+  let status: ExitStatus = EXIT.failed;
   try {
-    return await run(target, options);
+    status = await run(target, options, starter);
   } catch (error) {
     // The starting command prints the error.
     const failure = failureOf(error);
-    notify(notifyFd, JSON.stringify(failure));
-    return exitStatusOfCode(failure.code);
+    starter.notify(JSON.stringify(failure));
+    status = exitStatusOfCode(failure.code);
   }
+  await starter.end(status);
+  return status;
 }
 
-async function run(target: string, options: StartOptions): Promise<ExitStatus> {
+async function run(target: string, options: StartOptions, starter: Starter | undefined): Promise<ExitStatus> {
+  const isMain = starter === undefined;
   // First, because from then on the environment is passed on.
-  const service = takeService(options.notifyFd === undefined);
-  const prepared = await prepareStart(startOf(target, options), { handover: options.fleetFd });
+  const service = takeService(isMain, options);
+  const start = startOf(target, options);
+  const prepared = await prepareStart(start, { handover: options.fleetFd ?? options.fleetFile });
+  // A service manager hands the sockets over itself.
+  const next = isMain && service.invitation === undefined && (await launchByBalancer(start, prepared, true));
+  if (next) return followFleet(prepared, next, options);
   const runDir = await openRunDir(prepared.runDirPath, { replace: options.replace === true });
   const unregister = register(prepared);
   try {
     describe(prepared, runDir, prepared.fleet);
     // The working directory may be in a release that is deleted while the fleet runs.
     process.chdir(prepared.runDirPath);
-    return await runFleet(prepared, runDir, options, service);
+    return await runFleet(prepared, runDir, options, service, starter);
   } finally {
     unregister();
     runDir.release();
@@ -64,9 +72,9 @@ interface Service {
 }
 
 /** @param isMain false for a supervisor that another program has started: it is not the one that the service manager means */
-function takeService(isMain: boolean): Service {
+function takeService(isMain: boolean, { listenFds }: StartOptions): Service {
   const invitation = takeInvitation();
-  return { invitation: isMain ? invitation : undefined, sockets: takeInheritedSockets(isMain) };
+  return { invitation: isMain ? invitation : undefined, sockets: takeInheritedSockets(isMain, listenFds) };
 }
 
 /** Registers a run directory that the operator or systemd chose, so that commands find it. */
@@ -99,6 +107,7 @@ async function runFleet(
   runDir: RunDir,
   options: StartOptions,
   service: Service,
+  starter: Starter | undefined,
 ): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
   showTitle(processTitle("supervisor", fleet.config.name));
@@ -169,11 +178,11 @@ async function runFleet(
   let forgetClient = () => {};
   try {
     announce(prepared, printer);
-    if (options.stopWithClient) forgetClient = watchClient(() => void supervisor.stop());
+    if (options.stopWithClient) forgetClient = starter?.watch(() => void supervisor.stop()) ?? forgetClient;
     await supervisor.start();
     warnOfSecrets(fleet.config);
-    if (options.notifyFd !== undefined) notify(options.notifyFd, UP);
-    return await untilEnd(supervisor, options, () => serviceManager?.ready());
+    starter?.notify(UP);
+    return await untilEnd(supervisor, options, starter, () => serviceManager?.ready());
   } finally {
     forgetClient();
     record.close();
@@ -195,10 +204,15 @@ async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } |
 }
 
 /** Resolves with the exit status when the fleet has ended, or has failed to start. */
-async function untilEnd(supervisor: Supervisor, options: StartOptions, onServing: () => void): Promise<ExitStatus> {
+async function untilEnd(
+  supervisor: Supervisor,
+  options: StartOptions,
+  starter: Starter | undefined,
+  onServing: () => void,
+): Promise<ExitStatus> {
   const timeoutMs = milliseconds(options.timeout);
   const ready = await Promise.race([supervisor.ended.then(() => undefined), waitReady(supervisor, timeoutMs)]);
-  if (ready !== undefined && !ready.ok && options.notifyFd === undefined) {
+  if (ready !== undefined && !ready.ok && starter === undefined) {
     const status = printResult(ready, false);
     const serving = supervisor.status().pools.some((pool) => pool.ready > 0);
     // A fleet that serves something keeps running. If nothing serves, the start has failed.
@@ -231,55 +245,6 @@ function announce({ fleet, request, runtimes }: PreparedStart, printer: LogPrint
   const shown = runtime === ours ? `${runtime} ${process.versions[runtime]}` : runtime;
   const text = `${describeFleet(fleet.config, request.cwd)} (${shown})`;
   printer.print([{ sequence: 0, at: Date.now(), name: "paceline", text }]);
-}
-
-/** Reports to the starting command that the control socket is served, or why the start failed. */
-function notify(fd: number, message: string): void {
-  try {
-    writeSync(fd, `${message}\n`);
-    closeSync(fd);
-  } catch {
-    // The starting command is gone, or already has its notice.
-  }
-}
-
-const CLOSE_TIMEOUT_MS = 2_000;
-
-interface LogPrinter {
-  print(lines: readonly LogLine[]): void;
-  /** Resolves when everything is printed, or cannot be. */
-  close(): Promise<void>;
-}
-
-function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
-  if (format === "none") return { print: () => {}, close: async () => {} };
-  const fd = openStdout();
-  const isTerminal = process.stdout.isTTY === true;
-  const writer = new LineWriter({
-    target: {
-      write: (bytes, done) => write(fd, bytes, 0, bytes.length, null, (error, written = 0) => done(error, written)),
-    },
-    format: (line) => (format === "json" ? formatLogJson(line) : formatLogLine(line, isTerminal)),
-  });
-  return {
-    print: (lines) => writer.add(lines),
-    close: async () => {
-      await writer.close(CLOSE_TIMEOUT_MS);
-      if (fd !== 1) closeSync(fd);
-    },
-  };
-}
-
-function openStdout(): number {
-  try {
-    // Opens the pipe again for O_NONBLOCK, because others share the open file and a blocking write may never end. `bigint`: after
-    // a plain stat of a pipe, Node's `import` follows no links (Node issue 51142).
-    if (fstatSync(1, { bigint: true }).isFIFO())
-      return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
-  } catch {
-    // Without /proc, or if the pipe is not ours to open, the inherited descriptor is used.
-  }
-  return 1;
 }
 
 const RETRY_EVERY_MS = 1_000;

@@ -32,7 +32,7 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
     socketPath: fleet.controlSocket,
     ownership: "started",
     colour: wantsColour(),
-    onStop: () => fleet.supervisor.child.kill("SIGINT"),
+    onStop: () => fleet.supervisor.kill("SIGINT"),
     ended: Promise.race([fleet.ended, failed.failure]),
   });
   return afterDashboard(leaving, fleet, failed.known(), visibleLine(config.name));

@@ -4,8 +4,8 @@ import { PacelineError, StartError } from "../errors.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { CreatedFleet, CreateFleetOptions, FleetEnd, FleetStart, OperationDone, OperationOptions } from "./api.js";
 import { FleetClient } from "./fleet.js";
-import { DETACH, lateMessage, type PreparedStart, prepareStart } from "./prepare-start.js";
-import { type SupervisorProcess, spawnSupervisor } from "./supervisor-process.js";
+import { lateMessage, type PreparedStart, prepareStart } from "./prepare-start.js";
+import { launchSupervisor, type SupervisorProcess } from "./supervisor-process.js";
 
 /**
  * Starts a fleet and resolves when all its instances are ready. If one fails to start, nothing is left running.
@@ -46,10 +46,10 @@ interface LaunchOptions extends FleetStart {
   endsSoon?: boolean | undefined;
 }
 
-/** Starts the supervisor of a fleet and returns at once. */
+/** Starts the supervisor of a fleet, and does not wait for it. */
 export async function launchFleet({ detached = false, endsSoon, ...start }: LaunchOptions): Promise<StartedFleet> {
   const prepared = await prepareStart(start, { endsSoon });
-  return new StartedFleet(prepared, spawnSupervisor(start, prepared, !detached), detached);
+  return new StartedFleet(prepared, await launchSupervisor(start, prepared, !detached), detached);
 }
 
 export class StartedFleet extends FleetClient implements CreatedFleet {
@@ -62,7 +62,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     isDetached: boolean,
   ) {
     const { runDirPath: runDir } = prepared;
-    super({ runDir, controlSocket: "", owner: undefined, pid: supervisor.child.pid });
+    super({ runDir, controlSocket: "", owner: undefined, pid: supervisor.pid });
     this.ended = supervisor.exited;
     this.isDetached = isDetached;
   }
@@ -87,7 +87,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     const { supervisor } = this;
     const notice = await supervisor.notice(leftMs);
     if (notice === "up") {
-      if (this.isDetached) supervisor.child.unref();
+      if (this.isDetached) supervisor.unref();
       return;
     }
     if (notice === "late") throw await this.undone(late(timeoutMs));
@@ -130,9 +130,8 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
   async detach(): Promise<void> {
     if (this.isDetached) return;
     this.isDetached = true;
-    const { child } = this.supervisor;
-    await new Promise<void>((resolve) => child.stdin?.end(`${DETACH}\n`, () => resolve()));
-    child.unref();
+    await this.supervisor.detach();
+    this.supervisor.unref();
   }
 
   override async close(): Promise<void> {

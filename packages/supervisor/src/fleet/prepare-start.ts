@@ -1,6 +1,6 @@
 /** What the starting process and the supervisor share: a start is prepared, handed over and described, and the supervisor notices when the starting process ends. */
 import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
 import { formatListenAddress } from "../config/listen-address.js";
@@ -25,8 +25,8 @@ export interface PreparedStart {
 }
 
 interface PrepareOptions {
-  /** The descriptor of the fleet that the starting process has loaded. */
-  handover?: number | undefined;
+  /** The fleet that the starting process has loaded: a descriptor, or the path of a file that is read once and removed. */
+  handover?: number | string | undefined;
   /** This process ends soon, so it may parse a JSON or TOML config itself. */
   endsSoon?: boolean | undefined;
   /** Nothing is started. */
@@ -192,7 +192,9 @@ export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
 }
 
 /** Reads the handed-over fleet and closes the descriptor. */
-export function readHandover(fd: number): LoadedFleet {
+export function readHandover(handover: number | string): LoadedFleet {
+  const fd = typeof handover === "number" ? handover : openSync(handover, constants.O_RDONLY | constants.O_NOFOLLOW);
+  if (typeof handover === "string") rmSync(handover, { force: true });
   const bytes = Buffer.alloc(fstatSync(fd).size);
   for (let read = 0; read < bytes.length; ) {
     const length = readSync(fd, bytes, read, bytes.length - read, read);

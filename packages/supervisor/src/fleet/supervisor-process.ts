@@ -1,15 +1,18 @@
 /** A supervisor in its own session: how another process starts it, reads its notices and stops it. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { BUN_ONE_READER } from "@paceline/wire";
+import { BUN_ONE_READER, LISTEN_FDS } from "@paceline/wire";
 import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
+import { identify, isRunning } from "../run-dir/lock.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
 import type { FleetEnd, FleetStart } from "./api.js";
-import { type PreparedStart, writeHandover } from "./prepare-start.js";
+import { DETACH, type PreparedStart, writeHandover } from "./prepare-start.js";
+import { findSocketHolder, type SocketHolder } from "./socket-holder.js";
+import { StarterEnd } from "./starter-link.js";
 
 /** The command line, which is also the supervisor's program. */
 const PROGRAM = builtFile("programs/cli/main.js");
@@ -23,14 +26,19 @@ const MAX_OUTPUT_BYTES = 1 << 20;
 const STOP_TIMEOUT_MS = 90_000;
 
 export interface SupervisorProcess {
-  readonly child: ChildProcess;
+  readonly pid: number | undefined;
   readonly exited: Promise<FleetEnd>;
+  kill(signal: NodeJS.Signals): void;
   /** Resolves when the control socket is served, the start failed, the supervisor ended, or `timeoutMs` passed. */
   notice(timeoutMs: number | undefined): Promise<"up" | "ended" | "late" | Failure>;
   /** Returns the supervisor's own output, for example why it failed to start. */
   output(): string;
   /** Stops the fleet gracefully and resolves when the supervisor has ended. */
   stop(): Promise<void>;
+  /** Lets the fleet go on when this process ends. */
+  detach(): Promise<void>;
+  /** Lets this process end while the supervisor runs. */
+  unref(): void;
 }
 
 /** Why a supervisor could not start, as JSON on the notice pipe. */
@@ -43,26 +51,39 @@ export interface Failure {
 }
 
 /**
- * Starts the supervisor of a prepared fleet.
- * @param stopWithClient the fleet stops when this process ends without sending `detach` on the supervisor's standard input
- * @throws PacelineError `rundir` when the run directory cannot be created
+ * Starts the supervisor of a prepared fleet. If a killed supervisor has left balancers behind, one of them starts it, so that the
+ * listening sockets and the connections that wait there are kept.
+ * @param stopWithClient the fleet stops when this process ends without `detach`
+ * @throws PacelineError `rundir` when the run directory cannot be created; `failed` if a balancer does not start it
  */
-export function spawnSupervisor(
+export async function launchSupervisor(
   start: FleetStart,
-  { fleet, request, runtimes, runDirPath }: PreparedStart,
+  prepared: PreparedStart,
   stopWithClient: boolean,
-): SupervisorProcess {
+): Promise<SupervisorProcess> {
+  return (await launchByBalancer(start, prepared, stopWithClient)) ?? spawnSupervisor(start, prepared, stopWithClient);
+}
+
+/** Returns undefined if there is no balancer to ask. */
+export async function launchByBalancer(
+  start: FleetStart,
+  prepared: PreparedStart,
+  stopWithClient: boolean,
+): Promise<SupervisorProcess | undefined> {
+  if (start.replace !== true) return undefined;
+  const holder = await findSocketHolder(prepared.runDirPath);
+  return holder === undefined ? undefined : spawnByBalancer(holder, start, prepared, stopWithClient);
+}
+
+function spawnSupervisor(start: FleetStart, prepared: PreparedStart, stopWithClient: boolean): SupervisorProcess {
+  const { fleet, runDirPath } = prepared;
   makePrivate(runDirPath);
   const handover = writeHandover(runDirPath, fleet);
-  const output = openOutput(join(runDirPath, "supervisor.out"));
-  const program = runtimeCommand(runtimes, runtimes.preferred, { entry: PROGRAM, hasUserCode: false });
-  const { cwd, environment } = request;
-  const child = spawn(program.command, [...program.args, ...argumentsOf(start, stopWithClient)], {
-    // With PWD the supervisor sees the folder as it was written, too.
-    cwd,
-    argv0: processTitle("supervisor", fleet.config.name),
-    env: forRuntime({ ...inheritable(environment), PWD: cwd, [BUN_ONE_READER]: "1" }, { hasUserCode: false }),
-    detached: true,
+  const output = openOutput(outputOf(prepared));
+  const { command, args, title, cwd, env } = programOf(prepared);
+  const own = ["--notify-fd", "3", "--fleet-fd", "4"];
+  const child = spawn(command, [...args, ...argumentsOf(start, stopWithClient, own)], {
+    ...{ cwd, argv0: title, env, detached: true },
     stdio: [stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe", handover],
   });
   closeSync(output.fd);
@@ -74,24 +95,87 @@ export function spawnSupervisor(
     // It could not be spawned.
     child.on("error", () => resolve({ code: EXIT.failed, signal: null }));
   });
+  const kill = (signal: NodeJS.Signals) => void child.kill(signal);
   return {
-    child,
+    pid: child.pid,
     exited,
+    kill,
     notice: (timeoutMs) => waitForNotice(child.stdio[3] as Readable, timeoutMs),
     output: output.read,
-    stop: async () => {
-      child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-      await exited;
-      clearTimeout(timer);
-    },
+    stop: () => stop(kill, exited),
+    detach: () => new Promise((resolve) => child.stdin?.end(`${DETACH}\n`, () => resolve())),
+    unref: () => child.unref(),
   };
 }
 
-/** Returns the command line of the supervisor, which it also loads its fleet with again. */
-function argumentsOf(start: FleetStart, stopWithClient: boolean): string[] {
+async function spawnByBalancer(
+  holder: SocketHolder,
+  start: FleetStart,
+  prepared: PreparedStart,
+  stopWithClient: boolean,
+): Promise<SupervisorProcess> {
+  const file = (name: string) => join(holder.folder, `${name}${process.pid}`);
+  const [link, environmentFile, fleetFile] = [file("s"), file("e"), file("f")];
+  const output = openOutput(outputOf(prepared));
+  closeSync(output.fd);
+  const { command, args, title, cwd, env } = programOf(prepared);
+  const starter = await StarterEnd.listen(link);
+  const own = ["--listen-fds", LISTEN_FDS, "--starter", link, "--fleet-file", fleetFile];
+  let pid: number;
+  try {
+    writeFileSync(environmentFile, JSON.stringify(env), { mode: 0o600, flag: "wx" });
+    writeFileSync(fleetFile, JSON.stringify(prepared.fleet), { mode: 0o600, flag: "wx" });
+    pid = await holder.spawn({
+      ...{ command, args: [...args, ...argumentsOf(start, stopWithClient, own)], title, cwd },
+      ...{ output: outputOf(prepared), environmentFile },
+    });
+  } catch (error) {
+    starter.close();
+    for (const path of [link, environmentFile, fleetFile]) rmSync(path, { force: true });
+    throw error;
+  }
+  starter.supervisor = identify(pid);
+  const { exited } = starter;
+  const kill = (signal: NodeJS.Signals) => {
+    // The pid may have been reused.
+    if (starter.supervisor !== undefined && isRunning(starter.supervisor)) process.kill(pid, signal);
+  };
+  return {
+    ...{ pid, exited, kill, output: output.read },
+    notice: (timeoutMs) => noticeOf(starter.notice, timeoutMs),
+    stop: () => stop(kill, exited),
+    detach: () => starter.detach(),
+    unref: () => starter.unref(),
+  };
+}
+
+function outputOf({ runDirPath }: PreparedStart): string {
+  return join(runDirPath, "supervisor.out");
+}
+
+/** Returns the command line of a supervisor up to its arguments, and its surroundings. */
+function programOf({ fleet, request, runtimes }: PreparedStart) {
+  const { cwd, environment } = request;
+  return {
+    ...runtimeCommand(runtimes, runtimes.preferred, { entry: PROGRAM, hasUserCode: false }),
+    title: processTitle("supervisor", fleet.config.name),
+    // With PWD the supervisor sees the folder as it was written, too.
+    cwd,
+    env: forRuntime({ ...inheritable(environment), PWD: cwd, [BUN_ONE_READER]: "1" }, { hasUserCode: false }),
+  };
+}
+
+async function stop(kill: (signal: NodeJS.Signals) => void, exited: Promise<FleetEnd>): Promise<void> {
+  kill("SIGTERM");
+  const timer = setTimeout(() => kill("SIGKILL"), STOP_TIMEOUT_MS);
+  await exited;
+  clearTimeout(timer);
+}
+
+/** Returns the command line of the supervisor, which it also loads its fleet with again. `own` says how it finds its starter. */
+function argumentsOf(start: FleetStart, stopWithClient: boolean, own: readonly string[]): string[] {
   const { runDir, replace, watch } = start;
-  const args = ["start", "--log-format", "none", "--notify-fd", "3", "--fleet-fd", "4"];
+  const args = ["start", "--log-format", "none", ...own];
   if (stopWithClient) args.push("--stop-with-client");
   if (runDir !== undefined) args.push("--run-dir", runDir);
   if (replace) args.push("--replace");
@@ -137,6 +221,21 @@ function waitForNotice(pipe: Readable, timeoutMs: number | undefined): Promise<"
     pipe.once("end", () => end("ended"));
     pipe.once("close", () => end("ended"));
   });
+}
+
+/** Waits for the notice of a supervisor that is not a child. */
+async function noticeOf(
+  line: Promise<string | undefined>,
+  timeoutMs: number | undefined,
+): Promise<"up" | "ended" | "late" | Failure> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<"late">((resolve) => {
+    if (timeoutMs !== undefined) timer = setTimeout(() => resolve("late"), timeoutMs);
+  });
+  const said = await Promise.race([line, late]);
+  clearTimeout(timer);
+  if (said === undefined) return "ended";
+  return said === "late" || said === UP ? said : (JSON.parse(said) as Failure);
 }
 
 /** Opens the file for appending. `read` returns the text written since then. */

@@ -133,6 +133,9 @@ export class ChildChannel {
       case "ended":
         // Only templates send these messages.
         return;
+      case "supervisorSpawned":
+        // Only to whoever asked for it.
+        return;
       default:
         message satisfies never;
     }

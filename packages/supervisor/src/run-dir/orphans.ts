@@ -14,6 +14,8 @@ interface Orphan {
   /** Such as `web.3` or `balancer.1`. */
   name: string;
   isBalancer: boolean;
+  /** The secret of its hello. */
+  token: string | undefined;
   /** Its drain time. */
   drainTimeoutMs: number;
   /** The mark of a command's processes. */
@@ -40,6 +42,7 @@ export function findOrphans(channelSocket: string): Orphan[] {
       identity,
       name: value("PACELINE_INSTANCE") ?? `pid ${pid}`,
       isBalancer: pool === "balancer",
+      token: value(CHANNEL_ENVIRONMENT.token),
       drainTimeoutMs: spec?.drainTimeoutMs ?? DEFAULT_DRAIN_MS,
       mark: value(SPAWN_MARK),
     };

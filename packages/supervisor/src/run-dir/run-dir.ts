@@ -16,6 +16,9 @@ const CHANNEL_SOCKET = "channel.sock";
 /** The prefix of folders for sockets with too long paths. Each start creates a new one, which nobody else can own. */
 const SHORT_FOLDER = "/tmp/paceline-";
 
+/** What a starting process that was killed leaves for the supervisor: a socket, an environment, a configuration. */
+const OF_A_STARTER = /^[sef]\d+$/;
+
 /** A run directory that this process has locked. */
 export interface RunDir {
   paths: RunDirPaths;
@@ -144,6 +147,7 @@ async function removeLeftovers(path: string): Promise<void> {
   rmSync(lostMarkPath(link), { force: true });
   for (const name of readdirSync(path)) {
     const entry = join(path, name);
+    if (OF_A_STARTER.test(name)) rmSync(entry, { force: true });
     if (/^run-\d+$/.test(name)) await removeFolderIfDead(entry, () => rmSync(entry, { recursive: true, force: true }));
     if (!/^run-\d+\.sockets$/.test(name)) continue;
     const short = readlinkSync(entry);

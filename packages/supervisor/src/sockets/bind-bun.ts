@@ -86,7 +86,12 @@ function bindSocket(family: number, address: Uint8Array, ipv6Only = false): Boun
   const only = new Uint32Array([ipv6Only ? 1 : 0]);
   if (family === AF_INET6 && libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, ptr(only), 4) !== 0) return failed(fd);
   if (libc.bind(fd, ptr(address), address.length) !== 0) return failed(fd);
-  return { fd, port: 0, shutDown: () => void libc.shutdown(fd, SHUT_RD), close: () => closeSync(fd) };
+  return { fd, port: 0, shutDown: () => shutDown(fd), close: () => closeSync(fd) };
+}
+
+/** Stops accepting connections in every process that shares the descriptor. */
+export function shutDown(fd: number): void {
+  libc.shutdown(fd, SHUT_RD);
 }
 
 /** Sets the family: two bytes on Linux; on BSDs a length byte and a family byte. */

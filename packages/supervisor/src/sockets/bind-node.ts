@@ -42,15 +42,15 @@ export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boo
     handle.close();
     return error;
   }
-  return { fd: handle.fd, port: name.port ?? port, shutDown, close: () => handle.close() };
+  return { fd: handle.fd, port: name.port ?? port, shutDown: () => shutDown(handle.fd), close: () => handle.close() };
 }
 
 /** Returns a unix socket, or the negative errno of the failed call. */
 export function bindUnix(path: string): BoundSocket | number {
   const handle = createServerHandle(path, -1, -1, undefined, 0);
   if (typeof handle === "number") return handle;
-  return { fd: handle.fd, port: 0, shutDown, close: () => handle.close() };
+  return { fd: handle.fd, port: 0, shutDown: () => shutDown(handle.fd), close: () => handle.close() };
 }
 
 /** Not possible on Node: the socket stays open until the last process has closed it. */
-function shutDown(): void {}
+export function shutDown(_fd: number): void {}

@@ -1,5 +1,5 @@
-/** The listening sockets that systemd has opened for this process: sd_listen_fds(3). */
-import { readlinkSync } from "node:fs";
+/** The listening sockets that this process inherits: from systemd (sd_listen_fds(3)), or from a balancer or supervisor of its fleet. */
+import { closeSync, readlinkSync } from "node:fs";
 import { isIP } from "node:net";
 import { listeningSockets } from "@paceline/wire/proc";
 import { socketsBoundTo } from "@paceline/wire/socket-file";
@@ -18,7 +18,11 @@ export class InheritedSockets {
   /** By inode. */
   readonly #descriptors = new Map<string, number>();
 
-  constructor(descriptors: readonly number[]) {
+  /** @param isOurs whether this fleet has opened them, and will close them for everybody */
+  constructor(
+    descriptors: readonly number[],
+    readonly isOurs = false,
+  ) {
     for (const fd of descriptors) {
       const target = readlinkSync(`/proc/self/fd/${fd}`);
       if (target.startsWith("socket:[")) this.#descriptors.set(target.slice(8, -1), fd);
@@ -38,8 +42,15 @@ export class InheritedSockets {
     return undefined;
   }
 
-  /** @throws PacelineError `config` if a socket was opened that no address names: its clients would wait for ever */
+  /**
+   * Closes what no address names if it is the fleet's own.
+   * @throws PacelineError `config` if systemd has opened it: its clients would wait for ever
+   */
   checkAllTaken(addresses: readonly ListenAddress[]): void {
+    if (this.isOurs) {
+      for (const fd of this.#descriptors.values()) closeSync(fd);
+      this.#descriptors.clear();
+    }
     if (this.#descriptors.size === 0) return;
     const opened = [...this.#descriptors].map(([inode, fd]) => nameOf(inode) ?? `descriptor ${fd}`).join(", ");
     const listed = addresses.map((address) => formatListenAddress(address).replace("http://", "")).join(", ");
@@ -47,17 +58,26 @@ export class InheritedSockets {
   }
 }
 
-/** Takes systemd's variables out of the environment. `isMeant` is false for a process that was started on behalf of the meant one. */
+/**
+ * Takes systemd's variables out of the environment.
+ * @param isMeant false for a process that was started on behalf of the one that systemd means
+ * @param ours the number of descriptors that a process of the same fleet has passed on
+ */
 export function takeInheritedSockets(
   isMeant: boolean,
+  ours?: number,
   environment: NodeJS.ProcessEnv = process.env,
   pid = process.pid,
 ): InheritedSockets {
   const [listener, count = ""] = VARIABLES.map((name) => environment[name]);
   for (const name of VARIABLES) delete environment[name];
-  const isOurs = isMeant && Number(listener) === pid && /^\d+$/.test(count);
-  const length = isOurs ? Math.min(Number(count), MAX_SOCKETS) : 0;
-  return new InheritedSockets(Array.from({ length }, (_, n) => FIRST + n));
+  if (ours !== undefined) return new InheritedSockets(descriptors(ours), true);
+  const isGiven = isMeant && Number(listener) === pid && /^\d+$/.test(count);
+  return new InheritedSockets(descriptors(isGiven ? Number(count) : 0));
+}
+
+function descriptors(count: number): number[] {
+  return Array.from({ length: Math.min(count, MAX_SOCKETS) }, (_, n) => FIRST + n);
 }
 
 function inodesOf(host: string, port: number): Set<string> {

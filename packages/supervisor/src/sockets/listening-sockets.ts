@@ -9,6 +9,7 @@ import { formatListenAddress, isIpv6Only } from "../config/listen-address.js";
 import type { ListenAddress, UnixAddress } from "../core/model.js";
 import { visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
+import type { BoundSocket } from "./bind-node.js";
 import { InheritedSockets } from "./inherited-sockets.js";
 
 const OWNER_ONLY = 0o600;
@@ -35,7 +36,7 @@ export async function bindAll(
     for (const address of addresses) {
       const { kind } = address;
       const fd = inherited.take(address, kind === "tcp" ? (await resolve(address)).host : undefined);
-      if (fd !== undefined) sockets.push(inheritedSocket(fd, formatListenAddress(address)));
+      if (fd !== undefined) sockets.push(await inheritedSocket(fd, address, inherited.isOurs));
       else sockets.push(kind === "tcp" ? await bindTcpAddress(address, addresses) : await bindUnixAddress(address));
     }
     inherited.checkAllTaken(addresses);
@@ -46,9 +47,42 @@ export async function bindAll(
   }
 }
 
-/** systemd goes on to listen on it: clients that come between this fleet and the next wait. */
-function inheritedSocket(fd: number, url: string): ListeningSocket {
-  return { fd, url, close: once(() => closeSync(fd)) };
+async function inheritedSocket(fd: number, address: ListenAddress, isOurs: boolean): Promise<ListeningSocket> {
+  const url = formatListenAddress(address);
+  const close = () => closeSync(fd);
+  // systemd goes on to listen on it: clients that come between this fleet and the next wait.
+  if (!isOurs) return { fd, url, close: once(close) };
+  const { shutDown } = await systemBinder();
+  const bound = { fd, shutDown: () => shutDown(fd), close };
+  return address.kind === "unix" ? unixSocket(address.path, url, bound) : tcpSocket(url, bound);
+}
+
+type Bound = Pick<BoundSocket, "fd" | "shutDown" | "close">;
+
+function tcpSocket(url: string, { fd, shutDown, close }: Bound): ListeningSocket {
+  return {
+    fd,
+    url,
+    close: once(() => {
+      shutDown();
+      close();
+    }),
+  };
+}
+
+function unixSocket(path: string, url: string, { fd, shutDown, close }: Bound): ListeningSocket {
+  const inode = inodeOf(path);
+  return {
+    fd,
+    url,
+    close: once(() => {
+      shutDown();
+      if (inodeOf(path) === inode) {
+        rmSync(path, { force: true });
+        close();
+      } else keepFile(path, close);
+    }),
+  };
 }
 
 type TcpListenAddress = ListenAddress & { kind: "tcp" };
@@ -59,14 +93,7 @@ async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAdd
   const binder = await systemBinder();
   const bound = binder.bindTcp(host, address.port, family, isIpv6Only(address, all));
   if (typeof bound === "number") throw bindError(bound, text, () => tcpPortHolder(address.port));
-  return {
-    fd: bound.fd,
-    url: formatListenAddress({ ...address, port: bound.port }),
-    close: once(() => {
-      bound.shutDown();
-      bound.close();
-    }),
-  };
+  return tcpSocket(formatListenAddress({ ...address, port: bound.port }), bound);
 }
 
 async function bindUnixAddress({ path, mode = OWNER_ONLY, group }: UnixAddress): Promise<ListeningSocket> {
@@ -75,23 +102,16 @@ async function bindUnixAddress({ path, mode = OWNER_ONLY, group }: UnixAddress):
   const binder = await systemBinder();
   const bound = binder.bindUnix(path);
   if (typeof bound === "number") throw bindError(bound, text, () => unixSocketHolder(path));
-  const inode = inodeOf(path);
-  const close = once(() => {
-    bound.shutDown();
-    if (inodeOf(path) === inode) {
-      rmSync(path, { force: true });
-      bound.close();
-    } else keepFile(path, () => bound.close());
-  });
+  const socket = unixSocket(path, text, bound);
   try {
     // Safe, because nobody can connect before a balancer listens on it.
     if (group !== undefined) lchownSync(path, process.geteuid?.() ?? -1, group.gid);
     chmodSync(path, mode);
   } catch (error) {
-    close();
+    socket.close();
     throw rightsError(error as NodeJS.ErrnoException, text, group?.name);
   }
-  return { fd: bound.fd, url: text, close };
+  return socket;
 }
 
 function rightsError({ code = "EIO" }: NodeJS.ErrnoException, text: string, group: string | undefined): PacelineError {

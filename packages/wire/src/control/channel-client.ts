@@ -10,6 +10,7 @@ import {
   parseSupervisorMessage,
   type Snapshot,
   type SupervisorMessage,
+  type SupervisorProgram,
 } from "./supervisor-message.js";
 
 /** While more than this is unsent, reports are skipped; later reports contain the same totals. */
@@ -37,6 +38,8 @@ export interface ChannelClientOptions {
   onProbe?(probe: ProbeRequest): void;
   /** The fleet stops, and a drain follows. */
   onDraining?(): void;
+  /** Expects a `supervisorSpawned` message in reply. */
+  onSpawnSupervisor?(program: SupervisorProgram): void;
   /** The supervisor does not know this child, which should drain and exit. The control channel stays closed. */
   onRefused?(reason: string): void;
   /** No supervisor for spec.orphanGraceMs: the child should drain and exit. Called once; the channel stays closed. */
@@ -233,6 +236,9 @@ export class ChannelClient {
       case "fork":
       case "describeOverdue":
         // Only for Python processes.
+        return;
+      case "spawnSupervisor":
+        this.options.onSpawnSupervisor?.(message.program);
         return;
       case "snapshot":
         this.options.onSnapshot?.(message);

@@ -149,6 +149,14 @@ export interface ScheduledRun {
   failure: string | null;
 }
 
+/** From a balancer: it has started the next supervisor, or could not. */
+export interface SupervisorSpawned {
+  type: "supervisorSpawned";
+  pid: number | null;
+  /** Why not; set if there is no pid. */
+  problem?: string;
+}
+
 /** The result of a probe. */
 export interface Probed {
   type: "probed";
@@ -170,6 +178,7 @@ export type ChildMessage =
   | Notice
   | ScheduleReport
   | Pong
+  | SupervisorSpawned
   | Probed;
 
 const INSTANCE_STATS = ["requestsTotal", "errorsTotal", "inFlight", "periodMs", "eventLoopLagMs", "heapBytes"];
@@ -221,6 +230,8 @@ function isMessage(message: Fields): boolean {
       return areAmounts(message, ["version"]) && isList(message.leaving) && typeof message.listening === "boolean";
     case "pong":
       return true;
+    case "supervisorSpawned":
+      return (message.pid === null || isAmount(message.pid)) && isOptional(message.problem, isText);
     case "probed":
       return isAmount(message.id) && isOptional(message.problem, isText);
     case "poison":

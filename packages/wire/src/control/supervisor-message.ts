@@ -1,6 +1,16 @@
 /** The messages of the supervisor on the control channel, and their parser, which refuses unknown ones. */
 import { BALANCER_LIMITS, type BalancerLimits, badLimit } from "../limits.js";
-import { ChannelError, type Fields, isAmount, isFields, isList, isOptional, isText, parseLine } from "./checks.js";
+import {
+  areTexts,
+  ChannelError,
+  type Fields,
+  isAmount,
+  isFields,
+  isList,
+  isOptional,
+  isText,
+  parseLine,
+} from "./checks.js";
 import type { TcpAddress, UpstreamProtocol } from "./protocol.js";
 
 /** The supervisor accepted the hello. */
@@ -61,6 +71,30 @@ export interface Fork {
 /** To a Python process that is killed soon because a request has overrun: it writes that request's traceback, if it can. */
 export interface DescribeOverdue {
   type: "describeOverdue";
+}
+
+/** How a balancer starts the next supervisor. */
+export interface SupervisorProgram {
+  /** The absolute path of the runtime. */
+  command: string;
+  /** The first `LISTEN_FDS` becomes the number of listening sockets, which are inherited as fd 3, 4, …. */
+  args: string[];
+  /** Its argv[0]. */
+  title: string;
+  cwd: string;
+  /** The file that its stdout and stderr are appended to. */
+  output: string;
+  /** A file with its whole environment as JSON, of mode 0600, which the balancer removes. Default: the balancer's environment. */
+  environmentFile?: string;
+}
+
+/** Stands for the number of listening sockets in the arguments of a supervisor. */
+export const LISTEN_FDS = "{listen-fds}";
+
+/** To a balancer, which holds the listening sockets: starts the next supervisor, and replies with `supervisorSpawned`. */
+export interface SpawnSupervisor {
+  type: "spawnSupervisor";
+  program: SupervisorProgram;
 }
 
 /** One upstream of a pool in a snapshot. */
@@ -143,6 +177,7 @@ export type SupervisorMessage =
   | Ping
   | DescribeOverdue
   | Fork
+  | SpawnSupervisor
   | Snapshot;
 
 /** Parses one line. @throws ChannelError `bad-message` */
@@ -169,6 +204,8 @@ function problemOf(message: Fields): string | undefined {
       return isText(message.id) && isText(message.output) && isFields(message.environment)
         ? undefined
         : "no good id, output or environment";
+    case "spawnSupervisor":
+      return isProgram(message.program) ? undefined : "no good program";
     case "refused":
       return typeof message.reason === "string" ? undefined : "no reason";
     case "drain":
@@ -179,6 +216,15 @@ function problemOf(message: Fields): string | undefined {
       // The value may be anything, regardless of its type.
       return "unknown type";
   }
+}
+
+function isProgram(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    areTexts(value, ["command", "title", "cwd", "output"]) &&
+    isList(value.args, isText) &&
+    isOptional(value.environmentFile, isText)
+  );
 }
 
 function snapshotProblem(message: Fields): string | undefined {

@@ -27,12 +27,15 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--stop-with-client").hideHelp())
     .addOption(new Option("--default-port <n>").argParser(parseCount).hideHelp())
     .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp())
-    .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp());
+    .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp())
+    .addOption(new Option("--starter <path>").hideHelp())
+    .addOption(new Option("--fleet-file <path>").hideHelp())
+    .addOption(new Option("--listen-fds <n>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {
       const { target, options } = originOf(given, args, startOptions);
       // A supervisor of another command gets its port from it.
-      if (options.notifyFd === undefined && options.fleetFd === undefined) options.defaultPort ??= usualPort();
+      if (options.notifyFd === undefined && options.starter === undefined) options.defaultPort ??= usualPort();
       if (options.json && !options.detach) throw new PacelineError("usage", "--json needs --detach");
       if (!options.orReload) return startNew(target, options);
       const { reloadOrStart } = await import("../reload-running.js");

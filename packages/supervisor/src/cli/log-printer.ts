@@ -1,0 +1,44 @@
+/** Prints the log of a fleet on standard output, without ever waiting for its reader. */
+import { closeSync, constants, fstatSync, openSync, write } from "node:fs";
+import type { LogLine } from "../control/api.js";
+import { formatLogJson, formatLogLine } from "./format-line.js";
+import { LineWriter } from "./line-writer.js";
+
+const CLOSE_TIMEOUT_MS = 2_000;
+
+export interface LogPrinter {
+  print(lines: readonly LogLine[]): void;
+  /** Resolves when everything is printed, or cannot be. */
+  close(): Promise<void>;
+}
+
+export function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
+  if (format === "none") return { print: () => {}, close: async () => {} };
+  const fd = openStdout();
+  const isTerminal = process.stdout.isTTY === true;
+  const writer = new LineWriter({
+    target: {
+      write: (bytes, done) => write(fd, bytes, 0, bytes.length, null, (error, written = 0) => done(error, written)),
+    },
+    format: (line) => (format === "json" ? formatLogJson(line) : formatLogLine(line, isTerminal)),
+  });
+  return {
+    print: (lines) => writer.add(lines),
+    close: async () => {
+      await writer.close(CLOSE_TIMEOUT_MS);
+      if (fd !== 1) closeSync(fd);
+    },
+  };
+}
+
+function openStdout(): number {
+  try {
+    // Opens the pipe again for O_NONBLOCK, because others share the open file and a blocking write may never end. `bigint`: after
+    // a plain stat of a pipe, Node's `import` follows no links (Node issue 51142).
+    if (fstatSync(1, { bigint: true }).isFIFO())
+      return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    // Without /proc, or if the pipe is not ours to open, the inherited descriptor is used.
+  }
+  return 1;
+}

@@ -1,0 +1,57 @@
+/**
+ * `start` in the foreground for a supervisor that a balancer has started: prints its log, passes signals on, ends with it and as it
+ * did.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { LogLine } from "../control/api.js";
+import { PacelineError } from "../errors.js";
+import { StartedFleet } from "../fleet/create-fleet.js";
+import { describeFleet, type PreparedStart } from "../fleet/prepare-start.js";
+import type { SupervisorProcess } from "../fleet/supervisor-process.js";
+import { openLogPrinter } from "./log-printer.js";
+import { milliseconds, type StartOptions } from "./options.js";
+import { EXIT, type ExitStatus, printError, printForeign } from "./output.js";
+
+/** They mean to the supervisor what they mean to one in the foreground. */
+const PASSED_ON = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1"] as const;
+/** How long the last lines of the log may take after the supervisor has ended, in milliseconds. */
+const LAST_LINES_MS = 1_000;
+
+export async function followFleet(
+  prepared: PreparedStart,
+  supervisor: SupervisorProcess,
+  options: StartOptions,
+): Promise<ExitStatus> {
+  const fleet = new StartedFleet(prepared, supervisor, false);
+  const timeoutMs = milliseconds(options.timeout);
+  const handlers = PASSED_ON.map((signal) => [signal, () => supervisor.kill(signal)] as const);
+  for (const [signal, handler] of handlers) process.on(signal, handler);
+  const printer = openLogPrinter(options.logFormat ?? "text");
+  try {
+    await fleet.untilUp(timeoutMs);
+    printer.print([{ ...FROM_HERE, at: Date.now(), text: describeFleet(prepared.fleet.config, prepared.request.cwd) }]);
+    const log = fleet.read<LogLine>("logs", {}, (lines) => printer.print(lines)).catch(() => {});
+    await failIfNothingServes(fleet, timeoutMs);
+    const { code, signal } = await fleet.ended;
+    await Promise.race([log, sleep(LAST_LINES_MS, undefined, { ref: false })]);
+    printForeign(supervisor.output());
+    if (signal !== null)
+      printError(`the supervisor was killed by ${signal}; its processes keep serving, and start continues with them`);
+    return (code ?? EXIT.failed) as ExitStatus;
+  } finally {
+    for (const [signal, handler] of handlers) process.off(signal, handler);
+    await printer.close();
+  }
+}
+
+const FROM_HERE = { sequence: 0, name: "paceline" };
+
+/** A fleet that serves something keeps running. @throws StartError after the fleet was stopped */
+async function failIfNothingServes(fleet: StartedFleet, timeoutMs: number | undefined): Promise<void> {
+  const outcome = await Promise.race([fleet.ended, fleet.waitReady(timeoutMs).catch((error: unknown) => error)]);
+  if (!(outcome instanceof PacelineError)) return;
+  const status = await fleet.status({ timeoutMs: LAST_LINES_MS }).catch(() => undefined);
+  if (status === undefined || status.state === "stopping") return;
+  if (outcome.code !== "timeout" && status.pools.some((pool) => pool.ready > 0)) return;
+  throw await fleet.undone(outcome);
+}

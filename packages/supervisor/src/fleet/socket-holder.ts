@@ -1,0 +1,133 @@
+/** Asks a balancer that has lost its supervisor to start the next one, since only a process that holds the listening sockets can pass them on. */
+import { chmodSync, rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { LineFramer, parseChildMessage, type SupervisorProgram } from "@paceline/wire";
+import { PacelineError } from "../errors.js";
+import { takeLock } from "../run-dir/lock.js";
+import { findOrphans } from "../run-dir/orphans.js";
+import { readRecord } from "../run-dir/record.js";
+
+/** Balancers try to connect four times a second. */
+const CONNECT_TIMEOUT_MS = 3_000;
+const REPLY_TIMEOUT_MS = 5_000;
+
+/** A balancer that responds, to be asked once. */
+export interface SocketHolder {
+  /** The folder for the sockets and files of the run directory; short enough for sockets. */
+  folder: string;
+  /** @returns the pid of the supervisor @throws PacelineError `failed` */
+  spawn(program: SupervisorProgram): Promise<number>;
+  close(): void;
+}
+
+/**
+ * Finds a balancer of the fleet in `runDir`, if that has lost its supervisor. Serves its control channel meanwhile, under the lock
+ * of the run directory, and lets go of both before it returns. Undefined if no balancer connects, or somebody else holds the lock.
+ */
+export async function findSocketHolder(runDir: string): Promise<SocketHolder | undefined> {
+  const record = readRecord(runDir);
+  if (record === undefined || record.endedAt !== null) return undefined;
+  const { channelSocket } = record;
+  const tokens = new Map(
+    findOrphans(channelSocket).flatMap(({ isBalancer, token, pid }) => (isBalancer && token ? [[token, pid]] : [])),
+  );
+  if (tokens.size === 0) return undefined;
+  let lock: ReturnType<typeof takeLock>;
+  try {
+    lock = takeLock(runDir);
+  } catch (error) {
+    if (error instanceof PacelineError && error.code === "running") return undefined;
+    throw error;
+  }
+  try {
+    const channel = new BriefChannel(channelSocket, tokens);
+    return await channel.holder();
+  } finally {
+    lock.release();
+  }
+}
+
+/** A control channel that speaks to one balancer, and keeps the other children waiting. */
+class BriefChannel {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  #hear: (line: string, socket: Socket) => void = () => {};
+
+  /** @param tokens the pids of the balancers, by the token of their hello */
+  constructor(
+    private readonly path: string,
+    private readonly tokens: ReadonlyMap<string, number>,
+  ) {
+    this.#server = createServer((socket) => {
+      this.#sockets.add(socket);
+      const framer = new LineFramer((line) => this.#hear(line, socket));
+      socket.on("data", (bytes: Buffer) => {
+        if (!framer.push(bytes)) socket.destroy();
+      });
+      socket.on("error", () => {}); // "close" follows.
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
+  }
+
+  async holder(): Promise<SocketHolder | undefined> {
+    rmSync(this.path, { force: true });
+    const socket = await this.#connected();
+    // The socket file is the next supervisor's from here on.
+    this.#server.close();
+    if (socket === undefined) {
+      this.#end();
+      return undefined;
+    }
+    const folder = this.path.slice(0, this.path.lastIndexOf("/"));
+    return { folder, spawn: (program) => this.#spawn(socket, program), close: () => this.#end() };
+  }
+
+  #connected(): Promise<Socket | undefined> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(undefined), CONNECT_TIMEOUT_MS);
+      const done = (socket: Socket | undefined) => {
+        clearTimeout(timer);
+        resolve(socket);
+      };
+      this.#hear = (line, socket) => {
+        const message = parsed(line);
+        if (message?.type !== "hello" || message.role !== "balancer" || message.phase !== "ready") return;
+        if (this.tokens.get(message.token) === message.pid) done(socket);
+      };
+      this.#server.on("error", () => done(undefined));
+      this.#server.listen(this.path, () => chmodSync(this.path, 0o600));
+    });
+  }
+
+  #spawn(socket: Socket, program: SupervisorProgram): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
+      const fail = (why: string) =>
+        reject(new PacelineError("failed", `a balancer could not start the supervisor: ${why}`));
+      const timer = setTimeout(() => fail("it does not respond"), REPLY_TIMEOUT_MS);
+      this.#hear = (line, from) => {
+        const message = parsed(line);
+        if (from !== socket || message?.type !== "supervisorSpawned") return;
+        clearTimeout(timer);
+        if (message.pid === null) fail(message.problem ?? "no reason");
+        else resolve(message.pid);
+      };
+      socket.on("close", () => {
+        clearTimeout(timer);
+        fail("it has ended");
+      });
+      socket.write(`${JSON.stringify({ type: "spawnSupervisor", program })}\n`);
+    }).finally(() => this.#end());
+  }
+
+  #end(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+function parsed(line: string): ReturnType<typeof parseChildMessage> | undefined {
+  try {
+    return parseChildMessage(line);
+  } catch {
+    return undefined; // From a version that says something else.
+  }
+}

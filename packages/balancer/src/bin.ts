@@ -43,7 +43,11 @@ class BalancerProcess {
         phase: this.balancer === undefined ? "starting" : this.balancer.isDraining ? "draining" : "ready",
         snapshotVersion: this.balancer?.version ?? 0,
       }),
-      onWelcome: () => this.sayApplied(),
+      onWelcome: () => {
+        this.sayApplied();
+        // A new supervisor knows only older counts.
+        this.reporter?.reportNow();
+      },
       onSnapshot: (snapshot) => this.follow(snapshot),
       onDrain: (deadlineMs) => this.drain(deadlineMs),
       onSpawnSupervisor: (program) => void this.spawnSupervisor(program),

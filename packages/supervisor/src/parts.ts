@@ -15,6 +15,7 @@ import { Recycling } from "./operations/recycling.js";
 import { type ConfigLoader, Reload } from "./operations/reload.js";
 import { ReloadQueue } from "./operations/reload-queue.js";
 import { Rollouts } from "./operations/rollouts.js";
+import { StateKeeper } from "./operations/state-keeper.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
 import { Effects, Timers } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
@@ -79,6 +80,8 @@ export class Parts {
   readonly outputs: OutputPoller;
   readonly usage: UsageSampler;
   readonly pss: PssSampler;
+  /** What the next supervisor would need. */
+  readonly state: StateKeeper;
   private readonly stickyCookies: StickyCookies;
 
   constructor(private readonly options: PartsOptions) {
@@ -158,6 +161,12 @@ export class Parts {
       mayBegin: (pool) => !isStopping() && !isReloading(pool),
     });
 
+    this.state = new StateKeeper({
+      ...{ runDir, runner, configs, children, slots, stats, coordination, log },
+      areBalancersMixed: () => reload.areBalancersMixed,
+    });
+    runner.watch(() => this.state.changed());
+
     // Communication with the processes, their output and their figures.
     this.channel = this.channelServer();
     const problem = (error: unknown) =>
@@ -177,6 +186,7 @@ export class Parts {
 
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void {
+    this.state.changed();
     const { configs, coordination, runner } = this;
     coordination.publish({
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
@@ -232,6 +242,7 @@ export class Parts {
       listeningFds: () => this.sockets.map((socket) => socket.fd),
       onHello: (child, connection) => {
         if (child.kind === "balancer") coordination.join(child.id, connection);
+        this.state.changed();
       },
       onApplied: (child, applied) => coordination.applied(child.id, applied),
       onListens: (child) => this.health.listens(child),

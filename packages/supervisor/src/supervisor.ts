@@ -170,7 +170,7 @@ class FleetSupervisor implements Supervisor {
       state: parts.isStopping ? "stopping" : allReady ? "running" : "starting",
       listen: parts.sockets.map(({ url }) => url),
       watch: this.watch?.status ?? null,
-      problem: options.problem?.() ?? null,
+      problem: options.problem?.() ?? parts.state.problem,
       logStatus: options.logStatus?.() ?? null,
     });
   }
@@ -284,6 +284,7 @@ class FleetSupervisor implements Supervisor {
     const gone = (await runner.until(down(), longestMs)) ?? false;
     await children.templates.end();
     await children.whenClean();
+    await parts.state.close();
     this.unwatchSignals();
     parts.close();
     log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up: a process does not exit");

@@ -11,6 +11,7 @@ const supervisor = createSupervisor({
     controlSocket: join(directory, "control.sock"),
     channelSocket: join(directory, "channel.sock"),
     socketPath: (id) => join(directory, `${id}.sock`),
+    outputFolder: directory,
     outputPath: (id) => join(directory, `${id}.out`),
     cachePath: (pool, generation) => join(directory, `${pool}-${generation}.cache`),
   },

@@ -167,6 +167,9 @@ class Channel:
                 self._leave(self._identity.spec["drainTimeoutMs"], False)
             elif what == "ready":
                 self._say_ready()
+                if self._look_at is not None:
+                    # A new supervisor knows only older counts.
+                    self._report(monotonic())
             elif what == "finish":
                 self._report(monotonic())
             elif what in ("pong", "look"):

@@ -108,7 +108,11 @@ class Instance {
       identity,
       role: "instance",
       helloState: () => ({ phase: this.phase, protocol: this.protocol }),
-      onWelcome: () => this.sayReady(),
+      onWelcome: () => {
+        this.sayReady();
+        // A new supervisor knows only older counts.
+        this.reporter?.reportNow();
+      },
       onDrain: (deadlineMs) => this.leave(deadlineMs, true),
       onReleased: () => this.drain?.release(),
       onDraining: () => this.announceDrain(),

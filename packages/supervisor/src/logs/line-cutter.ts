@@ -14,6 +14,11 @@ export class LineCutter {
   /** The rest of the current line is skipped. */
   private isLosing = false;
 
+  /** The length of the current line so far, as far as it is not passed on or skipped. */
+  get partialBytes(): number {
+    return this.partial.length;
+  }
+
   /** Appends the complete lines in `bytes` (at most MAX_LINE_BYTES long) to `lines`. */
   take(bytes: Buffer, lines: string[]): void {
     const first = bytes.indexOf(NEWLINE);

@@ -54,11 +54,16 @@ export class OutputFile {
    */
   constructor(
     private readonly path: string,
-    private readonly maxBytes: number,
+    readonly maxBytes: number,
     private readonly sink: OutputSink,
   ) {
     // O_NOFOLLOW: never opens a file that a symbolic link points to.
     this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
+  }
+
+  /** The number of bytes whose lines were passed on. */
+  get printedBytes(): number {
+    return this.offset - this.cutter.partialBytes;
   }
 
   /** The number of bytes read. */

@@ -55,8 +55,8 @@ interface PoolGoal {
 }
 
 export class Reload {
-  /** A reload ended between two balancers, so no config describes all of them. */
-  private areBalancersMixed = false;
+  /** A reload ended between two balancers, or is at them, so no config describes all of them. */
+  areBalancersMixed = false;
   /** Whether a reload of all pools has reached the balancers, near its end. Before that, others may restart or scale them. */
   isAtBalancers = false;
 
@@ -287,6 +287,7 @@ export class Reload {
     if (this.areBalancersMixed || !isDeepStrictEqual(forLife(before), forLife(config))) {
       const pool = findPool(runner.fleet, BALANCER_POOL);
       const slots = pool === undefined ? [] : wantedIndexes(pool);
+      this.areBalancersMixed = true;
       const rolled = await rollouts.run("reload", BALANCER_POOL, slots, 1, onProgress);
       this.areBalancersMixed = !rolled.ok;
       if (!rolled.ok) {

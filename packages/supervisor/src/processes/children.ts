@@ -13,7 +13,7 @@ import type { StatsBook } from "../stats/stats.js";
 import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
 import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
-import { Leftovers, signalGroup, spawnDetached } from "./processes.js";
+import { Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import { Templates, type TemplatesOptions } from "./templates.js";
 
@@ -146,6 +146,7 @@ export class Children {
       stats: options.stats.open(effect.id, effect.pool),
       spawnedAt: performance.now(),
       pid: null,
+      startTime: undefined,
       connection: null,
       fault: null,
       verdict: null,
@@ -180,6 +181,7 @@ export class Children {
       onExit: (status) => this.ends.exited(child, status),
       onSpawnFailed: (reason) => this.ends.ended(child, { code: null, signal: null }, reason),
     });
+    if (child.pid !== null) child.startTime = startTimeOf(child.pid);
     if (markFd !== undefined) closeSync(markFd);
   }
 
@@ -192,6 +194,7 @@ export class Children {
         pid: () => child.pid,
         onForked: (pid) => {
           child.pid = pid;
+          child.startTime = startTimeOf(pid);
         },
         onExit: (status) => this.ends.exited(child, status),
         onFailed: later,

@@ -43,6 +43,8 @@ export interface LiveProcess {
   readonly spawnedAt: number;
   /** Null if it could not be started, or is not forked yet. */
   pid: number | null;
+  /** Identifies it together with the pid; undefined without /proc. */
+  startTime: string | undefined;
   connection: ChannelConnection | null;
   /** Why it is about to fail, as reported by itself. */
   fault: string | null;

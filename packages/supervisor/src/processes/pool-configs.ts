@@ -53,6 +53,12 @@ export class PoolConfigs {
     return number;
   }
 
+  /** Iterates over all known generations. */
+  *all(): Iterable<Generation & { name: string; number: number }> {
+    for (const [name, known] of this.generations)
+      for (const [number, generation] of known) yield { name, number, ...generation };
+  }
+
   generation(pool: string, number: number): Generation | undefined {
     return this.generations.get(pool)?.get(number);
   }

@@ -5,6 +5,7 @@ import { lostMarkPath } from "@paceline/wire";
 import { removeStaleSocket, socketFileAt } from "@paceline/wire/socket-file";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
+import { removeState } from "./fleet-state.js";
 import { takeLock } from "./lock.js";
 import { describeOrphans, endLeftovers, endOrphans, findOrphans } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
@@ -96,6 +97,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
       record = next;
     },
     release: () => {
+      removeState(path);
       rmSync(own, { recursive: true, force: true });
       if (short !== undefined) rmSync(short, { recursive: true, force: true });
       rmSync(`${own}.sockets`, { force: true });

@@ -18,6 +18,12 @@ interface RelayedCounts {
   inFlight: number;
 }
 
+interface SavedCounts {
+  requestsTotal: number;
+  errorsTotal: number;
+  relayed: { balancer: string; requestsTotal: number; errorsTotal: number }[];
+}
+
 /** The counts of one balancer process. */
 interface Counter {
   requestsTotal: number;
@@ -62,6 +68,22 @@ export class ProcessStats {
       inFlight: sum((counter) => counter.inFlight),
     };
     this.keepLatencies(latency, now);
+  }
+
+  /** Returns the counts that go on under another supervisor. */
+  saved(): SavedCounts {
+    const { requestsTotal = 0, errorsTotal = 0 } = this.last ?? {};
+    const relayed = [...this.counters].map(([balancer, counter]) => {
+      return { balancer, requestsTotal: counter.requestsTotal, errorsTotal: counter.errorsTotal };
+    });
+    return { requestsTotal, errorsTotal, relayed };
+  }
+
+  /** Goes on from the counts that an earlier supervisor saved, until the process reports. */
+  restore({ requestsTotal, errorsTotal, relayed }: SavedCounts): void {
+    for (const { balancer, ...counts } of relayed)
+      this.counters.set(balancer, { ...counts, inFlight: 0, rate: 0, at: 0 });
+    this.last = { role: "relayed", requestsTotal, errorsTotal, inFlight: 0 };
   }
 
   /** A balancer process ended, and with it the requests it had in flight. */
@@ -122,6 +144,16 @@ export class StatsBook {
     sum.requestsTotal += entry.stats.last?.requestsTotal ?? 0;
     sum.errorsTotal += entry.stats.last?.errorsTotal ?? 0;
     this.ended.set(entry.pool, sum);
+  }
+
+  /** Returns the counts of all ended processes. */
+  endedTotals(): { pool: string; requestsTotal: number; errorsTotal: number }[] {
+    return [...this.ended].map(([pool, counts]) => ({ pool, ...counts }));
+  }
+
+  /** Goes on from the counts that an earlier supervisor saved. */
+  restoreEnded(totals: readonly { pool: string; requestsTotal: number; errorsTotal: number }[]): void {
+    for (const { pool, requestsTotal, errorsTotal } of totals) this.ended.set(pool, { requestsTotal, errorsTotal });
   }
 
   /** Forgets a removed pool. */

@@ -1,0 +1,191 @@
+/** The state file: what is written when, and what is read back. */
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { makeFolder } from "../../test/support.js";
+import { EMPTY_FLEET } from "../core/fleet.js";
+import { addPool, resize } from "../core/fleet-changes.js";
+import { PoolConfigs } from "../processes/pool-configs.js";
+import { SlotBook } from "../processes/slot-book.js";
+import { readState, setStateAside } from "../run-dir/fleet-state.js";
+import { StatsBook } from "../stats/stats.js";
+import { StateKeeper, type StateSources, stateOf } from "./state-keeper.js";
+
+const policy = { readyTimeoutMs: 1000 } as never;
+const web = { name: "web", routes: ["/"], serves: true } as never;
+
+function sources(folder: string, events: string[] = []): StateSources & { version: number } {
+  const environment = { SECRET: "s" };
+  const configs = new PoolConfigs({ name: "shop", listen: [], pools: [web] } as never, environment);
+  configs.addGeneration(web, environment);
+  configs.addGeneration(web, { other: "1" });
+  configs.setRoutes(web);
+  const context = { now: 10, random: 0, policyOf: () => policy };
+  const { fleet } = resize(addPool(EMPTY_FLEET, "web", 1), "web", 1, context);
+  const stats = new StatsBook();
+  stats.open("web.1#0", "web").restore({ requestsTotal: 7, errorsTotal: 1, relayed: [] });
+  stats.close("web.1#0");
+  const counted = stats.open("web.1#1", "web");
+  counted.restore({
+    requestsTotal: 5,
+    errorsTotal: 2,
+    relayed: [{ balancer: "balancer.1#1", requestsTotal: 5, errorsTotal: 2 }],
+  });
+  const slots = new SlotBook();
+  const lastLines = Array.from({ length: 90 }, () => "x".repeat(4000));
+  Object.assign(slots.of("web.1"), { restarts: 3, lastExit: { code: 1, signal: null, at: 1, reason: "r", lastLines } });
+  const child = {
+    ...{ id: "web.1#1", pool: "web", name: "web.1", index: 1, attempt: 1, generation: 1, token: "t", runtime: "bun" },
+    ...{ socket: "/s", tcp: null, mark: null, tag: "g", maxInFlight: null, perClient: false, protocol: "lane" },
+    ...{ pid: 4, startTime: "77", spawnedAt: 20, stats: counted, output: { printedBytes: 9, maxBytes: 100 } },
+  };
+  const all = {
+    runDir: { path: folder, outputFolder: join(folder, "run-3") } as never,
+    ...{ runner: { fleet } as never, configs, slots, stats, version: 6 },
+    children: { alive: () => [child, { ...child, pid: null }] as never },
+    log: { event: (...event: string[]) => events.push(event.join(" ")) },
+    areBalancersMixed: () => false,
+  };
+  return Object.assign(all, {
+    coordination: {
+      get version() {
+        return all.version;
+      },
+    },
+  });
+}
+
+describe("the state of a fleet", () => {
+  test("has what a new supervisor needs, in Unix time, each environment once, and short last lines", () => {
+    const folder = makeFolder();
+    writeFileSync(join(folder, "state.json"), JSON.stringify(stateOf(sources(folder), 5)));
+    const { state } = readState(folder);
+    expect(state).toMatchObject({
+      ...{ version: 1, startedAt: 5, folder: "run-3", snapshotVersion: 6, routed: ["web"], config: { name: "shop" } },
+      environments: [{ SECRET: "s" }, { other: "1" }],
+      generations: [
+        { pool: "web", number: 1, environment: 0 },
+        { pool: "web", number: 2, environment: 1 },
+      ],
+      slots: [{ name: "web.1", restarts: 3, lastExit: { code: 1 } }],
+      totals: [{ pool: "web", requestsTotal: 7, errorsTotal: 1 }],
+      processes: [
+        {
+          ...{ id: "web.1#1", pid: 4, startTime: "77", token: "t", socket: "/s", tag: "g", protocol: "lane" },
+          ...{ outputBytes: 9, requestsTotal: 5, errorsTotal: 2, relayed: [{ balancer: "balancer.1#1" }] },
+          spawnedAt: Math.round(performance.timeOrigin + 20),
+        },
+      ],
+    });
+    const process = state?.fleet.pools[0]?.slots[0]?.member.process;
+    expect(process).toMatchObject({ state: "starting", attempt: 1, deadline: performance.timeOrigin + 1010 });
+    expect(JSON.stringify(state).length).toBeLessThan(20_000);
+  });
+
+  test.each([
+    ["cut short", (path: string) => truncateSync(path, 900), "it is damaged"],
+    ["empty", (path: string) => truncateSync(path, 0), "it is damaged"],
+    ["null", (path: string) => writeFileSync(path, "null"), "it is damaged"],
+    [
+      "newer",
+      (path: string) => writeFileSync(path, '{"version":2}'),
+      "it is of version 2, and this supervisor reads version 1",
+    ],
+    ["without its parts", (path: string) => writeFileSync(path, '{"version":1}'), "it is incomplete"],
+    ["huge", (path: string) => truncateSync(path, (16 << 20) + 1), `it has more than ${16 << 20} bytes`],
+  ])("is not used if it is %s; it can be set aside, and one is kept", (_, damage, problem) => {
+    const folder = makeFolder();
+    const path = join(folder, "state.json");
+    for (const round of [1, 2]) {
+      writeFileSync(path, JSON.stringify(stateOf(sources(folder), round)));
+      damage(path);
+      expect(readState(folder)).toEqual({ problem });
+      expect(setStateAside(folder)).toBe(join(folder, "state.json.unusable"));
+    }
+    expect(readdirSync(folder)).toEqual(["state.json.unusable"]);
+    expect(readState(folder)).toEqual({});
+  });
+
+  test("is not read through a link", () => {
+    const folder = makeFolder({ elsewhere: "{}" });
+    symlinkSync(join(folder, "elsewhere"), join(folder, "state.json"));
+    expect(readState(folder).problem).toMatch(/^it cannot be read: ELOOP/);
+  });
+});
+
+describe("the state file", () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] }));
+  afterEach(() => void vi.useRealTimers());
+  const written = (folder: string, version: number) =>
+    vi.waitFor(() => expect(readState(folder).state?.snapshotVersion).toBe(version), { timeout: 20_000, interval: 5 });
+
+  test("is written once for changes that come together, only if something differs, for its owner alone", async () => {
+    const folder = makeFolder();
+    const from = sources(folder);
+    const keeper = new StateKeeper(from);
+    for (let version = 1; version <= 5; version++) {
+      from.version = version;
+      keeper.changed();
+    }
+    expect(existsSync(join(folder, "state.json"))).toBe(false);
+    expect(vi.getTimerCount()).toBe(1);
+    await vi.advanceTimersByTimeAsync(50);
+    await written(folder, 5);
+    const { mode, ino } = statSync(join(folder, "state.json"));
+    expect(mode & 0o777).toBe(0o600);
+    expect(vi.getTimerCount(), "nothing is due at rest").toBe(0);
+    keeper.changed();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(statSync(join(folder, "state.json")).ino).toBe(ino);
+    from.version = 6;
+    keeper.changed();
+    await vi.advanceTimersByTimeAsync(1000);
+    await written(folder, 6);
+    from.version = 7;
+    keeper.changed();
+    await keeper.close();
+    expect([vi.getTimerCount(), readdirSync(folder)]).toEqual([0, ["state.json"]]);
+  });
+
+  test("that cannot be written stays as it is, is reported once, and is written when it can be", async () => {
+    const folder = makeFolder();
+    const events: string[] = [];
+    const from = sources(folder, events);
+    const keeper = new StateKeeper(from);
+    keeper.changed();
+    await vi.advanceTimersByTimeAsync(50);
+    await written(folder, 6);
+    const before = readFileSync(join(folder, "state.json"), "utf8");
+    const obstacle = join(folder, `state.json.${process.pid}`);
+    mkdirSync(obstacle);
+    from.version = 7;
+    keeper.changed();
+    for (let tries = 0; tries < 3; tries++) {
+      await vi.advanceTimersByTimeAsync(6000);
+      await vi.waitFor(() => expect(keeper.problem).toMatch(/state.json cannot be written: EISDIR/), {
+        timeout: 20_000,
+      });
+    }
+    expect(events).toEqual([expect.stringMatching(/^warn paceline .*state.json cannot be written: EISDIR/)]);
+    expect(readFileSync(join(folder, "state.json"), "utf8")).toBe(before);
+    (await import("node:fs")).rmdirSync(obstacle);
+    await vi.waitFor(
+      async () => {
+        await vi.advanceTimersByTimeAsync(6000);
+        expect(keeper.problem).toBeNull();
+      },
+      { timeout: 20_000 },
+    );
+    await written(folder, 7);
+    await keeper.close();
+  });
+});

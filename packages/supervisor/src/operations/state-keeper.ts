@@ -1,0 +1,157 @@
+/** Keeps `state.json` up to date: soon after a change, but rarely, and not at all while nothing changes. */
+import { basename } from "node:path";
+import type { BalancerCoordination } from "../channel/balancer-coordination.js";
+import type { LastExit } from "../control/api.js";
+import { saveFleet } from "../core/adoption.js";
+import type { EventLog } from "../logs/event-log.js";
+import type { Children } from "../processes/children.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import type { LiveProcess } from "../processes/live-process.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
+import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
+import { type FleetState, type SavedProcess, type SavedSlot, StateFile } from "../run-dir/fleet-state.js";
+import type { RunDirPaths } from "../run-dir/run-dir-files.js";
+import type { StatsBook } from "../stats/stats.js";
+
+export interface StateSources {
+  runDir: RunDirPaths;
+  runner: FleetRunner;
+  configs: PoolConfigs;
+  children: Pick<Children, "alive">;
+  slots: SlotBook;
+  stats: StatsBook;
+  coordination: Pick<BalancerCoordination, "version">;
+  log: Pick<EventLog, "event">;
+  areBalancersMixed(): boolean;
+}
+
+/** Changes within this time are written together. */
+const TOGETHER_MS = 50;
+/** The least time between two writes. */
+const LEAST_PAUSE_MS = 250;
+/** After a failed write. */
+const RETRY_MS = 5_000;
+const MAX_EXIT_LINES = 20;
+const MAX_LINE_CHARACTERS = 500;
+
+export class StateKeeper {
+  /** Why the file is out of date; null if it is current. */
+  problem: string | null = null;
+  /** When the fleet was started, in Unix time. */
+  startedAt = Date.now();
+  private readonly file: StateFile;
+  private timer: NodeJS.Timeout | undefined;
+  private written = "";
+  private writing: Promise<void> | undefined;
+  /** The next write may begin at this time, by performance.now(). */
+  private notBefore = 0;
+  private hasChanged = false;
+  private isClosed = false;
+
+  constructor(private readonly sources: StateSources) {
+    this.file = new StateFile(sources.runDir.path);
+  }
+
+  /** Something in the state may have changed. */
+  changed(): void {
+    this.hasChanged = true;
+    if (this.isClosed || this.timer !== undefined || this.writing !== undefined) return;
+    this.arm(Math.max(TOGETHER_MS, this.notBefore - performance.now()));
+  }
+
+  /** Nothing is written any more; resolves when a write that has begun is over. */
+  async close(): Promise<void> {
+    this.isClosed = true;
+    clearTimeout(this.timer);
+    this.file.close();
+    await this.writing;
+  }
+
+  private arm(ms: number): void {
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      this.writing = this.write().finally(() => {
+        this.writing = undefined;
+        if (this.hasChanged) this.changed();
+      });
+    }, ms);
+    this.timer.unref();
+  }
+
+  private async write(): Promise<void> {
+    this.hasChanged = false;
+    const text = `${JSON.stringify(stateOf(this.sources, this.startedAt))}\n`;
+    if (text === this.written) return;
+    const before = this.problem;
+    try {
+      await this.file.write(text);
+      this.written = text;
+      this.problem = null;
+      this.notBefore = performance.now() + LEAST_PAUSE_MS;
+    } catch (error) {
+      this.problem = (error as Error).message;
+      this.notBefore = performance.now() + RETRY_MS;
+      this.hasChanged = true;
+      if (before === null && !this.isClosed)
+        this.sources.log.event(
+          "warn",
+          "paceline",
+          `${this.problem}; if the supervisor ends now, the next one finds an older state`,
+        );
+    }
+  }
+}
+
+/** Returns the state of the fleet, with times in Unix time. */
+export function stateOf(sources: StateSources, startedAt: number): FleetState {
+  const { runDir, runner, configs, children, slots, stats, coordination } = sources;
+  const environments = [configs.environment];
+  const generations = [...configs.all()].map(({ name, number, pool, environment }) => {
+    if (!environments.includes(environment)) environments.push(environment);
+    return { pool: name, number, config: pool, environment: environments.indexOf(environment) };
+  });
+  return {
+    version: 1,
+    startedAt,
+    folder: basename(runDir.outputFolder),
+    config: configs.fleet,
+    environments,
+    generations,
+    routed: [...configs.routes.keys()],
+    fleet: saveFleet(runner.fleet, performance.timeOrigin),
+    snapshotVersion: coordination.version,
+    areBalancersMixed: sources.areBalancersMixed(),
+    processes: [...children.alive()].flatMap(savedProcess),
+    slots: runner.fleet.pools.flatMap((pool) => pool.slots.map(({ name }) => savedSlot(name, slots.of(name)))),
+    totals: stats.endedTotals(),
+  };
+}
+
+/** A process that could not be started, or is not forked yet, leaves nothing behind. */
+function savedProcess(child: LiveProcess): SavedProcess[] {
+  const { pid, startTime, stats, output, spawnedAt } = child;
+  if (pid === null || startTime === undefined) return [];
+  const { id, pool, name, index, attempt, generation, token, runtime } = child;
+  const { socket, tcp, mark, tag, maxInFlight, perClient, protocol } = child;
+  return [
+    {
+      ...{ id, pool, name, index, attempt, generation, token, runtime, pid, startTime },
+      ...{ socket, tcp, mark, tag, maxInFlight, perClient, protocol },
+      spawnedAt: Math.round(performance.timeOrigin + spawnedAt),
+      outputBytes: output.printedBytes,
+      maxOutputBytes: output.maxBytes,
+      ...stats.saved(),
+    },
+  ];
+}
+
+function savedSlot(name: string, record: SlotRecord): SavedSlot {
+  const { restarts, recycles, everReady, lastExit, lastRun, linesTotal, linesLost } = record;
+  return { name, restarts, recycles, everReady, lastExit: shortened(lastExit), lastRun, linesTotal, linesLost };
+}
+
+function shortened(exit: LastExit | null): LastExit | null {
+  if (exit === null) return null;
+  const lastLines = exit.lastLines.slice(-MAX_EXIT_LINES).map((line) => line.slice(0, MAX_LINE_CHARACTERS));
+  return { ...exit, reason: exit.reason.slice(0, 2 * MAX_LINE_CHARACTERS), lastLines };
+}

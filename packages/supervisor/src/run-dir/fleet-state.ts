@@ -1,0 +1,226 @@
+/** `state.json` in a run directory: what a new supervisor needs to go on with the fleet of one that was killed. */
+import { closeSync, constants, fstatSync, openSync, readSync, renameSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { attempt } from "@paceline/wire/proc";
+import type { SavedFleet } from "../core/adoption.js";
+import type { FleetConfig, PoolConfig } from "../core/model.js";
+import { PacelineError } from "../errors.js";
+
+/** All times are Unix times in milliseconds. */
+export interface FleetState {
+  version: typeof VERSION;
+  /** When the fleet was started. */
+  startedAt: number;
+  /** The folder of the sockets and output files, in the run directory. */
+  folder: string;
+  /** The configuration in force. */
+  config: FleetConfig;
+  /** The first one is the caller's, for generations to come. */
+  environments: Record<string, string>[];
+  generations: SavedGeneration[];
+  /** The pools that balancers know by their routes. */
+  routed: string[];
+  fleet: SavedFleet;
+  /** The version of the balancers' newest snapshot. */
+  snapshotVersion: number;
+  /** A reload ended between two balancers. */
+  areBalancersMixed: boolean;
+  processes: SavedProcess[];
+  slots: SavedSlot[];
+  /** The counts of processes that have ended. */
+  totals: (SavedCounts & { pool: string })[];
+}
+
+export interface SavedGeneration {
+  pool: string;
+  number: number;
+  config: PoolConfig;
+  /** An index of `environments`. */
+  environment: number;
+}
+
+export interface SavedCounts {
+  requestsTotal: number;
+  errorsTotal: number;
+}
+
+/** The same fields as in LiveProcess. */
+export interface SavedProcess extends SavedCounts {
+  id: string;
+  pool: string;
+  name: string;
+  index: number;
+  attempt: number;
+  generation: number;
+  token: string;
+  pid: number;
+  startTime: string;
+  spawnedAt: number;
+  runtime: string;
+  socket: string | null;
+  tcp: { host: string; port: number } | null;
+  mark: string | null;
+  tag: string | null;
+  maxInFlight: number | null;
+  perClient: boolean;
+  protocol: "http1" | "lane" | "http1+control";
+  /** How much of its output was read. */
+  outputBytes: number;
+  maxOutputBytes: number;
+  /** The counts of each balancer, if it does not report its own. */
+  relayed: (SavedCounts & { balancer: string })[];
+}
+
+/** The same fields as in SlotRecord. */
+export interface SavedSlot {
+  name: string;
+  restarts: number;
+  recycles: number;
+  everReady: boolean;
+  lastExit: unknown;
+  lastRun: unknown;
+  linesTotal: number;
+  linesLost: number;
+}
+
+const VERSION = 1;
+const NAME = "state.json";
+/** The name of a file that could not be used; one is kept. */
+const UNUSABLE = "state.json.unusable";
+/** Room for a thousand instances with an environment of a megabyte. */
+const MAX_BYTES = 16 << 20;
+
+/** Writes the file by a draft, fsync and rename: after any failure the former file is still there. */
+export class StateFile {
+  private readonly path: string;
+  private isClosed = false;
+
+  /** @param folder the run directory */
+  constructor(folder: string) {
+    this.path = join(folder, NAME);
+  }
+
+  /** @throws PacelineError with the system's code, such as `ENOSPC`, or `too-large` */
+  async write(text: string): Promise<void> {
+    const bytes = Buffer.from(text);
+    if (bytes.length > MAX_BYTES)
+      throw new PacelineError("too-large", `${this.path} would have ${bytes.length} bytes, more than ${MAX_BYTES}`);
+    const draft = `${this.path}.${process.pid}`;
+    try {
+      const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+      const file = await open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+      try {
+        await file.writeFile(bytes);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      if (this.isClosed) rmSync(draft, { force: true });
+      else renameSync(draft, this.path);
+    } catch (cause) {
+      attempt(() => rmSync(draft, { force: true }));
+      const { code = "rundir", message } = cause as NodeJS.ErrnoException;
+      throw new PacelineError(code, `${this.path} cannot be written: ${message.replace(/, (open|write)\b.*/, "")}`, {
+        cause,
+      });
+    }
+  }
+
+  /** Nothing is written from now on. */
+  close(): void {
+    this.isClosed = true;
+  }
+}
+
+/** Reads the state in the run directory `path`. `problem` says why a file that is there cannot be used. */
+export function readState(path: string): { state?: FleetState; problem?: string } {
+  let text: string | undefined;
+  try {
+    text = readBounded(join(path, NAME));
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === "ENOENT" ? {} : { problem: `it cannot be read: ${message}` };
+  }
+  if (text === undefined) return { problem: `it has more than ${MAX_BYTES} bytes` };
+  let value: Partial<FleetState>;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { problem: "it is damaged" };
+  }
+  if (typeof value !== "object" || value === null) return { problem: "it is damaged" };
+  if (value.version !== VERSION)
+    return { problem: `it is of version ${value.version}, and this supervisor reads version ${VERSION}` };
+  return isState(value) ? { state: value } : { problem: "it is incomplete" };
+}
+
+/** Renames the state in the run directory `path`; returns the file's new path. */
+export function setStateAside(path: string): string {
+  const aside = join(path, UNUSABLE);
+  renameSync(join(path, NAME), aside);
+  return aside;
+}
+
+export function removeState(path: string): void {
+  rmSync(join(path, NAME), { force: true });
+}
+
+/** Returns undefined if the file is too large. */
+function readBounded(path: string): string | undefined {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const { size } = fstatSync(fd);
+    if (size > MAX_BYTES) return undefined;
+    const bytes = Buffer.alloc(size);
+    let length = 0;
+    for (let count = -1; count !== 0 && length < size; length += count)
+      count = readSync(fd, bytes, length, size - length, length);
+    return bytes.toString("utf8", 0, length);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+type Fields = Record<string, unknown>;
+
+const areNumbers = (value: Fields, keys: string[]) => keys.every((key) => Number.isFinite(value[key]));
+const areTexts = (value: Fields, keys: string[]) => keys.every((key) => typeof value[key] === "string");
+const isList = (value: unknown, isItem: (item: Fields) => boolean) =>
+  Array.isArray(value) && value.every((item) => typeof item === "object" && item !== null && isItem(item as Fields));
+
+/** Checks what an interrupted or foreign write would break; the file is written only by us, for us. */
+function isState(value: Partial<FleetState>): value is FleetState {
+  const { config, fleet, environments = [], generations, processes, slots, totals, routed } = value;
+  return (
+    areNumbers(value, ["startedAt", "snapshotVersion"]) &&
+    /^run-\d+$/.test(value.folder ?? "") &&
+    isList(environments, () => true) &&
+    environments.length > 0 &&
+    Array.isArray(config?.pools) &&
+    Array.isArray(routed) &&
+    isList(
+      generations,
+      ({ pool, number, config: each, environment }) =>
+        typeof pool === "string" &&
+        Number.isInteger(number) &&
+        typeof each === "object" &&
+        environments[environment as number] !== undefined,
+    ) &&
+    isList(fleet?.pools, (pool) => areNumbers(pool, ["wanted", "generation"]) && isList(pool.slots, isSlot)) &&
+    isList(
+      processes,
+      (each) =>
+        areTexts(each, ["id", "pool", "name", "token", "startTime", "runtime", "protocol"]) &&
+        areNumbers(each, ["pid", "index", "attempt", "generation", "spawnedAt", "outputBytes", "maxOutputBytes"]) &&
+        Array.isArray(each.relayed),
+    ) &&
+    isList(slots, (slot) => areTexts(slot, ["name"]) && areNumbers(slot, ["restarts", "recycles"])) &&
+    isList(totals, (each) => areTexts(each, ["pool"]) && areNumbers(each, ["requestsTotal", "errorsTotal"]))
+  );
+}
+
+function isSlot({ name, index, member }: Fields): boolean {
+  const process = (member as { process?: { state?: unknown } } | undefined)?.process;
+  return typeof name === "string" && Number.isInteger(index) && typeof process?.state === "string";
+}

@@ -284,7 +284,7 @@ class FleetSupervisor implements Supervisor {
     const gone = (await runner.until(down(), longestMs)) ?? false;
     await children.templates.end();
     await children.whenClean();
-    await parts.state.close();
+    await parts.state.end();
     this.unwatchSignals();
     parts.close();
     log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up: a process does not exit");

@@ -152,8 +152,11 @@ describe("the state file", () => {
     await written(folder, 6);
     from.version = 7;
     keeper.changed();
-    await keeper.close();
-    expect([vi.getTimerCount(), readdirSync(folder)]).toEqual([0, ["state.json"]]);
+    await keeper.handOver();
+    expect([vi.getTimerCount(), readState(folder).state?.snapshotVersion]).toEqual([0, 7]);
+    keeper.changed();
+    await keeper.end();
+    expect([vi.getTimerCount(), readdirSync(folder)]).toEqual([0, []]);
   });
 
   test("that cannot be written stays as it is, is reported once, and is written when it can be", async () => {
@@ -186,6 +189,6 @@ describe("the state file", () => {
       { timeout: 20_000 },
     );
     await written(folder, 7);
-    await keeper.close();
+    await keeper.end();
   });
 });

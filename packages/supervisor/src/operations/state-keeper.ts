@@ -9,7 +9,7 @@ import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
-import { type FleetState, type SavedProcess, type SavedSlot, StateFile } from "../run-dir/fleet-state.js";
+import { type FleetState, removeState, type SavedProcess, type SavedSlot, StateFile } from "../run-dir/fleet-state.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 import type { StatsBook } from "../stats/stats.js";
 
@@ -59,12 +59,21 @@ export class StateKeeper {
     this.arm(Math.max(TOGETHER_MS, this.notBefore - performance.now()));
   }
 
-  /** Nothing is written any more; resolves when a write that has begun is over. */
-  async close(): Promise<void> {
+  /** The fleet has stopped: removes the file, and writes no other. */
+  async end(): Promise<void> {
     this.isClosed = true;
     clearTimeout(this.timer);
     this.file.close();
     await this.writing;
+    removeState(this.sources.runDir.path);
+  }
+
+  /** Writes the present state for a supervisor that takes over, and nothing afterwards. @throws PacelineError such as `ENOSPC` */
+  async handOver(): Promise<void> {
+    this.isClosed = true;
+    clearTimeout(this.timer);
+    await this.writing;
+    await this.file.write(`${JSON.stringify(stateOf(this.sources, this.startedAt))}\n`);
   }
 
   private arm(ms: number): void {

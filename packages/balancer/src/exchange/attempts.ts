@@ -2,17 +2,17 @@
 import type { Downstream } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../upstreams/pool.js";
 import { PendingRequest, type Waiting } from "../upstreams/request-queue.js";
-import { Binding, type Stickiness } from "../upstreams/sticky.js";
+import { Binding } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
 import { isPoison, LostStarts, MAX_SENDS, mayTryElsewhere } from "./retry.js";
+import type { SavedHead } from "./saved-head.js";
 
 export interface AttemptsOwner {
-  /** Returns the request's method and path, for people. */
-  describeRequest(): string;
   /** Called when the request enters the request queue. */
   onQueued(): void;
   /** @param head the head if it was just parsed; undefined if it must be parsed again */
@@ -40,6 +40,7 @@ export class Attempts implements Waiting {
   constructor(
     private readonly relay: Relay,
     private readonly client: Downstream,
+    private readonly kept: SavedHead,
     private readonly owner: AttemptsOwner,
   ) {}
 
@@ -52,11 +53,20 @@ export class Attempts implements Waiting {
   }
 
   /** Determines the slot of a sticky client's request. */
-  bind(sticky: Stickiness<Upstream>, head: RequestHead, peer: Peer): void {
+  bind({ sticky }: Pool, head: RequestHead, peer: Peer): void {
+    if (sticky === undefined) return;
     this.ownBinding ??= new Binding();
     this.binding = this.ownBinding;
     sticky.bind(this.binding, head, this.relay.forwarded, peer);
     if (this.relay.limits.stickyWaitMs === 0) this.binding.mayWait = false;
+  }
+
+  /** Adds the cookie for the slot that responds. */
+  addCookie(response: ResponseHead, upstream: Upstream | undefined, peer: Peer): void {
+    const { forwarded, requestHead } = this.relay;
+    this.kept.parseOriginal(requestHead);
+    const { isHttps } = forwarded.fields(requestHead, peer);
+    response.added = upstream && this.pool?.sticky?.cookieLinesFor(response, upstream, isHttps);
   }
 
   /** Whether a request at this stalled upstream waits there, because its client belongs to it. */
@@ -81,7 +91,7 @@ export class Attempts implements Waiting {
   }
 
   private get isPoison(): boolean {
-    return isPoison(this.relay, this.poolName, this.owner.describeRequest());
+    return isPoison(this.relay, this.poolName, this.kept.describe());
   }
 
   private get poolName(): string {
@@ -96,7 +106,7 @@ export class Attempts implements Waiting {
     const mustWait = pool.requestQueue.holds(isIdempotent, binding?.mayWait === true ? binding.home : 0);
     const upstream = mustWait ? undefined : pool.pick(this.tried, isIdempotent, this.mayHaveStartedElsewhere, binding);
     if (upstream === undefined) this.enqueue(pool);
-    else this.owner.onUpstreamFound(upstream, head);
+    else this.found(upstream, head);
   }
 
   private enqueue(pool: Pool): void {
@@ -149,7 +159,12 @@ export class Attempts implements Waiting {
   onUpstreamFree(upstream: Upstream): void {
     // Meanwhile similar requests may have ended a second process.
     if (this.mayHaveStartedElsewhere && this.isPoison) return this.owner.respond(502);
-    this.owner.onUpstreamFound(upstream, undefined);
+    this.found(upstream, undefined);
+  }
+
+  private found(upstream: Upstream, head: RequestHead | undefined): void {
+    this.leaveQueue();
+    this.owner.onUpstreamFound(upstream, head);
   }
 
   onPoolDown(): void {
@@ -175,7 +190,7 @@ export class Attempts implements Waiting {
     const { sends, isIdempotent } = this;
     if (startedAt !== undefined) {
       this.lostStarts ??= new LostStarts(this.relay);
-      this.lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.owner.describeRequest());
+      this.lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.kept.describe());
     }
     const isPoison = startedAt !== undefined && this.isPoison;
     const attempted = { sends, starts: this.lostStarts?.count ?? 0, wasSent, isIdempotent, isBodyBuffered, isPoison };

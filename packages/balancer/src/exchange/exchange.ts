@@ -8,7 +8,7 @@ import type { BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import { FileRedirect, takeNamedFile, targetOf } from "../routing/file-redirect.js";
+import { FileRedirect, takeNamedFile } from "../routing/file-redirect.js";
 import { routeOf } from "../routing/route.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
@@ -20,16 +20,13 @@ import {
 } from "../upstreams/upstream-client.js";
 import { Attempts, type AttemptsOwner } from "./attempts.js";
 import { isToBeCollected } from "./collected-body.js";
-import { Outcome } from "./outcome.js";
+import { CLIENT_CLOSED_REQUEST, Outcome } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import { RequestBody, type RequestBodyOwner } from "./request-body.js";
 import { ResponseFlow, type ResponseFlowOwner } from "./response-flow.js";
 import { mayHaveStarted } from "./retry.js";
 import { SavedHead } from "./saved-head.js";
 import * as State from "./states.js";
-
-/** nginx's status for a client that disconnected before its response was complete. */
-const CLIENT_CLOSED_REQUEST = 499;
 
 /** Belongs to a client connection and is reused for each of its requests. */
 export class Exchange
@@ -41,7 +38,7 @@ export class Exchange
   stream: UpstreamStream | undefined;
   private expectsContinue = false;
   private readonly kept = new SavedHead();
-  private readonly attempts: Attempts;
+  readonly attempts: Attempts;
   readonly body: RequestBody;
   readonly flow: ResponseFlow;
   private readonly outcome: Outcome;
@@ -54,7 +51,7 @@ export class Exchange
     readonly client: Downstream,
     private readonly peer: Peer,
   ) {
-    this.attempts = new Attempts(relay, client, this);
+    this.attempts = new Attempts(relay, client, this.kept, this);
     this.flow = new ResponseFlow(relay, client, this);
     this.body = new RequestBody(relay, client, this.flow, this);
     this.outcome = new Outcome(relay, this.kept, peer);
@@ -125,8 +122,7 @@ export class Exchange
     if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.respond(501);
     this.kept.routed(route, head);
     this.pool = route.target;
-    const { sticky } = this.pool;
-    if (sticky !== undefined) this.attempts.bind(sticky, head, this.peer);
+    this.attempts.bind(this.pool, head, this.peer);
     if (this.pool.isLimited && isToBeCollected(head, this.relay)) return this.collect(head);
     this.attempts.find(this.pool, head);
   }
@@ -157,12 +153,7 @@ export class Exchange
     this.state = State.QUEUED;
   }
 
-  onQueueDeadline(): void {
-    this.attempts.onQueueDeadline();
-  }
-
   onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void {
-    this.attempts.leaveQueue();
     this.upstream = this.outcome.upstream = upstream;
     const stream = upstream.open(this, this.attempts.isIdempotent);
     this.stream = stream;
@@ -181,12 +172,11 @@ export class Exchange
   }
 
   private sendHead(stream: UpstreamStream, head: RequestHead): void {
-    const { forwarded } = this.relay;
     (this.upstream as Upstream).requestsTotal++;
     this.attempts.onSent();
     this.state = State.SENT;
     if (!(this.pool as Pool).takesAllRequests) head.scheme = undefined;
-    stream.sendHead(head, forwarded.fields(head, this.peer), this.peer.isTrusted);
+    stream.sendHead(head, this.relay.forwarded.fields(head, this.peer), this.peer.isTrusted);
     this.setDeadlineIn(this.requestTimeoutMs());
     this.body.sendTo(stream);
   }
@@ -245,7 +235,7 @@ export class Exchange
     }
     const { internal } = this.relay;
     let sent = head;
-    if (this.attempts.binding?.needsCookie === true) this.setCookie(head);
+    if (this.attempts.binding?.needsCookie === true) this.attempts.addCookie(head, this.upstream, this.peer);
     if (internal !== undefined && head.status !== 101) {
       const file = takeNamedFile(head);
       if (this.redirect !== undefined) sent = this.redirect.merge(head);
@@ -259,15 +249,6 @@ export class Exchange
     if (head.status === 101) this.client.resumeBody();
   }
 
-  /** Adds the cookie for the slot that responds. */
-  private setCookie(head: ResponseHead): void {
-    const { relay, upstream, peer } = this;
-    const { forwarded, requestHead } = relay;
-    this.kept.parseOriginal(requestHead);
-    const { isHttps } = forwarded.fields(requestHead, peer);
-    head.added = upstream && this.pool?.sticky?.cookieLinesFor(head, upstream, isHttps);
-  }
-
   private discard(redirect: FileRedirect): void {
     this.redirect = redirect;
     this.body.forget();
@@ -277,7 +258,7 @@ export class Exchange
 
   /** Sends the request to the internal pool, after the response that named a file has ended. */
   private follow(): void {
-    const { internal } = this.relay;
+    const { internal, requestHead } = this.relay;
     const { file, status } = this.redirect as FileRedirect;
     this.upstream?.answered(status, this.outcome.tookMs);
     this.releaseUpstream();
@@ -286,8 +267,7 @@ export class Exchange
     this.pool = undefined;
     this.client.resumeBody();
     former.serveQueue();
-    const target = internal === undefined ? undefined : targetOf(file, internal);
-    const route = target && internal && this.kept.redirect(target, internal.router, this.relay.requestHead);
+    const route = internal && this.kept.redirect(file, internal, requestHead);
     if (route === undefined) return this.respond(404);
     this.pool = route.target;
     this.attempts.begin(true);
@@ -320,9 +300,8 @@ export class Exchange
   }
 
   onSpoolSent(): void {
-    const isWhole = this.state === State.DELIVERING;
     this.flow.closeSpool();
-    if (isWhole) return this.onResponseEnd();
+    if (this.state === State.DELIVERING) return this.onResponseEnd();
     this.setDeadlineIn(this.requestTimeoutMs());
   }
 

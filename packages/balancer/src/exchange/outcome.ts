@@ -4,6 +4,9 @@ import type { Upstream } from "../upstreams/upstream.js";
 import type { Relay } from "./relay.js";
 import type { SavedHead } from "./saved-head.js";
 
+/** nginx's status for a client that disconnected before its response was complete. */
+export const CLIENT_CLOSED_REQUEST = 499;
+
 export class Outcome {
   /** The status of the client's response; 0 before there is one, and after it was counted. */
   status = 0;

@@ -1,9 +1,9 @@
 /** A request's head, kept as received bytes to be sent later or again; it is then parsed again. */
 import { copyOf } from "../http1/bytes.js";
 import type { RequestHead } from "../http1/request-head.js";
-import { asRequestForFile } from "../routing/file-redirect.js";
+import { asRequestForFile, type InternalPools, type NamedFile, targetOf } from "../routing/file-redirect.js";
 import { retarget, routeOf } from "../routing/route.js";
-import type { Route, Router } from "../routing/router.js";
+import type { Route } from "../routing/router.js";
 import type { Pool } from "../upstreams/pool.js";
 
 /** The head in a larger read is copied, so that the read can be freed. */
@@ -46,13 +46,15 @@ export class SavedHead {
     return this.bytes === bytes;
   }
 
-  /** Changes the request to a GET (or HEAD) of that target; undefined if no pool has it. */
-  redirect(target: Uint8Array, router: Router<Pool>, head: RequestHead): Route<Pool> | undefined {
+  /** Changes the request to a GET (or HEAD) of that file; undefined if no internal pool has it. */
+  redirect(file: NamedFile, internal: InternalPools, head: RequestHead): Route<Pool> | undefined {
+    const target = targetOf(file, internal);
+    if (target === undefined) return undefined;
     head.parse(this.bytes as Uint8Array, this.start, this.end);
     asRequestForFile(head);
     head.retarget(target);
     this.isForFile = true;
-    const route = routeOf(router, head);
+    const route = routeOf(internal.router, head);
     if (typeof route === "number") return undefined;
     this.routed(route, head);
     return route;

@@ -1,6 +1,7 @@
 /** The states of an exchange: which side is awaited, and how the client's input is handled. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
+import type { Attempts } from "./attempts.js";
 import type { Relay } from "./relay.js";
 import type { RequestBody } from "./request-body.js";
 import type { ResponseFlow } from "./response-flow.js";
@@ -9,6 +10,7 @@ import type { ResponseFlow } from "./response-flow.js";
 export interface ExchangeContext {
   readonly relay: Relay;
   readonly client: Downstream;
+  readonly attempts: Attempts;
   readonly body: RequestBody;
   readonly stream: UpstreamStream | undefined;
   readonly flow: ResponseFlow;
@@ -16,8 +18,6 @@ export interface ExchangeContext {
   requestTimeoutMs(): number;
   setDeadlineIn(timeoutMs: number): void;
   onRequestBody(bytes: Uint8Array, start: number, end: number): void;
-  /** The deadline of a request in the queue has passed. */
-  onQueueDeadline(): void;
   /** Sends a response of the balancer's own. */
   respond(status: 408 | 503 | 504): void;
   abort(): void;
@@ -62,7 +62,7 @@ class Queued extends State {
   }
 
   override onDeadline(exchange: ExchangeContext): void {
-    exchange.onQueueDeadline();
+    exchange.attempts.onQueueDeadline();
   }
 }
 

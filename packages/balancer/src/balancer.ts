@@ -4,6 +4,7 @@ import {
   controlLanePath,
   descriptorLimit,
   descriptorNotice,
+  type LostRequests,
   maxSockets,
   type Snapshot,
 } from "@paceline/wire";
@@ -20,6 +21,7 @@ import { RequestHead } from "./http1/request-head.js";
 import { Router } from "./routing/router.js";
 import { AccessLog } from "./stats/access-log.js";
 import { Counters } from "./stats/counters.js";
+import { Losses } from "./stats/losses.js";
 import {
   type Connection,
   type ConnectionOwner,
@@ -56,6 +58,8 @@ export interface BalancerOptions {
   spoolDir: string | undefined;
   /** Called at most once a minute when similar requests have ended more than one process. */
   onPoison(found: PoisonFound): void;
+  /** Requests were lost at an upstream, which has probably ended. */
+  onLost(lost: LostRequests): void;
   /** A request got 504, and its upstream may still be running it. */
   onOverdue(): void;
   /** Receives a line about an error. */
@@ -93,6 +97,7 @@ export class Balancer {
       turnShare: new TurnShare(),
       spool: new Spool({ folder, maxBytes: limits.maxSpoolBytes, budget, onProblem }),
       poison: new PoisonBook(options.onPoison),
+      losses: new Losses(options.onLost),
       deadlines,
       counters: this.counters,
       onResponseTimeout: () => {

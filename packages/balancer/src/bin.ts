@@ -81,6 +81,7 @@ class BalancerProcess {
       onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
       onOverdue: () => this.reportSoon(),
+      onLost: (lost) => void this.channel.send({ type: "lost", ...lost }),
       onPoison: (found) => void this.channel.send({ type: "poison", ...found }),
       onProblem: log,
       onNotice: (message) => void this.channel.send({ type: "notice", message }),

@@ -3,6 +3,7 @@ import { rm } from "node:fs";
 import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import { ChannelServer } from "./channel/channel-server.js";
+import { unwantedState } from "./core/deaths.js";
 import { findPool, poolViews, type Reach } from "./core/fleet.js";
 import type { FleetConfig } from "./core/model.js";
 import type { SlotPolicy } from "./core/process.js";
@@ -17,6 +18,7 @@ import { ReloadQueue } from "./operations/reload-queue.js";
 import { Rollouts } from "./operations/rollouts.js";
 import { StateKeeper } from "./operations/state-keeper.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
+import { DeathWatch } from "./processes/death-watch.js";
 import { Effects, Timers } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
 import { HealthWatch } from "./processes/health-watch.js";
@@ -25,9 +27,11 @@ import { LivenessWatch } from "./processes/liveness-watch.js";
 import { PoolConfigs } from "./processes/pool-configs.js";
 import { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
+import { DeathFiles } from "./run-dir/death-files.js";
 import type { RunDirPaths } from "./run-dir/run-dir-files.js";
 import { StickyCookies } from "./run-dir/sticky-cookies.js";
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
+import { OomKills } from "./stats/oom-kills.js";
 import { StatsBook } from "./stats/stats.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
 
@@ -82,6 +86,7 @@ export class Parts {
   readonly pss: PssSampler;
   /** What the next supervisor would need. */
   readonly state: StateKeeper;
+  readonly deaths: DeathWatch;
   private readonly stickyCookies: StickyCookies;
 
   constructor(private readonly options: PartsOptions) {
@@ -181,6 +186,14 @@ export class Parts {
     this.stickyCookies = new StickyCookies(runDir.path, problem);
     const groups = () => processGroups(processes());
     this.usage = new UsageSampler(groups, problem);
+    this.deaths = new DeathWatch({
+      ...{ log, usage: this.usage },
+      files: new DeathFiles(runDir.deathsFolder),
+      oomKills: new OomKills(),
+      alive: () => [...children.alive(), ...children.templates.alive()],
+      releaseOf: (pool, generation) =>
+        (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "",
+    });
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
   }
 
@@ -214,6 +227,7 @@ export class Parts {
     this.usage.stop();
     this.liveness.stop();
     this.pss.stop();
+    this.deaths.close();
     this.children.close();
     this.children.templates.unreported.close();
     this.poison.close();
@@ -239,6 +253,8 @@ export class Parts {
         const known = this.isStopping ? undefined : findPool(runner.fleet, pool);
         return known !== undefined && known.generation === generation && known.wanted > 0;
       },
+      onTemplateDied: (template, ending) =>
+        this.deaths.ended(template, ending, template.isReady ? "ready" : "starting"),
       listeningFds: () => this.sockets.map((socket) => socket.fd),
       onHello: (child, connection) => {
         if (child.kind === "balancer") coordination.join(child.id, connection);
@@ -253,6 +269,7 @@ export class Parts {
       },
       onOverdue: (child) => this.liveness.lookAtOverdue(child),
       onPoison: (found) => this.poison.found(found),
+      onLost: (lost) => this.deaths.lost(this.children.get(lost.upstream), lost),
       onNotice: (child, message, level) => log.event(level, child.name, message),
       onAsked: ({ pool }, message, level, port) => {
         const addresses = this.sockets.map(({ url }) => url);
@@ -266,6 +283,9 @@ export class Parts {
       onEnded: (process, ending) => {
         coordination.gone(process.id);
         slots.ended(process, ending, isUnwantedEnd(runner.fleet, process));
+        const wasKilled = process.death != null && process.death.killedAs !== null;
+        const state = unwantedState(runner.fleet, process, ending.status, wasKilled);
+        if (state !== undefined) this.deaths.ended(process, ending, state);
         this.poison.processEnded();
       },
     };

@@ -101,6 +101,7 @@ class FleetSupervisor implements Supervisor {
     parts.outputs.start();
     parts.usage.start();
     parts.liveness.start();
+    parts.deaths.start();
     const addresses = sockets.map(({ url }) => url).join(", ");
     parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
     this.layOut();

@@ -172,6 +172,14 @@ test("charts of a pool have one scale and the same seconds below each other", ()
   expect(lines[4]).toMatch(/ {52}▄{10} /);
 });
 
+test("the title of the events has the last death, if there is room", () => {
+  const lastDeath = { id: 17, at: 0, name: "web.5", how: "exit 1", reason: "exited with code 1" };
+  const model = after([shows(status([pool("web", [instance("web.1")])], { lastDeath }))]);
+  const title = (width: number) => screen(model, width).find((line) => line.startsWith("── events"));
+  expect(title(80)).toMatch(/^── events ─+ last death \d\d:\d\d:\d\d: web\.5 exit 1 · paceline deaths show 17 ─$/);
+  expect(title(60)).toMatch(/^── events ─+$/);
+});
+
 test("the pane shows the newest events, or the log of what is selected", () => {
   const events = Array.from({ length: 50 }, (_, at) => ({
     ...{ sequence: at, at: 0, level: at === 49 ? ("error" as const) : ("info" as const), subject: "web.1" },

@@ -3,6 +3,7 @@
  * finds an upstream, request-body.ts and response-flow.ts carry the bodies, states.ts has each state's behaviour.
  */
 
+import type { LostRequest } from "@paceline/wire";
 import type { Downstream } from "../downstream/downstream.js";
 import type { BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -338,13 +339,26 @@ export class Exchange
     const startedAt = wasSent && mayHaveStarted(loss) ? upstream : undefined;
     const isOnlyLoss = startedAt?.noteLoss(this.relay.deadlines.now) === true;
     this.releaseUpstream();
-    if (state === State.RESPONDING || state === State.TUNNEL) return this.abort();
+    if (state === State.RESPONDING || state === State.TUNNEL) {
+      this.noteLost(upstream, loss, "cut");
+      return this.abort();
+    }
     if (state === State.DISCARDING) return this.respond(502);
     const isBodyBuffered = this.body.canRepeat;
     const status = this.attempts.onLost(loss, upstream, { startedAt, isOnlyLoss, wasSent, isBodyBuffered });
+    if (wasSent) this.noteLost(upstream, loss, status === undefined ? "reassigned" : "failed");
     if (status !== undefined) return this.respond(status);
     this.flow.isClientBlocked = false;
     this.attempts.find(this.pool as Pool, undefined);
+  }
+
+  private noteLost(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
+    if (upstream === undefined) return;
+    this.relay.losses.add(upstream.id, loss, () => {
+      const id = this.kept.requestId();
+      const ageMs = Math.round(this.outcome.tookMs);
+      return { request: this.describeRequest(), ageMs, outcome, ...(id !== undefined && { id }) };
+    });
   }
 
   private releaseUpstream(): void {

@@ -9,6 +9,7 @@ import type { InternalPools } from "../routing/file-redirect.js";
 import type { Router } from "../routing/router.js";
 import type { AccessLog } from "../stats/access-log.js";
 import type { Counters } from "../stats/counters.js";
+import type { Losses } from "../stats/losses.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { PoisonBook } from "./poison.js";
@@ -19,6 +20,7 @@ export interface Relay {
   readonly budget: BufferBudget;
   readonly spool: Spool;
   readonly poison: PoisonBook;
+  readonly losses: Losses;
   readonly deadlines: Deadlines;
   readonly counters: Counters;
   /** An upstream has not responded in time. */

@@ -87,6 +87,14 @@ export class SavedHead {
     return () => describe(beginning);
   }
 
+  /** Returns the client's X-Request-Id, for people. */
+  requestId(): string | undefined {
+    if (this.bytes === undefined) return undefined;
+    const { buffer, byteOffset } = this.bytes;
+    const text = Buffer.from(buffer, byteOffset + this.start, this.end - this.start).toString("latin1");
+    return /^x-request-id:[ \t]*([!-~]{1,200})[ \t]*\r?$/im.exec(text)?.[1];
+  }
+
   clear(): void {
     this.isForFile = false;
     this.bytes = undefined;

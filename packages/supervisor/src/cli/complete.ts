@@ -18,7 +18,7 @@ export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
   pool: "pools",
   target: "names",
   name: "names",
-  n: "nothing",
+  ...{ n: "nothing", id: "nothing", show: "nothing" },
 };
 
 /** By the name of an option's value. */

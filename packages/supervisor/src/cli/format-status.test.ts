@@ -74,6 +74,7 @@ const status: Status = {
   supervisor: { rssBytes: 30_000_000, pssBytes: 10_000_000 },
   watch: null,
   problem: null,
+  lastDeath: null,
   log: null,
   balancers: [balancer],
   pools: [

@@ -128,6 +128,18 @@ export interface LogStatus {
   linesLost: number;
 }
 
+/** The last death that was reported; see docs/deaths.md. */
+export interface LastDeath {
+  /** The number of its report. */
+  id: number;
+  /** Unix time in milliseconds. */
+  at: number;
+  name: string;
+  /** Such as `exit 3`, `SIGSEGV` or `hung`. */
+  how: string;
+  reason: string;
+}
+
 export interface Status {
   version: string;
   name: string;
@@ -153,6 +165,8 @@ export interface Status {
   problem: string | null;
   /** Null if no log files are kept. */
   log: LogStatus | null;
+  /** Since the supervisor started; null if no process has died. */
+  lastDeath: LastDeath | null;
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }

@@ -1,5 +1,5 @@
 /** The lower pane: the events, or the log of the selected row. */
-import type { FleetEvent, LogLine } from "../control/api.js";
+import type { FleetEvent, LastDeath, LogLine } from "../control/api.js";
 import { clock } from "./format.js";
 import type { Model } from "./model.js";
 import { poolOf } from "./rows.js";
@@ -18,10 +18,18 @@ type PaneModel = Pick<Model, "pane" | "events" | "log" | "selected" | "status" |
 /** Returns the line above the pane; `position` says which rows of the table are visible. */
 export function paneTitle(model: PaneModel, position: string, width: number): Line {
   const title = model.pane === "log" ? `log of ${model.selected ?? "nothing"}` : "events";
-  const end = position === "" ? "" : ` ${position} ─`;
+  const rows = position === "" ? "" : ` ${position} ─`;
   const start = `── ${title} `;
+  const death = deathText(model.status?.lastDeath ?? null);
+  const end = widthOf(start) + widthOf(death) + widthOf(rows) < width ? death + rows : rows;
   const rule = "─".repeat(Math.max(0, width - widthOf(start) - widthOf(end)));
   return fitLine([segment(start + rule + end, "dim")], width);
+}
+
+/** Returns ` last death 10:29:56: web.5 exit 1 · paceline deaths show 17 ─`. */
+function deathText(death: LastDeath | null): string {
+  if (death === null) return "";
+  return clean(` last death ${clock(death.at)}: ${death.name} ${death.how} · paceline deaths show ${death.id} ─`);
 }
 
 /** Returns the newest lines that fit, the newest last. Long ones continue in a second and a third line. */

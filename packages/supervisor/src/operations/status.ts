@@ -10,8 +10,10 @@ import type {
   TemplateStatus,
   WatchStatus,
 } from "../control/api.js";
+import { howItDied } from "../core/deaths.js";
 import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { Children } from "../processes/children.js";
+import type { DeathWatch } from "../processes/death-watch.js";
 import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
@@ -39,6 +41,7 @@ interface StatusSources {
   usage: UsageSampler;
   liveness: LivenessWatch;
   pss: PssSampler;
+  deaths: DeathWatch;
 }
 
 export function buildStatus(sources: StatusSources): Status {
@@ -60,11 +63,18 @@ export function buildStatus(sources: StatusSources): Status {
     watch: sources.watch,
     problem: sources.problem,
     log: sources.logStatus,
+    lastDeath: lastDeathOf(sources),
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),
     pools: fleet.pools.filter((pool) => pool.name !== BALANCER_POOL).map((pool) => poolStatus(sources, pool, now)),
   };
+}
+
+function lastDeathOf({ deaths: { last } }: StatusSources): Status["lastDeath"] {
+  if (last === null) return null;
+  const { id, at, name, reason } = last;
+  return { id, at, name, how: howItDied(last), reason };
 }
 
 /** Returns the memory of the supervisor and of the whole fleet. */

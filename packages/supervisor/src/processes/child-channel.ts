@@ -4,6 +4,7 @@ import type {
   BalancerStats,
   ChildMessage,
   Hello,
+  LostRequests,
   Notice,
   OverdueRequest,
   Poison,
@@ -27,6 +28,8 @@ export interface ChildChannelEvents {
   onApplied(child: LiveProcess, applied: Applied): void;
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
+  /** A balancer has lost requests at a process, which has ended or is about to. */
+  onLost(lost: LostRequests): void;
   onNotice(child: LiveProcess, message: string, level: FleetEvent["level"]): void;
   /** Once for a pool and generation: its app's own server asked for this port, 0 for none, and is served elsewhere. */
   onAsked(child: LiveProcess, message: string, level: FleetEvent["level"], port: number): void;
@@ -104,6 +107,7 @@ export class ChildChannel {
       case "stats":
         if (message.role !== child.kind) return;
         child.stats.record(message, performance.now());
+        child.death.history.noteLag(message.eventLoopLagMs);
         if (message.role === "balancer") this.recordRelayed(child, message);
         return;
       case "applied":
@@ -111,6 +115,9 @@ export class ChildChannel {
         return;
       case "poison":
         if (child.kind === "balancer") events.onPoison(message);
+        return;
+      case "lost":
+        if (child.kind === "balancer") events.onLost(message);
         return;
       case "notice":
         this.notice(child, message);

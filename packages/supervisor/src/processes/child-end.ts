@@ -17,13 +17,17 @@ export const FINAL_REPORT_MS = 1000;
 /** Signals that a program raises itself, so its output may explain them. */
 const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
 
+/** A process that has ended; one that could not be started has no more than this. */
+export type EndedProcess = Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt" | "generation"> &
+  Partial<LiveProcess>;
+
 export interface ChildEndsOptions {
   log: EventLog;
   leftovers: Leftovers;
   /** Returns all known processes. */
   all(): Iterable<LiveProcess>;
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
-  onEnded(process: Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt">, ending: Ending): void;
+  onEnded(process: EndedProcess, ending: Ending): void;
   /** The process has ended, and its final report has arrived or timed out. */
   onOver(child: LiveProcess): void;
 }
@@ -93,7 +97,8 @@ export class ChildEnds {
     if (child.verdict !== null && why !== "") options.log.event("warn", child.name, why);
     const verdict = child.verdict === null ? "" : `${child.verdict}; `;
     const reason = `${verdict}${how} after ${seconds(performance.now() - child.spawnedAt)}${why === "" ? "" : `: ${why}`}`;
-    options.onEnded(child, { status, at, reason, lastLines: [...child.output.lastLines] });
+    const lastLines = [...child.output.lastLines];
+    options.onEnded(child, { status, at, reason, lastLines, isSpawnFailure: spawnFailure !== null });
     const { attempt } = child;
     if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });
     else options.report(child, { type: "spawnFailed", attempt, reason: spawnFailure });

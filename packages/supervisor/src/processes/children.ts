@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync } from "node:fs";
 import { dirname } from "node:path";
 import { listenersOf, openMark, processesOf, readProcessTable } from "@paceline/wire/proc";
+import { kindOfVerdict } from "../core/deaths.js";
 import type { Reach } from "../core/fleet.js";
 import type { FleetEffect } from "../core/fleet-changes.js";
 import type { KillSignal } from "../core/process.js";
@@ -12,6 +13,7 @@ import { OutputFile, type OutputSink } from "../logs/output.js";
 import type { StatsBook } from "../stats/stats.js";
 import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
 import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
+import { DeathNotes } from "./death-notes.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
@@ -27,6 +29,7 @@ export interface ChildrenOptions extends ChildChannelEvents {
   planTemplate: TemplatesOptions["plan"];
   /** Whether processes of this generation may be requested again. */
   isWanted: TemplatesOptions["isWanted"];
+  onTemplateDied: TemplatesOptions["onTemplateDied"];
   /** Returns the descriptors that a balancer inherits as fd 3, 4, …. */
   listeningFds(): number[];
   /** Called before the state machine is notified, also for a process that could not be started. */
@@ -45,9 +48,9 @@ export class Children {
 
   constructor(private readonly options: ChildrenOptions) {
     this.leftovers = new Leftovers(options.log);
-    const { log, outputPath, outputSink, planTemplate, isWanted } = options;
+    const { log, outputPath, outputSink, planTemplate, isWanted, onTemplateDied } = options;
     this.templates = new Templates({
-      ...{ log, outputPath, outputSink, isWanted },
+      ...{ log, outputPath, outputSink, isWanted, onTemplateDied },
       leftovers: this.leftovers,
       plan: planTemplate,
     });
@@ -119,7 +122,8 @@ export class Children {
       const reason = (error as Error).message;
       const status = { code: null, signal: null };
       setImmediate(() => {
-        options.onEnded(effect, { status, at: Date.now(), reason: `not started: ${reason}`, lastLines: [] });
+        const end = { status, at: Date.now(), reason: `not started: ${reason}`, lastLines: [], isSpawnFailure: true };
+        options.onEnded(effect, end);
         options.report(effect, { type: "spawnFailed", attempt: effect.attempt, reason });
       });
       return;
@@ -144,6 +148,7 @@ export class Children {
       protocol: "http1",
       output,
       stats: options.stats.open(effect.id, effect.pool),
+      death: new DeathNotes(),
       spawnedAt: performance.now(),
       pid: null,
       startTime: undefined,
@@ -201,6 +206,7 @@ export class Children {
         onTemplateEnded: (status, fault, verdict, lastLines) => {
           output.lastLines.push(...lastLines);
           child.fault ??= fault;
+          child.death.killedAs ??= "template";
           child.verdict ??= verdict === null ? null : `its template ${verdict}`;
           setImmediate(() => this.ends.ended(child, status, null));
         },
@@ -214,6 +220,7 @@ export class Children {
   signal(id: string, signal: KillSignal, verdict?: string): void {
     const child = this.byId.get(id);
     if (child === undefined || child.exit !== null) return;
+    if (verdict !== undefined || signal !== "SIGTERM") child.death.killedAs ??= kindOfVerdict(verdict);
     if (child.pid === null) {
       // A template that has not forked it by now is stuck in loading, or hangs.
       if (signal === "SIGKILL") this.templates.giveUp(id, "did not fork in time");

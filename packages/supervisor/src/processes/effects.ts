@@ -101,9 +101,10 @@ export class Effects {
         if (target.pool !== BALANCER_POOL) this.options.publish();
         return;
       case "log": {
-        const fault = children.get(target.id)?.fault;
-        const why = fault == null || effect.level === "info" ? "" : `: ${fault}`;
-        log.event(effect.level, subjectOf(target), `${effect.message}${why}`);
+        const child = effect.level === "info" ? undefined : children.get(target.id);
+        const why = child?.fault == null ? "" : `: ${child.fault}`;
+        const report = child?.death.takeReportText() ?? "";
+        log.event(effect.level, subjectOf(target), `${effect.message}${why}${report}`);
         return;
       }
       default:

@@ -6,6 +6,7 @@ import type { FleetEffect } from "../core/fleet-changes.js";
 import type { ExitStatus } from "../core/model.js";
 import type { OutputFile } from "../logs/output.js";
 import type { ProcessStats } from "../stats/stats.js";
+import type { DeathNotes } from "./death-notes.js";
 
 export interface LiveProcess {
   /** Such as `web.3#7`. */
@@ -39,6 +40,7 @@ export interface LiveProcess {
   protocol: UpstreamProtocol;
   readonly output: OutputFile;
   readonly stats: ProcessStats;
+  readonly death: DeathNotes;
   /** Milliseconds by the monotonic clock. */
   readonly spawnedAt: number;
   /** Null if it could not be started, or is not forked yet. */
@@ -78,6 +80,7 @@ export interface Ending {
   at: number;
   reason: string;
   lastLines: string[];
+  isSpawnFailure?: boolean;
 }
 
 /** The balancers form a pool with this name. */
@@ -136,6 +139,7 @@ export interface Template {
   readonly attempt: number;
   readonly tag: string;
   readonly output: OutputFile;
+  readonly death: DeathNotes;
   readonly spawnedAt: number;
   pid: number | null;
   connection: ChannelConnection | null;

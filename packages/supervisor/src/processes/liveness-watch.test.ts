@@ -11,7 +11,14 @@ afterEach(() => void vi.useRealTimers());
 
 function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
   const reasons: string[] = [];
-  const child = { id: "web.1#1", pool: "web", runtime: "command", verdict: null, ...counted } as unknown as LiveProcess;
+  const child = {
+    id: "web.1#1",
+    pool: "web",
+    runtime: "command",
+    verdict: null,
+    death: {},
+    ...counted,
+  } as unknown as LiveProcess;
   const watch = new LivenessWatch({
     children: { alive: () => [child] } as unknown as Children,
     fleet: () => ({ pools: [] }) as unknown as Fleet,

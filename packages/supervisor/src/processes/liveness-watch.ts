@@ -146,6 +146,7 @@ export class LivenessWatch {
   private kill(child: LiveProcess, type: "hung" | "overrun", reason: string): void {
     const { attempt, id } = child;
     child.verdict = reason;
+    child.death.killedAs = type === "hung" ? "hung" : "requestTimeout";
     const isPython = child.runtime.startsWith("python ");
     // SIGABRT makes Python's faulthandler write all stacks, even while a view holds the interpreter.
     const report = () => {

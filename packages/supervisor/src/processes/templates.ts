@@ -6,7 +6,8 @@ import type { ExitStatus } from "../core/model.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
-import type { ForkRequest, Template } from "./live-process.js";
+import { DeathNotes } from "./death-notes.js";
+import type { Ending, ForkRequest, Template } from "./live-process.js";
 import { type Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import { UnreportedEnds } from "./unreported-ends.js";
@@ -19,10 +20,16 @@ export interface TemplatesOptions {
   plan(template: Pick<Template, "id" | "name" | "pool" | "generation" | "attempt">, token: string): SpawnPlan;
   /** Whether processes of this generation may be requested again. */
   isWanted(pool: string, generation: number): boolean;
+  /** A template has ended that was still needed. */
+  onTemplateDied(template: Template, ending: Ending): void;
 }
 
 /** Uninterruptible kernel work may delay a SIGKILL. */
 const END_TIMEOUT_MS = 5000;
+
+/** The verdicts of templates whose end is wanted. */
+const NO_LONGER_NEEDED = "is no longer needed";
+const STOPPING = "the fleet is stopping";
 
 export class Templates {
   private readonly all = new Set<Template>();
@@ -76,14 +83,14 @@ export class Templates {
     for (const template of this.alive()) {
       const { pool, generation, waiting, living } = template;
       if (waiting.size === 0 && living.size === 0 && !this.options.isWanted(pool, generation))
-        this.kill(template, "is no longer needed");
+        this.kill(template, NO_LONGER_NEEDED);
     }
   }
 
   /** Ends all templates; resolves when they have ended, within bounded time. */
   async end(): Promise<void> {
     const gone = new Promise<void>((resolve) => this.ended.push(resolve));
-    for (const template of this.alive()) this.kill(template, "the fleet is stopping");
+    for (const template of this.alive()) this.kill(template, STOPPING);
     if ([...this.alive()].length === 0) return;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
@@ -167,6 +174,7 @@ export class Templates {
     const output = new OutputFile(options.outputPath(known.id), plan.maxOutputBytes, options.outputSink(name));
     const template: Template = {
       ...{ ...known, kind: "template", token, output, tag: plan.environment[SPAWN_MARK] ?? "", pid: null },
+      death: new DeathNotes(),
       ...{ spawnedAt: performance.now(), connection: null, isReady: false, fault: null, verdict: null },
       ...{ hasEnded: false, waiting: new Map(), living: new Map() },
     };
@@ -183,6 +191,7 @@ export class Templates {
 
   private kill(template: Template, verdict: string): void {
     template.verdict ??= verdict;
+    template.death.killedAs ??= "hung";
     // Signals only the template: instances may use other processes of its group.
     if (template.pid !== null) signalProcess(template.pid);
   }
@@ -203,7 +212,13 @@ export class Templates {
         : `; ${living.size === 1 ? "its instance keeps" : `its ${living.size} instances keep`} serving`;
     const after = seconds(performance.now() - template.spawnedAt);
     const reason = verdict === null ? `${how} after ${after}${served}` : `${verdict}; ended after ${after}${served}`;
-    this.options.log.event(isReady && verdict === null ? "warn" : "info", name, reason);
+    if (verdict !== NO_LONGER_NEEDED && verdict !== STOPPING) {
+      const lastLines = [...output.lastLines];
+      const isSpawnFailure = spawnFailure !== undefined;
+      this.options.onTemplateDied(template, { status, at: Date.now(), reason, lastLines, isSpawnFailure });
+    }
+    const level = isReady && verdict === null ? "warn" : "info";
+    this.options.log.event(level, name, `${reason}${template.death.takeReportText()}`);
     for (const request of [...waiting.values()]) {
       const pid = request.pid();
       // It was forked, but its template ended before it could report that.

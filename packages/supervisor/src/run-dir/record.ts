@@ -22,6 +22,8 @@ export interface FleetRecord {
   options?: Record<string, string>;
   controlSocket: string;
   channelSocket: string;
+  /** The folder of death reports. Missing in records of earlier versions. */
+  deathsFolder?: string;
 }
 
 const NAME = "fleet.json";

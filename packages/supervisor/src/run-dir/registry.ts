@@ -1,6 +1,6 @@
 /** All run directories of one user: they are in the state folder, or a link there points to them; and the place of a fleet's, outside every release. */
 import { chmodSync, existsSync, lstatSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
 import { lockHolder } from "./lock.js";
@@ -99,6 +99,9 @@ function targetOf(link: string): string | undefined {
 
 type Environment = NodeJS.ProcessEnv;
 
+/** The folder of root's run directories. */
+const ROOTS_FOLDER = "/run/paceline";
+
 /** Returns the run directory of a fleet and creates its parent. @throws PacelineError `rundir` if there is no place for one */
 export function runDirOf(
   identity: FleetIdentity,
@@ -125,6 +128,16 @@ export function serviceRunDir({ RUNTIME_DIRECTORY = "" }: Environment): string |
   return first.startsWith("/") ? resolve(first) : undefined;
 }
 
+/** Where root's fleets keep what outlasts a restart of the machine: /run does not. */
+const LASTING = "/var/lib/paceline";
+
+/** Returns the folder for what a fleet keeps over restarts of the machine: usually its run directory. */
+export function lastingFolderOf(runDir: string, environment: Environment): string {
+  const [state = ""] = (environment.STATE_DIRECTORY ?? "").split(":");
+  if (state.startsWith("/") && serviceRunDir(environment) === runDir) return resolve(state);
+  return dirname(runDir) === ROOTS_FOLDER ? join(LASTING, basename(runDir)) : runDir;
+}
+
 /**
  * Returns the folder of this user's run directories: PACELINE_STATE_DIR; for root `/run/paceline`; otherwise
  * `$XDG_STATE_HOME/paceline`, by default `~/.local/state/paceline`. Unlike XDG_RUNTIME_DIR, it survives a logout.
@@ -134,14 +147,14 @@ export function stateFolder(environment: Environment): string {
   const { PACELINE_STATE_DIR, XDG_STATE_HOME } = environment;
   if (PACELINE_STATE_DIR?.startsWith("/")) return resolve(PACELINE_STATE_DIR);
   const uid = process.getuid?.();
-  if (uid === 0 && process.platform === "linux") return "/run/paceline";
+  if (uid === 0 && process.platform === "linux") return ROOTS_FOLDER;
   if (XDG_STATE_HOME?.startsWith("/")) return join(XDG_STATE_HOME, "paceline");
   return join(home(environment.HOME, uid), ".local/state/paceline");
 }
 
 /** Returns the same for another user; undefined if unknown. */
 export function stateFolderOf(uid: number): string | undefined {
-  if (uid === 0) return process.platform === "linux" ? "/run/paceline" : undefined;
+  if (uid === 0) return process.platform === "linux" ? ROOTS_FOLDER : undefined;
   const home = homeOf(uid);
   return home === undefined ? undefined : join(home, ".local/state/paceline");
 }

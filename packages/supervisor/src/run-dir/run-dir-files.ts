@@ -19,6 +19,8 @@ export interface RunDirPaths {
   outputPath(processId: string): string;
   /** Returns the path of the cache folder for one generation of a pool; it may not exist. */
   cachePath(pool: string, generation: number): string;
+  /** The folder of death reports, which outlasts a restart of the machine; it may not exist. */
+  deathsFolder: string;
 }
 
 export function fleetTag(channelSocket: string): string {

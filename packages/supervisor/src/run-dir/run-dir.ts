@@ -9,6 +9,7 @@ import { removeState } from "./fleet-state.js";
 import { takeLock } from "./lock.js";
 import { describeOrphans, endLeftovers, endOrphans, findOrphans } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
+import { lastingFolderOf } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
 import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 
@@ -76,13 +77,14 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
     outputFolder: own,
     outputPath: (processId) => join(own, `${processId}.out`),
     cachePath: (pool, generation) => join(own, `${pool}-${generation}.cache`),
+    deathsFolder: join(lastingFolderOf(path, process.env), "deaths"),
   };
   let record: FleetRecord | undefined;
   return {
     paths,
     logFolder: join(path, "log"),
     describe: (fleet) => {
-      const { controlSocket, channelSocket } = paths;
+      const { controlSocket, channelSocket, deathsFolder } = paths;
       const startedAt = record?.startedAt ?? Date.now();
       const next = {
         version: 1,
@@ -92,6 +94,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
         endedAt: null,
         controlSocket,
         channelSocket,
+        deathsFolder,
       } as const;
       writeRecord(path, next);
       record = next;

@@ -56,6 +56,11 @@ export class UsageSampler {
     return this.samples.get(pid);
   }
 
+  /** Returns the last sample without asking for more. */
+  peek(pid: number): Usage | undefined {
+    return this.samples.get(pid);
+  }
+
   private isSeen(): boolean {
     return performance.now() - this.askedAt < SEEN_FOR_MS;
   }

@@ -23,6 +23,10 @@ describe("parseChildMessage", () => {
     { type: "fault", message: "no", exit: { code: null, signal: "SIGTERM" } },
     { type: "probed", id: 1 },
     { type: "poison", pool: "web", request: "GET /", processes: ["web.1#1"] },
+    {
+      ...{ type: "lost", upstream: "web.1#1", omitted: 3 },
+      requests: [{ id: "r-1", request: "GET /", ageMs: 5, state: "running", outcome: "failed" }],
+    },
   ])("takes %j", (message) => {
     expect(parseChildMessage(JSON.stringify(message))).toEqual(message);
   });
@@ -40,6 +44,7 @@ describe("parseChildMessage", () => {
     JSON.stringify({ type: "applied", version: 1, leaving: [] }),
     JSON.stringify({ type: "fault", message: "no", exit: { code: "1", signal: null } }),
     JSON.stringify({ type: "poison", pool: "web", request: "GET /", processes: [1] }),
+    JSON.stringify({ type: "lost", upstream: "web.1#1", omitted: 0, requests: [{ request: "GET /", ageMs: -1 }] }),
   ])("refuses %s", (line) => {
     expect(() => parseChildMessage(line)).toThrow(/^(it is not|unknown message:) /);
   });

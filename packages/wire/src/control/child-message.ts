@@ -110,6 +110,33 @@ export interface Poison {
   processes: string[];
 }
 
+/** A request that was in flight at a process when its connection was lost. */
+export interface LostRequest {
+  /** The client's `X-Request-Id`. */
+  id?: string;
+  /** Method and path without the query, such as `GET /report`. */
+  request: string;
+  /** Since its head arrived at the balancer. */
+  ageMs: number;
+  /** Whether its handler was called; `running`: it was at work when the process ended. */
+  state: "running" | "started" | "unknown" | "notStarted";
+  /** The balancer sent it to another instance, responded with 502 or 503, or cut off the response. */
+  outcome: "reassigned" | "failed" | "cut";
+}
+
+/** Requests that a balancer has lost at an upstream, which has probably ended. */
+export interface LostRequests {
+  /** The process, such as `web.3#7`. */
+  upstream: string;
+  requests: LostRequest[];
+  /** How many more there were. */
+  omitted: number;
+}
+
+export interface Lost extends LostRequests {
+  type: "lost";
+}
+
 /** A message for the operator; at most once a minute for the same subject, or a few for each run of a schedule. */
 export interface Notice {
   type: "notice";
@@ -175,6 +202,7 @@ export type ChildMessage =
   | ForkFailed
   | Ended
   | Poison
+  | Lost
   | Notice
   | ScheduleReport
   | Pong
@@ -236,6 +264,8 @@ function isMessage(message: Fields): boolean {
       return isAmount(message.id) && isOptional(message.problem, isText);
     case "poison":
       return areTexts(message, ["pool", "request"]) && isList(message.processes, isText);
+    case "lost":
+      return areTexts(message, ["upstream"]) && isList(message.requests, isLost) && isAmount(message.omitted);
     case "notice":
       return (
         areTexts(message, ["message"]) && isOptional(message.level, isLevel) && isOptional(message.askedPort, isAmount)
@@ -273,6 +303,15 @@ function isUpstream(value: unknown): boolean {
     isOptional(value.running, isText) &&
     isOptional(value.overdue, (it) => isFields(it) && isText(it.request) && isAmount(it.forMs)) &&
     isOptional(value.latency, isList)
+  );
+}
+
+function isLost(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    areTexts(value, ["request", "state", "outcome"]) &&
+    isAmount(value.ageMs) &&
+    isOptional(value.id, isText)
   );
 }
 

@@ -3,6 +3,7 @@
 import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";
 import { complete, completion } from "./completion.js";
+import { deaths } from "./deaths.js";
 import { events } from "./events.js";
 import { exportUnit } from "./export.js";
 import { importConfig } from "./import.js";
@@ -31,6 +32,7 @@ export const commands: readonly DefineCommand[] = [
   stop,
   logs,
   events,
+  deaths,
   check,
   init,
   importConfig,

@@ -1,0 +1,143 @@
+/** Formats reports of deaths: a line each, or one on a screen. */
+import type { LostRequest } from "@paceline/wire";
+import { errorLineOf } from "@paceline/wire/proc";
+import { type DeathReport, howItDied } from "../core/deaths.js";
+import { visible, visibleLine } from "../core/words.js";
+import { shortDuration, sparkline } from "../dashboard/format.js";
+import { formatDuration, formatTable } from "./format-status.js";
+
+const MB = 1e6;
+
+/** What the list shows of a report. */
+export interface DeathSummary {
+  id: number;
+  at: number;
+  name: string;
+  process: string;
+  kind: string;
+  /** Such as `exit 3`, `SIGSEGV` or `hung`. */
+  how: string;
+  uptimeMs: number;
+  reason: string;
+  /** Requests that got an error, or whose response was cut off; and those that another instance got. */
+  lost: number;
+  reassigned: number;
+  lastLine: string;
+}
+
+export function summaryOf(report: DeathReport): DeathSummary {
+  const { id, at, name, process, kind, uptimeMs, reason, requests, lastLines, running, stack } = report;
+  const reassigned = requests.filter(({ outcome }) => outcome === "reassigned").length;
+  const said = errorLineOf(lastLines);
+  const place = stack[0]?.replace(/\(.*\//, "(");
+  const lastLine = running === null ? said : `${running}${place === undefined ? "" : ` in ${place}`}`;
+  return {
+    ...{ id, at, name, process, kind, how: howItDied(report), uptimeMs, reason },
+    ...{ lost: requests.length - reassigned, reassigned, lastLine },
+  };
+}
+
+/** Returns a line for each report, not wider than `width`. */
+export function formatDeaths(reports: readonly DeathReport[], now: number, width: number): string {
+  if (reports.length === 0) return "no process has died";
+  const right = (text: string) => ({ text, align: "right" as const });
+  const head = [right("ID"), "WHEN", "NAME", "HOW", right("LIVED"), right("LOST"), "LAST LINE"];
+  const rows = reports
+    .map(summaryOf)
+    .map((each) => [
+      right(`${each.id}`),
+      `${shortDuration(Math.max(0, now - each.at) / 1000)} ago`,
+      each.name,
+      each.how,
+      right(shortDuration(each.uptimeMs / 1000)),
+      right(`${each.lost}`),
+      each.lastLine,
+    ]);
+  return formatTable([head, ...rows])
+    .map((line) => fit(line, width))
+    .join("\n");
+}
+
+/** Returns what fits on a screen of this size. */
+export function formatDeath(report: DeathReport, { columns, rows }: { columns: number; rows: number }): string {
+  const { process, pid, generation, uptimeMs, runtime, state, inFlight, requestsTotal, reason, stack, lastLines } =
+    report;
+  const facts = [
+    `pid ${pid ?? "–"}`,
+    `generation ${generation}`,
+    ...(runtime === "" ? [] : [runtime]),
+    `was ${state}`,
+    `lived ${formatDuration(uptimeMs / 1000)}`,
+    `${requestsTotal} requests, ${inFlight} in flight`,
+  ];
+  const head = [
+    `death ${report.id}: ${process}, ${howItDied(report)}, ${new Date(report.at).toISOString()}`,
+    `  ${facts.join(" · ")}`,
+    ...wrap(reason, columns - 2).map((line) => `  ${line}`),
+    ...charts(report, columns),
+    ...section(requestsTitle(report), report.requests.map(requestLine), 5),
+    ...section("stack, innermost first", stack, 8),
+  ];
+  const left = Math.max(3, rows - 1 - head.length - 1);
+  const said = lastLines.slice(-left);
+  const output = said.length === 0 ? [] : [`last lines${said.length < lastLines.length ? " (more: --json)" : ""}`];
+  return [...head, ...output, ...said.map((line) => `  ${line}`)]
+    .map((line) => fit(visibleLine(line), columns))
+    .join("\n");
+}
+
+function requestsTitle({ requests, requestsOmitted, running }: DeathReport): string {
+  const reassigned = requests.filter(({ outcome }) => outcome === "reassigned").length;
+  const lost = requests.length - reassigned;
+  const more = requestsOmitted === 0 ? "" : `, ${requestsOmitted} not listed`;
+  const at = running === null ? "" : `it was running ${running}; `;
+  return `${at}requests in flight: ${lost} lost, ${reassigned} sent to another instance${more}`;
+}
+
+function requestLine({ id, request, ageMs, state, outcome }: LostRequest): string {
+  const known = { running: "running", started: "started", unknown: "", notStarted: "not started" }[state];
+  const words = [known, outcome, id ?? ""].filter((word) => word !== "").join(", ");
+  return `${(ageMs / 1000).toFixed(1).padStart(7)} s  ${request}  (${words})`;
+}
+
+/** Returns a title and the first lines of a list; nothing if it is empty. */
+function section(title: string, lines: readonly string[], most: number): string[] {
+  if (lines.length === 0) return [];
+  const more = lines.length > most ? [`  and ${lines.length - most + 1} more: --json`] : [];
+  return [title, ...lines.slice(0, most - more.length).map((line) => `  ${line}`), ...more];
+}
+
+function charts({ history }: DeathReport, columns: number): string[] {
+  if (history === null || history.rssBytes.length === 0) return [];
+  const minutes = formatDuration((history.rssBytes.length * history.everyMs) / 1000);
+  const line = (title: string, values: readonly (number | null)[], digits: number) => {
+    const known = values.filter((value) => value !== null);
+    if (known.length === 0) return [];
+    const most = Math.max(...known);
+    const chart = sparkline(
+      values.map((value) => value ?? 0),
+      values.length,
+      Math.min(60, Math.max(10, columns - 30)),
+      most,
+    );
+    return [`  ${title.padEnd(7)}${chart} ${known.at(-1)?.toFixed(digits)}, max ${most.toFixed(digits)}`];
+  };
+  const megabytes = history.rssBytes.map((value) => (value === null ? null : value / MB));
+  return [
+    `last ${minutes}`,
+    ...line("RSS MB", megabytes, 1),
+    ...line("lag ms", history.eventLoopLagMs, 0),
+    ...line("req/s", history.requestsPerSecond, 1),
+  ];
+}
+
+function wrap(text: string, width: number): string[] {
+  const all = visible(text).replaceAll("\n", " ");
+  const lines: string[] = [];
+  for (let at = 0; at < all.length && lines.length < 4; at += width) lines.push(all.slice(at, at + width));
+  return lines;
+}
+
+function fit(line: string, width: number): string {
+  return line.length <= width ? line : `${line.slice(0, Math.max(0, width - 1))}…`;
+}

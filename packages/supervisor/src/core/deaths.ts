@@ -1,0 +1,212 @@
+/** Reports of deaths: their kinds, their bounds, and which of them are kept. Pure. */
+import type { LostRequest } from "@paceline/wire";
+import { type Fleet, findSlot, occupants } from "./fleet.js";
+import type { ExitStatus } from "./model.js";
+import { NOT_READY } from "./words.js";
+
+/** Every kind of death: how it is called in a list, and what it means. docs/deaths.md has the same table. */
+export const DEATH_KINDS = {
+  exit: { how: ({ code }) => `exit ${code ?? "?"}`, means: "it exited by itself" },
+  signal: { how: ({ signal }) => signal ?? "signal", means: "a signal ended it that no process of Paceline sent" },
+  outOfMemory: { how: () => "out of memory", means: "the kernel's OOM killer ended it" },
+  perhapsOutOfMemory: {
+    how: ({ signal }) => `${signal ?? "SIGKILL"}, memory?`,
+    means: "SIGKILL from outside; whether from the OOM killer cannot be read here",
+  },
+  hung: { how: () => "hung", means: "its event loop was blocked for `hangAfterMs`; killed" },
+  requestTimeout: { how: () => "request timeout", means: "a request took over `requestTimeoutMs`; killed" },
+  unhealthy: { how: () => "unhealthy", means: "its health checks failed; ended" },
+  memory: { how: () => "memory limit", means: "it exceeded a memory limit of its pool; killed" },
+  notReady: { how: () => "not ready", means: "it was not ready within `readyTimeoutMs`; killed" },
+  slow: { how: () => "slow to stop", means: "it did not exit within `termTimeoutMs` of SIGTERM; killed" },
+  notStarted: { how: () => "not started", means: "it could not be started" },
+  template: { how: () => "template ended", means: "the template that forks it ended first" },
+  unknown: { how: () => "ended", means: "its parent did not report how it ended" },
+} as const satisfies Record<string, { how(status: ExitStatus): string; means: string }>;
+
+export type DeathKind = keyof typeof DEATH_KINDS;
+
+/** Samples of a process's last minutes, the newest last. A value is null if it was not measured. */
+export interface DeathHistory {
+  everyMs: number;
+  rssBytes: (number | null)[];
+  eventLoopLagMs: (number | null)[];
+  requestsPerSecond: (number | null)[];
+}
+
+/** The file of a death. Times are Unix times in milliseconds. */
+export interface DeathReport {
+  version: 1;
+  /** Counts the deaths of a fleet. */
+  id: number;
+  at: number;
+  /** The process, such as `web.3#7`, and its slot. */
+  process: string;
+  name: string;
+  pool: string;
+  kind: DeathKind;
+  attempt: number;
+  generation: number;
+  pid: number | null;
+  /** Such as `node`, `bun` or `python 3.11.7`; a command's is that of its shim. */
+  runtime: string;
+  release: string;
+  uptimeMs: number;
+  /** Its state when it ended. */
+  state: string;
+  code: number | null;
+  signal: string | null;
+  /** One line for people, such as `exited with code 1 after 3 s: TypeError: x`. */
+  reason: string;
+  /** The request that it was running, if known, such as `GET /report`. */
+  running: string | null;
+  inFlight: number;
+  requestsTotal: number;
+  /** Those that the balancers lost at its end, at most MAX_REQUESTS. */
+  requests: LostRequest[];
+  /** How many more there were. */
+  requestsOmitted: number;
+  /** Where its code was when it was killed, the innermost frame first; empty if that could not be read. */
+  stack: string[];
+  history: DeathHistory | null;
+  lastLines: string[];
+}
+
+export const MAX_REQUESTS = 32;
+const MAX_LINES = 60;
+const MAX_FRAMES = 40;
+const MAX_TEXT = 400;
+const MAX_REASON = 1500;
+/** The most characters of a report's output and stack. */
+const MAX_LINES_CHARACTERS = 12_000;
+
+/** Returns the report with every list and text bounded. The newest lines are kept, and the innermost frames. */
+export function boundReport(report: DeathReport): DeathReport {
+  const { requests, requestsOmitted, stack, lastLines, reason, running, release } = report;
+  return {
+    ...report,
+    reason: cut(reason, MAX_REASON),
+    running: running === null ? null : cut(running),
+    release: cut(release),
+    requests: requests.slice(0, MAX_REQUESTS).map((lost) => ({
+      ...lost,
+      request: cut(lost.request),
+      ...(lost.id !== undefined && { id: cut(lost.id) }),
+    })),
+    requestsOmitted: requestsOmitted + Math.max(0, requests.length - MAX_REQUESTS),
+    stack: fitting(stack.slice(0, MAX_FRAMES).map((frame) => cut(frame))),
+    lastLines: fitting(
+      lastLines
+        .slice(-MAX_LINES)
+        .map((line) => cut(line))
+        .reverse(),
+    ).reverse(),
+  };
+}
+
+function cut(text: string, most = MAX_TEXT): string {
+  return text.length <= most ? text : `${text.slice(0, most)}…`;
+}
+
+/** Returns the first lines that fit. */
+function fitting(lines: string[]): string[] {
+  let left = MAX_LINES_CHARACTERS;
+  return lines.filter((line) => {
+    left -= line.length;
+    return left >= 0;
+  });
+}
+
+/** What decides a kind of death. */
+export interface DeathFacts {
+  status: ExitStatus;
+  /** Why we ended it; null if we did not. */
+  killedAs: DeathKind | null;
+  isSpawnFailure: boolean;
+  /** Whether the OOM killer has ended it; undefined: that cannot be read. Asked only after a SIGKILL from outside. */
+  wasOutOfMemory(): boolean | undefined;
+}
+
+export function kindOfDeath({ status, killedAs, isSpawnFailure, wasOutOfMemory }: DeathFacts): DeathKind {
+  if (isSpawnFailure) return "notStarted";
+  if (killedAs !== null) return killedAs;
+  if (status.signal === "SIGKILL") {
+    const known = wasOutOfMemory();
+    return known === undefined ? "perhapsOutOfMemory" : known ? "outOfMemory" : "signal";
+  }
+  if (status.signal !== null) return "signal";
+  return status.code === null ? "unknown" : "exit";
+}
+
+/** Returns the kind of a kill by the state machine; `verdict` is missing if the process was only slow. */
+export function kindOfVerdict(verdict: string | undefined): DeathKind {
+  if (verdict === undefined) return "slow";
+  if (verdict.startsWith(NOT_READY)) return "notReady";
+  return verdict.startsWith("unhealthy") ? "unhealthy" : "hung";
+}
+
+/** What a reader sees of a kind: `exit 3`, `SIGSEGV`, `hung`. */
+export function howItDied({ kind, code, signal }: Pick<DeathReport, "kind" | "code" | "signal">): string {
+  // A report of a newer version may have another kind.
+  const known = DEATH_KINDS[kind] as (typeof DEATH_KINDS)[DeathKind] | undefined;
+  return known === undefined ? String(kind) : known.how({ code, signal });
+}
+
+/** Signals that no drain sends: a draining process that they end has failed. */
+const OF_FAILURE = new Set(["SIGKILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"]);
+
+/** Returns the state of a process whose end nobody asked for, or that had to be killed; undefined if its end was wanted. */
+export function unwantedState(
+  fleet: Fleet,
+  ended: { pool: string; index: number; attempt: number },
+  { signal }: ExitStatus,
+  wasKilled: boolean,
+): string | undefined {
+  const slot = findSlot(fleet, ended.pool, ended.index);
+  const found = slot && occupants(slot).find(({ occupant }) => occupant.process.attempt === ended.attempt);
+  const state = found?.occupant.process.state;
+  switch (state) {
+    case "starting":
+    case "ready":
+    case "killing":
+      return state;
+    case "draining":
+      return !wasKilled && signal !== null && OF_FAILURE.has(signal) ? state : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** A report file. */
+export interface KeptReport {
+  id: number;
+  name: string;
+  bytes: number;
+}
+
+/** The bounds of all reports together. */
+export const KEPT_REPORTS = { count: 200, bytes: 4 << 20 };
+
+/**
+ * Returns the reports to remove: the oldest ones of the slot that has most, so that a slot that dies every ten seconds does not
+ * push out the reports of the others.
+ */
+export function reportsToRemove(kept: readonly KeptReport[], most = KEPT_REPORTS): KeptReport[] {
+  const byName = new Map<string, KeptReport[]>();
+  let count = kept.length;
+  let bytes = 0;
+  for (const report of [...kept].sort((a, b) => a.id - b.id)) {
+    bytes += report.bytes;
+    byName.set(report.name, [...(byName.get(report.name) ?? []), report]);
+  }
+  const removed: KeptReport[] = [];
+  while (count > most.count || bytes > most.bytes) {
+    const largest = [...byName.values()].reduce((a, b) => (b.length > a.length ? b : a));
+    const oldest = largest.shift();
+    if (oldest === undefined) break;
+    removed.push(oldest);
+    count--;
+    bytes -= oldest.bytes;
+  }
+  return removed;
+}

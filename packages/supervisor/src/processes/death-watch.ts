@@ -1,0 +1,142 @@
+/** Writes a report of each unwanted death, with what the process did in its last minutes and what was lost with it. */
+import type { LostRequests } from "@paceline/wire";
+import { type DeathReport, kindOfDeath } from "../core/deaths.js";
+import type { EventLog } from "../logs/event-log.js";
+import type { DeathFiles } from "../run-dir/death-files.js";
+import { SAMPLE_EVERY_MS } from "../stats/history.js";
+import type { OomKills } from "../stats/oom-kills.js";
+import type { UsageSampler } from "../stats/usage.js";
+import { DeathNotes, TOGETHER_MS } from "./death-notes.js";
+import type { Ending, LiveProcess, Template } from "./live-process.js";
+
+interface DeathWatchOptions {
+  files: DeathFiles;
+  log: EventLog;
+  usage: UsageSampler;
+  oomKills: OomKills;
+  /** Iterates over the processes and templates that have not ended. */
+  alive(): Iterable<LiveProcess | Template>;
+  releaseOf(pool: string, generation: number): string;
+}
+
+/** A process that has ended; one that could not be started has less. */
+type Ended = Pick<LiveProcess, "id" | "name" | "pool" | "attempt" | "generation"> &
+  Partial<Pick<LiveProcess, "pid" | "runtime" | "spawnedAt" | "running" | "overdue" | "stats" | "death">>;
+
+interface OpenReport {
+  report: DeathReport;
+  notes: DeathNotes;
+  timer: NodeJS.Timeout;
+}
+
+export class DeathWatch {
+  private timer: NodeJS.Timeout | undefined;
+  /** Reports that may still get more. */
+  private readonly open = new Set<OpenReport>();
+  private newest: DeathReport | null = null;
+  private hasFailed = false;
+
+  constructor(private readonly options: DeathWatchOptions) {}
+
+  /** Starts sampling. */
+  start(): void {
+    this.timer ??= setInterval(() => {
+      this.options.oomKills.look();
+      for (const each of this.options.alive()) this.sample(each);
+    }, SAMPLE_EVERY_MS);
+  }
+
+  /** Completes what is left, and stops. */
+  close(): void {
+    clearInterval(this.timer);
+    for (const each of [...this.open]) this.complete(each);
+  }
+
+  /** The last death since this supervisor started. */
+  get last(): DeathReport | null {
+    return this.newest;
+  }
+
+  /** Records requests that a balancer has lost at a process, which may have ended. */
+  lost(process: LiveProcess | undefined, lost: LostRequests): void {
+    const notes = process?.death ?? [...this.open].find(({ report }) => report.process === lost.upstream)?.notes;
+    notes?.lose(lost, performance.now());
+  }
+
+  private sample({ death, pid, stats }: Pick<Ended, "death" | "pid" | "stats">): void {
+    death?.history.add(
+      {
+        rssBytes: pid == null ? undefined : this.options.usage.peek(pid)?.rssBytes,
+        requestsTotal: stats?.last?.requestsTotal,
+      },
+      performance.now(),
+    );
+  }
+
+  /** Writes the report of a process that has ended in this state. */
+  ended(process: Ended, { status, at, reason, lastLines, isSpawnFailure = false }: Ending, state: string): void {
+    const { options } = this;
+    const { pid = null, death: notes = new DeathNotes(), stats, spawnedAt } = process;
+    const now = performance.now();
+    this.sample(process);
+    const kind = kindOfDeath({
+      ...{ status, isSpawnFailure, killedAs: notes.killedAs },
+      wasOutOfMemory: () => options.oomKills.explain(pid),
+    });
+    this.write(
+      {
+        ...{ version: 1, at, process: process.id, name: process.name, pool: process.pool, kind },
+        ...{ attempt: process.attempt, generation: process.generation, pid, runtime: process.runtime ?? "" },
+        release: options.releaseOf(process.pool, process.generation),
+        uptimeMs: spawnedAt === undefined ? 0 : Math.round(now - spawnedAt),
+        ...{ state, ...status, reason },
+        running: process.running ?? process.overdue?.request ?? null,
+        inFlight: stats?.last?.inFlight ?? 0,
+        requestsTotal: stats?.last?.requestsTotal ?? 0,
+        ...notes.lostAtEnd(now),
+        stack: notes.stack,
+        history: notes.history.read(),
+        lastLines,
+      },
+      notes,
+    );
+    if (notes.report === null) return;
+    // The event of its exit names the report, if there is one.
+    setImmediate(() => {
+      const text = notes.takeReportText();
+      if (text !== "") options.log.event("warn", process.name, `${reason}${text}`);
+    });
+  }
+
+  private write(unnumbered: Omit<DeathReport, "id">, notes: DeathNotes): void {
+    this.trying(() => {
+      const report = this.options.files.add(unnumbered);
+      this.newest = report;
+      notes.report = report.id;
+      const entry: OpenReport = { report, notes, timer: setTimeout(() => this.complete(entry), TOGETHER_MS) };
+      this.open.add(entry);
+    });
+  }
+
+  /** Adds the requests that balancers have reported since the death. */
+  private complete(entry: OpenReport): void {
+    clearTimeout(entry.timer);
+    this.open.delete(entry);
+    const { report, notes } = entry;
+    const lost = notes.lostAtEnd(performance.now());
+    if (lost.requests.length + lost.requestsOmitted === report.requests.length + report.requestsOmitted) return;
+    this.trying(() => this.options.files.update({ ...report, ...lost }));
+  }
+
+  /** A full disk loses only the report. */
+  private trying(write: () => void): void {
+    try {
+      write();
+      this.hasFailed = false;
+    } catch (error) {
+      if (!this.hasFailed)
+        this.options.log.event("warn", "paceline", `no report of a death: ${(error as Error).message}`);
+      this.hasFailed = true;
+    }
+  }
+}

@@ -1,0 +1,28 @@
+import { expect, test } from "vitest";
+import { ProcessHistory, SAMPLE_EVERY_MS } from "./history.js";
+
+test("keeps the newest sixty samples in order", () => {
+  const history = new ProcessHistory();
+  expect(history.read()).toBeNull();
+  for (let n = 1; n <= 75; n++) {
+    history.noteLag(n);
+    history.noteLag(n / 2);
+    history.add({ rssBytes: n * 1_000_000, requestsTotal: n * 10 }, n * SAMPLE_EVERY_MS);
+  }
+  const read = history.read();
+  expect(read?.rssBytes).toHaveLength(60);
+  expect(read?.rssBytes.at(0)).toBe(16_000_000);
+  expect(read?.rssBytes.at(-1)).toBe(75_000_000);
+  expect(read?.eventLoopLagMs.at(-1)).toBe(75);
+  expect(read?.requestsPerSecond.at(-1)).toBe(2);
+});
+
+test("what was not measured is null, and a lag counts once", () => {
+  const history = new ProcessHistory();
+  history.add({ rssBytes: undefined, requestsTotal: undefined }, 5000);
+  history.noteLag(40);
+  history.add({ rssBytes: 1, requestsTotal: 5 }, 10_000);
+  history.add({ rssBytes: 1, requestsTotal: 2 }, 15_000);
+  expect(history.read()).toMatchObject({ rssBytes: [null, 1, 1], eventLoopLagMs: [null, 40, null] });
+  expect(history.read()?.requestsPerSecond).toEqual([null, 1, 0]);
+});

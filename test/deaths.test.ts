@@ -1,0 +1,152 @@
+/** Every unwanted death has a report, which says why, and outlives the fleet. */
+import { readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { DeathReport } from "../packages/supervisor/dist/core/deaths.js";
+import { type Project, startFleet } from "./support/fleet.js";
+import { signal } from "./support/processes.js";
+import { RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+const APP = `
+export default { fetch: (request) => {
+  const { pathname } = new URL(request.url);
+  if (pathname === "/exit") { console.log("it exits now"); process.exit(3); }
+  if (pathname === "/segv") process.kill(process.pid, "SIGSEGV");
+  return new Response("ok");
+} };
+`;
+
+/** Returns the reports, the oldest first. */
+function reportsOf(project: Project): DeathReport[] {
+  const folder = join(project.runDir, "deaths");
+  const names = readdirSync(folder).filter((name) => name.endsWith(".json"));
+  const reports = names.map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")) as DeathReport);
+  return reports.sort((a, b) => a.id - b.id);
+}
+
+async function untilReported(project: Project, count: number): Promise<DeathReport[]> {
+  return await waitFor(`report ${count}`, () => {
+    try {
+      const reports = reportsOf(project);
+      return reports.length >= count && reports;
+    } catch {
+      return false; // The folder is made with the first report.
+    }
+  });
+}
+
+/** A POST, which ends one process only. */
+async function post(port: number, path: string): Promise<string> {
+  const connection = await RawConnection.open(port);
+  connection.write(`POST ${path} HTTP/1.0\r\nHost: x\r\nX-Request-Id: r-1\r\nContent-Length: 0\r\n\r\n`);
+  await connection.end();
+  return connection.received;
+}
+
+test("deaths are reported with what is known of them, also when the fleet is stopped", async () => {
+  const project = await startFleet({
+    runtime: "bun",
+    instances: 1,
+    app: APP,
+    config: { backoff: { initialMs: 50, maxMs: 50 } },
+  });
+  const idOf = async () => (await project.status()).pools[0]?.instances[0]?.pid ?? 0;
+  const ready = (attempt: number) =>
+    project.statusWhere(`attempt ${attempt}`, ({ pools: [web] }) => {
+      return web?.instances[0]?.state === "ready" && web.instances[0].attempt === attempt;
+    });
+  const [before] = (await project.status()).pools[0]?.instances ?? [];
+
+  await post(project.port, "/exit?secret=1");
+  const exited = (await untilReported(project, 1)).at(-1);
+  expect(exited).toMatchObject({
+    ...{ id: 1, process: "web.1#1", name: "web.1", pool: "web", attempt: 1, generation: 1, pid: before?.pid },
+    ...{ kind: "exit", code: 3, signal: null, state: "ready", runtime: "bun", lastLines: ["it exits now"] },
+    reason: expect.stringMatching(/^exited with code 3 after .*: it exits now$/),
+  });
+  // The balancer's report of what it lost may come after the death.
+  await waitFor("the lost request", () => reportsOf(project)[0]?.requests.length === 1);
+  expect(reportsOf(project)[0]).toMatchObject({
+    requests: [{ id: "r-1", request: "POST /exit", state: "running", outcome: "failed" }],
+    requestsOmitted: 0,
+  });
+  expect((await project.status()).lastDeath).toMatchObject({ id: 1, name: "web.1", how: "exit 3" });
+  expect(exited?.history?.rssBytes).toHaveLength(1);
+  expect(await project.events()).toMatch(/web\.1 +exited with code 3; restarts in .* \(paceline deaths show 1\)\n/);
+
+  await ready(2);
+  await post(project.port, "/segv");
+  expect((await untilReported(project, 2)).at(-1)).toMatchObject({ kind: "signal", signal: "SIGSEGV", state: "ready" });
+
+  await ready(3);
+  signal(await idOf(), "SIGKILL");
+  const killed = (await untilReported(project, 3)).at(-1);
+  expect(killed).toMatchObject({ signal: "SIGKILL", lastLines: [] });
+  // Where no counter can be read, the OOM killer may have done it.
+  expect(["signal", "perhapsOutOfMemory"]).toContain(killed?.kind);
+
+  await ready(4);
+  signal((await project.status()).balancers[0]?.pid ?? 0, "SIGKILL");
+  expect((await untilReported(project, 4)).at(-1)).toMatchObject({
+    name: "balancer.1",
+    pool: "balancer",
+    signal: "SIGKILL",
+  });
+
+  project.write("app.js", `throw new Error("no database");`);
+  const reload = await project.cli(["reload"]);
+  expect(reload.code).toBe(1);
+  expect((await untilReported(project, 5)).at(-1)).toMatchObject({
+    ...{ process: "web.1#5", kind: "exit", code: 1, state: "starting", generation: 2 },
+    lastLines: expect.arrayContaining([expect.stringContaining("no database")]),
+  });
+
+  project.write("app.js", APP);
+  // A folder that cannot be written, or is not ours, loses only the report.
+  const folder = join(project.runDir, "deaths");
+  renameSync(folder, `${folder}.away`);
+  symlinkSync(`${folder}.away`, folder);
+  signal(await idOf(), "SIGKILL");
+  await waitFor("the event", async () => (await project.events()).includes("no report of a death: "));
+  rmSync(folder);
+  renameSync(`${folder}.away`, folder);
+  await ready(6);
+  expect((await project.cli(["stop"])).code).toBe(0);
+
+  // Nothing of a stop is a death.
+  expect(reportsOf(project)).toHaveLength(5);
+  expect(readdirSync(folder)).toHaveLength(5);
+  for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
+
+  const list = await project.cli(["deaths"]);
+  expect(list.code, list.output).toBe(0);
+  const lines = list.stdout.trimEnd().split("\n");
+  expect(
+    lines.map((line) =>
+      line
+        .split(/ {2,}/)
+        .slice(1, 2)[0]
+        ?.replace(/\d+s ago/, "ago"),
+    ),
+  ).toHaveLength(6);
+  expect(lines[0]).toMatch(/^ID {2}WHEN +NAME +HOW +LIVED {2}LOST {2}LAST LINE$/);
+  expect(lines[1]).toMatch(/^ 5 .*web\.1 +exit 1 .*no database/);
+  expect(lines[5]).toMatch(/^ 1 .*web\.1 +exit 3 .*it exits now$/);
+  for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+
+  const shown = await project.cli(["deaths", "show", "1"]);
+  expect(shown.stdout).toMatch(/^death 1: web\.1#1, exit 3, \d{4}-.*Z\n/);
+  expect(shown.stdout).toMatch(/\nlast lines\n {2}it exits now\n$/);
+  const json = await project.cli(["deaths", "show", "1", "--json"]);
+  expect(JSON.parse(json.stdout)).toEqual(reportsOf(project)[0]);
+  const listed = JSON.parse((await project.cli(["deaths", "--json"])).stdout) as {
+    deaths: { id: number; how: string }[];
+  };
+  expect(listed.deaths.map(({ id, how }) => `${id} ${how}`)).toContain("2 SIGSEGV");
+
+  // Numbers go on with the next start.
+  expect((await project.startDetached()).code).toBe(0);
+  signal(await idOf(), "SIGKILL");
+  expect((await untilReported(project, 6)).at(-1)?.id).toBe(6);
+});

@@ -17,7 +17,7 @@ import type { Watch } from "./operations/watch/watch.js";
 import { Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import type { InheritedSockets } from "./sockets/inherited-sockets.js";
-import { bindAll } from "./sockets/listening-sockets.js";
+import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
 
 /** On a stop, the time for balancers to accept waiting clients and close their listening sockets. */
 const ACCEPT_GRACE_MS = 100;
@@ -29,6 +29,8 @@ interface SupervisorOptions extends PartsOptions {
   onReloaded?(): void;
   /** Makes `loadConfig` load this configuration; returns why not, if it loads a file. */
   replaceConfig?: (config: object) => string | undefined;
+  /** The sockets of `listen`, if they are bound already, by root. */
+  boundSockets?: ListeningSocket[] | undefined;
   /** Sockets that systemd has opened for `listen`. */
   inheritedSockets?: InheritedSockets;
   /** Is told what the fleet does as a whole; must not throw. */
@@ -83,7 +85,7 @@ class FleetSupervisor implements Supervisor {
 
   async start(): Promise<void> {
     const { parts, options } = this;
-    const sockets = await bindAll(options.config.listen, options.inheritedSockets);
+    const sockets = options.boundSockets ?? (await bindAll(options.config.listen, options.inheritedSockets));
     try {
       if (!parts.isStopping) await parts.channel.listen();
     } catch (error) {
@@ -104,6 +106,8 @@ class FleetSupervisor implements Supervisor {
     parts.deaths.start();
     const addresses = sockets.map(({ url }) => url).join(", ");
     parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
+    const { user } = options.config;
+    if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
     this.layOut();
     if (options.watch !== undefined) await this.watchFiles(options.watch);
   }

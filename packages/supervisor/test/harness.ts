@@ -72,6 +72,7 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
   return {
     name: "test",
     listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }],
+    user: null,
     orphanGraceMs: 2000,
     log: { maxFileBytes: 1 << 20, maxFiles: 2, maxTotalBytes: 2 << 20 },
     balancer: {

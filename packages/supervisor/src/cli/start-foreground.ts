@@ -14,10 +14,12 @@ import { exitStatusOfCode } from "../errors.js";
 import { describeFleet, lateMessage, type PreparedStart, prepareStart } from "../fleet/prepare-start.js";
 import { launchByBalancer, UP } from "../fleet/supervisor-process.js";
 import { version } from "../package.js";
+import { userToBecome } from "../run-dir/fleet-user.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { processTitle } from "../runtime/runtimes.js";
 import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherited-sockets.js";
+import type { ListeningSocket } from "../sockets/listening-sockets.js";
 import { createSupervisor, type Supervisor } from "../supervisor.js";
 import { openLogFile } from "./log-file.js";
 import { type LogPrinter, openLogPrinter } from "./log-printer.js";
@@ -52,17 +54,41 @@ async function run(target: string, options: StartOptions, starter: Starter | und
   // A service manager hands the sockets over itself.
   const next = isMain && service.invitation === undefined && (await launchByBalancer(start, prepared, true));
   if (next) return followFleet(prepared, next, options);
-  const runDir = await openRunDir(prepared.runDirPath, { replace: options.replace === true });
+  const outside = { ...service, starter, printer: openLogPrinter(options.logFormat ?? "text") };
+  const replace = options.replace === true;
+  const user = userToBecome(prepared.fleet);
+  if (user !== undefined) {
+    const { startAs } = await import("./start-as-user.js");
+    return startAs(
+      user,
+      prepared,
+      { replace, inherited: service.sockets, onOpened: () => register(prepared) },
+      (as, runDir, boundSockets) => runIn(runDir, as, options, { ...outside, boundSockets }),
+    );
+  }
+  const runDir = await openRunDir(prepared.runDirPath, { replace });
   const unregister = register(prepared);
   try {
-    describe(prepared, runDir, prepared.fleet);
-    // The working directory may be in a release that is deleted while the fleet runs.
-    process.chdir(prepared.runDirPath);
-    return await runFleet(prepared, runDir, options, service, starter);
+    return await runIn(runDir, prepared, options, outside);
   } finally {
     unregister();
     runDir.release();
   }
+}
+
+function runIn(runDir: RunDir, prepared: PreparedStart, options: StartOptions, outside: Outside): Promise<ExitStatus> {
+  describe(prepared, runDir, prepared.fleet);
+  // The working directory may be in a release that is deleted while the fleet runs.
+  process.chdir(prepared.runDirPath);
+  return runFleet(prepared, runDir, options, outside);
+}
+
+/** What the supervisor has from outside. */
+interface Outside extends Service {
+  starter: Starter | undefined;
+  printer: LogPrinter;
+  /** The sockets of `listen`, if they are bound already. */
+  boundSockets?: ListeningSocket[];
 }
 
 /** What systemd has given to its unit's main process. */
@@ -106,15 +132,13 @@ async function runFleet(
   prepared: PreparedStart,
   runDir: RunDir,
   options: StartOptions,
-  service: Service,
-  starter: Starter | undefined,
+  { starter, printer, boundSockets, ...service }: Outside,
 ): Promise<ExitStatus> {
   const { fleet, request, runtimes } = prepared;
   showTitle(processTitle("supervisor", fleet.config.name));
   let { source } = fleet;
   let latest: LoadedFleet = fleet;
   let inService = fleet;
-  const printer = openLogPrinter(options.logFormat ?? "text");
   const log = openLogFile({
     ...fleet.config.log,
     folder: runDir.logFolder,
@@ -134,6 +158,7 @@ async function runFleet(
   const supervisor = createSupervisor({
     ...(serviceManager === undefined ? {} : { observer: serviceManager }),
     inheritedSockets: service.sockets,
+    boundSockets,
     problem: () => record.problem,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,
@@ -181,6 +206,11 @@ async function runFleet(
     if (options.stopWithClient) forgetClient = starter?.watch(() => void supervisor.stop()) ?? forgetClient;
     await supervisor.start();
     warnOfSecrets(fleet.config);
+    if (fleet.config.user !== null) {
+      const { reloadWarning } = await import("./start-as-user.js");
+      const warning = reloadWarning(fleet, fleet.config.user);
+      if (warning !== undefined) supervisor.warn(warning);
+    }
     starter?.notify(UP);
     return await untilEnd(supervisor, options, starter, () => serviceManager?.ready());
   } finally {

@@ -762,6 +762,18 @@ export interface FleetKeys {
    */
   listen?: string | readonly string[] | undefined;
   /**
+   * The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See docs/security.md.
+   *
+   * Value: text.
+   */
+  user?: string | undefined;
+  /**
+   * The group that goes with `user`. Default: the user's own. The user's other groups stay.
+   *
+   * Value: text.
+   */
+  group?: string | undefined;
+  /**
    * The processes that accept connections and distribute requests over the instances.
    *
    * Value: table.

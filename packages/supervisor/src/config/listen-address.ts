@@ -1,12 +1,8 @@
 /** Parses and formats listen addresses: `127.0.0.1:8080`, `8080`, `:8080`, `[::1]:8080`, `unix:/path?mode=660&group=www-data`. */
-import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { ListenAddress } from "../core/model.js";
-
-/** How long a group lookup may take, in milliseconds. */
-const GROUP_TIMEOUT_MS = 5000;
+import { groupId } from "./accounts.js";
 
 const IPV4_WILDCARD = "0.0.0.0";
 const IPV6_WILDCARD = "::";
@@ -71,49 +67,6 @@ function parseUnix(text: string, baseDir: string): Parsed {
     }
   }
   return address;
-}
-
-/** Returns the id of a group given by name or number; undefined if there is no such group. */
-function groupId(name: string): number | undefined {
-  if (/^\d{1,9}$/.test(name)) return Number(name);
-  // Also prevents a name from being read as an option.
-  if (!/^[A-Za-z_][^:,\s]*$/.test(name)) return undefined;
-  return (
-    idIn(
-      attempt(() => readFileSync("/etc/group", "utf8")),
-      name,
-    ) ??
-    idIn(
-      attempt(() => askDirectory(name)),
-      name,
-    )
-  );
-}
-
-/** Looks up groups outside /etc/group, for example in LDAP. */
-function askDirectory(name: string): string {
-  return execFileSync("getent", ["group", name], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-    timeout: GROUP_TIMEOUT_MS,
-  });
-}
-
-function idIn(text = "", name: string): number | undefined {
-  for (const line of text.split("\n")) {
-    const [found, , gid = ""] = line.split(":");
-    if (found === name && /^\d+$/.test(gid)) return Number(gid);
-  }
-  return undefined;
-}
-
-/** A missing file or program counts as an unknown group. */
-function attempt(read: () => string): string | undefined {
-  try {
-    return read();
-  } catch {
-    return undefined;
-  }
 }
 
 /** Formats an address as people write it: `http://127.0.0.1:8080`, `unix:/run/shop.sock?mode=660`. */

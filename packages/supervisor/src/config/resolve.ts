@@ -7,6 +7,7 @@ import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
 import {
   type BalancerConfig,
   type FleetConfig,
+  type FleetUser,
   type LogConfig,
   MAX_INSTANCES,
   type PoolConfig,
@@ -15,6 +16,7 @@ import {
   type RuntimeName,
 } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
+import { findUser } from "./accounts.js";
 import { defaultsOf } from "./fields.js";
 import { resolveHealth } from "./health.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
@@ -79,11 +81,23 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
           find(context, at === undefined ? ["listen"] : ["listen", at], problem),
         )
       : [],
+    user: resolveUser(input, context),
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
     balancer: serves ? balancer : { ...balancer, processes: 0 },
     pools,
   };
+}
+
+function resolveUser({ user, group }: FleetInput, context: ResolveContext): FleetUser | null {
+  if (user === undefined) {
+    if (group !== undefined) find(context, ["group"], "needs `user`");
+    return null;
+  }
+  const found = findUser(user, group);
+  if (!("problem" in found)) return found;
+  find(context, [found.key], found.problem);
+  return null;
 }
 
 function kindsOf(pools: readonly PoolConfig[]): string {

@@ -158,6 +158,18 @@ describe("a configuration that is right", () => {
   });
 
   test.each([
+    [{ user: "root" }, { name: "root", uid: 0, gid: 0, group: null, home: "/root" }],
+    [
+      { user: "0", group: "0" },
+      { name: "root", uid: 0, gid: 0, group: "0", home: "/root" },
+    ],
+    [
+      { user: "54321", group: "1" },
+      { name: "54321", uid: 54321, gid: 1, group: "1", home: null },
+    ],
+  ])("%j", (keys, user) => expect(good({ app: "./app.ts", ...keys }).user).toEqual(user));
+
+  test.each([
     ["8080", { kind: "tcp", host: "127.0.0.1", port: 8080 }],
     ["localhost:81", { kind: "tcp", host: "127.0.0.1", port: 81 }],
     ["10.1.2.3:9000", { kind: "tcp", host: "10.1.2.3", port: 9000 }],
@@ -590,6 +602,23 @@ const BAD: Case[] = [
     { app: "./app.ts", balancer: { trustedProxies: ["10.0.0.0/8", "x"] } },
     ['balancer.trustedProxies[1]: must be an IP address, a CIDR block or "unix", not "x"'],
   ],
+  [
+    "a user that is not there",
+    { app: "./app.ts", user: "nobody-here" },
+    ['user: there is no user "nobody-here" on this machine; create it'],
+  ],
+  ["a user that is an option", { app: "./app.ts", user: "-h" }, ['user: there is no user "-h"']],
+  [
+    "a uid without an entry",
+    { app: "./app.ts", user: "54321" },
+    ["user: uid 54321 has no entry in /etc/passwd: set `group`, too"],
+  ],
+  [
+    "a group that is not there",
+    { app: "./app.ts", user: "nobody", group: "none-here" },
+    ['group: there is no group "none-here" on this machine; create it'],
+  ],
+  ["a group alone", { app: "./app.ts", group: "root" }, ["group: needs `user`"]],
   ["a folder that is not there", { app: "./app.ts", cwd: "gone" }, ["cwd: there is no such folder: gone"]],
 ];
 

@@ -163,10 +163,24 @@ export interface LogConfig {
   maxTotalBytes: number;
 }
 
+/** The user whom a fleet's processes run as. */
+export interface FleetUser {
+  /** Its name; its number if it has none. */
+  name: string;
+  uid: number;
+  gid: number;
+  /** The configured group; null: the user's own. */
+  group: string | null;
+  /** The home directory, if it has one. */
+  home: string | null;
+}
+
 /** The configuration of a fleet: the result of `paceline check`, and the input of the supervisor. */
 export interface FleetConfig {
   name: string;
   listen: ListenAddress[];
+  /** The user that the supervisor becomes after it has bound `listen`; null: it stays who it is. */
+  user: FleetUser | null;
   orphanGraceMs: number;
   log: LogConfig;
   balancer: BalancerConfig;

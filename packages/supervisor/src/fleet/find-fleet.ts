@@ -18,7 +18,7 @@ import {
   stateFolderOf,
 } from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
-import { distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
+import { allowedOwner, distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
 import type { FleetChoice } from "./api.js";
 
 export interface FoundFleet {
@@ -127,8 +127,8 @@ export async function listFleets(
   const own = listOwn(environment);
   const runDirs = new Set([...(named === undefined ? [] : [named]), ...own.runDirs]);
   const trusted = [...runDirs]
-    .filter((runDir) => distrust(runDir) === undefined)
-    .map((runDir) => ({ runDir, owner: undefined }));
+    .filter((runDir) => distrust(runDir, { uid: allowedOwner(runDir) }) === undefined)
+    .map((runDir) => ({ runDir, owner: ownerNameOf(runDir) }));
   const foreign = users.flatMap(({ uid, state }) =>
     listRunDirs(state, uid).map((runDir) => ({ runDir, owner: userName(uid) })),
   );
@@ -236,17 +236,20 @@ function realPath(path: string): string | undefined {
 }
 
 async function inNamed(path: string, meant: FleetSource | undefined): Promise<FoundFleet> {
-  const uid = process.getuid?.();
-  // Root may name another user's fleet.
-  const owner = uid === 0 ? (lstatSync(path, { throwIfNoEntry: false })?.uid ?? uid) : uid;
-  const found = distrust(path, { uid: owner });
+  const found = distrust(path, { uid: allowedOwner(path) });
   if (found?.code === "missing")
     throw new PacelineError("not-running", `nothing is running in ${path}: there is no such directory`);
   if (found !== undefined) throw new PacelineError("denied", refusalOf(found.reason, found.owner));
-  const fleet = { ...(await inspect(path)), owner: owner === uid ? undefined : userName(owner as number) };
+  const fleet = await inspect(path);
   const { record } = fleet;
   if (meant === undefined || record === undefined || isSource(record, meant)) return fleet;
   throw new PacelineError("not-running", `${path} is the run directory of ${record.source}, not of ${placeOf(meant)}`);
+}
+
+/** Returns the name of a run directory's owner; undefined if that is the caller. */
+function ownerNameOf(runDir: string): string | undefined {
+  const uid = ownerOf(runDir);
+  return uid === undefined || uid === process.getuid?.() ? undefined : userName(uid);
 }
 
 function refusalOf(reason: string, owner: number | undefined): string {
@@ -259,7 +262,7 @@ function refusalOf(reason: string, owner: number | undefined): string {
 async function inspect(runDir: string): Promise<FoundFleet> {
   const record = readRecord(runDir);
   const controlSocket = record?.controlSocket ?? controlSocketIn(runDir);
-  const fleet = { runDir, record, controlSocket, owner: undefined };
+  const fleet = { runDir, record, controlSocket, owner: ownerNameOf(runDir) };
   const { uid } = lstatSync(runDir);
   // If the run directory's path is too long, its sockets are in another folder, which must be trusted too.
   const isBelieved = distrust(dirname(controlSocket), { uid }) === undefined;

@@ -4,8 +4,10 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, rmS
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { BUN_ONE_READER, LISTEN_FDS } from "@paceline/wire";
+import type { FleetUser } from "../core/model.js";
 import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
+import { actAs, claimRunDir, userToBecome } from "../run-dir/fleet-user.js";
 import { identify, isRunning } from "../run-dir/lock.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
@@ -77,9 +79,12 @@ export async function launchByBalancer(
 
 function spawnSupervisor(start: FleetStart, prepared: PreparedStart, stopWithClient: boolean): SupervisorProcess {
   const { fleet, runDirPath } = prepared;
-  makePrivate(runDirPath);
-  const handover = writeHandover(runDirPath, fleet);
-  const output = openOutput(outputOf(prepared));
+  const user = userToBecome(fleet);
+  if (user !== undefined) claimRunDir(runDirPath, user);
+  const { handover, output } = asUser(user, () => {
+    makePrivate(runDirPath);
+    return { handover: writeHandover(runDirPath, fleet), output: openOutput(outputOf(prepared)) };
+  });
   const { command, args, title, cwd, env } = programOf(prepared);
   const own = ["--notify-fd", "3", "--fleet-fd", "4"];
   const child = spawn(command, [...args, ...argumentsOf(start, stopWithClient, own)], {
@@ -116,15 +121,18 @@ async function spawnByBalancer(
 ): Promise<SupervisorProcess> {
   const file = (name: string) => join(holder.folder, `${name}${process.pid}`);
   const [link, environmentFile, fleetFile] = [file("s"), file("e"), file("f")];
-  const output = openOutput(outputOf(prepared));
+  const user = userToBecome(prepared.fleet);
+  const output = asUser(user, () => openOutput(outputOf(prepared)));
   closeSync(output.fd);
   const { command, args, title, cwd, env } = programOf(prepared);
   const starter = await StarterEnd.listen(link);
   const own = ["--listen-fds", LISTEN_FDS, "--starter", link, "--fleet-file", fleetFile];
   let pid: number;
   try {
-    writeFileSync(environmentFile, JSON.stringify(env), { mode: 0o600, flag: "wx" });
-    writeFileSync(fleetFile, JSON.stringify(prepared.fleet), { mode: 0o600, flag: "wx" });
+    asUser(user, () => {
+      writeFileSync(environmentFile, JSON.stringify(env), { mode: 0o600, flag: "wx" });
+      writeFileSync(fleetFile, JSON.stringify(prepared.fleet), { mode: 0o600, flag: "wx" });
+    });
     pid = await holder.spawn({
       ...{ command, args: [...args, ...argumentsOf(start, stopWithClient, own)], title, cwd },
       ...{ output: outputOf(prepared), environmentFile },
@@ -147,6 +155,17 @@ async function spawnByBalancer(
     detach: () => starter.detach(),
     unref: () => starter.unref(),
   };
+}
+
+/** In the directory of another user, root follows no links and writes over nothing that this user could not. */
+function asUser<T>(user: FleetUser | undefined, action: () => T): T {
+  if (user === undefined) return action();
+  const endActing = actAs(user);
+  try {
+    return action();
+  } finally {
+    endActing();
+  }
 }
 
 function outputOf({ runDirPath }: PreparedStart): string {

@@ -121,6 +121,10 @@ export class Reload {
       const message = `listen changed from ${before || "nothing"} to ${after || "nothing"}, so nothing was changed: stop and start the fleet to apply it`;
       return { ok: false, code: "config", message };
     }
+    if (configs.fleet.user?.uid !== config.user?.uid || configs.fleet.user?.gid !== config.user?.gid) {
+      const message = "user or group changed, so nothing was changed: stop and start the fleet to apply it";
+      return { ok: false, code: "config", message };
+    }
     const configured = config.pools.some((pool) => pool.name === poolName);
     if (poolName === undefined || poolName === BALANCER_POOL || configured) return undefined;
     return { ok: false, code: "invalid", message: `${poolName} is no longer in the config: reload without a name` };

@@ -5,7 +5,7 @@ import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
 import { lockHolder } from "./lock.js";
 import { readRecord } from "./record.js";
-import { distrust, HOW_TO_NAME, homeOf, makeFolder, NOT_WRITABLE } from "./trust.js";
+import { allowedOwner, distrust, HOW_TO_NAME, homeOf, makeFolder, NOT_WRITABLE } from "./trust.js";
 
 /** How long the log of a fleet whose folder is gone is kept. */
 const KEPT_MS = 24 * 3_600_000;
@@ -78,15 +78,18 @@ export function listServiceRunDirs(): string[] {
 /** Lists the run directories in a state folder of `uid`. Empty if the folder is missing, or not only this user's. */
 export function listRunDirs(folder: string, uid = process.getuid?.()): string[] {
   if (distrust(folder, { uid, forbidden: NOT_WRITABLE }) !== undefined) return [];
-  return readdirSync(folder, { withFileTypes: true })
-    .slice(0, MAX_ENTRIES)
-    .flatMap((entry) => {
-      const path = join(folder, entry.name);
-      if (entry.isDirectory()) return [path];
-      const target = entry.isSymbolicLink() ? targetOf(path) : undefined;
-      return target === undefined ? [] : [resolve(folder, target)];
-    })
-    .filter((path) => distrust(path, { uid }) === undefined);
+  return (
+    readdirSync(folder, { withFileTypes: true })
+      .slice(0, MAX_ENTRIES)
+      .flatMap((entry) => {
+        const path = join(folder, entry.name);
+        if (entry.isDirectory()) return [path];
+        const target = entry.isSymbolicLink() ? targetOf(path) : undefined;
+        return target === undefined ? [] : [resolve(folder, target)];
+      })
+      // What is in root's folder, root has made for the users that its fleets run as.
+      .filter((path) => distrust(path, { uid: uid === 0 ? allowedOwner(path) : uid }) === undefined)
+  );
 }
 
 function targetOf(link: string): string | undefined {

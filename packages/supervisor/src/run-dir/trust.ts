@@ -18,7 +18,7 @@ export const NOT_WRITABLE = 0o022;
 /** Returns why the directory `path` is not trusted; undefined if it is. Symbolic links are never trusted. */
 export function distrust(
   path: string,
-  { uid = process.getuid?.(), forbidden = CLOSED }: TrustRule = {},
+  { uid = process.geteuid?.(), forbidden = CLOSED }: TrustRule = {},
 ): Distrust | undefined {
   let stat: Stats;
   try {
@@ -38,6 +38,12 @@ export function distrust(
   return { code: "untrusted", reason: `${path} is open to others (mode ${mode})` };
 }
 
+/** Returns the user whose run directory this may be: ours; for root, whoever owns it. */
+export function allowedOwner(path: string): number | undefined {
+  const uid = process.getuid?.();
+  return uid === 0 ? (lstatSync(path, { throwIfNoEntry: false })?.uid ?? uid) : uid;
+}
+
 interface Distrust {
   code: "missing" | "denied" | "untrusted";
   reason: string;
@@ -54,7 +60,7 @@ export function makePrivate(path: string): void {
   const found = distrust(path);
   if (found === undefined) return;
   const stat = lstatSync(path);
-  const mayClose = stat.isDirectory() && (stat.uid === process.getuid?.() || process.getuid === undefined);
+  const mayClose = stat.isDirectory() && (stat.uid === process.geteuid?.() || process.geteuid === undefined);
   if (!mayClose) throw new PacelineError("rundir", `${found.reason}; ${HOW_TO_NAME}`);
   const content = readdirSync(path);
   if (content.length > 0 && (stat.mode & NOT_WRITABLE) !== 0) {

@@ -163,7 +163,21 @@ export function environmentOf({ env, secrets }: Pick<PoolConfig, "env" | "secret
 }
 
 export function spawnProblem(error: Error, command: string, cwd: string): string {
-  if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) return `its working directory is gone: ${cwd}`;
-  const isGone = command.startsWith("/") && statSync(command, { throwIfNoEntry: false }) === undefined;
-  return isGone ? `its program is gone: ${command}` : error.message;
+  if (lookAt(cwd) === "denied") return `this user may not enter its working directory: ${cwd}`;
+  if (lookAt(cwd) !== "folder") return `its working directory is gone: ${cwd}`;
+  if (!command.startsWith("/")) return error.message;
+  if (lookAt(command) === "denied") return `this user may not run its program: ${command}`;
+  return lookAt(command) === "missing" ? `its program is gone: ${command}` : error.message;
+}
+
+function lookAt(path: string): "folder" | "other" | "missing" | "denied" {
+  try {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return "missing";
+    if (!stat.isDirectory()) return "other";
+    accessSync(path, constants.X_OK);
+    return "folder";
+  } catch {
+    return "denied";
+  }
 }

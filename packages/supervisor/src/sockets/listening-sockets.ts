@@ -30,6 +30,7 @@ export interface ListeningSocket {
 export async function bindAll(
   addresses: readonly ListenAddress[],
   inherited = new InheritedSockets([]),
+  owner?: SocketOwner,
 ): Promise<ListeningSocket[]> {
   const sockets: ListeningSocket[] = [];
   try {
@@ -37,7 +38,8 @@ export async function bindAll(
       const { kind } = address;
       const fd = inherited.take(address, kind === "tcp" ? (await resolve(address)).host : undefined);
       if (fd !== undefined) sockets.push(await inheritedSocket(fd, address, inherited.isOurs));
-      else sockets.push(kind === "tcp" ? await bindTcpAddress(address, addresses) : await bindUnixAddress(address));
+      else if (kind === "tcp") sockets.push(await bindTcpAddress(address, addresses));
+      else sockets.push(await bindUnixAddress(address, owner));
     }
     inherited.checkAllTaken(addresses);
     return sockets;
@@ -78,7 +80,7 @@ function unixSocket(path: string, url: string, { fd, shutDown, close }: Bound): 
     close: once(() => {
       shutDown();
       if (inodeOf(path) === inode) {
-        rmSync(path, { force: true });
+        removeIfAllowed(path);
         close();
       } else keepFile(path, close);
     }),
@@ -96,7 +98,13 @@ async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAdd
   return tcpSocket(formatListenAddress({ ...address, port: bound.port }), bound);
 }
 
-async function bindUnixAddress({ path, mode = OWNER_ONLY, group }: UnixAddress): Promise<ListeningSocket> {
+/** The user to whom the file of a unix socket is given. */
+type SocketOwner = { uid: number; gid: number };
+
+async function bindUnixAddress(
+  { path, mode = OWNER_ONLY, group }: UnixAddress,
+  owner: SocketOwner | undefined,
+): Promise<ListeningSocket> {
   const text = `unix:${path}`;
   await makeWay(path, text);
   const binder = await systemBinder();
@@ -105,13 +113,24 @@ async function bindUnixAddress({ path, mode = OWNER_ONLY, group }: UnixAddress):
   const socket = unixSocket(path, text, bound);
   try {
     // Safe, because nobody can connect before a balancer listens on it.
-    if (group !== undefined) lchownSync(path, process.geteuid?.() ?? -1, group.gid);
+    if (owner !== undefined) lchownSync(path, owner.uid, group?.gid ?? owner.gid);
+    else if (group !== undefined) lchownSync(path, process.geteuid?.() ?? -1, group.gid);
     chmodSync(path, mode);
   } catch (error) {
     socket.close();
     throw rightsError(error as NodeJS.ErrnoException, text, group?.name);
   }
   return socket;
+}
+
+/** In a folder of root's, a supervisor that has become another user leaves the file; the next start removes it. */
+function removeIfAllowed(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (!["EACCES", "EPERM", "EROFS"].includes(code)) throw error;
+  }
 }
 
 function rightsError({ code = "EIO" }: NodeJS.ErrnoException, text: string, group: string | undefined): PacelineError {

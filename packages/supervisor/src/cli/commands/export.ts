@@ -17,7 +17,7 @@ export const exportUnit: DefineCommand = (program, action) => {
       .description("print a systemd unit that starts this fleet; the arguments are those of start")
       .addArgument(new Argument("<format>", "what to print").choices(["systemd"])),
   )
-    .option("--user <name>", "the user who runs the fleet (default: the owner of its folder)")
+    .option("--user <name>", "the user who runs the fleet (default: `user` of its config, or the owner of its folder)")
     .action(
       action(async (_format: string, given: string, args: string[], exportOptions: ExportOptions) => {
         const { target, options } = originOf(given, args, exportOptions);
@@ -47,7 +47,7 @@ async function unitOf(start: FleetStart, user: string | undefined): Promise<stri
   const unit = systemdUnit({
     ...{ name: config.name, folder: identity.folder },
     start: originArguments(isPath ? { ...start, file: identity.source } : start),
-    user: user ?? (await ownerOf(identity.folder)),
+    user: user ?? config.user?.name ?? (await ownerOf(identity.folder)),
     paceline: findCommand(identity.folder),
     programFolders: runtimes.node === undefined ? [] : [dirname(runtimes.node)],
     hasLowPort: config.listen.some((address) => address.kind === "tcp" && address.port < 1024),

@@ -1,0 +1,71 @@
+/** Starts a fleet of root as its user: does as root what only root can, then becomes the user before anything of the user runs. */
+import type { LoadedFleet } from "../config/load.js";
+import type { FleetUser } from "../core/model.js";
+import { PacelineError } from "../errors.js";
+import type { PreparedStart } from "../fleet/prepare-start.js";
+import { builtFile } from "../package.js";
+import { actAs, becomeUser, claimRunDir, claimSpool, environmentOfUser, unusable } from "../run-dir/fleet-user.js";
+import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
+import type { InheritedSockets } from "../sockets/inherited-sockets.js";
+import { bindAll, type ListeningSocket } from "../sockets/listening-sockets.js";
+
+interface StartAsOptions {
+  replace: boolean;
+  inherited: InheritedSockets;
+  /** Called as root, when the run directory is locked. */
+  onOpened(): void;
+}
+
+/**
+ * Calls `run` as the user, with the bound sockets of `listen`.
+ * @throws PacelineError such as `EADDRINUSE`, `running`, `rundir`, and `user` if that user may not run Paceline
+ */
+export async function startAs<T>(
+  user: FleetUser,
+  prepared: PreparedStart,
+  { replace, inherited, onOpened }: StartAsOptions,
+  run: (prepared: PreparedStart, runDir: RunDir, sockets: ListeningSocket[]) => Promise<T>,
+): Promise<T> {
+  const { runDirPath, request, fleet } = prepared;
+  claimRunDir(runDirPath, user);
+  claimSpool(fleet.config, user);
+  const endActing = actAs(user);
+  const runDir = await openRunDir(runDirPath, { replace });
+  try {
+    endActing();
+    onOpened();
+    const sockets = await bindAll(fleet.config.listen, inherited, user);
+    try {
+      becomeUser(user);
+      checkPrograms(user, prepared);
+    } catch (error) {
+      for (const socket of sockets) socket.close();
+      throw error;
+    }
+    const environment = { ...request.environment, ...environmentOfUser(user) };
+    return await run({ ...prepared, request: { ...request, environment } }, runDir, sockets);
+  } finally {
+    // Root removes nothing in the folder of another.
+    if (process.geteuid?.() === 0) actAs(user);
+    runDir.release();
+  }
+}
+
+function checkPrograms({ name }: FleetUser, { runtimes }: PreparedStart): void {
+  const paths = [process.execPath, runtimes.bun ?? "", runtimes.node ?? ""].filter((path) => path.startsWith("/"));
+  const [denied] = unusable([...paths, builtFile("programs")], "run");
+  if (denied !== undefined)
+    throw new PacelineError("user", `${name} may not run ${denied}: install Paceline where that user can read it`);
+}
+
+/** Returns a warning if the user cannot read again what root has read. */
+export function reloadWarning({ config, source }: LoadedFleet, user: FleetUser): string | undefined {
+  const secrets = config.pools.flatMap((pool) => Object.values(pool.secrets));
+  const files = [
+    ...(source.kind === "config" ? [source.file] : []),
+    ...config.pools.flatMap(({ envFiles }) => envFiles),
+    ...secrets.flatMap((secret) => ("file" in secret ? [secret.file] : [])),
+  ];
+  const denied = unusable([...new Set(files)]);
+  return denied.length === 0 ? undefined : `a reload will be refused: ${user.name} cannot read ${denied.join(", ")}`;
+}

@@ -1,0 +1,143 @@
+/** The user whom a fleet of root runs as: it owns the run directory, and the supervisor becomes it for good. */
+import { accessSync, chownSync, constants, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { LoadedFleet } from "../config/load.js";
+import { ConfigError } from "../config/problems.js";
+import type { FleetConfig, FleetUser } from "../core/model.js";
+import { PacelineError } from "../errors.js";
+import { lockHolder } from "./lock.js";
+import { distrust, HOW_TO_NAME, makeFolder, userName } from "./trust.js";
+
+/**
+ * Returns the user whom a fleet has to become; undefined if it stays who it is.
+ * @throws ConfigError if this process may not
+ */
+export function userToBecome({
+  config: { user },
+  source,
+}: Pick<LoadedFleet, "config" | "source">): FleetUser | undefined {
+  if (user === null) return undefined;
+  const [uid, gid] = [process.geteuid?.(), process.getegid?.()];
+  if (uid === user.uid && (gid === user.gid || user.group === null)) return undefined;
+  if (uid === 0) return user;
+  const sudo = `sudo -u ${user.name}${user.group === null ? "" : ` -g ${user.group}`} paceline start`;
+  const me = uid === undefined ? "this system" : userName(uid);
+  const message = `${me} cannot start a fleet of the user ${user.name}: start it as root, or as that user: ${sudo}`;
+  throw new ConfigError([{ ...(source.kind === "config" && { file: source.file }), path: ["user"], message }]);
+}
+
+/**
+ * Makes a run directory of root for the user, or gives it to the user.
+ * @throws PacelineError `running` if a supervisor runs there; `rundir` if it is somebody else's
+ */
+export function claimRunDir(path: string, { uid, gid, name }: FleetUser): void {
+  makeFolder(dirname(path), 0o755);
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    mkdirSync(path, { mode: 0o700 });
+    lchownSync(path, uid, gid);
+    return;
+  }
+  if (stat.isDirectory() && stat.uid === uid) return;
+  const found = distrust(path, { uid: 0 });
+  if (found !== undefined) {
+    const former = found.owner === undefined ? "" : `, from a start with another \`user\` than ${name}`;
+    throw new PacelineError("rundir", `${found.reason}${former}; remove it, or ${HOW_TO_NAME}`);
+  }
+  const holder = lockHolder(path);
+  if (holder !== undefined)
+    throw new PacelineError(
+      "running",
+      `already running (pid ${holder.pid}) in ${path}; use start --or-reload to reload it`,
+    );
+  // It was root's alone, so nobody else could put a link into it.
+  giveAll(path, uid, gid);
+}
+
+/** Makes the folder for bodies, if it is missing where the user could not make it. */
+export function claimSpool({ balancer: { spoolDir } }: FleetConfig, { uid, gid }: FleetUser): void {
+  if (spoolDir === null || lstatSync(spoolDir, { throwIfNoEntry: false }) !== undefined) return;
+  makeFolder(dirname(spoolDir), 0o755);
+  mkdirSync(spoolDir, { mode: 0o700 });
+  lchownSync(spoolDir, uid, gid);
+}
+
+function giveAll(path: string, uid: number, gid: number): void {
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    const each = join(path, entry.name);
+    if (entry.isDirectory()) giveAll(each, uid, gid);
+    else lchownSync(each, uid, gid);
+  }
+  chownSync(path, uid, gid);
+}
+
+/** Acts as the user until the returned function is called; then this process is root again. */
+export function actAs(user: FleetUser): () => void {
+  const groups = process.getgroups?.() ?? [];
+  const gid = process.getegid?.() ?? 0;
+  takeGroups(user);
+  process.setegid?.(user.gid);
+  process.seteuid?.(user.uid);
+  return () => {
+    process.seteuid?.(0);
+    process.setegid?.(gid);
+    process.setgroups?.(groups);
+  };
+}
+
+/**
+ * Becomes the user for good, with its environment.
+ * @throws PacelineError `user` if this process could still become root
+ */
+export function becomeUser(user: FleetUser): void {
+  takeGroups(user);
+  process.setgid?.(user.gid);
+  process.setuid?.(user.uid);
+  const ids = [process.getuid?.(), process.geteuid?.(), process.getgid?.(), process.getegid?.()];
+  if (user.uid !== 0 && (isRootAgain(user) || ids.join() !== [user.uid, user.uid, user.gid, user.gid].join()))
+    throw new PacelineError("user", `cannot become ${user.name} for good: the kernel keeps root's rights`);
+  Object.assign(process.env, environmentOfUser(user));
+}
+
+function isRootAgain({ gid }: FleetUser): boolean {
+  const attempts = [
+    () => process.setuid?.(0),
+    () => process.seteuid?.(0),
+    ...(gid === 0 ? [] : [() => process.setgid?.(0)]),
+  ];
+  return attempts.some((attempt) => {
+    try {
+      attempt();
+      return true;
+    } catch {
+      return false; // As it should be.
+    }
+  });
+}
+
+/** The types of Node leave it out. */
+type WithInitgroups = { initgroups?(user: string, extraGroup: number): void };
+
+function takeGroups({ name, uid, gid }: FleetUser): void {
+  // A user without an entry has no further groups.
+  if (name === String(uid)) process.setgroups?.([gid]);
+  else (process as WithInitgroups).initgroups?.(name, gid);
+}
+
+/** Returns the variables that name a user: those that systemd sets for a unit with User=. */
+export function environmentOfUser({ name, home }: FleetUser): Record<string, string> {
+  return { USER: name, LOGNAME: name, HOME: home ?? "/" };
+}
+
+/** Returns those of the files that the user of this process cannot read, or run. */
+export function unusable(files: readonly string[], mode: "read" | "run" = "read"): string[] {
+  const { R_OK, X_OK } = constants;
+  return files.filter((file) => {
+    try {
+      accessSync(file, mode === "read" ? R_OK : R_OK | X_OK);
+      return false;
+    } catch {
+      return true;
+    }
+  });
+}

@@ -1,0 +1,101 @@
+/** A fleet that root starts and another user runs. */
+import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { expect, type TestContext, test } from "vitest";
+import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
+import { run } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+
+/** www-data of Debian. */
+const UID = 33;
+const APP = `import { readFileSync } from "node:fs";
+const status = (pid) => readFileSync("/proc/" + pid + "/status", "utf8");
+const of = (pid) => ["Uid", "Gid", "CapPrm"].map((name) => status(pid).match(new RegExp(name + ":\\\\s*(.*)"))[1].replace(/\\s+/g, " "));
+export default { fetch: () => Response.json([of("self"), of(process.ppid), process.getgroups(), process.env.HOME, process.env.USER]) };
+`;
+const DROPPED = [`${UID} ${UID} ${UID} ${UID}`, `${UID} ${UID} ${UID} ${UID}`, "0000000000000000"];
+
+function needsRoot(context: TestContext): void {
+  if (process.getuid?.() !== 0) context.skip("needs root");
+}
+
+for (const runtime of RUNTIMES)
+  test(`on ${runtime} ports and sockets are root's, the rest is the user's`, async (context) => {
+    needsRoot(context);
+    const port = await lowPort();
+    const project = await Project.make({ runtime, instances: 1, app: APP, files: { token: "s3cret" } });
+    const config = {
+      ...{ user: "www-data", env: { TOKEN: { file: "token" } }, balancer: { spoolDir: "spool" } },
+      listen: [`127.0.0.1:${port}`, "unix:web.sock?mode=660"],
+    };
+    project.writeConfig(config);
+    chmodSync(project.folder, 0o755);
+    chmodSync(join(project.folder, "token"), 0o600);
+    const socket = join(project.folder, "web.sock");
+
+    const started = await project.startDetached();
+    expect(started.code, started.output).toBe(0);
+    expect(JSON.parse((await get(port)).body)).toEqual([DROPPED, DROPPED, [UID], "/var/www", "www-data"]);
+    expect([lstatSync(socket).uid, lstatSync(socket).mode & 0o777]).toEqual([UID, 0o660]);
+    const files = readdirSync(project.runDir, { recursive: true, encoding: "utf8" });
+    expect(files.some((name) => name.startsWith("log/"))).toBe(true);
+    for (const name of [".paceline", "spool", ...files.map((name) => `.paceline/${name}`)])
+      expect([name, lstatSync(join(project.folder, name)).uid]).toEqual([name, UID]);
+    const events = await project.events();
+    expect(events).toContain("runs as the user www-data");
+    expect(events).toContain(`a reload will be refused: www-data cannot read ${project.folder}/token`);
+
+    // Root finds it in the folder and by its run directory, and operates it.
+    expect((await project.cli(["status"])).output).toContain("1/1 ready");
+    const refused = await project.cli(["reload"]);
+    expect([refused.code, refused.output]).toEqual([2, expect.stringContaining("cannot be read by this user")]);
+    lchownSync(join(project.folder, "token"), UID, UID);
+    expect(await project.cli(["reload"])).toMatchObject({ code: 0 });
+    for (const changes of [{ user: "nobody" }, { listen: [`127.0.0.1:${await lowPort()}`] }]) {
+      project.writeConfig({ ...config, ...changes });
+      const { code, output } = await project.cli(["reload"]);
+      expect([code, output]).toEqual([2, expect.stringMatching(/changed.*stop and start the fleet to apply it/)]);
+    }
+    project.writeConfig(config);
+    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+
+    // The socket's file is left in root's folder, and in the way of nothing.
+    project.startInForeground();
+    await project.ready();
+    expect(JSON.parse((await get(port)).body)[1]).toEqual(DROPPED);
+    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(await project.exit()).toEqual({ code: 0, signal: null });
+  });
+
+test("another user cannot start it, and a program that the user may not run is named", async (context) => {
+  needsRoot(context);
+  const project = await Project.make({ runtime: "node", instances: 1, app: APP, config: { user: "nobody" } });
+  chmodSync(project.folder, 0o755);
+  mkdirSync(join(project.folder, "run"), { mode: 0o700 });
+  lchownSync(join(project.folder, "run"), UID, UID);
+  const start = { cwd: project.folder, env: { ...project.startEnvironment(), PACELINE_RUN_DIR: "run" } };
+  const other = await run("setpriv", ["--reuid=33", "--clear-groups", PACELINE, "start"], start);
+  expect([other.code, other.output]).toEqual([
+    2,
+    expect.stringMatching(
+      /paceline.config.json: user: www-data cannot start a fleet of the user nobody: start it as root, or as that user: sudo -u nobody paceline start/,
+    ),
+  ]);
+  const mine = await run(PACELINE, ["start"], start);
+  expect([mine.code, mine.output]).toEqual([1, expect.stringContaining("run belongs to www-data, from a start with")]);
+});
+
+/** Returns a free port that only root can bind. */
+async function lowPort(): Promise<number> {
+  for (;;) {
+    const port = 600 + Math.floor(Math.random() * 400);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}

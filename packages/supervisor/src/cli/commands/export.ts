@@ -17,7 +17,7 @@ export const exportUnit: DefineCommand = (program, action) => {
       .description("print a systemd unit that starts this fleet; the arguments are those of start")
       .addArgument(new Argument("<format>", "what to print").choices(["systemd"])),
   )
-    .option("--user <name>", "the user who runs the fleet (default: `user` of its config, or the owner of its folder)")
+    .option("--user <name>", "the user who runs the fleet (default: the key user, or the owner of its folder)")
     .action(
       action(async (_format: string, given: string, args: string[], exportOptions: ExportOptions) => {
         const { target, options } = originOf(given, args, exportOptions);

@@ -58,6 +58,11 @@ for (const runtime of RUNTIMES)
       expect([code, output]).toEqual([2, expect.stringMatching(/changed.*stop and start the fleet to apply it/)]);
     }
     project.writeConfig(config);
+    // Its balancers keep the port that root has bound.
+    process.kill((await project.status()).pid, "SIGKILL");
+    const revived = await project.startDetached(["--replace"]);
+    expect(revived.code, revived.output).toBe(0);
+    expect(JSON.parse((await get(port)).body)).toEqual([DROPPED, DROPPED, [UID], "/var/www", "www-data"]);
     expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
 
     // The socket's file is left in root's folder, and in the way of nothing.

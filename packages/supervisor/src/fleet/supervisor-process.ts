@@ -7,7 +7,7 @@ import { BUN_ONE_READER, LISTEN_FDS } from "@paceline/wire";
 import type { FleetUser } from "../core/model.js";
 import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
-import { actAs, claimRunDir, userToBecome } from "../run-dir/fleet-user.js";
+import { actAs, claimRunDir, environmentOfUser, userToBecome } from "../run-dir/fleet-user.js";
 import { identify, isRunning } from "../run-dir/lock.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
@@ -73,8 +73,15 @@ export async function launchByBalancer(
   stopWithClient: boolean,
 ): Promise<SupervisorProcess | undefined> {
   if (start.replace !== true) return undefined;
-  const holder = await findSocketHolder(prepared.runDirPath);
-  return holder === undefined ? undefined : spawnByBalancer(holder, start, prepared, stopWithClient);
+  // The balancers are the user's, and so are the lock and the files between them and this process.
+  const user = userToBecome(prepared.fleet);
+  const endActing = user === undefined ? () => {} : actAs(user);
+  try {
+    const holder = await findSocketHolder(prepared.runDirPath);
+    return holder === undefined ? undefined : await spawnByBalancer(holder, start, prepared, stopWithClient);
+  } finally {
+    endActing();
+  }
 }
 
 function spawnSupervisor(start: FleetStart, prepared: PreparedStart, stopWithClient: boolean): SupervisorProcess {
@@ -121,18 +128,15 @@ async function spawnByBalancer(
 ): Promise<SupervisorProcess> {
   const file = (name: string) => join(holder.folder, `${name}${process.pid}`);
   const [link, environmentFile, fleetFile] = [file("s"), file("e"), file("f")];
-  const user = userToBecome(prepared.fleet);
-  const output = asUser(user, () => openOutput(outputOf(prepared)));
+  const output = openOutput(outputOf(prepared));
   closeSync(output.fd);
   const { command, args, title, cwd, env } = programOf(prepared);
   const starter = await StarterEnd.listen(link);
   const own = ["--listen-fds", LISTEN_FDS, "--starter", link, "--fleet-file", fleetFile];
   let pid: number;
   try {
-    asUser(user, () => {
-      writeFileSync(environmentFile, JSON.stringify(env), { mode: 0o600, flag: "wx" });
-      writeFileSync(fleetFile, JSON.stringify(prepared.fleet), { mode: 0o600, flag: "wx" });
-    });
+    writeFileSync(environmentFile, JSON.stringify(env), { mode: 0o600, flag: "wx" });
+    writeFileSync(fleetFile, JSON.stringify(prepared.fleet), { mode: 0o600, flag: "wx" });
     pid = await holder.spawn({
       ...{ command, args: [...args, ...argumentsOf(start, stopWithClient, own)], title, cwd },
       ...{ output: outputOf(prepared), environmentFile },
@@ -174,7 +178,11 @@ function outputOf({ runDirPath }: PreparedStart): string {
 
 /** Returns the command line of a supervisor up to its arguments, and its surroundings. */
 function programOf({ fleet, request, runtimes }: PreparedStart) {
-  const { cwd, environment } = request;
+  const { cwd } = request;
+  const { user } = fleet.config;
+  // Started by a balancer, it is the user from the beginning.
+  const ofUser = user === null || process.getuid?.() !== 0 ? {} : environmentOfUser(user);
+  const environment = { ...request.environment, ...ofUser };
   return {
     ...runtimeCommand(runtimes, runtimes.preferred, { entry: PROGRAM, hasUserCode: false }),
     title: processTitle("supervisor", fleet.config.name),

@@ -13,7 +13,10 @@ export function builtFile(path: string): string {
   return fileURLToPath(new URL(path, DIST_FOLDER));
 }
 
+let known: string | undefined;
+
+/** Returns the version of the code that runs. Read once: an upgrade in place changes the file. */
 export function version(): string {
-  const manifest = readFileSync(new URL("../package.json", DIST_FOLDER), "utf8");
-  return (JSON.parse(manifest) as { version: string }).version;
+  known ??= (JSON.parse(readFileSync(new URL("../package.json", DIST_FOLDER), "utf8")) as { version: string }).version;
+  return known;
 }

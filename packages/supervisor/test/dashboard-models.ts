@@ -12,6 +12,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     generation: 3,
     release: "/srv/shop/releases/3",
     runtime: "bun",
+    version: "0.1.0",
     uptimeSeconds: 260_000,
     rssBytes: 28_100_000,
     pssBytes: 9_100_000,

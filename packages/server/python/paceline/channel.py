@@ -41,6 +41,7 @@ def hello(identity, role, phase, **more):
         "pid": os.getpid(),
         "runtime": "python %d.%d.%d" % sys.version_info[:3],
         "phase": phase,
+        **({"version": identity.spec["version"]} if "version" in identity.spec else {}),
         **more,
     }
 
@@ -317,8 +318,7 @@ class Channel:
                 self._close()
                 log(f"the supervisor refused this process: {message['reason']}")
                 self._leave(self._identity.spec["drainTimeoutMs"], False)
-            else:
-                raise ValueError(f"unknown type {kind!r}")
+            # Other types are those of a neighbouring version.
         except (ValueError, TypeError, KeyError) as error:
             self._lose(f"the supervisor sent an invalid message: {error}")
 

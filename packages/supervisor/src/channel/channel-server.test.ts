@@ -60,9 +60,17 @@ test("a child with its token is welcomed and heard; the socket is its owner's al
   await expect.poll(() => told).toEqual(["hello web.1#1 starting", "ready web.1#1"]);
 });
 
+test("a child of the next version is welcomed, and what is unknown is skipped", async () => {
+  const { path, told } = await serve();
+  const lines = `${hello({ channelVersion: 2, mood: "good" })}{"type":"sings"}\n{"type":"ready","mood":1}\n`;
+  expect(await say(path, lines, 1)).toEqual([{ type: "welcome" }]);
+  await expect.poll(() => told).toEqual(["hello web.1#1 starting", "ready web.1#1"]);
+});
+
 test.each([
   ["an unknown token", { token: "bad" }, "no such child"],
   ["another attempt", { attempt: 2 }, "the token is that of web.1#1"],
+  ["a version further away", { channelVersion: 3 }, "this supervisor uses version 1 of the control channel, not 3"],
   ["another version", { channelVersion: 99 }, "this supervisor uses version 1 of the control channel, not 99"],
 ])("%s is refused, with the reason", async (_what, more, reason) => {
   const { path, told } = await serve();
@@ -72,7 +80,7 @@ test.each([
 
 test.each([
   ["no JSON", "nonsense\n"],
-  ["an unknown message", '{"type":"shutdown"}\n'],
+  ["an unknown message before the hello", '{"type":"shutdown"}\n'],
   ["a message before the hello", '{"type":"ready"}\n'],
   ["stats that are none", `${hello()}{"type":"stats","role":"instance","requestsTotal":"many"}\n`],
   ["a line without an end", `${hello()}${"x".repeat((1 << 20) + 1)}`],

@@ -5,6 +5,7 @@ import {
   CHANNEL_VERSION,
   type ChildMessage,
   type Hello,
+  isNeighbour,
   LineFramer,
   parseChildMessage,
   type SupervisorMessage,
@@ -97,9 +98,9 @@ export class ChannelServer<C> {
       if (socket.destroyed) return;
       try {
         const message = parseChildMessage(line);
-        if (message.type !== "hello") {
+        if (message?.type !== "hello") {
           if (child === undefined) socket.destroy();
-          else options.onMessage(child, message);
+          else if (message !== undefined) options.onMessage(child, message);
         } else if (child === undefined) {
           child = this.admit(message, connection);
           if (child !== undefined) clearTimeout(helloTimer);
@@ -124,9 +125,10 @@ export class ChannelServer<C> {
   }
 
   private admit(hello: Hello, connection: ChannelConnection): C | undefined {
-    if (hello.channelVersion !== CHANNEL_VERSION) {
+    const { channelVersion } = hello;
+    if (!isNeighbour(channelVersion, CHANNEL_VERSION)) {
       connection.refuse(
-        `this supervisor uses version ${CHANNEL_VERSION} of the control channel, not ${hello.channelVersion}`,
+        `this supervisor uses version ${CHANNEL_VERSION} of the control channel, not ${channelVersion}`,
       );
       return undefined;
     }

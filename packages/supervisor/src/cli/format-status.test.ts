@@ -14,6 +14,8 @@ const instance: InstanceStatus = {
   generation: 3,
   release: "/srv/shop/releases/3",
   runtime: "bun",
+  version: "0.1.0",
+  version: "0.1.0",
   uptimeSeconds: 90_061,
   rssBytes: 28_100_000,
   pssBytes: 9_100_000,
@@ -116,6 +118,24 @@ test("is aligned, whole, and tells the last exit of what is not ready", () => {
       "  | Error: no database",
     ].join("\n"),
   );
+});
+
+test("names the processes of another version of Paceline, during an upgrade", () => {
+  const [pool] = status.pools;
+  const instances = [
+    { ...instance, version: "0.1.0" },
+    { ...instance, name: "web.2", version: "0.2.0" },
+  ] as InstanceStatus[];
+  const shown = formatStatus(
+    {
+      ...status,
+      version: "0.2.0",
+      pools: [{ ...(pool as PoolStatus), instances }],
+      balancers: [{ ...balancer, version: "0.1.0" }],
+    },
+    { colour: false },
+  );
+  expect(shown).toContain("\npaceline 0.1.0  web.1, balancer.1\n");
 });
 
 test("tells what waits for slow clients, while something does", () => {

@@ -57,9 +57,13 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   ];
   // Names, paths and last lines may contain control characters; only table cells are styled by us.
   return [
-    ...[title(status), ...status.pools.map(poolLine), ...spoolLine(status), ...releaseLines(status.pools)].map(
-      visibleLine,
-    ),
+    ...[
+      title(status),
+      ...status.pools.map(poolLine),
+      ...spoolLine(status),
+      ...releaseLines(status.pools),
+      ...versionLines(status),
+    ].map(visibleLine),
     "",
     ...formatTable(rows),
     ...(troubles.length === 0 ? [] : ["", ...troubles.map(visibleLine)]),
@@ -93,6 +97,17 @@ function releaseLines(pools: readonly PoolStatus[]): string[] {
     line(` of ${name}`, release),
     ...instances.filter((each) => each.release !== release).map((each) => line(` of ${each.name}`, each.release)),
   ]);
+}
+
+/** Shows the processes that an earlier or later version of Paceline has started, as during an upgrade. */
+function versionLines({ version, balancers, pools }: Status): string[] {
+  const others = new Map<string, string[]>();
+  for (const process of [...pools.flatMap(({ instances }) => instances), ...balancers]) {
+    // A supervisor of an earlier version does not say it.
+    const own = process.version ?? version;
+    if (own !== version) others.set(own, [...(others.get(own) ?? []), process.name]);
+  }
+  return [...others].map(([other, names]) => `paceline ${other}  ${names.join(", ")}`);
 }
 
 /** Shows the requests and responses buffered for slow clients; empty if there are none. */

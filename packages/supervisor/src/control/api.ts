@@ -30,6 +30,8 @@ export interface InstanceStatus extends InstanceFigureValues {
   release: string;
   /** `bun` or `node`; for other languages their own name, such as `python 3.11.7`. */
   runtime: string;
+  /** The version of Paceline that started it; null without a process, and before it has connected. */
+  version: string | null;
   /** Like `rssBytes`, but shared pages count in proportion. Read every 15 s while a client requests it. */
   pssBytes: number | null;
   errorsTotal: number;
@@ -95,6 +97,8 @@ export interface BalancerStatus extends CommonFigureValues {
   state: ProcessState;
   attempt: number;
   runtime: string;
+  /** The version of Paceline that started it; null without a process, and before it has connected. */
+  version: string | null;
   pssBytes: number | null;
   connections: number;
   connectionsTotal: number;

@@ -195,6 +195,7 @@ function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefin
     pid: child?.pid ?? null,
     state: slot.member.process.state,
     attempt: slot.member.process.attempt,
+    version: child?.version ?? null,
     stalledMs: child === undefined ? null : sources.liveness.stalledMs(child.id),
     pssBytes: child?.pid == null ? null : sources.pss.of(child.pid),
     errorsTotal: child?.stats.last?.errorsTotal ?? 0,

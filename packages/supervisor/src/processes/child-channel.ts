@@ -85,6 +85,7 @@ export class ChildChannel {
     this.options.events.onHeard(child);
     this.options.events.onHello(child, connection);
     child.protocol = hello.protocol ?? child.protocol;
+    child.version = hello.version?.slice(0, MAX_RUNTIME_TEXT) ?? child.version;
     if (!/^(bun|node) /.test(hello.runtime)) child.runtime = hello.runtime.slice(0, MAX_RUNTIME_TEXT);
     if (hello.phase === "ready") {
       this.options.events.onListens(child);

@@ -137,6 +137,7 @@ export class Children {
       generation: effect.generation,
       kind: effect.pool === BALANCER_POOL ? "balancer" : "instance",
       runtime: plan.runtime,
+      version: null,
       token,
       socket: plan.socket,
       tcp: plan.tcp,

@@ -20,6 +20,8 @@ export interface LiveProcess {
   readonly kind: "instance" | "balancer";
   /** `bun` or `node`; for other programs their own name, such as `python 3.11.7`. */
   runtime: string;
+  /** The version of Paceline that started it, as it says; null before its hello. */
+  version: string | null;
   /** Authenticates the process on the control channel. */
   readonly token: string;
   /** The unix socket that an instance serves; null for a balancer or a worker. */

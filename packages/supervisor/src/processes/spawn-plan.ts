@@ -13,7 +13,7 @@ import {
 import type { FleetEffect } from "../core/fleet-changes.js";
 import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { builtFile } from "../package.js";
+import { builtFile, version } from "../package.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 
 import { environmentOf, forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
@@ -248,6 +248,7 @@ function commonSpec({ configs, runDir }: SpawnSettings, { drainTimeoutMs }: Proc
   const reportEveryMs = Number(configs.environment.PACELINE_REPORT_EVERY_MS);
   return {
     orphanGraceMs: configs.fleet.orphanGraceMs,
+    version: version(),
     ...(reportEveryMs > 0 && { reportEveryMs }),
     supervisorSockets: [runDir.controlSocket, runDir.channelSocket],
     drainTimeoutMs,

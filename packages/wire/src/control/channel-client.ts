@@ -184,6 +184,7 @@ export class ChannelClient {
       generation: identity.generation,
       pid: process.pid,
       runtime: runtimeVersion(),
+      ...(identity.spec.version === undefined ? {} : { version: identity.spec.version }),
       ...(identity.socket === undefined ? {} : { socket: identity.socket }),
       ...this.options.helloState(),
     };
@@ -197,14 +198,14 @@ export class ChannelClient {
 
   private hear(socket: StreamSocket, line: string): void {
     if (!this.isCurrent(socket)) return;
-    let message: SupervisorMessage;
+    let message: SupervisorMessage | undefined;
     try {
       message = parseSupervisorMessage(line);
     } catch (error) {
       this.lose(socket, `the supervisor sent an invalid message: ${(error as Error).message}`);
       return;
     }
-    this.dispatch(socket, message);
+    if (message !== undefined) this.dispatch(socket, message);
   }
 
   private dispatch(socket: StreamSocket, message: SupervisorMessage): void {

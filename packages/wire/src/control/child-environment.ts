@@ -104,6 +104,8 @@ export interface ChildSpec {
   orphanGraceMs: number;
   /** The drain time of an orphan, and on SIGTERM. */
   drainTimeoutMs: number;
+  /** The version of Paceline that starts it. */
+  version?: string;
   /** What a Python instance shows in the process list; the others begin with it as argv[0]. */
   title?: string;
   /** How often a process with news reports. Default: 1,000. */

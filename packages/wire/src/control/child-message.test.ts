@@ -35,7 +35,7 @@ describe("parseChildMessage", () => {
     "nonsense",
     "[]",
     "null",
-    JSON.stringify({ type: "toString" }),
+    JSON.stringify({ type: 3 }),
     JSON.stringify({ ...instance, inFlight: -1 }),
     JSON.stringify({ ...instance, latency: {} }),
     JSON.stringify({ ...instance, deferred: { jobs: 1 } }),
@@ -46,6 +46,13 @@ describe("parseChildMessage", () => {
     JSON.stringify({ type: "poison", pool: "web", request: "GET /", processes: [1] }),
     JSON.stringify({ type: "lost", upstream: "web.1#1", omitted: 0, requests: [{ request: "GET /", ageMs: -1 }] }),
   ])("refuses %s", (line) => {
-    expect(() => parseChildMessage(line)).toThrow(/^(it is not|unknown message:) /);
+    expect(() => parseChildMessage(line)).toThrow(/^(it is not|invalid message:) /);
+  });
+
+  it("takes the messages of a later version: unknown fields stay without effect, and an unknown type is none", () => {
+    const later = { ...instance, channelVersion: 2, newFigure: { a: 1 } };
+    expect(parseChildMessage(JSON.stringify(later))).toMatchObject(instance);
+    expect(parseChildMessage('{"type":"sings","loudly":true}')).toBeUndefined();
+    expect(parseChildMessage('{"type":"toString"}')).toBeUndefined();
   });
 });

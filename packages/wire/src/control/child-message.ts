@@ -1,4 +1,4 @@
-/** The messages of children on the control channel, and their parser, which refuses unknown ones. */
+/** The messages of children on the control channel, and their parser. */
 import {
   areAmounts,
   areTexts,
@@ -36,6 +36,8 @@ export interface Hello {
   pid: number;
   /** The runtime and its version, such as `bun 1.4.5`. */
   runtime: string;
+  /** The version of Paceline that started it. */
+  version?: string;
   phase: ChildPhase;
   /** The socket that an instance serves; absent for a balancer. */
   socket?: string;
@@ -212,12 +214,12 @@ export type ChildMessage =
 const INSTANCE_STATS = ["requestsTotal", "errorsTotal", "inFlight", "periodMs", "eventLoopLagMs", "heapBytes"];
 const BALANCER_STATS = [...INSTANCE_STATS, "connections", "connectionsTotal", "retriesTotal"];
 
-/** Parses one line. @throws ChannelError `bad-message` */
-export function parseChildMessage(line: string): ChildMessage {
+/** Parses one line. Returns undefined for a type of another version, which is ignored. @throws ChannelError `bad-message` */
+export function parseChildMessage(line: string): ChildMessage | undefined {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", `it is ${reason}`, { cause }));
-  if (!isMessage(message)) {
-    throw new ChannelError("bad-message", `unknown message: ${line.slice(0, 100)}`);
-  }
+  const isValid = isMessage(message);
+  if (isValid === undefined) return undefined;
+  if (!isValid) throw new ChannelError("bad-message", `invalid message: ${line.slice(0, 100)}`);
   return message as unknown as ChildMessage;
 }
 
@@ -234,12 +236,14 @@ function isRun(run: unknown): boolean {
   );
 }
 
-function isMessage(message: Fields): boolean {
+/** Returns undefined if the type is unknown. */
+function isMessage(message: Fields): boolean | undefined {
   switch (message.type as ChildMessage["type"]) {
     case "hello":
       return (
         areTexts(message, ["token", "role", "pool", "name", "runtime", "phase"]) &&
         areAmounts(message, ["channelVersion", "attempt", "generation", "pid"]) &&
+        isOptional(message.version, isText) &&
         isProtocol(message.protocol)
       );
     case "ready":
@@ -286,7 +290,7 @@ function isMessage(message: Fields): boolean {
       return areTexts(message, ["message"]) && isOptional(message.exit, isExit);
     default:
       // The value may be anything, regardless of its type.
-      return false;
+      return isText(message.type) ? undefined : false;
   }
 }
 

@@ -1,8 +1,15 @@
 /** Shared by both sides of the control channel: its version, its lines and their limit, and common types. */
 import { fs } from "../proc/bun-memory.js";
 
-/** The protocol version. A child and a supervisor with different versions refuse each other with a clear message. */
+/**
+ * The protocol version. Neighbouring versions understand each other: what one does not know, types as well as fields, it ignores,
+ * and what it misses has a default. Others refuse each other with a clear message.
+ */
 export const CHANNEL_VERSION = 1;
+
+export function isNeighbour(version: number, own: number): boolean {
+  return Math.abs(version - own) <= 1;
+}
 
 /** The longest line in bytes; a longer one closes the control channel. */
 export const MAX_CHANNEL_LINE_BYTES = 1 << 20;

@@ -39,7 +39,7 @@ describe("parseSupervisorMessage", () => {
     ["{", /not JSON/],
     ["[]", /not an object/],
     ["null", /not an object/],
-    ['{"type":"reboot"}', /reboot: unknown type/],
+    ["{}", /no type/],
     ['{"type":"refused"}', /refused: no reason/],
     ['{"type":"drain","deadlineMs":-1}', /drain: no good deadlineMs/],
     [JSON.stringify({ ...snapshot, version: 0 }), /no good version/],
@@ -63,5 +63,16 @@ describe("parseSupervisorMessage", () => {
   ])("refuses %s", (line, message) => {
     expect(() => parseSupervisorMessage(line)).toThrow(message);
     expect(() => parseSupervisorMessage(line)).toThrow(expect.objectContaining({ code: "bad-message" }));
+  });
+
+  it("takes the messages of neighbouring versions: what is unknown has no effect, a limit that is missing has its default", () => {
+    expect(parseSupervisorMessage('{"type":"reboot","when":1}')).toBeUndefined();
+    const pool = { ...snapshot.pools[0], mood: "good" };
+    const { maxQueue: _, ...fewer } = snapshot.limits;
+    const message = { ...snapshot, pools: [pool], limits: { ...fewer, maxMood: 1 }, mood: 1 };
+    expect(parseSupervisorMessage(JSON.stringify(message))).toMatchObject({
+      ...snapshot,
+      limits: { maxQueue: BALANCER_LIMITS.maxQueue },
+    });
   });
 });

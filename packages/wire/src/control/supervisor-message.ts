@@ -1,4 +1,4 @@
-/** The messages of the supervisor on the control channel, and their parser, which refuses unknown ones. */
+/** The messages of the supervisor on the control channel, and their parser. */
 import { BALANCER_LIMITS, type BalancerLimits, badLimit } from "../limits.js";
 import {
   areTexts,
@@ -180,15 +180,17 @@ export type SupervisorMessage =
   | SpawnSupervisor
   | Snapshot;
 
-/** Parses one line. @throws ChannelError `bad-message` */
-export function parseSupervisorMessage(line: string): SupervisorMessage {
+/** Parses one line. Returns undefined for a type of another version, which is ignored. @throws ChannelError `bad-message` */
+export function parseSupervisorMessage(line: string): SupervisorMessage | undefined {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", reason, { cause }));
   const problem = problemOf(message);
+  if (problem === null) return undefined;
   if (problem !== undefined) throw new ChannelError("bad-message", `${String(message.type)}: ${problem}`);
   return message as unknown as SupervisorMessage;
 }
 
-function problemOf(message: Fields): string | undefined {
+/** Returns null if the type is unknown. */
+function problemOf(message: Fields): string | undefined | null {
   switch (message.type as SupervisorMessage["type"]) {
     case "welcome":
     case "released":
@@ -214,7 +216,7 @@ function problemOf(message: Fields): string | undefined {
       return snapshotProblem(message);
     default:
       // The value may be anything, regardless of its type.
-      return "unknown type";
+      return isText(message.type) ? null : "no type";
   }
 }
 
@@ -236,9 +238,10 @@ function snapshotProblem(message: Fields): string | undefined {
   if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
   if (!isOptional(message.accessLog, isFlag)) return "no good accessLog";
   if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
-  const limits = message.limits;
-  if (!isFields(limits)) return "no limits";
-  const bad = badLimit(BALANCER_LIMITS, limits);
+  if (!isFields(message.limits)) return "no limits";
+  // An earlier version does not send all of them.
+  message.limits = { ...BALANCER_LIMITS, ...message.limits };
+  const bad = badLimit(BALANCER_LIMITS, message.limits as object);
   return bad === undefined ? undefined : `no good limits.${bad}`;
 }
 

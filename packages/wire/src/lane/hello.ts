@@ -1,4 +1,5 @@
 /** HELLO, the first frame of each side; see docs/lane.md. Pure. */
+import { isNeighbour } from "../control/protocol.js";
 import type { FrameBuffer } from "./frame-buffer.js";
 import {
   FRAME_HEADER_BYTES,
@@ -41,7 +42,7 @@ export function putHello(frames: FrameBuffer, { window, maxStreams, number }: La
 export function readHello(type: number, bytes: Uint8Array, start: number, end: number): LaneHello | string {
   if (type !== FrameType.HELLO || readUint32(bytes, start) !== MAGIC) return "no HELLO at the start";
   const version = readUint16(bytes, start + 4);
-  if (version !== LANE_VERSION) return `version ${version} of the lane; this side speaks ${LANE_VERSION}`;
+  if (!isNeighbour(version, LANE_VERSION)) return `version ${version} of the lane; this side speaks ${LANE_VERSION}`;
   return {
     window: readUint32(bytes, start + 6),
     maxStreams: readUint32(bytes, start + 10),

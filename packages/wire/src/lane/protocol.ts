@@ -1,6 +1,9 @@
 /** The constants of the lane's protocol, version 1 (docs/lane.md), and the encoding of its numbers. */
 
-/** Sent in HELLO; a side that receives another version closes the lane. */
+/**
+ * Sent in HELLO. Neighbouring versions understand each other: a side sends what is newer only to a side whose HELLO has that
+ * version. A side that receives any other version closes the lane.
+ */
 export const LANE_VERSION = 1;
 
 /** `PCLN`, the first bytes of a HELLO's payload, as a little-endian number. */

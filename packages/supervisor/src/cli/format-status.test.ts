@@ -15,7 +15,6 @@ const instance: InstanceStatus = {
   release: "/srv/shop/releases/3",
   runtime: "bun",
   version: "0.1.0",
-  version: "0.1.0",
   uptimeSeconds: 90_061,
   rssBytes: 28_100_000,
   pssBytes: 9_100_000,

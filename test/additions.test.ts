@@ -60,11 +60,18 @@ test("a figure of each process: an entry in the list, and how it is measured", a
   expect(figures).toMatchObject({ attempts: 41, rssBytes: null });
   const instance = {
     ...{ name: "web.1", state: "ready", pid: 7, stalledMs: null, other: null, lastExit: null, exposed: [] },
-    ...{ latencyMs: { p50: null, p99: null }, linesLost: 0, linesTotal: 0, release: "/srv", ...figures },
+    ...{ latencyMs: { p50: null, p99: null }, linesLost: 0, linesTotal: 0, release: "/srv", recycle: null, ...figures },
   };
   const pool = {
     ...{ name: "web", kind: "app", ready: 1, wanted: 1, generation: 1, release: "/srv", routes: ["/"], receiving: 0 },
-    ...{ sending: 0, requestsPerSecond: 0, rollout: null, instances: [instance], templates: [] },
+    ...{
+      sending: 0,
+      requestsPerSecond: 0,
+      rollout: null,
+      recyclePauseSeconds: null,
+      instances: [instance],
+      templates: [],
+    },
   };
   const status = {
     ...{ name: "shop", state: "running", listen: [], pid: 1, uptimeSeconds: 1, version: "1", runtime: "bun 1" },

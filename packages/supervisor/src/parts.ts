@@ -164,6 +164,8 @@ export class Parts {
       fleet: () => runner.fleet,
       limitsOf: (pool) => configs.recycleLimitsOf(pool),
       mayBegin: (pool) => !isStopping() && !isReloading(pool),
+      memoryOf: (child, metric) => this.memoryOf(child, metric),
+      requestsOf: (pool) => stats.totals(pool, performance.now()).requestsTotal,
     });
 
     this.state = new StateKeeper({
@@ -185,7 +187,10 @@ export class Parts {
     });
     this.stickyCookies = new StickyCookies(runDir.path, problem);
     const groups = () => processGroups(processes());
-    this.usage = new UsageSampler(groups, problem);
+    this.usage = new UsageSampler(groups, problem, {
+      onSample: () => this.recycling.lookSoon(),
+      isPressing: () => this.recycling.isPressing,
+    });
     this.deaths = new DeathWatch({
       ...{ log, usage: this.usage },
       files: new DeathFiles(runDir.deathsFolder),
@@ -209,6 +214,13 @@ export class Parts {
       spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
       limits: configs.balancerLimits,
     });
+  }
+
+  private memoryOf({ pid }: LiveProcess, metric: "rss" | "pss"): { bytes: number; at: number } | undefined {
+    if (pid === null) return undefined;
+    if (metric === "pss") return this.pss.follow(pid) ?? undefined;
+    const usage = this.usage.peek(pid);
+    return usage && { bytes: usage.rssBytes, at: usage.at };
   }
 
   /** Returns the address of a process, with its slot's cookie if its pool recognizes clients by one. */

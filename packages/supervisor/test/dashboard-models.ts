@@ -31,6 +31,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     exposed: [],
     restarts: 0,
     recycles: 0,
+    recycle: null,
     lastExit: null,
     linesTotal: 0,
     linesLost: 0,
@@ -50,6 +51,7 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     shim: _____,
     exposed: ______,
     recycles: ________,
+    recycle: __________,
     ...common
   } = instance(name);
   return {
@@ -80,6 +82,7 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
     templates: [],
     receiving: 0,
     sending: 0,
+    recyclePauseSeconds: null,
     rollout: null,
   };
   return { name, kind: "app", instances, ...shape, ...more };

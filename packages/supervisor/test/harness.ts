@@ -40,7 +40,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     source: fixture(app),
     workload: { app: fixture(app) },
     launch: { entry: "server" },
-    recycle: { maxRequests: 0, jitter: 0 },
+    recycle: { maxMemoryMb: 0, memoryMetric: "rss", maxRequests: 0, maxAgeMs: 0, schedule: null, jitter: 0 },
     relayed: {},
     preload: false,
     maxInFlight: null,

@@ -4,7 +4,7 @@ import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../cont
 import type { ScheduleStatus } from "../core/figures.js";
 import type { FleetConfig } from "../core/model.js";
 import { describeFleet } from "../fleet/prepare-start.js";
-import { formatDuration, formatStatus } from "./format-status.js";
+import { formatStatus } from "./format-status.js";
 
 const instance: InstanceStatus = {
   name: "web.1",
@@ -33,6 +33,7 @@ const instance: InstanceStatus = {
   exposed: [],
   restarts: 0,
   recycles: 0,
+  recycle: null,
   lastExit: null,
   linesTotal: 0,
   linesLost: 0,
@@ -95,6 +96,7 @@ const status: Status = {
       sending: 0,
       instances: [instance, failed],
       templates: [],
+      recyclePauseSeconds: null,
       rollout: { kind: "reload", done: 1, total: 2 },
     },
   ],
@@ -145,6 +147,25 @@ test("tells what waits for slow clients, while something does", () => {
   );
   expect(shown).toContain("1554 req/s · receiving 3 · sending 2\n");
   expect(shown).toContain("\nspool: 12.3 MB of slow clients' bodies on disk\n");
+});
+
+test("what is due to be recycled, what leaks, and a pool whose recycling failed have a line each", () => {
+  const due = { due: "uses 212 MB of memory (maxMemoryMb 200)", memoryLimitInSeconds: 0, memoryBytesPerHour: 7 };
+  const leak = { due: null, memoryLimitInSeconds: 111_600, memoryBytesPerHour: 4_230_000 };
+  const instances = [
+    { ...instance, recycle: due },
+    { ...instance, name: "web.2", recycle: leak },
+  ];
+  const pool = { ...status.pools[0], instances, recyclePauseSeconds: 59 } as PoolStatus;
+  expect(
+    formatStatus({ ...status, pools: [pool] }, { colour: false })
+      .split("\n")
+      .slice(-3),
+  ).toEqual([
+    "web.1: uses 212 MB of memory (maxMemoryMb 200); its replacement is due",
+    "web.2: grows by 4.2 MB of memory an hour, and reaches maxMemoryMb in 1 d 7 h",
+    "web: the last recycling failed; the next try is in 59 s",
+  ]);
 });
 
 test("a template has a line of its own, with its memory", () => {
@@ -230,17 +251,6 @@ test("colour changes nothing but the colour", () => {
   expect(coloured).toContain("\x1b[31mbackoff\x1b[0m");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what colours are made of.
   expect(coloured.replace(/\x1b\[\d+m/g, "")).toBe(formatStatus(status, { colour: false }));
-});
-
-test.each([
-  [0.4, "0 s"],
-  [59.9, "59 s"],
-  [60, "1 min"],
-  [3_700, "1 h 1 min"],
-  [86_400, "1 d"],
-  [86_460, "1 d"],
-])("%d seconds are %s", (seconds, text) => {
-  expect(formatDuration(seconds)).toBe(text);
 });
 
 test("a pool that gets no requests has no rate and no route; a schedule has its pattern, its last run and the next", () => {

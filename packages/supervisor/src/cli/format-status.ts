@@ -11,7 +11,7 @@ import {
   withRequests,
 } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
-import { visibleLine } from "../core/words.js";
+import { formatDuration, visibleLine } from "../core/words.js";
 
 const STALLED_COLOUR = "31";
 /** Optional columns come last. */
@@ -51,6 +51,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, columns, options)));
   const troubles = [
     ...processes.flatMap(trouble),
+    ...status.pools.flatMap(recycleLines),
     ...instances.flatMap(exposure),
     ...(status.problem === null ? [] : [`run directory: ${status.problem}`]),
     ...logTrouble(status.log),
@@ -177,6 +178,20 @@ function trouble(process: InstanceStatus | BalancerStatus): string[] {
   return [...lost, `${name}: ${lastExit.reason}`, ...lines];
 }
 
+/** What is due to be recycled, and what will be. */
+function recycleLines({ name, instances, recyclePauseSeconds }: PoolStatus): string[] {
+  const lines = instances.flatMap(({ name: slot, recycle }) => {
+    if (recycle === null) return [];
+    if (recycle.due !== null) return [`${slot}: ${recycle.due}; its replacement is due`];
+    const growth = ((recycle.memoryBytesPerHour ?? 0) / 1e6).toFixed(1);
+    return [
+      `${slot}: grows by ${growth} MB of memory an hour, and reaches maxMemoryMb in ${formatDuration(recycle.memoryLimitInSeconds ?? 0)}`,
+    ];
+  });
+  if (recyclePauseSeconds === null) return lines;
+  return [...lines, `${name}: the last recycling failed; the next try is in ${formatDuration(recyclePauseSeconds)}`];
+}
+
 function exposure({ name, exposed }: InstanceStatus): string[] {
   return exposed.length === 0
     ? []
@@ -200,25 +215,6 @@ function scheduleText({ last, nextInSeconds, runningSeconds }: ScheduleStatus): 
   const next = nextInSeconds === null ? "no next" : `next in ${formatDuration(nextInSeconds)}`;
   if (last === null) return next;
   return `${last.failure === null ? "ok" : "failed"} in ${formatDuration(last.durationSeconds)}, ${next}`;
-}
-
-/** Returns the two largest units: `4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`. */
-export function formatDuration(seconds: number): string {
-  const units = [
-    ["d", 86_400],
-    ["h", 3_600],
-    ["min", 60],
-    ["s", 1],
-  ] as const;
-  let rest = Math.floor(seconds);
-  const parts: string[] = [];
-  for (const [unit, size] of units) {
-    const count = Math.floor(rest / size);
-    rest -= count * size;
-    if (count > 0 || (unit === "s" && parts.length === 0)) parts.push(`${count} ${unit}`);
-    else if (parts.length > 0) break;
-  }
-  return parts.slice(0, 2).join(" ");
 }
 
 type Cell =

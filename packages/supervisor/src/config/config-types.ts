@@ -156,13 +156,37 @@ export interface CommonPoolKeys {
       }
     | undefined;
   /**
-   * Recycle a process after this many requests, as in a restart: start a replacement, and drain the old process when the replacement is ready, `maxSurge` at once. `0`: never. The old process still gets requests until the replacement has been ready for `minReadyMs`. For a command, the balancers count the requests.
+   * Recycle a process that uses this many megabytes (10⁶ bytes), with all processes that a command or worker has started: start a replacement, and drain the old process when the replacement is ready. Paceline replaces one process at a time, and one that leaks steadily before it reaches the limit. `0`: no limit. See Recycling (docs/operations.md).
+   *
+   * Value: whole number. Default: 0.
+   */
+  maxMemoryMb?: number | undefined;
+  /**
+   * What counts for `maxMemoryMb`: the resident memory (RSS), or the proportional memory (PSS), in which pages that processes share count only in part. PSS suits processes that fork, such as those of `preload`; it is read every 15 s and needs Linux. Default: `"rss"`.
+   *
+   * Value: `"rss"` or `"pss"`.
+   */
+  memoryMetric?: "rss" | "pss" | undefined;
+  /**
+   * Recycle a process after this many requests. `0`: never. The old process still gets requests until the replacement has been ready for `minReadyMs`. For a command, the balancers count the requests.
    *
    * Value: whole number. Default: 0.
    */
   maxRequests?: number | undefined;
   /**
-   * Lower the limit of each process by a random share up to this one, so that they are not recycled together.
+   * Recycle a process that has run for this long. `0`: never.
+   *
+   * Value: whole number, ms. Default: 0.
+   */
+  maxAgeMs?: number | undefined;
+  /**
+   * Recycle all processes, one after another, at these times: a cron pattern in the time zone of the supervisor (TZ, or the machine's), such as `"0 4 * * *"` or `"@weekly"`. Processes that started after the time stay.
+   *
+   * Value: text.
+   */
+  recycleSchedule?: string | undefined;
+  /**
+   * Lower the limits of each process by a random share up to this one, so that they are not recycled together. Times of `recycleSchedule` are delayed by up to this share of an hour instead.
    *
    * Value: number. Default: 0.1.
    */
@@ -726,7 +750,6 @@ type WithoutRequests = {
     | "checkHost"
     | "protocol"
     | "maxRequests"
-    | "recycleJitter"
     | "limits"]?: undefined;
 };
 

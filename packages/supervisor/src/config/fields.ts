@@ -27,9 +27,9 @@ export function defaultsOf(fields: Record<string, z.ZodType>): Record<string, un
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }
 
-/** A duration in milliseconds, a day at most. */
-export function milliseconds(byDefault: number, description: string, { min = 1 } = {}) {
-  return whole({ min, max: MAX_TIMEOUT_MS, unit: "ms", byDefault, description });
+/** A duration in milliseconds, by default a day at most. */
+export function milliseconds(byDefault: number, description: string, { min = 1, max = MAX_TIMEOUT_MS } = {}) {
+  return whole({ min, max, unit: "ms", byDefault, description });
 }
 
 /** A size in bytes. */

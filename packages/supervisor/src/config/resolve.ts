@@ -24,6 +24,7 @@ import { type KindResult, stickyRule } from "./kinds/kind.js";
 import { readListen } from "./listen-address.js";
 import { resolveFolder } from "./paths.js";
 import { readEnvironment } from "./read-file.js";
+import { resolveRecycle } from "./recycle.js";
 import { readRoute, routeKey } from "./route.js";
 import {
   balancerFields,
@@ -211,10 +212,9 @@ function resolvePool(
     secrets,
     envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),
     policy: resolvePolicy(input, pool),
-    recycle: {
-      maxRequests: pool.maxRequests ?? input.maxRequests ?? defaultOf(poolFields, "maxRequests"),
-      jitter: pool.recycleJitter ?? input.recycleJitter ?? defaultOf(poolFields, "recycleJitter"),
-    },
+    recycle: resolveRecycle(input, pool, kind.cron !== undefined, (isOwn, key, message) =>
+      find(context, [...(isOwn ? path : []), key], message),
+    ),
     health: resolveHealth(pool, (at, message) => find(context, [...path, ...at], message)),
     limits: {
       ...INSTANCE_LIMITS,

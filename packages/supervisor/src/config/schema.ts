@@ -19,6 +19,7 @@ import {
 import { healthFields } from "./health.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
+import { recycleFields } from "./recycle.js";
 
 /** Names that pools cannot have, because they have another meaning. */
 export const RESERVED_POOL_NAMES = ["all", "balancer", "paceline"];
@@ -78,20 +79,6 @@ export const policyFields = {
       periodMs: milliseconds(60_000, "The period in which failures count."),
     },
     "How many failures a process may have before it is given up or restarted with the longest delay.",
-  ),
-};
-
-/** The limits after which a process is replaced. */
-const recycleFields = {
-  maxRequests: count(
-    0,
-    "Recycle a process after this many requests, as in a restart: start a replacement, and drain the old process when the replacement is ready, `maxSurge` at once. `0`: never. The old process still gets requests until the replacement has been ready for `minReadyMs`. For a command, the balancers count the requests.",
-    { min: 0, max: 1_000_000_000 },
-  ),
-  recycleJitter: fraction(
-    0.1,
-    "Lower the limit of each process by a random share up to this one, so that they are not recycled together.",
-    { min: 0, max: 1 },
   ),
 };
 

@@ -46,12 +46,23 @@ export interface InstanceStatus extends InstanceFigureValues {
   shim: { rssBytes: number | null; pssBytes: number | null } | null;
   /** How often its process was replaced because of a limit such as `maxRequests`. */
   recycles: number;
+  /** Null while its process has reached no limit and is not seen to reach its memory limit. */
+  recycle: RecycleStatus | null;
   lastExit: LastExit | null;
   /** Lines written since the supervisor started, and how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
   /** A second process in the slot: the replacement or the outgoing process. */
   other: { role: "replacement" | "outgoing"; pid: number | null; state: ProcessState; attempt: number } | null;
+}
+
+/** Why a process is to be replaced, and when it would reach its memory limit. */
+export interface RecycleStatus {
+  /** The limit that it has reached, such as `uses 212 MB of memory (maxMemoryMb 200)`; null if none. */
+  due: string | null;
+  /** When its memory reaches `maxMemoryMb` if it goes on growing; both null if no steady growth is seen. */
+  memoryLimitInSeconds: number | null;
+  memoryBytesPerHour: number | null;
 }
 
 export interface TemplateStatus {
@@ -87,6 +98,8 @@ export interface PoolStatus {
   instances: InstanceStatus[];
   /** The template processes of a pool with `preload`; two during a reload. */
   templates: TemplateStatus[];
+  /** For how long its processes are not recycled, after a replacement that failed; null if they are. */
+  recyclePauseSeconds: number | null;
   /** The rollout in progress, or null. */
   rollout: { kind: "reload" | "restart" | "recycle"; done: number; total: number } | null;
 }

@@ -63,8 +63,14 @@ export type Launch =
 
 /** The limits after which a process is replaced although it works. */
 export interface RecycleLimits {
-  /** 0: no limit. */
+  /** In megabytes of 10^6 bytes. 0: no limit, also in the next two. */
+  maxMemoryMb: number;
   maxRequests: number;
+  maxAgeMs: number;
+  /** Shared pages count in full (`rss`) or in proportion (`pss`). */
+  memoryMetric: "rss" | "pss";
+  /** A cron pattern in local time; null: none. */
+  schedule: string | null;
   /** Each process lowers its limits by a random share, at most this one (0 to 1). */
   jitter: number;
 }

@@ -1,6 +1,6 @@
-/** Text that would control a terminal is made visible; ordinary text is unchanged. */
+/** Durations for people; text that would control a terminal is made visible, ordinary text is unchanged. */
 import { expect, test } from "vitest";
-import { visible } from "./words.js";
+import { formatDuration, visible } from "./words.js";
 
 test.each([
   ["\x00", "\\x00"],
@@ -15,4 +15,15 @@ test.each([
   ["Zoë שלום 車輪 👩\u200d💻 – ‘x’", "Zoë שלום 車輪 👩\u200d💻 – ‘x’"],
 ])("%j is shown as %j", (text, shown) => {
   expect(visible(`<${text}>`)).toBe(`<${shown}>`);
+});
+
+test.each([
+  [0.4, "0 s"],
+  [59.9, "59 s"],
+  [60, "1 min"],
+  [3_700, "1 h 1 min"],
+  [86_400, "1 d"],
+  [86_460, "1 d"],
+])("%d seconds are %s", (seconds, text) => {
+  expect(formatDuration(seconds)).toBe(text);
 });

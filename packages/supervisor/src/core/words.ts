@@ -15,6 +15,25 @@ export function seconds(ms: number): string {
   return `${Math.round(ms / 100) / 10} s`;
 }
 
+/** Returns the two largest units: `4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`. */
+export function formatDuration(seconds: number): string {
+  const units = [
+    ["d", 86_400],
+    ["h", 3_600],
+    ["min", 60],
+    ["s", 1],
+  ] as const;
+  let rest = Math.floor(seconds);
+  const parts: string[] = [];
+  for (const [unit, size] of units) {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    if (count > 0 || (unit === "s" && parts.length === 0)) parts.push(`${count} ${unit}`);
+    else if (parts.length > 0) break;
+  }
+  return parts.slice(0, 2).join(" ");
+}
+
 /**
  * Whether `subject` matches the filter: undefined (all), a slot (`web.3` and `web.3 (replacement)`), a pool (`web`), or
  * `paceline`.

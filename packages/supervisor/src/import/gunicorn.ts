@@ -40,10 +40,8 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
     "set `maxInFlight` of an `asgi` pool; a `wsgi` instance runs as many requests as it has `threads`",
   ),
   max_requests: number("maxRequests", (value) => ({ maxRequests: value })),
-  max_requests_jitter: {
-    same: (value) => isOff(value) || value === 0,
-    advice: "`recycleJitter` is a share of `maxRequests`, by default 0.1",
-  },
+  // Read together with max_requests, below.
+  max_requests_jitter: number("maxRequests and recycleJitter", () => ({})),
   timeout: number("requestTimeoutMs", (value, { kind }) =>
     kind === "wsgi" ? { requestTimeoutMs: value * 1000 } : "set `hangAfterMs` for an event loop that is blocked",
   ),
@@ -187,11 +185,19 @@ export function importGunicorn(
   const python = [".venv/bin/python", "venv/bin/python"].find(hasPython);
   result.mapped.push(...rules.mapped);
   result.notes.push(...rules.notes);
+  Object.assign(rules.keys, requestLimit(settings));
   // gunicorn starts one worker.
   result.pools.web = { [kind]: app, ...(python !== undefined && { python }), instances: 1, ...rules.keys };
   if (python === undefined)
     note("python", "the app runs on `python3` of PATH: name a virtual environment's in `python`");
   return result;
+}
+
+/** gunicorn raises its limit by up to the jitter, ours lowers it by a share. */
+function requestLimit({ max_requests: least, max_requests_jitter: more }: Keys): Keys {
+  if (typeof least !== "number" || least <= 0 || typeof more !== "number" || more <= 0) return {};
+  const most = least + more;
+  return { maxRequests: most, recycleJitter: Math.round((more / most) * 1000) / 1000 };
 }
 
 function bind(value: unknown, { fleet, note }: GunicornContext): Keys | string {

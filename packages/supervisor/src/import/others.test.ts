@@ -103,7 +103,14 @@ describe("gunicorn's settings", () => {
   it("become the keys of a pool", () => {
     const settings = {
       ...{ wsgi_app: "shop.wsgi:application", bind: ["0.0.0.0:9000", "unix:/run/shop.sock"], workers: 5, threads: 4 },
-      ...{ timeout: 90, graceful_timeout: 20, max_requests: 1000, preload_app: true, chdir: "/srv/shop" },
+      ...{
+        timeout: 90,
+        graceful_timeout: 20,
+        max_requests: 1000,
+        max_requests_jitter: 250,
+        preload_app: true,
+        chdir: "/srv/shop",
+      },
       ...{ raw_env: ["A=1", "B=x=y"], accesslog: "-", forwarded_allow_ips: "10.0.0.1,10.0.0.2", proc_name: "shop" },
     };
     const imported = importGunicorn(settings, undefined, (path) => path === ".venv/bin/python");
@@ -117,7 +124,8 @@ describe("gunicorn's settings", () => {
         threads: 4,
         requestTimeoutMs: 90_000,
         drainTimeoutMs: 20_000,
-        maxRequests: 1000,
+        maxRequests: 1250,
+        recycleJitter: 0.2,
         preload: true,
       },
       cwd: "/srv/shop",

@@ -1,4 +1,5 @@
 /** PM2's keys of an app, each with ours or with what to do instead. Pure. */
+import { readCron } from "@paceline/wire/cron";
 import { isOff, isOn, isTable, type Keys, type Rule, type Rules, splitWords } from "./rules.js";
 
 /** What the rules know of the app around a key. */
@@ -64,11 +65,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
   watch_delay: { advice: "leave it out: --watch gathers a burst of changes into one reload" },
   watch_options: { advice: "leave it out: --watch uses the kernel's own notices, not chokidar" },
 
-  max_memory_restart: {
-    same: isOff,
-    advice:
-      "there is no limit by memory: `maxRequests` replaces an instance after so many requests, without losing one",
-  },
+  max_memory_restart: { to: "maxMemoryMb", same: isOff, keys: memory },
   min_uptime: { to: "stableAfterMs", keys: (value) => duration(value, (ms) => ({ stableAfterMs: ms })) },
   max_restarts: {
     to: "restartBudget",
@@ -96,10 +93,13 @@ export const PM2_RULES: Rules<Pm2Context> = {
   stop_exit_codes: { advice: "Paceline restarts whatever the exit status: stop an instance with `paceline scale`" },
   cron_restart: {
     aliases: ["cron"],
-    to: "cron of a worker",
+    to: "cron of a worker, or recycleSchedule",
     same: (value) => isOff(value) || value === 0 || value === "0",
-    keys: (value, { isScheduled }) =>
-      isScheduled ? { cron: `${value}` } : `add a line to your crontab: ${value} paceline restart -c CONFIG`,
+    keys: (value, { isScheduled }) => {
+      const times = readCron(`${value}`, undefined);
+      if ("problem" in times) return times.problem;
+      return { [isScheduled ? "cron" : "recycleSchedule"]: `${value}` };
+    },
   },
   wait_ready: {
     to: "readySignal",
@@ -193,6 +193,15 @@ function instances(value: unknown, cpus: number): Keys | string {
   return Number.isInteger(count) && count <= 1024
     ? { instances: count }
     : `must be a number, not ${JSON.stringify(value)}`;
+}
+
+/** Reads PM2's sizes, bytes or text such as `300M`, in units of 1024. */
+function memory(value: unknown, { isScheduled }: Pm2Context): Keys | string {
+  if (isScheduled) return "leave it out: a run ends by itself, at the latest after `runTimeoutMs`";
+  const [, digits, unit = ""] = /^\s*(\d+)\s*([KMG]?)B?\s*$/i.exec(`${value}`) ?? [];
+  if (digits === undefined) return `must be a size, not ${JSON.stringify(value)}`;
+  const bytes = Number(digits) * 1024 ** " KMG".indexOf(unit.toUpperCase() || " ");
+  return { maxMemoryMb: Math.max(1, Math.round(bytes / 1e6)) };
 }
 
 /** Reads PM2's durations, milliseconds or text such as `10s`, `5m`, `1h`. */

@@ -180,6 +180,12 @@ const VALUES: [Keys, Keys][] = [
     { min_uptime: "10s", max_restarts: 10 },
     { stableAfterMs: 10_000, restartBudget: { maxFailures: 10 } },
   ],
+  [{ max_memory_restart: "200M" }, { maxMemoryMb: 210 }],
+  [{ max_memory_restart: 104_857_600 }, { maxMemoryMb: 105 }],
+  [
+    { max_memory_restart: "1G", cron_restart: "0 4 * * *" },
+    { maxMemoryMb: 1074, recycleSchedule: "0 4 * * *" },
+  ],
   [{ restart_delay: 4000 }, { backoff: { initialMs: 4000, maxMs: 4000, factor: 1 } }],
   [{ exp_backoff_restart_delay: 100 }, { backoff: { initialMs: 100, maxMs: 15_000, factor: 1.5 } }],
   [{ env: { N: 1, ON: true, LIST: [1] } }, { env: { N: "1", ON: "true", LIST: "[1]" } }],
@@ -192,6 +198,15 @@ const VALUES: [Keys, Keys][] = [
 it.each(VALUES)("%j becomes %j", (keys, expected) => {
   const { pools } = importPm2(app(keys), facts());
   expect(pools.app).toEqual({ app: "./app.js", instances: 1, ...expected });
+});
+
+it("a size or a schedule that nobody can read is named", () => {
+  const { pools, notes } = importPm2(app({ max_memory_restart: "much", cron_restart: "61 * * * *" }), facts());
+  expect(pools.app).toEqual({ app: "./app.js", instances: 1 });
+  expect(notes.slice(0, 2)).toEqual([
+    { app: "app", key: "max_memory_restart", advice: 'must be a size, not "much"' },
+    { app: "app", key: "cron_restart", advice: expect.stringMatching(/^must be a cron pattern/) },
+  ]);
 });
 
 it("values without effect need no note", () => {
@@ -351,10 +366,16 @@ describe("a file of several apps", () => {
 });
 
 it("an app that PM2 starts at times becomes a worker with cron; one that runs once is left out, with its keys", () => {
-  const times = { autorestart: false, cron_restart: "0 3 * * *", instances: 2, wait_ready: true };
+  const times = {
+    autorestart: false,
+    cron_restart: "0 3 * * *",
+    instances: 2,
+    wait_ready: true,
+    max_memory_restart: "1G",
+  };
   const { pools, notes } = importPm2([{ name: "nightly", script: "jobs.js", ...times }], facts());
   expect(pools.nightly).toEqual({ worker: "./jobs.js", cron: "0 3 * * *", stopSignal: "SIGINT" });
-  expect(notes.map(({ key }) => key)).toEqual(["script", "wait_ready"]);
+  expect(notes.map(({ key }) => key)).toEqual(["script", "wait_ready", "max_memory_restart"]);
   expect(problemsOf(documentOf({ fleet: {}, pools, mapped: [], notes }))).toEqual([]);
   const script = importPm2([{ name: "nightly", script: "report.py", ...times }], facts());
   expect(script.pools.nightly).toEqual({

@@ -1,6 +1,29 @@
-/** Replaces processes that have reached a limit such as `maxRequests`; a replacement is ready before the old process drains. */
-import { type Fleet, processId } from "../core/fleet.js";
+/** Measures processes against the limits of their pools and has core/recycle.ts decide which one is replaced; the replacement is ready before it drains. */
+import type { CronTimes } from "@paceline/wire/cron";
+import type { RecycleStatus } from "../control/api.js";
+import { type Fleet, type Pool, processId } from "../core/fleet.js";
+import {
+  addReading,
+  busyShareOf,
+  countMinutes,
+  type Forecast,
+  forecast,
+  type MemoryTrend,
+  type Minutes,
+  NO_MINUTES,
+  NO_TREND,
+} from "../core/forecast.js";
 import type { RecycleLimits } from "../core/model.js";
+import {
+  memoryLimitBytes,
+  NO_RECYCLING,
+  nextRecycle,
+  type RecycleFacts,
+  type RecyclePool,
+  type RecycleStart,
+  recycleEnded,
+} from "../core/recycle.js";
+import { formatDuration } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "../processes/children.js";
 import type { LiveProcess } from "../processes/live-process.js";
@@ -15,32 +38,44 @@ interface RecyclingOptions {
   limitsOf(pool: string): RecycleLimits | undefined;
   /** Whether no other operation works on that pool, or is about to. */
   mayBegin(pool: string): boolean;
+  /** Returns the last reading of a process's memory, and when it was taken, by performance.now(). */
+  memoryOf(child: LiveProcess, metric: RecycleLimits["memoryMetric"]): { bytes: number; at: number } | undefined;
+  /** Returns how many requests a pool has had. */
+  requestsOf(pool: string): number;
+}
+
+/** What is known of one process. */
+interface Watched {
+  /** The random jitter, 0 to 1. */
+  readonly draw: number;
+  /** When its schedule is due, as Unix time in milliseconds; undefined before the first look at it. */
+  scheduledAt: number | null | undefined;
+  memoryBytes: number | null;
+  readAt: number;
+  trend: MemoryTrend;
+  /** As of the reading at `foreseenAt`. */
+  forecast: Forecast | null;
+  foreseenAt: number;
+  isForetold: boolean;
 }
 
 /** Reports within this time are checked together. */
 const TOGETHER_MS = 1000;
-/** How long a pool is left alone after a failed replacement or another operation. */
-const PAUSE_MS = 60_000;
-
-/**
- * The limits of a process: each entry returns why it is to be replaced, or undefined.
- * @param share the share of a limit that this process's jitter leaves, above 0 and up to 1
- */
-const REASONS: readonly ((child: LiveProcess, limits: RecycleLimits, share: number) => string | undefined)[] = [
-  ({ stats }, { maxRequests }, share) => {
-    const requests = stats.last?.requestsTotal ?? 0;
-    if (maxRequests === 0 || requests < Math.max(1, maxRequests * share)) return undefined;
-    return `it has handled ${requests} requests (maxRequests)`;
-  },
-];
+/** From this share of its limit on, a process's memory is read more often. */
+const PRESSING_SHARE = 0.75;
+/** A limit that is reached later is not reported yet. */
+const FORETELL_MS = 7 * 86_400_000;
+const HOUR_MS = 3_600_000;
 
 export class Recycling {
   private timer: NodeJS.Timeout | undefined;
   private isStopped = false;
-  /** The random jitter of each process. */
-  private readonly draws = new WeakMap<LiveProcess, number>();
-  /** Until when a pool is left alone, by performance.now(). */
-  private readonly pauses = new Map<string, number>();
+  private state = NO_RECYCLING;
+  private readonly watched = new WeakMap<LiveProcess, Watched>();
+  private readonly minutes = new Map<string, Minutes>();
+  private readCron: typeof import("@paceline/wire/cron").readCron | undefined;
+  /** Whether a process is close to its memory limit. */
+  isPressing = false;
 
   constructor(private readonly options: RecyclingOptions) {}
 
@@ -49,7 +84,7 @@ export class Recycling {
     clearTimeout(this.timer);
   }
 
-  /** Schedules a check after a report. Idle processes report every 10 s, which covers pools that were left alone. */
+  /** Schedules a check after a report or a reading of the memory. Idle processes report every 10 s, which covers pools that were left alone. */
   lookSoon(): void {
     if (this.isStopped) return;
     this.timer ??= setTimeout(() => {
@@ -59,39 +94,155 @@ export class Recycling {
   }
 
   look(now: number): void {
-    const { fleet, limitsOf, mayBegin, rollouts, log } = this.options;
-    for (const { name, generation, slots } of fleet().pools) {
-      const limits = limitsOf(name);
-      if (limits === undefined || rollouts.of(name) !== undefined || now < (this.pauses.get(name) ?? 0)) continue;
-      if (!mayBegin(name)) continue;
-      this.pauses.delete(name);
-      const due: number[] = [];
-      for (const { name: slot, index, member, other } of slots) {
-        // Processes of older generations are left to the reload.
-        if (member.process.state !== "ready" || member.generation !== generation || other !== null) continue;
-        const reason = this.reasonOf(processId(slot, member.process.attempt), limits);
-        if (reason === undefined) continue;
-        log.event("info", slot, `is being recycled: ${reason}`);
-        due.push(index);
-      }
-      if (due.length === 0) continue;
-      void rollouts
-        .run("recycle", name, due, generation, () => {})
-        .then(({ ok }) => {
-          if (!ok) this.pauses.set(name, performance.now() + PAUSE_MS);
-        });
+    const { log, fleet, limitsOf } = this.options;
+    const pools: RecyclePool[] = [];
+    this.isPressing = false;
+    for (const pool of fleet().pools) {
+      const limits = limitsOf(pool.name);
+      if (limits !== undefined) pools.push(this.poolFacts(pool, limits, now));
+      else this.minutes.delete(pool.name);
     }
+    const { state, start, held } = nextRecycle(this.state, pools, now);
+    this.state = state;
+    for (const { slot, message } of held) log.event("warn", slot, message);
+    if (start !== null) this.start(start);
   }
 
-  private reasonOf(id: string, limits: RecycleLimits): string | undefined {
-    const child = this.options.children.get(id);
-    if (child === undefined || child.exit !== null) return undefined;
-    const draw = this.draws.get(child) ?? Math.random();
-    this.draws.set(child, draw);
-    for (const reason of REASONS) {
-      const text = reason(child, limits, 1 - limits.jitter * draw);
-      if (text !== undefined) return text;
-    }
-    return undefined;
+  /** Returns what `paceline status` shows of a process. */
+  statusOf(child: LiveProcess | undefined): RecycleStatus | null {
+    const known = child === undefined ? undefined : this.watched.get(child);
+    if (child === undefined || known === undefined) return null;
+    const due = this.state.due.get(child.id)?.reason ?? null;
+    const seen = forecastNow(known, performance.now());
+    if (due === null && seen === null) return null;
+    return {
+      due,
+      memoryLimitInSeconds: seen && Math.round(seen.leftMs / 1000),
+      memoryBytesPerHour: seen && Math.round(seen.bytesPerMs * HOUR_MS),
+    };
   }
+
+  /** Returns for how long a pool is left alone after a failed replacement; null if it is not. */
+  pauseSeconds(pool: string): number | null {
+    const leftMs = (this.state.pauses.get(pool)?.until ?? 0) - performance.now();
+    return leftMs > 0 ? Math.round(leftMs / 1000) : null;
+  }
+
+  private start({ pool, slot, index, reason }: RecycleStart): void {
+    const { log, fleet, rollouts } = this.options;
+    const generation = fleet().pools.find(({ name }) => name === pool)?.generation ?? 0;
+    log.event("info", slot, `is being recycled: it ${reason}`);
+    void rollouts
+      .run("recycle", pool, [index], generation, () => {})
+      .then((result) => {
+        const outcome = result.ok ? "done" : result.code === "busy" ? "interrupted" : "failed";
+        const { state, pauseMs } = recycleEnded(this.state, outcome, performance.now());
+        this.state = state;
+        if (pauseMs > 0 && !this.isStopped)
+          log.event("warn", pool, `recycling is tried again in ${formatDuration(pauseMs / 1000)}`);
+        if (result.ok && !this.isStopped) this.look(performance.now());
+        else this.lookSoon();
+      });
+  }
+
+  private poolFacts(pool: Pool, limits: RecycleLimits, now: number): RecyclePool {
+    const { rollouts, mayBegin, requestsOf } = this.options;
+    const { name, generation, slots } = pool;
+    const minutes = this.minutes.get(name) ?? NO_MINUTES;
+    const isNewMinute = minutes.current?.minute !== Math.floor(now / 60_000);
+    const counted = limits.maxMemoryMb > 0 && isNewMinute ? countMinutes(minutes, now, requestsOf(name)) : minutes;
+    this.minutes.set(name, counted);
+    const processes: RecycleFacts[] = [];
+    for (const { name: slot, index, member, other } of slots) {
+      const { state, attempt } = member.process;
+      const child = this.options.children.get(processId(slot, attempt));
+      if (state !== "ready" || child === undefined || child.exit !== null) continue;
+      const known = this.watch(child);
+      const ageMs = now - child.spawnedAt;
+      const share = 1 - limits.jitter * known.draw;
+      this.readMemory(child, known, limits, share);
+      processes.push({
+        ...{ id: child.id, slot, index, ageMs, share },
+        // Processes of older generations are left to the reload.
+        isReplaceable: member.generation === generation && other === null && index <= pool.wanted,
+        requests: child.stats.last?.requestsTotal ?? 0,
+        memoryBytes: known.memoryBytes,
+        isScheduled: this.isScheduled(known, limits, ageMs),
+        forecast: forecastNow(known, now),
+      });
+    }
+    const hasForecast = processes.some((each) => each.forecast !== null);
+    return {
+      ...{ name, limits, processes },
+      isFree: rollouts.of(name) === undefined && mayBegin(name),
+      busyShare: hasForecast ? busyShareOf(counted) : 0,
+    };
+  }
+
+  private watch(child: LiveProcess): Watched {
+    let known = this.watched.get(child);
+    if (known === undefined) {
+      known = {
+        ...{ draw: Math.random(), scheduledAt: undefined, memoryBytes: null, readAt: 0 },
+        ...{ trend: NO_TREND, forecast: null, foreseenAt: 0, isForetold: false },
+      };
+      this.watched.set(child, known);
+    }
+    return known;
+  }
+
+  private readMemory(child: LiveProcess, known: Watched, limits: RecycleLimits, share: number): void {
+    if (limits.maxMemoryMb === 0) return;
+    const reading = this.options.memoryOf(child, limits.memoryMetric);
+    // A reading from before its start is that of an earlier process with its pid.
+    if (reading === undefined || reading.at < child.spawnedAt) return;
+    const limitBytes = memoryLimitBytes(limits, share);
+    if (reading.bytes >= limitBytes * PRESSING_SHARE) this.isPressing = true;
+    if (reading.at === known.readAt) return;
+    known.readAt = reading.at;
+    known.memoryBytes = reading.bytes;
+    const trend = addReading(known.trend, reading.at - child.spawnedAt, reading.bytes);
+    if (trend === known.trend) return;
+    known.trend = trend;
+    known.forecast = forecast(trend, limitBytes) ?? null;
+    known.foreseenAt = reading.at;
+    this.foretell(child, known, limits);
+  }
+
+  /** Reports once that a process leaks. */
+  private foretell({ name }: LiveProcess, known: Watched, { maxMemoryMb }: RecycleLimits): void {
+    const { forecast: seen, isForetold } = known;
+    if (seen === null || isForetold || seen.leftMs > FORETELL_MS) return;
+    known.isForetold = true;
+    const growth = (seen.bytesPerMs * HOUR_MS) / 1e6;
+    const text = `grows by ${growth < 10 ? growth.toFixed(1) : Math.round(growth)} MB of memory an hour, and reaches its limit in ${formatDuration(seen.leftMs / 1000)} (maxMemoryMb ${maxMemoryMb})`;
+    this.options.log.event("info", name, text);
+  }
+
+  private isScheduled(known: Watched, { schedule, jitter }: RecycleLimits, ageMs: number): boolean {
+    if (schedule === null) return false;
+    if (known.scheduledAt === undefined) {
+      const times = this.timesOf(schedule);
+      if (times === undefined) return false;
+      const at = times.next(Date.now() - ageMs);
+      known.scheduledAt = at === null ? null : at + known.draw * jitter * HOUR_MS;
+    }
+    return known.scheduledAt !== null && Date.now() >= known.scheduledAt;
+  }
+
+  /** Returns undefined while the library is being loaded: only pools with a schedule need it. */
+  private timesOf(schedule: string): CronTimes | undefined {
+    if (this.readCron === undefined) {
+      void import("@paceline/wire/cron").then(({ readCron }) => {
+        this.readCron = readCron;
+      });
+      return undefined;
+    }
+    const times = this.readCron(schedule, undefined);
+    return "problem" in times ? undefined : times;
+  }
+}
+
+function forecastNow({ forecast: seen, foreseenAt }: Watched, now: number): Forecast | null {
+  return seen && { ...seen, leftMs: Math.max(0, seen.leftMs - (now - foreseenAt)) };
 }

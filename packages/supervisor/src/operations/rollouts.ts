@@ -138,7 +138,7 @@ export class Rollouts {
           pool,
           isAside ? `recycle ends: ${COMES_FIRST}` : message.slice(pool.length + 2),
         );
-        resolve({ ok: false, code: "failed", message, lastLines: state.lastLines });
+        resolve({ ok: false, code: isAside ? "busy" : "failed", message, lastLines: state.lastLines });
       };
       state.send = (event) => {
         if (state.rollout.outcome !== null) return;
@@ -157,7 +157,8 @@ export class Rollouts {
       };
       const unwatch = runner.watch(() => this.observe(pool, state));
       this.running.set(pool, state);
-      log.event("info", pool, `${kind} of ${slots.length}`);
+      // A recycling has said why and of which slot.
+      if (kind !== "recycle") log.event("info", pool, `${kind} of ${slots.length}`);
       state.send({ type: "begin" });
     });
   }

@@ -21,6 +21,7 @@ import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
 import type { PssSampler, UsageSampler } from "../stats/usage.js";
 import { balancerFigures, instanceFigures, secondsSince } from "./measures.js";
+import type { Recycling } from "./recycling.js";
 import type { Rollouts } from "./rollouts.js";
 
 interface StatusSources {
@@ -36,6 +37,7 @@ interface StatusSources {
   children: Children;
   coordination: BalancerCoordination;
   rollouts: Rollouts;
+  recycling: Recycling;
   slots: SlotBook;
   stats: StatsBook;
   usage: UsageSampler;
@@ -113,6 +115,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     templates: [...sources.children.templates.alive()]
       .filter((template) => template.pool === pool.name)
       .map((template) => templateStatus(sources, template, now)),
+    recyclePauseSeconds: sources.recycling.pauseSeconds(pool.name),
     rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
 }
@@ -150,6 +153,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
     heapBytes: last?.heapBytes ?? null,
     exposed: child?.exposed ?? [],
     recycles: sources.slots.of(slot.name).recycles,
+    recycle: sources.recycling.statusOf(child),
     shim: shimOf(sources, child),
   };
 }

@@ -112,7 +112,8 @@ export class PoolConfigs {
   /** Returns undefined if processes are not recycled. */
   recycleLimitsOf(pool: string): RecycleLimits | undefined {
     const limits = this.pool(pool)?.recycle;
-    return limits === undefined || limits.maxRequests === 0 ? undefined : limits;
+    const { maxMemoryMb, maxRequests, maxAgeMs, schedule } = limits ?? {};
+    return maxMemoryMb || maxRequests || maxAgeMs || schedule ? limits : undefined;
   }
 
   /** Balancers have no generations, and are never given up because nothing is served without them. */

@@ -11,6 +11,8 @@ const SEEN_FOR_MS = 15_000;
 const SOON_MS = 300;
 
 interface Usage {
+  /** When the sample was begun, by performance.now(). */
+  at: number;
   rssBytes: number;
   /** Percentage of one core since the previous sample; null for the first. */
   cpuPercent: number | null;
@@ -24,10 +26,14 @@ export class UsageSampler {
   private askedAt = Number.NEGATIVE_INFINITY;
   private stopped = false;
 
-  /** @param groups the processes that are counted as one, by their leader's pid */
+  /**
+   * @param groups the processes that are counted as one, by their leader's pid
+   * @param hooks `onSample` is called after each sample; while `isPressing`, samples are as frequent as for a client
+   */
   constructor(
     private readonly groups: () => ReadonlyMap<number, readonly number[]>,
     private readonly problem: (error: unknown) => void,
+    private readonly hooks: { onSample?(): void; isPressing?(): boolean } = {},
   ) {}
 
   start(): void {
@@ -74,20 +80,26 @@ export class UsageSampler {
     this.busy = true;
     try {
       const groups = this.groups();
+      const at = performance.now();
       const pids = [...groups.values()].flat();
       // pidusage throws for an empty list; a pid that is gone is null, contrary to its type.
       const readings = pids.length === 0 ? {} : ((await pidusage(pids)) as Record<string, Reading | null>);
-      this.take(groups, readings);
+      this.take(at, groups, readings);
     } catch (error) {
       // All of them have just ended.
       if ((error as Error).message !== "No matching pid found") this.problem(error);
     } finally {
       this.busy = false;
-      this.arm(this.isSeen() ? SAMPLE_MS : UNSEEN_SAMPLE_MS);
+      this.hooks.onSample?.();
+      this.arm(this.isSeen() || this.hooks.isPressing?.() ? SAMPLE_MS : UNSEEN_SAMPLE_MS);
     }
   }
 
-  private take(groups: ReadonlyMap<number, readonly number[]>, readings: Record<string, Reading | null>): void {
+  private take(
+    at: number,
+    groups: ReadonlyMap<number, readonly number[]>,
+    readings: Record<string, Reading | null>,
+  ): void {
     const samples = new Map<number, Usage>();
     for (const [leader, pids] of groups) {
       if (!pids.some((pid) => readings[pid] != null)) continue;
@@ -98,7 +110,7 @@ export class UsageSampler {
         // The first reading of a process has no previous one to compare with.
         if (this.readPids.has(pid)) cpuPercent += readings[pid]?.cpu ?? 0;
       }
-      samples.set(leader, { rssBytes, cpuPercent: this.samples.has(leader) ? cpuPercent : null });
+      samples.set(leader, { at, rssBytes, cpuPercent: this.samples.has(leader) ? cpuPercent : null });
     }
     this.samples = samples;
     this.readPids = new Set(Object.keys(readings).map(Number));
@@ -115,12 +127,14 @@ const PSS_SAMPLE_MS = 15_000;
 /** How long readings continue after the last request. */
 const PSS_SEEN_FOR_MS = 60_000;
 
-/** The proportional memory (PSS) of each process, in which shared pages count in part. Read only while a client asks for it. */
+/** The proportional memory (PSS) of each process, in which shared pages count in part. Read only while somebody asks for it. */
 export class PssSampler {
-  private samples = new Map<number, number>();
+  private samples = new Map<number, { at: number; bytes: number }>();
+  /** The leaders that are asked for one by one, and when they were last. */
+  private readonly followed = new Map<number, number>();
   private timer: NodeJS.Timeout | undefined;
   private busy = false;
-  private askedAt = 0;
+  private askedAt = Number.NEGATIVE_INFINITY;
   private stopped = false;
 
   /** @param groups the processes that are counted as one, by their leader's pid; without /proc there is no PSS */
@@ -129,8 +143,19 @@ export class PssSampler {
   /** Returns bytes; null while unknown. The first call starts the readings. */
   of(pid: number): number | null {
     this.askedAt = performance.now();
-    if (this.timer === undefined && !this.busy && !this.stopped) void this.sample();
+    this.begin();
+    return this.samples.get(pid)?.bytes ?? null;
+  }
+
+  /** Like `of`, but reads no other process. `at` is the time of the reading, by performance.now(). */
+  follow(pid: number): { at: number; bytes: number } | null {
+    this.followed.set(pid, performance.now());
+    this.begin();
     return this.samples.get(pid) ?? null;
+  }
+
+  private begin(): void {
+    if (this.timer === undefined && !this.busy && !this.stopped) void this.sample();
   }
 
   stop(): void {
@@ -141,17 +166,22 @@ export class PssSampler {
   private async sample(): Promise<void> {
     this.busy = true;
     this.timer = undefined;
-    const samples = new Map<number, number>();
+    const samples = new Map<number, { at: number; bytes: number }>();
+    const isAsked = performance.now() - this.askedAt <= PSS_SEEN_FOR_MS;
     // Reads one after another: a status can wait for them, but requests cannot wait for the kernel's locks.
     for (const [leader, pids] of this.groups()) {
+      if (!isAsked && !this.followed.has(leader)) continue;
+      const at = performance.now();
       for (const pid of pids) {
         const bytes = await readPss(pid);
-        if (bytes !== null) samples.set(leader, (samples.get(leader) ?? 0) + bytes);
+        if (bytes !== null) samples.set(leader, { at, bytes: (samples.get(leader)?.bytes ?? 0) + bytes });
       }
     }
     this.samples = samples;
     this.busy = false;
-    if (this.stopped || performance.now() - this.askedAt > PSS_SEEN_FOR_MS) return;
+    const since = performance.now() - PSS_SEEN_FOR_MS;
+    for (const [leader, at] of this.followed) if (at < since) this.followed.delete(leader);
+    if (this.stopped || (this.askedAt < since && this.followed.size === 0)) return;
     this.timer = setTimeout(() => void this.sample(), PSS_SAMPLE_MS);
     this.timer.unref();
   }

@@ -88,7 +88,6 @@ export const REQUEST_KEYS = [
   "checkHost",
   "protocol",
   "maxRequests",
-  "recycleJitter",
   "limits",
 ];
 

@@ -1,0 +1,81 @@
+/** The keys that limit the life of a process that works, and the limits they resolve to. */
+import { type CronTimes, readCron } from "@paceline/wire/cron";
+import type { RecycleLimits } from "../core/model.js";
+import { count, fraction, milliseconds, text, word } from "./fields.js";
+
+const DEFAULTS = { maxMemoryMb: 0, maxRequests: 0, maxAgeMs: 0, recycleJitter: 0.1 };
+const MAX_AGE_MS = 366 * 86_400_000;
+
+export const recycleFields = {
+  maxMemoryMb: count(
+    DEFAULTS.maxMemoryMb,
+    "Recycle a process that uses this many megabytes (10⁶ bytes), with all processes that a command or worker has started: start a replacement, and drain the old process when the replacement is ready. Paceline replaces one process at a time, and one that leaks steadily before it reaches the limit. `0`: no limit. See [Recycling](operations.md#recycling).",
+    { min: 0 },
+  ),
+  memoryMetric: word(
+    ["rss", "pss"],
+    'What counts for `maxMemoryMb`: the resident memory (RSS), or the proportional memory (PSS), in which pages that processes share count only in part. PSS suits processes that fork, such as those of `preload`; it is read every 15 s and needs Linux. Default: `"rss"`.',
+  ),
+  maxRequests: count(
+    DEFAULTS.maxRequests,
+    "Recycle a process after this many requests. `0`: never. The old process still gets requests until the replacement has been ready for `minReadyMs`. For a command, the balancers count the requests.",
+    { min: 0, max: 1_000_000_000 },
+  ),
+  maxAgeMs: milliseconds(DEFAULTS.maxAgeMs, "Recycle a process that has run for this long. `0`: never.", {
+    min: 0,
+    max: MAX_AGE_MS,
+  }),
+  recycleSchedule: text(
+    'Recycle all processes, one after another, at these times: a cron pattern in the time zone of the supervisor (TZ, or the machine\'s), such as `"0 4 * * *"` or `"@weekly"`. Processes that started after the time stay.',
+  ),
+  recycleJitter: fraction(
+    DEFAULTS.recycleJitter,
+    "Lower the limits of each process by a random share up to this one, so that they are not recycled together. Times of `recycleSchedule` are delayed by up to this share of an hour instead.",
+    { min: 0, max: 1 },
+  ),
+};
+
+interface RecycleInput {
+  maxMemoryMb?: number | undefined;
+  memoryMetric?: RecycleLimits["memoryMetric"] | undefined;
+  maxRequests?: number | undefined;
+  maxAgeMs?: number | undefined;
+  recycleSchedule?: string | undefined;
+  recycleJitter?: number | undefined;
+}
+
+/**
+ * Resolves the keys of a pool; those of the top level are its defaults. `report` takes whether the key is the pool's own.
+ * @param runsAtTimes whether it is a worker with `cron`, whose processes end by themselves
+ */
+export function resolveRecycle(
+  outer: RecycleInput,
+  pool: RecycleInput,
+  runsAtTimes: boolean,
+  report: (isOwn: boolean, key: keyof RecycleInput, message: string) => void,
+): RecycleLimits {
+  for (const key of runsAtTimes ? (Object.keys(recycleFields) as (keyof RecycleInput)[]) : [])
+    if (pool[key] !== undefined) report(true, key, "cannot be combined with `cron`: a run ends by itself");
+  const keys = runsAtTimes ? {} : { ...outer, ...withoutUndefined(pool) };
+  const { memoryMetric = "rss", recycleSchedule: schedule = null } = keys;
+  const problem = schedule === null ? undefined : problemOf(schedule);
+  if (problem !== undefined) report(pool.recycleSchedule !== undefined, "recycleSchedule", problem);
+  return {
+    maxMemoryMb: keys.maxMemoryMb ?? DEFAULTS.maxMemoryMb,
+    memoryMetric,
+    maxRequests: keys.maxRequests ?? DEFAULTS.maxRequests,
+    maxAgeMs: keys.maxAgeMs ?? DEFAULTS.maxAgeMs,
+    schedule,
+    jitter: keys.recycleJitter ?? DEFAULTS.recycleJitter,
+  };
+}
+
+function withoutUndefined(keys: RecycleInput): RecycleInput {
+  return Object.fromEntries(Object.entries(keys).filter(([, value]) => value !== undefined));
+}
+
+function problemOf(pattern: string): string | undefined {
+  const times: CronTimes | { problem: string } = readCron(pattern, undefined);
+  if ("problem" in times) return times.problem;
+  return times.next(Date.now()) === null ? `never comes: ${JSON.stringify(pattern)}` : undefined;
+}

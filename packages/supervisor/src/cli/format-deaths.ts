@@ -2,9 +2,9 @@
 import type { LostRequest } from "@paceline/wire";
 import { errorLineOf } from "@paceline/wire/proc";
 import { type DeathReport, howItDied } from "../core/deaths.js";
-import { visible, visibleLine } from "../core/words.js";
+import { formatDuration, visible, visibleLine } from "../core/words.js";
 import { shortDuration, sparkline } from "../dashboard/format.js";
-import { formatDuration, formatTable } from "./format-status.js";
+import { formatTable } from "./format-status.js";
 
 const MB = 1e6;
 

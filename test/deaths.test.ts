@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { DeathReport } from "../packages/supervisor/dist/core/deaths.js";
 import { type Project, startFleet } from "./support/fleet.js";
-import { signal } from "./support/processes.js";
+import { needs, signal } from "./support/processes.js";
 import { RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -149,4 +149,72 @@ test("deaths are reported with what is known of them, also when the fleet is sto
   expect((await project.startDetached()).code).toBe(0);
   signal(await idOf(), "SIGKILL");
   expect((await untilReported(project, 6)).at(-1)?.id).toBe(6);
+});
+
+/** Burns a tenth of a core until it is killed. */
+const BLOCKS = `
+const cell = new Int32Array(new SharedArrayBuffer(4));
+function neverReturns() {
+  for (;;) for (const end = performance.now() + 2, rest = Atomics.wait(cell, 0, 0, 20); performance.now() < end; );
+}
+export default { fetch: (request) => {
+  if (request.url.includes("/block")) neverReturns();
+  return new Response("ok");
+} };
+`;
+const WSGI = `
+import time
+def application(environ, start_response):
+    if environ["PATH_INFO"].endswith("/block"):
+        never_returns()
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+def never_returns():
+    time.sleep(600)
+`;
+
+test("a blocked app is reported with the function that blocks, or on Bun with the request", async (context) => {
+  needs(context, "python3");
+  const pools = {
+    bun: { app: "./app.js", instances: 1, routes: ["/bun/"] },
+    node: { app: "./app.js", instances: 1, runtime: "node", routes: ["/node/"] },
+    wsgi: { wsgi: "site_app", instances: 1, requestTimeoutMs: 4000, routes: ["/wsgi/"] },
+  };
+  const project = await startFleet({
+    runtime: "bun",
+    app: BLOCKS,
+    files: { "site_app.py": WSGI },
+    config: { pools, hangAfterMs: 6000 },
+  });
+  const names = Object.keys(pools);
+  const blocked = await Promise.all(
+    names.map(async (name) => {
+      const connection = await RawConnection.open(project.port);
+      connection.write(`POST /${name}/block?secret=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n`);
+      return connection;
+    }),
+  );
+  // Those of clients that have left would not be in flight.
+  await untilReported(project, names.length);
+  for (const connection of blocked) await connection.until(/^HTTP\/1.1 50[24] /);
+  const reports = await waitFor("the requests", () => {
+    const all = reportsOf(project);
+    return all.every(({ pool, requests }) => pool === "wsgi" || requests.length === 1) && all;
+  });
+  const of = (name: string) => reports.find(({ pool }) => pool === name);
+  for (const name of ["bun", "node"]) {
+    const requests = [{ request: `POST /${name}/block`, outcome: "failed" }];
+    expect(of(name), name).toMatchObject({ kind: "hung", state: "killing", name: `${name}.1`, requests });
+  }
+  // Its client has got 504 before.
+  const overdue = { kind: "requestTimeout", running: "POST /wsgi/block", requests: [] };
+  expect(of("wsgi")).toMatchObject({ state: "killing", name: "wsgi.1", ...overdue });
+  expect(of("bun")).toMatchObject({ running: "POST /bun/block", requests: [{ state: "running" }], stack: [] });
+  expect(of("node")?.stack[0]).toMatch(/^neverReturns \(.*\/app\.js:4:\d+\)$/);
+  expect(of("node")?.reason).toMatch(/: it was in neverReturns \(app\.js:4\)$/);
+  expect(of("wsgi")?.stack[0]).toMatch(/^never_returns \(.*\/site_app\.py:9\)$/);
+  expect(of("wsgi")?.reason).toMatch(/: it was in never_returns \(site_app\.py:9\)$/);
+  // The address of the inspector is a secret.
+  expect(await project.logs()).not.toMatch(/Debugger|ws:/);
+  expect((await project.cli(["deaths"])).stdout).toMatch(/ node\.1 +hung .* neverReturns \(app\.js:4:/);
 });

@@ -20,13 +20,16 @@ const NOW = REPORT.at + 120_000;
 
 describe("the list", () => {
   test("has a line for each report, as wide as the terminal at most", () => {
-    const crash = { ...REPORT, ...{ id: 3, kind: "exit", code: 1, signal: null, running: null } } as DeathReport;
+    const crash = {
+      ...REPORT,
+      ...{ id: 3, kind: "exit", code: 1, signal: null, running: null, stack: [] },
+    } as DeathReport;
     const lines = formatDeaths([REPORT, { ...crash, lastLines: ["TypeError: x", "    at a.js:1"] }], NOW, 80).split(
       "\n",
     );
     expect(lines).toEqual([
       "ID  WHEN    NAME   HOW     LIVED  LOST  LAST LINE",
-      "17  2m ago  web.5  hung       3h     1  GET /report in total (app.js:12:9)",
+      "17  2m ago  web.5  hung       3h     1  total (app.js:12:9), GET /report",
       " 3  2m ago  web.5  exit 1     3h     1  TypeError: x",
     ]);
     const narrow = formatDeaths([REPORT], NOW, 40).split("\n");

@@ -22,6 +22,7 @@ export interface DeathSummary {
   /** Requests that got an error, or whose response was cut off; and those that another instance got. */
   lost: number;
   reassigned: number;
+  /** What the output says, or where it was blocked and by which request. */
   lastLine: string;
 }
 
@@ -30,10 +31,10 @@ export function summaryOf(report: DeathReport): DeathSummary {
   const reassigned = requests.filter(({ outcome }) => outcome === "reassigned").length;
   const said = errorLineOf(lastLines);
   const place = stack[0]?.replace(/\(.*\//, "(");
-  const lastLine = running === null ? said : `${running}${place === undefined ? "" : ` in ${place}`}`;
+  const known = [place, running].filter((text) => text != null).join(", ");
   return {
     ...{ id, at, name, process, kind, how: howItDied(report), uptimeMs, reason },
-    ...{ lost: requests.length - reassigned, reassigned, lastLine },
+    ...{ lost: requests.length - reassigned, reassigned, lastLine: known || said },
   };
 }
 

@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
+import type { Frame } from "../core/stacks.js";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
 
 const LAST_LINES = 20;
@@ -38,6 +39,8 @@ export interface OutputSink {
 export class OutputFile {
   /** For the child's stdout and stderr: every write appends to the end. */
   readonly fd: number;
+  /** Takes out lines that are not the program's own. */
+  hides: ((line: string) => boolean) | undefined;
   /** The last lines written, the newest last. */
   readonly lastLines: string[] = [];
   private readonly cutter = new LineCutter();
@@ -126,7 +129,9 @@ export class OutputFile {
     this.offset = this.skipTo = this.released = 0;
   }
 
-  private tell(lines: string[]): void {
+  private tell(read: string[]): void {
+    const { hides } = this;
+    const lines = hides === undefined ? read : read.filter((line) => !hides(line));
     const lost = this.cutter.takeLost();
     if (lost > 0) this.sink.lost(lost);
     if (lines.length === 0) return;
@@ -196,24 +201,33 @@ const LIBRARY = /[/\\](site|dist)-packages[/\\]|[/\\]lib(64)?[/\\]python\d[^/\\]
 /** The most threads that are reported. */
 const MAX_THREADS = 3;
 
-interface Frame {
-  file: string;
-  line: string;
-  name: string;
-}
-
 /** Returns a position such as `report (views.py:12), in readinto (socket.py:706)`; undefined if no app code was running. */
 export function whereInPython(lines: readonly string[]): string | undefined {
-  const from = lines.findLastIndex((line) => line.startsWith(FATAL_LINE));
-  if (from < 0) return undefined;
+  const places = pythonThreads(lines)
+    .map(placeOf)
+    .filter((place) => place !== undefined);
+  return places.length === 0 ? undefined : places.slice(0, MAX_THREADS).join("; ");
+}
+
+/** Returns the frames of the threads that ran code of the app, the innermost first; empty without a traceback of faulthandler. */
+export function stackOfPython(lines: readonly string[]): Frame[] {
+  return pythonThreads(lines)
+    .filter((frames) => placeOf(frames) !== undefined)
+    .slice(0, MAX_THREADS)
+    .flat();
+}
+
+function pythonThreads(lines: readonly string[]): Frame[][] {
   const threads: Frame[][] = [];
+  const from = lines.findLastIndex((line) => line.startsWith(FATAL_LINE));
+  if (from < 0) return threads;
   for (const text of lines.slice(from)) {
     if (THREAD.test(text)) threads.push([]);
     const [, file, line, name] = FRAME.exec(text) ?? [];
-    if (file !== undefined && line !== undefined && name !== undefined) threads.at(-1)?.push({ file, line, name });
+    if (file !== undefined && line !== undefined && name !== undefined)
+      threads.at(-1)?.push({ file, line: Number(line), name });
   }
-  const places = threads.map(placeOf).filter((place) => place !== undefined);
-  return places.length === 0 ? undefined : places.slice(0, MAX_THREADS).join("; ");
+  return threads;
 }
 
 /** Returns the innermost frame of the app's files, or else of a library, and what it called. */

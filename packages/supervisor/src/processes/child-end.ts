@@ -5,9 +5,10 @@ import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { endLeftoverProcesses, errorLineOf } from "@paceline/wire/proc";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
+import { frameText } from "../core/stacks.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { whereInPython } from "../logs/output.js";
+import { stackOfPython, whereInPython } from "../logs/output.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 import { type Leftovers, signalGroup } from "./processes.js";
 
@@ -91,6 +92,7 @@ export class ChildEnds {
         other.relayed.delete(child.id);
       }
     }
+    if (child.death.stack.length === 0) child.death.stack = stackOfPython(child.output.lastLines).map(frameText);
     const at = Date.now();
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
     const why = this.why(child, status);
@@ -111,10 +113,10 @@ export class ChildEnds {
   }
 
   /** Returns why it ended: a shim reports that over the control channel, others in their last output. */
-  private why({ mark, fault, verdict, output }: LiveProcess, { code, signal }: ExitStatus): string {
+  private why({ mark, fault, verdict, output, death }: LiveProcess, { code, signal }: ExitStatus): string {
     if (mark !== null) return fault ?? "";
     if (verdict !== null) {
-      const where = whereInPython(output.lastLines);
+      const where = whereInPython(output.lastLines) ?? death.place;
       return fault ?? (where === undefined ? "" : `it was in ${where}`);
     }
     const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);

@@ -10,6 +10,7 @@ import type { KillSignal } from "../core/process.js";
 import { NOT_READY } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
+import { INSPECTOR_FLAGS } from "../runtime/runtimes.js";
 import type { StatsBook } from "../stats/stats.js";
 import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
 import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
@@ -150,6 +151,7 @@ export class Children {
       output,
       stats: options.stats.open(effect.id, effect.pool),
       death: new DeathNotes(),
+      isInspected: plan.args.includes(INSPECTOR_FLAGS[0] as string),
       spawnedAt: performance.now(),
       pid: null,
       startTime: undefined,

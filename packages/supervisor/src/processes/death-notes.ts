@@ -12,6 +12,8 @@ export class DeathNotes {
   killedAs: DeathKind | null = null;
   /** Where its code was when we ended it, the innermost frame first. */
   stack: string[] = [];
+  /** The function of the app in that stack, such as `total (app.js:12)`. */
+  place: string | undefined;
   /** The number of its report, until an event has named it. */
   report: number | null = null;
   readonly history = new ProcessHistory();

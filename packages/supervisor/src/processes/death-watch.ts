@@ -1,6 +1,6 @@
 /** Writes a report of each unwanted death, with what the process did in its last minutes and what was lost with it. */
 import type { LostRequests } from "@paceline/wire";
-import { type DeathReport, kindOfDeath } from "../core/deaths.js";
+import { type DeathReport, howItDied, kindOfDeath } from "../core/deaths.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { DeathFiles } from "../run-dir/death-files.js";
 import { SAMPLE_EVERY_MS } from "../stats/history.js";
@@ -101,10 +101,11 @@ export class DeathWatch {
       notes,
     );
     if (notes.report === null) return;
-    // The event of its exit names the report, if there is one.
+    // The event of its exit names the report, if there is one. An earlier event has said why we killed it.
+    const how = notes.killedAs === null ? reason : `has ended: ${howItDied({ kind, ...status })}`;
     setImmediate(() => {
       const text = notes.takeReportText();
-      if (text !== "") options.log.event("warn", process.name, `${reason}${text}`);
+      if (text !== "") options.log.event("warn", process.name, `${how}${text}`);
     });
   }
 

@@ -43,6 +43,8 @@ export interface LiveProcess {
   readonly output: OutputFile;
   readonly stats: ProcessStats;
   readonly death: DeathNotes;
+  /** Whether it was started with INSPECTOR_FLAGS. */
+  readonly isInspected: boolean;
   /** Milliseconds by the monotonic clock. */
   readonly spawnedAt: number;
   /** Null if it could not be started, or is not forked yet. */
@@ -74,6 +76,11 @@ export interface LiveProcess {
   /** Its exit status, while waiting for its final report. */
   heldExit: ExitStatus | null;
   exit: ExitStatus | null;
+}
+
+/** Whether SIGUSR1 opens its inspector: it is a Node process of ours, started with the flags for it. */
+export function isInspectable({ runtime, mark, isInspected }: LiveProcess): boolean {
+  return runtime === "node" && mark === null && isInspected;
 }
 
 /** The end of a process in one line, with its final report. */

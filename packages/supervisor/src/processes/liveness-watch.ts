@@ -2,9 +2,11 @@
 import { type Fleet, findPool, occupants, processId } from "../core/fleet.js";
 import { Liveness, type Watched } from "../core/liveness.js";
 import type { Report, SlotPolicy } from "../core/process.js";
+import { frameText, placeInApp } from "../core/stacks.js";
 import { seconds } from "../core/words.js";
+import { builtFile } from "../package.js";
 import type { Children } from "./children.js";
-import type { LiveProcess } from "./live-process.js";
+import { isInspectable, type LiveProcess } from "./live-process.js";
 
 interface LivenessWatchOptions {
   children: Children;
@@ -27,6 +29,8 @@ const REPORT_MS = 500;
 const TRACEBACK_MS = 500;
 /** How long it may take to write the requested traceback. */
 const HEAR_MS = 300;
+/** How long a Node process may take to show its stack before it is killed. */
+const STACK_MS = 1500;
 
 export class LivenessWatch {
   private readonly liveness = new Liveness();
@@ -153,10 +157,20 @@ export class LivenessWatch {
       this.options.report(child, { type, attempt, reason, ...(isPython && { signal: "SIGABRT" }) });
       if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), TRACEBACK_MS);
     };
+    if (isInspectable(child)) return void this.readStack(child).finally(report);
     if (!isPython || type === "hung" || child.maxInFlight === 1) return report();
     // If the process can still read this message, it writes the stack of the thread that runs the request.
     child.connection?.send({ type: "describeOverdue" });
     setTimeout(report, HEAR_MS);
+  }
+
+  private async readStack({ pid, output, death }: LiveProcess): Promise<void> {
+    if (pid === null) return;
+    // Rarely needed.
+    const { readNodeStack } = await import("./node-inspector.js");
+    const frames = (await readNodeStack({ pid, output, timeoutMs: STACK_MS, goesOn: false })) ?? [];
+    death.stack = frames.map(frameText);
+    death.place = placeInApp(frames, builtFile("programs/"));
   }
 
   private watched(): Watched[] {

@@ -84,7 +84,7 @@ export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: s
 type Environment = Record<string, string>;
 
 function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan {
-  const program = { entry: settings.entries.balancer, hasUserCode: false };
+  const program = { entry: settings.entries.balancer, hasUserCode: false, isInspectable: true };
   const { configs, runDir } = settings;
   const { policy, runtime, maxOutputBytes } = configs.balancer;
   const spec = commonSpec(settings, policy);
@@ -176,6 +176,8 @@ function planInstance(
           hasUserCode,
           bunfig: launch.bunfig,
           maxHeadBytes: limits.maxHeadBytes,
+          // Whoever debugs the app has chosen a port.
+          isInspectable: !/--inspect/.test(all.NODE_OPTIONS ?? ""),
         })
       : launch),
     title: "entry" in launch ? titleOf(identity, settings) : undefined,

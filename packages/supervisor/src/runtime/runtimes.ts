@@ -60,6 +60,8 @@ export interface Program {
   hasUserCode: boolean;
   /** The bunfig.toml that the operator named; no other is read. */
   bunfig?: string | undefined;
+  /** Whether its stack can be read while it runs. */
+  isInspectable?: boolean | undefined;
   /** For an instance; Bun accepts it only on the command line. */
   maxHeadBytes?: number | undefined;
 }
@@ -115,9 +117,15 @@ function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
 }
 
 /** Limits the young generation like Bun's --smol; an app may need Node's default. */
-function nodeFlags({ hasUserCode }: Program): string[] {
-  return hasUserCode ? [] : ["--max-semi-space-size=1"];
+function nodeFlags({ hasUserCode, isInspectable = false }: Program): string[] {
+  return [...(hasUserCode ? [] : ["--max-semi-space-size=1"]), ...(isInspectable ? INSPECTOR_FLAGS : [])];
 }
+
+/**
+ * SIGUSR1 makes Node open its inspector: with these flags on a free port of the loopback interface, and only the output of the
+ * process, which others cannot read, has the secret path by which one connects.
+ */
+export const INSPECTOR_FLAGS = ["--inspect-port=127.0.0.1:0", "--inspect-publish-uid=stderr"];
 
 /** Whether this process belongs to the executable of docs/installation.md. With this variable it is Bun, without the command line. */
 export function isExecutable(): boolean {

@@ -1,0 +1,138 @@
+/** How many instances a measured load needs, for growing and for shrinking. Pure. */
+
+export type ScalingMetric = "queueMs" | "cpuPercent" | "inFlight";
+
+/** What autoscaling keeps a pool at: one figure for each instance, or the wait of a request. */
+export interface ScalingTarget {
+  metric: ScalingMetric;
+  value: number;
+}
+
+/** The load of a pool in one period. */
+export interface PoolLoad {
+  /** The instances that serve requests. */
+  readonly ready: number;
+  /** Finished requests per second. */
+  readonly throughput: number;
+  /** Requests in the pool, pending ones included, on average. */
+  readonly inFlight: number;
+  /** Those of them that wait in the request queue. */
+  readonly waiting: number;
+  /** The delay of the instances' event loops in milliseconds, on average over the instances; 0 if unknown. */
+  readonly lagMs: number;
+  /** The CPU time of all instances, in percent of one processor; null if unknown. */
+  readonly cpuPercent: number | null;
+  /** How busy all processors of the machine are, 0 to 100; null if unknown. */
+  readonly boxPercent: number | null;
+  /** The most requests that one instance handles at once; null: no limit. */
+  readonly perInstance: number | null;
+}
+
+/** The machine counts as busy from here on. */
+const BUSY_BOX_PERCENT = 90;
+/** A single-threaded process counts as saturated from here on. */
+const SATURATED_PERCENT = 90;
+/** Growth by a saturated CPU at least doubles, because the figure does not show how much more is needed. */
+const LEAST_SATURATED_FACTOR = 2;
+/** The pool shrinks to a size at which its figure would be at most this share of the target. */
+const SHRINK_SHARE = 0.95;
+/** A predicted wait may be at most this share of the target. */
+const SHRINK_WAIT_SHARE = 0.5;
+/** Waits are bounded, since a queue that nobody serves has no end. */
+const MAX_WAIT_MS = 3_600_000;
+
+export function isBoxBusy({ boxPercent }: Pick<PoolLoad, "boxPercent">): boolean {
+  return boxPercent !== null && boxPercent >= BUSY_BOX_PERCENT;
+}
+
+/** Returns how long a request waits until its instance begins with it: by Little's law, in milliseconds. */
+export function waitMs({ waiting, throughput, lagMs, perInstance }: PoolLoad): number {
+  const queued = waiting <= 0 ? 0 : throughput <= 0 ? MAX_WAIT_MS : Math.min(MAX_WAIT_MS, (1000 * waiting) / throughput);
+  // An instance with limited concurrency blocks its loop with the request that it runs, which is not a wait.
+  return perInstance === null ? Math.max(queued, lagMs) : queued;
+}
+
+/** Returns the figure that is compared with the target; null if it is unknown. */
+export function metricOf(load: PoolLoad, { metric }: ScalingTarget): number | null {
+  if (load.ready === 0) return null;
+  switch (metric) {
+    case "queueMs":
+      return waitMs(load);
+    case "cpuPercent":
+      return load.cpuPercent === null ? null : load.cpuPercent / load.ready;
+    case "inFlight":
+      return load.inFlight / load.ready;
+    default:
+      return metric satisfies never;
+  }
+}
+
+/**
+ * Returns how many instances would bring the figure to its target, if the load is limited by the instances.
+ * @param before the load one period earlier; what has come in faster than it was finished is in flight since
+ * @param seconds the length of the period
+ */
+export function neededInstances(load: PoolLoad, before: PoolLoad | undefined, seconds: number, target: ScalingTarget): number {
+  const { ready, throughput, inFlight } = load;
+  const piledUp = before === undefined || seconds <= 0 ? 0 : Math.max(0, inFlight - before.inFlight) / seconds;
+  const arriving = throughput + piledUp;
+  const figure = metricOf(load, target) ?? 0;
+  switch (target.metric) {
+    case "inFlight":
+      return inFlight / target.value;
+    case "cpuPercent": {
+      if (figure < SATURATED_PERCENT) return (ready * figure) / target.value;
+      const factor = throughput > 0 ? arriving / throughput : 1;
+      return ready * Math.max(LEAST_SATURATED_FACTOR, (factor * 100) / target.value);
+    }
+    case "queueMs": {
+      if (figure <= target.value) return ready;
+      const proportional = (ready * figure) / target.value;
+      if (throughput <= 0) return proportional;
+      const serviceMs = (1000 * ready) / throughput;
+      // What arrives must be served, and what is there must not wait too long.
+      const forArrivals = (arriving * serviceMs) / 1000;
+      const forBacklog = inFlight / (1 + target.value / serviceMs);
+      return Math.min(proportional, Math.max(ready + 1, forArrivals, forBacklog));
+    }
+    default:
+      return target.metric satisfies never;
+  }
+}
+
+/** Returns the smallest number of instances at which the figure would stay clearly below its target. */
+export function sufficientInstances(load: PoolLoad, target: ScalingTarget): number {
+  const { ready, inFlight, cpuPercent } = load;
+  switch (target.metric) {
+    case "inFlight":
+      return Math.max(1, Math.ceil(inFlight / (SHRINK_SHARE * target.value)));
+    case "cpuPercent":
+      return cpuPercent === null ? ready : Math.max(1, Math.ceil(cpuPercent / (SHRINK_SHARE * target.value)));
+    case "queueMs":
+      return sufficientForWait(load, target.value);
+    default:
+      return target.metric satisfies never;
+  }
+}
+
+function sufficientForWait(load: PoolLoad, targetMs: number): number {
+  const { ready, throughput, inFlight, waiting, cpuPercent, perInstance } = load;
+  if (waitMs(load) > SHRINK_WAIT_SHARE * targetMs) return ready;
+  const busy = perInstance === null ? (cpuPercent === null ? null : cpuPercent / 100) : Math.max(0, inFlight - waiting);
+  if (busy === null) return ready;
+  if (throughput <= 0 || busy <= 0) return Math.max(1, Math.ceil(busy / (perInstance ?? 1)));
+  const serviceMs = (1000 * busy) / throughput;
+  for (let instances = 1; instances < ready; instances++) {
+    if (predictedWaitMs(busy, serviceMs, instances, perInstance) <= SHRINK_WAIT_SHARE * targetMs) return instances;
+  }
+  return ready;
+}
+
+/** One queue before all places (Sakasegawa's approximation of M/M/c); without a limit, one queue at each instance (M/M/1). */
+function predictedWaitMs(busy: number, serviceMs: number, instances: number, perInstance: number | null): number {
+  const places = instances * (perInstance ?? 1);
+  const utilization = busy / places;
+  if (utilization >= 1) return Number.POSITIVE_INFINITY;
+  if (perInstance === null) return (serviceMs * utilization) / (1 - utilization);
+  return ((serviceMs / places) * utilization ** (Math.sqrt(2 * (places + 1)) - 1)) / (1 - utilization);
+}

@@ -1,7 +1,7 @@
 /** Writes docs/configuration.md from the schema of the built supervisor package, so that the page always matches the code. */
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { describeField } from "../packages/supervisor/dist/config/fields.js";
+import { describeField, shapeOf } from "../packages/supervisor/dist/config/fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "../packages/supervisor/dist/config/find.js";
 import { DEFAULT_POOL, KIND_NAMES } from "../packages/supervisor/dist/config/kinds/index.js";
 import {
@@ -162,7 +162,12 @@ function rows(fields, prefix, deep) {
     const cells = [`\`${prefix}${key}\``, shownType, shownDefault, description].map((cell) =>
       cell.replaceAll("|", "\\|"),
     );
-    return [`| ${cells.join(" | ")} |`, ...(deep && shape !== undefined ? rows(shape, `${prefix}${key}.`, deep) : [])];
+    return [
+      `| ${cells.join(" | ")} |`,
+      ...(deep && shape !== undefined
+        ? rows(shape, `${prefix}${key}${type === "list of tables" ? "[]" : ""}.`, deep)
+        : []),
+    ];
   });
 }
 
@@ -172,10 +177,6 @@ function formatDefault(value, unit) {
     if (value >= 1024 && value % 1024 === 0) return `${value} (${value / 1024} KiB)`;
   }
   return JSON.stringify(value);
-}
-
-function shapeOf(field) {
-  return field.unwrap?.().shape;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url))

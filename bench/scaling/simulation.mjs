@@ -29,7 +29,11 @@ function poisson(mean, random) {
  * What a request costs, in seconds: CPU time of its instance, time in a database that handles `databasePlaces` at once, and
  * waiting for others. `cores` are those of the machine; `perInstance` is null for an app that handles many at once.
  */
-export function throughputOf({ cpu = 0, database = 0, databasePlaces = 1, other = 0, cores = 64, perInstance = null }, instances, inside) {
+export function throughputOf(
+  { cpu = 0, database = 0, databasePlaces = 1, other = 0, cores = 64, perInstance = null },
+  instances,
+  inside,
+) {
   const active = perInstance === null ? inside : Math.min(inside, instances * perInstance);
   const bounds = [active / (cpu + database + other)];
   if (cpu > 0) bounds.push(Math.min(instances, cores) / cpu);
@@ -55,7 +59,10 @@ export function simulate(scenario, decide) {
     else inside = Math.min(maxQueue, inside + poisson(arrivals(now) * STEP_S, random));
     const jitter = 1 + noise * (2 * random() - 1);
     const before = inside;
-    const done = Math.min(clients === undefined ? inside : Number.POSITIVE_INFINITY, throughputOf(scenario, ready, inside) * STEP_S * jitter);
+    const done = Math.min(
+      clients === undefined ? inside : Number.POSITIVE_INFINITY,
+      throughputOf(scenario, ready, inside) * STEP_S * jitter,
+    );
     if (clients === undefined) inside -= done;
     const places = scenario.perInstance == null ? Number.POSITIVE_INFINITY : ready * scenario.perInstance;
     sums = {
@@ -86,7 +93,7 @@ function sampleOf(scenario, { inside, waiting, done, steps }, ready, wanted) {
   return {
     ...{ wanted, ready, unready: wanted - ready, isBusy: false, throughput, inFlight: mean, waiting: waiting / steps },
     lagMs: perInstance === null && isSaturated && throughput > 0 ? (1000 * atLoops) / throughput : 1000 * cpu,
-    ...{ cpuPercent, boxPercent: Math.min(100, cpuPercent / cores), perInstance },
+    ...{ cpuPercent, boxPercent: Math.min(100, cpuPercent / cores), cores, perInstance },
   };
 }
 

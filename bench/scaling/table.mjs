@@ -31,10 +31,25 @@ export function tableOf(scenarios = SCENARIOS) {
   const rows = scenarios.map((scenario) => {
     const { size, best, largest, metAfter, lateChanges } = outcomeOf(scenario);
     const { name, target, start = 1, seconds } = scenario;
-    const cells = [name, `\`${target.metric}: ${target.value}\``, start, metAfter === null ? "–" : `${metAfter} s`, largest];
+    const cells = [
+      name,
+      `\`${target.metric}: ${target.value}\``,
+      start,
+      metAfter === null ? "–" : `${metAfter} s`,
+      largest,
+    ];
     return [...cells, size, best ?? "–", seconds < 600 ? "–" : lateChanges];
   });
-  const head = ["Load", "Target", "Starts with", "Step met after", "Largest", "Ends with", "Best fixed", "Changes in the last 5 min"];
+  const head = [
+    "Load",
+    "Target",
+    "Starts with",
+    "Step met after",
+    "Largest",
+    "Ends with",
+    "Best fixed",
+    "Changes in the last 5 min",
+  ];
   const lines = [head, head.map((_, at) => (at < 2 ? "---" : "---:")), ...rows];
   return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }

@@ -168,6 +168,10 @@ export class Balancer {
     return this.registry.heldStats();
   }
 
+  takeLoads(): ReturnType<UpstreamRegistry["takeLoads"]> {
+    return this.registry.takeLoads();
+  }
+
   takeUpstreamStats(): ReturnType<UpstreamRegistry["takeStats"]> {
     return this.registry.takeStats();
   }

@@ -153,6 +153,7 @@ class BalancerProcess {
       upstreams: balancer.takeUpstreamStats(),
       spoolBytes: balancer.spoolBytes,
       held: balancer.heldStats(),
+      loads: balancer.takeLoads(),
     });
   }
 

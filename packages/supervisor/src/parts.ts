@@ -10,7 +10,9 @@ import type { SlotPolicy } from "./core/process.js";
 import { seconds } from "./core/words.js";
 import { EventLog, PoisonEvents } from "./logs/event-log.js";
 import { OutputPoller } from "./logs/output-poller.js";
+import { Autoscaling } from "./operations/autoscaling.js";
 import { isUnwantedEnd } from "./operations/fleet-questions.js";
+import { LoadSamples } from "./operations/load-samples.js";
 import { Operations } from "./operations/operations.js";
 import { Recycling } from "./operations/recycling.js";
 import { type ConfigLoader, Reload } from "./operations/reload.js";
@@ -80,6 +82,7 @@ export class Parts {
   readonly operations: Operations;
   readonly reloads: ReloadQueue;
   readonly recycling: Recycling;
+  readonly autoscaling: Autoscaling;
   readonly channel: ChannelServer<LiveProcess | Template>;
   readonly outputs: OutputPoller;
   readonly usage: UsageSampler;
@@ -152,6 +155,8 @@ export class Parts {
     const operations = new Operations({
       ...{ runner, rollouts, slots, log, isStopping, isReloading },
       sizesOf: (pool) => configs.sizesOf(pool),
+      setFloor: (pool, instances) => this.autoscaling.setFloor(pool, instances),
+      isAutoscaled: (pool) => configs.scalingOf(pool) !== null,
     });
     this.operations = operations;
     const reload = new Reload({
@@ -200,6 +205,17 @@ export class Parts {
         (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "",
     });
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
+    const reportEveryMs = Number(options.environment.PACELINE_REPORT_EVERY_MS);
+    this.autoscaling = new Autoscaling({
+      ...{ runner, rollouts, log, isStopping },
+      samples: new LoadSamples({ children, usage: this.usage }),
+      configOf: (pool) => configs.scalingOf(pool),
+      isBusy: (pool) => {
+        const rollout = rollouts.of(pool)?.kind ?? "recycle";
+        return isReloading(pool) || operations.isScaling(pool) || rollout !== "recycle";
+      },
+      periodMs: reportEveryMs > 0 ? reportEveryMs : undefined,
+    });
   }
 
   /** Sends a snapshot of the current fleet to the balancers. */
@@ -238,6 +254,7 @@ export class Parts {
     this.outputs.stop();
     this.usage.stop();
     this.liveness.stop();
+    this.autoscaling.stop();
     this.pss.stop();
     this.deaths.close();
     this.children.close();

@@ -104,6 +104,7 @@ class FleetSupervisor implements Supervisor {
     parts.usage.start();
     parts.liveness.start();
     parts.deaths.start();
+    parts.autoscaling.start();
     const addresses = sockets.map(({ url }) => url).join(", ");
     parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
     const { user } = options.config;
@@ -273,6 +274,7 @@ class FleetSupervisor implements Supervisor {
     this.options.observer?.stopping();
     this.watch?.stop();
     parts.recycling.stop();
+    parts.autoscaling.stop();
     log.event("info", "paceline", "is stopping");
     rollouts.abandon(STOPPING.message);
     const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);

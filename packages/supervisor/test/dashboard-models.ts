@@ -83,6 +83,7 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
     receiving: 0,
     sending: 0,
     recyclePauseSeconds: null,
+    scaling: null,
     rollout: null,
   };
   return { name, kind: "app", instances, ...shape, ...more };

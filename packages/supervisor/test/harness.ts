@@ -47,6 +47,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     requestTimeoutMs: 0,
     instances,
     serves: true,
+    scaling: null,
     maxInstances: 1024,
     overlap: true,
     cron: null,

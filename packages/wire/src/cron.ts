@@ -4,6 +4,8 @@ import { Cron } from "croner";
 export interface CronTimes {
   /** Returns the first time after `afterMs`, both Unix times in milliseconds; null if there is none. */
   next(afterMs: number): number | null;
+  /** Returns the last time before `beforeMs`; null if there is none. */
+  previous(beforeMs: number): number | null;
 }
 
 /** @param timezone an IANA name. Default: the local time zone */
@@ -23,7 +25,10 @@ export function readCron(
   try {
     const zone = timezone === undefined ? {} : { timezone };
     const cron = new Cron(pattern, { paused: true, mode: "5-or-6-parts", ...zone });
-    return { next: (afterMs) => cron.nextRun(new Date(afterMs))?.getTime() ?? null };
+    return {
+      next: (afterMs) => cron.nextRun(new Date(afterMs))?.getTime() ?? null,
+      previous: (beforeMs) => cron.previousRuns(1, new Date(beforeMs))[0]?.getTime() ?? null,
+    };
   } catch (error) {
     const why = (error as Error).message.replace(/^CronPattern: /, "");
     return { key: "cron", problem: `${mustBe(pattern)}: ${why}` };

@@ -81,6 +81,9 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return this.open_;
   }
 
+  /** HTTP/1.1 does not show it. */
+  readonly notStarted = 0;
+
   /** Whether requests are in flight. */
   get isBusy(): boolean {
     return this.open_ > this.idle.length;
@@ -222,6 +225,8 @@ export class WatchedHttp1Client implements UpstreamClient {
   get connections(): number {
     return this.http1.connections;
   }
+
+  readonly notStarted = 0;
 
   hasRoom(): boolean {
     return !this.control.isGoingAway && this.http1.hasRoom();

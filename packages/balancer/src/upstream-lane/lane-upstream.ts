@@ -61,6 +61,11 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     return this.state === "closed" ? 0 : 1;
   }
 
+  /** Of the requests without a frame, one may be running. */
+  get notStarted(): number {
+    return Math.max(0, this.unanswered - 1);
+  }
+
   hasRoom(isIdempotent: boolean): boolean {
     if (this.isGoingAway || this.streams.active >= this.maxStreams || this.output.frames.length > MAX_WAITING_BYTES)
       return false;

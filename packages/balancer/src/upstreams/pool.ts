@@ -30,6 +30,8 @@ export class Pool {
   /** For how many ticks a stalled upstream keeps its sticky clients. */
   patienceTicks = 0;
   private upstreams: readonly Upstream[] = [];
+  /** Sums over the ticks since the last report. */
+  private load = { ticks: 0, inFlight: 0, waiting: 0 };
   /** Whether an upstream is expected soon, if there is none. */
   private isAwaited = false;
   private tried: readonly Upstream[] | undefined;
@@ -143,6 +145,29 @@ export class Pool {
     for (const upstream of fresh) upstream.reassign();
     if (fresh.length > 0 && this.sticky !== undefined) this.releaseHomes();
     return isBusy || this.stalled > 0;
+  }
+
+  /** Counts the requests that are here at a tick. */
+  countLoad(): void {
+    const { load } = this;
+    let waiting = this.requestQueue.length;
+    let inFlight = waiting;
+    for (const upstream of this.upstreams) {
+      inFlight += upstream.inFlight;
+      waiting += upstream.notStarted;
+    }
+    load.ticks++;
+    load.inFlight += inFlight;
+    load.waiting += waiting;
+  }
+
+  /** Returns the mean load since the last call; undefined if there was none. */
+  takeLoad(): { inFlight: number; waiting: number } | undefined {
+    const { ticks, inFlight, waiting } = this.load;
+    this.load = { ticks: 0, inFlight: 0, waiting: 0 };
+    if (inFlight === 0) return undefined;
+    const mean = (sum: number) => Math.round((100 * sum) / ticks) / 100;
+    return { inFlight: mean(inFlight), waiting: mean(waiting) };
   }
 
   /** Serves queued requests in order, as long as an upstream is available for the first. */

@@ -1,5 +1,5 @@
 /** Applies snapshots: the pools, their upstreams, and those that are leaving. */
-import type { HeldStats, Snapshot, SnapshotUpstream, StickyRule, UpstreamStats } from "@paceline/wire";
+import type { HeldStats, PoolLoadStats, Snapshot, SnapshotUpstream, StickyRule, UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
@@ -128,7 +128,18 @@ export class UpstreamRegistry {
   /** Closes connections that were idle too long, and serves the queues. */
   tick(deadlines: Deadlines, idleTimeoutMs: number): void {
     for (const upstream of this.members.values()) upstream.sweep(deadlines, idleTimeoutMs);
-    for (const pool of this.pools.values()) pool.serveQueue();
+    for (const pool of this.pools.values()) {
+      pool.serveQueue();
+      pool.countLoad();
+    }
+  }
+
+  /** Returns the mean load of each pool since the last call; only of pools that had any. */
+  takeLoads(): PoolLoadStats[] {
+    return [...this.pools.values()].flatMap((pool) => {
+      const load = pool.takeLoad();
+      return load === undefined ? [] : [{ pool: pool.name, ...load }];
+    });
   }
 
   /** Returns the figures of pools that buffer for slow clients. */

@@ -79,6 +79,8 @@ export interface UpstreamClient {
   hasRoom(isIdempotent: boolean): boolean;
   /** The number of connections that are open or being opened. */
   readonly connections: number;
+  /** The requests at the instance that certainly wait there for their turn, as far as the protocol shows it. */
+  readonly notStarted: number;
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream;
   /** Closes connections that have been idle since before `atMs`. */
   closeIdleSince(atMs: number): void;

@@ -94,6 +94,10 @@ export class Upstream {
     return this.link.connections;
   }
 
+  get notStarted(): number {
+    return this.link.notStarted;
+  }
+
   /** Starts a request; `release` ends it in every case. */
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     this.inFlight++;

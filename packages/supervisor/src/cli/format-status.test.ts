@@ -97,6 +97,7 @@ const status: Status = {
       instances: [instance, failed],
       templates: [],
       recyclePauseSeconds: null,
+      scaling: null,
       rollout: { kind: "reload", done: 1, total: 2 },
     },
   ],

@@ -11,7 +11,7 @@ import {
   withRequests,
 } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
-import { formatDuration, visibleLine } from "../core/words.js";
+import { boundsText, formatDuration, visibleLine } from "../core/words.js";
 
 const STALLED_COLOUR = "31";
 /** Optional columns come last. */
@@ -60,7 +60,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   return [
     ...[
       title(status),
-      ...status.pools.map(poolLine),
+      ...status.pools.flatMap((pool) => [poolLine(pool), ...scalingLines(pool)]),
       ...spoolLine(status),
       ...releaseLines(status.pools),
       ...versionLines(status),
@@ -86,7 +86,20 @@ function poolLine(pool: PoolStatus): string {
       ? ""
       : `  ${pool.routes.join(" ")}  ${requestsPerSecond.toFixed(0)} req/s${heldText(pool)}`;
   const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
-  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${cron}${requests}${rollout}`;
+  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${boundsText(pool)}${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${cron}${requests}${rollout}`;
+}
+
+/** Shows why an autoscaled pool has its size. */
+function scalingLines({ name, scaling }: PoolStatus): string[] {
+  // An earlier version's supervisor knows no autoscaling.
+  if (scaling == null) return [];
+  const { min, floor, target, figure, last } = scaling;
+  const kept = floor === null || floor === min ? "" : `, at least ${floor} until the next reload`;
+  const now = figure === null ? "" : `, now ${figure.toFixed(figure < 10 ? 1 : 0)}`;
+  const lines = [`${name} scales by ${target.metric}: target ${target.value}${now}${kept}`];
+  if (last === null) return lines;
+  const ago = formatDuration(Math.max(0, (Date.now() - last.at) / 1000));
+  return [...lines, `${name} went from ${last.from} to ${last.to} ${ago} ago: ${last.reason}`];
 }
 
 /** Shows the releases that the pools run: one line if all run the same. */

@@ -289,11 +289,112 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   checkHost?: string | undefined;
   /**
-   * The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`.
+   * The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`. A table such as `{ min: 1, max: 8, target: { queueMs: 50 } }` makes the number follow the load; see docs/scaling.md.
    *
-   * Value: whole number or `"cpus"`.
+   * Value: whole number, `"cpus"` or table.
    */
-  instances?: number | "cpus" | undefined;
+  instances?:
+    | number
+    | "cpus"
+    | {
+        /**
+         * The fewest instances.
+         *
+         * Value: whole number. Default: 1.
+         */
+        min?: number | undefined;
+        /**
+         * The most instances; `"cpus"` means one per processor. Required.
+         *
+         * Value: whole number or `"cpus"`.
+         */
+        max?: number | "cpus" | undefined;
+        /**
+         * What the number of instances is to keep: exactly one of these keys. Required.
+         *
+         * Value: table.
+         */
+        target?:
+          | {
+              /**
+               * How long a request waits on average until an instance begins with it.
+               *
+               * Value: whole number, ms.
+               */
+              queueMs?: number | undefined;
+              /**
+               * The CPU time of an instance, in percent of one processor.
+               *
+               * Value: whole number.
+               */
+              cpuPercent?: number | undefined;
+              /**
+               * The requests in flight per instance, those in the request queue included.
+               *
+               * Value: whole number.
+               */
+              inFlight?: number | undefined;
+            }
+          | undefined;
+        /**
+         * The pool shrinks to the most instances that it needed within this time. Twice as long each time it shrank too soon, up to eight times.
+         *
+         * Value: whole number, ms. Default: 60000.
+         */
+        coolDownMs?: number | undefined;
+        /**
+         * Compare throughput and requests in flight before and after, and take instances back that did not help, because the CPUs of the machine or something else, such as a database, is the limit.
+         *
+         * Value: true or false. Default: true.
+         */
+        checkBenefit?: boolean | undefined;
+        /**
+         * How long the pool does not grow after instances were taken back. Twice as long each time, up to twenty times.
+         *
+         * Value: whole number, ms. Default: 30000.
+         */
+        retryAfterMs?: number | undefined;
+        /**
+         * Other bounds at other times. Before the first entry of the list has begun, those of the pool hold.
+         *
+         * Value: list of tables.
+         */
+        schedule?:
+          | readonly {
+              /**
+               * When these bounds begin, as a cron pattern such as `"0 7 * * 1-5"`. They hold until the next entry begins.
+               *
+               * Value: text.
+               */
+              cron?: string | undefined;
+              /**
+               * A fixed number, in place of `min` and `max`.
+               *
+               * Value: whole number.
+               */
+              instances?: number | undefined;
+              /**
+               * Default: the `min` of the pool.
+               *
+               * Value: whole number.
+               */
+              min?: number | undefined;
+              /**
+               * Default: the `max` of the pool.
+               *
+               * Value: whole number.
+               */
+              max?: number | undefined;
+            }[]
+          | undefined;
+        /**
+         * The time zone of `schedule`, such as `"Europe/Berlin"`. Default: that of the supervisor.
+         *
+         * Value: text.
+         */
+        timezone?: string | undefined;
+      }
+    | undefined;
   /**
    * Which requests the pool gets: a path prefix with an optional host before it, such as `"/"`, `"/api/"`, `"example.com/"` or `"*.example.com/api/"`. See Routes (docs/configuration.md).
    *

@@ -1,5 +1,6 @@
 /** The types of config values: each has its check, unit, default and wording; and what a misspelt one most likely means. */
 
+import { availableParallelism } from "node:os";
 import { distance } from "fastest-levenshtein";
 import { z } from "zod";
 
@@ -28,7 +29,11 @@ export function defaultsOf(fields: Record<string, z.ZodType>): Record<string, un
 }
 
 /** A duration in milliseconds, by default a day at most. */
-export function milliseconds(byDefault: number, description: string, { min = 1, max = MAX_TIMEOUT_MS } = {}) {
+export function milliseconds(
+  byDefault: number | undefined,
+  description: string,
+  { min = 1, max = MAX_TIMEOUT_MS } = {},
+) {
   return whole({ min, max, unit: "ms", byDefault, description });
 }
 
@@ -38,7 +43,7 @@ export function bytes(byDefault: number, description: string, { min = 1, max = N
 }
 
 /** A number of things. */
-export function count(byDefault: number, description: string, { min = 1, max = 1_000_000 } = {}) {
+export function count(byDefault: number | undefined, description: string, { min = 1, max = 1_000_000 } = {}) {
   return whole({ min, max, byDefault, description });
 }
 
@@ -46,14 +51,15 @@ interface WholeNumber {
   min: number;
   max: number;
   unit?: string;
-  byDefault: number;
+  byDefault: number | undefined;
   description: string;
 }
 
 function whole({ min, max, unit, byDefault, description }: WholeNumber) {
   const of = unit === undefined ? "" : ` of ${unit === "ms" ? "milliseconds" : unit}`;
   const error = expected(`must be a whole number${of} from ${min} to ${max}`);
-  const meta = { type: "whole number", ...(unit === undefined ? {} : { unit }), default: byDefault, description };
+  const known = byDefault === undefined ? {} : { default: byDefault };
+  const meta = { type: "whole number", ...(unit === undefined ? {} : { unit }), ...known, description };
   return field(z.int(error).min(min, error).max(max, error), meta);
 }
 
@@ -203,6 +209,38 @@ export function anyTextOrTable(description: string) {
 /** A table with known keys. */
 export function table<S extends Record<string, z.ZodType>>(shape: S, description: string) {
   return field(z.strictObject(shape, expected("must be a table of keys")), { type: "table", description });
+}
+
+/** A list of tables with known keys. */
+export function tables<S extends Record<string, z.ZodType>>(shape: S, description: string) {
+  const one = z.strictObject(shape, expected("must be a table of keys"));
+  return field(z.array(one, expected("must be a list of tables")), { type: "list of tables", description });
+}
+
+/** One of several forms; a problem within a table is reported as such. */
+export function fieldOf<const S extends readonly [z.ZodType, z.ZodType]>(
+  forms: S,
+  error: ReturnType<typeof expected>,
+  meta: FieldMeta,
+) {
+  return field(z.union(forms, error), meta);
+}
+
+/** Returns the keys of a field's tables: of its own, of one of its forms, or of the items of its list. */
+export function shapeOf(field: z.ZodType | undefined): Record<string, z.ZodType> | undefined {
+  const inner = (field as { unwrap?: () => Shaped } | undefined)?.unwrap?.();
+  return inner?.shape ?? inner?.element?.shape ?? inner?.options?.find(({ shape }) => shape !== undefined)?.shape;
+}
+
+interface Shaped {
+  shape?: Record<string, z.ZodType>;
+  element?: Shaped;
+  options?: readonly Shaped[];
+}
+
+/** Returns a number of processes. */
+export function processCount(wanted: number | "cpus"): number {
+  return wanted === "cpus" ? availableParallelism() : wanted;
 }
 
 function field<S extends z.ZodType>(schema: S, meta: FieldMeta) {

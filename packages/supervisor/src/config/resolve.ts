@@ -1,7 +1,6 @@
 /** Resolves a validated configuration to a fleet: defaults, absolute paths, and checks that depend on the machine. */
 
 import { isIP } from "node:net";
-import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
 import {
@@ -14,10 +13,11 @@ import {
   type ProcessPolicy,
   type RelayTraits,
   type RuntimeName,
+  type ScalingConfig,
 } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { findUser } from "./accounts.js";
-import { defaultsOf } from "./fields.js";
+import { defaultsOf, processCount } from "./fields.js";
 import { resolveHealth } from "./health.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
 import { type KindResult, stickyRule } from "./kinds/kind.js";
@@ -26,6 +26,7 @@ import { resolveFolder } from "./paths.js";
 import { readEnvironment } from "./read-file.js";
 import { resolveRecycle } from "./recycle.js";
 import { readRoute, routeKey } from "./route.js";
+import { resolveScaling } from "./scaling.js";
 import {
   balancerFields,
   DEFAULT_LISTEN,
@@ -182,7 +183,8 @@ function resolvePool(
       ),
   });
   const { maxInstances = MAX_INSTANCES } = kind;
-  const instances = processCount(pool.instances ?? kind.defaultInstances);
+  const scaling = resolveSize(pool, kind, (at, message) => find(context, [...path, ...at], message));
+  const instances = scaling?.min ?? processCount((pool.instances as number | "cpus") ?? kind.defaultInstances);
   if (instances > maxInstances)
     find(context, [...path, "instances"], `cannot be more than ${maxInstances} with \`cron\`: a run happens once`);
   const runtime = resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context);
@@ -198,6 +200,7 @@ function resolvePool(
     maxInFlight: kind.maxInFlight ?? null,
     requestTimeoutMs: requestTimeoutOf(pool, kind, input),
     instances,
+    scaling,
     serves: kind.serves,
     maxInstances,
     cron: kind.cron ?? null,
@@ -223,6 +226,18 @@ function resolvePool(
     },
     maxOutputBytes: pool.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(poolFields, "maxOutputBytes"),
   };
+}
+
+/** Returns the rules of an autoscaled pool; null for a fixed number of instances. */
+function resolveSize(
+  { instances }: PoolInput,
+  { kind, serves }: { kind: string; serves: boolean },
+  report: (path: (string | number)[], message: string) => void,
+): ScalingConfig | null {
+  if (typeof instances !== "object") return null;
+  if (serves) return resolveScaling(instances, (at, message) => report(["instances", ...at], message));
+  report(["instances"], `must be a number in \`${kind}\` pools: they get no requests to scale by`);
+  return null;
 }
 
 function resolveSticky(name: string, path: string[], pool: PoolInput, context: ResolveContext): RelayTraits {
@@ -328,10 +343,6 @@ function checkCookies(pools: PoolConfig[], context: ResolveContext): void {
 function find({ findings }: ResolveContext, path: (string | number)[], message: string): void {
   const known = findings.some((finding) => finding.path.every((part, at) => part === path[at]));
   if (!known) findings.push({ path, message });
-}
-
-function processCount(wanted: number | "cpus"): number {
-  return wanted === "cpus" ? availableParallelism() : wanted;
 }
 
 function defaultOf<T = number>(fields: Record<string, Parameters<typeof defaultsOf>[0][string]>, key: string): T {

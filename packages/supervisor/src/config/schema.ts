@@ -20,6 +20,7 @@ import { healthFields } from "./health.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 import { recycleFields } from "./recycle.js";
+import { instances } from "./scaling.js";
 
 /** Names that pools cannot have, because they have another meaning. */
 export const RESERVED_POOL_NAMES = ["all", "balancer", "paceline"];
@@ -122,11 +123,6 @@ const sharedFields = {
   limits: table(instanceLimitFields, "The limits of one instance."),
 };
 
-const instances = processes(
-  undefined,
-  'The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`.',
-  { min: 0, max: MAX_INSTANCES },
-);
 const routes = texts(
   'Which requests the pool gets: a path prefix with an optional host before it, such as `"/"`, `"/api/"`, `"example.com/"` or `"*.example.com/api/"`. See [Routes](#routes).',
   ["/"],

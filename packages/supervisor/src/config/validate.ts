@@ -1,6 +1,6 @@
 /** Validates a raw configuration against the schema and reports every problem in plain words. */
 import type { z } from "zod";
-import { suggest } from "./fields.js";
+import { shapeOf, suggest } from "./fields.js";
 import { balancerFields, type FleetInput, fleetFields, fleetSchema, poolFields } from "./schema.js";
 
 /** A problem whose file is not known yet. */
@@ -35,9 +35,18 @@ function withoutSchemaKey(raw: unknown): unknown {
   return rest;
 }
 
+const UNKNOWN = "unrecognized_keys";
+
 function describeIssue(issue: z.core.$ZodIssue): Finding[] {
   const path = issue.path.map((part) => (typeof part === "symbol" ? String(part) : part));
-  if (issue.code !== "unrecognized_keys") return [{ path, message: issue.message }];
+  if (issue.code === "invalid_union") {
+    // The problems within a table say more than that it is no other form, if only one form is a table.
+    const tables = issue.errors.filter((form) => form.some(({ path: at, code }) => at.length > 0 || code === UNKNOWN));
+    const [within = [], ...others] = tables;
+    if (within.length > 0 && others.length === 0 && !Array.isArray(issue.input))
+      return within.flatMap((each) => describeIssue({ ...each, path: [...issue.path, ...each.path] } as typeof issue));
+  }
+  if (issue.code !== UNKNOWN) return [{ path, message: issue.message }];
   const known = knownKeys(path);
   return issue.keys.map((key) => {
     const renamed = RENAMED.get(key);
@@ -76,6 +85,8 @@ function knownKeys(path: (string | number)[]): string[] {
   let fields: Record<string, z.ZodType> = fleetFields;
   for (let at = 0; at < path.length; at++) {
     const part = String(path[at]);
+    // The items of a list have the keys that the list has.
+    if (typeof path[at] === "number") continue;
     if (part === "pools") {
       fields = poolFields;
       at++; // Skips the pool's name.
@@ -83,11 +94,6 @@ function knownKeys(path: (string | number)[]): string[] {
     else fields = shapeOf(fields[part]) ?? {};
   }
   return Object.keys(fields);
-}
-
-function shapeOf(field: z.ZodType | undefined): Record<string, z.ZodType> | undefined {
-  const inner = field as { unwrap?: () => { shape?: Record<string, z.ZodType> } } | undefined;
-  return inner?.unwrap?.().shape;
 }
 
 /** Removes the value at `path` from `root`; for an item of a list, removes the whole list. */

@@ -1,6 +1,7 @@
 /** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
+import type { ScalingTarget } from "../core/scaling-needs.js";
 
 export interface LatencyMs {
   /** Milliseconds, over about the last ten seconds; null if there was no response in that time. */
@@ -76,6 +77,27 @@ export interface TemplateStatus {
   pssBytes: number | null;
 }
 
+/** The last change of a pool's size. */
+export interface LastScaling {
+  /** Unix time in milliseconds. */
+  at: number;
+  from: number;
+  to: number;
+  reason: string;
+}
+
+/** An autoscaled pool, as `paceline status` shows it. */
+export interface ScalingStatus {
+  min: number;
+  max: number;
+  /** What `paceline scale` has set as the least, until the next reload; null: nothing. */
+  floor: number | null;
+  target: ScalingTarget;
+  /** The figure that is compared with the target; null if it is unknown. */
+  figure: number | null;
+  last: LastScaling | null;
+}
+
 export interface PoolStatus {
   name: string;
   kind: string;
@@ -100,6 +122,8 @@ export interface PoolStatus {
   templates: TemplateStatus[];
   /** For how long its processes are not recycled, after a replacement that failed; null if they are. */
   recyclePauseSeconds: number | null;
+  /** The bounds, the target and the last change of an autoscaled pool; null if the number of instances is fixed. */
+  scaling: ScalingStatus | null;
   /** The rollout in progress, or null. */
   rollout: { kind: "reload" | "restart" | "recycle"; done: number; total: number } | null;
 }

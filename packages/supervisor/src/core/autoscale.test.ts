@@ -9,7 +9,7 @@ const RULES: ScalingRules = {
 
 const CALM: ScalingSample = {
   ...{ wanted: 1, ready: 1, unready: 0, isBusy: false, throughput: 0, inFlight: 0, waiting: 0, lagMs: 0 },
-  ...{ cpuPercent: 0, boxPercent: 0, perInstance: null },
+  ...{ cpuPercent: 0, boxPercent: 0, cores: 2, perInstance: null },
 };
 
 function randomOf(seed: number): () => number {
@@ -32,7 +32,8 @@ class PoolUnderTest {
 
   period(sample: Partial<ScalingSample>): number {
     const whole = { ...CALM, wanted: this.wanted, ready: this.wanted, ...sample };
-    const decision = decideSize(this.state, whole, this.rules, (this.now += 1000));
+    this.now += 1000;
+    const decision = decideSize(this.state, whole, this.rules, this.now);
     this.state = decision.state;
     this.wanted = decision.wanted;
     this.sizes.push(this.wanted);
@@ -130,11 +131,19 @@ test("instances that do not help are taken back, and the next attempts are later
   // Two CPUs: two instances do twice as much, more do no more.
   for (let period = 0; period < 1200; period++) {
     const throughput = 100 * Math.min(2, pool.wanted);
-    pool.period({ throughput, inFlight: 30, lagMs: 30_000 / throughput, cpuPercent: throughput, boxPercent: throughput / 2 });
+    pool.period({
+      throughput,
+      inFlight: 30,
+      lagMs: 30_000 / throughput,
+      cpuPercent: throughput,
+      boxPercent: throughput / 2,
+    });
   }
   expect(pool.wanted).toBe(2);
   const refusals = pool.reasons.filter((reason) => reason.includes("the CPUs of this machine are the limit"));
-  expect(refusals.map((reason) => Number(/for (\d+) s/.exec(reason)?.[1]))).toEqual([30, 60, 120, 240, 480, 600].slice(0, refusals.length));
+  expect(refusals.map((reason) => Number(/for (\d+) s/.exec(reason)?.[1]))).toEqual(
+    [30, 60, 120, 240, 480, 600].slice(0, refusals.length),
+  );
   expect(refusals.length).toBeGreaterThan(3);
   expect(Math.max(...pool.sizes.slice(60))).toBe(3);
   // The limit moves away.
@@ -147,7 +156,8 @@ test("instances that do not help are taken back, and the next attempts are later
 
 test("without the check, instances that do not help stay", () => {
   const pool = new PoolUnderTest({ ...RULES, checkBenefit: false, target: { metric: "queueMs", value: 50 } });
-  for (let period = 0; period < 120; period++) pool.period({ throughput: 100, inFlight: 30, lagMs: 300, boxPercent: 100 });
+  for (let period = 0; period < 120; period++)
+    pool.period({ throughput: 100, inFlight: 30, lagMs: 300, boxPercent: 100 });
   expect(pool.wanted).toBe(12);
 });
 
@@ -166,6 +176,11 @@ test("a size that somebody else has set is the one to go on from, and bounds tha
   expect(pool.wanted).toBe(7);
   const fewer = decideSize(pool.state, { ...CALM, wanted: 7, ready: 7 }, { ...RULES, max: 5 }, pool.now + 1000);
   expect(fewer).toMatchObject({ wanted: 5, reason: "the maximum is 5" });
-  const more = decideSize(pool.state, { ...CALM, wanted: 7, ready: 3, unready: 4 }, { ...RULES, min: 9 }, pool.now + 1000);
+  const more = decideSize(
+    pool.state,
+    { ...CALM, wanted: 7, ready: 3, unready: 4 },
+    { ...RULES, min: 9 },
+    pool.now + 1000,
+  );
   expect(more).toMatchObject({ wanted: 9, reason: "the minimum is 9" });
 });

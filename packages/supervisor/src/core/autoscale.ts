@@ -1,7 +1,7 @@
 /** Decides how many instances an autoscaled pool should have, one measured period after another. Pure. */
 import { judgeGrowth, type Limit, meanLoad, secondsOf } from "./benefit.js";
 import {
-  isBoxBusy,
+  isCpuLimited,
   metricOf,
   neededInstances,
   type PoolLoad,
@@ -170,8 +170,8 @@ function young(trial: Trial | null, now: number): Trial | null {
 }
 
 function loadOf(sample: ScalingSample): PoolLoad {
-  const { ready, throughput, inFlight, waiting, lagMs, cpuPercent, boxPercent, perInstance } = sample;
-  return { ready, throughput, inFlight, waiting, lagMs, cpuPercent, boxPercent, perInstance };
+  const { wanted: _, unready: __, isBusy: ___, ...load } = sample;
+  return load;
 }
 
 function above(target: ScalingTarget): (load: PoolLoad) => boolean {
@@ -189,7 +189,7 @@ function sizeToGrow(
   const wanted = state.wanted ?? load.ready;
   const step = wanted + Math.max(1, Math.round(LEAST_STEP_SHARE * wanted));
   // On a busy machine, or after a refusal, one step at a time.
-  const isCautious = isBoxBusy(load) || state.nextHoldMs > 0;
+  const isCautious = isCpuLimited(load) || state.nextHoldMs > 0;
   const needed = Math.ceil(neededInstances(load, previous, seconds, target) - 1e-9);
   return Math.min(max, isCautious ? step : Math.max(step, Math.min(needed, MAX_FACTOR * wanted)));
 }
@@ -235,7 +235,7 @@ function tried(
   const compared = state.recent.slice(SETTLING_PERIODS);
   const promised = 1 + PROMISING_SHARE * (trial.to / trial.from - 1);
   const isPromising = load.throughput >= promised * trial.before.throughput || !checkBenefit;
-  if (needed > wanted && isPromising && trial.extensions < MAX_EXTENSIONS && !isBoxBusy(load)) {
+  if (needed > wanted && isPromising && trial.extensions < MAX_EXTENSIONS && !isCpuLimited(load)) {
     const extended = { ...trial, to: needed, extensions: trial.extensions + 1 };
     return resized({ ...state, trial: extended, grownAt: now }, needed, reasonOf(load, target), now, extended);
   }
@@ -309,7 +309,8 @@ function reasonOf(load: PoolLoad, target: ScalingTarget): string {
 
 function refusalOf({ from, to, before }: Trial, after: PoolLoad, limit: Limit, holdMs: number): string {
   const rates = `${rounded(after.throughput)} requests/s with ${to}, ${rounded(before.throughput)} with ${from}`;
-  const why = limit === "cpu" ? "the CPUs of this machine are the limit" : "something else is the limit, such as a database";
+  const why =
+    limit === "cpu" ? "the CPUs of this machine are the limit" : "something else is the limit, such as a database";
   return `${rates}: ${why}; no growth for ${Math.round(holdMs / 1000)} s`;
 }
 

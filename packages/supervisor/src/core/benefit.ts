@@ -1,5 +1,5 @@
 /** Whether instances that were added to a pool help, judged by the load before and after. Pure. */
-import { isBoxBusy, metricOf, type PoolLoad, type ScalingTarget } from "./scaling-needs.js";
+import { isBoxBusy, isCpuLimited, metricOf, type PoolLoad, type ScalingTarget } from "./scaling-needs.js";
 
 /** Fewer finished requests are too few to compare. */
 const LEAST_REQUESTS = 20;
@@ -34,15 +34,15 @@ export function judgeGrowth(growth: Growth, target: ScalingTarget): { keep: numb
   const all = { keep: to, limit: null };
   if (requests < LEAST_REQUESTS || before.throughput <= 0) return all;
   if (after.inFlight <= RELIEVED_SHARE * before.inFlight) return all;
-  const isBusy = isBoxBusy(after);
+  const isLimited = isCpuLimited(before) || isCpuLimited(after);
   // The operator wants room, not speed: requests that were never slow cannot become faster.
-  if (!isBusy && target.metric === "inFlight" && secondsOf(before) <= NOT_SLOWED * bestSeconds) return all;
+  if (!isLimited && target.metric === "inFlight" && secondsOf(before) <= NOT_SLOWED * bestSeconds) return all;
   const figure = metricOf(after, target);
-  if (!isBusy && target.metric === "cpuPercent" && figure !== null && figure <= target.value) return all;
+  if (!isLimited && target.metric === "cpuPercent" && figure !== null && figure <= target.value) return all;
   const ratio = after.throughput / before.throughput;
   const useful = Math.ceil(from * ratio - Math.max(LEAST_GAIN, LEAST_GAIN_SHARE * from));
   if (useful >= to) return all;
-  return { keep: Math.max(from, useful), limit: isBusy ? "cpu" : "elsewhere" };
+  return { keep: Math.max(from, useful), limit: isBoxBusy(after) ? "cpu" : "elsewhere" };
 }
 
 /** Returns the mean time of a request by Little's law, in seconds; Infinity if there are too few to know it. */
@@ -61,6 +61,7 @@ export function meanLoad(loads: readonly PoolLoad[]): PoolLoad {
   return {
     ready: last.ready,
     perInstance: last.perInstance,
+    cores: last.cores,
     throughput: mean(({ throughput }) => throughput),
     inFlight: mean(({ inFlight }) => inFlight),
     waiting: mean(({ waiting }) => waiting),

@@ -1,5 +1,6 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
 import type { HealthConfig } from "@paceline/wire";
+import type { ScalingRules } from "./autoscale.js";
 
 /** The most instances a pool can have. */
 export const MAX_INSTANCES = 1024;
@@ -75,6 +76,14 @@ export interface RecycleLimits {
   jitter: number;
 }
 
+/** The bounds and the target of a pool whose size follows its load. */
+export interface ScalingConfig extends ScalingRules {
+  /** Other bounds from the times of a cron pattern on, until another entry begins. */
+  readonly schedule: readonly { readonly cron: string; readonly min: number; readonly max: number }[];
+  /** The time zone of the patterns; null: the supervisor's. */
+  readonly timezone: string | null;
+}
+
 /** By what a pool recognizes its clients; the same shape as StickyRule of packages/wire. */
 export interface StickyRule {
   by: "cookie" | "address" | "header";
@@ -112,7 +121,10 @@ export interface PoolConfig {
   maxInFlight: number | null;
   /** How long an instance with limited concurrency may go without sending response data; 0: no limit. */
   requestTimeoutMs: number;
+  /** The size at the start; of an autoscaled pool its smallest. */
   instances: number;
+  /** Null if the number of instances is fixed. */
+  scaling: ScalingConfig | null;
   /** Whether its instances get requests. Without them it has no routes, no sockets and no place in the balancers' snapshot. */
   serves: boolean;
   /** The most instances it can have. */

@@ -16,7 +16,7 @@ export interface PoolLoad {
   readonly throughput: number;
   /** Requests in the pool, pending ones included, on average. */
   readonly inFlight: number;
-  /** Those of them that wait in the request queue. */
+  /** Those of them that wait in the request queue, or at an instance for their turn. */
   readonly waiting: number;
   /** The delay of the instances' event loops in milliseconds, on average over the instances; 0 if unknown. */
   readonly lagMs: number;
@@ -24,12 +24,16 @@ export interface PoolLoad {
   readonly cpuPercent: number | null;
   /** How busy all processors of the machine are, 0 to 100; null if unknown. */
   readonly boxPercent: number | null;
+  /** The number of processors. */
+  readonly cores: number;
   /** The most requests that one instance handles at once; null: no limit. */
   readonly perInstance: number | null;
 }
 
 /** The machine counts as busy from here on. */
 const BUSY_BOX_PERCENT = 90;
+/** Below this share of what its instances could use, others make the machine busy. */
+const OWN_PERCENT = 50;
 /** A single-threaded process counts as saturated from here on. */
 const SATURATED_PERCENT = 90;
 /** Growth by a saturated CPU at least doubles, because the figure does not show how much more is needed. */
@@ -41,13 +45,20 @@ const SHRINK_WAIT_SHARE = 0.5;
 /** Waits are bounded, since a queue that nobody serves has no end. */
 const MAX_WAIT_MS = 3_600_000;
 
+/** Whether the pool's own work is what makes the machine busy, at least in good part. */
+export function isCpuLimited(load: PoolLoad): boolean {
+  const { ready, cores, cpuPercent } = load;
+  return isBoxBusy(load) && cpuPercent !== null && cpuPercent >= OWN_PERCENT * Math.min(ready, cores);
+}
+
 export function isBoxBusy({ boxPercent }: Pick<PoolLoad, "boxPercent">): boolean {
   return boxPercent !== null && boxPercent >= BUSY_BOX_PERCENT;
 }
 
 /** Returns how long a request waits until its instance begins with it: by Little's law, in milliseconds. */
 export function waitMs({ waiting, throughput, lagMs, perInstance }: PoolLoad): number {
-  const queued = waiting <= 0 ? 0 : throughput <= 0 ? MAX_WAIT_MS : Math.min(MAX_WAIT_MS, (1000 * waiting) / throughput);
+  const queued =
+    waiting <= 0 ? 0 : throughput <= 0 ? MAX_WAIT_MS : Math.min(MAX_WAIT_MS, (1000 * waiting) / throughput);
   // An instance with limited concurrency blocks its loop with the request that it runs, which is not a wait.
   return perInstance === null ? Math.max(queued, lagMs) : queued;
 }
@@ -72,7 +83,12 @@ export function metricOf(load: PoolLoad, { metric }: ScalingTarget): number | nu
  * @param before the load one period earlier; what has come in faster than it was finished is in flight since
  * @param seconds the length of the period
  */
-export function neededInstances(load: PoolLoad, before: PoolLoad | undefined, seconds: number, target: ScalingTarget): number {
+export function neededInstances(
+  load: PoolLoad,
+  before: PoolLoad | undefined,
+  seconds: number,
+  target: ScalingTarget,
+): number {
   const { ready, throughput, inFlight } = load;
   const piledUp = before === undefined || seconds <= 0 ? 0 : Math.max(0, inFlight - before.inFlight) / seconds;
   const arriving = throughput + piledUp;

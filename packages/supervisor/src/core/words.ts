@@ -47,6 +47,12 @@ export function isLineOf(line: { name: string; subject?: string }, name: string 
   return isAbout(line.name, name) || (line.subject !== undefined && isAbout(line.subject, name));
 }
 
+/** Returns the bounds of an autoscaled pool as ` (1–8)`; empty if its size is fixed. */
+export function boundsText({ scaling }: { scaling?: { min: number; max: number } | null }): string {
+  // The supervisor of an earlier version does not report them.
+  return scaling == null ? "" : ` (${scaling.min}–${scaling.max})`;
+}
+
 /** A running fleet keeps this many events and lines of its log at most; the log files have older ones. */
 export const KEPT_EVENTS = 1000;
 export const KEPT_LINES = 5000;

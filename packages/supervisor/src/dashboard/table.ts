@@ -1,5 +1,6 @@
 /** The table: a line for each pool and process. */
 import type { PoolStatus, Status, TemplateStatus } from "../control/api.js";
+import { boundsText } from "../core/words.js";
 import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, stateText } from "./columns.js";
 import { bar, count, peak, shortDuration, size, sparkline } from "./format.js";
 import type { Model } from "./model.js";
@@ -79,6 +80,7 @@ function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line
     segment(pool.name, "bold"),
     segment(`  ${pool.kind}  `),
     segment(`${pool.ready}/${pool.wanted} ready`, short ? "busy" : "good"),
+    segment(boundsText(pool)),
     segment(`  gen ${pool.generation}`),
   ];
   const deferred = deferredOf(pool);
@@ -90,10 +92,19 @@ function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line
     const { requestsPerSecond } = pool;
     if (requestsPerSecond === null)
       return spread(left, pool.cron === null ? [] : [segment(`cron ${clean(pool.cron)} `, "dim")], width);
-    return spread(left, [segment(`${count(requestsPerSecond)} req/s  ${routes} `, "dim")], width);
+    const right = [segment(`${count(requestsPerSecond)} req/s  ${routes} `, "dim")];
+    const scaled = lastScaling(pool);
+    const fits = scaled !== undefined && lineWidth([...left, scaled, ...right]) < width;
+    return spread(fits ? [...left, scaled] : left, right, width);
   }
   const { kind, done, total } = pool.rollout;
   return spread(left, [segment(`${kind} ${done}/${total} ${bar(done, total, BAR_WIDTH)} `, "busy")], width);
+}
+
+/** Returns `2 → 3: ` and why, for an autoscaled pool; undefined if its size has not changed. */
+function lastScaling({ scaling }: PoolStatus): Segment | undefined {
+  const last = scaling?.last;
+  return last == null ? undefined : segment(`  ${last.from} → ${last.to}: ${clean(last.reason)}`, "dim");
 }
 
 /** Returns `12 deferred, oldest 3s`; empty if no job is queued. */

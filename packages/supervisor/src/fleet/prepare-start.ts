@@ -130,7 +130,9 @@ function description(config: FleetConfig, cwd: string): string {
   const on = addresses === "" ? "" : ` on ${addresses}`;
   const [only] = config.pools;
   if (config.pools.length === 1 && only !== undefined) {
-    return `${config.name}: ${instances(only.instances)} of ${shown(only.source, cwd)}${on}`;
+    const { scaling } = only;
+    const size = scaling == null ? instances(only.instances) : `${scaling.min} to ${instances(scaling.max)}`;
+    return `${config.name}: ${size} of ${shown(only.source, cwd)}${on}`;
   }
   const pools = config.pools.map((pool) => `${pool.name} ${pool.instances}`).join(", ");
   const total = config.pools.reduce((sum, pool) => sum + pool.instances, 0);

@@ -20,12 +20,23 @@ interface OperationsOptions {
   isStopping(): boolean;
   isReloading(pool: string): boolean;
   sizesOf: PoolConfigs["sizesOf"];
+  /** Makes the size the least one of an autoscaled pool; returns why not, and undefined for other pools. */
+  setFloor(pool: string, instances: number): string | undefined;
+  isAutoscaled(pool: string): boolean;
 }
 
 export const STOPPING: Refusal = { ok: false, code: "failed", message: "the fleet is stopping" };
 
 export class Operations {
+  /** The pools that are being scaled, by how many operations. */
+  private readonly scaling = new Map<string, number>();
+
   constructor(private readonly options: OperationsOptions) {}
+
+  /** Whether an operation waits for a pool to have its new size. */
+  isScaling(pool: string): boolean {
+    return this.scaling.has(pool);
+  }
 
   async scale(poolName: string, change: ScaleChange, onProgress: ProgressListener): Promise<OperationResult> {
     const { runner, log } = this.options;
@@ -40,8 +51,15 @@ export class Operations {
     }
     const refusal = this.refusal(poolName);
     if (refusal !== undefined) return refusal;
+    const outOfBounds = this.options.setFloor(poolName, instances);
+    if (outOfBounds !== undefined) return { ok: false, code: "invalid", message: outOfBounds };
     log.event("info", poolName, `is being scaled from ${pool.wanted} to ${instances}`);
-    return this.resize(pool, instances, onProgress);
+    const result = await this.resize(pool, instances, onProgress);
+    if (!result.ok || !this.options.isAutoscaled(poolName)) return result;
+    return {
+      ...result,
+      message: `${result.message}; it may grow, and has ${instances} at least until the next reload`,
+    };
   }
 
   /** Scales a pool and waits until all its slots are ready and surplus ones are removed. */
@@ -60,12 +78,16 @@ export class Operations {
       if (now.slots.length > instances) return undefined;
       return readiness(now.slots, book, `${name}: ${counted(instances)}`, { areNew: true });
     };
+    this.scaling.set(name, (this.scaling.get(name) ?? 0) + 1);
     try {
       runner.change((fleet, context) => resize(fleet, name, instances, context));
       // Bounded, because starting, draining and killing have deadlines, and failures a budget.
       return (await runner.until(settled)) ?? STOPPING;
     } finally {
       endProgress();
+      const left = (this.scaling.get(name) ?? 1) - 1;
+      if (left > 0) this.scaling.set(name, left);
+      else this.scaling.delete(name);
     }
   }
 

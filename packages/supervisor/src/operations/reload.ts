@@ -11,6 +11,7 @@ import { BALANCER_POOL } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
+import { sizeWithin } from "./autoscaling.js";
 import { counted, generationsInUse, longestEndMs } from "./fleet-questions.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import type { Rollouts } from "./rollouts.js";
@@ -183,8 +184,7 @@ export class Reload {
     const next = config.pools.find((p) => p.name === name);
     if (pool === undefined || next === undefined) return operations.unknown(name);
     const before = configs.pool(name);
-    // A manually scaled size is kept, unless the configured size has changed.
-    const size = before === undefined || before.instances === next.instances ? pool.wanted : next.instances;
+    const size = sizeOf(next, before, pool.wanted);
     const goal = { config: next, generation: configs.addGeneration(next, environment), size };
     const former = { config: before ?? next, generation: pool.generation, size: pool.wanted };
     const isSame = environment === configs.environment && isDeepStrictEqual(next, before);
@@ -307,6 +307,13 @@ export class Reload {
     done.push({ pool: BALANCER_POOL, undone: "returned to its previous configuration", undo });
     return operations.resize(pool, after.processes, onProgress);
   }
+}
+
+/** A manually scaled size is kept, unless the configured size has changed; that of an autoscaled pool is kept within its bounds. */
+function sizeOf(next: PoolConfig, before: PoolConfig | undefined, wanted: number): number {
+  if (next.scaling !== null) return sizeWithin(next.scaling, wanted);
+  const isUnchanged = before === undefined || (before.scaling === null && before.instances === next.instances);
+  return isUnchanged ? wanted : next.instances;
 }
 
 /** Returns the settings that a running balancer cannot change, so that changing them requires a new process. */

@@ -20,6 +20,7 @@ import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
 import type { PssSampler, UsageSampler } from "../stats/usage.js";
+import type { Autoscaling } from "./autoscaling.js";
 import { balancerFigures, instanceFigures, secondsSince } from "./measures.js";
 import type { Recycling } from "./recycling.js";
 import type { Rollouts } from "./rollouts.js";
@@ -38,6 +39,7 @@ interface StatusSources {
   coordination: BalancerCoordination;
   rollouts: Rollouts;
   recycling: Recycling;
+  autoscaling: Autoscaling;
   slots: SlotBook;
   stats: StatsBook;
   usage: UsageSampler;
@@ -116,6 +118,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
       .filter((template) => template.pool === pool.name)
       .map((template) => templateStatus(sources, template, now)),
     recyclePauseSeconds: sources.recycling.pauseSeconds(pool.name),
+    scaling: sources.autoscaling.statusOf(pool.name),
     rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
 }

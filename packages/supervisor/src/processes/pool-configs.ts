@@ -7,6 +7,7 @@ import {
   MAX_INSTANCES,
   type PoolConfig,
   type RecycleLimits,
+  type ScalingConfig,
 } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import { BALANCER_POOL } from "./live-process.js";
@@ -85,6 +86,11 @@ export class PoolConfigs {
   sizesOf(pool: string): { least: number; most: number } {
     if (pool !== BALANCER_POOL) return { least: 0, most: this.pool(pool)?.maxInstances ?? MAX_INSTANCES };
     return this.fleet.listen.length === 0 ? { least: 0, most: 0 } : { least: 1, most: MAX_INSTANCES };
+  }
+
+  /** Returns the rules of an autoscaled pool; null for a fixed number of instances. */
+  scalingOf(pool: string): ScalingConfig | null {
+    return this.pool(pool)?.scaling ?? null;
   }
 
   /** Returns the pool's current configuration. */

@@ -1,5 +1,5 @@
 /** The children's combined statistics: rates, recent latencies, and totals that include ended processes. */
-import { Histogram, type SparseHistogram, type Stats, type UpstreamStats } from "@paceline/wire";
+import { Histogram, type PoolLoadStats, type SparseHistogram, type Stats, type UpstreamStats } from "@paceline/wire";
 import type { LatencyMs } from "../control/api.js";
 
 /** Latencies cover about this many one-second reports; idle processes do not report. */
@@ -92,6 +92,12 @@ export class ProcessStats {
     if (counter === undefined || this.last === null) return;
     this.last = { ...this.last, inFlight: this.last.inFlight - counter.inFlight };
     counter.inFlight = counter.rate = 0;
+  }
+
+  /** Returns the mean load of a pool at this balancer, as it reported last; undefined if it is idle or reports no loads. */
+  relayedLoad(pool: string, now: number): PoolLoadStats | undefined {
+    if (this.last?.role !== "balancer" || now - this.own.at > STALE_AFTER_MS) return undefined;
+    return this.last.loads?.find((load) => load.pool === pool);
   }
 
   requestsPerSecond(now: number): number {

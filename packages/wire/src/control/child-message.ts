@@ -256,7 +256,8 @@ function isMessage(message: Fields): boolean | undefined {
         (message.role !== "balancer" ||
           (isList(message.upstreams, isUpstream) &&
             isOptional(message.spoolBytes, isAmount) &&
-            isOptional(message.held, (held) => isList(held, isHeld))))
+            isOptional(message.held, (held) => isList(held, isHeld)) &&
+            isOptional(message.loads, (loads) => isList(loads, isLoad))))
       );
     case "applied":
       return areAmounts(message, ["version"]) && isList(message.leaving) && typeof message.listening === "boolean";
@@ -321,6 +322,10 @@ function isLost(value: unknown): boolean {
 
 function isHeld(value: unknown): boolean {
   return isFields(value) && isText(value.pool) && areAmounts(value, ["receiving", "sending"]);
+}
+
+function isLoad(value: unknown): boolean {
+  return isFields(value) && isText(value.pool) && areAmounts(value, ["inFlight", "waiting"]);
 }
 
 function isExit(value: unknown): boolean {

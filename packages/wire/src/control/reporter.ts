@@ -62,6 +62,15 @@ export interface HeldStats {
   sending: number;
 }
 
+/** The requests of one pool at a balancer, on average since its last report. */
+export interface PoolLoadStats {
+  pool: string;
+  /** At its instances and in the request queue. */
+  inFlight: number;
+  /** In the request queue, and at instances on the lane before their handler is called. */
+  waiting: number;
+}
+
 /** The report of a balancer, as often as an instance's. */
 export interface BalancerStats {
   type: "stats";
@@ -86,6 +95,8 @@ export interface BalancerStats {
   spoolBytes?: number;
   /** Only pools that have something buffered. */
   held?: HeldStats[];
+  /** Only pools that had requests. */
+  loads?: PoolLoadStats[];
 }
 
 export type Stats = InstanceStats | BalancerStats;

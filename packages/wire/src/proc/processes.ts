@@ -17,7 +17,12 @@ export interface ProcessStat {
   session: number;
   /** In the kernel's clock ticks; identifies a process together with its pid. */
   startTime: string;
+  /** Its CPU time so far. */
+  cpuMs: number;
 }
+
+/** USER_HZ is 100 on every Linux that we know. */
+const TICK_MS = 10;
 
 /** Returns undefined if the process is gone, or without /proc. */
 export function readStat(pid: number): ProcessStat | undefined {
@@ -26,7 +31,14 @@ export function readStat(pid: number): ProcessStat | undefined {
   // The command in parentheses may contain spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ", 20);
   const [state = "", parent, , session] = fields;
-  return { state, parent: Number(parent), session: Number(session), startTime: fields[19] ?? "" };
+  const ticks = Number(fields[11]) + Number(fields[12]);
+  return {
+    state,
+    parent: Number(parent),
+    session: Number(session),
+    startTime: fields[19] ?? "",
+    cpuMs: ticks * TICK_MS,
+  };
 }
 
 /** Whether it runs and is not a zombie. */

@@ -24,7 +24,7 @@ interface Running {
 export class ScheduleShim extends Shim {
   private timer: NodeJS.Timeout | undefined;
   private state: ScheduleState = { due: null, seenAt: 0 };
-  private times: CronTimes = { next: () => null };
+  private times: CronTimes = { next: () => null, previous: () => null };
   private running: Running | undefined;
   private last: ScheduledRun | null = null;
   private readonly counts = { runs: 0, failures: 0, skipped: 0 };

@@ -1,0 +1,149 @@
+/** Scales pools whose size follows their load: measures them once a period, and carries out what core/autoscale.ts decides. */
+import type { LastScaling, ScalingStatus } from "../control/api.js";
+import { decideSize, NEW_SCALING, type ScalingState } from "../core/autoscale.js";
+import { type Fleet, findPool, type Pool } from "../core/fleet.js";
+import { resize } from "../core/fleet-changes.js";
+import type { ScalingConfig } from "../core/model.js";
+import { metricOf } from "../core/scaling-needs.js";
+import type { EventLog } from "../logs/event-log.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import type { LoadSamples } from "./load-samples.js";
+import type { Rollouts } from "./rollouts.js";
+import { type Bounds, SizeSchedule } from "./size-schedule.js";
+
+const PERIOD_MS = 1000;
+
+interface AutoscalingOptions {
+  runner: Pick<FleetRunner, "fleet" | "change" | "watch">;
+  rollouts: Pick<Rollouts, "of" | "endRecycling">;
+  samples: Pick<LoadSamples, "begin" | "of" | "keepOnly">;
+  log: Pick<EventLog, "event">;
+  /** Returns null for a pool with a fixed number of instances. */
+  configOf(pool: string): ScalingConfig | null;
+  /** Whether an operation other than a recycling changes the pool. */
+  isBusy(pool: string): boolean;
+  isStopping(): boolean;
+  /** Default: a second. */
+  periodMs?: number | undefined;
+}
+
+interface Scaled {
+  config: ScalingConfig;
+  schedule: SizeSchedule;
+  state: ScalingState;
+  floor: number | null;
+  figure: number | null;
+  last: LastScaling | null;
+}
+
+export class Autoscaling {
+  private readonly pools = new Map<string, Scaled>();
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly options: AutoscalingOptions) {}
+
+  /** Begins to measure once there is an autoscaled pool. */
+  start(): void {
+    this.options.runner.watch(() => this.arm());
+    this.arm();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  statusOf(pool: string): ScalingStatus | null {
+    const scaled = this.scaledOf(pool);
+    if (scaled === undefined) return null;
+    const { floor, config, figure, last } = scaled;
+    return { ...this.boundsOf(scaled), floor, target: config.target, figure, last };
+  }
+
+  /** Sets the least size until the next reload. Returns why not, if it is out of bounds. */
+  setFloor(pool: string, instances: number): string | undefined {
+    const scaled = this.scaledOf(pool);
+    if (scaled === undefined) return undefined;
+    const { min, max } = this.boundsOf({ ...scaled, floor: null });
+    if (instances < min || instances > max)
+      return `${pool} is autoscaled from ${min} to ${max} instances, not to ${instances}: change \`instances\` in the config and reload`;
+    scaled.floor = instances === min ? null : instances;
+    return undefined;
+  }
+
+  private arm(): void {
+    const { fleet } = this.options.runner;
+    const isNeeded = fleet.pools.some(({ name }) => this.options.configOf(name) !== null);
+    if (isNeeded === (this.timer !== undefined) || this.options.isStopping()) return;
+    clearInterval(this.timer);
+    this.timer = isNeeded ? setInterval(() => this.look(), this.options.periodMs ?? PERIOD_MS) : undefined;
+    this.timer?.unref();
+  }
+
+  private look(): void {
+    const { runner, samples, configOf, isStopping } = this.options;
+    if (isStopping()) return this.stop();
+    const { pools } = runner.fleet;
+    const scaled = new Set(pools.flatMap(({ name }) => (configOf(name) === null ? [] : [name])));
+    for (const name of this.pools.keys()) if (!scaled.has(name)) this.pools.delete(name);
+    samples.keepOnly(scaled);
+    samples.begin();
+    for (const name of scaled) this.lookAt(runner.fleet, name);
+  }
+
+  private lookAt(fleet: Fleet, name: string): void {
+    const { samples, isBusy } = this.options;
+    const pool = findPool(fleet, name);
+    const scaled = this.scaledOf(name);
+    if (pool === undefined || scaled === undefined) return;
+    const now = performance.now();
+    const load = samples.of(pool, now);
+    scaled.figure = metricOf(load, scaled.config.target);
+    const busy = isBusy(name);
+    const sample = { ...load, wanted: pool.wanted, unready: unreadyOf(pool), isBusy: busy };
+    const { config } = scaled;
+    // An operation has its own size; bounds are kept when it has ended.
+    const bounds = busy ? { min: pool.wanted, max: pool.wanted } : this.boundsOf(scaled);
+    const { state, wanted, reason } = decideSize(scaled.state, sample, { ...config, ...bounds }, now);
+    scaled.state = state;
+    if (reason !== null && wanted !== pool.wanted) this.resize(pool, scaled, wanted, reason);
+  }
+
+  private resize({ name, wanted: from }: Pool, scaled: Scaled, to: number, reason: string): void {
+    const { runner, rollouts, log } = this.options;
+    scaled.last = { at: Date.now(), from, to, reason };
+    log.event("info", name, `is being scaled from ${from} to ${to}: ${reason}`);
+    rollouts.endRecycling(name);
+    runner.change((fleet, context) => resize(fleet, name, to, context));
+  }
+
+  private boundsOf({ schedule, floor }: Scaled): Bounds {
+    const { min, max } = schedule.at(Date.now());
+    return { min: Math.min(max, Math.max(min, floor ?? min)), max };
+  }
+
+  /** Returns what is known of a pool; undefined if its size is fixed. Its history ends with its rules. */
+  private scaledOf(pool: string): Scaled | undefined {
+    const config = this.options.configOf(pool);
+    if (config === null) return undefined;
+    const known = this.pools.get(pool);
+    if (known?.config === config) return known;
+    const scaled: Scaled = {
+      ...{ config, schedule: new SizeSchedule(config), state: NEW_SCALING },
+      ...{ floor: null, figure: null, last: known?.last ?? null },
+    };
+    this.pools.set(pool, scaled);
+    return scaled;
+  }
+}
+
+/** Returns the size with which an autoscaled pool goes on after a reload. */
+export function sizeWithin(config: ScalingConfig, wanted: number): number {
+  const { min, max } = new SizeSchedule(config).at(Date.now());
+  return Math.min(max, Math.max(min, wanted));
+}
+
+/** Counts the slots that the pool should have and that do not serve. */
+function unreadyOf({ slots, wanted }: Pool): number {
+  return wanted - slots.filter(({ index, member }) => index <= wanted && member.process.state === "ready").length;
+}

@@ -14,6 +14,14 @@ const CORE = { decideSize, NEW_SCALING, metricOf };
 
 /** Runs a scenario. `metAfter`: seconds from its step until as many instances serve as the new load needs, or one fewer, two at least. */
 export function outcomeOf(scenario) {
+  const outcome = outcomes.get(scenario) ?? compute(scenario);
+  outcomes.set(scenario, outcome);
+  return outcome;
+}
+
+const outcomes = new Map();
+
+function compute(scenario) {
   const { periods, changes, size } = autoscaled(CORE, scenario);
   const best = scenario.isMoving === true ? null : bestFixed(CORE, scenario);
   const { stepAt } = scenario;

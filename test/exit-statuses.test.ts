@@ -13,7 +13,7 @@ const THROWS = "throw new Error('no database');\n";
 const HANGS = "await new Promise(() => setInterval(() => {}, 1000));\n";
 const LISTENS = "setInterval(() => {}, 1000);\n";
 /** Commands that never print JSON. */
-const WITHOUT_JSON = /^(serve|top|export|--version)|^start(?! -d| --runtime)|--once/;
+const WITHOUT_JSON = /^(serve|top|export|startup|--version)|^start(?! -d| --runtime)|--once/;
 
 interface Row {
   command: string;

@@ -69,6 +69,18 @@ test("a unit is up when all are ready, tells failed reloads, and a hung supervis
   expect(await systemd.control("stop", "shop")).toMatchObject({ code: 0 });
   expect([await systemd.show("ActiveState"), await systemd.show("Result")]).toEqual(["inactive", "success"]);
 
+  const startup = (...args: string[]) =>
+    run(PACELINE, ["startup", project.folder, "--user", ...args], { env: systemd.env });
+  const installed = await startup();
+  expect(installed.output).toMatch(/systemd\/user\/test.service was written and is enabled: .*\n.*enable-linger\n/);
+  expect((await startup()).output).toContain("is installed already and is enabled");
+  expect((await systemd.control("is-enabled", "test")).stdout.trim()).toBe("enabled");
+  expect(await systemd.control("start", "test")).toMatchObject({ code: 0 });
+  expect((await fetch(`http://127.0.0.1:${project.port}/`)).status).toBe(200);
+  expect((await startup("--remove")).output).toContain("was disabled and removed; a fleet that runs continues");
+  expect(await systemd.control("stop", "test")).toMatchObject({ code: 0 });
+  expect((await systemd.control("start", "test")).code).not.toBe(0);
+
   project.write("paceline.config.json", '{ "instnces": 2 }');
   expect((await systemd.control("start", "shop")).code).not.toBe(0);
   expect([await systemd.show("ActiveState"), await systemd.show("NRestarts")]).toEqual(["failed", "0"]);
@@ -125,10 +137,10 @@ async function exported(project: Project): Promise<string> {
 
 /** A service manager of this test alone. */
 class UserManager {
-  readonly #env: NodeJS.ProcessEnv;
+  readonly env: NodeJS.ProcessEnv;
 
   private constructor(private readonly folder: string) {
-    this.#env = { ...process.env, XDG_RUNTIME_DIR: folder, HOME: folder, SYSTEMD_LOG_TARGET: "null" };
+    this.env = { ...process.env, XDG_RUNTIME_DIR: folder, HOME: folder, SYSTEMD_LOG_TARGET: "null" };
   }
 
   /** Skips the test, with the reason, where it does not run. */
@@ -140,7 +152,7 @@ class UserManager {
     const manager = new UserManager(folder);
     // Without this folder it believes that the machine runs without systemd.
     const script = `mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mkdir /run/systemd/system && exec ${MANAGER} --user`;
-    const options = { env: manager.#env, stdio: "ignore" } as const;
+    const options = { env: manager.env, stdio: "ignore" } as const;
     const child = spawn("unshare", ["--mount", "--propagation", "private", "sh", "-c", script], options);
     onTestFinished(() => end(child));
     const isUp = async () => {
@@ -157,7 +169,7 @@ class UserManager {
   }
 
   control(...args: string[]): Promise<Finished> {
-    return run("systemctl", ["--user", "--no-pager", ...args], { env: this.#env });
+    return run("systemctl", ["--user", "--no-pager", ...args], { env: this.env });
   }
 
   async show(property: string): Promise<string> {

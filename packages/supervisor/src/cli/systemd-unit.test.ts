@@ -9,6 +9,7 @@ const FACTS: UnitFacts = {
   paceline: "/srv/shop/node_modules/.bin/paceline",
   programFolders: ["/usr/bin"],
   hasLowPort: false,
+  runtimeDirs: [],
   credentials: [],
   startMs: 90_000,
   stopMs: 41_000,
@@ -38,6 +39,13 @@ test.each<[string, Partial<UnitFacts>, string[], string[]]>([
     { programFolders: ["/home/a/.nvm/bin"] },
     ["Environment=PATH=/home/a/.nvm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"],
     ["ProtectHome"],
+  ],
+  ["sockets in /run", { runtimeDirs: ["shop", "a/b"] }, ["RuntimeDirectory=shop a/b"], []],
+  [
+    "a user's own systemd",
+    { user: null, hasLowPort: true, runtimeDirs: ["shop"] },
+    ["WantedBy=default.target", "NoNewPrivileges=yes", "StateDirectory=paceline-shop"],
+    ["User", "Ambient", "Capability", "Protect", "Private", "RestrictA", "After", "RuntimeDirectory"],
   ],
   [
     "a secret of systemd",

@@ -12,13 +12,16 @@ export interface UnitFacts {
   start: readonly string[];
   /** The working directory. */
   folder: string;
-  user: string;
+  /** Who runs it; null: the user whose own systemd it is. */
+  user: string | null;
   /** The absolute path of the command. */
   paceline: string;
   /** Folders of programs that may be missing in systemd's PATH, such as that of node. */
   programFolders: readonly string[];
   /** Whether a port below 1024 is listened on. */
   hasLowPort: boolean;
+  /** Folders below /run that the sockets in `listen` need. */
+  runtimeDirs: readonly string[];
   /** The names of credentials in its configuration. */
   credentials: readonly string[];
   /** The longest that a start and a stop may take, in milliseconds. */
@@ -60,24 +63,21 @@ const HARDENING = [
 /** @returns the text of the unit @throws PacelineError `usage` for a path or an argument that cannot stand in a unit */
 export function systemdUnit(facts: UnitFacts): string {
   refuseControls(facts);
-  const { name, start, folder, user, paceline, programFolders, hasLowPort, credentials, startMs, stopMs } = facts;
+  const { name, start, folder, user, paceline, programFolders, runtimeDirs, credentials, startMs, stopMs } = facts;
   const command = (...args: string[]) => [paceline, ...args].map(word).join(" ");
   const runDir = `${SERVICE_PREFIX}${unitName(name)}`;
   const missing = programFolders.filter((path) => !SERVICE_PATH.split(":").includes(path));
   const paths = [...start, folder, paceline, ...missing];
-  const isUsed = (place: RegExp) => paths.some((path) => place.test(path));
-  const capability = hasLowPort ? "CAP_NET_BIND_SERVICE" : "";
   return `${[
     "[Unit]",
     `Description=${specifiers(name)} (Paceline)`,
-    "Wants=network-online.target",
-    "After=network-online.target",
+    ...(user === null ? [] : ["Wants=network-online.target", "After=network-online.target"]),
     "",
     "[Service]",
     "# The fleet is up when all its instances are ready. systemd-notify says so, which is a process of its own: all.",
     "Type=notify",
     "NotifyAccess=all",
-    `User=${user}`,
+    ...(user === null ? [] : [`User=${user}`]),
     `WorkingDirectory=${specifiers(folder)}`,
     ...(missing.length === 0 ? [] : [`Environment=${word(`PATH=${[...missing, SERVICE_PATH].join(":")}`)}`]),
     `ExecStart=${command("start", ...start)}`,
@@ -95,21 +95,31 @@ export function systemdUnit(facts: UnitFacts): string {
     "# The run directory, with the log and the key of sticky cookies.",
     `StateDirectory=${runDir}`,
     "StateDirectoryMode=0700",
+    ...(user === null || runtimeDirs.length === 0 ? [] : [`RuntimeDirectory=${runtimeDirs.map(word).join(" ")}`]),
     `Environment=PACELINE_RUN_DIR=%S/${runDir}`,
     ...(credentials.length === 0
       ? []
       : ["# Write each secret into its file, of mode 0600 and owned by root, or change the path."]),
     ...credentials.map((id) => `LoadCredential=${specifiers(id)}:/etc/credstore/${specifiers(id)}`),
     "",
+    ...(user === null ? ["NoNewPrivileges=yes"] : sandbox(facts, paths)),
+    "",
+    "[Install]",
+    `WantedBy=${user === null ? "default" : "multi-user"}.target`,
+  ].join("\n")}\n`;
+}
+
+/** What only the system's own systemd can enforce. */
+function sandbox({ hasLowPort }: UnitFacts, paths: readonly string[]): string[] {
+  const isUsed = (place: RegExp) => paths.some((path) => place.test(path));
+  const capability = hasLowPort ? "CAP_NET_BIND_SERVICE" : "";
+  return [
     `AmbientCapabilities=${capability}`,
     `CapabilityBoundingSet=${capability}`,
     ...(isUsed(HOMES) ? [] : ["ProtectHome=yes"]),
     ...(isUsed(TEMPORARY) ? [] : ["PrivateTmp=yes"]),
     ...HARDENING,
-    "",
-    "[Install]",
-    "WantedBy=multi-user.target",
-  ].join("\n")}\n`;
+  ];
 }
 
 /** Returns the fleet's name as a part of a unit's name and of a folder. Different names stay different. */

@@ -16,6 +16,7 @@ import { scale } from "./scale.js";
 import { schema } from "./schema.js";
 import { serve } from "./serve.js";
 import { start } from "./start.js";
+import { startup } from "./startup.js";
 import { status } from "./status.js";
 import { stop } from "./stop.js";
 import { top } from "./top.js";
@@ -40,4 +41,5 @@ export const commands: readonly DefineCommand[] = [
   completion,
   complete,
   exportUnit,
+  startup,
 ];

@@ -150,23 +150,26 @@ test("tells what waits for slow clients, while something does", () => {
   expect(shown).toContain("\nspool: 12.3 MB of slow clients' bodies on disk\n");
 });
 
-test("what is due to be recycled, what leaks, and a pool whose recycling failed have a line each", () => {
-  const due = { due: "uses 212 MB of memory (maxMemoryMb 200)", memoryLimitInSeconds: 0, memoryBytesPerHour: 7 };
+test("a leak has the time to its limit in a column; what is due to be recycled has a line, and so has a pool whose recycling failed", () => {
+  const due = { due: "uses 212 MB of memory (maxMemoryMb 200)", memoryLimitInSeconds: null, memoryBytesPerHour: null };
   const leak = { due: null, memoryLimitInSeconds: 111_600, memoryBytesPerHour: 4_230_000 };
-  const instances = [
-    { ...instance, recycle: due },
-    { ...instance, name: "web.2", recycle: leak },
-  ];
+  const hogs = [1, 2, 3, 4, 5].map((index) => ({ ...instance, name: `web.${index}`, recycle: due }));
+  const instances = [...hogs, { ...instance, name: "web.6", recycle: leak }];
   const pool = { ...status.pools[0], instances, recyclePauseSeconds: 59 } as PoolStatus;
-  expect(
-    formatStatus({ ...status, pools: [pool] }, { colour: false })
-      .split("\n")
-      .slice(-3),
-  ).toEqual([
+  const { recycle: _, ...plain } = balancer as unknown as InstanceStatus;
+  const balancers = [plain as unknown as BalancerStatus];
+  const lines = formatStatus({ ...status, balancers, pools: [pool] }, { colour: false }).split("\n");
+  expect(lines.slice(-5)).toEqual([
     "web.1: uses 212 MB of memory (maxMemoryMb 200); its replacement is due",
-    "web.2: grows by 4.2 MB of memory an hour, and reaches maxMemoryMb in 1 d 7 h",
+    "web.2: uses 212 MB of memory (maxMemoryMb 200); its replacement is due",
+    "web.3: uses 212 MB of memory (maxMemoryMb 200); its replacement is due",
+    "web: 2 more are due to be recycled",
     "web: the last recycling failed; the next try is in 59 s",
   ]);
+  expect(lines.find((line) => line.startsWith("NAME"))).toMatch(/ LIMIT IN$/);
+  expect(lines.find((line) => line.startsWith("web.6"))).toMatch(/ 1 d 7 h$/);
+  expect(lines.find((line) => line.startsWith("web.5"))).toMatch(/ –$/);
+  expect(lines.find((line) => line.startsWith("balancer.1"))).not.toMatch(/–$/);
 });
 
 test("a template has a line of its own, with its memory", () => {

@@ -14,6 +14,7 @@ import type { ProcessState } from "../core/model.js";
 import { boundsText, formatDuration, visibleLine } from "../core/words.js";
 
 const STALLED_COLOUR = "31";
+const MAX_DUE_LINES = 3;
 /** Optional columns come last. */
 const COLUMNS: readonly Figure[] = [...FIGURES].sort((a, b) => Number("isOptional" in a) - Number("isOptional" in b));
 
@@ -148,7 +149,7 @@ function processRows(
 
 function figureCell(figure: Figure, process: { pid: number | null }): Cell {
   const value = figureOf(figure, process);
-  if (figure.isOptional && !(figure.key in process)) return "";
+  if (figure.isOptional && !((figure.key.split(".")[0] as string) in process)) return "";
   // A slot without a process has no uptime.
   if (value === null || (figure.unit === "seconds" && process.pid === null)) return right(null);
   return right(textOfValue(value, figure.unit));
@@ -191,16 +192,11 @@ function trouble(process: InstanceStatus | BalancerStatus): string[] {
   return [...lost, `${name}: ${lastExit.reason}`, ...lines];
 }
 
-/** What is due to be recycled, and what will be. */
+/** What is due to be recycled; after a schedule that may be all. */
 function recycleLines({ name, instances, recyclePauseSeconds }: PoolStatus): string[] {
-  const lines = instances.flatMap(({ name: slot, recycle }) => {
-    if (recycle === null) return [];
-    if (recycle.due !== null) return [`${slot}: ${recycle.due}; its replacement is due`];
-    const growth = ((recycle.memoryBytesPerHour ?? 0) / 1e6).toFixed(1);
-    return [
-      `${slot}: grows by ${growth} MB of memory an hour, and reaches maxMemoryMb in ${formatDuration(recycle.memoryLimitInSeconds ?? 0)}`,
-    ];
-  });
+  const due = instances.flatMap(({ name: slot, recycle }) => (recycle?.due == null ? [] : [`${slot}: ${recycle.due}`]));
+  const lines = due.slice(0, MAX_DUE_LINES).map((line) => `${line}; its replacement is due`);
+  if (due.length > MAX_DUE_LINES) lines.push(`${name}: ${due.length - MAX_DUE_LINES} more are due to be recycled`);
   if (recyclePauseSeconds === null) return lines;
   return [...lines, `${name}: the last recycling failed; the next try is in ${formatDuration(recyclePauseSeconds)}`];
 }

@@ -116,6 +116,16 @@ export const FIGURES = [
     least: 12,
   },
   {
+    key: "recycle.memoryLimitInSeconds",
+    titles: ["LIMIT IN", "LIMIT IN", "LIMIT"],
+    unit: "seconds",
+    none: null,
+    ofInstances: true,
+    isOptional: true,
+    drop: 7.5,
+    least: 6,
+  },
+  {
     key: "restarts",
     titles: ["RESTARTS", "RESTARTS", "RST"],
     unit: "count",

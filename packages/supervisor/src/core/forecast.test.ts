@@ -79,6 +79,11 @@ test("a leak that begins late is seen, and nothing is said of a future ten times
   ).toBeUndefined();
 });
 
+test("a slow leak is seen although the warm-up was steep", () => {
+  const steep = (ageMs: number) => 100 + Math.min(ageMs / HOUR, 1) * 400 + (ageMs / HOUR) * 20;
+  expect(forecast(watched(5 * HOUR, steep), LIMIT_MB * MB)?.leftMs).toBeGreaterThan(10 * HOUR);
+});
+
 test("a limit that is reached has no time left", () => {
   expect(
     forecast(

@@ -168,7 +168,7 @@ test("a leak is foretold once, shown, and its process replaced before the limit"
   expect(replacedAt).toBeLessThan(890);
   expect(events).toEqual([
     expect.stringMatching(
-      /^info web.1 grows by 3600 MB of memory an hour, and reaches its limit in \d+ min.* \(maxMemoryMb 1000\)$/,
+      /^info web.1 grows by 60 MB a minute, and reaches its memory limit in \d+ min.* \(maxMemoryMb 1000\)$/,
     ),
     expect.stringMatching(/^info web.1 is being recycled: it would reach its memory limit in .*\(maxMemoryMb 1000\)$/),
   ]);

@@ -214,8 +214,7 @@ export class Recycling {
     const { forecast: seen, isForetold } = known;
     if (seen === null || isForetold || seen.leftMs > FORETELL_MS) return;
     known.isForetold = true;
-    const growth = (seen.bytesPerMs * HOUR_MS) / 1e6;
-    const text = `grows by ${growth < 10 ? growth.toFixed(1) : Math.round(growth)} MB of memory an hour, and reaches its limit in ${formatDuration(seen.leftMs / 1000)} (maxMemoryMb ${maxMemoryMb})`;
+    const text = `grows by ${growthText(seen)}, and reaches its memory limit in ${formatDuration(seen.leftMs / 1000)} (maxMemoryMb ${maxMemoryMb})`;
     this.options.log.event("info", name, text);
   }
 
@@ -245,4 +244,11 @@ export class Recycling {
 
 function forecastNow({ forecast: seen, foreseenAt }: Watched, now: number): Forecast | null {
   return seen && { ...seen, leftMs: Math.max(0, seen.leftMs - (now - foreseenAt)) };
+}
+
+/** Returns `4.2 MB an hour` or `62 MB a minute`. */
+function growthText({ bytesPerMs }: Forecast): string {
+  const perHour = (bytesPerMs * HOUR_MS) / 1e6;
+  if (perHour >= 600) return `${Math.round(perHour / 60)} MB a minute`;
+  return `${perHour < 10 ? perHour.toFixed(1) : Math.round(perHour)} MB an hour`;
 }

@@ -47,3 +47,34 @@ test("processes that have just ended, and a missing getconf, are nobody's busine
   expect(problem).not.toHaveBeenCalled();
   expect(printed).not.toHaveBeenCalled();
 }, 60_000);
+
+test.runIf(process.platform === "linux")("of processes that are followed, no other is read", async () => {
+  const groups = new Map([
+    [process.pid, [process.pid]],
+    [process.ppid, [process.ppid]],
+  ]);
+  const sampler = new PssSampler(() => groups);
+  onTestFinished(() => sampler.stop());
+  const before = performance.now();
+  expect(sampler.follow(process.pid)).toBeNull();
+  const read = await vi.waitUntil(() => sampler.follow(process.pid));
+  expect(read.bytes).toBeGreaterThan(1 << 20);
+  expect(read.at).toBeGreaterThanOrEqual(before);
+  expect(sampler.of(process.ppid)).toBeNull();
+});
+
+test("a sample is reported, says when it was taken, and does not count as a client's question", async () => {
+  const sampled = vi.fn();
+  const isPressing = vi.fn(() => false);
+  const sampler = new UsageSampler(() => new Map([[process.pid, [process.pid]]]), vi.fn(), {
+    ...{ onSample: sampled, isPressing },
+  });
+  onTestFinished(() => sampler.stop());
+  sampler.start();
+  const before = performance.now();
+  sampler.soon();
+  await vi.waitUntil(() => sampled.mock.calls.length > 0, { timeout: 20_000 });
+  expect(sampler.peek(process.pid)?.at).toBeGreaterThanOrEqual(before);
+  // The interval depends on it only while nobody asks.
+  expect(isPressing).toHaveBeenCalled();
+}, 30_000);

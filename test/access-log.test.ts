@@ -70,7 +70,7 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
     await get(project.port, "/fetch/silent");
     // It takes effect with new balancers.
     project.writeConfig({ pools, balancer: { accessLog: true } });
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     for (const [path] of expected) await get(project.port, path);
     const raw = async (request: string) => {
       const connection = await RawConnection.open(project.port);
@@ -79,7 +79,7 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
     };
     await (await raw('GET /node/"x HTTP/1.1\r\nHost: a\r\nUser-Agent: a"\\ \xe9\r\nConnection: close\r\n\r\n')).end();
     await (await raw("GET / HTTP/1.1\r\nHost: a\r\nbad field\r\n\r\n")).end();
-    expect((await project.cli(["stop", "node"])).code).toBe(0);
+    expect((await project.stop("node")).code).toBe(0);
     for (const [method, path] of LOCAL) {
       await (await raw(`${method} ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)).end();
     }

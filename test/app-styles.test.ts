@@ -31,9 +31,9 @@ describe.each(RUNTIMES)("apps on %s", (runtime) => {
     await project.nothingLeft();
     for (const style of ["fetch", "node"]) {
       project.writeConfig({ style });
-      expect((await project.startDetached()).code).toBe(0);
+      await project.start();
       expect((await get(project.port)).body).toBe(`as ${style}`);
-      expect((await project.cli(["stop"])).code).toBe(0);
+      expect((await project.stop()).code).toBe(0);
     }
   });
 
@@ -48,9 +48,9 @@ describe.each(RUNTIMES)("apps on %s", (runtime) => {
 
   test("a reload waits for the new start() before the old stop()", async () => {
     const project = await startFleet({ runtime, instances: 1, app: NOTING });
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     expect((await get(project.port)).body).toBe("hello");
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     const notes = readFileSync(join(project.folder, "notes"), "utf8").trim().split("\n");
     expect(notes).toEqual(["start 1", "start 2", "stop 1", "stop 2"]);
   });

@@ -150,7 +150,7 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
 
     // The response comes long before the task is done.
     expect((await fetch(`${url}/task`, { method: "POST" })).status).toBe(200);
-    const reload = project.cli(["reload"]);
+    const reload = project.reload();
     await waitFor("the WebSocket to be closed", () => closeCode !== undefined);
     await waitFor("the events to end", () => events.isWhole !== undefined);
     expect([closeCode, events.isWhole]).toEqual([1012, true]);
@@ -164,7 +164,7 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
     expect(readFileSync(join(project.folder, "done.txt"), "utf8")).toBe("False");
     const { pools } = await project.statusWhere("all to be ready", ({ pools }) => pools[0]?.ready === 2);
     expect(pools).toMatchObject([{ kind: "asgi", ready: 2, generation: 2 }]);
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
   });
 
   once(
@@ -189,7 +189,7 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
       expect(blocked.text).not.toContain("data");
       const line = /"GET \/who HTTP\/1\.1" 200/;
       await waitFor("its access log", async () => line.test(await project.logs()));
-      expect((await project.cli(["stop"])).code).toBe(0);
+      expect((await project.stop()).code).toBe(0);
     },
   );
 
@@ -208,8 +208,8 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
     ]);
     expect(started.output).toMatch(/2 instances of main:app on .*: all ready/);
     expect((await get(project.port, "/who")).status).toBe(200);
-    expect((await project.cli(["reload"])).code).toBe(0);
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
 
     // An interpreter without any package.
     project.write("bare", `#!/bin/sh\nexec ${python} -S "$@"\n`);

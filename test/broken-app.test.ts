@@ -72,7 +72,7 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
     await load.moreConnections(20);
     project.write("app.js", throwing(COMPLAINT));
 
-    const reloaded = await project.cli(["reload"]);
+    const reloaded = await project.reload();
     expect(reloaded.output).toContain(COMPLAINT);
     expect(reloaded.code).toBe(1);
     await load.moreConnections(50);
@@ -82,7 +82,7 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
 
     // It does not prevent the next reload, to a working app.
     project.write("app.js", saying("mended"));
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     expect((await get(project.port)).body).toBe("mended");
   });
 });

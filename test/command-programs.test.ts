@@ -64,11 +64,11 @@ describe("programs of others", () => {
       expect((await get(project.port)).body).toBe(BODY);
       const load = project.load({ mode: "connect-anew", clients: 4, expectBody: BODY });
       await load.moreConnections(100);
-      const reloaded = await project.cli(["reload"]);
+      const reloaded = await project.reload();
       expect(`${reloaded.code} ${reloaded.output}`).toMatch(/^0 /);
       await load.moreConnections(100);
       expect(failures(await load.stop())).toEqual(NO_FAILURES);
-      expect((await project.cli(["stop"])).code).toBe(0);
+      expect((await project.stop()).code).toBe(0);
       await project.nothingLeft();
     },
   );

@@ -121,11 +121,11 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
     const project = await start(options);
     const load = project.load({ mode: "connect-anew", clients: 4, path: "/" });
     await load.moreConnections(50);
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     await load.moreConnections(50);
 
     project.writeConfig(projectOf({ ...options, command: [fixture("dies-at-once.sh"), "{socket}"] }).config);
-    const failed = await project.cli(["reload"]);
+    const failed = await project.reload();
     expect(failed.code).toBe(1);
     expect(failed.output).toContain("dies-at-once.sh ended before it served");
     await load.moreConnections(50);
@@ -190,7 +190,7 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
 
   test("that ignores SIGTERM is killed", async () => {
     const project = await start({ runtime, command: [fixture("ignores-sigterm.mjs"), "{socket}"] });
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     await project.nothingLeft();
     expect(readFileSync(join(project.folder, ".paceline/log/paceline.log"), "utf8")).toContain(
       "ignores-sigterm.mjs did not exit within 1000 ms of SIGTERM: SIGKILL",
@@ -198,7 +198,7 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
   });
 
   const ENDS = {
-    "a stop": async (project: Project) => void (await project.cli(["stop"])),
+    "a stop": async (project: Project) => void (await project.stop()),
     "the end of the command": async (project: Project) => {
       signal(Number((await responseOf(project.port)).pid), "SIGKILL");
       await project.statusWhere("a new one", ({ pools }) => pools[0]?.instances[0]?.restarts === 1);
@@ -216,7 +216,7 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
     const first = markedProcesses(mark);
     await end(project);
     await waitFor("those to be gone", () => !first.some((pid) => markedProcesses(mark).includes(pid)));
-    await project.cli(["stop"]);
+    await project.stop();
     await project.nothingLeft();
     expect(markedProcesses(mark)).toEqual([]);
   });

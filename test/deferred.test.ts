@@ -50,7 +50,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     await project.statusWhere("the queue in the status", (status) => jobs(status) === 10 * JOBS);
     expect((await project.cli(["status"])).output).toMatch(/ DEFERRED\n.* 200, oldest \d+ s\n/);
 
-    const reload = project.cli(["reload"]);
+    const reload = project.reload();
     await project.statusWhere("one to leave", ({ pools }) =>
       pools.some(({ instances }) => instances.some(({ other }) => other?.role === "outgoing")),
     );
@@ -59,7 +59,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
 
     rmSync(gate);
     await ask(10);
-    const stop = project.cli(["stop"]);
+    const stop = project.stop();
     await project.statusWhere("the stop to begin", ({ state }) => state === "stopping");
     writeFileSync(gate, "");
     expect(await stop).toMatchObject({ code: 0 });

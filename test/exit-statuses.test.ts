@@ -78,8 +78,8 @@ function situations(): Record<string, Situation> {
     },
     "the fleet has stopped": once("stopped", async () => {
       const fleet = await project(HELLO);
-      expect((await fleet.startDetached()).code).toBe(0);
-      expect((await fleet.cli(["stop"])).code).toBe(0);
+      await fleet.start();
+      expect((await fleet.stop()).code).toBe(0);
       return fleet;
     }),
     "the address is taken": once("taken", async () => {
@@ -108,7 +108,7 @@ function situations(): Record<string, Situation> {
     }),
     "a reload is under way": once("reload", async () => {
       const fleet = await project(HELLO);
-      expect((await fleet.startDetached()).code).toBe(0);
+      await fleet.start();
       fleet.write("app.js", HANGS);
       const reload = spawn(PACELINE, ["reload"], { cwd: fleet.folder, env: fleet.startEnvironment(), stdio: "ignore" });
       onTestFinished(() => void reload.kill());
@@ -117,7 +117,7 @@ function situations(): Record<string, Situation> {
     }),
     "the supervisor was killed": once("killed", async () => {
       const fleet = await project(HELLO);
-      expect((await fleet.startDetached()).code).toBe(0);
+      await fleet.start();
       const { pid } = await fleet.status();
       process.kill(pid, "SIGKILL");
       await waitFor("the supervisor to be gone", () => !fleet.processes().includes(pid));
@@ -159,7 +159,7 @@ const EVENTS: Record<string, (project: Project, command: string) => Promise<numb
     ended(project, `${command} --port ${project.port}`, "SIGTERM", /listen|serv/i),
   "it is interrupted (Ctrl-C)": async (project, command) => {
     const isReload = command === "reload";
-    if (isReload) expect((await project.startDetached()).code).toBe(0);
+    if (isReload) await project.start();
     project.write("app.js", HANGS);
     if (!isReload) return ended(project, command, "SIGINT", undefined, "nothing was left running");
     return ended(project, command, "SIGINT", /reading the config/, "the reload continues in the supervisor");

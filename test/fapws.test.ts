@@ -153,7 +153,7 @@ describe("a FAPWS start script from outside", () => {
     for (let turn = 0; turn < 3; turn++) pids.add((await get(project.port, "/told")).body.split(" ")[0]);
     expect(pids.size).toBe(3);
     project.write("start.py", SCRIPT.replace('"Hello"', '"Good-bye"'));
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     expect((await get(project.port, "/hello")).body).toBe("Good-bye world!!");
   });
 
@@ -286,7 +286,7 @@ describe("a FAPWS start script", () => {
       expect(stopped).toBe("0");
       return Number(ticks) >= 2 && saves.join(" ") === "['a']";
     });
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     const log = readFileSync(join(project.folder, ".paceline/log/paceline.log"), "utf8");
     expect(log).toContain("the script went on after run()");
   });

@@ -111,7 +111,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", (runtime) => {
     await project.statusWhere("all to be well", allReady);
 
     project.writeConfig({ ...config, env: { VERSION: "bad" } });
-    const reloads = await Promise.all(["lane", "node", "command"].map((pool) => project.cli(["reload", pool])));
+    const reloads = await Promise.all(["lane", "node", "command"].map((pool) => project.reload(pool)));
     for (const { code, output } of reloads) {
       expect(code).toBe(1);
       expect(output).toMatch(
@@ -134,7 +134,7 @@ test("a reload goes through while instances are asked at intervals shorter than 
 `;
   const health = { healthPath: "/health", healthIntervalMs: 50, healthTimeoutMs: 2000, healthFailures: 1 };
   const project = await startFleet({ runtime: "bun", app, config: health });
-  const { code, output } = await project.cli(["reload"]);
+  const { code, output } = await project.reload();
   expect(code, output).toBe(0);
   const { pools } = await project.ready();
   expect(pools[0]?.instances.map(({ restarts }) => restarts)).toEqual([0, 0]);

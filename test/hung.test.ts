@@ -196,7 +196,7 @@ test("a response that is owed for too long costs its process, in pools that limi
   await project.statusWhere("it to have the request", ({ pools }) => pools[4]?.instances[0]?.inFlight === 1);
   // Its client leaves, and so does the balancer; the view does not.
   left.close();
-  const restarted = project.cli(["restart", "restarted"]);
+  const restarted = project.restart("restarted");
   // After their response these get no request, except the one with a second thread.
   for (const pool of ["close", "closes"]) expect((await get(project.port, `/${pool}/after`)).body).toBe("ok");
   expect((await get(project.port, "/closes/")).body).toBe("wsgi");
@@ -241,7 +241,7 @@ test("a response that is owed for too long costs its process, in pools that limi
   const held = await RawConnection.open(project.port);
   held.write("GET /holds/hold HTTP/1.1\r\nHost: x\r\n\r\n");
   expect((await get(project.port, "/wsgi/")).body).toBe("wsgi");
-  expect((await project.cli(["stop"])).code).toBe(0);
+  expect((await project.stop()).code).toBe(0);
   expect(
     (await project.cli(["events"])).stdout.match(/holds\.1 .*hung: GET \/holds\/hold took over 4 s/g),
   ).toHaveLength(2);

@@ -96,11 +96,11 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
     await project.ready();
 
     const second = await started();
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     await gone(second);
 
     const third = await started();
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     // Before the supervisor has ended.
     expect(third.some(isRunning)).toBe(false);
   });
@@ -129,11 +129,11 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
 
     const second = await started();
     await killSupervisor();
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     expect(left(second)).toEqual([]);
 
     project.writeConfig({ orphanGraceMs: 500 });
-    expect(await project.startDetached()).toMatchObject({ code: 0 });
+    await project.start();
     const third = await started();
     await killSupervisor();
     await project.nothingLeft();

@@ -96,9 +96,7 @@ describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtim
       config: { pools },
     });
     symlinkSync(join(ROOT, "examples/node_modules"), join(project.folder, "node_modules"));
-    const started = await project.startDetached();
-    expect(started.code, started.output).toBe(0);
-    await project.ready();
+    await project.start();
 
     const loads = names.map((name) =>
       project.load({ mode: "keep-alive", clients: 2, delayMs: 20, path: `/${name}/x`, expectBody: `${name} ${port}` }),

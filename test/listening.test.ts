@@ -68,8 +68,7 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
   async function startOnBoth(config: Record<string, unknown>) {
     const project = await Project.make({ runtime, app: ECHO, config });
     project.writeConfig({ listen: [`127.0.0.1:${project.port}`, "unix:./shop.sock"] });
-    const started = await project.startDetached();
-    expect(`${started.code} ${started.output}`).toMatch(/^0 /);
+    await project.start();
     return { project, path: join(project.folder, "shop.sock") };
   }
 
@@ -83,7 +82,7 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
     await kept.until(/got abcd/);
     await project.statusWhere("the slow request", ({ balancers }) => balancers.some(({ inFlight }) => inFlight === 1));
 
-    const stopping = project.cli(["stop"]);
+    const stopping = project.stop();
     await refused({ path });
     await refused({ host: "127.0.0.1", port: project.port });
     const others = [net.createServer(), net.createServer()];
@@ -113,7 +112,7 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
     );
     const pid = balancers[0]?.pid as number;
     process.kill(pid, "SIGSTOP");
-    const stopping = project.cli(["stop"]);
+    const stopping = project.stop();
     await refused({ host: "127.0.0.1", port: project.port });
     await refused({ path });
     process.kill(pid, "SIGCONT");

@@ -78,7 +78,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     const one = await project.cli(["logs", "web.1"]);
     expect(one.stdout).toContain(LINE);
     expect(one.stdout).not.toContain("web.2");
-    expect((await project.cli(["scale", "web", "3"])).code).toBe(0);
+    expect((await project.scale("web", 3)).code).toBe(0);
     const events = await project.cli(["events", "--json"]);
     expect(events.code).toBe(0);
     const subjects = events.stdout
@@ -163,7 +163,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     expect(count(parse(readFileSync(file, "utf8")), "wild.1")).toEqual(count(printed, "wild.1"));
     renameSync(file, `${file}.moved`);
     process.kill(project.foregroundPid, "SIGUSR1");
-    expect((await project.cli(["scale", "calm", "2"])).code).toBe(0);
+    expect((await project.scale("calm", 2)).code).toBe(0);
     await waitFor("a new log file", () => existsSync(file) && readFileSync(file, "utf8").includes("calm.2 is ready"));
 
     // Unknown names are errors, also while following; running or not.
@@ -178,7 +178,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
         stderr: expect.stringMatching(/no pool or instance named "wlid.*known: .*wild/),
       });
     }
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     await project.exit();
     const stopped = await project.cli(["logs", "calm", "-n", "5"]);
     expect(stopped).toMatchObject({

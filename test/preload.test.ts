@@ -144,7 +144,7 @@ test("with and without preload and threads an app meets the same server; each in
     expect(stdout).toMatch(new RegExp(`${name} +\\| forked ${name.at(-1)}$`, "m"));
   expect(stdout).not.toMatch(/AssertionError|Warning/);
   expect((await project.cli(["status"])).stdout).toMatch(/^both\.template +ready +\d+/m);
-  expect((await project.cli(["stop"])).code).toBe(0);
+  expect((await project.stop()).code).toBe(0);
   await project.nothingLeft();
 });
 
@@ -197,13 +197,13 @@ test("instances outlive their template, come from a new one, and are noticed to 
   const load = project.load({ mode: "keep-alive", clients: 2, path: "/web/who" });
   await waitFor("some requests", () => load.counts.ok > 20);
   project.write("site_app.py", "import nowhere_to_be\n");
-  const failed = await project.cli(["reload"]);
+  const failed = await project.reload();
   expect(failed.code).toBe(1);
   expect(failed.output).toContain(
     "site_app:checked failed to load: ModuleNotFoundError: No module named 'nowhere_to_be'",
   );
   project.write("site_app.py", APP.replace('"one"', '"two"'));
-  const reloaded = await project.cli(["reload"]);
+  const reloaded = await project.reload();
   expect(reloaded.code, reloaded.output).toBe(0);
   const counts = await load.stop();
   const { non2xx, resets, refused, truncated, malformed, timeouts } = counts;
@@ -215,9 +215,9 @@ test("instances outlive their template, come from a new one, and are noticed to 
 
   // Without instances it ends too.
   expect((await project.cli(["logs", "web.template"])).code).toBe(0);
-  expect((await project.cli(["scale", "web", "0"])).code).toBe(0);
+  expect((await project.scale("web", 0)).code).toBe(0);
   await project.statusWhere("its end", ({ pools }) => pools[0]?.templates.length === 0);
-  expect((await project.cli(["scale", "web", "2"])).code).toBe(0);
+  expect((await project.scale("web", 2)).code).toBe(0);
 
   // Without a supervisor they serve for the grace period, and then nothing remains.
   const { pid } = await project.status();

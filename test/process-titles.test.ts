@@ -25,7 +25,7 @@ test.for(RUNTIMES)("each process says what it is and of which fleet, on %s", asy
   };
   const files = { "program.cjs": PROGRAM, "site_app.py": SITE };
   const project = await Project.make({ runtime, instances: 1, app: HELLO, config, files });
-  expect(await project.startDetached()).toMatchObject({ code: 0 });
+  await project.start();
   const { pid, pools, balancers } = await project.status();
   const processes = [...balancers, ...pools.flatMap(({ instances }) => instances)];
   const titles = processes.map((each) => titleOf(each.pid as number));
@@ -36,5 +36,5 @@ test.for(RUNTIMES)("each process says what it is and of which fleet, on %s", asy
   const comms = named.map((each) => commOf(each.pid as number));
   expect(comms).toEqual(named.map(({ name }) => `paceline ${name} (shop)`.slice(0, 15).trimEnd()));
   expect(commOf(pid)).toBe("paceline superv");
-  expect((await project.cli(["stop"])).code).toBe(0);
+  expect((await project.stop()).code).toBe(0);
 });

@@ -160,7 +160,7 @@ describe.each(RUNTIMES)("a program and its fleet on %s", (runtime) => {
     const detached = await run(command, ["program.mjs", "detach"], options);
     expect(detached.code).toBe(0);
     expect(await project.status()).toMatchObject({ pid: JSON.parse(detached.stdout).pid, state: "running" });
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     await project.nothingLeft();
   });
 });

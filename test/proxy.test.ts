@@ -90,7 +90,7 @@ describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
     expect(used[1]?.[0]).toBe(used[1]?.[1]);
     expect(used[0]?.[0]).not.toBe(used[1]?.[0]);
     expect((await get(project.port, "/old/moved")).headers.get("location")).toBe("/old/here");
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     expect((await get(project.port, "/old/")).status).toBe(200);
   });
 

@@ -56,7 +56,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     const told = `listens on ${command?.exposed[0]}, where others can reach it without the balancer`;
     expect((await project.cli(["status"])).stdout).toContain(`api.1: ${told}`);
     expect((await project.cli(["events", "api"])).stdout).toContain(`${told}; let it listen on {socket}`);
-    expect((await project.cli(["scale", "none", "1"])).code).toBe(0);
+    expect((await project.scale("none", 1)).code).toBe(0);
     expect((await get(project.port, "/none/")).status).toBe(200);
     project.write("later", "");
     const { uptimeSeconds, pools: later } = await project.status();

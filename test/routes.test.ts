@@ -78,7 +78,7 @@ describe.each(RUNTIMES)("routes on %s", (runtime) => {
       pools: { ...POOLS, docs: { ...POOLS.docs, routes: ["help.example.com/"] } },
       env: { WORD: "two" },
     });
-    const reloaded = await project.cli(["reload", "docs"]);
+    const reloaded = await project.reload("docs");
     expect(`${reloaded.code} ${reloaded.output}`).toMatch(/^0 (.*\n)+docs: reload done, 2 of 2\n$/);
     const after = await pids();
     expect(after).toEqual({ ...before, docs: [expect.any(Number), expect.any(Number)] });

@@ -65,7 +65,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     expect(pools[0]?.generation).toBe(1);
     // Whichever the runtime sees first, it would have been reported by now.
     await project.ready();
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     expect((await project.status()).pools[0]?.generation).toBe(2);
     expect((await project.cli(["events"])).stdout).not.toContain("SIGHUP");
     expect((await get(port)).body).toBe(HELLO_BODY);

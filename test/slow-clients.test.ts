@@ -127,7 +127,7 @@ describe.each(RUNTIMES)("slow clients, on %s", (runtime) => {
     });
     expect((await get(project.port, "/wsgi/")).body).toBe("0 bytes");
     expect(await spool(project)).toEqual([]);
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     await project.nothingLeft();
   });
 });

@@ -28,7 +28,7 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
     expect(started).toMatchObject({ code: 0 });
     expect((await get(project.port, "/a.txt")).body).toBe("a file");
     expect((await project.cli(["status"])).output).toMatch(/^web {2}static {2}1\/1 ready/m);
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     expect((await get(project.port, "/a.txt")).body).toBe("a file");
   });
 

@@ -48,11 +48,10 @@ describe.each(RUNTIMES)("apps in TypeScript on %s", (runtime) => {
         ...Object.fromEntries(Object.values(APPS).map(({ file, text }) => [file, text])),
       },
     });
-    const started = await project.startDetached();
-    expect(started.code, started.output).toBe(0);
+    await project.start();
     for (const [name, { says }] of Object.entries(APPS))
       expect((await get(project.port, `/${name}/`)).body, name).toBe(says);
-    expect((await project.cli(["reload"])).code).toBe(0);
+    expect((await project.reload()).code).toBe(0);
     // Compiled files stay in the run directory while their generation is in use.
     const kept = () => {
       const paths = readdirSync(project.runDir, { recursive: true, encoding: "utf8" });

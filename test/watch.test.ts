@@ -174,7 +174,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
       const project = await startWatching({ runtime, app: breakable("one"), instances: 2, config });
       project.write(".broken", "");
       await project.statusWhere("no instance to be ready", ({ pools: [web] }) => web?.ready === 0);
-      const scaled = await project.cli(["scale", "web", "2"]);
+      const scaled = await project.scale("web", 2);
       expect(scaled.output).toMatch(/web\.\d failed to start: .*the database is away/);
       expect(scaled.code).toBe(1);
       project.write("app.js", breakable("two"));
@@ -189,7 +189,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
 
   once("is off unless asked for", async () => {
     const project = await Project.make({ runtime, app: saying("one") });
-    expect((await project.startDetached()).code).toBe(0);
-    expect((await project.ready()).watch).toBeNull();
+    await project.start();
+    expect((await project.status()).watch).toBeNull();
   });
 });

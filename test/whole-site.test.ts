@@ -107,7 +107,7 @@ describe("a whole site", () => {
     project.writeConfig({ env: { WORD: "two" } });
     let before = await pids(project);
     for (const name of Object.keys(pools)) {
-      const reloaded = await project.cli(["reload", name]);
+      const reloaded = await project.reload(name);
       expect(reloaded.code, reloaded.output).toBe(0);
       const after = await pids(project);
       for (const each of Object.keys(before)) {
@@ -118,7 +118,7 @@ describe("a whole site", () => {
     }
     expect(await ask(port, "/api/", "localhost")).toContain("gunicorn /api/ two");
 
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     await project.nothingLeft();
   });
 });

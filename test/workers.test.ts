@@ -64,11 +64,11 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     }
 
     project.writeConfig({ pools: pools("2") });
-    expect(await project.cli(["reload"])).toMatchObject({ code: 0 });
+    expect(await project.reload()).toMatchObject({ code: 0 });
     for (const name of ["jobs.1", "jobs.2"]) expect(notes(project, name)).toBe("in 1\nout 1\nin 2\n");
 
     project.writeConfig({ pools: pools("broken") });
-    const failed = await project.cli(["reload", "jobs"]);
+    const failed = await project.reload("jobs");
     expect(failed.code).toBe(1);
     expect(failed.output).toMatch(/the new jobs\.1 failed to start: .* before it was ready, .*: error: no queue/i);
     expect(failed.output).toContain("the former version runs again");
@@ -77,11 +77,11 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
 
     expect(await project.cli(["scale", "jobs", "+1"])).toMatchObject({ code: 0 });
     const pid = (await project.status()).pools[1]?.instances[0]?.pid;
-    expect(await project.cli(["restart", "jobs.1"])).toMatchObject({ code: 0 });
+    expect(await project.restart("jobs.1")).toMatchObject({ code: 0 });
     expect((await project.status()).pools[1]?.instances[0]?.pid).not.toBe(pid);
     // No balancer knows a worker, so none is waited for.
     expect(await project.events()).not.toContain("drains although");
-    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(await project.stop()).toMatchObject({ code: 0 });
     for (const name of ["jobs.1", "jobs.2", "jobs.3"]) {
       expect(notes(project, name).split("\n").at(-2), name).toBe("out 2");
     }
@@ -103,7 +103,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     const shown = await instance();
     expect(shown).toMatchObject({ state: "ready", restarts: 0, attempt: 1, schedule: { last: { code: 1 } } });
     expect((await project.cli(["status"])).output).toMatch(/tick\.1: the last run failed: exited with code 1/);
-    const refused = await project.cli(["scale", "tick", "2"]);
+    const refused = await project.scale("tick", 2);
     expect(refused).toMatchObject({ code: 2 });
     expect(refused.output).toContain("tick can have 0 to 1 instances, not 2");
 
@@ -111,7 +111,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     await event(/ warn tick\.1 +skips the run of .*: that of .* has not ended/);
     expect((await instance())?.schedule?.runningSeconds).not.toBeNull();
     project.writeConfig({ pools: { tick: tick({ runTimeoutMs: 500 }) } });
-    const reload = project.cli(["reload"]);
+    const reload = project.reload();
     await project.statusWhere(
       "the reload to wait for the run",
       ({ pools }) => pools[0]?.instances[0]?.state === "draining",
@@ -123,7 +123,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
 
     rmSync(join(project.folder, "released"));
     await event(/ error tick\.1 +run of .* failed after .*: took longer than 0\.5 s \(runTimeoutMs\)/);
-    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(await project.stop()).toMatchObject({ code: 0 });
     expect(readFileSync(join(project.folder, "tick.txt"), "utf8")).toMatch(/^(in\nout\n)+$/);
     await project.nothingLeft();
   });
@@ -142,16 +142,16 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     expect(shown).toMatchObject({ code: 0 });
     expect(shown.output).toMatch(/worker {2}worker {2}1\/1 ready {2}generation 1\n/);
     expect(shown.output).not.toMatch(/req\/s|REQ|P50|127\.0\.0\.1/);
-    const refused = await project.cli(["scale", "balancer", "1"]);
+    const refused = await project.scale("balancer", 1);
     expect(refused).toMatchObject({ code: 2 });
     expect(refused.output).toContain("balancer can have no instances, not 1");
     await waitFor("its output", async () => (await project.logs("worker")).includes("worker.1 | polls\n"));
     // With no instance at all, the fleet still runs, and nothing is left to wait for.
-    expect(await project.cli(["scale", "worker", "0"])).toMatchObject({ code: 0 });
+    expect(await project.scale("worker", 0)).toMatchObject({ code: 0 });
     expect(await project.status()).toMatchObject({ state: "running" });
     expect(await askControl(join(project.runDir, "control.sock"), "/v1/ready")).toContain('"ok":true');
     expect((await project.cli(["status"])).output).not.toMatch(/REQ|P50/);
-    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(await project.stop()).toMatchObject({ code: 0 });
     await project.nothingLeft();
   });
 

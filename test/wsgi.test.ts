@@ -134,7 +134,7 @@ evwsgi.run()
         const started = await project.startDetached([...options, ...named]);
         expect(`${started.code} ${started.output}`).toMatch(/^0 /);
         expect((await get(project.port)).body).toBe(body);
-        expect((await project.cli(["stop"])).code).toBe(0);
+        expect((await project.stop()).code).toBe(0);
       }
     },
   );
@@ -187,8 +187,7 @@ _evwsgi.run()
     };
     const files = { "site_app.py": APP, "start.py": start };
     const project = await Project.make({ runtime, app: "", config: { pools, hangAfterMs: 0 }, files });
-    const started = await project.startDetached();
-    if (started.code !== 0) throw new Error(started.output);
+    await project.start();
     for (const kind of ["wsgi", "threads", "fapws"])
       for (const shape of ["close", "chunked", "generator", "close/HEAD"]) {
         const method = shape.endsWith("/HEAD") ? "HEAD" : "GET";
@@ -218,7 +217,7 @@ _evwsgi.run()
     const load = project.load({ mode: "keep-alive", clients: 4 });
     await waitFor("some requests", () => load.counts.ok > 50);
     project.write("site_app.py", APP.replaceAll("{os.getpid()}", "new"));
-    const reload = await project.cli(["reload"]);
+    const reload = await project.reload();
     expect(reload.code, reload.output).toBe(0);
     const counts = await load.stop();
     expect({ ...counts, ok: 0, connections: 0, byInstance: {}, statuses: {} }).toMatchObject({
@@ -230,7 +229,7 @@ _evwsgi.run()
       timeouts: 0,
     });
     expect((await get(project.port)).body).toBe("|/|new");
-    const stopped = await project.cli(["stop"]);
+    const stopped = await project.stop();
     expect(stopped.code).toBe(0);
     await project.nothingLeft();
   });

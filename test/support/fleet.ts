@@ -8,6 +8,10 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import type { FleetEvent, LogLine, Status } from "../../packages/supervisor/dist/control/api.js";
+import { PacelineError } from "../../packages/supervisor/dist/errors.js";
+import type { OperationDone, OperationOptions } from "../../packages/supervisor/dist/fleet/api.js";
+import { createFleet } from "../../packages/supervisor/dist/fleet/create-fleet.js";
+import { connectFleet, type FleetClient } from "../../packages/supervisor/dist/fleet/fleet.js";
 import { Load, type LoadOptions } from "./load.js";
 import { freePort, isListening } from "./ports.js";
 import { commandLine, type Finished, FLEET_TAG, type RunOptions, run, signal, taggedProcesses } from "./processes.js";
@@ -17,6 +21,11 @@ import { waitFor } from "./wait.js";
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** The command that people type. */
 export const PACELINE = join(ROOT, "packages/supervisor/bin/paceline");
+
+/** The deadline of an operation, as of a command. */
+const OPERATION_MS = 150_000;
+/** As the command starts a detached fleet. */
+const START = { detached: true, endsSoon: true, timeoutMs: OPERATION_MS };
 
 export type RuntimeName = "bun" | "node";
 /** Every scenario runs with all processes, including the supervisor, on each of these. */
@@ -34,6 +43,12 @@ export interface ProjectOptions {
   files?: Record<string, string>;
   /** Of `paceline start`. */
   env?: Record<string, string | undefined>;
+}
+
+/** What an operation says, and the exit status of its command. */
+export interface Operated {
+  code: number;
+  output: string;
 }
 
 /** Returns the body of a control socket's response; rejects unless its status is 200. */
@@ -128,6 +143,50 @@ export class Project {
     return run(PACELINE, args, { cwd: this.folder, env, ...options });
   }
 
+  /** Does what `paceline reload` does, in this process: a command would cost another. */
+  reload(pool?: string): Promise<Operated> {
+    return this.#operate((fleet, options) => fleet.reload({ pool, ...options }));
+  }
+
+  /** Does what `paceline scale` does, in this process. */
+  scale(pool: string, instances: number): Promise<Operated> {
+    return this.#operate((fleet, options) => fleet.scale(pool, instances, options));
+  }
+
+  /** Does what `paceline restart` does, in this process. */
+  restart(target?: string): Promise<Operated> {
+    return this.#operate((fleet, options) => fleet.restart(target, options));
+  }
+
+  /** Does what `paceline stop` does, in this process. */
+  stop(pool?: string): Promise<Operated> {
+    return this.#operate((fleet, options) => fleet.stop({ pool, ...options }));
+  }
+
+  async #operate(run: (fleet: FleetClient, options: OperationOptions) => Promise<OperationDone>): Promise<Operated> {
+    const lines: string[] = [];
+    const ended = (code: number) => ({ code, output: lines.map((line) => `${line}\n`).join("") });
+    try {
+      const fleet = await connectFleet({ runDir: this.runDir });
+      const { message } = await run(fleet, { timeoutMs: OPERATION_MS, onProgress: (line) => lines.push(line) });
+      lines.push(message);
+      return ended(0);
+    } catch (error) {
+      if (!(error instanceof PacelineError)) throw error;
+      lines.push(error.message, ...error.lastLines);
+      return ended(error.exitStatus);
+    }
+  }
+
+  /** Does what `paceline start --detach` does, in this process. @throws StartError */
+  async start(): Promise<void> {
+    // pnpm's shim of vitest sets NODE_PATH; the command would leave that out.
+    const { NODE_PATH: _, ...environment } = this.startEnvironment();
+    const entries = Object.entries({ ...environment, PWD: this.folder }).filter(([, value]) => value !== undefined);
+    const env = Object.fromEntries(entries) as Record<string, string>;
+    await createFleet({ cwd: this.folder, env, ...START });
+  }
+
   /** Runs `paceline start --detach` to its end, successful or not. */
   startDetached(args: string[] = []): Promise<Finished> {
     return this.cli(["start", "--detach", ...args], { env: this.startEnvironment() });
@@ -208,7 +267,7 @@ export class Project {
         last = JSON.stringify(status);
         return condition(status) && status;
       },
-      { deadlineMs, intervalMs: 50, details: () => `${last}\n${this.output}` },
+      { deadlineMs, intervalMs: 20, details: () => `${last}\n${this.output}` },
     );
   }
 
@@ -291,7 +350,6 @@ export function allReady(status: Status): boolean {
 /** Returns a project with a running fleet. */
 export async function startFleet(options: ProjectOptions): Promise<Project> {
   const project = await Project.make(options);
-  const started = await project.startDetached();
-  if (started.code !== 0) throw new Error(`start --detach exited ${started.code}:\n${started.output}`);
+  await project.start();
   return project;
 }

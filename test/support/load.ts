@@ -11,7 +11,7 @@ export interface LoadOptions {
   mode: "keep-alive" | "connect-anew";
   /** The number of concurrent clients. */
   clients: number;
-  /** A client's pause between two requests, in milliseconds. Default: 5, so that no load uses a whole core. */
+  /** A client's pause between two requests, in milliseconds. Default: 10, so that no load uses a whole core. */
   delayMs?: number;
   /** Ends the load after that many connections. Default: runs until stopped. */
   maxConnections?: number;
@@ -72,12 +72,15 @@ export class Load {
     const filled = {
       host: "127.0.0.1",
       path: "/",
-      delayMs: 5,
+      delayMs: 10,
       maxConnections: Number.MAX_SAFE_INTEGER,
       responseTimeoutMs: 60_000,
       ...options,
     };
-    this.#child = fork(CLIENT, [JSON.stringify(filled)], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    this.#child = fork(CLIENT, [JSON.stringify(filled)], {
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+      execArgv: [], // Vitest's are of no use to it.
+    });
     this.#child.on("message", (message: { final: boolean; counts: LoadCounts }) => {
       this.counts = message.counts;
       this.#final = message.final;

@@ -1,6 +1,5 @@
 /** A client that sends exact bytes and keeps every received byte. */
 import net from "node:net";
-import { waitFor } from "./wait.js";
 
 export class RawConnection {
   /** Everything received so far, one character per byte. */
@@ -8,18 +7,26 @@ export class RawConnection {
   /** How the server ended the connection, if it did. */
   ended: "no" | "closed" | "reset" = "no";
   readonly #socket: net.Socket;
+  /** Each is called after what was received, or its end. */
+  readonly #watchers = new Set<() => void>();
 
   private constructor(socket: net.Socket) {
     this.#socket = socket;
+    const tell = () => {
+      for (const watcher of this.#watchers) watcher();
+    };
     socket.setEncoding("latin1");
     socket.on("data", (text) => {
       this.received += text;
+      tell();
     });
     socket.on("end", () => {
       if (this.ended === "no") this.ended = "closed";
+      tell();
     });
     socket.on("error", () => {
       this.ended = "reset";
+      tell();
     });
   }
 
@@ -41,18 +48,32 @@ export class RawConnection {
 
   /** Resolves with everything received when it matches `pattern`. */
   async until(pattern: RegExp, deadlineMs?: number): Promise<string> {
-    await waitFor(`${pattern} on a connection`, () => pattern.test(this.received), {
-      deadlineMs,
-      details: () => `${this.ended} after ${JSON.stringify(this.received.slice(-300))}`,
-    });
+    const details = () => `${this.ended} after ${JSON.stringify(this.received.slice(-300))}`;
+    await this.#holds(`${pattern} on a connection`, () => pattern.test(this.received), deadlineMs, details);
     return this.received;
   }
 
   /** Resolves when the server has closed or reset the connection. */
   async end(deadlineMs?: number): Promise<"closed" | "reset"> {
-    return await waitFor("the server to close", () => (this.ended === "no" ? false : this.ended), {
-      deadlineMs,
-      details: () => JSON.stringify(this.received.slice(-300)),
+    const details = () => JSON.stringify(this.received.slice(-300));
+    await this.#holds("the server to close", () => this.ended !== "no", deadlineMs, details);
+    return this.ended as "closed" | "reset";
+  }
+
+  /** Resolves as soon as `condition` holds. */
+  #holds(what: string, condition: () => boolean, deadlineMs = 60_000, details: () => string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settle = (error?: Error) => {
+        clearTimeout(timer);
+        this.#watchers.delete(check);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const check = () => condition() && settle();
+      const late = () => settle(new Error(`waited ${deadlineMs} ms in vain for ${what}; ${details()}`));
+      const timer = setTimeout(late, deadlineMs);
+      this.#watchers.add(check);
+      check();
     });
   }
 

@@ -133,12 +133,12 @@ export class RunningSupervisor {
   /** Returns the first status that satisfies, within a deadline. */
   async until(what: string, satisfies: (status: Status) => boolean, timeoutMs = 60_000): Promise<Status> {
     const deadline = Date.now() + timeoutMs;
-    for (;;) {
+    for (let pauseMs = 15; ; pauseMs = Math.min(100, pauseMs * 1.5)) {
       const status = await this.status();
       if (satisfies(status)) return status;
       if (Date.now() > deadline)
         throw new Error(`not within ${timeoutMs} ms: ${what}\n${JSON.stringify(status, null, 1)}`);
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   }
 

@@ -171,85 +171,81 @@ const EXPRESS_APP = `app.get("/", (request, response) => response.send(process.e
 app.listen(3000);
 `;
 
-/** How an installer adds the packages `names` to the current folder, and runs a command of one. */
-interface Installer {
-  add(names: string[]): Promise<string[]>;
-  exec: string[];
-  app: string;
-  type: "commonjs" | "module";
-}
-
 /** An installer may have to download 50 MB. */
 const INSTALL_MS = 400_000;
+const OFFLINE_IF_POSSIBLE = ["--no-audit", "--no-fund", "--prefer-offline"];
 
-const PNPM = ["npx", "--yes", "pnpm@10.34.9"];
-const INSTALLERS: Record<string, Installer> = {
-  npm: {
-    add: async (names) => ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline", ...names],
-    exec: ["npx", "--no-install", "paceline"],
-    app: `const app = require("express")();\n${EXPRESS_APP}`,
-    type: "commonjs",
-  },
-  pnpm: {
-    // The store is the machine's: nothing in it but what the registry has, and the rest is as in an empty home.
-    add: async (names) => {
-      const store = (await run("npx", [...PNPM.slice(1), "store", "path"], { cwd: ROOT })).stdout.trim();
-      return [...PNPM, "add", "--prefer-offline", "--store-dir", store, ...names];
-    },
-    exec: [...PNPM, "exec", "paceline"],
-    app: `import express from "express";\nconst app = express();\n${EXPRESS_APP}`,
-    type: "module",
-  },
-};
+/** An empty folder with an empty HOME, as an installer finds it. */
+async function emptyFolder(app: string, type: "commonjs" | "module") {
+  const project = await Project.make({ runtime: "bun", app });
+  const { folder: home } = project;
+  mkdirSync(join(home, "home"));
+  rmSync(join(home, "paceline.config.json"));
+  project.write("package.json", JSON.stringify({ private: true, type }));
+  const cache = (await run("npm", ["config", "get", "cache"])).stdout.trim();
+  const env = {
+    ...project.startEnvironment(),
+    HOME: join(home, "home"),
+    npm_config_cache: cache,
+    PACELINE_RUNTIME: undefined,
+  };
+  const exec = async (program: string, ...args: string[]): Promise<Finished> => {
+    const done = await run(program, args, { cwd: home, env, deadlineMs: INSTALL_MS });
+    expect(done, done.output).toMatchObject({ code: 0 });
+    return done;
+  };
+  return { project, exec, start: ["start", "app.js", "-i", "4", "--detach", "-p", String(project.port)] };
+}
 
-describe.each(Object.entries(INSTALLERS))("installed into an empty folder with an empty HOME by %s", (_, installer) => {
-  test("start, ls, scale, reload and stop an Express app", { timeout: INSTALL_MS }, async (context) => {
+const bodies = async (port: number, count: number) =>
+  Promise.all(Array.from({ length: count }, async () => (await get(port)).body));
+const FOUR = ["web.1", "web.2", "web.3", "web.4"];
+
+describe("installed into an empty folder with an empty HOME", { timeout: INSTALL_MS }, () => {
+  test("by npm: start, ls, scale, reload and stop an Express app, and a program with a fleet", async (context) => {
     if (process.env.CI !== "true") context.skip("it installs from the npm registry: run with CI=true");
-    const project = await Project.make({ runtime: "bun", app: installer.app });
-    const { folder: home } = project;
-    mkdirSync(join(home, "home"));
-    rmSync(join(home, "paceline.config.json"));
-    project.write("package.json", JSON.stringify({ private: true, type: installer.type }));
-    const cache = (await run("npm", ["config", "get", "cache"])).stdout.trim();
-    const env = {
-      ...project.startEnvironment(),
-      HOME: join(home, "home"),
-      npm_config_cache: cache,
-      PACELINE_RUNTIME: undefined,
-    };
-    const exec = ([program = "", ...args]: string[]) => run(program, args, { cwd: home, env, deadlineMs: INSTALL_MS });
+    const { project, exec, start } = await emptyFolder(`const app = require("express")();\n${EXPRESS_APP}`, "commonjs");
+    await exec("npm", "install", ...OFFLINE_IF_POSSIBLE, tarball, "express@5.3.0");
     // Each npx costs half a second: it starts the fleet, and the rest is what it would run.
-    const paceline = async (...args: string[]): Promise<Finished> => {
-      const command = args[0] === "start" ? installer.exec : [join(home, "node_modules/.bin/paceline")];
-      const done = await exec([...command, ...args]);
-      expect(done, done.output).toMatchObject({ code: 0 });
-      return done;
-    };
-
-    const added = await exec(await installer.add([tarball, "express@5.3.0"]));
-    expect(added, added.output).toMatchObject({ code: 0 });
-    await paceline("start", "app.js", "-i", "4", "--detach", "-p", String(project.port));
+    await exec("npx", "--no-install", "paceline", ...start);
+    const paceline = (...args: string[]) => exec(join(project.folder, "node_modules/.bin/paceline"), ...args);
     expect((await paceline("ls")).stdout).toMatch(/running .* 4\/4 /);
-    const asked = async (count: number) =>
-      Promise.all(Array.from({ length: count }, async () => (await get(project.port)).body));
-    expect((await asked(4)).sort()).toEqual(["web.1", "web.2", "web.3", "web.4"]);
+    expect((await bodies(project.port, 4)).sort()).toEqual(FOUR);
     await paceline("scale", "web", "5");
     await paceline("reload");
     const pools = [{ ready: 5, generation: 2 }];
     expect(await project.status()).toMatchObject({ runtime: expect.stringContaining("bun"), pools });
-    expect(new Set(await asked(5)).size).toBe(5);
+    expect(new Set(await bodies(project.port, 5)).size).toBe(5);
     await paceline("stop");
     await project.nothingLeft();
     project.write("paceline.config.ts", CONFIG.replace("./app.ts", "./app.js"));
     project.write("program.mjs", PROGRAM.replace("PORT", String(project.port)));
-    const program = await exec([process.execPath, "program.mjs"]);
-    expect(program.output).toBe("2 ready\n");
+    expect((await exec(process.execPath, "program.mjs")).output).toBe("2 ready\n");
     await project.nothingLeft();
   });
-});
 
-test("npm would publish it", async (context) => {
-  if (process.env.CI !== "true") context.skip("npm asks the registry: run with CI=true");
-  const published = await run("npm", ["publish", "--dry-run", "--json", tarball], { cwd: outside });
-  expect(published, published.output).toMatchObject({ code: 0 });
+  // What it shares with npm is tested there: pnpm has other links, another shim and a strict node_modules.
+  test("by pnpm: start and reload an Express app, with a config that imports paceline", async (context) => {
+    if (process.env.CI !== "true") context.skip("it installs from the npm registry: run with CI=true");
+    const { project, exec, start } = await emptyFolder(
+      `import express from "express";\nconst app = express();\n${EXPRESS_APP}`,
+      "module",
+    );
+    // The store is the machine's: nothing in it but what the registry has, and the rest is as in an empty home.
+    const found = await run("npx", ["--yes", "-p", "pnpm@10.34.9", "-c", "command -v pnpm; pnpm store path"], {
+      cwd: ROOT,
+    });
+    const [pnpm = "", store = ""] = found.stdout.trim().split("\n");
+    await exec(pnpm, "add", "--prefer-offline", "--store-dir", store, tarball, "express@5.3.0");
+    await exec(pnpm, "exec", "paceline", ...start);
+    expect((await bodies(project.port, 4)).sort()).toEqual(FOUR);
+    expect(await project.status()).toMatchObject({ runtime: expect.stringContaining("bun") });
+    expect(await project.reload()).toMatchObject({ code: 0 });
+    expect((await bodies(project.port, 4)).sort()).toEqual(FOUR);
+    expect(await project.stop()).toMatchObject({ code: 0 });
+    project.write("paceline.config.ts", CONFIG.replace("./app.ts", "./app.js"));
+    const checked = await exec(join(project.folder, "node_modules/.bin/paceline"), "check");
+    expect(checked.output).toMatch(/^OK: .*2 instances of app.js/);
+    await project.nothingLeft();
+  });
 });

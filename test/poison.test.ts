@@ -26,7 +26,7 @@ describe.each(RUNTIMES)("requests that crash, on %s", (runtime) => {
     });
     const soak = await run(
       process.execPath,
-      [join(ROOT, "bench/soak/poison.mjs"), "--short", "--crashes", "8", "--instances", "3", "--runtime", runtime],
+      [join(ROOT, "bench/soak/poison.mjs"), "--short", "--crashes", "6", "--instances", "3", "--runtime", runtime],
       { env: { ...process.env, [FLEET_TAG]: tag }, deadlineMs: 170_000 },
     );
     for (const kind of ["fetch", "node", "wsgi", "command"]) {

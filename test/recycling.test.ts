@@ -89,15 +89,15 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
       recycles: 0,
     });
     expect(before.endless).toEqual([1]);
-    const { stdout } = await project.cli(["events", "-n", "1000"]);
+    const events = await project.events();
     for (const name of names) {
       const event = new RegExp(`${name}\\.1 +is being recycled: it has handled \\d+ requests \\(maxRequests 10`);
-      if (name === "endless") expect(stdout).not.toMatch(event);
-      else expect(stdout).toMatch(event);
+      if (name === "endless") expect(events).not.toMatch(event);
+      else expect(events).toMatch(event);
     }
     // An operator's command has priority.
-    for (const command of [["restart", "fetch"], ["scale", "node", "3"], ["reload"]]) {
-      const { code, output } = await project.cli(command);
+    for (const operate of [() => project.restart("fetch"), () => project.scale("node", 3), () => project.reload()]) {
+      const { code, output } = await operate();
       expect(`${code} ${output}`).toMatch(/^0 /);
     }
   });

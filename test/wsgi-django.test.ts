@@ -51,7 +51,7 @@ async function start(context: TestContext, runtime: RuntimeName, keys: object | 
   onTestFinished(() => rmSync(data, { recursive: true, force: true }));
   const env = { DJANGO_DATA: data };
   if (keys === undefined) return await startExample("django", runtime, env);
-  const pool = { wsgi: "mysite.wsgi:application", python, cwd: EXAMPLE, instances: 3, ...keys };
+  const pool = { wsgi: "mysite.wsgi:application", python, cwd: EXAMPLE, instances: 2, ...keys };
   return await startFleet({ runtime, app: "", env, config: { pools: { web: pool } } });
 }
 
@@ -119,7 +119,7 @@ describe("Django", () => {
 
     if (keys === undefined) await endExample(project);
     else {
-      expect((await project.cli(["stop"])).code).toBe(0);
+      expect((await project.stop()).code).toBe(0);
       await project.nothingLeft();
     }
     const changed = await run("git", ["status", "--porcelain", "examples"], { cwd: join(import.meta.dirname, "..") });

@@ -6,13 +6,12 @@
  *
  * --short is for the tests: the same with short delays between the starts of a process.
  */
-import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { parseArgs, promisify } from "node:util";
-import { PACELINE, startFleet, verdict, wait } from "./support.mjs";
+import { parseArgs } from "node:util";
+import { startFleet, verdict, wait } from "./support.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -128,13 +127,11 @@ async function storm(kind) {
 try {
   const results = await Promise.all(KINDS.map(storm));
   // The event comes when the end of the processes is certain.
-  const told = async () =>
-    (await promisify(execFile)("sh", [PACELINE, "events", "-n", "1000", ...fleet.runDirArgs])).stdout;
   const names = (events, kind) => events.includes(`lost processes to GET /${kind}/crash: `);
-  let events = await told();
+  let events = await fleet.events();
   for (let n = 0; n < 50 && !KINDS.every((kind) => names(events, kind)); n++) {
     await wait(100);
-    events = await told();
+    events = await fleet.events();
   }
   for (const { kind, crashes, others, backMs } of results) {
     const runs = new Map();

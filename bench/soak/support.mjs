@@ -53,7 +53,8 @@ export async function startFleet(instances, config = {}) {
     JSON.parse(
       (await execute("sh", [PACELINE, "status", "--json", "--run-dir", path.join(directory, ".paceline")])).stdout,
     );
-  const control = () => controlStatus(path.join(directory, ".paceline/control.sock"));
+  const socket = path.join(directory, ".paceline/control.sock");
+  const control = () => controlStatus(socket);
   for (const deadline = Date.now() + 20_000; ; await wait(20)) {
     const isReady = await control().then(
       ({ state }) => state === "running",
@@ -70,6 +71,8 @@ export async function startFleet(instances, config = {}) {
     runDirArgs: ["--run-dir", path.join(directory, ".paceline")],
     /** The status without a process for it. */
     control,
+    /** The events, as JSON lines. */
+    events: () => askControl(socket, "/v1/events?lines=1000"),
     balancerPid,
     async stop() {
       child.kill("SIGTERM");
@@ -79,15 +82,17 @@ export async function startFleet(instances, config = {}) {
   };
 }
 
-export function controlStatus(socketPath) {
+export const controlStatus = async (socketPath) => JSON.parse(await askControl(socketPath, "/v1/status"));
+
+function askControl(socketPath, path) {
   return new Promise((resolve, reject) => {
-    const request = http.get({ socketPath, path: "/v1/status" }, (response) => {
+    const request = http.get({ socketPath, path }, (response) => {
       let text = "";
       response.setEncoding("utf8").on("data", (piece) => {
         text += piece;
       });
       response.on("error", reject);
-      response.on("end", () => resolve(JSON.parse(text)));
+      response.on("end", () => resolve(text));
     });
     request.on("error", reject);
   });

@@ -255,7 +255,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     ).toContain("web.1");
   });
 
-  test("a detached start that does not get ready in time exits 4 and leaves nothing", async () => {
+  once("a detached start that does not get ready in time exits 4 and leaves nothing", async () => {
     const folder = makeFolder({ "app.mjs": HANGING });
     stopAtEnd(folder);
     const port = await freePort();
@@ -306,7 +306,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     expect(await ended).toBe(0);
   });
 
-  test("in the foreground a fleet of which nothing gets ready ends with 1 and the app's own error", async () => {
+  once("in the foreground a fleet of which nothing gets ready ends with 1 and the app's own error", async () => {
     const folder = makeFolder({ "app.mjs": "throw new Error('no database here');\n" });
     stopAtEnd(folder);
     const port = await freePort();

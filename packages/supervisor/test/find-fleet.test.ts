@@ -143,7 +143,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       expect((await paceline(folder, "stop", "-c", `${name}.config.json`)).code).toBe(0);
   });
 
-  test("a fleet whose supervisor was killed is said to be one, stops, and is replaced by a start", async () => {
+  once("a fleet whose supervisor was killed is said to be one, stops, and is replaced by a start", async () => {
     const folder = makeFolder({
       "app.mjs": SAYING("x"),
       "paceline.json": '{ "app": "app.mjs", "orphanGraceMs": 60000 }',

@@ -4,6 +4,7 @@ import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { freePort } from "../../../test/support/ports.js";
+import { testOnce } from "../../../test/support/test-once.js";
 import type { FleetEvent, LogLine, OperationResult } from "../src/control/api.js";
 import { endAll, fleet, get, isAlive, launch, load, pidsOf, policy, pool, RUNTIMES, start } from "./harness.js";
 import { makeFolder } from "./support.js";
@@ -11,6 +12,8 @@ import { makeFolder } from "./support.js";
 afterEach(endAll);
 
 describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
+  const single = testOnce(runtime);
+
   test("starts a fleet that serves, and leaves nothing behind when it stops", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "good", 3)]));
     expect(await supervisor.call("waitReady")).toMatchObject({ ok: true });
@@ -71,7 +74,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(balancers[0]).toMatchObject({ attempt: 2, lastExit: { signal: "SIGKILL" } });
   });
 
-  test("an app that cannot start fails waitReady within seconds, with its own words", async () => {
+  single("an app that cannot start fails waitReady within seconds, with its own words", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "exits-at-once", 2), pool("api", "good", 1)]));
     const result = await supervisor.call("waitReady");
     expect(result).toMatchObject({ ok: false, code: "failed", lastLines: ["Error: connect ECONNREFUSED db:5432"] });
@@ -83,7 +86,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(status.pools[1]).toMatchObject({ name: "api", ready: 1 });
   });
 
-  test("the log tells the fault of an app whose link closed before it ended", async () => {
+  single("the log tells the fault of an app whose link closed before it ended", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "says-a-fault", 1)]));
     await supervisor.call("waitReady");
     const events = await supervisor.call<FleetEvent[]>("recentEvents");
@@ -92,16 +95,19 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     for (const { message } of ends) expect(message).toContain("the database is away");
   });
 
-  test("an app that crashes again and again is not given up once it has served, while other pools serve on", async () => {
-    const supervisor = await start(runtime, fleet([pool("api", "good", 1), pool("web", "crashes-later", 1)]));
-    const spent = await supervisor.until("the budget is spent", (s) => (s.pools[1]?.instances[0]?.restarts ?? 0) > 4);
-    expect(spent.pools[1]?.instances[0]).toMatchObject({
-      lastExit: { code: 3, lastLines: ["Error: out of luck"] },
-    });
-    expect(await get(await supervisor.url())).toContain("api.1");
-  });
+  single(
+    "an app that crashes again and again is not given up once it has served, while other pools serve on",
+    async () => {
+      const supervisor = await start(runtime, fleet([pool("api", "good", 1), pool("web", "crashes-later", 1)]));
+      const spent = await supervisor.until("the budget is spent", (s) => (s.pools[1]?.instances[0]?.restarts ?? 0) > 4);
+      expect(spent.pools[1]?.instances[0]).toMatchObject({
+        lastExit: { code: 3, lastLines: ["Error: out of luck"] },
+      });
+      expect(await get(await supervisor.url())).toContain("api.1");
+    },
+  );
 
-  test("a reload onto a broken app keeps the old processes and says why", async () => {
+  single("a reload onto a broken app keeps the old processes and says why", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "good", 2)]));
     await supervisor.call("waitReady");
     const pids = pidsOf(await supervisor.status());
@@ -117,54 +123,60 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(await get(await supervisor.url())).toContain("#1");
   });
 
-  test("a reload that fails in a later pool brings back those before it: their code, size and routes, and what was added goes", async () => {
-    const before = [pool("web", "good", 1, { release: "/releases/1" }), pool("api", "good", 1, { routes: ["/api/"] })];
-    const supervisor = await start(runtime, fleet(before));
-    await supervisor.call("waitReady");
-    const [, api] = (await supervisor.status()).pools;
-    supervisor.configure(
-      fleet([
-        pool("new", "good", 1, { routes: ["/new/"] }),
-        pool("web", "good", 2, { release: "/releases/2", routes: ["/", "/more/"] }),
-        pool("api", "exits-at-once", 1, { routes: ["/api/"] }),
-      ]),
-    );
-    expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({
-      ok: false,
-      code: "failed",
-      lastLines: ["Error: connect ECONNREFUSED db:5432"],
-      message: expect.stringMatching(
-        /^api: reload failed: the new api\.1 .*; the old instances keep serving; web returned to \/releases\/1; new was removed again$/,
-      ),
-    });
-    const { pools } = await supervisor.status();
-    expect(pools).toMatchObject([
-      { name: "web", wanted: 1, ready: 1, generation: 1, release: "/releases/1", routes: ["/"] },
-      { name: "api", ready: 1, generation: 1 },
-    ]);
-    expect(pools).toHaveLength(2);
-    expect(pools[0]?.instances).toMatchObject([{ attempt: 3, generation: 1, release: "/releases/1" }]);
-    expect(pools[1]?.instances[0]?.pid).toBe(api?.instances[0]?.pid);
-    const events = (await supervisor.call("recentEvents")) as { subject: string; message: string }[];
-    expect(events.filter(({ message }) => message.includes("because the reload failed"))).toMatchObject([
-      { subject: "web", message: "returned to /releases/1, because the reload failed" },
-      { subject: "new", message: "was removed again, because the reload failed" },
-    ]);
-    // The crashing version is in service.
-    process.kill(pools[0]?.instances[0]?.pid as number, "SIGKILL");
-    await supervisor.until(
-      "web to be back",
-      ({ pools: [web] }) => web?.ready === 1 && web.instances[0]?.attempt === 4 && web.instances[0].generation === 1,
-    );
+  single(
+    "a reload that fails in a later pool brings back those before it: their code, size and routes, and what was added goes",
+    async () => {
+      const before = [
+        pool("web", "good", 1, { release: "/releases/1" }),
+        pool("api", "good", 1, { routes: ["/api/"] }),
+      ];
+      const supervisor = await start(runtime, fleet(before));
+      await supervisor.call("waitReady");
+      const [, api] = (await supervisor.status()).pools;
+      supervisor.configure(
+        fleet([
+          pool("new", "good", 1, { routes: ["/new/"] }),
+          pool("web", "good", 2, { release: "/releases/2", routes: ["/", "/more/"] }),
+          pool("api", "exits-at-once", 1, { routes: ["/api/"] }),
+        ]),
+      );
+      expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({
+        ok: false,
+        code: "failed",
+        lastLines: ["Error: connect ECONNREFUSED db:5432"],
+        message: expect.stringMatching(
+          /^api: reload failed: the new api\.1 .*; the old instances keep serving; web returned to \/releases\/1; new was removed again$/,
+        ),
+      });
+      const { pools } = await supervisor.status();
+      expect(pools).toMatchObject([
+        { name: "web", wanted: 1, ready: 1, generation: 1, release: "/releases/1", routes: ["/"] },
+        { name: "api", ready: 1, generation: 1 },
+      ]);
+      expect(pools).toHaveLength(2);
+      expect(pools[0]?.instances).toMatchObject([{ attempt: 3, generation: 1, release: "/releases/1" }]);
+      expect(pools[1]?.instances[0]?.pid).toBe(api?.instances[0]?.pid);
+      const events = (await supervisor.call("recentEvents")) as { subject: string; message: string }[];
+      expect(events.filter(({ message }) => message.includes("because the reload failed"))).toMatchObject([
+        { subject: "web", message: "returned to /releases/1, because the reload failed" },
+        { subject: "new", message: "was removed again, because the reload failed" },
+      ]);
+      // The crashing version is in service.
+      process.kill(pools[0]?.instances[0]?.pid as number, "SIGKILL");
+      await supervisor.until(
+        "web to be back",
+        ({ pools: [web] }) => web?.ready === 1 && web.instances[0]?.attempt === 4 && web.instances[0].generation === 1,
+      );
 
-    supervisor.configure(
-      fleet([pool("web", "good", 1, { release: "/releases/3" }), pool("api", "good", 1, { routes: ["/api/"] })]),
-    );
-    expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({ ok: true });
-    expect((await supervisor.status()).pools[0]).toMatchObject({ generation: 3, release: "/releases/3" });
-  });
+      supervisor.configure(
+        fleet([pool("web", "good", 1, { release: "/releases/3" }), pool("api", "good", 1, { routes: ["/api/"] })]),
+      );
+      expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({ ok: true });
+      expect((await supervisor.status()).pools[0]).toMatchObject({ generation: 3, release: "/releases/3" });
+    },
+  );
 
-  test("a reload adds, changes and removes pools, and refuses what it cannot do", async () => {
+  single("a reload adds, changes and removes pools, and refuses what it cannot do", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "good", 2), pool("old", "good", 1)]));
     await supervisor.call("waitReady");
     supervisor.configure({ problems: ["paceline.toml: pools.web.instances: expected a number"] });
@@ -186,24 +198,27 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     ]);
   });
 
-  test("a reload replaces the balancer when its limits or the trusted proxies are others, and only then", async () => {
-    const config = fleet([pool("web", "good", 1)]);
-    const { balancer } = config;
-    const supervisor = await start(runtime, config);
-    await supervisor.call("waitReady");
-    const changes: Partial<typeof balancer>[] = [
-      {},
-      { limits: { ...balancer.limits, maxQueue: 7 } },
-      { limits: { ...balancer.limits, maxQueue: 7 }, trustedProxies: ["10.0.0.0/8"] },
-    ];
-    const attempts: (number | undefined)[] = [];
-    for (const change of changes) {
-      supervisor.configure({ ...config, balancer: { ...balancer, ...change } });
-      expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({ ok: true });
-      attempts.push((await supervisor.status()).balancers[0]?.attempt);
-    }
-    expect(attempts).toEqual([1, 2, 3]);
-  });
+  single(
+    "a reload replaces the balancer when its limits or the trusted proxies are others, and only then",
+    async () => {
+      const config = fleet([pool("web", "good", 1)]);
+      const { balancer } = config;
+      const supervisor = await start(runtime, config);
+      await supervisor.call("waitReady");
+      const changes: Partial<typeof balancer>[] = [
+        {},
+        { limits: { ...balancer.limits, maxQueue: 7 } },
+        { limits: { ...balancer.limits, maxQueue: 7 }, trustedProxies: ["10.0.0.0/8"] },
+      ];
+      const attempts: (number | undefined)[] = [];
+      for (const change of changes) {
+        supervisor.configure({ ...config, balancer: { ...balancer, ...change } });
+        expect(await supervisor.call("reload", undefined, undefined)).toMatchObject({ ok: true });
+        attempts.push((await supervisor.status()).balancers[0]?.attempt);
+      }
+      expect(attempts).toEqual([1, 2, 3]);
+    },
+  );
 
   test("what ignores every request, and what a process has started, ends with a stop", async () => {
     const supervisor = await start(
@@ -228,7 +243,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     await expect.poll(() => pids.filter(isAlive)).toEqual([]);
   });
 
-  test("a stop has one deadline: the instances get what the balancers have left of it", async () => {
+  single("a stop has one deadline: the instances get what the balancers have left of it", async () => {
     const oneDeadline = { ...policy, drainTimeoutMs: 2000, termTimeoutMs: 300 };
     const config = fleet([pool("web", "ignores-sigterm", 1, { policy: oneDeadline })]);
     const supervisor = await start(runtime, { ...config, balancer: { ...config.balancer, policy: oneDeadline } });
@@ -253,7 +268,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     held.destroy();
   });
 
-  test("a stop in the midst of a rollout ends all of it", async () => {
+  single("a stop in the midst of a rollout ends all of it", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "good", 2)]));
     await supervisor.call("waitReady");
     supervisor.configure(fleet([pool("web", "never-ready", 2)]));
@@ -268,7 +283,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(pidsOf(status).filter(isAlive)).toEqual([]);
   });
 
-  test("a restart of all pools that meets a reload of one ends, and so does the reload", async () => {
+  single("a restart of all pools that meets a reload of one ends, and so does the reload", async () => {
     const slow = { policy: { ...policy, readyTimeoutMs: 4000 } };
     // Its replacements wait for the file, so that the restart stays at web until the reload is in progress.
     const folder = makeFolder();

@@ -129,7 +129,7 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
 
     const second = await started();
     await killSupervisor();
-    expect((await project.stop()).code).toBe(0);
+    expect((await project.cli(["stop"])).code).toBe(0);
     expect(left(second)).toEqual([]);
 
     project.writeConfig({ orphanGraceMs: 500 });

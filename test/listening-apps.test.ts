@@ -4,7 +4,6 @@ import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
-import { failures, NO_FAILURES } from "./support/load.js";
 import { freePort, isListening } from "./support/ports.js";
 import { signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
@@ -98,18 +97,31 @@ describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtim
     symlinkSync(join(ROOT, "examples/node_modules"), join(project.folder, "node_modules"));
     await project.start();
 
-    const loads = names.map((name) =>
-      project.load({ mode: "keep-alive", clients: 2, delayMs: 20, path: `/${name}/x`, expectBody: `${name} ${port}` }),
-    );
-    for (const load of loads) await load.until("40 responses", ({ ok }) => ok >= 40);
-    expect((await project.cli(["reload"])).code).toBe(0);
-    for (const load of loads) {
-      const counts = await load.stop();
-      expect(failures(counts)).toEqual(NO_FAILURES);
-      const [one = 0, two = 0, ...more] = Object.values(counts.byInstance);
-      expect(more).toEqual([]);
+    const counts = new Map(names.map((name) => [name, new Map<string, number>()]));
+    const wrong: string[] = [];
+    let isOver = false;
+    const ask = async (name: string) => {
+      const byInstance = counts.get(name) as Map<string, number>;
+      while (!isOver) {
+        const { status, headers, body } = await get(project.port, `/${name}/x`);
+        if (status !== 200 || body !== `${name} ${port}`) wrong.push(`${status} ${body}`);
+        const instance = headers.get("x-instance") ?? "";
+        byInstance.set(instance, (byInstance.get(instance) ?? 0) + 1);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    };
+    const clients = Promise.all([...names, ...names].map(ask));
+    const total = (byInstance: Map<string, number>) => [...byInstance.values()].reduce((sum, count) => sum + count, 0);
+    const enough = () => [...counts.values()].every((byInstance) => total(byInstance) >= 40);
+    await Promise.race([clients, waitFor("40 responses of each", enough)]);
+    expect((await project.reload()).code).toBe(0);
+    isOver = true;
+    await clients;
+    expect(wrong).toEqual([]);
+    for (const [name, byInstance] of counts) {
+      expect([...byInstance.keys()].sort()).toEqual([`${name}.1`, `${name}.2`]);
       // Nearly equal: during a reload there are moments with only one instance.
-      expect(Math.min(one, two) / (one + two)).toBeGreaterThan(0.3);
+      expect(Math.min(...byInstance.values()) / total(byInstance)).toBeGreaterThan(0.3);
     }
     expect([await isListening(port), await isListening(port, "::1")]).toEqual([false, false]);
   });

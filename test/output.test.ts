@@ -8,6 +8,7 @@ import { PACELINE, Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { needs, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { Screen } from "./support/terminal.js";
+import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 const LINE = "a line for each request";
@@ -241,16 +242,18 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     expect((await get(project.port)).body).toBe(HELLO_BODY);
   });
 
-  test("on a full disk a reload that is done says so, a clean stop is known, and nothing blames the config", async (context) => {
-    needs(context, "unshare");
-    if (process.getuid?.() !== 0) context.skip("only root can mount a small disk");
-    const quiet = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
-    const project = await Project.make({ runtime, app: quiet("v1"), instances: 1, config: { minReadyMs: 50 } });
-    project.write("next.js", quiet("v2"));
-    mkdirSync(join(project.folder, "disk"));
-    project.write(
-      "full.sh",
-      `mount -t tmpfs -o size=1m none disk
+  testOnce(runtime)(
+    "on a full disk a reload that is done says so, a clean stop is known, and nothing blames the config",
+    async (context) => {
+      needs(context, "unshare");
+      if (process.getuid?.() !== 0) context.skip("only root can mount a small disk");
+      const quiet = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
+      const project = await Project.make({ runtime, app: quiet("v1"), instances: 1, config: { minReadyMs: 50 } });
+      project.write("next.js", quiet("v2"));
+      mkdirSync(join(project.folder, "disk"));
+      project.write(
+        "full.sh",
+        `mount -t tmpfs -o size=1m none disk
       step() { echo "== $1"; shift; "$@" 2>&1; echo "exit $?"; }
       export PACELINE_RUN_DIR=$PWD/disk/run
       step start paceline start --detach
@@ -269,27 +272,28 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
       step left ls disk/run
       rm disk/fill
       step anew paceline start --detach`,
-    );
-    const env = { ...project.startEnvironment(), PATH: `${dirname(PACELINE)}:${process.env.PATH}` };
-    const { stdout } = await run("unshare", ["--mount", "sh", "full.sh"], { cwd: project.folder, env });
-    const steps = Object.fromEntries(
-      stdout
-        .split(/^== /m)
-        .slice(1)
-        .map((text) => [text.slice(0, text.indexOf("\n")), text.slice(text.indexOf("\n") + 1)]),
-    );
-    expect(steps.start).toMatch(/exit 0\n$/);
-    expect(steps.reload).toMatch(/exit 0\n$/);
-    expect(steps.again).toMatch(/exit 0\n$/);
-    expect(steps.status).toMatch(/^run directory: .*\/fleet\.json cannot be written: ENOSPC/m);
-    expect(steps.events?.match(/warn +paceline +.*\/fleet\.json cannot be written: ENOSPC/g)).toHaveLength(1);
-    // A config is loaded without a folder for temporary files.
-    expect(steps.check).toMatch(/^OK: [\s\S]*exit 0\n$/);
-    expect(steps.other).toMatch(/disk\/other\/.*cannot be written: ENOSPC[\s\S]*exit 1\n$/);
-    expect(steps.json).toMatch(/^\{\n[\s\S]*"ok": false[\s\S]*"message": ".*ENOSPC[\s\S]*\n\}\nexit 1\n$/);
-    expect(steps.stop).toMatch(/exit 0\n$/);
-    expect(steps.stopped).toMatch(/the fleet has stopped\nexit 3\n$/);
-    expect(steps.left).not.toMatch(/draft|fleet\.json\./);
-    expect(steps.anew).toMatch(/exit 0\n$/);
-  });
+      );
+      const env = { ...project.startEnvironment(), PATH: `${dirname(PACELINE)}:${process.env.PATH}` };
+      const { stdout } = await run("unshare", ["--mount", "sh", "full.sh"], { cwd: project.folder, env });
+      const steps = Object.fromEntries(
+        stdout
+          .split(/^== /m)
+          .slice(1)
+          .map((text) => [text.slice(0, text.indexOf("\n")), text.slice(text.indexOf("\n") + 1)]),
+      );
+      expect(steps.start).toMatch(/exit 0\n$/);
+      expect(steps.reload).toMatch(/exit 0\n$/);
+      expect(steps.again).toMatch(/exit 0\n$/);
+      expect(steps.status).toMatch(/^run directory: .*\/fleet\.json cannot be written: ENOSPC/m);
+      expect(steps.events?.match(/warn +paceline +.*\/fleet\.json cannot be written: ENOSPC/g)).toHaveLength(1);
+      // A config is loaded without a folder for temporary files.
+      expect(steps.check).toMatch(/^OK: [\s\S]*exit 0\n$/);
+      expect(steps.other).toMatch(/disk\/other\/.*cannot be written: ENOSPC[\s\S]*exit 1\n$/);
+      expect(steps.json).toMatch(/^\{\n[\s\S]*"ok": false[\s\S]*"message": ".*ENOSPC[\s\S]*\n\}\nexit 1\n$/);
+      expect(steps.stop).toMatch(/exit 0\n$/);
+      expect(steps.stopped).toMatch(/the fleet has stopped\nexit 3\n$/);
+      expect(steps.left).not.toMatch(/draft|fleet\.json\./);
+      expect(steps.anew).toMatch(/exit 0\n$/);
+    },
+  );
 });

@@ -98,24 +98,42 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     expect(await project.exit()).toEqual({ code: 0, signal: null });
   });
 
-  once("under tini as PID 1 it serves, replaces what died, and stops at SIGTERM", async (context) => {
-    needs(context, "tini");
+  once("as PID 1 it reaps what apps leave behind, passes signals on, and ends with its status", async (context) => {
     needs(context, "unshare");
     const namespace = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"];
     const allowed = await run("unshare", [...namespace, "true"]);
     if (allowed.code !== 0) context.skip(`no PID namespace to be had here: ${allowed.output.trim()}`);
 
-    const project = await Project.make({ runtime, app: HELLO });
-    const unshare = project.startInForeground(["unshare", ...namespace, "tini", "--", PACELINE, "start"]);
+    // Each request leaves a process behind, which ends when the file is there.
+    const leaves = `import { spawnSync } from "node:child_process";
+      const left = "(while [ ! -e released ]; do sleep 0.05; done) >/dev/null 2>&1 & echo $!";
+      export default { fetch: () => new Response(spawnSync("sh", ["-c", left]).stdout) };
+      process.on("SIGHUP", () => {});\n`;
+    const project = await Project.make({ runtime, instances: 1, app: leaves });
+    const unshare = project.startInForeground(["unshare", ...namespace, PACELINE, "start"]);
     const before = await project.ready();
     expect(before.pid).toBeLessThan(100); // A pid of the inner namespace proves that it runs there.
-    expect((await get(project.port, "/crash")).body).toBe("good-bye");
-    await project.statusWhere("the instance to be back", ({ pools }) =>
-      Boolean(pools[0]?.ready === 2 && pools[0].instances.some(({ restarts }) => restarts === 1)),
-    );
-    const tini = Number(readFileSync(`/proc/${unshare.pid}/task/${unshare.pid}/children`, "utf8").trim());
-    signal(tini, "SIGTERM");
+    const [first = 0] = childrenOf(unshare.pid ?? 0);
+    for (let count = 0; count < 3; count++) await get(project.port);
+    expect(childrenOf(first)).toHaveLength(4);
+    project.write("released", "");
+    await waitFor("all left processes to be reaped", () => childrenOf(first).length === 1);
+
+    const [supervisor = 0] = childrenOf(first);
+    signal(first, "SIGHUP");
+    await project.statusWhere("a reload", ({ pools }) => pools[0]?.generation === 2 && pools[0].rollout === null);
+    expect(childrenOf(first)).toEqual([supervisor]);
+    expect(await project.events()).not.toContain("PID 1");
+    signal(first, "SIGTERM");
     expect(await project.exit()).toEqual({ code: 0, signal: null });
     await project.nothingLeft();
+
+    project.writeConfig({ instnces: 2 });
+    project.startInForeground(["unshare", ...namespace, PACELINE, "start"]);
+    expect(await project.exit()).toEqual({ code: 2, signal: null });
   });
 });
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+}

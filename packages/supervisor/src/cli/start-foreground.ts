@@ -206,6 +206,7 @@ async function runFleet(
     if (options.stopWithClient) forgetClient = starter?.watch(() => void supervisor.stop()) ?? forgetClient;
     await supervisor.start();
     warnOfSecrets(fleet.config);
+    if (process.pid === 1) supervisor.warn(AS_PID_1);
     if (fleet.config.user !== null) {
       const { reloadWarning } = await import("./start-as-user.js");
       const warning = reloadWarning(fleet, fleet.config.user);
@@ -222,6 +223,8 @@ async function runFleet(
   }
 }
 
+const AS_PID_1 =
+  "runs as PID 1, where nothing reaps the processes that apps leave behind: start the container with --init, or by the command paceline of the package";
 const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use the config";
 
 async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } | { ok: false; problems: string[] }> {

@@ -159,6 +159,19 @@ export const CLIENTS = {
     ordinary: "/small.txt",
     start: ({ port }) => connections(port, 1, overAndOver(get("/small.txt").repeat(1000))),
   },
+  "client of serve: chunks of a byte on new connections": {
+    alone: ["APP"],
+    start: ({ port }) =>
+      connections(
+        port,
+        40,
+        (socket) => {
+          socket.write(Buffer.concat([Buffer.from(post("/read")), ONE_BYTE_CHUNKS]));
+          setTimeout(() => socket.resetAndDestroy(), 100);
+        },
+        { afterEnd: 1 },
+      ),
+  },
   "client of serve: chunks of a byte": {
     alone: ["APP"],
     known: {

@@ -7,9 +7,9 @@ import type { Connection } from "../transport/transport.js";
 const TURN_UNITS = 1 << 19;
 /** The fixed costs in the same unit. */
 export const CHUNK_UNITS = 32;
-export const REQUEST_UNITS = 4096;
+export const REQUEST_UNITS = 8192;
 /** How many requests of a connection start in one turn, before other connections get theirs. */
-export const MAX_TURN_REQUESTS = 64;
+export const MAX_TURN_REQUESTS = 32;
 /** How many waiting clients continue in one turn, or fewer if they use it up. */
 const MAX_TURN_SHARERS = 8;
 

@@ -20,7 +20,7 @@ it("many small pieces of one body keep every connection from being read for the 
   leaveConnection(tunnel);
   await new Promise((resolve) => gone.once("close", resolve).destroy());
   const paused = () => all.map((socket) => socket.isPaused());
-  for (let i = 0; i < 2048; i++) {
+  for (let i = 0; i < 1024; i++) {
     expect(paused()).toEqual([false, false, false, false]);
     countPiece(busy);
   }
@@ -58,6 +58,71 @@ it("of many connections with small pieces one is read every second turn, each in
   for (let n = 0; n < 10; n++) await turn();
   expect(busy.some((socket) => socket.isPaused())).toBe(false);
   for (const socket of [idle, ...busy]) await new Promise((resolve) => socket.once("close", resolve).destroy());
+});
+
+it("once a turn was used up, what a connection sends is parsed in slices, whole and in order, also by an upgraded one", async () => {
+  let pieces = 0;
+  let most = 0;
+  const bodies: string[] = [];
+  const server = createServer((request, response) => {
+    const { push } = request;
+    request.push = (piece: Buffer | null) => {
+      // Only later connections: the first read of the first one is parsed at once.
+      if (request.url === "/counted" && pieces++ === 0) setImmediate(nextTurn);
+      if (piece !== null) countPiece(request.socket);
+      return push.call(request, piece);
+    };
+    let body = "";
+    request.setEncoding("latin1").on("data", (text) => {
+      body += text;
+    });
+    request.on("end", () => {
+      bodies.push(body);
+      response.end(`${body.length}`);
+    });
+  });
+  function nextTurn() {
+    most = Math.max(most, pieces);
+    pieces = 0;
+  }
+  server.on("connection", watchConnection);
+  server.on("upgrade", (_, socket: Socket, head: Buffer) => {
+    leaveConnection(socket);
+    let received = head.toString("latin1");
+    socket.on("data", (bytes: Buffer) => {
+      received += bytes.toString("latin1");
+      if (received.endsWith("!")) socket.end(received);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const { port } = server.address() as AddressInfo;
+  async function exchange(bytes: string): Promise<string> {
+    const client = net.connect(port, "127.0.0.1");
+    onTestFinished(() => void client.destroy());
+    let received = "";
+    client.setEncoding("latin1").on("data", (text) => {
+      received += text;
+    });
+    client.write(bytes);
+    await once(client, "close");
+    return received;
+  }
+  const letters = Array.from({ length: 20_000 }, (_, n) => String.fromCharCode(97 + (n % 26))).join("");
+  const post = (target: string) =>
+    `POST ${target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${letters.replace(/./g, "1\r\n$&\r\n")}0\r\n\r\n`;
+  const last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  await exchange(post("/first") + last);
+  const received = await Promise.all([1, 2, 3].map(() => exchange(post("/counted") + post("/counted") + last)));
+  for (const text of received) expect(text.match(/HTTP\/1.1 200 OK/g)).toHaveLength(3);
+  expect(bodies.filter((body) => body !== "")).toEqual(Array.from({ length: 7 }, () => letters));
+  expect(most).toBeGreaterThan(0);
+  expect(most).toBeLessThan(4096);
+  const upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: b\r\n\r\n";
+  expect(await exchange(`${upgrade}${letters}!`)).toBe(`${letters}!`);
 });
 
 it("starts only some of many pipelined requests in one turn", async () => {

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { hasRest, readInSlices, startReads, stopReads } from "./sliced-reads.js";
 
 interface Hold {
   reasons: number;
@@ -20,6 +21,7 @@ function holdSocket(socket: Socket): void {
   const hold = { reasons: 1, isRead: !socket.isPaused() };
   holds.set(socket, hold);
   socket.pause();
+  stopReads(socket);
   socket.pause = () => {
     hold.isRead = false;
     return socket;
@@ -37,6 +39,7 @@ function releaseSocket(socket: Socket): void {
   const own = socket as Partial<Socket>;
   delete own.pause;
   delete own.resume;
+  startReads(socket);
   if (hold.isRead) socket.resume();
 }
 
@@ -44,7 +47,12 @@ function releaseSocket(socket: Socket): void {
  * The maximum number of small pieces per turn, for all bodies together; then such bodies pause until the next turn. node:http
  * spends over a microsecond per chunk, and one read may have ten thousand: forty clients would block all others for a second.
  */
-const MAX_TURN_PIECES = 2048;
+const MAX_TURN_PIECES = 1024;
+
+/** How long new connections are read in slices after a turn that was used up, in milliseconds: only an attack makes that necessary. */
+const SLICES_MS = 60_000;
+
+let slicesUntil = 0;
 
 let left = MAX_TURN_PIECES;
 let isArmed = false;
@@ -56,9 +64,12 @@ const senders = new Set<Socket>();
 let lastSender: Socket | undefined;
 /** Of these one at a time is read, every second turn. */
 const queued = new Set<Socket>();
+/** The one of these that was read last. */
+let current: Socket | undefined;
 
 /** Watches a connection on Node: many idle ones may start such a body in one turn. Bun announces a body before its pieces. */
 export function watchConnection(socket: Socket): void {
+  if (performance.now() < slicesUntil) readInSlices(socket, false);
   beginPieces(socket);
   socket.once("close", () => reading.delete(socket));
 }
@@ -110,6 +121,10 @@ function goOn(): void {
 /** After a turn that was used up, the next one belongs to those that did not. */
 function releaseOthers(sockets: readonly Socket[]): void {
   held = undefined;
+  if (process.versions.bun === undefined) {
+    slicesUntil = performance.now() + SLICES_MS;
+    for (const socket of reading) readInSlices(socket, holds.has(socket));
+  }
   for (const socket of sockets) {
     if (senders.has(socket)) queued.add(socket);
     else releaseSocket(socket);
@@ -120,9 +135,12 @@ function releaseOthers(sockets: readonly Socket[]): void {
 
 function releaseNext(): void {
   for (const socket of queued) {
-    queued.delete(socket);
-    return releaseSocket(socket);
+    // The last one first, until all of its last read is parsed.
+    current = current !== undefined && queued.has(current) && hasRest(current) ? current : socket;
+    queued.delete(current);
+    return releaseSocket(current);
   }
+  current = undefined;
 }
 
 /** How many pipelined requests start in a turn, of all connections: node:http starts the next as soon as a response is sent. */

@@ -3,14 +3,14 @@ import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { configJsonSchema } from "../packages/supervisor/dist/config/json-schema.js";
-import { bundle, PROGRAMS } from "./bundling.mjs";
+import { bundlePrograms } from "./bundling.mjs";
 import { manPage } from "./man-page.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const dist = join(root, "packages/supervisor/dist");
 
 rmSync(join(dist, "programs"), { recursive: true, force: true });
-await Promise.all(PROGRAMS.map(({ entry, folder }) => bundle([join(root, entry)], join(dist, folder))));
+await bundlePrograms(dist);
 
 // A link, so that changes of the Python files need no build.
 rmSync(join(dist, "python"), { force: true, recursive: true });

@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { dirname, join, relative, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { bundle, KEPT_APART, PROGRAMS } from "./bundling.mjs";
+import { bundle, bundlePrograms, KEPT_APART } from "./bundling.mjs";
 import { collectDeclarations } from "./declarations.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -65,7 +65,7 @@ rmSync(target, { recursive: true, force: true });
 const manifest = readJson(join(source, "package.json"));
 const modules = Object.values(manifest.exports).flatMap((place) => (typeof place === "string" ? [] : [place.default]));
 const bundled = await Promise.all([
-  ...PROGRAMS.map(({ entry, folder }) => bundle([join(root, entry)], join(target, "dist", folder))),
+  bundlePrograms(join(target, "dist")),
   bundle(
     modules.map((module) => join(source, module)),
     join(target, "dist/api"),
@@ -81,7 +81,7 @@ cpSync(join(root, "docs"), join(target, "docs"), { recursive: true });
 for (const name of ["schema.json", "man"])
   cpSync(join(source, "dist", name), join(target, "dist", name), { recursive: true });
 for (const name of ["README.md", "LICENSE"]) cpSync(join(root, name), join(target, name));
-write("THIRD-PARTY-LICENSES.txt", licensesOf(bundled.flat()));
+write("THIRD-PARTY-LICENSES.txt", licensesOf(bundled.flat(2)));
 write("package.json", `${JSON.stringify(manifestOf(manifest, declarations.packages), null, 2)}\n`);
 
 const tarballs = dirname(target);

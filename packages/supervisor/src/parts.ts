@@ -10,6 +10,8 @@ import type { SlotPolicy } from "./core/process.js";
 import { seconds } from "./core/words.js";
 import { EventLog, PoisonEvents } from "./logs/event-log.js";
 import { OutputPoller } from "./logs/output-poller.js";
+import { ReadPositions } from "./logs/read-positions.js";
+import { FleetAdoption } from "./operations/adoption.js";
 import { Autoscaling } from "./operations/autoscaling.js";
 import { isUnwantedEnd } from "./operations/fleet-questions.js";
 import { LoadSamples } from "./operations/load-samples.js";
@@ -30,6 +32,8 @@ import { PoolConfigs } from "./processes/pool-configs.js";
 import { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
 import { DeathFiles } from "./run-dir/death-files.js";
+import { withSecrets } from "./run-dir/fleet-state.js";
+import type { Adoption } from "./run-dir/run-dir.js";
 import type { RunDirPaths } from "./run-dir/run-dir-files.js";
 import { StickyCookies } from "./run-dir/sticky-cookies.js";
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
@@ -56,6 +60,10 @@ export interface PartsOptions {
   entries?: SpawnSettings["entries"];
   /** Whether the log is behind; the output of processes is read when it has caught up. */
   isLogBusy?: () => boolean;
+  /** Whether the log has all lines. */
+  isLogSettled?: () => boolean;
+  /** The fleet of a supervisor that was killed, to go on with; `config` and `environment` are those of this start. */
+  adoption?: Adoption | undefined;
   /** Reload pools when their files change; `configFile` is the file the config was read from, if any. */
   watch?: { configFile: string | undefined };
 }
@@ -80,6 +88,7 @@ export class Parts {
   readonly liveness: LivenessWatch;
   readonly rollouts: Rollouts;
   readonly operations: Operations;
+  readonly reload: Reload;
   readonly reloads: ReloadQueue;
   readonly recycling: Recycling;
   readonly autoscaling: Autoscaling;
@@ -90,14 +99,20 @@ export class Parts {
   /** What the next supervisor would need. */
   readonly state: StateKeeper;
   readonly deaths: DeathWatch;
+  /** Undefined unless the fleet is that of a supervisor that was killed. */
+  readonly adoption: FleetAdoption | undefined;
+  private readonly positions: ReadPositions;
   private readonly stickyCookies: StickyCookies;
 
   constructor(private readonly options: PartsOptions) {
     const { log, timers, slots, stats } = this;
     const { runDir, loadConfig } = options;
-    const configs = new PoolConfigs(options.config, options.environment, (pool, generation) => {
+    const adopted = options.adoption && withSecrets(options.adoption.state, options.config);
+    const { config = options.config, environments } = adopted ?? {};
+    const configs = new PoolConfigs(config, environments?.[0] ?? options.environment, (pool, generation) => {
       rm(runDir.cachePath(pool, generation), { recursive: true, force: true }, () => {});
     });
+    if (adopted !== undefined) configs.restore(adopted);
     this.configs = configs;
 
     // The state machine and its effects.
@@ -112,7 +127,11 @@ export class Parts {
       if (child !== undefined) report(child, { type, attempt: child.attempt });
     });
     this.coordination = coordination;
-    const children = new Children(this.childrenOptions(report));
+    const positions = new ReadPositions(join(runDir.outputFolder, "positions"), (message) =>
+      log.event("warn", "paceline", message),
+    );
+    this.positions = positions;
+    const children = new Children(this.childrenOptions(report, positions));
     this.children = children;
     const publish = () => this.publish();
     const effects = new Effects({
@@ -163,6 +182,7 @@ export class Parts {
       ...{ runner, rollouts, operations, configs, slots, stats, log },
       ...{ loadConfig, publish, isStopping },
     });
+    this.reload = reload;
     this.reloads = new ReloadQueue((...args) => reload.run(...args));
     this.recycling = new Recycling({
       ...{ children, rollouts, log },
@@ -176,8 +196,19 @@ export class Parts {
     this.state = new StateKeeper({
       ...{ runDir, runner, configs, children, slots, stats, coordination, log },
       areBalancersMixed: () => reload.areBalancersMixed,
+      listensOn: () => this.sockets.map(({ url }) => url),
     });
     runner.watch(() => this.state.changed());
+    if (options.adoption !== undefined) {
+      const { state, strangers } = options.adoption;
+      reload.areBalancersMixed = state.areBalancersMixed;
+      this.state.startedAt = state.startedAt;
+      this.adoption = new FleetAdoption(
+        { ...{ children, coordination, positions, runner, slots, stats, configs, log }, publish },
+        state,
+        strangers,
+      );
+    }
 
     // Communication with the processes, their output and their figures.
     this.channel = this.channelServer();
@@ -188,6 +219,7 @@ export class Parts {
       folder: runDir.outputFolder,
       files: () => processes().map(({ output }) => output),
       isBusy: () => options.isLogBusy?.() === true,
+      isSettled: () => options.isLogSettled?.() ?? true,
       problem,
     });
     this.stickyCookies = new StickyCookies(runDir.path, problem);
@@ -257,14 +289,16 @@ export class Parts {
     this.autoscaling.stop();
     this.pss.stop();
     this.deaths.close();
+    this.adoption?.close();
     this.children.close();
     this.children.templates.unreported.close();
+    this.positions.end();
     this.poison.close();
     this.channel.close();
     for (const socket of this.sockets) socket.close();
   }
 
-  private childrenOptions(report: ChildrenOptions["report"]): ChildrenOptions {
+  private childrenOptions(report: ChildrenOptions["report"], positions: ReadPositions): ChildrenOptions {
     const { log, stats, slots, configs, runner, coordination, options } = this;
     const { runDir, runtimes } = options;
     const settings: SpawnSettings = {
@@ -273,7 +307,7 @@ export class Parts {
       nodeEnv: this.options.watch === undefined ? "production" : "development",
     };
     return {
-      ...{ log, stats, report },
+      ...{ log, stats, report, positions },
       outputPath: (id) => runDir.outputPath(id),
       outputSink: (name) => slots.outputSink(name, log),
       plan: (effect, token) => planSpawn(settings, effect, token),
@@ -285,8 +319,9 @@ export class Parts {
       onTemplateDied: (template, ending) =>
         this.deaths.ended(template, ending, template.isReady ? "ready" : "starting"),
       listeningFds: () => this.sockets.map((socket) => socket.fd),
-      onHello: (child, connection) => {
-        if (child.kind === "balancer") coordination.join(child.id, connection);
+      onHello: (child, connection, hello) => {
+        if (child.kind === "balancer") coordination.join(child.id, connection, hello.snapshotVersion);
+        this.adoption?.heard(child, hello);
         this.state.changed();
       },
       onApplied: (child, applied) => coordination.applied(child.id, applied),
@@ -316,6 +351,7 @@ export class Parts {
         const state = unwantedState(runner.fleet, process, ending.status, wasKilled);
         if (state !== undefined) this.deaths.ended(process, ending, state);
         this.poison.processEnded();
+        this.adoption?.ended(process);
       },
     };
   }

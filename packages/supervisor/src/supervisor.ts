@@ -1,7 +1,11 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import type { LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool, isDown } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
+import type { FleetConfig } from "./core/model.js";
+import type { FleetAdoption } from "./operations/adoption.js";
 import {
   allReadySince,
   generationsInUse,
@@ -16,11 +20,16 @@ import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
 import { Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
+import { endLeftovers } from "./run-dir/orphans.js";
+import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import type { InheritedSockets } from "./sockets/inherited-sockets.js";
 import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
 
 /** On a stop, the time for balancers to accept waiting clients and close their listening sockets. */
 const ACCEPT_GRACE_MS = 100;
+
+/** How long a start waits for the processes that it takes over. */
+const ADOPTED_WITHIN_MS = 3_000;
 
 interface SupervisorOptions extends PartsOptions {
   /** Paceline's version. */
@@ -68,7 +77,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
 class FleetSupervisor implements Supervisor {
   readonly ended: Promise<{ failed: boolean }>;
   private resolveEnded: (end: { failed: boolean }) => void = () => {};
-  private readonly startedAt = performance.now();
+  private readonly startedAt: number;
   private readonly parts: Parts;
   private stopping: Promise<OperationResult> | undefined;
   private unwatchSignals = () => {};
@@ -79,15 +88,23 @@ class FleetSupervisor implements Supervisor {
       this.resolveEnded = resolve;
     });
     this.parts = new Parts(options);
+    const { startedAt = Date.now() } = options.adoption?.state ?? {};
+    this.startedAt = performance.now() - Math.max(0, Date.now() - startedAt);
   }
 
   // Start.
 
   async start(): Promise<void> {
     const { parts, options } = this;
-    const sockets = options.boundSockets ?? (await bindAll(options.config.listen, options.inheritedSockets));
+    const listen = addressesOf(parts.configs.fleet, options.adoption);
+    const mayBeHeld = hasBalancer(options.adoption);
+    const sockets = options.boundSockets ?? (await bindAll(listen, options.inheritedSockets, { mayBeHeld }));
     try {
-      if (!parts.isStopping) await parts.channel.listen();
+      parts.sockets = sockets;
+      if (!parts.isStopping) {
+        parts.adoption?.prepare();
+        await parts.channel.listen();
+      }
     } catch (error) {
       for (const socket of sockets) socket.close();
       throw error;
@@ -98,7 +115,6 @@ class FleetSupervisor implements Supervisor {
       parts.channel.close();
       return;
     }
-    parts.sockets = sockets;
     this.watchSignals();
     parts.outputs.start();
     parts.usage.start();
@@ -109,8 +125,29 @@ class FleetSupervisor implements Supervisor {
     parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
     const { user } = options.config;
     if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
-    this.layOut();
+    if (parts.adoption === undefined) this.layOut();
+    else this.goOn(parts.adoption);
     if (options.watch !== undefined) await this.watchFiles(options.watch);
+  }
+
+  /** Goes on with the fleet of a killed supervisor, then changes it as a reload does if this start was given another config. */
+  private goOn(adoption: FleetAdoption): void {
+    const { parts, options } = this;
+    const before = parts.configs.fleet;
+    adoption.begin();
+    const settle = async () => {
+      if (!parts.isStopping && (parts.reload.areBalancersMixed || !isSameConfig(before, options.config))) {
+        parts.log.event("info", "paceline", "this start has another configuration than what runs: it is reloaded");
+        const result = await this.reload(undefined, undefined, () => {});
+        if (!result.ok) parts.log.event("error", "paceline", `the former configuration stays: ${result.message}`);
+      }
+      for (const { pool, slots, generation } of adoption.unfinished()) {
+        if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
+        parts.log.event("warn", pool, "its rollout was cut off; the version in service is restored");
+        await parts.rollouts.run("reload", pool, slots, generation, () => {});
+      }
+    };
+    adoption.settled.then(settle).catch((error) => parts.log.event("error", "paceline", `${error}`));
   }
 
   /** Adds all pools before the first snapshot, which must contain every route. */
@@ -212,6 +249,11 @@ class FleetSupervisor implements Supervisor {
         ? undefined
         : readiness(wantedSlots(fleet), parts.slots, "all ready", { workloadOf });
     };
+    if (parts.adoption !== undefined) {
+      // What it takes over must not be ended because a part of it is not ready.
+      await Promise.race([parts.adoption.settled, sleep(ADOPTED_WITHIN_MS, undefined, { ref: false })]);
+      return parts.isStopping ? STOPPING : { ok: true, message: "adopted" };
+    }
     // Bounded: starting has a deadline, and failures have a budget.
     return (await parts.runner.until(settled)) ?? STOPPING;
   }
@@ -291,6 +333,11 @@ class FleetSupervisor implements Supervisor {
     const gone = (await runner.until(down(), longestMs)) ?? false;
     await children.templates.end();
     await children.whenClean();
+    if (parts.adoption !== undefined) {
+      await parts.adoption.strangersEnded;
+      // Of a template of the former supervisor, for example.
+      await endLeftovers(this.options.runDir.channelSocket);
+    }
     await parts.state.end();
     this.unwatchSignals();
     parts.close();
@@ -316,4 +363,13 @@ class FleetSupervisor implements Supervisor {
       runner.change((fleet, context) => resize(fleet, name, 0, context));
     }
   }
+}
+
+/** Compares what is written in two configs: the order of pools says nothing. */
+function isSameConfig(a: FleetConfig, b: FleetConfig): boolean {
+  const plain = (config: FleetConfig) => {
+    const { pools, ...rest } = JSON.parse(JSON.stringify(config)) as FleetConfig;
+    return { ...rest, pools: Object.fromEntries(pools.map((pool) => [pool.name, pool])) };
+  };
+  return isDeepStrictEqual(plain(a), plain(b));
 }

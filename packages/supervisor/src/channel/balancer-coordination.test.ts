@@ -20,11 +20,11 @@ function content(...upstreams: string[]): SnapshotContent {
   };
 }
 
-function balancer(coordination: BalancerCoordination, id: string) {
+function balancer(coordination: BalancerCoordination, id: string, follows?: number) {
   const heard: SupervisorMessage[] = [];
   const connection = { send: (message: SupervisorMessage) => heard.push(message) } as unknown as ChannelConnection;
-  coordination.join(id, connection);
-  return { heard, versions: () => heard.flatMap((m) => (m.type === "snapshot" ? [m.version] : [])) };
+  coordination.join(id, connection, follows);
+  return { connection, heard, versions: () => heard.flatMap((m) => (m.type === "snapshot" ? [m.version] : [])) };
 }
 
 /** A coordination, and its reports. */
@@ -121,4 +121,26 @@ test("without a balancer there is nothing to wait for", async () => {
   expect(await coordination.whenApplied(1, 10_000)).toEqual([]);
   coordination.leave("web.1#1");
   expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
+});
+
+test("versions continue those of an earlier supervisor, whose last ones may be unknown", () => {
+  const { coordination, reports } = watched();
+  coordination.continueFrom(7);
+  coordination.expect("balancer.1#1");
+  coordination.publish(content("web.1#1"));
+  expect(coordination.version).toBe(8);
+  // Until it has connected, nobody knows what it follows.
+  coordination.leave("web.2#1");
+  expect(reports).toEqual([]);
+  const first = balancer(coordination, "balancer.1#1", 8);
+  expect(first.versions(), "it would ignore a version that it has").toEqual([9]);
+  coordination.applied("balancer.1#1", { version: 8, leaving: [], listening: true });
+  expect(reports, "that was another snapshot").toEqual([]);
+  coordination.applied("balancer.1#1", { version: 9, leaving: [], listening: true });
+  expect(reports).toEqual(["web.2#1 left", "web.2#1 released"]);
+  // After a loss of its channel it follows ours.
+  coordination.join("balancer.1#1", first.connection, 9);
+  expect(first.versions()).toEqual([9, 9]);
+  const second = balancer(coordination, "balancer.2#1", 20);
+  expect([second.versions(), first.versions()]).toEqual([[21], [9, 9, 21]]);
 });

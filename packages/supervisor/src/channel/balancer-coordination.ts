@@ -15,6 +15,8 @@ export interface SnapshotContent {
 
 /** A balancer process that may still send requests to instances. */
 interface Follower {
+  /** Whether it has connected to this supervisor. */
+  hasJoined: boolean;
   /** Null while its control channel is lost. The balancer keeps following its last snapshot, so it still counts. */
   connection: ChannelConnection | null;
   applied: number;
@@ -37,12 +39,16 @@ interface Waiter {
   done(): void;
 }
 
+const UNHEARD: Omit<Follower, "connection"> = { hasJoined: false, applied: 0, leaving: new Set(), listening: true };
+
 export class BalancerCoordination {
   private readonly followers = new Map<string, Follower>();
   private readonly leaving = new Map<string, Leaving>();
   private readonly waiters = new Set<Waiter>();
   private snapshot: Snapshot | null = null;
   private content = "";
+  /** The newest version of an earlier supervisor, as far as known. */
+  private base = 0;
 
   /** @param report called per upstream: "left" when all balancers follow a snapshot without it, "released" when none uses it */
   constructor(private readonly report: (upstream: string, what: "left" | "released") => void) {}
@@ -57,18 +63,40 @@ export class BalancerCoordination {
     const text = JSON.stringify(content);
     if (text === this.content) return;
     this.content = text;
-    this.snapshot = { type: "snapshot", version: this.version + 1, ...content };
+    this.renumber({ type: "snapshot", version: 0, ...content });
+  }
+
+  /** Sends the snapshot to every balancer as the newest one. */
+  private renumber(snapshot: Snapshot): void {
+    const version = Math.max(this.version, this.base) + 1;
+    this.snapshot = { ...snapshot, version };
     for (const follower of this.followers.values()) follower.connection?.send(this.snapshot);
+  }
+
+  /** Continues the versions of an earlier supervisor: the next snapshot is newer than this one. */
+  continueFrom(version: number): void {
+    this.base = version;
+  }
+
+  /** A balancer of an earlier supervisor follows a snapshot of that, and has not connected yet. */
+  expect(id: string): void {
+    this.followers.set(id, { ...UNHEARD, connection: null });
   }
 
   /**
    * Registers a balancer that said hello, for the first time or again. Its next `applied` reports the version it follows and the
    * leaving upstreams that it still uses.
+   * @param follows the version that it follows by now; a later one of an earlier supervisor makes ours later still
    */
-  join(id: string, connection: ChannelConnection): void {
-    const known = this.followers.get(id);
-    const first = { applied: 0, leaving: new Set<string>(), listening: true };
-    this.followers.set(id, { ...(known ?? first), connection });
+  join(id: string, connection: ChannelConnection, follows = 0): void {
+    const known = this.followers.get(id) ?? UNHEARD;
+    this.followers.set(id, { ...known, hasJoined: true, connection });
+    if (!known.hasJoined && follows >= this.version) {
+      this.base = follows;
+      if (this.snapshot !== null) this.renumber(this.snapshot);
+      for (const entry of this.leaving.values()) entry.version = this.version;
+      return;
+    }
     if (this.snapshot !== null) connection.send(this.snapshot);
   }
 

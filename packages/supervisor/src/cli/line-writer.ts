@@ -79,6 +79,11 @@ export class LineWriter {
     return this.waitingBytes > BUSY_BYTES && this.problem === null;
   }
 
+  /** Whether nothing waits to be written, or the target fails. */
+  get isSettled(): boolean {
+    return (this.waitingBytes === 0 && this.writing === undefined) || this.problem !== null;
+  }
+
   add(lines: readonly LogLine[]): void {
     if (this.isClosed) return;
     for (const line of lines) {

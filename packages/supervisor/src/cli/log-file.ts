@@ -57,6 +57,8 @@ interface LogFile {
   status(): LogStatus;
   /** Whether lines arrive faster than they are written; callers that can wait should. */
   readonly isBusy: boolean;
+  /** Whether nothing waits to be written, or nothing can be. */
+  readonly isSettled: boolean;
   /** Resolves when everything is written, or cannot be. */
   close(): Promise<void>;
 }
@@ -88,6 +90,9 @@ export function openLogFile({ folder, onTrouble, retryMs, ...limits }: LogFileOp
     },
     get isBusy() {
       return writer.isBusy;
+    },
+    get isSettled() {
+      return writer.isSettled;
     },
     status: () => ({ path: files.path, problem: writer.problem, linesLost: writer.linesLost }),
     close: async () => {

@@ -5,7 +5,7 @@ import { PacelineError } from "../errors.js";
 import type { PreparedStart } from "../fleet/prepare-start.js";
 import { builtFile } from "../package.js";
 import { actAs, becomeUser, claimRunDir, claimSpool, environmentOfUser, unusable } from "../run-dir/fleet-user.js";
-import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
+import { addressesOf, hasBalancer, openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import type { InheritedSockets } from "../sockets/inherited-sockets.js";
 import { bindAll, type ListeningSocket } from "../sockets/listening-sockets.js";
 
@@ -30,11 +30,13 @@ export async function startAs<T>(
   claimRunDir(runDirPath, user);
   claimSpool(fleet.config, user);
   const endActing = actAs(user);
-  const runDir = await openRunDir(runDirPath, { replace });
+  const runDir = await openRunDir(runDirPath, { replace, source: prepared.identity.source });
   try {
     endActing();
     onOpened();
-    const sockets = await bindAll(fleet.config.listen, inherited, user);
+    const { adoption } = runDir;
+    const listen = addressesOf(fleet.config, adoption);
+    const sockets = await bindAll(listen, inherited, { owner: user, mayBeHeld: hasBalancer(adoption) });
     try {
       becomeUser(user);
       checkPrograms(user, prepared);

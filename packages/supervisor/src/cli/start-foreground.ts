@@ -66,7 +66,7 @@ async function run(target: string, options: StartOptions, starter: Starter | und
       (as, runDir, boundSockets) => runIn(runDir, as, options, { ...outside, boundSockets }),
     );
   }
-  const runDir = await openRunDir(prepared.runDirPath, { replace });
+  const runDir = await openRunDir(prepared.runDirPath, { replace, source: prepared.identity.source });
   const unregister = register(prepared);
   try {
     return await runIn(runDir, prepared, options, outside);
@@ -162,7 +162,9 @@ async function runFleet(
     problem: () => record.problem,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,
+    isLogSettled: () => log.isSettled,
     config: fleet.config,
+    adoption: runDir.adoption,
     runDir: runDir.paths,
     environment: request.environment,
     loadConfig: async () => {
@@ -195,6 +197,7 @@ async function runFleet(
     printer.print(lines);
     log.write(lines);
   });
+  if (runDir.problem !== undefined) supervisor.warn(runDir.problem);
   if (serviceManager !== undefined) supervisor.onEvent(() => serviceManager.changed());
   const reopen = () => log.reopen();
   process.on("SIGUSR1", reopen);

@@ -72,7 +72,6 @@ export async function launchByBalancer(
   prepared: PreparedStart,
   stopWithClient: boolean,
 ): Promise<SupervisorProcess | undefined> {
-  if (start.replace !== true) return undefined;
   // The balancers are the user's, and so are the lock and the files between them and this process.
   const user = userToBecome(prepared.fleet);
   const endActing = user === undefined ? () => {} : actAs(user);

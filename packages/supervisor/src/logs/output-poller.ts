@@ -18,6 +18,8 @@ export interface OutputPollerOptions {
   files(): Iterable<OutputFile>;
   /** Whether the log is behind. Files hold pending output better than memory. */
   isBusy(): boolean;
+  /** Whether all lines that were read are in the log. Default: always. */
+  isSettled?(): boolean;
   problem(error: unknown): void;
   /** The polling interval. Default: 200. */
   pollMs?: number;
@@ -27,6 +29,7 @@ export class OutputPoller {
   private timer: NodeJS.Timeout | undefined;
   private watcher: FSWatcher | undefined;
   private canWatch = CAN_WATCH;
+  private settling: NodeJS.Timeout | undefined;
   private quietLooks = 0;
   private stopped = false;
   private readonly pollMs: number;
@@ -42,7 +45,18 @@ export class OutputPoller {
   stop(): void {
     this.stopped = true;
     clearTimeout(this.timer);
+    clearTimeout(this.settling);
     this.unwatch();
+  }
+
+  /** Saves the positions when the log has what was read. */
+  private saveSoon(): void {
+    const { isSettled = () => true, files } = this.options;
+    this.settling ??= setTimeout(() => {
+      this.settling = undefined;
+      if (!isSettled()) return this.saveSoon();
+      for (const file of files()) file.savePosition();
+    }, BUSY_MS);
   }
 
   private arm(delayMs: number): void {
@@ -55,6 +69,7 @@ export class OutputPoller {
     const { isNew, isMore } = this.read();
     if (this.stopped) return;
     if (isNew) this.unwatch();
+    if (isNew) this.saveSoon();
     this.quietLooks = isNew ? 0 : this.quietLooks + 1;
     // Lets other work run in between.
     if (isMore) return void setImmediate(() => !this.stopped && this.poll());
@@ -67,13 +82,13 @@ export class OutputPoller {
     let isNew = false;
     let isMore = false;
     for (const file of this.options.files()) {
-      const before = file.position;
+      const before = file.readBytes;
       try {
         if (file.read()) isMore = true;
       } catch (error) {
         this.options.problem(error);
       }
-      if (file.position !== before) isNew = true;
+      if (file.readBytes !== before) isNew = true;
     }
     return { isNew, isMore };
   }

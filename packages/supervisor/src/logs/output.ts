@@ -32,6 +32,14 @@ export interface OutputSink {
   lost(count: number): void;
 }
 
+/** Where a supervisor goes on that takes over from a killed one. */
+export interface SavedPosition {
+  from: number;
+  save(position: number): void;
+}
+
+const NOT_SAVED: SavedPosition = { from: 0, save: () => {} };
+
 /**
  * The output file of one process. It grows without limit, but the part that was read is freed on disk. Truncating a file that is
  * being written to would lose what arrives between the last read and the truncation.
@@ -49,17 +57,20 @@ export class OutputFile {
   private skipTo = 0;
   /** Content before this offset is freed. */
   private released = 0;
+  private saved = -1;
   private closed = false;
 
   /**
-   * Creates the file, readable only by its owner.
+   * Creates or opens the file, readable only by its owner.
    * @param maxBytes how much may be unread; beyond it, the oldest lines are skipped and counted
    */
   constructor(
     private readonly path: string,
     readonly maxBytes: number,
     private readonly sink: OutputSink,
+    private readonly position: SavedPosition = NOT_SAVED,
   ) {
+    this.offset = this.skipTo = this.released = position.from;
     // O_NOFOLLOW: never opens a file that a symbolic link points to.
     this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
   }
@@ -70,8 +81,15 @@ export class OutputFile {
   }
 
   /** The number of bytes read. */
-  get position(): number {
+  get readBytes(): number {
     return this.offset;
+  }
+
+  /** What was passed on is in the log, and need not be read again. */
+  savePosition(): void {
+    if (this.closed || this.saved === this.printedBytes) return;
+    this.saved = this.printedBytes;
+    this.position.save(this.saved);
   }
 
   /** Reads new content, up to a limit. Returns whether there is more. */
@@ -122,11 +140,15 @@ export class OutputFile {
   }
 
   private release(): void {
+    const { released } = this;
     this.released = releaseRead(this.fd, this.released, this.offset, Math.min(this.maxBytes >> 1, RELEASE_BYTES));
+    // What is freed cannot be read again.
+    if (this.released !== released) this.savePosition();
     // Without hole punching the file is truncated when it was just read to its end; output written in between is lost.
     if (canRelease() || this.offset <= this.maxBytes || fstatSync(this.fd).size !== this.offset) return;
     ftruncateSync(this.fd, 0);
     this.offset = this.skipTo = this.released = 0;
+    this.savePosition();
   }
 
   private tell(read: string[]): void {

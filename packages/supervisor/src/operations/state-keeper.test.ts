@@ -16,12 +16,13 @@ import { EMPTY_FLEET } from "../core/fleet.js";
 import { addPool, resize } from "../core/fleet-changes.js";
 import { PoolConfigs } from "../processes/pool-configs.js";
 import { SlotBook } from "../processes/slot-book.js";
-import { readState, setStateAside } from "../run-dir/fleet-state.js";
+import { type FleetState, readState, setStateAside, textOfState, withSecrets } from "../run-dir/fleet-state.js";
 import { StatsBook } from "../stats/stats.js";
 import { StateKeeper, type StateSources, stateOf } from "./state-keeper.js";
 
 const policy = { readyTimeoutMs: 1000 } as never;
-const web = { name: "web", routes: ["/"], serves: true } as never;
+const SECRETS = { TOKEN: { file: "/run/token", value: "never-written" } };
+const web = { name: "web", routes: ["/"], serves: true, secrets: SECRETS } as never;
 
 function sources(folder: string, events: string[] = []): StateSources & { version: number } {
   const environment = { SECRET: "s" };
@@ -46,12 +47,16 @@ function sources(folder: string, events: string[] = []): StateSources & { versio
   const child = {
     ...{ id: "web.1#1", pool: "web", name: "web.1", index: 1, attempt: 1, generation: 1, token: "t", runtime: "bun" },
     ...{ socket: "/s", tcp: null, mark: null, tag: "g", maxInFlight: null, perClient: false, protocol: "lane" },
-    ...{ pid: 4, startTime: "77", spawnedAt: 20, stats: counted, output: { printedBytes: 9, maxBytes: 100 } },
+    ...{ pid: 4, startTime: "77", spawnedAt: 20, stats: counted, outputRow: 9, output: { maxBytes: 100 } },
   };
   const all = {
     runDir: { path: folder, outputFolder: join(folder, "run-3") } as never,
     ...{ runner: { fleet } as never, configs, slots, stats, version: 6 },
-    children: { alive: () => [child, { ...child, pid: null }] as never },
+    listensOn: () => ["http://127.0.0.1:80", "unix:/s"],
+    children: {
+      templates: { lastAttempts: [["web", 2]] as [string, number][] },
+      alive: () => [child, { ...child, pid: null }] as never,
+    },
     log: { event: (...event: string[]) => events.push(event.join(" ")) },
     areBalancersMixed: () => false,
   };
@@ -67,8 +72,13 @@ function sources(folder: string, events: string[] = []): StateSources & { versio
 describe("the state of a fleet", () => {
   test("has what a new supervisor needs, in Unix time, each environment once, and short last lines", () => {
     const folder = makeFolder();
-    writeFileSync(join(folder, "state.json"), JSON.stringify(stateOf(sources(folder), 5)));
+    writeFileSync(join(folder, "state.json"), textOfState(stateOf(sources(folder), 5)));
     const { state } = readState(folder);
+    expect(JSON.stringify(state)).not.toContain("never-written");
+    const loaded = { pools: [{ name: "web", secrets: { TOKEN: { file: "/run/token", value: "new" } } }] } as never;
+    const { config, generations } = withSecrets(state as FleetState, loaded);
+    for (const { secrets } of [...config.pools, ...generations.map((each) => each.config)])
+      expect(secrets.TOKEN).toEqual({ file: "/run/token", value: "new" });
     expect(state).toMatchObject({
       ...{ version: 1, startedAt: 5, folder: "run-3", snapshotVersion: 6, routed: ["web"], config: { name: "shop" } },
       environments: [{ SECRET: "s" }, { other: "1" }],
@@ -77,11 +87,13 @@ describe("the state of a fleet", () => {
         { pool: "web", number: 2, environment: 1 },
       ],
       slots: [{ name: "web.1", restarts: 3, lastExit: { code: 1 } }],
+      ports: [80, null],
+      templates: [["web", 2]],
       totals: [{ pool: "web", requestsTotal: 7, errorsTotal: 1 }],
       processes: [
         {
           ...{ id: "web.1#1", pid: 4, startTime: "77", token: "t", socket: "/s", tag: "g", protocol: "lane" },
-          ...{ outputBytes: 9, requestsTotal: 5, errorsTotal: 2, relayed: [{ balancer: "balancer.1#1" }] },
+          ...{ outputRow: 9, requestsTotal: 5, errorsTotal: 2, relayed: [{ balancer: "balancer.1#1" }] },
           spawnedAt: Math.round(performance.timeOrigin + 20),
         },
       ],

@@ -9,7 +9,14 @@ import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
-import { type FleetState, removeState, type SavedProcess, type SavedSlot, StateFile } from "../run-dir/fleet-state.js";
+import {
+  type FleetState,
+  removeState,
+  type SavedProcess,
+  type SavedSlot,
+  StateFile,
+  textOfState,
+} from "../run-dir/fleet-state.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 import type { StatsBook } from "../stats/stats.js";
 
@@ -17,12 +24,14 @@ export interface StateSources {
   runDir: RunDirPaths;
   runner: FleetRunner;
   configs: PoolConfigs;
-  children: Pick<Children, "alive">;
+  children: Pick<Children, "alive"> & { templates: Pick<Children["templates"], "lastAttempts"> };
   slots: SlotBook;
   stats: StatsBook;
   coordination: Pick<BalancerCoordination, "version">;
   log: Pick<EventLog, "event">;
   areBalancersMixed(): boolean;
+  /** The addresses that the fleet listens on, as URLs. */
+  listensOn(): readonly string[];
 }
 
 /** Changes within this time are written together. */
@@ -73,7 +82,7 @@ export class StateKeeper {
     this.isClosed = true;
     clearTimeout(this.timer);
     await this.writing;
-    await this.file.write(`${JSON.stringify(stateOf(this.sources, this.startedAt))}\n`);
+    await this.file.write(textOfState(stateOf(this.sources, this.startedAt)));
   }
 
   private arm(ms: number): void {
@@ -89,7 +98,7 @@ export class StateKeeper {
 
   private async write(): Promise<void> {
     this.hasChanged = false;
-    const text = `${JSON.stringify(stateOf(this.sources, this.startedAt))}\n`;
+    const text = textOfState(stateOf(this.sources, this.startedAt));
     if (text === this.written) return;
     const before = this.problem;
     try {
@@ -132,6 +141,8 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
     areBalancersMixed: sources.areBalancersMixed(),
     processes: [...children.alive()].flatMap(savedProcess),
     slots: runner.fleet.pools.flatMap((pool) => pool.slots.map(({ name }) => savedSlot(name, slots.of(name)))),
+    templates: children.templates.lastAttempts,
+    ports: sources.listensOn().map((url) => (url.startsWith("unix:") ? null : Number(/:(\d+)$/.exec(url)?.[1]))),
     totals: stats.endedTotals(),
   };
 }
@@ -141,13 +152,13 @@ function savedProcess(child: LiveProcess): SavedProcess[] {
   const { pid, startTime, stats, output, spawnedAt } = child;
   if (pid === null || startTime === undefined) return [];
   const { id, pool, name, index, attempt, generation, token, runtime } = child;
-  const { socket, tcp, mark, tag, maxInFlight, perClient, protocol } = child;
+  const { socket, tcp, mark, tag, maxInFlight, perClient, protocol, isInspected } = child;
   return [
     {
       ...{ id, pool, name, index, attempt, generation, token, runtime, pid, startTime },
-      ...{ socket, tcp, mark, tag, maxInFlight, perClient, protocol },
+      ...{ socket, tcp, mark, tag, maxInFlight, perClient, protocol, isInspected },
       spawnedAt: Math.round(performance.timeOrigin + spawnedAt),
-      outputBytes: output.printedBytes,
+      outputRow: child.outputRow,
       maxOutputBytes: output.maxBytes,
       ...stats.saved(),
     },

@@ -24,7 +24,7 @@ import type { UnreportedEnds } from "./unreported-ends.js";
 export interface ChildChannelEvents {
   /** Reports an event to the state machine. */
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
-  onHello(child: LiveProcess, connection: ChannelConnection): void;
+  onHello(child: LiveProcess, connection: ChannelConnection, hello: Hello): void;
   onApplied(child: LiveProcess, applied: Applied): void;
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
@@ -72,6 +72,7 @@ export class ChildChannel {
   objection(child: LiveProcess, hello: Hello): string | undefined {
     if (child.exit !== null) return "that process has ended";
     if (hello.name !== child.name || hello.attempt !== child.attempt) return `the token is that of ${child.id}`;
+    if (child.isAdopted && hello.generation !== child.generation) return `${child.id} has another generation`;
     if (hello.role !== child.kind) return `${child.id} does not have the role ${hello.role}`;
     // The token proves its identity; its template reports the pid shortly after.
     if (child.isForked) child.pid ??= hello.pid;
@@ -83,7 +84,7 @@ export class ChildChannel {
     child.connection = connection;
     this.options.unreported.trust(child.id);
     this.options.events.onHeard(child);
-    this.options.events.onHello(child, connection);
+    this.options.events.onHello(child, connection, hello);
     child.protocol = hello.protocol ?? child.protocol;
     child.version = hello.version?.slice(0, MAX_RUNTIME_TEXT) ?? child.version;
     if (!/^(bun|node) /.test(hello.runtime)) child.runtime = hello.runtime.slice(0, MAX_RUNTIME_TEXT);

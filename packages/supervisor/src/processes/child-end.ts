@@ -10,10 +10,12 @@ import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { stackOfPython, whereInPython } from "../logs/output.js";
 import type { Ending, LiveProcess } from "./live-process.js";
-import { type Leftovers, signalGroup } from "./processes.js";
+import { type Leftovers, signalGroup, startTimeOf } from "./processes.js";
 
 /** How long the final report of an ended process may take to arrive. */
 export const FINAL_REPORT_MS = 1000;
+
+const NO_PID = -1;
 
 /** Signals that a program raises itself, so its output may explain them. */
 const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
@@ -68,15 +70,18 @@ export class ChildEnds {
   ended(child: LiveProcess, ownStatus: ExitStatus, spawnFailure: string | null): void {
     if (child.exit !== null) return;
     const { options } = this;
-    const { pid, mark } = child;
+    const { mark } = child;
     // A shim exits as its command did, as far as a process can.
     const status = child.commandExit ?? ownStatus;
     child.exit = status;
+    // The pid of a process that was not our child may be that of another one by now.
+    const pid = child.isAdopted && isReused(child) ? null : child.pid;
     // Kills what is left in its process group, which nothing could tell to exit later.
     if (pid !== null) signalGroup(pid, "SIGKILL");
     // A shim that was killed could not end the processes that its command had started in other sessions.
-    if (pid !== null && mark !== null && ownStatus.signal !== null) void endLeftoverProcesses({ leader: pid, mark });
-    if (pid !== null && child.tag !== null) options.leftovers.endOf(child.name, pid, child.tag);
+    const mayBeKilled = ownStatus.signal !== null || ownStatus.code === null;
+    if (pid !== null && mark !== null && mayBeKilled) void endLeftoverProcesses({ leader: pid, mark });
+    if (child.pid !== null && child.tag !== null) options.leftovers.endOf(child.name, pid ?? NO_PID, child.tag);
     if (child.socket !== null) {
       for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
       this.removeLater(scoreboardPath(child.socket));
@@ -139,4 +144,9 @@ export class ChildEnds {
     child.connection = null;
     this.options.onOver(child);
   }
+}
+
+function isReused({ pid, startTime }: LiveProcess): boolean {
+  const found = pid === null ? undefined : startTimeOf(pid);
+  return found !== undefined && found !== startTime;
 }

@@ -10,8 +10,11 @@ import type { KillSignal } from "../core/process.js";
 import { NOT_READY } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
+import type { ReadPositions } from "../logs/read-positions.js";
+import type { SavedProcess } from "../run-dir/fleet-state.js";
 import { INSPECTOR_FLAGS } from "../runtime/runtimes.js";
 import type { StatsBook } from "../stats/stats.js";
+import { AdoptedEnds } from "./adopted-ends.js";
 import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
 import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
 import { DeathNotes } from "./death-notes.js";
@@ -24,6 +27,7 @@ export interface ChildrenOptions extends ChildChannelEvents {
   log: EventLog;
   stats: StatsBook;
   outputPath(id: string): string;
+  positions: ReadPositions;
   /** Returns the sink for the output of the slot `name`. */
   outputSink(name: string): OutputSink;
   plan(effect: FleetEffect, token: string): SpawnPlan;
@@ -31,11 +35,32 @@ export interface ChildrenOptions extends ChildChannelEvents {
   /** Whether processes of this generation may be requested again. */
   isWanted: TemplatesOptions["isWanted"];
   onTemplateDied: TemplatesOptions["onTemplateDied"];
-  /** Returns the descriptors that a balancer inherits as fd 3, 4, …. */
+  /** Returns the descriptors that a balancer inherits as fd 3, 4, …. @throws PacelineError if another balancer has them alone */
   listeningFds(): number[];
   /** Called before the state machine is notified, also for a process that could not be started. */
   onEnded: ChildEndsOptions["onEnded"];
 }
+
+/** What identifies a process, and does not change while it runs. */
+type KnownOfProcess = Pick<
+  LiveProcess,
+  | (
+      | "outputRow"
+      | "isInspected"
+      | "id"
+      | "pool"
+      | "name"
+      | "index"
+      | "attempt"
+      | "generation"
+      | "token"
+      | "output"
+      | "spawnedAt"
+      | "runtime"
+      | "socket"
+    )
+  | ("tcp" | "mark" | "tag" | "maxInFlight" | "perClient" | "isForked" | "protocol" | "pid" | "startTime" | "isAdopted")
+>;
 
 export class Children {
   private readonly byId = new Map<string, LiveProcess>();
@@ -46,6 +71,7 @@ export class Children {
   /** The control channel of the processes. */
   readonly channel: ChildChannel;
   private readonly ends: ChildEnds;
+  private readonly adopted = new AdoptedEnds((child) => this.ends.exited(child, { code: null, signal: null }));
 
   constructor(private readonly options: ChildrenOptions) {
     this.leftovers = new Leftovers(options.log);
@@ -61,7 +87,8 @@ export class Children {
       all: () => this.byId.values(),
       report: options.report,
       onEnded: options.onEnded,
-      onOver: ({ id, token }) => {
+      onOver: ({ id, token, outputRow }) => {
+        options.positions.free(outputRow);
         options.stats.close(id);
         this.byId.delete(id);
         this.byToken.delete(token);
@@ -72,7 +99,10 @@ export class Children {
       log,
       unreported: this.templates.unreported,
       find: (id) => this.byId.get(id),
-      hasEnded: (child) => this.ends.channelClosed(child),
+      hasEnded: (child) => {
+        if (child.isAdopted) this.adopted.doubt(child);
+        return this.ends.channelClosed(child);
+      },
     });
   }
 
@@ -114,12 +144,16 @@ export class Children {
     let plan: SpawnPlan;
     let output: OutputFile;
     let markFd: number | undefined;
+    let inheritedFds: number[];
+    const row = options.positions.take();
     try {
       plan = options.plan(effect, token);
+      inheritedFds = effect.pool === BALANCER_POOL ? options.listeningFds() : [];
       if (plan.mark !== null) markFd = openMark(dirname(options.outputPath(effect.id)), plan.mark);
-      output = new OutputFile(options.outputPath(effect.id), plan.maxOutputBytes, options.outputSink(effect.name));
+      output = this.openOutput(effect, plan.maxOutputBytes, row);
     } catch (error) {
       if (markFd !== undefined) closeSync(markFd);
+      options.positions.free(row);
       const reason = (error as Error).message;
       const status = { code: null, signal: null };
       setImmediate(() => {
@@ -129,32 +163,69 @@ export class Children {
       });
       return;
     }
-    const child: LiveProcess = {
-      id: effect.id,
-      pool: effect.pool,
-      name: effect.name,
-      index: effect.index,
-      attempt: effect.attempt,
-      generation: effect.generation,
-      kind: effect.pool === BALANCER_POOL ? "balancer" : "instance",
-      runtime: plan.runtime,
-      version: null,
-      token,
-      socket: plan.socket,
-      tcp: plan.tcp,
-      mark: plan.mark,
-      tag: plan.tag,
-      maxInFlight: plan.maxInFlight,
-      perClient: plan.perClient,
-      isForked: plan.own !== null,
-      protocol: "http1",
-      output,
-      stats: options.stats.open(effect.id, effect.pool),
-      death: new DeathNotes(),
+    const child = this.add({
+      ...{ id: effect.id, pool: effect.pool, name: effect.name, index: effect.index, attempt: effect.attempt },
+      ...{ generation: effect.generation, token, output, spawnedAt: performance.now() },
+      ...{ runtime: plan.runtime, socket: plan.socket, tcp: plan.tcp, mark: plan.mark, tag: plan.tag },
+      ...{ maxInFlight: plan.maxInFlight, perClient: plan.perClient, isForked: plan.own !== null },
       isInspected: plan.args.includes(INSPECTOR_FLAGS[0] as string),
-      spawnedAt: performance.now(),
-      pid: null,
-      startTime: undefined,
+      ...{ outputRow: row, protocol: "http1", pid: null, startTime: undefined, isAdopted: false },
+    });
+    if (plan.own !== null) {
+      this.fork(child, plan.own);
+      return;
+    }
+    child.pid = spawnDetached({
+      command: plan.command,
+      args: plan.args,
+      title: plan.title,
+      cwd: plan.cwd,
+      environment: plan.environment,
+      outputFd: output.fd,
+      inheritedFds: markFd === undefined ? inheritedFds : [markFd],
+      onExit: (status) => this.ends.exited(child, status),
+      onSpawnFailed: (reason) => this.ends.ended(child, { code: null, signal: null }, reason),
+    });
+    if (child.pid !== null) child.startTime = startTimeOf(child.pid);
+    if (markFd !== undefined) closeSync(markFd);
+  }
+
+  private openOutput({ id, name }: { id: string; name: string }, maxBytes: number, row: number, from = 0): OutputFile {
+    const { outputPath, outputSink, positions } = this.options;
+    positions.write(row, from);
+    return new OutputFile(outputPath(id), maxBytes, outputSink(name), {
+      from,
+      save: (position) => positions.write(row, position),
+    });
+  }
+
+  /**
+   * Takes over a process of an earlier supervisor, which may have ended. A template that forked it is not needed any more.
+   * @param outputBytes how much of its output was read
+   */
+  adopt(saved: SavedProcess, outputBytes: number): LiveProcess {
+    const { options } = this;
+    const { maxOutputBytes, requestsTotal, errorsTotal, relayed, spawnedAt, ...known } = saved;
+    const output = this.openOutput(saved, maxOutputBytes, options.positions.take(saved.outputRow), outputBytes);
+    const at = spawnedAt - performance.timeOrigin;
+    const child = this.add({ ...known, output, spawnedAt: at, isForked: false, isAdopted: true });
+    child.stats.restore({ requestsTotal, errorsTotal, relayed });
+    this.adopted.add(child);
+    return child;
+  }
+
+  /** Whether an adopted process still runs. Handles its end. */
+  checkAdopted(child: LiveProcess): boolean {
+    return this.adopted.check(child);
+  }
+
+  private add(known: KnownOfProcess): LiveProcess {
+    const child: LiveProcess = {
+      ...known,
+      kind: known.pool === BALANCER_POOL ? "balancer" : "instance",
+      stats: this.options.stats.open(known.id, known.pool),
+      version: null,
+      death: new DeathNotes(),
       connection: null,
       fault: null,
       verdict: null,
@@ -173,24 +244,8 @@ export class Children {
       exit: null,
     };
     this.byId.set(child.id, child);
-    this.byToken.set(token, child);
-    if (plan.own !== null) {
-      this.fork(child, plan.own);
-      return;
-    }
-    child.pid = spawnDetached({
-      command: plan.command,
-      args: plan.args,
-      title: plan.title,
-      cwd: plan.cwd,
-      environment: plan.environment,
-      outputFd: output.fd,
-      inheritedFds: child.kind === "balancer" ? options.listeningFds() : markFd === undefined ? [] : [markFd],
-      onExit: (status) => this.ends.exited(child, status),
-      onSpawnFailed: (reason) => this.ends.ended(child, { code: null, signal: null }, reason),
-    });
-    if (child.pid !== null) child.startTime = startTimeOf(child.pid);
-    if (markFd !== undefined) closeSync(markFd);
+    this.byToken.set(child.token, child);
+    return child;
   }
 
   private fork(child: LiveProcess, environment: Record<string, string>): void {
@@ -232,6 +287,8 @@ export class Children {
       setImmediate(() => this.ends.ended(child, { code: null, signal }, null));
       return;
     }
+    // Its pid may be that of another process by now.
+    if (child.isAdopted && !this.adopted.check(child)) return;
     child.verdict ??= verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}`;
     signalGroup(child.pid, signal);
     if (child.isForked && signal === "SIGKILL") this.templates.unreported.doubt(child.id);
@@ -276,6 +333,7 @@ export class Children {
 
   /** Forgets all ended processes without waiting for their final reports. */
   close(): void {
+    this.adopted.close();
     this.ends.close();
   }
 }

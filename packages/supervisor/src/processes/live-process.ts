@@ -41,6 +41,8 @@ export interface LiveProcess {
   /** The upstream protocol of a ready instance. */
   protocol: UpstreamProtocol;
   readonly output: OutputFile;
+  /** Of its output's saved position. */
+  readonly outputRow: number;
   readonly stats: ProcessStats;
   readonly death: DeathNotes;
   /** Whether it was started with INSPECTOR_FLAGS. */
@@ -51,6 +53,8 @@ export interface LiveProcess {
   pid: number | null;
   /** Identifies it together with the pid; undefined without /proc. */
   startTime: string | undefined;
+  /** Whether an earlier supervisor started it, so that it is not our child. */
+  readonly isAdopted: boolean;
   connection: ChannelConnection | null;
   /** Why it is about to fail, as reported by itself. */
   fault: string | null;

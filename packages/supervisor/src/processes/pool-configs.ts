@@ -54,6 +54,20 @@ export class PoolConfigs {
     return number;
   }
 
+  /** Goes on with the generations and routes of an earlier supervisor. */
+  restore(saved: {
+    generations: readonly { pool: string; number: number; config: PoolConfig; environment: number }[];
+    environments: readonly Record<string, string>[];
+    routed: readonly string[];
+  }): void {
+    for (const { pool, number, config, environment: index } of saved.generations) {
+      const known = this.generations.get(pool) ?? new Map<number, Generation>();
+      const environment = index === 0 ? this.environment : (saved.environments[index] ?? this.environment);
+      this.generations.set(pool, known.set(number, { pool: config, environment }));
+    }
+    for (const pool of this.fleet.pools) if (saved.routed.includes(pool.name)) this.setRoutes(pool);
+  }
+
   /** Iterates over all known generations. */
   *all(): Iterable<Generation & { name: string; number: number }> {
     for (const [name, known] of this.generations)

@@ -47,6 +47,16 @@ export class Templates {
     });
   }
 
+  /** The number of the last template of each pool. */
+  get lastAttempts(): [pool: string, attempt: number][] {
+    return [...this.attempts];
+  }
+
+  /** Numbers further templates after those of an earlier supervisor. */
+  skipAttempts(attempts: readonly [pool: string, attempt: number][]): void {
+    for (const [pool, attempt] of attempts) this.attempts.set(pool, attempt);
+  }
+
   /** Iterates over the templates that have not ended. */
   *alive(): Iterable<Template> {
     for (const template of this.all) if (!template.hasEnded) yield template;

@@ -28,6 +28,10 @@ export interface FleetState {
   areBalancersMixed: boolean;
   processes: SavedProcess[];
   slots: SavedSlot[];
+  /** The number of the last template of each pool. */
+  templates: [pool: string, attempt: number][];
+  /** The actual port of each address in `config.listen`; null for a unix socket. */
+  ports: (number | null)[];
   /** The counts of processes that have ended. */
   totals: (SavedCounts & { pool: string })[];
 }
@@ -65,8 +69,9 @@ export interface SavedProcess extends SavedCounts {
   maxInFlight: number | null;
   perClient: boolean;
   protocol: "http1" | "lane" | "http1+control";
-  /** How much of its output was read. */
-  outputBytes: number;
+  /** In the file of read positions. */
+  outputRow: number;
+  isInspected: boolean;
   maxOutputBytes: number;
   /** The counts of each balancer, if it does not report its own. */
   relayed: (SavedCounts & { balancer: string })[];
@@ -90,6 +95,36 @@ const NAME = "state.json";
 const UNUSABLE = "state.json.unusable";
 /** Room for a thousand instances with an environment of a megabyte. */
 const MAX_BYTES = 16 << 20;
+
+/** Returns the state as text, without the values of secrets. */
+export function textOfState(state: FleetState): string {
+  const withoutValues = (key: string, value: unknown) => {
+    // A variable of that name would be a text.
+    if (key !== "secrets" || typeof value !== "object" || value === null) return value;
+    const secrets = Object.entries(value as PoolConfig["secrets"]);
+    return Object.fromEntries(secrets.map(([name, secret]) => [name, { ...secret, value: "" }]));
+  };
+  return `${JSON.stringify(state, withoutValues)}\n`;
+}
+
+/** Returns the state with the secrets of the configuration that was loaded by this start; those that it does not have are empty. */
+export function withSecrets(state: FleetState, loaded: FleetConfig): FleetState {
+  const filled = (pool: PoolConfig): PoolConfig => {
+    const known = loaded.pools.find(({ name }) => name === pool.name)?.secrets ?? {};
+    const secrets = Object.entries(pool.secrets);
+    return {
+      ...pool,
+      secrets: Object.fromEntries(
+        secrets.map(([name, secret]) => [name, { ...secret, value: known[name]?.value ?? "" }]),
+      ),
+    };
+  };
+  return {
+    ...state,
+    config: { ...state.config, pools: state.config.pools.map(filled) },
+    generations: state.generations.map((each) => ({ ...each, config: filled(each.config) })),
+  };
+}
 
 /** Writes the file by a draft, fsync and rename: after any failure the former file is still there. */
 export class StateFile {
@@ -199,6 +234,8 @@ function isState(value: Partial<FleetState>): value is FleetState {
     environments.length > 0 &&
     Array.isArray(config?.pools) &&
     Array.isArray(routed) &&
+    Array.isArray(value.templates) &&
+    Array.isArray(value.ports) &&
     isList(
       generations,
       ({ pool, number, config: each, environment }) =>
@@ -212,7 +249,7 @@ function isState(value: Partial<FleetState>): value is FleetState {
       processes,
       (each) =>
         areTexts(each, ["id", "pool", "name", "token", "startTime", "runtime", "protocol"]) &&
-        areNumbers(each, ["pid", "index", "attempt", "generation", "spawnedAt", "outputBytes", "maxOutputBytes"]) &&
+        areNumbers(each, ["pid", "index", "attempt", "generation", "spawnedAt", "outputRow", "maxOutputBytes"]) &&
         Array.isArray(each.relayed),
     ) &&
     isList(slots, (slot) => areTexts(slot, ["name"]) && areNumbers(slot, ["restarts", "recycles"])) &&

@@ -7,13 +7,17 @@ import { identify, isRunning, type ProcessIdentity } from "./lock.js";
 import type { FleetRecord } from "./record.js";
 import { fleetTag } from "./run-dir-files.js";
 
-interface Orphan {
+export interface Orphan {
   /** The leader of a session and a process group. */
   pid: number;
   identity: ProcessIdentity;
   /** Such as `web.3` or `balancer.1`. */
   name: string;
   isBalancer: boolean;
+  /** Such as `web`; undefined in a template's environment that has lost it. */
+  pool: string | undefined;
+  /** NaN for a template. */
+  attempt: number;
   /** The secret of its hello. */
   token: string | undefined;
   /** Its drain time. */
@@ -42,6 +46,8 @@ export function findOrphans(channelSocket: string): Orphan[] {
       identity,
       name: value("PACELINE_INSTANCE") ?? `pid ${pid}`,
       isBalancer: pool === "balancer",
+      pool,
+      attempt: Number(value(CHANNEL_ENVIRONMENT.attempt)),
       token: value(CHANNEL_ENVIRONMENT.token),
       drainTimeoutMs: spec?.drainTimeoutMs ?? DEFAULT_DRAIN_MS,
       mark: value(SPAWN_MARK),
@@ -85,6 +91,11 @@ export async function endLeftovers(channelSocket: string, instances: readonly Or
   });
 }
 
+/** Ends processes gracefully, and kills those that take longer than their drain time. */
+export function endGracefully(orphans: Orphan[]): Promise<void> {
+  return end(orphans, Number.POSITIVE_INFINITY);
+}
+
 async function end(orphans: Orphan[], deadline: number): Promise<void> {
   for (const orphan of orphans) signal(orphan, "SIGTERM");
   const drainMs = Math.max(0, ...orphans.map(({ drainTimeoutMs }) => drainTimeoutMs));
@@ -117,7 +128,7 @@ function signal(orphan: Orphan, name: "SIGTERM" | "SIGKILL"): void {
 }
 
 export function describeOrphans(record: FleetRecord | undefined, channelSocket: string, count: number): string {
-  const remedy = "`paceline stop` ends them now; `paceline start --replace` ends them and starts the fleet again";
+  const remedy = "`paceline start` takes them over and goes on; `paceline stop` ends them";
   return `${describeLoss(record, channelSocket, count)}\n${remedy}`;
 }
 

@@ -1,13 +1,14 @@
 /** The directory of a supervisor's sockets, log and output files: opening and releasing it. */
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, lstatSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { lostMarkPath } from "@paceline/wire";
 import { removeStaleSocket, socketFileAt } from "@paceline/wire/socket-file";
 import { fitsSocketAddress } from "../config/listen-address.js";
+import type { FleetConfig, ListenAddress } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { removeState } from "./fleet-state.js";
-import { takeLock } from "./lock.js";
-import { describeOrphans, endLeftovers, endOrphans, findOrphans } from "./orphans.js";
+import { type FleetState, readState, removeState, setStateAside } from "./fleet-state.js";
+import { identify, takeLock } from "./lock.js";
+import { describeLoss, endLeftovers, endOrphans, findOrphans, type Orphan } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
 import { lastingFolderOf } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
@@ -26,6 +27,10 @@ export interface RunDir {
   paths: RunDirPaths;
   /** The folder of log files. */
   logFolder: string;
+  /** What a killed supervisor of this fleet has left to be continued; undefined if nothing of it runs. */
+  adoption: Adoption | undefined;
+  /** Why the state of a killed supervisor was set aside; undefined if it was not. */
+  problem: string | undefined;
   /** Writes the record of the fleet. @throws PacelineError such as `ENOSPC`; the previous record stays */
   describe(
     fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs" | "listen" | "options">,
@@ -34,7 +39,29 @@ export interface RunDir {
   release(): void;
 }
 
+/** The fleet of a killed supervisor, of which at least one process still runs. */
+export interface Adoption {
+  state: FleetState;
+  /** Its processes that the state does not name. */
+  strangers: Orphan[];
+}
+
+/** Returns what to listen on: a fleet that runs keeps its addresses and ports. */
+export function addressesOf({ listen }: FleetConfig, adoption: Adoption | undefined): ListenAddress[] {
+  const { config, ports = [] } = adoption?.state ?? {};
+  return (config?.listen ?? listen).map((address, at) =>
+    address.kind === "tcp" ? { ...address, port: ports[at] ?? address.port } : address,
+  );
+}
+
+/** Whether a balancer of an earlier supervisor may have the listening sockets. */
+export function hasBalancer(adoption: Adoption | undefined): boolean {
+  return adoption?.state.processes.some(({ pool }) => pool === "balancer") ?? false;
+}
+
 export interface OpenOptions {
+  /** The fleet's identity: only its own processes are continued with. Without it, none are. */
+  source?: string | undefined;
   /** End the processes of a killed supervisor instead of failing. */
   replace?: boolean;
   /** The time limit for that in milliseconds. Default: the drain time of the processes. */
@@ -43,27 +70,31 @@ export interface OpenOptions {
 
 /**
  * Creates and locks the run directory `path`, and removes leftovers of dead supervisors.
- * @throws PacelineError `running` if another supervisor holds it; `orphans` if processes of a killed supervisor still run;
+ * @throws PacelineError `running` if another supervisor holds it; `orphans` if processes of a killed supervisor still run that
+ * cannot be continued with;
  * `timeout` if they did not end in time; `rundir` if others can write to it
  */
-export async function openRunDir(path: string, { replace = false, timeoutMs }: OpenOptions = {}): Promise<RunDir> {
+export async function openRunDir(
+  path: string,
+  { replace = false, source, timeoutMs }: OpenOptions = {},
+): Promise<RunDir> {
   makePrivate(path);
   if (!existsSync(join(path, ".gitignore"))) writeDraft(join(path, ".gitignore"), "*\n");
   const lock = takeLock(path);
   try {
-    await settleOrphans(path, replace, timeoutMs);
-    await removeLeftovers(path);
-    return runDirOf(path, lock);
+    const found = await settleOrphans(path, replace, source, timeoutMs);
+    await removeLeftovers(path, found.adoption?.state.folder);
+    return runDirOf(path, lock.number, lock.release, found);
   } catch (error) {
     lock.release();
     throw error;
   }
 }
 
-function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
-  const own = join(path, `run-${lock.number}`);
+function runDirOf(path: string, number: number, release: () => void, { adoption, problem }: Settled): RunDir {
+  const own = join(path, adoption?.state.folder ?? `run-${number}`);
   makePrivate(own);
-  let short: string | undefined;
+  let short = adoption && shortFolderOf(`${own}.sockets`);
   const fitting = (file: string) => {
     if (fitsSocketAddress(file)) return file;
     short ??= makeShortFolder(`${own}.sockets`);
@@ -79,13 +110,14 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
     cachePath: (pool, generation) => join(own, `${pool}-${generation}.cache`),
     deathsFolder: join(lastingFolderOf(path, process.env), "deaths"),
   };
+  rmSync(lostMarkPath(paths.channelSocket), { force: true });
   let record: FleetRecord | undefined;
   return {
-    paths,
+    ...{ paths, adoption, problem },
     logFolder: join(path, "log"),
     describe: (fleet) => {
       const { controlSocket, channelSocket, deathsFolder } = paths;
-      const startedAt = record?.startedAt ?? Date.now();
+      const startedAt = record?.startedAt ?? adoption?.state.startedAt ?? Date.now();
       const next = {
         version: 1,
         ...fleet,
@@ -105,7 +137,7 @@ function runDirOf(path: string, lock: ReturnType<typeof takeLock>): RunDir {
       if (short !== undefined) rmSync(short, { recursive: true, force: true });
       rmSync(`${own}.sockets`, { force: true });
       if (record !== undefined) writeLastRecord(path, { ...record, endedAt: Date.now() });
-      lock.release();
+      release();
     },
   };
 }
@@ -123,44 +155,78 @@ function makeShortFolder(link: string): string {
   return folder;
 }
 
-async function settleOrphans(path: string, replace: boolean, timeoutMs: number | undefined): Promise<void> {
+interface Settled {
+  adoption?: Adoption;
+  problem?: string;
+}
+
+/** Decides what becomes of the processes of a killed supervisor. */
+async function settleOrphans(
+  path: string,
+  replace: boolean,
+  source: string | undefined,
+  timeoutMs: number | undefined,
+): Promise<Settled> {
   const record = readRecord(path);
   const link = record?.channelSocket ?? join(path, CHANNEL_SOCKET);
   const orphans = findOrphans(link);
-  if (orphans.length === 0) {
+  const { state, problem } = readState(path);
+  const saved = state?.processes.filter(({ pid, startTime }) => identify(pid)?.startedAt === startTime) ?? [];
+  if (orphans.length === 0 && saved.length === 0) {
+    const setAside =
+      problem && `${setStateAside(path)}: the state of the last supervisor is not used, because ${problem}`;
+    removeState(path);
     // After a supervisor was killed, its last process may have been killed, too.
     if (record !== undefined && record.endedAt === null) await endLeftovers(link);
-    return;
+    return setAside === undefined ? {} : { problem: setAside };
   }
-  if (!replace) throw new PacelineError("orphans", describeOrphans(record, link, orphans.length));
+  if (!replace) {
+    const isOurs = source !== undefined && record?.source === source;
+    if (state !== undefined && isOurs && existsSync(join(path, state.folder))) {
+      const known = new Set(saved.map(({ pid }) => pid));
+      return { adoption: { state, strangers: orphans.filter(({ pid }) => !known.has(pid)) } };
+    }
+    const why = problem === undefined ? "" : `\nits state cannot be used, because ${problem}: ${setStateAside(path)}`;
+    throw new PacelineError("orphans", `${describeLoss(record, link, orphans.length)}${why}\n${HOW_TO_REPLACE}`);
+  }
   const left = await endOrphans(link, timeoutMs);
   if (left.length === 0) {
+    removeState(path);
     if (record !== undefined) writeLastRecord(path, { ...record, endedAt: Date.now() });
-    return;
+    return {};
   }
   const names = left.map(({ name, pid }) => `${name} (pid ${pid})`).join(", ");
   throw new PacelineError("failed", `processes of the killed supervisor did not exit: ${names}`);
 }
 
+const HOW_TO_REPLACE = "`paceline stop` ends them; `paceline start --replace` ends them and starts the fleet again";
+
 /**
  * Removes unused sockets, and the folders of earlier starts that have no used one. Processes not started by a supervisor may
  * still use a socket.
+ * @param kept the folder of a start that is continued
  */
-async function removeLeftovers(path: string): Promise<void> {
+async function removeLeftovers(path: string, kept: string | undefined): Promise<void> {
   const link = join(path, CHANNEL_SOCKET);
   await Promise.all([removeIfDead(join(path, CONTROL_SOCKET)), removeIfDead(link)]);
   rmSync(lostMarkPath(link), { force: true });
   for (const name of readdirSync(path)) {
     const entry = join(path, name);
+    if (kept !== undefined && (name === kept || name === `${kept}.sockets`)) continue;
     if (OF_A_STARTER.test(name)) rmSync(entry, { force: true });
     if (/^run-\d+$/.test(name)) await removeFolderIfDead(entry, () => rmSync(entry, { recursive: true, force: true }));
     if (!/^run-\d+\.sockets$/.test(name)) continue;
-    const short = readlinkSync(entry);
-    // The folder may belong to someone else by now.
-    const isOurs = short.startsWith(SHORT_FOLDER) && distrust(short) === undefined;
-    if (isOurs) await removeFolderIfDead(short, () => rmSync(short, { recursive: true, force: true }));
-    if (distrust(short)?.code === "missing" || !isOurs) rmSync(entry, { force: true });
+    const short = shortFolderOf(entry);
+    if (short !== undefined) await removeFolderIfDead(short, () => rmSync(short, { recursive: true, force: true }));
+    if (short === undefined || !existsSync(short)) rmSync(entry, { force: true });
   }
+}
+
+/** Returns the folder for sockets that this link leads to; undefined if there is none, or it belongs to someone else by now. */
+function shortFolderOf(link: string): string | undefined {
+  if (!lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) return undefined;
+  const short = readlinkSync(link);
+  return short.startsWith(SHORT_FOLDER) && distrust(short) === undefined ? short : undefined;
 }
 
 async function removeFolderIfDead(folder: string, remove: () => void): Promise<void> {

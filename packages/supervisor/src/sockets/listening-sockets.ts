@@ -30,16 +30,19 @@ export interface ListeningSocket {
 export async function bindAll(
   addresses: readonly ListenAddress[],
   inherited = new InheritedSockets([]),
-  owner?: SocketOwner,
+  { owner, mayBeHeld = false }: BindOptions = {},
 ): Promise<ListeningSocket[]> {
   const sockets: ListeningSocket[] = [];
+  const bind = (address: ListenAddress) =>
+    address.kind === "tcp" ? bindTcpAddress(address, addresses) : bindUnixAddress(address, owner);
   try {
+    // Free ports are found by it, even if all sockets are inherited.
+    await systemBinder();
     for (const address of addresses) {
       const { kind } = address;
       const fd = inherited.take(address, kind === "tcp" ? (await resolve(address)).host : undefined);
       if (fd !== undefined) sockets.push(await inheritedSocket(fd, address, inherited.isOurs));
-      else if (kind === "tcp") sockets.push(await bindTcpAddress(address, addresses));
-      else sockets.push(await bindUnixAddress(address, owner));
+      else sockets.push(await bind(address).catch((error) => heldSocket(address, error, mayBeHeld)));
     }
     inherited.checkAllTaken(addresses);
     return sockets;
@@ -47,6 +50,25 @@ export async function bindAll(
     for (const socket of sockets) socket.close();
     throw error;
   }
+}
+
+/** A socket that only balancers of an earlier supervisor have: they go on serving it, but no other balancer can be started. */
+function heldSocket(address: ListenAddress, error: PacelineError, mayBeHeld: boolean): ListeningSocket {
+  if (!mayBeHeld || error.code !== "EADDRINUSE") throw error;
+  const url = formatListenAddress(address);
+  return {
+    url,
+    get fd(): number {
+      throw new PacelineError(
+        "EADDRINUSE",
+        `${url} is held by balancers of an earlier supervisor; stop and start the fleet to replace them`,
+      );
+    },
+    // They close it when they have drained.
+    close: once(() => {
+      if (address.kind === "unix" && socketsBoundTo(address.path).size === 0) rmSync(address.path, { force: true });
+    }),
+  };
 }
 
 async function inheritedSocket(fd: number, address: ListenAddress, isOurs: boolean): Promise<ListeningSocket> {
@@ -96,6 +118,12 @@ async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAdd
   const bound = binder.bindTcp(host, address.port, family, isIpv6Only(address, all));
   if (typeof bound === "number") throw bindError(bound, text, () => tcpPortHolder(address.port));
   return tcpSocket(formatListenAddress({ ...address, port: bound.port }), bound);
+}
+
+interface BindOptions {
+  owner?: SocketOwner;
+  /** Whether balancers of an earlier supervisor may have an address, which are not an obstacle then. */
+  mayBeHeld?: boolean;
 }
 
 /** The user to whom the file of a unix socket is given. */

@@ -1,0 +1,68 @@
+/**
+ * How far the output files were read, for a supervisor that goes on after this one was killed: a row of eight bytes for each file. A
+ * write survives the end of this process, as it is in the kernel's cache.
+ */
+import { closeSync, constants, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+
+const ROW_BYTES = 8;
+
+export class ReadPositions {
+  private fd: number | undefined;
+  private readonly used = new Set<number>();
+  private readonly row = Buffer.alloc(ROW_BYTES);
+
+  /** @param onProblem called once if the file cannot be written, for example on a full disk */
+  constructor(
+    private readonly path: string,
+    private readonly onProblem: (message: string) => void,
+  ) {}
+
+  /** Returns what an earlier supervisor has written; undefined for an unknown row. */
+  read(): (row: number) => number | undefined {
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(this.path);
+    } catch {
+      return () => undefined; // It has written nothing.
+    }
+    return (row) => {
+      const at = row * ROW_BYTES;
+      return row >= 0 && at + ROW_BYTES <= bytes.length ? bytes.readDoubleLE(at) : undefined;
+    };
+  }
+
+  /** Takes a free row, or the given one. */
+  take(row?: number): number {
+    let free = row ?? 0;
+    while (row === undefined && this.used.has(free)) free++;
+    this.used.add(free);
+    return free;
+  }
+
+  write(row: number, position: number): void {
+    try {
+      const { O_WRONLY, O_CREAT, O_NOFOLLOW } = constants;
+      this.fd ??= openSync(this.path, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o600);
+      this.row.writeDoubleLE(position);
+      writeSync(this.fd, this.row, 0, ROW_BYTES, row * ROW_BYTES);
+    } catch (error) {
+      this.tellOnce((error as Error).message);
+    }
+  }
+
+  free(row: number): void {
+    this.used.delete(row);
+  }
+
+  /** No supervisor will go on: removes the file. */
+  end(): void {
+    if (this.fd !== undefined) closeSync(this.fd);
+    this.fd = undefined;
+    rmSync(this.path, { force: true });
+  }
+
+  private tellOnce(message: string): void {
+    this.tellOnce = () => {};
+    this.onProblem(`if the supervisor ends now, the next one logs some lines twice: ${message}`);
+  }
+}

@@ -1,0 +1,170 @@
+/** Goes on with the fleet of a supervisor that was killed: takes over its processes, and ends or starts what differs. */
+import type { Hello } from "@paceline/wire";
+import type { BalancerCoordination } from "../channel/balancer-coordination.js";
+import { adopt, restoreFleet, skipAttempt, slotsOfOtherGenerations } from "../core/adoption.js";
+import { findSlot } from "../core/fleet.js";
+import { command } from "../core/fleet-changes.js";
+import { FOLLOW_TIMEOUT_MS } from "../core/process.js";
+import { seconds } from "../core/words.js";
+import type { EventLog } from "../logs/event-log.js";
+import type { ReadPositions } from "../logs/read-positions.js";
+import type { Children } from "../processes/children.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import { BALANCER_POOL, type LiveProcess } from "../processes/live-process.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
+import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
+import type { FleetState } from "../run-dir/fleet-state.js";
+import { endGracefully, type Orphan } from "../run-dir/orphans.js";
+import type { StatsBook } from "../stats/stats.js";
+import { counted } from "./fleet-questions.js";
+
+/** Processes try to connect four times a second, unless they are busy. */
+const HELLO_TIMEOUT_MS = 30_000;
+/** The most snapshots that the killed supervisor may have sent since it wrote its state. */
+const UNSAVED_VERSIONS = 1000;
+
+interface AdoptingParts {
+  children: Children;
+  coordination: BalancerCoordination;
+  runner: FleetRunner;
+  slots: SlotBook;
+  stats: StatsBook;
+  configs: PoolConfigs;
+  log: EventLog;
+  positions: ReadPositions;
+  /** Sends a snapshot of the current fleet to the balancers. */
+  publish(): void;
+}
+
+export class FleetAdoption {
+  /** Processes that have not connected yet. */
+  private readonly awaited = new Set<LiveProcess>();
+  private resolveSettled = () => {};
+  private timer: NodeJS.Timeout | undefined;
+  private text = "";
+  /** Resolves when what the state does not name has ended. */
+  strangersEnded: Promise<void> = Promise.resolve();
+  /** Resolves when all processes have connected, or have had time for it. */
+  readonly settled: Promise<void>;
+
+  constructor(
+    private readonly parts: AdoptingParts,
+    private readonly state: FleetState,
+    private readonly strangers: Orphan[],
+  ) {
+    this.settled = new Promise((resolve) => {
+      this.resolveSettled = resolve;
+    });
+  }
+
+  /** Before the control channel is served: its processes are known by their tokens from here on. */
+  prepare(): void {
+    const { children, coordination, positions, runner, slots, stats } = this.parts;
+    const { state } = this;
+    coordination.continueFrom(state.snapshotVersion + UNSAVED_VERSIONS);
+    stats.restoreEnded(state.totals);
+    for (const { name, ...record } of state.slots) Object.assign(slots.of(name), record as Partial<SlotRecord>);
+    const positionOf = positions.read();
+    for (const saved of state.processes) {
+      const child = children.adopt(saved, positionOf(saved.outputRow) ?? 0);
+      if (child.kind === "balancer") coordination.expect(child.id);
+      this.awaited.add(child);
+    }
+    children.templates.skipAttempts(state.templates);
+    let fleet = restoreFleet(state.fleet, -performance.timeOrigin);
+    for (const { name, pool, attempt } of this.strangers) {
+      const index = Number(name.slice(name.lastIndexOf(".") + 1));
+      if (pool !== undefined && Number.isInteger(index)) fleet = skipAttempt(fleet, pool, index, attempt);
+    }
+    runner.set(fleet);
+  }
+
+  /** Takes up the fleet, and ends what is not in it. */
+  begin(): void {
+    const { parts, strangers } = this;
+    const { runner, children } = parts;
+    const instances = [...this.awaited].filter(({ kind }) => kind === "instance").length;
+    const balancers = this.awaited.size - instances;
+    let started = 0;
+    let ended = strangers.length;
+    runner.change((fleet, context) => {
+      const change = adopt(fleet, (id) => children.get(id) !== undefined, context);
+      started = change.effects.filter(({ effect }) => effect.type === "spawn").length;
+      ended += fleet.pools.flatMap((pool) => pool.slots.filter(({ other }) => other?.role === "replacement")).length;
+      return change;
+    });
+    parts.publish();
+    const balancing = balancers === 1 ? "1 balancer" : `${balancers} balancers`;
+    this.text = `adopted ${counted(instances)} and ${balancing}; started ${started}, ended ${ended}`;
+    this.timer = setTimeout(() => this.giveUp(), HELLO_TIMEOUT_MS);
+    for (const child of [...this.awaited]) if (!children.checkAdopted(child)) this.awaited.delete(child);
+    this.settle();
+    this.strangersEnded = this.endStrangers();
+  }
+
+  /** A process has connected. */
+  heard(child: LiveProcess, { phase }: Hello): void {
+    if (!this.awaited.delete(child)) return;
+    // It lost patience, or got a signal, while no supervisor was there; another takes its place when it has ended.
+    if (phase === "draining") {
+      this.parts.runner.change((fleet, context) => {
+        const member = findSlot(fleet, child.pool, child.index)?.member.process;
+        const isReady = member?.attempt === child.attempt && member.state === "ready";
+        return isReady ? command(fleet, child.pool, child.index, { type: "restart" }, context) : { fleet, effects: [] };
+      });
+    }
+    this.settle();
+  }
+
+  /** A process has ended. */
+  ended(process: Pick<LiveProcess, "id">): void {
+    for (const child of this.awaited) if (child.id === process.id) this.awaited.delete(child);
+    this.settle();
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+    this.awaited.clear();
+    this.resolveSettled();
+  }
+
+  /** The pools in which a rollout was cut off after some slots, which have the unfinished generation. */
+  unfinished(): { pool: string; slots: number[]; generation: number }[] {
+    return this.parts.runner.fleet.pools.flatMap((pool) => {
+      const slots = pool.name === BALANCER_POOL ? [] : slotsOfOtherGenerations(pool);
+      return slots.length === 0 ? [] : [{ pool: pool.name, slots, generation: pool.generation }];
+    });
+  }
+
+  private settle(): void {
+    if (this.awaited.size > 0 || this.text === "") return;
+    this.parts.log.event("info", "paceline", this.text);
+    this.text = "";
+    clearTimeout(this.timer);
+    this.resolveSettled();
+  }
+
+  /** Ends processes that run but do not connect, unless their pool lets an event loop be blocked for ever. */
+  private giveUp(): void {
+    const { parts } = this;
+    for (const child of [...this.awaited]) {
+      const { attempt } = child;
+      const reason = `did not find the new supervisor within ${seconds(HELLO_TIMEOUT_MS)}`;
+      if (parts.configs.policyOf(child.pool, child.generation).hangAfterMs > 0)
+        parts.runner.report(child.pool, child.index, { type: "hung", attempt, reason, signal: "SIGTERM" });
+      else parts.log.event("warn", child.name, reason);
+    }
+    this.awaited.clear();
+    this.settle();
+  }
+
+  /** After the balancers know nothing of them any more. */
+  private async endStrangers(): Promise<void> {
+    const { coordination, log } = this.parts;
+    if (this.strangers.length === 0) return;
+    const names = this.strangers.map(({ name, pid }) => `${name} (pid ${pid})`).join(", ");
+    log.event("warn", "paceline", `ends ${names}: the state of the last supervisor does not name them`);
+    await coordination.whenApplied(coordination.version, FOLLOW_TIMEOUT_MS);
+    await endGracefully(this.strangers);
+  }
+}

@@ -1,0 +1,155 @@
+/** A start takes over the fleet of a killed supervisor: processes, counts and output go on, and no request is lost. */
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import type { Status } from "../packages/supervisor/dist/control/api.js";
+import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
+import { signal } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+/** Says which process it is, writes a line on request, and does not get ready while there is a file `hang`. */
+const APP = `
+import { existsSync } from "node:fs";
+while (existsSync("hang")) await new Promise((resolve) => setTimeout(resolve, 50));
+export default (request) => {
+  const line = new URL(request.url).searchParams.get("line");
+  if (line !== null) console.log(line);
+  return new Response("hello");
+};
+`;
+const PROGRAM = `
+import { createServer } from "node:http";
+createServer((request, response) => response.end("program")).listen(process.env.PORT, "127.0.0.1");
+`;
+
+/** The processes by slot, and what must go on. */
+function processesOf({ pools, balancers }: Status): Record<string, object> {
+  const all = [...pools.flatMap(({ instances }) => instances), ...balancers];
+  return Object.fromEntries(all.map(({ name, pid, attempt, restarts }) => [name, { pid, attempt, restarts }]));
+}
+
+describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
+  async function kill(project: Project): Promise<void> {
+    const { pid } = await project.status();
+    signal(pid, "SIGKILL");
+    await waitFor("the supervisor to be gone", () => !project.processes().includes(pid));
+  }
+  async function again(project: Project, args: string[] = []): Promise<Status> {
+    const { code, output } = await project.startDetached(args);
+    expect(`${code} ${output}`).toMatch(/^0 .*all ready/);
+    return project.status();
+  }
+  const logOf = (project: Project) => readFileSync(join(project.runDir, "log/paceline.log"), "utf8");
+  const timesIn = (project: Project, line: string) => logOf(project).split(`"msg":"${line}"`).length - 1;
+
+  test("goes on under the next one, again and again; what ended, what was not finished and what changed is set right", async () => {
+    const pools = {
+      web: { app: "./app.js", instances: 2, routes: ["/"] },
+      api: { command: [process.execPath, "program.mjs"], instances: 1, routes: ["/api/"] },
+      cron: { worker: [process.execPath, "-e", "0"], cron: "0 0 1 1 *" },
+    };
+    const files = { "program.mjs": PROGRAM };
+    const project = await startFleet({ runtime, app: APP, files, config: { pools, orphanGraceMs: 60_000 } });
+    const anew = project.load({ mode: "connect-anew", clients: 2, path: "/", expectBody: "hello" });
+    const kept = project.load({ mode: "keep-alive", clients: 2, path: "/", expectBody: "hello", delayMs: 10 });
+    const commanded = project.load({
+      mode: "keep-alive",
+      clients: 1,
+      path: "/api/",
+      expectBody: "program",
+      delayMs: 20,
+    });
+    signal((await project.status()).pools[0]?.instances[1]?.pid ?? 0, "SIGKILL");
+    const first = await project.statusWhere("its replacement", ({ pools: [web] }) => {
+      return web?.instances[1]?.restarts === 1 && web.ready === 2;
+    });
+    expect(first.pools.map(({ instances }) => instances.length)).toEqual([2, 1, 1]);
+
+    let before = first;
+    const rounds = runtime === "bun" ? 3 : 1;
+    for (let round = 1; round <= rounds; round++) {
+      await get(project.port, `/?line=before${round}`);
+      await waitFor("the line", () => timesIn(project, `before${round}`) === 1);
+      before = await project.status();
+      await kill(project);
+      await get(project.port, `/?line=between${round}`);
+      const now = await again(project);
+      expect(processesOf(now)).toEqual(processesOf(first));
+      expect(now.pid).not.toBe(before.pid);
+      expect(now.requestsTotal).toBeGreaterThanOrEqual(before.requestsTotal);
+      expect(now.uptimeSeconds).toBeGreaterThanOrEqual(before.uptimeSeconds);
+      for (const [at, pool] of now.pools.entries()) {
+        const former = before.pools[at];
+        expect([pool.wanted, pool.generation, pool.ready]).toEqual([former?.wanted, former?.generation, former?.ready]);
+        expect(pool.requestsTotal ?? 0).toBeGreaterThanOrEqual(former?.requestsTotal ?? 0);
+        expect(pool.instances[0]?.uptimeSeconds).toBeGreaterThanOrEqual(former?.instances[0]?.uptimeSeconds ?? 0);
+      }
+      await waitFor("the event", async () =>
+        (await project.events()).includes("adopted 4 instances and 1 balancer; started 0, ended 0"),
+      );
+      await waitFor("the line in between", () => timesIn(project, `between${round}`) === 1);
+    }
+
+    // One ends while no supervisor is there, and one afterwards.
+    const [gone = 0, later = 0] = (before.pools[0]?.instances ?? []).map(({ pid }) => pid ?? 0);
+    await kill(project);
+    signal(gone, "SIGKILL");
+    await again(project);
+    const replaced = await project.statusWhere("the one that had ended", ({ pools: [web] }) => web?.ready === 2);
+    expect(replaced.pools[0]?.instances[0]).toMatchObject({
+      ...{ restarts: 1, attempt: 2 },
+      lastExit: { code: null, signal: null, reason: expect.stringMatching(/^ended with an unknown exit status after/) },
+    });
+    expect(replaced.pools[0]?.instances[1]?.pid).toBe(later);
+    signal(later, "SIGKILL");
+    await project.statusWhere(
+      "the other one",
+      ({ pools: [web] }) => web?.instances[1]?.restarts === 2 && web.ready === 2,
+    );
+    const program = replaced.pools[1]?.instances[0]?.pid as number;
+
+    // A reload is cut off: what serves goes on, and the replacement ends.
+    project.write("hang", "");
+    const reload = project.cli(["reload", "web"]);
+    await project.statusWhere("the replacement", ({ pools: [web] }) => {
+      return web?.instances.some(({ other }) => other?.role === "replacement" && other.pid !== null) === true;
+    });
+    const serving = processesOf(await project.status());
+    await waitFor("the replacement in the state", () => {
+      const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8"));
+      return state.processes.filter(({ pool }: { pool: string }) => pool === "web").length === 3;
+    });
+    await kill(project);
+    await reload;
+    const afterwards = await again(project);
+    expect(processesOf(afterwards)).toEqual(serving);
+    expect(await project.events()).toContain("started 0, ended 1");
+    await project.statusWhere(
+      "its end",
+      ({ pools: [web] }) => web?.instances.every(({ other }) => other === null) === true,
+    );
+
+    // A start with another config does what a reload does.
+    await kill(project);
+    rmSync(join(project.folder, "hang"));
+    project.writeConfig({ pools: { ...pools, web: { ...pools.web, instances: 3 } } });
+    await again(project);
+    const grown = await project.statusWhere(
+      "the reload",
+      ({ pools: [web] }) => web?.ready === 3 && web.generation > 1,
+      60_000,
+    );
+    expect(await project.events()).toContain("this start has another configuration than what runs");
+    await project.statusWhere("the end of the reload", ({ pools }) => pools.every(({ rollout }) => rollout === null));
+    expect(grown.pools[1]?.instances[0]?.restarts).toBe(0);
+    expect(program).toBeGreaterThan(0);
+
+    for (const load of [anew, kept, commanded]) expect(failures(await load.stop())).toEqual(NO_FAILURES);
+    for (let round = 1; round <= rounds; round++) expect(timesIn(project, `before${round}`)).toBeGreaterThan(0);
+    expect((await project.cli(["stop"])).code).toBe(0);
+    await project.nothingLeft();
+    expect(existsSync(join(project.runDir, "state.json"))).toBe(false);
+  });
+});

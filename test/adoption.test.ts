@@ -41,6 +41,12 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     expect(`${code} ${output}`).toMatch(/^0 .*all ready/);
     return project.status();
   }
+  const savedIn = (project: Project) => {
+    const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8")) as {
+      processes: { id: string }[];
+    };
+    return state.processes.map(({ id }) => id);
+  };
   const logOf = (project: Project) => readFileSync(join(project.runDir, "log/paceline.log"), "utf8");
   const timesIn = (project: Project, line: string) => logOf(project).split(`"msg":"${line}"`).length - 1;
 
@@ -66,6 +72,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       return web?.instances[1]?.restarts === 1 && web.ready === 2;
     });
     expect(first.pools.map(({ instances }) => instances.length)).toEqual([2, 1, 1]);
+    await waitFor("it in the state", () => savedIn(project).includes("web.2#2"));
 
     let before = first;
     const rounds = runtime === "bun" ? 3 : 1;
@@ -117,10 +124,10 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       return web?.instances.some(({ other }) => other?.role === "replacement" && other.pid !== null) === true;
     });
     const serving = processesOf(await project.status());
-    await waitFor("the replacement in the state", () => {
-      const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8"));
-      return state.processes.filter(({ pool }: { pool: string }) => pool === "web").length === 3;
-    });
+    await waitFor(
+      "the replacement in the state",
+      () => savedIn(project).filter((id) => id.startsWith("web")).length === 3,
+    );
     await kill(project);
     await reload;
     const afterwards = await again(project);

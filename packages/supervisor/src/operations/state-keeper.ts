@@ -35,9 +35,9 @@ export interface StateSources {
 }
 
 /** Changes within this time are written together. */
-const TOGETHER_MS = 50;
+const TOGETHER_MS = 20;
 /** The least time between two writes. */
-const LEAST_PAUSE_MS = 250;
+const LEAST_PAUSE_MS = 100;
 /** After a failed write. */
 const RETRY_MS = 5_000;
 const MAX_EXIT_LINES = 20;

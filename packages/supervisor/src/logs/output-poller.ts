@@ -29,6 +29,8 @@ export class OutputPoller {
   private timer: NodeJS.Timeout | undefined;
   private watcher: FSWatcher | undefined;
   private canWatch = CAN_WATCH;
+  /** Read since the positions were saved. */
+  private readonly unsaved = new Set<OutputFile>();
   private settling: NodeJS.Timeout | undefined;
   private quietLooks = 0;
   private stopped = false;
@@ -51,11 +53,12 @@ export class OutputPoller {
 
   /** Saves the positions when the log has what was read. */
   private saveSoon(): void {
-    const { isSettled = () => true, files } = this.options;
+    const { isSettled = () => true } = this.options;
     this.settling ??= setTimeout(() => {
       this.settling = undefined;
       if (!isSettled()) return this.saveSoon();
-      for (const file of files()) file.savePosition();
+      for (const file of this.unsaved) file.savePosition();
+      this.unsaved.clear();
     }, BUSY_MS);
   }
 
@@ -88,7 +91,9 @@ export class OutputPoller {
       } catch (error) {
         this.options.problem(error);
       }
-      if (file.readBytes !== before) isNew = true;
+      if (file.readBytes === before) continue;
+      isNew = true;
+      this.unsaved.add(file);
     }
     return { isNew, isMore };
   }

@@ -27,7 +27,7 @@ export default defineConfig({
       "test/**/*.test.ts",
       "bench/**/*.test.mjs",
     ],
-    globalSetup: "test/support/state-folder.ts",
+    globalSetup: "test/support/environment.ts",
     // More than there are cores: the tests start real processes and wait for them most of the time.
     maxWorkers: 4,
     // The files share the modules of their worker: loading these anew for each took as long as all unit tests.

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { ROOT } from "./support/fleet.js";
-import { FLEET_TAG, run, signal, taggedProcesses } from "./support/processes.js";
+import { certificates, FLEET_TAG, run, signal, taggedProcesses } from "./support/processes.js";
 
 const DEADLINE_MS = 240_000;
 /** The exit status of `--if-cached` if something is not installed. */
@@ -19,7 +19,7 @@ test("an app of express-generator: the same responses, also in a reload and a cr
   const only = ["--only", "express generator", "--instances", "2", "--no-memory"];
   const cached = process.env.CI === "true" ? [] : ["--if-cached"];
   const { code, output } = await run(process.execPath, [join(ROOT, "bench/field/main.mjs"), ...only, ...cached], {
-    env: { ...process.env, [FLEET_TAG]: tag },
+    env: { ...process.env, ...certificates(), [FLEET_TAG]: tag },
     deadlineMs: DEADLINE_MS,
   });
   if (code === NOT_CACHED) context.skip(`${output.trim()}: \`npm run field\` or CI=true installs them`);

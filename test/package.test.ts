@@ -6,7 +6,7 @@ import { publint } from "publint";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findRuntimes } from "../packages/supervisor/dist/runtime/runtimes.js";
 import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
-import { type Finished, run } from "./support/processes.js";
+import { certificates, type Finished, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 
 const outside = mkdtempSync(join(tmpdir(), "pl-package-"));
@@ -185,6 +185,7 @@ async function emptyFolder(app: string, type: "commonjs" | "module") {
   const cache = (await run("npm", ["config", "get", "cache"])).stdout.trim();
   const env = {
     ...project.startEnvironment(),
+    ...certificates(),
     HOME: join(home, "home"),
     npm_config_cache: cache,
     PACELINE_RUNTIME: undefined,
@@ -234,6 +235,7 @@ describe("installed into an empty folder with an empty HOME", { timeout: INSTALL
     // The store is the machine's: nothing in it but what the registry has, and the rest is as in an empty home.
     const found = await run("npx", ["--yes", "-p", "pnpm@10.34.9", "-c", "command -v pnpm; pnpm store path"], {
       cwd: ROOT,
+      env: { ...process.env, ...certificates() },
     });
     const [pnpm = "", store = ""] = found.stdout.trim().split("\n");
     await exec(pnpm, "add", "--prefer-offline", "--store-dir", store, tarball, "express@5.3.0");

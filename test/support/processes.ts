@@ -7,6 +7,12 @@ import type { TestContext } from "vitest";
 /** Every process of a test's fleet inherits this variable; its value is unique to the fleet. PACELINE_ ones are not inherited. */
 export const FLEET_TAG = "TEST_FLEET";
 
+/** For a process that speaks to a registry: the certificates of this machine, if it has any of its own. */
+export function certificates(): NodeJS.ProcessEnv {
+  const { TEST_EXTRA_CA_CERTS } = process.env;
+  return TEST_EXTRA_CA_CERTS === undefined ? {} : { NODE_EXTRA_CA_CERTS: TEST_EXTRA_CA_CERTS };
+}
+
 export interface Finished {
   code: number | null;
   signal: NodeJS.Signals | null;

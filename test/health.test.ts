@@ -1,4 +1,4 @@
-/** readyPath and healthPath mean the same in every kind of pool: ready or not, killed, and a reload undone. */
+/** readyPath, warmup and healthPath mean the same in every kind of pool: ready or not, killed, and a reload undone. */
 import { existsSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -7,13 +7,14 @@ import { findPython } from "../packages/server/test/python.js";
 import { allReady, Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { needs } from "./support/processes.js";
+import { waitFor } from "./support/wait.js";
 
 /** Responds with 503 on /ready until a file `up` exists, and 500 on /health while `sick` exists, or for a bad version. */
 const STATUS = `
 import { existsSync } from "node:fs";
 const there = (name) => existsSync(new URL("./" + name, import.meta.url));
-const statusOf = (path) => path.endsWith("/ready") ? (there("up") ? 200 : 503)
-  : path.endsWith("/health") && (there("sick") || process.env.VERSION === "bad") ? 500 : 200;
+const statusOf = (path) => path.endsWith("/warm") ? (console.log("warm"), 404) : path.endsWith("/broken") ? 500
+  : path.endsWith("/ready") ? (there("up") ? 200 : 503) : path.endsWith("/health") && (there("sick") || process.env.VERSION === "bad") ? 500 : 200;
 `;
 const FETCH = `${STATUS}
 export default { fetch: (request) => new Response("x", { status: statusOf(new URL(request.url).pathname) }) };
@@ -32,7 +33,9 @@ const WSGI = `
 import os
 def application(environ, start_response):
     path = environ["PATH_INFO"]
-    ok = os.path.exists("up") if path == "/ready" else not os.path.exists("sick") if path == "/health" else True
+    ok = os.path.exists("up") if path == "/ready" else not os.path.exists("sick") if path == "/health" else path != "/broken"
+    if path == "/warm":
+        print("warm", flush=True)
     start_response("200 OK" if ok else "500 Internal Server Error", [])
     return [b"x"]
 `;
@@ -40,7 +43,9 @@ const ASGI = `
 import os
 async def app(scope, receive, send):
     path = scope["path"]
-    ok = os.path.exists("up") if path == "/ready" else not os.path.exists("sick") if path == "/health" else True
+    ok = os.path.exists("up") if path == "/ready" else not os.path.exists("sick") if path == "/health" else path != "/broken"
+    if path == "/warm":
+        print("warm", flush=True)
     await send({"type": "http.response.start", "status": 200 if ok else 500, "headers": []})
     await send({"type": "http.response.body", "body": b"x"})
 `;
@@ -50,7 +55,10 @@ async function upstream(project: Project): Promise<number> {
   const port = await freePort();
   const there = (name: string) => existsSync(join(project.folder, name));
   const server = createServer((request, response) => {
-    const isBad = request.url === "/ready" ? !there("up") : request.url === "/health" && there("sick");
+    const isBad =
+      request.url === "/ready"
+        ? !there("up")
+        : request.url === "/broken" || (request.url === "/health" && there("sick"));
     response.writeHead(isBad ? 500 : 200).end("x");
   });
   onTestFinished(() => void server.close());
@@ -70,6 +78,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", (runtime) => {
       healthPath: "/health",
       healthIntervalMs: 300,
       healthFailures: 2,
+      warmup: ["/warm", "/broken"],
     };
     const pools = {
       lane: { app: "./app.js", routes: ["/"], ...common },
@@ -93,8 +102,20 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", (runtime) => {
     expect(starting.pools.map(({ instances }) => instances[0]?.state)).toEqual(
       Object.keys(pools).map(() => "starting"),
     );
+    expect(await project.logs()).not.toContain("| warm");
     project.write("up", "");
     await project.ready();
+    const events = await project.events();
+    for (const name of Object.keys(pools)) {
+      // A missing file is a response as well.
+      const cold = name === "files" ? "is ready" : "takes traffic before it is warm: GET /broken returned 500";
+      expect(events).toMatch(new RegExp(` ${name}\\.1 +${cold}`));
+    }
+    const printing = Object.keys(pools).filter((name) => name !== "files" && name !== "far");
+    await waitFor("four rounds of each kind", async () => {
+      const lines = (await project.logs()).split("\n");
+      return printing.every((name) => lines.filter((line) => line === `${name}.1 | warm`).length > 3);
+    });
 
     project.write("sick", "");
     rmSync(join(project.folder, "well"));

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import { ChannelServer } from "./channel/channel-server.js";
 import { unwantedState } from "./core/deaths.js";
-import { findPool, poolViews, type Reach } from "./core/fleet.js";
+import { findPool, findSlot, occupants, poolViews, type Reach } from "./core/fleet.js";
 import type { FleetConfig } from "./core/model.js";
 import type { SlotPolicy } from "./core/process.js";
 import { seconds } from "./core/words.js";
@@ -31,6 +31,7 @@ import { LivenessWatch } from "./processes/liveness-watch.js";
 import { PoolConfigs } from "./processes/pool-configs.js";
 import { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
+import { warmupOf } from "./processes/warm-up.js";
 import { DeathFiles } from "./run-dir/death-files.js";
 import { withSecrets } from "./run-dir/fleet-state.js";
 import type { Adoption } from "./run-dir/run-dir.js";
@@ -151,6 +152,13 @@ export class Parts {
     this.poison = new PoisonEvents(log, (id) => children.get(id)?.exit === null);
     this.health = new HealthWatch({
       healthOf: ({ pool, generation }) => configs.generation(pool, generation)?.pool.health,
+      warmupOf: (child) => warmupOf(child.spawnedAt, configs.generation(child.pool, child.generation)?.pool),
+      isServing: ({ pool, index, attempt }) => {
+        const slot = findSlot(runner.fleet, pool, index);
+        const processes = slot === undefined ? [] : occupants(slot).map(({ occupant }) => occupant.process);
+        return processes.some((process) => process.attempt === attempt && process.state === "ready");
+      },
+      onCold: ({ name }, problem) => log.event("warn", name, `takes traffic before it is warm: ${problem}`),
       report,
     });
     this.liveness = new LivenessWatch({

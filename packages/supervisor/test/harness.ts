@@ -48,6 +48,7 @@ export function pool(name: string, app: string, instances: number, more: Partial
     instances,
     serves: true,
     scaling: null,
+    warmup: null,
     maxInstances: 1024,
     overlap: true,
     cron: null,

@@ -292,11 +292,11 @@ class Instance {
     this.drain = drain;
   }
 
-  private async probe({ id, path, host }: ProbeRequest): Promise<void> {
+  private async probe({ id, path, host, isWarmUp }: ProbeRequest): Promise<void> {
     const { app } = this;
     if (app?.style !== "fetch") return void this.channel.send({ type: "probed", id, problem: "is not a fetch app" });
     const { probeApp } = await import("./probe-app.js");
-    const problem = await probeApp(app.handler, path, host);
+    const problem = await probeApp(app.handler, path, host, isWarmUp);
     this.channel.send({ type: "probed", id, ...(problem !== undefined && { problem }) });
   }
 

@@ -283,11 +283,23 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   healthFailures?: number | undefined;
   /**
-   * The Host field of requests for `readyPath` and `healthPath`. Default: `"localhost"`.
+   * The Host field of requests for `readyPath`, `healthPath` and `warmup`. Default: `"localhost"`.
    *
    * Value: text.
    */
   checkHost?: string | undefined;
+  /**
+   * Paths such as `["/", "/search?q=a"]` that a new process is asked for, round after round, before it takes traffic, until a round takes as long as those before. See docs/operations.md. Default: none.
+   *
+   * Value: text or list of texts.
+   */
+  warmup?: string | readonly string[] | undefined;
+  /**
+   * How long `warmup` may take. Then the process takes traffic, with a warning. It ends before `readyTimeoutMs` in any case.
+   *
+   * Value: whole number, ms. Default: 10000.
+   */
+  warmupTimeoutMs?: number | undefined;
   /**
    * The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`. A table such as `{ min: 1, max: 8, target: { queueMs: 50 } }` makes the number follow the load; see docs/scaling.md.
    *
@@ -849,6 +861,8 @@ type WithoutRequests = {
     | "healthTimeoutMs"
     | "healthFailures"
     | "checkHost"
+    | "warmup"
+    | "warmupTimeoutMs"
     | "protocol"
     | "maxRequests"
     | "limits"]?: undefined;

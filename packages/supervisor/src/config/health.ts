@@ -1,7 +1,11 @@
 /** The keys for a pool's readiness and health checks, and the settings they resolve to. */
 import type { HealthConfig } from "@paceline/wire";
-import { count, milliseconds, text } from "./fields.js";
+import type { WarmupConfig } from "../core/model.js";
+import { count, milliseconds, text, texts } from "./fields.js";
 
+const WARMUP_TIMEOUT_MS = 10_000;
+const MAX_WARMUP_PATHS = 50;
+const PATH = /^\/[!-~]*$/;
 const DEFAULTS = { intervalMs: 10_000, timeoutMs: 5_000, failures: 3, host: "localhost" };
 
 export const healthFields = {
@@ -16,18 +20,44 @@ export const healthFields = {
   healthFailures: count(DEFAULTS.failures, "An instance is ended after this many failures in a row.", {
     max: 1000,
   }),
-  checkHost: text('The Host field of requests for `readyPath` and `healthPath`. Default: `"localhost"`.'),
+  checkHost: text('The Host field of requests for `readyPath`, `healthPath` and `warmup`. Default: `"localhost"`.'),
+  warmup: texts(
+    'Paths such as `["/", "/search?q=a"]` that a new process is asked for, round after round, before it takes traffic, until a round takes as long as those before. See [operations.md](operations.md#warm-up). Default: none.',
+  ),
+  warmupTimeoutMs: milliseconds(
+    WARMUP_TIMEOUT_MS,
+    "How long `warmup` may take. Then the process takes traffic, with a warning. It ends before `readyTimeoutMs` in any case.",
+  ),
 };
 
 type HealthInput = {
-  [K in keyof typeof healthFields]?: (K extends "readyPath" | "healthPath" | "checkHost" ? string : number) | undefined;
+  [K in Exclude<keyof typeof healthFields, "warmup">]?:
+    | (K extends "readyPath" | "healthPath" | "checkHost" ? string : number)
+    | undefined;
 };
+
+/** Resolves `warmup`; null without it. Problems are reported by key. */
+export function resolveWarmup(
+  { warmup, warmupTimeoutMs }: { warmup?: string[] | undefined; warmupTimeoutMs?: number | undefined },
+  report: (path: (string | number)[], message: string) => void,
+): WarmupConfig | null {
+  if (warmup === undefined) {
+    if (warmupTimeoutMs !== undefined) report(["warmupTimeoutMs"], "is only valid with `warmup`");
+    return null;
+  }
+  for (const [at, path] of warmup.entries()) {
+    if (!PATH.test(path))
+      report(["warmup", at], `must be a path that begins with /, without spaces, not ${JSON.stringify(path)}`);
+  }
+  if (warmup.length > MAX_WARMUP_PATHS) report(["warmup"], `cannot have more than ${MAX_WARMUP_PATHS} paths`);
+  return warmup.length === 0 ? null : { paths: warmup, timeoutMs: warmupTimeoutMs ?? WARMUP_TIMEOUT_MS };
+}
 
 /** Resolves the keys; problems are reported by key. */
 export function resolveHealth(keys: HealthInput, report: (path: string[], message: string) => void): HealthConfig {
   for (const key of ["readyPath", "healthPath"] as const) {
     const path = keys[key];
-    if (path !== undefined && !/^\/[!-~]*$/.test(path))
+    if (path !== undefined && !PATH.test(path))
       report([key], `must be a path that begins with /, without spaces, not ${JSON.stringify(path)}`);
   }
   for (const key of ["healthIntervalMs", "healthTimeoutMs", "healthFailures"] as const) {

@@ -18,7 +18,7 @@ import {
 import type { Runtimes } from "../runtime/runtimes.js";
 import { findUser } from "./accounts.js";
 import { defaultsOf, processCount } from "./fields.js";
-import { resolveHealth } from "./health.js";
+import { resolveHealth, resolveWarmup } from "./health.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
 import { type KindResult, stickyRule } from "./kinds/kind.js";
 import { readListen } from "./listen-address.js";
@@ -218,6 +218,7 @@ function resolvePool(
     recycle: resolveRecycle(input, pool, kind.cron !== undefined, (isOwn, key, message) =>
       find(context, [...(isOwn ? path : []), key], message),
     ),
+    warmup: resolveWarmup(pool, (at, message) => find(context, [...path, ...at], message)),
     health: resolveHealth(pool, (at, message) => find(context, [...path, ...at], message)),
     limits: {
       ...INSTANCE_LIMITS,

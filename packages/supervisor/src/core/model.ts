@@ -84,6 +84,12 @@ export interface ScalingConfig extends ScalingRules {
   readonly timezone: string | null;
 }
 
+/** What a new instance is asked for before it takes traffic. */
+export interface WarmupConfig {
+  readonly paths: readonly string[];
+  readonly timeoutMs: number;
+}
+
 /** By what a pool recognizes its clients; the same shape as StickyRule of packages/wire. */
 export interface StickyRule {
   by: "cookie" | "address" | "header";
@@ -152,6 +158,8 @@ export interface PoolConfig {
   envFiles: string[];
   policy: ProcessPolicy;
   recycle: RecycleLimits;
+  /** Null if new instances take traffic as they are. */
+  warmup: WarmupConfig | null;
   health: HealthConfig;
   /** InstanceLimits of packages/wire, complete. */
   limits: Record<string, number>;

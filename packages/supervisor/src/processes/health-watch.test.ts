@@ -53,6 +53,7 @@ function watched({ responseMs, health = {} }: { responseMs: number | null; healt
   };
   const watch = new HealthWatch({
     healthOf: () => ({ ...HEALTH, ...health }),
+    ...{ warmupOf: () => undefined, isServing: () => false, onCold: () => {} },
     report: (_, report) => reports.push(report.type === "hung" ? report.reason : report.type),
   });
   return { watch, instance, child: instance.child, reports, asked };

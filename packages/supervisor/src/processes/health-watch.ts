@@ -1,15 +1,29 @@
 /** Checks whether instances are ready and, at intervals, healthy. A command's shim runs its own checks. */
 import { type HealthConfig, type Probed, probe } from "@paceline/wire";
+import type { WarmupConfig } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import type { LiveProcess } from "./live-process.js";
+import { warmUp } from "./warm-up.js";
 
 interface HealthWatchOptions {
   healthOf(child: LiveProcess): HealthConfig | undefined;
+  /** Returns how a new instance is warmed up; undefined if it is not. */
+  warmupOf(child: LiveProcess): WarmupConfig | undefined;
+  /** Whether it serves already, for example since before this supervisor started. */
+  isServing(child: LiveProcess): boolean;
+  /** The warm-up went wrong or took too long, and the instance takes traffic all the same. */
+  onCold(child: LiveProcess, problem: string): void;
   report(child: LiveProcess, report: Report): void;
 }
 
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 500;
+
+/** What an instance is asked for before and after it becomes ready; each may be absent. */
+interface Checks {
+  readyPath: string | undefined;
+  healthPath: string | undefined;
+}
 
 /** A check in progress. */
 interface Question {
@@ -26,18 +40,25 @@ export class HealthWatch {
 
   constructor(private readonly options: HealthWatchOptions) {}
 
-  /** Handles an instance that listens, or says so again. It becomes ready when its readyPath responds well. */
+  /** Handles an instance that listens, or says so again. It becomes ready when its readyPath responds well and it is warm. */
   listens(child: LiveProcess): void {
     const isKnown = this.known.has(child);
     if (!isKnown) this.known.set(child, new Map());
-    const health = child.kind === "instance" && child.mark === null ? this.options.healthOf(child) : undefined;
+    const isOurs = child.kind === "instance" && child.mark === null;
+    const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
+    const hasWarmup = child.kind === "instance" && this.options.warmupOf(child) !== undefined;
+    // A program's shim has asked for its readyPath.
+    const readyPath = isOurs ? health?.readyPath : undefined;
+    const healthPath = isOurs ? health?.healthPath : undefined;
+    const mustWait = health !== undefined && (readyPath !== undefined || hasWarmup);
     // A reconnected instance is already ready or being checked.
-    if (health?.readyPath !== undefined) {
-      if (!isKnown) void this.untilReady(child, health, health.readyPath);
+    if (mustWait && !this.options.isServing(child)) {
+      if (!isKnown) void this.untilReady(child, health, { readyPath, healthPath });
       return;
     }
     this.options.report(child, { type: "ready", attempt: child.attempt });
-    if (!isKnown && health?.healthPath !== undefined) void this.askAtIntervals(child, health, health.healthPath);
+    if (!isKnown && health !== undefined && healthPath !== undefined)
+      void this.askAtIntervals(child, health, healthPath);
   }
 
   /** Handles the result of a check over the control channel. */
@@ -51,19 +72,34 @@ export class HealthWatch {
     return health?.healthPath === undefined || isBusy(child) ? undefined : this.ask(child, health, health.healthPath);
   }
 
-  private async untilReady(child: LiveProcess, health: HealthConfig, path: string): Promise<void> {
+  private async untilReady(child: LiveProcess, health: HealthConfig, { readyPath, healthPath }: Checks): Promise<void> {
+    if (readyPath !== undefined && !(await this.isGood(child, health, readyPath))) return;
+    // The time that is left begins now.
+    const warmup = this.options.warmupOf(child);
+    if (warmup !== undefined) {
+      const ask = (path: string, timeoutMs: number) =>
+        this.ask(child, { ...health, healthTimeoutMs: timeoutMs }, path, true);
+      const problem = await warmUp({ ...warmup, ask, isOver: () => isOver(child) });
+      if (isOver(child)) return;
+      if (problem !== undefined) this.options.onCold(child, problem);
+    }
+    this.options.report(child, { type: "ready", attempt: child.attempt });
+    if (healthPath !== undefined) await this.askAtIntervals(child, health, healthPath);
+  }
+
+  /** Asks until the response is good; resolves with false if the instance ends before. */
+  private async isGood(child: LiveProcess, health: HealthConfig, path: string): Promise<boolean> {
     // Bounded: starting has a deadline, and an ended process is no longer checked.
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 1.5, MAX_PAUSE_MS)) {
       const problem = await this.ask(child, health, path);
-      if (isOver(child)) return;
+      if (isOver(child)) return false;
       if (problem === undefined) break;
       child.fault = `it runs, but ${problem}`;
       await pause(pauseMs);
-      if (isOver(child)) return;
+      if (isOver(child)) return false;
     }
     child.fault = null;
-    this.options.report(child, { type: "ready", attempt: child.attempt });
-    if (health.healthPath !== undefined) await this.askAtIntervals(child, health, health.healthPath);
+    return true;
   }
 
   private async askAtIntervals(child: LiveProcess, health: HealthConfig, path: string): Promise<void> {
@@ -83,14 +119,18 @@ export class HealthWatch {
     }
   }
 
-  private ask(child: LiveProcess, health: HealthConfig, path: string): Promise<string | undefined> {
+  private ask(child: LiveProcess, health: HealthConfig, path: string, isWarmUp = false): Promise<string | undefined> {
     const { checkHost: host, healthTimeoutMs: timeoutMs } = health;
     const address = child.tcp ?? child.socket;
-    if (child.protocol !== "lane" && address !== null) return probe({ address, path, host, timeoutMs });
-    return this.askOverChannel(child, path, host, timeoutMs);
+    if (child.protocol !== "lane" && address !== null) return probe({ address, path, host, timeoutMs, isWarmUp });
+    return this.askOverChannel(child, path, { host, timeoutMs, isWarmUp });
   }
 
-  private askOverChannel(child: LiveProcess, path: string, host: string, timeoutMs: number): Question["outcome"] {
+  private askOverChannel(
+    child: LiveProcess,
+    path: string,
+    { host, timeoutMs, isWarmUp }: { host: string; timeoutMs: number; isWarmUp: boolean },
+  ): Question["outcome"] {
     const underWay = this.known.get(child) ?? new Map<number, Question>();
     this.known.set(child, underWay);
     for (const question of underWay.values()) if (question.path === path) return question.outcome;
@@ -103,7 +143,7 @@ export class HealthWatch {
     };
     const timer = setTimeout(() => settle(`GET ${path} got no response within ${timeoutMs} ms`), timeoutMs);
     underWay.set(id, { path, settle, outcome });
-    child.connection?.send({ type: "probe", id, path, host });
+    child.connection?.send({ type: "probe", id, path, host, ...(isWarmUp && { isWarmUp }) });
     return outcome;
   }
 }

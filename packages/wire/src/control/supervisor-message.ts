@@ -50,6 +50,8 @@ export interface ProbeRequest {
   id: number;
   path: string;
   host: string;
+  /** Any status below 500 is good, and the body is read. */
+  isWarmUp?: true;
 }
 
 /** To a child that has been silent for a while: it replies with a pong at once. */

@@ -20,18 +20,28 @@ export interface Probe {
   path?: string | undefined;
   host: string;
   timeoutMs: number;
+  /** Any status below 500 is good, and the body is read. */
+  isWarmUp?: boolean;
 }
+
+/** How much of a body is read. */
+export const MAX_WARM_UP_BYTES = 1 << 20;
+/** A body after which the server does not close the connection counts as whole after this time. */
+const QUIET_BODY_MS = 250;
 
 /** Longer status lines are invalid. */
 const MAX_STATUS_LINE_BYTES = 4096;
 
 /** Resolves with what is wrong with the server; undefined if it is healthy. Never rejects. */
-export function probe({ address, path, host, timeoutMs }: Probe): Promise<string | undefined> {
+export function probe({ address, path, host, timeoutMs, isWarmUp = false }: Probe): Promise<string | undefined> {
   return new Promise((resolve) => {
     let heard = "";
     let isOpen = false;
+    let bodyBytes = 0;
+    let quiet: NodeJS.Timeout | undefined;
     const done = (problem: string | undefined) => {
       clearTimeout(timer);
+      clearTimeout(quiet);
       connection.destroy();
       resolve(problem);
     };
@@ -45,12 +55,20 @@ export function probe({ address, path, host, timeoutMs }: Probe): Promise<string
         connection.write(Buffer.from(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`));
       },
       onData(bytes) {
-        heard += bytes.toString("latin1");
-        const verdict = judge(heard, path);
-        if (verdict !== "more") done(verdict);
+        if (quiet === undefined) {
+          heard += bytes.toString("latin1");
+          const verdict = judge(heard, path, isWarmUp);
+          if (verdict === "more") return;
+          if (verdict !== undefined || !isWarmUp) return done(verdict);
+        }
+        bodyBytes += bytes.length;
+        if (bodyBytes > MAX_WARM_UP_BYTES) return done(undefined);
+        clearTimeout(quiet);
+        quiet = setTimeout(() => done(undefined), QUIET_BODY_MS);
       },
       onDrain() {},
       onClose() {
+        if (quiet !== undefined) return done(undefined);
         done(
           isOpen ? `GET ${path}: the connection was closed without a response` : `nothing listens on ${show(address)}`,
         );
@@ -60,17 +78,17 @@ export function probe({ address, path, host, timeoutMs }: Probe): Promise<string
 }
 
 /** @param heard the beginning of the response received so far */
-export function judge(heard: string, path: string | undefined): "more" | string | undefined {
+export function judge(heard: string, path: string | undefined, isWarmUp = false): "more" | string | undefined {
   const end = heard.indexOf("\n");
   if (end < 0 && heard.length < MAX_STATUS_LINE_BYTES) return "more";
   const [, status] = /^HTTP\/1\.[01] (\d{3})(?:[ \r\n]|$)/.exec(heard) ?? [];
   if (status === undefined) return `GET ${path} returned something other than HTTP/1.1`;
-  return problemOfStatus(Number(status), path);
+  return problemOfStatus(Number(status), path, isWarmUp);
 }
 
-/** 2xx and 3xx are healthy. */
-export function problemOfStatus(status: number, path: string | undefined): string | undefined {
-  return status >= 200 && status < 400 ? undefined : `GET ${path} returned ${status}`;
+/** 2xx and 3xx are healthy; for a warm-up 4xx is good, too. */
+export function problemOfStatus(status: number, path: string | undefined, isWarmUp = false): string | undefined {
+  return status >= 200 && status < (isWarmUp ? 500 : 400) ? undefined : `GET ${path} returned ${status}`;
 }
 
 /** For people. */

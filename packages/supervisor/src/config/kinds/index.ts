@@ -86,6 +86,8 @@ export const REQUEST_KEYS = [
   "healthTimeoutMs",
   "healthFailures",
   "checkHost",
+  "warmup",
+  "warmupTimeoutMs",
   "protocol",
   "maxRequests",
   "limits",

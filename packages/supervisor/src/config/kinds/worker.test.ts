@@ -68,7 +68,7 @@ test("every key of a pool is its kind's, is about requests, or fits a pool that 
   const values: Record<string, unknown> = {
     routes: "/",
     stripPrefix: true,
-
+    warmup: "/",
     protocol: "http1",
     limits: {},
   };

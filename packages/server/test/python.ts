@@ -8,8 +8,17 @@ export const PYTHON_ENTRY = fileURLToPath(new URL("../python/start.py", import.m
 // Debian's has the packages of apt; another may come first on PATH.
 const CANDIDATES = ["python3", "/usr/bin/python3"];
 
+const known = new Map<string, string | undefined>();
+
 /** Returns an interpreter of at least 3.9 that can import these modules. */
 export function findPython(...modules: string[]): string | undefined {
+  const key = modules.join();
+  // Importing a framework costs up to half a second.
+  if (!known.has(key)) known.set(key, searchPython(modules));
+  return known.get(key);
+}
+
+function searchPython(modules: string[]): string | undefined {
   const imports = modules.map((name) => `import ${name}\n`).join("");
   const program = `import sys\nassert sys.version_info >= (3, 9)\n${imports}print(sys.executable)`;
   for (const candidate of CANDIDATES) {

@@ -1,15 +1,40 @@
 /** Every kind of config file is loaded on both runtimes, and problems are reported with their place. */
+import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
-import { FIXTURES, makeFolder, RUNTIMES, run } from "./support.js";
+import { createInterface, type Interface } from "node:readline";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { FIXTURES, makeFolder, RUNTIMES } from "./support.js";
 
 const APP = { "app.js": "export default {}" };
 
+interface LoadOptions {
+  target?: string;
+  overrides?: object;
+  timeoutMs?: number;
+}
+
 describe.each(RUNTIMES)("config files on %s", (_, program) => {
-  async function load(folder: string, target = ".", ...rest: string[]) {
-    const done = await run(program, [join(FIXTURES, "load-fleet.mjs"), target, ...rest], { cwd: folder });
-    expect(done.stderr === "" || done.code === 0, done.stderr).toBe(true);
-    return { ...JSON.parse(done.stdout), stderr: done.stderr };
+  let loader: ChildProcess;
+  let answers: AsyncIterator<string>;
+  let lines: Interface;
+  let stderr = "";
+  beforeAll(() => {
+    loader = spawn(program, [join(FIXTURES, "load-fleet.mjs")], { stdio: ["pipe", "pipe", "pipe"] });
+    loader.stderr?.setEncoding("utf8").on("data", (text) => (stderr += text));
+    lines = createInterface({ input: loader.stdout as NodeJS.ReadableStream });
+    answers = lines[Symbol.asyncIterator]();
+  });
+  afterAll(() => {
+    lines.close();
+    loader.kill("SIGKILL");
+  });
+
+  /** Loads it in a process of the runtime, whose working directory is the folder. */
+  async function load(cwd: string, options: LoadOptions = {}) {
+    loader.stdin?.write(`${JSON.stringify({ cwd, target: ".", overrides: {}, ...options })}\n`);
+    const { value, done } = await answers.next();
+    if (done) throw new Error(`the loader ended: ${stderr}`);
+    return JSON.parse(value);
   }
 
   test.each([
@@ -26,13 +51,13 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     const { config } = await load(folder);
     expect(config.pools).toMatchObject([{ name: "web", workload: { app: join(folder, "app.js") }, instances: 7 }]);
     // The same by its own name, from another folder.
-    expect((await load("/", join(folder, name))).config.pools).toEqual(config.pools);
+    expect((await load("/", { target: join(folder, name) })).config.pools).toEqual(config.pools);
   });
 
   test("without a config file the folder's app is run, and the command line says how", async () => {
     const folder = makeFolder({ "shop/index.mjs": "" });
     const overrides = { instances: 9, listen: ["23999"], runtime: "bun" };
-    const { config } = await load(folder, "shop", JSON.stringify(overrides));
+    const { config } = await load(folder, { target: "shop", overrides });
     expect(config).toMatchObject({ name: "shop", listen: [{ port: 23999 }], balancer: { runtime: "bun" } });
     expect(config.pools).toMatchObject([
       { workload: { app: join(folder, "shop/index.mjs") }, instances: 9, runtime: "bun", cwd: folder },
@@ -41,9 +66,9 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
 
   test("what a config module prints is not taken for its configuration", async () => {
     const text = "console.log('{\"app\":1}'); process.stdout.write('noise'); export default { app: './app.js' };";
-    const { config, stderr } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }));
+    const { config } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }));
     expect(config.pools).toHaveLength(1);
-    expect(stderr).toContain("noise");
+    await expect.poll(() => stderr).toContain("noise");
   });
 
   test.each([
@@ -68,8 +93,8 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     ],
     ["spins", "for (;;);", /paceline\.config\.mjs: did not finish within 0.7 s$/],
   ])("a config module that %s", async (what, text, expected) => {
-    const timeoutMs = what === "hangs" || what === "spins" ? ["{}", "700"] : [];
-    const { message } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }), ".", ...timeoutMs);
+    const options = what === "hangs" || what === "spins" ? { timeoutMs: 700 } : {};
+    const { message } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }), options);
     expect(message).toMatch(expected);
   });
 
@@ -103,8 +128,12 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
       ["conf.yaml", /is neither an app \(.*\) nor a config \(/],
       ["app.py", /is Python; run: /],
     ] as const)
-      expect((await load(folder, name)).message).toMatch(message);
-    expect((await load(folder, "nothing.toml")).message).toBe("nothing.toml: there is no such file or folder");
-    expect((await load(folder, "empty")).message).toMatch(/^empty: has no config file \(.*\) and no app \(/);
+      expect((await load(folder, { target: name })).message).toMatch(message);
+    expect((await load(folder, { target: "nothing.toml" })).message).toBe(
+      "nothing.toml: there is no such file or folder",
+    );
+    expect((await load(folder, { target: "empty" })).message).toMatch(
+      /^empty: has no config file \(.*\) and no app \(/,
+    );
   });
 });

@@ -11,8 +11,8 @@ import { waitFor } from "./support/wait.js";
 /** Notes in a file when it comes and goes; it takes a while to go. Of the version `broken` it ends at once. */
 const JOBS = `
 import { appendFileSync } from "node:fs";
-const version: string = process.env.VERSION ?? "";
-const note = (what: string) => appendFileSync(process.env.PACELINE_INSTANCE + ".txt", what + " " + version + "\\n");
+const version = process.env.VERSION ?? "";
+const note = (what) => appendFileSync(process.env.PACELINE_INSTANCE + ".txt", what + " " + version + "\\n");
 note("in");
 if (version === "broken") {
   note("out");
@@ -22,6 +22,8 @@ process.on("SIGTERM", () => setTimeout(() => { note("out"); process.exit(0); }, 
 setInterval(() => {}, 1000);
 process.send?.("ready");
 `;
+
+const IN_TYPESCRIPT = JOBS.replace("(what)", "(what: string)");
 
 /** What a run does is in the file mode: it ends at once, fails, or waits for a file. */
 const TICK = `
@@ -42,7 +44,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
 
   test("beside an app get no requests, and a reload ends the old process before it starts the new one", async () => {
     const jobs = (VERSION: string) => ({
-      worker: "./jobs.ts",
+      worker: "./jobs.mjs",
       instances: 2,
       readySignal: true,
       env: { VERSION },
@@ -51,7 +53,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     const project = await startFleet({
       runtime,
       app: HELLO,
-      files: { "jobs.ts": JOBS },
+      files: { "jobs.mjs": JOBS },
       config: { pools: pools("1") },
     });
     const { pools: shown, listen } = await project.ready();
@@ -158,7 +160,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
   once("that ends before it is ready fails its start in one line", async () => {
     const jobs = { worker: "./jobs.ts", env: { VERSION: "broken" } };
     const config = { restartBudget: { maxFailures: 1 }, listen: undefined, pools: { jobs } };
-    const project = await Project.make({ runtime, app: "", files: { "jobs.ts": JOBS }, config });
+    const project = await Project.make({ runtime, app: "", files: { "jobs.ts": IN_TYPESCRIPT }, config });
     const { code, output } = await project.startDetached();
     expect(code).toBe(1);
     expect(output).toMatch(/jobs\.1 failed to start: exited with code 1 .* before it was ready, .*: error: no queue/i);

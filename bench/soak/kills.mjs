@@ -59,7 +59,7 @@ function send(port, method, headers, body) {
 }
 
 const fleet = await startFleet(INSTANCES, {
-  app: new URL("kills-app.ts", import.meta.url).pathname,
+  app: new URL("kills-app.mjs", import.meta.url).pathname,
   runtime,
   env: ledger,
   // Several requests wait when an instance is killed, so that some can be reassigned.

@@ -49,7 +49,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["status", "--jsn"], /unknown option '--jsn'[\s\S]*Did you mean --json\?/],
     [["scale", "web"], /missing required argument 'n'/],
     [["scale", "web", "many"], /must be a whole number/],
-    [["save"], /unknown command 'save'[\s\S]*save is PM2's; .*systemd unit/],
+    [["save"], /unknown command 'save'[\s\S]*save is PM2's; .*paceline startup/],
     [["start", "--no-daemon"], /unknown option '--no-daemon'[\s\S]*--no-dashboard/],
     [["stop", "--timeout", "soon"], /must be a number of seconds/],
     [["start", "--instances", "0"], /from 1 to 1024/],

@@ -1,7 +1,7 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import type { LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
+import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool, isDown } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
 import type { FleetConfig } from "./core/model.js";
@@ -48,6 +48,8 @@ interface SupervisorOptions extends PartsOptions {
   problem?: () => string | null;
   /** Returns the state of the fleet's log files. */
   logStatus?: () => LogStatus;
+  /** The last upgrade, if it was rolled back. */
+  rolledBack?: Status["rolledBack"];
 }
 
 /** What a service manager wants to know. */
@@ -65,8 +67,20 @@ export interface Supervisor extends SupervisorApi {
   start(): Promise<void>;
   /** Reports a problem with the fleet's surroundings in the events and the log. */
   warn(message: string): void;
-  /** Resolves when the fleet has ended; `failed` if something could not be ended. */
-  readonly ended: Promise<{ failed: boolean }>;
+  /** Resolves when the fleet has ended; `failed` if something could not be ended. Or it goes on with an heir. */
+  readonly ended: Promise<FleetOutcome>;
+}
+
+export type FleetOutcome = { failed: boolean } | HandOver;
+
+/** The fleet goes on without this supervisor. The sockets stay open. */
+export interface HandOver {
+  heir: Heir;
+  sockets: readonly ListeningSocket[];
+  /** Whether a stop was requested meanwhile. */
+  readonly wantsStop: boolean;
+  /** Signals have no effect on this supervisor any more. */
+  forget(): void;
 }
 
 /** Creates a supervisor; nothing is started yet. */
@@ -74,13 +88,21 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   return new FleetSupervisor(options);
 }
 
+const NOT_RUNNING: OperationResult = {
+  ok: false,
+  code: "busy",
+  message: "the fleet is not running yet; try again later",
+};
+
 class FleetSupervisor implements Supervisor {
-  readonly ended: Promise<{ failed: boolean }>;
-  private resolveEnded: (end: { failed: boolean }) => void = () => {};
+  readonly ended: Promise<FleetOutcome>;
+  private resolveEnded: (end: FleetOutcome) => void = () => {};
   private readonly startedAt: number;
   private readonly parts: Parts;
   private stopping: Promise<OperationResult> | undefined;
   private unwatchSignals = () => {};
+  /** What a stop does after the fleet was handed over. */
+  private stopInstead: (() => void) | undefined;
   private watch: Watch | undefined;
 
   constructor(private readonly options: SupervisorOptions) {
@@ -215,6 +237,7 @@ class FleetSupervisor implements Supervisor {
       watch: this.watch?.status ?? null,
       problem: options.problem?.() ?? parts.state.problem,
       logStatus: options.logStatus?.() ?? null,
+      rolledBack: options.rolledBack ?? null,
     });
   }
 
@@ -238,6 +261,43 @@ class FleetSupervisor implements Supervisor {
 
   restart(...args: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
     return this.parts.operations.restart(...args);
+  }
+
+  async handOver(heir: Heir): Promise<OperationResult> {
+    const { parts } = this;
+    const { runner, log, state } = parts;
+    const pools = runner.fleet.pools.map(({ name }) => name);
+    const refusal =
+      pools.map((pool) => parts.operations.refusal(pool)).find((found) => found !== undefined) ??
+      (this.status().state === "running" ? undefined : NOT_RUNNING);
+    if (refusal !== undefined) return refusal;
+    const from = this.options.version;
+    log.event("info", "paceline", `hands over to Paceline ${heir.version} (this is ${from})`);
+    parts.isStopping = true;
+    runner.freeze();
+    try {
+      await state.handOver();
+    } catch (error) {
+      parts.isStopping = false;
+      state.resume();
+      runner.thaw();
+      const message = `the upgrade is refused, because the state of the fleet cannot be written: ${(error as Error).message}`;
+      log.event("error", "paceline", message);
+      return { ok: false, code: "failed", message };
+    }
+    this.watch?.stop();
+    parts.recycling.stop();
+    const { sockets } = parts;
+    // Kept open for the heir, and for this process if the heir fails.
+    parts.sockets = [];
+    parts.close();
+    const handOver = { heir, sockets, wantsStop: false, forget: () => this.unwatchSignals() };
+    this.stopInstead = () => {
+      handOver.wantsStop = true;
+    };
+    // The caller receives its response before the control socket is closed.
+    setImmediate(() => this.resolveEnded(handOver));
+    return { ok: true, message: `handed over to Paceline ${heir.version}` };
   }
 
   async waitReady(): Promise<OperationResult> {
@@ -292,6 +352,10 @@ class FleetSupervisor implements Supervisor {
   // End.
 
   stop(): Promise<OperationResult> {
+    if (this.stopInstead !== undefined) {
+      this.stopInstead();
+      return Promise.resolve(STOPPING);
+    }
     this.stopping ??= this.end();
     return this.stopping;
   }

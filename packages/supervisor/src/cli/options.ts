@@ -70,6 +70,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   fleetFile?: string;
   /** The number of listening sockets that this process inherits from its fleet. */
   listenFds?: number;
+  /** A supervisor of this fleet has handed over to this one. */
+  heir?: boolean;
   /** Stop when the starting command ends. */
   stopWithClient?: boolean;
 }

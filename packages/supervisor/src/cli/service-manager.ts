@@ -20,6 +20,8 @@ type Environment = NodeJS.ProcessEnv;
 
 /** What systemd's variables say. */
 export interface Invitation {
+  /** The variables themselves, for a process that takes over. */
+  variables: Record<string, string>;
   socket: string;
   /** The time within which systemd expects a sign of life, in milliseconds; undefined if it expects none. */
   watchdogMs: number | undefined;
@@ -30,8 +32,12 @@ export function takeInvitation(environment: Environment = process.env, pid = pro
   const [socket = "", watchdog = "", watched = ""] = VARIABLES.map((name) => environment[name]);
   for (const name of VARIABLES) delete environment[name];
   if (socket === "") return undefined;
+  const variables = Object.fromEntries([
+    ["NOTIFY_SOCKET", socket],
+    ...(watchdog === "" ? [] : [["WATCHDOG_USEC", watchdog]]),
+  ] as const);
   const isWatched = /^\d+$/.test(watchdog) && Number(watchdog) > 0 && (watched === "" || Number(watched) === pid);
-  return { socket, watchdogMs: isWatched ? Number(watchdog) / 1000 : undefined };
+  return { variables, socket, watchdogMs: isWatched ? Number(watchdog) / 1000 : undefined };
 }
 
 interface ServiceManagerOptions extends Invitation {
@@ -122,6 +128,12 @@ export class ServiceManager implements FleetObserver {
         this.#waiting--;
       });
   }
+}
+
+/** Says that another process is the unit's main one. Resolves when systemd knows it, or cannot be told. */
+export async function sayMainPid({ socket }: Invitation, pid: number): Promise<void> {
+  // The next supervisor says so again when it is ready.
+  await sendByProgram(socket, [`MAINPID=${pid}`]).catch(() => {});
 }
 
 /** Returns a text such as `web 4/4 ready, api 1/2 ready`. */

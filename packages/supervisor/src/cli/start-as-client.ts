@@ -8,7 +8,7 @@ import { PacelineError } from "../errors.js";
 import { StartedFleet } from "../fleet/create-fleet.js";
 import { describeFleet, type PreparedStart } from "../fleet/prepare-start.js";
 import type { SupervisorProcess } from "../fleet/supervisor-process.js";
-import { openLogPrinter } from "./log-printer.js";
+import { type LogPrinter, openLogPrinter } from "./log-printer.js";
 import { milliseconds, type StartOptions } from "./options.js";
 import { EXIT, type ExitStatus, printError, printForeign } from "./output.js";
 
@@ -16,6 +16,8 @@ import { EXIT, type ExitStatus, printError, printForeign } from "./output.js";
 const PASSED_ON = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1"] as const;
 /** How long the last lines of the log may take after the supervisor has ended, in milliseconds. */
 const LAST_LINES_MS = 1_000;
+/** The pause before the log of the next supervisor is read, in milliseconds. */
+const RETRY_MS = 250;
 
 export async function followFleet(
   prepared: PreparedStart,
@@ -24,13 +26,12 @@ export async function followFleet(
 ): Promise<ExitStatus> {
   const fleet = new StartedFleet(prepared, supervisor, false);
   const timeoutMs = milliseconds(options.timeout);
-  const handlers = PASSED_ON.map((signal) => [signal, () => supervisor.kill(signal)] as const);
-  for (const [signal, handler] of handlers) process.on(signal, handler);
+  const endPassing = passSignalsOn((signal) => supervisor.kill(signal));
   const printer = openLogPrinter(options.logFormat ?? "text");
   try {
     await fleet.untilUp(timeoutMs);
     printer.print([{ ...FROM_HERE, at: Date.now(), text: describeFleet(prepared.fleet.config, prepared.request.cwd) }]);
-    const log = fleet.read<LogLine>("logs", {}, (lines) => printer.print(lines)).catch(() => {});
+    const log = printLog(fleet, printer);
     await failIfNothingServes(fleet, timeoutMs);
     const { code, signal } = await fleet.ended;
     await Promise.race([log, sleep(LAST_LINES_MS, undefined, { ref: false })]);
@@ -39,12 +40,33 @@ export async function followFleet(
       printError(`the supervisor was killed by ${signal}; its processes keep serving, and start continues with them`);
     return (code ?? EXIT.failed) as ExitStatus;
   } finally {
-    for (const [signal, handler] of handlers) process.off(signal, handler);
+    endPassing();
     await printer.close();
   }
 }
 
+/** Returns a function that ends it. */
+export function passSignalsOn(kill: (signal: NodeJS.Signals) => void): () => void {
+  const handlers = PASSED_ON.map((signal) => [signal, () => kill(signal)] as const);
+  for (const [signal, handler] of handlers) process.on(signal, handler);
+  return () => {
+    for (const [signal, handler] of handlers) process.off(signal, handler);
+  };
+}
+
 const FROM_HERE = { sequence: 0, name: "paceline" };
+
+/** Prints the log until the fleet ends, also of a supervisor that takes over. */
+async function printLog(fleet: StartedFleet, printer: LogPrinter): Promise<void> {
+  let isOver = false;
+  void fleet.ended.then(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    await fleet.read<LogLine>("logs", {}, (lines) => printer.print(lines)).catch(() => {});
+    await sleep(RETRY_MS, undefined, { ref: false });
+  }
+}
 
 /** A fleet that serves something keeps running. @throws StartError after the fleet was stopped */
 async function failIfNothingServes(fleet: StartedFleet, timeoutMs: number | undefined): Promise<void> {

@@ -7,7 +7,7 @@ import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import { secretWarnings } from "../config/secrets.js";
-import type { OperationResult } from "../control/api.js";
+import type { OperationResult, Status } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
 import type { FleetConfig } from "../core/model.js";
 import { exitStatusOfCode } from "../errors.js";
@@ -20,7 +20,8 @@ import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { processTitle } from "../runtime/runtimes.js";
 import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherited-sockets.js";
 import type { ListeningSocket } from "../sockets/listening-sockets.js";
-import { createSupervisor, type Supervisor } from "../supervisor.js";
+import { createSupervisor, type HandOver, type Supervisor } from "../supervisor.js";
+import { launchHeir } from "./heir.js";
 import { openLogFile } from "./log-file.js";
 import { type LogPrinter, openLogPrinter } from "./log-printer.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
@@ -46,13 +47,14 @@ export async function startForeground(target: string, options: StartOptions): Pr
 }
 
 async function run(target: string, options: StartOptions, starter: Starter | undefined): Promise<ExitStatus> {
-  const isMain = starter === undefined;
+  const isMain = starter === undefined || options.heir === true;
   // First, because from then on the environment is passed on.
   const service = takeService(isMain, options);
   const start = startOf(target, options);
   const prepared = await prepareStart(start, { handover: options.fleetFd ?? options.fleetFile });
   // A service manager hands the sockets over itself.
-  const next = isMain && service.invitation === undefined && (await launchByBalancer(start, prepared, true));
+  const next =
+    starter === undefined && service.invitation === undefined && (await launchByBalancer(start, prepared, true));
   if (next) return followFleet(prepared, next, options);
   const outside = { ...service, starter, printer: openLogPrinter(options.logFormat ?? "text") };
   const replace = options.replace === true;
@@ -63,24 +65,48 @@ async function run(target: string, options: StartOptions, starter: Starter | und
       user,
       prepared,
       { replace, inherited: service.sockets, onOpened: () => register(prepared) },
-      (as, runDir, boundSockets) => runIn(runDir, as, options, { ...outside, boundSockets }),
+      (as, runDir, boundSockets) => runOn(target, runDir, as, options, { ...outside, boundSockets }),
     );
   }
   const runDir = await openRunDir(prepared.runDirPath, { replace, source: prepared.identity.source });
   const unregister = register(prepared);
   try {
-    return await runIn(runDir, prepared, options, outside);
+    return await runOn(target, runDir, prepared, options, outside);
   } finally {
     unregister();
     runDir.release();
   }
 }
 
-function runIn(runDir: RunDir, prepared: PreparedStart, options: StartOptions, outside: Outside): Promise<ExitStatus> {
-  describe(prepared, runDir, prepared.fleet);
-  // The working directory may be in a release that is deleted while the fleet runs.
-  process.chdir(prepared.runDirPath);
-  return runFleet(prepared, runDir, options, outside);
+/** Runs the fleet to its end, or until another supervisor has taken over. If that fails, goes on with the fleet. */
+async function runOn(
+  target: string,
+  runDir: RunDir,
+  prepared: PreparedStart,
+  options: StartOptions,
+  outside: Outside,
+): Promise<ExitStatus> {
+  let [present, from] = [runDir, outside];
+  try {
+    for (;;) {
+      describe(prepared, present, prepared.fleet);
+      // The working directory may be in a release that is deleted while the fleet runs.
+      process.chdir(prepared.runDirPath);
+      const end = await runFleet(prepared, present, options, from);
+      if (typeof end === "number") return end;
+      const { channelSocket } = present.paths;
+      present.handOver();
+      const surroundings = { ...{ prepared, options, target, channelSocket }, ...outside, fleet: end.fleet };
+      const outcome = await launchHeir(end, surroundings);
+      if (typeof outcome === "number") return outcome;
+      present = await openRunDir(prepared.runDirPath, { source: prepared.identity.source });
+      const rolledBack = { at: Date.now(), reason: outcome.problem };
+      from = { ...outside, boundSockets: [...end.sockets], rolledBack };
+    }
+  } finally {
+    if (present !== runDir) present.release();
+    await outside.printer.close();
+  }
 }
 
 /** What the supervisor has from outside. */
@@ -89,6 +115,7 @@ interface Outside extends Service {
   printer: LogPrinter;
   /** The sockets of `listen`, if they are bound already. */
   boundSockets?: ListeningSocket[];
+  rolledBack?: Status["rolledBack"];
 }
 
 /** What systemd has given to its unit's main process. */
@@ -132,8 +159,8 @@ async function runFleet(
   prepared: PreparedStart,
   runDir: RunDir,
   options: StartOptions,
-  { starter, printer, boundSockets, ...service }: Outside,
-): Promise<ExitStatus> {
+  { starter, printer, boundSockets, rolledBack = null, ...service }: Outside,
+): Promise<ExitStatus | (HandOver & { fleet: LoadedFleet })> {
   const { fleet, request, runtimes } = prepared;
   showTitle(processTitle("supervisor", fleet.config.name));
   let { source } = fleet;
@@ -158,7 +185,7 @@ async function runFleet(
   const supervisor = createSupervisor({
     ...(serviceManager === undefined ? {} : { observer: serviceManager }),
     inheritedSockets: service.sockets,
-    boundSockets,
+    ...{ boundSockets, rolledBack },
     problem: () => record.problem,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,
@@ -204,6 +231,7 @@ async function runFleet(
   const control = new ControlServer(supervisor, runDir.paths.controlSocket);
   await control.listen();
   let forgetClient = () => {};
+  let isHandedOver = false;
   try {
     announce(prepared, printer);
     if (options.stopWithClient) forgetClient = starter?.watch(() => void supervisor.stop()) ?? forgetClient;
@@ -215,14 +243,20 @@ async function runFleet(
       const warning = reloadWarning(fleet, fleet.config.user);
       if (warning !== undefined) supervisor.warn(warning);
     }
+    if (rolledBack !== null)
+      supervisor.warn(`the upgrade was rolled back, and this version goes on: ${rolledBack.reason}`);
     starter?.notify(UP);
-    return await untilEnd(supervisor, options, starter, () => serviceManager?.ready());
+    const end = await untilEnd(supervisor, options, starter, () => serviceManager?.ready());
+    if (typeof end === "number") return end;
+    // The client still belongs to this process.
+    isHandedOver = true;
+    return Object.assign(end, { fleet: inService });
   } finally {
-    forgetClient();
+    if (!isHandedOver) forgetClient();
     record.close();
     await control.close();
     process.off("SIGUSR1", reopen);
-    await Promise.all([log.close(), printer.close()]);
+    await log.close();
   }
 }
 
@@ -245,7 +279,7 @@ async function untilEnd(
   options: StartOptions,
   starter: Starter | undefined,
   onServing: () => void,
-): Promise<ExitStatus> {
+): Promise<ExitStatus | HandOver> {
   const timeoutMs = milliseconds(options.timeout);
   const ready = await Promise.race([supervisor.ended.then(() => undefined), waitReady(supervisor, timeoutMs)]);
   if (ready !== undefined && !ready.ok && starter === undefined) {
@@ -259,8 +293,9 @@ async function untilEnd(
     }
   }
   if (ready !== undefined) onServing();
-  const { failed } = await supervisor.ended;
-  return failed ? EXIT.failed : EXIT.done;
+  const end = await supervisor.ended;
+  if ("heir" in end) return end;
+  return end.failed ? EXIT.failed : EXIT.done;
 }
 
 async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined): Promise<OperationResult> {

@@ -1,23 +1,36 @@
-/** The command that has started this supervisor: it is told what happens, and may take the fleet with it when it ends. */
+/** The commands that wait for this supervisor: they are told what happens, and may take the fleet with them when they end. */
 import { closeSync, writeSync } from "node:fs";
 import { watchClient } from "../fleet/prepare-start.js";
 import { SupervisorEnd } from "../fleet/starter-link.js";
 import type { StartOptions } from "./options.js";
 
 export interface Starter {
-  /** Reports that the control socket is served, or why the start failed. */
+  /** Reports that the control socket is served, or why the start failed. Only the first report counts. */
   notify(message: string): void;
   /** Calls `onGone` when it ends without leaving the fleet running. Returns a function that stops watching. */
   watch(onGone: () => void): () => void;
+  /** The link to a command that is not the parent of this process. */
+  readonly link: SupervisorEnd | undefined;
   /** Reports the exit status. */
   end(status: number): Promise<void>;
 }
 
 /** Returns undefined for a supervisor that a user has started in the foreground. */
 export function starterOf({ notifyFd, starter }: StartOptions): Starter | undefined {
-  if (starter !== undefined) return new SupervisorEnd(starter);
-  if (notifyFd === undefined) return undefined;
-  return { notify: (message) => notify(notifyFd, message), watch: watchClient, end: async () => {} };
+  if (starter === undefined && notifyFd === undefined) return undefined;
+  const link = starter === undefined ? undefined : new SupervisorEnd(starter);
+  let hasNotified = false;
+  return {
+    notify: (message) => {
+      if (hasNotified) return;
+      hasNotified = true;
+      link?.notify(message);
+      if (notifyFd !== undefined) notify(notifyFd, message);
+    },
+    watch: (onGone) => link?.watch(onGone) ?? watchClient(onGone),
+    link,
+    end: async (status) => link?.end(status),
+  };
 }
 
 function notify(fd: number, message: string): void {

@@ -206,6 +206,8 @@ export interface Status {
   problem: string | null;
   /** Null if no log files are kept. */
   log: LogStatus | null;
+  /** Why the last upgrade was rolled back, and when, as Unix time in milliseconds; null if none was since the supervisor started. */
+  rolledBack: { at: number; reason: string } | null;
   /** Since the supervisor started; null if no process has died. */
   lastDeath: LastDeath | null;
   balancers: BalancerStatus[];
@@ -236,6 +238,15 @@ export interface LogLine {
   text: string;
   /** The number of lines of `name` missing at this point; `text` says so. */
   lost?: number;
+}
+
+/** The supervisor of another version, which is to take over. */
+export interface Heir {
+  version: string;
+  /** The absolute path of its runtime. */
+  command: string;
+  /** The runtime's options and the absolute path of the program; ours follow. */
+  args: string[];
 }
 
 /** The result of an operation. A failed operation leaves the serving processes unchanged. */
@@ -275,6 +286,8 @@ export interface SupervisorApi {
   replaceConfig(config: object): string | undefined;
   /** Restarts a pool, an instance, `balancer` or one balancer; without a target, all pools. */
   restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
+  /** Hands the fleet over. Resolves before the heir is started; the caller sees by the status whether it has taken over. */
+  handOver(heir: Heir): Promise<OperationResult>;
   /** Resolves when the whole fleet has stopped; the process exits soon after. */
   stop(): Promise<OperationResult>;
   /** Resolves when every instance is ready, or as soon as a slot has failed. */

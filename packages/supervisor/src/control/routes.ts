@@ -1,6 +1,6 @@
 /** Every route of the control socket, in one list; docs/http-api.md explains each. */
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
-import type { OperationResult, ProgressListener, SupervisorApi } from "./api.js";
+import type { Heir, OperationResult, ProgressListener, SupervisorApi } from "./api.js";
 import { ControlError, type Subscribe } from "./responses.js";
 
 /** The type of a body's key; those that end in `?` are optional. */
@@ -15,6 +15,7 @@ interface BodyKinds {
   "text?": string | undefined;
   "texts?": Record<string, string> | undefined;
   "table?": object | undefined;
+  "list?": string[] | undefined;
 }
 
 /** The type of a validated body of that shape. */
@@ -31,6 +32,10 @@ const RULES: Record<BodyKey, { accepts: (value: unknown) => boolean; rule: strin
   },
   "text?": { accepts: (value) => value === undefined || typeof value === "string", rule: "text" },
   "texts?": { accepts: (value) => value === undefined || isTable(value, isText), rule: "a table of texts" },
+  "list?": {
+    accepts: (value) => value === undefined || (Array.isArray(value) && value.every(isText)),
+    rule: "a list of texts",
+  },
   "table?": { accepts: (value) => value === undefined || isTable(value, () => true), rule: "a table" },
 };
 
@@ -51,6 +56,13 @@ function isTable(value: unknown, accepts: (item: unknown) => boolean): value is 
 
 function isText(value: unknown): boolean {
   return typeof value === "string";
+}
+
+/** The only program to which a fleet is handed over, of whichever version. */
+const SUPERVISOR = "/programs/cli/main.js";
+
+function isSupervisor({ command, args }: Pick<Heir, "command" | "args">): boolean {
+  return command.startsWith("/") && args.at(-1)?.endsWith(SUPERVISOR) === true;
 }
 
 /** The validated input of a route. */
@@ -135,6 +147,23 @@ export const routes: readonly Route[] = [
     {
       kind: "operation",
       run: ({ supervisor, body }, onProgress) => supervisor.restart(body.target, onProgress),
+    },
+  ),
+  route(
+    "POST",
+    "/v1/hand-over",
+    { version: "text?", command: "text?", args: "list?" },
+    {
+      kind: "operation",
+      run: async ({ supervisor, body: { version, command, args } }) => {
+        const program = { command: command ?? "", args: args ?? [] };
+        if (version !== undefined && isSupervisor(program)) return supervisor.handOver({ version, ...program });
+        return {
+          ok: false,
+          code: "invalid",
+          message: "invalid body: it must have a version, and a supervisor as command and args",
+        };
+      },
     },
   ),
   route("POST", "/v1/stop", none, {

@@ -1,7 +1,7 @@
 /** A running fleet, as programs and commands operate it: over its control socket. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { copyOfConfig } from "../config/problems.js";
-import type { FleetEvent, LogLine, OperationResult, ScaleChange, Status } from "../control/api.js";
+import type { FleetEvent, Heir, LogLine, OperationResult, ScaleChange, Status } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import { isRunning, lockHolder } from "../run-dir/lock.js";
@@ -73,6 +73,15 @@ export class FleetClient implements Fleet {
 
   restart(target?: string, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/restart", { target }, options);
+  }
+
+  /** Hands the fleet over to the supervisor of another version, which the status then shows. */
+  handOver(heir: Heir, options: OperationOptions = {}): Promise<OperationDone> {
+    if (this.owner !== undefined) {
+      const message = `the fleet is ${this.owner}'s: run paceline upgrade as that user`;
+      throw new PacelineError("denied", message);
+    }
+    return this.operate("POST", "/v1/hand-over", heir, options);
   }
 
   /** Stops the fleet, and resolves when its supervisor has ended too, or does not end in time. */

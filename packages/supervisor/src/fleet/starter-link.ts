@@ -1,17 +1,19 @@
 /**
  * The link between a starting process and a supervisor that is not its child: a unix socket of the starting process. The supervisor
- * sends its notice, and at its end its exit status; the starting process sends `detach` before it leaves the fleet running.
+ * sends its pid, its notice, and at its end its exit status; the starting process sends `detach` before it leaves the fleet running.
+ * A supervisor that hands over to another leaves the link to it.
  */
 import { rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { LineFramer } from "@paceline/wire";
-import { isRunning, type ProcessIdentity } from "../run-dir/lock.js";
+import { identify, isRunning, type ProcessIdentity } from "../run-dir/lock.js";
 import type { FleetEnd } from "./api.js";
 import { DETACH } from "./prepare-start.js";
 
 /** How often a supervisor that has not connected is looked at, in milliseconds. */
 const LOOK_EVERY_MS = 100;
 const EXIT_LINE = /^exit (\d+)$/;
+const PID_LINE = /^pid (\d+)$/;
 
 /** The end of the starting process. */
 export class StarterEnd {
@@ -20,8 +22,9 @@ export class StarterEnd {
   readonly notice: Promise<string | undefined>;
   #socket: Socket | undefined;
   #status: number | null = null;
-  readonly #server: Server;
   readonly #timer: NodeJS.Timeout;
+  readonly #stopListening: () => void;
+  #isDetached = false;
 
   /** Listens before the supervisor is started. @throws the system's error */
   static async listen(path: string): Promise<StarterEnd> {
@@ -30,11 +33,10 @@ export class StarterEnd {
     return new StarterEnd(server, path);
   }
 
-  /** Set when the supervisor has been started. */
+  /** Set when the supervisor has been started; another one may take over. */
   supervisor: ProcessIdentity | undefined;
 
   private constructor(server: Server, path: string) {
-    this.#server = server;
     let noticed: (line: string | undefined) => void = () => {};
     let ended: (end: FleetEnd) => void = () => {};
     this.notice = new Promise((resolve) => {
@@ -43,13 +45,13 @@ export class StarterEnd {
     this.exited = new Promise((resolve) => {
       ended = resolve;
     });
-    const stopListening = () => {
+    this.#stopListening = () => {
       clearInterval(this.#timer);
       server.close();
       rmSync(path, { force: true });
     };
     const end = () => {
-      stopListening();
+      this.#stopListening();
       noticed(undefined);
       // Only a supervisor that was killed says nothing at its end.
       ended(this.#status === null ? { code: null, signal: "SIGKILL" } : { code: this.#status, signal: null });
@@ -59,39 +61,49 @@ export class StarterEnd {
     }, LOOK_EVERY_MS);
     server.on("error", () => {});
     server.on("connection", (socket) => {
-      if (this.#socket !== undefined) return void socket.destroy();
-      this.#socket = socket;
-      stopListening();
       const framer = new LineFramer((line) => {
         const status = EXIT_LINE.exec(line)?.[1];
-        if (status === undefined) noticed(line);
-        else this.#status = Number(status);
+        const pid = PID_LINE.exec(line)?.[1];
+        if (status !== undefined) this.#status = Number(status);
+        else if (pid === undefined) noticed(line);
+        else {
+          this.supervisor = identify(Number(pid));
+          // The former one has handed over.
+          this.#socket = socket;
+          if (this.#isDetached) socket.write(`${DETACH}\n`);
+        }
       });
       socket.on("data", (bytes: Buffer) => void framer.push(bytes));
       socket.on("error", () => {}); // "close" follows.
-      socket.on("close", end);
+      socket.on("close", () => {
+        if (this.#socket === socket) end();
+      });
     });
   }
 
   /** Leaves the fleet running. */
   detach(): Promise<void> {
+    this.#isDetached = true;
     return new Promise((resolve) => {
       if (this.#socket === undefined || this.#socket.destroyed) return resolve();
       this.#socket.write(`${DETACH}\n`, () => resolve());
     });
   }
 
+  /** Signals the supervisor; the pid may have been reused. */
+  kill(signal: NodeJS.Signals): void {
+    if (this.supervisor !== undefined && isRunning(this.supervisor)) process.kill(this.supervisor.pid, signal);
+  }
+
   /** Lets this process end while the supervisor runs. */
   unref(): void {
-    this.#timer.unref();
-    this.#server.unref();
+    this.#stopListening();
     this.#socket?.unref();
   }
 
   /** Ends without a supervisor. */
   close(): void {
-    clearInterval(this.#timer);
-    this.#server.close();
+    this.#stopListening();
     this.#socket?.destroy();
   }
 }
@@ -105,6 +117,7 @@ export class SupervisorEnd {
 
   constructor(path: string) {
     this.#socket = connect(path);
+    this.#socket.write(`pid ${process.pid}\n`);
     const framer = new LineFramer((line) => {
       if (line === DETACH) this.#isDetached = true;
     });
@@ -129,6 +142,16 @@ export class SupervisorEnd {
   /** Sends one line. */
   notify(message: string): void {
     this.#socket.write(`${message}\n`);
+  }
+
+  /** Leaves the link to the next supervisor. */
+  handOver(): void {
+    this.#onGone = () => {};
+    this.#socket.destroy();
+  }
+
+  get isLeft(): boolean {
+    return this.#isDetached || this.#isGone;
   }
 
   /** Sends the exit status as the last thing, and resolves when that was passed to the kernel or nobody reads it. */

@@ -8,7 +8,7 @@ import type { FleetUser } from "../core/model.js";
 import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
 import { actAs, claimRunDir, environmentOfUser, userToBecome } from "../run-dir/fleet-user.js";
-import { identify, isRunning } from "../run-dir/lock.js";
+import { identify } from "../run-dir/lock.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
 import type { FleetEnd, FleetStart } from "./api.js";
@@ -147,10 +147,7 @@ async function spawnByBalancer(
   }
   starter.supervisor = identify(pid);
   const { exited } = starter;
-  const kill = (signal: NodeJS.Signals) => {
-    // The pid may have been reused.
-    if (starter.supervisor !== undefined && isRunning(starter.supervisor)) process.kill(pid, signal);
-  };
+  const kill = (signal: NodeJS.Signals) => starter.kill(signal);
   return {
     ...{ pid, exited, kill, output: output.read },
     notice: (timeoutMs) => noticeOf(starter.notice, timeoutMs),
@@ -230,7 +227,10 @@ export function originArguments(start: FleetStart): string[] {
 }
 
 /** Waits for the supervisor's notice: it is up, why it failed, or (a closed pipe) that it ended. */
-function waitForNotice(pipe: Readable, timeoutMs: number | undefined): Promise<"up" | "ended" | "late" | Failure> {
+export function waitForNotice(
+  pipe: Readable,
+  timeoutMs: number | undefined,
+): Promise<"up" | "ended" | "late" | Failure> {
   return new Promise((resolve) => {
     let said = "";
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => end("late"), timeoutMs);

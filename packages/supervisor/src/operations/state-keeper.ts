@@ -85,6 +85,12 @@ export class StateKeeper {
     await this.file.write(textOfState(stateOf(this.sources, this.startedAt)));
   }
 
+  /** The fleet was not handed over. */
+  resume(): void {
+    this.isClosed = false;
+    this.changed();
+  }
+
   private arm(ms: number): void {
     this.timer = setTimeout(() => {
       this.timer = undefined;

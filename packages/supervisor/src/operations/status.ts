@@ -33,6 +33,7 @@ interface StatusSources {
   watch: WatchStatus | null;
   problem: string | null;
   logStatus: LogStatus | null;
+  rolledBack: Status["rolledBack"];
   fleet: Fleet;
   configs: PoolConfigs;
   children: Children;
@@ -67,6 +68,7 @@ export function buildStatus(sources: StatusSources): Status {
     watch: sources.watch,
     problem: sources.problem,
     log: sources.logStatus,
+    rolledBack: sources.rolledBack,
     lastDeath: lastDeathOf(sources),
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)

@@ -8,6 +8,8 @@ export class FleetRunner {
   private readonly queue: FleetEffect[] = [];
   private isPerforming = false;
   private readonly listeners = new Set<() => void>();
+  /** While frozen, the reports that arrive. */
+  private held: { pool: string; index: number; event: Report }[] | undefined;
 
   constructor(
     private readonly policyOf: FleetContext["policyOf"],
@@ -41,7 +43,22 @@ export class FleetRunner {
     for (const listener of [...this.listeners]) listener();
   }
 
+  /** Nothing changes from now on: another supervisor takes over, or `thaw` goes on with what has been reported meanwhile. */
+  freeze(): void {
+    this.held ??= [];
+  }
+
+  thaw(): void {
+    const { held = [] } = this;
+    this.held = undefined;
+    for (const { pool, index, event } of held) this.report(pool, index, event);
+  }
+
   report(pool: string, index: number, event: Report): void {
+    if (this.held !== undefined) {
+      this.held.push({ pool, index, event });
+      return;
+    }
     this.change((fleet, context) => report(fleet, pool, index, event, context));
   }
 

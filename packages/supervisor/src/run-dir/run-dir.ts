@@ -35,8 +35,10 @@ export interface RunDir {
   describe(
     fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs" | "listen" | "options">,
   ): void;
-  /** Removes the files of this start and releases the lock. */
+  /** Removes the files of this start and releases the lock. Does nothing after `handOver`. */
   release(): void;
+  /** Releases the lock only: another supervisor goes on with the files. */
+  handOver(): void;
 }
 
 /** The fleet of a killed supervisor, of which at least one process still runs. */
@@ -112,6 +114,7 @@ function runDirOf(path: string, number: number, release: () => void, { adoption,
   };
   rmSync(lostMarkPath(paths.channelSocket), { force: true });
   let record: FleetRecord | undefined;
+  let isHandedOver = false;
   return {
     ...{ paths, adoption, problem },
     logFolder: join(path, "log"),
@@ -131,7 +134,12 @@ function runDirOf(path: string, number: number, release: () => void, { adoption,
       writeRecord(path, next);
       record = next;
     },
+    handOver: () => {
+      isHandedOver = true;
+      lock.release();
+    },
     release: () => {
+      if (isHandedOver) return;
       removeState(path);
       rmSync(own, { recursive: true, force: true });
       if (short !== undefined) rmSync(short, { recursive: true, force: true });

@@ -20,6 +20,7 @@ import { startup } from "./startup.js";
 import { status } from "./status.js";
 import { stop } from "./stop.js";
 import { top } from "./top.js";
+import { upgrade } from "./upgrade.js";
 
 export const commands: readonly DefineCommand[] = [
   start,
@@ -31,6 +32,7 @@ export const commands: readonly DefineCommand[] = [
   reload,
   restart,
   stop,
+  upgrade,
   logs,
   events,
   deaths,

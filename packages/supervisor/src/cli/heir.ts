@@ -1,0 +1,110 @@
+/** Starts the supervisor that takes over from the one in this process, and stays beside it where somebody waits for this process. */
+import { spawn } from "node:child_process";
+import { closeSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Readable } from "node:stream";
+import { BUN_ONE_READER } from "@paceline/wire";
+import type { LoadedFleet } from "../config/load.js";
+import type { PreparedStart } from "../fleet/prepare-start.js";
+import { StarterEnd } from "../fleet/starter-link.js";
+import { originArguments, waitForNotice } from "../fleet/supervisor-process.js";
+import { forRuntime, inheritable, processTitle } from "../runtime/runtimes.js";
+import type { HandOver } from "../supervisor.js";
+import { type StartOptions, startOf } from "./options.js";
+import { EXIT, type ExitStatus } from "./output.js";
+import { type Invitation, sayMainPid } from "./service-manager.js";
+import { passSignalsOn } from "./start-as-client.js";
+import type { Starter } from "./starter.js";
+
+/** How long it may take from its start until it has taken over. */
+const TAKE_OVER_MS = 30_000;
+const FIRST_FD = 3;
+
+export interface Surroundings {
+  prepared: PreparedStart;
+  /** What runs now. */
+  fleet: LoadedFleet;
+  options: StartOptions;
+  target: string;
+  channelSocket: string;
+  starter: Starter | undefined;
+  invitation: Invitation | undefined;
+}
+
+/** Returns the exit status of this process after the fleet was handed over, or the reason why it was not. */
+export async function launchHeir(handOver: HandOver, from: Surroundings): Promise<ExitStatus | { problem: string }> {
+  const { heir, sockets } = handOver;
+  const { prepared, fleet, options, starter, invitation, channelSocket } = from;
+  const fds = sockets.map(({ fd }) => fd);
+  const folder = dirname(channelSocket);
+  const ownLink = mustStay(from) ? join(folder, `s${process.pid}`) : undefined;
+  const stay = ownLink === undefined ? undefined : await StarterEnd.listen(ownLink);
+  const link = ownLink ?? (starter?.link?.isLeft === false ? options.starter : undefined);
+  const fleetFile = fleet.source.kind === "object" ? join(folder, `f${process.pid}`) : undefined;
+  if (fleetFile !== undefined) writeFileSync(fleetFile, JSON.stringify(fleet), { mode: 0o600 });
+  const { cwd, environment } = prepared.request;
+  const args = [
+    ...["start", "--heir", "--listen-fds", String(fds.length), "--notify-fd", String(FIRST_FD + fds.length)],
+    ...["--log-format", options.logFormat ?? "text", "--run-dir", prepared.runDirPath],
+    ...(fleetFile === undefined ? [] : ["--fleet-file", fleetFile]),
+    ...(link === undefined ? [] : ["--starter", link]),
+    ...(options.stopWithClient && link !== undefined ? ["--stop-with-client"] : []),
+    ...(options.watch ? ["--watch"] : []),
+    ...originArguments(startOf(from.target, options)),
+  ];
+  const child = spawn(heir.command, [...heir.args, ...args], {
+    cwd,
+    argv0: processTitle("supervisor", fleet.config.name),
+    env: forRuntime(
+      { ...inheritable(environment), ...invitation?.variables, PWD: cwd, [BUN_ONE_READER]: "1" },
+      { hasUserCode: false },
+    ),
+    detached: true,
+    stdio: ["ignore", "inherit", "inherit", ...fds, "pipe"],
+  });
+  const { pid } = child;
+  const exited = new Promise<string>((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, signal) => resolve(signal === null ? `exit status ${code}` : `killed by ${signal}`));
+  });
+  const kill = (signal: NodeJS.Signals) => void child.kill(signal);
+  const endPassing = passSignalsOn(kill);
+  handOver.forget();
+  const pipe = child.stdio[FIRST_FD + fds.length] as Readable;
+  const notice = pid === undefined ? "ended" : await waitForNotice(pipe, TAKE_OVER_MS);
+  if (notice !== "up") {
+    kill("SIGKILL");
+    const how = await exited;
+    endPassing();
+    stay?.close();
+    if (fleetFile !== undefined) rmSync(fleetFile, { force: true });
+    const why = { late: `it did not take over within ${TAKE_OVER_MS / 1000} s`, ended: `it ended (${how})` };
+    return { problem: typeof notice === "object" ? notice.message : why[notice] };
+  }
+  if (handOver.wantsStop) kill("SIGTERM");
+  // Those of this process would stay open after a stop.
+  for (const fd of fds) closeSync(fd);
+  if (invitation !== undefined && pid !== undefined) await sayMainPid(invitation, pid);
+  starter?.link?.handOver();
+  child.unref();
+  if (stay === undefined) return EXIT.done;
+  endPassing();
+  return stayBeside(stay, from);
+}
+
+/** Whether a command or a shell waits for this process itself. */
+function mustStay({ starter, invitation, options }: Surroundings): boolean {
+  if (invitation !== undefined || starter?.link !== undefined) return false;
+  return starter === undefined || (options.stopWithClient === true && !process.stdin.destroyed);
+}
+
+/** Passes signals on, ends with the supervisor and as it did, or ends it when the client of this process ends. */
+async function stayBeside(stay: StarterEnd, { starter, options }: Surroundings): Promise<ExitStatus> {
+  const kill = (signal: NodeJS.Signals) => stay.kill(signal);
+  const endPassing = passSignalsOn(kill);
+  const forget = options.stopWithClient ? starter?.watch(() => kill("SIGTERM")) : undefined;
+  const { code } = await stay.exited;
+  forget?.();
+  endPassing();
+  return (code ?? EXIT.failed) as ExitStatus;
+}

@@ -105,6 +105,7 @@ export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status 
     supervisor: { rssBytes: 30e6, pssBytes: 10e6 },
     watch: null,
     problem: null,
+    rolledBack: null,
     lastDeath: null,
     log: null,
     balancers: [balancer("balancer.1")],

@@ -76,6 +76,7 @@ const status: Status = {
   supervisor: { rssBytes: 30_000_000, pssBytes: 10_000_000 },
   watch: null,
   problem: null,
+  rolledBack: null,
   lastDeath: null,
   log: null,
   balancers: [balancer],

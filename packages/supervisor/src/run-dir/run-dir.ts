@@ -136,7 +136,7 @@ function runDirOf(path: string, number: number, release: () => void, { adoption,
     },
     handOver: () => {
       isHandedOver = true;
-      lock.release();
+      release();
     },
     release: () => {
       if (isHandedOver) return;

@@ -1,0 +1,135 @@
+/** `paceline upgrade` between two built versions: no request is lost, open connections stay, and a version that fails is rolled back. */
+import { cpSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { HELLO, HELLO_BODY } from "./support/apps.js";
+import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
+import { run, signal } from "./support/processes.js";
+import { RawConnection } from "./support/raw-http.js";
+
+const PACKAGE = join(ROOT, "packages/supervisor");
+const NEXT = "9.9.9";
+const SOCKETS = 10;
+/** Echoes on upgraded connections, and counts the bytes of bodies. */
+const ECHO = `
+import http from "node:http";
+const server = http.createServer((request, response) => {
+  let bytes = 0;
+  request.on("data", (part) => (bytes += part.length));
+  request.on("end", () => response.end("got " + bytes));
+});
+server.on("upgrade", (request, socket) => {
+  socket.on("error", () => {});
+  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n");
+  socket.on("data", (bytes) => socket.write(bytes));
+});
+export default server;
+`;
+/** Where a version of the channel and of the lane stands in the bundles. */
+const VERSIONS: [RegExp, string][] = [
+  [/channelVersion:1\b/g, "channelVersion:2"],
+  [/isNeighbour\((\w+),1\)/g, "isNeighbour($1,2)"],
+  [/putUint16\(bytes,at\+4,1\)/g, "putUint16(bytes,at+4,2)"],
+];
+
+/** Copies the built package as a later version, whose channel and lane are one version further. Returns its command. */
+function nextVersion(folder: string): string {
+  cpSync(join(PACKAGE, "bin"), join(folder, "bin"), { recursive: true });
+  cpSync(join(PACKAGE, "dist"), join(folder, "dist"), { recursive: true });
+  symlinkSync(realpathSync(join(PACKAGE, "node_modules")), join(folder, "node_modules"));
+  const manifest = JSON.parse(readFileSync(join(PACKAGE, "package.json"), "utf8")) as object;
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ ...manifest, version: NEXT }));
+  const changes = VERSIONS.map(() => 0);
+  const programs = join(folder, "dist/programs");
+  for (const name of readdirSync(programs, { recursive: true, encoding: "utf8" })) {
+    if (!name.endsWith(".js")) continue;
+    let text = readFileSync(join(programs, name), "utf8");
+    for (const [at, [pattern, by]] of VERSIONS.entries()) {
+      const changed = text.replace(pattern, by);
+      if (changed !== text) changes[at] = (changes[at] ?? 0) + 1;
+      text = changed;
+    }
+    writeFileSync(join(programs, name), text);
+  }
+  expect(Math.min(...changes)).toBeGreaterThan(0);
+  return join(folder, "bin/paceline");
+}
+
+/** Asks the supervisor to hand over to a program that fails. */
+function handOverTo(project: Project, program: string): Promise<number> {
+  const body = JSON.stringify({ version: "0.0.1", command: process.execPath, args: [program] });
+  return new Promise((resolve, reject) => {
+    const socketPath = join(project.runDir, "control.sock");
+    const request = http.request({ socketPath, method: "POST", path: "/v1/hand-over", agent: false }, (response) => {
+      response.resume().on("end", () => resolve(response.statusCode ?? 0));
+    });
+    request.on("error", reject).end(body);
+  });
+}
+
+describe.each(RUNTIMES)("on %s", (runtime) => {
+  test("an upgrade under load keeps open connections; what fails is rolled back; the process in the foreground stays", async () => {
+    const pools = {
+      web: { app: "./app.js", routes: ["/"] },
+      sockets: { app: "./echo.mjs", routes: ["/ws/"], instances: 1 },
+    };
+    const project = await Project.make({ runtime, app: HELLO, files: { "echo.mjs": ECHO }, config: { pools } });
+    project.startInForeground();
+    const before = await project.ready();
+    const load = project.load({ mode: "connect-anew", clients: 4, path: "/chat", expectBody: HELLO_BODY });
+    const sockets = await Promise.all(Array.from({ length: SOCKETS }, () => RawConnection.open(project.port)));
+    for (const socket of sockets) {
+      socket.write("GET /ws/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+      await socket.until(/101 Switching.*\r\n\r\n/s);
+    }
+    const upload = await RawConnection.open(project.port);
+    upload.write("POST /ws/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
+
+    // A version that ends at once.
+    const broken = join(project.folder, "broken/programs/cli");
+    mkdirSync(broken, { recursive: true });
+    writeFileSync(join(broken, "main.js"), "process.exit(3);\n");
+    expect(await handOverTo(project, join(broken, "main.js"))).toBe(200);
+    const after = await project.statusWhere("the rollback", ({ rolledBack }) => rolledBack !== null);
+    expect(after).toMatchObject({ pid: before.pid, rolledBack: { reason: expect.stringContaining("exit status 3") } });
+    await project.ready();
+
+    // A version that works: first the supervisor alone, then the rest.
+    const folder = join(project.folder, "next");
+    mkdirSync(folder);
+    const paceline = nextVersion(folder);
+    const env = { ...process.env, PACELINE_RUNTIME: runtime, PACELINE_RUN_DIR: project.runDir };
+    const options = { cwd: project.folder, env };
+    const first = await run(paceline, ["upgrade", "--supervisor-only", "--json"], options);
+    expect(first.code, first.output).toBe(0);
+    expect(JSON.parse(first.stdout)).toMatchObject({ ok: true });
+    const middle = await project.ready();
+    expect(middle).toMatchObject({ version: NEXT, rolledBack: null });
+    expect(middle.pid).not.toBe(before.pid);
+    const pids = (status: typeof before) => status.pools.flatMap(({ instances }) => instances.map(({ pid }) => pid));
+    expect(pids(middle)).toEqual(pids(before));
+    const versions = (status: typeof before) =>
+      [...status.balancers, ...status.pools.flatMap(({ instances }) => instances)].map(({ version }) => version);
+    expect(new Set(versions(middle))).toEqual(new Set([before.version]));
+    for (const [index, socket] of sockets.entries()) {
+      socket.write(`echo ${index}`);
+      await socket.until(new RegExp(`echo ${index}$`));
+    }
+    upload.write("67890");
+    await upload.until(/got 10$/);
+    for (const socket of [...sockets, upload]) socket.close();
+
+    const second = await run(paceline, ["upgrade"], options);
+    expect(second.code, second.output).toBe(0);
+    const end = await project.ready();
+    expect(new Set(versions(end))).toEqual(new Set([NEXT]));
+    await load.moreConnections(50);
+    expect(failures(await load.stop())).toEqual(NO_FAILURES);
+
+    signal(project.foregroundPid, "SIGTERM");
+    expect(await project.exit()).toEqual({ code: 0, signal: null });
+    await project.nothingLeft();
+  });
+});

@@ -32,10 +32,9 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
   test("replaces what has had maxRequests, in pools of every kind", async () => {
     const python = runtime === "bun" ? findPython() : undefined;
     const asgiPython = findPython("uvicorn");
-    const two = { instances: 2, maxSurge: 1 };
     const pools = {
-      fetch: { app: "./app.js", ...two, routes: ["/fetch/"] },
-      node: { app: "./node.js", ...two, routes: ["/node/"] },
+      fetch: { app: "./app.js", instances: 2, routes: ["/fetch/"] },
+      node: { app: "./node.js", instances: 1, routes: ["/node/"] },
       endless: { app: "./app.js", instances: 1, routes: ["/endless/"], maxRequests: 0 },
       // The supervisor decides, independent of their runtime.
       ...(runtime === "bun" && {
@@ -44,9 +43,9 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
         command: { command: ["node", "./command.mjs"], routes: ["/command/"] },
       }),
       ...(asgiPython !== undefined && {
-        asgi: { asgi: "async_app", python: asgiPython, ...two, routes: ["/asgi/"] },
+        asgi: { asgi: "async_app", python: asgiPython, instances: 1, routes: ["/asgi/"] },
       }),
-      ...(python !== undefined && { wsgi: { wsgi: "site_app", python, ...two, routes: ["/wsgi/"] } }),
+      ...(python !== undefined && { wsgi: { wsgi: "site_app", python, instances: 1, routes: ["/wsgi/"] } }),
     };
     const project = await startFleet({
       runtime,
@@ -61,9 +60,11 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
     const before = attempts(await project.status());
     const least = Object.fromEntries(names.map((name) => [name, Number.POSITIVE_INFINITY]));
     const failed: string[] = [];
+    // One that was recycled is left alone, so that it is not due again.
+    const done = new Set<string>();
     let isOver = false;
     const ask = async (name: string) => {
-      while (!isOver) {
+      while (!isOver && !done.has(name)) {
         const { status } = await get(project.port, `/${name}/${name === "files" ? "a.txt" : ""}`);
         if (status !== (name === "far" ? 502 : 200)) failed.push(`${name}: ${status}`);
         await PAUSE();
@@ -71,10 +72,11 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
     };
     const clients = names.map(ask);
     const status = await project.statusWhere("each slot to be recycled", (now) => {
-      for (const { name, ready } of now.pools) least[name] = Math.min(least[name] ?? 0, ready);
-      return now.pools.every(
-        ({ name, instances }) => name === "endless" || instances.every(({ recycles }) => recycles >= 1),
-      );
+      for (const { name, ready, instances } of now.pools) {
+        least[name] = Math.min(least[name] ?? 0, ready);
+        if (instances.every(({ recycles }) => recycles >= 1)) done.add(name);
+      }
+      return done.size === now.pools.length - 1;
     });
     isOver = true;
     await Promise.all(clients);
@@ -96,7 +98,8 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
       else expect(events).toMatch(event);
     }
     // An operator's command has priority.
-    for (const operate of [() => project.restart("fetch"), () => project.scale("node", 3), () => project.reload()]) {
+    const commands = [() => project.restart("fetch"), () => project.scale("node", 2), () => project.reload("fetch")];
+    for (const operate of runtime === "bun" ? commands : []) {
       const { code, output } = await operate();
       expect(`${code} ${output}`).toMatch(/^0 /);
     }
@@ -206,6 +209,7 @@ test("memory, age and schedule: the floor holds, no request fails, deadlines end
     expect(events).toMatch(
       new RegExp(`info ${name} +is being recycled: it uses \\d+ MB of memory \\(maxMemoryMb 130\\)`),
     );
+  expect(events).toMatch(/warn hog.1 \(outgoing\) did not drain within 0.2 s: SIGTERM/);
   expect(events).toMatch(/info old.1 +is being recycled: it has run for \d+ s \(maxAgeMs 2000\)/);
   expect(events).toMatch(/info timed.1 +is being recycled: it is due by its schedule \(recycleSchedule "/);
   expect(events).toMatch(
@@ -215,7 +219,7 @@ test("memory, age and schedule: the floor holds, no request fails, deadlines end
   // The hog never drains: the request is cut at the deadline, in a restart too.
   await held.until(/^HTTP\/1.1 502 /);
   const heldAgain = await hold();
-  const restarted = await project.cli(["restart", "hog"]);
+  const restarted = await project.restart("hog");
   expect(`${restarted.code} ${restarted.output}`).toMatch(/^0 /);
   await heldAgain.until(/^HTTP\/1.1 502 /);
 });

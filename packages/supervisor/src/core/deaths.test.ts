@@ -42,7 +42,12 @@ describe("the kind of a death", () => {
     ["was not ready within 30 s (readyTimeoutMs)", "notReady"],
     ["unhealthy: GET / got 500", "unhealthy"],
     ["hung: its event loop was blocked for 30 s", "hung"],
-  ] as const)("of the verdict %s is %s", (verdict, kind) => expect(kindOfVerdict(verdict)).toBe(kind));
+  ] as const)("of the verdict %s is %s", (verdict, kind) => expect(kindOfVerdict(verdict, false)).toBe(kind));
+
+  test("of a process that is over its memory limit is `memory` if it was only slow", () => {
+    expect(kindOfVerdict(undefined, true)).toBe("memory");
+    expect(kindOfVerdict("hung: its event loop was blocked for 30 s", true)).toBe("hung");
+  });
 
   test("is named in the documentation, with the same words", () => {
     const page = readFileSync(new URL("../../../../docs/deaths.md", import.meta.url), "utf8");

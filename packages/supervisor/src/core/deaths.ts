@@ -16,7 +16,10 @@ export const DEATH_KINDS = {
   hung: { how: () => "hung", means: "its event loop was blocked for `hangAfterMs`; killed" },
   requestTimeout: { how: () => "request timeout", means: "a request took over `requestTimeoutMs`; killed" },
   unhealthy: { how: () => "unhealthy", means: "its health checks failed; ended" },
-  memory: { how: () => "memory limit", means: "it exceeded a memory limit of its pool; killed" },
+  memory: {
+    how: () => "memory limit",
+    means: "it was recycled because of `maxMemoryMb`, and did not end by the deadlines; killed",
+  },
   notReady: { how: () => "not ready", means: "it was not ready within `readyTimeoutMs`; killed" },
   slow: { how: () => "slow to stop", means: "it did not exit within `termTimeoutMs` of SIGTERM; killed" },
   notStarted: { how: () => "not started", means: "it could not be started" },
@@ -138,9 +141,12 @@ export function kindOfDeath({ status, killedAs, isSpawnFailure, wasOutOfMemory }
   return status.code === null ? "unknown" : "exit";
 }
 
-/** Returns the kind of a kill by the state machine; `verdict` is missing if the process was only slow. */
-export function kindOfVerdict(verdict: string | undefined): DeathKind {
-  if (verdict === undefined) return "slow";
+/**
+ * Returns the kind of a kill by the state machine; `verdict` is missing if the process was only slow.
+ * @param isOverMemory whether it is being replaced because of its memory
+ */
+export function kindOfVerdict(verdict: string | undefined, isOverMemory: boolean): DeathKind {
+  if (verdict === undefined) return isOverMemory ? "memory" : "slow";
   if (verdict.startsWith(NOT_READY)) return "notReady";
   return verdict.startsWith("unhealthy") ? "unhealthy" : "hung";
 }

@@ -111,6 +111,52 @@ test("the samples of a long life are few, in order, and the last is recent", () 
   );
 });
 
+const STEP = 5 * MINUTE;
+/** Requests per minute: none at night, most at noon. */
+const trafficAt = (ms: number) => 50 + 1000 * Math.max(0, Math.sin(((ms / HOUR - 6) / 24) * 2 * Math.PI));
+
+/** A process of an app that leaks with each request, or always: how it ends, day after day of the same traffic. */
+function live(lifeDays: number, startHour: number, isPerRequest: boolean): { reached: boolean; busyShare: number } {
+  const startMs = (24 + startHour) * HOUR;
+  const perMinute = (300 * MB) / (lifeDays * 1440);
+  const meanTraffic = 50 + 1000 / Math.PI;
+  let [bytes, total, minutes, trend] = [100 * MB, 0, NO_MINUTES, NO_TREND];
+  let seen: { leftMs: number; at: number } | undefined;
+  for (let now = startMs - 24 * HOUR; ; now += STEP) {
+    total += 5 * trafficAt(now);
+    minutes = countMinutes(minutes, now, total);
+    if (now < startMs) continue;
+    bytes += 5 * perMinute * (isPerRequest ? trafficAt(now) / meanTraffic : 1);
+    const ageMs = now - startMs + STEP;
+    const next = addReading(trend, ageMs, bytes + 3 * MB * noise(ageMs / STEP));
+    if (next !== trend) {
+      const found = forecast(next, 400 * MB);
+      seen = found && { leftMs: found.leftMs, at: now };
+    }
+    trend = next;
+    if (bytes >= 400 * MB) return { reached: true, busyShare: busyShareOf(minutes) };
+    if (seen === undefined) continue;
+    const busyShare = busyShareOf(minutes);
+    if (isMoment(Math.max(0, seen.leftMs - (now - seen.at)), ageMs, busyShare)) return { reached: false, busyShare };
+  }
+}
+
+test.each([6, 12])(
+  "a leak of days is replaced before its limit, at a quiet minute, if the app started at %d o'clock",
+  (hour) => {
+    for (const [days, isPerRequest] of [
+      [3, true],
+      [5, true],
+      [3, false],
+      [5, false],
+    ] as const)
+      expect(live(days, hour, isPerRequest), `${days} days`).toEqual({
+        reached: false,
+        busyShare: expect.closeTo(0, 1),
+      });
+  },
+);
+
 describe("the moment of a replacement", () => {
   test.each([
     ["far from the limit, however quiet", 30 * HOUR, 70 * HOUR, 0, false],

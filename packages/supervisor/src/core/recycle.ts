@@ -56,6 +56,7 @@ export interface RecycleStart {
   readonly slot: string;
   readonly index: number;
   readonly reason: string;
+  readonly isOverMemory: boolean;
 }
 
 export interface RecycleStep {
@@ -154,7 +155,8 @@ export function nextRecycle(state: RecycleState, pools: readonly RecyclePool[], 
       due.set(id, { pool: pool.name, since, reason });
       if (state.running !== null || isHeld || isPaused || !pool.isFree || !facts.isReplaceable) continue;
       const rank = isOver ? since - MEMORY_FIRST_MS : since;
-      if (start === null || rank < start.rank) start = { pool: pool.name, slot, index, reason, id, rank };
+      if (start === null || rank < start.rank)
+        start = { pool: pool.name, slot, index, reason, id, rank, isOverMemory: isOver };
     }
   }
   const running = start === null ? state.running : { pool: start.pool, id: start.id };

@@ -38,7 +38,14 @@ function world({ slots = [], counts = [0], limits = {}, rolls = false, mayBegin 
   const children = new Map(
     counts.map((requestsTotal, at) => {
       const id = `web.${at + 1}#1`;
-      const child = { id, name: `web.${at + 1}`, exit: null, spawnedAt: 0, stats: { last: { requestsTotal } } };
+      const child = {
+        id,
+        name: `web.${at + 1}`,
+        exit: null,
+        spawnedAt: 0,
+        stats: { last: { requestsTotal } },
+        death: {},
+      };
       return [id, child as unknown as LiveProcess];
     }),
   );
@@ -177,11 +184,13 @@ test("a leak is foretold once, shown, and its process replaced before the limit"
 });
 
 test("a reading from before the process's start is not its memory", () => {
-  const { recycling, started, memory } = world({ limits: { maxMemoryMb: 10 } });
+  const { recycling, started, memory, children } = world({ limits: { maxMemoryMb: 10 } });
   Object.assign(memory, { bytes: 300 * MB, at: -1 });
   recycling.look(0);
   expect(started).toEqual([]);
   memory.at = 1;
   recycling.look(1);
   expect(started).toEqual([[1]]);
+  // If it must be killed, the report of its death says why.
+  expect(children.get("web.1#1")?.death.isOverMemory).toBe(true);
 });

@@ -128,8 +128,10 @@ export class Recycling {
     return leftMs > 0 ? Math.round(leftMs / 1000) : null;
   }
 
-  private start({ pool, slot, index, reason }: RecycleStart): void {
-    const { log, fleet, rollouts } = this.options;
+  private start({ pool, id, slot, index, reason, isOverMemory }: RecycleStart): void {
+    const { log, fleet, rollouts, children } = this.options;
+    const child = children.get(id);
+    if (child !== undefined && isOverMemory) child.death.isOverMemory = true;
     const generation = fleet().pools.find(({ name }) => name === pool)?.generation ?? 0;
     log.event("info", slot, `is being recycled: it ${reason}`);
     void rollouts

@@ -278,7 +278,8 @@ export class Children {
   signal(id: string, signal: KillSignal, verdict?: string): void {
     const child = this.byId.get(id);
     if (child === undefined || child.exit !== null) return;
-    if (verdict !== undefined || signal !== "SIGTERM") child.death.killedAs ??= kindOfVerdict(verdict);
+    if (verdict !== undefined || signal !== "SIGTERM")
+      child.death.killedAs ??= kindOfVerdict(verdict, child.death.isOverMemory);
     if (child.pid === null) {
       // A template that has not forked it by now is stuck in loading, or hangs.
       if (signal === "SIGKILL") this.templates.giveUp(id, "did not fork in time");

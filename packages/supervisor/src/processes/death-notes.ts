@@ -10,6 +10,8 @@ export const TOGETHER_MS = 2000;
 export class DeathNotes {
   /** Why we ended it; null if we did not. */
   killedAs: DeathKind | null = null;
+  /** Whether it is being replaced because of its memory. */
+  isOverMemory = false;
   /** Where its code was when we ended it, the innermost frame first. */
   stack: string[] = [];
   /** The function of the app in that stack, such as `total (app.js:12)`. */

@@ -98,6 +98,16 @@ describe("a pool with a template", () => {
   });
 });
 
+test("an autoscaled pool shows its bounds, and why it has its size where there is room", () => {
+  const last = { at: 0, from: 1, to: 2, reason: "requests wait 180 ms, the target is 50" };
+  const scaling = { min: 1, max: 8, floor: null, target: { metric: "queueMs" as const, value: 50 }, figure: 12, last };
+  const fleet = status([pool("web", [instance("web.1"), instance("web.2")], { scaling })]);
+  const textOf = (width: number) => screen(after([shows(fleet)]), width, 24).join("\n");
+  expect(textOf(80)).toMatch(/ web {2}app {2}2\/2 ready \(1–8\) {2}gen 3 .* req\/s/);
+  expect(textOf(80)).not.toContain("wait");
+  expect(textOf(120)).toMatch(/ready \(1–8\) {2}gen 3 {2}1 → 2: requests wait 180 ms, the target is 50 .* req\/s/);
+});
+
 test("jobs that were deferred are told where an app has any: in the pool's line, and in a column where there is room", () => {
   const deferring = status([
     pool("web", [

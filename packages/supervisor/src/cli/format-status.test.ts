@@ -104,6 +104,20 @@ const status: Status = {
   ],
 };
 
+test("an autoscaled pool has its bounds, its target and its last change", () => {
+  const last = { at: Date.now() - 125_000, from: 2, to: 4, reason: "the minimum is 4" };
+  const scaling = { min: 4, max: 8, floor: 4, target: { metric: "inFlight" as const, value: 5 }, figure: 2.25, last };
+  const [pool] = status.pools as [PoolStatus];
+  const text = formatStatus({ ...status, pools: [{ ...pool, scaling }] }, { colour: false });
+  expect(text).toContain("web  app  1/2 ready (4–8)  generation");
+  expect(text).toContain(
+    "\nweb scales by inFlight: target 5, now 2.3, at least 4 until the next reload\nweb went from 2 to 4 2 min 5 s ago: the minimum is 4\n",
+  );
+  const calm = { ...scaling, min: 1, floor: null, figure: null, last: null };
+  const shown = formatStatus({ ...status, pools: [{ ...pool, scaling: calm }] }, { colour: false });
+  expect(shown).toContain("web scales by inFlight: target 5\nrelease");
+});
+
 test("is aligned, whole, and tells the last exit of what is not ready", () => {
   expect(formatStatus(status, { colour: false })).toBe(
     [

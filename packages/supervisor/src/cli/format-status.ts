@@ -94,8 +94,8 @@ function poolLine(pool: PoolStatus): string {
 function scalingLines({ name, scaling }: PoolStatus): string[] {
   // An earlier version's supervisor knows no autoscaling.
   if (scaling == null) return [];
-  const { min, floor, target, figure, last } = scaling;
-  const kept = floor === null || floor === min ? "" : `, at least ${floor} until the next reload`;
+  const { floor, target, figure, last } = scaling;
+  const kept = floor === null ? "" : `, at least ${floor} until the next reload`;
   const now = figure === null ? "" : `, now ${figure.toFixed(figure < 10 ? 1 : 0)}`;
   const lines = [`${name} scales by ${target.metric}: target ${target.value}${now}${kept}`];
   if (last === null) return lines;

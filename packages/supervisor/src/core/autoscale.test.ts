@@ -118,6 +118,22 @@ test.each([
   }
 });
 
+test("a pool shrinks when the cool-down has passed since it was first measured, and since it grew", () => {
+  const pool = new PoolUnderTest(RULES);
+  pool.wanted = 8;
+  const idleUntil = (size: number) => {
+    for (let period = 1; period <= 200; period++) if (pool.arrive(10) === size) return period;
+    return null;
+  };
+  expect(idleUntil(1)).toBeGreaterThan(60);
+  for (let period = 0; period < 4; period++) pool.arrive(300);
+  expect(pool.wanted).toBe(8);
+  const later = idleUntil(1);
+  // It has just shrunk, so that this growth doubles the cool-down.
+  expect(later).toBeGreaterThan(115);
+  expect(later).toBeLessThan(140);
+});
+
 test("a load that goes up and down with the cool-down makes it longer, so that the size stays", () => {
   const pool = new PoolUnderTest(RULES);
   for (let period = 0; period < 3600; period++) pool.arrive(period % 140 < 30 ? 400 : 40);

@@ -1,5 +1,5 @@
 /** A start takes over the fleet of a killed supervisor: processes, counts and output go on, and no request is lost. */
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
@@ -67,6 +67,8 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       expectBody: "program",
       delayMs: 20,
     });
+    await waitFor("the state", () => savedIn(project).length === 5);
+    const earlyState = readFileSync(join(project.runDir, "state.json"));
     signal((await project.status()).pools[0]?.instances[1]?.pid ?? 0, "SIGKILL");
     const first = await project.statusWhere("its replacement", ({ pools: [web] }) => {
       return web?.instances[1]?.restarts === 1 && web.ready === 2;
@@ -81,16 +83,25 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       await waitFor("the line", () => timesIn(project, `before${round}`) === 1);
       before = await project.status();
       await kill(project);
+      // As if it had not been written since: web.2 has another process by now.
+      if (round === 1) writeFileSync(join(project.runDir, "state.json"), earlyState);
       await get(project.port, `/?line=between${round}`);
-      const now = await again(project);
+      await again(project);
+      // Each process reports its counts when it has connected.
+      const totals = ({ requestsTotal, pools }: Status) => [
+        requestsTotal,
+        ...pools.map((pool) => pool.requestsTotal ?? 0),
+      ];
+      const former = totals(before);
+      const now = await project.statusWhere("the counts", (status) => {
+        return totals(status).every((total, at) => total >= (former[at] ?? 0));
+      });
       expect(processesOf(now)).toEqual(processesOf(first));
       expect(now.pid).not.toBe(before.pid);
-      expect(now.requestsTotal).toBeGreaterThanOrEqual(before.requestsTotal);
       expect(now.uptimeSeconds).toBeGreaterThanOrEqual(before.uptimeSeconds);
       for (const [at, pool] of now.pools.entries()) {
         const former = before.pools[at];
         expect([pool.wanted, pool.generation, pool.ready]).toEqual([former?.wanted, former?.generation, former?.ready]);
-        expect(pool.requestsTotal ?? 0).toBeGreaterThanOrEqual(former?.requestsTotal ?? 0);
         expect(pool.instances[0]?.uptimeSeconds).toBeGreaterThanOrEqual(former?.instances[0]?.uptimeSeconds ?? 0);
       }
       await waitFor("the event", async () =>

@@ -103,6 +103,8 @@ export class Parts {
   /** Undefined unless the fleet is that of a supervisor that was killed. */
   readonly adoption: FleetAdoption | undefined;
   private readonly positions: ReadPositions;
+  /** No snapshot is sent. */
+  private isHeld = false;
   private readonly stickyCookies: StickyCookies;
 
   constructor(private readonly options: PartsOptions) {
@@ -212,7 +214,11 @@ export class Parts {
       reload.areBalancersMixed = state.areBalancersMixed;
       this.state.startedAt = state.startedAt;
       this.adoption = new FleetAdoption(
-        { ...{ children, coordination, positions, runner, slots, stats, configs, log }, publish },
+        {
+          ...{ children, coordination, positions, runner, slots, stats, configs, log },
+          publishOnce: (change) => this.publishOnce(change),
+          socketPath: (id) => runDir.socketPath(id),
+        },
         state,
         strangers,
       );
@@ -258,9 +264,21 @@ export class Parts {
     });
   }
 
+  /** Sends one snapshot for all that `change` does. */
+  publishOnce(change: () => void): void {
+    this.isHeld = true;
+    try {
+      change();
+    } finally {
+      this.isHeld = false;
+    }
+    this.publish();
+  }
+
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void {
     this.state.changed();
+    if (this.isHeld) return;
     const { configs, coordination, runner } = this;
     coordination.publish({
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),

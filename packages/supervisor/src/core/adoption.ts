@@ -73,6 +73,24 @@ export function skipAttempt(fleet: Fleet, poolName: string, index: number, attem
   return { pools: fleet.pools.map((pool) => (pool.name === poolName ? change(pool) : pool)) };
 }
 
+/** Puts a process of which the saved fleet knows nothing into the place of the slot's member, which has ended. */
+export function takePlace(fleet: Fleet, poolName: string, index: number, attempt: number, isReady: boolean): Fleet {
+  const replaced = (process: Process): Process => {
+    const { failuresAt, failures } = process;
+    const nextAttempt = Math.max(process.nextAttempt, attempt + 1);
+    const common = { goal: "up", attempt, nextAttempt, failuresAt, failures } as const;
+    // `adopt` sets its deadline.
+    return isReady
+      ? { ...common, hasServed: true, state: "ready", deadline: 0 }
+      : { ...common, hasServed: process.hasServed, state: "starting", deadline: 0 };
+  };
+  const change = (slot: Slot): Slot =>
+    slot.index === index ? { ...slot, member: { ...slot.member, process: replaced(slot.member.process) } } : slot;
+  return {
+    pools: fleet.pools.map((pool) => (pool.name === poolName ? { ...pool, slots: pool.slots.map(change) } : pool)),
+  };
+}
+
 /**
  * Takes up a restored fleet: each process that still runs goes on in its state, one that has ended counts as a failure, and
  * the replacements of a rollout that was under way are ended, because the processes in service are proven. Starts missing slots.

@@ -2,8 +2,8 @@
 import type { Hello } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import { adopt, restoreFleet, skipAttempt, slotsOfOtherGenerations } from "../core/adoption.js";
-import { findSlot } from "../core/fleet.js";
-import { command } from "../core/fleet-changes.js";
+import { type Fleet, findSlot } from "../core/fleet.js";
+import { command, type FleetContext } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS } from "../core/process.js";
 import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -12,11 +12,13 @@ import type { Children } from "../processes/children.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import { BALANCER_POOL, type LiveProcess } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
+import { isRunning as isRunningProcess } from "../processes/processes.js";
 import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
 import type { FleetState } from "../run-dir/fleet-state.js";
 import { endGracefully, type Orphan } from "../run-dir/orphans.js";
 import type { StatsBook } from "../stats/stats.js";
 import { counted } from "./fleet-questions.js";
+import { placeLateSpawn } from "./late-spawns.js";
 
 /** Processes try to connect four times a second, unless they are busy. */
 const HELLO_TIMEOUT_MS = 30_000;
@@ -32,8 +34,9 @@ interface AdoptingParts {
   configs: PoolConfigs;
   log: EventLog;
   positions: ReadPositions;
-  /** Sends a snapshot of the current fleet to the balancers. */
-  publish(): void;
+  socketPath(processId: string): string;
+  /** Sends one snapshot for all that `change` does. */
+  publishOnce(change: () => void): void;
 }
 
 export class FleetAdoption {
@@ -50,7 +53,7 @@ export class FleetAdoption {
   constructor(
     private readonly parts: AdoptingParts,
     private readonly state: FleetState,
-    private readonly strangers: Orphan[],
+    private strangers: Orphan[],
   ) {
     this.settled = new Promise((resolve) => {
       this.resolveSettled = resolve;
@@ -71,33 +74,56 @@ export class FleetAdoption {
       this.awaited.add(child);
     }
     children.templates.skipAttempts(state.templates);
-    let fleet = restoreFleet(state.fleet, -performance.timeOrigin);
-    for (const { name, pool, attempt } of this.strangers) {
+    runner.set(this.withStrangers(restoreFleet(state.fleet, -performance.timeOrigin)));
+  }
+
+  /** Takes over processes that were spawned just before the kill, and numbers later spawns after all others. */
+  private withStrangers(saved: Fleet): Fleet {
+    const { children, configs, coordination, positions, slots, socketPath } = this.parts;
+    let fleet = saved;
+    const isRunning = (id: string) => {
+      const child = children.get(id);
+      return child?.pid != null && isRunningProcess(child.pid, child.startTime);
+    };
+    this.strangers = this.strangers.filter((orphan) => {
+      const late = placeLateSpawn(fleet, orphan, { configs, socketPath, isRunning });
+      const { name, pool, attempt } = orphan;
       const index = Number(name.slice(name.lastIndexOf(".") + 1));
-      if (pool !== undefined && Number.isInteger(index)) fleet = skipAttempt(fleet, pool, index, attempt);
-    }
-    runner.set(fleet);
+      if (late === undefined) {
+        if (pool !== undefined && index > 0 && attempt > 0) fleet = skipAttempt(fleet, pool, index, attempt);
+        return true;
+      }
+      fleet = late.fleet;
+      const record = slots.of(name);
+      if (late.isRestart) record.restarts++;
+      record.unwanted = false;
+      const child = children.adopt({ ...late.process, outputRow: positions.take() }, 0);
+      if (child.kind === "balancer") coordination.expect(child.id);
+      this.awaited.add(child);
+      return false;
+    });
+    return fleet;
   }
 
   /** Takes up the fleet, and ends what is not in it. */
   begin(): void {
     const { parts, strangers } = this;
     const { runner, children } = parts;
-    const instances = [...this.awaited].filter(({ kind }) => kind === "instance").length;
-    const balancers = this.awaited.size - instances;
     let started = 0;
     let ended = strangers.length;
-    runner.change((fleet, context) => {
+    const takeUp = (fleet: Fleet, context: FleetContext) => {
       const change = adopt(fleet, (id) => children.get(id) !== undefined, context);
       started = change.effects.filter(({ effect }) => effect.type === "spawn").length;
       ended += fleet.pools.flatMap((pool) => pool.slots.filter(({ other }) => other?.role === "replacement")).length;
       return change;
-    });
-    parts.publish();
+    };
+    parts.publishOnce(() => runner.change(takeUp));
+    for (const child of [...this.awaited]) if (!children.checkAdopted(child)) this.awaited.delete(child);
+    const instances = [...this.awaited].filter(({ kind }) => kind === "instance").length;
+    const balancers = this.awaited.size - instances;
     const balancing = balancers === 1 ? "1 balancer" : `${balancers} balancers`;
     this.text = `adopted ${counted(instances)} and ${balancing}; started ${started}, ended ${ended}`;
     this.timer = setTimeout(() => this.giveUp(), HELLO_TIMEOUT_MS);
-    for (const child of [...this.awaited]) if (!children.checkAdopted(child)) this.awaited.delete(child);
     this.settle();
     this.strangersEnded = this.endStrangers();
   }

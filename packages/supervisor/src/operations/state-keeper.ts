@@ -172,8 +172,18 @@ function savedProcess(child: LiveProcess): SavedProcess[] {
 }
 
 function savedSlot(name: string, record: SlotRecord): SavedSlot {
-  const { restarts, recycles, everReady, lastExit, lastRun, linesTotal, linesLost } = record;
-  return { name, restarts, recycles, everReady, lastExit: shortened(lastExit), lastRun, linesTotal, linesLost };
+  const { restarts, recycles, everReady, unwanted, lastExit, lastRun, linesTotal, linesLost } = record;
+  return {
+    name,
+    restarts,
+    recycles,
+    everReady,
+    unwanted,
+    lastExit: shortened(lastExit),
+    lastRun,
+    linesTotal,
+    linesLost,
+  };
 }
 
 function shortened(exit: LastExit | null): LastExit | null {

@@ -34,7 +34,8 @@ export class Exposure {
   /** Checks an instance three times after it became ready. Balancers are exempt: they are meant to be reachable. */
   watch(child: LiveProcess): void {
     if (child.kind === "balancer") return;
-    for (const ms of LOOK_AFTER_MS) this.lookAfter(child, ms);
+    // An adopted one has been checked, and many connect at once.
+    for (const ms of child.isAdopted ? LOOK_AFTER_MS.slice(-1) : LOOK_AFTER_MS) this.lookAfter(child, ms);
   }
 
   private lookAfter(child: LiveProcess, ms: number): void {

@@ -83,6 +83,8 @@ export interface SavedSlot {
   restarts: number;
   recycles: number;
   everReady: boolean;
+  /** Whether the next spawn follows an unexpected exit. */
+  unwanted: boolean;
   lastExit: unknown;
   lastRun: unknown;
   linesTotal: number;

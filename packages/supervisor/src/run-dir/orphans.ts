@@ -1,11 +1,17 @@
 /** The processes of a fleet whose supervisor was killed: finding, describing and ending them. */
 import { readFileSync, statSync } from "node:fs";
-import { CHANNEL_ENVIRONMENT, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
+import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { identify, isRunning, type ProcessIdentity } from "./lock.js";
 import type { FleetRecord } from "./record.js";
 import { fleetTag } from "./run-dir-files.js";
+
+/** The part of a ChildSpec that is of interest. */
+interface SpecOfOrphan {
+  drainTimeoutMs?: number;
+  command?: Pick<CommandSpec, "address">;
+}
 
 export interface Orphan {
   /** The leader of a session and a process group. */
@@ -16,8 +22,11 @@ export interface Orphan {
   isBalancer: boolean;
   /** Such as `web`; undefined in a template's environment that has lost it. */
   pool: string | undefined;
-  /** NaN for a template. */
+  /** NaN if its environment has none. */
   attempt: number;
+  generation: number;
+  /** Of a shim. */
+  command: SpecOfOrphan["command"] | undefined;
   /** The secret of its hello. */
   token: string | undefined;
   /** Its drain time. */
@@ -39,7 +48,7 @@ export function findOrphans(channelSocket: string): Orphan[] {
     const identity = identify(pid);
     if (identity === undefined) return [];
     const value = (name: string) => new RegExp(`(?:^|\\0)${name}=([^\\0]*)`).exec(environment)?.[1];
-    const spec = attempt(() => JSON.parse(value(CHANNEL_ENVIRONMENT.spec) ?? "{}") as { drainTimeoutMs?: number });
+    const spec = attempt(() => JSON.parse(value(CHANNEL_ENVIRONMENT.spec) ?? "{}") as SpecOfOrphan);
     const pool = value("PACELINE_POOL");
     return {
       pid,
@@ -48,6 +57,8 @@ export function findOrphans(channelSocket: string): Orphan[] {
       isBalancer: pool === "balancer",
       pool,
       attempt: Number(value(CHANNEL_ENVIRONMENT.attempt)),
+      generation: Number(value("PACELINE_GENERATION")),
+      command: spec?.command,
       token: value(CHANNEL_ENVIRONMENT.token),
       drainTimeoutMs: spec?.drainTimeoutMs ?? DEFAULT_DRAIN_MS,
       mark: value(SPAWN_MARK),

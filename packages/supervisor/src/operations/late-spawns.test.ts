@@ -1,0 +1,86 @@
+/** Which process that the saved state does not name takes the place of its slot's lost one. */
+import { describe, expect, test } from "vitest";
+import { EMPTY_FLEET, findSlot } from "../core/fleet.js";
+import { addPool, command, report, resize, startReplacement } from "../core/fleet-changes.js";
+import type { Orphan } from "../run-dir/orphans.js";
+import { placeLateSpawn } from "./late-spawns.js";
+
+const policy = { readyTimeoutMs: 1, stableAfterMs: 1, drainTimeoutMs: 9, isUpstream: true } as never;
+const context = { now: 0, random: 0, policyOf: () => policy };
+const { fleet: starting } = resize(addPool(EMPTY_FLEET, "web", 1), "web", 1, context);
+const ready = report(starting, "web", 1, { type: "ready", attempt: 1 }, context).fleet;
+const health = { readyPath: undefined };
+const settings = { runtime: "bun", maxOutputBytes: 100, maxInFlight: 4, workload: {}, health };
+const orphan = {
+  ...{ pid: 7, identity: { pid: 7, startedAt: "70", boot: "" }, name: "web.1", isBalancer: false, pool: "web" },
+  ...{ attempt: 2, generation: 1, command: undefined, token: "t", drainTimeoutMs: 1, mark: "m" },
+} as Orphan;
+
+function place(given: Partial<Orphan>, { fleet = ready, runs = false, more = {} } = {}) {
+  return placeLateSpawn(
+    fleet,
+    { ...orphan, ...given },
+    {
+      configs: { balancer: settings, generation: () => ({ pool: { ...settings, ...more } }) } as never,
+      socketPath: (id) => `/nowhere/${id}.sock`,
+      isRunning: () => runs,
+    },
+  );
+}
+
+describe("a process that was spawned just before the kill", () => {
+  test("takes the place of the one that it replaced, and starts until it says more", () => {
+    const placed = place({});
+    expect(placed).toMatchObject({
+      isRestart: true,
+      process: {
+        ...{
+          id: "web.1#2",
+          pid: 7,
+          startTime: "70",
+          token: "t",
+          socket: "/nowhere/web.1#2.sock",
+          tag: "m",
+          mark: null,
+        },
+        ...{ maxInFlight: 4, perClient: false, tcp: null },
+      },
+    });
+    const process = findSlot(placed?.fleet ?? EMPTY_FLEET, "web", 1)?.member.process;
+    expect(process).toMatchObject({ state: "starting", attempt: 2, nextAttempt: 3, goal: "up", hasServed: true });
+  });
+
+  test("may be the first one of its slot, whose pid was not known yet", () => {
+    expect(place({ attempt: 1 }, { fleet: starting })).toMatchObject({ process: { id: "web.1#1" } });
+  });
+
+  test("is the shim of a command, of a worker, or a balancer", () => {
+    const address = { host: "127.0.0.1", port: 5 };
+    const shim = place({ command: { address } })?.process;
+    expect(shim).toMatchObject({
+      mark: "m",
+      tag: null,
+      tcp: address,
+      socket: "/nowhere/web.1#2.sock",
+      perClient: true,
+    });
+    expect(place({ command: {} })?.process).toMatchObject({ socket: null, tcp: null });
+    const { fleet } = resize(addPool(EMPTY_FLEET, "balancer", 1), "balancer", 1, context);
+    expect(place({ pool: "balancer", name: "balancer.1" }, { fleet })?.process).toMatchObject({ socket: null });
+    expect(place({}, { more: { workload: { proxy: {} } } })?.process.perClient).toBe(true);
+  });
+
+  test.each([
+    ["while the slot's own process runs", {}, { runs: true }],
+    ["of another generation", { generation: 2 }, {}],
+    ["beside a replacement", {}, { fleet: startReplacement(ready, "web", 1, 1, context).fleet }],
+    ["of a slot that is to end", {}, { fleet: command(ready, "web", 1, { type: "stop" }, context).fleet }],
+    ["that is older than the slot's own", { attempt: 0 }, {}],
+    ["of an unknown slot", { name: "web.9" }, {}],
+    ["of an unknown pool", { pool: "gone", name: "gone.1" }, {}],
+    ["that is a template", { name: "web.template", attempt: 1 }, {}],
+    ["without a token", { token: undefined }, {}],
+  ])("does not take a place %s", (_, given, world) => {
+    expect(place(given as Partial<Orphan>, world)).toBeUndefined();
+  });
+});

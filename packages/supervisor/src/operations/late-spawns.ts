@@ -1,0 +1,69 @@
+/** Processes that were spawned just before their supervisor was killed: its state does not name them, but their environment does. */
+import { uptime } from "node:os";
+import { socketsBoundTo } from "@paceline/wire/socket-file";
+import { takePlace } from "../core/adoption.js";
+import { type Fleet, findSlot, processId } from "../core/fleet.js";
+import { isAlive } from "../core/process.js";
+import { BALANCER_POOL } from "../processes/live-process.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
+import type { SavedProcess } from "../run-dir/fleet-state.js";
+import type { Orphan } from "../run-dir/orphans.js";
+
+interface LateSpawn {
+  fleet: Fleet;
+  process: Omit<SavedProcess, "outputRow">;
+  /** Whether it replaces a process that ended unexpectedly. */
+  isRestart: boolean;
+}
+
+interface LateSpawnContext {
+  configs: Pick<PoolConfigs, "balancer" | "generation">;
+  socketPath(processId: string): string;
+  /** Whether the state names that process, and it runs. */
+  isRunning(processId: string): boolean;
+}
+
+/**
+ * Puts the process into its slot if that has lost its own one. Undefined for any other, such as a replacement of a reload: the
+ * processes in service are proven.
+ */
+export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnContext): LateSpawn | undefined {
+  const { pool, name, attempt, generation, token, pid, identity, command, mark = null } = orphan;
+  const { configs, socketPath, isRunning } = context;
+  const index = Number(name.slice(name.lastIndexOf(".") + 1));
+  const slot = pool === undefined ? undefined : findSlot(fleet, pool, index);
+  // A forked instance has the environment of its template.
+  if (pool === undefined || slot === undefined || token === undefined || !(attempt > 0)) return undefined;
+  const { process } = slot.member;
+  const isFree = !isAlive(process) || !isRunning(processId(name, process.attempt));
+  if (!isFree || slot.other !== null || slot.member.generation !== generation) return undefined;
+  if (process.goal !== "up" || attempt < process.attempt) return undefined;
+  const instances = pool === BALANCER_POOL ? undefined : configs.generation(pool, generation)?.pool;
+  const config = pool === BALANCER_POOL ? configs.balancer : instances;
+  if (config === undefined) return undefined;
+  const id = processId(name, attempt);
+  const { workload = {}, maxInFlight = null, health } = instances ?? {};
+  const hasSocket = instances !== undefined && (command === undefined || command.address !== undefined);
+  const socket = hasSocket ? socketPath(id) : null;
+  const isReady = socket !== null && health?.readyPath === undefined && socketsBoundTo(socket).size > 0;
+  return {
+    fleet: takePlace(fleet, pool, index, attempt, isReady),
+    isRestart: process.state === "ready" || process.state === "starting" || process.state === "backoff",
+    process: {
+      ...{ id, pool, name, index, attempt, generation, token, pid, startTime: identity.startedAt },
+      ...{ spawnedAt: startOf(identity.startedAt), runtime: config.runtime, maxOutputBytes: config.maxOutputBytes },
+      ...{ socket, tcp: typeof command?.address === "object" ? command.address : null },
+      // A shim finds the processes of its command itself.
+      ...(command === undefined ? { mark: null, tag: mark } : { mark, tag: null }),
+      ...{ maxInFlight, perClient: command !== undefined || "proxy" in workload || "asgi" in workload },
+      ...{ protocol: "http1", isInspected: false, requestsTotal: 0, errorsTotal: 0, relayed: [] },
+    },
+  };
+}
+
+const TICK_MS = 10;
+
+/** Returns the Unix time of a start time in the kernel's clock ticks. */
+function startOf(ticks: string): number {
+  return Date.now() - Math.max(0, Math.round(uptime() * 1000 - Number(ticks) * TICK_MS));
+}

@@ -17,7 +17,7 @@ import { existsSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 export default {
   async start() { while (!existsSync("gate")) await setTimeout(20); },
-  fetch: () => Response.json(["NOTIFY_SOCKET", "WATCHDOG_USEC"].map((name) => process.env[name] ?? null)),
+  fetch: (request) => request.url.endsWith("/pid") ? new Response(String(process.pid)) : Response.json(["NOTIFY_SOCKET", "WATCHDOG_USEC"].map((name) => process.env[name] ?? null)),
 };
 `;
 const BROKEN = "throw new Error('no database');\n";
@@ -61,8 +61,25 @@ test("a unit is up when all are ready, tells failed reloads, and a hung supervis
   expect(await systemd.show("ActiveState")).toBe("active");
 
   project.write("app.js", APP);
-  process.kill(await systemd.mainPid(), "SIGSTOP");
+  // Killed, it gets its processes back, and from systemd the listening sockets, with which it starts another balancer.
+  const pids = async () => {
+    const texts = await Promise.all(
+      [1, 2, 3, 4].map(async () => (await fetch(`http://127.0.0.1:${project.port}/pid`)).text()),
+    );
+    return [...new Set(texts)].sort();
+  };
+  const serving = await pids();
+  process.kill(await systemd.mainPid(), "SIGKILL");
   await systemd.until("NRestarts", "1");
+  await systemd.until("ActiveState", "active");
+  expect(await pids()).toEqual(serving);
+  const runDir = /PACELINE_RUN_DIR=(\S+)/.exec(await systemd.show("Environment"))?.[1] ?? "";
+  const balancer = await run(PACELINE, ["restart", "balancer", "--run-dir", runDir]);
+  expect(balancer.code, balancer.output).toBe(0);
+  expect(await pids()).toEqual(serving);
+
+  process.kill(await systemd.mainPid(), "SIGSTOP");
+  await systemd.until("NRestarts", "2");
   await systemd.until("ActiveState", "active");
   expect(await (await fetch(`http://127.0.0.1:${project.port}/`)).json()).toEqual([null, null]);
 

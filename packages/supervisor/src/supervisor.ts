@@ -65,6 +65,8 @@ export interface Supervisor extends SupervisorApi {
    * @throws PacelineError with the system's code if an address cannot be bound, such as `EADDRINUSE`
    */
   start(): Promise<void>;
+  /** Returns the descriptors of the listening sockets that systemd has not opened. */
+  ownSockets(): number[];
   /** Reports a problem with the fleet's surroundings in the events and the log. */
   warn(message: string): void;
   /** Resolves when the fleet has ended; `failed` if something could not be ended. Or it goes on with an heir. */
@@ -327,6 +329,16 @@ class FleetSupervisor implements Supervisor {
       ...[...children.templates.alive()].map(({ name }) => name),
       "paceline",
     ];
+  }
+
+  ownSockets(): number[] {
+    const { inheritedSockets } = this.options;
+    if (inheritedSockets?.isForeign) return [];
+    try {
+      return this.parts.sockets.map(({ fd }) => fd);
+    } catch {
+      return []; // Only balancers of an earlier supervisor have them.
+    }
   }
 
   warn(message: string): void {

@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { OperationResult, Status } from "../control/api.js";
+import { STORED } from "../sockets/inherited-sockets.js";
 import type { FleetObserver } from "../supervisor.js";
 
 /** The program that sends a message: no runtime can send datagrams over a unix socket. */
@@ -51,6 +52,7 @@ interface ServiceManagerOptions extends Invitation {
 export class ServiceManager implements FleetObserver {
   #isReady = false;
   #hasFailed = false;
+  #hasStored = false;
   #reloads = 0;
   #queue: Promise<void> = Promise.resolve();
   #waiting = 0;
@@ -88,7 +90,19 @@ export class ServiceManager implements FleetObserver {
     this.#send(["READY=1", failure ?? this.#status()]);
   }
 
+  /** Gives sockets to systemd, so that the next main process gets them if this one is killed. Only on Bun. */
+  async store(fds: readonly number[]): Promise<void> {
+    if (process.versions.bun === undefined || process.platform !== "linux" || fds.length === 0) return;
+    try {
+      const { storeSockets } = await import("../sockets/fd-store.js");
+      this.#hasStored = storeSockets(this.options.socket, fds);
+    } catch {
+      // Without them the next start takes the fleet over as well, but not the sockets.
+    }
+  }
+
   stopping(): void {
+    if (this.#hasStored) this.#send(["FDSTOREREMOVE=1", `FDNAME=${STORED}`]);
     clearInterval(this.#watchdogTimer);
     clearTimeout(this.#statusTimer);
     this.#isReady = false;

@@ -245,6 +245,7 @@ async function runFleet(
     }
     if (rolledBack !== null)
       supervisor.warn(`the upgrade was rolled back, and this version goes on: ${rolledBack.reason}`);
+    await serviceManager?.store(supervisor.ownSockets());
     starter?.notify(UP);
     const end = await untilEnd(supervisor, options, starter, () => serviceManager?.ready());
     if (typeof end === "number") return end;

@@ -13,10 +13,14 @@ const FIRST = 3;
 const MAX_SOCKETS = 256;
 const VARIABLES = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] as const;
 
+/** The name of this fleet's own sockets in systemd's fd store. */
+export const STORED = "paceline-listen";
+
 /** Descriptors of sockets that this process has not opened, each used once. */
 export class InheritedSockets {
   /** By inode. */
   readonly #descriptors = new Map<string, number>();
+  readonly #hadAny: boolean;
 
   /** @param isOurs whether this fleet has opened them, and will close them for everybody */
   constructor(
@@ -27,6 +31,12 @@ export class InheritedSockets {
       const target = readlinkSync(`/proc/self/fd/${fd}`);
       if (target.startsWith("socket:[")) this.#descriptors.set(target.slice(8, -1), fd);
     }
+    this.#hadAny = this.#descriptors.size > 0;
+  }
+
+  /** Whether systemd has opened them for its unit. */
+  get isForeign(): boolean {
+    return !this.isOurs && this.#hadAny;
   }
 
   /** Returns the descriptor of the socket that listens on this address; undefined if there is none. `host` is an IP address. */
@@ -69,11 +79,13 @@ export function takeInheritedSockets(
   environment: NodeJS.ProcessEnv = process.env,
   pid = process.pid,
 ): InheritedSockets {
-  const [listener, count = ""] = VARIABLES.map((name) => environment[name]);
+  const [listener, count = "", names = ""] = VARIABLES.map((name) => environment[name]);
   for (const name of VARIABLES) delete environment[name];
   if (ours !== undefined) return new InheritedSockets(descriptors(ours), true);
   const isGiven = isMeant && Number(listener) === pid && /^\d+$/.test(count);
-  return new InheritedSockets(descriptors(isGiven ? Number(count) : 0));
+  // A unit has either sockets of its own or a fleet that stores them.
+  const isStored = names !== "" && names.split(":").every((name) => name === STORED);
+  return new InheritedSockets(descriptors(isGiven ? Number(count) : 0), isGiven && isStored);
 }
 
 function descriptors(count: number): number[] {

@@ -29,13 +29,24 @@ const SANDBOX =
 test("the printed unit satisfies systemd, exposes little and restarts nothing that is configured wrongly", async (context) => {
   needs(context, "systemd-analyze");
   const project = await Project.make({ runtime: "bun", app: APP });
-  const unit = await exported(project);
-  expect(unit).toMatch(/^TimeoutStopSec=56$/m);
-  const file = join(project.folder, "shop.service");
-  writeFileSync(file, unit);
-  expect(await run("systemd-analyze", ["verify", file])).toMatchObject({ code: 0, output: "" });
-  const exposure = await run("systemd-analyze", ["security", "--offline=yes", "--threshold=40", file]);
-  expect(exposure.code, exposure.output).toBe(0);
+  const low = { listen: [":80", ":443", "unix:/run/shop/web.sock"], env: { TOKEN: { credential: "token" } } };
+  for (const [config, line] of [
+    [{}, /^CapabilityBoundingSet=$/m],
+    [
+      low,
+      /^RuntimeDirectory=shop\n(#.*\n)?LoadCredential=token:.*\n\n.*\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE$/m,
+    ],
+  ] as const) {
+    project.writeConfig(config);
+    const unit = await exported(project);
+    expect(unit).toMatch(/^TimeoutStopSec=56$/m);
+    expect(unit).toMatch(line);
+    const file = join(project.folder, "shop.service");
+    writeFileSync(file, unit);
+    expect(await run("systemd-analyze", ["verify", file])).toMatchObject({ code: 0, output: "" });
+    const exposure = await run("systemd-analyze", ["security", "--offline=yes", "--threshold=40", file]);
+    expect(exposure.code, exposure.output).toBe(0);
+  }
 });
 
 test("a unit is up when all are ready, tells failed reloads, and a hung supervisor is replaced", async (context) => {

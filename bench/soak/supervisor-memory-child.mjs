@@ -26,7 +26,7 @@ function report() {
   for (let count = 0; count < 200; count++) {
     requestsTotal += 100;
     const message = { type: "stats", role: "instance", requestsTotal, errorsTotal: requestsTotal / 100, inFlight: 3 };
-    if (!client.send({ ...message, latency: LATENCIES, periodMs: 1000, lagMs: count % 20 })) {
+    if (!client.send({ ...message, latency: LATENCIES, periodMs: 1000, eventLoopLagMs: count % 20, heapBytes: 1e7 })) {
       requestsTotal -= 100;
       break;
     }

@@ -44,7 +44,7 @@ async function soak(what) {
   const python = { wsgi: "app:app", python: "./python" };
   const pools = {
     web: { ...python, instances: 4, env: { FAKE: what === "restarts" ? "nothing" : what } },
-    ...(what === "restarts" && { dies: { ...python, routes: "/dies", instances: 8, env: { FAKE: what } } }),
+    ...(what === "restarts" && { dies: { ...python, routes: "/dies", instances: 32, env: { FAKE: what } } }),
   };
   const config = { ...NEVER, pools, listen: `127.0.0.1:${port}` };
   writeFileSync(path.join(folder, "paceline.config.json"), JSON.stringify(config));

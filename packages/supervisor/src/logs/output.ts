@@ -107,10 +107,13 @@ export class OutputFile {
       const count = readSync(this.fd, chunk, 0, length, this.offset);
       if (count === 0) break;
       this.offset += count;
-      readSinceCollection += count;
       const bytes = chunk.subarray(0, count);
       if (isSkipped) this.cutter.skip(bytes);
-      else this.cutter.take(bytes, lines);
+      else {
+        this.cutter.take(bytes, lines);
+        // Skipped bytes leave no garbage, and have to be skipped faster than they are written.
+        readSinceCollection += count;
+      }
     }
     this.tell(lines);
     this.release();

@@ -41,6 +41,8 @@ export interface LoadTask {
   runtimes: Runtimes;
   /** Whether the fleet watches its files, for development. */
   watches: boolean;
+  /** $CREDENTIALS_DIRECTORY of the fleet's environment. */
+  credentialsDir?: string | undefined;
   /** Nothing is started. */
   isOnlyChecked?: boolean;
 }
@@ -62,7 +64,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
     defaultPort: task.overrides.defaultPort,
     defaultName: task.name,
     runtimes,
-    credentialsDir: process.env.CREDENTIALS_DIRECTORY,
+    credentialsDir: task.credentialsDir,
     isOnlyChecked: task.isOnlyChecked,
     findings,
   };

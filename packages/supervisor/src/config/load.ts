@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { lstatSync, realpathSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Readable } from "node:stream";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
@@ -85,6 +85,8 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const release = pinned(writtenFolder);
   const listenDir = outsideReleases(writtenFolder);
   const name = nameOf(source);
+  const { CREDENTIALS_DIRECTORY } = environment;
+  const credentialsDir = CREDENTIALS_DIRECTORY && resolve(release, CREDENTIALS_DIRECTORY);
   const task = {
     source: pinSource(source),
     cwd,
@@ -95,6 +97,7 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
     runtimes,
     watches,
     isOnlyChecked,
+    credentialsDir,
   };
   const config =
     endsSoon && !runsCode(source)

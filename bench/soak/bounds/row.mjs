@@ -11,7 +11,7 @@ const ALONE_SECONDS = 3;
 /** The time the yardstick's client runs beside the peers. */
 const YARDSTICK_SECONDS = 5;
 /** The approximate time of a row without its peers: starts, stops, the warm-up, and the normal client alone. */
-export const AROUND_SECONDS = 16;
+export const AROUND_SECONDS = 13;
 export const YARDSTICK_AROUND_SECONDS = 13;
 /** The maximum growth of a process. */
 export const MOST_MB = 32;

@@ -10,7 +10,7 @@ interface Lane {
   resume(): void;
 }
 
-const lanes: Lane[] = [];
+const lanes = new Set<Lane>();
 
 /** Must run before the server listens. */
 export function takeLanes(): void {
@@ -19,7 +19,7 @@ export function takeLanes(): void {
     Bun.listen = ((options: { socket: { open(socket: Lane): void } }) => {
       const { open } = options.socket;
       options.socket.open = (socket) => {
-        lanes.push(socket);
+        lanes.add(socket);
         open(socket);
       };
       return listen(options as never);
@@ -28,7 +28,11 @@ export function takeLanes(): void {
   }
   const { emit } = net.Server.prototype;
   net.Server.prototype.emit = function (event: string, ...args: never[]) {
-    if (event === "connection") lanes.push(args[0] as Lane);
+    if (event === "connection") {
+      const socket = args[0] as unknown as net.Socket;
+      lanes.add(socket);
+      socket.once("close", () => lanes.delete(socket));
+    }
     return emit.call(this, event, ...args);
   } as never;
 }

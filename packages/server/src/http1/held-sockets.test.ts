@@ -60,6 +60,20 @@ it("of many connections with small pieces one is read every second turn, each in
   for (const socket of [idle, ...busy]) await new Promise((resolve) => socket.once("close", resolve).destroy());
 });
 
+it("closes connections that use up a turn while 64 others like them wait, and no connection with few pieces", async () => {
+  const busy = Array.from({ length: 80 }, connection);
+  const quiet = connection();
+  for (const socket of busy) for (let i = 0; i < 600; i++) countPiece(socket);
+  countPiece(quiet);
+  await turn();
+  expect(busy.map((socket) => socket.destroyed)).toEqual(busy.map((_, n) => n >= 64));
+  expect([quiet.destroyed, quiet.isPaused()]).toEqual([false, false]);
+  for (const socket of [quiet, ...busy])
+    if (!socket.closed) await new Promise((resolve) => socket.once("close", resolve).destroy());
+  // All places are free again.
+  for (let n = 0; n < 64; n++) await turn();
+});
+
 it("once a turn was used up, what a connection sends is parsed in slices, whole and in order, also by an upgraded one", async () => {
   let pieces = 0;
   let most = 0;

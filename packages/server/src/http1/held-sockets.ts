@@ -59,11 +59,14 @@ let isArmed = false;
 const reading = new Set<Socket>();
 /** All that are not read for the rest of this turn. */
 let held: Socket[] | undefined;
-/** Those that have sent small pieces since the share was last used up. */
-const senders = new Set<Socket>();
+/** Those that have sent small pieces since the share was last used up, and how many; without those of `lastSender` in a row. */
+const senders = new Map<Socket, number>();
 let lastSender: Socket | undefined;
+let inRow = 0;
 /** Of these one at a time is read, every second turn. */
 const queued = new Set<Socket>();
+/** The maximum number of these: a further one that alone used up half a turn is closed, since clients decide how many there are. */
+const MAX_QUEUED = 64;
 /** The one of these that was read last. */
 let current: Socket | undefined;
 
@@ -95,13 +98,19 @@ export function endPieces(socket: Socket): void {
 /** Counts a small piece. */
 export function countPiece(socket: Socket): void {
   if (socket !== lastSender) {
+    countRow();
     lastSender = socket;
-    senders.add(socket);
   }
+  inRow++;
   if (--left > 0 || held !== undefined) return;
   held = [...reading].filter((each) => !queued.has(each));
   for (const each of held) holdSocket(each);
   arm();
+}
+
+function countRow(): void {
+  if (lastSender !== undefined) senders.set(lastSender, (senders.get(lastSender) ?? 0) + inRow);
+  inRow = 0;
 }
 
 function arm(): void {
@@ -125,8 +134,11 @@ function releaseOthers(sockets: readonly Socket[]): void {
     slicesUntil = performance.now() + SLICES_MS;
     for (const socket of reading) readInSlices(socket, holds.has(socket));
   }
+  countRow();
   for (const socket of sockets) {
-    if (senders.has(socket)) queued.add(socket);
+    const pieces = senders.get(socket) ?? 0;
+    if (queued.size >= MAX_QUEUED && pieces > MAX_TURN_PIECES / 2) socket.destroy();
+    else if (pieces > 0 && queued.size < MAX_QUEUED) queued.add(socket);
     else releaseSocket(socket);
   }
   senders.clear();

@@ -75,7 +75,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     if (!limitBody(request, response, limits, waits, unread)) return;
     const failed = (error: unknown) => {
       watched?.();
-      options.onError(error);
+      if (!isClientGone(request, error)) options.onError(error);
       respondFailure(response, 500);
     };
     try {
@@ -187,6 +187,11 @@ function continueWhenRead(request: IncomingMessage, response: ServerResponse): v
     if (!response.headersSent) response.writeContinue();
     request._read(size);
   };
+}
+
+/** Whether the handler failed because its client left during the body: not a fault, and a client could fill the log with it. */
+function isClientGone(request: IncomingMessage, error: unknown): boolean {
+  return error instanceof Error && error === request.errored && "code" in error && error.code === "ECONNRESET";
 }
 
 const BAD_REQUEST = `HTTP/1.1 400 ${REASONS[400]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;

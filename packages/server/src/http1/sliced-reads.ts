@@ -3,6 +3,7 @@
  * and parses 64 KB in one call, which takes 14 ms for chunks of a byte. Slices cost two microseconds a request.
  */
 import type { Socket } from "node:net";
+import { giveBack } from "@paceline/wire";
 
 /** Larger than the pieces of bodies that are joined. */
 const SLICE_BYTES = 8192;
@@ -10,7 +11,7 @@ const SLICE_BYTES = 8192;
 const MAX_RESTS = 128;
 
 const sliced = new WeakSet<Socket>();
-const rests = new Set<Socket>();
+const rests = new Map<Socket, Buffer>();
 
 type DataListener = (bytes: Buffer) => void;
 
@@ -28,12 +29,20 @@ export function readInSlices(socket: Socket, isHeld: boolean): void {
     rests.delete(socket);
     const isSlice = bytes.length > SLICE_BYTES && rests.size < MAX_RESTS;
     parse.call(socket, isSlice ? bytes.subarray(0, SLICE_BYTES) : bytes);
-    if (!isSlice || socket.destroyed) return;
-    if (socket.isPaused()) rests.add(socket);
-    // Its reader is called again at once, or after a pause.
-    socket.unshift(bytes.subarray(SLICE_BYTES));
+    // It became a tunnel, which has the rest.
+    const isTunnel = !socket.listeners("data").includes(parse);
+    const rest = bytes.subarray(SLICE_BYTES);
+    if (isSlice && (isTunnel || !socket.destroyed)) {
+      if (socket.isPaused() && !isTunnel) rests.set(socket, rest);
+      // Its reader is called again at once, or after a pause.
+      socket.unshift(rest);
+    } else if (!isTunnel) giveBack(bytes);
   };
-  socket.once("close", () => rests.delete(socket));
+  socket.once("close", () => {
+    const rest = rests.get(socket);
+    if (rest !== undefined) giveBack(rest);
+    rests.delete(socket);
+  });
   socket.removeListener("data", parse);
   // Another listener makes node:http leave reading to the socket. With `listener` it can remove this one like its own, when the
   // connection becomes a tunnel.

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } 
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { DeathReport } from "../packages/supervisor/dist/core/deaths.js";
+import { listenersOf } from "../packages/wire/dist/proc/index.js";
 import { type Project, startFleet } from "./support/fleet.js";
 import { needs, signal } from "./support/processes.js";
 import { RawConnection } from "./support/raw-http.js";
@@ -164,6 +165,7 @@ export default { fetch: (request) => {
 `;
 const WSGI = `
 import time
+KEPT = ["x" * 100 + str(n) for n in range(100_000)]
 def application(environ, start_response):
     if environ["PATH_INFO"].endswith("/block"):
         never_returns()
@@ -184,7 +186,7 @@ test("a blocked app is reported with the function that blocks, or on Bun with th
     runtime: "bun",
     app: BLOCKS,
     files: { "site_app.py": WSGI },
-    config: { pools, hangAfterMs: 6000 },
+    config: { pools, hangAfterMs: 8000 },
   });
   const names = Object.keys(pools);
   const blocked = await Promise.all(
@@ -212,9 +214,90 @@ test("a blocked app is reported with the function that blocks, or on Bun with th
   expect(of("bun")).toMatchObject({ running: "POST /bun/block", requests: [{ state: "running" }], stack: [] });
   expect(of("node")?.stack[0]).toMatch(/^neverReturns \(.*\/app\.js:4:\d+\)$/);
   expect(of("node")?.reason).toMatch(/: it was in neverReturns \(app\.js:4\)$/);
-  expect(of("wsgi")?.stack[0]).toMatch(/^never_returns \(.*\/site_app\.py:9\)$/);
-  expect(of("wsgi")?.reason).toMatch(/: it was in never_returns \(site_app\.py:9\)$/);
+  expect(of("wsgi")?.stack[0]).toMatch(/^never_returns \(.*\/site_app\.py:10\)$/);
+  expect(of("wsgi")?.reason).toMatch(/: it was in never_returns \(site_app\.py:10\)$/);
   // The address of the inspector is a secret.
   expect(await project.logs()).not.toMatch(/Debugger|ws:/);
   expect((await project.cli(["deaths"])).stdout).toMatch(/ node\.1 +hung .* neverReturns \(app\.js:4:/);
+});
+
+/** Runs JavaScript until it is asked to end, and answers others meanwhile. */
+const BUSY = `
+import { existsSync } from "node:fs";
+function busyFunction() { while (!existsSync("./go-on")) for (let n = 0; n < 1e5; n++) Math.sqrt(n); }
+export default { fetch: (request) => {
+  if (request.url.includes("/block")) busyFunction();
+  return new Response("ok");
+} };
+`;
+
+test("a dump shows the stack, the heap or the CPU time of a process, which goes on", async (context) => {
+  needs(context, "python3");
+  const pools = {
+    bun: { app: "./app.js", instances: 1, routes: ["/bun/"] },
+    node: { app: "./app.js", instances: 1, runtime: "node", routes: ["/node/"] },
+    wsgi: { wsgi: "site_app", instances: 1, routes: ["/wsgi/"], requestTimeoutMs: 0, env: { PYTHONTRACEMALLOC: "1" } },
+  };
+  const project = await startFleet({
+    runtime: "bun",
+    app: BUSY,
+    files: { "site_app.py": WSGI },
+    config: { pools, hangAfterMs: 0 },
+  });
+  const dump = (...args: string[]) => project.cli(["dump", ...args]);
+  const pidsOf = async () => {
+    const { pools } = await project.status();
+    return pools.flatMap(({ instances }) => instances.map(({ pid }) => pid));
+  };
+  const pids = await pidsOf();
+
+  // While it is blocked.
+  const blocked = await RawConnection.open(project.port);
+  blocked.write("GET /node/block HTTP/1.0\r\nHost: x\r\n\r\n");
+  const held = await RawConnection.open(project.port);
+  held.write("GET /wsgi/block HTTP/1.0\r\nHost: x\r\n\r\n");
+  await project.statusWhere("the requests", ({ pools }) => {
+    const busy = (name: string) => pools.find((pool) => pool.name === name)?.instances[0];
+    return (busy("node")?.stalledMs ?? 0) > 0 && busy("wsgi")?.inFlight === 1;
+  });
+  const stack = await dump("node.1", "--stack");
+  expect(stack.code, stack.output).toBe(0);
+  expect(stack.stdout).toMatch(/^(.*\n)?busyFunction \(.*\/app\.js:3:\d+\)\n/);
+  expect((await dump("wsgi.1", "--stack")).stdout).toMatch(/ File ".*site_app\.py", line 10 in never_returns\n/);
+  const late = await dump("node.1", "--heap");
+  expect(late.code).toBe(1);
+  expect(late.stderr).toBe("paceline: node.1 does not respond: its event loop is blocked\n");
+  project.write("go-on", "");
+  expect(await blocked.until(/ok$/)).toMatch(/ 200 OK\r\n/);
+  // The inspector is closed again.
+  await waitFor("the port", () => listenersOf([pids[1] ?? 0]).length === 0);
+
+  const written = async (target: string, option: string[], file: string) => {
+    const { code, output } = await dump(target, ...option, "-o", file);
+    expect(code, output).toBe(0);
+    const path = join(project.folder, file);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    return readFileSync(path, "utf8");
+  };
+  for (const target of ["node.1", "bun.1", "balancer.1", "paceline"]) {
+    const { snapshot } = JSON.parse(await written(target, ["--heap"], `${target}.heapsnapshot`));
+    expect(snapshot.node_count, target).toBeGreaterThan(100);
+    const { nodes } = JSON.parse(await written(target, ["--cpu", "0.1s"], `${target}.cpuprofile`));
+    expect(nodes.length, target).toBeGreaterThan(0);
+  }
+  expect(await written("wsgi.1", ["--heap"], "wsgi.txt")).toMatch(/site_app\.py:\d+: size=/);
+
+  for (const [args, message] of [
+    [["bun.1", "--stack"], "bun.1 runs on Bun, which cannot show the stack of a running process"],
+    [["wsgi.1", "--cpu", "1"], /^no dump of wsgi\.1: Python cannot start a profiler/],
+    [["bun.1", "--heap", "-o", "wsgi.txt"], /wsgi\.txt cannot be written: it exists already$/],
+    [["bun.1", "--heap", "-o", "/dev/full/x"], /^\/dev\/full\/x cannot be written: /],
+  ] as const) {
+    const { code, stderr } = await dump(...args);
+    expect([code, stderr.trimEnd().split("\n").length], args.join(" ")).toEqual([1, 1]);
+    expect(stderr.trimEnd().replace(/^paceline: /, "")).toMatch(message);
+  }
+  expect(readdirSync(project.folder, { recursive: true }).filter((name) => `${name}`.endsWith(".dump"))).toEqual([]);
+  expect(await pidsOf()).toEqual(pids);
+  held.close();
 });

@@ -13,6 +13,7 @@ import { OutputPoller } from "./logs/output-poller.js";
 import { ReadPositions } from "./logs/read-positions.js";
 import { FleetAdoption } from "./operations/adoption.js";
 import { Autoscaling } from "./operations/autoscaling.js";
+import { Dumps } from "./operations/dumps.js";
 import { isUnwantedEnd } from "./operations/fleet-questions.js";
 import { LoadSamples } from "./operations/load-samples.js";
 import { Operations } from "./operations/operations.js";
@@ -90,6 +91,7 @@ export class Parts {
   readonly rollouts: Rollouts;
   readonly operations: Operations;
   readonly reload: Reload;
+  readonly dumps: Dumps;
   readonly reloads: ReloadQueue;
   readonly recycling: Recycling;
   readonly autoscaling: Autoscaling;
@@ -188,6 +190,12 @@ export class Parts {
       isAutoscaled: (pool) => configs.scalingOf(pool) !== null,
     });
     this.operations = operations;
+    this.dumps = new Dumps({
+      children,
+      folder: runDir.outputFolder,
+      names: () => [...runner.fleet.pools.flatMap(({ name, slots }) => [name, ...slots.map((slot) => slot.name)])],
+      stalledMs: (id) => this.liveness.stalledMs(id),
+    });
     const reload = new Reload({
       ...{ runner, rollouts, operations, configs, slots, stats, log },
       ...{ loadConfig, publish, isStopping },
@@ -359,6 +367,7 @@ export class Parts {
       },
       onOverdue: (child) => this.liveness.lookAtOverdue(child),
       onPoison: (found) => this.poison.found(found),
+      onDumped: (dumped) => this.dumps.dumped(dumped),
       onLost: (lost) => this.deaths.lost(this.children.get(lost.upstream), lost),
       onNotice: (child, message, level) => log.event(level, child.name, message),
       onAsked: ({ pool }, message, level, port) => {

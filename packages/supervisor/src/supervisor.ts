@@ -302,6 +302,10 @@ class FleetSupervisor implements Supervisor {
     return { ok: true, message: `handed over to Paceline ${heir.version}` };
   }
 
+  dump(...args: Parameters<SupervisorApi["dump"]>): Promise<OperationResult> {
+    return this.parts.dumps.dump(...args);
+  }
+
   async waitReady(): Promise<OperationResult> {
     const { parts } = this;
     const settled = (fleet: Fleet) => {

@@ -312,6 +312,8 @@ class Channel:
                 self._owner.on_drain_follows()
             elif kind == "describeOverdue":
                 self._describe_overdue()
+            elif kind == "dump":
+                _thread.start_new_thread(self._dump, (message["id"], message["what"], message["path"]))
             elif kind == "ping":
                 self._when_turned("pong")
             elif kind == "refused":
@@ -321,6 +323,12 @@ class Channel:
             # Other types are those of a neighbouring version.
         except (ValueError, TypeError, KeyError) as error:
             self._lose(f"the supervisor sent an invalid message: {error}")
+
+    def _dump(self, number, what, path):
+        from . import dump
+
+        problem = dump.write(what, path)
+        self.ask(json.dumps({"type": "dumped", "id": number, **({} if problem is None else {"problem": problem})}))
 
     def _describe_overdue(self):
         """Describes the overdue request. The supervisor kills this process soon, first with SIGABRT, which writes all stacks."""

@@ -110,6 +110,14 @@ function parseSeconds(text: string): number {
   return seconds;
 }
 
+/** Parses the time of a CPU profile. */
+export function parseProfileSeconds(text: string): number {
+  const seconds = Number(text.replace(/s$/, ""));
+  if (!/^\d+(\.\d+)?s?$/.test(text) || seconds <= 0 || seconds > 300)
+    throw new InvalidArgumentError("It must be a number of seconds, 300 at most.");
+  return seconds;
+}
+
 export function parseCount(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
   return Number(text);

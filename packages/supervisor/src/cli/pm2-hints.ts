@@ -4,11 +4,10 @@ import { OF_OTHERS } from "../config/find.js";
 
 const MODULES = "PM2's modules do not run here; logs are rotated without one (docs/operations.md)";
 const CLOUD = "there is no service in the cloud; paceline top and paceline status --json have the figures";
-const PROFILES = "start Node with its own option: NODE_OPTIONS=--cpu-prof or --heap-prof";
+const PROFILES = "paceline dump web.1 --cpu 10s or --heap writes a profile";
 
 const COMMANDS: Readonly<Record<string, string>> = {
   save: "nothing to save: paceline startup, with the arguments of your start, starts a fleet on boot",
-  dump: "nothing to save: paceline startup, with the arguments of your start, starts a fleet on boot",
   unstartup: "run: paceline startup --remove",
   resurrect: "start the fleet's systemd unit, or run paceline start in its folder",
   flush: "not needed: `log` limits the files of the log (docs/operations.md)",

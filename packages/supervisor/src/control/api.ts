@@ -1,4 +1,5 @@
 /** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
+import type { DumpKind } from "@paceline/wire";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 import type { ScalingTarget } from "../core/scaling-needs.js";
@@ -288,6 +289,8 @@ export interface SupervisorApi {
   restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
   /** Hands the fleet over. Resolves before the heir is started; the caller sees by the status whether it has taken over. */
   handOver(heir: Heir): Promise<OperationResult>;
+  /** Dumps a process into a file of the run directory (`details.path`), or its stack into the message. */
+  dump(target: string, what: DumpKind, durationMs: number): Promise<OperationResult>;
   /** Resolves when the whole fleet has stopped; the process exits soon after. */
   stop(): Promise<OperationResult>;
   /** Resolves when every instance is ready, or as soon as a slot has failed. */

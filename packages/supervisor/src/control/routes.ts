@@ -1,4 +1,5 @@
 /** Every route of the control socket, in one list; docs/http-api.md explains each. */
+import type { DumpKind } from "@paceline/wire";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
 import type { Heir, OperationResult, ProgressListener, SupervisorApi } from "./api.js";
 import { ControlError, type Subscribe } from "./responses.js";
@@ -166,6 +167,20 @@ export const routes: readonly Route[] = [
       },
     },
   ),
+  route(
+    "POST",
+    "/v1/dump",
+    { target: "text?", what: "text?", durationMs: "count?" },
+    {
+      kind: "operation",
+      run: async ({ supervisor, body: { target = "", what = "", durationMs = 0 } }) => {
+        const kind = DUMP_KINDS.find((each) => each === what);
+        const problem = kind === undefined ? "what must be stack, heap or cpu" : durationOf(kind, durationMs);
+        if (kind === undefined || problem !== undefined) return { ok: false, code: "invalid", message: problem ?? "" };
+        return supervisor.dump(target, kind, durationMs);
+      },
+    },
+  ),
   route("POST", "/v1/stop", none, {
     kind: "operation",
     run: ({ supervisor }) => supervisor.stop(),
@@ -195,6 +210,14 @@ export const routes: readonly Route[] = [
     },
   }),
 ];
+
+const DUMP_KINDS: readonly DumpKind[] = ["stack", "heap", "cpu"];
+const MAX_PROFILE_MS = 300_000;
+
+function durationOf(what: DumpKind, durationMs: number): string | undefined {
+  const isValid = what === "cpu" ? durationMs > 0 && durationMs <= MAX_PROFILE_MS : durationMs === 0;
+  return isValid ? undefined : `durationMs must be from 1 to ${MAX_PROFILE_MS} for cpu, and 0 otherwise`;
+}
 
 /** Refuses an unknown name, which would be followed for ever. A name with stored lines is accepted. */
 function checkName(supervisor: SupervisorApi, name: string | undefined, recent: readonly object[]): void {

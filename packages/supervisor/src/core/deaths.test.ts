@@ -31,7 +31,8 @@ describe("the kind of a death", () => {
     ["SIGKILL of ours", { status: exit(null, "SIGKILL"), killedAs: "hung", wasOutOfMemory: () => true }, "hung"],
     ["SIGTERM from outside", { status: exit(null, "SIGTERM"), wasOutOfMemory: () => true }, "signal"],
     ["no start", { status: exit(null), isSpawnFailure: true }, "notStarted"],
-    ["no status", { status: exit(null) }, "unknown"],
+    ["no status", { status: exit(null), wasOutOfMemory: () => false }, "unknown"],
+    ["no status, but the kernel killed it", { status: exit(null), wasOutOfMemory: () => true }, "outOfMemory"],
   ])("%s", (_, facts, kind) => {
     const none = { status: exit(0), killedAs: null, isSpawnFailure: false, wasOutOfMemory: () => undefined };
     expect(kindOfDeath({ ...none, ...facts })).toBe(kind);

@@ -126,7 +126,7 @@ export interface DeathFacts {
   /** Why we ended it; null if we did not. */
   killedAs: DeathKind | null;
   isSpawnFailure: boolean;
-  /** Whether the OOM killer has ended it; undefined: that cannot be read. Asked only after a SIGKILL from outside. */
+  /** Whether the OOM killer has ended it; undefined: that cannot be read. Asked only if nothing else ended it. */
   wasOutOfMemory(): boolean | undefined;
 }
 
@@ -138,7 +138,9 @@ export function kindOfDeath({ status, killedAs, isSpawnFailure, wasOutOfMemory }
     return known === undefined ? "perhapsOutOfMemory" : known ? "outOfMemory" : "signal";
   }
   if (status.signal !== null) return "signal";
-  return status.code === null ? "unknown" : "exit";
+  if (status.code !== null) return "exit";
+  // Nobody could wait for it, as for an adopted process.
+  return wasOutOfMemory() === true ? "outOfMemory" : "unknown";
 }
 
 /**

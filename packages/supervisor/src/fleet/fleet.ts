@@ -1,5 +1,6 @@
 /** A running fleet, as programs and commands operate it: over its control socket. */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { DumpKind } from "@paceline/wire";
 import { copyOfConfig } from "../config/problems.js";
 import type { FleetEvent, Heir, LogLine, OperationResult, ScaleChange, Status } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
@@ -82,6 +83,11 @@ export class FleetClient implements Fleet {
       throw new PacelineError("denied", message);
     }
     return this.operate("POST", "/v1/hand-over", heir, options);
+  }
+
+  /** The result has the file in the run directory, or the stack as its message. @param seconds of CPU time */
+  dump(target: string, what: DumpKind, seconds: number): Promise<OperationDone> {
+    return this.operate("POST", "/v1/dump", { target, what, durationMs: Math.round(seconds * 1000) }, {});
   }
 
   /** Stops the fleet, and resolves when its supervisor has ended too, or does not end in time. */

@@ -158,11 +158,11 @@ function savedProcess(child: LiveProcess): SavedProcess[] {
   const { pid, startTime, stats, output, spawnedAt } = child;
   if (pid === null || startTime === undefined) return [];
   const { id, pool, name, index, attempt, generation, token, runtime } = child;
-  const { socket, tcp, mark, tag, maxInFlight, perClient, protocol, isInspected } = child;
+  const { socket, tcp, mark, tag, maxInFlight, perClient, protocol } = child;
   return [
     {
       ...{ id, pool, name, index, attempt, generation, token, runtime, pid, startTime },
-      ...{ socket, tcp, mark, tag, maxInFlight, perClient, protocol, isInspected },
+      ...{ socket, tcp, mark, tag, maxInFlight, perClient, protocol },
       spawnedAt: Math.round(performance.timeOrigin + spawnedAt),
       outputRow: child.outputRow,
       maxOutputBytes: output.maxBytes,

@@ -3,6 +3,7 @@ import type {
   Applied,
   BalancerStats,
   ChildMessage,
+  Dumped,
   Hello,
   LostRequests,
   Notice,
@@ -28,6 +29,7 @@ export interface ChildChannelEvents {
   onApplied(child: LiveProcess, applied: Applied): void;
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
+  onDumped(dumped: Dumped): void;
   /** A balancer has lost requests at a process, which has ended or is about to. */
   onLost(lost: LostRequests): void;
   onNotice(child: LiveProcess, message: string, level: FleetEvent["level"]): void;
@@ -117,6 +119,9 @@ export class ChildChannel {
         return;
       case "poison":
         if (child.kind === "balancer") events.onPoison(message);
+        return;
+      case "dumped":
+        events.onDumped(message);
         return;
       case "lost":
         if (child.kind === "balancer") events.onLost(message);

@@ -12,7 +12,6 @@ import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
 import type { ReadPositions } from "../logs/read-positions.js";
 import type { SavedProcess } from "../run-dir/fleet-state.js";
-import { INSPECTOR_FLAGS } from "../runtime/runtimes.js";
 import type { StatsBook } from "../stats/stats.js";
 import { AdoptedEnds } from "./adopted-ends.js";
 import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
@@ -46,7 +45,6 @@ type KnownOfProcess = Pick<
   LiveProcess,
   | (
       | "outputRow"
-      | "isInspected"
       | "id"
       | "pool"
       | "name"
@@ -168,7 +166,6 @@ export class Children {
       ...{ generation: effect.generation, token, output, spawnedAt: performance.now() },
       ...{ runtime: plan.runtime, socket: plan.socket, tcp: plan.tcp, mark: plan.mark, tag: plan.tag },
       ...{ maxInFlight: plan.maxInFlight, perClient: plan.perClient, isForked: plan.own !== null },
-      isInspected: plan.args.includes(INSPECTOR_FLAGS[0] as string),
       ...{ outputRow: row, protocol: "http1", pid: null, startTime: undefined, isAdopted: false },
     });
     if (plan.own !== null) {
@@ -226,6 +223,7 @@ export class Children {
       stats: this.options.stats.open(known.id, known.pool),
       version: null,
       death: new DeathNotes(),
+      isDumping: false,
       connection: null,
       fault: null,
       verdict: null,

@@ -1,10 +1,12 @@
 /** A process spawned by the supervisor, the template of a pool and the processes it forks, and which processes are counted as one. */
+import { readFileSync } from "node:fs";
 import type { ScheduleReport, TcpAddress, UpstreamProtocol } from "@paceline/wire";
-import { type ProcessRow, processesOf, readProcessTable } from "@paceline/wire/proc";
+import { attempt, type ProcessRow, processesOf, readProcessTable } from "@paceline/wire/proc";
 import type { ChannelConnection } from "../channel/channel-server.js";
 import type { FleetEffect } from "../core/fleet-changes.js";
 import type { ExitStatus } from "../core/model.js";
 import type { OutputFile } from "../logs/output.js";
+import { INSPECTOR_FLAGS } from "../runtime/runtimes.js";
 import type { ProcessStats } from "../stats/stats.js";
 import type { DeathNotes } from "./death-notes.js";
 
@@ -45,12 +47,12 @@ export interface LiveProcess {
   readonly outputRow: number;
   readonly stats: ProcessStats;
   readonly death: DeathNotes;
-  /** Whether it was started with INSPECTOR_FLAGS. */
-  readonly isInspected: boolean;
   /** Milliseconds by the monotonic clock. */
   readonly spawnedAt: number;
   /** Null if it could not be started, or is not forked yet. */
   pid: number | null;
+  /** It writes a dump, which may block it for long. */
+  isDumping: boolean;
   /** Identifies it together with the pid; undefined without /proc. */
   startTime: string | undefined;
   /** Whether an earlier supervisor started it, so that it is not our child. */
@@ -82,9 +84,11 @@ export interface LiveProcess {
   exit: ExitStatus | null;
 }
 
-/** Whether SIGUSR1 opens its inspector: it is a Node process of ours, started with the flags for it. */
-export function isInspectable({ runtime, mark, isInspected }: LiveProcess): boolean {
-  return runtime === "node" && mark === null && isInspected;
+/** Whether SIGUSR1 opens its inspector, and only for us: it is a Node process of ours, started with the flags for that. */
+export function isInspectable({ runtime, mark, pid }: LiveProcess): boolean {
+  if (runtime !== "node" || mark !== null || pid === null) return false;
+  const commandLine = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0")) ?? [];
+  return INSPECTOR_FLAGS.every((flag) => commandLine.includes(flag));
 }
 
 /** The end of a process in one line, with its final report. */

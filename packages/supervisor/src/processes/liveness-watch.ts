@@ -30,7 +30,7 @@ const TRACEBACK_MS = 500;
 /** How long it may take to write the requested traceback. */
 const HEAR_MS = 300;
 /** How long a Node process may take to show its stack before it is killed. */
-const STACK_MS = 1500;
+const STACK_MS = 4000;
 
 export class LivenessWatch {
   private readonly liveness = new Liveness();
@@ -181,7 +181,8 @@ export class LivenessWatch {
           const id = processId(slot.name, process.attempt);
           const child = process.state === "ready" ? children.get(id) : undefined;
           if (child?.exit !== null) return [];
-          return { id, pool: name, isBusy: child.isBusy, hangAfterMs: policyOf(name, generation).hangAfterMs };
+          const hangAfterMs = child.isDumping ? 0 : policyOf(name, generation).hangAfterMs;
+          return { id, pool: name, isBusy: child.isBusy, hangAfterMs };
         }),
       ),
     );

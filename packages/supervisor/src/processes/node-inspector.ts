@@ -11,6 +11,8 @@ const POLL_MS = 20;
 /** More than the description of a script or a deep stack has. */
 const MAX_MESSAGE_BYTES = 4 << 20;
 const MAX_SCRIPTS = 20_000;
+/** How long it may take to close the inspector of a process that goes on. */
+const CLOSE_MS = 500;
 
 interface StackOptions {
   pid: number;
@@ -100,6 +102,8 @@ class Session {
   finish(): void {
     if (this.isOver) return;
     if (!this.goesOn || !this.isOpen) return this.end();
+    // A process that is blocked outside JavaScript does not even respond to this.
+    setTimeout(() => this.end(), CLOSE_MS);
     this.send(3, "Debugger.disable");
     this.send(4, "Runtime.evaluate", { expression: CLOSE });
   }

@@ -71,7 +71,6 @@ export interface SavedProcess extends SavedCounts {
   protocol: "http1" | "lane" | "http1+control";
   /** In the file of read positions. */
   outputRow: number;
-  isInspected: boolean;
   maxOutputBytes: number;
   /** The counts of each balancer, if it does not report its own. */
   relayed: (SavedCounts & { balancer: string })[];

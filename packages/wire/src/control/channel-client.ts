@@ -6,6 +6,7 @@ import type { ChildIdentity } from "./child-environment.js";
 import type { ChildMessage, ChildRole, Fault, Hello } from "./child-message.js";
 import { CHANNEL_VERSION, LineFramer, markLost } from "./protocol.js";
 import {
+  type Dump,
   type ProbeRequest,
   parseSupervisorMessage,
   type Snapshot,
@@ -234,6 +235,9 @@ export class ChannelClient {
       case "ping":
         this.send({ type: "pong" });
         return;
+      case "dump":
+        void this.dump(message);
+        return;
       case "fork":
       case "describeOverdue":
         // Only for Python processes.
@@ -247,6 +251,18 @@ export class ChannelClient {
       default:
         message satisfies never;
     }
+  }
+
+  private async dump({ id, what, path, durationMs }: Dump): Promise<void> {
+    let problem: string | undefined;
+    try {
+      const { writeDump } = await import("../proc/dump.js");
+      problem = await writeDump(what, path, durationMs);
+    } catch (error) {
+      // Its file is gone, as after an in-place upgrade.
+      problem = (error as Error).message;
+    }
+    this.send({ type: "dumped", id, ...(problem !== undefined && { problem }) });
   }
 
   private lose(socket: StreamSocket, why: string): void {

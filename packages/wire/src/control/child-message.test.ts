@@ -23,6 +23,7 @@ describe("parseChildMessage", () => {
     { type: "fault", message: "no", exit: { code: null, signal: "SIGTERM" } },
     { type: "probed", id: 1 },
     { type: "poison", pool: "web", request: "GET /", processes: ["web.1#1"] },
+    { type: "dumped", id: 4, problem: "ENOSPC" },
     {
       ...{ type: "lost", upstream: "web.1#1", omitted: 3 },
       requests: [{ id: "r-1", request: "GET /", ageMs: 5, state: "running", outcome: "failed" }],

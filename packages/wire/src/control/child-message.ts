@@ -194,6 +194,14 @@ export interface Probed {
   problem?: string;
 }
 
+/** The reply to a `dump`: the file is written. */
+export interface Dumped {
+  type: "dumped";
+  id: number;
+  /** Why there is no file. */
+  problem?: string;
+}
+
 export type ChildMessage =
   | Hello
   | Ready
@@ -209,6 +217,7 @@ export type ChildMessage =
   | ScheduleReport
   | Pong
   | SupervisorSpawned
+  | Dumped
   | Probed;
 
 const INSTANCE_STATS = ["requestsTotal", "errorsTotal", "inFlight", "periodMs", "eventLoopLagMs", "heapBytes"];
@@ -265,6 +274,7 @@ function isMessage(message: Fields): boolean | undefined {
       return true;
     case "supervisorSpawned":
       return (message.pid === null || isAmount(message.pid)) && isOptional(message.problem, isText);
+    case "dumped":
     case "probed":
       return isAmount(message.id) && isOptional(message.problem, isText);
     case "poison":

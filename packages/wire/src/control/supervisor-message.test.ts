@@ -30,6 +30,7 @@ describe("parseSupervisorMessage", () => {
     { type: "refused", reason: "unknown token" },
     { type: "drain", deadlineMs: 0 },
     { type: "released" },
+    { type: "dump", id: 1, what: "heap", path: "/run/a.dump", durationMs: 0 },
     snapshot,
   ])("takes $type", (message) => {
     expect(parseSupervisorMessage(JSON.stringify(message))).toEqual(message);
@@ -41,6 +42,7 @@ describe("parseSupervisorMessage", () => {
     ["null", /not an object/],
     ["{}", /no type/],
     ['{"type":"refused"}', /refused: no reason/],
+    ['{"type":"dump","id":1,"what":"all","path":"/a","durationMs":0}', /dump: no good id, path, durationMs or what/],
     ['{"type":"drain","deadlineMs":-1}', /drain: no good deadlineMs/],
     [JSON.stringify({ ...snapshot, version: 0 }), /no good version/],
     [JSON.stringify({ ...snapshot, listen: [{ fd: "3" }] }), /no good listen/],

@@ -99,6 +99,20 @@ export interface SpawnSupervisor {
   program: SupervisorProgram;
 }
 
+/** What a dump shows: the heap, where CPU time goes, or where the code is. */
+export type DumpKind = "heap" | "cpu" | "stack";
+
+/** Write a dump of this process, and reply with `dumped`. */
+export interface Dump {
+  type: "dump";
+  id: number;
+  what: DumpKind;
+  /** An absolute path of a new file. */
+  path: string;
+  /** How long CPU time is observed. */
+  durationMs: number;
+}
+
 /** One upstream of a pool in a snapshot. */
 export interface SnapshotUpstream {
   /** The process, such as `web.3#7`. */
@@ -178,6 +192,7 @@ export type SupervisorMessage =
   | ProbeRequest
   | Ping
   | DescribeOverdue
+  | Dump
   | Fork
   | SpawnSupervisor
   | Snapshot;
@@ -204,6 +219,10 @@ function problemOf(message: Fields): string | undefined | null {
       return isAmount(message.id) && isText(message.path) && isText(message.host)
         ? undefined
         : "no good id, path or host";
+    case "dump":
+      return isAmount(message.id) && isText(message.path) && isAmount(message.durationMs) && isDumpKind(message.what)
+        ? undefined
+        : "no good id, path, durationMs or what";
     case "fork":
       return isText(message.id) && isText(message.output) && isFields(message.environment)
         ? undefined
@@ -245,6 +264,10 @@ function snapshotProblem(message: Fields): string | undefined {
   message.limits = { ...BALANCER_LIMITS, ...message.limits };
   const bad = badLimit(BALANCER_LIMITS, message.limits as object);
   return bad === undefined ? undefined : `no good limits.${bad}`;
+}
+
+function isDumpKind(value: unknown): boolean {
+  return value === "heap" || value === "cpu" || value === "stack";
 }
 
 function isPool(value: unknown): boolean {

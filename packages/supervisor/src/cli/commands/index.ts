@@ -4,6 +4,7 @@ import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";
 import { complete, completion } from "./completion.js";
 import { deaths } from "./deaths.js";
+import { dump } from "./dump.js";
 import { events } from "./events.js";
 import { exportUnit } from "./export.js";
 import { importConfig } from "./import.js";
@@ -36,6 +37,7 @@ export const commands: readonly DefineCommand[] = [
   logs,
   events,
   deaths,
+  dump,
   check,
   init,
   importConfig,

@@ -1,0 +1,69 @@
+/** `paceline dump`: prints the stack of a process, or writes its heap or CPU profile into a file. */
+import type { DumpKind } from "@paceline/wire";
+import { Option } from "commander";
+import { PacelineError } from "../../errors.js";
+import type { FleetChoice } from "../../fleet/api.js";
+import { type DefineCommand, type JsonOption, parseProfileSeconds, withFleet, withJson } from "../options.js";
+import { EXIT, print, printJson } from "../output.js";
+
+type DumpOptions = FleetChoice &
+  JsonOption & { stack?: boolean; heap?: boolean; cpu?: number; output?: string | undefined };
+
+export const dump: DefineCommand = (program, action) => {
+  const command = program
+    .command("dump")
+    .description("show where a process is, what its memory holds, or where its CPU time goes")
+    .argument("[target]", "an instance such as web.3, a balancer, or paceline for the supervisor")
+    .option("--stack", "print the functions that it is running")
+    .option("--heap", "write a heap snapshot")
+    .addOption(new Option("--cpu <seconds>", "write a CPU profile of this time").argParser(parseProfileSeconds))
+    .option("-o, --output <file>", "the new file (default: named after the process, in this folder)");
+  withJson(withFleet(command)).action(
+    action(async (target: string | undefined, options: DumpOptions) => {
+      if (target === undefined)
+        throw new PacelineError(
+          "usage",
+          "name a process: paceline dump web.3 --stack; there is nothing to save, as PM2's dump does: paceline startup starts a fleet on boot",
+        );
+      const what = whatOf(options);
+      const { connectFleet } = await import("../../fleet/fleet.js");
+      const fleet = await connectFleet(options);
+      const { message, details } = await fleet.dump(target, what, options.cpu ?? 0);
+      const { path, extension } = (details ?? {}) as { path?: string; extension?: string };
+      const { saveDump, saveText } = await import("../save-dump.js");
+      if (path !== undefined) {
+        const file = saveDump(path, options.output ?? nameOf(target, extension ?? "dump"));
+        if (options.json) printJson({ ok: true, file });
+        else print(`${file} is written${what === "stack" ? "" : (HOW_TO_OPEN[extension ?? ""] ?? "")}`);
+      } else if (options.output !== undefined) {
+        const file = saveText(`${message}\n`, options.output);
+        if (options.json) printJson({ ok: true, file });
+        else print(`${file} is written`);
+      } else if (options.json) printJson({ ok: true, stack: message.split("\n") });
+      else print(message);
+      return EXIT.done;
+    }),
+  );
+};
+
+const HOW_TO_OPEN: Record<string, string> = {
+  heapsnapshot: "; the memory tab of Chrome's developer tools opens it",
+  cpuprofile: "; the performance tab of Chrome's developer tools opens it",
+};
+
+function whatOf({ stack, heap, cpu }: DumpOptions): DumpKind {
+  const chosen: DumpKind[] = [
+    ...(stack === true ? (["stack"] as const) : []),
+    ...(heap === true ? (["heap"] as const) : []),
+    ...(cpu === undefined ? [] : (["cpu"] as const)),
+  ];
+  const [first, ...more] = chosen;
+  if (first === undefined || more.length > 0)
+    throw new PacelineError("usage", "choose one of --stack, --heap and --cpu SECONDS");
+  return first;
+}
+
+function nameOf(target: string, extension: string): string {
+  const at = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
+  return `${target.replace(/[^\w.-]/g, "_")}-${at}.${extension}`;
+}

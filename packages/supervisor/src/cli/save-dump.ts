@@ -1,0 +1,53 @@
+/** Puts a dump where the user wants it: a new file that only they can read, or none. */
+import { constants, copyFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { PacelineError } from "../errors.js";
+
+/** Moves the file to a new one. @throws PacelineError such as `ENOSPC` or `EEXIST`; nothing is left of it then */
+export function saveDump(from: string, name: string): string {
+  const file = resolve(name);
+  try {
+    if (statSync(file, { throwIfNoEntry: false }) !== undefined) throw problemOf(file, "EEXIST");
+    if (!tryMove(from, file)) copyFileSync(from, file, constants.COPYFILE_EXCL);
+  } catch (error) {
+    throw failed(error, file);
+  } finally {
+    rmSync(from, { force: true });
+  }
+  return file;
+}
+
+/** Writes text into a new file. @throws PacelineError like `saveDump` */
+export function saveText(text: string, name: string): string {
+  const file = resolve(name);
+  try {
+    writeFileSync(file, text, { mode: 0o600, flag: "wx" });
+  } catch (error) {
+    throw failed(error, file);
+  }
+  return file;
+}
+
+/** Another file system, or a file of another user, must be copied. */
+function tryMove(from: string, to: string): boolean {
+  if (statSync(from).uid !== process.getuid?.()) return false;
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EXDEV") return false;
+    throw error;
+  }
+}
+
+function failed(error: unknown, file: string): PacelineError {
+  const { code = "failed" } = error as NodeJS.ErrnoException;
+  // Part of a file is useless, and would keep the disk full.
+  if (code === "ENOSPC" || code === "EDQUOT") rmSync(file, { force: true });
+  return problemOf(file, code, error);
+}
+
+function problemOf(file: string, code: string, cause?: unknown): PacelineError {
+  const why = { EEXIST: "it exists already", ENOSPC: "the disk is full", EACCES: "permission denied" }[code];
+  return new PacelineError(code, `${file} cannot be written: ${why ?? (cause as Error | undefined)?.message ?? code}`);
+}

@@ -131,12 +131,17 @@ function description(config: FleetConfig, cwd: string): string {
   const [only] = config.pools;
   if (config.pools.length === 1 && only !== undefined) {
     const { scaling } = only;
-    const size = scaling == null ? instances(only.instances) : `${scaling.min} to ${instances(scaling.max)}`;
+    const size = scaling == null ? instances(only.instances) : `${sizeOf(only)} instances`;
     return `${config.name}: ${size} of ${shown(only.source, cwd)}${on}`;
   }
-  const pools = config.pools.map((pool) => `${pool.name} ${pool.instances}`).join(", ");
+  const pools = config.pools.map((pool) => `${pool.name} ${sizeOf(pool)}`).join(", ");
   const total = config.pools.reduce((sum, pool) => sum + pool.instances, 0);
   return `${config.name}: ${instances(total)} in ${config.pools.length} pools (${pools})${on}`;
+}
+
+/** Returns `4`, or `1 to 8` for an autoscaled pool. */
+function sizeOf({ instances: least, scaling }: FleetConfig["pools"][number]): string {
+  return scaling == null ? `${least}` : `${scaling.min} to ${scaling.max}`;
 }
 
 /** A command line or a URL is not a path and is shown unchanged. */

@@ -31,7 +31,7 @@ export class Pool {
   patienceTicks = 0;
   private upstreams: readonly Upstream[] = [];
   /** Sums over the ticks since the last report. */
-  private load = { ticks: 0, inFlight: 0, waiting: 0 };
+  private load = { ticks: 0, inFlight: 0, waiting: 0, finished: 0 };
   /** Whether an upstream is expected soon, if there is none. */
   private isAwaited = false;
   private tried: readonly Upstream[] | undefined;
@@ -155,6 +155,7 @@ export class Pool {
     for (const upstream of this.upstreams) {
       inFlight += upstream.inFlight;
       waiting += upstream.notStarted;
+      load.finished += upstream.takeAnswered();
     }
     load.ticks++;
     load.inFlight += inFlight;
@@ -162,12 +163,12 @@ export class Pool {
   }
 
   /** Returns the mean load since the last call; undefined if there was none. */
-  takeLoad(): { inFlight: number; waiting: number } | undefined {
-    const { ticks, inFlight, waiting } = this.load;
-    this.load = { ticks: 0, inFlight: 0, waiting: 0 };
-    if (inFlight === 0) return undefined;
+  takeLoad(): { inFlight: number; waiting: number; finished: number } | undefined {
+    const { ticks, inFlight, waiting, finished } = this.load;
+    this.load = { ticks: 0, inFlight: 0, waiting: 0, finished: 0 };
+    if (inFlight === 0 && finished === 0) return undefined;
     const mean = (sum: number) => Math.round((100 * sum) / ticks) / 100;
-    return { inFlight: mean(inFlight), waiting: mean(waiting) };
+    return { inFlight: mean(inFlight), waiting: mean(waiting), finished };
   }
 
   /** Serves queued requests in order, as long as an upstream is available for the first. */

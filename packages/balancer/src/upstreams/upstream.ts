@@ -26,6 +26,7 @@ export class Upstream {
   readonly slot: number;
   /** Requests in flight that may have ended another process. */
   retriedStarts = 0;
+  private answeredSince = 0;
   private isLeaving = false;
   /** In milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
   private leavingSince = Number.POSITIVE_INFINITY;
@@ -51,10 +52,18 @@ export class Upstream {
 
   /** Counts a finished response. */
   answered(status: number, milliseconds: number): void {
+    this.answeredSince++;
     const { responses } = this;
     if (responses === undefined) return;
     if (status >= 500) responses.errorsTotal++;
     responses.latency.record(milliseconds * 1000);
+  }
+
+  /** Returns the number of finished responses since the last call. */
+  takeAnswered(): number {
+    const { answeredSince } = this;
+    this.answeredSince = 0;
+    return answeredSince;
   }
 
   /** Returns its figures, with latencies since the last call. */

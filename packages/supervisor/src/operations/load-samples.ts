@@ -56,7 +56,7 @@ export class LoadSamples {
       last?.role === "instance" && last.inFlight > 0 ? last.eventLoopLagMs : 0;
     return {
       ready: processes.length,
-      throughput: sum(({ stats }) => stats.requestsPerSecond(now)),
+      throughput: this.throughput(loads, () => sum(({ stats }) => stats.requestsPerSecond(now))),
       inFlight: loads.reduce((all, { inFlight }) => all + inFlight, 0),
       waiting: loads.reduce((all, { waiting }) => all + waiting, 0),
       lagMs: processes.length === 0 ? 0 : sum(lag) / processes.length,
@@ -65,6 +65,12 @@ export class LoadSamples {
       cores: this.cores,
       perInstance: processes[0]?.maxInFlight ?? null,
     };
+  }
+
+  /** Returns the responses that clients got per second; what the instances report, if the balancers do not report it. */
+  private throughput(loads: readonly { perSecond: number | null }[], reported: () => number): number {
+    if (loads.length === 0 || loads.some(({ perSecond }) => perSecond === null)) return reported();
+    return loads.reduce((all, { perSecond }) => all + (perSecond ?? 0), 0);
   }
 
   /** Returns the CPU time of the processes since the last call; null if one of them was not measured before. */

@@ -95,9 +95,12 @@ export class ProcessStats {
   }
 
   /** Returns the mean load of a pool at this balancer, as it reported last; undefined if it is idle or reports no loads. */
-  relayedLoad(pool: string, now: number): PoolLoadStats | undefined {
+  relayedLoad(pool: string, now: number): (PoolLoadStats & { perSecond: number | null }) | undefined {
     if (this.last?.role !== "balancer" || now - this.own.at > STALE_AFTER_MS) return undefined;
-    return this.last.loads?.find((load) => load.pool === pool);
+    const load = this.last.loads?.find((each) => each.pool === pool);
+    if (load === undefined) return undefined;
+    const perSecond = load.finished === undefined ? null : (1000 * load.finished) / Math.max(1, this.last.periodMs);
+    return { ...load, perSecond };
   }
 
   requestsPerSecond(now: number): number {

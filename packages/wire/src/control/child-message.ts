@@ -335,7 +335,12 @@ function isHeld(value: unknown): boolean {
 }
 
 function isLoad(value: unknown): boolean {
-  return isFields(value) && isText(value.pool) && areAmounts(value, ["inFlight", "waiting"]);
+  return (
+    isFields(value) &&
+    isText(value.pool) &&
+    areAmounts(value, ["inFlight", "waiting"]) &&
+    isOptional(value.finished, isAmount)
+  );
 }
 
 function isExit(value: unknown): boolean {

@@ -69,6 +69,8 @@ export interface PoolLoadStats {
   inFlight: number;
   /** In the request queue, and at instances on the lane before their handler is called. */
   waiting: number;
+  /** Responses since the last report. An instance also counts those that were reassigned or that nobody waits for. */
+  finished?: number;
 }
 
 /** The report of a balancer, as often as an instance's. */

@@ -19,10 +19,13 @@ describe.each(RUNTIMES)("after kill -9 of the supervisor on %s", (runtime) => {
     expect(next).not.toBe(killed);
 
     signal(next, "SIGKILL");
-    project.startInForeground([PACELINE, "start", "--replace"]);
+    project.startInForeground([PACELINE, "start"]);
     const last = (
       await project.statusWhere("the next supervisor", ({ pid, state }) => pid !== next && state === "running")
     ).pid;
+    // The balancers that took over the sockets are replaced by one that inherits them from the new supervisor.
+    const restarted = await project.cli(["restart", "balancer"]);
+    expect(restarted.code, restarted.output).toBe(0);
     await load.moreConnections(100);
     expect(failures(await load.stop())).toEqual(NO_FAILURES);
     expect(last).not.toBe(project.foregroundPid);

@@ -1,0 +1,52 @@
+/** What can happen to a fleet in a history of the chaos soak, and how often. */
+import { rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { wait } from "../support.mjs";
+
+/** Returns a generator of numbers from 0 up to 1 that a seed determines: mulberry32. */
+export function randomOf(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const MAX_STOP_MS = 4000;
+const MAX_INSTANCES = 5;
+
+/** Each entry returns what it did, for people; undefined if there was nothing to do it to. */
+const ACTIONS = [
+  { weight: 4, act: ({ kill }) => kill("supervisor") },
+  { weight: 3, act: ({ kill }) => kill("instance") },
+  { weight: 2, act: ({ kill }) => kill("balancer") },
+  { weight: 1, act: ({ stop, random }) => stop("supervisor", random() * MAX_STOP_MS) },
+  { weight: 1, act: ({ stop, random }) => stop("balancer", random() * MAX_STOP_MS) },
+  { weight: 2, act: ({ stop, random }) => stop("instance", random() * MAX_STOP_MS) },
+  { weight: 1, act: ({ operate }) => operate("reload") },
+  { weight: 1, act: ({ operate }) => operate("restart") },
+  { weight: 1, act: ({ operate, random }) => operate("scale", 1 + Math.floor(random() * MAX_INSTANCES)) },
+  { weight: 1, act: ({ fill, random }) => fill(random() * MAX_STOP_MS) },
+];
+
+export async function actAtRandom(fleet) {
+  const total = ACTIONS.reduce((sum, { weight }) => sum + weight, 0);
+  let left = fleet.random() * total;
+  for (const { weight, act } of ACTIONS) {
+    left -= weight;
+    if (left < 0) return act(fleet);
+  }
+}
+
+/** Fills a small disk, and frees it after a time. Returns a promise for that. */
+export function fillDisk(folder, forMs) {
+  const ballast = path.join(folder, "ballast");
+  try {
+    writeFileSync(ballast, Buffer.alloc(64 << 20));
+  } catch {
+    // Full, as intended; what fitted stays.
+  }
+  return wait(forMs).then(() => rmSync(ballast, { force: true }));
+}

@@ -191,9 +191,9 @@ class BalancerProcess {
   }
 }
 
-/** Writes to the output file, which the supervisor reads line by line. */
+/** Writes to the output file, which the supervisor reads line by line. On Bun a full disk ends whoever writes to process.stderr. */
 function log(message: string): void {
-  process.stderr.write(`${message}\n`);
+  console.error(message);
 }
 
 survivesFullDisk();

@@ -208,7 +208,7 @@ export function nodeTransport(): Transport {
         connection.owner = onConnection(connection);
       });
       // For example out of descriptors: clients stay in the queue until one is free.
-      server.on("error", (error) => process.stderr.write(`cannot accept: ${error.message}\n`));
+      server.on("error", (error) => console.error(`cannot accept: ${error.message}`));
       // With `fd`, Node accepts the backlog only as an argument.
       server.listen({ fd }, LISTEN_BACKLOG as never);
       return { close: () => void server.close() };

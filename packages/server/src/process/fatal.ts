@@ -1,5 +1,5 @@
 /** Ends the process on an uncaught error of the app. */
-
+import { isLostOutput } from "@paceline/wire";
 import { logLostWork } from "../shared/bridge.js";
 import { errorLine, hintOnListening } from "../shared/errors.js";
 
@@ -25,6 +25,7 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
   };
   const others = (kind: Kind, own: unknown) => process.listeners(kind as never).filter((each) => each !== own);
   const onException = (error: unknown) => {
+    if (isLostOutput(error)) return;
     if (others("uncaughtException", onException).length === 0) die("uncaught exception", error);
   };
   const onRejection = (error: unknown) => {

@@ -106,8 +106,27 @@ export function showTitle(title?: string): void {
   figureOr(() => fs().writeFileSync("/proc/self/comm", (title ?? process.argv0).slice(0, MAX_COMM)), undefined);
 }
 
-/** Lets log output be lost instead of ending the process: on Node a failed write is an unhandled error. Bun ignores it. */
+/**
+ * Lets log output be lost instead of ending the process. A failed write is an unhandled error: on Node of `console` too, on Bun
+ * only of process.stdout and process.stderr, whose use costs 2 MB; see isLostOutput.
+ */
 export function survivesFullDisk(): void {
-  if (process.versions.bun !== undefined) return;
+  if (process.versions.bun === undefined) ignoreOutputErrors();
+}
+
+/** Returns whether an uncaught error on Bun is one of the process's own output, whose disk is full; further ones are ignored. */
+export function isLostOutput(error: unknown): boolean {
+  const { code, syscall } = (error ?? {}) as NodeJS.ErrnoException;
+  if (process.versions.bun === undefined || code !== "ENOSPC" || syscall !== "write" || !isOutputFull()) return false;
+  ignoreOutputErrors();
+  return true;
+}
+
+function ignoreOutputErrors(): void {
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+}
+
+function isOutputFull(): boolean {
+  const rooms = [1, 2].map((fd) => figureOr(() => fs().statfsSync(`/proc/self/fd/${fd}`).bavail, 1));
+  return rooms.includes(0);
 }

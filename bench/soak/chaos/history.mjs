@@ -39,6 +39,7 @@ class History {
   /** What ends by itself, such as a stop. */
   pending = new Set();
   withoutSockets = false;
+  wasFull = false;
   startedAt = Date.now();
 
   static async begin(random, runtime) {
@@ -162,6 +163,8 @@ class History {
   fill(forMs) {
     if (!this.hasSmallDisk) return;
     this.note(`the disk of the run directory is full for ${Math.round(forMs)} ms`);
+    // A supervisor that ends before it could write its state is followed by one with an older state, as its event says.
+    this.wasFull = true;
     this.isDone(fillDisk(this.runDir, forMs));
   }
 
@@ -219,7 +222,8 @@ class History {
     const slots = [...pools.flatMap(({ instances }) => instances), ...balancers];
     const [web] = pools;
     if (web === undefined) return "there is no pool";
-    if (this.wanted !== undefined && web.wanted !== this.wanted) return `web wants ${web.wanted}, not ${this.wanted}`;
+    if (this.wanted !== undefined && !this.wasFull && web.wanted !== this.wanted)
+      return `web wants ${web.wanted}, not ${this.wanted}`;
     if (web.instances.length !== web.wanted) return `web has ${web.instances.length} of ${web.wanted} slots`;
     if (balancers.length !== this.balancers) return `${balancers.length} of ${this.balancers} balancers`;
     const unready = slots.filter(({ state, other }) => state !== "ready" || other !== null);

@@ -1,4 +1,5 @@
 /** Python pools with `preload`: a template loads the app once and forks the instances, which are ordinary instances. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
@@ -154,7 +155,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
     ...PROJECT,
     files: { "site_app.py": APP },
     config: {
-      orphanGraceMs: 4000,
+      orphanGraceMs: 60_000,
       backoff: { initialMs: 50, maxMs: 50, jitter: 0 },
       pools: { web: { ...wsgi, routes: ["/web/"], preload: true } },
     },
@@ -219,7 +220,23 @@ test("instances outlive their template, come from a new one, and are noticed to 
   await project.statusWhere("its end", ({ pools }) => pools[0]?.templates.length === 0);
   expect((await project.scale("web", 2)).code).toBe(0);
 
+  // A new supervisor goes on with the forked instances, whose template ends with the former one.
+  const counted = project.statusWhere("the counts", ({ pools }) => (pools[0]?.requestsTotal ?? 0) >= 2);
+  for (let request = 0; request < 2; request++) expect((await get(project.port, "/web/")).status).toBe(200);
+  const former = await counted;
+  const saved = () => readFileSync(join(project.runDir, "state.json"), "utf8").match(/"id":"web\./g)?.length;
+  await waitFor("the state", () => saved() === 2);
+  signal(former.pid, "SIGKILL");
+  expect(await project.startDetached()).toMatchObject({ code: 0 });
+  await project.statusWhere("the same instances", ({ pools: [web] }) => {
+    const pidsNow = web?.instances.map(({ pid }) => pid) ?? [];
+    const hasCounts = (web?.requestsTotal ?? 0) >= (former.pools[0]?.requestsTotal ?? 0);
+    return hasCounts && former.pools[0]?.instances.every(({ pid }) => pidsNow.includes(pid)) === true;
+  });
+
   // Without a supervisor they serve for the grace period, and then nothing remains.
+  project.writeConfig({ orphanGraceMs: 3000 });
+  expect((await project.cli(["reload"])).code).toBe(0);
   const { pid } = await project.status();
   signal(pid, "SIGKILL");
   expect((await get(project.port, "/web/")).status).toBe(200);

@@ -168,9 +168,6 @@ class Channel:
                 self._leave(self._identity.spec["drainTimeoutMs"], False)
             elif what == "ready":
                 self._say_ready()
-                if self._look_at is not None:
-                    # A new supervisor knows only older counts.
-                    self._report(monotonic())
             elif what == "finish":
                 self._report(monotonic())
             elif what in ("pong", "look"):
@@ -301,6 +298,9 @@ class Channel:
             if kind == "welcome":
                 self._welcome_by = self._orphan_at = None
                 self._say_ready()
+                if self._look_at is not None:
+                    # A new supervisor knows only older counts.
+                    self._report(monotonic())
             elif kind == "drain":
                 self._leave(max(0, float(message["deadlineMs"])), True)
             elif kind == "released":

@@ -31,7 +31,7 @@ export async function upgradeFleet(
   const before = await fleet.status();
   const to = version();
   const hasOthers = [...before.balancers, ...before.pools.flatMap(({ instances }) => instances)].some(
-    (each) => each.pid !== null && each.version !== to,
+    (each) => each.version != null && each.version !== to,
   );
   if (before.version === to && !hasOthers && !force)
     return { ok: true, message: `the fleet runs Paceline ${to} already` };

@@ -53,7 +53,7 @@ export async function upgradeFleet(
 function check(runDir: string): void {
   const { state, problem } = readState(runDir);
   if (state !== undefined) return;
-  const why = problem ?? "there is none; a supervisor before 0.2 writes none";
+  const why = problem ?? "there is none";
   throw new PacelineError(
     "refused",
     `Paceline ${version()} cannot use the state of the fleet: ${why}; nothing was changed`,

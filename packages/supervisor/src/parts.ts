@@ -2,8 +2,8 @@
 import { rm } from "node:fs";
 import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
-import { ChannelServer } from "./channel/channel-server.js";
-import { unwantedState } from "./core/deaths.js";
+import type { ChannelServer } from "./channel/channel-server.js";
+import { childEvents, childServer } from "./child-events.js";
 import { findPool, findSlot, occupants, poolViews, type Reach } from "./core/fleet.js";
 import type { FleetConfig } from "./core/model.js";
 import type { SlotPolicy } from "./core/process.js";
@@ -14,7 +14,6 @@ import { ReadPositions } from "./logs/read-positions.js";
 import { FleetAdoption } from "./operations/adoption.js";
 import { Autoscaling } from "./operations/autoscaling.js";
 import { Dumps } from "./operations/dumps.js";
-import { isUnwantedEnd } from "./operations/fleet-questions.js";
 import { LoadSamples } from "./operations/load-samples.js";
 import { Operations } from "./operations/operations.js";
 import { Recycling } from "./operations/recycling.js";
@@ -233,7 +232,7 @@ export class Parts {
     }
 
     // Communication with the processes, their output and their figures.
-    this.channel = this.channelServer();
+    this.channel = childServer(runDir.channelSocket, children, log);
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
     const processes = () => [...children.alive(), ...[...children.templates.alive()].map(ofTemplate)];
@@ -333,7 +332,7 @@ export class Parts {
   }
 
   private childrenOptions(report: ChildrenOptions["report"], positions: ReadPositions): ChildrenOptions {
-    const { log, stats, slots, configs, runner, coordination, options } = this;
+    const { log, stats, slots, configs, runner, options } = this;
     const { runDir, runtimes } = options;
     const settings: SpawnSettings = {
       ...{ configs, runDir, runtimes, entries: options.entries ?? defaultEntries() },
@@ -341,6 +340,7 @@ export class Parts {
       nodeEnv: this.options.watch === undefined ? "production" : "development",
     };
     return {
+      ...childEvents(this),
       ...{ log, stats, report, positions },
       outputPath: (id) => runDir.outputPath(id),
       outputSink: (name) => slots.outputSink(name, log),
@@ -350,62 +350,8 @@ export class Parts {
         const known = this.isStopping ? undefined : findPool(runner.fleet, pool);
         return known !== undefined && known.generation === generation && known.wanted > 0;
       },
-      onTemplateDied: (template, ending) =>
-        this.deaths.ended(template, ending, template.isReady ? "ready" : "starting"),
       listeningFds: () => this.sockets.map((socket) => socket.fd),
-      onHello: (child, connection, hello) => {
-        if (child.kind === "balancer") coordination.join(child.id, connection, hello.snapshotVersion);
-        this.adoption?.heard(child, hello);
-        this.state.changed();
-      },
-      onApplied: (child, applied) => coordination.applied(child.id, applied),
-      onListens: (child) => this.health.listens(child),
-      onProbed: (child, probed) => this.health.probed(child, probed),
-      onHeard: (child) => {
-        this.liveness.heard(child);
-        this.recycling.lookSoon();
-      },
-      onOverdue: (child) => this.liveness.lookAtOverdue(child),
-      onPoison: (found) => this.poison.found(found),
-      onDumped: (dumped) => this.dumps.dumped(dumped),
-      onLost: (lost) => this.deaths.lost(this.children.get(lost.upstream), lost),
-      onNotice: (child, message, level) => log.event(level, child.name, message),
-      onAsked: ({ pool }, message, level, port) => {
-        const addresses = this.sockets.map(({ url }) => url);
-        if (level === "info" && addresses.some((url) => url.endsWith(`:${port}`))) return;
-        log.event(level, pool, `${message}; clients connect to ${addresses.join(", ")}`);
-      },
-      onRun: ({ name }, run) => {
-        slots.of(name).lastRun = run;
-      },
-      onChannelLost: (child) => coordination.lostChannel(child.id),
-      onEnded: (process, ending) => {
-        coordination.gone(process.id);
-        slots.ended(process, ending, isUnwantedEnd(runner.fleet, process));
-        const wasKilled = process.death != null && process.death.killedAs !== null;
-        const state = unwantedState(runner.fleet, process, ending.status, wasKilled);
-        if (state !== undefined) this.deaths.ended(process, ending, state);
-        this.poison.processEnded();
-        this.adoption?.ended(process);
-      },
     };
-  }
-
-  private channelServer(): ChannelServer<LiveProcess | Template> {
-    const { channel, templates } = this.children;
-    return new ChannelServer<LiveProcess | Template>({
-      path: this.options.runDir.channelSocket,
-      findChild: (token) => this.children.findByToken(token) ?? templates.findByToken(token),
-      objection: (child, hello) =>
-        child.kind === "template" ? templates.objection(child, hello) : channel.objection(child, hello),
-      onHello: (child, hello, connection) =>
-        child.kind === "template" ? templates.hello(child, connection) : channel.hello(child, hello, connection),
-      onMessage: (child, message) =>
-        child.kind === "template" ? templates.message(child, message) : channel.message(child, message),
-      onClose: (child, connection) =>
-        child.kind === "template" ? templates.linkClosed(child, connection) : channel.closed(child, connection),
-      onProblem: (message) => this.log.event("warn", "paceline", message),
-    });
   }
 
   /** Returns the policy. During a stop, a drain has the time left until the stop's deadline, but at least a moment. */

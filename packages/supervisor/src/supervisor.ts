@@ -2,31 +2,21 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
-import { type Fleet, findPool, isDown } from "./core/fleet.js";
+import { type Fleet, findPool } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
 import type { FleetConfig } from "./core/model.js";
+import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import type { FleetAdoption } from "./operations/adoption.js";
-import {
-  allReadySince,
-  generationsInUse,
-  longestEndMs,
-  readiness,
-  readyCount,
-  wantedSlots,
-} from "./operations/fleet-questions.js";
+import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/operations.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
 import { Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
-import { endLeftovers } from "./run-dir/orphans.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import type { InheritedSockets } from "./sockets/inherited-sockets.js";
 import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
-
-/** On a stop, the time for balancers to accept waiting clients and close their listening sockets. */
-const ACCEPT_GRACE_MS = 100;
 
 /** How long a start waits for the processes that it takes over. */
 const ADOPTED_WITHIN_MS = 3_000;
@@ -89,12 +79,6 @@ export interface HandOver {
 export function createSupervisor(options: SupervisorOptions): Supervisor {
   return new FleetSupervisor(options);
 }
-
-const NOT_RUNNING: OperationResult = {
-  ok: false,
-  code: "busy",
-  message: "the fleet is not running yet; try again later",
-};
 
 class FleetSupervisor implements Supervisor {
   readonly ended: Promise<FleetOutcome>;
@@ -267,28 +251,10 @@ class FleetSupervisor implements Supervisor {
 
   async handOver(heir: Heir): Promise<OperationResult> {
     const { parts } = this;
-    const { runner, log, state } = parts;
-    const pools = runner.fleet.pools.map(({ name }) => name);
-    const refusal =
-      pools.map((pool) => parts.operations.refusal(pool)).find((found) => found !== undefined) ??
-      (this.status().state === "running" ? undefined : NOT_RUNNING);
-    if (refusal !== undefined) return refusal;
-    const from = this.options.version;
-    log.event("info", "paceline", `hands over to Paceline ${heir.version} (this is ${from})`);
-    parts.isStopping = true;
-    runner.freeze();
-    try {
-      await state.handOver();
-    } catch (error) {
-      parts.isStopping = false;
-      state.resume();
-      runner.thaw();
-      const message = `the upgrade is refused, because the state of the fleet cannot be written: ${(error as Error).message}`;
-      log.event("error", "paceline", message);
-      return { ok: false, code: "failed", message };
-    }
+    const isRunning = this.status().state === "running";
+    const result = await freezeForHeir(parts, heir, { version: this.options.version, isRunning });
+    if (!result.ok) return result;
     this.watch?.stop();
-    parts.recycling.stop();
     const { sockets } = parts;
     // Kept open for the heir, and for this process if the heir fails.
     parts.sockets = [];
@@ -299,7 +265,7 @@ class FleetSupervisor implements Supervisor {
     };
     // The caller receives its response before the control socket is closed.
     setImmediate(() => this.resolveEnded(handOver));
-    return { ok: true, message: `handed over to Paceline ${heir.version}` };
+    return result;
   }
 
   dump(...args: Parameters<SupervisorApi["dump"]>): Promise<OperationResult> {
@@ -376,72 +342,28 @@ class FleetSupervisor implements Supervisor {
     return this.stopping;
   }
 
-  private stopNow(): void {
-    void this.stop();
-    this.stopPools();
-    const { children } = this.parts;
-    for (const child of children.alive()) children.signal(child.id, "SIGKILL");
-  }
-
-  /**
-   * Ends the fleet: the balancers drain first, while instances still serve requests and know that a drain follows; then the
-   * instances drain in the remaining time.
-   */
   private async end(): Promise<OperationResult> {
-    const { parts } = this;
-    const { runner, rollouts, configs, children, log } = parts;
+    const { parts, options } = this;
     parts.isStopping = true;
     // Lets the caller see that the stop has started before it has consequences.
     await Promise.resolve();
-    this.options.observer?.stopping();
+    options.observer?.stopping();
     this.watch?.stop();
-    parts.recycling.stop();
-    parts.autoscaling.stop();
-    log.event("info", "paceline", "is stopping");
-    rollouts.abandon(STOPPING.message);
-    const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
-    const policies = runner.fleet.pools.flatMap(({ name }) =>
-      [...generationsInUse(runner.fleet, name)].map((generation) => configs.policyOf(name, generation)),
-    );
-    const longestMs = Math.max(...policies.map(longestEndMs), 0);
-    parts.stopBy = performance.now() + Math.max(...policies.map(({ drainTimeoutMs }) => drainTimeoutMs), 0);
-    children.announceDrain();
-    runner.change((fleet, context) => resize(fleet, BALANCER_POOL, 0, context));
-    await this.stopListening();
-    await runner.until(down(BALANCER_POOL), longestMs);
-    this.stopPools();
-    const gone = (await runner.until(down(), longestMs)) ?? false;
-    await children.templates.end();
-    await children.whenClean();
-    if (parts.adoption !== undefined) {
-      await parts.adoption.strangersEnded;
-      // Of a template of the former supervisor, for example.
-      await endLeftovers(this.options.runDir.channelSocket);
-    }
-    await parts.state.end();
+    const result = await endFleet(parts, options.runDir.channelSocket);
     this.unwatchSignals();
     parts.close();
-    log.event(gone ? "info" : "error", "paceline", gone ? "has stopped" : "gave up: a process does not exit");
+    const said = result.ok ? "has stopped" : "gave up: a process does not exit";
+    parts.log.event(result.ok ? "info" : "error", "paceline", said);
     // The caller receives its response before the process exits.
-    setImmediate(() => this.resolveEnded({ failed: !gone }));
-    return gone
-      ? { ok: true, message: "stopped" }
-      : { ok: false, code: "failed", message: "a process could not be killed" };
+    setImmediate(() => this.resolveEnded({ failed: !result.ok }));
+    return result;
   }
 
-  /** From here on, new clients are refused at once, so that they can go elsewhere. */
-  private async stopListening(): Promise<void> {
-    const { coordination, sockets, log } = this.parts;
-    await coordination.whenNoneListens(ACCEPT_GRACE_MS);
-    for (const socket of sockets) socket.close();
-    if (sockets.length > 0) log.event("info", "paceline", "accepts no more connections");
-  }
-
-  private stopPools(): void {
-    const { runner } = this.parts;
-    for (const { name } of runner.fleet.pools) {
-      runner.change((fleet, context) => resize(fleet, name, 0, context));
-    }
+  private stopNow(): void {
+    void this.stop();
+    stopPools(this.parts.runner);
+    const { children } = this.parts;
+    for (const child of children.alive()) children.signal(child.id, "SIGKILL");
   }
 }
 

@@ -1,0 +1,98 @@
+/** What the supervisor does when a child says something or ends. */
+import type { BalancerCoordination } from "./channel/balancer-coordination.js";
+import { ChannelServer } from "./channel/channel-server.js";
+import { unwantedState } from "./core/deaths.js";
+import type { EventLog, PoisonEvents } from "./logs/event-log.js";
+import type { FleetAdoption } from "./operations/adoption.js";
+import type { Dumps } from "./operations/dumps.js";
+import { isUnwantedEnd } from "./operations/fleet-questions.js";
+import type { Recycling } from "./operations/recycling.js";
+import type { StateKeeper } from "./operations/state-keeper.js";
+import type { Children, ChildrenOptions } from "./processes/children.js";
+import type { DeathWatch } from "./processes/death-watch.js";
+import type { FleetRunner } from "./processes/fleet-runner.js";
+import type { HealthWatch } from "./processes/health-watch.js";
+import type { LiveProcess, Template } from "./processes/live-process.js";
+import type { LivenessWatch } from "./processes/liveness-watch.js";
+import type { SlotBook } from "./processes/slot-book.js";
+import type { ListeningSocket } from "./sockets/listening-sockets.js";
+
+/** The parts of a supervisor that children's messages concern. They exist once a child can say something. */
+interface Concerned {
+  readonly log: EventLog;
+  readonly slots: SlotBook;
+  readonly runner: FleetRunner;
+  readonly coordination: BalancerCoordination;
+  readonly children: Children;
+  readonly poison: PoisonEvents;
+  readonly health: HealthWatch;
+  readonly liveness: LivenessWatch;
+  readonly dumps: Dumps;
+  readonly recycling: Recycling;
+  readonly state: StateKeeper;
+  readonly deaths: DeathWatch;
+  readonly adoption: FleetAdoption | undefined;
+  readonly sockets: readonly ListeningSocket[];
+}
+
+type ChildEvents = Pick<ChildrenOptions, Extract<keyof ChildrenOptions, `on${string}`>>;
+
+export function childEvents(parts: Concerned): ChildEvents {
+  const { log, slots } = parts;
+  return {
+    onTemplateDied: (template, ending) => parts.deaths.ended(template, ending, template.isReady ? "ready" : "starting"),
+    onHello: (child, connection, hello) => {
+      if (child.kind === "balancer") parts.coordination.join(child.id, connection, hello.snapshotVersion);
+      parts.adoption?.heard(child, hello);
+      parts.state.changed();
+    },
+    onApplied: (child, applied) => parts.coordination.applied(child.id, applied),
+    onListens: (child) => parts.health.listens(child),
+    onProbed: (child, probed) => parts.health.probed(child, probed),
+    onHeard: (child) => {
+      parts.liveness.heard(child);
+      parts.recycling.lookSoon();
+    },
+    onOverdue: (child) => parts.liveness.lookAtOverdue(child),
+    onPoison: (found) => parts.poison.found(found),
+    onDumped: (dumped) => parts.dumps.dumped(dumped),
+    onLost: (lost) => parts.deaths.lost(parts.children.get(lost.upstream), lost),
+    onNotice: (child, message, level) => log.event(level, child.name, message),
+    onAsked: ({ pool }, message, level, port) => {
+      const addresses = parts.sockets.map(({ url }) => url);
+      if (level === "info" && addresses.some((url) => url.endsWith(`:${port}`))) return;
+      log.event(level, pool, `${message}; clients connect to ${addresses.join(", ")}`);
+    },
+    onRun: ({ name }, run) => {
+      slots.of(name).lastRun = run;
+    },
+    onChannelLost: (child) => parts.coordination.lostChannel(child.id),
+    onEnded: (process, ending) => {
+      parts.coordination.gone(process.id);
+      slots.ended(process, ending, isUnwantedEnd(parts.runner.fleet, process));
+      const wasKilled = process.death != null && process.death.killedAs !== null;
+      const state = unwantedState(parts.runner.fleet, process, ending.status, wasKilled);
+      if (state !== undefined) parts.deaths.ended(process, ending, state);
+      parts.poison.processEnded();
+      parts.adoption?.ended(process);
+    },
+  };
+}
+
+/** Returns the server of the control channel, which children and templates connect to. */
+export function childServer(path: string, children: Children, log: EventLog): ChannelServer<LiveProcess | Template> {
+  const { channel, templates } = children;
+  return new ChannelServer<LiveProcess | Template>({
+    path,
+    findChild: (token) => children.findByToken(token) ?? templates.findByToken(token),
+    objection: (child, hello) =>
+      child.kind === "template" ? templates.objection(child, hello) : channel.objection(child, hello),
+    onHello: (child, hello, connection) =>
+      child.kind === "template" ? templates.hello(child, connection) : channel.hello(child, hello, connection),
+    onMessage: (child, message) =>
+      child.kind === "template" ? templates.message(child, message) : channel.message(child, message),
+    onClose: (child, connection) =>
+      child.kind === "template" ? templates.linkClosed(child, connection) : channel.closed(child, connection),
+    onProblem: (message) => log.event("warn", "paceline", message),
+  });
+}

@@ -1,0 +1,96 @@
+/** How a supervisor leaves its fleet: it ends it, or freezes it for another supervisor. */
+import type { Heir, OperationResult } from "./control/api.js";
+import { type Fleet, isDown } from "./core/fleet.js";
+import { resize } from "./core/fleet-changes.js";
+import { generationsInUse, longestEndMs } from "./operations/fleet-questions.js";
+import { STOPPING } from "./operations/operations.js";
+import type { Parts } from "./parts.js";
+import type { FleetRunner } from "./processes/fleet-runner.js";
+import { BALANCER_POOL } from "./processes/live-process.js";
+import { endLeftovers } from "./run-dir/orphans.js";
+
+/** On a stop, the time for balancers to accept waiting clients and close their listening sockets. */
+const ACCEPT_GRACE_MS = 100;
+
+const NOT_RUNNING: OperationResult = {
+  ok: false,
+  code: "busy",
+  message: "the fleet is not running yet; try again later",
+};
+
+/**
+ * Ends the fleet: the balancers drain first, while instances still serve requests and know that a drain follows; then the
+ * instances drain in the remaining time.
+ */
+export async function endFleet(parts: Parts, channelSocket: string): Promise<OperationResult> {
+  const { runner, rollouts, configs, children, log } = parts;
+  parts.recycling.stop();
+  parts.autoscaling.stop();
+  log.event("info", "paceline", "is stopping");
+  rollouts.abandon(STOPPING.message);
+  const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
+  const policies = runner.fleet.pools.flatMap(({ name }) =>
+    [...generationsInUse(runner.fleet, name)].map((generation) => configs.policyOf(name, generation)),
+  );
+  const longestMs = Math.max(...policies.map(longestEndMs), 0);
+  parts.stopBy = performance.now() + Math.max(...policies.map(({ drainTimeoutMs }) => drainTimeoutMs), 0);
+  children.announceDrain();
+  runner.change((fleet, context) => resize(fleet, BALANCER_POOL, 0, context));
+  await stopListening(parts);
+  await runner.until(down(BALANCER_POOL), longestMs);
+  stopPools(runner);
+  const gone = (await runner.until(down(), longestMs)) ?? false;
+  await children.templates.end();
+  await children.whenClean();
+  if (parts.adoption !== undefined) {
+    await parts.adoption.strangersEnded;
+    // Of a template of the former supervisor, for example.
+    await endLeftovers(channelSocket);
+  }
+  await parts.state.end();
+  return gone
+    ? { ok: true, message: "stopped" }
+    : { ok: false, code: "failed", message: "a process could not be killed" };
+}
+
+/** From here on, new clients are refused at once, so that they can go elsewhere. */
+async function stopListening({ coordination, sockets, log }: Parts): Promise<void> {
+  await coordination.whenNoneListens(ACCEPT_GRACE_MS);
+  for (const socket of sockets) socket.close();
+  if (sockets.length > 0) log.event("info", "paceline", "accepts no more connections");
+}
+
+export function stopPools(runner: FleetRunner): void {
+  for (const { name } of runner.fleet.pools) {
+    runner.change((fleet, context) => resize(fleet, name, 0, context));
+  }
+}
+
+/** Writes the state that an heir needs, after which nothing changes it; or says why not, and the fleet goes on as before. */
+export async function freezeForHeir(
+  parts: Parts,
+  heir: Heir,
+  { version, isRunning }: { version: string; isRunning: boolean },
+): Promise<OperationResult> {
+  const { runner, log, state } = parts;
+  const pools = runner.fleet.pools.map(({ name }) => name);
+  const refusal =
+    pools.map((pool) => parts.operations.refusal(pool)).find((found) => found !== undefined) ??
+    (isRunning ? undefined : NOT_RUNNING);
+  if (refusal !== undefined) return refusal;
+  log.event("info", "paceline", `hands over to Paceline ${heir.version} (this is ${version})`);
+  parts.isStopping = true;
+  runner.freeze();
+  try {
+    await state.handOver();
+  } catch (error) {
+    parts.isStopping = false;
+    state.resume();
+    runner.thaw();
+    const message = `the upgrade is refused, because the state of the fleet cannot be written: ${(error as Error).message}`;
+    log.event("error", "paceline", message);
+    return { ok: false, code: "failed", message };
+  }
+  parts.recycling.stop();
+  return { ok: true, message: `handed over to Paceline ${heir.version}` };
+}

@@ -185,7 +185,11 @@ export class Parts {
     const operations = new Operations({
       ...{ runner, rollouts, slots, log, isStopping, isReloading },
       sizesOf: (pool) => configs.sizesOf(pool),
-      setFloor: (pool, instances) => this.autoscaling.setFloor(pool, instances),
+      setFloor: (pool, instances) => {
+        const problem = this.autoscaling.setFloor(pool, instances);
+        this.state.changed();
+        return problem;
+      },
       isAutoscaled: (pool) => configs.scalingOf(pool) !== null,
     });
     this.operations = operations;
@@ -213,6 +217,7 @@ export class Parts {
     this.state = new StateKeeper({
       ...{ runDir, runner, configs, children, slots, stats, coordination, log },
       areBalancersMixed: () => reload.areBalancersMixed,
+      floors: () => this.autoscaling.floors(),
       listensOn: () => this.sockets.map(({ url }) => url),
     });
     runner.watch(() => this.state.changed());
@@ -269,6 +274,7 @@ export class Parts {
       },
       periodMs: reportEveryMs > 0 ? reportEveryMs : undefined,
     });
+    this.autoscaling.restoreFloors(adopted?.floors ?? []);
   }
 
   /** Sends one snapshot for all that `change` does. */

@@ -100,6 +100,22 @@ test("a size set by hand is the least one until the config is another; out of bo
   expect(sizeWithin({ ...CONFIG, min: 2, max: 3 }, 7)).toBe(3);
 });
 
+test("a supervisor that takes over keeps the least size, but not that of other rules or of a pool with a fixed size", () => {
+  const { world, autoscaling } = scaled();
+  expect(autoscaling.floors()).toEqual([]);
+  autoscaling.setFloor("web", 4);
+  expect(autoscaling.floors()).toEqual([["web", 4]]);
+  const next = scaled();
+  next.autoscaling.restoreFloors(autoscaling.floors());
+  vi.advanceTimersByTime(120_000);
+  expect(next.world.wanted).toBe(4);
+  const fixed = scaled(null);
+  fixed.autoscaling.restoreFloors([["web", 4]]);
+  expect(fixed.autoscaling.floors()).toEqual([]);
+  world.config = { ...CONFIG };
+  expect(autoscaling.floors()).toEqual([]);
+});
+
 test("a fixed size costs no timer", () => {
   const { autoscaling } = scaled(null);
   expect(vi.getTimerCount()).toBe(0);

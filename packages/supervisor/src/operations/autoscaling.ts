@@ -71,6 +71,22 @@ export class Autoscaling {
     return undefined;
   }
 
+  /** What `setFloor` has set and is in force, for a supervisor that takes over. */
+  floors(): [pool: string, instances: number][] {
+    return [...this.pools.keys()].flatMap((pool) => {
+      const floor = this.scaledOf(pool)?.floor ?? null;
+      return floor === null ? [] : [[pool, floor] as [string, number]];
+    });
+  }
+
+  /** Takes over the floors of an earlier supervisor. */
+  restoreFloors(floors: readonly [pool: string, instances: number][]): void {
+    for (const [pool, floor] of floors) {
+      const scaled = this.scaledOf(pool);
+      if (scaled !== undefined) scaled.floor = floor;
+    }
+  }
+
   private arm(): void {
     const { fleet } = this.options.runner;
     const isNeeded = fleet.pools.some(({ name }) => this.options.configOf(name) !== null);

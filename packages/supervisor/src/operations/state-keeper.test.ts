@@ -59,6 +59,7 @@ function sources(folder: string, events: string[] = []): StateSources & { versio
     },
     log: { event: (...event: string[]) => events.push(event.join(" ")) },
     areBalancersMixed: () => false,
+    floors: () => [["web", 2]] as [string, number][],
   };
   return Object.assign(all, {
     coordination: {
@@ -89,6 +90,7 @@ describe("the state of a fleet", () => {
       slots: [{ name: "web.1", restarts: 3, lastExit: { code: 1 } }],
       ports: [80, null],
       templates: [["web", 2]],
+      floors: [["web", 2]],
       totals: [{ pool: "web", requestsTotal: 7, errorsTotal: 1 }],
       processes: [
         {
@@ -125,6 +127,13 @@ describe("the state of a fleet", () => {
     }
     expect(readdirSync(folder)).toEqual(["state.json.unusable"]);
     expect(readState(folder)).toEqual({});
+  });
+
+  test("is read without the floors that an older supervisor does not write", () => {
+    const folder = makeFolder();
+    const { floors: _, ...older } = stateOf(sources(folder), 5);
+    writeFileSync(join(folder, "state.json"), JSON.stringify(older));
+    expect(readState(folder).state).toMatchObject({ version: 1, startedAt: 5 });
   });
 
   test("is not read through a link", () => {

@@ -30,6 +30,7 @@ export interface StateSources {
   coordination: Pick<BalancerCoordination, "version">;
   log: Pick<EventLog, "event">;
   areBalancersMixed(): boolean;
+  floors(): [pool: string, instances: number][];
   /** The addresses that the fleet listens on, as URLs. */
   listensOn(): readonly string[];
 }
@@ -148,6 +149,7 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
     processes: [...children.alive()].flatMap(savedProcess),
     slots: runner.fleet.pools.flatMap((pool) => pool.slots.map(({ name }) => savedSlot(name, slots.of(name)))),
     templates: children.templates.lastAttempts,
+    floors: sources.floors(),
     ports: sources.listensOn().map((url) => (url.startsWith("unix:") ? null : Number(/:(\d+)$/.exec(url)?.[1]))),
     totals: stats.endedTotals(),
   };

@@ -30,6 +30,8 @@ export interface FleetState {
   slots: SavedSlot[];
   /** The number of the last template of each pool. */
   templates: [pool: string, attempt: number][];
+  /** What `scale` has set as the least size of autoscaled pools; an older supervisor writes none. */
+  floors?: [pool: string, instances: number][];
   /** The actual port of each address in `config.listen`; null for a unix socket. */
   ports: (number | null)[];
   /** The counts of processes that have ended. */
@@ -237,6 +239,7 @@ function isState(value: Partial<FleetState>): value is FleetState {
     Array.isArray(routed) &&
     Array.isArray(value.templates) &&
     Array.isArray(value.ports) &&
+    areFloors(value.floors ?? []) &&
     isList(
       generations,
       ({ pool, number, config: each, environment }) =>
@@ -256,6 +259,10 @@ function isState(value: Partial<FleetState>): value is FleetState {
     isList(slots, (slot) => areTexts(slot, ["name"]) && areNumbers(slot, ["restarts", "recycles"])) &&
     isList(totals, (each) => areTexts(each, ["pool"]) && areNumbers(each, ["requestsTotal", "errorsTotal"]))
   );
+}
+
+function areFloors(value: unknown): boolean {
+  return Array.isArray(value) && value.every((each) => typeof each?.[0] === "string" && Number.isInteger(each[1]));
 }
 
 function isSlot({ name, index, member }: Fields): boolean {

@@ -77,10 +77,15 @@ export function resize(fleet: Fleet, name: string, wanted: number, context: Flee
   return change;
 }
 
-/** Sends a command to a slot's member; `stop` also goes to the other process. */
+/** Sends a command to a slot's member; `stop` also goes to the other process. A slot that is being removed only stops. */
 export function command(fleet: Fleet, pool: string, index: number, event: Command, context: FleetContext): FleetChange {
+  if (event.type !== "stop" && isBeingRemoved(fleet, pool, index)) return { fleet, effects: [] };
   const changed = apply(fleet, pool, index, "member", event, context);
   return event.type === "stop" ? andThen(changed, (f) => apply(f, pool, index, "other", event, context)) : changed;
+}
+
+function isBeingRemoved(fleet: Fleet, pool: string, index: number): boolean {
+  return index > (findPool(fleet, pool)?.wanted ?? 0);
 }
 
 /** Passes a report to the process it is about. Drops a report about a process that no longer exists. */
@@ -91,7 +96,7 @@ export function report(fleet: Fleet, pool: string, index: number, event: Report,
   return apply(fleet, pool, index, which, event, context);
 }
 
-/** Starts a second process in the slot that will replace the member. Does nothing if the slot already has two. */
+/** Starts a second process in the slot that will replace the member. Does nothing if the slot already has two or is being removed. */
 export function startReplacement(
   fleet: Fleet,
   pool: string,
@@ -100,7 +105,7 @@ export function startReplacement(
   context: FleetContext,
 ): FleetChange {
   const slot = findSlot(fleet, pool, index);
-  if (slot === undefined || slot.other !== null) return { fleet, effects: [] };
+  if (slot === undefined || slot.other !== null || isBeingRemoved(fleet, pool, index)) return { fleet, effects: [] };
   const process = newProcess(slot.member.process.nextAttempt);
   const placed = replaceSlot(fleet, pool, { ...slot, other: { role: "replacement", process, generation } });
   return apply(placed, pool, index, "other", { type: "start" }, context);
@@ -130,7 +135,7 @@ export function replaceInPlace(
   context: FleetContext,
 ): FleetChange {
   const slot = findSlot(fleet, pool, index);
-  if (slot === undefined) return { fleet, effects: [] };
+  if (slot === undefined || isBeingRemoved(fleet, pool, index)) return { fleet, effects: [] };
   const placed = replaceSlot(fleet, pool, { ...slot, member: { ...slot.member, generation } });
   return command(placed, pool, index, { type: "restart" }, context);
 }

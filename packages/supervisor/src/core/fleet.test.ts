@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { adopt, restoreFleet, type SavedFleet, saveFleet } from "./adoption.js";
+import { adopt, restoreFleet, type SavedFleet, saveFleet, skipAttempt, takePlace } from "./adoption.js";
 import {
   EMPTY_FLEET,
   type Fleet,
@@ -8,6 +8,7 @@ import {
   findSlot,
   isDown,
   occupants,
+  type Pool,
   poolViews,
   processId,
   type Slot,
@@ -42,6 +43,9 @@ const policy: SlotPolicy = {
   isUpstream: true,
 };
 
+/** More than a slot needs: a drain, a kill, a backoff and a start. */
+const CALM_ROUNDS = 10;
+
 /** The environment that performs effects: live processes, processes in the pool, and set alarms. */
 class World {
   fleet: Fleet = addPool(EMPTY_FLEET, "web", 1);
@@ -54,6 +58,8 @@ class World {
   readonly drains = new Map<string, { at: number; steps: string[] }>();
   /** For generations that have different values. */
   readonly policies = new Map<number, SlotPolicy>();
+  /** The state file, and the time at which it was written. */
+  private saved: { fleet: SavedFleet; clock: number } | undefined;
   /** The generations with a process that became ready. */
   readonly served = new Set<number>();
 
@@ -126,6 +132,74 @@ class World {
     return change;
   }
 
+  /** What the state file holds. */
+  save(): void {
+    const clock = 1_000_000 + this.now;
+    this.saved = { fleet: JSON.parse(JSON.stringify(saveFleet(this.fleet, 1_000_000))) as SavedFleet, clock };
+  }
+
+  /**
+   * The supervisor is killed before it has written its last changes; the next one takes up the older fleet. A process that the
+   * state does not name gets its slot if that has none, otherwise it ends, as FleetAdoption has it.
+   */
+  loseUnsaved({ wait, random, size }: Pick<Step, "wait" | "random" | "size">): FleetChange | null {
+    if (this.saved === undefined) return null;
+    const { fleet: saved, clock } = this.saved;
+    for (const list of [this.inPool, this.alarms, this.drains]) list.clear();
+    this.now = wait;
+    let fleet = restoreFleet(saved, -clock);
+    const idsOf = ({ pools }: Fleet) =>
+      pools.flatMap(({ slots }) =>
+        slots.flatMap((slot) =>
+          occupants(slot)
+            .filter(({ occupant }) => isAlive(occupant.process))
+            .map(({ occupant }) => processId(slot.name, occupant.process.attempt)),
+        ),
+      );
+    const named = new Set(idsOf(fleet));
+    for (const id of [...this.alive].filter((each) => !named.has(each)).sort()) {
+      const [name, number] = id.split("#") as [string, string];
+      const attempt = Number(number);
+      const index = Number(name.split(".")[1]);
+      const slot = findSlot(fleet, "web", index);
+      const process = slot?.member.process;
+      const isFree = process && (!isAlive(process) || !this.alive.has(processId(name, process.attempt)));
+      if (isFree && slot.other === null && process.goal === "up" && attempt >= process.attempt)
+        fleet = takePlace(fleet, "web", index, attempt, size % 2 === 0);
+      else {
+        fleet = skipAttempt(fleet, "web", index, attempt);
+        this.alive.delete(id);
+      }
+    }
+    // The names of processes that came and went since may be used again: nothing of them is left.
+    const known = new Set(idsOf(fleet));
+    for (const id of this.spawned) if (!known.has(id)) this.spawned.delete(id);
+    this.saved = undefined;
+    return adopt(fleet, (id) => this.alive.has(id), this.context(random));
+  }
+
+  /** What happens if nothing goes wrong any more: processes get ready in time, and end when they are asked to. */
+  calmDown(): void {
+    for (const { index } of findPool(this.fleet, "web")?.slots ?? [])
+      this.take(discardReplacement(this.fleet, "web", index, this.context()));
+    for (let round = 0; round < CALM_ROUNDS; round++) {
+      for (const slot of findPool(this.fleet, "web")?.slots ?? [])
+        for (const { occupant } of occupants(slot)) {
+          const { state, attempt } = occupant.process;
+          if (state === "starting")
+            this.take(report(this.fleet, "web", slot.index, { type: "ready", attempt }, this.context()));
+          else if (state === "draining" || state === "killing") this.exit(processId(slot.name, attempt));
+        }
+      this.now += policy.backoff.maxMs;
+      for (const [id, at] of [...this.alarms]) {
+        if (at > this.now) continue;
+        const [name, attempt] = id.split("#") as [string, string];
+        const index = Number(name.split(".")[1]);
+        this.take(report(this.fleet, "web", index, { type: "deadline", attempt: Number(attempt) }, this.context()));
+      }
+    }
+  }
+
   /** The balancers' state of a process that left its pool. */
   balancersReport(index: number, attempt: number, type: "left" | "released"): FleetChange {
     this.drains.get(processId(`web.${index}`, attempt))?.steps.push(type);
@@ -175,7 +249,7 @@ class World {
 }
 
 const step = fc.record({
-  action: fc.constantFrom(...EVENTS, "resize", "replacement", "swap", "discard", "inPlace"),
+  action: fc.constantFrom(...EVENTS, "resize", "replacement", "swap", "discard", "inPlace", "save", "unsaved"),
   index: fc.integer({ min: 1, max: 4 }),
   attempt: fc.integer({ min: 0, max: 8 }),
   wait: fc.constantFrom(0, 0, 50, 600, 3000),
@@ -229,6 +303,11 @@ function changeOf(world: World, s: Step): FleetChange | null {
       return report(fleet, "web", s.index, { type: "spawnFailed", attempt, reason: "ENOENT" }, context);
     case "adopted":
       return world.loseSupervisor(s);
+    case "save":
+      world.save();
+      return null;
+    case "unsaved":
+      return world.loseUnsaved(s);
     case "left":
     case "released":
       return world.balancersReport(s.index, attempt, s.action);
@@ -256,7 +335,31 @@ describe("over random histories", () => {
         expect(isDown(world.fleet)).toBe(true);
         expect(findPool(world.fleet, "web")?.slots).toEqual([]);
       }),
-      { numRuns: 400 },
+      { numRuns: 500 },
+    );
+  });
+
+  test("all becomes as it is wanted when nothing goes wrong any more: no slot is lost, no process is left over", () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const world = new World();
+        world.take(resize(world.fleet, "web", 3, world.context()));
+        for (const s of steps) play(world, s);
+        world.calmDown();
+        const { wanted, slots, hasServed } = findPool(world.fleet, "web") as Pool;
+        expect(slots.map(({ index }) => index)).toEqual(Array.from({ length: wanted }, (_, at) => at + 1));
+        for (const { name, member, other } of slots) {
+          const { goal, state } = member.process;
+          // A generation that was never ready is given up, which only an operator's command ends.
+          const expected = goal === "down" ? "stopped" : state === "failed" && !hasServed ? "failed" : "ready";
+          expect({ name, state, other }).toEqual({ name, state: expected, other: null });
+        }
+        const ready = slots.filter(({ member }) => member.process.state === "ready");
+        expect([...world.alive].sort()).toEqual(
+          ready.map(({ name, member }) => processId(name, member.process.attempt)).sort(),
+        );
+      }),
+      { numRuns: 500 },
     );
   });
 

@@ -96,9 +96,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       case "lingering":
         this.takesTurns().countBody(bytes.length, false);
         break;
-      case "closing":
-      case "closed":
-        break;
     }
     if (this.memory.isAheadCounted) this.countAhead();
     this.input.freeSpent(this.exchange, bytes);
@@ -221,7 +218,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       this.isInBody = false;
       // A piece of the body led to a refusal.
       if (this.state !== "exchange") return;
-      if (after === BODY_MALFORMED || after === BODY_TOO_LARGE) return this.refuseBody(after === BODY_TOO_LARGE);
+      if (after === BODY_MALFORMED || after === BODY_TOO_LARGE)
+        return this.refuseBody(after === BODY_TOO_LARGE ? 413 : 400);
       const isWhole = this.isBodyComplete;
       this.takesTurns().countBody(after - input.start + (reader.chunks - chunks) * CHUNK_UNITS, isWhole);
       this.consume(after);
@@ -245,9 +243,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   }
 
   /** Cancels a request whose body is malformed or too large, and sends an error unless the response has started. */
-  private refuseBody(isTooLarge: boolean): void {
-    const hasResponse = this.exchange.hasResponse;
-    const status = isTooLarge ? 413 : 400;
+  private refuseBody(status: 400 | 413): void {
+    const { hasResponse } = this.exchange;
     this.exchange.onClientGone(status);
     if (hasResponse) this.abort();
     else this.refuse(status, false);
@@ -272,9 +269,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       case "head":
       case "lingering":
         return this.close();
-      case "closing":
-      case "closed":
-        return;
     }
   }
 
@@ -304,8 +298,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
         return this.close();
       case "closing":
         return this.onClosingDeadline();
-      case "closed":
-        return;
     }
   }
 

@@ -3,7 +3,6 @@
  * finds an upstream, request-body.ts and response-flow.ts carry the bodies, states.ts has each state's behaviour.
  */
 
-import type { LostRequest } from "@paceline/wire";
 import type { Downstream } from "../downstream/downstream.js";
 import type { BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -38,7 +37,7 @@ export class Exchange
   private upstream: Upstream | undefined;
   stream: UpstreamStream | undefined;
   private expectsContinue = false;
-  private readonly kept = new SavedHead();
+  readonly request = new SavedHead();
   readonly attempts: Attempts;
   readonly body: RequestBody;
   readonly flow: ResponseFlow;
@@ -52,10 +51,10 @@ export class Exchange
     readonly client: Downstream,
     private readonly peer: Peer,
   ) {
-    this.attempts = new Attempts(relay, client, this.kept, this);
+    this.attempts = new Attempts(relay, client, this.request, this);
     this.flow = new ResponseFlow(relay, client, this);
     this.body = new RequestBody(relay, client, this.flow, this);
-    this.outcome = new Outcome(relay, this.kept, peer);
+    this.outcome = new Outcome(relay, this.request, peer);
   }
 
   get canRepeat(): boolean {
@@ -69,14 +68,6 @@ export class Exchange
   get canMove(): boolean {
     const { attempts } = this;
     return this.state.mayMove && this.body.canRepeat && attempts.maySend && !attempts.staysAt(this.upstream);
-  }
-
-  describeRequest(): string {
-    return this.kept.describe();
-  }
-
-  describeRequestLater(): () => string {
-    return this.kept.describeLater();
   }
 
   get isTunnel(): boolean {
@@ -106,13 +97,13 @@ export class Exchange
 
   /** Whether these bytes, or a piece of a body in them, are kept to be sent (again). */
   holds(bytes: Uint8Array): boolean {
-    return this.kept.isIn(bytes) || this.body.isIn(bytes);
+    return this.request.isIn(bytes) || this.body.isIn(bytes);
   }
 
   /** Starts a request whose head was just parsed from these bytes, which are kept. */
   begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
     this.outcome.begin();
-    this.kept.keep(bytes, start, end);
+    this.request.keep(bytes, start, end);
     this.attempts.begin(head.isIdempotent);
     this.expectsContinue = head.expectsContinue;
     this.body.begin(head.framing === "none");
@@ -121,7 +112,7 @@ export class Exchange
     const route = routeOf(this.relay.router, head);
     if (typeof route === "number") return this.respond(head.isTrace ? 501 : route);
     if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.respond(501);
-    this.kept.routed(route, head);
+    this.request.routed(route, head);
     this.pool = route.target;
     this.attempts.bind(this.pool, head, this.peer);
     if (this.pool.isLimited && isToBeCollected(head, this.relay)) return this.collect(head);
@@ -132,7 +123,7 @@ export class Exchange
   private collect({ contentLength }: RequestHead): void {
     this.state = State.COLLECTING;
     (this.pool as Pool).receiving++;
-    this.kept.shrink();
+    this.request.shrink();
     if (!this.body.collect(contentLength)) return;
     if (this.expectsContinue) this.client.response.continue();
     // The balancer has sent 100 Continue; the instance's own comes too late.
@@ -168,7 +159,7 @@ export class Exchange
   }
 
   onUpstreamReady(): void {
-    this.sendHead(this.stream as UpstreamStream, this.kept.parse(this.relay.requestHead));
+    this.sendHead(this.stream as UpstreamStream, this.request.parse(this.relay.requestHead));
     this.onRequestBatch();
   }
 
@@ -268,7 +259,7 @@ export class Exchange
     this.pool = undefined;
     this.client.resumeBody();
     former.serveQueue();
-    const route = internal && this.kept.redirect(file, internal, requestHead);
+    const route = internal && this.request.redirect(file, internal, requestHead);
     if (route === undefined) return this.respond(404);
     this.pool = route.target;
     this.attempts.begin(true);
@@ -340,25 +331,16 @@ export class Exchange
     const isOnlyLoss = startedAt?.noteLoss(this.relay.deadlines.now) === true;
     this.releaseUpstream();
     if (state === State.RESPONDING || state === State.TUNNEL) {
-      this.noteLost(upstream, loss, "cut");
+      this.outcome.noteLost(upstream, loss, "cut");
       return this.abort();
     }
     if (state === State.DISCARDING) return this.respond(502);
     const isBodyBuffered = this.body.canRepeat;
     const status = this.attempts.onLost(loss, upstream, { startedAt, isOnlyLoss, wasSent, isBodyBuffered });
-    if (wasSent) this.noteLost(upstream, loss, status === undefined ? "reassigned" : "failed");
+    if (wasSent) this.outcome.noteLost(upstream, loss, status === undefined ? "reassigned" : "failed");
     if (status !== undefined) return this.respond(status);
     this.flow.isClientBlocked = false;
     this.attempts.find(this.pool as Pool, undefined);
-  }
-
-  private noteLost(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
-    if (upstream === undefined) return;
-    this.relay.losses.add(upstream.id, loss, () => {
-      const id = this.kept.requestId();
-      const ageMs = Math.round(this.outcome.tookMs);
-      return { request: this.describeRequest(), ageMs, outcome, ...(id !== undefined && { id }) };
-    });
   }
 
   private releaseUpstream(): void {
@@ -401,7 +383,7 @@ export class Exchange
     else if (this.state === State.DELIVERING) (this.pool as Pool).sending--;
     this.state = State.IDLE;
     this.attempts.end();
-    this.kept.clear();
+    this.request.clear();
     this.body.forget();
     this.body.clearCollected();
     this.flow.closeSpool();

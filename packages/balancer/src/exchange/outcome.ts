@@ -1,6 +1,8 @@
 /** The outcome of one request for the counters and the access log: status, size and duration. */
+import type { LostRequest } from "@paceline/wire";
 import type { Peer } from "../http1/forwarded.js";
 import type { Upstream } from "../upstreams/upstream.js";
+import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
 import type { SavedHead } from "./saved-head.js";
 
@@ -41,6 +43,16 @@ export class Outcome {
     upstream?.answered(status, tookMs);
     this.counted = status;
     this.status = 0;
+  }
+
+  /** Notes the request for the report of the death of `upstream`, if it died. */
+  noteLost(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
+    if (upstream === undefined) return;
+    this.relay.losses.add(upstream.id, loss, () => {
+      const id = this.head.requestId();
+      const ageMs = Math.round(this.tookMs);
+      return { request: this.head.describe(), ageMs, outcome, ...(id !== undefined && { id }) };
+    });
   }
 
   /** Records that the client has its response, or will get none. */

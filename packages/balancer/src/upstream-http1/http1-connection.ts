@@ -16,6 +16,7 @@ import {
   type UpstreamLoss,
   type UpstreamStream,
 } from "../upstreams/upstream-client.js";
+import { AbandonedRequest, DONE_BYTES } from "./abandoned-request.js";
 
 /** The upstream's side of its connections. */
 export interface UpstreamConnections {
@@ -56,12 +57,6 @@ type State =
   | "given up"
   | "closed";
 
-/** How many bytes of an unwanted response are read, so that the upstream can finish it, before the connection is closed. */
-const MAX_UNWANTED_BYTES = 4 << 20;
-
-/** The message of an instance that is done with a request: an interim response, which other clients ignore. */
-const DONE_BYTES = "HTTP/1.1 100 Continue\r\n\r\n".length;
-
 /** One per process: a head is used before the next is parsed. */
 const head = new ResponseHead();
 
@@ -84,19 +79,14 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private isRequestSent = false;
   private keepAlive = false;
   private mayWorkOn = false;
-  /** The number of bytes received after a complete response. */
-  private laterBytes = 0;
   private readonly interims = new InterimBound();
   /** Bits of Pause. */
   private pauses = 0;
   /** Set once a response takes several reads. */
   private turn: PeerTurn | undefined;
-  /** The number of bytes received of an unwanted response. */
-  private unwantedBytes = 0;
   /** When the upstream last made progress with the request, in milliseconds of `Deadlines.now`. */
   private progressAt: number;
-  /** The abandoned request, and since when its end is due. */
-  private abandoned: { describe: () => string; owedSince: number } | undefined;
+  private abandoned: AbandonedRequest | undefined;
 
   constructor(
     readonly upstream: UpstreamConnections,
@@ -108,14 +98,12 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   /** Returns the request that the upstream is running, for people; undefined if there is none. */
   describeRequest(): string | undefined {
-    return this.receiver?.describeRequest() ?? this.abandoned?.describe();
+    return this.receiver?.request.describe() ?? this.abandoned?.describe();
   }
 
   /** The request that still runs although nobody waits for its response. */
   get overdue(): OverdueRequest | undefined {
-    if (this.abandoned === undefined) return undefined;
-    const { describe, owedSince } = this.abandoned;
-    return { request: describe(), forMs: this.upstream.deadlines.now - owedSince };
+    return this.abandoned?.overdue(this.upstream.deadlines.now);
   }
 
   get isReady(): boolean {
@@ -207,7 +195,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.state = "given up";
     // While it was paused for a slow client, nothing was due.
     const owedSince = this.pauses !== 0 ? this.upstream.deadlines.now : this.progressAt;
-    this.abandoned = { describe: receiver?.describeRequestLater() ?? (() => ""), owedSince };
+    this.abandoned = new AbandonedRequest(receiver?.request.describeLater() ?? (() => ""), owedSince);
     this.upstream.giveUp(this);
     this.connection.end();
     this.turn?.leave();
@@ -271,13 +259,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
         this.readDone(bytes.length);
         break;
       case "given up":
-        // An upstream that ignores FIN must not continue for ever.
-        this.unwantedBytes += bytes.length;
-        if (this.unwantedBytes > MAX_UNWANTED_BYTES) this.close();
+        if (this.abandoned?.takeUnwanted(bytes.length) !== true) this.close();
         return true;
-      case "connecting":
-      case "closed":
-        break;
     }
     return this.partialHead === undefined;
   }
@@ -355,8 +338,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private awaitWork(receiver: ResponseReceiver, laterBytes: number, isSent: boolean): void {
     if (this.keepAlive && laterBytes === DONE_BYTES) return this.becomeIdle(receiver);
     this.state = "working";
-    this.laterBytes = 0;
-    this.abandoned = { describe: receiver.describeRequestLater(), owedSince: this.upstream.deadlines.now };
+    this.abandoned = new AbandonedRequest(receiver.request.describeLater(), this.upstream.deadlines.now);
     this.upstream.giveUp(this);
     if (!isSent) this.connection?.end();
     this.resume();
@@ -364,9 +346,9 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   }
 
   private readDone(count: number): void {
-    this.laterBytes += count;
-    if (!this.keepAlive || this.laterBytes > DONE_BYTES) return this.close();
-    if (this.laterBytes < DONE_BYTES) return;
+    const result = this.abandoned?.takeDone(count);
+    if (!this.keepAlive || result === "unexpected") return this.close();
+    if (result === "partial") return;
     this.abandoned = undefined;
     this.state = "idle";
     this.upstream.done(this);

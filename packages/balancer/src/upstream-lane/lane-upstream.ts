@@ -321,7 +321,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
         : work === undefined
           ? this.onlyCandidate()
           : undefined;
-    return stream?.receiver?.describeRequest();
+    return stream?.receiver?.request.describe();
   }
 
   /** Without a scoreboard: returns the request that said STARTED last, or the only one there is. */

@@ -25,6 +25,13 @@ export type UpstreamLoss =
   /** The connection ended, or invalid data arrived, after the first byte of the response. */
   | "broken";
 
+/** The method and path of a request, for people. */
+export interface DescribedRequest {
+  describe(): string;
+  /** Returns what `describe` returns now, for later, when the receiver has another request. */
+  describeLater(): () => string;
+}
+
 /** Receives the response to one request, or its loss. */
 export interface ResponseReceiver {
   /** Whether the request could be sent to another upstream now, if it has not started. */
@@ -33,10 +40,7 @@ export interface ResponseReceiver {
   readonly canRepeat: boolean;
   /** Whether it may have started at an upstream that ended or stalled; the next one must then send STARTED first. */
   readonly mayHaveStartedElsewhere: boolean;
-  /** Returns the request's method and path, for people. */
-  describeRequest(): string;
-  /** Returns the same for later, when the receiver has another request. */
-  describeRequestLater(): () => string;
+  readonly request: DescribedRequest;
   /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
   /** The connection is established and the request may be sent. Only called if `open` returned a stream that was not ready. */

@@ -23,13 +23,7 @@ export function requestHead(text: string): RequestHead {
 
 /** One request and its events. */
 export class Asked implements ResponseReceiver {
-  describeRequest(): string {
-    return "GET /";
-  }
-
-  describeRequestLater(): () => string {
-    return () => this.describeRequest();
-  }
+  readonly request = { describe: () => "GET /", describeLater: () => () => "GET /" };
 
   readonly stream: UpstreamStream;
   canMove = true;

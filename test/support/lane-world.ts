@@ -54,8 +54,7 @@ export class Request implements ResponseReceiver {
   readonly canMove = false;
   readonly canRepeat = false;
   readonly mayHaveStartedElsewhere = false;
-  describeRequest = () => "GET /";
-  describeRequestLater = () => this.describeRequest;
+  readonly request = { describe: () => "GET /", describeLater: () => () => "GET /" };
   stream!: UpstreamStream;
   id = 0;
   state: "under way" | "cancelled" | "ended" | "lost" = "under way";

@@ -38,7 +38,9 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
   }
   async function again(project: Project, args: string[] = []): Promise<Status> {
     const { code, output } = await project.startDetached(args);
-    expect(`${code} ${output}`).toMatch(/^0 .*all ready/);
+    expect(`${code} ${output}`).toMatch(/^0 .*: (all ready|taken over, but not all of it is ready) \(pid \d+\)/);
+    // A balancer that is started again has to accept connections by then.
+    if (output.includes("all ready")) expect((await get(project.port, "/")).body).toBe("hello");
     return project.status();
   }
   const savedIn = (project: Project) => {
@@ -166,6 +168,12 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
 
     for (const load of [anew, kept, commanded]) expect(failures(await load.stop())).toEqual(NO_FAILURES);
     for (let round = 1; round <= rounds; round++) expect(timesIn(project, `before${round}`)).toBeGreaterThan(0);
+    // The balancer has ended, too.
+    const [balancer] = (await project.status()).balancers;
+    await kill(project);
+    signal(balancer?.pid ?? 0, "SIGKILL");
+    await again(project);
+    await project.statusWhere("the balancer", (status) => status.balancers[0]?.state === "ready");
     expect((await project.cli(["stop"])).code).toBe(0);
     await project.nothingLeft();
     expect(existsSync(join(project.runDir, "state.json"))).toBe(false);

@@ -18,7 +18,7 @@ import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import type { InheritedSockets } from "./sockets/inherited-sockets.js";
 import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
 
-/** How long a start waits for the processes that it takes over. */
+/** How long a start waits for the processes that it takes over, and for those that it has to start again. */
 const ADOPTED_WITHIN_MS = 3_000;
 
 interface SupervisorOptions extends PartsOptions {
@@ -282,9 +282,12 @@ class FleetSupervisor implements Supervisor {
         : readiness(wantedSlots(fleet), parts.slots, "all ready", { workloadOf });
     };
     if (parts.adoption !== undefined) {
-      // What it takes over must not be ended because a part of it is not ready.
+      const until = performance.now() + ADOPTED_WITHIN_MS;
       await Promise.race([parts.adoption.settled, sleep(ADOPTED_WITHIN_MS, undefined, { ref: false })]);
-      return parts.isStopping ? STOPPING : { ok: true, message: "adopted" };
+      const result = await parts.runner.until(settled, Math.max(0, until - performance.now()));
+      if (parts.isStopping) return STOPPING;
+      // What it takes over must not be ended because a part of it is not ready.
+      return result?.ok === true ? result : { ok: true, message: "taken over, but not all of it is ready" };
     }
     // Bounded: starting has a deadline, and failures have a budget.
     return (await parts.runner.until(settled)) ?? STOPPING;

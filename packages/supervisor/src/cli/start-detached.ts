@@ -15,9 +15,9 @@ export async function startDetached(target: string, options: StartOptions): Prom
       ...startOf(target, options),
       ...{ detached: true, endsSoon: true, timeoutMs: milliseconds(timeout), signal: interruption.signal },
     });
-    const { pid, runDir, prepared } = fleet;
-    if (json) printJson({ ok: true, message: "all ready", pid, runDir });
-    else print(`paceline: ${describeFleet(prepared.fleet.config, process.cwd())}: all ready (pid ${pid})`);
+    const { pid, runDir, prepared, outcome } = fleet;
+    if (json) printJson({ ok: true, message: outcome, pid, runDir });
+    else print(`paceline: ${describeFleet(prepared.fleet.config, process.cwd())}: ${outcome} (pid ${pid})`);
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof PacelineError) || error.code !== "interrupted") throw error;

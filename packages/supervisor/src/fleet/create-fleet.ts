@@ -54,6 +54,8 @@ export async function launchFleet({ detached = false, endsSoon, ...start }: Laun
 
 export class StartedFleet extends FleetClient implements CreatedFleet {
   readonly ended: Promise<FleetEnd>;
+  /** Says whether all is ready, once it is known. */
+  outcome = "";
   private isDetached: boolean;
 
   constructor(
@@ -105,7 +107,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
   /** Resolves when all instances are ready. @throws PacelineError `failed` or `timeout`; the fleet is not stopped */
   async waitReady(leftMs: number | undefined, timeoutMs = leftMs): Promise<void> {
     try {
-      await this.ready({ timeoutMs: leftMs });
+      this.outcome = (await this.ready({ timeoutMs: leftMs })).message;
     } catch (error) {
       const { code, message, lastLines } = error as PacelineError;
       if (code === "timeout")

@@ -15,6 +15,8 @@ export function randomOf(seed) {
 }
 
 const MAX_STOP_MS = 4000;
+/** A start takes about as long. */
+const MAX_START_MS = 600;
 const MAX_INSTANCES = 5;
 
 /** Each entry returns what it did, for people; undefined if there was nothing to do it to. */
@@ -23,6 +25,14 @@ const ACTIONS = [
   { weight: 3, act: ({ kill }) => kill("instance") },
   { weight: 2, act: ({ kill }) => kill("balancer") },
   { weight: 1, act: ({ stop, random }) => stop("supervisor", random() * MAX_STOP_MS) },
+  // Several at once.
+  { weight: 2, act: ({ kill }) => ["supervisor", "balancer"].map(kill) },
+  { weight: 1, act: ({ kill }) => ["instance", "supervisor", "instance"].map(kill) },
+  { weight: 1, act: ({ startWhileStopped, random }) => startWhileStopped(500 + random() * MAX_STOP_MS) },
+  { weight: 1, act: ({ killStart, random }) => killStart(random() * MAX_START_MS) },
+  { weight: 2, act: ({ replaceBehindWaiting, random }) => replaceBehindWaiting(random() < 0.5) },
+  { weight: 1, act: ({ operate, killLater }) => [operate("reload"), killLater()] },
+  { weight: 1, act: ({ operate, killLater }) => [operate("restart"), killLater()] },
   { weight: 1, act: ({ stop, random }) => stop("balancer", random() * MAX_STOP_MS) },
   { weight: 2, act: ({ stop, random }) => stop("instance", random() * MAX_STOP_MS) },
   { weight: 1, act: ({ operate }) => operate("reload") },

@@ -1,4 +1,4 @@
-/** The clients of the chaos soak: some keep their connection, some open one for each request. */
+/** The clients of the chaos soak: some keep their connection, some open one for each request, one sends POSTs. */
 import http from "node:http";
 import { wait } from "../support.mjs";
 
@@ -8,20 +8,29 @@ const RESPONSE_TIMEOUT_MS = 30_000;
 const PAUSE_MS = 5;
 const AFTER_FAILURE_MS = 50;
 
-export function startClients(port) {
+/** Returns the number in letters: a segment with a digit is similar to all others, and two similar requests may end no third process. */
+function inLetters(number) {
+  const letter = String.fromCharCode(97 + (number % 26));
+  return number < 26 ? letter : inLetters(Math.floor(number / 26) - 1) + letter;
+}
+
+export function startClients(port, pools) {
   const lost = [];
+  /** The bodies of POSTs with a response. */
+  const acknowledged = new Set();
   let requests = 0;
   let isOver = false;
-  let last = Date.now();
   const served = new Map();
 
-  /** Resolves with undefined, or with what happened instead of a whole response. */
-  function ask(agent, target) {
+  /** Resolves with undefined, or with what happened instead of a whole response. `onConnected` is called after the handshake. */
+  function ask(agent, target, { pool, method = "GET", body, onConnected = () => {} }) {
     const startedAt = Date.now();
     let connectedAt = startedAt;
+    requests++;
     return new Promise((resolve) => {
-      const fail = (kind) => resolve({ kind, connectedAt, startedAt, endedAt: Date.now() });
-      const request = http.get({ port, host: "127.0.0.1", path: target, agent }, (response) => {
+      const fail = (kind) => resolve({ kind, pool, method, connectedAt, startedAt, endedAt: Date.now() });
+      const options = { port, host: "127.0.0.1", path: target, agent, method };
+      const request = http.request(options, (response) => {
         let text = "";
         response.setEncoding("latin1").on("data", (piece) => {
           text += piece;
@@ -36,32 +45,62 @@ export function startClients(port) {
       request.on("socket", (socket) => {
         socket.openedAt ??= startedAt;
         connectedAt = socket.openedAt;
+        if (socket.connecting) socket.once("connect", onConnected);
+        else onConnected();
       });
       request.setTimeout(RESPONSE_TIMEOUT_MS, () => {
         fail("timeout");
         request.destroy();
       });
-      request.on("error", ({ code }) => fail(code === "ECONNREFUSED" ? "refused" : "lost"));
+      request.on("error", ({ code }) => {
+        onConnected();
+        fail(code === "ECONNREFUSED" ? "refused" : "lost");
+      });
+      request.end(body);
     });
   }
 
-  async function client(number, keepAlive) {
+  async function client(number, { pool, prefix = "", keepAlive = true, posts = false }) {
     const agent = keepAlive ? new http.Agent({ keepAlive, maxSockets: 1 }) : new http.Agent();
     for (let n = 0; !isOver; n++) {
       // A path of its own, so that no request passes for one that has killed a process before.
-      const failure = await ask(agent, `/${number}/${n}${n % 5 === 0 ? "?slow" : ""}`);
-      requests++;
+      const target = `${prefix}/${inLetters(number)}/${inLetters(n)}${n % 5 === 0 ? "?slow" : ""}`;
+      const body = posts ? `post ${n}` : undefined;
+      const failure = await ask(agent, target, { pool, ...(posts && { method: "POST", body }) });
       if (failure === undefined) {
-        last = Date.now();
-        served.set(number, last);
+        served.set(number, Date.now());
+        if (posts) acknowledged.add(body);
       } else lost.push(failure);
       await wait(failure === undefined ? PAUSE_MS : AFTER_FAILURE_MS);
     }
     agent.destroy();
   }
 
-  const running = Array.from({ length: KEEPING + CLOSING }, (_, number) => client(number, number < KEEPING));
+  const kinds = [
+    ...Array.from({ length: KEEPING }, () => ({ pool: "web" })),
+    ...Array.from({ length: CLOSING }, () => ({ pool: "web", keepAlive: false })),
+    { pool: "web", posts: true },
+    ...(pools.api === undefined ? [] : [{ pool: "api", prefix: "/api" }]),
+    ...(pools.py === undefined ? [] : [{ pool: "py", prefix: "/py", keepAlive: false }]),
+  ];
+  const running = kinds.map((kind, number) => client(number, kind));
   return {
+    /** Opens new connections with a request each. Resolves when they are connected, with a promise for the responses. */
+    async connect(count, group) {
+      const responses = [];
+      const connected = Array.from({ length: count }, (_, n) => {
+        const target = `/waiting/${inLetters(requests + n)}`;
+        return new Promise((onConnected) => {
+          const agent = new http.Agent();
+          responses.push(ask(agent, target, { pool: "web", onConnected }));
+        });
+      });
+      await Promise.all(connected);
+      const done = Promise.all(responses).then((failures) => {
+        for (const failure of failures) if (failure !== undefined) lost.push({ ...failure, group });
+      });
+      return { done };
+    },
     /** Waits until each client has had another response. */
     async haveAllServed(withinMs) {
       const since = Date.now();
@@ -73,7 +112,7 @@ export function startClients(port) {
     async end() {
       isOver = true;
       await Promise.all(running);
-      return { lost, requests };
+      return { lost, requests, acknowledged };
     },
   };
 }

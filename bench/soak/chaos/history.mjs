@@ -1,11 +1,13 @@
 /** One history of the chaos soak: starts a fleet, lets things happen to it under load, and checks what it has become. */
-import { execFile, execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { controlStatus, freePort, PACELINE, wait } from "../support.mjs";
 import { actAtRandom, fillDisk } from "./actions.mjs";
 import { startClients } from "./clients.mjs";
+import { choosePools } from "./pools.mjs";
+import { findProcesses, read } from "./processes.mjs";
 import { reasonOf } from "./reasons.mjs";
 
 const CONVERGES_WITHIN_MS = 60_000;
@@ -13,6 +15,10 @@ const STOPS_WITHIN_MS = 60_000;
 const LOOK_EVERY_MS = 50;
 /** Longest pause between two actions; many follow one another at once. */
 const MAX_PAUSE_MS = 1500;
+/** Connections that wait to be accepted while the balancers are replaced. */
+const WAITING = 3;
+/** What a start may say when it does not start anything. */
+const REFUSALS = /already running \(pid \d+\)/;
 
 export async function runHistory({ number, random, runtime, steps }) {
   const history = await History.begin(random, runtime);
@@ -38,7 +44,9 @@ class History {
   marks = [];
   /** What ends by itself, such as a stop. */
   pending = new Set();
-  withoutSockets = false;
+  killed = new Set();
+  /** A supervisor is known to hold the listening sockets. */
+  isHeld = true;
   wasFull = false;
   startedAt = Date.now();
 
@@ -50,20 +58,19 @@ class History {
     mkdirSync(history.runDir, { mode: 0o700 });
     history.hasSmallDisk = mountSmallDisk(history.runDir);
     history.port = await freePort();
-    const app = new URL("app.mjs", import.meta.url).pathname;
     const config = {
       listen: `127.0.0.1:${history.port}`,
       balancer: { processes: random() < 0.5 ? 1 : 2, runtime },
-      pools: {
-        web: { app, instances: history.wanted, runtime, backoff: { initialMs: 20, maxMs: 200 }, minReadyMs: 50 },
-      },
+      pools: choosePools({ folder: history.folder, random, runtime, instances: history.wanted }),
     };
+    history.pools = config.pools;
+    history.note(`${config.balancer.processes} balancers, pools ${Object.keys(config.pools).join(", ")}`);
     history.balancers = config.balancer.processes;
     history.configFile = path.join(history.folder, "paceline.config.json");
     writeFileSync(history.configFile, JSON.stringify(config));
     const started = await history.start();
     if (started.code !== 0) throw new Error(`the start failed: ${started.output}`);
-    history.clients = startClients(history.port);
+    history.clients = startClients(history.port, config.pools);
     return history;
   }
 
@@ -80,8 +87,14 @@ class History {
     });
   }
 
-  start() {
-    return this.command("start", this.configFile, "--detach");
+  async start() {
+    const result = await this.command("start", this.configFile, "--detach");
+    if (result.code === 0) {
+      this.isHeld = true;
+      for (const mark of this.marks) if (mark.what === "without sockets") mark.until ??= Date.now();
+    } else if (result.code !== -1 && !REFUSALS.test(result.output) && !this.wasFull)
+      this.note(`start said ${result.code}: ${result.output.split("\n").slice(0, 3).join(" / ")}`);
+    return result;
   }
 
   status() {
@@ -100,27 +113,103 @@ class History {
       stop: (role, forMs) => this.stopFor(role, forMs),
       operate: (...words) => this.operate(...words),
       fill: (forMs) => this.fill(forMs),
+      startWhileStopped: (forMs) => this.startWhileStopped(forMs),
+      killStart: (afterMs) => this.killStart(afterMs),
+      replaceBehindWaiting: (withSupervisor) => this.isDone(this.replaceBehindWaiting(withSupervisor)),
+      killLater: () => this.killLater(),
     });
   }
 
+  /** Kills a process of any kind while a rollout is under way. */
+  killLater() {
+    const role = ["supervisor", "instance", "instance", "balancer"][Math.floor(this.random() * 4)];
+    this.isDone(wait(this.random() * 800).then(() => this.signal(role, "SIGKILL")));
+  }
+
+  /** A stopped supervisor still holds its lock: a start has one clear line for it. */
+  startWhileStopped(forMs) {
+    const mark = this.stopFor("supervisor", forMs);
+    if (mark === undefined) return;
+    this.isDone(
+      this.start().then(({ code, output }) => {
+        this.note(`start beside a stopped supervisor ended ${code}: ${output}`);
+        if (code === 0 || mark.until !== Number.POSITIVE_INFINITY || this.killed.has(mark.pid)) return;
+        if (!REFUSALS.test(output) || output.includes("\n"))
+          this.problems.push(`start beside a stopped supervisor ended ${code}: ${output}`);
+      }),
+    );
+  }
+
+  /** Kills the supervisor, and then the command that starts the next one. */
+  killStart(afterMs) {
+    if (this.signal("supervisor", "SIGKILL") === undefined) return;
+    const child = spawn("sh", [PACELINE, "start", this.configFile, "--detach", "--run-dir", this.runDir], {
+      ...{ cwd: this.folder, env: { ...process.env, PACELINE_RUNTIME: this.runtime } },
+      ...{ stdio: "ignore", detached: true },
+    });
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    this.isDone(
+      wait(afterMs).then(() => {
+        this.note(`kills a start after ${Math.round(afterMs)} ms`);
+        try {
+          process.kill(-child.pid, "SIGKILL");
+        } catch {
+          // It has ended.
+        }
+        return ended;
+      }),
+    );
+  }
+
+  /** Connections wait to be accepted while their balancers, and before that the supervisor, are replaced. */
+  async replaceBehindWaiting(withSupervisor) {
+    if (withSupervisor) {
+      if (this.signal("supervisor", "SIGKILL", 1) === undefined) return;
+      const { code } = await this.start();
+      if (code !== 0) return;
+    }
+    const group = `waiting ${this.marks.length}`;
+    const balancers = this.processes().filter(({ role }) => role === "balancer");
+    for (const one of balancers) this.signalOne(one, "SIGSTOP", { group, until: Number.POSITIVE_INFINITY });
+    const isStopped = ({ pid }) => this.processes().every((one) => one.pid !== pid || one.isStopped);
+    const since = Date.now();
+    while (!balancers.every(isStopped) && Date.now() - since < 1000) await wait(2);
+    const { done } = await this.clients.connect(WAITING, group);
+    for (const one of balancers) this.signalOne(one, "SIGKILL", { group });
+    for (const mark of this.marks) if (mark.group === group) mark.until = Date.now();
+    await done;
+  }
+
   /** Signals a random process of this role. Returns its mark; undefined if there is none. */
-  signal(role, signal) {
-    const candidates = this.processes().filter((one) => one.role === role);
+  signal(role, signal, startChance = 0.5) {
+    const candidates = this.processes().filter((one) => one.role === role && !this.killed.has(one.pid));
     const one = candidates[Math.floor(this.random() * candidates.length)];
     if (one === undefined) return undefined;
+    const mark = this.signalOne(one, signal);
+    // An operator who comes sooner or later.
+    if (role === "supervisor" && mark?.what === "kill" && startChance < 1 && this.random() < startChance)
+      this.startLater(this.random() * MAX_PAUSE_MS);
+    return mark;
+  }
+
+  signalOne({ pid, role, name, pool }, signal, more = {}) {
     try {
-      process.kill(one.pid, signal);
+      process.kill(pid, signal);
     } catch {
       return undefined; // It has ended meanwhile.
     }
-    this.note(`${signal} to ${one.name} (${one.pid})`);
-    const mark = { what: signal === "SIGKILL" ? "kill" : "stop", role, name: one.name, pid: one.pid, at: Date.now() };
+    this.note(`${signal} to ${name} (${pid})`);
+    const what = signal === "SIGKILL" ? "kill" : "stop";
+    // Forked processes have the name of their template.
+    const slot = name.endsWith(".template") ? `${name} ${pid}` : name;
+    const mark = { what, role, name, pool, slot, pid, at: Date.now(), ...more };
     this.marks.push(mark);
-    const left = this.processes().filter(({ role }) => role !== "instance");
-    if (left.length === 0) this.withoutSockets = true;
-    // An operator who comes sooner or later; for this fleet a balancer may be quicker.
-    if (role === "supervisor" && mark.what === "kill" && this.random() < 0.5)
-      this.startLater(this.random() * MAX_PAUSE_MS);
+    if (what === "kill") {
+      this.killed.add(pid);
+      if (role === "supervisor") this.isHeld = false;
+      const left = this.processes().filter((one) => one.role === "balancer" && !this.killed.has(one.pid));
+      if (left.length === 0 && !this.isHeld) this.marks.push({ what: "without sockets", at: mark.at });
+    }
     return mark;
   }
 
@@ -134,7 +223,7 @@ class History {
 
   stopFor(role, forMs) {
     const mark = this.signal(role, "SIGSTOP");
-    if (mark === undefined) return;
+    if (mark === undefined) return undefined;
     mark.until = Number.POSITIVE_INFINITY;
     this.isDone(
       wait(forMs).then(() => {
@@ -146,6 +235,7 @@ class History {
         }
       }),
     );
+    return mark;
   }
 
   operate(name, value) {
@@ -173,26 +263,9 @@ class History {
     promise.finally(() => this.pending.delete(promise));
   }
 
-  /** Every process of the fleet, found by its environment or its command line. */
+  /** Every process of the fleet. */
   processes() {
-    const found = [];
-    for (const entry of readdirSync("/proc")) {
-      if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue;
-      const environment = read(`/proc/${entry}/environ`);
-      const line = read(`/proc/${entry}/cmdline`);
-      const state = /^\d+ \(.*\) (\S)/s.exec(read(`/proc/${entry}/stat`))?.[1];
-      if (state === undefined || state === "Z" || state === "X") continue;
-      const pool = /(?:^|\0)PACELINE_POOL=([^\0]*)/.exec(environment)?.[1];
-      const name = /(?:^|\0)PACELINE_INSTANCE=([^\0]*)/.exec(environment)?.[1];
-      if (environment.includes(`${this.runDir}/channel.sock`) && pool !== undefined)
-        found.push({ pid: Number(entry), role: pool === "balancer" ? "balancer" : "instance", name: name ?? pool });
-      else if (
-        line.startsWith("paceline supervisor") &&
-        (line.includes(this.runDir) || environment.includes(this.runDir))
-      )
-        found.push({ pid: Number(entry), role: "supervisor", name: "supervisor" });
-    }
-    return found;
+    return findProcesses(this);
   }
 
   /** Waits until everything is as wanted. An operator starts the fleet if nobody else does. */
@@ -220,7 +293,7 @@ class History {
   /** Returns what is not as wanted; empty if all is. */
   difference({ pools, balancers, pid }) {
     const slots = [...pools.flatMap(({ instances }) => instances), ...balancers];
-    const [web] = pools;
+    const web = pools.find(({ name }) => name === "web");
     if (web === undefined) return "there is no pool";
     if (this.wanted !== undefined && !this.wasFull && web.wanted !== this.wanted)
       return `web wants ${web.wanted}, not ${this.wanted}`;
@@ -230,25 +303,30 @@ class History {
     if (unready.length > 0)
       return unready.map(({ name, state, other }) => `${name} ${state} ${JSON.stringify(other)}`).join(", ");
     if (web.rollout !== null) return `a rollout goes on: ${JSON.stringify(web.rollout)}`;
-    const known = new Set([pid, ...slots.map((slot) => slot.pid)]);
-    const unknown = this.processes().filter((one) => !known.has(one.pid));
+    const templates = pools.flatMap((pool) => pool.templates);
+    const known = new Set([pid, ...[...slots, ...templates].map((one) => one.pid)]);
+    // A command is its shim's child.
+    const unknown = this.processes().filter((one) => !known.has(one.pid) && !known.has(one.parent));
     return unknown.map((one) => `${one.name} (${one.pid}) is left over`).join(", ");
   }
 
   async end() {
-    const { lost, requests } = await this.clients.end();
+    const { lost, requests, acknowledged } = await this.clients.end();
     this.requests = requests;
     const context = {
-      marks: this.marks,
-      withoutSockets: this.withoutSockets,
-      instances: Math.min(this.wanted ?? 1, 3),
+      marks: this.marks.map((mark) =>
+        mark.what === "without sockets" ? { ...mark, until: mark.until ?? Number.POSITIVE_INFINITY } : mark,
+      ),
+      instances: { web: Math.min(this.wanted ?? 1, 3), api: 2, py: 2 },
     };
+    this.checkLedger(acknowledged);
     this.lost = lost.map((failure) => ({ ...failure, reason: reasonOf(failure, context) }));
     const unexplained = this.lost.filter(({ reason }) => reason === undefined);
     const at = (time) => ((time - this.startedAt) / 1000).toFixed(2);
-    for (const { kind, connectedAt, startedAt, endedAt } of unexplained.slice(0, 5)) {
+    for (const { kind, method, pool, group = "", connectedAt, startedAt, endedAt } of unexplained.slice(0, 5)) {
+      const what = `${kind}, a ${method} for ${pool} ${group}`;
       const when = `connected at ${at(connectedAt)}, sent at ${at(startedAt)}, ended at ${at(endedAt)} s`;
-      this.problems.push(`one of ${unexplained.length} requests lost without a reason: ${kind}, ${when}`);
+      this.problems.push(`one of ${unexplained.length} requests lost without a reason: ${what}, ${when}`);
     }
     const stopped = await this.command("stop");
     if (stopped.code !== 0) this.problems.push(`stop ended ${stopped.code}: ${stopped.output}`);
@@ -257,6 +335,15 @@ class History {
     for (const { name, pid } of this.processes()) this.problems.push(`${name} (${pid}) is left after the stop`);
     for (const name of ["control.sock", "channel.sock"])
       if (existsSync(path.join(this.runDir, name))) this.problems.push(`${name} is left after the stop`);
+  }
+
+  /** No POST runs twice, and one with a response has run. */
+  checkLedger(acknowledged) {
+    const ran = read(path.join(this.folder, "ledger")).trimEnd().split("\n");
+    const once = new Set(ran);
+    if (once.size < ran.length) this.problems.push(`${ran.length - once.size} POSTs ran twice`);
+    const missing = [...acknowledged].filter((body) => !once.has(body));
+    if (missing.length > 0) this.problems.push(`no instance ran ${missing.join(", ")}, which have a response`);
   }
 
   /** Ends what is left, and frees the disk. */
@@ -276,14 +363,6 @@ class History {
   result() {
     const { problems, actions, lost = [], requests = 0, convergedAfterMs } = this;
     return { problems, actions, lost, requests, convergedAfterMs };
-  }
-}
-
-function read(file) {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return ""; // The process has ended, or is another user's.
   }
 }
 

@@ -15,27 +15,41 @@ const RULES = [
   },
   {
     reason: "while supervisor and balancers were all dead, so that nobody held the listening sockets",
-    explains: ({ kind }, _during, { withoutSockets }) => (kind === "refused" || kind === "lost") && withoutSockets,
+    explains: ({ kind }, during) =>
+      (kind === "refused" || kind === "lost") && during.some(({ what }) => what === "without sockets"),
+  },
+  {
+    reason: "a POST that may have started at an instance that was killed",
+    explains: ({ kind, method, pool }, during) =>
+      kind === 502 && method === "POST" && during.some((mark) => isKillOf(mark, pool)),
   },
   {
     reason: "after two processes with it were killed",
-    explains: ({ kind }, during) =>
-      kind === 502 && during.filter(({ what, role }) => what === "kill" && role === "instance").length > 1,
+    explains: ({ kind, pool }, during) => kind === 502 && during.filter((mark) => isKillOf(mark, pool)).length > 1,
   },
   {
     reason: "while no instance could respond",
-    explains: ({ kind, endedAt }, _during, { marks, instances }) => {
+    explains: ({ kind, endedAt, pool }, _during, { marks, instances }) => {
       const down = marks.filter(
-        ({ role, what, at, until }) =>
-          role === "instance" && (what === "kill" || what === "stop") && (until ?? at) + RESTART_MS > endedAt,
+        (mark) =>
+          mark.pool === pool &&
+          (mark.what === "kill" || mark.what === "stop") &&
+          (mark.until ?? mark.at) + RESTART_MS > endedAt,
       );
-      return (kind === 503 || kind === 504) && new Set(down.map(({ name }) => name)).size >= instances;
+      return (kind === 503 || kind === 504) && new Set(down.map(({ slot }) => slot)).size >= (instances[pool] ?? 1);
     },
   },
 ];
 
-/** Returns the reason of a lost request; undefined if no rule explains it. */
+function isKillOf({ what, role, pool: killed }, pool) {
+  return what === "kill" && role === "instance" && killed === pool;
+}
+
+/** Returns the reason of a lost request; undefined if no rule explains it. A waiting connection is not its killed balancer's. */
 export function reasonOf(failure, history) {
-  const during = history.marks.filter(({ at, until }) => at <= failure.endedAt && (until ?? at) >= failure.connectedAt);
+  const during = history.marks.filter(
+    ({ at, until, group }) =>
+      at <= failure.endedAt && (until ?? at) >= failure.connectedAt && (group === undefined || group !== failure.group),
+  );
   return RULES.find(({ explains }) => explains(failure, during, history))?.reason;
 }

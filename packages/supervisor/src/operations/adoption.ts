@@ -85,8 +85,13 @@ export class FleetAdoption {
       const child = children.get(id);
       return child?.pid != null && isRunningProcess(child.pid, child.startTime);
     };
+    // A process that has not said it yet counts as one of HTTP/1.1.
+    const protocolOf = (pool: string, generation: number) =>
+      this.state.processes.find(
+        (each) => each.pool === pool && each.generation === generation && each.protocol !== "http1",
+      )?.protocol;
     this.strangers = this.strangers.filter((orphan) => {
-      const late = placeLateSpawn(fleet, orphan, { configs, socketPath, isRunning });
+      const late = placeLateSpawn(fleet, orphan, { configs, socketPath, isRunning, protocolOf });
       const { name, pool, attempt } = orphan;
       const index = Number(name.slice(name.lastIndexOf(".") + 1));
       if (late === undefined) {

@@ -1,5 +1,8 @@
 /** Which process that the saved state does not name takes the place of its slot's lost one. */
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
+import { makeFolder } from "../../test/support.js";
 import { EMPTY_FLEET, findSlot } from "../core/fleet.js";
 import { addPool, command, report, resize, startReplacement } from "../core/fleet-changes.js";
 import type { Orphan } from "../run-dir/orphans.js";
@@ -16,13 +19,17 @@ const orphan = {
   ...{ attempt: 2, generation: 1, command: undefined, token: "t", drainTimeoutMs: 1, mark: "m" },
 } as Orphan;
 
-function place(given: Partial<Orphan>, { fleet = ready, runs = false, more = {} } = {}) {
+function place(
+  given: Partial<Orphan>,
+  { fleet = ready, runs = false, more = {}, protocol = undefined as "lane" | undefined, folder = "/nowhere" } = {},
+) {
   return placeLateSpawn(
     fleet,
     { ...orphan, ...given },
     {
       configs: { balancer: settings, generation: () => ({ pool: { ...settings, ...more } }) } as never,
-      socketPath: (id) => `/nowhere/${id}.sock`,
+      socketPath: (id) => `${folder}/${id}.sock`,
+      protocolOf: () => protocol,
       isRunning: () => runs,
     },
   );
@@ -49,6 +56,24 @@ describe("a process that was spawned just before the kill", () => {
     const process = findSlot(placed?.fleet ?? EMPTY_FLEET, "web", 1)?.member.process;
     expect(process).toMatchObject({ state: "starting", attempt: 2, nextAttempt: 3, goal: "up", hasServed: true });
   });
+
+  test.each([
+    ["an app whose like have said that they speak over the lane", { app: {} }, "lane", "ready", "lane"],
+    ["an app of which nobody knows", { app: {} }, undefined, "starting", "http1"],
+    ["a static folder of which nobody knows", { static: {} }, undefined, "starting", "http1"],
+    ["a Python app", { wsgi: {} }, undefined, "ready", "http1"],
+  ] as const)(
+    "that listens is ready if it is known what it speaks: %s",
+    async (_, workload, protocol, state, spoken) => {
+      const folder = makeFolder();
+      const server = createServer().listen(`${folder}/web.1#2.sock`);
+      await once(server, "listening");
+      const placed = place({}, { folder, protocol, more: { workload, protocol: "lane" } });
+      server.close();
+      expect(placed?.process.protocol).toBe(spoken);
+      expect(findSlot(placed?.fleet ?? EMPTY_FLEET, "web", 1)?.member.process.state).toBe(state);
+    },
+  );
 
   test("may be the first one of its slot, whose pid was not known yet", () => {
     expect(place({ attempt: 1 }, { fleet: starting })).toMatchObject({ process: { id: "web.1#1" } });

@@ -19,6 +19,8 @@ interface LateSpawn {
 interface LateSpawnContext {
   configs: Pick<PoolConfigs, "balancer" | "generation">;
   socketPath(processId: string): string;
+  /** What processes of that generation speak, as one of them has said; undefined if none has. */
+  protocolOf(pool: string, generation: number): SavedProcess["protocol"] | undefined;
   /** Whether the state names that process, and it runs. */
   isRunning(processId: string): boolean;
 }
@@ -45,7 +47,11 @@ export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnC
   const { workload = {}, maxInFlight = null, health } = instances ?? {};
   const hasSocket = instances !== undefined && (command === undefined || command.address !== undefined);
   const socket = hasSocket ? socketPath(id) : null;
-  const isReady = socket !== null && health?.readyPath === undefined && socketsBoundTo(socket).size > 0;
+  const protocol = context.protocolOf(pool, generation);
+  // Otherwise its hello says it: balancers must not speak HTTP/1.1 to a lane.
+  const isKnown =
+    protocol !== undefined || instances?.protocol === "http1" || !("app" in workload || "static" in workload);
+  const isReady = isKnown && socket !== null && health?.readyPath === undefined && socketsBoundTo(socket).size > 0;
   return {
     fleet: takePlace(fleet, pool, index, attempt, isReady),
     isRestart: process.state === "ready" || process.state === "starting" || process.state === "backoff",
@@ -56,7 +62,7 @@ export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnC
       // A shim finds the processes of its command itself.
       ...(command === undefined ? { mark: null, tag: mark } : { mark, tag: null }),
       ...{ maxInFlight, perClient: command !== undefined || "proxy" in workload || "asgi" in workload },
-      ...{ protocol: "http1", isInspected: false, requestsTotal: 0, errorsTotal: 0, relayed: [] },
+      ...{ protocol: protocol ?? "http1", isInspected: false, requestsTotal: 0, errorsTotal: 0, relayed: [] },
     },
   };
 }

@@ -178,4 +178,22 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     await project.nothingLeft();
     expect(existsSync(join(project.runDir, "state.json"))).toBe(false);
   });
+
+  test("that was detached gets another one from a balancer, again and again, until it is stopped", async () => {
+    const config = { restartSupervisor: true, balancer: { processes: 2 } };
+    const project = await startFleet({ runtime, app: APP, config });
+    const before = await project.status();
+    for (let round = 0; round < 2; round++) {
+      const { pid } = await project.status();
+      signal(pid, "SIGKILL");
+      await waitFor("the next supervisor", async () => {
+        const status = await project.status().catch(() => undefined);
+        return status !== undefined && status.pid !== pid && status.state === "running";
+      });
+    }
+    expect(processesOf(await project.status())).toEqual(processesOf(before));
+    expect(await project.events()).toContain("adopted 2 instances and 2 balancers; started 0, ended 0");
+    expect((await project.cli(["stop"])).code).toBe(0);
+    await project.nothingLeft();
+  });
 });

@@ -119,6 +119,8 @@ export class Project {
       runtime,
       // Reloads are quick in tests about other things.
       minReadyMs: 50,
+      // A killed supervisor stays away until a test starts the next one.
+      restartSupervisor: false,
       balancer: { runtime, ...(balancer as object | undefined) },
       ...(pools === undefined ? { app: "./app.js", instances } : { pools: sized(pools as Pools, instances) }),
       ...rest,

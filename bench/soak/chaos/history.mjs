@@ -279,7 +279,7 @@ class History {
       what = status === undefined ? "there is no supervisor" : this.difference(status);
       if (what === "") break;
       if (Date.now() - since > CONVERGES_WITHIN_MS) throw new Error(`it did not converge: ${what}`);
-      if (status === undefined && Date.now() - since > 3000) {
+      if (status === undefined && Date.now() - since > 8000) {
         const { code, output } = await this.start();
         if (code === 0 || tries++ === 0) this.note(`start by hand ended ${code}: ${output.split("\n").at(-1)}`);
       }

@@ -16,6 +16,7 @@ import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { Balancer } from "./balancer.js";
 import { chooseTransport } from "./index.js";
 import { spawnSupervisor } from "./next-supervisor.js";
+import { Revival } from "./revival.js";
 import type { Transport } from "./transport/transport.js";
 
 /** The time limit for the final report before the exit, in milliseconds. */
@@ -26,6 +27,7 @@ const STDOUT = 1;
 class BalancerProcess {
   private balancer: Balancer | undefined;
   private readonly channel: ChannelClient;
+  private readonly revival: Revival;
   private reporter: Reporter | undefined;
   private isReportDue = false;
   private isExiting = false;
@@ -36,6 +38,10 @@ class BalancerProcess {
     private readonly identity: ChildIdentity,
     private readonly transport: Transport,
   ) {
+    this.revival = new Revival(identity.spec.restart, {
+      isNeeded: () => this.balancer?.isDraining === false && !this.channel.welcomed,
+      log,
+    });
     this.channel = new ChannelClient({
       identity,
       role: "balancer",
@@ -43,13 +49,15 @@ class BalancerProcess {
         phase: this.balancer === undefined ? "starting" : this.balancer.isDraining ? "draining" : "ready",
         snapshotVersion: this.balancer?.version ?? 0,
       }),
-      onWelcome: () => {
+      onWelcome: (supervisor) => {
+        this.revival.found(supervisor);
         this.sayApplied();
         // A new supervisor knows only older counts.
         this.reporter?.reportNow();
       },
       onSnapshot: (snapshot) => this.follow(snapshot),
       onDrain: (deadlineMs) => this.drain(deadlineMs),
+      onLost: () => this.revival.lost(),
       onSpawnSupervisor: (program) => void this.spawnSupervisor(program),
       onRefused: (reason) => this.drainBy(`the supervisor refuses this process: ${reason}`),
       onOrphaned: () => this.drainBy("no supervisor came back"),

@@ -1,8 +1,7 @@
 /** Starts the next supervisor of a fleet, which inherits the listening sockets: only a process that holds them can pass them on. */
 import type { SpawnOptions } from "node:child_process";
-import { closeSync, constants, fstatSync, openSync, readFileSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
-import { CHANNEL_ENVIRONMENT, LISTEN_FDS, type SupervisorProgram } from "@paceline/wire";
+import { CHANNEL_ENVIRONMENT, fs, LISTEN_FDS, type SupervisorProgram } from "@paceline/wire";
 
 const OTHERS = 0o077;
 /** The one program that is started, of this version of the package or of another. */
@@ -30,8 +29,7 @@ export async function spawnSupervisor(
   const env = environmentFile === undefined ? ownEnvironment() : takeEnvironment(environmentFile, folder);
   const place = program.args.indexOf(LISTEN_FDS);
   const args = program.args.map((arg, at) => (at === place ? String(listening.length) : arg));
-  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
-  const output = openSync(program.output, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+  const output = openOutput(program.output);
   const options: SpawnOptions = {
     ...{ cwd: program.cwd, argv0: program.title, env, detached: true },
     stdio: ["ignore", output, output, ...listening],
@@ -44,17 +42,25 @@ export async function spawnSupervisor(
       if (child.pid !== undefined) resolve(child.pid);
     });
   } finally {
-    closeSync(output);
+    fs().closeSync(output);
   }
 }
 
-function ownEnvironment(): NodeJS.ProcessEnv {
+/** Opens the file for appending. */
+export function openOutput(path: string): number {
+  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = fs().constants;
+  return fs().openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+}
+
+/** Returns the environment without the variables that say which process this is. */
+export function ownEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !OF_THIS_PROCESS.has(name)));
 }
 
 /** Reads the file and removes it. @throws Error if others could have written or read it */
 function takeEnvironment(path: string, folder: string): NodeJS.ProcessEnv {
   if (dirname(path) !== folder) throw new Error(`${path} is not in the run directory`);
+  const { closeSync, constants, fstatSync, openSync, readFileSync, unlinkSync } = fs();
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     const { mode, uid } = fstatSync(fd);

@@ -59,6 +59,8 @@ export interface PartsOptions {
   runtimes: { bun?: string; node: string };
   /** The programs that children run. Default: those in `dist/programs`. */
   entries?: SpawnSettings["entries"];
+  /** Starts the supervisor of a detached fleet again after it was killed. */
+  restart?: SpawnSettings["restart"];
   /** Whether the log is behind; the output of processes is read when it has caught up. */
   isLogBusy?: () => boolean;
   /** Whether the log has all lines. */
@@ -342,6 +344,7 @@ export class Parts {
     const { runDir, runtimes } = options;
     const settings: SpawnSettings = {
       ...{ configs, runDir, runtimes, entries: options.entries ?? defaultEntries() },
+      restart: options.restart,
       takePort: () => freePort(this.children.ports),
       nodeEnv: this.options.watch === undefined ? "production" : "development",
     };

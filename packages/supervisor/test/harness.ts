@@ -75,6 +75,7 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
     name: "test",
     listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }],
     user: null,
+    restartSupervisor: false,
     orphanGraceMs: 2000,
     log: { maxFileBytes: 1 << 20, maxFiles: 2, maxTotalBytes: 2 << 20 },
     balancer: {

@@ -138,7 +138,7 @@ export class ChannelServer<C> {
       connection.refuse(objection ?? "no such child");
       return undefined;
     }
-    connection.send({ type: "welcome" });
+    connection.send({ type: "welcome", pid: process.pid });
     this.options.onHello(child, hello, connection);
     return child;
   }

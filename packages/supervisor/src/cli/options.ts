@@ -36,6 +36,7 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   runtime?: RuntimeName;
   runDir?: string;
   replace?: boolean;
+  onlyAdopts?: boolean;
   watch?: boolean;
   /** Reload the fleet if it is already running. */
   orReload?: boolean;
@@ -156,7 +157,7 @@ export function parsePorts(text: string, before: number[] | undefined): number[]
 /** Returns what the options of `paceline start` and its target start. */
 export function startOf(target: string, options: StartOptions): FleetStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
-  const { name, instances, listen, defaultPort, runtime, runDir, replace, watch } = options;
+  const { name, instances, listen, defaultPort, runtime, runDir, replace, watch, onlyAdopts } = options;
   const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, args, python };
   return {
     file: target === "." ? undefined : target,
@@ -169,6 +170,7 @@ export function startOf(target: string, options: StartOptions): FleetStart {
     runDir,
     replace,
     watch,
+    onlyAdopts,
   };
 }
 

@@ -2,7 +2,7 @@
  * Runs the supervisor in this process: opens the run directory, serves the control socket, prints the log, ends with the fleet.
  */
 import { dirname } from "node:path";
-import { showTitle } from "@paceline/wire";
+import { type RestartCommand, showTitle } from "@paceline/wire";
 import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
@@ -10,9 +10,9 @@ import { secretWarnings } from "../config/secrets.js";
 import type { OperationResult, Status } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
 import type { FleetConfig } from "../core/model.js";
-import { exitStatusOfCode } from "../errors.js";
+import { exitStatusOfCode, PacelineError } from "../errors.js";
 import { describeFleet, lateMessage, type PreparedStart, prepareStart } from "../fleet/prepare-start.js";
-import { launchByBalancer, UP } from "../fleet/supervisor-process.js";
+import { launchByBalancer, restartCommandOf, UP } from "../fleet/supervisor-process.js";
 import { version } from "../package.js";
 import { userToBecome } from "../run-dir/fleet-user.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
@@ -56,7 +56,10 @@ async function run(target: string, options: StartOptions, starter: Starter | und
   const next =
     starter === undefined && service.invitation === undefined && (await launchByBalancer(start, prepared, true));
   if (next) return followFleet(prepared, next, options);
-  const outside = { ...service, starter, printer: openLogPrinter(options.logFormat ?? "text") };
+  // A fleet that was started in the foreground ends with, or is started again by, who started it.
+  const isDetached = starter !== undefined && options.stopWithClient !== true;
+  const restart = isDetached ? restartCommandOf(start, prepared) : undefined;
+  const outside = { ...service, starter, restart, printer: openLogPrinter(options.logFormat ?? "text") };
   const replace = options.replace === true;
   const user = userToBecome(prepared.fleet);
   if (user !== undefined) {
@@ -86,6 +89,9 @@ async function runOn(
   options: StartOptions,
   outside: Outside,
 ): Promise<ExitStatus> {
+  // The fleet may have been stopped since a balancer began this start.
+  if (options.onlyAdopts && runDir.adoption === undefined)
+    throw new PacelineError("not-running", "there is no fleet to go on with");
   let [present, from] = [runDir, outside];
   try {
     for (;;) {
@@ -113,6 +119,7 @@ async function runOn(
 interface Outside extends Service {
   starter: Starter | undefined;
   printer: LogPrinter;
+  restart: RestartCommand | undefined;
   /** The sockets of `listen`, if they are bound already. */
   boundSockets?: ListeningSocket[];
   rolledBack?: Status["rolledBack"];
@@ -159,7 +166,7 @@ async function runFleet(
   prepared: PreparedStart,
   runDir: RunDir,
   options: StartOptions,
-  { starter, printer, boundSockets, rolledBack = null, ...service }: Outside,
+  { starter, printer, restart, boundSockets, rolledBack = null, ...service }: Outside,
 ): Promise<ExitStatus | (HandOver & { fleet: LoadedFleet })> {
   const { fleet, request, runtimes } = prepared;
   showTitle(processTitle("supervisor", fleet.config.name));
@@ -190,6 +197,7 @@ async function runFleet(
     logStatus: log.status,
     isLogBusy: () => log.isBusy,
     isLogSettled: () => log.isSettled,
+    restart,
     config: fleet.config,
     adoption: runDir.adoption,
     runDir: runDir.paths,

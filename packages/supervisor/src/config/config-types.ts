@@ -1233,6 +1233,12 @@ export interface FleetKeys {
       }
     | undefined;
   /**
+   * Whether a balancer starts the supervisor of a detached fleet again after it was killed. Whoever started a fleet in the foreground, such as systemd, does that itself.
+   *
+   * Value: true or false. Default: true.
+   */
+  restartSupervisor?: boolean | undefined;
+  /**
    * How long instances and balancers keep serving after the supervisor is lost. Then they drain and exit.
    *
    * Value: whole number, ms. Default: 60000.

@@ -84,6 +84,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
         )
       : [],
     user: resolveUser(input, context),
+    restartSupervisor: input.restartSupervisor ?? true,
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
     balancer: serves ? balancer : { ...balancer, processes: 0 },

@@ -189,6 +189,10 @@ export const fleetFields = {
     logFields,
     "The limits of the log files in `log/` of the run directory. A reload of all pools applies changes. See [The log](#the-log).",
   ),
+  restartSupervisor: flag(
+    true,
+    "Whether a balancer starts the supervisor of a detached fleet again after it was killed. Whoever started a fleet in the foreground, such as systemd, does that itself.",
+  ),
   orphanGraceMs: milliseconds(
     60_000,
     "How long instances and balancers keep serving after the supervisor is lost. Then they drain and exit.",

@@ -208,6 +208,8 @@ export interface FleetConfig {
   /** The user that the supervisor becomes after it has bound `listen`; null: it stays who it is. */
   user: FleetUser | null;
   orphanGraceMs: number;
+  /** Whether balancers start a detached fleet's supervisor again after it was killed. */
+  restartSupervisor: boolean;
   log: LogConfig;
   balancer: BalancerConfig;
   pools: PoolConfig[];

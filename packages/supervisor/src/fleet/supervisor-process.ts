@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { BUN_ONE_READER, LISTEN_FDS } from "@paceline/wire";
+import { BUN_ONE_READER, LISTEN_FDS, type RestartCommand } from "@paceline/wire";
 import type { FleetUser } from "../core/model.js";
 import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
@@ -188,6 +188,14 @@ function programOf({ fleet, request, runtimes }: PreparedStart) {
   };
 }
 
+/** Returns what an operator would type to start the fleet again; undefined if its config is a value of a program. */
+export function restartCommandOf(start: FleetStart, prepared: PreparedStart): RestartCommand | undefined {
+  if (prepared.fleet.source.kind === "object") return undefined;
+  const { command, args, cwd } = programOf(prepared);
+  const options = ["--detach", "--only-adopts", "--run-dir", prepared.runDirPath, ...(start.watch ? ["--watch"] : [])];
+  return { command, args: [...args, "start", ...options, ...originArguments(start)], cwd, output: outputOf(prepared) };
+}
+
 async function stop(kill: (signal: NodeJS.Signals) => void, exited: Promise<FleetEnd>): Promise<void> {
   kill("SIGTERM");
   const timer = setTimeout(() => kill("SIGKILL"), STOP_TIMEOUT_MS);
@@ -203,6 +211,7 @@ function argumentsOf(start: FleetStart, stopWithClient: boolean, own: readonly s
   if (runDir !== undefined) args.push("--run-dir", runDir);
   if (replace) args.push("--replace");
   if (watch) args.push("--watch");
+  if (start.onlyAdopts) args.push("--only-adopts");
   return [...args, ...originArguments(start)];
 }
 

@@ -6,6 +6,7 @@ import {
   CHANNEL_ENVIRONMENT,
   type ChildSpec,
   type InstanceLimits,
+  type RestartCommand,
   SPAWN_MARK,
   type TcpAddress,
 } from "@paceline/wire";
@@ -53,6 +54,8 @@ export interface SpawnSettings {
   /** The absolute paths of the programs. */
   runtimes: { bun?: string; node: string };
   entries: Record<"balancer" | "server" | "shim", string>;
+  /** Starts the supervisor again after it was killed; undefined for a fleet that ends with who started it. */
+  restart: RestartCommand | undefined;
   /** Returns a free TCP port of the loopback interface that no other child uses. */
   takePort(): number;
   /** NODE_ENV of JavaScript apps for which neither the caller nor the configuration sets it. */
@@ -87,7 +90,8 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
   const program = { entry: settings.entries.balancer, hasUserCode: false, isInspectable: true };
   const { configs, runDir } = settings;
   const { policy, runtime, maxOutputBytes } = configs.balancer;
-  const spec = commonSpec(settings, policy);
+  const restart = configs.fleet.restartSupervisor ? settings.restart : undefined;
+  const spec = { ...commonSpec(settings, policy), ...(restart !== undefined && { restart }) };
   return {
     ...runtimeCommand(settings.runtimes, runtime, program),
     title: titleOf(identity, settings),

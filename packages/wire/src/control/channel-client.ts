@@ -29,8 +29,13 @@ export interface ChannelClientOptions {
   role: ChildRole;
   /** Called at each connection for the contents of the hello. */
   helloState(): HelloState;
-  /** The supervisor accepted the hello; also called after each reconnection. */
-  onWelcome?(): void;
+  /**
+   * The supervisor accepted the hello; also called after each reconnection.
+   * @param supervisor its pid, if it says so
+   */
+  onWelcome?(supervisor?: number): void;
+  /** The connection is lost; it tries to connect again. */
+  onLost?(): void;
   onSnapshot?(snapshot: Snapshot): void;
   /** @param deadlineMs milliseconds from now until the drain must have ended */
   onDrain?(deadlineMs: number): void;
@@ -214,7 +219,7 @@ export class ChannelClient {
       case "welcome":
         this.state = { kind: "open", socket, welcomed: true };
         this.clearTimers();
-        this.options.onWelcome?.();
+        this.options.onWelcome?.(message.pid);
         return;
       case "refused":
         this.close();
@@ -270,6 +275,7 @@ export class ChannelClient {
     if (this.state.kind === "open") {
       this.options.onProblem?.(`${why}; trying again`);
       markLost(this.options.identity.channel);
+      this.options.onLost?.();
     }
     clearTimeout(this.welcomeTimer);
     socket.destroy();

@@ -100,6 +100,15 @@ export interface ProxySpec {
 }
 
 /** The workload and settings of a child; JSON in PACELINE_SPEC. */
+/** The command that starts a fleet, which then goes on with the processes that run. */
+export interface RestartCommand {
+  command: string;
+  args: string[];
+  cwd: string;
+  /** The file that its output is appended to. */
+  output: string;
+}
+
 export interface ChildSpec {
   orphanGraceMs: number;
   /** The drain time of an orphan, and on SIGTERM. */
@@ -108,6 +117,8 @@ export interface ChildSpec {
   version?: string;
   /** What a Python instance shows in the process list; the others begin with it as argv[0]. */
   title?: string;
+  /** For balancers of a detached fleet: what starts the supervisor again after it was killed. */
+  restart?: RestartCommand;
   /** How often a process with news reports. Default: 1,000. */
   reportEveryMs?: number;
   /** The supervisor's socket files; an orphan removes those on which nobody listens. */

@@ -16,6 +16,8 @@ import type { TcpAddress, UpstreamProtocol } from "./protocol.js";
 /** The supervisor accepted the hello. */
 export interface Welcome {
   type: "welcome";
+  /** The supervisor's. Missing from supervisors of earlier versions. */
+  pid?: number;
 }
 
 /** The supervisor does not know this child: it sends the reason and closes. The child drains and exits. */

@@ -1,0 +1,85 @@
+/** Starts the supervisor of a detached fleet again after it was killed, by the command that an operator would type. */
+import { fs, type RestartCommand } from "@paceline/wire";
+import { openOutput, ownEnvironment } from "./next-supervisor.js";
+
+/** The time until the first attempt, with as much again at random, so that several balancers rarely start it at once. */
+const FIRST_AFTER_MS = 500;
+/** Each further attempt waits twice as long. */
+const MAX_ATTEMPTS = 6;
+
+export class Revival {
+  private timer: NodeJS.Timeout | undefined;
+  private attempts = 0;
+  /** The last supervisor's pid; 0: not known. */
+  private supervisor = 0;
+
+  constructor(
+    private readonly command: RestartCommand | undefined,
+    private readonly options: {
+      /** Whether this balancer goes on and has no supervisor. */
+      isNeeded(): boolean;
+      log(message: string): void;
+    },
+  ) {}
+
+  /** A supervisor, with this pid, has accepted this balancer. */
+  found(pid: number | undefined): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.attempts = 0;
+    this.supervisor = pid ?? 0;
+  }
+
+  /** The connection to the supervisor is lost. */
+  lost(): void {
+    if (this.command === undefined || this.supervisor === 0 || this.timer !== undefined) return;
+    this.lookIn(FIRST_AFTER_MS * (1 + Math.random()));
+  }
+
+  private lookIn(ms: number): void {
+    this.timer = setTimeout(() => void this.look(ms), ms);
+  }
+
+  private async look(waitedMs: number): Promise<void> {
+    this.timer = undefined;
+    if (!this.options.isNeeded()) return;
+    // One that still runs may be handing over to another, or be stopped by a signal.
+    if (isGone(this.supervisor)) {
+      this.attempts++;
+      try {
+        await start(this.command as RestartCommand);
+        this.options.log(`the supervisor (pid ${this.supervisor}) has ended unexpectedly: starting it again`);
+      } catch (error) {
+        this.options.log(
+          `the supervisor has ended unexpectedly and cannot be started again: ${(error as Error).message}`,
+        );
+      }
+    }
+    if (this.attempts < MAX_ATTEMPTS && this.timer === undefined && this.options.isNeeded()) this.lookIn(2 * waitedMs);
+  }
+}
+
+function isGone(pid: number): boolean {
+  try {
+    // A zombie waits for a parent that does not look, as in some containers.
+    return /^\d+ \(.*\) [ZX]/s.test(fs().readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return true;
+  }
+}
+
+async function start({ command, args, cwd, output }: RestartCommand): Promise<void> {
+  const { spawn } = await import("node:child_process");
+  const fd = openOutput(output);
+  try {
+    const env = { ...ownEnvironment(), PWD: cwd };
+    const child = spawn(command, args, { cwd, env, detached: true, stdio: ["ignore", fd, fd] });
+    await new Promise<void>((resolve, reject) => {
+      child.once("spawn", resolve);
+      child.once("error", reject);
+    });
+    child.unref();
+  } finally {
+    fs().closeSync(fd);
+  }
+}

@@ -56,14 +56,14 @@ function say(path: string, text: string, lines = Number.POSITIVE_INFINITY): Prom
 test("a child with its token is welcomed and heard; the socket is its owner's alone", async () => {
   const { path, told } = await serve();
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  expect(await say(path, `${hello()}{"type":"ready"}\n`, 1)).toEqual([{ type: "welcome" }]);
+  expect(await say(path, `${hello()}{"type":"ready"}\n`, 1)).toEqual([{ type: "welcome", pid: process.pid }]);
   await expect.poll(() => told).toEqual(["hello web.1#1 starting", "ready web.1#1"]);
 });
 
 test("a child of the next version is welcomed, and what is unknown is skipped", async () => {
   const { path, told } = await serve();
   const lines = `${hello({ channelVersion: 2, mood: "good" })}{"type":"sings"}\n{"type":"ready","mood":1}\n`;
-  expect(await say(path, lines, 1)).toEqual([{ type: "welcome" }]);
+  expect(await say(path, lines, 1)).toEqual([{ type: "welcome", pid: process.pid }]);
   await expect.poll(() => told).toEqual(["hello web.1#1 starting", "ready web.1#1"]);
 });
 

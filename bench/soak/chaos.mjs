@@ -33,7 +33,7 @@ process.stdout.write(`seed ${values.seed}, ${histories} histories on ${runtime}\
 for (let number = first; number < first + histories; number++) {
   const random = randomOf(Number(values.seed) * 100_003 + number);
   const result = await runHistory({ number, random, runtime, steps: Number(values.steps) });
-  totals.actions += result.actions.length;
+  totals.actions += result.deeds;
   totals.requests += result.requests;
   totals.lost += result.lost.length;
   slowestMs.convergence = Math.max(slowestMs.convergence, result.convergedAfterMs ?? 0);

@@ -44,6 +44,8 @@ class History {
   marks = [];
   /** What ends by itself, such as a stop. */
   pending = new Set();
+  /** How much was done to the fleet: signals, operations, starts, and times without disk space. */
+  deeds = 0;
   killed = new Set();
   /** A supervisor is known to hold the listening sockets. */
   isHeld = true;
@@ -88,6 +90,7 @@ class History {
   }
 
   async start() {
+    this.deeds++;
     const result = await this.command("start", this.configFile, "--detach");
     if (result.code === 0) {
       this.isHeld = true;
@@ -150,6 +153,7 @@ class History {
     const ended = new Promise((resolve) => child.once("exit", resolve));
     this.isDone(
       wait(afterMs).then(() => {
+        this.deeds++;
         this.note(`kills a start after ${Math.round(afterMs)} ms`);
         try {
           process.kill(-child.pid, "SIGKILL");
@@ -199,6 +203,7 @@ class History {
       return undefined; // It has ended meanwhile.
     }
     this.note(`${signal} to ${name} (${pid})`);
+    this.deeds++;
     const what = signal === "SIGKILL" ? "kill" : "stop";
     // Forked processes have the name of their template.
     const slot = name.endsWith(".template") ? `${name} ${pid}` : name;
@@ -240,6 +245,7 @@ class History {
 
   operate(name, value) {
     this.note(`${name} ${value ?? ""}`);
+    this.deeds++;
     const args = name === "scale" ? ["scale", "web", `${value}`] : [name];
     this.isDone(
       this.command(...args).then(({ code, output }) => {
@@ -252,6 +258,7 @@ class History {
 
   fill(forMs) {
     if (!this.hasSmallDisk) return;
+    this.deeds++;
     this.note(`the disk of the run directory is full for ${Math.round(forMs)} ms`);
     // A supervisor that ends before it could write its state is followed by one with an older state, as its event says.
     this.wasFull = true;
@@ -361,8 +368,8 @@ class History {
   }
 
   result() {
-    const { problems, actions, lost = [], requests = 0, convergedAfterMs } = this;
-    return { problems, actions, lost, requests, convergedAfterMs };
+    const { problems, actions, deeds, lost = [], requests = 0, convergedAfterMs } = this;
+    return { problems, actions, deeds, lost, requests, convergedAfterMs };
   }
 }
 

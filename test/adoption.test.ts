@@ -177,6 +177,21 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     expect((await project.cli(["stop"])).code).toBe(0);
     await project.nothingLeft();
     expect(existsSync(join(project.runDir, "state.json"))).toBe(false);
+
+    // A start whose supervisor is killed says what goes on.
+    project.write("hang", "");
+    const starting = project.startDetached();
+    await waitFor("an instance", async () => {
+      const status = await project.status().catch(() => undefined);
+      return status?.pools[0]?.instances.some(({ pid }) => pid !== null) === true;
+    });
+    await kill(project);
+    const { code, output } = await starting;
+    expect(`${code} ${output}`).toMatch(/^1 .*keeps? serving.*`paceline stop` ends them/s);
+    expect(output).not.toContain("nothing was left running");
+    rmSync(join(project.folder, "hang"));
+    expect((await project.cli(["stop"])).code).toBe(0);
+    await project.nothingLeft();
   });
 
   test("that was detached gets another one from a balancer, again and again, until it is stopped", async () => {

@@ -92,7 +92,7 @@ class History {
   async start() {
     this.deeds++;
     const result = await this.command("start", this.configFile, "--detach");
-    if (result.code === 0) {
+    if (result.code === 0 && result.output.includes("all ready")) {
       this.isHeld = true;
       for (const mark of this.marks) if (mark.what === "without sockets") mark.until ??= Date.now();
     } else if (result.code !== -1 && !REFUSALS.test(result.output) && !this.wasFull)

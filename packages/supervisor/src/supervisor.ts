@@ -284,10 +284,13 @@ class FleetSupervisor implements Supervisor {
     if (parts.adoption !== undefined) {
       const until = performance.now() + ADOPTED_WITHIN_MS;
       await Promise.race([parts.adoption.settled, sleep(ADOPTED_WITHIN_MS, undefined, { ref: false })]);
-      const result = await parts.runner.until(settled, Math.max(0, until - performance.now()));
+      const areAll = (states: readonly string[]) =>
+        wantedSlots(parts.runner.fleet).every(({ member }) => states.includes(member.process.state));
+      const isOver = () => parts.isStopping || areAll(["ready", "failed"]) || undefined;
+      await parts.runner.until(isOver, Math.max(0, until - performance.now()));
       if (parts.isStopping) return STOPPING;
       // What it takes over must not be ended because a part of it is not ready.
-      return result?.ok === true ? result : { ok: true, message: "taken over, but not all of it is ready" };
+      return { ok: true, message: areAll(["ready"]) ? "all ready" : "taken over, but not all of it is ready" };
     }
     // Bounded: starting has a deadline, and failures have a budget.
     return (await parts.runner.until(settled)) ?? STOPPING;

@@ -1,6 +1,8 @@
 /** Starts a fleet: its supervisor in a process of its own, which stops with this one unless it is detached. */
 import type { Status } from "../control/api.js";
 import { PacelineError, StartError } from "../errors.js";
+import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
+import { readRecord } from "../run-dir/record.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { CreatedFleet, CreateFleetOptions, FleetEnd, FleetStart, OperationDone, OperationOptions } from "./api.js";
 import { FleetClient } from "./fleet.js";
@@ -119,7 +121,13 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
   /** Stops a fleet that failed to start, and returns the error. */
   async undone({ code, message, lastLines }: PacelineError): Promise<StartError> {
     await this.supervisor.stop();
-    return new StartError(code, message, { lastLines, output: this.supervisor.output(), isUndone: true });
+    const output = this.supervisor.output();
+    // A supervisor that was killed has stopped nothing.
+    const record = readRecord(this.runDir);
+    const left = record === undefined ? 0 : findOrphans(record.channelSocket).length;
+    if (record === undefined || left === 0) return new StartError(code, message, { lastLines, output, isUndone: true });
+    const loss = describeOrphans(record, record.channelSocket, left);
+    return new StartError(code, `${message}\n${loss}`, { lastLines, output });
   }
 
   /** Stops the fleet and resolves when nothing of it is left. */

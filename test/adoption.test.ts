@@ -207,7 +207,10 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       });
     }
     expect(processesOf(await project.status())).toEqual(processesOf(before));
-    expect(await project.events()).toContain("adopted 2 instances and 2 balancers; started 0, ended 0");
+    // It comes when all of them have connected.
+    await waitFor("the event", async () =>
+      (await project.events()).includes("adopted 2 instances and 2 balancers; started 0, ended 0"),
+    );
     expect((await project.cli(["stop"])).code).toBe(0);
     await project.nothingLeft();
   });

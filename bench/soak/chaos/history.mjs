@@ -63,15 +63,18 @@ class History {
     const config = {
       listen: `127.0.0.1:${history.port}`,
       balancer: { processes: random() < 0.5 ? 1 : 2, runtime },
+      restartSupervisor: random() < 0.5,
       pools: choosePools({ folder: history.folder, random, runtime, instances: history.wanted }),
     };
     history.pools = config.pools;
-    history.note(`${config.balancer.processes} balancers, pools ${Object.keys(config.pools).join(", ")}`);
+    const whoStarts = config.restartSupervisor ? "which start a supervisor" : "";
+    history.note(`${config.balancer.processes} balancers ${whoStarts}, pools ${Object.keys(config.pools).join(", ")}`);
     history.balancers = config.balancer.processes;
     history.configFile = path.join(history.folder, "paceline.config.json");
     writeFileSync(history.configFile, JSON.stringify(config));
     const started = await history.start();
     if (started.code !== 0) throw new Error(`the start failed: ${started.output}`);
+    void history.watch();
     history.clients = startClients(history.port, config.pools);
     return history;
   }
@@ -92,16 +95,29 @@ class History {
   async start() {
     this.deeds++;
     const result = await this.command("start", this.configFile, "--detach");
-    if (result.code === 0 && result.output.includes("all ready")) {
-      this.isHeld = true;
-      for (const mark of this.marks) if (mark.what === "without sockets") mark.until ??= Date.now();
-    } else if (result.code !== -1 && !REFUSALS.test(result.output) && !this.wasFull)
+    if (result.code > 0 && !REFUSALS.test(result.output) && !this.wasFull)
       this.note(`start said ${result.code}: ${result.output.split("\n").slice(0, 3).join(" / ")}`);
     return result;
   }
 
   status() {
     return controlStatus(path.join(this.runDir, "control.sock")).catch(() => undefined);
+  }
+
+  /** Notices when a supervisor is there again, with a balancer that accepts connections. */
+  async watch() {
+    for (; !this.isOver; await wait(LOOK_EVERY_MS)) {
+      const status = await this.status();
+      if (status === undefined || this.killed.has(status.pid)) continue;
+      const { lostAt } = this;
+      if (lostAt !== undefined) {
+        this.note(`another supervisor after ${Date.now() - lostAt} ms`);
+        this.lostAt = undefined;
+      }
+      if (!status.balancers.some(({ state, pid }) => state === "ready" && !this.killed.has(pid))) continue;
+      this.isHeld = true;
+      for (const mark of this.marks) if (mark.what === "without sockets") mark.until ??= Date.now();
+    }
   }
 
   note(text) {
@@ -211,7 +227,10 @@ class History {
     this.marks.push(mark);
     if (what === "kill") {
       this.killed.add(pid);
-      if (role === "supervisor") this.isHeld = false;
+      if (role === "supervisor") {
+        this.isHeld = false;
+        this.lostAt = Date.now();
+      }
       const left = this.processes().filter((one) => one.role === "balancer" && !this.killed.has(one.pid));
       if (left.length === 0 && !this.isHeld) this.marks.push({ what: "without sockets", at: mark.at });
     }
@@ -355,6 +374,7 @@ class History {
 
   /** Ends what is left, and frees the disk. */
   async clear() {
+    this.isOver = true;
     await this.clients?.end();
     for (const { pid } of this.processes())
       try {

@@ -27,6 +27,7 @@ const { runtime } = values;
 
 const totals = { actions: 0, requests: 0, lost: 0 };
 const lostBy = new Map();
+const withoutSupervisorMs = [];
 const slowestMs = { convergence: 0 };
 let failed = 0;
 process.stdout.write(`seed ${values.seed}, ${histories} histories on ${runtime}\n`);
@@ -36,6 +37,7 @@ for (let number = first; number < first + histories; number++) {
   totals.actions += result.deeds;
   totals.requests += result.requests;
   totals.lost += result.lost.length;
+  withoutSupervisorMs.push(...result.withoutSupervisorMs);
   slowestMs.convergence = Math.max(slowestMs.convergence, result.convergedAfterMs ?? 0);
   for (const { reason } of result.lost) lostBy.set(reason, (lostBy.get(reason) ?? 0) + 1);
   if (result.problems.length === 0) continue;
@@ -46,6 +48,12 @@ for (let number = first; number < first + histories; number++) {
 process.stdout.write(
   `${totals.actions} actions, ${totals.requests} requests, ${totals.lost} lost: ${[...lostBy].map(([reason, count]) => `${count} ${reason}`).join(", ") || "none"}\n`,
 );
+withoutSupervisorMs.sort((a, b) => a - b);
+const [median, longest] = [Math.floor(withoutSupervisorMs.length / 2), -1].map((at) => withoutSupervisorMs.at(at));
+if (withoutSupervisorMs.length > 0)
+  process.stdout.write(
+    `where balancers start the supervisor, it was back after ${median} ms (median of ${withoutSupervisorMs.length}), at most ${longest} ms\n`,
+  );
 verdict(
   failed === 0,
   `${histories - failed} of ${histories} histories converged, the slowest after ${(slowestMs.convergence / 1000).toFixed(1)} s`,

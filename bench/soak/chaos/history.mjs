@@ -46,6 +46,8 @@ class History {
   pending = new Set();
   /** How much was done to the fleet: signals, operations, starts, and times without disk space. */
   deeds = 0;
+  /** How long each time lasted in which a balancer was to start the supervisor. */
+  withoutSupervisorMs = [];
   killed = new Set();
   /** A supervisor is known to hold the listening sockets. */
   isHeld = true;
@@ -67,6 +69,7 @@ class History {
       pools: choosePools({ folder: history.folder, random, runtime, instances: history.wanted }),
     };
     history.pools = config.pools;
+    history.restartsSupervisor = config.restartSupervisor;
     const whoStarts = config.restartSupervisor ? "which start a supervisor" : "";
     history.note(`${config.balancer.processes} balancers ${whoStarts}, pools ${Object.keys(config.pools).join(", ")}`);
     history.balancers = config.balancer.processes;
@@ -112,6 +115,7 @@ class History {
       const { lostAt } = this;
       if (lostAt !== undefined) {
         this.note(`another supervisor after ${Date.now() - lostAt} ms`);
+        if (this.restartsSupervisor) this.withoutSupervisorMs.push(Date.now() - lostAt);
         this.lostAt = undefined;
       }
       if (!status.balancers.some(({ state, pid }) => state === "ready" && !this.killed.has(pid))) continue;
@@ -388,8 +392,8 @@ class History {
   }
 
   result() {
-    const { problems, actions, deeds, lost = [], requests = 0, convergedAfterMs } = this;
-    return { problems, actions, deeds, lost, requests, convergedAfterMs };
+    const { problems, actions, deeds, lost = [], requests = 0, convergedAfterMs, withoutSupervisorMs } = this;
+    return { problems, actions, deeds, withoutSupervisorMs, lost, requests, convergedAfterMs };
   }
 }
 

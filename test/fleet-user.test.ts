@@ -3,9 +3,11 @@ import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:f
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
-import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
+import type { Status } from "../packages/supervisor/dist/control/api.js";
+import { askControl, PACELINE, Project, RUNTIMES } from "./support/fleet.js";
 import { run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
 
 /** www-data of Debian. */
 const UID = 33;
@@ -89,6 +91,59 @@ test("another user cannot start it, and a program that the user may not run is n
   ]);
   const mine = await run(PACELINE, ["start"], start);
   expect([mine.code, mine.output]).toEqual([1, expect.stringContaining("run belongs to www-data, from a start with")]);
+});
+
+test("root and a balancer start the killed supervisor of another user again, and root stops what it left", async (context) => {
+  needsRoot(context);
+  const project = await Project.make({ runtime: "node", instances: 1, app: APP, config: { user: "www-data" } });
+  chmodSync(project.folder, 0o755);
+  // As by default, the run directory is in a folder of root, which only root finds without its path.
+  const { PACELINE_RUN_DIR: _, ...environment } = project.startEnvironment();
+  const env = { ...environment, PACELINE_STATE_DIR: join(project.folder, "state") };
+  const cli = (...args: string[]) => run(PACELINE, args, { cwd: project.folder, env });
+  const runDir = () => join(env.PACELINE_STATE_DIR, readdirSync(env.PACELINE_STATE_DIR)[0] ?? "");
+  const locks = () => readdirSync(runDir()).filter((name) => name.startsWith("lock."));
+  const status = async () => JSON.parse(await askControl(join(runDir(), "control.sock"), "/v1/status")) as Status;
+  const instance = async () => (await status()).pools[0]?.instances[0]?.pid;
+  const killed = async () => {
+    const { pid } = await status();
+    process.kill(pid, "SIGKILL");
+    await waitFor("the supervisor's end", () => !project.processes().includes(pid));
+    return pid;
+  };
+
+  expect(await cli("start", "-d")).toMatchObject({ code: 0 });
+  const before = await instance();
+  await killed();
+  const adopted = await cli("start", "-d");
+  expect(adopted.code, adopted.output).toBe(0);
+  expect(await instance()).toBe(before);
+  expect(lstatSync(`/proc/${(await status()).pid}`).uid).toBe(UID);
+
+  // Without the key it would be root's, and it leaves no lock of root.
+  await killed();
+  const locked = locks();
+  project.writeConfig({ user: undefined });
+  const refused = await cli("start", "-d", "--run-dir", runDir());
+  expect([refused.code, refused.output]).toEqual([1, expect.stringContaining("belongs to www-data")]);
+  expect(locks()).toEqual(locked);
+  const stopped = await cli("stop");
+  expect([stopped.code, stopped.output]).toEqual([0, expect.stringContaining("stopped the processes of a killed")]);
+  expect(project.processes()).toEqual([]);
+  for (const name of locks()) expect([name, lstatSync(join(runDir(), name)).uid]).toEqual([name, UID]);
+
+  project.writeConfig({ restartSupervisor: true });
+  expect(await cli("start", "-d")).toMatchObject({ code: 0 });
+  const first = await killed();
+  await waitFor("the next supervisor", async () => {
+    const pid = await status().then(
+      (now) => now.pid,
+      () => first,
+    );
+    return pid !== first;
+  });
+  expect((await cli("ls")).output.split(project.folder).length).toBe(2);
+  expect(await cli("stop")).toMatchObject({ code: 0 });
 });
 
 /** Returns a free port that only root can bind. */

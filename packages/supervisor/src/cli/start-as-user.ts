@@ -4,7 +4,15 @@ import type { FleetUser } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import type { PreparedStart } from "../fleet/prepare-start.js";
 import { builtFile } from "../package.js";
-import { actAs, becomeUser, claimRunDir, claimSpool, environmentOfUser, unusable } from "../run-dir/fleet-user.js";
+import {
+  actAs,
+  becomeUser,
+  claimDeaths,
+  claimRunDir,
+  claimSpool,
+  environmentOfUser,
+  unusable,
+} from "../run-dir/fleet-user.js";
 import { addressesOf, hasBalancer, openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import type { InheritedSockets } from "../sockets/inherited-sockets.js";
 import { bindAll, type ListeningSocket } from "../sockets/listening-sockets.js";
@@ -33,6 +41,7 @@ export async function startAs<T>(
   const runDir = await openRunDir(runDirPath, { replace, source: prepared.identity.source });
   try {
     endActing();
+    claimDeaths(runDir.paths.deathsFolder, runDirPath, user);
     onOpened();
     const { adoption } = runDir;
     const listen = addressesOf(fleet.config, adoption);

@@ -134,7 +134,7 @@ export async function listFleets(
   );
   const found = await Promise.all(
     // A run directory may be removed meanwhile.
-    [...trusted, ...foreign]
+    [...new Map([...trusted, ...foreign].map((each) => [each.runDir, each])).values()]
       .map(async ({ runDir, owner }) => ({ ...(await inspect(runDir)), owner }))
       .map((each) => each.catch(() => undefined)),
   );

@@ -6,6 +6,7 @@ import { PacelineError } from "../errors.js";
 import { takeLock } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
+import { distrust } from "../run-dir/trust.js";
 
 /** Balancers try to connect four times a second. */
 const CONNECT_TIMEOUT_MS = 3_000;
@@ -25,6 +26,8 @@ export interface SocketHolder {
  * of the run directory, and lets go of both before it returns. Undefined if no balancer connects, or somebody else holds the lock.
  */
 export async function findSocketHolder(runDir: string): Promise<SocketHolder | undefined> {
+  // The start says why it is refused; a lock of root would keep the owner out.
+  if (distrust(runDir) !== undefined) return undefined;
   const record = readRecord(runDir);
   if (record === undefined || record.endedAt !== null) return undefined;
   const { channelSocket } = record;

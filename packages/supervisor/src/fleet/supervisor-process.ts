@@ -136,8 +136,10 @@ async function spawnByBalancer(
   try {
     writeFileSync(environmentFile, JSON.stringify(env), { mode: 0o600, flag: "wx" });
     writeFileSync(fleetFile, JSON.stringify(prepared.fleet), { mode: 0o600, flag: "wx" });
+    // Its user may have another default.
+    const named = { ...start, runDir: prepared.runDirPath };
     pid = await holder.spawn({
-      ...{ command, args: [...args, ...argumentsOf(start, stopWithClient, own)], title, cwd },
+      ...{ command, args: [...args, ...argumentsOf(named, stopWithClient, own)], title, cwd },
       ...{ output: outputOf(prepared), environmentFile },
     });
   } catch (error) {

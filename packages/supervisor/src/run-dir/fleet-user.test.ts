@@ -1,11 +1,12 @@
 /** Whose a run directory becomes, and who may start a fleet of another user. */
-import { lchownSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, lchownSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { LoadedFleet } from "../config/load.js";
 import type { FleetUser } from "../core/model.js";
-import { claimRunDir, userToBecome } from "./fleet-user.js";
+import { claimDeaths, claimRunDir, userToBecome } from "./fleet-user.js";
+import { lockHolder, takeLock } from "./lock.js";
 
 const USER: FleetUser = { name: "web", uid: 33, gid: 34, group: null, home: null };
 const isRoot = process.getuid?.() === 0;
@@ -39,6 +40,34 @@ describe.skipIf(!isRoot)("as root", () => {
     claimRunDir(path, USER);
     for (const name of ["", "log", "log/1.log", "link"]) expect(ownerOf(join(path, name))).toEqual([33, 34]);
     expect(ownerOf(join(folder, "others"))).toEqual([0, 0]);
+  });
+
+  test("a folder of death reports that only root can make becomes the user's", () => {
+    const runDir = join(folder, "run", "shop");
+    const deaths = join(folder, "lib", "shop", "deaths");
+    claimDeaths(join(runDir, "deaths"), runDir, USER);
+    expect(existsSync(join(folder, "run"))).toBe(false);
+    // As of a fleet that had no `user` before.
+    mkdirSync(deaths, { recursive: true, mode: 0o700 });
+    writeFileSync(join(deaths, "1-web.1.json"), "");
+    for (const _ of ["first", "again"]) {
+      claimDeaths(deaths, runDir, USER);
+      for (const path of [deaths, join(deaths, "1-web.1.json")]) expect(ownerOf(path)).toEqual([33, 34]);
+    }
+    expect([ownerOf(join(deaths, "..")), lstatSync(join(deaths, "..")).mode & 0o7777]).toEqual([[0, 0], 0o711]);
+    claimDeaths(deaths, runDir, { ...USER, uid: 35 });
+    expect(ownerOf(deaths)).toEqual([33, 34]);
+  });
+
+  test("a lock that root has left in the folder of a user is named", () => {
+    takeLock(folder);
+    lchownSync(folder, 35, 35);
+    process.seteuid?.(35);
+    try {
+      expect(() => lockHolder(folder)).toThrow("lock.1 belongs to another user");
+    } finally {
+      process.seteuid?.(0);
+    }
   });
 
   test("that of a third user, a link and an open folder are refused", () => {

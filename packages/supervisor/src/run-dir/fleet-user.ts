@@ -1,11 +1,12 @@
 /** The user whom a fleet of root runs as: it owns the run directory, and the supervisor becomes it for good. */
-import { accessSync, chownSync, constants, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { accessSync, chmodSync, chownSync, constants, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { LoadedFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { FleetConfig, FleetUser } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { lockHolder } from "./lock.js";
+import { LASTING } from "./registry.js";
 import { distrust, HOW_TO_NAME, makeFolder, userName } from "./trust.js";
 
 /**
@@ -62,6 +63,21 @@ export function claimSpool({ balancer: { spoolDir } }: FleetConfig, { uid, gid }
   lchownSync(spoolDir, uid, gid);
 }
 
+/** Makes the folder of death reports, if it is where the user could not make it. */
+export function claimDeaths(deathsFolder: string, runDir: string, { uid, gid }: FleetUser): void {
+  const parent = dirname(deathsFolder);
+  if (parent === runDir || lstatSync(deathsFolder, { throwIfNoEntry: false })?.uid === uid) return;
+  makeFolder(parent, 0o711);
+  // The user must be able to enter it, also if root has made it for a fleet of its own.
+  for (const folder of dirname(parent) === LASTING ? [LASTING, parent] : [parent]) {
+    const { mode, uid: owner } = lstatSync(folder);
+    if (owner === 0) chmodSync(folder, (mode & 0o7777) | 0o111);
+  }
+  makeFolder(deathsFolder, 0o700);
+  // What another user could have put links into stays theirs.
+  if (distrust(deathsFolder, { uid: 0 }) === undefined) giveAll(deathsFolder, uid, gid);
+}
+
 function giveAll(path: string, uid: number, gid: number): void {
   for (const entry of readdirSync(path, { withFileTypes: true })) {
     const each = join(path, entry.name);
@@ -72,7 +88,7 @@ function giveAll(path: string, uid: number, gid: number): void {
 }
 
 /** Acts as the user until the returned function is called; then this process is root again. */
-export function actAs(user: FleetUser): () => void {
+export function actAs(user: Pick<FleetUser, "name" | "uid" | "gid">): () => void {
   const groups = process.getgroups?.() ?? [];
   const gid = process.getegid?.() ?? 0;
   takeGroups(user);
@@ -83,6 +99,13 @@ export function actAs(user: FleetUser): () => void {
     process.setegid?.(gid);
     process.setgroups?.(groups);
   };
+}
+
+/** Root acts as the owner of the run directory `path` until the returned function is called; others stay who they are. */
+export function actAsOwner(path: string): () => void {
+  const { uid, gid } = lstatSync(path);
+  if (process.geteuid?.() !== 0 || uid === 0) return () => {};
+  return actAs({ name: userName(uid).replace(/^uid /, ""), uid, gid });
 }
 
 /**
@@ -118,7 +141,7 @@ function isRootAgain({ gid }: FleetUser): boolean {
 /** The types of Node leave it out. */
 type WithInitgroups = { initgroups?(user: string, extraGroup: number): void };
 
-function takeGroups({ name, uid, gid }: FleetUser): void {
+function takeGroups({ name, uid, gid }: Pick<FleetUser, "name" | "uid" | "gid">): void {
   // A user without an entry has no further groups.
   if (name === String(uid)) process.setgroups?.([gid]);
   else (process as WithInitgroups).initgroups?.(name, gid);

@@ -95,8 +95,11 @@ function readHolder(file: string): ProcessIdentity | undefined {
     return typeof holder.pid === "number" ? (holder as ProcessIdentity) : undefined;
   } catch (error) {
     // A file that was truncated, also by a power failure, names no process.
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (error instanceof SyntaxError || code === "ENOENT") return undefined;
+    if (code !== "EACCES") throw error;
+    const message = `${file} belongs to another user, who may have begun a start; remove it if no supervisor runs here`;
+    throw new PacelineError("rundir", message, { cause: error });
   }
 }
 

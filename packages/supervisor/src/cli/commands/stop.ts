@@ -28,9 +28,17 @@ export const stop: DefineCommand = (program, action) => {
 };
 
 async function stopOrphans({ runDir }: FoundFleet, options: OperateOptions): Promise<ExitStatus> {
-  const { openRunDir } = await import("../../run-dir/run-dir.js");
-  const held = await openRunDir(runDir, { replace: true, timeoutMs: milliseconds(options.timeout) });
-  held.release();
+  const [{ openRunDir }, { actAsOwner }] = await Promise.all([
+    import("../../run-dir/run-dir.js"),
+    import("../../run-dir/fleet-user.js"),
+  ]);
+  const endActing = actAsOwner(runDir);
+  try {
+    const held = await openRunDir(runDir, { replace: true, timeoutMs: milliseconds(options.timeout) });
+    held.release();
+  } finally {
+    endActing();
+  }
   printResult({ ok: true, message: "stopped the processes of a killed supervisor" }, options.json === true);
   return EXIT.done;
 }

@@ -57,6 +57,11 @@ test("the size follows the load within its bounds, useless instances are taken b
       ...{ command: ["node", "./program.mjs"], maxInFlight: 1, routes: ["/one/"] },
       instances: { max: 3, target: { queueMs: 10 }, coolDownMs: 1500 },
     },
+    // An entry that is in force from the start.
+    early: {
+      ...{ static: ".", routes: ["/early/"] },
+      instances: { max: 2, target: { inFlight: 4 }, schedule: [{ cron: "0 0 * * *", min: 2 }] },
+    },
   };
   const files = { "program.mjs": PROGRAM };
   const config = { pools, env: { DATABASE: service.url } };
@@ -88,6 +93,13 @@ test("the size follows the load within its bounds, useless instances are taken b
     /web +is being scaled from \d to \d: .*requests\/s with \d.*(something else|CPUs).* no growth for 600 s/;
   await waitFor("instances to be taken back", async () => useless.test(await project.events()), { deadlineMs: 90_000 });
 
+  // It started with them.
+  expect((await project.status()).pools[2]).toMatchObject({ name: "early", wanted: 2, scaling: { last: null } });
+  const under = await project.cli(["scale", "early", "-5"]);
+  expect([under.code, under.output]).toEqual([
+    2,
+    expect.stringContaining("can have 0 to 1024 instances, not -3; it has 2 now"),
+  ]);
   const beyond = await project.cli(["scale", "web", "7"]);
   expect([beyond.code, beyond.output]).toEqual([2, expect.stringContaining("web is autoscaled from 1 to 6 instances")]);
   const byHand = await project.cli(["scale", "web", "4"]);

@@ -7,6 +7,7 @@ import { addPool, resize } from "./core/fleet-changes.js";
 import type { FleetConfig } from "./core/model.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import type { FleetAdoption } from "./operations/adoption.js";
+import { firstSizeOf } from "./operations/autoscaling.js";
 import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/operations.js";
 import { watchSignals } from "./operations/signals.js";
@@ -168,10 +169,9 @@ class FleetSupervisor implements Supervisor {
       configs.setRoutes(pool);
     }
     this.parts.publish();
-    const sizes = [{ name: BALANCER_POOL, instances: config.balancer.processes }, ...config.pools];
-    for (const { name, instances } of sizes) {
-      runner.change((fleet, context) => resize(fleet, name, instances, context));
-    }
+    const sizes: [pool: string, size: number][] = [[BALANCER_POOL, config.balancer.processes]];
+    for (const pool of config.pools) sizes.push([pool.name, firstSizeOf(pool)]);
+    for (const [name, size] of sizes) runner.change((fleet, context) => resize(fleet, name, size, context));
   }
 
   private watchSignals(): void {

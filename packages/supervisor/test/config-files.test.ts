@@ -115,6 +115,21 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     const wrong = await load(
       makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  "instances": -1,\n  "lisen": "80"\n}' }),
     );
+    // A wrong value is not reported as a missing one, too.
+    const target = { max: 0, target: { cpuPercent: 0 }, schedule: [{ cron: "@daily", min: 0 }] };
+    const pools = { web: { app: "./app.js", instances: target, recycleSchedule: "" } };
+    const once = await load(
+      makeFolder({ ...APP, "paceline.config.json": JSON.stringify({ pools, user: "", group: -1, name: "a\0b" }) }),
+    );
+    expect(once.message.replaceAll("paceline.config.json:1: ", "").split("\n").sort()).toEqual([
+      "group: must be a name or a number, not -1",
+      "name: must not contain a NUL",
+      "pools.web.instances.max: must be a whole number from 1 to 1024, or \"cpus\", not 0",
+      "pools.web.instances.schedule[0].min: must be a whole number from 1 to 1024, not 0",
+      "pools.web.instances.target.cpuPercent: must be a whole number from 1 to 6400, not 0",
+      "pools.web.recycleSchedule: must not be empty",
+      "user: must not be empty",
+    ]);
     expect(wrong.message.split("\n")).toEqual([
       'paceline.config.json:3: instances: must be a whole number from 0 to 1024, or "cpus", not -1',
       'paceline.config.json:4: lisen: unknown key; did you mean "listen"?',

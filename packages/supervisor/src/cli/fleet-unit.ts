@@ -1,6 +1,7 @@
 /** The systemd unit of a fleet as it would be started: what `paceline export systemd` prints and `paceline startup` installs. */
 import { existsSync, realpathSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { findUser } from "../config/accounts.js";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import type { FleetStart } from "../fleet/api.js";
@@ -21,6 +22,8 @@ interface FleetUnit {
  * @throws ConfigError, or PacelineError `usage` if nobody but root could run the fleet
  */
 export async function fleetUnit(start: FleetStart, user: string | "manager" | undefined): Promise<FleetUnit> {
+  const account = user === undefined || user === "manager" ? undefined : findUser(user, undefined);
+  if (account !== undefined && "problem" in account) throw new PacelineError("usage", `--user: ${account.problem}`);
   // Whatever the run directory is: none is made.
   const prepared = await prepareStart({ ...start, runDir: "." }, { endsSoon: true, isOnlyChecked: true });
   const { identity, runtimes, fleet } = prepared;

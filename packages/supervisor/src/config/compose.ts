@@ -68,10 +68,20 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
     isOnlyChecked: task.isOnlyChecked,
     findings,
   };
+  const wrong = [...findings];
   const config = resolveFleet(applyOverrides(input, task, problems), context);
+  // What is missing because it was wrong has been reported.
+  const own = findings.slice(wrong.length).filter((finding) => !wrong.some(({ path }) => follows(finding.path, path)));
+  findings.splice(wrong.length, findings.length, ...own);
   problems.push(...findings.map((finding) => locate(finding, file, document)));
   if (problems.length > 0) throw new ConfigError(problems);
   return config;
+}
+
+/** Whether a problem at `path` follows from one at `wrong`: at the same key, or at a table within a pool that has it. */
+function follows(path: Finding["path"], wrong: Finding["path"]): boolean {
+  const isPool = path.length === 0 || (path.length === 2 && path[0] === "pools");
+  return !isPool && path.every((part, at) => part === wrong[at]);
 }
 
 async function readSource({ source, watches }: LoadTask): Promise<ConfigDocument> {

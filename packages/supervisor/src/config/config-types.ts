@@ -902,15 +902,15 @@ export interface FleetKeys {
   /**
    * The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See docs/security.md.
    *
-   * Value: text.
+   * Value: text or whole number.
    */
-  user?: string | undefined;
+  user?: string | number | undefined;
   /**
    * The group that goes with `user`. Default: the user's own. The user's other groups stay.
    *
-   * Value: text.
+   * Value: text or whole number.
    */
-  group?: string | undefined;
+  group?: string | number | undefined;
   /**
    * The processes that accept connections and distribute requests over the instances.
    *

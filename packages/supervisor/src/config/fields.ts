@@ -94,8 +94,22 @@ export function processes(
 
 /** Text that is not empty. */
 export function text(description: string) {
-  const error = expected("must be text");
-  return field(z.string(error).min(1, error), { type: "text", description });
+  return field(plainText(expected("must be text")), { type: "text", description });
+}
+
+/** A name, or the number of the same thing, which becomes text. */
+export function nameOrNumber(description: string) {
+  const error = expected("must be a name or a number");
+  const number = z.int(error).min(0, error).max(999_999_999, error).transform(String);
+  return field(z.union([plainText(error), number], error), { type: "text or whole number", description });
+}
+
+/** Text that can be a path or an argument. */
+function plainText(error: ReturnType<typeof expected>) {
+  return z
+    .string(error)
+    .min(1, error)
+    .refine((value) => !value.includes("\0"), { error: "must not contain a NUL" });
 }
 
 /** Text of the given form. */
@@ -126,7 +140,7 @@ export function words<const W extends string>(known: readonly [W, ...W[]], descr
 /** A list of texts; a single text is a list of one. */
 export function texts(description: string, byDefault?: string[]) {
   const error = expected("must be text, or a list of texts");
-  const one = z.string(error).min(1, error);
+  const one = plainText(error);
   const schema = z.preprocess((value) => (typeof value === "string" ? [value] : value), z.array(one, error));
   return field(schema, {
     type: "text or list of texts",
@@ -143,14 +157,17 @@ export function commandWords(description: string) {
       return `must be a list of texts, the program and each of its arguments, not ${show(input)}${hint}`;
     },
   };
-  const schema = z.array(z.string(expected("must be text")), error).min(1, error);
+  const word = z
+    .string(expected("must be text"))
+    .refine((value) => !value.includes("\0"), { error: "must not contain a NUL" });
+  const schema = z.array(word, error).min(1, error);
   return field(schema, { type: "list of texts", description });
 }
 
 /** One text, or a program and its arguments. */
 export function textOrWords(description: string) {
   const error = expected("must be text, or a list of texts");
-  const one = z.string(error).min(1, error);
+  const one = plainText(error);
   return field(z.union([one, z.array(z.string(expected("must be text"))).min(1, error)], error), {
     type: "text or list of texts",
     description,
@@ -167,7 +184,7 @@ export function textTable(description: string) {
 
 /** Variables of an environment: like `textTable`, but a value may also be in a file or a credential. */
 export function variables(description: string) {
-  const error = expected('must be text, a number, a boolean, { file: "path" } or { credential: "name" }');
+  const error = { error: ({ input }: { input?: unknown }) => problemOfVariable(input) };
   const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
   const file = z.string().describe("The file that has the value, relative to the config file's folder.");
   const credential = z.string().describe("The name of the systemd credential that has the value.");
@@ -180,8 +197,26 @@ export function variables(description: string) {
 }
 
 function isSecretSource(source: { file: string } | { credential: string }): boolean {
-  if ("file" in source) return source.file !== "";
-  return /^[^/\0]{1,255}$/.test(source.credential) && !/^\.\.?$/.test(source.credential);
+  return "file" in source ? isPath(source.file) : isCredential(source.credential);
+}
+
+function isPath(value: unknown): boolean {
+  return typeof value === "string" && value !== "" && !value.includes("\0");
+}
+
+function isCredential(value: unknown): boolean {
+  return typeof value === "string" && /^[^/\0]{1,255}$/.test(value) && !/^\.\.?$/.test(value);
+}
+
+function problemOfVariable(value: unknown): string {
+  const { file, credential, ...others } = (typeof value === "object" ? (value ?? {}) : {}) as Record<string, unknown>;
+  const [unknown] = Array.isArray(value) ? [] : Object.keys(others);
+  if (file !== undefined && credential !== undefined) return "must have `file` or `credential`, not both";
+  if (file !== undefined && !isPath(file)) return `\`file\` must be the path of a file, not ${show(file)}`;
+  if (credential !== undefined && !isCredential(credential))
+    return `\`credential\` must be a name without "/", not ${show(credential)}`;
+  if (unknown !== undefined) return `can have \`file\` or \`credential\`, not ${JSON.stringify(unknown)}`;
+  return `must be text, a number, a boolean, { file: "path" } or { credential: "name" }, not ${show(value)}`;
 }
 
 /** A table of names and texts, numbers or booleans, each kept unchanged. */
@@ -255,6 +290,7 @@ export function expected(rule: string) {
     error: (issue: { code?: string; input?: unknown }) => {
       // Unknown keys have their own message.
       if (issue.code === "unrecognized_keys") return undefined;
+      if (issue.input === "" && /^must be (text|a name)/.test(rule)) return "must not be empty";
       return `${rule}, not ${show(issue.input)}`;
     },
   };

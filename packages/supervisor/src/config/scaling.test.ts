@@ -49,6 +49,10 @@ test.each([
   [{ max: 4, target: { queueMs: 5 }, schedule: [{ cron: "@daily", min: 9, max: 2 }] }, "schedule.0.min cannot be more"],
   [{ max: 4, target: { queueMs: 5 }, schedule: [{ cron: "@daily", min: 9, instances: 2 }] }, "cannot be combined"],
   [
+    { max: 2, target: { queueMs: 5 }, schedule: [{ cron: "@daily", min: 4 }] },
+    "schedule.0.min cannot be more than `max`, which is 2 in the pool; give this entry its own `max`",
+  ],
+  [
     { max: 4, target: { queueMs: 5 }, schedule: [{ cron: "@daily", min: 1 }], timezone: "Mars" },
     "timezone there is no time zone",
   ],

@@ -122,7 +122,8 @@ function entryOf(
   if (fixed === undefined && (entry.min ?? entry.max) === undefined)
     report([], "must have `min`, `max` or `instances`");
   const min = fixed ?? entry.min ?? Math.min(bounds.min, entry.max ?? bounds.min);
-  const max = fixed ?? entry.max ?? Math.max(bounds.max, min);
-  if (min > max) report(["min"], `cannot be more than \`max\`, which is ${max}`);
+  const max = fixed ?? entry.max ?? bounds.max;
+  const hint = entry.max === undefined ? " in the pool; give this entry its own `max`" : "";
+  if (min > max) report(["min"], `cannot be more than \`max\`, which is ${max}${hint}`);
   return { cron, min: Math.min(min, max), max };
 }

@@ -9,6 +9,7 @@ import {
   flag,
   fraction,
   milliseconds,
+  nameOrNumber,
   processes,
   table,
   text,
@@ -168,10 +169,10 @@ export const fleetFields = {
     'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file.',
     [DEFAULT_LISTEN],
   ),
-  user: text(
+  user: nameOrNumber(
     "The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See [security.md](security.md#starting-as-root).",
   ),
-  group: text("The group that goes with `user`. Default: the user's own. The user's other groups stay."),
+  group: nameOrNumber("The group that goes with `user`. Default: the user's own. The user's other groups stay."),
   ...poolFields,
   pools: z
     .record(

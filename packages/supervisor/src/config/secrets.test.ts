@@ -83,12 +83,14 @@ describe("a secret", () => {
       { credential: "gone" },
       'the credential "gone" in HERE/credentials does not exist; add LoadCredential=gone:/path/of/the/secret to the unit',
     ],
-    ...[{ credential: "../token" }, { credential: ".." }, { file: "" }, { file: "token", credential: "db" }, {}].map(
-      (value): [object, string] => [
-        value,
-        'must be text, a number, a boolean, { file: "path" } or { credential: "name" }, not a table',
-      ],
-    ),
+    [{ credential: "../token" }, '`credential` must be a name without "/", not "../token"'],
+    [{ credential: ".." }, '`credential` must be a name without "/", not ".."'],
+    [{ file: "" }, '`file` must be the path of a file, not ""'],
+    [{ file: "a\0b" }, '`file` must be the path of a file, not "a\\u0000b"'],
+    [{ file: 3 }, "`file` must be the path of a file, not 3"],
+    [{ file: "token", credential: "db" }, "must have `file` or `credential`, not both"],
+    [{ fil: "token" }, 'can have `file` or `credential`, not "fil"'],
+    [{}, 'must be text, a number, a boolean, { file: "path" } or { credential: "name" }, not a table'],
   ])("%j is refused", (value, problem) => {
     expect(read({ env: { TOKEN: value } }).problems).toEqual([`env.TOKEN: ${problem}`]);
   });

@@ -4,7 +4,7 @@ import { addPool, resize } from "../core/fleet-changes.js";
 import type { ScalingConfig } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import type { PoolLoad } from "../core/scaling-needs.js";
-import { Autoscaling, sizeWithin } from "./autoscaling.js";
+import { Autoscaling, firstSizeOf, sizeWithin } from "./autoscaling.js";
 import { SizeSchedule } from "./size-schedule.js";
 
 beforeEach(() => void vi.useFakeTimers({ now: Date.UTC(2026, 4, 4, 12) }));
@@ -121,6 +121,13 @@ test("a fixed size costs no timer", () => {
   expect(vi.getTimerCount()).toBe(0);
   expect(autoscaling.setFloor("web", 100)).toBeUndefined();
   expect(autoscaling.statusOf("web")).toBeNull();
+});
+
+test("a pool starts with the size of the entry that is in force", () => {
+  const schedule = [{ cron: "0 7 * * *", min: 4, max: 6 }];
+  expect(firstSizeOf({ instances: 1, scaling: { ...CONFIG, schedule } })).toBe(4);
+  expect(firstSizeOf({ instances: 1, scaling: CONFIG })).toBe(1);
+  expect(firstSizeOf({ instances: 3, scaling: null })).toBe(3);
 });
 
 test("the entry of a schedule that began last decides, in its time zone, also when the clock is set back", () => {

@@ -153,6 +153,11 @@ export class Autoscaling {
   }
 }
 
+/** Returns the size with which a pool starts: an entry of its schedule may be in force already. */
+export function firstSizeOf({ instances, scaling }: { instances: number; scaling: ScalingConfig | null }): number {
+  return scaling === null ? instances : sizeWithin(scaling, instances);
+}
+
 /** Returns the size with which an autoscaled pool goes on after a reload. */
 export function sizeWithin(config: ScalingConfig, wanted: number): number {
   const { min, max } = new SizeSchedule(config).at(Date.now());

@@ -46,7 +46,8 @@ export class Operations {
     const { least, most } = this.options.sizesOf(poolName);
     if (!Number.isInteger(instances) || instances < least || instances > most) {
       const range = most === 0 ? "no" : `${least} to ${most}`;
-      const message = `${poolName} can have ${range} instances, not ${instances}`;
+      const from = "by" in change ? `; it has ${pool.wanted} now` : "";
+      const message = `${poolName} can have ${range} instances, not ${instances}${from}`;
       return { ok: false, code: "invalid", message };
     }
     const refusal = this.refusal(poolName);

@@ -11,7 +11,7 @@ import { BALANCER_POOL } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
-import { sizeWithin } from "./autoscaling.js";
+import { firstSizeOf, sizeWithin } from "./autoscaling.js";
 import { counted, generationsInUse, longestEndMs } from "./fleet-questions.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import type { Rollouts } from "./rollouts.js";
@@ -237,7 +237,8 @@ export class Reload {
     runner.set(addPool(runner.fleet, name, generation));
     const empty = findPool(runner.fleet, name);
     if (empty === undefined) return operations.unknown(name);
-    const result = await operations.resize(empty, pool.instances, onProgress);
+    const size = firstSizeOf(pool);
+    const result = await operations.resize(empty, size, onProgress);
     if (!result.ok) {
       if (!this.options.isStopping()) await this.remove(name, onProgress);
       return result;
@@ -245,7 +246,7 @@ export class Reload {
     configs.setRoutes(pool);
     publish();
     done.push({ pool: name, undone: "was removed again", undo: () => this.remove(name, onProgress) });
-    return { ok: true, message: `${name}: added with ${counted(pool.instances)}` };
+    return { ok: true, message: `${name}: added with ${counted(size)}` };
   }
 
   private async remove(name: string, onProgress: ProgressListener): Promise<OperationResult> {

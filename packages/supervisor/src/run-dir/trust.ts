@@ -81,9 +81,13 @@ export function makeFolder(path: string, mode: number): void {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const why =
-      { EACCES: "permission denied", EROFS: "read-only file system", ENOENT: `${dirname(path)} cannot be made` }[
-        code ?? ""
-      ] ?? message;
+      {
+        EACCES: "permission denied",
+        EROFS: "read-only file system",
+        ENOENT: `${dirname(path)} cannot be made`,
+        EEXIST: "it is a file",
+        ENOTDIR: "a part of this path is a file",
+      }[code ?? ""] ?? message;
     throw new PacelineError("rundir", `cannot make the directory ${path}: ${why}; ${HOW_TO_NAME}`, { cause: error });
   }
 }

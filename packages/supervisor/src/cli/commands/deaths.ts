@@ -6,8 +6,10 @@ import type { FleetChoice } from "../../fleet/api.js";
 import { type DefineCommand, type JsonOption, parseCount, withFleet, withJson } from "../options.js";
 import { EXIT, print, printJson } from "../output.js";
 
-/** Of an output that is no terminal. */
-const USUAL_SIZE = { columns: 80, rows: 24 };
+/** The width of a list in an output that is no terminal. */
+const USUAL_COLUMNS = 80;
+/** One report is not cut there. */
+const NO_SCREEN = { columns: Number.POSITIVE_INFINITY, rows: Number.POSITIVE_INFINITY };
 
 export const deaths: DefineCommand = (program, action) => {
   const command = program
@@ -28,10 +30,10 @@ export const deaths: DefineCommand = (program, action) => {
       const { lstatSync } = await import("node:fs");
       const uid = lstatSync(fleet.runDir, { throwIfNoEntry: false })?.uid;
       const reports = readReports(fleet.record?.deathsFolder ?? join(fleet.runDir, "deaths"), uid);
-      const size = process.stdout.isTTY ? process.stdout : USUAL_SIZE;
+      const screen = process.stdout.isTTY ? process.stdout : undefined;
       if (id === undefined) {
         if (options.json) printJson({ deaths: reports.map(summaryOf) });
-        else print(formatDeaths(reports, Date.now(), size.columns));
+        else print(formatDeaths(reports, Date.now(), screen?.columns ?? USUAL_COLUMNS));
         return EXIT.done;
       }
       const found = reports.find((report) => report.id === id);
@@ -40,7 +42,7 @@ export const deaths: DefineCommand = (program, action) => {
         throw new PacelineError("invalid", `there is no report ${id} (${kept})`);
       }
       if (options.json) printJson(found);
-      else print(formatDeath(found, size));
+      else print(formatDeath(found, screen ?? NO_SCREEN));
       return EXIT.done;
     }),
   );

@@ -124,7 +124,7 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     expect(once.message.replaceAll("paceline.config.json:1: ", "").split("\n").sort()).toEqual([
       "group: must be a name or a number, not -1",
       "name: must not contain a NUL",
-      "pools.web.instances.max: must be a whole number from 1 to 1024, or \"cpus\", not 0",
+      'pools.web.instances.max: must be a whole number from 1 to 1024, or "cpus", not 0',
       "pools.web.instances.schedule[0].min: must be a whole number from 1 to 1024, not 0",
       "pools.web.instances.target.cpuPercent: must be a whole number from 1 to 6400, not 0",
       "pools.web.recycleSchedule: must not be empty",

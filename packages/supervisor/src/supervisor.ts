@@ -351,6 +351,7 @@ class FleetSupervisor implements Supervisor {
   private async end(): Promise<OperationResult> {
     const { parts, options } = this;
     parts.isStopping = true;
+    parts.state.stopping();
     // Lets the caller see that the stop has started before it has consequences.
     await Promise.resolve();
     options.observer?.stopping();

@@ -48,6 +48,18 @@ const effectsOf = ({ effects }: FleetChange) =>
   effects.filter(({ effect }) => effect.type !== "log").map(({ id, effect }) => `${id} ${effect.type}`);
 
 describe("a fleet that a new supervisor takes up", () => {
+  test("goes on with its former sizes after a stop that was cut off", () => {
+    // The first process has ended, and the second one still drains.
+    const { fleet } = resize(running(2), "web", 0, at(0));
+    const gone = report(fleet, "web", 1, { type: "exited", attempt: 1, status: { code: 0, signal: null } }, at(1)).fleet;
+    const saved = JSON.parse(JSON.stringify(saveFleet(gone, 7000)));
+    const change = adopt(restoreFleet(saved, -8000, [["web", 2]]), () => true, at(5));
+    expect(effectsOf(change)).toContain("web.1#2 spawn");
+    expect(findPool(change.fleet, "web")?.wanted).toBe(2);
+    expect(findSlot(change.fleet, "web", 2)?.member.process).toMatchObject({ state: "draining", goal: "up" });
+    expect(findPool(adopt(restoreFleet(saved, -8000), () => true, at(5)).fleet, "web")?.wanted).toBe(0);
+  });
+
   test("starts and ends nothing if every process still runs", () => {
     const fleet = running(2);
     const change = taken(fleet);

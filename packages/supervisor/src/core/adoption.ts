@@ -25,11 +25,19 @@ export function saveFleet({ pools }: Fleet, shiftMs: number): SavedFleet {
   };
 }
 
-/** The reverse of `saveFleet`. */
-export function restoreFleet({ pools }: SavedFleet, shiftMs: number): Fleet {
+/**
+ * The reverse of `saveFleet`.
+ * @param sizes the wanted sizes of pools, if the saved ones are those of a stop that was under way
+ */
+export function restoreFleet(
+  { pools }: SavedFleet,
+  shiftMs: number,
+  sizes: readonly (readonly [pool: string, wanted: number])[] = [],
+): Fleet {
   return {
     pools: pools.map((pool) => ({
       ...pool,
+      wanted: sizes.find(([name]) => name === pool.name)?.[1] ?? pool.wanted,
       served: new Set(pool.served),
       nextAttempts: new Map(pool.nextAttempts),
       slots: pool.slots.map((slot) => shifted(slot, shiftMs)),

@@ -74,7 +74,7 @@ export class FleetAdoption {
       this.awaited.add(child);
     }
     children.templates.skipAttempts(state.templates);
-    runner.set(this.withStrangers(restoreFleet(state.fleet, -performance.timeOrigin)));
+    runner.set(this.withStrangers(restoreFleet(state.fleet, -performance.timeOrigin, state.stoppedFrom)));
   }
 
   /** Takes over processes that were spawned just before the kill, and numbers later spawns after all others. */

@@ -49,6 +49,8 @@ export class StateKeeper {
   problem: string | null = null;
   /** When the fleet was started, in Unix time. */
   startedAt = Date.now();
+  /** The sizes of the pools before the stop that is under way. */
+  private stoppedFrom: [pool: string, instances: number][] | undefined;
   private readonly file: StateFile;
   private timer: NodeJS.Timeout | undefined;
   private written = "";
@@ -69,6 +71,11 @@ export class StateKeeper {
     this.arm(Math.max(TOGETHER_MS, this.notBefore - performance.now()));
   }
 
+  /** A stop begins. If it is interrupted, the next start goes on with the present sizes. */
+  stopping(): void {
+    this.stoppedFrom = this.sources.runner.fleet.pools.map(({ name, wanted }) => [name, wanted]);
+  }
+
   /** The fleet has stopped: removes the file, and writes no other. */
   async end(): Promise<void> {
     this.isClosed = true;
@@ -83,7 +90,7 @@ export class StateKeeper {
     this.isClosed = true;
     clearTimeout(this.timer);
     await this.writing;
-    await this.file.write(textOfState(stateOf(this.sources, this.startedAt)));
+    await this.file.write(this.text());
   }
 
   /** The fleet was not handed over. */
@@ -103,9 +110,14 @@ export class StateKeeper {
     this.timer.unref();
   }
 
+  private text(): string {
+    const state = stateOf(this.sources, this.startedAt);
+    return textOfState(this.stoppedFrom === undefined ? state : { ...state, stoppedFrom: this.stoppedFrom });
+  }
+
   private async write(): Promise<void> {
     this.hasChanged = false;
-    const text = textOfState(stateOf(this.sources, this.startedAt));
+    const text = this.text();
     if (text === this.written) return;
     const before = this.problem;
     try {

@@ -32,6 +32,8 @@ export interface FleetState {
   templates: [pool: string, attempt: number][];
   /** What `scale` has set as the least size of autoscaled pools; an older supervisor writes none. */
   floors?: [pool: string, instances: number][];
+  /** The sizes from before a stop that was under way; an older supervisor writes none. */
+  stoppedFrom?: [pool: string, instances: number][];
   /** The actual port of each address in `config.listen`; null for a unix socket. */
   ports: (number | null)[];
   /** The counts of processes that have ended. */
@@ -239,7 +241,8 @@ function isState(value: Partial<FleetState>): value is FleetState {
     Array.isArray(routed) &&
     Array.isArray(value.templates) &&
     Array.isArray(value.ports) &&
-    areFloors(value.floors ?? []) &&
+    areSizes(value.floors ?? []) &&
+    areSizes(value.stoppedFrom ?? []) &&
     isList(
       generations,
       ({ pool, number, config: each, environment }) =>
@@ -261,7 +264,7 @@ function isState(value: Partial<FleetState>): value is FleetState {
   );
 }
 
-function areFloors(value: unknown): boolean {
+function areSizes(value: unknown): boolean {
   return Array.isArray(value) && value.every((each) => typeof each?.[0] === "string" && Number.isInteger(each[1]));
 }
 

@@ -13,9 +13,11 @@ import { waitFor } from "./support/wait.js";
 const APP = `
 import { existsSync } from "node:fs";
 while (existsSync("hang")) await new Promise((resolve) => setTimeout(resolve, 50));
-export default (request) => {
-  const line = new URL(request.url).searchParams.get("line");
+export default async (request) => {
+  const { searchParams } = new URL(request.url);
+  const line = searchParams.get("line");
   if (line !== null) console.log(line);
+  while (searchParams.has("held") && existsSync("held")) await new Promise((resolve) => setTimeout(resolve, 20));
   return new Response("hello");
 };
 `;
@@ -164,6 +166,27 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     expect(await project.events()).toContain("this start has another configuration than what runs");
     await project.statusWhere("the end of the reload", ({ pools }) => pools.every(({ rollout }) => rollout === null));
     expect(grown.pools[1]?.instances[0]?.restarts).toBe(0);
+
+    // One that is refused, or fails: the fleet goes on as it was, and the start says why.
+    const three = { ...pools, web: { ...pools.web, instances: 3 } };
+    const running = processesOf(await project.status());
+    project.write("broken.js", 'throw new Error("broken")');
+    for (const [change, reason] of [
+      [() => project.writeConfig({ pools: three, listen: ["127.0.0.1:9"] }), "listen changed from"],
+      [() => project.writeConfig({ pools: { ...three, web: { ...three.web, app: "./broken.js" } } }), "broken"],
+      [() => project.write("paceline.config.json", "{"), "paceline.config.json"],
+    ] as const) {
+      await kill(project);
+      change();
+      const { code, output } = await project.startDetached();
+      expect(`${code} ${output}`).toMatch(/^1 .*taken over with its former configuration, 5 instances on http:/s);
+      expect(output).toContain(reason);
+      expect(processesOf(await project.status())).toEqual(running);
+    }
+    expect((await project.status()).problem).toContain("paceline.config.json");
+    project.writeConfig({ pools: three });
+    await project.cli(["reload"]);
+    expect((await project.status()).problem).toBe(null);
     expect(program).toBeGreaterThan(0);
 
     for (const load of [anew, kept, commanded]) expect(failures(await load.stop())).toEqual(NO_FAILURES);
@@ -174,6 +197,23 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     signal(balancer?.pid ?? 0, "SIGKILL");
     await again(project);
     await project.statusWhere("the balancer", (status) => status.balancers[0]?.state === "ready");
+
+    // A stop is cut off while a request is under way.
+    project.write("held", "");
+    const held = get(project.port, "/?held&line=held");
+    await waitFor("the request", () => timesIn(project, "held") === 1);
+    const stopping = project.cli(["stop"]);
+    await waitFor("the stop in the state", () => {
+      const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8"));
+      return state.stoppedFrom !== undefined;
+    });
+    await kill(project);
+    await stopping;
+    rmSync(join(project.folder, "held"));
+    expect((await held).body).toBe("hello");
+    await again(project);
+    const up = await project.statusWhere("its sizes", (status) => status.balancers[0]?.state === "ready");
+    expect(up.pools.map(({ wanted }) => wanted)).toEqual([3, 1, 1]);
     expect((await project.cli(["stop"])).code).toBe(0);
     await project.nothingLeft();
     expect(existsSync(join(project.runDir, "state.json"))).toBe(false);

@@ -1,14 +1,14 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
 import type { FleetConfig } from "./core/model.js";
+import type { Process } from "./core/process.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import type { FleetAdoption } from "./operations/adoption.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
-import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
+import { allReadySince, counted, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/operations.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
@@ -19,8 +19,8 @@ import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import type { InheritedSockets } from "./sockets/inherited-sockets.js";
 import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
 
-/** How long a start waits for the processes that it takes over, and for those that it has to start again. */
-const ADOPTED_WITHIN_MS = 3_000;
+/** A slot that failed so often in a row is not waited for by a start that takes the fleet over. */
+const HOPELESS_FAILURES = 2;
 
 interface SupervisorOptions extends PartsOptions {
   /** Paceline's version. */
@@ -39,6 +39,8 @@ interface SupervisorOptions extends PartsOptions {
   problem?: () => string | null;
   /** Returns the state of the fleet's log files. */
   logStatus?: () => LogStatus;
+  /** Why this start could not load its configuration: it can only go on with that of the fleet of a killed supervisor. */
+  configProblem?: string | undefined;
   /** The last upgrade, if it was rolled back. */
   rolledBack?: Status["rolledBack"];
 }
@@ -91,6 +93,10 @@ class FleetSupervisor implements Supervisor {
   /** What a stop does after the fleet was handed over. */
   private stopInstead: (() => void) | undefined;
   private watch: Watch | undefined;
+  /** Resolves when the fleet of a killed supervisor is taken over, and has the configuration of this start or keeps its own. */
+  private takenOver: Promise<void> = Promise.resolve();
+  /** Why it keeps its own. */
+  private keptBecause: string | undefined;
 
   constructor(private readonly options: SupervisorOptions) {
     this.ended = new Promise((resolve) => {
@@ -144,19 +150,38 @@ class FleetSupervisor implements Supervisor {
     const { parts, options } = this;
     const before = parts.configs.fleet;
     adoption.begin();
-    const settle = async () => {
-      if (!parts.isStopping && (parts.reload.areBalancersMixed || !isSameConfig(before, options.config))) {
-        parts.log.event("info", "paceline", "this start has another configuration than what runs: it is reloaded");
-        const result = await this.reload(undefined, undefined, () => {});
-        if (!result.ok) parts.log.event("error", "paceline", `the former configuration stays: ${result.message}`);
-      }
-      for (const { pool, slots, generation } of adoption.unfinished()) {
-        if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
-        parts.log.event("warn", pool, "its rollout was cut off; the version in service is restored");
-        await parts.rollouts.run("reload", pool, slots, generation, () => {});
-      }
+    const takeOver = async () => {
+      await adoption.settled;
+      this.keptBecause = options.configProblem;
+      if (parts.isStopping || options.configProblem !== undefined) return;
+      if (!parts.reload.areBalancersMixed && isSameConfig(before, options.config)) return;
+      parts.log.event("info", "paceline", "this start has another configuration than what runs: it is reloaded");
+      const result = await this.reload(undefined, undefined, () => {});
+      if (!result.ok) this.keptBecause = result.message;
     };
-    adoption.settled.then(settle).catch((error) => parts.log.event("error", "paceline", `${error}`));
+    const logFailure = (error: unknown) => parts.log.event("error", "paceline", `${error}`);
+    this.takenOver = takeOver()
+      .then(() => {
+        if (this.keptBecause === undefined || parts.isStopping) return;
+        parts.log.event("error", "paceline", `the former configuration stays: ${this.keptBecause}`);
+      })
+      .catch(logFailure);
+    this.takenOver.then(() => this.restoreCutOff(adoption)).catch(logFailure);
+  }
+
+  /** Ends what a killed supervisor had begun: rollouts, and a stop. */
+  private async restoreCutOff(adoption: FleetAdoption): Promise<void> {
+    const { parts } = this;
+    for (const { pool, slots, generation } of adoption.unfinished()) {
+      if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
+      parts.log.event("warn", pool, "its rollout was cut off; the version in service is restored");
+      await parts.rollouts.run("reload", pool, slots, generation, () => {});
+    }
+    for (const { pool, slots, generation } of adoption.announced()) {
+      if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
+      parts.log.event("warn", pool, "a stop was cut off after its instances had been told; they are restarted");
+      await parts.rollouts.run("restart", pool, slots, generation, () => {});
+    }
   }
 
   /** Adds all pools before the first snapshot, which must contain every route. */
@@ -236,7 +261,10 @@ class FleetSupervisor implements Supervisor {
     const result = await this.parts.reloads.run(...args);
     this.options.observer?.reloaded(result);
     if (result.ok) this.watch?.reloaded(args[0]);
-    if (result.ok && args[0] === undefined) this.options.onReloaded?.();
+    if (result.ok && args[0] === undefined) {
+      this.keptBecause = undefined;
+      this.options.onReloaded?.();
+    }
     return result;
   }
 
@@ -281,19 +309,30 @@ class FleetSupervisor implements Supervisor {
         ? undefined
         : readiness(wantedSlots(fleet), parts.slots, "all ready", { workloadOf });
     };
-    if (parts.adoption !== undefined) {
-      const until = performance.now() + ADOPTED_WITHIN_MS;
-      await Promise.race([parts.adoption.settled, sleep(ADOPTED_WITHIN_MS, undefined, { ref: false })]);
-      const areAll = (states: readonly string[]) =>
-        wantedSlots(parts.runner.fleet).every(({ member }) => states.includes(member.process.state));
-      const isOver = () => parts.isStopping || areAll(["ready", "failed"]) || undefined;
-      await parts.runner.until(isOver, Math.max(0, until - performance.now()));
-      if (parts.isStopping) return STOPPING;
-      // What it takes over must not be ended because a part of it is not ready.
-      return { ok: true, message: areAll(["ready"]) ? "all ready" : "taken over, but not all of it is ready" };
-    }
+    if (parts.adoption !== undefined) return this.waitTakenOver();
     // Bounded: starting has a deadline, and failures have a budget.
     return (await parts.runner.until(settled)) ?? STOPPING;
+  }
+
+  /** What is taken over must not be ended because a part of it is not ready. */
+  private async waitTakenOver(): Promise<OperationResult> {
+    const { parts } = this;
+    const { runner, sockets } = parts;
+    const stopped = async () => void (await runner.until(() => parts.isStopping || undefined));
+    await Promise.race([this.takenOver, stopped()]);
+    const areAll = (isDone: (process: Process) => boolean) =>
+      wantedSlots(runner.fleet).every(({ member }) => isDone(member.process));
+    const isReady = ({ state }: Process) => state === "ready";
+    const isSettled = (process: Process) =>
+      isReady(process) || process.state === "failed" || process.failures >= HOPELESS_FAILURES;
+    await runner.until(() => parts.isStopping || areAll(isSettled) || undefined);
+    if (parts.isStopping) return STOPPING;
+    if (this.keptBecause === undefined)
+      return { ok: true, message: areAll(isReady) ? "all ready" : "taken over, but not all of it is ready" };
+    const instances = wantedSlots(runner.fleet).filter(({ name }) => !name.startsWith(`${BALANCER_POOL}.`)).length;
+    const on = sockets.length === 0 ? "" : ` on ${sockets.map(({ url }) => url).join(", ")}`;
+    const message = `taken over with its former configuration, ${counted(instances)}${on}: ${this.keptBecause}`;
+    return { ok: false, code: "failed", message };
   }
 
   names(): string[] {

@@ -72,6 +72,7 @@ async function printLog(fleet: StartedFleet, printer: LogPrinter): Promise<void>
 async function failIfNothingServes(fleet: StartedFleet, timeoutMs: number | undefined): Promise<void> {
   const outcome = await Promise.race([fleet.ended, fleet.waitReady(timeoutMs).catch((error: unknown) => error)]);
   if (!(outcome instanceof PacelineError)) return;
+  if (fleet.isTakenOver()) return printError(outcome.message);
   const status = await fleet.status({ timeoutMs: LAST_LINES_MS }).catch(() => undefined);
   if (status === undefined || status.state === "stopping") return;
   if (outcome.code !== "timeout" && status.pools.some((pool) => pool.ready > 0)) return;

@@ -92,6 +92,8 @@ async function runOn(
   // The fleet may have been stopped since a balancer began this start.
   if (options.onlyAdopts && runDir.adoption === undefined)
     throw new PacelineError("not-running", "there is no fleet to go on with");
+  const { problem } = prepared.fleet;
+  if (problem !== undefined && runDir.adoption === undefined) throw new PacelineError("config", problem);
   let [present, from] = [runDir, outside];
   try {
     for (;;) {
@@ -109,6 +111,10 @@ async function runOn(
       const rolledBack = { at: Date.now(), reason: outcome.problem };
       from = { ...outside, boundSockets: [...end.sockets], rolledBack };
     }
+  } catch (error) {
+    // What was to be taken over goes on without a supervisor.
+    if (present.adoption !== undefined) present.handOver();
+    throw error;
   } finally {
     if (present !== runDir) present.release();
     await outside.printer.close();
@@ -170,7 +176,7 @@ async function runFleet(
 ): Promise<ExitStatus | (HandOver & { fleet: LoadedFleet })> {
   const { fleet, request, runtimes } = prepared;
   showTitle(processTitle("supervisor", fleet.config.name));
-  let { source } = fleet;
+  let { source, problem: configProblem } = fleet;
   let latest: LoadedFleet = fleet;
   let inService = fleet;
   const log = openLogFile({
@@ -193,7 +199,8 @@ async function runFleet(
     ...(serviceManager === undefined ? {} : { observer: serviceManager }),
     inheritedSockets: service.sockets,
     ...{ boundSockets, rolledBack },
-    problem: () => record.problem,
+    problem: () => record.problem ?? configProblem ?? null,
+    configProblem,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,
     isLogSettled: () => log.isSettled,
@@ -218,6 +225,7 @@ async function runFleet(
     },
     onReloaded: () => {
       inService = latest;
+      configProblem = undefined;
       record.update();
       log.limit(latest.config.log);
     },
@@ -255,7 +263,8 @@ async function runFleet(
       supervisor.warn(`the upgrade was rolled back, and this version goes on: ${rolledBack.reason}`);
     await serviceManager?.store(supervisor.ownSockets());
     starter?.notify(UP);
-    const end = await untilEnd(supervisor, options, starter, () => serviceManager?.ready());
+    const isTakenOver = runDir.adoption !== undefined;
+    const end = await untilEnd(supervisor, options, { starter, isTakenOver }, () => serviceManager?.ready());
     if (typeof end === "number") return end;
     // The client still belongs to this process.
     isHandedOver = true;
@@ -282,20 +291,26 @@ async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } |
   }
 }
 
+/** When a service manager is told that a fleet serves that was taken over, even if some of it is not ready. */
+const TAKEN_OVER_SERVES_MS = 3_000;
+
 /** Resolves with the exit status when the fleet has ended, or has failed to start. */
 async function untilEnd(
   supervisor: Supervisor,
   options: StartOptions,
-  starter: Starter | undefined,
+  { starter, isTakenOver }: { starter: Starter | undefined; isTakenOver: boolean },
   onServing: () => void,
 ): Promise<ExitStatus | HandOver> {
+  // What is taken over serves already.
+  const timer = isTakenOver ? setTimeout(onServing, TAKEN_OVER_SERVES_MS) : undefined;
   const timeoutMs = milliseconds(options.timeout);
   const ready = await Promise.race([supervisor.ended.then(() => undefined), waitReady(supervisor, timeoutMs)]);
+  clearTimeout(timer);
   if (ready !== undefined && !ready.ok && starter === undefined) {
     const status = printResult(ready, false);
     const serving = supervisor.status().pools.some((pool) => pool.ready > 0);
     // A fleet that serves something keeps running. If nothing serves, the start has failed.
-    if (!serving || ready.code === "timeout") {
+    if (!isTakenOver && (!serving || ready.code === "timeout")) {
       await supervisor.stop();
       await supervisor.ended;
       return status;

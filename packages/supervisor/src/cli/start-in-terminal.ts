@@ -55,7 +55,8 @@ function untilStartFailed(fleet: StartedFleet, timeoutMs: number | undefined): S
       const status = await fleet.status({ timeoutMs: 5_000 }).catch(() => undefined);
       // A supervisor that has gone prints its own result; one that serves something keeps running.
       if (status === undefined || status.state === "stopping") return undefined;
-      if (error.code !== "timeout" && status.pools.some((pool) => pool.ready > 0)) return undefined;
+      if (fleet.isTakenOver() || (error.code !== "timeout" && status.pools.some((pool) => pool.ready > 0)))
+        return undefined;
       known = error;
       return error;
     },

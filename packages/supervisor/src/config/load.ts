@@ -63,6 +63,8 @@ export interface LoadedFleet {
   source: FleetSource;
   /** The folder of `config` with symbolic links resolved. All its paths stay in this folder, even if the links change later. */
   release: string;
+  /** Why `config` is not that of the source but what a killed supervisor's fleet runs. */
+  problem?: string;
 }
 
 /**
@@ -172,7 +174,8 @@ function nameOf(source: FleetSource): string {
   return nameOfFolder("folder" in source ? source.folder : dirname(placeOf(source)));
 }
 
-function sourceOf(request: LoadRequest): FleetSource {
+/** Returns what the request names, which is not read yet. @throws ConfigError */
+export function sourceOf(request: LoadRequest): FleetSource {
   const { target, staticFolder, fapwsScript, pythonApp, command, worker, proxy, config, cwd } = request;
   if (config !== undefined) return objectSource(config, cwd);
   if (staticFolder !== undefined) return staticSource(staticFolder, cwd);

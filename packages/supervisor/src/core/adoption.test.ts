@@ -51,7 +51,13 @@ describe("a fleet that a new supervisor takes up", () => {
   test("goes on with its former sizes after a stop that was cut off", () => {
     // The first process has ended, and the second one still drains.
     const { fleet } = resize(running(2), "web", 0, at(0));
-    const gone = report(fleet, "web", 1, { type: "exited", attempt: 1, status: { code: 0, signal: null } }, at(1)).fleet;
+    const gone = report(
+      fleet,
+      "web",
+      1,
+      { type: "exited", attempt: 1, status: { code: 0, signal: null } },
+      at(1),
+    ).fleet;
     const saved = JSON.parse(JSON.stringify(saveFleet(gone, 7000)));
     const change = adopt(restoreFleet(saved, -8000, [["web", 2]]), () => true, at(5));
     expect(effectsOf(change)).toContain("web.1#2 spawn");

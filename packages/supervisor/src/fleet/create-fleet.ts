@@ -51,24 +51,28 @@ interface LaunchOptions extends FleetStart {
 /** Starts the supervisor of a fleet, and does not wait for it. */
 export async function launchFleet({ detached = false, endsSoon, ...start }: LaunchOptions): Promise<StartedFleet> {
   const prepared = await prepareStart(start, { endsSoon });
-  return new StartedFleet(prepared, await launchSupervisor(start, prepared, !detached), detached);
+  const launchedAt = Date.now();
+  return new StartedFleet(prepared, await launchSupervisor(start, prepared, !detached), detached, launchedAt);
 }
 
 export class StartedFleet extends FleetClient implements CreatedFleet {
   readonly ended: Promise<FleetEnd>;
   /** Says whether all is ready, once it is known. */
   outcome = "";
+  private readonly launchedAt: number;
   private isDetached: boolean;
 
   constructor(
     readonly prepared: PreparedStart,
     readonly supervisor: SupervisorProcess,
     isDetached: boolean,
+    launchedAt = Date.now(),
   ) {
     const { runDirPath: runDir } = prepared;
     super({ runDir, controlSocket: "", owner: undefined, pid: supervisor.pid });
     this.ended = supervisor.exited;
     this.isDetached = isDetached;
+    this.launchedAt = launchedAt;
   }
 
   /** The socket's path may differ from the last start's: it is in the record that the supervisor writes. */
@@ -82,8 +86,18 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     try {
       await this.waitReady(left(), timeoutMs);
     } catch (error) {
-      throw await this.undone(error as PacelineError);
+      if (!this.isTakenOver()) throw await this.undone(error as PacelineError);
+      const { code, message, lastLines } = error as PacelineError;
+      // The program that called this gets the fleet.
+      if (!this.isDetached) this.outcome = message;
+      else throw new StartError(code, message, { lastLines });
     }
+  }
+
+  /** Whether it goes on with the processes of a killed supervisor, which a failed start must not end. */
+  isTakenOver(): boolean {
+    const record = readRecord(this.runDir);
+    return record !== undefined && record.endedAt === null && record.startedAt < this.launchedAt;
   }
 
   /** Resolves when the control socket is served. @throws StartError */

@@ -2,9 +2,10 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
+import { attempt } from "@paceline/wire/proc";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
 import { formatListenAddress } from "../config/listen-address.js";
-import { type LoadedFleet, type LoadRequest, loadFleet } from "../config/load.js";
+import { type LoadedFleet, type LoadRequest, loadFleet, sourceOf } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { Status } from "../control/api.js";
 import type { FleetConfig } from "../core/model.js";
@@ -61,10 +62,29 @@ export async function prepareStart(
     endsSoon,
     isOnlyChecked,
   };
-  const fleet = handover === undefined ? await loadFleet(request) : readHandover(handover);
+  const fleet = handover === undefined ? await loadOrGoOn(start, request, isOnlyChecked) : readHandover(handover);
   const identity = identityOf(fleet.source, cwd);
   const runDirPath = runDirOf(identity, start.runDir, cwd, environment);
   return { fleet, request, runtimes, identity, runDirPath, options: runOptionsOf(start) };
+}
+
+/** If the configuration cannot be loaded, the fleet of a killed supervisor is gone on with as it is, and its outage avoided. */
+async function loadOrGoOn(start: FleetStart, request: LoadRequest, isOnlyChecked: boolean): Promise<LoadedFleet> {
+  try {
+    return await loadFleet(request);
+  } catch (error) {
+    if (!(error instanceof ConfigError) || isOnlyChecked || start.replace) throw error;
+    let found: Pick<LoadedFleet, "config" | "release"> | undefined;
+    const { cwd, environment } = request;
+    const source = attempt(() => sourceOf(request));
+    if (source !== undefined) {
+      const identity = identityOf(source, cwd);
+      const { presentFleet } = await import("../run-dir/present-fleet.js");
+      found = presentFleet(runDirOf(identity, start.runDir, cwd, environment), identity.source);
+    }
+    if (source === undefined || found === undefined) throw error;
+    return { ...found, source, problem: error.message };
+  }
 }
 
 /** Longer values are recorded as their hash. */

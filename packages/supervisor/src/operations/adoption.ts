@@ -2,7 +2,7 @@
 import type { Hello } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import { adopt, restoreFleet, skipAttempt, slotsOfOtherGenerations } from "../core/adoption.js";
-import { type Fleet, findSlot } from "../core/fleet.js";
+import { type Fleet, findSlot, processId, type Slot } from "../core/fleet.js";
 import { command, type FleetContext } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS } from "../core/process.js";
 import { seconds } from "../core/words.js";
@@ -163,6 +163,18 @@ export class FleetAdoption {
   unfinished(): { pool: string; slots: number[]; generation: number }[] {
     return this.parts.runner.fleet.pools.flatMap((pool) => {
       const slots = pool.name === BALANCER_POOL ? [] : slotsOfOtherGenerations(pool);
+      return slots.length === 0 ? [] : [{ pool: pool.name, slots, generation: pool.generation }];
+    });
+  }
+
+  /** The slots whose apps were told that a stop follows, which did not come. */
+  announced(): { pool: string; slots: number[]; generation: number }[] {
+    if (this.state.stoppedFrom === undefined) return [];
+    const { runner, children } = this.parts;
+    const isTold = ({ name, member: { process } }: Slot) =>
+      process.state === "ready" && children.get(processId(name, process.attempt))?.isAdopted === true;
+    return runner.fleet.pools.flatMap((pool) => {
+      const slots = pool.name === BALANCER_POOL ? [] : pool.slots.filter(isTold).map(({ index }) => index);
       return slots.length === 0 ? [] : [{ pool: pool.name, slots, generation: pool.generation }];
     });
   }

@@ -112,7 +112,6 @@ function runDirOf(path: string, number: number, release: () => void, { adoption,
     cachePath: (pool, generation) => join(own, `${pool}-${generation}.cache`),
     deathsFolder: join(lastingFolderOf(path, process.env), "deaths"),
   };
-  rmSync(lostMarkPath(paths.channelSocket), { force: true });
   let record: FleetRecord | undefined;
   let isHandedOver = false;
   return {
@@ -217,7 +216,8 @@ const HOW_TO_REPLACE = "`paceline stop` ends them; `paceline start --replace` en
 async function removeLeftovers(path: string, kept: string | undefined): Promise<void> {
   const link = join(path, CHANNEL_SOCKET);
   await Promise.all([removeIfDead(join(path, CONTROL_SOCKET)), removeIfDead(link)]);
-  rmSync(lostMarkPath(link), { force: true });
+  // This start may fail.
+  if (kept === undefined) rmSync(lostMarkPath(link), { force: true });
   for (const name of readdirSync(path)) {
     const entry = join(path, name);
     if (kept !== undefined && (name === kept || name === `${kept}.sockets`)) continue;

@@ -274,7 +274,8 @@ export class ChannelClient {
     if (!this.isCurrent(socket)) return;
     if (this.state.kind === "open") {
       this.options.onProblem?.(`${why}; trying again`);
-      markLost(this.options.identity.channel);
+      // A connection without a welcome, as from a start that fails, does not change since when.
+      if (this.orphanTimer === undefined) markLost(this.options.identity.channel);
       this.options.onLost?.();
     }
     clearTimeout(this.welcomeTimer);

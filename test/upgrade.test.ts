@@ -1,5 +1,14 @@
 /** `paceline upgrade` between two built versions: no request is lost, open connections stay, and a version that fails is rolled back. */
-import { cpSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -8,6 +17,7 @@ import { Project, ROOT } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { run, signal } from "./support/processes.js";
 import { RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
 
 const PACKAGE = join(ROOT, "packages/supervisor");
 const NEXT = "9.9.9";
@@ -57,6 +67,15 @@ function nextVersion(folder: string): string {
   return join(folder, "bin/paceline");
 }
 
+const ENDS_WHEN_TOLD = `
+import { existsSync, writeFileSync } from "node:fs";
+const folder = process.argv[1].slice(0, -"/main.js".length);
+writeFileSync(folder + "/started", "");
+setInterval(() => {
+  if (existsSync(folder + "/end")) throw new Error("the disk is made of cheese");
+}, 20);
+`;
+
 /** Asks the supervisor to hand over to a program that fails. */
 function handOverTo(project: Project, program: string): Promise<number> {
   const body = JSON.stringify({ version: "0.0.1", command: process.execPath, args: [program] });
@@ -80,8 +99,28 @@ describe("another version", () => {
     };
     const project = await Project.make({ runtime, app: HELLO, files: { "echo.mjs": ECHO }, config: { pools } });
     project.startInForeground();
-    const before = await project.ready();
+    await project.ready();
     const load = project.load({ mode: "connect-anew", clients: 4, path: "/chat", expectBody: HELLO_BODY });
+    const env = { ...process.env, PACELINE_RUNTIME: runtime, PACELINE_RUN_DIR: project.runDir };
+    const options = { cwd: project.folder, env };
+    const versions = (status: Awaited<ReturnType<Project["ready"]>>) =>
+      [...status.balancers, ...status.pools.flatMap(({ instances }) => instances)].map(({ version }) => version);
+
+    // A version whose instances do not start: the former one runs all again.
+    const folder = join(project.folder, "next");
+    mkdirSync(folder);
+    const paceline = nextVersion(folder);
+    const program = join(folder, "dist/programs/server/bin.js");
+    const working = readFileSync(program);
+    writeFileSync(program, 'throw new Error("made of cheese");');
+    const failed = await run(paceline, ["upgrade"], options);
+    expect(failed.stderr).toMatch(/the upgrade failed, and Paceline \S+ runs the whole fleet again: .*made of cheese/s);
+    expect(failed.code).toBe(1);
+    writeFileSync(program, working);
+    const before = await project.ready();
+    expect(before.version).not.toBe(NEXT);
+    expect(new Set(versions(before))).toEqual(new Set([before.version]));
+
     const sockets = await Promise.all(Array.from({ length: SOCKETS }, () => RawConnection.open(project.port)));
     for (const socket of sockets) {
       socket.write("GET /ws/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
@@ -90,21 +129,23 @@ describe("another version", () => {
     const upload = await RawConnection.open(project.port);
     upload.write("POST /ws/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
 
-    // A version that ends at once.
+    // A version that ends when it is told to. Until then the fleet is nobody else's.
     const broken = join(project.folder, "broken/programs/cli");
     mkdirSync(broken, { recursive: true });
-    writeFileSync(join(broken, "main.js"), "process.exit(3);\n");
+    writeFileSync(join(broken, "main.js"), ENDS_WHEN_TOLD);
     expect(await handOverTo(project, join(broken, "main.js"))).toBe(200);
+    await waitFor("the next supervisor", () => existsSync(join(broken, "started")) || undefined);
+    for (const command of [["status"], ["stop"], ["start", "--detach"], ["start", "--detach", "--replace"]]) {
+      const refused = await run(join(PACKAGE, "bin/paceline"), command, options);
+      expect(refused.stderr).toMatch(/is being upgraded to Paceline 0\.0\.1 \(pid \d+\): try again in a moment/);
+      expect(refused.code).toBe(5);
+    }
+    writeFileSync(join(broken, "end"), "");
     const after = await project.statusWhere("the rollback", ({ rolledBack }) => rolledBack !== null);
-    expect(after).toMatchObject({ pid: before.pid, rolledBack: { reason: expect.stringContaining("exit status 3") } });
+    expect(after).toMatchObject({ pid: before.pid, rolledBack: { reason: expect.stringContaining("exit status 1") } });
     await project.ready();
 
     // A version that works: first the supervisor alone, then the rest.
-    const folder = join(project.folder, "next");
-    mkdirSync(folder);
-    const paceline = nextVersion(folder);
-    const env = { ...process.env, PACELINE_RUNTIME: runtime, PACELINE_RUN_DIR: project.runDir };
-    const options = { cwd: project.folder, env };
     const first = await run(paceline, ["upgrade", "--supervisor-only", "--json"], options);
     expect(first.code, first.output).toBe(0);
     expect(JSON.parse(first.stdout)).toMatchObject({ ok: true });
@@ -113,8 +154,6 @@ describe("another version", () => {
     expect(middle.pid).not.toBe(before.pid);
     const pids = (status: typeof before) => status.pools.flatMap(({ instances }) => instances.map(({ pid }) => pid));
     expect(pids(middle)).toEqual(pids(before));
-    const versions = (status: typeof before) =>
-      [...status.balancers, ...status.pools.flatMap(({ instances }) => instances)].map(({ version }) => version);
     // They say it when they find the new supervisor.
     const known = await project.statusWhere("all versions", (status) => !versions(status).includes(null));
     expect(new Set(versions(known))).toEqual(new Set([before.version]));
@@ -130,6 +169,9 @@ describe("another version", () => {
     expect(second.code, second.output).toBe(0);
     const end = await project.ready();
     expect(new Set(versions(end))).toEqual(new Set([NEXT]));
+    const deaths = await run(paceline, ["deaths", "--json"], options);
+    const reports = JSON.parse(deaths.stdout).deaths as { id: number; reason: string }[];
+    expect(reports.filter(({ reason }) => !reason.includes("made of cheese"))).toEqual([]);
     await load.moreConnections(50);
     expect(failures(await load.stop())).toEqual(NO_FAILURES);
 

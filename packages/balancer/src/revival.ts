@@ -12,6 +12,8 @@ export class Revival {
   private attempts = 0;
   /** The last supervisor's pid; 0: not known. */
   private supervisor = 0;
+  /** When that was started: its pid may be another's by now. */
+  private startTime: string | undefined;
 
   constructor(
     private readonly command: RestartCommand | undefined,
@@ -28,6 +30,7 @@ export class Revival {
     this.timer = undefined;
     this.attempts = 0;
     this.supervisor = pid ?? 0;
+    this.startTime = startTimeOf(this.supervisor);
   }
 
   /** The connection to the supervisor is lost. */
@@ -44,7 +47,7 @@ export class Revival {
     this.timer = undefined;
     if (!this.options.isNeeded()) return;
     // One that still runs may be handing over to another, or be stopped by a signal.
-    if (isGone(this.supervisor)) {
+    if (startTimeOf(this.supervisor) !== this.startTime || this.startTime === undefined) {
       this.attempts++;
       try {
         await start(this.command as RestartCommand);
@@ -59,12 +62,15 @@ export class Revival {
   }
 }
 
-function isGone(pid: number): boolean {
+/** Returns undefined if it has ended, also for a zombie: in some containers its parent does not look. */
+function startTimeOf(pid: number): string | undefined {
   try {
-    // A zombie waits for a parent that does not look, as in some containers.
-    return /^\d+ \(.*\) [ZX]/s.test(fs().readFileSync(`/proc/${pid}/stat`, "latin1"));
+    const stat = fs().readFileSync(`/proc/${pid}/stat`, "latin1");
+    // After the name, which may hold anything.
+    const [state = "", ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return /[ZX]/.test(state) ? undefined : fields[18];
   } catch {
-    return true;
+    return undefined;
   }
 }
 

@@ -25,6 +25,8 @@ const HOPELESS_FAILURES = 2;
 interface SupervisorOptions extends PartsOptions {
   /** Paceline's version. */
   version: string;
+  /** How this supervisor was started, without our arguments. */
+  program?: Omit<Heir, "version">;
   /** Called when all pools run the config that was read last; must not throw. */
   onReloaded?(): void;
   /** Makes `loadConfig` load this configuration; returns why not, if it loads a file. */
@@ -293,7 +295,9 @@ class FleetSupervisor implements Supervisor {
     };
     // The caller receives its response before the control socket is closed.
     setImmediate(() => this.resolveEnded(handOver));
-    return result;
+    const { version, program } = this.options;
+    // By this the caller can go back.
+    return program === undefined ? result : { ...result, details: { former: { version, ...program } } };
   }
 
   dump(...args: Parameters<SupervisorApi["dump"]>): Promise<OperationResult> {

@@ -1,13 +1,15 @@
 /** Starts the supervisor that takes over from the one in this process, and stays beside it where somebody waits for this process. */
 import { spawn } from "node:child_process";
-import { closeSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readlinkSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { BUN_ONE_READER } from "@paceline/wire";
+import { attempt, errorLineOf } from "@paceline/wire/proc";
 import type { LoadedFleet } from "../config/load.js";
 import type { PreparedStart } from "../fleet/prepare-start.js";
 import { StarterEnd } from "../fleet/starter-link.js";
 import { originArguments, waitForNotice } from "../fleet/supervisor-process.js";
+import { type HandOverMark, TAKE_OVER_MS } from "../run-dir/hand-over.js";
 import { forRuntime, inheritable, processTitle } from "../runtime/runtimes.js";
 import type { HandOver } from "../supervisor.js";
 import { type StartOptions, startOf } from "./options.js";
@@ -16,8 +18,6 @@ import { type Invitation, sayMainPid } from "./service-manager.js";
 import { passSignalsOn } from "./start-as-client.js";
 import type { Starter } from "./starter.js";
 
-/** How long it may take from its start until it has taken over. */
-const TAKE_OVER_MS = 30_000;
 const FIRST_FD = 3;
 
 export interface Surroundings {
@@ -27,6 +27,7 @@ export interface Surroundings {
   options: StartOptions;
   target: string;
   channelSocket: string;
+  mark: HandOverMark;
   starter: Starter | undefined;
   invitation: Invitation | undefined;
 }
@@ -52,6 +53,7 @@ export async function launchHeir(handOver: HandOver, from: Surroundings): Promis
     ...(options.watch ? ["--watch"] : []),
     ...originArguments(startOf(from.target, options)),
   ];
+  const written = ownOutput();
   const child = spawn(heir.command, [...heir.args, ...args], {
     cwd,
     argv0: processTitle("supervisor", fleet.config.name),
@@ -63,6 +65,7 @@ export async function launchHeir(handOver: HandOver, from: Surroundings): Promis
     stdio: ["ignore", "inherit", "inherit", ...fds, "pipe"],
   });
   const { pid } = child;
+  if (pid !== undefined) from.mark.started(pid);
   const exited = new Promise<string>((resolve) => {
     child.once("error", (error) => resolve(error.message));
     child.once("exit", (code, signal) => resolve(signal === null ? `exit status ${code}` : `killed by ${signal}`));
@@ -78,9 +81,13 @@ export async function launchHeir(handOver: HandOver, from: Surroundings): Promis
     endPassing();
     stay?.close();
     if (fleetFile !== undefined) rmSync(fleetFile, { force: true });
-    const why = { late: `it did not take over within ${TAKE_OVER_MS / 1000} s`, ended: `it ended (${how})` };
+    const why = {
+      late: `it did not take over within ${TAKE_OVER_MS / 1000} s`,
+      ended: `it ended (${how})${saidBy(written())}`,
+    };
     return { problem: typeof notice === "object" ? notice.message : why[notice] };
   }
+  from.mark.remove();
   if (handOver.wantsStop) kill("SIGTERM");
   // Those of this process would stay open after a stop.
   for (const fd of fds) closeSync(fd);
@@ -107,4 +114,30 @@ async function stayBeside(stay: StarterEnd, { starter, options }: Surroundings):
   forget?.();
   endPassing();
   return (code ?? EXIT.failed) as ExitStatus;
+}
+
+const MAX_READ_BYTES = 64 << 10;
+
+/** Returns a function that reads what was written since to standard error, which the next supervisor shares, if that is a file. */
+function ownOutput(): () => { lines: string[]; file: string | undefined } {
+  const isFile = attempt(() => fstatSync(2).isFile()) === true;
+  const from = isFile ? fstatSync(2).size : 0;
+  const read = () => {
+    const fd = openSync("/proc/self/fd/2", "r");
+    try {
+      const buffer = Buffer.alloc(MAX_READ_BYTES);
+      return buffer.toString("utf8", 0, readSync(fd, buffer, 0, MAX_READ_BYTES, from)).split("\n");
+    } finally {
+      closeSync(fd);
+    }
+  };
+  return () => ({
+    lines: (isFile ? attempt(read) : undefined) ?? [],
+    file: isFile ? attempt(() => readlinkSync("/proc/self/fd/2")) : undefined,
+  });
+}
+
+function saidBy({ lines, file }: { lines: string[]; file: string | undefined }): string {
+  const line = errorLineOf(lines);
+  return `${line === "" ? "" : `: ${line}`}${file === undefined ? "" : `; its output is in ${file}`}`;
 }

@@ -13,11 +13,12 @@ import type { FleetConfig } from "../core/model.js";
 import { exitStatusOfCode, PacelineError } from "../errors.js";
 import { describeFleet, lateMessage, type PreparedStart, prepareStart } from "../fleet/prepare-start.js";
 import { launchByBalancer, restartCommandOf, UP } from "../fleet/supervisor-process.js";
-import { version } from "../package.js";
+import { builtFile, version } from "../package.js";
 import { userToBecome } from "../run-dir/fleet-user.js";
+import { markHandOver } from "../run-dir/hand-over.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
-import { processTitle } from "../runtime/runtimes.js";
+import { ownRuntimeCommand, processTitle } from "../runtime/runtimes.js";
 import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherited-sockets.js";
 import type { ListeningSocket } from "../sockets/listening-sockets.js";
 import { createSupervisor, type HandOver, type Supervisor } from "../supervisor.js";
@@ -103,11 +104,13 @@ async function runOn(
       const end = await runFleet(prepared, present, options, from);
       if (typeof end === "number") return end;
       const { channelSocket } = present.paths;
+      const mark = markHandOver(prepared.runDirPath, end.heir.version);
       present.handOver();
-      const surroundings = { ...{ prepared, options, target, channelSocket }, ...outside, fleet: end.fleet };
+      const surroundings = { ...{ prepared, options, target, channelSocket, mark }, ...outside, fleet: end.fleet };
       const outcome = await launchHeir(end, surroundings);
       if (typeof outcome === "number") return outcome;
       present = await openRunDir(prepared.runDirPath, { source: prepared.identity.source });
+      mark.remove();
       const rolledBack = { at: Date.now(), reason: outcome.problem };
       from = { ...outside, boundSockets: [...end.sockets], rolledBack };
     }
@@ -231,6 +234,7 @@ async function runFleet(
     },
     runtimes: { node: runtimes.node ?? "node", ...(runtimes.bun === undefined ? {} : { bun: runtimes.bun }) },
     version: version(),
+    program: ownRuntimeCommand({ entry: builtFile("programs/cli/main.js"), hasUserCode: false }),
     ...(options.watch ? { watch: { configFile: fleet.source.kind === "config" ? fleet.source.file : undefined } } : {}),
   });
   const warnOfSecrets = (config: FleetConfig) => {

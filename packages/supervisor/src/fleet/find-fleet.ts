@@ -6,6 +6,7 @@ import { type FleetSource, findConfigFile, findSource, kindOf, placeOf } from ".
 import { runDirName, writtenCwd } from "../config/identity.js";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
+import { handOverIn, handOverText } from "../run-dir/hand-over.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
@@ -25,14 +26,14 @@ export interface FoundFleet {
   runDir: string;
   controlSocket: string;
   record: FleetRecord | undefined;
-  state: "up" | "starting" | "orphaned" | "down";
+  state: "up" | "starting" | "upgrading" | "orphaned" | "down";
   /** The other user's name when root uses their fleet; undefined for the caller's own. */
   owner: string | undefined;
 }
 
 /**
  * Finds the fleet that the options select.
- * @throws PacelineError `not-running`, `orphaned`, `denied` or `usage`, with the places that were searched
+ * @throws PacelineError `not-running`, `orphaned`, `busy`, `denied` or `usage`, with the places that were searched
  */
 export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet> {
   const fleet = await findFleet(options);
@@ -42,6 +43,12 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
       return fleet;
     case "starting":
       throw new PacelineError("not-running", `${nameOf(fleet)} is starting and does not respond yet`);
+    case "upgrading": {
+      const handOver = handOverIn(runDir);
+      // It has just ended.
+      if (handOver === undefined) return findRunningFleet(options);
+      throw new PacelineError("busy", handOverText(nameOf(fleet), handOver));
+    }
     case "orphaned": {
       const link = linkOf(fleet);
       throw new PacelineError("orphaned", describeOrphans(record, link, findOrphans(link).length));
@@ -267,6 +274,7 @@ async function inspect(runDir: string): Promise<FoundFleet> {
   // If the run directory's path is too long, its sockets are in another folder, which must be trusted too.
   const isBelieved = distrust(dirname(controlSocket), { uid }) === undefined;
   if (isBelieved && (await isListening(controlSocket))) return { ...fleet, state: "up" };
+  if (handOverIn(runDir) !== undefined) return { ...fleet, state: "upgrading" };
   if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting" };
   return { ...fleet, state: findOrphans(linkOf(fleet)).length > 0 ? "orphaned" : "down" };
 }

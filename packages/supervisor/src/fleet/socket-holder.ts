@@ -3,6 +3,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { LineFramer, parseChildMessage, type SupervisorProgram } from "@paceline/wire";
 import { PacelineError } from "../errors.js";
+import { refuseDuringHandOver } from "../run-dir/hand-over.js";
 import { takeLock } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
@@ -24,6 +25,7 @@ export interface SocketHolder {
 /**
  * Finds a balancer of the fleet in `runDir`, if that has lost its supervisor. Serves its control channel meanwhile, under the lock
  * of the run directory, and lets go of both before it returns. Undefined if no balancer connects, or somebody else holds the lock.
+ * @throws PacelineError `busy` if two supervisors hand the fleet over
  */
 export async function findSocketHolder(runDir: string): Promise<SocketHolder | undefined> {
   // The start says why it is refused; a lock of root would keep the owner out.
@@ -35,6 +37,7 @@ export async function findSocketHolder(runDir: string): Promise<SocketHolder | u
     findOrphans(channelSocket).flatMap(({ isBalancer, token, pid }) => (isBalancer && token ? [[token, pid]] : [])),
   );
   if (tokens.size === 0) return undefined;
+  refuseDuringHandOver(runDir);
   let lock: ReturnType<typeof takeLock>;
   try {
     lock = takeLock(runDir);

@@ -40,6 +40,8 @@ export class ChildEnds {
   /** The scoreboards of processes that have just ended. */
   private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
 
+  private isClosed = false;
+
   constructor(private readonly options: ChildEndsOptions) {}
 
   /** Its channel closed. Returns whether the process had already ended. */
@@ -50,8 +52,9 @@ export class ChildEnds {
     return true;
   }
 
-  /** Forgets all ended processes without waiting for their final reports. */
+  /** Forgets all ended processes without waiting for their final reports. Ends from here on are another supervisor's. */
   close(): void {
+    this.isClosed = true;
     for (const child of [...this.options.all()]) if (child.exit !== null) this.forget(child);
     for (const [path, timer] of this.leftScoreboards) {
       clearTimeout(timer);
@@ -68,7 +71,7 @@ export class ChildEnds {
   }
 
   ended(child: LiveProcess, ownStatus: ExitStatus, spawnFailure: string | null): void {
-    if (child.exit !== null) return;
+    if (child.exit !== null || this.isClosed) return;
     const { options } = this;
     const { mark } = child;
     // A shim exits as its command did, as far as a process can.

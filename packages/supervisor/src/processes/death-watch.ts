@@ -35,6 +35,7 @@ export class DeathWatch {
   private readonly open = new Set<OpenReport>();
   private newest: DeathReport | null = null;
   private hasFailed = false;
+  private isClosed = false;
 
   constructor(private readonly options: DeathWatchOptions) {}
 
@@ -48,6 +49,7 @@ export class DeathWatch {
 
   /** Completes what is left, and stops. */
   close(): void {
+    this.isClosed = true;
     clearInterval(this.timer);
     for (const each of [...this.open]) this.complete(each);
   }
@@ -75,6 +77,7 @@ export class DeathWatch {
 
   /** Writes the report of a process that has ended in this state. */
   ended(process: Ended, { status, at, reason, lastLines, isSpawnFailure = false }: Ending, state: string): void {
+    if (this.isClosed) return;
     const { options } = this;
     const { pid = null, death: notes = new DeathNotes(), stats, spawnedAt } = process;
     const now = performance.now();

@@ -7,6 +7,7 @@ import { fitsSocketAddress } from "../config/listen-address.js";
 import type { FleetConfig, ListenAddress } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { type FleetState, readState, removeState, setStateAside } from "./fleet-state.js";
+import { refuseDuringHandOver } from "./hand-over.js";
 import { identify, takeLock } from "./lock.js";
 import { describeLoss, endLeftovers, endOrphans, findOrphans, type Orphan } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
@@ -72,7 +73,7 @@ export interface OpenOptions {
 
 /**
  * Creates and locks the run directory `path`, and removes leftovers of dead supervisors.
- * @throws PacelineError `running` if another supervisor holds it; `orphans` if processes of a killed supervisor still run that
+ * @throws PacelineError `running` if another supervisor holds it; `busy` if two supervisors hand it over; `orphans` if processes of a killed supervisor still run that
  * cannot be continued with;
  * `timeout` if they did not end in time; `rundir` if others can write to it
  */
@@ -82,6 +83,7 @@ export async function openRunDir(
 ): Promise<RunDir> {
   makePrivate(path);
   if (!existsSync(join(path, ".gitignore"))) writeDraft(join(path, ".gitignore"), "*\n");
+  refuseDuringHandOver(path);
   const lock = takeLock(path);
   try {
     const found = await settleOrphans(path, replace, source, timeoutMs);
@@ -221,7 +223,9 @@ async function removeLeftovers(path: string, kept: string | undefined): Promise<
   for (const name of readdirSync(path)) {
     const entry = join(path, name);
     if (kept !== undefined && (name === kept || name === `${kept}.sockets`)) continue;
-    if (OF_A_STARTER.test(name)) rmSync(entry, { force: true });
+    // A starter may stay beside its fleet through several upgrades, and listens on its socket.
+    if (OF_A_STARTER.test(name) && !(name.startsWith("s") && (await removeIfDead(entry))))
+      rmSync(entry, { force: true });
     if (/^run-\d+$/.test(name)) await removeFolderIfDead(entry, () => rmSync(entry, { recursive: true, force: true }));
     if (!/^run-\d+\.sockets$/.test(name)) continue;
     const short = shortFolderOf(entry);

@@ -1,0 +1,72 @@
+/**
+ * `hand-over.json` in a run directory: while a supervisor hands its fleet over, nobody holds the lock for a moment, and nobody else
+ * may take it.
+ */
+import { readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { attempt } from "@paceline/wire/proc";
+import { PacelineError } from "../errors.js";
+import { identify, isRunning, type ProcessIdentity } from "./lock.js";
+import { replaceFile } from "./run-dir-files.js";
+
+const NAME = "hand-over.json";
+/** How long the next supervisor is waited for. If the former one is killed meanwhile, the mark counts no longer than this. */
+export const TAKE_OVER_MS = 30_000;
+
+interface Mark {
+  /** The version of the next supervisor. */
+  version: string;
+  from: ProcessIdentity;
+  to?: ProcessIdentity | undefined;
+  /** In Unix time. */
+  until: number;
+}
+
+export interface HandOverMark {
+  /** The next supervisor runs. */
+  started(pid: number): void;
+  remove(): void;
+}
+
+/** Marks that this process hands over to another version. On a full disk there is no mark. */
+export function markHandOver(runDir: string, version: string): HandOverMark {
+  const path = join(runDir, NAME);
+  const from = identify(process.pid);
+  const until = Date.now() + TAKE_OVER_MS;
+  const write = (to?: ProcessIdentity) =>
+    attempt(() => from && replaceFile(path, JSON.stringify({ version, from, to, until } satisfies Mark)));
+  write();
+  return { started: (pid) => write(identify(pid)), remove: () => attempt(() => rmSync(path, { force: true })) };
+}
+
+/** A hand-over that is under way. */
+export interface HandOverUnderWay {
+  /** Of the next supervisor. */
+  version: string;
+  /** The next supervisor, or the former one before it has started the next one. */
+  pid: number;
+  /** Whether it is this process that hands over, or takes over. */
+  isOwn: boolean;
+}
+
+/** Returns the hand-over that is under way in this run directory. */
+export function handOverIn(runDir: string): HandOverUnderWay | undefined {
+  const mark = attempt(() => JSON.parse(readFileSync(join(runDir, NAME), "utf8")) as Partial<Mark>);
+  const { version, from, to, until } = mark ?? {};
+  if (typeof version !== "string" || from === undefined || typeof until !== "number") return undefined;
+  const hasStarted = to !== undefined && isRunning(to);
+  if (!isRunning(from) && !(hasStarted && Date.now() < until)) return undefined;
+  // The former supervisor starts the next one itself, and takes the fleet back if that fails.
+  const isOwn = [from.pid, to?.pid].includes(process.pid) || from.pid === process.ppid;
+  return { version, pid: hasStarted ? to.pid : from.pid, isOwn };
+}
+
+/** @throws PacelineError `busy` if others hand the fleet over */
+export function refuseDuringHandOver(runDir: string): void {
+  const handOver = handOverIn(runDir);
+  if (handOver !== undefined && !handOver.isOwn) throw new PacelineError("busy", handOverText("the fleet", handOver));
+}
+
+export function handOverText(fleet: string, { version, pid }: HandOverUnderWay): string {
+  return `${fleet} is being upgraded to Paceline ${version} (pid ${pid}): try again in a moment`;
+}

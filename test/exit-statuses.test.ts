@@ -123,6 +123,14 @@ function situations(): Record<string, Situation> {
       await waitFor("the supervisor to be gone", () => !fleet.processes().includes(pid));
       return fleet;
     }),
+    "a signal has stopped the supervisor": once("stopped by a signal", async () => {
+      const fleet = await project(HELLO);
+      await fleet.start();
+      const { pid } = await fleet.status();
+      process.kill(pid, "SIGSTOP");
+      onTestFinished(() => void process.kill(pid, "SIGCONT"));
+      return fleet;
+    }),
     "an instance is stalled": once("stalled", async () => {
       const fleet = await project(HELLO, { hangAfterMs: 120_000 });
       fleet.startInForeground();

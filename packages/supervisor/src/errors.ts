@@ -9,7 +9,7 @@ export const EXIT = {
   usage: 2,
   /** Nothing is running, or its supervisor was killed. */
   notRunning: 3,
-  /** The deadline passed. */
+  /** The deadline passed, or the supervisor does not respond. */
   deadline: 4,
   /** Another operation is running; try again later. */
   busy: 5,
@@ -31,6 +31,7 @@ export function exitStatusOfCode(code: string): ExitStatus {
     case "orphaned":
       return EXIT.notRunning;
     case "timeout":
+    case "unresponsive":
       return EXIT.deadline;
     case "busy":
       return EXIT.busy;

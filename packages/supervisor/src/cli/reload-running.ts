@@ -12,6 +12,7 @@ import { type PreparedStart, prepareStart } from "../fleet/prepare-start.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
+import { isStopped, silentText } from "../run-dir/silent.js";
 import { operate } from "./operate.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
 import type { ExitStatus } from "./output.js";
@@ -100,6 +101,7 @@ async function isUp(runDir: string, deadline: number): Promise<boolean> {
     const holder = existsSync(runDir) ? lockHolder(runDir) : undefined;
     if (holder === undefined) return false;
     const leftMs = deadline - performance.now();
+    if (isStopped(holder.pid)) throw new PacelineError("unresponsive", silentText(holder.pid));
     if (leftMs <= 0) {
       throw new PacelineError("timeout", `the supervisor (pid ${holder.pid}) in ${runDir} does not respond yet`);
     }

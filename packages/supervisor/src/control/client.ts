@@ -2,6 +2,7 @@
 import { type IncomingMessage, request } from "node:http";
 import { PacelineError } from "../errors.js";
 import type { OperationResult, ProgressListener, Status } from "./api.js";
+import { type WatchedSupervisor, watchSilence } from "./silence.js";
 
 /** The maximum length of a response or line, in bytes. */
 const MAX_RESPONSE_BYTES = 16 << 20;
@@ -10,19 +11,27 @@ export interface ClientOptions {
   socketPath: string;
   /** The time limit for all requests of this client, in milliseconds from its creation. Default: none. */
   timeoutMs?: number | undefined;
+  /** Without it, nobody notices that the supervisor does not respond. */
+  supervisor?: WatchedSupervisor | undefined;
 }
 
+/** How long a supervisor may take to return its status. */
+const STATUS_TIMEOUT_MS = 10_000;
+
 /**
- * Methods throw PacelineError: `not-running` if nobody serves the socket, `timeout` after the deadline, `lost` if the supervisor
+ * Methods throw PacelineError: `not-running` if nobody serves the socket, `timeout` after the deadline, `unresponsive` if the
+ * supervisor does not respond, `lost` if the supervisor
  * ended before its response was complete, otherwise the code in the response.
  */
 export class ControlClient {
   readonly #socketPath: string;
   readonly #deadline: number | undefined;
   readonly #timeoutMs: number | undefined;
+  readonly #supervisor: WatchedSupervisor | undefined;
 
-  constructor({ socketPath, timeoutMs }: ClientOptions) {
+  constructor({ socketPath, timeoutMs, supervisor }: ClientOptions) {
     this.#socketPath = socketPath;
+    this.#supervisor = supervisor;
     this.#timeoutMs = timeoutMs;
     this.#deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
   }
@@ -87,9 +96,11 @@ export class ControlClient {
         text === undefined ? {} : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) };
       const outgoing = request({ socketPath: this.#socketPath, method, path, headers, agent: false });
       let timer: NodeJS.Timeout | undefined;
+      const forget = this.#watchSilence((error) => end(error));
       const aborted = () => end(new PacelineError("lost", "it is not read any more"));
       const end = (error?: Error) => {
         clearTimeout(timer);
+        forget();
         signal?.removeEventListener("abort", aborted);
         if (error === undefined) return resolve();
         outgoing.destroy();
@@ -103,9 +114,20 @@ export class ControlClient {
         timer = setTimeout(() => end(new PacelineError("timeout", message)), leftMs);
       }
       outgoing.on("error", (error: NodeJS.ErrnoException) => end(explain(error)));
-      outgoing.on("response", (response) => readLines(response, onLine, onChunk).then(() => end(), end));
+      outgoing.on("response", (response) => {
+        // Lines that are followed come when something happens.
+        if (onChunk !== undefined) forget();
+        readLines(response, onLine, onChunk).then(() => end(), end);
+      });
       outgoing.end(text);
     });
+  }
+
+  #watchSilence(onSilent: (error: PacelineError) => void): () => void {
+    const supervisor = this.#supervisor;
+    if (supervisor === undefined) return () => {};
+    const ask = () => new ControlClient({ socketPath: this.#socketPath, timeoutMs: STATUS_TIMEOUT_MS }).status();
+    return watchSilence({ supervisor, ask, onSilent });
   }
 }
 

@@ -1,6 +1,7 @@
 /** The fleets of this user with a few figures each, as `paceline ls` lists them. */
 import type { Status } from "../control/api.js";
 import { withRequests } from "../core/figures.js";
+import { PacelineError } from "../errors.js";
 import type { ListedFleet } from "./api.js";
 import { type FoundFleet, listFleets } from "./find-fleet.js";
 import { FleetClient } from "./fleet.js";
@@ -18,7 +19,9 @@ async function describe(fleet: FoundFleet): Promise<ListedFleet> {
   try {
     const client = fleet.state === "up" ? new FleetClient(fleet) : undefined;
     return listed(fleet, await client?.status({ timeoutMs: STATUS_TIMEOUT_MS }));
-  } catch {
+  } catch (error) {
+    const isSilent = fleet.owner === undefined && error instanceof PacelineError && error.code === "timeout";
+    if (isSilent) return { ...listed(fleet, undefined), state: "stalled" };
     return listed(fleet, undefined); // It does not respond, or, under another user, not as a supervisor does.
   }
 }

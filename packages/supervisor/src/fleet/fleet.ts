@@ -6,6 +6,7 @@ import type { FleetEvent, Heir, LogLine, OperationResult, ScaleChange, Status } 
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import { isRunning, lockHolder } from "../run-dir/lock.js";
+import { isStopped, silentText } from "../run-dir/silent.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
 import { type FoundFleet, findRunningFleet } from "./find-fleet.js";
 
@@ -189,7 +190,9 @@ export class FleetClient implements Fleet {
   }
 
   private client(timeoutMs: number | undefined): ControlClient {
-    return new ControlClient({ socketPath: this.controlSocket, timeoutMs });
+    const pid = () => lockHolder(this.runDir)?.pid;
+    const supervisor = { isStopped: () => isStopped(pid()), silentText: () => silentText(pid()) };
+    return new ControlClient({ socketPath: this.controlSocket, timeoutMs, supervisor });
   }
 }
 

@@ -5,7 +5,7 @@ import type { LoadedFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { FleetConfig, FleetUser } from "../core/model.js";
 import { PacelineError } from "../errors.js";
-import { lockHolder } from "./lock.js";
+import { lockHolder, runningIn } from "./lock.js";
 import { LASTING } from "./registry.js";
 import { distrust, HOW_TO_NAME, makeFolder, userName } from "./trust.js";
 
@@ -46,11 +46,7 @@ export function claimRunDir(path: string, { uid, gid, name }: FleetUser): void {
     throw new PacelineError("rundir", `${found.reason}${former}; remove it, or ${HOW_TO_NAME}`);
   }
   const holder = lockHolder(path);
-  if (holder !== undefined)
-    throw new PacelineError(
-      "running",
-      `already running (pid ${holder.pid}) in ${path}; use start --or-reload to reload it`,
-    );
+  if (holder !== undefined) throw runningIn(path, holder.pid);
   // It was root's alone, so nobody else could put a link into it.
   giveAll(path, uid, gid);
 }

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { hasNotEnded, readStat } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { writeDraft } from "./run-dir-files.js";
+import { isStopped, silentText } from "./silent.js";
 
 interface RunDirLock {
   /** Counts the holders of this lock since the directory was created; unique. */
@@ -35,10 +36,7 @@ export function takeLock(folder: string): RunDirLock {
       const highest = Math.max(0, ...numbers(folder));
       const holder = highest === 0 ? undefined : readHolder(join(folder, `lock.${highest}`));
       if (holder !== undefined && isRunning(holder)) {
-        throw new PacelineError(
-          "running",
-          `already running (pid ${holder.pid}) in ${folder}; use start --or-reload to reload it`,
-        );
+        throw runningIn(folder, holder.pid);
       }
       const mine = highest + 1;
       if (!tryLink(draft, join(folder, `lock.${mine}`))) continue;
@@ -55,6 +53,12 @@ export function takeLock(folder: string): RunDirLock {
   } finally {
     unlinkIfThere(draft);
   }
+}
+
+/** Returns the error of a start where a supervisor runs. */
+export function runningIn(folder: string, pid: number): PacelineError {
+  if (isStopped(pid)) return new PacelineError("unresponsive", `already running in ${folder}, but ${silentText(pid)}`);
+  return new PacelineError("running", `already running (pid ${pid}) in ${folder}; use start --or-reload to reload it`);
 }
 
 /** Returns the process that holds the lock of `folder`, or undefined. */

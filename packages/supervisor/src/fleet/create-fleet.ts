@@ -140,7 +140,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     const record = readRecord(this.runDir);
     const left = record === undefined ? 0 : findOrphans(record.channelSocket).length;
     if (record === undefined || left === 0) return new StartError(code, message, { lastLines, output, isUndone: true });
-    const loss = describeOrphans(record, record.channelSocket, left);
+    const loss = describeOrphans(this.runDir, record, record.channelSocket, left);
     return new StartError(code, `${message}\n${loss}`, { lastLines, output });
   }
 

@@ -51,7 +51,7 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
     }
     case "orphaned": {
       const link = linkOf(fleet);
-      throw new PacelineError("orphaned", describeOrphans(record, link, findOrphans(link).length));
+      throw new PacelineError("orphaned", describeOrphans(runDir, record, link, findOrphans(link).length));
     }
     case "down": {
       const killed = record !== undefined && record.endedAt === null;

@@ -26,7 +26,7 @@ const web = { name: "web", routes: ["/"], serves: true, secrets: SECRETS } as ne
 
 function sources(folder: string, events: string[] = []): StateSources & { version: number } {
   const environment = { SECRET: "s" };
-  const configs = new PoolConfigs({ name: "shop", listen: [], pools: [web] } as never, environment);
+  const configs = new PoolConfigs({ name: "shop", listen: [], balancer: {}, pools: [web] } as never, environment);
   configs.addGeneration(web, environment);
   configs.addGeneration(web, { other: "1" });
   configs.setRoutes(web);
@@ -115,6 +115,7 @@ describe("the state of a fleet", () => {
       "it is of version 2, and this supervisor reads version 1",
     ],
     ["without its parts", (path: string) => writeFileSync(path, '{"version":1}'), "it is incomplete"],
+    ["a list", (path: string) => writeFileSync(path, "[]"), "it is damaged"],
     ["huge", (path: string) => truncateSync(path, (16 << 20) + 1), `it has more than ${16 << 20} bytes`],
   ])("is not used if it is %s; it can be set aside, and one is kept", (_, damage, problem) => {
     const folder = makeFolder();
@@ -127,6 +128,34 @@ describe("the state of a fleet", () => {
     }
     expect(readdirSync(folder)).toEqual(["state.json.unusable"]);
     expect(readState(folder)).toEqual({});
+  });
+
+  test("is not used if a single value of it is of another kind", () => {
+    const folder = makeFolder();
+    const state = stateOf(sources(folder), 5);
+    const text = textOfState(state);
+    // What is only shown, only compared, or may be null; and configurations, of which only these keys are checked.
+    const free =
+      /(^areBalancersMixed|^ports\.\d+|\.(lastExit|lastRun|linesTotal|linesLost|everReady|unwanted|hasServed|mark|tag|socket|tcp|maxInFlight|perClient|deadline|value|file|routes|serves)\b.*)$/;
+    const found: string[] = [];
+    const visit = (holder: Record<string, unknown>, key: string, path: string) => {
+      const former = holder[key];
+      if (!free.test(path)) {
+        for (const other of [true, ...(former === null ? [] : [null])]) {
+          holder[key] = other;
+          writeFileSync(join(folder, "state.json"), JSON.stringify(value));
+          if (readState(folder).state !== undefined) found.push(`${path} = ${other}`);
+        }
+        holder[key] = former;
+      }
+      if (typeof former === "object" && former !== null)
+        for (const inner of Object.keys(former)) visit(former as Record<string, unknown>, inner, `${path}.${inner}`);
+    };
+    const value = JSON.parse(text) as Record<string, unknown>;
+    for (const key of Object.keys(value)) visit(value, key, key);
+    expect(found).toEqual([]);
+    writeFileSync(join(folder, "state.json"), JSON.stringify(value));
+    expect(readState(folder).state).toEqual(value);
   });
 
   test("is read without the floors that an older supervisor does not write", () => {

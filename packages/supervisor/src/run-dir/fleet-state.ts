@@ -6,6 +6,7 @@ import { attempt } from "@paceline/wire/proc";
 import type { SavedFleet } from "../core/adoption.js";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
+import { isState, isTable } from "./state-shape.js";
 
 /** All times are Unix times in milliseconds. */
 export interface FleetState {
@@ -173,14 +174,23 @@ export class StateFile {
   }
 }
 
+interface FoundState {
+  state?: FleetState;
+  problem?: string;
+  /** The system does not let us read the file, which may be a good one. */
+  isUnreadable?: boolean;
+}
+
 /** Reads the state in the run directory `path`. `problem` says why a file that is there cannot be used. */
-export function readState(path: string): { state?: FleetState; problem?: string } {
+export function readState(path: string): FoundState {
   let text: string | undefined;
   try {
     text = readBounded(join(path, NAME));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    return code === "ENOENT" ? {} : { problem: `it cannot be read: ${message}` };
+    if (code === "ENOENT") return {};
+    const isUnreadable = code === "EACCES" || code === "EIO" || code === "EMFILE";
+    return { problem: `it cannot be read: ${message}`, ...(isUnreadable && { isUnreadable }) };
   }
   if (text === undefined) return { problem: `it has more than ${MAX_BYTES} bytes` };
   let value: Partial<FleetState>;
@@ -189,21 +199,22 @@ export function readState(path: string): { state?: FleetState; problem?: string 
   } catch {
     return { problem: "it is damaged" };
   }
-  if (typeof value !== "object" || value === null) return { problem: "it is damaged" };
+  if (!isTable(value) || typeof value.version !== "number") return { problem: "it is damaged" };
   if (value.version !== VERSION)
     return { problem: `it is of version ${value.version}, and this supervisor reads version ${VERSION}` };
-  return isState(value) ? { state: value } : { problem: "it is incomplete" };
+  return isState(value) ? { state: value as FleetState } : { problem: "it is incomplete" };
 }
 
 /** Renames the state in the run directory `path`; returns the file's new path. */
 export function setStateAside(path: string): string {
   const aside = join(path, UNUSABLE);
+  rmSync(aside, { recursive: true, force: true });
   renameSync(join(path, NAME), aside);
   return aside;
 }
 
 export function removeState(path: string): void {
-  rmSync(join(path, NAME), { force: true });
+  rmSync(join(path, NAME), { recursive: true, force: true });
 }
 
 /** Returns undefined if the file is too large. */
@@ -220,55 +231,4 @@ function readBounded(path: string): string | undefined {
   } finally {
     closeSync(fd);
   }
-}
-
-type Fields = Record<string, unknown>;
-
-const areNumbers = (value: Fields, keys: string[]) => keys.every((key) => Number.isFinite(value[key]));
-const areTexts = (value: Fields, keys: string[]) => keys.every((key) => typeof value[key] === "string");
-const isList = (value: unknown, isItem: (item: Fields) => boolean) =>
-  Array.isArray(value) && value.every((item) => typeof item === "object" && item !== null && isItem(item as Fields));
-
-/** Checks what an interrupted or foreign write would break; the file is written only by us, for us. */
-function isState(value: Partial<FleetState>): value is FleetState {
-  const { config, fleet, environments = [], generations, processes, slots, totals, routed } = value;
-  return (
-    areNumbers(value, ["startedAt", "snapshotVersion"]) &&
-    /^run-\d+$/.test(value.folder ?? "") &&
-    isList(environments, () => true) &&
-    environments.length > 0 &&
-    Array.isArray(config?.pools) &&
-    Array.isArray(routed) &&
-    Array.isArray(value.templates) &&
-    Array.isArray(value.ports) &&
-    areSizes(value.floors ?? []) &&
-    areSizes(value.stoppedFrom ?? []) &&
-    isList(
-      generations,
-      ({ pool, number, config: each, environment }) =>
-        typeof pool === "string" &&
-        Number.isInteger(number) &&
-        typeof each === "object" &&
-        environments[environment as number] !== undefined,
-    ) &&
-    isList(fleet?.pools, (pool) => areNumbers(pool, ["wanted", "generation"]) && isList(pool.slots, isSlot)) &&
-    isList(
-      processes,
-      (each) =>
-        areTexts(each, ["id", "pool", "name", "token", "startTime", "runtime", "protocol"]) &&
-        areNumbers(each, ["pid", "index", "attempt", "generation", "spawnedAt", "outputRow", "maxOutputBytes"]) &&
-        Array.isArray(each.relayed),
-    ) &&
-    isList(slots, (slot) => areTexts(slot, ["name"]) && areNumbers(slot, ["restarts", "recycles"])) &&
-    isList(totals, (each) => areTexts(each, ["pool"]) && areNumbers(each, ["requestsTotal", "errorsTotal"]))
-  );
-}
-
-function areSizes(value: unknown): boolean {
-  return Array.isArray(value) && value.every((each) => typeof each?.[0] === "string" && Number.isInteger(each[1]));
-}
-
-function isSlot({ name, index, member }: Fields): boolean {
-  const process = (member as { process?: { state?: unknown } } | undefined)?.process;
-  return typeof name === "string" && Number.isInteger(index) && typeof process?.state === "string";
 }

@@ -3,6 +3,7 @@ import { readFileSync, statSync } from "node:fs";
 import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
+import { readState } from "./fleet-state.js";
 import { identify, isRunning, type ProcessIdentity } from "./lock.js";
 import type { FleetRecord } from "./record.js";
 import { fleetTag } from "./run-dir-files.js";
@@ -138,8 +139,17 @@ function signal(orphan: Orphan, name: "SIGTERM" | "SIGKILL"): void {
   attempt(() => process.kill(name === "SIGTERM" ? orphan.pid : -orphan.pid, name));
 }
 
-export function describeOrphans(record: FleetRecord | undefined, channelSocket: string, count: number): string {
-  const remedy = "`paceline start` takes them over and goes on; `paceline stop` ends them";
+export const HOW_TO_REPLACE =
+  "`paceline stop` ends them; `paceline start --replace` ends them and starts the fleet again";
+
+export function describeOrphans(
+  runDir: string,
+  record: FleetRecord | undefined,
+  channelSocket: string,
+  count: number,
+): string {
+  const canGoOn = readState(runDir).state !== undefined;
+  const remedy = canGoOn ? "`paceline start` takes them over and goes on; `paceline stop` ends them" : HOW_TO_REPLACE;
   return `${describeLoss(record, channelSocket, count)}\n${remedy}`;
 }
 

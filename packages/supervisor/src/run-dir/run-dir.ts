@@ -9,7 +9,7 @@ import { PacelineError } from "../errors.js";
 import { type FleetState, readState, removeState, setStateAside } from "./fleet-state.js";
 import { refuseDuringHandOver } from "./hand-over.js";
 import { identify, takeLock } from "./lock.js";
-import { describeLoss, endLeftovers, endOrphans, findOrphans, type Orphan } from "./orphans.js";
+import { describeLoss, endLeftovers, endOrphans, findOrphans, HOW_TO_REPLACE, type Orphan } from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
 import { lastingFolderOf } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
@@ -179,7 +179,7 @@ async function settleOrphans(
   const record = readRecord(path);
   const link = record?.channelSocket ?? join(path, CHANNEL_SOCKET);
   const orphans = findOrphans(link);
-  const { state, problem } = readState(path);
+  const { state, problem, isUnreadable = false } = readState(path);
   const saved = state?.processes.filter(({ pid, startTime }) => identify(pid)?.startedAt === startTime) ?? [];
   if (orphans.length === 0 && saved.length === 0) {
     const setAside =
@@ -195,7 +195,10 @@ async function settleOrphans(
       const known = new Set(saved.map(({ pid }) => pid));
       return { adoption: { state, strangers: orphans.filter(({ pid }) => !known.has(pid)) } };
     }
-    const why = problem === undefined ? "" : `\nits state cannot be used, because ${problem}: ${setStateAside(path)}`;
+    const why =
+      problem === undefined
+        ? ""
+        : `\nits state cannot be used, because ${problem}${isUnreadable ? "" : `: ${setStateAside(path)}`}`;
     throw new PacelineError("orphans", `${describeLoss(record, link, orphans.length)}${why}\n${HOW_TO_REPLACE}`);
   }
   const left = await endOrphans(link, timeoutMs);
@@ -207,8 +210,6 @@ async function settleOrphans(
   const names = left.map(({ name, pid }) => `${name} (pid ${pid})`).join(", ");
   throw new PacelineError("failed", `processes of the killed supervisor did not exit: ${names}`);
 }
-
-const HOW_TO_REPLACE = "`paceline stop` ends them; `paceline start --replace` ends them and starts the fleet again";
 
 /**
  * Removes unused sockets, and the folders of earlier starts that have no used one. Processes not started by a supervisor may

@@ -1,0 +1,111 @@
+/** Whether a value read from `state.json` has the shape of a state, so that what is built from it cannot fail on a damaged one. */
+import type { FleetState } from "./fleet-state.js";
+
+type Fields = Record<string, unknown>;
+
+export function isTable(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+const areNumbers = (value: Fields, keys: string[]) => keys.every((key) => Number.isFinite(value[key]));
+const areTexts = (value: Fields, keys: string[]) => keys.every((key) => typeof value[key] === "string");
+const areTables = (value: Fields, keys: string[]) => keys.every((key) => isTable(value[key]));
+const isEach = (value: unknown, isItem: (item: unknown) => boolean) => Array.isArray(value) && value.every(isItem);
+const isList = (value: unknown, isItem: (item: Fields) => boolean) =>
+  isEach(value, (item) => isTable(item) && isItem(item));
+const isNumber = (value: unknown) => Number.isFinite(value);
+const isText = (value: unknown) => typeof value === "string";
+const isNullOr = (isKind: (value: unknown) => boolean) => (value: unknown) => value === null || isKind(value);
+
+/** The file is written only by us, for us: it is checked for what a damage, or another hand, would break. */
+export function isState(value: Partial<Record<keyof FleetState, unknown>>): boolean {
+  const { environments, floors = [], stoppedFrom = [] } = value;
+  return (
+    areNumbers(value, ["startedAt", "snapshotVersion"]) &&
+    typeof value.folder === "string" &&
+    /^run-\d+$/.test(value.folder) &&
+    Array.isArray(environments) &&
+    environments.length > 0 &&
+    isList(environments, (each) => Object.values(each).every(isText)) &&
+    isConfig(value.config) &&
+    isEach(value.routed, isText) &&
+    isEach(value.templates, isSize) &&
+    isEach(value.ports, isNullOr(isNumber)) &&
+    isEach(floors, isSize) &&
+    isEach(stoppedFrom, isSize) &&
+    isList(
+      value.generations,
+      ({ pool, number, config, environment }) =>
+        isText(pool) &&
+        Number.isInteger(number) &&
+        isTable(config) &&
+        isPoolConfig(config) &&
+        environments[environment as number] !== undefined,
+    ) &&
+    isTable(value.fleet) &&
+    isList(value.fleet.pools, isPool) &&
+    isList(value.processes, isProcess) &&
+    isList(value.slots, (slot) => areTexts(slot, ["name"]) && areNumbers(slot, ["restarts", "recycles"])) &&
+    isList(value.totals, (each) => areTexts(each, ["pool"]) && areCounts(each))
+  );
+}
+
+function isConfig(config: unknown): boolean {
+  return (
+    isTable(config) &&
+    areTexts(config, ["name"]) &&
+    areTables(config, ["balancer"]) &&
+    isList(config.listen, () => true) &&
+    isList(config.pools, isPoolConfig)
+  );
+}
+
+function isPoolConfig(pool: Fields): boolean {
+  return areTexts(pool, ["name"]) && isTable(pool.secrets) && Object.values(pool.secrets).every(isTable);
+}
+
+function isPool(pool: Fields): boolean {
+  return (
+    areTexts(pool, ["name"]) &&
+    areNumbers(pool, ["wanted", "generation"]) &&
+    isEach(pool.served, isNumber) &&
+    isEach(pool.nextAttempts, (pair) => isEach(pair, isNumber)) &&
+    isList(pool.slots, isSlot)
+  );
+}
+
+function isSlot({ name, index, member, other }: Fields): boolean {
+  return isText(name) && Number.isInteger(index) && isOccupant(member) && isNullOr(isOccupant)(other);
+}
+
+function isOccupant(value: unknown): boolean {
+  if (!isTable(value) || !isTable(value.process)) return false;
+  const { process } = value;
+  return (
+    areNumbers(value, ["generation"]) &&
+    areTexts(process, ["state", "goal"]) &&
+    areNumbers(process, ["attempt", "nextAttempt", "failures"]) &&
+    isEach(process.failuresAt, isNumber)
+  );
+}
+
+function isProcess(each: Fields): boolean {
+  return (
+    areTexts(each, ["id", "pool", "name", "token", "startTime", "runtime", "protocol"]) &&
+    areNumbers(each, ["pid", "index", "attempt", "generation", "spawnedAt", "outputRow", "maxOutputBytes"]) &&
+    areCounts(each) &&
+    // A signal to 0 or less would go to a group, or to all.
+    Number.isInteger(each.pid) &&
+    (each.pid as number) > 1 &&
+    isList(each.relayed, (counts) => areTexts(counts, ["balancer"]) && areCounts(counts))
+  );
+}
+
+function areCounts(value: Fields): boolean {
+  return areNumbers(value, ["requestsTotal", "errorsTotal"]);
+}
+
+/** Such as `["web", 4]`. */
+function isSize(value: unknown): boolean {
+  return Array.isArray(value) && isText(value[0]) && Number.isInteger(value[1]);
+}

@@ -193,7 +193,7 @@ export function readState(path: string): FoundState {
     return { problem: `it cannot be read: ${message}`, ...(isUnreadable && { isUnreadable }) };
   }
   if (text === undefined) return { problem: `it has more than ${MAX_BYTES} bytes` };
-  let value: Partial<FleetState>;
+  let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
@@ -202,7 +202,7 @@ export function readState(path: string): FoundState {
   if (!isTable(value) || typeof value.version !== "number") return { problem: "it is damaged" };
   if (value.version !== VERSION)
     return { problem: `it is of version ${value.version}, and this supervisor reads version ${VERSION}` };
-  return isState(value) ? { state: value as FleetState } : { problem: "it is incomplete" };
+  return isState(value) ? { state: value as unknown as FleetState } : { problem: "it is incomplete" };
 }
 
 /** Renames the state in the run directory `path`; returns the file's new path. */

@@ -1,5 +1,4 @@
 /** Whether a value read from `state.json` has the shape of a state, so that what is built from it cannot fail on a damaged one. */
-import type { FleetState } from "./fleet-state.js";
 
 type Fields = Record<string, unknown>;
 
@@ -18,7 +17,7 @@ const isText = (value: unknown) => typeof value === "string";
 const isNullOr = (isKind: (value: unknown) => boolean) => (value: unknown) => value === null || isKind(value);
 
 /** The file is written only by us, for us: it is checked for what a damage, or another hand, would break. */
-export function isState(value: Partial<Record<keyof FleetState, unknown>>): boolean {
+export function isState(value: Fields): boolean {
   const { environments, floors = [], stoppedFrom = [] } = value;
   return (
     areNumbers(value, ["startedAt", "snapshotVersion"]) &&

@@ -165,6 +165,13 @@ const EVENTS: Record<string, (project: Project, command: string) => Promise<numb
   },
   "it is ended by SIGTERM": (project, command) =>
     ended(project, `${command} --port ${project.port}`, "SIGTERM", /listen|serv/i),
+  "its supervisor is killed": async (project, command) => {
+    await project.start();
+    const { pid } = await project.status();
+    project.write("app.js", HANGS);
+    const kill = () => void process.kill(pid, "SIGKILL");
+    return ended(project, command, kill, /reading the config/, "keep serving: paceline start -d goes on with them");
+  },
   "it is interrupted (Ctrl-C)": async (project, command) => {
     const isReload = command === "reload";
     if (isReload) await project.start();
@@ -177,7 +184,7 @@ const EVENTS: Record<string, (project: Project, command: string) => Promise<numb
 async function ended(
   project: Project,
   command: string,
-  signal: NodeJS.Signals,
+  signal: NodeJS.Signals | (() => void),
   said: RegExp | undefined,
   lastWords = "",
 ) {
@@ -187,7 +194,8 @@ async function ended(
   const code = new Promise<number | null>((resolve) => child.on("close", resolve));
   if (said === undefined) await project.statusWhere("the fleet to start", () => true);
   else await waitFor("the command to serve", () => said.test(text), { details: () => text });
-  child.kill(signal);
+  if (typeof signal === "string") child.kill(signal);
+  else signal();
   const status = await code;
   expect(text).toContain(lastWords);
   return status;

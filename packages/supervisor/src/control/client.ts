@@ -2,7 +2,7 @@
 import { type IncomingMessage, request } from "node:http";
 import { PacelineError } from "../errors.js";
 import type { OperationResult, ProgressListener, Status } from "./api.js";
-import { type WatchedSupervisor, watchSilence } from "./silence.js";
+import { untilRunning, type WatchedSupervisor, watchSilence } from "./silence.js";
 
 /** The maximum length of a response or line, in bytes. */
 const MAX_RESPONSE_BYTES = 16 << 20;
@@ -82,7 +82,7 @@ export class ControlClient {
     await this.#send("GET", path, undefined, take, signal, flush);
   }
 
-  #send(
+  async #send(
     method: string,
     path: string,
     body: object | undefined,
@@ -90,6 +90,8 @@ export class ControlClient {
     signal?: AbortSignal,
     onChunk?: () => Promise<void> | void,
   ): Promise<void> {
+    // It would do later what was asked of it now.
+    await untilRunning(this.#supervisor, this.#deadline);
     return new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);
       const headers =

@@ -6,6 +6,8 @@ import type { FleetEvent, Heir, LogLine, OperationResult, ScaleChange, Status } 
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import { isRunning, lockHolder } from "../run-dir/lock.js";
+import { findOrphans } from "../run-dir/orphans.js";
+import { readRecord } from "../run-dir/record.js";
 import { isStopped, silentText } from "../run-dir/silent.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
 import { type FoundFleet, findRunningFleet } from "./find-fleet.js";
@@ -16,6 +18,8 @@ const DOCUMENT_TIMEOUT_MS = 10_000;
 /** How long a supervisor may take, after its fleet has stopped, to write its records and exit. */
 const END_TIMEOUT_MS = 10_000;
 const END_POLL_MS = 10;
+/** How long a supervisor whose connection is lost may take to have ended. */
+const EXIT_TIMEOUT_MS = 3_000;
 
 /**
  * Returns the running fleet that the options select. It stays as it is, whatever happens to this program.
@@ -87,8 +91,8 @@ export class FleetClient implements Fleet {
   }
 
   /** The result has the file in the run directory, or the stack as its message. @param seconds of CPU time */
-  dump(target: string, what: DumpKind, seconds: number): Promise<OperationDone> {
-    return this.operate("POST", "/v1/dump", { target, what, durationMs: Math.round(seconds * 1000) }, {});
+  dump(target: string, what: DumpKind, seconds: number, options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/dump", { target, what, durationMs: Math.round(seconds * 1000) }, options);
   }
 
   /** Stops the fleet, and resolves when its supervisor has ended too, or does not end in time. */
@@ -186,7 +190,29 @@ export class FleetClient implements Fleet {
     body: object | undefined,
     { timeoutMs, onProgress }: OperationOptions,
   ): Promise<OperationDone> {
-    return doneOf(await this.client(timeoutMs).operate(method, path, body, onProgress));
+    const result = this.client(timeoutMs).operate(method, path, body, onProgress);
+    return doneOf(await result.catch((error: unknown) => this.explainLoss(error)));
+  }
+
+  /** Says what of the fleet goes on. @throws the error */
+  private async explainLoss(error: unknown): Promise<never> {
+    if (!(error instanceof PacelineError) || error.code !== "lost") throw error;
+    const deadline = performance.now() + EXIT_TIMEOUT_MS;
+    let holder = lockHolder(this.runDir);
+    // The sockets of a process that is killed close before it has ended.
+    while (holder !== undefined && performance.now() < deadline) {
+      await sleep(END_POLL_MS);
+      holder = lockHolder(this.runDir);
+    }
+    const link = readRecord(this.runDir)?.channelSocket;
+    const left = link === undefined || holder !== undefined ? 0 : findOrphans(link).length;
+    const after =
+      holder !== undefined
+        ? `a supervisor runs (pid ${holder.pid}): paceline status shows the fleet`
+        : left === 0
+          ? "nothing of the fleet runs"
+          : `${left === 1 ? "1 process of the fleet keeps" : `${left} processes of the fleet keep`} serving: paceline start -d goes on with them`;
+    throw new PacelineError("lost", `${error.message}; ${after}`, { cause: error });
   }
 
   private client(timeoutMs: number | undefined): ControlClient {

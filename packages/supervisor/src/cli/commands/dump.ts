@@ -3,11 +3,21 @@ import type { DumpKind } from "@paceline/wire";
 import { Option } from "commander";
 import { PacelineError } from "../../errors.js";
 import type { FleetChoice } from "../../fleet/api.js";
-import { type DefineCommand, type JsonOption, parseProfileSeconds, withFleet, withJson } from "../options.js";
+import {
+  type DefineCommand,
+  type JsonOption,
+  milliseconds,
+  parseProfileSeconds,
+  type TimeoutOption,
+  withFleet,
+  withJson,
+  withTimeout,
+} from "../options.js";
 import { EXIT, print, printJson } from "../output.js";
 
 type DumpOptions = FleetChoice &
-  JsonOption & { stack?: boolean; heap?: boolean; cpu?: number; output?: string | undefined };
+  JsonOption &
+  TimeoutOption & { stack?: boolean; heap?: boolean; cpu?: number; output?: string | undefined };
 
 export const dump: DefineCommand = (program, action) => {
   const command = program
@@ -18,7 +28,7 @@ export const dump: DefineCommand = (program, action) => {
     .option("--heap", "write a heap snapshot")
     .addOption(new Option("--cpu <seconds>", "write a CPU profile of this time").argParser(parseProfileSeconds))
     .option("-o, --output <file>", "the new file (default: named after the process, in this folder)");
-  withJson(withFleet(command)).action(
+  withTimeout(withJson(withFleet(command))).action(
     action(async (target: string | undefined, options: DumpOptions) => {
       if (target === undefined)
         throw new PacelineError(
@@ -28,7 +38,9 @@ export const dump: DefineCommand = (program, action) => {
       const what = whatOf(options);
       const { connectFleet } = await import("../../fleet/fleet.js");
       const fleet = await connectFleet(options);
-      const { message, details } = await fleet.dump(target, what, options.cpu ?? 0);
+      const { message, details } = await fleet.dump(target, what, options.cpu ?? 0, {
+        timeoutMs: milliseconds(options.timeout),
+      });
       const { path, extension } = (details ?? {}) as { path?: string; extension?: string };
       const { saveDump, saveText } = await import("../save-dump.js");
       if (path !== undefined) {

@@ -18,7 +18,7 @@ const MAX_PAUSE_MS = 1500;
 /** Connections that wait to be accepted while the balancers are replaced. */
 const WAITING = 3;
 /** What a start may say when it does not start anything. */
-const REFUSALS = /already running \(pid \d+\)/;
+const REFUSALS = /already running (\(pid \d+\)|in .* does not respond)/;
 
 export async function runHistory({ number, random, runtime, steps }) {
   const history = await History.begin(random, runtime);

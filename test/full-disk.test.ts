@@ -1,4 +1,4 @@
-/** A full disk below a run directory costs log lines, and no process. */
+/** A full disk below a run directory costs log lines, and no process; a killed supervisor is replaced. */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -34,9 +34,12 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     signal(before.pid, "SIGKILL");
     await waitFor("the supervisor to be gone", () => !project.processes().includes(before.pid));
     for (let n = 0; n < 6; n++) expect((await get(project.port, "/")).body).toBe("served");
-    rmSync(ballast);
     expect((await project.startDetached()).output).toMatch(/all ready/);
-    const after = await project.status();
+    // Another start neither takes it over nor prevents it.
+    expect((await project.startDetached()).output).toMatch(/already running/);
+    expect(await project.events()).toMatch(/fleet\.json cannot be written/);
+    rmSync(ballast);
+    const after = await project.statusWhere("the record", ({ problem }) => problem === null);
     const pids = ({ pools, balancers }: typeof before) =>
       [...(pools[0]?.instances ?? []), ...balancers].map(({ pid }) => pid);
     expect(pids(after)).toEqual(pids(before));

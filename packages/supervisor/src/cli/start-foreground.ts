@@ -18,6 +18,7 @@ import { userToBecome } from "../run-dir/fleet-user.js";
 import { markHandOver } from "../run-dir/hand-over.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
+import { isDiskFull } from "../run-dir/run-dir-files.js";
 import { ownRuntimeCommand, processTitle } from "../runtime/runtimes.js";
 import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherited-sockets.js";
 import type { ListeningSocket } from "../sockets/listening-sockets.js";
@@ -98,10 +99,10 @@ async function runOn(
   let [present, from] = [runDir, outside];
   try {
     for (;;) {
-      describe(prepared, present, prepared.fleet);
+      const recordError = recordOf(prepared, present);
       // The working directory may be in a release that is deleted while the fleet runs.
       process.chdir(prepared.runDirPath);
-      const end = await runFleet(prepared, present, options, from);
+      const end = await runFleet(prepared, present, options, { ...from, recordError });
       if (typeof end === "number") return end;
       const { channelSocket } = present.paths;
       const mark = markHandOver(prepared.runDirPath, end.heir.version);
@@ -124,8 +125,20 @@ async function runOn(
   }
 }
 
+/** Returns why the record cannot be written now, which is no reason to leave a fleet that runs without a supervisor. */
+function recordOf(prepared: PreparedStart, runDir: RunDir): unknown {
+  try {
+    describe(prepared, runDir, prepared.fleet);
+  } catch (error) {
+    if (runDir.adoption === undefined || !isDiskFull(error)) throw error;
+    return error;
+  }
+}
+
 /** What the supervisor has from outside. */
 interface Outside extends Service {
+  /** The record is out of date. */
+  recordError?: unknown;
   starter: Starter | undefined;
   printer: LogPrinter;
   restart: RestartCommand | undefined;
@@ -175,7 +188,7 @@ async function runFleet(
   prepared: PreparedStart,
   runDir: RunDir,
   options: StartOptions,
-  { starter, printer, restart, boundSockets, rolledBack = null, ...service }: Outside,
+  { starter, printer, restart, boundSockets, rolledBack = null, recordError, ...service }: Outside,
 ): Promise<ExitStatus | (HandOver & { fleet: LoadedFleet })> {
   const { fleet, request, runtimes } = prepared;
   showTitle(processTitle("supervisor", fleet.config.name));
@@ -246,6 +259,7 @@ async function runFleet(
   });
   if (runDir.problem !== undefined) supervisor.warn(runDir.problem);
   if (serviceManager !== undefined) supervisor.onEvent(() => serviceManager.changed());
+  if (recordError !== undefined) record.update();
   const reopen = () => log.reopen();
   process.on("SIGUSR1", reopen);
   const control = new ControlServer(supervisor, runDir.paths.controlSocket);

@@ -4,11 +4,13 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, rmS
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { BUN_ONE_READER, LISTEN_FDS, type RestartCommand } from "@paceline/wire";
+import type { LoadedFleet } from "../config/load.js";
 import type { FleetUser } from "../core/model.js";
 import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
 import { actAs, claimRunDir, environmentOfUser, userToBecome } from "../run-dir/fleet-user.js";
 import { identify } from "../run-dir/lock.js";
+import { isDiskFull } from "../run-dir/run-dir-files.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
 import type { FleetEnd, FleetStart } from "./api.js";
@@ -89,16 +91,17 @@ function spawnSupervisor(start: FleetStart, prepared: PreparedStart, stopWithCli
   if (user !== undefined) claimRunDir(runDirPath, user);
   const { handover, output } = asUser(user, () => {
     makePrivate(runDirPath);
-    return { handover: writeHandover(runDirPath, fleet), output: openOutput(outputOf(prepared)) };
+    const handover = ifThereIsRoom(fleet, () => writeHandover(runDirPath, fleet));
+    return { handover, output: openOutput(outputOf(prepared)) };
   });
   const { command, args, title, cwd, env } = programOf(prepared);
-  const own = ["--notify-fd", "3", "--fleet-fd", "4"];
+  const own = ["--notify-fd", "3", ...(handover === undefined ? [] : ["--fleet-fd", "4"])];
   const child = spawn(command, [...args, ...argumentsOf(start, stopWithClient, own)], {
     ...{ cwd, argv0: title, env, detached: true },
-    stdio: [stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe", handover],
+    stdio: [stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe", handover ?? "ignore"],
   });
   closeSync(output.fd);
-  closeSync(handover);
+  if (handover !== undefined) closeSync(handover);
   // The supervisor may end before it reads its standard input.
   child.stdin?.on("error", () => {});
   const exited = new Promise<FleetEnd>((resolve) => {
@@ -131,16 +134,25 @@ async function spawnByBalancer(
   closeSync(output.fd);
   const { command, args, title, cwd, env } = programOf(prepared);
   const starter = await StarterEnd.listen(link);
-  const own = ["--listen-fds", LISTEN_FDS, "--starter", link, "--fleet-file", fleetFile];
+  const own = ["--listen-fds", LISTEN_FDS, "--starter", link];
   let pid: number;
   try {
-    writeFileSync(environmentFile, JSON.stringify(env), { mode: 0o600, flag: "wx" });
-    writeFileSync(fleetFile, JSON.stringify(prepared.fleet), { mode: 0o600, flag: "wx" });
+    const { fleet } = prepared;
+    const writes = (path: string, value: object) =>
+      ifThereIsRoom(fleet, () => {
+        writeFileSync(path, JSON.stringify(value), { mode: 0o600, flag: "wx" });
+        return true;
+      });
+    // Otherwise it gets the balancer's environment.
+    const hasEnvironment = writes(environmentFile, env);
+    if (!hasEnvironment) rmSync(environmentFile, { force: true });
+    if (writes(fleetFile, fleet)) own.push("--fleet-file", fleetFile);
+    else rmSync(fleetFile, { force: true });
     // Its user may have another default.
     const named = { ...start, runDir: prepared.runDirPath };
     pid = await holder.spawn({
       ...{ command, args: [...args, ...argumentsOf(named, stopWithClient, own)], title, cwd },
-      ...{ output: outputOf(prepared), environmentFile },
+      ...{ output: outputOf(prepared), ...(hasEnvironment && { environmentFile }) },
     });
   } catch (error) {
     starter.close();
@@ -157,6 +169,17 @@ async function spawnByBalancer(
     detach: () => starter.detach(),
     unref: () => starter.unref(),
   };
+}
+
+/** Hands a fleet over; on a full disk, returns undefined if the supervisor can load it itself. */
+function ifThereIsRoom<T>({ source }: LoadedFleet, write: () => T): T | undefined {
+  try {
+    return write();
+  } catch (error) {
+    const { cause = error } = error as Error;
+    if (source.kind !== "object" && isDiskFull(cause)) return undefined;
+    throw error;
+  }
 }
 
 /** In the directory of another user, root follows no links and writes over nothing that this user could not. */

@@ -5,11 +5,20 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { linkSync, readdirSync, readFileSync, truncateSync, unlinkSync } from "node:fs";
+import {
+  linkSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+} from "node:fs";
 import { join } from "node:path";
-import { hasNotEnded, readStat } from "@paceline/wire/proc";
+import { attempt, hasNotEnded, readStat } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
-import { writeDraft } from "./run-dir-files.js";
+import { isDiskFull, writeDraft } from "./run-dir-files.js";
 import { isStopped, silentText } from "./silent.js";
 
 interface RunDirLock {
@@ -30,7 +39,7 @@ export function takeLock(folder: string): RunDirLock {
   const self = identify(process.pid);
   if (self === undefined) throw new PacelineError("running", "cannot tell when this process started");
   const draft = join(folder, `draft.${process.pid}`);
-  writeDraft(draft, JSON.stringify(self));
+  writeIdentity(draft, self);
   try {
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const highest = Math.max(0, ...numbers(folder));
@@ -68,12 +77,33 @@ export function lockHolder(folder: string): ProcessIdentity | undefined {
   return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
+/** On a full disk, as a symbolic link: so short a one needs no room for its content, and is complete when it is there. */
+function writeIdentity(draft: string, { pid, startedAt, boot }: ProcessIdentity): void {
+  try {
+    writeDraft(draft, JSON.stringify({ pid, startedAt, boot }));
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    symlinkSync([pid, startedAt, boot].join("|"), draft);
+  }
+}
+
+/** Returns undefined if the file is no link that names a process. */
+function readLinkedIdentity(file: string): ProcessIdentity | undefined {
+  const [pid, startedAt, boot] = attempt(() => readlinkSync(file))?.split("|") ?? [];
+  return startedAt === undefined || boot === undefined ? undefined : { pid: Number(pid), startedAt, boot };
+}
+
 /** Releases the lock by truncating its file, which then names no process. Unlike a write, this works on a full disk. */
 function release(folder: string, number: number): void {
+  const file = join(folder, `lock.${number}`);
   try {
-    truncateSync(join(folder, `lock.${number}`));
+    truncateSync(file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    if (readLinkedIdentity(file) === undefined) return;
+    const draft = join(folder, `draft.${process.pid}`);
+    symlinkSync("released", draft);
+    renameSync(draft, file);
   }
 }
 
@@ -100,7 +130,8 @@ function readHolder(file: string): ProcessIdentity | undefined {
   } catch (error) {
     // A file that was truncated, also by a power failure, names no process.
     const { code } = error as NodeJS.ErrnoException;
-    if (error instanceof SyntaxError || code === "ENOENT") return undefined;
+    if (error instanceof SyntaxError) return undefined;
+    if (code === "ENOENT") return readLinkedIdentity(file);
     if (code !== "EACCES") throw error;
     const message = `${file} belongs to another user, who may have begun a start; remove it if no supervisor runs here`;
     throw new PacelineError("rundir", message, { cause: error });

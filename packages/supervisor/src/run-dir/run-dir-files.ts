@@ -23,6 +23,12 @@ export interface RunDirPaths {
   deathsFolder: string;
 }
 
+/** Whether an error means that there is no room left on a disk. */
+export function isDiskFull(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === "ENOSPC" || code === "EDQUOT";
+}
+
 export function fleetTag(channelSocket: string): string {
   return `${createHash("sha256").update(channelSocket).digest("hex").slice(0, 16)}-`;
 }

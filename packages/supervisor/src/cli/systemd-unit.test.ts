@@ -78,6 +78,28 @@ test.each([
   expect(unitName(name)).toMatch(new RegExp(`^${expected}${expected.endsWith("-") ? "[0-9a-f]{6}" : ""}$`)),
 );
 
-test("a folder with a line break is refused", () => {
-  expect(() => linesOf({ folder: "/srv/a\nb" })).toThrow("/srv/a\\nb has a control character");
+test.each<[keyof UnitFacts, (text: string) => Partial<UnitFacts>]>([
+  ["name", (name) => ({ name })],
+  ["start", (each) => ({ start: ["--name", each] })],
+  ["folder", (folder) => ({ folder })],
+  ["user", (user) => ({ user })],
+  ["paceline", (paceline) => ({ paceline })],
+  ["programFolders", (each) => ({ programFolders: [each] })],
+  ["runtimeDirs", (each) => ({ runtimeDirs: [each] })],
+  ["credentials", (each) => ({ credentials: [each] })],
+])("nothing in %s adds or joins lines", (_key, changes) => {
+  const text = "/srv/a";
+  for (const control of ["\n", "\r", "\0", "\u001b", "\u0085"])
+    expect(() => linesOf(changes(`${text}${control}ExecStartPre=/bin/evil`))).toThrow("has a control character");
+  const usual = linesOf(changes(text)).length;
+  let lines: string[] = [];
+  try {
+    lines = linesOf(changes(`${text}\\`));
+  } catch (error) {
+    expect((error as Error).message).toMatch(/^\w+=.*\\ ends in a backslash, which no systemd unit can contain$/);
+    return;
+  }
+  expect(lines).toHaveLength(usual);
+  // An even number of them is text.
+  expect(lines.filter((line) => /(?<!\\)(?:\\\\)*\\$/.test(line))).toEqual([]);
 });

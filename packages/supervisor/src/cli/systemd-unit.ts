@@ -62,13 +62,13 @@ const HARDENING = [
 
 /** @returns the text of the unit @throws PacelineError `usage` for a path or an argument that cannot stand in a unit */
 export function systemdUnit(facts: UnitFacts): string {
-  refuseControls(facts);
+  refuseUnwritable(facts);
   const { name, start, folder, user, paceline, programFolders, runtimeDirs, credentials, startMs, stopMs } = facts;
   const command = (...args: string[]) => [paceline, ...args].map(word).join(" ");
   const runDir = `${SERVICE_PREFIX}${unitName(name)}`;
   const missing = programFolders.filter((path) => !SERVICE_PATH.split(":").includes(path));
   const paths = [...start, folder, paceline, ...missing];
-  return `${[
+  const lines = [
     "[Unit]",
     `Description=${specifiers(name)} (Paceline)`,
     ...(user === null ? [] : ["Wants=network-online.target", "After=network-online.target"]),
@@ -77,7 +77,7 @@ export function systemdUnit(facts: UnitFacts): string {
     "# The fleet is up when all its instances are ready. systemd-notify says so, which is a process of its own: all.",
     "Type=notify",
     "NotifyAccess=all",
-    ...(user === null ? [] : [`User=${user}`]),
+    ...(user === null ? [] : [`User=${specifiers(user)}`]),
     `WorkingDirectory=${specifiers(folder)}`,
     ...(missing.length === 0 ? [] : [`Environment=${word(`PATH=${[...missing, SERVICE_PATH].join(":")}`)}`]),
     `ExecStart=${command("start", ...start)}`,
@@ -108,7 +108,8 @@ export function systemdUnit(facts: UnitFacts): string {
     "",
     "[Install]",
     `WantedBy=${user === null ? "default" : "multi-user"}.target`,
-  ].join("\n")}\n`;
+  ];
+  return `${refuseJoined(lines).join("\n")}\n`;
 }
 
 /** What only the system's own systemd can enforce. */
@@ -132,11 +133,21 @@ export function unitName(name: string): string {
   return `${plain === "" ? "fleet" : plain}-${hash}`;
 }
 
-/** A line ends a setting, and WorkingDirectory has no escapes. */
-function refuseControls({ start, folder, paceline }: UnitFacts): void {
-  const bad = [...start, folder, paceline].find((text) => /\p{Cc}/u.test(text));
-  if (bad !== undefined)
+/** A line ends a setting, some settings have no escapes, and spaces at their end are cut off. */
+function refuseUnwritable(facts: UnitFacts): void {
+  const texts = Object.values(facts).filter((value) => typeof value !== "number" && typeof value !== "boolean");
+  const bad = (texts.flat() as (string | null)[]).find((text) => text !== null && /\p{Cc}/u.test(text));
+  if (bad != null)
     throw new PacelineError("usage", `${visibleLine(bad)} has a control character, which no systemd unit can contain`);
+  if (facts.folder.endsWith(" "))
+    throw new PacelineError("usage", `"${facts.folder}" ends in a space, which no systemd unit can contain`);
+}
+
+/** A backslash at the end of a line joins the next one to it, unless another one escapes it. */
+function refuseJoined(lines: readonly string[]): readonly string[] {
+  const joined = lines.find((line) => (/\\*$/.exec(line)?.[0].length ?? 0) % 2 === 1);
+  if (joined === undefined) return lines;
+  throw new PacelineError("usage", `${joined} ends in a backslash, which no systemd unit can contain`);
 }
 
 /** Writes `%` so that it is no specifier. */

@@ -205,7 +205,8 @@ function isPath(value: unknown): boolean {
 }
 
 function isCredential(value: unknown): boolean {
-  return typeof value === "string" && /^[^/\0]{1,255}$/.test(value) && !/^\.\.?$/.test(value);
+  // The names that systemd allows.
+  return typeof value === "string" && /^[ -.0-9;-~]{1,255}$/.test(value) && !/^\.\.?$/.test(value);
 }
 
 function problemOfVariable(value: unknown): string {
@@ -214,7 +215,7 @@ function problemOfVariable(value: unknown): string {
   if (file !== undefined && credential !== undefined) return "must have `file` or `credential`, not both";
   if (file !== undefined && !isPath(file)) return `\`file\` must be the path of a file, not ${show(file)}`;
   if (credential !== undefined && !isCredential(credential))
-    return `\`credential\` must be a name without "/", not ${show(credential)}`;
+    return `\`credential\` must be a name of ASCII characters without "/" and ":", not ${show(credential)}`;
   if (unknown !== undefined) return `can have \`file\` or \`credential\`, not ${JSON.stringify(unknown)}`;
   return `must be text, a number, a boolean, { file: "path" } or { credential: "name" }, not ${show(value)}`;
 }

@@ -13,6 +13,7 @@ import {
   processes,
   table,
   text,
+  textLike,
   texts,
   variables,
   word,
@@ -164,7 +165,11 @@ export const balancerFields = {
 
 /** The top-level keys of a configuration. */
 export const fleetFields = {
-  name: text("The name of the fleet. Default: the name of its folder."),
+  name: textLike(
+    /^\P{Cc}+$/u,
+    { type: "text", rule: "must be text without control characters" },
+    "The name of the fleet. Default: the name of its folder.",
+  ),
   listen: texts(
     'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file.',
     [DEFAULT_LISTEN],

@@ -83,8 +83,10 @@ describe("a secret", () => {
       { credential: "gone" },
       'the credential "gone" in HERE/credentials does not exist; add LoadCredential=gone:/path/of/the/secret to the unit',
     ],
-    [{ credential: "../token" }, '`credential` must be a name without "/", not "../token"'],
-    [{ credential: ".." }, '`credential` must be a name without "/", not ".."'],
+    ...["../token", "..", "a\nb", "a:b"].map((credential): [object, string] => [
+      { credential },
+      `\`credential\` must be a name of ASCII characters without "/" and ":", not ${JSON.stringify(credential)}`,
+    ]),
     [{ file: "" }, '`file` must be the path of a file, not ""'],
     [{ file: "a\0b" }, '`file` must be the path of a file, not "a\\u0000b"'],
     [{ file: 3 }, "`file` must be the path of a file, not 3"],

@@ -358,6 +358,13 @@ type Case = [string, unknown, string[]];
 
 const BAD: Case[] = [
   ["nothing to run", {}, [`app: is missing: set one of ${KINDS}, or define \`pools\``]],
+  ...["a\u001b[31mX", "a\nExecStartPre=/bin/evil", "a\u0085b", ""].map(
+    (name): Case => [
+      "a name with a control character, or none",
+      { app: "./app.ts", name },
+      [`name: must be text without control characters, not ${JSON.stringify(name)}`],
+    ],
+  ),
   ["a pool with nothing to run", { pools: { web: {} } }, [`pools.web.app: is missing: set one of ${KINDS}`]],
   [
     "an app and a folder of files",

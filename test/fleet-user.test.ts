@@ -44,6 +44,10 @@ for (const runtime of RUNTIMES)
     expect(files.some((name) => name.startsWith("log/"))).toBe(true);
     for (const name of [".paceline", "spool", ...files.map((name) => `.paceline/${name}`)])
       expect([name, lstatSync(join(project.folder, name)).uid]).toEqual([name, UID]);
+    // Each by itself, too, is closed to others.
+    const isOpen = (name: string) => (lstatSync(join(project.runDir, name)).mode & 0o077) !== 0;
+    expect(files.filter((name) => /\.(scoreboard|sock|json|out)$/.test(name) && isOpen(name))).toEqual([]);
+    if (runtime === "bun") expect(files.some((name) => name.endsWith(".scoreboard"))).toBe(true);
     const events = await project.events();
     expect(events).toContain("runs as the user www-data");
     expect(events).toContain(`a reload will be refused: www-data cannot read ${project.folder}/token`);

@@ -31,7 +31,7 @@ export class Scoreboard {
   static async makeFile(path: string): Promise<boolean> {
     if (typeof Bun === "undefined") return false;
     try {
-      await Bun.write(path, new Uint8Array(WORD_BYTES * WORDS), { mode: 0o600 });
+      await writePrivately(path, new Uint8Array(WORD_BYTES * WORDS));
       return true;
     } catch {
       // Without it the balancers rely on frames alone.
@@ -66,6 +66,16 @@ export class Scoreboard {
   /** Resets the word of a newly numbered lane. */
   clear(lane: number): void {
     this.words[STARTED_AT + lane - 1] = 0;
+  }
+}
+
+/** Bun ignores the mode for small files, which it creates before `write` returns; and node:fs costs memory. */
+function writePrivately(path: string, bytes: Uint8Array): Promise<number> {
+  const before = process.umask(0o177);
+  try {
+    return Bun.write(path, bytes);
+  } finally {
+    process.umask(before);
   }
 }
 

@@ -78,6 +78,13 @@ test.each([
   expect(told).toEqual([]);
 });
 
+test("the reports of invalid messages have no token and are few", async () => {
+  const { path, told } = await serve();
+  const invalid = [hello({ attempt: -1 }), hello({ pid: "x" }), hello().replace("}", "")];
+  for (const text of [...invalid, ...invalid]) await say(path, text);
+  expect(told).toEqual(["channel.sock: a child sent an invalid message: invalid message: its type is hello"]);
+});
+
 test.each([
   ["no JSON", "nonsense\n"],
   ["an unknown message before the hello", '{"type":"shutdown"}\n'],

@@ -41,6 +41,8 @@ export class ChannelConnection {
 
 const HELLO_TIMEOUT_MS = 5000;
 const MAX_CONNECTIONS = 4096;
+/** After the report of an invalid message, further ones are only counted. */
+const QUIET_MS = 60_000;
 
 /** The callbacks of the control channel server. `C` represents a child. */
 interface ChannelServerOptions<C> {
@@ -59,6 +61,9 @@ interface ChannelServerOptions<C> {
 export class ChannelServer<C> {
   private readonly server: Server;
   private readonly sockets = new Set<Socket>();
+  /** The invalid messages since the last report, and when the next one may be reported. */
+  private unreported = 0;
+  private quietUntil = 0;
 
   constructor(private readonly options: ChannelServerOptions<C>) {
     this.server = createServer((socket) => this.accept(socket));
@@ -106,7 +111,7 @@ export class ChannelServer<C> {
           if (child !== undefined) clearTimeout(helloTimer);
         }
       } catch (error) {
-        options.onProblem(`channel.sock: a child sent an invalid message: ${(error as Error).message}`);
+        this.reportInvalid((error as Error).message);
         socket.destroy();
       }
     };
@@ -122,6 +127,19 @@ export class ChannelServer<C> {
       this.sockets.delete(socket);
       if (child !== undefined) options.onClose(child, connection);
     });
+  }
+
+  /** A child that goes on sending them connects again and again. */
+  private reportInvalid(problem: string): void {
+    const now = performance.now();
+    if (now < this.quietUntil) {
+      this.unreported++;
+      return;
+    }
+    const more = this.unreported === 0 ? "" : `, after ${this.unreported} others`;
+    this.options.onProblem(`channel.sock: a child sent an invalid message: ${problem}${more}`);
+    this.quietUntil = now + QUIET_MS;
+    this.unreported = 0;
   }
 
   private admit(hello: Hello, connection: ChannelConnection): C | undefined {

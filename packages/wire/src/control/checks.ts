@@ -10,7 +10,8 @@ export function parseLine(line: string, fail: (reason: string, cause?: unknown) 
   try {
     value = JSON.parse(line);
   } catch (cause) {
-    throw fail(`not JSON: ${line.slice(0, 100)}`, cause);
+    // Its text may have a secret, such as a token.
+    throw fail(`not JSON: it has ${line.length} characters`, cause);
   }
   if (!isFields(value)) throw fail("not an object");
   return value;

@@ -228,7 +228,7 @@ export function parseChildMessage(line: string): ChildMessage | undefined {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", `it is ${reason}`, { cause }));
   const isValid = isMessage(message);
   if (isValid === undefined) return undefined;
-  if (!isValid) throw new ChannelError("bad-message", `invalid message: ${line.slice(0, 100)}`);
+  if (!isValid) throw new ChannelError("bad-message", `invalid message: its type is ${message.type}`);
   return message as unknown as ChildMessage;
 }
 

@@ -2,9 +2,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import { readStat } from "@paceline/wire/proc";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { isOfAnother } from "../dist/run-dir/orphans.js";
 import { pruneRunDirs } from "../dist/run-dir/registry.js";
 import { openRunDir } from "../dist/run-dir/run-dir.js";
 import { FIXTURES, makeFolder, RUNTIMES } from "./support.js";
@@ -168,6 +170,55 @@ describe("the run directory", () => {
     chmodSync(path, 0o755);
     (await openRunDir(path)).release();
     expect(statSync(path).mode & 0o777).toBe(0o700);
+  });
+
+  test.each([
+    ["one of the fleet, by its token", { PACELINE_TOKEN: "t" }, undefined, 1],
+    ["another program", { PATH: "/bin", TOKEN: "t", PACELINE_TOKEN: "tt" }, undefined, undefined],
+    ["one of an earlier boot", { PACELINE_TOKEN: "t" }, "earlier", undefined],
+  ])("a process of the state that is %s", async (_what, env, boot, adopted) => {
+    const path = join(makeFolder(), ".paceline");
+    const first = await openRunDir(path);
+    const source = join(path, "app.js");
+    first.describe({ source, folder: path, release: path, name: "a", orphanGraceMs: 1, listen: [], options: {} });
+    const child = spawn("/bin/sleep", ["600"], { env, stdio: "ignore" });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    const { pid = 0 } = child;
+    await new Promise((resolve) => child.once("spawn", resolve));
+    const saved = {
+      ...{
+        id: "web.1#1",
+        pool: "web",
+        name: "web.1",
+        index: 1,
+        attempt: 1,
+        generation: 1,
+        token: "t",
+        runtime: "node",
+      },
+      ...{ pid, startTime: readStat(pid)?.startTime, protocol: "lane", spawnedAt: 1, outputRow: 0, maxOutputBytes: 1 },
+      relayed: [],
+    };
+    const lists = { generations: [], slots: [], totals: [], routed: [], templates: [], ports: [], environments: [{}] };
+    const known = { version: 1, startedAt: 1, snapshotVersion: 1, folder: basename(first.paths.outputFolder), boot };
+    const state = { ...known, ...lists, config: { pools: [] }, fleet: { pools: [] }, processes: [saved] };
+    writeFileSync(join(path, "state.json"), JSON.stringify(state));
+    first.handOver();
+    const second = await openRunDir(path, { source });
+    expect(second.adoption?.state.processes.length).toBe(adopted);
+    second.release();
+    expect(child.exitCode).toBe(null);
+  });
+
+  test.each([
+    ["with the token", "A=1\0PACELINE_TOKEN=t\0", false],
+    ["of the same fleet, forked from a template", "PACELINE_CHANNEL=/r/channel.sock\0PACELINE_TOKEN=other\0", false],
+    ["of another fleet", "PACELINE_CHANNEL=/r2/channel.sock\0PACELINE_TOKEN=other\0", true],
+    ["of another program", "PATH=/bin\0HOME=\0", true],
+    ["that a title has replaced", "gunicorn: worker\0\0\0HOME=/\0", false],
+    ["that is empty", "\0\0", false],
+  ])("an environment %s", (_what, environment, expected) => {
+    expect(isOfAnother(environment, "t", "/r/channel.sock")).toBe(expected);
   });
 
   test("of fleets whose folder is gone nothing stays for ever, and nothing of the others goes", async () => {

@@ -81,7 +81,15 @@ describe("the state of a fleet", () => {
     for (const { secrets } of [...config.pools, ...generations.map((each) => each.config)])
       expect(secrets.TOKEN).toEqual({ file: "/run/token", value: "new" });
     expect(state).toMatchObject({
-      ...{ version: 1, startedAt: 5, folder: "run-3", snapshotVersion: 6, routed: ["web"], config: { name: "shop" } },
+      ...{
+        version: 1,
+        boot: expect.any(String),
+        startedAt: 5,
+        folder: "run-3",
+        snapshotVersion: 6,
+        routed: ["web"],
+        config: { name: "shop" },
+      },
       environments: [{ SECRET: "s" }, { other: "1" }],
       generations: [
         { pool: "web", number: 1, environment: 0 },

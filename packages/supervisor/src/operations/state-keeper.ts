@@ -17,6 +17,7 @@ import {
   StateFile,
   textOfState,
 } from "../run-dir/fleet-state.js";
+import { bootId } from "../run-dir/lock.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
 import type { StatsBook } from "../stats/stats.js";
 
@@ -149,6 +150,7 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
   });
   return {
     version: 1,
+    boot: bootId(),
     startedAt,
     folder: basename(runDir.outputFolder),
     config: configs.fleet,

@@ -11,6 +11,8 @@ import { isState, isTable } from "./state-shape.js";
 /** All times are Unix times in milliseconds. */
 export interface FleetState {
   version: typeof VERSION;
+  /** The boot during which the processes were started; an older supervisor writes none. */
+  boot?: string;
   /** When the fleet was started. */
   startedAt: number;
   /** The folder of the sockets and output files, in the run directory. */

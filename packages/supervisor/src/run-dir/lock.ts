@@ -197,7 +197,8 @@ function startFromPs(pid: number): string | undefined {
   }
 }
 
-function bootId(): string {
+/** Returns the id of this boot, during which a pid and a start time name one process; empty if the system has none. */
+export function bootId(): string {
   try {
     return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
   } catch {

@@ -4,7 +4,7 @@ import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_MARK } from 
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { readState } from "./fleet-state.js";
-import { identify, isRunning, type ProcessIdentity } from "./lock.js";
+import { bootId, identify, isRunning, type ProcessIdentity } from "./lock.js";
 import type { FleetRecord } from "./record.js";
 import { fleetTag } from "./run-dir-files.js";
 
@@ -65,6 +65,25 @@ export function findOrphans(channelSocket: string): Orphan[] {
       mark: value(SPAWN_MARK),
     };
   });
+}
+
+/** Whether a pid and start time of the state are those of another program, for example after the state was copied or edited. */
+export function isForeign(boot: string | undefined, pid: number, token: string, channelSocket: string): boolean {
+  if (boot !== undefined && boot !== bootId()) return true;
+  const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "latin1"));
+  return environment !== undefined && isOfAnother(environment, token, channelSocket);
+}
+
+/**
+ * Whether an environment, as /proc shows it, is that of a program which is no process of the fleet. False if it cannot tell: a
+ * program that changes its title may have written over its environment.
+ */
+export function isOfAnother(environment: string, token: string, channelSocket: string): boolean {
+  const entries = environment.split("\0").filter((entry) => entry !== "");
+  if (entries.length === 0 || !entries.every((entry) => /^[^=\s]+=/.test(entry))) return false;
+  // A forked process shows the environment of its template, with another token.
+  const { channel, token: name } = CHANNEL_ENVIRONMENT;
+  return !entries.includes(`${name}=${token}`) && !entries.includes(`${channel}=${channelSocket}`);
 }
 
 /**

@@ -9,7 +9,15 @@ import { PacelineError } from "../errors.js";
 import { type FleetState, readState, removeState, setStateAside } from "./fleet-state.js";
 import { refuseDuringHandOver } from "./hand-over.js";
 import { identify, takeLock } from "./lock.js";
-import { describeLoss, endLeftovers, endOrphans, findOrphans, HOW_TO_REPLACE, type Orphan } from "./orphans.js";
+import {
+  describeLoss,
+  endLeftovers,
+  endOrphans,
+  findOrphans,
+  HOW_TO_REPLACE,
+  isForeign,
+  type Orphan,
+} from "./orphans.js";
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
 import { lastingFolderOf } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
@@ -180,7 +188,9 @@ async function settleOrphans(
   const link = record?.channelSocket ?? join(path, CHANNEL_SOCKET);
   const orphans = findOrphans(link);
   const { state, problem, isUnreadable = false } = readState(path);
-  const saved = state?.processes.filter(({ pid, startTime }) => identify(pid)?.startedAt === startTime) ?? [];
+  const found = state?.processes.filter(({ pid, startTime }) => identify(pid)?.startedAt === startTime) ?? [];
+  const foreign = new Set(found.filter(({ pid, token }) => isForeign(state?.boot, pid, token, link)));
+  const saved = found.filter((each) => !foreign.has(each));
   if (orphans.length === 0 && saved.length === 0) {
     const setAside =
       problem && `${setStateAside(path)}: the state of the last supervisor is not used, because ${problem}`;
@@ -193,7 +203,9 @@ async function settleOrphans(
     const isOurs = source !== undefined && record?.source === source;
     if (state !== undefined && isOurs && existsSync(join(path, state.folder))) {
       const known = new Set(saved.map(({ pid }) => pid));
-      return { adoption: { state, strangers: orphans.filter(({ pid }) => !known.has(pid)) } };
+      const processes = state.processes.filter((each) => !foreign.has(each));
+      const strangers = orphans.filter(({ pid }) => !known.has(pid));
+      return { adoption: { state: { ...state, processes }, strangers } };
     }
     const why =
       problem === undefined

@@ -117,13 +117,14 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     );
     // A wrong value is not reported as a missing one, too.
     const target = { max: 0, target: { cpuPercent: 0 }, schedule: [{ cron: "@daily", min: 0 }] };
-    const pools = { web: { app: "./app.js", instances: target, recycleSchedule: "" } };
+    const pools = { web: { app: "./app.js", instances: target, recycleSchedule: "", cwd: "a\0b" } };
     const once = await load(
-      makeFolder({ ...APP, "paceline.config.json": JSON.stringify({ pools, user: "", group: -1, name: "a\0b" }) }),
+      makeFolder({ ...APP, "paceline.config.json": JSON.stringify({ pools, user: "", group: -1, name: "a\nb" }) }),
     );
     expect(once.message.replaceAll("paceline.config.json:1: ", "").split("\n").sort()).toEqual([
       "group: must be a name or a number, not -1",
-      "name: must not contain a NUL",
+      'name: must be text without control characters, not "a\\nb"',
+      "pools.web.cwd: must not contain a NUL",
       'pools.web.instances.max: must be a whole number from 1 to 1024, or "cpus", not 0',
       "pools.web.instances.schedule[0].min: must be a whole number from 1 to 1024, not 0",
       "pools.web.instances.target.cpuPercent: must be a whole number from 1 to 6400, not 0",

@@ -358,9 +358,9 @@ type Case = [string, unknown, string[]];
 
 const BAD: Case[] = [
   ["nothing to run", {}, [`app: is missing: set one of ${KINDS}, or define \`pools\``]],
-  ...["a\u001b[31mX", "a\nExecStartPre=/bin/evil", "a\u0085b", ""].map(
+  ...["a\u001b[31mX", "a\nExecStartPre=/bin/evil", "a\u0085b"].map(
     (name): Case => [
-      "a name with a control character, or none",
+      "a name with a control character",
       { app: "./app.ts", name },
       [`name: must be text without control characters, not ${JSON.stringify(name)}`],
     ],

@@ -197,11 +197,17 @@ describe("the run directory", () => {
         runtime: "node",
       },
       ...{ pid, startTime: readStat(pid)?.startTime, protocol: "lane", spawnedAt: 1, outputRow: 0, maxOutputBytes: 1 },
-      relayed: [],
+      ...{ relayed: [], requestsTotal: 0, errorsTotal: 0 },
     };
     const lists = { generations: [], slots: [], totals: [], routed: [], templates: [], ports: [], environments: [{}] };
     const known = { version: 1, startedAt: 1, snapshotVersion: 1, folder: basename(first.paths.outputFolder), boot };
-    const state = { ...known, ...lists, config: { pools: [] }, fleet: { pools: [] }, processes: [saved] };
+    const state = {
+      ...known,
+      ...lists,
+      config: { name: "a", balancer: {}, listen: [], pools: [] },
+      fleet: { pools: [] },
+      processes: [saved],
+    };
     writeFileSync(join(path, "state.json"), JSON.stringify(state));
     first.handOver();
     const second = await openRunDir(path, { source });

@@ -5,6 +5,7 @@ import type { LoadedFleet } from "../config/load.js";
 import type { PoolConfig } from "../core/model.js";
 import { type FleetState, readState, type SavedProcess } from "./fleet-state.js";
 import { identify, lockHolder } from "./lock.js";
+import { isForeign } from "./orphans.js";
 import { readRecord } from "./record.js";
 import { distrust } from "./trust.js";
 
@@ -18,9 +19,13 @@ export function presentFleet(runDir: string, source: string): Pick<LoadedFleet, 
   const record = readRecord(runDir);
   if (record === undefined || record.endedAt !== null || record.source !== source) return undefined;
   const { state } = readState(runDir);
-  const alive = state?.processes.filter(({ pid, startTime }) => identify(pid)?.startedAt === startTime) ?? [];
-  if (state === undefined || alive.length === 0) return undefined;
-  const { config } = state;
+  if (state === undefined) return undefined;
+  const { boot, config, processes } = state;
+  const alive = processes.filter(
+    ({ pid, startTime, token }) =>
+      identify(pid)?.startedAt === startTime && !isForeign(boot, pid, token, record.channelSocket),
+  );
+  if (alive.length === 0) return undefined;
   const pools = config.pools.map((pool) => withSecretsOf(pool, alive, state));
   return { config: { ...config, pools }, release: record.release };
 }

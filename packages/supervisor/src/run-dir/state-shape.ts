@@ -18,9 +18,10 @@ const isNullOr = (isKind: (value: unknown) => boolean) => (value: unknown) => va
 
 /** The file is written only by us, for us: it is checked for what a damage, or another hand, would break. */
 export function isState(value: Fields): boolean {
-  const { environments, floors = [], stoppedFrom = [] } = value;
+  const { boot = "", environments, floors = [], stoppedFrom = [] } = value;
   return (
     areNumbers(value, ["startedAt", "snapshotVersion"]) &&
+    isText(boot) &&
     typeof value.folder === "string" &&
     /^run-\d+$/.test(value.folder) &&
     Array.isArray(environments) &&

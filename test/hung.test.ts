@@ -104,6 +104,10 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
     expect(dashboard.output).toMatch(/^ node\.1 +stalled \d+ ?s/m);
     // Otherwise the balancer sends them to another instance when the first is killed.
     for (const connection of blocked) connection.close();
+    // It waits behind the first, whose client has gone.
+    const waits = await RawConnection.open(project.port);
+    waits.write("GET /node/waits HTTP/1.1\r\nHost: x\r\n\r\n");
+    if (runtime === "node") expect((await project.cli(["dump", "node.1", "--stack"])).output).toContain("block");
     const stopped = names.filter((name) => !/^(fetch|node)\./.test(name));
     for (const name of stopped) signal(before.get(name)?.pid ?? 0, "SIGSTOP");
 
@@ -122,6 +126,9 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
       ),
     ]);
     expect(reasons["node.1"]).toMatch(/^hung: .* while running GET \/node\/block; killed by SIGKILL/);
+    // Which a dump has shown before: Node shows it once.
+    if (runtime === "node") expect(reasons["node.1"]).toMatch(/: it was in block \(node\.js:/);
+    waits.close();
     for (const name of stopped) expect(reasons[name], name).toMatch(/^hung: its event loop was blocked/);
     const { stdout } = await project.cli(["events"]);
     for (const name of stopped) expect(stdout).toMatch(new RegExp(`${name.replace(".", "\\.")} +hung: `));

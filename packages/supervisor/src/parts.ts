@@ -171,6 +171,7 @@ export class Parts {
       fleet: () => runner.fleet,
       policyOf: (pool, generation) => configs.policyOf(pool, generation),
       requestTimeoutMs: (pool) => configs.pool(pool)?.requestTimeoutMs ?? 0,
+      onRanAgain: ({ name }, message) => log.event("warn", name, message),
     });
 
     // The operations.

@@ -75,7 +75,7 @@ describe("the book of requests that end their processes", () => {
 });
 
 describe("a request that was lost", () => {
-  const started = ["lost", "fatal", "bystander", "stalled", "stale"] as const;
+  const started = ["lost", "fatal", "bystander", "behind", "stalled", "stale"] as const;
   const lost = { sends: 1, starts: 1, wasSent: true, isIdempotent: true, isBodyBuffered: true, isPoison: false };
 
   it.each(started)("%s: goes to one further process, if it may be repeated and is not known for it", (loss) => {

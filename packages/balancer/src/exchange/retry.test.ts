@@ -57,6 +57,14 @@ describe("a request that was lost where it may have started is held to be what e
       ],
       0,
     ],
+    [
+      "not if it may have waited for a request whose client had gone, also twice",
+      [
+        ["behind", ALONE],
+        ["behind", ALONE],
+      ],
+      0,
+    ],
     ["not if the process only fell silent", [["stalled", ALONE]], 0],
     ["not if the connection may have been closed before", [["stale", ALONE]], 0],
     [

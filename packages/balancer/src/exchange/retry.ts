@@ -44,6 +44,7 @@ export function mayTryElsewhere(loss: UpstreamLoss, attempted: Attempted): boole
     case "lost":
     case "fatal":
     case "bystander":
+    case "behind":
     case "stalled":
     case "stale":
       return !wasSent || (isIdempotent && starts < MAX_STARTS && !isPoison);
@@ -61,6 +62,7 @@ export function mayHaveStarted(loss: UpstreamLoss): boolean {
     case "lost":
     case "fatal":
     case "bystander":
+    case "behind":
     case "stalled":
     case "stale":
       return true;
@@ -88,7 +90,7 @@ export class LostStarts {
    */
   note(loss: UpstreamLoss, upstream: Upstream, isOnlyLoss: boolean, pool: string, described: string): void {
     this.count++;
-    if (loss === "bystander" || loss === "stalled" || loss === "broken") return;
+    if (loss === "bystander" || loss === "behind" || loss === "stalled" || loss === "broken") return;
     const { poison, deadlines } = this.relay;
     // A draining process ends at its deadline, whatever it still runs.
     if (upstream.isDraining(deadlines.now) && loss !== "fatal") return;

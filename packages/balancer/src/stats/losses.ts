@@ -13,6 +13,7 @@ const STATES: Record<UpstreamLoss, LostRequest["state"] | undefined> = {
   bystander: "started",
   broken: "started",
   lost: "unknown",
+  behind: "unknown",
   notStarted: "notStarted",
   refused: undefined,
   stale: undefined,

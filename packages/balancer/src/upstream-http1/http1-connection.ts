@@ -30,6 +30,10 @@ export interface UpstreamConnections {
   readonly awaitsWork: boolean;
   /** The request was abandoned, but the upstream has not finished it. */
   giveUp(connection: Http1UpstreamConnection): void;
+  /** Set while the upstream may be running a request whose client has gone. */
+  readonly leftAtWork: string | undefined;
+  /** Notes such a request. */
+  noteLeft(request: string | undefined): void;
   /** The connection is closed. */
   gone(connection: Http1UpstreamConnection): void;
   /** The upstream has finished an abandoned request. */
@@ -191,7 +195,10 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.receiver = undefined;
     // A connection that is still being made is closed when it is established.
     if (this.state === "connecting") return;
-    if (this.state === "tunnel" || !this.upstream.holdsPlaces || this.connection === undefined) return this.close(true);
+    if (this.state === "tunnel" || !this.upstream.holdsPlaces || this.connection === undefined) {
+      if (this.state === "head") this.upstream.noteLeft(receiver?.request.describe());
+      return this.close(true);
+    }
     this.state = "given up";
     // While it was paused for a slow client, nothing was due.
     const owedSince = this.pauses !== 0 ? this.upstream.deadlines.now : this.progressAt;
@@ -387,7 +394,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private lossByClose(): UpstreamLoss {
     const isKept = this.state === "idle" || (this.isReused && !this.hasHeard);
     if (isKept && this.upstream.closedWhileKept(this)) return "stale";
-    return this.hasHeard ? "broken" : "lost";
+    if (this.hasHeard) return "broken";
+    return this.upstream.leftAtWork === undefined ? "lost" : "behind";
   }
 
   private lose(loss: UpstreamLoss): void {

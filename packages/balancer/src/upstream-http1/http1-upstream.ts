@@ -44,6 +44,10 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   private readonly givenUp = new Set<Http1UpstreamConnection>();
   /** Whether it closes connections after each response without announcing it, as uWSGI does. */
   private keepsNone = false;
+  /** Whether `leftAtWork` is noted: only where something shows that the upstream goes on. */
+  notesLeft = false;
+  /** A request whose client has gone, and which the upstream may be running; empty if it may as well be another one. */
+  leftAtWork: string | undefined;
 
   constructor(
     private readonly services: Http1ClientServices,
@@ -113,6 +117,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
 
   /** HTTP/1.1 does not show which request is running, so it is only known if there is just one. */
   runningRequest(): string | undefined {
+    if (this.leftAtWork !== undefined) return this.leftAtWork || undefined;
     return this.open_ - this.idle.length === 1 ? this.latest?.describeRequest() : undefined;
   }
 
@@ -183,6 +188,12 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     this.services.counters.abandoned++;
   }
 
+  /** Its request is abandoned and its connection is about to be closed, which does not end the work. */
+  noteLeft(request: string | undefined): void {
+    if (!this.notesLeft || this.leftAtWork !== undefined || request === undefined) return;
+    this.leftAtWork = this.open_ - this.idle.length === 1 ? request : "";
+  }
+
   /** The upstream has finished the work after its response. */
   done(connection: Http1UpstreamConnection): void {
     this.givenUp.delete(connection);
@@ -220,7 +231,9 @@ export class WatchedHttp1Client implements UpstreamClient {
     private readonly control: ControlLane,
     /** Called when work is in progress; stalls are counted from here. */
     private readonly onBusy: () => void,
-  ) {}
+  ) {
+    http1.notesLeft = true;
+  }
 
   get connections(): number {
     return this.http1.connections;
@@ -249,7 +262,9 @@ export class WatchedHttp1Client implements UpstreamClient {
   }
 
   countStall(weight: number): number {
-    return this.control.countStall(weight, this.http1.isBusy);
+    const ticks = this.control.countStall(weight, this.http1.isBusy);
+    if (ticks === 0) this.http1.leftAtWork = undefined;
+    return ticks;
   }
 
   /** HTTP/1.1 does not show which requests have started, so all stay. */

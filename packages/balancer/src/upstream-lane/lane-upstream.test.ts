@@ -26,10 +26,14 @@ const number = (type: number, id: number, value: number) => {
 const response = (id: number, status = 200, flags = 3) =>
   frame(FrameType.RESPONSE, id, [status & 255, status >>> 8, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 10]);
 
-function open(bench = new LaneBench()) {
+/** Of an instance without a scoreboard, as on Node. */
+const PLAIN_HELLO = Buffer.from(HELLO);
+PLAIN_HELLO.writeUInt16LE(0, HELLO.length - 2);
+
+function open(bench = new LaneBench(), hello = HELLO) {
   const first = bench.ask(GET);
   const connection = bench.transport.accept();
-  connection.owner.onData(HELLO);
+  connection.owner.onData(hello);
   first.stream.cancel();
   return { bench, connection, give: (...frames: Buffer[]) => connection.owner.onData(Buffer.concat(frames)) };
 }
@@ -189,6 +193,29 @@ describe("the balancer's lane", () => {
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([3, 3, 0, 0, 3, 0]));
     bench.link.reassign();
     expect(asked.map(({ loss }) => loss)).toEqual(["freed", undefined, "freed"]);
+  });
+
+  it("names no request that waits behind one whose client has gone, and does not blame it", async () => {
+    const { bench, connection, give } = open(new LaneBench(), PLAIN_HELLO);
+    const ask = (path: string) => bench.ask(GET.replace("/", path));
+    // The one that opened it has left, too.
+    give(frame(FrameType.CANCELLED, 0, [1]));
+    const hung = ask("/hung");
+    await turnEnd();
+    expect(bench.link.runningRequest()).toBe("GET /hung");
+    hung.stream.cancel();
+    const waits = ask("/waits");
+    await turnEnd();
+    expect(bench.link.runningRequest()).toBe("GET /hung");
+    // The instance goes on.
+    give(frame(FrameType.CANCELLED, idOf(hung), [1]));
+    expect(bench.link.runningRequest()).toBe("GET /waits");
+    // Of two that left, either may be it.
+    const other = ask("/other");
+    other.stream.cancel();
+    expect(bench.link.runningRequest()).toBeUndefined();
+    connection.owner.onClose();
+    expect(waits.loss).toBe("behind");
   });
 
   it("counts its requests anew when its lane is made anew", async () => {

@@ -43,6 +43,11 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   private onEmpty: (() => void) | undefined;
   /** The request the instance is running now: its last frame was STARTED. */
   private atWork: LaneStream | undefined;
+  /**
+   * Without a scoreboard: a request whose client has gone, and which the instance may be running until it sends a frame; empty if
+   * it may as well be another one.
+   */
+  private leftAtWork: string | undefined;
 
   constructor(
     protected override readonly services: LaneServices,
@@ -84,7 +89,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   }
 
   protected override connect(): void {
-    this.atWork = undefined;
+    this.atWork = this.leftAtWork = undefined;
     this.sequence = this.bytesOfCancelled = this.owedCancelled = 0;
     super.connect();
   }
@@ -128,7 +133,8 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
 
   protected onLost(wasOpen: boolean): void {
     const work = wasOpen && this.streams.active > 0 ? readScoreboard(this.path, this.number) : undefined;
-    for (const stream of this.streams.underWay()) stream.lose(wasOpen ? lossAtEnd(stream, work) : "refused");
+    const isBehind = this.leftAtWork !== undefined;
+    for (const stream of this.streams.underWay()) stream.lose(wasOpen ? lossAtEnd(stream, work, isBehind) : "refused");
     this.onEmpty?.();
   }
 
@@ -145,7 +151,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   // Frames.
 
   protected onStreamFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
-    this.atWork = undefined;
+    this.atWork = this.leftAtWork = undefined;
     switch (type) {
       case FrameType.RESPONSE: {
         const stream = this.streams.find(id);
@@ -204,7 +210,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   }
 
   protected onStreamBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void {
-    this.atWork = undefined;
+    this.atWork = this.leftAtWork = undefined;
     const stream = this.streams.find(id);
     if (stream === undefined) {
       // The instance could otherwise send such data for ever, which would count as a sign of life.
@@ -240,11 +246,18 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   cancel(stream: LaneStream): void {
     if (stream.receiver === undefined) return;
     if (this.state === "open" && stream.sequence > 0) {
+      if (this.number === 0) this.noteLeft(stream);
       this.sendCancel(stream);
       this.output.flushSoon();
     }
     this.release(stream);
     if (this.streams.active === 0 && this.state === "greeting") this.drop();
+  }
+
+  private noteLeft(stream: LaneStream): void {
+    const { atWork } = this;
+    if (this.leftAtWork !== undefined || (atWork?.receiver !== undefined && atWork !== stream)) return;
+    this.leftAtWork = this.onlyCandidate() === stream ? stream.receiver?.request.describe() : "";
   }
 
   private sendCancel(stream: LaneStream): void {
@@ -314,6 +327,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   }
 
   runningRequest(): string | undefined {
+    if (this.leftAtWork !== undefined) return this.leftAtWork || undefined;
     const work = readScoreboard(this.path, this.number);
     const stream =
       work?.on === "ours"

@@ -39,11 +39,13 @@ describe("the requests of an instance that ended", () => {
     hasStarted: boolean,
     RunningWork | undefined,
     string,
+    boolean?,
   ][] = [
     ["not sent", 0, plain, false, undefined, "notStarted"],
     ["announced, and its start was not heard", 3, announced, false, undefined, "notStarted"],
     ["announced, and its start was heard", 3, announced, true, undefined, "lost"],
     ["without a mark it may have started", 3, plain, false, undefined, "lost"],
+    ["without a mark, and the client of another one has gone", 3, plain, false, undefined, "behind", true],
     ["never called", 3, plain, false, { on: "ours", started: 2, request: 2 }, "notStarted"],
     ["never called, while another lane's was", 3, plain, false, { on: "another", started: 2 }, "notStarted"],
     ["the one that was being called", 3, plain, false, { on: "ours", started: 3, request: 3 }, "fatal"],
@@ -59,7 +61,7 @@ describe("the requests of an instance that ended", () => {
     ["called, while another lane's was being called", 2, plain, false, { on: "another", started: 3 }, "bystander"],
     ["called, while none was", 2, plain, false, { on: "none", started: 3 }, "lost"],
   ];
-  it.each(cases)("%s", (_, sequence, isAnnounced, hasStarted, work, loss) => {
-    expect(lossAtEnd({ sequence, isAnnounced, hasStarted }, work)).toBe(loss);
+  it.each(cases)("%s", (_, sequence, isAnnounced, hasStarted, work, loss, isBehind) => {
+    expect(lossAtEnd({ sequence, isAnnounced, hasStarted }, work, isBehind)).toBe(loss);
   });
 });

@@ -102,14 +102,19 @@ interface EndedRequest extends UnansweredRequest {
   readonly hasStarted: boolean;
 }
 
-/** Returns how the end of its instance affects a request; `work` is the instance's last scoreboard. */
+/**
+ * Returns how the end of its instance affects a request.
+ * @param work the instance's last scoreboard
+ * @param isBehind whether it may have waited for a request whose client has gone
+ */
 export function lossAtEnd(
   { sequence, isAnnounced, hasStarted }: EndedRequest,
   work: RunningWork | undefined,
+  isBehind = false,
 ): UpstreamLoss {
   // An announced request starts only after STARTED, and everything sent has been read.
   if (sequence === 0 || (isAnnounced && !hasStarted)) return "notStarted";
-  if (work === undefined) return "lost";
+  if (work === undefined) return isBehind ? "behind" : "lost";
   if (!hasStarted && !isUpTo(sequence, work.started)) return "notStarted";
   if (work.on === "none") return "lost";
   return work.on === "ours" && sequence >>> 0 === work.request ? "fatal" : "bystander";

@@ -14,6 +14,8 @@ export type UpstreamLoss =
   | "fatal"
   /** Like "lost", and the instance was running the handler of another request when it ended. */
   | "bystander"
+  /** Like "lost", but the instance may have been running a request whose client had gone. */
+  | "behind"
   /** Like "lost", on a kept connection to a program that had probably closed it before the request arrived. */
   | "stale"
   /** Its upstream stalled, and may be running this request or another one. */

@@ -23,7 +23,7 @@ export function requestHead(text: string): RequestHead {
 
 /** One request and its events. */
 export class Asked implements ResponseReceiver {
-  readonly request = { describe: () => "GET /", describeLater: () => () => "GET /" };
+  readonly request = { describe: () => this.target, describeLater: () => () => this.target };
 
   readonly stream: UpstreamStream;
   canMove = true;
@@ -42,6 +42,10 @@ export class Asked implements ResponseReceiver {
   ) {
     this.stream = link.open(this, requestHead(text).isIdempotent);
     if (this.stream.isReady) this.onUpstreamReady();
+  }
+
+  private get target(): string {
+    return this.text.split(" HTTP/", 1)[0] ?? "";
   }
 
   onUpstreamReady(): void {

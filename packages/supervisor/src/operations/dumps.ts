@@ -121,11 +121,12 @@ function stackInFile(target: string, path: string, problem: string | undefined):
   }
 }
 
-async function stackOfNode({ name, pid, output }: LiveProcess): Promise<OperationResult> {
+async function stackOfNode({ name, pid, output, death }: LiveProcess): Promise<OperationResult> {
   const { readNodeStack } = await import("../processes/node-inspector.js");
   const timeoutMs = TIMEOUTS_MS.stack;
   const frames = pid === null ? undefined : await readNodeStack({ pid, output, timeoutMs, goesOn: true });
   if (frames === undefined) return failed(`no stack of ${name}: it did not respond within ${timeoutMs / 1000} s`);
+  death.dumped = frames;
   if (frames.length === 0) return { ok: true, message: `${name} runs no JavaScript now` };
   return { ok: true, message: frames.map(frameText).join("\n") };
 }

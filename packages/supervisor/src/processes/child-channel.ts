@@ -185,7 +185,9 @@ export class ChildChannel {
       const child = this.options.find(upstream.id);
       if (child === undefined) continue;
       child.relayed.set(balancer.id, upstream.inFlight);
-      if (upstream.running !== undefined) child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
+      // Once its end is decided, other requests are not what it was running.
+      if (upstream.running !== undefined && child.verdict === null)
+        child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
       noteOverdue(child, balancer.id, upstream.overdue);
       if (child.overdue !== null) this.options.events.onOverdue(child);
       if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());

@@ -1,6 +1,7 @@
 /** What is noted of a running process for the report of its death. */
 import type { LostRequest, LostRequests } from "@paceline/wire";
 import { type DeathKind, MAX_REQUESTS } from "../core/deaths.js";
+import type { Frame } from "../core/stacks.js";
 import { ProcessHistory } from "../stats/history.js";
 
 const MAX_LOST_MESSAGES = 16;
@@ -16,6 +17,8 @@ export class DeathNotes {
   stack: string[] = [];
   /** The function of the app in that stack, such as `total (app.js:12)`. */
   place: string | undefined;
+  /** The stack that a dump has shown since it was last heard of: Node shows none twice while it is blocked. */
+  dumped: Frame[] = [];
   /** The number of its report, until an event has named it. */
   report: number | null = null;
   readonly history = new ProcessHistory();

@@ -6,6 +6,7 @@ import { frameText, placeInApp } from "../core/stacks.js";
 import { seconds } from "../core/words.js";
 import { builtFile } from "../package.js";
 import type { Children } from "./children.js";
+import { Examinations } from "./examinations.js";
 import { isInspectable, type LiveProcess } from "./live-process.js";
 
 interface LivenessWatchOptions {
@@ -15,6 +16,8 @@ interface LivenessWatchOptions {
   /** Returns the pool's `requestTimeoutMs`; 0: no limit. */
   requestTimeoutMs(pool: string): number;
   report(child: LiveProcess, report: Report): void;
+  /** It was hung, and its event loop turned while it was examined: it is not killed. */
+  onRanAgain(child: LiveProcess, message: string): void;
 }
 
 const TICK_MS = 1000;
@@ -29,8 +32,6 @@ const REPORT_MS = 500;
 const TRACEBACK_MS = 500;
 /** How long it may take to write the requested traceback. */
 const HEAR_MS = 300;
-/** How long a Node process may take to show its stack before it is killed. */
-const STACK_MS = 4000;
 
 export class LivenessWatch {
   private readonly liveness = new Liveness();
@@ -41,6 +42,7 @@ export class LivenessWatch {
   private tickedAt = performance.now();
   private dueAt = 0;
   private isOver = false;
+  private readonly examinations = new Examinations();
 
   constructor(private readonly options: LivenessWatchOptions) {}
 
@@ -57,7 +59,9 @@ export class LivenessWatch {
   /** Records a message from this process. */
   heard(child: LiveProcess): void {
     this.liveness.heard(child.id);
-    child.running = null;
+    this.examinations.heard(child);
+    if (child.verdict === null) child.running = null;
+    if (child.death.dumped.length > 0) child.death.dumped = [];
     // A request may have started, so the next tick must not be far away.
     if (this.dueAt > performance.now() + TICK_MS) this.arm(TICK_MS);
   }
@@ -140,7 +144,7 @@ export class LivenessWatch {
     this.arm();
     for (const id of this.liveness.hung(this.watched(), (pool) => this.isRecovering(pool))) {
       const child = this.options.children.get(id);
-      if (child === undefined || child.verdict !== null) continue;
+      if (child === undefined || child.verdict !== null || this.examinations.isUnderWay(child)) continue;
       const running = child.running === null ? "" : ` while running ${child.running}`;
       const forMs = this.liveness.unansweredMs(id);
       this.kill(child, "hung", `hung: its event loop was blocked for ${seconds(forMs)}${running}`);
@@ -149,28 +153,45 @@ export class LivenessWatch {
 
   private kill(child: LiveProcess, type: "hung" | "overrun", reason: string): void {
     const { attempt, id } = child;
-    child.verdict = reason;
-    child.death.killedAs = type === "hung" ? "hung" : "requestTimeout";
     const isPython = child.runtime.startsWith("python ");
     // SIGABRT makes Python's faulthandler write all stacks, even while a view holds the interpreter.
     const report = () => {
       this.options.report(child, { type, attempt, reason, ...(isPython && { signal: "SIGABRT" }) });
       if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), TRACEBACK_MS);
     };
-    if (isInspectable(child)) return void this.readStack(child).finally(report);
+    const condemn = () => {
+      child.verdict = reason;
+      child.death.killedAs = type === "hung" ? "hung" : "requestTimeout";
+    };
+    if (isInspectable(child)) {
+      const { running } = child;
+      return void this.examine(child, () => {
+        condemn();
+        child.running = running;
+        report();
+      });
+    }
+    condemn();
     if (!isPython || type === "hung" || child.maxInFlight === 1) return report();
     // If the process can still read this message, it writes the stack of the thread that runs the request.
     child.connection?.send({ type: "describeOverdue" });
     setTimeout(report, HEAR_MS);
   }
 
-  private async readStack({ pid, output, death }: LiveProcess): Promise<void> {
-    if (pid === null) return;
-    // Rarely needed.
-    const { readNodeStack } = await import("./node-inspector.js");
-    const frames = (await readNodeStack({ pid, output, timeoutMs: STACK_MS, goesOn: false })) ?? [];
-    death.stack = frames.map(frameText);
-    death.place = placeInApp(frames, builtFile("programs/"));
+  /** Reads the stack of a hung process, then calls `end`, unless its event loop turns again meanwhile. */
+  private async examine(child: LiveProcess, end: () => void): Promise<void> {
+    const blockedMs = this.liveness.unansweredMs(child.id);
+    const { dumped } = child.death;
+    const known = { frames: dumped, ranAfterMs: undefined };
+    const { frames, ranAfterMs } = dumped.length > 0 ? known : await this.examinations.examine(child);
+    if (child.exit !== null) return;
+    if (ranAfterMs !== undefined) {
+      const text = `its event loop was blocked, and ran again after ${seconds(blockedMs + ranAfterMs)}: not killed`;
+      return this.options.onRanAgain(child, text);
+    }
+    child.death.stack = frames.map(frameText);
+    child.death.place = placeInApp(frames, builtFile("programs/"));
+    end();
   }
 
   private watched(): Watched[] {

@@ -24,7 +24,7 @@ export const DEATH_KINDS = {
   slow: { how: () => "slow to stop", means: "it did not exit within `termTimeoutMs` of SIGTERM; killed" },
   notStarted: { how: () => "not started", means: "it could not be started" },
   template: { how: () => "template ended", means: "the template that forks it ended first" },
-  unknown: { how: () => "ended", means: "its parent did not report how it ended" },
+  unknown: { how: () => "unknown", means: "its parent did not report how it ended" },
 } as const satisfies Record<string, { how(status: ExitStatus): string; means: string }>;
 
 export type DeathKind = keyof typeof DEATH_KINDS;

@@ -25,6 +25,7 @@ function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
     policyOf: () => ({ hangAfterMs: 0 }) as never,
     requestTimeoutMs: () => timeoutMs,
     report: (_, { reason }: { reason?: string }) => void reasons.push(reason as string),
+    onRanAgain: () => {},
   } as ConstructorParameters<typeof LivenessWatch>[0]);
   /** A balancer reports a request that is overdue by that time. */
   const owedFor = (forMs: number) => {

@@ -75,6 +75,8 @@ export class ChannelClient {
   private unsaidFault: Fault | undefined;
   private flushers = new Set<() => void>();
   private isKept = true;
+  /** Whether the loss has been told since the last welcome. */
+  private isLossTold = false;
 
   constructor(private readonly options: ChannelClientOptions) {}
 
@@ -218,6 +220,7 @@ export class ChannelClient {
     switch (message.type) {
       case "welcome":
         this.state = { kind: "open", socket, welcomed: true };
+        this.isLossTold = false;
         this.clearTimers();
         this.options.onWelcome?.(message.pid);
         return;
@@ -273,7 +276,8 @@ export class ChannelClient {
   private lose(socket: StreamSocket, why: string): void {
     if (!this.isCurrent(socket)) return;
     if (this.state.kind === "open") {
-      this.options.onProblem?.(`${why}; trying again`);
+      if (!this.isLossTold) this.options.onProblem?.(`${why}; trying again`);
+      this.isLossTold = true;
       // A connection without a welcome, as from a start that fails, does not change since when.
       if (this.orphanTimer === undefined) markLost(this.options.identity.channel);
       this.options.onLost?.();

@@ -7,6 +7,7 @@ test.each<[string, string, string]>([
   ["blanks", "\n \n", ""],
   ["a plain last line", "starting\n  no database is configured  \n", "no database is configured"],
   ["a plain last line after an error that was handled", "Error: retrying\nshutting down", "shutting down"],
+  ["ours about a lost supervisor", "no database\nthe control channel was closed; trying again", "no database"],
   ["a long one", "y".repeat(1000), `${"y".repeat(300)}…`],
   [
     "Node",

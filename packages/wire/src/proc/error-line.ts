@@ -11,9 +11,12 @@ const STACK = /^(?:\s+(?:at|from|in|File) |\t|\})/;
 const ERROR =
   /^(?:Uncaught |Unhandled |Exception in thread )?(?:[\w.$]*(?:Error|Exception|Exit|Interrupt)\b|(?:error|panic|fatal|fatal error)\b|FATAL\b)/i;
 
+/** What every process of ours says when its supervisor is gone. */
+const OURS = /the control channel was closed; trying again$/;
+
 /** Returns the error's own line, or the last meaningful line if there is none; at most 300 characters. */
 export function errorLineOf(lines: readonly string[]): string {
-  const said = lines.filter((line) => line.trim() !== "" && !TRAILER.test(line));
+  const said = lines.filter((line) => line.trim() !== "" && !TRAILER.test(line) && !OURS.test(line));
   const last = said.at(-1);
   if (last === undefined) return "";
   const isDump = STACK.test(last) || lines.some((line) => TRAILER.test(line));

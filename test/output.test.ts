@@ -284,7 +284,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
       expect(steps.start).toMatch(/exit 0\n$/);
       expect(steps.reload).toMatch(/exit 0\n$/);
       expect(steps.again).toMatch(/exit 0\n$/);
-      expect(steps.status).toMatch(/^run directory: .*\/fleet\.json cannot be written: ENOSPC/m);
+      expect(steps.status).toMatch(/^problem: .*\/fleet\.json cannot be written: ENOSPC/m);
       expect(steps.events?.match(/warn +paceline +.*\/fleet\.json cannot be written: ENOSPC/g)).toHaveLength(1);
       // A config is loaded without a folder for temporary files.
       expect(steps.check).toMatch(/^OK: [\s\S]*exit 0\n$/);

@@ -54,7 +54,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
     ...processes.flatMap(trouble),
     ...status.pools.flatMap(recycleLines),
     ...instances.flatMap(exposure),
-    ...(status.problem === null ? [] : [`run directory: ${status.problem}`]),
+    ...(status.problem === null ? [] : [`problem: ${status.problem}`]),
     ...logTrouble(status.log),
   ];
   // Names, paths and last lines may contain control characters; only table cells are styled by us.

@@ -203,7 +203,7 @@ export interface Status {
   supervisor: { rssBytes: number; pssBytes: number | null };
   /** Null unless the fleet reloads when its files change. */
   watch: WatchStatus | null;
-  /** Why the record in the run directory is out of date, such as a full disk; null if it is current. */
+  /** Why the record or the state in the run directory is out of date, or what runs is not the fleet's configuration; null if all is well. */
   problem: string | null;
   /** Null if no log files are kept. */
   log: LogStatus | null;

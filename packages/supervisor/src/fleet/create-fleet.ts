@@ -1,6 +1,7 @@
 /** Starts a fleet: its supervisor in a process of its own, which stops with this one unless it is detached. */
 import type { Status } from "../control/api.js";
 import { PacelineError, StartError } from "../errors.js";
+import { lockHolder, runningIn } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
@@ -117,6 +118,13 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     const how = signal === null ? `ended with exit status ${code}` : `was killed by ${signal}`;
     const output = supervisor.output();
     const lastLines = output.trimEnd().split("\n").slice(-20);
+    if (lastLines.at(-1) === "") lastLines.pop();
+    // A supervisor that another one has ended says nothing: both were started at once.
+    const winner = lastLines.length > 0 ? undefined : lockHolder(this.runDir);
+    if (winner !== undefined) {
+      const { code: reason, message } = runningIn(this.runDir, winner.pid);
+      throw new StartError(reason, message);
+    }
     throw new StartError("failed", `the supervisor ${how}`, { lastLines, output, exitStatus: code ?? undefined });
   }
 

@@ -1,14 +1,10 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
-import { isDeepStrictEqual } from "node:util";
 import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
-import type { FleetConfig } from "./core/model.js";
-import type { Process } from "./core/process.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
-import type { FleetAdoption } from "./operations/adoption.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
-import { allReadySince, counted, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
+import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/operations.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
@@ -18,9 +14,7 @@ import { BALANCER_POOL } from "./processes/live-process.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import type { InheritedSockets } from "./sockets/inherited-sockets.js";
 import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
-
-/** A slot that failed so often in a row is not waited for by a start that takes the fleet over. */
-const HOPELESS_FAILURES = 2;
+import { TakeOver } from "./take-over.js";
 
 interface SupervisorOptions extends PartsOptions {
   /** Paceline's version. */
@@ -95,10 +89,7 @@ class FleetSupervisor implements Supervisor {
   /** What a stop does after the fleet was handed over. */
   private stopInstead: (() => void) | undefined;
   private watch: Watch | undefined;
-  /** Resolves when the fleet of a killed supervisor is taken over, and has the configuration of this start or keeps its own. */
-  private takenOver: Promise<void> = Promise.resolve();
-  /** Why it keeps its own. */
-  private keptBecause: string | undefined;
+  private takeOver: TakeOver | undefined;
 
   constructor(private readonly options: SupervisorOptions) {
     this.ended = new Promise((resolve) => {
@@ -143,47 +134,11 @@ class FleetSupervisor implements Supervisor {
     const { user } = options.config;
     if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
     if (parts.adoption === undefined) this.layOut();
-    else this.goOn(parts.adoption);
+    else {
+      const reload = () => this.reload(undefined, undefined, () => {});
+      this.takeOver = new TakeOver(parts, parts.adoption, { ...options, reload });
+    }
     if (options.watch !== undefined) await this.watchFiles(options.watch);
-  }
-
-  /** Goes on with the fleet of a killed supervisor, then changes it as a reload does if this start was given another config. */
-  private goOn(adoption: FleetAdoption): void {
-    const { parts, options } = this;
-    const before = parts.configs.fleet;
-    adoption.begin();
-    const takeOver = async () => {
-      await adoption.settled;
-      this.keptBecause = options.configProblem;
-      if (parts.isStopping || options.configProblem !== undefined) return;
-      if (!parts.reload.areBalancersMixed && isSameConfig(before, options.config)) return;
-      parts.log.event("info", "paceline", "this start has another configuration than what runs: it is reloaded");
-      const result = await this.reload(undefined, undefined, () => {});
-      if (!result.ok) this.keptBecause = result.message;
-    };
-    const logFailure = (error: unknown) => parts.log.event("error", "paceline", `${error}`);
-    this.takenOver = takeOver()
-      .then(() => {
-        if (this.keptBecause === undefined || parts.isStopping) return;
-        parts.log.event("error", "paceline", `the former configuration stays: ${this.keptBecause}`);
-      })
-      .catch(logFailure);
-    this.takenOver.then(() => this.restoreCutOff(adoption)).catch(logFailure);
-  }
-
-  /** Ends what a killed supervisor had begun: rollouts, and a stop. */
-  private async restoreCutOff(adoption: FleetAdoption): Promise<void> {
-    const { parts } = this;
-    for (const { pool, slots, generation } of adoption.unfinished()) {
-      if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
-      parts.log.event("warn", pool, "its rollout was cut off; the version in service is restored");
-      await parts.rollouts.run("reload", pool, slots, generation, () => {});
-    }
-    for (const { pool, slots, generation } of adoption.announced()) {
-      if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
-      parts.log.event("warn", pool, "a stop was cut off after its instances had been told; they are restarted");
-      await parts.rollouts.run("restart", pool, slots, generation, () => {});
-    }
   }
 
   /** Adds all pools before the first snapshot, which must contain every route. */
@@ -264,7 +219,7 @@ class FleetSupervisor implements Supervisor {
     this.options.observer?.reloaded(result);
     if (result.ok) this.watch?.reloaded(args[0]);
     if (result.ok && args[0] === undefined) {
-      this.keptBecause = undefined;
+      this.takeOver?.reloaded();
       this.options.onReloaded?.();
     }
     return result;
@@ -313,30 +268,9 @@ class FleetSupervisor implements Supervisor {
         ? undefined
         : readiness(wantedSlots(fleet), parts.slots, "all ready", { workloadOf });
     };
-    if (parts.adoption !== undefined) return this.waitTakenOver();
+    if (this.takeOver !== undefined) return this.takeOver.whenReady();
     // Bounded: starting has a deadline, and failures have a budget.
     return (await parts.runner.until(settled)) ?? STOPPING;
-  }
-
-  /** What is taken over must not be ended because a part of it is not ready. */
-  private async waitTakenOver(): Promise<OperationResult> {
-    const { parts } = this;
-    const { runner, sockets } = parts;
-    const stopped = async () => void (await runner.until(() => parts.isStopping || undefined));
-    await Promise.race([this.takenOver, stopped()]);
-    const areAll = (isDone: (process: Process) => boolean) =>
-      wantedSlots(runner.fleet).every(({ member }) => isDone(member.process));
-    const isReady = ({ state }: Process) => state === "ready";
-    const isSettled = (process: Process) =>
-      isReady(process) || process.state === "failed" || process.failures >= HOPELESS_FAILURES;
-    await runner.until(() => parts.isStopping || areAll(isSettled) || undefined);
-    if (parts.isStopping) return STOPPING;
-    if (this.keptBecause === undefined)
-      return { ok: true, message: areAll(isReady) ? "all ready" : "taken over, but not all of it is ready" };
-    const instances = wantedSlots(runner.fleet).filter(({ name }) => !name.startsWith(`${BALANCER_POOL}.`)).length;
-    const on = sockets.length === 0 ? "" : ` on ${sockets.map(({ url }) => url).join(", ")}`;
-    const message = `taken over with its former configuration, ${counted(instances)}${on}: ${this.keptBecause}`;
-    return { ok: false, code: "failed", message };
   }
 
   names(): string[] {
@@ -415,13 +349,4 @@ class FleetSupervisor implements Supervisor {
     const { children } = this.parts;
     for (const child of children.alive()) children.signal(child.id, "SIGKILL");
   }
-}
-
-/** Compares what is written in two configs: the order of pools says nothing. */
-function isSameConfig(a: FleetConfig, b: FleetConfig): boolean {
-  const plain = (config: FleetConfig) => {
-    const { pools, ...rest } = JSON.parse(JSON.stringify(config)) as FleetConfig;
-    return { ...rest, pools: Object.fromEntries(pools.map((pool) => [pool.name, pool])) };
-  };
-  return isDeepStrictEqual(plain(a), plain(b));
 }

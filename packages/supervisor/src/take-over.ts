@@ -1,0 +1,108 @@
+/** How a supervisor takes over the fleet of a killed one, and what its start says of that. */
+import { isDeepStrictEqual } from "node:util";
+import type { OperationResult } from "./control/api.js";
+import type { FleetConfig } from "./core/model.js";
+import type { Process } from "./core/process.js";
+import type { FleetAdoption } from "./operations/adoption.js";
+import { counted, wantedSlots } from "./operations/fleet-questions.js";
+import { STOPPING } from "./operations/operations.js";
+import type { Parts } from "./parts.js";
+import { BALANCER_POOL } from "./processes/live-process.js";
+
+/** A slot that failed so often in a row is not waited for by a start that takes the fleet over. */
+const HOPELESS_FAILURES = 2;
+
+interface TakeOverOptions {
+  /** The configuration of this start. */
+  config: FleetConfig;
+  /** Why it could not be loaded. */
+  configProblem?: string | undefined;
+  reload(): Promise<OperationResult>;
+}
+
+/** Goes on with the fleet of a killed supervisor, then changes it as a reload does if this start was given another config. */
+export class TakeOver {
+  /** Resolves when the fleet has the configuration of this start, or keeps its own. */
+  private readonly done: Promise<void>;
+  /** Why it keeps its own. */
+  private keptBecause: string | undefined;
+
+  constructor(
+    private readonly parts: Parts,
+    private readonly adoption: FleetAdoption,
+    private readonly options: TakeOverOptions,
+  ) {
+    const before = parts.configs.fleet;
+    adoption.begin();
+    const logFailure = (error: unknown) => parts.log.event("error", "paceline", `${error}`);
+    this.done = this.run(before).catch(logFailure);
+    this.done.then(() => this.restoreCutOff()).catch(logFailure);
+  }
+
+  /** A later reload was successful. */
+  reloaded(): void {
+    this.keptBecause = undefined;
+  }
+
+  private async run(before: FleetConfig): Promise<void> {
+    const { parts, adoption, options } = this;
+    await adoption.settled;
+    this.keptBecause = options.configProblem;
+    if (this.keptBecause === undefined && !parts.isStopping) await this.applyConfig(before);
+    if (this.keptBecause !== undefined && !parts.isStopping)
+      parts.log.event("error", "paceline", `the former configuration stays: ${this.keptBecause}`);
+  }
+
+  private async applyConfig(before: FleetConfig): Promise<void> {
+    const { parts, options } = this;
+    if (!parts.reload.areBalancersMixed && isSameConfig(before, options.config)) return;
+    parts.log.event("info", "paceline", "this start has another configuration than what runs: it is reloaded");
+    const result = await options.reload();
+    if (!result.ok) this.keptBecause = result.message;
+  }
+
+  /** Ends what a killed supervisor had begun: rollouts, and a stop. */
+  private async restoreCutOff(): Promise<void> {
+    const { parts, adoption } = this;
+    for (const { pool, slots, generation } of adoption.unfinished()) {
+      if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
+      parts.log.event("warn", pool, "its rollout was cut off; the version in service is restored");
+      await parts.rollouts.run("reload", pool, slots, generation, () => {});
+    }
+    for (const { pool, slots, generation } of adoption.announced()) {
+      if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
+      parts.log.event("warn", pool, "a stop was cut off after its instances had been told; they are restarted");
+      await parts.rollouts.run("restart", pool, slots, generation, () => {});
+    }
+  }
+
+  /** Says whether all is ready. What is taken over must not be ended because a part of it is not. */
+  async whenReady(): Promise<OperationResult> {
+    const { parts } = this;
+    const { runner, sockets } = parts;
+    const stopped = async () => void (await runner.until(() => parts.isStopping || undefined));
+    await Promise.race([this.done, stopped()]);
+    const areAll = (isDone: (process: Process) => boolean) =>
+      wantedSlots(runner.fleet).every(({ member }) => isDone(member.process));
+    const isReady = ({ state }: Process) => state === "ready";
+    const isSettled = (process: Process) =>
+      isReady(process) || process.state === "failed" || process.failures >= HOPELESS_FAILURES;
+    await runner.until(() => parts.isStopping || areAll(isSettled) || undefined);
+    if (parts.isStopping) return STOPPING;
+    if (this.keptBecause === undefined)
+      return { ok: true, message: areAll(isReady) ? "all ready" : "taken over, but not all of it is ready" };
+    const instances = wantedSlots(runner.fleet).filter(({ name }) => !name.startsWith(`${BALANCER_POOL}.`)).length;
+    const on = sockets.length === 0 ? "" : ` on ${sockets.map(({ url }) => url).join(", ")}`;
+    const message = `taken over with its former configuration, ${counted(instances)}${on}: ${this.keptBecause}`;
+    return { ok: false, code: "failed", message };
+  }
+}
+
+/** Compares what is written in two configs: the order of pools says nothing. */
+function isSameConfig(a: FleetConfig, b: FleetConfig): boolean {
+  const plain = (config: FleetConfig) => {
+    const { pools, ...rest } = JSON.parse(JSON.stringify(config)) as FleetConfig;
+    return { ...rest, pools: Object.fromEntries(pools.map((pool) => [pool.name, pool])) };
+  };
+  return isDeepStrictEqual(plain(a), plain(b));
+}

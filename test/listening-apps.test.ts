@@ -170,8 +170,10 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
     `http://127.0.0.1:${port}`,
   ]);
   const mine = async () => {
-    const listed: { source: string }[] = JSON.parse((await project.cli(["ls", "--json"])).stdout);
-    return listed.filter(({ source }) => source === join(project.folder, "server.cjs"));
+    const all: { source: string; pid: number; instances: object | null }[] = JSON.parse(
+      (await project.cli(["ls", "--json"])).stdout,
+    );
+    return all.filter(({ source }) => source === join(project.folder, "server.cjs"));
   };
   const { pid } = await project.status();
   const instances = { ready: availableParallelism(), wanted: availableParallelism() };
@@ -183,12 +185,14 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
   // A reload keeps the arguments.
   expect((await project.cli(["reload"])).code).toBe(0);
   expect((await get(port)).body).toBe("--theme dark");
-  // A fleet whose supervisor was killed is listed while it has processes.
+  // A fleet whose supervisor was killed is listed while it has processes, and gets another supervisor.
   signal(pid, "SIGKILL");
-  await waitFor("the fleet to be orphaned", async () => (await project.cli(["ls"])).output.includes("orphaned"));
-  expect(await mine()).toMatchObject([
-    { state: "orphaned", pid, instances: null, name: basename(project.folder), listen: [`http://127.0.0.1:${port}`] },
-  ]);
+  const listed = { name: basename(project.folder), listen: [`http://127.0.0.1:${port}`] };
+  expect(await mine()).toMatchObject([listed]);
+  await waitFor("the next supervisor", async () =>
+    (await mine()).some((one) => one.pid !== pid && one.instances !== null),
+  );
+  expect(await mine()).toMatchObject([{ ...listed, state: "running" }]);
   expect((await project.cli(["kill"])).code).toBe(0);
   expect(await mine()).toEqual([]);
 });

@@ -92,6 +92,8 @@ export class ControlClient {
   ): Promise<void> {
     // It would do later what was asked of it now.
     await untilRunning(this.#supervisor, this.#deadline);
+    const notRead = () => new PacelineError("lost", "it is not read any more");
+    if (signal?.aborted) throw notRead();
     return new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);
       const headers =
@@ -99,7 +101,7 @@ export class ControlClient {
       const outgoing = request({ socketPath: this.#socketPath, method, path, headers, agent: false });
       let timer: NodeJS.Timeout | undefined;
       const forget = this.#watchSilence((error) => end(error));
-      const aborted = () => end(new PacelineError("lost", "it is not read any more"));
+      const aborted = () => end(notRead());
       const end = (error?: Error) => {
         clearTimeout(timer);
         forget();

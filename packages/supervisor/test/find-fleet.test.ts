@@ -147,7 +147,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
   once("a fleet whose supervisor was killed is said to be one, stops, and is replaced by a start", async () => {
     const folder = makeFolder({
       "app.mjs": SAYING("x"),
-      "paceline.json": '{ "app": "app.mjs", "orphanGraceMs": 60000 }',
+      "paceline.json": '{ "app": "app.mjs", "orphanGraceMs": 60000, "restartSupervisor": false }',
     });
     const { paceline, start } = user();
     const lose = async () => {

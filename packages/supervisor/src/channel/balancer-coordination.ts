@@ -39,7 +39,13 @@ interface Waiter {
   done(): void;
 }
 
-const UNHEARD: Omit<Follower, "connection"> = { hasJoined: false, applied: 0, leaving: new Set(), listening: true };
+/** A balancer that has reported nothing yet. */
+const NEW_FOLLOWER: Omit<Follower, "connection"> = {
+  hasJoined: false,
+  applied: 0,
+  leaving: new Set(),
+  listening: true,
+};
 
 export class BalancerCoordination {
   private readonly followers = new Map<string, Follower>();
@@ -80,7 +86,7 @@ export class BalancerCoordination {
 
   /** A balancer of an earlier supervisor follows a snapshot of that, and has not connected yet. */
   expect(id: string): void {
-    this.followers.set(id, { ...UNHEARD, connection: null });
+    this.followers.set(id, { ...NEW_FOLLOWER, connection: null });
   }
 
   /**
@@ -89,7 +95,7 @@ export class BalancerCoordination {
    * @param follows the version that it follows by now; a later one of an earlier supervisor makes ours later still
    */
   join(id: string, connection: ChannelConnection, follows = 0): void {
-    const known = this.followers.get(id) ?? UNHEARD;
+    const known = this.followers.get(id) ?? NEW_FOLLOWER;
     this.followers.set(id, { ...known, hasJoined: true, connection });
     if (!known.hasJoined && follows >= this.version) {
       this.base = follows;

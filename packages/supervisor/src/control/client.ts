@@ -20,8 +20,7 @@ const STATUS_TIMEOUT_MS = 10_000;
 
 /**
  * Methods throw PacelineError: `not-running` if nobody serves the socket, `timeout` after the deadline, `unresponsive` if the
- * supervisor does not respond, `lost` if the supervisor
- * ended before its response was complete, otherwise the code in the response.
+ * supervisor does not respond, `lost` if it ended before its response was complete, otherwise the code in the response.
  */
 export class ControlClient {
   readonly #socketPath: string;
@@ -90,7 +89,7 @@ export class ControlClient {
     signal?: AbortSignal,
     onChunk?: () => Promise<void> | void,
   ): Promise<void> {
-    // It would do later what was asked of it now.
+    // A stopped supervisor would do later what was asked of it now.
     await untilRunning(this.#supervisor, this.#deadline);
     const notRead = () => new PacelineError("lost", "it is not read any more");
     if (signal?.aborted) throw notRead();

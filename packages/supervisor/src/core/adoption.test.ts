@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { SLOT_POLICY } from "../../test/slot-policy.js";
 import { adopt, restoreFleet, saveFleet, skipAttempt, slotsOfOtherGenerations } from "./adoption.js";
 import { EMPTY_FLEET, type Fleet, findPool, findSlot } from "./fleet.js";
 import {
@@ -11,22 +12,8 @@ import {
   startReplacement,
   swap,
 } from "./fleet-changes.js";
-import type { SlotPolicy } from "./process.js";
 
-const policy: SlotPolicy = {
-  readyTimeoutMs: 1000,
-  stableAfterMs: 5000,
-  drainTimeoutMs: 2000,
-  termTimeoutMs: 500,
-  killTimeoutMs: 300,
-  hangAfterMs: 30_000,
-  minReadyMs: 100,
-  maxSurge: 1,
-  backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0 },
-  restartBudget: { maxFailures: 3, periodMs: 10_000 },
-  giveUp: true,
-  isUpstream: true,
-};
+const policy = SLOT_POLICY;
 const at = (now: number): FleetContext => ({ now, random: 0.5, policyOf: () => policy });
 const ready = (fleet: Fleet, index: number, attempt = 1) =>
   report(fleet, "web", index, { type: "ready", attempt }, at(0)).fleet;

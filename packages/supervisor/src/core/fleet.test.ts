@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { SLOT_POLICY } from "../../test/slot-policy.js";
 import { adopt, restoreFleet, type SavedFleet, saveFleet, skipAttempt, takePlace } from "./adoption.js";
 import {
   EMPTY_FLEET,
@@ -28,20 +29,7 @@ import {
 } from "./fleet-changes.js";
 import { deadlineOf, EVENTS, isAlive, type Process, type SlotPolicy } from "./process.js";
 
-const policy: SlotPolicy = {
-  readyTimeoutMs: 1000,
-  stableAfterMs: 5000,
-  drainTimeoutMs: 2000,
-  termTimeoutMs: 500,
-  killTimeoutMs: 300,
-  hangAfterMs: 30_000,
-  minReadyMs: 100,
-  maxSurge: 1,
-  backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0.5 },
-  restartBudget: { maxFailures: 3, periodMs: 10_000 },
-  giveUp: true,
-  isUpstream: true,
-};
+const policy: SlotPolicy = { ...SLOT_POLICY, backoff: { ...SLOT_POLICY.backoff, jitter: 0.5 } };
 
 /** More than a slot needs: a drain, a kill, a backoff and a start. */
 const CALM_ROUNDS = 10;

@@ -1,21 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { SLOT_POLICY } from "../../test/slot-policy.js";
 import { newProcess, type Process, type ProcessEvent, type SlotPolicy } from "./process.js";
 import { transition } from "./transition.js";
 
-const policy: SlotPolicy = {
-  readyTimeoutMs: 1000,
-  stableAfterMs: 5000,
-  drainTimeoutMs: 2000,
-  termTimeoutMs: 500,
-  killTimeoutMs: 300,
-  hangAfterMs: 30_000,
-  minReadyMs: 100,
-  maxSurge: 1,
-  backoff: { initialMs: 100, maxMs: 1000, factor: 2, jitter: 0 },
-  restartBudget: { maxFailures: 3, periodMs: 60_000 },
-  giveUp: true,
-  isUpstream: true,
-};
+const policy: SlotPolicy = { ...SLOT_POLICY, restartBudget: { maxFailures: 3, periodMs: 60_000 } };
 const died = { code: null, signal: "SIGKILL" };
 
 /** Runs events through the table, each at its own time; returns the final state and the last effects. */

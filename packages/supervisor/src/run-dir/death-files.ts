@@ -24,7 +24,7 @@ export class DeathFiles {
   /** Writes a new report and removes old ones. Returns it with its number. @throws PacelineError such as `ENOSPC` */
   add(report: Omit<DeathReport, "id">): DeathReport {
     // During an upgrade another supervisor may write, too.
-    this.nextId = Math.max(this.nextId, ...listReports(this.folder).map(({ id }) => id + 1));
+    for (const name of namesIn(this.folder)) this.nextId = Math.max(this.nextId, Number(NAME.exec(name)?.[1] ?? 0) + 1);
     const numbered: DeathReport = boundReport({ ...report, id: this.nextId });
     makePrivate(this.folder);
     const bytes = this.write(numbered);

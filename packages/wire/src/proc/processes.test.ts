@@ -1,6 +1,7 @@
 /** Which processes belong to a leader, and that the machine's table can be read. */
-import { expect, test } from "vitest";
-import { processesOf, readProcessTable } from "./processes.js";
+import { spawn } from "node:child_process";
+import { expect, onTestFinished, test } from "vitest";
+import { processesOf, readProcessTable, spawnTagOf } from "./processes.js";
 
 test("those of its session and all that they started, wherever it went; nobody else", () => {
   const rows = [
@@ -24,3 +25,16 @@ test.runIf(process.platform === "linux")("this process is in the table, with its
   const own = readProcessTable().find(({ pid }) => pid === process.pid);
   expect(own).toMatchObject({ parent: process.ppid });
 });
+
+test.runIf(process.platform === "linux")(
+  "a process is found by its tag in a large environment, and by its session",
+  () => {
+    const env = { OTHER: "PACELINE_SPAWN=other", LARGE: "x".repeat(100_000), PACELINE_SPAWN: "tag-1", LAST: "1" };
+    const child = spawn("/bin/sleep", ["600"], { env, detached: true, stdio: "ignore" });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    const pid = child.pid as number;
+    expect(spawnTagOf(pid)).toBe("tag-1");
+    expect(readProcessTable().find((row) => row.pid === pid)).toEqual({ pid, parent: process.pid, session: pid });
+    expect(spawnTagOf(2 ** 22 + 1)).toBe(undefined);
+  },
+);

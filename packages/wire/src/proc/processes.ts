@@ -1,5 +1,5 @@
 /** The processes of this machine from /proc, and those that a command left behind; empty without /proc. */
-import { openSync, readdirSync, readFileSync, readlinkSync, unlinkSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { MARK_FD, SPAWN_MARK } from "../control/child-environment.js";
 
@@ -52,10 +52,59 @@ export function readProcessTable(): ProcessRow[] {
   for (const name of attempt(() => readdirSync("/proc")) ?? []) {
     const pid = Number(name);
     if (!Number.isInteger(pid)) continue;
-    const stat = readStat(pid);
-    if (stat !== undefined && hasNotEnded(stat)) rows.push({ pid, parent: stat.parent, session: stat.session });
+    const row = readRow(pid);
+    if (row !== undefined) rows.push(row);
   }
   return rows;
+}
+
+/** Like `readStat`, without leaving garbage. Undefined for a zombie, too. */
+function readRow(pid: number): ProcessRow | undefined {
+  const stat = readScratch(`/proc/${pid}/stat`);
+  if (stat === undefined) return undefined;
+  const state = stat.lastIndexOf(CLOSING_PARENTHESIS) + 2;
+  if (stat[state] === ZOMBIE || stat[state] === DEAD) return undefined;
+  const parent = stat.indexOf(SPACE, state) + 1;
+  const group = stat.indexOf(SPACE, parent) + 1;
+  const session = stat.indexOf(SPACE, group) + 1;
+  return { pid, parent: numberAt(stat, parent), session: numberAt(stat, session) };
+}
+
+const [CLOSING_PARENTHESIS = 0, SPACE = 0, ZOMBIE = 0, DEAD = 0] = [...") ZX"].map((character) =>
+  character.charCodeAt(0),
+);
+const [ZERO, NINE] = ["0".charCodeAt(0), "9".charCodeAt(0)];
+
+function numberAt(bytes: Uint8Array, start: number): number {
+  let number = 0;
+  for (let at = start; ; at++) {
+    const digit = bytes[at] ?? 0;
+    if (digit < ZERO || digit > NINE) return number;
+    number = 10 * number + digit - ZERO;
+  }
+}
+
+/** The most bytes of a file that are read: an environment with its arguments may have 6 MB. */
+const MAX_SCRATCH_BYTES = 8 << 20;
+let scratch: Buffer | undefined;
+
+/** Reads a file of /proc into a buffer that the next call overwrites. A search reads hundreds of files, each time. */
+function readScratch(path: string): Buffer | undefined {
+  const fd = attempt(() => openSync(path, "r"));
+  if (fd === undefined) return undefined;
+  try {
+    scratch ??= Buffer.allocUnsafeSlow(16 << 10);
+    for (let length = 0; ; ) {
+      const read = readSync(fd, scratch, length, scratch.length - length, null);
+      length += read;
+      if (read === 0 || length >= MAX_SCRATCH_BYTES) return scratch.subarray(0, length);
+      if (length === scratch.length) scratch = Buffer.concat([scratch], 2 * length);
+    }
+  } catch {
+    return undefined; // The process has ended, or belongs to someone else.
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Returns the processes in the session of `leader` and all of its descendants, without itself. */
@@ -119,17 +168,21 @@ export function findLeftoverProcesses({ leader, mark }: Spawn): number[] {
 
 /** Returns the value of SPAWN_MARK in a process's environment; undefined if it has none, or is not accessible. */
 export function spawnTagOf(pid: number): string | undefined {
-  const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "latin1")) ?? "";
-  const at = `\0${environment}`.indexOf(`\0${SPAWN_MARK}=`);
-  if (at < 0) return undefined;
-  const start = at + SPAWN_MARK.length + 1;
-  const end = environment.indexOf("\0", start);
-  return environment.slice(start, end < 0 ? undefined : end);
+  const environment = readScratch(`/proc/${pid}/environ`);
+  if (environment === undefined) return undefined;
+  for (let at = environment.indexOf(TAG); at >= 0; at = environment.indexOf(TAG, at + 1)) {
+    if (at > 0 && environment[at - 1] !== 0) continue;
+    const start = at + TAG.length;
+    const end = environment.indexOf(0, start);
+    return environment.toString("latin1", start, end < 0 ? environment.length : end);
+  }
+  return undefined;
 }
 
+const TAG = `${SPAWN_MARK}=`;
+
 function isMarked(pid: number, mark: string): boolean {
-  const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "latin1")) ?? "";
-  if (environment.includes(`${SPAWN_MARK}=${mark}`)) return true;
+  if (readScratch(`/proc/${pid}/environ`)?.includes(`${TAG}${mark}`)) return true;
   return attempt(() => readlinkSync(`/proc/${pid}/fd/${MARK_FD}`))?.endsWith(`/${mark} (deleted)`) ?? false;
 }
 

@@ -1,9 +1,12 @@
 /** An instance that is blocked, or stopped by a signal, is shown as stalled, then killed and replaced as hung. */
+import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
+import type { DeathSummary } from "../packages/supervisor/dist/cli/format-deaths.js";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
 import { needs, signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
 
 /** Blocks forever on a path that ends with /block. */
 const FETCH = `
@@ -234,6 +237,13 @@ test("a response that is owed for too long costs its process, in pools that limi
     expect(reason).toMatch(new RegExp(`^hung: GET /${name}/hold took over 4 s \\(requestTimeoutMs\\)`));
     expect(reason).toContain("in some_function_that_holds (site_app.py:");
   }
+  // A client that has its response, or has left, has lost nothing.
+  await waitFor("the lost requests in the reports", async () => {
+    const { deaths } = JSON.parse((await project.cli(["deaths", "--json"])).stdout) as { deaths: DeathSummary[] };
+    const lost = Object.fromEntries(deaths.map(({ name, lost }) => [name, lost]));
+    const expected = { "wsgi.1": 1, "wsgi.2": 1, "threads.1": 1, "command.1": 1, "holds.1": 1, "held.1": 1 };
+    return isDeepStrictEqual(lost, { ...lost, ...expected, "close.1": 0, "closes.1": 0 });
+  });
   await patient.until(/^HTTP\/1\.1 504 /);
   const { uptimeSeconds } = await project.status();
   const later = await project.statusWhere("it to be looked at again", (now) => now.uptimeSeconds > uptimeSeconds + 2);

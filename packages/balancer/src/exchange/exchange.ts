@@ -359,6 +359,7 @@ export class Exchange
 
   /** Sends a response of the balancer's own. */
   respond(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
+    if (status === 504) this.outcome.noteLate(this.upstream, this.pool, "failed");
     this.stream?.cancel();
     this.outcome.status = status;
     if (this.relay.accessLog !== undefined) this.outcome.bodyBytes = this.client.response.localBodyBytes(status);
@@ -368,7 +369,10 @@ export class Exchange
   }
 
   abort(): void {
-    if (this.client.response.takeBack()) return this.respond(502);
+    const isTakenBack = this.client.response.takeBack();
+    if (this.state === State.RESPONDING && !this.flow.isClientBlocked)
+      this.outcome.noteLate(this.upstream, this.pool, isTakenBack ? "failed" : "cut");
+    if (isTakenBack) return this.respond(502);
     this.stream?.cancel();
     // A partly delivered response is already counted.
     if (this.state !== State.DELIVERING) this.outcome.status = 502;

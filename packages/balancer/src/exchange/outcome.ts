@@ -1,6 +1,7 @@
 /** The outcome of one request for the counters and the access log: status, size and duration. */
 import type { LostRequest } from "@paceline/wire";
 import type { Peer } from "../http1/forwarded.js";
+import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
@@ -53,6 +54,11 @@ export class Outcome {
       const ageMs = Math.round(this.tookMs);
       return { request: this.head.describe(), ageMs, outcome, ...(id !== undefined && { id }) };
     });
+  }
+
+  /** Notes a request whose response is late. Where it keeps its place at the instance, the supervisor ends the process for it. */
+  noteLate(upstream: Upstream | undefined, pool: Pool | undefined, outcome: LostRequest["outcome"]): void {
+    if (pool?.isLimited === true) this.noteLost(upstream, "fatal", outcome);
   }
 
   /** Records that the client has its response, or will get none. */

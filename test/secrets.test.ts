@@ -37,6 +37,9 @@ test.each(RUNTIMES)("secrets on %s", async (runtime) => {
   expect((await project.cli(["start", "--detach"], { env: project.startEnvironment() })).code).toBe(2);
 
   project.write("token", "s3cret-2\n");
+  expect((await project.cli(["check", "--no-load"])).output).toMatch(
+    /warning: the secret DB was not checked: .*LoadCredential=db:/,
+  );
   const shown = [
     await project.cli(["check", "--json"]),
     await project.cli(["status", "--json"]),

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { formatKeyPath } from "./problems.js";
 import { resolveFleet } from "./resolve.js";
-import { secretWarnings, withoutSecretValues } from "./secrets.js";
+import { secretWarnings, uncheckedSecrets, withoutSecretValues } from "./secrets.js";
 import { validate } from "./validate.js";
 
 let folder: string;
@@ -108,7 +108,12 @@ describe("a secret", () => {
     expect(read({ env }, {}).problems).toEqual([
       'env.TOKEN: needs $CREDENTIALS_DIRECTORY for the credential "db": run the fleet by a systemd unit with LoadCredential=db:/path/of/the/secret, or name a file with { file: … }',
     ]);
-    expect(read({ env }, { isOnlyChecked: true }).problems).toEqual([]);
+    const checked = read({ env }, { isOnlyChecked: true });
+    expect(checked.problems).toEqual([]);
+    expect(uncheckedSecrets(checked.config)).toEqual([
+      "the secret TOKEN was not checked: there is no $CREDENTIALS_DIRECTORY here; the fleet's unit needs LoadCredential=db:/path/of/the/secret",
+    ]);
+    expect(uncheckedSecrets(read({ env }).config)).toEqual([]);
     expect(read({ env: { TOKEN: { file: "gone" } } }, { isOnlyChecked: true }).problems).toHaveLength(1);
   });
 

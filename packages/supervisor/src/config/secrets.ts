@@ -121,6 +121,17 @@ export function secretWarnings({ pools }: FleetConfig): string[] {
   );
 }
 
+/** Returns a sentence for each secret whose value a check could not read. */
+export function uncheckedSecrets({ pools }: FleetConfig): string[] {
+  const unread = pools.flatMap(({ secrets }) => Object.entries(secrets)).filter(([, { value }]) => value === "");
+  const sentences = unread.map(([name, source]) =>
+    "file" in source
+      ? `the secret ${name} was not checked: this user (uid ${process.getuid?.()}) cannot read ${source.file}`
+      : `the secret ${name} was not checked: there is no $CREDENTIALS_DIRECTORY here; the fleet's unit needs LoadCredential=${source.credential}:/path/of/the/secret`,
+  );
+  return [...new Set(sentences)];
+}
+
 function isOpen(file: string): boolean {
   try {
     return (statSync(file).mode & OTHERS_READ) !== 0;

@@ -23,13 +23,17 @@ export const check: DefineCommand = (program, action) => {
       const { config: named } = options;
       if (named !== undefined && given !== ".")
         throw new PacelineError("usage", `-c ${named}: ${given} is one argument too many beside a config`);
-      const [{ loadFleet }, { secretWarnings, withoutSecretValues }, { findRuntimes }, { describeFleet }] =
-        await Promise.all([
-          import("../../config/load.js"),
-          import("../../config/secrets.js"),
-          import("../../runtime/runtimes.js"),
-          import("../../fleet/prepare-start.js"),
-        ]);
+      const [
+        { loadFleet },
+        { secretWarnings, uncheckedSecrets, withoutSecretValues },
+        { findRuntimes },
+        { describeFleet },
+      ] = await Promise.all([
+        import("../../config/load.js"),
+        import("../../config/secrets.js"),
+        import("../../runtime/runtimes.js"),
+        import("../../fleet/prepare-start.js"),
+      ]);
       const timeoutMs = milliseconds(options.timeout);
       const startedAt = performance.now();
       const runtimes = findRuntimes();
@@ -53,7 +57,7 @@ export const check: DefineCommand = (program, action) => {
           return reportFailure({ ok: false, code: "failed", message, lastLines }, options.json === true);
         }
       }
-      for (const warning of secretWarnings(config)) printError(`warning: ${warning}`);
+      for (const warning of [...secretWarnings(config), ...uncheckedSecrets(config)]) printError(`warning: ${warning}`);
       if (options.json) printJson({ ok: true, source, config: withoutSecretValues(config) });
       else print(`OK: ${describeFleet(config, process.cwd())}`);
       return EXIT.done;

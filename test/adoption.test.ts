@@ -71,7 +71,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       expectBody: "program",
       delayMs: 20,
     });
-    await waitFor("the state", () => savedIn(project).length === 5);
+    expect(savedIn(project).length).toBe(5);
     const earlyState = readFileSync(join(project.runDir, "state.json"));
     signal((await project.status()).pools[0]?.instances[1]?.pid ?? 0, "SIGKILL");
     const first = await project.statusWhere("its replacement", ({ pools: [web] }) => {
@@ -177,6 +177,8 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       [() => project.writeConfig({ pools: three, listen: ["127.0.0.1:9"] }), "listen changed from"],
       [() => project.writeConfig({ pools: { ...three, web: { ...three.web, app: "./broken.js" } } }), "broken"],
       [() => project.write("paceline.config.json", "{"), "paceline.config.json"],
+      // There is an app in the folder, which is not started beside the fleet.
+      [() => rmSync(join(project.folder, "paceline.config.json")), "paceline.config.json: is missing"],
     ] as const) {
       await kill(project);
       change();
@@ -186,6 +188,9 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       expect(processesOf(await project.status())).toEqual(running);
     }
     expect((await project.status()).problem).toContain("paceline.config.json");
+    expect((await project.startDetached()).output).toMatch(
+      /paceline\.config\.json: is missing, and its fleet runs \(pid/,
+    );
     project.writeConfig({ pools: three });
     await project.cli(["reload"]);
     expect((await project.status()).problem).toBe(null);
@@ -195,10 +200,12 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     for (let round = 1; round <= rounds; round++) expect(timesIn(project, `before${round}`)).toBeGreaterThan(0);
     // The balancer has ended, too.
     const [balancer] = (await project.status()).balancers;
+    const [{ generation } = { generation: 0 }] = (await project.status()).pools;
     await kill(project);
     signal(balancer?.pid ?? 0, "SIGKILL");
-    await again(project);
-    await project.statusWhere("the balancer", (status) => status.balancers[0]?.state === "ready");
+    await again(project, ["--or-reload"]);
+    const reloaded = await project.statusWhere("the balancer", (status) => status.balancers[0]?.state === "ready");
+    expect(reloaded.pools[0]?.generation).toBe(generation + 1);
 
     // A stop is cut off while a request is under way.
     project.write("held", "");
@@ -239,6 +246,8 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
   test("that was detached gets another one from a balancer, again and again, until it is stopped", async () => {
     const config = { restartSupervisor: true, balancer: { processes: 2 } };
     const project = await startFleet({ runtime, app: APP, config });
+    // What was done goes on, however soon after it the supervisor is killed.
+    await project.scale("web", 3);
     const before = await project.status();
     for (let round = 0; round < 2; round++) {
       const { pid } = await project.status();
@@ -251,7 +260,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     expect(processesOf(await project.status())).toEqual(processesOf(before));
     // It comes when all of them have connected.
     await waitFor("the event", async () =>
-      (await project.events()).includes("adopted 2 instances and 2 balancers; started 0, ended 0"),
+      (await project.events()).includes("adopted 3 instances and 2 balancers; started 0, ended 0"),
     );
     expect((await project.cli(["stop"])).code).toBe(0);
     await project.nothingLeft();

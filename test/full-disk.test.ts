@@ -1,9 +1,10 @@
-/** A full disk below a run directory costs log lines, and no process; a killed supervisor is replaced. */
+/** A full disk below a run directory costs log lines, and no process; a killed supervisor is replaced. A removed one is made again. */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Project, RUNTIMES } from "./support/fleet.js";
+import { allReady, Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
 import { signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
@@ -43,5 +44,26 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     const pids = ({ pools, balancers }: typeof before) =>
       [...(pools[0]?.instances ?? []), ...balancers].map(({ pid }) => pid);
     expect(pids(after)).toEqual(pids(before));
+  });
+
+  test("a removed run directory is made again, and all processes get sockets in it", async () => {
+    const project = await startFleet({ runtime, app: APP });
+    const { pid } = await project.status();
+    const load = project.load({ mode: "connect-anew", clients: 1, path: "/", expectBody: "served", delayMs: 10 });
+    rmSync(project.runDir, { recursive: true });
+    const after = await project.statusWhere("all of them to be restarted", (status) => {
+      const all = [...status.balancers, ...status.pools.flatMap(({ instances }) => instances)];
+      return allReady(status) && all.every(({ attempt }) => attempt === 2);
+    });
+    expect([after.pid, after.problem]).toEqual([pid, null]);
+    expect(await project.events()).toMatch(/was removed while the fleet runs: it was made again/);
+    // Another supervisor finds all that it needs there.
+    signal(pid, "SIGKILL");
+    await waitFor("the supervisor to be gone", () => !project.processes().includes(pid));
+    expect((await project.startDetached()).output).toMatch(/all ready/);
+    expect(await project.events()).toContain("adopted 2 instances and 1 balancer; started 0, ended 0");
+    expect(failures(await load.stop())).toEqual(NO_FAILURES);
+    expect((await project.stop()).code).toBe(0);
+    await project.nothingLeft();
   });
 });

@@ -322,6 +322,12 @@ export class Parts {
     return reach === undefined || !isCookie ? reach : { ...reach, cookie: this.stickyCookies.of(slot) };
   }
 
+  /** Opens files again that were removed. */
+  reopenFiles(): void {
+    this.positions.reopen();
+    this.state.removed();
+  }
+
   /** Stops all timers and watchers. */
   close(): void {
     this.timers.clearAll();

@@ -37,6 +37,8 @@ interface SupervisorOptions extends PartsOptions {
   logStatus?: () => LogStatus;
   /** Why this start could not load its configuration: it can only go on with that of the fleet of a killed supervisor. */
   configProblem?: string | undefined;
+  /** The fleet of a killed supervisor is reloaded, also with the same configuration: its code may have changed. */
+  reloadsAdopted?: boolean;
   /** The last upgrade, if it was rolled back. */
   rolledBack?: Status["rolledBack"];
 }
@@ -56,6 +58,8 @@ export interface Supervisor extends SupervisorApi {
   start(): Promise<void>;
   /** Returns the descriptors of the listening sockets that systemd has not opened. */
   ownSockets(): number[];
+  /** Creates the control channel's socket again after it was removed, and replaces all processes, whose sockets were beside it. */
+  replaceSockets(): Promise<void>;
   /** Reports a problem with the fleet's surroundings in the events and the log. */
   warn(message: string): void;
   /** Resolves when the fleet has ended; `failed` if something could not be ended. Or it goes on with an heir. */
@@ -210,12 +214,19 @@ class FleetSupervisor implements Supervisor {
   }
 
   scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
-    return this.parts.operations.scale(...args);
+    return this.saved(this.parts.operations.scale(...args));
+  }
+
+  /** What was reported as done would be undone if this supervisor were killed before its state is written. */
+  private async saved(operation: Promise<OperationResult>): Promise<OperationResult> {
+    const result = await operation;
+    await this.parts.state.saved();
+    return result;
   }
 
   async reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
     this.options.observer?.reloading();
-    const result = await this.parts.reloads.run(...args);
+    const result = await this.saved(this.parts.reloads.run(...args));
     this.options.observer?.reloaded(result);
     if (result.ok) this.watch?.reloaded(args[0]);
     if (result.ok && args[0] === undefined) {
@@ -231,7 +242,7 @@ class FleetSupervisor implements Supervisor {
   }
 
   restart(...args: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
-    return this.parts.operations.restart(...args);
+    return this.saved(this.parts.operations.restart(...args));
   }
 
   async handOver(heir: Heir): Promise<OperationResult> {
@@ -259,7 +270,11 @@ class FleetSupervisor implements Supervisor {
     return this.parts.dumps.dump(...args);
   }
 
-  async waitReady(): Promise<OperationResult> {
+  waitReady(): Promise<OperationResult> {
+    return this.saved(this.readiness());
+  }
+
+  private async readiness(): Promise<OperationResult> {
     const { parts } = this;
     const settled = (fleet: Fleet) => {
       if (parts.isStopping) return STOPPING;
@@ -291,6 +306,18 @@ class FleetSupervisor implements Supervisor {
       return this.parts.sockets.map(({ fd }) => fd);
     } catch {
       return []; // Only balancers of an earlier supervisor have them.
+    }
+  }
+
+  async replaceSockets(): Promise<void> {
+    const { parts } = this;
+    await parts.channel.listenAgain();
+    parts.reopenFiles();
+    // Balancers that are started afterwards find the new sockets of instances.
+    for (const target of [undefined, BALANCER_POOL]) {
+      const result = await this.restart(target, () => {});
+      if (!result.ok && !parts.isStopping)
+        this.warn(`not all was restarted: ${result.message}; run paceline restart all and paceline restart balancer`);
     }
   }
 

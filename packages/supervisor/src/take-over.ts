@@ -17,6 +17,8 @@ interface TakeOverOptions {
   config: FleetConfig;
   /** Why it could not be loaded. */
   configProblem?: string | undefined;
+  /** Reload also with the same configuration. */
+  reloadsAdopted?: boolean;
   reload(): Promise<OperationResult>;
 }
 
@@ -55,8 +57,10 @@ export class TakeOver {
 
   private async applyConfig(before: FleetConfig): Promise<void> {
     const { parts, options } = this;
-    if (!parts.reload.areBalancersMixed && isSameConfig(before, options.config)) return;
-    parts.log.event("info", "paceline", "this start has another configuration than what runs: it is reloaded");
+    const isChanged = parts.reload.areBalancersMixed || !isSameConfig(before, options.config);
+    if (!isChanged && options.reloadsAdopted !== true) return;
+    const why = isChanged ? "has another configuration than what runs" : "was told to reload what runs";
+    parts.log.event("info", "paceline", `this start ${why}: it is reloaded`);
     const result = await options.reload();
     if (!result.ok) this.keptBecause = result.message;
   }

@@ -59,15 +59,27 @@ interface ChannelServerOptions<C> {
 }
 
 export class ChannelServer<C> {
-  private readonly server: Server;
+  private server: Server;
   private readonly sockets = new Set<Socket>();
   /** The invalid messages since the last report, and when the next one may be reported. */
   private unreported = 0;
   private quietUntil = 0;
 
   constructor(private readonly options: ChannelServerOptions<C>) {
-    this.server = createServer((socket) => this.accept(socket));
-    this.server.maxConnections = MAX_CONNECTIONS;
+    this.server = this.create();
+  }
+
+  private create(): Server {
+    const server = createServer((socket) => this.accept(socket));
+    server.maxConnections = MAX_CONNECTIONS;
+    return server;
+  }
+
+  /** Creates the socket again after it was removed. Connections go on. */
+  listenAgain(): Promise<void> {
+    this.server.close();
+    this.server = this.create();
+    return this.listen();
   }
 
   /** Resolves when children can connect, or when the server is closed before that. Rejects with the system's error. */

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ScaleChange } from "../control/api.js";
 import type { RuntimeName } from "../core/model.js";
-import type { FleetStart } from "../fleet/api.js";
+import type { OwnStart } from "../fleet/prepare-start.js";
 import type { ExitStatus } from "./output.js";
 
 /** A command's action. Resolves with the exit status. */
@@ -37,6 +37,7 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   runDir?: string;
   replace?: boolean;
   onlyAdopts?: boolean;
+  reloadAdopted?: boolean;
   watch?: boolean;
   /** Reload the fleet if it is already running. */
   orReload?: boolean;
@@ -155,7 +156,7 @@ export function parsePorts(text: string, before: number[] | undefined): number[]
 }
 
 /** Returns what the options of `paceline start` and its target start. */
-export function startOf(target: string, options: StartOptions): FleetStart {
+export function startOf(target: string, options: StartOptions): OwnStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
   const { name, instances, listen, defaultPort, runtime, runDir, replace, watch, onlyAdopts } = options;
   const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, args, python };
@@ -171,6 +172,7 @@ export function startOf(target: string, options: StartOptions): FleetStart {
     replace,
     watch,
     onlyAdopts,
+    reloadsAdopted: options.orReload || options.reloadAdopted,
   };
 }
 

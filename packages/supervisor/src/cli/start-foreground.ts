@@ -28,6 +28,7 @@ import { openLogFile } from "./log-file.js";
 import { type LogPrinter, openLogPrinter } from "./log-printer.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
 import { EXIT, type ExitStatus, failureOf, printResult } from "./output.js";
+import { RecordKeeper, RunDirKeeper } from "./run-dir-keeper.js";
 import { type Invitation, ServiceManager, takeInvitation } from "./service-manager.js";
 import { followFleet } from "./start-as-client.js";
 import { type Starter, starterOf } from "./starter.js";
@@ -215,8 +216,10 @@ async function runFleet(
     ...(serviceManager === undefined ? {} : { observer: serviceManager }),
     inheritedSockets: service.sockets,
     ...{ boundSockets, rolledBack },
-    problem: () => record.problem ?? configProblem ?? null,
+    problem: () => keeper.problem ?? record.problem ?? configProblem ?? null,
     configProblem,
+    // After a failed upgrade it is the fleet of this process.
+    reloadsAdopted: rolledBack === null && (options.orReload || options.reloadAdopted) === true,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,
     isLogSettled: () => log.isSettled,
@@ -262,7 +265,16 @@ async function runFleet(
   if (recordError !== undefined) record.update();
   const reopen = () => log.reopen();
   process.on("SIGUSR1", reopen);
-  const control = new ControlServer(supervisor, runDir.paths.controlSocket);
+  let control = new ControlServer(supervisor, runDir.paths.controlSocket);
+  const keeper = new RunDirKeeper({
+    ...{ runDir, supervisor, reopen },
+    serve: async () => {
+      // Closing it removes what is at its path.
+      await control.close();
+      control = new ControlServer(supervisor, runDir.paths.controlSocket);
+      await control.listen();
+    },
+  });
   await control.listen();
   let forgetClient = () => {};
   let isHandedOver = false;
@@ -289,6 +301,7 @@ async function runFleet(
     return Object.assign(end, { fleet: inService });
   } finally {
     if (!isHandedOver) forgetClient();
+    keeper.close();
     record.close();
     await control.close();
     process.off("SIGUSR1", reopen);
@@ -358,36 +371,4 @@ function announce({ fleet, request, runtimes }: PreparedStart, printer: LogPrint
   const shown = runtime === ours ? `${runtime} ${process.versions[runtime]}` : runtime;
   const text = `${describeFleet(fleet.config, request.cwd)} (${shown})`;
   printer.print([{ sequence: 0, at: Date.now(), name: "paceline", text }]);
-}
-
-const RETRY_EVERY_MS = 1_000;
-
-class RecordKeeper {
-  /** Why the record is out of date; null if it is current. */
-  problem: string | null = null;
-  private timer: NodeJS.Timeout | undefined;
-
-  /** @param onProblem called each time that writing starts to fail */
-  constructor(
-    private readonly write: () => void,
-    private readonly onProblem: (problem: string) => void,
-  ) {}
-
-  update(): void {
-    clearTimeout(this.timer);
-    const before = this.problem;
-    try {
-      this.write();
-      this.problem = null;
-    } catch (error) {
-      this.problem = error instanceof Error ? error.message : String(error);
-      this.timer = setTimeout(() => this.update(), RETRY_EVERY_MS);
-      this.timer.unref();
-      if (before === null) this.onProblem(this.problem);
-    }
-  }
-
-  close(): void {
-    clearTimeout(this.timer);
-  }
 }

@@ -78,8 +78,6 @@ export interface FleetStart extends FleetOrigin {
   replace?: boolean | undefined;
   /** For development: reload a pool when its app changes, all on a config change. */
   watch?: boolean | undefined;
-  /** Goes on with a fleet that runs without a supervisor, and never starts one anew. Internal. */
-  onlyAdopts?: boolean | undefined;
 }
 
 export interface CreateFleetOptions extends FleetStart {

@@ -5,9 +5,9 @@ import { lockHolder, runningIn } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import type { CreatedFleet, CreateFleetOptions, FleetEnd, FleetStart, OperationDone, OperationOptions } from "./api.js";
+import type { CreatedFleet, CreateFleetOptions, FleetEnd, OperationDone, OperationOptions } from "./api.js";
 import { FleetClient } from "./fleet.js";
-import { lateMessage, type PreparedStart, prepareStart } from "./prepare-start.js";
+import { lateMessage, type OwnStart, type PreparedStart, prepareStart } from "./prepare-start.js";
 import { launchSupervisor, type SupervisorProcess } from "./supervisor-process.js";
 
 /**
@@ -43,7 +43,7 @@ export async function createFleet({
   }
 }
 
-interface LaunchOptions extends FleetStart {
+interface LaunchOptions extends OwnStart {
   detached?: boolean | undefined;
   /** This process ends soon, so it may parse a JSON or TOML config itself. */
   endsSoon?: boolean | undefined;

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { attempt } from "@paceline/wire/proc";
+import { CONFIG_FILE_NAMES, findConfigFile, kindOf } from "../config/find.js";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
 import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, sourceOf } from "../config/load.js";
@@ -14,6 +15,14 @@ import { PacelineError } from "../errors.js";
 import { runDirOf } from "../run-dir/registry.js";
 import { findRuntimes, type Runtimes } from "../runtime/runtimes.js";
 import type { FleetStart } from "./api.js";
+
+/** What our own programs can ask of a start beside what others can. */
+export interface OwnStart extends FleetStart {
+  /** Goes on with a fleet that runs without a supervisor, and never starts one anew. */
+  onlyAdopts?: boolean | undefined;
+  /** Reloads a fleet that it goes on with. */
+  reloadsAdopted?: boolean | undefined;
+}
 
 export interface PreparedStart {
   fleet: LoadedFleet;
@@ -70,6 +79,8 @@ export async function prepareStart(
 
 /** If the configuration cannot be loaded, the fleet of a killed supervisor is gone on with as it is, and its outage avoided. */
 async function loadOrGoOn(start: FleetStart, request: LoadRequest, isOnlyChecked: boolean): Promise<LoadedFleet> {
+  const withoutConfig = isOnlyChecked ? undefined : await fleetOfMissingConfig(start, request);
+  if (withoutConfig !== undefined) return withoutConfig;
   try {
     return await loadFleet(request);
   } catch (error) {
@@ -85,6 +96,40 @@ async function loadOrGoOn(start: FleetStart, request: LoadRequest, isOnlyChecked
     if (source === undefined || found === undefined) throw error;
     return { ...found, source, problem: error.message };
   }
+}
+
+/**
+ * Returns what a fleet runs whose supervisor was killed and whose config file is gone. A start of its folder means that fleet, not
+ * a second one of the app that is there.
+ * @throws ConfigError if its supervisor runs, or it is to be replaced
+ */
+async function fleetOfMissingConfig(start: FleetStart, request: LoadRequest): Promise<LoadedFleet | undefined> {
+  const files = missingConfigs(request);
+  if (files.length === 0) return undefined;
+  const { cwd, environment } = request;
+  const { fleetAt } = await import("../run-dir/present-fleet.js");
+  for (const file of files) {
+    const source = { kind: "config", file } as const;
+    const { pid, present } = fleetAt(runDirOf(identityOf(source, cwd), start.runDir, cwd, environment), file);
+    const problem = (message: string) => new ConfigError([{ file, path: [], message }]);
+    if (present !== undefined && !start.replace) return { ...present, source, problem: problem("is missing").message };
+    if (present === undefined && pid === undefined) continue;
+    const how = pid === undefined ? "runs without a supervisor" : `runs (pid ${pid})`;
+    const remedy = `restore it, or end that fleet: paceline stop -c ${file}; to start an app beside it, name the app's file`;
+    throw problem(`is missing, and its fleet ${how}: ${remedy}`);
+  }
+  return undefined;
+}
+
+/** Returns the config files that this start could mean, if none of them exists. */
+function missingConfigs(request: LoadRequest): string[] {
+  const { target, staticFolder, fapwsScript, pythonApp, command, worker, proxy, config, cwd } = request;
+  if ([staticFolder, fapwsScript, pythonApp, command, worker, proxy, config].some((each) => each !== undefined))
+    return [];
+  const path = resolve(cwd, target ?? ".");
+  if (kindOf(path) === "nothing") return [path];
+  const isWithout = kindOf(path) === "folder" && findConfigFile(path) === undefined;
+  return isWithout ? CONFIG_FILE_NAMES.map((name) => join(path, name)) : [];
 }
 
 /** Longer values are recorded as their hash. */

@@ -14,7 +14,7 @@ import { isDiskFull } from "../run-dir/run-dir-files.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
 import type { FleetEnd, FleetStart } from "./api.js";
-import { DETACH, type PreparedStart, writeHandover } from "./prepare-start.js";
+import { DETACH, type OwnStart, type PreparedStart, writeHandover } from "./prepare-start.js";
 import { findSocketHolder, type SocketHolder } from "./socket-holder.js";
 import { StarterEnd } from "./starter-link.js";
 
@@ -61,7 +61,7 @@ export interface Failure {
  * @throws PacelineError `rundir` when the run directory cannot be created; `failed` if a balancer does not start it
  */
 export async function launchSupervisor(
-  start: FleetStart,
+  start: OwnStart,
   prepared: PreparedStart,
   stopWithClient: boolean,
 ): Promise<SupervisorProcess> {
@@ -70,7 +70,7 @@ export async function launchSupervisor(
 
 /** Returns undefined if there is no balancer to ask. */
 export async function launchByBalancer(
-  start: FleetStart,
+  start: OwnStart,
   prepared: PreparedStart,
   stopWithClient: boolean,
 ): Promise<SupervisorProcess | undefined> {
@@ -85,7 +85,7 @@ export async function launchByBalancer(
   }
 }
 
-function spawnSupervisor(start: FleetStart, prepared: PreparedStart, stopWithClient: boolean): SupervisorProcess {
+function spawnSupervisor(start: OwnStart, prepared: PreparedStart, stopWithClient: boolean): SupervisorProcess {
   const { fleet, runDirPath } = prepared;
   const user = userToBecome(fleet);
   if (user !== undefined) claimRunDir(runDirPath, user);
@@ -124,7 +124,7 @@ function spawnSupervisor(start: FleetStart, prepared: PreparedStart, stopWithCli
 
 async function spawnByBalancer(
   holder: SocketHolder,
-  start: FleetStart,
+  start: OwnStart,
   prepared: PreparedStart,
   stopWithClient: boolean,
 ): Promise<SupervisorProcess> {
@@ -229,7 +229,7 @@ async function stop(kill: (signal: NodeJS.Signals) => void, exited: Promise<Flee
 }
 
 /** Returns the command line of the supervisor, which it also loads its fleet with again. `own` says how it finds its starter. */
-function argumentsOf(start: FleetStart, stopWithClient: boolean, own: readonly string[]): string[] {
+function argumentsOf(start: OwnStart, stopWithClient: boolean, own: readonly string[]): string[] {
   const { runDir, replace, watch } = start;
   const args = ["start", "--log-format", "none", ...own];
   if (stopWithClient) args.push("--stop-with-client");
@@ -237,6 +237,7 @@ function argumentsOf(start: FleetStart, stopWithClient: boolean, own: readonly s
   if (replace) args.push("--replace");
   if (watch) args.push("--watch");
   if (start.onlyAdopts) args.push("--only-adopts");
+  if (start.reloadsAdopted) args.push("--reload-adopted");
   return [...args, ...originArguments(start)];
 }
 

@@ -50,14 +50,19 @@ export class ReadPositions {
     }
   }
 
+  /** The file was removed: the next write makes another one. */
+  reopen(): void {
+    if (this.fd !== undefined) closeSync(this.fd);
+    this.fd = undefined;
+  }
+
   free(row: number): void {
     this.used.delete(row);
   }
 
   /** No supervisor will go on: removes the file. */
   end(): void {
-    if (this.fd !== undefined) closeSync(this.fd);
-    this.fd = undefined;
+    this.reopen();
     rmSync(this.path, { force: true });
   }
 

@@ -217,6 +217,25 @@ describe("the state file", () => {
     expect([vi.getTimerCount(), readdirSync(folder)]).toEqual([0, []]);
   });
 
+  test("has the last change when its writer says so, however soon after another one; a full disk holds nobody up", async () => {
+    const folder = makeFolder();
+    const from = sources(folder);
+    const keeper = new StateKeeper(from);
+    for (const version of [7, 8, 9]) {
+      from.version = version;
+      keeper.changed();
+      await Promise.all([keeper.saved(), keeper.saved()]);
+      expect(readState(folder).state?.snapshotVersion).toBe(version);
+    }
+    mkdirSync(join(folder, `state.json.${process.pid}`));
+    from.version = 10;
+    keeper.changed();
+    await keeper.saved();
+    expect(keeper.problem).toMatch(/state.json cannot be written: EISDIR/);
+    expect(readState(folder).state?.snapshotVersion).toBe(9);
+    await keeper.end();
+  });
+
   test("that cannot be written stays as it is, is reported once, and is written when it can be", async () => {
     const folder = makeFolder();
     const events: string[] = [];

@@ -42,6 +42,8 @@ const TOGETHER_MS = 20;
 const LEAST_PAUSE_MS = 100;
 /** After a failed write. */
 const RETRY_MS = 5_000;
+/** How long a write may hold up who waits for it: a disk may hang. */
+const SAVE_TIMEOUT_MS = 5_000;
 const MAX_EXIT_LINES = 20;
 const MAX_LINE_CHARACTERS = 500;
 
@@ -70,6 +72,29 @@ export class StateKeeper {
     this.hasChanged = true;
     if (this.isClosed || this.timer !== undefined || this.writing !== undefined) return;
     this.arm(Math.max(TOGETHER_MS, this.notBefore - performance.now()));
+  }
+
+  /** The file was removed: it is written again. */
+  removed(): void {
+    this.written = "";
+    this.changed();
+  }
+
+  /** Resolves when the present state is in the file, or could not be written: what is reported as done must survive this process. */
+  async saved(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, SAVE_TIMEOUT_MS);
+      timer.unref();
+    });
+    await Promise.race([this.writeChanges(), late]);
+    clearTimeout(timer);
+  }
+
+  private async writeChanges(): Promise<void> {
+    await this.writing;
+    if (this.hasChanged && !this.isClosed) this.begin();
+    await this.writing;
   }
 
   /** A stop begins. If it is interrupted, the next start goes on with the present sizes. */
@@ -101,14 +126,17 @@ export class StateKeeper {
   }
 
   private arm(ms: number): void {
-    this.timer = setTimeout(() => {
-      this.timer = undefined;
-      this.writing = this.write().finally(() => {
-        this.writing = undefined;
-        if (this.hasChanged) this.changed();
-      });
-    }, ms);
+    this.timer = setTimeout(() => this.begin(), ms);
     this.timer.unref();
+  }
+
+  private begin(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.writing ??= this.write().finally(() => {
+      this.writing = undefined;
+      if (this.hasChanged) this.changed();
+    });
   }
 
   private text(): string {

@@ -21,7 +21,7 @@ import { PacelineError } from "../errors.js";
 import { isDiskFull, writeDraft } from "./run-dir-files.js";
 import { isStopped, silentText } from "./silent.js";
 
-interface RunDirLock {
+export interface RunDirLock {
   /** Counts the holders of this lock since the directory was created; unique. */
   number: number;
   release(): void;

@@ -30,6 +30,16 @@ export function presentFleet(runDir: string, source: string): Pick<LoadedFleet, 
   return { config: { ...config, pools }, release: record.release };
 }
 
+/** Returns what runs of a fleet: the pid of its supervisor, or what a supervisor that starts now can go on with. */
+export function fleetAt(
+  runDir: string,
+  source: string,
+): { pid?: number | undefined; present?: ReturnType<typeof presentFleet> } {
+  if (distrust(runDir) !== undefined || readRecord(runDir)?.source !== source) return {};
+  const pid = lockHolder(runDir)?.pid;
+  return pid === undefined ? { present: presentFleet(runDir, source) } : { pid };
+}
+
 /** The state has no values of secrets; the processes have them in their environments. */
 function withSecretsOf(pool: PoolConfig, alive: readonly SavedProcess[], { generations }: FleetState): PoolConfig {
   const names = Object.keys(pool.secrets);

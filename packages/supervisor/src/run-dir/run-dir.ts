@@ -8,7 +8,7 @@ import type { FleetConfig, ListenAddress } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { type FleetState, readState, removeState, setStateAside } from "./fleet-state.js";
 import { refuseDuringHandOver } from "./hand-over.js";
-import { identify, takeLock } from "./lock.js";
+import { identify, type RunDirLock, takeLock } from "./lock.js";
 import {
   describeLoss,
   endLeftovers,
@@ -44,6 +44,11 @@ export interface RunDir {
   describe(
     fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs" | "listen" | "options">,
   ): void;
+  /**
+   * Creates the directory again after it was removed, and locks it.
+   * @throws PacelineError `running` if another supervisor has it by now; `rundir` if others can write to it
+   */
+  remake(): void;
   /** Removes the files of this start and releases the lock. Does nothing after `handOver`. */
   release(): void;
   /** Releases the lock only: another supervisor goes on with the files. */
@@ -89,22 +94,27 @@ export async function openRunDir(
   path: string,
   { replace = false, source, timeoutMs }: OpenOptions = {},
 ): Promise<RunDir> {
-  makePrivate(path);
-  if (!existsSync(join(path, ".gitignore"))) writeDraft(join(path, ".gitignore"), "*\n");
+  makeFolder(path);
   refuseDuringHandOver(path);
   const lock = takeLock(path);
   try {
     const found = await settleOrphans(path, replace, source, timeoutMs);
     await removeLeftovers(path, found.adoption?.state.folder);
-    return runDirOf(path, lock.number, lock.release, found);
+    return runDirOf(path, lock, found);
   } catch (error) {
     lock.release();
     throw error;
   }
 }
 
-function runDirOf(path: string, number: number, release: () => void, { adoption, problem }: Settled): RunDir {
-  const own = join(path, adoption?.state.folder ?? `run-${number}`);
+function makeFolder(path: string): void {
+  makePrivate(path);
+  if (!existsSync(join(path, ".gitignore"))) writeDraft(join(path, ".gitignore"), "*\n");
+}
+
+function runDirOf(path: string, taken: RunDirLock, { adoption, problem }: Settled): RunDir {
+  let lock = taken;
+  const own = join(path, adoption?.state.folder ?? `run-${lock.number}`);
   makePrivate(own);
   let short = adoption && shortFolderOf(`${own}.sockets`);
   const fitting = (file: string) => {
@@ -143,9 +153,16 @@ function runDirOf(path: string, number: number, release: () => void, { adoption,
       writeRecord(path, next);
       record = next;
     },
+    remake: () => {
+      makeFolder(path);
+      lock = takeLock(path);
+      makePrivate(own);
+      if (short !== undefined && !existsSync(`${own}.sockets`)) symlinkSync(short, `${own}.sockets`);
+      if (record !== undefined) writeRecord(path, record);
+    },
     handOver: () => {
       isHandedOver = true;
-      release();
+      lock.release();
     },
     release: () => {
       if (isHandedOver) return;
@@ -154,7 +171,7 @@ function runDirOf(path: string, number: number, release: () => void, { adoption,
       if (short !== undefined) rmSync(short, { recursive: true, force: true });
       rmSync(`${own}.sockets`, { force: true });
       if (record !== undefined) writeLastRecord(path, { ...record, endedAt: Date.now() });
-      release();
+      lock.release();
     },
   };
 }

@@ -41,7 +41,7 @@ const VERSION = "99.0.0";
 /** Timers of a busy machine. */
 const TOLERANCE_MS = 500;
 
-const APP = "export default (request) => new Response(`hello ${new URL(request.url).pathname}`);\n";
+const APP = `export default (request) => new Response("hello " + new URL(request.url).pathname);\n`;
 /** Echoes on upgraded connections, and counts the bytes of bodies. */
 const ECHO = `import http from "node:http";
 const server = http.createServer((request, response) => {

@@ -160,7 +160,7 @@ describe("a FAPWS start script from outside", () => {
   test("is among the examples: a guest book", async () => {
     const folder = mkdtempSync(join(tmpdir(), "pl-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-    const project = await startExample("fapws", runtime, { BOOK_FOLDER: folder });
+    const project = await startExample("fapws", runtime, { BOOK_FOLDER: folder }, ["--instances", "4"]);
     const { port } = project;
     const status = await project.status();
     expect(status.pools).toMatchObject([{ name: "web", kind: "fapws", wanted: 4, ready: 4 }]);

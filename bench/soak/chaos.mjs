@@ -5,11 +5,14 @@
  *
  *   npm run soak:chaos -- --histories 200 --seed 1 --runtime bun
  *
+ * Before that it rehearses the examples, in which nothing may be found: `--rehearse 20` gives each so many seconds, 0 leaves them out.
+ *
  * A history with number N of a run with seed S is repeated by `--seed S --first N --histories 1`; its timing is not.
  */
 import { parseArgs } from "node:util";
 import { randomOf } from "./chaos/actions.mjs";
 import { runHistory } from "./chaos/history.mjs";
+import { rehearseExamples } from "./chaos/rehearsals.mjs";
 import { verdict } from "./support.mjs";
 
 const { values } = parseArgs({
@@ -19,6 +22,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: String(Date.now() % 1e6) },
     runtime: { type: "string", default: "bun" },
     steps: { type: "string", default: "6" },
+    rehearse: { type: "string", default: "20" },
   },
 });
 const first = Number(values.first);
@@ -30,6 +34,9 @@ const lostBy = new Map();
 const withoutSupervisorMs = [];
 const slowestMs = { convergence: 0 };
 let failed = 0;
+const rehearseSeconds = Number(values.rehearse);
+const found = rehearseSeconds > 0 ? await rehearseExamples(runtime, rehearseSeconds) : [];
+for (const problem of found) process.stdout.write(`PROBLEM ${problem}\n`);
 process.stdout.write(`seed ${values.seed}, ${histories} histories on ${runtime}\n`);
 for (let number = first; number < first + histories; number++) {
   const random = randomOf(Number(values.seed) * 100_003 + number);
@@ -55,7 +62,7 @@ if (withoutSupervisorMs.length > 0)
     `where balancers start the supervisor, it was back after ${median} ms (median of ${withoutSupervisorMs.length}), at most ${longest} ms\n`,
   );
 verdict(
-  failed === 0,
-  `${histories - failed} of ${histories} histories converged, the slowest after ${(slowestMs.convergence / 1000).toFixed(1)} s`,
+  failed === 0 && found.length === 0,
+  `${found.length === 0 ? "" : `${found.length} examples have findings; `}${histories - failed} of ${histories} histories converged, the slowest after ${(slowestMs.convergence / 1000).toFixed(1)} s`,
 );
 process.exit();

@@ -13,6 +13,8 @@ export const EXIT = {
   deadline: 4,
   /** Another operation is running; try again later. */
   busy: 5,
+  /** A rehearsal found something that does not hold. */
+  doesNotHold: 8,
   /** The status that shells use for SIGINT. */
   interrupted: 130,
 } as const;

@@ -29,6 +29,7 @@ export const OF_VALUE: Readonly<Record<string, Wanted>> = {
   folder: "folders",
   ...{ address: "nothing", app: "nothing", count: "nothing", format: "nothing", n: "nothing" },
   ...{ name: "nothing", pattern: "nothing", seconds: "nothing", url: "nothing" },
+  ...{ pathname: "nothing", phases: "nothing" },
 };
 
 export interface Candidate {

@@ -38,6 +38,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   replace?: boolean;
   onlyAdopts?: boolean;
   reloadAdopted?: boolean;
+  /** The fleet of `paceline rehearse`. */
+  rehearses?: boolean;
   watch?: boolean;
   /** Reload the fleet if it is already running. */
   orReload?: boolean;
@@ -120,6 +122,14 @@ export function parseProfileSeconds(text: string): number {
   return seconds;
 }
 
+/** Parses how long something is done. */
+export function parseSpan(text: string): number {
+  const seconds = Number(text.replace(/s$/, ""));
+  if (!/^\d+(\.\d+)?s?$/.test(text) || seconds < 1 || seconds > 86_400)
+    throw new InvalidArgumentError("It must be a number of seconds, from 1 to a day.");
+  return seconds;
+}
+
 export function parseCount(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
   return Number(text);
@@ -158,7 +168,7 @@ export function parsePorts(text: string, before: number[] | undefined): number[]
 /** Returns what the options of `paceline start` and its target start. */
 export function startOf(target: string, options: StartOptions): OwnStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
-  const { name, instances, listen, defaultPort, runtime, runDir, replace, watch, onlyAdopts } = options;
+  const { name, instances, listen, defaultPort, runtime, runDir, replace, watch, onlyAdopts, rehearses } = options;
   const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, args, python };
   return {
     file: target === "." ? undefined : target,
@@ -173,6 +183,7 @@ export function startOf(target: string, options: StartOptions): OwnStart {
     watch,
     onlyAdopts,
     reloadsAdopted: options.orReload || options.reloadAdopted,
+    rehearses,
   };
 }
 

@@ -6,6 +6,7 @@ import { POOL_KINDS } from "./kinds/index.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 import { ConfigError, type Problem } from "./problems.js";
 import { type ConfigDocument, readConfigFile } from "./read-file.js";
+import { rehearsedConfig } from "./rehearsed.js";
 import { resolveFleet } from "./resolve.js";
 import type { FleetInput } from "./schema.js";
 import { type Finding, validate } from "./validate.js";
@@ -23,6 +24,8 @@ export interface Overrides {
   python?: string | undefined;
   /** Arguments of a FAPWS script started without a config. */
   args?: string[] | undefined;
+  /** The fleet is only rehearsed. */
+  rehearses?: boolean | undefined;
 }
 
 /** Everything that a fleet is composed from, as plain data. */
@@ -75,7 +78,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   findings.splice(wrong.length, findings.length, ...own);
   problems.push(...findings.map((finding) => locate(finding, file, document)));
   if (problems.length > 0) throw new ConfigError(problems);
-  return config;
+  return task.overrides.rehearses ? rehearsedConfig(config) : config;
 }
 
 /** Whether a problem at `path` follows from one at `wrong`: at the same key, or at a table within a pool that has it. */

@@ -22,6 +22,8 @@ export interface OwnStart extends FleetStart {
   onlyAdopts?: boolean | undefined;
   /** Reloads a fleet that it goes on with. */
   reloadsAdopted?: boolean | undefined;
+  /** The fleet is only rehearsed: without the pools that get no requests. */
+  rehearses?: boolean | undefined;
 }
 
 export interface PreparedStart {
@@ -45,14 +47,14 @@ interface PrepareOptions {
 
 /** @throws ConfigError, or PacelineError `cwd`, `rundir` */
 export async function prepareStart(
-  start: FleetStart,
+  start: OwnStart,
   { handover, endsSoon = false, isOnlyChecked = false }: PrepareOptions = {},
 ): Promise<PreparedStart> {
   const environment = start.env ?? (process.env as Record<string, string>);
   const runtimes = findRuntimes(environment);
   const here = writtenCwd(environment);
   const cwd = start.cwd === undefined ? here : resolve(here, start.cwd);
-  const { name, instances, listen, defaultPort, runtime, python, args } = start;
+  const { name, instances, listen, defaultPort, runtime, python, args, rehearses } = start;
   checkOrigin(start);
   const request: LoadRequest = {
     target: start.file,
@@ -64,7 +66,7 @@ export async function prepareStart(
     proxy: start.proxy,
     config: start.config,
     cwd,
-    overrides: { name, instances, listen, defaultPort, runtime, python, args },
+    overrides: { name, instances, listen, defaultPort, runtime, python, args, rehearses },
     runtimes,
     environment,
     watches: start.watch,

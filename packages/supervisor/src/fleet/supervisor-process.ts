@@ -238,6 +238,7 @@ function argumentsOf(start: OwnStart, stopWithClient: boolean, own: readonly str
   if (watch) args.push("--watch");
   if (start.onlyAdopts) args.push("--only-adopts");
   if (start.reloadsAdopted) args.push("--reload-adopted");
+  if (start.rehearses) args.push("--rehearses");
   return [...args, ...originArguments(start)];
 }
 

@@ -11,6 +11,8 @@ import { importConfig } from "./import.js";
 import { init } from "./init.js";
 import { logs } from "./logs.js";
 import { ls } from "./ls.js";
+import { record } from "./record.js";
+import { rehearse } from "./rehearse.js";
 import { reload } from "./reload.js";
 import { restart } from "./restart.js";
 import { scale } from "./scale.js";
@@ -39,6 +41,8 @@ export const commands: readonly DefineCommand[] = [
   deaths,
   dump,
   check,
+  rehearse,
+  record,
   init,
   importConfig,
   schema,

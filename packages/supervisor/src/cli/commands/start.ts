@@ -27,6 +27,7 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--stop-with-client").hideHelp())
     .addOption(new Option("--only-adopts").hideHelp())
     .addOption(new Option("--reload-adopted").hideHelp())
+    .addOption(new Option("--rehearses").hideHelp())
     .addOption(new Option("--default-port <n>").argParser(parseCount).hideHelp())
     .addOption(new Option("--notify-fd <fd>").argParser(parseCount).hideHelp())
     .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp())

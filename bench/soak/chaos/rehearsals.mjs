@@ -1,0 +1,44 @@
+/** Rehearses examples as a user does: nothing may be found in them. */
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+const PACELINE = fileURLToPath(new URL("../../../packages/supervisor/bin/paceline", import.meta.url));
+
+/** The examples that need nothing installed, with the options that their lines in examples/README.md have. */
+const EXAMPLES = [
+  ["examples/hello"],
+  ["examples/express"],
+  ["examples/fastify"],
+  ["examples/hono"],
+  ["examples/koa"],
+  ["examples/defer", "--instances", "1"],
+  ["examples/timers"],
+  ["examples/sse-chat"],
+  ["examples/static-site"],
+  ["examples/websocket-echo"],
+  ["examples/mail-queue"],
+  ["--fapws", "examples/fapws/start.py", "--instances", "1"],
+];
+
+/** Returns the problems found, each in a line. */
+export async function rehearseExamples(runtime, seconds) {
+  const problems = [];
+  for (const words of EXAMPLES) {
+    const { code, output } = await rehearse([...words, "--runtime", runtime, "--for", String(seconds)]);
+    process.stdout.write(`rehearsed ${words.join(" ")}: ${code === 0 ? "nothing found" : `exit status ${code}`}\n`);
+    if (code !== 0) problems.push(`${words.join(" ")}\n${output}`);
+  }
+  return problems;
+}
+
+function rehearse(words) {
+  return new Promise((resolve) => {
+    const child = spawn(PACELINE, ["rehearse", ...words], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (text) => (output += text));
+    child.on("error", (error) => resolve({ code: null, output: error.message }));
+    child.on("close", (code) => resolve({ code, output }));
+  });
+}

@@ -1,0 +1,19 @@
+/** The configuration of a fleet that is only rehearsed: nothing in it acts on the world outside but the app itself. Pure. */
+import type { FleetConfig } from "../core/model.js";
+
+/** How long the processes of a rehearsal stay if everything that watches over them was killed. */
+const ORPHAN_GRACE_MS = 5_000;
+
+/**
+ * Leaves out the pools that get no requests: queue consumers and schedules would do the work of the real fleet a second time.
+ * Whatever the fleet writes goes into its run directory.
+ */
+export function rehearsedConfig(config: FleetConfig): FleetConfig {
+  return {
+    ...config,
+    orphanGraceMs: Math.min(config.orphanGraceMs, ORPHAN_GRACE_MS),
+    restartSupervisor: false,
+    balancer: { ...config.balancer, spoolDir: null },
+    pools: config.pools.filter(({ serves }) => serves),
+  };
+}

@@ -1,0 +1,270 @@
+/** The faults of an app that a rehearsal can name: one rule for each, from the evidence to what is wrong, how that was seen, and what to do. Pure. */
+import { addReading, forecast, type MemoryTrend, NO_TREND } from "../core/forecast.js";
+import type { DeathFacts, Evidence, Finding, LoggedLine, MemoryFacts, RepeatFacts } from "./evidence.js";
+import { countsAlone, isKnownToSome } from "./repeats.js";
+
+const MAX_EVIDENCE = 5;
+
+export const causes = {
+  crashes: (evidence: Evidence): Finding[] =>
+    byPool(evidence.deaths.filter(isCrashOnStop), evidence.lines.filter(isFailedListener)).map(
+      ({ pool, deaths, lines }) => ({
+        kind: "crashes",
+        what: `${pool} crashes when it is asked to stop`,
+        evidence: some([...deaths.flatMap(describeDeath), ...lines.map(describeLine)]),
+        todo: "Find the error in what the app does on SIGTERM, or in its stop(), and catch it there. Until then requests that it was running are cut off.",
+        explains: [...new Set([...deaths, ...lines].map(({ phase }) => phase))],
+      }),
+    ),
+
+  "exits-at-once": (evidence: Evidence): Finding[] =>
+    byPool(
+      evidence.deaths.filter((death) => isCutOnTerm(death) && !wasEnded(death, evidence)),
+      [],
+    ).map(({ pool, deaths }) => ({
+      kind: "exits-at-once",
+      what: `${pool} does not drain: it exits on SIGTERM without finishing its requests`,
+      evidence: some(deaths.flatMap(describeDeath)),
+      todo: "Remove process.exit() from the SIGTERM handler: Paceline drains the instance, then ends it. A program of your own stops listening, finishes its requests, then exits.",
+      explains: ["term"],
+    })),
+
+  stays: (evidence: Evidence): Finding[] => {
+    const slow = evidence.deaths.filter(({ kind }) => kind === "slow");
+    const lines = evidence.lines.filter(({ text }) => NOT_ENDED.test(text));
+    const pools = byPool(slow, lines, evidence.stayed);
+    return pools.map(({ pool, deaths, lines: said, others }) => ({
+      kind: "stays",
+      what: `${pool} does not drain: it goes on when it is asked to stop, and has to be killed`,
+      evidence: some([
+        ...deaths.flatMap(describeDeath),
+        ...said.map(describeLine),
+        ...others.map(({ process, afterMs }) => `${process} still ran ${Math.round(afterMs / 1000)} s after SIGTERM`),
+      ]),
+      todo: "End the process on SIGTERM (or set stopSignal to the signal that it ends on), and let stop() and its timers come to an end. Each reload waits for the deadline until then.",
+      explains: [
+        ...new Set([...deaths, ...said].map(({ phase }) => phase)),
+        ...(others.length > 0 ? ["term" as const] : []),
+      ],
+    }));
+  },
+
+  "idle-connections": ({ idle }: Evidence): Finding[] =>
+    inPools(idle.filter(isClosedEarly)).map(([pool, facts]) => ({
+      kind: "idle-connections",
+      what: `${pool} closes idle connections without notice, which loses the request that is on its way`,
+      evidence: some(
+        facts.map(
+          ({ instance, closedAfterMs }) =>
+            `${instance} closed a kept connection after ${Math.round(closedAfterMs ?? 0)} ms`,
+        ),
+      ),
+      todo: `Keep idle connections open for longer than what is in front does (with node:http server.keepAliveTimeout = 75_000), or say "Connection: close" in the last response.`,
+      explains: ["steady"],
+    })),
+
+  state: ({ repeats }: Evidence): Finding[] =>
+    repeats.flatMap((facts) => {
+      const proofs = [...describeSessions(facts), ...describeCount(facts)];
+      if (proofs.length === 0) return [];
+      return [
+        {
+          kind: "state",
+          what: `${facts.pool} keeps state in the memory of each instance: ${facts.request} depends on which of them responds`,
+          evidence: proofs,
+          todo: "Keep sessions and counts where all instances find them, such as a database, or set sticky for this pool; a restart loses them even then.",
+          explains: ["state"],
+        },
+      ];
+    }),
+
+  leaks: ({ memory }: Evidence): Finding[] =>
+    inPools(memory).flatMap(([pool, facts]) => {
+      const measured = facts.filter(({ samples }) => samples.length >= LEAST_SAMPLES);
+      const growths = measured.flatMap((each) => growthOf(each) ?? []);
+      // All instances run the same code.
+      if (growths.length === 0 || growths.length * 3 < measured.length * 2) return [];
+      return [
+        {
+          kind: "leaks",
+          what: `${pool} leaks memory: it grows with every request and does not level off`,
+          evidence: some(growths.map(({ text }) => text)),
+          todo: "Compare two snapshots of the heap (paceline dump POOL.1 --heap) and bound what grows between them. As a stopgap set maxMemoryMb, which replaces instances in time.",
+        },
+      ];
+    }),
+
+  blocks: ({ slow }: Evidence): Finding[] =>
+    slow.flatMap(({ pool, request, times }) => {
+      const blocked = times.filter(({ durationMs, lagMs, behindMs }) => {
+        return durationMs >= BLOCKED_MS && Math.max(lagMs, behindMs) >= BLOCKED_SHARE * durationMs;
+      });
+      // Once may be the machine.
+      if (times.length < 2 || blocked.length < times.length) return [];
+      return [
+        {
+          kind: "blocks",
+          what: `${pool} blocks: while it runs ${request}, the instance does nothing else`,
+          evidence: some(
+            blocked.map(({ durationMs, lagMs, behindMs }) =>
+              lagMs >= behindMs
+                ? `${request} took ${ms(durationMs)}, and the event loop stood still for ${ms(lagMs)} of it`
+                : `${request} took ${ms(durationMs)}, and another request waited behind it for ${ms(behindMs)}`,
+            ),
+          ),
+          todo: "Do this work in pieces, in a worker thread, or in a pool of its own with a route for it.",
+        },
+      ];
+    }),
+
+  dies: (evidence: Evidence): Finding[] =>
+    byPool(evidence.deaths.filter(isUnexplained), []).map(({ pool, deaths }) => ({
+      kind: "dies",
+      what: `${pool} has died although nobody ended it`,
+      evidence: some(deaths.flatMap(describeDeath)),
+      todo: "Read its last lines; docs/deaths.md lists the kinds of deaths.",
+      explains: [...new Set(deaths.map(({ phase }) => phase))],
+    })),
+} as const satisfies Record<string, (evidence: Evidence) => Finding[]>;
+
+/** An idle connection that is kept for less long is lost to every client that pauses. */
+const LEAST_IDLE_MS = 2_000;
+const LEAST_SAMPLES = 10;
+const LEAST_GROWTH_BYTES = 8e6;
+const LEAST_GROWTH_SHARE = 0.1;
+const BLOCKED_MS = 500;
+const BLOCKED_SHARE = 0.6;
+
+/** What a listener or the stop() of the app has thrown while its instance left; the instance logs this line. */
+const LISTENER_FAILED = /^(?:a listener for SIG\w+|stop\(\)) failed:/;
+/** What a shim or the supervisor says of a process that has not ended by a deadline. */
+const NOT_ENDED = /did not (?:exit|drain) within .+: SIG|^stop\(\) was cut off/;
+
+function isClosedEarly({ closedAfterMs, wasAnnounced }: Evidence["idle"][number]): boolean {
+  return closedAfterMs !== null && closedAfterMs < LEAST_IDLE_MS && !wasAnnounced;
+}
+
+function isFailedListener({ text }: LoggedLine): boolean {
+  return LISTENER_FAILED.test(text);
+}
+
+function isFailure({ kind, code, signal }: DeathFacts): boolean {
+  return kind === "exit" ? code !== 0 : kind === "signal" && signal !== "SIGTERM";
+}
+
+function isCrashOnStop(death: DeathFacts): boolean {
+  return death.sent === "SIGTERM" || death.state === "draining" ? isFailure(death) : false;
+}
+
+function isCutOnTerm(death: DeathFacts): boolean {
+  return death.sent === "SIGTERM" && !isFailure(death) && death.kind !== "slow" && cutRequests(death).length > 0;
+}
+
+/** Whether it had not exited by itself. */
+function wasEnded({ pool, phase }: DeathFacts, { lines }: Evidence): boolean {
+  return lines.some((line) => line.phase === phase && poolOf(line) === pool && NOT_ENDED.test(line.text));
+}
+
+function isUnexplained(death: DeathFacts): boolean {
+  return death.sent === null && death.state !== "draining" && death.kind !== "slow";
+}
+
+/** Requests that it was running, and that no other instance had yet. */
+function cutRequests({ requests }: DeathFacts): DeathFacts["requests"] {
+  return requests.filter(({ state }) => state !== "notStarted");
+}
+
+function describeDeath(death: DeathFacts): string[] {
+  const cut = cutRequests(death);
+  const [first] = cut;
+  const with_ =
+    first === undefined
+      ? ""
+      : `, with ${cut.length === 1 ? "a request" : `${cut.length} requests`} under way: ${first.request}`;
+  const after = death.sent === null ? "" : ` on ${death.sent}`;
+  return [
+    `${death.process} ${death.reason}${after}${with_}`,
+    ...death.lastLines.slice(-2).map((line) => `  | ${line}`),
+  ];
+}
+
+function describeLine({ subject, text }: LoggedLine): string {
+  return `${subject}: ${text}`;
+}
+
+function describeSessions({ cookies, instances }: RepeatFacts): string[] {
+  const differing = cookies.filter(({ wasKnown }) => isKnownToSome(wasKnown, instances));
+  return differing.map(({ name, wasKnown }) => {
+    const known = wasKnown.filter(Boolean).length;
+    return `one instance set the cookie ${name}: of ${wasKnown.length} requests with it, sent to ${instances} instances in turn, ${known} kept it, and ${wasKnown.length - known} got a new one`;
+  });
+}
+
+function describeCount(facts: RepeatFacts): string[] {
+  const numbers = countsAlone(facts);
+  return numbers === undefined ? [] : [`each instance counts for itself: responses in turn have ${numbers.join(", ")}`];
+}
+
+interface Growth {
+  text: string;
+}
+
+/** Returns the growth of a process that leaks; undefined if it does not grow for certain. */
+function growthOf({ instance, samples, requests }: MemoryFacts): Growth | undefined {
+  let trend: MemoryTrend = NO_TREND;
+  for (const { ageMs, bytes } of samples) trend = addReading(trend, ageMs, bytes);
+  const last = samples.at(-1);
+  const quarter = samples[Math.floor(samples.length / 4)];
+  if (last === undefined || quarter === undefined || requests === 0) return undefined;
+  const grownBytes = last.bytes - quarter.bytes;
+  if (grownBytes < Math.max(LEAST_GROWTH_BYTES, LEAST_GROWTH_SHARE * quarter.bytes)) return undefined;
+  // It would have doubled within ten times the time of the rehearsal.
+  if (forecast(trend, 2 * last.bytes) === undefined) return undefined;
+  const spanMs = last.ageMs - quarter.ageMs;
+  const perRequest = grownBytes / Math.max(1, (requests * spanMs) / Math.max(1, last.ageMs));
+  return {
+    text: `${instance} grew from ${mb(quarter.bytes)} to ${mb(last.bytes)} in ${(spanMs / 1000).toFixed(1)} s: about ${kb(perRequest)} a request`,
+  };
+}
+
+function mb(bytes: number): string {
+  return `${Math.round(bytes / 1e6)} MB`;
+}
+
+function kb(bytes: number): string {
+  return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} KB`;
+}
+
+function ms(value: number): string {
+  return value >= 1000 ? `${(value / 1000).toFixed(1)} s` : `${Math.round(value)} ms`;
+}
+
+function some(texts: string[]): string[] {
+  return texts.slice(0, MAX_EVIDENCE);
+}
+
+function inPools<T extends { pool: string }>(facts: readonly T[]): [pool: string, facts: T[]][] {
+  const pools = new Map<string, T[]>();
+  for (const each of facts) pools.set(each.pool, [...(pools.get(each.pool) ?? []), each]);
+  return [...pools];
+}
+
+/** A line's subject begins with its pool. */
+function poolOf({ subject }: LoggedLine): string {
+  return subject.split(/[. ]/, 1)[0] ?? subject;
+}
+
+/** Groups what was seen of processes. */
+function byPool<T extends { pool: string }>(
+  deaths: readonly DeathFacts[],
+  lines: readonly LoggedLine[],
+  others: readonly T[] = [],
+): { pool: string; deaths: DeathFacts[]; lines: LoggedLine[]; others: T[] }[] {
+  const pools = new Set([...deaths, ...others].map(({ pool }) => pool).concat(lines.map(poolOf)));
+  return [...pools].map((pool) => ({
+    pool,
+    deaths: deaths.filter((death) => death.pool === pool),
+    lines: lines.filter((line) => poolOf(line) === pool),
+    others: others.filter((other) => other.pool === pool),
+  }));
+}

@@ -1,0 +1,134 @@
+/** Sends requests at a constant rate, or as they were recorded, half of them over new connections; an open loop, whatever the responses take. */
+import type { NetConnectOpts, Socket } from "node:net";
+import { type Ask, exchange, type Outcome } from "./exchange.js";
+import type { Replayed } from "./recording.js";
+import type { Tally } from "./tally.js";
+
+/** A request without a complete response by then is lost; longer than a balancer waits for an instance that stands still. */
+const DEADLINE_MS = 30_000;
+/** More are not sent: something has stopped. */
+const MAX_IN_FLIGHT = 1_000;
+const MAX_IDLE = 16;
+const TICK_MS = 10;
+/** What was not sent because this process stood still is not made up for beyond this time. */
+const MOST_LATE_MS = 100;
+
+export interface LoadOptions {
+  address: NetConnectOpts;
+  asks: readonly Ask[];
+  /** In requests a second. */
+  rate: number;
+  /** Sent in place of `asks`, as they were recorded, again and again. */
+  replayed?: Replayed | undefined;
+}
+
+export class Load {
+  private readonly idle: Socket[] = [];
+  private readonly inFlight = new Set<Promise<unknown>>();
+  private timer: NodeJS.Timeout | undefined;
+  private tally: Tally | undefined;
+  private sent = 0;
+  private dueAt = 0;
+  private replayAt = 0;
+  private replayedFrom = 0;
+  /** Requests that were not sent because too many were in flight. */
+  unsent = 0;
+
+  constructor(private readonly options: LoadOptions) {}
+
+  /** Sends from now on, counted in `tally`. */
+  start(tally: Tally): void {
+    this.tally = tally;
+    this.dueAt = this.replayedFrom = performance.now();
+    this.timer ??= setInterval(() => this.tick(), TICK_MS);
+  }
+
+  /** Sends no more, and resolves when every request has ended, by its deadline at the latest. */
+  async pause(): Promise<void> {
+    clearInterval(this.timer);
+    this.timer = undefined;
+    await Promise.all(this.inFlight);
+  }
+
+  /** Sends a request that no tally counts, and resolves with its outcome. */
+  ask(ask: Ask): Promise<Outcome> {
+    return exchange(ask, { address: this.options.address, deadlineMs: DEADLINE_MS, closes: true });
+  }
+
+  /**
+   * Sends this many requests at once, counted in `tally`. Resolves when they are written or have failed.
+   * @param every the requests, in turn
+   */
+  async burst(count: number, every: readonly Ask[], tally: Tally): Promise<void> {
+    const written = Array.from({ length: count }, (_, at) => {
+      const ask = every[at % every.length] as Ask;
+      return new Promise<void>((resolve) => {
+        const done = this.send(ask, at % 2 === 0, tally, resolve);
+        void done.then(() => resolve());
+      });
+    });
+    await Promise.all(written);
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    for (const socket of this.idle.splice(0)) socket.destroy();
+  }
+
+  private tick(): void {
+    const now = performance.now();
+    const { replayed } = this.options;
+    if (replayed !== undefined) return this.replay(replayed, now);
+    const { rate, asks } = this.options;
+    this.dueAt = Math.max(this.dueAt, now - MOST_LATE_MS);
+    for (; this.dueAt <= now; this.dueAt += 1000 / rate) {
+      const number = this.sent++;
+      // Each request is sent both ways, also if their number is even.
+      const isNew = (number + Math.floor(number / asks.length)) % 2 === 0;
+      this.sendCounted(asks[number % asks.length] as Ask, isNew);
+    }
+  }
+
+  private replay({ entries, lengthMs }: Replayed, now: number): void {
+    if (entries.length === 0) return;
+    for (;;) {
+      const next = entries[this.replayAt] as Replayed["entries"][number];
+      if (this.replayedFrom + next.atMs > now) return;
+      this.sendCounted(next.ask, this.sent++ % 2 === 0);
+      if (++this.replayAt < entries.length) continue;
+      this.replayAt = 0;
+      this.replayedFrom = Math.max(this.replayedFrom + lengthMs, now - MOST_LATE_MS);
+    }
+  }
+
+  private sendCounted(ask: Ask, isNew: boolean): void {
+    if (this.tally === undefined) return;
+    if (this.inFlight.size >= MAX_IN_FLIGHT) this.unsent++;
+    else void this.send(ask, isNew, this.tally);
+  }
+
+  private send(ask: Ask, isNew: boolean, tally: Tally, onSent?: () => void): Promise<void> {
+    const kept = isNew ? undefined : this.takeIdle();
+    const { address } = this.options;
+    const done = exchange(ask, { address, deadlineMs: DEADLINE_MS, kept, closes: isNew, onSent }).then((outcome) => {
+      this.inFlight.delete(done);
+      tally.add(outcome);
+      this.keep(outcome.socket);
+    });
+    this.inFlight.add(done);
+    return done;
+  }
+
+  private takeIdle(): Socket | undefined {
+    for (;;) {
+      const socket = this.idle.pop();
+      if (socket === undefined || !socket.destroyed) return socket;
+    }
+  }
+
+  private keep(socket: Socket | null): void {
+    if (socket === null) return;
+    if (this.idle.length >= MAX_IDLE) socket.destroy();
+    else this.idle.push(socket);
+  }
+}

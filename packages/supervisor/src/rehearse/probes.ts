@@ -1,0 +1,171 @@
+/** What a rehearsal looks at while no load runs: idle connections, slow requests alone, and the same request to all instances. */
+import { existsSync, readFileSync } from "node:fs";
+import type { NetConnectOpts } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { processesOf, readProcessTable } from "@paceline/wire/proc";
+import type { PoolConfig } from "../core/model.js";
+import type { Scene } from "./acts.js";
+import type { IdleFacts, RepeatFacts, SlowFacts } from "./evidence.js";
+import { type Ask, exchange, nameOf, type Outcome } from "./exchange.js";
+import { ROUNDS } from "./repeats.js";
+import type { Tally } from "./tally.js";
+import { statusOf } from "./watch.js";
+
+/** Pools whose instances serve HTTP with code that is not ours. */
+const OF_OTHERS = new Set(["app", "asgi", "command"]);
+const IDLE_MS = 2_200;
+const RESPONSE_MS = 2_000;
+
+/** Keeps a connection to an instance of each pool idle, and sees whether the instance closes it. */
+export async function probeIdle({ fleet, pools, slowest }: Scene): Promise<IdleFacts[]> {
+  const status = await statusOf(fleet);
+  const rows = readProcessTable();
+  const probes = pools.map(async ({ name, kind }) => {
+    const instance = status.pools.find((pool) => pool.name === name)?.instances.find(({ state }) => state === "ready");
+    const [ask] = slowest(name);
+    if (!OF_OTHERS.has(kind) || instance?.pid == null || ask === undefined) return [];
+    const address = addressOf([...processesOf(instance.pid, rows), instance.pid]);
+    if (address === undefined) return [];
+    const { socket, announcesClose: wasAnnounced } = await exchange(ask, {
+      ...{ address, deadlineMs: RESPONSE_MS, closes: false },
+    });
+    // The socket of a fetch app speaks no HTTP, and one that says so may close it.
+    if (socket === null) return [];
+    const from = performance.now();
+    const closed = new Promise<number>((resolve) => socket.once("close", () => resolve(performance.now() - from)));
+    socket.resume();
+    const closedAfterMs = await Promise.race([closed, sleep(IDLE_MS, null)]);
+    socket.destroy();
+    return [{ pool: name, instance: instance.name, closedAfterMs, wasAnnounced }];
+  });
+  return (await Promise.all(probes)).flat();
+}
+
+/** Returns where a process serves, by the variables that Paceline has given it. */
+function addressOf(pids: readonly number[]): NetConnectOpts | undefined {
+  for (const pid of pids) {
+    const { PACELINE_SOCKET: path, PORT, HOST: host = "127.0.0.1" } = environmentOf(pid);
+    if (path !== undefined && existsSync(path)) return { path };
+    if (path === undefined && PORT !== undefined && Number(PORT) > 0) return { host, port: Number(PORT) };
+  }
+  return undefined;
+}
+
+/** Empty if it is gone, or without /proc. */
+function environmentOf(pid: number): Record<string, string> {
+  try {
+    const entries = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
+    return Object.fromEntries(entries.map((entry) => entry.split(/=(.*)/s, 2) as [string, string]));
+  } catch {
+    return {};
+  }
+}
+
+const TIMES = 2;
+const MAX_SLOW = 3;
+/** A request that takes less blocks nobody for long. */
+const SLOW_MS = 500;
+const LAG_EVERY_MS = 100;
+/** A report of the event loop may come this much later. */
+const REPORT_MS = 1_500;
+const BEHIND_AFTER_MS = 50;
+
+/** Sends each slow request alone, and sees whether anything else stands still meanwhile. */
+export async function probeSlow(
+  scene: Scene,
+  slow: readonly { pool: PoolConfig; ask: Ask; slowestMs: number; quick: Ask }[],
+): Promise<SlowFacts[]> {
+  const facts: SlowFacts[] = [];
+  const found = slow.filter(({ slowestMs }) => slowestMs >= SLOW_MS).slice(0, MAX_SLOW);
+  for (const { pool, ask, quick } of found) {
+    const times: SlowFacts["times"][number][] = [];
+    while (times.length < TIMES) times.push(await aloneOnce(scene, pool, ask, quick));
+    facts.push({ pool: pool.name, request: nameOf(ask), times });
+  }
+  return facts;
+}
+
+async function aloneOnce(
+  { fleet, load }: Scene,
+  pool: PoolConfig,
+  ask: Ask,
+  quick: Ask,
+): Promise<SlowFacts["times"][number]> {
+  const lag = async () => {
+    const { pools } = await statusOf(fleet);
+    const all = pools.find(({ name }) => name === pool.name)?.instances ?? [];
+    return Math.max(0, ...all.map(({ eventLoopLagMs }) => eventLoopLagMs ?? 0));
+  };
+  let lagMs = 0;
+  const asked = load.ask(ask);
+  await sleep(BEHIND_AFTER_MS);
+  // A program's event loop cannot be measured from outside. Where requests queue for a free instance, they tell nothing.
+  const isProgram = pool.kind === "command" && pool.maxInFlight === null && nameOf(quick) !== nameOf(ask);
+  const behind = Array.from({ length: isProgram ? 2 * pool.instances : 0 }, () => load.ask(quick));
+  const { durationMs } = await asked;
+  const until = performance.now() + REPORT_MS;
+  // A process that stood still reports that when it runs again.
+  for (;;) {
+    lagMs = Math.max(lagMs, await lag());
+    if (lagMs >= durationMs / 2 || performance.now() > until) break;
+    await sleep(LAG_EVERY_MS);
+  }
+  const others = await Promise.all(behind);
+  return { durationMs, lagMs, behindMs: Math.max(0, ...others.map((each) => each.durationMs)) };
+}
+
+/** A number that begins again by itself does so within this time. */
+const LATER_MS = 1_200;
+const MAX_REPEATED = 8;
+const MAX_COOKIES = 8;
+
+/** Sends the same requests to all instances in turn, without and with the cookie that one of them has set. */
+export async function probeState(
+  { fleet, load, pools }: Scene,
+  targets: readonly { pool: string; ask: Ask }[],
+  tally: Tally,
+): Promise<RepeatFacts[]> {
+  const counted = async (ask: Ask) => {
+    const outcome = await load.ask(ask);
+    tally.add(outcome);
+    return outcome;
+  };
+  const status = await statusOf(fleet);
+  const begun = [];
+  for (const { pool, ask } of targets.slice(0, MAX_REPEATED)) {
+    const isSticky = pools.find(({ name }) => name === pool)?.relayed.sticky !== undefined;
+    const instances = status.pools.find(({ name }) => name === pool)?.ready ?? 0;
+    // The clients of such a pool always meet the same instance.
+    if (isSticky || instances < 2) continue;
+    const bodies: string[] = [];
+    for (let at = 0; at < ROUNDS * instances; at++) bodies.push((await counted(ask)).body);
+    begun.push({ pool, ask, instances, bodies });
+  }
+  if (begun.length > 0) await sleep(LATER_MS);
+  const facts: RepeatFacts[] = [];
+  for (const { pool, ask, instances, bodies } of begun) {
+    const later: string[] = [];
+    for (let at = 0; at < instances; at++) later.push((await counted(ask)).body);
+    const cookies = await probeCookies(counted, ask, instances);
+    facts.push({ pool, request: nameOf(ask), instances, bodies, later, cookies });
+  }
+  return facts;
+}
+
+async function probeCookies(
+  send: (ask: Ask) => Promise<Outcome>,
+  ask: Ask,
+  instances: number,
+): Promise<RepeatFacts["cookies"]> {
+  const set = (await send(ask)).cookies.slice(0, MAX_COOKIES);
+  if (set.length === 0) return [];
+  const found = set.map((cookie) => ({ cookie, name: cookie.split("=", 1)[0] ?? "", wasKnown: [] as boolean[] }));
+  for (let at = 0; at < ROUNDS * instances; at++) {
+    const { cookies } = await send({ ...ask, cookie: set.join("; ") });
+    for (const { cookie, name, wasKnown } of found) {
+      const again = cookies.find((each) => each.startsWith(`${name}=`));
+      wasKnown.push(again === undefined || again === cookie);
+    }
+  }
+  return found.map(({ name, wasKnown }) => ({ name, wasKnown }));
+}

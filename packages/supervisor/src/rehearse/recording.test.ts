@@ -1,0 +1,48 @@
+/** What a recording keeps, and what is sent again of it. */
+import { expect, test } from "vitest";
+import { headLine, readRecording, recordedLine, withoutSecrets } from "./recording.js";
+
+test.each([
+  ["/", "/"],
+  ["/cart?id=3&token=abc", "/cart?id=&token="],
+  ["/cart?secret", "/cart?"],
+  ["/reset/0123456789abcdef0123456789abcdef", "/reset/*"],
+  ["/a-very-long-name-of-an-article-about-bicycles", "/a-very-long-name-of-an-article-about-bicycles"],
+  ["/a?x=1#secret", "/a?x="],
+])("%s is recorded as %s", (target, expected) => {
+  expect(withoutSecrets(target)).toBe(expected);
+});
+
+const entry = (atMs: number, method: string, path: string) =>
+  recordedLine({ atMs, method, path, status: 200, bytes: 3, ms: 1 });
+
+test("requests without a body are sent again, in order and from zero", () => {
+  const text = [
+    headLine(5),
+    entry(300, "GET", "/b"),
+    entry(100, "GET", "/a"),
+    entry(200, "POST", "/c"),
+    entry(250, "GET", "/x/*"),
+  ];
+  expect(readRecording(text.join(""), "shop.test")).toEqual({
+    entries: [
+      { atMs: 0, ask: { method: "GET", path: "/a", host: "shop.test" } },
+      { atMs: 200, ask: { method: "GET", path: "/b", host: "shop.test" } },
+    ],
+    lengthMs: 300,
+    skipped: 2,
+  });
+  // A full disk has cut off the end.
+  const cut = readRecording(`${text.join("")}{"atMs":40`, "x");
+  expect("entries" in cut && cut.entries.length).toBe(2);
+});
+
+test.each([
+  ["", "is no recording"],
+  ["{}\n", "is no recording"],
+  ['{"paceline":"recording","version":2}\n', "another version"],
+  [`${headLine(0)}{"atMs":"x"}\n${entry(1, "GET", "/")}`, "line 2"],
+  [`${headLine(0)}${entry(1, "POST", "/")}`, "no GET"],
+])("%# is refused", (text, problem) => {
+  expect(readRecording(text, "x")).toEqual({ problem: expect.stringContaining(problem) });
+});

@@ -1,0 +1,44 @@
+/** Whether instances differ in what they know, from the same request to all of them in turn. Pure. */
+import type { RepeatFacts } from "./evidence.js";
+
+/** Each instance gets the request at least this often. */
+export const ROUNDS = 4;
+
+/**
+ * Whether some instances know a cookie and others do not, in the same order in each round. Nobody knows a cookie that changes with
+ * every response, and everybody one that is signed or stored for all.
+ */
+export function isKnownToSome(wasKnown: readonly boolean[], instances: number): boolean {
+  if (instances < 2 || wasKnown.length < ROUNDS * instances) return false;
+  const known = wasKnown.filter(Boolean).length;
+  if (known === 0 || known === wasKnown.length) return false;
+  return wasKnown.every((each, at) => at < instances || each === wasKnown[at - instances]);
+}
+
+/**
+ * Returns the numbers at one place of the responses, if each instance counts for itself: with every request that an instance gets its
+ * number grows by one, so in turn each number is one more than that of the round before. A count for all would grow by the number of
+ * instances, a clock by nothing regular, and a count that begins again by itself is no state.
+ */
+export function countsAlone({ bodies, later, instances }: RepeatFacts): number[] | undefined {
+  if (instances < 2 || bodies.length < ROUNDS * instances || later.length < instances) return undefined;
+  const texts = [...bodies, ...later].map((body) => body.split(NUMBER));
+  const numbers = [...bodies, ...later].map((body) => body.match(NUMBER) ?? []);
+  const [pattern] = texts.map((parts) => parts.join("#"));
+  if (texts.some((parts) => parts.join("#") !== pattern)) return undefined;
+  const places = numbers[0]?.length ?? 0;
+  for (let place = 0; place < Math.min(places, MAX_PLACES); place++) {
+    const series = numbers.map((found) => Number(found[place]));
+    const inTurn = series.slice(0, bodies.length);
+    const growsByOne = inTurn.every((value, at) => at < instances || value === (inTurn[at - instances] as number) + 1);
+    const after = series.slice(bodies.length, bodies.length + instances);
+    const goesOn = after.every((value, at) => value > (inTurn[inTurn.length - instances + at] as number));
+    if (growsByOne && goesOn) return inTurn.slice(0, 2 * instances);
+  }
+  return undefined;
+}
+
+/** Longer ones are not counts. */
+const NUMBER = /\d{1,12}/g;
+/** A page with more numbers has its count among the first ones. */
+const MAX_PLACES = 64;

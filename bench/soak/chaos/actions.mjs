@@ -1,4 +1,5 @@
 /** What can happen to a fleet in a history of the chaos soak, and how often. */
+import { execFileSync } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { wait } from "../support.mjs";
@@ -47,6 +48,20 @@ export async function actAtRandom(fleet) {
   for (const { weight, act } of ACTIONS) {
     left -= weight;
     if (left < 0) return act(fleet);
+  }
+}
+
+let saidWhyNot = false;
+
+/** Puts the run directory on a small disk of its own, which only root can. */
+export function mountSmallDisk(folder) {
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", folder], { stdio: "pipe" });
+    return true;
+  } catch (error) {
+    if (!saidWhyNot) process.stdout.write(`no full disk: ${`${error.stderr}`.trim()}\n`);
+    saidWhyNot = true;
+    return false;
   }
 }
 

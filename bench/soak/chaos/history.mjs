@@ -4,10 +4,10 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { controlStatus, freePort, PACELINE, wait } from "../support.mjs";
-import { actAtRandom, fillDisk } from "./actions.mjs";
+import { actAtRandom, fillDisk, mountSmallDisk } from "./actions.mjs";
 import { startClients } from "./clients.mjs";
 import { choosePools } from "./pools.mjs";
-import { findProcesses, read } from "./processes.mjs";
+import { findProcesses, lastLines, read } from "./processes.mjs";
 import { reasonOf } from "./reasons.mjs";
 
 const CONVERGES_WITHIN_MS = 60_000;
@@ -394,28 +394,5 @@ class History {
   result() {
     const { problems, actions, deeds, lost = [], requests = 0, convergedAfterMs, withoutSupervisorMs } = this;
     return { problems, actions, deeds, withoutSupervisorMs, lost, requests, convergedAfterMs };
-  }
-}
-
-/** Returns the last lines of the fleet's log, for a report. */
-function lastLines(runDir) {
-  return read(path.join(runDir, "log/paceline.log"))
-    .trimEnd()
-    .split("\n")
-    .slice(-60)
-    .map((line) => `log: ${line}`);
-}
-
-let saidWhyNot = false;
-
-/** Puts the run directory on a small disk of its own, which only root can. */
-function mountSmallDisk(folder) {
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", folder], { stdio: "pipe" });
-    return true;
-  } catch (error) {
-    if (!saidWhyNot) process.stdout.write(`no full disk: ${`${error.stderr}`.trim()}\n`);
-    saidWhyNot = true;
-    return false;
   }
 }

@@ -1,5 +1,6 @@
 /** The processes of a fleet of the chaos soak, found by what each has in /proc: no supervisor is asked. */
 import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
 
 /** The variable that every process of the fleet's pools has. Its value is the folder of the history. */
 export const MARK = "CHAOS_FOLDER";
@@ -32,4 +33,13 @@ export function read(file) {
   } catch {
     return ""; // The process has ended, or is another user's.
   }
+}
+
+/** Returns the last lines of the fleet's log, for a report. */
+export function lastLines(runDir) {
+  return read(path.join(runDir, "log/paceline.log"))
+    .trimEnd()
+    .split("\n")
+    .slice(-60)
+    .map((line) => `log: ${line}`);
 }

@@ -10,7 +10,7 @@ import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../tra
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
-import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, PeerTurn, REQUEST_UNITS, Reading } from "./reading.js";
+import { CHUNK_UNITS, ClientReading, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
 
 type State =
   /** Between requests, or within a head. */
@@ -37,9 +37,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private readonly exchange: Exchange;
   /** Whether another request may follow the current one. */
   staysOpen = true;
-  private readonly reading: Reading;
-  /** Created for the first body or the first waiting request. */
-  private turn: PeerTurn | undefined;
+  private readonly reading: ClientReading;
   private readonly memory: ClientMemory;
   private isBusy = false;
   /** Set while a piece of a body is passed on and not consumed yet. */
@@ -58,7 +56,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   ) {
     this.exchange = new Exchange(relay, this, peer);
     this.memory = new ClientMemory(relay.budget, connection, this.input);
-    this.reading = new Reading(connection, relay.budget);
+    this.reading = new ClientReading(connection, relay.turnShare, relay.budget, this);
     this.response = new Http1Response(relay, connection, this.memory);
     relay.deadlines.add(this);
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
@@ -94,17 +92,12 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
         this.readBody();
         break;
       case "lingering":
-        this.takesTurns().countBody(bytes.length, false);
+        this.reading.countBody(bytes.length, false);
         break;
     }
     if (this.memory.isAheadCounted) this.countAhead();
     this.input.freeSpent(this.exchange, bytes);
     return this.input.bytes !== bytes && !this.exchange.holds(bytes);
-  }
-
-  private takesTurns(): PeerTurn {
-    this.turn ??= new PeerTurn(this.relay.turnShare, this.reading, this);
-    return this.turn;
   }
 
   private get isBodyComplete(): boolean {
@@ -124,7 +117,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   /** Reads pending requests as long as they complete at once; others wait for their turn. */
   private readRequests(): void {
-    if (this.isBusy || this.turn?.isSharing === true) return;
+    if (this.isBusy || this.reading.isSharing) return;
     this.isBusy = true;
     let left = MAX_TURN_REQUESTS;
     while (this.state === "head" && this.input.length > 0 && !this.pausesUnread() && this.readHead()) {
@@ -133,7 +126,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       if (this.state !== "head" || this.input.length === 0) break;
       if (!this.relay.turnShare.take(REQUEST_UNITS) || --left === 0) {
         if (this.input.length > MAX_AHEAD_BYTES) this.reading.noteAhead();
-        this.takesTurns().wait();
+        this.reading.waitForTurn();
         break;
       }
     }
@@ -141,10 +134,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   }
 
   onTurn(): void {
-    if (this.state === "exchange") this.takesTurns().join();
+    if (this.state === "exchange") this.reading.joinTurn();
     else if (this.state === "head") this.readRequests();
-    // It may already be waiting again.
-    if (!this.takesTurns().isWaiting) this.reading.resume(Pause.TURN);
     this.input.freeSpent(this.exchange);
   }
 
@@ -203,7 +194,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     const { input, exchange, reader } = this;
     if (this.state !== "exchange") return;
     if (exchange.isTunnel) {
-      this.takesTurns().countBody(input.length, false);
+      this.reading.countBody(input.length, false);
       input.lend();
       exchange.onRequestBody(input.bytes, input.start, input.end);
       this.consume(input.end);
@@ -221,7 +212,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       if (after === BODY_MALFORMED || after === BODY_TOO_LARGE)
         return this.refuseBody(after === BODY_TOO_LARGE ? 413 : 400);
       const isWhole = this.isBodyComplete;
-      this.takesTurns().countBody(after - input.start + (reader.chunks - chunks) * CHUNK_UNITS, isWhole);
+      this.reading.countBody(after - input.start + (reader.chunks - chunks) * CHUNK_UNITS, isWhole);
       this.consume(after);
       if (isWhole) exchange.onRequestEnd();
       exchange.onRequestBatch();
@@ -343,7 +334,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   /** Continues with the next request after a response, or ends the connection. */
   private finish(): void {
     const wasWhole = this.state === "exchange" && this.isBodyComplete;
-    this.turn?.leave();
+    this.reading.leaveTurn();
     if (this.staysOpen) {
       this.state = "head";
       this.awaitRequest();
@@ -391,7 +382,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   }
 
   private letGo(): void {
-    this.turn?.leave();
     this.reading.leave();
     this.forgetInput();
     this.exchange.leave();

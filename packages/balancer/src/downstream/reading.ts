@@ -1,4 +1,4 @@
-/** Whether a client is being read: only if there is no reason to pause, and within its share of turns. */
+/** When a peer is read: only if there is no reason to pause, and within its share of turns. */
 import { TurnRest } from "@paceline/wire";
 import type { BufferBudget, Reader } from "../exchange/buffer-budget.js";
 import type { Connection } from "../transport/transport.js";
@@ -90,7 +90,7 @@ export class TurnShare {
 /** A complete body up to this size is not counted, in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
 
-/** Reasons to pause a client. */
+/** Reasons to pause a peer; UNREAD and TURN apply to upstreams, too. */
 export const Pause = {
   /** It has sent too much ahead of its response. */
   AHEAD: 1,
@@ -104,21 +104,104 @@ export const Pause = {
   ROOM: 16,
 } as const;
 
-export class Reading implements Reader {
+/** Reads one peer, a client or an upstream's connection, unless there is a reason to pause. */
+export class PacedReading<Peer extends Connection | undefined = Connection | undefined> implements Sharer {
   /** Bits of Pause. */
-  private pauses = 0;
+  protected pauses = 0;
+  /** Whether it is limited to its share of turns: it sends a body in many pieces, or many requests. */
+  isSharing = false;
+  /** Whether it was limited to its share before. */
+  hasShared = false;
+  /** Whether it is paused until its next turn. */
+  private isWaiting = false;
+
+  constructor(
+    /** Undefined until it is established, and once it is closed. */
+    public connection: Peer,
+    private readonly turnShare: TurnShare,
+  ) {}
+
+  get isPaused(): boolean {
+    return this.pauses !== 0;
+  }
+
+  pause(reason: number): void {
+    if (this.pauses === 0) this.connection?.pause();
+    this.pauses |= reason;
+  }
+
+  resume(reasons: number): void {
+    if (this.pauses === 0) return;
+    this.pauses &= ~reasons;
+    if (this.pauses === 0) this.readAgain();
+  }
+
+  /** Called when no reason to pause is left. */
+  protected readAgain(): void {
+    this.connection?.resume();
+  }
+
+  /** Called when more of a body follows. */
+  joinTurn(): void {
+    this.isSharing = this.hasShared = true;
+    this.turnShare.join(this);
+  }
+
+  waitForTurn(): void {
+    this.isSharing = this.hasShared = true;
+    this.turnShare.wait(this);
+  }
+
+  leaveTurn(): void {
+    if (!this.isSharing) return;
+    this.isSharing = this.isWaiting = false;
+    this.turnShare.leave(this);
+    this.resume(Pause.TURN);
+  }
+
+  /** @param isWhole whether the body is complete */
+  countBody(units: number, isWhole: boolean): void {
+    if (!isWhole) this.joinTurn();
+    if (!isWhole || units >= FREE_TURN_UNITS) this.turnShare.take(units);
+    if (isWhole) this.leaveTurn();
+  }
+
+  onTurnOver(): void {
+    this.isWaiting = true;
+    this.pause(Pause.TURN);
+  }
+
+  onTurn(): void {
+    this.isSharing = this.isWaiting = false;
+    this.goOn();
+    // It may already be waiting again.
+    if (!this.isWaiting) this.resume(Pause.TURN);
+  }
+
+  /** Called when it has a turn again: more of a body follows. */
+  protected goOn(): void {
+    this.joinTurn();
+  }
+}
+
+/** Reads a client, and notices that it has left while it is paused. */
+export class ClientReading extends PacedReading<Connection> implements Reader {
   /** Whether it was paused at the last check for a disconnect. */
   private wasPaused = false;
   private sendsAhead = false;
 
   constructor(
-    private readonly connection: Connection,
+    connection: Connection,
+    turnShare: TurnShare,
     private readonly budget: BufferBudget,
-  ) {}
+    private readonly owner: { onTurn(): void },
+  ) {
+    super(connection, turnShare);
+  }
 
   /** Called each second: a paused client can disconnect unnoticed. @param isOwed whether a request is in progress */
   hasPeerLeft(isOwed: boolean): boolean {
-    const isUnseen = isOwed && this.pauses !== 0;
+    const isUnseen = isOwed && this.isPaused;
     const hasLeft = isUnseen && this.wasPaused && this.connection.hasPeerLeft;
     this.wasPaused = isUnseen;
     return hasLeft;
@@ -126,12 +209,7 @@ export class Reading implements Reader {
 
   /** Called each second for a tunnel, whose client may send FIN and stay connected. */
   lookIfReset(): void {
-    if (this.pauses !== 0) this.connection.lookIfReset();
-  }
-
-  pause(reason: number): void {
-    if (this.pauses === 0) this.connection.pause();
-    this.pauses |= reason;
+    if (this.isPaused) this.connection.lookIfReset();
   }
 
   /** Marks a client that sends far ahead of its responses: it is read only while the budget has room for another read. */
@@ -139,12 +217,13 @@ export class Reading implements Reader {
     this.sendsAhead = true;
   }
 
-  resume(reasons: number): void {
-    if (this.pauses === 0) return;
-    this.pauses &= ~reasons;
-    if (this.pauses !== 0) return;
+  protected override readAgain(): void {
     if (this.sendsAhead && !this.budget.mayRead(this)) this.pauses = Pause.ROOM;
-    else this.connection.resume();
+    else super.readAgain();
+  }
+
+  protected override goOn(): void {
+    this.owner.onTurn();
   }
 
   onRoom(): boolean {
@@ -157,64 +236,10 @@ export class Reading implements Reader {
 
   /** Drops further input. */
   leave(): void {
+    this.leaveTurn();
     if (!this.sendsAhead) return;
     this.sendsAhead = false;
     this.budget.stopWaiting(this);
     this.resume(Pause.ROOM);
-  }
-}
-
-/** A peer that can be read or not, for several reasons at once. */
-interface Pausable {
-  pause(reason: number): void;
-  resume(reasons: number): void;
-}
-
-/** One peer's share of turns: a client's, or that of an upstream's connection. */
-export class PeerTurn implements Sharer {
-  /** Whether it is limited to its share: it sends a body in many pieces, or many requests. */
-  isSharing = false;
-  /** Whether it is paused until its next turn. */
-  isWaiting = false;
-
-  constructor(
-    private readonly turnShare: TurnShare,
-    private readonly reading: Pausable,
-    private readonly owner: { onTurn(): void },
-  ) {}
-
-  /** Called when more of a body follows. */
-  join(): void {
-    this.isSharing = true;
-    this.turnShare.join(this);
-  }
-
-  wait(): void {
-    this.isSharing = true;
-    this.turnShare.wait(this);
-  }
-
-  leave(): void {
-    if (!this.isSharing) return;
-    this.isSharing = this.isWaiting = false;
-    this.turnShare.leave(this);
-    this.reading.resume(Pause.TURN);
-  }
-
-  /** @param isWhole whether the body is complete */
-  countBody(units: number, isWhole: boolean): void {
-    if (!isWhole) this.join();
-    if (!isWhole || units >= FREE_TURN_UNITS) this.turnShare.take(units);
-    if (isWhole) this.leave();
-  }
-
-  onTurnOver(): void {
-    this.isWaiting = true;
-    this.reading.pause(Pause.TURN);
-  }
-
-  onTurn(): void {
-    this.isSharing = this.isWaiting = false;
-    this.owner.onTurn();
   }
 }

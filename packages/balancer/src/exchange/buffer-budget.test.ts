@@ -3,7 +3,7 @@ import { BufferBudget, type Reader } from "./buffer-budget.js";
 
 const MB = 1 << 20;
 
-/** A client that requests room on each notice, like `Reading`. */
+/** A client that requests room on each notice, like `ClientReading`. */
 class WaitingReader implements Reader {
   asked = 0;
   isRead = false;

@@ -246,7 +246,7 @@ const upstreamHandlers = {
 };
 
 /** Bun requests an accept queue of 512, too small for a thousand clients at once. Calling listen(2) again only changes this. */
-export function deepenBacklog(fd: number, backlog: number): void {
+function deepenBacklog(fd: number, backlog: number): void {
   const library = process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6";
   try {
     const libc = dlopen(library, { listen: { args: ["int", "int"], returns: "int" } });
@@ -261,7 +261,7 @@ export function deepenBacklog(fd: number, backlog: number): void {
 const LARGE_BYTES = 8192;
 
 /** Called after a received buffer was passed on; `isUsedUp` means that nobody kept any of it. */
-export function afterReceipt(bytes: Buffer, isUsedUp: boolean): void {
+function afterReceipt(bytes: Buffer, isUsedUp: boolean): void {
   if (isUsedUp && bytes.length >= LARGE_BYTES) free(bytes);
   else leaveToCollector(bytes.length);
 }

@@ -1,7 +1,7 @@
 /** One connection to an upstream: sends a request, reads its response, and is reused if framing allows. */
 import type { OverdueRequest } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
-import { CHUNK_UNITS, Pause, PeerTurn, type TurnShare } from "../downstream/reading.js";
+import { CHUNK_UNITS, PacedReading, Pause, type TurnShare } from "../downstream/reading.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
@@ -70,7 +70,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   /** The client for whose next request it is kept, if it is idle and serves only one client. */
   keptFor: KeptConnections | undefined;
   private state: State = "connecting";
-  private connection: Connection | undefined;
+  private readonly reading: PacedReading;
   private receiver: ResponseReceiver | undefined;
   private readonly body = new BodyReader();
   /** The received part of an incomplete head. */
@@ -84,10 +84,6 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private keepAlive = false;
   private mayWorkOn = false;
   private readonly interims = new InterimBound();
-  /** Bits of Pause. */
-  private pauses = 0;
-  /** Set once a response takes several reads. */
-  private turn: PeerTurn | undefined;
   /** When the upstream last made progress with the request, in milliseconds of `Deadlines.now`. */
   private progressAt: number;
   private abandoned: AbandonedRequest | undefined;
@@ -97,7 +93,12 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     receiver: ResponseReceiver,
   ) {
     this.receiver = receiver;
+    this.reading = new PacedReading(undefined, upstream.turnShare);
     this.progressAt = upstream.deadlines.now;
+  }
+
+  private get connection(): Connection | undefined {
+    return this.reading.connection;
   }
 
   /** Returns the request that the upstream is running, for people; undefined if there is none. */
@@ -136,7 +137,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   }
 
   onConnected(connection: Connection): ConnectionOwner {
-    this.connection = connection;
+    this.reading.connection = connection;
     if (this.state === "closed") {
       connection.close();
       return this;
@@ -201,41 +202,31 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     }
     this.state = "given up";
     // While it was paused for a slow client, nothing was due.
-    const owedSince = this.pauses !== 0 ? this.upstream.deadlines.now : this.progressAt;
+    const owedSince = this.reading.isPaused ? this.upstream.deadlines.now : this.progressAt;
     this.abandoned = new AbandonedRequest(receiver?.request.describeLater() ?? (() => ""), owedSince);
     this.upstream.giveUp(this);
     this.connection.end();
-    this.turn?.leave();
+    this.reading.leaveTurn();
     this.resume();
   }
 
-  pause(reason: number = Pause.UNREAD): void {
-    if (this.pauses === 0) this.connection?.pause();
-    this.pauses |= reason;
+  pause(): void {
+    this.reading.pause(Pause.UNREAD);
   }
 
-  resume(reasons: number = Pause.UNREAD): void {
-    if (this.pauses === 0) return;
-    this.pauses &= ~reasons;
-    if (this.pauses === 0) this.connection?.resume();
-  }
-
-  onTurn(): void {
-    this.turn?.join();
-    if (this.turn?.isWaiting !== true) this.resume(Pause.TURN);
+  resume(): void {
+    this.reading.resume(Pause.UNREAD);
   }
 
   /** Counts a read of a body or a tunnel: an upstream that sends without end gets its share of each turn, as clients do. */
   private countRead(bytes: number, chunks: number, isWhole: boolean): void {
-    if (isWhole && this.turn === undefined) return;
-    this.turn ??= new PeerTurn(this.upstream.turnShare, this, this);
-    this.turn.countBody(bytes + chunks * CHUNK_UNITS, isWhole);
+    if (!isWhole || this.reading.hasShared) this.reading.countBody(bytes + chunks * CHUNK_UNITS, isWhole);
   }
 
   /** @param isCancelled whether the response is unwanted, so that unsent parts of the request are dropped */
   close(isCancelled = false): void {
     if (this.state === "closed") return;
-    this.turn?.leave();
+    this.reading.leaveTurn();
     const { connection } = this;
     if (isCancelled && connection !== undefined && connection.waitingBytes > 0) connection.reset();
     else connection?.close();
@@ -386,7 +377,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   onClose(): void {
     if (this.state === "closed") return;
-    this.connection = undefined;
+    this.reading.connection = undefined;
     // A reset is not a proper end: a body without a length was cut.
     this.lose(this.lossByClose());
   }

@@ -13,7 +13,7 @@ export interface ConfigText {
 }
 
 /** Returns the nearest one above the file. */
-export function nearestTsconfig(file: string): ConfigText | undefined {
+function nearestTsconfig(file: string): ConfigText | undefined {
   for (let folder = dirname(file); ; folder = dirname(folder)) {
     const path = join(folder, "tsconfig.json");
     const text = read(path);

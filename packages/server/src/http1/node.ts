@@ -213,7 +213,7 @@ function respondBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
 }
 
 /** Connections that an app has upgraded: in flight until they are closed. */
-export class Tunnels {
+class Tunnels {
   private readonly sockets = new Set<Duplex>();
 
   get size(): number {

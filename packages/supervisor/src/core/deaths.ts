@@ -193,7 +193,7 @@ export interface KeptReport {
 }
 
 /** The bounds of all reports together. */
-export const KEPT_REPORTS = { count: 200, bytes: 4 << 20 };
+const KEPT_REPORTS = { count: 200, bytes: 4 << 20 };
 
 /**
  * Returns the reports to remove: the oldest ones of the slot that has most, so that a slot that dies every ten seconds does not

@@ -172,7 +172,7 @@ function runPython(
 }
 
 /** Returns what the importers ask about the project in `folder`. */
-export function factsOf(folder: string): ProjectFacts {
+function factsOf(folder: string): ProjectFacts {
   const at = (path: string) => resolve(folder, path);
   return {
     cpus: availableParallelism(),

@@ -2,7 +2,7 @@
 import type { CronTimes } from "@paceline/wire/cron";
 
 /** A run that begins later than this after its time counts as missed: the machine slept, or its clock was set. */
-export const LATEST_START_MS = 60_000;
+const LATEST_START_MS = 60_000;
 /** The clock is looked at this often at least, since a timer does not advance while the machine sleeps. */
 export const LONGEST_WAIT_MS = 30_000;
 

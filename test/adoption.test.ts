@@ -173,13 +173,15 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     const three = { ...pools, web: { ...pools.web, instances: 3 } };
     const running = processesOf(await project.status());
     project.write("broken.js", 'throw new Error("broken")');
-    for (const [change, reason] of [
+    const changes = [
       [() => project.writeConfig({ pools: three, listen: ["127.0.0.1:9"] }), "listen changed from"],
       [() => project.writeConfig({ pools: { ...three, web: { ...three.web, app: "./broken.js" } } }), "broken"],
       [() => project.write("paceline.config.json", "{"), "paceline.config.json"],
       // There is an app in the folder, which is not started beside the fleet.
       [() => rmSync(join(project.folder, "paceline.config.json")), "paceline.config.json: is missing"],
-    ] as const) {
+    ] as const;
+    // Why it is refused does not depend on the runtime.
+    for (const [change, reason] of changes.slice(runtime === "bun" ? 0 : -1)) {
       await kill(project);
       change();
       const { code, output } = await project.startDetached();

@@ -71,7 +71,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", (runtime) => {
     if (runtime === "bun") needs(context, "python3");
     const files = { "node.js": NODE, "command.mjs": COMMAND, "site_app.py": WSGI, "async_app.py": ASGI };
     const project = await Project.make({ runtime, app: FETCH, files });
-    const python = findPython("uvicorn");
+    const python = runtime === "bun" ? findPython("uvicorn") : undefined;
     const common = {
       instances: 1,
       readyPath: "/ready",

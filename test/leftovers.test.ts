@@ -67,7 +67,8 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
   test("ends with a kill, a reload and a stop", async (context) => {
     needs(context, "setsid");
     if (runtime === "bun") needs(context, "python3");
-    const python = findPython("uvicorn");
+    // What is in Python does not depend on the runtime.
+    const python = runtime === "bun" ? findPython("uvicorn") : undefined;
     const pools = {
       web: { app: "./app.js", instances: 1, routes: ["/"] },
       ...(runtime === "bun" && { wsgi: { wsgi: "site_app", instances: 1, routes: ["/wsgi/"] } }),
@@ -160,7 +161,7 @@ createServer(async (req, res) => res.end(await start())).listen(process.argv[2])
     pool("command", { command: [process.execPath, "./command.mjs", "{socket}"] }),
   ];
   const python = runtime === "bun" ? findPython() : undefined;
-  const asyncPython = findPython("uvicorn");
+  const asyncPython = runtime === "bun" ? findPython("uvicorn") : undefined;
   if (python !== undefined) {
     pools.push(pool("wsgi", { wsgi: "starts", python }), pool("forked", { wsgi: "starts", python, preload: true }));
     pools.push(pool("fapws", { fapws: "./start.py", python }));

@@ -61,7 +61,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     return { env, state, paceline, start, ask };
   }
 
-  test("through a link the fleet is the link's, whatever it leads to; from anywhere in a release it is found", async () => {
+  once("through a link the fleet is the link's, whatever it leads to; from anywhere in a release it is found", async () => {
     const shop = makeFolder({
       "releases/1/app.mjs": SAYING("one"),
       "releases/1/paceline.toml": 'app = "app.mjs"\n',

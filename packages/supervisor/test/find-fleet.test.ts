@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { createServer } from "node:http";
 import { dirname, join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished } from "vitest";
 import { testOnce } from "../../../test/support/test-once.js";
 import { listFleets } from "../dist/fleet/find-fleet.js";
 import { makeFolder, PACELINE, RUNTIMES, run } from "./support.js";
@@ -61,63 +61,66 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     return { env, state, paceline, start, ask };
   }
 
-  once("through a link the fleet is the link's, whatever it leads to; from anywhere in a release it is found", async () => {
-    const shop = makeFolder({
-      "releases/1/app.mjs": SAYING("one"),
-      "releases/1/paceline.toml": 'app = "app.mjs"\n',
-      "releases/2/app.mjs": SAYING("two"),
-      "releases/2/paceline.toml": 'app = "app.mjs"\n',
-    });
-    const [current, first, second] = ["current", "releases/1", "releases/2"].map((name) => join(shop, name)) as [
-      string,
-      string,
-      string,
-    ];
-    symlinkSync("releases/1", current);
-    const { paceline, start, ask } = user();
-    const { pid, runDir } = await start(current);
-    expect(runDir.startsWith(shop)).toBe(false);
-    for (const [cwd, ...args] of [[current], [first], ["/", "-c", current]] as const)
-      expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
-    // -c selects the fleet by the path it was started with, not by another path to the same file.
-    const named = (path: string, fleet: string, itsPid: number) =>
-      `3 nothing is running from ${path}; it points to the fleet of ${fleet} (pid ${itsPid}): name that path`;
-    const file = (folder: string) => join(folder, "paceline.toml");
-    for (const path of [first, file(first)])
-      expect(await ask("/", "-c", path)).toBe(named(file(first), file(current), pid));
-    const bare = join(shop, "bare");
-    symlinkSync("releases", bare);
-    const other = await start("/", "-l", `unix:${shop}/2.sock`, second);
-    expect(await ask("/", "-c", join(bare, "2"))).toBe(named(file(join(bare, "2")), file(second), other.pid));
-    expect((await paceline("/", "stop", "-c", join(bare, "2"))).code).toBe(3);
-    expect(await paceline("/", "stop", "-c", `${second}/../2/`)).toMatchObject({ code: 0 });
+  once(
+    "through a link the fleet is the link's, whatever it leads to; from anywhere in a release it is found",
+    async () => {
+      const shop = makeFolder({
+        "releases/1/app.mjs": SAYING("one"),
+        "releases/1/paceline.toml": 'app = "app.mjs"\n',
+        "releases/2/app.mjs": SAYING("two"),
+        "releases/2/paceline.toml": 'app = "app.mjs"\n',
+      });
+      const [current, first, second] = ["current", "releases/1", "releases/2"].map((name) => join(shop, name)) as [
+        string,
+        string,
+        string,
+      ];
+      symlinkSync("releases/1", current);
+      const { paceline, start, ask } = user();
+      const { pid, runDir } = await start(current);
+      expect(runDir.startsWith(shop)).toBe(false);
+      for (const [cwd, ...args] of [[current], [first], ["/", "-c", current]] as const)
+        expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
+      // -c selects the fleet by the path it was started with, not by another path to the same file.
+      const named = (path: string, fleet: string, itsPid: number) =>
+        `3 nothing is running from ${path}; it points to the fleet of ${fleet} (pid ${itsPid}): name that path`;
+      const file = (folder: string) => join(folder, "paceline.toml");
+      for (const path of [first, file(first)])
+        expect(await ask("/", "-c", path)).toBe(named(file(first), file(current), pid));
+      const bare = join(shop, "bare");
+      symlinkSync("releases", bare);
+      const other = await start("/", "-l", `unix:${shop}/2.sock`, second);
+      expect(await ask("/", "-c", join(bare, "2"))).toBe(named(file(join(bare, "2")), file(second), other.pid));
+      expect((await paceline("/", "stop", "-c", join(bare, "2"))).code).toBe(3);
+      expect(await paceline("/", "stop", "-c", `${second}/../2/`)).toMatchObject({ code: 0 });
 
-    rmSync(current);
-    symlinkSync("releases/2", current);
-    // The release in service is still the first one: both it and the link select the fleet.
-    for (const [cwd, ...args] of [[first], [second], ["/", "-c", current]] as const)
-      expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
-    expect(await paceline(first, "reload")).toMatchObject({ code: 0 });
-    expect(await get(join(current, "up.sock"), join(first, "up.sock"))).toBe("two");
-    // The supervisor was started in the folder that is removed now.
-    rmSync(first, { recursive: true });
-    expect(await ask(second)).toBe(pid);
-    const instance = async () => {
-      const { stdout } = await paceline("/", "status", "--json", "-c", current);
-      return JSON.parse(stdout).pools[0].instances[0] as { pid: number; state: string; lastExit: { reason: string } };
-    };
-    const before = (await instance()).pid;
-    kill(before);
-    const isBack = async () => (await instance()).state === "ready" && (await instance()).pid !== before;
-    await expect.poll(isBack).toBe(true);
-    expect(await paceline("/", "reload", "-c", current)).toMatchObject({ code: 0 });
-    // A release that is pruned too early is named.
-    rmSync(second, { recursive: true });
-    kill((await instance()).pid);
-    const reason = async () => (await instance()).lastExit.reason;
-    await expect.poll(reason).toContain(`not started: its working directory is gone: ${second} `);
-    expect(await paceline("/", "stop", "-c", current)).toMatchObject({ code: 0 });
-  });
+      rmSync(current);
+      symlinkSync("releases/2", current);
+      // The release in service is still the first one: both it and the link select the fleet.
+      for (const [cwd, ...args] of [[first], [second], ["/", "-c", current]] as const)
+        expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
+      expect(await paceline(first, "reload")).toMatchObject({ code: 0 });
+      expect(await get(join(current, "up.sock"), join(first, "up.sock"))).toBe("two");
+      // The supervisor was started in the folder that is removed now.
+      rmSync(first, { recursive: true });
+      expect(await ask(second)).toBe(pid);
+      const instance = async () => {
+        const { stdout } = await paceline("/", "status", "--json", "-c", current);
+        return JSON.parse(stdout).pools[0].instances[0] as { pid: number; state: string; lastExit: { reason: string } };
+      };
+      const before = (await instance()).pid;
+      kill(before);
+      const isBack = async () => (await instance()).state === "ready" && (await instance()).pid !== before;
+      await expect.poll(isBack).toBe(true);
+      expect(await paceline("/", "reload", "-c", current)).toMatchObject({ code: 0 });
+      // A release that is pruned too early is named.
+      rmSync(second, { recursive: true });
+      kill((await instance()).pid);
+      const reason = async () => (await instance()).lastExit.reason;
+      await expect.poll(reason).toContain(`not started: its working directory is gone: ${second} `);
+      expect(await paceline("/", "stop", "-c", current)).toMatchObject({ code: 0 });
+    },
+  );
 
   once("-c means that config, and several fleets of one folder are told apart", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x"), "prod.config.json": '{ "app": "app.mjs" }' });

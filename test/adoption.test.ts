@@ -62,14 +62,14 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     };
     const files = { "program.mjs": PROGRAM };
     const project = await startFleet({ runtime, app: APP, files, config: { pools, orphanGraceMs: 60_000 } });
-    const anew = project.load({ mode: "connect-anew", clients: 2, path: "/", expectBody: "hello" });
-    const kept = project.load({ mode: "keep-alive", clients: 2, path: "/", expectBody: "hello", delayMs: 10 });
+    const anew = project.load({ mode: "connect-anew", clients: 2, path: "/", expectBody: "hello", delayMs: 40 });
+    const kept = project.load({ mode: "keep-alive", clients: 2, path: "/", expectBody: "hello", delayMs: 40 });
     const commanded = project.load({
       mode: "keep-alive",
       clients: 1,
       path: "/api/",
       expectBody: "program",
-      delayMs: 20,
+      delayMs: 40,
     });
     expect(savedIn(project).length).toBe(5);
     const earlyState = readFileSync(join(project.runDir, "state.json"));

@@ -1,12 +1,17 @@
 /** Finds Python interpreters for tests; without a suitable one a test prints the reason and is skipped. */
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The program of a Python instance. */
 export const PYTHON_ENTRY = fileURLToPath(new URL("../python/start.py", import.meta.url));
 
-// Debian's has the packages of apt; another may come first on PATH.
-const CANDIDATES = ["python3", "/usr/bin/python3"];
+/** Debian's has the packages of apt; another may have others. */
+function candidates(): string[] {
+  const folders = [...(process.env.PATH ?? "").split(delimiter).filter(Boolean), "/usr/bin"];
+  return [...new Set(folders.map((folder) => join(folder, "python3")))].filter((path) => existsSync(path));
+}
 
 const known = new Map<string, string | undefined>();
 
@@ -21,7 +26,7 @@ export function findPython(...modules: string[]): string | undefined {
 function searchPython(modules: string[]): string | undefined {
   const imports = modules.map((name) => `import ${name}\n`).join("");
   const program = `import sys\nassert sys.version_info >= (3, 9)\n${imports}print(sys.executable)`;
-  for (const candidate of CANDIDATES) {
+  for (const candidate of candidates()) {
     const { status, stdout } = spawnSync(candidate, ["-c", program], { encoding: "utf8", timeout: 20_000 });
     if (status === 0) return stdout.trim();
   }

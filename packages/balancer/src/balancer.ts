@@ -18,6 +18,7 @@ import { Spool } from "./exchange/spool.js";
 import { Forwarded } from "./http1/forwarded.js";
 import { HeadWriter } from "./http1/head-writer.js";
 import { RequestHead } from "./http1/request-head.js";
+import { Probes } from "./routing/probes.js";
 import { Router } from "./routing/router.js";
 import { AccessLog } from "./stats/access-log.js";
 import { Counters } from "./stats/counters.js";
@@ -73,6 +74,7 @@ export class Balancer {
   private readonly relay: Relay;
   private readonly deadlines = new Deadlines();
   private readonly registry: UpstreamRegistry;
+  private readonly probes = new Probes();
   private listeners: Listener[] = [];
   private ticker: NodeJS.Timeout | undefined;
   /** Ticks since the last client. */
@@ -107,6 +109,7 @@ export class Balancer {
       requestHead: new RequestHead(limits),
       responseWriter: new HeadWriter(limits.maxHeadBytes, deadlines),
       router: new Router([]),
+      probes: undefined,
       internal: undefined,
       accessLog: options.accessLogFd === undefined ? undefined : new AccessLog(options.accessLogFd, forwarded, limits),
       isDraining: false,
@@ -187,6 +190,8 @@ export class Balancer {
     const { router, internal } = this.registry.apply(snapshot);
     this.relay.router = router;
     this.relay.internal = internal;
+    this.probes.follow(snapshot);
+    this.relay.probes = this.probes.areOn ? this.probes : undefined;
     if (this.registry.isLimited) this.relay.spool.prepare();
   }
 
@@ -258,6 +263,7 @@ export class Balancer {
   drain(): void {
     if (this.relay.isDraining) return;
     this.relay.isDraining = true;
+    this.probes.drain();
     // The second turn comes after the sockets were polled again. If this is the last process with the listening socket, closing
     // it resets waiting clients.
     setImmediate(() => setImmediate(() => this.stopListening()));

@@ -2,6 +2,7 @@
 import type { Heir, OperationResult } from "./control/api.js";
 import { type Fleet, isDown } from "./core/fleet.js";
 import { resize } from "./core/fleet-changes.js";
+import { seconds } from "./core/words.js";
 import { generationsInUse, longestEndMs } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/operations.js";
 import type { Parts } from "./parts.js";
@@ -28,6 +29,7 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
   parts.autoscaling.stop();
   log.event("info", "paceline", "is stopping");
   rollouts.abandon(STOPPING.message);
+  await preDrain(parts);
   const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
   const policies = runner.fleet.pools.flatMap(({ name }) =>
     [...generationsInUse(runner.fleet, name)].map((generation) => configs.policyOf(name, generation)),
@@ -51,6 +53,24 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
   return gone
     ? { ok: true, message: "stopped" }
     : { ok: false, code: "failed", message: "a process could not be killed" };
+}
+
+/** A front notices that the fleet is not ready, and sends no more, while the fleet serves what still comes. */
+async function preDrain(parts: Parts): Promise<void> {
+  const { configs, log, sockets } = parts;
+  // The configuration may be that of a supervisor of an earlier version.
+  const { preDrainMs = 0 } = configs.balancer as { preDrainMs?: number };
+  if (preDrainMs === 0 || sockets.length === 0) return;
+  log.event("info", "paceline", `is not ready any more and serves for ${seconds(preDrainMs)} before it drains`);
+  parts.isUnready = true;
+  parts.publish();
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, preDrainMs);
+    parts.endPreDrain = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+  });
 }
 
 /** From here on, new clients are refused at once, so that they can go elsewhere. */

@@ -12,6 +12,7 @@ import { EventLog, PoisonEvents } from "./logs/event-log.js";
 import { OutputPoller } from "./logs/output-poller.js";
 import { ReadPositions } from "./logs/read-positions.js";
 import { FleetAdoption } from "./operations/adoption.js";
+import { AgentCheck } from "./operations/agent-check.js";
 import { Autoscaling } from "./operations/autoscaling.js";
 import { Dumps } from "./operations/dumps.js";
 import { LoadSamples } from "./operations/load-samples.js";
@@ -75,6 +76,10 @@ export class Parts {
   /** The fleet's listening sockets; empty before the start. */
   sockets: readonly ListeningSocket[] = [];
   isStopping = false;
+  /** The balancers say that the fleet is not ready, before a stop. */
+  isUnready = false;
+  /** Ends the wait before a stop at once. */
+  endPreDrain = () => {};
   /** When all drains of a stop must have ended, by performance.now(). */
   stopBy: number | undefined;
 
@@ -96,6 +101,7 @@ export class Parts {
   readonly reloads: ReloadQueue;
   readonly recycling: Recycling;
   readonly autoscaling: Autoscaling;
+  readonly agentCheck: AgentCheck;
   readonly channel: ChannelServer<LiveProcess | Template>;
   readonly outputs: OutputPoller;
   readonly usage: UsageSampler;
@@ -278,6 +284,14 @@ export class Parts {
       periodMs: reportEveryMs > 0 ? reportEveryMs : undefined,
     });
     this.autoscaling.restoreFloors(adopted?.floors ?? []);
+    const serving = () => runner.fleet.pools.filter(({ name }) => configs.routes.get(name) !== undefined);
+    this.agentCheck = new AgentCheck({
+      ...{ log, isStopping, pools: serving },
+      loads: (now) =>
+        [...children.alive()].flatMap(({ stats }) =>
+          serving().flatMap(({ name }) => stats.relayedLoad(name, now) ?? []),
+        ),
+    });
   }
 
   /** Sends one snapshot for all that `change` does. */
@@ -301,6 +315,8 @@ export class Parts {
       pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)),
       trustedProxies: configs.balancer.trustedProxies,
       ...(configs.balancer.accessLog && { accessLog: true }),
+      ...(configs.balancer.probes != null && { probes: configs.balancer.probes }),
+      ...(this.isUnready && { stopping: true }),
       spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
       limits: configs.balancerLimits,
     });
@@ -335,6 +351,7 @@ export class Parts {
     this.usage.stop();
     this.liveness.stop();
     this.autoscaling.stop();
+    this.agentCheck.close();
     this.pss.stop();
     this.deaths.close();
     this.adoption?.close();

@@ -133,6 +133,7 @@ class FleetSupervisor implements Supervisor {
     parts.liveness.start();
     parts.deaths.start();
     parts.autoscaling.start();
+    parts.agentCheck.listen(parts.configs.fleet.agentCheck ?? null);
     const addresses = sockets.map(({ url }) => url).join(", ");
     parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
     const { user } = options.config;
@@ -231,6 +232,7 @@ class FleetSupervisor implements Supervisor {
     if (result.ok) this.watch?.reloaded(args[0]);
     if (result.ok && args[0] === undefined) {
       this.takeOver?.reloaded();
+      this.parts.agentCheck.listen(this.parts.configs.fleet.agentCheck ?? null);
       this.options.onReloaded?.();
     }
     return result;
@@ -372,6 +374,7 @@ class FleetSupervisor implements Supervisor {
 
   private stopNow(): void {
     void this.stop();
+    this.parts.endPreDrain();
     stopPools(this.parts.runner);
     const { children } = this.parts;
     for (const child of children.alive()) children.signal(child.id, "SIGKILL");

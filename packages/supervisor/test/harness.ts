@@ -74,6 +74,7 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
   return {
     name: "test",
     listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }],
+    agentCheck: null,
     user: null,
     restartSupervisor: false,
     orphanGraceMs: 2000,
@@ -84,6 +85,8 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
       trustedProxies: [],
       spoolDir: null,
       accessLog: false,
+      probes: null,
+      preDrainMs: 0,
       policy,
       limits,
       maxOutputBytes: 1 << 20,

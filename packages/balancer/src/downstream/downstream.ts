@@ -2,8 +2,8 @@
 
 import type { ResponseHead } from "../http1/response-head.js";
 
-/** The statuses of the balancer's own responses: refused heads, no available instance, failed upstreams. */
-export type LocalStatus = 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
+/** The statuses of the balancer's own responses: probes, refused heads, no available instance, failed upstreams. */
+export type LocalStatus = 200 | 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
 
 export interface Downstream {
   /** Sends the response to the client. */

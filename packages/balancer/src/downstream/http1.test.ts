@@ -27,6 +27,7 @@ function bench(budget: BufferBudget) {
     requestHead: new RequestHead(LIMITS),
     responseWriter: new HeadWriter(LIMITS.maxHeadBytes, { now: 0 }),
     router: new Router([]),
+    probes: undefined,
     isDraining: false,
   } as unknown as Relay;
   const gone: Http1Downstream[] = [];

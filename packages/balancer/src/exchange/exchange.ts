@@ -102,6 +102,9 @@ export class Exchange
 
   /** Starts a request whose head was just parsed from these bytes, which are kept. */
   begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
+    const probe = this.relay.probes?.statusOf(head) ?? 0;
+    // Neither counted nor logged: it is no request of the app's clients.
+    if (probe !== 0) return this.client.respond(probe);
     this.outcome.begin();
     this.request.keep(bytes, start, end);
     this.attempts.begin(head.isIdempotent);

@@ -6,6 +6,7 @@ import type { Forwarded } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { InternalPools } from "../routing/file-redirect.js";
+import type { Probes } from "../routing/probes.js";
 import type { Router } from "../routing/router.js";
 import type { AccessLog } from "../stats/access-log.js";
 import type { Counters } from "../stats/counters.js";
@@ -32,6 +33,8 @@ export interface Relay {
   /** Builds the heads for clients. */
   readonly responseWriter: HeadWriter;
   router: Router<Pool>;
+  /** Undefined: there are no probe paths. */
+  probes: Probes | undefined;
   /** The pools for files named in responses; undefined if there are none. */
   internal: InternalPools | undefined;
   /** Undefined: no access log. */

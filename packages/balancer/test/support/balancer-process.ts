@@ -12,6 +12,7 @@ import type {
   BalancerLimits,
   BalancerStats,
   ChildMessage,
+  Snapshot,
   SnapshotPool,
   UpstreamProtocol,
 } from "@paceline/wire";
@@ -137,7 +138,11 @@ export class BalancerProcess {
   }
 
   /** Sends a snapshot with this pool or these pools, and waits until the balancer follows it. */
-  async follow(upstreams: Record<string, string>, pools?: SnapshotPool[]): Promise<Applied> {
+  async follow(
+    upstreams: Record<string, string>,
+    pools?: SnapshotPool[],
+    more: Pick<Snapshot, "probes" | "stopping"> = {},
+  ): Promise<Applied> {
     this.version++;
     const { version } = this;
     this.say({
@@ -151,6 +156,7 @@ export class BalancerProcess {
       trustedProxies: this.trustedProxies,
       spoolDir: this.spoolDir,
       limits: this.limits,
+      ...more,
     });
     const isApplied = (message: ChildMessage) => message.type === "applied" && message.version === version;
     return (await this.hears(isApplied)) as Applied;

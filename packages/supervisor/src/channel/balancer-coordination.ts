@@ -10,6 +10,8 @@ export interface SnapshotContent {
   trustedProxies: string[];
   spoolDir: string;
   accessLog?: boolean;
+  probes?: NonNullable<Snapshot["probes"]>;
+  stopping?: boolean;
   limits: BalancerLimits;
 }
 

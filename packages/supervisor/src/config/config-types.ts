@@ -900,6 +900,12 @@ export interface FleetKeys {
    */
   listen?: string | readonly string[] | undefined;
   /**
+   * Where the supervisor responds to HAProxy's `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` without a ready instance, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See docs/scaling-out.md.
+   *
+   * Value: text.
+   */
+  agentCheck?: string | undefined;
+  /**
    * The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See docs/security.md.
    *
    * Value: text or whole number.
@@ -948,6 +954,34 @@ export interface FleetKeys {
          * Value: text.
          */
         spoolDir?: string | undefined;
+        /**
+         * The paths of GET and HEAD requests that the balancer responds to itself, for every host: `true` means `/-/live` and `/-/ready`, a table such as `{ ready: "/healthz" }` names those that there are. They are neither counted nor logged. By default all paths belong to your app. See docs/scaling-out.md.
+         *
+         * Value: true, false or table. Default: false.
+         */
+        probes?:
+          | boolean
+          | {
+              /**
+               * The path of the liveness probe, such as `"/-/live"`. The response is 200 as long as the balancer responds.
+               *
+               * Value: text.
+               */
+              live?: string | undefined;
+              /**
+               * The path of the readiness probe, such as `"/-/ready"`. The response is 503 during a stop, while the fleet starts, and as long as no pool has a ready instance.
+               *
+               * Value: text.
+               */
+              ready?: string | undefined;
+            }
+          | undefined;
+        /**
+         * How long the fleet goes on accepting and serving after it was told to stop, while the readiness probe and `agentCheck` say that it is not ready. Set it longer than your front takes to notice: its interval times the number of failures that it waits for. Then no request meets a closed socket.
+         *
+         * Value: whole number, ms. Default: 0.
+         */
+        preDrainMs?: number | undefined;
         /**
          * The limits of the balancer, and the deadline of each phase.
          *

@@ -18,6 +18,7 @@ import {
 import type { Runtimes } from "../runtime/runtimes.js";
 import { findUser } from "./accounts.js";
 import { defaultsOf, processCount } from "./fields.js";
+import { resolveAgentCheck, resolveProbes } from "./fronts.js";
 import { resolveHealth, resolveWarmup } from "./health.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
 import { type KindResult, stickyRule } from "./kinds/kind.js";
@@ -76,13 +77,19 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   if (!serves && input.listen !== undefined)
     find(context, ["listen"], `is not valid without a pool that gets requests: ${kindsOf(pools)} pools do not listen`);
   const balancer = resolveBalancer(input, context);
+  const listen = serves
+    ? readListen(input.listen ?? [`${context.defaultPort ?? DEFAULT_LISTEN}`], context.listenDir, (at, problem) =>
+        find(context, at === undefined ? ["listen"] : ["listen", at], problem),
+      )
+    : [];
+  if (!serves && input.agentCheck !== undefined)
+    find(context, ["agentCheck"], "is not valid without a pool that gets requests");
   return {
     name: input.name ?? context.defaultName,
-    listen: serves
-      ? readListen(input.listen ?? [`${context.defaultPort ?? DEFAULT_LISTEN}`], context.listenDir, (at, problem) =>
-          find(context, at === undefined ? ["listen"] : ["listen", at], problem),
-        )
-      : [],
+    listen,
+    agentCheck: resolveAgentCheck(input.agentCheck, listen, (at, message) =>
+      find(context, ["agentCheck", ...at], message),
+    ),
     user: resolveUser(input, context),
     restartSupervisor: input.restartSupervisor ?? true,
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
@@ -276,6 +283,8 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
     runtime: resolveRuntime(balancer.runtime, input.runtime, ["balancer"], context),
     trustedProxies: proxies,
     accessLog: balancer.accessLog ?? defaultOf<boolean>(balancerFields, "accessLog"),
+    probes: resolveProbes(balancer.probes, (at, message) => find(context, ["balancer", "probes", ...at], message)),
+    preDrainMs: balancer.preDrainMs ?? defaultOf(balancerFields, "preDrainMs"),
     spoolDir: balancer.spoolDir === undefined ? null : resolve(context.baseDir, balancer.spoolDir),
     policy: resolvePolicy(input, balancer),
     limits: { ...BALANCER_LIMITS, ...defined(balancer.limits) },

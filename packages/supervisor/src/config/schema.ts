@@ -18,6 +18,7 @@ import {
   variables,
   word,
 } from "./fields.js";
+import { agentCheck, frontFields } from "./fronts.js";
 import { healthFields } from "./health.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
@@ -158,6 +159,7 @@ export const balancerFields = {
   spoolDir: text(
     "The folder for large bodies and for responses to slow clients, relative to the config file's folder; created if missing. Its files have no names. Default: `spool` in the run directory. If the run directory is in memory (`/run`), choose a folder on a disk.",
   ),
+  ...frontFields,
   limits: table(balancerLimitFields, "The limits of the balancer, and the deadline of each phase."),
   ...policyFields,
   maxOutputBytes,
@@ -174,6 +176,7 @@ export const fleetFields = {
     'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file.',
     [DEFAULT_LISTEN],
   ),
+  agentCheck,
   user: nameOrNumber(
     "The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See [security.md](security.md#starting-as-root).",
   ),

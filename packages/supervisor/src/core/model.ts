@@ -167,6 +167,12 @@ export interface PoolConfig {
   maxOutputBytes: number;
 }
 
+/** The paths of liveness and readiness probes; without one there is no such probe. */
+export interface ProbePaths {
+  live?: string;
+  ready?: string;
+}
+
 /** The configuration of the balancers, which form a pool named `balancer`. */
 export interface BalancerConfig {
   processes: number;
@@ -176,6 +182,10 @@ export interface BalancerConfig {
   spoolDir: string | null;
   /** Whether each request is logged. */
   accessLog: boolean;
+  /** The paths that the balancers respond to themselves; null: none. */
+  probes: ProbePaths | null;
+  /** How long the fleet serves, and is not ready, before a stop. */
+  preDrainMs: number;
   policy: ProcessPolicy;
   /** BalancerLimits of packages/wire, complete. */
   limits: Record<string, number>;
@@ -205,6 +215,8 @@ export interface FleetUser {
 export interface FleetConfig {
   name: string;
   listen: ListenAddress[];
+  /** Where the supervisor responds to HAProxy's agent-check; null: nowhere. */
+  agentCheck: { host: string; port: number } | null;
   /** The user that the supervisor becomes after it has bound `listen`; null: it stays who it is. */
   user: FleetUser | null;
   orphanGraceMs: number;

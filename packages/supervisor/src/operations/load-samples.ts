@@ -99,7 +99,7 @@ export class LoadSamples {
 }
 
 /** Returns the CPU time of all processors since the machine started, in any unit. */
-function boxTimes(): { busy: number; all: number } {
+export function boxTimes(): { busy: number; all: number } {
   const [, ...ticks] =
     (attempt(() => readFileSync("/proc/stat", "latin1")) ?? "").split("\n", 1)[0]?.split(/\s+/) ?? [];
   if (ticks.length >= 8) {

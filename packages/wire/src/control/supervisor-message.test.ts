@@ -21,6 +21,8 @@ const snapshot: Snapshot = {
   ],
   trustedProxies: ["10.0.0.0/8"],
   spoolDir: "/run/spool",
+  probes: { live: "/-/live", ready: "/-/ready" },
+  stopping: true,
   limits: BALANCER_LIMITS,
 };
 
@@ -46,6 +48,8 @@ describe("parseSupervisorMessage", () => {
     ['{"type":"drain","deadlineMs":-1}', /drain: no good deadlineMs/],
     [JSON.stringify({ ...snapshot, version: 0 }), /no good version/],
     [JSON.stringify({ ...snapshot, listen: [{ fd: "3" }] }), /no good listen/],
+    [JSON.stringify({ ...snapshot, probes: { live: 1 } }), /no good probes/],
+    [JSON.stringify({ ...snapshot, stopping: 1 }), /no good stopping/],
     [JSON.stringify({ ...snapshot, pools: [{ name: "web", routes: [], upstreams: [{ id: 1 }] }] }), /no good pools/],
     [
       JSON.stringify({ ...snapshot, pools: [{ name: "a", routes: [], upstreams: [{ id: "a", name: "a" }] }] }),

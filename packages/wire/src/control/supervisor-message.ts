@@ -182,6 +182,10 @@ export interface Snapshot {
   spoolDir?: string;
   /** Whether each request is logged to its output. */
   accessLog?: boolean;
+  /** The paths of requests that the balancer responds to itself: whether it runs, and whether the fleet can take requests. */
+  probes?: { live?: string; ready?: string };
+  /** The fleet stops soon: it is not ready, and serves until the drain. */
+  stopping?: boolean;
   limits: BalancerLimits;
 }
 
@@ -260,6 +264,8 @@ function snapshotProblem(message: Fields): string | undefined {
   if (!isList(message.pools, isPool)) return "no good pools";
   if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
   if (!isOptional(message.accessLog, isFlag)) return "no good accessLog";
+  if (!isOptional(message.stopping, isFlag)) return "no good stopping";
+  if (!isOptional(message.probes, isProbes)) return "no good probes";
   if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
   if (!isFields(message.limits)) return "no limits";
   // An earlier version does not send all of them.
@@ -302,6 +308,10 @@ function isStickyRule(value: unknown): boolean {
 
 function isTcpAddress(value: unknown): boolean {
   return isFields(value) && isText(value.host) && isAmount(value.port);
+}
+
+function isProbes(value: unknown): boolean {
+  return isFields(value) && isOptional(value.live, isText) && isOptional(value.ready, isText);
 }
 
 function isFlag(value: unknown): boolean {

@@ -1,0 +1,81 @@
+/** The keys for what is in front of the fleet, a proxy or an orchestrator: probes, the time before a drain, HAProxy's agent-check. */
+import type { FleetConfig, ListenAddress, ProbePaths } from "../core/model.js";
+import { expected, fieldOf, flag, milliseconds, table, text } from "./fields.js";
+import { formatListenAddress, parseListenAddress } from "./listen-address.js";
+
+const MAX_PRE_DRAIN_MS = 600_000;
+/** Without a query, which a probe may have. */
+const PATH = /^\/[!"$->@-~]*$/;
+const DEFAULT_PATHS = { live: "/-/live", ready: "/-/ready" };
+
+const probeFields = {
+  live: text(
+    'The path of the liveness probe, such as `"/-/live"`. The response is 200 as long as the balancer responds.',
+  ),
+  ready: text(
+    'The path of the readiness probe, such as `"/-/ready"`. The response is 503 during a stop, while the fleet starts, and as long as no pool has a ready instance.',
+  ),
+};
+
+/** The keys of `balancer`. */
+export const frontFields = {
+  probes: fieldOf(
+    [flag(false, "").unwrap(), table(probeFields, "").unwrap()],
+    expected("must be true, false, or a table with `live` and `ready`"),
+    {
+      type: "true, false or table",
+      default: false,
+      description:
+        'The paths of GET and HEAD requests that the balancer responds to itself, for every host: `true` means `/-/live` and `/-/ready`, a table such as `{ ready: "/healthz" }` names those that there are. They are neither counted nor logged. By default all paths belong to your app. See [scaling-out.md](scaling-out.md#probes).',
+    },
+  ),
+  preDrainMs: milliseconds(
+    0,
+    "How long the fleet goes on accepting and serving after it was told to stop, while the readiness probe and `agentCheck` say that it is not ready. Set it longer than your front takes to notice: its interval times the number of failures that it waits for. Then no request meets a closed socket.",
+    { min: 0, max: MAX_PRE_DRAIN_MS },
+  ),
+};
+
+/** A key at the top level. */
+export const agentCheck = text(
+  'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` without a ready instance, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See [scaling-out.md](scaling-out.md#agent-check).',
+);
+
+type Reporter = (path: string[], message: string) => void;
+
+/** Resolves `probes`; null without any. */
+export function resolveProbes(
+  given: boolean | { live?: string | undefined; ready?: string | undefined } | undefined,
+  report: Reporter,
+): ProbePaths | null {
+  if (given === undefined || given === false) return null;
+  const { live, ready } = given === true ? DEFAULT_PATHS : given;
+  for (const [key, path] of Object.entries({ live, ready })) {
+    if (path !== undefined && !PATH.test(path))
+      report([key], `must be a path that begins with /, without spaces, ? and #, not ${JSON.stringify(path)}`);
+  }
+  if (live !== undefined && live === ready) report(["ready"], "must differ from `live`");
+  if (live === undefined && ready === undefined) return null;
+  return { ...(live !== undefined && { live }), ...(ready !== undefined && { ready }) };
+}
+
+/** Resolves `agentCheck`; null without it. */
+export function resolveAgentCheck(
+  given: string | undefined,
+  listen: readonly ListenAddress[],
+  report: Reporter,
+): FleetConfig["agentCheck"] {
+  if (given === undefined) return null;
+  const address = parseListenAddress(given, "/");
+  if ("problem" in address) {
+    report([], address.problem);
+    return null;
+  }
+  if (address.kind === "unix") {
+    report([], `must be "HOST:PORT", not ${JSON.stringify(given)}: HAProxy's agent-check uses TCP`);
+    return null;
+  }
+  const text = formatListenAddress(address);
+  if (listen.some((other) => formatListenAddress(other) === text)) report([], "is one of the addresses in `listen`");
+  return { host: address.host, port: address.port };
+}

@@ -1,0 +1,63 @@
+/** What HAProxy's agent-check hears of this fleet: whether it takes requests, and a weight by its load. Pure. */
+
+/** What is known of the fleet at one moment. */
+export interface BoxFacts {
+  /** Whether the fleet is stopping. */
+  isStopping: boolean;
+  /** Instances of the pools that get requests. */
+  ready: number;
+  wanted: number;
+  /** The share of the machine's CPU time that was used since the last time, 0 to 1; null: unknown. */
+  cpu: number | null;
+  /** Requests here, and those of them that wait for an instance. */
+  inFlight: number;
+  waiting: number;
+}
+
+/** The load as the weight follows it; `at` in milliseconds. */
+export interface BoxLoad {
+  at: number;
+  load: number;
+}
+
+/** Up to this load the weight is full: a front that shifts requests at every small difference never comes to rest. */
+const CALM_LOAD = 0.5;
+/** The share of the full weight that is left at full load: a busy fleet still gets requests. */
+const LEAST_SHARE = 0.1;
+/** Sudden loads count only slowly, so that the fronts of several boxes do not send everything to and fro. */
+const SETTLE_MS = 10_000;
+
+/** Returns the line for HAProxy, and the load to go on from. */
+export function weigh(
+  facts: BoxFacts,
+  before: BoxLoad | undefined,
+  now: number,
+): { line: string; load: BoxLoad | undefined } {
+  const { isStopping, ready, wanted } = facts;
+  if (isStopping) return { line: "drain", load: before };
+  if (ready === 0) return { line: "down #no instance is ready", load: undefined };
+  const load = settle(loadOf(facts), before, now);
+  const share = Math.min(1, ready / Math.max(1, wanted)) * shareAt(load.load);
+  // HAProxy takes 0 % for a drain.
+  const percent = Math.max(1, Math.round(100 * share));
+  // `ready` takes back an earlier `drain`, and `up` an earlier `down`.
+  return { line: `up ready ${percent}%`, load };
+}
+
+/** The CPUs of the machine or the instances may be what is exhausted, whichever is nearer. */
+function loadOf({ cpu, inFlight, waiting }: BoxFacts): number {
+  const queued = inFlight > 0 ? waiting / inFlight : 0;
+  return Math.min(1, Math.max(0, cpu ?? 0, queued));
+}
+
+function settle(load: number, before: BoxLoad | undefined, now: number): BoxLoad {
+  if (before === undefined) return { at: now, load };
+  const weight = 1 - Math.exp(-Math.max(0, now - before.at) / SETTLE_MS);
+  return { at: now, load: before.load + weight * (load - before.load) };
+}
+
+/** Returns the share of the full weight: 1 up to the calm load, then falling evenly to the least. */
+function shareAt(load: number): number {
+  const excess = Math.max(0, load - CALM_LOAD) / (1 - CALM_LOAD);
+  return 1 - excess * (1 - LEAST_SHARE);
+}

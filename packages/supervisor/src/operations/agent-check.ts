@@ -1,0 +1,123 @@
+/** Responds to HAProxy's agent-check: one line for each connection, then it closes. The supervisor listens, so that there is one for all balancers. */
+import { createServer, type Server, type Socket } from "node:net";
+import { type BoxFacts, type BoxLoad, weigh } from "../core/box-weight.js";
+import type { Pool } from "../core/fleet.js";
+import type { FleetConfig } from "../core/model.js";
+import type { EventLog } from "../logs/event-log.js";
+import { boxTimes } from "./load-samples.js";
+
+type Address = NonNullable<FleetConfig["agentCheck"]>;
+
+interface AgentCheckOptions {
+  log: Pick<EventLog, "event">;
+  isStopping(): boolean;
+  /** The pools that get requests. */
+  pools(): readonly Pool[];
+  /** The mean loads that the balancers reported last. */
+  loads(now: number): readonly { inFlight: number; waiting: number }[];
+  /** Milliseconds between two attempts to listen. Default: a second. */
+  retryMs?: number;
+}
+
+/** More connections than any number of fronts needs; further ones are closed. */
+const MAX_CONNECTIONS = 64;
+/** How long a peer may take to read the line. */
+const TIMEOUT_MS = 2000;
+const RETRY_MS = 1000;
+/** Several fronts ask at their own times: within this long they hear the same. */
+const FRESH_MS = 500;
+
+export class AgentCheck {
+  private address: Address | null = null;
+  private server: Server | undefined;
+  private retry: NodeJS.Timeout | undefined;
+  private load: BoxLoad | undefined;
+  private said = { at: Number.NEGATIVE_INFINITY, line: "" };
+  private times: { busy: number; all: number } | undefined;
+  private readonly sockets = new Set<Socket>();
+
+  constructor(private readonly options: AgentCheckOptions) {}
+
+  /** Listens on this address from now on; null: on none. */
+  listen(address: Address | null): void {
+    if (address?.host === this.address?.host && address?.port === this.address?.port) return;
+    this.close();
+    this.address = address;
+    if (address !== null) this.open(address, false);
+  }
+
+  close(): void {
+    clearTimeout(this.retry);
+    this.server?.close();
+    this.server = undefined;
+    this.address = null;
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  /** An earlier supervisor of this fleet may hold the port for a moment, so it is tried again. */
+  private open(address: Address, hasWarned: boolean): void {
+    const server = createServer((socket) => this.respond(socket));
+    server.maxConnections = MAX_CONNECTIONS;
+    this.server = server;
+    const { host, port } = address;
+    server.on("error", (error: NodeJS.ErrnoException) => {
+      // A connection could not be accepted.
+      if (server.listening || this.server !== server) return;
+      const at = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+      const why = `agentCheck cannot listen on ${at} (${error.code ?? error.message}); it tries again each second`;
+      if (!hasWarned) this.options.log.event("warn", "paceline", why);
+      this.retry = setTimeout(() => this.open(address, true), this.options.retryMs ?? RETRY_MS);
+      this.retry.unref();
+    });
+    server.listen({ host, port }, () => server.unref());
+  }
+
+  private respond(socket: Socket): void {
+    this.sockets.add(socket);
+    socket.on("error", () => {});
+    socket.on("close", () => this.sockets.delete(socket));
+    socket.setTimeout(TIMEOUT_MS, () => socket.destroy());
+    // HAProxy may send a line of its own (agent-send), which says nothing here.
+    socket.resume();
+    socket.end(`${this.line()}\n`);
+  }
+
+  private line(): string {
+    const now = performance.now();
+    const isStopping = this.options.isStopping();
+    if (now - this.said.at < FRESH_MS && !isStopping) return this.said.line;
+    const { line, load } = weigh(
+      { isStopping, ...this.size(), cpu: this.cpu(), ...this.requests(now) },
+      this.load,
+      now,
+    );
+    this.load = load;
+    this.said = { at: now, line };
+    return line;
+  }
+
+  private size(): Pick<BoxFacts, "ready" | "wanted"> {
+    const pools = this.options.pools();
+    const slots = pools.flatMap(({ slots, wanted }) => slots.filter(({ index }) => index <= wanted));
+    const ready = slots.filter(({ member }) => member.process.state === "ready").length;
+    return { ready, wanted: pools.reduce((all, { wanted }) => all + wanted, 0) };
+  }
+
+  /** Returns the share of the machine's CPU time since the last call. */
+  private cpu(): number | null {
+    const { times: before } = this;
+    const times = boxTimes();
+    this.times = times;
+    const all = before === undefined ? 0 : times.all - before.all;
+    return before === undefined || all <= 0 ? null : (times.busy - before.busy) / all;
+  }
+
+  private requests(now: number): Pick<BoxFacts, "inFlight" | "waiting"> {
+    const sums = { inFlight: 0, waiting: 0 };
+    for (const { inFlight, waiting } of this.options.loads(now)) {
+      sums.inFlight += inFlight;
+      sums.waiting += waiting;
+    }
+    return sums;
+  }
+}

@@ -1,0 +1,89 @@
+/** What a proxy in front sees of a stop: the readiness probe and the agent-check before, and no closed socket meanwhile. */
+import net from "node:net";
+import { expect, test } from "vitest";
+import { HELLO, HELLO_BODY } from "./support/apps.js";
+import { Project } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
+import { signal } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+/** As HAProxy reads it: to the end of the connection. */
+function askAgent(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    const socket = net.connect({ port, host: "127.0.0.1" });
+    socket.setEncoding("utf8").on("data", (part) => {
+      text += part;
+    });
+    socket.setTimeout(30_000, () => socket.destroy(new Error("the agent does not close the connection")));
+    socket.on("error", reject).on("end", () => resolve(text));
+  });
+}
+
+test.each(["bun", "node"] as const)(
+  "a fleet on %s is not ready first, and serves until its time is over",
+  async (runtime) => {
+    const agentPort = await freePort();
+    const balancer = { processes: 2, probes: true, preDrainMs: 600_000 };
+    const project = await Project.make({ runtime, app: HELLO, instances: 1, config: { balancer } });
+    project.startInForeground();
+    const { pid } = await project.ready();
+    const probe = async (path = "/-/ready") => (await get(project.port, path)).status;
+    expect([await probe(), await probe("/-/live")]).toEqual([200, 200]);
+
+    // A reload opens the port; another program has it at first.
+    const squatter = net.createServer().listen(agentPort, "127.0.0.1");
+    project.writeConfig({ agentCheck: `127.0.0.1:${agentPort}` });
+    expect(await project.reload()).toMatchObject({ code: 0 });
+    await waitFor("a warning", async () =>
+      /agentCheck cannot listen on 127\.0\.0\.1:\d+ \(EADDRINUSE\)/.test(await project.events()),
+    );
+    await new Promise((resolve) => squatter.close(resolve));
+    const agent = () => askAgent(agentPort).catch(() => "");
+    expect(await waitFor("the agent", async () => (await agent()) || undefined)).toMatch(/^up ready \d+%\n$/);
+    // A front that sends a line first, and then does not read.
+    const mute = net.connect({ port: agentPort, host: "127.0.0.1" }).on("error", () => {});
+    mute.pause().write("web/box1\n");
+
+    await project.scale("web", 0);
+    await waitFor(
+      "the agent to say that none is ready",
+      async () => (await agent()) === "down #no instance is ready\n",
+    );
+    expect(await probe()).toBe(503);
+    await project.scale("web", 1);
+    await waitFor("it to be ready again", async () => (await probe()) === 200);
+
+    signal(pid, "SIGTERM");
+    // Each of the balancers says so, and goes on accepting.
+    let unready = 0;
+    await waitFor("both balancers to be unready", async () => {
+      unready = (await probe()) === 503 ? unready + 1 : 0;
+      return unready === 20;
+    });
+    expect(await agent()).toBe("drain\n");
+    for (let n = 0; n < 10; n++) expect((await get(project.port)).body).toBe(HELLO_BODY);
+    expect(await probe("/-/live")).toBe(200);
+    expect((await project.status()).state).toBe("stopping");
+    expect(await project.events()).toContain("is not ready any more and serves for 600 s before it drains");
+    mute.destroy();
+    // A second SIGINT means at once. Two that come together may be one.
+    await waitFor("the fleet to end at once", () => {
+      signal(pid, "SIGINT");
+      return project.processes().length === 0;
+    });
+  },
+);
+
+test("the time is that of the last reload", async () => {
+  const project = await Project.make({
+    ...{ runtime: "bun", app: HELLO, instances: 1 },
+    config: { balancer: { preDrainMs: 600_000 } },
+  });
+  await project.start();
+  project.writeConfig({ balancer: { preDrainMs: 100 } });
+  expect(await project.reload()).toMatchObject({ code: 0 });
+  expect(await project.stop()).toMatchObject({ code: 0 });
+  await project.nothingLeft();
+});

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { findUser } from "../config/accounts.js";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
+import { deadlines } from "../export/facts.js";
 import type { FleetStart } from "../fleet/api.js";
 import { prepareStart } from "../fleet/prepare-start.js";
 import { originArguments } from "../fleet/supervisor-process.js";
@@ -78,15 +79,4 @@ function findCommand(folder: string, path = process.env.PATH ?? ""): string {
 function above(folder: string): string[] {
   const parent = dirname(folder);
   return parent === folder ? [folder] : [folder, ...above(parent)];
-}
-
-/** The longest that a start and a stop may take, in milliseconds. */
-function deadlines({ pools, balancer }: FleetConfig): { startMs: number; stopMs: number } {
-  const policies = [balancer.policy, ...pools.map(({ policy }) => policy)];
-  const most = (of: (policy: (typeof policies)[number]) => number) => Math.max(...policies.map(of));
-  return {
-    // An instance that fails to start is tried again.
-    startMs: 3 * most(({ readyTimeoutMs }) => readyTimeoutMs),
-    stopMs: most(({ drainTimeoutMs, termTimeoutMs }) => drainTimeoutMs + 1000 + 2 * termTimeoutMs),
-  };
 }

@@ -1,6 +1,8 @@
-/** `paceline export systemd`: prints a unit with which systemd runs the fleet. */
+/** `paceline export`: prints what other programs need to run the fleet, or to stand in front of several. */
 import { Argument } from "commander";
-import { type DefineCommand, type StartOptions, startOf } from "../options.js";
+import { FORMATS, type FormatName } from "../../export/formats.js";
+import type { ExportOptions } from "../export-fleet.js";
+import { collect, type DefineCommand, startOf } from "../options.js";
 import { EXIT, print } from "../output.js";
 import { originOf, withOrigin } from "../start-arguments.js";
 
@@ -8,22 +10,34 @@ export const exportUnit: DefineCommand = (program, action) => {
   withOrigin(
     program
       .command("export")
-      .description("print a systemd unit that starts this fleet; the arguments are those of start")
-      .addArgument(new Argument("<format>", "what to print").choices(["systemd"])),
+      .description("print what systemd or containers need to run this fleet, or a proxy in front of several boxes")
+      .addArgument(new Argument("<format>", "what to print").choices(["systemd", ...Object.keys(FORMATS)])),
   )
-    .option("--user <name>", "the user who runs the fleet (default: the key user, or the owner of its folder)")
+    .option("--user <name>", "systemd: the user who runs the fleet (default: the key user, or the owner of its folder)")
+    .option("--box <address>", "haproxy, nginx, kamal: a box, such as box1=10.0.0.1:8080; may be repeated", collect)
+    .option("--bind <address>", "haproxy, nginx: where the front listens (default: :80)")
+    .option("--image <name>", "kubernetes, compose, kamal: the image that has the fleet's folder")
+    .option("--workdir <path>", "kubernetes, compose: where that folder is in the image (default: /app)")
     .action(
-      action(async (_format: string, given: string, args: string[], exportOptions: ExportOptions) => {
+      action(async (format: FormatName | "systemd", given: string, args: string[], exportOptions: ExportOptions) => {
         const { target, options } = originOf(given, args, exportOptions);
-        const { fleetUnit } = await import("../fleet-unit.js");
-        const { name, text } = await fleetUnit(startOf(target, options), exportOptions.user);
-        const install = `systemctl daemon-reload && systemctl enable --now ${name}`;
-        print(`# /etc/systemd/system/${name}.service; then: ${install}\n${text.trimEnd()}`);
+        const start = startOf(target, options);
+        print((await textOf(format, start, exportOptions)).trimEnd());
         return EXIT.done;
       }),
     );
 };
 
-interface ExportOptions extends StartOptions {
-  user?: string;
+async function textOf(
+  format: FormatName | "systemd",
+  start: ReturnType<typeof startOf>,
+  options: ExportOptions,
+): Promise<string> {
+  const { exportFleet, refuseOptions } = await import("../export-fleet.js");
+  refuseOptions(format, options);
+  if (format !== "systemd") return exportFleet(format, start, options);
+  const { fleetUnit } = await import("../fleet-unit.js");
+  const { name, text } = await fleetUnit(start, options.user);
+  const install = `systemctl daemon-reload && systemctl enable --now ${name}`;
+  return `# /etc/systemd/system/${name}.service; then: ${install}\n${text}`;
 }

@@ -1,0 +1,148 @@
+/** The facts and comments of exports for configs of all sorts; test/exports.test.ts has the engines' own checks. */
+import { describe, expect, it } from "vitest";
+import { resolveFleet } from "../config/resolve.js";
+import { validate } from "../config/validate.js";
+import type { FleetConfig } from "../core/model.js";
+import { containerStart, deadlines, dnsName, type ExportInput, memoryOf, mountedFiles } from "./facts.js";
+import { notesFor } from "./notes.js";
+
+function configOf(raw: object): FleetConfig {
+  const { input, findings } = validate({ command: ["true"], name: "shop", ...raw });
+  const runtimes = { bun: "/bun", node: "/node", preferred: "bun" as const };
+  const config = resolveFleet(input, {
+    baseDir: "/",
+    listenDir: "/",
+    defaultName: "shop",
+    runtimes,
+    findings,
+    isOnlyChecked: true,
+  });
+  expect(findings).toEqual([]);
+  return config;
+}
+
+function inputOf(raw: object, start: string[] = ["/paceline.config.json"]): ExportInput {
+  return { config: configOf(raw), start, folder: "/", workdir: "/app", image: undefined, boxes: [], bind: ":80" };
+}
+
+describe("facts", () => {
+  it("has deadlines of the slowest, and the time before a drain", () => {
+    expect(deadlines(configOf({}))).toEqual({ startMs: 90_000, stopMs: 41_000 });
+    const slow = { drainTimeoutMs: 60_000, readyTimeoutMs: 40_000, balancer: { preDrainMs: 3000 } };
+    expect(deadlines(configOf(slow))).toEqual({ startMs: 120_000, stopMs: 74_000 });
+  });
+
+  it.each([
+    ["shop", "shop"],
+    ["my-shop-2", "my-shop-2"],
+    ["Shop", /^shop-[0-9a-f]{6}$/],
+    ["2shops", /^shops-[0-9a-f]{6}$/],
+    ["shop.example", /^shop-example-[0-9a-f]{6}$/],
+    ["店", /^fleet-[0-9a-f]{6}$/],
+    [`${"a".repeat(39)}-b`, /^a{39}-[0-9a-f]{6}$/],
+  ])("%s has the DNS name %s", (name, expected) => {
+    if (typeof expected === "string") expect(dnsName(name)).toBe(expected);
+    else expect(dnsName(name)).toMatch(expected);
+    expect(dnsName(name)).toMatch(/^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/);
+  });
+
+  it("counts the memory of all instances, one beside them, the balancers and the supervisor", () => {
+    expect(memoryOf(configOf({ instances: 3, maxMemoryMb: 200 }))).toEqual({
+      megabytes: 100 + 60 + 4 * 200,
+      unlimited: [],
+    });
+    const scaled = {
+      instances: { min: 1, max: 8, target: { queueMs: 50 } },
+      maxMemoryMb: 100,
+      balancer: { processes: 2 },
+    };
+    expect(memoryOf(configOf(scaled)).megabytes).toBe(100 + 120 + 900);
+    expect(memoryOf(configOf({})).unlimited).toEqual(["web"]);
+  });
+
+  it.each<[config: object, start: string[], expected: string[]]>([
+    [{ listen: ":9000" }, ["/paceline.config.json"], ["start", "./paceline.config.json"]],
+    [{ listen: "9000" }, ["/paceline.config.json"], ["start", "--listen", ":9000", "./paceline.config.json"]],
+    [{ listen: "10.0.0.5:80" }, ["/paceline.config.json"], ["start", "--listen", ":80", "./paceline.config.json"]],
+    [{ listen: "unix:/run/a" }, ["/paceline.config.json"], ["start", "--listen", ":8080", "./paceline.config.json"]],
+    [{ listen: "9000" }, ["--listen", "9000", "."], ["start", "--listen", ":9000", "."]],
+    [{ listen: ":9000" }, ["--listen", ":9000", "."], ["start", "--listen", ":9000", "."]],
+    [{ listen: "9000" }, [".", "--", "--listen", "x"], ["start", "--listen", ":9000", ".", "--", "--listen", "x"]],
+  ])("%j is started in a container from %j", (config, start, expected) => {
+    expect(containerStart(inputOf(config, start))).toEqual(expected);
+  });
+
+  it("mounts what an image should not have, and never its value", () => {
+    const env = { A: { file: "etc/hostname" }, B: { credential: "token" }, C: "plain" };
+    const files = mountedFiles(inputOf({ env }));
+    expect(files).toEqual({
+      secrets: [{ key: "hostname", path: "/app/etc/hostname" }],
+      credentials: ["token"],
+      envFiles: [],
+    });
+  });
+});
+
+describe("notes", () => {
+  const notes = (raw: object, place: "front" | "container") => notesFor(place, configOf(raw)).join("\n");
+  const READY = {
+    listen: ":80",
+    maxMemoryMb: 100,
+    balancer: { probes: true, preDrainMs: 3000, trustedProxies: ["10.0.0.1"] },
+  };
+
+  it("says nothing about a config that lacks nothing", () => {
+    expect([notes(READY, "front"), notes(READY, "container")]).toEqual(["", ""]);
+  });
+
+  it.each<[change: object, front: RegExp | "", container: RegExp | ""]>([
+    [{ listen: "8080" }, /127\.0\.0\.1:8080 only, which no other box can reach/, /--listen replaces it/],
+    [{ listen: "10.0.0.5:80" }, "", /--listen replaces it/],
+    [{ listen: "unix:/run/a" }, /unix sockets only/, /--listen replaces it/],
+    [{ listen: [":80", "unix:/run/a"] }, /Only one of the 2 addresses/, /Only one of the 2 addresses/],
+    [{ balancer: { ...READY.balancer, probes: false } }, /no readiness probe/, /no readiness probe/],
+    [{ balancer: { ...READY.balancer, probes: { live: "/up" } } }, /no readiness probe/, /no readiness probe/],
+    [{ balancer: { ...READY.balancer, preDrainMs: 1000 } }, /preDrainMs` is 1000: with 3000 or more/, ""],
+    [{ balancer: { ...READY.balancer, trustedProxies: [] } }, /trustedProxies` is empty/, /trustedProxies` is empty/],
+    [{ sticky: "cookie" }, /web is sticky/, /web is sticky/],
+    [{ maxMemoryMb: 0 }, "", /`web` has no `maxMemoryMb`/],
+    [{ user: "root" }, "", /`user` \(root\)/],
+    [{ agentCheck: ":9999" }, "", /`agentCheck` is for HAProxy/],
+    [{ balancer: { ...READY.balancer, spoolDir: "/big" } }, "", /spoolDir` is \/big/],
+  ])("%j", (change, front, container) => {
+    for (const [place, expected] of [
+      ["front", front],
+      ["container", container],
+    ] as const) {
+      const text = notes({ ...READY, ...change }, place);
+      if (expected === "") expect(text).toBe("");
+      else expect(text).toMatch(expected);
+      expect(text.split("\n").length).toBe(1);
+    }
+  });
+
+  it("names workers, which run on every box", () => {
+    const pools = {
+      web: { static: "." },
+      mail: { worker: ["node", "mail.js"] },
+      night: { worker: ["node", "n.js"], cron: "0 3 * * *" },
+    };
+    const { static: _, ...raw } = { static: undefined, ...READY, pools };
+    const { input, findings } = validate({ name: "shop", ...raw });
+    const runtimes = { bun: "/bun", node: "/node", preferred: "bun" as const };
+    const config = resolveFleet(input, {
+      baseDir: "/",
+      listenDir: "/",
+      defaultName: "shop",
+      runtimes,
+      findings,
+      isOnlyChecked: true,
+    });
+    expect(findings).toEqual([]);
+    for (const place of ["front", "container"] as const) {
+      expect(notesFor(place, config).join("\n")).toMatch(
+        /`night` runs at its times once on EACH box[\s\S]*The worker `mail` runs on every box/,
+      );
+    }
+  });
+});

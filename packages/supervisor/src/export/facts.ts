@@ -1,0 +1,168 @@
+/** What every export needs of a fleet: its deadlines, sizes, memory and port, and what another box or container has to be told. */
+import { createHash } from "node:crypto";
+import { isIP } from "node:net";
+import { isAbsolute, join, relative } from "node:path";
+import type { FleetConfig, ListenAddress, PoolConfig, RelayTraits } from "../core/model.js";
+
+/** A fleet to export, with the command's options. */
+export interface ExportInput {
+  config: FleetConfig;
+  /** The arguments of `paceline start`, as the command line has them. */
+  start: readonly string[];
+  /** The folder of the fleet, as written. */
+  folder: string;
+  /** Where the fleet's folder is in the image. */
+  workdir: string;
+  /** The name of the image. */
+  image: string | undefined;
+  /** The boxes that run the fleet: addresses, with or without a name and a port, such as `box1=10.0.0.1:8080`. */
+  boxes: readonly Box[];
+  /** Where a front listens. */
+  bind: string;
+}
+
+export interface Box {
+  name: string;
+  /** A name or an address. */
+  host: string;
+  /** Undefined: the port in `listen`. */
+  port: number | undefined;
+}
+
+/** The command in an image that was built as docs/operations.md has it. */
+export const PACELINE_IN_IMAGE = "node_modules/.bin/paceline";
+/** The time that a supervisor and a balancer need beside their deadlines, in milliseconds. */
+const STOP_MARGIN_MS = 1000;
+/** What supervisor and each balancer take at most without load, in megabytes. */
+const SUPERVISOR_MB = 100;
+const BALANCER_MB = 60;
+/** Milliseconds that a front may take to notice, if it asks each second and believes the second failure. */
+export const NOTICE_MS = 3000;
+
+/** The longest that a start and a stop may take, in milliseconds. */
+export function deadlines({ pools, balancer }: FleetConfig): { startMs: number; stopMs: number } {
+  const policies = [balancer.policy, ...pools.map(({ policy }) => policy)];
+  const most = (of: (policy: (typeof policies)[number]) => number) => Math.max(...policies.map(of));
+  const endMs = most(({ drainTimeoutMs, termTimeoutMs }) => drainTimeoutMs + STOP_MARGIN_MS + 2 * termTimeoutMs);
+  return {
+    // An instance that fails to start is tried again.
+    startMs: 3 * most(({ readyTimeoutMs }) => readyTimeoutMs),
+    stopMs: balancer.preDrainMs + endMs,
+  };
+}
+
+export function wholeSeconds(ms: number): number {
+  return Math.ceil(ms / 1000);
+}
+
+/** Returns a name that DNS and Kubernetes accept. Different names stay different. */
+export function dnsName(name: string): string {
+  const plain = name
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^[^a-z]+|-+$/g, "")
+    .slice(0, 40)
+    .replace(/-+$/, "");
+  if (plain === name) return name;
+  const hash = createHash("sha256").update(name).digest("hex").slice(0, 6);
+  return `${plain === "" ? "fleet" : plain}-${hash}`;
+}
+
+type TcpAddress = ListenAddress & { kind: "tcp" };
+
+/** The first TCP address, one that others can reach if there is any; undefined if it listens on unix sockets only, or not at all. */
+export function tcpAddress({ listen }: FleetConfig): TcpAddress | undefined {
+  const all = listen.filter((address): address is TcpAddress => address.kind === "tcp");
+  return all.find(({ host }) => !isLoopback(host)) ?? all[0];
+}
+
+export function isLoopback(host: string): boolean {
+  return host === "::1" || host.startsWith("127.");
+}
+
+/** Whether a container can listen there: it has an address of its own. */
+export function isForAll(host: string): boolean {
+  return host === "0.0.0.0" || host === "::";
+}
+
+/** An address with a port, as URLs have it. */
+export function hostPort(host: string, port: number): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+export function sizesOf({ instances, scaling }: PoolConfig): { min: number; max: number } {
+  return { min: scaling?.min ?? instances, max: scaling?.max ?? instances };
+}
+
+/** What the whole fleet may take; `unlimited`: pools without `maxMemoryMb`. */
+export function memoryOf({ pools, balancer }: FleetConfig): { megabytes: number; unlimited: string[] } {
+  const unlimited = pools.filter(({ recycle }) => recycle.maxMemoryMb === 0).map(({ name }) => name);
+  // A recycled process runs beside its replacement.
+  const beside = Math.max(0, ...pools.map(({ recycle }) => recycle.maxMemoryMb));
+  const all = pools.reduce((sum, pool) => sum + sizesOf(pool).max * pool.recycle.maxMemoryMb, beside);
+  return { megabytes: SUPERVISOR_MB + balancer.processes * BALANCER_MB + all, unlimited };
+}
+
+/** By what the fleet recognizes clients; the first pool's that does. */
+export function stickyOf({
+  pools,
+}: FleetConfig): { pool: string; rule: NonNullable<RelayTraits["sticky"]> } | undefined {
+  for (const { name, relayed } of pools) if (relayed.sticky !== undefined) return { pool: name, rule: relayed.sticky };
+  return undefined;
+}
+
+/** The words after `paceline` in a container: every address is one of the container, and paths are those of the image. */
+export function containerStart({ config, start, folder }: ExportInput): string[] {
+  const words = start.map((word) => {
+    if (!isAbsolute(word)) return word;
+    const path = relative(folder, word);
+    return path.startsWith("..") ? word : path === "" ? "." : `./${path}`;
+  });
+  const address = tcpAddress(config);
+  if (config.listen.length === 0 || (address !== undefined && isForAll(address.host))) return ["start", ...words];
+  return ["start", "--listen", `:${address?.port ?? 8080}`, ...withoutListen(words)];
+}
+
+/** The address replaces those of the caller. */
+function withoutListen(words: readonly string[]): string[] {
+  const end = words.indexOf("--");
+  return words.filter((word, at) => {
+    if (end >= 0 && at >= end) return true;
+    return word !== "--listen" && words[at - 1] !== "--listen";
+  });
+}
+
+/** Files that a container gets from outside: each path in the container, and the key of its secret. */
+export interface MountedFile {
+  key: string;
+  path: string;
+}
+
+/** The secrets of `env` and the env files, which an image should not have. */
+export function mountedFiles(input: ExportInput): {
+  secrets: MountedFile[];
+  credentials: string[];
+  envFiles: MountedFile[];
+} {
+  const { config, folder, workdir } = input;
+  const release = config.pools[0]?.release ?? folder;
+  const inside = (path: string) => {
+    const within = relative(release, path);
+    return within.startsWith("..") ? path : join(workdir, within);
+  };
+  const sources = config.pools.flatMap(({ secrets }) => Object.values(secrets));
+  const files = sources.flatMap((source) => ("file" in source ? [source.file] : []));
+  const credentials = sources.flatMap((source) => ("credential" in source ? [source.credential] : []));
+  const mounted = (paths: readonly string[]) =>
+    [...new Set(paths)].map((path) => ({ key: keyOf(path), path: inside(path) }));
+  return {
+    secrets: mounted(files),
+    credentials: [...new Set(credentials)],
+    envFiles: mounted(config.pools.flatMap(({ envFiles }) => envFiles)),
+  };
+}
+
+/** A key of a Secret: the file's name, of the characters that are allowed. */
+function keyOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1).replace(/[^-._a-zA-Z0-9]/g, "_");
+}

@@ -1,0 +1,116 @@
+/** A configuration of HAProxy as the front of several boxes. */
+import { IDEMPOTENT_METHODS } from "@paceline/wire";
+import {
+  type Box,
+  dnsName,
+  type ExportInput,
+  hostPort,
+  NOTICE_MS,
+  stickyOf,
+  tcpAddress,
+  wholeSeconds,
+} from "./facts.js";
+import { notesFor } from "./notes.js";
+
+/** A box that does not respond to a connection is tried no longer than this. */
+const CONNECT_S = 2;
+/** The front's deadlines come after those of the fleet, whose responses say what happened. */
+const MARGIN_S = 5;
+/** How long a box may acknowledge nothing. */
+const SILENT_S = 5;
+/** HAProxy's largest weight is 256. */
+const WEIGHT = 100;
+
+export function haproxy(input: ExportInput): string {
+  const { config, bind } = input;
+  const name = dnsName(config.name);
+  const { limits } = config.balancer;
+  const seconds = (limit: string) => `${wholeSeconds(limits[limit] ?? 0)}s`;
+  const serverMs = (limits.upstreamResponseTimeoutMs ?? 0) + (limits.upstreamConnectTimeoutMs ?? 0);
+  const sticky = stickyOf(config);
+  const lines = [
+    ...comments([
+      `HAProxy (2.4 or later) in front of the fleet ${config.name} on several boxes: paceline export haproxy`,
+      `Check it with haproxy -c -f FILE. Name the boxes with --box box1=10.0.0.1 --box box2=10.0.0.2.`,
+      ...notesFor("front", config),
+      ...(config.agentCheck === null
+        ? [
+            "`agentCheck` is not set: with it, the weight of a box follows its load, and a stop is noticed within a second.",
+          ]
+        : []),
+    ]),
+    "global",
+    "    # No maxconn: it follows from the limit of open files (LimitNOFILE).",
+    "    log stdout format raw local0 notice",
+    "",
+    "defaults",
+    "    mode http",
+    "    log global",
+    "    option dontlognull",
+    "    option forwardfor",
+    `    timeout connect ${CONNECT_S}s`,
+    `    timeout client ${seconds("bodyTimeoutMs")}`,
+    `    timeout http-request ${seconds("headTimeoutMs")}`,
+    `    timeout http-keep-alive ${seconds("keepAliveTimeoutMs")}`,
+    `    # Longer than the fleet's own: upstreamConnectTimeoutMs and upstreamResponseTimeoutMs.`,
+    `    timeout server ${wholeSeconds(serverMs) + MARGIN_S}s`,
+    `    timeout tunnel ${seconds("tunnelIdleTimeoutMs")}`,
+    "    timeout queue 5s",
+    "    timeout check 1s",
+    "",
+    `frontend ${name}`,
+    `    bind ${bind}`,
+    "    http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]",
+    `    default_backend ${name}-boxes`,
+    "",
+    `backend ${name}-boxes`,
+    `    balance ${balanceOf(sticky?.rule, config.agentCheck !== null)}`,
+    ...(sticky?.rule.by === "cookie" ? ["    cookie PACELINE_BOX insert indirect nocache httponly"] : []),
+    ...checks(input),
+    "    # A box that is lost without a word, as by its power, is given up after this; its unanswered requests too.",
+    "    option srvtcpka",
+    `    srvtcpka-idle ${SILENT_S}s`,
+    "    srvtcpka-intvl 1s",
+    "    srvtcpka-cnt 3",
+    "    # Another box gets a request that no box has read, whatever its method, and one without a response, if it is idempotent.",
+    "    retries 3",
+    "    option redispatch 1",
+    "    retry-on conn-failure empty-response 503",
+    `    http-request disable-l7-retry unless { method ${[...IDEMPOTENT_METHODS].join(" ")} }`,
+    `    default-server check inter 1s fastinter 500ms fall 2 rise 2 tcp-ut ${SILENT_S}s weight ${WEIGHT}`,
+    ...input.boxes.map((box) => server(input, box)),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function comments(texts: readonly string[]): string[] {
+  return texts.map((text) => `# ${text}`);
+}
+
+/** Weights that follow the load need a balancing that has no other feedback. */
+function balanceOf(rule: { by: string; name?: string } | undefined, hasWeights: boolean): string {
+  if (rule?.by === "address") return "source";
+  if (rule?.by === "header") return `hdr(${rule.name ?? ""})`;
+  return hasWeights ? "roundrobin" : "leastconn";
+}
+
+function checks({ config }: ExportInput): string[] {
+  const { probes, preDrainMs } = config.balancer;
+  if (probes?.ready === undefined) return ["    # A box is up while its port accepts connections."];
+  return [
+    ...(preDrainMs >= NOTICE_MS
+      ? [`    # A stop: not ready for ${preDrainMs} ms, then the sockets close. Two checks notice it before.`]
+      : []),
+    "    option httpchk",
+    `    http-check send meth GET uri ${probes.ready} ver HTTP/1.1 hdr Host ${dnsName(config.name)}`,
+    "    http-check expect status 200",
+  ];
+}
+
+function server({ config }: ExportInput, { name, host, port }: Box): string {
+  const { agentCheck } = config;
+  const words = ["    server", name, hostPort(host, port ?? tcpAddress(config)?.port ?? 8080)];
+  if (stickyOf(config)?.rule.by === "cookie") words.push(`cookie ${name}`);
+  if (agentCheck !== null) words.push(`agent-check agent-port ${agentCheck.port} agent-inter 1s`);
+  return words.join(" ");
+}

@@ -1,0 +1,80 @@
+/** A config/deploy.yml for Kamal 2: containers on several boxes, each behind the kamal-proxy of its box. */
+import {
+  containerStart,
+  deadlines,
+  dnsName,
+  type ExportInput,
+  mountedFiles,
+  tcpAddress,
+  wholeSeconds,
+} from "./facts.js";
+import { notesFor } from "./notes.js";
+import { yaml } from "./yaml.js";
+
+const MARGIN_S = 5;
+
+export function kamal(input: ExportInput): string {
+  const { config, boxes } = input;
+  const name = dnsName(config.name);
+  const { startMs, stopMs } = deadlines(config);
+  const { limits, probes } = config.balancer;
+  const serverMs = (limits.upstreamResponseTimeoutMs ?? 0) + (limits.upstreamConnectTimeoutMs ?? 0);
+  const { secrets, credentials, envFiles } = mountedFiles(input);
+  const outside = [...secrets, ...envFiles].map(({ path }) => path);
+  const serves = config.listen.length > 0;
+  const grace = wholeSeconds(stopMs) + MARGIN_S;
+  return yaml(
+    {
+      service: name,
+      image: input.image ?? `registry.example/${name}`,
+      servers: {
+        web: {
+          hosts: boxes.map(({ host }) => host),
+          "#": "After the ENTRYPOINT of the Dockerfile in docs/operations.md, which ends with `start`; its WORKDIR has the fleet's folder.",
+          cmd: containerStart(input).slice(1).map(shellWord).join(" "),
+          options: { "stop-timeout": grace },
+        },
+      },
+      proxy: !serves
+        ? false
+        : {
+            "#": "Add `host`, and `ssl: true`, for certificates on the box.",
+            app_port: tcpAddress(config)?.port ?? 8080,
+            "#2": "kamal-proxy asks until the new container is up, and not later.",
+            healthcheck: {
+              path: probes?.ready ?? config.pools.find(({ serves }) => serves)?.health.healthPath ?? "/",
+              interval: 1,
+              timeout: 5,
+            },
+            response_timeout: wholeSeconds(serverMs) + MARGIN_S,
+          },
+      deploy_timeout: wholeSeconds(startMs),
+      "#": "kamal-proxy lets requests finish for this long, then the old container stops.",
+      drain_timeout: grace,
+      env: { clear: { NODE_ENV: "production", PACELINE_RUN_DIR: "/tmp/paceline" } },
+      volumes:
+        outside.length === 0
+          ? undefined
+          : outside.map((path) => `/etc/${name}/${path.slice(path.lastIndexOf("/") + 1)}:${path}:ro`),
+      registry: { server: "registry.example", username: name, password: ["KAMAL_REGISTRY_PASSWORD"] },
+      builder: { arch: "amd64" },
+    },
+    [
+      `Kamal 2, config/deploy.yml of the fleet ${config.name}: paceline export kamal`,
+      "Set image, hosts and registry; --image NAME and --box ADDRESS do. Check it with kamal config.",
+      ...notesFor("container", config),
+      ...(serves && probes?.ready === undefined
+        ? ["Kamal needs a health check: without `balancer.probes`, it asks the app itself."]
+        : []),
+      ...(outside.length > 0 ? [`Put the files of secrets and env files on each box, in /etc/${name}.`] : []),
+      ...(credentials.length > 0
+        ? [`systemd's credentials (${credentials.join(", ")}) do not exist in a container: use { file } in \`env\`.`]
+        : []),
+    ],
+  );
+}
+
+/** Kamal passes `cmd` through a shell. */
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

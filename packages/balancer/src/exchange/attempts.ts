@@ -72,7 +72,7 @@ export class Attempts implements Waiting {
   /** Whether a request at this stalled upstream waits there, because its client belongs to it. */
   staysAt(upstream: Upstream | undefined): boolean {
     const { binding } = this;
-    return binding !== undefined && upstream !== undefined && upstream.slot === binding.home && !upstream.isStalledLong;
+    return binding !== undefined && upstream !== undefined && upstream.home === binding.home && !upstream.isStalledLong;
   }
 
   /** Whether it may have started at an upstream that ended or stalled. */
@@ -201,7 +201,7 @@ export class Attempts implements Waiting {
     if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
     // A stalled process still has its clients' sessions; another loss ends them.
     const { binding } = this;
-    if (binding !== undefined && upstream?.slot === binding.home && !isStall(loss)) binding.needsCookie = true;
+    if (binding !== undefined && upstream?.home === binding.home && !isStall(loss)) binding.needsCookie = true;
     return undefined;
   }
 

@@ -41,9 +41,9 @@ export class Pool {
   private readonly mayServeHome = (upstream: Upstream): boolean =>
     !upstream.isStalledLong && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly isFreeAndHeard = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
-  /** During a reload a slot has two processes, of which all its clients use the same. */
+  /** During a reload a slot has two processes, of which all its clients use the same; a canary has its own. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
-    this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.slot, this.mayServeHome) === upstream;
+    this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.home, this.mayServeHome) === upstream;
   /** The number of stalled upstreams. */
   private stalled = 0;
 

@@ -36,13 +36,14 @@ export class UpstreamRegistry {
   private pools = new Map<string, Pool>();
   /** By process, such as `web.3#7`: members of pools, and removed ones that still have connections. */
   private members = new Map<string, Upstream>();
-  private readonly outgoing = new Map<string, Upstream>();
+  /** Several of one process, if it has left its pool and come back. */
+  private readonly outgoing = new Set<Upstream>();
 
   constructor(private readonly options: RegistryOptions) {}
 
   /** The processes that were removed from their pools and still have connections. */
   get leaving(): string[] {
-    return [...this.outgoing.keys()];
+    return [...new Set([...this.outgoing].map(({ id }) => id))];
   }
 
   /** Applies a whole snapshot. Returns the router of its pools. */
@@ -84,7 +85,7 @@ export class UpstreamRegistry {
     this.version = snapshot.version;
     const outgoing = [...former.values()].filter(({ id }) => !members.has(id));
     // All are registered before the first one leaves, because the reply to this version must name all of them.
-    for (const upstream of outgoing) this.outgoing.set(upstream.id, upstream);
+    for (const upstream of outgoing) this.outgoing.add(upstream);
     for (const upstream of outgoing) this.leave(upstream);
     const internal = internalRoutes.length === 0 ? undefined : { router: new Router(internalRoutes), roots };
     return { router: new Router(routes), internal };
@@ -98,14 +99,20 @@ export class UpstreamRegistry {
   }
 
   private upstreamOf(described: SnapshotUpstream, pool: Pool): Upstream {
-    // A removed process does not return: its slot's next process has another attempt in its id.
-    const known = this.members.get(described.id);
-    if (known !== undefined) {
-      known.cookie = described.cookie;
-      return known;
-    }
+    const upstream = this.members.get(described.id) ?? this.join(described, pool);
+    upstream.cookie = described.cookie;
+    upstream.alsoCookie = described.alsoCookie;
+    upstream.weight = described.weight ?? 1;
+    upstream.isCanary = described.canary ?? false;
+    return upstream;
+  }
+
+  /** A process that returns after a rollback counts on, and gets new connections: the former ones are being closed. */
+  private join(described: SnapshotUpstream, pool: Pool): Upstream {
     const link = this.options.makeClient(described, () => pool.serveQueue());
-    return new Upstream(described.id, described.name, link, described.foreign, described.cookie);
+    const upstream = new Upstream(described.id, described.name, link, described.foreign);
+    for (const former of this.outgoing) if (former.id === described.id) former.handCountsTo(upstream);
+    return upstream;
   }
 
   /** Whether any pool has upstreams with limited concurrency. */
@@ -120,7 +127,7 @@ export class UpstreamRegistry {
 
   private leave(upstream: Upstream): void {
     upstream.leave(this.options.deadlines.now, () => {
-      this.outgoing.delete(upstream.id);
+      this.outgoing.delete(upstream);
       this.options.onLeft();
     });
   }
@@ -150,6 +157,8 @@ export class UpstreamRegistry {
 
   /** Returns the upstreams' figures, with latencies since the last call. */
   takeStats(): UpstreamStats[] {
-    return [...this.members.values(), ...this.outgoing.values()].map((upstream) => upstream.takeStats());
+    const { members, outgoing } = this;
+    const left = [...outgoing].filter(({ id }) => !members.has(id));
+    return [...members.values(), ...left].map((upstream) => upstream.takeStats());
   }
 }

@@ -32,7 +32,9 @@ function upstream(slot: number, attempt = 1): { upstream: Upstream; link: Link }
     countStall: () => link.stall,
     reassign: () => link.reassigned++,
   } as unknown as UpstreamClient;
-  return { upstream: new Upstream(`web.${slot}#${attempt}`, `web.${slot}`, client, false, cookieOf(slot)), link };
+  const made = new Upstream(`web.${slot}#${attempt}`, `web.${slot}`, client);
+  made.cookie = cookieOf(slot);
+  return { upstream: made, link };
 }
 
 type By = "cookie" | "address" | "header";
@@ -281,5 +283,64 @@ describe("the network of an address", () => {
     ["unix", undefined],
   ])("%s is in %s", (address, network) => {
     expect(networkOf(address)).toBe(network);
+  });
+});
+
+describe.each(RULES)("during a deploy, clients by %s", (by) => {
+  const SHARE = 0.1;
+
+  /** Four slots, of which the first has a canary beside its process. */
+  function withCanary(world: World): World {
+    world.has([1, 1], [1, 2], [2, 1], [3, 1], [4, 1]);
+    for (const { upstream } of world.members.values()) upstream.weight = 9;
+    const canary = world.of("web.1#2").upstream;
+    Object.assign(canary, { isCanary: true, weight: 4, cookie: "1.canary" });
+    return world.has([1, 1], [1, 2], [2, 1], [3, 1], [4, 1]);
+  }
+
+  const everyone = (world: World) => Array.from({ length: CLIENTS }, (_, client) => world.request(client)?.id);
+
+  it("stay where they are, but for the canary's own, who keep to it and to what replaces it", () => {
+    const world = new World(by).slots(4);
+    const before = everyone(world);
+    withCanary(world);
+    const during = everyone(world);
+    const own = during.flatMap((id, client) => (id === "web.1#2" ? [client] : []));
+    if (by === "cookie") expect(during).toEqual(before);
+    else {
+      expect(Math.abs(own.length / CLIENTS - SHARE)).toBeLessThan(0.03);
+      expect(during.filter((id, client) => id !== before[client])).toEqual(own.map(() => "web.1#2"));
+    }
+    expect(everyone(world)).toEqual(during);
+    // The canary is promoted.
+    const promoted = world.of("web.1#2").upstream;
+    Object.assign(promoted, { isCanary: false, weight: 1, cookie: cookieOf(1), alsoCookie: "1.canary" });
+    world.has([1, 2], [2, 1], [3, 1], [4, 1]);
+    expect(everyone(world)).toEqual(during.map((id) => (id === "web.1#1" ? "web.1#2" : id)));
+  });
+
+  it("that come new go to the canary by its share, and to their slot again when it is taken back", () => {
+    const world = withCanary(new World(by));
+    const first = everyone(world);
+    const own = first.filter((id) => id === "web.1#2").length;
+    if (by === "cookie") expect(own).toBe(CLIENTS * SHARE);
+    else expect(Math.abs(own / CLIENTS - SHARE)).toBeLessThan(0.03);
+    expect(everyone(world)).toEqual(first);
+    world.slots(4);
+    const after = everyone(world);
+    const stayed = first.flatMap((id, client) => (id === "web.1#2" ? [] : [client]));
+    expect(stayed.map((client) => after[client])).toEqual(stayed.map((client) => first[client]));
+    expect(after.includes("web.1#2")).toBe(false);
+  });
+
+  it("of a canary that stalls or is lost go elsewhere", () => {
+    const world = withCanary(new World(by));
+    const own = everyone(world).flatMap((id, client) => (id === "web.1#2" ? [client] : []));
+    const canary = world.of("web.1#2");
+    canary.link.room = false;
+    for (const client of own.slice(0, 5)) {
+      expect(world.request(client)).toBeUndefined();
+      expect(world.request(client, { mayWait: false })?.id).not.toBe("web.1#2");
+    }
   });
 });

@@ -13,19 +13,34 @@ export interface StickyCandidate {
   /** The number of its slot. */
   readonly slot: number;
   readonly inFlight: number;
-  /** The value of the cookie for its slot; undefined in pools without one. */
+  /** The value of the cookie that its clients get; undefined in pools without one. */
   readonly cookie?: string | undefined;
+  /** Another value by which its clients are recognized. */
+  readonly alsoCookie?: string | undefined;
+  /** Whether a deploy tries it: the clients of its slot stay with the slot's other process, but for its own. */
+  readonly isCanary?: boolean | undefined;
+  /** Its share of the turns, beside the other weights. Default: 1. */
+  readonly weight?: number | undefined;
 }
 
 interface Slot<Candidate> {
   /** The newest first: during a reload, the replacement before the process that it replaces. */
   readonly processes: Candidate[];
-  readonly cookie: Uint8Array;
+  /** The values of the cookie by which their clients are recognized. */
+  readonly cookies: Uint8Array[];
+  canary: Candidate | undefined;
+  canaryCookie: Uint8Array;
+  /** Which part of the slot's clients the canary gets, by hash: 0 to 1. */
+  canaryPart: number;
 }
+
+const NO_COOKIE = new Uint8Array(0);
+/** 2^32: the number of hashes. */
+const HASHES = 0x1_0000_0000;
 
 /** The slot of one request. Reused for the next request of the connection. */
 export class Binding {
-  /** The number of the slot that should serve the request; 0: any. */
+  /** The number of the slot that should serve the request, below 0 for the slot's canary; 0: any. */
   home = 0;
   /** Whether the request may wait for its slot's process, if that is full or stalled. */
   mayWait = true;
@@ -81,15 +96,27 @@ export class Stickiness<Candidate extends StickyCandidate> {
     this.cookieLines = new Map();
     this.highest = this.count = this.picksUntilCount = 0;
     for (const candidate of candidates) {
-      const known = this.slots[candidate.slot];
-      if (known !== undefined) {
-        known.processes.unshift(candidate);
+      const { slot: number, cookie = "", alsoCookie } = candidate;
+      let slot = this.slots[number];
+      if (slot === undefined) {
+        this.count++;
+        this.highest = Math.max(this.highest, number);
+        slot = { processes: [], cookies: [], canary: undefined, canaryCookie: NO_COOKIE, canaryPart: 0 };
+        this.slots[number] = slot;
+      }
+      if (candidate.isCanary === true) {
+        slot.canary = candidate;
+        slot.canaryCookie = ascii(cookie);
         continue;
       }
-      this.count++;
-      this.highest = Math.max(this.highest, candidate.slot);
-      this.slots[candidate.slot] = { processes: [candidate], cookie: ascii(candidate.cookie ?? "") };
+      slot.processes.unshift(candidate);
+      for (const value of [cookie, alsoCookie])
+        if (value !== undefined && value !== "") slot.cookies.push(ascii(value));
     }
+    const total = candidates.reduce((sum, { weight = 1 }) => sum + weight, 0);
+    // Of one slot's clients the canary gets as many times its share as there are slots.
+    for (const slot of this.slots)
+      if (slot?.canary !== undefined) slot.canaryPart = ((slot.canary.weight ?? 1) * this.count) / total;
   }
 
   /** Determines the slot of a request. */
@@ -119,12 +146,17 @@ export class Stickiness<Candidate extends StickyCandidate> {
 
   /** Gives up the slot of a request: its clients have another choice by hash, and none by cookie. */
   leave(binding: Binding): void {
-    if (this.slots[binding.home] === undefined) binding.needsCookie = true;
+    if (this.slots[Math.abs(binding.home)] === undefined) binding.needsCookie = true;
     binding.home = binding.hash === 0 ? 0 : this.choose(binding);
   }
 
-  /** Returns the newest process of a slot that may serve its clients. */
+  /** Returns the process of a slot that may serve its clients: the newest, or for those of its canary that one. */
   processOf(home: number, mayServe: (candidate: Candidate) => boolean): Candidate | undefined {
+    if (home < 0) {
+      const canary = this.slots[-home]?.canary;
+      // After the deploy the slot's process is the former canary, or its clients go back.
+      return canary === undefined ? this.processOf(-home, mayServe) : mayServe(canary) ? canary : undefined;
+    }
     for (const process of this.slots[home]?.processes ?? []) if (mayServe(process)) return process;
     return undefined;
   }
@@ -134,7 +166,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
     while (binding.choice < MAX_CHOICES) {
       slot = choiceOf(binding.hash, binding.choice++, this.highest);
       const newest = this.slots[slot]?.processes[0];
-      if (newest !== undefined && !this.isOverloaded(newest)) return slot;
+      if (newest !== undefined && !this.isOverloaded(newest)) return this.homeIn(slot, binding.hash);
     }
     if (binding.choice++ > MAX_CHOICES) return 0;
     for (let i = 0; i < this.highest; i++) {
@@ -142,6 +174,15 @@ export class Stickiness<Candidate extends StickyCandidate> {
       if (this.slots[next] !== undefined) return next;
     }
     return 0;
+  }
+
+  /** Returns the slot, or its canary for a fixed part of the slot's clients. */
+  private homeIn(slot: number, hash: number): number {
+    const part = this.slots[slot]?.canaryPart ?? 0;
+    if (part === 0) return slot;
+    // The slot was chosen by the same hash, so its bits are mixed once more.
+    const mixed = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) >>> 0;
+    return mixed < part * HASHES ? -slot : slot;
   }
 
   private isOverloaded({ inFlight }: Candidate): boolean {
@@ -169,7 +210,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
 
   // Cookies.
 
-  /** Returns the slot in the first valid cookie; 0 if there is none. */
+  /** Returns the home in the first valid cookie; 0 if there is none. */
   private slotInCookies(fields: FieldTable): number {
     for (let i = 0; i < fields.count; i++) {
       if (!equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), COOKIE)) continue;
@@ -197,18 +238,17 @@ export class Stickiness<Candidate extends StickyCandidate> {
     return 0;
   }
 
-  /** Returns the slot that a cookie's value names, if the value is ours. */
+  /** Returns the home that a cookie's value names, if the value is ours. */
   private slotOf(bytes: Uint8Array, start: number, end: number): number {
     let slot = 0;
     let at = start;
     while (at < end && bytes[at] !== DOT && slot < this.highest) slot = slot * 10 + (bytes[at++] as number) - 48;
-    const cookie = this.slots[slot]?.cookie;
+    const known = this.slots[slot];
+    if (known === undefined) return 0;
     while (end > at && (bytes[end - 1] === SPACE || bytes[end - 1] === TAB)) end--;
-    if (cookie === undefined || cookie.length === 0 || end - start !== cookie.length) return 0;
-    // All bytes are compared, so that the time does not tell how many are right.
-    let difference = 0;
-    for (let i = 0; i < cookie.length; i++) difference |= (bytes[start + i] as number) ^ (cookie[i] as number);
-    return difference === 0 ? slot : 0;
+    if (known.canary !== undefined && isValue(known.canaryCookie, bytes, start, end)) return -slot;
+    for (const cookie of known.cookies) if (isValue(cookie, bytes, start, end)) return slot;
+    return 0;
   }
 
   /** Returns the lines that set the cookie of this process's slot in a response; undefined if the response must not set it. */
@@ -224,6 +264,14 @@ export class Stickiness<Candidate extends StickyCandidate> {
     }
     return lines;
   }
+}
+
+/** All bytes are compared, so that the time does not tell how many are right. */
+function isValue(cookie: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (cookie.length === 0 || end - start !== cookie.length) return false;
+  let difference = 0;
+  for (let i = 0; i < cookie.length; i++) difference |= (bytes[start + i] as number) ^ (cookie[i] as number);
+  return difference === 0;
 }
 
 function isForAll({ fields, bytes }: ResponseHead): boolean {

@@ -26,6 +26,13 @@ export class Upstream {
   readonly slot: number;
   /** Requests in flight that may have ended another process. */
   retriedStarts = 0;
+  /** Its share of the turns, beside the other weights of its pool. */
+  weight = 1;
+  /** Whether a deploy tries it. */
+  isCanary = false;
+  /** The value of the cookie that its clients get, if its pool has one, and another one by which they are recognized. */
+  cookie: string | undefined;
+  alsoCookie: string | undefined;
   private answeredSince = 0;
   private isLeaving = false;
   /** In milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
@@ -43,11 +50,14 @@ export class Upstream {
     readonly name: string,
     private readonly link: UpstreamClient,
     isForeign = false,
-    /** The value of the cookie for its slot, if its pool has one. */
-    public cookie?: string,
   ) {
     this.slot = Number(name.slice(name.lastIndexOf(".") + 1));
     if (isForeign) this.responses = { errorsTotal: 0, latency: new Histogram() };
+  }
+
+  /** What the binding of its sticky clients names. */
+  get home(): number {
+    return this.isCanary ? -this.slot : this.slot;
   }
 
   /** Counts a finished response. */
@@ -57,6 +67,15 @@ export class Upstream {
     if (responses === undefined) return;
     if (status >= 500) responses.errorsTotal++;
     responses.latency.record(milliseconds * 1000);
+  }
+
+  /** Its process has returned to the pool as `next`, which counts on. */
+  handCountsTo(next: Upstream): void {
+    next.requestsTotal += this.requestsTotal;
+    this.requestsTotal = 0;
+    if (this.responses === undefined || next.responses === undefined) return;
+    next.responses.errorsTotal += this.responses.errorsTotal;
+    this.responses.errorsTotal = 0;
   }
 
   /** Returns the number of finished responses since the last call. */

@@ -136,8 +136,14 @@ export interface SnapshotUpstream {
   perClient?: boolean;
   /** The most requests that this balancer may send at once. Default: only its own limits apply. */
   maxInFlight?: number;
-  /** The value of the cookie for its slot, in a pool whose clients are recognized by one. */
+  /** The value of the cookie that its clients get, in a pool whose clients are recognized by one. */
   cookie?: string;
+  /** Another value by which its clients are recognized. */
+  alsoCookie?: string;
+  /** Its share of the turns, beside the other weights of the pool: a whole number of at least 1. Default: 1. */
+  weight?: number;
+  /** Whether a deploy tries it: sticky clients of its slot stay with the slot's other process. */
+  canary?: boolean;
 }
 
 /** By what a pool recognizes a client, which then keeps to one slot: a cookie or field of that name, or its address. */
@@ -295,7 +301,9 @@ function isPool(value: unknown): boolean {
 }
 
 function isUpstream(value: unknown): boolean {
-  if (!isFields(value) || !isText(value.id) || !isText(value.name) || !isOptional(value.cookie, isText)) return false;
+  if (!isFields(value) || !isText(value.id) || !isText(value.name)) return false;
+  if (!isOptional(value.cookie, isText) || !isOptional(value.alsoCookie, isText)) return false;
+  if (!isOptional(value.canary, isFlag) || !isOptional(value.weight, isWeight)) return false;
   return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
 }
 
@@ -312,6 +320,10 @@ function isTcpAddress(value: unknown): boolean {
 
 function isProbes(value: unknown): boolean {
   return isFields(value) && isOptional(value.live, isText) && isOptional(value.ready, isText);
+}
+
+function isWeight(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 1;
 }
 
 function isFlag(value: unknown): boolean {

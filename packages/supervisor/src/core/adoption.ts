@@ -1,6 +1,13 @@
 /** A new supervisor takes up the fleet of an earlier one: the fleet as JSON, and what it does about each process. Pure. */
 import { type Fleet, findPool, occupants, type Pool, processId, type Slot } from "./fleet.js";
-import { discardReplacement, type FleetChange, type FleetContext, report, resize } from "./fleet-changes.js";
+import {
+  discardReplacement,
+  type FleetChange,
+  type FleetContext,
+  report,
+  resize,
+  setCanaryShare,
+} from "./fleet-changes.js";
 import { isAlive, type Process } from "./process.js";
 
 /** A fleet without maps and sets. Its times are those of the clock that `saveFleet` was given. */
@@ -46,11 +53,12 @@ export function restoreFleet(
 }
 
 function shifted(slot: Slot, ms: number): Slot {
-  const { member, other } = slot;
+  const { member, other, warm } = slot;
   return {
     ...slot,
     member: { ...member, process: moved(member.process, ms) },
     other: other && { ...other, process: moved(other.process, ms) },
+    ...(warm && { warm: { ...warm, process: moved(warm.process, ms) } }),
   };
 }
 
@@ -71,11 +79,16 @@ export function skipAttempt(fleet: Fleet, poolName: string, index: number, attem
     const known = pool.slots.some((slot) => slot.index === index);
     const nextAttempts = new Map(pool.nextAttempts);
     if (!known) nextAttempts.set(index, Math.max(nextAttempts.get(index) ?? 1, attempt + 1));
-    const slots = pool.slots.map(({ member, other, ...slot }) => ({
-      ...slot,
-      member: slot.index === index ? { ...member, process: next(member.process) } : member,
-      other: other !== null && slot.index === index ? { ...other, process: next(other.process) } : other,
-    }));
+    const slots = pool.slots.map((slot): Slot => {
+      if (slot.index !== index) return slot;
+      const { member, other, warm } = slot;
+      return {
+        ...slot,
+        member: { ...member, process: next(member.process) },
+        other: other && { ...other, process: next(other.process) },
+        ...(warm && { warm: { ...warm, process: next(warm.process) } }),
+      };
+    });
     return { ...pool, nextAttempts, slots };
   };
   return { pools: fleet.pools.map((pool) => (pool.name === poolName ? change(pool) : pool)) };
@@ -101,7 +114,8 @@ export function takePlace(fleet: Fleet, poolName: string, index: number, attempt
 
 /**
  * Takes up a restored fleet: each process that still runs goes on in its state, one that has ended counts as a failure, and
- * the replacements of a rollout that was under way are ended, because the processes in service are proven. Starts missing slots.
+ * the replacements of a rollout that was under way are ended, because the processes in service are proven; those of a deploy are
+ * canaries no more. Starts missing slots.
  */
 export function adopt(fleet: Fleet, isRunning: (processId: string) => boolean, context: FleetContext): FleetChange {
   let change: FleetChange = { fleet, effects: [] };
@@ -122,6 +136,7 @@ export function adopt(fleet: Fleet, isRunning: (processId: string) => boolean, c
       }
     }
     for (const { index } of slots) then((now) => discardReplacement(now, pool, index, context));
+    then((now) => ({ fleet: setCanaryShare(now, pool, undefined), effects: [] }));
     then((now) => resize(now, pool, findPool(now, pool)?.wanted ?? 0, context));
   }
   return change;

@@ -176,6 +176,7 @@ export function unwantedState(
   switch (state) {
     case "starting":
     case "ready":
+    case "warm":
     case "killing":
       return state;
     case "draining":

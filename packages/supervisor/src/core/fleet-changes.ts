@@ -77,11 +77,15 @@ export function resize(fleet: Fleet, name: string, wanted: number, context: Flee
   return change;
 }
 
-/** Sends a command to a slot's member; `stop` also goes to the other process. A slot that is being removed only stops. */
+/** Sends a command to a slot's member; `stop` also goes to its other processes. A slot that is being removed only stops. */
 export function command(fleet: Fleet, pool: string, index: number, event: Command, context: FleetContext): FleetChange {
   if (event.type !== "stop" && isBeingRemoved(fleet, pool, index)) return { fleet, effects: [] };
   const changed = apply(fleet, pool, index, "member", event, context);
-  return event.type === "stop" ? andThen(changed, (f) => apply(f, pool, index, "other", event, context)) : changed;
+  if (event.type !== "stop") return changed;
+  return andThen(
+    andThen(changed, (f) => apply(f, pool, index, "other", event, context)),
+    (f) => apply(f, pool, index, "warm", event, context),
+  );
 }
 
 function isBeingRemoved(fleet: Fleet, pool: string, index: number): boolean {
@@ -92,7 +96,12 @@ function isBeingRemoved(fleet: Fleet, pool: string, index: number): boolean {
 export function report(fleet: Fleet, pool: string, index: number, event: Report, context: FleetContext): FleetChange {
   const slot = findSlot(fleet, pool, index);
   if (slot === undefined) return { fleet, effects: [] };
-  const which = slot.other?.process.attempt === event.attempt ? "other" : "member";
+  const which =
+    slot.other?.process.attempt === event.attempt
+      ? "other"
+      : slot.warm?.process.attempt === event.attempt
+        ? "warm"
+        : "member";
   return apply(fleet, pool, index, which, event, context);
 }
 
@@ -117,13 +126,46 @@ export function discardReplacement(fleet: Fleet, pool: string, index: number, co
   return apply(fleet, pool, index, "other", { type: "stop" }, context);
 }
 
-/** Makes the replacement the member, and stops the former member as the outgoing process. */
-export function swap(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
+/**
+ * Makes the replacement the member, and stops the former member as the outgoing process.
+ * @param keepWarmMs keeps the former member warm for that long instead, if it is ready and the slot has no such process
+ */
+export function swap(fleet: Fleet, pool: string, index: number, context: FleetContext, keepWarmMs = 0): FleetChange {
   const slot = findSlot(fleet, pool, index);
   if (slot?.other?.role !== "replacement") return { fleet, effects: [] };
   const { process, generation } = slot.other;
+  if (keepWarmMs > 0 && slot.member.process.state === "ready" && slot.warm === undefined) {
+    const kept: Slot = { ...slot, member: { process, generation }, other: null, warm: slot.member };
+    return apply(replaceSlot(fleet, pool, kept), pool, index, "warm", { type: "park", keepMs: keepWarmMs }, context);
+  }
   const swapped: Slot = { ...slot, member: { process, generation }, other: { role: "outgoing", ...slot.member } };
   return settle(apply(replaceSlot(fleet, pool, swapped), pool, index, "other", { type: "stop" }, context), pool, index);
+}
+
+/** Puts the process that is kept warm in place of the slot's member, which ends as that. Does nothing if there is none. */
+export function exchangeWarm(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
+  const slot = findSlot(fleet, pool, index);
+  if (slot?.warm?.process.state !== "warm" || isBeingRemoved(fleet, pool, index)) return { fleet, effects: [] };
+  const placed = replaceSlot(fleet, pool, { ...slot, member: slot.warm, warm: slot.member });
+  const joined = apply(placed, pool, index, "member", { type: "unpark" }, context);
+  const left = andThen(joined, (f) => apply(f, pool, index, "warm", { type: "stop" }, context));
+  return settle(left, pool, index);
+}
+
+/** Ends the processes of a pool that are kept warm. */
+export function endWarm(fleet: Fleet, pool: string, context: FleetContext): FleetChange {
+  let change: FleetChange = { fleet, effects: [] };
+  for (const { index } of findPool(fleet, pool)?.slots ?? [])
+    change = andThen(change, (f) => apply(f, pool, index, "warm", { type: "stop" }, context));
+  return change;
+}
+
+/** From now on replacements of another generation get that percentage of the turns together; undefined: as many as others. */
+export function setCanaryShare(fleet: Fleet, name: string, share: number | undefined): Fleet {
+  const pool = findPool(fleet, name);
+  if (pool === undefined || pool.canaryShare === share) return fleet;
+  const { canaryShare: _, ...rest } = pool;
+  return replacePool(fleet, share === undefined ? rest : { ...rest, canaryShare: share });
 }
 
 /** Gives the slot's member another generation, and restarts it: the present process ends before the next one starts. */
@@ -162,18 +204,20 @@ function serve(fleet: Fleet, poolName: string, generation: number, context: Flee
 }
 
 /** A replacement of a generation that has never served may be given up, because its member keeps serving. */
-function mayNotGiveUp(fleet: Fleet, poolName: string, which: "member" | "other", generation: number): boolean {
+function mayNotGiveUp(fleet: Fleet, poolName: string, which: Which, generation: number): boolean {
   const pool = findPool(fleet, poolName);
   if (pool === undefined) return false;
   return which === "member" ? pool.hasServed : pool.served.has(generation);
 }
+
+type Which = "member" | "other" | "warm";
 
 /** Runs one event through the state machine of one of the slot's processes. */
 function apply(
   fleet: Fleet,
   poolName: string,
   index: number,
-  which: "member" | "other",
+  which: Which,
   event: Command | Report,
   context: FleetContext,
 ): FleetChange {
@@ -185,7 +229,7 @@ function apply(
   const policy = context.policyOf(poolName, before.generation);
   const { process, effects } = transition(known, event, policy, context.now, context.random);
   if (process === known && effects.length === 0) return { fleet, effects: [] };
-  const role: Role = which === "member" ? "member" : (slot.other?.role ?? "outgoing");
+  const role: Role = which === "other" ? (slot.other?.role ?? "outgoing") : which;
   // A restarted member keeps its generation; only a rollout or a new slot uses a new one.
   const tag = (attempt: number, effect: Effect): FleetEffect => ({
     pool: poolName,
@@ -207,30 +251,36 @@ function apply(
   return settle(noted, poolName, index);
 }
 
-/** Both processes of a slot are numbered by one counter. */
+/** All processes of a slot are numbered by one counter. */
 function shareAttempts(slot: Slot): Slot {
-  if (slot.other === null) return slot;
-  const nextAttempt = Math.max(slot.member.process.nextAttempt, slot.other.process.nextAttempt);
+  const { member, other, warm } = slot;
+  if (other === null && warm === undefined) return slot;
+  const nextAttempt = Math.max(...occupants(slot).map(({ occupant }) => occupant.process.nextAttempt));
   return {
     ...slot,
-    member: { ...slot.member, process: { ...slot.member.process, nextAttempt } },
-    other: { ...slot.other, process: { ...slot.other.process, nextAttempt } },
+    member: { ...member, process: { ...member.process, nextAttempt } },
+    other: other && { ...other, process: { ...other.process, nextAttempt } },
+    ...(warm && { warm: { ...warm, process: { ...warm.process, nextAttempt } } }),
   };
 }
 
-/** Removes an `other` process that has stopped, and a slot above `wanted` without processes. */
+/** Removes an `other` or `warm` process that has stopped, and a slot above `wanted` without processes. */
 function settle(change: FleetChange, poolName: string, index: number): FleetChange {
   const slot = findSlot(change.fleet, poolName, index);
   const pool = findPool(change.fleet, poolName);
   if (slot === undefined || pool === undefined) return change;
   const other = slot.other?.process.state === "stopped" ? null : slot.other;
-  const over = index > pool.wanted && slot.member.process.state === "stopped" && other === null;
+  const { warm: kept, ...rest } = slot;
+  const warm = kept?.process.state === "stopped" ? undefined : kept;
+  const over = index > pool.wanted && slot.member.process.state === "stopped" && other === null && warm === undefined;
   if (over) {
     const slots = pool.slots.filter((s) => s.index !== index);
     const nextAttempts = new Map(pool.nextAttempts).set(index, slot.member.process.nextAttempt);
     return { ...change, fleet: replacePool(change.fleet, { ...pool, slots, nextAttempts }) };
   }
-  return other === slot.other ? change : { ...change, fleet: replaceSlot(change.fleet, poolName, { ...slot, other }) };
+  if (other === slot.other && warm === kept) return change;
+  const settled: Slot = { ...rest, other, ...(warm && { warm }) };
+  return { ...change, fleet: replaceSlot(change.fleet, poolName, settled) };
 }
 
 function newSlot(pool: Pool, index: number): Slot {

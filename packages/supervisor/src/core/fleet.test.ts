@@ -18,11 +18,14 @@ import {
   addPool,
   command,
   discardReplacement,
+  endWarm,
+  exchangeWarm,
   type FleetChange,
   type FleetContext,
   replaceInPlace,
   report,
   resize,
+  setCanaryShare,
   setGeneration,
   startReplacement,
   swap,
@@ -170,6 +173,7 @@ class World {
   calmDown(): void {
     for (const { index } of findPool(this.fleet, "web")?.slots ?? [])
       this.take(discardReplacement(this.fleet, "web", index, this.context()));
+    this.take(endWarm(this.fleet, "web", this.context()));
     for (let round = 0; round < CALM_ROUNDS; round++) {
       for (const slot of findPool(this.fleet, "web")?.slots ?? [])
         for (const { occupant } of occupants(slot)) {
@@ -216,10 +220,14 @@ class World {
         if (isAlive(process)) live.push(id);
         const deadline = deadlineOf(process);
         if (deadline !== null) alarms.set(id, deadline);
-        if (["starting", "draining", "killing", "backoff"].includes(process.state)) expect(deadline).not.toBeNull();
+        if (["starting", "warm", "draining", "killing", "backoff"].includes(process.state))
+          expect(deadline).not.toBeNull();
       }
     }
-    for (const { name, member } of slots) {
+    for (const { name, member, other, warm } of slots) {
+      expect([member.process.state, other?.process.state], `${name} serves or is asked to`).not.toContain("warm");
+      expect(["warm", "draining", "killing", undefined], "nothing kept is restarted").toContain(warm?.process.state);
+      expect(warm?.process.goal ?? "down").toBe("down");
       const isGivenUp = member.process.state === "failed" && this.served.has(member.generation);
       expect(isGivenUp, `${name} is failed although its generation has served`).toBe(false);
     }
@@ -237,7 +245,11 @@ class World {
 }
 
 const step = fc.record({
-  action: fc.constantFrom(...EVENTS, "resize", "replacement", "swap", "discard", "inPlace", "save", "unsaved"),
+  action: fc.constantFrom(
+    ...EVENTS.filter((event) => event !== "park" && event !== "unpark"),
+    ...(["resize", "replacement", "swap", "discard", "inPlace", "save", "unsaved"] as const),
+    ...(["keep", "exchange", "endWarm", "share"] as const),
+  ),
   index: fc.integer({ min: 1, max: 4 }),
   attempt: fc.integer({ min: 0, max: 8 }),
   wait: fc.constantFrom(0, 0, 50, 600, 3000),
@@ -275,6 +287,14 @@ function changeOf(world: World, s: Step): FleetChange | null {
       return startReplacement(fleet, "web", s.index, 2, context);
     case "swap":
       return swap(fleet, "web", s.index, context);
+    case "keep":
+      return swap(fleet, "web", s.index, context, 4000);
+    case "exchange":
+      return exchangeWarm(fleet, "web", s.index, context);
+    case "endWarm":
+      return endWarm(fleet, "web", context);
+    case "share":
+      return { fleet: setCanaryShare(fleet, "web", s.size === 0 ? undefined : 10 * s.size), effects: [] };
     case "discard":
       return discardReplacement(fleet, "web", s.index, context);
     case "inPlace":
@@ -336,7 +356,8 @@ describe("over random histories", () => {
         world.calmDown();
         const { wanted, slots, hasServed } = findPool(world.fleet, "web") as Pool;
         expect(slots.map(({ index }) => index)).toEqual(Array.from({ length: wanted }, (_, at) => at + 1));
-        for (const { name, member, other } of slots) {
+        for (const { name, member, other, warm } of slots) {
+          expect(warm).toBeUndefined();
           const { goal, state } = member.process;
           // A generation that was never ready is given up, which only an operator's command ends.
           const expected = goal === "down" ? "stopped" : state === "failed" && !hasServed ? "failed" : "ready";
@@ -487,5 +508,60 @@ describe("a fleet", () => {
     });
     world.exit("web.1#1");
     expect(findSlot(world.fleet, "web", 1)?.other).toBeNull();
+  });
+
+  /** Two slots, of which the first has a ready replacement of generation 2. */
+  function deploying(): World {
+    const world = readyFleet(2);
+    world.fleet = setCanaryShare(world.fleet, "web", 10);
+    world.take(startReplacement(world.fleet, "web", 1, 2, world.context()));
+    world.take(report(world.fleet, "web", 1, { type: "ready", attempt: 2 }, world.context()));
+    return world;
+  }
+
+  test("gives a deploy's canaries their share of the turns together, and their own cookie", () => {
+    const world = deploying();
+    const views = () =>
+      poolViews(world.fleet, new Map([["web", { routes: ["/"], stripPrefix: false }]]), (id) => {
+        return { socket: id, protocol: "lane", cookie: "slot", alsoCookie: `generation of ${id}` };
+      })[0]?.upstreams.map(({ id, weight, canary, cookie }) => ({ id, weight, canary, cookie }));
+    expect(views()).toEqual([
+      { id: "web.1#1", weight: 9, canary: undefined, cookie: "slot" },
+      { id: "web.1#2", weight: 2, canary: true, cookie: "generation of web.1#2" },
+      { id: "web.2#1", weight: 9, canary: undefined, cookie: "slot" },
+    ]);
+    world.fleet = setCanaryShare(world.fleet, "web", undefined);
+    expect(views()?.map(({ weight, canary }) => weight ?? canary)).toEqual([undefined, undefined, undefined]);
+  });
+
+  test("keeps what a deploy replaced warm for its time, and returns to it at once", () => {
+    const kept = () => {
+      const world = deploying();
+      world.take(swap(world.fleet, "web", 1, world.context(), 4000));
+      expect([...world.inPool]).toEqual(["web.2#1", "web.1#2"]);
+      expect(findSlot(world.fleet, "web", 1)).toMatchObject({ other: null, warm: { process: { state: "warm" } } });
+      return world;
+    };
+    const back = kept();
+    back.take(exchangeWarm(back.fleet, "web", 1, back.context()));
+    expect([...back.inPool]).toEqual(["web.2#1", "web.1#1"]);
+    expect(findSlot(back.fleet, "web", 1)).toMatchObject({
+      member: { generation: 1, process: { state: "ready", attempt: 1 } },
+      warm: { generation: 2, process: { state: "draining", attempt: 2 } },
+    });
+    back.exit("web.1#2");
+    expect(findSlot(back.fleet, "web", 1)?.warm).toBeUndefined();
+
+    const over = kept();
+    over.now = 4000;
+    over.take(report(over.fleet, "web", 1, { type: "deadline", attempt: 1 }, over.context()));
+    expect(findSlot(over.fleet, "web", 1)?.warm).toMatchObject({ process: { state: "draining" } });
+
+    const adopted = kept();
+    adopted.take(adopted.loseSupervisor({ attempt: 9, wait: 0, random: 0 }));
+    expect(findSlot(adopted.fleet, "web", 1)?.warm).toMatchObject({ process: { state: "warm" } });
+    const died = kept();
+    died.exit("web.1#1");
+    expect(findSlot(died.fleet, "web", 1)?.warm).toBeUndefined();
   });
 });

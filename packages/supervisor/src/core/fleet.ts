@@ -1,4 +1,4 @@
-/** The fleet as a value: pools of slots, each with a member and at most one replacement or outgoing process; and the balancers' snapshot made from it, the upstreams of each pool in turn order. Pure. */
+/** The fleet as a value: pools of slots, each with a member, at most one replacement or outgoing process and one that is kept warm; and the balancers' snapshot made from it, the upstreams of each pool in turn order. Pure. */
 
 import type { RelayTraits, StickyRule } from "./model.js";
 import { isAlive, type Process } from "./process.js";
@@ -17,6 +17,8 @@ export interface Slot {
   readonly member: Occupant;
   /** The second process: a replacement that is starting, or the outgoing process that drains. */
   readonly other: (Occupant & { readonly role: "replacement" | "outgoing" }) | null;
+  /** The member before a deploy, kept warm for a rollback or ending; absent if there is none. */
+  readonly warm?: Occupant;
 }
 
 export interface Pool {
@@ -33,13 +35,15 @@ export interface Pool {
   readonly slots: readonly Slot[];
   /** The next attempt number of removed slots, so that a slot that is added again never reuses a process name. */
   readonly nextAttempts: ReadonlyMap<number, number>;
+  /** During a deploy that tries replacements of another generation: the percentage of the turns that they get together. */
+  readonly canaryShare?: number;
 }
 
 export interface Fleet {
   readonly pools: readonly Pool[];
 }
 
-export type Role = "member" | "replacement" | "outgoing";
+export type Role = "member" | "replacement" | "outgoing" | "warm";
 
 export const EMPTY_FLEET: Fleet = { pools: [] };
 
@@ -58,8 +62,10 @@ export function findSlot(fleet: Fleet, pool: string, index: number): Slot | unde
 
 /** Returns the processes of a slot with their roles. */
 export function occupants(slot: Slot): { role: Role; occupant: Occupant }[] {
-  const member = { role: "member" as Role, occupant: slot.member };
-  return slot.other === null ? [member] : [member, { role: slot.other.role, occupant: slot.other }];
+  const all: { role: Role; occupant: Occupant }[] = [{ role: "member", occupant: slot.member }];
+  if (slot.other !== null) all.push({ role: slot.other.role, occupant: slot.other });
+  if (slot.warm !== undefined) all.push({ role: "warm", occupant: slot.warm });
+  return all;
 }
 
 /** Whether no OS process is left in the pool, or in the whole fleet. */
@@ -83,7 +89,7 @@ export interface PoolView {
   takesAllRequests?: boolean;
   sticky?: StickyRule;
   awaited?: true;
-  upstreams: ({ id: string; name: string } & Reach)[];
+  upstreams: ({ id: string; name: string; weight?: number; canary?: true } & Reach)[];
 }
 
 /** The address of a process. */
@@ -97,8 +103,9 @@ export interface Reach {
   foreign?: boolean;
   /** Whether a connection to it may carry the requests of only one client. */
   perClient?: boolean;
-  /** The value of the cookie for its slot. */
+  /** The value of the cookie for its slot, and the one for its slot and generation. */
   cookie?: string;
+  alsoCookie?: string;
 }
 
 /** The routes to a pool, and the path that its instances see. */
@@ -124,15 +131,19 @@ export function poolViews(
   return fleet.pools.flatMap((pool) => {
     const served = routes.get(pool.name);
     if (served === undefined) return [];
-    const upstreams = pool.slots.flatMap((slot) =>
-      occupants(slot)
-        .filter(({ occupant }) => occupant.process.state === "ready")
-        .flatMap(({ occupant }) => {
-          const id = processId(slot.name, occupant.process.attempt);
-          const reached = reach(id);
-          // A worker has no address; it can be in a pool with routes while a reload changes the pool's kind.
-          return reached === undefined ? [] : [{ id, name: slot.name, ...reached }];
-        }),
+    const upstreams = weighted(
+      pool,
+      pool.slots.flatMap((slot) =>
+        occupants(slot)
+          .filter(({ occupant }) => occupant.process.state === "ready")
+          .flatMap(({ role, occupant }) => {
+            const id = processId(slot.name, occupant.process.attempt);
+            const reached = reach(id);
+            // A worker has no address; it can be in a pool with routes while a reload changes the pool's kind.
+            if (reached === undefined) return [];
+            return [{ id, name: slot.name, ...(isCanary(pool, role, occupant) ? canaryReach(reached) : reached) }];
+          }),
+      ),
     );
     const { stripPrefix, requestTimeoutMs = 0, relayed } = served;
     const timeout = requestTimeoutMs > 0 ? { requestTimeoutMs } : {};
@@ -141,6 +152,36 @@ export function poolViews(
       { name: pool.name, routes: [...served.routes], stripPrefix, ...timeout, ...relayed, ...awaited, upstreams },
     ];
   });
+}
+
+/** Whether a deploy tries this process. */
+export function isCanary(pool: Pool, role: Role, { generation }: Pick<Occupant, "generation">): boolean {
+  return pool.canaryShare !== undefined && role === "replacement" && generation !== pool.generation;
+}
+
+/** Its clients are recognized by the cookie of its generation, since those of its slot stay with the member. */
+function canaryReach({ cookie, alsoCookie, ...reach }: Reach): Reach & { canary: true } {
+  return { ...reach, canary: true, ...(cookie !== undefined && alsoCookie !== undefined && { cookie: alsoCookie }) };
+}
+
+/** Gives the canaries their share of the turns together, in the smallest whole numbers. */
+function weighted(
+  { canaryShare = 0 }: Pool,
+  upstreams: readonly PoolView["upstreams"][number][],
+): PoolView["upstreams"] {
+  const canaries = upstreams.filter(({ canary }) => canary).length;
+  const others = upstreams.length - canaries;
+  if (canaries === 0 || others === 0) return [...upstreams];
+  // While both serve, the others get something too.
+  const share = Math.min(99, canaryShare);
+  const own = share * others;
+  const theirs = (100 - share) * canaries;
+  const divisor = commonDivisor(own, theirs);
+  return upstreams.map((upstream) => ({ ...upstream, weight: (upstream.canary ? own : theirs) / divisor }));
+}
+
+function commonDivisor(a: number, b: number): number {
+  return b === 0 ? a : commonDivisor(b, a % b);
 }
 
 /** Whether a ready process is expected soon: one is starting or will start, and has not failed often. */

@@ -1,6 +1,7 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
 import type { HealthConfig } from "@paceline/wire";
 import type { ScalingRules } from "./autoscale.js";
+import type { DeployConfig } from "./deploy.js";
 
 /** The most instances a pool can have. */
 export const MAX_INSTANCES = 1024;
@@ -222,13 +223,15 @@ export interface FleetConfig {
   orphanGraceMs: number;
   /** Whether balancers start a detached fleet's supervisor again after it was killed. */
   restartSupervisor: boolean;
+  /** How deploys go; missing in the state of an earlier version. */
+  deploy?: DeployConfig;
   log: LogConfig;
   balancer: BalancerConfig;
   pools: PoolConfig[];
 }
 
 /** The states of a process; the table in `docs/architecture.md` describes them. */
-export type ProcessState = "stopped" | "starting" | "ready" | "draining" | "killing" | "backoff" | "failed";
+export type ProcessState = "stopped" | "starting" | "ready" | "warm" | "draining" | "killing" | "backoff" | "failed";
 
 /** How a process ended; both null if its parent was not this process. */
 export interface ExitStatus {

@@ -98,6 +98,21 @@ export function becomeReady(process: Process, { policy, now }: Context): Transit
   };
 }
 
+/** Leaves the pool and goes on running; requests that balancers have sent are finished. */
+export function park(process: Process, keepMs: number, { now }: Context): Transition {
+  return {
+    process: { ...bare(process), goal: "down", state: "warm", deadline: now + keepMs },
+    effects: [{ type: "leavePool" }, { type: "log", level: "info", message: `is kept warm for ${seconds(keepMs)}` }],
+  };
+}
+
+export function unpark(process: Process, { policy, now }: Context): Transition {
+  return {
+    process: { ...bare(process), goal: "up", state: "ready", deadline: now + policy.stableAfterMs },
+    effects: [{ type: "joinPool" }, { type: "log", level: "info", message: "is in service again" }],
+  };
+}
+
 export function stopped(process: Process): Transition {
   return {
     process: { ...bare(process), goal: "down", state: "stopped", failures: 0, failuresAt: [] },

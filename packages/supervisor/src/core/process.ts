@@ -40,6 +40,8 @@ export type Process = Common &
     | ({ readonly state: "starting" } & Timed)
     /** The deadline is the time from which it counts as stable; null after that. */
     | { readonly state: "ready"; readonly deadline: number | null }
+    /** Runs outside of the pool, so that a rollback can return to it at once. */
+    | ({ readonly state: "warm" } & Timed)
     | ({ readonly state: "draining" } & DrainStep & Timed)
     /** Killed because a stop took too long, because it is failing, or because a request overran its time. */
     | ({ readonly state: "killing"; readonly cause: "slow" | "failing" | "overrun" } & Timed)
@@ -50,8 +52,13 @@ export type Process = Common &
 /** On SIGABRT a Python process writes its stack. */
 export type KillSignal = "SIGTERM" | "SIGKILL" | "SIGABRT";
 
-/** Sent by the operator or a rollout. */
-export type Command = { type: "start" } | { type: "stop" } | { type: "restart" };
+/** Sent by the operator or a rollout. `park` and `unpark`: leave the pool without ending, for at most that long; return to it. */
+export type Command =
+  | { type: "start" }
+  | { type: "stop" }
+  | { type: "restart" }
+  | { type: "park"; keepMs: number }
+  | { type: "unpark" };
 
 /** A report about one attempt. */
 export type Report =
@@ -105,6 +112,7 @@ export const STATES = [
   "stopped",
   "starting",
   "ready",
+  "warm",
   "draining",
   "killing",
   "backoff",
@@ -116,6 +124,8 @@ export const EVENTS = [
   "start",
   "stop",
   "restart",
+  "park",
+  "unpark",
   "ready",
   "exited",
   "spawnFailed",
@@ -138,6 +148,7 @@ export function deadlineOf(process: Process): number | null {
   switch (process.state) {
     case "starting":
     case "ready":
+    case "warm":
     case "draining":
     case "killing":
     case "backoff":

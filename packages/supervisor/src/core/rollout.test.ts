@@ -1,6 +1,14 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
-import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "./rollout.js";
+import { describe, expect, test } from "vitest";
+import {
+  advance,
+  canaryPlan,
+  isHeld,
+  newRollout,
+  type Rollout,
+  type RolloutAction,
+  type RolloutEvent,
+} from "./rollout.js";
 
 function play(rollout: Rollout, events: RolloutEvent[]): { rollout: Rollout; actions: string[] } {
   const actions: string[] = [];
@@ -150,4 +158,136 @@ test("in place, a slot that failed has lost its old process, so it goes back as 
   expect(back.rollout).toMatchObject({ done: [], outcome: { ok: false, reason: "exited with code 1" } });
   // The former version fails too: the slot goes on trying by itself, and nothing is discarded.
   expect(play(rollout, [lost, ...proven(1)]).actions).toEqual(["startReplacement 1 back", "prove 1"]);
+});
+
+describe("a deploy", () => {
+  const deploy = (size: number, percent: number, maxSurge = 1) => {
+    const slots = Array.from({ length: size }, (_, at) => at + 1);
+    return newRollout("deploy", slots, { maxSurge, canGoBack: true, ...canaryPlan(slots, percent) });
+  };
+  const held = (index: number): RolloutEvent[] => turn(index).slice(0, 3);
+  const texts = (actions: string[]) => actions.filter((text) => !/^(prove|await)/.test(text));
+
+  test.each([
+    [1, 10, 1, []],
+    [2, 10, 1, [2]],
+    [4, 10, 1, [2]],
+    [8, 25, 2, [3, 4]],
+    [3, 60, 2, [3]],
+    [3, 100, 3, []],
+    [0, 10, 0, []],
+  ])(
+    "of %i slots tries by %i %% so many: %i, and compares them with fresh ones in %j",
+    (size, percent, canaries, controls) => {
+      const slots = Array.from({ length: size }, (_, at) => at + 1);
+      expect(canaryPlan(slots, percent)).toEqual({ canaries, controls });
+    },
+  );
+
+  test("holds its canaries beside the old processes, then goes on maxSurge at a time, the controls too", () => {
+    const begun = play(deploy(4, 10), [began, ...turn(2)]);
+    expect(texts(begun.actions)).toEqual(["startReplacement 1", "startReplacement 2 back", "swap 2"]);
+    expect(play(begun.rollout, [{ type: "promote" }]).actions).toEqual([]);
+    const { rollout } = play(begun.rollout, held(1));
+    expect(isHeld(rollout)).toBe(true);
+    expect(rollout).toMatchObject({ done: [], outcome: null, canary: { hadRequests: true } });
+    const on = play(rollout, [
+      { type: "promote" },
+      { type: "outgoingGone", index: 1 },
+      ...turn(2),
+      ...turn(3),
+      ...turn(4),
+    ]);
+    const one = (n: number) => [`startReplacement ${n}`, `swap ${n}`];
+    expect(texts(on.actions)).toEqual(["swap 1", ...[2, 3, 4].flatMap(one)]);
+    expect(on.rollout).toMatchObject({ done: [1, 2, 3, 4], outcome: { ok: true } });
+  });
+
+  test("is taken back at any time: at once while it is held, slot by slot afterwards; kept processes need no start", () => {
+    const takeBack: RolloutEvent = { type: "takeBack", reason: "5xx: +9.8 pp" };
+    const { rollout } = play(deploy(4, 10), [began, ...turn(2), ...held(1)]);
+    const back = play(rollout, [takeBack]);
+    expect(back.actions).toEqual(["discardReplacement 1"]);
+    expect(back.rollout).toMatchObject({ done: [], outcome: { ok: false, reason: "5xx: +9.8 pp" } });
+    const half = play(rollout, [{ type: "promote" }, { type: "outgoingGone", index: 1 }, ...turn(2), takeBack]);
+    expect(half.actions.slice(-3)).toEqual(["startReplacement 3", "discardReplacement 3", "startReplacement 2 back"]);
+    const restored = play(half.rollout, [
+      { type: "restored", index: 2 },
+      { type: "restored", index: 1 },
+    ]);
+    expect(restored.rollout).toMatchObject({ done: [], outcome: { ok: false } });
+  });
+
+  test("whose canary is lost goes back, and tells whether it had requests; a control that is lost is done without", () => {
+    const lost = (index: number): RolloutEvent => ({ type: "replacementLost", index, reason: "exited" });
+    const never = play(deploy(4, 10), [began, lost(1)]).rollout;
+    expect(never).toMatchObject({ outcome: { ok: false }, canary: { hadRequests: false } });
+    const served = play(deploy(4, 10), [began, ...held(1), lost(1)]).rollout;
+    expect(served).toMatchObject({ outcome: { ok: false }, canary: { hadRequests: true } });
+    const without = play(deploy(4, 10), [began, ...held(1), lost(2)]);
+    expect(without.actions.slice(-1)).toEqual(["discardReplacement 2"]);
+    expect(isHeld(without.rollout)).toBe(true);
+  });
+
+  const deployEvent: fc.Arbitrary<RolloutEvent> = fc.oneof(
+    { weight: 12, arbitrary: anyEvent },
+    { weight: 2, arbitrary: fc.constant<RolloutEvent>({ type: "promote" }) },
+    { weight: 1, arbitrary: fc.constant<RolloutEvent>({ type: "takeBack", reason: "x" }) },
+    {
+      weight: 1,
+      arbitrary: fc.integer({ min: 1, max: 4 }).map((index): RolloutEvent => ({ type: "restored", index })),
+    },
+  );
+
+  test("over random histories: no slot but the canaries gets the new version before the verdict, and a loss leaves none", () => {
+    fc.assert(
+      fc.property(
+        fc.array(deployEvent, { maxLength: 80 }),
+        fc.integer({ min: 1, max: 4 }),
+        fc.constantFrom(10, 25, 50, 100),
+        (events, maxSurge, percent) => {
+          let rollout = advance(deploy(4, percent, maxSurge), began).rollout;
+          const canaries = rollout.canary?.slots ?? [];
+          const generation = new Map([1, 2, 3, 4].map((index) => [index, "old"]));
+          const coming = new Map(rollout.current.map(({ index, isControl }) => [index, isControl ? "old" : "new"]));
+          for (const event of events) {
+            const step = advance(rollout, event);
+            // The kept process serves in place of the one that was coming.
+            if (
+              event.type === "restored" &&
+              rollout.direction === "back" &&
+              rollout.current.some((s) => s.index === event.index && s.step === "starting")
+            ) {
+              generation.set(event.index, coming.get(event.index) as string);
+              coming.delete(event.index);
+            }
+            for (const action of step.actions) {
+              const { index } = action;
+              if (action.type === "startReplacement") {
+                expect(coming.has(index)).toBe(false);
+                coming.set(index, action.direction === "forward" ? "new" : "old");
+              }
+              if (action.type === "swap") {
+                if (coming.get(index) === "new" && !step.rollout.canary?.isOver) throw new Error("swapped while held");
+                generation.set(index, coming.get(index) as string);
+                coming.delete(index);
+              }
+              if (action.type === "discardReplacement") expect(coming.delete(index)).toBe(true);
+            }
+            const news = [...generation].filter(([, of]) => of === "new").map(([index]) => index);
+            if (!step.rollout.canary?.isOver) expect(news).toEqual([]);
+            if (step.rollout.outcome === null && !step.rollout.canary?.isOver)
+              for (const index of coming.keys()) if (coming.get(index) === "new") expect(canaries).toContain(index);
+            rollout = step.rollout;
+          }
+          if (rollout.outcome === null) return;
+          const news = [...generation].filter(([, of]) => of === "new").map(([index]) => index);
+          expect([...rollout.done].sort()).toEqual(news);
+          expect(coming.size).toBe(0);
+          if (rollout.outcome.ok) expect(news).toEqual([1, 2, 3, 4]);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
 });

@@ -1,8 +1,8 @@
-/** A reload or restart as a pure state machine: replaces a few slots at a time and restores old processes if a new one fails. */
+/** A reload, restart or deploy as a pure state machine: replaces a few slots at a time and restores old processes if a new one fails. */
 import { unreachable } from "./process.js";
 
 export interface Rollout {
-  readonly kind: "reload" | "restart" | "recycle";
+  readonly kind: "reload" | "restart" | "recycle" | "deploy" | "rollback";
   /** The indexes of slots to be replaced, the next one first. */
   readonly waiting: readonly number[];
   /** The slots being replaced, at most `maxSurge`; each has a second process. */
@@ -17,18 +17,33 @@ export interface Rollout {
   readonly canGoBack: boolean;
   /** The old process ends before the new one starts, and the slot never has two. */
   readonly inPlace: boolean;
+  /** A deploy: its first slots are held while their old processes serve beside them. Null for other rollouts. */
+  readonly canary: CanaryStep | null;
   /** Why it returns to the former generation. */
   readonly failure: string | null;
   readonly outcome: { readonly ok: true } | { readonly ok: false; readonly reason: string } | null;
+}
+
+interface CanaryStep {
+  readonly slots: readonly number[];
+  /** Other slots, whose processes are restarted in the former generation, to be compared with the canaries. */
+  readonly controls: readonly number[];
+  /** Whether the canaries are tried; from then on the rollout goes on like any other. */
+  readonly isOver: boolean;
+  /** Whether any canary has been ready, and so has had requests. */
+  readonly hadRequests: boolean;
 }
 
 interface SlotAtWork {
   readonly index: number;
   /**
    * The replacement is starting, has to stay ready for a while, or is being announced to the balancers; or the outgoing process
-   * is draining. In place, `starting` begins with the end of the old process, and the slot is done once it is proven.
+   * is draining. In place, `starting` begins with the end of the old process, and the slot is done once it is proven. A canary is
+   * `held` beside the old process until the verdict.
    */
-  readonly step: "starting" | "proving" | "joining" | "leaving";
+  readonly step: "starting" | "proving" | "joining" | "held" | "leaving";
+  /** Whether its replacement is of the former generation. */
+  readonly isControl?: true;
 }
 
 export type RolloutEvent =
@@ -41,6 +56,12 @@ export type RolloutEvent =
   /** Every balancer that responds in time has the replacement. */
   | { type: "applied"; index: number }
   | { type: "outgoingGone"; index: number }
+  /** The former process was kept warm, and serves again. */
+  | { type: "restored"; index: number }
+  /** The verdict on a deploy whose canaries are all held: it goes on with the other slots. */
+  | { type: "promote" }
+  /** A deploy returns to the former generation, at any time before its end. */
+  | { type: "takeBack"; reason: string }
   /** The fleet is stopping. */
   | { type: "abandon"; reason: string };
 
@@ -62,6 +83,9 @@ interface RolloutOptions {
   canGoBack: boolean;
   /** Default: no. */
   inPlace?: boolean;
+  /** How many of the first slots a deploy tries, and which ones it restarts to compare them with. Default: it tries none. */
+  canaries?: number;
+  controls?: readonly number[];
 }
 
 /** Returns a rollout over these slots, in this order. The event `begin` starts it. */
@@ -76,9 +100,37 @@ export function newRollout(kind: Rollout["kind"], slots: readonly number[], opti
     direction: "forward",
     canGoBack: options.canGoBack,
     inPlace: options.inPlace ?? false,
+    canary: canaryOf(slots, options),
     failure: null,
     outcome: null,
   };
+}
+
+/** Returns the canaries of a deploy; in place no process can be held beside the old one. */
+function canaryOf(
+  slots: readonly number[],
+  { canaries = 0, controls = [], inPlace }: RolloutOptions,
+): CanaryStep | null {
+  if (canaries === 0 || inPlace || slots.length === 0) return null;
+  const tried = slots.slice(0, canaries);
+  const others = controls.filter((index) => !tried.includes(index));
+  return { slots: tried, controls: others, isOver: false, hadRequests: false };
+}
+
+/** How many slots are tried by a percentage, and as many others to compare them with; fewer if there are not as many. */
+export function canaryPlan(slots: readonly number[], percent: number): { canaries: number; controls: number[] } {
+  const canaries = Math.min(slots.length, Math.max(1, Math.ceil((slots.length * percent) / 100)));
+  return { canaries, controls: slots.slice(canaries, 2 * canaries) };
+}
+
+/** Whether all canaries are held, so that the verdict is awaited. */
+export function isHeld({ canary, current, outcome }: Rollout): boolean {
+  return (
+    outcome === null &&
+    canary !== null &&
+    !canary.isOver &&
+    canary.slots.every((index) => current.some((slot) => slot.index === index && slot.step === "held"))
+  );
 }
 
 /** Applies an event. An event that does not fit the slot's step changes nothing. */
@@ -86,16 +138,24 @@ export function advance(rollout: Rollout, event: RolloutEvent): RolloutStep {
   if (rollout.outcome !== null) return { rollout, actions: [] };
   switch (event.type) {
     case "begin":
-      return fill(rollout);
+      return tryCanaries(rollout) ?? fill(rollout);
     case "replacementReady":
-      return step(rollout, event.index, "starting", "proving", "prove");
+      return step(noteRequests(rollout, event.index), event.index, "starting", "proving", "prove");
     case "proven":
       // No balancer has to know it, and nothing is left to end.
       if (rollout.inPlace)
         return stepOf(rollout, event.index) === "proving" ? finishSlot(rollout, event.index) : { rollout, actions: [] };
       return step(rollout, event.index, "proving", "joining", "awaitApplied");
     case "applied":
-      return step(rollout, event.index, "joining", "leaving", "swap");
+      return mustHold(rollout, event.index)
+        ? step(rollout, event.index, "joining", "held")
+        : step(rollout, event.index, "joining", "leaving", "swap");
+    case "restored":
+      return restored(rollout, event.index);
+    case "promote":
+      return promote(rollout);
+    case "takeBack":
+      return rollout.direction === "forward" ? goBack(rollout, event.reason) : { rollout, actions: [] };
     case "outgoingGone":
       return stepOf(rollout, event.index) === "leaving" ? finishSlot(rollout, event.index) : { rollout, actions: [] };
     case "replacementLost":
@@ -114,14 +174,69 @@ function stepOf({ current }: Rollout, index: number): SlotAtWork["step"] | undef
   return current.find((slot) => slot.index === index)?.step;
 }
 
+/** Starts all canaries and the processes that they are compared with, side by side; undefined if there are none to start. */
+function tryCanaries(rollout: Rollout): RolloutStep | undefined {
+  const { canary } = rollout;
+  if (canary === null || canary.isOver || rollout.direction === "back" || rollout.current.length > 0) return undefined;
+  const { slots, controls } = canary;
+  const current = [
+    ...slots.map((index): SlotAtWork => ({ index, step: "starting" })),
+    ...controls.map((index): SlotAtWork => ({ index, step: "starting", isControl: true })),
+  ];
+  return {
+    rollout: { ...rollout, waiting: rollout.waiting.filter((index) => !slots.includes(index)), current },
+    actions: current.map(({ index, isControl }): RolloutAction => {
+      return { type: "startReplacement", index, direction: isControl ? "back" : "forward" };
+    }),
+  };
+}
+
+function slotAt({ current }: Rollout, index: number): SlotAtWork | undefined {
+  return current.find((slot) => slot.index === index);
+}
+
+/** A canary is in the pool from when it is ready. */
+function noteRequests(rollout: Rollout, index: number): Rollout {
+  const { canary } = rollout;
+  if (canary === null || canary.hadRequests || !canary.slots.includes(index)) return rollout;
+  return { ...rollout, canary: { ...canary, hadRequests: true } };
+}
+
+function mustHold(rollout: Rollout, index: number): boolean {
+  const { canary, direction } = rollout;
+  return canary !== null && !canary.isOver && direction === "forward" && canary.slots.includes(index);
+}
+
+/** A deploy goes on with new processes; only its way back may meet the former ones. */
+function restored(rollout: Rollout, index: number): RolloutStep {
+  const isForwardDeploy = rollout.canary !== null && rollout.direction === "forward";
+  if (isForwardDeploy || stepOf(rollout, index) !== "starting") return { rollout, actions: [] };
+  return finishSlot(rollout, index);
+}
+
+function promote(rollout: Rollout): RolloutStep {
+  const { canary } = rollout;
+  if (canary === null || !isHeld(rollout)) return { rollout, actions: [] };
+  const current = rollout.current.map((slot): SlotAtWork => {
+    return slot.step === "held" ? { index: slot.index, step: "leaving" } : slot;
+  });
+  const swaps = canary.slots.map((index): RolloutAction => ({ type: "swap", index }));
+  const next = fill({ ...rollout, canary: { ...canary, isOver: true }, current });
+  return { rollout: next.rollout, actions: [...swaps, ...next.actions] };
+}
+
 /** Starts replacing as many slots as `maxSurge` allows, and completes the rollout when none is left. */
 function fill(rollout: Rollout): RolloutStep {
   const { direction } = rollout;
-  const fresh = rollout.waiting.slice(0, Math.max(0, rollout.maxSurge - rollout.current.length));
+  const isTrying = direction === "forward" && rollout.canary?.isOver === false;
+  const isBusy = (index: number) => rollout.current.some((slot) => slot.index === index);
+  const room = isTrying ? 0 : Math.max(0, rollout.maxSurge - rollout.current.length);
+  // The outgoing process of a control may still drain, and is awaited.
+  const fresh = rollout.waiting.filter((index) => !isBusy(index)).slice(0, room);
   const current = [...rollout.current, ...fresh.map((index): SlotAtWork => ({ index, step: "starting" }))];
   const outcome = current.length > 0 ? null : outcomeOf(rollout);
   return {
-    rollout: { ...rollout, waiting: rollout.waiting.slice(fresh.length), current, outcome },
+    rollout: { ...rollout, waiting: rollout.waiting.filter((index) => !fresh.includes(index)), current, outcome },
     actions: fresh.map((index) => ({ type: "startReplacement", index, direction })),
   };
 }
@@ -135,15 +250,17 @@ function step(
   index: number,
   from: SlotAtWork["step"],
   to: SlotAtWork["step"],
-  action: "prove" | "awaitApplied" | "swap",
+  action?: "prove" | "awaitApplied" | "swap",
 ): RolloutStep {
   if (stepOf(rollout, index) !== from) return { rollout, actions: [] };
-  const current = rollout.current.map((slot) => (slot.index === index ? { index, step: to } : slot));
-  return { rollout: { ...rollout, current }, actions: [{ type: action, index }] };
+  const current = rollout.current.map((slot) => (slot.index === index ? { ...slot, step: to } : slot));
+  return { rollout: { ...rollout, current }, actions: action === undefined ? [] : [{ type: action, index }] };
 }
 
 function finishSlot(rollout: Rollout, index: number): RolloutStep {
+  const isControl = slotAt(rollout, index)?.isControl;
   const current = rollout.current.filter((slot) => slot.index !== index);
+  if (isControl) return fill({ ...rollout, current });
   const done =
     rollout.direction === "forward" ? [...rollout.done, index] : rollout.done.filter((each) => each !== index);
   return fill({ ...rollout, current, done });
@@ -159,10 +276,20 @@ function lose(rollout: Rollout, index: number, reason: string): RolloutStep {
     const discard: RolloutAction[] = rollout.inPlace ? [] : [{ type: "discardReplacement", index }];
     return { rollout: next.rollout, actions: [...discard, ...next.actions] };
   }
+  if (slotAt(rollout, index)?.isControl) {
+    // The former version does not start any more, which is not the new one's fault: it is judged without this one.
+    const next = fill({ ...rollout, current: rollout.current.filter((slot) => slot.index !== index) });
+    return { rollout: next.rollout, actions: [{ type: "discardReplacement", index }, ...next.actions] };
+  }
+  return goBack(rollout, reason);
+}
+
+/** Ends what is coming up, and returns the slots that have their new process to the former generation. */
+function goBack(rollout: Rollout, reason: string): RolloutStep {
   const discards = discardAll(rollout);
   // Slots whose outgoing process is draining already have the new process; in place, no slot has its old one.
   const changed = rollout.current
-    .filter((slot) => rollout.inPlace || slot.step === "leaving")
+    .filter((slot) => !slot.isControl && (rollout.inPlace || slot.step === "leaving"))
     .map((slot) => slot.index);
   const done = [...rollout.done, ...changed];
   const back = fill({

@@ -8,11 +8,13 @@ import {
   fail,
   kill,
   leave,
+  park,
   resumeBackoff,
   spawn,
   stopped,
   type Transition,
   term,
+  unpark,
 } from "./moves.js";
 import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPolicy, unreachable } from "./process.js";
 import { exitReason, NOT_READY, seconds } from "./words.js";
@@ -53,6 +55,8 @@ function row(process: Process, event: ProcessEvent, context: Context): Transitio
       return starting(process, event, context);
     case "ready":
       return ready(process, event, context);
+    case "warm":
+      return warm(process, event, context);
     case "draining":
       return draining(process, event, context);
     case "killing":
@@ -78,6 +82,8 @@ function atRest(process: Process, event: ProcessEvent, context: Context): Transi
       return process.state === "backoff" ? spawn(process, context) : null;
     case "adopted":
       return process.state === "backoff" ? resumeBackoff(process, context) : null;
+    case "park":
+    case "unpark":
     case "ready":
     case "exited":
     case "spawnFailed":
@@ -116,6 +122,8 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
     case "adopted":
       return { process: { ...bare(process), state: "starting", deadline: now + policy.readyTimeoutMs }, effects: [] };
     case "start":
+    case "park":
+    case "unpark":
     case "hung":
     case "overrun":
     case "channelLost":
@@ -143,6 +151,8 @@ function ready(process: Process & { state: "ready" }, event: ProcessEvent, conte
     case "stop":
     case "restart":
       return leave(process, event.type === "stop" ? "down" : "up", context);
+    case "park":
+      return park(process, event.keepMs, context);
     case "hung":
     case "overrun": {
       const cause = event.type === "hung" ? "failing" : "overrun";
@@ -159,7 +169,42 @@ function ready(process: Process & { state: "ready" }, event: ProcessEvent, conte
       return { process: { ...bare(process), state: "ready", deadline }, effects: [{ type: "joinPool" }] };
     }
     case "start":
+    case "unpark":
     case "ready":
+    case "left":
+    case "released":
+      return null;
+    default:
+      return unreachable(event);
+  }
+}
+
+/** Outside of the pool: nothing depends on it, so it is never restarted. */
+function warm(process: Process & { state: "warm" }, event: ProcessEvent, context: Context): Transition | null {
+  switch (event.type) {
+    case "unpark":
+      return unpark(process, context);
+    case "stop":
+    case "deadline":
+      return leave(process, "down", context);
+    case "exited":
+    case "spawnFailed": {
+      const reason = event.type === "exited" ? exitReason(event.status) : event.reason;
+      return {
+        process: { ...bare(process), state: "stopped", failures: 0, failuresAt: [] },
+        effects: [{ type: "log", level: "warn", message: `${reason}; it was kept warm` }],
+      };
+    }
+    case "hung":
+    case "overrun":
+      return kill(process, "slow", event.reason, context, event.signal);
+    case "adopted":
+      return { process, effects: [] };
+    case "start":
+    case "restart":
+    case "park":
+    case "ready":
+    case "channelLost":
     case "left":
     case "released":
       return null;
@@ -199,6 +244,8 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
       return kill(process, "slow", event.reason, context, event.signal);
     case "adopted":
       return drainAgain(process, context);
+    case "park":
+    case "unpark":
     case "ready":
     case "hung":
     case "channelLost":
@@ -233,6 +280,8 @@ function killing(process: Process & { state: "killing" }, event: ProcessEvent, c
         process: { ...process, deadline: now + policy.killTimeoutMs },
         effects: [{ type: "signal", signal: "SIGKILL" }],
       };
+    case "park":
+    case "unpark":
     case "ready":
     case "hung":
     case "overrun":

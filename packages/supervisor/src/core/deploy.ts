@@ -1,0 +1,88 @@
+/** What a deploy does next: its trial of a generation beside the one in service, from the verdicts of its pools. Pure. */
+
+/** What a deploy does if too few requests came to compare: go on, or go back. */
+export type OnNoTraffic = "promote" | "rollback";
+
+/** The keys of `deploy` in the configuration. */
+export interface DeployConfig {
+  /** The percentage of a pool's requests that the canaries get together. */
+  canaryPercent: number;
+  /** How long the canaries are compared at most; 0: they only have to become and stay ready. */
+  judgeMs: number;
+  onNoTraffic: OnNoTraffic;
+  /** How long the processes of the former generation are kept warm for a rollback; 0: not at all. */
+  keepWarmMs: number;
+}
+
+export const DEPLOY_DEFAULTS: DeployConfig = {
+  canaryPercent: 10,
+  judgeMs: 30_000,
+  onNoTraffic: "promote",
+  keepWarmMs: 300_000,
+};
+
+export type Verdict = "pass" | "fail" | "wait";
+
+/** One comparison of canaries with the generation in service, for people. */
+export interface TestResult {
+  /** Such as `5xx` or `p99 /api/`. */
+  name: string;
+  verdict: Verdict;
+  /** Such as `+0.004 pp`; empty while nothing is known. */
+  difference: string;
+  /** Such as `≤ +0.10 pp`. */
+  limit: string;
+}
+
+export interface Judgement {
+  verdict: Verdict;
+  tests: TestResult[];
+}
+
+/** What happens at a look at all pools of a deploy. `untold`: the time is over, and the tests still wait. */
+export type NextStep =
+  | { do: "wait" }
+  | { do: "promote"; isTold: boolean }
+  | { do: "takeBack"; isTold: boolean; reason: string };
+
+/** @param isOver whether the time for the comparison is over */
+export function nextStep(
+  judgements: ReadonlyMap<string, Judgement>,
+  isOver: boolean,
+  onNoTraffic: OnNoTraffic,
+): NextStep {
+  const all = [...judgements];
+  for (const [pool, { verdict, tests }] of all)
+    if (verdict === "fail") return { do: "takeBack", isTold: true, reason: failureText(pool, tests) };
+  if (all.every(([, { verdict }]) => verdict === "pass")) return { do: "promote", isTold: true };
+  if (!isOver) return { do: "wait" };
+  if (onNoTraffic === "promote") return { do: "promote", isTold: false };
+  return { do: "takeBack", isTold: false, reason: "could not tell: too few requests to compare" };
+}
+
+function failureText(pool: string, tests: readonly TestResult[]): string {
+  const failed = tests.filter(({ verdict }) => verdict === "fail");
+  const texts = failed.map(({ name, difference, limit }) => `${name} ${difference} (${limit})`);
+  return `${pool} is worse than before: ${texts.join(", ") || "a test failed"}`;
+}
+
+/** A canary begins with this percentage of the requests, so that few see a release that is badly broken. */
+const FIRST_PERCENT = 1;
+/** This many requests show a badly broken release. */
+const FIRST_REQUESTS = 100;
+/** The longest time with that percentage, as a part of the whole time. */
+const FIRST_PART = 1 / 3;
+
+/** Returns the percentage of the requests that canaries get now. @param requests those that they have had */
+export function canaryPercentNow(elapsedMs: number, requests: number, full: number, judgeMs: number): number {
+  const isBeginning = requests < FIRST_REQUESTS && elapsedMs < FIRST_PART * judgeMs;
+  return isBeginning ? Math.min(FIRST_PERCENT, full) : full;
+}
+
+/** Which of the machine's memory must be available for processes to be kept warm. */
+const LEAST_AVAILABLE = 0.1;
+
+/** Whether processes may be kept warm; null: unknown. */
+export function hasRoomForWarm(memory: { availableBytes: number; totalBytes: number } | null): boolean {
+  return memory === null || memory.availableBytes >= LEAST_AVAILABLE * memory.totalBytes;
+}

@@ -7,6 +7,7 @@ import { DEFAULT_POOL, KIND_NAMES } from "../packages/supervisor/dist/config/kin
 import {
   balancerFields,
   commonPoolFields,
+  deployFields,
   fleetFields,
   logFields,
   policyFields,
@@ -137,6 +138,11 @@ The other keys of this section are only valid in the pools.`,
       "The balancer",
       `These keys are in \`balancer\`. It also accepts ${quote(policy)}, with the same meaning as in a pool.`,
       without(balancerFields, policy),
+    ),
+    section(
+      "Deploys",
+      "These keys are in `deploy`. [deploying.md](deploying.md#deploys-that-judge-themselves) describes deploys.",
+      deployFields,
     ),
     section("The log", "These keys are in `log`. [operations.md](operations.md#logs) describes the log.", logFields),
   ];

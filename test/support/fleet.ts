@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
-import type { FleetEvent, LogLine, Status } from "../../packages/supervisor/dist/control/api.js";
+import type { DeployRequest, FleetEvent, LogLine, Status } from "../../packages/supervisor/dist/control/api.js";
 import { PacelineError } from "../../packages/supervisor/dist/errors.js";
 import type { OperationDone, OperationOptions } from "../../packages/supervisor/dist/fleet/api.js";
 import { createFleet } from "../../packages/supervisor/dist/fleet/create-fleet.js";
@@ -109,8 +109,8 @@ export class Project {
     writeFileSync(path, text);
   }
 
-  /** Writes paceline.config.json again; `changes` override the project's options. */
-  writeConfig(changes: Record<string, unknown>): void {
+  /** Writes paceline.config.json again, or in a release folder; `changes` override the project's options. */
+  writeConfig(changes: Record<string, unknown>, folder = "."): void {
     const { runtime, instances = 2, config = {} } = this.#options;
     const { balancer, pools, ...rest } = { ...config, ...changes };
     const all = {
@@ -125,7 +125,7 @@ export class Project {
       ...(pools === undefined ? { app: "./app.js", instances } : { pools: sized(pools as Pools, instances) }),
       ...rest,
     };
-    this.write("paceline.config.json", JSON.stringify(all, null, 2));
+    this.write(join(folder, "paceline.config.json"), JSON.stringify(all, null, 2));
   }
 
   /** The environment of `paceline start`: its processes inherit the tag that identifies them. */
@@ -158,6 +158,16 @@ export class Project {
   /** Does what `paceline restart` does, in this process. */
   restart(target?: string): Promise<Operated> {
     return this.#operate((fleet, options) => fleet.restart(target, options));
+  }
+
+  /** Does what `paceline deploy` does with a folder or the options of a request, in this process. */
+  deploy(request: DeployRequest): Promise<Operated> {
+    return this.#operate((fleet, options) => fleet.deploy(request, options));
+  }
+
+  /** Does what `paceline rollback` does, in this process. */
+  rollback(): Promise<Operated> {
+    return this.#operate((fleet, options) => fleet.rollback(options));
   }
 
   /** Does what `paceline stop` does, in this process. */

@@ -13,8 +13,14 @@ export const EXIT = {
   deadline: 4,
   /** Another operation is running; try again later. */
   busy: 5,
+  /** A deploy ended before its release had a request. */
+  refused: 6,
+  /** A deploy was taken back after its release had requests. */
+  rolledBack: 7,
   /** A rehearsal found something that does not hold. */
   doesNotHold: 8,
+  /** A deploy was taken back because too few requests came to compare. */
+  untold: 9,
   /** The status that shells use for SIGINT. */
   interrupted: 130,
 } as const;
@@ -37,6 +43,12 @@ export function exitStatusOfCode(code: string): ExitStatus {
       return EXIT.deadline;
     case "busy":
       return EXIT.busy;
+    case "release-refused":
+      return EXIT.refused;
+    case "taken-back":
+      return EXIT.rolledBack;
+    case "untold":
+      return EXIT.untold;
     case "interrupted":
       return EXIT.interrupted;
     default:

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import type { ChannelServer } from "./channel/channel-server.js";
 import { childEvents, childServer } from "./child-events.js";
+import type { DeployRequest } from "./control/api.js";
 import { findPool, findSlot, occupants, poolViews, type Reach } from "./core/fleet.js";
 import type { FleetConfig } from "./core/model.js";
 import type { SlotPolicy } from "./core/process.js";
@@ -14,7 +15,9 @@ import { ReadPositions } from "./logs/read-positions.js";
 import { FleetAdoption } from "./operations/adoption.js";
 import { AgentCheck } from "./operations/agent-check.js";
 import { Autoscaling } from "./operations/autoscaling.js";
+import { type DeployLoad, Deploys } from "./operations/deploys.js";
 import { Dumps } from "./operations/dumps.js";
+import { openJudge } from "./operations/evidence.js";
 import { LoadSamples } from "./operations/load-samples.js";
 import { Operations } from "./operations/operations.js";
 import { Recycling } from "./operations/recycling.js";
@@ -34,7 +37,7 @@ import { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
 import { warmupOf } from "./processes/warm-up.js";
 import { DeathFiles } from "./run-dir/death-files.js";
-import { withSecrets } from "./run-dir/fleet-state.js";
+import { type Deployed, withSecrets } from "./run-dir/fleet-state.js";
 import type { Adoption } from "./run-dir/run-dir.js";
 import type { RunDirPaths } from "./run-dir/run-dir-files.js";
 import { StickyCookies } from "./run-dir/sticky-cookies.js";
@@ -56,6 +59,8 @@ export interface PartsOptions {
   environment: Record<string, string>;
   /** Loads the config again; must not keep what it loads in this process. */
   loadConfig: ConfigLoader;
+  /** What deploys load. */
+  deploySource: DeploySource;
   /** The absolute paths of the runtimes. */
   runtimes: { bun?: string; node: string };
   /** The programs that children run. Default: those in `dist/programs`. */
@@ -70,6 +75,15 @@ export interface PartsOptions {
   adoption?: Adoption | undefined;
   /** Reload pools when their files change; `configFile` is the file the config was read from, if any. */
   watch?: { configFile: string | undefined };
+}
+
+export interface DeploySource {
+  /** Whether `loadConfig` reads what a deploy has put in service. */
+  readonly isDeployed: boolean;
+  /** Loads what a deploy names, in the same way as `loadConfig`. */
+  load(request: DeployRequest): Promise<DeployLoad>;
+  /** `loadConfig` reads this from now on, until the fleet's own path leads elsewhere. Returns it with where that leads. */
+  set(deployed: Deployed | undefined): Deployed | undefined;
 }
 
 export class Parts {
@@ -97,6 +111,7 @@ export class Parts {
   readonly rollouts: Rollouts;
   readonly operations: Operations;
   readonly reload: Reload;
+  readonly deploys: Deploys;
   readonly dumps: Dumps;
   readonly reloads: ReloadQueue;
   readonly recycling: Recycling;
@@ -114,6 +129,8 @@ export class Parts {
   private readonly positions: ReadPositions;
   /** No snapshot is sent. */
   private isHeld = false;
+  /** The processes that the next snapshot does not have any more. */
+  private heldLeaves: string[] = [];
   private readonly stickyCookies: StickyCookies;
 
   constructor(private readonly options: PartsOptions) {
@@ -148,6 +165,10 @@ export class Parts {
     const publish = () => this.publish();
     const effects = new Effects({
       ...{ children, coordination, timers, log, publish },
+      leave: (id) => {
+        if (this.isHeld) this.heldLeaves.push(id);
+        else coordination.leave(id);
+      },
       onSpawn: ({ role, name }) => {
         if (role === "member") slots.spawned(name);
       },
@@ -214,6 +235,16 @@ export class Parts {
     });
     this.reload = reload;
     this.reloads = new ReloadQueue((...args) => reload.run(...args));
+    this.deploys = new Deploys({
+      ...{ runner, rollouts, operations, reload, configs, log, publish, isStopping },
+      source: options.deploySource,
+      spawnedAt: (id) => children.get(id)?.spawnedAt,
+      openJudge: (pool) => openJudge(pool, { children }),
+      isReloading: () => this.reloads.isBusy,
+      publishOnce: (change) => this.publishOnce(change),
+      periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,
+    });
+    this.deploys.restoreSources(adopted?.deployed, adopted?.formerlyDeployed);
     this.recycling = new Recycling({
       ...{ children, rollouts, log },
       fleet: () => runner.fleet,
@@ -227,6 +258,7 @@ export class Parts {
       ...{ runDir, runner, configs, children, slots, stats, coordination, log },
       areBalancersMixed: () => reload.areBalancersMixed,
       floors: () => this.autoscaling.floors(),
+      deployed: () => this.deploys.sources,
       listensOn: () => this.sockets.map(({ url }) => url),
     });
     runner.watch(() => this.state.changed());
@@ -303,6 +335,7 @@ export class Parts {
       this.isHeld = false;
     }
     this.publish();
+    for (const id of this.heldLeaves.splice(0)) this.coordination.leave(id);
   }
 
   /** Sends a snapshot of the current fleet to the balancers. */
@@ -329,13 +362,16 @@ export class Parts {
     return usage && { bytes: usage.rssBytes, at: usage.at };
   }
 
-  /** Returns the address of a process, with its slot's cookie if its pool recognizes clients by one. */
+  /** Returns the address of a process, with the cookies of its slot and generation if its pool recognizes clients by one. */
   private reach(id: string): Reach | undefined {
     const reach = this.children.reach(id);
     const slot = id.slice(0, id.indexOf("#"));
     const pool = slot.slice(0, slot.lastIndexOf("."));
     const isCookie = this.configs.routes.get(pool)?.relayed?.sticky?.by === "cookie";
-    return reach === undefined || !isCookie ? reach : { ...reach, cookie: this.stickyCookies.of(slot) };
+    if (reach === undefined || !isCookie) return reach;
+    const { generation = 0 } = this.children.get(id) ?? {};
+    const cookies = this.stickyCookies;
+    return { ...reach, cookie: cookies.of(slot), alsoCookie: cookies.of(slot, generation) };
   }
 
   /** Opens files again that were removed. */

@@ -9,7 +9,7 @@ import { STOPPING } from "./operations/operations.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
-import { Parts, type PartsOptions } from "./parts.js";
+import { type DeploySource, Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import type { InheritedSockets } from "./sockets/inherited-sockets.js";
@@ -42,6 +42,8 @@ interface SupervisorOptions extends PartsOptions {
   /** The last upgrade, if it was rolled back. */
   rolledBack?: Status["rolledBack"];
 }
+
+export type { DeploySource };
 
 /** What a service manager wants to know. */
 export interface FleetObserver {
@@ -141,7 +143,8 @@ class FleetSupervisor implements Supervisor {
     if (parts.adoption === undefined) this.layOut();
     else {
       const reload = () => this.reload(undefined, undefined, () => {});
-      this.takeOver = new TakeOver(parts, parts.adoption, { ...options, reload });
+      const isDeployed = () => options.deploySource.isDeployed;
+      this.takeOver = new TakeOver(parts, parts.adoption, { ...options, reload, isDeployed });
     }
     if (options.watch !== undefined) await this.watchFiles(options.watch);
   }
@@ -226,15 +229,36 @@ class FleetSupervisor implements Supervisor {
   }
 
   async reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
+    const refusal = this.parts.deploys.refusal;
+    if (refusal !== undefined) return refusal;
     this.options.observer?.reloading();
     const result = await this.saved(this.parts.reloads.run(...args));
     this.options.observer?.reloaded(result);
     if (result.ok) this.watch?.reloaded(args[0]);
+    if (result.ok) this.parts.deploys.forget(args[0]);
     if (result.ok && args[0] === undefined) {
       this.takeOver?.reloaded();
       this.parts.agentCheck.listen(this.parts.configs.fleet.agentCheck ?? null);
       this.options.onReloaded?.();
     }
+    return result;
+  }
+
+  async deploy(...args: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
+    const result = await this.parts.deploys.run(...args);
+    this.parts.state.changed();
+    await this.parts.state.saved();
+    if (result.ok) {
+      this.takeOver?.reloaded();
+      this.options.onReloaded?.();
+    }
+    return result;
+  }
+
+  async rollback(...args: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
+    const result = await this.parts.deploys.rollback(...args);
+    this.parts.state.changed();
+    await this.parts.state.saved();
     return result;
   }
 

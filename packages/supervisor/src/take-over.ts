@@ -20,6 +20,8 @@ interface TakeOverOptions {
   /** Reload also with the same configuration. */
   reloadsAdopted?: boolean;
   reload(): Promise<OperationResult>;
+  /** Whether what runs comes from a deploy, and not from the path that this start names. */
+  isDeployed(): boolean;
 }
 
 /** Goes on with the fleet of a killed supervisor, then changes it as a reload does if this start was given another config. */
@@ -57,7 +59,7 @@ export class TakeOver {
 
   private async applyConfig(before: FleetConfig): Promise<void> {
     const { parts, options } = this;
-    const isChanged = parts.reload.areBalancersMixed || !isSameConfig(before, options.config);
+    const isChanged = parts.reload.areBalancersMixed || (!options.isDeployed() && !isSameConfig(before, options.config));
     if (!isChanged && options.reloadsAdopted !== true) return;
     const why = isChanged ? "has another configuration than what runs" : "was told to reload what runs";
     parts.log.event("info", "paceline", `this start ${why}: it is reloaded`);
@@ -71,7 +73,7 @@ export class TakeOver {
     for (const { pool, slots, generation } of adoption.unfinished()) {
       if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
       parts.log.event("warn", pool, "its rollout was cut off; the version in service is restored");
-      await parts.rollouts.run("reload", pool, slots, generation, () => {});
+      await parts.rollouts.run("reload", pool, slots, generation, () => {}, { usesWarm: true });
     }
     for (const { pool, slots, generation } of adoption.announced()) {
       if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;

@@ -126,6 +126,11 @@ export class BalancerCoordination {
     this.check();
   }
 
+  /** The upstream is in its pool again: balancers that still finish earlier requests there say nothing about its end. */
+  rejoin(upstream: string): void {
+    this.leaving.delete(upstream);
+  }
+
   /** Returns the balancers that do not yet follow the snapshot with which this upstream left. */
   lateFor(upstream: string): string[] {
     return this.late(this.leaving.get(upstream)?.version ?? 0);

@@ -15,6 +15,7 @@ export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
   args: "files",
   file: "files",
   folder: "folders",
+  release: "files",
   pool: "pools",
   target: "names",
   name: "names",
@@ -28,6 +29,7 @@ export const OF_VALUE: Readonly<Record<string, Wanted>> = {
   script: "files",
   folder: "folders",
   ...{ address: "nothing", app: "nothing", count: "nothing", format: "nothing", n: "nothing" },
+  ...{ share: "nothing", what: "nothing" },
   ...{ name: "nothing", pattern: "nothing", seconds: "nothing", url: "nothing" },
   ...{ pathname: "nothing", phases: "nothing" },
 };

@@ -12,6 +12,7 @@ import {
 } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 import { boundsText, formatDuration, visibleLine } from "../core/words.js";
+import { deployText } from "./format-deploy.js";
 
 const STALLED_COLOUR = "31";
 const MAX_DUE_LINES = 3;
@@ -20,6 +21,7 @@ const COLUMNS: readonly Figure[] = [...FIGURES].sort((a, b) => Number("isOptiona
 
 const COLOUR: Record<ProcessState, string> = {
   ready: "32",
+  warm: "90",
   starting: "33",
   draining: "33",
   killing: "33",
@@ -61,7 +63,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   return [
     ...[
       title(status),
-      ...status.pools.flatMap((pool) => [poolLine(pool), ...scalingLines(pool)]),
+      ...status.pools.flatMap((pool) => [poolLine(pool), ...deployLines(pool), ...scalingLines(pool)]),
       ...spoolLine(status),
       ...releaseLines(status.pools),
       ...versionLines(status),
@@ -88,6 +90,11 @@ function poolLine(pool: PoolStatus): string {
       : `  ${pool.routes.join(" ")}  ${requestsPerSecond.toFixed(0)} req/s${heldText(pool)}`;
   const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
   return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${boundsText(pool)}${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${cron}${requests}${rollout}`;
+}
+
+function deployLines({ name, deploy }: PoolStatus): string[] {
+  // An earlier version's supervisor knows no deploys.
+  return deploy == null ? [] : [`${name} deploys generation ${deploy.from} → ${deploy.to}: ${deployText(deploy)}`];
 }
 
 /** Shows why an autoscaled pool has its size. */

@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ScaleChange } from "../control/api.js";
 import type { RuntimeName } from "../core/model.js";
+import type { FleetChoice } from "../fleet/api.js";
 import type { OwnStart } from "../fleet/prepare-start.js";
 import type { ExitStatus } from "./output.js";
 
@@ -78,6 +79,16 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   heir?: boolean;
   /** Stop when the starting command ends. */
   stopWithClient?: boolean;
+}
+
+/** The options of `paceline deploy`. */
+export interface DeployOptions extends FleetChoice, JsonOption, TimeoutOption {
+  envFile?: string;
+  canary?: number;
+  judge?: number;
+  onNoTraffic?: "promote" | "rollback";
+  keepWarm?: number;
+  wait: boolean;
 }
 
 /** Adds the options that select a running fleet. */

@@ -4,8 +4,7 @@
 import { dirname } from "node:path";
 import { type RestartCommand, showTitle } from "@paceline/wire";
 import { formatListenAddress } from "../config/listen-address.js";
-import { type LoadedFleet, type LoadRequest, loadFleet, unusedConfig } from "../config/load.js";
-import { ConfigError } from "../config/problems.js";
+import { type LoadedFleet, unusedConfig } from "../config/load.js";
 import { secretWarnings } from "../config/secrets.js";
 import type { OperationResult, Status } from "../control/api.js";
 import { ControlServer } from "../control/server.js";
@@ -23,6 +22,7 @@ import { ownRuntimeCommand, processTitle } from "../runtime/runtimes.js";
 import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherited-sockets.js";
 import type { ListeningSocket } from "../sockets/listening-sockets.js";
 import { createSupervisor, type HandOver, type Supervisor } from "../supervisor.js";
+import { SourceInForce } from "./deploy-source.js";
 import { launchHeir } from "./heir.js";
 import { openLogFile } from "./log-file.js";
 import { type LogPrinter, openLogPrinter } from "./log-printer.js";
@@ -192,6 +192,14 @@ async function runFleet(
   { starter, printer, restart, boundSockets, rolledBack = null, recordError, ...service }: Outside,
 ): Promise<ExitStatus | (HandOver & { fleet: LoadedFleet })> {
   const { fleet, request, runtimes } = prepared;
+  const inForce = new SourceInForce(
+    request,
+    () => source,
+    runDir.adoption?.state.deployed,
+    (put) => {
+      latest = put;
+    },
+  );
   showTitle(processTitle("supervisor", fleet.config.name));
   let { source, problem: configProblem } = fleet;
   let latest: LoadedFleet = fleet;
@@ -229,7 +237,7 @@ async function runFleet(
     runDir: runDir.paths,
     environment: request.environment,
     loadConfig: async () => {
-      const loaded = await loadAgain({ ...request, source });
+      const loaded = await inForce.again();
       if (!("fleet" in loaded)) return loaded;
       warnOfSecrets(loaded.fleet.config);
       latest = loaded.fleet;
@@ -237,6 +245,7 @@ async function runFleet(
       if (unused === undefined) return { ok: true, config: latest.config };
       return { ok: true, config: latest.config, note: `${unused} is not used: ${WITHOUT_CONFIG}` };
     },
+    deploySource: inForce,
     replaceConfig: (config) => {
       if (source.kind !== "object") return "this fleet has no config as a value; change its config file and reload";
       source = { ...source, config };
@@ -312,15 +321,6 @@ async function runFleet(
 const AS_PID_1 =
   "runs as PID 1, where nothing reaps the processes that apps leave behind: start the container with --init, or by the command paceline of the package";
 const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use the config";
-
-async function loadAgain(request: LoadRequest): Promise<{ fleet: LoadedFleet } | { ok: false; problems: string[] }> {
-  try {
-    return { fleet: await loadFleet(request) };
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return { ok: false, problems: error.message.split("\n") };
-  }
-}
 
 /** When a service manager is told that a fleet serves that was taken over, even if some of it is not ready. */
 const TAKEN_OVER_SERVES_MS = 3_000;

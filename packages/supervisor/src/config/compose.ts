@@ -46,6 +46,8 @@ export interface LoadTask {
   watches: boolean;
   /** $CREDENTIALS_DIRECTORY of the fleet's environment. */
   credentialsDir?: string | undefined;
+  /** The absolute path of an env file for all pools, after their own. */
+  envFile?: string | undefined;
   /** Nothing is started. */
   isOnlyChecked?: boolean;
 }
@@ -119,8 +121,9 @@ function keysOf(source: Exclude<FleetSource, { kind: "config" }>): object {
   }
 }
 
-function applyOverrides(input: FleetInput, { overrides, cwd }: LoadTask, problems: Problem[]): FleetInput {
+function applyOverrides(input: FleetInput, { overrides, cwd, envFile }: LoadTask, problems: Problem[]): FleetInput {
   const result: FleetInput = { ...input };
+  if (envFile !== undefined) addEnvFile(result, envFile);
   if (overrides.name !== undefined) result.name = overrides.name;
   if (overrides.runtime !== undefined) overrideRuntime(result, overrides.runtime);
   if (overrides.listen !== undefined) {
@@ -144,6 +147,19 @@ function applyOverrides(input: FleetInput, { overrides, cwd }: LoadTask, problem
     } else problems.push({ path: [], message: `--instances: there are several pools (${names.join(", ")})` });
   }
   return result;
+}
+
+/** It overrides all others: a pool's own files come after the common ones. */
+function addEnvFile(input: FleetInput, file: string): void {
+  if (input.pools === undefined) {
+    input.envFiles = [...(input.envFiles ?? []), file];
+    return;
+  }
+  const pools = Object.entries(input.pools).map(([name, pool]) => {
+    const envFiles: string[] = [...(pool.envFiles ?? []), file];
+    return [name, { ...pool, envFiles }] as const;
+  });
+  input.pools = Object.fromEntries(pools);
 }
 
 function overrideRuntime(input: FleetInput, runtime: RuntimeName): void {

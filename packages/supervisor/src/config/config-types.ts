@@ -1240,6 +1240,39 @@ export interface FleetKeys {
       }
     | undefined;
   /**
+   * How `paceline deploy` (docs/deploying.md) tries a release; options of the command override it.
+   *
+   * Value: table.
+   */
+  deploy?:
+    | {
+        /**
+         * The percentage of a pool's requests that the canaries get together.
+         *
+         * Value: whole number. Default: 10.
+         */
+        canaryPercent?: number | undefined;
+        /**
+         * How long the canaries are compared with the version in service at most. `0`: they only have to become and stay ready.
+         *
+         * Value: whole number, ms. Default: 30000.
+         */
+        judgeMs?: number | undefined;
+        /**
+         * What a deploy does if too few requests came to compare: put the release in service, or take it back. Default: `"promote"`.
+         *
+         * Value: `"promote"` or `"rollback"`.
+         */
+        onNoTraffic?: "promote" | "rollback" | undefined;
+        /**
+         * How long the processes that a deploy has replaced keep running without requests, so that `paceline rollback` returns to them at once. `0`: not at all. They end earlier if less than a tenth of the machine's memory is available.
+         *
+         * Value: whole number, ms. Default: 300000.
+         */
+        keepWarmMs?: number | undefined;
+      }
+    | undefined;
+  /**
    * The limits of the log files in `log/` of the run directory. A reload of all pools applies changes. See The log (docs/configuration.md).
    *
    * Value: table.

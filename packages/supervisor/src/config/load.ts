@@ -42,6 +42,12 @@ export interface LoadRequest {
   config?: object | undefined;
   /** The source found by an earlier load; it is loaded again even if other files have appeared in its folder. */
   source?: FleetSource;
+  /** The fleet's own source, if that of a deploy is loaded: the fleet's name and sockets stay where they are. */
+  own?: FleetSource | undefined;
+  /** The release folder of a deploy without a config file. Default: `cwd`. */
+  dir?: string | undefined;
+  /** The absolute path of an env file for all pools, after their own. */
+  envFile?: string | undefined;
   cwd: string;
   overrides: Overrides;
   runtimes: Runtimes;
@@ -83,10 +89,10 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
     isOnlyChecked = false,
   } = request;
   const source = request.source === undefined ? sourceOf(request) : again(request.source);
-  const writtenFolder = source.kind === "config" ? dirname(source.file) : cwd;
-  const release = pinned(writtenFolder);
-  const listenDir = outsideReleases(writtenFolder);
-  const name = nameOf(source);
+  const { own = source, envFile, dir = cwd } = request;
+  const release = pinned(folderOf(source, dir));
+  const listenDir = outsideReleases(folderOf(own, cwd));
+  const name = nameOf(own);
   const { CREDENTIALS_DIRECTORY } = environment;
   const credentialsDir = CREDENTIALS_DIRECTORY && resolve(release, CREDENTIALS_DIRECTORY);
   const task = {
@@ -100,12 +106,50 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
     watches,
     isOnlyChecked,
     credentialsDir,
+    envFile,
   };
   const config =
     endsSoon && !runsCode(source)
       ? await (await import("./compose.js")).composeFleet(task)
       : await loadInProcess(task, { cwd: release, environment, timeoutMs });
   return { config, source, release };
+}
+
+/** Returns the folder that relative paths of a source start from, as written. */
+function folderOf(source: FleetSource, cwd: string): string {
+  return source.kind === "config" ? dirname(source.file) : cwd;
+}
+
+/** Returns where the fleet's own path leads to now. @throws ConfigError if nothing is there */
+export function ownFolderOf(source: FleetSource, cwd: string): string {
+  return pinned(folderOf(source, cwd));
+}
+
+/**
+ * Returns the source of a deploy: what is in `dir` in place of the fleet's own folder, or the file `config`.
+ * @throws ConfigError if nothing is there
+ */
+export function deploySource(own: FleetSource, { dir, config }: { dir?: string; config?: string }): FleetSource {
+  if (config !== undefined) return pinSource(findSource(config, "/"));
+  if (dir === undefined) return pinSource(again(own));
+  switch (own.kind) {
+    case "config":
+    case "app":
+      return pinSource(findSource(dir, "/"));
+    case "static":
+      return staticSource(dir, "/");
+    case "fapws":
+      return fapwsSource(join(dir, basename(own.script)), "/");
+    case "wsgi":
+    case "asgi":
+    case "command":
+    case "worker":
+    case "proxy":
+    case "object":
+      return pinSource({ ...own, folder: dir });
+    default:
+      return own satisfies never;
+  }
 }
 
 /** Returns a config file that appeared in the folder after the fleet was started without one. Reloads ignore it. */
@@ -133,8 +177,8 @@ function runsCode(source: FleetSource): boolean {
   return source.kind === "config" && !isData(source.file);
 }
 
-/** A config file may be a link to one that all releases share. Its paths still start from the release. */
-function pinSource(source: FleetSource): FleetSource {
+/** Returns the source with symbolic links resolved. A config file may be a link to one that all releases share. Its paths still start from the release. */
+export function pinSource(source: FleetSource): FleetSource {
   switch (source.kind) {
     case "config":
       return { kind: "config", file: join(pinned(dirname(source.file)), basename(source.file)) };

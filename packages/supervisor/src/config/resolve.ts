@@ -3,6 +3,7 @@
 import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
+import { DEPLOY_DEFAULTS } from "../core/deploy.js";
 import {
   type BalancerConfig,
   type FleetConfig,
@@ -93,6 +94,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     user: resolveUser(input, context),
     restartSupervisor: input.restartSupervisor ?? true,
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
+    deploy: { ...DEPLOY_DEFAULTS, ...defined(input.deploy) },
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
     balancer: serves ? balancer : { ...balancer, processes: 0 },
     pools,

@@ -165,6 +165,25 @@ export const balancerFields = {
   maxOutputBytes,
 };
 
+/** How `paceline deploy` goes, without its options. */
+export const deployFields = {
+  canaryPercent: count(10, "The percentage of a pool's requests that the canaries get together.", { max: 100 }),
+  judgeMs: milliseconds(
+    30_000,
+    "How long the canaries are compared with the version in service at most. `0`: they only have to become and stay ready.",
+    { min: 0 },
+  ),
+  onNoTraffic: word(
+    ["promote", "rollback"],
+    'What a deploy does if too few requests came to compare: put the release in service, or take it back. Default: `"promote"`.',
+  ),
+  keepWarmMs: milliseconds(
+    300_000,
+    "How long the processes that a deploy has replaced keep running without requests, so that `paceline rollback` returns to them at once. `0`: not at all. They end earlier if less than a tenth of the machine's memory is available.",
+    { min: 0 },
+  ),
+};
+
 /** The top-level keys of a configuration. */
 export const fleetFields = {
   name: textLike(
@@ -194,6 +213,10 @@ export const fleetFields = {
       description: `Pools by name (\`[a-z][a-z0-9-]*\`, at most 32 characters). Without \`pools\`, the keys at the top level define one pool named \`${DEFAULT_POOL}\` (a worker's is named \`worker\`). With \`pools\`, [some top-level keys](#a-pool) are defaults for every pool, and the others are only valid in the pools.`,
     }),
   balancer: table(balancerFields, "The processes that accept connections and distribute requests over the instances."),
+  deploy: table(
+    deployFields,
+    "How [`paceline deploy`](deploying.md) tries a release; options of the command override it.",
+  ),
   log: table(
     logFields,
     "The limits of the log files in `log/` of the run directory. A reload of all pools applies changes. See [The log](#the-log).",

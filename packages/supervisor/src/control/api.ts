@@ -1,5 +1,6 @@
 /** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
 import type { DumpKind } from "@paceline/wire";
+import type { OnNoTraffic, TestResult, Verdict } from "../core/deploy.js";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
 import type { ScalingTarget } from "../core/scaling-needs.js";
@@ -55,7 +56,7 @@ export interface InstanceStatus extends InstanceFigureValues {
   linesTotal: number;
   linesLost: number;
   /** A second process in the slot: the replacement or the outgoing process. */
-  other: { role: "replacement" | "outgoing"; pid: number | null; state: ProcessState; attempt: number } | null;
+  other: { role: "replacement" | "outgoing" | "warm"; pid: number | null; state: ProcessState; attempt: number } | null;
 }
 
 /** Why a process is to be replaced, and when it would reach its memory limit. */
@@ -126,7 +127,43 @@ export interface PoolStatus {
   /** The bounds, the target and the last change of an autoscaled pool; null if the number of instances is fixed. */
   scaling: ScalingStatus | null;
   /** The rollout in progress, or null. */
-  rollout: { kind: "reload" | "restart" | "recycle"; done: number; total: number } | null;
+  rollout: { kind: "reload" | "restart" | "recycle" | "deploy" | "rollback"; done: number; total: number } | null;
+  /** The deploy in progress, or null. */
+  deploy: DeployStatus | null;
+}
+
+/** A pool of a deploy that is under way. */
+export interface DeployStatus {
+  /** The generations, and the folder of the new one. */
+  from: number;
+  to: number;
+  release: string;
+  /** `canary`: the canaries start or are judged; `rolling`: the others follow; `back`: it is taken back. */
+  phase: "loading" | "canary" | "rolling" | "back";
+  /** The percentage of the requests that the canaries get together. */
+  percent: number;
+  /** The processes of the new generation, and those of the old one that were started beside them. */
+  canaries: string[];
+  controls: string[];
+  judgeMs: number;
+  /** The rest of that time; null before it begins. */
+  leftMs: number | null;
+  verdict: Verdict;
+  tests: TestResult[];
+}
+
+/** What a deploy is asked for. Default: the values of `deploy` in the configuration that it loads. */
+export interface DeployRequest {
+  /** The absolute path of a release folder. Default: the fleet's own path, read again. */
+  dir?: string | undefined;
+  /** The absolute path of a config file, instead of that in the folder. */
+  config?: string | undefined;
+  /** The absolute path of a further env file. */
+  envFile?: string | undefined;
+  canaryPercent?: number | undefined;
+  judgeMs?: number | undefined;
+  onNoTraffic?: OnNoTraffic | undefined;
+  keepWarmMs?: number | undefined;
 }
 
 export interface BalancerStatus extends CommonFigureValues {
@@ -264,6 +301,12 @@ export type OperationErrorCode =
   | "busy"
   /** A new instance failed to start, or the fleet is stopping. Exit status 1. */
   | "failed"
+  /** A deploy ended before its release had a request. Exit status 6. */
+  | "release-refused"
+  /** A deploy was taken back after its release had requests. Exit status 7. */
+  | "taken-back"
+  /** A deploy was taken back because too few requests came to compare. Exit status 9. */
+  | "untold"
   /** The deadline passed; the operation continues. Exit status 4. */
   | "timeout";
 
@@ -287,6 +330,10 @@ export interface SupervisorApi {
   replaceConfig(config: object): string | undefined;
   /** Restarts a pool, an instance, `balancer` or one balancer; without a target, all pools. */
   restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
+  /** Tries a release beside the one in service, then puts it in service or takes it back. */
+  deploy(request: DeployRequest, onProgress: ProgressListener): Promise<OperationResult>;
+  /** Returns to the version before the last deploy, or takes back the one that is under way. */
+  rollback(onProgress: ProgressListener): Promise<OperationResult>;
   /** Hands the fleet over. Resolves before the heir is started; the caller sees by the status whether it has taken over. */
   handOver(heir: Heir): Promise<OperationResult>;
   /** Dumps a process into a file of the run directory (`details.path`), or its stack into the message. */

@@ -20,6 +20,9 @@ const STATUS_OF: Record<OperationErrorCode, number> = {
   config: 422,
   busy: 409,
   failed: 500,
+  "release-refused": 422,
+  "taken-back": 500,
+  untold: 500,
   timeout: 504,
 };
 

@@ -152,6 +152,36 @@ export const routes: readonly Route[] = [
   ),
   route(
     "POST",
+    "/v1/deploy",
+    {
+      ...({ dir: "text?", config: "text?", envFile: "text?", onNoTraffic: "text?" } as const),
+      ...({ canaryPercent: "count?", judgeMs: "count?", keepWarmMs: "count?" } as const),
+    },
+    {
+      kind: "operation",
+      run: async ({ supervisor, body: { onNoTraffic, ...body } }, onProgress) => {
+        const { dir, config, envFile, canaryPercent = 1 } = body;
+        const relative = [dir, config, envFile].find((path) => path !== undefined && !path.startsWith("/"));
+        const choice = (["promote", "rollback"] as const).find((each) => each === onNoTraffic);
+        const problem =
+          relative !== undefined
+            ? `${relative} is not an absolute path`
+            : canaryPercent < 1 || canaryPercent > 100
+              ? "canaryPercent must be from 1 to 100"
+              : onNoTraffic === undefined || choice !== undefined
+                ? undefined
+                : "onNoTraffic must be promote or rollback";
+        if (problem !== undefined) return { ok: false, code: "invalid", message: problem };
+        return supervisor.deploy({ ...body, onNoTraffic: choice }, onProgress);
+      },
+    },
+  ),
+  route("POST", "/v1/rollback", none, {
+    kind: "operation",
+    run: ({ supervisor }, onProgress) => supervisor.rollback(onProgress),
+  }),
+  route(
+    "POST",
     "/v1/hand-over",
     { version: "text?", command: "text?", args: "list?" },
     {

@@ -82,6 +82,7 @@ export function stateText(process: Process | TemplateStatus): string {
 
 const STATE_STYLE: Record<ProcessState, Style> = {
   ready: "good",
+  warm: "dim",
   starting: "busy",
   draining: "busy",
   killing: "busy",

@@ -98,7 +98,15 @@ function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line
     return spread(fits ? [...left, scaled] : left, right, width);
   }
   const { kind, done, total } = pool.rollout;
+  // The supervisor of an earlier version knows no deploys.
+  if (pool.deploy?.phase === "canary") return spread(left, [segment(`${deployLine(pool.deploy)} `, "busy")], width);
   return spread(left, [segment(`${kind} ${done}/${total} ${bar(done, total, BAR_WIDTH)} `, "busy")], width);
+}
+
+/** Returns `deploy 3 → 4: canary 10 %, 18 s left, wait`. */
+function deployLine({ from, to, percent, leftMs, verdict }: NonNullable<PoolStatus["deploy"]>): string {
+  const left = leftMs === null ? "starting" : `${Math.ceil(leftMs / 1000)} s left, ${verdict}`;
+  return `deploy ${from} → ${to}: canary ${percent} %, ${left}`;
 }
 
 /** Returns `2 → 3: ` and why, for an autoscaled pool; undefined if its size has not changed. */
@@ -170,12 +178,13 @@ function templateLine(template: TemplateStatus, { columns, gap }: Layout): Line 
   return line;
 }
 
+const OTHER_NAMES = { replacement: "└ next", outgoing: "└ last", warm: "└ warm" } as const;
+
 function otherLine(other: NonNullable<Process["other"]>, { columns, gap }: Layout): Line {
   const line: Line = [segment(" ".repeat(MARGIN))];
   for (const [at, { column, width }] of columns.entries()) {
     if (at > 0) line.push(segment(gap));
-    if (column.key === "name")
-      line.push(segment(fit(other.role === "replacement" ? "└ next" : "└ last", width), "dim"));
+    if (column.key === "name") line.push(segment(fit(OTHER_NAMES[other.role], width), "dim"));
     else if (column.key === "state") line.push(segment(fit(other.state, width), stateStyle(other.state)));
     else if (column.key === "pid") line.push(segment(fit(String(other.pid ?? "–"), width, "right")));
     else line.push(segment(" ".repeat(width)));

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DumpKind } from "@paceline/wire";
 import { copyOfConfig } from "../config/problems.js";
-import type { FleetEvent, Heir, LogLine, OperationResult, ScaleChange, Status } from "../control/api.js";
+import type { DeployRequest, FleetEvent, Heir, LogLine, OperationResult, ScaleChange, Status } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import { isRunning, lockHolder } from "../run-dir/lock.js";
@@ -79,6 +79,16 @@ export class FleetClient implements Fleet {
 
   restart(target?: string, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/restart", { target }, options);
+  }
+
+  /** Tries a release beside the one in service, then puts it in service or takes it back. */
+  deploy(request: DeployRequest, options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/deploy", request, options);
+  }
+
+  /** Returns to the version before the last deploy, or takes back the one that is under way. */
+  rollback(options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/rollback", {}, options);
   }
 
   /** Hands the fleet over to the supervisor of another version, which the status then shows. */

@@ -26,6 +26,10 @@ export class ReloadQueue {
 
   constructor(private readonly reload: Reloader) {}
 
+  get isBusy(): boolean {
+    return this.running.size > 0 || this.waiting.size > 0;
+  }
+
   /** Whether a reload of that pool is running or pending. */
   isRunning(pool: string): boolean {
     return [...this.running].some((run) => overlap(run.pool, pool));

@@ -69,9 +69,10 @@ export class Reload {
     environment: Environment | undefined,
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
-    const { isStopping, loadConfig, operations, runner } = this.options;
+    const { isStopping, loadConfig, operations } = this.options;
     if (isStopping()) return STOPPING;
-    if (poolName !== undefined && findPool(runner.fleet, poolName) === undefined) return operations.unknown(poolName);
+    if (poolName !== undefined && findPool(this.options.runner.fleet, poolName) === undefined)
+      return operations.unknown(poolName);
     onProgress("reading the config");
     const loaded = await loadConfig();
     if (isStopping()) return STOPPING;
@@ -91,10 +92,33 @@ export class Reload {
     if (result.ok && environment !== undefined) this.options.configs.environment = environment;
     const outcome = result.ok || isStopping() ? result : await this.undo(done, result, onProgress);
     // Until here a pool might have had to go back.
-    const { configs } = this.options;
+    this.prune(poolName);
+    return outcome;
+  }
+
+  /** Forgets the generations that nothing uses or returns to. */
+  prune(poolName?: string): void {
+    const { configs, runner } = this.options;
     for (const { name } of runner.fleet.pools)
       if (poolName === undefined || name === poolName) configs.prune(name, generationsInUse(runner.fleet, name));
-    return outcome;
+  }
+
+  /** The pools are of these generations from now on, which their processes are already. */
+  enter(goals: readonly { config: PoolConfig; generation: number }[]): void {
+    const { runner, configs, publish } = this.options;
+    for (const { config, generation } of goals) {
+      runner.set(setGeneration(runner.fleet, config.name, generation));
+      configs.setPool(config);
+      configs.setRoutes(config);
+    }
+    publish();
+  }
+
+  /** Does what is left of a reload when the existing pools are new. If it fails, the added pools are removed again. */
+  async rest(config: FleetConfig, environment: Environment, onProgress: ProgressListener): Promise<OperationResult> {
+    const done: Done[] = [];
+    const result = await this.steps(config, [], environment, done, onProgress);
+    return result.ok || this.options.isStopping() ? result : this.undo(done, result, onProgress);
   }
 
   /** Returns completed pools to their former version, the last one first, so that all pools end up with the same version. */
@@ -114,7 +138,8 @@ export class Reload {
     return { ...failure, message: [failure.message, ...outcomes].join("; ") };
   }
 
-  private refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
+  /** Returns why this configuration cannot be put in service by a reload. */
+  refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
     const { configs } = this.options;
     const before = configs.fleet.listen.map(formatListenAddress).join(", ");
     const after = config.listen.map(formatListenAddress).join(", ");
@@ -131,8 +156,21 @@ export class Reload {
     return { ok: false, code: "invalid", message: `${poolName} is no longer in the config: reload without a name` };
   }
 
-  /** New pools first, so that an error in one changes nothing; removed pools last. */
-  private async all(config: FleetConfig, environment: Environment, done: Done[], onProgress: ProgressListener) {
+  private all(config: FleetConfig, environment: Environment, done: Done[], onProgress: ProgressListener) {
+    return this.steps(config, config.pools, environment, done, onProgress);
+  }
+
+  /**
+   * New pools first, so that an error in one changes nothing; removed pools last.
+   * @param rolled the pools whose processes are replaced if they exist
+   */
+  private async steps(
+    config: FleetConfig,
+    rolled: readonly PoolConfig[],
+    environment: Environment,
+    done: Done[],
+    onProgress: ProgressListener,
+  ) {
     const { runner, isStopping } = this.options;
     const messages: string[] = [];
     const names = new Set(config.pools.map((pool) => pool.name));
@@ -141,7 +179,7 @@ export class Reload {
       ...config.pools
         .filter(({ name }) => !present.has(name))
         .map((pool) => () => this.add(pool, environment, done, onProgress)),
-      ...config.pools
+      ...rolled
         .filter(({ name }) => present.has(name))
         .map(
           ({ name }) =>
@@ -205,18 +243,16 @@ export class Reload {
     onProgress: ProgressListener,
     onRolled = () => {},
   ): Promise<OperationResult> {
-    const { runner, rollouts, configs, operations, publish } = this.options;
+    const { runner, rollouts, operations } = this.options;
     const { config, generation, size } = goal;
     const { name } = config;
     const pool = findPool(runner.fleet, name);
     if (pool === undefined) return operations.unknown(name);
     const slots = wantedIndexes(pool).filter((index) => index <= size);
-    const rolled = await rollouts.run("reload", name, slots, generation, onProgress, from.generation);
+    const ways = { formerGeneration: from.generation };
+    const rolled = await rollouts.run("reload", name, slots, generation, onProgress, ways);
     if (!rolled.ok) return rolled;
-    runner.set(setGeneration(runner.fleet, name, generation));
-    configs.setPool(config);
-    configs.setRoutes(config);
-    publish();
+    this.enter([goal]);
     onRolled();
     const now = findPool(runner.fleet, name);
     if (now === undefined || size === now.wanted) return rolled;
@@ -311,7 +347,7 @@ export class Reload {
 }
 
 /** A manually scaled size is kept, unless the configured size has changed; that of an autoscaled pool is kept within its bounds. */
-function sizeOf(next: PoolConfig, before: PoolConfig | undefined, wanted: number): number {
+export function sizeOf(next: PoolConfig, before: PoolConfig | undefined, wanted: number): number {
   if (next.scaling !== null) return sizeWithin(next.scaling, wanted);
   const isUnchanged = before === undefined || (before.scaling === null && before.instances === next.instances);
   return isUnchanged ? wanted : next.instances;

@@ -3,9 +3,25 @@
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { type Fleet, findPool, findSlot, processId, type Slot } from "../core/fleet.js";
-import { discardReplacement, replaceInPlace, startReplacement, swap } from "../core/fleet-changes.js";
+import {
+  discardReplacement,
+  endWarm,
+  exchangeWarm,
+  replaceInPlace,
+  setCanaryShare,
+  startReplacement,
+  swap,
+} from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS, type SlotPolicy, unreachable } from "../core/process.js";
-import { advance, newRollout, type Rollout, type RolloutAction, type RolloutEvent } from "../core/rollout.js";
+import {
+  advance,
+  canaryPlan,
+  isHeld,
+  newRollout,
+  type Rollout,
+  type RolloutAction,
+  type RolloutEvent,
+} from "../core/rollout.js";
 import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "../processes/children.js";
@@ -32,13 +48,26 @@ const COMES_FIRST = "interrupted by another operation";
 
 export type Refusal = OperationResult & { ok: false };
 
+/** How a rollout differs from a reload. */
+export interface RolloutWays {
+  /** The generation that completed slots return to if a replacement fails. Default: none. */
+  formerGeneration?: number | undefined;
+  /** This percentage of the slots is tried first, with that percentage of the requests, until `promote` or `takeBack`. */
+  canary?: { ofSlots: number; percent: number; hasControls: boolean; onHeld(): void } | undefined;
+  /** Returns for how long a replaced process is kept warm from now on. Default: it is not. */
+  keepWarmMs?(): number;
+  /** A process of the wanted generation that was kept warm takes its slot again, without a start. */
+  usesWarm?: boolean;
+}
+
 interface Running {
   rollout: Rollout;
+  readonly ways: RolloutWays;
   readonly generation: number;
-  /** The generation to return to; undefined if there is none. */
-  readonly formerGeneration: number | undefined;
   /** Slots that wait for their second process to end before they get a replacement. */
   readonly awaited: Set<number>;
+  /** Slots whose warm process is taking its place again. */
+  readonly restoring: Set<number>;
   /** In place: the attempt of the process that each slot is to lose. */
   readonly former: Map<number, number>;
   /** Resolves when the rollout has ended. */
@@ -86,21 +115,41 @@ export class Rollouts {
     for (const { send } of [...this.running.values()]) send({ type: "abandon", reason });
   }
 
-  /**
-   * Replaces the slots' processes by ones of that generation, `maxSurge` at a time.
-   * @param formerGeneration the generation that completed slots return to if a replacement fails
-   */
+  /** Sets which percentage of the requests the canaries of a pool get. Returns whether that is a change. */
+  setCanaryShare(pool: string, percent: number): boolean {
+    const { runner } = this.options;
+    const before = runner.fleet;
+    if (this.of(pool)?.canary?.isOver !== false) return false;
+    runner.set(setCanaryShare(before, pool, percent));
+    return runner.fleet !== before;
+  }
+
+  /** The verdict on the canaries of a pool, once they are held: they take their slots, and the rollout goes on. */
+  promote(pool: string): void {
+    const { runner } = this.options;
+    runner.set(setCanaryShare(runner.fleet, pool, undefined));
+    this.running.get(pool)?.send({ type: "promote" });
+  }
+
+  /** Returns the slots of a deploy that is under way to the former generation. */
+  takeBack(pool: string, reason: string): void {
+    this.running.get(pool)?.send({ type: "takeBack", reason });
+  }
+
+  /** Replaces the slots' processes by ones of that generation, `maxSurge` at a time. */
   run(
     kind: Rollout["kind"],
     pool: string,
     slots: readonly number[],
     generation: number,
     onProgress: ProgressListener,
-    formerGeneration?: number,
+    ways: RolloutWays = {},
   ): Promise<OperationResult> {
     const { runner, log, policyOf, mayOverlap } = this.options;
+    const { formerGeneration, canary } = ways;
     const refusal = this.refusal(pool);
     if (refusal !== undefined) return Promise.resolve(refusal);
+    const plan = canary === undefined ? undefined : canaryPlan(slots, canary.ofSlots);
     let markEnded = () => {};
     const ended = new Promise<void>((resolve) => {
       markEnded = resolve;
@@ -112,8 +161,9 @@ export class Rollouts {
           canGoBack: formerGeneration !== undefined,
           // A pool that has just become a worker, or was one, takes the way that loses no request.
           inPlace: !mayOverlap(pool, generation) && !mayOverlap(pool, formerGeneration ?? generation),
+          ...(plan && { canaries: plan.canaries, controls: canary?.hasControls ? plan.controls : [] }),
         }),
-        ...{ generation, formerGeneration, awaited: new Set(), former: new Map(), ended, lastLines: [] },
+        ...{ generation, ways, awaited: new Set(), restoring: new Set(), former: new Map(), ended, lastLines: [] },
         send: () => {},
         onProgress,
       };
@@ -122,6 +172,7 @@ export class Rollouts {
         if (outcome === null || this.running.get(pool) !== state) return;
         unwatch();
         this.running.delete(pool);
+        runner.set(setCanaryShare(runner.fleet, pool, undefined));
         markEnded();
         if (outcome.ok) {
           log.event("info", pool, `${kind} done: ${total} of ${total}`);
@@ -131,14 +182,21 @@ export class Rollouts {
         const { inPlace } = state.rollout;
         const old = readyCount(runner.fleet, pool) === 0 ? "no instance is ready" : keeping(inPlace);
         const left = done.length === 0 ? old : `${done.length} of ${total} are new`;
-        const message = `${pool}: ${kind} failed: ${outcome.reason}; ${left}`;
         const isAside = outcome.reason === COMES_FIRST;
+        const code = isAside ? "busy" : codeOf(state.rollout);
+        const what = {
+          "release-refused": "refused",
+          "taken-back": "taken back",
+          failed: `${kind} failed`,
+          busy: `${kind} failed`,
+        };
+        const message = `${pool}: ${what[code]}: ${outcome.reason}; ${left}`;
         log.event(
           isAside ? "info" : "error",
           pool,
           isAside ? `recycle ends: ${COMES_FIRST}` : message.slice(pool.length + 2),
         );
-        resolve({ ok: false, code: isAside ? "busy" : "failed", message, lastLines: state.lastLines });
+        resolve({ ok: false, code, message, lastLines: state.lastLines });
       };
       state.send = (event) => {
         if (state.rollout.outcome !== null) return;
@@ -153,10 +211,15 @@ export class Rollouts {
         // Registers all of them before the first starts, because starting one triggers an observation.
         for (const { type, index } of actions) if (type === "startReplacement") state.awaited.add(index);
         for (const action of actions) this.act(pool, action, state);
+        if (isHeld(rollout) && !isHeld(before)) canary?.onHeld();
         finish();
       };
       const unwatch = runner.watch(() => this.observe(pool, state));
       this.running.set(pool, state);
+      if (canary !== undefined) runner.set(setCanaryShare(runner.fleet, pool, canary.percent));
+      // What was kept warm belongs to an earlier deploy, unless it is what is wanted.
+      if (kind !== "recycle" && kind !== "restart" && !ways.usesWarm)
+        runner.change((fleet, context) => endWarm(fleet, pool, context));
       // A recycling has said why and of which slot.
       if (kind !== "recycle") log.event("info", pool, `${kind} of ${slots.length}`);
       state.send({ type: "begin" });
@@ -169,6 +232,7 @@ export class Rollouts {
     switch (action.type) {
       case "startReplacement":
         if (state.rollout.inPlace) this.startInPlace(pool, index, state);
+        else if (this.restoreWarm(pool, index, state)) state.send({ type: "restored", index });
         else this.observeSlot(pool, runner.fleet, state, action);
         return;
       case "prove":
@@ -183,7 +247,7 @@ export class Rollouts {
         return;
       case "swap":
         if (state.rollout.kind === "recycle") this.options.slots.of(`${pool}.${index}`).recycles++;
-        runner.change((fleet, context) => swap(fleet, pool, index, context));
+        runner.change((fleet, context) => swap(fleet, pool, index, context, this.keepWarmMs(index, state)));
         // The outgoing process may already be down, in which case nothing more happens in this slot.
         this.observe(pool, state);
         setTimeout(() => this.reportDrain(pool, index, state), LONG_DRAIN_MS).unref();
@@ -195,6 +259,26 @@ export class Rollouts {
       default:
         unreachable(action);
     }
+  }
+
+  /** Lets a process that was kept warm take its slot, if it is of the wanted generation. Returns false if there is none. */
+  private restoreWarm(pool: string, index: number, state: Running): boolean {
+    const { runner } = this.options;
+    const { rollout, ways } = state;
+    const warm = findSlot(runner.fleet, pool, index)?.warm;
+    if (!(ways.usesWarm || rollout.direction === "back") || warm?.process.state !== "warm") return false;
+    if (warm.generation !== this.generationOf(state, index)) return false;
+    state.awaited.delete(index);
+    state.restoring.add(index);
+    runner.change((fleet, context) => exchangeWarm(fleet, pool, index, context));
+    state.restoring.delete(index);
+    return true;
+  }
+
+  /** A control is replaced by a process of its own generation, to which nobody returns. */
+  private keepWarmMs(index: number, { rollout, ways }: Running): number {
+    const isControl = rollout.current.some((slot) => slot.index === index && slot.isControl);
+    return isControl || rollout.direction === "back" ? 0 : (ways.keepWarmMs?.() ?? 0);
   }
 
   /** Reports what an outgoing process still has to finish. */
@@ -236,7 +320,7 @@ export class Rollouts {
   private observeSlot(pool: string, fleet: Fleet, state: Running, { index }: { index: number }): void {
     const { current } = state.rollout;
     const step = current.find((slot) => slot.index === index)?.step;
-    if (step === undefined) return;
+    if (step === undefined || state.restoring.has(index)) return;
     if (state.rollout.inPlace) return this.observeInPlace(pool, fleet, state, index);
     const slot = findSlot(fleet, pool, index);
     const other = slot?.other ?? null;
@@ -248,7 +332,7 @@ export class Rollouts {
       // Bounded: a process that drains there is killed at its deadline.
       if (other !== null) return;
       state.awaited.delete(index);
-      const generation = this.generationOf(state);
+      const generation = this.generationOf(state, index);
       this.options.runner.change((now, context) => startReplacement(now, pool, index, generation, context));
       return;
     }
@@ -270,7 +354,7 @@ export class Rollouts {
     const { attempt } = findSlot(runner.fleet, pool, index)?.member.process ?? { attempt: 0 };
     state.awaited.delete(index);
     state.former.set(index, attempt);
-    const generation = this.generationOf(state);
+    const generation = this.generationOf(state, index);
     runner.change((now, context) => replaceInPlace(now, pool, index, generation, context));
     this.observeInPlace(pool, runner.fleet, state, index);
   }
@@ -295,8 +379,9 @@ export class Rollouts {
     state.send({ type: "replacementLost", index, reason });
   }
 
-  private generationOf({ rollout, generation, formerGeneration }: Running): number {
-    return rollout.direction === "forward" ? generation : (formerGeneration ?? generation);
+  private generationOf({ rollout, generation, ways: { formerGeneration } }: Running, index: number): number {
+    const isControl = rollout.current.some((slot) => slot.index === index && slot.isControl);
+    return rollout.direction === "forward" && !isControl ? generation : (formerGeneration ?? generation);
   }
 
   private childOf(slot: Slot, attempt: number): LiveProcess | undefined {
@@ -306,7 +391,7 @@ export class Rollouts {
   private lossOf(
     slot: Slot,
     attempt: number,
-    step: "starting" | "proving" | "joining" | "leaving",
+    step: "starting" | "proving" | "joining" | "held" | "leaving",
     processState: string,
   ): { reason: string; lastLines: string[] } {
     const ending = this.options.slots.of(slot.name).endings.get(attempt);
@@ -319,6 +404,12 @@ export class Rollouts {
       lastLines: ending?.lastLines ?? [...(live?.output.lastLines ?? [])],
     };
   }
+}
+
+/** A deploy that nobody has had a response from differs for its caller from one that was taken back. */
+function codeOf({ kind, canary }: Rollout): "failed" | "release-refused" | "taken-back" {
+  if (kind !== "deploy") return "failed";
+  return canary?.hadRequests === false ? "release-refused" : "taken-back";
 }
 
 function keeping(inPlace: boolean): string {

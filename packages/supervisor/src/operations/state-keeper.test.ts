@@ -60,6 +60,7 @@ function sources(folder: string, events: string[] = []): StateSources & { versio
     log: { event: (...event: string[]) => events.push(event.join(" ")) },
     areBalancersMixed: () => false,
     floors: () => [["web", 2]] as [string, number][],
+    deployed: () => ({}),
   };
   return Object.assign(all, {
     coordination: {

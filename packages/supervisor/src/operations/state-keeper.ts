@@ -32,6 +32,8 @@ export interface StateSources {
   log: Pick<EventLog, "event">;
   areBalancersMixed(): boolean;
   floors(): [pool: string, instances: number][];
+  /** What deploys have made the source of reloads, now and before the last one. */
+  deployed(): Pick<FleetState, "deployed" | "formerlyDeployed">;
   /** The addresses that the fleet listens on, as URLs. */
   listensOn(): readonly string[];
 }
@@ -192,6 +194,8 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
     slots: runner.fleet.pools.flatMap((pool) => pool.slots.map(({ name }) => savedSlot(name, slots.of(name)))),
     templates: children.templates.lastAttempts,
     floors: sources.floors(),
+    former: [...configs.former],
+    ...sources.deployed(),
     ports: sources.listensOn().map((url) => (url.startsWith("unix:") ? null : Number(/:(\d+)$/.exec(url)?.[1]))),
     totals: stats.endedTotals(),
   };

@@ -21,6 +21,7 @@ import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
 import type { PssSampler, UsageSampler } from "../stats/usage.js";
 import type { Autoscaling } from "./autoscaling.js";
+import type { Deploys } from "./deploys.js";
 import { balancerFigures, instanceFigures, secondsSince } from "./measures.js";
 import type { Recycling } from "./recycling.js";
 import type { Rollouts } from "./rollouts.js";
@@ -39,6 +40,7 @@ interface StatusSources {
   children: Children;
   coordination: BalancerCoordination;
   rollouts: Rollouts;
+  deploys: Deploys;
   recycling: Recycling;
   autoscaling: Autoscaling;
   slots: SlotBook;
@@ -121,6 +123,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
       .map((template) => templateStatus(sources, template, now)),
     recyclePauseSeconds: sources.recycling.pauseSeconds(pool.name),
     scaling: sources.autoscaling.statusOf(pool.name),
+    deploy: sources.deploys.statusOf(pool.name),
     rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
 }
@@ -217,8 +220,9 @@ function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefin
 }
 
 function otherOf(sources: StatusSources, slot: Slot): InstanceStatus["other"] {
-  if (slot.other === null) return null;
-  const { role, process } = slot.other;
+  const shown = slot.other ?? (slot.warm && { role: "warm" as const, ...slot.warm });
+  if (shown == null) return null;
+  const { role, process } = shown;
   const pid = sources.children.get(processId(slot.name, process.attempt))?.pid ?? null;
   return { role, pid, state: process.state, attempt: process.attempt };
 }

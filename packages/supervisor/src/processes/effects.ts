@@ -45,6 +45,8 @@ interface EffectsOptions {
   log: EventLog;
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void;
+  /** The newest snapshot, or the one that is about to be sent, does not have this process any more. */
+  leave(id: string): void;
   onSpawn(effect: FleetEffect): void;
   onReady(effect: FleetEffect): void;
   onDeadline(effect: FleetEffect): void;
@@ -67,6 +69,7 @@ export class Effects {
         return;
       case "joinPool":
         this.options.onReady(target);
+        coordination.rejoin(target.id);
         if (target.pool !== BALANCER_POOL) this.options.publish();
         return;
       case "leavePool":
@@ -74,7 +77,7 @@ export class Effects {
         this.options.publish();
         // An ended process has nobody to report to, and one without an address was never in a snapshot.
         if (children.get(target.id)?.exit === null && children.reach(target.id) !== undefined)
-          coordination.leave(target.id);
+          this.options.leave(target.id);
         return;
       case "askDrain": {
         this.spawns.startNow(target.id);

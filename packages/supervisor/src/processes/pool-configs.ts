@@ -24,6 +24,8 @@ export class PoolConfigs {
   /** The caller's environment. */
   environment: Record<string, string>;
   private readonly generations = new Map<string, Map<number, Generation>>();
+  /** The generation of a pool before its last deploy, to which a rollback returns. It is not forgotten. */
+  readonly former = new Map<string, number>();
   /** The pools that balancers know. A new pool is added only when it is ready, and one without requests never. */
   readonly routes = new Map<string, PoolRoutes>();
 
@@ -59,7 +61,9 @@ export class PoolConfigs {
     generations: readonly { pool: string; number: number; config: PoolConfig; environment: number }[];
     environments: readonly Record<string, string>[];
     routed: readonly string[];
+    former?: readonly (readonly [pool: string, generation: number])[];
   }): void {
+    for (const [pool, number] of saved.former ?? []) this.former.set(pool, number);
     for (const { pool, number, config, environment: index } of saved.generations) {
       const known = this.generations.get(pool) ?? new Map<number, Generation>();
       const environment = index === 0 ? this.environment : (saved.environments[index] ?? this.environment);
@@ -84,7 +88,7 @@ export class PoolConfigs {
     if (known === undefined) return;
     const newest = Math.max(...known.keys());
     for (const number of known.keys()) {
-      if (number === newest || inUse.has(number)) continue;
+      if (number === newest || inUse.has(number) || number === this.former.get(pool)) continue;
       known.delete(number);
       this.onForgotten(pool, number);
     }
@@ -126,6 +130,7 @@ export class PoolConfigs {
     this.fleet = { ...this.fleet, pools: this.fleet.pools.filter((p) => p.name !== name) };
     for (const number of this.generations.get(name)?.keys() ?? []) this.onForgotten(name, number);
     this.generations.delete(name);
+    this.former.delete(name);
     this.routes.delete(name);
   }
 

@@ -35,12 +35,27 @@ export interface FleetState {
   templates: [pool: string, attempt: number][];
   /** What `scale` has set as the least size of autoscaled pools; an older supervisor writes none. */
   floors?: [pool: string, instances: number][];
+  /** The generations before the last deploy, and what that deploy made the source of reloads; older supervisors write none. */
+  former?: [pool: string, generation: number][];
+  deployed?: Deployed | undefined;
+  formerlyDeployed?: Deployed | undefined;
   /** The sizes from before a stop that was under way; an older supervisor writes none. */
   stoppedFrom?: [pool: string, instances: number][];
   /** The actual port of each address in `config.listen`; null for a unix socket. */
   ports: (number | null)[];
   /** The counts of processes that have ended. */
   totals: (SavedCounts & { pool: string })[];
+}
+
+/** What reloads read after a deploy, instead of the fleet's own path, until that path leads elsewhere. */
+export interface Deployed {
+  /** A source of configuration; see config/find.ts. */
+  source: { kind: string };
+  /** The release folder, and an env file, as absolute paths; null if none was named. */
+  dir: string | null;
+  envFile: string | null;
+  /** The folder that the fleet's own path led to at that time. */
+  ownFolder: string;
 }
 
 export interface SavedGeneration {

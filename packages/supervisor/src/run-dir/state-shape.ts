@@ -18,7 +18,7 @@ const isNullOr = (isKind: (value: unknown) => boolean) => (value: unknown) => va
 
 /** The file is written only by us, for us: it is checked for what a damage, or another hand, would break. */
 export function isState(value: Fields): boolean {
-  const { boot = "", environments, floors = [], stoppedFrom = [] } = value;
+  const { boot = "", environments, floors = [], stoppedFrom = [], former = [] } = value;
   return (
     areNumbers(value, ["startedAt", "snapshotVersion"]) &&
     isText(boot) &&
@@ -33,6 +33,8 @@ export function isState(value: Fields): boolean {
     isEach(value.ports, isNullOr(isNumber)) &&
     isEach(floors, isSize) &&
     isEach(stoppedFrom, isSize) &&
+    isEach(former, isSize) &&
+    [value.deployed, value.formerlyDeployed].every((each) => each === undefined || isDeployed(each)) &&
     isList(
       value.generations,
       ({ pool, number, config, environment }) =>
@@ -74,8 +76,20 @@ function isPool(pool: Fields): boolean {
   );
 }
 
-function isSlot({ name, index, member, other }: Fields): boolean {
-  return isText(name) && Number.isInteger(index) && isOccupant(member) && isNullOr(isOccupant)(other);
+function isSlot({ name, index, member, other, warm }: Fields): boolean {
+  const isGood = isText(name) && Number.isInteger(index) && isOccupant(member) && isNullOr(isOccupant)(other);
+  return isGood && (warm === undefined || isOccupant(warm));
+}
+
+function isDeployed(value: unknown): boolean {
+  return (
+    isTable(value) &&
+    isTable(value.source) &&
+    areTexts(value.source, ["kind"]) &&
+    areTexts(value, ["ownFolder"]) &&
+    isNullOr(isText)(value.dir) &&
+    isNullOr(isText)(value.envFile)
+  );
 }
 
 function isOccupant(value: unknown): boolean {

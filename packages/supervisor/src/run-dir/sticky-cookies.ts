@@ -8,10 +8,12 @@ const KEY_FILE = "sticky.key";
 const KEY_BYTES = 32;
 /** 22 characters of base64url hold 132 bits. */
 const SIGNATURE_LENGTH = 22;
+/** Beyond this many, kept values are computed again: generations come and go. */
+const MAX_VALUES = 8192;
 
 export class StickyCookies {
   private key: Buffer | undefined;
-  /** By slot. */
+  /** By slot, and slot and generation. */
   private readonly values = new Map<string, string>();
 
   /** @param folder the run directory */
@@ -20,14 +22,16 @@ export class StickyCookies {
     private readonly onProblem: (message: string) => void,
   ) {}
 
-  /** Returns the cookie's value for a slot such as `web.3`. */
-  of(slot: string): string {
-    let value = this.values.get(slot);
+  /** Returns the cookie's value for a slot such as `web.3`, or for one generation of it, so that a deploy can tell its clients apart. */
+  of(slot: string, generation?: number): string {
+    const whose = generation === undefined ? slot : `${slot} ${generation}`;
+    let value = this.values.get(whose);
     if (value === undefined) {
       this.key ??= this.readKey();
-      const signature = createHmac("sha256", this.key).update(`sticky ${slot}`).digest("base64url");
+      const signature = createHmac("sha256", this.key).update(`sticky ${whose}`).digest("base64url");
       value = `${slot.slice(slot.lastIndexOf(".") + 1)}.${signature.slice(0, SIGNATURE_LENGTH)}`;
-      this.values.set(slot, value);
+      if (this.values.size >= MAX_VALUES) this.values.clear();
+      this.values.set(whose, value);
     }
     return value;
   }

@@ -4,6 +4,7 @@ import type { DefineCommand } from "../options.js";
 import { check } from "./check.js";
 import { complete, completion } from "./completion.js";
 import { deaths } from "./deaths.js";
+import { deploy } from "./deploy.js";
 import { dump } from "./dump.js";
 import { events } from "./events.js";
 import { exportUnit } from "./export.js";
@@ -15,6 +16,7 @@ import { record } from "./record.js";
 import { rehearse } from "./rehearse.js";
 import { reload } from "./reload.js";
 import { restart } from "./restart.js";
+import { rollback } from "./rollback.js";
 import { scale } from "./scale.js";
 import { schema } from "./schema.js";
 import { serve } from "./serve.js";
@@ -33,6 +35,8 @@ export const commands: readonly DefineCommand[] = [
   top,
   scale,
   reload,
+  deploy,
+  rollback,
   restart,
   stop,
   upgrade,

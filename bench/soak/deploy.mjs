@@ -1,0 +1,146 @@
+/**
+ * Deploys releases under a constant load: one as good as the one in service, one with 10 % 5xx, one with three times the p99. Prints
+ * how long each took, which part of all requests saw it, and how many failed that the release did not fail itself; then a rollback.
+ *
+ *   npm run soak:deploy -- --rate 500 --instances 9 --runtime bun --only errors
+ */
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { parseArgs, promisify } from "node:util";
+import { freePort, PACELINE, verdict, wait } from "./support.mjs";
+
+const { values } = parseArgs({
+  options: {
+    rate: { type: "string", default: "500" },
+    instances: { type: "string", default: "9" },
+    runtime: { type: "string", default: "bun" },
+    judge: { type: "string", default: "30" },
+    only: { type: "string" },
+  },
+});
+const RATE = Number(values.rate);
+const LONGEST_TAKE_BACK_S = 30;
+const MOST_SEEN = 0.01;
+const LONGEST_ROLLBACK_S = 1;
+/** Of load before a deploy and after it, so that shares do not depend on the deploy's length alone. */
+const BEFORE_MS = 5_000;
+
+/** A response of 5 ms, of 60 ms for two in a hundred: the p99. */
+const app = (release, { slow = 60, failing = 0 } = {}) => `
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+export default { async fetch() {
+  await sleep(Math.random() < 0.02 ? ${slow} : 5);
+  return new Response("${release}", { status: Math.random() < ${failing} ? 500 : 200 });
+} };
+`;
+const RELEASES = {
+  good: app("good"),
+  errors: app("errors", { failing: 0.1 }),
+  slow: app("slow", { slow: 180 }),
+};
+
+const execute = promisify(execFile);
+const folder = mkdtempSync(path.join(tmpdir(), "paceline-deploy-"));
+const port = await freePort();
+const config = {
+  app: "./app.mjs",
+  instances: Number(values.instances),
+  listen: `127.0.0.1:${port}`,
+  runtime: values.runtime,
+  deploy: { judgeMs: 1000 * Number(values.judge) },
+};
+function release(name, text) {
+  const place = path.join(folder, name);
+  mkdirSync(place, { recursive: true });
+  writeFileSync(path.join(place, "app.mjs"), text);
+  writeFileSync(path.join(place, "paceline.config.json"), JSON.stringify(config));
+  return place;
+}
+const env = { ...process.env, PACELINE_RUN_DIR: path.join(folder, ".paceline"), PACELINE_RUNTIME: values.runtime };
+/** Returns the exit status, the output and the seconds of a command. */
+async function paceline(...args) {
+  const at = performance.now();
+  const { code = 0, stdout } = await execute(PACELINE, args, { cwd: folder, env, timeout: 600_000 }).catch(
+    (error) => error,
+  );
+  return { code, output: stdout.trim(), seconds: (performance.now() - at) / 1000 };
+}
+
+const agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
+let counts;
+const reset = () => {
+  counts = { all: 0, byRelease: {}, status500: 0, failed: {} };
+};
+reset();
+
+function ask() {
+  counts.all++;
+  const fail = (reason) => {
+    counts.failed[reason] = (counts.failed[reason] ?? 0) + 1;
+  };
+  const request = http.get({ port, host: "127.0.0.1", agent, path: "/" }, (response) => {
+    let text = "";
+    response.setEncoding("utf8").on("data", (piece) => {
+      text += piece;
+    });
+    response.on("error", (error) => fail(error.code));
+    response.on("end", () => {
+      counts.byRelease[text] = (counts.byRelease[text] ?? 0) + 1;
+      if (response.statusCode === 500 && text === "errors") counts.status500++;
+      else if (response.statusCode !== 200) fail(response.statusCode);
+    });
+  });
+  request.setTimeout(30_000, () => request.destroy(new Error("late")));
+  request.on("error", (error) => fail(error.code ?? error.message));
+}
+
+const startedAt = performance.now();
+let sent = 0;
+const load = setInterval(() => {
+  for (const due = ((performance.now() - startedAt) * RATE) / 1000; sent < due; sent++) ask();
+}, 2);
+
+const percent = (share) => `${(100 * share).toFixed(2)} %`;
+const failedText = () =>
+  Object.entries(counts.failed)
+    .map(([reason, count]) => `${count} × ${reason}`)
+    .join(", ");
+
+try {
+  release(".", app("first"));
+  const started = await paceline("start", "--detach");
+  verdict(started.code === 0, `started: ${started.output}`);
+  for (const [name, text] of Object.entries(RELEASES)) {
+    if (values.only !== undefined && values.only !== name) continue;
+    reset();
+    await wait(BEFORE_MS);
+    const done = await paceline("deploy", release(`releases/${name}`, text));
+    const seen = counts.byRelease[name] ?? 0;
+    const of = `${name}: exit status ${done.code} after ${done.seconds.toFixed(1)} s, seen by ${seen} of ${counts.all} requests (${percent(seen / counts.all)}), ${failedText() || "none"} failed`;
+    const isClean = failedText() === "";
+    if (name === "good") verdict(done.code === 0 && isClean, of);
+    else
+      verdict(
+        done.code === 7 && done.seconds < LONGEST_TAKE_BACK_S && seen / counts.all <= MOST_SEEN && isClean,
+        `${of}\n      ${done.output.split("\n").at(-1)}`,
+      );
+    if (name !== "good" || done.code !== 0) continue;
+    reset();
+    const back = await paceline("rollback");
+    await wait(1000);
+    const time = /in ([\d.]+) s/.exec(back.output)?.[1];
+    verdict(
+      back.code === 0 && Number(time) < LONGEST_ROLLBACK_S && failedText() === "",
+      `rollback: ${time} s, ${back.seconds.toFixed(2)} s with its command, ${counts.all} requests, ${failedText() || "none"} failed`,
+    );
+  }
+} finally {
+  clearInterval(load);
+  await wait(500);
+  agent.destroy();
+  await paceline("stop");
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,194 @@
+/** Runs a deploy: prints its steps, in a terminal with the verdict as it stands, or as lines of JSON. */
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import type { DeployRequest, DeployStatus } from "../control/api.js";
+import { exitStatusOfCode, PacelineError } from "../errors.js";
+import type { OperationDone } from "../fleet/api.js";
+import { connectFleet, type FleetClient } from "../fleet/fleet.js";
+import { formatDeploy } from "./format-deploy.js";
+import { type DeployOptions, milliseconds } from "./options.js";
+import { EXIT, type ExitStatus, failureOf, print, printError, printStyled, wantsColour } from "./output.js";
+
+/** How often the verdict is read. */
+const POLL_MS = 1000;
+
+export async function runDeploy(release: string | undefined, options: DeployOptions): Promise<ExitStatus> {
+  const { json = false, wait, timeout, config, runDir } = options;
+  const fleet = await connectFleet({
+    ...(config !== undefined && { config }),
+    ...(runDir !== undefined && { runDir }),
+  });
+  const request = requestOf(release, options);
+  const output = json ? new JsonSteps() : process.stdout.isTTY ? new LiveSteps() : new PlainSteps();
+  let hasBegun = () => {};
+  const begun = new Promise<undefined>((done) => {
+    hasBegun = () => done(undefined);
+  });
+  const interrupt = () => {
+    output.end();
+    printError(
+      "interrupted; the deploy goes on in the supervisor: paceline status shows it, paceline rollback takes it back",
+    );
+    process.exit(EXIT.interrupted);
+  };
+  process.once("SIGINT", interrupt);
+  const following = output.wantsVerdict ? follow(fleet, output) : () => {};
+  try {
+    const running = fleet.deploy(request, {
+      timeoutMs: milliseconds(timeout),
+      onProgress: (text) => {
+        output.step(text);
+        if (!text.startsWith("reading")) hasBegun();
+      },
+    });
+    if (wait) return output.done(await running);
+    const done = await Promise.race([running, begun]);
+    if (done !== undefined) return output.done(done);
+    output.done({ ok: true, message: "the deploy goes on: paceline status shows it" });
+    process.exit(EXIT.done);
+  } catch (error) {
+    if (!json) throw error;
+    output.end();
+    print(JSON.stringify({ result: failureOf(error) }));
+    return error instanceof PacelineError ? (error.exitStatus as ExitStatus) : exitStatusOfCode("internal");
+  } finally {
+    following();
+    output.end();
+    process.off("SIGINT", interrupt);
+  }
+}
+
+/** Paths are of this process. @throws PacelineError `usage` if there is no such file */
+function requestOf(release: string | undefined, options: DeployOptions): DeployRequest {
+  const { envFile, canary, judge, onNoTraffic, keepWarm } = options;
+  const path = release === undefined ? undefined : resolve(release);
+  const found = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
+  if (path !== undefined && found === undefined) throw new PacelineError("usage", `${path}: there is no such release`);
+  const env = envFile === undefined ? undefined : resolve(envFile);
+  if (env !== undefined && statSync(env, { throwIfNoEntry: false }) === undefined)
+    throw new PacelineError("usage", `${env}: there is no such file`);
+  return {
+    ...(found?.isDirectory() ? { dir: path } : { config: path }),
+    envFile: env,
+    canaryPercent: canary,
+    judgeMs: judge,
+    onNoTraffic,
+    keepWarmMs: keepWarm,
+  };
+}
+
+/** Reads the verdict while the deploy runs. Returns a function that ends it. */
+function follow(fleet: FleetClient, output: Steps): () => void {
+  const ended = new AbortController();
+  const look = async () => {
+    // A status that fails is one that is not shown; the operation itself says what is wrong.
+    const status = await fleet.status({ timeoutMs: 5 * POLL_MS }).catch(() => undefined);
+    if (ended.signal.aborted) return;
+    const pools = status?.pools.flatMap(({ name, deploy }) => (deploy == null ? [] : [{ name, deploy }])) ?? [];
+    if (pools.length > 0) output.verdict(pools);
+    timer = setTimeout(look, POLL_MS);
+  };
+  let timer = setTimeout(look, POLL_MS / 4);
+  return () => {
+    ended.abort();
+    clearTimeout(timer);
+  };
+}
+
+type DeployedPool = { name: string; deploy: DeployStatus };
+
+interface Steps {
+  readonly wantsVerdict: boolean;
+  step(text: string): void;
+  verdict(pools: readonly DeployedPool[]): void;
+  done(result: OperationDone): ExitStatus;
+  end(): void;
+}
+
+class PlainSteps implements Steps {
+  readonly wantsVerdict = false;
+
+  step(text: string): void {
+    print(text);
+  }
+
+  verdict(): void {}
+
+  done({ message }: OperationDone): ExitStatus {
+    print(message);
+    return EXIT.done;
+  }
+
+  end(): void {}
+}
+
+class JsonSteps implements Steps {
+  readonly wantsVerdict = true;
+  private last = "";
+
+  step(text: string): void {
+    this.print({ step: text });
+  }
+
+  verdict(pools: readonly DeployedPool[]): void {
+    const text = JSON.stringify(pools.map(({ deploy: { leftMs: _, ...deploy } }) => deploy));
+    if (text !== this.last) this.print({ pools: pools.map(({ name, deploy }) => ({ name, ...deploy })) });
+    this.last = text;
+  }
+
+  done(result: OperationDone): ExitStatus {
+    this.print({ result });
+    return EXIT.done;
+  }
+
+  end(): void {}
+
+  private print(line: object): void {
+    print(JSON.stringify({ at: Date.now(), ...line }));
+  }
+}
+
+/** The steps, and below them the verdict, which is drawn again in its place. */
+class LiveSteps implements Steps {
+  readonly wantsVerdict = true;
+  private lines: string[] = [];
+  private drawn = 0;
+
+  step(text: string): void {
+    this.clear();
+    print(text);
+    this.draw();
+  }
+
+  verdict(pools: readonly DeployedPool[]): void {
+    const { columns = 80 } = process.stdout;
+    this.lines = pools.flatMap(({ name, deploy }) =>
+      formatDeploy(name, deploy, { colour: wantsColour(), width: columns }),
+    );
+    this.clear();
+    this.draw();
+  }
+
+  done({ message }: OperationDone): ExitStatus {
+    this.end();
+    print(message);
+    return EXIT.done;
+  }
+
+  end(): void {
+    this.clear();
+    this.lines = [];
+  }
+
+  private clear(): void {
+    if (this.drawn > 0) process.stdout.write(`\x1b[${this.drawn}A\x1b[J`);
+    this.drawn = 0;
+  }
+
+  private draw(): void {
+    // More lines than the terminal has cannot be drawn again.
+    const most = Math.max(0, (process.stdout.rows ?? 24) - 2);
+    for (const line of this.lines.slice(0, most)) printStyled(line);
+    this.drawn = Math.min(most, this.lines.length);
+  }
+}

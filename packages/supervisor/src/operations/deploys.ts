@@ -1,0 +1,541 @@
+/** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
+import { existsSync, readFileSync } from "node:fs";
+import type { DeployRequest, DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
+import {
+  canaryPercentNow,
+  DEPLOY_DEFAULTS,
+  type DeployConfig,
+  hasRoomForWarm,
+  type Judgement,
+  type NextStep,
+  nextStep,
+} from "../core/deploy.js";
+import { findPool, occupants, type Pool, processId } from "../core/fleet.js";
+import { endWarm } from "../core/fleet-changes.js";
+import type { FleetConfig, PoolConfig } from "../core/model.js";
+import { seconds } from "../core/words.js";
+import type { EventLog } from "../logs/event-log.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
+import type { Deployed } from "../run-dir/fleet-state.js";
+import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
+import { type Reload, sizeOf } from "./reload.js";
+import type { Rollouts } from "./rollouts.js";
+
+/** The processes that a deploy compares, by id. */
+export interface Arms {
+  canary: string[];
+  /** Of the generation in service. */
+  old: string[];
+  /** Those of them that were started beside the canaries, for figures that depend on age. */
+  fresh: string[];
+}
+
+/** Compares the arms of one pool from its creation until `close`; called about once a second. */
+export interface PoolJudge {
+  look(arms: Arms): { judgement: Judgement; canaryRequests: number };
+  close(): void;
+}
+
+/** What a deploy loads: the configuration, and what later reloads read if it succeeds, or after a rollback. */
+export type DeployLoad =
+  | { ok: true; config: FleetConfig; deployed: Deployed; former: Deployed; note?: string | undefined }
+  | { ok: false; problems: string[] };
+
+interface DeploysOptions {
+  runner: FleetRunner;
+  rollouts: Rollouts;
+  operations: Operations;
+  reload: Reload;
+  configs: PoolConfigs;
+  log: EventLog;
+  source: {
+    load(request: DeployRequest): Promise<DeployLoad>;
+    /** Reloads read this from now on, until the fleet's own path leads elsewhere than now. Returns it with that. */
+    set(deployed: Deployed | undefined): Deployed | undefined;
+  };
+  /** Returns when a process was started, by performance.now(). */
+  spawnedAt(id: string): number | undefined;
+  openJudge(pool: string): PoolJudge;
+  isStopping(): boolean;
+  isReloading(): boolean;
+  publish(): void;
+  publishOnce(change: () => void): void;
+  /** How often it looks. Default: once a second. */
+  periodMs?: number | undefined;
+}
+
+const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
+const SECONDARY = "another pool was taken back";
+const PERIOD_MS = 1000;
+/** How often the memory is looked at while processes are kept warm. */
+const MEMORY_PERIOD_MS = 5000;
+
+/** A pool of a deploy. */
+interface Part {
+  name: string;
+  before: PoolConfig;
+  after: PoolConfig;
+  former: number;
+  next: number;
+  slots: number[];
+  /** Whether canaries are tried. */
+  isTried: boolean;
+}
+
+/** Its rollout. */
+interface Roll {
+  part: Part;
+  result: Promise<OperationResult>;
+}
+
+type Told = Exclude<NextStep, { do: "wait" }>;
+
+interface Trial {
+  parts: readonly Part[];
+  config: DeployConfig;
+  readonly since: number;
+  phase: DeployStatus["phase"];
+  /** Until when the canaries are compared; null before they are. */
+  judgeBy: number | null;
+  readonly judgements: Map<string, Judgement>;
+  /** Set if an operator wants it taken back. */
+  takenBack: string | undefined;
+  wake(): void;
+}
+
+export class Deploys {
+  private trial: Trial | undefined;
+  private ended: Promise<OperationResult> | undefined;
+  private isRollingBack = false;
+  /** What reloads read now, and would read after a rollback. */
+  private deployed: Deployed | undefined;
+  private formerly: Deployed | undefined;
+  private memoryTimer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly options: DeploysOptions) {
+    options.runner.watch(() => this.watchMemory());
+  }
+
+  /** Why another operation on the whole fleet cannot start; undefined if it can. */
+  get refusal(): (OperationResult & { ok: false }) | undefined {
+    if (this.trial === undefined && !this.isRollingBack) return undefined;
+    const what = this.isRollingBack ? "a rollback" : "a deploy";
+    const hint = this.isRollingBack ? "" : ": wait for it, or end it with paceline rollback";
+    return { ok: false, code: "busy", message: `${what} is under way${hint}` };
+  }
+
+  /** For the state file. */
+  get sources(): { deployed: Deployed | undefined; formerlyDeployed: Deployed | undefined } {
+    return { deployed: this.deployed, formerlyDeployed: this.formerly };
+  }
+
+  restoreSources(deployed: Deployed | undefined, formerly: Deployed | undefined): void {
+    this.deployed = deployed;
+    this.formerly = formerly;
+  }
+
+  /** A reload has put another version of a pool, or of all, in service, which knows no former one. */
+  forget(pool: string | undefined): void {
+    const { former } = this.options.configs;
+    if (pool === undefined) former.clear();
+    else former.delete(pool);
+    if (former.size === 0) this.formerly = undefined;
+  }
+
+  statusOf(pool: string): DeployStatus | null {
+    const { trial } = this;
+    const part = trial?.parts.find(({ name }) => name === pool);
+    if (trial === undefined || part === undefined) return null;
+    const arms = this.armsOf(part);
+    const judged = trial.judgements.get(pool);
+    return {
+      from: part.former,
+      to: part.next,
+      release: part.after.release,
+      phase: trial.phase,
+      percent: trial.config.canaryPercent,
+      canaries: arms.canary,
+      controls: arms.fresh,
+      judgeMs: trial.config.judgeMs,
+      leftMs: trial.judgeBy === null ? null : Math.max(0, Math.round(trial.judgeBy - performance.now())),
+      verdict: judged?.verdict ?? "wait",
+      tests: judged?.tests ?? [],
+    };
+  }
+
+  async run(request: DeployRequest, onProgress: ProgressListener): Promise<OperationResult> {
+    const { isStopping, isReloading, log } = this.options;
+    if (isStopping()) return STOPPING;
+    const refusal = this.refusal ?? (isReloading() ? RELOADING : undefined);
+    if (refusal !== undefined) return refusal;
+    const trial: Trial = {
+      ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading", judgeBy: null },
+      ...{ judgements: new Map(), takenBack: undefined, wake: () => {} },
+    };
+    this.trial = trial;
+    this.ended = this.begin(trial, request, onProgress);
+    const result = await this.ended;
+    const said = result.ok ? result.message : `deploy: ${result.message}`;
+    log.event(result.ok ? "info" : "error", "paceline", said);
+    return result;
+  }
+
+  private async begin(trial: Trial, request: DeployRequest, onProgress: ProgressListener): Promise<OperationResult> {
+    const { source, reload } = this.options;
+    try {
+      onProgress("reading the config of the release");
+      const loaded = await source.load(request);
+      if (!loaded.ok) return { ok: false, code: "release-refused", message: loaded.problems.join("\n") };
+      if (loaded.note !== undefined) onProgress(loaded.note);
+      const objection = reload.refusal(loaded.config, undefined) ?? this.busyPool(loaded.config);
+      if (objection !== undefined && !objection.ok)
+        return { ...objection, code: objection.code === "busy" ? "busy" : "release-refused" };
+      if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
+      trial.parts = this.plan(loaded.config);
+      trial.config = settings(loaded.config, request);
+      return await this.deploy(trial, loaded, onProgress);
+    } finally {
+      this.trial = undefined;
+      reload.prune();
+    }
+  }
+
+  private busyPool(config: FleetConfig): OperationResult | undefined {
+    for (const { name } of config.pools) {
+      const refusal = this.options.operations.refusalToRoll(name);
+      if (refusal !== undefined) return refusal;
+    }
+    return undefined;
+  }
+
+  /** Returns the pools that exist already; those that the release adds follow when it is in service. */
+  private plan(config: FleetConfig): Part[] {
+    const { runner, configs } = this.options;
+    return config.pools.flatMap((after): Part[] => {
+      const pool = findPool(runner.fleet, after.name);
+      if (pool === undefined) return [];
+      const before = configs.pool(after.name) ?? after;
+      const slots = wantedIndexes(pool).filter((index) => index <= sizeOf(after, before, pool.wanted));
+      const isTried = after.serves && before.serves && after.overlap && slots.length > 0;
+      const next = configs.addGeneration(after, configs.environment);
+      return [{ name: after.name, before, after, former: pool.generation, next, slots, isTried }];
+    });
+  }
+
+  private async deploy(
+    trial: Trial,
+    { config, deployed, former }: DeployLoad & { ok: true },
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
+    const { rollouts, isStopping } = this.options;
+    const tried = trial.parts.filter(({ isTried }) => isTried);
+    trial.phase = "canary";
+    const { rolls, told } = await this.tryCanaries(trial, tried, onProgress);
+    trial.phase = told.do === "promote" ? "rolling" : "back";
+    if (told.do === "promote") for (const { name } of tried) rollouts.promote(name);
+    else for (const { name } of tried) rollouts.takeBack(name, told.reason);
+    const results = await this.settle(trial, rolls);
+    if (isStopping()) return STOPPING;
+    // Pools without canaries, such as workers, follow when the others are through.
+    for (const part of trial.parts.filter(({ isTried }) => !isTried)) {
+      if (results.some(([, { ok }]) => !ok) || trial.takenBack !== undefined) break;
+      results.push([part, await this.roll(part, trial, onProgress)]);
+    }
+    const failed = failureOf(results);
+    const isTold = told.isTold ? "" : "; it could not be told whether it is as good: too few requests";
+    const failure = failed ?? (trial.takenBack === undefined ? undefined : asked(trial.takenBack));
+    if (failure !== undefined && !failure.ok) {
+      trial.phase = "back";
+      await this.rollBack(
+        results.flatMap(([part, { ok }]) => (ok ? [part] : [])),
+        onProgress,
+      );
+      return told.do === "takeBack" && !told.isTold ? { ...failure, code: "untold", message: told.reason } : failure;
+    }
+    const rest = await this.commit(trial, config, onProgress);
+    if (!rest.ok) {
+      trial.phase = "back";
+      await this.rollBack(trial.parts, onProgress);
+      return { ...rest, code: "taken-back", message: `${rest.message}; the former version is restored` };
+    }
+    for (const part of trial.parts) this.options.configs.former.set(part.name, part.former);
+    this.formerly = former;
+    this.deployed = this.options.source.set(deployed);
+    const pools = trial.parts.map(({ name, next }) => `${name} generation ${next}`).join(", ");
+    const tookMs = performance.now() - trial.since;
+    return { ok: true, message: `deployed: ${pools}, in ${seconds(tookMs)}${isTold}` };
+  }
+
+  /** Starts the canaries of all pools, and compares them until there is a verdict, the time is over, or one is lost. */
+  private async tryCanaries(
+    trial: Trial,
+    tried: readonly Part[],
+    onProgress: ProgressListener,
+  ): Promise<{ rolls: Roll[]; told: Told }> {
+    const { openJudge, publish } = this.options;
+    if (tried.length === 0) return { rolls: [], told: { do: "promote", isTold: true } };
+    const judges = tried.map((part) => ({ part, judge: openJudge(part.name) }));
+    // The balancers count from the next snapshot on.
+    publish();
+    const waiting = new Set(tried.map(({ name }) => name));
+    let hasEnded = false;
+    const rolls = tried.map((part): Roll => {
+      const result = this.roll(part, trial, onProgress, () => {
+        waiting.delete(part.name);
+        trial.wake();
+      });
+      void result.then(() => {
+        hasEnded = true;
+        trial.wake();
+      });
+      return { part, result };
+    });
+    try {
+      for (let said = ""; ; await this.pause(trial)) {
+        // A canary that is lost ends the rollout of its pool, and thereby the deploy.
+        if (hasEnded) return { rolls, told: { do: "takeBack", isTold: true, reason: SECONDARY } };
+        if (trial.takenBack !== undefined)
+          return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
+        for (const { part, judge } of judges) this.look(trial, part, judge);
+        if (waiting.size === 0) trial.judgeBy ??= this.beginJudging(trial, onProgress);
+        const step = this.stepOf(trial);
+        const text = verdictText(trial.judgements);
+        if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
+        if (trial.judgeBy !== null) said = text;
+        if (step.do !== "wait") return { rolls, told: step };
+      }
+    } finally {
+      for (const { judge } of judges) judge.close();
+    }
+  }
+
+  private beginJudging({ config: { judgeMs, canaryPercent } }: Trial, onProgress: ProgressListener): number {
+    if (judgeMs > 0)
+      onProgress(`the canaries get up to ${canaryPercent} % of the requests; judged for ${seconds(judgeMs)} at most`);
+    return performance.now() + judgeMs;
+  }
+
+  /** Compares the canaries of a pool, and gives them the share that they have earned. */
+  private look({ config, judgements, judgeBy }: Trial, part: Part, judge: PoolJudge): void {
+    const { judgement, canaryRequests } = judge.look(this.armsOf(part));
+    judgements.set(part.name, judgement);
+    const { judgeMs, canaryPercent } = config;
+    if (judgeMs === 0) return;
+    const elapsedMs = judgeBy === null ? 0 : judgeMs - (judgeBy - performance.now());
+    const percent = canaryPercentNow(elapsedMs, canaryRequests, canaryPercent, judgeMs);
+    if (this.options.rollouts.setCanaryShare(part.name, percent)) this.options.publish();
+  }
+
+  /** A release that is worse is taken back at once, even before all canaries are up. */
+  private stepOf({ judgements, judgeBy, config }: Trial): NextStep {
+    const { judgeMs, onNoTraffic } = config;
+    if (judgeBy !== null && judgeMs === 0) return { do: "promote", isTold: true };
+    const isOver = judgeBy !== null && performance.now() >= judgeBy;
+    const step = nextStep(judgements, isOver, onNoTraffic);
+    return step.do === "promote" && judgeBy === null ? { do: "wait" } : step;
+  }
+
+  private roll(part: Part, trial: Trial, onProgress: ProgressListener, onHeld?: () => void): Promise<OperationResult> {
+    const { name, slots, next, former, before, after } = part;
+    const { judgeMs, canaryPercent } = trial.config;
+    // In place, the former code is gone, and a control would run the new one.
+    const hasControls = before.release !== after.release && judgeMs > 0;
+    const first = judgeMs === 0 ? canaryPercent : canaryPercentNow(0, 0, canaryPercent, judgeMs);
+    return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
+      formerGeneration: former,
+      ...(onHeld && { canary: { ofSlots: canaryPercent, percent: first, hasControls, onHeld } }),
+      keepWarmMs: () => (after.serves && hasRoomForWarm(memory()) ? trial.config.keepWarmMs : 0),
+    });
+  }
+
+  private pause(trial: Trial): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        trial.wake = () => {};
+        resolve();
+      };
+      const timer = setTimeout(end, this.options.periodMs ?? PERIOD_MS);
+      trial.wake = end;
+    });
+  }
+
+  /** Waits for all pools. If one fails, the others go back, too. */
+  private async settle(trial: Trial, rolls: readonly Roll[]): Promise<[Part, OperationResult][]> {
+    const { rollouts } = this.options;
+    const results = rolls.map(async ({ part, result }): Promise<[Part, OperationResult]> => {
+      const outcome = await result;
+      if (!outcome.ok) for (const { name } of trial.parts) if (name !== part.name) rollouts.takeBack(name, SECONDARY);
+      return [part, outcome];
+    });
+    return Promise.all(results);
+  }
+
+  /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */
+  private async commit(trial: Trial, config: FleetConfig, onProgress: ProgressListener): Promise<OperationResult> {
+    const { reload, configs, runner, operations } = this.options;
+    reload.enter(trial.parts.map(({ after, next }) => ({ config: after, generation: next })));
+    for (const { name, before, after } of trial.parts) {
+      const pool = findPool(runner.fleet, name);
+      const size = pool === undefined ? undefined : sizeOf(after, before, pool.wanted);
+      if (pool === undefined || size === undefined || size === pool.wanted) continue;
+      const resized = await operations.resize(pool, size, onProgress);
+      if (!resized.ok) return resized;
+    }
+    return reload.rest(config, configs.environment, onProgress);
+  }
+
+  // Rollback.
+
+  async rollback(onProgress: ProgressListener): Promise<OperationResult> {
+    const { configs, runner, isStopping, isReloading, operations } = this.options;
+    if (isStopping()) return STOPPING;
+    const { trial } = this;
+    if (trial !== undefined) return this.endTrial(trial, onProgress);
+    const busy = this.refusal ?? (isReloading() ? RELOADING : undefined);
+    if (busy !== undefined) return busy;
+    const parts: Part[] = [];
+    for (const [name, former] of configs.former) {
+      const pool = findPool(runner.fleet, name);
+      const after = configs.generation(name, former)?.pool;
+      const before = configs.pool(name);
+      if (pool === undefined || after === undefined || before === undefined) continue;
+      const refusal = operations.refusalToRoll(name);
+      if (refusal !== undefined) return refusal;
+      const slots = wantedIndexes(pool);
+      if (!isWarm(pool, former) && !existsSync(after.release))
+        return { ok: false, code: "failed", message: `cannot return to ${after.release}: the folder is gone` };
+      parts.push({ name, before: after, after: before, former, next: pool.generation, slots, isTried: false });
+    }
+    if (parts.length === 0)
+      return { ok: false, code: "invalid", message: "no deploy to roll back: none since the last start or reload" };
+    const since = performance.now();
+    const failure = await this.rollBack(parts, onProgress);
+    if (failure !== undefined) return failure;
+    configs.former.clear();
+    this.deployed = this.options.source.set(this.formerly);
+    this.formerly = undefined;
+    this.options.reload.prune();
+    const names = parts
+      .map(({ name, former, before }) => `${name} generation ${former} (${before.release})`)
+      .join(", ");
+    return { ok: true, message: `rolled back to ${names} in ${seconds(performance.now() - since)}` };
+  }
+
+  private async endTrial(trial: Trial, onProgress: ProgressListener): Promise<OperationResult> {
+    trial.takenBack = "rolled back by an operator";
+    trial.wake();
+    for (const { name } of trial.parts) this.options.rollouts.takeBack(name, trial.takenBack);
+    const result = await this.ended;
+    // It was through already.
+    if (result?.ok) return this.rollback(onProgress);
+    if (this.options.isStopping()) return STOPPING;
+    const pools = trial.parts.map(({ name, former, before }) => `${name} generation ${former} (${before.release})`);
+    return { ok: true, message: `the deploy was taken back: ${pools.join(", ") || "nothing was changed"}` };
+  }
+
+  /** Returns pools to their former generation: at once where its processes are warm, else like a reload. Returns a failure. */
+  private async rollBack(parts: readonly Part[], onProgress: ProgressListener): Promise<OperationResult | undefined> {
+    const { rollouts, reload, publishOnce } = this.options;
+    this.isRollingBack = true;
+    try {
+      let rolls: Promise<OperationResult>[] = [];
+      // One snapshot for all.
+      publishOnce(() => {
+        rolls = parts.map(({ name, slots, former }) =>
+          rollouts.run("rollback", name, slots, former, onProgress, { usesWarm: true }),
+        );
+      });
+      const results = await Promise.all(rolls);
+      reload.enter(
+        parts.flatMap(({ before, former }, at) => (results[at]?.ok ? [{ config: before, generation: former }] : [])),
+      );
+      return results.find(({ ok }) => !ok);
+    } finally {
+      this.isRollingBack = false;
+    }
+  }
+
+  private armsOf({ name, next, former }: Part): Arms {
+    const { runner, spawnedAt } = this.options;
+    const arms: Arms = { canary: [], old: [], fresh: [] };
+    const since = this.trial?.since ?? 0;
+    for (const slot of findPool(runner.fleet, name)?.slots ?? [])
+      for (const { occupant } of occupants(slot)) {
+        if (occupant.process.state !== "ready") continue;
+        const id = processId(slot.name, occupant.process.attempt);
+        if (occupant.generation === next) arms.canary.push(id);
+        else if (occupant.generation === former) {
+          arms.old.push(id);
+          if ((spawnedAt(id) ?? 0) >= since) arms.fresh.push(id);
+        }
+      }
+    return arms;
+  }
+
+  /** While memory is short, nothing is kept warm. */
+  private watchMemory(): void {
+    const { runner, log } = this.options;
+    const warm = runner.fleet.pools.filter((pool) => isWarm(pool));
+    if (warm.length === 0) {
+      clearInterval(this.memoryTimer);
+      this.memoryTimer = undefined;
+      return;
+    }
+    if (this.memoryTimer !== undefined) return;
+    this.memoryTimer = setInterval(() => {
+      if (hasRoomForWarm(memory())) return;
+      for (const { name } of runner.fleet.pools.filter((pool) => isWarm(pool))) {
+        log.event("warn", name, "memory is short: its former version is not kept warm any more");
+        runner.change((fleet, context) => endWarm(fleet, name, context));
+      }
+    }, MEMORY_PERIOD_MS);
+    this.memoryTimer.unref();
+  }
+}
+
+/** Whether processes of that generation, or of any, are kept warm. */
+function isWarm({ slots }: Pool, generation?: number): boolean {
+  return slots.some(
+    ({ warm }) => warm?.process.state === "warm" && (generation === undefined || warm.generation === generation),
+  );
+}
+
+function settings({ deploy }: FleetConfig, request: DeployRequest): DeployConfig {
+  const given = Object.entries(request).filter(([key, value]) => key in DEPLOY_DEFAULTS && value !== undefined);
+  return { ...DEPLOY_DEFAULTS, ...deploy, ...Object.fromEntries(given) };
+}
+
+function asked(reason: string): OperationResult {
+  return { ok: false, code: "taken-back", message: reason };
+}
+
+/** Returns why the deploy failed, the first cause; if any pool's canaries had requests, they were seen. */
+function failureOf(results: readonly [Part, OperationResult][]): OperationResult | undefined {
+  const failures = results.flatMap(([, result]) => (result.ok ? [] : [result]));
+  const first = failures.find(({ message }) => !message.includes(SECONDARY)) ?? failures[0];
+  const wasSeen = failures.some(({ code }) => code === "taken-back");
+  return first?.code === "release-refused" && wasSeen ? { ...first, code: "taken-back" } : first;
+}
+
+function verdictText(judgements: ReadonlyMap<string, Judgement>): string {
+  return [...judgements]
+    .map(([pool, { verdict, tests }]) => {
+      const count = (of: string) => tests.filter((test) => test.verdict === of).length;
+      return `${pool}: ${verdict} (${count("pass")} pass, ${count("wait")} wait, ${count("fail")} fail)`;
+    })
+    .join("; ");
+}
+
+/** Returns the machine's memory; null without /proc. */
+function memory(): { availableBytes: number; totalBytes: number } | null {
+  try {
+    const text = readFileSync("/proc/meminfo", "latin1");
+    const of = (key: string) => 1024 * Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(text)?.[1]);
+    const [availableBytes, totalBytes] = [of("MemAvailable"), of("MemTotal")];
+    return availableBytes >= 0 && totalBytes > 0 ? { availableBytes, totalBytes } : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,100 @@
+/** A deploy tries a release under load, goes on or back by itself, and is undone at once by a rollback. */
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { Status } from "../packages/supervisor/dist/control/api.js";
+import { allReady, Project } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
+import { signal } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+
+const GOOD = (word: string) => `export default { fetch: () => new Response("${word}") };\n`;
+const TENTH_FAILS = `let count = 0;
+export default { fetch: () => new Response("bad", { status: ++count % 10 === 0 ? 500 : 200 }) };
+`;
+const BROKEN = 'throw new Error("no such table: carts");\n';
+
+/** Long enough for a slow machine: a verdict ends it, but not before a third of the time with so few requests. */
+const JUDGE = { judgeMs: 30_000, canaryPercent: 50 };
+
+const pidsOf = ({ pools }: Status) => pools[0]?.instances.map(({ pid }) => pid);
+const generationOf = ({ pools }: Status) => pools[0]?.generation;
+
+test("goes on with a good release, takes a bad one back, and returns to what is kept warm, also after a kill", async () => {
+  const config = { deploy: JUDGE };
+  const project = await Project.make({ runtime: "bun", instances: 2, app: GOOD("v1"), config });
+  const release = (name: string, app: string) => {
+    project.write(`releases/${name}/app.js`, app);
+    project.writeConfig({}, `releases/${name}`);
+    return join(project.folder, "releases", name);
+  };
+  await project.start();
+  const first = await project.ready();
+  const good = release("good", GOOD("v2"));
+
+  // As good as the old one: in service, with the old processes warm; then these serve again.
+  const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 5 });
+  await load.moreConnections(1);
+  const deployed = await project.deploy({ dir: good });
+  expect(deployed.output).toContain("deployed: web generation 2");
+  expect(deployed.code).toBe(0);
+  expect((await get(project.port)).body).toBe("v2");
+  const during = await project.status();
+  expect(during.pools[0]).toMatchObject({ generation: 2, release: good, deploy: null, rollout: null });
+  expect(during.pools[0]?.instances.map(({ other }) => [other?.role, other?.state])).toContainEqual(["warm", "warm"]);
+  // Not every slot's warm process is the first one: some were restarted as controls.
+  const warm = during.pools[0]?.instances.map(({ other }) => other?.pid);
+  expect(warm).toContain(pidsOf(first)?.[0]);
+  const back = await project.rollback();
+  expect(back, back.output).toMatchObject({
+    code: 0,
+    output: expect.stringContaining("rolled back to web generation 1"),
+  });
+  expect((await get(project.port)).body).toBe("v1");
+  expect(pidsOf(await project.status())).toEqual(warm);
+  expect(failures(await load.stop())).toEqual(NO_FAILURES);
+  expect(await project.rollback()).toMatchObject({ code: 2 });
+
+  // One whose tenth response fails.
+  const before = await project.statusWhere("the new ones to be gone", allReady);
+  const bad = release("bad", TENTH_FAILS);
+  const seen = project.load({ mode: "keep-alive", clients: 2, delayMs: 5 });
+  await seen.moreConnections(1);
+  const { code, stdout } = await project.cli(["deploy", bad, "--json"]);
+  const lines = stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(lines.at(-1)).toMatchObject({ result: { ok: false, code: "taken-back" } });
+  expect(JSON.stringify(lines.at(-1))).toContain("5xx");
+  expect(lines.some(({ step }) => step !== undefined)).toBe(true);
+  expect(code).toBe(7);
+  const counts = await seen.stop();
+  expect({ ...failures(counts), non2xx: 0, notes: [] }).toEqual(NO_FAILURES);
+  expect(Object.keys(counts.statuses).sort()).toEqual(["200", "500"]);
+  const after = await project.statusWhere("the canary to be gone", allReady);
+  expect(generationOf(after)).toBe(1);
+  expect(pidsOf(after)?.[0], "the canary's slot kept its process").toBe(pidsOf(before)?.[0]);
+
+  // One that does not start, or cannot be read, is refused before it has a request.
+  const broken = await project.deploy({ dir: release("broken", BROKEN) });
+  expect(broken.output).toContain("no such table: carts");
+  expect(broken.code).toBe(6);
+  project.write("releases/broken/paceline.config.json", '{ "instnaces": 2 }');
+  expect(await project.deploy({ dir: join(project.folder, "releases/broken") })).toMatchObject({ code: 6 });
+
+  // A deploy without requests cannot tell; what it keeps warm, the next supervisor knows.
+  const quiet = await project.deploy({ dir: good, judgeMs: 1, onNoTraffic: "rollback" });
+  expect(quiet).toMatchObject({ code: 9, output: expect.stringContaining("could not tell") });
+  const promoted = await project.deploy({ dir: good, judgeMs: 0 });
+  expect(promoted, promoted.output).toMatchObject({ code: 0 });
+  const kept = await project.status();
+  const keptPids = kept.pools[0]?.instances.map(({ other }) => other?.pid);
+  signal(kept.pid, "SIGKILL");
+  await project.start();
+  const adopted = await project.status();
+  expect(adopted.pools[0]?.instances.map(({ other }) => other?.state)).toEqual(["warm", "warm"]);
+  expect(generationOf(adopted)).toBe(generationOf(kept));
+  expect(await project.rollback()).toMatchObject({ code: 0 });
+  expect(pidsOf(await project.status())).toEqual(keptPids);
+  expect((await get(project.port)).body).toBe("v1");
+});

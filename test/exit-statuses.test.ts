@@ -221,8 +221,15 @@ async function problemOf(row: Row, known: Record<string, Situation>): Promise<ob
   if (code !== status) return { ...row, code, output };
   if (!withJson || command === "status --check" || (command.includes("--timeout 0.5") && command.includes("-f")))
     return undefined;
-  const said = attempt(() => JSON.parse(stdout) as { ok: boolean; code: string; message: string });
+  const said = attempt(() => failureIn(stdout));
   return said?.ok === false && said.message !== "" && said.code !== "internal" ? undefined : { ...row, output };
+}
+
+/** Returns the failure that a command prints: its only document, or the `result` in the last line of a deploy. */
+function failureIn(text: string): { ok: boolean; code: string; message: string } {
+  const last = text.startsWith('{"') ? (text.trim().split("\n").at(-1) ?? "") : text;
+  const value = JSON.parse(last);
+  return value.result ?? value;
 }
 
 /** Rows that share a fleet run one after another. */

@@ -74,7 +74,10 @@ function eventOf(type: (typeof EVENTS)[number]): ProcessEvent {
     case "start":
     case "stop":
     case "restart":
+    case "unpark":
       return { type };
+    case "park":
+      return { type, keepMs: 1000 };
     case "exited":
       return { type, attempt: 1, status: { code: 1, signal: null } };
     case "spawnFailed":

@@ -85,6 +85,7 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
     recyclePauseSeconds: null,
     scaling: null,
     rollout: null,
+    deploy: null,
   };
   return { name, kind: "app", instances, ...shape, ...more };
 }

@@ -99,6 +99,7 @@ const status: Status = {
       templates: [],
       recyclePauseSeconds: null,
       scaling: null,
+      deploy: null,
       rollout: { kind: "reload", done: 1, total: 2 },
     },
   ],

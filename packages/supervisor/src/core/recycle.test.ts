@@ -256,6 +256,7 @@ class World {
       starting: "replacementReady",
       proving: "proven",
       joining: "applied",
+      held: "promote",
       leaving: "outgoingGone",
     } as const;
     if (step !== undefined) this.send({ type: event[step], index });

@@ -23,7 +23,7 @@ const COMMANDS =
   "autoinstall backward cleardump config create dash deepUpdate del describe examples expose forward inspect install link unlink " +
   "login logout logrotate module:install module:x monitor unmonitor multiset open package profile:cpu profile:mem publish pull " +
   "register send show slist sysinfos uninstall unset updatePM2 save unstartup resurrect flush reloadLogs env prettylist " +
-  "jlist imonit plus report id ping update reset startOrRestart startOrReload gracefulReload sendSignal trigger attach deploy set get";
+  "jlist imonit plus report id ping update reset startOrRestart startOrReload gracefulReload sendSignal trigger attach set get";
 
 test.each(COMMANDS.split(" "))("PM2's command %s has a line, and no guess", async (name) => {
   const text = await said(name, "0");

@@ -38,7 +38,6 @@ const COMMANDS: Readonly<Record<string, string>> = {
   sendSignal: "send it with kill to the pid that paceline status shows",
   trigger: "give the app a route for it",
   attach: "an instance has no stdin; give the app a route for it",
-  deploy: "write a deploy script (docs/deploying.md)",
   ecosystem: "run: paceline init",
   set: "edit the config, then: paceline reload",
   multiset: "edit the config, then: paceline reload",

@@ -34,6 +34,9 @@ test.each([
   ["EADDRINUSE", 1],
   ["not-running", 3],
   ["timeout", 4],
+  ["release-refused", 6],
+  ["taken-back", 7],
+  ["untold", 9],
 ])("the code %s is exit status %i", (code, status) => {
   expect(exitStatusOfCode(code)).toBe(status);
 });

@@ -3,17 +3,19 @@ import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Small files that take long: by their sizes they would begin last, and everybody would wait for them. */
-const LONG = ["poison", "lane-kills", "turns", "replacement", "examples", "crash", "package"].map(
-  (name) => `test/${name}.test.ts`,
-);
+const LONG = [
+  ...["package", "adoption", "hung", "upgrade", "examples", "systemd", "exit-statuses", "poison", "field", "deaths"],
+  ...["crash", "listening-apps", "replacement", "lane-kills", "turns"],
+].map((name) => `test/${name}.test.ts`);
 
 /** The tests of processes come first, and of these the long ones; unit tests, which are short, fill what is left at the end. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification) => {
       const file = relative(import.meta.dirname, moduleId);
-      if (LONG.includes(file)) return 0;
-      return file.includes("/src/") ? 2 : 1;
+      const place = LONG.indexOf(file);
+      if (place >= 0) return place;
+      return LONG.length + (file.includes("/src/") ? 1 : 0);
     };
     return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
   }
@@ -29,7 +31,7 @@ export default defineConfig({
     ],
     globalSetup: "test/support/environment.ts",
     // More than there are cores: the tests start real processes and wait for them most of the time.
-    maxWorkers: 4,
+    maxWorkers: 6,
     // The files share the modules of their worker: loading these anew for each took as long as all unit tests.
     isolate: false,
     sequence: { sequencer: LongestFirst },

@@ -5,6 +5,7 @@ import { RUNTIMES, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 
 /** Returns the pid, or fails the test. */
 function present(pid: number | null | undefined): number {
@@ -37,7 +38,8 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
     expect(await project.events()).not.toContain("lost its control channel");
   });
 
-  test("of the only instance: requests wait for the next one", async () => {
+  // The balancer's tests have its queue on both runtimes.
+  testOnce(runtime)("of the only instance: requests wait for the next one", async () => {
     const project = await startFleet({ runtime, instances: 1, app: HELLO });
     const anew = project.load({ mode: "connect-anew", clients: 8, expectBody: HELLO_BODY });
     await anew.moreConnections(100);

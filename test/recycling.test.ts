@@ -31,7 +31,7 @@ const attempts = ({ pools }: Status) =>
 describe.each(RUNTIMES)("recycling on %s", (runtime) => {
   test("replaces what has had maxRequests, in pools of every kind", async () => {
     const python = runtime === "bun" ? findPython() : undefined;
-    const asgiPython = findPython("uvicorn");
+    const asgiPython = runtime === "bun" ? findPython("uvicorn") : undefined;
     const pools = {
       fetch: { app: "./app.js", instances: 2, routes: ["/fetch/"] },
       node: { app: "./node.js", instances: 1, routes: ["/node/"] },

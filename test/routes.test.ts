@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 
 /** Returns its request and its own name. */
 const FETCH_APP = `export default { fetch(request) {
@@ -38,6 +39,8 @@ async function ask(port: number, target: string, host: string): Promise<string> 
 }
 
 describe.each(RUNTIMES)("routes on %s", (runtime) => {
+  const once = testOnce(runtime);
+
   test("lead each request to its pool, which sees the path that was matched", async () => {
     const { port } = await started(runtime);
     for (const [host, target, response] of [
@@ -64,7 +67,7 @@ describe.each(RUNTIMES)("routes on %s", (runtime) => {
     }
   });
 
-  test("stay as they are where another pool is reloaded, and so do its processes", async () => {
+  once("stay as they are where another pool is reloaded, and so do its processes", async () => {
     const project = await started(runtime);
     const pids = async () => {
       const { pools, balancers } = await project.ready();
@@ -88,7 +91,7 @@ describe.each(RUNTIMES)("routes on %s", (runtime) => {
     expect(await ask(project.port, "/shop/x", "docs.example.com")).toBe("200 shop /x /shop one");
   });
 
-  test("that lead nowhere are answered 404, and two pools cannot have the same one", async () => {
+  once("that lead nowhere are answered 404, and two pools cannot have the same one", async () => {
     const config = { pools: { web: { ...POOLS.web, routes: "/web" } } };
     const project = await startFleet({ runtime, app: FETCH_APP, config });
     expect((await get(project.port, "/")).status).toBe(404);

@@ -1,7 +1,7 @@
 /** Sticky clients of a real fleet, 800 by cookie, over a change from 4 to 5 instances with a reload, crashes, a new balancer and a new start. */
 import net from "node:net";
 import { describe, expect, test } from "vitest";
-import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { type Project, startFleet } from "./support/fleet.js";
 import { signal } from "./support/processes.js";
 import { waitFor } from "./support/wait.js";
 
@@ -125,15 +125,15 @@ function counted(slots: number[]): number[] {
   return [...counts.values()];
 }
 
-// The balancer on each runtime, everything else on Bun.
-describe.each(RUNTIMES)("the clients of a balancer on %s", (runtime) => {
+// packages/balancer/test/sticky.test.ts runs on both runtimes.
+describe("the clients of a balancer on bun", () => {
   test("keep to their slots", async () => {
-    const names: Pool[] = runtime === "bun" ? ["web", "api", "cmd"] : ["web", "api"];
+    const names: Pool[] = ["web", "api", "cmd"];
     // On a busy machine an instance may be silent for long, and would lose its turn.
-    const balancer = { runtime, trustedProxies: ["127.0.0.1"], limits: { stallAfterMs: 60_000 } };
+    const balancer = { trustedProxies: ["127.0.0.1"], limits: { stallAfterMs: 60_000 } };
     const app = `export default { fetch: () => new Response(${WHO}) };\n`;
     const project = await startFleet({ runtime: "bun", app, files: FILES, config: { balancer, ...configOf(names) } });
-    const count = runtime === "bun" ? 800 : 400;
+    const count = 800;
     const clients = {
       web: new Clients(project, "web", count),
       api: new Clients(project, "api", 400),
@@ -196,7 +196,7 @@ describe.each(RUNTIMES)("the clients of a balancer on %s", (runtime) => {
       after[name] = during;
     }
 
-    // A new balancer process, and for one runtime a new start.
+    // A new balancer process, and a new start.
     const [old] = (await project.status()).balancers;
     signal(old?.pid as number, "SIGKILL");
     await project.statusWhere("another balancer", ({ balancers }) => {
@@ -204,12 +204,10 @@ describe.each(RUNTIMES)("the clients of a balancer on %s", (runtime) => {
       return now?.state === "ready" && now.pid !== old?.pid;
     });
     for (const name of names) expect(slotsOf(await clients[name].request()), name).toEqual(slotsOf(after[name]));
-    if (runtime === "bun") {
-      expect((await project.stop()).code).toBe(0);
-      await waitFor("the port to be free", () => project.processes().length === 0);
-      await project.start();
-      expect(slotsOf(await clients.web.request())).toEqual(slotsOf(after.web));
-    }
+    expect((await project.stop()).code).toBe(0);
+    await waitFor("the port to be free", () => project.processes().length === 0);
+    await project.start();
+    expect(slotsOf(await clients.web.request())).toEqual(slotsOf(after.web));
 
     // Cookies that are not ours are ignored, and replaced.
     const seen = slotsOf(await clients.web.request());

@@ -14,19 +14,19 @@ import {
 } from "node:fs";
 import { createServer } from "node:http";
 import { dirname, join } from "node:path";
-import { describe, expect, onTestFinished } from "vitest";
-import { testOnce } from "../../../test/support/test-once.js";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { listFleets } from "../dist/fleet/find-fleet.js";
-import { makeFolder, PACELINE, RUNTIMES, run } from "./support.js";
+import { makeFolder, PACELINE, run } from "./support.js";
 
 const SAYING = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
 const isRoot = process.getuid?.() === 0;
 /** Not the user who runs the tests. */
 const STRANGER = 65_534;
 
-describe.each(RUNTIMES)("fleets on %s", (runtime) => {
-  const once = testOnce(runtime);
+/** None of it depends on the runtime. */
+const runtime = "bun";
 
+describe("fleets on bun", () => {
   /** A user of paceline with a separate state folder, whose fleets end with the test. */
   function user(identity: { uid?: number; gid?: number } = {}) {
     const home = makeFolder();
@@ -61,68 +61,65 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     return { env, state, paceline, start, ask };
   }
 
-  once(
-    "through a link the fleet is the link's, whatever it leads to; from anywhere in a release it is found",
-    async () => {
-      const shop = makeFolder({
-        "releases/1/app.mjs": SAYING("one"),
-        "releases/1/paceline.toml": 'app = "app.mjs"\n',
-        "releases/2/app.mjs": SAYING("two"),
-        "releases/2/paceline.toml": 'app = "app.mjs"\n',
-      });
-      const [current, first, second] = ["current", "releases/1", "releases/2"].map((name) => join(shop, name)) as [
-        string,
-        string,
-        string,
-      ];
-      symlinkSync("releases/1", current);
-      const { paceline, start, ask } = user();
-      const { pid, runDir } = await start(current);
-      expect(runDir.startsWith(shop)).toBe(false);
-      for (const [cwd, ...args] of [[current], [first], ["/", "-c", current]] as const)
-        expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
-      // -c selects the fleet by the path it was started with, not by another path to the same file.
-      const named = (path: string, fleet: string, itsPid: number) =>
-        `3 nothing is running from ${path}; it points to the fleet of ${fleet} (pid ${itsPid}): name that path`;
-      const file = (folder: string) => join(folder, "paceline.toml");
-      for (const path of [first, file(first)])
-        expect(await ask("/", "-c", path)).toBe(named(file(first), file(current), pid));
-      const bare = join(shop, "bare");
-      symlinkSync("releases", bare);
-      const other = await start("/", "-l", `unix:${shop}/2.sock`, second);
-      expect(await ask("/", "-c", join(bare, "2"))).toBe(named(file(join(bare, "2")), file(second), other.pid));
-      expect((await paceline("/", "stop", "-c", join(bare, "2"))).code).toBe(3);
-      expect(await paceline("/", "stop", "-c", `${second}/../2/`)).toMatchObject({ code: 0 });
+  test("through a link the fleet is the link's, whatever it leads to; from anywhere in a release it is found", async () => {
+    const shop = makeFolder({
+      "releases/1/app.mjs": SAYING("one"),
+      "releases/1/paceline.toml": 'app = "app.mjs"\n',
+      "releases/2/app.mjs": SAYING("two"),
+      "releases/2/paceline.toml": 'app = "app.mjs"\n',
+    });
+    const [current, first, second] = ["current", "releases/1", "releases/2"].map((name) => join(shop, name)) as [
+      string,
+      string,
+      string,
+    ];
+    symlinkSync("releases/1", current);
+    const { paceline, start, ask } = user();
+    const { pid, runDir } = await start(current);
+    expect(runDir.startsWith(shop)).toBe(false);
+    for (const [cwd, ...args] of [[current], [first], ["/", "-c", current]] as const)
+      expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
+    // -c selects the fleet by the path it was started with, not by another path to the same file.
+    const named = (path: string, fleet: string, itsPid: number) =>
+      `3 nothing is running from ${path}; it points to the fleet of ${fleet} (pid ${itsPid}): name that path`;
+    const file = (folder: string) => join(folder, "paceline.toml");
+    for (const path of [first, file(first)])
+      expect(await ask("/", "-c", path)).toBe(named(file(first), file(current), pid));
+    const bare = join(shop, "bare");
+    symlinkSync("releases", bare);
+    const other = await start("/", "-l", `unix:${shop}/2.sock`, second);
+    expect(await ask("/", "-c", join(bare, "2"))).toBe(named(file(join(bare, "2")), file(second), other.pid));
+    expect((await paceline("/", "stop", "-c", join(bare, "2"))).code).toBe(3);
+    expect(await paceline("/", "stop", "-c", `${second}/../2/`)).toMatchObject({ code: 0 });
 
-      rmSync(current);
-      symlinkSync("releases/2", current);
-      // The release in service is still the first one: both it and the link select the fleet.
-      for (const [cwd, ...args] of [[first], [second], ["/", "-c", current]] as const)
-        expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
-      expect(await paceline(first, "reload")).toMatchObject({ code: 0 });
-      expect(await get(join(current, "up.sock"), join(first, "up.sock"))).toBe("two");
-      // The supervisor was started in the folder that is removed now.
-      rmSync(first, { recursive: true });
-      expect(await ask(second)).toBe(pid);
-      const instance = async () => {
-        const { stdout } = await paceline("/", "status", "--json", "-c", current);
-        return JSON.parse(stdout).pools[0].instances[0] as { pid: number; state: string; lastExit: { reason: string } };
-      };
-      const before = (await instance()).pid;
-      kill(before);
-      const isBack = async () => (await instance()).state === "ready" && (await instance()).pid !== before;
-      await expect.poll(isBack).toBe(true);
-      expect(await paceline("/", "reload", "-c", current)).toMatchObject({ code: 0 });
-      // A release that is pruned too early is named.
-      rmSync(second, { recursive: true });
-      kill((await instance()).pid);
-      const reason = async () => (await instance()).lastExit.reason;
-      await expect.poll(reason).toContain(`not started: its working directory is gone: ${second} `);
-      expect(await paceline("/", "stop", "-c", current)).toMatchObject({ code: 0 });
-    },
-  );
+    rmSync(current);
+    symlinkSync("releases/2", current);
+    // The release in service is still the first one: both it and the link select the fleet.
+    for (const [cwd, ...args] of [[first], [second], ["/", "-c", current]] as const)
+      expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
+    expect(await paceline(first, "reload")).toMatchObject({ code: 0 });
+    expect(await get(join(current, "up.sock"), join(first, "up.sock"))).toBe("two");
+    // The supervisor was started in the folder that is removed now.
+    rmSync(first, { recursive: true });
+    expect(await ask(second)).toBe(pid);
+    const instance = async () => {
+      const { stdout } = await paceline("/", "status", "--json", "-c", current);
+      return JSON.parse(stdout).pools[0].instances[0] as { pid: number; state: string; lastExit: { reason: string } };
+    };
+    const before = (await instance()).pid;
+    kill(before);
+    const isBack = async () => (await instance()).state === "ready" && (await instance()).pid !== before;
+    await expect.poll(isBack).toBe(true);
+    expect(await paceline("/", "reload", "-c", current)).toMatchObject({ code: 0 });
+    // A release that is pruned too early is named.
+    rmSync(second, { recursive: true });
+    kill((await instance()).pid);
+    const reason = async () => (await instance()).lastExit.reason;
+    await expect.poll(reason).toContain(`not started: its working directory is gone: ${second} `);
+    expect(await paceline("/", "stop", "-c", current)).toMatchObject({ code: 0 });
+  });
 
-  once("-c means that config, and several fleets of one folder are told apart", async () => {
+  test("-c means that config, and several fleets of one folder are told apart", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x"), "prod.config.json": '{ "app": "app.mjs" }' });
     const files = { prod: join(folder, "prod.config.json"), staging: join(folder, "staging.config.json") };
     writeFileSync(files.staging, '{ "app": "app.mjs" }');
@@ -147,7 +144,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
       expect((await paceline(folder, "stop", "-c", `${name}.config.json`)).code).toBe(0);
   });
 
-  once("a fleet whose supervisor was killed is said to be one, stops, and is replaced by a start", async () => {
+  test("a fleet whose supervisor was killed is said to be one, stops, and is replaced by a start", async () => {
     const folder = makeFolder({
       "app.mjs": SAYING("x"),
       "paceline.json": '{ "app": "app.mjs", "orphanGraceMs": 60000, "restartSupervisor": false }',
@@ -202,7 +199,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     expect((await paceline(folder, "stop")).code).toBe(0);
   });
 
-  once("a run directory that others own, share or have redirected is neither read nor spoken to", async () => {
+  test("a run directory that others own, share or have redirected is neither read nor spoken to", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x") });
     const bait = join(folder, ".paceline");
     mkdirSync(bait, { mode: 0o755 });
@@ -263,39 +260,34 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     expect(start).toMatchObject({ code: 1, stderr: expect.stringMatching(/state is open to others .*--run-dir/) });
   });
 
-  once(
-    "nothing is written through a link in a run directory, and a long one has its sockets where nobody could be before",
-    async () => {
-      const folder = makeFolder({ "app.mjs": SAYING("x"), victim: "theirs" });
-      const { start, paceline, ask } = user();
-      const runDir = join(folder, "d".repeat(120));
-      mkdirSync(join(runDir, "log"), { recursive: true, mode: 0o700 });
-      const links = ["supervisor.out", "log/paceline.log"].map((name) => join(runDir, name));
-      for (const link of links) symlinkSync(join(folder, "victim"), link);
-      const args = ["-l", `unix:${folder}/up.sock`, "--run-dir", runDir, "app.mjs"];
-      expect(await paceline(folder, "start", "-d", ...args)).toMatchObject({
-        code: 1,
-        stderr: expect.stringMatching(/supervisor\.out/),
-      });
-      rmSync(links[0] as string);
-      const { pid } = await start(folder, ...args);
-      expect((await paceline(folder, "status", "--run-dir", runDir)).stdout).toMatch(
-        /^log .*cannot be written: ELOOP/m,
-      );
-      expect(readFileSync(join(folder, "victim"), "utf8")).toBe("theirs");
-      const short = dirname(JSON.parse(readFileSync(join(runDir, "fleet.json"), "utf8")).controlSocket);
-      // Its name is unpredictable, so nobody can have taken it.
-      expect(short).toMatch(/^\/tmp\/paceline-\w{6}$/);
-      expect(statSync(short)).toMatchObject({ uid: process.getuid?.(), mode: 0o40700 });
-      expect(await ask(folder)).toBe(pid);
-      chmodSync(short, 0o755);
-      expect(await ask(folder)).toMatch(/^3 /);
-      chmodSync(short, 0o700);
-      expect((await paceline(folder, "stop")).code).toBe(0);
-    },
-  );
+  test("nothing is written through a link in a run directory, and a long one has its sockets where nobody could be before", async () => {
+    const folder = makeFolder({ "app.mjs": SAYING("x"), victim: "theirs" });
+    const { start, paceline, ask } = user();
+    const runDir = join(folder, "d".repeat(120));
+    mkdirSync(join(runDir, "log"), { recursive: true, mode: 0o700 });
+    const links = ["supervisor.out", "log/paceline.log"].map((name) => join(runDir, name));
+    for (const link of links) symlinkSync(join(folder, "victim"), link);
+    const args = ["-l", `unix:${folder}/up.sock`, "--run-dir", runDir, "app.mjs"];
+    expect(await paceline(folder, "start", "-d", ...args)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/supervisor\.out/),
+    });
+    rmSync(links[0] as string);
+    const { pid } = await start(folder, ...args);
+    expect((await paceline(folder, "status", "--run-dir", runDir)).stdout).toMatch(/^log .*cannot be written: ELOOP/m);
+    expect(readFileSync(join(folder, "victim"), "utf8")).toBe("theirs");
+    const short = dirname(JSON.parse(readFileSync(join(runDir, "fleet.json"), "utf8")).controlSocket);
+    // Its name is unpredictable, so nobody can have taken it.
+    expect(short).toMatch(/^\/tmp\/paceline-\w{6}$/);
+    expect(statSync(short)).toMatchObject({ uid: process.getuid?.(), mode: 0o40700 });
+    expect(await ask(folder)).toBe(pid);
+    chmodSync(short, 0o755);
+    expect(await ask(folder)).toMatch(/^3 /);
+    chmodSync(short, 0o700);
+    expect((await paceline(folder, "stop")).code).toBe(0);
+  });
 
-  once("nothing is left of a check: no file for its answer, and no cache in a HOME that is relative", async () => {
+  test("nothing is left of a check: no file for its answer, and no cache in a HOME that is relative", async () => {
     const config =
       'import { readdirSync } from "node:fs";\nimport { tmpdir } from "node:os";\n' +
       'const left = readdirSync(tmpdir()).filter((name) => name.startsWith("paceline-config-"));\n' +
@@ -306,7 +298,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     expect(existsSync(join(folder, "relative"))).toBe(false);
   });
 
-  once("a user without the right to a port is told what gives it", async (context) => {
+  test("a user without the right to a port is told what gives it", async (context) => {
     const first = Number(readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8"));
     if (!isRoot || first <= 80) context.skip("only root can be another user, who may not have port 80");
     const folder = makeFolder({ "app.mjs": SAYING("x") });
@@ -321,7 +313,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     expect(code).toBe(1);
   });
 
-  once("what cannot be written is said with the way out of it", async () => {
+  test("what cannot be written is said with the way out of it", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x") });
     const { env } = user();
     const file = join(folder, "app.mjs");
@@ -339,7 +331,7 @@ describe.each(RUNTIMES)("fleets on %s", (runtime) => {
     });
   });
 
-  once("another user is told whose fleet it is, and root that it must be named", async (context) => {
+  test("another user is told whose fleet it is, and root that it must be named", async (context) => {
     if (!isRoot) context.skip("needs root, to be another user");
     const folder = makeFolder({ "app.mjs": SAYING("x"), "paceline.toml": 'app = "app.mjs"\n' });
     const root = user();

@@ -24,7 +24,7 @@ export function formatRehearsal({ name, pools, requests, rate, phases, findings,
     right(`${phase.repeated}`),
     right(msOf(phase.p99)),
     right(phase.name === "steady" ? "" : msOf(steady?.p99 ?? null)),
-    `${phase.holds ? "holds" : "BROKEN"}: ${phase.promise}`,
+    `${phase.holds ? (phase.sent === 0 ? "not tried" : "holds") : "BROKEN"}: ${phase.promise}`,
   ]);
   const sizes = pools.map((pool) => `${pool.name} (${pool.kind}) ${pool.instances}`).join(", ");
   const more = requests.length > MAX_NAMED ? ` and ${requests.length - MAX_NAMED} more` : "";

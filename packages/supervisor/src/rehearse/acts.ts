@@ -103,6 +103,8 @@ export const acts: Readonly<Record<Exclude<PhaseName, "state">, Act>> = {
   },
 
   stop: async (scene, tally) => {
+    // The balancers would wait for them.
+    scene.load.forgetIdle();
     for (const pool of scene.pools.slice(0, MAX_POOLS)) await burst(scene, pool, tally);
     await scene.fleet.stop(operation);
   },

@@ -7,7 +7,7 @@ const MAX_EVIDENCE = 5;
 
 export const causes = {
   crashes: (evidence: Evidence): Finding[] =>
-    byPool(evidence.deaths.filter(isCrashOnStop), evidence.lines.filter(isFailedListener)).map(
+    byPool(evidence.deaths.filter(isCrashOnStop), linesOf(evidence, LISTENER_FAILED)).map(
       ({ pool, deaths, lines }) => ({
         kind: "crashes",
         what: `${pool} crashes when it is asked to stop`,
@@ -31,8 +31,7 @@ export const causes = {
 
   stays: (evidence: Evidence): Finding[] => {
     const slow = evidence.deaths.filter(({ kind }) => kind === "slow");
-    const lines = evidence.lines.filter(({ text }) => NOT_ENDED.test(text));
-    const pools = byPool(slow, lines, evidence.stayed);
+    const pools = byPool(slow, linesOf(evidence, NOT_ENDED), evidence.stayed);
     return pools.map(({ pool, deaths, lines: said, others }) => ({
       kind: "stays",
       what: `${pool} does not drain: it goes on when it is asked to stop, and has to be killed`,
@@ -144,8 +143,9 @@ function isClosedEarly({ closedAfterMs, wasAnnounced }: Evidence["idle"][number]
   return closedAfterMs !== null && closedAfterMs < LEAST_IDLE_MS && !wasAnnounced;
 }
 
-function isFailedListener({ text }: LoggedLine): boolean {
-  return LISTENER_FAILED.test(text);
+/** Returns the lines of the pools that are rehearsed; a balancer waits for its clients, which are ours. */
+function linesOf({ lines, pools }: Evidence, pattern: RegExp): LoggedLine[] {
+  return lines.filter((line) => pattern.test(line.text) && pools.some(({ name }) => name === poolOf(line)));
 }
 
 function isFailure({ kind, code, signal }: DeathFacts): boolean {
@@ -161,8 +161,8 @@ function isCutOnTerm(death: DeathFacts): boolean {
 }
 
 /** Whether it had not exited by itself. */
-function wasEnded({ pool, phase }: DeathFacts, { lines }: Evidence): boolean {
-  return lines.some((line) => line.phase === phase && poolOf(line) === pool && NOT_ENDED.test(line.text));
+function wasEnded({ pool, phase }: DeathFacts, evidence: Evidence): boolean {
+  return linesOf(evidence, NOT_ENDED).some((line) => line.phase === phase && poolOf(line) === pool);
 }
 
 function isUnexplained(death: DeathFacts): boolean {

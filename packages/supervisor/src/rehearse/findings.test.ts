@@ -45,6 +45,12 @@ function memory(instance: string, growth: number, level = 50e6) {
   return { pool: "web", instance, samples, requests: 400 };
 }
 
+/** A cache that is filled once. */
+function step(instance: string) {
+  const { samples, ...rest } = memory(instance, 0);
+  return { ...rest, samples: samples.map((each, at) => ({ ...each, bytes: each.bytes + (at > 15 ? 60e6 : 0) })) };
+}
+
 /** Bodies of two instances in turn. */
 function turns(first: (visit: number) => string, second: (visit: number) => string): string[] {
   return Array.from({ length: 8 }, (_, at) => (at % 2 === 0 ? first : second)(Math.floor(at / 2)));
@@ -70,6 +76,7 @@ const FAULTS: [kind: string, evidence: Partial<Evidence>][] = [
       ],
     },
   ],
+  ["stays", { lines: [{ phase: "reload", subject: "web.1", text: "stop() was cut off at the deadline" }] }],
   ["idle-connections", { idle: [{ pool: "web", instance: "web.1", closedAfterMs: 20, wasAnnounced: false }] }],
   [
     "state",
@@ -132,6 +139,10 @@ const FAULTS: [kind: string, evidence: Partial<Evidence>][] = [
 
 const HARMLESS: [what: string, evidence: Partial<Evidence>][] = [
   ["nothing", {}],
+  [
+    "a balancer that waits for idle clients",
+    { lines: [{ phase: "stop", subject: "balancer.1", text: "did not drain within 2 s: SIGTERM" }] },
+  ],
   ["an instance that drains on SIGTERM", { deaths: [death({ requests: [...NOT_STARTED] })] }],
   [
     "an instance that the rehearsal has killed",
@@ -226,6 +237,12 @@ const HARMLESS: [what: string, evidence: Partial<Evidence>][] = [
     "memory that grows in one instance of three",
     { memory: [memory("web.1", 1e6), memory("web.2", 0), memory("web.3", 0)] },
   ],
+  ["memory that has grown once", { memory: [step("web.1"), step("web.2")] }],
+  [
+    "the memory of a small process that grows a little",
+    { memory: [memory("web.1", 100e3, 20e6), memory("web.2", 100e3, 20e6)] },
+  ],
+  ["requests that went to another instance", { phases: replaced("reload", { repeated: 5 }) }],
   ["memory that grows a little", { memory: [memory("web.1", 50e3), memory("web.2", 50e3)] }],
   [
     "a slow request that waits",

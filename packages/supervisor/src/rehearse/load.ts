@@ -72,6 +72,11 @@ export class Load {
 
   close(): void {
     clearInterval(this.timer);
+    this.forgetIdle();
+  }
+
+  /** Closes the kept connections. */
+  forgetIdle(): void {
     for (const socket of this.idle.splice(0)) socket.destroy();
   }
 

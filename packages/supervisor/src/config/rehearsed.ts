@@ -5,15 +5,16 @@ import type { FleetConfig } from "../core/model.js";
 const ORPHAN_GRACE_MS = 5_000;
 
 /**
- * Leaves out the pools that get no requests: queue consumers and schedules would do the work of the real fleet a second time.
- * Whatever the fleet writes goes into its run directory.
+ * Leaves out the pools that get no requests: queue consumers and schedules would do the work of the real fleet a second time. So
+ * would hooks. The agent-check's address belongs to the real fleet. Whatever this one writes goes into its run directory.
  */
-export function rehearsedConfig(config: FleetConfig): FleetConfig {
+export function rehearsedConfig({ hooks: _hooks, ...config }: FleetConfig & { hooks?: unknown }): FleetConfig {
   return {
     ...config,
+    agentCheck: null,
     orphanGraceMs: Math.min(config.orphanGraceMs, ORPHAN_GRACE_MS),
     restartSupervisor: false,
-    balancer: { ...config.balancer, spoolDir: null },
+    balancer: { ...config.balancer, spoolDir: null, accessLog: false },
     pools: config.pools.filter(({ serves }) => serves),
   };
 }

@@ -1,0 +1,21 @@
+/** What a rehearsal leaves out of a configuration. */
+import { expect, test } from "vitest";
+import type { FleetConfig } from "../core/model.js";
+import { rehearsedConfig } from "./rehearsed.js";
+
+test("nothing but the app acts outside: no workers, hooks and agent-check, no files elsewhere", () => {
+  const config = {
+    ...{ name: "shop", agentCheck: { host: "127.0.0.1", port: 9 }, hooks: { before: {} } },
+    ...{ restartSupervisor: true, orphanGraceMs: 60_000 },
+    balancer: { processes: 2, spoolDir: "/srv/spool", accessLog: true },
+    pools: [
+      { name: "web", serves: true },
+      { name: "queue", serves: false },
+    ],
+  } as unknown as FleetConfig;
+  expect(rehearsedConfig(config)).toEqual({
+    ...{ name: "shop", agentCheck: null, restartSupervisor: false, orphanGraceMs: 5_000 },
+    balancer: { processes: 2, spoolDir: null, accessLog: false },
+    pools: [{ name: "web", serves: true }],
+  });
+});

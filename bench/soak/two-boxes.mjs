@@ -2,7 +2,7 @@
  * Two boxes, each a network namespace with a fleet, behind HAProxy with the configuration of `paceline export haproxy`, under load:
  * one box is reloaded, restarted and stopped (no request is lost), killed, and cut off from the network (what that costs).
  *
- *   npm run soak:two-boxes -- --seconds 10 --clients 16 --runtime bun
+ *   npm run soak:two-boxes -- --seconds 10 --clients 16 --runtime bun --front haproxy|nginx
  *
  * Needs root, network namespaces and haproxy; without them it says so and does nothing. --short is for the tests.
  */
@@ -19,9 +19,11 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "10" },
     clients: { type: "string", default: "16" },
     short: { type: "boolean", default: false },
+    front: { type: "string", default: "haproxy" },
   },
 });
 const { runtime, short: isShort } = values;
+const isNginx = values.front === "nginx";
 const SECONDS = isShort ? 1 : Number(values.seconds);
 const CLIENTS = isShort ? 6 : Number(values.clients);
 const PAUSE_MS = isShort ? 15 : 5;
@@ -48,7 +50,7 @@ const within = (name, command) => ["ip", ["netns", "exec", name, ...command]];
 /** Returns why this cannot run here; undefined if it can. */
 function obstacle() {
   if (process.getuid?.() !== 0) return "it needs root";
-  for (const program of ["ip", "haproxy"]) {
+  for (const program of ["ip", values.front]) {
     try {
       execFileSync(program, ["-V"], {
         stdio: "ignore",
@@ -172,10 +174,38 @@ async function until(what, holds) {
   }
 }
 
-const seenAs = (box, state) =>
+/** nginx shows no states, and believes a failure for 2 s. */
+const NGINX_FORGETS_MS = 3000;
+
+const seenAs = (box, state) => (isNginx ? wait(NGINX_FORGETS_MS) : haproxySees(box, state));
+
+const haproxySees = (box, state) =>
   until(`box${box} ${state}`, async () => new RegExp(state).test((await boxesSeen())[`box${box}`]));
 
+async function startNginx() {
+  const boxes = BOXES.flatMap((box) => ["--box", `box${box}=${addressOf(box)}`]);
+  const { stdout } = await paceline(1, "export", "nginx", ...boxes, "--bind", `127.0.0.1:${FRONT_PORT}`);
+  writeFileSync(path.join(folder, "fleet.conf"), stdout);
+  const main = "daemon off; pid nginx.pid; error_log stderr; events {} http { access_log off; include fleet.conf; }\n";
+  writeFileSync(path.join(folder, "nginx.conf"), main);
+  const [program, args] = within(FRONT, ["nginx", "-p", folder, "-c", path.join(folder, "nginx.conf")]);
+  const log = openSync(path.join(folder, "nginx.log"), "a");
+  const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` };
+  endsWithProgram(spawn(program, args, { stdio: ["ignore", log, log], env }));
+  await until("the front", isServing);
+}
+
+/** Whether the front passes a request on. */
+async function isServing() {
+  const [program, args] = within(FRONT, ["curl", "-fs", "-m", "5", `http://127.0.0.1:${FRONT_PORT}/`]);
+  return execute(program, args).then(
+    () => true,
+    () => false,
+  );
+}
+
 async function startFront() {
+  if (isNginx) return startNginx();
   const boxes = BOXES.flatMap((box) => ["--box", `box${box}=${addressOf(box)}`]);
   const { stdout } = await paceline(1, "export", "haproxy", ...boxes, "--bind", `127.0.0.1:${FRONT_PORT}`);
   const file = path.join(folder, "haproxy.cfg");
@@ -247,10 +277,11 @@ const PHASES = [
     isRolled: false,
     isLong: true,
     async act() {
-      ip("-n", FRONT, "link", "set", cableOf(1), "down");
+      // It hears the front and cannot say a word, not even that it is gone.
+      ip("-n", nameOf(1), "route", "add", "blackhole", `${frontAddressOf(1)}/32`);
       await seenAs(1, "^DOWN");
       await wait(1000 * Math.max(SECONDS, 10));
-      ip("-n", FRONT, "link", "set", cableOf(1), "up");
+      ip("-n", nameOf(1), "route", "delete", "blackhole", `${frontAddressOf(1)}/32`);
       await seenAs(1, "^UP");
     },
   },

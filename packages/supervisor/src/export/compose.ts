@@ -32,7 +32,6 @@ export function compose(input: ExportInput): string {
   if (files.credentials.length > 0) environment.CREDENTIALS_DIRECTORY = "/run/credentials/paceline";
   return yaml(
     {
-      name,
       services: {
         [name]: {
           image: image ?? `${name}:latest`,

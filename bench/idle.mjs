@@ -3,7 +3,7 @@
  * process.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -69,7 +69,24 @@ function measure(second) {
   }
   const all = [pids.length, memory(pids).pssMB.toFixed(1), "", cpu("all", pids, second)];
   console.log(`${"all".padEnd(14)}${all.map((cell) => String(cell).padStart(13)).join("")}`);
+  const others = othersOf(pids.at(-1), pids);
+  if (others > 0) console.log(`${others} other processes share pages of the runtime: PSS is lower than it is alone`);
   last = { second, kinds: new Map([...kinds, ["all", pids]].map(([kind, of]) => [kind, cpuSnapshot(of)])) };
+}
+
+/** Returns how many other processes run the program of this one: they share its pages, which makes PSS smaller. */
+function othersOf(pid, own) {
+  const programOf = (each) => {
+    try {
+      const { dev, ino } = statSync(`/proc/${each}/exe`);
+      return `${dev} ${ino}`;
+    } catch {
+      return undefined; // It has ended, or belongs to another user.
+    }
+  };
+  const program = programOf(pid);
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && !own.includes(Number(name)));
+  return pids.filter((each) => programOf(each) === program).length;
 }
 
 const startedAt = performance.now();

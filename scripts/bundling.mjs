@@ -66,17 +66,31 @@ export async function bundle(input, folder, startsAsOneFile = false) {
   return output.flatMap(({ moduleIds = [] }) => moduleIds);
 }
 
-/** Returns a plugin, and whether an entry imports a module without `import()`. */
+/** The module that only passes on what others export. */
+const INDEX = join(ROOT, "packages/wire/dist/index.js");
+const FROM_INDEX = /^import\s*\{([^}]*)\}\s*from\s*"@paceline\/wire"/gm;
+
+/** Returns a plugin, and whether an entry imports a module without `import()`. Of what an index passes on, only what is named counts. */
 function staticImports() {
   const found = new Set();
   const plugin = {
     name: "static-imports",
     buildEnd() {
-      const waiting = [...this.getModuleIds()].filter((id) => this.getModuleInfo(id)?.isEntry);
-      for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
-        if (found.has(id)) continue;
-        found.add(id);
-        waiting.push(...(this.getModuleInfo(id)?.importedIds ?? []));
+      const infoOf = (id) => this.getModuleInfo(id);
+      const named = new Set();
+      const waiting = [...this.getModuleIds()].filter((id) => infoOf(id)?.isEntry);
+      for (;;) {
+        for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
+          if (found.has(id)) continue;
+          found.add(id);
+          const { code = "", importedIds = [] } = infoOf(id) ?? {};
+          for (const [, names = ""] of (code ?? "").matchAll(FROM_INDEX))
+            for (const name of names.split(",")) named.add(name.trim().split(/\s+as\s+/)[0]);
+          if (id !== INDEX) waiting.push(...importedIds);
+        }
+        const passedOn = found.has(INDEX) ? (infoOf(INDEX)?.importedIds ?? []) : [];
+        waiting.push(...passedOn.filter((id) => !found.has(id) && infoOf(id)?.exports.some((name) => named.has(name))));
+        if (waiting.length === 0) return;
       }
     },
   };

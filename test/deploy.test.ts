@@ -98,3 +98,39 @@ test("goes on with a good release, takes a bad one back, and returns to what is 
   expect(pidsOf(await project.status())).toEqual(keptPids);
   expect((await get(project.port)).body).toBe("v1");
 });
+
+test("held at its canary refuses other operations, and ends by a rollback or with its supervisor, without a trace", async () => {
+  const project = await Project.make({ runtime: "bun", instances: 2, app: GOOD("v1") });
+  project.write("releases/next/app.js", GOOD("v2"));
+  project.writeConfig({}, "releases/next");
+  const request = { dir: join(project.folder, "releases/next"), judgeMs: 600_000 };
+  await project.start();
+  const [first] = pidsOf(await project.ready()) ?? [];
+  const isHeld = ({ pools }: Status) => pools[0]?.deploy?.leftMs != null;
+
+  const deploy = project.deploy(request);
+  const held = await project.statusWhere("the canary to be held", isHeld);
+  const { deploy: deployed, instances } = held.pools[0] ?? {};
+  expect(deployed).toMatchObject({ from: 1, to: 2, phase: "canary", canaries: ["web.1#2"], verdict: "wait" });
+  expect(instances?.[0]).toMatchObject({ pid: first, other: { role: "replacement", state: "ready" } });
+  const refused = await Promise.all([
+    ...[project.scale("web", 3), project.restart("web.2"), project.reload(), project.deploy(request)],
+    project.stop("web"),
+  ]);
+  expect(refused.map(({ code }) => code)).toEqual([5, 5, 5, 5, 5]);
+  expect(await project.rollback()).toMatchObject({ code: 0, output: expect.stringContaining("taken back") });
+  expect(await deploy).toMatchObject({ code: 7, output: expect.stringContaining("by an operator") });
+  const after = await project.statusWhere("the canary to be gone", allReady);
+  expect(after.pools[0]).toMatchObject({ generation: 1, deploy: null });
+  expect(pidsOf(after)?.[0]).toBe(first);
+
+  const cutOff = project.deploy(request);
+  await project.statusWhere("the next canary to be held", isHeld);
+  signal(after.pid, "SIGKILL");
+  expect(await cutOff).toMatchObject({ code: 1 });
+  await project.start();
+  const adopted = await project.statusWhere("its canary to be gone", allReady);
+  expect(adopted.pools[0]).toMatchObject({ generation: 1, deploy: null });
+  expect(pidsOf(adopted)?.[0]).toBe(first);
+  expect((await get(project.port)).body).toBe("v1");
+});

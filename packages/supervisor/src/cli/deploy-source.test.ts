@@ -1,0 +1,72 @@
+/** What a deploy loads, and what reloads read after it. */
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { makeFolder } from "../../test/support.js";
+import { loadFleet } from "../config/load.js";
+import { SourceInForce } from "./deploy-source.js";
+
+/** A folder of releases, each with its number in its environment, and a link to the first one. */
+async function shop() {
+  const folder = makeFolder();
+  for (const release of [1, 2, 3]) {
+    const place = join(folder, "releases", `${release}`);
+    mkdirSync(place, { recursive: true });
+    writeFileSync(join(place, "app.mjs"), "export default () => new Response();\n");
+    const config = { app: "./app.mjs", listen: "unix:shop.sock", env: { RELEASE: `${release}` } };
+    writeFileSync(join(place, "paceline.config.json"), JSON.stringify(config));
+  }
+  const current = join(folder, "current");
+  const pointTo = (release: number) => {
+    rmSync(current, { force: true });
+    symlinkSync(`releases/${release}`, current);
+  };
+  pointTo(1);
+  const request = {
+    ...{ target: current, cwd: folder, overrides: {}, environment: {}, endsSoon: true },
+    runtimes: { node: process.execPath, preferred: "node" as const },
+  };
+  const { source, config } = await loadFleet(request);
+  const put: string[] = [];
+  const inForce = new SourceInForce(
+    request,
+    () => source,
+    undefined,
+    ({ release }) => put.push(release),
+  );
+  const releaseOf = async () => {
+    const loaded = await inForce.again();
+    return "fleet" in loaded ? loaded.fleet.config.pools[0]?.env : loaded.problems;
+  };
+  return { folder, pointTo, config, put, inForce, releaseOf };
+}
+
+test("a deployed release is what reloads read, until the fleet's own path leads elsewhere; name and sockets stay", async () => {
+  const { folder, pointTo, config, put, inForce, releaseOf } = await shop();
+  expect(await releaseOf()).toEqual({ RELEASE: "1" });
+  writeFileSync(join(folder, "next.env"), "COLOUR=red\n");
+  const loaded = await inForce.load({ dir: join(folder, "releases/2"), envFile: join(folder, "next.env") });
+  if (!loaded.ok) throw new Error(loaded.problems.join());
+  expect(loaded.config).toMatchObject({ name: config.name, listen: config.listen });
+  expect(loaded.config.pools[0]).toMatchObject({ env: { RELEASE: "2", COLOUR: "red" } });
+  // Not before it is in service.
+  expect(await releaseOf()).toEqual({ RELEASE: "1" });
+  inForce.set(loaded.deployed);
+  expect(put).toEqual([join(folder, "releases/2")]);
+  expect(await releaseOf()).toEqual({ RELEASE: "2", COLOUR: "red" });
+  // A rollback stays at the former release, although the link may lead to the new one by now.
+  pointTo(2);
+  inForce.set(loaded.former);
+  expect(await releaseOf()).toEqual({ RELEASE: "1" });
+  pointTo(3);
+  expect(await releaseOf()).toEqual({ RELEASE: "3" });
+  expect(inForce.isDeployed).toBe(false);
+});
+
+test("a release without a config, or with a wrong one, is refused", async () => {
+  const { folder, inForce } = await shop();
+  expect(await inForce.load({ dir: join(folder, "releases") })).toMatchObject({ ok: false });
+  writeFileSync(join(folder, "wrong.json"), '{ "instnaces": 2 }');
+  const loaded = await inForce.load({ config: join(folder, "wrong.json") });
+  expect(loaded).toMatchObject({ ok: false, problems: expect.arrayContaining([expect.stringContaining("instnaces")]) });
+});

@@ -137,18 +137,20 @@ async function openSocket(index) {
 /** Sends an upload piece by piece. Resolves with its response. */
 async function upload() {
   const request = http.request({ port, host: "127.0.0.1", path: "/ws", method: "POST", agent: false });
-  const response = once(request, "response").then(async ([message]) => {
-    let text = "";
-    for await (const piece of message.setEncoding("utf8")) text += piece;
-    return text;
-  });
+  const response = once(request, "response")
+    .then(async ([message]) => {
+      let text = "";
+      for await (const piece of message.setEncoding("utf8")) text += piece;
+      return text;
+    })
+    .catch((error) => error.message);
   request.on("error", () => {});
   for (let n = 0; n < UPLOAD_PIECES; n++) {
-    if (!request.write(PIECE)) await Promise.race([once(request, "drain"), once(request, "close")]);
+    if (!request.write(PIECE)) await Promise.race([new Promise((resolve) => request.once("drain", resolve)), response]);
     await wait(DRAIN_MS / 2 / UPLOAD_PIECES);
   }
   request.end();
-  return response.catch((error) => error.message);
+  return response;
 }
 
 const other = otherVersion();

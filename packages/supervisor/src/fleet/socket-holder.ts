@@ -4,13 +4,15 @@ import { createServer, type Server, type Socket } from "node:net";
 import { LineFramer, parseChildMessage, type SupervisorProgram } from "@paceline/wire";
 import { PacelineError } from "../errors.js";
 import { refuseDuringHandOver } from "../run-dir/hand-over.js";
-import { takeLock } from "../run-dir/lock.js";
+import { identify, takeLock } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
+import { isStopped } from "../run-dir/silent.js";
 import { distrust } from "../run-dir/trust.js";
 
-/** Balancers try to connect four times a second. */
-const CONNECT_TIMEOUT_MS = 3_000;
+/** Balancers try to connect four times a second. On a busy machine one that can run is waited for longer: without it the sockets are lost. */
+const PATIENCE = { usualMs: 3_000, mostMs: 20_000 };
+const LOOK_EVERY_MS = 50;
 const REPLY_TIMEOUT_MS = 5_000;
 
 /** A balancer that responds, to be asked once. */
@@ -27,7 +29,7 @@ export interface SocketHolder {
  * of the run directory, and lets go of both before it returns. Undefined if no balancer connects, or somebody else holds the lock.
  * @throws PacelineError `busy` if two supervisors hand the fleet over
  */
-export async function findSocketHolder(runDir: string): Promise<SocketHolder | undefined> {
+export async function findSocketHolder(runDir: string, patience = PATIENCE): Promise<SocketHolder | undefined> {
   // The start says why it is refused; a lock of root would keep the owner out.
   if (distrust(runDir) !== undefined) return undefined;
   const record = readRecord(runDir);
@@ -46,7 +48,7 @@ export async function findSocketHolder(runDir: string): Promise<SocketHolder | u
     throw error;
   }
   try {
-    const channel = new BriefChannel(channelSocket, tokens);
+    const channel = new BriefChannel(channelSocket, tokens, patience);
     return await channel.holder();
   } finally {
     lock.release();
@@ -63,6 +65,7 @@ class BriefChannel {
   constructor(
     private readonly path: string,
     private readonly tokens: ReadonlyMap<string, number>,
+    private readonly patience: typeof PATIENCE,
   ) {
     this.#server = createServer((socket) => {
       this.#sockets.add(socket);
@@ -90,9 +93,15 @@ class BriefChannel {
 
   #connected(): Promise<Socket | undefined> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(undefined), CONNECT_TIMEOUT_MS);
+      const startedAt = performance.now();
+      const { usualMs, mostMs } = this.patience;
+      const timer = setInterval(() => {
+        const waitedMs = performance.now() - startedAt;
+        const canOneRun = [...this.tokens.values()].some((pid) => !isStopped(pid) && identify(pid) !== undefined);
+        if (waitedMs >= (canOneRun ? mostMs : usualMs)) done(undefined);
+      }, LOOK_EVERY_MS);
       const done = (socket: Socket | undefined) => {
-        clearTimeout(timer);
+        clearInterval(timer);
         resolve(socket);
       };
       this.#hear = (line, socket) => {

@@ -39,7 +39,13 @@ writeFileSync(path.join(folder, "app.mjs"), 'export default () => new Response("
 const workload = values.kind === "static" ? { static: "." } : { app: "./app.mjs" };
 writeFileSync(
   path.join(folder, "paceline.config.json"),
-  JSON.stringify({ ...workload, instances: INSTANCES, listen: `127.0.0.1:${port}`, runtime: values.runtime }),
+  JSON.stringify({
+    ...workload,
+    instances: INSTANCES,
+    listen: `127.0.0.1:${port}`,
+    runtime: values.runtime,
+    restartSupervisor: false,
+  }),
 );
 const env = { ...process.env, PACELINE_RUN_DIR: runDir, PACELINE_RUNTIME: values.runtime };
 const paceline = (...args) => execute(PACELINE, args, { cwd: folder, env, timeout: LONGEST_START_MS });

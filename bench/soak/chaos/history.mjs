@@ -49,6 +49,8 @@ class History {
   /** How long each time lasted in which a balancer was to start the supervisor. */
   withoutSupervisorMs = [];
   killed = new Set();
+  /** The balancers that were ready when a supervisor was asked last. */
+  ready = new Set();
   /** A supervisor is known to hold the listening sockets. */
   isHeld = true;
   wasFull = false;
@@ -118,9 +120,11 @@ class History {
         if (this.restartsSupervisor) this.withoutSupervisorMs.push(Date.now() - lostAt);
         this.lostAt = undefined;
       }
-      if (!status.balancers.some(({ state, pid }) => state === "ready" && !this.killed.has(pid))) continue;
+      const ready = status.balancers.filter(({ state, pid }) => state === "ready" && !this.killed.has(pid));
+      this.ready = new Set(ready.map(({ pid }) => pid));
+      if (ready.length === 0) continue;
       this.isHeld = true;
-      for (const mark of this.marks) if (mark.what === "without sockets") mark.until ??= Date.now();
+      for (const mark of this.marks) if (mark.what.startsWith("without ")) mark.until ??= Date.now();
     }
   }
 
@@ -237,6 +241,9 @@ class History {
       }
       const left = this.processes().filter((one) => one.role === "balancer" && !this.killed.has(one.pid));
       if (left.length === 0 && !this.isHeld) this.marks.push({ what: "without sockets", at: mark.at });
+      // Before its first snapshot a balancer accepts nothing.
+      else if (!this.isHeld && !left.some((one) => this.ready.has(one.pid)))
+        this.marks.push({ what: "without a ready balancer", at: mark.at });
     }
     return mark;
   }

@@ -19,6 +19,11 @@ const RULES = [
       (kind === "refused" || kind === "lost") && during.some(({ what }) => what === "without sockets"),
   },
   {
+    reason: "while the supervisor was dead and its balancers had only just been started, so that connections waited",
+    explains: ({ kind }, during) =>
+      kind === "timeout" && during.some(({ what }) => what === "without a ready balancer"),
+  },
+  {
     reason: "a POST that may have started at an instance that was killed",
     explains: ({ kind, method, pool }, during) =>
       kind === 502 && method === "POST" && during.some((mark) => isKillOf(mark, pool)),

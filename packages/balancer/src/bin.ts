@@ -23,6 +23,7 @@ import type { Transport } from "./transport/transport.js";
 const FINAL_REPORT_MS = 500;
 /** The output file, which the supervisor reads line by line. */
 const STDOUT = 1;
+const FIRST_FD = 3;
 
 class BalancerProcess {
   private balancer: Balancer | undefined;
@@ -32,14 +33,15 @@ class BalancerProcess {
   private isReportDue = false;
   private isExiting = false;
   /** The inherited sockets. */
-  private listening: number[] = [];
+  private listening: number[];
 
   constructor(
     private readonly identity: ChildIdentity,
     private readonly transport: Transport,
   ) {
+    this.listening = Array.from({ length: identity.spec.listens ?? 0 }, (_, at) => FIRST_FD + at);
     this.revival = new Revival(identity.spec.restart, {
-      isNeeded: () => this.balancer?.isDraining === false && !this.channel.welcomed,
+      isNeeded: () => !this.isExiting && this.balancer?.isDraining !== true && !this.channel.welcomed,
       log,
     });
     this.channel = new ChannelClient({
@@ -70,6 +72,7 @@ class BalancerProcess {
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.drain(this.identity.spec.drainTimeoutMs));
     this.channel.start();
+    this.revival.begin(this.identity.spec.supervisor);
   }
 
   private follow(snapshot: Snapshot): void {
@@ -118,7 +121,7 @@ class BalancerProcess {
     const reply = (pid: number | null, problem?: string) =>
       this.channel.send({ type: "supervisorSpawned", pid, ...(problem !== undefined && { problem }) });
     // A draining balancer has closed them, or is about to.
-    if (this.balancer === undefined || this.balancer.isDraining)
+    if (this.isExiting || this.balancer?.isDraining === true || this.listening.length === 0)
       return void reply(null, "it holds no listening sockets");
     try {
       reply(await spawnSupervisor(program, this.listening, dirname(this.identity.channel)));

@@ -24,6 +24,13 @@ export class Revival {
     },
   ) {}
 
+  /** This process begins. Its supervisor may end before it accepts this balancer. */
+  begin(supervisor: number | undefined): void {
+    if (supervisor === undefined) return;
+    this.found(supervisor);
+    this.lost();
+  }
+
   /** A supervisor, with this pid, has accepted this balancer. */
   found(pid: number | undefined): void {
     clearTimeout(this.timer);

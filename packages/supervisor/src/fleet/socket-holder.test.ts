@@ -12,9 +12,11 @@ import { findSocketHolder } from "./socket-holder.js";
 
 const TOKEN = "t".repeat(32);
 
-test.runIf(process.platform === "linux")(
-  "one that can run, for longer than one that is stopped or has ended",
-  async () => {
+const testOnLinux = test.runIf(process.platform === "linux");
+
+testOnLinux.each(["ready", "starting"])(
+  "one that is %s, for longer than one that is stopped or has ended",
+  async (phase) => {
     const runDir = makeFolder();
     chmodSync(runDir, 0o700);
     const channelSocket = join(runDir, "channel.sock");
@@ -43,14 +45,21 @@ test.runIf(process.platform === "linux")(
       type: "hello",
       channelVersion: CHANNEL_VERSION,
       role: "balancer",
-      phase: "ready",
+      phase,
       pid,
       token: TOKEN,
     };
-    const name = { pool: "balancer", name: "balancer.1", attempt: 1, generation: 1, runtime: "bun 1", snapshotVersion: 1 };
+    const name = {
+      pool: "balancer",
+      name: "balancer.1",
+      attempt: 1,
+      generation: 1,
+      runtime: "bun 1",
+      snapshotVersion: 1,
+    };
     late.write(`${JSON.stringify({ ...hello, ...name })}\n`);
     const holder = await found;
-    expect(holder?.folder).toBe(runDir);
+    expect(holder).toMatchObject({ folder: runDir, isStarting: phase === "starting" });
     holder?.close();
 
     balancer.kill("SIGSTOP");

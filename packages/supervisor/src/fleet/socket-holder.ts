@@ -12,11 +12,15 @@ import { distrust } from "../run-dir/trust.js";
 
 /** Balancers try to connect four times a second. On a busy machine one that can run is waited for longer: without it the sockets are lost. */
 const PATIENCE = { usualMs: 3_000, mostMs: 20_000 };
+/** A balancer without its first snapshot has the sockets, too; one of an earlier version does not pass them on. */
+const STARTING_AFTER_MS = 1_000;
 const LOOK_EVERY_MS = 50;
 const REPLY_TIMEOUT_MS = 5_000;
 
 /** A balancer that responds, to be asked once. */
 export interface SocketHolder {
+  /** It may have nothing to pass on. */
+  isStarting: boolean;
   /** The folder for the sockets and files of the run directory; short enough for sockets. */
   folder: string;
   /** @returns the pid of the supervisor @throws PacelineError `failed` */
@@ -59,6 +63,7 @@ export async function findSocketHolder(runDir: string, patience = PATIENCE): Pro
 class BriefChannel {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  #starting: Socket | undefined;
   #hear: (line: string, socket: Socket) => void = () => {};
 
   /** @param tokens the pids of the balancers, by the token of their hello */
@@ -88,7 +93,12 @@ class BriefChannel {
       return undefined;
     }
     const folder = this.path.slice(0, this.path.lastIndexOf("/"));
-    return { folder, spawn: (program) => this.#spawn(socket, program), close: () => this.#end() };
+    return {
+      isStarting: socket === this.#starting,
+      folder,
+      spawn: (program) => this.#spawn(socket, program),
+      close: () => this.#end(),
+    };
   }
 
   #connected(): Promise<Socket | undefined> {
@@ -97,6 +107,7 @@ class BriefChannel {
       const { usualMs, mostMs } = this.patience;
       const timer = setInterval(() => {
         const waitedMs = performance.now() - startedAt;
+        if (waitedMs >= STARTING_AFTER_MS && this.#starting?.destroyed === false) done(this.#starting);
         const canOneRun = [...this.tokens.values()].some((pid) => !isStopped(pid) && identify(pid) !== undefined);
         if (waitedMs >= (canOneRun ? mostMs : usualMs)) done(undefined);
       }, LOOK_EVERY_MS);
@@ -106,8 +117,9 @@ class BriefChannel {
       };
       this.#hear = (line, socket) => {
         const message = parsed(line);
-        if (message?.type !== "hello" || message.role !== "balancer" || message.phase !== "ready") return;
-        if (this.tokens.get(message.token) === message.pid) done(socket);
+        if (message?.type !== "hello" || this.tokens.get(message.token) !== message.pid) return;
+        if (message.phase === "ready") done(socket);
+        else if (message.phase === "starting") this.#starting = socket;
       };
       this.#server.on("error", () => done(undefined));
       this.#server.listen(this.path, () => chmodSync(this.path, 0o600));

@@ -79,7 +79,9 @@ export async function launchByBalancer(
   const endActing = user === undefined ? () => {} : actAs(user);
   try {
     const holder = await findSocketHolder(prepared.runDirPath);
-    return holder === undefined ? undefined : await spawnByBalancer(holder, start, prepared, stopWithClient);
+    if (holder === undefined) return undefined;
+    const spawned = spawnByBalancer(holder, start, prepared, stopWithClient);
+    return await (holder.isStarting ? spawned.catch(() => undefined) : spawned);
   } finally {
     endActing();
   }

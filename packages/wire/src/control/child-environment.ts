@@ -119,6 +119,10 @@ export interface ChildSpec {
   title?: string;
   /** For balancers of a detached fleet: what starts the supervisor again after it was killed. */
   restart?: RestartCommand;
+  /** For balancers: the pid of the supervisor that starts it. */
+  supervisor?: number;
+  /** For balancers: how many listening sockets they inherit, as fd 3 and up. */
+  listens?: number;
   /** How often a process with news reports. Default: 1,000. */
   reportEveryMs?: number;
   /** The supervisor's socket files; an orphan removes those on which nobody listens. */

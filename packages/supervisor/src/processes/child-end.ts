@@ -1,6 +1,6 @@
 /** The end of a process: waits for its final report, cleans up after it, and describes in one line why it ended. */
 import { rmSync } from "node:fs";
-import { controlLanePath } from "@paceline/wire";
+import { collectAll, controlLanePath } from "@paceline/wire";
 import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { endLeftoverProcesses, errorLineOf } from "@paceline/wire/proc";
 import type { ExitStatus } from "../core/model.js";
@@ -16,6 +16,10 @@ import { type Leftovers, signalGroup, startTimeOf } from "./processes.js";
 export const FINAL_REPORT_MS = 1000;
 
 const NO_PID = -1;
+
+/** After this many ended processes all garbage is collected: what belongs to one is old by then, and Bun would leave it for long. */
+const MANY = 50;
+const COLLECT_AFTER_MS = 1000;
 
 /** Signals that a program raises itself, so its output may explain them. */
 const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
@@ -41,6 +45,8 @@ export class ChildEnds {
   private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
 
   private isClosed = false;
+  /** How many have ended since the last collection of garbage. */
+  private over = 0;
 
   constructor(private readonly options: ChildEndsOptions) {}
 
@@ -146,6 +152,11 @@ export class ChildEnds {
     child.connection?.destroy();
     child.connection = null;
     this.options.onOver(child);
+    if (++this.over !== MANY) return;
+    setTimeout(() => {
+      this.over = 0;
+      collectAll();
+    }, COLLECT_AFTER_MS).unref();
   }
 }
 

@@ -81,11 +81,11 @@ function startTimeOf(pid: number): string | undefined {
   }
 }
 
-async function start({ command, args, cwd, output }: RestartCommand): Promise<void> {
+async function start({ command, args, cwd, environment, output }: RestartCommand): Promise<void> {
   const { spawn } = await import("node:child_process");
   const fd = openOutput(output);
   try {
-    const env = { ...ownEnvironment(), PWD: cwd };
+    const env = { ...ownEnvironment(), ...environment, PWD: cwd };
     const child = spawn(command, args, { cwd, env, detached: true, stdio: ["ignore", fd, fd] });
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);

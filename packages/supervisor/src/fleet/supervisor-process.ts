@@ -220,7 +220,12 @@ export function restartCommandOf(start: FleetStart, prepared: PreparedStart): Re
   if (prepared.fleet.source.kind === "object") return undefined;
   const { command, args, cwd } = programOf(prepared);
   const options = ["--detach", "--only-adopts", "--run-dir", prepared.runDirPath, ...(start.watch ? ["--watch"] : [])];
-  return { command, args: [...args, "start", ...options, ...originArguments(start)], cwd, output: outputOf(prepared) };
+  // With another preferred runtime it would reload the fleet onto that.
+  const { PACELINE_RUNTIME } = prepared.request.environment;
+  return {
+    ...{ command, args: [...args, "start", ...options, ...originArguments(start)], cwd, output: outputOf(prepared) },
+    ...(PACELINE_RUNTIME !== undefined && { environment: { PACELINE_RUNTIME } }),
+  };
 }
 
 async function stop(kill: (signal: NodeJS.Signals) => void, exited: Promise<FleetEnd>): Promise<void> {

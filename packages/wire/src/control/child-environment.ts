@@ -105,6 +105,8 @@ export interface RestartCommand {
   command: string;
   args: string[];
   cwd: string;
+  /** Variables that decide what is started, and that children do not have. */
+  environment?: Record<string, string>;
   /** The file that its output is appended to. */
   output: string;
 }

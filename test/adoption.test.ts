@@ -248,7 +248,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
   });
 
   test("that was detached gets another one from a balancer, again and again, until it is stopped", async () => {
-    const config = { restartSupervisor: true, balancer: { processes: 2 } };
+    const config = { restartSupervisor: true, balancer: { processes: 2 }, runtime: undefined };
     const project = await startFleet({ runtime, app: APP, config });
     // What was done goes on, however soon after it the supervisor is killed.
     await project.reload();

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { loadStreams } from "./lane-connection.js";
 import { serveLanes } from "./lane-server.js";
@@ -47,9 +47,11 @@ test("an answer that waits for the end of its turn is still in flight: a server 
   client.write(Buffer.concat([HELLO, get(0), get(1)]));
   await expect.poll(() => response.length).toBe(2);
 
-  // The first breaks a silence, so it is sent at once; the second waits for the turn's end.
+  // The first breaks a silence, so it is sent at once; the second waits for the turn's end, if no time passes in between.
+  const clock = vi.spyOn(performance, "now").mockReturnValue(performance.now() + 1000);
   for (const give of response) give();
   for (let n = 0; n < 10; n++) await undefined;
+  clock.mockRestore();
   expect(server.inFlight()).toBeGreaterThan(0);
   await expect.poll(() => server.inFlight()).toBe(0);
   await expect.poll(() => received.split("body").length - 1).toBe(2);

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describeField, shapeOf } from "../packages/supervisor/dist/config/fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "../packages/supervisor/dist/config/find.js";
+import { hookFields } from "../packages/supervisor/dist/config/hooks.js";
 import { DEFAULT_POOL, KIND_NAMES } from "../packages/supervisor/dist/config/kinds/index.js";
 import {
   balancerFields,
@@ -143,6 +144,11 @@ The other keys of this section are only valid in the pools.`,
       "Deploys",
       "These keys are in `deploy`. [deploying.md](deploying.md#deploys-that-judge-themselves) describes deploys.",
       deployFields,
+    ),
+    section(
+      "The hooks",
+      "These keys are in `hooks`. [deploying.md](deploying.md#hooks) describes their order, their environment, and where their output goes.",
+      hookFields,
     ),
     section("The log", "These keys are in `log`. [operations.md](operations.md#logs) describes the log.", logFields),
   ];

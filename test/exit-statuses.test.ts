@@ -219,8 +219,9 @@ async function problemOf(row: Row, known: Record<string, Situation>): Promise<ob
   const options = { cwd: project.folder, env: project.startEnvironment() };
   const { code, output, stdout } = await run(PACELINE, args, options);
   if (code !== status) return { ...row, code, output };
-  if (!withJson || command === "status --check" || (command.includes("--timeout 0.5") && command.includes("-f")))
-    return undefined;
+  // These exit with 1 without a failure.
+  const isFinding = command === "status --check" || (command === "diff" && status === 1);
+  if (!withJson || isFinding || (command.includes("--timeout 0.5") && command.includes("-f"))) return undefined;
   const said = attempt(() => failureIn(stdout));
   return said?.ok === false && said.message !== "" && said.code !== "internal" ? undefined : { ...row, output };
 }

@@ -32,6 +32,9 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     expect(() => writeFileSync(ballast, Buffer.alloc(16 << 20))).toThrow("ENOSPC");
     // Both instances, several times each.
     for (let n = 0; n < 6; n++) expect((await get(project.port, "/")).body).toBe("served");
+    // An operation is not recorded, and done all the same.
+    expect(await project.scale("web", 2)).toMatchObject({ code: 0 });
+    expect(await project.events()).toMatch(/the history is incomplete: .*no space left on device.*; operations go on/i);
     signal(before.pid, "SIGKILL");
     await waitFor("the supervisor to be gone", () => !project.processes().includes(before.pid));
     for (let n = 0; n < 6; n++) expect((await get(project.port, "/")).body).toBe("served");

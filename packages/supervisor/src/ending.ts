@@ -29,6 +29,7 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
   parts.autoscaling.stop();
   log.event("info", "paceline", "is stopping");
   rollouts.abandon(STOPPING.message);
+  const hooksEnded = parts.hooks.end();
   await preDrain(parts);
   const down = (pool?: string) => (fleet: Fleet) => (isDown(fleet, pool) ? true : undefined);
   const policies = runner.fleet.pools.flatMap(({ name }) =>
@@ -44,6 +45,7 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
   const gone = (await runner.until(down(), longestMs)) ?? false;
   await children.templates.end();
   await children.whenClean();
+  await hooksEnded;
   if (parts.adoption !== undefined) {
     await parts.adoption.strangersEnded;
     // Of a template of the former supervisor, for example.

@@ -18,6 +18,9 @@ import { Autoscaling } from "./operations/autoscaling.js";
 import { type DeployLoad, Deploys } from "./operations/deploys.js";
 import { Dumps } from "./operations/dumps.js";
 import { openJudge } from "./operations/evidence.js";
+import { FleetLocking } from "./operations/fleet-locking.js";
+import { History } from "./operations/history.js";
+import { Hooks } from "./operations/hooks.js";
 import { LoadSamples } from "./operations/load-samples.js";
 import { Operations } from "./operations/operations.js";
 import { Recycling } from "./operations/recycling.js";
@@ -124,6 +127,9 @@ export class Parts {
   /** What the next supervisor would need. */
   readonly state: StateKeeper;
   readonly deaths: DeathWatch;
+  readonly history: History;
+  readonly hooks: Hooks;
+  readonly locking: FleetLocking;
   /** Undefined unless the fleet is that of a supervisor that was killed. */
   readonly adoption: FleetAdoption | undefined;
   private readonly positions: ReadPositions;
@@ -229,14 +235,16 @@ export class Parts {
       names: () => [...runner.fleet.pools.flatMap(({ name, slots }) => [name, ...slots.map((slot) => slot.name)])],
       stalledMs: (id) => this.liveness.stalledMs(id),
     });
+    this.hooks = new Hooks(log, runDir.path);
+    this.locking = new FleetLocking(runDir.path, log);
     const reload = new Reload({
-      ...{ runner, rollouts, operations, configs, slots, stats, log },
+      ...{ runner, rollouts, operations, configs, slots, stats, log, hooks: this.hooks },
       ...{ loadConfig, publish, isStopping },
     });
     this.reload = reload;
     this.reloads = new ReloadQueue((...args) => reload.run(...args));
     this.deploys = new Deploys({
-      ...{ runner, rollouts, operations, reload, configs, log, publish, isStopping },
+      ...{ runner, rollouts, operations, reload, configs, log, publish, isStopping, hooks: this.hooks },
       source: options.deploySource,
       spawnedAt: (id) => children.get(id)?.spawnedAt,
       openJudge: (pool) => openJudge(pool, { children }),
@@ -302,6 +310,15 @@ export class Parts {
       alive: () => [...children.alive(), ...children.templates.alive()],
       releaseOf: (pool, generation) =>
         (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "",
+    });
+    this.history = new History({
+      folder: runDir.historyFolder,
+      log,
+      pools: () =>
+        runner.fleet.pools.flatMap(({ name, generation, wanted }) => {
+          const release = configs.generation(name, generation)?.pool.release ?? "";
+          return name === BALANCER_POOL ? [] : [{ name, generation, instances: wanted, release }];
+        }),
     });
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
     const reportEveryMs = Number(options.environment.PACELINE_REPORT_EVERY_MS);

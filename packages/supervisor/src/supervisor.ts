@@ -1,11 +1,23 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
-import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
+import type {
+  Heir,
+  LogStatus,
+  OperationResult,
+  ProgressListener,
+  ScaleChange,
+  Status,
+  SupervisorApi,
+} from "./control/api.js";
 import { type Fleet, findPool } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
+import type { Caller } from "./core/history.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
+import { diffFleet } from "./operations/fleet-diff.js";
 import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
+import { callerVia } from "./operations/history.js";
 import { STOPPING } from "./operations/operations.js";
+import type { Refusal } from "./operations/rollouts.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
@@ -41,6 +53,10 @@ interface SupervisorOptions extends PartsOptions {
   reloadsAdopted?: boolean;
   /** The last upgrade, if it was rolled back. */
   rolledBack?: Status["rolledBack"];
+  /** Loads the config only to compare it. Default: `loadConfig`. */
+  peekConfig?: PartsOptions["loadConfig"];
+  /** Who started this supervisor, for the history; undefined if an upgrade did. */
+  startedBy?: Caller | undefined;
 }
 
 export type { DeploySource };
@@ -140,13 +156,24 @@ class FleetSupervisor implements Supervisor {
     parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
     const { user } = options.config;
     if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
+    this.recordStart();
     if (parts.adoption === undefined) this.layOut();
     else {
-      const reload = () => this.reload(undefined, undefined, () => {});
+      const reload = () => this.reload(undefined, undefined, () => {}, callerVia("start"));
       const isDeployed = () => options.deploySource.isDeployed;
       this.takeOver = new TakeOver(parts, parts.adoption, { ...options, reload, isDeployed });
     }
     if (options.watch !== undefined) await this.watchFiles(options.watch);
+  }
+
+  private recordStart(): void {
+    const { parts, options } = this;
+    parts.history.settle();
+    if (options.startedBy === undefined) return;
+    const detail = parts.adoption === undefined ? undefined : "takes over the fleet of a killed supervisor";
+    const record = parts.history.begin({ command: "start", detail, by: options.startedBy });
+    // After the pools are added.
+    queueMicrotask(() => void this.waitReady().then((result) => record.end(result)));
   }
 
   /** Adds all pools before the first snapshot, which must contain every route. */
@@ -168,10 +195,10 @@ class FleetSupervisor implements Supervisor {
     const { log, runner, configs } = this.parts;
     this.unwatchSignals = watchSignals({
       log,
-      stop: () => void this.stop(),
+      stop: (signal) => void this.stop(callerVia(signal)),
       stopNow: () => this.stopNow(),
-      reload: () => this.reload(undefined, undefined, () => {}),
-      scale: (pool, instances) => this.scale(pool, { instances }, () => {}),
+      reload: (signal) => this.reload(undefined, undefined, () => {}, callerVia(signal)),
+      scale: (pool, instances, signal) => this.scale(pool, { instances }, () => {}, callerVia(signal)),
       firstPool: () => findPool(runner.fleet, configs.fleet.pools[0]?.name ?? ""),
     });
   }
@@ -186,7 +213,7 @@ class FleetSupervisor implements Supervisor {
       runDir: this.options.runDir.path,
       log,
       config: () => configs.fleet,
-      reload: (pool) => this.reload(pool, undefined, () => {}),
+      reload: (pool) => this.reload(pool, undefined, () => {}, callerVia("watch")),
       isServing: (pool) => {
         const names = pool === undefined ? configs.fleet.pools.map(({ name }) => name) : [pool];
         return names.every((name) => readyCount(runner.fleet, name) > 0);
@@ -217,8 +244,12 @@ class FleetSupervisor implements Supervisor {
     });
   }
 
-  scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
-    return this.saved(this.parts.operations.scale(...args));
+  scale(...[pool, change, onProgress, by]: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
+    const { history, operations } = this.parts;
+    const begin = { command: "scale", target: pool, detail: sizeText(change), by } as const;
+    return this.saved(
+      history.record(begin, onProgress, async (tell) => this.locked() ?? operations.scale(pool, change, tell)),
+    );
   }
 
   /** What was reported as done would be undone if this supervisor were killed before its state is written. */
@@ -228,15 +259,18 @@ class FleetSupervisor implements Supervisor {
     return result;
   }
 
-  async reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
-    const refusal = this.parts.deploys.refusal;
-    if (refusal !== undefined) return refusal;
+  async reload(...[pool, environment, onProgress, by]: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
+    const { history, reloads, deploys } = this.parts;
     this.options.observer?.reloading();
-    const result = await this.saved(this.parts.reloads.run(...args));
+    const detail = environment === undefined ? undefined : "with another environment";
+    const begin = { command: "reload", target: pool, detail, by } as const;
+    const run = async (tell: ProgressListener) =>
+      this.locked() ?? deploys.refusal ?? reloads.run(pool, environment, tell);
+    const result = await this.saved(history.record(begin, onProgress, run));
     this.options.observer?.reloaded(result);
-    if (result.ok) this.watch?.reloaded(args[0]);
-    if (result.ok) this.parts.deploys.forget(args[0]);
-    if (result.ok && args[0] === undefined) {
+    if (result.ok) this.watch?.reloaded(pool);
+    if (result.ok) deploys.forget(pool);
+    if (result.ok && pool === undefined) {
       this.takeOver?.reloaded();
       this.parts.agentCheck.listen(this.parts.configs.fleet.agentCheck ?? null);
       this.options.onReloaded?.();
@@ -244,10 +278,20 @@ class FleetSupervisor implements Supervisor {
     return result;
   }
 
-  async deploy(...args: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
-    const result = await this.parts.deploys.run(...args);
-    this.parts.state.changed();
-    await this.parts.state.saved();
+  diff(...[pool, environment]: Parameters<SupervisorApi["diff"]>): Promise<OperationResult> {
+    const { configs, children, runner } = this.parts;
+    const { peekConfig, loadConfig, runtimes } = this.options;
+    const sources = { configs, children, fleet: () => runner.fleet, loadConfig: peekConfig ?? loadConfig, runtimes };
+    return diffFleet(sources, pool, environment);
+  }
+
+  async deploy(...[request, onProgress, by]: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
+    const { history, deploys, state } = this.parts;
+    const begin = { command: "deploy", detail: request.config ?? request.dir, by } as const;
+    const run = async (tell: ProgressListener) => this.locked() ?? deploys.run(request, tell);
+    const result = await history.record(begin, onProgress, run);
+    state.changed();
+    await state.saved();
     if (result.ok) {
       this.takeOver?.reloaded();
       this.options.onReloaded?.();
@@ -255,10 +299,12 @@ class FleetSupervisor implements Supervisor {
     return result;
   }
 
-  async rollback(...args: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
-    const result = await this.parts.deploys.rollback(...args);
-    this.parts.state.changed();
-    await this.parts.state.saved();
+  async rollback(...[onProgress, by]: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
+    const { history, deploys, state } = this.parts;
+    const run = async (tell: ProgressListener) => this.locked() ?? deploys.rollback(tell);
+    const result = await history.record({ command: "rollback", by }, onProgress, run);
+    state.changed();
+    await state.saved();
     return result;
   }
 
@@ -267,14 +313,40 @@ class FleetSupervisor implements Supervisor {
     return replaceConfig === undefined ? "the config of this fleet cannot be replaced" : replaceConfig(config);
   }
 
-  restart(...args: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
-    return this.saved(this.parts.operations.restart(...args));
+  restart(...[target, onProgress, by]: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
+    const { history, operations } = this.parts;
+    const run = async (tell: ProgressListener) => this.locked() ?? operations.restart(target, tell);
+    return this.saved(history.record({ command: "restart", target, by }, onProgress, run));
   }
 
-  async handOver(heir: Heir): Promise<OperationResult> {
+  lock(reason: string, by?: Caller): OperationResult {
+    const record = this.parts.history.begin({ command: "lock", detail: reason, by });
+    const result = this.parts.locking.lockFor(reason, by);
+    record.end(result);
+    return result;
+  }
+
+  unlock(by?: Caller): OperationResult {
+    const record = this.parts.history.begin({ command: "unlock", by });
+    const result = this.parts.locking.unlock(by);
+    record.end(result);
+    return result;
+  }
+
+  /** Returns why an operator's command changes nothing now. What Paceline does by itself goes on. */
+  private locked(): Refusal | undefined {
+    return this.parts.locking.refusal();
+  }
+
+  async handOver(heir: Heir, by?: Caller): Promise<OperationResult> {
     const { parts } = this;
     const isRunning = this.status().state === "running";
-    const result = await freezeForHeir(parts, heir, { version: this.options.version, isRunning });
+    const begin = { command: "upgrade", detail: `from ${this.options.version} to ${heir.version}`, by } as const;
+    const result = await parts.history.record(
+      begin,
+      () => {},
+      async () => this.locked() ?? freezeForHeir(parts, heir, { version: this.options.version, isRunning }),
+    );
     if (!result.ok) return result;
     this.watch?.stop();
     const { sockets } = parts;
@@ -369,12 +441,16 @@ class FleetSupervisor implements Supervisor {
 
   // End.
 
-  stop(): Promise<OperationResult> {
+  stop(by?: Caller): Promise<OperationResult> {
     if (this.stopInstead !== undefined) {
       this.stopInstead();
       return Promise.resolve(STOPPING);
     }
-    this.stopping ??= this.end();
+    this.stopping ??= this.parts.history.record(
+      { command: "stop", by },
+      () => {},
+      () => this.end(),
+    );
     return this.stopping;
   }
 
@@ -403,4 +479,9 @@ class FleetSupervisor implements Supervisor {
     const { children } = this.parts;
     for (const child of children.alive()) children.signal(child.id, "SIGKILL");
   }
+}
+
+/** Returns such as `to 4` or `by -1`. */
+function sizeText(change: ScaleChange): string {
+  return "by" in change ? `by ${change.by}` : `to ${change.instances}`;
 }

@@ -108,6 +108,7 @@ export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status 
     problem: null,
     rolledBack: null,
     lastDeath: null,
+    lock: null,
     log: null,
     balancers: [balancer("balancer.1")],
     pools,

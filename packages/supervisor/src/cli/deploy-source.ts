@@ -32,6 +32,12 @@ export class SourceInForce implements DeploySource {
     return attempt(() => loadFleet({ ...this.request, source: this.own() }));
   }
 
+  /** Loads the same, only to compare it. */
+  peek(): Promise<Loaded> {
+    if (this.isDeployed) return this.read(this.deployed as Deployed);
+    return attempt(() => loadFleet({ ...this.request, source: this.own() }));
+  }
+
   async load({ dir, config, envFile }: DeployRequest) {
     let deployed: Deployed;
     let former: Deployed;

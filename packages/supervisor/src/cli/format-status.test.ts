@@ -78,6 +78,7 @@ const status: Status = {
   problem: null,
   rolledBack: null,
   lastDeath: null,
+  lock: null,
   log: null,
   balancers: [balancer],
   pools: [

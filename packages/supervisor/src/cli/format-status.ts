@@ -67,6 +67,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
       ...spoolLine(status),
       ...releaseLines(status.pools),
       ...versionLines(status),
+      ...lockLines(status),
     ].map(visibleLine),
     "",
     ...formatTable(rows),
@@ -108,6 +109,13 @@ function scalingLines({ name, scaling }: PoolStatus): string[] {
   if (last === null) return lines;
   const ago = formatDuration(Math.max(0, (Date.now() - last.at) / 1000));
   return [...lines, `${name} went from ${last.from} to ${last.to} ${ago} ago: ${last.reason}`];
+}
+
+/** An earlier version's supervisor has no lock. */
+function lockLines({ lock }: Status): string[] {
+  if (lock == null) return [];
+  const ago = formatDuration(Math.max(0, (Date.now() - lock.since) / 1000));
+  return [`locked by ${lock.by} for ${ago}: ${lock.reason}`];
 }
 
 /** Shows the releases that the pools run: one line if all run the same. */

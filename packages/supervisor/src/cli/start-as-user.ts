@@ -7,7 +7,7 @@ import { builtFile } from "../package.js";
 import {
   actAs,
   becomeUser,
-  claimDeaths,
+  claimLasting,
   claimRunDir,
   claimSpool,
   environmentOfUser,
@@ -41,7 +41,8 @@ export async function startAs<T>(
   const runDir = await openRunDir(runDirPath, { replace, source: prepared.identity.source });
   try {
     endActing();
-    claimDeaths(runDir.paths.deathsFolder, runDirPath, user);
+    for (const folder of [runDir.paths.deathsFolder, runDir.paths.historyFolder])
+      claimLasting(folder, runDirPath, user);
     onOpened();
     const { adoption } = runDir;
     const listen = addressesOf(fleet.config, adoption);

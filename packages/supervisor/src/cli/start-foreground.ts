@@ -7,6 +7,7 @@ import { formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, unusedConfig } from "../config/load.js";
 import { secretWarnings } from "../config/secrets.js";
 import type { OperationResult, Status } from "../control/api.js";
+import { callerOf } from "../control/caller.js";
 import { ControlServer } from "../control/server.js";
 import type { FleetConfig } from "../core/model.js";
 import { exitStatusOfCode, PacelineError } from "../errors.js";
@@ -224,6 +225,7 @@ async function runFleet(
     ...(serviceManager === undefined ? {} : { observer: serviceManager }),
     inheritedSockets: service.sockets,
     ...{ boundSockets, rolledBack },
+    startedBy: options.heir || rolledBack !== null ? undefined : callerOf(request.environment),
     problem: () => keeper.problem ?? record.problem ?? configProblem ?? null,
     configProblem,
     // After a failed upgrade it is the fleet of this process.
@@ -246,6 +248,10 @@ async function runFleet(
       return { ok: true, config: latest.config, note: `${unused} is not used: ${WITHOUT_CONFIG}` };
     },
     deploySource: inForce,
+    peekConfig: async () => {
+      const loaded = await inForce.peek();
+      return "fleet" in loaded ? { ok: true, config: loaded.fleet.config } : loaded;
+    },
     replaceConfig: (config) => {
       if (source.kind !== "object") return "this fleet has no config as a value; change its config file and reload";
       source = { ...source, config };
@@ -289,7 +295,7 @@ async function runFleet(
   let isHandedOver = false;
   try {
     announce(prepared, printer);
-    if (options.stopWithClient) forgetClient = starter?.watch(() => void supervisor.stop()) ?? forgetClient;
+    if (options.stopWithClient) forgetClient = starter?.watch(() => void supervisor.stop(CLIENT_GONE)) ?? forgetClient;
     await supervisor.start();
     warnOfSecrets(fleet.config);
     if (process.pid === 1) supervisor.warn(AS_PID_1);
@@ -317,6 +323,9 @@ async function runFleet(
     await log.close();
   }
 }
+
+/** Who stops a fleet whose terminal has closed. */
+const CLIENT_GONE = { ...callerOf({}), via: "the end of paceline start" };
 
 const AS_PID_1 =
   "runs as PID 1, where nothing reaps the processes that apps leave behind: start the container with --init, or by the command paceline of the package";

@@ -1300,6 +1300,99 @@ export interface FleetKeys {
       }
     | undefined;
   /**
+   * Commands that run once for each reload or deploy, not for each instance. See The hooks (docs/configuration.md).
+   *
+   * Value: table.
+   */
+  hooks?:
+    | {
+        /**
+         * Runs before anything changes, such as a migration. If it fails, nothing is changed.
+         *
+         * Value: table.
+         */
+        before?:
+          | {
+              /**
+               * The program and its arguments, such as `["npm", "run", "migrate"]`.
+               *
+               * Value: list of texts.
+               */
+              command?: readonly string[] | undefined;
+              /**
+               * How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.
+               *
+               * Value: whole number, ms. Default: 600000.
+               */
+              timeoutMs?: number | undefined;
+            }
+          | undefined;
+        /**
+         * Runs when the new instances of all pools serve, such as a smoke test. If it fails, the former version is restored.
+         *
+         * Value: table.
+         */
+        afterReady?:
+          | {
+              /**
+               * The program and its arguments, such as `["npm", "run", "migrate"]`.
+               *
+               * Value: list of texts.
+               */
+              command?: readonly string[] | undefined;
+              /**
+               * How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.
+               *
+               * Value: whole number, ms. Default: 600000.
+               */
+              timeoutMs?: number | undefined;
+            }
+          | undefined;
+        /**
+         * Runs when all is done. If it fails, that is only reported.
+         *
+         * Value: table.
+         */
+        after?:
+          | {
+              /**
+               * The program and its arguments, such as `["npm", "run", "migrate"]`.
+               *
+               * Value: list of texts.
+               */
+              command?: readonly string[] | undefined;
+              /**
+               * How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.
+               *
+               * Value: whole number, ms. Default: 600000.
+               */
+              timeoutMs?: number | undefined;
+            }
+          | undefined;
+        /**
+         * Runs after a reload or deploy that failed or was taken back. If it fails, that is only reported.
+         *
+         * Value: table.
+         */
+        onFailure?:
+          | {
+              /**
+               * The program and its arguments, such as `["npm", "run", "migrate"]`.
+               *
+               * Value: list of texts.
+               */
+              command?: readonly string[] | undefined;
+              /**
+               * How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.
+               *
+               * Value: whole number, ms. Default: 600000.
+               */
+              timeoutMs?: number | undefined;
+            }
+          | undefined;
+      }
+    | undefined;
+  /**
    * Whether a balancer starts the supervisor of a detached fleet again after it was killed. Whoever started a fleet in the foreground, such as systemd, does that itself.
    *
    * Value: true or false. Default: true.

@@ -21,6 +21,7 @@ import { findUser } from "./accounts.js";
 import { defaultsOf, processCount } from "./fields.js";
 import { resolveAgentCheck, resolveProbes } from "./fronts.js";
 import { resolveHealth, resolveWarmup } from "./health.js";
+import { resolveHooks } from "./hooks.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
 import { type KindResult, stickyRule } from "./kinds/kind.js";
 import { readListen } from "./listen-address.js";
@@ -85,6 +86,9 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     : [];
   if (!serves && input.agentCheck !== undefined)
     find(context, ["agentCheck"], "is not valid without a pool that gets requests");
+  const { baseDir } = context;
+  const searchPath = pools[0]?.env.PATH ?? process.env.PATH ?? "";
+  const hooks = resolveHooks(input.hooks, { baseDir, searchPath }, (path, problem) => find(context, path, problem));
   return {
     name: input.name ?? context.defaultName,
     listen,
@@ -96,6 +100,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
     deploy: { ...DEPLOY_DEFAULTS, ...defined(input.deploy) },
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
+    ...(hooks !== undefined && { hooks }),
     balancer: serves ? balancer : { ...balancer, processes: 0 },
     pools,
   };

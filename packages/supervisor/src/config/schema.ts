@@ -20,6 +20,7 @@ import {
 } from "./fields.js";
 import { agentCheck, frontFields } from "./fronts.js";
 import { healthFields } from "./health.js";
+import { hookFields } from "./hooks.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 import { recycleFields } from "./recycle.js";
@@ -220,6 +221,10 @@ export const fleetFields = {
   log: table(
     logFields,
     "The limits of the log files in `log/` of the run directory. A reload of all pools applies changes. See [The log](#the-log).",
+  ),
+  hooks: table(
+    hookFields,
+    "Commands that run once for each reload or deploy, not for each instance. See [The hooks](#the-hooks).",
   ),
   restartSupervisor: flag(
     true,

@@ -1,7 +1,9 @@
 /** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
 import type { DumpKind } from "@paceline/wire";
+import type { KeyChange, ReleaseChange, VariableChange } from "../core/config-diff.js";
 import type { OnNoTraffic, TestResult, Verdict } from "../core/deploy.js";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
+import type { Caller } from "../core/history.js";
 import type { ProcessState } from "../core/model.js";
 import type { ScalingTarget } from "../core/scaling-needs.js";
 
@@ -248,6 +250,8 @@ export interface Status {
   rolledBack: { at: number; reason: string } | null;
   /** Since the supervisor started; null if no process has died. */
   lastDeath: LastDeath | null;
+  /** The operator's lock, since a Unix time in milliseconds; null if there is none. */
+  lock: { reason: string; by: string; since: number } | null;
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }
@@ -276,6 +280,16 @@ export interface LogLine {
   text: string;
   /** The number of lines of `name` missing at this point; `text` says so. */
   lost?: number;
+}
+
+/** What a reload would change: the `details` of a diff. */
+export interface FleetDiff {
+  config: KeyChange[];
+  env: VariableChange[];
+  /** Of all pools: the caller compares the files. */
+  releases: ReleaseChange[];
+  /** A running process of each pool, and the program that would run the next one. */
+  runtimes: { pool: string; pid: number; program: string }[];
 }
 
 /** The supervisor of another version, which is to take over. */
@@ -316,30 +330,39 @@ export type ProgressListener = (message: string) => void;
 /** A number of instances, or a difference. */
 export type ScaleChange = { instances: number } | { by: number };
 
-/** What the supervisor offers to the control socket, which accesses the fleet only through this interface. */
+/**
+ * What the supervisor offers to the control socket, which accesses the fleet only through this interface. `by` is who asks, for the
+ * history.
+ */
 export interface SupervisorApi {
   status(): Status;
-  scale(pool: string, change: ScaleChange, onProgress: ProgressListener): Promise<OperationResult>;
+  scale(pool: string, change: ScaleChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Reads config, env files and code again. Without a pool, reloads all. `environment` is given with --update-env. */
   reload(
     pool: string | undefined,
     environment: Record<string, string> | undefined,
     onProgress: ProgressListener,
+    by?: Caller,
   ): Promise<OperationResult>;
+  /** Compares what is in service with what such a reload would load; `details` is a FleetDiff. */
+  diff(pool: string | undefined, environment: Record<string, string> | undefined): Promise<OperationResult>;
   /** Reloads read `config` from now on. Returns why not, if the fleet was started from a file. */
   replaceConfig(config: object): string | undefined;
   /** Restarts a pool, an instance, `balancer` or one balancer; without a target, all pools. */
-  restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
+  restart(target: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Tries a release beside the one in service, then puts it in service or takes it back. */
-  deploy(request: DeployRequest, onProgress: ProgressListener): Promise<OperationResult>;
+  deploy(request: DeployRequest, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Returns to the version before the last deploy, or takes back the one that is under way. */
-  rollback(onProgress: ProgressListener): Promise<OperationResult>;
+  rollback(onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
+  /** While the fleet is locked, operations that would change it are refused with code `busy`. */
+  lock(reason: string, by?: Caller): OperationResult;
+  unlock(by?: Caller): OperationResult;
   /** Hands the fleet over. Resolves before the heir is started; the caller sees by the status whether it has taken over. */
-  handOver(heir: Heir): Promise<OperationResult>;
+  handOver(heir: Heir, by?: Caller): Promise<OperationResult>;
   /** Dumps a process into a file of the run directory (`details.path`), or its stack into the message. */
   dump(target: string, what: DumpKind, durationMs: number): Promise<OperationResult>;
   /** Resolves when the whole fleet has stopped; the process exits soon after. */
-  stop(): Promise<OperationResult>;
+  stop(by?: Caller): Promise<OperationResult>;
   /** Resolves when every instance is ready, or as soon as a slot has failed. */
   waitReady(): Promise<OperationResult>;
   /** The names by which events and lines can be selected: pools, instances, balancers. */

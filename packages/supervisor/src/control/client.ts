@@ -2,6 +2,7 @@
 import { type IncomingMessage, request } from "node:http";
 import { PacelineError } from "../errors.js";
 import type { OperationResult, ProgressListener, Status } from "./api.js";
+import { CALLER_FIELD, callerField, callerOf } from "./caller.js";
 import { untilRunning, type WatchedSupervisor, watchSilence } from "./silence.js";
 
 /** The maximum length of a response or line, in bytes. */
@@ -95,8 +96,10 @@ export class ControlClient {
     if (signal?.aborted) throw notRead();
     return new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);
-      const headers =
-        text === undefined ? {} : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) };
+      const headers = {
+        ...(method === "POST" && { [CALLER_FIELD]: callerField(callerOf()) }),
+        ...(text !== undefined && { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) }),
+      };
       const outgoing = request({ socketPath: this.#socketPath, method, path, headers, agent: false });
       let timer: NodeJS.Timeout | undefined;
       const forget = this.#watchSilence((error) => end(error));

@@ -1,5 +1,6 @@
 /** Every route of the control socket, in one list; docs/http-api.md explains each. */
 import type { DumpKind } from "@paceline/wire";
+import type { Caller } from "../core/history.js";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
 import type { Heir, OperationResult, ProgressListener, SupervisorApi } from "./api.js";
 import { ControlError, type Subscribe } from "./responses.js";
@@ -73,6 +74,8 @@ export interface RouteInput<Body> {
   params: Record<string, string>;
   query: URLSearchParams;
   body: Body;
+  /** Who asks, for the history. */
+  by: Caller;
 }
 
 type Reply<Body> =
@@ -120,10 +123,11 @@ export const routes: readonly Route[] = [
     { instances: "count?", by: "change?" },
     {
       kind: "operation",
-      run: async ({ supervisor, params, body: { instances, by } }, onProgress) => {
+      run: async ({ supervisor, params, body: { instances, by }, by: caller }, onProgress) => {
         if (instances !== undefined && by === undefined)
-          return supervisor.scale(params.pool ?? "", { instances }, onProgress);
-        if (by !== undefined && instances === undefined) return supervisor.scale(params.pool ?? "", { by }, onProgress);
+          return supervisor.scale(params.pool ?? "", { instances }, onProgress, caller);
+        if (by !== undefined && instances === undefined)
+          return supervisor.scale(params.pool ?? "", { by }, onProgress, caller);
         return { ok: false, code: "invalid", message: "invalid body: it must have either instances or by" };
       },
     },
@@ -134,12 +138,18 @@ export const routes: readonly Route[] = [
     { pool: "text?", environment: "texts?", config: "table?" },
     {
       kind: "operation",
-      run: async ({ supervisor, body }, onProgress) => {
+      run: async ({ supervisor, body, by }, onProgress) => {
         const problem = body.config === undefined ? undefined : supervisor.replaceConfig(body.config);
         if (problem !== undefined) return { ok: false, code: "invalid", message: problem };
-        return supervisor.reload(body.pool, body.environment, onProgress);
+        return supervisor.reload(body.pool, body.environment, onProgress, by);
       },
     },
+  ),
+  route(
+    "POST",
+    "/v1/diff",
+    { pool: "text?", environment: "texts?" },
+    { kind: "operation", run: ({ supervisor, body }) => supervisor.diff(body.pool, body.environment) },
   ),
   route(
     "POST",
@@ -147,7 +157,7 @@ export const routes: readonly Route[] = [
     { target: "text?" },
     {
       kind: "operation",
-      run: ({ supervisor, body }, onProgress) => supervisor.restart(body.target, onProgress),
+      run: ({ supervisor, body, by }, onProgress) => supervisor.restart(body.target, onProgress, by),
     },
   ),
   route(
@@ -159,7 +169,7 @@ export const routes: readonly Route[] = [
     },
     {
       kind: "operation",
-      run: async ({ supervisor, body: { onNoTraffic, ...body } }, onProgress) => {
+      run: async ({ supervisor, body: { onNoTraffic, ...body }, by }, onProgress) => {
         const { dir, config, envFile, canaryPercent = 1 } = body;
         const relative = [dir, config, envFile].find((path) => path !== undefined && !path.startsWith("/"));
         const choice = (["promote", "rollback"] as const).find((each) => each === onNoTraffic);
@@ -172,13 +182,13 @@ export const routes: readonly Route[] = [
                 ? undefined
                 : "onNoTraffic must be promote or rollback";
         if (problem !== undefined) return { ok: false, code: "invalid", message: problem };
-        return supervisor.deploy({ ...body, onNoTraffic: choice }, onProgress);
+        return supervisor.deploy({ ...body, onNoTraffic: choice }, onProgress, by);
       },
     },
   ),
   route("POST", "/v1/rollback", none, {
     kind: "operation",
-    run: ({ supervisor }, onProgress) => supervisor.rollback(onProgress),
+    run: ({ supervisor, by }, onProgress) => supervisor.rollback(onProgress, by),
   }),
   route(
     "POST",
@@ -186,9 +196,9 @@ export const routes: readonly Route[] = [
     { version: "text?", command: "text?", args: "list?" },
     {
       kind: "operation",
-      run: async ({ supervisor, body: { version, command, args } }) => {
+      run: async ({ supervisor, body: { version, command, args }, by }) => {
         const program = { command: command ?? "", args: args ?? [] };
-        if (version !== undefined && isSupervisor(program)) return supervisor.handOver({ version, ...program });
+        if (version !== undefined && isSupervisor(program)) return supervisor.handOver({ version, ...program }, by);
         return {
           ok: false,
           code: "invalid",
@@ -211,9 +221,19 @@ export const routes: readonly Route[] = [
       },
     },
   ),
+  route(
+    "POST",
+    "/v1/lock",
+    { reason: "text?" },
+    { kind: "operation", run: async ({ supervisor, body: { reason = "" }, by }) => supervisor.lock(reason, by) },
+  ),
+  route("POST", "/v1/unlock", none, {
+    kind: "operation",
+    run: async ({ supervisor, by }) => supervisor.unlock(by),
+  }),
   route("POST", "/v1/stop", none, {
     kind: "operation",
-    run: ({ supervisor }) => supervisor.stop(),
+    run: ({ supervisor, by }) => supervisor.stop(by),
   }),
   route("GET", "/v1/logs", none, {
     kind: "lines",

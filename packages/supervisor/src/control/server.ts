@@ -2,8 +2,10 @@
 import { chmodSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { readCaller } from "../core/history.js";
 import { PacelineError } from "../errors.js";
 import type { SupervisorApi } from "./api.js";
+import { CALLER_FIELD } from "./caller.js";
 import { ControlError, lines, operation, sendJson } from "./responses.js";
 import { bodyProblems, matchPath, type Route, type RouteInput, routes } from "./routes.js";
 
@@ -85,7 +87,8 @@ export class ControlServer {
       const { route, params } = findRoute(request.method ?? "", url.pathname);
       checkQuery(route, url.searchParams);
       const body = parseBody(route, await readBody(request, this.#requestTimeoutMs));
-      const input = { supervisor: this.#supervisor, params, query: url.searchParams, body } as RouteInput<never>;
+      const by = readCaller(String(request.headers[CALLER_FIELD] ?? ""));
+      const input = { supervisor: this.#supervisor, params, query: url.searchParams, body, by } as RouteInput<never>;
       const { reply } = route;
       switch (reply.kind) {
         case "document":

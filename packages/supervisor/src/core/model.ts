@@ -200,6 +200,19 @@ export interface LogConfig {
   maxTotalBytes: number;
 }
 
+/** The moments of a reload or deploy at which a command may run; config/hooks.ts describes them. */
+export const HOOK_NAMES = ["before", "afterReady", "after", "onFailure"] as const;
+
+export type HookName = (typeof HOOK_NAMES)[number];
+
+export interface HookConfig {
+  /** The absolute path of a program, and its arguments. */
+  command: string[];
+  timeoutMs: number;
+}
+
+export type HooksConfig = Partial<Record<HookName, HookConfig>>;
+
 /** The user whom a fleet's processes run as. */
 export interface FleetUser {
   /** Its name; its number if it has none. */
@@ -226,6 +239,8 @@ export interface FleetConfig {
   /** How deploys go; missing in the state of an earlier version. */
   deploy?: DeployConfig;
   log: LogConfig;
+  /** Absent if there are none. */
+  hooks?: HooksConfig;
   balancer: BalancerConfig;
   pools: PoolConfig[];
 }

@@ -77,6 +77,11 @@ export class FleetClient implements Fleet {
     return this.operate("POST", "/v1/reload", body, options);
   }
 
+  /** `details` of the result is what such a reload would change, a FleetDiff. */
+  diff({ pool, env, ...options }: Omit<ReloadOptions, "config"> = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/diff", { pool, environment: env }, options);
+  }
+
   restart(target?: string, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/restart", { target }, options);
   }
@@ -89,6 +94,15 @@ export class FleetClient implements Fleet {
   /** Returns to the version before the last deploy, or takes back the one that is under way. */
   rollback(options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/rollback", {}, options);
+  }
+
+  /** Until it is unlocked, the fleet refuses what would change it, with code `busy`. */
+  lock(reason: string, options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/lock", { reason }, options);
+  }
+
+  unlock(options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/unlock", undefined, options);
   }
 
   /** Hands the fleet over to the supervisor of another version, which the status then shows. */

@@ -18,6 +18,7 @@ import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
+import type { HookContext, Hooks } from "./hooks.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import { type Reload, sizeOf } from "./reload.js";
 import type { Rollouts } from "./rollouts.js";
@@ -47,6 +48,7 @@ interface DeploysOptions {
   rollouts: Rollouts;
   operations: Operations;
   reload: Reload;
+  hooks: Hooks;
   configs: PoolConfigs;
   log: EventLog;
   source: {
@@ -182,7 +184,7 @@ export class Deploys {
   }
 
   private async begin(trial: Trial, request: DeployRequest, onProgress: ProgressListener): Promise<OperationResult> {
-    const { source, reload } = this.options;
+    const { source, reload, hooks } = this.options;
     try {
       onProgress("reading the config of the release");
       const loaded = await source.load(request);
@@ -191,14 +193,24 @@ export class Deploys {
       const objection = reload.refusal(loaded.config, undefined) ?? this.busyPool(loaded.config);
       if (objection !== undefined && !objection.ok)
         return { ...objection, code: objection.code === "busy" ? "busy" : "release-refused" };
-      if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
-      trial.parts = this.plan(loaded.config);
-      trial.config = settings(loaded.config, request);
-      return await this.deploy(trial, loaded, onProgress);
+      const about = this.hookContext(loaded.config, onProgress);
+      return await hooks.around(about, "release-refused", async () => {
+        if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
+        trial.parts = this.plan(loaded.config);
+        trial.config = settings(loaded.config, request);
+        return this.deploy(trial, loaded, about);
+      });
     } finally {
       this.trial = undefined;
       reload.prune();
     }
+  }
+
+  private hookContext(config: FleetConfig, onProgress: ProgressListener): HookContext {
+    const { configs } = this.options;
+    const pools = config.pools.map(({ name }) => name);
+    const generation = configs.nextGeneration(pools[0] ?? "");
+    return { reason: "deploy", config, environment: configs.environment, generation, pools, onProgress };
   }
 
   private busyPool(config: FleetConfig): OperationResult | undefined {
@@ -225,10 +237,11 @@ export class Deploys {
 
   private async deploy(
     trial: Trial,
-    { config, deployed, former }: DeployLoad & { ok: true },
-    onProgress: ProgressListener,
+    { deployed, former }: DeployLoad & { ok: true },
+    about: HookContext,
   ): Promise<OperationResult> {
     const { rollouts, isStopping } = this.options;
+    const { onProgress } = about;
     const tried = trial.parts.filter(({ isTried }) => isTried);
     trial.phase = "canary";
     const { rolls, told } = await this.tryCanaries(trial, tried, onProgress);
@@ -253,7 +266,7 @@ export class Deploys {
       );
       return told.do === "takeBack" && !told.isTold ? { ...failure, code: "untold", message: told.reason } : failure;
     }
-    const rest = await this.commit(trial, config, onProgress);
+    const rest = await this.commit(trial, about);
     if (!rest.ok) {
       trial.phase = "back";
       await this.rollBack(trial.parts, onProgress);
@@ -373,17 +386,17 @@ export class Deploys {
   }
 
   /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */
-  private async commit(trial: Trial, config: FleetConfig, onProgress: ProgressListener): Promise<OperationResult> {
-    const { reload, configs, runner, operations } = this.options;
+  private async commit(trial: Trial, about: HookContext): Promise<OperationResult> {
+    const { reload, runner, operations } = this.options;
     reload.enter(trial.parts.map(({ after, next }) => ({ config: after, generation: next })));
     for (const { name, before, after } of trial.parts) {
       const pool = findPool(runner.fleet, name);
       const size = pool === undefined ? undefined : sizeOf(after, before, pool.wanted);
       if (pool === undefined || size === undefined || size === pool.wanted) continue;
-      const resized = await operations.resize(pool, size, onProgress);
+      const resized = await operations.resize(pool, size, about.onProgress);
       if (!resized.ok) return resized;
     }
-    return reload.rest(config, configs.environment, onProgress);
+    return reload.rest(about);
   }
 
   // Rollback.

@@ -13,6 +13,7 @@ import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
 import { firstSizeOf, sizeWithin } from "./autoscaling.js";
 import { counted, generationsInUse, longestEndMs } from "./fleet-questions.js";
+import type { HookContext, Hooks } from "./hooks.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import type { Rollouts } from "./rollouts.js";
 
@@ -30,6 +31,7 @@ interface ReloadOptions {
   stats: StatsBook;
   log: EventLog;
   loadConfig: ConfigLoader;
+  hooks: Hooks;
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void;
   isStopping(): boolean;
@@ -84,13 +86,23 @@ export class Reload {
     const refusal = this.refusal(loaded.config, poolName);
     if (refusal !== undefined) return refusal;
     const next = environment ?? this.options.configs.environment;
+    const pools = poolName === undefined ? loaded.config.pools.map(({ name }) => name) : [poolName];
+    const generation = this.options.configs.nextGeneration(pools[0] ?? "");
+    const { config } = loaded;
+    const about: HookContext = { reason: "reload", config, environment: next, generation, pools, onProgress };
+    return this.options.hooks.around(about, "failed", () => this.change(about, poolName, environment));
+  }
+
+  private async change(
+    about: HookContext,
+    poolName: string | undefined,
+    environment: Environment | undefined,
+  ): Promise<OperationResult> {
+    const { configs, isStopping } = this.options;
     const done: Done[] = [];
-    const result =
-      poolName === undefined
-        ? await this.all(loaded.config, next, done, onProgress)
-        : await this.existing(loaded.config, poolName, next, done, onProgress);
-    if (result.ok && environment !== undefined) this.options.configs.environment = environment;
-    const outcome = result.ok || isStopping() ? result : await this.undo(done, result, onProgress);
+    const result = poolName === undefined ? await this.all(about, done) : await this.one(about, poolName, done);
+    if (result.ok && environment !== undefined) configs.environment = environment;
+    const outcome = result.ok || isStopping() ? result : await this.undo(done, result, about.onProgress);
     // Until here a pool might have had to go back.
     this.prune(poolName);
     return outcome;
@@ -115,10 +127,10 @@ export class Reload {
   }
 
   /** Does what is left of a reload when the existing pools are new. If it fails, the added pools are removed again. */
-  async rest(config: FleetConfig, environment: Environment, onProgress: ProgressListener): Promise<OperationResult> {
+  async rest(about: HookContext): Promise<OperationResult> {
     const done: Done[] = [];
-    const result = await this.steps(config, [], environment, done, onProgress);
-    return result.ok || this.options.isStopping() ? result : this.undo(done, result, onProgress);
+    const result = await this.steps(about, [], done);
+    return result.ok || this.options.isStopping() ? result : this.undo(done, result, about.onProgress);
   }
 
   /** Returns completed pools to their former version, the last one first, so that all pools end up with the same version. */
@@ -156,22 +168,17 @@ export class Reload {
     return { ok: false, code: "invalid", message: `${poolName} is no longer in the config: reload without a name` };
   }
 
-  private all(config: FleetConfig, environment: Environment, done: Done[], onProgress: ProgressListener) {
-    return this.steps(config, config.pools, environment, done, onProgress);
+  private all(about: HookContext, done: Done[]) {
+    return this.steps(about, about.config.pools, done);
   }
 
   /**
    * New pools first, so that an error in one changes nothing; removed pools last.
    * @param rolled the pools whose processes are replaced if they exist
    */
-  private async steps(
-    config: FleetConfig,
-    rolled: readonly PoolConfig[],
-    environment: Environment,
-    done: Done[],
-    onProgress: ProgressListener,
-  ) {
+  private async steps(about: HookContext, rolled: readonly PoolConfig[], done: Done[]) {
     const { runner, isStopping } = this.options;
+    const { config, environment, onProgress } = about;
     const messages: string[] = [];
     const names = new Set(config.pools.map((pool) => pool.name));
     const present = new Set(runner.fleet.pools.map((pool) => pool.name));
@@ -186,6 +193,8 @@ export class Reload {
             () =>
               this.existing(config, name, environment, done, onProgress),
         ),
+      // Before the balancers, which do not go back with the pools.
+      () => this.readyHook(about),
       () => this.balancer(config, done, onProgress),
       ...[...present]
         .filter((name) => name !== BALANCER_POOL && !names.has(name))
@@ -201,6 +210,18 @@ export class Reload {
       messages.push(result.message);
     }
     return { ok: true, message: messages.filter((message) => message !== "").join("; ") } satisfies OperationResult;
+  }
+
+  private async one(about: HookContext, name: string, done: Done[]): Promise<OperationResult> {
+    const { config, environment, onProgress } = about;
+    const result = await this.existing(config, name, environment, done, onProgress);
+    if (!result.ok) return result;
+    const checked = await this.readyHook(about);
+    return checked.ok ? result : checked;
+  }
+
+  private async readyHook(about: HookContext): Promise<OperationResult> {
+    return (await this.options.hooks.run("afterReady", about)) ?? { ok: true, message: "" };
   }
 
   private async existing(

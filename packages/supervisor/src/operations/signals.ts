@@ -7,11 +7,11 @@ import type { EventLog } from "../logs/event-log.js";
 
 interface SignalTarget {
   log: EventLog;
-  stop(): void;
+  stop(signal: string): void;
   /** Stops without waiting for requests in flight. */
   stopNow(): void;
-  reload(): Promise<OperationResult>;
-  scale(pool: string, instances: number): Promise<OperationResult>;
+  reload(signal: string): Promise<OperationResult>;
+  scale(pool: string, instances: number, signal: string): Promise<OperationResult>;
   /** Returns the first pool of the config in its current state. */
   firstPool(): Pool | undefined;
 }
@@ -29,19 +29,21 @@ export function watchSignals(
   const ignored = (signal: string) =>
     target.log.event("warn", "paceline", `${signal} is ignored: it has no meaning here`);
   const handlers: Partial<Record<NodeJS.Signals, () => void>> = {
-    SIGTERM: () => target.stop(),
-    SIGQUIT: () => target.stop(),
+    SIGTERM: () => target.stop("SIGTERM"),
+    SIGQUIT: () => target.stop("SIGQUIT"),
     // Without a listener these signals would end the process.
     SIGUSR2: () => ignored("SIGUSR2"),
     SIGALRM: () => ignored("SIGALRM"),
     SIGINT: () => {
       if (interrupted) target.stopNow();
-      else target.stop();
+      else target.stop("SIGINT");
       interrupted = true;
     },
     ...(isHangupIgnored
       ? {}
-      : { SIGHUP: () => (hasTerminal ? target.stop() : void report(target, "SIGHUP", target.reload())) }),
+      : {
+          SIGHUP: () => (hasTerminal ? target.stop("SIGHUP") : void report(target, "SIGHUP", target.reload("SIGHUP"))),
+        }),
     ...(hasTerminal
       ? {}
       : { SIGTTIN: () => scaleBy(target, "SIGTTIN", 1), SIGTTOU: () => scaleBy(target, "SIGTTOU", -1) }),
@@ -58,7 +60,7 @@ function scaleBy(target: SignalTarget, signal: string, difference: 1 | -1): void
   const pool = target.firstPool();
   if (pool === undefined) return;
   const instances = Math.max(0, pool.wanted + difference);
-  const scaling = target.scale(pool.name, instances).then((result): OperationResult => {
+  const scaling = target.scale(pool.name, instances, signal).then((result): OperationResult => {
     const wanted = target.firstPool()?.wanted;
     // Another signal has scaled it further, as requested.
     if (result.ok || wanted === undefined || wanted === instances) return result;

@@ -174,9 +174,9 @@ export class StateKeeper {
 export function stateOf(sources: StateSources, startedAt: number): FleetState {
   const { runDir, runner, configs, children, slots, stats, coordination } = sources;
   const environments = [configs.environment];
-  const generations = [...configs.all()].map(({ name, number, pool, environment }) => {
+  const generations = [...configs.all()].map(({ name, number, pool, environment, since }) => {
     if (!environments.includes(environment)) environments.push(environment);
-    return { pool: name, number, config: pool, environment: environments.indexOf(environment) };
+    return { pool: name, number, config: pool, environment: environments.indexOf(environment), since };
   });
   return {
     version: 1,

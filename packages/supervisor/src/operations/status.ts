@@ -22,6 +22,7 @@ import type { StatsBook } from "../stats/stats.js";
 import type { PssSampler, UsageSampler } from "../stats/usage.js";
 import type { Autoscaling } from "./autoscaling.js";
 import type { Deploys } from "./deploys.js";
+import type { FleetLocking } from "./fleet-locking.js";
 import { balancerFigures, instanceFigures, secondsSince } from "./measures.js";
 import type { Recycling } from "./recycling.js";
 import type { Rollouts } from "./rollouts.js";
@@ -49,6 +50,7 @@ interface StatusSources {
   liveness: LivenessWatch;
   pss: PssSampler;
   deaths: DeathWatch;
+  locking: FleetLocking;
 }
 
 export function buildStatus(sources: StatusSources): Status {
@@ -72,6 +74,7 @@ export function buildStatus(sources: StatusSources): Status {
     log: sources.logStatus,
     rolledBack: sources.rolledBack,
     lastDeath: lastDeathOf(sources),
+    lock: sources.locking.status,
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),

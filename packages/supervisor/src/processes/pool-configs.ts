@@ -16,6 +16,8 @@ import { BALANCER_POOL } from "./live-process.js";
 export interface Generation {
   pool: PoolConfig;
   environment: Record<string, string>;
+  /** When it began, in Unix time in milliseconds. */
+  since: number;
 }
 
 export class PoolConfigs {
@@ -50,24 +52,29 @@ export class PoolConfigs {
   /** Adds a generation to a pool and returns its number. */
   addGeneration(pool: PoolConfig, environment: Record<string, string>): number {
     const known = this.generations.get(pool.name) ?? new Map<number, Generation>();
-    const number = Math.max(0, ...known.keys()) + 1;
-    known.set(number, { pool, environment });
+    const number = this.nextGeneration(pool.name);
+    known.set(number, { pool, environment, since: Date.now() });
     this.generations.set(pool.name, known);
     return number;
   }
 
+  /** Returns the number that the next generation of a pool will have. */
+  nextGeneration(pool: string): number {
+    return Math.max(0, ...(this.generations.get(pool)?.keys() ?? [])) + 1;
+  }
+
   /** Goes on with the generations and routes of an earlier supervisor. */
   restore(saved: {
-    generations: readonly { pool: string; number: number; config: PoolConfig; environment: number }[];
+    generations: readonly { pool: string; number: number; config: PoolConfig; environment: number; since?: number }[];
     environments: readonly Record<string, string>[];
     routed: readonly string[];
     former?: readonly (readonly [pool: string, generation: number])[];
   }): void {
     for (const [pool, number] of saved.former ?? []) this.former.set(pool, number);
-    for (const { pool, number, config, environment: index } of saved.generations) {
+    for (const { pool, number, config, environment: index, since = Date.now() } of saved.generations) {
       const known = this.generations.get(pool) ?? new Map<number, Generation>();
       const environment = index === 0 ? this.environment : (saved.environments[index] ?? this.environment);
-      this.generations.set(pool, known.set(number, { pool: config, environment }));
+      this.generations.set(pool, known.set(number, { pool: config, environment, since }));
     }
     for (const pool of this.fleet.pools) if (saved.routed.includes(pool.name)) this.setRoutes(pool);
   }

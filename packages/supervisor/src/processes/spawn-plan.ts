@@ -12,7 +12,7 @@ import {
 } from "@paceline/wire";
 
 import type { FleetEffect } from "../core/fleet-changes.js";
-import type { ProcessPolicy, RuntimeName } from "../core/model.js";
+import type { PoolConfig, ProcessPolicy, RuntimeName } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { builtFile, version } from "../package.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
@@ -278,6 +278,11 @@ function fromCaller(environment: Record<string, string>, { cwd }: { cwd: string 
 function clean(base: Record<string, string>, own: Record<string, string>): Record<string, string> {
   const inherited = Object.entries(base).filter(([name]) => !name.startsWith("PACELINE_"));
   return { ...Object.fromEntries(inherited), ...own };
+}
+
+/** Returns the environment of a command that runs once for the pool's new generation. */
+export function hookEnvironment(pool: PoolConfig, environment: Environment, own: Environment): Environment {
+  return clean({ ...fromCaller(environment, pool), ...environmentOf(pool) }, own);
 }
 
 /** Returns the programs that children run. */

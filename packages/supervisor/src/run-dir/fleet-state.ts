@@ -64,6 +64,8 @@ export interface SavedGeneration {
   config: PoolConfig;
   /** An index of `environments`. */
   environment: number;
+  /** When it began; an older supervisor writes none. */
+  since?: number;
 }
 
 export interface SavedCounts {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { LoadedFleet } from "../config/load.js";
 import type { FleetUser } from "../core/model.js";
-import { claimDeaths, claimRunDir, userToBecome } from "./fleet-user.js";
+import { claimLasting, claimRunDir, userToBecome } from "./fleet-user.js";
 import { lockHolder, takeLock } from "./lock.js";
 
 const USER: FleetUser = { name: "web", uid: 33, gid: 34, group: null, home: null };
@@ -45,17 +45,17 @@ describe.skipIf(!isRoot)("as root", () => {
   test("a folder of death reports that only root can make becomes the user's", () => {
     const runDir = join(folder, "run", "shop");
     const deaths = join(folder, "lib", "shop", "deaths");
-    claimDeaths(join(runDir, "deaths"), runDir, USER);
+    claimLasting(join(runDir, "deaths"), runDir, USER);
     expect(existsSync(join(folder, "run"))).toBe(false);
     // As of a fleet that had no `user` before.
     mkdirSync(deaths, { recursive: true, mode: 0o700 });
     writeFileSync(join(deaths, "1-web.1.json"), "");
     for (const _ of ["first", "again"]) {
-      claimDeaths(deaths, runDir, USER);
+      claimLasting(deaths, runDir, USER);
       for (const path of [deaths, join(deaths, "1-web.1.json")]) expect(ownerOf(path)).toEqual([33, 34]);
     }
     expect([ownerOf(join(deaths, "..")), lstatSync(join(deaths, "..")).mode & 0o7777]).toEqual([[0, 0], 0o711]);
-    claimDeaths(deaths, runDir, { ...USER, uid: 35 });
+    claimLasting(deaths, runDir, { ...USER, uid: 35 });
     expect(ownerOf(deaths)).toEqual([33, 34]);
   });
 

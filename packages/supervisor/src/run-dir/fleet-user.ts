@@ -59,19 +59,19 @@ export function claimSpool({ balancer: { spoolDir } }: FleetConfig, { uid, gid }
   lchownSync(spoolDir, uid, gid);
 }
 
-/** Makes the folder of death reports, if it is where the user could not make it. */
-export function claimDeaths(deathsFolder: string, runDir: string, { uid, gid }: FleetUser): void {
-  const parent = dirname(deathsFolder);
-  if (parent === runDir || lstatSync(deathsFolder, { throwIfNoEntry: false })?.uid === uid) return;
+/** Makes a folder of what outlasts a restart of the machine, such as death reports, if it is where the user could not make it. */
+export function claimLasting(folder: string, runDir: string, { uid, gid }: FleetUser): void {
+  const parent = dirname(folder);
+  if (parent === runDir || lstatSync(folder, { throwIfNoEntry: false })?.uid === uid) return;
   makeFolder(parent, 0o711);
   // The user must be able to enter it, also if root has made it for a fleet of its own.
-  for (const folder of dirname(parent) === LASTING ? [LASTING, parent] : [parent]) {
-    const { mode, uid: owner } = lstatSync(folder);
-    if (owner === 0) chmodSync(folder, (mode & 0o7777) | 0o111);
+  for (const each of dirname(parent) === LASTING ? [LASTING, parent] : [parent]) {
+    const { mode, uid: owner } = lstatSync(each);
+    if (owner === 0) chmodSync(each, (mode & 0o7777) | 0o111);
   }
-  makeFolder(deathsFolder, 0o700);
+  makeFolder(folder, 0o700);
   // What another user could have put links into stays theirs.
-  if (distrust(deathsFolder, { uid: 0 }) === undefined) giveAll(deathsFolder, uid, gid);
+  if (distrust(folder, { uid: 0 }) === undefined) giveAll(folder, uid, gid);
 }
 
 function giveAll(path: string, uid: number, gid: number): void {

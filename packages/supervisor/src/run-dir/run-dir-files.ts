@@ -21,6 +21,8 @@ export interface RunDirPaths {
   cachePath(pool: string, generation: number): string;
   /** The folder of death reports, which outlasts a restart of the machine; it may not exist. */
   deathsFolder: string;
+  /** The folder of the history, beside that of death reports; it may not exist. */
+  historyFolder: string;
 }
 
 /** Whether an error means that there is no room left on a disk. */

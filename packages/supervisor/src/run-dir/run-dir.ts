@@ -131,6 +131,7 @@ function runDirOf(path: string, taken: RunDirLock, { adoption, problem }: Settle
     outputPath: (processId) => join(own, `${processId}.out`),
     cachePath: (pool, generation) => join(own, `${pool}-${generation}.cache`),
     deathsFolder: join(lastingFolderOf(path, process.env), "deaths"),
+    historyFolder: join(lastingFolderOf(path, process.env), "history"),
   };
   let record: FleetRecord | undefined;
   let isHandedOver = false;

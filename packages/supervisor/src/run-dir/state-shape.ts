@@ -37,8 +37,9 @@ export function isState(value: Fields): boolean {
     [value.deployed, value.formerlyDeployed].every((each) => each === undefined || isDeployed(each)) &&
     isList(
       value.generations,
-      ({ pool, number, config, environment }) =>
+      ({ pool, number, config, environment, since = 0 }) =>
         isText(pool) &&
+        isNumber(since) &&
         Number.isInteger(number) &&
         isTable(config) &&
         isPoolConfig(config) &&

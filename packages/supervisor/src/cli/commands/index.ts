@@ -5,11 +5,14 @@ import { check } from "./check.js";
 import { complete, completion } from "./completion.js";
 import { deaths } from "./deaths.js";
 import { deploy } from "./deploy.js";
+import { diff } from "./diff.js";
 import { dump } from "./dump.js";
 import { events } from "./events.js";
 import { exportUnit } from "./export.js";
+import { history } from "./history.js";
 import { importConfig } from "./import.js";
 import { init } from "./init.js";
+import { lock, unlock } from "./lock.js";
 import { logs } from "./logs.js";
 import { ls } from "./ls.js";
 import { record } from "./record.js";
@@ -37,11 +40,15 @@ export const commands: readonly DefineCommand[] = [
   reload,
   deploy,
   rollback,
+  diff,
   restart,
   stop,
   upgrade,
+  lock,
+  unlock,
   logs,
   events,
+  history,
   deaths,
   dump,
   check,

@@ -1,0 +1,99 @@
+/** `paceline diff`: shows what a reload would change: config keys, names of variables, files and runtimes. Exits 1 if something differs. */
+import { execFile } from "node:child_process";
+import type { FleetDiff } from "../../control/api.js";
+import { PacelineError } from "../../errors.js";
+import type { FleetClient } from "../../fleet/fleet.js";
+import type { ComparedFleet, ComparedRelease, RuntimeChange } from "../format-diff.js";
+import type { OperateOptions } from "../operate.js";
+import { type DefineCommand, milliseconds, unlessAll, withFleet, withJson, withTimeout } from "../options.js";
+import { EXIT, print, printJson } from "../output.js";
+
+export const diff: DefineCommand = (program, action) => {
+  const command = program
+    .command("diff")
+    .description("show what a reload would change; exit status 1 if something differs")
+    .argument("[pool]", "only this pool")
+    .option("--update-env", "also compare this shell's environment");
+  withTimeout(withJson(withFleet(command))).action(
+    action(async (given: string | undefined, { updateEnv, ...options }: OperateOptions & { updateEnv?: boolean }) => {
+      const [{ connectFleet }, { formatDiff }] = await Promise.all([
+        import("../../fleet/fleet.js"),
+        import("../format-diff.js"),
+      ]);
+      const fleet = await connectFleet(options);
+      const pool = await fleet.unlessOwn(unlessAll(given));
+      const env = updateEnv ? (process.env as Record<string, string>) : undefined;
+      const compared = await compare(fleet, pool, env, milliseconds(options.timeout)).catch((error: unknown) => {
+        // As in diff(1), 1 says that something differs.
+        if (!(error instanceof PacelineError) || error.exitStatus !== EXIT.failed) throw error;
+        throw new PacelineError(error.code, error.message, { cause: error, exitStatus: EXIT.usage });
+      });
+      if (options.json) printJson(compared);
+      else print(formatDiff(compared));
+      return compared.differs ? EXIT.failed : EXIT.done;
+    }),
+  );
+};
+
+async function compare(
+  fleet: FleetClient,
+  pool: string | undefined,
+  env: Record<string, string> | undefined,
+  timeoutMs: number | undefined,
+): Promise<ComparedFleet> {
+  const { details } = await fleet.diff({ pool, env, timeoutMs });
+  const { config, env: variables, releases, runtimes } = details as unknown as FleetDiff;
+  const compared = await Promise.all([
+    runtimeChanges(runtimes),
+    Promise.all(releases.map((each) => files(each, fleet.runDir))),
+  ]);
+  const [versions, releaseFiles] = compared;
+  const isOther = ({ from, to, files, problem }: ComparedRelease) =>
+    from !== to || files.length > 0 || problem !== null;
+  const differs = config.length + variables.length + versions.length > 0 || releaseFiles.some(isOther);
+  return { differs, config, env: variables, runtimes: versions, files: releaseFiles };
+}
+
+async function files(release: FleetDiff["releases"][number], runDir: string): Promise<ComparedRelease> {
+  const { changedSince, compareReleases } = await import("../release-files.js");
+  const { from, to, since } = release;
+  const place = { without: [runDir] };
+  try {
+    const found = from === to ? await changedSince(to, since, place) : await compareReleases(from, to, place);
+    return { ...release, ...found, problem: null };
+  } catch (error) {
+    return { ...release, files: [], cutOff: null, problem: (error as Error).message };
+  }
+}
+
+/** A program that prints no version in this time has none. */
+const VERSION_TIMEOUT_MS = 5_000;
+
+async function runtimeChanges(runtimes: FleetDiff["runtimes"]): Promise<RuntimeChange[]> {
+  const versions = new Map<string, Promise<string>>();
+  const versionOf = (path: string) => {
+    const known = versions.get(path) ?? askVersion(path);
+    versions.set(path, known);
+    return known;
+  };
+  const found: RuntimeChange[] = [];
+  for (const { pool, pid, program } of runtimes) {
+    // The file of a running program can be run, too, after an installation has replaced it.
+    const [from, to] = await Promise.all([versionOf(`/proc/${pid}/exe`), versionOf(program)]);
+    if (from === to || from === "" || to === "") continue;
+    const known = found.find((each) => each.from === from && each.to === to);
+    if (known === undefined) found.push({ pools: [pool], from, to });
+    else known.pools.push(pool);
+  }
+  return found;
+}
+
+/** Returns the first line of `--version`; empty if there is none. */
+function askVersion(program: string): Promise<string> {
+  return new Promise((resolve) => {
+    const options = { timeout: VERSION_TIMEOUT_MS, maxBuffer: 64 << 10, env: { ...process.env, BUN_BE_BUN: "1" } };
+    execFile(program, ["--version"], options, (error, stdout) => {
+      resolve(error === null ? (stdout.split("\n")[0] ?? "").trim() : "");
+    });
+  });
+}

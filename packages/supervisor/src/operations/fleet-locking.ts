@@ -1,0 +1,76 @@
+/** The operator's lock on the fleet: a file in the run directory, so that it outlives the supervisor and a stop. */
+import { readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { OperationResult, Status } from "../control/api.js";
+import { type FleetLock, lockText, readLock, reasonProblem } from "../core/fleet-lock.js";
+import { type Caller, callerText, readCaller } from "../core/history.js";
+import type { EventLog } from "../logs/event-log.js";
+import { replaceFile } from "../run-dir/run-dir-files.js";
+import type { Refusal } from "./rollouts.js";
+
+const HOW_TO_UNLOCK = "paceline unlock removes the lock";
+
+export class FleetLocking {
+  private lock: FleetLock | undefined;
+  private readonly path: string;
+
+  constructor(
+    runDir: string,
+    private readonly log: Pick<EventLog, "event">,
+  ) {
+    this.path = join(runDir, "deploy-lock.json");
+    this.lock = this.read();
+  }
+
+  get status(): Status["lock"] {
+    if (this.lock === undefined) return null;
+    const { reason, by, since } = this.lock;
+    return { reason, by: callerText(by), since };
+  }
+
+  /** Returns why nothing is changed now; undefined without a lock. */
+  refusal(): Refusal | undefined {
+    if (this.lock === undefined) return undefined;
+    return { ok: false, code: "busy", message: `the fleet is ${lockText(this.lock)}; ${HOW_TO_UNLOCK}` };
+  }
+
+  lockFor(reason: string, by: Caller | undefined): OperationResult {
+    const problem = reasonProblem(reason);
+    if (problem !== undefined) return { ok: false, code: "invalid", message: problem };
+    const refusal = this.refusal();
+    if (refusal !== undefined) return refusal;
+    const lock: FleetLock = { version: 1, reason, by: by ?? readCaller(undefined), since: Date.now() };
+    try {
+      replaceFile(this.path, `${JSON.stringify(lock)}\n`);
+    } catch (error) {
+      return { ok: false, code: "failed", message: `the fleet is not locked: ${(error as Error).message}` };
+    }
+    this.lock = lock;
+    this.log.event("info", "paceline", lockText(lock));
+    return { ok: true, message: lockText(lock) };
+  }
+
+  unlock(by: Caller | undefined): OperationResult {
+    if (this.lock === undefined) return { ok: true, message: "the fleet is not locked" };
+    const was = lockText(this.lock);
+    try {
+      rmSync(this.path, { force: true });
+    } catch (error) {
+      return { ok: false, code: "failed", message: `the fleet stays ${was}: ${(error as Error).message}` };
+    }
+    this.lock = undefined;
+    this.log.event("info", "paceline", `unlocked by ${callerText(by ?? readCaller(undefined))}`);
+    return { ok: true, message: `unlocked; it was ${was}` };
+  }
+
+  private read(): FleetLock | undefined {
+    try {
+      return readLock(readFileSync(this.path, "utf8"), readCaller(undefined));
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") return undefined;
+      this.log.event("warn", "paceline", `${this.path} cannot be read: ${message}; the fleet counts as locked`);
+      return readLock("", readCaller(undefined));
+    }
+  }
+}

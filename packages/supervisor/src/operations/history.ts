@@ -1,0 +1,143 @@
+/** Records each operation on the fleet in the run directory: who, when, what, its steps and its result. */
+import type { OperationResult, ProgressListener } from "../control/api.js";
+import {
+  boundEntry,
+  type Caller,
+  CUT_OFF,
+  entriesToRemove,
+  type HistoryCommand,
+  type HistoryEntry,
+  MAX_STEPS,
+  type PoolState,
+  poolChanges,
+  UNDER_WAY,
+} from "../core/history.js";
+import type { EventLog } from "../logs/event-log.js";
+import { isHistoryEntry } from "../run-dir/history-files.js";
+import { NumberedFiles, readDocuments } from "../run-dir/numbered-files.js";
+
+interface HistoryOptions {
+  /** The folder of entries; it may not exist. */
+  folder: string;
+  log: Pick<EventLog, "event">;
+  /** Returns the pools with the generation in service, without balancers. */
+  pools(): PoolState[];
+}
+
+export interface HistoryBegin {
+  command: HistoryCommand;
+  target?: string | undefined;
+  detail?: string | undefined;
+  /** Default: the supervisor itself. */
+  by?: Caller | undefined;
+}
+
+/** An operation that is under way. */
+export interface HistoryRecord {
+  readonly id: number | null;
+  step(text: string): void;
+  end(result: OperationResult): void;
+}
+
+export class History {
+  private readonly files: NumberedFiles;
+  private isFailing = false;
+
+  constructor(private readonly options: HistoryOptions) {
+    this.files = new NumberedFiles(options.folder, (kept) => entriesToRemove(kept));
+  }
+
+  /** What a killed supervisor had begun is not under way any more. */
+  settle(): void {
+    const { documents, unusable } = readDocuments(this.options.folder, isHistoryEntry);
+    const [first] = unusable;
+    if (first !== undefined) {
+      const more = unusable.length === 1 ? "" : ` (and ${unusable.length - 1} more)`;
+      this.options.log.event("warn", "paceline", `${first}${more}: this entry of the history cannot be read`);
+    }
+    for (const entry of documents)
+      if (entry.result === UNDER_WAY) this.write(() => this.files.update({ ...entry, result: CUT_OFF }));
+  }
+
+  begin({ command, target, detail, by = callerVia("supervisor") }: HistoryBegin): HistoryRecord {
+    const before = this.options.pools();
+    const startedAt = performance.now();
+    const elapsedMs = () => Math.round(performance.now() - startedAt);
+    let entry: HistoryEntry = {
+      ...{ version: 1, id: 0, at: Date.now(), command, target: target ?? null, detail: detail ?? null, by },
+      ...{ pools: [], steps: [], stepsOmitted: 0, result: UNDER_WAY, message: "", durationMs: null },
+    };
+    let isWritten = this.write(() => {
+      entry = this.files.add(command, (id) => boundEntry({ ...entry, id }));
+    });
+    return {
+      get id() {
+        return isWritten ? entry.id : null;
+      },
+      step: (text) => {
+        entry.steps.push({ afterMs: elapsedMs(), text });
+        // Writing bounds them, too; this bounds the memory of a long operation.
+        if (entry.steps.length > 2 * MAX_STEPS) entry = boundEntry(entry);
+      },
+      end: (result) => {
+        entry = boundEntry({
+          ...entry,
+          pools: poolChanges(before, this.options.pools()),
+          result: result.ok ? "done" : result.code,
+          message: result.message,
+          durationMs: elapsedMs(),
+        });
+        // A disk that was full may have room by now.
+        if (isWritten) this.write(() => this.files.update(entry));
+        else
+          isWritten = this.write(() => {
+            entry = this.files.add(command, (id) => ({ ...entry, id }));
+          });
+      },
+    };
+  }
+
+  /** Runs an operation and records it; its progress is its steps. */
+  async record(
+    begin: HistoryBegin,
+    onProgress: ProgressListener,
+    run: (onProgress: ProgressListener) => Promise<OperationResult>,
+  ): Promise<OperationResult> {
+    const record = this.begin(begin);
+    try {
+      const result = await run((text) => {
+        record.step(text);
+        onProgress(text);
+      });
+      record.end(result);
+      return result;
+    } catch (error) {
+      record.end({ ok: false, code: "failed", message: error instanceof Error ? error.message : String(error) });
+      throw error;
+    }
+  }
+
+  /** A failure to write is reported once, and stops no operation. */
+  private write(write: () => void): boolean {
+    try {
+      write();
+      this.isFailing = false;
+      return true;
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      if (!this.isFailing)
+        this.options.log.event(
+          "warn",
+          "paceline",
+          `the history is incomplete: ${message}; operations go on without it`,
+        );
+      this.isFailing = true;
+      return false;
+    }
+  }
+}
+
+/** Returns the caller of what no command has asked for. @param via such as `SIGHUP` */
+export function callerVia(via: string): Caller {
+  return { uid: null, user: null, sudoUser: null, actor: null, job: null, from: null, via };
+}

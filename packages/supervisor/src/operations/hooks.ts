@@ -1,0 +1,134 @@
+/** Runs the hooks of a reload or deploy: once for each, with their output in its progress. */
+import type { OperationErrorCode, OperationResult, ProgressListener } from "../control/api.js";
+import type { FleetConfig, HookName } from "../core/model.js";
+import { seconds } from "../core/words.js";
+import type { EventLog } from "../logs/event-log.js";
+import { type HookProcess, runHookProcess } from "../processes/hook-process.js";
+import { hookEnvironment } from "../processes/spawn-plan.js";
+import { STOPPING } from "./operations.js";
+
+export interface HookContext {
+  reason: "reload" | "deploy";
+  /** The configuration that is put in service; its first pool has the hooks' folder and environment. */
+  config: FleetConfig;
+  /** The caller's environment. */
+  environment: Record<string, string>;
+  /** The number of the new generation of the first of `pools`. */
+  generation: number;
+  /** The pools concerned. */
+  pools: readonly string[];
+  onProgress: ProgressListener;
+  /** For `onFailure`: the message of the operation. */
+  failure?: string | undefined;
+}
+
+export type HookFailure = OperationResult & { ok: false };
+
+/** Of a hook's output these are passed on: the first lines and the last. */
+const FIRST_LINES = 60;
+const LAST_LINES = 20;
+const MAX_FAILURE = 2_000;
+
+export class Hooks {
+  private readonly running = new Set<HookProcess>();
+  private isEnded = false;
+
+  /** @param runDir in PACELINE_RUN_DIR, so that commands in a hook find the fleet */
+  constructor(
+    private readonly log: Pick<EventLog, "event">,
+    private readonly runDir: string,
+  ) {}
+
+  /**
+   * Runs an operation after `before`, unless that fails, and then `after` or `onFailure`, whose failure is only reported.
+   * @param refusedAs the code if `before` fails
+   */
+  async around(
+    context: HookContext,
+    refusedAs: OperationErrorCode,
+    run: () => Promise<OperationResult>,
+  ): Promise<OperationResult> {
+    const refused = await this.run("before", context);
+    if (this.isEnded) return STOPPING;
+    const message = `${refused?.message}; nothing was changed`;
+    const outcome = refused === undefined ? await run() : { ...refused, code: refusedAs, message };
+    if (this.isEnded) return outcome;
+    const failure = outcome.ok
+      ? await this.run("after", context)
+      : await this.run("onFailure", { ...context, failure: outcome.message });
+    return failure === undefined ? outcome : { ...outcome, message: `${outcome.message}; ${failure.message}` };
+  }
+
+  /** Runs the hook, if it is configured. Returns why it failed. */
+  async run(name: HookName, context: HookContext): Promise<HookFailure | undefined> {
+    const { config, onProgress } = context;
+    const hook = config.hooks?.[name];
+    const pool = config.pools[0];
+    if (hook === undefined || pool === undefined || this.isEnded) return undefined;
+    onProgress(`hook ${name}: ${hook.command.join(" ")}`);
+    const startedAt = performance.now();
+    const output = new HookOutput((line) => onProgress(`  | ${line}`));
+    const child = runHookProcess({
+      ...hook,
+      cwd: pool.cwd,
+      environment: hookEnvironment(pool, context.environment, {
+        ...variablesOf(name, pool.release, context),
+        PACELINE_RUN_DIR: this.runDir,
+      }),
+      onLine: (line) => output.take(line),
+    });
+    this.running.add(child);
+    const problem = await child.ended.finally(() => this.running.delete(child));
+    output.end();
+    const took = seconds(performance.now() - startedAt);
+    if (problem === undefined) {
+      onProgress(`hook ${name}: done after ${took}`);
+      return undefined;
+    }
+    const message = `the hook ${name} failed after ${took}: ${problem}`;
+    onProgress(message);
+    this.log.event("error", "paceline", message);
+    return { ok: false, code: "failed", message, lastLines: output.lastLines };
+  }
+
+  /** Ends the hooks that run, and starts no others: the fleet stops. */
+  async end(): Promise<void> {
+    this.isEnded = true;
+    for (const child of this.running) child.kill("the fleet is stopping");
+    await Promise.all([...this.running].map(({ ended }) => ended));
+  }
+}
+
+function variablesOf(name: HookName, release: string, context: HookContext): Record<string, string> {
+  const { reason, generation, pools, failure } = context;
+  return {
+    PACELINE_HOOK: name,
+    PACELINE_REASON: reason,
+    PACELINE_RELEASE: release,
+    PACELINE_GENERATION: String(generation),
+    PACELINE_POOLS: pools.join(" "),
+    ...(failure !== undefined && { PACELINE_FAILURE: failure.slice(0, MAX_FAILURE) }),
+  };
+}
+
+class HookOutput {
+  readonly lastLines: string[] = [];
+  private count = 0;
+
+  constructor(private readonly pass: (line: string) => void) {}
+
+  take(line: string): void {
+    this.count++;
+    if (this.count <= FIRST_LINES) this.pass(line);
+    this.lastLines.push(line);
+    if (this.lastLines.length > LAST_LINES) this.lastLines.shift();
+  }
+
+  /** Passes on the last lines, if they were not. */
+  end(): void {
+    const left = Math.min(LAST_LINES, this.count - FIRST_LINES);
+    if (left <= 0) return;
+    if (this.count > FIRST_LINES + left) this.pass(`[${this.count - FIRST_LINES - left} lines are left out]`);
+    for (const line of this.lastLines.slice(-left)) this.pass(line);
+  }
+}

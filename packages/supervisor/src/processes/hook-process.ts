@@ -1,0 +1,92 @@
+/** Runs a command of the operator to its end or its deadline, in a process group of its own, and passes on its lines. */
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Readable } from "node:stream";
+import { exitReason, seconds } from "../core/words.js";
+import { spawnProblem } from "../runtime/runtimes.js";
+import { signalGroup } from "./processes.js";
+
+interface HookProcessOptions {
+  command: readonly string[];
+  cwd: string;
+  environment: Record<string, string>;
+  timeoutMs: number;
+  onLine(line: string): void;
+}
+
+export interface HookProcess {
+  /** Resolves with why it failed; undefined if it exited with 0. */
+  readonly ended: Promise<string | undefined>;
+  /** Ends it before its deadline. */
+  kill(reason: string): void;
+}
+
+/** From SIGTERM to SIGKILL. */
+const KILL_AFTER_MS = 5_000;
+/** How long a process outside the group may hold the output after the command has exited. */
+const REST_MS = 1_000;
+const MAX_LINE = 400;
+
+export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }: HookProcessOptions): HookProcess {
+  const [program = "", ...args] = command;
+  let child: ChildProcess;
+  try {
+    // Not a file: on a full disk a migration must run all the same.
+    child = spawn(program, args, { cwd, env: environment, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+  } catch (error) {
+    // Bun throws where Node emits an error.
+    return { ended: Promise.resolve(spawnProblem(error as Error, program, cwd)), kill: () => {} };
+  }
+  let killedFor: string | undefined;
+  let hardKill: NodeJS.Timeout | undefined;
+  const signal = (name: NodeJS.Signals) => void (child.pid !== undefined && signalGroup(child.pid, name));
+  const kill = (reason: string) => {
+    if (killedFor !== undefined) return;
+    killedFor = reason;
+    signal("SIGTERM");
+    hardKill = setTimeout(() => signal("SIGKILL"), KILL_AFTER_MS);
+  };
+  const deadline = setTimeout(() => kill(`took longer than ${seconds(timeoutMs)}, and was ended`), timeoutMs);
+  const streams = [child.stdout, child.stderr].filter((stream) => stream !== null);
+  const read = Promise.all(streams.map((stream) => readLines(stream, onLine)));
+  const exited = new Promise<string | undefined>((resolve) => {
+    child.once("error", (error) => resolve(spawnProblem(error, program, cwd)));
+    child.once("exit", (code, signal) => resolve(code === 0 ? undefined : exitReason({ code, signal })));
+  });
+  const settle = async () => {
+    const reason = await exited;
+    clearTimeout(deadline);
+    clearTimeout(hardKill);
+    // What it left in the background has no owner any more.
+    signal("SIGKILL");
+    let rest: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      rest = setTimeout(resolve, REST_MS);
+    });
+    await Promise.race([read, late]);
+    clearTimeout(rest);
+    for (const stream of streams) stream.destroy();
+    return killedFor ?? reason;
+  };
+  return { ended: settle(), kill };
+}
+
+/** Longer lines are cut; what a line has beyond that is not kept. */
+function readLines(stream: Readable, onLine: (line: string) => void): Promise<void> {
+  let line = "";
+  const end = () => {
+    if (line !== "") onLine(line);
+    line = "";
+  };
+  stream.setEncoding("utf8");
+  stream.on("data", (text: string) => {
+    const [first = "", ...others] = text.split("\n");
+    line += first.slice(0, MAX_LINE - line.length);
+    for (const next of others) {
+      onLine(line.replace(/\r$/, ""));
+      line = next.slice(0, MAX_LINE);
+    }
+  });
+  return new Promise((resolve) => {
+    for (const event of ["end", "error", "close"]) stream.once(event, resolve);
+  }).then(end);
+}

@@ -1,0 +1,122 @@
+/** A folder of numbered JSON files such as `17-web.3.json`, mode 0600: written atomically, read with bounds. */
+import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { replaceFile } from "./run-dir-files.js";
+import { distrust, makePrivate } from "./trust.js";
+
+const NAME = /^(\d{1,15})-([\w.-]{1,120})\.json$/;
+/** A bounded document is smaller, however its characters are escaped. */
+const MAX_BYTES = 512 << 10;
+/** More entries than such a folder has. */
+const MAX_ENTRIES = 4096;
+
+/** A file of the folder. */
+export interface NumberedFile {
+  id: number;
+  name: string;
+  bytes: number;
+}
+
+/** The writer of one supervisor. */
+export class NumberedFiles {
+  private readonly kept: NumberedFile[];
+  private nextId: number;
+
+  /** @param toRemove returns the files that are too many */
+  constructor(
+    private readonly folder: string,
+    private readonly toRemove: (kept: readonly NumberedFile[]) => readonly NumberedFile[],
+  ) {
+    this.kept = listFiles(folder);
+    this.nextId = Math.max(0, ...this.kept.map(({ id }) => id)) + 1;
+  }
+
+  /** Writes a new file and removes old ones. @throws PacelineError such as `ENOSPC` */
+  add<Document extends { id: number }>(name: string, documentOf: (id: number) => Document): Document {
+    // During an upgrade another supervisor may write, too.
+    for (const each of namesIn(this.folder)) this.nextId = Math.max(this.nextId, Number(NAME.exec(each)?.[1] ?? 0) + 1);
+    const document = documentOf(this.nextId);
+    makePrivate(this.folder);
+    const file = { id: document.id, name, bytes: 0 };
+    file.bytes = this.write(file, document);
+    this.nextId++;
+    this.kept.push(file);
+    for (const old of this.toRemove(this.kept)) {
+      this.kept.splice(this.kept.indexOf(old), 1);
+      rmSync(this.pathOf(old), { force: true });
+    }
+    return document;
+  }
+
+  /** Writes it again, unless it was removed meanwhile. @throws PacelineError such as `ENOSPC`; the earlier one stays */
+  update<Document extends { id: number }>(document: Document): void {
+    const known = this.kept.find(({ id }) => id === document.id);
+    if (known !== undefined) known.bytes = this.write(known, document);
+  }
+
+  private write(file: NumberedFile, document: object): number {
+    const text = `${JSON.stringify(document)}\n`;
+    replaceFile(this.pathOf(file), text);
+    return Buffer.byteLength(text);
+  }
+
+  private pathOf({ id, name }: NumberedFile): string {
+    return join(this.folder, `${id}-${name}.json`);
+  }
+}
+
+/** Lists the files of a folder, the oldest first; empty if it is missing or not only this user's. */
+function listFiles(folder: string): NumberedFile[] {
+  return namesIn(folder).flatMap((file) => {
+    const [, id, name] = NAME.exec(file) ?? [];
+    const bytes = statSync(join(folder, file), { throwIfNoEntry: false })?.size;
+    return id === undefined || name === undefined || bytes === undefined ? [] : [{ id: Number(id), name, bytes }];
+  });
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    const names = readdirSync(folder).slice(0, MAX_ENTRIES);
+    return names.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+  } catch {
+    return []; // There is nothing yet.
+  }
+}
+
+/** Reads the documents in a folder, the newest first; `unusable` are the paths of those that this version cannot read. */
+export function readDocuments<Document>(
+  folder: string,
+  isDocument: (value: unknown) => value is Document,
+  uid = process.getuid?.(),
+): { documents: Document[]; unusable: string[] } {
+  const found = { documents: [] as Document[], unusable: [] as string[] };
+  if (distrust(folder, { uid }) !== undefined) return found;
+  for (const name of namesIn(folder).reverse()) {
+    if (!NAME.test(name)) continue;
+    const path = join(folder, name);
+    const document = readDocument(path, isDocument);
+    if (document !== undefined) found.documents.push(document);
+    else if (statSync(path, { throwIfNoEntry: false }) !== undefined) found.unusable.push(path);
+  }
+  return found;
+}
+
+function readDocument<Document>(path: string, isDocument: (value: unknown) => value is Document): Document | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    return undefined; // Removed meanwhile, or not ours.
+  }
+  try {
+    const { size } = fstatSync(fd);
+    if (size > MAX_BYTES) return undefined;
+    const buffer = Buffer.alloc(size);
+    const value: unknown = JSON.parse(buffer.toString("utf8", 0, readSync(fd, buffer, 0, size, 0)));
+    return isDocument(value) ? value : undefined;
+  } catch {
+    return undefined; // Damaged, or written by another program.
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -18,11 +18,13 @@ export function manPage() {
     ".SH NAME",
     `paceline \\- ${roff(description.charAt(0).toLowerCase() + description.slice(1))}`,
     ".SH SYNOPSIS",
-    `${bold("paceline")} ${italic("command")} [${italic("options")}] [${italic("arguments")}]`,
+    `${bold("paceline")} [${bold("-H")} ${italic("host")}] ${italic("command")} [${italic("options")}] [${italic("arguments")}]`,
     ".SH DESCRIPTION",
     text(
       "A fleet is started from a config file, an app module or a folder; the other commands find it from its folder and below.",
     ),
+    ".SH OPTIONS",
+    ...options(help, program),
     ".SH COMMANDS",
     ...help
       .visibleCommands(program)
@@ -49,11 +51,15 @@ function section(help, command) {
     ...help
       .visibleArguments(command)
       .flatMap((argument) => entry(italic(argument.name()), help.argumentDescription(argument))),
-    ...help
-      .visibleOptions(command)
-      .filter(({ long }) => long !== "--help")
-      .flatMap((option) => entry(bold(help.optionTerm(option)), help.optionDescription(option))),
+    ...options(help, command),
   ];
+}
+
+function options(help, command) {
+  return help
+    .visibleOptions(command)
+    .filter(({ long }) => long !== "--help")
+    .flatMap((option) => entry(bold(help.optionTerm(option)), help.optionDescription(option)));
 }
 
 /** Returns the rows of a table of two columns. */

@@ -19,7 +19,7 @@ export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
   pool: "pools",
   target: "names",
   name: "names",
-  ...{ n: "nothing", id: "nothing", show: "nothing" },
+  ...{ n: "nothing", id: "nothing", show: "nothing", reason: "nothing" },
 };
 
 /** By the name of an option's value. */
@@ -27,10 +27,11 @@ export const OF_VALUE: Readonly<Record<string, Wanted>> = {
   path: "files",
   file: "files",
   script: "files",
+  program: "files",
   folder: "folders",
   ...{ address: "nothing", app: "nothing", count: "nothing", format: "nothing", n: "nothing" },
   ...{ share: "nothing", what: "nothing" },
-  ...{ name: "nothing", pattern: "nothing", seconds: "nothing", url: "nothing" },
+  ...{ name: "nothing", pattern: "nothing", seconds: "nothing", url: "nothing", host: "nothing" },
   ...{ pathname: "nothing", phases: "nothing" },
 };
 
@@ -51,7 +52,7 @@ export interface Candidates {
 export function candidatesFor(program: Command, words: readonly string[]): Candidates {
   const current = words.at(-1) ?? "";
   const before = words.slice(0, -1);
-  const at = before.findIndex((word) => !word.startsWith("-"));
+  const at = commandAt(program, before);
   const fitting = (all: Candidate[], wanted: Wanted = "nothing", fleet = {}): Candidates => ({
     ...{ words: all.filter(({ text }) => text.startsWith(current)), wanted, fleet },
   });
@@ -77,6 +78,16 @@ export function candidatesFor(program: Command, words: readonly string[]): Candi
   if (argument === undefined) return fitting([]);
   const choices = (argument.argChoices ?? []).map((text) => ({ text, description: "" }));
   return fitting(choices, OF_ARGUMENT[argument.name()], line.fleet);
+}
+
+/** Returns where the command is, after the options of the program; -1 if there is none yet. */
+function commandAt(program: Command, words: readonly string[]): number {
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at] ?? "";
+    if (!word.startsWith("-")) return at;
+    if (program.options.some(({ long, short, required }) => required && (word === long || word === short))) at++;
+  }
+  return -1;
 }
 
 interface Line {

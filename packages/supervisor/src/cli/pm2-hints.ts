@@ -157,6 +157,9 @@ const OPTIONS: Readonly<Record<string, string>> = {
   "-x": "run: paceline start -- PROGRAM ARGUMENTS",
 };
 
+/** Our options of all commands. */
+const BEFORE = ["-H", "--on", "--ssh"];
+
 /** Commands that take no name, each with what to do instead. */
 const WITHOUT_NAME: Readonly<Record<string, string>> = {
   status: "it shows all pools and instances of a fleet; -c names another fleet",
@@ -207,6 +210,7 @@ function hintFor(message: string, args: readonly string[]): string | undefined {
   if (what === "option") {
     const imported = importOf(name, args);
     if (imported !== undefined) return `run: ${imported}`;
+    if (BEFORE.includes(name)) return `write ${name} before the command: paceline -H HOST status`;
     return Object.hasOwn(OPTIONS, name) ? `${name} is PM2's; ${OPTIONS[name]}` : undefined;
   }
   const command = /too many arguments for '(\w+)'/.exec(message)?.[1] ?? "";

@@ -13,6 +13,11 @@ export async function run(args: string[]): Promise<void> {
   surviveClosedOutput();
   // Searches the raw arguments, because an invalid command line has no parsed options.
   const wantsJson = args.slice(0, args.includes("--") ? args.indexOf("--") : args.length).includes("--json");
+  const hosts = await onHosts(args, wantsJson);
+  if (hosts !== undefined) {
+    process.exitCode = hosts;
+    return;
+  }
   const program = commandLine(settle, (all) => {
     all
       .showHelpAfterError("(paceline --help lists all commands)")
@@ -25,12 +30,28 @@ export async function run(args: string[]): Promise<void> {
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
+    if (error instanceof PacelineError) {
+      process.exitCode = reportError(error, wantsJson);
+      return;
+    }
     if (!(error instanceof CommanderError)) throw error;
     // The user asked for help or the version.
     if (error.exitCode === 0) process.exitCode = EXIT.done;
     else if (wantsJson) process.exitCode = reportError(new PacelineError("usage", mistakeOf(error, args)), true);
     // Commander has printed the error.
     else process.exitCode = EXIT.usage;
+  }
+}
+
+/** Runs a command line that begins with `-H` on other machines, and returns its exit status. */
+async function onHosts(args: readonly string[], wantsJson: boolean): Promise<number | undefined> {
+  if (!/^(-H|--on|--ssh|--parallel)(=|$)/.test(args[0] ?? "")) return undefined;
+  try {
+    const { readHosts, runOnHosts } = await import("./on-hosts.js");
+    const command = readHosts(args, process.env);
+    return command === undefined ? undefined : await runOnHosts(command, process.env);
+  } catch (error) {
+    return reportError(error, wantsJson);
   }
 }
 
@@ -44,7 +65,12 @@ export function commandLine(
 ): Command {
   const program = new Command("paceline")
     .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
-    .version(version(), "-v, --version");
+    .version(version(), "-v, --version")
+    .option("-H, --on <host>", "before the command: run it on this machine, over ssh; may be repeated")
+    .option("--ssh <program>", "the ssh that -H uses; default: PACELINE_SSH, or ssh")
+    .option("--parallel", "ask all machines of -H at once; only for commands that change nothing")
+    // Behind the command, an option is that of the command.
+    .enablePositionalOptions();
   prepare(program);
   for (const define of commands) define(program, action);
   return program;

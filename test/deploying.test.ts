@@ -1,7 +1,8 @@
 /** The release layout of docs/deploying.md: its script, run exactly as printed. */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once as eventOf } from "node:events";
 import {
+  existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -10,20 +11,25 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import type { HistoryEntry } from "../packages/supervisor/dist/core/history.js";
 import { allReady, askControl, PACELINE, Project, ROOT } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
-import { run, signal } from "./support/processes.js";
+import { needs, run, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 
 const PAGE = readFileSync(join(ROOT, "docs/deploying.md"), "utf8");
-const SCRIPT = /^```sh\n(#!\/bin\/sh\n[\s\S]*?)^```$/m.exec(PAGE)?.[1] ?? "";
+const [SCRIPT = "", FROM_GIT = ""] = [...PAGE.matchAll(/^```sh\n(#!\/bin\/sh\n[\s\S]*?)^```$/gm)].map(
+  ([, text]) => text,
+);
 
 const SERVING = (version: string) => `export default { fetch: () => new Response("${version}") };\n`;
 
@@ -190,6 +196,111 @@ describe("deploying", () => {
     expect(readlinkSync(join(shop, "current"))).toBe("releases/4");
     expect(releases()).toEqual(["3", "4"]);
     expect(await paceline("stop")).toMatchObject({ code: 0 });
+  });
+
+  test("the script from git: a build step and a migration, two at once, a migration that fails, a full disk", async (context) => {
+    needs(context, "git");
+    const project = await Project.make({ runtime, app: "", config: {} });
+    const shop = join(project.folder, "shop");
+    const repository = join(project.folder, "shop.git");
+    for (const folder of [shop, repository]) mkdirSync(folder);
+    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", shop]);
+    if (mounted.status === 0) onTestFinished(() => void spawnSync("umount", ["-l", shop]));
+    mkdirSync(join(shop, "tools/node_modules/.bin"), { recursive: true });
+    symlinkSync(PACELINE, join(shop, "tools/node_modules/.bin/paceline"));
+    for (const [name, text] of Object.entries({ "deploy.sh": SCRIPT, "release.sh": FROM_GIT }))
+      writeFileSync(join(shop, name), text, { mode: 0o700 });
+    const { PACELINE_RUN_DIR: _, ...inherited } = project.startEnvironment();
+    const state = join(project.folder, "state");
+    const env = { ...inherited, SHOP: shop, REPOSITORY: repository, PACELINE_STATE_DIR: state };
+    const release = () => run(join(shop, "release.sh"), ["main"], { cwd: "/", env });
+    const git = async (...args: string[]) => {
+      const identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"];
+      const done = await run("git", [...identity, "-C", repository, ...args], { env });
+      expect(done, done.output).toMatchObject({ code: 0 });
+      return done.stdout.trim();
+    };
+    const commit = async (files: Record<string, string | Buffer>) => {
+      for (const [name, text] of Object.entries(files)) writeFileSync(join(repository, name), text);
+      await git("add", "-A");
+      await git("commit", "-q", "-m", "next");
+      return git("log", "-1", "--format=%h");
+    };
+    const releases = () => [readlinkSync(join(shop, "current")), ...readdirSync(join(shop, "releases")).sort()];
+    const builds = () => readdirSync(shop).filter((name) => name.startsWith("build."));
+    const serves = async (version: string) => expect((await get(project.port)).body).toBe(version);
+    const history = async (): Promise<HistoryEntry[]> => {
+      const listed = await run(PACELINE, ["history", "--json", "-c", join(shop, "current")], { cwd: "/", env });
+      return JSON.parse(listed.stdout).history;
+    };
+
+    await git("init", "-q", "-b", "main");
+    const hooks = { before: { command: ["sh", "./migrate.sh"] } };
+    const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", instances: 2, minReadyMs: 50 };
+    await commit({
+      "package.json": '{ "type": "module" }\n',
+      "paceline.config.json": JSON.stringify({ ...settings, hooks }),
+      "app.template": SERVING("VERSION"),
+      "build.sh": "sed s/VERSION/v1/ app.template > app.js\n",
+      "migrate.sh": 'echo "migrates for $PACELINE_RELEASE" >> "$SHOP/migrations"\n',
+    });
+    const first = await release();
+    expect(first, first.output).toMatchObject({ code: 0 });
+    await serves("v1");
+
+    // The migration runs once, for two instances, and the history says who asked for it.
+    const hash = await commit({ "build.sh": "sed s/VERSION/v2/ app.template > app.js\n" });
+    const second = await release();
+    expect(second, second.output).toMatchObject({ code: 0 });
+    await serves("v2");
+    expect(readFileSync(join(shop, "migrations"), "utf8")).toBe(`migrates for ${join(shop, "releases/2")}\n`);
+    expect((await history())[0]).toMatchObject({ command: "reload", result: "done", by: { actor: `${hash} of Ann` } });
+
+    // While one builds, another one says that it is busy.
+    const gate = join(project.folder, "gate");
+    const building = join(project.folder, "building");
+    const wait = `touch ${building}; while [ ! -e ${gate} ]; do sleep 0.1; done; sed s/VERSION/v3/ app.template > app.js\n`;
+    await commit({ "build.sh": wait });
+    const held = release();
+    await expect.poll(() => existsSync(building), { timeout: 60_000 }).toBe(true);
+    expect(await release()).toMatchObject({
+      ...{ code: 5, output: "another release is being built or deployed: try again later\n" },
+    });
+    writeFileSync(gate, "");
+    expect(await held).toMatchObject({ code: 0 });
+    await serves("v3");
+    expect(releases()).toEqual(["releases/3", "2", "3"]);
+
+    await commit({ "migrate.sh": "echo no such table: carts\nexit 1\n" });
+    const failed = await release();
+    expect(failed.code).toBe(1);
+    expect(failed.output).toMatch(/the hook before failed .*; nothing was changed\n/);
+    expect(releases()).toEqual(["releases/3", "2", "3"]);
+    await serves("v3");
+
+    if (mounted.status === 0) {
+      await commit({
+        "migrate.sh": "",
+        "build.sh": "sed s/VERSION/v4/ app.template > app.js\n",
+        picture: Buffer.alloc(2 << 20, "picture"),
+      });
+      const ballast = join(shop, "ballast");
+      for (const room of [0, 3 << 20]) {
+        expect(() => writeFileSync(ballast, Buffer.alloc(16 << 20))).toThrow("ENOSPC");
+        // With some room the build succeeds, and its copy does not.
+        truncateSync(ballast, Math.max(0, statSync(ballast).size - room));
+        const full = await release();
+        expect(full.code, full.output).not.toBe(0);
+        expect(full.output).toMatch(/no space left on device/i);
+        expect([releases(), builds()]).toEqual([["releases/3", "2", "3"], []]);
+        await serves("v3");
+      }
+      rmSync(ballast);
+      expect(await release()).toMatchObject({ code: 0 });
+      await serves("v4");
+    }
+    expect(await run(PACELINE, ["stop", "-c", join(shop, "current")], { cwd: "/", env })).toMatchObject({ code: 0 });
+    if (mounted.status !== 0) context.skip(`no small disk: ${mounted.stderr ?? mounted.error}`);
   });
 
   test("a relative unix socket lies beside the link, and outlives the release that it was bound by", async () => {

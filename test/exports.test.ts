@@ -200,8 +200,8 @@ test("haproxy accepts its configuration, which has the fleet's addresses, checks
       `http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host ${/shop-co-\w+/.exec(full)?.[0]}`,
       "timeout server 70s",
       "cookie PACELINE_BOX insert indirect nocache httponly",
-      "server east 10.0.0.5:80 cookie east agent-check agent-port 9999 agent-inter 1s",
-      "server box2 [fd00::1]:8081 cookie box2 agent-check agent-port 9999 agent-inter 1s",
+      "server east 10.0.0.5:80 tcp-ut 3s cookie east agent-check agent-port 9999 agent-inter 1s",
+      "server box2 [fd00::1]:8081 tcp-ut 3s cookie box2 agent-check agent-port 9999 agent-inter 1s",
     ]),
   );
   expect(small).not.toContain("httpchk");

@@ -81,5 +81,7 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
 }
 isOver = true;
 await Promise.all(running);
+// The last phase has all that was still under way.
+ending.push(report());
 for (const ended of ending) process.stdout.write(`${JSON.stringify(ended)}\n`);
 process.exit();

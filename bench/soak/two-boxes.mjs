@@ -2,7 +2,7 @@
  * Two boxes, each a network namespace with a fleet, behind HAProxy with the configuration of `paceline export haproxy`, under load:
  * one box is reloaded, restarted and stopped (no request is lost), killed, and cut off from the network (what that costs).
  *
- *   npm run soak:two-boxes -- --seconds 10 --clients 16 --runtime bun --front haproxy|nginx
+ *   npm run soak:two-boxes -- --seconds 10 --clients 16 --runtime bun --front haproxy|nginx --only "cut off"
  *
  * Needs root, network namespaces and haproxy; without them it says so and does nothing. --short is for the tests.
  */
@@ -20,6 +20,7 @@ const { values } = parseArgs({
     clients: { type: "string", default: "16" },
     short: { type: "boolean", default: false },
     front: { type: "string", default: "haproxy" },
+    only: { type: "string" },
   },
 });
 const { runtime, short: isShort } = values;
@@ -236,7 +237,7 @@ function startLoad() {
     begin: (phase) => child.stdin.write(`${phase}\n`),
     async end() {
       const exited = new Promise((resolve) => child.once("exit", resolve));
-      child.stdin.end("end\n");
+      child.stdin.end();
       await exited;
       return { phases: lines().filter(({ phase }) => phase), done: lines().flatMap(({ done }) => done ?? []) };
     },
@@ -298,7 +299,8 @@ async function main() {
   for (const box of BOXES) await startBox(box);
   await startFront();
   const load = startLoad();
-  const phases = PHASES.filter(({ isLong = false }) => !(isShort && isLong));
+  const isWanted = ({ name, isLong = false }) => ["calm", values.only ?? name].includes(name) && !(isShort && isLong);
+  const phases = PHASES.filter(isWanted);
   for (const { name, act } of phases) {
     load.begin(name);
     await act();

@@ -17,7 +17,7 @@ const CONNECT_S = 2;
 /** The front's deadlines come after those of the fleet, whose responses say what happened. */
 const MARGIN_S = 5;
 /** How long a box may acknowledge nothing. */
-const SILENT_S = 5;
+const SILENT_S = 3;
 /** HAProxy's largest weight is 256. */
 const WEIGHT = 100;
 
@@ -77,7 +77,7 @@ export function haproxy(input: ExportInput): string {
     "    option redispatch 1",
     "    retry-on conn-failure empty-response 503",
     `    http-request disable-l7-retry unless { method ${[...IDEMPOTENT_METHODS].join(" ")} }`,
-    `    default-server check inter 1s fastinter 500ms fall 2 rise 2 tcp-ut ${SILENT_S}s weight ${WEIGHT}`,
+    `    default-server check inter 1s fastinter 500ms fall 2 rise 2 weight ${WEIGHT}`,
     ...input.boxes.map((box) => server(input, box)),
   ];
   return `${lines.join("\n")}\n`;
@@ -109,7 +109,8 @@ function checks({ config }: ExportInput): string[] {
 
 function server({ config }: ExportInput, { name, host, port }: Box): string {
   const { agentCheck } = config;
-  const words = ["    server", name, hostPort(host, port ?? tcpAddress(config)?.port ?? 8080)];
+  // In default-server, HAProxy 2.6 accepts tcp-ut and does nothing with it.
+  const words = ["    server", name, hostPort(host, port ?? tcpAddress(config)?.port ?? 8080), `tcp-ut ${SILENT_S}s`];
   if (stickyOf(config)?.rule.by === "cookie") words.push(`cookie ${name}`);
   if (agentCheck !== null) words.push(`agent-check agent-port ${agentCheck.port} agent-inter 1s`);
   return words.join(" ");

@@ -161,7 +161,8 @@ class LiveSteps implements Steps {
   }
 
   verdict(pools: readonly DeployedPool[]): void {
-    const { columns = 80 } = process.stdout;
+    // Some terminals do not know their size and say 0.
+    const columns = process.stdout.columns || 80;
     this.lines = pools.flatMap(({ name, deploy }) =>
       formatDeploy(name, deploy, { colour: wantsColour(), width: columns }),
     );
@@ -187,7 +188,7 @@ class LiveSteps implements Steps {
 
   private draw(): void {
     // More lines than the terminal has cannot be drawn again.
-    const most = Math.max(0, (process.stdout.rows ?? 24) - 2);
+    const most = Math.max(0, (process.stdout.rows || 24) - 2);
     for (const line of this.lines.slice(0, most)) printStyled(line);
     this.drawn = Math.min(most, this.lines.length);
   }

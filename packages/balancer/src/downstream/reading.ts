@@ -102,6 +102,8 @@ export const Pause = {
   TURN: 8,
   /** It sends far ahead, and the budget has no room for another read. */
   ROOM: 16,
+  /** An instance's report that it is done with a request may wait until its place is needed. */
+  DONE: 32,
 } as const;
 
 /** Reads one peer, a client or an upstream's connection, unless there is a reason to pause. */

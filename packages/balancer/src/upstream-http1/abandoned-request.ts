@@ -17,6 +17,11 @@ export class AbandonedRequest {
     private readonly owedSince: number,
   ) {}
 
+  /** Whether nothing has been received since. */
+  get isSilent(): boolean {
+    return this.bytes === 0;
+  }
+
   overdue(now: number): OverdueRequest {
     return { request: this.describe(), forMs: now - this.owedSince };
   }

@@ -28,6 +28,8 @@ export interface UpstreamConnections {
   readonly holdsPlaces: boolean;
   /** Whether an instance may continue to work on a request after its response, keeping its place. */
   readonly awaitsWork: boolean;
+  /** Whether a report that an instance is done may stay unread for a while. */
+  readonly readsDoneLater: boolean;
   /** The request was abandoned, but the upstream has not finished it. */
   giveUp(connection: Http1UpstreamConnection): void;
   /** Set while the upstream may be running a request whose client has gone. */
@@ -36,8 +38,8 @@ export interface UpstreamConnections {
   noteLeft(request: string | undefined): void;
   /** The connection is closed. */
   gone(connection: Http1UpstreamConnection): void;
-  /** The upstream has finished an abandoned request. */
-  done(connection: Http1UpstreamConnection): void;
+  /** The instance has finished the work after its response. @param wasRead whether that was read at once */
+  done(connection: Http1UpstreamConnection, wasRead: boolean): void;
   /** The connection has no request any more. Returns false if it must not be kept. */
   keep(connection: Http1UpstreamConnection, receiver: ResponseReceiver): boolean;
   /** The peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
@@ -83,6 +85,10 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private isRequestSent = false;
   private keepAlive = false;
   private mayWorkOn = false;
+  /** Whether the request was sent while the instance worked on the one before: its report may precede the response. */
+  private followsWork = false;
+  /** Whether the report that the instance is done was read at once. */
+  private isDoneRead = true;
   private readonly interims = new InterimBound();
   /** When the upstream last made progress with the request, in milliseconds of `Deadlines.now`. */
   private progressAt: number;
@@ -127,8 +133,16 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     return this.connection?.acknowledgedBytes(since) ?? 0;
   }
 
-  /** Starts another request on an idle connection. */
+  /** Whether the instance is finishing a request, and the next one may be sent before it reports that it is done. */
+  get mayFollow(): boolean {
+    return this.state === "working" && this.keepAlive && this.abandoned?.isSilent === true;
+  }
+
+  /** Starts another request on an idle connection, or on one that `mayFollow`. */
   begin(receiver: ResponseReceiver): void {
+    this.followsWork = this.state === "working";
+    this.abandoned = undefined;
+    this.resume(Pause.DONE);
     this.receiver = receiver;
     this.state = "head";
     this.hasHeard = false;
@@ -278,6 +292,12 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       const size = afterHead - at;
       at = afterHead;
       if (head.isInterim) {
+        if (this.followsWork && head.status === 100) {
+          // It belongs to the request before.
+          this.followsWork = false;
+          this.hasHeard = at < bytes.length;
+          continue;
+        }
         if (!this.interims.take(size)) return this.lose("broken");
         this.receiver?.onResponseHead(head);
         continue;
@@ -340,7 +360,18 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.upstream.giveUp(this);
     if (!isSent) this.connection?.end();
     this.resume();
+    this.isDoneRead = true;
     if (laterBytes > 0) this.readDone(laterBytes);
+    // Reading it at once would wake this process once more for each request.
+    else if (this.keepAlive && this.upstream.readsDoneLater) this.pause(Pause.DONE);
+  }
+
+  /** Reads whether the instance is done. Returns false if that was being read already. */
+  readDoneNow(): boolean {
+    if ((this.pauses & Pause.DONE) === 0) return false;
+    this.isDoneRead = false;
+    this.resume(Pause.DONE);
+    return true;
   }
 
   private readDone(count: number): void {
@@ -349,7 +380,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (result === "partial") return;
     this.abandoned = undefined;
     this.state = "idle";
-    this.upstream.done(this);
+    this.upstream.done(this, this.isDoneRead);
   }
 
   private becomeIdle(receiver: ResponseReceiver): void {
@@ -386,7 +417,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     const isKept = this.state === "idle" || (this.isReused && !this.hasHeard);
     if (isKept && this.upstream.closedWhileKept(this)) return "stale";
     if (this.hasHeard) return "broken";
-    return this.upstream.leftAtWork === undefined ? "lost" : "behind";
+    return this.followsWork || this.upstream.leftAtWork !== undefined ? "behind" : "lost";
   }
 
   private lose(loss: UpstreamLoss): void {

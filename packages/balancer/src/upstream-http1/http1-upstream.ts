@@ -8,6 +8,7 @@ import type { Transport } from "../transport/transport.js";
 import type { ControlLane } from "../upstream-lane/lane-connection.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { Http1UpstreamConnection, type UpstreamConnections } from "./http1-connection.js";
+import { QuickWork } from "./quick-work.js";
 
 interface Http1ClientServices {
   transport: Transport;
@@ -42,6 +43,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   private latest: Http1UpstreamConnection | undefined;
   /** Connections with an abandoned request that the upstream has not finished. */
   private readonly givenUp = new Set<Http1UpstreamConnection>();
+  private readonly work = new QuickWork();
   /** Whether it closes connections after each response without announcing it, as uWSGI does. */
   private keepsNone = false;
   /** Whether `leftAtWork` is noted: only where something shows that the upstream goes on. */
@@ -94,13 +96,35 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   }
 
   hasRoom(): boolean {
-    return this.idle.length > 0 || this.open_ < this.options.maxConnections;
+    if (this.idle.length > 0 || this.open_ < this.options.maxConnections) return true;
+    if (!this.work.endsSoon) this.readDone();
+    return false;
+  }
+
+  get readsDoneLater(): boolean {
+    return this.options.maxConnections === 1 && this.work.isUsuallyQuick;
+  }
+
+  /** Reads the reports that were left unread: instances may be done. */
+  private readDone(): void {
+    if (this.givenUp.size > 0) for (const connection of this.givenUp) connection.readDoneNow();
+  }
+
+  get endsSoon(): boolean {
+    return this.working !== undefined && this.work.endsSoon;
+  }
+
+  /** The only connection, if its instance is finishing a request. */
+  private get working(): Http1UpstreamConnection | undefined {
+    if (this.givenUp.size === 0 || this.options.maxConnections > 1) return undefined;
+    for (const connection of this.givenUp) if (connection.mayFollow) return connection;
+    return undefined;
   }
 
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     // A new connection proves that the upstream was alive when the request arrived.
     const mayReuse = isIdempotent && !receiver.mayHaveStartedElsewhere;
-    const kept = this.options.isPerClient ? this.takeKept(receiver, mayReuse) : this.idle.pop();
+    const kept = this.options.isPerClient ? this.takeKept(receiver, mayReuse) : (this.idle.pop() ?? this.takeWorking());
     if (kept !== undefined) {
       kept.begin(receiver);
       this.latest = kept;
@@ -115,6 +139,15 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return connection;
   }
 
+  private takeWorking(): Http1UpstreamConnection | undefined {
+    const { working } = this;
+    if (working === undefined) return undefined;
+    this.work.follow();
+    this.givenUp.delete(working);
+    this.services.counters.abandoned--;
+    return working;
+  }
+
   /** HTTP/1.1 does not show which request is running, so it is only known if there is just one. */
   runningRequest(): string | undefined {
     if (this.leftAtWork !== undefined) return this.leftAtWork || undefined;
@@ -124,6 +157,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   overdue(): OverdueRequest | undefined {
     let first: OverdueRequest | undefined;
     for (const connection of this.givenUp) {
+      if (connection.readDoneNow()) continue;
       const overdue = connection.overdue;
       if (overdue !== undefined && (first === undefined || overdue.forMs > first.forMs)) first = overdue;
     }
@@ -154,6 +188,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   reassign(): void {}
 
   closeIdleSince(atMs: number): void {
+    this.readDone();
     // The oldest ones are at the bottom.
     while (this.idle.length > 0 && (this.idle[0] as Http1UpstreamConnection).idleSince < atMs) {
       (this.idle.shift() as Http1UpstreamConnection).close();
@@ -185,6 +220,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   /** Its request is abandoned; its place is free when the upstream has finished it or closes the connection. */
   giveUp(connection: Http1UpstreamConnection): void {
     this.givenUp.add(connection);
+    this.work.start();
     this.services.counters.abandoned++;
   }
 
@@ -195,7 +231,8 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
   }
 
   /** The upstream has finished the work after its response. */
-  done(connection: Http1UpstreamConnection): void {
+  done(connection: Http1UpstreamConnection, wasRead: boolean): void {
+    if (wasRead) this.work.finish();
     this.givenUp.delete(connection);
     this.services.counters.abandoned--;
     if (!this.keep(connection, undefined)) connection.close();

@@ -40,6 +40,8 @@ export class Pool {
     upstream.isAvailable(this.isIdempotent) && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly mayServeHome = (upstream: Upstream): boolean =>
     !upstream.isStalledLong && (this.tried === undefined || !this.tried.includes(upstream));
+  private readonly endsSoon = (upstream: Upstream): boolean =>
+    upstream.endsSoon && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly isFreeAndHeard = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
   /** During a reload a slot has two processes, of which all its clients use the same; a canary has its own. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
@@ -104,7 +106,8 @@ export class Pool {
     this.tried = tried;
     this.isIdempotent = isIdempotent;
     if (this.sticky !== undefined) return this.pickSticky(this.sticky, binding);
-    return this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
+    const free = this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
+    return free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
   }
 
   /** Picks the process of the client's slot. If that must be waited for, returns undefined and keeps the binding's `home`. */

@@ -83,6 +83,8 @@ export interface UpstreamStream extends AcknowledgingConnection {
 export interface UpstreamClient {
   /** Whether `open` may be called now, for an idempotent request or another (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
+  /** Whether it has no room, but will have some soon: it is finishing a request whose response is complete. */
+  readonly endsSoon?: boolean;
   /** The number of connections that are open or being opened. */
   readonly connections: number;
   /** The requests at the instance that certainly wait there for their turn, as far as the protocol shows it. */

@@ -105,6 +105,11 @@ export class Upstream {
     return !this.isLeaving && this.link.hasRoom(isIdempotent);
   }
 
+  /** Whether it is not available, but will be soon, so that a request that must wait may as well wait there. */
+  get endsSoon(): boolean {
+    return !this.isLeaving && this.link.endsSoon === true;
+  }
+
   /** Stalled ticks in a row. */
   stallCount = 0;
 

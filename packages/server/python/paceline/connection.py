@@ -225,11 +225,22 @@ class Connection:
             raise fatal
 
     def _say_done(self):
-        """Frees this request's place in the balancer, which waits for this message."""
+        """Frees this request's place in the balancer, which waits for this message, or has already sent the next request."""
+        if self._buffer or self._has_received_next():
+            return
         try:
             self.send(DONE)
         except ClientGone:
             self.close()
+
+    def _has_received_next(self):
+        """Receives what has arrived of the next request. At the end, leaves it to the loop to close the connection."""
+        try:
+            received = self._socket.recv(READ_BYTES)
+        except (OSError, AttributeError):
+            return False
+        self._buffer = received
+        return bool(received)
 
     def _fail(self, response):
         """Handles an error of the app: responds with 500, or closes the connection if part of the response was sent."""

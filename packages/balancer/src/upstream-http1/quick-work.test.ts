@@ -1,0 +1,181 @@
+/** Work after a response: when the report of its end may stay unread, and when the next request is sent without it. */
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { FakeTransport } from "../../test/support/fake-transport.js";
+import { Asked } from "../../test/support/lane-bench.js";
+import { Deadlines } from "../deadlines.js";
+import { TurnShare } from "../downstream/reading.js";
+import { HeadWriter } from "../http1/head-writer.js";
+import { Counters } from "../stats/counters.js";
+import type { LaneUpstreamClient } from "../upstream-lane/lane-upstream.js";
+import { Pool } from "../upstreams/pool.js";
+import { RoundRobin } from "../upstreams/round-robin.js";
+import { Upstream } from "../upstreams/upstream.js";
+import type { UpstreamClient } from "../upstreams/upstream-client.js";
+import { Http1UpstreamClient } from "./http1-upstream.js";
+
+const RESPONSE = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: paceline-working\r\n\r\nx";
+const DONE = "HTTP/1.1 100 Continue\r\n\r\n";
+const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+/** How many quick works prove that they are usual, and how many requests then go without a report. */
+const PROOFS = 8;
+const UNPROVEN = 16;
+
+let nowMs = 0;
+beforeEach(() => {
+  nowMs = 0;
+  vi.spyOn(performance, "now").mockImplementation(() => nowMs);
+});
+afterEach(() => void vi.restoreAllMocks());
+
+class Bench {
+  readonly counters = new Counters();
+  readonly client: Http1UpstreamClient;
+  rooms = 0;
+  private readonly transport = new FakeTransport();
+
+  constructor(maxConnections = 1) {
+    const deadlines = new Deadlines();
+    const services = { transport: this.transport, deadlines, turnShare: new TurnShare(), counters: this.counters };
+    const options = { maxConnections, isForeign: false, isPerClient: false, onRoom: () => void this.rooms++ };
+    this.client = new Http1UpstreamClient(
+      { ...services, requestWriter: new HeadWriter(16_384, deadlines) },
+      "instance.sock",
+      options,
+    );
+  }
+
+  ask(): Asked {
+    const asked = new Asked(this.client as unknown as LaneUpstreamClient, GET);
+    if (this.transport.connecting.length > 0) this.transport.accept();
+    return asked;
+  }
+
+  get connection() {
+    return this.transport.connections[0] as (typeof this.transport.connections)[0];
+  }
+
+  says(text: string): void {
+    this.connection.owner.onData(Buffer.from(text));
+  }
+
+  /** A request with its response, and the report after some milliseconds of work. */
+  run(workMs: number): void {
+    this.ask();
+    this.says(RESPONSE);
+    nowMs += workMs;
+    this.says(DONE);
+  }
+
+  /** An instance that has finished its work soon after each response, and is at work. */
+  static proven(maxConnections = 1): Bench {
+    const bench = new Bench(maxConnections);
+    for (let n = 0; n < PROOFS; n++) bench.run(1);
+    bench.ask();
+    bench.says(RESPONSE);
+    return bench;
+  }
+}
+
+it("sends a request to an instance that will soon be done; its report is dropped, with the response or before it", () => {
+  const bench = Bench.proven();
+  for (const later of [[RESPONSE], [DONE + RESPONSE], [DONE, RESPONSE], [DONE.slice(0, 9), DONE.slice(9) + RESPONSE]]) {
+    expect([bench.client.hasRoom(), bench.client.endsSoon, bench.connection.isPaused]).toEqual([false, true, true]);
+    bench.connection.take();
+    const asked = bench.ask();
+    expect(`${bench.connection.take()}`).toMatch(/^GET \//);
+    expect([bench.connection.isPaused, bench.counters.abandoned, bench.client.endsSoon]).toEqual([false, 0, false]);
+    for (const text of later) bench.says(text);
+    expect([asked.heads.map(({ status }) => status), asked.body, asked.isEnded]).toEqual([[200], "x", true]);
+  }
+  expect([bench.client.connections, bench.counters.abandoned]).toEqual([1, 1]);
+});
+
+it.each([
+  ["the first works", () => new Bench()],
+  ["a work that took long", longAfterProof],
+])("waits for the report after %s", (_, make) => {
+  const bench = make();
+  bench.ask();
+  bench.says(RESPONSE);
+  expect([bench.client.endsSoon, bench.connection.isPaused]).toEqual([false, false]);
+});
+
+it("waits for the report of an instance with several places", () => {
+  const bench = Bench.proven(2);
+  expect([bench.client.endsSoon, bench.connection.isPaused]).toEqual([false, false]);
+});
+
+/** An instance that was quick, then had as many requests without a report as allowed, and takes long now. */
+function longAfterProof(): Bench {
+  const bench = Bench.proven();
+  for (let n = 0; n < UNPROVEN; n++) {
+    expect(bench.client.endsSoon).toBe(true);
+    bench.ask();
+    bench.says(RESPONSE);
+  }
+  // The next report is awaited, and read at once.
+  expect([bench.client.endsSoon, bench.connection.isPaused]).toEqual([false, false]);
+  nowMs += 60;
+  bench.says(DONE);
+  return bench;
+}
+
+it("reads the report once the place is needed, at a tick, or to find what is overdue", () => {
+  for (const look of [
+    ({ client }: Bench) => void client.hasRoom(),
+    ({ client }: Bench) => client.closeIdleSince(-1),
+    ({ client }: Bench) => expect(client.overdue()).toBeUndefined(),
+  ]) {
+    const bench = Bench.proven();
+    const rooms = bench.rooms;
+    // Longer than usual.
+    nowMs += 60;
+    expect([bench.client.endsSoon, bench.connection.isPaused]).toEqual([false, true]);
+    look(bench);
+    expect([bench.connection.isPaused, bench.client.overdue()?.request]).toEqual([false, "GET /"]);
+    bench.says(DONE);
+    expect([bench.rooms, bench.client.hasRoom(), bench.client.overdue()]).toEqual([rooms + 1, true, undefined]);
+    // When it was done is unknown, so nothing is learned from it.
+    bench.ask();
+    bench.says(RESPONSE);
+    expect(bench.client.endsSoon).toBe(true);
+  }
+});
+
+it.each([
+  ["before its report, perhaps by the request before", [], "behind"],
+  ["after it", [DONE], "lost"],
+  ["in the middle of the response", [DONE + RESPONSE.slice(0, -1)], "broken"],
+])("tells how a request that followed was lost: %s", (_, said, loss) => {
+  const bench = Bench.proven();
+  const asked = bench.ask();
+  for (const text of said) bench.says(text);
+  bench.connection.owner.onClose();
+  expect(asked.loss).toBe(loss);
+});
+
+it("is only picked where no other instance is free", () => {
+  const state = { free: true, soon: true };
+  const link = (is: { free: boolean; soon: boolean }) =>
+    ({
+      hasRoom: () => is.free,
+      get endsSoon() {
+        return is.soon;
+      },
+      leave: () => {},
+    }) as unknown as UpstreamClient;
+  const finishing = new Upstream("web.1#1", "web.1", link({ free: false, soon: true }));
+  const other = new Upstream("web.2#1", "web.2", link(state));
+  const pool = new Pool("web", new RoundRobin<Upstream>(), 10);
+  pool.setMembers([finishing, other]);
+  pool.isLimited = true;
+  expect([1, 2].map(() => pool.pick(undefined, true))).toEqual([other, other]);
+  state.free = state.soon = false;
+  expect(pool.pick(undefined, false)).toBe(finishing);
+  expect(pool.pick([finishing], true)).toBeUndefined();
+  pool.isLimited = false;
+  expect(pool.pick(undefined, true)).toBeUndefined();
+  pool.isLimited = true;
+  finishing.leave(0, () => {});
+  expect(pool.pick(undefined, true)).toBeUndefined();
+});

@@ -90,7 +90,7 @@ export class TurnShare {
 /** A complete body up to this size is not counted, in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
 
-/** Reasons to pause a peer; UNREAD and TURN apply to upstreams, too. */
+/** Reasons to pause a peer; UNREAD and TURN apply to upstreams, too, and DONE only to them. */
 export const Pause = {
   /** It has sent too much ahead of its response. */
   AHEAD: 1,
@@ -125,6 +125,10 @@ export class PacedReading<Peer extends Connection | undefined = Connection | und
 
   get isPaused(): boolean {
     return this.pauses !== 0;
+  }
+
+  isPausedFor(reason: number): boolean {
+    return (this.pauses & reason) !== 0;
   }
 
   pause(reason: number): void {

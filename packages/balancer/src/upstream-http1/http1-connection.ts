@@ -142,7 +142,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   begin(receiver: ResponseReceiver): void {
     this.followsWork = this.state === "working";
     this.abandoned = undefined;
-    this.resume(Pause.DONE);
+    this.reading.resume(Pause.DONE);
     this.receiver = receiver;
     this.state = "head";
     this.hasHeard = false;
@@ -363,14 +363,14 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.isDoneRead = true;
     if (laterBytes > 0) this.readDone(laterBytes);
     // Reading it at once would wake this process once more for each request.
-    else if (this.keepAlive && this.upstream.readsDoneLater) this.pause(Pause.DONE);
+    else if (this.keepAlive && this.upstream.readsDoneLater) this.reading.pause(Pause.DONE);
   }
 
   /** Reads whether the instance is done. Returns false if that was being read already. */
   readDoneNow(): boolean {
-    if ((this.pauses & Pause.DONE) === 0) return false;
+    if (!this.reading.isPausedFor(Pause.DONE)) return false;
     this.isDoneRead = false;
-    this.resume(Pause.DONE);
+    this.reading.resume(Pause.DONE);
     return true;
   }
 

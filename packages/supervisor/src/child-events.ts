@@ -16,6 +16,7 @@ import type { LiveProcess, Template } from "./processes/live-process.js";
 import type { LivenessWatch } from "./processes/liveness-watch.js";
 import type { SlotBook } from "./processes/slot-book.js";
 import type { ListeningSocket } from "./sockets/listening-sockets.js";
+import type { JudgedCounts } from "./stats/judged-counts.js";
 
 /** The parts of a supervisor that children's messages concern. They exist once a child can say something. */
 interface Concerned {
@@ -31,6 +32,7 @@ interface Concerned {
   readonly recycling: Recycling;
   readonly state: StateKeeper;
   readonly deaths: DeathWatch;
+  readonly judged: JudgedCounts;
   readonly adoption: FleetAdoption | undefined;
   readonly sockets: readonly ListeningSocket[];
 }
@@ -72,7 +74,10 @@ export function childEvents(parts: Concerned): ChildEvents {
       slots.ended(process, ending, isUnwantedEnd(parts.runner.fleet, process));
       const wasKilled = process.death != null && process.death.killedAs !== null;
       const state = unwantedState(parts.runner.fleet, process, ending.status, wasKilled);
-      if (state !== undefined) parts.deaths.ended(process, ending, state);
+      if (state !== undefined) {
+        parts.deaths.ended(process, ending, state);
+        parts.judged.crashed(process);
+      }
       parts.poison.processEnded();
       parts.adoption?.ended(process);
     },

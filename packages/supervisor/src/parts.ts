@@ -17,10 +17,10 @@ import { AgentCheck } from "./operations/agent-check.js";
 import { Autoscaling } from "./operations/autoscaling.js";
 import { type DeployLoad, Deploys } from "./operations/deploys.js";
 import { Dumps } from "./operations/dumps.js";
-import { openJudge } from "./operations/evidence.js";
 import { FleetLocking } from "./operations/fleet-locking.js";
 import { History } from "./operations/history.js";
 import { Hooks } from "./operations/hooks.js";
+import { openJudge } from "./operations/judging.js";
 import { LoadSamples } from "./operations/load-samples.js";
 import { Operations } from "./operations/operations.js";
 import { Recycling } from "./operations/recycling.js";
@@ -45,6 +45,7 @@ import type { Adoption } from "./run-dir/run-dir.js";
 import type { RunDirPaths } from "./run-dir/run-dir-files.js";
 import { StickyCookies } from "./run-dir/sticky-cookies.js";
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
+import { JudgedCounts } from "./stats/judged-counts.js";
 import { OomKills } from "./stats/oom-kills.js";
 import { StatsBook } from "./stats/stats.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
@@ -104,6 +105,7 @@ export class Parts {
   readonly timers = new Timers();
   readonly slots = new SlotBook();
   readonly stats = new StatsBook();
+  readonly judged = new JudgedCounts();
   readonly configs: PoolConfigs;
   readonly runner: FleetRunner;
   readonly coordination: BalancerCoordination;
@@ -247,7 +249,10 @@ export class Parts {
       ...{ runner, rollouts, operations, reload, configs, log, publish, isStopping, hooks: this.hooks },
       source: options.deploySource,
       spawnedAt: (id) => children.get(id)?.spawnedAt,
-      openJudge: (pool) => openJudge(pool, { children }),
+      openJudge: (pool, limits) => {
+        const routesOf = () => configs.routes.get(pool)?.routes ?? [];
+        return openJudge(pool, limits, { children, routesOf, counts: this.judged, usage: this.usage });
+      },
       isReloading: () => this.reloads.isBusy,
       publishOnce: (change) => this.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,
@@ -362,7 +367,9 @@ export class Parts {
     const { configs, coordination, runner } = this;
     coordination.publish({
       listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
-      pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)),
+      pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)).map((pool) =>
+        this.judged.isJudged(pool.name) ? { ...pool, judged: true } : pool,
+      ),
       trustedProxies: configs.balancer.trustedProxies,
       ...(configs.balancer.accessLog && { accessLog: true }),
       ...(configs.balancer.probes != null && { probes: configs.balancer.probes }),
@@ -417,7 +424,7 @@ export class Parts {
   }
 
   private childrenOptions(report: ChildrenOptions["report"], positions: ReadPositions): ChildrenOptions {
-    const { log, stats, slots, configs, runner, options } = this;
+    const { log, stats, judged, slots, configs, runner, options } = this;
     const { runDir, runtimes } = options;
     const settings: SpawnSettings = {
       ...{ configs, runDir, runtimes, entries: options.entries ?? defaultEntries() },
@@ -427,7 +434,7 @@ export class Parts {
     };
     return {
       ...childEvents(this),
-      ...{ log, stats, report, positions },
+      ...{ log, stats, judged, report, positions },
       outputPath: (id) => runDir.outputPath(id),
       outputSink: (name) => slots.outputSink(name, log),
       plan: (effect, token) => planSpawn(settings, effect, token),

@@ -255,7 +255,7 @@ export class Exchange
   private follow(): void {
     const { internal, requestHead } = this.relay;
     const { file, status } = this.redirect as FileRedirect;
-    this.upstream?.answered(status, this.outcome.tookMs);
+    this.upstream?.answered(status, this.outcome.tookMs, this.request);
     this.releaseUpstream();
     this.body.clearCollected();
     const former = this.pool as Pool;

@@ -1,6 +1,7 @@
 /** The outcome of one request for the counters and the access log: status, size and duration. */
 import type { LostRequest } from "@paceline/wire";
 import type { Peer } from "../http1/forwarded.js";
+import { concernsProcess } from "../stats/losses.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
@@ -41,7 +42,7 @@ export class Outcome {
   count(upstream: Upstream | undefined): void {
     const { status, tookMs } = this;
     this.relay.counters.answered(status, tookMs);
-    upstream?.answered(status, tookMs);
+    upstream?.answered(status, tookMs, this.head);
     this.counted = status;
     this.status = 0;
   }
@@ -49,6 +50,7 @@ export class Outcome {
   /** Notes the request for the report of the death of `upstream`, if it died. */
   noteLost(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
     if (upstream === undefined) return;
+    if (concernsProcess(loss)) upstream.countLost();
     this.relay.losses.add(upstream.id, loss, () => {
       const id = this.head.requestId();
       const ageMs = Math.round(this.tookMs);

@@ -1,4 +1,5 @@
 /** A request's head, kept as received bytes to be sent later or again; it is then parsed again. */
+import { routeClassOf } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
 import type { RequestHead } from "../http1/request-head.js";
 import { asRequestForFile, type InternalPools, type NamedFile, targetOf } from "../routing/file-redirect.js";
@@ -9,6 +10,8 @@ import type { Pool } from "../upstreams/pool.js";
 /** The head in a larger read is copied, so that the read can be freed. */
 const MAX_KEPT_READ_BYTES = 65_536;
 const MAX_DESCRIBED_BYTES = 200;
+
+const [LF, CR, LETTER_G, LETTER_H] = [10, 13, 71, 72];
 
 export class SavedHead {
   private bytes: Uint8Array | undefined;
@@ -39,6 +42,11 @@ export class SavedHead {
   routed(route: Route<Pool>, head: RequestHead): void {
     this.route = route;
     this.target = head.target === head.bytes ? undefined : head.target;
+  }
+
+  /** Its route class, for a pool under judgement. */
+  get routeClass(): number {
+    return routeClassOf(this.route?.ordinal ?? 0, this.isForFile || isRead(this.bytes, this.start));
   }
 
   /** Whether the head is in these bytes. */
@@ -101,6 +109,13 @@ export class SavedHead {
     this.route = undefined;
     this.target = undefined;
   }
+}
+
+/** Whether the method is GET or HEAD, by its first letter; an empty line may come before it. */
+function isRead(bytes: Uint8Array | undefined, start: number): boolean {
+  let at = start;
+  while (bytes?.[at] === CR || bytes?.[at] === LF) at++;
+  return bytes?.[at] === LETTER_G || bytes?.[at] === LETTER_H;
 }
 
 function describe(beginning: Uint8Array): string {

@@ -9,6 +9,8 @@ export interface RouteSpec<Target> {
   target: Target;
   /** Whether the target sees paths without the route's prefix. */
   stripPrefix?: boolean;
+  /** Its place among the routes of the target. Default: 0. */
+  ordinal?: number;
 }
 
 export interface Route<Target> {
@@ -19,6 +21,8 @@ export interface Route<Target> {
   readonly segments: number;
   /** The prefix to strip, as sent in a field; undefined: none. */
   readonly stripped: Uint8Array | undefined;
+  /** Its place among the routes of the target. */
+  readonly ordinal: number;
 }
 
 /** The routes of one host, the longest prefix first. */
@@ -52,7 +56,7 @@ export class Router<Target> {
     this.only = specs.length === 1 && !hasHosts && first?.segments === 0 ? first : undefined;
   }
 
-  private add({ text, target, stripPrefix = false }: RouteSpec<Target>): void {
+  private add({ text, target, stripPrefix = false, ordinal = 0 }: RouteSpec<Target>): void {
     const slash = text.indexOf("/");
     const isWildcard = text.startsWith("*.");
     const host = text.slice(isWildcard ? 1 : 0, slash).toLowerCase();
@@ -65,7 +69,7 @@ export class Router<Target> {
     const normal = (normalizePath(path) ?? path).replace(/\/$/, "");
     const prefix = Buffer.from(decodeForMatch(normal), "latin1");
     const stripped = stripPrefix && normal !== "" ? Buffer.from(normal, "latin1") : undefined;
-    group.routes.push({ target, prefix, segments: normal.split("/").length - 1, stripped });
+    group.routes.push({ target, prefix, segments: normal.split("/").length - 1, stripped, ordinal });
   }
 
   /**

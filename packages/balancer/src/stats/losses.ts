@@ -21,6 +21,11 @@ const STATES: Record<UpstreamLoss, LostRequest["state"] | undefined> = {
   freed: undefined,
 };
 
+/** Whether a process or its connection failed, and not the choice of the process. */
+export function concernsProcess(loss: UpstreamLoss): boolean {
+  return STATES[loss] !== undefined;
+}
+
 export class Losses {
   private readonly byUpstream = new Map<string, LostRequests>();
   private timer: NodeJS.Timeout | undefined;

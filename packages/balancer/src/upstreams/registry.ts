@@ -58,10 +58,13 @@ export class UpstreamRegistry {
         this.pools.get(described.name) ??
         new Pool(described.name, POLICIES[this.options.policy](), this.options.maxQueue);
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
-      for (const upstream of upstreams) members.set(upstream.id, upstream);
+      for (const upstream of upstreams) {
+        members.set(upstream.id, upstream);
+        upstream.judge(described.judged ?? false);
+      }
       pools.set(described.name, pool);
-      for (const route of described.routes) {
-        const spec = { text: route, target: pool, stripPrefix: described.stripPrefix ?? false };
+      for (const [ordinal, route] of described.routes.entries()) {
+        const spec = { text: route, target: pool, stripPrefix: described.stripPrefix ?? false, ordinal };
         (described.internalRoots === undefined ? routes : internalRoutes).push(spec);
       }
       const path = described.routes[0]?.replace(/^[^/]*/, "").replace(/\/?$/, "/") ?? "/";

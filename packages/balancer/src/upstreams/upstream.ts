@@ -1,6 +1,7 @@
 /** An instance as the balancer sees it: one process, its connections and its figures. */
 import { Histogram, type UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
+import { JudgedCounts } from "../stats/judged.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "./upstream-client.js";
 
 /** After this many silent ticks, half a second, the running request is reported. */
@@ -42,6 +43,8 @@ export class Upstream {
   private wereSeveralLost = false;
   /** The figures of its responses, if it does not report them itself. */
   private readonly responses: Answers | undefined;
+  /** Set while its pool is under judgement. */
+  private judged: JudgedCounts | undefined;
 
   constructor(
     /** The process, such as `web.3#7`. */
@@ -60,9 +63,15 @@ export class Upstream {
     return this.isCanary ? -this.slot : this.slot;
   }
 
+  /** Counts its responses by route class from now on, or no longer. */
+  judge(isJudged: boolean): void {
+    this.judged = isJudged ? (this.judged ?? new JudgedCounts()) : undefined;
+  }
+
   /** Counts a finished response. */
-  answered(status: number, milliseconds: number): void {
+  answered(status: number, milliseconds: number, request: { readonly routeClass: number }): void {
     this.answeredSince++;
+    this.judged?.answered(request.routeClass, status, milliseconds);
     const { responses } = this;
     if (responses === undefined) return;
     if (status >= 500) responses.errorsTotal++;
@@ -78,6 +87,11 @@ export class Upstream {
     this.responses.errorsTotal = 0;
   }
 
+  /** Counts a request that was lost here after it was sent. */
+  countLost(): void {
+    this.judged?.lose();
+  }
+
   /** Returns the number of finished responses since the last call. */
   takeAnswered(): number {
     const { answeredSince } = this;
@@ -87,13 +101,14 @@ export class Upstream {
 
   /** Returns its figures, with latencies since the last call. */
   takeStats(): UpstreamStats {
-    const { id, inFlight, requestsTotal, responses } = this;
+    const { id, inFlight, requestsTotal, responses, judged } = this;
     const running = this.stallCount >= SILENT_TICKS ? this.link.runningRequest() : undefined;
     const overdue = this.link.overdue();
     const counted = {
       ...{ id, inFlight, requestsTotal },
       ...(running !== undefined && { running }),
       ...(overdue !== undefined && { overdue }),
+      ...(judged !== undefined && { judged: judged.take() }),
     };
     return responses === undefined
       ? counted

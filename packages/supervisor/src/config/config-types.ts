@@ -1255,7 +1255,7 @@ export interface FleetKeys {
         /**
          * How long the canaries are compared with the version in service at most. `0`: they only have to become and stay ready.
          *
-         * Value: whole number, ms. Default: 30000.
+         * Value: whole number, ms. Default: 60000.
          */
         judgeMs?: number | undefined;
         /**
@@ -1270,6 +1270,63 @@ export interface FleetKeys {
          * Value: whole number, ms. Default: 300000.
          */
         keepWarmMs?: number | undefined;
+        /**
+         * By how much a release may be worse; see docs/deploying.md.
+         *
+         * Value: table.
+         */
+        limits?:
+          | {
+              /**
+               * By how many percentage points the share of responses with status 500 and above may rise.
+               *
+               * Value: number. Default: 1.
+               */
+              errorPoints?: number | undefined;
+              /**
+               * By how many percentage points the share of requests may rise that are lost or cut off because their process or its connection was lost.
+               *
+               * Value: number. Default: 0.5.
+               */
+              resetPoints?: number | undefined;
+              /**
+               * By which factor the median duration of a route class may rise. This or `p50Ms` counts, whichever allows more.
+               *
+               * Value: number. Default: 1.2.
+               */
+              p50Factor?: number | undefined;
+              /**
+               * By how many milliseconds the median duration may rise.
+               *
+               * Value: whole number, ms. Default: 2.
+               */
+              p50Ms?: number | undefined;
+              /**
+               * By which factor the 99th percentile of the durations of a route class may rise. This or `p99Ms` counts, whichever allows more.
+               *
+               * Value: number. Default: 1.5.
+               */
+              p99Factor?: number | undefined;
+              /**
+               * By how many milliseconds the 99th percentile may rise.
+               *
+               * Value: whole number, ms. Default: 10.
+               */
+              p99Ms?: number | undefined;
+              /**
+               * How many more processes may crash than as many of the version in service do meanwhile.
+               *
+               * Value: whole number. Default: 0.
+               */
+              crashes?: number | undefined;
+              /**
+               * By how many megabytes (10⁶ bytes) a minute the memory of a process may grow faster than that of a process of the version in service of the same age.
+               *
+               * Value: whole number. Default: 30.
+               */
+              memoryMbPerMinute?: number | undefined;
+            }
+          | undefined;
       }
     | undefined;
   /**

@@ -98,7 +98,11 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     user: resolveUser(input, context),
     restartSupervisor: input.restartSupervisor ?? true,
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
-    deploy: { ...DEPLOY_DEFAULTS, ...defined(input.deploy) },
+    deploy: {
+      ...DEPLOY_DEFAULTS,
+      ...defined(input.deploy),
+      limits: { ...DEPLOY_DEFAULTS.limits, ...defined(input.deploy?.limits) },
+    },
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
     ...(hooks !== undefined && { hooks }),
     balancer: serves ? balancer : { ...balancer, processes: 0 },

@@ -1,6 +1,7 @@
 /** Every config key with its check, unit, default and description; docs/configuration.md is generated from it. */
 import { z } from "zod";
 import { MAX_INSTANCES } from "../core/model.js";
+import { deployLimitFields } from "./deploy-limits.js";
 import {
   bytes,
   count,
@@ -170,7 +171,7 @@ export const balancerFields = {
 export const deployFields = {
   canaryPercent: count(10, "The percentage of a pool's requests that the canaries get together.", { max: 100 }),
   judgeMs: milliseconds(
-    30_000,
+    60_000,
     "How long the canaries are compared with the version in service at most. `0`: they only have to become and stay ready.",
     { min: 0 },
   ),
@@ -182,6 +183,10 @@ export const deployFields = {
     300_000,
     "How long the processes that a deploy has replaced keep running without requests, so that `paceline rollback` returns to them at once. `0`: not at all. They end earlier if less than a tenth of the machine's memory is available.",
     { min: 0 },
+  ),
+  limits: table(
+    deployLimitFields,
+    "By how much a release may be worse; see [deploying.md](deploying.md#how-a-release-is-judged).",
   ),
 };
 

@@ -1,11 +1,12 @@
 /** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
 import type { DumpKind } from "@paceline/wire";
 import type { KeyChange, ReleaseChange, VariableChange } from "../core/config-diff.js";
-import type { OnNoTraffic, TestResult, Verdict } from "../core/deploy.js";
+import type { OnNoTraffic, TestResult } from "../core/deploy.js";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
 import type { Caller } from "../core/history.js";
 import type { ProcessState } from "../core/model.js";
 import type { ScalingTarget } from "../core/scaling-needs.js";
+import type { Verdict } from "../core/verdict.js";
 
 export interface LatencyMs {
   /** Milliseconds, over about the last ten seconds; null if there was no response in that time. */

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { canaryPercentNow, hasRoomForWarm, type Judgement, nextStep, type Verdict } from "./deploy.js";
+import { canaryPercentNow, hasRoomForWarm, type Judgement, NO_PROGRESS, nextStep } from "./deploy.js";
+import type { Verdict } from "./verdict.js";
 
 const judged = (verdict: Verdict): Judgement => ({
   verdict,
@@ -37,10 +38,14 @@ test("never goes on with a pool that fails, never ends before its time without a
 });
 
 test("canaries begin with one percent until they have had some requests or a third of the time is over", () => {
-  expect(canaryPercentNow(0, 0, 10, 30_000)).toBe(1);
-  expect(canaryPercentNow(9_000, 99, 10, 30_000)).toBe(1);
-  expect(canaryPercentNow(1_000, 100, 10, 30_000)).toBe(10);
-  expect(canaryPercentNow(10_000, 3, 10, 30_000)).toBe(10);
+  const percent = (elapsedMs: number, requests: number, isDoubtful = false, full = 10) =>
+    canaryPercentNow({ elapsedMs, requests, isDoubtful }, full, 60_000);
+  expect(canaryPercentNow(NO_PROGRESS, 10, 60_000)).toBe(1);
+  expect(percent(23_999, 59)).toBe(1);
+  expect(percent(1000, 60)).toBe(10);
+  expect(percent(1000, 119, true)).toBe(1);
+  expect(percent(1000, 120, true)).toBe(10);
+  expect(percent(24_000, 3, true)).toBe(10);
 });
 
 test("nothing is kept warm while less than a tenth of the memory is available", () => {

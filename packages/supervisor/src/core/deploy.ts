@@ -1,4 +1,5 @@
 /** What a deploy does next: its trial of a generation beside the one in service, from the verdicts of its pools. Pure. */
+import { DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict.js";
 
 /** What a deploy does if too few requests came to compare: go on, or go back. */
 export type OnNoTraffic = "promote" | "rollback";
@@ -12,16 +13,16 @@ export interface DeployConfig {
   onNoTraffic: OnNoTraffic;
   /** How long the processes of the former generation are kept warm for a rollback; 0: not at all. */
   keepWarmMs: number;
+  limits: VerdictLimits;
 }
 
 export const DEPLOY_DEFAULTS: DeployConfig = {
   canaryPercent: 10,
-  judgeMs: 30_000,
+  judgeMs: 60_000,
   onNoTraffic: "promote",
   keepWarmMs: 300_000,
+  limits: DEFAULT_LIMITS,
 };
-
-export type Verdict = "pass" | "fail" | "wait";
 
 /** One comparison of canaries with the generation in service, for people. */
 export interface TestResult {
@@ -68,14 +69,26 @@ function failureText(pool: string, tests: readonly TestResult[]): string {
 
 /** A canary begins with this percentage of the requests, so that few see a release that is badly broken. */
 const FIRST_PERCENT = 1;
-/** This many requests show a badly broken release. */
-const FIRST_REQUESTS = 100;
+/** With that it gets so many requests, or the second number while a test is doubtful. Each tenth response a 5xx shows in those. */
+const FIRST_REQUESTS = [60, 120] as const;
 /** The longest time with that percentage, as a part of the whole time. */
-const FIRST_PART = 1 / 3;
+const FIRST_PART = 0.4;
 
-/** Returns the percentage of the requests that canaries get now. @param requests those that they have had */
-export function canaryPercentNow(elapsedMs: number, requests: number, full: number, judgeMs: number): number {
-  const isBeginning = requests < FIRST_REQUESTS && elapsedMs < FIRST_PART * judgeMs;
+export interface CanaryProgress {
+  /** Since the comparison began. */
+  readonly elapsedMs: number;
+  /** Those that the canaries have had. */
+  readonly requests: number;
+  /** Whether a test that waits is likely to fail. */
+  readonly isDoubtful: boolean;
+}
+
+export const NO_PROGRESS: CanaryProgress = { elapsedMs: 0, requests: 0, isDoubtful: false };
+
+/** Returns the percentage of the requests that canaries get now. @param full theirs after the beginning */
+export function canaryPercentNow(progress: CanaryProgress, full: number, judgeMs: number): number {
+  const { elapsedMs, requests, isDoubtful } = progress;
+  const isBeginning = requests < FIRST_REQUESTS[isDoubtful ? 1 : 0] && elapsedMs < FIRST_PART * judgeMs;
   return isBeginning ? Math.min(FIRST_PERCENT, full) : full;
 }
 

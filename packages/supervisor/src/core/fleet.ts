@@ -89,6 +89,7 @@ export interface PoolView {
   takesAllRequests?: boolean;
   sticky?: StickyRule;
   awaited?: true;
+  judged?: true;
   upstreams: ({ id: string; name: string; weight?: number; canary?: true } & Reach)[];
 }
 

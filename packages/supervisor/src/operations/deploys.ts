@@ -8,11 +8,13 @@ import {
   hasRoomForWarm,
   type Judgement,
   type NextStep,
+  NO_PROGRESS,
   nextStep,
 } from "../core/deploy.js";
 import { findPool, occupants, type Pool, processId } from "../core/fleet.js";
 import { endWarm } from "../core/fleet-changes.js";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
+import type { VerdictLimits } from "../core/verdict.js";
 import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
@@ -34,7 +36,12 @@ export interface Arms {
 
 /** Compares the arms of one pool from its creation until `close`; called about once a second. */
 export interface PoolJudge {
-  look(arms: Arms): { judgement: Judgement; canaryRequests: number };
+  look(arms: Arms): {
+    judgement: Judgement;
+    canaryRequests: number;
+    /** Whether a test that waits is likely to fail. */
+    isDoubtful: boolean;
+  };
   close(): void;
 }
 
@@ -58,7 +65,7 @@ interface DeploysOptions {
   };
   /** Returns when a process was started, by performance.now(). */
   spawnedAt(id: string): number | undefined;
-  openJudge(pool: string): PoolJudge;
+  openJudge(pool: string, limits: VerdictLimits): PoolJudge;
   isStopping(): boolean;
   isReloading(): boolean;
   publish(): void;
@@ -288,7 +295,7 @@ export class Deploys {
   ): Promise<{ rolls: Roll[]; told: Told }> {
     const { openJudge, publish } = this.options;
     if (tried.length === 0) return { rolls: [], told: { do: "promote", isTold: true } };
-    const judges = tried.map((part) => ({ part, judge: openJudge(part.name) }));
+    const judges = tried.map((part) => ({ part, judge: openJudge(part.name, trial.config.limits) }));
     // The balancers count from the next snapshot on.
     publish();
     const waiting = new Set(tried.map(({ name }) => name));
@@ -331,12 +338,12 @@ export class Deploys {
 
   /** Compares the canaries of a pool, and gives them the share that they have earned. */
   private look({ config, judgements, judgeBy }: Trial, part: Part, judge: PoolJudge): void {
-    const { judgement, canaryRequests } = judge.look(this.armsOf(part));
+    const { judgement, canaryRequests, isDoubtful } = judge.look(this.armsOf(part));
     judgements.set(part.name, judgement);
     const { judgeMs, canaryPercent } = config;
     if (judgeMs === 0) return;
     const elapsedMs = judgeBy === null ? 0 : judgeMs - (judgeBy - performance.now());
-    const percent = canaryPercentNow(elapsedMs, canaryRequests, canaryPercent, judgeMs);
+    const percent = canaryPercentNow({ elapsedMs, requests: canaryRequests, isDoubtful }, canaryPercent, judgeMs);
     if (this.options.rollouts.setCanaryShare(part.name, percent)) this.options.publish();
   }
 
@@ -354,7 +361,7 @@ export class Deploys {
     const { judgeMs, canaryPercent } = trial.config;
     // In place, the former code is gone, and a control would run the new one.
     const hasControls = before.release !== after.release && judgeMs > 0;
-    const first = judgeMs === 0 ? canaryPercent : canaryPercentNow(0, 0, canaryPercent, judgeMs);
+    const first = judgeMs === 0 ? canaryPercent : canaryPercentNow(NO_PROGRESS, canaryPercent, judgeMs);
     return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
       formerGeneration: former,
       ...(onHeld && { canary: { ofSlots: canaryPercent, percent: first, hasControls, onHeld } }),

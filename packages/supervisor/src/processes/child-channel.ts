@@ -16,6 +16,7 @@ import type { ChannelConnection } from "../channel/channel-server.js";
 import type { FleetEvent } from "../control/api.js";
 import type { Report } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
+import type { JudgedCounts } from "../stats/judged-counts.js";
 import { FINAL_REPORT_MS } from "./child-end.js";
 import { Exposure } from "./exposure.js";
 import type { LiveProcess } from "./live-process.js";
@@ -49,6 +50,7 @@ export interface ChildChannelEvents {
 interface ChildChannelOptions {
   events: ChildChannelEvents;
   log: EventLog;
+  judged: Pick<JudgedCounts, "record">;
   unreported: Pick<UnreportedEnds, "trust" | "doubt">;
   find(id: string): LiveProcess | undefined;
   /** Its channel closed. Returns whether the process had already ended. */
@@ -183,6 +185,8 @@ export class ChildChannel {
   private recordRelayed(balancer: LiveProcess, { upstreams, periodMs }: BalancerStats): void {
     for (const upstream of upstreams) {
       const child = this.options.find(upstream.id);
+      if (upstream.judged !== undefined)
+        this.options.judged.record(upstream.id, child, balancer.id, upstream.judged, performance.now());
       if (child === undefined) continue;
       child.relayed.set(balancer.id, upstream.inFlight);
       // Once its end is decided, other requests are not what it was running.

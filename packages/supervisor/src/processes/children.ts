@@ -12,6 +12,7 @@ import type { EventLog } from "../logs/event-log.js";
 import { OutputFile, type OutputSink } from "../logs/output.js";
 import type { ReadPositions } from "../logs/read-positions.js";
 import type { SavedProcess } from "../run-dir/fleet-state.js";
+import type { JudgedCounts } from "../stats/judged-counts.js";
 import type { StatsBook } from "../stats/stats.js";
 import { AdoptedEnds } from "./adopted-ends.js";
 import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
@@ -25,6 +26,7 @@ import { Templates, type TemplatesOptions } from "./templates.js";
 export interface ChildrenOptions extends ChildChannelEvents {
   log: EventLog;
   stats: StatsBook;
+  judged: JudgedCounts;
   outputPath(id: string): string;
   positions: ReadPositions;
   /** Returns the sink for the output of the slot `name`. */
@@ -95,6 +97,7 @@ export class Children {
     this.channel = new ChildChannel({
       events: options,
       log,
+      judged: options.judged,
       unreported: this.templates.unreported,
       find: (id) => this.byId.get(id),
       hasEnded: (child) => {

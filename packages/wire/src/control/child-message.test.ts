@@ -13,11 +13,14 @@ const balancer = {
   ],
 };
 
+const judgedClass = { routeClass: 1, requests: 3, errors: 1, latency: [4, 3] };
+
 describe("parseChildMessage", () => {
   it.each([
     instance,
     { ...instance, deferred: { jobs: 1, oldestMs: 2 } },
     balancer,
+    { ...balancer, upstreams: [{ ...upstream, judged: { lost: 1, classes: [judgedClass] } }] },
     { ...balancer, spoolBytes: 1, held: [{ pool: "web", receiving: 1, sending: 0 }] },
     { type: "applied", version: 1, leaving: ["web.1#1"], listening: true },
     { type: "fault", message: "no", exit: { code: null, signal: "SIGTERM" } },
@@ -41,6 +44,11 @@ describe("parseChildMessage", () => {
     JSON.stringify({ ...instance, latency: {} }),
     JSON.stringify({ ...instance, deferred: { jobs: 1 } }),
     JSON.stringify({ ...balancer, upstreams: [{ ...upstream, running: 1 }] }),
+    JSON.stringify({ ...balancer, upstreams: [{ ...upstream, judged: { classes: [] } }] }),
+    JSON.stringify({
+      ...balancer,
+      upstreams: [{ ...upstream, judged: { lost: 1, classes: [{ ...judgedClass, errors: "1" }] } }],
+    }),
     JSON.stringify({ ...balancer, held: [{ pool: "web" }] }),
     JSON.stringify({ type: "applied", version: 1, leaving: [] }),
     JSON.stringify({ type: "fault", message: "no", exit: { code: "1", signal: null } }),

@@ -317,8 +317,13 @@ function isUpstream(value: unknown): boolean {
     isOptional(value.errorsTotal, isAmount) &&
     isOptional(value.running, isText) &&
     isOptional(value.overdue, (it) => isFields(it) && isText(it.request) && isAmount(it.forMs)) &&
-    isOptional(value.latency, isList)
+    isOptional(value.latency, isList) &&
+    isOptional(value.judged, (it) => isFields(it) && isAmount(it.lost) && isList(it.classes, isJudgedClass))
   );
+}
+
+function isJudgedClass(value: unknown): boolean {
+  return isFields(value) && areAmounts(value, ["routeClass", "requests", "errors"]) && isList(value.latency);
 }
 
 function isLost(value: unknown): boolean {

@@ -43,6 +43,27 @@ export interface UpstreamStats {
   running?: string;
   /** With limited concurrency: the request that has been running longest after its client got an error or disconnected. */
   overdue?: OverdueRequest;
+  /** In a pool under judgement: its counts since the judgement began. */
+  judged?: JudgedStats;
+}
+
+/** A balancer's counts for one upstream of a pool under judgement. */
+export interface JudgedStats {
+  /** Requests without a complete response, because the process or its connection was lost. */
+  lost: number;
+  /** Only route classes that had requests. */
+  classes: JudgedClass[];
+}
+
+export interface JudgedClass {
+  /** Its number; see route-classes.ts. */
+  routeClass: number;
+  /** Responses. */
+  requests: number;
+  /** Those with status 500 and above. */
+  errors: number;
+  /** From the request's head to the response's end, since the last report. */
+  latency: SparseHistogram;
 }
 
 /** A request that still runs although nobody waits for its response. */

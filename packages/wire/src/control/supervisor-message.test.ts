@@ -12,6 +12,7 @@ const snapshot: Snapshot = {
       name: "web",
       routes: ["/"],
       stripPrefix: true,
+      judged: true,
       sticky: { by: "cookie", name: "paceline_web" },
       upstreams: [
         { id: "web.1#1", name: "web.1", socket: "/run/web.1.sock", cookie: "1.abc", alsoCookie: "1.def", weight: 9 },
@@ -73,6 +74,7 @@ describe("parseSupervisorMessage", () => {
       }),
       /no good pools/,
     ]),
+    [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], judged: "yes" }] }), /no good pools/],
     [JSON.stringify({ ...snapshot, limits: { ...snapshot.limits, maxQueue: "many" } }), /no good limits\.maxQueue/],
   ])("refuses %s", (line, message) => {
     expect(() => parseSupervisorMessage(line)).toThrow(message);

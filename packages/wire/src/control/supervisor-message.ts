@@ -171,6 +171,8 @@ export interface SnapshotPool {
   sticky?: StickyRule;
   /** It has no upstream, but one is expected soon: requests wait in the queue. */
   awaited?: boolean;
+  /** A new generation is being compared with the one in service: the responses of each upstream are counted by route class. */
+  judged?: boolean;
   /** In slot order, which is the order of turns. */
   upstreams: SnapshotUpstream[];
 }
@@ -294,6 +296,7 @@ function isPool(value: unknown): boolean {
     isOptional(value.takesAllRequests, isFlag) &&
     isOptional(value.sendsFiles, isFlag) &&
     isOptional(value.awaited, isFlag) &&
+    isOptional(value.judged, isFlag) &&
     isOptional(value.requestTimeoutMs, isAmount) &&
     isOptional(value.sticky, isStickyRule) &&
     isList(value.upstreams, isUpstream)

@@ -1,0 +1,203 @@
+/**
+ * Compares a quantile of durations in two arms, from their histograms. A duration is the quantile of an arm if a known share of
+ * its requests take longer, so the evidence against a duration is evidence against that share. Durations count as evenly spread
+ * in their bucket. The bound on false alarms holds for the quantiles of these histograms, whose buckets are narrow beside the
+ * limits.
+ */
+import { type Count, evidenceAgainst, type Prior, priorOf, RARE } from "./evidence.js";
+
+/** A histogram: `counts[i]` requests took from `edges[i]` to `edges[i + 1]` milliseconds. */
+export interface Durations {
+  /** Ascending; one more than counts. */
+  readonly edges: readonly number[];
+  readonly counts: readonly number[];
+}
+
+export interface QuantileRule {
+  /** The share of requests that take longer. */
+  readonly above: number;
+  readonly canary: Prior;
+  readonly control: Prior;
+}
+
+/** Beside shares of a little more or less than a half, those of a release that is much slower. */
+const HALF = priorOf([4, 4], [60, 60]);
+export const P50: QuantileRule = { above: 0.5, canary: HALF, control: HALF };
+/** The control has many requests, and its own share is close to the hundredth. */
+export const P99: QuantileRule = { above: 0.01, canary: RARE, control: priorOf([20, 1980]) };
+
+/** By how much the canary may be slower: the factor or the milliseconds, whichever allows more. */
+export interface Slack {
+  readonly factor: number;
+  readonly ms: number;
+}
+
+/** Returns the longest quantile that a canary may have beside this one of the control. */
+export function slowest(ms: number, { factor, ms: more }: Slack): number {
+  return Math.max(factor * ms, ms + more);
+}
+
+/** Durations of the control with more evidence against them than this can be no quantile in any comparison. */
+const ENOUGH = 25;
+/** A bucket is examined in this many places. */
+const STEPS = 4;
+
+export class QuantileComparison {
+  /** The quantiles; null without requests. */
+  readonly canaryMs: number | null;
+  readonly controlMs: number | null;
+  private readonly canary: Arm;
+  private readonly control: Arm;
+  /** What the control's quantile may be, and the evidence against it; made when they are needed. */
+  private found: readonly Candidate[] | undefined;
+
+  constructor(
+    canary: Durations,
+    control: Durations,
+    private readonly rule: QuantileRule,
+    private readonly slack: Slack,
+  ) {
+    this.canary = new Arm(canary);
+    this.control = new Arm(control);
+    this.canaryMs = this.canary.quantile(rule.above);
+    this.controlMs = this.control.quantile(rule.above);
+  }
+
+  /** Differences are multiples of the longest one that is allowed: 0 is as fast as the control, 1 is the limit. */
+  get estimate(): number {
+    const { canaryMs, controlMs } = this;
+    return canaryMs === null || controlMs === null ? 0 : (canaryMs - controlMs) / this.allowedMs(controlMs);
+  }
+
+  /** Returns the longest difference that is allowed beside this quantile of the control. */
+  allowedMs(controlMs: number): number {
+    return slowest(controlMs, this.slack) - controlMs;
+  }
+
+  /**
+   * Returns the evidence against this multiple: the least over all quantiles of the control. 0 if one of them had no requests.
+   * @param enough what is less than this may be returned as soon as it is found
+   */
+  against(multiple: number, enough: number): number {
+    const { canaryMs, controlMs } = this;
+    if (canaryMs === null || controlMs === null) return 0;
+    const { above, control } = this.rule;
+    const against = evidenceAgainst(this.control.countAbove(controlMs), above, control);
+    let least = this.withCanary({ ms: controlMs, against }, multiple);
+    if (least < enough) return least;
+    this.found ??= candidatesOf(this.control, controlMs, this.canary.durations.edges, this.rule);
+    for (const candidate of this.found) {
+      least = Math.min(least, this.withCanary(candidate, multiple));
+      if (least < enough) break;
+    }
+    return least;
+  }
+
+  private withCanary({ ms, against }: Candidate, multiple: number): number {
+    const { above, canary } = this.rule;
+    const slower = ms === Number.POSITIVE_INFINITY ? ms : Math.max(0, ms + multiple * this.allowedMs(ms));
+    return against + evidenceAgainst(this.canary.countAbove(slower), above, canary);
+  }
+}
+
+interface Candidate {
+  readonly ms: number;
+  readonly against: number;
+}
+
+/**
+ * Walks away from the quantile in both directions, until the evidence is enough. Beyond its own durations the control says
+ * nothing more, but the canary's may lie there.
+ */
+function candidatesOf(arm: Arm, quantileMs: number, others: readonly number[], rule: QuantileRule): Candidate[] {
+  const { edges } = arm.durations;
+  const [first, last] = [edges[0] as number, edges.at(-1) as number];
+  const found: Candidate[] = [];
+  /** Returns whether to go on. */
+  const visit = (ms: number): boolean => {
+    const against = evidenceAgainst(arm.countAbove(ms), rule.above, rule.control);
+    if (against > ENOUGH) return false;
+    found.push({ ms, against });
+    return true;
+  };
+  const middle = arm.bucketOf(quantileMs);
+  const rightwards = (): boolean => {
+    for (let at = middle; at + 1 < edges.length; at++)
+      for (let step = 0; step < STEPS; step++) {
+        const ms = arm.placeIn(at, step / STEPS);
+        if (ms >= quantileMs && !visit(ms)) return false;
+      }
+    return visit(last);
+  };
+  const leftwards = (): boolean => {
+    for (let at = middle; at >= 0; at--)
+      for (let step = STEPS - 1; step >= 0; step--) {
+        const ms = arm.placeIn(at, step / STEPS);
+        if (ms < quantileMs && !visit(ms)) return false;
+      }
+    return true;
+  };
+  if (rightwards()) [...others.filter((ms) => ms > last), Number.POSITIVE_INFINITY].forEach(visit);
+  if (leftwards()) [0, ...others.filter((ms) => ms < first)].forEach(visit);
+  return found;
+}
+
+/** A histogram with the number of requests above each edge. */
+class Arm {
+  private readonly total: number;
+  private readonly above: readonly number[];
+
+  constructor(readonly durations: Durations) {
+    const { counts } = durations;
+    const above = new Array<number>(counts.length + 1).fill(0);
+    for (let at = counts.length - 1; at >= 0; at--) above[at] = (above[at + 1] as number) + (counts[at] as number);
+    this.above = above;
+    this.total = above[0] as number;
+  }
+
+  /** Returns the number of requests that take longer. */
+  countAbove(ms: number): Count {
+    const { edges } = this.durations;
+    const { above, total } = this;
+    if (total === 0 || ms >= (edges.at(-1) as number)) return { hits: 0, total };
+    if (ms <= (edges[0] as number)) return { hits: total, total };
+    const at = this.bucketOf(ms);
+    const part = (ms - (edges[at] as number)) / ((edges[at + 1] as number) - (edges[at] as number));
+    return { hits: (above[at] as number) * (1 - part) + (above[at + 1] as number) * part, total };
+  }
+
+  /** Returns the bucket of a duration between the first and the last edge. */
+  bucketOf(ms: number): number {
+    const { edges } = this.durations;
+    let low = 0;
+    let high = edges.length - 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if ((edges[middle] as number) <= ms) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Returns the duration after this part of a bucket. */
+  placeIn(bucket: number, part: number): number {
+    const { edges } = this.durations;
+    const from = edges[bucket] as number;
+    return from + part * ((edges[bucket + 1] as number) - from);
+  }
+
+  /** Returns the duration that this share of the requests exceed; null without requests. */
+  quantile(share: number): number | null {
+    const { above, total } = this;
+    const { edges } = this.durations;
+    if (total === 0) return null;
+    const wanted = share * total;
+    const next = Math.max(
+      1,
+      above.findIndex((count) => count <= wanted),
+    );
+    const [more, fewer] = [above[next - 1] as number, above[next] as number];
+    const [from, to] = [edges[next - 1] as number, edges[next] as number];
+    return from + ((more - wanted) / (more - fewer)) * (to - from);
+  }
+}

@@ -1,0 +1,77 @@
+/** Gathers what a deploy's canaries and the version in service have done since the trial began, and judges it. */
+import { routeClassNames } from "@paceline/wire";
+import { LOOKS, type MemoryReading } from "../core/memory-slope.js";
+import { type Evidence, judge, type VerdictLimits } from "../core/verdict.js";
+import { differenceText, limitText } from "../core/verdict-words.js";
+import type { LiveProcess } from "../processes/live-process.js";
+import type { JudgedCounts } from "../stats/judged-counts.js";
+import type { UsageSampler } from "../stats/usage.js";
+import type { Arms, PoolJudge } from "./deploys.js";
+
+/** The time between two readings of memory, at least; samples are taken every two seconds. */
+const READ_EVERY_MS = 1500;
+const MAX_READINGS = LOOKS.at(-1) as number;
+
+interface JudgingOptions {
+  counts: JudgedCounts;
+  children: { get(id: string): LiveProcess | undefined };
+  usage: Pick<UsageSampler, "of">;
+  /** The routes of the pool. */
+  routesOf(): readonly string[];
+}
+
+/** The balancers count from the next snapshot on, until the first one after `close`. */
+export function openJudge(pool: string, limits: VerdictLimits, options: JudgingOptions): PoolJudge {
+  const { counts, routesOf } = options;
+  const routes = routesOf();
+  // Processes that have ended still count.
+  const members = { canary: new Set<string>(), old: new Set<string>(), fresh: new Set<string>() };
+  const memory: MemoryReading[] = [];
+  counts.begin(pool);
+  return {
+    look(arms) {
+      for (const arm of ["canary", "old", "fresh"] as const) for (const id of arms[arm]) members[arm].add(id);
+      readMemory(memory, arms, options);
+      const armOf = (ids: ReadonlySet<string>) => counts.armOf(pool, routes, ids);
+      const evidence: Evidence = {
+        canary: armOf(members.canary),
+        control: armOf(members.old),
+        fresh: members.fresh.size === 0 ? null : armOf(members.fresh),
+        memory,
+        classes: routeClassNames(routes),
+      };
+      const { verdict, tests } = judge(evidence, limits);
+      return {
+        judgement: {
+          verdict,
+          tests: tests.map((test) => {
+            return { name: test.name, verdict: test.verdict, difference: differenceText(test), limit: limitText(test) };
+          }),
+        },
+        canaryRequests: evidence.canary.requests,
+        isDoubtful: tests.some((test) => test.isDoubtful),
+      };
+    },
+    close: () => counts.end(pool),
+  };
+}
+
+function readMemory(readings: MemoryReading[], { canary, fresh }: Arms, options: JudgingOptions): void {
+  if (readings.length >= MAX_READINGS) return;
+  const [ofCanary, ofControl] = [meanOf(canary, options), meanOf(fresh, options)];
+  if (ofCanary === null || ofControl === null) return;
+  const atMs = Math.min(ofCanary.at, ofControl.at);
+  if (atMs >= (readings.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY) + READ_EVERY_MS)
+    readings.push({ atMs, canaryBytes: ofCanary.bytes, controlBytes: ofControl.bytes });
+}
+
+/** Returns the mean memory of processes, and when the oldest of their samples was taken; null unless all have one. */
+function meanOf(ids: readonly string[], { children, usage }: JudgingOptions): { bytes: number; at: number } | null {
+  const samples = ids.flatMap((id) => {
+    const pid = children.get(id)?.pid;
+    return pid == null ? [] : (usage.of(pid) ?? []);
+  });
+  if (samples.length === 0 || samples.length < ids.length) return null;
+  const bytes = samples.reduce((sum, { rssBytes }) => sum + rssBytes, 0) / samples.length;
+  return { bytes, at: Math.min(...samples.map(({ at }) => at)) };
+}

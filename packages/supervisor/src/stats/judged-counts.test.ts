@@ -1,0 +1,75 @@
+/** The counts of pools under judgement: sums over processes and balancers, young processes, and those that have ended. */
+import type { JudgedStats } from "@paceline/wire";
+import { Histogram } from "@paceline/wire";
+import { expect, test } from "vitest";
+import { JudgedCounts } from "./judged-counts.js";
+
+const MINUTE = 60_000;
+const ROUTES = ["/", "/api/"];
+
+function process(id: string, spawnedAt = 0) {
+  return { id, name: id.replace(/#.*/, ""), pool: "web", spawnedAt };
+}
+
+/** Returns a report with these responses of 10 ms to the given route class. */
+function report(requests: number, { errors = 0, lost = 0, routeClass = 0, fresh = requests } = {}): JudgedStats {
+  const latency = fresh === 0 ? [] : [Histogram.bucketOf(10_000), fresh];
+  return { lost, classes: [{ routeClass, requests, errors, latency }] };
+}
+
+test("the last totals of each balancer are added, and latencies since each report", () => {
+  const counts = new JudgedCounts();
+  counts.begin("web");
+  const now = 2 * MINUTE;
+  counts.record("web.1#1", process("web.1#1"), "balancer.1#1", report(100, { errors: 1 }), now);
+  counts.record("web.1#1", process("web.1#1"), "balancer.1#1", report(150, { errors: 2, fresh: 50 }), now + 1000);
+  counts.record("web.1#1", process("web.1#1"), "balancer.2#1", report(10, { lost: 3 }), now);
+  counts.record("web.2#1", process("web.2#1"), "balancer.1#1", report(7, { routeClass: 3 }), now);
+  const arm = counts.armOf("web", ROUTES, new Set(["web.1#1", "web.2#1"]));
+  expect(arm).toMatchObject({ processes: 2, requests: 170, errors: 2, resets: 3, crashes: 0 });
+  expect(Object.keys(arm.durations)).toEqual(["reads /", "writes /", "reads /api/", "writes /api/"]);
+  expect(Object.values(arm.durations).map(({ counts: all }) => all)).toEqual([[160], [], [], [7]]);
+  const [from, to] = arm.durations["reads /"]?.edges ?? [];
+  expect(from).toBeLessThanOrEqual(10);
+  expect(to).toBeGreaterThan(10);
+  expect(counts.armOf("web", ROUTES, new Set(["web.2#1"])).requests).toBe(7);
+});
+
+test("the durations of a young process do not count for five seconds, its errors do", () => {
+  const counts = new JudgedCounts();
+  counts.begin("web");
+  const young = process("web.3#2", 1000);
+  const seen = (now: number, requests: number, fresh: number) => {
+    counts.record(young.id, young, "balancer.1#1", report(requests, { errors: requests, fresh }), now);
+    const { errors, durations } = counts.armOf("web", ROUTES, new Set([young.id]));
+    return [errors, durations["reads /"]?.counts];
+  };
+  expect(seen(2000, 0, 0)).toEqual([0, []]);
+  expect(seen(3000, 5, 5)).toEqual([5, []]);
+  expect(seen(7900, 9, 4)).toEqual([9, []]);
+  expect(seen(8000, 12, 3)).toEqual([12, [3]]);
+});
+
+test("a process that has ended still counts, with what is reported after that", () => {
+  const counts = new JudgedCounts();
+  counts.begin("web");
+  const ended = process("web.3#2");
+  counts.record(ended.id, ended, "balancer.1#1", report(5), MINUTE);
+  counts.crashed(ended);
+  counts.record(ended.id, undefined, "balancer.1#1", report(6, { lost: 2, fresh: 1 }), MINUTE);
+  expect(counts.armOf("web", ROUTES, new Set([ended.id]))).toMatchObject({ requests: 8, resets: 2, crashes: 1 });
+});
+
+test("only pools under judgement are counted, each from its beginning", () => {
+  const counts = new JudgedCounts();
+  const one = process("web.1#1");
+  counts.record(one.id, one, "balancer.1#1", report(5), MINUTE);
+  counts.crashed(one);
+  expect(counts.isJudged("web")).toBe(false);
+  counts.begin("web");
+  expect(counts.isJudged("web")).toBe(true);
+  expect(counts.armOf("web", ROUTES, new Set([one.id]))).toMatchObject({ processes: 0, requests: 0, crashes: 0 });
+  counts.record(one.id, one, "balancer.1#1", report(5), MINUTE);
+  counts.end("web");
+  expect(counts.armOf("web", ROUTES, new Set([one.id])).requests).toBe(0);
+});

@@ -1,0 +1,125 @@
+/** The balancers' counts of pools under judgement, by process: also of processes that have ended meanwhile. */
+import { Histogram, type JudgedStats, routeClassNames } from "@paceline/wire";
+import type { Durations } from "../core/quantiles.js";
+import type { Arm } from "../core/verdict.js";
+
+/** Caches are empty and code is not compiled yet: the durations of a young process do not count for so long after its first requests. */
+const SETTLE_MS = 5000;
+/** A process that is older when a judgement begins has settled. */
+const YOUNG_MS = 60_000;
+/** The most processes of a pool whose counts are kept; a process that crashes again and again adds one each time. */
+const MAX_PROCESSES = 4096;
+
+const EDGES_MS = Array.from({ length: Histogram.bucketCount + 1 }, (_, at) => Histogram.lowerBoundUs(at) / 1000);
+
+/** A process as the counts know it. */
+export interface JudgedProcess {
+  /** Such as `web.3#7`. */
+  readonly id: string;
+  /** The slot, such as `web.3`. */
+  readonly name: string;
+  readonly pool: string;
+  /** Undefined if it could not be started. */
+  readonly spawnedAt?: number | undefined;
+}
+
+interface Counts {
+  readonly process: JudgedProcess;
+  /** The totals of each balancer process. */
+  readonly totals: Map<string, { requests: number; errors: number; lost: number }>;
+  /** By number of the route class. */
+  readonly latencies: Map<number, Float64Array>;
+  crashes: number;
+  /** When durations begin to count; null before its first requests. */
+  settledAt: number | null;
+}
+
+export class JudgedCounts {
+  private readonly pools = new Map<string, Map<string, Counts>>();
+
+  /** Begins to count for a pool, with nothing. */
+  begin(pool: string): void {
+    this.pools.set(pool, new Map());
+  }
+
+  end(pool: string): void {
+    this.pools.delete(pool);
+  }
+
+  isJudged(pool: string): boolean {
+    return this.pools.has(pool);
+  }
+
+  /** @param process undefined if it has ended: its last requests may be reported after that */
+  record(id: string, process: JudgedProcess | undefined, balancer: string, judged: JudgedStats, now: number): void {
+    const counts = process === undefined ? this.find(id) : this.countsOf(process);
+    if (counts === undefined) return;
+    const sum = (key: "requests" | "errors") => judged.classes.reduce((all, each) => all + each[key], 0);
+    const requests = sum("requests");
+    counts.totals.set(balancer, { requests, errors: sum("errors"), lost: judged.lost });
+    if (counts.settledAt === null && requests > 0) {
+      const isYoung = now - (counts.process.spawnedAt ?? 0) < YOUNG_MS;
+      counts.settledAt = isYoung ? now + SETTLE_MS : now;
+    }
+    if (counts.settledAt === null || now < counts.settledAt) return;
+    for (const { routeClass, latency } of judged.classes) {
+      const before = counts.latencies.get(routeClass);
+      counts.latencies.set(routeClass, Histogram.merge(before === undefined ? [latency] : [before, latency]));
+    }
+  }
+
+  /** A process has ended although nobody wanted it to. */
+  crashed(process: JudgedProcess): void {
+    const counts = this.countsOf(process);
+    if (counts !== undefined) counts.crashes++;
+  }
+
+  /** Returns the sum over processes of a pool; durations by the names of the route classes. */
+  armOf(pool: string, routes: readonly string[], ids: ReadonlySet<string>): Arm {
+    const members = [...(this.pools.get(pool)?.values() ?? [])].filter(({ process }) => ids.has(process.id));
+    const totals = members.flatMap((counts) => [...counts.totals.values()]);
+    const sum = (values: number[]) => values.reduce((all, value) => all + value, 0);
+    const resets = sum(totals.map(({ lost }) => lost));
+    const durations = routeClassNames(routes).map((name, routeClass) => {
+      const latencies = members.flatMap((counts) => counts.latencies.get(routeClass) ?? []);
+      return [name, durationsOf(Histogram.merge(latencies))] as const;
+    });
+    return {
+      processes: new Set(members.map(({ process }) => process.name)).size,
+      requests: sum(totals.map(({ requests }) => requests)) + resets,
+      errors: sum(totals.map(({ errors }) => errors)),
+      resets,
+      crashes: sum(members.map(({ crashes }) => crashes)),
+      durations: Object.fromEntries(durations),
+    };
+  }
+
+  private find(id: string): Counts | undefined {
+    for (const processes of this.pools.values()) {
+      const counts = processes.get(id);
+      if (counts !== undefined) return counts;
+    }
+    return undefined;
+  }
+
+  private countsOf(process: JudgedProcess): Counts | undefined {
+    const processes = this.pools.get(process.pool);
+    const known = processes?.get(process.id);
+    if (known !== undefined || processes === undefined || processes.size >= MAX_PROCESSES) return known;
+    const { id, name, pool, spawnedAt } = process;
+    const counts: Counts = {
+      process: { id, name, pool, spawnedAt },
+      ...{ totals: new Map(), latencies: new Map(), crashes: 0, settledAt: null },
+    };
+    processes.set(id, counts);
+    return counts;
+  }
+}
+
+/** Returns the buckets from the first to the last one that has counts. */
+function durationsOf(counts: Float64Array): Durations {
+  const first = counts.findIndex((count) => count > 0);
+  if (first === -1) return { edges: [0], counts: [] };
+  const last = counts.findLastIndex((count) => count > 0);
+  return { edges: EDGES_MS.slice(first, last + 2), counts: [...counts.subarray(first, last + 1)] };
+}

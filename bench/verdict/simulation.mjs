@@ -1,0 +1,160 @@
+/** Made-up traffic to a canary and to the generation in service, second by second, until the verdict. Deterministic by its seed. */
+
+/** Durations of the generation in service: a lognormal distribution with a median of 20 ms and a 99th percentile of 120 ms. */
+const MEDIAN_MS = 20;
+const SIGMA = Math.log(6) / 2.326;
+/** Of 1,000 responses one is a 5xx, and of 10,000 requests one is lost. */
+const ERRORS = 0.001;
+const RESETS = 0.0001;
+/** Of a process: its memory after the start, what it takes more while it warms up, and the noise of its readings. */
+const MEMORY = { start: 80e6, warm: 20e6, noise: 8e6 };
+const READ_EVERY_SECONDS = 2;
+/** Durations do not count for so long after a process has begun to serve. */
+const SETTLE_SECONDS = 5;
+/** From the second of a verdict until the balancers follow it. */
+const REACTION_SECONDS = 1;
+
+export const JUDGE_SECONDS = 60;
+export const CANARY_PERCENT = 10;
+
+const ROUTE = "GET /";
+const EDGES = Array.from({ length: 330 }, (_, at) => 0.5 * 1.03 ** at);
+/** A random duration is the middle of one of so many equally likely parts of its distribution. */
+const PARTS = 8192;
+
+/** Returns numbers from 0 to 1 (mulberry32). */
+export function randomsOf(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const known = new Map();
+
+/** Returns the bucket of each part of a lognormal distribution. */
+function partsOf({ factor = 1, tail = 1 }) {
+  const key = `${factor} ${tail}`;
+  if (!known.has(key)) known.set(key, newParts(factor, tail));
+  return known.get(key);
+}
+
+function newParts(factor, tail) {
+  const sigma = SIGMA + Math.log(tail) / 2.326;
+  return Uint16Array.from({ length: PARTS }, (_, at) => {
+    const ms = factor * MEDIAN_MS * Math.exp(sigma * normalQuantile((at + 0.5) / PARTS));
+    const bucket = Math.floor(Math.log(ms / 0.5) / Math.log(1.03));
+    return Math.max(0, Math.min(EDGES.length - 2, bucket));
+  });
+}
+
+/** The inverse of the normal distribution, by bisection of a series for the error function (Abramowitz and Stegun 26.2.17). */
+function normalQuantile(share) {
+  let low = -8;
+  let high = 8;
+  for (let step = 0; step < 50; step++) {
+    const middle = (low + high) / 2;
+    if (normal(middle) < share) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+function normal(x) {
+  const t = 1 / (1 + 0.2316419 * Math.abs(x));
+  const series = t * (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+  const upper = (Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI)) * series;
+  return x >= 0 ? 1 - upper : upper;
+}
+
+class Side {
+  requests = 0;
+  errors = 0;
+  resets = 0;
+  counts = new Float64Array(EDGES.length - 1);
+
+  constructor(random, release) {
+    this.random = random;
+    this.parts = partsOf(release);
+    this.errorShare = release.errors ?? ERRORS;
+  }
+
+  /** @param isSettled whether durations count */
+  serve(requests, isSettled) {
+    this.requests += requests;
+    this.errors += this.rare(requests, this.errorShare);
+    this.resets += this.rare(requests, RESETS);
+    if (!isSettled) return;
+    for (let n = 0; n < requests; n++) this.counts[this.parts[(this.random() * PARTS) | 0]]++;
+  }
+
+  /** Returns how many of the requests are of a kind with this share. */
+  rare(requests, share) {
+    let found = -1;
+    for (let at = 0; at <= requests; found++) at += 1 + Math.floor(Math.log(1 - this.random()) / Math.log(1 - share));
+    return found;
+  }
+}
+
+function armOf(sides, processes) {
+  const sum = (key) => sides.reduce((all, side) => all + side[key], 0);
+  const [first, ...others] = sides;
+  const counts = first.counts.slice();
+  for (const { counts: more } of others) for (const [at, count] of more.entries()) counts[at] += count;
+  const durations = { [ROUTE]: { edges: EDGES, counts: [...counts] } };
+  return { processes, requests: sum("requests"), errors: sum("errors"), resets: sum("resets"), crashes: 0, durations };
+}
+
+/**
+ * Simulates one deploy of `release` under `rate` requests a second.
+ * Returns the verdict, the seconds until the balancers followed it, and the part of all requests until then that the canary got.
+ */
+export function deploy({ judge, canaryPercentNow, DEFAULT_LIMITS, NO_PROGRESS }, release, rate, seed) {
+  const random = randomsOf(seed);
+  const canary = new Side(random, release);
+  const old = new Side(random, {});
+  const fresh = new Side(random, {});
+  const memory = [];
+  const noise = () => MEMORY.noise * (random() + random() + random() - 1.5);
+  let isDoubtful = NO_PROGRESS.isDoubtful;
+  let due = 0;
+  let all = 0;
+  const serve = (second, share) => {
+    // The fresh instances get as many requests as the canary.
+    due += rate * share;
+    const now = Math.floor(due);
+    due -= now;
+    const isSettled = second > SETTLE_SECONDS;
+    canary.serve(now, isSettled);
+    fresh.serve(now, isSettled);
+    old.serve(rate - 2 * now, true);
+    all += rate;
+  };
+  for (let second = 1; second <= JUDGE_SECONDS; second++) {
+    const progress = { elapsedMs: 1000 * (second - 1), requests: canary.requests, isDoubtful };
+    const share = canaryPercentNow(progress, CANARY_PERCENT, 1000 * JUDGE_SECONDS) / 100;
+    serve(second, share);
+    if (second % READ_EVERY_SECONDS === 0) {
+      const warm = MEMORY.start + MEMORY.warm * (1 - Math.exp(-second / 15));
+      const leaked = ((release.leakMbPerMinute ?? 0) / 60) * second * 1e6;
+      memory.push({ atMs: 1000 * second, canaryBytes: warm + noise() + leaked, controlBytes: warm + noise() });
+    }
+    const evidence = {
+      canary: armOf([canary], 1),
+      control: armOf([old, fresh], 9),
+      fresh: armOf([fresh], 1),
+      memory,
+      classes: [ROUTE],
+    };
+    const { verdict, tests } = judge(evidence, DEFAULT_LIMITS, true);
+    isDoubtful = tests.some((test) => test.isDoubtful);
+    if (verdict === "wait") continue;
+    const by = tests.filter((test) => test.verdict === verdict).map(({ name }) => name.split(" ")[0]);
+    for (let more = 1; more <= REACTION_SECONDS; more++) serve(second + more, share);
+    return { verdict, by, seconds: second + REACTION_SECONDS, seen: canary.requests / all, requests: canary.requests };
+  }
+  return { verdict: "wait", by: [], seconds: JUDGE_SECONDS, seen: canary.requests / all, requests: canary.requests };
+}

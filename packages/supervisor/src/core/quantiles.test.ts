@@ -69,6 +69,7 @@ describe("a comparison of quantiles", () => {
     ["equal arms of 3,000 requests", P50, 1, 3000, 3000, "within"],
     ["equal arms of 3,000 requests", P99, 1, 3000, 27_000, "within"],
     ["equal arms of 30 requests", P50, 1, 30, 30, "unknown"],
+    ["equal arms, a control of 30 requests", P50, 1, 3000, 30, "unknown"],
     ["equal arms of 300 requests", P99, 1, 300, 2700, "unknown"],
     ["a canary three times as slow, 300 requests", P50, 3, 300, 300, "beyond"],
     ["a canary three times as slow, 300 requests", P99, 3, 300, 2700, "beyond"],

@@ -19,7 +19,7 @@ export const causes = {
 
   "exits-at-once": (evidence: Evidence): Finding[] =>
     byPool(
-      evidence.deaths.filter((death) => isCutOnTerm(death) && !wasEnded(death, evidence)),
+      evidence.deaths.filter((death) => isCutOnTerm(death) && !isProgram(death, evidence)),
       [],
     ).map(({ pool, deaths }) => ({
       kind: "exits-at-once",
@@ -160,9 +160,21 @@ function isCutOnTerm(death: DeathFacts): boolean {
   return death.sent === "SIGTERM" && !isFailure(death) && death.kind !== "slow" && cutRequests(death).length > 0;
 }
 
-/** Whether it had not exited by itself. */
-function wasEnded({ pool, phase }: DeathFacts, evidence: Evidence): boolean {
-  return linesOf(evidence, NOT_ENDED).some((line) => line.phase === phase && poolOf(line) === pool);
+/** A program of the user's, whose server is not ours. */
+function isProgram({ pool }: DeathFacts, { pools }: Evidence): boolean {
+  return pools.some(({ name, kind }) => name === pool && kind === "command");
+}
+
+/**
+ * Returns a note on programs that had requests under way when they exited on SIGTERM. Connections that a server has not accepted yet are
+ * lost with its socket, however it drains, and Paceline itself waits for the last response before it signals a program.
+ */
+export function programsCutOnTerm(evidence: Evidence): string[] {
+  const deaths = evidence.deaths.filter((death) => isCutOnTerm(death) && isProgram(death, evidence));
+  return deaths.map(
+    (death) =>
+      `${death.process} exited on a SIGTERM from outside while ${cutRequests(death).length} requests were on their way; Paceline's own stops wait for them`,
+  );
 }
 
 function isUnexplained(death: DeathFacts): boolean {

@@ -14,6 +14,8 @@ export interface LostAsk {
   request: string;
   /** Such as `reset` or `502`. */
   how: string;
+  /** How long it took. */
+  ms: number;
 }
 
 /** What happened to the requests that were sent during one phase. */

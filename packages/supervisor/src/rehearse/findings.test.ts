@@ -130,8 +130,9 @@ const FAULTS: [kind: string, evidence: Partial<Evidence>][] = [
     },
   ],
   ["dies", { deaths: [death({ phase: "steady", sent: null, kind: "hung" })] }],
-  ["lost", { phases: replaced("reload", { lost: 2, losses: [{ request: "GET /", how: "reset" }] }) }],
-  ["lost", { phases: replaced("kill", { lost: 1 }) }],
+  ["lost", { phases: replaced("reload", { lost: 2, losses: [{ request: "GET /", how: "reset", ms: 3 }] }) }],
+  ["lost", { phases: replaced("kill", { lost: 1, losses: [{ request: "GET /", how: "503", ms: 5 }] }) }],
+  ["overload", { phases: replaced("kill", { lost: 1, losses: [{ request: "GET /", how: "503", ms: 5_002 }] }) }],
   ["errors", { phases: replaced("reload", { errors: { "GET /": 3 } }) }],
   ["repeated", { phases: replaced("steady", { repeated: 1 }) }],
   ["failed", { phases: replaced("scale", { failure: { message: "web.3 failed to start", lastLines: ["Error"] } }) }],
@@ -290,12 +291,23 @@ describe("findingsOf", () => {
 
   test("a cause explains the losses of its phases, and only those", () => {
     const phases = HEALTHY.phases.map((each) =>
-      each.name === "term" || each.name === "stop" ? { ...each, lost: 1 } : each,
+      each.name === "term" || each.name === "stop"
+        ? { ...each, lost: 1, losses: [{ request: "GET /", how: "cut", ms: 1 }] }
+        : each,
     );
     const found = findingsOf({ ...HEALTHY, phases, deaths: [death({ code: 1 })] });
     expect(found.map(({ kind, what }) => `${kind} ${what.split(" ", 1)[0]}`)).toEqual(["crashes web", "lost stop:"]);
     const broken = phases.filter((each) => !holds(each, found)).map(({ name }) => name);
     expect(broken).toEqual(["term", "stop"]);
+  });
+
+  test("a program that had requests on their way is a note", () => {
+    const pools = [{ name: "web", kind: "command", instances: 2 }];
+    const evidence = { ...HEALTHY, pools, deaths: [death({ requests: [...UNDER_WAY] })] };
+    expect(findingsOf(evidence)).toEqual([]);
+    expect(notesOf(evidence)).toEqual([
+      expect.stringMatching(/^web.2#1 exited on a SIGTERM from outside while 1 requests/),
+    ]);
   });
 
   test("slow phases are a note", () => {

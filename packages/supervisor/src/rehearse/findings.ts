@@ -1,6 +1,6 @@
 /** Decides from the evidence of a rehearsal what does not hold: a table of rules, each of which names one fault, with its proof and what to do. Pure. */
-import { causes } from "./causes.js";
-import type { Evidence, Finding, PhaseEvidence } from "./evidence.js";
+import { causes, programsCutOnTerm } from "./causes.js";
+import type { Evidence, Finding, LostAsk, PhaseEvidence } from "./evidence.js";
 import { phaseOf } from "./phases.js";
 
 /** Finds one kind of fault. */
@@ -27,6 +27,7 @@ const RULES: Readonly<
   lost: (phase, _steady, evidence) => {
     if (phase.lost === 0 || isForgiven(phase, evidence)) return [];
     const { promise } = phaseOf(phase.name);
+    if (phase.losses.every(hasQueued)) return [overload(phase)];
     return [
       {
         kind: "lost",
@@ -78,14 +79,33 @@ export function findingsOf(evidence: Evidence): Finding[] {
   return found;
 }
 
+/** The balancers respond with 503 to a request for which no instance was free in time. */
+function hasQueued({ how, ms }: LostAsk): boolean {
+  return how === "503" && ms >= LEAST_QUEUED_MS;
+}
+
+/** A pool that has no instance at all responds with 503 at once. */
+const LEAST_QUEUED_MS = 1_000;
+
+function overload(phase: PhaseEvidence): Finding {
+  return {
+    kind: "overload",
+    what: `${phase.name}: ${phase.lost} of ${phase.sent} requests waited in the request queue and got 503, since the other instances could not carry the load`,
+    evidence: [describeLosses(phase)],
+    todo: "Run more instances, or a lower --rate if real clients send less.",
+  };
+}
+
 /** What is worth knowing, but breaks no promise. */
-export function notesOf({ phases }: Evidence): string[] {
+export function notesOf(evidence: Evidence): string[] {
+  const { phases } = evidence;
   const steady = phases.find(({ name }) => name === "steady");
-  return phases.flatMap((phase) => {
+  const slow = phases.flatMap((phase) => {
     if (steady?.p99 == null || phase.p99 === null || phaseOf(phase.name).mayBeSlow) return [];
     if (phase.p99 < SLOW_MS || phase.p99 < SLOW_TIMES * steady.p99) return [];
     return [`${phase.name}: requests were slow: p99 ${phase.p99} ms, ${steady.p99} ms while nothing happened`];
   });
+  return [...slow, ...programsCutOnTerm(evidence)];
 }
 
 /** Less is the noise of a busy machine. */

@@ -31,10 +31,14 @@ export class Load {
   private dueAt = 0;
   private replayAt = 0;
   private replayedFrom = 0;
+  /** In requests a second. */
+  rate: number;
   /** Requests that were not sent because too many were in flight. */
   unsent = 0;
 
-  constructor(private readonly options: LoadOptions) {}
+  constructor(private readonly options: LoadOptions) {
+    this.rate = options.rate;
+  }
 
   /** Sends from now on, counted in `tally`. */
   start(tally: Tally): void {
@@ -84,9 +88,9 @@ export class Load {
     const now = performance.now();
     const { replayed } = this.options;
     if (replayed !== undefined) return this.replay(replayed, now);
-    const { rate, asks } = this.options;
+    const { asks } = this.options;
     this.dueAt = Math.max(this.dueAt, now - MOST_LATE_MS);
-    for (; this.dueAt <= now; this.dueAt += 1000 / rate) {
+    for (; this.dueAt <= now; this.dueAt += 1000 / this.rate) {
       const number = this.sent++;
       // Each request is sent both ways, also if their number is even.
       const isNew = (number + Math.floor(number / asks.length)) % 2 === 0;

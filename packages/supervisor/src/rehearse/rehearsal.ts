@@ -21,8 +21,8 @@ export interface RehearsalOptions {
   start: FleetStart;
   /** The time of all phases together; an operation may take longer. */
   forMs: number;
-  /** In requests a second. */
-  rate: number;
+  /** In requests a second. Default: what leaves the instances enough time, 50 at most. */
+  rate?: number | undefined;
   /** Requested in place of what the configuration has. */
   paths: readonly string[];
   /** The recording that is sent again, in place of the rate. */
@@ -52,6 +52,8 @@ const READY_MS = 60_000;
 /** How much longer the steady phase may last until the memory was read often enough. */
 const MEMORY_MS = 10_000;
 const MAX_WARM = 50;
+const MAX_OWN_RATE = 50;
+const BUSY_SHARE = 0.25;
 /** Slower requests are not sent in bursts or many times: the last one would come too late. */
 const MAX_QUICK_MS = 500;
 
@@ -91,7 +93,7 @@ class Play {
     private readonly options: RehearsalOptions,
   ) {
     const { config, fleet } = stage;
-    const { paths, replayed, rate, signal } = options;
+    const { paths, replayed, rate = MAX_OWN_RATE, signal } = options;
     const recorded = replayed?.entries.filter(({ ask }) => ask.method === "GET").map(({ ask }) => ask.path);
     this.targets = targetsOf(config.pools, recorded === undefined ? paths : [...new Set(recorded)]);
     const asks = this.targets.map(({ ask }) => ask);
@@ -107,7 +109,7 @@ class Play {
   }
 
   async run(): Promise<Rehearsal> {
-    const { only, forMs, replayed, rate } = this.options;
+    const { only, forMs, replayed } = this.options;
     const names = PHASE_NAMES.filter((name) => name === "steady" || only.includes(name));
     const shares = names.filter((name) => !isQuiet(name)).length - 1 + STEADY_SHARES;
     await this.warm();
@@ -128,7 +130,7 @@ class Play {
       name: this.stage.config.name,
       pools: this.facts.pools,
       requests: this.targets.map(({ ask }) => nameOf(ask)),
-      rate: replayed === undefined ? rate : null,
+      rate: replayed === undefined ? this.load.rate : null,
       phases: this.phases.map((phase) => ({
         ...phase,
         promise: phaseOf(phase.name).promise,
@@ -152,9 +154,23 @@ class Play {
       this.checkInterrupted();
       await Promise.all(Array.from({ length: most }, () => this.load.ask(ask)));
     }
+    if (this.options.rate === undefined) this.load.rate = await this.bearableRate();
     await sleep(SETTLE_MS);
     this.repeats.take(await statusOf(this.stage.fleet));
     this.repeats.since();
+  }
+
+  /** Returns a rate that leaves a pool most of its time, so that the others can carry the requests of an instance that is away. */
+  private async bearableRate(): Promise<number> {
+    let busyMs = 0;
+    const asked = this.targets.slice(0, MAX_WARM);
+    for (const { pool, ask } of asked) {
+      const { durationMs } = await this.load.ask(ask);
+      const { instances = 1 } = this.facts.pools.find(({ name }) => name === pool) ?? {};
+      // Each request in turn takes this share of all its pool's time.
+      busyMs += durationMs / instances / asked.length;
+    }
+    return Math.max(1, Math.min(MAX_OWN_RATE, Math.floor((BUSY_SHARE * 1000) / busyMs)));
   }
 
   private async play(name: PhaseName, leastMs: number): Promise<void> {

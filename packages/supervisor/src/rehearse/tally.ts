@@ -1,5 +1,5 @@
 /** Counts the outcomes of the requests of one phase. Pure. */
-import type { PhaseEvidence } from "./evidence.js";
+import type { LostAsk, PhaseEvidence } from "./evidence.js";
 import { nameOf, type Outcome } from "./exchange.js";
 import type { PhaseName } from "./phases.js";
 
@@ -30,7 +30,7 @@ export class Tally {
   private lost = 0;
   private every = 1;
   private durations: number[] = [];
-  private readonly losses: { request: string; how: string }[] = [];
+  private readonly losses: LostAsk[] = [];
   private readonly errors: Record<string, number> = {};
   readonly byRequest = new Map<string, AskFigures>();
 
@@ -42,7 +42,7 @@ export class Tally {
     const how = loss ?? (OF_THE_BALANCER.has(status) ? `${status}` : null);
     if (how !== null) {
       this.lost++;
-      if (this.losses.length < MAX_LOSSES) this.losses.push({ request, how });
+      if (this.losses.length < MAX_LOSSES) this.losses.push({ request, how, ms: Math.round(durationMs) });
       return;
     }
     this.addDuration(durationMs);

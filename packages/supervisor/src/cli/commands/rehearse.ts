@@ -17,10 +17,9 @@ import { EXIT, type ExitStatus, print, printError, printJson } from "../output.j
 import { originOf, withOrigin } from "../start-arguments.js";
 
 type RehearseOptions = StartOptions &
-  JsonOption & { for: number; rate: number; path?: string[]; only?: string; replay?: string };
+  JsonOption & { for: number; rate?: number; path?: string[]; only?: string; replay?: string };
 
 const DEFAULT_SECONDS = 60;
-const DEFAULT_RATE = 50;
 const MAX_RATE = 5_000;
 const MAX_RECORDING_BYTES = 256 << 20;
 
@@ -33,7 +32,7 @@ export const rehearse: DefineCommand = (program, action) => {
       ),
   )
     .addOption(new Option("--for <seconds>", "how long the load lasts").argParser(parseSpan).default(DEFAULT_SECONDS))
-    .addOption(new Option("--rate <n>", "requests a second").argParser(parseRate).default(DEFAULT_RATE))
+    .option("--rate <n>", "requests a second (default: up to 50, as many as the app bears)", parseRate)
     .option("--path <pathname>", "request this path, in place of those of the configuration; may be repeated", collect)
     .option("--replay <file>", "send the requests of this recording of paceline record, at their times")
     .option("--only <phases>", "only these phases beside the steady one, such as reload,kill");

@@ -273,6 +273,34 @@ describe("the balancer's lane", () => {
     expect(rest.at(-1)?.[0]).toBe(FrameType.END);
   });
 
+  it("sends small and large pieces in order, through a kernel that takes a few bytes at a time", async () => {
+    const { bench, connection } = open();
+    const asked = bench.ask(PUT);
+    await turnEnd();
+    connection.take();
+    const body = Buffer.from(Array.from({ length: 400_000 }, (_, at) => (at * 7 + (at >> 8)) & 255));
+    const sizes = [10, 40_000, 5, 32_768, 32_767, 70_000, 1, 131_072];
+    connection.room = 50_007;
+    let at = 0;
+    for (const size of [...sizes, body.length - sizes.reduce((sum, each) => sum + each, 0)]) {
+      asked.stream.sendBody(body, at, at + size);
+      at += size;
+    }
+    asked.stream.endBody();
+    const output: Buffer[] = [];
+    for (let round = 0; round < 100; round++) {
+      await turnEnd();
+      connection.drain(9_001);
+      output.push(connection.take());
+    }
+    const received: Buffer[] = [];
+    new FrameDecoder().read(Buffer.concat(output), {
+      onFrame: () => {},
+      onBody: (_, bytes, start, end) => void received.push(Buffer.from(bytes.subarray(start, end))),
+    });
+    expect(Buffer.concat(received).equals(body)).toBe(true);
+  });
+
   it("asks for more of a body only while the instance takes half a window, since a read brings as much", async () => {
     const { bench, give } = open();
     const asked = bench.ask(PUT);

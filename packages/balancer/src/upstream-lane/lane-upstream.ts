@@ -7,6 +7,7 @@ import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
 import { putRequest } from "./request-encoder.js";
+import { MAX_EXTRA_BYTES } from "./response-window.js";
 import type { LaneStream, StreamLane } from "./stream.js";
 import { decideOnStalled, lossAtEnd, StreamTable } from "./stream-table.js";
 
@@ -261,8 +262,8 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   }
 
   private sendCancel(stream: LaneStream): void {
-    const most = this.maxStreams * RESPONSE_WINDOW_BYTES;
-    this.bytesOfCancelled = Math.min(this.bytesOfCancelled + RESPONSE_WINDOW_BYTES, most);
+    const most = this.maxStreams * RESPONSE_WINDOW_BYTES + MAX_EXTRA_BYTES;
+    this.bytesOfCancelled = Math.min(this.bytesOfCancelled + stream.responseWindow.size, most);
     this.owedCancelled++;
     this.output.frames.empty(FrameType.CANCEL, stream.id);
   }

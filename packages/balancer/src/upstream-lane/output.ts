@@ -1,5 +1,6 @@
 /** The output of a lane: frames are collected during a turn and sent in one write at its end. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
+import { FRAME_HEADER_BYTES, FrameType } from "@paceline/wire/lane/protocol";
 import type { Connection } from "../transport/transport.js";
 
 /** Has collected bytes to flush. */
@@ -25,6 +26,8 @@ function flushAll(): void {
 
 /** How many bytes of large bodies are collected before they are written. */
 const FULL_BYTES = 65_536;
+/** A piece of at least this size is written from where it is; to copy it would cost more than a further write. */
+const UNCOPIED_BYTES = 32_768;
 
 export class LaneOutput implements Flushable {
   readonly frames = new FrameBuffer();
@@ -59,8 +62,19 @@ export class LaneOutput implements Flushable {
     atTurnEnd(this);
   }
 
-  flushWhenFull(): void {
-    if (this.frames.length >= FULL_BYTES) this.flushTurn();
+  /** Sends a piece of a body: collected if it is small, at once if it is large. */
+  data(stream: number, bytes: Uint8Array, start: number, end: number): void {
+    const { connection, frames } = this;
+    if (connection === undefined || end - start < UNCOPIED_BYTES) {
+      frames.data(stream, bytes, start, end);
+      if (frames.length >= FULL_BYTES) this.flushTurn();
+      return;
+    }
+    frames.reserve(FRAME_HEADER_BYTES);
+    frames.header(FrameType.DATA, stream, end - start);
+    connection.writeTransient(frames.bytes, frames.length);
+    frames.clear(false);
+    this.isBlocked = !connection.writeTransient(bytes.subarray(start, end), end - start);
   }
 
   flushTurn(): void {

@@ -1,5 +1,5 @@
 /** The balancer's side of one request on a lane; belongs to a slot and is reused with it. */
-import { FrameType, MAX_DATA_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import { ResponseStart } from "@paceline/wire/lane/response-head";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -12,6 +12,7 @@ import {
   type UpstreamStream,
 } from "../upstreams/upstream-client.js";
 import type { LaneOutput } from "./output.js";
+import { ResponseWindow } from "./response-window.js";
 
 /** The lane's side of its streams. */
 export interface StreamLane {
@@ -81,9 +82,7 @@ export class LaneStream implements UpstreamStream {
   /** The rest of a response of known length; Infinity without a length. */
   private owed = 0;
   private readonly interims = new InterimBound();
-  /** Bytes of the response that were passed on and not granted again. */
-  private ungranted = 0;
-  private isPaused = false;
+  readonly responseWindow = new ResponseWindow();
   /** Whether it is in the lane's list of streams that got a piece of a body in this read. */
   isTouched = false;
 
@@ -103,8 +102,6 @@ export class LaneStream implements UpstreamStream {
     this.hasStarted = false;
     this.isWithdrawn = false;
     this.isEndDue = false;
-    this.isPaused = false;
-    this.ungranted = 0;
     this.granted = 0;
     this.window = this.lane.requestWindow;
   }
@@ -170,9 +167,8 @@ export class LaneStream implements UpstreamStream {
       this.window -= size;
       this.unread += size;
       this.lane.unread += size;
-      this.lane.output.frames.data(this.id, bytes, at, at + size);
+      this.lane.output.data(this.id, bytes, at, at + size);
       at += size;
-      this.lane.output.flushWhenFull();
     }
     this.lane.output.flushSoon();
     return at;
@@ -201,18 +197,18 @@ export class LaneStream implements UpstreamStream {
   }
 
   pause(): void {
-    this.isPaused = true;
+    this.responseWindow.pause();
   }
 
   resume(): void {
-    this.isPaused = false;
+    this.responseWindow.resume();
     this.grant();
   }
 
   private grant(): void {
-    if (this.isPaused || this.ungranted < RESPONSE_WINDOW_BYTES / 2) return;
-    this.lane.output.frames.number(FrameType.WINDOW, this.id, this.ungranted);
-    this.ungranted = 0;
+    const bytes = this.responseWindow.grant();
+    if (bytes === 0) return;
+    this.lane.output.frames.number(FrameType.WINDOW, this.id, bytes);
     this.lane.output.flushSoon();
   }
 
@@ -237,7 +233,7 @@ export class LaneStream implements UpstreamStream {
         this.lane.refuse(this, "with too many interim responses");
         return true;
       }
-      this.ungranted += size;
+      if (!this.responseWindow.take(size)) return false;
       receiver.onResponseHead(head);
       // The receiver may have cancelled meanwhile.
       if (this.receiver !== receiver) return true;
@@ -270,8 +266,7 @@ export class LaneStream implements UpstreamStream {
     this.owed -= size;
     if (this.owed < 0 || (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY)) return false;
     if (size > 0) {
-      this.ungranted += size;
-      if (this.ungranted > RESPONSE_WINDOW_BYTES) return false;
+      if (!this.responseWindow.take(size)) return false;
       receiver.onBody(bytes, start, end);
       // The receiver may have cancelled meanwhile.
       if (this.receiver !== receiver) return true;
@@ -332,6 +327,7 @@ export class LaneStream implements UpstreamStream {
     this.receiver = undefined;
     this.waiting.clear();
     this.used(this.unread);
+    this.responseWindow.reset();
     this.id = (this.slot | (((this.id >>> 16) + 1) << 16)) >>> 0;
   }
 }

@@ -1,0 +1,100 @@
+import { RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import fc from "fast-check";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { MAX_EXTRA_BYTES, MAX_WINDOW_BYTES, ResponseWindow } from "./response-window.js";
+
+/** An instance that sends whatever it may, to a window. */
+class Sender {
+  readonly window = new ResponseWindow();
+  allowed = RESPONSE_WINDOW_BYTES;
+
+  send(bytes: number): void {
+    this.allowed -= bytes;
+    expect(this.window.take(bytes)).toBe(true);
+  }
+
+  grant(): void {
+    this.allowed += this.window.grant();
+  }
+}
+
+afterEach(() => void vi.restoreAllMocks());
+
+describe("the window of a response", () => {
+  it("grows to its maximum while the client takes all, and is small again for the next response", () => {
+    const sender = new Sender();
+    const sizes = [sender.allowed];
+    while (sizes.length < 7) {
+      sender.send(sender.allowed);
+      sender.grant();
+      sizes.push(sender.allowed);
+    }
+    expect(sizes.map((size) => size / RESPONSE_WINDOW_BYTES)).toEqual([1, 2, 4, 8, 16, 16, 16]);
+    expect(sender.window.size).toBe(MAX_WINDOW_BYTES);
+    sender.window.reset();
+    expect(sender.window.take(RESPONSE_WINDOW_BYTES)).toBe(true);
+    expect(sender.window.take(1)).toBe(false);
+    sender.window.reset();
+  });
+
+  it("shrinks to its first size for a client that stops reading for a while, and stays there", () => {
+    const now = vi.spyOn(performance, "now").mockReturnValue(0);
+    const sender = new Sender();
+    for (let round = 0; round < 4; round++) {
+      sender.send(sender.allowed);
+      sender.grant();
+    }
+    expect(sender.allowed).toBe(MAX_WINDOW_BYTES);
+    sender.send(sender.allowed);
+    sender.window.pause();
+    sender.grant();
+    expect(sender.allowed).toBe(0);
+    now.mockReturnValue(60);
+    sender.window.resume();
+    sender.grant();
+    expect(sender.allowed).toBe(RESPONSE_WINDOW_BYTES);
+    sender.send(sender.allowed);
+    sender.grant();
+    expect(sender.allowed).toBe(RESPONSE_WINDOW_BYTES);
+    sender.window.reset();
+  });
+
+  it("never lets the sender stop for ever, or exceed what all may have together; nothing of that is left at the end", () => {
+    const clock = vi.spyOn(performance, "now").mockReturnValue(0);
+    const step = fc.record({ at: fc.nat(39), share: fc.double({ min: 0, max: 1, noNaN: true }), pauseMs: fc.nat(120) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
+        const senders = Array.from({ length: 40 }, () => new Sender());
+        let nowMs = 0;
+        for (const { at, share, pauseMs } of steps) {
+          const sender = senders[at] as Sender;
+          sender.send(Math.floor(sender.allowed * share));
+          if (pauseMs > 60) {
+            sender.window.pause();
+            sender.grant();
+            nowMs += pauseMs - 60;
+            clock.mockReturnValue(nowMs);
+            sender.window.resume();
+          }
+          sender.grant();
+          expect(sender.allowed).toBeGreaterThan(0);
+          const extra = senders.reduce((sum, { window }) => sum + window.size - RESPONSE_WINDOW_BYTES, 0);
+          expect(extra).toBeLessThanOrEqual(MAX_EXTRA_BYTES);
+        }
+        for (const { window } of senders) window.reset();
+        // All of it can be used again.
+        const after = Array.from({ length: 17 }, () => new Sender());
+        for (let round = 0; round < 5; round++) {
+          for (const sender of after) {
+            sender.send(sender.allowed);
+            sender.grant();
+          }
+        }
+        const extra = after.reduce((sum, { window }) => sum + window.size - RESPONSE_WINDOW_BYTES, 0);
+        for (const { window } of after) window.reset();
+        expect(extra).toBe(MAX_EXTRA_BYTES);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});

@@ -1,0 +1,63 @@
+/** How many bytes of one response an instance may send before the balancer grants more: grows while the client takes them at once. */
+import { RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+
+/** With a window of one frame the two processes would take turns, at half the speed. In bytes. */
+export const MAX_WINDOW_BYTES = 1 << 20;
+/** What all windows of this process together may have beyond their first size: a client that stops reading leaves its window here. */
+export const MAX_EXTRA_BYTES = 16 << 20;
+/** A client that took nothing for longer than this is slow, and its window shrinks to the first size. */
+const SLOW_MS = 50;
+
+let extraBytes = 0;
+
+export class ResponseWindow {
+  size = RESPONSE_WINDOW_BYTES;
+  /** Bytes that were passed on and not granted again. */
+  private used = 0;
+  private isPaused = false;
+  private pausedAtMs = 0;
+  private isSlow = false;
+
+  /** Starts with another response. */
+  reset(): void {
+    extraBytes -= this.size - RESPONSE_WINDOW_BYTES;
+    this.size = RESPONSE_WINDOW_BYTES;
+    this.used = 0;
+    this.isPaused = false;
+    this.isSlow = false;
+  }
+
+  /** Counts received bytes. Returns false if they exceed the window. */
+  take(bytes: number): boolean {
+    this.used += bytes;
+    return this.used <= this.size;
+  }
+
+  /** The client takes nothing. */
+  pause(): void {
+    if (this.isPaused) return;
+    this.isPaused = true;
+    this.pausedAtMs = performance.now();
+  }
+
+  resume(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
+    if (performance.now() - this.pausedAtMs > SLOW_MS) this.isSlow = true;
+  }
+
+  /** Returns how many bytes to grant now; 0 until half of the window is used. */
+  grant(): number {
+    if (this.isPaused || this.used < this.size / 2) return 0;
+    const change = this.isSlow ? -Math.min(this.used, this.size - RESPONSE_WINDOW_BYTES) : this.growth();
+    const granted = this.used + change;
+    this.size += change;
+    extraBytes += change;
+    this.used = 0;
+    return granted;
+  }
+
+  private growth(): number {
+    return Math.min(this.size, MAX_WINDOW_BYTES - this.size, MAX_EXTRA_BYTES - extraBytes);
+  }
+}

@@ -40,8 +40,9 @@ export default server;
 /** Where a version of the channel and of the lane stands in the bundles. */
 const VERSIONS: [RegExp, string][] = [
   [/channelVersion:1\b/g, "channelVersion:2"],
+  [/isNeighbour\((\w+),2\)/g, "isNeighbour($1,3)"],
   [/isNeighbour\((\w+),1\)/g, "isNeighbour($1,2)"],
-  [/putUint16\(bytes,at\+4,1\)/g, "putUint16(bytes,at+4,2)"],
+  [/putUint16\(bytes,at\+4,2\)/g, "putUint16(bytes,at+4,3)"],
 ];
 
 /** Copies the built package as a later version, whose channel and lane are one version further. Returns its command. */

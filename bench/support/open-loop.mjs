@@ -104,11 +104,11 @@ export async function closedLoop(port, { connections, seconds }) {
 }
 
 /**
- * Sends that many requests per second; the first second is not counted.
+ * Sends that many requests per second, at equal intervals or at random ones (`isPoisson`); the first second is not counted.
  * @returns p50, p99 and maximum latency, the delay of the generator itself (p99), and the failures; requests without a response
  * 10 s after the last was due count as failed
  */
-export async function openLoop(port, { rate, connections, seconds }) {
+export async function openLoop(port, { rate, connections, seconds, isPoisson = false }) {
   const latencies = [];
   const lateness = [];
   const waiting = [];
@@ -127,9 +127,14 @@ export async function openLoop(port, { rate, connections, seconds }) {
   const startAt = performance.now();
   let sent = 0;
   const total = Math.round(rate * (seconds + 1));
+  const dueTimes = Float64Array.from({ length: total }, (_, at) => (at * 1000) / rate);
+  for (let at = 0, dueMs = 0; isPoisson && at < total; at++) {
+    dueMs -= Math.log(1 - Math.random()) * (1000 / rate);
+    dueTimes[at] = dueMs;
+  }
   await ticks(startAt, (now) => {
     while (sent < total) {
-      const dueAt = startAt + Math.floor((sent * 1000) / rate / TICK_MS) * TICK_MS;
+      const dueAt = startAt + Math.floor(dueTimes[sent] / TICK_MS) * TICK_MS;
       if (dueAt > now) break;
       if (dueAt >= countFrom) lateness.push(now - dueAt);
       waiting.push(dueAt);

@@ -125,11 +125,11 @@ export class Balancer {
       maxQueue: limits.maxQueue,
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       stickyWaitMs: limits.stickyWaitMs,
-      makeClient: (described, onRoom) => {
+      makeClient: (described, onRoom, work) => {
         const { socket = "", tcp, protocol, foreign = false, perClient = foreign } = described;
         const { maxInFlight = Number.POSITIVE_INFINITY } = described;
         const bound = Math.min(maxConnectionsPerUpstream, maxInFlight);
-        if (protocol === "lane") return new LaneUpstreamClient(lane, socket, bound, onRoom);
+        if (protocol === "lane") return new LaneUpstreamClient(lane, socket, bound, onRoom, work);
         // One request at a time on each connection.
         const isBounded = maxInFlight < maxConnectionsPerUpstream;
         const link = new Http1UpstreamClient(http1, tcp ?? socket, {
@@ -139,7 +139,7 @@ export class Balancer {
           onRoom: isBounded ? onRoom : undefined,
         });
         if (protocol !== "http1+control") return link;
-        return new WatchedHttp1Client(link, new ControlLane(lane, controlLanePath(socket)), lane.onBusy);
+        return new WatchedHttp1Client(link, new ControlLane(lane, controlLanePath(socket), work), lane.onBusy);
       },
       onLeft: options.onChanged,
     });

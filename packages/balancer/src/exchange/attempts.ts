@@ -115,16 +115,26 @@ export class Attempts implements Waiting {
     if (home === 0) this.tried = undefined;
     this.owner.onQueued();
     this.place = new PendingRequest(this, home);
-    const isQueued = pool.requestQueue.add(this.place);
-    if (!isQueued && home === 0) return this.owner.respond(503);
+    let isQueued = pool.requestQueue.add(this.place);
+    if (!isQueued && home === 0) {
+      isQueued = pool.relieve() && pool.requestQueue.add(this.place);
+      if (!isQueued) return this.owner.respond(503);
+    }
     this.wait();
     if (!isQueued) return this.leaveHome(pool);
     const { deadlines, limits } = this.relay;
     if (home !== 0) this.client.deadlineAt = Math.min(this.waitsUntil, deadlines.now + limits.stickyWaitMs);
   }
 
-  /** The deadline of a pending request has passed. A sticky client may still go to another slot; else the response is 503. */
+  /**
+   * The deadline of a pending request has passed. It goes to an instance whose window is full, or as that of a sticky client to
+   * another slot; else the response is 503.
+   */
   onQueueDeadline(): void {
+    const wasQueued = this.isQueued;
+    // Those before it are as old.
+    while (this.isQueued && this.pool?.relieve() === true);
+    if (wasQueued && !this.isQueued) return;
     const home = this.binding?.home ?? 0;
     if (home === 0 || this.place === undefined || this.relay.deadlines.now >= this.waitsUntil) this.owner.respond(503);
     else this.leaveHome(this.pool as Pool);
@@ -142,6 +152,10 @@ export class Attempts implements Waiting {
   onHomeLost(): void {
     this.leaveQueue();
     this.find(this.pool as Pool, undefined);
+  }
+
+  private get isQueued(): boolean {
+    return this.place !== undefined;
   }
 
   leaveQueue(): void {

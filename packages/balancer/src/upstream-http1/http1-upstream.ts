@@ -87,7 +87,8 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections 
     return this.open_;
   }
 
-  /** HTTP/1.1 does not show it. */
+  /** HTTP/1.1 does not show these. */
+  readonly pending = 0;
   readonly notStarted = 0;
 
   /** Whether requests are in flight. */
@@ -276,6 +277,7 @@ export class WatchedHttp1Client implements UpstreamClient {
     return this.http1.connections;
   }
 
+  readonly pending = 0;
   readonly notStarted = 0;
 
   hasRoom(): boolean {

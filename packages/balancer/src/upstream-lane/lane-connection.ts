@@ -1,7 +1,7 @@
 /** The balancer's end of a lane, independent of its streams: connects, greets, replies to GOAWAY, pings, closes if broken. */
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { type LaneHello, putHello, readHello } from "@paceline/wire/lane/hello";
-import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { FrameType, RESPONSE_WINDOW_BYTES, readUint32 } from "@paceline/wire/lane/protocol";
 import {
   type Connection,
   type ConnectionOwner,
@@ -9,6 +9,7 @@ import {
   NO_OWNER,
   type Transport,
 } from "../transport/transport.js";
+import type { WorkMeter } from "../upstreams/work-meter.js";
 import { LaneOutput } from "./output.js";
 import { MAX_IGNORED_PINGS, StallCounter } from "./stall-counter.js";
 
@@ -37,6 +38,8 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   constructor(
     protected readonly services: LaneConnectionServices,
     protected readonly path: string,
+    /** Receives what its requests cost the instance. */
+    private readonly work: WorkMeter,
   ) {}
 
   /** The instance's HELLO has arrived. */
@@ -164,6 +167,8 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
         return;
       case FrameType.BUSY:
         return;
+      case FrameType.COST:
+        return this.work.add(readUint32(bytes, start), readUint32(bytes, start + 4));
       case FrameType.GOAWAY:
         // Replied to once, however often it arrives.
         if (this.isGoingAway) return;
@@ -183,8 +188,8 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
 
 /** A lane beside the HTTP/1.1 connections to an instance whose app is a Node handler, only for control. */
 export class ControlLane extends LaneConnection {
-  constructor(services: LaneConnectionServices, path: string) {
-    super(services, path);
+  constructor(services: LaneConnectionServices, path: string, work: WorkMeter) {
+    super(services, path, work);
     this.connect();
   }
 

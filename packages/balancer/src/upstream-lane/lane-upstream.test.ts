@@ -273,6 +273,34 @@ describe("the balancer's lane", () => {
     expect(rest.at(-1)?.[0]).toBe(FrameType.END);
   });
 
+  it("counts a request as pending until its handler has returned, or the reply to its CANCEL has arrived", () => {
+    const { bench, give } = open(new LaneBench(8));
+    const [get, post, quick, left] = [GET, POST, GET, GET].map((text) => bench.ask(text)) as [Asked, Asked, Asked, Asked];
+    expect(bench.link.pending).toBe(4);
+    const pendingAfter = (...frames: Buffer[]) => {
+      give(...frames);
+      return bench.link.pending;
+    };
+    expect(pendingAfter(frame(FrameType.STARTED, idOf(get)))).toBe(3);
+    expect(pendingAfter(frame(FrameType.STARTED, idOf(get)))).toBe(3);
+    // Before its handler is called, and after that has returned.
+    expect(pendingAfter(frame(FrameType.STARTED, idOf(post)))).toBe(3);
+    expect(pendingAfter(frame(FrameType.STARTED, idOf(post)))).toBe(2);
+    expect(pendingAfter(response(idOf(quick)))).toBe(1);
+    left.stream.cancel();
+    expect(bench.link.pending).toBe(1);
+    expect(pendingAfter(frame(FrameType.CANCELLED, idOf(left), [1]))).toBe(0);
+    expect(bench.problems).toEqual([]);
+  });
+
+  it("calls for the next request when a handler has returned", () => {
+    const { bench, give } = open();
+    const asked = bench.ask(GET);
+    bench.rooms = 0;
+    give(frame(FrameType.STARTED, idOf(asked)), response(idOf(asked)));
+    expect(bench.rooms).toBe(1);
+  });
+
   it("sends small and large pieces in order, through a kernel that takes a few bytes at a time", async () => {
     const { bench, connection } = open();
     const asked = bench.ask(PUT);

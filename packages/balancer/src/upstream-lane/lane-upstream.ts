@@ -5,6 +5,7 @@ import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
+import { WorkMeter } from "../upstreams/work-meter.js";
 import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
 import { putRequest } from "./request-encoder.js";
 import { MAX_EXTRA_BYTES } from "./response-window.js";
@@ -31,6 +32,9 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   private notStartedUnsafe = 0;
   /** Requests that were sent and for which no frame has arrived. */
   private unanswered = 0;
+  /** Requests that were sent and whose handler is not known to have returned. */
+  private notReturned = 0;
+  private isRoomDue = false;
   /** The number of requests sent on the current lane. */
   private sequence = 0;
   /** Bytes that may still arrive for cancelled streams. */
@@ -56,8 +60,9 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     private readonly maxRequests: number,
     /** Called when there is room again, or a place for a non-idempotent request. */
     private readonly onRoom: () => void,
+    work = new WorkMeter(),
   ) {
-    super(services, path);
+    super(services, path, work);
     this.maxStreams = Math.min(maxRequests, 65_535);
     // At once, so that the first requests do not wait for the connection.
     this.connect();
@@ -70,6 +75,11 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   /** Of the requests without a frame, one may be running. */
   get notStarted(): number {
     return Math.max(0, this.unanswered - 1);
+  }
+
+  /** The handler of an abandoned request may be running, too, until the instance has replied. */
+  get pending(): number {
+    return this.notReturned + this.owedCancelled;
   }
 
   hasRoom(isIdempotent: boolean): boolean {
@@ -119,6 +129,10 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
       stream.receiver?.onResponseBatch();
     }
     touched.length = 0;
+    if (this.isRoomDue) {
+      this.isRoomDue = false;
+      this.onRoom();
+    }
     return true;
   }
 
@@ -158,6 +172,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
         const stream = this.streams.find(id);
         if (stream === undefined) return;
         this.stallCount.heard();
+        this.returned(stream);
         this.started(stream);
         if (!stream.onResponse(bytes, start, end)) this.break("an invalid response head");
         return;
@@ -166,8 +181,9 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
         const stream = this.streams.find(id);
         if (stream === undefined) return;
         this.stallCount.heard();
+        if (stream.isAnnounced && !stream.hasStarted) this.atWork = stream;
+        else this.returned(stream);
         this.started(stream);
-        if (stream.isAnnounced) this.atWork = stream;
         return;
       }
       case FrameType.WINDOW: {
@@ -185,6 +201,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
       case FrameType.CANCELLED: {
         if (this.owedCancelled > 0) {
           this.owedCancelled--;
+          this.isRoomDue = true;
           this.stallCount.heard();
         }
         const stream = this.streams.find(id);
@@ -223,6 +240,14 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     if (!stream.onBody(bytes, start, end, isLast)) this.break("a body that its head or its window does not allow");
   }
 
+  /** Its handler has returned, and the next one may be called. */
+  private returned(stream: LaneStream): void {
+    if (!stream.isPending) return;
+    stream.isPending = false;
+    this.notReturned--;
+    this.isRoomDue = true;
+  }
+
   private started(stream: LaneStream): void {
     if (stream.hasStarted) return;
     stream.hasStarted = true;
@@ -237,6 +262,8 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
     this.unanswered++;
+    stream.isPending = true;
+    this.notReturned++;
     putRequest(this.output.frames, stream.id, request, forwarded, isTrusted, stream.isAnnounced);
     this.stallCount.asked();
     this.services.onBusy();
@@ -279,6 +306,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   release(stream: LaneStream): void {
     if (!stream.isIdempotent && !stream.hasStarted) this.notStartedUnsafe--;
     if (stream.sequence > 0 && !stream.hasStarted) this.unanswered--;
+    this.returned(stream);
     stream.clear();
     this.streams.giveBack(stream);
     if (this.streams.active === 0 && this.onEmpty !== undefined && this.state !== "closed") this.close();

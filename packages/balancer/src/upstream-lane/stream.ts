@@ -63,6 +63,8 @@ export class LaneStream implements UpstreamStream {
   /** Whether its handler was called, as far as known. */
   hasStarted = false;
   isWithdrawn = false;
+  /** Sent, and its handler is not known to have returned. */
+  isPending = false;
   state: State = "free";
   receiver: ResponseReceiver | undefined;
   private isHeadRequest = false;
@@ -101,6 +103,7 @@ export class LaneStream implements UpstreamStream {
     this.sequence = 0;
     this.hasStarted = false;
     this.isWithdrawn = false;
+    this.isPending = false;
     this.isEndDue = false;
     this.granted = 0;
     this.window = this.lane.requestWindow;

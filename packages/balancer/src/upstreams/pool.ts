@@ -1,7 +1,8 @@
-/** A pool's upstreams, the policy that picks among them, the queue of requests for which all are full, and the watch for upstreams that stall. */
+/** A pool's upstreams, the policy that picks among them, how much may wait at one of them, the queue of requests for which all are full, and the watch for upstreams that stall. */
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import type { Binding, Stickiness } from "./sticky.js";
 import type { Upstream } from "./upstream.js";
+import { WorkMeter } from "./work-meter.js";
 
 /** Picks among candidates. A `Candidate` only needs a name that survives changes of membership. */
 export interface Policy<Candidate extends { readonly name: string }> {
@@ -19,6 +20,10 @@ export class Pool {
   takesAllRequests = false;
   /** Whether its responses may name files of internal pools. */
   sendsFiles = false;
+  /** Whether requests go strictly in turn, however busy an instance is. */
+  isExact = false;
+  /** What its requests cost its instances, as these report. */
+  readonly work = new WorkMeter();
   /** Requests whose body is being collected. */
   receiving = 0;
   /** Spooled responses whose upstream has finished. */
@@ -36,18 +41,31 @@ export class Pool {
   private isAwaited = false;
   private tried: readonly Upstream[] | undefined;
   private isIdempotent = true;
+  /** How many requests may wait at an upstream for this pick. */
+  private window = Number.POSITIVE_INFINITY;
   private readonly isFree = (upstream: Upstream): boolean =>
-    upstream.isAvailable(this.isIdempotent) && (this.tried === undefined || !this.tried.includes(upstream));
+    upstream.isAvailable(this.isIdempotent) &&
+    upstream.pending < this.window &&
+    (this.tried === undefined || !this.tried.includes(upstream));
   private readonly mayServeHome = (upstream: Upstream): boolean =>
     !upstream.isStalledLong && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly endsSoon = (upstream: Upstream): boolean =>
     upstream.endsSoon && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly isFreeAndHeard = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
+  /** The fewest requests in flight at an upstream that may be picked. */
+  private fewest = 0;
+  private readonly isLeastBusy = (upstream: Upstream): boolean =>
+    upstream.inFlight <= this.fewest && this.isFreeAndHeard(upstream);
   /** During a reload a slot has two processes, of which all its clients use the same; a canary has its own. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
     this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.home, this.mayServeHome) === upstream;
   /** The number of stalled upstreams. */
   private stalled = 0;
+  private isRelieving = false;
+  /** Whether its upstreams are programs, which do not report what requests cost them. */
+  private isForeign = false;
+  /** Whether a canary gets its share, also if it is idle and the others are not. */
+  private isWeighted = false;
 
   constructor(
     readonly name: string,
@@ -66,6 +84,8 @@ export class Pool {
   setMembers(upstreams: readonly Upstream[], isAwaited = false): void {
     this.upstreams = upstreams;
     this.isAwaited = isAwaited;
+    this.isForeign = upstreams.some((upstream) => upstream.isForeign);
+    this.isWeighted = upstreams.some(({ weight }) => weight !== upstreams[0]?.weight);
     this.policy.rebuild(upstreams);
     this.rebuildSlots();
     if (!this.isDown) return this.serveQueue();
@@ -106,8 +126,37 @@ export class Pool {
     this.tried = tried;
     this.isIdempotent = isIdempotent;
     if (this.sticky !== undefined) return this.pickSticky(this.sticky, binding);
-    const free = this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
+    const isStrict = this.isExact || this.isWeighted;
+    this.window = isStrict || this.isRelieving ? Number.POSITIVE_INFINITY : this.work.window;
+    const isByLoad = !isStrict && (this.work.isSlow || this.isForeign);
+    const free = isByLoad ? this.pickLeastBusy() : this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
     return free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
+  }
+
+  /** Picks the upstream with the fewest requests; among equals the next in turn. */
+  private pickLeastBusy(): Upstream | undefined {
+    this.fewest = Number.POSITIVE_INFINITY;
+    for (const upstream of this.upstreams)
+      if (upstream.inFlight < this.fewest && this.isFreeAndHeard(upstream)) this.fewest = upstream.inFlight;
+    return this.fewest === Number.POSITIVE_INFINITY ? undefined : this.policy.pick(this.isLeastBusy);
+  }
+
+  /**
+   * Sends the request that has waited longest to an instance whose window is full: the queue is, too, or its deadline has passed.
+   * Returns false if there is no request or no room for it.
+   */
+  relieve(): boolean {
+    if (this.work.window === Number.POSITIVE_INFINITY) return false;
+    let isServed = false;
+    this.isRelieving = true;
+    this.requestQueue.serve((waiter) => {
+      const upstream = isServed || waiter.home !== 0 ? undefined : this.pick(waiter.tried, waiter.isIdempotent);
+      if (upstream === undefined) return undefined;
+      isServed = true;
+      return () => waiter.onUpstreamFree(upstream);
+    });
+    this.isRelieving = false;
+    return isServed;
   }
 
   /** Picks the process of the client's slot. If that must be waited for, returns undefined and keeps the binding's `home`. */

@@ -8,6 +8,7 @@ import { RoundRobin } from "./round-robin.js";
 import { Stickiness } from "./sticky.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
+import type { WorkMeter } from "./work-meter.js";
 
 /** The registry of policies. A new one is a file and a line here. */
 const POLICIES = {
@@ -25,8 +26,8 @@ interface RegistryOptions {
   upstreamResponseTimeoutMs: number;
   /** How long a sticky client waits for its slot. */
   stickyWaitMs: number;
-  /** @param onRoom called when the client can take more requests */
-  makeClient(upstream: SnapshotUpstream, onRoom: () => void): UpstreamClient;
+  /** @param onRoom called when the client can take more requests; @param work receives what requests cost the instance */
+  makeClient(upstream: SnapshotUpstream, onRoom: () => void, work: WorkMeter): UpstreamClient;
   /** A removed upstream has no connections any more. */
   onLeft(): void;
 }
@@ -71,6 +72,7 @@ export class UpstreamRegistry {
       for (const folder of described.internalRoots ?? []) roots.push({ folder, path });
       pool.takesAllRequests = described.takesAllRequests ?? false;
       pool.sendsFiles = described.sendsFiles ?? false;
+      pool.isExact = described.isExact ?? false;
       // Without an upstream it keeps its previous value.
       if (upstreams.length > 0)
         pool.isLimited = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
@@ -112,7 +114,7 @@ export class UpstreamRegistry {
 
   /** A process that returns after a rollback counts on, and gets new connections: the former ones are being closed. */
   private join(described: SnapshotUpstream, pool: Pool): Upstream {
-    const link = this.options.makeClient(described, () => pool.serveQueue());
+    const link = this.options.makeClient(described, () => pool.serveQueue(), pool.work);
     const upstream = new Upstream(described.id, described.name, link, described.foreign);
     for (const former of this.outgoing) if (former.id === described.id) former.handCountsTo(upstream);
     return upstream;

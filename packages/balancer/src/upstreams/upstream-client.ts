@@ -87,6 +87,8 @@ export interface UpstreamClient {
   readonly endsSoon?: boolean;
   /** The number of connections that are open or being opened. */
   readonly connections: number;
+  /** The requests at the instance whose handler is not known to have returned; 0 if the protocol does not show it. */
+  readonly pending: number;
   /** The requests at the instance that certainly wait there for their turn, as far as the protocol shows it. */
   readonly notStarted: number;
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream;

@@ -52,7 +52,8 @@ export class Upstream {
     /** The slot, such as `web.3`. */
     readonly name: string,
     private readonly link: UpstreamClient,
-    isForeign = false,
+    /** Whether it is a program, which reports no figures. */
+    readonly isForeign = false,
   ) {
     this.slot = Number(name.slice(name.lastIndexOf(".") + 1));
     if (isForeign) this.responses = { errorsTotal: 0, latency: new Histogram() };
@@ -140,6 +141,10 @@ export class Upstream {
 
   get connections(): number {
     return this.link.connections;
+  }
+
+  get pending(): number {
+    return this.link.pending;
   }
 
   get notStarted(): number {

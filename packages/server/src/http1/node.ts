@@ -13,7 +13,6 @@ import { HostCheck } from "./host-check.js";
 import { holdToLength, respondFailure, respondPlainly } from "./node-responses.js";
 import { SendWatch, UnreadRequests } from "./node-watches.js";
 import {
-  LONG_TURN_MS,
   listenError,
   ownServers,
   type RunningServer,
@@ -84,9 +83,9 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     } catch (error) {
       failed(error);
     }
-    if (options.onLongTurn === undefined) return;
-    const took = performance.now() - startedAtMs;
-    if (took > LONG_TURN_MS) options.onLongTurn(took);
+    if (options.onHandled === undefined) return;
+    const nowMs = performance.now();
+    options.onHandled(nowMs, nowMs - startedAtMs);
   }
 
   const inTurn = oneAfterTheOther(handle);

@@ -28,8 +28,8 @@ export interface RuntimeOptions {
   onError(error: unknown): void;
   /** Receives one line for the operator. */
   onNotice(message: string): void;
-  /** Called after a handler blocked the event loop for more than LONG_TURN_MS. */
-  onLongTurn?(milliseconds: number): void;
+  /** Called when a handler has returned, with the time (`performance.now`) and how long it took in milliseconds. */
+  onHandled?(nowMs: number, tookMs: number): void;
 }
 
 /** A longer turn of the event loop is reported to the balancers, in milliseconds. */

@@ -2,7 +2,7 @@
 import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { putHello, readHello } from "@paceline/wire/lane/hello";
-import { FrameType, REQUEST_WINDOW_BYTES, readUint32, SLOT_MASK } from "@paceline/wire/lane/protocol";
+import { COST_VERSION, FrameType, REQUEST_WINDOW_BYTES, readUint32, SLOT_MASK } from "@paceline/wire/lane/protocol";
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LONG_TURN_MS } from "../http1/running-server.js";
@@ -24,6 +24,8 @@ export interface LaneServices {
   /** Whether the server drains. */
   isLeaving(): boolean;
   onError(error: unknown): void;
+  /** Called after each read, with the time (`performance.now`). */
+  onRead(nowMs: number): void;
   onGone(lane: LaneConnection): void;
 }
 
@@ -52,6 +54,8 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   private isClosed = false;
   private isPaused = false;
   private peerWindow = REQUEST_WINDOW_BYTES;
+  /** Whether the balancer knows COST, and STARTED after a handler has returned. */
+  private takesCosts = false;
   /** The number of requests so far. */
   private requests = 0;
 
@@ -82,8 +86,9 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.output.heard(since);
     if (!this.decoder.read(bytes, this)) return this.break(this.decoder.problem);
     this.beginWaiting();
-    const took = performance.now() - since;
-    if (took > LONG_TURN_MS) this.busy(took);
+    const now = performance.now();
+    if (now - since > LONG_TURN_MS) this.busy(now - since);
+    this.services.onRead(now);
     this.output.flushRead();
     this.pauseWhileUnsent();
   }
@@ -158,6 +163,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     const hello = readHello(type, bytes, start, end);
     if (typeof hello === "string") return this.break(hello);
     this.peerWindow = hello.window;
+    this.takesCosts = hello.version >= COST_VERSION;
     this.hasGreeted = true;
     if (this.services.isLeaving()) this.goaway();
   }
@@ -273,6 +279,17 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     if (!this.hasGreeted) return;
     this.output.frames.number(FrameType.BUSY, 0, Math.round(milliseconds));
     this.output.flushSoon();
+  }
+
+  /** Reports the processor time of requests, in microseconds. */
+  cost(requests: number, micros: number): void {
+    if (!this.hasGreeted || !this.takesCosts) return;
+    this.output.frames.numbers(FrameType.COST, 0, requests, micros);
+    this.output.flushSoon();
+  }
+
+  get saysReturned(): boolean {
+    return this.takesCosts;
   }
 
   destroy(): void {

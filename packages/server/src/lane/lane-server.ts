@@ -1,9 +1,10 @@
 /** Serves over lanes: requests for a fetch app, or only control beside the HTTP/1.1 of a Node handler. Only balancers connect. */
 import { listenLocally, type StreamListener } from "@paceline/wire";
 import { LaneNumbers, removeScoreboard, Scoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
-import { listenError, type RunningServer, type RuntimeOptions } from "../http1/running-server.js";
+import { LONG_TURN_MS, listenError, type RunningServer, type RuntimeOptions } from "../http1/running-server.js";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
+import { CostMeter } from "./cost-meter.js";
 import { LaneConnection, type LaneServices, loadStreams } from "./lane-connection.js";
 import type { RequestServices } from "./lane-stream.js";
 import type { ResponseReader } from "./response-reader.js";
@@ -17,7 +18,13 @@ class Lanes {
   /** The path of the scoreboard file, if there is one. */
   private boardPath: string | undefined;
 
-  constructor(private readonly options: Pick<RuntimeOptions, "limits" | "onError">) {}
+  private readonly costs = new CostMeter(() => this.started());
+
+  constructor(
+    private readonly options: Pick<RuntimeOptions, "limits" | "onError">,
+    /** Returns the number of requests that have reached their handler. */
+    private readonly started: () => number,
+  ) {}
 
   /** @throws ServerError `address-in-use` or `cannot-listen` */
   async listen(path: string, requests?: RequestServices): Promise<void> {
@@ -30,6 +37,7 @@ class Lanes {
       ...this.options,
       active: () => this.active(),
       isLeaving: () => this.isLeaving,
+      onRead: (nowMs) => this.measure(nowMs),
       load: async () => {
         await loadStreams();
         if (boardPath !== undefined) services.scoreboard ??= Scoreboard.map(boardPath);
@@ -74,6 +82,12 @@ class Lanes {
     for (const lane of this.lanes) lane.goaway();
   }
 
+  /** Called often while requests are served. */
+  measure(nowMs: number): void {
+    if (!this.costs.measure(nowMs)) return;
+    for (const lane of this.lanes) lane.cost(this.costs.requests, this.costs.micros);
+  }
+
   busy(milliseconds: number): void {
     for (const lane of this.lanes) lane.busy(milliseconds);
   }
@@ -105,7 +119,7 @@ export async function serveLanes(
   options: RuntimeOptions,
 ): Promise<RunningServer> {
   const { address } = options;
-  const lanes = new Lanes(options);
+  const lanes = new Lanes(options, () => counter.started);
   const counter = new RequestCounter(() => lanes.active());
   await lanes.listen(address.kind === "unix" ? address.path : "", { handler, responses, counter });
   return {
@@ -130,8 +144,16 @@ export async function withControlLane(
   options: RuntimeOptions,
   start: (options: RuntimeOptions) => Promise<RunningServer>,
 ): Promise<RunningServer> {
-  const lanes = new Lanes(options);
-  const server = await start({ ...options, onLongTurn: (milliseconds) => lanes.busy(milliseconds) });
+  let handled = 0;
+  const lanes = new Lanes(options, () => handled);
+  const server = await start({
+    ...options,
+    onHandled(nowMs, tookMs) {
+      handled++;
+      if (tookMs > LONG_TURN_MS) lanes.busy(tookMs);
+      lanes.measure(nowMs);
+    },
+  });
   await lanes.listen(path);
   return {
     ...server,

@@ -31,6 +31,8 @@ export interface RequestServices {
 export interface StreamLane {
   readonly output: LaneOutput;
   readonly maxBodyBytes: number;
+  /** Whether STARTED also follows the return of a handler that was announced. */
+  readonly saysReturned: boolean;
   /** Requests whose handler was called and whose response is not sent yet. */
   active: number;
   /** Lets the balancer send more bytes of the body. */
@@ -163,7 +165,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     } catch (error) {
       return this.failed(error);
     }
-    if (this.head.isIdempotent) lane.output.owesStarted(this);
+    if (this.head.isIdempotent || lane.saysReturned) lane.output.owesStarted(this);
     // Made here rather than with the stream: most handlers return a response at once.
     Promise.resolve(result).then(
       (response) => this.answered(response),

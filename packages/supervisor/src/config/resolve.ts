@@ -213,7 +213,11 @@ function resolvePool(
     kind: kind.kind,
     source: kind.source,
     workload: kind.workload,
-    relayed: { ...kind.relayed, ...resolveSticky(name, path, pool, context) },
+    relayed: {
+      ...kind.relayed,
+      ...resolveSticky(name, path, pool, context),
+      ...(pool.policy === "exact" && { isExact: true }),
+    },
     launch: kind.launch ?? { entry: "server" },
     preload: kind.preload ?? false,
     maxInFlight: kind.maxInFlight ?? null,

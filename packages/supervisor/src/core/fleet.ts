@@ -87,6 +87,7 @@ export interface PoolView {
   internalRoots?: string[];
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
+  isExact?: boolean;
   sticky?: StickyRule;
   awaited?: true;
   judged?: true;

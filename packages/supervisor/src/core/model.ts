@@ -104,6 +104,7 @@ export interface RelayTraits {
   internalRoots?: string[];
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
+  isExact?: boolean;
 }
 
 /** Where a secret comes from: a file, or a credential of systemd. */

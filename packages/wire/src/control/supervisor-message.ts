@@ -165,6 +165,8 @@ export interface SnapshotPool {
   takesAllRequests?: boolean;
   /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
   sendsFiles?: boolean;
+  /** Whether requests go strictly in turn. */
+  isExact?: boolean;
   /** How long its upstreams may go without sending response data, if shorter than the balancer's limit. */
   requestTimeoutMs?: number;
   /** Absent: each request goes to the next upstream in turn. */
@@ -295,6 +297,7 @@ function isPool(value: unknown): boolean {
     isOptional(value.internalRoots, (roots) => isList(roots, isText)) &&
     isOptional(value.takesAllRequests, isFlag) &&
     isOptional(value.sendsFiles, isFlag) &&
+    isOptional(value.isExact, isFlag) &&
     isOptional(value.awaited, isFlag) &&
     isOptional(value.judged, isFlag) &&
     isOptional(value.requestTimeoutMs, isAmount) &&

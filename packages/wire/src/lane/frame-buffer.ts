@@ -45,6 +45,15 @@ export class FrameBuffer {
     this.length += 4;
   }
 
+  /** Adds a frame whose payload is two numbers. */
+  numbers(type: number, stream: number, first: number, second: number): void {
+    this.reserve(FRAME_HEADER_BYTES + 8);
+    this.header(type, stream, 8);
+    putUint32(this.bytes, this.length, first);
+    putUint32(this.bytes, this.length + 4, second);
+    this.length += 8;
+  }
+
   /** Adds a frame whose payload is one byte. */
   byte(type: number, stream: number, value: number): void {
     this.reserve(FRAME_HEADER_BYTES + 1);

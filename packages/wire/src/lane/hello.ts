@@ -14,6 +14,7 @@ import {
 
 /** The contents of a HELLO. */
 export interface LaneHello {
+  version: number;
   /** How many bytes of each stream's body it accepts before it grants more. */
   window: number;
   /** The maximum number of open streams; 0 from the balancer. */
@@ -25,7 +26,11 @@ export interface LaneHello {
 /** The position of the lane's number, which only an instance sends. */
 const NUMBER_AT = 14;
 
-export function putHello(frames: FrameBuffer, { window, maxStreams, number }: LaneHello, hasNumber: boolean): void {
+export function putHello(
+  frames: FrameBuffer,
+  { window, maxStreams, number }: Omit<LaneHello, "version">,
+  hasNumber: boolean,
+): void {
   const payload = hasNumber ? NUMBER_AT + 2 : NUMBER_AT;
   frames.reserve(FRAME_HEADER_BYTES + payload);
   frames.header(FrameType.HELLO, 0, payload);
@@ -44,6 +49,7 @@ export function readHello(type: number, bytes: Uint8Array, start: number, end: n
   const version = readUint16(bytes, start + 4);
   if (!isNeighbour(version, LANE_VERSION)) return `version ${version} of the lane; this side speaks ${LANE_VERSION}`;
   return {
+    version,
     window: readUint32(bytes, start + 6),
     maxStreams: readUint32(bytes, start + 10),
     number: end - start < NUMBER_AT + 2 ? 0 : readUint16(bytes, start + NUMBER_AT),

@@ -1,10 +1,12 @@
-/** The constants of the lane's protocol, version 1 (docs/lane.md), and the encoding of its numbers. */
+/** The constants of the lane's protocol, version 2 (docs/lane.md), and the encoding of its numbers. */
 
 /**
  * Sent in HELLO. Neighbouring versions understand each other: a side sends what is newer only to a side whose HELLO has that
  * version. A side that receives any other version closes the lane.
  */
-export const LANE_VERSION = 1;
+export const LANE_VERSION = 2;
+/** From this version on, STARTED also follows the return of a handler that has not responded, and COST reports processor time. */
+export const COST_VERSION = 2;
 
 /** `PCLN`, the first bytes of a HELLO's payload, as a little-endian number. */
 export const MAGIC = 0x4e_4c_43_50;
@@ -29,6 +31,7 @@ export const FrameType = {
   PING: 14,
   PONG: 15,
   CLOSE: 16,
+  COST: 17,
 } as const;
 
 /** The maximum size of a head in bytes: the largest configurable one, with the balancer's additions. */
@@ -55,6 +58,7 @@ export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] 
   [4, 4],
   [4, 4],
   [0, MAX_CLOSE_BYTES],
+  [8, 8],
 ];
 
 /** A stream's number is its slot, with the slot's use count in the upper bits. */

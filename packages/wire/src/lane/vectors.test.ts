@@ -15,6 +15,7 @@ const typeOf = ({ type }: FrameVector) => FrameType[type as keyof typeof FrameTy
 /** Builds the frame again from the vector's description. */
 function encode(frame: FrameVector): string {
   const { from, stream, text, number, byte, window, streams, status, reason = "", flags = 0, length = 0 } = frame;
+  const { requests, micros } = frame;
   const frames = new FrameBuffer();
   const type = typeOf(frame);
   const isLast = (flags & 1) !== 0;
@@ -22,7 +23,8 @@ function encode(frame: FrameVector): string {
   else if (status !== undefined) {
     const fields = fieldLinesOf(frame.fields as [string, string][]).text;
     putResponse(frames, stream, { status, reason, fields, micros: 0 }, (flags & 2) === 0 ? -1 : length, isLast);
-  } else if (number !== undefined) frames.number(type, stream, number);
+  } else if (micros !== undefined) frames.numbers(type, stream, requests as number, micros);
+  else if (number !== undefined) frames.number(type, stream, number);
   else if (byte !== undefined) frames.byte(type, stream, byte);
   else if (text !== undefined) frames.copy(type, stream, Buffer.from(text), 0, Buffer.byteLength(text));
   else frames.empty(type, stream);
@@ -36,7 +38,7 @@ describe("the lane's codec", () => {
   });
 
   it.each(VECTORS.frames)("cuts out $name", (frame) => {
-    const { stream, hex, text, number, byte } = frame;
+    const { stream, hex, text, number, byte, requests, micros } = frame;
     const bytes = bytesOf(hex);
     const heard: unknown[] = [];
     const isRead = new FrameDecoder().read(bytes, {
@@ -49,12 +51,15 @@ describe("the lane's codec", () => {
     if (text !== undefined) expect(bytes.toString("utf8", 8)).toBe(text);
     if (number !== undefined) expect(readUint32(bytes, 8)).toBe(number);
     if (byte !== undefined) expect(bytes[8]).toBe(byte);
+    if (micros !== undefined) expect([readUint32(bytes, 8), readUint32(bytes, 12)]).toEqual([requests, micros]);
   });
 
-  it.each(of("HELLO"))("reads $name", ({ hex, from, window, streams }) => {
+  it.each(of("HELLO"))("reads $name", ({ hex, from, version, window, streams }) => {
     const bytes = bytesOf(hex);
     const number = from === "instance" ? 3 : 0;
-    expect(readHello(FrameType.HELLO, bytes, 8, bytes.length)).toEqual({ window, maxStreams: streams, number });
+    expect(readHello(FrameType.HELLO, bytes, 8, bytes.length)).toEqual({
+      ...{ version, window, maxStreams: streams, number },
+    });
   });
 
   it.each(of("REQUEST"))("reads $name", ({ hex, method, target, host, fields = [], flags = 0 }) => {

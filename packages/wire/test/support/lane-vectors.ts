@@ -8,6 +8,7 @@ export interface FrameVector {
   stream: number;
   hex: string;
   /** Of a HELLO. */
+  version?: number;
   window?: number;
   streams?: number;
   /** Of a REQUEST: the request in HTTP/1.1, and a trusted peer's fields, as forwarded. */
@@ -29,6 +30,9 @@ export interface FrameVector {
   text?: string;
   number?: number;
   byte?: number;
+  /** Of COST. */
+  requests?: number;
+  micros?: number;
 }
 
 export interface LaneVectors {

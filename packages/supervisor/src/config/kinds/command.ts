@@ -7,6 +7,7 @@ import { findProgram } from "../paths.js";
 import {
   type KindContext,
   maxInFlight,
+  policy,
   poolKind,
   REQUEST_TIMEOUT_MS,
   requestTimeoutMs,
@@ -25,6 +26,7 @@ export const command = poolKind({
     stopSignal,
     maxInFlight,
     requestTimeoutMs,
+    policy,
     sticky,
   },
   defaultInstances: 1,

@@ -3,7 +3,7 @@ import { clientFieldRule, HOP_BY_HOP_FIELDS } from "@paceline/wire";
 import type { z } from "zod";
 import type { Launch, RelayTraits, RuntimeName, StickyRule } from "../../core/model.js";
 import type { Runtimes } from "../../runtime/runtimes.js";
-import { count, flag, milliseconds, text, textLike, texts } from "../fields.js";
+import { count, flag, milliseconds, text, textLike, texts, word } from "../fields.js";
 
 export type Fields = Record<string, z.ZodType>;
 
@@ -106,6 +106,11 @@ export const sticky = textLike(
     rule: 'must be "cookie", "cookie:NAME", "address" or "header:NAME"',
   },
   'Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client\'s address, or by a request field such as `"header:x-user"`. See [sticky.md](sticky.md). Default: each request goes to the next instance in turn.',
+);
+
+export const policy = word(
+  ["round-robin", "exact"],
+  'How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See [balancing.md](balancing.md).',
 );
 
 /** Returns the rule of a pool's `sticky` key, or what is wrong with it. */

@@ -1,0 +1,125 @@
+/**
+ * Measures who waits behind a busy instance: `npm run bench:tail`. Requests of 2 ms (90 %) and 32 ms (10 %) of processor time arrive
+ * at random (Poisson) at constant rates; p99 beside nginx and HAProxy in front of the same app. The contestants take turns.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { freePort, serveAlone, startFleet } from "./soak/support.mjs";
+import { ofChildren, run } from "./support/launch.mjs";
+import { medians } from "./support/medians.mjs";
+import { openLoop } from "./support/open-loop.mjs";
+import { textTable } from "./support/tables.mjs";
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "15" },
+    instances: { type: "string", default: "2" },
+    rates: { type: "string", default: "120,220" },
+    kinds: { type: "string", default: "sync,async,late" },
+    runtime: { type: "string", default: "bun" },
+    only: { type: "string", default: "" },
+  },
+});
+const instances = Number(values.instances);
+const rates = values.rates.split(",").map(Number);
+const app = fileURLToPath(new URL("apps/tail.mjs", import.meta.url));
+const folder = mkdtempSync(path.join(tmpdir(), "paceline-tail-"));
+
+const ours = (config) => async (kind) => {
+  const pool = { app, instances, runtime: values.runtime, env: { TAIL_KIND: kind }, ...config };
+  return startFleet(instances, { runtime: values.runtime, ...pool });
+};
+
+/** Starts that proxy in front of instances that serve alone. */
+const proxy = (program, configurationOf) => async (kind) => {
+  const environment = { TAIL_KIND: kind };
+  const alone = await Promise.all(
+    Array.from({ length: instances }, () => serveAlone([app], values.runtime, environment)),
+  );
+  const port = await freePort();
+  const file = path.join(folder, `${program}-${port}.conf`);
+  const ports = alone.map((each) => each.port);
+  writeFileSync(file, configurationOf(port, ports));
+  const args = program === "nginx" ? ["-c", file] : ["-f", file];
+  const running = await ofChildren(port, [run(program, args, folder)]);
+  return {
+    port,
+    async stop() {
+      await running.stop();
+      await Promise.all(alone.map((each) => each.stop()));
+    },
+  };
+};
+
+const nginx = (method) =>
+  proxy("nginx", (port, ports) => {
+    const servers = ports.map((each) => `server 127.0.0.1:${each};`).join(" ");
+    return `daemon off; user root; worker_processes 1; pid ${folder}/pid-${port}; error_log /dev/null; events {}
+http { access_log off; keepalive_requests 1000000; upstream app { ${method} ${servers} keepalive 64; }
+  server { listen 127.0.0.1:${port}; location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; } } }
+`;
+  });
+
+const haproxy = (method, limit) =>
+  proxy("haproxy", (port, ports) => {
+    const servers = ports.map((each, at) => `  server s${at} 127.0.0.1:${each} ${limit}`).join("\n");
+    return `global
+  maxconn 4000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  timeout queue 60s
+listen app
+  bind 127.0.0.1:${port}
+  balance ${method}
+${servers}
+`;
+  });
+
+const CONTESTANTS = {
+  paceline: ours({}),
+  "paceline, exact": ours({ policy: "exact" }),
+  "nginx round robin": nginx(""),
+  "nginx least_conn": nginx("least_conn;"),
+  "HAProxy leastconn": haproxy("leastconn", ""),
+  "HAProxy, one at a time": haproxy("leastconn", "maxconn 1"),
+};
+
+const chosen = Object.entries(CONTESTANTS).filter(([name]) => name.includes(values.only));
+const samples = new Map();
+try {
+  for (let round = 1; round <= Number(values.rounds); round++) {
+    for (const kind of values.kinds.split(",")) for (const [name, start] of chosen) await measure(kind, name, start);
+  }
+  const cell = ({ p50Ms, p99Ms, failed }) =>
+    `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(0)}${failed > 0 ? ` (${failed} failed)` : ""}`;
+  const rows = [...samples].map(([name, byRate]) => [
+    name,
+    ...rates.map((rate) => cell(medians(byRate.get(rate), ["p50Ms", "p99Ms", "failed"]))),
+  ]);
+  const caption = `${instances} instances on ${values.runtime}: p50 / p99 in ms, medians of ${values.rounds} rounds of ${values.seconds} s`;
+  process.stdout.write(`${textTable({ caption, header: ["", ...rates.map((rate) => `${rate}/s`)], rows })}\n`);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function measure(kind, name, start) {
+  const key = `${kind}: ${name}`;
+  if (!samples.has(key)) samples.set(key, new Map(rates.map((rate) => [rate, []])));
+  const running = await start(kind);
+  try {
+    for (const rate of rates) {
+      const options = { rate, connections: 256, seconds: Number(values.seconds), isPoisson: true };
+      samples.get(key).get(rate).push(await openLoop(running.port, options));
+    }
+    process.stderr.write(`${key}\n`);
+  } finally {
+    await running.stop();
+  }
+}

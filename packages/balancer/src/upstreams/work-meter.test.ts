@@ -1,0 +1,32 @@
+import { expect, it } from "vitest";
+import { WorkMeter } from "./work-meter.js";
+
+const NONE = Number.POSITIVE_INFINITY;
+
+it.each([
+  ["quick requests have no window", 20, NONE, false],
+  ["nor those whose window would be large", 58, NONE, false],
+  ["a millisecond of work may wait", 62, 16, false],
+  ["or less", 400, 2, false],
+  ["of longer ones, one", 999, 1, false],
+  ["and the longest go to whoever has the fewest", 5000, 1, true],
+])("%s", (_, micros, window, isSlow) => {
+  const meter = new WorkMeter();
+  meter.add(63, 63 * micros);
+  expect([meter.window, meter.isSlow]).toEqual([NONE, false]);
+  meter.add(1, micros);
+  expect([meter.window, meter.isSlow]).toEqual([window, isSlow]);
+});
+
+it("follows a change within some hundred requests, and is not moved by a few", () => {
+  const meter = new WorkMeter();
+  meter.add(1000, 20_000);
+  for (let i = 0; i < 2; i++) meter.add(1, 1500);
+  expect(meter.window).toBe(NONE);
+  for (let i = 0; i < 300; i++) meter.add(1, 5000);
+  expect([meter.window, meter.isSlow]).toEqual([1, true]);
+  for (let i = 0; i < 5; i++) meter.add(100, 2000);
+  expect([meter.window, meter.isSlow]).toEqual([NONE, false]);
+  meter.add(0, 1_000_000);
+  expect(meter.window).toBe(NONE);
+});

@@ -12,6 +12,8 @@ export const SMALL_BODY_BYTES = 65_536;
 const MAX_AHEAD_BYTES = 8 << 20;
 /** The maximum number of connections identified in one check. */
 const MAX_SOUGHT = 64;
+/** After a smaller piece the next one is read in the next turn, in bytes. Bun then joins what has arrived meanwhile. */
+const TINY_PIECE_BYTES = 512;
 /** The maximum that Bun may hold of an unread body and deliver in one piece, in bytes. */
 const LARGE_PIECE_BYTES = 1 << 20;
 
@@ -50,6 +52,8 @@ export class BunBodyWatch {
   }
 }
 
+const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
 class WatchedBody implements UnreadBody {
   unreadSince = performance.now();
   private readonly held: WeakRef<WatchedBody>;
@@ -62,6 +66,7 @@ class WatchedBody implements UnreadBody {
   private failure: unknown;
   private taking: Promise<void> | undefined;
   private isDropped = false;
+  private wasTiny = false;
   /** Set once known. */
   descriptor: number | undefined;
 
@@ -97,12 +102,17 @@ class WatchedBody implements UnreadBody {
     return this.reader?.cancel(reason);
   }
 
-  /** Reads one piece. */
+  /**
+   * Reads one piece. Bun parses a whole read of the socket at once, and would resolve a pending `read()` for each chunk in it: a
+   * client that sends chunks of one byte could block all others for seconds.
+   */
   private async take(): Promise<void> {
     try {
+      if (this.wasTiny) await nextTurn();
       this.reader ??= this.body.getReader() as BodyReader;
       const { done, value } = await this.reader.read();
       if (done || value === undefined) return this.end();
+      this.wasTiny = value.length < TINY_PIECE_BYTES;
       this.ahead.push(value);
       this.aheadBytes += value.length;
     } catch (error) {

@@ -33,7 +33,7 @@ const limits = { maxBodyBytes: 2 * bytes };
 const pool = (protocol) => ({ app, instances: 1, runtime, protocol, routes: [`/${protocol}/`], limits });
 const pools = { lane: pool("lane"), http1: pool("http1") };
 const fleet = await startFleet(undefined, { app: undefined, pools, balancer: { limits, runtime }, runtime });
-const alone = await serveAlone([app], runtime, {});
+const alone = await serveAlone([app, "--max-body-bytes", String(2 * bytes)], runtime);
 const nginx = await startNginx(alone.port);
 try {
   const pidsOf = (name, status) => [
@@ -104,7 +104,12 @@ http { access_log off; ${temporary.join(" ")} client_max_body_size 0;
   await wait(500);
   return {
     port,
-    worker: () => Number(spawnSync("pgrep", ["-P", String(child.pid)]).stdout.toString().split("\n")[0]),
+    worker: () =>
+      Number(
+        spawnSync("pgrep", ["-P", String(child.pid)])
+          .stdout.toString()
+          .split("\n")[0],
+      ),
     stop: () => child.kill("SIGTERM"),
     ended: once(child, "exit"),
   };

@@ -116,7 +116,10 @@ async function measure(kind, name, start) {
   try {
     for (const rate of rates) {
       const options = { rate, connections: 256, seconds: Number(values.seconds), isPoisson: true };
-      samples.get(key).get(rate).push(await openLoop(running.port, options));
+      samples
+        .get(key)
+        .get(rate)
+        .push(await openLoop(running.port, options));
     }
     process.stderr.write(`${key}\n`);
   } finally {

@@ -307,6 +307,7 @@ export class LaneWorld {
       active: () => this.instance.active,
       isLeaving: () => false,
       onError: (error) => void (isPlanned(error) || this.problems.push(String(error))),
+      onRead: () => {},
       onGone: () => {},
     };
     this.instance = new LaneConnection(this.socket, services, 0);

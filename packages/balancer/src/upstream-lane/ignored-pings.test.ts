@@ -5,6 +5,7 @@ import { frameBytes } from "../../../wire/test/support/lane-frames.js";
 import { vector } from "../../../wire/test/support/lane-vectors.js";
 import { type FakeConnection, FakeTransport } from "../../test/support/fake-transport.js";
 import { LaneBench, turnEnd } from "../../test/support/lane-bench.js";
+import { WorkMeter } from "../upstreams/work-meter.js";
 import { ControlLane } from "./lane-connection.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -126,7 +127,11 @@ describe("an instance that sends bytes and no PONG", () => {
   it("loses a lane for control alone too", () => {
     const transport = new FakeTransport();
     const problems: string[] = [];
-    const lane = new ControlLane({ transport, onProblem: (message) => problems.push(message) }, "instance.lane");
+    const lane = new ControlLane(
+      { transport, onProblem: (message) => problems.push(message) },
+      "instance.lane",
+      new WorkMeter(),
+    );
     const connection = transport.accept();
     connection.owner.onData(HELLO);
     const bytes = frame(FrameType.BUSY, 0, Buffer.alloc(4));

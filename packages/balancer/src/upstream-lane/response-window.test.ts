@@ -83,8 +83,8 @@ describe("the window of a response", () => {
         }
         for (const { window } of senders) window.reset();
         // All of it can be used again.
-        const after = Array.from({ length: 17 }, () => new Sender());
-        for (let round = 0; round < 5; round++) {
+        const after = Array.from({ length: 18 }, () => new Sender());
+        for (let round = 0; round < 9; round++) {
           for (const sender of after) {
             sender.send(sender.allowed);
             sender.grant();

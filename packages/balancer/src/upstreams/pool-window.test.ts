@@ -15,7 +15,9 @@ function poolOf(count: number, micros: number, isForeign = false) {
   const upstreams = pending.map((_, at) => {
     const link = {
       hasRoom: () => true,
-      open: () => void (pending[at] = (pending[at] ?? 0) + 1),
+      open: () => {
+        pending[at] = (pending[at] as number) + 1;
+      },
       get pending() {
         return isForeign ? 0 : pending[at];
       },

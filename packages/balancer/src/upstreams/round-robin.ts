@@ -61,7 +61,6 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
   private catchUp(least: number, fewest: number): void {
     this.least = Math.max(least, fewest - MAX_BEHIND);
     if (this.least === least) return;
-    for (let at = 0; at < this.given.length; at++)
-      this.given[at] = Math.max(this.given[at] as number, this.least);
+    for (let at = 0; at < this.given.length; at++) this.given[at] = Math.max(this.given[at] as number, this.least);
   }
 }

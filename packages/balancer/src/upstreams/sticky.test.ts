@@ -29,6 +29,7 @@ function upstream(slot: number, attempt = 1): { upstream: Upstream; link: Link }
   const link: Link = { room: true, stall: 0, reassigned: 0 };
   const client = {
     hasRoom: () => link.room,
+    pending: 0,
     countStall: () => link.stall,
     reassign: () => link.reassigned++,
   } as unknown as UpstreamClient;

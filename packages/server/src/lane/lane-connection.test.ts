@@ -44,6 +44,7 @@ it("is read no more while a megabyte waits for the balancer, and again when that
     active: () => 0,
     isLeaving: () => false,
     onError: (error: unknown) => expect.fail(String(error)),
+    onRead: () => {},
     onGone: () => {},
   };
   const lane = new LaneConnection(socket, services, 0);

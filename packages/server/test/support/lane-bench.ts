@@ -29,6 +29,7 @@ export class LaneBench {
       active: () => this.connection.active,
       isLeaving: () => this.isLeaving,
       onError: (error: unknown) => void this.errors.push(error instanceof Error ? error.message : String(error)),
+      onRead: () => {},
       onGone: () => {},
     };
     this.connection = new LaneConnection(this.socket, services, LANE_NUMBER);

@@ -1,7 +1,7 @@
-/** Requests go to the instances in exact turn, and the counters show it. */
+/** Requests go to the instances in turn, and the counters show it. */
 import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
-import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { type Project, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { needs, run } from "./support/processes.js";
 
@@ -28,14 +28,21 @@ function spread(counters: number[]): number {
   return Math.max(...counters) - Math.min(...counters);
 }
 
-describe.each(RUNTIMES)("turns on %s", (runtime) => {
+/** By default one that is busy may be passed over, and gets its requests later. */
+const POLICIES = [
+  ["bun", "round-robin", 33],
+  ["bun", "exact", 1],
+  ["node", "exact", 1],
+] as const;
+
+describe.each(POLICIES)("turns on %s, %s", (runtime, policy, most) => {
   test("clients with new connections, with kept ones, and a thousand of ab at once reach every instance equally often", async (context) => {
-    const project = await startFleet({ runtime, instances: INSTANCES, app: HELLO, config: WITHOUT_MOVES });
+    const project = await startFleet({ runtime, instances: INSTANCES, app: HELLO, config: { ...WITHOUT_MOVES, policy } });
     const before = Array<number>(INSTANCES).fill(0);
     const check = async (total: number) => {
       const counters = await countersAfter(project, before, total);
       expect(counters).toHaveLength(INSTANCES);
-      expect(spread(counters)).toBeLessThanOrEqual(1);
+      expect(spread(counters)).toBeLessThanOrEqual(most);
       for (const [index, count] of counters.entries()) before[index] = (before[index] ?? 0) + count;
     };
 
@@ -46,7 +53,7 @@ describe.each(RUNTIMES)("turns on %s", (runtime) => {
       expect(failures(counts)).toEqual(NO_FAILURES);
       await check(counts.ok);
       expect(Object.values(counts.byInstance)).toHaveLength(INSTANCES);
-      expect(spread(Object.values(counts.byInstance))).toBeLessThanOrEqual(1);
+      expect(spread(Object.values(counts.byInstance))).toBeLessThanOrEqual(most);
     }
 
     needs(context, "ab");

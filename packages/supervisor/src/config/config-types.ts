@@ -454,6 +454,12 @@ export interface AppKeys {
    */
   bunfig?: string | undefined;
   /**
+   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
+   *
+   * Value: `"round-robin"` or `"exact"`.
+   */
+  policy?: "round-robin" | "exact" | undefined;
+  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -561,6 +567,12 @@ export interface WsgiKeys {
    */
   requestTimeoutMs?: number | undefined;
   /**
+   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
+   *
+   * Value: `"round-robin"` or `"exact"`.
+   */
+  policy?: "round-robin" | "exact" | undefined;
+  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -607,6 +619,12 @@ export interface AsgiKeys {
    */
   requestTimeoutMs?: number | undefined;
   /**
+   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
+   *
+   * Value: `"round-robin"` or `"exact"`.
+   */
+  policy?: "round-robin" | "exact" | undefined;
+  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -647,6 +665,12 @@ export interface FapwsKeys {
    */
   requestTimeoutMs?: number | undefined;
   /**
+   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
+   *
+   * Value: `"round-robin"` or `"exact"`.
+   */
+  policy?: "round-robin" | "exact" | undefined;
+  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -680,6 +704,12 @@ export interface CommandKeys {
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
+  /**
+   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
+   *
+   * Value: `"round-robin"` or `"exact"`.
+   */
+  policy?: "round-robin" | "exact" | undefined;
   /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *

@@ -37,7 +37,12 @@ const POLICIES = [
 
 describe.each(POLICIES)("turns on %s, %s", (runtime, policy, most) => {
   test("clients with new connections, with kept ones, and a thousand of ab at once reach every instance equally often", async (context) => {
-    const project = await startFleet({ runtime, instances: INSTANCES, app: HELLO, config: { ...WITHOUT_MOVES, policy } });
+    const project = await startFleet({
+      runtime,
+      instances: INSTANCES,
+      app: HELLO,
+      config: { ...WITHOUT_MOVES, policy },
+    });
     const before = Array<number>(INSTANCES).fill(0);
     const check = async (total: number) => {
       const counters = await countersAfter(project, before, total);

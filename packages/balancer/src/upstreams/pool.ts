@@ -129,7 +129,9 @@ export class Pool {
     const isStrict = this.isExact || this.isWeighted;
     this.window = isStrict || this.isRelieving ? Number.POSITIVE_INFINITY : this.work.window;
     const isByLoad = !isStrict && (this.work.isSlow || this.isForeign);
-    const free = isByLoad ? this.pickLeastBusy() : this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
+    const free = isByLoad
+      ? this.pickLeastBusy()
+      : this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
     return free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
   }
 

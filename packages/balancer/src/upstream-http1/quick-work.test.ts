@@ -159,6 +159,7 @@ it("is only picked where no other instance is free", () => {
   const link = (is: { free: boolean; soon: boolean }) =>
     ({
       hasRoom: () => is.free,
+      pending: 0,
       get endsSoon() {
         return is.soon;
       },

@@ -150,7 +150,7 @@ test("a balancing policy: a file, and a line in the registry", async () => {
     "const POLICIES = {": "first: () => new First(),",
   });
   const { UpstreamRegistry } = await scratch.load("upstreams/registry.js");
-  const client = { hasRoom: () => true, countStall: () => 0 };
+  const client = { hasRoom: () => true, pending: 0, countStall: () => 0 };
   const picksOf = (policy: string) => {
     const registry = new UpstreamRegistry({ policy, maxQueue: 1, makeClient: () => client });
     const upstreams = ["web.1", "web.2"].map((name) => ({ id: `${name}#1`, name }));

@@ -2,10 +2,13 @@
 
 import { free } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
+import { freeWritten } from "../transport/buffers.js";
 import type { BufferBudget } from "./buffer-budget.js";
 
 const NOTHING = new Uint8Array(0);
 const LEAST_BYTES = 4096;
+/** A larger piece that waits is copied, because the copy can be freed: its read would be old, and left to the collector for long. */
+const MAX_HELD_READ_BYTES = 16_384;
 
 export class BufferedBody {
   /** Whether everything the client has sent of the body is kept. */
@@ -13,6 +16,8 @@ export class BufferedBody {
   /** A single piece in its original buffer, or the buffer of joined pieces. */
   private room: Uint8Array = NOTHING;
   private length = 0;
+  /** Whether nobody else uses the buffer of `room`. */
+  private isOwn = false;
   /** Bytes taken from the budget for `room`; a single piece takes none. */
   private taken = 0;
 
@@ -50,7 +55,11 @@ export class BufferedBody {
     if (length === 0) {
       // A small piece would keep its much larger buffer in memory.
       const isMuchLarger = bytes.length > LEAST_BYTES + 2 * (end - start);
-      this.room = isMuchLarger ? copyOf(bytes, start, end) : bytes.subarray(start, end);
+      this.isOwn = isForced && end - start > MAX_HELD_READ_BYTES;
+      if (this.isOwn) {
+        this.room = Buffer.allocUnsafeSlow(end - start);
+        this.room.set(bytes.subarray(start, end));
+      } else this.room = isMuchLarger ? copyOf(bytes, start, end) : bytes.subarray(start, end);
       this.length = end - start;
       return true;
     }
@@ -68,8 +77,16 @@ export class BufferedBody {
     this.taken = size;
     const room = Buffer.allocUnsafeSlow(size);
     room.set(this.bytes);
+    this.freeOwn();
     this.room = room;
+    this.isOwn = true;
     return true;
+  }
+
+  /** Its bytes were copied or written. */
+  private freeOwn(): void {
+    if (this.isOwn) freeWritten(this.room);
+    this.isOwn = false;
   }
 
   /** Drops the copy if it exceeds the limit, after it was sent. */
@@ -84,6 +101,7 @@ export class BufferedBody {
 
   clear(): void {
     if (this.taken > 0) this.budget.give(this.taken);
+    this.freeOwn();
     this.taken = 0;
     this.room = NOTHING;
     this.length = 0;

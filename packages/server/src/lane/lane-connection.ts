@@ -29,6 +29,12 @@ export interface LaneServices {
   onGone(lane: LaneConnection): void;
 }
 
+/**
+ * For how long the handlers of one read are called before the lane is read again, in milliseconds: a PING or a CANCEL must not wait
+ * for hundreds of requests before it.
+ */
+const MAX_TURN_MS = 8;
+
 /** With more queued than this the balancer is not read, since its frames can cause output without end. In bytes. */
 const MAX_UNSENT_BYTES = 1 << 20;
 
@@ -49,6 +55,8 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   private readonly streams: (LaneStream | undefined)[] = [];
   /** Streams of this read that wait for their handler. */
   private readonly waiting: LaneStream[] = [];
+  /** Whether the rest of `waiting` follows in the next turn. */
+  private isTurnDue = false;
   private hasGreeted = false;
   private readonly early: Buffer[] = [];
   private isClosed = false;
@@ -68,6 +76,11 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.output = new LaneOutput(socket);
   }
 
+  /** Whether requests wait for their handler. */
+  get isBehind(): boolean {
+    return this.waiting.length > 0;
+  }
+
   get maxBodyBytes(): number {
     return this.services.limits.maxBodyBytes;
   }
@@ -85,13 +98,23 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     const since = performance.now();
     this.output.heard(since);
     if (!this.decoder.read(bytes, this)) return this.break(this.decoder.problem);
-    this.beginWaiting();
+    this.handleWaiting(since);
+  }
+
+  /** @param since when this turn began */
+  private handleWaiting(since: number): void {
+    this.beginWaiting(since + MAX_TURN_MS);
     const now = performance.now();
     if (now - since > LONG_TURN_MS) this.busy(now - since);
     this.services.onRead(now);
     this.output.flushRead();
     this.pauseWhileUnsent();
   }
+
+  private readonly nextTurn = (): void => {
+    this.isTurnDue = false;
+    if (!this.isClosed) this.handleWaiting(performance.now());
+  };
 
   /** The balancer reads even when its own bytes are not read, so the wait ends. */
   private pauseWhileUnsent(): void {
@@ -190,12 +213,17 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   }
 
   /** Calls the handlers in order after the whole read was parsed, so that a cancel in the same read counts. */
-  private beginWaiting(): void {
+  private beginWaiting(untilMs: number): void {
     const { waiting, output, socket } = this;
     if (waiting.length === 0) return;
     const elsewhere = this.services.active() - this.active;
     let next = 0;
     for (; next < waiting.length; next++) {
+      if (next > 0 && performance.now() > untilMs) {
+        if (!this.isTurnDue) setImmediate(this.nextTurn);
+        this.isTurnDue = true;
+        break;
+      }
       const stream = waiting[next] as LaneStream;
       if (stream.state !== "waiting" || this.refused(stream, elsewhere)) continue;
       if (!stream.head.isIdempotent) {
@@ -241,7 +269,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     const blocked = this.blockedStream;
     this.blockedStream = undefined;
     if (blocked?.state === "waiting") this.call(blocked);
-    this.beginWaiting();
+    this.beginWaiting(performance.now() + MAX_TURN_MS);
     this.output.flush();
     this.pauseWhileUnsent();
   }

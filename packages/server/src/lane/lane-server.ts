@@ -69,11 +69,11 @@ class Lanes {
 
   /**
    * Lanes that must not be closed yet. Either the balancer has not confirmed goaway, so a request may be on its way; or the last
-   * responses are not flushed or not read by the balancer.
+   * responses are not flushed or not read by the balancer, or requests wait for their turn.
    */
   get unsettled(): number {
     let count = 0;
-    for (const lane of this.lanes) if (lane.owesGoaway || lane.output.hasUnsent) count++;
+    for (const lane of this.lanes) if (lane.owesGoaway || lane.isBehind || lane.output.hasUnsent) count++;
     return count;
   }
 

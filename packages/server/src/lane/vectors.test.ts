@@ -2,7 +2,7 @@ import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FrameType, REQUEST_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { type FrameVector, VECTORS, vector } from "../../../wire/test/support/lane-vectors.js";
 import { LANE_NUMBER, LaneBench, turnEnd } from "../../test/support/lane-bench.js";
 import type { FetchHandler } from "../shared/app.js";
@@ -80,6 +80,31 @@ describe("an instance's end of a lane", () => {
     bench.give(GET);
     const [first, second] = [`lane ${LANE_NUMBER} request 1`, `lane ${LANE_NUMBER} request 2`];
     expect(seen).toEqual([first, "called", "none", second, "called", "none"]);
+  });
+
+  it("reads the lane between handlers that take long, so that a CANCEL behind them counts", async () => {
+    const called: string[] = [];
+    let nowMs = 1000;
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => nowMs);
+    const bench = greeted((request) => {
+      called.push(new URL(request.url).pathname);
+      nowMs += 5;
+      return new Response(null);
+    });
+    const requestOn = (slot: number) => `${GET.slice(0, 8)}0${slot}000100${GET.slice(16)}`;
+    const cancelOn = (slot: number) => `000000060${slot}000100`;
+    try {
+      bench.give([1, 2, 3, 4].map(requestOn).join(""));
+      expect(called).toHaveLength(2);
+      expect(bench.connection.isBehind).toBe(true);
+      bench.give(cancelOn(4));
+      await turnEnd();
+      expect(called).toHaveLength(3);
+      expect(bench.connection.isBehind).toBe(false);
+      expect(bench.socket.takeWithoutBusy().toString("hex")).toContain("010000080400010000");
+    } finally {
+      clock.mockRestore();
+    }
   });
 
   it("answers a text with its head and its END", async () => {

@@ -1,34 +1,23 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
-import type {
-  Heir,
-  LogStatus,
-  OperationResult,
-  ProgressListener,
-  ScaleChange,
-  Status,
-  SupervisorApi,
-} from "./control/api.js";
+import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool } from "./core/fleet.js";
-import { addPool, resize } from "./core/fleet-changes.js";
 import type { Caller } from "./core/history.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
-import { firstSizeOf } from "./operations/autoscaling.js";
 import { diffFleet } from "./operations/fleet-diff.js";
 import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
 import { STOPPING } from "./operations/operations.js";
-import type { Refusal } from "./operations/rollouts.js";
+import { OperatorCommands } from "./operations/operator-commands.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
 import { type DeploySource, Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
-import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
-import type { InheritedSockets } from "./sockets/inherited-sockets.js";
-import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
+import type { ListeningSocket } from "./sockets/listening-sockets.js";
+import { layOut, openSockets, type SocketOptions, startParts } from "./starting.js";
 import { TakeOver } from "./take-over.js";
 
-interface SupervisorOptions extends PartsOptions {
+interface SupervisorOptions extends PartsOptions, SocketOptions {
   /** Paceline's version. */
   version: string;
   /** How this supervisor was started, without our arguments. */
@@ -37,10 +26,6 @@ interface SupervisorOptions extends PartsOptions {
   onReloaded?(): void;
   /** Makes `loadConfig` load this configuration; returns why not, if it loads a file. */
   replaceConfig?: (config: object) => string | undefined;
-  /** The sockets of `listen`, if they are bound already, by root. */
-  boundSockets?: ListeningSocket[] | undefined;
-  /** Sockets that systemd has opened for `listen`. */
-  inheritedSockets?: InheritedSockets;
   /** Is told what the fleet does as a whole; must not throw. */
   observer?: FleetObserver;
   /** Returns a problem with the fleet's surroundings; null if there is none. */
@@ -106,6 +91,7 @@ class FleetSupervisor implements Supervisor {
   private resolveEnded: (end: FleetOutcome) => void = () => {};
   private readonly startedAt: number;
   private readonly parts: Parts;
+  private readonly commands: OperatorCommands;
   private stopping: Promise<OperationResult> | undefined;
   private unwatchSignals = () => {};
   /** What a stop does after the fleet was handed over. */
@@ -118,6 +104,17 @@ class FleetSupervisor implements Supervisor {
       this.resolveEnded = resolve;
     });
     this.parts = new Parts(options);
+    this.commands = new OperatorCommands(this.parts, {
+      onReloading: () => options.observer?.reloading(),
+      onReloadEnded: (result, pool) => {
+        options.observer?.reloaded(result);
+        if (result.ok) this.watch?.reloaded(pool);
+      },
+      onConfigInService: () => {
+        this.takeOver?.reloaded();
+        options.onReloaded?.();
+      },
+    });
     const { startedAt = Date.now() } = options.adoption?.state ?? {};
     this.startedAt = performance.now() - Math.max(0, Date.now() - startedAt);
   }
@@ -126,38 +123,11 @@ class FleetSupervisor implements Supervisor {
 
   async start(): Promise<void> {
     const { parts, options } = this;
-    const listen = addressesOf(parts.configs.fleet, options.adoption);
-    const mayBeHeld = hasBalancer(options.adoption);
-    const sockets = options.boundSockets ?? (await bindAll(listen, options.inheritedSockets, { mayBeHeld }));
-    try {
-      parts.sockets = sockets;
-      if (!parts.isStopping) {
-        parts.adoption?.prepare();
-        await parts.channel.listen();
-      }
-    } catch (error) {
-      for (const socket of sockets) socket.close();
-      throw error;
-    }
-    if (parts.isStopping) {
-      // stop() finished before the sockets and the channel existed, so it could not close them.
-      for (const socket of sockets) socket.close();
-      parts.channel.close();
-      return;
-    }
+    if (!(await openSockets(parts, options))) return;
     this.watchSignals();
-    parts.outputs.start();
-    parts.usage.start();
-    parts.liveness.start();
-    parts.deaths.start();
-    parts.autoscaling.start();
-    parts.agentCheck.listen(parts.configs.fleet.agentCheck ?? null);
-    const addresses = sockets.map(({ url }) => url).join(", ");
-    parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
-    const { user } = options.config;
-    if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
+    startParts(parts, options);
     this.recordStart();
-    if (parts.adoption === undefined) this.layOut();
+    if (parts.adoption === undefined) layOut(parts, options);
     else {
       const reload = () => this.reload(undefined, undefined, () => {}, callerVia("start"));
       const isDeployed = () => options.deploySource.isDeployed;
@@ -174,21 +144,6 @@ class FleetSupervisor implements Supervisor {
     const record = parts.history.begin({ command: "start", detail, by: options.startedBy });
     // After the pools are added.
     queueMicrotask(() => void this.waitReady().then((result) => record.end(result)));
-  }
-
-  /** Adds all pools before the first snapshot, which must contain every route. */
-  private layOut(): void {
-    const { runner, configs } = this.parts;
-    const { config, environment } = this.options;
-    runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
-    for (const pool of config.pools) {
-      runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, environment)));
-      configs.setRoutes(pool);
-    }
-    this.parts.publish();
-    const sizes: [pool: string, size: number][] = [[BALANCER_POOL, config.balancer.processes]];
-    for (const pool of config.pools) sizes.push([pool.name, firstSizeOf(pool)]);
-    for (const [name, size] of sizes) runner.change((fleet, context) => resize(fleet, name, size, context));
   }
 
   private watchSignals(): void {
@@ -244,38 +199,32 @@ class FleetSupervisor implements Supervisor {
     });
   }
 
-  scale(...[pool, change, onProgress, by]: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
-    const { history, operations } = this.parts;
-    const begin = { command: "scale", target: pool, detail: sizeText(change), by } as const;
-    return this.saved(
-      history.record(begin, onProgress, async (tell) => this.locked() ?? operations.scale(pool, change, tell)),
-    );
+  scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
+    return this.commands.scale(...args);
   }
 
-  /** What was reported as done would be undone if this supervisor were killed before its state is written. */
-  private async saved(operation: Promise<OperationResult>): Promise<OperationResult> {
-    const result = await operation;
-    await this.parts.state.saved();
-    return result;
+  reload(...args: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
+    return this.commands.reload(...args);
   }
 
-  async reload(...[pool, environment, onProgress, by]: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
-    const { history, reloads, deploys } = this.parts;
-    this.options.observer?.reloading();
-    const detail = environment === undefined ? undefined : "with another environment";
-    const begin = { command: "reload", target: pool, detail, by } as const;
-    const run = async (tell: ProgressListener) =>
-      this.locked() ?? deploys.refusal ?? reloads.run(pool, environment, tell);
-    const result = await this.saved(history.record(begin, onProgress, run));
-    this.options.observer?.reloaded(result);
-    if (result.ok) this.watch?.reloaded(pool);
-    if (result.ok) deploys.forget(pool);
-    if (result.ok && pool === undefined) {
-      this.takeOver?.reloaded();
-      this.parts.agentCheck.listen(this.parts.configs.fleet.agentCheck ?? null);
-      this.options.onReloaded?.();
-    }
-    return result;
+  restart(...args: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
+    return this.commands.restart(...args);
+  }
+
+  deploy(...args: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
+    return this.commands.deploy(...args);
+  }
+
+  rollback(...args: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
+    return this.commands.rollback(...args);
+  }
+
+  lock(...args: Parameters<SupervisorApi["lock"]>): OperationResult {
+    return this.commands.lock(...args);
+  }
+
+  unlock(...args: Parameters<SupervisorApi["unlock"]>): OperationResult {
+    return this.commands.unlock(...args);
   }
 
   diff(...[pool, environment]: Parameters<SupervisorApi["diff"]>): Promise<OperationResult> {
@@ -285,57 +234,9 @@ class FleetSupervisor implements Supervisor {
     return diffFleet(sources, pool, environment);
   }
 
-  async deploy(...[request, onProgress, by]: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
-    const { history, deploys, state } = this.parts;
-    const begin = { command: "deploy", detail: request.config ?? request.dir, by } as const;
-    const run = async (tell: ProgressListener) => this.locked() ?? deploys.run(request, tell);
-    const result = await history.record(begin, onProgress, run);
-    state.changed();
-    await state.saved();
-    if (result.ok) {
-      this.takeOver?.reloaded();
-      this.options.onReloaded?.();
-    }
-    return result;
-  }
-
-  async rollback(...[onProgress, by]: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
-    const { history, deploys, state } = this.parts;
-    const run = async (tell: ProgressListener) => this.locked() ?? deploys.rollback(tell);
-    const result = await history.record({ command: "rollback", by }, onProgress, run);
-    state.changed();
-    await state.saved();
-    return result;
-  }
-
   replaceConfig(config: object): string | undefined {
     const { replaceConfig } = this.options;
     return replaceConfig === undefined ? "the config of this fleet cannot be replaced" : replaceConfig(config);
-  }
-
-  restart(...[target, onProgress, by]: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
-    const { history, operations } = this.parts;
-    const run = async (tell: ProgressListener) => this.locked() ?? operations.restart(target, tell);
-    return this.saved(history.record({ command: "restart", target, by }, onProgress, run));
-  }
-
-  lock(reason: string, by?: Caller): OperationResult {
-    const record = this.parts.history.begin({ command: "lock", detail: reason, by });
-    const result = this.parts.locking.lockFor(reason, by);
-    record.end(result);
-    return result;
-  }
-
-  unlock(by?: Caller): OperationResult {
-    const record = this.parts.history.begin({ command: "unlock", by });
-    const result = this.parts.locking.unlock(by);
-    record.end(result);
-    return result;
-  }
-
-  /** Returns why an operator's command changes nothing now. What Paceline does by itself goes on. */
-  private locked(): Refusal | undefined {
-    return this.parts.locking.refusal();
   }
 
   async handOver(heir: Heir, by?: Caller): Promise<OperationResult> {
@@ -345,7 +246,7 @@ class FleetSupervisor implements Supervisor {
     const result = await parts.history.record(
       begin,
       () => {},
-      async () => this.locked() ?? freezeForHeir(parts, heir, { version: this.options.version, isRunning }),
+      async () => parts.locking.refusal() ?? freezeForHeir(parts, heir, { version: this.options.version, isRunning }),
     );
     if (!result.ok) return result;
     this.watch?.stop();
@@ -368,8 +269,10 @@ class FleetSupervisor implements Supervisor {
     return this.parts.dumps.dump(...args);
   }
 
-  waitReady(): Promise<OperationResult> {
-    return this.saved(this.readiness());
+  async waitReady(): Promise<OperationResult> {
+    const result = await this.readiness();
+    await this.parts.state.saved();
+    return result;
   }
 
   private async readiness(): Promise<OperationResult> {
@@ -479,9 +382,4 @@ class FleetSupervisor implements Supervisor {
     const { children } = this.parts;
     for (const child of children.alive()) children.signal(child.id, "SIGKILL");
   }
-}
-
-/** Returns such as `to 4` or `by -1`. */
-function sizeText(change: ScaleChange): string {
-  return "by" in change ? `by ${change.by}` : `to ${change.instances}`;
 }

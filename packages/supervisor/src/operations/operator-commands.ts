@@ -1,0 +1,114 @@
+/** The operator's commands: refused while the fleet is locked, in the history, and saved before they are reported as done. */
+import type { OperationResult, ProgressListener, ScaleChange, SupervisorApi } from "../control/api.js";
+import type { Caller } from "../core/history.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
+import type { AgentCheck } from "./agent-check.js";
+import type { Deploys } from "./deploys.js";
+import type { FleetLocking } from "./fleet-locking.js";
+import type { History } from "./history.js";
+import type { Operations } from "./operations.js";
+import type { ReloadQueue } from "./reload-queue.js";
+import type { StateKeeper } from "./state-keeper.js";
+
+interface CommandParts {
+  readonly configs: PoolConfigs;
+  readonly operations: Operations;
+  readonly reloads: ReloadQueue;
+  readonly deploys: Deploys;
+  readonly history: History;
+  readonly locking: FleetLocking;
+  readonly state: StateKeeper;
+  readonly agentCheck: AgentCheck;
+}
+
+interface CommandListeners {
+  onReloading(): void;
+  onReloadEnded(result: OperationResult, pool: string | undefined): void;
+  /** All pools run the config that was read last. */
+  onConfigInService(): void;
+}
+
+export class OperatorCommands
+  implements Pick<SupervisorApi, "scale" | "reload" | "restart" | "deploy" | "rollback" | "lock" | "unlock">
+{
+  constructor(
+    private readonly parts: CommandParts,
+    private readonly listeners: CommandListeners,
+  ) {}
+
+  scale(...[pool, change, onProgress, by]: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
+    const { history, locking, operations } = this.parts;
+    const begin = { command: "scale", target: pool, detail: sizeText(change), by } as const;
+    const run = async (tell: ProgressListener) => locking.refusal() ?? operations.scale(pool, change, tell);
+    return this.saved(history.record(begin, onProgress, run));
+  }
+
+  async reload(...[pool, environment, onProgress, by]: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
+    const { history, locking, reloads, deploys, agentCheck, configs } = this.parts;
+    this.listeners.onReloading();
+    const detail = environment === undefined ? undefined : "with another environment";
+    const begin = { command: "reload", target: pool, detail, by } as const;
+    const run = async (tell: ProgressListener) =>
+      locking.refusal() ?? deploys.refusal ?? reloads.run(pool, environment, tell);
+    const result = await this.saved(history.record(begin, onProgress, run));
+    this.listeners.onReloadEnded(result, pool);
+    if (result.ok) deploys.forget(pool);
+    if (result.ok && pool === undefined) {
+      agentCheck.listen(configs.fleet.agentCheck ?? null);
+      this.listeners.onConfigInService();
+    }
+    return result;
+  }
+
+  restart(...[target, onProgress, by]: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
+    const { history, locking, operations } = this.parts;
+    const run = async (tell: ProgressListener) => locking.refusal() ?? operations.restart(target, tell);
+    return this.saved(history.record({ command: "restart", target, by }, onProgress, run));
+  }
+
+  async deploy(...[request, onProgress, by]: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
+    const { history, locking, deploys, state } = this.parts;
+    const begin = { command: "deploy", detail: request.config ?? request.dir, by } as const;
+    const run = async (tell: ProgressListener) => locking.refusal() ?? deploys.run(request, tell);
+    const result = await history.record(begin, onProgress, run);
+    state.changed();
+    await state.saved();
+    if (result.ok) this.listeners.onConfigInService();
+    return result;
+  }
+
+  async rollback(...[onProgress, by]: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
+    const { history, locking, deploys, state } = this.parts;
+    const run = async (tell: ProgressListener) => locking.refusal() ?? deploys.rollback(tell);
+    const result = await history.record({ command: "rollback", by }, onProgress, run);
+    state.changed();
+    await state.saved();
+    return result;
+  }
+
+  lock(reason: string, by?: Caller): OperationResult {
+    const record = this.parts.history.begin({ command: "lock", detail: reason, by });
+    const result = this.parts.locking.lockFor(reason, by);
+    record.end(result);
+    return result;
+  }
+
+  unlock(by?: Caller): OperationResult {
+    const record = this.parts.history.begin({ command: "unlock", by });
+    const result = this.parts.locking.unlock(by);
+    record.end(result);
+    return result;
+  }
+
+  /** What was reported as done would be undone if this supervisor were killed before its state is written. */
+  private async saved(operation: Promise<OperationResult>): Promise<OperationResult> {
+    const result = await operation;
+    await this.parts.state.saved();
+    return result;
+  }
+}
+
+/** Returns such as `to 4` or `by -1`. */
+function sizeText(change: ScaleChange): string {
+  return "by" in change ? `by ${change.by}` : `to ${change.instances}`;
+}

@@ -1,0 +1,67 @@
+/** The first steps of a fleet: its sockets, its monitoring, its pools. */
+import { addPool, resize } from "./core/fleet-changes.js";
+import { firstSizeOf } from "./operations/autoscaling.js";
+import type { Parts, PartsOptions } from "./parts.js";
+import { BALANCER_POOL } from "./processes/live-process.js";
+import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
+import type { InheritedSockets } from "./sockets/inherited-sockets.js";
+import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
+
+export interface SocketOptions extends Pick<PartsOptions, "adoption"> {
+  /** The sockets of `listen`, if they are bound already, by root. */
+  boundSockets?: ListeningSocket[] | undefined;
+  /** Sockets that systemd has opened for `listen`. */
+  inheritedSockets?: InheritedSockets;
+}
+
+/**
+ * Binds the addresses and opens the control channel. Returns false if the fleet was stopped meanwhile.
+ * @throws PacelineError with the system's code if an address cannot be bound
+ */
+export async function openSockets(parts: Parts, options: SocketOptions): Promise<boolean> {
+  const listen = addressesOf(parts.configs.fleet, options.adoption);
+  const mayBeHeld = hasBalancer(options.adoption);
+  const sockets = options.boundSockets ?? (await bindAll(listen, options.inheritedSockets, { mayBeHeld }));
+  try {
+    parts.sockets = sockets;
+    if (!parts.isStopping) {
+      parts.adoption?.prepare();
+      await parts.channel.listen();
+    }
+  } catch (error) {
+    for (const socket of sockets) socket.close();
+    throw error;
+  }
+  if (!parts.isStopping) return true;
+  // stop() finished before the sockets and the channel existed, so it could not close them.
+  for (const socket of sockets) socket.close();
+  parts.channel.close();
+  return false;
+}
+
+/** Starts what watches the processes, and says that the fleet has started. */
+export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions, "config">): void {
+  parts.outputs.start();
+  parts.usage.start();
+  parts.liveness.start();
+  parts.deaths.start();
+  parts.autoscaling.start();
+  parts.agentCheck.listen(parts.configs.fleet.agentCheck ?? null);
+  const addresses = parts.sockets.map(({ url }) => url).join(", ");
+  parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
+  if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
+}
+
+/** Adds all pools before the first snapshot, which must contain every route. */
+export function layOut(parts: Parts, { config, environment }: Pick<PartsOptions, "config" | "environment">): void {
+  const { runner, configs } = parts;
+  runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
+  for (const pool of config.pools) {
+    runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, environment)));
+    configs.setRoutes(pool);
+  }
+  parts.publish();
+  const sizes: [pool: string, size: number][] = [[BALANCER_POOL, config.balancer.processes]];
+  for (const pool of config.pools) sizes.push([pool.name, firstSizeOf(pool)]);
+  for (const [name, size] of sizes) runner.change((fleet, context) => resize(fleet, name, size, context));
+}

@@ -52,7 +52,7 @@ test("goes on with a good release, takes a bad one back, and returns to what is 
   expect((await get(project.port)).body).toBe("v1");
   expect(pidsOf(await project.status())).toEqual(warm);
   expect(failures(await load.stop())).toEqual(NO_FAILURES);
-  expect(await project.rollback()).toMatchObject({ code: 2 });
+  expect(await project.rollback()).toMatchObject({ code: 2, output: expect.stringContaining("rolled back already") });
 
   // One whose tenth response fails.
   const before = await project.statusWhere("the new ones to be gone", allReady);
@@ -97,6 +97,21 @@ test("goes on with a good release, takes a bad one back, and returns to what is 
   expect(await project.rollback()).toMatchObject({ code: 0 });
   expect(pidsOf(await project.status())).toEqual(keptPids);
   expect((await get(project.port)).body).toBe("v1");
+
+  // The number of instances returns, also for the next supervisor, but one that an operator has set since stays. The name stays anyway.
+  const small = release("small", GOOD("v3"));
+  project.writeConfig({ instances: 1, name: "other" }, "releases/small");
+  const { name } = await project.status();
+  const smaller = await project.deploy({ dir: small, judgeMs: 0 });
+  expect(smaller, smaller.output).toMatchObject({ code: 0, output: expect.stringContaining("name other is ignored") });
+  expect(await project.status()).toMatchObject({ name, pools: [{ wanted: 1 }] });
+  expect(await project.rollback()).toMatchObject({ code: 0 });
+  expect(await project.statusWhere("both to be back", allReady)).toMatchObject({ name, pools: [{ wanted: 2 }] });
+  expect(await project.deploy({ dir: small, judgeMs: 0 })).toMatchObject({ code: 0 });
+  expect(await project.scale("web", 3)).toMatchObject({ code: 0 });
+  const scaled = await project.rollback();
+  expect(scaled).toMatchObject({ code: 0, output: expect.stringContaining("web keeps 3 instances") });
+  expect((await project.status()).pools).toMatchObject([{ wanted: 3 }]);
 });
 
 test("held at its canary refuses other operations, and ends by a rollback or with its supervisor, without a trace", async () => {
@@ -119,10 +134,41 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   ]);
   expect(refused.map(({ code }) => code)).toEqual([5, 5, 5, 5, 5]);
   expect(await project.rollback()).toMatchObject({ code: 0, output: expect.stringContaining("taken back") });
-  expect(await deploy).toMatchObject({ code: 7, output: expect.stringContaining("by an operator") });
+  // No client has had a response of it.
+  expect(await deploy).toMatchObject({ code: 6, output: expect.stringContaining("by an operator") });
   const after = await project.statusWhere("the canary to be gone", allReady);
   expect(after.pools[0]).toMatchObject({ generation: 1, deploy: null });
   expect(pidsOf(after)?.[0]).toBe(first);
+
+  // Without waiting, the command ends although the first instance never gets ready.
+  project.write("releases/hangs/app.js", "setInterval(() => {}, 1000);\nawait new Promise(() => {});\n");
+  project.writeConfig({}, "releases/hangs");
+  const begun = await project.cli(["deploy", join(project.folder, "releases/hangs"), "--no-wait"]);
+  expect(begun).toMatchObject({ code: 0, output: expect.stringContaining("goes on") });
+  expect((await project.status()).pools[0]?.deploy).toMatchObject({ phase: "canary", leftMs: null });
+  expect(await project.rollback()).toMatchObject({ code: 0 });
+
+  // An unset variable of a script means nothing by itself, and each failure of --json is one line with a time.
+  for (const words of [
+    ["deploy", ""],
+    ["reload", "-c", ""],
+    ["scale", "", "2"],
+    ["lock", ""],
+    ["stop", "--run-dir", ""],
+  ])
+    expect(await project.cli(words)).toMatchObject({
+      code: 2,
+      output: expect.stringMatching(/^paceline: .* is empty: .*\n$/),
+    });
+  for (const words of [[""], ["nowhere"], [".", "--env-file", "nowhere"], [".", "--canary", "none"]]) {
+    const { code, stdout } = await project.cli(["deploy", ...words, "--json"]);
+    expect(code).toBe(2);
+    expect(JSON.parse(stdout)).toEqual({
+      at: expect.any(Number),
+      result: { ok: false, code: "usage", message: expect.any(String) },
+    });
+    expect(stdout.trim()).not.toContain("\n");
+  }
 
   const cutOff = project.deploy(request);
   await project.statusWhere("the next canary to be held", isHeld);

@@ -143,6 +143,11 @@ describe("deploying", () => {
     );
     expect(unhealthy.code).toBe(1);
     expect(unhealthy.output).toMatch(/did not stay ready.*\/health.*503/);
+    expect(await paceline("lock", "migration")).toMatchObject({ code: 0 });
+    const locked = await deploy(SERVING("v3"));
+    expect(locked).toMatchObject({ code: 5, output: expect.stringContaining("migration") });
+    expect(locked.output).not.toContain("is not in service");
+    expect(await paceline("unlock")).toMatchObject({ code: 0 });
     expect(readlinkSync(join(shop, "current"))).toBe("releases/2");
     expect(releases()).toEqual(["1", "2"]);
     await serves("v2");

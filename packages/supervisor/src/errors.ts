@@ -13,7 +13,7 @@ export const EXIT = {
   deadline: 4,
   /** Another operation is running; try again later. */
   busy: 5,
-  /** A deploy ended before its release had a request. */
+  /** A deploy failed, and no canary had had a request of a client. */
   refused: 6,
   /** A deploy was taken back after its release had requests. */
   rolledBack: 7,

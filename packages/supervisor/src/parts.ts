@@ -85,7 +85,7 @@ export interface DeploySource {
   /** Whether `loadConfig` reads what a deploy has put in service. */
   readonly isDeployed: boolean;
   /** Loads what a deploy names, in the same way as `loadConfig`. */
-  load(request: DeployRequest): Promise<DeployLoad>;
+  load(request: DeployRequest, name: string): Promise<DeployLoad>;
   /** `loadConfig` reads this from now on, until the fleet's own path leads elsewhere. Returns it with where that leads. */
   set(deployed: Deployed | undefined): Deployed | undefined;
 }
@@ -253,6 +253,7 @@ export class Parts {
         const routesOf = () => configs.routes.get(pool)?.routes ?? [];
         return openJudge(pool, limits, { children, routesOf, counts: this.judged, usage: this.usage });
       },
+      requestsOf: (pool, ids) => this.judged.armOf(pool, [], ids).requests,
       isReloading: () => this.reloads.isBusy,
       publishOnce: (change) => this.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,

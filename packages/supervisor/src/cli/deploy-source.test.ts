@@ -45,15 +45,17 @@ test("a deployed release is what reloads read, until the fleet's own path leads 
   const { folder, pointTo, config, put, inForce, releaseOf } = await shop();
   expect(await releaseOf()).toEqual({ RELEASE: "1" });
   writeFileSync(join(folder, "next.env"), "COLOUR=red\n");
-  const loaded = await inForce.load({ dir: join(folder, "releases/2"), envFile: join(folder, "next.env") });
+  const loaded = await inForce.load({ dir: join(folder, "releases/2"), envFile: join(folder, "next.env") }, "fleet");
   if (!loaded.ok) throw new Error(loaded.problems.join());
-  expect(loaded.config).toMatchObject({ name: config.name, listen: config.listen });
+  expect(loaded.config).toMatchObject({ name: "fleet", listen: config.listen });
+  expect(loaded.note).toBe(`the release's name ${config.name} is ignored: the fleet stays fleet`);
   expect(loaded.config.pools[0]).toMatchObject({ env: { RELEASE: "2", COLOUR: "red" } });
   // Not before it is in service.
   expect(await releaseOf()).toEqual({ RELEASE: "1" });
   inForce.set(loaded.deployed);
   expect(put).toEqual([join(folder, "releases/2")]);
   expect(await releaseOf()).toEqual({ RELEASE: "2", COLOUR: "red" });
+  expect(await inForce.again()).toMatchObject({ fleet: { config: { name: "fleet" } } });
   // A rollback stays at the former release, although the link may lead to the new one by now.
   pointTo(2);
   inForce.set(loaded.former);
@@ -65,8 +67,8 @@ test("a deployed release is what reloads read, until the fleet's own path leads 
 
 test("a release without a config, or with a wrong one, is refused", async () => {
   const { folder, inForce } = await shop();
-  expect(await inForce.load({ dir: join(folder, "releases") })).toMatchObject({ ok: false });
+  expect(await inForce.load({ dir: join(folder, "releases") }, "fleet")).toMatchObject({ ok: false });
   writeFileSync(join(folder, "wrong.json"), '{ "instnaces": 2 }');
-  const loaded = await inForce.load({ config: join(folder, "wrong.json") });
+  const loaded = await inForce.load({ config: join(folder, "wrong.json") }, "fleet");
   expect(loaded).toMatchObject({ ok: false, problems: expect.arrayContaining([expect.stringContaining("instnaces")]) });
 });

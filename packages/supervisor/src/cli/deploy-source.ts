@@ -38,25 +38,29 @@ export class SourceInForce implements DeploySource {
     return attempt(() => loadFleet({ ...this.request, source: this.own() }));
   }
 
-  async load({ dir, config, envFile }: DeployRequest) {
+  /** @param name the fleet's name, which stays */
+  async load({ dir, config, envFile }: DeployRequest, name: string) {
     let deployed: Deployed;
     let former: Deployed;
     try {
       const own = this.own();
-      const named = { ...(dir !== undefined && { dir }), ...(config !== undefined && { config }) };
+      const paths = { ...(dir !== undefined && { dir }), ...(config !== undefined && { config }) };
       const ownFolder = this.ownFolder();
-      const common = { dir: dir ?? null, envFile: envFile ?? null, ownFolder };
-      deployed = { ...common, source: deploySource(own, named) };
+      const common = { dir: dir ?? null, envFile: envFile ?? null, ownFolder, name };
+      deployed = { ...common, source: deploySource(own, paths) };
       former = this.isDeployed
         ? (this.deployed as Deployed)
         : { dir: null, envFile: null, ownFolder, source: pinSource(own) };
     } catch (error) {
       return refused(error);
     }
-    const loaded = await this.read(deployed);
+    const loaded = await this.read({ ...deployed, name: undefined });
     if (!("fleet" in loaded)) return loaded;
-    this.loaded = loaded.fleet;
-    return { ok: true as const, config: loaded.fleet.config, deployed, former };
+    const { fleet } = named(loaded, name);
+    this.loaded = fleet;
+    const other = loaded.fleet.config.name;
+    const note = other === name ? undefined : `the release's name ${other} is ignored: the fleet stays ${name}`;
+    return { ok: true as const, config: fleet.config, deployed, former, note };
   }
 
   set(deployed: Deployed | undefined): Deployed | undefined {
@@ -66,9 +70,11 @@ export class SourceInForce implements DeploySource {
     return this.deployed;
   }
 
-  private read({ source, dir, envFile }: Deployed): Promise<Loaded> {
-    const named = { ...(dir !== null && { dir }), ...(envFile !== null && { envFile }) };
-    return attempt(() => loadFleet({ ...this.request, ...named, source: source as FleetSource, own: this.own() }));
+  private async read({ source, dir, envFile, name }: Deployed): Promise<Loaded> {
+    const paths = { ...(dir !== null && { dir }), ...(envFile !== null && { envFile }) };
+    const load = () => loadFleet({ ...this.request, ...paths, source: source as FleetSource, own: this.own() });
+    const loaded = await attempt(load);
+    return name !== undefined && "fleet" in loaded ? named(loaded, name) : loaded;
   }
 
   /** Empty if nothing is there, such as a link to a release that was removed. */
@@ -79,6 +85,10 @@ export class SourceInForce implements DeploySource {
       return "";
     }
   }
+}
+
+function named({ fleet }: { fleet: LoadedFleet }, name: string): { fleet: LoadedFleet } {
+  return { fleet: { ...fleet, config: { ...fleet.config, name } } };
 }
 
 async function attempt(load: () => Promise<LoadedFleet>): Promise<Loaded> {

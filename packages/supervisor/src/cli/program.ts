@@ -1,11 +1,11 @@
 /** The whole command line: its commands and their exit statuses. */
 import "../hangup.js";
 import { Command, CommanderError } from "commander";
-import { PacelineError } from "../errors.js";
+import { exitStatusOfCode, PacelineError } from "../errors.js";
 import { version } from "../package.js";
 import { commands } from "./commands/index.js";
 import type { Action, DefineCommand } from "./options.js";
-import { EXIT, printForeign, reportError, surviveClosedOutput } from "./output.js";
+import { EXIT, failureOf, print, printForeign, reportError, surviveClosedOutput } from "./output.js";
 import { explainMistake } from "./pm2-hints.js";
 
 /** Runs the command line `args` (without runtime and script) and sets this process's exit status. */
@@ -25,19 +25,20 @@ export async function run(args: string[]): Promise<void> {
         writeErr: wantsJson ? () => {} : printForeign,
         outputError: (text, write) => write(`${explainMistake(text, args)}\n`),
       })
-      .exitOverride();
+      .exitOverride()
+      .hook("preAction", (_, command) => refuseEmpty(command));
   });
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
     if (error instanceof PacelineError) {
-      process.exitCode = reportError(error, wantsJson);
+      process.exitCode = report(error, wantsJson, args[0]);
       return;
     }
     if (!(error instanceof CommanderError)) throw error;
     // The user asked for help or the version.
     if (error.exitCode === 0) process.exitCode = EXIT.done;
-    else if (wantsJson) process.exitCode = reportError(new PacelineError("usage", mistakeOf(error, args)), true);
+    else if (wantsJson) process.exitCode = report(new PacelineError("usage", mistakeOf(error, args)), true, args[0]);
     // Commander has printed the error.
     else process.exitCode = EXIT.usage;
   }
@@ -84,14 +85,40 @@ function mistakeOf({ code, message }: CommanderError, args: readonly string[]): 
     .replaceAll("\n", " ");
 }
 
+/** `deploy --json` prints lines, and its last one is the result. */
+function report(error: unknown, json: boolean, command: string | undefined): number {
+  if (command !== "deploy" || !json) return reportError(error, json);
+  print(JSON.stringify({ at: Date.now(), result: failureOf(error) }));
+  return error instanceof PacelineError ? error.exitStatus : exitStatusOfCode("internal");
+}
+
+/**
+ * An unset variable of a script becomes an empty word, which would mean the default.
+ * @throws PacelineError `usage`
+ */
+function refuseEmpty(command: Command): void {
+  const refuse = (what: string) => {
+    throw new PacelineError("usage", `${command.name()}: ${what} is empty: name it, or leave it out`);
+  };
+  command.registeredArguments.forEach((argument, at) => {
+    if (!argument.variadic && command.args[at] === "") refuse(argument.name());
+  });
+  for (const option of command.options) {
+    const value: unknown = command.getOptionValue(option.attributeName());
+    const isEmpty = value === "" || (Array.isArray(value) && !option.variadic && value.includes(""));
+    if (isEmpty && command.getOptionValueSource(option.attributeName()) === "cli") refuse(option.long ?? option.flags);
+  }
+}
+
 function settle(run: Action) {
   return async (...args: unknown[]): Promise<void> => {
     // Commander passes the arguments, then the options, then the command.
     const options = args.at(-2);
+    const command = (args.at(-1) as Command | undefined)?.name();
     try {
       process.exitCode = await run(...(args as never[]));
     } catch (error) {
-      process.exitCode = reportError(error, (options as { json?: boolean } | undefined)?.json === true);
+      process.exitCode = report(error, (options as { json?: boolean } | undefined)?.json === true, command);
     }
   };
 }

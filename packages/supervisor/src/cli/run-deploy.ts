@@ -2,12 +2,13 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { DeployRequest, DeployStatus } from "../control/api.js";
-import { exitStatusOfCode, PacelineError } from "../errors.js";
+import { FIRST_STEP } from "../core/deploy.js";
+import { PacelineError } from "../errors.js";
 import type { OperationDone } from "../fleet/api.js";
 import { connectFleet, type FleetClient } from "../fleet/fleet.js";
 import { formatDeploy } from "./format-deploy.js";
 import { type DeployOptions, milliseconds } from "./options.js";
-import { EXIT, type ExitStatus, failureOf, print, printError, printStyled, wantsColour } from "./output.js";
+import { EXIT, type ExitStatus, print, printError, printStyled, wantsColour } from "./output.js";
 
 /** How often the verdict is read. */
 const POLL_MS = 1000;
@@ -38,7 +39,7 @@ export async function runDeploy(release: string | undefined, options: DeployOpti
       timeoutMs: milliseconds(timeout),
       onProgress: (text) => {
         output.step(text);
-        if (!text.startsWith("reading")) hasBegun();
+        if (text.startsWith(FIRST_STEP)) hasBegun();
       },
     });
     if (wait) return output.done(await running);
@@ -46,11 +47,6 @@ export async function runDeploy(release: string | undefined, options: DeployOpti
     if (done !== undefined) return output.done(done);
     output.done({ ok: true, message: "the deploy goes on: paceline status shows it" });
     process.exit(EXIT.done);
-  } catch (error) {
-    if (!json) throw error;
-    output.end();
-    print(JSON.stringify({ result: failureOf(error) }));
-    return error instanceof PacelineError ? (error.exitStatus as ExitStatus) : exitStatusOfCode("internal");
   } finally {
     following();
     output.end();

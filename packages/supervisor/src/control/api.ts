@@ -316,9 +316,9 @@ export type OperationErrorCode =
   | "busy"
   /** A new instance failed to start, or the fleet is stopping. Exit status 1. */
   | "failed"
-  /** A deploy ended before its release had a request. Exit status 6. */
+  /** A deploy failed, and no canary had had a request of a client. Exit status 6. */
   | "release-refused"
-  /** A deploy was taken back after its release had requests. Exit status 7. */
+  /** A deploy failed after a canary had had requests of clients. Exit status 7. */
   | "taken-back"
   /** A deploy was taken back because too few requests came to compare. Exit status 9. */
   | "untold"

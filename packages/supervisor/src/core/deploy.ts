@@ -24,6 +24,9 @@ export const DEPLOY_DEFAULTS: DeployConfig = {
   limits: DEFAULT_LIMITS,
 };
 
+/** How the text of progress begins when the first instances of a deploy are being started. */
+export const FIRST_STEP = "starting the first instances of ";
+
 /** One comparison of canaries with the generation in service, for people. */
 export interface TestResult {
   /** Such as `5xx` or `p99 /api/`. */

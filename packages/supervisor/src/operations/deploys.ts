@@ -5,6 +5,7 @@ import {
   canaryPercentNow,
   DEPLOY_DEFAULTS,
   type DeployConfig,
+  FIRST_STEP,
   hasRoomForWarm,
   type Judgement,
   type NextStep,
@@ -20,6 +21,8 @@ import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
+import { sizeWithin } from "./autoscaling.js";
+import { counted } from "./fleet-questions.js";
 import type { HookContext, Hooks } from "./hooks.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import { type Reload, sizeOf } from "./reload.js";
@@ -59,13 +62,16 @@ interface DeploysOptions {
   configs: PoolConfigs;
   log: EventLog;
   source: {
-    load(request: DeployRequest): Promise<DeployLoad>;
+    /** @param name the fleet's name, which stays */
+    load(request: DeployRequest, name: string): Promise<DeployLoad>;
     /** Reloads read this from now on, until the fleet's own path leads elsewhere than now. Returns it with that. */
     set(deployed: Deployed | undefined): Deployed | undefined;
   };
   /** Returns when a process was started, by performance.now(). */
   spawnedAt(id: string): number | undefined;
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
+  /** Returns how many requests of clients those processes have had since `openJudge`, as far as is reported. */
+  requestsOf(pool: string, ids: ReadonlySet<string>): number;
   isStopping(): boolean;
   isReloading(): boolean;
   publish(): void;
@@ -88,6 +94,8 @@ interface Part {
   former: number;
   next: number;
   slots: number[];
+  /** The number of instances that it has after a return. */
+  size: number;
   /** Whether canaries are tried. */
   isTried: boolean;
 }
@@ -117,6 +125,8 @@ export class Deploys {
   private trial: Trial | undefined;
   private ended: Promise<OperationResult> | undefined;
   private isRollingBack = false;
+  /** Whether the last deploy was rolled back. */
+  private isRolledBack = false;
   /** What reloads read now, and would read after a rollback. */
   private deployed: Deployed | undefined;
   private formerly: Deployed | undefined;
@@ -147,6 +157,7 @@ export class Deploys {
   /** A reload has put another version of a pool, or of all, in service, which knows no former one. */
   forget(pool: string | undefined): void {
     const { former } = this.options.configs;
+    this.isRolledBack = false;
     if (pool === undefined) former.clear();
     else former.delete(pool);
     if (former.size === 0) this.formerly = undefined;
@@ -191,10 +202,10 @@ export class Deploys {
   }
 
   private async begin(trial: Trial, request: DeployRequest, onProgress: ProgressListener): Promise<OperationResult> {
-    const { source, reload, hooks } = this.options;
+    const { source, reload, hooks, configs } = this.options;
     try {
       onProgress("reading the config of the release");
-      const loaded = await source.load(request);
+      const loaded = await source.load(request, configs.fleet.name);
       if (!loaded.ok) return { ok: false, code: "release-refused", message: loaded.problems.join("\n") };
       if (loaded.note !== undefined) onProgress(loaded.note);
       const objection = reload.refusal(loaded.config, undefined) ?? this.busyPool(loaded.config);
@@ -238,20 +249,52 @@ export class Deploys {
       const slots = wantedIndexes(pool).filter((index) => index <= sizeOf(after, before, pool.wanted));
       const isTried = after.serves && before.serves && after.overlap && slots.length > 0;
       const next = configs.addGeneration(after, configs.environment);
-      return [{ name: after.name, before, after, former: pool.generation, next, slots, isTried }];
+      return [{ name: after.name, before, after, former: pool.generation, next, slots, size: pool.wanted, isTried }];
     });
   }
 
-  private async deploy(
+  /** Whoever calls a deploy learns from the code whether a client may have had a response of the release. */
+  private async deploy(trial: Trial, loaded: DeployLoad & { ok: true }, about: HookContext): Promise<OperationResult> {
+    const { openJudge, publish, runner, periodMs = PERIOD_MS } = this.options;
+    const serving = trial.parts.filter(({ after }) => after.serves);
+    const judges = serving.map((part) => {
+      return { part, judge: openJudge(part.name, trial.config.limits), ids: new Set<string>() };
+    });
+    // The balancers count from the next snapshot on.
+    if (judges.length > 0) publish();
+    const note = () => {
+      for (const { part, ids } of judges) for (const id of this.armsOf(part).canary) ids.add(id);
+    };
+    const unwatch = runner.watch(note);
+    const wasSeen = () => judges.some(({ part, ids }) => this.options.requestsOf(part.name, ids) > 0);
+    try {
+      const result = await this.tryRelease(
+        trial,
+        loaded,
+        about,
+        judges.filter(({ part }) => part.isTried),
+      );
+      if (result.ok || !isOfRelease(result.code)) return result;
+      // The last requests of a process are reported after it has ended.
+      if (judges.length > 0 && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
+      return asSeen(result, wasSeen(), trial.takenBack !== undefined);
+    } finally {
+      unwatch();
+      for (const { judge } of judges) judge.close();
+    }
+  }
+
+  private async tryRelease(
     trial: Trial,
     { deployed, former }: DeployLoad & { ok: true },
     about: HookContext,
+    judges: readonly { part: Part; judge: PoolJudge }[],
   ): Promise<OperationResult> {
     const { rollouts, isStopping } = this.options;
     const { onProgress } = about;
     const tried = trial.parts.filter(({ isTried }) => isTried);
     trial.phase = "canary";
-    const { rolls, told } = await this.tryCanaries(trial, tried, onProgress);
+    const { rolls, told } = await this.tryCanaries(trial, judges, onProgress);
     trial.phase = told.do === "promote" ? "rolling" : "back";
     if (told.do === "promote") for (const { name } of tried) rollouts.promote(name);
     else for (const { name } of tried) rollouts.takeBack(name, told.reason);
@@ -279,7 +322,10 @@ export class Deploys {
       await this.rollBack(trial.parts, onProgress);
       return { ...rest, code: "taken-back", message: `${rest.message}; the former version is restored` };
     }
-    for (const part of trial.parts) this.options.configs.former.set(part.name, part.former);
+    for (const { name, former: generation, size } of trial.parts) {
+      this.options.configs.former.set(name, generation);
+      this.options.configs.formerSizes.set(name, [size, findPool(this.options.runner.fleet, name)?.wanted ?? size]);
+    }
     this.formerly = former;
     this.deployed = this.options.source.set(deployed);
     const pools = trial.parts.map(({ name, next }) => `${name} generation ${next}`).join(", ");
@@ -290,14 +336,13 @@ export class Deploys {
   /** Starts the canaries of all pools, and compares them until there is a verdict, the time is over, or one is lost. */
   private async tryCanaries(
     trial: Trial,
-    tried: readonly Part[],
+    judges: readonly { part: Part; judge: PoolJudge }[],
     onProgress: ProgressListener,
   ): Promise<{ rolls: Roll[]; told: Told }> {
-    const { openJudge, publish } = this.options;
+    const tried = judges.map(({ part }) => part);
+    const names = (tried.length > 0 ? tried : trial.parts).map(({ name }) => name);
+    onProgress(`${FIRST_STEP}${names.join(", ")}`);
     if (tried.length === 0) return { rolls: [], told: { do: "promote", isTold: true } };
-    const judges = tried.map((part) => ({ part, judge: openJudge(part.name, trial.config.limits) }));
-    // The balancers count from the next snapshot on.
-    publish();
     const waiting = new Set(tried.map(({ name }) => name));
     let hasEnded = false;
     const rolls = tried.map((part): Roll => {
@@ -311,22 +356,18 @@ export class Deploys {
       });
       return { part, result };
     });
-    try {
-      for (let said = ""; ; await this.pause(trial)) {
-        // A canary that is lost ends the rollout of its pool, and thereby the deploy.
-        if (hasEnded) return { rolls, told: { do: "takeBack", isTold: true, reason: SECONDARY } };
-        if (trial.takenBack !== undefined)
-          return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
-        for (const { part, judge } of judges) this.look(trial, part, judge);
-        if (waiting.size === 0) trial.judgeBy ??= this.beginJudging(trial, onProgress);
-        const step = this.stepOf(trial);
-        const text = verdictText(trial.judgements);
-        if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
-        if (trial.judgeBy !== null) said = text;
-        if (step.do !== "wait") return { rolls, told: step };
-      }
-    } finally {
-      for (const { judge } of judges) judge.close();
+    for (let said = ""; ; await this.pause(trial)) {
+      // A canary that is lost ends the rollout of its pool, and thereby the deploy.
+      if (hasEnded) return { rolls, told: { do: "takeBack", isTold: true, reason: SECONDARY } };
+      if (trial.takenBack !== undefined)
+        return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
+      for (const { part, judge } of judges) this.look(trial, part, judge);
+      if (waiting.size === 0) trial.judgeBy ??= this.beginJudging(trial, onProgress);
+      const step = this.stepOf(trial);
+      const text = verdictText(trial.judgements);
+      if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
+      if (trial.judgeBy !== null) said = text;
+      if (step.do !== "wait") return { rolls, told: step };
     }
   }
 
@@ -416,6 +457,7 @@ export class Deploys {
     const busy = this.refusal ?? (isReloading() ? RELOADING : undefined);
     if (busy !== undefined) return busy;
     const parts: Part[] = [];
+    const notes: string[] = [];
     for (const [name, former] of configs.former) {
       const pool = findPool(runner.fleet, name);
       const after = configs.generation(name, former)?.pool;
@@ -423,24 +465,38 @@ export class Deploys {
       if (pool === undefined || after === undefined || before === undefined) continue;
       const refusal = operations.refusalToRoll(name);
       if (refusal !== undefined) return refusal;
-      const slots = wantedIndexes(pool);
+      const [size, note] = this.sizeBefore(pool, after);
+      if (note !== undefined) notes.push(note);
+      const slots = wantedIndexes(pool).filter((index) => index <= size);
       if (!isWarm(pool, former) && !existsSync(after.release))
         return { ok: false, code: "failed", message: `cannot return to ${after.release}: the folder is gone` };
-      parts.push({ name, before: after, after: before, former, next: pool.generation, slots, isTried: false });
+      parts.push({ name, before: after, after: before, former, next: pool.generation, slots, size, isTried: false });
     }
-    if (parts.length === 0)
-      return { ok: false, code: "invalid", message: "no deploy to roll back: none since the last start or reload" };
+    if (parts.length === 0) {
+      const why = this.isRolledBack ? "the last one was rolled back already" : "none since the last start or reload";
+      return { ok: false, code: "invalid", message: `no deploy to roll back: ${why}` };
+    }
     const since = performance.now();
     const failure = await this.rollBack(parts, onProgress);
     if (failure !== undefined) return failure;
     configs.former.clear();
+    this.isRolledBack = true;
     this.deployed = this.options.source.set(this.formerly);
     this.formerly = undefined;
     this.options.reload.prune();
     const names = parts
       .map(({ name, former, before }) => `${name} generation ${former} (${before.release})`)
       .join(", ");
-    return { ok: true, message: `rolled back to ${names} in ${seconds(performance.now() - since)}` };
+    const text = `rolled back to ${names} in ${seconds(performance.now() - since)}`;
+    return { ok: true, message: [text, ...notes].join("; ") };
+  }
+
+  /** Returns how many instances a pool gets by a rollback: as before the deploy, unless it was scaled since. */
+  private sizeBefore({ name, wanted }: Pool, { scaling }: PoolConfig): [size: number, note?: string] {
+    const [before, after] = this.options.configs.formerSizes.get(name) ?? [wanted, wanted];
+    if (scaling !== null) return [sizeWithin(scaling, wanted)];
+    if (wanted === after || this.options.configs.scalingOf(name) !== null) return [before];
+    return [wanted, `${name} keeps ${counted(wanted)}, because it was scaled after the deploy`];
   }
 
   private async endTrial(trial: Trial, onProgress: ProgressListener): Promise<OperationResult> {
@@ -457,7 +513,7 @@ export class Deploys {
 
   /** Returns pools to their former generation: at once where its processes are warm, else like a reload. Returns a failure. */
   private async rollBack(parts: readonly Part[], onProgress: ProgressListener): Promise<OperationResult | undefined> {
-    const { rollouts, reload, publishOnce } = this.options;
+    const { rollouts, reload, publishOnce, runner, operations } = this.options;
     this.isRollingBack = true;
     try {
       let rolls: Promise<OperationResult>[] = [];
@@ -471,7 +527,15 @@ export class Deploys {
       reload.enter(
         parts.flatMap(({ before, former }, at) => (results[at]?.ok ? [{ config: before, generation: former }] : [])),
       );
-      return results.find(({ ok }) => !ok);
+      const failed = results.find(({ ok }) => !ok);
+      if (failed !== undefined) return failed;
+      for (const { name, size } of parts) {
+        const pool = findPool(runner.fleet, name);
+        if (pool === undefined || pool.wanted === size) continue;
+        const resized = await operations.resize(pool, size, onProgress);
+        if (!resized.ok) return resized;
+      }
+      return undefined;
     } finally {
       this.isRollingBack = false;
     }
@@ -531,12 +595,22 @@ function asked(reason: string): OperationResult {
   return { ok: false, code: "taken-back", message: reason };
 }
 
-/** Returns why the deploy failed, the first cause; if any pool's canaries had requests, they were seen. */
+function isOfRelease(code: string): boolean {
+  return code === "release-refused" || code === "taken-back";
+}
+
+/** A release that no client has had a response of was refused. */
+function asSeen(result: OperationResult & { ok: false }, wasSeen: boolean, wasAsked: boolean): OperationResult {
+  const [code, from, to] = wasSeen
+    ? (["taken-back", ": refused: ", ": taken back: "] as const)
+    : (["release-refused", ": taken back: ", ": refused: "] as const);
+  return { ...result, code, message: wasAsked ? result.message : result.message.replace(from, to) };
+}
+
+/** Returns why the deploy failed, the first cause. */
 function failureOf(results: readonly [Part, OperationResult][]): OperationResult | undefined {
   const failures = results.flatMap(([, result]) => (result.ok ? [] : [result]));
-  const first = failures.find(({ message }) => !message.includes(SECONDARY)) ?? failures[0];
-  const wasSeen = failures.some(({ code }) => code === "taken-back");
-  return first?.code === "release-refused" && wasSeen ? { ...first, code: "taken-back" } : first;
+  return failures.find(({ message }) => !message.includes(SECONDARY)) ?? failures[0];
 }
 
 function verdictText(judgements: ReadonlyMap<string, Judgement>): string {

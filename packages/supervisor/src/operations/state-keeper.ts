@@ -195,6 +195,7 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
     templates: children.templates.lastAttempts,
     floors: sources.floors(),
     former: [...configs.former],
+    formerSizes: [...configs.formerSizes].map(([pool, sizes]) => [pool, ...sizes]),
     ...sources.deployed(),
     ports: sources.listensOn().map((url) => (url.startsWith("unix:") ? null : Number(/:(\d+)$/.exec(url)?.[1]))),
     totals: stats.endedTotals(),

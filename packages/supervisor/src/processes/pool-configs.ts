@@ -28,6 +28,8 @@ export class PoolConfigs {
   private readonly generations = new Map<string, Map<number, Generation>>();
   /** The generation of a pool before its last deploy, to which a rollback returns. It is not forgotten. */
   readonly former = new Map<string, number>();
+  /** The number of instances that a pool had before its last deploy and after it. */
+  readonly formerSizes = new Map<string, readonly [before: number, after: number]>();
   /** The pools that balancers know. A new pool is added only when it is ready, and one without requests never. */
   readonly routes = new Map<string, PoolRoutes>();
 
@@ -69,7 +71,9 @@ export class PoolConfigs {
     environments: readonly Record<string, string>[];
     routed: readonly string[];
     former?: readonly (readonly [pool: string, generation: number])[];
+    formerSizes?: readonly (readonly [pool: string, before: number, after: number])[];
   }): void {
+    for (const [pool, ...sizes] of saved.formerSizes ?? []) this.formerSizes.set(pool, sizes);
     for (const [pool, number] of saved.former ?? []) this.former.set(pool, number);
     for (const { pool, number, config, environment: index, since = Date.now() } of saved.generations) {
       const known = this.generations.get(pool) ?? new Map<number, Generation>();
@@ -138,6 +142,7 @@ export class PoolConfigs {
     for (const number of this.generations.get(name)?.keys() ?? []) this.onForgotten(name, number);
     this.generations.delete(name);
     this.former.delete(name);
+    this.formerSizes.delete(name);
     this.routes.delete(name);
   }
 

@@ -37,6 +37,7 @@ export interface FleetState {
   floors?: [pool: string, instances: number][];
   /** The generations before the last deploy, and what that deploy made the source of reloads; older supervisors write none. */
   former?: [pool: string, generation: number][];
+  formerSizes?: [pool: string, before: number, after: number][];
   deployed?: Deployed | undefined;
   formerlyDeployed?: Deployed | undefined;
   /** The sizes from before a stop that was under way; an older supervisor writes none. */
@@ -56,6 +57,8 @@ export interface Deployed {
   envFile: string | null;
   /** The folder that the fleet's own path led to at that time. */
   ownFolder: string;
+  /** The fleet's name, whatever that of the release is; older supervisors write none. */
+  name?: string | undefined;
 }
 
 export interface SavedGeneration {

@@ -18,7 +18,7 @@ const isNullOr = (isKind: (value: unknown) => boolean) => (value: unknown) => va
 
 /** The file is written only by us, for us: it is checked for what a damage, or another hand, would break. */
 export function isState(value: Fields): boolean {
-  const { boot = "", environments, floors = [], stoppedFrom = [], former = [] } = value;
+  const { boot = "", environments, floors = [], stoppedFrom = [], former = [], formerSizes = [] } = value;
   return (
     areNumbers(value, ["startedAt", "snapshotVersion"]) &&
     isText(boot) &&
@@ -34,6 +34,7 @@ export function isState(value: Fields): boolean {
     isEach(floors, isSize) &&
     isEach(stoppedFrom, isSize) &&
     isEach(former, isSize) &&
+    isEach(formerSizes, isSizes) &&
     [value.deployed, value.formerlyDeployed].every((each) => each === undefined || isDeployed(each)) &&
     isList(
       value.generations,
@@ -121,6 +122,10 @@ function areCounts(value: Fields): boolean {
 }
 
 /** Such as `["web", 4]`. */
+function isSizes(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 3 && isText(value[0]) && value.slice(1).every(Number.isInteger);
+}
+
 function isSize(value: unknown): boolean {
   return Array.isArray(value) && isText(value[0]) && Number.isInteger(value[1]);
 }

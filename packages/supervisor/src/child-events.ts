@@ -1,8 +1,10 @@
-/** What the supervisor does when a child says something or ends. */
+/** How the supervisor deals with its children: how it starts them, and what it does when one says something or ends. */
 import type { BalancerCoordination } from "./channel/balancer-coordination.js";
 import { ChannelServer } from "./channel/channel-server.js";
 import { unwantedState } from "./core/deaths.js";
+import { findPool } from "./core/fleet.js";
 import type { EventLog, PoisonEvents } from "./logs/event-log.js";
+import type { ReadPositions } from "./logs/read-positions.js";
 import type { FleetAdoption } from "./operations/adoption.js";
 import type { Dumps } from "./operations/dumps.js";
 import { isUnwantedEnd } from "./operations/fleet-questions.js";
@@ -14,9 +16,12 @@ import type { FleetRunner } from "./processes/fleet-runner.js";
 import type { HealthWatch } from "./processes/health-watch.js";
 import type { LiveProcess, Template } from "./processes/live-process.js";
 import type { LivenessWatch } from "./processes/liveness-watch.js";
+import type { PoolConfigs } from "./processes/pool-configs.js";
 import type { SlotBook } from "./processes/slot-book.js";
-import type { ListeningSocket } from "./sockets/listening-sockets.js";
+import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
+import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
 import type { JudgedCounts } from "./stats/judged-counts.js";
+import type { StatsBook } from "./stats/stats.js";
 
 /** The parts of a supervisor that children's messages concern. They exist once a child can say something. */
 interface Concerned {
@@ -35,11 +40,49 @@ interface Concerned {
   readonly judged: JudgedCounts;
   readonly adoption: FleetAdoption | undefined;
   readonly sockets: readonly ListeningSocket[];
+  readonly configs: PoolConfigs;
+  readonly stats: StatsBook;
+  readonly positions: ReadPositions;
+  readonly isStopping: boolean;
+}
+
+interface StartOptions
+  extends Pick<SpawnSettings, "runDir" | "runtimes">,
+    Partial<Pick<SpawnSettings, "restart" | "entries">> {
+  watch?: object;
+}
+
+export function childrenOptions(
+  parts: Concerned,
+  options: StartOptions,
+  report: ChildrenOptions["report"],
+): ChildrenOptions {
+  const { log, stats, judged, slots, configs, runner, positions } = parts;
+  const { runDir, runtimes } = options;
+  const settings: SpawnSettings = {
+    ...{ configs, runDir, runtimes, entries: options.entries ?? defaultEntries() },
+    restart: options.restart,
+    takePort: () => freePort(parts.children.ports),
+    nodeEnv: options.watch === undefined ? "production" : "development",
+  };
+  return {
+    ...childEvents(parts),
+    ...{ log, stats, judged, report, positions },
+    outputPath: (id) => runDir.outputPath(id),
+    outputSink: (name) => slots.outputSink(name, log),
+    plan: (effect, token) => planSpawn(settings, effect, token),
+    planTemplate: (template, token) => planTemplate(settings, template, token),
+    isWanted: (pool, generation) => {
+      const known = parts.isStopping ? undefined : findPool(runner.fleet, pool);
+      return known !== undefined && known.generation === generation && known.wanted > 0;
+    },
+    listeningFds: () => parts.sockets.map((socket) => socket.fd),
+  };
 }
 
 type ChildEvents = Pick<ChildrenOptions, Extract<keyof ChildrenOptions, `on${string}`>>;
 
-export function childEvents(parts: Concerned): ChildEvents {
+function childEvents(parts: Concerned): ChildEvents {
   const { log, slots } = parts;
   return {
     onTemplateDied: (template, ending) => parts.deaths.ended(template, ending, template.isReady ? "ready" : "starting"),

@@ -64,8 +64,8 @@ async function preDrain(parts: Parts): Promise<void> {
   const { preDrainMs = 0 } = configs.balancer as { preDrainMs?: number };
   if (preDrainMs === 0 || sockets.length === 0) return;
   log.event("info", "paceline", `is not ready any more and serves for ${seconds(preDrainMs)} before it drains`);
-  parts.isUnready = true;
-  parts.publish();
+  parts.publishing.isUnready = true;
+  parts.publishing.publish();
   await new Promise<void>((resolve) => {
     const timer = setTimeout(resolve, preDrainMs);
     parts.endPreDrain = () => {

@@ -3,12 +3,10 @@ import { rm } from "node:fs";
 import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import type { ChannelServer } from "./channel/channel-server.js";
-import { childEvents, childServer } from "./child-events.js";
+import { childrenOptions, childServer } from "./child-events.js";
 import type { DeployRequest } from "./control/api.js";
-import { findPool, findSlot, occupants, poolViews, type Reach } from "./core/fleet.js";
+import { findSlot, occupants } from "./core/fleet.js";
 import type { FleetConfig } from "./core/model.js";
-import type { SlotPolicy } from "./core/process.js";
-import { seconds } from "./core/words.js";
 import { EventLog, PoisonEvents } from "./logs/event-log.js";
 import { OutputPoller } from "./logs/output-poller.js";
 import { ReadPositions } from "./logs/read-positions.js";
@@ -23,6 +21,7 @@ import { Hooks } from "./operations/hooks.js";
 import { openJudge } from "./operations/judging.js";
 import { LoadSamples } from "./operations/load-samples.js";
 import { Operations } from "./operations/operations.js";
+import { Publishing } from "./operations/publishing.js";
 import { Recycling } from "./operations/recycling.js";
 import { type ConfigLoader, Reload } from "./operations/reload.js";
 import { ReloadQueue } from "./operations/reload-queue.js";
@@ -35,25 +34,20 @@ import { FleetRunner } from "./processes/fleet-runner.js";
 import { HealthWatch } from "./processes/health-watch.js";
 import { BALANCER_POOL, type LiveProcess, processGroups, type Template } from "./processes/live-process.js";
 import { LivenessWatch } from "./processes/liveness-watch.js";
-import { PoolConfigs } from "./processes/pool-configs.js";
+import { endingBy, PoolConfigs, whileWatched } from "./processes/pool-configs.js";
 import { SlotBook } from "./processes/slot-book.js";
-import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
+import type { SpawnSettings } from "./processes/spawn-plan.js";
 import { warmupOf } from "./processes/warm-up.js";
 import { DeathFiles } from "./run-dir/death-files.js";
 import { type Deployed, withSecrets } from "./run-dir/fleet-state.js";
 import type { Adoption } from "./run-dir/run-dir.js";
 import type { RunDirPaths } from "./run-dir/run-dir-files.js";
 import { StickyCookies } from "./run-dir/sticky-cookies.js";
-import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
+import type { ListeningSocket } from "./sockets/listening-sockets.js";
 import { JudgedCounts } from "./stats/judged-counts.js";
 import { OomKills } from "./stats/oom-kills.js";
 import { StatsBook } from "./stats/stats.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
-
-/** Even if a stop's deadline is over, an instance gets this time to save its state. */
-const LEAST_DRAIN_MS = 1000;
-/** The longest time that a new process has to stay ready under `start --watch`. */
-const WATCHED_MIN_READY_MS = 100;
 
 /** The inputs of a supervisor. */
 export interface PartsOptions {
@@ -94,8 +88,6 @@ export class Parts {
   /** The fleet's listening sockets; empty before the start. */
   sockets: readonly ListeningSocket[] = [];
   isStopping = false;
-  /** The balancers say that the fleet is not ready, before a stop. */
-  isUnready = false;
   /** Ends the wait before a stop at once. */
   endPreDrain = () => {};
   /** When all drains of a stop must have ended, by performance.now(). */
@@ -109,6 +101,7 @@ export class Parts {
   readonly configs: PoolConfigs;
   readonly runner: FleetRunner;
   readonly coordination: BalancerCoordination;
+  readonly publishing: Publishing;
   readonly children: Children;
   readonly poison: PoisonEvents;
   readonly health: HealthWatch;
@@ -134,14 +127,9 @@ export class Parts {
   readonly locking: FleetLocking;
   /** Undefined unless the fleet is that of a supervisor that was killed. */
   readonly adoption: FleetAdoption | undefined;
-  private readonly positions: ReadPositions;
-  /** No snapshot is sent. */
-  private isHeld = false;
-  /** The processes that the next snapshot does not have any more. */
-  private heldLeaves: string[] = [];
-  private readonly stickyCookies: StickyCookies;
+  readonly positions: ReadPositions;
 
-  constructor(private readonly options: PartsOptions) {
+  constructor(options: PartsOptions) {
     const { log, timers, slots, stats } = this;
     const { runDir, loadConfig } = options;
     const adopted = options.adoption && withSecrets(options.adoption.state, options.config);
@@ -154,7 +142,7 @@ export class Parts {
 
     // The state machine and its effects.
     const runner = new FleetRunner(
-      (pool, generation) => this.policyNow(pool, generation),
+      (pool, generation) => endingBy(this.stopBy, configs.policyOf(pool, generation)),
       (effect) => effects.perform(effect),
     );
     this.runner = runner;
@@ -168,15 +156,22 @@ export class Parts {
       log.event("warn", "paceline", message),
     );
     this.positions = positions;
-    const children = new Children(this.childrenOptions(report, positions));
+    const children = new Children(childrenOptions(this, options, report));
     this.children = children;
-    const publish = () => this.publish();
+    const problem = (error: unknown) =>
+      log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
+    const publishing = new Publishing({
+      ...{ runner, configs, children, coordination, judged: this.judged },
+      stickyCookies: new StickyCookies(runDir.path, problem),
+      spoolDir: join(runDir.path, "spool"),
+      listensOn: () => this.sockets.map(({ url }) => url),
+      onChange: () => this.state.changed(),
+    });
+    this.publishing = publishing;
+    const publish = () => publishing.publish();
     const effects = new Effects({
       ...{ children, coordination, timers, log, publish },
-      leave: (id) => {
-        if (this.isHeld) this.heldLeaves.push(id);
-        else coordination.leave(id);
-      },
+      leave: (id) => publishing.leave(id),
       onSpawn: ({ role, name }) => {
         if (role === "member") slots.spawned(name);
       },
@@ -215,7 +210,10 @@ export class Parts {
       pool === BALANCER_POOL ? reload.isAtBalancers : this.reloads.isRunning(pool);
     const rollouts = new Rollouts({
       ...{ runner, children, coordination, slots, log },
-      policyOf: (pool, generation) => this.rolloutPolicyOf(pool, generation),
+      policyOf: (pool, generation) => {
+        const policy = configs.policyOf(pool, generation);
+        return options.watch === undefined ? policy : whileWatched(policy);
+      },
       mayOverlap: (pool, generation) => configs.generation(pool, generation)?.pool.overlap ?? true,
       examine: (child) => this.health.examine(child),
     });
@@ -255,7 +253,7 @@ export class Parts {
       },
       requestsOf: (pool, ids) => this.judged.armOf(pool, [], ids).requests,
       isReloading: () => this.reloads.isBusy,
-      publishOnce: (change) => this.publishOnce(change),
+      publishOnce: (change) => publishing.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,
     });
     this.deploys.restoreSources(adopted?.deployed, adopted?.formerlyDeployed);
@@ -283,7 +281,7 @@ export class Parts {
       this.adoption = new FleetAdoption(
         {
           ...{ children, coordination, positions, runner, slots, stats, configs, log },
-          publishOnce: (change) => this.publishOnce(change),
+          publishOnce: (change) => publishing.publishOnce(change),
           socketPath: (id) => runDir.socketPath(id),
         },
         state,
@@ -293,8 +291,6 @@ export class Parts {
 
     // Communication with the processes, their output and their figures.
     this.channel = childServer(runDir.channelSocket, children, log);
-    const problem = (error: unknown) =>
-      log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
     const processes = () => [...children.alive(), ...[...children.templates.alive()].map(ofTemplate)];
     this.outputs = new OutputPoller({
       folder: runDir.outputFolder,
@@ -303,7 +299,6 @@ export class Parts {
       isSettled: () => options.isLogSettled?.() ?? true,
       problem,
     });
-    this.stickyCookies = new StickyCookies(runDir.path, problem);
     const groups = () => processGroups(processes());
     this.usage = new UsageSampler(groups, problem, {
       onSample: () => this.recycling.lookSoon(),
@@ -349,54 +344,11 @@ export class Parts {
     });
   }
 
-  /** Sends one snapshot for all that `change` does. */
-  publishOnce(change: () => void): void {
-    this.isHeld = true;
-    try {
-      change();
-    } finally {
-      this.isHeld = false;
-    }
-    this.publish();
-    for (const id of this.heldLeaves.splice(0)) this.coordination.leave(id);
-  }
-
-  /** Sends a snapshot of the current fleet to the balancers. */
-  publish(): void {
-    this.state.changed();
-    if (this.isHeld) return;
-    const { configs, coordination, runner } = this;
-    coordination.publish({
-      listen: this.sockets.map((socket, index) => ({ fd: index + 3, address: socket.url })),
-      pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)).map((pool) =>
-        this.judged.isJudged(pool.name) ? { ...pool, judged: true } : pool,
-      ),
-      trustedProxies: configs.balancer.trustedProxies,
-      ...(configs.balancer.accessLog && { accessLog: true }),
-      ...(configs.balancer.probes != null && { probes: configs.balancer.probes }),
-      ...(this.isUnready && { stopping: true }),
-      spoolDir: configs.balancer.spoolDir ?? join(this.options.runDir.path, "spool"),
-      limits: configs.balancerLimits,
-    });
-  }
-
   private memoryOf({ pid }: LiveProcess, metric: "rss" | "pss"): { bytes: number; at: number } | undefined {
     if (pid === null) return undefined;
     if (metric === "pss") return this.pss.follow(pid) ?? undefined;
     const usage = this.usage.peek(pid);
     return usage && { bytes: usage.rssBytes, at: usage.at };
-  }
-
-  /** Returns the address of a process, with the cookies of its slot and generation if its pool recognizes clients by one. */
-  private reach(id: string): Reach | undefined {
-    const reach = this.children.reach(id);
-    const slot = id.slice(0, id.indexOf("#"));
-    const pool = slot.slice(0, slot.lastIndexOf("."));
-    const isCookie = this.configs.routes.get(pool)?.relayed?.sticky?.by === "cookie";
-    if (reach === undefined || !isCookie) return reach;
-    const { generation = 0 } = this.children.get(id) ?? {};
-    const cookies = this.stickyCookies;
-    return { ...reach, cookie: cookies.of(slot), alsoCookie: cookies.of(slot, generation) };
   }
 
   /** Opens files again that were removed. */
@@ -422,47 +374,6 @@ export class Parts {
     this.poison.close();
     this.channel.close();
     for (const socket of this.sockets) socket.close();
-  }
-
-  private childrenOptions(report: ChildrenOptions["report"], positions: ReadPositions): ChildrenOptions {
-    const { log, stats, judged, slots, configs, runner, options } = this;
-    const { runDir, runtimes } = options;
-    const settings: SpawnSettings = {
-      ...{ configs, runDir, runtimes, entries: options.entries ?? defaultEntries() },
-      restart: options.restart,
-      takePort: () => freePort(this.children.ports),
-      nodeEnv: this.options.watch === undefined ? "production" : "development",
-    };
-    return {
-      ...childEvents(this),
-      ...{ log, stats, judged, report, positions },
-      outputPath: (id) => runDir.outputPath(id),
-      outputSink: (name) => slots.outputSink(name, log),
-      plan: (effect, token) => planSpawn(settings, effect, token),
-      planTemplate: (template, token) => planTemplate(settings, template, token),
-      isWanted: (pool, generation) => {
-        const known = this.isStopping ? undefined : findPool(runner.fleet, pool);
-        return known !== undefined && known.generation === generation && known.wanted > 0;
-      },
-      listeningFds: () => this.sockets.map((socket) => socket.fd),
-    };
-  }
-
-  /** Returns the policy. During a stop, a drain has the time left until the stop's deadline, but at least a moment. */
-  private policyNow(pool: string, generation: number): SlotPolicy {
-    const policy = this.configs.policyOf(pool, generation);
-    if (this.stopBy === undefined) return policy;
-    const leftMs = Math.max(LEAST_DRAIN_MS, Math.round(this.stopBy - performance.now()));
-    if (leftMs >= policy.drainTimeoutMs) return policy;
-    const hasRestOfStop = seconds(leftMs) !== seconds(policy.drainTimeoutMs);
-    return { ...policy, drainTimeoutMs: leftMs, hasRestOfStop };
-  }
-
-  /** Shortens `minReadyMs` under --watch, where a developer waits for each reload; early crashes are still noticed. */
-  private rolloutPolicyOf(pool: string, generation: number): SlotPolicy {
-    const policy = this.configs.policyOf(pool, generation);
-    const { watch } = this.options;
-    return watch === undefined ? policy : { ...policy, minReadyMs: Math.min(policy.minReadyMs, WATCHED_MIN_READY_MS) };
   }
 }
 

@@ -60,7 +60,7 @@ export function layOut(parts: Parts, { config, environment }: Pick<PartsOptions,
     runner.set(addPool(runner.fleet, pool.name, configs.addGeneration(pool, environment)));
     configs.setRoutes(pool);
   }
-  parts.publish();
+  parts.publishing.publish();
   const sizes: [pool: string, size: number][] = [[BALANCER_POOL, config.balancer.processes]];
   for (const pool of config.pools) sizes.push([pool.name, firstSizeOf(pool)]);
   for (const [name, size] of sizes) runner.change((fleet, context) => resize(fleet, name, size, context));

@@ -10,6 +10,7 @@ import {
   type ScalingConfig,
 } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
+import { seconds } from "../core/words.js";
 import { BALANCER_POOL } from "./live-process.js";
 
 /** The configuration from which processes of one generation are spawned. */
@@ -19,6 +20,11 @@ export interface Generation {
   /** When it began, in Unix time in milliseconds. */
   since: number;
 }
+
+/** Even if a stop's deadline is over, an instance gets this time to save its state. */
+const LEAST_DRAIN_MS = 1000;
+/** The longest time that a new process has to stay ready under `start --watch`. */
+const WATCHED_MIN_READY_MS = 100;
 
 export class PoolConfigs {
   /** The config that was read last and applied, completely or partly. */
@@ -160,4 +166,18 @@ export class PoolConfigs {
     if (known === undefined) throw new RangeError(`no pool ${pool}`);
     return { ...known.policy, giveUp: true, isUpstream: known.serves };
   }
+}
+
+/** During a stop, a drain has the time left until the stop's deadline, by performance.now(), but at least a moment. */
+export function endingBy(stopBy: number | undefined, policy: SlotPolicy): SlotPolicy {
+  if (stopBy === undefined) return policy;
+  const leftMs = Math.max(LEAST_DRAIN_MS, Math.round(stopBy - performance.now()));
+  if (leftMs >= policy.drainTimeoutMs) return policy;
+  const hasRestOfStop = seconds(leftMs) !== seconds(policy.drainTimeoutMs);
+  return { ...policy, drainTimeoutMs: leftMs, hasRestOfStop };
+}
+
+/** Shortens `minReadyMs` under --watch, where a developer waits for each reload; early crashes are still noticed. */
+export function whileWatched(policy: SlotPolicy): SlotPolicy {
+  return { ...policy, minReadyMs: Math.min(policy.minReadyMs, WATCHED_MIN_READY_MS) };
 }

@@ -1,0 +1,83 @@
+/** What the balancers are told of the fleet: snapshots, and one snapshot alone for a change of many steps. */
+import type { BalancerCoordination } from "../channel/balancer-coordination.js";
+import { poolViews, type Reach } from "../core/fleet.js";
+import type { Children } from "../processes/children.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import type { PoolConfigs } from "../processes/pool-configs.js";
+import type { StickyCookies } from "../run-dir/sticky-cookies.js";
+import type { JudgedCounts } from "../stats/judged-counts.js";
+
+interface PublishingOptions {
+  runner: FleetRunner;
+  configs: PoolConfigs;
+  children: Children;
+  coordination: BalancerCoordination;
+  judged: JudgedCounts;
+  stickyCookies: StickyCookies;
+  /** Where balancers store large bodies, unless the config says another folder. */
+  spoolDir: string;
+  /** The addresses of the listening sockets. */
+  listensOn(): string[];
+  /** The fleet has changed. */
+  onChange(): void;
+}
+
+export class Publishing {
+  /** The balancers say that the fleet is not ready, before a stop. */
+  isUnready = false;
+  /** No snapshot is sent. */
+  private isHeld = false;
+  /** The processes that the next snapshot does not have any more. */
+  private heldLeaves: string[] = [];
+
+  constructor(private readonly options: PublishingOptions) {}
+
+  /** A process leaves its pool with the next snapshot. */
+  leave(id: string): void {
+    if (this.isHeld) this.heldLeaves.push(id);
+    else this.options.coordination.leave(id);
+  }
+
+  /** Sends one snapshot for all that `change` does. */
+  publishOnce(change: () => void): void {
+    this.isHeld = true;
+    try {
+      change();
+    } finally {
+      this.isHeld = false;
+    }
+    this.publish();
+    for (const id of this.heldLeaves.splice(0)) this.options.coordination.leave(id);
+  }
+
+  /** Sends a snapshot of the current fleet to the balancers. */
+  publish(): void {
+    const { configs, coordination, runner, judged, listensOn, spoolDir, onChange } = this.options;
+    onChange();
+    if (this.isHeld) return;
+    coordination.publish({
+      listen: listensOn().map((address, index) => ({ fd: index + 3, address })),
+      pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)).map((pool) =>
+        judged.isJudged(pool.name) ? { ...pool, judged: true } : pool,
+      ),
+      trustedProxies: configs.balancer.trustedProxies,
+      ...(configs.balancer.accessLog && { accessLog: true }),
+      ...(configs.balancer.probes != null && { probes: configs.balancer.probes }),
+      ...(this.isUnready && { stopping: true }),
+      spoolDir: configs.balancer.spoolDir ?? spoolDir,
+      limits: configs.balancerLimits,
+    });
+  }
+
+  /** Returns the address of a process, with the cookies of its slot and generation if its pool recognizes clients by one. */
+  private reach(id: string): Reach | undefined {
+    const { children, configs, stickyCookies } = this.options;
+    const reach = children.reach(id);
+    const slot = id.slice(0, id.indexOf("#"));
+    const pool = slot.slice(0, slot.lastIndexOf("."));
+    const isCookie = configs.routes.get(pool)?.relayed?.sticky?.by === "cookie";
+    if (reach === undefined || !isCookie) return reach;
+    const { generation = 0 } = children.get(id) ?? {};
+    return { ...reach, cookie: stickyCookies.of(slot), alsoCookie: stickyCookies.of(slot, generation) };
+  }
+}

@@ -1,6 +1,5 @@
 /** Resolves a validated configuration to a fleet: defaults, absolute paths, and checks that depend on the machine. */
 
-import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { BALANCER_LIMITS, INSTANCE_LIMITS } from "@paceline/wire/limits";
 import { DEPLOY_DEFAULTS } from "../core/deploy.js";
@@ -43,6 +42,7 @@ import {
   RESERVED_POOL_NAMES,
 } from "./schema.js";
 import { readSecrets } from "./secrets.js";
+import { readTrustedProxies } from "./trusted-proxies.js";
 import type { Finding } from "./validate.js";
 
 interface ResolveContext {
@@ -282,17 +282,9 @@ function requestTimeoutOf(pool: PoolInput, kind: KindResult, input: FleetInput):
 
 function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerConfig {
   const balancer = input.balancer ?? {};
-  const proxies = (balancer.trustedProxies ?? []).map((text, at) => {
-    const network = normalizeNetwork(text);
-    if (network === undefined) {
-      find(
-        context,
-        ["balancer", "trustedProxies", at],
-        `must be an IP address, a CIDR block or "unix", not ${JSON.stringify(text)}`,
-      );
-    }
-    return network ?? text;
-  });
+  const proxies = readTrustedProxies(balancer.trustedProxies ?? [], (at, message) =>
+    find(context, ["balancer", "trustedProxies", at], message),
+  );
   return {
     processes: processCount(balancer.processes ?? defaultOf(balancerFields, "processes")),
     runtime: resolveRuntime(balancer.runtime, input.runtime, ["balancer"], context),
@@ -383,22 +375,4 @@ function fieldsOf(field: typeof policyFields.backoff | typeof policyFields.resta
 function defined<T extends object>(values: T | undefined): Partial<{ [K in keyof T]-?: NonNullable<T[K]> }> {
   const entries = Object.entries(values ?? {}).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as Partial<{ [K in keyof T]-?: NonNullable<T[K]> }>;
-}
-
-/** Returns `text` as a CIDR block. A single address becomes a block of one, `unix` stays. Undefined if `text` is invalid. */
-function normalizeNetwork(text: string): string | undefined {
-  if (text === "unix") return text;
-  const [address = "", prefix, more] = text.split("/");
-  const family = isIP(address);
-  if (family === 0 || more !== undefined) return undefined;
-  const bits = family === 4 ? 32 : 128;
-  if (prefix === undefined) return `${address}/${bits}`;
-  if (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bits) return undefined;
-  // IPv4 clients are matched by their IPv4 addresses, so a wider IPv4-mapped block would match none of them.
-  if (isMapped(address) && Number(prefix) < 96) return undefined;
-  return `${address}/${Number(prefix)}`;
-}
-
-function isMapped(address: string): boolean {
-  return address.includes(":") && new URL(`http://[${address.replace(/%.*/, "")}]`).hostname.startsWith("[::ffff:");
 }

@@ -22,13 +22,13 @@ import {
   type RolloutAction,
   type RolloutEvent,
 } from "../core/rollout.js";
-import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "../processes/children.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { SlotBook } from "../processes/slot-book.js";
 import { readyCount } from "./fleet-questions.js";
+import { COMES_FIRST, drainText, endOf, type Loss, lossOf, type RolloutStep } from "./rollout-reports.js";
 
 interface RolloutsOptions {
   runner: FleetRunner;
@@ -42,9 +42,6 @@ interface RolloutsOptions {
   /** Returns what is wrong with a process that has been ready for minReadyMs; undefined if it is healthy. */
   examine(child: LiveProcess): Promise<string | undefined>;
 }
-
-/** Why a recycling was ended. */
-const COMES_FIRST = "interrupted by another operation";
 
 export type Refusal = OperationResult & { ok: false };
 
@@ -168,35 +165,16 @@ export class Rollouts {
         onProgress,
       };
       const finish = () => {
-        const { outcome, done, total } = state.rollout;
+        const { outcome } = state.rollout;
         if (outcome === null || this.running.get(pool) !== state) return;
         unwatch();
         this.running.delete(pool);
         runner.set(setCanaryShare(runner.fleet, pool, undefined));
         markEnded();
-        if (outcome.ok) {
-          log.event("info", pool, `${kind} done: ${total} of ${total}`);
-          resolve({ ok: true, message: `${pool}: ${kind} done, ${total} of ${total}` });
-          return;
-        }
-        const { inPlace } = state.rollout;
-        const old = readyCount(runner.fleet, pool) === 0 ? "no instance is ready" : keeping(inPlace);
-        const left = done.length === 0 ? old : `${done.length} of ${total} are new`;
-        const isAside = outcome.reason === COMES_FIRST;
-        const code = isAside ? "busy" : codeOf(state.rollout);
-        const what = {
-          "release-refused": "refused",
-          "taken-back": "taken back",
-          failed: `${kind} failed`,
-          busy: `${kind} failed`,
-        };
-        const message = `${pool}: ${what[code]}: ${outcome.reason}; ${left}`;
-        log.event(
-          isAside ? "info" : "error",
-          pool,
-          isAside ? `recycle ends: ${COMES_FIRST}` : message.slice(pool.length + 2),
-        );
-        resolve({ ok: false, code, message, lastLines: state.lastLines });
+        const isServing = readyCount(runner.fleet, pool) > 0;
+        const { level, text, result } = endOf(pool, state.rollout, outcome, { isServing, lastLines: state.lastLines });
+        log.event(level, pool, text);
+        resolve(result);
       };
       state.send = (event) => {
         if (state.rollout.outcome !== null) return;
@@ -289,9 +267,7 @@ export class Rollouts {
     if (!isLeaving || slot?.other?.role !== "outgoing") return;
     const inFlight = this.childOf(slot, slot.other.process.attempt)?.stats.last?.inFlight ?? 0;
     if (inFlight === 0) return;
-    const requests = inFlight === 1 ? "1 request" : `${inFlight} requests`;
-    const limit = seconds(policyOf(pool, slot.other.generation).drainTimeoutMs);
-    const text = `the outgoing process has ${requests} in flight and ${limit} at most to finish`;
+    const text = drainText(inFlight, policyOf(pool, slot.other.generation).drainTimeoutMs);
     log.event("info", slot.name, text);
     onProgress(`${slot.name}: ${text}`);
   }
@@ -388,32 +364,11 @@ export class Rollouts {
     return this.options.children.get(processId(slot.name, attempt));
   }
 
-  private lossOf(
-    slot: Slot,
-    attempt: number,
-    step: "starting" | "proving" | "joining" | "held" | "leaving",
-    processState: string,
-  ): { reason: string; lastLines: string[] } {
+  /** Returns why the new process of a slot was lost, and its last lines. */
+  private lossOf(slot: Slot, attempt: number, step: RolloutStep, processState: string): Loss {
     const ending = this.options.slots.of(slot.name).endings.get(attempt);
-    const live = this.childOf(slot, attempt);
-    const ours = [live?.verdict, live?.fault].filter((text) => text != null).join(": ");
-    const why = ours || (ending?.reason ?? `it is ${processState}`);
-    const what = step === "starting" ? "failed to start" : "was ready, but did not stay ready";
-    return {
-      reason: `the new ${slot.name} ${what}: ${why}`,
-      lastLines: ending?.lastLines ?? [...(live?.output.lastLines ?? [])],
-    };
+    return lossOf(slot.name, { step, processState, live: this.childOf(slot, attempt), ending });
   }
-}
-
-/** A deploy that nobody has had a response from differs for its caller from one that was taken back. */
-function codeOf({ kind, canary }: Rollout): "failed" | "release-refused" | "taken-back" {
-  if (kind !== "deploy") return "failed";
-  return canary?.hadRequests === false ? "release-refused" : "taken-back";
-}
-
-function keeping(inPlace: boolean): string {
-  return inPlace ? "the former version runs again" : "the old instances keep serving";
 }
 
 /** Returns how many slots may have a second process at once. */

@@ -6,8 +6,9 @@ import path from "node:path";
 import { controlStatus, freePort, PACELINE, wait } from "../support.mjs";
 import { actAtRandom, fillDisk, mountSmallDisk } from "./actions.mjs";
 import { startClients } from "./clients.mjs";
+import { differenceOf, ledgerProblems } from "./outcome.mjs";
 import { choosePools } from "./pools.mjs";
-import { findProcesses, lastLines, read } from "./processes.mjs";
+import { findProcesses, lastLines } from "./processes.mjs";
 import { reasonOf } from "./reasons.mjs";
 
 const CONVERGES_WITHIN_MS = 60_000;
@@ -313,7 +314,7 @@ class History {
     let tries = 0;
     for (;;) {
       const status = await this.status();
-      what = status === undefined ? "there is no supervisor" : this.difference(status);
+      what = status === undefined ? "there is no supervisor" : differenceOf(status, this);
       if (what === "") break;
       if (Date.now() - since > CONVERGES_WITHIN_MS) throw new Error(`it did not converge: ${what}`);
       if (status === undefined && Date.now() - since > 8000) {
@@ -327,26 +328,6 @@ class History {
     await this.clients.haveAllServed(5000).catch(({ message }) => this.problems.push(message));
   }
 
-  /** Returns what is not as wanted; empty if all is. */
-  difference({ pools, balancers, pid }) {
-    const slots = [...pools.flatMap(({ instances }) => instances), ...balancers];
-    const web = pools.find(({ name }) => name === "web");
-    if (web === undefined) return "there is no pool";
-    if (this.wanted !== undefined && !this.wasFull && web.wanted !== this.wanted)
-      return `web wants ${web.wanted}, not ${this.wanted}`;
-    if (web.instances.length !== web.wanted) return `web has ${web.instances.length} of ${web.wanted} slots`;
-    if (balancers.length !== this.balancers) return `${balancers.length} of ${this.balancers} balancers`;
-    const unready = slots.filter(({ state, other }) => state !== "ready" || other !== null);
-    if (unready.length > 0)
-      return unready.map(({ name, state, other }) => `${name} ${state} ${JSON.stringify(other)}`).join(", ");
-    if (web.rollout !== null) return `a rollout goes on: ${JSON.stringify(web.rollout)}`;
-    const templates = pools.flatMap((pool) => pool.templates);
-    const known = new Set([pid, ...[...slots, ...templates].map((one) => one.pid)]);
-    // A command is its shim's child.
-    const unknown = this.processes().filter((one) => !known.has(one.pid) && !known.has(one.parent));
-    return unknown.map((one) => `${one.name} (${one.pid}) is left over`).join(", ");
-  }
-
   async end() {
     const { lost, requests, acknowledged } = await this.clients.end();
     this.requests = requests;
@@ -356,7 +337,7 @@ class History {
       ),
       instances: { web: Math.min(this.wanted ?? 1, 3), api: 2, py: 2 },
     };
-    this.checkLedger(acknowledged);
+    this.problems.push(...ledgerProblems(this.folder, acknowledged));
     this.lost = lost.map((failure) => ({ ...failure, reason: reasonOf(failure, context) }));
     const unexplained = this.lost.filter(({ reason }) => reason === undefined);
     const at = (time) => ((time - this.startedAt) / 1000).toFixed(2);
@@ -372,15 +353,6 @@ class History {
     for (const { name, pid } of this.processes()) this.problems.push(`${name} (${pid}) is left after the stop`);
     for (const name of ["control.sock", "channel.sock"])
       if (existsSync(path.join(this.runDir, name))) this.problems.push(`${name} is left after the stop`);
-  }
-
-  /** No POST runs twice, and one with a response has run. */
-  checkLedger(acknowledged) {
-    const ran = read(path.join(this.folder, "ledger")).trimEnd().split("\n");
-    const once = new Set(ran);
-    if (once.size < ran.length) this.problems.push(`${ran.length - once.size} POSTs ran twice`);
-    const missing = [...acknowledged].filter((body) => !once.has(body));
-    if (missing.length > 0) this.problems.push(`no instance ran ${missing.join(", ")}, which have a response`);
   }
 
   /** Ends what is left, and frees the disk. */

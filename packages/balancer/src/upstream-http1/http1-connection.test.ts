@@ -6,7 +6,8 @@ import { Deadlines } from "../deadlines.js";
 import { TurnShare } from "../downstream/reading.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import type { ResponseReceiver } from "../upstreams/upstream-client.js";
-import { Http1UpstreamConnection, type UpstreamConnections } from "./http1-connection.js";
+import { Http1UpstreamConnection } from "./http1-connection.js";
+import type { UpstreamConnections } from "./upstream-connections.js";
 
 const UPSTREAMS = 20;
 const READ_BYTES = 60_000;
@@ -26,7 +27,7 @@ it.each([
     const upstream = {
       ...{ deadlines, turnShare: share, requestWriter: new HeadWriter(16_384, deadlines) },
       ...{ isForeign: true, holdsPlaces: false, awaitsWork: false, gone: () => {}, keep: () => false },
-    } as unknown as UpstreamConnections;
+    } as unknown as UpstreamConnections<Http1UpstreamConnection>;
     const receiver = {
       ...{ onUpstreamReady: () => {}, onResponseHead: () => {}, onBody: () => {}, onResponseBatch: () => {} },
     } as unknown as ResponseReceiver;

@@ -1,10 +1,8 @@
 /** One connection to an upstream: sends a request, reads its response, and is reused if framing allows. */
 import type { OverdueRequest } from "@paceline/wire";
-import type { Deadlines } from "../deadlines.js";
-import { CHUNK_UNITS, PacedReading, Pause, type TurnShare } from "../downstream/reading.js";
+import { CHUNK_UNITS, PacedReading, Pause } from "../downstream/reading.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
-import type { HeadWriter } from "../http1/head-writer.js";
 import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
 import type { Connection, ConnectionOwner, Connector } from "../transport/transport.js";
@@ -17,34 +15,7 @@ import {
   type UpstreamStream,
 } from "../upstreams/upstream-client.js";
 import { AbandonedRequest, DONE_BYTES } from "./abandoned-request.js";
-
-/** The upstream's side of its connections. */
-export interface UpstreamConnections {
-  readonly deadlines: Deadlines;
-  readonly requestWriter: HeadWriter;
-  readonly turnShare: TurnShare;
-  readonly isForeign: boolean;
-  /** Whether an abandoned request keeps its place until the upstream has finished it. */
-  readonly holdsPlaces: boolean;
-  /** Whether an instance may continue to work on a request after its response, keeping its place. */
-  readonly awaitsWork: boolean;
-  /** Whether a report that an instance is done may stay unread for a while. */
-  readonly readsDoneLater: boolean;
-  /** The request was abandoned, but the upstream has not finished it. */
-  giveUp(connection: Http1UpstreamConnection): void;
-  /** Set while the upstream may be running a request whose client has gone. */
-  readonly leftAtWork: string | undefined;
-  /** Notes such a request. */
-  noteLeft(request: string | undefined): void;
-  /** The connection is closed. */
-  gone(connection: Http1UpstreamConnection): void;
-  /** The instance has finished the work after its response. @param wasRead whether that was read at once */
-  done(connection: Http1UpstreamConnection, wasRead: boolean): void;
-  /** The connection has no request any more. Returns false if it must not be kept. */
-  keep(connection: Http1UpstreamConnection, receiver: ResponseReceiver): boolean;
-  /** The peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
-  closedWhileKept(connection: Http1UpstreamConnection): boolean;
-}
+import type { UpstreamConnections } from "./upstream-connections.js";
 
 type State =
   /** Not connected yet. */
@@ -95,7 +66,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private abandoned: AbandonedRequest | undefined;
 
   constructor(
-    readonly upstream: UpstreamConnections,
+    readonly upstream: UpstreamConnections<Http1UpstreamConnection>,
     receiver: ResponseReceiver,
   ) {
     this.receiver = receiver;

@@ -7,8 +7,9 @@ import type { Counters } from "../stats/counters.js";
 import type { Transport } from "../transport/transport.js";
 import type { ControlLane } from "../upstream-lane/lane-connection.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
-import { Http1UpstreamConnection, type UpstreamConnections } from "./http1-connection.js";
+import { Http1UpstreamConnection } from "./http1-connection.js";
 import { QuickWork } from "./quick-work.js";
+import type { UpstreamConnections } from "./upstream-connections.js";
 
 interface Http1ClientServices {
   transport: Transport;
@@ -34,7 +35,7 @@ interface Http1ClientOptions {
 /** An upstream that closes a connection this soon after a response keeps none. */
 const AT_ONCE_MS = 2 * TICK_MS;
 
-export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections {
+export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<Http1UpstreamConnection> {
   /** Idle connections, the last used one on top, so that in quiet times the others are closed. */
   private readonly idle: Http1UpstreamConnection[] = [];
   private open_ = 0;

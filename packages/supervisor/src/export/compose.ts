@@ -26,12 +26,12 @@ export function compose(input: ExportInput): string {
   const secrets = [...files.secrets, ...files.envFiles];
   const all = [
     ...secrets.map(({ key, path }) => ({ key, target: path })),
-    ...files.credentials.map((key) => ({ key, target: `/run/credentials/paceline/${key}` })),
+    ...files.credentials.map(({ key, name }) => ({ key, target: `/run/credentials/paceline/${name}` })),
   ];
   const environment: Record<string, Yaml> = { PACELINE_RUN_DIR: "/tmp/paceline" };
   if (files.credentials.length > 0) environment.CREDENTIALS_DIRECTORY = "/run/credentials/paceline";
   return yaml(
-    {
+    literal({
       services: {
         [name]: {
           image: image ?? `${name}:latest`,
@@ -65,7 +65,7 @@ export function compose(input: ExportInput): string {
       "#": all.length === 0 ? undefined : "Change the paths: each is a file on this machine.",
       secrets:
         all.length === 0 ? undefined : Object.fromEntries(all.map(({ key }) => [key, { file: `./secrets/${key}` }])),
-    },
+    }),
     [
       `Docker Compose for the fleet ${config.name}: paceline export compose`,
       "Image: the Dockerfile in docs/operations.md of paceline. A new image replaces the container, and its port is closed meanwhile;",
@@ -73,4 +73,22 @@ export function compose(input: ExportInput): string {
       ...notesFor("container", config),
     ],
   );
+}
+
+type Table = { readonly [key: string]: Yaml | undefined };
+
+/** Doubles each `$`, by which Compose would put a variable into a value. Keys and comments stay. */
+function literal(table: Table): Table {
+  return Object.fromEntries(
+    Object.entries(table).map(([key, value]) => [
+      key,
+      key.startsWith("#") || value === undefined ? value : literalValue(value),
+    ]),
+  );
+}
+
+function literalValue(value: Yaml): Yaml {
+  if (typeof value === "string") return value.replaceAll("$", "$$$$");
+  if (Array.isArray(value)) return (value as readonly Yaml[]).map(literalValue);
+  return typeof value === "object" ? (literal(value as Table) as Yaml) : value;
 }

@@ -1,9 +1,13 @@
 /** The facts and comments of exports for configs of all sorts; test/exports.test.ts has the engines' own checks. */
 import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
 import { resolveFleet } from "../config/resolve.js";
 import { validate } from "../config/validate.js";
 import type { FleetConfig } from "../core/model.js";
+import { compose } from "./compose.js";
 import { containerStart, deadlines, dnsName, type ExportInput, memoryOf, mountedFiles } from "./facts.js";
+import { kamal } from "./kamal.js";
+import { kubernetes } from "./kubernetes.js";
 import { notesFor } from "./notes.js";
 
 function configOf(raw: object): FleetConfig {
@@ -77,9 +81,41 @@ describe("facts", () => {
     const files = mountedFiles(inputOf({ env }));
     expect(files).toEqual({
       secrets: [{ key: "hostname", path: "/app/etc/hostname" }],
-      credentials: ["token"],
+      credentials: [{ key: "token", name: "token" }],
       envFiles: [],
     });
+  });
+
+  it("has a key of its own for each file, and prints values that no engine expands", () => {
+    const env = {
+      ...{ T1: { file: "etc/hostname" }, T2: { file: "proc/sys/kernel/hostname" } },
+      ...{ C1: { credential: "my cred" }, C2: { credential: "my_cred" } },
+    };
+    const input = { ...inputOf({ env }, ["./a $b <%= c %>.js"]), workdir: "/a$b" };
+    const { secrets, credentials } = mountedFiles(input);
+    expect(secrets.map(({ key }) => key)).toEqual(["hostname", "hostname-2"]);
+    expect(credentials).toEqual([
+      { key: "my_cred", name: "my cred" },
+      { key: "my_cred-2", name: "my_cred" },
+    ]);
+    const manifests = kubernetes(input);
+    expect(manifests).toContain("--from-file=hostname=PATH --from-file=hostname-2=PATH");
+    expect(manifests).toContain("--from-file=my_cred=PATH --from-file=my_cred-2=PATH");
+    expect(manifests).toContain("# The key my_cred is for my cred.");
+    expect(manifests).toContain("subPath: hostname-2");
+    const { services, secrets: files } = parse(compose(input));
+    expect(Object.keys(files)).toEqual(["hostname", "hostname-2", "my_cred", "my_cred-2"]);
+    expect(services.shop).toMatchObject({
+      working_dir: "/a$$b",
+      command: expect.arrayContaining(["./a $$b <%= c %>.js"]),
+      secrets: expect.arrayContaining([
+        { source: "hostname", target: "/a$$b/etc/hostname" },
+        { source: "my_cred", target: "/run/credentials/paceline/my cred" },
+      ]),
+    });
+    const deploy = parse(kamal(input));
+    expect(deploy.servers.web.cmd).toMatch(/ '\.\/a \$b <%%= c %>\.js'$/);
+    expect(deploy.volumes).toContain("'/etc/shop/hostname-2:/a$b/proc/sys/kernel/hostname:ro'");
   });
 });
 

@@ -132,16 +132,22 @@ function withoutListen(words: readonly string[]): string[] {
   });
 }
 
-/** Files that a container gets from outside: each path in the container, and the key of its secret. */
+/** A file that a container gets from outside: its path in the container, and the key of its secret, which no other has. */
 export interface MountedFile {
   key: string;
   path: string;
 }
 
+/** A credential of systemd: its file in the folder of credentials has its name. */
+export interface MountedCredential {
+  key: string;
+  name: string;
+}
+
 /** The secrets of `env` and the env files, which an image should not have. */
 export function mountedFiles(input: ExportInput): {
   secrets: MountedFile[];
-  credentials: string[];
+  credentials: MountedCredential[];
   envFiles: MountedFile[];
 } {
   const { config, folder, workdir } = input;
@@ -153,16 +159,29 @@ export function mountedFiles(input: ExportInput): {
   const sources = config.pools.flatMap(({ secrets }) => Object.values(secrets));
   const files = sources.flatMap((source) => ("file" in source ? [source.file] : []));
   const credentials = sources.flatMap((source) => ("credential" in source ? [source.credential] : []));
+  const keys = new Set<string>();
   const mounted = (paths: readonly string[]) =>
-    [...new Set(paths)].map((path) => ({ key: keyOf(path), path: inside(path) }));
+    [...new Set(paths)].map((path) => ({ key: newKey(path, keys), path: inside(path) }));
   return {
     secrets: mounted(files),
-    credentials: [...new Set(credentials)],
+    credentials: [...new Set(credentials)].map((name) => ({ key: newKey(name, keys), name })),
     envFiles: mounted(config.pools.flatMap(({ envFiles }) => envFiles)),
   };
 }
 
-/** A key of a Secret: the file's name, of the characters that are allowed. */
-function keyOf(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1).replace(/[^-._a-zA-Z0-9]/g, "_");
+const MAX_KEY = 200;
+
+/** Returns a key for a Secret: the file's name, of the characters that are allowed, with a number if another file has that key. */
+function newKey(path: string, keys: Set<string>): string {
+  const name = path.slice(path.lastIndexOf("/") + 1).slice(0, MAX_KEY);
+  const plain = name.replace(/[^-._a-zA-Z0-9]/g, "_").replace(/^\.\./, "_.");
+  let key = plain;
+  for (let number = 2; keys.has(key); number++) key = `${plain}-${number}`;
+  keys.add(key);
+  return key;
+}
+
+/** Returns a word as a POSIX shell reads it. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -5,6 +5,7 @@ import {
   dnsName,
   type ExportInput,
   mountedFiles,
+  shellWord,
   tcpAddress,
   wholeSeconds,
 } from "./facts.js";
@@ -20,10 +21,10 @@ export function kamal(input: ExportInput): string {
   const { limits, probes } = config.balancer;
   const serverMs = (limits.upstreamResponseTimeoutMs ?? 0) + (limits.upstreamConnectTimeoutMs ?? 0);
   const { secrets, credentials, envFiles } = mountedFiles(input);
-  const outside = [...secrets, ...envFiles].map(({ path }) => path);
+  const outside = [...secrets, ...envFiles];
   const serves = config.listen.length > 0;
   const grace = wholeSeconds(stopMs) + MARGIN_S;
-  return yaml(
+  const text = yaml(
     {
       service: name,
       image: input.image ?? `registry.example/${name}`,
@@ -31,6 +32,7 @@ export function kamal(input: ExportInput): string {
         web: {
           hosts: boxes.map(({ host }) => host),
           "#": "After the ENTRYPOINT of the Dockerfile in docs/operations.md, which ends with `start`; its WORKDIR has the fleet's folder.",
+          // Kamal passes it through a shell, and volumes too.
           cmd: containerStart(input).slice(1).map(shellWord).join(" "),
           options: { "stop-timeout": grace },
         },
@@ -55,7 +57,7 @@ export function kamal(input: ExportInput): string {
       volumes:
         outside.length === 0
           ? undefined
-          : outside.map((path) => `/etc/${name}/${path.slice(path.lastIndexOf("/") + 1)}:${path}:ro`),
+          : outside.map(({ key, path }) => shellWord(`/etc/${name}/${key}:${path}:ro`)),
       registry: { server: "registry.example", username: name, password: ["KAMAL_REGISTRY_PASSWORD"] },
       builder: { arch: "amd64" },
     },
@@ -68,13 +70,10 @@ export function kamal(input: ExportInput): string {
         : []),
       ...(outside.length > 0 ? [`Put the files of secrets and env files on each box, in /etc/${name}.`] : []),
       ...(credentials.length > 0
-        ? [`systemd's credentials (${credentials.join(", ")}) do not exist in a container: use { file } in \`env\`.`]
+        ? [`systemd's credentials (${credentials.map(({ name }) => name).join(", ")}) do not exist in a container: use { file } in \`env\`.`]
         : []),
     ],
   );
-}
-
-/** Kamal passes `cmd` through a shell. */
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  // Kamal reads the file as a template of ERB.
+  return text.replaceAll("<%", "<%%");
 }

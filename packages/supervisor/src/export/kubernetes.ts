@@ -7,6 +7,7 @@ import {
   memoryOf,
   mountedFiles,
   PACELINE_IN_IMAGE,
+  shellWord,
   sizesOf,
   stickyOf,
   tcpAddress,
@@ -217,7 +218,9 @@ function mountsOf(input: ExportInput, name: string): { volumes: Yaml; mounts: Ya
   add("secrets", `${name}-secrets`, secrets);
   add("env-files", `${name}-env-files`, envFiles);
   if (credentials.length > 0) {
-    volumes.push({ name: "credentials", secret: { secretName: `${name}-credentials` } });
+    // A credential keeps its name as a file, whatever its key.
+    const items = credentials.map(({ key, name: path }) => ({ key, path }));
+    volumes.push({ name: "credentials", secret: { secretName: `${name}-credentials`, items } });
     mounts.push({ name: "credentials", mountPath: CREDENTIALS, readOnly: true });
   }
   return { volumes, mounts };
@@ -228,7 +231,7 @@ function secretNotes(name: string, { secrets, credentials, envFiles }: ReturnTyp
   const create = (secret: string, keys: readonly string[]) =>
     keys.length === 0
       ? []
-      : [`kubectl create secret generic ${name}-${secret} ${keys.map((key) => `--from-file=${key}=PATH`).join(" ")}`];
+      : [`kubectl create secret generic ${name}-${secret} ${keys.map((key) => shellWord(`--from-file=${key}=PATH`)).join(" ")}`];
   const commands = [
     ...create(
       "secrets",
@@ -238,12 +241,18 @@ function secretNotes(name: string, { secrets, credentials, envFiles }: ReturnTyp
       "env-files",
       envFiles.map(({ key }) => key),
     ),
-    ...create("credentials", credentials),
+    ...create(
+      "credentials",
+      credentials.map(({ key }) => key),
+    ),
   ];
+  const of = [...secrets, ...envFiles, ...credentials.map(({ key, name: path }) => ({ key, path }))];
+  const renamed = of.filter(({ key, path }) => !`/${path}`.endsWith(`/${key}`));
   return [
     `Variables of the Secret ${name}-secret-env, if it exists, are in the environment of the app.`,
     ...(commands.length === 0
       ? []
       : ["Before the first apply, create the Secrets:", ...commands.map((line) => `  ${line}`)]),
+    ...renamed.map(({ key, path }) => `The key ${key} is for ${path}.`),
   ];
 }

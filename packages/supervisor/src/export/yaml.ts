@@ -41,7 +41,7 @@ function inline(value: Yaml): string {
 }
 
 /** Words that a parser of YAML 1.1 or 1.2 takes for something else than text. */
-const SPECIAL = /^(?:true|false|yes|no|on|off|y|n|null|nan|inf)$/i;
+const SPECIAL = /^(?:true|false|yes|no|on|off|y|n|null|nan|inf|e[-+]?[\d_]+)$/i;
 const PLAIN = /^[A-Za-z_/][\w./@-]*(?::[\w./@-]+)*$/;
 
 function scalar(value: string | number | boolean): string {

@@ -34,6 +34,7 @@ export async function fleetUnit(start: FleetStart, user: string | "manager" | un
     ...{ name: config.name, folder: identity.folder },
     start: originArguments(isPath ? { ...start, file: identity.source } : start),
     user: user === "manager" ? null : (user ?? config.user?.name ?? ownerOf(identity.folder)),
+    group: user === undefined ? (config.user?.group ?? null) : null,
     paceline: findCommand(identity.folder),
     programFolders: runtimes.node === undefined ? [] : [dirname(runtimes.node)],
     hasLowPort: config.listen.some((address) => address.kind === "tcp" && address.port < 1024),

@@ -14,6 +14,8 @@ export interface UnitFacts {
   folder: string;
   /** Who runs it; null: the user whose own systemd it is. */
   user: string | null;
+  /** The group in its configuration; null: the user's own. */
+  group: string | null;
   /** The absolute path of the command. */
   paceline: string;
   /** Folders of programs that may be missing in systemd's PATH, such as that of node. */
@@ -63,7 +65,8 @@ const HARDENING = [
 /** @returns the text of the unit @throws PacelineError `usage` for a path or an argument that cannot stand in a unit */
 export function systemdUnit(facts: UnitFacts): string {
   refuseUnwritable(facts);
-  const { name, start, folder, user, paceline, programFolders, runtimeDirs, credentials, startMs, stopMs } = facts;
+  const { name, start, folder, user, group, paceline, programFolders, runtimeDirs, credentials, startMs, stopMs } =
+    facts;
   const command = (...args: string[]) => [paceline, ...args].map(word).join(" ");
   const runDir = `${SERVICE_PREFIX}${unitName(name)}`;
   const missing = programFolders.filter((path) => !SERVICE_PATH.split(":").includes(path));
@@ -78,6 +81,7 @@ export function systemdUnit(facts: UnitFacts): string {
     "Type=notify",
     "NotifyAccess=all",
     ...(user === null ? [] : [`User=${specifiers(user)}`]),
+    ...(user === null || group === null ? [] : [`Group=${specifiers(group)}`]),
     `WorkingDirectory=${specifiers(folder)}`,
     ...(missing.length === 0 ? [] : [`Environment=${word(`PATH=${[...missing, SERVICE_PATH].join(":")}`)}`]),
     `ExecStart=${command("start", ...start)}`,

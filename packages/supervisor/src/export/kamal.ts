@@ -55,9 +55,7 @@ export function kamal(input: ExportInput): string {
       drain_timeout: grace,
       env: { clear: { NODE_ENV: "production", PACELINE_RUN_DIR: "/tmp/paceline" } },
       volumes:
-        outside.length === 0
-          ? undefined
-          : outside.map(({ key, path }) => shellWord(`/etc/${name}/${key}:${path}:ro`)),
+        outside.length === 0 ? undefined : outside.map(({ key, path }) => shellWord(`/etc/${name}/${key}:${path}:ro`)),
       registry: { server: "registry.example", username: name, password: ["KAMAL_REGISTRY_PASSWORD"] },
       builder: { arch: "amd64" },
     },
@@ -70,7 +68,9 @@ export function kamal(input: ExportInput): string {
         : []),
       ...(outside.length > 0 ? [`Put the files of secrets and env files on each box, in /etc/${name}.`] : []),
       ...(credentials.length > 0
-        ? [`systemd's credentials (${credentials.map(({ name }) => name).join(", ")}) do not exist in a container: use { file } in \`env\`.`]
+        ? [
+            `systemd's credentials (${credentials.map(({ name }) => name).join(", ")}) do not exist in a container: use { file } in \`env\`.`,
+          ]
         : []),
     ],
   );

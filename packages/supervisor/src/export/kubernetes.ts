@@ -231,7 +231,9 @@ function secretNotes(name: string, { secrets, credentials, envFiles }: ReturnTyp
   const create = (secret: string, keys: readonly string[]) =>
     keys.length === 0
       ? []
-      : [`kubectl create secret generic ${name}-${secret} ${keys.map((key) => shellWord(`--from-file=${key}=PATH`)).join(" ")}`];
+      : [
+          `kubectl create secret generic ${name}-${secret} ${keys.map((key) => shellWord(`--from-file=${key}=PATH`)).join(" ")}`,
+        ];
   const commands = [
     ...create(
       "secrets",

@@ -18,6 +18,8 @@ const PAUSE_MS = 2_000;
 /** Requests that are sent at once to each instance. */
 const BURST_EACH = 4;
 const MAX_BURST = 64;
+/** By then a process has got its signal. */
+const ARRIVES_MS = 200;
 /** As many pools are disturbed. */
 const MAX_POOLS = 8;
 
@@ -81,9 +83,11 @@ export const acts: Readonly<Record<Exclude<PhaseName, "state">, Act>> = {
       const { policy, name } = pool;
       const instance = (await poolOf(scene.fleet, name)).instances.findLast(isReady);
       if (instance?.pid == null) continue;
-      await burst(scene, pool, tally);
+      const endRequests = await keepUnderWay(scene, pool, tally);
       const startedAt = performance.now();
       end(scene, instance.pid, "SIGTERM");
+      // The signal arrives while it runs some.
+      await sleep(ARRIVES_MS, undefined, { signal: scene.signal }).finally(endRequests);
       // It drains, gets SIGTERM again for its program, and is killed.
       const mostMs = policy.drainTimeoutMs + 2 * policy.termTimeoutMs + policy.killTimeoutMs;
       if (await untilReplaced(scene, name, instance, mostMs)) continue;
@@ -109,6 +113,14 @@ export const acts: Readonly<Record<Exclude<PhaseName, "state">, Act>> = {
     await scene.fleet.stop(operation);
   },
 };
+
+async function keepUnderWay({ load, slowest, fleet }: Scene, { name }: PoolConfig, tally: Tally): Promise<() => void> {
+  const [ask] = slowest(name);
+  const { instances } = await poolOf(fleet, name);
+  return ask === undefined
+    ? () => {}
+    : load.keepUnderWay(Math.min(MAX_BURST, BURST_EACH * instances.length), ask, tally);
+}
 
 async function burst({ load, slowest, fleet }: Scene, { name }: PoolConfig, tally: Tally): Promise<void> {
   const asks = slowest(name);

@@ -1,5 +1,6 @@
 /** Sends requests at a constant rate, or as they were recorded, half of them over new connections; an open loop, whatever the responses take. */
 import type { NetConnectOpts, Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Ask, exchange, type Outcome } from "./exchange.js";
 import type { Replayed } from "./recording.js";
 import type { Tally } from "./tally.js";
@@ -12,6 +13,9 @@ const MAX_IDLE = 16;
 const TICK_MS = 10;
 /** What was not sent because this process stood still is not made up for beyond this time. */
 const MOST_LATE_MS = 100;
+const MAX_SPREAD_MS = 500;
+/** As many requests follow one another, if nobody ends them. */
+const MAX_IN_TURN = 500;
 
 export interface LoadOptions {
   address: NetConnectOpts;
@@ -72,6 +76,27 @@ export class Load {
       });
     });
     await Promise.all(written);
+  }
+
+  /**
+   * Keeps this many requests under way, counted in `tally`: the next one follows each response. They begin evenly spread over
+   * the time that one takes, so that at every moment some are in the middle. Resolves when each has had a response.
+   * @returns ends it
+   */
+  async keepUnderWay(count: number, ask: Ask, tally: Tally): Promise<() => void> {
+    const { durationMs } = await this.ask(ask);
+    const ending = new AbortController();
+    const begin = async (at: number) => {
+      await sleep((at / count) * Math.min(durationMs, MAX_SPREAD_MS));
+      await this.send(ask, at % 2 === 0, tally);
+      void goOn(at);
+    };
+    const goOn = async (at: number) => {
+      for (let left = MAX_IN_TURN; left > 0 && !ending.signal.aborted; left--)
+        await this.send(ask, at % 2 === 0, tally);
+    };
+    await Promise.all(Array.from({ length: count }, (_, at) => begin(at)));
+    return () => ending.abort();
   }
 
   close(): void {

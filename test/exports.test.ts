@@ -222,6 +222,9 @@ test("nginx accepts its configuration", async (context) => {
   expect(full).toContain("    server 10.0.0.5:80 max_fails=1 fail_timeout=2s; # east\n");
   expect(full).toContain("    ip_hash;\n");
   expect(small).toContain("    least_conn;\n");
+  // A WebSocket may be idle for as long as the fleet allows it.
+  expect(small).toContain("    location @upgrade {\n");
+  expect(small).toContain("        proxy_read_timeout 3605s;\n");
   needs(context, "nginx");
   for (const [name, text] of Object.entries({ small, full })) {
     const prefix = join(project.folder, name);

@@ -1,4 +1,5 @@
 /** What a proxy in front sees of a stop: the readiness probe and the agent-check before, and no closed socket meanwhile. */
+import { once } from "node:events";
 import net from "node:net";
 import { expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
@@ -45,6 +46,14 @@ test.each(["bun", "node"] as const)(
     // A front that sends a line first, and then does not read.
     const mute = net.connect({ port: agentPort, host: "127.0.0.1" }).on("error", () => {});
     mute.pause().write("web/box1\n");
+    // Idle ones keep nobody out.
+    const idle = Array.from({ length: 200 }, () =>
+      net.connect({ port: agentPort, host: "127.0.0.1", allowHalfOpen: true }),
+    );
+    for (const socket of idle) socket.on("error", () => {});
+    await Promise.all(idle.map((socket) => once(socket, "connect")));
+    for (let n = 0; n < 5; n++) expect(await askAgent(agentPort)).toMatch(/^up ready \d+%\n$/);
+    for (const socket of idle) socket.destroy();
 
     await project.scale("web", 0);
     await waitFor(

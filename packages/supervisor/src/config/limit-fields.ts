@@ -44,7 +44,7 @@ export const balancerLimitFields = {
   ),
   maxQueue: count(
     BALANCER_LIMITS.maxQueue,
-    "The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After.",
+    "The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).",
     { min: 0 },
   ),
   headTimeoutMs: milliseconds(
@@ -66,7 +66,7 @@ export const balancerLimitFields = {
   ),
   upstreamConnectTimeoutMs: milliseconds(
     BALANCER_LIMITS.upstreamConnectTimeoutMs,
-    "How long connecting to an instance may take, and how long a request may stay in the request queue. Then the client gets 503.",
+    "How long connecting to an instance may take, and how long a request may stay in the request queue. Then the client gets 503, unless an instance is ready and has not reached its `maxInFlight`: it gets the request (docs/balancing.md).",
   ),
   upstreamResponseTimeoutMs: milliseconds(
     BALANCER_LIMITS.upstreamResponseTimeoutMs,

@@ -16,6 +16,7 @@ export function nginx(input: ExportInput): string {
   const { limits } = config.balancer;
   const port = tcpAddress(config)?.port ?? 8080;
   const serverMs = (limits.upstreamResponseTimeoutMs ?? 0) + (limits.upstreamConnectTimeoutMs ?? 0);
+  const tunnelS = wholeSeconds(limits.tunnelIdleTimeoutMs ?? 0) + MARGIN_S;
   const maxBody = limits.maxBodyBytes ?? 0;
   const sticky = stickyOf(config);
   const lines = [
@@ -49,20 +50,31 @@ export function nginx(input: ExportInput): string {
     `    client_body_timeout ${wholeSeconds(limits.bodyTimeoutMs ?? 0)}s;`,
     `    client_header_timeout ${wholeSeconds(limits.headTimeoutMs ?? 0)}s;`,
     "",
+    "    proxy_http_version 1.1;",
+    "    proxy_set_header Host $http_host;",
+    `    proxy_set_header Connection $${name.replaceAll("-", "_")}_connection;`,
+    "    proxy_set_header Upgrade $http_upgrade;",
+    "    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+    "    proxy_set_header X-Forwarded-Proto $scheme;",
+    `    proxy_connect_timeout ${CONNECT_S}s;`,
+    "    # The fleet responds 503 only to requests that have not started.",
+    "    proxy_next_upstream error timeout http_503;",
+    `    proxy_next_upstream_tries ${Math.max(2, boxes.length)};`,
+    "",
     "    location / {",
+    "        # WebSockets go to the location below. 418 stays in nginx.",
+    "        error_page 418 = @upgrade;",
+    `        if ($http_upgrade ~* "^websocket$") { return 418; }`,
     `        proxy_pass http://${name}_boxes;`,
-    "        proxy_http_version 1.1;",
-    "        proxy_set_header Host $http_host;",
-    `        proxy_set_header Connection $${name.replaceAll("-", "_")}_connection;`,
-    "        proxy_set_header Upgrade $http_upgrade;",
-    "        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
-    "        proxy_set_header X-Forwarded-Proto $scheme;",
-    `        proxy_connect_timeout ${CONNECT_S}s;`,
     "        # Longer than the fleet's own: upstreamConnectTimeoutMs and upstreamResponseTimeoutMs.",
     `        proxy_read_timeout ${wholeSeconds(serverMs) + MARGIN_S}s;`,
-    "        # The fleet responds 503 only to requests that have not started.",
-    "        proxy_next_upstream error timeout http_503;",
-    `        proxy_next_upstream_tries ${Math.max(2, boxes.length)};`,
+    "    }",
+    "",
+    "    location @upgrade {",
+    `        proxy_pass http://${name}_boxes;`,
+    "        # Longer than the fleet's own: tunnelIdleTimeoutMs.",
+    `        proxy_read_timeout ${tunnelS}s;`,
+    `        proxy_send_timeout ${tunnelS}s;`,
     "    }",
     "}",
   ];

@@ -19,9 +19,9 @@ interface AgentCheckOptions {
   retryMs?: number;
 }
 
-/** More connections than any number of fronts needs; further ones are closed. */
+/** Connections that have their line and wait for the peer to close; the oldest gives way to a further one, so that idle peers keep none out. */
 const MAX_CONNECTIONS = 64;
-/** How long a peer may take to read the line. */
+/** How long a peer may take to close. */
 const TIMEOUT_MS = 2000;
 const RETRY_MS = 1000;
 /** Several fronts ask at their own times: within this long they hear the same. */
@@ -57,7 +57,6 @@ export class AgentCheck {
   /** An earlier supervisor of this fleet may hold the port for a moment, so it is tried again. */
   private open(address: Address, hasWarned: boolean): void {
     const server = createServer((socket) => this.respond(socket));
-    server.maxConnections = MAX_CONNECTIONS;
     this.server = server;
     const { host, port } = address;
     server.on("error", (error: NodeJS.ErrnoException) => {
@@ -80,6 +79,11 @@ export class AgentCheck {
     // HAProxy may send a line of its own (agent-send), which says nothing here.
     socket.resume();
     socket.end(`${this.line()}\n`);
+    if (this.sockets.size <= MAX_CONNECTIONS) return;
+    const [oldest] = this.sockets;
+    // The kernel has its line.
+    oldest?.destroy();
+    if (oldest !== undefined) this.sockets.delete(oldest);
   }
 
   private line(): string {

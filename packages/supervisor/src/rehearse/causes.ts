@@ -1,7 +1,7 @@
 /** The faults of an app that a rehearsal can name: one rule for each, from the evidence to what is wrong, how that was seen, and what to do. Pure. */
 import { addReading, forecast, type MemoryTrend, NO_TREND } from "../core/forecast.js";
 import type { DeathFacts, Evidence, Finding, LoggedLine, MemoryFacts, RepeatFacts } from "./evidence.js";
-import { countsAlone, isKnownToSome } from "./repeats.js";
+import { countsAlone, differsWithCookie, isKnownToSome } from "./repeats.js";
 
 const MAX_EVIDENCE = 5;
 
@@ -64,7 +64,7 @@ export const causes = {
 
   state: ({ repeats }: Evidence): Finding[] =>
     repeats.flatMap((facts) => {
-      const proofs = [...describeSessions(facts), ...describeCount(facts)];
+      const proofs = [...describeSessions(facts), ...describeCount(facts), ...describeWithCookies(facts)];
       if (proofs.length === 0) return [];
       return [
         {
@@ -215,6 +215,21 @@ function describeSessions({ cookies, instances }: RepeatFacts): string[] {
 function describeCount(facts: RepeatFacts): string[] {
   const numbers = countsAlone(facts);
   return numbers === undefined ? [] : [`each instance counts for itself: responses in turn have ${numbers.join(", ")}`];
+}
+
+/** A server that keeps the cookie of its client sets none, whether it knows it or not. */
+function describeWithCookies(facts: RepeatFacts): string[] {
+  const { cookies, instances, withCookies } = facts;
+  if (countsAlone(facts) !== undefined || cookies.length === 0) return [];
+  const names = cookies.map(({ name }) => name).join(", ");
+  const numbers = countsAlone({ ...withCookies, instances });
+  if (numbers !== undefined)
+    return [
+      `each instance counts for itself with the cookie ${names} that one of them set: responses in turn have ${numbers.join(", ")}`,
+    ];
+  return differsWithCookie(facts)
+    ? [`one instance set the cookie ${names}: with it, instances respond differently, each in the same way every time`]
+    : [];
 }
 
 interface Growth {

@@ -76,6 +76,8 @@ export interface RepeatFacts {
   later: readonly string[];
   /** The cookies that a response has set, and of each further request with them whether its response set it anew. */
   cookies: readonly { name: string; wasKnown: readonly boolean[] }[];
+  /** The same as `bodies` and `later`, with these cookies; empty without any. */
+  withCookies: { bodies: readonly string[]; later: readonly string[] };
 }
 
 /** An idle connection to an instance. */

@@ -55,7 +55,18 @@ function step(instance: string) {
 function turns(first: (visit: number) => string, second: (visit: number) => string): string[] {
   return Array.from({ length: 8 }, (_, at) => (at % 2 === 0 ? first : second)(Math.floor(at / 2)));
 }
-const repeated = { pool: "web", request: "GET /", instances: 2, cookies: [], bodies: [], later: [] };
+const repeated = {
+  pool: "web",
+  request: "GET /",
+  instances: 2,
+  cookies: [],
+  bodies: [],
+  later: [],
+  withCookies: { bodies: [], later: [] },
+};
+const HELLOS = Array.from({ length: 8 }, () => "hello");
+/** A server that keeps its clients' cookies. */
+const sid = [{ name: "sid", wasKnown: Array.from({ length: 8 }, () => true) }];
 
 const FAULTS: [kind: string, evidence: Partial<Evidence>][] = [
   ["exits-at-once", { deaths: [death({ requests: [...UNDER_WAY] })] }],
@@ -112,6 +123,25 @@ const FAULTS: [kind: string, evidence: Partial<Evidence>][] = [
       ],
     },
   ],
+  ...[
+    {
+      bodies: turns(
+        (n) => `{"visits":${n + 2}}`,
+        (n) => `{"visits":${n + 1}}`,
+      ),
+      later: ['{"visits":6}', '{"visits":5}'],
+    },
+    {
+      bodies: turns(
+        () => "hello Ann",
+        () => "hello",
+      ),
+      later: ["hello Ann", "hello"],
+    },
+  ].map((withCookies): [string, Partial<Evidence>] => [
+    "state",
+    { repeats: [{ ...repeated, bodies: HELLOS, later: HELLOS.slice(0, 2), cookies: sid, withCookies }] },
+  ]),
   ["leaks", { memory: [memory("web.1", 1e6), memory("web.2", 1.1e6)] }],
   [
     "blocks",
@@ -225,6 +255,27 @@ const HARMLESS: [what: string, evidence: Partial<Evidence>][] = [
     { repeats: [{ ...repeated, cookies: [{ name: "sid", wasKnown: Array(8).fill(false) }] }] },
   ],
   ["a cookie that all know", { repeats: [{ ...repeated, cookies: [{ name: "sid", wasKnown: Array(8).fill(true) }] }] }],
+  [
+    "a page that shows its instance, also with a cookie",
+    {
+      repeats: [
+        {
+          ...{ ...repeated, cookies: sid },
+          bodies: turns(
+            () => "web.1",
+            () => "web.2",
+          ),
+          withCookies: {
+            bodies: turns(
+              () => "Ann, web.1",
+              () => "Ann, web.2",
+            ),
+            later: [],
+          },
+        },
+      ],
+    },
+  ],
   [
     "a cookie that is renewed once",
     {

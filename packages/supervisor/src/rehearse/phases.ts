@@ -43,7 +43,7 @@ export const PHASES = {
     ...{ mayRepeat: true, mayBeSlow: true },
   },
   term: {
-    does: "an instance gets SIGTERM in a burst of requests",
+    does: "an instance gets SIGTERM while it runs requests",
     promise: "it finishes its requests, then exits",
     ...{ mayRepeat: true, mayBeSlow: true },
   },

@@ -143,11 +143,27 @@ export async function probeState(
   }
   if (begun.length > 0) await sleep(LATER_MS);
   const facts: RepeatFacts[] = [];
+  const again: { fact: RepeatFacts; ask: Ask }[] = [];
   for (const { pool, ask, instances, bodies } of begun) {
     const later: string[] = [];
     for (let at = 0; at < instances; at++) later.push((await counted(ask)).body);
-    const cookies = await probeCookies(counted, ask, instances);
-    facts.push({ pool, request: nameOf(ask), instances, bodies, later, cookies });
+    const { cookies, sent, bodies: known } = await probeCookies(counted, ask, instances);
+    facts.push({
+      pool,
+      request: nameOf(ask),
+      instances,
+      bodies,
+      later,
+      cookies,
+      withCookies: { bodies: known, later: [] },
+    });
+    if (sent !== undefined) again.push({ fact: facts.at(-1) as RepeatFacts, ask: { ...ask, cookie: sent } });
+  }
+  if (again.length > 0) await sleep(LATER_MS);
+  for (const { fact, ask } of again) {
+    const later: string[] = [];
+    for (let at = 0; at < fact.instances; at++) later.push((await counted(ask)).body);
+    fact.withCookies = { ...fact.withCookies, later };
   }
   return facts;
 }
@@ -156,16 +172,21 @@ async function probeCookies(
   send: (ask: Ask) => Promise<Outcome>,
   ask: Ask,
   instances: number,
-): Promise<RepeatFacts["cookies"]> {
+): Promise<{ cookies: RepeatFacts["cookies"]; sent?: string; bodies: readonly string[] }> {
   const set = (await send(ask)).cookies.slice(0, MAX_COOKIES);
-  if (set.length === 0) return [];
+  // A whole turn, so that the next request goes to the same instance.
+  for (let at = 1; at < instances; at++) await send(ask);
+  if (set.length === 0) return { cookies: [], bodies: [] };
+  const sent = set.join("; ");
+  const bodies: string[] = [];
   const found = set.map((cookie) => ({ cookie, name: cookie.split("=", 1)[0] ?? "", wasKnown: [] as boolean[] }));
   for (let at = 0; at < ROUNDS * instances; at++) {
-    const { cookies } = await send({ ...ask, cookie: set.join("; ") });
+    const { cookies, body } = await send({ ...ask, cookie: sent });
+    bodies.push(body);
     for (const { cookie, name, wasKnown } of found) {
       const again = cookies.find((each) => each.startsWith(`${name}=`));
       wasKnown.push(again === undefined || again === cookie);
     }
   }
-  return found.map(({ name, wasKnown }) => ({ name, wasKnown }));
+  return { cookies: found.map(({ name, wasKnown }) => ({ name, wasKnown })), sent, bodies };
 }

@@ -8,6 +8,9 @@ test.each([
   ["/cart?secret", "/cart?"],
   ["/reset/0123456789abcdef0123456789abcdef", "/reset/*"],
   ["/a-very-long-name-of-an-article-about-bicycles", "/a-very-long-name-of-an-article-about-bicycles"],
+  ["/reset/abcdefghijklmnopqrstuvwxyzabcdefgh", "/reset/*"],
+  ["/reset/abcdef-ghijklmnopqrstuvwxyzabcdefghijkl", "/reset/*"],
+  ["/cart;jsessionid=1A2B;secret/x%3Bsid%3D9", "/cart;jsessionid=/x;sid="],
   ["/a?x=1#secret", "/a?x="],
 ])("%s is recorded as %s", (target, expected) => {
   expect(withoutSecrets(target)).toBe(expected);

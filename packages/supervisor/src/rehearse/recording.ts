@@ -18,8 +18,9 @@ export interface Recorded {
 
 /** What stands for a part of a path that may be a key or a token. */
 const MASK = "*";
-/** Parts that are at least this long and have a digit, such as tokens of links, are not recorded. */
+/** Parts that are at least this long, such as tokens of links, are not recorded, unless they are words with dashes. */
 const LONGEST_PART = 32;
+const WORDS = /^[A-Z]?[a-z]{0,19}(?:-[A-Z]?[a-z]{0,19})+(?:\.[a-z]{1,5})?$/;
 const MAX_PATH = 1024;
 
 /** Returns a request's target as it may be recorded: the names of its query stay, their values do not. */
@@ -29,10 +30,7 @@ export function withoutSecrets(target: string): string {
       .slice(0, MAX_PATH)
       .split("#", 1)[0]
       ?.split(/\?(.*)/s) ?? [];
-  const masked = path
-    .split("/")
-    .map((part) => (part.length >= LONGEST_PART && /\d/.test(part) ? MASK : part))
-    .join("/");
+  const masked = path.split("/").map(maskedPart).join("/");
   if (query === undefined) return masked;
   const names = query.split("&").map((pair) => {
     const [name = "", value] = pair.split(/=(.*)/s);
@@ -41,6 +39,17 @@ export function withoutSecrets(target: string): string {
     return `${name.length >= LONGEST_PART ? MASK : name}=`;
   });
   return `${masked}?${names.filter((name) => name !== "").join("&")}`;
+}
+
+/** Its parameters, such as `;jsessionid=`, keep their names. */
+function maskedPart(part: string): string {
+  const [name = "", ...parameters] = part.split(/;|%3b/i);
+  const isSecret = name.length >= LONGEST_PART && !WORDS.test(name);
+  const names = parameters.flatMap((parameter) => {
+    const [key = "", value] = parameter.split(/(?:=|%3d)(.*)/is);
+    return value === undefined || key.length >= LONGEST_PART ? [] : [`;${key}=`];
+  });
+  return `${isSecret ? MASK : name}${names.join("")}`;
 }
 
 export function headLine(startedAt: number): string {

@@ -20,7 +20,11 @@ export function isKnownToSome(wasKnown: readonly boolean[], instances: number): 
  * number grows by one, so in turn each number is one more than that of the round before. A count for all would grow by the number of
  * instances, a clock by nothing regular, and a count that begins again by itself is no state.
  */
-export function countsAlone({ bodies, later, instances }: RepeatFacts): number[] | undefined {
+export function countsAlone({
+  bodies,
+  later,
+  instances,
+}: Pick<RepeatFacts, "bodies" | "later" | "instances">): number[] | undefined {
   if (instances < 2 || bodies.length < ROUNDS * instances || later.length < instances) return undefined;
   const texts = [...bodies, ...later].map((body) => body.split(NUMBER));
   const numbers = [...bodies, ...later].map((body) => body.match(NUMBER) ?? []);
@@ -36,6 +40,19 @@ export function countsAlone({ bodies, later, instances }: RepeatFacts): number[]
     if (growsByOne && goesOn) return inTurn.slice(0, 2 * instances);
   }
   return undefined;
+}
+
+/**
+ * Whether instances respond differently to the same cookie, each in the same way every time, although they respond alike without it.
+ * A page that shows its instance differs without a cookie too.
+ */
+export function differsWithCookie({ bodies, withCookies, instances }: RepeatFacts): boolean {
+  return isOfInstance(withCookies.bodies, instances) && !isOfInstance(bodies, instances);
+}
+
+function isOfInstance(bodies: readonly string[], instances: number): boolean {
+  if (instances < 2 || bodies.length < ROUNDS * instances || new Set(bodies).size === 1) return false;
+  return bodies.every((body, at) => at < instances || body === bodies[at - instances]);
 }
 
 /** Longer ones are not counts. */

@@ -1,14 +1,30 @@
 /** The fleet of a rehearsal: the user's own configuration on a free loopback port, in a run directory of its own. The running fleet is not touched. */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { attempt } from "@paceline/wire/proc";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import type { FleetStart } from "../fleet/api.js";
 import { createFleet, type StartedFleet } from "../fleet/create-fleet.js";
+import { identify, isRunning, lockHolder } from "../run-dir/lock.js";
 
 const HOST = "127.0.0.1";
+const PREFIX = "paceline-rehearsal-";
+/** A file that says which process rehearses. */
+const OWNER = "owner.json";
+const RUN = "run";
 /** How often processes report, so that a rehearsal need not wait long for their counts. */
 export const REPORT_EVERY_MS = 250;
 
@@ -31,7 +47,9 @@ export interface StageOptions {
 
 /** @throws StartError, ConfigError or PacelineError as a start does; nothing is left then */
 export async function setStage({ start, signal }: StageOptions): Promise<Stage> {
-  const folder = mkdtempSync(join(tmpdir(), "paceline-rehearsal-"));
+  removeLeftFolders();
+  const folder = mkdtempSync(join(tmpdir(), PREFIX));
+  writeFileSync(join(folder, OWNER), JSON.stringify({ ...identify(process.pid), namespace: pidNamespace() }));
   // The fleet may become another user, who has to enter it.
   if (process.getuid?.() === 0) chmodSync(folder, 0o711);
   const remove = () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
@@ -47,7 +65,7 @@ export async function setStage({ start, signal }: StageOptions): Promise<Stage> 
         PACELINE_REPORT_EVERY_MS: `${REPORT_EVERY_MS}`,
       },
       listen: [`${HOST}:${port}`],
-      runDir: join(folder, "run"),
+      runDir: join(folder, RUN),
       rehearses: true,
       signal,
       ...{ endsSoon: true },
@@ -62,6 +80,34 @@ export async function setStage({ start, signal }: StageOptions): Promise<Stage> 
     remove();
     throw error;
   }
+}
+
+/** Removes the folders of rehearsals that were killed. */
+export function removeLeftFolders(): void {
+  for (const name of attempt(() => readdirSync(tmpdir())) ?? []) {
+    const folder = join(tmpdir(), name);
+    // Others may write into /tmp, too.
+    if (name.startsWith(PREFIX) && attempt(() => isOurs(folder) && isLeft(folder)) === true)
+      attempt(() => rmSync(folder, { recursive: true, force: true }));
+  }
+}
+
+function isOurs(folder: string): boolean {
+  const stat = lstatSync(folder);
+  return stat.isDirectory() && stat.uid === process.getuid?.();
+}
+
+/** Whether the rehearsal and the supervisor of its fleet are gone. A process of another container cannot be seen from here. */
+function isLeft(folder: string): boolean {
+  const { namespace, ...owner } = JSON.parse(readFileSync(join(folder, OWNER), "utf8"));
+  if (namespace !== pidNamespace() || isRunning(owner)) return false;
+  const runDir = join(folder, RUN);
+  return !existsSync(runDir) || lockHolder(runDir) === undefined;
+}
+
+/** Empty if the system has none. */
+function pidNamespace(): string {
+  return attempt(() => readlinkSync("/proc/self/ns/pid")) ?? "";
 }
 
 /** The address of the fleet, for clients. */

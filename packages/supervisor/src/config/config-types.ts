@@ -1044,7 +1044,7 @@ export interface FleetKeys {
                */
               maxConnections?: number | undefined;
               /**
-               * The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After.
+               * The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).
                *
                * Value: whole number. Default: 1024.
                */
@@ -1074,7 +1074,7 @@ export interface FleetKeys {
                */
               keepAliveTimeoutMs?: number | undefined;
               /**
-               * How long connecting to an instance may take, and how long a request may stay in the request queue. Then the client gets 503.
+               * How long connecting to an instance may take, and how long a request may stay in the request queue. Then the client gets 503, unless an instance is ready and has not reached its `maxInFlight`: it gets the request (docs/balancing.md).
                *
                * Value: whole number, ms. Default: 5000.
                */

@@ -1,4 +1,5 @@
 /** A deploy tries a release under load, goes on or back by itself, and is undone at once by a rollback. */
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
@@ -178,5 +179,44 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   const adopted = await project.statusWhere("its canary to be gone", allReady);
   expect(adopted.pools[0]).toMatchObject({ generation: 1, deploy: null });
   expect(pidsOf(adopted)?.[0]).toBe(first);
+  expect((await get(project.port)).body).toBe("v1");
+});
+
+test("of several pools, the exit status says whether a client has had a response of any canary", async () => {
+  const pools = (folder: string) => ({
+    web: { app: join(folder, "app.js"), instances: 1, minReadyMs: 50, routes: ["/"] },
+    api: { app: join(folder, "api.js"), instances: 1, minReadyMs: 50, routes: ["/api/"] },
+  });
+  const project = await Project.make({ runtime: "bun", app: GOOD("v1"), config: {} });
+  const gate = join(project.folder, "gate");
+  const next = join(project.folder, "releases/next");
+  project.write("api.js", GOOD("api"));
+  project.write("releases/next/app.js", GOOD("v2"));
+  const waiting = `import { existsSync } from "node:fs";
+    while (!existsSync(${JSON.stringify(gate)})) await new Promise((resolve) => setTimeout(resolve, 20));`;
+  project.write("releases/next/api.js", `${waiting}\n${BROKEN}`);
+  const common = { listen: `127.0.0.1:${project.port}`, runtime: "bun" };
+  for (const folder of [project.folder, next])
+    project.write(
+      `${folder === next ? "releases/next/" : ""}paceline.config.json`,
+      JSON.stringify({ ...common, pools: pools(folder) }),
+    );
+  await project.start();
+  await project.statusWhere("all pools", allReady);
+  // The canary of web is up, and that of api fails when the gate opens.
+  const request = { dir: next, judgeMs: 0, canaryPercent: 100 };
+  const isUp = ({ pools }: Status) => pools.some(({ deploy }) => deploy !== null && deploy.canaries.length > 0);
+  for (const [status, isSeen] of [
+    [6, false],
+    [7, true],
+  ] as const) {
+    project.write("gate", "");
+    rmSync(gate);
+    const deploy = project.deploy(request);
+    await project.statusWhere("the canary", isUp);
+    if (isSeen) await expect.poll(async () => (await get(project.port)).body).toBe("v2");
+    writeFileSync(gate, "");
+    expect(await deploy).toMatchObject({ code: status, output: expect.stringContaining("no such table: carts") });
+  }
   expect((await get(project.port)).body).toBe("v1");
 });

@@ -251,7 +251,13 @@ export class Parts {
         const routesOf = () => configs.routes.get(pool)?.routes ?? [];
         return openJudge(pool, limits, { children, routesOf, counts: this.judged, usage: this.usage });
       },
-      requestsOf: (pool, ids) => this.judged.armOf(pool, [], ids).requests,
+      countRequests: (pool, id) => {
+        const process = children.get(id);
+        if (process !== undefined) this.judged.know(process);
+        const ids = new Set([id]);
+        // A balancer forgets a process that has left, an instance has a final report, and a command has none.
+        return () => Math.max(this.judged.armOf(pool, [], ids).requests, process?.stats.last?.requestsTotal ?? 0);
+      },
       isReloading: () => this.reloads.isBusy,
       publishOnce: (change) => publishing.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,

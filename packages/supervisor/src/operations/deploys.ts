@@ -70,8 +70,8 @@ interface DeploysOptions {
   /** Returns when a process was started, by performance.now(). */
   spawnedAt(id: string): number | undefined;
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
-  /** Returns how many requests of clients those processes have had since `openJudge`, as far as is reported. */
-  requestsOf(pool: string, ids: ReadonlySet<string>): number;
+  /** Returns what reads how many requests of clients that process has had, as far as is reported, also after its end. */
+  countRequests(pool: string, id: string): () => number;
   isStopping(): boolean;
   isReloading(): boolean;
   publish(): void;
@@ -258,15 +258,17 @@ export class Deploys {
     const { openJudge, publish, runner, periodMs = PERIOD_MS } = this.options;
     const serving = trial.parts.filter(({ after }) => after.serves);
     const judges = serving.map((part) => {
-      return { part, judge: openJudge(part.name, trial.config.limits), ids: new Set<string>() };
+      return { part, judge: openJudge(part.name, trial.config.limits), counts: new Map<string, () => number>() };
     });
     // The balancers count from the next snapshot on.
     if (judges.length > 0) publish();
     const note = () => {
-      for (const { part, ids } of judges) for (const id of this.armsOf(part).canary) ids.add(id);
+      for (const { part, counts } of judges)
+        for (const id of this.armsOf(part).canary)
+          if (!counts.has(id)) counts.set(id, this.options.countRequests(part.name, id));
     };
     const unwatch = runner.watch(note);
-    const wasSeen = () => judges.some(({ part, ids }) => this.options.requestsOf(part.name, ids) > 0);
+    const wasSeen = () => judges.some(({ counts }) => [...counts.values()].some((count) => count() > 0));
     try {
       const result = await this.tryRelease(
         trial,

@@ -58,6 +58,11 @@ test("a process that has ended still counts, with what is reported after that", 
   counts.crashed(ended);
   counts.record(ended.id, undefined, "balancer.1#1", report(6, { lost: 2, fresh: 1 }), MINUTE);
   expect(counts.armOf("web", ROUTES, new Set([ended.id]))).toMatchObject({ requests: 8, resets: 2, crashes: 1 });
+  // Also one that ends before its first report.
+  const brief = process("web.3#3");
+  counts.know(brief);
+  counts.record(brief.id, undefined, "balancer.1#1", report(1), MINUTE);
+  expect(counts.armOf("web", ROUTES, new Set([brief.id])).requests).toBe(1);
 });
 
 test("only pools under judgement are counted, each from its beginning", () => {

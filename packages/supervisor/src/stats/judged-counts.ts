@@ -50,6 +50,11 @@ export class JudgedCounts {
     return this.pools.has(pool);
   }
 
+  /** From now on what is reported of this process counts, also after it has ended. */
+  know(process: JudgedProcess): void {
+    this.countsOf(process);
+  }
+
   /** @param process undefined if it has ended: its last requests may be reported after that */
   record(id: string, process: JudgedProcess | undefined, balancer: string, judged: JudgedStats, now: number): void {
     const counts = process === undefined ? this.find(id) : this.countsOf(process);

@@ -220,3 +220,68 @@ test("of several pools, the exit status says whether a client has had a response
   }
   expect((await get(project.port)).body).toBe("v1");
 });
+
+const THEN_SILENT = `let count = 0;
+export default { fetch: () => (++count > 3 ? new Promise(() => {}) : new Response("v2")) };
+`;
+
+test("a release that stops responding, stalls, or replaces a pool by another one does not get through", async () => {
+  const project = await Project.make({ runtime: "bun", instances: 2, app: GOOD("v1") });
+  const release = (name: string, app: string, changes: Record<string, unknown> = {}) => {
+    project.write(`releases/${name}/app.js`, app);
+    project.writeConfig(changes, `releases/${name}`);
+    return join(project.folder, "releases", name);
+  };
+  await project.start();
+  const [first] = pidsOf(await project.ready()) ?? [];
+
+  const renamed = release("renamed", GOOD("v2"), { pools: { site: { app: "./app.js" } } });
+  const refused = await project.deploy({ dir: renamed, judgeMs: 0 });
+  expect(refused.output).toContain("removes the pool web, which serves, and adds the pool site");
+  expect(refused.output).toContain("paceline reload");
+  expect(refused.code).toBe(6);
+
+  // Most of its requests stay open.
+  const silent = release("silent", THEN_SILENT);
+  const clients = new AbortController();
+  const responses: Promise<unknown>[] = [];
+  const sending = setInterval(() => {
+    const url = `http://127.0.0.1:${project.port}/`;
+    responses.push(
+      fetch(url, { signal: clients.signal }).then(
+        (response) => response.text(),
+        () => undefined,
+      ),
+    );
+  }, 25);
+  const open = await project.deploy({ dir: silent, judgeMs: 25_000, canaryPercent: 50 });
+  clearInterval(sending);
+  clients.abort();
+  await Promise.all(responses);
+  expect(open.output).toMatch(/web is worse than before: .*open \+/);
+  expect(open.code).toBe(7);
+
+  // It is stopped while it is judged, and nothing else is wrong with it.
+  await project.statusWhere("the canary to be gone", allReady);
+  const good = release("good", GOOD("v2"));
+  const stalled = project.deploy({ dir: good, judgeMs: 4000 });
+  const held = await project.statusWhere("the canary to be held", ({ pools }) => pools[0]?.deploy?.leftMs != null);
+  signal(held.pools[0]?.instances[0]?.other?.pid as number, "SIGSTOP");
+  const { code, output } = await stalled;
+  expect(output).toContain("is stalled: it does not respond to a ping");
+  expect([6, 7]).toContain(code);
+  const after = await project.statusWhere("the canary to be gone", allReady);
+  expect(pidsOf(after)?.[0]).toBe(first);
+
+  // An added pool, and one without instances, are named.
+  await project.scale("web", 0);
+  const nothing = await project.deploy({ dir: good });
+  expect(nothing.output.match(/web has no instances, so nothing was tried there/g)).toHaveLength(2);
+  expect(nothing.code).toBe(0);
+  await project.scale("web", 1);
+  const pools = { web: { app: "./app.js" }, api: { app: "./app.js", routes: ["/api/"] } };
+  const added = await project.deploy({ dir: release("added", GOOD("v3"), { pools }), judgeMs: 1 });
+  expect(added.output).toContain("added and not judged: api");
+  expect(added.output).toContain("it could not be told whether it is as good: web had no response from a canary");
+  expect(added.code).toBe(0);
+});

@@ -105,7 +105,15 @@ function armOf(sides, processes) {
   const counts = first.counts.slice();
   for (const { counts: more } of others) for (const [at, count] of more.entries()) counts[at] += count;
   const durations = { [ROUTE]: { edges: EDGES, counts: [...counts] } };
-  return { processes, requests: sum("requests"), errors: sum("errors"), resets: sum("resets"), crashes: 0, durations };
+  return {
+    processes,
+    requests: sum("requests"),
+    errors: sum("errors"),
+    resets: sum("resets"),
+    open: 0,
+    crashes: 0,
+    durations,
+  };
 }
 
 /**

@@ -247,6 +247,11 @@ export class Parts {
       ...{ runner, rollouts, operations, reload, configs, log, publish, isStopping, hooks: this.hooks },
       source: options.deploySource,
       spawnedAt: (id) => children.get(id)?.spawnedAt,
+      examine: async (id) => {
+        const child = children.get(id);
+        if (child === undefined || child.exit !== null) return undefined;
+        return (await this.liveness.ask(child)) ?? (await this.health.examine(child));
+      },
       openJudge: (pool, limits) => {
         const routesOf = () => configs.routes.get(pool)?.routes ?? [];
         return openJudge(pool, limits, { children, routesOf, counts: this.judged, usage: this.usage });

@@ -6,6 +6,7 @@ import type { Verdict } from "./verdict.js";
 const judged = (verdict: Verdict): Judgement => ({
   verdict,
   tests: [{ name: "5xx", verdict, difference: "+9.8 pp", limit: "≤ +1 pp" }],
+  ...{ undecided: verdict === "wait" ? ["5xx", "memory"] : [], canaryRequests: 312 },
 });
 
 test.each([
@@ -23,6 +24,16 @@ test.each([
 test("a failure names the pool and what is worse", () => {
   const step = nextStep(new Map([["web", judged("fail")]]), false, "promote");
   expect(step).toMatchObject({ reason: "web is worse than before: 5xx +9.8 pp (≤ +1 pp)" });
+});
+
+test("without a verdict, the reason names the tests that wait, or that there was nothing to compare", () => {
+  const reasonOf = (...all: [string, Judgement][]) => nextStep(new Map(all), true, "rollback");
+  expect(reasonOf(["web", judged("wait")], ["api", judged("pass")])).toMatchObject({
+    reason: "could not tell: web had 312 responses from canaries, and these tests still waited: 5xx, memory",
+  });
+  expect(reasonOf(["web", { ...judged("wait"), canaryRequests: 0 }])).toMatchObject({
+    reason: "could not tell: web had no response from a canary to compare",
+  });
 });
 
 test("never goes on with a pool that fails, never ends before its time without a verdict of all pools", () => {

@@ -41,12 +41,16 @@ export interface TestResult {
 export interface Judgement {
   verdict: Verdict;
   tests: TestResult[];
+  /** The tests that must pass and wait. */
+  undecided: string[];
+  canaryRequests: number;
 }
 
 /** What happens at a look at all pools of a deploy. `untold`: the time is over, and the tests still wait. */
 export type NextStep =
   | { do: "wait" }
-  | { do: "promote"; isTold: boolean }
+  | { do: "promote"; isTold: true }
+  | { do: "promote"; isTold: false; reason: string }
   | { do: "takeBack"; isTold: boolean; reason: string };
 
 /** @param isOver whether the time for the comparison is over */
@@ -60,8 +64,17 @@ export function nextStep(
     if (verdict === "fail") return { do: "takeBack", isTold: true, reason: failureText(pool, tests) };
   if (all.every(([, { verdict }]) => verdict === "pass")) return { do: "promote", isTold: true };
   if (!isOver) return { do: "wait" };
-  if (onNoTraffic === "promote") return { do: "promote", isTold: false };
-  return { do: "takeBack", isTold: false, reason: "could not tell: too few requests to compare" };
+  const reason = all.flatMap(([pool, judgement]) =>
+    judgement.verdict === "wait" ? undecidedText(pool, judgement) : [],
+  );
+  if (onNoTraffic === "promote") return { do: "promote", isTold: false, reason: reason.join("; ") };
+  return { do: "takeBack", isTold: false, reason: `could not tell: ${reason.join("; ")}` };
+}
+
+function undecidedText(pool: string, { undecided, canaryRequests }: Judgement): string {
+  if (canaryRequests === 0) return `${pool} had no response from a canary to compare`;
+  const responses = canaryRequests === 1 ? "1 response" : `${canaryRequests} responses`;
+  return `${pool} had ${responses} from canaries, and these tests still waited: ${undecided.join(", ") || "all"}`;
 }
 
 function failureText(pool: string, tests: readonly TestResult[]): string {

@@ -10,7 +10,7 @@ const EDGES = Array.from({ length: 336 }, (_, at) => 1.03 ** at);
 function arm(requests: number, changes: Partial<Arm> & { slower?: number; others?: number } = {}): Arm {
   const { slower = 1, others = 0, ...rest } = changes;
   return {
-    ...{ processes: 1, requests: requests + others, errors: 0, resets: 0, crashes: 0 },
+    ...{ processes: 1, requests: requests + others, errors: 0, resets: 0, open: 0, crashes: 0 },
     durations: { "GET /": durations(requests, slower), "POST /": durations(others, 1) },
     ...rest,
   };
@@ -52,6 +52,22 @@ describe("the verdict", () => {
       [],
     ],
     ["every tenth request is lost", evidence(arm(200, { resets: 20 })), "fail", ["resets"]],
+    ["twenty responses, and none to the next requests", evidence(arm(20, { open: 15 })), "fail", ["open"]],
+    ["no response at all", evidence(arm(0, { open: 15 }), { control: arm(900) }), "fail", ["open"]],
+    ["every thirtieth request stays open", evidence(arm(3000, { open: 100 })), "fail", ["open"]],
+    ["a single request that stays open", evidence(arm(60, { open: 1 })), "wait", []],
+    [
+      "long polls and streams, as before",
+      evidence(arm(3000, { open: 300 }), { control: arm(27_000, { open: 3000 }) }),
+      "pass",
+      [],
+    ],
+    [
+      "twice as many streams as before",
+      evidence(arm(3000, { open: 600 }), { control: arm(27_000, { open: 2700 }) }),
+      "pass",
+      [],
+    ],
     ["three times as slow", evidence(arm(400, { slower: 3 })), "fail", ["p50 GET /", "p99 GET /"]],
     [
       "three times as slow, as fresh instances of the generation in service are",
@@ -91,6 +107,7 @@ describe("the verdict", () => {
     expect(tests.map(({ name, unit }) => `${name}: ${unit}`)).toEqual([
       "5xx: points",
       "resets: points",
+      "open: points",
       "p50 GET /: ms",
       "p99 GET /: ms",
       "p50 POST /: ms",
@@ -99,7 +116,7 @@ describe("the verdict", () => {
       "memory: MB/min",
     ]);
     expect(tests[0]).toMatchObject({ canary: 0.1, control: 0, limit: 1 });
-    expect(tests[4]).toMatchObject({ canary: null, control: null, interval: [null, null], isRequired: false });
+    expect(tests[5]).toMatchObject({ canary: null, control: null, interval: [null, null], isRequired: false });
     expect(hasTraffic).toBe(true);
     expect(judge(evidence(arm(0)), DEFAULT_LIMITS).hasTraffic).toBe(false);
   });
@@ -109,11 +126,12 @@ const anyArm = fc
   .record({
     requests: fc.integer({ min: 0, max: 3000 }),
     errors: fc.double({ min: 0, max: 1, noNaN: true }),
+    open: fc.integer({ min: 0, max: 300 }),
     slower: fc.constantFrom(0.5, 1, 1.1, 1.5, 3),
     crashes: fc.integer({ min: 0, max: 2 }),
   })
-  .map(({ requests, errors, slower, crashes }) =>
-    arm(requests, { errors: Math.floor(requests * errors), slower, crashes }),
+  .map(({ requests, errors, open, slower, crashes }) =>
+    arm(requests, { errors: Math.floor(requests * errors), open, slower, crashes }),
   );
 const anyEvidence = fc.record({
   canary: anyArm,

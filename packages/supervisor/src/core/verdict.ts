@@ -22,6 +22,8 @@ export interface Arm {
   readonly errors: number;
   /** Requests without a complete response, because the process or its connection was lost. */
   readonly resets: number;
+  /** Requests that have had no complete response for far longer than usual, at least, and are still open. */
+  readonly open: number;
   /** Unrequested exits. */
   readonly crashes: number;
   /** By route class: the durations of responses. */
@@ -99,7 +101,7 @@ export const MISSES = 0.05;
 const DOUBT = Math.log(5);
 
 /** How the false alarms are divided among the tests; those of durations again among the route classes. */
-const ALARM_SHARES = { errors: 0.3, resets: 0.1, p50: 0.2, p99: 0.3, memory: 0.1 };
+const ALARM_SHARES = { errors: 0.3, resets: 0.05, open: 0.05, p50: 0.2, p99: 0.3, memory: 0.1 };
 
 /** A route class with a smaller share of the requests has too few for a release to pass in time. */
 const REQUIRED_SHARE = 0.2;
@@ -110,6 +112,7 @@ export function judge(evidence: Evidence, limits: VerdictLimits, isBrief = false
   const tests = [
     shareTest("5xx", evidence, "errors", limits.errorPoints, isBrief),
     shareTest("resets", evidence, "resets", limits.resetPoints, isBrief),
+    openTest(evidence, limits.resetPoints, isBrief),
     ...classes.flatMap((name) => durationTests(name, evidence, limits, isBrief)),
     crashTest(evidence, limits.crashes),
     memoryTest(evidence, limits.memoryMbPerMinute),
@@ -179,6 +182,28 @@ function shareTest(
     unit: "points",
     ...{ verdict, isRequired: true, canary: points(canary), control: points(control) },
     ...{ interval: scaled(interval, 100), limit, isDoubtful },
+  };
+}
+
+/** A canary may have so many times the share of open requests that the control has: long polls and streams stay open in both. */
+const OPEN_FACTOR = 3;
+
+/** Open requests had no response to count, so they are a share of themselves and the counted ones. */
+function openTest({ canary, control }: Evidence, points: number, isBrief: boolean): VerdictTest {
+  const count = ({ open, requests }: Arm): Count => ({ hits: open, total: open + requests });
+  const share = ({ hits, total }: Count) => (total === 0 ? 0 : hits / total);
+  const [ofCanary, ofControl] = [count(canary), count(control)];
+  const limit = Math.min(0.99, Math.max(points / 100, (OPEN_FACTOR - 1) * share(ofControl)));
+  const { verdict, isDoubtful, interval } = compared(new ShareComparison(ofCanary, ofControl), {
+    ...{ limit, alarms: FALSE_ALARMS * ALARM_SHARES.open, from: -1, to: 1, isBrief },
+  });
+  const shown = (each: Count) => (each.total === 0 ? null : 100 * share(each));
+  return {
+    name: "open",
+    unit: "points",
+    // Where requests stay open for long anyway, few of them end in time to pass.
+    ...{ verdict, isRequired: control.open === 0, canary: shown(ofCanary), control: shown(ofControl) },
+    ...{ interval: scaled(interval, 100), limit: 100 * limit, isDoubtful },
   };
 }
 

@@ -41,7 +41,6 @@ export interface Arms {
 export interface PoolJudge {
   look(arms: Arms): {
     judgement: Judgement;
-    canaryRequests: number;
     /** Whether a test that waits is likely to fail. */
     isDoubtful: boolean;
   };
@@ -72,6 +71,8 @@ interface DeploysOptions {
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
   /** Returns what reads how many requests of clients that process has had, as far as is reported, also after its end. */
   countRequests(pool: string, id: string): () => number;
+  /** Asks a process, and returns what is wrong with it; undefined if it responds and is healthy. */
+  examine(id: string): Promise<string | undefined>;
   isStopping(): boolean;
   isReloading(): boolean;
   publish(): void;
@@ -83,6 +84,8 @@ interface DeploysOptions {
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
 const SECONDARY = "another pool was taken back";
 const PERIOD_MS = 1000;
+/** A canary that does not respond when the release is to go on may recover for so long. */
+const RECOVER_MS = 10_000;
 /** How often the memory is looked at while processes are kept warm. */
 const MEMORY_PERIOD_MS = 5000;
 
@@ -208,7 +211,8 @@ export class Deploys {
       const loaded = await source.load(request, configs.fleet.name);
       if (!loaded.ok) return { ok: false, code: "release-refused", message: loaded.problems.join("\n") };
       if (loaded.note !== undefined) onProgress(loaded.note);
-      const objection = reload.refusal(loaded.config, undefined) ?? this.busyPool(loaded.config);
+      const objection =
+        reload.refusal(loaded.config, undefined) ?? this.busyPool(loaded.config) ?? this.unjudged(loaded.config);
       if (objection !== undefined && !objection.ok)
         return { ...objection, code: objection.code === "busy" ? "busy" : "release-refused" };
       const about = this.hookContext(loaded.config, onProgress);
@@ -239,6 +243,41 @@ export class Deploys {
     return undefined;
   }
 
+  /** Refuses a release that would put pools in service in place of others, with nothing to compare. */
+  private unjudged(config: FleetConfig): OperationResult | undefined {
+    const { runner, configs } = this.options;
+    const names = new Set(config.pools.map(({ name }) => name));
+    const present = runner.fleet.pools.filter(({ name }) => configs.pool(name) !== undefined);
+    const removed = present.flatMap(({ name }) => (!names.has(name) && configs.pool(name)?.serves ? [name] : []));
+    const added = addedPools(config, present);
+    const isAnyTried = config.pools.some((after) => {
+      const pool = findPool(runner.fleet, after.name);
+      return pool !== undefined && this.isTried(after, configs.pool(after.name) ?? after, this.slotsOf(after, pool));
+    });
+    if (removed.length === 0 && (added.length === 0 || isAnyTried)) return undefined;
+    const changes = [
+      ...(removed.length > 0
+        ? [`removes ${poolsText(removed)}, which ${removed.length === 1 ? "serves" : "serve"}`]
+        : []),
+      ...(added.length > 0 ? [`adds ${poolsText(added)}`] : []),
+    ].join(", and ");
+    const why = removed.length > 0 ? "" : ", and no pool is left to compare";
+    return {
+      ok: false,
+      code: "invalid",
+      message: `the release ${changes}${why}: nothing was changed; use paceline reload`,
+    };
+  }
+
+  private slotsOf(after: PoolConfig, pool: Pool): number[] {
+    const before = this.options.configs.pool(after.name) ?? after;
+    return wantedIndexes(pool).filter((index) => index <= sizeOf(after, before, pool.wanted));
+  }
+
+  private isTried(after: PoolConfig, before: PoolConfig, slots: readonly number[]): boolean {
+    return after.serves && before.serves && after.overlap && slots.length > 0;
+  }
+
   /** Returns the pools that exist already; those that the release adds follow when it is in service. */
   private plan(config: FleetConfig): Part[] {
     const { runner, configs } = this.options;
@@ -246,8 +285,8 @@ export class Deploys {
       const pool = findPool(runner.fleet, after.name);
       if (pool === undefined) return [];
       const before = configs.pool(after.name) ?? after;
-      const slots = wantedIndexes(pool).filter((index) => index <= sizeOf(after, before, pool.wanted));
-      const isTried = after.serves && before.serves && after.overlap && slots.length > 0;
+      const slots = this.slotsOf(after, pool);
+      const isTried = this.isTried(after, before, slots);
       const next = configs.addGeneration(after, configs.environment);
       return [{ name: after.name, before, after, former: pool.generation, next, slots, size: pool.wanted, isTried }];
     });
@@ -296,6 +335,9 @@ export class Deploys {
     const { onProgress } = about;
     const tried = trial.parts.filter(({ isTried }) => isTried);
     trial.phase = "canary";
+    const added = addedPools(about.config, trial.parts);
+    const untried = trial.parts.flatMap((part) => untriedText(part) ?? []);
+    for (const text of untried) onProgress(text);
     const { rolls, told } = await this.tryCanaries(trial, judges, onProgress);
     trial.phase = told.do === "promote" ? "rolling" : "back";
     if (told.do === "promote") for (const { name } of tried) rollouts.promote(name);
@@ -308,7 +350,7 @@ export class Deploys {
       results.push([part, await this.roll(part, trial, onProgress)]);
     }
     const failed = failureOf(results);
-    const isTold = told.isTold ? "" : "; it could not be told whether it is as good: too few requests";
+    const unsaid = told.isTold ? [] : [`it could not be told whether it is as good: ${told.reason}`];
     const failure = failed ?? (trial.takenBack === undefined ? undefined : asked(trial.takenBack));
     if (failure !== undefined && !failure.ok) {
       trial.phase = "back";
@@ -332,7 +374,9 @@ export class Deploys {
     this.deployed = this.options.source.set(deployed);
     const pools = trial.parts.map(({ name, next }) => `${name} generation ${next}`).join(", ");
     const tookMs = performance.now() - trial.since;
-    return { ok: true, message: `deployed: ${pools}, in ${seconds(tookMs)}${isTold}` };
+    const addition = added.length === 0 ? [] : [`added and not judged: ${added.join(", ")}`];
+    const done = `deployed: ${pools || "no pool that existed"}, in ${seconds(tookMs)}`;
+    return { ok: true, message: [done, ...untried, ...addition, ...unsaid].join("; ") };
   }
 
   /** Starts the canaries of all pools, and compares them until there is a verdict, the time is over, or one is lost. */
@@ -369,7 +413,30 @@ export class Deploys {
       const text = verdictText(trial.judgements);
       if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
       if (trial.judgeBy !== null) said = text;
+      if (step.do === "promote") {
+        const problem = await this.problemOf(tried, trial, () => hasEnded);
+        if (hasEnded || trial.takenBack !== undefined) continue;
+        if (problem !== undefined) return { rolls, told: { do: "takeBack", isTold: true, reason: problem } };
+      }
       if (step.do !== "wait") return { rolls, told: step };
+    }
+  }
+
+  /** Asks the canaries before the release goes on: one that is blocked or unhealthy at that moment shows in no count yet. */
+  private async problemOf(tried: readonly Part[], trial: Trial, isOver: () => boolean): Promise<string | undefined> {
+    const until = performance.now() + RECOVER_MS;
+    for (;;) {
+      const ids = tried.flatMap((part) => this.armsOf(part).canary);
+      const found = await Promise.all(
+        ids.map(async (id) => {
+          const problem = await this.options.examine(id);
+          return problem === undefined ? undefined : `${id} ${problem}`;
+        }),
+      );
+      const problem = found.find((each) => each !== undefined);
+      if (problem === undefined || isOver() || trial.takenBack !== undefined || performance.now() >= until)
+        return problem;
+      await this.pause(trial);
     }
   }
 
@@ -381,12 +448,16 @@ export class Deploys {
 
   /** Compares the canaries of a pool, and gives them the share that they have earned. */
   private look({ config, judgements, judgeBy }: Trial, part: Part, judge: PoolJudge): void {
-    const { judgement, canaryRequests, isDoubtful } = judge.look(this.armsOf(part));
+    const { judgement, isDoubtful } = judge.look(this.armsOf(part));
     judgements.set(part.name, judgement);
     const { judgeMs, canaryPercent } = config;
     if (judgeMs === 0) return;
     const elapsedMs = judgeBy === null ? 0 : judgeMs - (judgeBy - performance.now());
-    const percent = canaryPercentNow({ elapsedMs, requests: canaryRequests, isDoubtful }, canaryPercent, judgeMs);
+    const percent = canaryPercentNow(
+      { elapsedMs, requests: judgement.canaryRequests, isDoubtful },
+      canaryPercent,
+      judgeMs,
+    );
     if (this.options.rollouts.setCanaryShare(part.name, percent)) this.options.publish();
   }
 
@@ -586,6 +657,21 @@ function isWarm({ slots }: Pool, generation?: number): boolean {
   return slots.some(
     ({ warm }) => warm?.process.state === "warm" && (generation === undefined || warm.generation === generation),
   );
+}
+
+function poolsText(names: readonly string[]): string {
+  return `${names.length === 1 ? "the pool" : "the pools"} ${names.join(", ")}`;
+}
+
+function addedPools({ pools }: FleetConfig, present: readonly { name: string }[]): string[] {
+  return pools.flatMap(({ name }) => (present.some((each) => each.name === name) ? [] : [name]));
+}
+
+/** Returns why nothing is tried in a pool that serves. */
+function untriedText({ name, before, after, slots, isTried }: Part): string | undefined {
+  if (isTried || !(after.serves || before.serves)) return undefined;
+  const why = slots.length === 0 ? "has no instances" : "runs only one version at a time";
+  return `${name} ${why}, so nothing was tried there`;
 }
 
 function settings({ deploy }: FleetConfig, request: DeployRequest): DeployConfig {

@@ -1,7 +1,8 @@
 /** Gathers what a deploy's canaries and the version in service have done since the trial began, and judges it. */
 import { routeClassNames } from "@paceline/wire";
 import { LOOKS, type MemoryReading } from "../core/memory-slope.js";
-import { type Evidence, judge, type VerdictLimits } from "../core/verdict.js";
+import { P99, QuantileComparison } from "../core/quantiles.js";
+import { type Arm, type Evidence, judge, type VerdictLimits } from "../core/verdict.js";
 import { differenceText, limitText } from "../core/verdict-words.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
@@ -11,6 +12,8 @@ import type { Arms, PoolJudge } from "./deploys.js";
 /** The time between two readings of memory, at least; samples are taken every two seconds. */
 const READ_EVERY_MS = 1500;
 const MAX_READINGS = LOOKS.at(-1) as number;
+
+const NO_SLACK = { factor: 1, ms: 0 };
 
 interface JudgingOptions {
   counts: JudgedCounts;
@@ -32,7 +35,8 @@ export function openJudge(pool: string, limits: VerdictLimits, options: JudgingO
     look(arms) {
       for (const arm of ["canary", "old", "fresh"] as const) for (const id of arms[arm]) members[arm].add(id);
       readMemory(memory, arms, options);
-      const armOf = (ids: ReadonlySet<string>) => counts.armOf(pool, routes, ids);
+      const open = { longerThanMs: openAfterMs(counts.armOf(pool, routes, members.old)), now: performance.now() };
+      const armOf = (ids: ReadonlySet<string>) => counts.armOf(pool, routes, ids, open);
       const evidence: Evidence = {
         canary: armOf(members.canary),
         control: armOf(members.old),
@@ -44,16 +48,27 @@ export function openJudge(pool: string, limits: VerdictLimits, options: JudgingO
       return {
         judgement: {
           verdict,
+          undecided: tests.flatMap((test) => (test.verdict === "wait" && test.isRequired ? test.name : [])),
+          canaryRequests: evidence.canary.requests,
           tests: tests.map((test) => {
             return { name: test.name, verdict: test.verdict, difference: differenceText(test), limit: limitText(test) };
           }),
         },
-        canaryRequests: evidence.canary.requests,
         isDoubtful: tests.some((test) => test.isDoubtful),
       };
     },
     close: () => counts.end(pool),
   };
+}
+
+/** A request counts as open after this time, at least, or after so many times the p99 of the control. */
+const OPEN_MS = 5000;
+const OPEN_FACTOR = 10;
+
+/** Returns how long a request may take before it counts as open: far longer than those of the slowest route class. */
+function openAfterMs({ durations }: Arm): number {
+  const all = Object.values(durations).map((each) => new QuantileComparison(each, each, P99, NO_SLACK).controlMs ?? 0);
+  return Math.max(OPEN_MS, OPEN_FACTOR * Math.max(0, ...all));
 }
 
 function readMemory(readings: MemoryReading[], { canary, fresh }: Arms, options: JudgingOptions): void {

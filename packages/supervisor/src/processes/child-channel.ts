@@ -186,7 +186,14 @@ export class ChildChannel {
     for (const upstream of upstreams) {
       const child = this.options.find(upstream.id);
       if (upstream.judged !== undefined)
-        this.options.judged.record(upstream.id, child, balancer.id, upstream.judged, performance.now());
+        this.options.judged.record(
+          upstream.id,
+          child,
+          balancer.id,
+          upstream.judged,
+          performance.now(),
+          upstream.inFlight,
+        );
       if (child === undefined) continue;
       child.relayed.set(balancer.id, upstream.inFlight);
       // Once its end is decided, other requests are not what it was running.

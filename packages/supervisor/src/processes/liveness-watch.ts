@@ -30,6 +30,8 @@ const READ_PASS_MS = 10;
 const REPORT_MS = 500;
 /** How long a Python process may take to write its tracebacks before it is killed. */
 const TRACEBACK_MS = 500;
+/** How long a process may take to respond when it is asked. */
+const ASK_MS = 2000;
 /** How long it may take to write the requested traceback. */
 const HEAR_MS = 300;
 
@@ -43,6 +45,8 @@ export class LivenessWatch {
   private dueAt = 0;
   private isOver = false;
   private readonly examinations = new Examinations();
+  /** Callers that wait for a message of a process, by its id. */
+  private readonly asking = new Map<string, Set<() => void>>();
 
   constructor(private readonly options: LivenessWatchOptions) {}
 
@@ -60,10 +64,30 @@ export class LivenessWatch {
   heard(child: LiveProcess): void {
     this.liveness.heard(child.id);
     this.examinations.heard(child);
+    for (const heard of this.asking.get(child.id) ?? []) heard();
     if (child.verdict === null) child.running = null;
     if (child.death.dumped.length > 0) child.death.dumped = [];
     // A request may have started, so the next tick must not be far away.
     if (this.dueAt > performance.now() + TICK_MS) this.arm(TICK_MS);
+  }
+
+  /** Pings it, and returns that it does not respond; undefined if it does, or has no control channel. */
+  ask({ id, connection }: LiveProcess): Promise<string | undefined> {
+    if (connection === null) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      const callers = this.asking.get(id) ?? new Set();
+      this.asking.set(id, callers);
+      const end = (problem: string | undefined) => {
+        clearTimeout(timer);
+        callers.delete(heard);
+        if (callers.size === 0) this.asking.delete(id);
+        resolve(problem);
+      };
+      const heard = () => end(undefined);
+      const timer = setTimeout(() => end("is stalled: it does not respond to a ping"), ASK_MS);
+      callers.add(heard);
+      connection.send({ type: "ping" });
+    });
   }
 
   /** Returns how long it has not responded to a ping; null while that is normal. */

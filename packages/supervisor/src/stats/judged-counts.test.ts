@@ -1,7 +1,7 @@
 /** The counts of pools under judgement: sums over processes and balancers, young processes, and those that have ended. */
 import type { JudgedStats } from "@paceline/wire";
 import { Histogram } from "@paceline/wire";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { JudgedCounts } from "./judged-counts.js";
 
 const MINUTE = 60_000;
@@ -48,6 +48,35 @@ test("the durations of a young process do not count for five seconds, its errors
   expect(seen(3000, 5, 5)).toEqual([5, []]);
   expect(seen(7900, 9, 4)).toEqual([9, []]);
   expect(seen(8000, 12, 3)).toEqual([12, [3]]);
+});
+
+describe("a request is open for long", () => {
+  const LONGER = { longerThanMs: 5000, now: 20_000 };
+  /** Reports each second until 20 s: all responses, those of them that took 2 s, and the requests in flight. */
+  const openAfter = (at: (second: number) => [finished: number, inFlight: number, slow?: number], last = 20) => {
+    const counts = new JudgedCounts();
+    counts.begin("web");
+    const one = process("web.1#1");
+    let before = 0;
+    for (let second = 1; second <= last; second++) {
+      const [finished, inFlight, slow = 0] = at(second);
+      const latency = [Histogram.bucketOf(10_000), finished - before, Histogram.bucketOf(2_000_000), slow];
+      const classes = [{ routeClass: 0, requests: finished, errors: 0, latency }];
+      counts.record(one.id, one, "balancer.1#1", { lost: 0, classes }, 1000 * second, inFlight);
+      before = finished;
+    }
+    return counts.armOf("web", ROUTES, new Set([one.id]), LONGER).open;
+  };
+
+  test.each<[string, number, number]>([
+    ["fast responses", openAfter((second) => [100 * second, 8]), 0],
+    ["no response any more: those in flight five seconds ago", openAfter((second) => [20, 10 * second]), 150],
+    ["some of many", openAfter((second) => [10 * second, 20 * second]), 290],
+    ["slow responses, which may be to those", openAfter((second) => [10 * second, 30, 10]), 0],
+    ["clients that have gone", openAfter((second) => [20, second === 18 ? 3 : 50]), 3],
+    ["fewer reports than that", openAfter(() => [20, 50], 5), 0],
+    ["a balancer that reports no more", openAfter(() => [20, 50], 12), 0],
+  ])("%s", (_, found, expected) => expect(found).toBe(expected));
 });
 
 test("a process that has ended still counts, with what is reported after that", () => {

@@ -23,10 +23,29 @@ export interface JudgedProcess {
   readonly spawnedAt?: number | undefined;
 }
 
+/** A balancer's report on a process. */
+interface Report {
+  readonly at: number;
+  readonly inFlight: number;
+  /** All responses and lost requests until then. */
+  readonly finished: number;
+  /** Those of them that took longer than `SLOW_MS`. */
+  readonly slow: number;
+}
+
+/** A balancer reports each second; its reports are kept for so many seconds, and count for so long. */
+const MAX_REPORTS = 600;
+const FRESH_MS = 5000;
+/** After so long nothing but a slow response can be to a request that was open before. */
+const SLOW_MS = 1000;
+const SLOW_BUCKET = Histogram.bucketOf(SLOW_MS * 1000);
+
 interface Counts {
   readonly process: JudgedProcess;
   /** The totals of each balancer process. */
   readonly totals: Map<string, { requests: number; errors: number; lost: number }>;
+  /** What each balancer process has reported, the oldest first. */
+  readonly reports: Map<string, Report[]>;
   /** By number of the route class. */
   readonly latencies: Map<number, Float64Array>;
   crashes: number;
@@ -56,12 +75,20 @@ export class JudgedCounts {
   }
 
   /** @param process undefined if it has ended: its last requests may be reported after that */
-  record(id: string, process: JudgedProcess | undefined, balancer: string, judged: JudgedStats, now: number): void {
+  record(
+    id: string,
+    process: JudgedProcess | undefined,
+    balancer: string,
+    judged: JudgedStats,
+    now: number,
+    inFlight = 0,
+  ): void {
     const counts = process === undefined ? this.find(id) : this.countsOf(process);
     if (counts === undefined) return;
     const sum = (key: "requests" | "errors") => judged.classes.reduce((all, each) => all + each[key], 0);
     const requests = sum("requests");
     counts.totals.set(balancer, { requests, errors: sum("errors"), lost: judged.lost });
+    noteReport(counts.reports, balancer, judged, { at: now, inFlight, finished: requests + judged.lost });
     if (counts.settledAt === null && requests > 0) {
       const isYoung = now - (counts.process.spawnedAt ?? 0) < YOUNG_MS;
       counts.settledAt = isYoung ? now + SETTLE_MS : now;
@@ -79,8 +106,8 @@ export class JudgedCounts {
     if (counts !== undefined) counts.crashes++;
   }
 
-  /** Returns the sum over processes of a pool; durations by the names of the route classes. */
-  armOf(pool: string, routes: readonly string[], ids: ReadonlySet<string>): Arm {
+  /** Returns the sum over processes of a pool, with the requests that are open for that long; durations by the names of the route classes. */
+  armOf(pool: string, routes: readonly string[], ids: ReadonlySet<string>, open?: OpenFor): Arm {
     const members = [...(this.pools.get(pool)?.values() ?? [])].filter(({ process }) => ids.has(process.id));
     const totals = members.flatMap((counts) => [...counts.totals.values()]);
     const sum = (values: number[]) => values.reduce((all, value) => all + value, 0);
@@ -94,6 +121,10 @@ export class JudgedCounts {
       requests: sum(totals.map(({ requests }) => requests)) + resets,
       errors: sum(totals.map(({ errors }) => errors)),
       resets,
+      open:
+        open === undefined
+          ? 0
+          : sum(members.flatMap(({ reports }) => [...reports.values()].map((each) => openOf(each, open)))),
       crashes: sum(members.map(({ crashes }) => crashes)),
       durations: Object.fromEntries(durations),
     };
@@ -114,11 +145,50 @@ export class JudgedCounts {
     const { id, name, pool, spawnedAt } = process;
     const counts: Counts = {
       process: { id, name, pool, spawnedAt },
-      ...{ totals: new Map(), latencies: new Map(), crashes: 0, settledAt: null },
+      ...{ totals: new Map(), reports: new Map(), latencies: new Map(), crashes: 0, settledAt: null },
     };
     processes.set(id, counts);
     return counts;
   }
+}
+
+/** How long a request must be open to count, and the present time. */
+export interface OpenFor {
+  readonly longerThanMs: number;
+  readonly now: number;
+}
+
+function noteReport(
+  all: Counts["reports"],
+  balancer: string,
+  { classes }: JudgedStats,
+  now: Omit<Report, "slow">,
+): void {
+  const reports = all.get(balancer) ?? [];
+  let slow = reports.at(-1)?.slow ?? 0;
+  // Pairs of a bucket and its count.
+  for (const { latency } of classes)
+    for (let at = 0; at < latency.length; at += 2)
+      if ((latency[at] as number) >= SLOW_BUCKET) slow += latency[at + 1] as number;
+  reports.push({ ...now, slow });
+  if (reports.length > MAX_REPORTS) reports.shift();
+  all.set(balancer, reports);
+}
+
+/**
+ * Returns how many requests are open for that long at least: those that were in flight then, without all that have finished since
+ * and may have been among them. A request whose client has gone is in flight no longer.
+ */
+function openOf(reports: readonly Report[], { longerThanMs, now }: OpenFor): number {
+  const last = reports.at(-1);
+  if (last === undefined || now - last.at > FRESH_MS) return 0;
+  const first = reports.findLastIndex(({ at }) => at <= last.at - longerThanMs);
+  const then = reports[first];
+  if (then === undefined) return 0;
+  const later = reports.find(({ at }) => at >= then.at + SLOW_MS) ?? last;
+  const ended = later.finished - then.finished + (last.slow - later.slow);
+  const least = reports.slice(first).reduce((most, { inFlight }) => Math.min(most, inFlight), then.inFlight);
+  return Math.max(0, Math.min(least, then.inFlight - ended));
 }
 
 /** Returns the buckets from the first to the last one that has counts. */

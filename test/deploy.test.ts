@@ -226,7 +226,12 @@ export default { fetch: () => (++count > 3 ? new Promise(() => {}) : new Respons
 `;
 
 test("a release that stops responding, stalls, or replaces a pool by another one does not get through", async () => {
-  const project = await Project.make({ runtime: "bun", instances: 2, app: GOOD("v1") });
+  const project = await Project.make({
+    runtime: "bun",
+    instances: 2,
+    app: GOOD("v1"),
+    config: { drainTimeoutMs: 300, termTimeoutMs: 300 },
+  });
   const release = (name: string, app: string, changes: Record<string, unknown> = {}) => {
     project.write(`releases/${name}/app.js`, app);
     project.writeConfig(changes, `releases/${name}`);
@@ -254,7 +259,7 @@ test("a release that stops responding, stalls, or replaces a pool by another one
       ),
     );
   }, 25);
-  const open = await project.deploy({ dir: silent, judgeMs: 25_000, canaryPercent: 50 });
+  const open = await project.deploy({ dir: silent, judgeMs: 20_000, canaryPercent: 50 });
   clearInterval(sending);
   clients.abort();
   await Promise.all(responses);

@@ -1,19 +1,17 @@
 /** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import type { DeployRequest, DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
 import {
   canaryPercentNow,
   DEPLOY_DEFAULTS,
   type DeployConfig,
   FIRST_STEP,
-  hasRoomForWarm,
   type Judgement,
   type NextStep,
   NO_PROGRESS,
   nextStep,
 } from "../core/deploy.js";
 import { findPool, occupants, type Pool, processId } from "../core/fleet.js";
-import { endWarm } from "../core/fleet-changes.js";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import type { VerdictLimits } from "../core/verdict.js";
 import { seconds } from "../core/words.js";
@@ -27,6 +25,7 @@ import type { HookContext, Hooks } from "./hooks.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import { type Reload, sizeOf } from "./reload.js";
 import type { Rollouts } from "./rollouts.js";
+import { isWarm, WarmMemory } from "./warm-memory.js";
 
 /** The processes that a deploy compares, by id. */
 export interface Arms {
@@ -86,8 +85,6 @@ const SECONDARY = "another pool was taken back";
 const PERIOD_MS = 1000;
 /** A canary that does not respond when the release is to go on may recover for so long. */
 const RECOVER_MS = 10_000;
-/** How often the memory is looked at while processes are kept warm. */
-const MEMORY_PERIOD_MS = 5000;
 
 /** A pool of a deploy. */
 interface Part {
@@ -133,10 +130,10 @@ export class Deploys {
   /** What reloads read now, and would read after a rollback. */
   private deployed: Deployed | undefined;
   private formerly: Deployed | undefined;
-  private memoryTimer: NodeJS.Timeout | undefined;
+  private readonly warm: WarmMemory;
 
   constructor(private readonly options: DeploysOptions) {
-    options.runner.watch(() => this.watchMemory());
+    this.warm = new WarmMemory(options.runner, options.log);
   }
 
   /** Why another operation on the whole fleet cannot start; undefined if it can. */
@@ -479,7 +476,7 @@ export class Deploys {
     return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
       formerGeneration: former,
       ...(onHeld && { canary: { ofSlots: canaryPercent, percent: first, hasControls, onHeld } }),
-      keepWarmMs: () => (after.serves && hasRoomForWarm(memory()) ? trial.config.keepWarmMs : 0),
+      keepWarmMs: () => (after.serves && this.warm.hasRoom ? trial.config.keepWarmMs : 0),
     });
   }
 
@@ -630,33 +627,6 @@ export class Deploys {
       }
     return arms;
   }
-
-  /** While memory is short, nothing is kept warm. */
-  private watchMemory(): void {
-    const { runner, log } = this.options;
-    const warm = runner.fleet.pools.filter((pool) => isWarm(pool));
-    if (warm.length === 0) {
-      clearInterval(this.memoryTimer);
-      this.memoryTimer = undefined;
-      return;
-    }
-    if (this.memoryTimer !== undefined) return;
-    this.memoryTimer = setInterval(() => {
-      if (hasRoomForWarm(memory())) return;
-      for (const { name } of runner.fleet.pools.filter((pool) => isWarm(pool))) {
-        log.event("warn", name, "memory is short: its former version is not kept warm any more");
-        runner.change((fleet, context) => endWarm(fleet, name, context));
-      }
-    }, MEMORY_PERIOD_MS);
-    this.memoryTimer.unref();
-  }
-}
-
-/** Whether processes of that generation, or of any, are kept warm. */
-function isWarm({ slots }: Pool, generation?: number): boolean {
-  return slots.some(
-    ({ warm }) => warm?.process.state === "warm" && (generation === undefined || warm.generation === generation),
-  );
 }
 
 function poolsText(names: readonly string[]): string {
@@ -708,16 +678,4 @@ function verdictText(judgements: ReadonlyMap<string, Judgement>): string {
       return `${pool}: ${verdict} (${count("pass")} pass, ${count("wait")} wait, ${count("fail")} fail)`;
     })
     .join("; ");
-}
-
-/** Returns the machine's memory; null without /proc. */
-function memory(): { availableBytes: number; totalBytes: number } | null {
-  try {
-    const text = readFileSync("/proc/meminfo", "latin1");
-    const of = (key: string) => 1024 * Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(text)?.[1]);
-    const [availableBytes, totalBytes] = [of("MemAvailable"), of("MemTotal")];
-    return availableBytes >= 0 && totalBytes > 0 ? { availableBytes, totalBytes } : null;
-  } catch {
-    return null;
-  }
 }

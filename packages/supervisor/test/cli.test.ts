@@ -66,7 +66,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["start", "pub"], /to serve its files: paceline start --static pub\n/],
     [["start", "bare"], /it has a package\.json: run paceline init bare\n/],
     [["start", "app.mjs", "--cron", "@daily", "-p", "3000"], /--cron: a worker .* leave out --port\n/],
-    [["start", "app.mjs", "--name", ""], /--name: must be 1 to 64 characters/],
+    [["start", "app.mjs", "--name", ""], /start: --name is empty: name it, or leave it out/],
     [["start", "app.mjs", "--name", "a/b"], /--name: must be 1 to 64 characters .*, not "a\/b"/],
     [["start", "app.mjs", "--name", "a\u001b[2J"], /--name: must be 1 to 64 characters/],
     [["start", "app.mjs", "--name", "n".repeat(65)], /--name: must be 1 to 64 characters/],

@@ -1,6 +1,6 @@
 /** A full disk below a run directory costs log lines, and no process; a killed supervisor is replaced. A removed one is made again. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { allReady, Project, RUNTIMES, startFleet } from "./support/fleet.js";
@@ -61,7 +61,12 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     });
     expect([after.pid, after.problem]).toEqual([pid, null]);
     expect(await project.events()).toMatch(/was removed while the fleet runs: it was made again/);
-    // Another supervisor finds all that it needs there.
+    // Another supervisor finds all that it needs there, once it is saved that the restart is over.
+    await waitFor("the state", () => {
+      const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8"));
+      const ids = state.processes.map(({ id }: { id: string }) => id);
+      return ids.sort().join(" ") === "balancer.1#2 web.1#2 web.2#2";
+    });
     signal(pid, "SIGKILL");
     await waitFor("the supervisor to be gone", () => !project.processes().includes(pid));
     expect((await project.startDetached()).output).toMatch(/all ready/);

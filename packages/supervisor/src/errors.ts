@@ -19,7 +19,7 @@ export const EXIT = {
   rolledBack: 7,
   /** A rehearsal found something that does not hold. */
   doesNotHold: 8,
-  /** A deploy was taken back because too few requests came to compare. */
+  /** A deploy was taken back because it could not tell in time whether the release is as good. */
   untold: 9,
   /** The status that shells use for SIGINT. */
   interrupted: 130,

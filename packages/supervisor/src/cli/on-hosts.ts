@@ -147,7 +147,7 @@ function waitForReader(from: Readable): void {
   process.stdout.once("drain", () => from.resume());
 }
 
-/** Returns one document, or several lines of JSON, or text that is none. */
+/** Returns one document, or several lines of JSON, or text that is not JSON. */
 function outputOf(text: string): object {
   try {
     return { document: JSON.parse(text) as unknown };

@@ -1289,7 +1289,7 @@ export interface FleetKeys {
          */
         judgeMs?: number | undefined;
         /**
-         * What a deploy does if too few requests came to compare: put the release in service, or take it back. Default: `"promote"`.
+         * What a deploy does if it cannot tell in time whether the release is as good: put the release in service, or take it back. Default: `"promote"`.
          *
          * Value: `"promote"` or `"rollback"`.
          */

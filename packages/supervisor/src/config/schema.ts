@@ -177,7 +177,7 @@ export const deployFields = {
   ),
   onNoTraffic: word(
     ["promote", "rollback"],
-    'What a deploy does if too few requests came to compare: put the release in service, or take it back. Default: `"promote"`.',
+    'What a deploy does if it cannot tell in time whether the release is as good: put the release in service, or take it back. Default: `"promote"`.',
   ),
   keepWarmMs: milliseconds(
     300_000,

@@ -320,7 +320,7 @@ export type OperationErrorCode =
   | "release-refused"
   /** A deploy failed after a canary had had requests of clients. Exit status 7. */
   | "taken-back"
-  /** A deploy was taken back because too few requests came to compare. Exit status 9. */
+  /** A deploy was taken back because it could not tell in time whether the release is as good. Exit status 9. */
   | "untold"
   /** The deadline passed; the operation continues. Exit status 4. */
   | "timeout";

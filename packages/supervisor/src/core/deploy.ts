@@ -1,7 +1,7 @@
 /** What a deploy does next: its trial of a generation beside the one in service, from the verdicts of its pools. Pure. */
 import { DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict.js";
 
-/** What a deploy does if too few requests came to compare: go on, or go back. */
+/** What a deploy does if it cannot tell in time whether the release is as good: go on, or go back. */
 export type OnNoTraffic = "promote" | "rollback";
 
 /** The keys of `deploy` in the configuration. */

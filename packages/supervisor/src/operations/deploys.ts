@@ -1,59 +1,37 @@
 /** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
 import { existsSync } from "node:fs";
 import type { DeployRequest, DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
-import {
-  canaryPercentNow,
-  DEPLOY_DEFAULTS,
-  type DeployConfig,
-  FIRST_STEP,
-  type Judgement,
-  type NextStep,
-  NO_PROGRESS,
-  nextStep,
-} from "../core/deploy.js";
-import { findPool, occupants, type Pool, processId } from "../core/fleet.js";
+import { DEPLOY_DEFAULTS } from "../core/deploy.js";
+import { findPool, type Pool } from "../core/fleet.js";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import type { VerdictLimits } from "../core/verdict.js";
 import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
 import { sizeWithin } from "./autoscaling.js";
+import {
+  Canaries,
+  type CanariesOptions,
+  failureOf,
+  type Part,
+  PERIOD_MS,
+  type PoolJudge,
+  type Trial,
+} from "./canaries.js";
+import { addedPools, DeployPlan, settings, untriedText } from "./deploy-plan.js";
 import { counted } from "./fleet-questions.js";
 import type { HookContext, Hooks } from "./hooks.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import { type Reload, sizeOf } from "./reload.js";
-import type { Rollouts } from "./rollouts.js";
 import { isWarm, WarmMemory } from "./warm-memory.js";
-
-/** The processes that a deploy compares, by id. */
-export interface Arms {
-  canary: string[];
-  /** Of the generation in service. */
-  old: string[];
-  /** Those of them that were started beside the canaries, for figures that depend on age. */
-  fresh: string[];
-}
-
-/** Compares the arms of one pool from its creation until `close`; called about once a second. */
-export interface PoolJudge {
-  look(arms: Arms): {
-    judgement: Judgement;
-    /** Whether a test that waits is likely to fail. */
-    isDoubtful: boolean;
-  };
-  close(): void;
-}
 
 /** What a deploy loads: the configuration, and what later reloads read if it succeeds, or after a rollback. */
 export type DeployLoad =
   | { ok: true; config: FleetConfig; deployed: Deployed; former: Deployed; note?: string | undefined }
   | { ok: false; problems: string[] };
 
-interface DeploysOptions {
-  runner: FleetRunner;
-  rollouts: Rollouts;
+interface DeploysOptions extends CanariesOptions {
   operations: Operations;
   reload: Reload;
   hooks: Hooks;
@@ -65,62 +43,15 @@ interface DeploysOptions {
     /** Reloads read this from now on, until the fleet's own path leads elsewhere than now. Returns it with that. */
     set(deployed: Deployed | undefined): Deployed | undefined;
   };
-  /** Returns when a process was started, by performance.now(). */
-  spawnedAt(id: string): number | undefined;
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
   /** Returns what reads how many requests of clients that process has had, as far as is reported, also after its end. */
   countRequests(pool: string, id: string): () => number;
-  /** Asks a process, and returns what is wrong with it; undefined if it responds and is healthy. */
-  examine(id: string): Promise<string | undefined>;
   isStopping(): boolean;
   isReloading(): boolean;
-  publish(): void;
   publishOnce(change: () => void): void;
-  /** How often it looks. Default: once a second. */
-  periodMs?: number | undefined;
 }
 
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
-const SECONDARY = "another pool was taken back";
-const PERIOD_MS = 1000;
-/** A canary that does not respond when the release is to go on may recover for so long. */
-const RECOVER_MS = 10_000;
-
-/** A pool of a deploy. */
-interface Part {
-  name: string;
-  before: PoolConfig;
-  after: PoolConfig;
-  former: number;
-  next: number;
-  slots: number[];
-  /** The number of instances that it has after a return. */
-  size: number;
-  /** Whether canaries are tried. */
-  isTried: boolean;
-}
-
-/** Its rollout. */
-interface Roll {
-  part: Part;
-  result: Promise<OperationResult>;
-}
-
-type Told = Exclude<NextStep, { do: "wait" }>;
-
-interface Trial {
-  parts: readonly Part[];
-  config: DeployConfig;
-  readonly since: number;
-  phase: DeployStatus["phase"];
-  /** Until when the canaries are compared; null before they are. */
-  judgeBy: number | null;
-  readonly judgements: Map<string, Judgement>;
-  /** Set if an operator wants it taken back. */
-  takenBack: string | undefined;
-  wake(): void;
-}
-
 export class Deploys {
   private trial: Trial | undefined;
   private ended: Promise<OperationResult> | undefined;
@@ -130,10 +61,12 @@ export class Deploys {
   /** What reloads read now, and would read after a rollback. */
   private deployed: Deployed | undefined;
   private formerly: Deployed | undefined;
-  private readonly warm: WarmMemory;
+  private readonly canaries: Canaries;
+  private readonly planning: DeployPlan;
 
   constructor(private readonly options: DeploysOptions) {
-    this.warm = new WarmMemory(options.runner, options.log);
+    this.canaries = new Canaries(options, new WarmMemory(options.runner, options.log));
+    this.planning = new DeployPlan(options);
   }
 
   /** Why another operation on the whole fleet cannot start; undefined if it can. */
@@ -167,7 +100,7 @@ export class Deploys {
     const { trial } = this;
     const part = trial?.parts.find(({ name }) => name === pool);
     if (trial === undefined || part === undefined) return null;
-    const arms = this.armsOf(part);
+    const arms = this.canaries.armsOf(part, trial.since);
     const judged = trial.judgements.get(pool);
     return {
       from: part.former,
@@ -209,13 +142,15 @@ export class Deploys {
       if (!loaded.ok) return { ok: false, code: "release-refused", message: loaded.problems.join("\n") };
       if (loaded.note !== undefined) onProgress(loaded.note);
       const objection =
-        reload.refusal(loaded.config, undefined) ?? this.busyPool(loaded.config) ?? this.unjudged(loaded.config);
+        reload.refusal(loaded.config, undefined) ??
+        this.busyPool(loaded.config) ??
+        this.planning.refusal(loaded.config);
       if (objection !== undefined && !objection.ok)
         return { ...objection, code: objection.code === "busy" ? "busy" : "release-refused" };
       const about = this.hookContext(loaded.config, onProgress);
       return await hooks.around(about, "release-refused", async () => {
         if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
-        trial.parts = this.plan(loaded.config);
+        trial.parts = this.planning.plan(loaded.config);
         trial.config = settings(loaded.config, request);
         return this.deploy(trial, loaded, about);
       });
@@ -240,55 +175,6 @@ export class Deploys {
     return undefined;
   }
 
-  /** Refuses a release that would put pools in service in place of others, with nothing to compare. */
-  private unjudged(config: FleetConfig): OperationResult | undefined {
-    const { runner, configs } = this.options;
-    const names = new Set(config.pools.map(({ name }) => name));
-    const present = runner.fleet.pools.filter(({ name }) => configs.pool(name) !== undefined);
-    const removed = present.flatMap(({ name }) => (!names.has(name) && configs.pool(name)?.serves ? [name] : []));
-    const added = addedPools(config, present);
-    const isAnyTried = config.pools.some((after) => {
-      const pool = findPool(runner.fleet, after.name);
-      return pool !== undefined && this.isTried(after, configs.pool(after.name) ?? after, this.slotsOf(after, pool));
-    });
-    if (removed.length === 0 && (added.length === 0 || isAnyTried)) return undefined;
-    const changes = [
-      ...(removed.length > 0
-        ? [`removes ${poolsText(removed)}, which ${removed.length === 1 ? "serves" : "serve"}`]
-        : []),
-      ...(added.length > 0 ? [`adds ${poolsText(added)}`] : []),
-    ].join(", and ");
-    const why = removed.length > 0 ? "" : ", and no pool is left to compare";
-    return {
-      ok: false,
-      code: "invalid",
-      message: `the release ${changes}${why}: nothing was changed; use paceline reload`,
-    };
-  }
-
-  private slotsOf(after: PoolConfig, pool: Pool): number[] {
-    const before = this.options.configs.pool(after.name) ?? after;
-    return wantedIndexes(pool).filter((index) => index <= sizeOf(after, before, pool.wanted));
-  }
-
-  private isTried(after: PoolConfig, before: PoolConfig, slots: readonly number[]): boolean {
-    return after.serves && before.serves && after.overlap && slots.length > 0;
-  }
-
-  /** Returns the pools that exist already; those that the release adds follow when it is in service. */
-  private plan(config: FleetConfig): Part[] {
-    const { runner, configs } = this.options;
-    return config.pools.flatMap((after): Part[] => {
-      const pool = findPool(runner.fleet, after.name);
-      if (pool === undefined) return [];
-      const before = configs.pool(after.name) ?? after;
-      const slots = this.slotsOf(after, pool);
-      const isTried = this.isTried(after, before, slots);
-      const next = configs.addGeneration(after, configs.environment);
-      return [{ name: after.name, before, after, former: pool.generation, next, slots, size: pool.wanted, isTried }];
-    });
-  }
-
   /** Whoever calls a deploy learns from the code whether a client may have had a response of the release. */
   private async deploy(trial: Trial, loaded: DeployLoad & { ok: true }, about: HookContext): Promise<OperationResult> {
     const { openJudge, publish, runner, periodMs = PERIOD_MS } = this.options;
@@ -300,7 +186,7 @@ export class Deploys {
     if (judges.length > 0) publish();
     const note = () => {
       for (const { part, counts } of judges)
-        for (const id of this.armsOf(part).canary)
+        for (const id of this.canaries.armsOf(part, trial.since).canary)
           if (!counts.has(id)) counts.set(id, this.options.countRequests(part.name, id));
     };
     const unwatch = runner.watch(note);
@@ -335,16 +221,16 @@ export class Deploys {
     const added = addedPools(about.config, trial.parts);
     const untried = trial.parts.flatMap((part) => untriedText(part) ?? []);
     for (const text of untried) onProgress(text);
-    const { rolls, told } = await this.tryCanaries(trial, judges, onProgress);
+    const { rolls, told } = await this.canaries.try(trial, judges, onProgress);
     trial.phase = told.do === "promote" ? "rolling" : "back";
     if (told.do === "promote") for (const { name } of tried) rollouts.promote(name);
     else for (const { name } of tried) rollouts.takeBack(name, told.reason);
-    const results = await this.settle(trial, rolls);
+    const results = await this.canaries.settle(trial, rolls);
     if (isStopping()) return STOPPING;
     // Pools without canaries, such as workers, follow when the others are through.
     for (const part of trial.parts.filter(({ isTried }) => !isTried)) {
       if (results.some(([, { ok }]) => !ok) || trial.takenBack !== undefined) break;
-      results.push([part, await this.roll(part, trial, onProgress)]);
+      results.push([part, await this.canaries.roll(part, trial, onProgress)]);
     }
     const failed = failureOf(results);
     const unsaid = told.isTold ? [] : [`it could not be told whether it is as good: ${told.reason}`];
@@ -374,133 +260,6 @@ export class Deploys {
     const addition = added.length === 0 ? [] : [`added and not judged: ${added.join(", ")}`];
     const done = `deployed: ${pools || "no pool that existed"}, in ${seconds(tookMs)}`;
     return { ok: true, message: [done, ...untried, ...addition, ...unsaid].join("; ") };
-  }
-
-  /** Starts the canaries of all pools, and compares them until there is a verdict, the time is over, or one is lost. */
-  private async tryCanaries(
-    trial: Trial,
-    judges: readonly { part: Part; judge: PoolJudge }[],
-    onProgress: ProgressListener,
-  ): Promise<{ rolls: Roll[]; told: Told }> {
-    const tried = judges.map(({ part }) => part);
-    const names = (tried.length > 0 ? tried : trial.parts).map(({ name }) => name);
-    onProgress(`${FIRST_STEP}${names.join(", ")}`);
-    if (tried.length === 0) return { rolls: [], told: { do: "promote", isTold: true } };
-    const waiting = new Set(tried.map(({ name }) => name));
-    let hasEnded = false;
-    const rolls = tried.map((part): Roll => {
-      const result = this.roll(part, trial, onProgress, () => {
-        waiting.delete(part.name);
-        trial.wake();
-      });
-      void result.then(() => {
-        hasEnded = true;
-        trial.wake();
-      });
-      return { part, result };
-    });
-    for (let said = ""; ; await this.pause(trial)) {
-      // A canary that is lost ends the rollout of its pool, and thereby the deploy.
-      if (hasEnded) return { rolls, told: { do: "takeBack", isTold: true, reason: SECONDARY } };
-      if (trial.takenBack !== undefined)
-        return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
-      for (const { part, judge } of judges) this.look(trial, part, judge);
-      if (waiting.size === 0) trial.judgeBy ??= this.beginJudging(trial, onProgress);
-      const step = this.stepOf(trial);
-      const text = verdictText(trial.judgements);
-      if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
-      if (trial.judgeBy !== null) said = text;
-      if (step.do === "promote") {
-        const problem = await this.problemOf(tried, trial, () => hasEnded);
-        if (hasEnded || trial.takenBack !== undefined) continue;
-        if (problem !== undefined) return { rolls, told: { do: "takeBack", isTold: true, reason: problem } };
-      }
-      if (step.do !== "wait") return { rolls, told: step };
-    }
-  }
-
-  /** Asks the canaries before the release goes on: one that is blocked or unhealthy at that moment shows in no count yet. */
-  private async problemOf(tried: readonly Part[], trial: Trial, isOver: () => boolean): Promise<string | undefined> {
-    const until = performance.now() + RECOVER_MS;
-    for (;;) {
-      const ids = tried.flatMap((part) => this.armsOf(part).canary);
-      const found = await Promise.all(
-        ids.map(async (id) => {
-          const problem = await this.options.examine(id);
-          return problem === undefined ? undefined : `${id} ${problem}`;
-        }),
-      );
-      const problem = found.find((each) => each !== undefined);
-      if (problem === undefined || isOver() || trial.takenBack !== undefined || performance.now() >= until)
-        return problem;
-      await this.pause(trial);
-    }
-  }
-
-  private beginJudging({ config: { judgeMs, canaryPercent } }: Trial, onProgress: ProgressListener): number {
-    if (judgeMs > 0)
-      onProgress(`the canaries get up to ${canaryPercent} % of the requests; judged for ${seconds(judgeMs)} at most`);
-    return performance.now() + judgeMs;
-  }
-
-  /** Compares the canaries of a pool, and gives them the share that they have earned. */
-  private look({ config, judgements, judgeBy }: Trial, part: Part, judge: PoolJudge): void {
-    const { judgement, isDoubtful } = judge.look(this.armsOf(part));
-    judgements.set(part.name, judgement);
-    const { judgeMs, canaryPercent } = config;
-    if (judgeMs === 0) return;
-    const elapsedMs = judgeBy === null ? 0 : judgeMs - (judgeBy - performance.now());
-    const percent = canaryPercentNow(
-      { elapsedMs, requests: judgement.canaryRequests, isDoubtful },
-      canaryPercent,
-      judgeMs,
-    );
-    if (this.options.rollouts.setCanaryShare(part.name, percent)) this.options.publish();
-  }
-
-  /** A release that is worse is taken back at once, even before all canaries are up. */
-  private stepOf({ judgements, judgeBy, config }: Trial): NextStep {
-    const { judgeMs, onNoTraffic } = config;
-    if (judgeBy !== null && judgeMs === 0) return { do: "promote", isTold: true };
-    const isOver = judgeBy !== null && performance.now() >= judgeBy;
-    const step = nextStep(judgements, isOver, onNoTraffic);
-    return step.do === "promote" && judgeBy === null ? { do: "wait" } : step;
-  }
-
-  private roll(part: Part, trial: Trial, onProgress: ProgressListener, onHeld?: () => void): Promise<OperationResult> {
-    const { name, slots, next, former, before, after } = part;
-    const { judgeMs, canaryPercent } = trial.config;
-    // In place, the former code is gone, and a control would run the new one.
-    const hasControls = before.release !== after.release && judgeMs > 0;
-    const first = judgeMs === 0 ? canaryPercent : canaryPercentNow(NO_PROGRESS, canaryPercent, judgeMs);
-    return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
-      formerGeneration: former,
-      ...(onHeld && { canary: { ofSlots: canaryPercent, percent: first, hasControls, onHeld } }),
-      keepWarmMs: () => (after.serves && this.warm.hasRoom ? trial.config.keepWarmMs : 0),
-    });
-  }
-
-  private pause(trial: Trial): Promise<void> {
-    return new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(timer);
-        trial.wake = () => {};
-        resolve();
-      };
-      const timer = setTimeout(end, this.options.periodMs ?? PERIOD_MS);
-      trial.wake = end;
-    });
-  }
-
-  /** Waits for all pools. If one fails, the others go back, too. */
-  private async settle(trial: Trial, rolls: readonly Roll[]): Promise<[Part, OperationResult][]> {
-    const { rollouts } = this.options;
-    const results = rolls.map(async ({ part, result }): Promise<[Part, OperationResult]> => {
-      const outcome = await result;
-      if (!outcome.ok) for (const { name } of trial.parts) if (name !== part.name) rollouts.takeBack(name, SECONDARY);
-      return [part, outcome];
-    });
-    return Promise.all(results);
   }
 
   /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */
@@ -610,43 +369,6 @@ export class Deploys {
       this.isRollingBack = false;
     }
   }
-
-  private armsOf({ name, next, former }: Part): Arms {
-    const { runner, spawnedAt } = this.options;
-    const arms: Arms = { canary: [], old: [], fresh: [] };
-    const since = this.trial?.since ?? 0;
-    for (const slot of findPool(runner.fleet, name)?.slots ?? [])
-      for (const { occupant } of occupants(slot)) {
-        if (occupant.process.state !== "ready") continue;
-        const id = processId(slot.name, occupant.process.attempt);
-        if (occupant.generation === next) arms.canary.push(id);
-        else if (occupant.generation === former) {
-          arms.old.push(id);
-          if ((spawnedAt(id) ?? 0) >= since) arms.fresh.push(id);
-        }
-      }
-    return arms;
-  }
-}
-
-function poolsText(names: readonly string[]): string {
-  return `${names.length === 1 ? "the pool" : "the pools"} ${names.join(", ")}`;
-}
-
-function addedPools({ pools }: FleetConfig, present: readonly { name: string }[]): string[] {
-  return pools.flatMap(({ name }) => (present.some((each) => each.name === name) ? [] : [name]));
-}
-
-/** Returns why nothing is tried in a pool that serves. */
-function untriedText({ name, before, after, slots, isTried }: Part): string | undefined {
-  if (isTried || !(after.serves || before.serves)) return undefined;
-  const why = slots.length === 0 ? "has no instances" : "runs only one version at a time";
-  return `${name} ${why}, so nothing was tried there`;
-}
-
-function settings({ deploy }: FleetConfig, request: DeployRequest): DeployConfig {
-  const given = Object.entries(request).filter(([key, value]) => key in DEPLOY_DEFAULTS && value !== undefined);
-  return { ...DEPLOY_DEFAULTS, ...deploy, ...Object.fromEntries(given) };
 }
 
 function asked(reason: string): OperationResult {
@@ -663,19 +385,4 @@ function asSeen(result: OperationResult & { ok: false }, wasSeen: boolean, wasAs
     ? (["taken-back", ": refused: ", ": taken back: "] as const)
     : (["release-refused", ": taken back: ", ": refused: "] as const);
   return { ...result, code, message: wasAsked ? result.message : result.message.replace(from, to) };
-}
-
-/** Returns why the deploy failed, the first cause. */
-function failureOf(results: readonly [Part, OperationResult][]): OperationResult | undefined {
-  const failures = results.flatMap(([, result]) => (result.ok ? [] : [result]));
-  return failures.find(({ message }) => !message.includes(SECONDARY)) ?? failures[0];
-}
-
-function verdictText(judgements: ReadonlyMap<string, Judgement>): string {
-  return [...judgements]
-    .map(([pool, { verdict, tests }]) => {
-      const count = (of: string) => tests.filter((test) => test.verdict === of).length;
-      return `${pool}: ${verdict} (${count("pass")} pass, ${count("wait")} wait, ${count("fail")} fail)`;
-    })
-    .join("; ");
 }

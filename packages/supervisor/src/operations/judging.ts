@@ -7,7 +7,7 @@ import { differenceText, limitText } from "../core/verdict-words.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
 import type { UsageSampler } from "../stats/usage.js";
-import type { Arms, PoolJudge } from "./deploys.js";
+import type { Arms, PoolJudge } from "./canaries.js";
 
 /** The time between two readings of memory, at least; samples are taken every two seconds. */
 const READ_EVERY_MS = 1500;

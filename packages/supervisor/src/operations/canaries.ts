@@ -1,0 +1,252 @@
+/** Tries a release: starts its canaries, gives them their share, compares them, and asks them before the release goes on. */
+import type { DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
+import {
+  canaryPercentNow,
+  type DeployConfig,
+  FIRST_STEP,
+  type Judgement,
+  type NextStep,
+  NO_PROGRESS,
+  nextStep,
+} from "../core/deploy.js";
+import { findPool, occupants, processId } from "../core/fleet.js";
+import type { PoolConfig } from "../core/model.js";
+import { seconds } from "../core/words.js";
+import type { FleetRunner } from "../processes/fleet-runner.js";
+import type { Rollouts } from "./rollouts.js";
+import type { WarmMemory } from "./warm-memory.js";
+/** The processes that a deploy compares, by id. */
+export interface Arms {
+  canary: string[];
+  /** Of the generation in service. */
+  old: string[];
+  /** Those of them that were started beside the canaries, for figures that depend on age. */
+  fresh: string[];
+}
+
+/** Compares the arms of one pool from its creation until `close`; called about once a second. */
+export interface PoolJudge {
+  look(arms: Arms): {
+    judgement: Judgement;
+    /** Whether a test that waits is likely to fail. */
+    isDoubtful: boolean;
+  };
+  close(): void;
+}
+
+export interface CanariesOptions {
+  runner: FleetRunner;
+  rollouts: Rollouts;
+  /** Returns when a process was started, by performance.now(). */
+  spawnedAt(id: string): number | undefined;
+  /** Asks a process, and returns what is wrong with it; undefined if it responds and is healthy. */
+  examine(id: string): Promise<string | undefined>;
+  publish(): void;
+  /** How often it looks. Default: once a second. */
+  periodMs?: number | undefined;
+}
+
+const SECONDARY = "another pool was taken back";
+export const PERIOD_MS = 1000;
+/** A canary that does not respond when the release is to go on may recover for so long. */
+const RECOVER_MS = 10_000;
+
+/** A pool of a deploy. */
+export interface Part {
+  name: string;
+  before: PoolConfig;
+  after: PoolConfig;
+  former: number;
+  next: number;
+  slots: number[];
+  /** The number of instances that it has after a return. */
+  size: number;
+  /** Whether canaries are tried. */
+  isTried: boolean;
+}
+
+/** Its rollout. */
+interface Roll {
+  part: Part;
+  result: Promise<OperationResult>;
+}
+
+export type Told = Exclude<NextStep, { do: "wait" }>;
+
+export interface Trial {
+  parts: readonly Part[];
+  config: DeployConfig;
+  readonly since: number;
+  phase: DeployStatus["phase"];
+  /** Until when the canaries are compared; null before they are. */
+  judgeBy: number | null;
+  readonly judgements: Map<string, Judgement>;
+  /** Set if an operator wants it taken back. */
+  takenBack: string | undefined;
+  wake(): void;
+}
+
+export class Canaries {
+  constructor(
+    private readonly options: CanariesOptions,
+    private readonly warm: WarmMemory,
+  ) {}
+
+  /** Starts the canaries of all pools, and compares them until there is a verdict, the time is over, or one is lost. */
+  async try(
+    trial: Trial,
+    judges: readonly { part: Part; judge: PoolJudge }[],
+    onProgress: ProgressListener,
+  ): Promise<{ rolls: Roll[]; told: Told }> {
+    const tried = judges.map(({ part }) => part);
+    const names = (tried.length > 0 ? tried : trial.parts).map(({ name }) => name);
+    onProgress(`${FIRST_STEP}${names.join(", ")}`);
+    if (tried.length === 0) return { rolls: [], told: { do: "promote", isTold: true } };
+    const waiting = new Set(tried.map(({ name }) => name));
+    let hasEnded = false;
+    const rolls = tried.map((part): Roll => {
+      const result = this.roll(part, trial, onProgress, () => {
+        waiting.delete(part.name);
+        trial.wake();
+      });
+      void result.then(() => {
+        hasEnded = true;
+        trial.wake();
+      });
+      return { part, result };
+    });
+    for (let said = ""; ; await this.pause(trial)) {
+      // A canary that is lost ends the rollout of its pool, and thereby the deploy.
+      if (hasEnded) return { rolls, told: { do: "takeBack", isTold: true, reason: SECONDARY } };
+      if (trial.takenBack !== undefined)
+        return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
+      for (const { part, judge } of judges) this.look(trial, part, judge);
+      if (waiting.size === 0) trial.judgeBy ??= this.beginJudging(trial, onProgress);
+      const step = this.stepOf(trial);
+      const text = verdictText(trial.judgements);
+      if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
+      if (trial.judgeBy !== null) said = text;
+      if (step.do === "promote") {
+        const problem = await this.problemOf(tried, trial, () => hasEnded);
+        if (hasEnded || trial.takenBack !== undefined) continue;
+        if (problem !== undefined) return { rolls, told: { do: "takeBack", isTold: true, reason: problem } };
+      }
+      if (step.do !== "wait") return { rolls, told: step };
+    }
+  }
+
+  /** Asks the canaries before the release goes on: one that is blocked or unhealthy at that moment shows in no count yet. */
+  private async problemOf(tried: readonly Part[], trial: Trial, isOver: () => boolean): Promise<string | undefined> {
+    const until = performance.now() + RECOVER_MS;
+    for (;;) {
+      const ids = tried.flatMap((part) => this.armsOf(part, trial.since).canary);
+      const found = await Promise.all(
+        ids.map(async (id) => {
+          const problem = await this.options.examine(id);
+          return problem === undefined ? undefined : `${id} ${problem}`;
+        }),
+      );
+      const problem = found.find((each) => each !== undefined);
+      if (problem === undefined || isOver() || trial.takenBack !== undefined || performance.now() >= until)
+        return problem;
+      await this.pause(trial);
+    }
+  }
+
+  private beginJudging({ config: { judgeMs, canaryPercent } }: Trial, onProgress: ProgressListener): number {
+    if (judgeMs > 0)
+      onProgress(`the canaries get up to ${canaryPercent} % of the requests; judged for ${seconds(judgeMs)} at most`);
+    return performance.now() + judgeMs;
+  }
+
+  /** Compares the canaries of a pool, and gives them the share that they have earned. */
+  private look({ config, judgements, judgeBy, since }: Trial, part: Part, judge: PoolJudge): void {
+    const { judgement, isDoubtful } = judge.look(this.armsOf(part, since));
+    judgements.set(part.name, judgement);
+    const { judgeMs, canaryPercent } = config;
+    if (judgeMs === 0) return;
+    const elapsedMs = judgeBy === null ? 0 : judgeMs - (judgeBy - performance.now());
+    const percent = canaryPercentNow(
+      { elapsedMs, requests: judgement.canaryRequests, isDoubtful },
+      canaryPercent,
+      judgeMs,
+    );
+    if (this.options.rollouts.setCanaryShare(part.name, percent)) this.options.publish();
+  }
+
+  /** A release that is worse is taken back at once, even before all canaries are up. */
+  private stepOf({ judgements, judgeBy, config }: Trial): NextStep {
+    const { judgeMs, onNoTraffic } = config;
+    if (judgeBy !== null && judgeMs === 0) return { do: "promote", isTold: true };
+    const isOver = judgeBy !== null && performance.now() >= judgeBy;
+    const step = nextStep(judgements, isOver, onNoTraffic);
+    return step.do === "promote" && judgeBy === null ? { do: "wait" } : step;
+  }
+
+  roll(part: Part, trial: Trial, onProgress: ProgressListener, onHeld?: () => void): Promise<OperationResult> {
+    const { name, slots, next, former, before, after } = part;
+    const { judgeMs, canaryPercent } = trial.config;
+    // In place, the former code is gone, and a control would run the new one.
+    const hasControls = before.release !== after.release && judgeMs > 0;
+    const first = judgeMs === 0 ? canaryPercent : canaryPercentNow(NO_PROGRESS, canaryPercent, judgeMs);
+    return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
+      formerGeneration: former,
+      ...(onHeld && { canary: { ofSlots: canaryPercent, percent: first, hasControls, onHeld } }),
+      keepWarmMs: () => (after.serves && this.warm.hasRoom ? trial.config.keepWarmMs : 0),
+    });
+  }
+
+  private pause(trial: Trial): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        trial.wake = () => {};
+        resolve();
+      };
+      const timer = setTimeout(end, this.options.periodMs ?? PERIOD_MS);
+      trial.wake = end;
+    });
+  }
+
+  /** Waits for all pools. If one fails, the others go back, too. */
+  async settle(trial: Trial, rolls: readonly Roll[]): Promise<[Part, OperationResult][]> {
+    const { rollouts } = this.options;
+    const results = rolls.map(async ({ part, result }): Promise<[Part, OperationResult]> => {
+      const outcome = await result;
+      if (!outcome.ok) for (const { name } of trial.parts) if (name !== part.name) rollouts.takeBack(name, SECONDARY);
+      return [part, outcome];
+    });
+    return Promise.all(results);
+  }
+
+  armsOf({ name, next, former }: Part, since: number): Arms {
+    const { runner, spawnedAt } = this.options;
+    const arms: Arms = { canary: [], old: [], fresh: [] };
+    for (const slot of findPool(runner.fleet, name)?.slots ?? [])
+      for (const { occupant } of occupants(slot)) {
+        if (occupant.process.state !== "ready") continue;
+        const id = processId(slot.name, occupant.process.attempt);
+        if (occupant.generation === next) arms.canary.push(id);
+        else if (occupant.generation === former) {
+          arms.old.push(id);
+          if ((spawnedAt(id) ?? 0) >= since) arms.fresh.push(id);
+        }
+      }
+    return arms;
+  }
+}
+
+function verdictText(judgements: ReadonlyMap<string, Judgement>): string {
+  return [...judgements]
+    .map(([pool, { verdict, tests }]) => {
+      const count = (of: string) => tests.filter((test) => test.verdict === of).length;
+      return `${pool}: ${verdict} (${count("pass")} pass, ${count("wait")} wait, ${count("fail")} fail)`;
+    })
+    .join("; ");
+}
+
+/** Returns why the deploy failed, the first cause. */
+export function failureOf(results: readonly [Part, OperationResult][]): OperationResult | undefined {
+  const failures = results.flatMap(([, result]) => (result.ok ? [] : [result]));
+  return failures.find(({ message }) => !message.includes(SECONDARY)) ?? failures[0];
+}

@@ -302,7 +302,17 @@ export class Project {
 
   /** Returns socket files below the folder. */
   sockets(): string[] {
-    return readdirSync(this.folder, { recursive: true, encoding: "utf8" }).filter((name) => {
+    let names: string[] = [];
+    // A folder may disappear while it is listed.
+    for (let tries = 0; ; tries++) {
+      try {
+        names = readdirSync(this.folder, { recursive: true, encoding: "utf8" });
+        break;
+      } catch (error) {
+        if (tries === 10) throw error;
+      }
+    }
+    return names.filter((name) => {
       try {
         return lstatSync(join(this.folder, name)).isSocket();
       } catch {

@@ -65,6 +65,12 @@ function requestFlags(bytes: Buffer): number[] {
 
 const idOf = (asked: Asked) => (asked.stream as unknown as { id: number }).id;
 
+/** The app reads a whole window of the body. */
+function readWindow({ give }: { give(...frames: Buffer[]): void }, asked: Asked): void {
+  asked.stream.sendBody(Buffer.alloc(WINDOW_BYTES), 0, WINDOW_BYTES);
+  give(number(FrameType.WINDOW, idOf(asked), WINDOW_BYTES));
+}
+
 describe("the balancer's lane", () => {
   it("makes one connection, though all who waited for it have gone", () => {
     const bench = new LaneBench();
@@ -338,6 +344,7 @@ describe("the balancer's lane", () => {
   it("asks for more of a body only while the instance takes half a window, since a read brings as much", async () => {
     const { bench, give } = open();
     const asked = bench.ask(PUT);
+    readWindow({ give }, asked);
     const body = Buffer.alloc(WINDOW_BYTES / 2, "x");
     expect(asked.stream.sendBody(body, 0, body.length)).toBe(true);
     expect(asked.stream.sendBody(body, 0, 1)).toBe(false);
@@ -350,6 +357,23 @@ describe("the balancer's lane", () => {
     expect(asked.stream.sendBody(body, 0, 2)).toBe(false);
     give(number(FrameType.WINDOW, idOf(asked), 1));
     expect(asked.drains).toBe(1);
+  });
+
+  it("asks for little of a body before the app has read any, and then for as much again as it has read", async () => {
+    const { bench, give } = open();
+    const asked = bench.ask(PUT);
+    const body = Buffer.alloc(100_000, "x");
+    expect(asked.stream.sendBody(body, 0, 30_000)).toBe(true);
+    expect(asked.stream.sendBody(body, 0, 30_000)).toBe(false);
+    asked.drains = 0;
+    give(number(FrameType.WINDOW, idOf(asked), 20_000));
+    // 40,000 bytes are there, and 20,000 were read.
+    expect(asked.drains).toBe(0);
+    give(number(FrameType.WINDOW, idOf(asked), 15_000));
+    expect(asked.drains).toBe(1);
+    give(number(FrameType.WINDOW, idOf(asked), 25_000));
+    expect(asked.stream.sendBody(body, 0, 59_000)).toBe(true);
+    expect(asked.stream.sendBody(body, 0, 1_000)).toBe(false);
   });
 
   it("asks nobody for more of a body whose window is full, when the kernel has room again", async () => {
@@ -514,6 +538,8 @@ describe("the balancer's lane", () => {
     const { bench, give } = open();
     const piece = Buffer.alloc(WINDOW_BYTES / 4, "x");
     const all = Array.from({ length: 40 }, () => bench.ask(PUT));
+    for (const asked of all) readWindow({ give }, asked);
+    for (const asked of all) asked.drains = 0;
     const taken = all.map(({ stream }) => stream.sendBody(piece, 0, piece.length));
     expect(taken).toEqual(all.map((_, at) => at < 31));
     // A body that the instance has used completely continues, whatever it holds of others.

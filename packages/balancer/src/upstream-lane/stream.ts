@@ -47,6 +47,8 @@ type State =
 const MUCH_UNREAD_BYTES = 8 << 20;
 /** An instance whose app waits for more grants used bytes again from this amount on. */
 const LITTLE_UNREAD_BYTES = 4096;
+/** How much is read of a body before the app has read any of it. */
+const FIRST_UNREAD_BYTES = 32_768;
 
 /** One per process: a head is used before the next is read. */
 const head = new ResponseHead();
@@ -146,11 +148,13 @@ export class LaneStream implements UpstreamStream {
 
   /**
    * Whether to read more from the client. A read cannot be limited, so more is read only while half the window is open, and
-   * little has to wait here. While the instance holds much for all streams, each may have only a little.
+   * little has to wait here. An app that does not read gets little, and one that reads gets as much again as it has read. While
+   * the instance holds much for all streams, each may have only a little.
    */
   private get takesMore(): boolean {
     const { lane } = this;
     if (this.waiting.length > 0 || lane.output.isBlocked || this.window < lane.requestWindow / 2) return false;
+    if (this.unread >= FIRST_UNREAD_BYTES && this.unread >= this.granted) return false;
     return lane.unread < MUCH_UNREAD_BYTES || this.unread < LITTLE_UNREAD_BYTES;
   }
 

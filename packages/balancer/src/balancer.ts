@@ -142,6 +142,7 @@ export class Balancer {
         return new WatchedHttp1Client(link, new ControlLane(lane, controlLanePath(socket), work), lane.onBusy);
       },
       onLeft: options.onChanged,
+      onDrained: options.onChanged,
     });
     this.tickEvery(TICK_MS);
   }
@@ -152,6 +153,11 @@ export class Balancer {
 
   get leaving(): string[] {
     return this.registry.leaving;
+  }
+
+  /** The drained upstreams with requests. */
+  get busy(): string[] {
+    return this.registry.busy;
   }
 
   get isDraining(): boolean {

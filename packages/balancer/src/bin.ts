@@ -143,8 +143,11 @@ class BalancerProcess {
   private sayApplied(): void {
     const { balancer } = this;
     if (balancer === undefined) return;
-    const { version, leaving, isListening } = balancer;
-    this.channel.send({ type: "applied", version, leaving, listening: isListening });
+    const { version, leaving, busy, isListening } = balancer;
+    this.channel.send({
+      ...{ type: "applied", version, leaving, listening: isListening },
+      ...(busy.length > 0 && { busy }),
+    });
   }
 
   private report(balancer: Balancer, measured: Measured): boolean {

@@ -26,6 +26,7 @@ import { Recycling } from "./operations/recycling.js";
 import { type ConfigLoader, Reload } from "./operations/reload.js";
 import { ReloadQueue } from "./operations/reload-queue.js";
 import { Rollouts } from "./operations/rollouts.js";
+import { SlotTurns } from "./operations/slot-turns.js";
 import { StateKeeper } from "./operations/state-keeper.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
 import { DeathWatch } from "./processes/death-watch.js";
@@ -108,6 +109,7 @@ export class Parts {
   readonly liveness: LivenessWatch;
   readonly rollouts: Rollouts;
   readonly operations: Operations;
+  readonly turns: SlotTurns;
   readonly reload: Reload;
   readonly deploys: Deploys;
   readonly dumps: Dumps;
@@ -229,6 +231,10 @@ export class Parts {
       isAutoscaled: (pool) => configs.scalingOf(pool) !== null,
     });
     this.operations = operations;
+    this.turns = new SlotTurns({
+      ...{ runner, coordination, log, publish, isStopping },
+      getsRequests: (pool) => configs.routes.get(pool) !== undefined,
+    });
     this.dumps = new Dumps({
       children,
       folder: runDir.outputFolder,

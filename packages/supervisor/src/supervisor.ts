@@ -211,6 +211,10 @@ class FleetSupervisor implements Supervisor {
     return this.commands.restart(...args);
   }
 
+  turn(...args: Parameters<SupervisorApi["turn"]>): Promise<OperationResult> {
+    return this.commands.turn(...args);
+  }
+
   deploy(...args: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
     return this.commands.deploy(...args);
   }

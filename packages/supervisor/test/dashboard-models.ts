@@ -24,6 +24,8 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     latencyMs: { p50: 0.4, p99: 1.84 },
     eventLoopLagMs: 1,
     stalledMs: null,
+    outOfTurn: null,
+    weight: 100,
     heapBytes: 1,
     deferred: null,
     schedule: null,

@@ -1,4 +1,5 @@
 /** A pool's upstreams, the policy that picks among them, how much may wait at one of them, the queue of requests for which all are full, and the watch for upstreams that stall. */
+import { takeTurns } from "./out-of-turn.js";
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import type { Binding, Stickiness } from "./sticky.js";
 import type { Upstream } from "./upstream.js";
@@ -35,6 +36,8 @@ export class Pool {
   /** For how many ticks a stalled upstream keeps its sticky clients. */
   patienceTicks = 0;
   private upstreams: readonly Upstream[] = [];
+  /** Those that may get new requests. */
+  private inTurn: readonly Upstream[] = [];
   /** Sums over the ticks since the last report. */
   private load = { ticks: 0, inFlight: 0, waiting: 0, finished: 0 };
   /** Whether an upstream is expected soon, if there is none. */
@@ -52,10 +55,10 @@ export class Pool {
   private readonly endsSoon = (upstream: Upstream): boolean =>
     upstream.endsSoon && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly isFreeAndHeard = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
-  /** The fewest requests in flight at an upstream that may be picked. */
+  /** The fewest requests in flight at an upstream that may be picked, by its weight. */
   private fewest = 0;
   private readonly isLeastBusy = (upstream: Upstream): boolean =>
-    upstream.inFlight <= this.fewest && this.isFreeAndHeard(upstream);
+    upstream.inFlight / upstream.weight <= this.fewest && this.isFreeAndHeard(upstream);
   /** During a reload a slot has two processes, of which all its clients use the same; a canary has its own. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
     this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.home, this.mayServeHome) === upstream;
@@ -75,9 +78,9 @@ export class Pool {
     this.requestQueue = new RequestQueue<PoolWaiter>(maxQueue);
   }
 
-  /** Whether there is no upstream and none is expected soon. */
+  /** Whether there is no upstream that may get requests, and none is expected soon. */
   get isDown(): boolean {
-    return this.upstreams.length === 0 && !this.isAwaited;
+    return this.inTurn.length === 0 && !this.isAwaited;
   }
 
   /** @param isAwaited whether an upstream is expected soon, if there is none */
@@ -85,8 +88,16 @@ export class Pool {
     this.upstreams = upstreams;
     this.isAwaited = isAwaited;
     this.isForeign = upstreams.some((upstream) => upstream.isForeign);
-    this.isWeighted = upstreams.some(({ weight }) => weight !== upstreams[0]?.weight);
-    this.policy.rebuild(upstreams);
+    this.turnsChanged();
+  }
+
+  /** Called when the members, their weights or their reasons to be out of turn have changed. */
+  turnsChanged(): void {
+    this.inTurn = takeTurns(this.upstreams);
+    const { inTurn } = this;
+    this.isWeighted =
+      inTurn.some(({ weight }) => weight !== inTurn[0]?.weight) && inTurn.some(({ isCanary }) => isCanary);
+    this.policy.rebuild(inTurn);
     this.rebuildSlots();
     if (!this.isDown) return this.serveQueue();
     this.requestQueue.serve((waiter) => () => waiter.onPoolDown());
@@ -94,7 +105,8 @@ export class Pool {
 
   private rebuildSlots(): void {
     const { requestQueue, sticky } = this;
-    sticky?.rebuild(this.upstreams);
+    // The clients of a slot that is out of turn move, as those of one that has ended.
+    sticky?.rebuild(this.inTurn);
     // So that one slot's clients leave room for the others.
     requestQueue.maxAtHome = Math.ceil(requestQueue.maxPending / Math.max(1, sticky?.size ?? 1));
     this.releaseHomes();
@@ -138,8 +150,10 @@ export class Pool {
   /** Picks the upstream with the fewest requests; among equals the next in turn. */
   private pickLeastBusy(): Upstream | undefined {
     this.fewest = Number.POSITIVE_INFINITY;
-    for (const upstream of this.upstreams)
-      if (upstream.inFlight < this.fewest && this.isFreeAndHeard(upstream)) this.fewest = upstream.inFlight;
+    for (const upstream of this.inTurn) {
+      const load = upstream.inFlight / upstream.weight;
+      if (load < this.fewest && this.isFreeAndHeard(upstream)) this.fewest = load;
+    }
     return this.fewest === Number.POSITIVE_INFINITY ? undefined : this.policy.pick(this.isLeastBusy);
   }
 
@@ -177,18 +191,19 @@ export class Pool {
    * @param weight the weight of this tick: 1, or less if it was late
    */
   judge(stallTicks: number, weight: number): boolean {
-    const { upstreams } = this;
+    const { upstreams, inTurn } = this;
     let isBusy = false;
     let silent = 0;
     for (const upstream of upstreams) {
-      if (upstream.countStall(weight) >= stallTicks) silent++;
+      // One that is out of turn could not take over from the others.
+      if (upstream.countStall(weight) >= stallTicks && !upstream.isOutOfTurn) silent++;
       if (upstream.inFlight > 0) isBusy = true;
     }
     const fresh: Upstream[] = [];
     const patience = Math.max(stallTicks, this.patienceTicks);
     this.stalled = 0;
     for (const upstream of upstreams) {
-      const isStalled = silent < upstreams.length && upstream.stallCount >= stallTicks;
+      const isStalled = silent < inTurn.length && upstream.stallCount >= stallTicks;
       const isStalledLong = isStalled && upstream.stallCount >= patience;
       if ((isStalled && !upstream.isStalled) || (isStalledLong && !upstream.isStalledLong)) fresh.push(upstream);
       upstream.isStalled = isStalled;

@@ -1,8 +1,17 @@
 /** Applies snapshots: the pools, their upstreams, and those that are leaving. */
-import type { HeldStats, PoolLoadStats, Snapshot, SnapshotUpstream, StickyRule, UpstreamStats } from "@paceline/wire";
+import {
+  FULL_SHARE,
+  type HeldStats,
+  type PoolLoadStats,
+  type Snapshot,
+  type SnapshotUpstream,
+  type StickyRule,
+  type UpstreamStats,
+} from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
+import { OutOfTurn } from "./out-of-turn.js";
 import { type Policy, Pool, STALL_TICK_MS } from "./pool.js";
 import { RoundRobin } from "./round-robin.js";
 import { Stickiness } from "./sticky.js";
@@ -17,6 +26,16 @@ const POLICIES = {
 
 type PolicyName = keyof typeof POLICIES;
 
+/** The reasons of the supervisor for which an upstream is out of turn. */
+const REASONS: Record<NonNullable<SnapshotUpstream["outOfTurn"]>, number> = {
+  drained: OutOfTurn.DRAINED,
+  ejected: OutOfTurn.EJECTED,
+};
+
+function reasonsOf({ outOfTurn, backup }: SnapshotUpstream): number {
+  return (outOfTurn === undefined ? 0 : REASONS[outOfTurn]) | (backup === true ? OutOfTurn.BACKUP : 0);
+}
+
 interface RegistryOptions {
   deadlines: Deadlines;
   /** For every pool. */
@@ -30,6 +49,8 @@ interface RegistryOptions {
   makeClient(upstream: SnapshotUpstream, onRoom: () => void, work: WorkMeter): UpstreamClient;
   /** A removed upstream has no connections any more. */
   onLeft(): void;
+  /** A drained upstream has no requests any more. */
+  onDrained(): void;
 }
 
 export class UpstreamRegistry {
@@ -45,6 +66,13 @@ export class UpstreamRegistry {
   /** The processes that were removed from their pools and still have connections. */
   get leaving(): string[] {
     return [...new Set([...this.outgoing].map(({ id }) => id))];
+  }
+
+  /** The drained upstreams that still have requests. */
+  get busy(): string[] {
+    return [...this.members.values()].flatMap(({ id, onIdle, inFlight }) =>
+      onIdle !== undefined && inFlight > 0 ? [id] : [],
+    );
   }
 
   /** Applies a whole snapshot. Returns the router of its pools. */
@@ -107,8 +135,11 @@ export class UpstreamRegistry {
     const upstream = this.members.get(described.id) ?? this.join(described, pool);
     upstream.cookie = described.cookie;
     upstream.alsoCookie = described.alsoCookie;
-    upstream.weight = described.weight ?? 1;
+    upstream.setWeight(((described.weight ?? 1) * (described.share ?? FULL_SHARE)) / FULL_SHARE);
     upstream.isCanary = described.canary ?? false;
+    // Its health is judged here.
+    upstream.reasons = (upstream.reasons & OutOfTurn.UNHEALTHY) | reasonsOf(described);
+    upstream.onIdle = described.outOfTurn === "drained" ? this.options.onDrained : undefined;
     return upstream;
   }
 

@@ -27,13 +27,21 @@ export class Upstream {
   readonly slot: number;
   /** Requests in flight that may have ended another process. */
   retriedStarts = 0;
-  /** Its share of the turns, beside the other weights of its pool. */
+  /** Its share of the turns, beside the other weights of its pool: above 0, with the factor of a slow start. */
   weight = 1;
+  private fullWeight = 1;
+  private startFactor = 1;
   /** Whether a deploy tries it. */
   isCanary = false;
+  /** Why it gets no new requests, as a sum of `OutOfTurn`; its pool decides what follows from them. */
+  reasons = 0;
+  /** Whether it gets no new requests because of them. */
+  isOutOfTurn = false;
   /** The value of the cookie that its clients get, if its pool has one, and another one by which they are recognized. */
   cookie: string | undefined;
   alsoCookie: string | undefined;
+  /** Set while it is drained: its last request has ended. */
+  onIdle: (() => void) | undefined;
   private answeredSince = 0;
   private isLeaving = false;
   /** In milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
@@ -116,14 +124,40 @@ export class Upstream {
       : { ...counted, errorsTotal: responses.errorsTotal, latency: responses.latency.takeSparse() };
   }
 
+  /** Sets its weight without a slow start. `weight` changes with it; then its pool must know (`turnsChanged`). */
+  setWeight(weight: number): void {
+    this.fullWeight = weight;
+    this.weight = weight * this.startFactor;
+  }
+
+  /** Sets the part of its weight that it gets in a slow start: above 0, 1 at its end. Its pool must know (`turnsChanged`). */
+  setStartFactor(factor: number): void {
+    this.startFactor = factor;
+    this.weight = this.fullWeight * factor;
+  }
+
+  /** Adds a reason to be out of turn. Returns whether that is new; then its pool must know (`turnsChanged`). */
+  putOut(reason: number): boolean {
+    const before = this.reasons;
+    this.reasons |= reason;
+    return this.reasons !== before;
+  }
+
+  /** Removes a reason to be out of turn; the reverse of `putOut`. */
+  putBack(reason: number): boolean {
+    const before = this.reasons;
+    this.reasons &= ~reason;
+    return this.reasons !== before;
+  }
+
   /** Whether it may be picked for an idempotent or another request. */
   isAvailable(isIdempotent: boolean): boolean {
-    return !this.isLeaving && this.link.hasRoom(isIdempotent);
+    return !this.isLeaving && !this.isOutOfTurn && this.link.hasRoom(isIdempotent);
   }
 
   /** Whether it is not available, but will be soon, so that a request that must wait may as well wait there. */
   get endsSoon(): boolean {
-    return !this.isLeaving && this.link.endsSoon === true;
+    return !this.isLeaving && !this.isOutOfTurn && this.link.endsSoon === true;
   }
 
   /** Stalled ticks in a row. */
@@ -162,6 +196,7 @@ export class Upstream {
   release(mayHaveStarted: boolean): void {
     this.inFlight--;
     if (mayHaveStarted) this.retriedStarts--;
+    if (this.inFlight === 0) this.onIdle?.();
   }
 
   /** Whether it has been leaving for a while: it drains and ends in time. A hung process leaves and is killed at once. */

@@ -75,6 +75,21 @@ test("an upstream has left when all follow, and is released when none has anythi
   expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
 });
 
+test("a drained upstream is idle when all follow and none has a request there", async () => {
+  const { coordination } = watched();
+  coordination.publish(content("web.1#1"));
+  for (const id of ["balancer.1#1", "balancer.2#1"]) balancer(coordination, id);
+  const idle = coordination.whenIdle(["web.1#1"], 1, 10_000);
+  coordination.applied("balancer.1#1", { version: 1, leaving: [], busy: ["web.1#1"], listening: true });
+  coordination.applied("balancer.2#1", { version: 1, leaving: [], listening: true });
+  expect(coordination.isIdle(["web.1#1"], 1)).toBe(false);
+  expect(await coordination.whenIdle(["web.1#1"], 1, 1)).toBe(false);
+  expect(coordination.isIdle(["web.2#1"], 1)).toBe(true);
+  // The balancer with its last request ends.
+  coordination.gone("balancer.1#1");
+  expect(await idle).toBe(true);
+});
+
 test("a balancer that comes back is believed when it says what it still has, not before", () => {
   const { coordination, reports } = watched();
   coordination.publish(content("web.1#1"));

@@ -24,6 +24,8 @@ interface Follower {
   applied: number;
   /** Upstreams that the balancer still has requests or connections on, although its snapshot no longer names them. */
   leaving: ReadonlySet<string>;
+  /** Drained upstreams on which the balancer still has requests. */
+  busy: ReadonlySet<string>;
   /** Whether the balancer may still accept clients. */
   listening: boolean;
 }
@@ -46,6 +48,7 @@ const NEW_FOLLOWER: Omit<Follower, "connection"> = {
   hasJoined: false,
   applied: 0,
   leaving: new Set(),
+  busy: new Set(),
   listening: true,
 };
 
@@ -136,11 +139,12 @@ export class BalancerCoordination {
     return this.late(this.leaving.get(upstream)?.version ?? 0);
   }
 
-  applied(id: string, { version, leaving, listening }: Pick<Applied, "version" | "leaving" | "listening">): void {
+  applied(id: string, { version, leaving, busy = [], listening }: Omit<Applied, "type">): void {
     const follower = this.followers.get(id);
     if (follower === undefined) return;
     follower.applied = version;
     follower.leaving = new Set(leaving);
+    follower.busy = new Set(busy);
     follower.listening = listening;
     this.check();
   }
@@ -154,6 +158,17 @@ export class BalancerCoordination {
   async whenApplied(version: number, timeoutMs: number): Promise<string[]> {
     await this.wait(() => this.late(version).length === 0, timeoutMs);
     return this.late(version);
+  }
+
+  /** Resolves with true as soon as `isIdle`, or with false after `timeoutMs`. */
+  whenIdle(upstreams: readonly string[], version: number, timeoutMs: number): Promise<boolean> {
+    return this.wait(() => this.isIdle(upstreams, version), timeoutMs);
+  }
+
+  /** Whether every balancer follows this version or a later one and has no requests on these drained upstreams. */
+  isIdle(upstreams: readonly string[], version: number): boolean {
+    const isBusy = ({ busy, leaving }: Follower) => upstreams.some((id) => busy.has(id) || leaving.has(id));
+    return this.late(version).length === 0 && ![...this.followers.values()].some(isBusy);
   }
 
   /** Resolves with true when every balancer has closed its listening sockets, or with false after `timeoutMs`. */

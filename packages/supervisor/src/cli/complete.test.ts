@@ -49,6 +49,8 @@ describe("candidates", () => {
     [["scale", "--json", "we"], "pools"],
     [["scale", "web", ""], "nothing"],
     [["restart", "we"], "names"],
+    [["drain", "--wait", "we"], "instances"],
+    [["weight", "web.1", ""], "nothing"],
     [["monit", ""], "nothing"],
     [["kill", ""], "pools"],
     [["logs", "-n", "5", "we"], "names"],
@@ -82,5 +84,6 @@ test("names are those of pools, and where they fit those of instances and balanc
     balancers: [{ name: "balancer.1", state: "ready" }],
   } as unknown as Status;
   expect(namesIn(status, "pools")).toEqual([{ text: "web", description: "1/2 ready" }]);
+  expect(namesIn(status, "instances")).toEqual([{ text: "web.1", description: "ready" }]);
   expect(namesIn(status, "names").map(({ text }) => text)).toEqual(["web", "balancer", "web.1", "balancer.1"]);
 });

@@ -5,7 +5,7 @@ import { visibleLine } from "../core/words.js";
 import { connectFleet } from "../fleet/fleet.js";
 
 /** What the shell adds itself, or the running fleet knows; beside words that are known here. */
-export type Wanted = "files" | "folders" | "pools" | "names" | "nothing";
+export type Wanted = "files" | "folders" | "pools" | "instances" | "names" | "nothing";
 
 /** By the name of an argument in its command's definition. */
 export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
@@ -18,8 +18,9 @@ export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
   release: "files",
   pool: "pools",
   target: "names",
+  instance: "instances",
   name: "names",
-  ...{ n: "nothing", id: "nothing", show: "nothing", reason: "nothing" },
+  ...{ n: "nothing", weight: "nothing", id: "nothing", show: "nothing", reason: "nothing" },
 };
 
 /** By the name of an option's value. */
@@ -143,11 +144,14 @@ export function valueName({ flags }: Option): string {
   return /[<[]([^>\].]+)/.exec(flags)?.[1] ?? "";
 }
 
+/** What only the running fleet knows. */
+export type Named = Extract<Wanted, "pools" | "instances" | "names">;
+
 /** A shell that waits for this is a shell that hangs. */
 const ASK_TIMEOUT_MS = 800;
 
 /** Returns names of the running fleet; none if it does not respond in time. */
-export async function namesOf(fleet: Candidates["fleet"], wanted: "pools" | "names"): Promise<Candidate[]> {
+export async function namesOf(fleet: Candidates["fleet"], wanted: Named): Promise<Candidate[]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(resolve, ASK_TIMEOUT_MS, undefined);
@@ -158,13 +162,14 @@ export async function namesOf(fleet: Candidates["fleet"], wanted: "pools" | "nam
   return status === undefined ? [] : namesIn(status, wanted);
 }
 
-export function namesIn({ pools, balancers }: Status, wanted: "pools" | "names"): Candidate[] {
+export function namesIn({ pools, balancers }: Status, wanted: Named): Candidate[] {
   const ofPools = pools.map(({ name, ready, wanted: size }) => ({
     ...{ text: name, description: visibleLine(`${ready}/${size} ready`) },
   }));
   if (wanted === "pools") return ofPools.filter(isName);
-  const slots = [...pools.flatMap(({ instances }) => instances), ...balancers];
+  const slots = [...pools.flatMap(({ instances }) => instances), ...(wanted === "instances" ? [] : balancers)];
   const ofSlots = slots.map(({ name, state }) => ({ text: name, description: visibleLine(state) }));
+  if (wanted === "instances") return ofSlots.filter(isName);
   const balancer = balancers.length === 0 ? [] : [{ text: "balancer", description: "all balancers" }];
   return [...ofPools, ...balancer, ...ofSlots].filter(isName);
 }

@@ -26,6 +26,8 @@ const instance: InstanceStatus = {
   latencyMs: { p50: 0.4, p99: 12.34 },
   eventLoopLagMs: 1,
   stalledMs: null,
+  outOfTurn: null,
+  weight: 100,
   heapBytes: 1,
   deferred: null,
   schedule: null,

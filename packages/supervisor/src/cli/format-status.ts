@@ -10,11 +10,13 @@ import {
   type Unit,
   withRequests,
 } from "../core/figures.js";
+import { FULL_WEIGHT } from "../core/fleet.js";
 import type { ProcessState } from "../core/model.js";
-import { boundsText, formatDuration, visibleLine } from "../core/words.js";
+import { boundsText, formatDuration, stateWord, visibleLine } from "../core/words.js";
 import { deployText } from "./format-deploy.js";
 
 const STALLED_COLOUR = "31";
+const OUT_OF_TURN_COLOUR = "33";
 const MAX_DUE_LINES = 3;
 /** Optional columns come last. */
 const COLUMNS: readonly Figure[] = [...FIGURES].sort((a, b) => Number("isOptional" in a) - Number("isOptional" in b));
@@ -63,7 +65,9 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   return [
     ...[
       title(status),
-      ...status.pools.flatMap((pool) => [poolLine(pool), ...deployLines(pool), ...scalingLines(pool)]),
+      ...status.pools.flatMap((pool) => [
+        ...[poolLine(pool), ...deployLines(pool), ...scalingLines(pool), ...weightLines(pool)],
+      ]),
       ...spoolLine(status),
       ...releaseLines(status.pools),
       ...versionLines(status),
@@ -111,6 +115,13 @@ function scalingLines({ name, scaling }: PoolStatus): string[] {
   return [...lines, `${name} went from ${last.from} to ${last.to} ${ago} ago: ${last.reason}`];
 }
 
+/** Names the instances with a weight of their own; an earlier version's supervisor knows none. */
+function weightLines({ name, instances }: PoolStatus): string[] {
+  const own = instances.filter(({ weight = null }) => weight !== null && weight !== FULL_WEIGHT);
+  if (own.length === 0) return [];
+  return [`${name} weights: ${own.map((each) => `${each.name} ${each.weight}`).join(", ")}; others ${FULL_WEIGHT}`];
+}
+
 /** An earlier version's supervisor has no lock. */
 function lockLines({ lock }: Status): string[] {
   if (lock == null) return [];
@@ -156,10 +167,10 @@ function processRows(
   columns: readonly Figure[],
   options: FormatOptions,
 ): Cell[][] {
-  const { name, state, stalledMs, pid, other } = process;
+  const { name, stalledMs, pid, other } = process;
   const figures = columns.map((figure) => figureCell(figure, process));
-  const row: Cell[] = [name, stateCell(state, options, stalledMs), right(pid), ...figures];
-  return other === null ? [row] : [row, [`  ${other.role}`, stateCell(other.state, options), right(other.pid)]];
+  const row: Cell[] = [name, stateCell(process, options, stalledMs), right(pid), ...figures];
+  return other === null ? [row] : [row, [`  ${other.role}`, stateCell(other, options), right(other.pid)]];
 }
 
 function figureCell(figure: Figure, process: { pid: number | null }): Cell {
@@ -185,8 +196,14 @@ const TEXTS: Record<Unit, (value: number) => string> = {
   schedule: String,
 };
 
-function stateCell(state: ProcessState, { colour }: FormatOptions, stalledMs: number | null = null): Cell {
-  if (stalledMs === null) return { text: state, ...(colour ? { colour: COLOUR[state] } : {}) };
+function stateCell(
+  process: { state: ProcessState; outOfTurn?: InstanceStatus["outOfTurn"] },
+  { colour }: FormatOptions,
+  stalledMs: number | null = null,
+): Cell {
+  const text = stateWord(process);
+  if (stalledMs === null)
+    return { text, ...(colour ? { colour: text === process.state ? COLOUR[process.state] : OUT_OF_TURN_COLOUR } : {}) };
   return { text: `stalled ${formatDuration(stalledMs / 1000)}`, ...(colour ? { colour: STALLED_COLOUR } : {}) };
 }
 

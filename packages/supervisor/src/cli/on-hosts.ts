@@ -13,6 +13,7 @@ const REMOTE_COMMANDS: Readonly<Record<string, "reads" | "changes">> = {
   ...{ status: "reads", ls: "reads", top: "reads", diff: "reads", history: "reads", check: "reads" },
   ...{ logs: "reads", events: "reads", deaths: "reads" },
   ...{ deploy: "changes", rollback: "changes", reload: "changes", restart: "changes", scale: "changes" },
+  ...{ drain: "changes", undrain: "changes", eject: "changes", readmit: "changes", weight: "changes" },
   ...{ stop: "changes", upgrade: "changes", lock: "changes", unlock: "changes" },
 };
 

@@ -58,6 +58,10 @@ export interface InstanceStatus extends InstanceFigureValues {
   /** Lines written since the supervisor started, and how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
+  /** Why it gets no new requests although it is ready; null if it gets some. */
+  outOfTurn: "drained" | "ejected" | null;
+  /** Its weight beside the other instances of its pool; null for an instance that gets no requests. */
+  weight: number | null;
   /** A second process in the slot: the replacement or the outgoing process. */
   other: { role: "replacement" | "outgoing" | "warm"; pid: number | null; state: ProcessState; attempt: number } | null;
 }
@@ -314,6 +318,8 @@ export type OperationErrorCode =
   | "config"
   /** Another operation on that pool is running. Exit status 5. */
   | "busy"
+  /** No other instance of the pool gets requests. Exit status 1. */
+  | "last-available"
   /** A new instance failed to start, or the fleet is stopping. Exit status 1. */
   | "failed"
   /** A deploy failed, and no canary had had a request of a client. Exit status 6. */
@@ -327,6 +333,14 @@ export type OperationErrorCode =
 
 /** Receives the progress of a running operation. */
 export type ProgressListener = (message: string) => void;
+
+/** What an operator changes of an instance's turns; `name` is such as `web.3`. */
+export type TurnChange =
+  /** No new requests, and for `waits` the result comes when the last one has ended; `isForced` also without another instance. */
+  | { do: "drain"; name: string; isForced: boolean; waits: boolean }
+  /** `eject`: new requests only if all other instances are ejected, too, until its process ends. */
+  | { do: "undrain" | "eject" | "readmit"; name: string }
+  | { do: "weight"; name: string; weight: number };
 
 /** A number of instances, or a difference. */
 export type ScaleChange = { instances: number } | { by: number };
@@ -349,6 +363,8 @@ export interface SupervisorApi {
   diff(pool: string | undefined, environment: Record<string, string> | undefined): Promise<OperationResult>;
   /** Reloads read `config` from now on. Returns why not, if the fleet was started from a file. */
   replaceConfig(config: object): string | undefined;
+  /** Changes which share of its pool's requests an instance gets. */
+  turn(change: TurnChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Restarts a pool, an instance, `balancer` or one balancer; without a target, all pools. */
   restart(target: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Tries a release beside the one in service, then puts it in service or takes it back. */

@@ -19,6 +19,7 @@ const STATUS_OF: Record<OperationErrorCode, number> = {
   invalid: 400,
   config: 422,
   busy: 409,
+  "last-available": 409,
   failed: 500,
   "release-refused": 422,
   "taken-back": 500,

@@ -14,6 +14,7 @@ type BodyShape = Readonly<Record<string, BodyKey>>;
 interface BodyKinds {
   "count?": number | undefined;
   "change?": number | undefined;
+  "flag?": boolean | undefined;
   "text?": string | undefined;
   "texts?": Record<string, string> | undefined;
   "table?": object | undefined;
@@ -31,6 +32,10 @@ const RULES: Record<BodyKey, { accepts: (value: unknown) => boolean; rule: strin
   "change?": {
     accepts: (value) => value === undefined || Number.isSafeInteger(value),
     rule: "a whole number, below 0 for fewer",
+  },
+  "flag?": {
+    accepts: (value) => value === undefined || typeof value === "boolean",
+    rule: "true or false",
   },
   "text?": { accepts: (value) => value === undefined || typeof value === "string", rule: "text" },
   "texts?": { accepts: (value) => value === undefined || isTable(value, isText), rule: "a table of texts" },
@@ -158,6 +163,35 @@ export const routes: readonly Route[] = [
     {
       kind: "operation",
       run: ({ supervisor, body, by }, onProgress) => supervisor.restart(body.target, onProgress, by),
+    },
+  ),
+  route(
+    "POST",
+    "/v1/instances/:name/drain",
+    { force: "flag?", wait: "flag?" },
+    {
+      kind: "operation",
+      run: ({ supervisor, params: { name = "" }, body: { force = false, wait = false }, by }, onProgress) =>
+        supervisor.turn({ do: "drain", name, isForced: force, waits: wait }, onProgress, by),
+    },
+  ),
+  ...(["undrain", "eject", "readmit"] as const).map((what) =>
+    route("POST", `/v1/instances/:name/${what}`, none, {
+      kind: "operation",
+      run: ({ supervisor, params: { name = "" }, by }, onProgress) =>
+        supervisor.turn({ do: what, name }, onProgress, by),
+    }),
+  ),
+  route(
+    "POST",
+    "/v1/instances/:name/weight",
+    { weight: "count?" },
+    {
+      kind: "operation",
+      run: async ({ supervisor, params: { name = "" }, body: { weight }, by }, onProgress) =>
+        weight === undefined
+          ? { ok: false, code: "invalid", message: "invalid body: it must have a weight" }
+          : supervisor.turn({ do: "weight", name, weight }, onProgress, by),
     },
   ),
   route(

@@ -1,5 +1,15 @@
 /** Changes to the fleet: sizes, commands, reports and swaps. Each returns the new fleet and the effects to carry out. Pure. */
-import { type Fleet, findPool, findSlot, occupants, type Pool, processId, type Role, type Slot } from "./fleet.js";
+import {
+  type Fleet,
+  findPool,
+  findSlot,
+  occupants,
+  type Pool,
+  processId,
+  type Role,
+  type Slot,
+  type SlotTurn,
+} from "./fleet.js";
 import { type Command, type Effect, newProcess, type Report, type SlotPolicy } from "./process.js";
 import { transition } from "./transition.js";
 
@@ -166,6 +176,14 @@ export function setCanaryShare(fleet: Fleet, name: string, share: number | undef
   if (pool === undefined || pool.canaryShare === share) return fleet;
   const { canaryShare: _, ...rest } = pool;
   return replacePool(fleet, share === undefined ? rest : { ...rest, canaryShare: share });
+}
+
+/** Sets what the operator wants of a slot's turns. */
+export function setTurn(fleet: Fleet, pool: string, index: number, turn: SlotTurn): Fleet {
+  const slot = findSlot(fleet, pool, index);
+  if (slot === undefined) return fleet;
+  const { turn: _, ...rest } = slot;
+  return replaceSlot(fleet, pool, Object.keys(turn).length === 0 ? rest : { ...rest, turn });
 }
 
 /** Gives the slot's member another generation, and restarts it: the present process ends before the next one starts. */

@@ -7,7 +7,9 @@ import {
   type Fleet,
   findPool,
   findSlot,
+  hasOtherInTurn,
   isDown,
+  leavesOnlyDrained,
   occupants,
   type Pool,
   poolViews,
@@ -27,6 +29,7 @@ import {
   resize,
   setCanaryShare,
   setGeneration,
+  setTurn,
   startReplacement,
   swap,
 } from "./fleet-changes.js";
@@ -532,6 +535,54 @@ describe("a fleet", () => {
     ]);
     world.fleet = setCanaryShare(world.fleet, "web", undefined);
     expect(views()?.map(({ weight, canary }) => weight ?? canary)).toEqual([undefined, undefined, undefined]);
+  });
+
+  test("keeps a slot drained over its processes and a new supervisor, and an ejection as long as its process", () => {
+    const world = deploying();
+    const turns = (fleet: Fleet) =>
+      poolViews(fleet, new Map([["web", { routes: ["/"], stripPrefix: false }]]), (id) => ({
+        ...{ socket: id, protocol: "lane" },
+      }))[0]?.upstreams.map(({ id, outOfTurn, share }) => [id, outOfTurn, share]);
+    world.fleet = setTurn(world.fleet, "web", 1, { ejected: 1, weight: 50 });
+    expect(turns(world.fleet)).toEqual([
+      ["web.1#1", "ejected", 50],
+      ["web.1#2", undefined, 50],
+      ["web.2#1", undefined, undefined],
+    ]);
+    expect(turns(restoreFleet(saveFleet(world.fleet, 0), 0))).toEqual(turns(world.fleet));
+    world.fleet = setTurn(world.fleet, "web", 1, { ejected: 1, weight: 50, drained: true });
+    world.take(swap(world.fleet, "web", 1, world.context()));
+    expect(turns(world.fleet)?.[0]).toEqual(["web.1#2", "drained", 50]);
+    world.fleet = setTurn(world.fleet, "web", 1, {});
+    expect(findSlot(world.fleet, "web", 1)).not.toHaveProperty("turn");
+  });
+
+  test("knows what is left in turn without a slot, and with fewer slots", () => {
+    const world = readyFleet(3);
+    const pool = () => findPool(world.fleet, "web") as Pool;
+    expect(hasOtherInTurn(pool(), 1)).toBe(true);
+    world.fleet = setTurn(world.fleet, "web", 1, { drained: true });
+    expect([1, 2, 3].map((size) => leavesOnlyDrained(pool(), size))).toEqual([true, false, false]);
+    expect(leavesOnlyDrained(pool(), 0)).toBe(false);
+    world.fleet = setTurn(world.fleet, "web", 2, { ejected: 1 });
+    expect([1, 2, 3].map((index) => hasOtherInTurn(pool(), index))).toEqual([true, true, false]);
+    world.fleet = setTurn(world.fleet, "web", 3, { drained: true });
+    world.fleet = setTurn(world.fleet, "web", 2, { drained: true });
+    // They are all drained on purpose.
+    expect(leavesOnlyDrained(pool(), 1)).toBe(false);
+  });
+
+  test("awaits no drained slot, and one beside it that is not ready yet", () => {
+    const world = readyFleet(2);
+    const isAwaited = () =>
+      poolViews(world.fleet, new Map([["web", { routes: ["/"], stripPrefix: false }]]), (id) => ({
+        ...{ socket: id, protocol: "lane" },
+      }))[0]?.awaited;
+    for (const index of [1, 2]) world.fleet = setTurn(world.fleet, "web", index, { drained: true });
+    expect(isAwaited()).toBeUndefined();
+    world.fleet = setTurn(world.fleet, "web", 2, {});
+    world.exit("web.2#1");
+    expect(isAwaited()).toBe(true);
   });
 
   test("keeps what a deploy replaced warm for its time, and returns to it at once", () => {

@@ -9,6 +9,20 @@ interface Occupant {
   readonly generation: number;
 }
 
+/** What an operator has set for the turns of a slot. It outlives the slot's processes, except for an ejection. */
+export interface SlotTurn {
+  /** Its processes get no new requests. */
+  readonly drained?: true;
+  /** The attempt of the process that gets new requests only if all others are ejected, too. */
+  readonly ejected?: number;
+  /** Its weight, where others have `FULL_WEIGHT`. */
+  readonly weight?: number;
+}
+
+/** The weight of a slot that has none of its own, and the highest one; the same as FULL_SHARE and MAX_SHARE of packages/wire. */
+export const FULL_WEIGHT = 100;
+export const MAX_WEIGHT = 1000;
+
 export interface Slot {
   /** Such as `web.3`. */
   readonly name: string;
@@ -19,6 +33,8 @@ export interface Slot {
   readonly other: (Occupant & { readonly role: "replacement" | "outgoing" }) | null;
   /** The member before a deploy, kept warm for a rollback or ending; absent if there is none. */
   readonly warm?: Occupant;
+  /** Absent if the operator has set nothing. */
+  readonly turn?: SlotTurn;
 }
 
 export interface Pool {
@@ -91,7 +107,13 @@ export interface PoolView {
   sticky?: StickyRule;
   awaited?: true;
   judged?: true;
-  upstreams: ({ id: string; name: string; weight?: number; canary?: true } & Reach)[];
+  upstreams: ({ id: string; name: string; weight?: number; canary?: true } & TurnView & Reach)[];
+}
+
+/** The turns of a process in the snapshot. */
+interface TurnView {
+  share?: number;
+  outOfTurn?: "drained" | "ejected";
 }
 
 /** The address of a process. */
@@ -143,17 +165,45 @@ export function poolViews(
             const reached = reach(id);
             // A worker has no address; it can be in a pool with routes while a reload changes the pool's kind.
             if (reached === undefined) return [];
-            return [{ id, name: slot.name, ...(isCanary(pool, role, occupant) ? canaryReach(reached) : reached) }];
+            const reach = isCanary(pool, role, occupant) ? canaryReach(reached) : reached;
+            return [{ id, name: slot.name, ...reach, ...turnView(slot.turn, occupant.process) }];
           }),
       ),
     );
     const { stripPrefix, requestTimeoutMs = 0, relayed } = served;
     const timeout = requestTimeoutMs > 0 ? { requestTimeoutMs } : {};
-    const awaited = upstreams.length === 0 && isAwaited(pool) ? { awaited: true as const } : {};
+    const mayServe = upstreams.some(({ outOfTurn }) => outOfTurn !== "drained");
+    const awaited = !mayServe && isAwaited(pool) ? { awaited: true as const } : {};
     return [
       { name: pool.name, routes: [...served.routes], stripPrefix, ...timeout, ...relayed, ...awaited, upstreams },
     ];
   });
+}
+
+/** Whether and why a process of a slot gets no new requests. */
+export function outOfTurn(turn: SlotTurn | undefined, { attempt }: Pick<Process, "attempt">): TurnView["outOfTurn"] {
+  if (turn?.drained === true) return "drained";
+  return turn?.ejected === attempt ? "ejected" : undefined;
+}
+
+function turnView(turn: SlotTurn | undefined, process: Process): TurnView {
+  const reason = outOfTurn(turn, process);
+  const { weight: share } = turn ?? {};
+  return { ...(share !== undefined && { share }), ...(reason !== undefined && { outOfTurn: reason }) };
+}
+
+/** Whether all slots that a pool would have left with that size are drained, although now one is not. */
+export function leavesOnlyDrained({ slots }: Pool, size: number): boolean {
+  const rest = slots.filter(({ index, turn }) => index <= size && turn?.drained !== true);
+  return size > 0 && rest.length === 0 && slots.some(({ turn }) => turn?.drained !== true);
+}
+
+/** Whether a slot of the pool, other than this one, gets requests at present. */
+export function hasOtherInTurn({ slots }: Pool, index: number): boolean {
+  return slots.some(
+    ({ index: other, member, turn }) =>
+      other !== index && member.process.state === "ready" && outOfTurn(turn, member.process) === undefined,
+  );
 }
 
 /** Whether a deploy tries this process. */
@@ -186,9 +236,10 @@ function commonDivisor(a: number, b: number): number {
   return b === 0 ? a : commonDivisor(b, a % b);
 }
 
-/** Whether a ready process is expected soon: one is starting or will start, and has not failed often. */
+/** Whether a ready process that may serve is expected soon: one is starting or will start, and has not failed often. */
 function isAwaited({ slots }: Pool): boolean {
-  return slots.some(({ member: { process } }) => {
+  return slots.some(({ member: { process }, turn }) => {
+    if (turn?.drained === true) return false;
     const isComing = process.goal === "up" && process.state !== "stopped" && process.state !== "failed";
     return isComing && process.failures <= MAX_AWAITED_FAILURES;
   });

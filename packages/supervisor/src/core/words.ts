@@ -53,6 +53,11 @@ export function boundsText({ scaling }: { scaling?: { min: number; max: number }
   return scaling == null ? "" : ` (${scaling.min}–${scaling.max})`;
 }
 
+/** Returns the state of a process for people: a ready one that gets no new requests is `drained` or `ejected`. */
+export function stateWord({ state, outOfTurn = null }: { state: string; outOfTurn?: string | null }): string {
+  return state === "ready" && outOfTurn !== null ? outOfTurn : state;
+}
+
 /** A running fleet keeps this many events and lines of its log at most; the log files have older ones. */
 export const KEPT_EVENTS = 1000;
 export const KEPT_LINES = 5000;

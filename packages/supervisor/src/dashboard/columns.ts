@@ -1,7 +1,9 @@
 /** The columns of the table: their contents, and which of them fit a width. */
 import type { TemplateStatus } from "../control/api.js";
 import { FIGURES, type Figure, figureOf, withRequests } from "../core/figures.js";
+import { FULL_WEIGHT } from "../core/fleet.js";
 import type { ProcessState } from "../core/model.js";
+import { stateWord } from "../core/words.js";
 import { inFewCells, shortDuration, sparklineWidth } from "./format.js";
 import { SORT_FIGURES, type SortKey } from "./model.js";
 import type { Process } from "./rows.js";
@@ -73,11 +75,12 @@ function columnOf(figure: Figure): Column | undefined {
   };
 }
 
-/** Returns `ready` or `stalled 12s`. */
+/** Returns `ready`, `drained`, `ready w50` with a weight of its own, or `stalled 12s`. */
 export function stateText(process: Process | TemplateStatus): string {
-  const { state } = process;
   const stalledMs = "stalledMs" in process ? process.stalledMs : null;
-  return stalledMs === null ? state : `stalled ${shortDuration(stalledMs / 1000)}`;
+  if (stalledMs !== null) return `stalled ${shortDuration(stalledMs / 1000)}`;
+  const { weight = null } = process as { weight?: number | null };
+  return weight === null || weight === FULL_WEIGHT ? stateWord(process) : `${stateWord(process)} w${weight}`;
 }
 
 const STATE_STYLE: Record<ProcessState, Style> = {
@@ -91,8 +94,13 @@ const STATE_STYLE: Record<ProcessState, Style> = {
   failed: "bad",
 };
 
-export function stateStyle(state: ProcessState, stalledMs: number | null = null): Style {
-  return stalledMs === null ? STATE_STYLE[state] : "bad";
+export function stateStyle(
+  state: ProcessState,
+  stalledMs: number | null = null,
+  outOfTurn: string | null = null,
+): Style {
+  if (stalledMs !== null) return "bad";
+  return outOfTurn === null ? STATE_STYLE[state] : "busy";
 }
 
 /** Lays out the columns: long titles and wide gaps if they fit, then short ones, then fewer columns. The chart fills the rest. */

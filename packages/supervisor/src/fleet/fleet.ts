@@ -2,7 +2,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DumpKind } from "@paceline/wire";
 import { copyOfConfig } from "../config/problems.js";
-import type { DeployRequest, FleetEvent, Heir, LogLine, OperationResult, ScaleChange, Status } from "../control/api.js";
+import type {
+  DeployRequest,
+  FleetEvent,
+  Heir,
+  LogLine,
+  OperationResult,
+  ScaleChange,
+  Status,
+  TurnChange,
+} from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import { isRunning, lockHolder } from "../run-dir/lock.js";
@@ -84,6 +93,14 @@ export class FleetClient implements Fleet {
 
   restart(target?: string, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/restart", { target }, options);
+  }
+
+  /**
+   * Drains an instance, puts it back, ejects or readmits it, or sets its weight.
+   * @param body of the request: `force` and `wait` of a drain, or the `weight`
+   */
+  turn(what: TurnChange["do"], name: string, body: object, options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", `/v1/instances/${encodeURIComponent(name)}/${what}`, body, options);
   }
 
   /** Tries a release beside the one in service, then puts it in service or takes it back. */

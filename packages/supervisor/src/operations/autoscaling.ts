@@ -1,7 +1,7 @@
 /** Scales pools whose size follows their load: measures them once a period, and carries out what core/autoscale.ts decides. */
 import type { LastScaling, ScalingStatus } from "../control/api.js";
 import { decideSize, NEW_SCALING, type ScalingState } from "../core/autoscale.js";
-import { type Fleet, findPool, type Pool } from "../core/fleet.js";
+import { type Fleet, findPool, leavesOnlyDrained, type Pool } from "../core/fleet.js";
 import { resize } from "../core/fleet-changes.js";
 import type { ScalingConfig } from "../core/model.js";
 import { metricOf } from "../core/scaling-needs.js";
@@ -122,6 +122,8 @@ export class Autoscaling {
     const bounds = busy ? { min: pool.wanted, max: pool.wanted } : this.boundsOf(scaled);
     const { state, wanted, reason } = decideSize(scaled.state, sample, { ...config, ...bounds }, now);
     scaled.state = state;
+    // The slots that are left would get no requests.
+    if (leavesOnlyDrained(pool, wanted)) return;
     if (reason !== null && wanted !== pool.wanted) this.resize(pool, scaled, wanted, reason);
   }
 

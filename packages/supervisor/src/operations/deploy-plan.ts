@@ -40,7 +40,10 @@ export class DeployPlan {
 
   private slotsOf(after: PoolConfig, pool: Pool): number[] {
     const before = this.options.configs.pool(after.name) ?? after;
-    return wantedIndexes(pool).filter((index) => index <= sizeOf(after, before, pool.wanted));
+    const slots = wantedIndexes(pool).filter((index) => index <= sizeOf(after, before, pool.wanted));
+    // The canaries come first, and a drained one would get no requests.
+    const drained = new Set(pool.slots.flatMap(({ index, turn }) => (turn?.drained === true ? [index] : [])));
+    return [...slots.filter((index) => !drained.has(index)), ...slots.filter((index) => drained.has(index))];
   }
 
   private isTried(after: PoolConfig, before: PoolConfig, slots: readonly number[]): boolean {

@@ -1,7 +1,7 @@
 /** The long-running operations on a fleet: scale and restart; reload.ts has reload. */
 
 import type { OperationResult, ProgressListener, ScaleChange } from "../control/api.js";
-import { type Fleet, findPool, type Pool } from "../core/fleet.js";
+import { type Fleet, findPool, leavesOnlyDrained, type Pool } from "../core/fleet.js";
 import { resize } from "../core/fleet-changes.js";
 import { unknownName } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -52,6 +52,10 @@ export class Operations {
     }
     const refusal = this.refusal(poolName);
     if (refusal !== undefined) return refusal;
+    if (leavesOnlyDrained(pool, instances)) {
+      const message = `only drained instances of ${poolName} would be left: run paceline undrain ${poolName}.1 first`;
+      return { ok: false, code: "last-available", message };
+    }
     const outOfBounds = this.options.setFloor(poolName, instances);
     if (outOfBounds !== undefined) return { ok: false, code: "invalid", message: outOfBounds };
     log.event("info", poolName, `is being scaled from ${pool.wanted} to ${instances}`);

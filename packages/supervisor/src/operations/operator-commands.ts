@@ -1,5 +1,5 @@
 /** The operator's commands: refused while the fleet is locked, in the history, and saved before they are reported as done. */
-import type { OperationResult, ProgressListener, ScaleChange, SupervisorApi } from "../control/api.js";
+import type { OperationResult, ProgressListener, ScaleChange, SupervisorApi, TurnChange } from "../control/api.js";
 import type { Caller } from "../core/history.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { AgentCheck } from "./agent-check.js";
@@ -8,6 +8,7 @@ import type { FleetLocking } from "./fleet-locking.js";
 import type { History } from "./history.js";
 import type { Operations } from "./operations.js";
 import type { ReloadQueue } from "./reload-queue.js";
+import type { SlotTurns } from "./slot-turns.js";
 import type { StateKeeper } from "./state-keeper.js";
 
 interface CommandParts {
@@ -15,6 +16,7 @@ interface CommandParts {
   readonly operations: Operations;
   readonly reloads: ReloadQueue;
   readonly deploys: Deploys;
+  readonly turns: SlotTurns;
   readonly history: History;
   readonly locking: FleetLocking;
   readonly state: StateKeeper;
@@ -29,7 +31,7 @@ interface CommandListeners {
 }
 
 export class OperatorCommands
-  implements Pick<SupervisorApi, "scale" | "reload" | "restart" | "deploy" | "rollback" | "lock" | "unlock">
+  implements Pick<SupervisorApi, "scale" | "reload" | "restart" | "turn" | "deploy" | "rollback" | "lock" | "unlock">
 {
   constructor(
     private readonly parts: CommandParts,
@@ -64,6 +66,13 @@ export class OperatorCommands
     const { history, locking, operations } = this.parts;
     const run = async (tell: ProgressListener) => locking.refusal() ?? operations.restart(target, tell);
     return this.saved(history.record({ command: "restart", target, by }, onProgress, run));
+  }
+
+  turn(...[change, onProgress, by]: Parameters<SupervisorApi["turn"]>): Promise<OperationResult> {
+    const { history, locking, turns } = this.parts;
+    const begin = { command: change.do, target: change.name, detail: turnText(change), by } as const;
+    const run = async (tell: ProgressListener) => locking.refusal() ?? turns.change(change, tell);
+    return this.saved(history.record(begin, onProgress, run));
   }
 
   async deploy(...[request, onProgress, by]: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
@@ -106,6 +115,11 @@ export class OperatorCommands
     await this.parts.state.saved();
     return result;
   }
+}
+
+function turnText(change: TurnChange): string | undefined {
+  if (change.do === "weight") return `to ${change.weight}`;
+  return change.do === "drain" && change.isForced ? "by force" : undefined;
 }
 
 /** Returns such as `to 4` or `by -1`. */

@@ -11,7 +11,7 @@ import type {
   WatchStatus,
 } from "../control/api.js";
 import { howItDied } from "../core/deaths.js";
-import { type Fleet, type Pool, processId, type Slot } from "../core/fleet.js";
+import { FULL_WEIGHT, type Fleet, outOfTurn, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { Children } from "../processes/children.js";
 import type { DeathWatch } from "../processes/death-watch.js";
 import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../processes/live-process.js";
@@ -166,6 +166,8 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
     recycles: sources.slots.of(slot.name).recycles,
     recycle: sources.recycling.statusOf(child),
     shim: shimOf(sources, child),
+    outOfTurn: outOfTurn(slot.turn, slot.member.process) ?? null,
+    weight: serves ? (slot.turn?.weight ?? FULL_WEIGHT) : null,
   };
 }
 

@@ -1,5 +1,7 @@
 /** Whether a value read from `state.json` has the shape of a state, so that what is built from it cannot fail on a damaged one. */
 
+import { MAX_WEIGHT } from "../core/fleet.js";
+
 type Fields = Record<string, unknown>;
 
 export function isTable(value: unknown): value is Fields {
@@ -78,9 +80,16 @@ function isPool(pool: Fields): boolean {
   );
 }
 
-function isSlot({ name, index, member, other, warm }: Fields): boolean {
+function isSlot({ name, index, member, other, warm, turn }: Fields): boolean {
   const isGood = isText(name) && Number.isInteger(index) && isOccupant(member) && isNullOr(isOccupant)(other);
-  return isGood && (warm === undefined || isOccupant(warm));
+  return isGood && (warm === undefined || isOccupant(warm)) && (turn === undefined || isTurn(turn));
+}
+
+function isTurn(value: unknown): boolean {
+  if (!isTable(value)) return false;
+  const { drained = true, ejected = 1, weight = 1 } = value;
+  const isWeight = Number.isInteger(weight) && (weight as number) >= 1 && (weight as number) <= MAX_WEIGHT;
+  return drained === true && Number.isInteger(ejected) && isWeight;
 }
 
 function isDeployed(value: unknown): boolean {

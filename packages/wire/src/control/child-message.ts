@@ -55,13 +55,15 @@ export interface Ready {
 }
 
 /**
- * A balancer's reply to a snapshot, also sent whenever `leaving` or `listening` changes. It follows `version`, and still has
+ * A balancer's reply to a snapshot, also sent whenever `leaving`, `busy` or `listening` changes. It follows `version`, and still has
  * requests or connections on the upstreams in `leaving`, which that version no longer names.
  */
 export interface Applied {
   type: "applied";
   version: number;
   leaving: string[];
+  /** The drained upstreams on which it still has requests. Missing from balancers of earlier versions, and if there are none. */
+  busy?: string[];
   /** Whether its listening sockets are open; a draining balancer closes them after it has accepted the waiting clients. */
   listening: boolean;
 }
@@ -269,7 +271,12 @@ function isMessage(message: Fields): boolean | undefined {
             isOptional(message.loads, (loads) => isList(loads, isLoad))))
       );
     case "applied":
-      return areAmounts(message, ["version"]) && isList(message.leaving) && typeof message.listening === "boolean";
+      return (
+        areAmounts(message, ["version"]) &&
+        isList(message.leaving) &&
+        isOptional(message.busy, isList) &&
+        typeof message.listening === "boolean"
+      );
     case "pong":
       return true;
     case "supervisorSpawned":

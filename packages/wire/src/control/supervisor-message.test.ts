@@ -16,8 +16,8 @@ const snapshot: Snapshot = {
       sticky: { by: "cookie", name: "paceline_web" },
       upstreams: [
         { id: "web.1#1", name: "web.1", socket: "/run/web.1.sock", cookie: "1.abc", alsoCookie: "1.def", weight: 9 },
-        { id: "web.1#2", name: "web.1", socket: "/run/web.1-2.sock", weight: 4, canary: true },
-        { id: "web.2#1", name: "web.2", tcp: { host: "127.0.0.1", port: 4000 } },
+        { id: "web.1#2", name: "web.1", socket: "/run/web.1-2.sock", weight: 4, canary: true, outOfTurn: "drained" },
+        { id: "web.2#1", name: "web.2", tcp: { host: "127.0.0.1", port: 4000 }, share: 50, backup: true },
       ],
     },
   ],
@@ -67,7 +67,10 @@ describe("parseSupervisorMessage", () => {
     [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], stripPrefix: "yes" }] }), /no good pools/],
     [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], sticky: { by: "header" } }] }), /no good pools/],
     [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], sticky: { by: "luck" } }] }), /no good pools/],
-    ...[{ weight: 0 }, { weight: 1.5 }, { canary: 1 }, { alsoCookie: 1 }].map((bad): [string, RegExp] => [
+    ...[
+      ...[{ weight: 0 }, { weight: 1.5 }, { canary: 1 }, { alsoCookie: 1 }],
+      ...[{ share: 0 }, { share: 1001 }, { backup: 1 }, { outOfTurn: "tired" }],
+    ].map((bad): [string, RegExp] => [
       JSON.stringify({
         ...snapshot,
         pools: [{ ...snapshot.pools[0], upstreams: [{ ...snapshot.pools[0]?.upstreams[0], ...bad }] }],

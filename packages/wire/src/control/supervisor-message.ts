@@ -144,7 +144,17 @@ export interface SnapshotUpstream {
   weight?: number;
   /** Whether a deploy tries it: sticky clients of its slot stay with the slot's other process. */
   canary?: boolean;
+  /** An operator's weight for its slot, beside `FULL_SHARE`: a whole number from 1 to `MAX_SHARE`. Default: `FULL_SHARE`. */
+  share?: number;
+  /** An operator's reason why it gets no new requests: none at all, or only if all others are ejected too. Default: it gets some. */
+  outOfTurn?: "drained" | "ejected";
+  /** Whether it gets requests only while no other one is in turn. */
+  backup?: boolean;
 }
+
+/** The weight of a slot whose weight was not set, and the highest one. */
+export const FULL_SHARE = 100;
+export const MAX_SHARE = 1000;
 
 /** By what a pool recognizes a client, which then keeps to one slot: a cookie or field of that name, or its address. */
 export interface StickyRule {
@@ -310,6 +320,8 @@ function isUpstream(value: unknown): boolean {
   if (!isFields(value) || !isText(value.id) || !isText(value.name)) return false;
   if (!isOptional(value.cookie, isText) || !isOptional(value.alsoCookie, isText)) return false;
   if (!isOptional(value.canary, isFlag) || !isOptional(value.weight, isWeight)) return false;
+  if (!isOptional(value.share, isShare) || !isOptional(value.backup, isFlag)) return false;
+  if (value.outOfTurn !== undefined && value.outOfTurn !== "drained" && value.outOfTurn !== "ejected") return false;
   return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
 }
 
@@ -330,6 +342,10 @@ function isProbes(value: unknown): boolean {
 
 function isWeight(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 1;
+}
+
+function isShare(value: unknown): boolean {
+  return isWeight(value) && (value as number) <= MAX_SHARE;
 }
 
 function isFlag(value: unknown): boolean {

@@ -29,7 +29,7 @@ export const complete: DefineCommand = (program, action) => {
         const { candidatesFor, namesOf } = await import("../complete.js");
         const given = dashes < 0 ? [] : process.argv.slice(dashes + 1);
         const { words, wanted, fleet } = candidatesFor(program, given);
-        if (wanted === "pools" || wanted === "names") {
+        if (wanted === "pools" || wanted === "instances" || wanted === "names") {
           const current = given.at(-1) ?? "";
           const names = await namesOf(fleet, wanted);
           words.push(...names.filter(({ text }) => text.startsWith(current)));

@@ -28,6 +28,7 @@ import { startup } from "./startup.js";
 import { status } from "./status.js";
 import { stop } from "./stop.js";
 import { top } from "./top.js";
+import { drain, eject, readmit, undrain, weight } from "./turns.js";
 import { upgrade } from "./upgrade.js";
 
 export const commands: readonly DefineCommand[] = [
@@ -42,6 +43,11 @@ export const commands: readonly DefineCommand[] = [
   rollback,
   diff,
   restart,
+  drain,
+  undrain,
+  eject,
+  readmit,
+  weight,
   stop,
   upgrade,
   lock,

@@ -5,7 +5,7 @@ import { type DefineCommand, withFleet, withJson, withTimeout } from "../options
 export const lock: DefineCommand = (program, action) => {
   const command = program
     .command("lock")
-    .description("refuse every reload, deploy, rollback, restart, scaling and upgrade until paceline unlock")
+    .description("refuse every reload, deploy, rollback, restart, scaling, drain and upgrade until paceline unlock")
     .argument("<reason>", "why, such as migration; whoever is refused sees it");
   withTimeout(withJson(withFleet(command))).action(
     action(async (reason: string, options: OperateOptions) => {

@@ -7,7 +7,13 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
-import type { DeployRequest, FleetEvent, LogLine, Status } from "../../packages/supervisor/dist/control/api.js";
+import type {
+  DeployRequest,
+  FleetEvent,
+  LogLine,
+  Status,
+  TurnChange,
+} from "../../packages/supervisor/dist/control/api.js";
 import { PacelineError } from "../../packages/supervisor/dist/errors.js";
 import type { OperationDone, OperationOptions } from "../../packages/supervisor/dist/fleet/api.js";
 import { createFleet } from "../../packages/supervisor/dist/fleet/create-fleet.js";
@@ -158,6 +164,11 @@ export class Project {
   /** Does what `paceline restart` does, in this process. */
   restart(target?: string): Promise<Operated> {
     return this.#operate((fleet, options) => fleet.restart(target, options));
+  }
+
+  /** Does what `paceline drain` and its like do, in this process. */
+  turn(what: TurnChange["do"], instance: string, body: object = {}): Promise<Operated> {
+    return this.#operate((fleet, options) => fleet.turn(what, instance, body, options));
   }
 
   /** Does what `paceline deploy` does with a folder or the options of a request, in this process. */

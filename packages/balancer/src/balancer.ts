@@ -121,7 +121,6 @@ export class Balancer {
     const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.registry = new UpstreamRegistry({
       deadlines,
-      policy: "round-robin",
       maxQueue: limits.maxQueue,
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       stickyWaitMs: limits.stickyWaitMs,

@@ -7,7 +7,7 @@ import { Probes } from "./probes.js";
 const LIMITS = { maxHeadBytes: 4096, maxHeaderFields: 20, maxBodyBytes: 1000 };
 const PATHS = { live: "/-/live", ready: "/-/ready" };
 
-/** `+`: has an upstream, `~`: expects one soon, `-`: neither; `(api)` is internal. */
+/** `+`: has an upstream, `!`: a drained one, `~`: expects one soon, `-`: neither; `(api)` is internal. */
 function pools(text: string): SnapshotPool[] {
   return text.split(" ").map((word) => {
     const name = word.replace(/[^a-z]/g, "");
@@ -15,7 +15,9 @@ function pools(text: string): SnapshotPool[] {
       ...{
         name,
         routes: [`/${name}/`],
-        upstreams: word.endsWith("+") ? [{ id: `${name}.1#1`, name: `${name}.1` }] : [],
+        upstreams: /[+!]$/.test(word)
+          ? [{ id: `${name}.1#1`, name: `${name}.1`, ...(word.endsWith("!") && { outOfTurn: "drained" as const }) }]
+          : [],
       },
       ...(word.endsWith("~") && { awaited: true }),
       ...(word.startsWith("(") && { internalRoots: ["/srv"] }),
@@ -73,6 +75,8 @@ describe("the fleet is ready", () => {
     // The pool was given up, or has no instances on purpose.
     [["web+ api-"], true],
     [["web- api-"], false],
+    [["web! api-"], false],
+    [["web! api+"], true],
     // It crashed: the others serve, and its requests wait for it.
     [["web+ api+", "web+ api~"], true],
     [["web+ api+", "web~ api~"], false],

@@ -23,7 +23,7 @@ export class Probes {
     this.ready = bytesOf(probes.ready);
     // Clients cannot reach internal pools.
     const reachable = pools.filter(({ internalRoots }) => internalRoots === undefined);
-    const serving = reachable.filter(({ upstreams }) => upstreams.length > 0);
+    const serving = reachable.filter(({ upstreams }) => upstreams.some(({ outOfTurn }) => outOfTurn !== "drained"));
     const known = new Set(reachable.map(({ name }) => name));
     this.served = new Set([...this.served, ...serving.map(({ name }) => name)].filter((name) => known.has(name)));
     // A pool that is given up, or restarts after it has served, does not take the others out of service.

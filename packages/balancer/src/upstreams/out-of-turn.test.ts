@@ -14,12 +14,24 @@ const inTurn = (...reasons: number[]) =>
 
 it.each<[reasons: number[], inTurn: number[]]>([
   [[], []],
-  [[0, 0], [0, 1]],
+  [
+    [0, 0],
+    [0, 1],
+  ],
   [[0, DRAINED, EJECTED, UNHEALTHY, BACKUP], [0]],
   [[DRAINED, EJECTED, BACKUP], [2]],
-  [[EJECTED, UNHEALTHY, DRAINED], [0, 1]],
-  [[EJECTED, BACKUP | UNHEALTHY, BACKUP | DRAINED], [0, 1]],
-  [[BACKUP, BACKUP], [0, 1]],
+  [
+    [EJECTED, UNHEALTHY, DRAINED],
+    [0, 1],
+  ],
+  [
+    [EJECTED, BACKUP | UNHEALTHY, BACKUP | DRAINED],
+    [0, 1],
+  ],
+  [
+    [BACKUP, BACKUP],
+    [0, 1],
+  ],
   [[DRAINED, DRAINED | EJECTED], []],
 ])("of %j these are in turn: %j", (reasons, expected) => {
   expect(inTurn(...reasons)).toEqual(expected);

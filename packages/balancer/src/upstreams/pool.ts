@@ -1,4 +1,5 @@
 /** A pool's upstreams, the policy that picks among them, how much may wait at one of them, the queue of requests for which all are full, and the watch for upstreams that stall. */
+import type { PolicyName } from "@paceline/wire";
 import { takeTurns } from "./out-of-turn.js";
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import type { Binding, Stickiness } from "./sticky.js";
@@ -11,6 +12,8 @@ export interface Policy<Candidate extends { readonly name: string }> {
   rebuild(candidates: readonly Candidate[]): void;
   /** Returns the next candidate that may be picked, or undefined. */
   pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
+  /** Whether it decides alone. Default: slow requests go to the upstream with the fewest in flight. */
+  readonly decidesAlone?: true;
 }
 
 export class Pool {
@@ -21,6 +24,8 @@ export class Pool {
   takesAllRequests = false;
   /** Whether its responses may name files of internal pools. */
   sendsFiles = false;
+  /** Its name in the registry. */
+  policyName: PolicyName = "round-robin";
   /** Whether requests go strictly in turn, however busy an instance is. */
   isExact = false;
   /** What its requests cost its instances, as these report. */
@@ -72,10 +77,15 @@ export class Pool {
 
   constructor(
     readonly name: string,
-    private readonly policy: Policy<Upstream>,
+    private policy: Policy<Upstream>,
     maxQueue: number,
   ) {
     this.requestQueue = new RequestQueue<PoolWaiter>(maxQueue);
+  }
+
+  /** Picks by another policy from now on; `setMembers` follows. */
+  usePolicy(policy: Policy<Upstream>): void {
+    this.policy = policy;
   }
 
   /** Whether there is no upstream that may get requests, and none is expected soon. */
@@ -140,7 +150,7 @@ export class Pool {
     if (this.sticky !== undefined) return this.pickSticky(this.sticky, binding);
     const isStrict = this.isExact || this.isWeighted;
     this.window = isStrict || this.isRelieving ? Number.POSITIVE_INFINITY : this.work.window;
-    const isByLoad = !isStrict && (this.work.isSlow || this.isForeign);
+    const isByLoad = !isStrict && this.policy.decidesAlone !== true && (this.work.isSlow || this.isForeign);
     const free = isByLoad
       ? this.pickLeastBusy()
       : this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);

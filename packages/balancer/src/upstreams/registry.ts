@@ -2,6 +2,7 @@
 import {
   FULL_SHARE,
   type HeldStats,
+  type PolicyName,
   type PoolLoadStats,
   type Snapshot,
   type SnapshotUpstream,
@@ -11,20 +12,32 @@ import {
 import type { Deadlines } from "../deadlines.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
+import { LeastBusy } from "./least-busy.js";
 import { OutOfTurn } from "./out-of-turn.js";
+import { PeakLatency } from "./peak-latency.js";
 import { type Policy, Pool, STALL_TICK_MS } from "./pool.js";
+import { RandomTwo } from "./random-two.js";
 import { RoundRobin } from "./round-robin.js";
 import { Stickiness } from "./sticky.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
 import type { WorkMeter } from "./work-meter.js";
 
-/** The registry of policies. A new one is a file and a line here. */
-const POLICIES = {
-  "round-robin": <C extends { readonly name: string }>(): Policy<C> => new RoundRobin<C>(),
-} as const;
+interface PolicyEntry {
+  make(): Policy<Upstream>;
+  /** Whether its turns count more than how busy an upstream is. */
+  isExact?: true;
+  /** Whether it needs to know how fast upstreams respond. */
+  usesLatency?: true;
+}
 
-type PolicyName = keyof typeof POLICIES;
+/** The registry of policies. A new one is a file and a line here, and its name in POLICY_NAMES of packages/wire. */
+const POLICIES: Record<PolicyName, PolicyEntry> = {
+  "round-robin": { make: () => new RoundRobin() },
+  exact: { make: () => new RoundRobin(), isExact: true },
+  "least-busy": { make: () => new LeastBusy() },
+  "random-two": { make: () => new RandomTwo(Math.random), usesLatency: true },
+};
 
 /** The reasons of the supervisor for which an upstream is out of turn. */
 const REASONS: Record<NonNullable<SnapshotUpstream["outOfTurn"]>, number> = {
@@ -38,8 +51,6 @@ function reasonsOf({ outOfTurn, backup }: SnapshotUpstream): number {
 
 interface RegistryOptions {
   deadlines: Deadlines;
-  /** For every pool. */
-  policy: PolicyName;
   maxQueue: number;
   /** The response timeout of upstreams; a pool may have a shorter one. */
   upstreamResponseTimeoutMs: number;
@@ -83,13 +94,18 @@ export class UpstreamRegistry {
     const internalRoutes: RouteSpec<Pool>[] = [];
     const roots: { folder: string; path: string }[] = [];
     for (const described of snapshot.pools) {
-      const pool =
-        this.pools.get(described.name) ??
-        new Pool(described.name, POLICIES[this.options.policy](), this.options.maxQueue);
+      const { policy: policyName = "round-robin" } = described;
+      const policy = POLICIES[policyName];
+      const pool = this.pools.get(described.name) ?? new Pool(described.name, policy.make(), this.options.maxQueue);
+      if (pool.policyName !== policyName) pool.usePolicy(policy.make());
+      pool.policyName = policyName;
+      pool.isExact = policy.isExact ?? false;
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
       for (const upstream of upstreams) {
         members.set(upstream.id, upstream);
         upstream.judge(described.judged ?? false);
+        if (policy.usesLatency !== true) upstream.latency = undefined;
+        else upstream.latency ??= new PeakLatency(this.options.deadlines);
       }
       pools.set(described.name, pool);
       for (const [ordinal, route] of described.routes.entries()) {
@@ -100,7 +116,6 @@ export class UpstreamRegistry {
       for (const folder of described.internalRoots ?? []) roots.push({ folder, path });
       pool.takesAllRequests = described.takesAllRequests ?? false;
       pool.sendsFiles = described.sendsFiles ?? false;
-      pool.isExact = described.isExact ?? false;
       // Without an upstream it keeps its previous value.
       if (upstreams.length > 0)
         pool.isLimited = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
@@ -126,7 +141,7 @@ export class UpstreamRegistry {
 
   private stick(pool: Pool, rule: StickyRule | undefined): void {
     const { sticky } = pool;
-    if (sticky?.rule.by !== rule?.by || sticky?.rule.name !== rule?.name)
+    if (sticky?.rule.by !== rule?.by || sticky?.rule.name !== rule?.name || sticky?.rule.isLoose !== rule?.isLoose)
       pool.sticky = rule === undefined ? undefined : new Stickiness<Upstream>(rule);
     pool.patienceTicks = rule === undefined ? 0 : Math.ceil(this.options.stickyWaitMs / STALL_TICK_MS);
   }

@@ -1,10 +1,15 @@
 /** Which slot a client belongs to by hash: every balancer process, also after a restart, finds the same one. Pure. */
+import { ascii } from "../http1/bytes.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
+import type { RequestHead } from "../http1/request-head.js";
 
 const STEP = 0x9e3779b9;
 const FNV_START = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 const TWO_32 = 2 ** 32;
+const QUESTION = 63;
+/** A target without a path means it. */
+const ROOT = ascii("/");
 
 /**
  * Returns the slot of a hash among the slots 1 to `slots` (jump consistent hash, Lamping and Veach 2014): all get the same share,
@@ -38,6 +43,13 @@ export function hashOfBytes(bytes: Uint8Array, start: number, end: number): numb
   let hash = FNV_START;
   for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] as number), FNV_PRIME);
   return mix(hash) || STEP;
+}
+
+/** Returns a hash of the target's path, without its query. */
+export function hashOfPath({ target, targetStart, targetEnd }: RequestHead): number {
+  const query = target.indexOf(QUESTION, targetStart);
+  const end = query < 0 ? targetEnd : Math.min(query, targetEnd);
+  return targetStart === end ? hashOfBytes(ROOT, 0, 1) : hashOfBytes(target, targetStart, end);
 }
 
 /** Returns a hash of the client's network; 0 if its address is unknown. Kept with the fields, which are cached by client. */

@@ -1,8 +1,10 @@
 /** Sticky clients: by cookie, address or field, over changes of the pool. 2,000 clients; the shares that move are in docs/sticky.md. */
+import type { StickyRule } from "@paceline/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Forwarded } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
+import { OutOfTurn } from "./out-of-turn.js";
 import { Pool } from "./pool.js";
 import { RoundRobin } from "./round-robin.js";
 import { networkOf } from "./slot-hash.js";
@@ -38,13 +40,15 @@ function upstream(slot: number, attempt = 1): { upstream: Upstream; link: Link }
   return { upstream: made, link };
 }
 
-type By = "cookie" | "address" | "header";
-const RULES: By[] = ["cookie", "address", "header"];
+type By = StickyRule["by"];
+const RULES: By[] = ["cookie", "address", "header", "path", "cookie-value"];
+const NAMES: Partial<Record<By, string>> = { cookie: "paceline_web", header: "x-user", "cookie-value": "Sid" };
 
 class World {
   readonly pool = new Pool("web", new RoundRobin<Upstream>(), 1024);
   readonly members = new Map<string, ReturnType<typeof upstream>>();
   private readonly cookies: string[] = [];
+  private sent = 0;
   private readonly head = new RequestHead(LIMITS);
   private readonly binding = new Binding();
 
@@ -52,7 +56,8 @@ class World {
     readonly by: By,
     private readonly seed = 0,
   ) {
-    this.pool.sticky = new Stickiness<Upstream>({ by, name: by === "header" ? "x-user" : "paceline_web" });
+    const name = NAMES[by];
+    this.pool.sticky = new Stickiness<Upstream>({ by, ...(name !== undefined && { name }) });
   }
 
   has(...ids: [number, number][]): this {
@@ -75,15 +80,21 @@ class World {
   }
 
   /** One request of a client, like an exchange. Returns the process, or undefined if it must wait. */
-  request(client: number, { mayWait = true, tried }: { mayWait?: boolean; tried?: Upstream[] } = {}) {
-    const user = this.by === "header" ? `X-User: user-${this.seed}-${client}\r\n` : "";
-    const cookie = this.cookies[client] === undefined ? "" : `Cookie: a=b; paceline_web=${this.cookies[client]}\r\n`;
-    const bytes = Buffer.from(`GET / HTTP/1.1\r\nHost: a\r\n${user}${cookie}\r\n`);
+  /** @param mayWait undefined: as its rule has it */
+  request(client: number, { tried, ...how }: { mayWait?: boolean | undefined; tried?: Upstream[] } = {}) {
+    const user = `user-${this.seed}-${client}`;
+    const field = this.by === "header" ? `X-User: ${user}\r\n` : "";
+    const own = this.by === "cookie-value" ? user : this.cookies[client];
+    const cookie = own === undefined ? "" : `Cookie: a=b; ${NAMES[this.by]}=${own}; sid=c\r\n`;
+    // The query is not a part of the path.
+    const target = this.by === "path" ? `/${user}?${this.sent++}` : "/";
+    const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: a\r\n${field}${cookie}\r\n`);
     this.head.parse(bytes, 0, bytes.length);
     const number = this.seed * CLIENTS + client;
     const peer = forwarded.peer(`10.${(number >> 16) & 255}.${(number >> 8) & 255}.${number & 255}`, false);
     this.pool.sticky?.bind(this.binding, this.head, forwarded, peer);
-    this.binding.mayWait = mayWait;
+    const { mayWait } = "mayWait" in how ? how : { mayWait: true };
+    if (mayWait !== undefined) this.binding.mayWait = mayWait;
     const picked = this.pool.pick(tried, true, false, this.binding);
     if (this.binding.needsCookie && picked !== undefined) this.cookies[client] = picked.cookie as string;
     return picked;
@@ -94,6 +105,28 @@ class World {
     return Array.from({ length: CLIENTS }, (_, client) => (this.request(client) as Upstream).slot);
   }
 }
+
+it("by a policy, a request whose instance is full or has more than its share goes on to the next choice and back", () => {
+  const world = new World("path").slots(3);
+  world.pool.sticky = new Stickiness<Upstream>({ by: "path", isLoose: true });
+  world.slots(3);
+  const home = world.request(1, { mayWait: undefined }) as Upstream;
+  const { link, upstream } = world.of(home.id);
+  link.room = false;
+  const second = world.request(1, { mayWait: undefined }) as Upstream;
+  expect(second).not.toBe(home);
+  expect(world.request(1, { mayWait: undefined })).toBe(second);
+  link.room = true;
+  expect(world.request(1, { mayWait: undefined })).toBe(home);
+  upstream.inFlight = 3;
+  expect(world.request(1, { mayWait: undefined })).toBe(home);
+  upstream.inFlight = 8;
+  world.slots(3);
+  expect(world.request(1, { mayWait: undefined })).toBe(second);
+  for (const id of ["web.1#1", "web.2#1", "web.3#1"]) world.of(id).upstream.inFlight = 8;
+  world.slots(3);
+  expect(world.request(1, { mayWait: undefined })).toBe(home);
+});
 
 function moved(before: number[], after: number[]): number[] {
   return before.flatMap((slot, client) => (after[client] === slot ? [] : [client]));
@@ -152,6 +185,11 @@ describe.each(RULES)("clients by %s", (by) => {
           ...Array.from({ length: slots }, (_, at): [number, number] => [at + 1, 1]).filter(([slot]) => slot !== lost),
         );
         const during = world.everyone();
+        const drained = new World(by, seed).slots(slots);
+        expect(drained.everyone()).toEqual(before);
+        const { upstream } = drained.of(`web.${lost}#1`);
+        if (upstream.putOut(OutOfTurn.DRAINED)) drained.pool.turnsChanged();
+        expect(drained.everyone()).toEqual(during);
         const left = moved(before, during);
         expect(left).toEqual(before.flatMap((slot, client) => (slot === lost ? [client] : [])));
         expect(left.length).toBeLessThanOrEqual((1.25 * CLIENTS) / slots);

@@ -1,4 +1,4 @@
-/** Sticky clients: the slot that a request belongs to, by a cookie, the client's address or a field. */
+/** Sticky clients, and policies by hash: the slot that a request belongs to, by a cookie, the client's address, a field or the path. */
 import type { StickyRule } from "@paceline/wire";
 import { ascii, equalsIgnoringCase, SPACE, TAB } from "../http1/bytes.js";
 import type { FieldTable } from "../http1/field-table.js";
@@ -6,7 +6,7 @@ import { passes, requestFieldsThatPass } from "../http1/forward-policy.js";
 import type { Forwarded, Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import { choiceOf, hashOfBytes, hashOfClient } from "./slot-hash.js";
+import { choiceOf, hashOfBytes, hashOfClient, hashOfPath } from "./slot-hash.js";
 
 /** A process in a slot. */
 export interface StickyCandidate {
@@ -54,6 +54,8 @@ export class Binding {
 
 /** By hash, a process with fewer requests in flight is never passed over as overloaded: each may be an idle WebSocket. */
 const NEVER_OVERLOADED = 64;
+/** The same if clients have no sessions there, so that leaving costs little. */
+const NEVER_OVERLOADED_LOOSE = 4;
 /** By hash, the most requests in flight at one process, as a multiple of the average. */
 const MOST_LOAD = 1.25;
 /** After this many slots of a hash that do not exist or are overloaded, the next existing one is taken. */
@@ -79,9 +81,12 @@ export class Stickiness<Candidate extends StickyCandidate> {
   private cookieLines = new Map<string, Uint8Array>();
   /** The name that the rule is about: `name=` of the cookie, or the field's in lower case. */
   private readonly name: Uint8Array;
+  private readonly neverOverloaded: number;
 
   constructor(readonly rule: StickyRule) {
-    this.name = ascii(rule.by === "cookie" ? `${rule.name}=` : (rule.name ?? "").toLowerCase());
+    const isCookie = rule.by === "cookie" || rule.by === "cookie-value";
+    this.name = ascii(isCookie ? `${rule.name}=` : (rule.name ?? "").toLowerCase());
+    this.neverOverloaded = rule.isLoose === true ? NEVER_OVERLOADED_LOOSE : NEVER_OVERLOADED;
   }
 
   /** The number of slots with a process. */
@@ -122,18 +127,22 @@ export class Stickiness<Candidate extends StickyCandidate> {
   /** Determines the slot of a request. */
   bind(binding: Binding, head: RequestHead, forwarded: Forwarded, peer: Peer): void {
     binding.home = binding.hash = binding.choice = 0;
-    binding.mayWait = true;
+    const { by, isLoose } = this.rule;
+    binding.mayWait = isLoose !== true;
     binding.needsCookie = false;
-    const { by } = this.rule;
     switch (by) {
       case "cookie":
-        binding.home = this.slotInCookies(head.fields);
+        binding.home = this.findInCookies(head.fields);
         binding.needsCookie = binding.home === 0;
         return;
       case "address":
         return this.bindTo(binding, hashOfClient(forwarded.fields(head, peer)));
       case "header":
         return this.bindTo(binding, this.hashOfField(head, peer));
+      case "path":
+        return this.bindTo(binding, hashOfPath(head));
+      case "cookie-value":
+        return this.bindTo(binding, this.findInCookies(head.fields));
       default:
         return by satisfies never;
     }
@@ -186,7 +195,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
   }
 
   private isOverloaded({ inFlight }: Candidate): boolean {
-    if (inFlight < NEVER_OVERLOADED) return false;
+    if (inFlight < this.neverOverloaded) return false;
     if (this.picksUntilCount-- <= 0) {
       this.picksUntilCount = this.count;
       this.inFlight = 0;
@@ -210,18 +219,19 @@ export class Stickiness<Candidate extends StickyCandidate> {
 
   // Cookies.
 
-  /** Returns the home in the first valid cookie; 0 if there is none. */
-  private slotInCookies(fields: FieldTable): number {
+  /** Returns the home in the first valid cookie, or the hash of the value of an app's cookie; 0 if there is none. */
+  private findInCookies(fields: FieldTable): number {
     for (let i = 0; i < fields.count; i++) {
       if (!equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), COOKIE)) continue;
-      const slot = this.slotInField(fields.bytes, fields.valueStart(i), fields.valueEnd(i));
-      if (slot !== 0) return slot;
+      const found = this.findInField(fields.bytes, fields.valueStart(i), fields.valueEnd(i));
+      if (found !== 0) return found;
     }
     return 0;
   }
 
-  private slotInField(bytes: Uint8Array, start: number, end: number): number {
+  private findInField(bytes: Uint8Array, start: number, end: number): number {
     const { name } = this;
+    const isOurs = this.rule.by === "cookie";
     for (let at = start; at < end; at++) {
       while (at < end && (bytes[at] === SPACE || bytes[at] === TAB)) at++;
       let matched = 0;
@@ -232,8 +242,8 @@ export class Stickiness<Candidate extends StickyCandidate> {
       const valueStart = at;
       while (at < end && bytes[at] !== SEMICOLON) at++;
       if (matched < name.length) continue;
-      const slot = this.slotOf(bytes, valueStart, at);
-      if (slot !== 0) return slot;
+      const found = isOurs ? this.slotOf(bytes, valueStart, at) : hashOfBytes(bytes, valueStart, at);
+      if (found !== 0) return found;
     }
     return 0;
   }

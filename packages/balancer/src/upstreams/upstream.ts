@@ -2,6 +2,7 @@
 import { Histogram, type UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import { JudgedCounts } from "../stats/judged.js";
+import type { PeakLatency } from "./peak-latency.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "./upstream-client.js";
 
 /** After this many silent ticks, half a second, the running request is reported. */
@@ -31,6 +32,8 @@ export class Upstream {
   weight = 1;
   private fullWeight = 1;
   private startFactor = 1;
+  /** How fast it responds, if its pool's policy needs to know. */
+  latency: PeakLatency | undefined;
   /** Whether a deploy tries it. */
   isCanary = false;
   /** Why it gets no new requests, as a sum of `OutOfTurn`; its pool decides what follows from them. */
@@ -80,6 +83,7 @@ export class Upstream {
   /** Counts a finished response. */
   answered(status: number, milliseconds: number, request: { readonly routeClass: number }): void {
     this.answeredSince++;
+    this.latency?.observe(milliseconds);
     this.judged?.answered(request.routeClass, status, milliseconds);
     const { responses } = this;
     if (responses === undefined) return;
@@ -130,10 +134,12 @@ export class Upstream {
     this.weight = weight * this.startFactor;
   }
 
-  /** Sets the part of its weight that it gets in a slow start: above 0, 1 at its end. Its pool must know (`turnsChanged`). */
-  setStartFactor(factor: number): void {
+  /** Sets the part of its weight that it gets in a slow start: above 0, 1 at its end. Returns whether its weight has changed, as `putOut` does. */
+  setStartFactor(factor: number): boolean {
+    const before = this.weight;
     this.startFactor = factor;
     this.weight = this.fullWeight * factor;
+    return this.weight !== before;
   }
 
   /** Adds a reason to be out of turn. Returns whether that is new; then its pool must know (`turnsChanged`). */

@@ -301,6 +301,18 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   warmupTimeoutMs?: number | undefined;
   /**
+   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. `"least-busy"`: the one with the fewest requests in flight. `"random-two"`: of two at random, the one that responds faster and has fewer. `"hash:…"`: requests with the same address, path, cookie or field go to the same instance, unless that has much more than the others. Default: `"round-robin"`. See docs/balancing.md.
+   *
+   * Value: `"round-robin"`, `"exact"`, `"least-busy"`, `"random-two"`, `"hash:address"`, `"hash:path"`, `"hash:cookie:NAME"` or `"hash:header:NAME"`.
+   */
+  policy?: string | undefined;
+  /**
+   * How many of the instances, the last ones, are backups: they get requests only while no other instance is ready and in turn. See docs/balancing.md.
+   *
+   * Value: whole number. Default: 0.
+   */
+  backups?: number | undefined;
+  /**
    * The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`. A table such as `{ min: 1, max: 8, target: { queueMs: 50 } }` makes the number follow the load; see docs/scaling.md.
    *
    * Value: whole number, `"cpus"` or table.
@@ -454,12 +466,6 @@ export interface AppKeys {
    */
   bunfig?: string | undefined;
   /**
-   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
-   *
-   * Value: `"round-robin"` or `"exact"`.
-   */
-  policy?: "round-robin" | "exact" | undefined;
-  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -567,12 +573,6 @@ export interface WsgiKeys {
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
-   *
-   * Value: `"round-robin"` or `"exact"`.
-   */
-  policy?: "round-robin" | "exact" | undefined;
-  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -619,12 +619,6 @@ export interface AsgiKeys {
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
-   *
-   * Value: `"round-robin"` or `"exact"`.
-   */
-  policy?: "round-robin" | "exact" | undefined;
-  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -665,12 +659,6 @@ export interface FapwsKeys {
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
-   *
-   * Value: `"round-robin"` or `"exact"`.
-   */
-  policy?: "round-robin" | "exact" | undefined;
-  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -704,12 +692,6 @@ export interface CommandKeys {
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
-  /**
-   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See docs/balancing.md.
-   *
-   * Value: `"round-robin"` or `"exact"`.
-   */
-  policy?: "round-robin" | "exact" | undefined;
   /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
@@ -893,6 +875,8 @@ type WithoutRequests = {
     | "checkHost"
     | "warmup"
     | "warmupTimeoutMs"
+    | "policy"
+    | "backups"
     | "protocol"
     | "maxRequests"
     | "limits"]?: undefined;

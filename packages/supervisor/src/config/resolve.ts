@@ -17,6 +17,7 @@ import {
 } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { findUser } from "./accounts.js";
+import { relayedPolicy } from "./balancing.js";
 import { defaultsOf, processCount } from "./fields.js";
 import { resolveAgentCheck, resolveProbes } from "./fronts.js";
 import { resolveHealth, resolveWarmup } from "./health.js";
@@ -216,9 +217,10 @@ function resolvePool(
     relayed: {
       ...kind.relayed,
       ...resolveSticky(name, path, pool, context),
-      ...(pool.policy === "exact" && { isExact: true }),
+      ...resolveBalancing(path, pool, context),
     },
     launch: kind.launch ?? { entry: "server" },
+    backups: resolveBackups(pool.backups ?? 0, instances, (message) => find(context, [...path, "backups"], message)),
     preload: kind.preload ?? false,
     maxInFlight: kind.maxInFlight ?? null,
     requestTimeoutMs: requestTimeoutOf(pool, kind, input),
@@ -269,6 +271,19 @@ function resolveSticky(name: string, path: string[], pool: PoolInput, context: R
   const sticky = stickyRule(name, pool.sticky);
   if (typeof sticky !== "string") return { sticky };
   find(context, [...path, "sticky"], sticky);
+  return {};
+}
+
+function resolveBackups(backups: number, instances: number, report: (message: string) => void): number {
+  if (backups > 0 && backups >= instances) report(`must be below the number of instances, which is ${instances}`);
+  return backups;
+}
+
+function resolveBalancing(path: string[], { policy, sticky }: PoolInput, context: ResolveContext): RelayTraits {
+  const relayed = relayedPolicy(policy ?? "round-robin");
+  if (typeof relayed === "string") find(context, [...path, "policy"], relayed);
+  else if (relayed.sticky === undefined || sticky === undefined) return relayed;
+  else find(context, [...path, "policy"], "a hash cannot be combined with `sticky`: each of them chooses the instance");
   return {};
 }
 

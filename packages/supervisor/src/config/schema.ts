@@ -1,6 +1,7 @@
 /** Every config key with its check, unit, default and description; docs/configuration.md is generated from it. */
 import { z } from "zod";
 import { MAX_INSTANCES } from "../core/model.js";
+import { balancingFields } from "./balancing.js";
 import { deployLimitFields } from "./deploy-limits.js";
 import {
   bytes,
@@ -138,7 +139,7 @@ const stripPrefix = flag(
 );
 
 /** The keys that apply to one pool: beside `pools` they are not allowed at the top level. */
-export const ownPoolFields = { ...kindFields, ...healthFields, instances, routes, stripPrefix };
+export const ownPoolFields = { ...kindFields, ...healthFields, ...balancingFields, instances, routes, stripPrefix };
 
 /** The keys of a pool that are allowed at the top level beside `pools`, as defaults for all pools. */
 export const commonPoolFields = { runtime, protocol, ...sharedFields, maxOutputBytes };

@@ -447,6 +447,23 @@ const BAD: Case[] = [
     ],
   ),
   [
+    "an unknown policy",
+    { app: "./app.ts", policy: "hash:luck" },
+    [
+      'policy: must be "round-robin", "exact", "least-busy", "random-two", "hash:address", "hash:path", "hash:cookie:NAME" or "hash:header:NAME", not "hash:luck"',
+    ],
+  ],
+  [
+    "two keys that choose the instance",
+    { app: "./app.ts", policy: "hash:path", sticky: "cookie" },
+    ["policy: a hash cannot be combined with `sticky`: each of them chooses the instance"],
+  ],
+  [
+    "no instance but backups",
+    { app: "./app.ts", instances: 2, backups: 2 },
+    ["backups: must be below the number of instances, which is 2"],
+  ],
+  [
     "two pools with one cookie",
     {
       pools: {

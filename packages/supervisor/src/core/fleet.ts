@@ -1,5 +1,6 @@
 /** The fleet as a value: pools of slots, each with a member, at most one replacement or outgoing process and one that is kept warm; and the balancers' snapshot made from it, the upstreams of each pool in turn order. Pure. */
 
+import type { PolicyName } from "@paceline/wire";
 import type { RelayTraits, StickyRule } from "./model.js";
 import { isAlive, type Process } from "./process.js";
 
@@ -103,7 +104,7 @@ export interface PoolView {
   internalRoots?: string[];
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
-  isExact?: boolean;
+  policy?: PolicyName;
   sticky?: StickyRule;
   awaited?: true;
   judged?: true;
@@ -114,6 +115,7 @@ export interface PoolView {
 interface TurnView {
   share?: number;
   outOfTurn?: "drained" | "ejected";
+  backup?: true;
 }
 
 /** The address of a process. */
@@ -139,6 +141,8 @@ export interface PoolRoutes {
   /** 0 or absent: the balancer's limit applies. */
   readonly requestTimeoutMs?: number;
   readonly relayed?: RelayTraits;
+  /** How many of its instances, the last ones, are backups. Default: none. */
+  readonly backups?: number;
 }
 
 /** The routes of each pool. Pools without an entry (the balancers' own, workers) are left out. */
@@ -165,8 +169,10 @@ export function poolViews(
             const reached = reach(id);
             // A worker has no address; it can be in a pool with routes while a reload changes the pool's kind.
             if (reached === undefined) return [];
-            const reach = isCanary(pool, role, occupant) ? canaryReach(reached) : reached;
-            return [{ id, name: slot.name, ...reach, ...turnView(slot.turn, occupant.process) }];
+            const own = isCanary(pool, role, occupant) ? canaryReach(reached) : reached;
+            const isBackup = slot.index > pool.wanted - (served.backups ?? 0);
+            const turn = { ...turnView(slot.turn, occupant.process), ...(isBackup && { backup: true as const }) };
+            return [{ id, name: slot.name, ...own, ...turn }];
           }),
       ),
     );

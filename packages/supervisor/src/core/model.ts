@@ -1,5 +1,5 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
-import type { HealthConfig } from "@paceline/wire";
+import type { HealthConfig, PolicyName } from "@paceline/wire";
 import type { ScalingRules } from "./autoscale.js";
 import type { DeployConfig } from "./deploy.js";
 
@@ -93,9 +93,11 @@ export interface WarmupConfig {
 
 /** By what a pool recognizes its clients; the same shape as StickyRule of packages/wire. */
 export interface StickyRule {
-  by: "cookie" | "address" | "header";
+  by: "cookie" | "address" | "header" | "path" | "cookie-value";
   /** Of the cookie or field; a field's in lower case. */
   name?: string;
+  /** Whether a request goes elsewhere rather than wait. */
+  isLoose?: true;
 }
 
 /** What a balancer has to know about a pool; see SnapshotPool in packages/wire. */
@@ -104,7 +106,7 @@ export interface RelayTraits {
   internalRoots?: string[];
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
-  isExact?: boolean;
+  policy?: PolicyName;
 }
 
 /** Where a secret comes from: a file, or a credential of systemd. */
@@ -120,6 +122,8 @@ export interface PoolConfig {
   /** The workload's name, for people; an absolute path if it is one. */
   source: string;
   relayed: RelayTraits;
+  /** How many of the instances, the last ones, are backups. An older supervisor writes none into its state. */
+  backups?: number;
   /** The kind's part of the instances' ChildSpec. */
   workload: Record<string, unknown>;
   launch: Launch;

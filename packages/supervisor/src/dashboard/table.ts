@@ -153,7 +153,10 @@ function processLine(process: Process, { columns, gap }: Layout, chart: (cells: 
 function cellOf(process: Process, { column, width }: PlacedColumn, chart: (cells: number) => string): Segment {
   switch (column.key) {
     case "state":
-      return segment(fit(stateText(process), width), stateStyle(process.state, process.stalledMs, "outOfTurn" in process ? process.outOfTurn : null));
+      return segment(
+        fit(stateText(process), width),
+        stateStyle(process.state, process.stalledMs, "outOfTurn" in process ? process.outOfTurn : null),
+      );
     case "chart":
       return segment(fit(chart(width), width), "accent");
     case "name":

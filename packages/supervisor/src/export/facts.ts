@@ -107,7 +107,11 @@ export function memoryOf({ pools, balancer }: FleetConfig): { megabytes: number;
 export function stickyOf({
   pools,
 }: FleetConfig): { pool: string; rule: NonNullable<RelayTraits["sticky"]> } | undefined {
-  for (const { name, relayed } of pools) if (relayed.sticky !== undefined) return { pool: name, rule: relayed.sticky };
+  for (const { name, relayed } of pools) {
+    const { sticky: rule } = relayed;
+    // What only spreads requests over a box's instances matters to none of its clients.
+    if (rule !== undefined && rule.isLoose !== true) return { pool: name, rule };
+  }
   return undefined;
 }
 

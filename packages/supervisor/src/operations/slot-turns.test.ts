@@ -29,7 +29,12 @@ function fleetOf() {
   const log = new EventLog();
   const world = { busy: [] as string[], isStopping: false };
   const follow = () =>
-    coordination.applied("balancer.1#1", { version: coordination.version, leaving: [], busy: world.busy, listening: true });
+    coordination.applied("balancer.1#1", {
+      version: coordination.version,
+      leaving: [],
+      busy: world.busy,
+      listening: true,
+    });
   const connection = { send: () => setImmediate(follow) } as unknown as ChannelConnection;
   let changes = 0;
   const publish = () =>
@@ -54,8 +59,14 @@ test.each<[TurnChange, string]>([
   [{ do: "undrain", name: "web.3" }, 'no pool or instance named "web.3" (known: web.1, web.2)'],
   [{ do: "eject", name: "web" }, "web is a pool: name one of its instances, such as web.1"],
   [{ do: "eject", name: "jobs.1" }, "jobs.1 gets no requests from the balancers"],
-  [{ do: "weight", name: "web.1", weight: 0 }, "a weight is from 1 to 1000, not 0; for no requests run paceline drain web.1"],
-  [{ do: "weight", name: "web.1", weight: 1001 }, "a weight is from 1 to 1000, not 1001; for no requests run paceline drain web.1"],
+  [
+    { do: "weight", name: "web.1", weight: 0 },
+    "a weight is from 1 to 1000, not 0; for no requests run paceline drain web.1",
+  ],
+  [
+    { do: "weight", name: "web.1", weight: 1001 },
+    "a weight is from 1 to 1000, not 1001; for no requests run paceline drain web.1",
+  ],
 ])("%j is refused", async (change, message) => {
   expect(await fleetOf().change(change)).toEqual({ ok: false, code: "invalid", message });
 });
@@ -100,7 +111,9 @@ test("an ejection is of the process, and the command says when it has no effect"
   const { change, runner, turnOf } = fleetOf();
   expect(await change({ do: "eject", name: "web.1" })).toEqual({ ok: true, message: "web.1 is ejected" });
   expect(turnOf(1)).toEqual({ ejected: 1 });
-  expect(await change({ do: "eject", name: "web.2" })).toMatchObject({ message: expect.stringContaining("it still gets requests") });
+  expect(await change({ do: "eject", name: "web.2" })).toMatchObject({
+    message: expect.stringContaining("it still gets requests"),
+  });
   expect(await change({ do: "readmit", name: "web.2" })).toEqual({ ok: true, message: "web.2 is readmitted" });
   expect(await change({ do: "readmit", name: "web.2" })).toEqual({ ok: true, message: "web.2 is not ejected" });
   const exit = { type: "exited", attempt: 1, status: { code: 1, signal: null } } as const;
@@ -110,7 +123,9 @@ test("an ejection is of the process, and the command says when it has no effect"
 
 test("a weight is kept with what else was set; 100 is none", async () => {
   const { change, drain, turnOf } = fleetOf();
-  expect(await change({ do: "weight", name: "web.1", weight: 50 })).toMatchObject({ message: "web.1 has the weight 50" });
+  expect(await change({ do: "weight", name: "web.1", weight: 50 })).toMatchObject({
+    message: "web.1 has the weight 50",
+  });
   await drain("web.1");
   expect(turnOf(1)).toEqual({ weight: 50, drained: true });
   await change({ do: "weight", name: "web.1", weight: 100 });

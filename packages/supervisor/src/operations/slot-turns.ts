@@ -81,9 +81,9 @@ export class SlotTurns {
     }
     const late = await this.applied();
     if (late !== undefined) return late;
-    const end = this.draining.get(name) ?? this.watch(pool, slot);
-    if (this.isIdle(pool.name, name))
-      return { ok: true, message: `${name} is drained: nothing is in flight there` };
+    const isIdle = this.isIdle(pool.name, name);
+    const end = this.draining.get(name) ?? (isIdle && turn?.drained === true ? undefined : this.watch(pool, slot));
+    if (isIdle) return { ok: true, message: `${name} is drained: nothing is in flight there` };
     if (!waits) return { ok: true, message: `${name} is drained; its requests in flight go on` };
     onProgress(`${name} is drained; waiting for its requests in flight`);
     // Its caller limits the wait; the requests have deadlines of their own.

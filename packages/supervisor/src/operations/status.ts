@@ -11,7 +11,7 @@ import type {
   WatchStatus,
 } from "../control/api.js";
 import { howItDied } from "../core/deaths.js";
-import { FULL_WEIGHT, type Fleet, outOfTurn, type Pool, processId, type Slot } from "../core/fleet.js";
+import { type Fleet, FULL_WEIGHT, outOfTurn, type Pool, processId, type Slot } from "../core/fleet.js";
 import type { Children } from "../processes/children.js";
 import type { DeathWatch } from "../processes/death-watch.js";
 import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../processes/live-process.js";

@@ -156,11 +156,18 @@ export interface SnapshotUpstream {
 export const FULL_SHARE = 100;
 export const MAX_SHARE = 1000;
 
-/** By what a pool recognizes a client, which then keeps to one slot: a cookie or field of that name, or its address. */
+/** By what a pool finds the slot of a request: a cookie of ours, or a hash of the address, the path, or a field or cookie of that name. */
 export interface StickyRule {
-  by: "cookie" | "address" | "header";
+  by: "cookie" | "address" | "header" | "path" | "cookie-value";
   name?: string;
+  /** Whether a request goes to another slot rather than wait for its own. Default: it waits. */
+  isLoose?: boolean;
 }
+
+/** How a pool picks an upstream. A further one is also a line in the registry of packages/balancer. */
+export const POLICY_NAMES = ["round-robin", "exact", "least-busy", "random-two"] as const;
+
+export type PolicyName = (typeof POLICY_NAMES)[number];
 
 /** One pool in a snapshot. */
 export interface SnapshotPool {
@@ -175,13 +182,13 @@ export interface SnapshotPool {
   takesAllRequests?: boolean;
   /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
   sendsFiles?: boolean;
-  /** Whether requests go strictly in turn. */
-  isExact?: boolean;
+  /** Default: `round-robin`. */
+  policy?: PolicyName;
   /** How long its upstreams may go without sending response data, if shorter than the balancer's limit. */
   requestTimeoutMs?: number;
   /** Absent: each request goes to the next upstream in turn. */
   sticky?: StickyRule;
-  /** It has no upstream, but one is expected soon: requests wait in the queue. */
+  /** It has no upstream that may get requests, but one is expected soon: requests wait in the queue. */
   awaited?: boolean;
   /** A new generation is being compared with the one in service: the responses of each upstream are counted by route class. */
   judged?: boolean;
@@ -307,7 +314,7 @@ function isPool(value: unknown): boolean {
     isOptional(value.internalRoots, (roots) => isList(roots, isText)) &&
     isOptional(value.takesAllRequests, isFlag) &&
     isOptional(value.sendsFiles, isFlag) &&
-    isOptional(value.isExact, isFlag) &&
+    isOptional(value.policy, (name) => POLICY_NAMES.includes(name as PolicyName)) &&
     isOptional(value.awaited, isFlag) &&
     isOptional(value.judged, isFlag) &&
     isOptional(value.requestTimeoutMs, isAmount) &&
@@ -328,7 +335,10 @@ function isUpstream(value: unknown): boolean {
 function isStickyRule(value: unknown): boolean {
   return (
     isFields(value) &&
-    (value.by === "address" || ((value.by === "cookie" || value.by === "header") && isText(value.name)))
+    isOptional(value.isLoose, isFlag) &&
+    (value.by === "address" ||
+      value.by === "path" ||
+      (["cookie", "header", "cookie-value"].includes(value.by as string) && isText(value.name)))
   );
 }
 

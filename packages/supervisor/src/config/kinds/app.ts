@@ -1,7 +1,7 @@
 /** The kind `app`: a JavaScript or TypeScript module of the user. */
 import { text, word } from "../fields.js";
 import { resolveApp, resolveFile } from "../paths.js";
-import { args, policy, poolKind, readySignal, sticky } from "./kind.js";
+import { args, poolKind, readySignal, sticky } from "./kind.js";
 
 export const app = poolKind({
   name: "app",
@@ -18,7 +18,6 @@ export const app = poolKind({
     bunfig: text(
       "A bunfig.toml for the app's instances on Bun, relative to the config file's folder. Paths in it, such as those of `preload`, are relative to `cwd`. Without this key Bun reads no bunfig.toml and no .env file, and installs nothing.",
     ),
-    policy,
     sticky,
   },
   defaultInstances: 4,

@@ -1,6 +1,6 @@
 /** The kind `asgi`: asynchronous Python apps (FastAPI, Starlette, Quart, Django), run by the user's own uvicorn or hypercorn. */
 import { text, valueTable, word } from "../fields.js";
-import { maxInFlight, policy, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, sticky } from "./kind.js";
+import { maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, sticky } from "./kind.js";
 import { launchPython, python, readPythonApp } from "./python.js";
 
 /** Forbidden options: the pool decides where and how often uvicorn and hypercorn serve, the balancer which proxies to trust. */
@@ -27,7 +27,6 @@ export const asgi = poolKind({
     python,
     maxInFlight,
     requestTimeoutMs,
-    policy,
     sticky,
   },
   defaultInstances: 4,

@@ -7,7 +7,6 @@ import { findProgram } from "../paths.js";
 import {
   type KindContext,
   maxInFlight,
-  policy,
   poolKind,
   REQUEST_TIMEOUT_MS,
   requestTimeoutMs,
@@ -26,7 +25,6 @@ export const command = poolKind({
     stopSignal,
     maxInFlight,
     requestTimeoutMs,
-    policy,
     sticky,
   },
   defaultInstances: 1,

@@ -1,7 +1,7 @@
 /** The kind `fapws`: a FAPWS start script, which registers its own callbacks. */
 import { text } from "../fields.js";
 import { resolveFile } from "../paths.js";
-import { args, policy, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, sticky } from "./kind.js";
+import { args, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, sticky } from "./kind.js";
 import { launchPython, PYTHON_MAX_IN_FLIGHT, preload, python } from "./python.js";
 
 export const fapws = poolKind({
@@ -14,7 +14,6 @@ export const fapws = poolKind({
     python,
     preload,
     requestTimeoutMs,
-    policy,
     sticky,
   },
   defaultInstances: 4,

@@ -88,6 +88,8 @@ export const REQUEST_KEYS = [
   "checkHost",
   "warmup",
   "warmupTimeoutMs",
+  "policy",
+  "backups",
   "protocol",
   "maxRequests",
   "limits",

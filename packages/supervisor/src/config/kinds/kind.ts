@@ -1,9 +1,9 @@
 /** The interface of a pool kind (its keys, what they resolve to, how its instances start), and keys shared by several kinds. */
-import { clientFieldRule, HOP_BY_HOP_FIELDS } from "@paceline/wire";
 import type { z } from "zod";
 import type { Launch, RelayTraits, RuntimeName, StickyRule } from "../../core/model.js";
 import type { Runtimes } from "../../runtime/runtimes.js";
-import { count, flag, milliseconds, text, textLike, texts, word } from "../fields.js";
+import { fieldRule } from "../balancing.js";
+import { count, flag, milliseconds, text, textLike, texts } from "../fields.js";
 
 export type Fields = Record<string, z.ZodType>;
 
@@ -108,23 +108,11 @@ export const sticky = textLike(
   'Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client\'s address, or by a request field such as `"header:x-user"`. See [sticky.md](sticky.md). Default: each request goes to the next instance in turn.',
 );
 
-export const policy = word(
-  ["round-robin", "exact"],
-  'How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. Default: `"round-robin"`. See [balancing.md](balancing.md).',
-);
-
 /** Returns the rule of a pool's `sticky` key, or what is wrong with it. */
 export function stickyRule(pool: string, text: string): StickyRule | string {
   const colon = text.indexOf(":");
-  const by = (colon < 0 ? text : text.slice(0, colon)) as StickyRule["by"];
+  const by = colon < 0 ? text : text.slice(0, colon);
   const name = colon < 0 ? undefined : text.slice(colon + 1);
   if (by === "address") return { by };
-  if (by === "cookie") return { by, name: name ?? `paceline_${pool}` };
-  const field = (name ?? "").toLowerCase();
-  const rule = clientFieldRule(field);
-  if (rule === "made") return `cannot use ${name}, which Paceline makes itself: use "address" for the client's address`;
-  if (rule === "never" || NEVER_PASS.includes(field)) return `cannot use ${name}: instances never get it from a client`;
-  return { by, name: field };
+  return by === "cookie" ? { by, name: name ?? `paceline_${pool}` } : fieldRule(name ?? "");
 }
-
-const NEVER_PASS: readonly string[] = [...HOP_BY_HOP_FIELDS, "content-length"];

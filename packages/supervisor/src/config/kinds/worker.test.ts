@@ -69,6 +69,7 @@ test("every key of a pool is its kind's, is about requests, or fits a pool that 
     routes: "/",
     stripPrefix: true,
     warmup: "/",
+    policy: "exact",
     protocol: "http1",
     limits: {},
   };
@@ -104,6 +105,7 @@ test.each([
   ],
   [{ worker: ["./consume"], routes: ["/"] }, "routes: is not valid in `worker` pools: they get no requests"],
   [{ worker: ["./consume"], healthPath: "/up" }, "healthPath: is not valid in `worker` pools: they get no requests"],
+  [{ worker: ["./consume"], policy: "exact" }, "policy: is not valid in `worker` pools: they get no requests"],
   [{ worker: ["./consume"], maxRequests: 9 }, "maxRequests: is not valid in `worker` pools: they get no requests"],
   [{ worker: ["./consume"], maxInFlight: 9 }, "maxInFlight: is only valid in `asgi` and `command` pools"],
   [{ worker: ["./consume"], app: "app.js" }, "worker: cannot be combined with `app`: a pool has exactly one of"],

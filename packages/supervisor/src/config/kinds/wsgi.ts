@@ -1,6 +1,6 @@
 /** The kind `wsgi`: Python WSGI callables (PEP 3333), such as a Django project. */
 import { count, textOrTable } from "../fields.js";
-import { type KindContext, policy, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, sticky } from "./kind.js";
+import { type KindContext, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, sticky } from "./kind.js";
 
 import { launchPython, PYTHON_MAX_IN_FLIGHT, preload, python, readPythonApp } from "./python.js";
 
@@ -20,7 +20,6 @@ export const wsgi = poolKind({
     ),
     preload,
     requestTimeoutMs,
-    policy,
     sticky,
   },
   defaultInstances: 4,

@@ -1,0 +1,26 @@
+/** How fast an upstream responds, as a mean that rises at once and falls slowly, also while nothing is measured. Pure. */
+
+/** A latency counts for a third after this time, in milliseconds. */
+const DECAY_MS = 10_000;
+
+export class PeakLatency {
+  private value = 0;
+  private at = 0;
+
+  /** @param clock in milliseconds */
+  constructor(private readonly clock: { readonly now: number }) {}
+
+  /** Counts a response. */
+  observe(milliseconds: number): void {
+    const { now } = this.clock;
+    const mean = this.ms;
+    const kept = Math.exp((this.at - now) / DECAY_MS);
+    this.value = milliseconds >= mean ? milliseconds : mean * kept + milliseconds * (1 - kept);
+    this.at = now;
+  }
+
+  /** In milliseconds; 0 if nothing was measured for long. */
+  get ms(): number {
+    return this.value * Math.exp((this.at - this.clock.now) / DECAY_MS);
+  }
+}

@@ -1,0 +1,55 @@
+/** Random two: of two upstreams at random, the one with the smaller product of latency and requests, for its weight. */
+import type { Policy } from "./pool.js";
+
+interface Measured {
+  readonly name: string;
+  readonly inFlight: number;
+  readonly weight?: number | undefined;
+  readonly latency?: { readonly ms: number } | undefined;
+}
+
+/** At random, an upstream that may be picked is found by so many draws; then by looking at all. */
+const MAX_DRAWS = 4;
+/** One that has not responded yet gets one request, and counts as slow until it has. */
+const UNKNOWN_MS = 1_000_000;
+
+export class RandomTwo<Candidate extends Measured> implements Policy<Candidate> {
+  readonly decidesAlone = true;
+  private candidates: readonly Candidate[] = [];
+
+  /** @param random returns numbers from 0 to below 1 */
+  constructor(private readonly random: () => number) {}
+
+  rebuild(candidates: readonly Candidate[]): void {
+    this.candidates = candidates;
+  }
+
+  pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined {
+    const first = this.draw(mayBePicked, undefined);
+    if (first === undefined) return undefined;
+    const second = this.draw(mayBePicked, first);
+    return second === undefined || costOf(first) <= costOf(second) ? first : second;
+  }
+
+  private draw(mayBePicked: (candidate: Candidate) => boolean, except: Candidate | undefined): Candidate | undefined {
+    const { candidates } = this;
+    const { length } = candidates;
+    let at = 0;
+    for (let draw = 0; draw < MAX_DRAWS; draw++) {
+      at = Math.floor(this.random() * length);
+      const candidate = candidates[at];
+      if (candidate !== undefined && candidate !== except && mayBePicked(candidate)) return candidate;
+    }
+    for (let i = 1; i < length; i++) {
+      const candidate = candidates[(at + i) % length] as Candidate;
+      if (candidate !== except && mayBePicked(candidate)) return candidate;
+    }
+    return undefined;
+  }
+}
+
+function costOf({ inFlight, weight = 1, latency }: Measured): number {
+  const ms = latency?.ms ?? 0;
+  if (ms === 0) return inFlight === 0 ? 0 : (UNKNOWN_MS + inFlight) / weight;
+  return (ms * (inFlight + 1)) / weight;
+}

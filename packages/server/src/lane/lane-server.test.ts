@@ -27,7 +27,8 @@ const HELLO = frame(1, 0, Buffer.from([...Buffer.from("PCLN"), 1, 0, 0, 0, 1, 0,
 /** GET / without a host and without fields. */
 const get = (stream: number) => frame(2, stream, Buffer.from([1, 3, 0, 0, 1, 0, 0, 0, 0, 0, 47]));
 
-test("an answer that waits for the end of its turn is still in flight: a server that leaves must not cut it", async () => {
+/** A server over a lane whose handler responds when a test says so, and a balancer's end of the lane. */
+async function serverAndLane() {
   await loadStreams();
   const directory = mkdtempSync(join(tmpdir(), "paceline-lane-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
@@ -46,7 +47,21 @@ test("an answer that waits for the end of its turn is still in flight: a server 
   onTestFinished(() => void client.destroy());
   client.write(Buffer.concat([HELLO, get(0), get(1)]));
   await expect.poll(() => response.length).toBe(2);
+  return { server, response, received: () => received };
+}
 
+test("a request counts once, also while the balancer has not confirmed that its server leaves", async () => {
+  const { server, response } = await serverAndLane();
+  expect(server.inFlight()).toBe(2);
+  server.markResponsesClose();
+  expect(server.inFlight()).toBe(2);
+  for (const give of response) give();
+  // A further request may be on its way.
+  await expect.poll(() => server.inFlight()).toBe(1);
+});
+
+test("an answer that waits for the end of its turn is still in flight: a server that leaves must not cut it", async () => {
+  const { server, response, received } = await serverAndLane();
   // The first breaks a silence, so it is sent at once; the second waits for the turn's end, if no time passes in between.
   const clock = vi.spyOn(performance, "now").mockReturnValue(performance.now() + 1000);
   for (const give of response) give();
@@ -54,5 +69,5 @@ test("an answer that waits for the end of its turn is still in flight: a server 
   clock.mockRestore();
   expect(server.inFlight()).toBeGreaterThan(0);
   await expect.poll(() => server.inFlight()).toBe(0);
-  await expect.poll(() => received.split("body").length - 1).toBe(2);
+  await expect.poll(() => received().split("body").length - 1).toBe(2);
 });

@@ -73,7 +73,14 @@ class Lanes {
    */
   get unsettled(): number {
     let count = 0;
-    for (const lane of this.lanes) if (lane.owesGoaway || lane.isBehind || lane.output.hasUnsent) count++;
+    for (const lane of this.lanes) if (isUnsettled(lane)) count++;
+    return count;
+  }
+
+  /** Returns the number of active requests; a lane that has none and must not be closed yet counts as one. */
+  inFlight(): number {
+    let count = 0;
+    for (const lane of this.lanes) count += lane.active || (isUnsettled(lane) ? 1 : 0);
     return count;
   }
 
@@ -107,6 +114,10 @@ class Lanes {
   }
 }
 
+function isUnsettled({ owesGoaway, isBehind, output }: LaneConnection): boolean {
+  return owesGoaway || isBehind || output.hasUnsent;
+}
+
 /**
  * Starts the server on the unix socket of its address.
  *
@@ -124,7 +135,7 @@ export async function serveLanes(
   await lanes.listen(address.kind === "unix" ? address.path : "", { handler, responses, counter });
   return {
     address,
-    inFlight: () => lanes.active() + lanes.unsettled,
+    inFlight: () => lanes.inFlight(),
     activity: () => 2 * counter.started - lanes.active(),
     onNext: (wake) => counter.onNext(wake),
     takeStats: () => counter.take(),
@@ -157,7 +168,7 @@ export async function withControlLane(
   await lanes.listen(path);
   return {
     ...server,
-    inFlight: () => server.inFlight() + lanes.unsettled,
+    inFlight: () => server.inFlight() || lanes.unsettled,
     markResponsesClose: () => {
       server.markResponsesClose();
       lanes.goaway();

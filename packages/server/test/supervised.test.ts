@@ -151,7 +151,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("exits 0 when it is told to drain while its app still loads", async () => {
-      instance = supervisor.spawn(runtime, "never-loads.ts");
+      instance = supervisor.spawn(runtime, "never-loads.mjs");
       await supervisor.hears("hello");
       await instance.line(/^# loading/);
       supervisor.say({ type: "drain", deadlineMs: 60_000 });
@@ -174,9 +174,9 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it.each([
-      ["throws-on-load.ts", 1, /no database/, /throws-on-load\.ts:1/],
+      ["throws-on-load.mjs", 1, /no database/, /throws-on-load\.mjs:1/],
       ["missing.ts", 2, /there is no app at/, /there is no app at/],
-      ["no-handler.ts", 2, /must export by default/, /must export by default/],
+      ["no-handler.mjs", 2, /must export by default/, /must export by default/],
     ])("says why it cannot start with %s, and exits %i", async (app, code, message, output) => {
       instance = supervisor.spawn(runtime, app);
       expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(message) });
@@ -208,13 +208,15 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await Promise.all(full.map((socket) => once(socket, "connect")));
       const spec = { readyTimeoutMs: 100, readySignal: true };
       instance = supervisor.spawn(runtime, "waits.mjs", spec, { DATABASE_PORT: `${port}` });
+      // The limit may have come before the module was run: its connection is certain to be under way in the next step.
       const steps = [
-        `its module has not finished loading: a top-level await has not resolved; it is connecting to 127.0.0.1:${port}`,
-        "the promise that its module exports has not resolved",
+        "its module has not finished loading: a top-level await has not resolved",
+        `the promise that its module exports has not resolved; it is connecting to 127.0.0.1:${port}`,
         "its module exports no app, and has not called listen()",
         "its start() has not resolved",
         'it has not called process.send("ready"), which readySignal requires',
       ];
+      await instance.line(/^# waits for signals/);
       for (const step of steps) {
         await supervisor.hears("fault", ({ message }) => `${message}`.startsWith(step));
         instance.kill("SIGUSR2");

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { hold, holdEqual } from "../../../../test/support/hold.js";
 import { SLOT_POLICY } from "../../test/slot-policy.js";
 import { adopt, restoreFleet, type SavedFleet, saveFleet, skipAttempt, takePlace } from "./adoption.js";
 import {
@@ -65,7 +66,7 @@ class World {
     this.fleet = change.fleet;
     for (const { id, effect } of change.effects) {
       if (effect.type === "spawn") {
-        expect(this.spawned.has(id), `${id} is spawned once`).toBe(false);
+        hold(!this.spawned.has(id), `${id} is spawned once`);
         this.spawned.add(id);
         this.alive.add(id);
       } else if (effect.type === "joinPool") this.inPool.add(id);
@@ -75,7 +76,7 @@ class World {
       } else if (effect.type === "setDeadline") this.alarms.set(id, effect.at);
       else if (effect.type === "clearDeadline") this.alarms.delete(id);
       else if (effect.type === "signal" || effect.type === "askDrain" || effect.type === "release") {
-        expect(this.alive.has(id), `${effect.type} goes to a process that lives: ${id}`).toBe(true);
+        hold(this.alive.has(id), `${effect.type} goes to a process that lives: ${id}`);
         if (effect.type !== "signal") this.checkDrain(id, effect.type);
       }
     }
@@ -84,17 +85,17 @@ class World {
 
   /** It is asked to drain once, when the balancers follow or half its time is over; and released once it is unused. */
   checkDrain(id: string, asked: "askDrain" | "release"): void {
-    expect(this.inPool.has(id), `${id} has left the pool`).toBe(false);
+    hold(!this.inPool.has(id), `${id} has left the pool`);
     const { at, steps } = this.drains.get(id) ?? { at: 0, steps: [] };
-    expect(steps, `${asked} goes to ${id} once`).not.toContain(asked);
+    hold(!steps.includes(asked), `${asked} goes to ${id} once`);
     const waitedMs = this.now - at;
     if (asked === "askDrain") {
       const isTime = steps.includes("left") || waitedMs >= policy.drainTimeoutMs / 2;
-      expect(isTime, `${id} is asked to drain while balancers pick it`).toBe(true);
+      hold(isTime, `${id} is asked to drain when no balancer picks it`);
     } else {
-      expect(steps, `${id} is asked to drain before it is released`).toContain("askDrain");
+      hold(steps.includes("askDrain"), `${id} is asked to drain before it is released`);
       const isTime = steps.includes("released") || waitedMs >= policy.drainTimeoutMs;
-      expect(isTime, `${id} is released while balancers have something on it`).toBe(true);
+      hold(isTime, `${id} is released when no balancer has anything on it`);
     }
     steps.push(asked);
   }
@@ -113,14 +114,13 @@ class World {
     const change = adopt(restored, (id) => this.alive.has(id), this.context(random));
     for (const pool of before.pools) {
       const now = findPool(change.fleet, pool.name);
-      expect(now).toMatchObject({ wanted: pool.wanted, generation: pool.generation, hasServed: pool.hasServed });
-      for (const slot of now?.slots ?? [])
-        expect(slot.other?.process.goal ?? "down", "only outgoing ones").toBe("down");
+      const { wanted, generation, hasServed } = pool;
+      holdEqual([now?.wanted, now?.generation, now?.hasServed], [wanted, generation, hasServed]);
+      for (const slot of now?.slots ?? []) hold((slot.other?.process.goal ?? "down") === "down", "only outgoing ones");
       for (const slot of pool.slots) {
         const id = processId(slot.name, slot.member.process.attempt);
         const isKept = slot.member.process.state === "ready" && this.alive.has(id);
-        if (isKept)
-          expect(findSlot(change.fleet, "web", slot.index)?.member).toMatchObject({ process: { state: "ready" } });
+        if (isKept) holdEqual(findSlot(change.fleet, "web", slot.index)?.member.process.state, "ready");
       }
     }
     return change;
@@ -223,27 +223,26 @@ class World {
         if (isAlive(process)) live.push(id);
         const deadline = deadlineOf(process);
         if (deadline !== null) alarms.set(id, deadline);
-        if (["starting", "warm", "draining", "killing", "backoff"].includes(process.state))
-          expect(deadline).not.toBeNull();
+        const isBounded =
+          !["starting", "warm", "draining", "killing", "backoff"].includes(process.state) || deadline !== null;
+        hold(isBounded, `${id} is ${process.state} until a deadline`);
       }
     }
     for (const { name, member, other, warm } of slots) {
-      expect([member.process.state, other?.process.state], `${name} serves or is asked to`).not.toContain("warm");
-      expect(["warm", "draining", "killing", undefined], "nothing kept is restarted").toContain(warm?.process.state);
-      expect(warm?.process.goal ?? "down").toBe("down");
+      hold(member.process.state !== "warm" && other?.process.state !== "warm", `${name} serves or is asked to`);
+      hold(["warm", "draining", "killing", undefined].includes(warm?.process.state), "nothing kept is restarted");
+      hold((warm?.process.goal ?? "down") === "down", "what is kept is to end");
       const isGivenUp = member.process.state === "failed" && this.served.has(member.generation);
-      expect(isGivenUp, `${name} is failed although its generation has served`).toBe(false);
+      hold(!isGivenUp, `${name} is not failed, as its generation has served`);
     }
-    expect([...this.inPool].sort(), "in the pool if and only if ready").toEqual(ready.sort());
-    expect([...this.alive].sort(), "every OS process is in a slot").toEqual(live.sort());
-    expect(Object.fromEntries(this.alarms), "an alarm for every deadline, and none besides").toEqual(
-      Object.fromEntries(alarms),
-    );
+    holdEqual([...this.inPool].sort(), ready.sort(), "in the pool if and only if ready");
+    holdEqual([...this.alive].sort(), live.sort(), "every OS process is in a slot");
+    holdEqual(this.alarms, alarms, "an alarm for every deadline, and none besides");
     const served = poolViews(this.fleet, new Map([["web", { routes: ["/"], stripPrefix: false }]]), (socket) => ({
       socket,
       protocol: "lane",
     }))[0]?.upstreams.map((u) => u.id);
-    expect(served?.sort(), "the snapshot names what is in the pool").toEqual(ready);
+    holdEqual(served?.sort(), ready, "the snapshot names what is in the pool");
   }
 }
 
@@ -395,7 +394,8 @@ describe("over random histories", () => {
           }
         }
         for (const slot of findPool(world.fleet, "web")?.slots ?? []) {
-          for (const { occupant } of occupants(slot)) expect(["killing", "stopped"]).toContain(occupant.process.state);
+          for (const { occupant } of occupants(slot))
+            hold(["killing", "stopped"].includes(occupant.process.state), "killed, or stopped");
         }
       }),
       { numRuns: 100 },

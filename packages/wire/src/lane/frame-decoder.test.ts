@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { hold, holdEqual } from "../../../../test/support/hold.js";
 import { anyFrame, cut, frameBytes } from "../../test/support/lane-frames.js";
 import { FrameDecoder } from "./frame-decoder.js";
 import { FRAME_HEADER_BYTES, FrameType } from "./protocol.js";
@@ -36,10 +37,10 @@ function decode(reads: readonly Buffer[]) {
     });
     // The transport frees read bytes.
     bytesRead.fill(0);
-    expect(isRead).toBe(decoder.problem === "");
-    if (wasBroken) expect(told).toBe(before);
+    holdEqual(isRead, decoder.problem === "");
+    if (wasBroken) holdEqual(told, before);
     // Nothing is reported twice: a frame takes at least its header's bytes, and a piece of a body at least one.
-    expect(told - before).toBeLessThanOrEqual(read.length + FRAME_HEADER_BYTES + 1);
+    hold(told - before <= read.length + FRAME_HEADER_BYTES + 1, "nothing is reported twice");
   }
   return { events, problem: decoder.problem };
 }
@@ -66,7 +67,7 @@ describe("the lane's decoder", () => {
         const bytes = Buffer.concat(sent.map(frameBytes));
         const whole = decode([bytes]);
         for (let at = 0; at <= bytes.length; at++)
-          expect(decode([bytes.subarray(0, at), bytes.subarray(at)])).toEqual(whole);
+          holdEqual(decode([bytes.subarray(0, at), bytes.subarray(at)]), whole);
       }),
       { numRuns: 30 },
     );
@@ -86,8 +87,8 @@ describe("the lane's decoder", () => {
             id: each,
             bytes: Buffer.from(payload).toString("hex"),
           }));
-          expect(told.filter(of(id, false))).toEqual(hex.filter(of(id, false)));
-          expect(bodies(told.filter(of(id, true)))).toBe(bodies(hex.filter(of(id, true))));
+          holdEqual(told.filter(of(id, false)), hex.filter(of(id, false)));
+          holdEqual(bodies(told.filter(of(id, true))), bodies(hex.filter(of(id, true))));
         }
       }),
     );

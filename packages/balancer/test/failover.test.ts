@@ -1,6 +1,6 @@
 /** Upstreams that refuse, die, are full or leave: turns, retries, the queue, snapshots and drains. */
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
@@ -12,12 +12,14 @@ function named(name: string): string {
   return `HTTP/1.1 200 OK\r\nContent-Length: ${name.length}\r\n\r\n${name}`;
 }
 
+afterAll(() => BalancerProcess.stopIdle());
+
 describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   const upstreams: ScriptedUpstream[] = [];
 
-  const start = async (limits = {}) => {
-    balancer = await BalancerProcess.start(runtime, limits);
+  const start = async (limits = {}, take: typeof BalancerProcess.lease = BalancerProcess.lease) => {
+    balancer = await take(runtime, limits);
     balancer.protocol = protocol;
   };
 
@@ -35,7 +37,7 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
 
   afterEach(async () => {
     await Promise.all(upstreams.map((upstream) => upstream.close()));
-    await balancer.stop();
+    await balancer.giveBack();
   });
 
   it("goes through the upstreams in exact turn, and keeps the turn when one joins", async () => {
@@ -53,7 +55,8 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
   });
 
   it.each([GET, POST])("tries the next upstream when one refuses: %j", async (request) => {
-    await start();
+    // Its counters begin at 0.
+    await start({}, BalancerProcess.start);
     const alive = await listen("web.2#1", respondEach(HELLO));
     await balancer.follow({ "web.1#1": dead("web.1"), "web.2#1": alive.path });
     for (let i = 0; i < 4; i++) {
@@ -127,7 +130,8 @@ describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
 
   it("lets requests wait for an instance that is expected soon, within the queue's bound and until their deadline", async () => {
     await start({ maxQueue: 2, upstreamConnectTimeoutMs: 1500 });
-    const follow = (awaited: boolean) => balancer.follow({}, [{ name: "web", routes: ["/"], awaited, upstreams: [] }]);
+    const follow = (awaited: boolean) =>
+      balancer.follow({}, [{ name: balancer.poolName, routes: ["/"], awaited, upstreams: [] }]);
     const ask = (path: string) =>
       exchangeRaw(balancer.port, `${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
     const dying = await listen("web.1#1", () => {});

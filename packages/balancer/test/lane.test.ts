@@ -3,7 +3,7 @@
 import path from "node:path";
 import { FrameType } from "@paceline/wire/lane/protocol";
 import { RequestFlag } from "@paceline/wire/lane/request-head";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { frameBytes } from "../../wire/test/support/lane-frames.js";
 import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
 import { RawClient } from "./support/raw-client.js";
@@ -22,6 +22,8 @@ function unchunked(body: string): string {
   }
 }
 
+afterAll(() => BalancerProcess.stopIdle());
+
 const bodyOf = (received: string) => received.slice(received.indexOf("\r\n\r\n") + 4);
 
 describe.each(RUNTIMES)("the lane on %s", (runtime) => {
@@ -30,7 +32,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   const clients: RawClient[] = [];
 
   const start = async (limits = {}) => {
-    balancer = await BalancerProcess.start(runtime, limits);
+    balancer = await BalancerProcess.lease(runtime, limits);
   };
 
   /** Starts upstreams with these scripts, from `web.1#1`, in one pool. */
@@ -42,7 +44,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       upstreams.push(upstream);
       lanes[id] = upstream.path;
     }
-    const described = pool("web", ["/"], lanes);
+    const described = pool(balancer.poolName, ["/"], lanes);
     for (const upstream of described.upstreams) upstream.protocol = "lane";
     await balancer.follow({}, [described]);
     return upstreams as [ScriptedLane, ScriptedLane, ...ScriptedLane[]];
@@ -79,7 +81,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   afterEach(async () => {
     for (const client of clients.splice(0)) client.destroy();
     await Promise.all(upstreams.map((upstream) => upstream.close()));
-    await balancer.stop();
+    await balancer.giveBack();
   });
 
   describe("requests and answers", () => {
@@ -343,7 +345,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     const lane = await ScriptedLane.listen(path.join(balancer.directory, "lane.sock"), { onRequest: respondAll });
     upstreams.push(lane);
     const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "http1.sock"), respondEach(HELLO));
-    const described = pool("web", ["/"], { "web.1#1": lane.path, "web.2#1": http1.path });
+    const described = pool(balancer.poolName, ["/"], { "web.1#1": lane.path, "web.2#1": http1.path });
     for (const upstream of described.upstreams) upstream.protocol = upstream.socket === lane.path ? "lane" : "http1";
     await balancer.follow({}, [described]);
     for (const response of ["/x", "hello", "/x", "hello"]) expect(await responseOf(await get("/x"))).toBe(response);
@@ -402,13 +404,14 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [upstream] = await serve({});
       const client = await get("/x");
       const request = await upstream.request("/x");
-      expect((await balancer.follow({}, [pool("web", ["/"], {})])).leaving).toEqual(["web.1#1"]);
+      const { version, leaving } = await balancer.follow({}, [pool(balancer.poolName, ["/"], {})]);
+      expect(leaving).toEqual(["web.1#1"]);
       expect(request.lane.isClosed).toBe(false);
       request.respond("fine");
       expect(await responseOf(client)).toBe("fine");
       await upstream.until(() => request.lane.isClosed, "the close");
       await balancer.hears(
-        (message) => message.type === "applied" && message.version === 2 && message.leaving.length === 0,
+        (message) => message.type === "applied" && message.version === version && message.leaving.length === 0,
       );
     });
   });
@@ -699,7 +702,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       upstreams.push(cold, open);
       // An HTTP/1.1 upstream that does not respond either.
       const http1 = await ScriptedUpstream.listen(path.join(balancer.directory, "a.sock"), () => {});
-      const described = pool("web", ["/"], {
+      const described = pool(balancer.poolName, ["/"], {
         "web.1#1": protocol === "lane" ? cold.path : http1.path,
         "web.2#1": open.path,
       });

@@ -2,17 +2,22 @@
 
 import net from "node:net";
 import path from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+afterAll(() => BalancerProcess.stopIdle());
 
 describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
 
   const start = async (limits: object, onBytes: (connection: UpstreamConnection) => void, trusted: string[] = []) => {
-    balancer = await BalancerProcess.start(runtime, limits, trusted);
+    balancer =
+      trusted.length > 0
+        ? await BalancerProcess.start(runtime, limits, trusted)
+        : await BalancerProcess.lease(runtime, limits);
     balancer.protocol = protocol;
     upstream = await ScriptedUpstream.listen(path.join(balancer.directory, "web.sock"), onBytes, protocol);
     await balancer.follow({ "web.1#1": upstream.path });
@@ -20,7 +25,7 @@ describe.each(SETUPS)("limits on %s over %s", (runtime, protocol) => {
 
   afterEach(async () => {
     await upstream.close();
-    await balancer.stop();
+    await balancer.giveBack();
   });
 
   it("keeps a thousand clients waiting that all come at once, however busy it is", async () => {

@@ -1,6 +1,6 @@
 /** An upstream that reads a body slowly: the paused client has no deadline meanwhile. */
 import path from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
@@ -12,13 +12,15 @@ const PIECE_EVERY_MS = 300;
 const upload = (target: string, bytes: number) =>
   `POST ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${bytes}\r\n\r\n${"a".repeat(bytes - 1)}!`;
 
+afterAll(() => BalancerProcess.stopIdle());
+
 describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
   let pace: NodeJS.Timeout | undefined;
 
   const start = async (limits: object, onBytes: (connection: UpstreamConnection) => void) => {
-    balancer = await BalancerProcess.start(runtime, limits);
+    balancer = await BalancerProcess.lease(runtime, limits);
     balancer.protocol = protocol;
     upstream = await ScriptedUpstream.listen(path.join(balancer.directory, "web.sock"), onBytes, protocol);
     await balancer.follow({ "web.1#1": upstream.path });
@@ -41,7 +43,7 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
     clearInterval(pace);
     pace = undefined;
     await upstream.close();
-    await balancer.stop();
+    await balancer.giveBack();
   });
 
   it("is waited for while it takes pieces, before its answer and in the middle of it", async () => {

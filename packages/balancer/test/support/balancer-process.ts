@@ -71,6 +71,11 @@ interface BoundHandle {
   close(): void;
 }
 
+/** Processes that earlier tests gave back, by runtime and limits. */
+const idle = new Map<string, BalancerProcess[]>();
+/** How long a process may take to be rid of a test's upstreams; it gets rid of them at once if the test has closed them. */
+const EMPTY_WITHIN_MS = 2000;
+
 export class BalancerProcess {
   readonly directory = mkdtempSync(path.join(tmpdir(), "paceline-balancer-"));
   port = 0;
@@ -86,6 +91,32 @@ export class BalancerProcess {
   private listening: ReturnType<typeof bind> | undefined;
   private readonly heard: ChildMessage[] = [];
   private readonly changes = new Changes();
+  /** The pool of upstreams that are given without one: another one in each lease, as the balancer remembers what ended processes. */
+  poolName = "web";
+  private leases = 0;
+  /** Where it goes when it is given back; undefined if it cannot be used again. */
+  private leasedAs: string | undefined;
+
+  /**
+   * Takes a process that an earlier test of the same file gave back, or starts one: a start costs 0.1 s. Its counters go on. End the
+   * test with `giveBack`, and the file with `stopIdle`.
+   */
+  static async lease(runtime: Runtime, limits: Partial<BalancerLimits> = {}): Promise<BalancerProcess> {
+    const key = `${runtime} ${JSON.stringify(limits)}`;
+    const known = idle.get(key)?.pop();
+    const balancer = known ?? (await BalancerProcess.start(runtime, limits));
+    balancer.leasedAs = key;
+    balancer.output = "";
+    balancer.poolName = `web${++balancer.leases}`;
+    return balancer;
+  }
+
+  /** Stops the processes that were given back. */
+  static async stopIdle(): Promise<void> {
+    const all = [...idle.values()].flat();
+    idle.clear();
+    await Promise.all(all.map((balancer) => balancer.stop()));
+  }
 
   static async start(runtime: Runtime, limits: Partial<BalancerLimits> = {}, trustedProxies: string[] = []) {
     const balancer = new BalancerProcess({ ...LIMITS, ...limits }, trustedProxies);
@@ -149,7 +180,7 @@ export class BalancerProcess {
       type: "snapshot",
       version,
       listen: [{ fd: 3, address: "127.0.0.1" }],
-      pools: (pools ?? [pool("web", ["/"], upstreams)]).map((described) => ({
+      pools: (pools ?? [pool(this.poolName, ["/"], upstreams)]).map((described) => ({
         ...described,
         upstreams: described.upstreams.map((upstream) => ({ protocol: this.protocol, ...upstream })),
       })),
@@ -162,7 +193,8 @@ export class BalancerProcess {
     return (await this.hears(isApplied)) as Applied;
   }
 
-  say(message: object): void {
+  say(message: { type: string } & Record<string, unknown>): void {
+    if (message.type === "drain") this.leasedAs = undefined;
     this.link?.write(`${JSON.stringify(message)}\n`);
   }
 
@@ -190,6 +222,31 @@ export class BalancerProcess {
     if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
     const [code] = await once(child, "exit");
     return code as number | null;
+  }
+
+  /** Ends a lease; the test has closed its clients and upstreams. */
+  async giveBack(): Promise<void> {
+    const { leasedAs } = this;
+    if (leasedAs === undefined || !(await this.emptied())) return this.stop();
+    this.protocol = "http1";
+    this.heard.length = 0;
+    idle.set(leasedAs, [...(idle.get(leasedAs) ?? []), this]);
+  }
+
+  /** Resolves with whether the process runs and has no upstream left. */
+  private async emptied(): Promise<boolean> {
+    const { child } = this;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return false;
+    try {
+      await this.follow({}, []);
+      const { version } = this;
+      const isEmpty = (message: ChildMessage) =>
+        message.type === "applied" && message.version === version && message.leaving.length === 0;
+      await this.hears(isEmpty, EMPTY_WITHIN_MS);
+    } catch {
+      return false;
+    }
+    return true;
   }
 
   async stop(): Promise<void> {

@@ -3,7 +3,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   ask,
   eventually,
@@ -50,27 +50,37 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       return server;
     };
 
-    const kinds: [string, () => Promise<{ server: Standalone; lines: () => string[] }>][] = [
-      [
-        "of paceline serve",
-        async () => ({
-          server: await serve("logged-plain.mjs", "--access-log", "json", "--access-log-file", file),
-          lines,
-        }),
-      ],
-      ["of an app alone", async () => own(await serve("logged.mjs"))],
-      [
-        "of an app over the lane",
-        async () => {
-          server = await startOverLane(runtime, "logged.mjs");
-          return own(server);
-        },
-      ],
-    ];
-    const own = (server: Standalone) => ({ server, lines: () => server.program.output });
+    interface Logged {
+      server: Standalone;
+      lines: () => string[];
+    }
+    const own = (server: Standalone): Logged => ({ server, lines: () => server.program.output });
+    const kept = mkdtempSync(join(tmpdir(), "paceline-log-"));
+    const starts: Record<string, () => Promise<Logged>> = {
+      "of paceline serve": async () => {
+        const path = join(kept, "access.log");
+        const args = ["--access-log", "json", "--access-log-file", path];
+        const server = await startAlone(runtime, "tcp", "logged-plain.mjs", args);
+        return { server, lines: () => readFileSync(path, "utf8").split("\n").slice(0, -1) };
+      },
+      "of an app alone": async () => own(await startAlone(runtime, "tcp", "logged.mjs")),
+      "of an app over the lane": async () => own(await startOverLane(runtime, "logged.mjs")),
+    };
+    const kinds = Object.keys(starts);
+    /** One of each kind, for all tests. */
+    const running = new Map<string, Promise<Logged>>();
+    const loggedBy = (kind: string): Promise<Logged> => {
+      const logged = running.get(kind) ?? (starts[kind] as () => Promise<Logged>)();
+      running.set(kind, logged);
+      return logged;
+    };
+    afterAll(async () => {
+      for (const each of running.values()) await (await each).server.close();
+      rmSync(kept, { recursive: true, force: true });
+    });
 
-    it.each(kinds)("%s has an entry for each request, with what left of its answer", async (_, start) => {
-      const { server, lines } = await start();
+    it.each(kinds)("%s has an entry for each request, with what left of its answer", async (kind) => {
+      const { server, lines } = await loggedBy(kind);
       const headers = { "user-agent": 'a"b', referer: "http://r/", "x-request-id": "id-1" };
       for (const path of ["/text", "/bytes", "/blob", "/stream", "/iterable", "/large"]) {
         await ask(server.target, `${path}?q=1`, { headers });
@@ -104,8 +114,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await entryFor(lines, "/nothing")).toMatchObject({ bytes: 0, status: 204 });
     });
 
-    it.each(kinds)("%s does not change the answers", async (kind, start) => {
-      const { server } = await start();
+    it.each(kinds)("%s does not change the answers", async (kind) => {
+      const { server } = await loggedBy(kind);
       const logged = await Promise.all(["/text", "/blob", "/stream", "/large"].map((path) => ask(server.target, path)));
       const plain = await (kind.endsWith("lane")
         ? startOverLane(runtime, "logged-plain.mjs")
@@ -125,8 +135,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
-    it.each(kinds)("%s tells what was aborted and what failed", async (_, start) => {
-      const { server, lines } = await start();
+    it.each(kinds)("%s tells what was aborted and what failed", async (kind) => {
+      const { server, lines } = await loggedBy(kind);
       const gone = new Wire(server.target).send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
       await server.program.line(/^# waits began/);
       gone.destroy();

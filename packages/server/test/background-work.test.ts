@@ -1,7 +1,7 @@
 /** Timers and deferred jobs in real servers: the app imports them from the package, while its server is the bundle. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   ask,
   eventually,
@@ -25,11 +25,12 @@ const start = (runtime: RuntimeName, kind: (typeof KINDS)[number], args: string[
 
 for (const runtime of RUNTIMES) {
   describe.each(KINDS)(`deferred jobs on ${runtime} of an app of kind %s`, (kind) => {
+    // One for all: the last test ends it.
     let server: Standalone;
-    beforeEach(async () => {
+    beforeAll(async () => {
       server = await start(runtime, kind);
     });
-    afterEach(() => server?.close());
+    afterAll(() => server?.close());
     /** Returns all completed jobs once there are this many. */
     const ran = (count: number) => {
       const all: unknown[] = [];

@@ -1,7 +1,7 @@
 /** An instance over the lane, behind a real balancer: its limits, its reports, and its drain. */
 import { existsSync } from "node:fs";
 import { INSTANCE_LIMITS } from "@paceline/wire/limits";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { ask, eventually, type RuntimeName, Wire } from "./harness.js";
 import { type OverLane, startOverLane } from "./lane-harness.js";
 
@@ -15,10 +15,23 @@ const LIMITS = {
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe(`an instance over the lane on ${runtime}`, () => {
+    /** Of one test. */
     let lane: OverLane;
-    afterEach(() => lane?.close());
+    let isOpen = false;
+    /** Of the tests that leave it as it was. */
+    let shared: OverLane | undefined;
+    afterEach(async () => {
+      if (isOpen) await lane.close();
+      isOpen = false;
+    });
+    afterAll(() => shared?.close());
+    const startShared = async () => {
+      shared ??= await startOverLane(runtime, "behaviours.mjs", { limits: LIMITS });
+      return shared.target;
+    };
     const start = async (limits: Partial<typeof LIMITS> = {}, spec: object = {}) => {
       lane = await startOverLane(runtime, "behaviours.mjs", { limits: { ...LIMITS, ...limits }, ...spec });
+      isOpen = true;
       return lane.target;
     };
     const stats = (accepts: (it: { requestsTotal: number; inFlight: number; errorsTotal: number }) => boolean) =>
@@ -30,7 +43,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       );
 
     it("answers 413 to a body whose length is over the limit, and serves one at the limit", async () => {
-      const target = await start();
+      const target = await startShared();
       expect((await ask(target, "/echo", { method: "POST", body: "a".repeat(1000) })).status).toBe(200);
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n");
@@ -40,14 +53,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("does not say 100 Continue to a body that is too long", async () => {
-      const wire = new Wire(await start());
+      const wire = new Wire(await startShared());
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
       expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 413 /);
       wire.destroy();
     });
 
     it("answers 413 to a chunked body that grows over the limit", async () => {
-      const target = await start();
+      const target = await startShared();
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
       for (let n = 0; n < 3; n++) wire.send(`190\r\n${"a".repeat(400)}\r\n`);
@@ -57,7 +70,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("answers 431 to a head that is over its limit, though not over the balancer's", async () => {
-      const wire = new Wire(await start());
+      const wire = new Wire(await startShared());
       wire.send(`GET /text HTTP/1.1\r\nHost: a\r\nX: ${"a".repeat(20_000)}\r\n\r\n`);
       expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 431 /);
       wire.destroy();

@@ -48,7 +48,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 
     it("exits 2 with one line when there is no such app, or nothing in it to serve", async () => {
       expect(await run("./missing.ts")).toMatchObject({ code: 2, output: expect.stringMatching(/^.*no app at.*$/) });
-      const unusable = await run(fixture("no-handler.ts"));
+      const unusable = await run(fixture("no-handler.mjs"));
       expect(unusable).toMatchObject({
         code: 2,
         output: expect.stringMatching(/^paceline: .*must export by default.*$/),
@@ -56,10 +56,10 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("exits 1 with the app's own error and stack when it throws while loading", async () => {
-      const { code, output } = await run(fixture("throws-on-load.ts"));
+      const { code, output } = await run(fixture("throws-on-load.mjs"));
       expect(code).toBe(1);
       expect(output).toMatch(/no database/);
-      expect(output).toMatch(/throws-on-load\.ts:1/);
+      expect(output).toMatch(/throws-on-load\.mjs:1/);
     });
 
     it("exits 1 and names the address when it is taken", async () => {

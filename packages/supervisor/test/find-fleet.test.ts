@@ -15,6 +15,7 @@ import {
 import { createServer } from "node:http";
 import { dirname, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { askControl } from "../../../test/support/fleet.js";
 import { listFleets } from "../dist/fleet/find-fleet.js";
 import { makeFolder, PACELINE, run } from "./support.js";
 
@@ -102,13 +103,17 @@ describe("fleets on bun", () => {
     // The supervisor was started in the folder that is removed now.
     rmSync(first, { recursive: true });
     expect(await ask(second)).toBe(pid);
+    // A command for each look would cost a process.
     const instance = async () => {
-      const { stdout } = await paceline("/", "status", "--json", "-c", current);
-      return JSON.parse(stdout).pools[0].instances[0] as { pid: number; state: string; lastExit: { reason: string } };
+      const status = JSON.parse(await askControl(join(runDir, "control.sock"), "/v1/status"));
+      return status.pools[0].instances[0] as { pid: number; state: string; lastExit: { reason: string } };
     };
     const before = (await instance()).pid;
     kill(before);
-    const isBack = async () => (await instance()).state === "ready" && (await instance()).pid !== before;
+    const isBack = async () => {
+      const { state, pid } = await instance();
+      return state === "ready" && pid !== before;
+    };
     await expect.poll(isBack).toBe(true);
     expect(await paceline("/", "reload", "-c", current)).toMatchObject({ code: 0 });
     // A release that is pruned too early is named.

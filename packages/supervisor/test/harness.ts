@@ -160,6 +160,7 @@ export class RunningSupervisor {
 }
 
 const running: RunningSupervisor[] = [];
+const shared: RunningSupervisor[] = [];
 
 /** Starts a supervisor; `endAll` ends it. */
 export async function start(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
@@ -187,9 +188,25 @@ export async function launch(runtime: RuntimeName, config: FleetConfig): Promise
   return supervisor;
 }
 
-/** Ends every running supervisor and its processes. */
-export async function endAll(): Promise<void> {
-  for (const supervisor of running.splice(0)) {
+/** Leaves a supervisor out of `endAll`, for several tests; `endShared` ends it. */
+export function share(supervisor: RunningSupervisor): RunningSupervisor {
+  running.splice(running.indexOf(supervisor), 1);
+  shared.push(supervisor);
+  return supervisor;
+}
+
+/** Ends the supervisors of one test, and their processes. */
+export function endAll(): Promise<void> {
+  return endEach(running);
+}
+
+/** Ends those that several tests share. */
+export function endShared(): Promise<void> {
+  return endEach(shared);
+}
+
+async function endEach(list: RunningSupervisor[]): Promise<void> {
+  for (const supervisor of list.splice(0)) {
     await end(supervisor);
     rmSync(supervisor.directory, { recursive: true, force: true });
   }
@@ -264,7 +281,7 @@ export function load(url: string, clients: number): { end(): Promise<{ answered:
       try {
         await get(url);
         answered++;
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await new Promise((resolve) => setTimeout(resolve, 20));
       } catch (error) {
         errors.push((error as Error).message);
       }

@@ -2,11 +2,26 @@ import { once } from "node:events";
 import { existsSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../../test/support/ports.js";
 import { testOnce } from "../../../test/support/test-once.js";
-import type { FleetEvent, LogLine, OperationResult } from "../src/control/api.js";
-import { endAll, fleet, get, isAlive, launch, load, pidsOf, policy, pool, RUNTIMES, start } from "./harness.js";
+import type { FleetEvent, LogLine, OperationResult, Status } from "../src/control/api.js";
+import {
+  endAll,
+  endShared,
+  fleet,
+  get,
+  isAlive,
+  launch,
+  load,
+  pidsOf,
+  policy,
+  pool,
+  RUNTIMES,
+  type RunningSupervisor,
+  share,
+  start,
+} from "./harness.js";
 import { makeFolder } from "./support.js";
 
 afterEach(endAll);
@@ -14,64 +29,88 @@ afterEach(endAll);
 describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
   const single = testOnce(runtime);
 
-  test("starts a fleet that serves, and leaves nothing behind when it stops", async () => {
-    const supervisor = await start(runtime, fleet([pool("web", "good", 3)]));
-    expect(await supervisor.call("waitReady")).toMatchObject({ ok: true });
-    const names = new Set<string>();
-    for (let n = 0; n < 6; n++) names.add((await get(await supervisor.url())).split(" ")[0] ?? "");
-    expect([...names].sort()).toEqual(["web.1#1", "web.2#1", "web.3#1"]);
-    const status = await supervisor.until(
-      "usage and counts are known",
-      ({ pools, balancers }) =>
-        [...(pools[0]?.instances ?? []), ...balancers].every((i) => (i.rssBytes ?? 0) > 0) &&
-        pools[0]?.requestsTotal === 6 &&
-        balancers[0]?.requestsTotal === 6,
-    );
-    expect(status).toMatchObject({ state: "running", pools: [{ wanted: 3, ready: 3, requestsTotal: 6 }] });
-    expect(await supervisor.call("stop")).toMatchObject({ ok: true });
-    expect(await supervisor.exited()).toBe(0);
-    expect(pidsOf(status).filter(isAlive)).toEqual([]);
-    expect(readdirSync(supervisor.directory)).toEqual(["config.json"]);
-  });
+  describe("with one fleet for all of these", () => {
+    let supervisor: RunningSupervisor;
+    beforeAll(async () => {
+      supervisor = share(await start(runtime, fleet([pool("web", "good", 3)])));
+    });
+    afterAll(endShared);
 
-  test("loses no request over reloads, scaling, a restarted balancer and a restarted instance", async () => {
-    const supervisor = await start(runtime, fleet([pool("web", "good", 3)]));
-    await supervisor.call("waitReady");
-    const clients = load(await supervisor.url(), 8);
-    const results: OperationResult[] = [];
-    for (let n = 0; n < 3; n++) results.push(await supervisor.call("reload", undefined, undefined));
-    results.push(await supervisor.call("scale", "web", { instances: 6 }));
-    results.push(await supervisor.call("scale", "web", { instances: 2 }));
-    results.push(await supervisor.call("restart", "balancer"));
-    results.push(await supervisor.call("restart", "web.1"));
-    const { answered, errors } = await clients.end();
-    expect(results.filter(({ ok }) => !ok)).toEqual([]);
-    expect(errors).toEqual([]);
-    const status = await supervisor.until("every answer is counted", (s) => s.pools[0]?.requestsTotal === answered);
-    expect(status.pools[0]).toMatchObject({ generation: 4, wanted: 2, ready: 2 });
-    expect(status.balancers[0]).toMatchObject({ attempt: 2 });
-  });
+    test("starts a fleet that serves", async () => {
+      expect(await supervisor.call("waitReady")).toMatchObject({ ok: true });
+      const names = new Set<string>();
+      for (let n = 0; n < 6; n++) names.add((await get(await supervisor.url())).split(" ")[0] ?? "");
+      expect([...names].sort()).toEqual(["web.1#1", "web.2#1", "web.3#1"]);
+      const status = await supervisor.until(
+        "usage and counts are known",
+        ({ pools, balancers }) =>
+          [...(pools[0]?.instances ?? []), ...balancers].every((i) => (i.rssBytes ?? 0) > 0) &&
+          pools[0]?.requestsTotal === 6 &&
+          balancers[0]?.requestsTotal === 6,
+      );
+      expect(status).toMatchObject({ state: "running", pools: [{ wanted: 3, ready: 3, requestsTotal: 6 }] });
+    });
 
-  test("an instance that is killed is soon back, and status tells the signal", async () => {
-    const supervisor = await start(runtime, fleet([pool("web", "good", 2)]));
-    await supervisor.call("waitReady");
-    const before = await supervisor.status();
-    process.kill(before.pools[0]?.instances[0]?.pid ?? 0, "SIGKILL");
-    const back = (s: typeof before) => s.pools[0]?.instances[0]?.attempt === 2 && s.pools[0].ready === 2;
-    const status = await supervisor.until("web.1 is back", back);
-    expect(status.pools[0]?.instances[0]).toMatchObject({ restarts: 1, lastExit: { signal: "SIGKILL", code: null } });
-  });
+    test("loses no request over reloads, scaling, a restarted balancer and a restarted instance", async () => {
+      const before = (await supervisor.status()).pools[0]?.requestsTotal ?? 0;
+      const clients = load(await supervisor.url(), 8);
+      const results: OperationResult[] = [];
+      for (let n = 0; n < 3; n++) results.push(await supervisor.call("reload", undefined, undefined));
+      results.push(await supervisor.call("scale", "web", { instances: 6 }));
+      results.push(await supervisor.call("scale", "web", { instances: 2 }));
+      results.push(await supervisor.call("restart", "balancer"));
+      results.push(await supervisor.call("restart", "web.1"));
+      const { answered, errors } = await clients.end();
+      expect(results.filter(({ ok }) => !ok)).toEqual([]);
+      expect(errors).toEqual([]);
+      const isCounted = (s: Status) => s.pools[0]?.requestsTotal === before + answered;
+      const status = await supervisor.until("every answer is counted", isCounted);
+      expect(status.pools[0]).toMatchObject({ generation: 4, wanted: 2, ready: 2 });
+      expect(status.balancers[0]).toMatchObject({ attempt: 2 });
+    });
 
-  test("a balancer that is killed is replaced, and connections that come meanwhile wait", async () => {
-    const supervisor = await start(runtime, fleet([pool("web", "good", 1)]));
-    await supervisor.call("waitReady");
-    const url = await supervisor.url();
-    const before = await supervisor.status();
-    process.kill(before.balancers[0]?.pid ?? 0, "SIGKILL");
-    await supervisor.until("the end is noticed", ({ balancers: [it] }) => it?.state !== "ready" || it.attempt === 2);
-    expect(await get(url)).toContain("web.1");
-    const { balancers } = await supervisor.until("the next one is there", (s) => s.balancers[0]?.state === "ready");
-    expect(balancers[0]).toMatchObject({ attempt: 2, lastExit: { signal: "SIGKILL" } });
+    test("a child inherits nothing but its output, and a balancer the listening sockets", async () => {
+      const { pools, balancers } = await supervisor.status();
+      const listening = /socket:\[(\d+)\]/.exec(readlinkSync(`/proc/${balancers[0]?.pid}/fd/3`))?.[0];
+      expect(listening).toBeDefined();
+      const { pid = 0, attempt } = pools[0]?.instances[1] ?? {};
+      const targets = openFiles(pid ?? 0);
+      expect(targets).not.toContain(listening);
+      expect(targets.filter((target) => target.endsWith(".out"))).toEqual(
+        [1, 2].map(() => join(supervisor.directory, `web.2#${attempt}.out`)),
+      );
+    });
+
+    test("an instance that is killed is soon back, and status tells the signal", async () => {
+      const [before] = (await supervisor.status()).pools[0]?.instances ?? [];
+      const { pid, attempt = 0, restarts = 0 } = before ?? {};
+      process.kill(pid ?? 0, "SIGKILL");
+      const back = (s: Status) => s.pools[0]?.instances[0]?.attempt === attempt + 1 && s.pools[0].ready === 2;
+      const status = await supervisor.until("web.1 is back", back);
+      const lastExit = { signal: "SIGKILL", code: null };
+      expect(status.pools[0]?.instances[0]).toMatchObject({ restarts: restarts + 1, lastExit });
+    });
+
+    test("a balancer that is killed is replaced, and connections that come meanwhile wait", async () => {
+      const url = await supervisor.url();
+      const { pid, attempt = 0 } = (await supervisor.status()).balancers[0] ?? {};
+      process.kill(pid ?? 0, "SIGKILL");
+      await supervisor.until(
+        "the end is noticed",
+        ({ balancers: [it] }) => it?.state !== "ready" || it.attempt === attempt + 1,
+      );
+      expect(await get(url)).toContain("web.");
+      const { balancers } = await supervisor.until("the next one is there", (s) => s.balancers[0]?.state === "ready");
+      expect(balancers[0]).toMatchObject({ attempt: attempt + 1, lastExit: { signal: "SIGKILL" } });
+    });
+
+    test("leaves nothing behind when it stops", async () => {
+      const pids = pidsOf(await supervisor.status());
+      expect(await supervisor.call("stop")).toMatchObject({ ok: true });
+      expect(await supervisor.exited()).toBe(0);
+      expect(pids.filter(isAlive)).toEqual([]);
+      expect(readdirSync(supervisor.directory)).toEqual(["config.json"]);
+    });
   });
 
   single("an app that cannot start fails waitReady within seconds, with its own words", async () => {
@@ -358,19 +397,6 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     }
     supervisor.child.kill("SIGQUIT");
     expect(await supervisor.exited()).toBe(0);
-  });
-
-  test("a child inherits nothing but its output, and a balancer the listening sockets", async () => {
-    const supervisor = await start(runtime, fleet([pool("web", "good", 2)]));
-    await supervisor.call("waitReady");
-    const { pools, balancers } = await supervisor.status();
-    const listening = /socket:\[(\d+)\]/.exec(readlinkSync(`/proc/${balancers[0]?.pid}/fd/3`))?.[0];
-    expect(listening).toBeDefined();
-    const targets = openFiles(pools[0]?.instances[1]?.pid ?? 0);
-    expect(targets).not.toContain(listening);
-    expect(targets.filter((target) => target.endsWith(".out"))).toEqual(
-      [1, 2].map(() => join(supervisor.directory, "web.2#1.out")),
-    );
   });
 
   // They run on Bun, whatever the supervisor runs on.

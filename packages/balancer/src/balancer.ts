@@ -4,20 +4,25 @@ import {
   controlLanePath,
   descriptorLimit,
   descriptorNotice,
+  type IdentityRules,
   type LostRequests,
   maxSockets,
   type Snapshot,
 } from "@paceline/wire";
+import type { AccessLogRule } from "@paceline/wire/access-log";
 import { Deadlines, TICK_MS } from "./deadlines.js";
 import { Http1Downstream } from "./downstream/http1.js";
+import { ProxiedClient, ProxyProblems } from "./downstream/proxied.js";
 import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
 import type { Relay } from "./exchange/relay.js";
 import { Spool } from "./exchange/spool.js";
-import { Forwarded } from "./http1/forwarded.js";
+import { Forwarded, type Peer } from "./http1/forwarded.js";
 import { HeadWriter } from "./http1/head-writer.js";
+import { IdentitySource } from "./http1/identity.js";
 import { RequestHead } from "./http1/request-head.js";
+import { UNKNOWN } from "./http1/trusted-proxies.js";
 import { Probes } from "./routing/probes.js";
 import { Router } from "./routing/router.js";
 import { AccessLog } from "./stats/access-log.js";
@@ -49,8 +54,12 @@ export interface BalancerOptions {
   transport: Transport;
   limits: BalancerLimits;
   trustedProxies: readonly string[];
-  /** The descriptor for the access log; undefined: no access log. */
-  accessLogFd?: number | undefined;
+  /** Undefined: no access log. */
+  accessLog?: AccessLogRule | undefined;
+  /** The descriptor of the balancer's output, where the access log goes unless it has a file. */
+  outputFd: number;
+  /** Undefined: requests get no ids and traces. */
+  identity?: IdentityRules | undefined;
   /** A removed upstream has no more connections, or the listening sockets were closed. */
   onChanged(): void;
   /** A drain has ended: no client connection is left. */
@@ -83,12 +92,16 @@ export class Balancer {
   /** Above this number of sockets, new clients are reset. Bun would busy-loop while it cannot accept a waiting client. */
   private readonly maxSockets = maxSockets(this.descriptors);
   private ticks = 0;
+  /** How many lasting responses may be ended now. */
+  private closesDue = 0;
   private hasToldOfDescriptors = false;
-  private readonly clients = new Set<Http1Downstream>();
+  private readonly clients = new Set<Http1Downstream | ProxiedClient>();
+  private readonly proxyProblems: ProxyProblems;
 
   constructor(private readonly options: BalancerOptions) {
     const { limits, transport } = options;
     const { deadlines } = this;
+    this.proxyProblems = new ProxyProblems(options.onNotice);
     const forwarded = new Forwarded(options.trustedProxies);
     const requestWriter = new HeadWriter(limits.maxHeadBytes, deadlines);
     const budget = new BufferBudget(limits.maxBufferedBytes);
@@ -111,8 +124,20 @@ export class Balancer {
       router: new Router([]),
       probes: undefined,
       internal: undefined,
-      accessLog: options.accessLogFd === undefined ? undefined : new AccessLog(options.accessLogFd, forwarded, limits),
+      identities:
+        options.identity &&
+        new IdentitySource({ rules: options.identity, clock: deadlines, date: Date.now, random: Math.random }),
+      accessLog:
+        options.accessLog &&
+        new AccessLog({
+          rule: options.accessLog,
+          outputFd: options.outputFd,
+          forwarded,
+          limits,
+          onProblem: options.onNotice,
+        }),
       isDraining: false,
+      drainingSince: Number.POSITIVE_INFINITY,
     };
     const { maxConnectionsPerUpstream, notStartedUnsafeMax } = limits;
     const { turnShare } = this.relay;
@@ -142,6 +167,7 @@ export class Balancer {
       },
       onLeft: options.onChanged,
       onDrained: options.onChanged,
+      onNotice: options.onNotice,
     });
     this.tickEvery(TICK_MS);
   }
@@ -184,6 +210,11 @@ export class Balancer {
     return this.registry.takeStats();
   }
 
+  /** Opens the file of the access log anew, after it was moved. */
+  reopenAccessLog(): void {
+    this.relay.accessLog?.reopen();
+  }
+
   /** Writes the rest of the access log before the process ends. */
   closeAccessLog(): void {
     this.relay.accessLog?.close();
@@ -200,12 +231,16 @@ export class Balancer {
     if (this.registry.isLimited) this.relay.spool.prepare();
   }
 
-  /** Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot. */
-  listen(fd: number, isUnix: boolean): void {
-    this.listeners.push(this.options.transport.listen(fd, (connection) => this.accept(connection, isUnix)));
+  /**
+   * Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot.
+   * @param isProxied whether each connection begins with a PROXY header
+   */
+  listen(fd: number, isUnix: boolean, isProxied = false): void {
+    const { transport } = this.options;
+    this.listeners.push(transport.listen(fd, (connection) => this.accept(connection, isUnix, isProxied)));
   }
 
-  private accept(connection: Connection, isUnix: boolean): ConnectionOwner {
+  private accept(connection: Connection, isUnix: boolean, isProxied: boolean): ConnectionOwner {
     const { counters, options, relay } = this;
     counters.connectionsTotal++;
     if (options.transport.openSockets > this.maxSockets) {
@@ -217,17 +252,43 @@ export class Balancer {
       connection.reset();
       return NO_OWNER;
     }
+    const peer = relay.forwarded.peer(connection.remoteAddress, isUnix);
+    if (isProxied && !peer.isTrusted) {
+      connection.reset();
+      // One that has left already has no address.
+      if (peer.node !== UNKNOWN) this.proxyProblems.note(peer.node, "it is not in `balancer.trustedProxies`");
+      return NO_OWNER;
+    }
     counters.connections++;
     this.wake();
-    const client = new Http1Downstream(
-      relay,
-      connection,
-      relay.forwarded.peer(connection.remoteAddress, isUnix),
-      this.onClientGone,
-    );
+    return isProxied ? this.awaitHeader(connection, peer) : this.addClient(connection, peer);
+  }
+
+  private addClient(connection: Connection, peer: Peer): Http1Downstream {
+    const { relay, options, counters } = this;
+    const client = new Http1Downstream(relay, connection, peer, this.onClientGone);
     this.clients.add(client);
     if (counters.connections > options.limits.maxConnections) client.refuse(503);
     return client;
+  }
+
+  /** The connection of a trusted proxy begins with a PROXY header. A client that the proxy does not name is nobody's proxy. */
+  private awaitHeader(connection: Connection, peer: Peer): ProxiedClient {
+    const { relay, deadlines } = this;
+    const proxied = new ProxiedClient({
+      ...{ connection, deadlines, timeoutMs: relay.limits.headTimeoutMs },
+      onHeader: (header) => {
+        this.clients.delete(proxied);
+        const isClient = header.kind === "client";
+        return this.addClient(connection, isClient ? relay.forwarded.peer(header.address ?? "", false) : peer);
+      },
+      onGone: (problem) => {
+        if (problem !== undefined) this.proxyProblems.note(peer.node, problem);
+        this.onClientGone(proxied);
+      },
+    });
+    this.clients.add(proxied);
+    return proxied;
   }
 
   private tellOfDescriptors(): void {
@@ -236,7 +297,7 @@ export class Balancer {
     this.options.onNotice(descriptorNotice(this.maxSockets, this.descriptors));
   }
 
-  private readonly onClientGone = (client: Http1Downstream): void => {
+  private readonly onClientGone = (client: Http1Downstream | ProxiedClient): void => {
     this.counters.connections--;
     this.clients.delete(client);
     this.finishIfDrained();
@@ -261,13 +322,26 @@ export class Balancer {
     else if (++this.quietTicks === QUIET_TICKS) this.tickEvery(QUIET_TICK_MS);
     this.deadlines.tick(performance.now(), this.quietTicks > QUIET_TICKS ? QUIET_TICK_MS : TICK_MS);
     this.registry.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
+    if (this.options.limits.drainClosesPerSecond > 0) this.endDrained();
     if (++this.ticks % LOOK_TICKS === 0) for (const client of this.clients) client.lookIfLeft();
+  }
+
+  /** Ends WebSockets and event streams of draining instances, at most so many a second that their clients are no stampede. */
+  private endDrained(): void {
+    if (!this.relay.isDraining && this.registry.leaving.length === 0) return;
+    const perSecond = this.options.limits.drainClosesPerSecond;
+    this.closesDue = Math.min(this.closesDue + (perSecond * TICK_MS) / 1000, Math.max(1, perSecond / 10));
+    for (const client of this.clients) {
+      if (this.closesDue < 1) return;
+      if (client instanceof Http1Downstream && client.isDrained && client.endEarly()) this.closesDue--;
+    }
   }
 
   /** Accepts the waiting clients, then no more. Current clients get their responses, each as the last of its connection. */
   drain(): void {
     if (this.relay.isDraining) return;
     this.relay.isDraining = true;
+    this.relay.drainingSince = this.deadlines.now;
     this.probes.drain();
     // The second turn comes after the sockets were polled again. If this is the last process with the listening socket, closing
     // it resets waiting clients.

@@ -12,6 +12,7 @@ import {
   survivesFullDisk,
   takeChildEnvironment,
 } from "@paceline/wire";
+import { type AccessLogRule, COMBINED } from "@paceline/wire/access-log";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { Balancer } from "./balancer.js";
 import { chooseTransport } from "./index.js";
@@ -24,6 +25,8 @@ const FINAL_REPORT_MS = 500;
 /** The output file, which the supervisor reads line by line. */
 const STDOUT = 1;
 const FIRST_FD = 3;
+/** What earlier versions mean by an access log. */
+const DEFAULT_ACCESS_LOG: AccessLogRule = { format: COMBINED, sample: 1 };
 
 class BalancerProcess {
   private balancer: Balancer | undefined;
@@ -60,6 +63,7 @@ class BalancerProcess {
       onSnapshot: (snapshot) => this.follow(snapshot),
       onDrain: (deadlineMs) => this.drain(deadlineMs),
       onLost: () => this.revival.lost(),
+      onReopenLog: () => this.balancer?.reopenAccessLog(),
       onSpawnSupervisor: (program) => void this.spawnSupervisor(program),
       onRefused: (reason) => this.drainBy(`the supervisor refuses this process: ${reason}`),
       onOrphaned: () => this.drainBy("no supervisor came back"),
@@ -88,7 +92,9 @@ class BalancerProcess {
       limits: snapshot.limits,
       trustedProxies: snapshot.trustedProxies,
       spoolDir: snapshot.spoolDir,
-      accessLogFd: snapshot.accessLog === true ? STDOUT : undefined,
+      accessLog: snapshot.accessLog === true ? (snapshot.accessLogRule ?? DEFAULT_ACCESS_LOG) : undefined,
+      outputFd: STDOUT,
+      identity: snapshot.identity,
       onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
       onOverdue: () => this.reportSoon(),
@@ -99,7 +105,7 @@ class BalancerProcess {
     });
     balancer.apply(snapshot);
     try {
-      for (const { fd, address } of snapshot.listen) balancer.listen(fd, address.startsWith("unix:"));
+      for (const { fd, address, proxied } of snapshot.listen) balancer.listen(fd, address.startsWith("unix:"), proxied);
     } catch (error) {
       return this.fail(`cannot listen on an inherited socket: ${(error as Error).message}`);
     }

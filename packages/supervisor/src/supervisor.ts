@@ -63,6 +63,8 @@ export interface Supervisor extends SupervisorApi {
   ownSockets(): number[];
   /** Creates the control channel's socket again after it was removed, and replaces all processes, whose sockets were beside it. */
   replaceSockets(): Promise<void>;
+  /** Lets the balancers open the file of the access log anew, after it was moved. */
+  reopenAccessLogs(): void;
   /** Reports a problem with the fleet's surroundings in the events and the log. */
   warn(message: string): void;
   /** Resolves when the fleet has ended; `failed` if something could not be ended. Or it goes on with an heir. */
@@ -267,6 +269,10 @@ class FleetSupervisor implements Supervisor {
     const { version, program } = this.options;
     // By this the caller can go back.
     return program === undefined ? result : { ...result, details: { former: { version, ...program } } };
+  }
+
+  reopenAccessLogs(): void {
+    this.parts.coordination.reopenLogs();
   }
 
   dump(...args: Parameters<SupervisorApi["dump"]>): Promise<OperationResult> {

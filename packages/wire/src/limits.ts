@@ -48,6 +48,10 @@ export const BALANCER_LIMITS = {
   stickyWaitMs: 2_000,
   notStartedUnsafeMax: 1,
   idleDrainMs: 2_000,
+  /** 0: none are ended. */
+  drainClosesPerSecond: 0,
+  drainCloseDelayMs: 1_000,
+  eventStreamRetryMs: 1_000,
 };
 
 export type InstanceLimits = typeof INSTANCE_LIMITS;

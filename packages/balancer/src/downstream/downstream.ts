@@ -1,6 +1,7 @@
 /** The interface to client connections: what an exchange needs, independent of the client's protocol. */
 
 import type { ResponseHead } from "../http1/response-head.js";
+import type { LocalPage } from "./local-response.js";
 
 /** The statuses of the balancer's own responses: probes, refused heads, no available instance, failed upstreams. */
 export type LocalStatus = 200 | 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
@@ -36,6 +37,8 @@ export interface DownstreamResponse {
   flush(): boolean;
   /** Withdraws the head of a response; false if part of it was sent. */
   takeBack(): boolean;
+  /** The pool's page for a response of the balancer's own; undefined: a line of text. */
+  page: LocalPage | undefined;
   /** Returns the body size of a balancer's own response for this client. */
   localBodyBytes(status: LocalStatus): number;
   /** Whether up to `maxBytes` of unread response may be kept in memory while more arrives. */

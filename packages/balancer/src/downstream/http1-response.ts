@@ -1,13 +1,16 @@
 /** Sends responses to an HTTP/1 client: framing by version, keep-alive, and the client's reading pace. */
 import { SlowReader } from "@paceline/wire";
-import { REASONS } from "@paceline/wire/reasons";
 import type { Relay } from "../exchange/relay.js";
+import { FieldKind } from "../http1/field-table.js";
 import type { HeadWriter } from "../http1/head-writer.js";
+import type { Identity } from "../http1/identity.js";
 import type { Framing } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { type Connection, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
 import type { DownstreamResponse, LocalStatus } from "./downstream.js";
 import type { ClientMemory } from "./input.js";
+import { type LastingResponse, lastingResponse } from "./lasting-response.js";
+import { type LocalPage, ownPage, withLine } from "./local-response.js";
 
 const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 
@@ -16,7 +19,15 @@ export class Http1Response implements DownstreamResponse {
   minorVersion: 0 | 1 = 1;
   /** Whether the current request is a HEAD. */
   isHead = false;
+  /** What the current request is called; undefined if clients do not get it. */
+  identity: Identity | undefined;
+  /** The pool's page for the next response of the balancer's own. */
+  page: LocalPage | undefined;
   private readonly writer: HeadWriter;
+  /** Set while a response lasts that a drain may end early. */
+  private lasting: LastingResponse | undefined;
+  /** When it was ended, in milliseconds of `Deadlines.now`; 0: it was not. */
+  endedEarlyAt = 0;
   private framing: Framing = "none";
   /** Set once the client has not kept up with reading. */
   private slowReader: SlowReader | undefined;
@@ -43,6 +54,10 @@ export class Http1Response implements DownstreamResponse {
   /** Builds the head. Returns whether the connection can be reused afterwards, which also requires `mayKeep`. */
   head(head: ResponseHead, mayKeep: boolean): boolean {
     this.framing = this.framingOf(head);
+    if (this.identity !== undefined) addIdTo(head, this.identity);
+    const { drainClosesPerSecond, eventStreamRetryMs } = this.relay.limits;
+    this.endedEarlyAt = 0;
+    this.lasting = drainClosesPerSecond > 0 && !this.isHead ? lastingResponse(head, eventStreamRetryMs) : undefined;
     const keepAlive = mayKeep && this.framing !== "close";
     this.writer.response(this.connection, head, this.framing, keepAlive, this.minorVersion);
     return keepAlive;
@@ -62,6 +77,11 @@ export class Http1Response implements DownstreamResponse {
 
   /** Returns false if some of it has to wait for the connection's drain. */
   body(bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.lasting !== undefined) {
+      // The client has got the last it gets.
+      if (this.endedEarlyAt > 0) return true;
+      this.lasting.pass(bytes, start, end);
+    }
     return this.framing === "chunked"
       ? this.writer.chunk(this.connection, bytes, start, end)
       : this.writer.body(this.connection, bytes, start, end);
@@ -77,7 +97,22 @@ export class Http1Response implements DownstreamResponse {
     return this.writer.takeBack(this.connection);
   }
 
+  /**
+   * Ends a response that lasts, if it is between two frames or events. Returns "goodbye" if the client says goodbye, too,
+   * "whole" if the response is complete, undefined if it cannot end now.
+   */
+  endEarly(): "goodbye" | "whole" | undefined {
+    const { lasting } = this;
+    if (lasting?.isBetween !== true || this.endedEarlyAt > 0) return undefined;
+    const { lastBytes } = lasting;
+    if (lastBytes.length > 0) this.body(lastBytes, 0, lastBytes.length);
+    this.flush();
+    this.endedEarlyAt = this.relay.deadlines.now;
+    return lasting.isEndedByBoth ? "goodbye" : "whole";
+  }
+
   end(): void {
+    this.lasting = undefined;
     if (this.framing === "chunked") this.writer.lastChunk(this.connection);
     this.writer.flush(this.connection);
   }
@@ -85,11 +120,17 @@ export class Http1Response implements DownstreamResponse {
   /** Sends a complete response of the balancer's own. */
   local(status: LocalStatus, keepAlive: boolean): void {
     const { minorVersion: clientMinorVersion, isHead } = this;
-    this.connection.write(localResponse(status, { keepAlive, clientMinorVersion, isHead }));
+    const response = this.pageOf(status).response({ keepAlive, clientMinorVersion, isHead });
+    this.page = undefined;
+    this.connection.write(this.identity === undefined ? response : withLine(response, this.identity.responseLine));
   }
 
   localBodyBytes(status: LocalStatus): number {
-    return localBodyBytes(status, this.isHead);
+    return this.pageOf(status).bodyBytes(this.isHead);
+  }
+
+  private pageOf(status: LocalStatus): LocalPage {
+    return this.page ?? ownPage(status);
   }
 
   mayHold(maxBytes: number): boolean {
@@ -121,54 +162,10 @@ export class Http1Response implements DownstreamResponse {
   }
 }
 
-interface LocalResponseOptions {
-  keepAlive: boolean;
-  clientMinorVersion: 0 | 1;
-  /** A HEAD gets only the head. */
-  isHead: boolean;
-}
-
-/** The Retry-After of a 503 in seconds: about the time an instance takes to restart. */
-const RETRY_AFTER_SECONDS = 1;
-
-/** Returns one line of text. */
-function bodyOf(status: LocalStatus): string {
-  return `${status} ${REASONS[status]}\n`;
-}
-
-/** Returns the size of the body for this client. */
-function localBodyBytes(status: LocalStatus, isHead: boolean): number {
-  return isHead ? 0 : bodyOf(status).length;
-}
-
-/** Responses built in this second, because a client may cause many refusals. */
-const built = new Map<number, Uint8Array>();
-let builtInSecond = 0;
-
-/** Returns a complete response: a head and a line of text. Clients share its bytes. */
-function localResponse(status: LocalStatus, options: LocalResponseOptions): Uint8Array {
-  const second = Math.floor(Date.now() / 1000);
-  if (second !== builtInSecond) built.clear();
-  builtInSecond = second;
-  const key = 8 * status + (options.keepAlive ? 4 : 0) + 2 * options.clientMinorVersion + (options.isHead ? 1 : 0);
-  let response = built.get(key);
-  if (response === undefined) {
-    response = build(status, options);
-    built.set(key, response);
-  }
-  return response;
-}
-
-function build(status: LocalStatus, options: LocalResponseOptions): Uint8Array {
-  const body = bodyOf(status);
-  const connection = options.keepAlive ? (options.clientMinorVersion === 0 ? "keep-alive" : "") : "close";
-  const lines = [
-    `HTTP/1.1 ${status} ${REASONS[status]}`,
-    "Content-Type: text/plain; charset=utf-8",
-    `Content-Length: ${body.length}`,
-    `Date: ${new Date().toUTCString()}`,
-  ];
-  if (status === 503) lines.push(`Retry-After: ${RETRY_AFTER_SECONDS}`);
-  if (connection !== "") lines.push(`Connection: ${connection}`);
-  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${options.isHead ? "" : body}`, "latin1");
+/** Adds the request id, unless the app has sent one. */
+function addIdTo(head: ResponseHead, identity: Identity): void {
+  const { fields } = head;
+  for (let i = 0; i < fields.count; i++) if (fields.kinds[i] === FieldKind.REQUEST_ID) return;
+  const { responseLine } = identity;
+  head.added = head.added === undefined ? responseLine : Buffer.concat([head.added, responseLine]);
 }

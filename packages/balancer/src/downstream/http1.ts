@@ -25,6 +25,8 @@ type State =
 
 /** How long a client may keep sending after its last response, in milliseconds. */
 const LINGER_MS = 2000;
+/** How long a WebSocket may take to end after its close frame, in milliseconds. */
+const GOODBYE_MS = 5000;
 
 export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   deadlineAt = Number.POSITIVE_INFINITY;
@@ -58,6 +60,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.memory = new ClientMemory(relay.budget, connection, this.input);
     this.reading = new ClientReading(connection, relay.turnShare, relay.budget, this);
     this.response = new Http1Response(relay, connection, this.memory);
+    const { identity } = this.exchange.request;
+    if (identity?.isInResponse === true) this.response.identity = identity;
     relay.deadlines.add(this);
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
   }
@@ -69,6 +73,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     if (this.state === "head") {
       this.response.isHead = false;
       this.response.minorVersion = 1;
+      // It would be that of an earlier request.
+      this.response.identity = undefined;
     }
     if (isLogged) this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
     this.respond(status);
@@ -180,6 +186,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.response.isHead = head.isHead;
     this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.beginBody(head);
+    this.exchange.request.identity?.begin(head, this.peer.isTrusted);
     this.exchange.begin(head, bytes, start, after);
     return true;
   }
@@ -275,6 +282,31 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     const isOwed = this.state === "exchange";
     if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset();
     else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
+  }
+
+  /** Whether its response lasts at an instance that drains, or in a balancer that does, for `drainCloseDelayMs`. */
+  get isDrained(): boolean {
+    const { relay, exchange } = this;
+    if (this.state !== "exchange" || !exchange.hasResponse) return false;
+    const since = Math.min(relay.drainingSince, exchange.outcome.upstream?.leavingSince ?? Number.POSITIVE_INFINITY);
+    return relay.deadlines.now - since >= relay.limits.drainCloseDelayMs;
+  }
+
+  /** Ends a response that lasts, between two frames or events. Returns whether it did. */
+  endEarly(): boolean {
+    const { response, exchange, relay } = this;
+    if (response.endedEarlyAt > 0) {
+      if (relay.deadlines.now - response.endedEarlyAt < GOODBYE_MS) return false;
+      exchange.onClientGone();
+      this.abort();
+      return false;
+    }
+    const ended = response.endEarly();
+    if (ended !== "whole") return ended !== undefined;
+    this.staysOpen = this.staysOpen && !relay.isDraining;
+    exchange.onClientGone(exchange.outcome.status);
+    this.endResponse();
+    return true;
   }
 
   onDeadline(): void {

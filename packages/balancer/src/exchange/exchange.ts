@@ -37,11 +37,11 @@ export class Exchange
   private upstream: Upstream | undefined;
   stream: UpstreamStream | undefined;
   private expectsContinue = false;
-  readonly request = new SavedHead();
+  readonly request: SavedHead;
   readonly attempts: Attempts;
   readonly body: RequestBody;
   readonly flow: ResponseFlow;
-  private readonly outcome: Outcome;
+  readonly outcome: Outcome;
   private connections: KeptConnections | undefined;
   /** Set if the response named a file, which is sent instead. */
   private redirect: FileRedirect | undefined;
@@ -51,6 +51,7 @@ export class Exchange
     readonly client: Downstream,
     private readonly peer: Peer,
   ) {
+    this.request = new SavedHead(relay.identities);
     this.attempts = new Attempts(relay, client, this.request, this);
     this.flow = new ResponseFlow(relay, client, this);
     this.body = new RequestBody(relay, client, this.flow, this);
@@ -111,10 +112,10 @@ export class Exchange
     this.expectsContinue = head.expectsContinue;
     this.body.begin(head.framing === "none");
     this.flow.isClientBlocked = false;
-    this.state = State.QUEUED;
     const route = routeOf(this.relay.router, head);
     if (typeof route === "number") return this.respond(head.isTrace ? 501 : route);
     if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.respond(501);
+    this.state = State.QUEUED;
     this.request.routed(route, head);
     this.pool = route.target;
     this.attempts.bind(this.pool, head, this.peer);
@@ -135,6 +136,7 @@ export class Exchange
 
   onCollected(): void {
     (this.pool as Pool).receiving--;
+    this.outcome.collected();
     this.state = State.QUEUED;
     this.attempts.find(this.pool as Pool, undefined);
   }
@@ -149,7 +151,7 @@ export class Exchange
   }
 
   onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void {
-    this.upstream = this.outcome.upstream = upstream;
+    this.upstream = this.outcome.found(upstream);
     const stream = upstream.open(this, this.attempts.isIdempotent);
     this.stream = stream;
     if (!stream.isReady) {
@@ -167,7 +169,7 @@ export class Exchange
   }
 
   private sendHead(stream: UpstreamStream, head: RequestHead): void {
-    (this.upstream as Upstream).requestsTotal++;
+    this.outcome.sent(this.upstream as Upstream);
     this.attempts.onSent();
     this.state = State.SENT;
     if (!(this.pool as Pool).takesAllRequests) head.scheme = undefined;
@@ -185,6 +187,7 @@ export class Exchange
   // Called by the client connection.
 
   onRequestBody(bytes: Uint8Array, start: number, end: number): void {
+    this.outcome.requestBytes += end - start;
     // An app that named a file gets no more of the body.
     if (this.redirect === undefined) this.state.onRequestBody(this, bytes, start, end);
   }
@@ -228,15 +231,14 @@ export class Exchange
       if (!this.client.response.interim(head)) this.flow.blockUpstream(this.stream);
       return;
     }
-    const { internal } = this.relay;
     let sent = head;
     if (this.attempts.binding?.needsCookie === true) this.attempts.addCookie(head, this.upstream, this.peer);
-    if (internal !== undefined && head.status !== 101) {
+    if (this.relay.internal !== undefined && head.status !== 101) {
       const file = takeNamedFile(head);
       if (this.redirect !== undefined) sent = this.redirect.merge(head);
       else if (file !== undefined && this.pool?.sendsFiles === true) return this.discard(new FileRedirect(head, file));
     }
-    this.outcome.status = head.status;
+    this.outcome.responded(head);
     this.body.onResponse();
     this.state = head.status === 101 ? State.TUNNEL : State.RESPONDING;
     if (!this.flow.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
@@ -340,7 +342,7 @@ export class Exchange
     if (state === State.DISCARDING) return this.respond(502);
     const isBodyBuffered = this.body.canRepeat;
     const status = this.attempts.onLost(loss, upstream, { startedAt, isOnlyLoss, wasSent, isBodyBuffered });
-    if (wasSent) this.outcome.noteLost(upstream, loss, status === undefined ? "reassigned" : "failed");
+    this.outcome.noteLost(wasSent ? upstream : undefined, loss, status === undefined ? "reassigned" : "failed");
     if (status !== undefined) return this.respond(status);
     this.flow.isClientBlocked = false;
     this.attempts.find(this.pool as Pool, undefined);
@@ -364,8 +366,7 @@ export class Exchange
   respond(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
     if (status === 504) this.outcome.noteLate(this.upstream, this.pool, "failed");
     this.stream?.cancel();
-    this.outcome.status = status;
-    if (this.relay.accessLog !== undefined) this.outcome.bodyBytes = this.client.response.localBodyBytes(status);
+    this.outcome.local(status, this.client.response, this.pool);
     this.end();
     if (status === 504) this.relay.onResponseTimeout();
     this.client.respond(status);
@@ -377,15 +378,14 @@ export class Exchange
       this.outcome.noteLate(this.upstream, this.pool, isTakenBack ? "failed" : "cut");
     if (isTakenBack) return this.respond(502);
     this.stream?.cancel();
-    // A partly delivered response is already counted.
-    if (this.state !== State.DELIVERING) this.outcome.status = 502;
+    this.outcome.cut(this.state === State.DELIVERING);
     this.end();
     this.client.abort();
   }
 
   /** Releases everything, counts the request, and serves the next one in the queue. */
   private end(loggedAs = 0): void {
-    this.outcome.end(loggedAs, this.upstream);
+    this.outcome.end(loggedAs, this.upstream, this.pool, this.state.phase);
     if (this.state === State.COLLECTING) (this.pool as Pool).receiving--;
     else if (this.state === State.DELIVERING) (this.pool as Pool).sending--;
     this.state = State.IDLE;

@@ -1,6 +1,10 @@
-/** The outcome of one request for the counters and the access log: status, size and duration. */
+/** The outcome of one request for the counters and the access log: status, sizes, times, and who ended it. */
 import type { LostRequest } from "@paceline/wire";
+import type { AccessOutcome, AccessPhase } from "@paceline/wire/access-log";
+import type { DownstreamResponse, LocalStatus } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
+import type { ResponseHead } from "../http1/response-head.js";
+import type { Finished } from "../stats/access-log.js";
 import { concernsProcess } from "../stats/losses.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
@@ -11,14 +15,32 @@ import type { SavedHead } from "./saved-head.js";
 /** nginx's status for a client that disconnected before its response was complete. */
 export const CLIENT_CLOSED_REQUEST = 499;
 
-export class Outcome {
+/** Who is to blame for a response of the balancer's own, unless it is known better. */
+const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
+  408: "client-late",
+  502: "instance-lost",
+  504: "instance-late",
+};
+
+export class Outcome implements Finished {
   /** The status of the client's response; 0 before there is one, and after it was counted. */
   status = 0;
+  requestBytes = 0;
   /** The size of the response's body so far. */
   bodyBytes = 0;
+  startedAt = 0;
+  // The times are only taken for the access log.
+  queuedAt = 0;
+  foundAt = 0;
+  sentAt = 0;
+  firstByteAt = 0;
+  handlerMicros = -1;
+  retries = 0;
+  pool: string | undefined;
   /** The last instance of the request. */
   upstream: Upstream | undefined;
-  private startedAt = 0;
+  outcome: AccessOutcome = "whole";
+  phase: AccessPhase = "head";
   /** The status that was counted while the client was still receiving the response. */
   private counted = 0;
 
@@ -29,13 +51,59 @@ export class Outcome {
   ) {}
 
   begin(): void {
-    this.startedAt = performance.now();
-    this.bodyBytes = 0;
+    this.startedAt = this.queuedAt = performance.now();
+    this.foundAt = this.sentAt = this.firstByteAt = this.requestBytes = this.bodyBytes = this.retries = 0;
+    this.handlerMicros = -1;
+    this.outcome = "whole";
     this.relay.counters.inFlight++;
+  }
+
+  get instance(): string | undefined {
+    return this.upstream?.name;
   }
 
   get tookMs(): number {
     return performance.now() - this.startedAt;
+  }
+
+  /** Its body was collected, so that it is ready for an instance. */
+  collected(): void {
+    if (this.relay.accessLog !== undefined) this.queuedAt = performance.now();
+  }
+
+  /** An instance was picked. */
+  found(upstream: Upstream): Upstream {
+    this.upstream = upstream;
+    if (this.relay.accessLog !== undefined) this.foundAt = performance.now();
+    return upstream;
+  }
+
+  /** Its head is sent to the upstream. */
+  sent(upstream: Upstream): void {
+    upstream.requestsTotal++;
+    if (this.relay.accessLog !== undefined) this.sentAt = performance.now();
+  }
+
+  /** The head of the response that the client gets has come. */
+  responded(head: ResponseHead): void {
+    this.status = head.status;
+    if (this.relay.accessLog === undefined) return;
+    this.firstByteAt = performance.now();
+    this.handlerMicros = head.handlerMicros;
+  }
+
+  /** The client gets a response of the balancer's own. */
+  local(status: LocalStatus, response: DownstreamResponse, pool: Pool | undefined): void {
+    this.status = status;
+    response.page = pool?.errorPages?.of(status);
+    if (this.outcome === "whole") this.outcome = BLAMED[status] ?? "refused";
+    if (this.relay.accessLog !== undefined) this.bodyBytes = response.localBodyBytes(status);
+  }
+
+  /** The response was cut off. @param isCounted whether it is counted already, as one that was delivered in part */
+  cut(isCounted: boolean): void {
+    if (this.outcome === "whole") this.outcome = "client-late";
+    if (!isCounted) this.status = 502;
   }
 
   /** @param upstream the upstream that has finished the request */
@@ -47,8 +115,14 @@ export class Outcome {
     this.status = 0;
   }
 
-  /** Notes the request for the report of the death of `upstream`, if it died. */
+  /** Notes the request for the report of the death of `upstream`, if it died. @param upstream undefined: it was not sent there */
   noteLost(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
+    if (outcome === "reassigned") this.retries++;
+    else this.outcome = "instance-lost";
+    this.noteEnd(upstream, loss, outcome);
+  }
+
+  private noteEnd(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
     if (upstream === undefined) return;
     if (concernsProcess(loss)) upstream.countLost();
     this.relay.losses.add(upstream.id, loss, () => {
@@ -60,17 +134,26 @@ export class Outcome {
 
   /** Notes a request whose response is late. Where it keeps its place at the instance, the supervisor ends the process for it. */
   noteLate(upstream: Upstream | undefined, pool: Pool | undefined, outcome: LostRequest["outcome"]): void {
-    if (pool?.isLimited === true) this.noteLost(upstream, "fatal", outcome);
+    if (this.outcome === "whole") this.outcome = "instance-late";
+    if (pool?.isLimited === true) this.noteEnd(upstream, "fatal", outcome);
   }
 
   /** Records that the client has its response, or will get none. */
-  end(loggedAs: number, upstream: Upstream | undefined): void {
+  end(loggedAs: number, upstream: Upstream | undefined, pool: Pool | undefined, phase: AccessPhase): void {
     const { counters, accessLog } = this.relay;
-    const logged = loggedAs || this.status || this.counted;
-    if (accessLog !== undefined && logged !== 0)
-      accessLog.request(this.head, this.peer, logged, this.bodyBytes, this.tookMs, this.upstream?.name);
+    const { status } = this;
+    const logged = loggedAs || status || this.counted;
+    if (accessLog !== undefined && logged !== 0) {
+      if (this.outcome === "whole" && loggedAs !== 0 && phase !== "tunnel")
+        this.outcome = loggedAs === CLIENT_CLOSED_REQUEST ? "client-left" : loggedAs === status ? "whole" : "refused";
+      this.pool = pool?.name;
+      this.phase = phase;
+      this.status = logged;
+      accessLog.request(this.head, this.peer, this);
+      this.status = status;
+    }
     counters.inFlight--;
-    if (this.status !== 0) this.count(upstream);
+    if (status !== 0) this.count(upstream);
     this.counted = 0;
     this.upstream = undefined;
   }

@@ -4,6 +4,7 @@ import type { Deadlines } from "../deadlines.js";
 import type { TurnShare } from "../downstream/reading.js";
 import type { Forwarded } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
+import type { IdentitySource } from "../http1/identity.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import type { Probes } from "../routing/probes.js";
@@ -37,8 +38,12 @@ export interface Relay {
   probes: Probes | undefined;
   /** The pools for files named in responses; undefined if there are none. */
   internal: InternalPools | undefined;
+  /** Undefined: the balancer makes no request ids and traces. */
+  readonly identities: IdentitySource | undefined;
   /** Undefined: no access log. */
   readonly accessLog: AccessLog | undefined;
   /** Whether the balancer drains: every response is the last of its connection. */
   isDraining: boolean;
+  /** When that began, in milliseconds of `Deadlines.now`; Infinity if it does not drain. */
+  drainingSince: number;
 }

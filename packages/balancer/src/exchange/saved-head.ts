@@ -1,6 +1,7 @@
 /** A request's head, kept as received bytes to be sent later or again; it is then parsed again. */
 import { routeClassOf } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
+import { Identity, type IdentitySource } from "../http1/identity.js";
 import type { RequestHead } from "../http1/request-head.js";
 import { asRequestForFile, type InternalPools, type NamedFile, targetOf } from "../routing/file-redirect.js";
 import { retarget, routeOf } from "../routing/route.js";
@@ -22,6 +23,13 @@ export class SavedHead {
   private target: Uint8Array | undefined;
   /** Whether a file is requested instead of the client's target. */
   private isForFile = false;
+
+  /** Undefined: the balancer makes no ids and traces. */
+  readonly identity: Identity | undefined;
+
+  constructor(identities?: IdentitySource) {
+    if (identities !== undefined) this.identity = new Identity(identities);
+  }
 
   /** Keeps the head. If a large read contains the beginning of a body, only the head is kept, so that the rest can be freed. */
   keep(bytes: Uint8Array, start: number, end: number): void {
@@ -60,6 +68,7 @@ export class SavedHead {
     if (target === undefined) return undefined;
     head.parse(this.bytes as Uint8Array, this.start, this.end);
     asRequestForFile(head);
+    this.identity?.addTo(head);
     head.retarget(target);
     this.isForFile = true;
     const route = routeOf(internal.router, head);
@@ -80,6 +89,7 @@ export class SavedHead {
     head.parse(this.bytes as Uint8Array, this.start, this.end);
     if (this.isForFile) asRequestForFile(head);
     retarget(head, this.route as Route<Pool>, this.target);
+    this.identity?.addTo(head);
     return head;
   }
 
@@ -95,12 +105,17 @@ export class SavedHead {
     return () => describe(beginning);
   }
 
-  /** Returns the client's X-Request-Id, for people. */
+  /** Returns the id made or kept for it; if the balancer makes none, the client's X-Request-Id. For people. */
   requestId(): string | undefined {
-    if (this.bytes === undefined) return undefined;
+    const id = this.identity?.requestId;
+    if (this.bytes === undefined || id !== undefined) return id;
     const { buffer, byteOffset } = this.bytes;
     const text = Buffer.from(buffer, byteOffset + this.start, this.end - this.start).toString("latin1");
     return /^x-request-id:[ \t]*([!-~]{1,200})[ \t]*\r?$/im.exec(text)?.[1];
+  }
+
+  traceId(): string | undefined {
+    return this.identity?.traceId;
   }
 
   clear(): void {

@@ -1,4 +1,5 @@
 /** The states of an exchange: which side is awaited, and how the client's input is handled. */
+import type { AccessPhase } from "@paceline/wire/access-log";
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Attempts } from "./attempts.js";
@@ -24,6 +25,9 @@ export interface ExchangeContext {
 }
 
 export class State {
+  /** What the access log calls it. */
+  readonly phase: AccessPhase = "head";
+
   /** Whether the response's head was sent to the client. */
   readonly hasResponse: boolean = false;
 
@@ -40,6 +44,8 @@ export class State {
 
 /** Collecting the body before an upstream is picked. */
 class Collecting extends State {
+  override readonly phase = "body";
+
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
     // Otherwise the state has changed, and the rest moves at the client's pace.
     if (!exchange.body.addCollected(bytes, start, end)) exchange.onRequestBody(bytes, start, end);
@@ -56,6 +62,8 @@ class Collecting extends State {
 
 /** In the request queue. */
 class Queued extends State {
+  override readonly phase: AccessPhase = "queue";
+
   override onRequestBody({ body }: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
     // Nothing can be sent yet; the little that arrives before the client is paused is kept.
     body.hold(bytes, start, end);
@@ -68,6 +76,7 @@ class Queued extends State {
 
 /** An upstream was picked, and a connection to it is being made. */
 class Connecting extends Queued {
+  override readonly phase: AccessPhase = "connect";
   override readonly mayMove = true;
 
   override onDeadline(exchange: ExchangeContext): void {
@@ -77,6 +86,7 @@ class Connecting extends Queued {
 
 /** The head was sent; no response has started. */
 class Sent extends State {
+  override readonly phase = "wait";
   override readonly mayMove = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
@@ -98,12 +108,15 @@ class Sent extends State {
 
 /** The response names a file; the rest of the response is dropped. */
 class Discarding extends State {
+  override readonly phase = "wait";
+
   override onDeadline(exchange: ExchangeContext): void {
     exchange.respond(504);
   }
 }
 
 class Responding extends State {
+  override readonly phase = "response";
   override readonly hasResponse = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
@@ -121,6 +134,7 @@ class Responding extends State {
 
 /** The upstream has finished; the client is still receiving. */
 class Delivering extends State {
+  override readonly phase = "delivery";
   override readonly hasResponse = true;
 
   override onDeadline(exchange: ExchangeContext): void {
@@ -130,6 +144,7 @@ class Delivering extends State {
 
 /** After a 101. */
 class Tunnel extends State {
+  override readonly phase = "tunnel";
   override readonly hasResponse = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {

@@ -35,6 +35,9 @@ export const FieldKind = {
   CLAIM: 14,
   /** Could be mistaken for another field by the app: reaches no upstream. */
   DISGUISED: 15,
+  REQUEST_ID: 16,
+  TRACEPARENT: 17,
+  TRACESTATE: 18,
 } as const;
 
 /** Names with their own kind. */
@@ -45,12 +48,15 @@ const KNOWN: Readonly<Record<string, number>> = {
   expect: FieldKind.EXPECT,
   forwarded: FieldKind.FORWARDED,
   host: FieldKind.HOST,
+  traceparent: FieldKind.TRACEPARENT,
+  tracestate: FieldKind.TRACESTATE,
   "transfer-encoding": FieldKind.TRANSFER_ENCODING,
   upgrade: FieldKind.UPGRADE,
   "x-forwarded-for": FieldKind.FORWARDED_FOR,
   "x-forwarded-host": FieldKind.FORWARDED_HOST,
   "x-forwarded-prefix": FieldKind.FORWARDED_PREFIX,
   "x-forwarded-proto": FieldKind.FORWARDED_PROTO,
+  "x-request-id": FieldKind.REQUEST_ID,
 };
 
 /** The known names are shorter than this. */
@@ -119,8 +125,9 @@ function isDisguised(bytes: Uint8Array, start: number, end: number): boolean {
 }
 
 /** Kinds that Connection may remove. A client must not remove framing or client fields. */
-const IS_NAMEABLE = new Uint8Array(16);
+const IS_NAMEABLE = new Uint8Array(32);
 for (const kind of [FieldKind.ORDINARY, FieldKind.EXPECT, FieldKind.DATE]) IS_NAMEABLE[kind] = 1;
+for (const kind of [FieldKind.REQUEST_ID, FieldKind.TRACEPARENT, FieldKind.TRACESTATE]) IS_NAMEABLE[kind] = 1;
 
 /** Negative results of `parse`. */
 export const FIELDS_INCOMPLETE = -1;

@@ -7,7 +7,7 @@ import type { ForwardedFields } from "./forwarded.js";
 import type { RequestHead } from "./request-head.js";
 
 /** When a field of a request passes. Fields that never pass are replaced, expressed otherwise, or hop-by-hop. */
-type Rule = "always" | "never" | "if expected" | "if upgraded" | "if trusted";
+type Rule = "always" | "never" | "if expected" | "if upgraded" | "if trusted" | "unless replaced";
 
 const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   ORDINARY: "always",
@@ -27,6 +27,10 @@ const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   DATE: "always",
   CLAIM: "if trusted",
   DISGUISED: "never",
+  // Replaced by one of ours, if the balancer makes ids or traces and keeps none of this client (identity.ts).
+  REQUEST_ID: "unless replaced",
+  TRACEPARENT: "unless replaced",
+  TRACESTATE: "unless replaced",
 };
 
 function kindsOf(rule: Rule): number {
@@ -40,6 +44,7 @@ const ALWAYS = kindsOf("always");
 const IF_EXPECTED = kindsOf("if expected");
 const IF_UPGRADED = kindsOf("if upgraded");
 const IF_TRUSTED = kindsOf("if trusted");
+const UNLESS_REPLACED = kindsOf("unless replaced");
 
 const ALL = (1 << Object.keys(FieldKind).length) - 1;
 const OF_CLIENT_HOP =
@@ -53,6 +58,7 @@ const OF_CLIENT_HOP =
 export function requestFieldsThatPass(head: RequestHead, isTrusted: boolean): number {
   return (
     ALWAYS |
+    (UNLESS_REPLACED & ~head.replaced) |
     (head.expectsContinue ? IF_EXPECTED : 0) |
     (head.isUpgrade ? IF_UPGRADED : 0) |
     (isTrusted ? IF_TRUSTED : 0)

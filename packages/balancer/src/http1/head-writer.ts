@@ -12,7 +12,7 @@ import {
   responseFieldsThatPass,
 } from "./forward-policy.js";
 import type { ForwardedFields } from "./forwarded.js";
-import type { Framing, RequestHead } from "./request-head.js";
+import type { AddedField, Framing, RequestHead } from "./request-head.js";
 import { MAX_RESPONSE_HEAD_BYTES, type ResponseHead } from "./response-head.js";
 
 const HTTP_11 = ascii(" HTTP/1.1\r\n");
@@ -189,6 +189,10 @@ export class HeadWriter {
       at = put(X_FORWARDED_PREFIX, buffer, at);
       at = put(prefix, buffer, at);
       at = endLine(buffer, at);
+    }
+    for (let i = 0; i < head.added.length; i++) {
+      const { line, value } = head.added[i] as AddedField;
+      at = endLine(buffer, put(value, buffer, put(line, buffer, at)));
     }
     if (head.isUpgrade) at = put(CONNECTION_UPGRADE, buffer, at);
     if (head.framing === "chunked") at = put(CHUNKED, buffer, at);

@@ -14,6 +14,17 @@ export interface RequestHeadLimits {
   maxBodyBytes: number;
 }
 
+/** A field that the balancer adds to a request. */
+export interface AddedField {
+  /** The beginning of its line in HTTP/1.1. */
+  readonly line: Uint8Array;
+  /** Its name in lower case. */
+  readonly name: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+const NO_FIELDS: readonly AddedField[] = [];
+
 /** Negative results of `RequestHead.parse`; other results are the position after the head. */
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_REFUSED = -2;
@@ -53,6 +64,9 @@ export class RequestHead {
   expectsContinue = false;
   /** The removed prefix of the target's path, which is sent to the instance. */
   prefix: Uint8Array | undefined;
+  /** Fields of ours that the upstream gets, and the kinds of those that they replace, as bits. */
+  added: readonly AddedField[] = NO_FIELDS;
+  replaced = 0;
   /** The growth of the target by percent-encoding non-ASCII bytes. */
   private grown = 0;
 
@@ -78,6 +92,8 @@ export class RequestHead {
     this.bytes = bytes;
     this.target = bytes;
     this.prefix = undefined;
+    this.added = NO_FIELDS;
+    this.replaced = 0;
     let at = start;
     if (at < end && bytes[at] === CR) {
       if (at + 1 >= end) return HEAD_INCOMPLETE;

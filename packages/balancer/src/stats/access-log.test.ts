@@ -1,65 +1,144 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+/** The access log: its formats, and that nothing a client sends and no disk makes more of it than lines. */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { ACCESS_FIELDS, COMBINED, OUTCOMES, PHASES, parseTemplate, TEMPLATE_FIELDS } from "@paceline/wire/access-log";
+import fc from "fast-check";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { SavedHead } from "../exchange/saved-head.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
-import { AccessLog, MAX_LINE_BYTES, writeAccessLine } from "./access-log.js";
+import { type AccessEntry, AccessFormat } from "./access-line.js";
+import { AccessLog, type Finished } from "./access-log.js";
 
 const limits = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 1000 };
 
-function line(request: string, more: object = {}): string {
+function line(request: string, more: Partial<AccessEntry> = {}, format = COMBINED): string {
   const bytes = Buffer.from(request, "latin1");
   const head = new RequestHead(limits);
   expect(head.parse(bytes, 0, bytes.length)).toBe(bytes.length);
-  const entry = {
-    timeMs: Date.UTC(2000, 9, 10, 13, 55, 36),
-    client: "192.0.2.1",
-    head,
-    start: 0,
-    status: 200,
-    bytes: 12,
+  const entry: AccessEntry = {
+    ...{ timeMs: Date.UTC(2000, 9, 10, 13, 55, 36), clientAddress: "192.0.2.1", isHttps: false, head, start: 0 },
+    ...{ status: 200, requestBytes: 0, bytes: 12, durationMs: 1.5, firstByteMs: 1.25, queueMs: 0, connectMs: 0.1 },
+    ...{ handlerMs: -1, laneMs: -1, retries: 0, pool: "web", instance: "web.3", outcome: "whole", phase: "response" },
+    ...{ requestId: undefined, traceId: undefined },
+    ...more,
   };
-  const to = Buffer.alloc(MAX_LINE_BYTES);
-  return to.toString("latin1", 0, writeAccessLine({ ...entry, durationMs: 1.5, upstream: "web.3", ...more }, to, 0));
+  const compiled = new AccessFormat(format);
+  const to = Buffer.alloc(compiled.maxBytes);
+  return to.toString("latin1", 0, compiled.write(entry, to, 0));
 }
 
-test("a line has the combined format, then seconds and the instance", () => {
+test("a combined line has seconds and the instance at its end", () => {
   const request = "GET /a?b=c HTTP/1.0\r\nreferer: http://x/\r\nUser-Agent: curl/8\r\n\r\n";
   expect(line(request)).toBe(
     '192.0.2.1 - - [10/Oct/2000:13:55:36 +0000] "GET /a?b=c HTTP/1.0" 200 12 "http://x/" "curl/8" 0.001500 web.3\n',
   );
-  expect(line(`\r\n${request.replace(/\r\n.*\r\n\r\n/s, "\r\n\r\n")}`, { upstream: undefined, status: 404 })).toBe(
+  expect(line(`\r\n${request.replace(/\r\n.*\r\n\r\n/s, "\r\n\r\n")}`, { instance: undefined, status: 404 })).toBe(
     '192.0.2.1 - - [10/Oct/2000:13:55:36 +0000] "GET /a?b=c HTTP/1.0" 404 12 "-" "-" 0.001500 -\n',
   );
 });
 
-test("nothing that a client sends begins a line or ends a quoted text, and a line has a bound", () => {
-  // All characters allowed in a field: tab, and everything from space on except DEL.
-  const codes = [9, ...Array.from({ length: 256 - 32 }, (_, at) => at + 32).filter((code) => code !== 127)];
-  const wild = String.fromCharCode(...codes);
-  const text = line(`GET /"\xe9 HTTP/1.1\r\nHost: a\r\nReferer: "${wild}\r\nUser-Agent: ${'"'.repeat(30_000)}\r\n\r\n`);
-  expect(text).toMatch(/^[ -~]+\n$/);
-  expect(text).toContain('"GET /\\x22\\xE9 HTTP/1.1"');
-  expect(text.split('"')).toHaveLength(7);
-  expect(text).toContain('..." 0.001500 web.3\n');
-  expect(text.length).toBeLessThan(MAX_LINE_BYTES);
+test("a JSON line has all fields that there are, and a template those it names", () => {
+  const request = "POST /a?b=%20 HTTP/1.1\r\nHost: Shop.example:81\r\nUser-Agent: x\r\n\r\n";
+  const known = { handlerMs: 1.0004, laneMs: 0.25, requestId: "r-1", traceId: "0af7", isHttps: true };
+  expect(JSON.parse(line(request, known, "json"))).toEqual({
+    ...{ time: "2000-10-10T13:55:36.000Z", clientAddress: "192.0.2.1", protocol: "https", httpVersion: "1.1" },
+    ...{ host: "Shop.example:81", method: "POST", target: "/a?b=%20", status: 200, requestBytes: 0, bytes: 12 },
+    ...{ durationMs: 1.5, firstByteMs: 1.25, queueMs: 0, connectMs: 0.1, handlerMs: 1, laneMs: 0.25, retries: 0 },
+    ...{ pool: "web", instance: "web.3", outcome: "whole", phase: "response", requestId: "r-1", traceId: "0af7" },
+    userAgent: "x",
+  });
+  const unread = { head: undefined, pool: undefined, instance: undefined, firstByteMs: -1, queueMs: -1, connectMs: -1 };
+  expect(Object.keys(JSON.parse(line(request, unread, "json")))).toEqual([
+    ...["time", "clientAddress", "status", "requestBytes", "bytes", "durationMs", "retries", "outcome", "phase"],
+  ]);
+  const template = "{method} {target}\t{referer}|{handlerMs} {outcome}/{phase}";
+  expect(line(request, {}, template)).toBe("POST /a?b=%20\t-|- whole/response\n");
 });
 
-function open(trusted: string[] = []) {
+test.each([
+  ["", "must be"],
+  ["no fields", "must be"],
+  ["{methd}", 'has no field named "methd"'],
+  ["{method", "has a { that"],
+  ["method}", "has a } that"],
+  ["{{method}}", "has a { that"],
+  ["{method}\n", "must be printable"],
+  ["{method} é", "must be printable"],
+  [`${"x".repeat(1000)}{method}`, "at most 1000"],
+  ["{target}".repeat(41), "at most 40 fields"],
+])("the template %j is refused: %s", (template, problem) => {
+  expect(parseTemplate(template)).toEqual(expect.stringContaining(problem));
+});
+
+describe.each(["combined", "json", "{target} {referer} {userAgent} {host} {request}"])("in the format %s", (name) => {
+  const format = name === "combined" ? COMBINED : name;
+  // All characters allowed in a field: tab, and everything from space on except DEL.
+  const codes = [9, ...Array.from({ length: 256 - 32 }, (_, at) => at + 32).filter((code) => code !== 127)];
+  const wild = fc.array(fc.constantFrom(...codes), { maxLength: 3000 }).map((all) => String.fromCharCode(...all));
+
+  test("nothing that a client sends begins a line or ends a text, and a line has a bound", () => {
+    fc.assert(
+      fc.property(wild, wild, (referer, agent) => {
+        const text = line(
+          `GET /"\xe9?{} HTTP/1.1\r\nHost: a\r\nReferer: ${referer}\r\nUser-Agent: ${agent}\r\n\r\n`,
+          {},
+          format,
+        );
+        expect(text).toMatch(/^[ -~]+\n$/);
+        if (format === COMBINED) expect(text.split('"')).toHaveLength(7);
+        if (format !== "json") return;
+        const cut = (field: string) => (field.length > 2048 ? `${field.slice(0, 2048)}...` : field);
+        const trimmed = (field: string) => cut(field.replace(/^[ \t]+|[ \t]+$/g, "")) || undefined;
+        expect(JSON.parse(text)).toMatchObject({ target: '/"\xe9?{}' });
+        expect(JSON.parse(text).referer).toBe(trimmed(referer));
+        expect(JSON.parse(text).userAgent).toBe(trimmed(agent));
+      }),
+      { numRuns: 50 },
+    );
+    const quotes = '"'.repeat(10_000);
+    const long = `GET /${"\xe9".repeat(9000)} HTTP/1.1\r\nHost: a\r\nReferer: ${quotes}\r\nUser-Agent: ${quotes}\r\n\r\n`;
+    expect(line(long, {}, format).length).toBeLessThan(new AccessFormat(format).maxBytes);
+  });
+});
+
+test("docs/access-log.md has the fields, outcomes and phases as the code does", () => {
+  const page = readFileSync(new URL("../../../../docs/access-log.md", import.meta.url), "utf8");
+  const rows = (header: string) => {
+    const [, table = ""] =
+      new RegExp(`\\| ${header} \\| means \\|\\n\\|---\\|---\\|\\n((?:\\|.*\\n)+)`).exec(page) ?? [];
+    return [...table.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, name]) => name);
+  };
+  expect(rows("field")).toEqual([...ACCESS_FIELDS]);
+  expect([...page.matchAll(/^\| `(clock|request|seconds)` \|/gm)].map(([, name]) => name)).toEqual([
+    ...TEMPLATE_FIELDS,
+  ]);
+  expect(rows("outcome")).toEqual([...OUTCOMES]);
+  expect(rows("phase")).toEqual([...PHASES]);
+  expect(page).toContain(`\`${COMBINED}\``);
+});
+
+interface Opened {
+  trusted?: string[];
+  format?: string;
+  sample?: number;
+  file?: string;
+}
+
+function open({ trusted = [], format = COMBINED, sample = 1, file }: Opened = {}) {
   const folder = mkdtempSync(join(tmpdir(), "pl-access-"));
-  const fd = openSync(join(folder, "log"), "a");
+  const path = join(folder, "log");
+  const problems: string[] = [];
+  const forwarded = new Forwarded(trusted);
+  const rule = { format, sample, file: file ?? path };
+  const onProblem = (message: string) => void problems.push(message);
+  const log = new AccessLog({ rule, outputFd: -1, forwarded, limits, onProblem });
   onTestFinished(() => {
-    closeSync(fd);
+    log.close();
     rmSync(folder, { recursive: true });
   });
-  const forwarded = new Forwarded(trusted);
-  return {
-    forwarded,
-    log: new AccessLog(fd, forwarded, limits),
-    read: () => readFileSync(join(folder, "log"), "latin1"),
-  };
+  return { forwarded, log, problems, path, read: () => readFileSync(path, "latin1") };
 }
 
 function kept(text: string): SavedHead {
@@ -69,27 +148,40 @@ function kept(text: string): SavedHead {
   return head;
 }
 
+function finished(more: Partial<Finished> = {}): Finished {
+  const now = performance.now();
+  return {
+    ...{ status: 200, requestBytes: 0, bodyBytes: 0, startedAt: now, queuedAt: now, foundAt: now, sentAt: now },
+    ...{ firstByteAt: now, handlerMicros: -1, retries: 0, pool: "web", instance: "web.1", outcome: "whole" as const },
+    ...{ phase: "response" as const, ...more },
+  };
+}
+
+const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
 test("the client is who asks: what a trusted proxy says of it, and not what anybody else says", () => {
-  const { forwarded, log, read } = open(["127.0.0.1/32"]);
+  const { forwarded, log, read } = open({ trusted: ["127.0.0.1/32"] });
   const request = kept("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n");
-  log.request(request, forwarded.peer("127.0.0.1", false), 200, 0, 1, "web.1");
-  log.request(request, forwarded.peer("198.51.100.1", false), 200, 0, 1, "web.1");
-  log.refused(forwarded.peer("198.51.100.2", false), 400, 16);
+  log.request(request, forwarded.peer("127.0.0.1", false), finished());
+  log.request(request, forwarded.peer("192.0.2.8", false), finished());
+  log.request(new SavedHead(), forwarded.peer("127.0.0.1", false), finished({ status: 400 }));
   log.close();
-  const lines = read().trimEnd().split("\n");
-  expect(lines.map((text) => text.split(" ", 1)[0])).toEqual(["192.0.2.9", "198.51.100.1", "198.51.100.2"]);
-  expect(lines[2]).toMatch(/\] "-" 400 16 "-" "-" 0\.000000 -$/);
+  expect(
+    read()
+      .split("\n")
+      .map((text) => text.split(" ")[0]),
+  ).toEqual(["192.0.2.9", "192.0.2.8", "127.0.0.1", ""]);
 });
 
-test("what comes faster than it is written is lost and counted; the rest is whole", async () => {
-  const { forwarded, log, read } = open();
+test("lines beyond the buffer are lost and counted, and no line is cut or written twice", async () => {
+  const { forwarded, log, read, problems } = open();
   const peer = forwarded.peer("192.0.2.1", false);
   const request = kept(`GET /${"x".repeat(1000)} HTTP/1.1\r\nHost: a\r\n\r\n`);
   const total = 5000;
   // No write ends within one turn of the event loop.
-  for (let n = 0; n < total; n++) log.request(request, peer, 200, 0, 1, "web.1");
+  for (let n = 0; n < total; n++) log.request(request, peer, finished());
   await vi.waitFor(() => expect(read().split("\n").length).toBeGreaterThan(500), 10_000);
-  log.request(request, peer, 200, 0, 1, "web.1");
+  log.request(request, peer, finished());
   await vi.waitFor(() => expect(read()).toContain("lines were lost"), 10_000);
   log.close();
   const lines = read().trimEnd().split("\n");
@@ -97,8 +189,57 @@ test("what comes faster than it is written is lost and counted; the rest is whol
     .map((text) => Number(/^access log: (\d+) lines were lost/.exec(text)?.[1] ?? 0))
     .reduce((a, b) => a + b);
   const whole = lines.filter((text) =>
-    /^192\.0\.2\.1 - - \[[^\]]+\] "GET \/x{1000} HTTP\/1\.1" 200 0 "-" "-" 0\.001000 web\.1$/.test(text),
+    /^192\.0\.2\.1 - - \[[^\]]+\] "GET \/x{1000} HTTP\/1\.1" 200 0 "-" "-" \d\.\d{6} web\.1$/.test(text),
   );
   expect(lost).toBeGreaterThan(0);
   expect(whole.length + lost).toBe(total + 1);
+  expect(problems).toEqual(["the access log loses lines: they are not written as fast as they come"]);
 });
+
+test("a share of the requests is logged evenly, and each that failed", () => {
+  const { forwarded, log, read } = open({ sample: 0.1, format: "{status}" });
+  const peer = forwarded.peer("192.0.2.1", false);
+  for (let n = 0; n < 100; n++) log.request(kept(GET), peer, finished({ status: n % 20 === 7 ? 502 : 200 }));
+  log.close();
+  const statuses = read().trimEnd().split("\n");
+  expect(statuses.filter((status) => status === "502")).toHaveLength(5);
+  expect(statuses.filter((status) => status === "200")).toHaveLength(9);
+});
+
+test("a moved file gets the lines so far, and the new one those after it; without a folder the former goes on", async () => {
+  const { forwarded, log, read, path, problems } = open({ format: "{target}" });
+  const peer = forwarded.peer("192.0.2.1", false);
+  const get = (target: string) => log.request(kept(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`), peer, finished());
+  get("/1");
+  renameSync(path, `${path}.1`);
+  log.reopen();
+  get("/2");
+  await vi.waitFor(() => expect(existsSync(path) && read()).toBe("/2\n"), 10_000);
+  expect(readFileSync(`${path}.1`, "latin1")).toBe("/1\n");
+  renameSync(path, `${path}.2`);
+  // A folder with the name of the file.
+  mkdirSync(path);
+  log.reopen();
+  get("/3");
+  await vi.waitFor(() => expect(readFileSync(`${path}.2`, "latin1")).toBe("/2\n/3\n"), 10_000);
+  expect(problems).toEqual([expect.stringMatching(/^the access log cannot be opened: EISDIR/)]);
+});
+
+test.skipIf(!existsSync("/dev/full"))(
+  "a full disk and a missing folder cost lines, which are counted, and nothing else",
+  async () => {
+    const full = open({ file: "/dev/full", format: "json" });
+    const missing = open({ file: join(tmpdir(), "pl-access-none", "log") });
+    for (const { log, forwarded, problems } of [full, missing]) {
+      log.request(kept(GET), forwarded.peer("192.0.2.1", false), finished());
+      await vi.waitFor(
+        () => expect(problems).toEqual([expect.stringMatching(/(loses lines: ENOSPC|cannot be opened: ENOENT)/)]),
+        10_000,
+      );
+    }
+    expect(JSON.parse(new AccessFormat("json").lostLine(3, 0))).toEqual({
+      time: "1970-01-01T00:00:00.000Z",
+      linesLost: 3,
+    });
+  },
+);

@@ -14,7 +14,7 @@ import { copy, LOWER } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
 import { addedPrefix, addsForwardedHost, passes, requestFieldsThatPass } from "../http1/forward-policy.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
-import type { RequestHead } from "../http1/request-head.js";
+import type { AddedField, RequestHead } from "../http1/request-head.js";
 
 const X_FORWARDED_HOST = latin1("x-forwarded-host");
 const X_FORWARDED_PREFIX = latin1("x-forwarded-prefix");
@@ -80,6 +80,13 @@ export function putRequest(
     at = copy(X_FORWARDED_PREFIX, 0, X_FORWARDED_PREFIX.length, buffer, at);
     at = copy(prefix, 0, prefix.length, buffer, at);
   }
+  for (let i = 0; i < head.added.length; i++) {
+    const { name, value } = head.added[i] as AddedField;
+    count++;
+    at = putFieldLengths(buffer, at, name.length, value.length);
+    at = copy(name, 0, name.length, buffer, at);
+    at = copy(value, 0, value.length, buffer, at);
+  }
   if (head.isUpgrade) {
     count++;
     at = putFieldLengths(buffer, at, CONNECTION.length, UPGRADE.length);
@@ -104,7 +111,7 @@ export function putRequest(
 
 /** Returns an upper bound for the size of the payload. */
 function boundOf(
-  { method, targetStart, targetEnd, hostStart, hostEnd, fields, prefix }: RequestHead,
+  { method, targetStart, targetEnd, hostStart, hostEnd, fields, prefix, added: ours }: RequestHead,
   forwarded: ForwardedFields,
 ): number {
   const { count } = fields;
@@ -113,8 +120,22 @@ function boundOf(
   const stripped = prefix === undefined ? 0 : FIELD_LENGTHS + X_FORWARDED_PREFIX.length + prefix.length;
   const added =
     forwarded.lane.length + 2 * FIELD_LENGTHS + X_FORWARDED_HOST.length + CONNECTION.length + UPGRADE.length + stripped;
+  let oursBytes = 0;
+  for (let i = 0; i < ours.length; i++) {
+    const { name, value } = ours[i] as AddedField;
+    oursBytes += FIELD_LENGTHS + name.length + value.length;
+  }
   return (
-    REQUEST_TEXT + method.length + targetEnd - targetStart + 1 + 2 * host + fieldBytes + count * FIELD_LENGTHS + added
+    oursBytes +
+    REQUEST_TEXT +
+    method.length +
+    targetEnd -
+    targetStart +
+    1 +
+    2 * host +
+    fieldBytes +
+    count * FIELD_LENGTHS +
+    added
   );
 }
 

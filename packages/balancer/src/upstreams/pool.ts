@@ -1,6 +1,7 @@
 /** A pool's upstreams, the policy that picks among them, how much may wait at one of them, the queue of requests for which all are full, and the watch for upstreams that stall. */
 import type { PolicyName } from "@paceline/wire";
 import { takeTurns } from "./out-of-turn.js";
+import type { ErrorPages } from "../downstream/local-response.js";
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import type { Binding, Stickiness } from "./sticky.js";
 import type { Upstream } from "./upstream.js";
@@ -34,6 +35,8 @@ export class Pool {
   receiving = 0;
   /** Spooled responses whose upstream has finished. */
   sending = 0;
+  /** Undefined: the balancer's own responses are a line of text. */
+  errorPages: ErrorPages | undefined;
   /** How long its upstreams may go without sending response data. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
   /** Set if clients keep to a slot. */

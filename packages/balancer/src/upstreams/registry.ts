@@ -10,6 +10,7 @@ import {
   type UpstreamStats,
 } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
+import { ErrorPages } from "../downstream/local-response.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
 import { LeastBusy } from "./least-busy.js";
@@ -62,6 +63,8 @@ interface RegistryOptions {
   onLeft(): void;
   /** A drained upstream has no requests any more. */
   onDrained(): void;
+  /** Receives a line for the operator. */
+  onNotice(message: string): void;
 }
 
 export class UpstreamRegistry {
@@ -123,6 +126,8 @@ export class UpstreamRegistry {
         this.options.upstreamResponseTimeoutMs,
         described.requestTimeoutMs ?? Number.POSITIVE_INFINITY,
       );
+      if (pool.errorPages?.isFrom(described.errorPages) !== true)
+        pool.errorPages = described.errorPages && new ErrorPages(described.errorPages, this.options.onNotice);
       this.stick(pool, described.sticky);
       pool.setMembers(upstreams, described.awaited);
     }

@@ -48,7 +48,7 @@ export class Upstream {
   private answeredSince = 0;
   private isLeaving = false;
   /** In milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
-  private leavingSince = Number.POSITIVE_INFINITY;
+  leavingSince = Number.POSITIVE_INFINITY;
   /** When a request was last lost here, in milliseconds of `Deadlines.now`. */
   private lossAt = Number.NEGATIVE_INFINITY;
   private wereSeveralLost = false;

@@ -1,5 +1,5 @@
 /** Sends snapshots to the balancers and tracks which version each of them follows. */
-import type { Applied, BalancerLimits, Snapshot } from "@paceline/wire";
+import type { Applied, BalancerLimits, IdentityRules, Snapshot } from "@paceline/wire";
 import type { PoolView } from "../core/fleet.js";
 import type { ChannelConnection } from "./channel-server.js";
 
@@ -10,6 +10,8 @@ export interface SnapshotContent {
   trustedProxies: string[];
   spoolDir: string;
   accessLog?: boolean;
+  accessLogRule?: NonNullable<Snapshot["accessLogRule"]>;
+  identity?: IdentityRules;
   probes?: NonNullable<Snapshot["probes"]>;
   stopping?: boolean;
   limits: BalancerLimits;
@@ -82,6 +84,11 @@ export class BalancerCoordination {
     const version = Math.max(this.version, this.base) + 1;
     this.snapshot = { ...snapshot, version };
     for (const follower of this.followers.values()) follower.connection?.send(this.snapshot);
+  }
+
+  /** Lets every balancer open the file of its access log anew. */
+  reopenLogs(): void {
+    for (const { connection } of this.followers.values()) connection?.send({ type: "reopenLog" });
   }
 
   /** Continues the versions of an earlier supervisor: the next snapshot is newer than this one. */

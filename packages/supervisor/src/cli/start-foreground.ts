@@ -279,7 +279,11 @@ async function runFleet(
   if (serviceManager !== undefined) supervisor.onEvent(() => serviceManager.changed());
   if (recordError !== undefined) record.update();
   const reopen = () => log.reopen();
-  process.on("SIGUSR1", reopen);
+  const reopenAll = () => {
+    reopen();
+    supervisor.reopenAccessLogs();
+  };
+  process.on("SIGUSR1", reopenAll);
   let control = new ControlServer(supervisor, runDir.paths.controlSocket);
   const keeper = new RunDirKeeper({
     ...{ runDir, supervisor, reopen },
@@ -319,7 +323,7 @@ async function runFleet(
     keeper.close();
     record.close();
     await control.close();
-    process.off("SIGUSR1", reopen);
+    process.off("SIGUSR1", reopenAll);
     await log.close();
   }
 }

@@ -243,6 +243,12 @@ export interface CommonPoolKeys {
       }
     | undefined;
   /**
+   * Files for the balancer's own responses, such as `{ "503": "busy.html" }`, relative to the config file's folder: 404, 408, 413, 501, 502, 503, 504. At most 64 KiB each; read at a start and a reload. The app's own responses are never replaced. See docs/operations.md.
+   *
+   * Value: table of texts.
+   */
+  errorPages?: Record<string, string | number | boolean> | undefined;
+  /**
    * How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. The output file takes at most 1 MiB more on disk.
    *
    * Value: whole number, bytes. Default: 16777216.
@@ -957,17 +963,83 @@ export interface FleetKeys {
          */
         trustedProxies?: string | readonly string[] | undefined;
         /**
-         * Log a line for each request to every kind of pool: the combined format of Apache and nginx, then the duration in seconds and the instance. See docs/operations.md.
+         * Log a line for each request to every kind of pool. `true`: in the combined format to the balancer's output. A table has `format`, `file` and `sample`. See docs/access-log.md.
          *
-         * Value: true or false. Default: false.
+         * Value: true, false or table. Default: false.
          */
-        accessLog?: boolean | undefined;
+        accessLog?:
+          | boolean
+          | {
+              /**
+               * Default: `"combined"`, the format of Apache and nginx, then the duration in seconds and the instance. `"json"`: one object per line with all fields. Otherwise a template such as `"{time} {method} {target} {status}"`; see docs/access-log.md.
+               *
+               * Value: text.
+               */
+              format?: string | undefined;
+              /**
+               * The file to append to, relative to the config file's folder; its folder must exist. All balancers write to it, and SIGUSR1 to the supervisor opens it anew. Default: the balancer's output, which `paceline logs balancer` shows.
+               *
+               * Value: text.
+               */
+              file?: string | undefined;
+              /**
+               * The share of requests that are logged, such as `0.01`. Responses of 5xx are always logged.
+               *
+               * Value: number. Default: 1.
+               */
+              sample?: number | undefined;
+            }
+          | undefined;
+        /**
+         * Give each request an X-Request-Id, a UUID. That of a trusted proxy is kept, that of others replaced. By default the client's passes unchanged. See docs/apps.md.
+         *
+         * Value: true, false or table. Default: false.
+         */
+        requestId?:
+          | boolean
+          | {
+              /**
+               * Send the request id to the client too, unless the app's response has an X-Request-Id.
+               *
+               * Value: true or false. Default: false.
+               */
+              inResponse?: boolean | undefined;
+            }
+          | undefined;
+        /**
+         * Give each request a traceparent (W3C Trace Context) if it has none that is kept. By default the client's passes unchanged. See docs/apps.md.
+         *
+         * Value: true, false or table. Default: false.
+         */
+        trace?:
+          | boolean
+          | {
+              /**
+               * Whose traceparent and tracestate pass unchanged: those of `trustedProxies`, or those of all clients. Default: `"trusted"`.
+               *
+               * Value: `"trusted"` or `"always"`.
+               */
+              keep?: "trusted" | "always" | undefined;
+              /**
+               * The share of the traces made here that are marked as sampled. The samplers of most tracing libraries follow that mark.
+               *
+               * Value: number. Default: 1.
+               */
+              sampled?: number | undefined;
+            }
+          | undefined;
         /**
          * The folder for large bodies and for responses to slow clients, relative to the config file's folder; created if missing. Its files have no names. Default: `spool` in the run directory. If the run directory is in memory (`/run`), choose a folder on a disk.
          *
          * Value: text.
          */
         spoolDir?: string | undefined;
+        /**
+         * The addresses of `listen` on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. Its sender must be in `trustedProxies`; other connections are closed. See docs/security.md.
+         *
+         * Value: text or list of texts. Default: [].
+         */
+        proxyProtocol?: string | readonly string[] | undefined;
         /**
          * The paths of GET and HEAD requests that the balancer responds to itself, for every host: `true` means `/-/live` and `/-/ready`, a table such as `{ ready: "/healthz" }` names those that there are. They are neither counted nor logged. By default all paths belong to your app. See docs/scaling-out.md.
          *
@@ -1141,6 +1213,24 @@ export interface FleetKeys {
                * Value: whole number, ms. Default: 2000.
                */
               idleDrainMs?: number | undefined;
+              /**
+               * How many WebSockets and event streams of draining processes a balancer ends per second, so that their clients do not all come back at once. `0`: it ends none; they are cut at the drain's deadline. See docs/apps.md.
+               *
+               * Value: whole number. Default: 0.
+               */
+              drainClosesPerSecond?: number | undefined;
+              /**
+               * How long they have before that, for example to end by themselves.
+               *
+               * Value: whole number, ms. Default: 1000.
+               */
+              drainCloseDelayMs?: number | undefined;
+              /**
+               * When the client of an ended event stream should connect again: sent to it as `retry`. `0`: nothing is sent.
+               *
+               * Value: whole number, ms. Default: 1000.
+               */
+              eventStreamRetryMs?: number | undefined;
             }
           | undefined;
         /**

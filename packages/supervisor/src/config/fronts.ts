@@ -1,6 +1,6 @@
 /** The keys for what is in front of the fleet, a proxy or an orchestrator: probes, the time before a drain, HAProxy's agent-check. */
 import type { FleetConfig, ListenAddress, ProbePaths } from "../core/model.js";
-import { expected, fieldOf, flag, milliseconds, table, text } from "./fields.js";
+import { expected, fieldOf, flag, milliseconds, table, text, texts } from "./fields.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 
 const MAX_PRE_DRAIN_MS = 600_000;
@@ -19,6 +19,10 @@ const probeFields = {
 
 /** The keys of `balancer`. */
 export const frontFields = {
+  proxyProtocol: texts(
+    'The addresses of `listen` on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. Its sender must be in `trustedProxies`; other connections are closed. See [security.md](security.md#the-proxy-protocol).',
+    [],
+  ),
   probes: fieldOf(
     [flag(false, "").unwrap(), table(probeFields, "").unwrap()],
     expected("must be true, false, or a table with `live` and `ready`"),
@@ -42,6 +46,30 @@ export const agentCheck = text(
 );
 
 type Reporter = (path: string[], message: string) => void;
+
+/** Resolves `proxyProtocol` to positions in `listen`. */
+export function resolveProxied(
+  {
+    proxyProtocol = [],
+    trustedProxies = [],
+  }: { proxyProtocol?: string[] | undefined; trustedProxies?: string[] | undefined },
+  listen: readonly ListenAddress[],
+  folder: string,
+  report: Reporter,
+): number[] {
+  if (proxyProtocol.length > 0 && trustedProxies.length === 0)
+    report([], "needs `balancer.trustedProxies`, the addresses of the proxies that send the PROXY header");
+  const known = listen.map(formatListenAddress);
+  const found = proxyProtocol.flatMap((text, at) => {
+    if (text === "all") return listen.map((_, index) => index);
+    const address = parseListenAddress(text, folder);
+    const index = "problem" in address ? -1 : known.indexOf(formatListenAddress(address));
+    if (index < 0)
+      report([`${at}`], `must be "all" or one of the addresses in \`listen\`, not ${JSON.stringify(text)}`);
+    return index;
+  });
+  return [...new Set(found)];
+}
 
 /** Resolves `probes`; null without any. */
 export function resolveProbes(

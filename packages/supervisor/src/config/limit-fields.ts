@@ -126,4 +126,19 @@ export const balancerLimitFields = {
     BALANCER_LIMITS.idleDrainMs,
     "How long a draining balancer keeps idle client connections open, so that it closes them after a response rather than during a request.",
   ),
+  drainClosesPerSecond: count(
+    BALANCER_LIMITS.drainClosesPerSecond,
+    "How many WebSockets and event streams of draining processes a balancer ends per second, so that their clients do not all come back at once. `0`: it ends none; they are cut at the drain's deadline. See [apps.md](apps.md#a-drain-and-long-responses).",
+    { min: 0, max: 100_000 },
+  ),
+  drainCloseDelayMs: milliseconds(
+    BALANCER_LIMITS.drainCloseDelayMs,
+    "How long they have before that, for example to end by themselves.",
+    { min: 0 },
+  ),
+  eventStreamRetryMs: milliseconds(
+    BALANCER_LIMITS.eventStreamRetryMs,
+    "When the client of an ended event stream should connect again: sent to it as `retry`. `0`: nothing is sent.",
+    { min: 0 },
+  ),
 } satisfies Record<keyof BalancerLimits, z.ZodType>;

@@ -16,10 +16,12 @@ import {
   type ScalingConfig,
 } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
+import { resolveAccessLog } from "./access-log.js";
 import { findUser } from "./accounts.js";
 import { relayedPolicy } from "./balancing.js";
+import { errorPages } from "./error-pages.js";
 import { defaultsOf, processCount } from "./fields.js";
-import { resolveAgentCheck, resolveProbes } from "./fronts.js";
+import { resolveAgentCheck, resolveProbes, resolveProxied } from "./fronts.js";
 import { resolveHealth, resolveWarmup } from "./health.js";
 import { resolveHooks } from "./hooks.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
@@ -28,6 +30,7 @@ import { readListen } from "./listen-address.js";
 import { resolveFolder } from "./paths.js";
 import { readEnvironment } from "./read-file.js";
 import { resolveRecycle } from "./recycle.js";
+import { resolveIdentity } from "./request-identity.js";
 import { readRoute, routeKey } from "./route.js";
 import { resolveScaling } from "./scaling.js";
 import {
@@ -85,6 +88,9 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
         find(context, at === undefined ? ["listen"] : ["listen", at], problem),
       )
     : [];
+  const proxied = resolveProxied(input.balancer ?? {}, listen, context.listenDir, (at, message) =>
+    find(context, ["balancer", "proxyProtocol", ...at], message),
+  );
   if (!serves && input.agentCheck !== undefined)
     find(context, ["agentCheck"], "is not valid without a pool that gets requests");
   const { baseDir } = context;
@@ -106,7 +112,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     },
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
     ...(hooks !== undefined && { hooks }),
-    balancer: serves ? balancer : { ...balancer, processes: 0 },
+    balancer: serves ? { ...balancer, ...(proxied.length > 0 && { proxied }) } : { ...balancer, processes: 0 },
     pools,
   };
 }
@@ -218,6 +224,7 @@ function resolvePool(
       ...kind.relayed,
       ...resolveSticky(name, path, pool, context),
       ...resolveBalancing(path, pool, context),
+      ...(kind.serves && resolvePages(path, pool, input, context)),
     },
     launch: kind.launch ?? { entry: "server" },
     backups: resolveBackups(pool.backups ?? 0, instances, (message) => find(context, [...path, "backups"], message)),
@@ -287,6 +294,12 @@ function resolveBalancing(path: string[], { policy, sticky }: PoolInput, context
   return {};
 }
 
+function resolvePages(path: string[], pool: PoolInput, input: FleetInput, context: ResolveContext) {
+  const [given, at] = pool.errorPages === undefined ? [input.errorPages, []] : [pool.errorPages, path];
+  const report = (status: string, message: string) => find(context, [...at, "errorPages", status], message);
+  return errorPages(given, context.baseDir, report);
+}
+
 /** Raising the response timeout above the default must not get the process killed earlier. */
 function requestTimeoutOf(pool: PoolInput, kind: KindResult, input: FleetInput): number {
   if (kind.requestTimeoutMs === undefined) return 0;
@@ -300,11 +313,16 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
   const proxies = readTrustedProxies(balancer.trustedProxies ?? [], (at, message) =>
     find(context, ["balancer", "trustedProxies", at], message),
   );
+  const accessLogRule = resolveAccessLog(balancer.accessLog, context.baseDir, (at, message) =>
+    find(context, ["balancer", "accessLog", ...at], message),
+  );
   return {
     processes: processCount(balancer.processes ?? defaultOf(balancerFields, "processes")),
     runtime: resolveRuntime(balancer.runtime, input.runtime, ["balancer"], context),
     trustedProxies: proxies,
-    accessLog: balancer.accessLog ?? defaultOf<boolean>(balancerFields, "accessLog"),
+    accessLog: accessLogRule !== undefined,
+    ...(accessLogRule !== undefined && { accessLogRule }),
+    ...resolveIdentity(balancer),
     probes: resolveProbes(balancer.probes, (at, message) => find(context, ["balancer", "probes", ...at], message)),
     preDrainMs: balancer.preDrainMs ?? defaultOf(balancerFields, "preDrainMs"),
     spoolDir: balancer.spoolDir === undefined ? null : resolve(context.baseDir, balancer.spoolDir),

@@ -2,7 +2,9 @@
 import { z } from "zod";
 import { MAX_INSTANCES } from "../core/model.js";
 import { balancingFields } from "./balancing.js";
+import { accessLog } from "./access-log.js";
 import { deployLimitFields } from "./deploy-limits.js";
+import { errorPagesField } from "./error-pages.js";
 import {
   bytes,
   count,
@@ -26,6 +28,7 @@ import { hookFields } from "./hooks.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 import { recycleFields } from "./recycle.js";
+import { identityFields } from "./request-identity.js";
 import { instances } from "./scaling.js";
 
 /** Names that pools cannot have, because they have another meaning. */
@@ -127,6 +130,7 @@ const sharedFields = {
   ...policyFields,
   ...recycleFields,
   limits: table(instanceLimitFields, "The limits of one instance."),
+  errorPages: errorPagesField,
 };
 
 const routes = texts(
@@ -155,10 +159,8 @@ export const balancerFields = {
     "The proxies in front of Paceline: addresses, CIDR blocks, and `unix` for clients of a unix socket in `listen`. Paceline trusts the client fields of these proxies only; see [security.md](security.md#who-is-asking).",
     [],
   ),
-  accessLog: flag(
-    false,
-    "Log a line for each request to every kind of pool: the combined format of Apache and nginx, then the duration in seconds and the instance. See [operations.md](operations.md#the-access-log).",
-  ),
+  accessLog,
+  ...identityFields,
   spoolDir: text(
     "The folder for large bodies and for responses to slow clients, relative to the config file's folder; created if missing. Its files have no names. Default: `spool` in the run directory. If the run directory is in memory (`/run`), choose a folder on a disk.",
   ),

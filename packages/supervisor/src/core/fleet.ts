@@ -105,6 +105,7 @@ export interface PoolView {
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
   policy?: PolicyName;
+  errorPages?: { status: number; path: string; changedAt: number }[];
   sticky?: StickyRule;
   awaited?: true;
   judged?: true;

@@ -1,5 +1,6 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
-import type { HealthConfig, PolicyName } from "@paceline/wire";
+import type { HealthConfig, IdentityRules, PolicyName } from "@paceline/wire";
+import type { AccessLogRule } from "@paceline/wire/access-log";
 import type { ScalingRules } from "./autoscale.js";
 import type { DeployConfig } from "./deploy.js";
 
@@ -107,6 +108,7 @@ export interface RelayTraits {
   sendsFiles?: boolean;
   takesAllRequests?: boolean;
   policy?: PolicyName;
+  errorPages?: { status: number; path: string; changedAt: number }[];
 }
 
 /** Where a secret comes from: a file, or a credential of systemd. */
@@ -186,8 +188,16 @@ export interface BalancerConfig {
   trustedProxies: string[];
   /** The absolute path of the folder for large bodies of slow clients; null: in the run directory. */
   spoolDir: string | null;
-  /** Whether each request is logged. */
+  /** Whether requests are logged. */
   accessLog: boolean;
+  /** How; absent in the state of an earlier version: each in the combined format to the balancer's output. */
+  accessLogRule?: AccessLogRule;
+  /** The positions in `listen` of those addresses on which each connection begins with a PROXY header; absent: none. */
+  proxied?: number[];
+  /** Absent: requests get no ids of ours. */
+  requestId?: { inResponse: boolean };
+  /** Absent: requests get no traces of ours. */
+  trace?: NonNullable<IdentityRules["trace"]>;
   /** The paths that the balancers respond to themselves; null: none. */
   probes: ProbePaths | null;
   /** How long the fleet serves, and is not ready, before a stop. */

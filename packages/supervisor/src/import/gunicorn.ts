@@ -84,7 +84,7 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
     keys: (_, { fleet }) => inFleet(fleet, { balancer: { accessLog: true } }),
   },
   disable_redirect_access_to_syslog: log,
-  access_log_format: says("the access log has the combined format (docs/operations.md)"),
+  access_log_format: says("the format is `format` of `balancer.accessLog` (docs/access-log.md)"),
   errorlog: { same: (value) => isOff(value) || value === "-", advice: log.advice as string },
   loglevel: { same: (value) => value === "info", advice: "configure the app's own logging" },
   capture_output: always,

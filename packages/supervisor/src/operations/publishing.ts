@@ -1,6 +1,8 @@
 /** What the balancers are told of the fleet: snapshots, and one snapshot alone for a change of many steps. */
+import type { IdentityRules } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import { poolViews, type Reach } from "../core/fleet.js";
+import type { BalancerConfig } from "../core/model.js";
 import type { Children } from "../processes/children.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
@@ -53,15 +55,22 @@ export class Publishing {
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void {
     const { configs, coordination, runner, judged, listensOn, spoolDir, onChange } = this.options;
+    const { accessLog, accessLogRule } = configs.balancer;
+    const identity = identityRules(configs.balancer);
     onChange();
     if (this.isHeld) return;
     coordination.publish({
-      listen: listensOn().map((address, index) => ({ fd: index + 3, address })),
+      listen: listensOn().map((address, index) => ({
+        ...{ fd: index + 3, address },
+        ...(configs.balancer.proxied?.includes(index) && { proxied: true }),
+      })),
       pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)).map((pool) =>
         judged.isJudged(pool.name) ? { ...pool, judged: true } : pool,
       ),
       trustedProxies: configs.balancer.trustedProxies,
-      ...(configs.balancer.accessLog && { accessLog: true }),
+      ...(accessLog && { accessLog: true }),
+      ...(accessLog && accessLogRule !== undefined && { accessLogRule }),
+      ...(identity !== undefined && { identity }),
       ...(configs.balancer.probes != null && { probes: configs.balancer.probes }),
       ...(this.isUnready && { stopping: true }),
       spoolDir: configs.balancer.spoolDir ?? spoolDir,
@@ -80,4 +89,10 @@ export class Publishing {
     const { generation = 0 } = children.get(id) ?? {};
     return { ...reach, cookie: stickyCookies.of(slot), alsoCookie: stickyCookies.of(slot, generation) };
   }
+}
+
+/** Returns which ids and traces requests get; undefined if they get none. */
+function identityRules({ requestId, trace }: BalancerConfig): IdentityRules | undefined {
+  if (requestId === undefined && trace === undefined) return undefined;
+  return { ids: requestId !== undefined, inResponse: requestId?.inResponse === true, ...(trace && { trace }) };
 }

@@ -376,7 +376,9 @@ export function sizeOf(next: PoolConfig, before: PoolConfig | undefined, wanted:
 
 /** Returns the settings that a running balancer cannot change, so that changing them requires a new process. */
 function forLife({ balancer, orphanGraceMs }: FleetConfig) {
-  const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, policy } = balancer;
+  const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, accessLogRule, policy } = balancer;
+  const { requestId, trace, proxied } = balancer;
   const { drainTimeoutMs } = policy;
-  return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, drainTimeoutMs };
+  const seen = { requestId, trace, proxied, accessLog, accessLogRule };
+  return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, spoolDir, ...seen, drainTimeoutMs };
 }

@@ -44,6 +44,8 @@ export interface ChannelClientOptions {
   onProbe?(probe: ProbeRequest): void;
   /** The fleet stops, and a drain follows. */
   onDraining?(): void;
+  /** The file of the access log was moved. */
+  onReopenLog?(): void;
   /** Expects a `supervisorSpawned` message in reply. */
   onSpawnSupervisor?(program: SupervisorProgram): void;
   /** The supervisor does not know this child, which should drain and exit. The control channel stays closed. */
@@ -252,6 +254,9 @@ export class ChannelClient {
         return;
       case "spawnSupervisor":
         this.options.onSpawnSupervisor?.(message.program);
+        return;
+      case "reopenLog":
+        this.options.onReopenLog?.();
         return;
       case "snapshot":
         this.options.onSnapshot?.(message);

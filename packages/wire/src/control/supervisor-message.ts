@@ -1,4 +1,5 @@
 /** The messages of the supervisor on the control channel, and their parser. */
+import type { AccessLogRule } from "../access-log.js";
 import { BALANCER_LIMITS, type BalancerLimits, badLimit } from "../limits.js";
 import {
   areTexts,
@@ -101,6 +102,11 @@ export interface SpawnSupervisor {
   program: SupervisorProgram;
 }
 
+/** To a balancer: the file of its access log was moved, so it opens it anew. */
+export interface ReopenLog {
+  type: "reopenLog";
+}
+
 /** What a dump shows: the heap, where CPU time goes, or where the code is. */
 export type DumpKind = "heap" | "cpu" | "stack";
 
@@ -186,6 +192,8 @@ export interface SnapshotPool {
   policy?: PolicyName;
   /** How long its upstreams may go without sending response data, if shorter than the balancer's limit. */
   requestTimeoutMs?: number;
+  /** The files of its error pages (absolute paths). `changedAt` differs when a file has changed. */
+  errorPages?: { status: number; path: string; changedAt: number }[];
   /** Absent: each request goes to the next upstream in turn. */
   sticky?: StickyRule;
   /** It has no upstream that may get requests, but one is expected soon: requests wait in the queue. */
@@ -196,19 +204,38 @@ export interface SnapshotPool {
   upstreams: SnapshotUpstream[];
 }
 
+/** Which ids and traces the balancer makes for requests. */
+export interface IdentityRules {
+  /** Whether requests get an X-Request-Id, unless a trusted proxy has sent one. */
+  ids: boolean;
+  /** Whether clients get it with the response. */
+  inResponse: boolean;
+  /** Absent: traceparent passes unchanged, and none is made. */
+  trace?: {
+    /** Whose traceparent is kept: that of trusted proxies, or that of all clients. */
+    keep: "trusted" | "always";
+    /** The share of the traces made here that are marked as sampled. */
+    sampled: number;
+  };
+}
+
 /** The complete, versioned state that a balancer follows. Replaces the previous one and refers to nothing else. */
 export interface Snapshot {
   type: "snapshot";
   version: number;
-  /** The inherited listening sockets. */
-  listen: { fd: number; address: string }[];
+  /** The inherited listening sockets. `proxied`: each connection begins with a PROXY header of a trusted proxy. */
+  listen: { fd: number; address: string; proxied?: boolean }[];
   pools: SnapshotPool[];
   /** Trusted proxies: CIDR blocks, and `unix` for all clients of unix sockets. */
   trustedProxies: string[];
   /** The absolute path of the folder for bodies that are too large for memory; absent: none are stored. */
   spoolDir?: string;
-  /** Whether each request is logged to its output. */
+  /** Whether requests are logged. */
   accessLog?: boolean;
+  /** How; absent: each in the combined format to its output. */
+  accessLogRule?: AccessLogRule;
+  /** Which ids and traces requests get; absent: none. */
+  identity?: IdentityRules;
   /** The paths of requests that the balancer responds to itself: whether it runs, and whether the fleet can take requests. */
   probes?: { live?: string; ready?: string };
   /** The fleet stops soon: it is not ready, and serves until the drain. */
@@ -228,6 +255,7 @@ export type SupervisorMessage =
   | Dump
   | Fork
   | SpawnSupervisor
+  | ReopenLog
   | Snapshot;
 
 /** Parses one line. Returns undefined for a type of another version, which is ignored. @throws ChannelError `bad-message` */
@@ -247,6 +275,7 @@ function problemOf(message: Fields): string | undefined | null {
     case "draining":
     case "ping":
     case "describeOverdue":
+    case "reopenLog":
       return undefined;
     case "probe":
       return isAmount(message.id) && isText(message.path) && isText(message.host)
@@ -285,12 +314,12 @@ function isProgram(value: unknown): boolean {
 
 function snapshotProblem(message: Fields): string | undefined {
   if (!Number.isSafeInteger(message.version) || (message.version as number) < 1) return "no good version";
-  if (!isList(message.listen, (item) => isFields(item) && isAmount(item.fd) && isText(item.address))) {
-    return "no good listen";
-  }
+  if (!isList(message.listen, isListening)) return "no good listen";
   if (!isList(message.pools, isPool)) return "no good pools";
   if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
   if (!isOptional(message.accessLog, isFlag)) return "no good accessLog";
+  if (!isOptional(message.accessLogRule, isAccessLogRule)) return "no good accessLogRule";
+  if (!isOptional(message.identity, isIdentityRules)) return "no good identity";
   if (!isOptional(message.stopping, isFlag)) return "no good stopping";
   if (!isOptional(message.probes, isProbes)) return "no good probes";
   if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
@@ -299,6 +328,10 @@ function snapshotProblem(message: Fields): string | undefined {
   message.limits = { ...BALANCER_LIMITS, ...message.limits };
   const bad = badLimit(BALANCER_LIMITS, message.limits as object);
   return bad === undefined ? undefined : `no good limits.${bad}`;
+}
+
+function isListening(value: unknown): boolean {
+  return isFields(value) && isAmount(value.fd) && isText(value.address) && isOptional(value.proxied, isFlag);
 }
 
 function isDumpKind(value: unknown): boolean {
@@ -318,6 +351,7 @@ function isPool(value: unknown): boolean {
     isOptional(value.awaited, isFlag) &&
     isOptional(value.judged, isFlag) &&
     isOptional(value.requestTimeoutMs, isAmount) &&
+    isOptional(value.errorPages, (pages) => isList(pages, isErrorPage)) &&
     isOptional(value.sticky, isStickyRule) &&
     isList(value.upstreams, isUpstream)
   );
@@ -332,6 +366,10 @@ function isUpstream(value: unknown): boolean {
   return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
 }
 
+function isErrorPage(value: unknown): boolean {
+  return isFields(value) && isAmount(value.status) && isText(value.path) && isAmount(value.changedAt);
+}
+
 function isStickyRule(value: unknown): boolean {
   return (
     isFields(value) &&
@@ -344,6 +382,26 @@ function isStickyRule(value: unknown): boolean {
 
 function isTcpAddress(value: unknown): boolean {
   return isFields(value) && isText(value.host) && isAmount(value.port);
+}
+
+function isAccessLogRule(value: unknown): boolean {
+  return isFields(value) && isText(value.format) && isOptional(value.file, isText) && isShare(value.sample);
+}
+
+function isIdentityRules(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    isFlag(value.ids) &&
+    isFlag(value.inResponse) &&
+    isOptional(
+      value.trace,
+      (trace) => isFields(trace) && (trace.keep === "always" || trace.keep === "trusted") && isShare(trace.sampled),
+    )
+  );
+}
+
+function isShare(value: unknown): boolean {
+  return isAmount(value) && value <= 1;
 }
 
 function isProbes(value: unknown): boolean {

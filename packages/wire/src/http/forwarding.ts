@@ -61,7 +61,7 @@ export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
 /** The prefix that `x-forwarded-*` stands for. */
 export const X_FORWARDED = "x-forwarded-";
 
-/** Fields that determine how a message is read; disguised ones are always dropped. */
+/** Fields that determine how a message is read, and ids of ours; disguised ones are always dropped. */
 export const DECIDING_FIELDS: readonly string[] = [
   "content-length",
   "keep-alive",
@@ -69,6 +69,7 @@ export const DECIDING_FIELDS: readonly string[] = [
   "proxy-authorization",
   "proxy-connection",
   "transfer-encoding",
+  "x-request-id",
 ];
 
 /**

@@ -1,0 +1,123 @@
+/**
+ * Responses that last, and how they can end between two pieces of their own: a WebSocket between two frames, an event stream
+ * between two events. Pure: it only sees what the client is sent.
+ */
+import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
+import type { ResponseHead } from "../http1/response-head.js";
+
+export interface LastingResponse {
+  /** What the client gets at last. */
+  readonly lastBytes: Uint8Array;
+  /** Whether the client says goodbye, too, so that the connection stays open for a moment. */
+  readonly isEndedByBoth: boolean;
+  /** Whether what was sent so far ends with a whole frame or event. */
+  readonly isBetween: boolean;
+  /** These bytes are sent. */
+  pass(bytes: Uint8Array, start: number, end: number): void;
+}
+
+/** A frame with the status 1012, "service restart" (RFC 6455 §5.5.1 and the registry of close codes). */
+const CLOSE_FRAME = Uint8Array.of(0x88, 2, 1012 >> 8, 1012 & 255);
+const MASKED = 0x80;
+const [LENGTH_16, LENGTH_64] = [126, 127];
+
+/** Follows the frames of a WebSocket from the server (RFC 6455 §5.2). */
+export class WebSocketFrames implements LastingResponse {
+  readonly lastBytes = CLOSE_FRAME;
+  readonly isEndedByBoth = true;
+  /** Bytes of the current head read so far. */
+  private headBytes = 0;
+  /** The length of the current head; known after its second byte. */
+  private headLength = 2;
+  /** Where the extended length ends in the head; 0: there is none. */
+  private lengthEnd = 0;
+  private length = 0;
+  /** Bytes of the current frame's payload that are missing. */
+  private rest = 0;
+
+  get isBetween(): boolean {
+    return this.headBytes === 0 && this.rest === 0;
+  }
+
+  pass(bytes: Uint8Array, start: number, end: number): void {
+    for (let at = start; at < end; ) {
+      if (this.rest > 0) {
+        const size = Math.min(this.rest, end - at);
+        this.rest -= size;
+        at += size;
+        continue;
+      }
+      this.readHead(bytes[at++] as number);
+    }
+  }
+
+  private readHead(byte: number): void {
+    const at = this.headBytes++;
+    if (at === 1) {
+      const length = byte & ~MASKED;
+      this.headLength = 2 + (length === LENGTH_16 ? 2 : length === LENGTH_64 ? 8 : 0) + (byte >= MASKED ? 4 : 0);
+      this.length = length < LENGTH_16 ? length : 0;
+      this.lengthEnd = length < LENGTH_16 ? 0 : length === LENGTH_16 ? 4 : 10;
+    } else if (at > 1 && at < this.lengthEnd) this.length = this.length * 256 + byte;
+    if (this.headBytes < this.headLength) return;
+    this.headBytes = 0;
+    this.headLength = 2;
+    this.rest = this.length;
+  }
+}
+
+const LF = 10;
+const CR = 13;
+
+/** Follows the lines of an event stream: an event ends with an empty line (HTML Standard, server-sent events). */
+export class EventLines implements LastingResponse {
+  readonly lastBytes: Uint8Array;
+  readonly isEndedByBoth = false;
+  /** Whether the current line is empty so far, and the one before it. */
+  private isLineEmpty = true;
+  private wasLineEmpty = true;
+  private isAfterCr = false;
+
+  /** @param retryMs when the client should connect again; 0: it decides */
+  constructor(retryMs: number) {
+    this.lastBytes = ascii(retryMs === 0 ? "" : `retry: ${retryMs}\n\n`);
+  }
+
+  get isBetween(): boolean {
+    return this.isLineEmpty && this.wasLineEmpty;
+  }
+
+  pass(bytes: Uint8Array, start: number, end: number): void {
+    // Only the end of a piece matters, but for an empty line that it completes.
+    for (let at = start; at < end; at++) {
+      const byte = bytes[at];
+      if (byte === LF && this.isAfterCr) {
+        this.isAfterCr = false;
+        continue;
+      }
+      this.isAfterCr = byte === CR;
+      if (byte === LF || byte === CR) {
+        this.wasLineEmpty = this.isLineEmpty;
+        this.isLineEmpty = true;
+      } else this.isLineEmpty = false;
+    }
+  }
+}
+
+const UPGRADE = ascii("upgrade");
+const CONTENT_TYPE = ascii("content-type");
+const CONTENT_ENCODING = ascii("content-encoding");
+
+/** Returns how this response can end early; undefined if it cannot. */
+export function lastingResponse(head: ResponseHead, retryMs: number): LastingResponse | undefined {
+  if (head.status === 101) return /^websocket$/i.test(fieldOf(head, UPGRADE) ?? "") ? new WebSocketFrames() : undefined;
+  if (head.framing !== "chunked" && head.framing !== "close") return undefined;
+  if (!/^text\/event-stream[ \t]*(;|$)/i.test(fieldOf(head, CONTENT_TYPE) ?? "")) return undefined;
+  return fieldOf(head, CONTENT_ENCODING) === undefined ? new EventLines(retryMs) : undefined;
+}
+
+function fieldOf({ fields, bytes }: ResponseHead, name: Uint8Array): string | undefined {
+  for (let i = 0; i < fields.count; i++)
+    if (equalsIgnoringCase(bytes, fields.nameStart(i), fields.nameEnd(i), name)) return fields.value(i);
+  return undefined;
+}

@@ -1,0 +1,120 @@
+/** The balancer's own responses: a line of text, or a page of the pool's; built once per second for all clients. */
+import { readFileSync } from "node:fs";
+import { extname } from "node:path";
+import type { SnapshotPool } from "@paceline/wire";
+import { REASONS } from "@paceline/wire/reasons";
+import type { LocalStatus } from "./downstream.js";
+
+export interface LocalResponseOptions {
+  keepAlive: boolean;
+  clientMinorVersion: 0 | 1;
+  /** A HEAD gets only the head. */
+  isHead: boolean;
+}
+
+/** The body of one of these responses. */
+export class LocalPage {
+  /** Responses built in this second, because a client may cause many refusals. */
+  private readonly built = new Map<number, Uint8Array>();
+  private builtInSecond = 0;
+
+  constructor(
+    private readonly status: LocalStatus,
+    private readonly body: Uint8Array,
+    private readonly type: string,
+  ) {}
+
+  /** Returns the size of the body for this client. */
+  bodyBytes(isHead: boolean): number {
+    return isHead ? 0 : this.body.length;
+  }
+
+  /** Returns a complete response. Clients share its bytes. */
+  response(options: LocalResponseOptions): Uint8Array {
+    const second = Math.floor(Date.now() / 1000);
+    if (second !== this.builtInSecond) this.built.clear();
+    this.builtInSecond = second;
+    const key = (options.keepAlive ? 4 : 0) + 2 * options.clientMinorVersion + (options.isHead ? 1 : 0);
+    let response = this.built.get(key);
+    if (response === undefined) {
+      response = this.build(options);
+      this.built.set(key, response);
+    }
+    return response;
+  }
+
+  private build({ keepAlive, clientMinorVersion, isHead }: LocalResponseOptions): Uint8Array {
+    const { status, body, type } = this;
+    const connection = keepAlive ? (clientMinorVersion === 0 ? "keep-alive" : "") : "close";
+    const lines = [
+      `HTTP/1.1 ${status} ${REASONS[status]}`,
+      `Content-Type: ${type}`,
+      `Content-Length: ${body.length}`,
+      `Date: ${new Date().toUTCString()}`,
+    ];
+    if (!type.startsWith(PLAIN)) lines.push("Cache-Control: no-store");
+    if (status === 503) lines.push(`Retry-After: ${RETRY_AFTER_SECONDS}`);
+    if (connection !== "") lines.push(`Connection: ${connection}`);
+    return Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), isHead ? NOTHING : body]);
+  }
+}
+
+/** The Retry-After of a 503 in seconds: about the time an instance takes to restart. */
+const RETRY_AFTER_SECONDS = 1;
+const PLAIN = "text/plain";
+const NOTHING = new Uint8Array(0);
+
+const ownPages = new Map<LocalStatus, LocalPage>();
+
+/** Returns the page without one of the pool's: a line of text. */
+export function ownPage(status: LocalStatus): LocalPage {
+  let page = ownPages.get(status);
+  if (page === undefined) {
+    page = new LocalPage(status, Buffer.from(`${status} ${REASONS[status]}\n`), `${PLAIN}; charset=utf-8`);
+    ownPages.set(status, page);
+  }
+  return page;
+}
+
+const HEAD_END = Buffer.from("\r\n\r\n");
+
+/** Returns a response with another field line. */
+export function withLine(response: Uint8Array, line: Uint8Array): Uint8Array {
+  const at = Buffer.from(response.buffer, response.byteOffset, response.length).indexOf(HEAD_END) + 2;
+  return Buffer.concat([response.subarray(0, at), line, response.subarray(at)]);
+}
+
+const TYPES: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".htm": "text/html; charset=utf-8",
+  ".json": "application/json",
+  ".txt": "text/plain; charset=utf-8",
+};
+
+/** The error pages of a pool, read when a snapshot names new ones. */
+export class ErrorPages {
+  private readonly pages = new Map<LocalStatus, LocalPage>();
+  private readonly named: string;
+
+  /** @param tell receives a line for the operator for each file that cannot be read */
+  constructor(list: NonNullable<SnapshotPool["errorPages"]>, tell: (line: string) => void) {
+    this.named = JSON.stringify(list);
+    for (const { status, path } of list) {
+      try {
+        const type = TYPES[extname(path).toLowerCase()] ?? "text/html; charset=utf-8";
+        this.pages.set(status as LocalStatus, new LocalPage(status as LocalStatus, readFileSync(path), type));
+      } catch (error) {
+        tell(`cannot read the error page for ${status}: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  /** Whether a snapshot names the same files, unchanged. */
+  isFrom(list: SnapshotPool["errorPages"]): boolean {
+    return this.named === JSON.stringify(list);
+  }
+
+  of(status: LocalStatus): LocalPage | undefined {
+    return this.pages.get(status);
+  }
+}

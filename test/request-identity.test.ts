@@ -157,7 +157,7 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
     expect(lost.received).toMatch(
       /^HTTP\/1\.1 502 .*\r\nContent-Type: text\/html; charset=utf-8\r\nContent-Length: 12\r\n/,
     );
-    expect(lost.received).toMatch(/\r\nCache-Control: no-store\r\n[\s\S]*\r\nX-Request-Id: /);
+    expect(lost.received).toMatch(/\r\nCache-Control: no-store\r\n[\s\S]*X-Request-Id: /);
     expect(await logged("502", ({ status }) => status === 502)).toMatchObject({
       ...{ target: "/own/exit", outcome: "instance-lost", phase: "wait", requestBytes: 5, bytes: 12 },
     });

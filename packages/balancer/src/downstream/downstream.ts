@@ -1,10 +1,9 @@
 /** The interface to client connections: what an exchange needs, independent of the client's protocol. */
 
 import type { ResponseHead } from "../http1/response-head.js";
-import type { LocalPage } from "./local-response.js";
+import type { LocalPage, LocalStatus } from "./local-response.js";
 
-/** The statuses of the balancer's own responses: probes, refused heads, no available instance, failed upstreams. */
-export type LocalStatus = 200 | 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
+export type { LocalStatus };
 
 export interface Downstream {
   /** Sends the response to the client. */

@@ -3,7 +3,9 @@ import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import type { SnapshotPool } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
-import type { LocalStatus } from "./downstream.js";
+
+/** The statuses of the balancer's own responses: probes, refused heads, no available instance, failed upstreams. */
+export type LocalStatus = 200 | 400 | 404 | 408 | 413 | 414 | 417 | 431 | 501 | 502 | 503 | 504 | 505;
 
 export interface LocalResponseOptions {
   keepAlive: boolean;

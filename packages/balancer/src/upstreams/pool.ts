@@ -1,7 +1,7 @@
 /** A pool's upstreams, the policy that picks among them, how much may wait at one of them, the queue of requests for which all are full, and the watch for upstreams that stall. */
 import type { PolicyName } from "@paceline/wire";
-import { takeTurns } from "./out-of-turn.js";
 import type { ErrorPages } from "../downstream/local-response.js";
+import { takeTurns } from "./out-of-turn.js";
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import type { Binding, Stickiness } from "./sticky.js";
 import type { Upstream } from "./upstream.js";

@@ -1,8 +1,8 @@
 /** Every config key with its check, unit, default and description; docs/configuration.md is generated from it. */
 import { z } from "zod";
 import { MAX_INSTANCES } from "../core/model.js";
-import { balancingFields } from "./balancing.js";
 import { accessLog } from "./access-log.js";
+import { balancingFields } from "./balancing.js";
 import { deployLimitFields } from "./deploy-limits.js";
 import { errorPagesField } from "./error-pages.js";
 import {

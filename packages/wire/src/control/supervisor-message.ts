@@ -385,7 +385,7 @@ function isTcpAddress(value: unknown): boolean {
 }
 
 function isAccessLogRule(value: unknown): boolean {
-  return isFields(value) && isText(value.format) && isOptional(value.file, isText) && isShare(value.sample);
+  return isFields(value) && isText(value.format) && isOptional(value.file, isText) && isFraction(value.sample);
 }
 
 function isIdentityRules(value: unknown): boolean {
@@ -395,12 +395,12 @@ function isIdentityRules(value: unknown): boolean {
     isFlag(value.inResponse) &&
     isOptional(
       value.trace,
-      (trace) => isFields(trace) && (trace.keep === "always" || trace.keep === "trusted") && isShare(trace.sampled),
+      (trace) => isFields(trace) && (trace.keep === "always" || trace.keep === "trusted") && isFraction(trace.sampled),
     )
   );
 }
 
-function isShare(value: unknown): boolean {
+function isFraction(value: unknown): boolean {
   return isAmount(value) && value <= 1;
 }
 

@@ -78,6 +78,7 @@ const COMMON: Record<keyof typeof commonPoolFields, unknown> = {
   recycleSchedule: "0 4 * * *",
   recycleJitter: 0.5,
   limits: { maxConnections: 1009 },
+  errorPages: { 503: "app.ts" },
   maxOutputBytes: 1 << 20,
 };
 

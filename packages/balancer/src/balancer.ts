@@ -70,6 +70,8 @@ export interface BalancerOptions {
   onPoison(found: PoisonFound): void;
   /** Requests were lost at an upstream, which has probably ended. */
   onLost(lost: LostRequests): void;
+  /** An upstream was ejected or readmitted. */
+  onEjection(): void;
   /** A request got 504, and its upstream may still be running it. */
   onOverdue(): void;
   /** Receives a line about an error. */
@@ -149,6 +151,7 @@ export class Balancer {
       maxQueue: limits.maxQueue,
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       stickyWaitMs: limits.stickyWaitMs,
+      stallAfterMs: limits.stallAfterMs,
       makeClient: (described, onRoom, work) => {
         const { socket = "", tcp, protocol, foreign = false, perClient = foreign } = described;
         const { maxInFlight = Number.POSITIVE_INFINITY } = described;
@@ -167,6 +170,7 @@ export class Balancer {
       },
       onLeft: options.onChanged,
       onDrained: options.onChanged,
+      onEjection: options.onEjection,
       onNotice: options.onNotice,
     });
     this.tickEvery(TICK_MS);

@@ -98,6 +98,7 @@ class BalancerProcess {
       onChanged: () => this.sayApplied(),
       onDrained: () => void this.exit(),
       onOverdue: () => this.reportSoon(),
+      onEjection: () => this.reportSoon(),
       onLost: (lost) => void this.channel.send({ type: "lost", ...lost }),
       onPoison: (found) => void this.channel.send({ type: "poison", ...found }),
       onProblem: log,

@@ -196,6 +196,11 @@ export class Parts {
         return processes.some((process) => process.attempt === attempt && process.state === "ready");
       },
       onCold: ({ name }, problem) => log.event("warn", name, `takes traffic before it is warm: ${problem}`),
+      onTurn: ({ name, failsChecks }, message) => {
+        log.event(failsChecks ? "warn" : "info", name, message);
+        publish();
+      },
+      random: Math.random,
       report,
     });
     this.liveness = new LivenessWatch({

@@ -25,6 +25,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     eventLoopLagMs: 1,
     stalledMs: null,
     outOfTurn: null,
+    ejections: [],
     weight: 100,
     heapBytes: 1,
     deferred: null,

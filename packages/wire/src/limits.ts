@@ -54,6 +54,9 @@ export const BALANCER_LIMITS = {
   eventStreamRetryMs: 1_000,
 };
 
+/** How many requests that may have started are sent again, where a pool says nothing else; see RetryBudgetRule. */
+export const RETRY_BUDGET = { percent: 20, minPerSecond: 50 };
+
 export type InstanceLimits = typeof INSTANCE_LIMITS;
 export type BalancerLimits = typeof BALANCER_LIMITS;
 

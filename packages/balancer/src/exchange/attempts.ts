@@ -87,11 +87,15 @@ export class Attempts implements Waiting {
 
   /** Whether it may be sent again although it may have started. */
   get mayRepeat(): boolean {
-    return this.isIdempotent && this.lostStarts === undefined && !this.isPoison;
+    return this.isIdempotent && this.lostStarts === undefined && !this.isPoison && this.hasBudget;
   }
 
   private get isPoison(): boolean {
     return isPoison(this.relay, this.poolName, this.kept.describe());
+  }
+
+  private get hasBudget(): boolean {
+    return this.pool?.retries.isLeft === true;
   }
 
   private get poolName(): string {
@@ -210,6 +214,8 @@ export class Attempts implements Waiting {
     const attempted = { sends, starts: this.lostStarts?.count ?? 0, wasSent, isIdempotent, isBodyBuffered, isPoison };
     // 503 invites a retry, which is safe if the request has not started.
     if (!mayTryElsewhere(loss, attempted)) return loss === "notStarted" ? 503 : 502;
+    // One that has not started makes no more work elsewhere than it would have made here.
+    if (startedAt !== undefined && this.pool?.retries.take() !== true) return 502;
     this.relay.counters.retriesTotal++;
     // A stale connection does not count against its upstream.
     if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];

@@ -334,7 +334,7 @@ export class Exchange
     const wasSent = state === State.SENT;
     const startedAt = wasSent && mayHaveStarted(loss) ? upstream : undefined;
     const isOnlyLoss = startedAt?.noteLoss(this.relay.deadlines.now) === true;
-    this.releaseUpstream();
+    this.releaseUpstream(loss);
     if (state === State.RESPONDING || state === State.TUNNEL) {
       this.outcome.noteLost(upstream, loss, "cut");
       return this.abort();
@@ -348,9 +348,9 @@ export class Exchange
     this.attempts.find(this.pool as Pool, undefined);
   }
 
-  private releaseUpstream(): void {
+  private releaseUpstream(loss?: UpstreamLoss): void {
     this.stream = undefined;
-    this.upstream?.release(this.mayHaveStartedElsewhere);
+    this.upstream?.release(this.mayHaveStartedElsewhere, loss);
     this.upstream = undefined;
     this.body.release();
   }

@@ -39,7 +39,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     protected readonly services: LaneConnectionServices,
     protected readonly path: string,
     /** Receives what its requests cost the instance. */
-    private readonly work: WorkMeter,
+    protected readonly work: WorkMeter,
   ) {}
 
   /** The instance's HELLO has arrived. */

@@ -201,6 +201,32 @@ describe("the balancer's lane", () => {
     expect(asked.map(({ loss }) => loss)).toEqual(["freed", undefined, "freed"]);
   });
 
+  it("moves those that have waited for long behind a running handler, once, and cancels them there", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "paceline-scoreboard-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const bench = new LaneBench(1, 1024, join(folder, "instance.sock"));
+    const { connection } = open(bench);
+    const asked = [bench.ask(GET), bench.ask(GET), bench.ask(POST)];
+    await turnEnd();
+    connection.take();
+    // Lane 3 from its HELLO runs the first of these; one came before them.
+    writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([3, 2, 0, 0, 2, 0]));
+    const losses = () => asked.map(({ loss }) => loss);
+    bench.work.moveAfterMs = 30;
+    bench.link.countStall(1);
+    asked.push(bench.ask(GET));
+    await turnEnd();
+    // A late tick says nothing about the instance.
+    for (const weight of [1, 1 / 8, 1 / 8]) bench.link.countStall(weight);
+    expect(losses()).toEqual([undefined, undefined, undefined, undefined]);
+    bench.link.countStall(1);
+    expect(losses()).toEqual([undefined, "freed", undefined, undefined]);
+    connection.take();
+    (asked[3] as Asked).canMove = false;
+    for (let tick = 0; tick < 3; tick++) bench.link.countStall(1);
+    expect(losses()).toEqual([undefined, "freed", undefined, undefined]);
+  });
+
   it("names no request that waits behind one whose client has gone, and does not blame it", async () => {
     const { bench, connection, give } = open(new LaneBench(), PLAIN_HELLO);
     const ask = (path: string) => bench.ask(GET.replace("/", path));

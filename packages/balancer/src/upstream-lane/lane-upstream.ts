@@ -4,6 +4,7 @@ import { FrameType, RESPONSE_WINDOW_BYTES, readUint32 } from "@paceline/wire/lan
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
+import { STALL_TICK_MS } from "../upstreams/pool.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { WorkMeter } from "../upstreams/work-meter.js";
 import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
@@ -11,6 +12,7 @@ import { putRequest } from "./request-encoder.js";
 import { MAX_EXTRA_BYTES } from "./response-window.js";
 import type { LaneStream, StreamLane } from "./stream.js";
 import { decideOnStalled, lossAtEnd, StreamTable } from "./stream-table.js";
+import { SentAtTicks, waitingFor } from "./waiting.js";
 
 interface LaneServices extends LaneConnectionServices {
   /** The maximum number of non-idempotent requests on one lane that have not started. */
@@ -35,6 +37,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   /** Requests that were sent and whose handler is not known to have returned. */
   private notReturned = 0;
   private isRoomDue = false;
+  private readonly sentAtTicks = new SentAtTicks();
   /** The number of requests sent on the current lane. */
   private sequence = 0;
   /** Bytes that may still arrive for cancelled streams. */
@@ -102,6 +105,7 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
   protected override connect(): void {
     this.atWork = this.leftAtWork = undefined;
     this.sequence = this.bytesOfCancelled = this.owedCancelled = 0;
+    this.sentAtTicks.clear();
     super.connect();
   }
 
@@ -324,7 +328,26 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     // A stalled instance stays stalled without requests, so that the next request need not find out.
     if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
     // STARTED of one request is not a frame for the others sent with it.
-    return this.tickStall(weight, this.unanswered > 0);
+    const ticks = this.tickStall(weight, this.unanswered > 0);
+    // During a late tick the instance was perhaps not to blame.
+    if (weight === 1) this.moveWaiting();
+    return ticks;
+  }
+
+  /** Moves requests that have waited behind a running handler for longer than most requests of their pool take. */
+  private moveWaiting(): void {
+    this.sentAtTicks.tick(this.sequence);
+    const { moveAfterMs } = this.work;
+    if (moveAfterMs === Number.POSITIVE_INFINITY || this.notStarted === 0) return;
+    const unanswered = this.streams.unanswered();
+    const upTo = this.sentAtTicks.before(Math.ceil(moveAfterMs / STALL_TICK_MS));
+    if (upTo === 0 || unanswered[0] === undefined || unanswered[0].sequence > upTo) return;
+    for (const stream of waitingFor(unanswered, readScoreboard(this.path, this.number), upTo)) {
+      if (stream.receiver?.canMove !== true) continue;
+      this.sendCancel(stream);
+      stream.lose("freed");
+    }
+    this.output.flushSoon();
   }
 
   /**

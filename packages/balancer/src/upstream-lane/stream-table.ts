@@ -92,7 +92,7 @@ export function decideOnStalled(
 }
 
 /** Compares sequence numbers that wrap around at 32 bits. */
-function isUpTo(sequence: number, last: number): boolean {
+export function isUpTo(sequence: number, last: number): boolean {
   return ((last - sequence) | 0) >= 0;
 }
 

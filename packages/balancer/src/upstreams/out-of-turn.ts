@@ -10,6 +10,8 @@ export const OutOfTurn = {
   UNHEALTHY: 4,
   /** It is a backup. */
   BACKUP: 8,
+  /** Its health checks fail. */
+  FAILS_CHECKS: 16,
 } as const;
 
 /** What decides whether an upstream is in turn. */

@@ -3,6 +3,7 @@ import type { PolicyName } from "@paceline/wire";
 import type { ErrorPages } from "../downstream/local-response.js";
 import { takeTurns } from "./out-of-turn.js";
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
+import { RetryBudget } from "./retry-budget.js";
 import type { Binding, Stickiness } from "./sticky.js";
 import type { Upstream } from "./upstream.js";
 import { WorkMeter } from "./work-meter.js";
@@ -31,6 +32,8 @@ export class Pool {
   isExact = false;
   /** What its requests cost its instances, as these report. */
   readonly work = new WorkMeter();
+  /** How many of its requests may be sent again. */
+  readonly retries = new RetryBudget();
   /** Requests whose body is being collected. */
   receiving = 0;
   /** Spooled responses whose upstream has finished. */

@@ -17,6 +17,7 @@ import { LeastBusy } from "./least-busy.js";
 import { OutOfTurn } from "./out-of-turn.js";
 import { PeakLatency } from "./peak-latency.js";
 import { type Policy, Pool, STALL_TICK_MS } from "./pool.js";
+import { HEALTH_REASONS, PoolHealth } from "./pool-health.js";
 import { RandomTwo } from "./random-two.js";
 import { RoundRobin } from "./round-robin.js";
 import { Stickiness } from "./sticky.js";
@@ -55,6 +56,8 @@ interface RegistryOptions {
   maxQueue: number;
   /** The response timeout of upstreams; a pool may have a shorter one. */
   upstreamResponseTimeoutMs: number;
+  /** For how long an upstream is silent until it counts as stalled. */
+  stallAfterMs: number;
   /** How long a sticky client waits for its slot. */
   stickyWaitMs: number;
   /** @param onRoom called when the client can take more requests; @param work receives what requests cost the instance */
@@ -63,6 +66,8 @@ interface RegistryOptions {
   onLeft(): void;
   /** A drained upstream has no requests any more. */
   onDrained(): void;
+  /** An upstream was ejected or readmitted. */
+  onEjection(): void;
   /** Receives a line for the operator. */
   onNotice(message: string): void;
 }
@@ -74,6 +79,8 @@ export class UpstreamRegistry {
   private members = new Map<string, Upstream>();
   /** Several of one process, if it has left its pool and come back. */
   private readonly outgoing = new Set<Upstream>();
+  /** By pool. */
+  private readonly health = new Map<string, PoolHealth>();
 
   constructor(private readonly options: RegistryOptions) {}
 
@@ -129,9 +136,14 @@ export class UpstreamRegistry {
       if (pool.errorPages?.isFrom(described.errorPages) !== true)
         pool.errorPages = described.errorPages && new ErrorPages(described.errorPages, this.options.onNotice);
       this.stick(pool, described.sticky);
+      this.healthOf(pool).follow(described, upstreams);
       pool.setMembers(upstreams, described.awaited);
     }
-    for (const [name, pool] of this.pools) if (!pools.has(name)) pool.setMembers([]);
+    for (const [name, pool] of this.pools) {
+      if (pools.has(name)) continue;
+      this.health.delete(name);
+      pool.setMembers([]);
+    }
     const former = this.members;
     this.pools = pools;
     this.members = members;
@@ -142,6 +154,15 @@ export class UpstreamRegistry {
     for (const upstream of outgoing) this.leave(upstream);
     const internal = internalRoutes.length === 0 ? undefined : { router: new Router(internalRoutes), roots };
     return { router: new Router(routes), internal };
+  }
+
+  private healthOf(pool: Pool): PoolHealth {
+    const known = this.health.get(pool.name);
+    if (known !== undefined) return known;
+    const { deadlines: clock, onEjection: onChange, onNotice, stallAfterMs } = this.options;
+    const health = new PoolHealth(pool, { clock, onChange, onNotice, stallAfterMs });
+    this.health.set(pool.name, health);
+    return health;
   }
 
   private stick(pool: Pool, rule: StickyRule | undefined): void {
@@ -158,7 +179,8 @@ export class UpstreamRegistry {
     upstream.setWeight(((described.weight ?? 1) * (described.share ?? FULL_SHARE)) / FULL_SHARE);
     upstream.isCanary = described.canary ?? false;
     // Its health is judged here.
-    upstream.reasons = (upstream.reasons & OutOfTurn.UNHEALTHY) | reasonsOf(described);
+    upstream.reasons = (upstream.reasons & HEALTH_REASONS) | reasonsOf(described);
+    upstream.failsChecks = described.failsChecks ?? false;
     upstream.onIdle = described.outOfTurn === "drained" ? this.options.onDrained : undefined;
     return upstream;
   }
@@ -191,6 +213,7 @@ export class UpstreamRegistry {
   /** Closes connections that were idle too long, and serves the queues. */
   tick(deadlines: Deadlines, idleTimeoutMs: number): void {
     for (const upstream of this.members.values()) upstream.sweep(deadlines, idleTimeoutMs);
+    for (const health of this.health.values()) health.tick();
     for (const pool of this.pools.values()) {
       pool.serveQueue();
       pool.countLoad();
@@ -215,6 +238,6 @@ export class UpstreamRegistry {
   takeStats(): UpstreamStats[] {
     const { members, outgoing } = this;
     const left = [...outgoing].filter(({ id }) => !members.has(id));
-    return [...members.values(), ...left].map((upstream) => upstream.takeStats());
+    return [...members.values(), ...left].map((upstream) => upstream.takeStats(this.options.deadlines.now));
   }
 }

@@ -2,8 +2,10 @@
 import { Histogram, type UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import { JudgedCounts } from "../stats/judged.js";
+import type { Ejection } from "./health.js";
 import type { PeakLatency } from "./peak-latency.js";
-import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "./upstream-client.js";
+import type { ResponseReceiver, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
+import type { Vitals } from "./vitals.js";
 
 /** After this many silent ticks, half a second, the running request is reported. */
 const SILENT_TICKS = 32;
@@ -54,6 +56,12 @@ export class Upstream {
   private wereSeveralLost = false;
   /** The figures of its responses, if it does not report them itself. */
   private readonly responses: Answers | undefined;
+  /** Set while its pool judges its health. */
+  vitals: Vitals | undefined;
+  /** Set while it is ejected for its health. */
+  ejection: Ejection | undefined;
+  /** Whether its health checks fail. */
+  failsChecks = false;
   /** Set while its pool is under judgement. */
   private judged: JudgedCounts | undefined;
 
@@ -85,6 +93,7 @@ export class Upstream {
     this.answeredSince++;
     this.latency?.observe(milliseconds);
     this.judged?.answered(request.routeClass, status, milliseconds);
+    this.vitals?.answered(status, milliseconds);
     const { responses } = this;
     if (responses === undefined) return;
     if (status >= 500) responses.errorsTotal++;
@@ -112,15 +121,16 @@ export class Upstream {
     return answeredSince;
   }
 
-  /** Returns its figures, with latencies since the last call. */
-  takeStats(): UpstreamStats {
-    const { id, inFlight, requestsTotal, responses, judged } = this;
+  /** Returns its figures, with latencies since the last call. @param now in milliseconds of `Deadlines.now` */
+  takeStats(now: number): UpstreamStats {
+    const { id, inFlight, requestsTotal, responses, judged, ejection } = this;
     const running = this.stallCount >= SILENT_TICKS ? this.link.runningRequest() : undefined;
     const overdue = this.link.overdue();
     const counted = {
       ...{ id, inFlight, requestsTotal },
       ...(running !== undefined && { running }),
       ...(overdue !== undefined && { overdue }),
+      ...(ejection !== undefined && { ejected: ejectedStats(ejection, now) }),
       ...(judged !== undefined && { judged: judged.take() }),
     };
     return responses === undefined
@@ -198,8 +208,9 @@ export class Upstream {
     return this.link.open(receiver, isIdempotent);
   }
 
-  /** @param mayHaveStarted its value when the request was opened */
-  release(mayHaveStarted: boolean): void {
+  /** @param mayHaveStarted its value when the request was opened; @param loss set if it was lost here */
+  release(mayHaveStarted: boolean, loss?: UpstreamLoss): void {
+    if (loss !== undefined) this.vitals?.lost(loss);
     this.inFlight--;
     if (mayHaveStarted) this.retriedStarts--;
     if (this.inFlight === 0) this.onIdle?.();
@@ -227,4 +238,8 @@ export class Upstream {
     this.leavingSince = now;
     this.link.leave(onEmpty);
   }
+}
+
+function ejectedStats({ reason, number, until }: Ejection, now: number): Required<UpstreamStats>["ejected"] {
+  return { reason, number, forMs: Math.max(0, Math.round(until - now)) };
 }

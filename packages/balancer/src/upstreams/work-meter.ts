@@ -15,6 +15,8 @@ export class WorkMeter {
   window = Number.POSITIVE_INFINITY;
   /** Whether a request occupies an instance for so long that the one with the fewest requests is the better choice than the next in turn. */
   isSlow = false;
+  /** How long a request waits at one of them behind a running handler before it moves; see usual-time.ts. */
+  moveAfterMs = Number.POSITIVE_INFINITY;
   private meanUs = 0;
   private counted = 0;
 

@@ -4,6 +4,7 @@ import { RequestHead } from "../../src/http1/request-head.js";
 import type { ResponseHead } from "../../src/http1/response-head.js";
 import { LaneUpstreamClient } from "../../src/upstream-lane/lane-upstream.js";
 import type { ResponseReceiver, UpstreamLoss, UpstreamStream } from "../../src/upstreams/upstream-client.js";
+import { WorkMeter } from "../../src/upstreams/work-meter.js";
 import { FakeTransport } from "./fake-transport.js";
 
 export const HEAD_LIMITS = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 100_000_000 };
@@ -93,6 +94,7 @@ export class LaneBench {
   /** The number of busy reports. */
   busy = 0;
   readonly link: LaneUpstreamClient;
+  readonly work = new WorkMeter();
 
   constructor(notStartedUnsafeMax = 1, maxRequests = 1024, path = "instance.sock") {
     const services = {
@@ -101,7 +103,7 @@ export class LaneBench {
       onBusy: () => void this.busy++,
       onProblem: (message: string) => void this.problems.push(message),
     };
-    this.link = new LaneUpstreamClient(services, path, maxRequests, () => void this.rooms++);
+    this.link = new LaneUpstreamClient(services, path, maxRequests, () => void this.rooms++, this.work);
   }
 
   ask(text: string, mayHaveStartedElsewhere = false): Asked {

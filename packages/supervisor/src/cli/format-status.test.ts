@@ -27,6 +27,7 @@ const instance: InstanceStatus = {
   eventLoopLagMs: 1,
   stalledMs: null,
   outOfTurn: null,
+  ejections: [],
   weight: 100,
   heapBytes: 1,
   deferred: null,

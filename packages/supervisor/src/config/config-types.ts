@@ -271,7 +271,7 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   healthPath?: string | undefined;
   /**
-   * The time from a response on `healthPath` to the next request.
+   * The time from a response on `healthPath` to the next request; each time up to a tenth more or less.
    *
    * Value: whole number, ms. Default: 10000.
    */
@@ -283,11 +283,23 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   healthTimeoutMs?: number | undefined;
   /**
-   * An instance is ended after this many failures in a row.
+   * An instance is ended after this many failures in a row. `0`: it is only out of turn until it is healthy, which suits a `proxy` whose upstream fails.
    *
    * Value: whole number. Default: 3.
    */
   healthFailures?: number | undefined;
+  /**
+   * An instance gets no new requests after this many failures in a row, within `ejection.maxEjectedPercent` of its pool. `0`: it gets them until it is ended.
+   *
+   * Value: whole number. Default: 2.
+   */
+  healthFall?: number | undefined;
+  /**
+   * After this many good responses in a row it gets requests again.
+   *
+   * Value: whole number. Default: 2.
+   */
+  healthRise?: number | undefined;
   /**
    * The Host field of requests for `readyPath`, `healthPath` and `warmup`. Default: `"localhost"`.
    *
@@ -318,6 +330,84 @@ export interface PoolKeys extends CommonPoolKeys {
    * Value: whole number. Default: 0.
    */
   backups?: number | undefined;
+  /**
+   * When a balancer sends an instance no new requests for a while, because it is worse than the others; see docs/balancing.md. Without this key the defaults apply, except in a pool with `sticky`, `policy: "exact"` or `"hash:…"`, where no instance is ejected.
+   *
+   * Value: table.
+   */
+  ejection?:
+    | {
+        /**
+         * Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More are needed if the others fail, too. `0`: off.
+         *
+         * Value: whole number. Default: 5.
+         */
+        failures?: number | undefined;
+        /**
+         * Eject an instance if at least this percentage of its requests fail, and far fewer of the others'. `0`: off.
+         *
+         * Value: whole number. Default: 50.
+         */
+        failurePercent?: number | undefined;
+        /**
+         * `failurePercent` applies to an instance with at least this many requests in `windowMs`.
+         *
+         * Value: whole number. Default: 20.
+         */
+        minRequests?: number | undefined;
+        /**
+         * How long requests are remembered for these rules, on average.
+         *
+         * Value: whole number, ms. Default: 30000.
+         */
+        windowMs?: number | undefined;
+        /**
+         * How long an ejection lasts. Each further one of the same instance lasts twice as long as the one before.
+         *
+         * Value: whole number, ms. Default: 10000.
+         */
+        ejectMs?: number | undefined;
+        /**
+         * The longest time of an ejection.
+         *
+         * Value: whole number, ms. Default: 300000.
+         */
+        maxEjectMs?: number | undefined;
+        /**
+         * The percentage of the pool's instances that may be out of turn together, rounded down; never the last one. `0`: none is ejected.
+         *
+         * Value: whole number. Default: 50.
+         */
+        maxEjectedPercent?: number | undefined;
+      }
+    | undefined;
+  /**
+   * How long the share of an instance grows, from a tenth to the whole, after it is ready or readmitted. `0`: it gets its whole share at once.
+   *
+   * Value: whole number, ms. Default: 0.
+   */
+  slowStartMs?: number | undefined;
+  /**
+   * How many requests that may have started at an instance are sent to another one. Beyond that they get 502. Requests that have certainly not started are sent on without this limit.
+   *
+   * Value: table.
+   */
+  retryBudget?:
+    | {
+        /**
+         * The percentage of the pool's requests that may be sent again.
+         *
+         * Value: whole number. Default: 20.
+         */
+        percent?: number | undefined;
+        /**
+         * So many may be sent again in each second in any case. What is not used is kept for ten seconds.
+         *
+         * Value: whole number. Default: 50.
+         */
+        minPerSecond?: number | undefined;
+      }
+    | undefined;
   /**
    * The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`. A table such as `{ min: 1, max: 8, target: { queueMs: 50 } }` makes the number follow the load; see docs/scaling.md.
    *
@@ -878,11 +968,16 @@ type WithoutRequests = {
     | "healthIntervalMs"
     | "healthTimeoutMs"
     | "healthFailures"
+    | "healthFall"
+    | "healthRise"
     | "checkHost"
     | "warmup"
     | "warmupTimeoutMs"
     | "policy"
     | "backups"
+    | "ejection"
+    | "slowStartMs"
+    | "retryBudget"
     | "protocol"
     | "maxRequests"
     | "limits"]?: undefined;

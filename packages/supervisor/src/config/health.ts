@@ -6,7 +6,10 @@ import { count, milliseconds, text, texts } from "./fields.js";
 const WARMUP_TIMEOUT_MS = 10_000;
 const MAX_WARMUP_PATHS = 50;
 const PATH = /^\/[!-~]*$/;
-const DEFAULTS = { intervalMs: 10_000, timeoutMs: 5_000, failures: 3, host: "localhost" };
+const DEFAULTS = { intervalMs: 10_000, timeoutMs: 5_000, failures: 3, fall: 2, rise: 2, host: "localhost" };
+
+/** The keys that say how `healthPath` is asked for. */
+const NEED_PATH = ["healthIntervalMs", "healthTimeoutMs", "healthFailures", "healthFall", "healthRise"] as const;
 
 export const healthFields = {
   readyPath: text(
@@ -15,11 +18,22 @@ export const healthFields = {
   healthPath: text(
     "Paceline sends GETs of this path to each instance as long as it serves, and restarts one that fails them. A process with limited concurrency gets no health request while it handles a request. Default: no health requests.",
   ),
-  healthIntervalMs: milliseconds(DEFAULTS.intervalMs, "The time from a response on `healthPath` to the next request."),
+  healthIntervalMs: milliseconds(
+    DEFAULTS.intervalMs,
+    "The time from a response on `healthPath` to the next request; each time up to a tenth more or less.",
+  ),
   healthTimeoutMs: milliseconds(DEFAULTS.timeoutMs, "How long a response on `healthPath` may take."),
-  healthFailures: count(DEFAULTS.failures, "An instance is ended after this many failures in a row.", {
-    max: 1000,
-  }),
+  healthFailures: count(
+    DEFAULTS.failures,
+    "An instance is ended after this many failures in a row. `0`: it is only out of turn until it is healthy, which suits a `proxy` whose upstream fails.",
+    { min: 0, max: 1000 },
+  ),
+  healthFall: count(
+    DEFAULTS.fall,
+    "An instance gets no new requests after this many failures in a row, within `ejection.maxEjectedPercent` of its pool. `0`: it gets them until it is ended.",
+    { min: 0, max: 1000 },
+  ),
+  healthRise: count(DEFAULTS.rise, "After this many good responses in a row it gets requests again.", { max: 1000 }),
   checkHost: text('The Host field of requests for `readyPath`, `healthPath` and `warmup`. Default: `"localhost"`.'),
   warmup: texts(
     'Paths such as `["/", "/search?q=a"]` that a new process is asked for, round after round, before it takes traffic, until a round takes as long as those before. See [operations.md](operations.md#warm-up). Default: none.',
@@ -60,7 +74,7 @@ export function resolveHealth(keys: HealthInput, report: (path: string[], messag
     if (path !== undefined && !PATH.test(path))
       report([key], `must be a path that begins with /, without spaces, not ${JSON.stringify(path)}`);
   }
-  for (const key of ["healthIntervalMs", "healthTimeoutMs", "healthFailures"] as const) {
+  for (const key of NEED_PATH) {
     if (keys[key] !== undefined && keys.healthPath === undefined) report([key], "is only valid with `healthPath`");
   }
   if (keys.checkHost !== undefined && !/^[\w.:[\]-]+$/.test(keys.checkHost))
@@ -71,6 +85,10 @@ export function resolveHealth(keys: HealthInput, report: (path: string[], messag
     healthIntervalMs: keys.healthIntervalMs ?? DEFAULTS.intervalMs,
     healthTimeoutMs: keys.healthTimeoutMs ?? DEFAULTS.timeoutMs,
     healthFailures: keys.healthFailures ?? DEFAULTS.failures,
+    ...(keys.healthPath !== undefined && {
+      healthFall: keys.healthFall ?? DEFAULTS.fall,
+      healthRise: keys.healthRise ?? DEFAULTS.rise,
+    }),
     checkHost: keys.checkHost ?? DEFAULTS.host,
   };
 }

@@ -19,6 +19,7 @@ import type { Runtimes } from "../runtime/runtimes.js";
 import { resolveAccessLog } from "./access-log.js";
 import { findUser } from "./accounts.js";
 import { relayedPolicy } from "./balancing.js";
+import { resolveEjection } from "./ejection.js";
 import { errorPages } from "./error-pages.js";
 import { defaultsOf, processCount } from "./fields.js";
 import { resolveAgentCheck, resolveProbes, resolveProxied } from "./fronts.js";
@@ -225,6 +226,7 @@ function resolvePool(
       ...resolveSticky(name, path, pool, context),
       ...resolveBalancing(path, pool, context),
       ...(kind.serves && resolvePages(path, pool, input, context)),
+      ...(kind.serves && resolveEjection(pool, (at, message) => find(context, [...path, ...at], message))),
     },
     launch: kind.launch ?? { entry: "server" },
     backups: resolveBackups(pool.backups ?? 0, instances, (message) => find(context, [...path, "backups"], message)),

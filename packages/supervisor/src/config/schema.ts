@@ -4,6 +4,7 @@ import { MAX_INSTANCES } from "../core/model.js";
 import { accessLog } from "./access-log.js";
 import { balancingFields } from "./balancing.js";
 import { deployLimitFields } from "./deploy-limits.js";
+import { ejectionFields } from "./ejection.js";
 import { errorPagesField } from "./error-pages.js";
 import {
   bytes,
@@ -143,7 +144,15 @@ const stripPrefix = flag(
 );
 
 /** The keys that apply to one pool: beside `pools` they are not allowed at the top level. */
-export const ownPoolFields = { ...kindFields, ...healthFields, ...balancingFields, instances, routes, stripPrefix };
+export const ownPoolFields = {
+  ...kindFields,
+  ...healthFields,
+  ...balancingFields,
+  ...ejectionFields,
+  instances,
+  routes,
+  stripPrefix,
+};
 
 /** The keys of a pool that are allowed at the top level beside `pools`, as defaults for all pools. */
 export const commonPoolFields = { runtime, protocol, ...sharedFields, maxOutputBytes };

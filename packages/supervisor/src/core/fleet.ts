@@ -130,6 +130,8 @@ export interface Reach {
   foreign?: boolean;
   /** Whether a connection to it may carry the requests of only one client. */
   perClient?: boolean;
+  /** Whether its health checks fail. */
+  failsChecks?: boolean;
   /** The value of the cookie for its slot, and the one for its slot and generation. */
   cookie?: string;
   alsoCookie?: string;

@@ -1,5 +1,5 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
-import type { HealthConfig, IdentityRules, PolicyName } from "@paceline/wire";
+import type { EjectionRule, HealthConfig, IdentityRules, PolicyName, RetryBudgetRule } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
 import type { ScalingRules } from "./autoscale.js";
 import type { DeployConfig } from "./deploy.js";
@@ -109,6 +109,9 @@ export interface RelayTraits {
   takesAllRequests?: boolean;
   policy?: PolicyName;
   errorPages?: { status: number; path: string; changedAt: number }[];
+  ejection?: EjectionRule;
+  slowStartMs?: number;
+  retryBudget?: RetryBudgetRule;
 }
 
 /** Where a secret comes from: a file, or a credential of systemd. */

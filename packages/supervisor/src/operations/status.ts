@@ -154,6 +154,8 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
   const child = memberOf(sources, slot);
   const last = child?.stats.last?.role === "instance" ? child.stats.last : null;
   const serves = sources.configs.pool(pool)?.serves ?? true;
+  const ejections = ejectionsOf(sources, child, now);
+  const failsChecks = child?.failsChecks ?? false;
   return {
     ...common(sources, slot, child, now),
     ...instanceFigures({ ...sources, child, record: sources.slots.of(slot.name), now }, serves),
@@ -166,9 +168,18 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
     recycles: sources.slots.of(slot.name).recycles,
     recycle: sources.recycling.statusOf(child),
     shim: shimOf(sources, child),
-    outOfTurn: outOfTurn(slot.turn, slot.member.process) ?? null,
+    outOfTurn: outOfTurn(slot.turn, slot.member.process) ?? (ejections.length > 0 || failsChecks ? "ejected" : null),
+    ejections,
     weight: serves ? (slot.turn?.weight ?? FULL_WEIGHT) : null,
   };
+}
+
+function ejectionsOf({ children }: StatusSources, child: LiveProcess | undefined, now: number) {
+  return [...(child?.ejections ?? [])].map(([id, { reason, until }]) => ({
+    balancer: children.get(id)?.name ?? id,
+    reason,
+    forSeconds: secondsSince(now, until),
+  }));
 }
 
 function templateStatus({ usage, pss }: StatusSources, template: Template, now: number): TemplateStatus {

@@ -18,6 +18,7 @@ import type { Report } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
 import { FINAL_REPORT_MS } from "./child-end.js";
+import { noteEjection } from "./ejections.js";
 import { Exposure } from "./exposure.js";
 import type { LiveProcess } from "./live-process.js";
 import type { UnreportedEnds } from "./unreported-ends.js";
@@ -196,6 +197,7 @@ export class ChildChannel {
         );
       if (child === undefined) continue;
       child.relayed.set(balancer.id, upstream.inFlight);
+      noteEjection(this.options.log, child, balancer, upstream.ejected, performance.now());
       // Once its end is decided, other requests are not what it was running.
       if (upstream.running !== undefined && child.verdict === null)
         child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);

@@ -104,6 +104,7 @@ export class ChildEnds {
       for (const other of options.all()) {
         other.stats.balancerEnded(child.id);
         other.relayed.delete(child.id);
+        other.ejections.delete(child.id);
       }
     }
     if (child.death.stack.length === 0) child.death.stack = stackOfPython(child.output.lastLines).map(frameText);

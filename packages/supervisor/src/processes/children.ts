@@ -118,7 +118,7 @@ export class Children {
 
   /** Returns how balancers reach a ready instance; undefined if it gets no requests. */
   reach(id: string): Reach | undefined {
-    const { socket, tcp, mark, protocol, maxInFlight, perClient } = this.byId.get(id) as LiveProcess;
+    const { socket, tcp, mark, protocol, maxInFlight, perClient, failsChecks } = this.byId.get(id) as LiveProcess;
     if (tcp === null && socket === null) return undefined;
     return {
       ...(tcp === null ? { socket: socket as string } : { tcp }),
@@ -126,6 +126,7 @@ export class Children {
       ...(maxInFlight !== null && { maxInFlight }),
       ...(mark !== null && { foreign: true }),
       ...(perClient && { perClient }),
+      ...(failsChecks && { failsChecks }),
     };
   }
 
@@ -233,6 +234,8 @@ export class Children {
       running: null,
       overdue: null,
       relayed: new Map(),
+      failsChecks: false,
+      ejections: new Map(),
       get isBusy() {
         return (this.stats.last?.inFlight ?? 0) > 0 || [...this.relayed.values()].some((count) => count > 0);
       },

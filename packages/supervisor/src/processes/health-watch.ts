@@ -1,5 +1,6 @@
 /** Checks whether instances are ready and, at intervals, healthy. A command's shim runs its own checks. */
-import { type HealthConfig, type Probed, probe } from "@paceline/wire";
+import { HEALTH_JITTER, type HealthConfig, type Probed, probe } from "@paceline/wire";
+import { type CheckCount, countCheck, NO_CHECKS } from "../core/check-count.js";
 import type { WarmupConfig } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import type { LiveProcess } from "./live-process.js";
@@ -14,6 +15,10 @@ interface HealthWatchOptions {
   /** The warm-up went wrong or took too long, and the instance takes traffic all the same. */
   onCold(child: LiveProcess, problem: string): void;
   report(child: LiveProcess, report: Report): void;
+  /** An instance goes out of turn or comes back: `child.failsChecks` has changed. */
+  onTurn?(child: LiveProcess, message: string): void;
+  /** Returns a number from 0 to 1. Default: always the same. */
+  random?(): number;
 }
 
 const FIRST_PAUSE_MS = 20;
@@ -37,6 +42,8 @@ export class HealthWatch {
   /** Instances that listen, each with its checks in progress by id. At most one check per path runs; further callers share it. */
   private readonly known = new WeakMap<LiveProcess, Map<number, Question>>();
   private questions = 0;
+  /** The checks in a row of serving instances. */
+  private readonly counts = new WeakMap<LiveProcess, CheckCount>();
 
   constructor(private readonly options: HealthWatchOptions) {}
 
@@ -61,8 +68,11 @@ export class HealthWatch {
       void this.askAtIntervals(child, health, healthPath);
   }
 
-  /** Handles the result of a check over the control channel. */
+  /** Handles the result of a check over the control channel, or of a shim's own. */
   probed(child: LiveProcess, { id, problem }: Probed): void {
+    const health = id === 0 && child.mark !== null ? this.options.healthOf(child) : undefined;
+    // The shim ends its command by itself.
+    if (health !== undefined) return void this.count(child, { ...health, healthFailures: 0 }, problem?.slice(0, 500));
     this.known.get(child)?.get(id)?.settle(problem?.slice(0, 500));
   }
 
@@ -103,20 +113,32 @@ export class HealthWatch {
   }
 
   private async askAtIntervals(child: LiveProcess, health: HealthConfig, path: string): Promise<void> {
-    let failures = 0;
     for (;;) {
-      await pause(health.healthIntervalMs);
+      await pause(health.healthIntervalMs * (1 + HEALTH_JITTER * (2 * (this.options.random?.() ?? 0.5) - 1)));
       if (isOver(child)) return;
       // It handles one request at a time and is busy with one, which requestTimeoutMs bounds.
       if (isBusy(child)) continue;
       const problem = await this.ask(child, health, path);
       if (isOver(child)) return;
-      failures = problem === undefined ? 0 : failures + 1;
-      if (failures < health.healthFailures) continue;
-      const times = failures === 1 ? "" : `, ${failures} times in a row`;
-      const reason = `unhealthy: ${problem}${times}`;
+      const { change, failures } = this.count(child, health, problem);
+      if (change !== "end") continue;
+      const reason = `unhealthy: ${inARow(problem, failures)}`;
       return this.options.report(child, { type: "hung", attempt: child.attempt, reason, signal: "SIGTERM" });
     }
+  }
+
+  /** Counts a check. It may move the instance out of turn or back. */
+  private count(child: LiveProcess, health: HealthConfig, problem: string | undefined): ReturnType<typeof countCheck> {
+    const counted = countCheck(this.counts.get(child) ?? NO_CHECKS, problem === undefined, health);
+    this.counts.set(child, counted);
+    const { change, failures, passes, isOut } = counted;
+    if (change !== "out" && change !== "back") return counted;
+    child.failsChecks = isOut;
+    const how = isOut
+      ? `fails its health checks and gets no new requests: ${inARow(problem, failures)}`
+      : `passes its health checks again, ${passes} in a row, and gets requests`;
+    this.options.onTurn?.(child, how);
+    return counted;
   }
 
   private ask(child: LiveProcess, health: HealthConfig, path: string, isWarmUp = false): Promise<string | undefined> {
@@ -150,6 +172,10 @@ export class HealthWatch {
 
 function isOver(child: LiveProcess): boolean {
   return child.exit !== null || child.drainDeadline !== null || child.verdict !== null;
+}
+
+function inARow(problem: string | undefined, failures: number): string {
+  return `${problem}${failures === 1 ? "" : `, ${failures} times in a row`}`;
 }
 
 /** A check of an instance with limited concurrency would wait behind its current request. */

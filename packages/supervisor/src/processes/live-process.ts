@@ -9,6 +9,7 @@ import type { OutputFile } from "../logs/output.js";
 import { INSPECTOR_FLAGS } from "../runtime/runtimes.js";
 import type { ProcessStats } from "../stats/stats.js";
 import type { DeathNotes } from "./death-notes.js";
+import type { Ejection } from "./ejections.js";
 
 export interface LiveProcess {
   /** Such as `web.3#7`. */
@@ -68,6 +69,10 @@ export interface LiveProcess {
   overdue: { balancer: string; request: string; since: number } | null;
   /** The requests in flight of each balancer, as last reported. */
   readonly relayed: Map<string, number>;
+  /** Whether its health checks fail, so that it gets no new requests. */
+  failsChecks: boolean;
+  /** The balancers that have ejected it. */
+  readonly ejections: Map<string, Ejection>;
   /** Whether it has requests in flight, as last reported by itself or a balancer. */
   readonly isBusy: boolean;
   /** The non-loopback addresses on which it listens, such as `0.0.0.0:3000`. */

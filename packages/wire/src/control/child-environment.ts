@@ -35,14 +35,21 @@ export interface StaticSpec {
   options: object;
 }
 
+/** The random part of the time between two health checks: up to so much more or less. */
+export const HEALTH_JITTER = 0.1;
+
 /** The readiness and health checks of a pool's instances. */
 export interface HealthConfig {
   readyPath?: string;
   healthPath?: string;
   healthIntervalMs: number;
   healthTimeoutMs: number;
-  /** The number of failed checks in a row that make an instance unhealthy. */
+  /** The number of failed checks in a row after which an instance is ended; 0: it is not. */
   healthFailures: number;
+  /** After so many it gets no new requests; absent: it gets them until it is ended. */
+  healthFall?: number;
+  /** After so many good ones in a row it gets requests again. */
+  healthRise?: number;
   /** The Host field of check requests. */
   checkHost: string;
 }

@@ -191,6 +191,7 @@ export interface SupervisorSpawned {
 /** The result of a probe. */
 export interface Probed {
   type: "probed";
+  /** 0: a shim has checked its command by itself. */
   id: number;
   /** What is wrong; absent if the instance is healthy. */
   problem?: string;
@@ -325,6 +326,7 @@ function isUpstream(value: unknown): boolean {
     isOptional(value.running, isText) &&
     isOptional(value.overdue, (it) => isFields(it) && isText(it.request) && isAmount(it.forMs)) &&
     isOptional(value.latency, isList) &&
+    isOptional(value.ejected, (it) => isFields(it) && isText(it.reason) && areAmounts(it, ["number", "forMs"])) &&
     isOptional(value.judged, (it) => isFields(it) && isAmount(it.lost) && isList(it.classes, isJudgedClass))
   );
 }

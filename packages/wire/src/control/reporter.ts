@@ -43,6 +43,8 @@ export interface UpstreamStats {
   running?: string;
   /** With limited concurrency: the request that has been running longest after its client got an error or disconnected. */
   overdue?: OverdueRequest;
+  /** It gets no new requests of this balancer: why, the number of this ejection, and for how much longer. */
+  ejected?: { reason: string; number: number; forMs: number };
   /** In a pool under judgement: its counts since the judgement began. */
   judged?: JudgedStats;
 }

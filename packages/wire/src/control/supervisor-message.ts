@@ -2,6 +2,7 @@
 import type { AccessLogRule } from "../access-log.js";
 import { BALANCER_LIMITS, type BalancerLimits, badLimit } from "../limits.js";
 import {
+  areAmounts,
   areTexts,
   ChannelError,
   type Fields,
@@ -142,6 +143,8 @@ export interface SnapshotUpstream {
   perClient?: boolean;
   /** The most requests that this balancer may send at once. Default: only its own limits apply. */
   maxInFlight?: number;
+  /** Whether its health checks fail, so that it gets no new requests, unless too many others are out of turn. */
+  failsChecks?: boolean;
   /** The value of the cookie that its clients get, in a pool whose clients are recognized by one. */
   cookie?: string;
   /** Another value by which its clients are recognized. */
@@ -175,6 +178,29 @@ export const POLICY_NAMES = ["round-robin", "exact", "least-busy", "random-two"]
 
 export type PolicyName = (typeof POLICY_NAMES)[number];
 
+/** When balancers eject an upstream that is worse than the others of its pool; see docs/balancing.md. 0 turns a rule off. */
+export interface EjectionRule {
+  /** After so many failures in a row. */
+  failures: number;
+  /** From this share of failures on, in percent. */
+  failurePercent: number;
+  /** A share counts from this many requests on. */
+  minRequests: number;
+  /** The time over which requests are remembered. */
+  windowMs: number;
+  /** For how long it is ejected at first; each further ejection lasts twice as long, up to `maxEjectMs`. */
+  ejectMs: number;
+  maxEjectMs: number;
+  /** The most upstreams of the pool that are out of turn together, in percent. */
+  maxEjectedPercent: number;
+}
+
+/** How many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed. */
+export interface RetryBudgetRule {
+  percent: number;
+  minPerSecond: number;
+}
+
 /** One pool in a snapshot. */
 export interface SnapshotPool {
   name: string;
@@ -198,6 +224,12 @@ export interface SnapshotPool {
   sticky?: StickyRule;
   /** It has no upstream that may get requests, but one is expected soon: requests wait in the queue. */
   awaited?: boolean;
+  /** Absent: the balancer ejects none of its upstreams. */
+  ejection?: EjectionRule;
+  /** How long the share of an upstream grows after it is ready or readmitted. */
+  slowStartMs?: number;
+  /** Absent: every request that may be sent again is. */
+  retryBudget?: RetryBudgetRule;
   /** A new generation is being compared with the one in service: the responses of each upstream are counted by route class. */
   judged?: boolean;
   /** In slot order, which is the order of turns. */
@@ -353,13 +385,22 @@ function isPool(value: unknown): boolean {
     isOptional(value.requestTimeoutMs, isAmount) &&
     isOptional(value.errorPages, (pages) => isList(pages, isErrorPage)) &&
     isOptional(value.sticky, isStickyRule) &&
+    isOptional(value.ejection, (rule) => isFields(rule) && areAmounts(rule, EJECTION_AMOUNTS)) &&
+    isOptional(value.slowStartMs, isAmount) &&
+    isOptional(value.retryBudget, (rule) => isFields(rule) && areAmounts(rule, ["percent", "minPerSecond"])) &&
     isList(value.upstreams, isUpstream)
   );
 }
 
+const EJECTION_AMOUNTS: (keyof EjectionRule)[] = [
+  ...(["failures", "failurePercent", "minRequests", "windowMs"] as const),
+  ...(["ejectMs", "maxEjectMs", "maxEjectedPercent"] as const),
+];
+
 function isUpstream(value: unknown): boolean {
   if (!isFields(value) || !isText(value.id) || !isText(value.name)) return false;
   if (!isOptional(value.cookie, isText) || !isOptional(value.alsoCookie, isText)) return false;
+  if (!isOptional(value.failsChecks, isFlag)) return false;
   if (!isOptional(value.canary, isFlag) || !isOptional(value.weight, isWeight)) return false;
   if (!isOptional(value.share, isShare) || !isOptional(value.backup, isFlag)) return false;
   if (value.outOfTurn !== undefined && value.outOfTurn !== "drained" && value.outOfTurn !== "ejected") return false;

@@ -25,9 +25,12 @@ class CommandShim extends Shim {
       },
       onLate: (problem) => this.send({ type: "fault", message: `${this.program} runs, but ${problem}` }),
     });
-    this.health = new Health(spec, (problem) => {
-      this.sickness = `${this.program} is unhealthy: ${problem}`;
-      this.stop();
+    this.health = new Health(spec, {
+      onChecked: (problem) => this.send({ type: "probed", id: 0, ...(problem !== undefined && { problem }) }),
+      onSick: (problem) => {
+        this.sickness = `${this.program} is unhealthy: ${problem}`;
+        this.stop();
+      },
     });
   }
 

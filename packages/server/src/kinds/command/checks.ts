@@ -1,5 +1,12 @@
 /** Checks whether a command is ready, and then at intervals whether it is healthy. */
-import { type CommandSpec, lateAfterMs, probe, type SocketAddress, type WorkerSpec } from "@paceline/wire";
+import {
+  type CommandSpec,
+  HEALTH_JITTER,
+  lateAfterMs,
+  probe,
+  type SocketAddress,
+  type WorkerSpec,
+} from "@paceline/wire";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 
 const FIRST_PAUSE_MS = 20;
@@ -112,8 +119,12 @@ export class Health {
 
   constructor(
     private readonly spec: CommandSpec,
-    /** Called once, after too many failures in a row. */
-    private readonly onSick: (problem: string) => void,
+    private readonly events: {
+      /** Called after each check; `problem` is undefined if the command is healthy. */
+      onChecked(problem: string | undefined): void;
+      /** Called once, after too many failures in a row. */
+      onSick(problem: string): void;
+    },
   ) {}
 
   start(): void {
@@ -126,7 +137,9 @@ export class Health {
   }
 
   private askLater(address: SocketAddress): void {
-    this.timer = setTimeout(() => void this.ask(address), this.spec.healthIntervalMs);
+    // So that many instances are not checked all at once.
+    const jitter = 1 + HEALTH_JITTER * (2 * Math.random() - 1);
+    this.timer = setTimeout(() => void this.ask(address), jitter * this.spec.healthIntervalMs);
   }
 
   private async ask(address: SocketAddress): Promise<void> {
@@ -134,8 +147,9 @@ export class Health {
     const problem = await probe({ address, path: healthPath, host: checkHost, timeoutMs: healthTimeoutMs });
     if (this.isOver) return;
     this.failures = problem === undefined ? 0 : this.failures + 1;
-    if (this.failures < healthFailures) return this.askLater(address);
+    this.events.onChecked(problem);
+    if (healthFailures === 0 || this.failures < healthFailures) return this.askLater(address);
     this.stop();
-    this.onSick(`${problem}${healthFailures === 1 ? "" : `, ${healthFailures} times in a row`}`);
+    this.events.onSick(`${problem}${healthFailures === 1 ? "" : `, ${healthFailures} times in a row`}`);
   }
 }

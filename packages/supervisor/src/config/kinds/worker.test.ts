@@ -70,6 +70,8 @@ test("every key of a pool is its kind's, is about requests, or fits a pool that 
     stripPrefix: true,
     warmup: "/",
     policy: "exact",
+    ejection: {},
+    retryBudget: {},
     protocol: "http1",
     limits: {},
   };

@@ -1,0 +1,163 @@
+/**
+ * Which upstreams of a pool are worse than the others, for how long they are ejected, and when they are readmitted. Pure: no
+ * clock, no sockets.
+ */
+import type { EjectionRule } from "@paceline/wire";
+
+/** What an upstream has done within the rule's window. */
+export interface Seen {
+  requests: number;
+  failures: number;
+  /** Failures since its last success. */
+  row: number;
+}
+
+/** So rarely may a healthy upstream fail a row of requests by chance. */
+const CHANCE = 1e-6;
+/** The others' share of failures is at most this part of the upstream's own. */
+const MAX_OTHERS = 0.4;
+/** By so many standard deviations a share of failures is above that of the others. */
+const DEVIATIONS = 5;
+/** An upstream that has served for so many times as long as its last ejection starts from the shortest time again. */
+const FORGET_FACTOR = 5;
+
+/** Returns what is wrong with an upstream beside the others that are in turn, for people; undefined if nothing is. */
+export function findFault(own: Seen, others: readonly Seen[], rule: EjectionRule): string | undefined {
+  if (others.length === 0) return undefined;
+  let requests = 0;
+  let failures = 0;
+  for (const other of others) {
+    requests += other.requests;
+    failures += other.failures;
+  }
+  // With few requests the share of the others is taken to be higher: by one failure among two more requests.
+  const share = (failures + 1) / (requests + 2);
+  const beside = `of the others' ${count(requests)} requests ${count(failures)} failed`;
+  if (isRow(own, share, rule)) return `${count(own.row)} failures in a row; ${beside}`;
+  if (isShare(own, share, rule)) return `${count(own.failures)} of ${count(own.requests)} requests failed; ${beside}`;
+  return undefined;
+}
+
+/** Returns how many failures in a row are a fault, if this share of requests fails elsewhere; Infinity: no number of them. */
+export function rowNeeded(share: number, { failures }: EjectionRule): number {
+  if (failures === 0 || share > MAX_OTHERS) return Number.POSITIVE_INFINITY;
+  return Math.max(failures, Math.ceil(Math.log(CHANCE) / Math.log(share)));
+}
+
+function isRow({ row }: Seen, share: number, rule: EjectionRule): boolean {
+  return row >= rowNeeded(share, rule);
+}
+
+function isShare({ requests, failures }: Seen, share: number, rule: EjectionRule): boolean {
+  if (rule.failurePercent === 0 || requests < rule.minRequests) return false;
+  const own = failures / requests;
+  if (own * 100 < rule.failurePercent || share > own * MAX_OTHERS) return false;
+  return own - share >= DEVIATIONS * Math.sqrt((share * (1 - share)) / requests);
+}
+
+function count(value: number): string {
+  return `${Math.round(value)}`;
+}
+
+/** The number of upstreams of a pool of that size that may be out of turn together. */
+export function maxEjected(size: number, { maxEjectedPercent }: Pick<EjectionRule, "maxEjectedPercent">): number {
+  return Math.max(0, Math.min(size - 1, Math.floor((size * maxEjectedPercent) / 100)));
+}
+
+/** Why an upstream is ejected, and until when. */
+export interface Ejection {
+  reason: string;
+  /** Numbers the ejections of its pool. */
+  number: number;
+  /** In milliseconds of `Deadlines.now`. */
+  until: number;
+}
+
+interface Term {
+  /** How often it was ejected without a long time in turn between. */
+  times: number;
+  /** Since when it is ejected or, if `until` is 0, in turn again. */
+  since: number;
+  /** 0: it is in turn. */
+  until: number;
+}
+
+/** Who is ejected, and until when. Times are in milliseconds of one clock. */
+export class EjectionBook<Member extends object> {
+  private members: readonly Member[] = [];
+  private readonly known = new Map<Member, Term>();
+
+  constructor(
+    public rule: EjectionRule,
+    /** Whether it is out of turn for another reason, such as a drain. */
+    private readonly isOutAnyway: (member: Member) => boolean,
+  ) {}
+
+  isEjected(member: Member): boolean {
+    return (this.known.get(member)?.until ?? 0) > 0;
+  }
+
+  get ejected(): number {
+    let ejected = 0;
+    for (const { until } of this.known.values()) if (until > 0) ejected++;
+    return ejected;
+  }
+
+  /** The members have changed: forgets those that have left. */
+  follow(members: readonly Member[]): void {
+    this.members = members;
+    if (this.known.size === 0) return;
+    const remaining = new Set(members);
+    for (const member of this.known.keys()) if (!remaining.has(member)) this.known.delete(member);
+  }
+
+  /** Returns for how many milliseconds the member is ejected now; 0 if it stays in turn, because too many would be out. */
+  eject(member: Member, now: number): number {
+    const { known, members, rule } = this;
+    if (this.isEjected(member) || !members.includes(member) || this.isOutAnyway(member)) return 0;
+    const inTurn = this.inTurn();
+    if (inTurn < 2 || members.length - inTurn >= maxEjected(members.length, rule)) return 0;
+    const before = known.get(member);
+    const times = before === undefined || this.isForgotten(before, now) ? 1 : before.times + 1;
+    const forMs = this.timeOf(times);
+    known.set(member, { times, since: now, until: now + forMs });
+    return forMs;
+  }
+
+  private timeOf(times: number): number {
+    const { ejectMs, maxEjectMs } = this.rule;
+    return Math.max(1, Math.min(ejectMs * 2 ** (times - 1), Math.max(ejectMs, maxEjectMs)));
+  }
+
+  private isForgotten({ times, since }: Term, now: number): boolean {
+    return now - since > FORGET_FACTOR * this.timeOf(times);
+  }
+
+  private inTurn(): number {
+    return this.members.reduce((sum, each) => sum + (this.isEjected(each) || this.isOutAnyway(each) ? 0 : 1), 0);
+  }
+
+  /**
+   * Readmits the members whose time is over, and early those that are needed: too many are ejected since the pool has shrunk, or
+   * none is in turn any more. Returns them.
+   */
+  readmit(now: number): Member[] {
+    const { known, members, rule } = this;
+    if (known.size === 0) return [];
+    const readmitted: Member[] = [];
+    const end = (member: Member, term: Term) => {
+      known.set(member, { ...term, since: now, until: 0 });
+      readmitted.push(member);
+    };
+    const waiting: [Member, Term][] = [];
+    for (const [member, term] of [...known]) {
+      if (term.until > now) waiting.push([member, term]);
+      else if (term.until > 0) end(member, term);
+      else if (this.isForgotten(term, now)) known.delete(member);
+    }
+    waiting.sort(([, a], [, b]) => a.until - b.until);
+    for (const [member, term] of waiting)
+      if (this.ejected > maxEjected(members.length, rule) || this.inTurn() === 0) end(member, term);
+    return readmitted;
+  }
+}

@@ -1,0 +1,237 @@
+/** Ejects the upstreams of a pool that are worse than the others and readmits them, and lets the share of fresh ones grow. */
+import type { SnapshotPool } from "@paceline/wire";
+import { RETRY_BUDGET } from "@paceline/wire/limits";
+import { EjectionBook, findFault, maxEjected } from "./health.js";
+import { OutOfTurn } from "./out-of-turn.js";
+import type { Pool } from "./pool.js";
+import type { Upstream } from "./upstream.js";
+import { moveAfterMs, UsualTime } from "./usual-time.js";
+import { Vitals } from "./vitals.js";
+
+/** How often shares of failures are compared, in milliseconds. */
+const COMPARE_EVERY_MS = 1000;
+/** How often the operator is told of a spent retry budget, in milliseconds. */
+const TELL_EVERY_MS = 60_000;
+/** The steps of a slow start: the policy is rebuilt at each. */
+const START_STEPS = 10;
+
+interface HealthOptions {
+  /** For how long an upstream is silent until it counts as stalled. */
+  stallAfterMs: number;
+  /** The clock of the data path. */
+  clock: { readonly now: number };
+  /** An upstream was ejected or readmitted. */
+  onChange(): void;
+  /** Receives a line for the operator. */
+  onNotice(message: string): void;
+}
+
+/** The reasons to be out of turn that are decided here. */
+export const HEALTH_REASONS = OutOfTurn.UNHEALTHY | OutOfTurn.FAILS_CHECKS;
+/** A pool that ejects nobody by itself has upstreams whose checks fail, too. */
+const DEFAULT_PERCENT = { maxEjectedPercent: 50 };
+
+/** Whether it is out of turn in any case. A backup is not: it serves when the others are out. */
+function isOutAnyway({ reasons }: Upstream): boolean {
+  return (reasons & ~(OutOfTurn.UNHEALTHY | OutOfTurn.BACKUP)) !== 0;
+}
+
+export class PoolHealth {
+  private upstreams: readonly Upstream[] = [];
+  private readonly times = new UsualTime();
+  private book: EjectionBook<Upstream> | undefined;
+  private slowStartMs = 0;
+  /** When the share of upstreams began to grow. */
+  private readonly starts = new Map<Upstream, number>();
+  /** A deploy compares the upstreams itself, and needs their requests. */
+  private isSuspended = false;
+  private isLookDue = false;
+  private comparedAt: number;
+  /** The sum of `requestsTotal` at that time. */
+  private sent = 0;
+  /** Requests that the retry budget has refused, since the operator was told. */
+  private refused = 0;
+  /** Ejections so far. */
+  private ejections = 0;
+  private toldAt = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly pool: Pool,
+    private readonly options: HealthOptions,
+  ) {
+    this.comparedAt = options.clock.now;
+  }
+
+  /** Follows a snapshot, before the pool does. */
+  follow(
+    { ejection, slowStartMs = 0, retryBudget, judged = false }: SnapshotPool,
+    upstreams: readonly Upstream[],
+  ): void {
+    const former = this.upstreams;
+    this.upstreams = upstreams;
+    this.isSuspended = judged;
+    this.slowStartMs = slowStartMs;
+    this.pool.retries.follow(retryBudget ?? RETRY_BUDGET);
+    this.sent = this.sentInAll();
+    if (ejection === undefined) this.forgetAll();
+    else {
+      this.book ??= new EjectionBook<Upstream>(ejection, isOutAnyway);
+      this.book.rule = ejection;
+      this.book.follow(upstreams);
+      for (const upstream of upstreams) upstream.vitals ??= this.vitalsOf(upstream);
+    }
+    this.applyChecks();
+    for (const upstream of this.starts.keys()) if (!upstreams.includes(upstream)) this.starts.delete(upstream);
+    for (const upstream of upstreams) if (!former.includes(upstream)) this.begin(upstream);
+    this.step();
+  }
+
+  private forgetAll(): void {
+    this.book = undefined;
+    this.pool.work.moveAfterMs = Number.POSITIVE_INFINITY;
+    for (const upstream of this.upstreams) {
+      upstream.vitals = undefined;
+      if (upstream.ejection !== undefined) this.putBack(upstream);
+    }
+  }
+
+  private vitalsOf(upstream: Upstream): Vitals {
+    return new Vitals(this.options.clock, this.times, (row) => {
+      const { failures = 0 } = this.book?.rule ?? {};
+      // Not at each failure of an app that only fails; a comparison follows each second in any case.
+      if (failures === 0 || row % failures !== 0 || upstream.ejection !== undefined || this.isLookDue) return;
+      this.isLookDue = true;
+      // Not within the request that failed: other requests may begin.
+      setImmediate(() => {
+        this.isLookDue = false;
+        if (this.compare()) this.changed();
+      });
+    });
+  }
+
+  /** Called at each tick. */
+  tick(): void {
+    const { now } = this.options.clock;
+    let hasChanged = false;
+    for (const upstream of this.book?.readmit(now) ?? []) {
+      this.putBack(upstream);
+      this.begin(upstream);
+      hasChanged = true;
+    }
+    // One that was readmitted may make room for another.
+    const areOut = this.applyChecks();
+    const hasStepped = this.step() || areOut;
+    const passedMs = now - this.comparedAt;
+    if (passedMs >= COMPARE_EVERY_MS) {
+      this.comparedAt = now;
+      const sent = this.sentInAll();
+      this.pool.retries.earn(Math.max(0, sent - this.sent), passedMs / 1000);
+      this.sent = sent;
+      this.tellOfBudget();
+      if (this.compare()) hasChanged = true;
+      this.decay(passedMs);
+    }
+    if (hasChanged) this.changed();
+    else if (hasStepped) this.pool.turnsChanged();
+  }
+
+  private changed(): void {
+    this.pool.turnsChanged();
+    this.options.onChange();
+  }
+
+  private tellOfBudget(): void {
+    this.refused += this.pool.retries.takeRefused();
+    const { now } = this.options.clock;
+    if (this.refused === 0 || now < this.toldAt + TELL_EVERY_MS) return;
+    this.options.onNotice(
+      `the retry budget of ${this.pool.name} is spent: ${this.refused} requests that failed at an instance got 502 and were not sent to another one`,
+    );
+    this.toldAt = now;
+    this.refused = 0;
+  }
+
+  private sentInAll(): number {
+    let sent = 0;
+    for (const { requestsTotal } of this.upstreams) sent += requestsTotal;
+    return sent;
+  }
+
+  private decay(passedMs: number): void {
+    if (this.book === undefined) return;
+    const kept = Math.exp(-passedMs / Math.max(1, this.book.rule.windowMs));
+    for (const { vitals } of this.upstreams) vitals?.decay(kept);
+    const { pool, times } = this;
+    // With strict turns, or without another upstream, it stays.
+    const mayMove = !pool.isExact && this.upstreams.some(({ isOutOfTurn }, at) => at > 0 && !isOutOfTurn);
+    pool.work.moveAfterMs = mayMove ? moveAfterMs(times.p95Ms, this.options.stallAfterMs) : Number.POSITIVE_INFINITY;
+    times.decay(kept);
+  }
+
+  /** Ejects those that are worse than the others. Returns whether there was one. */
+  private compare(): boolean {
+    const { book, isSuspended } = this;
+    if (book === undefined || isSuspended || maxEjected(this.upstreams.length, book.rule) === 0) return false;
+    const { now } = this.options.clock;
+    let inTurn = this.upstreams.flatMap((upstream) =>
+      upstream.reasons === 0 && upstream.vitals !== undefined ? [{ upstream, seen: upstream.vitals }] : [],
+    );
+    let hasChanged = false;
+    for (const each of inTurn) {
+      const others = inTurn.filter((other) => other !== each).map(({ seen }) => seen);
+      const reason = findFault(each.seen, others, book.rule);
+      const forMs = reason === undefined ? 0 : book.eject(each.upstream, now);
+      if (reason === undefined || forMs === 0) continue;
+      each.upstream.ejection = { reason, number: ++this.ejections, until: now + forMs };
+      each.upstream.putOut(OutOfTurn.UNHEALTHY);
+      this.starts.delete(each.upstream);
+      inTurn = inTurn.filter((other) => other !== each);
+      hasChanged = true;
+    }
+    return hasChanged;
+  }
+
+  /** Puts those whose checks fail out of turn, as long as not too many are. Returns whether something has changed. */
+  private applyChecks(): boolean {
+    const { upstreams, book } = this;
+    const most = maxEjected(upstreams.length, book?.rule ?? DEFAULT_PERCENT);
+    let out = 0;
+    for (const { reasons } of upstreams) if ((reasons & ~(OutOfTurn.FAILS_CHECKS | OutOfTurn.BACKUP)) !== 0) out++;
+    let hasChanged = false;
+    for (const upstream of upstreams) {
+      const { failsChecks, reasons } = upstream;
+      const isOut = (reasons & ~(OutOfTurn.FAILS_CHECKS | OutOfTurn.BACKUP)) !== 0;
+      if (!failsChecks && (reasons & OutOfTurn.FAILS_CHECKS) !== 0) this.begin(upstream);
+      const mayBeOut = failsChecks && (isOut || out++ < most);
+      if (mayBeOut ? upstream.putOut(OutOfTurn.FAILS_CHECKS) : upstream.putBack(OutOfTurn.FAILS_CHECKS))
+        hasChanged = true;
+    }
+    return hasChanged;
+  }
+
+  private putBack(upstream: Upstream): void {
+    upstream.ejection = undefined;
+    upstream.putBack(OutOfTurn.UNHEALTHY);
+    upstream.vitals?.reset();
+  }
+
+  /** Lets the share of an upstream grow from now on. */
+  private begin(upstream: Upstream): void {
+    if (this.slowStartMs > 0) this.starts.set(upstream, this.options.clock.now);
+  }
+
+  /** Returns whether a share has changed. */
+  private step(): boolean {
+    const { slowStartMs, starts } = this;
+    let hasChanged = false;
+    for (const [upstream, since] of starts) {
+      const passed = slowStartMs === 0 ? 1 : (this.options.clock.now - since) / slowStartMs;
+      const step = Math.min(START_STEPS, Math.max(1, Math.floor(passed * START_STEPS)));
+      const before = upstream.weight;
+      upstream.setStartFactor(step / START_STEPS);
+      if (upstream.weight !== before) hasChanged = true;
+      if (step === START_STEPS) starts.delete(upstream);
+    }
+    return hasChanged;
+  }
+}

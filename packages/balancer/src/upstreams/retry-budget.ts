@@ -1,0 +1,56 @@
+/**
+ * How many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed, so that
+ * failing instances do not get their load twice. Pure.
+ */
+import type { RetryBudgetRule } from "@paceline/wire";
+
+/** What is not used stays for about this long, in seconds. */
+const WINDOW_S = 10;
+
+export class RetryBudget {
+  private rule: RetryBudgetRule | undefined;
+  private tokens = 0;
+  /** Requests of the last WINDOW_S seconds: a decaying sum. */
+  private recent = 0;
+  private refused = 0;
+
+  /** @param rule undefined: there is no bound */
+  follow(rule: RetryBudgetRule | undefined): void {
+    const isNew = this.rule === undefined;
+    this.rule = rule;
+    if (isNew) this.tokens = this.most;
+  }
+
+  private get most(): number {
+    const { percent = 0, minPerSecond = 0 } = this.rule ?? {};
+    return WINDOW_S * minPerSecond + (this.recent * percent) / 100;
+  }
+
+  /** @param requests that were sent to the pool in these `seconds` */
+  earn(requests: number, seconds: number): void {
+    if (this.rule === undefined) return;
+    const { percent, minPerSecond } = this.rule;
+    this.recent = this.recent * Math.exp(-seconds / WINDOW_S) + requests;
+    this.tokens = Math.min(this.most, this.tokens + (requests * percent) / 100 + seconds * minPerSecond);
+  }
+
+  /** Whether a request may be sent again. */
+  get isLeft(): boolean {
+    return this.rule === undefined || this.tokens >= 1;
+  }
+
+  /** Takes a request from the budget. Returns false if nothing is left. */
+  take(): boolean {
+    const { isLeft } = this;
+    if (isLeft) this.tokens--;
+    else this.refused++;
+    return isLeft;
+  }
+
+  /** Returns the number of requests since the last call for which nothing was left. */
+  takeRefused(): number {
+    const { refused } = this;
+    this.refused = 0;
+    return refused;
+  }
+}

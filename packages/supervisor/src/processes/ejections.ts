@@ -1,0 +1,40 @@
+/** The ejections that balancers report: an event for each change, and what the status shows. Each balancer judges by itself. */
+import type { UpstreamStats } from "@paceline/wire";
+import type { EventLog } from "../logs/event-log.js";
+
+/** An ejection of a process by one balancer. Times are those of `performance.now()`. */
+export interface Ejection {
+  reason: string;
+  /** It is this balancer's ejection of that number. */
+  number: number;
+  since: number;
+  until: number;
+}
+
+const MAX_REASON_TEXT = 300;
+
+/** Records what a balancer reports about a process. */
+export function noteEjection(
+  log: EventLog,
+  child: { readonly name: string; readonly ejections: Map<string, Ejection> },
+  balancer: { readonly id: string; readonly name: string },
+  reported: UpstreamStats["ejected"],
+  now: number,
+): void {
+  const known = child.ejections.get(balancer.id);
+  if (reported === undefined) {
+    if (known === undefined) return;
+    child.ejections.delete(balancer.id);
+    log.event("info", child.name, `is readmitted by ${balancer.name} after ${seconds(now - known.since)}`);
+    return;
+  }
+  const { number, forMs } = reported;
+  if (known?.number === number) return;
+  const reason = reported.reason.slice(0, MAX_REASON_TEXT);
+  child.ejections.set(balancer.id, { reason, number, since: now, until: now + forMs });
+  log.event("warn", child.name, `is ejected by ${balancer.name} for ${seconds(forMs)}: ${reason}`);
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 100) / 10} s`;
+}

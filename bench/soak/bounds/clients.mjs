@@ -161,6 +161,10 @@ export const CLIENTS = {
   },
   "client of serve: chunks of a byte on new connections": {
     alone: ["APP"],
+    known: {
+      bun: { p99: "beside these clients Bun.serve alone responds in seconds" },
+      node: { p99: "beside these clients node:http alone responds in seconds" },
+    },
     start: ({ port }) =>
       connections(
         port,

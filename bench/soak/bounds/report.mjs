@@ -7,7 +7,7 @@ export function lineOf(name, found, known = {}) {
   const cells = {
     memory: cell(grown[0][1] < MOST_MB, grown.slice(0, 2).map(describe(found)).join(", "), known.memory),
     descriptors: cell(found.leftOpen.length === 0, found.leftOpen.join(", ") || "closed", known.descriptors),
-    p99: cell(found.isQuick, found.failed === 0 ? found.p99 : `${found.p99}, ${found.failed} failed`),
+    p99: cell(found.isQuick, found.failed === 0 ? found.p99 : `${found.p99}, ${found.failed} failed`, known.p99),
   };
   const more = {
     nginx: found.yardstick ?? "",

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describeField, shapeOf } from "../packages/supervisor/dist/config/fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "../packages/supervisor/dist/config/find.js";
+import { adminFields } from "../packages/supervisor/dist/config/fronts.js";
 import { hookFields } from "../packages/supervisor/dist/config/hooks.js";
 import { DEFAULT_POOL, KIND_NAMES } from "../packages/supervisor/dist/config/kinds/index.js";
 import {
@@ -149,6 +150,11 @@ The other keys of this section are only valid in the pools.`,
       "The hooks",
       "These keys are in `hooks`. [deploying.md](deploying.md#hooks) describes their order, their environment, and where their output goes.",
       hookFields,
+    ),
+    section(
+      "The admin listener",
+      "These keys are in `admin`. [metrics.md](metrics.md) describes the metrics.",
+      adminFields,
     ),
     section("The log", "These keys are in `log`. [operations.md](operations.md#logs) describes the log.", logFields),
   ];

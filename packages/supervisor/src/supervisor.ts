@@ -1,8 +1,11 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
 import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
-import { type Fleet, findPool } from "./core/fleet.js";
+import { type Fleet, findPool, processId } from "./core/fleet.js";
 import type { Caller } from "./core/history.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
+import { type TextFormat, textOf } from "./metrics/exposition.js";
+import { familiesOf } from "./metrics/families.js";
+import { AdminListener } from "./operations/admin-listener.js";
 import { diffFleet } from "./operations/fleet-diff.js";
 import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
@@ -94,6 +97,7 @@ class FleetSupervisor implements Supervisor {
   private readonly startedAt: number;
   private readonly parts: Parts;
   private readonly commands: OperatorCommands;
+  private readonly admin: AdminListener;
   private stopping: Promise<OperationResult> | undefined;
   private unwatchSignals = () => {};
   /** What a stop does after the fleet was handed over. */
@@ -114,9 +118,11 @@ class FleetSupervisor implements Supervisor {
       },
       onConfigInService: () => {
         this.takeOver?.reloaded();
+        this.admin.listen(this.parts.configs.fleet.admin ?? null);
         options.onReloaded?.();
       },
     });
+    this.admin = new AdminListener({ log: this.parts.log, metrics: (format) => this.metrics(format) });
     const { startedAt = Date.now() } = options.adoption?.state ?? {};
     this.startedAt = performance.now() - Math.max(0, Date.now() - startedAt);
   }
@@ -128,6 +134,7 @@ class FleetSupervisor implements Supervisor {
     if (!(await openSockets(parts, options))) return;
     this.watchSignals();
     startParts(parts, options);
+    this.admin.listen(parts.configs.fleet.admin ?? null);
     this.recordStart();
     if (parts.adoption === undefined) layOut(parts, options);
     else {
@@ -201,6 +208,14 @@ class FleetSupervisor implements Supervisor {
     });
   }
 
+  metrics(format: TextFormat): string {
+    const { children, runner } = this.parts;
+    const slots = runner.fleet.pools.flatMap((pool) => pool.slots);
+    const ids = new Map(slots.map(({ name, member }) => [name, processId(name, member.process.attempt)]));
+    const latenciesOf = (slot: string) => children.get(ids.get(slot) ?? "")?.stats.latencyTotals;
+    return textOf(familiesOf(this.status(), latenciesOf), format);
+  }
+
   scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
     return this.commands.scale(...args);
   }
@@ -259,6 +274,7 @@ class FleetSupervisor implements Supervisor {
     const { sockets } = parts;
     // Kept open for the heir, and for this process if the heir fails.
     parts.sockets = [];
+    this.admin.close();
     parts.close();
     const handOver = { heir, sockets, wantsStop: false, forget: () => this.unwatchSignals() };
     this.stopInstead = () => {
@@ -377,6 +393,7 @@ class FleetSupervisor implements Supervisor {
     this.watch?.stop();
     const result = await endFleet(parts, options.runDir.channelSocket);
     this.unwatchSignals();
+    this.admin.close();
     parts.close();
     const said = result.ok ? "has stopped" : "gave up: a process does not exit";
     parts.log.event(result.ok ? "info" : "error", "paceline", said);

@@ -1021,6 +1021,21 @@ export interface FleetKeys {
    */
   agentCheck?: string | undefined;
   /**
+   * What the supervisor serves beside the control socket. See docs/metrics.md.
+   *
+   * Value: table.
+   */
+  admin?:
+    | {
+        /**
+         * A loopback address where the supervisor serves metrics (docs/metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read them. Default: nowhere.
+         *
+         * Value: text.
+         */
+        listen?: string | undefined;
+      }
+    | undefined;
+  /**
    * The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See docs/security.md.
    *
    * Value: text or whole number.

@@ -1,6 +1,6 @@
 /** The keys for proxies and orchestrators in front, and the errors for wrong ones. */
 import { expect, it } from "vitest";
-import { resolveAgentCheck, resolveProbes } from "./fronts.js";
+import { resolveAdmin, resolveAgentCheck, resolveProbes } from "./fronts.js";
 import { parseListenAddress } from "./listen-address.js";
 import { formatKeyPath } from "./problems.js";
 import { validate } from "./validate.js";
@@ -16,7 +16,8 @@ function resolve(given: unknown) {
     problems.push(`${formatKeyPath([...at, ...path])}: ${message}`);
   const probes = resolveProbes(input.balancer?.probes, report(["balancer", "probes"]));
   const agentCheck = resolveAgentCheck(input.agentCheck, LISTEN, report(["agentCheck"]));
-  return { probes, agentCheck, problems };
+  const admin = resolveAdmin(input.admin, LISTEN, report(["admin", "listen"]));
+  return { probes, agentCheck, admin, problems };
 }
 
 it.each([
@@ -43,6 +44,16 @@ it.each([
 });
 
 it.each([
+  [undefined, null],
+  [{}, null],
+  [{ listen: "9090" }, { host: "127.0.0.1", port: 9090 }],
+  [{ listen: "127.1.2.3:9090" }, { host: "127.1.2.3", port: 9090 }],
+  [{ listen: "[::1]:9090" }, { host: "::1", port: 9090 }],
+])("admin: %j", (admin, address) => {
+  expect(resolve({ admin })).toMatchObject({ admin: address, problems: [] });
+});
+
+it.each([
   [
     { balancer: { probes: "/up" } },
     'balancer.probes: must be true, false, or a table with `live` and `ready`, not "/up"',
@@ -64,6 +75,15 @@ it.each([
   [{ agentCheck: "box:9999" }, 'agentCheck: the host must be an IP address or localhost, not "box"'],
   [{ agentCheck: "unix:/a" }, 'agentCheck: must be "HOST:PORT", not "unix:/a": HAProxy\'s agent-check uses TCP'],
   [{ agentCheck: "0.0.0.0:8080" }, "agentCheck: is one of the addresses in `listen`"],
+  [
+    { admin: { listen: ":9090" } },
+    'admin.listen: must be a loopback address such as "127.0.0.1:9090": there is no authentication',
+  ],
+  [
+    { admin: { listen: "unix:/a" } },
+    'admin.listen: must be "HOST:PORT", not "unix:/a": the control socket has the metrics, too',
+  ],
+  [{ admin: { port: 9090 } }, "admin.port: unknown key"],
 ])("%j is wrong", (given, problem) => {
   expect(resolve(given).problems).toEqual([problem]);
 });

@@ -1,4 +1,4 @@
-/** The keys for what is in front of the fleet, a proxy or an orchestrator: probes, the time before a drain, HAProxy's agent-check. */
+/** The keys for what is in front of or beside the fleet: probes, the time before a drain, HAProxy's agent-check, metrics. */
 import type { FleetConfig, ListenAddress, ProbePaths } from "../core/model.js";
 import { expected, fieldOf, flag, milliseconds, table, text, texts } from "./fields.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
@@ -44,6 +44,13 @@ export const frontFields = {
 export const agentCheck = text(
   'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` without a ready instance, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See [scaling-out.md](scaling-out.md#agent-check).',
 );
+
+/** A key at the top level. */
+export const adminFields = {
+  listen: text(
+    'A loopback address where the supervisor serves [metrics](metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read them. Default: nowhere.',
+  ),
+};
 
 type Reporter = (path: string[], message: string) => void;
 
@@ -93,6 +100,31 @@ export function resolveAgentCheck(
   listen: readonly ListenAddress[],
   report: Reporter,
 ): FleetConfig["agentCheck"] {
+  return resolveTcp(given, listen, report, "HAProxy's agent-check uses TCP");
+}
+
+/** Resolves `admin.listen`; null without it. */
+export function resolveAdmin(
+  given: { listen?: string | undefined } | undefined,
+  listen: readonly ListenAddress[],
+  report: Reporter,
+): FleetConfig["agentCheck"] {
+  const address = resolveTcp(given?.listen, listen, report, "the control socket has the metrics, too");
+  if (address === null || isLoopback(address.host)) return address;
+  report([], `must be a loopback address such as "127.0.0.1:${address.port}": there is no authentication`);
+  return null;
+}
+
+function isLoopback(host: string): boolean {
+  return host.startsWith("127.") || host === "::1";
+}
+
+function resolveTcp(
+  given: string | undefined,
+  listen: readonly ListenAddress[],
+  report: Reporter,
+  whyTcp: string,
+): { host: string; port: number } | null {
   if (given === undefined) return null;
   const address = parseListenAddress(given, "/");
   if ("problem" in address) {
@@ -100,7 +132,7 @@ export function resolveAgentCheck(
     return null;
   }
   if (address.kind === "unix") {
-    report([], `must be "HOST:PORT", not ${JSON.stringify(given)}: HAProxy's agent-check uses TCP`);
+    report([], `must be "HOST:PORT", not ${JSON.stringify(given)}: ${whyTcp}`);
     return null;
   }
   const text = formatListenAddress(address);

@@ -5,7 +5,12 @@ import { rehearsedConfig } from "./rehearsed.js";
 
 test("nothing but the app acts outside: no workers, hooks and agent-check, no files elsewhere", () => {
   const config = {
-    ...{ name: "shop", agentCheck: { host: "127.0.0.1", port: 9 }, hooks: { before: {} } },
+    ...{
+      name: "shop",
+      agentCheck: { host: "127.0.0.1", port: 9 },
+      admin: { host: "127.0.0.1", port: 8 },
+      hooks: { before: {} },
+    },
     ...{ restartSupervisor: true, orphanGraceMs: 60_000 },
     balancer: { processes: 2, spoolDir: "/srv/spool", accessLog: true },
     pools: [
@@ -14,7 +19,7 @@ test("nothing but the app acts outside: no workers, hooks and agent-check, no fi
     ],
   } as unknown as FleetConfig;
   expect(rehearsedConfig(config)).toEqual({
-    ...{ name: "shop", agentCheck: null, restartSupervisor: false, orphanGraceMs: 5_000 },
+    ...{ name: "shop", agentCheck: null, admin: null, restartSupervisor: false, orphanGraceMs: 5_000 },
     balancer: { processes: 2, spoolDir: null, accessLog: false },
     pools: [{ name: "web", serves: true }],
   });

@@ -22,7 +22,7 @@ import { relayedPolicy } from "./balancing.js";
 import { resolveEjection } from "./ejection.js";
 import { errorPages } from "./error-pages.js";
 import { defaultsOf, processCount } from "./fields.js";
-import { resolveAgentCheck, resolveProbes, resolveProxied } from "./fronts.js";
+import { resolveAdmin, resolveAgentCheck, resolveProbes, resolveProxied } from "./fronts.js";
 import { resolveHealth, resolveWarmup } from "./health.js";
 import { resolveHooks } from "./hooks.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
@@ -103,6 +103,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     agentCheck: resolveAgentCheck(input.agentCheck, listen, (at, message) =>
       find(context, ["agentCheck", ...at], message),
     ),
+    admin: resolveAdmin(input.admin, listen, (at, message) => find(context, ["admin", "listen", ...at], message)),
     user: resolveUser(input, context),
     restartSupervisor: input.restartSupervisor ?? true,
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),

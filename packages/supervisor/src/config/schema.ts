@@ -23,7 +23,7 @@ import {
   variables,
   word,
 } from "./fields.js";
-import { agentCheck, frontFields } from "./fronts.js";
+import { adminFields, agentCheck, frontFields } from "./fronts.js";
 import { healthFields } from "./health.js";
 import { hookFields } from "./hooks.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
@@ -214,6 +214,7 @@ export const fleetFields = {
     [DEFAULT_LISTEN],
   ),
   agentCheck,
+  admin: table(adminFields, "What the supervisor serves beside the control socket. See [metrics.md](metrics.md)."),
   user: nameOrNumber(
     "The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See [security.md](security.md#starting-as-root).",
   ),

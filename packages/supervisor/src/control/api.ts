@@ -7,6 +7,7 @@ import type { Caller } from "../core/history.js";
 import type { ProcessState } from "../core/model.js";
 import type { ScalingTarget } from "../core/scaling-needs.js";
 import type { Verdict } from "../core/verdict.js";
+import type { TextFormat } from "../metrics/exposition.js";
 
 export interface LatencyMs {
   /** Milliseconds, over about the last ten seconds; null if there was no response in that time. */
@@ -353,6 +354,8 @@ export type ScaleChange = { instances: number } | { by: number };
  */
 export interface SupervisorApi {
   status(): Status;
+  /** Returns the metrics of the fleet as text. */
+  metrics(format: TextFormat): string;
   scale(pool: string, change: ScaleChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Reads config, env files and code again. Without a pool, reloads all. `environment` is given with --update-env. */
   reload(

@@ -2,6 +2,7 @@
 import type { ServerResponse } from "node:http";
 import { lostText } from "../core/words.js";
 import { PacelineError } from "../errors.js";
+import { CONTENT_TYPES, formatFor, type TextFormat } from "../metrics/exposition.js";
 import type { LogLine, OperationErrorCode, OperationResult, ProgressListener } from "./api.js";
 
 /** An error response of the control socket; clients receive its code. */
@@ -31,6 +32,19 @@ export function sendJson(response: ServerResponse, status: number, value: object
   const body = `${JSON.stringify(value)}\n`;
   response.writeHead(status, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) });
   response.end(body);
+}
+
+/** Responds with the metrics in the format that a scraper accepts. */
+export function sendMetrics(response: ServerResponse, accept: string, source: Metrics, isHead = false): void {
+  const format = formatFor(accept);
+  const body = source.metrics(format);
+  const fields = { "Content-Type": CONTENT_TYPES[format], "Content-Length": Buffer.byteLength(body) };
+  response.writeHead(200, { ...fields, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff" });
+  response.end(isHead ? undefined : body);
+}
+
+export interface Metrics {
+  metrics(format: TextFormat): string;
 }
 
 /** Beyond this many unread bytes, progress is dropped; the result is not. */

@@ -86,6 +86,8 @@ export interface RouteInput<Body> {
 type Reply<Body> =
   /** Responds with one JSON document. */
   | { kind: "document"; read(input: RouteInput<Body>): object }
+  /** Responds with the metrics, in the format that the field Accept asks for. */
+  | { kind: "metrics" }
   /** Responds with progress lines while it runs, then the result. */
   | { kind: "operation"; run(input: RouteInput<Body>, onProgress: ProgressListener): Promise<OperationResult> }
   /** Responds with the stored lines, and with `follow=1` also with new ones. */
@@ -107,7 +109,7 @@ function route<const Shape extends BodyShape>(
   body: Shape,
   reply: Reply<BodyOf<Shape>>,
 ): Route {
-  const query = { document: [], operation: ["timeoutMs"], lines: ["follow", "name", "lines"] }[reply.kind];
+  const query = { document: [], metrics: [], operation: ["timeoutMs"], lines: ["follow", "name", "lines"] }[reply.kind];
   return { method, path, query, body, reply: reply as Reply<never> };
 }
 
@@ -118,6 +120,7 @@ export const routes: readonly Route[] = [
     kind: "document",
     read: ({ supervisor }) => supervisor.status(),
   }),
+  route("GET", "/metrics", none, { kind: "metrics" }),
   route("GET", "/v1/ready", none, {
     kind: "operation",
     run: ({ supervisor }) => supervisor.waitReady(),

@@ -6,7 +6,7 @@ import { readCaller } from "../core/history.js";
 import { PacelineError } from "../errors.js";
 import type { SupervisorApi } from "./api.js";
 import { CALLER_FIELD } from "./caller.js";
-import { ControlError, lines, operation, sendJson } from "./responses.js";
+import { ControlError, lines, operation, sendJson, sendMetrics } from "./responses.js";
 import { bodyProblems, matchPath, type Route, type RouteInput, routes } from "./routes.js";
 
 /** The maximum length of a request body in bytes: room for a whole environment. */
@@ -93,6 +93,8 @@ export class ControlServer {
       switch (reply.kind) {
         case "document":
           return sendJson(response, 200, reply.read(input));
+        case "metrics":
+          return sendMetrics(response, request.headers.accept ?? "", this.#supervisor);
         case "operation":
           return await operation(response, url.searchParams, (onProgress) => reply.run(input, onProgress));
         case "lines":

@@ -52,12 +52,44 @@ export interface Figure {
   drop?: number;
   /** The column's minimum width on the dashboard, so that it does not shift with every digit. */
   least?: number;
+  /** How metrics/families.ts reports it. Without this it is no metric. */
+  metric?: FigureMetric;
+}
+
+export interface FigureMetric {
+  /** Without prefix; of a counter also without `_total`. */
+  name: string;
+  type: "gauge" | "counter";
+  help: string;
+  /** What the value is multiplied by. Default: 1. */
+  scale?: number;
 }
 
 /** In column order. */
 export const FIGURES = [
-  { key: "rssBytes", titles: ["RSS MB", "RSS MB", "RSS"], unit: "megabytes", none: null, drop: 4, least: 5 },
-  { key: "cpuPercent", titles: ["CPU %", "CPU %", "CPU"], unit: "percent", none: null, drop: 6, least: 4 },
+  {
+    key: "rssBytes",
+    titles: ["RSS MB", "RSS MB", "RSS"],
+    unit: "megabytes",
+    none: null,
+    drop: 4,
+    least: 5,
+    metric: { name: "process_resident_memory_bytes", type: "gauge", help: "Resident memory of the process." },
+  },
+  {
+    key: "cpuPercent",
+    titles: ["CPU %", "CPU %", "CPU"],
+    unit: "percent",
+    none: null,
+    drop: 6,
+    least: 4,
+    metric: {
+      name: "process_cpu_ratio",
+      type: "gauge",
+      help: "CPU time of the process in the last second or so; 1 is one core.",
+      scale: 0.01,
+    },
+  },
   {
     key: "requestsPerSecond",
     titles: ["REQ/S", "REQ/S", "REQ/S"],
@@ -67,7 +99,14 @@ export const FIGURES = [
     drop: 2,
     least: 6,
   },
-  { key: "requestsTotal", titles: ["REQUESTS", "REQUESTS", "REQS"], unit: "count", none: 0, ofRequests: true },
+  {
+    key: "requestsTotal",
+    titles: ["REQUESTS", "REQUESTS", "REQS"],
+    unit: "count",
+    none: 0,
+    ofRequests: true,
+    metric: { name: "requests", type: "counter", help: "Requests that the process has responded to." },
+  },
   {
     key: "inFlight",
     titles: ["FLIGHT", "FLIGHT", "FLY"],
@@ -76,6 +115,7 @@ export const FIGURES = [
     ofRequests: true,
     drop: 7,
     least: 4,
+    metric: { name: "requests_in_flight", type: "gauge", help: "Requests that the process has not finished." },
   },
   {
     key: "latencyMs.p50",
@@ -104,6 +144,7 @@ export const FIGURES = [
     isOptional: true,
     drop: 12,
     least: 5,
+    metric: { name: "deferred_jobs", type: "gauge", help: "Deferred jobs that are running or queued." },
   },
   {
     key: "schedule",
@@ -124,6 +165,11 @@ export const FIGURES = [
     isOptional: true,
     drop: 7.5,
     least: 6,
+    metric: {
+      name: "memory_limit_in_seconds",
+      type: "gauge",
+      help: "When the memory of the process reaches maxMemoryMb if it goes on growing; absent without steady growth.",
+    },
   },
   {
     key: "restarts",
@@ -133,8 +179,17 @@ export const FIGURES = [
     ofSlot: true,
     drop: 8,
     least: 3,
+    metric: { name: "restarts", type: "counter", help: "Restarts of the slot since the fleet started." },
   },
-  { key: "uptimeSeconds", titles: ["UP", "UP", "UP"], unit: "seconds", none: 0, drop: 11, least: 3 },
+  {
+    key: "uptimeSeconds",
+    titles: ["UP", "UP", "UP"],
+    unit: "seconds",
+    none: 0,
+    drop: 11,
+    least: 3,
+    metric: { name: "process_uptime_seconds", type: "gauge", help: "For how long the process has run." },
+  },
 ] as const satisfies readonly Figure[];
 
 type Entry = (typeof FIGURES)[number];

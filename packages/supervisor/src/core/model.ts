@@ -249,6 +249,8 @@ export interface FleetConfig {
   listen: ListenAddress[];
   /** Where the supervisor responds to HAProxy's agent-check; null: nowhere. */
   agentCheck: { host: string; port: number } | null;
+  /** Where the supervisor serves metrics; null or absent, as in the state of an earlier version: nowhere. */
+  admin?: { host: string; port: number } | null;
   /** The user that the supervisor becomes after it has bound `listen`; null: it stays who it is. */
   user: FleetUser | null;
   orphanGraceMs: number;

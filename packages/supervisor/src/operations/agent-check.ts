@@ -1,12 +1,10 @@
 /** Responds to HAProxy's agent-check: one line for each connection, then it closes. The supervisor listens, so that there is one for all balancers. */
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Socket } from "node:net";
 import { type BoxFacts, type BoxLoad, weigh } from "../core/box-weight.js";
 import type { Pool } from "../core/fleet.js";
-import type { FleetConfig } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
+import { type HostAndPort, LateListener } from "./late-listener.js";
 import { boxTimes } from "./load-samples.js";
-
-type Address = NonNullable<FleetConfig["agentCheck"]>;
 
 interface AgentCheckOptions {
   log: Pick<EventLog, "event">;
@@ -23,52 +21,38 @@ interface AgentCheckOptions {
 const MAX_CONNECTIONS = 64;
 /** How long a peer may take to close. */
 const TIMEOUT_MS = 2000;
-const RETRY_MS = 1000;
 /** Several fronts ask at their own times: within this long they hear the same. */
 const FRESH_MS = 500;
 
 export class AgentCheck {
-  private address: Address | null = null;
-  private server: Server | undefined;
-  private retry: NodeJS.Timeout | undefined;
+  private readonly listener: LateListener;
   private load: BoxLoad | undefined;
   private said = { at: Number.NEGATIVE_INFINITY, line: "" };
   private times: { busy: number; all: number } | undefined;
   private readonly sockets = new Set<Socket>();
 
-  constructor(private readonly options: AgentCheckOptions) {}
+  constructor(private readonly options: AgentCheckOptions) {
+    const { log, retryMs } = options;
+    this.listener = new LateListener({
+      key: "agentCheck",
+      log,
+      makeServer: () => createServer((socket) => this.respond(socket)),
+      ...(retryMs === undefined ? {} : { retryMs }),
+    });
+  }
 
   /** Listens on this address from now on; null: on none. */
-  listen(address: Address | null): void {
-    if (address?.host === this.address?.host && address?.port === this.address?.port) return;
-    this.close();
-    this.address = address;
-    if (address !== null) this.open(address, false);
+  listen(address: HostAndPort | null): void {
+    if (this.listener.listen(address)) this.drop();
   }
 
   close(): void {
-    clearTimeout(this.retry);
-    this.server?.close();
-    this.server = undefined;
-    this.address = null;
-    for (const socket of this.sockets) socket.destroy();
+    this.listener.close();
+    this.drop();
   }
 
-  /** An earlier supervisor of this fleet may hold the port for a moment, so it is tried again. */
-  private open(address: Address, hasWarned: boolean): void {
-    const server = createServer((socket) => this.respond(socket));
-    this.server = server;
-    const { host, port } = address;
-    server.on("error", (error: NodeJS.ErrnoException) => {
-      // A connection could not be accepted.
-      if (server.listening || this.server !== server) return;
-      const at = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-      const why = `agentCheck cannot listen on ${at} (${error.code ?? error.message}); it tries again each second`;
-      if (!hasWarned) this.options.log.event("warn", "paceline", why);
-      this.retry = setTimeout(() => this.open(address, true), this.options.retryMs ?? RETRY_MS);
-      this.retry.unref();
-    });
-    server.listen({ host, port }, () => server.unref());
+  private drop(): void {
+    for (const socket of this.sockets) socket.destroy();
   }
 
   private respond(socket: Socket): void {

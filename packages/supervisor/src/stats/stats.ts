@@ -1,6 +1,7 @@
 /** The children's combined statistics: rates, recent latencies, and totals that include ended processes. */
 import { Histogram, type PoolLoadStats, type SparseHistogram, type Stats, type UpstreamStats } from "@paceline/wire";
 import type { LatencyMs } from "../control/api.js";
+import { LatencyTotals } from "./latency-totals.js";
 
 /** Latencies cover about this many one-second reports; idle processes do not report. */
 const LATENCY_REPORTS = 10;
@@ -36,6 +37,7 @@ interface Counter {
 /** The counts of one process. */
 export class ProcessStats {
   last: Stats | RelayedCounts | null = null;
+  readonly latencyTotals = new LatencyTotals();
   private own = { rate: 0, at: 0 };
   private readonly counters = new Map<string, Counter>();
   private readonly latencies: { at: number; histogram: SparseHistogram }[] = [];
@@ -115,6 +117,7 @@ export class ProcessStats {
   }
 
   private keepLatencies(histogram: SparseHistogram, now: number): void {
+    this.latencyTotals.add(histogram);
     this.latencies.push({ at: now, histogram });
     if (this.latencies.length > LATENCY_REPORTS * Math.max(1, this.counters.size)) this.latencies.shift();
   }

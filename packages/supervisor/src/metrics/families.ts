@@ -1,0 +1,172 @@
+/** The metrics of a fleet: what a status document and the latency totals say, as families. docs/metrics.md lists them. */
+import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import { FIGURES, type Figure, figureOf } from "../core/figures.js";
+import { LATENCY_BOUNDS, type LatencyTotals } from "../stats/latency-totals.js";
+import type { Family, HistogramSample, Sample } from "./exposition.js";
+
+/** Returns the latency totals of the process in a slot; undefined if there is none. */
+export type LatenciesOf = (slot: string) => LatencyTotals | undefined;
+
+type Labels = Sample["labels"];
+
+/** A metric of each element of a list: a pool, an instance, a balancer. */
+interface Metric<Of> {
+  name: string;
+  type: "gauge" | "counter";
+  help: string;
+  /** Null and undefined: no sample. */
+  value(of: Of): number | null | undefined;
+}
+
+const FLEET: readonly Metric<Status>[] = [
+  gauge("up", "1 while the fleet runs, 0 while it starts or stops.", ({ state }) => (state === "running" ? 1 : 0)),
+  gauge("uptime_seconds", "For how long the fleet has run.", ({ uptimeSeconds }) => uptimeSeconds),
+  counter("responses", "Responses of all balancers to clients.", ({ requestsTotal }) => requestsTotal),
+  counter("response_errors", "Responses of all balancers with status 500 or more.", ({ errorsTotal }) => errorsTotal),
+  gauge("resident_memory_bytes", "Resident memory of all processes of the fleet.", ({ rssBytes }) => rssBytes),
+  gauge(
+    "supervisor_resident_memory_bytes",
+    "Resident memory of the supervisor.",
+    ({ supervisor }) => supervisor.rssBytes,
+  ),
+  gauge("locked", "1 while an operator's lock is on.", ({ lock }) => (lock === null ? 0 : 1)),
+  gauge("problem", "1 while `paceline status` reports a problem of the fleet.", ({ problem }) =>
+    problem === null ? 0 : 1,
+  ),
+];
+
+const POOL: readonly Metric<PoolStatus>[] = [
+  gauge("pool_instances_wanted", "Instances that the pool should have.", ({ wanted }) => wanted),
+  gauge("pool_instances_ready", "Instances of the pool that are ready.", ({ ready }) => ready),
+  gauge(
+    "pool_generation",
+    "The generation of the pool; a reload or deploy increases it.",
+    ({ generation }) => generation,
+  ),
+  counter("pool_requests", "Requests of all processes that the pool has had.", ({ requestsTotal }) => requestsTotal),
+  counter("pool_errors", "Responses of these with status 500 or more.", ({ errorsTotal }) => errorsTotal),
+  gauge("pool_bodies_receiving", "Requests whose body is still arriving.", ({ receiving }) => receiving),
+  gauge("pool_responses_sending", "Spooled responses that slow clients still read.", ({ sending }) => sending),
+];
+
+const INSTANCE: readonly Metric<InstanceStatus>[] = [
+  gauge("instance_ready", "1 while the process in the slot is ready.", ({ state }) => (state === "ready" ? 1 : 0)),
+  counter("errors", "Responses of the process with status 500 or more.", ({ errorsTotal, requestsTotal }) =>
+    requestsTotal === null ? null : errorsTotal,
+  ),
+  counter("recycles", "Replacements because of a limit such as maxRequests.", ({ recycles }) => recycles),
+  gauge("event_loop_lag_seconds", "The longest delay of the event loop in the last second.", ({ eventLoopLagMs }) =>
+    eventLoopLagMs === null ? null : eventLoopLagMs / 1000,
+  ),
+  gauge("heap_bytes", "The JavaScript heap of the process.", ({ heapBytes }) => heapBytes),
+  gauge("stalled_seconds", "For how long the process has not responded to the supervisor.", ({ stalledMs }) =>
+    stalledMs === null ? 0 : stalledMs / 1000,
+  ),
+  counter("log_lines", "Lines that the slot's processes have written.", ({ linesTotal }) => linesTotal),
+  counter("log_lines_lost", "Lines among them that came too fast and were lost.", ({ linesLost }) => linesLost),
+];
+
+const BALANCER: readonly Metric<BalancerStatus>[] = [
+  gauge("balancer_ready", "1 while the balancer is ready.", ({ state }) => (state === "ready" ? 1 : 0)),
+  gauge("balancer_connections", "Open connections of clients.", ({ connections }) => connections),
+  counter(
+    "balancer_accepted_connections",
+    "Accepted connections of clients.",
+    ({ connectionsTotal }) => connectionsTotal,
+  ),
+  counter("balancer_errors", "Responses with status 500 or more.", ({ errorsTotal }) => errorsTotal),
+  counter("balancer_retries", "Requests that were sent to a further process.", ({ retriesTotal }) => retriesTotal),
+  gauge("balancer_spool_bytes", "Large bodies of slow clients on disk.", ({ spoolBytes }) => spoolBytes),
+];
+
+/** Returns all families of a fleet, always in the same order. */
+export function familiesOf(status: Status, latenciesOf: LatenciesOf): Family[] {
+  const pools = status.pools.map((pool) => ({ of: pool, labels: { pool: pool.name } }));
+  const instances = status.pools.flatMap(({ name, instances }) =>
+    instances.map((instance) => ({ of: instance, labels: { pool: name, process: instance.name } })),
+  );
+  const balancers = status.balancers.map((balancer) => ({ of: balancer, labels: labelsOfBalancer(balancer) }));
+  const figures = (FIGURES as readonly Figure[]).filter(({ metric }) => metric !== undefined);
+  const common = figures.filter(({ ofRequests }) => !ofRequests);
+  const ofRequests = figures.filter((figure) => figure.ofRequests);
+  return [
+    buildInfo(status),
+    ...families(FLEET, [{ of: status, labels: {} }]),
+    ...families(POOL, pools),
+    ...families(common.map(metricOf), [...instances, ...balancers]),
+    ...families(ofRequests.map(metricOf), instances),
+    ...families(INSTANCE, instances),
+    latencyFamily("request_duration_seconds", "The time of a request in the process.", instances, latenciesOf),
+    ...families(
+      ofRequests.map(metricOf).map((metric) => ({ ...metric, name: `balancer_${metric.name}` })),
+      balancers,
+    ),
+    ...families(BALANCER, balancers),
+    latencyFamily(
+      "balancer_request_duration_seconds",
+      "The time of a request in the balancer.",
+      balancers,
+      latenciesOf,
+    ),
+  ];
+}
+
+/** A balancer has the label `pool`, too, so that one query covers all processes. No pool can have this name. */
+function labelsOfBalancer({ name }: BalancerStatus): Labels {
+  return { pool: "balancer", process: name };
+}
+
+function buildInfo({ name, version, runtime }: Status): Family {
+  const labels = { fleet: name, version, runtime };
+  return { name: "paceline_build", type: "info", help: "What runs.", samples: [{ labels, value: 1 }] };
+}
+
+function gauge<Of>(name: string, help: string, value: Metric<Of>["value"]): Metric<Of> {
+  return { name, type: "gauge", help, value };
+}
+
+function counter<Of>(name: string, help: string, value: Metric<Of>["value"]): Metric<Of> {
+  return { name, type: "counter", help, value };
+}
+
+function metricOf(figure: Figure): Metric<object> {
+  const { name, type, help, scale = 1 } = figure.metric as NonNullable<Figure["metric"]>;
+  const value = (process: object) => {
+    const measured = figureOf(figure, process);
+    if (measured === null) return null;
+    if (typeof measured === "number") return measured * scale;
+    return "jobs" in measured ? measured.jobs : null;
+  };
+  return { name, type, help, value };
+}
+
+interface Labelled<Of> {
+  of: Of;
+  labels: Labels;
+}
+
+function families<Of>(metrics: readonly Metric<Of>[], all: readonly Labelled<Of>[]): Family[] {
+  return metrics.map(({ name, type, help, value }) => {
+    const samples: Sample[] = [];
+    for (const { of, labels } of all) {
+      const measured = value(of);
+      if (measured != null) samples.push({ labels, value: measured });
+    }
+    return { name: `paceline_${name}`, type, help, samples };
+  });
+}
+
+function latencyFamily(
+  name: string,
+  help: string,
+  all: readonly Labelled<{ name: string }>[],
+  latenciesOf: LatenciesOf,
+): Family {
+  const samples: HistogramSample[] = all.flatMap(({ of, labels }) => {
+    const totals = latenciesOf(of.name);
+    return totals === undefined
+      ? []
+      : [{ labels, bounds: LATENCY_BOUNDS, counts: totals.counts, sum: totals.sumSeconds }];
+  });
+  return { name: `paceline_${name}`, type: "histogram", help, samples };
+}

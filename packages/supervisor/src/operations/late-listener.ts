@@ -1,0 +1,60 @@
+/** A TCP server of the supervisor on a configured address, which an earlier supervisor of this fleet may hold for a moment. */
+import type { Server } from "node:net";
+import type { EventLog } from "../logs/event-log.js";
+
+export interface HostAndPort {
+  host: string;
+  port: number;
+}
+
+interface LateListenerOptions {
+  /** The config key of the address, for messages. */
+  key: string;
+  log: Pick<EventLog, "event">;
+  makeServer(): Server;
+  /** Milliseconds between two attempts to listen. Default: a second. */
+  retryMs?: number;
+}
+
+const RETRY_MS = 1000;
+
+export class LateListener {
+  private address: HostAndPort | null = null;
+  private server: Server | undefined;
+  private retry: NodeJS.Timeout | undefined;
+
+  constructor(private readonly options: LateListenerOptions) {}
+
+  /** Listens on this address from now on; null: on none. Returns false if that is what it does already. */
+  listen(address: HostAndPort | null): boolean {
+    if (address?.host === this.address?.host && address?.port === this.address?.port) return false;
+    this.close();
+    this.address = address;
+    if (address !== null) this.open(address, false);
+    return true;
+  }
+
+  close(): void {
+    clearTimeout(this.retry);
+    this.server?.close();
+    this.server = undefined;
+    this.address = null;
+  }
+
+  private open(address: HostAndPort, hasWarned: boolean): void {
+    const { key, log, makeServer, retryMs = RETRY_MS } = this.options;
+    const server = makeServer();
+    this.server = server;
+    const { host, port } = address;
+    server.on("error", (error: NodeJS.ErrnoException) => {
+      // A connection could not be accepted.
+      if (server.listening || this.server !== server) return;
+      const at = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+      const why = `${key} cannot listen on ${at} (${error.code ?? error.message}); it tries again each second`;
+      if (!hasWarned) log.event("warn", "paceline", why);
+      this.retry = setTimeout(() => this.open(address, true), retryMs);
+      this.retry.unref();
+    });
+    server.listen({ host, port }, () => server.unref());
+  }
+}

@@ -1,0 +1,136 @@
+/** The metrics of a running fleet: the same figures as its status, what promtool and a real Prometheus make of them, and hostile requests. */
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import http from "node:http";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { HELLO } from "./support/apps.js";
+import { Project } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
+import { needs, run } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+interface Reply {
+  status: number;
+  type: string;
+  text: string;
+}
+
+function ask(
+  to: { port: number; host: "127.0.0.1" } | { socketPath: string },
+  path = "/metrics",
+  { method = "GET", ...headers }: Record<string, string> = {},
+): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const request = http.request({ ...to, path, method, headers, agent: false }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (part: string) => {
+        text += part;
+      });
+      response.on("end", () =>
+        resolve({ status: response.statusCode ?? 0, type: response.headers["content-type"] ?? "", text }),
+      );
+    });
+    request.on("error", reject).end();
+  });
+}
+
+const valueIn = (text: string, sample: string) =>
+  Number(
+    text
+      .split("\n")
+      .find((line) => line.startsWith(`${sample} `))
+      ?.slice(sample.length + 1),
+  );
+
+const rssOf = (name: string) => `paceline_process_resident_memory_bytes{pool="web",process="${name}"}`;
+
+const CPU = 'paceline_process_cpu_ratio{pool="web",process="web.2"}';
+
+async function start() {
+  const port = await freePort();
+  const project = await Project.make({
+    ...{ runtime: "bun", app: HELLO, instances: 2 },
+    config: { admin: { listen: `127.0.0.1:${port}` } },
+  });
+  await project.start();
+  return { project, port, admin: { port, host: "127.0.0.1" } as const };
+}
+
+test("the metrics are the figures of the status, and what clients send makes no series of its own", async () => {
+  const { project, port, admin } = await start();
+  for (let n = 0; n < 20; n++) await get(project.port);
+  const text = await waitFor("the counts to arrive", async () => {
+    const { text } = await ask(admin);
+    const isCounted =
+      valueIn(text, 'paceline_pool_requests_total{pool="web"}') === 20 &&
+      valueIn(text, "paceline_responses_total") === 20;
+    // Memory and CPU time are only read while somebody asks.
+    return isCounted && valueIn(text, CPU) >= 0 ? text : undefined;
+  });
+  const { pools, balancers } = await project.status();
+  for (const { name, requestsTotal, rssBytes } of pools[0]?.instances ?? []) {
+    expect(valueIn(text, `paceline_requests_total{pool="web",process="${name}"}`)).toBe(requestsTotal);
+    expect(Math.abs(valueIn(text, rssOf(name)) - (rssBytes ?? 0))).toBeLessThan(32 << 20);
+    expect(valueIn(text, `paceline_request_duration_seconds_count{pool="web",process="${name}"}`)).toBe(requestsTotal);
+  }
+  expect(balancers[0]?.requestsTotal).toBe(20);
+  expect(valueIn(text, 'paceline_balancer_requests_total{pool="balancer",process="balancer.1"}')).toBe(20);
+
+  const seriesOf = (metrics: string) => metrics.replaceAll(/^(\S+) .*$/gm, "$1");
+  for (let n = 0; n < 30; n++)
+    await ask({ port: project.port, host: "127.0.0.1" }, `/${n}"}\\`, { host: `h${n}.example`, method: "PROPFIND" });
+  const after = await waitFor("the hostile ones to be counted", async () => {
+    const { text } = await ask(admin);
+    return valueIn(text, "paceline_responses_total") >= 50 ? text : undefined;
+  });
+  expect(seriesOf(after)).toBe(seriesOf(text));
+
+  // Over the control socket, and in the other format.
+  const open = await ask({ socketPath: join(project.runDir, "control.sock") }, "/metrics", {
+    accept: "application/openmetrics-text",
+  });
+  expect(open).toMatchObject({ status: 200, type: expect.stringMatching(/^application\/openmetrics-text; version=1/) });
+  expect(open.text).toMatch(/# TYPE paceline_requests counter\n[\s\S]*# EOF\n$/);
+
+  // Nothing else is served there, and nothing to pages of other sites.
+  expect([
+    (await ask(admin, "/v1/status")).status,
+    (await ask(admin, "/metrics", { method: "POST" })).status,
+    (await ask(admin, "/metrics", { host: "evil.example" })).status,
+    (await ask(admin, "/metrics", { method: "HEAD", host: `localhost:${port}` })).status,
+  ]).toEqual([404, 405, 403, 200]);
+
+  // A reload moves it.
+  const moved = await freePort();
+  project.writeConfig({ admin: { listen: `127.0.0.1:${moved}` } });
+  expect(await project.reload()).toMatchObject({ code: 0 });
+  expect((await ask({ port: moved, host: "127.0.0.1" })).status).toBe(200);
+  await expect(ask(admin)).rejects.toThrow("ECONNREFUSED");
+});
+
+test("promtool accepts them, and a real Prometheus gets them", async (context) => {
+  needs(context, "promtool");
+  needs(context, "prometheus");
+  const { project, port, admin } = await start();
+  for (let n = 0; n < 10; n++) await get(project.port);
+  project.write("metrics.txt", (await ask(admin)).text);
+  const checked = await run("sh", ["-c", `promtool check metrics < ${join(project.folder, "metrics.txt")}`]);
+  expect(checked).toMatchObject({ code: 0 });
+
+  const listen = await freePort();
+  const scrape = { job_name: "paceline", static_configs: [{ targets: [`127.0.0.1:${port}`] }] };
+  project.write("prometheus.json", JSON.stringify({ global: { scrape_interval: "1s" }, scrape_configs: [scrape] }));
+  const data = join(project.folder, "data");
+  mkdirSync(data);
+  const args = [`--config.file=${join(project.folder, "prometheus.json")}`, `--storage.tsdb.path=${data}`];
+  const prometheus = spawn("prometheus", [...args, `--web.listen-address=127.0.0.1:${listen}`], { stdio: "ignore" });
+  onTestFinished(() => void prometheus.kill("SIGKILL"));
+  const query = encodeURIComponent('paceline_pool_requests_total{pool="web"}');
+  await waitFor("Prometheus to have the requests", async () => {
+    const to = { port: listen, host: "127.0.0.1" } as const;
+    const reply = await ask(to, `/api/v1/query?query=${query}`).catch(() => undefined);
+    return reply?.status === 200 && JSON.parse(reply.text).data.result[0]?.value[1] === "10";
+  });
+});

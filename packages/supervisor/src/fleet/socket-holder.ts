@@ -10,8 +10,8 @@ import { readRecord } from "../run-dir/record.js";
 import { isStopped } from "../run-dir/silent.js";
 import { distrust } from "../run-dir/trust.js";
 
-/** Balancers try to connect four times a second. On a busy machine one that can run is waited for longer: without it the sockets are lost. */
-const PATIENCE = { usualMs: 3_000, mostMs: 20_000 };
+/** Balancers try to connect four times a second. One that can run is waited for longer than one that is stopped: without it the sockets are lost. */
+const PATIENCE = { usualMs: 8_000, mostMs: 20_000 };
 /** A balancer without its first snapshot has the sockets, too; one of an earlier version does not pass them on. */
 const STARTING_AFTER_MS = 1_000;
 const LOOK_EVERY_MS = 50;

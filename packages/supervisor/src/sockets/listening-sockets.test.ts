@@ -1,8 +1,11 @@
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
-import { bindAll } from "./listening-sockets.js";
+import { expect, onTestFinished, test, vi } from "vitest";
+import type { ListenAddress } from "../core/model.js";
+import { bindAll, type ListeningSocket } from "./listening-sockets.js";
 
 function folder(): string {
   const path = mkdtempSync(join(tmpdir(), "pl-listen-"));
@@ -43,3 +46,26 @@ test("a group that this user may not give leaves nothing behind and is one line"
   );
   expect(existsSync(path)).toBe(false);
 });
+
+test.each(["tcp", "unix"] as const)(
+  "a %s address that balancers of an earlier supervisor have is bound once they have closed it",
+  async (kind) => {
+    const path = join(folder(), "a.sock");
+    const balancer = createServer();
+    balancer.listen(kind === "unix" ? path : { port: 0, host: "127.0.0.1" });
+    await once(balancer, "listening");
+    const address: ListenAddress =
+      kind === "unix"
+        ? { kind, path }
+        : { kind, host: "127.0.0.1", port: (balancer.address() as { port: number }).port };
+    const [socket] = (await bindAll([address], undefined, { mayBeHeld: true })) as [ListeningSocket];
+    const held = /is held by balancers of an earlier supervisor; stop and start the fleet to replace them/;
+    expect(() => socket.fd).toThrow(held);
+    await new Promise((resolve) => balancer.close(resolve));
+    await vi.waitFor(() => expect(socket.fd).toBeGreaterThan(2), { timeout: 60_000 });
+    socket.close();
+    // It is free again.
+    const [next] = await bindAll([address]);
+    next?.close();
+  },
+);

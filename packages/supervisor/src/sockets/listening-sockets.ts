@@ -42,7 +42,10 @@ export async function bindAll(
       const { kind } = address;
       const fd = inherited.take(address, kind === "tcp" ? (await resolve(address)).host : undefined);
       if (fd !== undefined) sockets.push(await inheritedSocket(fd, address, inherited.isOurs));
-      else sockets.push(await bind(address).catch((error) => heldSocket(address, error, mayBeHeld)));
+      else {
+        const held = (error: PacelineError) => heldSocket(address, error, () => bind(address));
+        sockets.push(await (mayBeHeld ? bind(address).catch(held) : bind(address)));
+      }
     }
     inherited.checkAllTaken(addresses);
     return sockets;
@@ -52,13 +55,34 @@ export async function bindAll(
   }
 }
 
-/** A socket that only balancers of an earlier supervisor have: they go on serving it, but no other balancer can be started. */
-function heldSocket(address: ListenAddress, error: PacelineError, mayBeHeld: boolean): ListeningSocket {
-  if (!mayBeHeld || error.code !== "EADDRINUSE") throw error;
+/**
+ * A socket that only balancers of an earlier supervisor have: they go on serving it. No other balancer can be started before they
+ * have closed it; each attempt binds the address for the next one.
+ */
+function heldSocket(
+  address: ListenAddress,
+  error: PacelineError,
+  bind: () => Promise<ListeningSocket>,
+): ListeningSocket {
+  if (error.code !== "EADDRINUSE") throw error;
   const url = formatListenAddress(address);
+  let bound: ListeningSocket | undefined;
+  let isClosed = false;
+  let isBinding = false;
+  const bindAgain = async () => {
+    if (isBinding || isClosed) return;
+    isBinding = true;
+    bound = await bind().catch(() => undefined);
+    isBinding = false;
+    if (isClosed) bound?.close();
+  };
   return {
-    url,
+    get url(): string {
+      return bound?.url ?? url;
+    },
     get fd(): number {
+      if (bound !== undefined) return bound.fd;
+      void bindAgain();
       throw new PacelineError(
         "EADDRINUSE",
         `${url} is held by balancers of an earlier supervisor; stop and start the fleet to replace them`,
@@ -66,6 +90,8 @@ function heldSocket(address: ListenAddress, error: PacelineError, mayBeHeld: boo
     },
     // They close it when they have drained.
     close: once(() => {
+      isClosed = true;
+      if (bound !== undefined) return bound.close();
       if (address.kind === "unix" && socketsBoundTo(address.path).size === 0) rmSync(address.path, { force: true });
     }),
   };

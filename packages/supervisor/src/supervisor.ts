@@ -1,11 +1,12 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
+
+import { AdminListener } from "./control/admin-listener.js";
 import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool, processId } from "./core/fleet.js";
 import type { Caller } from "./core/history.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import { type TextFormat, textOf } from "./metrics/exposition.js";
 import { familiesOf } from "./metrics/families.js";
-import { AdminListener } from "./operations/admin-listener.js";
 import { diffFleet } from "./operations/fleet-diff.js";
 import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
@@ -122,7 +123,10 @@ class FleetSupervisor implements Supervisor {
         options.onReloaded?.();
       },
     });
-    this.admin = new AdminListener({ log: this.parts.log, metrics: (format) => this.metrics(format) });
+    this.admin = new AdminListener({
+      warn: (message) => this.warn(message),
+      metrics: (format) => this.metrics(format),
+    });
     const { startedAt = Date.now() } = options.adoption?.state ?? {};
     this.startedAt = performance.now() - Math.max(0, Date.now() - startedAt);
   }

@@ -3,7 +3,7 @@ import { createServer, type Socket } from "node:net";
 import { type BoxFacts, type BoxLoad, weigh } from "../core/box-weight.js";
 import type { Pool } from "../core/fleet.js";
 import type { EventLog } from "../logs/event-log.js";
-import { type HostAndPort, LateListener } from "./late-listener.js";
+import { type HostAndPort, LateListener } from "../sockets/late-listener.js";
 import { boxTimes } from "./load-samples.js";
 
 interface AgentCheckOptions {
@@ -35,7 +35,7 @@ export class AgentCheck {
     const { log, retryMs } = options;
     this.listener = new LateListener({
       key: "agentCheck",
-      log,
+      warn: (message) => log.event("warn", "paceline", message),
       makeServer: () => createServer((socket) => this.respond(socket)),
       ...(retryMs === undefined ? {} : { retryMs }),
     });

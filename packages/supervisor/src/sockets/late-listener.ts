@@ -1,6 +1,5 @@
 /** A TCP server of the supervisor on a configured address, which an earlier supervisor of this fleet may hold for a moment. */
 import type { Server } from "node:net";
-import type { EventLog } from "../logs/event-log.js";
 
 export interface HostAndPort {
   host: string;
@@ -10,7 +9,7 @@ export interface HostAndPort {
 interface LateListenerOptions {
   /** The config key of the address, for messages. */
   key: string;
-  log: Pick<EventLog, "event">;
+  warn(message: string): void;
   makeServer(): Server;
   /** Milliseconds between two attempts to listen. Default: a second. */
   retryMs?: number;
@@ -42,7 +41,7 @@ export class LateListener {
   }
 
   private open(address: HostAndPort, hasWarned: boolean): void {
-    const { key, log, makeServer, retryMs = RETRY_MS } = this.options;
+    const { key, warn, makeServer, retryMs = RETRY_MS } = this.options;
     const server = makeServer();
     this.server = server;
     const { host, port } = address;
@@ -51,7 +50,7 @@ export class LateListener {
       if (server.listening || this.server !== server) return;
       const at = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
       const why = `${key} cannot listen on ${at} (${error.code ?? error.message}); it tries again each second`;
-      if (!hasWarned) log.event("warn", "paceline", why);
+      if (!hasWarned) warn(why);
       this.retry = setTimeout(() => this.open(address, true), retryMs);
       this.retry.unref();
     });

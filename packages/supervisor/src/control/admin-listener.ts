@@ -1,11 +1,10 @@
 /** The admin listener: metrics by HTTP on a loopback address, for scrapers that cannot use the control socket. It changes nothing. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { type Metrics, sendMetrics } from "../control/responses.js";
-import type { EventLog } from "../logs/event-log.js";
-import { type HostAndPort, LateListener } from "./late-listener.js";
+import { type HostAndPort, LateListener } from "../sockets/late-listener.js";
+import { type Metrics, sendMetrics } from "./responses.js";
 
 interface AdminListenerOptions extends Metrics {
-  log: Pick<EventLog, "event">;
+  warn(message: string): void;
   /** Milliseconds between two attempts to listen. Default: a second. */
   retryMs?: number;
 }
@@ -20,10 +19,10 @@ export class AdminListener {
   private server: Server | undefined;
 
   constructor(private readonly options: AdminListenerOptions) {
-    const { log, retryMs } = options;
+    const { retryMs } = options;
     this.listener = new LateListener({
       key: "admin.listen",
-      log,
+      warn: (message) => options.warn(message),
       makeServer: () => this.makeServer(),
       ...(retryMs === undefined ? {} : { retryMs }),
     });

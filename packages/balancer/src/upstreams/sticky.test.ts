@@ -106,6 +106,26 @@ class World {
   }
 }
 
+it("a client that waits for its full instance goes elsewhere when that is drained", () => {
+  const world = new World("address").slots(2);
+  const home = world.request(1) as Upstream;
+  const { link, upstream } = world.of(home.id);
+  link.room = false;
+  expect(world.request(1)).toBeUndefined();
+  let isLost = false;
+  world.pool.requestQueue.add({
+    ...{ isWaiting: true, isIdempotent: true, home: home.slot, order: 0, tried: undefined },
+    onUpstreamFree: () => {},
+    onHomeLost: () => {
+      isLost = true;
+    },
+    onPoolDown: () => {},
+  });
+  if (upstream.putOut(OutOfTurn.DRAINED)) world.pool.turnsChanged();
+  expect(isLost).toBe(true);
+  expect(world.request(1)?.slot).toBe(3 - home.slot);
+});
+
 it("by a policy, a request whose instance is full or has more than its share goes on to the next choice and back", () => {
   const world = new World("path").slots(3);
   world.pool.sticky = new Stickiness<Upstream>({ by: "path", isLoose: true });

@@ -4,6 +4,7 @@ import { hold, holdEqual } from "../../../../test/support/hold.js";
 import { SLOT_POLICY } from "../../test/slot-policy.js";
 import { adopt, restoreFleet, type SavedFleet, saveFleet, skipAttempt, takePlace } from "./adoption.js";
 import {
+  drainedLast,
   EMPTY_FLEET,
   type Fleet,
   findPool,
@@ -564,6 +565,7 @@ describe("a fleet", () => {
     world.fleet = setTurn(world.fleet, "web", 1, { drained: true });
     expect([1, 2, 3].map((size) => leavesOnlyDrained(pool(), size))).toEqual([true, false, false]);
     expect(leavesOnlyDrained(pool(), 0)).toBe(false);
+    expect(drainedLast(pool(), [1, 2, 3])).toEqual([2, 3, 1]);
     world.fleet = setTurn(world.fleet, "web", 2, { ejected: 1 });
     expect([1, 2, 3].map((index) => hasOtherInTurn(pool(), index))).toEqual([true, true, false]);
     world.fleet = setTurn(world.fleet, "web", 3, { drained: true });

@@ -207,6 +207,12 @@ export function leavesOnlyDrained({ slots }: Pool, size: number): boolean {
   return size > 0 && rest.length === 0 && slots.some(({ turn }) => turn?.drained !== true);
 }
 
+/** Puts drained slots last: the first ones of a deploy are tried, and need requests. */
+export function drainedLast({ slots }: Pool, indexes: readonly number[]): number[] {
+  const drained = new Set(slots.flatMap(({ index, turn }) => (turn?.drained === true ? [index] : [])));
+  return [...indexes.filter((index) => !drained.has(index)), ...indexes.filter((index) => drained.has(index))];
+}
+
 /** Whether a slot of the pool, other than this one, gets requests at present. */
 export function hasOtherInTurn({ slots }: Pool, index: number): boolean {
   return slots.some(

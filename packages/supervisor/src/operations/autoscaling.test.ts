@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { EMPTY_FLEET, type Fleet } from "../core/fleet.js";
-import { addPool, resize } from "../core/fleet-changes.js";
+import { addPool, resize, setTurn } from "../core/fleet-changes.js";
 import type { ScalingConfig } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import type { PoolLoad } from "../core/scaling-needs.js";
@@ -83,6 +83,20 @@ test("the size follows the load, with an event for each change; not during an op
   world.load = { ...CALM, inFlight: 5, throughput: 100 };
   vi.advanceTimersByTime(60_000);
   expect(world.wanted).toBe(2);
+});
+
+test("a pool does not shrink to instances that are drained", () => {
+  const { world } = scaled();
+  world.load = { ...CALM, inFlight: 8, throughput: 400 };
+  vi.advanceTimersByTime(2000);
+  expect(world.wanted).toBe(2);
+  world.fleet = setTurn(world.fleet, "web", 1, { drained: true });
+  world.load = { ...CALM };
+  vi.advanceTimersByTime(120_000);
+  expect(world.wanted).toBe(2);
+  world.fleet = setTurn(world.fleet, "web", 1, {});
+  vi.advanceTimersByTime(120_000);
+  expect(world.wanted).toBe(1);
 });
 
 test("a size set by hand is the least one until the config is another; out of bounds it is refused", () => {

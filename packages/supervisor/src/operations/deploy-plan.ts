@@ -1,7 +1,7 @@
 /** What a deploy does with each pool: in which one canaries are tried, and which releases it refuses because nothing would be. */
 import type { DeployRequest, OperationResult } from "../control/api.js";
 import { DEPLOY_DEFAULTS, type DeployConfig } from "../core/deploy.js";
-import { findPool, type Pool } from "../core/fleet.js";
+import { drainedLast, findPool, type Pool } from "../core/fleet.js";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
@@ -41,9 +41,7 @@ export class DeployPlan {
   private slotsOf(after: PoolConfig, pool: Pool): number[] {
     const before = this.options.configs.pool(after.name) ?? after;
     const slots = wantedIndexes(pool).filter((index) => index <= sizeOf(after, before, pool.wanted));
-    // The canaries come first, and a drained one would get no requests.
-    const drained = new Set(pool.slots.flatMap(({ index, turn }) => (turn?.drained === true ? [index] : [])));
-    return [...slots.filter((index) => !drained.has(index)), ...slots.filter((index) => drained.has(index))];
+    return drainedLast(pool, slots);
   }
 
   private isTried(after: PoolConfig, before: PoolConfig, slots: readonly number[]): boolean {

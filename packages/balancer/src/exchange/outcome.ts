@@ -29,7 +29,7 @@ export class Outcome implements Finished {
   /** The size of the response's body so far. */
   bodyBytes = 0;
   startedAt = 0;
-  // The times are only taken for the access log.
+  // The times are only taken for the access log, and `sentAt` for policies that need latencies.
   queuedAt = 0;
   foundAt = 0;
   sentAt = 0;
@@ -81,12 +81,13 @@ export class Outcome implements Finished {
   /** Its head is sent to the upstream. */
   sent(upstream: Upstream): void {
     upstream.requestsTotal++;
-    if (this.relay.accessLog !== undefined) this.sentAt = performance.now();
+    if (this.relay.accessLog !== undefined || upstream.latency !== undefined) this.sentAt = performance.now();
   }
 
   /** The head of the response that the client gets has come. */
   responded(head: ResponseHead): void {
     this.status = head.status;
+    this.upstream?.latency?.observe(performance.now() - this.sentAt, head.status < 500);
     if (this.relay.accessLog === undefined) return;
     this.firstByteAt = performance.now();
     this.handlerMicros = head.handlerMicros;

@@ -10,10 +10,15 @@ export class PeakLatency {
   /** @param clock in milliseconds */
   constructor(private readonly clock: { readonly now: number }) {}
 
-  /** Counts a response. */
-  observe(milliseconds: number): void {
+  /** Counts the time until the head of a response. One that failed never makes an upstream look faster. */
+  observe(milliseconds: number, isGood = true): void {
     const { now } = this.clock;
     const mean = this.ms;
+    if (!isGood && milliseconds < mean) {
+      this.value = mean;
+      this.at = now;
+      return;
+    }
     const kept = Math.exp((this.at - now) / DECAY_MS);
     this.value = milliseconds >= mean ? milliseconds : mean * kept + milliseconds * (1 - kept);
     this.at = now;

@@ -154,6 +154,9 @@ it("a latency rises at once, falls slowly, and is forgotten", () => {
   }
   expect(latency.ms).toBeGreaterThan(400);
   expect(latency.ms).toBeLessThan(480);
+  const before = latency.ms;
+  latency.observe(1, false);
+  expect(latency.ms).toBe(before);
   clock.now += 100_000;
   expect(latency.ms).toBeLessThan(0.1);
 });

@@ -91,7 +91,6 @@ export class Upstream {
   /** Counts a finished response. */
   answered(status: number, milliseconds: number, request: { readonly routeClass: number }): void {
     this.answeredSince++;
-    this.latency?.observe(milliseconds);
     this.judged?.answered(request.routeClass, status, milliseconds);
     this.vitals?.answered(status, milliseconds);
     const { responses } = this;

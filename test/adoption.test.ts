@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
-import { signal } from "./support/processes.js";
+import { hasEnded, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -36,7 +36,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
   async function kill(project: Project): Promise<void> {
     const { pid } = await project.status();
     signal(pid, "SIGKILL");
-    await waitFor("the supervisor to be gone", () => !project.processes().includes(pid));
+    await waitFor("the supervisor to be gone", () => hasEnded(pid));
   }
   async function again(project: Project, args: string[] = []): Promise<Status> {
     const { code, output } = await project.startDetached(args);
@@ -119,7 +119,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     // The first one drains: after two crashes with requests for one path, further such requests are not repeated.
     await kill(project);
     signal(gone, "SIGTERM");
-    await waitFor("its end", () => !project.processes().includes(gone));
+    await waitFor("its end", () => hasEnded(gone));
     await again(project);
     const replaced = await project.statusWhere("the one that had ended", ({ pools: [web] }) => web?.ready === 2);
     expect(replaced.pools[0]?.instances[0]).toMatchObject({
@@ -227,7 +227,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     await again(project);
     const up = await project.statusWhere("its sizes", (status) => status.balancers[0]?.state === "ready");
     expect(up.pools.map(({ wanted }) => wanted)).toEqual([3, 1, 1]);
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     await project.nothingLeft();
     expect(existsSync(join(project.runDir, "state.json"))).toBe(false);
 
@@ -268,7 +268,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     );
     // The runtime that the environment of the first start prefers, too.
     expect(await project.events()).not.toMatch(/was cut off|another configuration/);
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     await project.nothingLeft();
   });
 });

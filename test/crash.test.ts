@@ -16,7 +16,7 @@ function present(pid: number | null | undefined): number {
 describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
   test("of an instance: no client sees an error, and it is soon back", async () => {
     const project = await startFleet({ runtime, instances: 4, app: HELLO });
-    const kept = project.load({ mode: "keep-alive", clients: 16, expectBody: HELLO_BODY, delayMs: 30 });
+    const kept = project.load({ mode: "keep-alive", clients: 16, expectBody: HELLO_BODY, delayMs: 100 });
     const anew = project.load({ mode: "connect-anew", clients: 8, expectBody: HELLO_BODY });
     await anew.moreConnections(150);
 
@@ -82,7 +82,7 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
 
   test("of a balancer under load: each client loses at most the request that it had there", async () => {
     const project = await startFleet({ runtime, app: HELLO });
-    const kept = project.load({ mode: "keep-alive", clients: 16, expectBody: HELLO_BODY, delayMs: 30 });
+    const kept = project.load({ mode: "keep-alive", clients: 16, expectBody: HELLO_BODY, delayMs: 100 });
     const anew = project.load({ mode: "connect-anew", clients: 16, expectBody: HELLO_BODY });
     await anew.moreConnections(150);
     const pid = present((await project.status()).balancers[0]?.pid);
@@ -103,7 +103,7 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
 
   test("of the supervisor: requests go on being answered, and after the grace nothing is left", async () => {
     const project = await startFleet({ runtime, app: HELLO, config: { orphanGraceMs: 5_000 } });
-    const kept = project.load({ mode: "keep-alive", clients: 8, path: "/chat", expectBody: HELLO_BODY, delayMs: 30 });
+    const kept = project.load({ mode: "keep-alive", clients: 8, path: "/chat", expectBody: HELLO_BODY, delayMs: 100 });
     const anew = project.load({ mode: "connect-anew", clients: 8, path: "/chat", expectBody: HELLO_BODY });
     await anew.moreConnections(100);
     signal((await project.status()).pid, "SIGKILL");

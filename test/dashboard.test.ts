@@ -123,7 +123,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     const screen = top(project, { columns: 100 }, "--plain");
     await screen.sees(/^ web\.1 +ready/m);
     await waitFor("a second reading", () => screen.output.split(" NAME ").length > 2);
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
     await screen.sees(/connection lost, reconnecting/);
     screen.press("\x03");
     expect(await screen.exit()).toBe(0);

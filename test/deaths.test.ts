@@ -113,7 +113,7 @@ test("deaths are reported with what is known of them, also when the fleet is sto
   rmSync(folder);
   renameSync(`${folder}.away`, folder);
   await ready(6);
-  expect((await project.cli(["stop"])).code).toBe(0);
+  expect((await project.stop()).code).toBe(0);
 
   // Nothing of a stop is a death.
   expect(reportsOf(project)).toHaveLength(5);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { HELLO } from "./support/apps.js";
 import { PACELINE, Project, ROOT } from "./support/fleet.js";
-import { run } from "./support/processes.js";
+import { hasEnded, run } from "./support/processes.js";
 import { waitFor } from "./support/wait.js";
 
 const THROWS = "throw new Error('no database');\n";
@@ -120,7 +120,7 @@ function situations(): Record<string, Situation> {
       await fleet.start();
       const { pid } = await fleet.status();
       process.kill(pid, "SIGKILL");
-      await waitFor("the supervisor to be gone", () => !fleet.processes().includes(pid));
+      await waitFor("the supervisor to be gone", () => hasEnded(pid));
       return fleet;
     }),
     "a signal has stopped the supervisor": once("stopped by a signal", async () => {

@@ -241,7 +241,7 @@ describe("a FAPWS start script", () => {
     expect(failed.body).not.toContain("secret");
     await get(project.port, "/zipped");
     await waitFor("the traceback and the line of the log", async () => {
-      const { output } = await project.cli(["logs", "web.1"]);
+      const output = await project.logs("web.1");
       return output.includes("ValueError: a secret") && /"GET \/zipped HTTP\/1\.[01]" 200 70000 /.test(output);
     });
   });

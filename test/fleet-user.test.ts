@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { askControl, PACELINE, Project, RUNTIMES } from "./support/fleet.js";
-import { run } from "./support/processes.js";
+import { hasEnded, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -112,7 +112,7 @@ test("root and a balancer start the killed supervisor of another user again, and
   const killed = async () => {
     const { pid } = await status();
     process.kill(pid, "SIGKILL");
-    await waitFor("the supervisor's end", () => !project.processes().includes(pid));
+    await waitFor("the supervisor's end", () => hasEnded(pid));
     return pid;
   };
 

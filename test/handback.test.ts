@@ -24,7 +24,7 @@ describe.each(RUNTIMES)("after kill -9 of the supervisor on %s", (runtime) => {
       await project.statusWhere("the next supervisor", ({ pid, state }) => pid !== next && state === "running")
     ).pid;
     // The balancers that took over the sockets are replaced by one that inherits them from the new supervisor.
-    const restarted = await project.cli(["restart", "balancer"]);
+    const restarted = await project.restart("balancer");
     expect(restarted.code, restarted.output).toBe(0);
     await load.moreConnections(100);
     expect(failures(await load.stop())).toEqual(NO_FAILURES);

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { startFleet } from "./support/fleet.js";
-import { commandLine, signal } from "./support/processes.js";
+import { commandLine, hasEnded, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -118,7 +118,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
     expect(await operate()).toMatchObject({ code: 5, output: expect.stringMatching(refusal) });
   const { pid } = await project.status();
   signal(pid, "SIGKILL");
-  await waitFor("the supervisor to be gone", () => !project.processes().includes(pid));
+  await waitFor("the supervisor to be gone", () => hasEnded(pid));
   await project.start();
   expect(await project.reload()).toMatchObject({ code: 5, output: expect.stringMatching(refusal) });
   expect(await pids()).toEqual(before);

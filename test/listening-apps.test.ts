@@ -183,16 +183,14 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
   expect((await project.cli(["start", "server.cjs", "dark"])).output).toContain("too many arguments: dark");
   expect((await project.cli(["start", "server.cjs", "-p", "70000"])).code).toBe(2);
   // A reload keeps the arguments.
-  expect((await project.cli(["reload"])).code).toBe(0);
+  expect((await project.reload()).code).toBe(0);
   expect((await get(port)).body).toBe("--theme dark");
   // A fleet whose supervisor was killed is listed while it has processes, and gets another supervisor.
   signal(pid, "SIGKILL");
   const listed = { name: basename(project.folder), listen: [`http://127.0.0.1:${port}`] };
   expect(await mine()).toMatchObject([listed]);
-  await waitFor("the next supervisor", async () =>
-    (await mine()).some((one) => one.pid !== pid && one.instances !== null),
-  );
-  expect(await mine()).toMatchObject([{ ...listed, state: "running" }]);
+  await project.statusWhere("the next supervisor", (status) => status.pid !== pid && status.state === "running");
+  expect(await mine()).toMatchObject([{ ...listed, state: "running", instances }]);
   expect((await project.cli(["kill"])).code).toBe(0);
   expect(await mine()).toEqual([]);
 });
@@ -212,7 +210,7 @@ test("a program after --, and an upstream after --proxy, need no config; a reloa
     "dark",
   ]);
   expect(started.code, started.output).toBe(0);
-  expect((await project.cli(["reload"])).code).toBe(0);
+  expect((await project.reload()).code).toBe(0);
   expect((await get(port)).body).toBe("dark");
   expect((await project.status()).pools[0]).toMatchObject({ kind: "command", wanted: 2 });
 

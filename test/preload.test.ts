@@ -236,9 +236,9 @@ test("instances outlive their template, come from a new one, and are noticed to 
 
   // Without a supervisor they serve for the grace period, and then nothing remains.
   project.writeConfig({ orphanGraceMs: 3000 });
-  expect((await project.cli(["reload"])).code).toBe(0);
+  expect((await project.reload()).code).toBe(0);
   // Processes that the reload has started have the former grace.
-  expect((await project.cli(["restart", "web"])).code).toBe(0);
+  expect((await project.restart("web")).code).toBe(0);
   const { pid } = await project.status();
   signal(pid, "SIGKILL");
   expect((await get(project.port, "/web/")).status).toBe(200);

@@ -132,16 +132,16 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     );
     expect((await get(project.port)).body).toBe("code-1  config-1");
     renameSync(`${file}.away`, file);
-    expect(await project.cli(["reload"])).toMatchObject({ code: 0 });
+    expect(await project.reload()).toMatchObject({ code: 0 });
 
     // The reverse: a fleet without a config stays one, and reports it.
-    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(await project.stop()).toMatchObject({ code: 0 });
     for (const path of [file, join(project.folder, "paceline.toml")]) rmSync(path);
     expect(await project.startDetached([...args, "-i", "1"])).toMatchObject({ code: 0 });
     project.writeConfig({ env: { FROM_CONFIG: "config-2" } });
     const note = `${file} is not used: this fleet was started without a config; stop and start it to use the config`;
     expect(await project.cli(["reload"])).toMatchObject({ code: 0, output: expect.stringContaining(note) });
     expect((await get(project.port)).body).toBe("code-1  ");
-    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(await project.stop()).toMatchObject({ code: 0 });
   });
 });

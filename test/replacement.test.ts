@@ -69,7 +69,7 @@ const restartSecondBalancer: Step = {
  */
 async function underLoad(project: Project, steps: Step[]): Promise<void> {
   const common = { expectBody: HELLO_BODY, path: "/" };
-  const kept = project.load({ ...common, mode: "keep-alive", clients: 16, delayMs: 40 });
+  const kept = project.load({ ...common, mode: "keep-alive", clients: 16, delayMs: 100 });
   const anew = project.load({ ...common, mode: "connect-anew", clients: 16 });
   await kept.until("responses", (counts) => counts.ok > 32);
   await anew.moreConnections(50);

@@ -25,7 +25,7 @@ test.each(RUNTIMES)("secrets on %s", async (runtime) => {
 
   project.write("token", "s3cret-2\n");
   chmodSync(join(project.folder, "token"), 0o600);
-  expect(await project.cli(["reload"])).toMatchObject({ code: 0 });
+  expect(await project.reload()).toMatchObject({ code: 0 });
   const second = (await get(project.port)).body;
   expect(second).not.toBe(first);
 

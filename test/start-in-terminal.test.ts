@@ -39,9 +39,9 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     expect(screen.lines().join("\n")).toMatch(/keeps running \(pid \d+\)/);
     const { pid } = await project.ready();
     // By its next response it would have begun to stop.
-    expect((await project.cli(["scale", "web", "3"])).code).toBe(0);
+    expect((await project.scale("web", 3)).code).toBe(0);
     expect(await project.status()).toMatchObject({ pid, state: "running" });
-    expect((await project.cli(["stop"])).code).toBe(0);
+    expect((await project.stop()).code).toBe(0);
   });
 
   once.each([

@@ -16,16 +16,22 @@ export async function startExample(
   if (command === undefined) throw new Error(`examples/README.md has no command for ${name}`);
   const project = await Project.make({ runtime, app: "", env });
   const place = ["--listen", `127.0.0.1:${project.port}`, "--run-dir", `${project.folder}/.paceline`, ...more];
-  project.startInForeground([...wordsOf(command, runtime), ...place, "--runtime", runtime], ROOT);
+  project.startInForeground(
+    [...wordsOf(command, name === THROUGH_NPM && runtime === "bun"), ...place, "--runtime", runtime],
+    ROOT,
+  );
   // The command may have to build first.
   await project.ready(60_000);
   return project;
 }
 
-/** Returns the command, up to its further options. On Node it is what `npm start` runs after the build: npm costs half a second of CPU. */
-function wordsOf(command: string, runtime: RuntimeName): string[] {
+/** The example that npm starts, on Bun; the others are what `npm start` runs after the build, since npm costs half a second of CPU. */
+const THROUGH_NPM = "express";
+
+/** Returns the command, up to its further options. */
+function wordsOf(command: string, isThroughNpm: boolean): string[] {
   const words = command.split(" ");
-  if (runtime === "bun" || !command.startsWith("npm start ")) return words.includes("--") ? words : [...words, "--"];
+  if (isThroughNpm || !command.startsWith("npm start ")) return words.includes("--") ? words : [...words, "--"];
   return ["sh", "scripts/start.sh", ...words.slice(2).filter((word) => word !== "--")];
 }
 

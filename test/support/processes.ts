@@ -83,6 +83,15 @@ export function taggedProcesses(tag: string): number[] {
   return pids;
 }
 
+/** Whether a process has ended; a zombie, which has no environment, has. */
+export function hasEnded(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "latin1") === "";
+  } catch {
+    return true;
+  }
+}
+
 /** Returns a process's command line, for messages. */
 export function commandLine(pid: number): string {
   try {

@@ -18,6 +18,7 @@ import { PacelineError } from "../../packages/supervisor/dist/errors.js";
 import type { OperationDone, OperationOptions } from "../../packages/supervisor/dist/fleet/api.js";
 import { createFleet } from "../../packages/supervisor/dist/fleet/create-fleet.js";
 import { connectFleet, type FleetClient } from "../../packages/supervisor/dist/fleet/fleet.js";
+import { canBeKept, runKept } from "./commands.js";
 import { Load, type LoadOptions } from "./load.js";
 import { freePort, isListening } from "./ports.js";
 import { commandLine, type Finished, FLEET_TAG, type RunOptions, run, signal, taggedProcesses } from "./processes.js";
@@ -145,9 +146,10 @@ export class Project {
     };
   }
 
-  /** Runs a `paceline` command in the folder, to its end. */
+  /** Runs a `paceline` command in the folder, to its end. One that only reads runs in a kept process. */
   cli(args: string[], options: RunOptions = {}): Promise<Finished> {
     const env = { ...process.env, PACELINE_RUNTIME: this.#options.runtime, PACELINE_RUN_DIR: this.runDir };
+    if (Object.keys(options).length === 0 && canBeKept(args)) return runKept(args, this.folder, env);
     return run(PACELINE, args, { cwd: this.folder, env, ...options });
   }
 

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { canBeKept, runKept } from "../../../test/support/commands.js";
 import { freePort } from "../../../test/support/ports.js";
 import { testOnce } from "../../../test/support/test-once.js";
 import { ControlClient } from "../dist/control/client.js";
@@ -30,7 +31,8 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
   /** Returns the run directory of a test's fleet. */
   const runDirOf = (folder: string) =>
     listRunDirs(process.env.PACELINE_STATE_DIR as string).find((path) => readRecord(path)?.folder === folder) ?? folder;
-  const paceline = (cwd: string, ...args: string[]) => run(PACELINE, args, { cwd, env });
+  const paceline = (cwd: string, ...args: string[]) =>
+    canBeKept(args) ? runKept(args, cwd, env) : run(PACELINE, args, { cwd, env });
 
   /** Ensures that a fleet ends with its test. */
   function stopAtEnd(folder: string): void {

@@ -15,6 +15,7 @@ import {
 import { createServer } from "node:http";
 import { dirname, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { canBeKept, runKept } from "../../../test/support/commands.js";
 import { askControl } from "../../../test/support/fleet.js";
 import { listFleets } from "../dist/fleet/find-fleet.js";
 import { makeFolder, PACELINE, run } from "./support.js";
@@ -40,7 +41,9 @@ describe("fleets on bun", () => {
       TMPDIR: home,
     };
     const paceline = (cwd: string, ...args: string[]) =>
-      run(PACELINE, args, { cwd, env: { ...env, PWD: cwd }, ...identity });
+      identity.uid === undefined && canBeKept(args)
+        ? runKept(args, cwd, env)
+        : run(PACELINE, args, { cwd, env: { ...env, PWD: cwd }, ...identity });
     const pids = new Set<number>();
     onTestFinished(() => {
       for (const pid of pids) kill(pid);

@@ -4,8 +4,8 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Small files that take long: by their sizes they would begin last, and everybody would wait for them. */
 const LONG = [
-  ...["package", "adoption", "hung", "upgrade", "examples", "systemd", "exit-statuses", "poison", "field", "deaths"],
-  ...["crash", "listening-apps", "replacement", "lane-kills", "turns"],
+  ...["package", "deploy", "adoption", "hung", "upgrade", "examples", "rehearse", "systemd", "exit-statuses"],
+  ...["listening-apps", "deaths", "field", "deploying", "crash", "poison", "replacement", "lane-kills", "turns"],
 ].map((name) => `test/${name}.test.ts`);
 
 /** The tests of processes come first, and of these the long ones; unit tests, which are short, fill what is left at the end. */

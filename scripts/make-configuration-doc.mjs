@@ -59,7 +59,7 @@ maxBodyBytes = 1048576
 - Keys end in their unit: \`Ms\` is milliseconds, \`Bytes\` is bytes. Unknown keys are errors.
 - Paths are relative to the config file's folder; without a config file, to the working directory.
 - \`paceline check\` prints every problem with file, line (in JSON) and key, and exits 2 if there are any.
-- The options \`--instances\` (of the only pool), \`--listen\` and \`--runtime\` of \`paceline start\` override the config, also in
+- The options \`--instances\` and \`--sticky\` (of the only pool), \`--listen\` and \`--runtime\` of \`paceline start\` override the config, also in
   later reloads.
 - The environment of an instance is the caller's, overridden by \`envFiles\`, then \`env\` (the pool's own values last), then
   Paceline's variables (\`PACELINE_…\`). A reload reads config and env files again, but the caller's environment only with

@@ -1,6 +1,10 @@
-/** The access log: a line for each request to every kind of pool, also refused ones, and none by default. */
+/** The access log and recordings: a line for each request to every kind of pool, and none by default. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
+import { connectFleet } from "../packages/supervisor/dist/fleet/fleet.js";
+import { record } from "../packages/supervisor/dist/rehearse/record.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
@@ -32,6 +36,9 @@ const LOCAL: [method: string, path: string, status: number, body: string][] = [
   ["POST", "/fetch/exit", 502, "502 Bad Gateway\n"],
   ["GET", "/node/stopped", 503, "503 Service Unavailable\n"],
 ];
+
+/** Parts of a request that no recording has. */
+const SECRETS = "Cookie: sid=swordfish\r\nAuthorization: Bearer swordfish\r\nReferer: http://a/?k=swordfish\r\n";
 
 describe.each(RUNTIMES)("the access log on %s", (runtime) => {
   test("has a line for each request, and none is written unless asked for", async () => {
@@ -67,16 +74,46 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
       config: { pools },
     });
     const logOf = async () => await project.logs("balancer.1");
-    await get(project.port, "/fetch/silent");
-    // It takes effect with new balancers.
-    project.writeConfig({ pools, balancer: { accessLog: true } });
-    expect((await project.reload()).code).toBe(0);
-    for (const [path] of expected) await get(project.port, path);
     const raw = async (request: string) => {
       const connection = await RawConnection.open(project.port);
       connection.write(request);
       return connection;
     };
+    await get(project.port, "/fetch/silent");
+
+    // A recording needs no access log, goes on over a change of balancers, and has nothing secret.
+    const file = join(project.folder, "recorded.jsonl");
+    const ending = new AbortController();
+    let hasBegun = () => {};
+    const begun = new Promise<void>((resolve) => {
+      hasBegun = resolve;
+    });
+    const fleet = await connectFleet({ runDir: project.runDir });
+    const how = { fleet, file, forMs: 600_000, signal: ending.signal, onBegin: hasBegun };
+    const recording = record(how);
+    await begun;
+    for (const [path] of expected) await get(project.port, path);
+    expect(await project.restart("balancer")).toMatchObject({ code: 0 });
+    const post = `POST /fetch/cart?id=swordfish HTTP/1.1\r\nHost: a\r\n${SECRETS}Content-Length: 9\r\n`;
+    await (await raw(`${post}Connection: close\r\n\r\nswordfish`)).end();
+    const recorded = () => readFileSync(file, "utf8").trim().split("\n").slice(1);
+    await waitFor("all to be recorded", () => recorded().length > expected.length);
+    ending.abort();
+    expect(await recording).toEqual({ requests: expected.length + 1, lost: 0, isFull: false });
+    await get(project.port, "/fetch/silent");
+    const each = expected.map(([path, status, bytes]) => ({
+      ...{ atMs: expect.any(Number), ms: expect.any(Number), method: "GET", path: path.replace(/=.*/, "="), status },
+      bytes: typeof bytes === "number" ? bytes : expect.any(Number),
+    }));
+    const last = expect.objectContaining({ method: "POST", path: "/fetch/cart?id=", status: 200, bytes: 5 });
+    expect(recorded().map((line) => JSON.parse(line))).toEqual(expect.arrayContaining([...each, last]));
+    expect(readFileSync(file, "utf8")).not.toMatch(/swordfish|127\.0\.0\.1|silent/);
+    expect(await logOf()).not.toMatch(/HTTP\/1|swordfish/);
+
+    // It takes effect with new balancers.
+    project.writeConfig({ pools, balancer: { accessLog: true } });
+    expect((await project.reload()).code).toBe(0);
+    for (const [path] of expected) await get(project.port, path);
     await (await raw('GET /node/"x HTTP/1.1\r\nHost: a\r\nUser-Agent: a"\\ \xe9\r\nConnection: close\r\n\r\n')).end();
     await (await raw("GET / HTTP/1.1\r\nHost: a\r\nbad field\r\n\r\n")).end();
     expect((await project.stop("node")).code).toBe(0);

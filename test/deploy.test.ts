@@ -1,12 +1,14 @@
 /** A deploy tries a release under load, goes on or back by itself, and is undone at once by a rollback. */
-import { rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
+import type { HistoryEntry } from "../packages/supervisor/dist/core/history.js";
 import { allReady, Project } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
 
 const GOOD = (word: string) => `export default { fetch: () => new Response("${word}") };\n`;
 const TENTH_FAILS = `let count = 0;
@@ -180,7 +182,36 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect(adopted.pools[0]).toMatchObject({ generation: 1, deploy: null });
   expect(pidsOf(adopted)?.[0]).toBe(first);
   expect((await get(project.port)).body).toBe("v1");
+
+  // Cut off between two slots: the first one returns to its process, and the history says how far it came and what serves.
+  const half = `if (process.env.PACELINE_INSTANCE === "web.2") await new Promise(() => setInterval(() => {}, 1000));\n`;
+  project.write("releases/half/app.js", half + GOOD("v2"));
+  project.writeConfig({}, "releases/half");
+  const rolling = project.deploy({ dir: join(project.folder, "releases/half"), judgeMs: 0 });
+  await project.statusWhere("the second slot to start", ({ pools }) => pools[0]?.deploy?.phase === "rolling");
+  const entry = () =>
+    JSON.parse(readFileSync(join(project.runDir, "history", lastDeploy(project)), "utf8")) as HistoryEntry;
+  await waitFor("its steps to be written", () => entry().steps.length > 0);
+  signal(adopted.pid, "SIGKILL");
+  expect(await rolling).toMatchObject({ code: 1 });
+  await project.start();
+  const isOld = ({ pools }: Status) =>
+    pools[0]?.instances.every(({ generation, other }) => generation === 1 && other === null);
+  const whole = await project.statusWhere(
+    "all to be of the old generation",
+    (status) => allReady(status) && isOld(status) === true,
+  );
+  expect(pidsOf(whole)).toEqual(pidsOf(adopted));
+  expect((await get(project.port)).body).toBe("v1");
+  const serving = `its supervisor was killed; the next one went on with web generation 1 (${project.folder})`;
+  expect(entry()).toMatchObject({ result: "cut off", durationMs: null, message: serving });
 });
+
+/** The file of the newest deploy in the history. */
+function lastDeploy({ runDir }: Project): string {
+  const names = readdirSync(join(runDir, "history")).filter((name) => name.endsWith("-deploy.json"));
+  return names.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10)).at(-1) ?? "";
+}
 
 test("of several pools, the exit status says whether a client has had a response of any canary", async () => {
   const pools = (folder: string) => ({

@@ -36,7 +36,7 @@ const SERVING = (version: string) => `export default { fetch: () => new Response
 describe("deploying", () => {
   const runtime = "bun";
 
-  test("the script of the page: first, under load, two at once, without npm, broken, unstable, unhealthy, pruned, interrupted, after a killed supervisor; crashes stay with the release in service", async () => {
+  test("the script of the page: first, under load, two at once, without npm, broken, unstable, unhealthy, locked, pruned, interrupted, after a killed supervisor, without a fleet; crashes stay with the release in service", async () => {
     const project = await Project.make({ runtime, app: "", config: {} });
     const shop = mkdtempSync(join(tmpdir(), "pl-shop-"));
     onTestFinished(() => rmSync(shop, { recursive: true, force: true }));
@@ -57,7 +57,9 @@ describe("deploying", () => {
       writeFileSync(join(source, "package.json"), '{ "type": "module" }\n');
       writeFileSync(join(source, "app.js"), app);
       const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", instances: 2, minReadyMs: 300 };
-      writeFileSync(join(source, "paceline.config.json"), JSON.stringify({ ...settings, ...config }));
+      // Other tests are about the verdict.
+      const quick = { deploy: { judgeMs: 0 } };
+      writeFileSync(join(source, "paceline.config.json"), JSON.stringify({ ...settings, ...quick, ...config }));
       symlinkSync(source, `${source}.link`);
       return `${source}.link`;
     };
@@ -108,40 +110,16 @@ describe("deploying", () => {
     expect(releases()).toEqual(["1", "2"]);
 
     expect(await deployWithoutNetwork()).toMatchObject({ code: 1 });
-    // A disk that is full before the link is replaced, and one that is full when it is restored.
-    const failingLn = (from: number) =>
-      `#!/bin/sh\necho >>${shop}/calls\n[ $(wc -l <${shop}/calls) -lt ${from} ] && exec /bin/ln "$@"\necho no room\nexit 1\n`;
-    const deployWithoutRoom = async (from: number, app: string) => {
-      const ln = join(shop, "tools/node_modules/.bin/ln");
-      rmSync(join(shop, "calls"), { force: true });
-      writeFileSync(ln, failingLn(from), { mode: 0o700 });
-      const { code, output } = await deploy(app);
-      rmSync(ln);
-      return { code, output };
-    };
-    expect(await deployWithoutRoom(1, SERVING("v3"))).toEqual({ code: 1, output: "no room\n" });
-    expect([readlinkSync(join(shop, "current")), ...releases()]).toEqual(["releases/2", "1", "2"]);
-    const stuck = await deployWithoutRoom(2, 'throw new Error("no such table: carts");\n');
-    expect(stuck.code).toBe(1);
-    expect(stuck.output).toContain(
-      `${shop}/current still points to releases/3, which failed: point it to releases/2\n`,
-    );
-    await serves("v2");
-    rmSync(join(shop, "current"));
-    symlinkSync("releases/2", join(shop, "current"));
-    rmSync(join(shop, "releases/3"), { recursive: true });
-
     const broken = await deploy('throw new Error("no such table: carts");\n');
-    expect(broken.code).toBe(1);
-    expect(broken.output).toContain("no such table: carts");
+    expect(broken).toMatchObject({ code: 6, output: expect.stringContaining("no such table: carts") });
     const unstable = await deploy(`setTimeout(() => process.exit(7), 100);\n${SERVING("v3")}`);
-    expect(unstable.code).toBe(1);
+    expect(unstable.code, unstable.output).toBe(6);
     expect(unstable.output).toMatch(/did not stay ready: exited with code 7/);
     const unhealthy = await deploy(
       'export default { fetch: ({ url }) => new Response("v3", { status: url.endsWith("/health") ? 503 : 200 }) };\n',
       { healthPath: "/health", healthIntervalMs: 50, healthFailures: 1, minReadyMs: 5_000 },
     );
-    expect(unhealthy.code).toBe(1);
+    expect(unhealthy.code, unhealthy.output).toBe(6);
     expect(unhealthy.output).toMatch(/did not stay ready.*\/health.*503/);
     expect(await paceline("lock", "migration")).toMatchObject({ code: 0 });
     const locked = await deploy(SERVING("v3"));
@@ -153,53 +131,70 @@ describe("deploying", () => {
     await serves("v2");
 
     // As if the release had been left there, with the link on it: the serving release stays pinned.
+    const pointTo = (release: string) => {
+      rmSync(join(shop, "current"));
+      symlinkSync(release, join(shop, "current"));
+    };
     mkdirSync(join(shop, "releases/3"));
     writeFileSync(join(shop, "releases/3/app.js"), 'throw new Error("not in service");\n');
-    rmSync(join(shop, "current"));
-    symlinkSync("releases/3", join(shop, "current"));
+    pointTo("releases/3");
     await crashAll();
     await serves("v2");
     rmSync(join(shop, "releases/3"), { recursive: true });
-    rmSync(join(shop, "current"));
-    symlinkSync("releases/2", join(shop, "current"));
+    pointTo("releases/2");
 
-    const both = await Promise.all([deploy(SERVING("v3")), deploy(SERVING("v4"))]);
-    expect(both).toMatchObject([{ code: 0 }, { code: 0 }]);
-    expect(releases()).toEqual(["3", "4"]);
-    expect(readlinkSync(join(shop, "current"))).toBe("releases/4");
-    const newest = /v\d/.exec(readFileSync(join(shop, "releases/4/app.js"), "utf8"))?.[0] ?? "";
+    // A disk that is full when the link is replaced: the new release serves, and the script says what is left to do.
+    const ln = join(shop, "tools/node_modules/.bin/ln");
+    writeFileSync(ln, "#!/bin/sh\necho no room\nexit 1\n", { mode: 0o700 });
+    const stuck = await deploy(SERVING("v3"));
+    rmSync(ln);
+    expect(stuck.code, stuck.output).toBe(1);
+    expect(stuck.output).toContain(
+      `releases/3 serves, but ${shop}/current still points to releases/2: point it to releases/3\n`,
+    );
+    await serves("v3");
+    pointTo("releases/3");
+
+    const both = await Promise.all([deploy(SERVING("v4")), deploy(SERVING("v5"))]);
+    expect(both.map(({ code, output }) => [code, code === 0 ? "" : output])).toEqual(Array(2).fill([0, ""]));
+    expect(releases()).toEqual(["4", "5"]);
+    expect(readlinkSync(join(shop, "current"))).toBe("releases/5");
+    const newest = /v\d/.exec(readFileSync(join(shop, "releases/5/app.js"), "utf8"))?.[0] ?? "";
     await crashAll();
     await serves(newest);
 
-    // Interrupted like by Ctrl-C while the new release starts in the supervisor: the link and the serving release agree.
-    const gate = join(shop, "gate");
-    const gated = `import { existsSync } from "node:fs";
-      while (!existsSync(${JSON.stringify(gate)})) await new Promise((resolve) => setTimeout(resolve, 20));
-      ${SERVING("v5")}`;
-    const deploying = spawn(script, [prepare(gated)], { cwd: "/", env, detached: true, stdio: "ignore" });
+    // Interrupted like by Ctrl-C while the new release starts in the supervisor, which would wait for it: the deploy is taken back.
+    const hangs = "setInterval(() => {}, 1000);\nawait new Promise(() => {});\n";
+    const deploying = spawn(script, [prepare(hangs)], { cwd: "/", env, detached: true, stdio: "ignore" });
     const ended = new Promise((resolve) => deploying.on("exit", resolve));
-    await expect.poll(async () => (await status()).pools[0].rollout).not.toBe(null);
+    await expect.poll(async () => (await status()).pools[0].deploy?.phase).toBe("canary");
     signal(-(deploying.pid as number), "SIGINT");
-    await expect.poll(() => readlinkSync(join(shop, "current"))).toBe("releases/4");
-    writeFileSync(gate, "");
     expect(await ended).toBe(130);
-    const isBack = async () => {
-      const [pool] = (await status()).pools;
-      return pool.rollout === null && pool.release === join(shop, "releases/4");
-    };
-    await expect.poll(isBack).toBe(true);
+    const [pool] = (await status()).pools;
+    expect(pool).toMatchObject({ rollout: null, deploy: null, release: join(shop, "releases/5") });
     await serves(newest);
-    expect(releases()).toEqual(["3", "4"]);
-
-    // After a killed supervisor a start replaces the reload: if it fails, the former release is started.
-    signal((await status()).pid, "SIGKILL");
-    expect(await deploy('throw new Error("no such table: carts");\n')).toMatchObject({
-      code: 1,
-      output: expect.stringContaining("no such table: carts"),
+    expect([readlinkSync(join(shop, "current")), ...releases()]).toEqual(["releases/5", "4", "5"]);
+    // Of another release nothing is undone, although the last deploy could be.
+    expect(await paceline("rollback", join(shop, "releases/6"))).toMatchObject({
+      ...{
+        code: 2,
+        output: expect.stringContaining("releases/6 is neither being deployed nor what was deployed last"),
+      },
     });
     await serves(newest);
-    expect(readlinkSync(join(shop, "current"))).toBe("releases/4");
-    expect(releases()).toEqual(["3", "4"]);
+
+    // The fleet of a killed supervisor is gone on with, and one that was stopped is started before the deploy.
+    const lost = await status();
+    signal(lost.pid, "SIGKILL");
+    const broke = await deploy('throw new Error("no such table: carts");\n');
+    expect(broke.code, broke.output).toBe(6);
+    const pids = ({ pools }: { pools: { instances: { pid: number }[] }[] }) =>
+      pools[0]?.instances.map(({ pid }) => pid);
+    expect(pids(await status())).toEqual(pids(lost));
+    expect(await paceline("stop")).toMatchObject({ code: 0 });
+    expect(await deploy(SERVING("v6"))).toMatchObject({ code: 0 });
+    await serves("v6");
+    expect([readlinkSync(join(shop, "current")), ...releases()]).toEqual(["releases/6", "5", "6"]);
     expect(await paceline("stop")).toMatchObject({ code: 0 });
   });
 
@@ -241,7 +236,8 @@ describe("deploying", () => {
 
     await git("init", "-q", "-b", "main");
     const hooks = { before: { command: ["sh", "./migrate.sh"] } };
-    const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", instances: 2, minReadyMs: 50 };
+    const quick = { instances: 2, minReadyMs: 50, deploy: { judgeMs: 0 } };
+    const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", ...quick };
     await commit({
       "package.json": '{ "type": "module" }\n',
       "paceline.config.json": JSON.stringify({ ...settings, hooks }),
@@ -259,7 +255,9 @@ describe("deploying", () => {
     expect(second, second.output).toMatchObject({ code: 0 });
     await serves("v2");
     expect(readFileSync(join(shop, "migrations"), "utf8")).toBe(`migrates for ${join(shop, "releases/2")}\n`);
-    expect((await history())[0]).toMatchObject({ command: "reload", result: "done", by: { actor: `${hash} of Ann` } });
+    expect((await history())[0]).toMatchObject({
+      ...{ command: "deploy", detail: join(shop, "releases/2"), result: "done", by: { actor: `${hash} of Ann` } },
+    });
 
     // While one builds, another one says that it is busy.
     const gate = join(project.folder, "gate");
@@ -278,7 +276,7 @@ describe("deploying", () => {
 
     await commit({ "migrate.sh": "echo no such table: carts\nexit 1\n" });
     const failed = await release();
-    expect(failed.code).toBe(1);
+    expect(failed.code, failed.output).toBe(6);
     expect(failed.output).toMatch(/the hook before failed .*; nothing was changed\n/);
     expect(releases()).toEqual(["releases/3", "2", "3"]);
     await serves("v3");

@@ -318,4 +318,17 @@ test("wrong options are one clear line, and a fleet without requests has no fron
     expect(stderr).toMatch(message);
   }
   expect(readFileSync(join(ROOT, "docs/scaling-out.md"), "utf8")).toContain("paceline export kubernetes");
+
+  // Where `start` would listen is written out: PORT of this shell is not known elsewhere.
+  const withPort = async (...args: string[]) => {
+    const env = { ...process.env, PORT: "3456" };
+    const { code, stdout, output } = await project.cli([...args, "app.js"], { env });
+    expect(code, output).toBe(0);
+    return stdout;
+  };
+  expect(Object.values(parse(await withPort("export", "compose")).services)).toMatchObject([
+    { ports: ["127.0.0.1:3456:3456"], command: ["start", "--listen", ":3456", "./app.js"] },
+  ]);
+  expect(await withPort("export", "systemd", "--user", "shop")).toContain(" start --listen 127.0.0.1:3456 ");
+  expect(await withPort("check", "--no-load")).toContain(" on http://127.0.0.1:3456");
 });

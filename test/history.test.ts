@@ -1,4 +1,4 @@
-/** The history of a fleet, and what a reload would change: on one fleet, with its supervisor killed in between. */
+/** The history of a fleet, and what a reload or a deploy would change: on one fleet, with its supervisor killed in between. */
 import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
@@ -51,6 +51,33 @@ test("who did what, when and with which result is kept, without values of variab
   });
   expect(text.output + compared.output).not.toMatch(/hunter|swordfish/);
 
+  // A release, as a deploy takes it; a pool comes before a folder of its name.
+  project.write("web/app.js", `${HELLO}// a release\n`);
+  project.writeConfig({ minReadyMs: 70, env: { TOKEN: { file: "../token" } }, envFiles: "../.env" }, "web");
+  project.write("next.env", "COLOUR=vermilion\n");
+  const before = await project.status();
+  const release = await diff("./web", "--env-file", "next.env");
+  expect(release.code, release.output).toBe(1);
+  const found = [/web\.minReadyMs +50 → 70\n/, /\+ COLOUR +added +web\n/, /~ TOKEN +changed, a secret +web\n/];
+  const files = [
+    `files of ${project.folder} → ${join(project.folder, "web")}\n`,
+    /~ app\.js +[0-9a-f]{12} → [0-9a-f]{12}\n/,
+  ];
+  for (const line of [...found, ...files]) expect(release.stdout).toMatch(line);
+  expect(release.output).not.toMatch(/hunter|swordfish|vermilion|refused|maxFiles/);
+  const variables = await diff("--env-file", "next.env");
+  expect(variables.stdout).toMatch(/\+ COLOUR +added/);
+  expect(variables.stdout).toContain("maxFiles");
+  expect((await diff("web")).stdout).not.toMatch(/70|COLOUR/);
+  project.writeConfig({ env: {}, envFiles: [], pools: { shop: { app: "./app.js" } } }, "web");
+  const refused =
+    /^a deploy would be refused: the release removes the pool web, which serves, and adds the pool shop: /m;
+  expect((await diff("./web")).stdout).toMatch(refused);
+  const after = await project.status();
+  expect(after.pools.map(({ generation, instances }) => [generation, instances[0]?.pid])).toEqual(
+    before.pools.map(({ generation, instances }) => [generation, instances[0]?.pid]),
+  );
+
   const env = { ...process.env, PACELINE_RUN_DIR: project.runDir, SUDO_USER: "ann", PACELINE_ACTOR: "octocat" };
   expect(await project.cli(["reload"], { env })).toMatchObject({ code: 0 });
   expect((await diff()).stdout).toBe("nothing differs\n");
@@ -99,7 +126,8 @@ test("who did what, when and with which result is kept, without values of variab
   expect(await project.events()).toMatch(damaged);
   const [again, cutOff, ...older] = await history();
   expect(again).toMatchObject({ command: "start", detail: "takes over the fleet of a killed supervisor" });
-  expect(cutOff).toMatchObject({ id: 6, command: "reload", result: "cut off", durationMs: null });
+  const serving = `its supervisor was killed; the next one went on with web generation 2 (${project.folder})`;
+  expect(cutOff).toMatchObject({ id: 6, command: "reload", result: "cut off", durationMs: null, message: serving });
   expect(older.map(({ id }) => id)).toEqual([5, 4, 3, 1]);
   expect((await project.cli(["history"])).output).toContain("1 entry of the history cannot be read and is left out");
 

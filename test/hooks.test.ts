@@ -76,6 +76,15 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   expect(undone).toMatchObject({ code: 1, calls: ["before", "afterReady", "onFailure"] });
   expect(undone.output).toMatch(/the hook afterReady failed.*web returned to its previous configuration/);
   expect((await get(project.port)).body).toBe("v2");
+  calls();
+  const deployed = await during("fail-afterReady", () => project.deploy({ judgeMs: 0 }));
+  expect(deployed).toMatchObject({ code: 6, output: expect.stringContaining("the hook afterReady failed") });
+  const reasons = readFileSync(path("calls"), "utf8")
+    .trim()
+    .split("\n")
+    .map((each) => each.split(" ").slice(0, 2));
+  expect(reasons).toEqual(["before", "afterReady", "onFailure"].map((name) => [name, "deploy"]));
+  expect((await get(project.port)).body).toBe("v2");
   const one = await during("fail-afterReady", () => project.reload("web"));
   expect(one).toMatchObject({ code: 1, output: expect.stringContaining("web returned to") });
   expect((await get(project.port)).body).toBe("v2");
@@ -112,6 +121,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   const refusal = /the fleet is locked by \S+ since .* UTC: migration of carts; paceline unlock removes the lock\n/;
   const operations = [
     ...[() => project.reload(), () => project.restart(), () => project.scale("web", 3), () => project.stop("web")],
+    ...[() => project.deploy({ judgeMs: 0 }), () => project.rollback()],
     ...[() => project.cli(["lock", "again"]), () => project.cli(["upgrade", "--force"])],
   ];
   for (const operate of operations)

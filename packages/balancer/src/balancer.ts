@@ -7,6 +7,7 @@ import {
   type IdentityRules,
   type LostRequests,
   maxSockets,
+  type RecordedRequest,
   type Snapshot,
 } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
@@ -28,6 +29,7 @@ import { Router } from "./routing/router.js";
 import { AccessLog } from "./stats/access-log.js";
 import { Counters } from "./stats/counters.js";
 import { Losses } from "./stats/losses.js";
+import { Recorder } from "./stats/recorder.js";
 import {
   type Connection,
   type ConnectionOwner,
@@ -60,6 +62,8 @@ export interface BalancerOptions {
   outputFd: number;
   /** Undefined: requests get no ids and traces. */
   identity?: IdentityRules | undefined;
+  /** Reports requests of a recording. Returns false if they cannot be sent. */
+  onRecorded(requests: RecordedRequest[], lost: number): boolean;
   /** A removed upstream has no more connections, or the listening sockets were closed. */
   onChanged(): void;
   /** A drain has ended: no client connection is left. */
@@ -138,6 +142,7 @@ export class Balancer {
           limits,
           onProblem: options.onNotice,
         }),
+      recorder: undefined,
       isDraining: false,
       drainingSince: Number.POSITIVE_INFINITY,
     };
@@ -219,9 +224,10 @@ export class Balancer {
     this.relay.accessLog?.reopen();
   }
 
-  /** Writes the rest of the access log before the process ends. */
-  closeAccessLog(): void {
+  /** Writes the rest of the access log, and of a recording, before the process ends. */
+  closeLogs(): void {
     this.relay.accessLog?.close();
+    this.relay.recorder?.flush();
   }
 
   /** Applies a snapshot, unless the current one is as new. */
@@ -230,9 +236,19 @@ export class Balancer {
     const { router, internal } = this.registry.apply(snapshot);
     this.relay.router = router;
     this.relay.internal = internal;
+    this.record(snapshot.recorded === true);
     this.probes.follow(snapshot);
     this.relay.probes = this.probes.areOn ? this.probes : undefined;
     if (this.registry.isLimited) this.relay.spool.prepare();
+  }
+
+  private record(isOn: boolean): void {
+    const { relay, options } = this;
+    if (isOn) relay.recorder ??= new Recorder(options.onRecorded);
+    else {
+      relay.recorder?.flush();
+      relay.recorder = undefined;
+    }
   }
 
   /**

@@ -100,6 +100,7 @@ class BalancerProcess {
       onOverdue: () => this.reportSoon(),
       onEjection: () => this.reportSoon(),
       onLost: (lost) => void this.channel.send({ type: "lost", ...lost }),
+      onRecorded: (requests, lost) => this.channel.send({ type: "recorded", requests, lost }),
       onPoison: (found) => void this.channel.send({ type: "poison", ...found }),
       onProblem: log,
       onNotice: (message) => void this.channel.send({ type: "notice", message }),
@@ -206,7 +207,7 @@ class BalancerProcess {
     if (this.isExiting) return;
     this.isExiting = true;
     this.reporter?.reportNow();
-    this.balancer?.closeAccessLog();
+    this.balancer?.closeLogs();
     await this.channel.flush(FINAL_REPORT_MS);
     process.exit(status);
   }

@@ -21,6 +21,7 @@ import type { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
 import type { JudgedCounts } from "./stats/judged-counts.js";
+import type { Recordings } from "./stats/recordings.js";
 import type { StatsBook } from "./stats/stats.js";
 
 /** The parts of a supervisor that children's messages concern. They exist once a child can say something. */
@@ -38,6 +39,7 @@ interface Concerned {
   readonly state: StateKeeper;
   readonly deaths: DeathWatch;
   readonly judged: JudgedCounts;
+  readonly recordings: Recordings;
   readonly adoption: FleetAdoption | undefined;
   readonly sockets: readonly ListeningSocket[];
   readonly configs: PoolConfigs;
@@ -101,6 +103,7 @@ function childEvents(parts: Concerned): ChildEvents {
     onOverdue: (child) => parts.liveness.lookAtOverdue(child),
     onPoison: (found) => parts.poison.found(found),
     onDumped: (dumped) => parts.dumps.dumped(dumped),
+    onRecorded: (recorded) => parts.recordings.heard(recorded),
     onLost: (lost) => parts.deaths.lost(parts.children.get(lost.upstream), lost),
     onNotice: (child, message, level) => log.event(level, child.name, message),
     onAsked: ({ pool }, message, level, port) => {

@@ -47,8 +47,12 @@ import { StickyCookies } from "./run-dir/sticky-cookies.js";
 import type { ListeningSocket } from "./sockets/listening-sockets.js";
 import { JudgedCounts } from "./stats/judged-counts.js";
 import { OomKills } from "./stats/oom-kills.js";
+import { Recordings } from "./stats/recordings.js";
 import { StatsBook } from "./stats/stats.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
+
+/** By then a balancer follows a snapshot, unless it is stuck. */
+const MAX_APPLYING_MS = 5_000;
 
 /** The inputs of a supervisor. */
 export interface PartsOptions {
@@ -81,6 +85,8 @@ export interface DeploySource {
   readonly isDeployed: boolean;
   /** Loads what a deploy names, in the same way as `loadConfig`. */
   load(request: DeployRequest, name: string): Promise<DeployLoad>;
+  /** The same, only to compare it. */
+  peekRelease(request: DeployRequest, name: string): ReturnType<ConfigLoader>;
   /** `loadConfig` reads this from now on, until the fleet's own path leads elsewhere. Returns it with where that leads. */
   set(deployed: Deployed | undefined): Deployed | undefined;
 }
@@ -99,6 +105,10 @@ export class Parts {
   readonly slots = new SlotBook();
   readonly stats = new StatsBook();
   readonly judged = new JudgedCounts();
+  readonly recordings = new Recordings(() => {
+    this.publishing.publish();
+    return this.coordination.whenApplied(this.coordination.version, MAX_APPLYING_MS);
+  });
   readonly configs: PoolConfigs;
   readonly runner: FleetRunner;
   readonly coordination: BalancerCoordination;
@@ -163,7 +173,7 @@ export class Parts {
     const problem = (error: unknown) =>
       log.event("warn", "paceline", error instanceof Error ? error.message : `${error}`);
     const publishing = new Publishing({
-      ...{ runner, configs, children, coordination, judged: this.judged },
+      ...{ runner, configs, children, coordination, judged: this.judged, recordings: this.recordings },
       stickyCookies: new StickyCookies(runDir.path, problem),
       spoolDir: join(runDir.path, "spool"),
       listensOn: () => this.sockets.map(({ url }) => url),

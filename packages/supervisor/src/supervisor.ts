@@ -4,6 +4,7 @@ import { AdminListener } from "./control/admin-listener.js";
 import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool, processId } from "./core/fleet.js";
 import type { Caller } from "./core/history.js";
+import type { FleetConfig } from "./core/model.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import { type TextFormat, textOf } from "./metrics/exposition.js";
 import { familiesOf } from "./metrics/families.js";
@@ -252,11 +253,17 @@ class FleetSupervisor implements Supervisor {
     return this.commands.unlock(...args);
   }
 
-  diff(...[pool, environment]: Parameters<SupervisorApi["diff"]>): Promise<OperationResult> {
-    const { configs, children, runner } = this.parts;
-    const { peekConfig, loadConfig, runtimes } = this.options;
-    const sources = { configs, children, fleet: () => runner.fleet, loadConfig: peekConfig ?? loadConfig, runtimes };
-    return diffFleet(sources, pool, environment);
+  diff(...[pool, environment, release]: Parameters<SupervisorApi["diff"]>): Promise<OperationResult> {
+    const { configs, children, runner, deploys, reload } = this.parts;
+    const { peekConfig, loadConfig, runtimes, deploySource } = this.options;
+    const sides =
+      release === undefined
+        ? { loadConfig: peekConfig ?? loadConfig, refusal: (next: FleetConfig) => reload.refusal(next, pool) }
+        : {
+            loadConfig: () => deploySource.peekRelease(release, configs.fleet.name),
+            refusal: (next: FleetConfig) => deploys.refusalOf(next),
+          };
+    return diffFleet({ configs, children, fleet: () => runner.fleet, runtimes, ...sides }, pool, environment);
   }
 
   replaceConfig(config: object): string | undefined {
@@ -366,6 +373,10 @@ class FleetSupervisor implements Supervisor {
 
   onEvent(...args: Parameters<SupervisorApi["onEvent"]>): () => void {
     return this.parts.log.onEvent(...args);
+  }
+
+  onRecorded(...[listener]: Parameters<SupervisorApi["onRecorded"]>): () => void {
+    return this.parts.recordings.add(listener);
   }
 
   onLog(...args: Parameters<SupervisorApi["onLog"]>): () => void {

@@ -138,7 +138,11 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
   });
 
   test("what is not there is told", async () => {
-    const folder = makeFolder({ "empty/readme": "", "ecosystem.config.js": "", "conf.yaml": "", "app.py": "" });
+    const folder = makeFolder({
+      ...{ "empty/readme": "", "ecosystem.config.js": "", "conf.yaml": "", "app.py": "" },
+      ...{ "yaml/paceline.config.yaml": "", "yaml/app.js": "", "both/paceline.config.cjs": "" },
+      "both/paceline.config.json": '{ "static": "." }',
+    });
     for (const [name, message] of [
       ["ecosystem.config.js", /is the configuration of another program; run: paceline import ecosystem/],
       ["conf.yaml", /is neither an app \(.*\) nor a config \(/],
@@ -151,5 +155,9 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     expect((await load(folder, { target: "empty" })).message).toMatch(
       /^empty: has no config file \(.*\) and no app \(/,
     );
+    expect((await load(folder, { target: "yaml" })).message).toMatch(
+      /^yaml\/paceline\.config\.yaml: is not read: a config file is named paceline\.config\.ts, .*paceline\.toml$/,
+    );
+    expect((await load(folder, { target: "both" })).config).toBeDefined();
   });
 });

@@ -6,6 +6,7 @@ export * from "./control/child-environment.js";
 export * from "./control/child-message.js";
 export * from "./control/histogram.js";
 export * from "./control/protocol.js";
+export * from "./control/recorded.js";
 export * from "./control/reporter.js";
 export * from "./control/route-classes.js";
 export * from "./control/supervisor-message.js";

@@ -98,7 +98,7 @@ export class Outcome implements Finished {
     this.status = status;
     response.page = pool?.errorPages?.of(status);
     if (this.outcome === "whole") this.outcome = BLAMED[status] ?? "refused";
-    if (this.relay.accessLog !== undefined) this.bodyBytes = response.localBodyBytes(status);
+    this.bodyBytes = response.localBodyBytes(status);
   }
 
   /** The response was cut off. @param isCounted whether it is counted already, as one that was delivered in part */
@@ -141,7 +141,7 @@ export class Outcome implements Finished {
 
   /** Records that the client has its response, or will get none. */
   end(loggedAs: number, upstream: Upstream | undefined, pool: Pool | undefined, phase: AccessPhase): void {
-    const { counters, accessLog } = this.relay;
+    const { counters, accessLog, recorder } = this.relay;
     const { status } = this;
     const logged = loggedAs || status || this.counted;
     if (accessLog !== undefined && logged !== 0) {
@@ -153,6 +153,7 @@ export class Outcome implements Finished {
       accessLog.request(this.head, this.peer, this);
       this.status = status;
     }
+    if (recorder !== undefined && logged !== 0) recorder.request(this.head, logged, this.bodyBytes, this.tookMs);
     counters.inFlight--;
     if (status !== 0) this.count(upstream);
     this.counted = 0;

@@ -12,6 +12,7 @@ import type { Router } from "../routing/router.js";
 import type { AccessLog } from "../stats/access-log.js";
 import type { Counters } from "../stats/counters.js";
 import type { Losses } from "../stats/losses.js";
+import type { Recorder } from "../stats/recorder.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { PoisonBook } from "./poison.js";
@@ -42,6 +43,8 @@ export interface Relay {
   readonly identities: IdentitySource | undefined;
   /** Undefined: no access log. */
   readonly accessLog: AccessLog | undefined;
+  /** Undefined: no recording is under way. */
+  recorder: Recorder | undefined;
   /** Whether the balancer drains: every response is the last of its connection. */
   isDraining: boolean;
   /** When that began, in milliseconds of `Deadlines.now`; Infinity if it does not drain. */

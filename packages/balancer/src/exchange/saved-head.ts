@@ -11,6 +11,8 @@ import type { Pool } from "../upstreams/pool.js";
 /** The head in a larger read is copied, so that the read can be freed. */
 const MAX_KEPT_READ_BYTES = 65_536;
 const MAX_DESCRIBED_BYTES = 200;
+/** A method that is recorded, and line ends before it. */
+const MAX_METHOD_BYTES = 64;
 
 const [LF, CR, LETTER_G, LETTER_H] = [10, 13, 71, 72];
 
@@ -93,6 +95,14 @@ export class SavedHead {
     return head;
   }
 
+  /** Returns method and target as received, the target cut; nothing if no head is kept. */
+  requestLine(maxTarget: number): [method?: string, target?: string] {
+    if (this.bytes === undefined) return [];
+    const end = Math.min(this.end, this.start + MAX_METHOD_BYTES + maxTarget);
+    const [method = "", target = ""] = firstWords(this.bytes.subarray(this.start, end));
+    return [method, target.slice(0, maxTarget)];
+  }
+
   /** Returns method and path for people; not the query, which may contain secrets. */
   describe(): string {
     return this.describeLater()();
@@ -126,6 +136,11 @@ export class SavedHead {
   }
 }
 
+/** Returns method and target of a head's beginning. */
+function firstWords({ buffer, byteOffset, length }: Uint8Array): string[] {
+  return Buffer.from(buffer, byteOffset, length).toString("latin1").trimStart().split(/[ \r]/, 2);
+}
+
 /** Whether the method is GET or HEAD, by its first letter; an empty line may come before it. */
 function isRead(bytes: Uint8Array | undefined, start: number): boolean {
   let at = start;
@@ -134,7 +149,6 @@ function isRead(bytes: Uint8Array | undefined, start: number): boolean {
 }
 
 function describe(beginning: Uint8Array): string {
-  const text = Buffer.from(beginning.buffer, beginning.byteOffset, beginning.length).toString("latin1");
-  const [method = "", target = ""] = text.slice(0, text.search(/\r|$/)).trimStart().split(" ", 2);
+  const [method = "", target = ""] = firstWords(beginning);
   return `${method} ${target.replace(/[?#].*/, "")}`.replace(/[^!-~ ]/g, "?");
 }

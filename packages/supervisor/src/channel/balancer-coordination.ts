@@ -12,6 +12,7 @@ export interface SnapshotContent {
   accessLog?: boolean;
   accessLogRule?: NonNullable<Snapshot["accessLogRule"]>;
   identity?: IdentityRules;
+  recorded?: boolean;
   probes?: NonNullable<Snapshot["probes"]>;
   stopping?: boolean;
   limits: BalancerLimits;

@@ -15,7 +15,7 @@ export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
   args: "files",
   file: "files",
   folder: "folders",
-  release: "files",
+  ...{ release: "files", "release|pool": "files" },
   pool: "pools",
   target: "names",
   instance: "instances",
@@ -31,7 +31,7 @@ export const OF_VALUE: Readonly<Record<string, Wanted>> = {
   program: "files",
   folder: "folders",
   ...{ address: "nothing", app: "nothing", count: "nothing", format: "nothing", n: "nothing" },
-  ...{ share: "nothing", what: "nothing" },
+  ...{ share: "nothing", what: "nothing", how: "nothing" },
   ...{ name: "nothing", pattern: "nothing", seconds: "nothing", url: "nothing", host: "nothing" },
   ...{ pathname: "nothing", phases: "nothing" },
 };

@@ -60,6 +60,15 @@ test("a deployed release is what reloads read, until the fleet's own path leads 
   pointTo(2);
   inForce.set(loaded.former);
   expect(await releaseOf()).toEqual({ RELEASE: "1" });
+  // Without a release a deploy reads what a reload reads, with further variables; a look changes nothing.
+  const same = await inForce.peekRelease({ envFile: join(folder, "next.env") }, "fleet");
+  expect(same).toMatchObject({ ok: true, config: { pools: [{ env: { RELEASE: "1", COLOUR: "red" } }] } });
+  expect(await inForce.peekRelease({ dir: join(folder, "releases/3") }, "fleet")).toMatchObject({
+    config: { pools: [{ env: { RELEASE: "3" } }] },
+  });
+  inForce.set(loaded.former);
+  expect(put).toHaveLength(1);
+  expect(await releaseOf()).toEqual({ RELEASE: "1" });
   pointTo(3);
   expect(await releaseOf()).toEqual({ RELEASE: "3" });
   expect(inForce.isDeployed).toBe(false);

@@ -39,28 +39,37 @@ export class SourceInForce implements DeploySource {
   }
 
   /** @param name the fleet's name, which stays */
-  async load({ dir, config, envFile }: DeployRequest, name: string) {
+  async load(request: DeployRequest, name: string) {
+    const loaded = await this.peekRelease(request, name);
+    if (!loaded.ok) return loaded;
+    const { fleet, ...rest } = loaded;
+    this.loaded = fleet;
+    return rest;
+  }
+
+  /** Loads what a deploy names, only to compare it. */
+  async peekRelease({ dir, config, envFile }: DeployRequest, name: string) {
     let deployed: Deployed;
     let former: Deployed;
     try {
       const own = this.own();
-      const paths = { ...(dir !== undefined && { dir }), ...(config !== undefined && { config }) };
       const ownFolder = this.ownFolder();
-      const common = { dir: dir ?? null, envFile: envFile ?? null, ownFolder, name };
-      deployed = { ...common, source: deploySource(own, paths) };
-      former = this.isDeployed
-        ? (this.deployed as Deployed)
-        : { dir: null, envFile: null, ownFolder, source: pinSource(own) };
+      const inForce = this.isDeployed ? (this.deployed as Deployed) : undefined;
+      former = inForce ?? { dir: null, envFile: null, ownFolder, source: pinSource(own) };
+      const paths = { ...(dir !== undefined && { dir }), ...(config !== undefined && { config }) };
+      // Without a release it is the one that a reload reads.
+      const isSame = dir === undefined && config === undefined && inForce !== undefined;
+      const base = isSame ? inForce : { dir: dir ?? null, envFile: null, source: deploySource(own, paths) };
+      deployed = { ...base, envFile: envFile ?? base.envFile, ownFolder, name };
     } catch (error) {
       return refused(error);
     }
     const loaded = await this.read({ ...deployed, name: undefined });
     if (!("fleet" in loaded)) return loaded;
     const { fleet } = named(loaded, name);
-    this.loaded = fleet;
     const other = loaded.fleet.config.name;
     const note = other === name ? undefined : `the release's name ${other} is ignored: the fleet stays ${name}`;
-    return { ok: true as const, config: fleet.config, deployed, former, note };
+    return { ok: true as const, config: fleet.config, fleet, deployed, former, note };
   }
 
   set(deployed: Deployed | undefined): Deployed | undefined {

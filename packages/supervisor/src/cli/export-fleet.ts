@@ -5,7 +5,7 @@ import type { Box } from "../export/facts.js";
 import { FORMATS, type FormatName } from "../export/formats.js";
 import type { FleetStart } from "../fleet/api.js";
 import { prepareStart } from "../fleet/prepare-start.js";
-import { originArguments } from "../fleet/supervisor-process.js";
+import { writtenArguments } from "../fleet/supervisor-process.js";
 import type { StartOptions } from "./options.js";
 
 export interface ExportOptions extends StartOptions {
@@ -56,7 +56,7 @@ export async function exportFleet(format: FormatName, start: FleetStart, options
   if (isFront && config.listen.length === 0)
     throw new PacelineError("usage", `${format}: ${config.name} has only workers, and no front before it`);
   const isPath = source.kind === "config" || (start.file !== undefined && source.kind === "app");
-  const args = originArguments(isPath ? { ...start, file: identity.source } : start);
+  const args = writtenArguments(isPath ? { ...start, file: identity.source } : start, config.listen);
   const write = await load();
   return write({ config, start: args, folder: identity.folder, workdir, image, boxes, bind });
 }

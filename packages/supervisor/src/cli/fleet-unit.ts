@@ -7,7 +7,7 @@ import { PacelineError } from "../errors.js";
 import { deadlines } from "../export/facts.js";
 import type { FleetStart } from "../fleet/api.js";
 import { prepareStart } from "../fleet/prepare-start.js";
-import { originArguments } from "../fleet/supervisor-process.js";
+import { writtenArguments } from "../fleet/supervisor-process.js";
 import { builtFile } from "../package.js";
 import { userName } from "../run-dir/trust.js";
 import { systemdUnit, unitName } from "./systemd-unit.js";
@@ -32,7 +32,7 @@ export async function fleetUnit(start: FleetStart, user: string | "manager" | un
   const isPath = source.kind === "config" || (start.file !== undefined && source.kind === "app");
   const text = systemdUnit({
     ...{ name: config.name, folder: identity.folder },
-    start: originArguments(isPath ? { ...start, file: identity.source } : start),
+    start: writtenArguments(isPath ? { ...start, file: identity.source } : start, config.listen),
     user: user === "manager" ? null : (user ?? config.user?.name ?? ownerOf(identity.folder)),
     group: user === undefined ? (config.user?.group ?? null) : null,
     paceline: findCommand(identity.folder),

@@ -1,11 +1,12 @@
-/** Formats what a reload would change, for people. */
+/** Formats what a reload or a deploy would change, for people. */
 import type { FleetDiff } from "../control/api.js";
 import { formatTable } from "./format-status.js";
 import type { FileChanges } from "./release-files.js";
 
 /** The whole comparison: what `--json` prints. */
-export interface ComparedFleet extends Pick<FleetDiff, "config" | "env"> {
+export interface ComparedFleet extends Pick<FleetDiff, "config" | "env" | "refused"> {
   differs: boolean;
+  of: "reload" | "deploy";
   runtimes: RuntimeChange[];
   files: ComparedRelease[];
 }
@@ -21,7 +22,7 @@ export type ComparedRelease = FleetDiff["releases"][number] & FileChanges & { pr
 
 const SIGNS = { added: "+", removed: "-", changed: "~", touched: "~" } as const;
 
-export function formatDiff({ differs, config, env, runtimes, files }: ComparedFleet): string {
+export function formatDiff({ differs, of: what, config, env, runtimes, files, refused }: ComparedFleet): string {
   const sections = [
     section(
       "config",
@@ -44,7 +45,7 @@ export function formatDiff({ differs, config, env, runtimes, files }: ComparedFl
     ),
     ...files.map(releaseSection),
   ];
-  const lines = sections.flat();
+  const lines = [...sections.flat(), ...(refused === null ? [] : [`a ${what} would be refused: ${refused}`])];
   return [...lines, ...(differs ? [] : ["nothing differs"])].join("\n");
 }
 

@@ -56,6 +56,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   cron?: string;
   /** Run this FAPWS start script. */
   fapws?: string;
+  /** By what clients are recognized that keep to an instance, as in the config. */
+  sticky?: string;
   /** The arguments of the app or the script, for process.argv and sys.argv. */
   scriptArgs?: string[];
   /** Python apps, named as in the config. */
@@ -176,10 +178,17 @@ export function parsePorts(text: string, before: number[] | undefined): number[]
   return [...(before ?? []), port];
 }
 
+/** Returns the port of the environment, which programs that listen commonly use; undefined if it holds none. */
+export function usualPort(): number | undefined {
+  const { PORT = "" } = process.env;
+  return /^[1-9]\d{0,4}$/.test(PORT) && Number(PORT) <= 65_535 ? Number(PORT) : undefined;
+}
+
 /** Returns what the options of `paceline start` and its target start. */
 export function startOf(target: string, options: StartOptions): OwnStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
-  const { name, instances, listen, defaultPort, runtime, runDir, replace, watch, onlyAdopts, rehearses } = options;
+  const { name, instances, listen, defaultPort, sticky, runtime, runDir, replace, watch, onlyAdopts, rehearses } =
+    options;
   const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, args, python };
   return {
     file: target === "." ? undefined : target,
@@ -188,6 +197,7 @@ export function startOf(target: string, options: StartOptions): OwnStart {
     instances,
     listen,
     defaultPort,
+    sticky,
     runtime,
     runDir,
     replace,

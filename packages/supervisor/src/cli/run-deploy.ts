@@ -1,7 +1,7 @@
 /** Runs a deploy: prints its steps, in a terminal with the verdict as it stands, or as lines of JSON. */
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
-import type { DeployRequest, DeployStatus } from "../control/api.js";
+import type { DeployRequest, DeployStatus, NamedRelease } from "../control/api.js";
 import { FIRST_STEP } from "../core/deploy.js";
 import { PacelineError } from "../errors.js";
 import type { OperationDone } from "../fleet/api.js";
@@ -54,23 +54,21 @@ export async function runDeploy(release: string | undefined, options: DeployOpti
   }
 }
 
-/** Paths are of this process. @throws PacelineError `usage` if there is no such file */
 function requestOf(release: string | undefined, options: DeployOptions): DeployRequest {
   const { envFile, canary, judge, onNoTraffic, keepWarm } = options;
+  const settings = { canaryPercent: canary, judgeMs: judge, onNoTraffic, keepWarmMs: keepWarm };
+  return { ...namedRelease(release, envFile), ...settings };
+}
+
+/** Paths are of this process. @throws PacelineError `usage` if there is no such file */
+export function namedRelease(release: string | undefined, envFile: string | undefined): NamedRelease {
   const path = release === undefined ? undefined : resolve(release);
   const found = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
   if (path !== undefined && found === undefined) throw new PacelineError("usage", `${path}: there is no such release`);
   const env = envFile === undefined ? undefined : resolve(envFile);
   if (env !== undefined && statSync(env, { throwIfNoEntry: false }) === undefined)
     throw new PacelineError("usage", `${env}: there is no such file`);
-  return {
-    ...(found?.isDirectory() ? { dir: path } : { config: path }),
-    envFile: env,
-    canaryPercent: canary,
-    judgeMs: judge,
-    onNoTraffic,
-    keepWarmMs: keepWarm,
-  };
+  return { ...(found?.isDirectory() ? { dir: path } : { config: path }), envFile: env };
 }
 
 /** Reads the verdict while the deploy runs. Returns a function that ends it. */

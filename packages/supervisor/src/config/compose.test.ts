@@ -1,4 +1,4 @@
-/** What the function of a config module gets. */
+/** What the function of a config module gets, and an option that stands for a key. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,4 +26,23 @@ test.each([
     ...{ overrides: {}, runtimes: findRuntimes(), watches },
   });
   expect(fleet.pools[0]?.env).toEqual({ MODE: mode, STARTED: "yes" });
+});
+
+test.each([
+  [{ app: "./app.js" }, "cookie", { by: "cookie", name: "paceline_web" }],
+  [{ pools: { shop: { app: "./app.js", sticky: "address" } } }, "header:X-User", { by: "header", name: "x-user" }],
+  [{ app: "./app.js" }, "ip", /^sticky: must be "cookie"/],
+  [{ static: "." }, "cookie", /sticky: is only valid in .*pools/],
+  [{ pools: { a: { app: "./app.js" }, b: { app: "./app.js", routes: ["/b/"] } } }, "cookie", /--sticky: .*\(a, b\)/],
+])("%j with --sticky %s", async (config, sticky, expected) => {
+  const folder = mkdtempSync(join(tmpdir(), "pl-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "app.js"), "");
+  const source = { kind: "object", config, name: "test", folder } as const;
+  const composed = composeFleet({
+    ...{ source, cwd: folder, release: folder, listenDir: folder, name: "test" },
+    ...{ overrides: { sticky }, runtimes: findRuntimes(), watches: false },
+  });
+  if (expected instanceof RegExp) await expect(composed).rejects.toThrow(expected);
+  else expect((await composed).pools[0]?.relayed.sticky).toEqual(expected);
 });

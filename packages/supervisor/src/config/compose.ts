@@ -18,6 +18,8 @@ export interface Overrides {
   listen?: string[] | undefined;
   /** The port of 127.0.0.1 to listen on if neither `listen` nor the config says where. */
   defaultPort?: number | undefined;
+  /** The key `sticky` of the only pool. */
+  sticky?: string | undefined;
   /** The runtime of every process, overriding the pools' settings. */
   runtime?: RuntimeName | undefined;
   /** The interpreter of a Python app started without a config. */
@@ -60,8 +62,8 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const { source, runtimes } = task;
   const file = source.kind === "config" ? source.file : undefined;
   const document = await readSource(task);
-  const { input, findings } = validate(document.value);
   const problems: Problem[] = [];
+  const { input, findings } = validate(withSticky(document.value, task.overrides.sticky, problems));
   const context = {
     // Without a config file, the app runs as if it had been started by hand in this folder.
     baseDir: task.release,
@@ -119,6 +121,17 @@ function keysOf(source: Exclude<FleetSource, { kind: "config" }>): object {
     default:
       return source satisfies never;
   }
+}
+
+/** Before the check, which knows the kinds of pool in which the key is valid. */
+function withSticky(value: unknown, sticky: string | undefined, problems: Problem[]): unknown {
+  if (sticky === undefined || typeof value !== "object" || value === null) return value;
+  const { pools } = value as { pools?: Record<string, object> };
+  if (typeof pools !== "object" || pools === null) return { ...value, sticky };
+  const [[name, pool] = [], ...others] = Object.entries(pools);
+  if (name !== undefined && others.length === 0) return { ...value, pools: { [name]: { ...pool, sticky } } };
+  problems.push({ path: [], message: `--sticky: there are several pools (${Object.keys(pools).join(", ")})` });
+  return value;
 }
 
 function applyOverrides(input: FleetInput, { overrides, cwd, envFile }: LoadTask, problems: Problem[]): FleetInput {

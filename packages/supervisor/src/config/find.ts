@@ -1,5 +1,5 @@
 /** Finds the source of a fleet: a config file, an app module, or a folder with one. Has hints for Python files. */
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { ConfigError } from "./problems.js";
 
@@ -126,6 +126,11 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
   }
   const file = findConfigFile(path);
   if (file !== undefined) return { kind: "config", file };
+  const other = findOtherConfig(path);
+  if (other !== undefined) {
+    const message = `is not read: a config file is named ${CONFIG_FILE_NAMES.join(", ")}`;
+    throw new ConfigError([{ file: other, path: [], message }]);
+  }
   const app = findApp(path);
   if (app !== undefined) return { kind: "app", app };
   const message = `has no config file (${CONFIG_FILE_NAMES.join(", ")}) and no app (${APP_FILE_NAMES.join(", ")})${hintOnFolder(path, target)}`;
@@ -142,6 +147,15 @@ function hintOnFolder(path: string, target = "."): string {
 /** Returns the config file of `folder`, or undefined. */
 export function findConfigFile(folder: string): string | undefined {
   return CONFIG_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
+}
+
+/** A config by its name, but in a format, or with an ending, that is not read. */
+const OTHER_CONFIG = /^paceline(?:\.config\.(?:[cm]?[jt]sx?|json[c5]?|ya?ml|toml)|\.(?:json[c5]?|ya?ml))$/;
+
+/** Returns a file of `folder` that its author takes for a config, which would be ignored without a word. */
+function findOtherConfig(folder: string): string | undefined {
+  const name = readdirSync(folder).find((each) => OTHER_CONFIG.test(each) && !CONFIG_FILE_NAMES.includes(each));
+  return name === undefined ? undefined : join(folder, name);
 }
 
 /** Returns the app module of `folder`, or undefined. */

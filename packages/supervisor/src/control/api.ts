@@ -1,5 +1,5 @@
 /** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
-import type { DumpKind } from "@paceline/wire";
+import type { DumpKind, RecordedRequest } from "@paceline/wire";
 import type { KeyChange, ReleaseChange, VariableChange } from "../core/config-diff.js";
 import type { OnNoTraffic, TestResult } from "../core/deploy.js";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
@@ -163,13 +163,17 @@ export interface DeployStatus {
 }
 
 /** What a deploy is asked for. Default: the values of `deploy` in the configuration that it loads. */
-export interface DeployRequest {
+/** What is deployed. */
+export interface NamedRelease {
   /** The absolute path of a release folder. Default: the fleet's own path, read again. */
   dir?: string | undefined;
   /** The absolute path of a config file, instead of that in the folder. */
   config?: string | undefined;
   /** The absolute path of a further env file. */
   envFile?: string | undefined;
+}
+
+export interface DeployRequest extends NamedRelease {
   canaryPercent?: number | undefined;
   judgeMs?: number | undefined;
   onNoTraffic?: OnNoTraffic | undefined;
@@ -290,8 +294,13 @@ export interface LogLine {
   lost?: number;
 }
 
-/** What a reload would change: the `details` of a diff. */
+/** A line of a recording. `began`: all balancers report their requests from now on. `lost`: so many could not be reported. */
+export type RecordingLine = RecordedRequest | { began: true } | { lost: number };
+
+/** What a reload or a deploy would change: the `details` of a diff. */
 export interface FleetDiff {
+  /** Why it would be refused; null if it would not. */
+  refused: string | null;
   config: KeyChange[];
   env: VariableChange[];
   /** Of all pools: the caller compares the files. */
@@ -364,8 +373,12 @@ export interface SupervisorApi {
     onProgress: ProgressListener,
     by?: Caller,
   ): Promise<OperationResult>;
-  /** Compares what is in service with what such a reload would load; `details` is a FleetDiff. */
-  diff(pool: string | undefined, environment: Record<string, string> | undefined): Promise<OperationResult>;
+  /** Compares what is in service with what such a reload, or a deploy of `release`, would load; `details` is a FleetDiff. */
+  diff(
+    pool: string | undefined,
+    environment: Record<string, string> | undefined,
+    release: NamedRelease | undefined,
+  ): Promise<OperationResult>;
   /** Reloads read `config` from now on. Returns why not, if the fleet was started from a file. */
   replaceConfig(config: object): string | undefined;
   /** Changes which share of its pool's requests an instance gets. */
@@ -374,8 +387,11 @@ export interface SupervisorApi {
   restart(target: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Tries a release beside the one in service, then puts it in service or takes it back. */
   deploy(request: DeployRequest, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
-  /** Returns to the version before the last deploy, or takes back the one that is under way. */
-  rollback(onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
+  /**
+   * Returns to the version before the last deploy, or takes back the one that is under way.
+   * @param release does so only if it was a deploy of this folder or config file
+   */
+  rollback(release: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** While the fleet is locked, operations that would change it are refused with code `busy`. */
   lock(reason: string, by?: Caller): OperationResult;
   unlock(by?: Caller): OperationResult;
@@ -393,6 +409,8 @@ export interface SupervisorApi {
   recentLog(name: string | undefined): LogLine[];
   /** Returns a function that ends the subscription. */
   onEvent(listener: (event: FleetEvent) => void): () => void;
+  /** The balancers report their requests, without anything secret, while somebody listens. */
+  onRecorded(listener: (lines: readonly RecordingLine[]) => void): () => void;
   /** Lines that arrive together are passed together. */
   onLog(listener: (lines: readonly LogLine[]) => void): () => void;
 }

@@ -2,7 +2,7 @@
 import type { DumpKind } from "@paceline/wire";
 import type { Caller } from "../core/history.js";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
-import type { Heir, OperationResult, ProgressListener, SupervisorApi } from "./api.js";
+import type { Heir, NamedRelease, OperationResult, ProgressListener, SupervisorApi } from "./api.js";
 import { ControlError, type Subscribe } from "./responses.js";
 
 /** The type of a body's key; those that end in `?` are optional. */
@@ -70,6 +70,12 @@ const SUPERVISOR = "/programs/cli/main.js";
 
 function isSupervisor({ command, args }: Pick<Heir, "command" | "args">): boolean {
   return command.startsWith("/") && args.at(-1)?.endsWith(SUPERVISOR) === true;
+}
+
+/** Returns why the paths of a release cannot be read. */
+function pathProblem({ dir, config, envFile }: NamedRelease): string | undefined {
+  const relative = [dir, config, envFile].find((path) => path !== undefined && !path.startsWith("/"));
+  return relative === undefined ? undefined : `${relative} is not an absolute path`;
 }
 
 /** The validated input of a route. */
@@ -156,8 +162,19 @@ export const routes: readonly Route[] = [
   route(
     "POST",
     "/v1/diff",
-    { pool: "text?", environment: "texts?" },
-    { kind: "operation", run: ({ supervisor, body }) => supervisor.diff(body.pool, body.environment) },
+    {
+      ...({ pool: "text?", environment: "texts?" } as const),
+      ...({ dir: "text?", config: "text?", envFile: "text?" } as const),
+    },
+    {
+      kind: "operation",
+      run: async ({ supervisor, body: { pool, environment, ...release } }) => {
+        const problem = pathProblem(release);
+        if (problem !== undefined) return { ok: false, code: "invalid", message: problem };
+        const isNamed = Object.values(release).some((path) => path !== undefined);
+        return supervisor.diff(pool, environment, isNamed ? release : undefined);
+      },
+    },
   ),
   route(
     "POST",
@@ -207,26 +224,29 @@ export const routes: readonly Route[] = [
     {
       kind: "operation",
       run: async ({ supervisor, body: { onNoTraffic, ...body }, by }, onProgress) => {
-        const { dir, config, envFile, canaryPercent = 1 } = body;
-        const relative = [dir, config, envFile].find((path) => path !== undefined && !path.startsWith("/"));
+        const { canaryPercent = 1 } = body;
         const choice = (["promote", "rollback"] as const).find((each) => each === onNoTraffic);
         const problem =
-          relative !== undefined
-            ? `${relative} is not an absolute path`
-            : canaryPercent < 1 || canaryPercent > 100
-              ? "canaryPercent must be from 1 to 100"
-              : onNoTraffic === undefined || choice !== undefined
-                ? undefined
-                : "onNoTraffic must be promote or rollback";
+          pathProblem(body) ??
+          (canaryPercent < 1 || canaryPercent > 100
+            ? "canaryPercent must be from 1 to 100"
+            : onNoTraffic === undefined || choice !== undefined
+              ? undefined
+              : "onNoTraffic must be promote or rollback");
         if (problem !== undefined) return { ok: false, code: "invalid", message: problem };
         return supervisor.deploy({ ...body, onNoTraffic: choice }, onProgress, by);
       },
     },
   ),
-  route("POST", "/v1/rollback", none, {
-    kind: "operation",
-    run: ({ supervisor, by }, onProgress) => supervisor.rollback(onProgress, by),
-  }),
+  route(
+    "POST",
+    "/v1/rollback",
+    { release: "text?" },
+    {
+      kind: "operation",
+      run: ({ supervisor, body, by }, onProgress) => supervisor.rollback(body.release, onProgress, by),
+    },
+  ),
   route(
     "POST",
     "/v1/hand-over",
@@ -295,6 +315,10 @@ export const routes: readonly Route[] = [
         subscribe: (onLines) => supervisor.onEvent((event) => isAbout(event.subject, name) && onLines([event])),
       };
     },
+  }),
+  route("GET", "/v1/requests", none, {
+    kind: "lines",
+    open: ({ supervisor }) => ({ recent: [], subscribe: (onLines) => supervisor.onRecorded(onLines) }),
   }),
 ];
 

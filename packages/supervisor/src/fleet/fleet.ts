@@ -7,6 +7,7 @@ import type {
   FleetEvent,
   Heir,
   LogLine,
+  NamedRelease,
   OperationResult,
   ScaleChange,
   Status,
@@ -87,8 +88,9 @@ export class FleetClient implements Fleet {
   }
 
   /** `details` of the result is what such a reload would change, a FleetDiff. */
-  diff({ pool, env, ...options }: Omit<ReloadOptions, "config"> = {}): Promise<OperationDone> {
-    return this.operate("POST", "/v1/diff", { pool, environment: env }, options);
+  /** @param release what would be deployed; undefined: what would be reloaded */
+  diff({ pool, env, ...options }: Omit<ReloadOptions, "config">, release?: NamedRelease): Promise<OperationDone> {
+    return this.operate("POST", "/v1/diff", { pool, environment: env, ...release }, options);
   }
 
   restart(target?: string, options: OperationOptions = {}): Promise<OperationDone> {
@@ -109,8 +111,8 @@ export class FleetClient implements Fleet {
   }
 
   /** Returns to the version before the last deploy, or takes back the one that is under way. */
-  rollback(options: OperationOptions = {}): Promise<OperationDone> {
-    return this.operate("POST", "/v1/rollback", {}, options);
+  rollback(options: OperationOptions = {}, release?: string): Promise<OperationDone> {
+    return this.operate("POST", "/v1/rollback", { release }, options);
   }
 
   /** Until it is unlocked, the fleet refuses what would change it, with code `busy`. */
@@ -164,7 +166,7 @@ export class FleetClient implements Fleet {
 
   /** Calls `onLines` with lines that arrive together, and waits for its promise before it reads on. */
   async read<Line>(
-    what: "events" | "logs",
+    what: "events" | "logs" | "requests",
     { name, lines, follow = true, signal, timeoutMs }: LinesOptions & { timeoutMs?: number | undefined },
     onLines: (lines: Line[]) => Promise<void> | void,
   ): Promise<void> {

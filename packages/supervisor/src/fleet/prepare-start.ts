@@ -54,7 +54,7 @@ export async function prepareStart(
   const runtimes = findRuntimes(environment);
   const here = writtenCwd(environment);
   const cwd = start.cwd === undefined ? here : resolve(here, start.cwd);
-  const { name, instances, listen, defaultPort, runtime, python, args, rehearses } = start;
+  const { name, instances, listen, defaultPort, sticky, runtime, python, args, rehearses } = start;
   checkOrigin(start);
   const request: LoadRequest = {
     target: start.file,
@@ -66,7 +66,7 @@ export async function prepareStart(
     proxy: start.proxy,
     config: start.config,
     cwd,
-    overrides: { name, instances, listen, defaultPort, runtime, python, args, rehearses },
+    overrides: { name, instances, listen, defaultPort, sticky, runtime, python, args, rehearses },
     runtimes,
     environment,
     watches: start.watch,
@@ -140,7 +140,14 @@ const MAX_OPTION_LENGTH = 256;
 function runOptionsOf(start: FleetStart): Record<string, string> {
   const { name, runtime, python, static: folder, proxy, fapws, wsgi, asgi, worker, cron, watch, command, args } = start;
   const given = {
-    ...{ "--name": name, "--runtime": runtime, "--python": python, "--static": folder, "--proxy": proxy },
+    ...{
+      "--name": name,
+      "--sticky": start.sticky,
+      "--runtime": runtime,
+      "--python": python,
+      "--static": folder,
+      "--proxy": proxy,
+    },
     ...{ "--fapws": fapws, "--wsgi": wsgi, "--asgi": asgi, "--worker": worker, "--cron": cron, "--watch": watch },
     ...{ "the program after --": command, "the arguments after --": args?.length === 0 ? undefined : args },
   };

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { BUN_ONE_READER, LISTEN_FDS, type RestartCommand } from "@paceline/wire";
 import type { LoadedFleet } from "../config/load.js";
-import type { FleetUser } from "../core/model.js";
+import type { FleetConfig, FleetUser } from "../core/model.js";
 import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
 import { actAs, claimRunDir, environmentOfUser, userToBecome } from "../run-dir/fleet-user.js";
@@ -249,11 +249,23 @@ function argumentsOf(start: OwnStart, stopWithClient: boolean, own: readonly str
   return [...args, ...originArguments(start)];
 }
 
+/**
+ * Returns them for a start elsewhere, where the port of this environment is not known.
+ * @param listen where the fleet would listen if it were started here
+ */
+export function writtenArguments(start: FleetStart, listen: FleetConfig["listen"]): string[] {
+  const { defaultPort, ...rest } = start;
+  const [only] = listen;
+  const isDefault =
+    start.listen === undefined && listen.length === 1 && only?.kind === "tcp" && only.port === defaultPort;
+  return originArguments(isDefault ? { ...rest, listen: [`${only.host}:${only.port}`] } : rest);
+}
+
 /** Returns the arguments of `paceline start` that say what the fleet runs. */
 export function originArguments(start: FleetStart): string[] {
   const { file, instances, listen = [], runtime, worker } = start;
   const args: string[] = [];
-  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python"] as const) {
+  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python", "sticky"] as const) {
     const value = start[name];
     if (value !== undefined) args.push(`--${name}`, value);
   }

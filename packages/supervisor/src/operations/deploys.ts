@@ -1,5 +1,5 @@
 /** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
-import { existsSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import type { DeployRequest, DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
 import { DEPLOY_DEFAULTS } from "../core/deploy.js";
 import { findPool, type Pool } from "../core/fleet.js";
@@ -54,6 +54,8 @@ interface DeploysOptions extends CanariesOptions {
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
 export class Deploys {
   private trial: Trial | undefined;
+  /** The folder or config file that it was begun with. */
+  private named: string | undefined;
   private ended: Promise<OperationResult> | undefined;
   private isRollingBack = false;
   /** Whether the last deploy was rolled back. */
@@ -127,6 +129,7 @@ export class Deploys {
       ...{ judgements: new Map(), takenBack: undefined, wake: () => {} },
     };
     this.trial = trial;
+    this.named = request.dir ?? request.config;
     this.ended = this.begin(trial, request, onProgress);
     const result = await this.ended;
     const said = result.ok ? result.message : `deploy: ${result.message}`;
@@ -141,10 +144,7 @@ export class Deploys {
       const loaded = await source.load(request, configs.fleet.name);
       if (!loaded.ok) return { ok: false, code: "release-refused", message: loaded.problems.join("\n") };
       if (loaded.note !== undefined) onProgress(loaded.note);
-      const objection =
-        reload.refusal(loaded.config, undefined) ??
-        this.busyPool(loaded.config) ??
-        this.planning.refusal(loaded.config);
+      const objection = this.busyPool(loaded.config) ?? this.refusalOf(loaded.config);
       if (objection !== undefined && !objection.ok)
         return { ...objection, code: objection.code === "busy" ? "busy" : "release-refused" };
       const about = this.hookContext(loaded.config, onProgress);
@@ -165,6 +165,11 @@ export class Deploys {
     const pools = config.pools.map(({ name }) => name);
     const generation = configs.nextGeneration(pools[0] ?? "");
     return { reason: "deploy", config, environment: configs.environment, generation, pools, onProgress };
+  }
+
+  /** Returns why this configuration cannot be deployed, whatever is under way. */
+  refusalOf(config: FleetConfig): OperationResult | undefined {
+    return this.options.reload.refusal(config, undefined) ?? this.planning.refusal(config);
   }
 
   private busyPool(config: FleetConfig): OperationResult | undefined {
@@ -278,10 +283,13 @@ export class Deploys {
 
   // Rollback.
 
-  async rollback(onProgress: ProgressListener): Promise<OperationResult> {
+  /** @param release undefined: whatever was deployed last */
+  async rollback(release: string | undefined, onProgress: ProgressListener): Promise<OperationResult> {
     const { configs, runner, isStopping, isReloading, operations } = this.options;
     if (isStopping()) return STOPPING;
     const { trial } = this;
+    if (release !== undefined && !isSamePlace(release, trial === undefined ? placeOf(this.deployed) : this.named))
+      return { ok: false, code: "invalid", message: `${release} is neither being deployed nor what was deployed last` };
     if (trial !== undefined) return this.endTrial(trial, onProgress);
     const busy = this.refusal ?? (isReloading() ? RELOADING : undefined);
     if (busy !== undefined) return busy;
@@ -334,7 +342,7 @@ export class Deploys {
     for (const { name } of trial.parts) this.options.rollouts.takeBack(name, trial.takenBack);
     const result = await this.ended;
     // It was through already.
-    if (result?.ok) return this.rollback(onProgress);
+    if (result?.ok) return this.rollback(undefined, onProgress);
     if (this.options.isStopping()) return STOPPING;
     const pools = trial.parts.map(({ name, former, before }) => `${name} generation ${former} (${before.release})`);
     return { ok: true, message: `the deploy was taken back: ${pools.join(", ") || "nothing was changed"}` };
@@ -369,6 +377,17 @@ export class Deploys {
       this.isRollingBack = false;
     }
   }
+}
+
+function placeOf(deployed: Deployed | undefined): string | undefined {
+  const { kind, file } = (deployed?.source ?? {}) as { kind?: string; file?: string };
+  return deployed?.dir ?? (kind === "config" ? file : undefined);
+}
+
+/** Whether both are the same folder or file, by whichever links. */
+function isSamePlace(one: string, other: string | undefined): boolean {
+  const real = (path: string) => (existsSync(path) ? realpathSync(path) : path);
+  return other !== undefined && (one === other || real(one) === real(other));
 }
 
 function asked(reason: string): OperationResult {

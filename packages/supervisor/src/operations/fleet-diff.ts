@@ -1,4 +1,4 @@
-/** Compares what is in service with what a reload would load now; nothing is changed. */
+/** Compares what is in service with what a reload or a deploy would load now; nothing is changed. */
 import { isAbsolute } from "node:path";
 import type { FleetDiff, OperationResult } from "../control/api.js";
 import { keyChanges, type PoolSide, releaseChanges, variableChanges } from "../core/config-diff.js";
@@ -14,13 +14,15 @@ interface FleetDiffOptions {
   children: Pick<Children, "alive">;
   fleet(): Fleet;
   loadConfig: ConfigLoader;
+  /** Why what is loaded cannot be put in service. */
+  refusal(next: FleetConfig): OperationResult | undefined;
   /** The absolute paths of the runtimes. */
   runtimes: { bun?: string; node: string };
 }
 
 /** @param environment would replace the caller's environment; undefined: it stays */
 export async function diffFleet(
-  { configs, children, fleet, loadConfig, runtimes }: FleetDiffOptions,
+  { configs, children, fleet, loadConfig, refusal, runtimes }: FleetDiffOptions,
   pool: string | undefined,
   environment: Record<string, string> | undefined,
 ): Promise<OperationResult> {
@@ -46,7 +48,9 @@ export async function diffFleet(
   // A reload of one pool leaves the fleet's own keys as they are.
   const keys = keyChanges(before, { ...next, pools: after }).filter((key) => pool === undefined || key.pool !== null);
   const pids = new Map([...children.alive()].flatMap(({ pool, pid }) => (pid === null ? [] : [[pool, pid]])));
+  const refused = refusal(next);
   const details: FleetDiff = {
+    refused: refused === undefined || refused.ok ? null : refused.message,
     config: keys,
     env: variableChanges(inService, sides),
     releases: releaseChanges(inService, after),

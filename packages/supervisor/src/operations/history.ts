@@ -16,6 +16,9 @@ import type { EventLog } from "../logs/event-log.js";
 import { isHistoryEntry } from "../run-dir/history-files.js";
 import { NumberedFiles, readDocuments } from "../run-dir/numbered-files.js";
 
+/** Steps that come together are written together. */
+const SAVE_STEPS_AFTER_MS = 1000;
+
 interface HistoryOptions {
   /** The folder of entries; it may not exist. */
   folder: string;
@@ -55,8 +58,14 @@ export class History {
       const more = unusable.length === 1 ? "" : ` (and ${unusable.length - 1} more)`;
       this.options.log.event("warn", "paceline", `${first}${more}: this entry of the history cannot be read`);
     }
+    const pools = this.options
+      .pools()
+      .map(({ name, generation, release }) => `${name} generation ${generation} (${release})`);
+    const goesOn = pools.length === 0 ? "" : `; the next one went on with ${pools.join(", ")}`;
+    const message = `its supervisor was killed${goesOn}`;
     for (const entry of documents)
-      if (entry.result === UNDER_WAY) this.write(() => this.files.update({ ...entry, result: CUT_OFF }));
+      if (entry.result === UNDER_WAY)
+        this.write(() => this.files.update(boundEntry({ ...entry, result: CUT_OFF, message })));
   }
 
   begin({ command, target, detail, by = callerVia("supervisor") }: HistoryBegin): HistoryRecord {
@@ -70,6 +79,13 @@ export class History {
     let isWritten = this.write(() => {
       entry = this.files.add(command, (id) => boundEntry({ ...entry, id }));
     });
+    // What a killed supervisor has reached can be read, too.
+    let saving: NodeJS.Timeout | undefined;
+    const save = () => {
+      saving = undefined;
+      entry = boundEntry(entry);
+      if (isWritten) this.write(() => this.files.update(entry));
+    };
     return {
       get id() {
         return isWritten ? entry.id : null;
@@ -78,8 +94,10 @@ export class History {
         entry.steps.push({ afterMs: elapsedMs(), text });
         // Writing bounds them, too; this bounds the memory of a long operation.
         if (entry.steps.length > 2 * MAX_STEPS) entry = boundEntry(entry);
+        saving ??= setTimeout(save, SAVE_STEPS_AFTER_MS).unref();
       },
       end: (result) => {
+        clearTimeout(saving);
         entry = boundEntry({
           ...entry,
           pools: poolChanges(before, this.options.pools()),

@@ -86,10 +86,10 @@ export class OperatorCommands
     return result;
   }
 
-  async rollback(...[onProgress, by]: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
+  async rollback(...[release, onProgress, by]: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
     const { history, locking, deploys, state } = this.parts;
-    const run = async (tell: ProgressListener) => locking.refusal() ?? deploys.rollback(tell);
-    const result = await history.record({ command: "rollback", by }, onProgress, run);
+    const run = async (tell: ProgressListener) => locking.refusal() ?? deploys.rollback(release, tell);
+    const result = await history.record({ command: "rollback", detail: release, by }, onProgress, run);
     state.changed();
     await state.saved();
     return result;

@@ -8,6 +8,7 @@ import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { StickyCookies } from "../run-dir/sticky-cookies.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
+import type { Recordings } from "../stats/recordings.js";
 
 interface PublishingOptions {
   runner: FleetRunner;
@@ -15,6 +16,7 @@ interface PublishingOptions {
   children: Children;
   coordination: BalancerCoordination;
   judged: JudgedCounts;
+  recordings: Recordings;
   stickyCookies: StickyCookies;
   /** Where balancers store large bodies, unless the config says another folder. */
   spoolDir: string;
@@ -54,7 +56,7 @@ export class Publishing {
 
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void {
-    const { configs, coordination, runner, judged, listensOn, spoolDir, onChange } = this.options;
+    const { configs, coordination, runner, judged, recordings, listensOn, spoolDir, onChange } = this.options;
     const { accessLog, accessLogRule } = configs.balancer;
     const identity = identityRules(configs.balancer);
     onChange();
@@ -71,6 +73,7 @@ export class Publishing {
       ...(accessLog && { accessLog: true }),
       ...(accessLog && accessLogRule !== undefined && { accessLogRule }),
       ...(identity !== undefined && { identity }),
+      ...(recordings.areOn && { recorded: true }),
       ...(configs.balancer.probes != null && { probes: configs.balancer.probes }),
       ...(this.isUnready && { stopping: true }),
       spoolDir: configs.balancer.spoolDir ?? spoolDir,

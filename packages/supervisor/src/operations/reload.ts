@@ -19,7 +19,7 @@ import type { Rollouts } from "./rollouts.js";
 
 export type ConfigLoader = () => Promise<
   /** `note`: a hint that the operator may not expect. */
-  { ok: true; config: FleetConfig; note?: string } | { ok: false; problems: string[] }
+  { ok: true; config: FleetConfig; note?: string | undefined } | { ok: false; problems: string[] }
 >;
 
 interface ReloadOptions {

@@ -10,6 +10,7 @@ import type {
   OverdueRequest,
   Poison,
   Probed,
+  RecordedRequests,
   ScheduledRun,
 } from "@paceline/wire";
 import type { ChannelConnection } from "../channel/channel-server.js";
@@ -32,6 +33,8 @@ export interface ChildChannelEvents {
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
   onDumped(dumped: Dumped): void;
+  /** A balancer reported requests of a recording. */
+  onRecorded(recorded: RecordedRequests): void;
   /** A balancer has lost requests at a process, which has ended or is about to. */
   onLost(lost: LostRequests): void;
   onNotice(child: LiveProcess, message: string, level: FleetEvent["level"]): void;
@@ -128,6 +131,9 @@ export class ChildChannel {
         return;
       case "lost":
         if (child.kind === "balancer") events.onLost(message);
+        return;
+      case "recorded":
+        if (child.kind === "balancer") events.onRecorded(message);
         return;
       case "notice":
         this.notice(child, message);

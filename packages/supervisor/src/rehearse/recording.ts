@@ -1,55 +1,13 @@
 /** Recordings of requests: a file with a line of JSON for each, without anything secret. Pure. */
+import { RECORDED_MASK, type RecordedRequest } from "@paceline/wire";
 import type { Ask } from "./exchange.js";
 
 /** The first line. */
 const HEAD = { paceline: "recording", version: 1 } as const;
 
-/** A request as it is recorded: no body, no fields, no values of its query. */
-export interface Recorded {
+export interface Recorded extends Omit<RecordedRequest, "at"> {
   /** Since the begin of the recording. */
   atMs: number;
-  method: string;
-  path: string;
-  status: number;
-  /** Of the response's body. */
-  bytes: number;
-  ms: number;
-}
-
-/** What stands for a part of a path that may be a key or a token. */
-const MASK = "*";
-/** Parts that are at least this long, such as tokens of links, are not recorded, unless they are words with dashes. */
-const LONGEST_PART = 32;
-const WORDS = /^[A-Z]?[a-z]{0,19}(?:-[A-Z]?[a-z]{0,19})+(?:\.[a-z]{1,5})?$/;
-const MAX_PATH = 1024;
-
-/** Returns a request's target as it may be recorded: the names of its query stay, their values do not. */
-export function withoutSecrets(target: string): string {
-  const [path = "", query] =
-    target
-      .slice(0, MAX_PATH)
-      .split("#", 1)[0]
-      ?.split(/\?(.*)/s) ?? [];
-  const masked = path.split("/").map(maskedPart).join("/");
-  if (query === undefined) return masked;
-  const names = query.split("&").map((pair) => {
-    const [name = "", value] = pair.split(/=(.*)/s);
-    // Text without a sign may be a value.
-    if (value === undefined) return "";
-    return `${name.length >= LONGEST_PART ? MASK : name}=`;
-  });
-  return `${masked}?${names.filter((name) => name !== "").join("&")}`;
-}
-
-/** Its parameters, such as `;jsessionid=`, keep their names. */
-function maskedPart(part: string): string {
-  const [name = "", ...parameters] = part.split(/;|%3b/i);
-  const isSecret = name.length >= LONGEST_PART && !WORDS.test(name);
-  const names = parameters.flatMap((parameter) => {
-    const [key = "", value] = parameter.split(/(?:=|%3d)(.*)/is);
-    return value === undefined || key.length >= LONGEST_PART ? [] : [`;${key}=`];
-  });
-  return `${isSecret ? MASK : name}${names.join("")}`;
 }
 
 export function headLine(startedAt: number): string {
@@ -89,7 +47,8 @@ export function readRecording(text: string, host: string): Replayed | { problem:
     if (!isTime(atMs) || typeof method !== "string" || typeof path !== "string")
       return { problem: `line ${at + 1} is no recorded request` };
     if (entries.length >= MAX_RECORDED) return { problem: `has more than ${MAX_RECORDED} requests` };
-    if (!REPLAYED_METHODS.has(method) || !/^\/[!-~]*$/.test(path) || path.split(/[/?]/).includes(MASK)) skipped++;
+    if (!REPLAYED_METHODS.has(method) || !/^\/[!-~]*$/.test(path) || path.split(/[/?]/).includes(RECORDED_MASK))
+      skipped++;
     else entries.push({ atMs, ask: { method, path, host } });
   }
   if (entries.length === 0) return { problem: "has no GET, HEAD or OPTIONS request that can be sent again" };

@@ -14,8 +14,8 @@ import {
   type SupervisorProgram,
 } from "./supervisor-message.js";
 
-/** While more than this is unsent, reports are skipped; later reports contain the same totals. */
-const MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10;
+/** While more than this is unsent, reports are skipped: later ones contain the same totals, and skipped records are counted. */
+const MAX_WAITING_BEFORE_REPORTS_BYTES = 256 << 10;
 /** With more than this unsent, the supervisor is not reading; a new connection starts again with a hello. */
 const MAX_WAITING_BYTES = 1 << 20;
 /** The time limit from the connection to the welcome. */
@@ -103,7 +103,8 @@ export class ChannelClient {
       return false;
     }
     const socket = this.state.socket;
-    if (message.type === "stats" && socket.waitingBytes > MAX_WAITING_BEFORE_STATS_BYTES) return false;
+    const isReport = message.type === "stats" || message.type === "recorded";
+    if (isReport && socket.waitingBytes > MAX_WAITING_BEFORE_REPORTS_BYTES) return false;
     if (socket.waitingBytes > MAX_WAITING_BYTES) {
       this.lose(socket, "the supervisor does not read");
       return false;

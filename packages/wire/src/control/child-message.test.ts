@@ -28,6 +28,7 @@ describe("parseChildMessage", () => {
     { type: "probed", id: 1 },
     { type: "poison", pool: "web", request: "GET /", processes: ["web.1#1"] },
     { type: "dumped", id: 4, problem: "ENOSPC" },
+    { type: "recorded", lost: 0, requests: [{ at: 1, method: "GET", path: "/", status: 200, bytes: 3, ms: 0.2 }] },
     {
       ...{ type: "lost", upstream: "web.1#1", omitted: 3 },
       requests: [{ id: "r-1", request: "GET /", ageMs: 5, state: "running", outcome: "failed" }],
@@ -53,6 +54,7 @@ describe("parseChildMessage", () => {
     JSON.stringify({ ...balancer, held: [{ pool: "web" }] }),
     JSON.stringify({ type: "applied", version: 1, leaving: [] }),
     JSON.stringify({ type: "applied", version: 1, leaving: [], busy: "web.1#1", listening: true }),
+    JSON.stringify({ type: "recorded", lost: 0, requests: [{ method: "GET", path: "/" }] }),
     JSON.stringify({ type: "fault", message: "no", exit: { code: "1", signal: null } }),
     JSON.stringify({ type: "poison", pool: "web", request: "GET /", processes: [1] }),
     JSON.stringify({ type: "lost", upstream: "web.1#1", omitted: 0, requests: [{ request: "GET /", ageMs: -1 }] }),

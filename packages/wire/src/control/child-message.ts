@@ -12,6 +12,7 @@ import {
   parseLine,
 } from "./checks.js";
 import type { UpstreamProtocol } from "./protocol.js";
+import { areRecorded, type RecordedRequests } from "./recorded.js";
 import type { Stats } from "./reporter.js";
 
 /** The role of a child: an instance of a pool, a template that forks instances, or a balancer. */
@@ -216,6 +217,7 @@ export type ChildMessage =
   | Ended
   | Poison
   | Lost
+  | RecordedRequests
   | Notice
   | ScheduleReport
   | Pong
@@ -289,6 +291,8 @@ function isMessage(message: Fields): boolean | undefined {
       return areTexts(message, ["pool", "request"]) && isList(message.processes, isText);
     case "lost":
       return areTexts(message, ["upstream"]) && isList(message.requests, isLost) && isAmount(message.omitted);
+    case "recorded":
+      return areRecorded(message.requests) && isAmount(message.lost);
     case "notice":
       return (
         areTexts(message, ["message"]) && isOptional(message.level, isLevel) && isOptional(message.askedPort, isAmount)

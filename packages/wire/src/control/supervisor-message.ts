@@ -268,6 +268,8 @@ export interface Snapshot {
   accessLogRule?: AccessLogRule;
   /** Which ids and traces requests get; absent: none. */
   identity?: IdentityRules;
+  /** Whether each request is reported, without anything secret, for `paceline record`. */
+  recorded?: boolean;
   /** The paths of requests that the balancer responds to itself: whether it runs, and whether the fleet can take requests. */
   probes?: { live?: string; ready?: string };
   /** The fleet stops soon: it is not ready, and serves until the drain. */
@@ -352,6 +354,7 @@ function snapshotProblem(message: Fields): string | undefined {
   if (!isOptional(message.accessLog, isFlag)) return "no good accessLog";
   if (!isOptional(message.accessLogRule, isAccessLogRule)) return "no good accessLogRule";
   if (!isOptional(message.identity, isIdentityRules)) return "no good identity";
+  if (!isOptional(message.recorded, isFlag)) return "no good recorded";
   if (!isOptional(message.stopping, isFlag)) return "no good stopping";
   if (!isOptional(message.probes, isProbes)) return "no good probes";
   if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";

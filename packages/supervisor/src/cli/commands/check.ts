@@ -6,6 +6,7 @@ import {
   type JsonOption,
   milliseconds,
   type TimeoutOption,
+  usualPort,
   withJson,
   withTimeout,
 } from "../options.js";
@@ -40,7 +41,7 @@ export const check: DefineCommand = (program, action) => {
       const { config, source } = await loadFleet({
         target: named ?? given,
         cwd: process.cwd(),
-        overrides: {},
+        overrides: { defaultPort: usualPort() },
         runtimes,
         environment: process.env as Record<string, string>,
         endsSoon: true,

@@ -1,6 +1,7 @@
-/** `paceline diff`: shows what a reload would change: config keys, names of variables, files and runtimes. Exits 1 if something differs. */
+/** `paceline diff`: shows what a reload or a deploy would change: config keys, names of variables, files and runtimes. Exits 1 if something differs. */
 import { execFile } from "node:child_process";
-import type { FleetDiff } from "../../control/api.js";
+import { existsSync } from "node:fs";
+import type { FleetDiff, NamedRelease } from "../../control/api.js";
 import { PacelineError } from "../../errors.js";
 import type { FleetClient } from "../../fleet/fleet.js";
 import type { ComparedFleet, ComparedRelease, RuntimeChange } from "../format-diff.js";
@@ -8,22 +9,33 @@ import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, milliseconds, unlessAll, withFleet, withJson, withTimeout } from "../options.js";
 import { EXIT, print, printJson } from "../output.js";
 
+type DiffOptions = OperateOptions & { updateEnv?: boolean; envFile?: string };
+
 export const diff: DefineCommand = (program, action) => {
   const command = program
     .command("diff")
-    .description("show what a reload would change; exit status 1 if something differs")
-    .argument("[pool]", "only this pool")
+    .description("show what a reload or a deploy would change; exit status 1 if something differs")
+    .argument("[release|pool]", "a release, as for deploy, or only this pool of a reload")
+    .option("--env-file <file>", "an env file for all pools, as for deploy")
     .option("--update-env", "also compare this shell's environment");
   withTimeout(withJson(withFleet(command))).action(
-    action(async (given: string | undefined, { updateEnv, ...options }: OperateOptions & { updateEnv?: boolean }) => {
+    action(async (given: string | undefined, { updateEnv, envFile, ...options }: DiffOptions) => {
       const [{ connectFleet }, { formatDiff }] = await Promise.all([
         import("../../fleet/fleet.js"),
         import("../format-diff.js"),
       ]);
       const fleet = await connectFleet(options);
-      const pool = await fleet.unlessOwn(unlessAll(given));
+      const isRelease = given !== undefined && (await namesRelease(fleet, given));
+      const pool = isRelease ? undefined : await fleet.unlessOwn(unlessAll(given));
+      const release =
+        isRelease || envFile !== undefined
+          ? (await import("../run-deploy.js")).namedRelease(isRelease ? given : undefined, envFile)
+          : undefined;
+      if (release !== undefined && updateEnv)
+        throw new PacelineError("usage", "--update-env is for a reload: a deploy keeps the environment of the fleet");
       const env = updateEnv ? (process.env as Record<string, string>) : undefined;
-      const compared = await compare(fleet, pool, env, milliseconds(options.timeout)).catch((error: unknown) => {
+      const sides = { pool, env, timeoutMs: milliseconds(options.timeout) };
+      const compared = await compare(fleet, sides, release).catch((error: unknown) => {
         // As in diff(1), 1 says that something differs.
         if (!(error instanceof PacelineError) || error.exitStatus !== EXIT.failed) throw error;
         throw new PacelineError(error.code, error.message, { cause: error, exitStatus: EXIT.usage });
@@ -35,14 +47,22 @@ export const diff: DefineCommand = (program, action) => {
   );
 };
 
+/** Whether this is a path: a pool of the fleet comes before a file of the same name. */
+async function namesRelease(fleet: FleetClient, given: string): Promise<boolean> {
+  if (given.includes("/")) return true;
+  if (!existsSync(given)) return false;
+  const { name, pools } = await fleet.status();
+  return name !== given && !pools.some((pool) => pool.name === given);
+}
+
 async function compare(
   fleet: FleetClient,
-  pool: string | undefined,
-  env: Record<string, string> | undefined,
-  timeoutMs: number | undefined,
+  sides: Parameters<FleetClient["diff"]>[0],
+  release: NamedRelease | undefined,
 ): Promise<ComparedFleet> {
-  const { details } = await fleet.diff({ pool, env, timeoutMs });
-  const { config, env: variables, releases, runtimes } = details as unknown as FleetDiff;
+  const { details } = await fleet.diff(sides, release);
+  const { config, env: variables, releases, runtimes, refused } = details as unknown as FleetDiff;
+  const what = release === undefined ? ("reload" as const) : ("deploy" as const);
   const compared = await Promise.all([
     runtimeChanges(runtimes),
     Promise.all(releases.map((each) => files(each, fleet.runDir))),
@@ -51,7 +71,7 @@ async function compare(
   const isOther = ({ from, to, files, problem }: ComparedRelease) =>
     from !== to || files.length > 0 || problem !== null;
   const differs = config.length + variables.length + versions.length > 0 || releaseFiles.some(isOther);
-  return { differs, config, env: variables, runtimes: versions, files: releaseFiles };
+  return { differs, of: what, config, env: variables, runtimes: versions, files: releaseFiles, refused };
 }
 
 async function files(release: FleetDiff["releases"][number], runDir: string): Promise<ComparedRelease> {

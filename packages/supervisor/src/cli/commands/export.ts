@@ -2,7 +2,7 @@
 import { Argument } from "commander";
 import { FORMATS, type FormatName } from "../../export/formats.js";
 import type { ExportOptions } from "../export-fleet.js";
-import { collect, type DefineCommand, startOf } from "../options.js";
+import { collect, type DefineCommand, startOf, usualPort } from "../options.js";
 import { EXIT, print } from "../output.js";
 import { originOf, withOrigin } from "../start-arguments.js";
 
@@ -21,7 +21,7 @@ export const exportUnit: DefineCommand = (program, action) => {
     .action(
       action(async (format: FormatName | "systemd", given: string, args: string[], exportOptions: ExportOptions) => {
         const { target, options } = originOf(given, args, exportOptions);
-        const start = startOf(target, options);
+        const start = startOf(target, { ...options, defaultPort: usualPort() });
         print((await textOf(format, start, exportOptions)).trimEnd());
         return EXIT.done;
       }),

@@ -11,9 +11,7 @@ const DEFAULT_SECONDS = 60;
 export const record: DefineCommand = (program, action) => {
   const command = program
     .command("record")
-    .description(
-      "record method, path and time of the fleet's requests from its access log; no bodies, fields or values of queries",
-    )
+    .description("record method, path and time of the fleet's requests; no bodies, fields or values of queries")
     .addOption(new Option("--for <seconds>", "how long to record").argParser(parseSpan).default(DEFAULT_SECONDS))
     .option("--to <file>", "the new file (default: named after the time, in this folder)");
   withJson(withFleet(command)).action(
@@ -28,13 +26,23 @@ export const record: DefineCommand = (program, action) => {
       const end = () => interruption.abort();
       process.once("SIGINT", end).once("SIGTERM", end);
       const { signal } = interruption;
-      const { requests, isFull } = await recording.record({ fleet, file, forMs: options.for * 1000, signal });
+      const result = await recording.record({
+        ...{ fleet, file, forMs: options.for * 1000, signal },
+        onBegin: () => {
+          if (!options.json) print(`recording for ${options.for} s; Ctrl-C ends it`);
+        },
+      });
+      const { requests, lost, isFull } = result;
       process.off("SIGINT", end).off("SIGTERM", end);
-      if (options.json) printJson({ ok: true, file, requests, isFull });
-      else
-        print(
-          `${file} has ${requests} ${requests === 1 ? "request" : "requests"}${isFull ? "; it is full" : ""}; paceline rehearse --replay ${file} sends them again`,
-        );
+      if (options.json) printJson({ ok: true, file, ...result });
+      else {
+        const notes = [
+          ...(lost > 0 ? [`${lost} more came faster than they could be recorded`] : []),
+          ...(isFull ? ["it is full"] : []),
+          `paceline rehearse --replay ${file} sends them again`,
+        ];
+        print([`${file} has ${requests} ${requests === 1 ? "request" : "requests"}`, ...notes].join("; "));
+      }
       return EXIT.done;
     }),
   );

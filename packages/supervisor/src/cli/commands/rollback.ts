@@ -1,15 +1,18 @@
 /** `paceline rollback`: returns to the version before the last deploy, or takes back the one that is under way. */
+import { resolve } from "node:path";
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
 
 export const rollback: DefineCommand = (program, action) => {
   const command = program
     .command("rollback")
-    .description("return to the version before the last deploy, or take back the deploy that is under way");
+    .description("return to the version before the last deploy, or take back the deploy that is under way")
+    .argument("[release]", "only if it is what was deployed last, or is being deployed");
   withTimeout(withJson(withFleet(command))).action(
-    action(async (options: OperateOptions) => {
+    action(async (given: string | undefined, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
-      return operate(options, undefined, (fleet, how) => fleet.rollback(how), "the rollback");
+      const release = given === undefined ? undefined : resolve(given);
+      return operate(options, undefined, (fleet, how) => fleet.rollback(how, release), "the rollback");
     }),
   );
 };

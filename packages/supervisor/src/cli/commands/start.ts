@@ -1,7 +1,7 @@
 /** `paceline start`: starts a fleet: with the dashboard in a terminal, in the foreground, or detached. */
 import { Option } from "commander";
 import { PacelineError } from "../../errors.js";
-import { type DefineCommand, parseCount, type StartOptions, withJson, withTimeout } from "../options.js";
+import { type DefineCommand, parseCount, type StartOptions, usualPort, withJson, withTimeout } from "../options.js";
 import type { ExitStatus } from "../output.js";
 import { originOf, withOrigin } from "../start-arguments.js";
 
@@ -47,12 +47,6 @@ export const start: DefineCommand = (program, action) => {
     }),
   );
 };
-
-/** Returns the port of the environment, which programs that listen commonly use; undefined if it holds none. */
-function usualPort(): number | undefined {
-  const { PORT = "" } = process.env;
-  return /^[1-9]\d{0,4}$/.test(PORT) && Number(PORT) <= 65_535 ? Number(PORT) : undefined;
-}
 
 async function startNew(target: string, options: StartOptions): Promise<ExitStatus> {
   if (options.detach) {

@@ -1,5 +1,5 @@
 /** `paceline startup`: installs the systemd unit that starts the fleet on boot, or says how. */
-import { type DefineCommand, type StartOptions, startOf } from "../options.js";
+import { type DefineCommand, type StartOptions, startOf, usualPort } from "../options.js";
 import { EXIT, type ExitStatus, print } from "../output.js";
 import { originOf, withOrigin } from "../start-arguments.js";
 
@@ -16,7 +16,7 @@ export const startup: DefineCommand = (program, action) => {
     .action(
       action(async (given: string, args: string[], startupOptions: StartupOptions) => {
         const { target, options } = originOf(given, args, startupOptions);
-        return install(target, options as StartupOptions);
+        return install(target, { ...(options as StartupOptions), defaultPort: usualPort() });
       }),
     );
 };

@@ -21,7 +21,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { HistoryEntry } from "../packages/supervisor/dist/core/history.js";
-import { allReady, askControl, PACELINE, Project, ROOT } from "./support/fleet.js";
+import { askControl, PACELINE, Project, ROOT } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { needs, run, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
@@ -57,8 +57,8 @@ describe("deploying", () => {
       writeFileSync(join(source, "package.json"), '{ "type": "module" }\n');
       writeFileSync(join(source, "app.js"), app);
       const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", instances: 2, minReadyMs: 300 };
-      // Other tests are about the verdict.
-      const quick = { deploy: { judgeMs: 0 } };
+      // Other tests are about the verdict, and about balancers that start the next supervisor.
+      const quick = { deploy: { judgeMs: 0 }, restartSupervisor: false };
       writeFileSync(join(source, "paceline.config.json"), JSON.stringify({ ...settings, ...quick, ...config }));
       symlinkSync(source, `${source}.link`);
       return `${source}.link`;
@@ -82,11 +82,10 @@ describe("deploying", () => {
       for (const pid of pids) signal(pid, "SIGKILL");
       await expect
         .poll(async () => {
-          const seen = await status();
-          const isNew = seen.pools[0].instances.every(
-            ({ pid }: { pid: number }) => pid !== null && !pids.includes(pid),
+          // Beside them, warm processes wait for a rollback.
+          return (await status()).pools[0].instances.every(
+            ({ pid, state }: { pid: number; state: string }) => !pids.includes(pid) && state === "ready",
           );
-          return isNew && allReady(seen);
         })
         .toBe(true);
     };

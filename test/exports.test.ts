@@ -329,6 +329,6 @@ test("wrong options are one clear line, and a fleet without requests has no fron
   expect(Object.values(parse(await withPort("export", "compose")).services)).toMatchObject([
     { ports: ["127.0.0.1:3456:3456"], command: ["start", "--listen", ":3456", "./app.js"] },
   ]);
-  expect(await withPort("export", "systemd", "--user", "shop")).toContain(" start --listen 127.0.0.1:3456 ");
+  expect(await withPort("export", "systemd", "--user", "nobody")).toContain(" start --listen 127.0.0.1:3456 ");
   expect(await withPort("check", "--no-load")).toContain(" on http://127.0.0.1:3456");
 });

@@ -9,15 +9,18 @@ const RESETS = 0.0001;
 /** Of a process: its memory after the start, what it takes more while it warms up, and the noise of its readings. */
 const MEMORY = { start: 80e6, warm: 20e6, noise: 8e6 };
 const READ_EVERY_SECONDS = 2;
-/** Durations do not count for so long after a process has begun to serve. */
-const SETTLE_SECONDS = 5;
-/** From the second of a verdict until the balancers follow it. */
-const REACTION_SECONDS = 1;
+/** Durations do not count for so long after a process has begun to serve, beside the second in which its first request is reported. */
+const SETTLE_SECONDS = 3;
+/** From the second of a verdict until the balancers follow it: the report, the look and the snapshot. */
+const REACTION_SECONDS = 2;
+/** Of the generation in service, one of them restarted with the canary. */
+const INSTANCES = 9;
 
 export const JUDGE_SECONDS = 60;
 export const CANARY_PERCENT = 10;
 
-const ROUTE = "GET /";
+const ROUTE = "reads /";
+const CLASSES = [ROUTE, "writes /"];
 const EDGES = Array.from({ length: 330 }, (_, at) => 0.5 * 1.03 ** at);
 /** A random duration is the middle of one of so many equally likely parts of its distribution. */
 const PARTS = 8192;
@@ -35,17 +38,27 @@ export function randomsOf(seed) {
 
 const known = new Map();
 
-/** Returns the bucket of each part of a lognormal distribution. */
-function partsOf({ factor = 1, tail = 1 }) {
-  const key = `${factor} ${tail}`;
-  if (!known.has(key)) known.set(key, newParts(factor, tail));
+/** Returns the bucket of each part of the durations of a release. */
+function partsOf(release) {
+  const { factor = 1, tail = 1, slowest = 1, stretched = 1 } = release;
+  const key = `${factor} ${tail} ${slowest} ${stretched}`;
+  if (!known.has(key)) known.set(key, newParts({ factor, tail, slowest, stretched }));
   return known.get(key);
 }
 
-function newParts(factor, tail) {
-  const sigma = SIGMA + Math.log(tail) / 2.326;
+const P90 = 1.2816;
+const P99 = 2.3263;
+
+/**
+ * A lognormal distribution. `factor`: all durations; `tail`: the 99th percentile, and all others less, the median not at all;
+ * `slowest`: the slowest tenth; `stretched`: the 99th percentile, and those below the 90th not at all.
+ */
+function newParts({ factor, tail, slowest, stretched }) {
+  const sigma = SIGMA + Math.log(tail) / P99;
   return Uint16Array.from({ length: PARTS }, (_, at) => {
-    const ms = factor * MEDIAN_MS * Math.exp(sigma * normalQuantile((at + 0.5) / PARTS));
+    const z = normalQuantile((at + 0.5) / PARTS);
+    const above = z > P90 ? slowest * stretched ** ((z - P90) / (P99 - P90)) : 1;
+    const ms = above * factor * MEDIAN_MS * Math.exp(sigma * z);
     const bucket = Math.floor(Math.log(ms / 0.5) / Math.log(1.03));
     return Math.max(0, Math.min(EDGES.length - 2, bucket));
   });
@@ -118,31 +131,33 @@ function armOf(sides, processes) {
 
 /**
  * Simulates one deploy of `release` under `rate` requests a second.
- * Returns the verdict, the seconds until the balancers followed it, and the part of all requests until then that the canary got.
+ * Returns what it comes to: "fail", "pass", "clear" (the time is over, and gross faults are excluded) or "untold"; the seconds until
+ * the balancers followed, and the part of all requests until then that the canary got.
  */
-export function deploy({ judge, canaryPercentNow, DEFAULT_LIMITS, NO_PROGRESS }, release, rate, seed) {
+export function deploy({ judge, canaryPercentNow, DEFAULT_LIMITS, nextStep, LONGEST_FACTOR }, release, rate, seed) {
   const random = randomsOf(seed);
   const canary = new Side(random, release);
   const old = new Side(random, {});
   const fresh = new Side(random, {});
   const memory = [];
   const noise = () => MEMORY.noise * (random() + random() + random() - 1.5);
-  let isDoubtful = NO_PROGRESS.isDoubtful;
-  let due = 0;
-  let all = 0;
+  let judgement = { isDoubtful: false, isClear: false };
+  let [dueToCanary, dueToFresh, all] = [0, 0, 0];
   const serve = (second, share) => {
-    // The fresh instances get as many requests as the canary.
-    due += rate * share;
-    const now = Math.floor(due);
-    due -= now;
+    dueToCanary += rate * share;
+    dueToFresh += (rate * (1 - share)) / INSTANCES;
+    const [toCanary, toFresh] = [Math.floor(dueToCanary), Math.floor(dueToFresh)];
+    dueToCanary -= toCanary;
+    dueToFresh -= toFresh;
     const isSettled = second > SETTLE_SECONDS;
-    canary.serve(now, isSettled);
-    fresh.serve(now, isSettled);
-    old.serve(rate - 2 * now, true);
+    canary.serve(toCanary, isSettled);
+    fresh.serve(toFresh, isSettled);
+    old.serve(rate - toCanary - toFresh, true);
     all += rate;
   };
-  for (let second = 1; second <= JUDGE_SECONDS; second++) {
-    const progress = { elapsedMs: 1000 * (second - 1), requests: canary.requests, isDoubtful };
+  for (let second = 1; ; second++) {
+    const elapsedMs = 1000 * (second - 1);
+    const progress = { ...judgement, elapsedMs, rate };
     const share = canaryPercentNow(progress, CANARY_PERCENT, 1000 * JUDGE_SECONDS) / 100;
     serve(second, share);
     if (second % READ_EVERY_SECONDS === 0) {
@@ -152,17 +167,21 @@ export function deploy({ judge, canaryPercentNow, DEFAULT_LIMITS, NO_PROGRESS },
     }
     const evidence = {
       canary: armOf([canary], 1),
-      control: armOf([old, fresh], 9),
+      control: armOf([old, fresh], INSTANCES),
       fresh: armOf([fresh], 1),
       memory,
-      classes: [ROUTE],
+      classes: CLASSES,
     };
-    const { verdict, tests } = judge(evidence, DEFAULT_LIMITS, true);
-    isDoubtful = tests.some((test) => test.isDoubtful);
-    if (verdict === "wait") continue;
+    judgement = judge(evidence, DEFAULT_LIMITS, true);
+    const { verdict, tests, isClear } = judgement;
+    const left = second < JUDGE_SECONDS ? "some" : second < LONGEST_FACTOR * JUDGE_SECONDS ? "over" : "none";
+    const seen = { ...judgement, tests: [], undecided: [], canaryRequests: canary.requests };
+    const step = nextStep(new Map([["web", seen]]), left, "promote");
+    if (step.do === "wait") continue;
     const by = tests.filter((test) => test.verdict === verdict).map(({ name }) => name.split(" ")[0]);
     for (let more = 1; more <= REACTION_SECONDS; more++) serve(second + more, share);
-    return { verdict, by, seconds: second + REACTION_SECONDS, seen: canary.requests / all, requests: canary.requests };
+    const end = verdict !== "wait" ? verdict : isClear ? "clear" : "untold";
+    const seconds = second + REACTION_SECONDS;
+    return { end, by, seconds, seen: canary.requests / all, requests: canary.requests };
   }
-  return { verdict: "wait", by: [], seconds: JUDGE_SECONDS, seen: canary.requests / all, requests: canary.requests };
 }

@@ -284,6 +284,7 @@ export class Parts {
         // A balancer forgets a process that has left, an instance has a final report, and a command has none.
         return () => Math.max(this.judged.armOf(pool, [], ids).requests, process?.stats.last?.requestsTotal ?? 0);
       },
+      rateOf: (pool) => stats.totals(pool, performance.now()).requestsPerSecond,
       isReloading: () => this.reloads.isBusy,
       publishOnce: (change) => publishing.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,

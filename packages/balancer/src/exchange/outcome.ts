@@ -156,6 +156,7 @@ export class Outcome implements Finished {
     if (recorder !== undefined && logged !== 0) recorder.request(this.head, logged, this.bodyBytes, this.tookMs);
     counters.inFlight--;
     if (status !== 0) this.count(upstream);
+    else if (loggedAs === CLIENT_CLOSED_REQUEST) upstream?.abandoned(this.tookMs, this.head);
     this.counted = 0;
     this.upstream = undefined;
   }

@@ -22,3 +22,11 @@ test("counts are totals, and latencies are those since the last report", () => {
     { routeClass: 3, requests: 2, latency: [] },
   ]);
 });
+
+test("abandoned requests are counted apart, since the last report", () => {
+  const counts = new JudgedCounts();
+  counts.abandoned(1, 2000);
+  const judged = { routeClass: 1, requests: 0, errors: 0, latency: [] };
+  expect(counts.take().classes).toEqual([{ ...judged, abandoned: [Histogram.bucketOf(2_000_000), 1] }]);
+  expect(counts.take().classes).toEqual([judged]);
+});

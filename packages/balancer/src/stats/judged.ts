@@ -5,6 +5,8 @@ interface ClassCounts {
   requests: number;
   errors: number;
   readonly latency: Histogram;
+  /** Of abandoned requests; made with the first one. */
+  abandoned: Histogram | undefined;
 }
 
 export class JudgedCounts {
@@ -14,14 +16,26 @@ export class JudgedCounts {
 
   /** Counts a finished response. */
   answered(routeClass: number, status: number, milliseconds: number): void {
-    let counts = this.classes[routeClass];
-    if (counts === undefined) {
-      counts = { requests: 0, errors: 0, latency: new Histogram() };
-      this.classes[routeClass] = counts;
-    }
+    const counts = this.countsOf(routeClass);
     counts.requests++;
     if (status >= 500) counts.errors++;
     counts.latency.record(milliseconds * 1000);
+  }
+
+  /** Counts a request that was abandoned before its response. */
+  abandoned(routeClass: number, milliseconds: number): void {
+    const counts = this.countsOf(routeClass);
+    counts.abandoned ??= new Histogram();
+    counts.abandoned.record(milliseconds * 1000);
+  }
+
+  private countsOf(routeClass: number): ClassCounts {
+    let counts = this.classes[routeClass];
+    if (counts === undefined) {
+      counts = { requests: 0, errors: 0, latency: new Histogram(), abandoned: undefined };
+      this.classes[routeClass] = counts;
+    }
+    return counts;
   }
 
   /** Counts a request without a complete response. */
@@ -31,11 +45,20 @@ export class JudgedCounts {
 
   /** Returns the counts, with latencies since the last call. */
   take(): JudgedStats {
-    const classes = [...this.classes.entries()].flatMap(([routeClass, counts]) =>
-      counts === undefined
-        ? []
-        : [{ routeClass, requests: counts.requests, errors: counts.errors, latency: counts.latency.takeSparse() }],
-    );
+    const classes = [...this.classes.entries()].flatMap(([routeClass, counts]) => {
+      if (counts === undefined) return [];
+      const { requests, errors } = counts;
+      const abandoned = counts.abandoned?.takeSparse() ?? [];
+      return [
+        {
+          routeClass,
+          requests,
+          errors,
+          latency: counts.latency.takeSparse(),
+          ...(abandoned.length > 0 && { abandoned }),
+        },
+      ];
+    });
     return { lost: this.lost, classes };
   }
 }

@@ -99,6 +99,11 @@ export class Upstream {
     responses.latency.record(milliseconds * 1000);
   }
 
+  /** Counts a request that was abandoned after so long, before its response. */
+  abandoned(milliseconds: number, request: { readonly routeClass: number }): void {
+    this.judged?.abandoned(request.routeClass, milliseconds);
+  }
+
   /** Its process has returned to the pool as `next`, which counts on. */
   handCountsTo(next: Upstream): void {
     next.requestsTotal += this.requestsTotal;

@@ -1,6 +1,6 @@
 /** Formats a pool's deploy: its progress, its verdict and its tests, as aligned lines. */
 import type { DeployStatus } from "../control/api.js";
-import type { Verdict } from "../core/verdict.js";
+import type { Verdict } from "../core/verdict-model.js";
 import { visibleLine } from "../core/words.js";
 
 const BAR_WIDTH = 24;

@@ -1467,7 +1467,7 @@ export interface FleetKeys {
          */
         canaryPercent?: number | undefined;
         /**
-         * How long the canaries are compared with the version in service at most. `0`: they only have to become and stay ready.
+         * How long the canaries are compared with the version in service at most, and up to five times as long while a gross fault is possible. `0`: they only have to become and stay ready.
          *
          * Value: whole number, ms. Default: 60000.
          */

@@ -1,5 +1,5 @@
 /** The keys of `deploy.limits`: by how much a release may be worse than the one in service. */
-import { DEFAULT_LIMITS } from "../core/verdict.js";
+import { DEFAULT_LIMITS } from "../core/verdict-model.js";
 import { count, fraction, milliseconds } from "./fields.js";
 
 const POINTS = { min: 0.01, max: 100 };

@@ -184,7 +184,7 @@ export const deployFields = {
   canaryPercent: count(10, "The percentage of a pool's requests that the canaries get together.", { max: 100 }),
   judgeMs: milliseconds(
     60_000,
-    "How long the canaries are compared with the version in service at most. `0`: they only have to become and stay ready.",
+    "How long the canaries are compared with the version in service at most, and up to five times as long while a gross fault is possible. `0`: they only have to become and stay ready.",
     { min: 0 },
   ),
   onNoTraffic: word(

@@ -6,7 +6,7 @@ import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.j
 import type { Caller } from "../core/history.js";
 import type { ProcessState } from "../core/model.js";
 import type { ScalingTarget } from "../core/scaling-needs.js";
-import type { Verdict } from "../core/verdict.js";
+import type { Verdict } from "../core/verdict-model.js";
 import type { TextFormat } from "../metrics/exposition.js";
 
 export interface LatencyMs {

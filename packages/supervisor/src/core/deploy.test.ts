@@ -1,12 +1,21 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
-import { canaryPercentNow, hasRoomForWarm, type Judgement, NO_PROGRESS, nextStep } from "./deploy.js";
-import type { Verdict } from "./verdict.js";
+import { describe, expect, test } from "vitest";
+import {
+  type CanaryProgress,
+  canaryPercentNow,
+  DEPLOY_DEFAULTS,
+  expectationText,
+  hasRoomForWarm,
+  type Judgement,
+  nextStep,
+} from "./deploy.js";
+import type { Verdict } from "./verdict-model.js";
 
-const judged = (verdict: Verdict): Judgement => ({
+const judged = (verdict: Verdict, changes: Partial<Judgement> = {}): Judgement => ({
   verdict,
   tests: [{ name: "5xx", verdict, difference: "+9.8 pp", limit: "≤ +1 pp" }],
   ...{ undecided: verdict === "wait" ? ["5xx", "memory"] : [], canaryRequests: 312 },
+  ...{ isDoubtful: false, isClear: true, ...changes },
 });
 
 test.each([
@@ -18,18 +27,22 @@ test.each([
   [["fail"], true, "promote", { do: "takeBack", isTold: true }],
 ] as const)("pools that %j, with the time over: %s, else %s: %j", (verdicts, isOver, onNoTraffic, expected) => {
   const judgements = new Map(verdicts.map((verdict, at) => [`pool${at}`, judged(verdict)]));
-  expect(nextStep(judgements, isOver, onNoTraffic)).toMatchObject(expected);
+  expect(nextStep(judgements, isOver ? "over" : "some", onNoTraffic)).toMatchObject(expected);
 });
 
 test("a failure names the pool and what is worse", () => {
-  const step = nextStep(new Map([["web", judged("fail")]]), false, "promote");
+  const step = nextStep(new Map([["web", judged("fail")]]), "some", "promote");
   expect(step).toMatchObject({ reason: "web is worse than before: 5xx +9.8 pp (≤ +1 pp)" });
 });
 
 test("without a verdict, the reason names the tests that wait, or that there was nothing to compare", () => {
-  const reasonOf = (...all: [string, Judgement][]) => nextStep(new Map(all), true, "rollback");
+  const reasonOf = (...all: [string, Judgement][]) => nextStep(new Map(all), "none", "rollback");
   expect(reasonOf(["web", judged("wait")], ["api", judged("pass")])).toMatchObject({
-    reason: "could not tell: web had 312 responses from canaries, and these tests still waited: 5xx, memory",
+    reason:
+      "could not tell: web had 312 responses from canaries, without a gross fault, and these tests still waited: 5xx, memory",
+  });
+  expect(reasonOf(["web", judged("wait", { isDoubtful: true })])).toMatchObject({
+    reason: expect.stringContaining("from canaries, which look worse, and"),
   });
   expect(reasonOf(["web", { ...judged("wait"), canaryRequests: 0 }])).toMatchObject({
     reason: "could not tell: web had no response from a canary to compare",
@@ -40,7 +53,8 @@ test("never goes on with a pool that fails, never ends before its time without a
   const verdict = fc.constantFrom<Verdict>("pass", "wait", "fail");
   fc.assert(
     fc.property(fc.array(verdict, { minLength: 1, maxLength: 4 }), fc.boolean(), (verdicts, isOver) => {
-      const step = nextStep(new Map(verdicts.map((each, at) => [`${at}`, judged(each)])), isOver, "rollback");
+      const judgements = new Map(verdicts.map((each, at) => [`${at}`, judged(each)]));
+      const step = nextStep(judgements, isOver ? "over" : "some", "rollback");
       if (verdicts.includes("fail")) expect(step).toMatchObject({ do: "takeBack", isTold: true });
       else if (verdicts.includes("wait")) expect(step.do).toBe(isOver ? "takeBack" : "wait");
       else expect(step).toEqual({ do: "promote", isTold: true });
@@ -48,15 +62,58 @@ test("never goes on with a pool that fails, never ends before its time without a
   );
 });
 
-test("canaries begin with one percent until they have had some requests or a third of the time is over", () => {
-  const percent = (elapsedMs: number, requests: number, isDoubtful = false, full = 10) =>
-    canaryPercentNow({ elapsedMs, requests, isDoubtful }, full, 60_000);
-  expect(canaryPercentNow(NO_PROGRESS, 10, 60_000)).toBe(1);
-  expect(percent(23_999, 59)).toBe(1);
-  expect(percent(1000, 60)).toBe(10);
-  expect(percent(1000, 119, true)).toBe(1);
-  expect(percent(1000, 120, true)).toBe(10);
-  expect(percent(24_000, 3, true)).toBe(10);
+test.each([
+  ["a gross fault is not excluded", {}, "over", "wait"],
+  ["the same when all time is over", {}, "none", "promote"],
+  ["there are too few requests to exclude it later", { canaryRequests: 3 }, "over", "promote"],
+  ["there are no requests", { canaryRequests: 0 }, "over", "promote"],
+  ["gross faults are excluded", { isClear: true }, "over", "promote"],
+  ["they are, but a test is likely to fail", { isClear: true, isDoubtful: true }, "over", "wait"],
+] as const)("when the time is over, and %s: %j, %s, %s", (_, changes, left, expected) => {
+  const unclear = judged("wait", { isClear: false, ...changes });
+  expect(nextStep(new Map([["web", unclear]]), left, "promote").do).toBe(expected);
+});
+
+describe("the canaries' share", () => {
+  const percent = (rate: number, changes: Partial<CanaryProgress> = {}, full = 10) =>
+    canaryPercentNow({ rate, elapsedMs: 0, isDoubtful: false, isClear: false, ...changes }, full, 60_000);
+
+  test.each([
+    [50, 10],
+    [100, 5],
+    [400, 1.5],
+    [480, 1],
+    [500, 1],
+    [520, 1],
+    [5000, 0.1],
+    [1e6, 0.1],
+  ])("begins with five requests a second: of %d, %d %%", (rate, expected) => expect(percent(rate)).toBe(expected));
+
+  test("begins with one percent of an unknown rate, and is never more than the full one", () => {
+    expect([percent(0), percent(20), percent(20, {}, 50), percent(0, {}, 0.5)]).toEqual([1, 10, 30, 0.5]);
+  });
+
+  test("is full without a gross fault, and stays small, or becomes it again, while a test is doubtful", () => {
+    expect(percent(500, { isClear: true })).toBe(10);
+    expect(percent(500, { isClear: true, isDoubtful: true })).toBe(1);
+    expect(percent(500, { elapsedMs: 26_999 })).toBe(1);
+    expect(percent(500, { elapsedMs: 27_000 })).toBe(3);
+    expect(percent(500, { elapsedMs: 27_000, isDoubtful: true })).toBe(2);
+  });
+});
+
+test.each([
+  [480, {}, "web: 480 requests/s: a verdict takes about 40 s"],
+  [
+    20,
+    {},
+    "web: 20 requests/s: gross faults take about 25 s to find; a verdict on p99 takes about 13 min, as with --judge 17m",
+  ],
+  [0.5, {}, "web: 0.5 requests/s are too few for a verdict in 60 s: gross faults need about 17 min, a p99 9 h"],
+  [0, {}, "web: no requests at present; without any, the release goes on without a verdict after 60 s"],
+  [0, { onNoTraffic: "rollback" }, "is taken back after 60 s"],
+] as const)("at %d requests a second it says what can be told: %j", (rate, changes, text) => {
+  expect(expectationText("web", rate, { ...DEPLOY_DEFAULTS, ...changes })).toContain(text);
 });
 
 test("nothing is kept warm while less than a tenth of the memory is available", () => {

@@ -1,5 +1,5 @@
 /** What a deploy does next: its trial of a generation beside the one in service, from the verdicts of its pools. Pure. */
-import { DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict.js";
+import { DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict-model.js";
 
 /** What a deploy does if it cannot tell in time whether the release is as good: go on, or go back. */
 export type OnNoTraffic = "promote" | "rollback";
@@ -8,7 +8,7 @@ export type OnNoTraffic = "promote" | "rollback";
 export interface DeployConfig {
   /** The percentage of a pool's requests that the canaries get together. */
   canaryPercent: number;
-  /** How long the canaries are compared at most; 0: they only have to become and stay ready. */
+  /** How long the canaries are compared at most, or five times as long while a gross fault is possible; 0: they only become ready. */
   judgeMs: number;
   onNoTraffic: OnNoTraffic;
   /** How long the processes of the former generation are kept warm for a rollback; 0: not at all. */
@@ -44,26 +44,35 @@ export interface Judgement {
   /** The tests that must pass and wait. */
   undecided: string[];
   canaryRequests: number;
+  /** Whether a test is likely, but not certain, to fail. */
+  isDoubtful: boolean;
+  /** Whether gross faults are excluded. */
+  isClear: boolean;
 }
 
-/** What happens at a look at all pools of a deploy. `untold`: the time is over, and the tests still wait. */
+/** The time for the comparison: there is some left, it is over, or that for excluding gross faults is over, too. */
+export type TimeLeft = "some" | "over" | "none";
+
+/** So many times the time for the comparison may pass until gross faults are excluded. */
+export const LONGEST_FACTOR = 5;
+
+/** What happens at a look at all pools of a deploy. Untold: the time is over, and tests still wait. */
 export type NextStep =
   | { do: "wait" }
   | { do: "promote"; isTold: true }
   | { do: "promote"; isTold: false; reason: string }
   | { do: "takeBack"; isTold: boolean; reason: string };
 
-/** @param isOver whether the time for the comparison is over */
 export function nextStep(
   judgements: ReadonlyMap<string, Judgement>,
-  isOver: boolean,
+  left: TimeLeft,
   onNoTraffic: OnNoTraffic,
 ): NextStep {
   const all = [...judgements];
   for (const [pool, { verdict, tests }] of all)
     if (verdict === "fail") return { do: "takeBack", isTold: true, reason: failureText(pool, tests) };
   if (all.every(([, { verdict }]) => verdict === "pass")) return { do: "promote", isTold: true };
-  if (!isOver) return { do: "wait" };
+  if (left === "some" || (left === "over" && all.some(([, each]) => mayBecomeClear(each)))) return { do: "wait" };
   const reason = all.flatMap(([pool, judgement]) =>
     judgement.verdict === "wait" ? undecidedText(pool, judgement) : [],
   );
@@ -71,10 +80,17 @@ export function nextStep(
   return { do: "takeBack", isTold: false, reason: `could not tell: ${reason.join("; ")}` };
 }
 
-function undecidedText(pool: string, { undecided, canaryRequests }: Judgement): string {
+/** Whether more time will exclude a gross fault, or show what is likely: so many requests were had in the time that is over. */
+function mayBecomeClear({ verdict, isClear, isDoubtful, canaryRequests }: Judgement): boolean {
+  return verdict === "wait" && (isDoubtful || !isClear) && canaryRequests * LONGEST_FACTOR >= CLEAR_REQUESTS;
+}
+
+function undecidedText(pool: string, { undecided, canaryRequests, isClear, isDoubtful }: Judgement): string {
   if (canaryRequests === 0) return `${pool} had no response from a canary to compare`;
   const responses = canaryRequests === 1 ? "1 response" : `${canaryRequests} responses`;
-  return `${pool} had ${responses} from canaries, and these tests still waited: ${undecided.join(", ") || "all"}`;
+  const tests = undecided.join(", ") || "all";
+  const found = isDoubtful ? ", which look worse" : isClear ? ", without a gross fault" : "";
+  return `${pool} had ${responses} from canaries${found}, and these tests still waited: ${tests}`;
 }
 
 function failureText(pool: string, tests: readonly TestResult[]): string {
@@ -83,29 +99,71 @@ function failureText(pool: string, tests: readonly TestResult[]): string {
   return `${pool} is worse than before: ${texts.join(", ") || "a test failed"}`;
 }
 
-/** A canary begins with this percentage of the requests, so that few see a release that is badly broken. */
-const FIRST_PERCENT = 1;
-/** With that it gets so many requests, or the second number while a test is doubtful. Each tenth response a 5xx shows in those. */
-const FIRST_REQUESTS = [60, 120] as const;
-/** The longest time with that percentage, as a part of the whole time. */
-const FIRST_PART = 0.4;
+/**
+ * The canaries begin with so many requests a second together, as far as their full share allows: enough to find a gross fault in
+ * half a minute, and at 500 requests a second one in a hundred.
+ */
+const FIRST_PER_SECOND = 5;
+/** Without a gross fault, so many requests exclude it, and so many are needed to pass all tests. */
+const CLEAR_REQUESTS = 50;
+const PASS_REQUESTS = 1500;
+/** If gross faults are not excluded after this part of the time, the share becomes larger by a factor; the second one counts while a test is doubtful. */
+const FIRST_PART = 0.45;
+const NEXT_FACTORS = [4, 2] as const;
 
 export interface CanaryProgress {
   /** Since the comparison began. */
   readonly elapsedMs: number;
-  /** Those that the canaries have had. */
-  readonly requests: number;
-  /** Whether a test that waits is likely to fail. */
+  /** The requests a second to the whole pool; 0 if unknown. */
+  readonly rate: number;
   readonly isDoubtful: boolean;
+  readonly isClear: boolean;
 }
 
-export const NO_PROGRESS: CanaryProgress = { elapsedMs: 0, requests: 0, isDoubtful: false };
-
-/** Returns the percentage of the requests that canaries get now. @param full theirs after the beginning */
+/** Returns the percentage of the requests that canaries get now. @param full theirs once gross faults are excluded */
 export function canaryPercentNow(progress: CanaryProgress, full: number, judgeMs: number): number {
-  const { elapsedMs, requests, isDoubtful } = progress;
-  const isBeginning = requests < FIRST_REQUESTS[isDoubtful ? 1 : 0] && elapsedMs < FIRST_PART * judgeMs;
-  return isBeginning ? Math.min(FIRST_PERCENT, full) : full;
+  const { elapsedMs, rate, isDoubtful, isClear } = progress;
+  if (isClear && !isDoubtful) return full;
+  const first = rate > 0 ? (100 * FIRST_PER_SECOND) / rate : 1;
+  const factor = elapsedMs < FIRST_PART * judgeMs ? 1 : NEXT_FACTORS[isDoubtful ? 1 : 0];
+  return Math.min(full, roundedDown(first * factor));
+}
+
+const STEPS = [1, 1.5, 2, 3, 5, 7];
+/** The rate is never quite the same. */
+const TOLERANCE = 1.2;
+const LEAST_PERCENT = 0.1;
+
+/** Returns a number that does not change with each request: 0.1, 0.15, 0.2 … 5, 7, 10 … */
+function roundedDown(percent: number): number {
+  const ten = 10 ** Math.floor(Math.log10(percent * TOLERANCE));
+  const step = STEPS.findLast((each) => each * ten <= percent * TOLERANCE) ?? 1;
+  return Math.max(LEAST_PERCENT, Number((step * ten).toPrecision(2)));
+}
+
+/** Returns what a comparison of a pool can tell, before its canaries have had a request. */
+export function expectationText(pool: string, rate: number, config: DeployConfig): string {
+  const { judgeMs, canaryPercent, onNoTraffic } = config;
+  const full = (rate * canaryPercent) / 100;
+  if (full <= 0) {
+    const then = onNoTraffic === "promote" ? "goes on without a verdict" : "is taken back";
+    return `${pool}: no requests at present; without any, the release ${then} after ${judgeMs / 1000} s`;
+  }
+  const clearMs = (1000 * CLEAR_REQUESTS) / Math.min(FIRST_PER_SECOND, full);
+  const passMs = clearMs + (1000 * PASS_REQUESTS) / full;
+  const at = `${pool}: ${rate < 10 ? Math.round(rate * 10) / 10 : Math.round(rate)} requests/s`;
+  if (passMs <= judgeMs) return `${at}: a verdict takes about ${roughly(passMs)}`;
+  const judge = passMs > HOUR_MS ? "" : `, as with --judge ${Math.ceil((1.3 * passMs) / 60_000)}m`;
+  if (clearMs > LONGEST_FACTOR * judgeMs)
+    return `${at} are too few for a verdict in ${judgeMs / 1000} s: gross faults need about ${roughly(clearMs)}, a p99 ${roughly(passMs)}${judge}`;
+  return `${at}: gross faults take about ${roughly(clearMs)} to find; a verdict on p99 takes about ${roughly(passMs)}${judge}`;
+}
+
+const HOUR_MS = 3_600_000;
+
+function roughly(ms: number): string {
+  if (ms < 100_000) return `${Math.round(ms / 5000) * 5 || 5} s`;
+  return ms < 2 * HOUR_MS ? `${Math.round(ms / 60_000)} min` : `${Math.round(ms / HOUR_MS)} h`;
 }
 
 /** Which of the machine's memory must be available for processes to be kept warm. */

@@ -1,7 +1,7 @@
 /** The evidence against shares: exact properties of the martingale, and the error rate over many looks. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { boundOf, evidenceAgainst, logGamma, RARE, ShareComparison } from "./evidence.js";
+import { boundOf, CONTROL, evidenceAgainst, logGamma, RARE, ShareComparison, type Side } from "./evidence.js";
 
 const shares = fc.double({ min: 0.001, max: 0.999, noNaN: true });
 const counts = fc
@@ -28,44 +28,50 @@ describe("the evidence against a share", () => {
       fc.property(shares, fc.integer({ min: 1, max: 60 }), (share, total) => {
         let chances = [1];
         for (let n = 0; n < total; n++) chances = next(chances, share);
-        const mean = chances.reduce(
-          (sum, chance, hits) => sum + chance * Math.exp(evidenceAgainst({ hits, total }, share, RARE)),
-          0,
-        );
-        expect(mean).toBeCloseTo(1, 6);
+        for (const prior of [RARE.beyond, RARE.within]) {
+          const evidence = (hits: number) => Math.exp(evidenceAgainst({ hits, total }, share, prior));
+          expect(chances.reduce((sum, chance, hits) => sum + chance * evidence(hits), 0)).toBeCloseTo(1, 6);
+        }
       }),
       { numRuns: 50 },
     );
   });
 
-  test.each([0.001, 0.01, 0.1, 0.5])(
-    "exceeds 1/α after any of 1,000 requests with a probability of α at most: %d",
-    (share) => {
-      const alpha = 0.05;
-      let chances = [1];
-      let exceeded = 0;
-      for (let total = 1; total <= 1000; total++) {
-        chances = next(chances, share).map((chance, hits) => {
-          if (chance < 1e-12 || evidenceAgainst({ hits, total }, share, RARE) < Math.log(1 / alpha)) return chance;
-          exceeded += chance;
-          return 0;
-        });
-      }
-      expect(exceeded).toBeLessThanOrEqual(alpha);
-      // Far less would be a waste of requests.
-      expect(exceeded).toBeGreaterThan(alpha / 20);
-    },
-  );
+  test.each([
+    [0.001, "within"],
+    [0.01, "within"],
+    [0.01, "beyond"],
+    [0.1, "beyond"],
+    [0.5, "beyond"],
+  ] as const)("exceeds 1/α after any of 1,000 requests with a probability of α at most: %d, %s", (share, side) => {
+    const alpha = 0.05;
+    let chances = [1];
+    let exceeded = 0;
+    for (let total = 1; total <= 1000; total++) {
+      chances = next(chances, share).map((chance, hits) => {
+        if (chance < 1e-12 || evidenceAgainst({ hits, total }, share, RARE[side]) < Math.log(1 / alpha)) return chance;
+        exceeded += chance;
+        return 0;
+      });
+    }
+    expect(exceeded).toBeLessThanOrEqual(alpha);
+    // Far less would be a waste of requests.
+    expect(exceeded).toBeGreaterThan(alpha / 20);
+  });
 });
 
 describe("a comparison of shares", () => {
   test("has the least evidence over all shares of the control", () => {
     fc.assert(
       fc.property(counts, counts, fc.double({ min: -0.5, max: 0.5, noNaN: true }), (canary, control, difference) => {
-        const against = new ShareComparison(canary, control).against(difference);
+        const comparison = new ShareComparison(canary, control);
+        const against = comparison.against(difference, 0, "beyond");
         const some = Array.from({ length: 99 }, (_, at) => (at + 1) / 100)
           .filter((share) => share + difference > 0 && share + difference < 1)
-          .map((share) => evidenceAgainst(control, share, RARE) + evidenceAgainst(canary, share + difference, RARE));
+          .map(
+            (share) =>
+              evidenceAgainst(control, share, CONTROL) + evidenceAgainst(canary, share + difference, RARE.beyond),
+          );
         expect(against).toBeLessThanOrEqual(Math.min(...some) + 1e-6);
       }),
     );
@@ -76,10 +82,14 @@ describe("a comparison of shares", () => {
       fc.property(counts, counts, (canary, control) => {
         const comparison = new ShareComparison(canary, control);
         const { estimate } = comparison;
-        for (const end of [-1, 1]) {
-          const places = [0.1, 0.3, 0.6, 0.9].map((part) => comparison.against(estimate + part * (end - estimate)));
+        for (const [end, side] of [
+          [-1, "beyond"],
+          [1, "within"],
+        ] as const) {
+          const parts = [0, 0.1, 0.3, 0.6, 0.9];
+          const places = parts.map((part) => comparison.against(estimate + part * (end - estimate), 0, side));
           for (const [at, evidence] of places.entries())
-            expect(evidence).toBeGreaterThanOrEqual((places[at - 1] ?? comparison.against(estimate)) - 1e-6);
+            expect(evidence).toBeGreaterThanOrEqual((places[at - 1] ?? evidence) - 1e-6);
         }
       }),
     );
@@ -88,9 +98,9 @@ describe("a comparison of shares", () => {
   test("has an interval that is narrower with more requests, around the estimate", () => {
     const widths = [10, 100, 1000, 10_000].map((many) => {
       const comparison = new ShareComparison({ hits: many / 10, total: many }, { hits: many / 10, total: 9 * many });
-      const against = (difference: number) => comparison.against(difference);
-      const low = boundOf(against, comparison.estimate, -1, 5) as number;
-      const high = boundOf(against, comparison.estimate, 1, 5) as number;
+      const against = (side: Side) => (difference: number) => comparison.against(difference, 0, side);
+      const low = boundOf(against("beyond"), comparison.estimate, -1, 5) as number;
+      const high = boundOf(against("within"), comparison.estimate, 1, 5) as number;
       expect(low).toBeLessThan(comparison.estimate);
       expect(high).toBeGreaterThan(comparison.estimate);
       return high - low;

@@ -10,15 +10,32 @@
  * difference. All evidence here is a natural logarithm.
  */
 
-/** Beta distributions that are mixed in equal parts. */
+/** Beta distributions that are mixed by their weights. */
 export type Prior = readonly { readonly hits: number; readonly misses: number; readonly norm: number }[];
 
-export function priorOf(...parts: readonly (readonly [hits: number, misses: number])[]): Prior {
-  return parts.map(([hits, misses]) => ({ hits, misses, norm: logBeta(hits, misses) + Math.log(parts.length) }));
+export function priorOf(...parts: readonly (readonly [hits: number, misses: number, weight: number])[]): Prior {
+  const all = parts.reduce((sum, [, , weight]) => sum + weight, 0);
+  return parts.map(([hits, misses, weight]) => ({
+    hits,
+    misses,
+    norm: logBeta(hits, misses) - Math.log(weight / all),
+  }));
 }
 
-/** For shares that are usually small, such as those of errors: from none to a few in a hundred. */
-export const RARE = priorOf([0.5, 10], [0.5, 500]);
+/**
+ * What the canary is expected to be like if it is beyond a limit, and if it is within it. Each side of an interval has an error
+ * rate and a prior of its own: a prior that is close to the truth needs fewer requests, and is valid for every truth.
+ */
+export type Side = "beyond" | "within";
+export type Priors = Readonly<Record<Side, Prior>>;
+
+/** For shares that are usually small, such as those of errors. Beyond a limit: around a tenth, a thirtieth, or anything. */
+export const RARE: Priors = {
+  beyond: priorOf([2, 18, 6], [2, 60, 3], [1, 2, 1]),
+  within: priorOf([0.5, 200, 7], [0.5, 20, 2], [1, 1, 1]),
+};
+/** The control has many requests, and few of them are errors. */
+export const CONTROL = priorOf([0.5, 500, 9], [0.5, 10, 1]);
 
 /** What was counted in one arm. `hits` may have a fraction. */
 export interface Count {
@@ -57,13 +74,13 @@ const STEPS = 32;
 
 /** The two arms of a comparison of shares. */
 export class ShareComparison {
-  private readonly mixed: number;
+  private readonly ofControl: number;
 
   constructor(
     private readonly canary: Count,
     private readonly control: Count,
   ) {
-    this.mixed = mixture(canary, RARE) + mixture(control, RARE);
+    this.ofControl = mixture(control, CONTROL);
   }
 
   /** The share of the canary minus that of the control; 0 while one of them has no requests. */
@@ -74,7 +91,7 @@ export class ShareComparison {
   }
 
   /** Returns the evidence against this difference: the least over all shares of the control. */
-  against(difference: number): number {
+  against(difference: number, _enough: number, side: Side): number {
     const { canary, control } = this;
     let low = Math.max(0, -difference);
     let high = Math.min(1, 1 - difference);
@@ -86,7 +103,8 @@ export class ShareComparison {
       else high = share;
     }
     const share = (low + high) / 2;
-    return this.mixed - likelihood(control, share) - likelihood(canary, share + difference);
+    const mixed = this.ofControl + mixture(canary, RARE[side]);
+    return mixed - likelihood(control, share) - likelihood(canary, share + difference);
   }
 }
 

@@ -534,6 +534,9 @@ describe("a fleet", () => {
       { id: "web.1#2", weight: 2, canary: true, cookie: "generation of web.1#2" },
       { id: "web.2#1", weight: 9, canary: undefined, cookie: "slot" },
     ]);
+    // A tenth of a percent is exact, too.
+    world.fleet = setCanaryShare(world.fleet, "web", 0.1);
+    expect(views()?.map(({ weight }) => weight)).toEqual([999, 2, 999]);
     world.fleet = setCanaryShare(world.fleet, "web", undefined);
     expect(views()?.map(({ weight, canary }) => weight ?? canary)).toEqual([undefined, undefined, undefined]);
   });

@@ -240,9 +240,9 @@ function weighted(
   const others = upstreams.length - canaries;
   if (canaries === 0 || others === 0) return [...upstreams];
   // While both serve, the others get something too.
-  const share = Math.min(99, canaryShare);
+  const share = Math.round(100 * Math.min(99, canaryShare));
   const own = share * others;
-  const theirs = (100 - share) * canaries;
+  const theirs = (10_000 - share) * canaries;
   const divisor = commonDivisor(own, theirs);
   return upstreams.map((upstream) => ({ ...upstream, weight: (upstream.canary ? own : theirs) / divisor }));
 }

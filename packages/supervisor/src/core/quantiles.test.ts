@@ -56,7 +56,9 @@ describe("a comparison of quantiles", () => {
           // Wider than the places of a bucket that are examined.
           const wide = 0.5 + (0.1 * (comparison.canaryMs ?? 0)) / comparison.allowedMs(comparison.controlMs ?? 0);
           for (const step of [-wide, wide]) {
-            const places = [0, 1, 2, 4, 8].map((steps) => comparison.against(estimate + step * steps, 0));
+            const places = [0, 1, 2, 4, 8].map((steps) =>
+              comparison.against(estimate + step * steps, 0, step < 0 ? "beyond" : "within"),
+            );
             // What is no evidence at all need not grow.
             for (const [at, evidence] of places.entries())
               expect(Math.max(0, evidence)).toBeGreaterThanOrEqual(Math.max(0, places[at - 1] ?? 0) - 1e-6);
@@ -84,18 +86,40 @@ describe("a comparison of quantiles", () => {
       rule,
       SLACK,
     );
-    const isCertain = comparison.against(1, 6) > 6;
+    const isCertain = comparison.against(1, 6, comparison.estimate > 1 ? "beyond" : "within") > 6;
     expect(!isCertain ? "unknown" : comparison.estimate > 1 ? "beyond" : "within").toBe(expected);
   });
 
   test("knows nothing without requests, and little if all took equally long", () => {
     const none = { edges: [0], counts: [] };
     expect(new QuantileComparison(none, none, P50, SLACK)).toMatchObject({ canaryMs: null, controlMs: null });
-    expect(new QuantileComparison(none, histogram(spread(1000)), P50, SLACK).against(1, 3)).toBeLessThanOrEqual(0);
-    expect(new QuantileComparison(histogram(spread(1000)), none, P50, SLACK).against(1, 3)).toBeLessThanOrEqual(0);
+    expect(
+      new QuantileComparison(none, histogram(spread(1000)), P50, SLACK).against(1, 3, "within"),
+    ).toBeLessThanOrEqual(0);
+    expect(
+      new QuantileComparison(histogram(spread(1000)), none, P50, SLACK).against(1, 3, "within"),
+    ).toBeLessThanOrEqual(0);
     const same = new QuantileComparison(histogram([5, 5, 5]), histogram([5, 5, 5]), P50, SLACK);
     expect(same.estimate).toBeCloseTo(0);
-    expect(same.against(1, 3)).toBeLessThan(3);
+    expect(same.against(1, 3, "within")).toBeLessThan(3);
+  });
+
+  test("an abandoned request takes longer than it was open, and says nothing of longer durations", () => {
+    const left = (ms: readonly number[]) => ({ ...histogram(spread(200)), abandoned: histogram(ms).counts });
+    const compare = (canary: Durations) => new QuantileComparison(canary, histogram(spread(9000)), P99, SLACK);
+    const [slow, quick] = [new Array(20).fill(1000), new Array(20).fill(2)];
+    expect(compare(left(slow)).against(1, 6, "beyond")).toBeGreaterThan(6);
+    expect(compare(left(slow)).canaryMs).toBeGreaterThan(900);
+    expect(compare(left(quick))).toMatchObject({ canaryMs: compare(histogram(spread(200))).canaryMs });
+    for (const side of ["beyond", "within"] as const)
+      expect(compare(left(quick)).against(1, 0, side)).toBe(compare(histogram(spread(200))).against(1, 0, side));
+    // None had a response.
+    const only = { edges: histogram([1]).edges, counts: histogram([]).counts, abandoned: histogram(slow).counts };
+    expect(compare(only).estimate).toBeGreaterThan(1);
+    expect(compare(only).against(1, 6, "beyond")).toBeGreaterThan(6);
+    // Where clients of the version in service leave as late, there is no difference.
+    const control = { ...histogram(spread(9000)), abandoned: histogram(new Array(900).fill(1000)).counts };
+    expect(new QuantileComparison(left(slow), control, P99, SLACK).estimate).toBeLessThanOrEqual(1);
   });
 
   test("a limit allows the factor or the milliseconds, whichever is more", () => {

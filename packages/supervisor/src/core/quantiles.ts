@@ -3,28 +3,36 @@
  * its requests take longer, so the evidence against a duration is evidence against that share. Durations count as evenly spread
  * in their bucket. The bound on false alarms holds for the quantiles of these histograms, whose buckets are narrow beside the
  * limits.
+ *
+ * An abandoned request, whose client left before the response, is known to have taken longer than it was open, and nothing else is known of it:
+ * it counts among those above a duration that is shorter, and not at all beside a longer one.
  */
-import { type Count, evidenceAgainst, type Prior, priorOf, RARE } from "./evidence.js";
+import { type Count, evidenceAgainst, type Prior, type Priors, priorOf, RARE, type Side } from "./evidence.js";
 
 /** A histogram: `counts[i]` requests took from `edges[i]` to `edges[i + 1]` milliseconds. */
 export interface Durations {
   /** Ascending; one more than counts. */
   readonly edges: readonly number[];
   readonly counts: readonly number[];
+  /** In the same buckets: for how long the requests were open that were abandoned before their response. Default: none. */
+  readonly abandoned?: readonly number[];
 }
 
 export interface QuantileRule {
   /** The share of requests that take longer. */
   readonly above: number;
-  readonly canary: Prior;
+  readonly canary: Priors;
   readonly control: Prior;
 }
 
-/** Beside shares of a little more or less than a half, those of a release that is much slower. */
-const HALF = priorOf([4, 4], [60, 60]);
-export const P50: QuantileRule = { above: 0.5, canary: HALF, control: HALF };
-/** The control has many requests, and its own share is close to the hundredth. */
-export const P99: QuantileRule = { above: 0.01, canary: RARE, control: priorOf([20, 1980]) };
+/** Beside shares of a little more or less than a half, those of a release that is much slower or faster. */
+export const P50: QuantileRule = {
+  above: 0.5,
+  canary: { beyond: priorOf([8, 4, 1], [60, 45, 1]), within: priorOf([4, 6, 1], [45, 60, 2]) },
+  control: priorOf([4, 4, 1], [60, 60, 3]),
+};
+/** If the control has many requests, its own share is close to the hundredth. */
+export const P99: QuantileRule = { above: 0.01, canary: RARE, control: priorOf([20, 1980, 3], [1, 99, 1]) };
 
 /** By how much the canary may be slower: the factor or the milliseconds, whichever allows more. */
 export interface Slack {
@@ -78,25 +86,33 @@ export class QuantileComparison {
    * Returns the evidence against this multiple: the least over all quantiles of the control. 0 if one of them had no requests.
    * @param enough what is less than this may be returned as soon as it is found
    */
-  against(multiple: number, enough: number): number {
+  against(multiple: number, enough: number, side: Side): number {
     const { canaryMs, controlMs } = this;
     if (canaryMs === null || controlMs === null) return 0;
     const { above, control } = this.rule;
     const against = evidenceAgainst(this.control.countAbove(controlMs), above, control);
-    let least = this.withCanary({ ms: controlMs, against }, multiple);
+    let least = this.withCanary({ ms: controlMs, against }, multiple, side);
     if (least < enough) return least;
     this.found ??= candidatesOf(this.control, controlMs, this.canary.durations.edges, this.rule);
     for (const candidate of this.found) {
-      least = Math.min(least, this.withCanary(candidate, multiple));
+      least = Math.min(least, this.withCanary(candidate, multiple, side));
       if (least < enough) break;
     }
     return least;
   }
 
-  private withCanary({ ms, against }: Candidate, multiple: number): number {
+  /** Returns the evidence that a smaller share of the canary's requests than this is beyond the limit beside the control's quantile. */
+  againstBeyond(share: number): number {
+    const { controlMs } = this;
+    if (controlMs === null) return 0;
+    const count = this.canary.countAbove(slowest(controlMs, this.slack));
+    return count.hits < share * count.total ? evidenceAgainst(count, share, this.rule.canary.within) : 0;
+  }
+
+  private withCanary({ ms, against }: Candidate, multiple: number, side: Side): number {
     const { above, canary } = this.rule;
     const slower = ms === Number.POSITIVE_INFINITY ? ms : Math.max(0, ms + multiple * this.allowedMs(ms));
-    return against + evidenceAgainst(this.canary.countAbove(slower), above, canary);
+    return against + evidenceAgainst(this.canary.countAbove(slower), above, canary[side]);
   }
 }
 
@@ -142,28 +158,40 @@ function candidatesOf(arm: Arm, quantileMs: number, others: readonly number[], r
   return found;
 }
 
+/** Returns the share of requests that take longer; 0 without requests. */
+export function shareAbove(durations: Durations, ms: number): number {
+  const { hits, total } = new Arm(durations).countAbove(ms);
+  return total === 0 ? 0 : hits / total;
+}
+
 /** A histogram with the number of requests above each edge. */
 class Arm {
   private readonly total: number;
   private readonly above: readonly number[];
+  /** Of the abandoned ones; undefined if there are none. */
+  private readonly abandonedAbove: readonly number[] | undefined;
 
   constructor(readonly durations: Durations) {
-    const { counts } = durations;
-    const above = new Array<number>(counts.length + 1).fill(0);
-    for (let at = counts.length - 1; at >= 0; at--) above[at] = (above[at + 1] as number) + (counts[at] as number);
-    this.above = above;
-    this.total = above[0] as number;
+    const { counts, abandoned } = durations;
+    this.above = sumsAbove(counts);
+    this.abandonedAbove = abandoned && sumsAbove(abandoned);
+    this.total = this.above[0] as number;
   }
 
-  /** Returns the number of requests that take longer. */
+  /** Returns the number of requests that take longer, of those of which it is known. */
   countAbove(ms: number): Count {
+    const hits = this.numberAbove(this.above, ms);
+    const abandoned = this.abandonedAbove === undefined ? 0 : this.numberAbove(this.abandonedAbove, ms);
+    return { hits: hits + abandoned, total: this.total + abandoned };
+  }
+
+  private numberAbove(above: readonly number[], ms: number): number {
     const { edges } = this.durations;
-    const { above, total } = this;
-    if (total === 0 || ms >= (edges.at(-1) as number)) return { hits: 0, total };
-    if (ms <= (edges[0] as number)) return { hits: total, total };
+    if (ms >= (edges.at(-1) as number)) return 0;
+    if (ms <= (edges[0] as number)) return above[0] as number;
     const at = this.bucketOf(ms);
     const part = (ms - (edges[at] as number)) / ((edges[at + 1] as number) - (edges[at] as number));
-    return { hits: (above[at] as number) * (1 - part) + (above[at + 1] as number) * part, total };
+    return (above[at] as number) * (1 - part) + (above[at + 1] as number) * part;
   }
 
   /** Returns the bucket of a duration between the first and the last edge. */
@@ -188,16 +216,24 @@ class Arm {
 
   /** Returns the duration that this share of the requests exceed; null without requests. */
   quantile(share: number): number | null {
-    const { above, total } = this;
+    const { above, abandonedAbove, total } = this;
     const { edges } = this.durations;
-    if (total === 0) return null;
-    const wanted = share * total;
-    const next = Math.max(
-      1,
-      above.findIndex((count) => count <= wanted),
-    );
-    const [more, fewer] = [above[next - 1] as number, above[next] as number];
+    if (total + (abandonedAbove?.[0] ?? 0) === 0) return null;
+    /** How many more requests than that share lie above an edge. */
+    const more = (at: number) => {
+      const abandoned = abandonedAbove?.[at] ?? 0;
+      return (above[at] as number) + abandoned - share * (total + abandoned);
+    };
+    let next = 1;
+    while (more(next) > 0) next++;
     const [from, to] = [edges[next - 1] as number, edges[next] as number];
-    return from + ((more - wanted) / (more - fewer)) * (to - from);
+    return from + (more(next - 1) / (more(next - 1) - more(next))) * (to - from);
   }
+}
+
+/** Returns the sum of all counts from each one on, and 0 at the end. */
+function sumsAbove(counts: readonly number[]): number[] {
+  const above = new Array<number>(counts.length + 1).fill(0);
+  for (let at = counts.length - 1; at >= 0; at--) above[at] = (above[at + 1] as number) + (counts[at] as number);
+  return above;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { VerdictTest } from "./verdict.js";
+import type { VerdictTest } from "./verdict-model.js";
 import { differenceText, intervalText, limitText } from "./verdict-words.js";
 
 const TEST: VerdictTest = {
@@ -12,6 +12,7 @@ const TEST: VerdictTest = {
   interval: [-0.2, 0.61],
   limit: 1,
   isDoubtful: false,
+  isClear: true,
 };
 
 test.each<[Partial<VerdictTest>, string, string, string]>([

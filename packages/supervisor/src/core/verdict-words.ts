@@ -1,5 +1,5 @@
 /** The tests of a verdict in words, for people. */
-import type { VerdictTest } from "./verdict.js";
+import type { VerdictTest } from "./verdict-model.js";
 
 const UNITS: Record<VerdictTest["unit"], { name: string; digits: number }> = {
   points: { name: "pp", digits: 2 },

@@ -1,7 +1,8 @@
 /** The verdict on a release: a table of releases, and properties of all evidence. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Arm, DEFAULT_LIMITS, type Evidence, judge, type VerdictTest } from "./verdict.js";
+import { judge } from "./verdict.js";
+import { type Arm, DEFAULT_LIMITS, type Evidence, type VerdictTest } from "./verdict-model.js";
 
 const MB = 1e6;
 const EDGES = Array.from({ length: 336 }, (_, at) => 1.03 ** at);
@@ -192,9 +193,41 @@ describe("all evidence", () => {
   });
 });
 
+const abandoned = (many: number, ms: number) => {
+  const counts = new Array<number>(EDGES.length - 1).fill(0);
+  counts[Math.floor(Math.log(ms) / Math.log(1.03))] = many;
+  return counts;
+};
+
+test.each([
+  ["give up after a second", 1000, "fail"],
+  ["leave at once", 2, "wait"],
+])("clients of the canary that %s", (_, ms, verdict) => {
+  const durationsOf = (requests: number, many: number) => ({
+    "GET /": { ...durations(requests, 1), abandoned: abandoned(many, ms) },
+  });
+  const given = evidence(arm(300, { durations: durationsOf(300, 30) }));
+  const judgement = judge(given, DEFAULT_LIMITS);
+  expect(judgement.verdict).toBe(verdict);
+  // As they do in the version in service.
+  const control = arm(2700, { processes: 9, durations: durationsOf(2700, 270) });
+  expect(judge({ ...given, control, fresh: null }, DEFAULT_LIMITS).verdict).toBe("wait");
+});
+
+test("gross faults are excluded after some requests without one, and not with a few", () => {
+  const isClear = (requests: number, changes: Partial<Arm> & { slower?: number } = {}) =>
+    judge(evidence(arm(requests, changes)), DEFAULT_LIMITS, true).isClear;
+  expect([0, 20, 80, 3000].map((requests) => isClear(requests))).toEqual([false, false, true, true]);
+  expect(isClear(80, { errors: 4 })).toBe(false);
+  expect(isClear(80, { resets: 4 })).toBe(false);
+  expect(isClear(80, { open: 4 })).toBe(false);
+  expect(isClear(80, { slower: 2 })).toBe(false);
+  expect(isClear(80, { crashes: 1 })).toBe(false);
+});
+
 test("a few errors of many make a release doubtful before it fails", () => {
   const errors = (many: number) => judge(evidence(arm(60, { errors: many })), DEFAULT_LIMITS, true).tests[0];
   expect(errors(0)).toMatchObject({ verdict: "wait", isDoubtful: false });
-  expect(errors(5)).toMatchObject({ verdict: "wait", isDoubtful: true });
+  expect(errors(4)).toMatchObject({ verdict: "wait", isDoubtful: true });
   expect(errors(20)).toMatchObject({ verdict: "fail", isDoubtful: false });
 });

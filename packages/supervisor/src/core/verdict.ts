@@ -7,104 +7,41 @@
  * that a release within all limits is taken back no more often. The upper end lies below the true difference with a probability of
  * `MISSES` at most in each test: all tests must pass, so a release beyond any limit is accepted no more often than that.
  */
-import { boundOf, type Count, ShareComparison } from "./evidence.js";
-import { type MemoryReading, memorySlope } from "./memory-slope.js";
-import { type Durations, P50, P99, QuantileComparison, type QuantileRule, type Slack } from "./quantiles.js";
+import { boundOf, type Count, evidenceAgainst, RARE, ShareComparison, type Side } from "./evidence.js";
+import { memorySlope } from "./memory-slope.js";
+import {
+  type Durations,
+  P50,
+  P99,
+  QuantileComparison,
+  type QuantileRule,
+  type Slack,
+  shareAbove,
+  slowest,
+} from "./quantiles.js";
+import type { Arm, Evidence, Judgement, Verdict, VerdictLimits, VerdictTest } from "./verdict-model.js";
 
-export type Verdict = "pass" | "fail" | "wait";
-
-/** What was counted at the processes of one arm since the canary took its first request. */
-export interface Arm {
-  readonly processes: number;
-  /** Responses, and requests that were lost here. */
-  readonly requests: number;
-  /** Responses with status 500 and above. */
-  readonly errors: number;
-  /** Requests without a complete response, because the process or its connection was lost. */
-  readonly resets: number;
-  /** Requests that have had no complete response for far longer than usual, at least, and are still open. */
-  readonly open: number;
-  /** Unrequested exits. */
-  readonly crashes: number;
-  /** By route class: the durations of responses. */
-  readonly durations: Readonly<Record<string, Durations>>;
-}
-
-export interface Evidence {
-  readonly canary: Arm;
-  /** The whole generation in service. */
-  readonly control: Arm;
-  /** The instances of the generation in service that were started with the canary; null if there are none. */
-  readonly fresh: Arm | null;
-  /** Of canaries and fresh instances, the oldest first. */
-  readonly memory: readonly MemoryReading[];
-  /** All route classes of the pool's configuration, with requests or without. */
-  readonly classes: readonly string[];
-}
-
-/** The largest differences that a release may have. */
-export interface VerdictLimits {
-  /** In percentage points. */
-  readonly errorPoints: number;
-  readonly resetPoints: number;
-  readonly p50Factor: number;
-  readonly p50Ms: number;
-  readonly p99Factor: number;
-  readonly p99Ms: number;
-  /** A number of crashes. */
-  readonly crashes: number;
-  /** In megabytes (10^6 bytes) a minute. */
-  readonly memoryMbPerMinute: number;
-}
-
-export const DEFAULT_LIMITS: VerdictLimits = {
-  errorPoints: 1,
-  resetPoints: 0.5,
-  p50Factor: 1.2,
-  p50Ms: 2,
-  p99Factor: 1.5,
-  p99Ms: 10,
-  crashes: 0,
-  memoryMbPerMinute: 30,
-};
-
-/** One figure of both arms. Without a value there are no requests, or no readings. */
-export interface VerdictTest {
-  /** Such as `5xx` or `p99 GET /`. */
-  readonly name: string;
-  readonly unit: "points" | "ms" | "MB/min" | "crashes";
-  readonly verdict: Verdict;
-  /** Whether the release must pass it. A route class with few of the requests may only fail. */
-  readonly isRequired: boolean;
-  readonly canary: number | null;
-  readonly control: number | null;
-  /** The ends of the interval of canary minus control; null while an end is unknown. */
-  readonly interval: readonly [low: number | null, high: number | null];
-  /** The largest difference that is allowed. */
-  readonly limit: number;
-  /** Whether it is likely, but not certain, to fail. */
-  readonly isDoubtful: boolean;
-}
-
-export interface Judgement {
-  readonly verdict: Verdict;
-  readonly tests: readonly VerdictTest[];
-  /** Whether canary and control had requests: without any, nothing can be told. */
-  readonly hasTraffic: boolean;
-}
-
-/** The error rates that the documentation states. */
-export const FALSE_ALARMS = 0.01;
+/** The error rates that the documentation states. That of false alarms holds at a limit: a release as good as the control has far fewer. */
+export const FALSE_ALARMS = 0.05;
 export const MISSES = 0.05;
 
 /** The evidence beyond the limit from which a test that waits is doubtful. */
 const DOUBT = Math.log(5);
 
-/** How the false alarms are divided among the tests; those of durations again among the route classes. */
-const ALARM_SHARES = { errors: 0.3, resets: 0.05, open: 0.05, p50: 0.2, p99: 0.3, memory: 0.1 };
+/**
+ * How the false alarms are divided among the tests; those of durations again among the route classes, by their requests. The rest
+ * is left for these parts, which change a little from look to look.
+ */
+const ALARM_SHARES = { errors: 0.3, resets: 0.05, open: 0.03, p50: 0.1, p99: 0.45, memory: 0.02 };
 
-/** A route class with a smaller share of the requests has too few for a release to pass in time. */
-const REQUIRED_SHARE = 0.2;
+/** A fault is gross if so large a part of the requests fails, or takes longer than the limit of the p99; or than that of the p50. */
+const GROSS = 0.08;
+const GROSS_P50 = 0.75;
+/** The evidence against such a part that excludes it. */
+const CLEAR = Math.log(30);
+
+/** A route class with a smaller part of the requests has too few for a release to pass in time. */
+const REQUIRED_PART = 0.2;
 
 /** @param isBrief omits the intervals of shares and durations, which take most of the time */
 export function judge(evidence: Evidence, limits: VerdictLimits, isBrief = false): Judgement {
@@ -118,7 +55,12 @@ export function judge(evidence: Evidence, limits: VerdictLimits, isBrief = false
     memoryTest(evidence, limits.memoryMbPerMinute),
   ];
   const hasTraffic = canary.requests > 0 && control.requests > 0;
-  return { verdict: verdictOf(tests, hasTraffic), tests, hasTraffic };
+  return {
+    verdict: verdictOf(tests, hasTraffic),
+    ...{ tests, hasTraffic },
+    isDoubtful: tests.some((test) => test.isDoubtful),
+    isClear: hasTraffic && tests.every((test) => test.isClear || !test.isRequired),
+  };
 }
 
 function verdictOf(tests: readonly VerdictTest[], hasTraffic: boolean): Verdict {
@@ -129,7 +71,7 @@ function verdictOf(tests: readonly VerdictTest[], hasTraffic: boolean): Verdict 
 
 interface Comparison {
   readonly estimate: number;
-  against(difference: number, enough: number): number;
+  against(difference: number, enough: number, side: Side): number;
 }
 
 interface Compared {
@@ -148,14 +90,18 @@ function compared(
 ): Pick<VerdictTest, "verdict" | "isDoubtful" | "interval"> {
   const { estimate } = comparison;
   const [alarm, miss] = [Math.log(1 / alarms), Math.log(1 / MISSES)];
-  const against = (difference: number, enough: number) => comparison.against(difference, enough);
   const isBeyond = estimate > limit;
+  const side: Side = isBeyond ? "beyond" : "within";
   const enough = isBeyond ? alarm : miss;
-  const isCertain = against(limit, enough) >= enough;
+  const isCertain = comparison.against(limit, enough, side) >= enough;
   const verdict = !isCertain ? "wait" : isBeyond ? "fail" : "pass";
-  const isDoubtful = isBeyond && !isCertain && against(limit, DOUBT) >= DOUBT;
+  const isDoubtful = isBeyond && !isCertain && comparison.against(limit, DOUBT, side) >= DOUBT;
   if (isBrief) return { verdict, isDoubtful, interval: [null, null] };
-  const interval = [boundOf(against, estimate, from, alarm), boundOf(against, estimate, to, miss)] as const;
+  const against = (of: Side) => (difference: number, wanted: number) => comparison.against(difference, wanted, of);
+  const interval = [
+    boundOf(against("beyond"), estimate, from, alarm),
+    boundOf(against("within"), estimate, to, miss),
+  ] as const;
   return { verdict, isDoubtful, interval };
 }
 
@@ -181,8 +127,14 @@ function shareTest(
     name,
     unit: "points",
     ...{ verdict, isRequired: true, canary: points(canary), control: points(control) },
-    ...{ interval: scaled(interval, 100), limit, isDoubtful },
+    ...{ interval: scaled(interval, 100), limit, isDoubtful, isClear: isClearOf(count(canary), count(control)) },
   };
+}
+
+/** Whether the canary's share is not higher than the control's by a gross fault. */
+function isClearOf(canary: Count, control: Count): boolean {
+  const gross = Math.min(0.99, GROSS + (control.total === 0 ? 0 : control.hits / control.total));
+  return canary.hits < gross * canary.total && evidenceAgainst(canary, gross, RARE.within) >= CLEAR;
 }
 
 /** A canary may have so many times the share of open requests that the control has: long polls and streams stay open in both. */
@@ -203,7 +155,7 @@ function openTest({ canary, control }: Evidence, points: number, isBrief: boolea
     unit: "points",
     // Where requests stay open for long anyway, few of them end in time to pass.
     ...{ verdict, isRequired: control.open === 0, canary: shown(ofCanary), control: shown(ofControl) },
-    ...{ interval: scaled(interval, 100), limit: 100 * limit, isDoubtful },
+    ...{ interval: scaled(interval, 100), limit: 100 * limit, isDoubtful, isClear: isClearOf(ofCanary, ofControl) },
   };
 }
 
@@ -214,13 +166,21 @@ function scaled([low, high]: VerdictTest["interval"], factor: number): VerdictTe
 /** An interval of durations ends at this multiple of the limit, or has no end. */
 const LONGEST = 1000;
 
+/** Of the false alarms, a route class with hardly any requests gets this part. */
+const LEAST_PART = 0.001;
+
+/** If the canary has more than so many times the slow requests of fresh instances, its age is not the reason. */
+const AGE_FACTOR = 2;
+
+const NONE: Durations = { edges: [0], counts: [] };
+
 function durationTests(route: string, evidence: Evidence, limits: VerdictLimits, isBrief: boolean): VerdictTest[] {
   const { canary, control, fresh, classes } = evidence;
-  const isRequired = total(control, route) >= REQUIRED_SHARE * sum(classes.map((each) => total(control, each)));
-  const test = (key: "p50" | "p99", rule: QuantileRule, against: Arm, slack: Slack): VerdictTest => {
+  const part = total(control, route) / Math.max(1, sum(classes.map((each) => total(control, each))));
+  const test = (key: "p50" | "p99", rule: QuantileRule, against: Arm, slack: Slack, gross: number): VerdictTest => {
     const comparison = new QuantileComparison(of(canary, route), of(against, route), rule, slack);
     const { canaryMs, controlMs } = comparison;
-    const alarms = (FALSE_ALARMS * ALARM_SHARES[key]) / classes.length;
+    const alarms = FALSE_ALARMS * ALARM_SHARES[key] * Math.max(LEAST_PART, part);
     const allowed = comparison.allowedMs(controlMs ?? 0);
     const from = -(controlMs ?? 0) / allowed;
     const to = Math.max(LONGEST, 2 * comparison.estimate);
@@ -228,22 +188,24 @@ function durationTests(route: string, evidence: Evidence, limits: VerdictLimits,
     return {
       name: `${key} ${route}`,
       unit: "ms",
-      ...{ verdict, isRequired, canary: canaryMs, control: controlMs },
+      ...{ verdict, isRequired: part >= REQUIRED_PART, canary: canaryMs, control: controlMs },
       ...{ interval: scaled(interval, allowed), limit: allowed, isDoubtful },
+      isClear: comparison.againstBeyond(gross) >= CLEAR,
     };
   };
   // A median depends on the age of a process, so it is compared with processes of the same age.
-  const p50 = test("p50", P50, fresh ?? control, { factor: limits.p50Factor, ms: limits.p50Ms });
+  const p50 = test("p50", P50, fresh ?? control, { factor: limits.p50Factor, ms: limits.p50Ms }, GROSS_P50);
   const slack = { factor: limits.p99Factor, ms: limits.p99Ms };
-  const p99 = test("p99", P99, control, slack);
-  if (p99.verdict !== "fail" || fresh === null) return [p50, p99];
-  // Fresh instances have too few requests for a 99th percentile of their own; but if they are as slow, age is the reason.
-  const isAge = new QuantileComparison(of(canary, route), of(fresh, route), P99, slack).estimate <= 1;
-  return [p50, isAge ? { ...p99, verdict: "wait" } : p99];
+  const p99 = test("p99", P99, control, slack, GROSS);
+  if (fresh === null || p99.control === null || (p99.verdict !== "fail" && !p99.isDoubtful)) return [p50, p99];
+  // Fresh instances have too few requests for a 99th percentile of their own; but if as many of theirs are slow, age is the reason.
+  const slow = ({ durations }: Arm) => shareAbove(durations[route] ?? NONE, slowest(p99.control ?? 0, slack));
+  const isAge = AGE_FACTOR * slow(fresh) >= slow(canary);
+  return [p50, isAge ? { ...p99, verdict: "wait", isDoubtful: false } : p99];
 }
 
 function of({ durations }: Arm, route: string): Durations {
-  return durations[route] ?? { edges: [0], counts: [] };
+  return durations[route] ?? NONE;
 }
 
 function total(arm: Arm, route: string): number {
@@ -267,7 +229,7 @@ function crashTest({ canary, control }: Evidence, limit: number): VerdictTest {
     control: expected,
     interval: [difference, difference],
     limit,
-    isDoubtful: false,
+    ...{ isDoubtful: false, isClear: difference <= limit },
   };
 }
 
@@ -277,6 +239,8 @@ function memoryTest({ memory, fresh }: Evidence, limit: number): VerdictTest {
   const verdict = low !== null && low > limit ? "fail" : high !== null && high < limit ? "pass" : "wait";
   // Without instances of the same age, growth after the start cannot be told from a leak.
   const test = { name: "memory", unit: "MB/min", limit, interval: [low, high], control: 0, isDoubtful: false } as const;
-  if (fresh === null) return { ...test, verdict: "wait", isRequired: false, canary: null, interval: [null, null] };
-  return { ...test, verdict, isRequired: true, canary: slope?.estimate ?? null };
+  const isClear = verdict !== "fail";
+  if (fresh === null)
+    return { ...test, verdict: "wait", isRequired: false, isClear, canary: null, interval: [null, null] };
+  return { ...test, verdict, isRequired: true, isClear, canary: slope?.estimate ?? null };
 }

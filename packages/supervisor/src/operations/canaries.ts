@@ -3,10 +3,11 @@ import type { DeployStatus, OperationResult, ProgressListener } from "../control
 import {
   canaryPercentNow,
   type DeployConfig,
+  expectationText,
   FIRST_STEP,
   type Judgement,
+  LONGEST_FACTOR,
   type NextStep,
-  NO_PROGRESS,
   nextStep,
 } from "../core/deploy.js";
 import { findPool, occupants, processId } from "../core/fleet.js";
@@ -24,13 +25,9 @@ export interface Arms {
   fresh: string[];
 }
 
-/** Compares the arms of one pool from its creation until `close`; called about once a second. */
+/** Compares the arms of one pool from its creation until `close`; called about twice a second. */
 export interface PoolJudge {
-  look(arms: Arms): {
-    judgement: Judgement;
-    /** Whether a test that waits is likely to fail. */
-    isDoubtful: boolean;
-  };
+  look(arms: Arms): Judgement;
   close(): void;
 }
 
@@ -41,13 +38,16 @@ export interface CanariesOptions {
   spawnedAt(id: string): number | undefined;
   /** Asks a process, and returns what is wrong with it; undefined if it responds and is healthy. */
   examine(id: string): Promise<string | undefined>;
+  /** Returns the requests a second to a pool, as of the last report. */
+  rateOf(pool: string): number;
   publish(): void;
-  /** How often it looks. Default: once a second. */
+  /** How often it looks. Default: twice a second. */
   periodMs?: number | undefined;
 }
 
 const SECONDARY = "another pool was taken back";
-export const PERIOD_MS = 1000;
+const PERIOD_MS = 500;
+const NO_PROGRESS = { elapsedMs: 0, isDoubtful: false, isClear: false };
 /** A canary that does not respond when the release is to go on may recover for so long. */
 const RECOVER_MS = 10_000;
 
@@ -78,7 +78,8 @@ export interface Trial {
   config: DeployConfig;
   readonly since: number;
   phase: DeployStatus["phase"];
-  /** Until when the canaries are compared; null before they are. */
+  /** Since when the canaries are compared, and until when; null before they are. */
+  judgedSince: number | null;
   judgeBy: number | null;
   readonly judgements: Map<string, Judgement>;
   /** Set if an operator wants it taken back. */
@@ -121,8 +122,8 @@ export class Canaries {
       if (trial.takenBack !== undefined)
         return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
       for (const { part, judge } of judges) this.look(trial, part, judge);
-      if (waiting.size === 0) trial.judgeBy ??= this.beginJudging(trial, onProgress);
-      const step = this.stepOf(trial);
+      if (waiting.size === 0 && trial.judgeBy === null) this.beginJudging(trial, onProgress);
+      const step = this.stepOf(trial, onProgress);
       const text = verdictText(trial.judgements);
       if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
       if (trial.judgeBy !== null) said = text;
@@ -153,42 +154,54 @@ export class Canaries {
     }
   }
 
-  private beginJudging({ config: { judgeMs, canaryPercent } }: Trial, onProgress: ProgressListener): number {
+  private beginJudging(trial: Trial, onProgress: ProgressListener): void {
+    const { judgeMs, canaryPercent } = trial.config;
+    trial.judgedSince = performance.now();
+    trial.judgeBy = trial.judgedSince + judgeMs;
     if (judgeMs > 0)
-      onProgress(`the canaries get up to ${canaryPercent} % of the requests; judged for ${seconds(judgeMs)} at most`);
-    return performance.now() + judgeMs;
+      onProgress(`the canaries get up to ${canaryPercent} % of the requests; judged for ${seconds(judgeMs)}`);
   }
 
   /** Compares the canaries of a pool, and gives them the share that they have earned. */
-  private look({ config, judgements, judgeBy, since }: Trial, part: Part, judge: PoolJudge): void {
-    const { judgement, isDoubtful } = judge.look(this.armsOf(part, since));
+  private look({ config, judgements, judgedSince, since }: Trial, part: Part, judge: PoolJudge): void {
+    const judgement = judge.look(this.armsOf(part, since));
     judgements.set(part.name, judgement);
     const { judgeMs, canaryPercent } = config;
     if (judgeMs === 0) return;
-    const elapsedMs = judgeBy === null ? 0 : judgeMs - (judgeBy - performance.now());
-    const percent = canaryPercentNow(
-      { elapsedMs, requests: judgement.canaryRequests, isDoubtful },
-      canaryPercent,
-      judgeMs,
-    );
+    const elapsedMs = judgedSince === null ? 0 : performance.now() - judgedSince;
+    const progress = { ...judgement, elapsedMs, rate: this.options.rateOf(part.name) };
+    const percent = canaryPercentNow(progress, canaryPercent, judgeMs);
     if (this.options.rollouts.setCanaryShare(part.name, percent)) this.options.publish();
   }
 
   /** A release that is worse is taken back at once, even before all canaries are up. */
-  private stepOf({ judgements, judgeBy, config }: Trial): NextStep {
+  private stepOf(trial: Trial, onProgress: ProgressListener): NextStep {
+    const { judgements, judgedSince, judgeBy, config } = trial;
     const { judgeMs, onNoTraffic } = config;
-    if (judgeBy !== null && judgeMs === 0) return { do: "promote", isTold: true };
-    const isOver = judgeBy !== null && performance.now() >= judgeBy;
-    const step = nextStep(judgements, isOver, onNoTraffic);
-    return step.do === "promote" && judgeBy === null ? { do: "wait" } : step;
+    if (judgeBy === null || judgedSince === null) {
+      const step = nextStep(judgements, "some", onNoTraffic);
+      return step.do === "promote" ? { do: "wait" } : step;
+    }
+    if (judgeMs === 0) return { do: "promote", isTold: true };
+    const longest = judgedSince + LONGEST_FACTOR * judgeMs;
+    const now = performance.now();
+    const left = now >= longest ? "none" : now >= judgedSince + judgeMs ? "over" : "some";
+    const step = nextStep(judgements, left, onNoTraffic);
+    if (step.do === "wait" && left === "over" && judgeBy !== longest) {
+      trial.judgeBy = longest;
+      onProgress(`a gross fault is not excluded yet: judged for up to ${seconds(longest - now)} more`);
+    }
+    return step;
   }
 
   roll(part: Part, trial: Trial, onProgress: ProgressListener, onHeld?: () => void): Promise<OperationResult> {
     const { name, slots, next, former, before, after } = part;
     const { judgeMs, canaryPercent } = trial.config;
+    const rate = this.options.rateOf(name);
+    if (onHeld !== undefined && judgeMs > 0) onProgress(expectationText(name, rate, trial.config));
     // In place, the former code is gone, and a control would run the new one.
     const hasControls = before.release !== after.release && judgeMs > 0;
-    const first = judgeMs === 0 ? canaryPercent : canaryPercentNow(NO_PROGRESS, canaryPercent, judgeMs);
+    const first = judgeMs === 0 ? canaryPercent : canaryPercentNow({ ...NO_PROGRESS, rate }, canaryPercent, judgeMs);
     return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
       formerGeneration: former,
       ...(onHeld && { canary: { ofSlots: canaryPercent, percent: first, hasControls, onHeld } }),

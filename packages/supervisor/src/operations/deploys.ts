@@ -4,21 +4,13 @@ import type { DeployRequest, DeployStatus, OperationResult, ProgressListener } f
 import { DEPLOY_DEFAULTS } from "../core/deploy.js";
 import { findPool, type Pool } from "../core/fleet.js";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
-import type { VerdictLimits } from "../core/verdict.js";
+import type { VerdictLimits } from "../core/verdict-model.js";
 import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
 import { sizeWithin } from "./autoscaling.js";
-import {
-  Canaries,
-  type CanariesOptions,
-  failureOf,
-  type Part,
-  PERIOD_MS,
-  type PoolJudge,
-  type Trial,
-} from "./canaries.js";
+import { Canaries, type CanariesOptions, failureOf, type Part, type PoolJudge, type Trial } from "./canaries.js";
 import { addedPools, DeployPlan, settings, untriedText } from "./deploy-plan.js";
 import { counted } from "./fleet-questions.js";
 import type { HookContext, Hooks } from "./hooks.js";
@@ -51,6 +43,8 @@ interface DeploysOptions extends CanariesOptions {
   publishOnce(change: () => void): void;
 }
 
+/** How often processes report. */
+const REPORT_MS = 1000;
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
 export class Deploys {
   private trial: Trial | undefined;
@@ -125,8 +119,8 @@ export class Deploys {
     const refusal = this.refusal ?? (isReloading() ? RELOADING : undefined);
     if (refusal !== undefined) return refusal;
     const trial: Trial = {
-      ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading", judgeBy: null },
-      ...{ judgements: new Map(), takenBack: undefined, wake: () => {} },
+      ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading" },
+      ...{ judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => {} },
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;
@@ -182,7 +176,7 @@ export class Deploys {
 
   /** Whoever calls a deploy learns from the code whether a client may have had a response of the release. */
   private async deploy(trial: Trial, loaded: DeployLoad & { ok: true }, about: HookContext): Promise<OperationResult> {
-    const { openJudge, publish, runner, periodMs = PERIOD_MS } = this.options;
+    const { openJudge, publish, runner, periodMs = REPORT_MS } = this.options;
     const serving = trial.parts.filter(({ after }) => after.serves);
     const judges = serving.map((part) => {
       return { part, judge: openJudge(part.name, trial.config.limits), counts: new Map<string, () => number>() };

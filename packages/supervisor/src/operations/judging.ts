@@ -2,7 +2,8 @@
 import { routeClassNames } from "@paceline/wire";
 import { LOOKS, type MemoryReading } from "../core/memory-slope.js";
 import { P99, QuantileComparison } from "../core/quantiles.js";
-import { type Arm, type Evidence, judge, type VerdictLimits } from "../core/verdict.js";
+import { judge } from "../core/verdict.js";
+import type { Arm, Evidence, VerdictLimits } from "../core/verdict-model.js";
 import { differenceText, limitText } from "../core/verdict-words.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
@@ -44,17 +45,14 @@ export function openJudge(pool: string, limits: VerdictLimits, options: JudgingO
         memory,
         classes: routeClassNames(routes),
       };
-      const { verdict, tests } = judge(evidence, limits);
+      const { verdict, tests, isDoubtful, isClear } = judge(evidence, limits);
       return {
-        judgement: {
-          verdict,
-          undecided: tests.flatMap((test) => (test.verdict === "wait" && test.isRequired ? test.name : [])),
-          canaryRequests: evidence.canary.requests,
-          tests: tests.map((test) => {
-            return { name: test.name, verdict: test.verdict, difference: differenceText(test), limit: limitText(test) };
-          }),
-        },
-        isDoubtful: tests.some((test) => test.isDoubtful),
+        ...{ verdict, isDoubtful, isClear },
+        undecided: tests.flatMap((test) => (test.verdict === "wait" && test.isRequired ? test.name : [])),
+        canaryRequests: evidence.canary.requests,
+        tests: tests.map((test) => {
+          return { name: test.name, verdict: test.verdict, difference: differenceText(test), limit: limitText(test) };
+        }),
       };
     },
     close: () => counts.end(pool),

@@ -35,7 +35,7 @@ test("the last totals of each balancer are added, and latencies since each repor
   expect(counts.armOf("web", ROUTES, new Set(["web.2#1"])).requests).toBe(7);
 });
 
-test("the durations of a young process do not count for five seconds, its errors do", () => {
+test("the durations of a young process do not count for two seconds, its errors do", () => {
   const counts = new JudgedCounts();
   counts.begin("web");
   const young = process("web.3#2", 1000);
@@ -46,8 +46,27 @@ test("the durations of a young process do not count for five seconds, its errors
   };
   expect(seen(2000, 0, 0)).toEqual([0, []]);
   expect(seen(3000, 5, 5)).toEqual([5, []]);
-  expect(seen(7900, 9, 4)).toEqual([9, []]);
-  expect(seen(8000, 12, 3)).toEqual([12, [3]]);
+  expect(seen(4900, 9, 4)).toEqual([9, []]);
+  expect(seen(5000, 12, 3)).toEqual([12, [3]]);
+});
+
+test("abandoned requests are added in the same buckets, also those of a process that never responds", () => {
+  const counts = new JudgedCounts();
+  counts.begin("web");
+  const silent = process("web.3#2", 1000);
+  const abandoned = (many: number) => [Histogram.bucketOf(40_000), many];
+  const classes = (many: number) => [
+    { routeClass: 0, requests: 0, errors: 0, latency: [], abandoned: abandoned(many) },
+  ];
+  counts.record(silent.id, silent, "balancer.1#1", { lost: 0, classes: classes(5) }, 2000);
+  counts.record(silent.id, silent, "balancer.1#1", { lost: 0, classes: classes(2) }, 4000);
+  counts.record(silent.id, silent, "balancer.1#1", { lost: 0, classes: classes(1) }, 5000);
+  const durations = () => counts.armOf("web", ROUTES, new Set([silent.id])).durations["reads /"];
+  expect(durations()).toMatchObject({ counts: [0], abandoned: [3] });
+  counts.record(silent.id, silent, "balancer.1#1", report(4), 6000);
+  const { edges = [], counts: responses, abandoned: left } = durations() ?? {};
+  expect([responses?.[0], responses?.at(-1), left?.[0], left?.at(-1)]).toEqual([4, 0, 0, 3]);
+  expect(edges).toHaveLength((left?.length ?? 0) + 1);
 });
 
 describe("a request is open for long", () => {

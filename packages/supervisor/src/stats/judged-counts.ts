@@ -1,10 +1,13 @@
 /** The balancers' counts of pools under judgement, by process: also of processes that have ended meanwhile. */
-import { Histogram, type JudgedStats, routeClassNames } from "@paceline/wire";
+import { Histogram, type JudgedStats, routeClassNames, type SparseHistogram } from "@paceline/wire";
 import type { Durations } from "../core/quantiles.js";
-import type { Arm } from "../core/verdict.js";
+import type { Arm } from "../core/verdict-model.js";
 
-/** Caches are empty and code is not compiled yet: the durations of a young process do not count for so long after its first requests. */
-const SETTLE_MS = 5000;
+/**
+ * Caches are empty and code is not compiled yet: the durations of a young process do not count for so long after its first requests.
+ * One that takes longer is slow beside those of its age, which the verdict looks at.
+ */
+const SETTLE_MS = 2000;
 /** A process that is older when a judgement begins has settled. */
 const YOUNG_MS = 60_000;
 /** The most processes of a pool whose counts are kept; a process that crashes again and again adds one each time. */
@@ -48,6 +51,8 @@ interface Counts {
   readonly reports: Map<string, Report[]>;
   /** By number of the route class. */
   readonly latencies: Map<number, Float64Array>;
+  /** How long requests were open that were abandoned before their response, by number of the route class. */
+  readonly abandoned: Map<number, Float64Array>;
   crashes: number;
   /** When durations begin to count; null before its first requests. */
   settledAt: number | null;
@@ -89,14 +94,17 @@ export class JudgedCounts {
     const requests = sum("requests");
     counts.totals.set(balancer, { requests, errors: sum("errors"), lost: judged.lost });
     noteReport(counts.reports, balancer, judged, { at: now, inFlight, finished: requests + judged.lost });
-    if (counts.settledAt === null && requests > 0) {
+    if (
+      counts.settledAt === null &&
+      (requests > 0 || judged.classes.some(({ abandoned }) => abandoned !== undefined))
+    ) {
       const isYoung = now - (counts.process.spawnedAt ?? 0) < YOUNG_MS;
       counts.settledAt = isYoung ? now + SETTLE_MS : now;
     }
     if (counts.settledAt === null || now < counts.settledAt) return;
-    for (const { routeClass, latency } of judged.classes) {
-      const before = counts.latencies.get(routeClass);
-      counts.latencies.set(routeClass, Histogram.merge(before === undefined ? [latency] : [before, latency]));
+    for (const { routeClass, latency, abandoned } of judged.classes) {
+      merge(counts.latencies, routeClass, latency);
+      if (abandoned !== undefined) merge(counts.abandoned, routeClass, abandoned);
     }
   }
 
@@ -113,8 +121,8 @@ export class JudgedCounts {
     const sum = (values: number[]) => values.reduce((all, value) => all + value, 0);
     const resets = sum(totals.map(({ lost }) => lost));
     const durations = routeClassNames(routes).map((name, routeClass) => {
-      const latencies = members.flatMap((counts) => counts.latencies.get(routeClass) ?? []);
-      return [name, durationsOf(Histogram.merge(latencies))] as const;
+      const all = (key: "latencies" | "abandoned") => members.flatMap((counts) => counts[key].get(routeClass) ?? []);
+      return [name, durationsOf(Histogram.merge(all("latencies")), all("abandoned"))] as const;
     });
     return {
       processes: new Set(members.map(({ process }) => process.name)).size,
@@ -145,11 +153,23 @@ export class JudgedCounts {
     const { id, name, pool, spawnedAt } = process;
     const counts: Counts = {
       process: { id, name, pool, spawnedAt },
-      ...{ totals: new Map(), reports: new Map(), latencies: new Map(), crashes: 0, settledAt: null },
+      ...{
+        totals: new Map(),
+        reports: new Map(),
+        latencies: new Map(),
+        abandoned: new Map(),
+        crashes: 0,
+        settledAt: null,
+      },
     };
     processes.set(id, counts);
     return counts;
   }
+}
+
+function merge(all: Map<number, Float64Array>, routeClass: number, more: SparseHistogram): void {
+  const before = all.get(routeClass);
+  all.set(routeClass, Histogram.merge(before === undefined ? [more] : [before, more]));
 }
 
 /** How long a request must be open to count, and the present time. */
@@ -191,10 +211,17 @@ function openOf(reports: readonly Report[], { longerThanMs, now }: OpenFor): num
   return Math.max(0, Math.min(least, then.inFlight - ended));
 }
 
-/** Returns the buckets from the first to the last one that has counts. */
-function durationsOf(counts: Float64Array): Durations {
-  const first = counts.findIndex((count) => count > 0);
+/** Returns the buckets from the first to the last one that has counts, of responses or of abandoned requests. */
+function durationsOf(counts: Float64Array, allAbandoned: readonly Float64Array[]): Durations {
+  const abandoned = allAbandoned.length === 0 ? undefined : Histogram.merge(allAbandoned);
+  const hasCounts = (_: number, at: number) => (counts[at] as number) > 0 || (abandoned?.[at] ?? 0) > 0;
+  const first = counts.findIndex(hasCounts);
   if (first === -1) return { edges: [0], counts: [] };
-  const last = counts.findLastIndex((count) => count > 0);
-  return { edges: EDGES_MS.slice(first, last + 2), counts: [...counts.subarray(first, last + 1)] };
+  const last = counts.findLastIndex(hasCounts);
+  const part = (of: Float64Array) => [...of.subarray(first, last + 1)];
+  return {
+    edges: EDGES_MS.slice(first, last + 2),
+    counts: part(counts),
+    ...(abandoned && { abandoned: part(abandoned) }),
+  };
 }

@@ -20,7 +20,10 @@ describe("parseChildMessage", () => {
     instance,
     { ...instance, deferred: { jobs: 1, oldestMs: 2 } },
     balancer,
-    { ...balancer, upstreams: [{ ...upstream, judged: { lost: 1, classes: [judgedClass] } }] },
+    {
+      ...balancer,
+      upstreams: [{ ...upstream, judged: { lost: 1, classes: [judgedClass, { ...judgedClass, abandoned: [9, 1] }] } }],
+    },
     { ...balancer, spoolBytes: 1, held: [{ pool: "web", receiving: 1, sending: 0 }] },
     { type: "applied", version: 1, leaving: ["web.1#1"], listening: true },
     { type: "applied", version: 1, leaving: [], busy: ["web.1#1"], listening: true },
@@ -47,10 +50,12 @@ describe("parseChildMessage", () => {
     JSON.stringify({ ...instance, deferred: { jobs: 1 } }),
     JSON.stringify({ ...balancer, upstreams: [{ ...upstream, running: 1 }] }),
     JSON.stringify({ ...balancer, upstreams: [{ ...upstream, judged: { classes: [] } }] }),
-    JSON.stringify({
-      ...balancer,
-      upstreams: [{ ...upstream, judged: { lost: 1, classes: [{ ...judgedClass, errors: "1" }] } }],
-    }),
+    ...[{ errors: "1" }, { abandoned: 3 }].map((wrong) =>
+      JSON.stringify({
+        ...balancer,
+        upstreams: [{ ...upstream, judged: { lost: 1, classes: [{ ...judgedClass, ...wrong }] } }],
+      }),
+    ),
     JSON.stringify({ ...balancer, held: [{ pool: "web" }] }),
     JSON.stringify({ type: "applied", version: 1, leaving: [] }),
     JSON.stringify({ type: "applied", version: 1, leaving: [], busy: "web.1#1", listening: true }),

@@ -336,7 +336,12 @@ function isUpstream(value: unknown): boolean {
 }
 
 function isJudgedClass(value: unknown): boolean {
-  return isFields(value) && areAmounts(value, ["routeClass", "requests", "errors"]) && isList(value.latency);
+  return (
+    isFields(value) &&
+    areAmounts(value, ["routeClass", "requests", "errors"]) &&
+    isList(value.latency) &&
+    isOptional(value.abandoned, isList)
+  );
 }
 
 function isLost(value: unknown): boolean {

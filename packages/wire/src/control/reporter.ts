@@ -66,6 +66,8 @@ export interface JudgedClass {
   errors: number;
   /** From the request's head to the response's end, since the last report. */
   latency: SparseHistogram;
+  /** Of requests that were abandoned before their response: from the head until the client left, since the last report. Default: none. */
+  abandoned?: SparseHistogram;
 }
 
 /** A request that still runs although nobody waits for its response. */

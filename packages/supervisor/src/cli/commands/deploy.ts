@@ -13,7 +13,12 @@ export const deploy: DefineCommand = (program, action) => {
         parseShare,
       ),
     )
-    .addOption(new Option("--judge <seconds>", "how long it is compared at most; 0: not at all").argParser(parseTime))
+    .addOption(
+      new Option(
+        "--judge <seconds>",
+        "how long it is compared at most, unless a gross fault is possible; 0: not at all",
+      ).argParser(parseTime),
+    )
     .addOption(new Option("--on-no-traffic <what>", "if there is no verdict in time").choices(["promote", "rollback"]))
     .addOption(
       new Option("--keep-warm <seconds>", "how long the former version stays ready for a rollback").argParser(

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { CHANNEL_ENVIRONMENT, CHANNEL_VERSION } from "@paceline/wire";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { makeFolder } from "../../test/support.js";
+import { takeLock } from "../run-dir/lock.js";
 import { writeRecord } from "../run-dir/record.js";
 import { findSocketHolder } from "./socket-holder.js";
 
@@ -36,7 +37,11 @@ testOnLinux.each(["ready", "starting"])(
     onTestFinished(() => void balancer.kill("SIGKILL"));
     const { pid } = balancer;
 
+    // Another start is under way; what it leaves is waited for.
+    const other = takeLock(runDir);
     const found = findSocketHolder(runDir, { usualMs: 0, mostMs: 60_000 });
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    other.release();
     await vi.waitFor(() => expect(existsSync(channelSocket)).toBe(true), { timeout: 20_000 });
     const late = connect(channelSocket).on("error", () => {});
     onTestFinished(() => void late.destroy());

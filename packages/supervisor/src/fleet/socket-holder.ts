@@ -4,7 +4,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { LineFramer, parseChildMessage, type SupervisorProgram } from "@paceline/wire";
 import { PacelineError } from "../errors.js";
 import { refuseDuringHandOver } from "../run-dir/hand-over.js";
-import { identify, takeLock } from "../run-dir/lock.js";
+import { identify, lockHolder, type RunDirLock, takeLock } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
 import { isStopped } from "../run-dir/silent.js";
@@ -30,7 +30,7 @@ export interface SocketHolder {
 
 /**
  * Finds a balancer of the fleet in `runDir`, if that has lost its supervisor. Serves its control channel meanwhile, under the lock
- * of the run directory, and lets go of both before it returns. Undefined if no balancer connects, or somebody else holds the lock.
+ * of the run directory, and lets go of both before it returns. Undefined if no balancer connects, or a supervisor holds the lock.
  * @throws PacelineError `busy` if two supervisors hand the fleet over
  */
 export async function findSocketHolder(runDir: string, patience = PATIENCE): Promise<SocketHolder | undefined> {
@@ -44,18 +44,34 @@ export async function findSocketHolder(runDir: string, patience = PATIENCE): Pro
   );
   if (tokens.size === 0) return undefined;
   refuseDuringHandOver(runDir);
-  let lock: ReturnType<typeof takeLock>;
-  try {
-    lock = takeLock(runDir);
-  } catch (error) {
-    if (error instanceof PacelineError && error.code === "running") return undefined;
-    throw error;
-  }
+  const lock = await lockAmongStarts(runDir, patience.mostMs);
+  if (lock === undefined) return undefined;
   try {
     const channel = new BriefChannel(channelSocket, tokens, patience);
     return await channel.holder();
   } finally {
     lock.release();
+  }
+}
+
+/**
+ * Takes the lock of the run directory. Another start may hold it for a moment, as when several balancers start a supervisor at once:
+ * one without the sockets must not come of that. Returns undefined if a supervisor has it.
+ */
+async function lockAmongStarts(runDir: string, mostMs: number): Promise<RunDirLock | undefined> {
+  const startedAt = performance.now();
+  for (;;) {
+    try {
+      return takeLock(runDir);
+    } catch (error) {
+      if (!(error instanceof PacelineError) || error.code !== "running") throw error;
+    }
+    // A supervisor records itself soon after it has taken the lock.
+    const record = readRecord(runDir);
+    const holder = lockHolder(runDir);
+    if (holder !== undefined && holder.pid === record?.pid) return undefined;
+    if (performance.now() - startedAt >= mostMs) return undefined;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }
 }
 

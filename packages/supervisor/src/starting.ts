@@ -46,7 +46,6 @@ export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions
   parts.liveness.start();
   parts.deaths.start();
   parts.autoscaling.start();
-  parts.agentCheck.listen(parts.configs.fleet.agentCheck ?? null);
   const addresses = parts.sockets.map(({ url }) => url).join(", ");
   parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
   if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);

@@ -118,9 +118,9 @@ class FleetSupervisor implements Supervisor {
         options.observer?.reloaded(result);
         if (result.ok) this.watch?.reloaded(pool);
       },
+      onConfigChanged: () => this.listenBeside(),
       onConfigInService: () => {
         this.takeOver?.reloaded();
-        this.admin.listen(this.parts.configs.fleet.admin ?? null);
         options.onReloaded?.();
       },
     });
@@ -139,7 +139,7 @@ class FleetSupervisor implements Supervisor {
     if (!(await openSockets(parts, options))) return;
     this.watchSignals();
     startParts(parts, options);
-    this.admin.listen(parts.configs.fleet.admin ?? null);
+    this.listenBeside();
     this.recordStart();
     if (parts.adoption === undefined) layOut(parts, options);
     else {
@@ -148,6 +148,14 @@ class FleetSupervisor implements Supervisor {
       this.takeOver = new TakeOver(parts, parts.adoption, { ...options, reload, isDeployed });
     }
     if (options.watch !== undefined) await this.watchFiles(options.watch);
+  }
+
+  /** Listens where the configuration in service says, beside the addresses of the fleet. */
+  private listenBeside(): void {
+    const { agentCheck, configs } = this.parts;
+    if (this.parts.isStopping) return;
+    agentCheck.listen(configs.fleet.agentCheck ?? null);
+    this.admin.listen(configs.fleet.admin ?? null);
   }
 
   private recordStart(): void {

@@ -1,8 +1,6 @@
 /** The operator's commands: refused while the fleet is locked, in the history, and saved before they are reported as done. */
 import type { OperationResult, ProgressListener, ScaleChange, SupervisorApi, TurnChange } from "../control/api.js";
 import type { Caller } from "../core/history.js";
-import type { PoolConfigs } from "../processes/pool-configs.js";
-import type { AgentCheck } from "./agent-check.js";
 import type { Deploys } from "./deploys.js";
 import type { FleetLocking } from "./fleet-locking.js";
 import type { History } from "./history.js";
@@ -12,7 +10,6 @@ import type { SlotTurns } from "./slot-turns.js";
 import type { StateKeeper } from "./state-keeper.js";
 
 interface CommandParts {
-  readonly configs: PoolConfigs;
   readonly operations: Operations;
   readonly reloads: ReloadQueue;
   readonly deploys: Deploys;
@@ -20,12 +17,13 @@ interface CommandParts {
   readonly history: History;
   readonly locking: FleetLocking;
   readonly state: StateKeeper;
-  readonly agentCheck: AgentCheck;
 }
 
 interface CommandListeners {
   onReloading(): void;
   onReloadEnded(result: OperationResult, pool: string | undefined): void;
+  /** The fleet's configuration may be another one. */
+  onConfigChanged(): void;
   /** All pools run the config that was read last. */
   onConfigInService(): void;
 }
@@ -46,7 +44,7 @@ export class OperatorCommands
   }
 
   async reload(...[pool, environment, onProgress, by]: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
-    const { history, locking, reloads, deploys, agentCheck, configs } = this.parts;
+    const { history, locking, reloads, deploys } = this.parts;
     this.listeners.onReloading();
     const detail = environment === undefined ? undefined : "with another environment";
     const begin = { command: "reload", target: pool, detail, by } as const;
@@ -55,10 +53,8 @@ export class OperatorCommands
     const result = await this.saved(history.record(begin, onProgress, run));
     this.listeners.onReloadEnded(result, pool);
     if (result.ok) deploys.forget(pool);
-    if (result.ok && pool === undefined) {
-      agentCheck.listen(configs.fleet.agentCheck ?? null);
-      this.listeners.onConfigInService();
-    }
+    this.listeners.onConfigChanged();
+    if (result.ok && pool === undefined) this.listeners.onConfigInService();
     return result;
   }
 
@@ -82,6 +78,7 @@ export class OperatorCommands
     const result = await history.record(begin, onProgress, run);
     state.changed();
     await state.saved();
+    this.listeners.onConfigChanged();
     if (result.ok) this.listeners.onConfigInService();
     return result;
   }
@@ -92,6 +89,7 @@ export class OperatorCommands
     const result = await history.record({ command: "rollback", detail: release, by }, onProgress, run);
     state.changed();
     await state.saved();
+    this.listeners.onConfigChanged();
     return result;
   }
 

@@ -1,5 +1,5 @@
 /** The access log: its formats, and that nothing a client sends and no disk makes more of it than lines. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ACCESS_FIELDS, COMBINED, OUTCOMES, PHASES, parseTemplate, TEMPLATE_FIELDS } from "@paceline/wire/access-log";
@@ -226,20 +226,31 @@ test("a moved file gets the lines so far, and the new one those after it; withou
 });
 
 test.skipIf(!existsSync("/dev/full"))(
-  "a full disk and a missing folder cost lines, which are counted, and nothing else",
+  "a full disk and a missing folder cost lines, which are counted once there is room",
   async () => {
-    const full = open({ file: "/dev/full", format: "json" });
-    const missing = open({ file: join(tmpdir(), "pl-access-none", "log") });
-    for (const { log, forwarded, problems } of [full, missing]) {
-      log.request(kept(GET), forwarded.peer("192.0.2.1", false), finished());
-      await vi.waitFor(
-        () => expect(problems).toEqual([expect.stringMatching(/(loses lines: ENOSPC|cannot be opened: ENOENT)/)]),
-        10_000,
-      );
+    const folder = mkdtempSync(join(tmpdir(), "pl-access-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const [link, file] = [join(folder, "link"), join(folder, "file")];
+    symlinkSync("/dev/full", link);
+    for (const [target, problem] of [
+      [link, /^the access log loses lines: ENOSPC/],
+      [join(folder, "none", "log"), /^the access log cannot be opened: ENOENT/],
+    ] as const) {
+      const { log, forwarded, problems } = open({ file: target, format: "json" });
+      const peer = forwarded.peer("192.0.2.1", false);
+      for (let n = 0; n < 3; n++) log.request(kept(GET), peer, finished());
+      await vi.waitFor(() => expect(problems).toEqual([expect.stringMatching(problem)]), 10_000);
+      if (target !== link) continue;
+      rmSync(link);
+      symlinkSync(file, link);
+      log.reopen();
+      log.request(kept(GET), peer, finished());
+      const lines = () =>
+        readFileSync(file, "utf8")
+          .trim()
+          .split("\n")
+          .map((text) => JSON.parse(text));
+      await vi.waitFor(() => expect(lines().map(({ linesLost }) => linesLost)).toEqual([undefined, 3]), 10_000);
     }
-    expect(JSON.parse(new AccessFormat("json").lostLine(3, 0))).toEqual({
-      time: "1970-01-01T00:00:00.000Z",
-      linesLost: 3,
-    });
   },
 );

@@ -10,7 +10,7 @@ const SEND_TIMEOUT_MS = 400;
 const RESPONSE_BYTES = 32_768;
 /** Twice as many responses as the sockets of both ends hold. */
 const PIPELINED = 2000;
-const REFUSED = 200_000;
+const REFUSED = 130_000;
 const RESPONSE = `HTTP/1.1 200 OK\r\nContent-Length: ${RESPONSE_BYTES}\r\n\r\n${"x".repeat(RESPONSE_BYTES - 6)}`;
 
 /** Returns a responder with the number of each target at the end of the body. */

@@ -248,6 +248,10 @@ export class Parts {
     this.operations = operations;
     this.turns = new SlotTurns({
       ...{ runner, coordination, log, publish, isStopping },
+      healthOf: (id) => {
+        const { ejections, failsChecks = false } = children.get(id) ?? {};
+        return (ejections?.size ?? 0) > 0 ? "ejected" : failsChecks ? "failing" : undefined;
+      },
       getsRequests: (pool) => configs.routes.get(pool) !== undefined,
     });
     this.dumps = new Dumps({

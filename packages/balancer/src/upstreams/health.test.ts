@@ -117,6 +117,17 @@ it("ejects never more than the share, never the last in turn, and readmits each 
   );
 });
 
+it("an ejection can be ended early, and counts all the same", () => {
+  const book = new EjectionBook<object>(RULE, () => false);
+  const bad = {};
+  book.follow([bad, {}]);
+  expect(book.end(bad, 1)).toBe(false);
+  expect(book.eject(bad, 1)).toBe(10_000);
+  expect(book.end(bad, 2)).toBe(true);
+  expect([book.isEjected(bad), book.end(bad, 2)]).toEqual([false, false]);
+  expect(book.eject(bad, 3)).toBe(20_000);
+});
+
 it("ejects for a time that doubles up to its bound, and starts again after a long time in turn", () => {
   const book = new EjectionBook<object>(RULE, () => false);
   const bad = {};

@@ -137,6 +137,14 @@ export class EjectionBook<Member extends object> {
     return this.members.reduce((sum, each) => sum + (this.isEjected(each) || this.isOutAnyway(each) ? 0 : 1), 0);
   }
 
+  /** Ends the ejection of a member at once. Returns whether it was ejected. */
+  end(member: Member, now: number): boolean {
+    const term = this.known.get(member);
+    if (term === undefined || term.until === 0) return false;
+    this.known.set(member, { ...term, since: now, until: 0 });
+    return true;
+  }
+
   /**
    * Readmits the members whose time is over, and early those that are needed: too many are ejected since the pool has shrunk, or
    * none is in turn any more. Returns them.
@@ -145,19 +153,18 @@ export class EjectionBook<Member extends object> {
     const { known, members, rule } = this;
     if (known.size === 0) return [];
     const readmitted: Member[] = [];
-    const end = (member: Member, term: Term) => {
-      known.set(member, { ...term, since: now, until: 0 });
-      readmitted.push(member);
+    const end = (member: Member) => {
+      if (this.end(member, now)) readmitted.push(member);
     };
     const waiting: [Member, Term][] = [];
     for (const [member, term] of [...known]) {
       if (term.until > now) waiting.push([member, term]);
-      else if (term.until > 0) end(member, term);
+      else if (term.until > 0) end(member);
       else if (this.isForgotten(term, now)) known.delete(member);
     }
     waiting.sort(([, a], [, b]) => a.until - b.until);
-    for (const [member, term] of waiting)
-      if (this.ejected > maxEjected(members.length, rule) || this.inTurn() === 0) end(member, term);
+    for (const [member] of waiting)
+      if (this.ejected > maxEjected(members.length, rule) || this.inTurn() === 0) end(member);
     return readmitted;
   }
 }

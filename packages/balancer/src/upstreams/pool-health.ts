@@ -64,7 +64,7 @@ export class PoolHealth {
 
   /** Follows a snapshot, before the pool does. */
   follow(
-    { ejection, slowStartMs = 0, retryBudget, judged = false }: SnapshotPool,
+    { ejection, slowStartMs = 0, retryBudget, judged = false, upstreams: described }: SnapshotPool,
     upstreams: readonly Upstream[],
   ): void {
     const former = this.upstreams;
@@ -80,10 +80,26 @@ export class PoolHealth {
       this.book.follow(upstreams);
       for (const upstream of upstreams) upstream.vitals ??= this.vitalsOf(upstream);
     }
+    this.readmitWanted(described, upstreams);
     this.applyChecks();
     for (const upstream of this.starts.keys()) if (!upstreams.includes(upstream)) this.starts.delete(upstream);
     for (const upstream of upstreams) if (!former.includes(upstream)) this.begin(upstream);
     this.step();
+  }
+
+  /** Readmits those of which an operator wants it since the last snapshot. @param described in the order of the upstreams */
+  private readmitWanted(described: SnapshotPool["upstreams"], upstreams: readonly Upstream[]): void {
+    let hasChanged = false;
+    for (const [at, { readmits = 0 }] of described.entries()) {
+      const upstream = upstreams[at] as Upstream;
+      if (readmits > upstream.readmits && this.book?.end(upstream, this.options.clock.now) === true) {
+        this.putBack(upstream);
+        this.begin(upstream);
+        hasChanged = true;
+      }
+      upstream.readmits = readmits;
+    }
+    if (hasChanged) this.options.onChange();
   }
 
   private forgetAll(): void {

@@ -58,6 +58,8 @@ export class Upstream {
   private readonly responses: Answers | undefined;
   /** Set while its pool judges its health. */
   vitals: Vitals | undefined;
+  /** How often an operator has readmitted its slot, as far as it has taken effect. */
+  readmits = 0;
   /** Set while it is ejected for its health. */
   ejection: Ejection | undefined;
   /** Whether its health checks fail. */

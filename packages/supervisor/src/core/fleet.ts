@@ -18,6 +18,8 @@ export interface SlotTurn {
   readonly ejected?: number;
   /** Its weight, where others have `FULL_WEIGHT`. */
   readonly weight?: number;
+  /** How often it was readmitted, which ends what the balancers have ejected. */
+  readonly readmits?: number;
 }
 
 /** The weight of a slot that has none of its own, and the highest one; the same as FULL_SHARE and MAX_SHARE of packages/wire. */
@@ -115,6 +117,7 @@ export interface PoolView {
 /** The turns of a process in the snapshot. */
 interface TurnView {
   share?: number;
+  readmits?: number;
   outOfTurn?: "drained" | "ejected";
   backup?: true;
 }
@@ -197,8 +200,12 @@ export function outOfTurn(turn: SlotTurn | undefined, { attempt }: Pick<Process,
 
 function turnView(turn: SlotTurn | undefined, process: Process): TurnView {
   const reason = outOfTurn(turn, process);
-  const { weight: share } = turn ?? {};
-  return { ...(share !== undefined && { share }), ...(reason !== undefined && { outOfTurn: reason }) };
+  const { weight: share, readmits } = turn ?? {};
+  return {
+    ...(share !== undefined && { share }),
+    ...(readmits !== undefined && { readmits }),
+    ...(reason !== undefined && { outOfTurn: reason }),
+  };
 }
 
 /** Whether all slots that a pool would have left with that size are drained, although now one is not. */

@@ -27,7 +27,7 @@ function fleetOf() {
   }
   const coordination = new BalancerCoordination(() => {});
   const log = new EventLog();
-  const world = { busy: [] as string[], isStopping: false };
+  const world = { busy: [] as string[], isStopping: false, health: new Map<string, "ejected" | "failing">() };
   const follow = () =>
     coordination.applied("balancer.1#1", {
       version: coordination.version,
@@ -44,6 +44,7 @@ function fleetOf() {
   const turns = new SlotTurns({
     ...{ runner, coordination, log, publish },
     isStopping: () => world.isStopping,
+    healthOf: (id) => world.health.get(id),
     getsRequests: (pool) => pool === "web",
   });
   const change = (what: TurnChange) => turns.change(what, () => {});
@@ -119,6 +120,17 @@ test("an ejection is of the process, and the command says when it has no effect"
   const exit = { type: "exited", attempt: 1, status: { code: 1, signal: null } } as const;
   runner.change((fleet, context) => report(fleet, "web", 1, exit, context));
   expect(await change({ do: "eject", name: "web.1" })).toMatchObject({ ok: false, code: "invalid" });
+});
+
+test("readmit also ends what balancers have ejected, but not what fails its health checks", async () => {
+  const { world, change, turnOf } = fleetOf();
+  world.health.set("web.1#1", "ejected").set("web.2#1", "failing");
+  const readmit = (name: string) => change({ do: "readmit", name });
+  expect(await readmit("web.1")).toEqual({ ok: true, message: "web.1 is readmitted" });
+  expect(await readmit("web.1")).toEqual({ ok: true, message: "web.1 is readmitted" });
+  expect(turnOf(1)).toEqual({ readmits: 2 });
+  expect(await readmit("web.2")).toMatchObject({ message: expect.stringContaining("fails its health checks") });
+  expect(turnOf(2)).toBeUndefined();
 });
 
 test("a weight is kept with what else was set; 100 is none", async () => {

@@ -25,6 +25,8 @@ interface SlotTurnsOptions {
   log: EventLog;
   publish(): void;
   isStopping(): boolean;
+  /** Whether balancers have ejected a process because it is worse than others, or its health checks fail. */
+  healthOf(processId: string): "ejected" | "failing" | undefined;
   /** Whether balancers send requests to this pool. */
   getsRequests(pool: string): boolean;
 }
@@ -154,9 +156,15 @@ export class SlotTurns {
   }
 
   private async readmit({ pool, slot }: Target): Promise<OperationResult> {
-    const { ejected, ...rest } = slot.turn ?? {};
-    if (ejected !== slot.member.process.attempt) return { ok: true, message: `${slot.name} is not ejected` };
-    this.set(pool, slot, rest);
+    const { ejected, readmits = 0, ...rest } = slot.turn ?? {};
+    const { attempt } = slot.member.process;
+    const health = this.options.healthOf(processId(slot.name, attempt));
+    if (ejected !== attempt && health !== "ejected") {
+      const rest =
+        health === "failing" ? "fails its health checks; it gets requests when they succeed" : "is not ejected";
+      return { ok: true, message: `${slot.name} ${rest}` };
+    }
+    this.set(pool, slot, { ...rest, readmits: readmits + 1 });
     this.options.log.event("info", slot.name, "was readmitted by an operator");
     return (await this.applied()) ?? { ok: true, message: `${slot.name} is readmitted` };
   }

@@ -87,9 +87,9 @@ function isSlot({ name, index, member, other, warm, turn }: Fields): boolean {
 
 function isTurn(value: unknown): boolean {
   if (!isTable(value)) return false;
-  const { drained = true, ejected = 1, weight = 1 } = value;
+  const { drained = true, ejected = 1, weight = 1, readmits = 1 } = value;
   const isWeight = Number.isInteger(weight) && (weight as number) >= 1 && (weight as number) <= MAX_WEIGHT;
-  return drained === true && Number.isInteger(ejected) && isWeight;
+  return drained === true && Number.isInteger(ejected) && Number.isInteger(readmits) && isWeight;
 }
 
 function isDeployed(value: unknown): boolean {

@@ -157,6 +157,8 @@ export interface SnapshotUpstream {
   share?: number;
   /** An operator's reason why it gets no new requests: none at all, or only if all others are ejected too. Default: it gets some. */
   outOfTurn?: "drained" | "ejected";
+  /** How often an operator has readmitted its slot: each time ends what health has ejected. Default: 0. */
+  readmits?: number;
   /** Whether it gets requests only while no other one is in turn. */
   backup?: boolean;
 }
@@ -406,6 +408,7 @@ function isUpstream(value: unknown): boolean {
   if (!isOptional(value.failsChecks, isFlag)) return false;
   if (!isOptional(value.canary, isFlag) || !isOptional(value.weight, isWeight)) return false;
   if (!isOptional(value.share, isShare) || !isOptional(value.backup, isFlag)) return false;
+  if (!isOptional(value.readmits, isAmount)) return false;
   if (value.outOfTurn !== undefined && value.outOfTurn !== "drained" && value.outOfTurn !== "ejected") return false;
   return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
 }

@@ -15,6 +15,7 @@ echo "$PACELINE_HOOK speaks"; echo "and complains" >&2
 [ -z "$PACELINE_FAILURE" ] || echo "$PACELINE_FAILURE" > failure
 [ ! -e "fail-$PACELINE_HOOK" ] || { echo "no such table: carts"; exit 3; }
 [ ! -e "talk-$PACELINE_HOOK" ] || seq 1 500
+[ ! -e stubborn ] || trap '' TERM
 [ ! -e "hang-$PACELINE_HOOK" ] || { (trap '' TERM; sleep 600) & echo $! $$ > pids; sleep 600; }
 `;
 
@@ -104,9 +105,11 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   rmSync(path("fail-onFailure"));
   expect(both.output).toMatch(/the hook before failed .*; nothing was changed; the hook onFailure failed after/);
 
-  // At its deadline the whole group ends, also what ignores SIGTERM.
+  // At its deadline the whole group ends, also a hook that ignores SIGTERM.
   project.writeConfig({ hooks: { before: hook(2_000) } });
+  project.write("stubborn", "");
   const late = await during("hang-before", reload);
+  rmSync(path("stubborn"));
   expect(late).toMatchObject({ code: 1, calls: ["before"] });
   expect(late.output).toMatch(/took longer than 2 s, and was ended; nothing was changed/);
   const group = () => readFileSync(path("pids"), "utf8").trim().split(" ").map(Number);
@@ -141,7 +144,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   expect((await project.cli(["unlock"])).output).toBe("the fleet is not locked\n");
 
   // A stop ends a hook that runs.
-  project.writeConfig({ hooks: { before: hook() } });
+  project.writeConfig({ hooks: { before: hook(900_000) } });
   rmSync(path("pids"));
   project.write("hang-before", "");
   const reloading = project.reload();

@@ -105,10 +105,13 @@ export async function closedLoop(port, { connections, seconds }) {
 
 /**
  * Sends that many requests per second, at equal intervals or at random ones (`isPoisson`); the first second is not counted.
- * @returns p50, p99 and maximum latency, the delay of the generator itself (p99), and the failures; requests without a response
+ * @returns the number of responses, also within `withinMs`, p50, p99 and maximum latency, the delay of the generator itself (p99), and the failures; requests without a response
  * 10 s after the last was due count as failed
  */
-export async function openLoop(port, { rate, connections, seconds, isPoisson = false }) {
+export async function openLoop(
+  port,
+  { rate, connections, seconds, isPoisson = false, withinMs = Number.POSITIVE_INFINITY },
+) {
   const latencies = [];
   const lateness = [];
   const waiting = [];
@@ -151,6 +154,7 @@ export async function openLoop(port, { rate, connections, seconds, isPoisson = f
   const percentile = percentilesOf(latencies);
   return {
     requests: latencies.length,
+    inTime: latencies.filter((latency) => latency <= withinMs).length,
     failed,
     p50Ms: percentile(0.5),
     p99Ms: percentile(0.99),

@@ -7,10 +7,13 @@ import {
   type IdentityRules,
   type LostRequests,
   maxSockets,
+  type RateLimitRule,
   type RecordedRequest,
   type Snapshot,
 } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
+import { Door } from "./admission/door.js";
+import { RateLimits } from "./admission/rate-limits.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
 import { Http1Downstream } from "./downstream/http1.js";
 import { ProxiedClient, ProxyProblems } from "./downstream/proxied.js";
@@ -43,9 +46,6 @@ import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
 import { StallWatch } from "./upstreams/pool.js";
 import { UpstreamRegistry } from "./upstreams/registry.js";
 
-/** How many connections beyond the limit get a 503 at once; more are reset, because each takes a socket until the 503 is sent. */
-const MAX_REFUSED_CONNECTIONS = 256;
-
 /** How often clients that are not being read are checked for a disconnect. */
 const LOOK_TICKS = 1000 / TICK_MS;
 /** The tick interval after a second without clients, when only idle upstream connections have deadlines. */
@@ -56,6 +56,7 @@ export interface BalancerOptions {
   transport: Transport;
   limits: BalancerLimits;
   trustedProxies: readonly string[];
+  rateLimits: readonly RateLimitRule[];
   /** Undefined: no access log. */
   accessLog?: AccessLogRule | undefined;
   /** The descriptor of the balancer's output, where the access log goes unless it has a file. */
@@ -102,12 +103,14 @@ export class Balancer {
   private closesDue = 0;
   private hasToldOfDescriptors = false;
   private readonly clients = new Set<Http1Downstream | ProxiedClient>();
+  private readonly door: Door;
   private readonly proxyProblems: ProxyProblems;
 
   constructor(private readonly options: BalancerOptions) {
     const { limits, transport } = options;
     const { deadlines } = this;
     this.proxyProblems = new ProxyProblems(options.onNotice);
+    this.door = new Door(limits, deadlines, this.clients);
     const forwarded = new Forwarded(options.trustedProxies);
     const requestWriter = new HeadWriter(limits.maxHeadBytes, deadlines);
     const budget = new BufferBudget(limits.maxBufferedBytes);
@@ -128,6 +131,7 @@ export class Balancer {
       requestHead: new RequestHead(limits),
       responseWriter: new HeadWriter(limits.maxHeadBytes, deadlines),
       router: new Router([]),
+      rateLimits: options.rateLimits.length === 0 ? undefined : new RateLimits(options.rateLimits, forwarded),
       probes: undefined,
       internal: undefined,
       identities:
@@ -264,11 +268,13 @@ export class Balancer {
     const { counters, options, relay } = this;
     counters.connectionsTotal++;
     if (options.transport.openSockets > this.maxSockets) {
+      // So that the next client finds room.
+      this.door.makeRoom();
       connection.reset();
       this.tellOfDescriptors();
       return NO_OWNER;
     }
-    if (counters.connections >= options.limits.maxConnections + MAX_REFUSED_CONNECTIONS) {
+    if (this.door.isOverrun(counters.connections)) {
       connection.reset();
       return NO_OWNER;
     }
@@ -284,11 +290,18 @@ export class Balancer {
     return isProxied ? this.awaitHeader(connection, peer) : this.addClient(connection, peer);
   }
 
-  private addClient(connection: Connection, peer: Peer): Http1Downstream {
-    const { relay, options, counters } = this;
+  private addClient(connection: Connection, peer: Peer): ConnectionOwner {
+    const { relay, counters } = this;
+    const entry = this.door.enter(peer, counters.connections);
+    if (entry === "reset") {
+      counters.connections--;
+      connection.reset();
+      this.finishIfDrained();
+      return NO_OWNER;
+    }
     const client = new Http1Downstream(relay, connection, peer, this.onClientGone);
     this.clients.add(client);
-    if (counters.connections > options.limits.maxConnections) client.refuse(503);
+    if (entry !== "stays") client.refuse(entry);
     return client;
   }
 
@@ -320,6 +333,7 @@ export class Balancer {
   private readonly onClientGone = (client: Http1Downstream | ProxiedClient): void => {
     this.counters.connections--;
     this.clients.delete(client);
+    if (client instanceof Http1Downstream) this.door.leave(client.peer);
     this.finishIfDrained();
   };
 

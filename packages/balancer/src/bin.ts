@@ -91,6 +91,7 @@ class BalancerProcess {
       transport: this.transport,
       limits: snapshot.limits,
       trustedProxies: snapshot.trustedProxies,
+      rateLimits: snapshot.rateLimits ?? [],
       spoolDir: snapshot.spoolDir,
       accessLog: snapshot.accessLog === true ? (snapshot.accessLogRule ?? DEFAULT_ACCESS_LOG) : undefined,
       outputFd: STDOUT,

@@ -83,6 +83,7 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
       processes: 1,
       runtime: "bun",
       trustedProxies: [],
+      rateLimits: [],
       spoolDir: null,
       accessLog: false,
       probes: null,

@@ -21,6 +21,10 @@ export class Fifo<T extends object | number> {
     return this.items[this.head];
   }
 
+  get last(): T | undefined {
+    return this.length === 0 ? undefined : this.items[this.items.length - 1];
+  }
+
   push(item: T): void {
     this.items.push(item);
   }
@@ -36,6 +40,11 @@ export class Fifo<T extends object | number> {
       this.head = 0;
     }
     return item;
+  }
+
+  /** Removes and returns the last item. */
+  pop(): T | undefined {
+    return this.length === 0 ? undefined : this.items.pop();
   }
 
   /** Removes items that are not accepted. */

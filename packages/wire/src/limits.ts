@@ -29,6 +29,7 @@ export const BALANCER_LIMITS = {
   maxHeaderFields: 100,
   maxBodyBytes: 100 << 20,
   maxConnections: 20_000,
+  maxConnectionsPerAddress: 0,
   maxQueue: 1024,
   headTimeoutMs: 15_000,
   bodyTimeoutMs: 60_000,

@@ -16,8 +16,11 @@ export interface Downstream {
   sendHead(head: ResponseHead): void;
   /** Completes the response. */
   endResponse(): void;
-  /** Sends one of the balancer's own responses, if no head was sent. Its body has `localBodyBytes`. */
-  respond(status: LocalStatus): void;
+  /**
+   * Sends one of the balancer's own responses, if no head was sent. Its body has `localBodyBytes`.
+   * @param fields further fields, as lines
+   */
+  respond(status: LocalStatus, fields?: string): void;
   /** Cuts the response off, so that the client notices that it is incomplete. */
   abort(): void;
   pauseBody(): void;
@@ -46,6 +49,6 @@ export interface DownstreamResponse {
   readonly isBehind: boolean;
   /** Starts judging a client that reads too slowly. Returns when to check it. */
   beginSlowReading(): number;
-  /** Returns when to check again, or 0 if the client has read nothing for `sendTimeoutMs`. */
+  /** Returns when to check again, or 0 if the client has read nothing for `sendTimeoutMs`, or too little for long. */
   lookAtReading(): number;
 }

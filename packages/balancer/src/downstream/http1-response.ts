@@ -117,12 +117,13 @@ export class Http1Response implements DownstreamResponse {
     this.writer.flush(this.connection);
   }
 
-  /** Sends a complete response of the balancer's own. */
-  local(status: LocalStatus, keepAlive: boolean): void {
+  /** Sends a complete response of the balancer's own, with further fields (lines). */
+  local(status: LocalStatus, keepAlive: boolean, fields?: string): void {
     const { minorVersion: clientMinorVersion, isHead } = this;
     const response = this.pageOf(status).response({ keepAlive, clientMinorVersion, isHead });
     this.page = undefined;
-    this.connection.write(this.identity === undefined ? response : withLine(response, this.identity.responseLine));
+    const more = fields === undefined ? response : withLine(response, Buffer.from(fields, "latin1"));
+    this.connection.write(this.identity === undefined ? more : withLine(more, this.identity.responseLine));
   }
 
   localBodyBytes(status: LocalStatus): number {
@@ -147,7 +148,8 @@ export class Http1Response implements DownstreamResponse {
   }
 
   lookAtReading(): number {
-    return this.slowReader?.look(this.relay.deadlines.now) ?? 0;
+    const { deadlines, limits } = this.relay;
+    return this.slowReader?.lookAtPace(deadlines.now, limits.minBodyBytesPerSecond / 1000) ?? 0;
   }
 
   /** Returns when the client must have started its next request. */

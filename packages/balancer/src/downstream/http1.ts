@@ -25,6 +25,8 @@ type State =
 
 /** How long a client may keep sending after its last response, in milliseconds. */
 const LINGER_MS = 2000;
+/** To a client with too many connections. */
+const RETRY_SOON = "Retry-After: 1\r\n";
 /** How long a WebSocket may take to end after its close frame, in milliseconds. */
 const GOODBYE_MS = 5000;
 
@@ -46,13 +48,14 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private isInBody = false;
   /** In state "head": responses are unsent, and the deadline is that of sending. */
   private isSending = false;
+  private wasServed = false;
   /** Whether the client of a tunnel has not sent FIN yet. */
   private maySend = false;
 
   constructor(
     private readonly relay: Relay,
     private readonly connection: Connection,
-    private readonly peer: Peer,
+    readonly peer: Peer,
     /** Called when the descriptor is closed, so that a drain notices the last one. */
     private readonly onGone: (gone: Http1Downstream) => void,
   ) {
@@ -77,7 +80,25 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       this.response.identity = undefined;
     }
     if (isLogged) this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
-    this.respond(status);
+    this.respond(status, status === 429 ? RETRY_SOON : undefined);
+  }
+
+  /** Since when the client owes a request, or the rest of a head, in milliseconds of `Deadlines.now`; Infinity: it does not. */
+  get owesRequestSince(): number {
+    if (this.state !== "head" || this.isSending) return Number.POSITIVE_INFINITY;
+    const { headTimeoutMs, keepAliveTimeoutMs } = this.relay.limits;
+    return this.deadlineAt - (this.isKept ? keepAliveTimeoutMs : headTimeoutMs);
+  }
+
+  /** Whether it has had a response, and has sent nothing of a further request. */
+  get isKept(): boolean {
+    return this.wasServed && this.input.length === 0;
+  }
+
+  /** Closes the connection of a client that owes a request, for another client. */
+  giveWay(): void {
+    if (this.input.length > 0) this.abort();
+    else this.close();
   }
 
   /** Closes the connection if no request is in progress or arriving; called at the end of a drain's grace. */
@@ -354,12 +375,12 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.finish();
   }
 
-  respond(status: LocalStatus): void {
+  respond(status: LocalStatus, fields?: string): void {
     // After a refused head or an incomplete body, the start of a next request is unknown.
     const isWhole = this.state === "exchange" && this.isBodyComplete && !this.isInBody;
     const mayKeep = isWhole && !this.relay.isDraining && status !== 408;
     this.staysOpen = mayKeep && this.staysOpen;
-    this.response.local(status, this.staysOpen);
+    this.response.local(status, this.staysOpen, fields);
     this.finish();
   }
 
@@ -369,6 +390,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.reading.leaveTurn();
     if (this.staysOpen) {
       this.state = "head";
+      this.wasServed = true;
       this.awaitRequest();
       this.input.isPartial = false;
       this.resumeBody();

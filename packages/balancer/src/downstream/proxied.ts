@@ -94,6 +94,18 @@ export class ProxiedClient implements ConnectionOwner {
     this.cut("it did not come in time");
   }
 
+  /** Since when its header is awaited, in milliseconds of `Deadlines.now`. */
+  get owesRequestSince(): number {
+    return this.isDone ? Number.POSITIVE_INFINITY : this.deadlineAt - this.options.timeoutMs;
+  }
+
+  readonly isKept = false;
+
+  /** Closes the connection, for another client. */
+  giveWay(): void {
+    this.cut("others needed its place before it came");
+  }
+
   /** Called each second; nothing was paused. */
   lookIfLeft(): void {}
 

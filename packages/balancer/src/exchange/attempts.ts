@@ -1,4 +1,5 @@
 /** Finds an upstream for a request, at once or through the request queue, and another one if that fails. */
+import { rankOf } from "../admission/ranks.js";
 import type { Downstream } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -36,6 +37,8 @@ export class Attempts implements Waiting {
   private lostStarts: LostStarts | undefined;
   /** Until when it waits for a connection to an upstream; 0: it does not wait. */
   private waitsUntil = 0;
+  /** Since when it waits in a queue with a time limit; 0: it does not. */
+  private queuedSince = 0;
 
   constructor(
     private readonly relay: Relay,
@@ -49,7 +52,7 @@ export class Attempts implements Waiting {
     this.tried = undefined;
     this.lostStarts = undefined;
     this.binding = undefined;
-    this.sends = this.waitsUntil = 0;
+    this.sends = this.waitsUntil = this.queuedSince = 0;
   }
 
   /** Determines the slot of a sticky client's request. */
@@ -118,10 +121,13 @@ export class Attempts implements Waiting {
     // All upstreams failed once, perhaps only because they are too busy to accept, so each is tried again later.
     if (home === 0) this.tried = undefined;
     this.owner.onQueued();
-    this.place = new PendingRequest(this, home);
-    let isQueued = pool.requestQueue.add(this.place);
+    const { requestQueue } = pool;
+    this.queuedSince ||= requestQueue.clock();
+    const rank = rankOf(requestQueue.ranks, this.kept, this.relay.requestHead);
+    this.place = new PendingRequest(this, home, rank, this.queuedSince);
+    let isQueued = requestQueue.add(this.place);
     if (!isQueued && home === 0) {
-      isQueued = pool.relieve() && pool.requestQueue.add(this.place);
+      isQueued = this.mayRelieve && pool.relieve() && requestQueue.add(this.place);
       if (!isQueued) return this.owner.respond(503);
     }
     this.wait();
@@ -137,11 +143,16 @@ export class Attempts implements Waiting {
   onQueueDeadline(): void {
     const wasQueued = this.isQueued;
     // Those before it are as old.
-    while (this.isQueued && this.pool?.relieve() === true);
+    while (this.isQueued && this.mayRelieve && this.pool?.relieve() === true);
     if (wasQueued && !this.isQueued) return;
     const home = this.binding?.home ?? 0;
     if (home === 0 || this.place === undefined || this.relay.deadlines.now >= this.waitsUntil) this.owner.respond(503);
     else this.leaveHome(this.pool as Pool);
+  }
+
+  /** Whether requests may go on to a busy instance rather than be refused: in a pool without a time limit. */
+  private get mayRelieve(): boolean {
+    return this.pool?.requestQueue.isTimed === false;
   }
 
   private leaveHome(pool: Pool): void {
@@ -189,10 +200,14 @@ export class Attempts implements Waiting {
     this.owner.respond(503);
   }
 
+  onRefused(): void {
+    this.owner.respond(503);
+  }
+
   /** Called when its head is sent to an upstream. */
   onSent(): void {
     this.sends++;
-    this.waitsUntil = 0;
+    this.waitsUntil = this.queuedSince = 0;
   }
 
   /**

@@ -2,6 +2,7 @@
 import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
+import { BodyPace } from "./body-pace.js";
 import { CollectedBytes } from "./buffered-body.js";
 import type { Relay } from "./relay.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
@@ -194,38 +195,3 @@ export class CollectedBody implements SpooledBodyOwner {
 }
 
 const NOTHING = new Uint8Array(0);
-
-/** The deadlines for the next piece of a client's body, and for its average rate. */
-class BodyPace {
-  private bytes = 0;
-  /** Since when the client is paused. */
-  private pausedAt = 0;
-
-  constructor(
-    /** How long the client may send nothing. */
-    private readonly timeoutMs: number,
-    /** The minimum average rate, in addition to that time; 0: none. */
-    private readonly minBytesPerSecond: number,
-    private startedAt: number,
-  ) {}
-
-  add(bytes: number): void {
-    this.bytes += bytes;
-  }
-
-  /** Excludes time in which the client is paused. */
-  pause(now: number): void {
-    this.pausedAt = now;
-  }
-
-  resume(now: number): void {
-    this.startedAt += now - this.pausedAt;
-  }
-
-  /** Returns the deadline if nothing arrives until then. */
-  deadlineAt(now: number): number {
-    const nextBy = now + this.timeoutMs;
-    if (this.minBytesPerSecond === 0) return nextBy;
-    return Math.min(nextBy, this.startedAt + this.timeoutMs + (this.bytes * 1000) / this.minBytesPerSecond);
-  }
-}

@@ -3,13 +3,13 @@
  * finds an upstream, request-body.ts and response-flow.ts carry the bodies, states.ts has each state's behaviour.
  */
 
+import { admit } from "../admission/admit.js";
 import type { Downstream } from "../downstream/downstream.js";
 import type { BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { FileRedirect, takeNamedFile } from "../routing/file-redirect.js";
-import { routeOf } from "../routing/route.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import {
@@ -112,9 +112,8 @@ export class Exchange
     this.expectsContinue = head.expectsContinue;
     this.body.begin(head.framing === "none");
     this.flow.isClientBlocked = false;
-    const route = routeOf(this.relay.router, head);
-    if (typeof route === "number") return this.respond(head.isTrace ? 501 : route);
-    if (head.isTrace && (!route.target.takesAllRequests || head.framing !== "none")) return this.respond(501);
+    const route = admit(this.relay, head, this.peer);
+    if (typeof route === "number") return this.respond(route);
     this.state = State.QUEUED;
     this.request.routed(route, head);
     this.pool = route.target;
@@ -363,13 +362,13 @@ export class Exchange
   }
 
   /** Sends a response of the balancer's own. */
-  respond(status: 400 | 404 | 408 | 501 | 413 | 502 | 503 | 504): void {
+  respond(status: 400 | 404 | 408 | 501 | 413 | 429 | 502 | 503 | 504): void {
     if (status === 504) this.outcome.noteLate(this.upstream, this.pool, "failed");
     this.stream?.cancel();
     this.outcome.local(status, this.client.response, this.pool);
     this.end();
     if (status === 504) this.relay.onResponseTimeout();
-    this.client.respond(status);
+    this.client.respond(status, status === 429 ? this.relay.rateLimits?.fields : undefined);
   }
 
   abort(): void {

@@ -1,5 +1,6 @@
 /** Shared by all exchanges: limits, clock, routes, writers and counters. Created once; snapshots change the routes. */
 import type { BalancerLimits } from "@paceline/wire";
+import type { RateLimits } from "../admission/rate-limits.js";
 import type { Deadlines } from "../deadlines.js";
 import type { TurnShare } from "../downstream/reading.js";
 import type { Forwarded } from "../http1/forwarded.js";
@@ -35,6 +36,8 @@ export interface Relay {
   /** Builds the heads for clients. */
   readonly responseWriter: HeadWriter;
   router: Router<Pool>;
+  /** Undefined: clients may send as many requests as they like. */
+  readonly rateLimits: RateLimits | undefined;
   /** Undefined: there are no probe paths. */
   probes: Probes | undefined;
   /** The pools for files named in responses; undefined if there are none. */

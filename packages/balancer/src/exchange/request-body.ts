@@ -2,6 +2,7 @@
 import { SlowReader } from "@paceline/wire";
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
+import { BodyPace } from "./body-pace.js";
 import { BufferedBody } from "./buffered-body.js";
 import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
 import type { Relay } from "./relay.js";
@@ -36,6 +37,8 @@ export class RequestBody implements CollectedBodyOwner {
   private reader: SlowReader | undefined;
   /** Whether the deadline is the reader's next check. */
   private isJudging = false;
+  /** Judges the client, while the upstream takes what it sends. Created for the first body. */
+  private pace: BodyPace | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -107,6 +110,7 @@ export class RequestBody implements CollectedBodyOwner {
   sendTo(stream: UpstreamStream): void {
     this.stream = stream;
     const { buffered } = this;
+    if (!this.isWhole) this.startPace();
     if (buffered?.isEmpty === false) {
       this.client.resumeBody();
       const { bytes } = buffered;
@@ -115,6 +119,20 @@ export class RequestBody implements CollectedBodyOwner {
     if (this.collected?.isSpooled) this.collected.send(stream);
     else if (this.isWhole) stream.endBody();
     buffered?.trim();
+  }
+
+  private startPace(): void {
+    const { limits, deadlines } = this.relay;
+    this.pace ??= new BodyPace(limits.bodyTimeoutMs, limits.minBodyBytesPerSecond, 0);
+    this.pace.restart(deadlines.now);
+  }
+
+  /** Counts a piece of the body. Returns how long its client may take for the next one, in milliseconds. */
+  countPiece(bytes: number): number {
+    const { pace, relay } = this;
+    if (pace === undefined) return relay.limits.bodyTimeoutMs;
+    pace.add(bytes);
+    return pace.deadlineAt(relay.deadlines.now) - relay.deadlines.now;
   }
 
   send(bytes: Uint8Array, start: number, end: number): void {
@@ -180,6 +198,8 @@ export class RequestBody implements CollectedBodyOwner {
   /** The upstream can take more. */
   unblock(): void {
     this.isUpstreamBlocked = false;
+    // The client was paused for an unknown part of the time.
+    this.pace?.restart(this.relay.deadlines.now);
     this.countWaiting(0);
   }
 

@@ -91,7 +91,7 @@ class Sent extends State {
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
     exchange.body.keep(bytes, start, end);
-    sendBody(exchange, bytes, start, end);
+    sendBody(exchange, bytes, start, end, exchange.body.countPiece(end - start));
   }
 
   override onRequestEnd(exchange: ExchangeContext): void {
@@ -120,7 +120,8 @@ class Responding extends State {
   override readonly hasResponse = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    sendBody(exchange, bytes, start, end);
+    // It may be a conversation, which has no pace.
+    sendBody(exchange, bytes, start, end, exchange.relay.limits.bodyTimeoutMs);
   }
 
   override onRequestEnd(exchange: ExchangeContext): void {
@@ -162,11 +163,11 @@ class Tunnel extends State {
   }
 }
 
-function sendBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
+/** @param nextInMs how long the client may take for the next piece */
+function sendBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number, nextInMs: number): void {
   const { body } = exchange;
   // Sending does not excuse a client that reads nothing, and pieces after the pause say nothing about the upstream.
-  if (!exchange.flow.isClientBlocked && !body.isUpstreamBlocked)
-    exchange.setDeadlineIn(exchange.relay.limits.bodyTimeoutMs);
+  if (!exchange.flow.isClientBlocked && !body.isUpstreamBlocked) exchange.setDeadlineIn(nextInMs);
   body.send(bytes, start, end);
 }
 

@@ -49,6 +49,29 @@ export function routeOf<Target>(router: Router<Target>, head: RequestHead): Rout
   return route;
 }
 
+/**
+ * Returns the route of a request in a router of its own, such as that of a limit, and leaves the head as it is. A path that some read
+ * otherwise, because of an escaped slash, has the route that either reading has.
+ */
+export function findRoute<Target>(router: Router<Target>, head: RequestHead): Route<Target> | undefined {
+  if (router.only !== undefined) return router.only;
+  const { target: bytes, targetStart, targetEnd } = head;
+  if (head.hasNoPath || bytes[targetStart] === STAR) return matchPath(router, head, ROOT, 0, 1);
+  scan.read(bytes, targetStart, targetEnd);
+  if (scan.traits === 0) return matchPath(router, head, bytes, targetStart, scan.end);
+  if ((scan.traits & PathTrait.REFUSED) !== 0) return undefined;
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset + targetStart, scan.end - targetStart).toString("latin1");
+  const path = normalizePath(text);
+  if (path === undefined) return undefined;
+  const readings = [path, ...((scan.traits & PathTrait.ESCAPED_SLASH) === 0 ? [] : [readEscapedSlashes(path) ?? path])];
+  for (const reading of readings) {
+    const decoded = Buffer.from(decodeForMatch(reading), "latin1");
+    const route = matchPath(router, head, decoded, 0, decoded.length);
+    if (route !== undefined) return route;
+  }
+  return undefined;
+}
+
 /** Changes a head that was parsed again as its route requires; `target` is the replaced target, if any. */
 export function retarget(head: RequestHead, route: Route<unknown>, target: Uint8Array | undefined): void {
   if (target !== undefined) head.retarget(target);

@@ -9,6 +9,7 @@ import {
   type StickyRule,
   type UpstreamStats,
 } from "@paceline/wire";
+import { ranksOf } from "../admission/ranks.js";
 import type { Deadlines } from "../deadlines.js";
 import { ErrorPages } from "../downstream/local-response.js";
 import type { InternalPools } from "../routing/file-redirect.js";
@@ -135,6 +136,8 @@ export class UpstreamRegistry {
       );
       if (pool.errorPages?.isFrom(described.errorPages) !== true)
         pool.errorPages = described.errorPages && new ErrorPages(described.errorPages, this.options.onNotice);
+      pool.requestQueue.ranks = ranksOf(described.priority);
+      pool.requestQueue.follow(upstreams.length, described.queueTimeoutMs ?? Number.POSITIVE_INFINITY);
       this.stick(pool, described.sticky);
       this.healthOf(pool).follow(described, upstreams);
       pool.setMembers(upstreams, described.awaited);

@@ -1,17 +1,12 @@
-/** The request queue of a pool: bounded, and first in, first out among requests of the same kind. */
-import { Fifo } from "@paceline/wire/fifo";
+/**
+ * The request queue of a pool: bounded, by class, and within a class first in, first out among requests of the same kind. With a time limit
+ * it refuses who has waited too long, and while it stands the newest goes first (standing-queue.ts).
+ */
+import type { Fifo } from "@paceline/wire/fifo";
+import type { Router } from "../routing/router.js";
+import { firstOf, Lines, type QueuedRequest, Rank } from "./pending-lines.js";
+import { StandingQueue } from "./standing-queue.js";
 import type { Upstream } from "./upstream.js";
-
-interface QueuedRequest {
-  /** Returns false if it gave up or was served otherwise; it is then skipped. */
-  readonly isWaiting: boolean;
-  /** Non-idempotent requests also wait for a place among those not started (docs/lane.md). Others may overtake them. */
-  readonly isIdempotent: boolean;
-  /** The slot that must serve it; 0: any. Requests for one slot may overtake those for another. */
-  readonly home: number;
-  /** Set on entry; orders all pending requests. */
-  order: number;
-}
 
 /** A request that waits for an upstream. */
 export interface PoolWaiter extends QueuedRequest {
@@ -24,35 +19,47 @@ export interface PoolWaiter extends QueuedRequest {
   onPoolDown(): void;
 }
 
-/** The pending requests of one home. */
-class Lines<W extends QueuedRequest> {
-  readonly idempotent = new Fifo<W>();
-  readonly unsafe = new Fifo<W>();
-
-  get length(): number {
-    return this.idempotent.length + this.unsafe.length;
-  }
-
-  of(isIdempotent: boolean): Fifo<W> {
-    return isIdempotent ? this.idempotent : this.unsafe;
-  }
-
-  /** Removes the requests that gave up. */
-  purge(): void {
-    this.idempotent.keep(({ isWaiting }) => isWaiting);
-    this.unsafe.keep(({ isWaiting }) => isWaiting);
-  }
-}
+const RANKS_FROM_LAST = [Rank.LOW, Rank.NORMAL, Rank.HIGH] as const;
+const KINDS = [true, false] as const;
 
 export class RequestQueue<W extends QueuedRequest> {
+  /** How long its requests may wait, and whether it stands. */
+  readonly standing = new StandingQueue();
+  /** The classes of routes; undefined: all requests are of the same. */
+  ranks: Router<Rank> | undefined;
   private readonly shared = new Lines<W>();
   /** Those of sticky clients, by home; empty ones are removed. */
   private readonly homes = new Map<number, Lines<W>>();
   private entered = 0;
+  private isRefusing = false;
+  /** The number of upstreams: as many requests may wait for the whole interval while the queue stands. */
+  private upstreams = 0;
+  /** Waits count from here on: nobody is late as long as there is no upstream. */
+  private countsFrom = Number.POSITIVE_INFINITY;
   /** The most pending requests of one home. */
   maxAtHome = Number.POSITIVE_INFINITY;
 
-  constructor(readonly maxPending: number) {}
+  /** @param clock in milliseconds; only used with a time limit */
+  constructor(
+    readonly maxPending: number,
+    readonly clock: () => number = () => performance.now(),
+  ) {}
+
+  /** Whether requests are refused for waiting. */
+  get isTimed(): boolean {
+    return this.standing.intervalMs !== Number.POSITIVE_INFINITY && this.upstreams > 0;
+  }
+
+  /** The pool has so many upstreams now, and this time limit; Infinity: none. */
+  follow(upstreams: number, intervalMs: number): void {
+    if (this.upstreams === 0 || intervalMs !== this.standing.intervalMs) {
+      this.countsFrom = this.clock();
+      this.standing.emptied();
+      if (this.hasMoreThan(0)) this.standing.filled(this.countsFrom);
+    }
+    this.upstreams = upstreams;
+    this.standing.intervalMs = intervalMs;
+  }
 
   /** The number of pending requests, including those that gave up unnoticed. */
   get length(): number {
@@ -64,16 +71,17 @@ export class RequestQueue<W extends QueuedRequest> {
   /** Whether a request of this kind is pending, behind which another would have to wait. */
   holds(isIdempotent: boolean, home = 0): boolean {
     const lines = home === 0 ? this.shared : this.homes.get(home);
-    return lines !== undefined && firstOf(lines.of(isIdempotent)) !== undefined;
+    return lines?.holds(isIdempotent) === true;
   }
 
   /** Returns false if the queue, or the home's part of it, is full. */
   add(waiter: W): boolean {
     const { home } = waiter;
+    if (this.isTimed) this.refuseOverdue(waiter);
     if (this.length >= this.maxPending) {
       this.shared.purge();
       for (const lines of this.homes.values()) lines.purge();
-      if (this.length >= this.maxPending) return false;
+      if (this.length >= this.maxPending && !this.displace(waiter)) return false;
     }
     const lines = home === 0 ? this.shared : (this.homes.get(home) ?? new Lines<W>());
     if (home !== 0) {
@@ -82,23 +90,28 @@ export class RequestQueue<W extends QueuedRequest> {
       this.homes.set(home, lines);
     }
     waiter.order = ++this.entered;
-    lines.of(waiter.isIdempotent).push(waiter);
+    lines.listOf(waiter).push(waiter);
     return true;
   }
 
   /**
-   * Offers the first request of each kind and home to `serve`, the longest waiting one first, until none is served. Served
-   * requests are removed.
+   * Offers the first request of each class, kind and home to `serve`, the highest class first and in it the longest waiting one (or
+   * the newest), until none is served. Served requests are removed.
    */
   serve(serve: (waiter: W) => (() => void) | undefined): void {
+    // Refused ones leave no room for others.
+    if (this.isRefusing) return;
+    if (this.isTimed) this.refuseOverdue(undefined);
+    const isNewestFirst = this.isTimed && this.standing.stands(this.clock());
     for (;;) {
-      const heads = this.heads();
+      const heads = this.heads(isNewestFirst);
       let begin: (() => void) | undefined;
       for (const head of heads) {
         begin = serve(head);
         if (begin === undefined) continue;
-        const lines = head.home === 0 ? this.shared : this.homes.get(head.home);
-        lines?.of(head.isIdempotent).shift();
+        const list = (head.home === 0 ? this.shared : this.homes.get(head.home))?.listOf(head);
+        if (isNewestFirst) list?.pop();
+        else list?.shift();
         break;
       }
       if (begin === undefined) return;
@@ -106,15 +119,16 @@ export class RequestQueue<W extends QueuedRequest> {
     }
   }
 
-  private heads(): W[] {
-    const { idempotent, unsafe } = this.shared;
-    const heads = [firstOf(idempotent), firstOf(unsafe)];
+  private heads(isNewestFirst: boolean): W[] {
+    const heads: W[] = [];
+    this.shared.addHeads(heads, isNewestFirst);
     if (this.homes.size > 0)
       for (const [home, lines] of this.homes) {
-        heads.push(firstOf(lines.idempotent), firstOf(lines.unsafe));
+        lines.addHeads(heads, isNewestFirst);
         if (lines.length === 0) this.homes.delete(home);
       }
-    return heads.filter((head) => head !== undefined).sort((a, b) => a.order - b.order);
+    const age = isNewestFirst ? -1 : 1;
+    return heads.sort((a, b) => (a.rank ?? Rank.NORMAL) - (b.rank ?? Rank.NORMAL) || age * (a.order - b.order));
   }
 
   /** Removes and returns the requests of all homes that are not accepted, in order. */
@@ -122,17 +136,75 @@ export class RequestQueue<W extends QueuedRequest> {
     const taken: W[] = [];
     for (const [home, lines] of this.homes) {
       if (accepts(home)) continue;
-      taken.push(...lines.idempotent, ...lines.unsafe);
+      taken.push(...lines);
       this.homes.delete(home);
     }
     return taken.filter(({ isWaiting }) => isWaiting).sort((a, b) => a.order - b.order);
   }
-}
 
-/** Returns the first request that still waits, without removing it. */
-function firstOf<W extends QueuedRequest>(queue: Fifo<W>): W | undefined {
-  while (queue.first?.isWaiting === false) queue.shift();
-  return queue.first;
+  /**
+   * Refuses the requests that have waited for too long, the lowest class first.
+   * @param next the request that is about to enter
+   */
+  private refuseOverdue(next: W | undefined): void {
+    if (this.isRefusing) return;
+    const now = this.clock();
+    const { standing } = this;
+    if (!this.hasMoreThan(0)) standing.emptied();
+    this.isRefusing = true;
+    const maxMs = standing.stands(now) ? standing.targetMs : standing.intervalMs;
+    for (const rank of RANKS_FROM_LAST) {
+      const kept = this.upstreams - (next !== undefined && (next.rank ?? Rank.NORMAL) <= rank ? 1 : 0);
+      for (const list of this.listsOf(rank)) {
+        for (let first = firstOf(list); first !== undefined; first = firstOf(list)) {
+          const waitedMs = now - Math.max(this.countsFrom, first.since ?? 0);
+          if (waitedMs < maxMs || (waitedMs < standing.intervalMs && !this.hasMoreThan(kept, rank))) break;
+          this.refuse(list, first, now);
+        }
+      }
+    }
+    this.isRefusing = false;
+    if (next !== undefined) standing.filled(now);
+  }
+
+  /** Refuses a request of a lower class than this one, or an older one of its class while the queue stands. Returns false without one. */
+  private displace({ rank: own = Rank.NORMAL }: W): boolean {
+    if (!this.isTimed) return false;
+    const now = this.clock();
+    for (const rank of RANKS_FROM_LAST) {
+      if (rank < own || (rank === own && !this.standing.stands(now))) return false;
+      for (const list of this.listsOf(rank)) {
+        const first = firstOf(list);
+        if (first === undefined) continue;
+        this.refuse(list, first, now);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private refuse(list: Fifo<W>, first: W, now: number): void {
+    const wasRefusing = this.isRefusing;
+    this.isRefusing = true;
+    list.shift();
+    this.standing.refused(now);
+    first.onRefused?.();
+    this.isRefusing = wasRefusing;
+  }
+
+  /** The lists of a class, of all homes. */
+  private listsOf(rank: Rank): Fifo<W>[] {
+    const all = [this.shared, ...this.homes.values()];
+    return KINDS.flatMap((kind) => all.flatMap((lines) => lines.of(kind, rank) ?? []));
+  }
+
+  /** Whether more requests than that are waiting, of this class and those before it. */
+  private hasMoreThan(count: number, upTo: Rank = Rank.LOW): boolean {
+    let left = count;
+    for (const lines of [this.shared, ...this.homes.values()])
+      for (const { isWaiting, rank = Rank.NORMAL } of lines) if (isWaiting && rank <= upTo && --left < 0) return true;
+    return false;
+  }
 }
 
 /** The owner of a pending request. */
@@ -142,6 +214,7 @@ export interface Waiting {
   onUpstreamFree(upstream: Upstream): void;
   onHomeLost(): void;
   onPoolDown(): void;
+  onRefused(): void;
 }
 
 /** One wait in a pool's queue. An exchange serves many requests, so each wait is a separate object. */
@@ -152,6 +225,8 @@ export class PendingRequest implements PoolWaiter {
   constructor(
     private readonly waiting: Waiting,
     readonly home: number,
+    readonly rank: Rank,
+    readonly since: number,
   ) {}
 
   get tried(): readonly Upstream[] | undefined {
@@ -177,5 +252,9 @@ export class PendingRequest implements PoolWaiter {
 
   onPoolDown(): void {
     this.waiting.onPoolDown();
+  }
+
+  onRefused(): void {
+    this.waiting.onRefused();
   }
 }

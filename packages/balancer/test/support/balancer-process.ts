@@ -172,7 +172,7 @@ export class BalancerProcess {
   async follow(
     upstreams: Record<string, string>,
     pools?: SnapshotPool[],
-    more: Pick<Snapshot, "probes" | "stopping"> = {},
+    more: Pick<Snapshot, "probes" | "stopping" | "rateLimits"> = {},
   ): Promise<Applied> {
     this.version++;
     const { version } = this;

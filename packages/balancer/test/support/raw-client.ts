@@ -9,8 +9,9 @@ export class RawClient {
   ending: Ending = "open";
   private readonly changes = new Changes();
 
-  static async connect(port: number): Promise<RawClient> {
-    const socket = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  /** @param localAddress such as 127.0.0.2, for a client of another address */
+  static async connect(port: number, localAddress = "127.0.0.1"): Promise<RawClient> {
+    const socket = net.connect({ port, host: "127.0.0.1", localAddress, allowHalfOpen: true });
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", resolve);
       socket.once("error", reject);
@@ -58,8 +59,12 @@ export class RawClient {
 }
 
 /** Sends bytes on a new connection and waits for its end. */
-export async function exchangeRaw(port: number, text: string): Promise<{ received: string; ending: Ending }> {
-  const client = await RawClient.connect(port);
+export async function exchangeRaw(
+  port: number,
+  text: string,
+  localAddress?: string,
+): Promise<{ received: string; ending: Ending }> {
+  const client = await RawClient.connect(port, localAddress);
   await client.send(text);
   await client.ended();
   client.destroy();

@@ -8,6 +8,7 @@ export interface SnapshotContent {
   listen: Snapshot["listen"];
   pools: PoolView[];
   trustedProxies: string[];
+  rateLimits?: NonNullable<Snapshot["rateLimits"]>;
   spoolDir: string;
   accessLog?: boolean;
   accessLogRule?: NonNullable<Snapshot["accessLogRule"]>;

@@ -409,6 +409,33 @@ export interface PoolKeys extends CommonPoolKeys {
       }
     | undefined;
   /**
+   * How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. While the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of it. `0`: requests wait as long as `balancer.limits.upstreamConnectTimeoutMs` allows, and none is refused for the wait alone. See docs/balancing.md.
+   *
+   * Value: whole number, ms. Default: 0.
+   */
+  queueTimeoutMs?: number | undefined;
+  /**
+   * Which requests go first when they have to wait. See docs/balancing.md.
+   *
+   * Value: table.
+   */
+  priority?:
+    | {
+        /**
+         * Routes such as `["/healthz", "/checkout/"]` whose requests leave the request queue first.
+         *
+         * Value: text or list of texts. Default: [].
+         */
+        high?: string | readonly string[] | undefined;
+        /**
+         * Routes such as `["/search/"]` whose requests leave it last, and get 503 first.
+         *
+         * Value: text or list of texts. Default: [].
+         */
+        low?: string | readonly string[] | undefined;
+      }
+    | undefined;
+  /**
    * The number of instances; `"cpus"` means one per processor available to Paceline. Default: 4 for an app in any language; 1 for a folder of files, a command, a proxy or a worker. With 0, requests get 503 until you run `paceline scale`. A table such as `{ min: 1, max: 8, target: { queueMs: 50 } }` makes the number follow the load; see docs/scaling.md.
    *
    * Value: whole number, `"cpus"` or table.
@@ -963,6 +990,8 @@ type WithoutRequests = {
   [Of in
     | "routes"
     | "stripPrefix"
+    | "queueTimeoutMs"
+    | "priority"
     | "readyPath"
     | "healthPath"
     | "healthIntervalMs"
@@ -1072,6 +1101,45 @@ export interface FleetKeys {
          * Value: text or list of texts. Default: [].
          */
         trustedProxies?: string | readonly string[] | undefined;
+        /**
+         * How often clients may send requests, such as `[{ requests: 20, periodMs: 1000, burst: 50 }]`: each client has a bucket of tokens, a request takes one, and without one the response is 429. Each rule that a request meets takes a token. See docs/security.md. Default: no limit.
+         *
+         * Value: list of tables.
+         */
+        rateLimits?:
+          | readonly {
+              /**
+               * Who has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request without it counts by its address), or each of the `routes`, all clients together. Default: `"address"`.
+               *
+               * Value: `"address"`, `"header:NAME"` or `"route"`.
+               */
+              by?: string | undefined;
+              /**
+               * How many requests come back to a bucket in `periodMs`. Required.
+               *
+               * Value: whole number.
+               */
+              requests?: number | undefined;
+              /**
+               * The time in which they come back, evenly.
+               *
+               * Value: whole number, ms. Default: 1000.
+               */
+              periodMs?: number | undefined;
+              /**
+               * How many requests may come at once: the size of a bucket. Default: `requests`.
+               *
+               * Value: whole number.
+               */
+              burst?: number | undefined;
+              /**
+               * Only for requests of these routes, such as `["/login", "example.com/api/"]`; the best match of the list counts. They need not be routes of a pool. Default: all requests.
+               *
+               * Value: text or list of texts.
+               */
+              routes?: string | readonly string[] | undefined;
+            }[]
+          | undefined;
         /**
          * Log a line for each request to every kind of pool. `true`: in the combined format to the balancer's output. A table has `format`, `file` and `sample`. See docs/access-log.md.
          *
@@ -1204,11 +1272,17 @@ export interface FleetKeys {
                */
               maxBodyBytes?: number | undefined;
               /**
-               * The maximum number of open client connections; further ones get 503 and are closed.
+               * The maximum number of open client connections. When a further client connects, one without a request in progress is closed for it; if there is none, the new one gets 503 and is closed.
                *
                * Value: whole number. Default: 20000.
                */
               maxConnections?: number | undefined;
+              /**
+               * The maximum number of open connections of one client address; further ones get 429 and are closed. IPv6 addresses count by their first 64 bits. It does not apply to trusted proxies and unix sockets. `0`: no limit. See docs/security.md.
+               *
+               * Value: whole number. Default: 0.
+               */
+              maxConnectionsPerAddress?: number | undefined;
               /**
                * The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).
                *
@@ -1228,7 +1302,7 @@ export interface FleetKeys {
                */
               bodyTimeoutMs?: number | undefined;
               /**
-               * The lowest average rate of a body to an instance with limited concurrency. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. `0`: any rate.
+               * The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. It does not apply once the response has started, nor while the instance takes no more. Also the lowest rate at which a client must read a response that it lets wait, after three times `sendTimeoutMs`. `0`: any rate.
                *
                * Value: whole number, bytes. Default: 250.
                */

@@ -40,7 +40,12 @@ export const balancerLimitFields = {
   maxBodyBytes: bytes(BALANCER_LIMITS.maxBodyBytes, "The longest request body; a longer one gets 413.", { min: 0 }),
   maxConnections: count(
     BALANCER_LIMITS.maxConnections,
-    "The maximum number of open client connections; further ones get 503 and are closed.",
+    "The maximum number of open client connections. When a further client connects, one without a request in progress is closed for it; if there is none, the new one gets 503 and is closed.",
+  ),
+  maxConnectionsPerAddress: count(
+    BALANCER_LIMITS.maxConnectionsPerAddress,
+    "The maximum number of open connections of one client address; further ones get 429 and are closed. IPv6 addresses count by their first 64 bits. It does not apply to trusted proxies and unix sockets. `0`: no limit. See [security.md](security.md#limits-for-clients).",
+    { min: 0 },
   ),
   maxQueue: count(
     BALANCER_LIMITS.maxQueue,
@@ -57,7 +62,7 @@ export const balancerLimitFields = {
   ),
   minBodyBytesPerSecond: bytes(
     BALANCER_LIMITS.minBodyBytesPerSecond,
-    "The lowest average rate of a body to an instance with limited concurrency. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. `0`: any rate.",
+    "The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. It does not apply once the response has started, nor while the instance takes no more. Also the lowest rate at which a client must read a response that it lets wait, after three times `sendTimeoutMs`. `0`: any rate.",
     { min: 0, max: 1 << 30 },
   ),
   keepAliveTimeoutMs: milliseconds(

@@ -28,7 +28,9 @@ import { resolveHooks } from "./hooks.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
 import { type KindResult, stickyRule } from "./kinds/kind.js";
 import { readListen } from "./listen-address.js";
+import { resolveOverload } from "./overload.js";
 import { resolveFolder } from "./paths.js";
+import { resolveRateLimits } from "./rate-limits.js";
 import { readEnvironment } from "./read-file.js";
 import { resolveRecycle } from "./recycle.js";
 import { resolveIdentity } from "./request-identity.js";
@@ -228,6 +230,7 @@ function resolvePool(
       ...resolveBalancing(path, pool, context),
       ...(kind.serves && resolvePages(path, pool, input, context)),
       ...(kind.serves && resolveEjection(pool, (at, message) => find(context, [...path, ...at], message))),
+      ...resolveOverload(pool, (at, message) => find(context, [...path, ...at], message)),
     },
     launch: kind.launch ?? { entry: "server" },
     backups: resolveBackups(pool.backups ?? 0, instances, (message) => find(context, [...path, "backups"], message)),
@@ -323,6 +326,9 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
     processes: processCount(balancer.processes ?? defaultOf(balancerFields, "processes")),
     runtime: resolveRuntime(balancer.runtime, input.runtime, ["balancer"], context),
     trustedProxies: proxies,
+    rateLimits: resolveRateLimits(balancer.rateLimits, (at, message) =>
+      find(context, ["balancer", "rateLimits", ...at], message),
+    ),
     accessLog: accessLogRule !== undefined,
     ...(accessLogRule !== undefined && { accessLogRule }),
     ...resolveIdentity(balancer),

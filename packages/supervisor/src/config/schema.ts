@@ -28,6 +28,8 @@ import { healthFields } from "./health.js";
 import { hookFields } from "./hooks.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
+import { overloadFields } from "./overload.js";
+import { rateLimits } from "./rate-limits.js";
 import { recycleFields } from "./recycle.js";
 import { identityFields } from "./request-identity.js";
 import { instances } from "./scaling.js";
@@ -149,6 +151,7 @@ export const ownPoolFields = {
   ...healthFields,
   ...balancingFields,
   ...ejectionFields,
+  ...overloadFields,
   instances,
   routes,
   stripPrefix,
@@ -168,6 +171,7 @@ export const balancerFields = {
     "The proxies in front of Paceline: addresses, CIDR blocks, and `unix` for clients of a unix socket in `listen`. Paceline trusts the client fields of these proxies only; see [security.md](security.md#who-is-asking).",
     [],
   ),
+  rateLimits,
   accessLog,
   ...identityFields,
   spoolDir: text(

@@ -108,6 +108,8 @@ export interface PoolView {
   takesAllRequests?: boolean;
   policy?: PolicyName;
   errorPages?: { status: number; path: string; changedAt: number }[];
+  queueTimeoutMs?: number;
+  priority?: { high: string[]; low: string[] };
   sticky?: StickyRule;
   awaited?: true;
   judged?: true;

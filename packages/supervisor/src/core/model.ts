@@ -101,8 +101,20 @@ export interface StickyRule {
   isLoose?: true;
 }
 
+/** How often clients may send requests; the same shape as RateLimitRule of packages/wire. */
+export interface RateLimitRule {
+  by: "address" | "header" | "route";
+  name?: string;
+  requests: number;
+  periodMs: number;
+  burst: number;
+  routes?: string[];
+}
+
 /** What a balancer has to know about a pool; see SnapshotPool in packages/wire. */
 export interface RelayTraits {
+  queueTimeoutMs?: number;
+  priority?: { high: string[]; low: string[] };
   sticky?: StickyRule;
   internalRoots?: string[];
   sendsFiles?: boolean;
@@ -189,6 +201,7 @@ export interface BalancerConfig {
   processes: number;
   runtime: RuntimeName;
   trustedProxies: string[];
+  rateLimits: RateLimitRule[];
   /** The absolute path of the folder for large bodies of slow clients; null: in the run directory. */
   spoolDir: string | null;
   /** Whether requests are logged. */

@@ -57,7 +57,7 @@ export class Publishing {
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void {
     const { configs, coordination, runner, judged, recordings, listensOn, spoolDir, onChange } = this.options;
-    const { accessLog, accessLogRule } = configs.balancer;
+    const { accessLog, accessLogRule, rateLimits } = configs.balancer;
     const identity = identityRules(configs.balancer);
     onChange();
     if (this.isHeld) return;
@@ -70,6 +70,7 @@ export class Publishing {
         judged.isJudged(pool.name) ? { ...pool, judged: true } : pool,
       ),
       trustedProxies: configs.balancer.trustedProxies,
+      ...(rateLimits?.length > 0 && { rateLimits }),
       ...(accessLog && { accessLog: true }),
       ...(accessLog && accessLogRule !== undefined && { accessLogRule }),
       ...(identity !== undefined && { identity }),

@@ -376,9 +376,9 @@ export function sizeOf(next: PoolConfig, before: PoolConfig | undefined, wanted:
 
 /** Returns the settings that a running balancer cannot change, so that changing them requires a new process. */
 function forLife({ balancer, orphanGraceMs }: FleetConfig) {
-  const { runtime, maxOutputBytes, limits, trustedProxies, spoolDir, accessLog, accessLogRule, policy } = balancer;
-  const { requestId, trace, proxied } = balancer;
+  const { runtime, maxOutputBytes, limits, trustedProxies, rateLimits = [], spoolDir, policy } = balancer;
+  const { requestId, trace, proxied, accessLog, accessLogRule } = balancer;
   const { drainTimeoutMs } = policy;
-  const seen = { requestId, trace, proxied, accessLog, accessLogRule };
+  const seen = { requestId, trace, proxied, accessLog, accessLogRule, rateLimits };
   return { orphanGraceMs, runtime, maxOutputBytes, limits, trustedProxies, spoolDir, ...seen, drainTimeoutMs };
 }

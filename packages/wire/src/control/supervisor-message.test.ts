@@ -13,6 +13,8 @@ const snapshot: Snapshot = {
       routes: ["/"],
       stripPrefix: true,
       judged: true,
+      queueTimeoutMs: 100,
+      priority: { high: ["/checkout/"], low: [] },
       sticky: { by: "cookie", name: "paceline_web" },
       upstreams: [
         { id: "web.1#1", name: "web.1", socket: "/run/web.1.sock", cookie: "1.abc", alsoCookie: "1.def", weight: 9 },
@@ -24,6 +26,7 @@ const snapshot: Snapshot = {
   trustedProxies: ["10.0.0.0/8"],
   spoolDir: "/run/spool",
   probes: { live: "/-/live", ready: "/-/ready" },
+  rateLimits: [{ by: "header", name: "x-key", requests: 1, periodMs: 1000, burst: 2, routes: ["/"] }],
   stopping: true,
   limits: BALANCER_LIMITS,
 };
@@ -52,6 +55,16 @@ describe("parseSupervisorMessage", () => {
     [JSON.stringify({ ...snapshot, listen: [{ fd: "3" }] }), /no good listen/],
     [JSON.stringify({ ...snapshot, probes: { live: 1 } }), /no good probes/],
     [JSON.stringify({ ...snapshot, stopping: 1 }), /no good stopping/],
+    ...[{ by: "luck" }, { by: "header" }, { requests: 0 }, { burst: -1 }, { routes: [1] }].map(
+      (bad): [string, RegExp] => {
+        const rule = { by: "address", requests: 1, periodMs: 1000, burst: 1, ...bad };
+        return [JSON.stringify({ ...snapshot, rateLimits: [rule] }), /no good rateLimits/];
+      },
+    ),
+    ...[{ queueTimeoutMs: "1" }, { priority: { high: ["/"] } }].map((bad): [string, RegExp] => [
+      JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], ...bad }] }),
+      /no good pools/,
+    ]),
     [JSON.stringify({ ...snapshot, pools: [{ name: "web", routes: [], upstreams: [{ id: 1 }] }] }), /no good pools/],
     [
       JSON.stringify({ ...snapshot, pools: [{ name: "a", routes: [], upstreams: [{ id: "a", name: "a" }] }] }),

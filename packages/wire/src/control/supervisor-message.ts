@@ -203,6 +203,19 @@ export interface RetryBudgetRule {
   minPerSecond: number;
 }
 
+/** How often clients may send requests: a bucket of `burst` tokens for each of them, of which `requests` come back in `periodMs`. */
+export interface RateLimitRule {
+  /** What has a bucket: a client's address, a value of the field `name`, or one of `routes`. */
+  by: "address" | "header" | "route";
+  /** In lower case. */
+  name?: string;
+  requests: number;
+  periodMs: number;
+  burst: number;
+  /** The requests that it applies to. Default: all. */
+  routes?: string[];
+}
+
 /** One pool in a snapshot. */
 export interface SnapshotPool {
   name: string;
@@ -222,6 +235,10 @@ export interface SnapshotPool {
   requestTimeoutMs?: number;
   /** The files of its error pages (absolute paths). `changedAt` differs when a file has changed. */
   errorPages?: { status: number; path: string; changedAt: number }[];
+  /** How long a request may wait in the queue; absent: `limits.upstreamConnectTimeoutMs`, and it is no overload. */
+  queueTimeoutMs?: number;
+  /** The routes whose requests leave the queue before the others, and after them. */
+  priority?: { high: string[]; low: string[] };
   /** Absent: each request goes to the next upstream in turn. */
   sticky?: StickyRule;
   /** It has no upstream that may get requests, but one is expected soon: requests wait in the queue. */
@@ -274,6 +291,8 @@ export interface Snapshot {
   recorded?: boolean;
   /** The paths of requests that the balancer responds to itself: whether it runs, and whether the fleet can take requests. */
   probes?: { live?: string; ready?: string };
+  /** Absent: clients may send as many requests as they like. */
+  rateLimits?: RateLimitRule[];
   /** The fleet stops soon: it is not ready, and serves until the drain. */
   stopping?: boolean;
   limits: BalancerLimits;
@@ -359,6 +378,7 @@ function snapshotProblem(message: Fields): string | undefined {
   if (!isOptional(message.recorded, isFlag)) return "no good recorded";
   if (!isOptional(message.stopping, isFlag)) return "no good stopping";
   if (!isOptional(message.probes, isProbes)) return "no good probes";
+  if (!isOptional(message.rateLimits, (rules) => isList(rules, isRateLimitRule))) return "no good rateLimits";
   if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
   if (!isFields(message.limits)) return "no limits";
   // An earlier version does not send all of them.
@@ -389,6 +409,8 @@ function isPool(value: unknown): boolean {
     isOptional(value.judged, isFlag) &&
     isOptional(value.requestTimeoutMs, isAmount) &&
     isOptional(value.errorPages, (pages) => isList(pages, isErrorPage)) &&
+    isOptional(value.queueTimeoutMs, isAmount) &&
+    isOptional(value.priority, isPriority) &&
     isOptional(value.sticky, isStickyRule) &&
     isOptional(value.ejection, (rule) => isFields(rule) && areAmounts(rule, EJECTION_AMOUNTS)) &&
     isOptional(value.slowStartMs, isAmount) &&
@@ -425,6 +447,25 @@ function isStickyRule(value: unknown): boolean {
       value.by === "path" ||
       (["cookie", "header", "cookie-value"].includes(value.by as string) && isText(value.name)))
   );
+}
+
+function isPriority(value: unknown): boolean {
+  return isFields(value) && isList(value.high, isText) && isList(value.low, isText);
+}
+
+function isRateLimitRule(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    (value.by === "address" || value.by === "route" || (value.by === "header" && isText(value.name))) &&
+    isPositive(value.requests) &&
+    isPositive(value.periodMs) &&
+    isPositive(value.burst) &&
+    isOptional(value.routes, (routes) => isList(routes, isText))
+  );
+}
+
+function isPositive(value: unknown): boolean {
+  return isAmount(value) && value > 0;
 }
 
 function isTcpAddress(value: unknown): boolean {

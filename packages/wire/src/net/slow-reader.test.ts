@@ -65,3 +65,20 @@ it("a connection that is being closed must be read at a pace", () => {
   expect(ended(0.5)).toBeLessThan(380_000);
   expect(ended(0)).toBe(60_000);
 });
+
+it("a peer that reads below a given rate is cut, however steadily it reads", () => {
+  const cut = (bytesPerSecond: number, slowest: number) => {
+    let now = 5000;
+    const acknowledgedBytes = () => Math.floor(((now - 5000) * bytesPerSecond) / 1000);
+    const reader = new SlowReader({ acknowledgedBytes, seesAcknowledgements: true }, 60_000);
+    for (let next = reader.begin(now); next - 5000 <= HOUR; next = reader.lookAtPace(now, slowest)) {
+      if (next === 0) return now - 5000;
+      now = next;
+    }
+    return undefined;
+  };
+  expect(cut(5, 0.25)).toBeLessThan(200_000);
+  expect(cut(5, 0.25)).toBeGreaterThanOrEqual(180_000);
+  expect(cut(300, 0.25)).toBeUndefined();
+  expect(cut(5, 0)).toBeUndefined();
+});

@@ -74,11 +74,14 @@ export class SlowReader {
     return isFirst ? now + timeoutMs / LOOKS : 0;
   }
 
-  /** Like `look`, for a connection that must end: also cuts a peer that falls behind SLOWEST_READ for too long. */
-  lookAtPace(now: number): number {
+  /**
+   * Like `look`, but also cuts a peer that falls behind this rate for too long, such as the last connections of a process that ends.
+   * @param slowest in bytes per millisecond; 0: any
+   */
+  lookAtPace(now: number, slowest = SLOWEST_READ): number {
     const next = this.look(now);
     if (this.acknowledged < 0) return next;
-    const owed = (now - this.startedAt - this.longestStallMs) * SLOWEST_READ;
+    const owed = (now - this.startedAt - this.longestStallMs) * slowest;
     return this.acknowledged - this.firstAcknowledged < owed ? 0 : next;
   }
 

@@ -80,6 +80,8 @@ export function defaultPoolOf(keys: KindKeys): string {
 export const REQUEST_KEYS = [
   "routes",
   "stripPrefix",
+  "queueTimeoutMs",
+  "priority",
   "readyPath",
   "healthPath",
   "healthIntervalMs",

@@ -74,6 +74,7 @@ test("every key of a pool is its kind's, is about requests, or fits a pool that 
     retryBudget: {},
     protocol: "http1",
     limits: {},
+    priority: {},
   };
   for (const key of REQUEST_KEYS) {
     const value = values[key] ?? (/Path$/.test(key) ? "/up" : key === "checkHost" ? "a.test" : 1);

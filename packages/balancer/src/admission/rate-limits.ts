@@ -1,0 +1,82 @@
+/** How often clients may send requests: each rule has token buckets for addresses, values of a field, or routes. */
+import type { RateLimitRule } from "@paceline/wire";
+import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
+import type { Forwarded, Peer } from "../http1/forwarded.js";
+import type { RequestHead } from "../http1/request-head.js";
+import { findRoute } from "../routing/route.js";
+import { Router } from "../routing/router.js";
+import { networkOf } from "../upstreams/slot-hash.js";
+import { BucketTable } from "./bucket-table.js";
+
+export class RateLimits {
+  private readonly rules: readonly Rule[];
+  /** The fields of the response to the last request that was refused. */
+  fields = "";
+
+  constructor(
+    rules: readonly RateLimitRule[],
+    private readonly forwarded: Forwarded,
+  ) {
+    this.rules = rules.map((rule) => new Rule(rule));
+  }
+
+  /** Whether the request may pass. Each of its rules takes a token, until one has none. */
+  admits(head: RequestHead, peer: Peer): boolean {
+    const now = performance.now();
+    for (const rule of this.rules) {
+      const waitMs = rule.take(head, peer, this.forwarded, now);
+      if (waitMs === 0) continue;
+      this.fields = rule.fieldsFor(waitMs);
+      return false;
+    }
+    return true;
+  }
+}
+
+class Rule {
+  private readonly buckets: BucketTable;
+  /** Undefined: it applies to every request. */
+  private readonly routes: Router<true> | undefined;
+  /** The field by whose values clients are told apart, in lower case. */
+  private readonly field: Uint8Array | undefined;
+
+  constructor(private readonly rule: RateLimitRule) {
+    const { by, name = "", requests, periodMs, burst, routes } = rule;
+    this.buckets = new BucketTable({ intervalMs: periodMs / requests, burst });
+    if (by === "header") this.field = ascii(name);
+    if (routes !== undefined)
+      this.routes = new Router(routes.map((text, ordinal) => ({ text, target: true as const, ordinal })));
+  }
+
+  /** Takes a token for this request. Returns 0, or how long there is none, in milliseconds. */
+  take(head: RequestHead, peer: Peer, forwarded: Forwarded, now: number): number {
+    const route = this.routes === undefined ? undefined : findRoute(this.routes, head);
+    if (this.routes !== undefined && route === undefined) return 0;
+    const key = this.rule.by === "route" ? `${route?.ordinal ?? 0}` : this.keyOf(head, peer, forwarded);
+    return key === undefined ? 0 : this.buckets.take(key, now);
+  }
+
+  /** Returns what the client is told apart by; undefined if its address is unknown. */
+  private keyOf(head: RequestHead, peer: Peer, forwarded: Forwarded): string | undefined {
+    const { fields } = head;
+    if (this.field !== undefined) {
+      for (let i = 0; i < fields.count; i++) {
+        const [start, end] = [fields.nameStart(i), fields.nameEnd(i)];
+        if (end - start === this.field.length && equalsIgnoringCase(head.bytes, start, end, this.field))
+          return `=${fields.value(i)}`;
+      }
+    }
+    return networkOf(forwarded.fields(head, peer).client);
+  }
+
+  /** The fields of draft-ietf-httpapi-ratelimit-headers-10, in lines. */
+  fieldsFor(waitMs: number): string {
+    const { by, name = by, requests, periodMs } = this.rule;
+    const seconds = Math.max(1, Math.ceil(waitMs / 1000));
+    return (
+      `Retry-After: ${seconds}\r\n` +
+      `RateLimit-Policy: "${name}";q=${requests};w=${Math.max(1, Math.ceil(periodMs / 1000))}\r\n` +
+      `RateLimit: "${name}";r=0;t=${seconds}\r\n`
+    );
+  }
+}

@@ -1,0 +1,40 @@
+/** How long a client may take with its body. */
+import { expect, it } from "vitest";
+import { BodyPace } from "./body-pace.js";
+
+/** Sends one byte each `everyMs`; returns when the deadline passed, undefined if it did not within an hour. */
+function cutOf(
+  everyMs: number,
+  bytes: number,
+  minBytesPerSecond: number,
+  during?: (pace: BodyPace, now: number) => void,
+) {
+  const pace = new BodyPace(60_000, minBytesPerSecond, 0);
+  let deadlineAt = pace.deadlineAt(0);
+  for (let now = everyMs; now < 3_600_000; now += everyMs) {
+    if (deadlineAt < now) return deadlineAt;
+    pace.add(bytes);
+    during?.(pace, now);
+    deadlineAt = pace.deadlineAt(now);
+  }
+  return undefined;
+}
+
+it.each([
+  ["nothing", 61_000, 1, 250, 60_000],
+  ["a byte a second", 1000, 1, 250, 60_240],
+  ["at half the rate", 1000, 125, 250, 119_500],
+  ["at the rate", 1000, 250, 250, undefined],
+  ["a byte a second, which may be", 1000, 1, 0, undefined],
+])("a client that sends %s is cut in time", (_, everyMs, bytes, rate, expected) => {
+  expect(cutOf(everyMs, bytes, rate)).toBe(expected);
+});
+
+it("a client is not cut for the time in which it was paused, or before the instance took its body", () => {
+  expect(cutOf(1000, 1, 250, (pace, now) => now % 50_000 === 0 && pace.restart(now))).toBeUndefined();
+  const paused = (pace: BodyPace, now: number) => {
+    pace.pause(now - 999);
+    pace.resume(now);
+  };
+  expect(cutOf(1000, 1, 250, paused)).toBeUndefined();
+});

@@ -1,0 +1,81 @@
+/** The pending requests of a pool, or of one home, by class and kind. */
+import { Fifo } from "@paceline/wire/fifo";
+
+/** The class of a request: those of a lower number go first. */
+export const Rank = { HIGH: 0, NORMAL: 1, LOW: 2 } as const;
+
+export type Rank = (typeof Rank)[keyof typeof Rank];
+
+export interface QueuedRequest {
+  /** Returns false if it gave up or was served otherwise; it is then skipped. */
+  readonly isWaiting: boolean;
+  /** Non-idempotent requests also wait for a place among those not started (docs/lane.md). Others may overtake them. */
+  readonly isIdempotent: boolean;
+  /** The slot that must serve it; 0: any. Requests for one slot may overtake those for another. */
+  readonly home: number;
+  /** Its class. Default: NORMAL. */
+  readonly rank?: Rank;
+  /** Since when it waits, by the queue's clock. Default: the beginning of time. */
+  readonly since?: number;
+  /** Set on entry; orders all pending requests. */
+  order: number;
+  /** It has waited for too long, or gives way to others; it has left the queue. */
+  onRefused?(): void;
+}
+
+/** The pending requests of one home: a list for each class and kind. */
+export class Lines<W extends QueuedRequest> {
+  private readonly lists: (Fifo<W> | undefined)[] = [];
+
+  get length(): number {
+    let length = 0;
+    for (const list of this.lists) length += list?.length ?? 0;
+    return length;
+  }
+
+  of(isIdempotent: boolean, rank: Rank): Fifo<W> | undefined {
+    return this.lists[2 * rank + (isIdempotent ? 0 : 1)];
+  }
+
+  /** The list of this request. */
+  listOf({ isIdempotent, rank = Rank.NORMAL }: W): Fifo<W> {
+    const at = 2 * rank + (isIdempotent ? 0 : 1);
+    this.lists[at] ??= new Fifo<W>();
+    return this.lists[at];
+  }
+
+  holds(isIdempotent: boolean): boolean {
+    for (let at = isIdempotent ? 0 : 1; at < this.lists.length; at += 2)
+      if (firstOf(this.lists[at]) !== undefined) return true;
+    return false;
+  }
+
+  /** Removes the requests that gave up. */
+  purge(): void {
+    for (const list of this.lists) list?.keep(({ isWaiting }) => isWaiting);
+  }
+
+  *[Symbol.iterator](): IterableIterator<W> {
+    for (const list of this.lists) if (list !== undefined) yield* list;
+  }
+
+  /** Adds the request of each list whose turn it is. */
+  addHeads(heads: W[], isNewestFirst: boolean): void {
+    for (const list of this.lists) {
+      const head = isNewestFirst ? lastOf(list) : firstOf(list);
+      if (head !== undefined) heads.push(head);
+    }
+  }
+}
+
+/** Returns the first request that still waits, without removing it. */
+export function firstOf<W extends QueuedRequest>(queue: Fifo<W> | undefined): W | undefined {
+  while (queue?.first?.isWaiting === false) queue.shift();
+  return queue?.first;
+}
+
+/** Returns the last request that still waits, without removing it. */
+function lastOf<W extends QueuedRequest>(queue: Fifo<W> | undefined): W | undefined {
+  while (queue?.last?.isWaiting === false) queue.pop();
+  return queue?.last;
+}

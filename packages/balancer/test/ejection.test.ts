@@ -1,7 +1,7 @@
 /** One of four upstreams fails in each way there is: it is ejected and readmitted, and no request of the others is lost. */
 import http from "node:http";
 import path from "node:path";
-import type { BalancerStats, EjectionRule, UpstreamStats } from "@paceline/wire";
+import type { BalancerStats, ChildMessage, EjectionRule, UpstreamStats } from "@paceline/wire";
 import { describe, expect, it } from "vitest";
 import { BalancerProcess, pool } from "./support/balancer-process.js";
 import { HELLO, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
@@ -160,6 +160,16 @@ describe.each(SETUPS)("ejection on %s over %s", (runtime, protocol) => {
         NAMES.every((name) => one(stats, name).requestsTotal > one(start, name).requestsTotal + 40),
       );
       expect(failing.upstreams.filter(({ ejected }) => ejected !== undefined)).toEqual([]);
+
+      // Without a retry budget, a request that is lost with its upstream is not sent to another one. Only this one has lost such
+      // requests before: after losses at two, they are not sent again in any case.
+      for (const name of NAMES) upstreams.ways.set(name, name === NAMES[1] ? "resets" : "serves");
+      const { ejection: _, ...plain } = described;
+      await balancer.follow({}, [{ ...plain, retryBudget: { percent: 0, minPerSecond: 0 } }]);
+      await balancer.reports(() => clients.statuses.has(502));
+      const isTold = (message: ChildMessage) =>
+        message.type === "notice" && /^the retry budget of web is spent: \d+ requests/.test(message.message);
+      await balancer.hears(isTold);
     } finally {
       await clients.stop();
       await upstreams.close();

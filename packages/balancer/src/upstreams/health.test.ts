@@ -74,20 +74,22 @@ type Step =
 
 const steps = fc.array(
   fc.oneof(
-    fc.record({ do: fc.constant("eject" as const), at: fc.nat({ max: 9 }) }),
+    fc.record({ do: fc.constant("eject" as const), at: fc.nat({ max: 3 }) }),
     fc.record({ do: fc.constant("wait" as const), ms: fc.nat({ max: 100_000 }) }),
-    fc.record({ do: fc.constant("drain" as const), at: fc.nat({ max: 9 }), isOut: fc.boolean() }),
-    fc.record({ do: fc.constant("members" as const), from: fc.nat({ max: 9 }), size: fc.nat({ max: 10 }) }),
+    fc.record({ do: fc.constant("drain" as const), at: fc.nat({ max: 3 }), isOut: fc.boolean() }),
+    fc.record({ do: fc.constant("members" as const), from: fc.nat({ max: 2 }), size: fc.nat({ max: 4 }) }),
   ),
-  { maxLength: 100 },
+  { maxLength: 100, size: "max" },
 );
 
 it("ejects never more than the share, never the last in turn, and readmits each in time", () => {
   fc.assert(
     fc.property(steps, fc.integer({ min: 0, max: 100 }), (history: Step[], maxEjectedPercent) => {
       const rule = { ...RULE, maxEjectedPercent };
-      const all = Array.from({ length: 10 }, (_, at) => ({ at, isOut: false }));
+      const all = Array.from({ length: 4 }, (_, at) => ({ at, isOut: false }));
       let members = all;
+      const most = () =>
+        Math.max(0, Math.min(members.length - 1, Math.floor((members.length * maxEjectedPercent) / 100)));
       const book = new EjectionBook<(typeof all)[number]>(rule, ({ isOut }) => isOut);
       book.follow(members);
       const since = new Map<object, number>();
@@ -102,13 +104,16 @@ it("ejects never more than the share, never the last in turn, and readmits each 
           const member = all[step.at] as (typeof all)[number];
           const forMs = book.eject(member, now);
           if (forMs > 0) since.set(member, now);
-          if (forMs > 0) expect(book.isEjected(member)).toBe(true);
+          if (forMs > 0) {
+            expect(book.isEjected(member)).toBe(true);
+            expect(members.filter((each) => each.isOut || book.isEjected(each)).length).toBeLessThanOrEqual(most());
+          }
           expect(forMs).toBeLessThanOrEqual(rule.maxEjectMs);
         }
         for (const member of book.readmit(now)) expect(book.isEjected(member)).toBe(false);
         const ejected = members.filter((member) => book.isEjected(member));
         expect(ejected.length).toBe(book.ejected);
-        expect(ejected.length).toBeLessThanOrEqual(maxEjected(members.length, rule));
+        expect(ejected.length).toBeLessThanOrEqual(most());
         if (members.some(({ isOut }) => !isOut))
           expect(members.some((member) => !member.isOut && !book.isEjected(member))).toBe(true);
         for (const member of ejected) expect(now - (since.get(member) as number)).toBeLessThan(rule.maxEjectMs);
@@ -126,6 +131,18 @@ it("an ejection can be ended early, and counts all the same", () => {
   expect(book.end(bad, 2)).toBe(true);
   expect([book.isEjected(bad), book.end(bad, 2)]).toEqual([false, false]);
   expect(book.eject(bad, 3)).toBe(20_000);
+});
+
+test.each([
+  [4, 50, 2],
+  [3, 50, 1],
+  [2, 50, 1],
+  [1, 100, 0],
+  [4, 100, 3],
+  [4, 24, 0],
+  [0, 50, 0],
+])("of %i upstreams and with %i percent, at most %i are out", (size, maxEjectedPercent, most) => {
+  expect(maxEjected(size, { maxEjectedPercent })).toBe(most);
 });
 
 it("ejects for a time that doubles up to its bound, and starts again after a long time in turn", () => {

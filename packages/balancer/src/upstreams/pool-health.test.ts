@@ -1,4 +1,4 @@
-/** An operator's readmission ends an ejection here, once for each time it is wanted. */
+/** What a pool does with upstreams that fail, whose checks fail, that are fresh, or that an operator readmits. */
 import type { EjectionRule, SnapshotPool } from "@paceline/wire";
 import { expect, it } from "vitest";
 import { Pool } from "./pool.js";
@@ -43,4 +43,101 @@ it("a readmission ends the ejection, and a later snapshot with the same count en
   expect(bad.isOutOfTurn).toBe(true);
   follow(2);
   expect(bad.isOutOfTurn).toBe(false);
+});
+
+const REQUEST = { routeClass: 0 };
+
+function poolOf(size: number, more: Partial<SnapshotPool>) {
+  const clock = { now: 1000 };
+  const pool = new Pool("web", new RoundRobin<Upstream>(), 10);
+  let changes = 0;
+  const health = new PoolHealth(pool, {
+    ...{ clock, stallAfterMs: 50, onNotice: () => {} },
+    onChange: () => void changes++,
+  });
+  const make = (at: number) => {
+    const link = { hasRoom: () => true, overdue: () => undefined, pending: 0 } as unknown as UpstreamClient;
+    return new Upstream(`web.${at}#1`, `web.${at}`, link);
+  };
+  const upstreams = Array.from({ length: size }, (_, at) => make(at + 1));
+  const follow = (also: Partial<SnapshotPool> = {}, members = [...upstreams]) => {
+    health.follow({ name: "web", routes: [], upstreams: [], ...more, ...also }, members);
+    pool.setMembers(members);
+  };
+  const tick = (ms: number) => {
+    clock.now += ms;
+    health.tick();
+  };
+  const respond = (slot: number, status: number, times: number) => {
+    for (let at = 0; at < times; at++) upstreams[slot - 1]?.answered(status, 1, REQUEST);
+  };
+  const out = () => upstreams.filter(({ isOutOfTurn }) => isOutOfTurn).map(({ slot }) => slot);
+  follow();
+  return { pool, upstreams, make, follow, tick, respond, out, changes: () => changes };
+}
+
+it("ejects one that fails within a second, readmits it in time, and tells of both; not during a judgement", () => {
+  const { upstreams, follow, tick, respond, out, changes } = poolOf(3, { ejection: RULE });
+  for (const slot of [1, 3]) respond(slot, 200, 50);
+  follow({ judged: true });
+  respond(2, 500, 9);
+  tick(1000);
+  expect([out(), changes()]).toEqual([[], 0]);
+  follow();
+  tick(1000);
+  expect([out(), changes()]).toEqual([[2], 1]);
+  expect(upstreams[1]?.takeStats(2000).ejected).toMatchObject({ number: 1, forMs: 11_000 });
+  tick(9999);
+  expect(out()).toEqual([2]);
+  tick(1);
+  expect([out(), changes()]).toEqual([[], 2]);
+  // A pool without the rule forgets what it has ejected.
+  for (const slot of [1, 3]) respond(slot, 200, 50);
+  respond(2, 500, 9);
+  tick(1000);
+  expect(out()).toEqual([2]);
+  follow({ ejection: undefined as never });
+  expect(out()).toEqual([]);
+});
+
+it("takes those out of turn whose checks fail, no more than may be out together", () => {
+  const { upstreams, follow, tick, respond, out } = poolOf(4, { ejection: RULE });
+  const fail = (...slots: number[]) => {
+    for (const upstream of upstreams) upstream.failsChecks = slots.includes(upstream.slot);
+    follow();
+  };
+  fail(2);
+  expect(out()).toEqual([2]);
+  fail(2, 3, 4);
+  expect(out()).toEqual([2, 3]);
+  fail(3, 4);
+  expect(out()).toEqual([3, 4]);
+  fail();
+  expect(out()).toEqual([]);
+  for (const slot of [1, 2, 3]) respond(slot, 200, 50);
+  respond(4, 500, 9);
+  tick(1000);
+  fail(1, 2);
+  expect(out()).toEqual([1, 4]);
+});
+
+it("lets the share of a fresh one grow in steps, and of one that is readmitted", () => {
+  const { upstreams, make, follow, tick, respond, out } = poolOf(2, { ejection: RULE, slowStartMs: 1000 });
+  tick(1000);
+  expect(upstreams.map(({ weight }) => weight)).toEqual([1, 1]);
+  upstreams.push(make(3));
+  follow();
+  const shares = Array.from({ length: 11 }, () => {
+    const { weight } = upstreams[2] as Upstream;
+    tick(100);
+    return Math.round(weight * 10);
+  });
+  expect(shares).toEqual([1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  expect(upstreams.map(({ weight }) => weight)).toEqual([1, 1, 1]);
+  for (const slot of [1, 2]) respond(slot, 200, 50);
+  respond(3, 500, 9);
+  tick(1000);
+  expect(out()).toEqual([3]);
+  tick(10_000);
+  expect([out(), upstreams[2]?.weight]).toEqual([[], 0.1]);
 });

@@ -40,6 +40,12 @@ it("allows everything without a rule, and nothing with a rule of 0", () => {
   expect(takeAll(none, 1000)).toBe(0);
 });
 
+it("leaves no more than a new rule allows", () => {
+  const budget = budgetOf(20, 10);
+  budget.follow({ percent: 20, minPerSecond: 1 });
+  expect(takeAll(budget, 1000)).toBe(10);
+});
+
 it("never passes more than the share, the minimum, and what ten seconds leave over", () => {
   const seconds = fc.array(fc.record({ requests: fc.nat({ max: 5000 }), failures: fc.nat({ max: 5000 }) }), {
     maxLength: 60,

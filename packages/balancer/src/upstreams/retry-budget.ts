@@ -18,7 +18,7 @@ export class RetryBudget {
   follow(rule: RetryBudgetRule | undefined): void {
     const isNew = this.rule === undefined;
     this.rule = rule;
-    if (isNew) this.tokens = this.most;
+    this.tokens = isNew ? this.most : Math.min(this.tokens, this.most);
   }
 
   private get most(): number {

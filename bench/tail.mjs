@@ -1,6 +1,7 @@
 /**
  * Measures who waits behind a busy instance: `npm run bench:tail`. Requests of 2 ms (90 %) and 32 ms (10 %) of processor time arrive
  * at random (Poisson) at constant rates; p99 beside nginx and HAProxy in front of the same app. The contestants take turns.
+ * `--slow 20`: the first instance takes twenty times as long. `--only` takes the beginnings of names.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,6 +21,9 @@ const { values } = parseArgs({
     instances: { type: "string", default: "2" },
     rates: { type: "string", default: "120,220" },
     kinds: { type: "string", default: "sync,async,late" },
+    style: { type: "string", default: "fetch" },
+    slow: { type: "string", default: "1" },
+    balancers: { type: "string", default: "1" },
     runtime: { type: "string", default: "bun" },
     only: { type: "string", default: "" },
   },
@@ -29,16 +33,20 @@ const rates = values.rates.split(",").map(Number);
 const app = fileURLToPath(new URL("apps/tail.mjs", import.meta.url));
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-tail-"));
 
+const environmentOf = (kind) => ({ TAIL_KIND: kind, TAIL_STYLE: values.style, TAIL_SLOW: values.slow });
+
 const ours = (config) => async (kind) => {
-  const pool = { app, instances, runtime: values.runtime, env: { TAIL_KIND: kind }, ...config };
-  return startFleet(instances, { runtime: values.runtime, ...pool });
+  const balancer = { processes: Number(values.balancers) };
+  return startFleet(instances, { app, runtime: values.runtime, env: environmentOf(kind), balancer, ...config });
 };
 
 /** Starts that proxy in front of instances that serve alone. */
 const proxy = (program, configurationOf) => async (kind) => {
-  const environment = { TAIL_KIND: kind };
+  const environment = environmentOf(kind);
   const alone = await Promise.all(
-    Array.from({ length: instances }, () => serveAlone([app], values.runtime, environment)),
+    Array.from({ length: instances }, (_, at) =>
+      serveAlone([app], values.runtime, { ...environment, TAIL_INDEX: String(at + 1) }),
+    ),
   );
   const port = await freePort();
   const file = path.join(folder, `${program}-${port}.conf`);
@@ -91,7 +99,8 @@ const CONTESTANTS = {
   "HAProxy, one at a time": haproxy("leastconn", "maxconn 1"),
 };
 
-const chosen = Object.entries(CONTESTANTS).filter(([name]) => name.includes(values.only));
+const wanted = values.only.split(",");
+const chosen = Object.entries(CONTESTANTS).filter(([name]) => wanted.some((each) => name.startsWith(each)));
 const samples = new Map();
 try {
   for (let round = 1; round <= Number(values.rounds); round++) {
@@ -103,7 +112,7 @@ try {
     name,
     ...rates.map((rate) => cell(medians(byRate.get(rate), ["p50Ms", "p99Ms", "failed"]))),
   ]);
-  const caption = `${instances} instances on ${values.runtime}: p50 / p99 in ms, medians of ${values.rounds} rounds of ${values.seconds} s`;
+  const caption = `${instances} instances (${values.style}) on ${values.runtime}, ${values.balancers} balancers: p50 / p99 in ms, medians of ${values.rounds} rounds of ${values.seconds} s`;
   process.stdout.write(`${textTable({ caption, header: ["", ...rates.map((rate) => `${rate}/s`)], rows })}\n`);
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -21,6 +21,7 @@ import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
 import type { Relay } from "./exchange/relay.js";
+import { SpareHeads } from "./exchange/spare-heads.js";
 import { Spool } from "./exchange/spool.js";
 import { Forwarded, type Peer } from "./http1/forwarded.js";
 import { HeadWriter } from "./http1/head-writer.js";
@@ -43,8 +44,8 @@ import {
 import { Http1UpstreamClient, WatchedHttp1Client } from "./upstream-http1/http1-upstream.js";
 import { ControlLane } from "./upstream-lane/lane-connection.js";
 import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
-import { StallWatch } from "./upstreams/pool.js";
 import { UpstreamRegistry } from "./upstreams/registry.js";
+import { StallWatch } from "./upstreams/stall-watch.js";
 
 /** How often clients that are not being read are checked for a disconnect. */
 const LOOK_TICKS = 1000 / TICK_MS;
@@ -129,6 +130,7 @@ export class Balancer {
       },
       forwarded,
       requestHead: new RequestHead(limits),
+      spareHeads: new SpareHeads(() => new RequestHead(limits)),
       responseWriter: new HeadWriter(limits.maxHeadBytes, deadlines),
       router: new Router([]),
       rateLimits: options.rateLimits.length === 0 ? undefined : new RateLimits(options.rateLimits, forwarded),

@@ -112,11 +112,11 @@ export class Attempts implements Waiting {
     const { binding, isIdempotent } = this;
     const mustWait = pool.requestQueue.holds(isIdempotent, binding?.mayWait === true ? binding.home : 0);
     const upstream = mustWait ? undefined : pool.pick(this.tried, isIdempotent, this.mayHaveStartedElsewhere, binding);
-    if (upstream === undefined) this.enqueue(pool);
+    if (upstream === undefined) this.enqueue(pool, head);
     else this.found(upstream, head);
   }
 
-  private enqueue(pool: Pool): void {
+  private enqueue(pool: Pool, head: RequestHead | undefined): void {
     const home = this.binding?.home ?? 0;
     // All upstreams failed once, perhaps only because they are too busy to accept, so each is tried again later.
     if (home === 0) this.tried = undefined;
@@ -131,6 +131,7 @@ export class Attempts implements Waiting {
       if (!isQueued) return this.owner.respond(503);
     }
     this.wait();
+    if (head !== undefined && head === this.relay.requestHead) this.kept.keepParsed(this.relay);
     if (!isQueued) return this.leaveHome(pool);
     const { deadlines, limits } = this.relay;
     if (home !== 0) this.client.deadlineAt = Math.min(this.waitsUntil, deadlines.now + limits.stickyWaitMs);

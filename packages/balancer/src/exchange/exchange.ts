@@ -150,7 +150,7 @@ export class Exchange
   }
 
   onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void {
-    this.upstream = this.outcome.found(upstream);
+    this.upstream = this.outcome.found(upstream, head === undefined);
     const stream = upstream.open(this, this.attempts.isIdempotent);
     this.stream = stream;
     if (!stream.isReady) {
@@ -163,7 +163,7 @@ export class Exchange
   }
 
   onUpstreamReady(): void {
-    this.sendHead(this.stream as UpstreamStream, this.request.parse(this.relay.requestHead));
+    this.sendHead(this.stream as UpstreamStream, this.request.parse(this.relay));
     this.onRequestBatch();
   }
 

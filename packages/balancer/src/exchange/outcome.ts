@@ -41,6 +41,8 @@ export class Outcome implements Finished {
   upstream: Upstream | undefined;
   outcome: AccessOutcome = "whole";
   phase: AccessPhase = "head";
+  /** When it was ready to be sent: since then it has not waited for an instance. */
+  private readyAt = 0;
   /** The status that was counted while the client was still receiving the response. */
   private counted = 0;
 
@@ -51,7 +53,7 @@ export class Outcome implements Finished {
   ) {}
 
   begin(): void {
-    this.startedAt = this.queuedAt = performance.now();
+    this.startedAt = this.queuedAt = this.readyAt = performance.now();
     this.foundAt = this.sentAt = this.firstByteAt = this.requestBytes = this.bodyBytes = this.retries = 0;
     this.handlerMicros = -1;
     this.outcome = "whole";
@@ -71,9 +73,10 @@ export class Outcome implements Finished {
     if (this.relay.accessLog !== undefined) this.queuedAt = performance.now();
   }
 
-  /** An instance was picked. */
-  found(upstream: Upstream): Upstream {
+  /** An instance was picked. @param isLate whether the request has waited for it */
+  found(upstream: Upstream, isLate: boolean): Upstream {
     this.upstream = upstream;
+    if (isLate) this.readyAt = performance.now();
     if (this.relay.accessLog !== undefined) this.foundAt = performance.now();
     return upstream;
   }
@@ -88,6 +91,9 @@ export class Outcome implements Finished {
   responded(head: ResponseHead): void {
     this.status = head.status;
     this.upstream?.latency?.observe(performance.now() - this.sentAt, head.status < 500);
+    // Programs and Node handlers do not report it.
+    const micros = head.handlerMicros < 0 ? (performance.now() - this.readyAt) * 1000 : head.handlerMicros;
+    this.upstream?.pace.add(micros);
     if (this.relay.accessLog === undefined) return;
     this.firstByteAt = performance.now();
     this.handlerMicros = head.handlerMicros;

@@ -17,6 +17,7 @@ import type { Recorder } from "../stats/recorder.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { PoisonBook } from "./poison.js";
+import type { SpareHeads } from "./spare-heads.js";
 import type { Spool } from "./spool.js";
 
 export interface Relay {
@@ -32,7 +33,8 @@ export interface Relay {
   readonly forwarded: Forwarded;
   readonly turnShare: TurnShare;
   /** The parsed request head; valid until the turn ends. */
-  readonly requestHead: RequestHead;
+  requestHead: RequestHead;
+  readonly spareHeads: SpareHeads;
   /** Builds the heads for clients. */
   readonly responseWriter: HeadWriter;
   router: Router<Pool>;

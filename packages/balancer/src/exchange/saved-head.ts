@@ -1,4 +1,4 @@
-/** A request's head, kept as received bytes to be sent later or again; it is then parsed again. */
+/** A request's head, kept as received bytes to be sent later or again; it is then parsed again, unless it could stay parsed in the queue. */
 import { routeClassOf } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
 import { Identity, type IdentitySource } from "../http1/identity.js";
@@ -7,6 +7,7 @@ import { asRequestForFile, type InternalPools, type NamedFile, targetOf } from "
 import { retarget, routeOf } from "../routing/route.js";
 import type { Route } from "../routing/router.js";
 import type { Pool } from "../upstreams/pool.js";
+import type { HeadOwner } from "./spare-heads.js";
 
 /** The head in a larger read is copied, so that the read can be freed. */
 const MAX_KEPT_READ_BYTES = 65_536;
@@ -20,6 +21,8 @@ export class SavedHead {
   private bytes: Uint8Array | undefined;
   private start = 0;
   private end = 0;
+  private parsed: RequestHead | undefined;
+  private owner: HeadOwner | undefined;
   private route: Route<Pool> | undefined;
   /** A target that replaces the original one. */
   private target: Uint8Array | undefined;
@@ -46,6 +49,13 @@ export class SavedHead {
     this.bytes = copyOf(this.bytes as Uint8Array, this.start, this.end);
     this.end -= this.start;
     this.start = 0;
+  }
+
+  /** Keeps the head that was just parsed, if there is room: it is to be sent soon. Not one in a larger read, which it would hold. */
+  keepParsed(owner: HeadOwner): void {
+    if (owner.requestHead.bytes !== this.bytes) return;
+    this.parsed = owner.spareHeads.takeParsed(owner);
+    this.owner = owner;
   }
 
   /** Stores the route found for this head. */
@@ -86,8 +96,15 @@ export class SavedHead {
     return this.start;
   }
 
-  /** Parses it into `head`, in the form for its upstream. */
-  parse(head: RequestHead): RequestHead {
+  /** Returns it parsed, in the form for its upstream. */
+  parse(owner: HeadOwner): RequestHead {
+    const { parsed } = this;
+    if (parsed !== undefined) {
+      this.parsed = undefined;
+      owner.spareHeads.restore(owner, parsed);
+      return parsed;
+    }
+    const head = owner.requestHead;
     head.parse(this.bytes as Uint8Array, this.start, this.end);
     if (this.isForFile) asRequestForFile(head);
     retarget(head, this.route as Route<Pool>, this.target);
@@ -129,6 +146,8 @@ export class SavedHead {
   }
 
   clear(): void {
+    if (this.parsed !== undefined) this.owner?.spareHeads.giveBack(this.parsed);
+    this.parsed = undefined;
     this.isForFile = false;
     this.bytes = undefined;
     this.route = undefined;

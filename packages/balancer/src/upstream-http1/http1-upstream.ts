@@ -281,6 +281,10 @@ export class WatchedHttp1Client implements UpstreamClient {
   readonly pending = 0;
   readonly notStarted = 0;
 
+  get isLoopRunning(): boolean {
+    return this.control.isLoopRunning;
+  }
+
   hasRoom(): boolean {
     return !this.control.isGoingAway && this.http1.hasRoom();
   }

@@ -10,6 +10,7 @@ import {
   type Transport,
 } from "../transport/transport.js";
 import type { WorkMeter } from "../upstreams/work-meter.js";
+import { MainThread } from "./main-thread.js";
 import { LaneOutput } from "./output.js";
 import { MAX_IGNORED_PINGS, StallCounter } from "./stall-counter.js";
 
@@ -34,6 +35,8 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   private decoder = new FrameDecoder();
   protected stallCount = new StallCounter();
   private pings = 0;
+  /** Of the instance, if its HELLO named its process. */
+  private mainThread: MainThread | undefined;
 
   constructor(
     protected readonly services: LaneConnectionServices,
@@ -64,8 +67,14 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.services.transport.connect(this.path, this);
   }
 
+  /** Whether the instance's event loop is running now, as far as it can be seen. */
+  get isLoopRunning(): boolean {
+    return this.mainThread?.isRunning() ?? false;
+  }
+
   protected drop(): void {
     this.state = "closed";
+    this.mainThread?.close();
     this.output.end()?.close();
   }
 
@@ -149,6 +158,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     const hello = readHello(type, bytes, start, end);
     if (typeof hello === "string") return this.break(hello);
     this.state = "open";
+    this.mainThread = hello.pid === undefined ? undefined : new MainThread(hello.pid);
     this.stallCount.heard();
     this.onOpen(hello);
   }

@@ -4,7 +4,7 @@ import { FrameType, RESPONSE_WINDOW_BYTES, readUint32 } from "@paceline/wire/lan
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
-import { STALL_TICK_MS } from "../upstreams/pool.js";
+import { STALL_TICK_MS } from "../upstreams/stall-watch.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { WorkMeter } from "../upstreams/work-meter.js";
 import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
@@ -25,6 +25,7 @@ interface LaneServices extends LaneConnectionServices {
 const MAX_WAITING_BYTES = 1 << 20;
 
 export class LaneUpstreamClient extends LaneConnection implements UpstreamClient, StreamLane {
+  readonly isBatched = true;
   /** The instance's initial window for a request's body, from its HELLO. */
   requestWindow = 0;
   /** Bytes of bodies sent and not granted again, over all streams. */

@@ -2,34 +2,14 @@
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType } from "@paceline/wire/lane/protocol";
 import type { Connection } from "../transport/transport.js";
-
-/** Has collected bytes to flush. */
-interface Flushable {
-  flushTurn(): void;
-}
-
-const due: Flushable[] = [];
-let isArmed = false;
-
-/** Flushes it at the end of this turn, after all input was processed. The caller must not register it twice. */
-function atTurnEnd(flushable: Flushable): void {
-  due.push(flushable);
-  if (isArmed) return;
-  isArmed = true;
-  setImmediate(flushAll);
-}
-
-function flushAll(): void {
-  isArmed = false;
-  for (const flushable of due.splice(0)) flushable.flushTurn();
-}
+import { atTurnEnd } from "../turn.js";
 
 /** How many bytes of large bodies are collected before they are written. */
 const FULL_BYTES = 65_536;
 /** A piece of at least this size is written from where it is; to copy it would cost more than a further write. */
 const UNCOPIED_BYTES = 32_768;
 
-export class LaneOutput implements Flushable {
+export class LaneOutput {
   readonly frames = new FrameBuffer();
   /** Whether the last write was partial; nothing is written until `onDrained`. */
   isBlocked = false;

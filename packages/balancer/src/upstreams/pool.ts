@@ -1,7 +1,11 @@
-/** A pool's upstreams, the policy that picks among them, how much may wait at one of them, the queue of requests for which all are full, and the watch for upstreams that stall. */
+/** A pool's upstreams, the policy that picks among them, how much may wait at one of them, and the queue of requests for which all are full. */
 import type { PolicyName } from "@paceline/wire";
 import type { ErrorPages } from "../downstream/local-response.js";
+import { turns } from "../turn.js";
+import { FreeLoops, LOOK_AGAIN_MS } from "./free-loops.js";
+import { Handful, processors } from "./handful.js";
 import { takeTurns } from "./out-of-turn.js";
+import { type Pace, Paces } from "./pace.js";
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import { RetryBudget } from "./retry-budget.js";
 import type { Binding, Stickiness } from "./sticky.js";
@@ -16,6 +20,8 @@ export interface Policy<Candidate extends { readonly name: string }> {
   pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
   /** Whether it decides alone. Default: slow requests go to the upstream with the fewest in flight. */
   readonly decidesAlone?: true;
+  /** Picks the candidate of the last pick once more, if it may be picked. */
+  pickAgain?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
 }
 
 export class Pool {
@@ -34,6 +40,15 @@ export class Pool {
   readonly work = new WorkMeter();
   /** How many of its requests may be sent again. */
   readonly retries = new RetryBudget();
+  /** How long its upstreams take, and which take many times as long as the others. */
+  private readonly paces = new Paces();
+  private paceOf: readonly Pace[] = [];
+  private readonly loops = new FreeLoops();
+  private isLookDue = false;
+  /** Whether all upstreams report that handlers have returned, and get several requests in one write. */
+  private isBatched = false;
+  /** Set if its upstreams may get several requests in a row. */
+  private handful: Handful | undefined;
   /** Requests whose body is being collected. */
   receiving = 0;
   /** Spooled responses whose upstream has finished. */
@@ -65,11 +80,18 @@ export class Pool {
     !upstream.isStalledLong && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly endsSoon = (upstream: Upstream): boolean =>
     upstream.endsSoon && (this.tried === undefined || !this.tried.includes(upstream));
-  private readonly isFreeAndHeard = (upstream: Upstream): boolean => !upstream.isStalled && this.isFree(upstream);
-  /** The fewest requests in flight at an upstream that may be picked, by its weight. */
+  /** Whether outliers may be picked like others. */
+  private takesOutliers = true;
+  private readonly isFreeAndHeard = (upstream: Upstream): boolean =>
+    !upstream.isStalled &&
+    (this.takesOutliers || !upstream.pace.isOutlier || upstream.pace.trials > 0) &&
+    this.isFree(upstream);
+  /** The requests in flight at the upstream to pick, by its weight. */
   private fewest = 0;
   private readonly isLeastBusy = (upstream: Upstream): boolean =>
-    upstream.inFlight / upstream.weight <= this.fewest && this.isFreeAndHeard(upstream);
+    upstream.inFlight / upstream.weight === this.fewest && this.isFreeAndHeard(upstream);
+  private readonly isLeastBusyAndFree = (upstream: Upstream): boolean =>
+    this.isLeastBusy(upstream) && this.loops.isFree(upstream);
   /** During a reload a slot has two processes, of which all its clients use the same; a canary has its own. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
     this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.home, this.mayServeHome) === upstream;
@@ -85,6 +107,8 @@ export class Pool {
     readonly name: string,
     private policy: Policy<Upstream>,
     maxQueue: number,
+    /** How many instances can run at once. Default: as many as there are processors. */
+    private readonly runsAtOnce?: number,
   ) {
     this.requestQueue = new RequestQueue<PoolWaiter>(maxQueue);
   }
@@ -103,7 +127,13 @@ export class Pool {
   setMembers(upstreams: readonly Upstream[], isAwaited = false): void {
     this.upstreams = upstreams;
     this.isAwaited = isAwaited;
+    this.paceOf = upstreams.map(({ pace }) => pace);
     this.isForeign = upstreams.some((upstream) => upstream.isForeign);
+    this.isBatched = upstreams.every((upstream) => upstream.isBatched);
+    this.handful =
+      this.isBatched && upstreams.length > 1
+        ? (this.handful ?? new Handful(this.runsAtOnce ?? processors()))
+        : undefined;
     this.turnsChanged();
   }
 
@@ -156,22 +186,88 @@ export class Pool {
     if (this.sticky !== undefined) return this.pickSticky(this.sticky, binding);
     const isStrict = this.isExact || this.isWeighted;
     this.window = isStrict || this.isRelieving ? Number.POSITIVE_INFINITY : this.work.window;
-    const isByLoad = !isStrict && this.policy.decidesAlone !== true && (this.work.isSlow || this.isForeign);
-    const free = isByLoad
-      ? this.pickLeastBusy()
-      : this.policy.pick(this.stalled === 0 ? this.isFree : this.isFreeAndHeard);
+    const { outliers } = this.paces;
+    this.takesOutliers = outliers === 0 || isStrict || this.isRelieving;
+    const free = outliers === 0 ? this.pickFree(isStrict) : this.pickWithOutliers(isStrict);
     return free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
   }
 
-  /** Picks the upstream with the fewest requests; among equals the next in turn. */
-  private pickLeastBusy(): Upstream | undefined {
-    this.fewest = Number.POSITIVE_INFINITY;
+  /** Outliers only get requests to try them, unless no other upstream is available. */
+  private pickWithOutliers(isStrict: boolean): Upstream | undefined {
+    let picked = this.pickFree(isStrict);
+    if (picked === undefined && !this.takesOutliers) {
+      const isOther = (upstream: Upstream) =>
+        !upstream.pace.isOutlier && !upstream.isStalled && this.tried?.includes(upstream) !== true;
+      this.takesOutliers = !this.inTurn.some((each) => isOther(each) && each.isAvailable(this.isIdempotent));
+      if (this.takesOutliers) picked = this.pickFree(isStrict);
+    }
+    if (picked?.pace.isOutlier === true) picked.pace.trials = 0;
+    return picked;
+  }
+
+  private pickFree(isStrict: boolean): Upstream | undefined {
+    const isByLoad = !isStrict && this.policy.decidesAlone !== true && (this.work.isSlow || this.isForeign);
+    if (isByLoad) return this.pickByLoad();
+    const mayBePicked = this.stalled === 0 && this.takesOutliers ? this.isFree : this.isFreeAndHeard;
+    const { handful } = this;
+    if (handful === undefined || isStrict || !this.work.isKnown) return this.policy.pick(mayBePicked);
+    if (handful.take(turns.count)) {
+      const again = this.policy.pickAgain?.(mayBePicked);
+      if (again !== undefined) return again;
+      handful.pass();
+    }
+    return this.policy.pick(mayBePicked);
+  }
+
+  /**
+   * Picks the upstream with the fewest requests; among equals the next in turn. Requests that take long go to one whose event loop
+   * is free, if any, and wait for one if they mostly compute: where nothing reports that a handler has returned, or where other
+   * balancers send requests, too.
+   */
+  private pickByLoad(): Upstream | undefined {
+    const { loops, paces, work } = this;
+    this.fewest = -1;
+    const isShared = work.balancers > 1;
+    if (work.isLong && !this.isForeign && (isShared || !this.isBatched)) {
+      loops.begin(performance.now(), isShared);
+      let isAny = false;
+      for (; this.findNextFewest(); isAny = true) {
+        const picked = this.policy.pick(this.isLeastBusyAndFree);
+        if (picked !== undefined) return loops.picked(picked);
+      }
+      if (!isAny) return undefined;
+      const { typicalMicros } = paces;
+      if (!this.isRelieving && typicalMicros !== undefined && work.isMostOf(typicalMicros)) {
+        this.lookAgainSoon();
+        return undefined;
+      }
+      this.fewest = -1;
+    }
+    return this.findNextFewest() ? this.policy.pick(this.isLeastBusy) : undefined;
+  }
+
+  /** Sets `fewest` to the next larger number of requests at an upstream that may be picked. Returns false if there is none. */
+  private findNextFewest(): boolean {
+    let next = Number.POSITIVE_INFINITY;
     for (const upstream of this.inTurn) {
       const load = upstream.inFlight / upstream.weight;
-      if (load < this.fewest && this.isFreeAndHeard(upstream)) this.fewest = load;
+      if (load > this.fewest && load < next && this.isFreeAndHeard(upstream)) next = load;
     }
-    return this.fewest === Number.POSITIVE_INFINITY ? undefined : this.policy.pick(this.isLeastBusy);
+    this.fewest = next;
+    return next !== Number.POSITIVE_INFINITY;
   }
+
+  /** Nothing reports that an event loop is free. */
+  private lookAgainSoon(): void {
+    if (this.isLookDue) return;
+    this.isLookDue = true;
+    setTimeout(this.lookAgain, LOOK_AGAIN_MS);
+  }
+
+  private readonly lookAgain = (): void => {
+    this.isLookDue = false;
+    this.serveQueue();
+  };
 
   /**
    * Sends the request that has waited longest to an instance whose window is full: the queue is, too, or its deadline has passed.
@@ -232,16 +328,19 @@ export class Pool {
     return isBusy || this.stalled > 0;
   }
 
-  /** Counts the requests that are here at a tick. */
+  /** Counts the requests that are here at a tick, and judges how long they take. */
   countLoad(): void {
     const { load } = this;
     let waiting = this.requestQueue.length;
     let inFlight = waiting;
+    let finished = 0;
     for (const upstream of this.upstreams) {
       inFlight += upstream.inFlight;
       waiting += upstream.notStarted;
-      load.finished += upstream.takeAnswered();
+      finished += upstream.takeAnswered();
     }
+    this.paces.judge(this.paceOf, finished, performance.now());
+    load.finished += finished;
     load.ticks++;
     load.inFlight += inFlight;
     load.waiting += waiting;
@@ -269,49 +368,5 @@ export class Pool {
     this.tried = tried;
     const upstream = this.sticky?.processOf(home, this.mayServeHome);
     return upstream?.isAvailable(isIdempotent) === true ? upstream : undefined;
-  }
-}
-
-/** How often silence is checked while work is in progress, in milliseconds. */
-export const STALL_TICK_MS = 16;
-
-/** A tick that comes later than this after the previous one is late, in milliseconds. */
-const LATE_AFTER_MS = 1.5 * STALL_TICK_MS;
-/** The weight of a late tick: what delays the balancer also delays the instances. */
-const LATE_WEIGHT = 1 / 8;
-
-/**
- * Counts silence in its own ticks rather than in time: between two ticks all pending input was read, so a balancer that was off
- * the CPU does not mistake its own pause for silence.
- */
-export class StallWatch {
-  private timer: NodeJS.Timeout | undefined;
-  private tickedAtMs = 0;
-  private readonly stallTicks: number;
-
-  /** @param stallAfterMs milliseconds of silence; @param pools returns the pools at each tick. */
-  constructor(
-    stallAfterMs: number,
-    private readonly pools: () => Iterable<Pool>,
-  ) {
-    this.stallTicks = Math.max(2, Math.ceil(stallAfterMs / STALL_TICK_MS));
-  }
-
-  /** Called when work is in progress. */
-  wake(): void {
-    if (this.timer !== undefined) return;
-    this.tickedAtMs = performance.now();
-    this.timer = setInterval(() => this.tick(), STALL_TICK_MS);
-  }
-
-  private tick(): void {
-    const now = performance.now();
-    const weight = now - this.tickedAtMs > LATE_AFTER_MS ? LATE_WEIGHT : 1;
-    this.tickedAtMs = now;
-    let isBusy = false;
-    for (const pool of this.pools()) if (pool.judge(this.stallTicks, weight)) isBusy = true;
-    if (isBusy) return;
-    clearInterval(this.timer);
-    this.timer = undefined;
   }
 }

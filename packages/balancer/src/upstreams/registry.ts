@@ -17,10 +17,11 @@ import { Router, type RouteSpec } from "../routing/router.js";
 import { LeastBusy } from "./least-busy.js";
 import { OutOfTurn } from "./out-of-turn.js";
 import { PeakLatency } from "./peak-latency.js";
-import { type Policy, Pool, STALL_TICK_MS } from "./pool.js";
+import { type Policy, Pool } from "./pool.js";
 import { HEALTH_REASONS, PoolHealth } from "./pool-health.js";
 import { RandomTwo } from "./random-two.js";
 import { RoundRobin } from "./round-robin.js";
+import { STALL_TICK_MS } from "./stall-watch.js";
 import { Stickiness } from "./sticky.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
@@ -127,6 +128,7 @@ export class UpstreamRegistry {
       for (const folder of described.internalRoots ?? []) roots.push({ folder, path });
       pool.takesAllRequests = described.takesAllRequests ?? false;
       pool.sendsFiles = described.sendsFiles ?? false;
+      pool.work.balancers = snapshot.balancers ?? 1;
       // Without an upstream it keeps its previous value.
       if (upstreams.length > 0)
         pool.isLimited = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);

@@ -47,3 +47,31 @@ it("keeps all that are free most of the time within the limit of each other, and
     }),
   );
 });
+
+it("picks the last one again, if it may be picked, and the others get as many before it is picked the next time", () => {
+  const policy = new RoundRobin<{ name: string; at: number }>();
+  expect(policy.pickAgain(() => true)).toBeUndefined();
+  policy.rebuild(candidates(3));
+  const pick = () => policy.pick(() => true)?.at;
+  const again = (isFree = true) => policy.pickAgain(() => isFree)?.at;
+  expect([pick(), again(), again(false), again()]).toEqual([0, 0, undefined, 0]);
+  expect([pick(), pick(), pick(), pick(), pick(), pick(), pick(), pick()]).toEqual([1, 2, 1, 2, 1, 2, 0, 1]);
+  policy.rebuild(candidates(1));
+  expect([pick(), again(), again()]).toEqual([0, 0, 0]);
+});
+
+it("handfuls leave a difference of at most one of them, whatever their lengths", () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 32 }), { maxLength: 100 }), (handfuls) => {
+      const policy = new RoundRobin<{ name: string; at: number }>();
+      policy.rebuild(candidates(4));
+      const given = [0, 0, 0, 0];
+      for (const size of handfuls)
+        for (let n = 0; n < size; n++) {
+          const { at } = (n === 0 ? policy.pick(() => true) : policy.pickAgain(() => true)) as { at: number };
+          given[at] = (given[at] as number) + 1;
+        }
+      expect(Math.max(...given) - Math.min(...given)).toBeLessThanOrEqual(32);
+    }),
+  );
+});

@@ -57,6 +57,15 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
     return candidates[best];
   }
 
+  pickAgain(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined {
+    const { candidates, given, next, weighted } = this;
+    const last = next === 0 ? candidates.length - 1 : next - 1;
+    const candidate = candidates[last];
+    if (weighted !== undefined || candidate === undefined || !mayBePicked(candidate)) return undefined;
+    given[last] = (given[last] as number) + 1;
+    return candidate;
+  }
+
   /** @param least the fewest that any has got; @param fewest that of the picked one */
   private catchUp(least: number, fewest: number): void {
     this.least = Math.max(least, fewest - MAX_BEHIND);

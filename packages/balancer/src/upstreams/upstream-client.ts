@@ -89,6 +89,10 @@ export interface UpstreamClient {
   readonly connections: number;
   /** The requests at the instance whose handler is not known to have returned; 0 if the protocol does not show it. */
   readonly pending: number;
+  /** Whether several requests are sent in one write, and it reports that their handlers have returned. */
+  readonly isBatched?: boolean;
+  /** Whether the instance's event loop is running now; false or undefined if the protocol does not show it. */
+  readonly isLoopRunning?: boolean;
   /** The requests at the instance that certainly wait there for their turn, as far as the protocol shows it. */
   readonly notStarted: number;
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream;

@@ -3,6 +3,7 @@ import { Histogram, type UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import { JudgedCounts } from "../stats/judged.js";
 import type { Ejection } from "./health.js";
+import { Pace } from "./pace.js";
 import type { PeakLatency } from "./peak-latency.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
 import type { Vitals } from "./vitals.js";
@@ -26,6 +27,10 @@ export class Upstream {
   isStalled = false;
   /** Whether it has been for so long that its sticky clients do not wait for it either. */
   isStalledLong = false;
+  /** How long it takes for its requests. */
+  readonly pace = new Pace();
+  /** When it was picked for its event loop, in milliseconds of `performance.now`. */
+  pickedAtMs = Number.NEGATIVE_INFINITY;
   /** The number of its slot. */
   readonly slot: number;
   /** Requests in flight that may have ended another process. */
@@ -205,6 +210,14 @@ export class Upstream {
 
   get notStarted(): number {
     return this.link.notStarted;
+  }
+
+  get isBatched(): boolean {
+    return this.link.isBatched === true;
+  }
+
+  get isLoopRunning(): boolean {
+    return this.link.isLoopRunning === true;
   }
 
   /** Starts a request; `release` ends it in every case. */

@@ -18,6 +18,28 @@ it.each([
   expect([meter.window, meter.isSlow]).toEqual([window, isSlow]);
 });
 
+it.each([
+  [1500, [true, false]],
+  [2000, [true, true]],
+])("requests of %i µs are slow, and long from 2 ms on", (micros, expected) => {
+  const meter = new WorkMeter();
+  meter.add(64, 64 * micros);
+  expect([meter.isSlow, meter.isLong]).toEqual(expected);
+  // They mostly compute unless they take four times as long.
+  expect([micros, 3.9 * micros, 4 * micros].map((usual) => meter.isMostOf(usual))).toEqual([true, true, false]);
+});
+
+it.each([
+  ["quick requests", 20, 4, NONE],
+  ["a share of the window each", 100, 2, 5],
+  ["one at least", 400, 4, 1],
+])("several balancers share the window: %s", (_, micros, balancers, window) => {
+  const meter = new WorkMeter();
+  meter.balancers = balancers;
+  meter.add(64, 64 * micros);
+  expect([meter.isKnown, meter.window]).toEqual([true, window]);
+});
+
 it("follows a change within some hundred requests, and is not moved by a few", () => {
   const meter = new WorkMeter();
   meter.add(1000, 20_000);

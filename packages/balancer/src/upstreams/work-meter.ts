@@ -7,6 +7,16 @@
 const WAITING_WORK_US = 1000;
 /** With a larger window a request waits for no longer than it takes to be sent. */
 const MAX_WINDOW = 16;
+/**
+ * From so many microseconds on, a request is not sent to an instance whose event loop is running: to look whether it is takes some
+ * microseconds, and what it is doing may take as long as a request.
+ */
+const LONG_WORK_US = 2000;
+/**
+ * Requests that usually take less than so many times their processor time may wait until an event loop is free. If they mostly wait
+ * for something else, an instance needs many at once to be busy, and the time that they wait for it would be lost.
+ */
+const MOSTLY_WORK = 4;
 /** The mean is about that of the last so many requests; before so many there is no window. */
 const MEAN_OVER_REQUESTS = 64;
 
@@ -17,6 +27,12 @@ export class WorkMeter {
   isSlow = false;
   /** How long a request waits at one of them behind a running handler before it moves; see usual-time.ts. */
   moveAfterMs = Number.POSITIVE_INFINITY;
+  /** Whether enough requests were counted. */
+  isKnown = false;
+  /** Whether it occupies one for so long that it is worth a look whether an instance's event loop is running. */
+  isLong = false;
+  /** How many balancers share the instances. */
+  balancers = 1;
   private meanUs = 0;
   private counted = 0;
 
@@ -25,9 +41,16 @@ export class WorkMeter {
     if (requests === 0) return;
     this.counted = Math.min(MEAN_OVER_REQUESTS, this.counted + requests);
     this.meanUs += (micros / requests - this.meanUs) * Math.min(1, requests / this.counted);
-    if (this.counted < MEAN_OVER_REQUESTS) return;
-    const window = Math.max(1, Math.floor(WAITING_WORK_US / this.meanUs));
-    this.window = window > MAX_WINDOW ? Number.POSITIVE_INFINITY : window;
+    this.isKnown = this.counted >= MEAN_OVER_REQUESTS;
+    if (!this.isKnown) return;
+    const window = Math.floor(WAITING_WORK_US / this.meanUs);
+    this.window = window > MAX_WINDOW ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor(window / this.balancers));
     this.isSlow = this.meanUs >= WAITING_WORK_US;
+    this.isLong = this.meanUs >= LONG_WORK_US;
+  }
+
+  /** Whether its requests, which usually take so many microseconds, mostly compute. */
+  isMostOf(usualUs: number): boolean {
+    return usualUs < MOSTLY_WORK * this.meanUs;
   }
 }

@@ -19,6 +19,8 @@ export interface LaneServices {
   /** Loads the request code; the first request waits for it. */
   load(): Promise<void>;
   limits: ServerLimits;
+  /** This process, for balancers to see whether its event loop is running. */
+  pid?: number;
   /** Returns the number of requests whose handlers are running, on all lanes. */
   active(): number;
   /** Whether the server drains. */
@@ -180,9 +182,10 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   }
 
   private greet(type: number, bytes: Buffer, start: number, end: number): void {
-    const maxStreams = Math.min(this.services.limits.maxConnections, SLOT_MASK);
+    const { limits, pid } = this.services;
+    const maxStreams = Math.min(limits.maxConnections, SLOT_MASK);
     // Always sent: a balancer of another version reads our version in it.
-    putHello(this.output.frames, { window: REQUEST_WINDOW_BYTES, maxStreams, number: this.number }, true);
+    putHello(this.output.frames, { window: REQUEST_WINDOW_BYTES, maxStreams, number: this.number, pid }, true);
     const hello = readHello(type, bytes, start, end);
     if (typeof hello === "string") return this.break(hello);
     this.peerWindow = hello.window;

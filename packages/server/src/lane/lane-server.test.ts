@@ -47,6 +47,9 @@ async function serverAndLane() {
   onTestFinished(() => void client.destroy());
   client.write(Buffer.concat([HELLO, get(0), get(1)]));
   await expect.poll(() => response.length).toBe(2);
+  // Its HELLO ends with its process, which a balancer may watch.
+  await expect.poll(() => received.length).toBeGreaterThanOrEqual(28);
+  expect(Buffer.from(received, "latin1").readUInt32LE(8 + 16)).toBe(process.pid);
   return { server, response, received: () => received };
 }
 

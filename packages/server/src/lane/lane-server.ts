@@ -35,6 +35,7 @@ class Lanes {
     const services: LaneServices = {
       ...(requests === undefined ? {} : { requests }),
       ...this.options,
+      pid: process.pid,
       active: () => this.active(),
       isLeaving: () => this.isLeaving,
       onRead: (nowMs) => this.measure(nowMs),

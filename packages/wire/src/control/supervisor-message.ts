@@ -293,6 +293,8 @@ export interface Snapshot {
   probes?: { live?: string; ready?: string };
   /** Absent: clients may send as many requests as they like. */
   rateLimits?: RateLimitRule[];
+  /** How many balancers share the upstreams. Default: 1. */
+  balancers?: number;
   /** The fleet stops soon: it is not ready, and serves until the drain. */
   stopping?: boolean;
   limits: BalancerLimits;
@@ -379,6 +381,7 @@ function snapshotProblem(message: Fields): string | undefined {
   if (!isOptional(message.stopping, isFlag)) return "no good stopping";
   if (!isOptional(message.probes, isProbes)) return "no good probes";
   if (!isOptional(message.rateLimits, (rules) => isList(rules, isRateLimitRule))) return "no good rateLimits";
+  if (!isOptional(message.balancers, isWeight)) return "no good balancers";
   if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
   if (!isFields(message.limits)) return "no limits";
   // An earlier version does not send all of them.

@@ -21,17 +21,20 @@ export interface LaneHello {
   maxStreams: number;
   /** The lane's number in the instance's scoreboard; 0 without one. */
   number: number;
+  /** The instance's process, whose main thread a balancer may watch; undefined if it was not sent. */
+  pid?: number | undefined;
 }
 
 /** The position of the lane's number, which only an instance sends. */
 const NUMBER_AT = 14;
+const PID_AT = 16;
 
 export function putHello(
   frames: FrameBuffer,
-  { window, maxStreams, number }: Omit<LaneHello, "version">,
+  { window, maxStreams, number, pid }: Omit<LaneHello, "version">,
   hasNumber: boolean,
 ): void {
-  const payload = hasNumber ? NUMBER_AT + 2 : NUMBER_AT;
+  const payload = pid !== undefined ? PID_AT + 4 : hasNumber ? PID_AT : NUMBER_AT;
   frames.reserve(FRAME_HEADER_BYTES + payload);
   frames.header(FrameType.HELLO, 0, payload);
   const { bytes, length: at } = frames;
@@ -39,7 +42,8 @@ export function putHello(
   putUint16(bytes, at + 4, LANE_VERSION);
   putUint32(bytes, at + 6, window);
   putUint32(bytes, at + 10, maxStreams);
-  if (hasNumber) putUint16(bytes, at + NUMBER_AT, number);
+  if (payload > NUMBER_AT) putUint16(bytes, at + NUMBER_AT, number);
+  if (pid !== undefined) putUint32(bytes, at + PID_AT, pid);
   frames.length += payload;
 }
 
@@ -52,6 +56,7 @@ export function readHello(type: number, bytes: Uint8Array, start: number, end: n
     version,
     window: readUint32(bytes, start + 6),
     maxStreams: readUint32(bytes, start + 10),
-    number: end - start < NUMBER_AT + 2 ? 0 : readUint16(bytes, start + NUMBER_AT),
+    number: end - start < PID_AT ? 0 : readUint16(bytes, start + NUMBER_AT),
+    pid: end - start < PID_AT + 4 ? undefined : readUint32(bytes, start + PID_AT),
   };
 }

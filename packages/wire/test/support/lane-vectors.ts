@@ -33,6 +33,7 @@ export interface FrameVector {
   /** Of COST. */
   requests?: number;
   micros?: number;
+  pid?: number;
 }
 
 export interface LaneVectors {

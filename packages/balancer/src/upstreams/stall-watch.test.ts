@@ -1,6 +1,7 @@
 /** Silence counts while requests are pending, and counts little in a late tick. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { type Pool, STALL_TICK_MS, StallWatch } from "./pool.js";
+import type { Pool } from "./pool.js";
+import { STALL_TICK_MS, StallWatch } from "./stall-watch.js";
 
 let nowMs = 0;
 let judged: [number, number][] = [];

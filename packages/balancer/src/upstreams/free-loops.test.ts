@@ -1,0 +1,50 @@
+import { expect, it } from "vitest";
+import { FreeLoops } from "./free-loops.js";
+
+/** An upstream with so many requests; counts the looks at its event loop. */
+function upstreamWith(inFlight: number, isRunning: boolean) {
+  const upstream = {
+    ...{ inFlight, pickedAtMs: Number.NEGATIVE_INFINITY, looks: 0 },
+    get isLoopRunning() {
+      upstream.looks++;
+      return isRunning;
+    },
+  };
+  return upstream;
+}
+
+it.each([
+  ["free without requests, without a look", 0, true, false, [true, 0]],
+  ["perhaps at work for another balancer", 0, true, true, [false, 1]],
+  ["not at work for another balancer", 0, false, true, [true, 1]],
+  ["free if its requests wait for something", 2, false, false, [true, 1]],
+  ["not free while it computes", 1, true, false, [false, 1]],
+])("an upstream is %s", (_, inFlight, isRunning, isShared, expected) => {
+  const loops = new FreeLoops();
+  const upstream = upstreamWith(inFlight, isRunning);
+  loops.begin(0, isShared);
+  expect([loops.isFree(upstream), upstream.looks]).toEqual(expected);
+});
+
+it("one that was just picked is about to run", () => {
+  const loops = new FreeLoops();
+  const upstream = upstreamWith(0, false);
+  loops.begin(1000, false);
+  loops.picked(upstream);
+  expect(loops.isFree(upstream)).toBe(true);
+  upstream.inFlight = 1;
+  const isFreeAt = (nowMs: number) => {
+    loops.begin(nowMs, false);
+    return loops.isFree(upstream);
+  };
+  expect([1000, 1000.9, 1001].map(isFreeAt)).toEqual([false, false, true]);
+});
+
+it("looks at four for one pick, and takes another one unseen", () => {
+  const loops = new FreeLoops();
+  const upstreams = Array.from({ length: 6 }, () => upstreamWith(1, true));
+  for (let pick = 0; pick < 2; pick++) {
+    loops.begin(0, false);
+    expect(upstreams.map((upstream) => loops.isFree(upstream))).toEqual([false, false, false, false, true, true]);
+  }
+});

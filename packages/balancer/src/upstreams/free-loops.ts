@@ -1,0 +1,45 @@
+/**
+ * Which event loops are free to begin a request that takes long. Over HTTP/1.1 nothing reports that a handler has returned, and
+ * nobody reports requests of other balancers: only a look at the instance shows that it is at work. Pure.
+ */
+
+/** How many are looked at for one pick: a look costs some microseconds. */
+const MAX_LOOKS = 4;
+/** An instance has hardly begun a request that was sent this recently, so its event loop is about to run. In milliseconds. */
+const ABOUT_TO_RUN_MS = 1;
+/** After how many milliseconds a request that waits for an event loop looks again. */
+export const LOOK_AGAIN_MS = 1;
+
+interface WatchedUpstream {
+  readonly inFlight: number;
+  readonly isLoopRunning: boolean;
+  /** When it was picked last, in milliseconds. */
+  pickedAtMs: number;
+}
+
+export class FreeLoops {
+  private looks = 0;
+  private nowMs = 0;
+  private isShared = false;
+
+  /** Begins a pick. @param isShared whether other balancers send requests to the upstreams, too */
+  begin(nowMs: number, isShared: boolean): void {
+    this.nowMs = nowMs;
+    this.isShared = isShared;
+    this.looks = MAX_LOOKS;
+  }
+
+  /** Whether its event loop is free, or nobody looked. */
+  isFree(upstream: WatchedUpstream): boolean {
+    if (upstream.inFlight === 0 && !this.isShared) return true;
+    if (upstream.inFlight > 0 && this.nowMs - upstream.pickedAtMs < ABOUT_TO_RUN_MS) return false;
+    if (this.looks === 0) return true;
+    this.looks--;
+    return !upstream.isLoopRunning;
+  }
+
+  picked<Picked extends WatchedUpstream>(upstream: Picked): Picked {
+    upstream.pickedAtMs = this.nowMs;
+    return upstream;
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * Under saturation one upstream gets several requests of a turn of the event loop in a row, so that not every instance is woken for
+ * one request each while there are more instances than processors.
+ */
+
+const MAX_HANDFUL = 32;
+
+/** How many instances can run at once. */
+export function processors(): number {
+  return process.getBuiltinModule("node:os").availableParallelism();
+}
+
+/** The mean number of picks is about that of the last so many turns. */
+const MEAN_OVER_TURNS = 8;
+
+export class Handful {
+  private turn = -1;
+  /** Picks in this turn. */
+  private picks = 0;
+  /** The mean number of picks in a turn, of turns with any. */
+  private mean = 1;
+  /** How many requests one upstream gets in a row. */
+  private size = 1;
+  private rest = 0;
+
+  /** @param processors how many instances can run at once */
+  constructor(private readonly processors: number) {}
+
+  /**
+   * Counts a pick. Returns whether it may go to the same upstream as the one before.
+   * @param turn the number of this turn of the event loop
+   */
+  take(turn: number): boolean {
+    if (turn !== this.turn) this.begin(turn);
+    this.picks++;
+    if (this.rest === 0) {
+      this.rest = this.size - 1;
+      return false;
+    }
+    this.rest--;
+    return true;
+  }
+
+  /** The upstream has no room: the next one begins a handful with this pick. */
+  pass(): void {
+    this.rest = this.size - 1;
+  }
+
+  /** What is left of the last turn's handful lapses. */
+  private begin(turn: number): void {
+    this.mean += (this.picks - this.mean) / MEAN_OVER_TURNS;
+    this.size = Math.min(MAX_HANDFUL, Math.max(1, Math.ceil(this.mean / this.processors)));
+    this.turn = turn;
+    this.picks = this.rest = 0;
+  }
+}

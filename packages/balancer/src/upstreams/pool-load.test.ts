@@ -1,0 +1,192 @@
+/** Which upstream a request gets by what is known of the instances: who computes, who takes many times as long, and who has a handful. */
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { atTurnEnd } from "../turn.js";
+import { Pool } from "./pool.js";
+import type { PoolWaiter } from "./request-queue.js";
+import { RoundRobin } from "./round-robin.js";
+import { Upstream } from "./upstream.js";
+import type { UpstreamClient } from "./upstream-client.js";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+interface Measured {
+  /** The processor time of a request, in microseconds. */
+  cost: number;
+  /** How long the requests of each upstream take, in microseconds. */
+  micros: number[];
+}
+
+/** A pool of instances whose handlers wait first: none is pending. */
+function poolOf({ cost, micros }: Measured, isBatched = false) {
+  const pool = new Pool("web", new RoundRobin<Upstream>(), 1000, 2);
+  const running = new Set<number>();
+  const closed = new Set<number>();
+  const upstreams = micros.map((_, at) => {
+    const link = {
+      ...{ pending: 0, isBatched, open: () => {}, hasRoom: () => !closed.has(at + 1) },
+      get isLoopRunning() {
+        return running.has(at + 1);
+      },
+    } as unknown as UpstreamClient;
+    return new Upstream(`web.${at + 1}#1`, `web.${at + 1}`, link);
+  });
+  pool.setMembers(upstreams);
+  pool.work.add(100, 100 * cost);
+  const measure = (durations = micros) => {
+    for (let tick = 0; tick < 3; tick++) {
+      for (const [at, upstream] of upstreams.entries())
+        for (let n = 0; n < 20; n++) {
+          upstream.pace.add(durations[at] as number);
+          upstream.answered(200, 1, { routeClass: 0 });
+        }
+      pool.countLoad();
+    }
+  };
+  const opened = (upstream: Upstream | undefined): number => {
+    upstream?.open({ mayHaveStartedElsewhere: false } as never, true);
+    return upstream?.slot ?? 0;
+  };
+  /** Sends one request after a while; returns the slot, 0 if it must wait. */
+  const send = (): number => {
+    vi.advanceTimersByTime(2);
+    return opened(pool.pick(undefined, true));
+  };
+  const sends = (times: number) => Array.from({ length: times }, send);
+  const served: number[] = [];
+  const queue = () => {
+    const waiter: PoolWaiter = {
+      ...{ isWaiting: true, isIdempotent: true, home: 0, order: 0, tried: undefined },
+      onUpstreamFree: (upstream) => void served.push(opened(upstream)),
+      onHomeLost: () => {},
+      onPoolDown: () => {},
+    };
+    pool.requestQueue.add(waiter);
+  };
+  return { pool, upstreams, running, closed, measure, sends, queue, served };
+}
+
+/** A request that first waits, then computes. */
+const LATE = { cost: 5000, micros: [7000, 7000, 7000] };
+/** One that mostly waits. */
+const WAITS = { cost: 5000, micros: [100_000, 100_000, 100_000] };
+
+it.each([
+  ["that mostly compute", LATE],
+  ["that mostly wait", WAITS],
+])("requests %s pass over an instance that computes, then go to the one with the fewest", (_, measured) => {
+  const { sends, running, measure } = poolOf(measured);
+  measure();
+  expect(sends(4)).toEqual([1, 2, 3, 1]);
+  running.add(2);
+  expect(sends(2)).toEqual([3, 1]);
+  running.clear();
+  expect(sends(1)).toEqual([2]);
+});
+
+it("requests that mostly compute wait until an event loop is free", () => {
+  const { pool, sends, running, measure, queue, served } = poolOf(LATE);
+  measure();
+  expect(sends(3)).toEqual([1, 2, 3]);
+  for (const slot of [1, 2, 3]) running.add(slot);
+  expect(sends(1)).toEqual([0]);
+  queue();
+  queue();
+  vi.advanceTimersByTime(20);
+  expect(served).toEqual([]);
+  running.delete(2);
+  vi.advanceTimersByTime(1);
+  // The next one waits until it is seen whether that keeps it busy.
+  expect(served).toEqual([2]);
+  vi.advanceTimersByTime(1);
+  expect(served).toEqual([2, 2]);
+  // Nobody looks without need.
+  vi.advanceTimersByTime(10);
+  expect(vi.getTimerCount()).toBe(0);
+  // A full queue goes on.
+  running.add(2);
+  queue();
+  expect([pool.relieve(), served]).toEqual([true, [2, 2, 3]]);
+});
+
+it.each([
+  ["that mostly wait", WAITS],
+  ["whose duration is unknown", LATE],
+])("requests %s do not wait for an event loop", (_, measured) => {
+  const { sends, running, measure } = poolOf(measured);
+  if (measured === WAITS) measure();
+  for (const slot of [1, 2, 3]) running.add(slot);
+  expect(sends(6)).toEqual([1, 2, 3, 1, 2, 3]);
+});
+
+it("over a lane only the requests of other balancers need a look", () => {
+  const { pool, sends, running, measure } = poolOf(LATE, true);
+  measure();
+  for (const slot of [1, 2, 3]) running.add(slot);
+  expect(sends(6)).toEqual([1, 2, 3, 1, 2, 3]);
+  pool.work.balancers = 2;
+  running.delete(2);
+  expect(sends(2)).toEqual([2, 2]);
+  running.add(2);
+  expect(sends(1)).toEqual([0]);
+});
+
+it("short requests are sent without a look", () => {
+  const { sends, running, measure } = poolOf({ cost: 1500, micros: [1500, 1500] });
+  measure();
+  for (const slot of [1, 2]) running.add(slot);
+  expect(sends(4)).toEqual([1, 2, 1, 2]);
+});
+
+it("an instance that takes twenty times as long gets a request now and then, until it is quick again", () => {
+  const { pool, sends, measure, upstreams } = poolOf({ cost: 20, micros: [2000, 40_000, 2000] });
+  measure();
+  // The judgement allows one.
+  const slots = sends(30);
+  expect(slots.filter((slot) => slot === 2).length).toBeLessThanOrEqual(1);
+  let last = 1;
+  for (let n = 0; n < 10 && last === 1; n++) {
+    for (let served = 0; served < 250; served++) upstreams[0]?.answered(200, 1, { routeClass: 0 });
+    pool.countLoad();
+    last = sends(30).filter((slot) => slot === 2).length;
+    upstreams[1]?.pace.add(2000);
+  }
+  // Now it catches up.
+  expect(last).toBeGreaterThan(10);
+});
+
+it.each(["exact", "alone", "others without room"])("it gets its share if it must: %s", (why) => {
+  const { pool, sends, measure, closed, upstreams } = poolOf({ cost: 20, micros: [2000, 40_000, 2000] });
+  measure();
+  sends(1);
+  if (why === "exact") pool.isExact = true;
+  else if (why === "alone") pool.setMembers([upstreams[1] as Upstream]);
+  else for (const slot of [1, 3]) closed.add(slot);
+  expect(sends(3).filter((slot) => slot === 2).length).toBe(why === "exact" ? 1 : 3);
+});
+
+/** Sends so many requests in each of some turns; returns those of the last. */
+async function turnsOf({ pool }: ReturnType<typeof poolOf>, requests: number): Promise<number[]> {
+  vi.useRealTimers();
+  let slots: number[] = [];
+  for (let turn = 0; turn < 60; turn++) {
+    slots = Array.from({ length: requests }, () => pool.pick(undefined, true)?.slot ?? 0);
+    atTurnEnd({ flushTurn: () => {} });
+    await new Promise(setImmediate);
+  }
+  return slots;
+}
+
+it.each([
+  ["under saturation an instance gets several of a turn in a row", 20, 20, "round-robin", 10],
+  ["one at a time they go in turn", 20, 1, "round-robin", 1],
+  ["strict turns have none", 20, 20, "exact", 1],
+  ["slow requests have none", 1500, 20, "round-robin", 1],
+])("%s", async (_, cost, requests, policy, expected) => {
+  const bench = poolOf({ cost, micros: [100, 100, 100, 100] }, true);
+  bench.pool.isExact = policy === "exact";
+  const slots = await turnsOf(bench, requests);
+  let length = 1;
+  while (length < slots.length && slots[length] === slots[0]) length++;
+  expect(length).toBe(expected);
+});

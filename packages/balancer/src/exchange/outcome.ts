@@ -74,7 +74,7 @@ export class Outcome implements Finished {
   }
 
   /** An instance was picked. @param isLate whether the request has waited for it */
-  found(upstream: Upstream, isLate: boolean): Upstream {
+  found(upstream: Upstream, isLate = false): Upstream {
     this.upstream = upstream;
     if (isLate) this.readyAt = performance.now();
     if (this.relay.accessLog !== undefined) this.foundAt = performance.now();

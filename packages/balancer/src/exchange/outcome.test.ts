@@ -17,7 +17,7 @@ it("neither the wait for an instance nor the body counts, and nothing is measure
     ({
       requestsTotal: 0,
       latency: isMeasured ? { observe: (ms: number, isGood: boolean) => observed.push([ms, isGood]) } : undefined,
-      answered: () => {},
+      ...{ answered: () => {}, pace: { add: () => {} } },
     }) as unknown as Upstream;
   const relay = { accessLog: undefined, counters: { inFlight: 0, answered: () => {} } } as unknown as Relay;
   const outcome = new Outcome(relay, {} as SavedHead, {} as Peer);

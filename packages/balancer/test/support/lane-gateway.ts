@@ -13,6 +13,8 @@ import { type HeardFrame, ScriptedLaneConnection, type ScriptedRequest } from ".
 import type { UpstreamConnection, UpstreamSocket } from "./scripted-upstream.js";
 
 const WINDOW_BYTES = 131_072;
+/** An instance whose app waits for more grants what it has read, from this amount on. */
+const STARVED_GRANT_BYTES = 4096;
 
 /** The gateway's owner. */
 export interface GatewayOwner {
@@ -161,7 +163,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     } else connection.received += text;
     if (isLast && this.isUpgrade) this.readableEnded = true;
     this.ungranted += payload.length;
-    if (isLast || this.ungranted < WINDOW_BYTES / 2) return;
+    if (isLast || this.ungranted < STARVED_GRANT_BYTES) return;
     this.request.grant(this.ungranted);
     this.ungranted = 0;
   }

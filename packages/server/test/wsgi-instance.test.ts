@@ -1,5 +1,6 @@
 /** A WSGI instance under a supervisor: its reports, its drain, its start errors, its timers and jobs. */
 import { existsSync, statSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { bodyOf, PythonInstance } from "./python-instance.js";
@@ -98,6 +99,43 @@ test("on SIGTERM finishes the request and does not wait for a release; does not 
   writeFileSync(go, "");
   expect(await slow.closed()).toMatch(/waited$/);
   expect(await instance.program.exited).toEqual({ code: 0, signal: null });
+});
+
+test("a connection that is made while it ends on SIGTERM is refused or served, never reset", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const { path } = instance.supervisor.target;
+  let served = 0;
+  let cut = 0;
+  let isEnding = false;
+  /** Connects until it is refused. */
+  const client = async () => {
+    for (let isRefused = false; !isRefused; ) {
+      await new Promise<void>((resolve) => {
+        let text = "";
+        let isConnected = false;
+        const socket = connect({ path }, () => {
+          isConnected = true;
+          socket.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        });
+        socket.on("data", (chunk) => {
+          text += chunk;
+        });
+        socket.on("error", () => {});
+        socket.on("close", () => {
+          if (!isConnected) isRefused = true;
+          else if (text.endsWith("hello")) served++;
+          else cut++;
+          resolve();
+        });
+      });
+      if (served < 300 || isEnding) continue;
+      isEnding = true;
+      instance.program.kill("SIGTERM");
+    }
+  };
+  await Promise.all(Array.from({ length: 40 }, client));
+  expect(await instance.program.exited).toEqual({ code: 0, signal: null });
+  expect([served >= 300, cut]).toEqual([true, 0]);
 });
 
 test("serves on without a supervisor for the grace, comes back to one, and leaves without", async (context) => {

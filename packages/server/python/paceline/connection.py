@@ -49,6 +49,7 @@ class Connection:
         "_server",
         "_socket",
         "_waited",
+        "is_fresh",
         "is_lingering",
     )
 
@@ -58,6 +59,8 @@ class Connection:
         self._fd = accepted.fileno()
         # Unused bytes: part of a head, or the next request.
         self._buffer = b""
+        # Nothing was received yet.
+        self.is_fresh = True
         self.is_lingering = False
         # Seconds spent waiting for the client during this request, and bytes transferred.
         self._waited = 0.0
@@ -80,6 +83,7 @@ class Connection:
             return
         except OSError:
             received = b""
+        self.is_fresh = False
         if not received:
             self.close()
         elif not self.is_lingering:

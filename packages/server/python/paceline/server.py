@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import sys
 from collections import deque
 from time import monotonic
@@ -12,6 +13,8 @@ from .file_wrapper import FileWrapper
 
 # A drained instance exits after this many turns without events, when its sockets are empty.
 QUIET_TURNS_AT_END = 2
+# At the end, a connection that has sent nothing yet may do so for this time.
+FRESH_S = 0.1
 # After a `close` response, input is discarded for this time. Otherwise the client might lose the response.
 LINGER_S = 2
 
@@ -50,6 +53,8 @@ class Server:
         # Connections that have already received their next request.
         self.buffered = deque()
         self._quiet_turns = 0
+        self._refuses = False
+        self._fresh_until = 0.0
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -97,7 +102,10 @@ class Server:
                 continue
             timeout = self._attend(bool(events))
             if timeout is None and instance.is_released and self._is_done():
-                return
+                if self._refuses:
+                    return
+                self._refuse_more()
+                timeout = 0
 
     def _attend(self, had_events):
         """Does other work than new requests. Returns the maximum wait of the next turn in milliseconds."""
@@ -126,11 +134,25 @@ class Server:
             return None
         return None if wait_s is None else _milliseconds(wait_s, None)
 
-    def _is_done(self):
-        return self._quiet_turns >= QUIET_TURNS_AT_END and background.unfinished() == 0 and not self._has_partial_head()
+    def _refuse_more(self):
+        """Refuses further connections and serves those that wait: closing the socket would reset them."""
+        self._refuses = True
+        self._fresh_until = monotonic() + FRESH_S
+        self._quiet_turns = 0
+        self._poller.unregister(self._listener)
+        try:
+            self._listener.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass  # Not Linux.
+        self._accept()
 
-    def _has_partial_head(self):
-        return any(not connection.is_lingering for connection in self.deadlines)
+    def _is_done(self):
+        return self._quiet_turns >= QUIET_TURNS_AT_END and background.unfinished() == 0 and not self._expects_request()
+
+    def _expects_request(self):
+        if any(not connection.is_lingering for connection in self.deadlines):
+            return True
+        return monotonic() < self._fresh_until and any(each.is_fresh for each in self._connections.values())
 
     def _take_wakes(self):
         try:

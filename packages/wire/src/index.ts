@@ -9,6 +9,7 @@ export * from "./control/protocol.js";
 export * from "./control/recorded.js";
 export * from "./control/reporter.js";
 export * from "./control/route-classes.js";
+export * from "./control/snapshot.js";
 export * from "./control/supervisor-message.js";
 export * from "./http/forwarding.js";
 export * from "./limits.js";

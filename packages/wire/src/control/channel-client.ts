@@ -5,11 +5,11 @@ import type { StreamSocket } from "../net/stream-socket.js";
 import type { ChildIdentity } from "./child-environment.js";
 import type { ChildMessage, ChildRole, Fault, Hello } from "./child-message.js";
 import { CHANNEL_VERSION, LineFramer, markLost } from "./protocol.js";
+import type { Snapshot } from "./snapshot.js";
 import {
   type Dump,
   type ProbeRequest,
   parseSupervisorMessage,
-  type Snapshot,
   type SupervisorMessage,
   type SupervisorProgram,
 } from "./supervisor-message.js";

@@ -1,7 +1,8 @@
 /** Messages of a supervisor, valid and invalid. */
 import { describe, expect, it } from "vitest";
 import { BALANCER_LIMITS } from "../limits.js";
-import { parseSupervisorMessage, type Snapshot } from "./supervisor-message.js";
+import type { Snapshot } from "./snapshot.js";
+import { parseSupervisorMessage } from "./supervisor-message.js";
 
 const snapshot: Snapshot = {
   type: "snapshot",

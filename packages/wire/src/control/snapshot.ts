@@ -1,0 +1,322 @@
+/** A snapshot of the fleet for balancers: its pools, their upstreams and their rules, and the check of a received one. */
+import type { AccessLogRule } from "../access-log.js";
+import { BALANCER_LIMITS, type BalancerLimits, badLimit } from "../limits.js";
+import { areAmounts, type Fields, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
+import type { TcpAddress, UpstreamProtocol } from "./protocol.js";
+
+/** One upstream of a pool in a snapshot. */
+export interface SnapshotUpstream {
+  /** The process, such as `web.3#7`. */
+  id: string;
+  /** The slot, such as `web.3`. */
+  name: string;
+  /** The path of its unix socket. */
+  socket?: string;
+  /** Its address instead of a unix socket. */
+  tcp?: TcpAddress;
+  /** Default: `http1`. */
+  protocol?: UpstreamProtocol;
+  /**
+   * Whether it is not a server of ours. It may close idle connections, so requests that must not be sent twice get a new one, and
+   * the balancer counts its responses.
+   */
+  foreign?: boolean;
+  /** Whether a connection may carry the requests of only one client, so that leftover bytes reach nobody else. */
+  perClient?: boolean;
+  /** The most requests that this balancer may send at once. Default: only its own limits apply. */
+  maxInFlight?: number;
+  /** Whether its health checks fail, so that it gets no new requests, unless too many others are out of turn. */
+  failsChecks?: boolean;
+  /** The value of the cookie that its clients get, in a pool whose clients are recognized by one. */
+  cookie?: string;
+  /** Another value by which its clients are recognized. */
+  alsoCookie?: string;
+  /** Its share of the turns, beside the other weights of the pool: a whole number of at least 1. Default: 1. */
+  weight?: number;
+  /** Whether a deploy tries it: sticky clients of its slot stay with the slot's other process. */
+  canary?: boolean;
+  /** An operator's weight for its slot, beside `FULL_SHARE`: a whole number from 1 to `MAX_SHARE`. Default: `FULL_SHARE`. */
+  share?: number;
+  /** An operator's reason why it gets no new requests: none at all, or only if all others are ejected too. Default: it gets some. */
+  outOfTurn?: "drained" | "ejected";
+  /** How often an operator has readmitted its slot: each time ends what health has ejected. Default: 0. */
+  readmits?: number;
+  /** Whether it gets requests only while no other one is in turn. */
+  backup?: boolean;
+}
+
+/** The weight of a slot whose weight was not set, and the highest one. */
+export const FULL_SHARE = 100;
+export const MAX_SHARE = 1000;
+
+/** By what a pool finds the slot of a request: a cookie of ours, or a hash of the address, the path, or a field or cookie of that name. */
+export interface StickyRule {
+  by: "cookie" | "address" | "header" | "path" | "cookie-value";
+  name?: string;
+  /** Whether a request goes to another slot rather than wait for its own. Default: it waits. */
+  isLoose?: boolean;
+}
+
+/** How a pool picks an upstream. A further one is also a line in the registry of packages/balancer. */
+export const POLICY_NAMES = ["round-robin", "exact", "least-busy", "random-two"] as const;
+
+export type PolicyName = (typeof POLICY_NAMES)[number];
+
+/** When balancers eject an upstream that is worse than the others of its pool; see docs/balancing.md. 0 turns a rule off. */
+export interface EjectionRule {
+  /** After so many failures in a row. */
+  failures: number;
+  /** From this share of failures on, in percent. */
+  failurePercent: number;
+  /** A share counts from this many requests on. */
+  minRequests: number;
+  /** The time over which requests are remembered. */
+  windowMs: number;
+  /** For how long it is ejected at first; each further ejection lasts twice as long, up to `maxEjectMs`. */
+  ejectMs: number;
+  maxEjectMs: number;
+  /** The most upstreams of the pool that are out of turn together, in percent. */
+  maxEjectedPercent: number;
+}
+
+/** How many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed. */
+export interface RetryBudgetRule {
+  percent: number;
+  minPerSecond: number;
+}
+
+/** How often clients may send requests: a bucket of `burst` tokens for each of them, of which `requests` come back in `periodMs`. */
+export interface RateLimitRule {
+  /** What has a bucket: a client's address, a value of the field `name`, or one of `routes`. */
+  by: "address" | "header" | "route";
+  /** In lower case. */
+  name?: string;
+  requests: number;
+  periodMs: number;
+  burst: number;
+  /** The requests that it applies to. Default: all. */
+  routes?: string[];
+}
+
+/** One pool in a snapshot. */
+export interface SnapshotPool {
+  name: string;
+  /** `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched by segment; the longest match is used. */
+  routes: string[];
+  /** Whether its upstreams see paths without the prefix of the matching route. */
+  stripPrefix?: boolean;
+  /** Set for internal pools, which no client can reach: the folders (absolute paths) of files named in responses. */
+  internalRoots?: string[];
+  /** Whether the pool also gets TRACE, and proxy targets unchanged. */
+  takesAllRequests?: boolean;
+  /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
+  sendsFiles?: boolean;
+  /** Default: `round-robin`. */
+  policy?: PolicyName;
+  /** How long its upstreams may go without sending response data, if shorter than the balancer's limit. */
+  requestTimeoutMs?: number;
+  /** The files of its error pages (absolute paths). `changedAt` differs when a file has changed. */
+  errorPages?: { status: number; path: string; changedAt: number }[];
+  /** How long a request may wait in the queue; absent: `limits.upstreamConnectTimeoutMs`, and it is no overload. */
+  queueTimeoutMs?: number;
+  /** The routes whose requests leave the queue before the others, and after them. */
+  priority?: { high: string[]; low: string[] };
+  /** Absent: each request goes to the next upstream in turn. */
+  sticky?: StickyRule;
+  /** It has no upstream that may get requests, but one is expected soon: requests wait in the queue. */
+  awaited?: boolean;
+  /** Absent: the balancer ejects none of its upstreams. */
+  ejection?: EjectionRule;
+  /** How long the share of an upstream grows after it is ready or readmitted. */
+  slowStartMs?: number;
+  /** Absent: every request that may be sent again is. */
+  retryBudget?: RetryBudgetRule;
+  /** A new generation is being compared with the one in service: the responses of each upstream are counted by route class. */
+  judged?: boolean;
+  /** In slot order, which is the order of turns. */
+  upstreams: SnapshotUpstream[];
+}
+
+/** Which ids and traces the balancer makes for requests. */
+export interface IdentityRules {
+  /** Whether requests get an X-Request-Id, unless a trusted proxy has sent one. */
+  ids: boolean;
+  /** Whether clients get it with the response. */
+  inResponse: boolean;
+  /** Absent: traceparent passes unchanged, and none is made. */
+  trace?: {
+    /** Whose traceparent is kept: that of trusted proxies, or that of all clients. */
+    keep: "trusted" | "always";
+    /** The share of the traces made here that are marked as sampled. */
+    sampled: number;
+  };
+}
+
+/** The complete, versioned state that a balancer follows. Replaces the previous one and refers to nothing else. */
+export interface Snapshot {
+  type: "snapshot";
+  version: number;
+  /** The inherited listening sockets. `proxied`: each connection begins with a PROXY header of a trusted proxy. */
+  listen: { fd: number; address: string; proxied?: boolean }[];
+  pools: SnapshotPool[];
+  /** Trusted proxies: CIDR blocks, and `unix` for all clients of unix sockets. */
+  trustedProxies: string[];
+  /** The absolute path of the folder for bodies that are too large for memory; absent: none are stored. */
+  spoolDir?: string;
+  /** Whether requests are logged. */
+  accessLog?: boolean;
+  /** How; absent: each in the combined format to its output. */
+  accessLogRule?: AccessLogRule;
+  /** Which ids and traces requests get; absent: none. */
+  identity?: IdentityRules;
+  /** Whether each request is reported, without anything secret, for `paceline record`. */
+  recorded?: boolean;
+  /** The paths of requests that the balancer responds to itself: whether it runs, and whether the fleet can take requests. */
+  probes?: { live?: string; ready?: string };
+  /** Absent: clients may send as many requests as they like. */
+  rateLimits?: RateLimitRule[];
+  /** How many balancers share the upstreams. Default: 1. */
+  balancers?: number;
+  /** The fleet stops soon: it is not ready, and serves until the drain. */
+  stopping?: boolean;
+  limits: BalancerLimits;
+}
+
+/** Returns what is wrong with a received snapshot; undefined if nothing is. Adds the limits that an earlier version does not send. */
+export function snapshotProblem(message: Fields): string | undefined {
+  if (!Number.isSafeInteger(message.version) || (message.version as number) < 1) return "no good version";
+  if (!isList(message.listen, isListening)) return "no good listen";
+  if (!isList(message.pools, isPool)) return "no good pools";
+  if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
+  if (!isOptional(message.accessLog, isFlag)) return "no good accessLog";
+  if (!isOptional(message.accessLogRule, isAccessLogRule)) return "no good accessLogRule";
+  if (!isOptional(message.identity, isIdentityRules)) return "no good identity";
+  if (!isOptional(message.recorded, isFlag)) return "no good recorded";
+  if (!isOptional(message.stopping, isFlag)) return "no good stopping";
+  if (!isOptional(message.probes, isProbes)) return "no good probes";
+  if (!isOptional(message.rateLimits, (rules) => isList(rules, isRateLimitRule))) return "no good rateLimits";
+  if (!isOptional(message.balancers, isWeight)) return "no good balancers";
+  if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
+  if (!isFields(message.limits)) return "no limits";
+  // An earlier version does not send all of them.
+  message.limits = { ...BALANCER_LIMITS, ...message.limits };
+  const bad = badLimit(BALANCER_LIMITS, message.limits as object);
+  return bad === undefined ? undefined : `no good limits.${bad}`;
+}
+
+function isListening(value: unknown): boolean {
+  return isFields(value) && isAmount(value.fd) && isText(value.address) && isOptional(value.proxied, isFlag);
+}
+
+function isPool(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    isText(value.name) &&
+    isList(value.routes, isText) &&
+    isOptional(value.stripPrefix, isFlag) &&
+    isOptional(value.internalRoots, (roots) => isList(roots, isText)) &&
+    isOptional(value.takesAllRequests, isFlag) &&
+    isOptional(value.sendsFiles, isFlag) &&
+    isOptional(value.policy, (name) => POLICY_NAMES.includes(name as PolicyName)) &&
+    isOptional(value.awaited, isFlag) &&
+    isOptional(value.judged, isFlag) &&
+    isOptional(value.requestTimeoutMs, isAmount) &&
+    isOptional(value.errorPages, (pages) => isList(pages, isErrorPage)) &&
+    isOptional(value.queueTimeoutMs, isAmount) &&
+    isOptional(value.priority, isPriority) &&
+    isOptional(value.sticky, isStickyRule) &&
+    isOptional(value.ejection, (rule) => isFields(rule) && areAmounts(rule, EJECTION_AMOUNTS)) &&
+    isOptional(value.slowStartMs, isAmount) &&
+    isOptional(value.retryBudget, (rule) => isFields(rule) && areAmounts(rule, ["percent", "minPerSecond"])) &&
+    isList(value.upstreams, isUpstream)
+  );
+}
+
+const EJECTION_AMOUNTS: (keyof EjectionRule)[] = [
+  ...(["failures", "failurePercent", "minRequests", "windowMs"] as const),
+  ...(["ejectMs", "maxEjectMs", "maxEjectedPercent"] as const),
+];
+
+function isUpstream(value: unknown): boolean {
+  if (!isFields(value) || !isText(value.id) || !isText(value.name)) return false;
+  if (!isOptional(value.cookie, isText) || !isOptional(value.alsoCookie, isText)) return false;
+  if (!isOptional(value.failsChecks, isFlag)) return false;
+  if (!isOptional(value.canary, isFlag) || !isOptional(value.weight, isWeight)) return false;
+  if (!isOptional(value.share, isShare) || !isOptional(value.backup, isFlag)) return false;
+  if (!isOptional(value.readmits, isAmount)) return false;
+  if (value.outOfTurn !== undefined && value.outOfTurn !== "drained" && value.outOfTurn !== "ejected") return false;
+  return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
+}
+
+function isErrorPage(value: unknown): boolean {
+  return isFields(value) && isAmount(value.status) && isText(value.path) && isAmount(value.changedAt);
+}
+
+function isStickyRule(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    isOptional(value.isLoose, isFlag) &&
+    (value.by === "address" ||
+      value.by === "path" ||
+      (["cookie", "header", "cookie-value"].includes(value.by as string) && isText(value.name)))
+  );
+}
+
+function isPriority(value: unknown): boolean {
+  return isFields(value) && isList(value.high, isText) && isList(value.low, isText);
+}
+
+function isRateLimitRule(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    (value.by === "address" || value.by === "route" || (value.by === "header" && isText(value.name))) &&
+    isPositive(value.requests) &&
+    isPositive(value.periodMs) &&
+    isPositive(value.burst) &&
+    isOptional(value.routes, (routes) => isList(routes, isText))
+  );
+}
+
+function isPositive(value: unknown): boolean {
+  return isAmount(value) && value > 0;
+}
+
+function isTcpAddress(value: unknown): boolean {
+  return isFields(value) && isText(value.host) && isAmount(value.port);
+}
+
+function isAccessLogRule(value: unknown): boolean {
+  return isFields(value) && isText(value.format) && isOptional(value.file, isText) && isFraction(value.sample);
+}
+
+function isIdentityRules(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    isFlag(value.ids) &&
+    isFlag(value.inResponse) &&
+    isOptional(
+      value.trace,
+      (trace) => isFields(trace) && (trace.keep === "always" || trace.keep === "trusted") && isFraction(trace.sampled),
+    )
+  );
+}
+
+function isFraction(value: unknown): boolean {
+  return isAmount(value) && value <= 1;
+}
+
+function isProbes(value: unknown): boolean {
+  return isFields(value) && isOptional(value.live, isText) && isOptional(value.ready, isText);
+}
+
+function isWeight(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 1;
+}
+
+function isShare(value: unknown): boolean {
+  return isWeight(value) && (value as number) <= MAX_SHARE;
+}
+
+function isFlag(value: unknown): boolean {
+  return typeof value === "boolean";
+}

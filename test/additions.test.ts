@@ -139,7 +139,7 @@ test("a kind of pool: a file, and a line in the registry", async () => {
   expect(scratch.touched.length).toBe(2);
 });
 
-test("a balancing policy: a file, and a line in the registry", async () => {
+test("a balancing policy: a file, and a line in the registry, beside its name in the wire's list", async () => {
   const scratch = new Scratch("balancer");
   scratch.add(
     "upstreams/first.js",
@@ -147,14 +147,14 @@ test("a balancing policy: a file, and a line in the registry", async () => {
   );
   scratch.insert("upstreams/registry.js", {
     'import { RoundRobin } from "./round-robin.js";': 'import { First } from "./first.js";',
-    "const POLICIES = {": "first: () => new First(),",
+    "const POLICIES = {": "first: { make: () => new First() },",
   });
   const { UpstreamRegistry } = await scratch.load("upstreams/registry.js");
   const client = { hasRoom: () => true, pending: 0, countStall: () => 0 };
   const picksOf = (policy: string) => {
-    const registry = new UpstreamRegistry({ policy, maxQueue: 1, makeClient: () => client });
+    const registry = new UpstreamRegistry({ maxQueue: 1, makeClient: () => client, deadlines: { now: 0 } });
     const upstreams = ["web.1", "web.2"].map((name) => ({ id: `${name}#1`, name }));
-    registry.apply({ version: 1, pools: [{ name: "web", routes: ["/"], upstreams }] });
+    registry.apply({ version: 1, pools: [{ name: "web", routes: ["/"], policy, upstreams }] });
     const [pool] = registry.allPools();
     return [1, 2, 3].map(() => pool.pick(undefined, true).name);
   };

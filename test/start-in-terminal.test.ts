@@ -83,6 +83,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     const project = await Project.make(options);
     const screen = startInTerminal(project, "--no-dashboard");
     await screen.sees(/web\.2 is ready/);
+    await project.ready();
     expect(screen.output).not.toContain("\x1b[?1049h");
     screen.press("\x03");
     expect(await screen.exit()).toBe(0);

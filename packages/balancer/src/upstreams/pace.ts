@@ -10,10 +10,10 @@ const OUTLIER_OVER_REQUESTS = 4;
 /** An outlier takes more than 8 times as long as the typical upstream, until it takes less than 3 times. As powers of two. */
 const OUTLIER_FROM = 3;
 const OUTLIER_UNTIL = 1.5;
-/** Nobody waits noticeably for an upstream that takes less than about half a millisecond. As a power of two, in microseconds. */
-const OUTLIER_MIN = 10;
-/** So many judgements in a row must find it, so that a pause does not make an outlier. */
-const JUDGEMENTS = 3;
+/** Nobody waits noticeably for an upstream that takes less than about 4 ms. As a power of two, in microseconds. */
+const OUTLIER_MIN = 13;
+/** So many judgements in a row must find it, about a second, so that one that is off the CPU for a while is none. */
+const JUDGEMENTS = 10;
 
 /** An outlier gets one request of so many of its pool's, so that it can show that it is quick again; but one in `TRIAL_MS`. */
 const TRIAL_SHARE = 250;

@@ -34,7 +34,7 @@ function poolOf({ cost, micros }: Measured, isBatched = false) {
   pool.setMembers(upstreams);
   pool.work.add(100, 100 * cost);
   const measure = (durations = micros) => {
-    for (let tick = 0; tick < 3; tick++) {
+    for (let tick = 0; tick < 10; tick++) {
       for (const [at, upstream] of upstreams.entries())
         for (let n = 0; n < 20; n++) {
           upstream.pace.add(durations[at] as number);

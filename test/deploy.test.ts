@@ -1,5 +1,5 @@
 /** A deploy tries a release under load, goes on or back by itself, and is undone at once by a rollback. */
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
@@ -205,6 +205,37 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect((await get(project.port)).body).toBe("v1");
   const serving = `its supervisor was killed; the next one went on with web generation 1 (${project.folder})`;
   expect(entry()).toMatchObject({ result: "cut off", durationMs: null, message: serving });
+
+  // The second slot fails after the first one has the release: nothing is left of it, and the next deploy goes through.
+  const fails = 'if (process.env.PACELINE_INSTANCE === "web.2") throw new Error("no more");\n';
+  project.write("releases/fails/app.js", fails + GOOD("v2"));
+  project.writeConfig({}, "releases/fails");
+  const failed = await project.deploy({ dir: join(project.folder, "releases/fails"), judgeMs: 0 });
+  expect(failed).toMatchObject({ code: 6, output: expect.stringContaining("no more") });
+  const back = await project.statusWhere(
+    "each slot to have one process",
+    (status) => allReady(status) && isOld(status) === true,
+  );
+  expect(pidsOf(back)).toEqual(pidsOf(whole));
+  expect(await project.deploy({ ...request, judgeMs: 0 })).toMatchObject({ code: 0 });
+  expect(await project.rollback()).toMatchObject({ code: 0 });
+
+  // Cut off while its hook decides: the next supervisor returns to what served before, whatever was deployed earlier.
+  const hook = join(project.folder, "hook.sh");
+  project.write("hook.sh", `touch "$1/ran"; while [ -e "$1/ran" ]; do sleep 0.1; done\n`);
+  project.writeConfig({ hooks: { afterReady: { command: ["sh", hook, project.folder] } } }, "releases/next");
+  const undecided = project.deploy({ ...request, judgeMs: 0 });
+  await waitFor("the hook to run", () => existsSync(join(project.folder, "ran")));
+  signal(whole.pid, "SIGKILL");
+  expect(await undecided).toMatchObject({ code: 1 });
+  await project.start();
+  const former = await project.statusWhere(
+    "all to be of the old generation again",
+    (status) => allReady(status) && isOld(status) === true,
+  );
+  rmSync(join(project.folder, "ran"));
+  expect(pidsOf(former)).toEqual(pidsOf(whole));
+  expect((await get(project.port)).body).toBe("v1");
 });
 
 /** The file of the newest deploy in the history. */

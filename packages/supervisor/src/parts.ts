@@ -308,6 +308,7 @@ export class Parts {
       areBalancersMixed: () => reload.areBalancersMixed,
       floors: () => this.autoscaling.floors(),
       deployed: () => this.deploys.sources,
+      undecided: () => this.deploys.undecided,
       listensOn: () => this.sockets.map(({ url }) => url),
     });
     runner.watch(() => this.state.changed());

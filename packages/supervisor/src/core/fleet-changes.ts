@@ -152,14 +152,33 @@ export function swap(fleet: Fleet, pool: string, index: number, context: FleetCo
   return settle(apply(replaceSlot(fleet, pool, swapped), pool, index, "other", { type: "stop" }, context), pool, index);
 }
 
-/** Puts the process that is kept warm in place of the slot's member, which ends as that. Does nothing if there is none. */
+/** Puts the process that is kept warm in place of the slot's member, which ends as that; a replacement ends, too. Does nothing without a warm process. */
 export function exchangeWarm(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
   const slot = findSlot(fleet, pool, index);
   if (slot?.warm?.process.state !== "warm" || isBeingRemoved(fleet, pool, index)) return { fleet, effects: [] };
   const placed = replaceSlot(fleet, pool, { ...slot, member: slot.warm, warm: slot.member });
   const joined = apply(placed, pool, index, "member", { type: "unpark" }, context);
   const left = andThen(joined, (f) => apply(f, pool, index, "warm", { type: "stop" }, context));
-  return settle(left, pool, index);
+  return andThen(settle(left, pool, index), (f) => discardReplacement(f, pool, index, context));
+}
+
+/**
+ * Restores the slot's warm process if `usesWarm` and it is of that generation, else starts a replacement. A replacement that is there
+ * already ends first: until its second process has ended, which has a deadline, the slot waits.
+ */
+export function renew(
+  fleet: Fleet,
+  pool: string,
+  index: number,
+  { generation, usesWarm }: { generation: number; usesWarm: boolean },
+  context: FleetContext,
+): FleetChange & { step: "restored" | "started" | "waits" } {
+  const warm = findSlot(fleet, pool, index)?.warm;
+  if (usesWarm && warm?.generation === generation && warm.process.state === "warm")
+    return { ...exchangeWarm(fleet, pool, index, context), step: "restored" };
+  const freed = discardReplacement(fleet, pool, index, context);
+  if (findSlot(freed.fleet, pool, index)?.other != null) return { ...freed, step: "waits" };
+  return { ...andThen(freed, (f) => startReplacement(f, pool, index, generation, context)), step: "started" };
 }
 
 /** Ends the processes of a pool that are kept warm. */

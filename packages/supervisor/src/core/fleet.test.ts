@@ -26,6 +26,7 @@ import {
   exchangeWarm,
   type FleetChange,
   type FleetContext,
+  renew,
   replaceInPlace,
   report,
   resize,
@@ -588,6 +589,51 @@ describe("a fleet", () => {
     world.fleet = setTurn(world.fleet, "web", 2, {});
     world.exit("web.2#1");
     expect(isAwaited()).toBe(true);
+  });
+
+  describe("renews a slot, whatever is in it: one process is left, of the wanted generation", () => {
+    const warms = ["none", "warm", "ended"] as const;
+    const others = ["none", "starting", "ready", "ended", "backoff", "outgoing"] as const;
+    const cases = warms.flatMap((warm) => others.flatMap((other) => [1, 2].map((of) => ({ warm, other, of }))));
+    test.each(cases)("warm $warm, other $other of generation $of", ({ warm, other, of }) => {
+      const world = readyFleet(1);
+      const slot = () => findSlot(world.fleet, "web", 1) as Slot;
+      const tell = (type: "ready" | "exited", attempt: number) => {
+        if (type === "exited") return world.exit(`web.1#${attempt}`);
+        world.take(report(world.fleet, "web", 1, { type, attempt }, world.context()));
+      };
+      // The slot has generation 2; its former process is warm, has ended, or is the outgoing one.
+      world.take(startReplacement(world.fleet, "web", 1, 2, world.context()));
+      tell("ready", 2);
+      world.take(swap(world.fleet, "web", 1, world.context(), other === "outgoing" ? 0 : 4000));
+      if (warm === "none" && other !== "outgoing") {
+        world.take(endWarm(world.fleet, "web", world.context()));
+        tell("exited", 1);
+      } else if (warm === "ended") world.take(endWarm(world.fleet, "web", world.context()));
+      if (other !== "none" && other !== "outgoing") {
+        world.take(startReplacement(world.fleet, "web", 1, of, world.context()));
+        if (other === "ready" || other === "ended") tell("ready", 3);
+        if (other === "ended") world.take(discardReplacement(world.fleet, "web", 1, world.context()));
+        if (other === "backoff") tell("exited", 3);
+      }
+      // A rollout acts and observes: what it asks for twice happens once.
+      let isDone = false;
+      for (let round = 0; round < CALM_ROUNDS && !isDone; round++) {
+        const change = renew(world.fleet, "web", 1, { generation: 1, usesWarm: true }, world.context());
+        world.take(change);
+        isDone = change.step !== "waits";
+        if (change.step === "started") {
+          tell("ready", slot().other?.process.attempt ?? 0);
+          world.take(swap(world.fleet, "web", 1, world.context()));
+        }
+        for (const { occupant } of occupants(slot()))
+          if (occupant.process.state === "draining") tell("exited", occupant.process.attempt);
+      }
+      expect(isDone).toBe(true);
+      expect(slot()).toMatchObject({ member: { generation: 1, process: { state: "ready" } }, other: null });
+      expect(slot().warm).toBeUndefined();
+      expect(world.alive.size).toBe(1);
+    });
   });
 
   test("keeps what a deploy replaced warm for its time, and returns to it at once", () => {

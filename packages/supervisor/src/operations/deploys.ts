@@ -16,6 +16,7 @@ import { counted } from "./fleet-questions.js";
 import type { HookContext, Hooks } from "./hooks.js";
 import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
 import { type Reload, sizeOf } from "./reload.js";
+import type { BeforeDeploy } from "./state-keeper.js";
 import { isWarm, WarmMemory } from "./warm-memory.js";
 
 /** What a deploy loads: the configuration, and what later reloads read if it succeeds, or after a rollback. */
@@ -57,6 +58,8 @@ export class Deploys {
   /** What reloads read now, and would read after a rollback. */
   private deployed: Deployed | undefined;
   private formerly: Deployed | undefined;
+  /** For the state file: set from when all slots have the release until its hooks agree, or it is taken back. */
+  undecided: BeforeDeploy | undefined;
   private readonly canaries: Canaries;
   private readonly planning: DeployPlan;
 
@@ -150,6 +153,7 @@ export class Deploys {
       });
     } finally {
       this.trial = undefined;
+      this.undecided = undefined;
       reload.prune();
     }
   }
@@ -246,8 +250,10 @@ export class Deploys {
     if (!rest.ok) {
       trial.phase = "back";
       await this.rollBack(trial.parts, onProgress);
+      this.undecided = undefined;
       return { ...rest, code: "taken-back", message: `${rest.message}; the former version is restored` };
     }
+    this.undecided = undefined;
     for (const { name, former: generation, size } of trial.parts) {
       this.options.configs.former.set(name, generation);
       this.options.configs.formerSizes.set(name, [size, findPool(this.options.runner.fleet, name)?.wanted ?? size]);
@@ -263,7 +269,13 @@ export class Deploys {
 
   /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */
   private async commit(trial: Trial, about: HookContext): Promise<OperationResult> {
-    const { reload, runner, operations } = this.options;
+    const { reload, runner, operations, configs } = this.options;
+    this.undecided = {
+      config: configs.fleet,
+      pools: trial.parts.map(({ name, former, before, size }) => {
+        return { name, generation: former, size: before.scaling === null ? size : undefined };
+      }),
+    };
     reload.enter(trial.parts.map(({ after, next }) => ({ config: after, generation: next })));
     for (const { name, before, after } of trial.parts) {
       const pool = findPool(runner.fleet, name);

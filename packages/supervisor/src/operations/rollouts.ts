@@ -3,15 +3,7 @@
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { type Fleet, findPool, findSlot, processId, type Slot } from "../core/fleet.js";
-import {
-  discardReplacement,
-  endWarm,
-  exchangeWarm,
-  replaceInPlace,
-  setCanaryShare,
-  startReplacement,
-  swap,
-} from "../core/fleet-changes.js";
+import { discardReplacement, endWarm, renew, replaceInPlace, setCanaryShare, swap } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS, type SlotPolicy, unreachable } from "../core/process.js";
 import {
   advance,
@@ -63,8 +55,8 @@ interface Running {
   readonly generation: number;
   /** Slots that wait for their second process to end before they get a replacement. */
   readonly awaited: Set<number>;
-  /** Slots whose warm process is taking its place again. */
-  readonly restoring: Set<number>;
+  /** Slots whose new process is being started, or whose warm process is taking its place again. */
+  readonly renewing: Set<number>;
   /** In place: the attempt of the process that each slot is to lose. */
   readonly former: Map<number, number>;
   /** Resolves when the rollout has ended. */
@@ -160,7 +152,7 @@ export class Rollouts {
           inPlace: !mayOverlap(pool, generation) && !mayOverlap(pool, formerGeneration ?? generation),
           ...(plan && { canaries: plan.canaries, controls: canary?.hasControls ? plan.controls : [] }),
         }),
-        ...{ generation, ways, awaited: new Set(), restoring: new Set(), former: new Map(), ended, lastLines: [] },
+        ...{ generation, ways, awaited: new Set(), renewing: new Set(), former: new Map(), ended, lastLines: [] },
         send: () => {},
         onProgress,
       };
@@ -210,8 +202,7 @@ export class Rollouts {
     switch (action.type) {
       case "startReplacement":
         if (state.rollout.inPlace) this.startInPlace(pool, index, state);
-        else if (this.restoreWarm(pool, index, state)) state.send({ type: "restored", index });
-        else this.observeSlot(pool, runner.fleet, state, action);
+        else this.renew(pool, index, state);
         return;
       case "prove":
         void this.prove(pool, index, state);
@@ -239,18 +230,23 @@ export class Rollouts {
     }
   }
 
-  /** Lets a process that was kept warm take its slot, if it is of the wanted generation. Returns false if there is none. */
-  private restoreWarm(pool: string, index: number, state: Running): boolean {
+  /** Gets a slot its new process, or its warm one back, once: acting on another slot may already have led here. */
+  private renew(pool: string, index: number, state: Running): void {
+    if (!state.awaited.has(index) || state.renewing.has(index)) return;
     const { runner } = this.options;
-    const { rollout, ways } = state;
-    const warm = findSlot(runner.fleet, pool, index)?.warm;
-    if (!(ways.usesWarm || rollout.direction === "back") || warm?.process.state !== "warm") return false;
-    if (warm.generation !== this.generationOf(state, index)) return false;
-    state.awaited.delete(index);
-    state.restoring.add(index);
-    runner.change((fleet, context) => exchangeWarm(fleet, pool, index, context));
-    state.restoring.delete(index);
-    return true;
+    const usesWarm = state.ways.usesWarm === true || state.rollout.direction === "back";
+    const wanted = { generation: this.generationOf(state, index), usesWarm };
+    let step: ReturnType<typeof renew>["step"] = "waits";
+    state.renewing.add(index);
+    runner.change((fleet, context) => {
+      const change = renew(fleet, pool, index, wanted, context);
+      step = change.step;
+      if (step !== "waits") state.awaited.delete(index);
+      return change;
+    });
+    state.renewing.delete(index);
+    if ((step as string) === "restored") state.send({ type: "restored", index });
+    else this.observeSlot(pool, runner.fleet, state, { index });
   }
 
   /** A control is replaced by a process of its own generation, to which nobody returns. */
@@ -296,7 +292,7 @@ export class Rollouts {
   private observeSlot(pool: string, fleet: Fleet, state: Running, { index }: { index: number }): void {
     const { current } = state.rollout;
     const step = current.find((slot) => slot.index === index)?.step;
-    if (step === undefined || state.restoring.has(index)) return;
+    if (step === undefined || state.renewing.has(index)) return;
     if (state.rollout.inPlace) return this.observeInPlace(pool, fleet, state, index);
     const slot = findSlot(fleet, pool, index);
     const other = slot?.other ?? null;
@@ -306,10 +302,8 @@ export class Rollouts {
     }
     if (state.awaited.has(index) && slot !== undefined) {
       // Bounded: a process that drains there is killed at its deadline.
-      if (other !== null) return;
-      state.awaited.delete(index);
-      const generation = this.generationOf(state, index);
-      this.options.runner.change((now, context) => startReplacement(now, pool, index, generation, context));
+      const isLeftOver = other?.role === "replacement" && other.process.goal === "up";
+      if (other === null || isLeftOver) this.renew(pool, index, state);
       return;
     }
     if (slot === undefined || other === null || other.role !== "replacement") {

@@ -12,13 +12,13 @@ import {
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { makeFolder } from "../../test/support.js";
-import { EMPTY_FLEET } from "../core/fleet.js";
-import { addPool, resize } from "../core/fleet-changes.js";
+import { EMPTY_FLEET, type Fleet } from "../core/fleet.js";
+import { addPool, resize, setGeneration } from "../core/fleet-changes.js";
 import { PoolConfigs } from "../processes/pool-configs.js";
 import { SlotBook } from "../processes/slot-book.js";
 import { type FleetState, readState, setStateAside, textOfState, withSecrets } from "../run-dir/fleet-state.js";
 import { StatsBook } from "../stats/stats.js";
-import { StateKeeper, type StateSources, stateOf } from "./state-keeper.js";
+import { type BeforeDeploy, StateKeeper, type StateSources, stateOf } from "./state-keeper.js";
 
 const policy = { readyTimeoutMs: 1000 } as never;
 const SECRETS = { TOKEN: { file: "/run/token", value: "never-written" } };
@@ -165,6 +165,36 @@ describe("the state of a fleet", () => {
     expect(found).toEqual([]);
     writeFileSync(join(folder, "state.json"), JSON.stringify(value));
     expect(readState(folder).state).toEqual(value);
+  });
+
+  test.each([
+    ["a deploy that is decided", undefined, { generation: 2, wanted: 1, config: "new" }],
+    ["one that is not, of the same size", { generation: 1, size: 1 }, { generation: 1, wanted: 1, config: "old" }],
+    ["one that is not, of another size", { generation: 1, size: 3 }, { generation: 1, wanted: 3, config: "old" }],
+    ["one of an autoscaled pool", { generation: 1, size: undefined }, { generation: 1, wanted: 1, config: "old" }],
+  ])("names what the next supervisor goes on with: %s", (_, former, expected) => {
+    const from = sources(makeFolder());
+    const { configs, runner } = from;
+    const before = configs.fleet;
+    const context = { now: 10, random: 0, policyOf: () => policy };
+    configs.setPool({ ...(web as object), routes: ["/new"] } as never);
+    const jobs = { name: "jobs", routes: ["/jobs"], serves: true, secrets: {} } as never;
+    configs.setPool(jobs);
+    configs.setRoutes(jobs);
+    configs.addGeneration(jobs, {});
+    const added = resize(addPool(setGeneration(runner.fleet, "web", 2), "jobs", 1), "jobs", 1, context);
+    (runner as { fleet: Fleet }).fleet = added.fleet;
+    const pools = former && [{ name: "web", ...former }];
+    const undecided = pools && ({ config: before, pools } satisfies BeforeDeploy);
+    const state = stateOf({ ...from, undecided: () => undecided }, 5);
+    const isOld = expected.config === "old";
+    const names = isOld ? ["web"] : ["web", "jobs"];
+    expect(state.fleet.pools.map(({ name }) => name)).toEqual(names);
+    expect(state.fleet.pools[0]).toMatchObject({ generation: expected.generation, wanted: expected.wanted });
+    expect(state.config.pools.map(({ routes }) => routes)).toEqual(isOld ? [["/"]] : [["/new"], ["/jobs"]]);
+    expect([...new Set(state.generations.map(({ pool }) => pool))]).toEqual(names);
+    expect(state.routed).toEqual(names);
+    expect(state.slots.map(({ name }) => name)).toEqual(names.map((name) => `${name}.1`));
   });
 
   test("is read without the floors that an older supervisor does not write", () => {

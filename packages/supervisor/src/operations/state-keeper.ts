@@ -3,10 +3,11 @@ import { basename } from "node:path";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { LastExit } from "../control/api.js";
 import { saveFleet } from "../core/adoption.js";
+import type { FleetConfig } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "../processes/children.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
-import type { LiveProcess } from "../processes/live-process.js";
+import { BALANCER_POOL, type LiveProcess } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
 import {
@@ -34,6 +35,8 @@ export interface StateSources {
   floors(): [pool: string, instances: number][];
   /** What deploys have made the source of reloads, now and before the last one. */
   deployed(): Pick<FleetState, "deployed" | "formerlyDeployed">;
+  /** What the next supervisor returns to, while the hooks of a deploy decide on a release that has all slots already. */
+  undecided?(): BeforeDeploy | undefined;
   /** The addresses that the fleet listens on, as URLs. */
   listensOn(): readonly string[];
 }
@@ -48,6 +51,12 @@ const RETRY_MS = 5_000;
 const SAVE_TIMEOUT_MS = 5_000;
 const MAX_EXIT_LINES = 20;
 const MAX_LINE_CHARACTERS = 500;
+
+/** A fleet before a deploy: its configuration, and the generations of its pools with their sizes, if the deploy may change these. */
+export interface BeforeDeploy {
+  config: FleetConfig;
+  pools: readonly { name: string; generation: number; size: number | undefined }[];
+}
 
 export class StateKeeper {
   /** Why the file is out of date; null if it is current. */
@@ -178,7 +187,7 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
     if (!environments.includes(environment)) environments.push(environment);
     return { pool: name, number, config: pool, environment: environments.indexOf(environment), since };
   });
-  return {
+  const state: FleetState = {
     version: 1,
     boot: bootId(),
     startedAt,
@@ -199,6 +208,34 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
     ...sources.deployed(),
     ports: sources.listensOn().map((url) => (url.startsWith("unix:") ? null : Number(/:(\d+)$/.exec(url)?.[1]))),
     totals: stats.endedTotals(),
+  };
+  const before = sources.undecided?.();
+  return before === undefined ? state : asBefore(state, before);
+}
+
+/** A deploy is not finished before its hooks agree: pools are of the former generation, and those that it has added are unknown. */
+export function asBefore(state: FleetState, { config, pools }: BeforeDeploy): FleetState {
+  const known = new Set(config.pools.map(({ name }) => name));
+  const isAdded = (pool: string) => pool !== BALANCER_POOL && !known.has(pool);
+  return {
+    ...state,
+    config: {
+      ...config,
+      pools: config.pools.filter(({ name }) => state.fleet.pools.some((pool) => pool.name === name)),
+    },
+    generations: state.generations.filter(({ pool }) => !isAdded(pool)),
+    routed: state.routed.filter((pool) => !isAdded(pool)),
+    processes: state.processes.filter(({ pool }) => !isAdded(pool)),
+    slots: state.slots.filter(({ name }) => !isAdded(name.slice(0, name.lastIndexOf(".")))),
+    fleet: {
+      pools: state.fleet.pools
+        .filter(({ name }) => !isAdded(name))
+        .map((pool) => {
+          const former = pools.find(({ name }) => name === pool.name);
+          if (former === undefined) return pool;
+          return { ...pool, generation: former.generation, wanted: former.size ?? pool.wanted };
+        }),
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 /** Token buckets: their tokens over time, and that no choice of keys gives anybody more of them. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BucketTable, type Rate, takeToken, waitForToken } from "./bucket-table.js";
+import { BucketTable, NEW_KEYS, NewKeys, type Rate, takeToken, waitForToken } from "./bucket-table.js";
 
 /** Ten a second, three at once. */
 const RATE: Rate = { intervalMs: 100, burst: 3 };
@@ -122,6 +122,22 @@ describe("a table of buckets", () => {
     expect(table.take("b", 1000)).toBe(0);
   });
 
+  it("tells a new key: one without a bucket, or with a full one", () => {
+    const table = new BucketTable(RATE);
+    const isNew = (key: string, now: number) => {
+      const found = table.find(key, now);
+      expect(table.takeFound(now)).toBe(0);
+      return found;
+    };
+    expect([isNew("a", 1000), isNew("a", 1050), isNew("b", 1050), isNew("a", 1199), isNew("a", 1300)]).toEqual([
+      true,
+      false,
+      true,
+      false,
+      true,
+    ]);
+  });
+
   it("spreads keys over its sets, differently with each seed", () => {
     const keys = Array.from({ length: 4000 }, (_, n) => `2001:db8:${n.toString(16)}:1`);
     const admittedWith = (seed: number) => {
@@ -132,5 +148,29 @@ describe("a table of buckets", () => {
     // With half as many keys as buckets, few sets are full.
     expect(one.length).toBeGreaterThan(3900);
     expect(one).not.toEqual(other);
+  });
+});
+
+describe("new keys of a source", () => {
+  it("never use more than a sixteenth of a table at a time, whenever they come, and do not count for another source", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ afterMs: fc.integer({ min: 0, max: 400 }), keys: fc.nat(3000) }), { maxLength: 20 }),
+        (visits) => {
+          const newKeys = new NewKeys(RATE, [1, 2]);
+          let brought: number[] = [];
+          let now = 1000;
+          for (const { afterMs, keys } of visits) {
+            now += afterMs;
+            for (let n = 0; n < keys; n++) if (newKeys.mayBring("one", now)) brought.push(now);
+            // A bucket is full again after 300 ms.
+            brought = brought.filter((at) => now - at < 300);
+            expect(brought.length).toBeLessThanOrEqual(2 * NEW_KEYS);
+          }
+          expect(newKeys.mayBring("other", now)).toBe(true);
+        },
+      ),
+      { numRuns: 30 },
+    );
   });
 });

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { LIMITS } from "../../test/support/balancer-process.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
+import { NEW_KEYS } from "./bucket-table.js";
 import { RateLimits } from "./rate-limits.js";
 
 const PROXY = "10.9.0.1";
@@ -21,11 +22,12 @@ interface Sent {
 function admitted(limits: RateLimits, requests: Sent[]): boolean[] {
   return requests.map(({ address = "10.0.0.1", target = "/", fields = "", host = "a" }) => {
     const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\n${fields}\r\n`, "latin1");
-    expect(head.parse(bytes, 0, bytes.length)).toBe(bytes.length);
+    if (head.parse(bytes, 0, bytes.length) !== bytes.length) throw new Error(target);
     const { targetStart, targetEnd } = head;
     const may = limits.admits(head, forwarded.peer(address, address === "unix"));
     // The head is still to be routed.
-    expect([head.target === bytes, head.targetStart, head.targetEnd]).toEqual([true, targetStart, targetEnd]);
+    if (head.target !== bytes || head.targetStart !== targetStart || head.targetEnd !== targetEnd)
+      throw new Error(target);
     return may;
   });
 }
@@ -72,6 +74,17 @@ describe("a request takes a token of", () => {
       [{ fields: "X-Key: a\r\n" }, { fields: "x-key: a\r\n", address: "10.0.0.2" }, { fields: "X-Key: b\r\n" }, {}, {}],
       [true, false, true, true, false],
     ],
+    [
+      "its address if it has the field twice, or with another spelling",
+      { by: "header", name: "x-key" },
+      [
+        { fields: "X-Key: a\r\nX-Key: b\r\n" },
+        { fields: "X-Key: a\r\nx-key: c\r\nX-Key: d\r\n" },
+        { fields: "X_Key: a\r\n" },
+        { fields: "X-Key: a\r\n" },
+      ],
+      [true, false, false, true],
+    ],
     ["all clients", { by: "route" }, [{}, { address: "10.0.0.2" }], [true, false]],
     [
       "each route",
@@ -102,6 +115,41 @@ describe("a request takes a token of", () => {
   it("each rule that it meets", () => {
     const limits = limitsOf({ by: "address", routes: ["/a/"] }, { by: "address", routes: ["/"] });
     expect(admitted(limits, [{ target: "/a/" }, { target: "/b" }])).toEqual([true, false]);
+  });
+});
+
+describe.each<[string, RateLimitRule, (n: number) => Sent, (n: number) => Sent, Sent]>([
+  [
+    "invented values of a field",
+    { by: "header", name: "x-key", ...ONCE, burst: 2 },
+    (n) => ({ fields: `X-Key: invented ${n}\r\n`, address: "10.6.6.6" }),
+    (n) => ({ fields: `X-Key: own ${n}\r\n`, address: `10.0.0.${n}` }),
+    { address: "10.6.6.6" },
+  ],
+  [
+    "the networks of an IPv6 site",
+    { by: "address", ...ONCE, burst: 2 },
+    (n) => ({ address: `2001:db8:6:${n.toString(16)}::1` }),
+    (n) => ({ address: `2001:db8:7:${n}::1` }),
+    { address: "2001:db8:6:fff0::1" },
+  ],
+])("%s", (_, rule, inventedOf, ownOf, attacker) => {
+  it("do not fill the table: others keep their tokens, new ones have theirs", () => {
+    const limits = new RateLimits([rule], forwarded);
+    const others = Array.from({ length: 12 }, (_, n) => ownOf(n));
+    expect(admitted(limits, others)).toEqual(others.map(() => true));
+    const tried = admitted(
+      limits,
+      Array.from({ length: 60_000 }, (_, n) => inventedOf(n)),
+    ).filter(Boolean);
+    // Two more by the bucket of the address.
+    expect(tried.length).toBeGreaterThanOrEqual(NEW_KEYS + 2);
+    expect(tried.length).toBeLessThanOrEqual(2 * NEW_KEYS + 2);
+    expect(admitted(limits, [attacker])).toEqual([false]);
+    const known = admitted(limits, [...others, ...others]);
+    expect(known).toEqual([...others.map(() => true), ...others.map(() => false)]);
+    const newcomers = Array.from({ length: 12 }, (_, n) => ownOf(100 + n));
+    expect(admitted(limits, newcomers)).toEqual(newcomers.map(() => true));
   });
 });
 

@@ -6,7 +6,7 @@ import type { RequestHead } from "../http1/request-head.js";
 import { findRoute } from "../routing/route.js";
 import { Router } from "../routing/router.js";
 import { networkOf } from "../upstreams/slot-hash.js";
-import { BucketTable } from "./bucket-table.js";
+import { BucketTable, NewKeys } from "./bucket-table.js";
 
 export class RateLimits {
   private readonly rules: readonly Rule[];
@@ -35,6 +35,8 @@ export class RateLimits {
 
 class Rule {
   private readonly buckets: BucketTable;
+  /** Undefined: the clients do not choose their keys. */
+  private readonly newKeys: NewKeys | undefined;
   /** Undefined: it applies to every request. */
   private readonly routes: Router<true> | undefined;
   /** The field by whose values clients are told apart, in lower case. */
@@ -42,7 +44,9 @@ class Rule {
 
   constructor(private readonly rule: RateLimitRule) {
     const { by, name = "", requests, periodMs, burst, routes } = rule;
-    this.buckets = new BucketTable({ intervalMs: periodMs / requests, burst });
+    const rate = { intervalMs: periodMs / requests, burst };
+    this.buckets = new BucketTable(rate);
+    if (by !== "route") this.newKeys = new NewKeys(rate);
     if (by === "header") this.field = ascii(name);
     if (routes !== undefined)
       this.routes = new Router(routes.map((text, ordinal) => ({ text, target: true as const, ordinal })));
@@ -53,18 +57,28 @@ class Rule {
     const route = this.routes === undefined ? undefined : findRoute(this.routes, head);
     if (this.routes !== undefined && route === undefined) return 0;
     const key = this.rule.by === "route" ? `${route?.ordinal ?? 0}` : this.keyOf(head, peer, forwarded);
-    return key === undefined ? 0 : this.buckets.take(key, now);
+    if (key === undefined) return 0;
+    if (this.buckets.find(key, now) && this.newKeys !== undefined) {
+      const source = sourceOf(forwarded.fields(head, peer).client);
+      // Who brings too many new keys has the bucket of its address alone.
+      if (source !== undefined && source !== key && !this.newKeys.mayBring(source, now))
+        return this.buckets.take(source, now);
+    }
+    return this.buckets.takeFound(now);
   }
 
   /** Returns what the client is told apart by; undefined if its address is unknown. */
   private keyOf(head: RequestHead, peer: Peer, forwarded: Forwarded): string | undefined {
     const { fields } = head;
     if (this.field !== undefined) {
+      let found = -1;
       for (let i = 0; i < fields.count; i++) {
         const [start, end] = [fields.nameStart(i), fields.nameEnd(i)];
-        if (end - start === this.field.length && equalsIgnoringCase(head.bytes, start, end, this.field))
-          return `=${fields.value(i)}`;
+        if (end - start !== this.field.length || !equalsIgnoringCase(head.bytes, start, end, this.field)) continue;
+        // Apps differ in which of two they take.
+        found = found === -1 ? i : -2;
       }
+      if (found >= 0) return `=${fields.value(found)}`;
     }
     return networkOf(forwarded.fields(head, peer).client);
   }
@@ -79,4 +93,10 @@ class Rule {
       `RateLimit: "${name}";r=0;t=${seconds}\r\n`
     );
   }
+}
+
+/** Returns an IPv4 address, or the first 48 bits of an IPv6 address: sites have as many networks of 64 bits as they like (RFC 6177). */
+function sourceOf(address: string): string | undefined {
+  const network = networkOf(address);
+  return network?.includes(":") ? `${network.split(":", 3).join(":")}/48` : network;
 }

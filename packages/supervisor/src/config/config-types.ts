@@ -1109,7 +1109,7 @@ export interface FleetKeys {
         rateLimits?:
           | readonly {
               /**
-               * Who has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request without it counts by its address), or each of the `routes`, all clients together. Default: `"address"`.
+               * Who has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request without it, or with it twice, counts by its address), or each of the `routes`, all clients together. Default: `"address"`.
                *
                * Value: `"address"`, `"header:NAME"` or `"route"`.
                */

@@ -16,7 +16,7 @@ const ruleFields = {
       type: '`"address"`, `"header:NAME"` or `"route"`',
       rule: 'must be "address", "header:NAME" or "route"',
     },
-    'Who has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request without it counts by its address), or each of the `routes`, all clients together. Default: `"address"`.',
+    'Who has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request without it, or with it twice, counts by its address), or each of the `routes`, all clients together. Default: `"address"`.',
   ),
   requests: count(undefined, "How many requests come back to a bucket in `periodMs`. Required.", { max: 1_000_000 }),
   periodMs: milliseconds(PERIOD_MS, "The time in which they come back, evenly.", { max: MAX_PERIOD_MS }),

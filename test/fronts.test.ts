@@ -55,11 +55,19 @@ test.each(["bun", "node"] as const)(
     for (let n = 0; n < 5; n++) expect(await askAgent(agentPort)).toMatch(/^up ready \d+%\n$/);
     for (const socket of idle) socket.destroy();
 
-    await project.scale("web", 0);
+    expect(await project.turn("drain", "web.1", { force: true })).toMatchObject({ code: 0 });
     await waitFor(
-      "the agent to say that none is ready",
-      async () => (await agent()) === "down #no instance is ready\n",
+      "the agent to leave out what is drained",
+      async () => (await agent()) === "down #no instance serves\n",
     );
+    const shown = await project.cli(["status", "--check"]);
+    expect(shown).toMatchObject({ code: 1, output: expect.stringContaining("1/1 ready, 1 drained") });
+    expect(shown.output).toContain("problem: web serves no requests: all of its instances are drained");
+    expect(await project.turn("undrain", "web.1")).toMatchObject({ code: 0 });
+    await waitFor("it to be ready again", async () => (await probe()) === 200);
+
+    await project.scale("web", 0);
+    await waitFor("the agent to say that none serves", async () => (await agent()) === "down #no instance serves\n");
     expect(await probe()).toBe(503);
     await project.scale("web", 1);
     await waitFor("it to be ready again", async () => (await probe()) === 200);

@@ -122,6 +122,20 @@ describe("the filter", () => {
     expect(press(["enter", "escape"], { model: typing }).model.filter).toBe("");
   });
 
+  test("looks at states as they are shown", () => {
+    const instances = [
+      instance("web.1"),
+      instance("web.2", { outOfTurn: "drained", weight: 10 }),
+      instance("web.3", { outOfTurn: "ejected" }),
+    ];
+    const filtered = (filter: string) =>
+      selectable({ status: status([pool("web", instances)]), filter, sort: "name" }).filter((name) =>
+        /^web\./.test(name),
+      );
+    expect(["drained", "ejected", "w10"].map(filtered)).toEqual([["web.2"], ["web.3"], ["web.2"]]);
+    expect(filtered("ready")).toEqual(["web.1"]);
+  });
+
   test("that nothing is like leaves nothing to select or to work on", () => {
     const { model } = press(["/", "z", "z", "enter"]);
     expect(model.selected).toBeNull();

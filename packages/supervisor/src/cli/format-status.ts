@@ -12,6 +12,7 @@ import {
 } from "../core/figures.js";
 import { FULL_WEIGHT } from "../core/fleet.js";
 import type { ProcessState } from "../core/model.js";
+import { readyText } from "../core/serving.js";
 import { boundsText, formatDuration, stateWord, visibleLine } from "../core/words.js";
 import { deployText } from "./format-deploy.js";
 
@@ -94,7 +95,7 @@ function poolLine(pool: PoolStatus): string {
       ? ""
       : `  ${pool.routes.join(" ")}  ${requestsPerSecond.toFixed(0)} req/s${heldText(pool)}`;
   const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
-  return `${pool.name}  ${pool.kind}  ${pool.ready}/${pool.wanted} ready${boundsText(pool)}${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${cron}${requests}${rollout}`;
+  return `${pool.name}  ${pool.kind}  ${readyText(pool)}${boundsText(pool)}${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${cron}${requests}${rollout}`;
 }
 
 function deployLines({ name, deploy }: PoolStatus): string[] {

@@ -8,7 +8,7 @@ const RULES: ScalingRules = {
 };
 
 const CALM: ScalingSample = {
-  ...{ wanted: 1, ready: 1, unready: 0, isBusy: false, throughput: 0, inFlight: 0, waiting: 0, lagMs: 0 },
+  ...{ wanted: 1, ready: 1, drained: 0, unready: 0, isBusy: false, throughput: 0, inFlight: 0, waiting: 0, lagMs: 0 },
   ...{ cpuPercent: 0, boxPercent: 0, cores: 2, perInstance: null },
 };
 
@@ -181,6 +181,24 @@ test("long requests that are not slowed down get the room that the target gives 
   const pool = new PoolUnderTest(RULES);
   for (let period = 0; period < 120; period++) pool.period({ throughput: 2, inFlight: 40, boxPercent: 5 });
   expect(pool.wanted).toBe(10);
+});
+
+test("drained slots are no capacity: only those that serve count, within the same bounds", () => {
+  const pool = new PoolUnderTest({ ...RULES, min: 4 });
+  pool.wanted = 4;
+  // The one that is left has four times its target.
+  const crowded = { drained: 3, ready: 1, throughput: 160, inFlight: 16 };
+  expect([pool.period(crowded), pool.period(crowded)]).toEqual([4, 7]);
+  expect(pool.reasons).toEqual(["16 requests in flight per instance, the target is 4"]);
+  const limited = new PoolUnderTest({ ...RULES, max: 5 });
+  limited.wanted = 4;
+  expect([limited.period(crowded), limited.period(crowded)]).toEqual([4, 5]);
+  // All drained, it stays; calm, it keeps those that serve and were needed.
+  expect(limited.period({ drained: 5, ready: 0 })).toBe(5);
+  for (let period = 0; period < 200; period++) limited.period({ drained: 3, ready: limited.wanted - 3 });
+  expect(limited.wanted).toBe(4);
+  const bounds = decideSize(NEW_SCALING, { ...CALM, wanted: 4, drained: 3 }, { ...RULES, min: 6 }, 1000);
+  expect(bounds).toMatchObject({ wanted: 6, reason: "the minimum is 6" });
 });
 
 test("a size that somebody else has set is the one to go on from, and bounds that change are kept at once", () => {

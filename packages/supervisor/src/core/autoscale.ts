@@ -26,7 +26,9 @@ export interface ScalingRules {
 export interface ScalingSample extends PoolLoad {
   /** The size that the pool should have now. */
   readonly wanted: number;
-  /** Slots that are not ready: on their way, or failed and waiting. */
+  /** Slots of these that operators have drained: they are no capacity. */
+  readonly drained: number;
+  /** The other slots that are not ready: on their way, or failed and waiting. */
   readonly unready: number;
   /** A rollout or another operation changes its processes. */
   readonly isBusy: boolean;
@@ -50,7 +52,7 @@ interface Hold {
 }
 
 export interface ScalingState {
-  /** The size of the last period; null before the first. */
+  /** The size of the last period, without drained slots as everywhere here; null before the first. */
   readonly wanted: number | null;
   /** The last periods at this size, all instances ready; the oldest first. */
   readonly recent: readonly PoolLoad[];
@@ -129,13 +131,21 @@ export function decideSize(
   rules: ScalingRules,
   now: number,
 ): ScalingDecision {
-  const { wanted } = sample;
+  const { drained } = sample;
+  // A drained slot is neither measured nor needed; the pool has it on top of its size.
+  const own = { ...rules, min: Math.max(0, rules.min - drained), max: rules.max - drained };
+  const decision = decideServing(before, { ...sample, wanted: sample.wanted - drained }, own, now);
+  return { ...decision, wanted: decision.wanted + drained };
+}
+
+function decideServing(before: ScalingState, sample: ScalingSample, rules: ScalingRules, now: number): ScalingDecision {
+  const { wanted, drained } = sample;
   const seconds = (now - before.at) / 1000;
   // Somebody else has changed the size, so nothing can be compared.
   const known = before.wanted === null || before.wanted === wanted ? before : { ...before, recent: [], trial: null };
   let state: ScalingState = { ...known, wanted, at: now };
-  if (wanted < rules.min) return resized(state, rules.min, `the minimum is ${rules.min}`, now);
-  if (wanted > rules.max) return resized(state, rules.max, `the maximum is ${rules.max}`, now);
+  if (wanted < rules.min) return resized(state, rules.min, `the minimum is ${rules.min + drained}`, now);
+  if (wanted > rules.max) return resized(state, rules.max, `the maximum is ${rules.max + drained}`, now);
   if (sample.isBusy) return { state: { ...state, recent: [], trial: null }, wanted, reason: null };
   // Instances that start or crash say nothing about the load, and no more are added because of them.
   if (sample.unready > 0 || sample.ready < wanted || sample.ready === 0)
@@ -170,7 +180,7 @@ function young(trial: Trial | null, now: number): Trial | null {
 }
 
 function loadOf(sample: ScalingSample): PoolLoad {
-  const { wanted: _, unready: __, isBusy: ___, ...load } = sample;
+  const { wanted: _, drained: __, unready: ___, isBusy: ____, ...load } = sample;
   return load;
 }
 

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type BoxFacts, type BoxLoad, weigh } from "./box-weight.js";
 
-const CALM: BoxFacts = { isStopping: false, ready: 4, wanted: 4, cpu: 0.2, inFlight: 3, waiting: 0 };
+const CALM: BoxFacts = { isStopping: false, serving: 4, wanted: 4, cpu: 0.2, inFlight: 3, waiting: 0 };
 const RAN: BoxLoad = { at: 0, load: 0.2 };
 /** Long enough for the load to have settled. */
 const LATER = 120_000;
@@ -17,12 +17,12 @@ describe("what HAProxy hears", () => {
     ["most requests wait", { inFlight: 8, waiting: 6 }, "up ready 55%"],
     ["all wait", { inFlight: 8, waiting: 8 }, "up ready 10%"],
     ["no request is here", { inFlight: 0, waiting: 0 }, "up ready 100%"],
-    ["half of its instances are ready", { ready: 2 }, "up ready 50%"],
-    ["half of them, and all CPUs are busy", { ready: 2, cpu: 1 }, "up ready 5%"],
-    ["more are ready than wanted, in a rollout", { ready: 5 }, "up ready 100%"],
-    ["one of many, at full load", { ready: 1, wanted: 64, cpu: 1 }, "up ready 1%"],
-    ["none is ready", { ready: 0 }, "down #no instance is ready"],
-    ["it stops", { isStopping: true, ready: 0 }, "drain"],
+    ["half of its instances serve", { serving: 2 }, "up ready 50%"],
+    ["half of them, and all CPUs are busy", { serving: 2, cpu: 1 }, "up ready 5%"],
+    ["more serve than wanted, in a rollout", { serving: 5 }, "up ready 100%"],
+    ["one of many, at full load", { serving: 1, wanted: 64, cpu: 1 }, "up ready 1%"],
+    ["none serves", { serving: 0 }, "down #no instance serves"],
+    ["it stops", { isStopping: true, serving: 0 }, "drain"],
   ])("%s", (_what, facts, line) => {
     expect(weigh({ ...CALM, ...facts }, RAN, LATER).line).toBe(line);
   });
@@ -35,13 +35,13 @@ describe("what HAProxy hears", () => {
     expect(long.line).toBe("up ready 17%");
     expect(weigh(CALM, long.load, LATER).line).toBe("up ready 100%");
     // After a while without instances nothing of the former load is true.
-    expect(weigh({ ...peak, ready: 0 }, long.load, LATER).load).toBeUndefined();
+    expect(weigh({ ...peak, serving: 0 }, long.load, LATER).load).toBeUndefined();
   });
 
-  it("is a weight of 1 to 100 percent whenever an instance is ready", () => {
+  it("is a weight of 1 to 100 percent whenever an instance serves", () => {
     const facts = fc.record({
       isStopping: fc.constant(false),
-      ready: fc.integer({ min: 1, max: 1024 }),
+      serving: fc.integer({ min: 1, max: 1024 }),
       wanted: fc.integer({ min: 0, max: 1024 }),
       cpu: fc.option(fc.double({ min: 0, max: 2, noNaN: true })),
       inFlight: fc.double({ min: 0, max: 1e6, noNaN: true }),

@@ -4,8 +4,8 @@
 export interface BoxFacts {
   /** Whether the fleet is stopping. */
   isStopping: boolean;
-  /** Instances of the pools that get requests. */
-  ready: number;
+  /** Instances of the pools that get requests: those that serve, and all. */
+  serving: number;
   wanted: number;
   /** The share of the machine's CPU time that was used since the last time, 0 to 1; null: unknown. */
   cpu: number | null;
@@ -33,11 +33,11 @@ export function weigh(
   before: BoxLoad | undefined,
   now: number,
 ): { line: string; load: BoxLoad | undefined } {
-  const { isStopping, ready, wanted } = facts;
+  const { isStopping, serving, wanted } = facts;
   if (isStopping) return { line: "drain", load: before };
-  if (ready === 0) return { line: "down #no instance is ready", load: undefined };
+  if (serving === 0) return { line: "down #no instance serves", load: undefined };
   const load = settle(loadOf(facts), before, now);
-  const share = Math.min(1, ready / Math.max(1, wanted)) * shareAt(load.load);
+  const share = Math.min(1, serving / Math.max(1, wanted)) * shareAt(load.load);
   // HAProxy takes 0 % for a drain.
   const percent = Math.max(1, Math.round(100 * share));
   // `ready` takes back an earlier `drain`, and `up` an earlier `down`.

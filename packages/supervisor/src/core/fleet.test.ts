@@ -574,8 +574,7 @@ describe("a fleet", () => {
     expect([1, 2, 3].map((index) => hasOtherInTurn(pool(), index))).toEqual([true, true, false]);
     world.fleet = setTurn(world.fleet, "web", 3, { drained: true });
     world.fleet = setTurn(world.fleet, "web", 2, { drained: true });
-    // They are all drained on purpose.
-    expect(leavesOnlyDrained(pool(), 1)).toBe(false);
+    expect([1, 2, 3, 4].map((size) => leavesOnlyDrained(pool(), size))).toEqual([true, true, false, false]);
   });
 
   test("awaits no drained slot, and one beside it that is not ready yet", () => {

@@ -210,10 +210,9 @@ function turnView(turn: SlotTurn | undefined, process: Process): TurnView {
   };
 }
 
-/** Whether all slots that a pool would have left with that size are drained, although now one is not. */
-export function leavesOnlyDrained({ slots }: Pool, size: number): boolean {
-  const rest = slots.filter(({ index, turn }) => index <= size && turn?.drained !== true);
-  return size > 0 && rest.length === 0 && slots.some(({ turn }) => turn?.drained !== true);
+/** Whether a pool is to shrink, and all slots that it would have left are drained. */
+export function leavesOnlyDrained({ slots, wanted }: Pool, size: number): boolean {
+  return size > 0 && size < wanted && slots.every(({ index, turn }) => index > size || turn?.drained === true);
 }
 
 /** Puts drained slots last: the first ones of a deploy are tried, and need requests. */

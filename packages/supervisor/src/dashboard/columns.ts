@@ -1,12 +1,10 @@
 /** The columns of the table: their contents, and which of them fit a width. */
 import type { TemplateStatus } from "../control/api.js";
 import { FIGURES, type Figure, figureOf, withRequests } from "../core/figures.js";
-import { FULL_WEIGHT } from "../core/fleet.js";
 import type { ProcessState } from "../core/model.js";
-import { stateWord } from "../core/words.js";
-import { inFewCells, shortDuration, sparklineWidth } from "./format.js";
+import { inFewCells, sparklineWidth } from "./format.js";
 import { SORT_FIGURES, type SortKey } from "./model.js";
-import type { Process } from "./rows.js";
+import { type Process, stateText } from "./rows.js";
 import { isSimple, type Style, widthOf } from "./text.js";
 
 interface Column {
@@ -73,14 +71,6 @@ function columnOf(figure: Figure): Column | undefined {
       return process.pid === null && !ofSlot ? "–" : inFewCells(value, figure.unit);
     },
   };
-}
-
-/** Returns `ready`, `drained`, `ready w50` with a weight of its own, or `stalled 12s`. */
-export function stateText(process: Process | TemplateStatus): string {
-  const stalledMs = "stalledMs" in process ? process.stalledMs : null;
-  if (stalledMs !== null) return `stalled ${shortDuration(stalledMs / 1000)}`;
-  const { weight = null } = process as { weight?: number | null };
-  return weight === null || weight === FULL_WEIGHT ? stateWord(process) : `${stateWord(process)} w${weight}`;
 }
 
 const STATE_STYLE: Record<ProcessState, Style> = {

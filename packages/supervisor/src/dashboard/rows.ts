@@ -1,6 +1,9 @@
 /** The rows of the table, their order and the selected one. */
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status, TemplateStatus } from "../control/api.js";
 import { figureOf } from "../core/figures.js";
+import { FULL_WEIGHT } from "../core/fleet.js";
+import { stateWord } from "../core/words.js";
+import { shortDuration } from "./format.js";
 import { type Model, SORT_FIGURES, type SortKey } from "./model.js";
 
 export type Process = InstanceStatus | BalancerStatus;
@@ -38,10 +41,18 @@ export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter"
   return rows;
 }
 
+/** Returns `ready`, `drained`, `ready w50` with a weight of its own, or `stalled 12s`. */
+export function stateText(process: Process | TemplateStatus): string {
+  const stalledMs = "stalledMs" in process ? process.stalledMs : null;
+  if (stalledMs !== null) return `stalled ${shortDuration(stalledMs / 1000)}`;
+  const { weight = null } = process as { weight?: number | null };
+  return weight === null || weight === FULL_WEIGHT ? stateWord(process) : `${stateWord(process)} w${weight}`;
+}
+
 function processRows(processes: readonly Process[], group: string, filter: string, sort: SortKey): Row[] {
   const value = (process: Process) => numberOf(sort, process);
   return processes
-    .filter(({ name, state }) => matches(filter, name) || matches(filter, state))
+    .filter((process) => matches(filter, process.name) || matches(filter, stateText(process)))
     .sort((a, b) => value(b) - value(a) || indexOf(a.name) - indexOf(b.name))
     .flatMap((process): Row[] => {
       const row: Row = { kind: "process", name: process.name, process, group };

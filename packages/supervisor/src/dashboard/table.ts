@@ -1,10 +1,11 @@
 /** The table: a line for each pool and process. */
 import type { PoolStatus, Status, TemplateStatus } from "../control/api.js";
+import { readyText } from "../core/serving.js";
 import { boundsText } from "../core/words.js";
-import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, stateText } from "./columns.js";
+import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle } from "./columns.js";
 import { bar, count, peak, shortDuration, size, sparkline } from "./format.js";
 import type { Model } from "./model.js";
-import { type Process, type Row, rowsOf } from "./rows.js";
+import { type Process, type Row, rowsOf, stateText } from "./rows.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, spread } from "./text.js";
 
 const MARK = "▸";
@@ -74,12 +75,13 @@ function lineOf(row: Row, model: TableModel, layout: Layout, peaks: Map<string, 
 }
 
 function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line {
-  const short = pool.ready < pool.wanted;
+  const text = readyText(pool);
+  const short = pool.ready < pool.wanted || text.includes("drained");
   const left: Line = [
     segment(" "),
     segment(pool.name, "bold"),
     segment(`  ${pool.kind}  `),
-    segment(`${pool.ready}/${pool.wanted} ready`, short ? "busy" : "good"),
+    segment(text, short ? "busy" : "good"),
     segment(boundsText(pool)),
     segment(`  gen ${pool.generation}`),
   ];

@@ -24,14 +24,22 @@ const status = {
   ...{ requestsTotal: 10, errorsTotal: 1, rssBytes: 99, supervisor: { rssBytes: 44 }, problem: "the disk is full" },
   balancers: [balancer],
   pools: [
-    { ...pool, name: "web", instances: [{ ...measured, name: "web.1" }] },
+    { ...pool, name: "web", instances: [{ ...measured, name: "web.1", outOfTurn: "drained", weight: 50 }] },
     { ...pool, name: "jobs", requestsTotal: null, errorsTotal: null, instances: [idle("jobs.1")] },
   ],
 } as unknown as Status;
 
 /** A worker without a process. */
 function idle(name: string) {
-  const none = { requestsTotal: null, inFlight: null, rssBytes: null, cpuPercent: null, deferred: null, recycle: null };
+  const none = {
+    weight: null,
+    requestsTotal: null,
+    inFlight: null,
+    rssBytes: null,
+    cpuPercent: null,
+    deferred: null,
+    recycle: null,
+  };
   return { ...measured, ...none, name, state: "backoff", eventLoopLagMs: null, heapBytes: null, stalledMs: null };
 }
 
@@ -53,6 +61,12 @@ describe("the metrics of a fleet", () => {
     ["problem", {}, 1],
     ["locked", {}, 0],
     ["pool_instances_wanted", { pool: "web" }, 3],
+    ["pool_instances_serving", { pool: "web" }, 0],
+    ["instance_drained", web, 1],
+    ["instance_ejected", web, 0],
+    ["instance_weight", web, 50],
+    ["instance_drained", jobs, undefined],
+    ["instance_weight", jobs, undefined],
     ["pool_requests", { pool: "jobs" }, undefined],
     ["process_cpu_ratio", web, 0.5],
     ["process_cpu_ratio", jobs, undefined],

@@ -1,6 +1,7 @@
 /** The metrics of a fleet: what a status document and the latency totals say, as families. docs/metrics.md lists them. */
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
 import { FIGURES, type Figure, figureOf } from "../core/figures.js";
+import { serves } from "../core/serving.js";
 import { LATENCY_BOUNDS, type LatencyTotals } from "../stats/latency-totals.js";
 import type { Family, HistogramSample, Sample } from "./exposition.js";
 
@@ -39,6 +40,11 @@ const POOL: readonly Metric<PoolStatus>[] = [
   gauge("pool_instances_wanted", "Instances that the pool should have.", ({ wanted }) => wanted),
   gauge("pool_instances_ready", "Instances of the pool that are ready.", ({ ready }) => ready),
   gauge(
+    "pool_instances_serving",
+    "Instances of the pool that are ready and not drained.",
+    ({ instances }) => instances.filter(serves).length,
+  ),
+  gauge(
     "pool_generation",
     "The generation of the pool; a reload or deploy increases it.",
     ({ generation }) => generation,
@@ -51,6 +57,17 @@ const POOL: readonly Metric<PoolStatus>[] = [
 
 const INSTANCE: readonly Metric<InstanceStatus>[] = [
   gauge("instance_ready", "1 while the process in the slot is ready.", ({ state }) => (state === "ready" ? 1 : 0)),
+  gauge("instance_drained", "1 while an operator has drained the instance.", ({ outOfTurn, weight }) =>
+    weight === null ? null : outOfTurn === "drained" ? 1 : 0,
+  ),
+  gauge("instance_ejected", "1 while the instance is ejected.", ({ outOfTurn, weight }) =>
+    weight === null ? null : outOfTurn === "ejected" ? 1 : 0,
+  ),
+  gauge(
+    "instance_weight",
+    "The weight of the instance among its pool's; 100 is the normal one.",
+    ({ weight }) => weight,
+  ),
   counter("errors", "Responses of the process with status 500 or more.", ({ errorsTotal, requestsTotal }) =>
     requestsTotal === null ? null : errorsTotal,
   ),

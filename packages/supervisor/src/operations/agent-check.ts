@@ -2,6 +2,7 @@
 import { createServer, type Socket } from "node:net";
 import { type BoxFacts, type BoxLoad, weigh } from "../core/box-weight.js";
 import type { Pool } from "../core/fleet.js";
+import { servingOf } from "../core/serving.js";
 import type { EventLog } from "../logs/event-log.js";
 import { type HostAndPort, LateListener } from "../sockets/late-listener.js";
 import { boxTimes } from "./load-samples.js";
@@ -84,11 +85,12 @@ export class AgentCheck {
     return line;
   }
 
-  private size(): Pick<BoxFacts, "ready" | "wanted"> {
+  private size(): Pick<BoxFacts, "serving" | "wanted"> {
     const pools = this.options.pools();
-    const slots = pools.flatMap(({ slots, wanted }) => slots.filter(({ index }) => index <= wanted));
-    const ready = slots.filter(({ member }) => member.process.state === "ready").length;
-    return { ready, wanted: pools.reduce((all, { wanted }) => all + wanted, 0) };
+    return {
+      serving: pools.reduce((all, pool) => all + servingOf(pool).serving, 0),
+      wanted: pools.reduce((all, { wanted }) => all + wanted, 0),
+    };
   }
 
   /** Returns the share of the machine's CPU time since the last call. */

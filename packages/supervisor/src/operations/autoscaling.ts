@@ -5,6 +5,7 @@ import { type Fleet, findPool, leavesOnlyDrained, type Pool } from "../core/flee
 import { resize } from "../core/fleet-changes.js";
 import type { ScalingConfig } from "../core/model.js";
 import { metricOf } from "../core/scaling-needs.js";
+import { servingOf } from "../core/serving.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { LoadSamples } from "./load-samples.js";
@@ -116,7 +117,9 @@ export class Autoscaling {
     const load = samples.of(pool, now);
     scaled.figure = metricOf(load, scaled.config.target);
     const busy = isBusy(name);
-    const sample = { ...load, wanted: pool.wanted, unready: unreadyOf(pool), isBusy: busy };
+    const { serving, drained } = servingOf(pool);
+    const unready = pool.wanted - drained - serving;
+    const sample = { ...load, wanted: pool.wanted, drained, unready, isBusy: busy };
     const { config } = scaled;
     // An operation has its own size; bounds are kept when it has ended.
     const bounds = busy ? { min: pool.wanted, max: pool.wanted } : this.boundsOf(scaled);
@@ -164,9 +167,4 @@ export function firstSizeOf({ instances, scaling }: { instances: number; scaling
 export function sizeWithin(config: ScalingConfig, wanted: number): number {
   const { min, max } = new SizeSchedule(config).at(Date.now());
   return Math.min(max, Math.max(min, wanted));
-}
-
-/** Counts the slots that the pool should have and that do not serve. */
-function unreadyOf({ slots, wanted }: Pool): number {
-  return wanted - slots.filter(({ index, member }) => index <= wanted && member.process.state === "ready").length;
 }

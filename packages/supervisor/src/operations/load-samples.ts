@@ -4,6 +4,7 @@ import { availableParallelism, cpus } from "node:os";
 import { attempt, readStat } from "@paceline/wire/proc";
 import { type Pool, processId } from "../core/fleet.js";
 import type { PoolLoad } from "../core/scaling-needs.js";
+import { slotServes } from "../core/serving.js";
 import type { Children } from "../processes/children.js";
 import { type LiveProcess, processGroups } from "../processes/live-process.js";
 import type { UsageSampler } from "../stats/usage.js";
@@ -45,9 +46,9 @@ export class LoadSamples {
   /** Returns the load of a pool since its last sample. */
   of(pool: Pool, now: number): PoolLoad {
     const { children } = this.options;
-    const processes = pool.slots.flatMap(({ name, index, member }) => {
-      const isReady = index <= pool.wanted && member.process.state === "ready";
-      const child = isReady ? children.get(processId(name, member.process.attempt)) : undefined;
+    const processes = pool.slots.flatMap((slot) => {
+      const counts = slot.index <= pool.wanted && slotServes(slot);
+      const child = counts ? children.get(processId(slot.name, slot.member.process.attempt)) : undefined;
       return child === undefined || child.exit !== null ? [] : [child];
     });
     const sum = (of: (child: LiveProcess) => number) => processes.reduce((all, child) => all + of(child), 0);

@@ -85,6 +85,13 @@ test("the last instance that gets requests is drained by force only", async () =
   expect(await change({ do: "undrain", name: "web.1" })).toEqual({ ok: true, message: "web.1 is not drained" });
 });
 
+test("an ejected instance can take over from one that is drained", async () => {
+  const { change, drain } = fleetOf();
+  for (const name of ["web.1", "web.2"]) await change({ do: "eject", name });
+  expect(await drain("web.1")).toMatchObject({ ok: true });
+  expect(await drain("web.2")).toMatchObject({ ok: false, code: "last-available" });
+});
+
 test("a drain with --wait ends with the last request there, and says so; one that is undone fails", async () => {
   const { world, follow, change, drain, events } = fleetOf();
   world.busy = ["web.2#1"];

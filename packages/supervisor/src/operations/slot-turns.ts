@@ -14,6 +14,7 @@ import {
 } from "../core/fleet.js";
 import { setTurn } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS } from "../core/process.js";
+import { hasOtherServing } from "../core/serving.js";
 import { unknownName } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
@@ -74,7 +75,7 @@ export class SlotTurns {
   ): Promise<OperationResult> {
     const { name, index, turn } = slot;
     if (turn?.drained !== true) {
-      if (!isForced && !hasOtherInTurn(pool, index)) {
+      if (!isForced && !hasOtherServing(pool, index)) {
         const message = `${name} is the only instance of ${pool.name} that gets requests: drained, its clients get 503; --force drains it all the same`;
         return { ok: false, code: "last-available", message };
       }

@@ -12,6 +12,7 @@ import type {
 } from "../control/api.js";
 import { howItDied } from "../core/deaths.js";
 import { type Fleet, FULL_WEIGHT, outOfTurn, type Pool, processId, type Slot } from "../core/fleet.js";
+import { unservedReason } from "../core/serving.js";
 import type { Children } from "../processes/children.js";
 import type { DeathWatch } from "../processes/death-watch.js";
 import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../processes/live-process.js";
@@ -70,7 +71,7 @@ export function buildStatus(sources: StatusSources): Status {
     errorsTotal: totals.errorsTotal,
     ...memoryOfAll(sources),
     watch: sources.watch,
-    problem: sources.problem,
+    problem: sources.problem ?? unserved(sources) ?? null,
     log: sources.logStatus,
     rolledBack: sources.rolledBack,
     lastDeath: lastDeathOf(sources),
@@ -80,6 +81,15 @@ export function buildStatus(sources: StatusSources): Status {
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),
     pools: fleet.pools.filter((pool) => pool.name !== BALANCER_POOL).map((pool) => poolStatus(sources, pool, now)),
   };
+}
+
+/** Once the fleet has started, a pool that should serve requests and cannot is a problem. */
+function unserved({ state, fleet, configs }: StatusSources): string | undefined {
+  if (state !== "running") return undefined;
+  const reasons = fleet.pools.flatMap((pool) =>
+    configs.routes.get(pool.name) === undefined ? [] : (unservedReason(pool) ?? []),
+  );
+  return reasons.length === 0 ? undefined : reasons.join("; ");
 }
 
 function lastDeathOf({ deaths: { last } }: StatusSources): Status["lastDeath"] {

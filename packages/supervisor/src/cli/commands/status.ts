@@ -1,5 +1,6 @@
 /** `paceline status`: lists every process of the fleet with its memory and request rate. */
 import type { Status } from "../../control/api.js";
+import { serves } from "../../core/serving.js";
 import type { FleetChoice } from "../../fleet/api.js";
 import {
   type DefineCommand,
@@ -16,7 +17,10 @@ export const status: DefineCommand = (program, action) => {
   const command = program
     .command("status")
     .description("show every process, its memory and its request rate")
-    .option("--check", "exit 1 unless every wanted instance and every balancer is ready and not stalled");
+    .option(
+      "--check",
+      "exit 1 unless every wanted instance and every balancer is ready and not stalled, and every pool has an instance that is not drained",
+    );
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: FleetChoice & JsonOption & TimeoutOption & { check?: boolean }) => {
       const { connectFleet } = await import("../../fleet/fleet.js");
@@ -37,12 +41,15 @@ export const status: DefineCommand = (program, action) => {
 function isReady({ state, pools, balancers }: Status): boolean {
   return (
     state === "running" &&
-    pools.every(({ instances, wanted }) => instances.filter(serves).length >= wanted) &&
-    balancers.every(serves)
+    pools.every(
+      ({ instances, wanted }) =>
+        instances.filter(responds).length >= wanted && (wanted === 0 || instances.some(serves)),
+    ) &&
+    balancers.every(responds)
   );
 }
 
 /** A stalled process is still in the state `ready`. */
-function serves({ state, stalledMs }: { state: string; stalledMs: number | null }): boolean {
+function responds({ state, stalledMs }: { state: string; stalledMs: number | null }): boolean {
   return state === "ready" && stalledMs === null;
 }

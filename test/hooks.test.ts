@@ -105,6 +105,42 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   rmSync(path("fail-onFailure"));
   expect(both.output).toMatch(/the hook before failed .*; nothing was changed; the hook onFailure failed after/);
 
+  // A rollback ends the hook of a deploy, says what it waits for, and decides, also when the release is already in service.
+  const group = () => readFileSync(path("pids"), "utf8").trim().split(" ").map(Number);
+  const hangs = () => existsSync(path("pids")) && group().length === 2;
+  project.write("v4/app.js", SERVING("v4"));
+  const nothing = /the hook before failed after .*: rolled back by an operator; nothing was changed\n/;
+  const restored = /the hook afterReady failed after .*: rolled back by an operator; the former version is restored\n/;
+  const returned = /rolled back by an operator: rolled back to web generation \d+ .*\n/;
+  for (const [name, served, code, message] of [
+    ["before", "v3", 6, nothing],
+    ["afterReady", "v4", 7, restored],
+    ["after", "v4", 7, returned],
+  ] as const) {
+    project.writeConfig({ app: "./v4/app.js" });
+    project.write(`hang-${name}`, "");
+    const deploying = project.deploy({ judgeMs: 0 });
+    await waitFor(`the hook ${name}`, hangs);
+    expect((await get(project.port)).body).toBe(served);
+    const rolled = await project.rollback();
+    expect(rolled).toMatchObject({
+      code: 0,
+      output: expect.stringContaining(`ending the hook ${name}: it gets SIGTERM`),
+    });
+    expect(rolled.output).toMatch(/\nhook onFailure: done.*\n(?:.*\n)*the deploy was taken back/);
+    expect(await deploying).toMatchObject({ code, output: expect.stringMatching(message) });
+    expect(calls().slice(-2)).toEqual([name, "onFailure"]);
+    expect((await get(project.port)).body).toBe("v3");
+    const result = (await project.cli(["history", "--json", "-n", "2"])).stdout;
+    expect(JSON.parse(result).history.map((each: { result: string }) => each.result)).toEqual([
+      "done",
+      code === 6 ? "release-refused" : "taken-back",
+    ]);
+    await waitFor("the hook's processes to be gone", () => !group().some(isAlive));
+    for (const each of [`hang-${name}`, "pids"]) rmSync(path(each));
+  }
+  project.writeConfig({ app: "./v3/app.js" });
+
   // At its deadline the whole group ends, also a hook that ignores SIGTERM.
   project.writeConfig({ hooks: { before: hook(2_000) } });
   project.write("stubborn", "");
@@ -112,7 +148,6 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   rmSync(path("stubborn"));
   expect(late).toMatchObject({ code: 1, calls: ["before"] });
   expect(late.output).toMatch(/took longer than 2 s, and was ended; nothing was changed/);
-  const group = () => readFileSync(path("pids"), "utf8").trim().split(" ").map(Number);
   await waitFor("the hook's processes to be gone", () => !group().some(isAlive));
 
   // The lock. The next supervisor has no other config than this one.
@@ -148,7 +183,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   rmSync(path("pids"));
   project.write("hang-before", "");
   const reloading = project.reload();
-  await waitFor("the hook", () => existsSync(path("pids")) && group().length === 2);
+  await waitFor("the hook", hangs);
   expect((await project.stop()).code).toBe(0);
   expect((await reloading).code).toBe(1);
   await waitFor("the hook's processes to be gone", () => !group().some(isAlive));

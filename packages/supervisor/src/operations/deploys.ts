@@ -52,6 +52,8 @@ export class Deploys {
   /** The folder or config file that it was begun with. */
   private named: string | undefined;
   private ended: Promise<OperationResult> | undefined;
+  /** Who takes the deploy back hears its steps, too. */
+  private readonly listeners = new Set<ProgressListener>();
   private isRollingBack = false;
   /** Whether the last deploy was rolled back. */
   private isRolledBack = false;
@@ -127,7 +129,9 @@ export class Deploys {
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;
-    this.ended = this.begin(trial, request, onProgress);
+    this.ended = this.begin(trial, request, (text) => {
+      for (const listener of [onProgress, ...this.listeners]) listener(text);
+    });
     const result = await this.ended;
     const said = result.ok ? result.message : `deploy: ${result.message}`;
     log.event(result.ok ? "info" : "error", "paceline", said);
@@ -144,18 +148,39 @@ export class Deploys {
       const objection = this.busyPool(loaded.config) ?? this.refusalOf(loaded.config);
       if (objection !== undefined && !objection.ok)
         return { ...objection, code: objection.code === "busy" ? "busy" : "release-refused" };
-      const about = this.hookContext(loaded.config, onProgress);
-      return await hooks.around(about, "release-refused", async () => {
+      const about: HookContext = {
+        ...this.hookContext(loaded.config, onProgress),
+        takenBack: () => trial.takenBack,
+      };
+      const result = await hooks.around(about, "release-refused", async () => {
         if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
         trial.parts = this.planning.plan(loaded.config);
         trial.config = settings(loaded.config, request);
-        return this.deploy(trial, loaded, about);
+        return this.unlessTakenBack(trial, await this.deploy(trial, loaded, about), onProgress);
       });
+      const outcome = await this.unlessTakenBack(trial, result, onProgress);
+      if (result.ok && !outcome.ok) await hooks.run("onFailure", { ...about, failure: outcome.message });
+      return outcome;
     } finally {
       this.trial = undefined;
       this.undecided = undefined;
+      this.listeners.clear();
       reload.prune();
     }
+  }
+
+  /** An operator may ask for it as long as the deploy is under way, also in its last hooks. */
+  private async unlessTakenBack(
+    trial: Trial,
+    result: OperationResult,
+    onProgress: ProgressListener,
+  ): Promise<OperationResult> {
+    if (!result.ok || trial.takenBack === undefined || this.options.isStopping()) return result;
+    trial.phase = "back";
+    const back = await this.undoLast(onProgress);
+    if (back.ok) return asked(`${trial.takenBack}: ${back.message}`);
+    // The rollback says why.
+    return { ...result, message: `${result.message}; not rolled back: ${back.message}` };
   }
 
   private hookContext(config: FleetConfig, onProgress: ProgressListener): HookContext {
@@ -291,14 +316,19 @@ export class Deploys {
 
   /** @param release undefined: whatever was deployed last */
   async rollback(release: string | undefined, onProgress: ProgressListener): Promise<OperationResult> {
-    const { configs, runner, isStopping, isReloading, operations } = this.options;
+    const { isStopping, isReloading } = this.options;
     if (isStopping()) return STOPPING;
     const { trial } = this;
     if (release !== undefined && !isSamePlace(release, trial === undefined ? placeOf(this.deployed) : this.named))
       return { ok: false, code: "invalid", message: `${release} is neither being deployed nor what was deployed last` };
     if (trial !== undefined) return this.endTrial(trial, onProgress);
     const busy = this.refusal ?? (isReloading() ? RELOADING : undefined);
-    if (busy !== undefined) return busy;
+    return busy ?? this.undoLast(onProgress);
+  }
+
+  /** Returns to the version before the last deploy that succeeded. */
+  private async undoLast(onProgress: ProgressListener): Promise<OperationResult> {
+    const { configs, runner, operations } = this.options;
     const parts: Part[] = [];
     const notes: string[] = [];
     for (const [name, former] of configs.former) {
@@ -344,10 +374,12 @@ export class Deploys {
 
   private async endTrial(trial: Trial, onProgress: ProgressListener): Promise<OperationResult> {
     trial.takenBack = "rolled back by an operator";
+    this.listeners.add(onProgress);
+    onProgress(this.options.hooks.takeBack(trial.takenBack) ?? "taking the deploy back");
     trial.wake();
     for (const { name } of trial.parts) this.options.rollouts.takeBack(name, trial.takenBack);
     const result = await this.ended;
-    // It was through already.
+    // It could not be taken back.
     if (result?.ok) return this.rollback(undefined, onProgress);
     if (this.options.isStopping()) return STOPPING;
     const pools = trial.parts.map(({ name, former, before }) => `${name} generation ${former} (${before.release})`);

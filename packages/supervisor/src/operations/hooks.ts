@@ -3,7 +3,7 @@ import type { OperationErrorCode, OperationResult, ProgressListener } from "../c
 import type { FleetConfig, HookName } from "../core/model.js";
 import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { type HookProcess, runHookProcess } from "../processes/hook-process.js";
+import { type HookProcess, KILL_AFTER_MS, runHookProcess } from "../processes/hook-process.js";
 import { hookEnvironment } from "../processes/spawn-plan.js";
 import { STOPPING } from "./operations.js";
 
@@ -20,6 +20,8 @@ export interface HookContext {
   onProgress: ProgressListener;
   /** For `onFailure`: the message of the operation. */
   failure?: string | undefined;
+  /** Returns why the operation is taken back; from then on only `onFailure` runs. */
+  takenBack?: () => string | undefined;
 }
 
 export type HookFailure = OperationResult & { ok: false };
@@ -30,7 +32,7 @@ const LAST_LINES = 20;
 const MAX_FAILURE = 2_000;
 
 export class Hooks {
-  private readonly running = new Set<HookProcess>();
+  private readonly running = new Map<HookProcess, HookName>();
   private isEnded = false;
 
   /** @param runDir in PACELINE_RUN_DIR, so that commands in a hook find the fleet */
@@ -65,6 +67,9 @@ export class Hooks {
     const hook = config.hooks?.[name];
     const pool = config.pools[0];
     if (hook === undefined || pool === undefined || this.isEnded) return undefined;
+    const takenBack = name === "onFailure" ? undefined : context.takenBack?.();
+    if (takenBack !== undefined)
+      return { ok: false, code: "failed", message: `the hook ${name} did not run: ${takenBack}` };
     onProgress(`hook ${name}: ${hook.command.join(" ")}`);
     const startedAt = performance.now();
     const output = new HookOutput((line) => onProgress(`  | ${line}`));
@@ -77,7 +82,7 @@ export class Hooks {
       }),
       onLine: (line) => output.take(line),
     });
-    this.running.add(child);
+    this.running.set(child, name);
     const problem = await child.ended.finally(() => this.running.delete(child));
     output.end();
     const took = seconds(performance.now() - startedAt);
@@ -91,11 +96,22 @@ export class Hooks {
     return { ok: false, code: "failed", message, lastLines: output.lastLines };
   }
 
+  /** Ends the hook that runs, because its operation is taken back; `onFailure` runs on. Returns what that waits for. */
+  takeBack(reason: string): string | undefined {
+    const [running] = this.running;
+    if (running === undefined) return undefined;
+    const [child, name] = running;
+    if (name === "onFailure") return "waiting for the hook onFailure";
+    child.kill(reason);
+    return `ending the hook ${name}: it gets SIGTERM, and SIGKILL after ${seconds(KILL_AFTER_MS)}`;
+  }
+
   /** Ends the hooks that run, and starts no others: the fleet stops. */
   async end(): Promise<void> {
     this.isEnded = true;
-    for (const child of this.running) child.kill("the fleet is stopping");
-    await Promise.all([...this.running].map(({ ended }) => ended));
+    const children = [...this.running.keys()];
+    for (const child of children) child.kill("the fleet is stopping");
+    await Promise.all(children.map(({ ended }) => ended));
   }
 }
 

@@ -21,7 +21,7 @@ export interface HookProcess {
 }
 
 /** From SIGTERM to SIGKILL. */
-const KILL_AFTER_MS = 5_000;
+export const KILL_AFTER_MS = 5_000;
 /** How long a process outside the group may hold the output after the command has exited. */
 const REST_MS = 1_000;
 const MAX_LINE = 400;

@@ -191,9 +191,12 @@ describe("deploying", () => {
       pools[0]?.instances.map(({ pid }) => pid);
     expect(pids(await status())).toEqual(pids(lost));
     expect(await paceline("stop")).toMatchObject({ code: 0 });
-    expect(await deploy(SERVING("v6"))).toMatchObject({ code: 0 });
-    await serves("v6");
-    expect([readlinkSync(join(shop, "current")), ...releases()]).toEqual(["releases/6", "5", "6"]);
+    // One that failed, and was still in use then, is no former release.
+    mkdirSync(join(shop, "releases/6"));
+    writeFileSync(join(shop, "releases/6/.failed"), "");
+    expect(await deploy(SERVING("v7"))).toMatchObject({ code: 0 });
+    await serves("v7");
+    expect([readlinkSync(join(shop, "current")), ...releases()]).toEqual(["releases/7", "5", "7"]);
     expect(await paceline("stop")).toMatchObject({ code: 0 });
   });
 
@@ -279,6 +282,24 @@ describe("deploying", () => {
     expect(failed.output).toMatch(/the hook before failed .*; nothing was changed\n/);
     expect(releases()).toEqual(["releases/3", "2", "3"]);
     await serves("v3");
+
+    // A signal to the script alone, as from a CI runner, takes back the deploy that is being judged.
+    const judged = { ...settings, deploy: { judgeMs: 600_000 } };
+    await commit({
+      "paceline.config.json": JSON.stringify(judged),
+      "build.sh": "sed s/VERSION/v4/ app.template > app.js\n",
+    });
+    const cancelled = spawn(join(shop, "release.sh"), ["main"], { cwd: "/", env, stdio: "ignore" });
+    const exited = new Promise((resolve) => cancelled.on("exit", resolve));
+    const runDir = join(state, readdirSync(state)[0] ?? "");
+    const deploys = async () =>
+      JSON.parse(await askControl(join(runDir, "control.sock"), "/v1/status")).pools[0].deploy;
+    await expect.poll(async () => (await deploys())?.leftMs ?? null, { timeout: 60_000 }).not.toBe(null);
+    signal(cancelled.pid as number, "SIGTERM");
+    expect(await exited).toBe(130);
+    expect([releases(), builds(), await deploys()]).toEqual([["releases/3", "2", "3"], [], null]);
+    await serves("v3");
+    await commit({ "paceline.config.json": JSON.stringify({ ...settings, hooks }) });
 
     if (mounted.status === 0) {
       await commit({

@@ -1,5 +1,6 @@
 /** A lock that an operator puts on a fleet: while it is there, nobody deploys, reloads, restarts or scales. Pure. */
 import { type Caller, callerText } from "./history.js";
+import { visibleLine } from "./words.js";
 
 export interface FleetLock {
   version: 1;
@@ -20,7 +21,7 @@ export function reasonProblem(reason: string): string | undefined {
 /** Returns `locked by alice since 2026-11-27 08:10:05 UTC: migration`. */
 export function lockText({ reason, by, since }: FleetLock): string {
   const time = new Date(since).toISOString().replace("T", " ").slice(0, 19);
-  return `locked by ${callerText(by)} since ${time} UTC: ${reason}`;
+  return visibleLine(`locked by ${callerText(by)} since ${time} UTC: ${reason}`);
 }
 
 /** Returns the lock in a file; one that cannot be read still locks. */

@@ -105,12 +105,12 @@ export class History {
           message: result.message,
           durationMs: elapsedMs(),
         });
-        // A disk that was full may have room by now.
-        if (isWritten) this.write(() => this.files.update(entry));
-        else
-          isWritten = this.write(() => {
-            entry = this.files.add(command, (id) => ({ ...entry, id }));
-          });
+        if (isWritten && this.write(() => this.files.update(entry))) return;
+        // On a full disk the earlier entry would be under way for ever. Without it there may be room, or by now.
+        if (isWritten) this.write(() => this.files.remove(entry.id));
+        isWritten = this.write(() => {
+          entry = this.files.add(command, (id) => ({ ...entry, id }));
+        });
       },
     };
   }

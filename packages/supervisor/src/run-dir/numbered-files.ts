@@ -54,6 +54,13 @@ export class NumberedFiles {
     if (known !== undefined) known.bytes = this.write(known, document);
   }
 
+  /** Removes what says too little; its number is not used again. */
+  remove(id: number): void {
+    const at = this.kept.findIndex((each) => each.id === id);
+    const [known] = at < 0 ? [] : this.kept.splice(at, 1);
+    if (known !== undefined) rmSync(this.pathOf(known), { force: true });
+  }
+
   private write(file: NumberedFile, document: object): number {
     const text = `${JSON.stringify(document)}\n`;
     replaceFile(this.pathOf(file), text);

@@ -47,7 +47,10 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
     const log = join(project.folder, "access.log");
     project.writeConfig({
       listen: [`127.0.0.1:${project.port}`, `unix:${socket}`, `unix:${proxied}`],
-      pools: { ...pools, own: { app: "./own.js", instances: 1, routes: "/own/", errorPages: { 502: "oops.html" } } },
+      pools: {
+        ...pools,
+        own: { app: "./own.js", instances: 1, routes: "/own/", errorPages: { 413: "oops.html", 502: "oops.html" } },
+      },
       balancer: {
         ...{
           runtime,
@@ -57,7 +60,7 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
           trace: true,
         },
         accessLog: { format: "json", file: "access.log" },
-        limits: { upstreamResponseTimeoutMs: 3000 },
+        limits: { upstreamResponseTimeoutMs: 3000, maxBodyBytes: 1_000_000 },
       },
     });
     await project.start();
@@ -161,6 +164,14 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
     expect(await logged("502", ({ status }) => status === 502)).toMatchObject({
       ...{ target: "/own/exit", outcome: "instance-lost", phase: "wait", requestBytes: 5, bytes: 12 },
     });
+    // A body that is too large gets the page of its route's pool, by its length and once it is.
+    for (const body of ["Content-Length: 1000001\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\nf4240\r\n"]) {
+      const large = await raw(`POST /own/echo HTTP/1.1\r\nHost: a\r\n${body}`);
+      await large.until(/<p>Sorry<\/p>$/);
+      expect(large.received).toMatch(/^HTTP\/1\.1 413 /);
+    }
+    const lineOfText = await raw("POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 1000001\r\n\r\n");
+    await lineOfText.until(/\r\n\r\n413 Content Too Large\n$/);
 
     // The file was moved: the lines so far are in it, and the new one gets the next.
     renameSync(log, `${log}.1`);

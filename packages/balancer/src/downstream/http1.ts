@@ -6,6 +6,7 @@ import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader, type BodySink } from "../ht
 import type { Peer } from "../http1/forwarded.js";
 import { HEAD_INCOMPLETE, HEAD_REFUSED, type RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import { findRoute } from "../routing/route.js";
 import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
@@ -196,6 +197,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       return false;
     }
     if (after === HEAD_REFUSED) {
+      if (head.refusal === 413) this.response.page = findRoute(relay.router, head)?.target.errorPages?.of(413);
       this.refuse(head.refusal);
       return false;
     }
@@ -263,10 +265,11 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   /** Cancels a request whose body is malformed or too large, and sends an error unless the response has started. */
   private refuseBody(status: 400 | 413): void {
-    const { hasResponse } = this.exchange;
+    const { hasResponse, pool } = this.exchange;
     this.exchange.onClientGone(status);
-    if (hasResponse) this.abort();
-    else this.refuse(status, false);
+    if (hasResponse) return this.abort();
+    this.response.page = pool?.errorPages?.of(status);
+    this.refuse(status, false);
   }
 
   onDrain(): void {

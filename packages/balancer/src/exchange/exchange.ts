@@ -33,7 +33,7 @@ export class Exchange
   implements ResponseReceiver, BodySink, State.ExchangeContext, AttemptsOwner, RequestBodyOwner, ResponseFlowOwner
 {
   private state: State.State = State.IDLE;
-  private pool: Pool | undefined;
+  pool: Pool | undefined;
   private upstream: Upstream | undefined;
   stream: UpstreamStream | undefined;
   private expectsContinue = false;

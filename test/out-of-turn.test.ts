@@ -122,11 +122,14 @@ test("no request fails by what an operator does to an instance, and it stays ove
   expect(await instanceOf(project, "web.1")).toMatchObject({ weight: 300 });
   expect(new Set(await served(project, "api"))).toEqual(new Set(["api.3"]));
 
-  // The last one stays, but if all are ejected, all serve.
-  expect(await project.turn("drain", "api.3")).toMatchObject({
+  // An ejected one takes over, and then it is the last one and stays. If all are ejected, all serve.
+  expect(await project.turn("drain", "api.3")).toMatchObject({ code: 0 });
+  expect(new Set(await served(project, "api"))).toEqual(new Set(["api.1"]));
+  expect(await project.turn("drain", "api.1")).toMatchObject({
     code: 1,
     output: expect.stringMatching(/is the only instance of api/),
   });
+  expect(await project.turn("undrain", "api.3")).toMatchObject({ code: 0 });
   expect(await project.turn("eject", "api.3")).toMatchObject({
     code: 0,
     output: expect.stringMatching(/still gets requests/),
@@ -155,6 +158,10 @@ test("no request fails by what an operator does to an instance, and it stays ove
   expect(await project.turn("readmit", "api.3")).toMatchObject({
     code: 0,
     output: expect.stringContaining("api.3 is readmitted"),
+  });
+  expect(await project.scale("spare", 1)).toMatchObject({
+    code: 2,
+    output: expect.stringMatching(/it can have 0 or from 2 instances, not 1/),
   });
   expect((await project.reload("web")).code).toBe(0);
   await goOn();

@@ -238,6 +238,7 @@ export class Parts {
     const operations = new Operations({
       ...{ runner, rollouts, slots, log, isStopping, isReloading },
       sizesOf: (pool) => configs.sizesOf(pool),
+      backupsOf: (pool) => configs.pool(pool)?.backups ?? 0,
       setFloor: (pool, instances) => {
         const problem = this.autoscaling.setFloor(pool, instances);
         this.state.changed();
@@ -253,6 +254,7 @@ export class Parts {
         return (ejections?.size ?? 0) > 0 ? "ejected" : failsChecks ? "failing" : undefined;
       },
       getsRequests: (pool) => configs.routes.get(pool) !== undefined,
+      stickyOf: (pool) => configs.routes.get(pool)?.relayed?.sticky,
     });
     this.dumps = new Dumps({
       children,

@@ -41,6 +41,7 @@ export class TakeOver {
     const logFailure = (error: unknown) => parts.log.event("error", "paceline", `${error}`);
     this.done = this.run(before).catch(logFailure);
     this.done.then(() => this.restoreCutOff()).catch(logFailure);
+    adoption.settled.then(() => parts.turns.resume()).catch(logFailure);
   }
 
   /** A later reload was successful. */

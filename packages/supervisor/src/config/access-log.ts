@@ -45,5 +45,6 @@ export function resolveAccessLog(
   const path = resolve(baseDir, file);
   if (statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory() !== true)
     report(["file"], `there is no folder ${dirname(path)}`);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) report(["file"], `${path} is a folder`);
   return { format: template, file: path, sample };
 }

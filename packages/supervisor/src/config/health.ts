@@ -77,6 +77,12 @@ export function resolveHealth(keys: HealthInput, report: (path: string[], messag
   for (const key of NEED_PATH) {
     if (keys[key] !== undefined && keys.healthPath === undefined) report([key], "is only valid with `healthPath`");
   }
+  const failures = keys.healthFailures ?? DEFAULTS.failures;
+  if (keys.healthPath !== undefined && failures > 0 && (keys.healthFall ?? 0) > failures)
+    report(
+      ["healthFall"],
+      `cannot be more than \`healthFailures\`, which is ${failures}: the instance is ended before`,
+    );
   if (keys.checkHost !== undefined && !/^[\w.:[\]-]+$/.test(keys.checkHost))
     report(["checkHost"], "must be a host, with or without a port");
   return {
@@ -84,7 +90,7 @@ export function resolveHealth(keys: HealthInput, report: (path: string[], messag
     ...(keys.healthPath !== undefined && { healthPath: keys.healthPath }),
     healthIntervalMs: keys.healthIntervalMs ?? DEFAULTS.intervalMs,
     healthTimeoutMs: keys.healthTimeoutMs ?? DEFAULTS.timeoutMs,
-    healthFailures: keys.healthFailures ?? DEFAULTS.failures,
+    healthFailures: failures,
     ...(keys.healthPath !== undefined && {
       healthFall: keys.healthFall ?? DEFAULTS.fall,
       healthRise: keys.healthRise ?? DEFAULTS.rise,

@@ -46,13 +46,17 @@ describe("overload", () => {
   test.each<[Parameters<typeof resolveOverload>[0], object]>([
     [{}, {}],
     [{ queueTimeoutMs: 0, priority: {} }, {}],
-    [{ queueTimeoutMs: 100 }, { queueTimeoutMs: 100 }],
+    [{ queueTimeoutMs: 100, policy: "random-two" }, { queueTimeoutMs: 100 }],
+    [{ queueTimeoutMs: 0, policy: "exact" }, {}],
     [{ priority: { low: ["/Search/"] } }, { priority: { high: [], low: ["/Search/"] } }],
   ])("%j", (keys, expected) => {
     expect(resolved(keys)).toEqual({ result: expected, problems: [] });
   });
 
   test.each<[Parameters<typeof resolveOverload>[0], string]>([
+    [{ queueTimeoutMs: 50, policy: "exact" }, 'queueTimeoutMs: has no effect with `policy: "exact"`'],
+    [{ queueTimeoutMs: 50, policy: "hash:path" }, 'queueTimeoutMs: has no effect with `policy: "hash:path"`'],
+    [{ queueTimeoutMs: 50, sticky: "cookie" }, "queueTimeoutMs: has no effect with `sticky`"],
     [{ priority: { high: ["checkout"] } }, "priority.high.0: must be a path"],
     [{ priority: { high: ["/a"], low: ["/b", "/a/"] } }, 'priority.low.1: the route "/a/" is there twice'],
   ])("%j is refused", (keys, message) => {

@@ -23,13 +23,21 @@ export const overloadFields = {
 interface Input {
   queueTimeoutMs?: number | undefined;
   priority?: { high?: string[] | undefined; low?: string[] | undefined } | undefined;
+  policy?: string | undefined;
+  sticky?: string | undefined;
 }
 
 /** Resolves the keys; problems are reported by path. */
 export function resolveOverload(
-  { queueTimeoutMs = 0, priority }: Input,
+  { queueTimeoutMs = 0, priority, policy, sticky }: Input,
   report: (path: (string | number)[], message: string) => void,
 ): Pick<RelayTraits, "queueTimeoutMs" | "priority"> {
+  const chooser = sticky === undefined ? `policy: "${policy}"` : "sticky";
+  if (queueTimeoutMs > 0 && (sticky !== undefined || policy === "exact" || policy?.startsWith("hash:") === true))
+    report(
+      ["queueTimeoutMs"],
+      `has no effect with \`${chooser}\`, where requests do not wait for any instance with room`,
+    );
   const known = new Set<string>();
   const read = (key: "high" | "low") =>
     (priority?.[key] ?? []).map((route, at) => {

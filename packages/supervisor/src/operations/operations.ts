@@ -20,6 +20,8 @@ interface OperationsOptions {
   isStopping(): boolean;
   isReloading(pool: string): boolean;
   sizesOf: PoolConfigs["sizesOf"];
+  /** How many of a pool's instances are backups. */
+  backupsOf(pool: string): number;
   /** Makes the size the least one of an autoscaled pool; returns why not, and undefined for other pools. */
   setFloor(pool: string, instances: number): string | undefined;
   isAutoscaled(pool: string): boolean;
@@ -55,6 +57,11 @@ export class Operations {
     if (leavesOnlyDrained(pool, instances)) {
       const message = `only drained instances of ${poolName} would be left: run paceline undrain ${poolName}.1 first`;
       return { ok: false, code: "last-available", message };
+    }
+    const backups = this.options.backupsOf(poolName);
+    if (instances > 0 && instances <= backups) {
+      const message = `${poolName} has ${backups} of its instances as backups: it can have 0 or from ${backups + 1} instances, not ${instances}`;
+      return { ok: false, code: "invalid", message };
     }
     const outOfBounds = this.options.setFloor(poolName, instances);
     if (outOfBounds !== undefined) return { ok: false, code: "invalid", message: outOfBounds };

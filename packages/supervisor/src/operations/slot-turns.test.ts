@@ -5,7 +5,8 @@ import { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { ChannelConnection } from "../channel/channel-server.js";
 import type { TurnChange } from "../control/api.js";
 import { findSlot } from "../core/fleet.js";
-import { addPool, report, resize } from "../core/fleet-changes.js";
+import { addPool, report, resize, setTurn } from "../core/fleet-changes.js";
+import type { StickyRule } from "../core/model.js";
 import { EventLog } from "../logs/event-log.js";
 import { FleetRunner } from "../processes/fleet-runner.js";
 import { SlotTurns } from "./slot-turns.js";
@@ -27,7 +28,12 @@ function fleetOf() {
   }
   const coordination = new BalancerCoordination(() => {});
   const log = new EventLog();
-  const world = { busy: [] as string[], isStopping: false, health: new Map<string, "ejected" | "failing">() };
+  const world = {
+    busy: [] as string[],
+    isStopping: false,
+    health: new Map<string, "ejected" | "failing">(),
+    sticky: undefined as StickyRule | undefined,
+  };
   const follow = () =>
     coordination.applied("balancer.1#1", {
       version: coordination.version,
@@ -46,13 +52,14 @@ function fleetOf() {
     isStopping: () => world.isStopping,
     healthOf: (id) => world.health.get(id),
     getsRequests: (pool) => pool === "web",
+    stickyOf: () => world.sticky,
   });
   const change = (what: TurnChange) => turns.change(what, () => {});
   const drain = (name: string, more: { isForced?: boolean; waits?: boolean } = {}) =>
     change({ do: "drain", name, isForced: false, waits: false, ...more });
   const turnOf = (index: number) => findSlot(runner.fleet, "web", index)?.turn;
   const events = () => log.recentEvents().map(({ subject, message }) => `${subject} ${message}`);
-  return { world, runner, follow, change, drain, turnOf, events };
+  return { world, runner, turns, follow, change, drain, turnOf, events };
 }
 
 test.each<[TurnChange, string]>([
@@ -113,6 +120,30 @@ test("a drain with --wait ends with the last request there, and says so; one tha
   expect(await undone).toMatchObject({ ok: false, code: "failed" });
   world.isStopping = true;
   expect(await drain("web.2")).toMatchObject({ code: "failed", message: "the fleet is stopping" });
+});
+
+test("a supervisor that takes over says when a drain of an earlier one has ended, if something is in flight", async () => {
+  const { world, runner, turns, follow, events } = fleetOf();
+  for (const index of [1, 2]) runner.set(setTurn(runner.fleet, "web", index, { drained: true }));
+  world.busy = ["web.2#1"];
+  follow();
+  await turns.resume();
+  expect(events()).toEqual([]);
+  world.busy = [];
+  follow();
+  await new Promise(setImmediate);
+  expect(events()).toEqual(["web.2 nothing is in flight any more"]);
+});
+
+test("a weight says which clients of a sticky pool do not heed it", async () => {
+  const { world, change } = fleetOf();
+  const weigh = async () => (await change({ do: "weight", name: "web.1", weight: 50 })) as { message: string };
+  world.sticky = { by: "cookie" };
+  expect((await weigh()).message).toBe(
+    "web.1 has the weight 50; only new clients heed it, since known ones stay with their instance",
+  );
+  world.sticky = { by: "path" };
+  expect((await weigh()).message).toContain("it has no effect on requests whose instance a hash chooses");
 });
 
 test("an ejection is of the process, and the command says when it has no effect", async () => {

@@ -13,6 +13,7 @@ import {
   type SlotTurn,
 } from "../core/fleet.js";
 import { setTurn } from "../core/fleet-changes.js";
+import type { StickyRule } from "../core/model.js";
 import { FOLLOW_TIMEOUT_MS } from "../core/process.js";
 import { hasOtherServing } from "../core/serving.js";
 import { unknownName } from "../core/words.js";
@@ -30,12 +31,22 @@ interface SlotTurnsOptions {
   healthOf(processId: string): "ejected" | "failing" | undefined;
   /** Whether balancers send requests to this pool. */
   getsRequests(pool: string): boolean;
+  /** By what a pool recognizes its clients; undefined if it does not. */
+  stickyOf(pool: string): StickyRule | undefined;
 }
 
 /** How often a drain that lasts looks whether it was undone. */
 const LOOK_MS = 1000;
 
 const NOT_READY = "is not ready, so it gets no requests";
+
+/** Returns which requests do not heed a weight in a pool that recognizes its clients. */
+function heedOf(sticky: StickyRule | undefined): string {
+  if (sticky === undefined) return "";
+  return sticky.by === "cookie"
+    ? "; only new clients heed it, since known ones stay with their instance"
+    : "; it has no effect on requests whose instance a hash chooses";
+}
 
 interface Target {
   pool: Pool;
@@ -93,6 +104,18 @@ export class SlotTurns {
     if ((await end) === "idle") return { ok: true, message: `${name} is drained: nothing is in flight there` };
     if (this.options.isStopping()) return STOPPING;
     return { ok: false, code: "failed", message: `${name} was undrained or removed while requests were in flight` };
+  }
+
+  /** Goes on with the drains of an earlier supervisor: those that have requests in flight once all balancers are back. */
+  async resume(): Promise<void> {
+    const { runner, coordination } = this.options;
+    await coordination.whenApplied(coordination.version, FOLLOW_TIMEOUT_MS);
+    for (const pool of runner.fleet.pools) {
+      for (const slot of pool.slots) {
+        const isPending = slot.turn?.drained === true && !this.isIdle(pool.name, slot.name);
+        if (isPending && !this.draining.has(slot.name)) void this.watch(pool, slot);
+      }
+    }
   }
 
   /** Watches a drain until nothing is in flight there, and says so. */
@@ -181,7 +204,8 @@ export class SlotTurns {
       this.set(pool, slot, weight === FULL_WEIGHT ? rest : { ...rest, weight });
       this.options.log.event("info", name, `has the weight ${weight}, not ${before}`);
     }
-    return (await this.applied()) ?? { ok: true, message: `${name} has the weight ${weight}` };
+    const sticky = this.options.stickyOf(pool.name);
+    return (await this.applied()) ?? { ok: true, message: `${name} has the weight ${weight}${heedOf(sticky)}` };
   }
 
   private set(pool: Pool, slot: Slot, turn: SlotTurn): void {

@@ -99,6 +99,10 @@ test.each([
   [{ ...good, healthPath: "/a b" }, "healthPath: must be a path that begins with /"],
   [{ ...good, healthPath: "/a\r\nB: c" }, "healthPath: must be a path that begins with /"],
   [{ ...good, healthFailures: 2 }, "healthFailures: is only valid with `healthPath`"],
+  [
+    { ...good, healthPath: "/", healthFall: 5, healthFailures: 3 },
+    "healthFall: cannot be more than `healthFailures`, which is 3",
+  ],
   [{ ...good, checkHost: "a\r\nB: c" }, "checkHost: must be a host"],
   [{ ...good, stopSignal: "SIGTER" }, 'stopSignal: there is no signal "SIGTER"; did you mean "SIGTERM"?'],
   [{ ...good, stopSignal: "QUIT" }, 'stopSignal: there is no signal "QUIT"; did you mean "SIGQUIT"?'],

@@ -25,7 +25,8 @@ type Way = "serves" | "fails" | "resets" | "hangs";
 const WAYS: [way: Exclude<Way, "serves">, reason: RegExp, status: number | undefined][] = [
   ["fails", /^\d+ failures in a row; of the others' \d+ requests 0 failed$/, 500],
   ["resets", /^\d+ failures in a row; of the others' \d+ requests 0 failed$/, undefined],
-  ["hangs", /^\d+ failures in a row; of the others' \d+ requests 0 failed$/, 504],
+  // Its responses fail together, so that the share may decide.
+  ["hangs", /^(\d+ failures in a row|\d+ of \d+ requests failed); of the others' \d+ requests 0 failed$/, 504],
 ];
 
 class Upstreams {

@@ -2,7 +2,9 @@
 import type { EjectionRule } from "@paceline/wire";
 import fc from "fast-check";
 import { expect, it, test } from "vitest";
-import { EjectionBook, findFault, maxEjected, rowNeeded, type Seen } from "./health.js";
+import { type Counts, EjectionBook, findFault, maxEjected, rowNeeded, type Seen } from "./health.js";
+import { UsualTime } from "./usual-time.js";
+import { PoolVitals, Vitals } from "./vitals.js";
 
 const RULE: EjectionRule = {
   failures: 5,
@@ -14,16 +16,35 @@ const RULE: EjectionRule = {
   maxEjectedPercent: 50,
 };
 
-const seen = (requests: number, failures = 0, row = 0): Seen => ({ requests, failures, row });
+type Own = Pick<Seen, "requests" | "failures" | "row">;
+const seen = (requests: number, failures = 0, row = 0): Own => ({ requests, failures, row });
 const failing = (requests: number) => seen(requests, requests, requests);
 
-test.each<[what: string, own: Seen, others: Seen[], fault: string | undefined]>([
+/** @param past what the others did before the row of failures began */
+function faultOf(own: Own, others: Own[], rule = RULE, past: Own[] = []): string | undefined {
+  const sum = (all: Own[]): Counts => ({
+    requests: all.reduce((total, { requests }) => total + requests, 0),
+    failures: all.reduce((total, { failures }) => total + failures, 0),
+  });
+  const beside = sum([...others, ...past]);
+  const whole = (each: Own): Seen => ({ ...each, besideRow: sum(others), beside });
+  return findFault(whole(own), others.map(whole), rule);
+}
+
+test.each<[what: string, own: Own, others: Own[], fault: string | undefined]>([
   ["one that fails all", failing(5), [seen(40), seen(40)], "5 failures in a row; of the others' 80 requests 0 failed"],
   ["fewer failures than the rule says", failing(4), [seen(40)], undefined],
   ["the only one", failing(500), [], undefined],
   ["others that had no request yet", failing(500), [seen(0), seen(0)], undefined],
   ["others that had few requests", failing(6), [seen(2)], undefined],
-  ["more in a row beside these", failing(10), [seen(2)], "10 failures in a row; of the others' 2 requests 0 failed"],
+  ["more in a row, but fewer of the others", failing(10), [seen(9)], undefined],
+  [
+    "many in a row, of one that gets most requests",
+    failing(30),
+    [seen(6)],
+    "30 failures in a row; of the others' 6 requests 0 failed",
+  ],
+  ["as many of the others", failing(10), [seen(10)], "10 failures in a row; of the others' 10 requests 0 failed"],
   ["an app that fails everywhere", failing(1e9), [failing(100), failing(100), failing(100)], undefined],
   ["an app of which most instances fail", failing(1e9), [failing(100), failing(100), seen(100)], undefined],
   [
@@ -32,6 +53,25 @@ test.each<[what: string, own: Seen, others: Seen[], fault: string | undefined]>(
     [failing(20), seen(20), seen(20)],
     "20 failures in a row; of the others' 60 requests 20 failed",
   ],
+  [
+    "one beside which an instance fails that has not yet so many in a row",
+    failing(5),
+    [seen(2, 2, 2), seen(10)],
+    undefined,
+  ],
+  [
+    "one beside which few requests were seen, although all were good",
+    failing(5),
+    [seen(4), seen(4), seen(4)],
+    undefined,
+  ],
+  [
+    "one more of them",
+    failing(6),
+    [seen(8), seen(8), seen(8)],
+    "6 failures in a row; of the others' 24 requests 0 failed",
+  ],
+  ["most fail, and a good one takes most requests", failing(50), [failing(10), failing(10), seen(900)], undefined],
   ["a route that fails for a third of requests", seen(90, 30, 8), [seen(90, 30)], undefined],
   [
     "a share of failures",
@@ -43,12 +83,16 @@ test.each<[what: string, own: Seen, others: Seen[], fault: string | undefined]>(
   ["a share of too few requests", seen(19, 15), [seen(400, 3)], undefined],
   ["a share that others have, too", seen(100, 61), [seen(400, 200)], undefined],
 ])("%s", (_what, own, others, fault) => {
-  expect(findFault(own, others, RULE)).toBe(fault);
+  expect(faultOf(own, others)).toBe(fault);
 });
 
 test("a rule of 0 is off", () => {
   const off = { ...RULE, failures: 0, failurePercent: 0 };
-  expect(findFault(failing(1e6), [seen(100), seen(100)], off)).toBeUndefined();
+  expect(faultOf(failing(1e6), [seen(100), seen(100)], off)).toBeUndefined();
+});
+
+it("the others' good past is no proof that only this one fails", () => {
+  expect(faultOf(failing(10), [seen(3, 3, 3)], RULE, [seen(872)])).toBeUndefined();
 });
 
 it("needs more failures in a row the more the others fail, and finds none where as many fail everywhere", () => {
@@ -61,9 +105,116 @@ it("needs more failures in a row the more the others fail, and finds none where 
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 500 }), fc.double({ min: 0, max: 1, noNaN: true }), (requests, part) => {
       const each = seen(requests, Math.round(requests * part));
-      expect(findFault(each, [each, each, each], RULE)).toBeUndefined();
+      expect(faultOf(each, [each, each, each])).toBeUndefined();
     }),
   );
+});
+
+interface Phase {
+  ms: number;
+  /** The probability of a failure; for one instance alone, if it is the bad one. */
+  chance: number;
+}
+
+/** Sends requests at random times to random instances, and returns who is ejected first, and after how many of its failures. */
+function simulate(seed: number, size: number, phases: readonly Phase[], tookMs: number, bad?: number) {
+  let state = seed;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return (state >>> 8) / 2 ** 24;
+  };
+  const clock = { now: 0, current: 0 };
+  const pool = new PoolVitals();
+  const times = new UsualTime();
+  const all = Array.from({ length: size }, () => new Vitals(clock, times, pool, () => {}));
+  const shares = all.map(() => 0.2 + random());
+  const total = shares.reduce((sum, each) => sum + each, 0);
+  const pick = () => {
+    let left = random() * total;
+    for (const [at, share] of shares.entries()) {
+      left -= share;
+      if (left < 0) return at;
+    }
+    return 0;
+  };
+  const sent: { at: number; began: number; done: number; isFailure: boolean }[] = [];
+  const isFault = (at: number) =>
+    findFault(
+      all[at] as Vitals,
+      all.filter((_, other) => other !== at),
+      RULE,
+    ) !== undefined;
+  let failures = 0;
+  let endsAt = 0;
+  let comparedAt = 0;
+  for (const { ms, chance } of phases) {
+    endsAt += ms;
+    while (clock.current < endsAt) {
+      clock.current = clock.now = clock.now + random() * 2;
+      const at = pick();
+      const mayFail = bad === undefined || bad === at;
+      const isFailure = mayFail && random() < chance;
+      // Handled now: it was sent before, and its response comes later.
+      const began = clock.now - random() * tookMs;
+      sent.push({ at, began, done: clock.now + random() * tookMs, isFailure });
+      for (const each of sent.filter(({ done }) => done <= clock.now)) {
+        sent.splice(sent.indexOf(each), 1);
+        all[each.at]?.answered(each.isFailure ? 500 : 200, clock.now - each.began);
+        if (each.isFailure && each.at === bad) failures++;
+        if (each.isFailure && isFault(each.at)) return { ejected: each.at, failures };
+      }
+      if (clock.now - comparedAt < 1000) continue;
+      comparedAt = clock.now;
+      for (const [which] of all.entries()) if (isFault(which)) return { ejected: which, failures };
+      for (const each of [...all, pool]) each.decay(Math.exp(-1 / 10));
+    }
+  }
+  return { ejected: undefined, failures };
+}
+
+const phases = fc.array(
+  fc.record({ ms: fc.integer({ min: 1, max: 1500 }), chance: fc.constantFrom(0, 0, 0.02, 0.3, 0.6, 1, 1) }),
+  { minLength: 2, maxLength: 6 },
+);
+
+it("ejects none where all fail alike, however often that changes, at whatever times responses come", () => {
+  let ejected = 0;
+  fc.assert(
+    fc.property(
+      fc.nat(),
+      fc.integer({ min: 2, max: 6 }),
+      phases,
+      fc.constantFrom(0.5, 5, 50),
+      (seed, size, all, tookMs) => {
+        if (simulate(seed, size, all, tookMs).ejected !== undefined) ejected++;
+      },
+    ),
+    { numRuns: 150, seed: 1 },
+  );
+  expect(ejected).toBeLessThanOrEqual(1);
+});
+
+it("ejects the one that fails alone, after few of its requests", () => {
+  const needed: number[] = [];
+  fc.assert(
+    fc.property(fc.nat(), fc.integer({ min: 2, max: 6 }), (seed, size) => {
+      const bad = seed % size;
+      const { ejected, failures } = simulate(
+        seed,
+        size,
+        [
+          { ms: 300, chance: 0 },
+          { ms: 1500, chance: 1 },
+        ],
+        1,
+        bad,
+      );
+      expect(ejected).toBe(bad);
+      needed.push(failures);
+    }),
+    { numRuns: 100, seed: 1 },
+  );
+  expect(needed.sort((a, b) => a - b)[50]).toBeLessThanOrEqual(9);
 });
 
 type Step =

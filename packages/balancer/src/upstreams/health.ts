@@ -4,12 +4,19 @@
  */
 import type { EjectionRule } from "@paceline/wire";
 
-/** What an upstream has done within the rule's window. */
-export interface Seen {
+export interface Counts {
   requests: number;
   failures: number;
+}
+
+/** What an upstream has done within the rule's window. */
+export interface Seen extends Counts {
   /** Failures since its last success. */
-  row: number;
+  readonly row: number;
+  /** What the others did between the first and the last failure of the row. */
+  readonly besideRow: Counts;
+  /** What the others did since it started to count. */
+  readonly beside: Counts;
 }
 
 /** So rarely may a healthy upstream fail a row of requests by chance. */
@@ -21,21 +28,26 @@ const DEVIATIONS = 5;
 /** An upstream that has served for so many times as long as its last ejection starts from the shortest time again. */
 const FORGET_FACTOR = 5;
 
-/** Returns what is wrong with an upstream beside the others that are in turn, for people; undefined if nothing is. */
+/** Returns what is wrong with an upstream beside the others that are in turn, for people, by what happened in the same time; undefined if nothing is. */
 export function findFault(own: Seen, others: readonly Seen[], rule: EjectionRule): string | undefined {
   if (others.length === 0) return undefined;
-  let requests = 0;
-  let failures = 0;
-  for (const other of others) {
-    requests += other.requests;
-    failures += other.failures;
-  }
-  // With few requests the share of the others is taken to be higher: by one failure among two more requests.
-  const share = (failures + 1) / (requests + 2);
-  const beside = `of the others' ${count(requests)} requests ${count(failures)} failed`;
-  if (isRow(own, share, rule)) return `${count(own.row)} failures in a row; ${beside}`;
-  if (isShare(own, share, rule)) return `${count(own.failures)} of ${count(own.requests)} requests failed; ${beside}`;
+  // A fault of the whole pool reaches one of them first.
+  const failing = others.filter(({ row }) => rule.failures > 0 && row >= rule.failures).length;
+  if (failing > others.length * MAX_OTHERS) return undefined;
+  const { besideRow, beside } = own;
+  if (isRow(own.row, besideRow, rule)) return `${count(own.row)} failures in a row; ${describe(besideRow)}`;
+  if (isShare(own, shareOf(beside), rule))
+    return `${count(own.failures)} of ${count(own.requests)} requests failed; ${describe(beside)}`;
   return undefined;
+}
+
+/** Returns the share of failures. With few requests it is taken to be higher: by one failure among two more requests. */
+function shareOf({ requests, failures }: Counts): number {
+  return (failures + 1) / (requests + 2);
+}
+
+function describe({ requests, failures }: Counts): string {
+  return `of the others' ${count(requests)} requests ${count(failures)} failed`;
 }
 
 /** Returns how many failures in a row are a fault, if this share of requests fails elsewhere; Infinity: no number of them. */
@@ -44,11 +56,23 @@ export function rowNeeded(share: number, { failures }: EjectionRule): number {
   return Math.max(failures, Math.ceil(Math.log(CHANCE) / Math.log(share)));
 }
 
-function isRow({ row }: Seen, share: number, rule: EjectionRule): boolean {
-  return row >= rowNeeded(share, rule);
+function isRow(row: number, beside: Counts, rule: EjectionRule): boolean {
+  // Not as many as the row: one that fails at once may get most requests.
+  if (row < rowNeeded(shareOf(beside), rule) || beside.requests < rule.failures) return false;
+  // The logarithm of how much likelier it is that only this one fails than that all fail with the same probability.
+  const { requests, failures } = beside;
+  const evidence = likelihood(requests, failures) - likelihood(requests + row, failures + row);
+  return evidence >= -Math.log(CHANCE);
 }
 
-function isShare({ requests, failures }: Seen, share: number, rule: EjectionRule): boolean {
+/** Returns the logarithm of the likelihood of so many failures, if just this share of requests fails. */
+function likelihood(requests: number, failures: number): number {
+  const successes = requests - failures;
+  const part = (count: number) => (count > 0 ? count * Math.log(count / requests) : 0);
+  return part(failures) + part(successes);
+}
+
+function isShare({ requests, failures }: Counts, share: number, rule: EjectionRule): boolean {
   if (rule.failurePercent === 0 || requests < rule.minRequests) return false;
   const own = failures / requests;
   if (own * 100 < rule.failurePercent || share > own * MAX_OTHERS) return false;

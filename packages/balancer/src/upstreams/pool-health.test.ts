@@ -15,8 +15,9 @@ const RULE = {
 it("a readmission ends the ejection, and a later snapshot with the same count ends no later one", async () => {
   const pool = new Pool("web", new RoundRobin<Upstream>(), 8);
   let changes = 0;
+  const clock = { now: 1, current: 1 };
   const health = new PoolHealth(pool, {
-    ...{ clock: { now: 1 }, stallAfterMs: 50 },
+    ...{ clock, stallAfterMs: 50 },
     onChange: () => changes++,
     onNotice: () => {},
   });
@@ -29,8 +30,10 @@ it("a readmission ends the ejection, and a later snapshot with the same count en
     pool.setMembers(upstreams);
   };
   const fail = async () => {
-    for (const upstream of upstreams)
-      for (let i = 0; i < 60; i++) upstream.answered(upstream === bad ? 500 : 200, 1, { routeClass: 0 });
+    for (let i = 0; i < 60; i++) {
+      clock.current += 2;
+      for (const upstream of upstreams) upstream.answered(upstream === bad ? 500 : 200, 1, { routeClass: 0 });
+    }
     await new Promise(setImmediate);
     return bad.isOutOfTurn;
   };
@@ -48,7 +51,7 @@ it("a readmission ends the ejection, and a later snapshot with the same count en
 const REQUEST = { routeClass: 0 };
 
 function poolOf(size: number, more: Partial<SnapshotPool>) {
-  const clock = { now: 1000 };
+  const clock = { now: 1000, current: 1000 };
   const pool = new Pool("web", new RoundRobin<Upstream>(), 10);
   let changes = 0;
   const health = new PoolHealth(pool, {
@@ -66,21 +69,28 @@ function poolOf(size: number, more: Partial<SnapshotPool>) {
   };
   const tick = (ms: number) => {
     clock.now += ms;
+    clock.current = Math.max(clock.current, clock.now);
     health.tick();
   };
   const respond = (slot: number, status: number, times: number) => {
     for (let at = 0; at < times; at++) upstreams[slot - 1]?.answered(status, 1, REQUEST);
   };
+  /** One fails while the others respond. */
+  const failAlone = (slot: number) => {
+    for (let at = 0; at < 9; at++) {
+      clock.current += 2;
+      for (const each of upstreams) each.answered(each.slot === slot ? 500 : 200, 1, REQUEST);
+    }
+  };
   const out = () => upstreams.filter(({ isOutOfTurn }) => isOutOfTurn).map(({ slot }) => slot);
   follow();
-  return { pool, upstreams, make, follow, tick, respond, out, changes: () => changes };
+  return { pool, upstreams, make, follow, tick, respond, failAlone, out, changes: () => changes };
 }
 
 it("ejects one that fails within a second, readmits it in time, and tells of both; not during a judgement", () => {
-  const { upstreams, follow, tick, respond, out, changes } = poolOf(3, { ejection: RULE });
-  for (const slot of [1, 3]) respond(slot, 200, 50);
+  const { upstreams, follow, tick, failAlone, out, changes } = poolOf(3, { ejection: RULE });
   follow({ judged: true });
-  respond(2, 500, 9);
+  failAlone(2);
   tick(1000);
   expect([out(), changes()]).toEqual([[], 0]);
   follow();
@@ -92,8 +102,7 @@ it("ejects one that fails within a second, readmits it in time, and tells of bot
   tick(1);
   expect([out(), changes()]).toEqual([[], 2]);
   // A pool without the rule forgets what it has ejected.
-  for (const slot of [1, 3]) respond(slot, 200, 50);
-  respond(2, 500, 9);
+  failAlone(2);
   tick(1000);
   expect(out()).toEqual([2]);
   follow({ ejection: undefined as never });
@@ -101,7 +110,7 @@ it("ejects one that fails within a second, readmits it in time, and tells of bot
 });
 
 it("takes those out of turn whose checks fail, no more than may be out together", () => {
-  const { upstreams, follow, tick, respond, out } = poolOf(4, { ejection: RULE });
+  const { upstreams, follow, tick, failAlone, out } = poolOf(4, { ejection: RULE });
   const fail = (...slots: number[]) => {
     for (const upstream of upstreams) upstream.failsChecks = slots.includes(upstream.slot);
     follow();
@@ -114,15 +123,14 @@ it("takes those out of turn whose checks fail, no more than may be out together"
   expect(out()).toEqual([3, 4]);
   fail();
   expect(out()).toEqual([]);
-  for (const slot of [1, 2, 3]) respond(slot, 200, 50);
-  respond(4, 500, 9);
+  failAlone(4);
   tick(1000);
   fail(1, 2);
   expect(out()).toEqual([1, 4]);
 });
 
 it("lets the share of a fresh one grow in steps, and of one that is readmitted", () => {
-  const { upstreams, make, follow, tick, respond, out } = poolOf(2, { ejection: RULE, slowStartMs: 1000 });
+  const { upstreams, make, follow, tick, failAlone, out } = poolOf(2, { ejection: RULE, slowStartMs: 1000 });
   tick(1000);
   expect(upstreams.map(({ weight }) => weight)).toEqual([1, 1]);
   upstreams.push(make(3));
@@ -134,10 +142,29 @@ it("lets the share of a fresh one grow in steps, and of one that is readmitted",
   });
   expect(shares).toEqual([1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   expect(upstreams.map(({ weight }) => weight)).toEqual([1, 1, 1]);
-  for (const slot of [1, 2]) respond(slot, 200, 50);
-  respond(3, 500, 9);
+  failAlone(3);
   tick(1000);
   expect(out()).toEqual([3]);
   tick(10_000);
   expect([out(), upstreams[2]?.weight]).toEqual([[], 0.1]);
+});
+
+it("a fault of all costs none, after a good time, or when one that was away is back", () => {
+  const { upstreams, follow, make, tick, respond, failAlone, out } = poolOf(4, { ejection: RULE });
+  for (const slot of [1, 2, 3, 4]) respond(slot, 200, 200);
+  for (let at = 0; at < 30; at++) for (const slot of [1, 1, 1, 2, 3, 4]) respond(slot, 500, 1);
+  tick(1000);
+  expect(out()).toEqual([]);
+  upstreams[2] = make(3);
+  follow();
+  for (let at = 0; at < 50; at++) for (const slot of [1, 2, 4]) respond(slot, 500, 1);
+  tick(1);
+  respond(3, 200, 900);
+  for (const slot of [1, 2, 4]) respond(slot, 500, 1);
+  tick(1000);
+  expect(out()).toEqual([]);
+  for (const slot of [1, 2, 4]) respond(slot, 200, 1);
+  failAlone(4);
+  tick(1000);
+  expect(out()).toEqual([4]);
 });

@@ -6,10 +6,12 @@ import { OutOfTurn } from "./out-of-turn.js";
 import type { Pool } from "./pool.js";
 import type { Upstream } from "./upstream.js";
 import { moveAfterMs, UsualTime } from "./usual-time.js";
-import { Vitals } from "./vitals.js";
+import { PoolVitals, Vitals } from "./vitals.js";
 
 /** How often shares of failures are compared, in milliseconds. */
 const COMPARE_EVERY_MS = 1000;
+/** So many times the failures of the rule are looked at one by one. */
+const CLOSE_LOOKS = 4;
 /** How often the operator is told of a spent retry budget, in milliseconds. */
 const TELL_EVERY_MS = 60_000;
 /** The steps of a slow start: the policy is rebuilt at each. */
@@ -19,7 +21,7 @@ interface HealthOptions {
   /** For how long an upstream is silent until it counts as stalled. */
   stallAfterMs: number;
   /** The clock of the data path. */
-  clock: { readonly now: number };
+  clock: { readonly now: number; readonly current: number };
   /** An upstream was ejected or readmitted. */
   onChange(): void;
   /** Receives a line for the operator. */
@@ -39,6 +41,7 @@ function isOutAnyway({ reasons }: Upstream): boolean {
 export class PoolHealth {
   private upstreams: readonly Upstream[] = [];
   private readonly times = new UsualTime();
+  private readonly vitals = new PoolVitals();
   private book: EjectionBook<Upstream> | undefined;
   private slowStartMs = 0;
   /** When the share of upstreams began to grow. */
@@ -82,8 +85,13 @@ export class PoolHealth {
     }
     this.readmitWanted(described, upstreams);
     this.applyChecks();
+    for (const upstream of former) if (!upstreams.includes(upstream)) upstream.vitals?.end();
     for (const upstream of this.starts.keys()) if (!upstreams.includes(upstream)) this.starts.delete(upstream);
-    for (const upstream of upstreams) if (!former.includes(upstream)) this.begin(upstream);
+    for (const upstream of upstreams) {
+      if (former.includes(upstream)) continue;
+      upstream.vitals?.reset();
+      this.begin(upstream);
+    }
     this.step();
   }
 
@@ -106,16 +114,18 @@ export class PoolHealth {
     this.book = undefined;
     this.pool.work.moveAfterMs = Number.POSITIVE_INFINITY;
     for (const upstream of this.upstreams) {
+      upstream.vitals?.end();
       upstream.vitals = undefined;
       if (upstream.ejection !== undefined) this.putBack(upstream);
     }
   }
 
   private vitalsOf(upstream: Upstream): Vitals {
-    return new Vitals(this.options.clock, this.times, (row) => {
+    return new Vitals(this.options.clock, this.times, this.vitals, (row) => {
       const { failures = 0 } = this.book?.rule ?? {};
       // Not at each failure of an app that only fails; a comparison follows each second in any case.
-      if (failures === 0 || row % failures !== 0 || upstream.ejection !== undefined || this.isLookDue) return;
+      if (failures === 0 || row < failures || (row > CLOSE_LOOKS * failures && row % failures !== 0)) return;
+      if (upstream.ejection !== undefined || this.isLookDue) return;
       this.isLookDue = true;
       // Not within the request that failed: other requests may begin.
       setImmediate(() => {
@@ -161,7 +171,7 @@ export class PoolHealth {
     const { now } = this.options.clock;
     if (this.refused === 0 || now < this.toldAt + TELL_EVERY_MS) return;
     this.options.onNotice(
-      `the retry budget of ${this.pool.name} is spent: ${this.refused} requests that failed at an instance got 502 and were not sent to another one`,
+      `the retry budget of ${this.pool.name} is spent: ${this.refused} requests so far that failed at an instance got 502 and were not sent to another one; an event in a minute has the number of further ones, if there are any`,
     );
     this.toldAt = now;
     this.refused = 0;
@@ -177,6 +187,7 @@ export class PoolHealth {
     if (this.book === undefined) return;
     const kept = Math.exp(-passedMs / Math.max(1, this.book.rule.windowMs));
     for (const { vitals } of this.upstreams) vitals?.decay(kept);
+    this.vitals.decay(kept);
     const { pool, times } = this;
     // With strict turns, or without another upstream, it stays.
     const mayMove = !pool.isExact && this.upstreams.some(({ isOutOfTurn }, at) => at > 0 && !isOutOfTurn);
@@ -200,6 +211,7 @@ export class PoolHealth {
       if (reason === undefined || forMs === 0) continue;
       each.upstream.ejection = { reason, number: ++this.ejections, until: now + forMs };
       each.upstream.putOut(OutOfTurn.UNHEALTHY);
+      each.upstream.vitals?.end();
       this.starts.delete(each.upstream);
       inTurn = inTurn.filter((other) => other !== each);
       hasChanged = true;

@@ -1,12 +1,12 @@
 /** What counts as a failure of an upstream. */
 import { expect, it } from "vitest";
 import { UsualTime } from "./usual-time.js";
-import { Vitals } from "./vitals.js";
+import { PoolVitals, Vitals } from "./vitals.js";
 
 it("counts failures in a row, and calls back from the second on; losses at once count as one", () => {
-  const clock = { now: 0 };
+  const clock = { now: 0, current: 0 };
   const rows: number[] = [];
-  const vitals = new Vitals(clock, new UsualTime(), (row) => rows.push(row));
+  const vitals = new Vitals(clock, new UsualTime(), new PoolVitals(), (row) => rows.push(row));
   vitals.answered(500, 1);
   vitals.answered(404, 1);
   for (const status of [503, 504]) vitals.answered(status, 1);
@@ -22,4 +22,28 @@ it("counts failures in a row, and calls back from the second on; losses at once 
   expect(vitals.row).toBe(0);
   vitals.reset();
   expect(vitals).toMatchObject({ requests: 0, failures: 0, row: 0 });
+});
+
+it("what the others did beside a row: successes that began after it, and all failures, until the last of the row", () => {
+  const clock = { now: 0, current: 100 };
+  const pool = new PoolVitals();
+  const [own, other] = [0, 1].map(() => new Vitals(clock, new UsualTime(), pool, () => {})) as [Vitals, Vitals];
+  for (let at = 0; at < 50; at++) other.answered(200, 1);
+  own.answered(500, 1);
+  clock.current += 5;
+  other.answered(200, 6);
+  other.answered(500, 6);
+  other.answered(200, 4);
+  expect(own.besideRow).toEqual({ requests: 0, failures: 0 });
+  own.answered(500, 1);
+  other.answered(200, 1);
+  expect(own.besideRow).toEqual({ requests: 2, failures: 1 });
+  expect(own.beside).toEqual({ requests: 54, failures: 1 });
+  own.reset();
+  other.answered(200, 1);
+  expect([own.beside, pool.failing]).toEqual([{ requests: 1, failures: 0 }, []]);
+  own.answered(500, 1);
+  own.end();
+  own.answered(500, 1);
+  expect(pool.failing).toEqual([]);
 });

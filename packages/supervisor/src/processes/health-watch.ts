@@ -135,7 +135,7 @@ export class HealthWatch {
     if (change !== "out" && change !== "back") return counted;
     child.failsChecks = isOut;
     const how = isOut
-      ? `fails its health checks and gets no new requests: ${inARow(problem, failures)}`
+      ? `fails its health checks and gets no new requests unless too many are out of turn: ${inARow(problem, failures)}`
       : `passes its health checks again, ${passes} in a row, and gets requests`;
     this.options.onTurn?.(child, how);
     return counted;

@@ -8,7 +8,7 @@ import { HELLO } from "./support/apps.js";
 import { Project } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { needs, run } from "./support/processes.js";
-import { get } from "./support/raw-http.js";
+import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
 interface Reply {
@@ -101,6 +101,16 @@ test("the metrics are the figures of the status, and what clients send makes no 
     (await ask(admin, "/metrics", { host: "evil.example" })).status,
     (await ask(admin, "/metrics", { method: "HEAD", host: `localhost:${port}` })).status,
   ]).toEqual([404, 405, 403, 200]);
+
+  // Nobody blocks it with heads that do not end.
+  const heads = [];
+  for (let n = 0; n < 100; n++) {
+    const head = await RawConnection.open(port);
+    head.write("GET /metrics HTTP/1.1\r\nHo");
+    heads.push(head);
+  }
+  expect((await ask(admin)).status).toBe(200);
+  for (const head of heads) head.close();
 
   // A reload moves it.
   const moved = await freePort();

@@ -1,5 +1,6 @@
 /** The control socket for a program with raw HTTP, on both runtimes. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, statSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
@@ -140,6 +141,18 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(text).toMatch(/^(HTTP\/1\.1 413 .*)?/);
     expect(text).not.toMatch(/^HTTP\/1\.1 [^4]/);
     expect((await raw(`GET /v1/status HTTP/1.1\r\nHost: x\r\nX: ${"y".repeat(40_000)}\r\n\r\n`)).status).toBe(431);
+  });
+
+  test("connections that say nothing keep nobody out, and nobody who has said something", async () => {
+    const follower = (await open()).setEncoding("utf8");
+    follower.write("GET /v1/logs?follow=1&lines=0 HTTP/1.1\r\nHost: x\r\n\r\n");
+    await new Promise((resolve) => follower.once("data", resolve));
+    // One after another, so that the limit of the kernel's queue does not matter.
+    for (let n = 0; n < 200; n++) await open();
+    expect((await get("/v1/status")).status).toBe(200);
+    tell("line");
+    const [line] = await once(follower, "data");
+    expect(line).toContain("more");
   });
 
   test("a request that does not come to its end is given up", async () => {

@@ -1,5 +1,6 @@
 /** The admin listener: metrics by HTTP on a loopback address, for scrapers that cannot use the control socket. It changes nothing. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { limitConnections } from "../sockets/giving-way.js";
 import { type HostAndPort, LateListener } from "../sockets/late-listener.js";
 import { type Metrics, sendMetrics } from "./responses.js";
 
@@ -9,6 +10,7 @@ interface AdminListenerOptions extends Metrics {
   retryMs?: number;
 }
 
+/** The oldest gives way to a further one: every user of the machine can open them. */
 const MAX_CONNECTIONS = 32;
 const MAX_HEAD_BYTES = 8192;
 /** How long a request may take to arrive, and a connection be idle. */
@@ -44,7 +46,7 @@ export class AdminListener {
     const server = createServer({ ...limits, keepAliveTimeout: TIMEOUT_MS }, (request, response) =>
       this.respond(request, response),
     );
-    server.maxConnections = MAX_CONNECTIONS;
+    limitConnections(server, MAX_CONNECTIONS, false);
     this.server = server;
     return server;
   }

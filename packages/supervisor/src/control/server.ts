@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from "node:net";
 import { readCaller } from "../core/history.js";
 import { PacelineError } from "../errors.js";
+import { limitConnections } from "../sockets/giving-way.js";
 import type { SupervisorApi } from "./api.js";
 import { CALLER_FIELD } from "./caller.js";
 import { ControlError, lines, operation, sendJson, sendMetrics } from "./responses.js";
@@ -12,6 +13,7 @@ import { bodyProblems, matchPath, type Route, type RouteInput, routes } from "./
 /** The maximum length of a request body in bytes: room for a whole environment. */
 const MAX_BODY_BYTES = 4 << 20;
 const MAX_HEAD_BYTES = 16_384;
+/** The oldest that has sent no request gives way to a further one. */
 const MAX_CONNECTIONS = 128;
 /** How long `close` waits for responses in progress, in milliseconds. */
 const CLOSE_GRACE_MS = 1_000;
@@ -43,7 +45,7 @@ export class ControlServer {
       },
       (request, response) => void this.#serve(request, response),
     );
-    this.#server.maxConnections = MAX_CONNECTIONS;
+    limitConnections(this.#server, MAX_CONNECTIONS, true);
     this.#server.on("connection", (socket) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));

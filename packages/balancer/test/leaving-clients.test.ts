@@ -1,4 +1,5 @@
 /** Clients that leave while nobody reads their body: noticed within seconds, however they left. */
+import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
 import { RawClient } from "./support/raw-client.js";
@@ -49,6 +50,44 @@ describe.concurrent.each(SETUPS)("clients that leave unread, on %s over %s", (ru
     stays.destroy();
   });
 });
+
+describe.concurrent.each(SETUPS)(
+  "clients that pipeline, read nothing and leave, on %s over %s",
+  (runtime, protocol) => {
+    let balancer: BalancerProcess;
+    let upstream: ScriptedUpstream;
+    beforeAll(async () => {
+      balancer = await BalancerProcess.start(runtime, { sendTimeoutMs: 600_000 });
+      balancer.protocol = protocol;
+      const response = `HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n${"x".repeat(300_000)}`;
+      upstream = await ScriptedUpstream.listen(
+        `${balancer.directory}/one.sock`,
+        (connection) => {
+          if (!connection.received.endsWith("\r\n\r\n")) return;
+          connection.received = "";
+          connection.socket.write(response);
+        },
+        protocol,
+      );
+      await balancer.follow({ "web.1#1": upstream.path });
+    });
+    afterAll(async () => {
+      await balancer.stop();
+      await upstream.close();
+    });
+
+    it("leave no connection behind, whenever they do", async () => {
+      for (let n = 0; n < 60; n++) {
+        const socket = connect({ port: balancer.port, host: "127.0.0.1" }).on("error", () => {});
+        socket.pause().write("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3));
+        await new Promise((resolve) => setTimeout(resolve, n % 5));
+        if (n % 2 === 0) socket.destroy();
+        else socket.resetAndDestroy();
+      }
+      await balancer.reports(({ connections, connectionsTotal }) => connections === 0 && connectionsTotal >= 50);
+    });
+  },
+);
 
 describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtime) => {
   let balancer: BalancerProcess;

@@ -72,10 +72,19 @@ class BunConnection implements Connection {
     }
     const taken = this.socket.write(bytes, 0, length);
     if (taken === length) return true;
-    // A negative count means that the peer is gone; `close` follows, and further writes are dropped.
+    if (taken < 0) this.peerGone();
     this.waiting = new WaitingBytes();
     this.waiting.add(bytes.subarray(Math.max(taken, 0), length));
     return false;
+  }
+
+  /** A write has failed. On a paused socket Bun does not always report that it is closed, so it is closed here soon. */
+  private peerGone(): void {
+    setImmediate(() => {
+      if (this.closing === "closed") return;
+      this.closed(new Error("a write failed"));
+      this.socket.terminate();
+    });
   }
 
   pause(): void {
@@ -123,6 +132,7 @@ class BunConnection implements Connection {
       const { length } = bytes;
       const taken = this.socket.write(bytes);
       if (taken > 0) waiting.sent(taken);
+      else if (taken < 0) this.peerGone();
       if (taken !== length) return;
     }
     this.waiting = null;

@@ -52,8 +52,7 @@ class BunStreamSocket implements StreamSocket {
       this.waiting = Buffer.concat([this.waiting, bytes]);
       return false;
     }
-    // Negative if the peer is gone; `close` follows.
-    const taken = Math.max(socket.write(bytes), 0);
+    const taken = this.taken(socket.write(bytes));
     if (taken === bytes.length) return true;
     this.waiting = bytes.subarray(taken) as Buffer;
     return false;
@@ -62,11 +61,22 @@ class BunStreamSocket implements StreamSocket {
   flush(): void {
     const { waiting, socket } = this;
     if (waiting === undefined || socket === undefined) return;
-    const taken = Math.max(socket.write(waiting), 0);
+    const taken = this.taken(socket.write(waiting));
     this.waiting = taken === waiting.length ? undefined : waiting.subarray(taken);
     if (this.waiting !== undefined) return;
     if (this.state === "ending") socket.end();
     else if (this.state === "open") this.owner?.onDrain();
+  }
+
+  /** @param count negative if the peer is gone: on a paused socket Bun does not always report that it is closed */
+  private taken(count: number): number {
+    if (count >= 0) return count;
+    setImmediate(() => {
+      if (this.state === "closed") return;
+      this.closed();
+      this.socket?.terminate();
+    });
+    return 0;
   }
 
   keepAlive(isKept: boolean): void {

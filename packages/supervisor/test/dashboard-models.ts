@@ -26,6 +26,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     stalledMs: null,
     outOfTurn: null,
     ejections: [],
+    ejectionsTotal: 0,
     weight: 100,
     heapBytes: 1,
     deferred: null,

@@ -28,6 +28,7 @@ const instance: InstanceStatus = {
   stalledMs: null,
   outOfTurn: null,
   ejections: [],
+  ejectionsTotal: 0,
   weight: 100,
   heapBytes: 1,
   deferred: null,

@@ -1044,7 +1044,7 @@ export interface FleetKeys {
    */
   listen?: string | readonly string[] | undefined;
   /**
-   * Where the supervisor responds to HAProxy's `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` without a ready instance, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See docs/scaling-out.md.
+   * Where the supervisor responds to HAProxy's `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See docs/scaling-out.md.
    *
    * Value: text.
    */

@@ -42,7 +42,7 @@ export const frontFields = {
 
 /** A key at the top level. */
 export const agentCheck = text(
-  'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` without a ready instance, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See [scaling-out.md](scaling-out.md#agent-check).',
+  'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See [scaling-out.md](scaling-out.md#agent-check).',
 );
 
 /** A key at the top level. */

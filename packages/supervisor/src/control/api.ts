@@ -63,6 +63,8 @@ export interface InstanceStatus extends InstanceFigureValues {
   outOfTurn: "drained" | "ejected" | null;
   /** The balancers that have ejected it because it was worse than the others, why, and for how much longer. */
   ejections: { balancer: string; reason: string; forSeconds: number }[];
+  /** How often balancers have ejected its process; each of them judges by itself. */
+  ejectionsTotal: number;
   /** Its weight beside the other instances of its pool; null for an instance that gets no requests. */
   weight: number | null;
   /** A second process in the slot: the replacement or the outgoing process. */

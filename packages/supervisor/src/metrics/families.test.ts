@@ -24,7 +24,11 @@ const status = {
   ...{ requestsTotal: 10, errorsTotal: 1, rssBytes: 99, supervisor: { rssBytes: 44 }, problem: "the disk is full" },
   balancers: [balancer],
   pools: [
-    { ...pool, name: "web", instances: [{ ...measured, name: "web.1", outOfTurn: "drained", weight: 50 }] },
+    {
+      ...pool,
+      name: "web",
+      instances: [{ ...measured, name: "web.1", outOfTurn: "drained", weight: 50, ejectionsTotal: 3 }],
+    },
     { ...pool, name: "jobs", requestsTotal: null, errorsTotal: null, instances: [idle("jobs.1")] },
   ],
 } as unknown as Status;
@@ -65,6 +69,7 @@ describe("the metrics of a fleet", () => {
     ["instance_drained", web, 1],
     ["instance_ejected", web, 0],
     ["instance_weight", web, 50],
+    ["ejections", web, 3],
     ["instance_drained", jobs, undefined],
     ["instance_weight", jobs, undefined],
     ["pool_requests", { pool: "jobs" }, undefined],

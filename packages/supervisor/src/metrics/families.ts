@@ -63,6 +63,9 @@ const INSTANCE: readonly Metric<InstanceStatus>[] = [
   gauge("instance_ejected", "1 while the instance is ejected.", ({ outOfTurn, weight }) =>
     weight === null ? null : outOfTurn === "ejected" ? 1 : 0,
   ),
+  counter("ejections", "Ejections of the process by balancers.", ({ ejectionsTotal, weight }) =>
+    weight === null ? null : ejectionsTotal,
+  ),
   gauge(
     "instance_weight",
     "The weight of the instance among its pool's; 100 is the normal one.",

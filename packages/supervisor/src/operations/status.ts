@@ -180,6 +180,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
     shim: shimOf(sources, child),
     outOfTurn: outOfTurn(slot.turn, slot.member.process) ?? (ejections.length > 0 || failsChecks ? "ejected" : null),
     ejections,
+    ejectionsTotal: child?.ejectionsTotal ?? 0,
     weight: serves ? (slot.turn?.weight ?? FULL_WEIGHT) : null,
   };
 }

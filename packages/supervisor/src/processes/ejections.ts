@@ -16,7 +16,7 @@ const MAX_REASON_TEXT = 300;
 /** Records what a balancer reports about a process. */
 export function noteEjection(
   log: EventLog,
-  child: { readonly name: string; readonly ejections: Map<string, Ejection> },
+  child: { readonly name: string; readonly ejections: Map<string, Ejection>; ejectionsTotal: number },
   balancer: { readonly id: string; readonly name: string },
   reported: UpstreamStats["ejected"],
   now: number,
@@ -31,6 +31,7 @@ export function noteEjection(
   const { number, forMs } = reported;
   if (known?.number === number) return;
   const reason = reported.reason.slice(0, MAX_REASON_TEXT);
+  child.ejectionsTotal++;
   child.ejections.set(balancer.id, { reason, number, since: now, until: now + forMs });
   log.event("warn", child.name, `is ejected by ${balancer.name} for ${seconds(forMs)}: ${reason}`);
 }

@@ -73,6 +73,8 @@ export interface LiveProcess {
   failsChecks: boolean;
   /** The balancers that have ejected it. */
   readonly ejections: Map<string, Ejection>;
+  /** How often balancers have ejected it. */
+  ejectionsTotal: number;
   /** Whether it has requests in flight, as last reported by itself or a balancer. */
   readonly isBusy: boolean;
   /** The non-loopback addresses on which it listens, such as `0.0.0.0:3000`. */

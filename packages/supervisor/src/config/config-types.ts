@@ -338,7 +338,7 @@ export interface PoolKeys extends CommonPoolKeys {
   ejection?:
     | {
         /**
-         * Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More are needed if the others fail, too. `0`: off.
+         * Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More are needed in a small pool, and if the others fail, too. `0`: off.
          *
          * Value: whole number. Default: 5.
          */

@@ -17,7 +17,7 @@ const DEFAULTS: EjectionRule = {
 const ejection = {
   failures: count(
     DEFAULTS.failures,
-    "Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More are needed if the others fail, too. `0`: off.",
+    "Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More are needed in a small pool, and if the others fail, too. `0`: off.",
     { min: 0, max: 1000 },
   ),
   failurePercent: count(

@@ -227,8 +227,8 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   const undecided = project.deploy({ ...request, judgeMs: 0 });
   await waitFor("the hook to run", () => existsSync(join(project.folder, "ran")));
   // A process that is started now is in the state file only once the generation that was entered before the hook is, too.
-  const [, second = 0] = pidsOf(await project.status()) ?? [];
-  signal(second, "SIGKILL");
+  const [, second] = pidsOf(await project.status()) ?? [];
+  if (second) signal(second, "SIGKILL");
   const isNew = ({ pools }: Status) =>
     pools[0]?.instances[1]?.state === "ready" && pools[0].instances[1].pid !== second;
   const [, another] = pidsOf(await project.statusWhere("another process to be ready", isNew)) ?? [];

@@ -19,7 +19,7 @@ export const causes = {
 
   "exits-at-once": (evidence: Evidence): Finding[] =>
     byPool(
-      evidence.deaths.filter((death) => isCutOnTerm(death) && !isProgram(death, evidence)),
+      evidence.deaths.filter((death) => isCutOnTerm(death) && !isUnseen(death, evidence)),
       [],
     ).map(({ pool, deaths }) => ({
       kind: "exits-at-once",
@@ -160,17 +160,19 @@ function isCutOnTerm(death: DeathFacts): boolean {
   return death.sent === "SIGTERM" && !isFailure(death) && death.kind !== "slow" && cutRequests(death).length > 0;
 }
 
-/** A program of the user's, whose server is not ours. */
-function isProgram({ pool }: DeathFacts, { pools }: Evidence): boolean {
-  return pools.some(({ name, kind }) => name === pool && kind === "command");
+/** Kinds that get requests over HTTP/1.1, which does not show whether one was begun or waits in the kernel. */
+const UNSEEN_KINDS = ["command", "wsgi", "fapws", "asgi"];
+
+function isUnseen({ pool }: DeathFacts, { pools }: Evidence): boolean {
+  return pools.some(({ name, kind }) => name === pool && UNSEEN_KINDS.includes(kind));
 }
 
 /**
- * Returns a note on programs that had requests under way when they exited on SIGTERM. Connections that a server has not accepted yet are
- * lost with its socket, however it drains, and Paceline itself waits for the last response before it signals a program.
+ * Returns a note on such processes that had requests under way when they exited on SIGTERM. Connections that a server has not accepted
+ * yet are lost with its socket, however it drains, and Paceline itself waits for the last response before it ends one.
  */
-export function programsCutOnTerm(evidence: Evidence): string[] {
-  const deaths = evidence.deaths.filter((death) => isCutOnTerm(death) && isProgram(death, evidence));
+export function unseenCutOnTerm(evidence: Evidence): string[] {
+  const deaths = evidence.deaths.filter((death) => isCutOnTerm(death) && isUnseen(death, evidence));
   return deaths.map(
     (death) =>
       `${death.process} exited on a SIGTERM from outside while ${cutRequests(death).length} requests were on their way; Paceline's own stops wait for them`,

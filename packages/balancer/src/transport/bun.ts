@@ -25,8 +25,14 @@ class BunConnection implements Connection {
   private writtenBytes = 0;
   /** Whether the peer has sent FIN. */
   private hasEnded = false;
+  private isPaused = false;
+  /** Whether a write has failed, because the peer is gone. */
+  private hasFailed = false;
 
-  constructor(private readonly socket: Bun.Socket<BunConnection | Connector>) {}
+  constructor(
+    private readonly socket: Bun.Socket<BunConnection | Connector>,
+    private readonly isClient: boolean,
+  ) {}
 
   get remoteAddress(): string {
     return this.socket.remoteAddress ?? "";
@@ -78,20 +84,27 @@ class BunConnection implements Connection {
     return false;
   }
 
-  /** A write has failed. On a paused socket Bun does not always report that it is closed, so it is closed here soon. */
+  /**
+   * A write has failed. Bun reports that a client has gone only if it is read, so one that is paused is closed here. What an upstream
+   * has said is read first.
+   */
   private peerGone(): void {
+    this.hasFailed = true;
     setImmediate(() => {
-      if (this.closing === "closed") return;
+      if (this.closing === "closed" || !this.isClient || !this.isPaused) return;
       this.closed(new Error("a write failed"));
       this.socket.terminate();
     });
   }
 
   pause(): void {
+    this.isPaused = true;
     if (this.closing !== "closed") this.socket.pause();
+    if (this.hasFailed) this.peerGone();
   }
 
   resume(): void {
+    this.isPaused = false;
     if (this.closing !== "closed") this.socket.resume();
   }
 
@@ -212,7 +225,7 @@ export function bunTransport(): Transport {
             openSockets++;
             // Bun sets a 120 s timeout on every accepted socket, however busy.
             socket.timeout(0);
-            const connection = new BunConnection(socket as never);
+            const connection = new BunConnection(socket as never, true);
             socket.data = connection;
             connection.owner = onConnection(connection);
           },
@@ -242,7 +255,7 @@ const upstreamHandlers = {
   open(socket: Bun.Socket<BunConnection | Connector>): void {
     openSockets++;
     const connector = socket.data as Connector;
-    const connection = new BunConnection(socket);
+    const connection = new BunConnection(socket, false);
     socket.data = connection;
     connection.owner = connector.onConnected(connection);
   },

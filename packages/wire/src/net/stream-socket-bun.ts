@@ -15,6 +15,8 @@ class BunStreamSocket implements StreamSocket {
   private socket: Socket | undefined;
   private waiting: Buffer | undefined;
   private state: "connecting" | "open" | "ending" | "closed" = "connecting";
+  private isPaused = false;
+  private hasFailed = false;
 
   /** @param owner the owner of a connecting socket */
   constructor(private owner?: StreamSocketOwner) {}
@@ -68,15 +70,20 @@ class BunStreamSocket implements StreamSocket {
     else if (this.state === "open") this.owner?.onDrain();
   }
 
-  /** @param count negative if the peer is gone: on a paused socket Bun does not always report that it is closed */
+  /** @param count negative if the peer is gone, which Bun reports only if it is read: one that is paused is closed here */
   private taken(count: number): number {
     if (count >= 0) return count;
+    this.hasFailed = true;
+    this.closeIfPaused();
+    return 0;
+  }
+
+  private closeIfPaused(): void {
     setImmediate(() => {
-      if (this.state === "closed") return;
+      if (this.state === "closed" || !this.isPaused) return;
       this.closed();
       this.socket?.terminate();
     });
-    return 0;
   }
 
   keepAlive(isKept: boolean): void {
@@ -85,10 +92,13 @@ class BunStreamSocket implements StreamSocket {
   }
 
   pause(): void {
+    this.isPaused = true;
     if (this.state === "open") this.socket?.pause();
+    if (this.hasFailed) this.closeIfPaused();
   }
 
   resume(): void {
+    this.isPaused = false;
     if (this.state === "open") this.socket?.resume();
   }
 

@@ -44,7 +44,7 @@ describe.each(POLICIES)("turns on %s, %s", (runtime, policy, most) => {
       config: { ...WITHOUT_MOVES, policy },
     });
     const before = Array<number>(INSTANCES).fill(0);
-    const check = async (total: number, limit = most) => {
+    const check = async (total: number, limit: number = most) => {
       const counters = await countersAfter(project, before, total);
       expect(counters).toHaveLength(INSTANCES);
       expect(spread(counters)).toBeLessThanOrEqual(limit);

@@ -12,7 +12,7 @@ const OUTLIER_FROM = 3;
 const OUTLIER_UNTIL = 1.5;
 /** Nobody waits noticeably for an upstream that takes less than about 4 ms. As a power of two, in microseconds. */
 const OUTLIER_MIN = 13;
-/** So many judgements in a row must find it, about a second, so that one that is off the CPU for a while is none. */
+/** So many judgements in a row must find it: about a second, so that a pause off the CPU does not make an outlier. */
 const JUDGEMENTS = 10;
 
 /** An outlier gets one request of so many of its pool's, so that it can show that it is quick again; but one in `TRIAL_MS`. */

@@ -2,7 +2,7 @@
  * Measures WSGI apps: `npm run bench:wsgi`. One Paceline instance beside one sync worker of gunicorn and werkzeug's server, with
  * the same app on the same Python over unix sockets; and Paceline in a fleet of one. Prints CPU time per request and RSS. Then a
  * Django project on several processes, with and without preloading, beside gunicorn and uWSGI, and FastAPI beside uvicorn's own
- * workers and gunicorn's: PSS idle and after load, and CPU time.
+ * workers and gunicorn's: PSS idle and after load, and CPU time. At last the Django fleets all at once, in turns.
  */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +13,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { INSTANCE_LIMITS } from "../packages/wire/dist/limits.js";
 import { ASGI_FLEETS } from "./support/asgi-fleets.mjs";
-import { FLEETS, measureDjango } from "./support/django-fleets.mjs";
+import { FLEETS, measureDjango, measureInTurns } from "./support/django-fleets.mjs";
 import { endLeftovers, freePort, run, SETTLE_MS, untilServing, WARM_UP_REQUESTS, wait } from "./support/launch.mjs";
 import { keepAliveLoad } from "./support/load.mjs";
 import { medians } from "./support/medians.mjs";
@@ -28,8 +28,11 @@ const { values: options } = parseArgs({
     clients: { type: "string", default: "4" },
     // For the Django project and FastAPI.
     processes: { type: "string", default: "8" },
-    // Only this part: `hello`, `django` or `asgi`.
+    // Only this part: `hello`, `django`, `turns` or `asgi`.
     only: { type: "string" },
+    // The Django fleets in turns: how many, and the requests of a turn.
+    turns: { type: "string", default: "28" },
+    "turn-requests": { type: "string", default: "400" },
   },
 });
 const [rounds, requests, clients] = ["rounds", "requests", "clients"].map((name) => Number(options[name]));
@@ -224,10 +227,36 @@ async function compareHello() {
   );
 }
 
+const djangoVersion = () =>
+  ask("import django, sys; print(django.get_version(), 'on Python', sys.version.split()[0])");
+
 async function compareDjango() {
-  const version = ask("import django, sys; print(django.get_version(), 'on Python', sys.version.split()[0])");
+  const version = djangoVersion();
   if (version === undefined) return say("Django is missing (Debian: python3-django)");
   await compareFleets(`Django ${version}`, FLEETS);
+}
+
+const YARDSTICK = "gunicorn, sync";
+
+async function compareInTurns() {
+  const version = djangoVersion();
+  if (version === undefined) return say("Django is missing (Debian: python3-django)");
+  const [count, turns, each] = ["processes", "turns", "turn-requests"].map((name) => Number(options[name]));
+  const fleets = FLEETS.filter(({ needs }) => needs === undefined || versions[needs] !== undefined);
+  const rows = await measureInTurns(fleets, { python, count, requests: each, turns, yardstick: YARDSTICK });
+  say();
+  say(
+    `Django ${version}, ${count} processes a fleet, all up at once; medians of ${turns} turns of ${each} requests, each on a new connection.`,
+  );
+  const header = ["", "Python, CPU µs a request", "balancer and supervisor", `beside ${YARDSTICK}`, "failed"];
+  const shownRows = rows.map((row) => [
+    row.name,
+    shown(row.servingUs),
+    shown(row.othersUs),
+    row.ratio.toFixed(3),
+    `${row.failed}`,
+  ]);
+  say(textTable({ caption: "in turns", header, rows: shownRows }));
 }
 
 async function compareAsgi() {
@@ -269,4 +298,5 @@ async function compareFleets(name, fleets) {
 const has = (part) => options.only === undefined || options.only === part;
 if (has("hello")) await compareHello();
 if (has("django")) await compareDjango();
+if (has("turns")) await compareInTurns();
 if (has("asgi")) await compareAsgi();

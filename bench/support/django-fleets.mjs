@@ -1,10 +1,14 @@
-/** Measures a Django project on several processes: memory idle and after load, CPU time per request; Paceline and peers. */
+/**
+ * Measures a Django project on several processes: memory idle and after load, CPU time per request; Paceline and peers, each alone
+ * or all at once in turns.
+ */
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { endLeftovers, freePort, run, SETTLE_MS, untilServing, WARM_UP_REQUESTS, wait } from "./launch.mjs";
+import { median } from "./medians.mjs";
 import { cpuBetween, cpuSnapshot, memory, tree } from "./processes.mjs";
 import { PACELINE, ROOT } from "./programs.mjs";
 
@@ -81,13 +85,26 @@ async function load(port, requests) {
   return failed;
 }
 
-export async function measureDjango({ start }, { python, count, requests }) {
+/** Starts a fleet in a folder of its own, and returns it when it serves. */
+async function started({ start }, { python, count }) {
   const directory = mkdtempSync(path.join(tmpdir(), "paceline-django-"));
+  const remove = () => rmSync(directory, { recursive: true, force: true });
   try {
     const port = await freePort();
     const environment = { DJANGO_DATA: directory, PYTHONDONTWRITEBYTECODE: "1" };
     const { pid } = start({ python, count, port, directory, environment });
     await untilServing(port);
+    return { pid, port, remove };
+  } catch (error) {
+    await endLeftovers();
+    remove();
+    throw error;
+  }
+}
+
+export async function measureDjango(fleet, { python, count, requests }) {
+  const { pid, port, remove } = await started(fleet, { python, count });
+  try {
     await wait(SETTLE_MS);
     const idle = parts(pid);
     const idleMB = memory(idle.serving).pssMB;
@@ -105,6 +122,51 @@ export async function measureDjango({ start }, { python, count, requests }) {
     return { processes: after.serving.length, idleMB, idleAllMB, afterMB, afterAllMB, servingUs, othersUs, failed };
   } finally {
     await endLeftovers();
-    rmSync(directory, { recursive: true, force: true });
+    remove();
   }
+}
+
+/**
+ * Has all fleets up at once and loads them in turns, so that a slow second of the machine hits all of them alike. Returns for each its
+ * CPU time per request in microseconds, and the median of its ratio to the fleet `yardstick` in the same turn.
+ */
+export async function measureInTurns(fleets, { python, count, requests, turns, yardstick }) {
+  const running = [];
+  try {
+    for (const fleet of fleets) running.push({ name: fleet.name, ...(await started(fleet, { python, count })) });
+    for (const { port } of running) await load(port, WARM_UP_REQUESTS);
+    const samples = new Map(running.map(({ name }) => [name, []]));
+    for (let turn = 0; turn < turns; turn++) {
+      // Each turn begins with another fleet: whoever follows the same neighbour finds the caches as that one leaves them.
+      for (let place = 0; place < running.length; place++) {
+        const { name, pid, port } = running[(turn + place) % running.length];
+        samples.get(name).push(await costOf(pid, port, requests));
+      }
+    }
+    const ofYardstick = samples.get(yardstick);
+    return running.map(({ name }) => {
+      const own = samples.get(name);
+      const ratios = own.map((sample, turn) => sample.allUs / ofYardstick[turn].allUs);
+      return {
+        name,
+        servingUs: median(own.map((sample) => sample.servingUs)),
+        othersUs: median(own.map((sample) => sample.othersUs)),
+        ratio: median(ratios),
+        failed: own.reduce((sum, sample) => sum + sample.failed, 0),
+      };
+    });
+  } finally {
+    await endLeftovers();
+    for (const { remove } of running) remove();
+  }
+}
+
+async function costOf(pid, port, requests) {
+  const { serving, others } = parts(pid);
+  const before = [cpuSnapshot(serving), cpuSnapshot(others)];
+  const failed = await load(port, requests);
+  const [servingUs, othersUs] = [serving, others].map(
+    (pids, at) => cpuBetween(before[at], cpuSnapshot(pids)).microseconds / requests,
+  );
+  return { servingUs, othersUs, allUs: servingUs + othersUs, failed };
 }

@@ -227,8 +227,7 @@ async function compareHello() {
   );
 }
 
-const djangoVersion = () =>
-  ask("import django, sys; print(django.get_version(), 'on Python', sys.version.split()[0])");
+const djangoVersion = () => ask("import django, sys; print(django.get_version(), 'on Python', sys.version.split()[0])");
 
 async function compareDjango() {
   const version = djangoVersion();

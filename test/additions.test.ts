@@ -52,15 +52,24 @@ test("a figure of each process: an entry in the list, and how it is measured", a
   scratch.insert("operations/measures.js", { "const MEASURES = {": "attempts: ({ child }) => child?.attempt ?? 0," });
   const { instanceFigures } = await scratch.load("operations/measures.js");
   const nothing = { of: () => undefined, stalledMs: () => null };
-  const stats = { last: null, requestsPerSecond: () => 0, latencyMs: () => ({ p50: null, p99: null }) };
+  const stats = { last: null, requestsPerSecond: () => 0, recentLatencies: () => [] };
   const figures = instanceFigures({
     child: { id: "web.1#41", pid: 7, attempt: 41, spawnedAt: 0, stats, relayed: new Map() },
     ...{ record: { restarts: 0 }, usage: nothing, liveness: nothing, now: 5 },
+    ...{ name: "web.1", series: { errorsPerMinute: () => 0 } },
   });
   expect(figures).toMatchObject({ attempts: 41, rssBytes: null });
   const instance = {
     ...{ name: "web.1", state: "ready", pid: 7, stalledMs: null, other: null, lastExit: null, exposed: [] },
-    ...{ latencyMs: { p50: null, p99: null }, linesLost: 0, linesTotal: 0, release: "/srv", recycle: null, ...figures },
+    ...{
+      latencyMs: { p50: null, p99: null },
+      latencyShape: [],
+      linesLost: 0,
+      linesTotal: 0,
+      release: "/srv",
+      recycle: null,
+      ...figures,
+    },
   };
   const pool = {
     ...{ name: "web", kind: "app", ready: 1, wanted: 1, generation: 1, release: "/srv", routes: ["/"], receiving: 0 },
@@ -68,6 +77,7 @@ test("a figure of each process: an entry in the list, and how it is measured", a
       sending: 0,
       requestsPerSecond: 0,
       rollout: null,
+      ...{ deploy: null, scaling: null, cron: null, latencyMs: { p50: null, p99: null }, latencyShape: [] },
       recyclePauseSeconds: null,
       instances: [instance],
       templates: [],
@@ -76,7 +86,8 @@ test("a figure of each process: an entry in the list, and how it is measured", a
   const status = {
     ...{ name: "shop", state: "running", listen: [], pid: 1, uptimeSeconds: 1, version: "1", runtime: "bun 1" },
     ...{ problem: null, log: null, watch: null, rssBytes: 0, pssBytes: null, errorsTotal: 0 },
-    ...{ balancers: [], pools: [pool] },
+    ...{ balancers: [], pools: [pool], lock: null, machine: { cpus: 1 }, limits: {} },
+    traffic: { latencyMs: { p50: null, p99: null }, requestsPerSecond: 0, errorsPerMinute: 0 },
   };
   const { formatStatus } = await scratch.load("cli/format-status.js");
   expect(formatStatus(status, { colour: false })).toMatch(/TRIES(.*\n)+.*web\.1.* 41 /);

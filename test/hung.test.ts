@@ -1,8 +1,7 @@
 /** An instance that is blocked, or stopped by a signal, is shown as stalled, then killed and replaced as hung. */
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
-import type { DeathSummary } from "../packages/supervisor/dist/cli/format-deaths.js";
-import type { Status } from "../packages/supervisor/dist/control/api.js";
+import type { DeathSummary, Status } from "../packages/supervisor/dist/control/api.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
 import { needs, signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";

@@ -7,6 +7,7 @@ import {
   type IdentityRules,
   type LostRequests,
   maxSockets,
+  type OpenRequest,
   type RateLimitRule,
   type RecordedRequest,
   type Snapshot,
@@ -33,6 +34,7 @@ import { Router } from "./routing/router.js";
 import { AccessLog } from "./stats/access-log.js";
 import { Counters } from "./stats/counters.js";
 import { Losses } from "./stats/losses.js";
+import { oldestOfEach } from "./stats/open-requests.js";
 import { Recorder } from "./stats/recorder.js";
 import {
   type Connection,
@@ -223,6 +225,11 @@ export class Balancer {
 
   takeUpstreamStats(): ReturnType<UpstreamRegistry["takeStats"]> {
     return this.registry.takeStats();
+  }
+
+  /** Returns the requests that instances have not finished: the oldest of each. */
+  openRequests(): OpenRequest[] {
+    return oldestOfEach(this.clients);
   }
 
   /** Opens the file of the access log anew, after it was moved. */

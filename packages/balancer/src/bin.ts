@@ -64,6 +64,7 @@ class BalancerProcess {
       onDrain: (deadlineMs) => this.drain(deadlineMs),
       onLost: () => this.revival.lost(),
       onReopenLog: () => this.balancer?.reopenAccessLog(),
+      onListOpen: (id) => void this.channel.send({ type: "open", id, requests: this.balancer?.openRequests() ?? [] }),
       onSpawnSupervisor: (program) => void this.spawnSupervisor(program),
       onRefused: (reason) => this.drainBy(`the supervisor refuses this process: ${reason}`),
       onOrphaned: () => this.drainBy("no supervisor came back"),

@@ -103,6 +103,7 @@ function childEvents(parts: Concerned): ChildEvents {
     onOverdue: (child) => parts.liveness.lookAtOverdue(child),
     onPoison: (found) => parts.poison.found(found),
     onDumped: (dumped) => parts.dumps.dumped(dumped),
+    onOpen: (requests) => parts.coordination.listed(requests),
     onRecorded: (recorded) => parts.recordings.heard(recorded),
     onLost: (lost) => parts.deaths.lost(parts.children.get(lost.upstream), lost),
     onNotice: (child, message, level) => log.event(level, child.name, message),

@@ -26,6 +26,7 @@ import { Recycling } from "./operations/recycling.js";
 import { type ConfigLoader, Reload } from "./operations/reload.js";
 import { ReloadQueue } from "./operations/reload-queue.js";
 import { Rollouts } from "./operations/rollouts.js";
+import { SeriesKeeper } from "./operations/series-keeper.js";
 import { SlotTurns } from "./operations/slot-turns.js";
 import { StateKeeper } from "./operations/state-keeper.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
@@ -133,6 +134,8 @@ export class Parts {
   readonly pss: PssSampler;
   /** What the next supervisor would need. */
   readonly state: StateKeeper;
+  /** The figures of the last minutes and hours. */
+  readonly series: SeriesKeeper;
   readonly deaths: DeathWatch;
   readonly history: History;
   readonly hooks: Hooks;
@@ -344,8 +347,13 @@ export class Parts {
       onSample: () => this.recycling.lookSoon(),
       isPressing: () => this.recycling.isPressing,
     });
+    this.series = new SeriesKeeper({
+      ...{ children, stats, usage: this.usage, fleet: () => runner.fleet },
+      serves: (pool) => pool === BALANCER_POOL || configs.pool(pool)?.serves !== false,
+    });
     this.deaths = new DeathWatch({
       ...{ log, usage: this.usage },
+      onDeath: ({ at, name, id }) => this.series.mark({ at, kind: "death", name, id }),
       files: new DeathFiles(runDir.deathsFolder),
       oomKills: new OomKills(),
       alive: () => [...children.alive(), ...children.templates.alive()],
@@ -355,6 +363,10 @@ export class Parts {
     this.history = new History({
       folder: runDir.historyFolder,
       log,
+      onBegin: ({ at, command, target, id }) => {
+        const kind = command === "rollback" ? "deploy" : command;
+        if (kind === "deploy" || kind === "reload") this.series.mark({ at, kind, name: target ?? "all", id });
+      },
       pools: () =>
         runner.fleet.pools.flatMap(({ name, generation, wanted }) => {
           const release = configs.generation(name, generation)?.pool.release ?? "";
@@ -406,6 +418,7 @@ export class Parts {
     this.autoscaling.stop();
     this.agentCheck.close();
     this.pss.stop();
+    this.series.close();
     this.deaths.close();
     this.adoption?.close();
     this.children.close();

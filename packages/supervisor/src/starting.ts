@@ -45,6 +45,7 @@ export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions
   parts.usage.start();
   parts.liveness.start();
   parts.deaths.start();
+  parts.series.start();
   parts.autoscaling.start();
   const addresses = parts.sockets.map(({ url }) => url).join(", ");
   parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);

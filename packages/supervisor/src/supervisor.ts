@@ -1,10 +1,20 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
 
 import { AdminListener } from "./control/admin-listener.js";
-import type { Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
+import type {
+  DeathDetails,
+  FigureHistory,
+  Heir,
+  LogStatus,
+  OpenRequestStatus,
+  OperationResult,
+  Status,
+  SupervisorApi,
+} from "./control/api.js";
 import { type Fleet, findPool, processId } from "./core/fleet.js";
 import type { Caller } from "./core/history.js";
 import type { FleetConfig } from "./core/model.js";
+import { isAbout } from "./core/words.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import { type TextFormat, textOf } from "./metrics/exposition.js";
 import { familiesOf } from "./metrics/families.js";
@@ -18,6 +28,7 @@ import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
 import { type DeploySource, Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
+import { detailsOf, readReports } from "./run-dir/death-files.js";
 import type { ListeningSocket } from "./sockets/listening-sockets.js";
 import { layOut, openSockets, type SocketOptions, startParts } from "./starting.js";
 import { TakeOver } from "./take-over.js";
@@ -50,6 +61,9 @@ interface SupervisorOptions extends PartsOptions, SocketOptions {
 }
 
 export type { DeploySource };
+
+/** The most deaths that clients get. */
+const MAX_DEATHS = 100;
 
 /** What a service manager wants to know. */
 export interface FleetObserver {
@@ -221,6 +235,23 @@ class FleetSupervisor implements Supervisor {
     });
   }
 
+  history(...args: Parameters<SupervisorApi["history"]>): FigureHistory {
+    return this.parts.series.read(...args);
+  }
+
+  async openRequests(name?: string): Promise<{ requests: OpenRequestStatus[] }> {
+    const open = await this.parts.coordination.openRequests();
+    const requests = open.flatMap(({ upstream, ...request }) => {
+      const slot = upstream.slice(0, upstream.indexOf("#"));
+      return isAbout(slot, name) ? [{ name: slot, ...request }] : [];
+    });
+    return { requests };
+  }
+
+  deaths(): { deaths: DeathDetails[] } {
+    return { deaths: readReports(this.options.runDir.deathsFolder).slice(0, MAX_DEATHS).map(detailsOf) };
+  }
+
   metrics(format: TextFormat): string {
     const { children, runner } = this.parts;
     const slots = runner.fleet.pools.flatMap((pool) => pool.slots);
@@ -251,6 +282,10 @@ class FleetSupervisor implements Supervisor {
 
   rollback(...args: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
     return this.commands.rollback(...args);
+  }
+
+  steerDeploy(...args: Parameters<SupervisorApi["steerDeploy"]>): OperationResult {
+    return this.commands.steerDeploy(...args);
   }
 
   lock(...args: Parameters<SupervisorApi["lock"]>): OperationResult {

@@ -1,5 +1,5 @@
 /** Status documents for the tests of the dashboard. */
-import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../dist/control/api.js";
+import type { BalancerStatus, InstanceStatus, PoolFigures, PoolStatus, Status } from "../dist/control/api.js";
 import { initialModel, type Message, type Model } from "../dist/dashboard/model.js";
 import { update } from "../dist/dashboard/update.js";
 
@@ -22,6 +22,8 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     inFlight: 3,
     errorsTotal: 0,
     latencyMs: { p50: 0.4, p99: 1.84 },
+    latencyShape: [60, 30, 8, 2, 0, 0, 0, 0, 0, 0],
+    errorsPerMinute: 0,
     eventLoopLagMs: 1,
     stalledMs: null,
     outOfTurn: null,
@@ -62,6 +64,7 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     ...common,
     requestsTotal: common.requestsTotal ?? 0,
     requestsPerSecond: common.requestsPerSecond ?? 0,
+    errorsPerMinute: common.errorsPerMinute ?? 0,
     inFlight: common.inFlight ?? 0,
     connections: 412,
     connectionsTotal: 500,
@@ -69,6 +72,14 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     spoolBytes: 0,
     snapshotVersion: 2,
     ...more,
+  };
+}
+
+function figures(): PoolFigures {
+  return {
+    latencyMs: { p50: 0.4, p99: 1.84 },
+    latencyShape: [60, 30, 8, 2, 0, 0, 0, 0, 0, 0],
+    ...{ errorsPerMinute: 0, inFlight: 3, cpuPercent: 41.2, rssBytes: 28_100_000 },
   };
 }
 
@@ -82,6 +93,7 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
     wanted: instances.length,
     ready,
     ...counts,
+    ...figures(),
     routes: ["/"],
     templates: [],
     receiving: 0,
@@ -107,6 +119,10 @@ export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status 
     errorsTotal: 0,
     rssBytes: 231e6,
     pssBytes: 61e6,
+    pssOfRssBytes: 230e6,
+    traffic: { ...figures(), requestsPerSecond: 1554, connections: 412, queued: 0 },
+    machine: { cpus: 4, memoryBytes: 8.2e9, availableBytes: 5.1e9 },
+    limits: { connections: 20_000, queue: 1024 },
     supervisor: { rssBytes: 30e6, pssBytes: 10e6 },
     watch: null,
     problem: null,

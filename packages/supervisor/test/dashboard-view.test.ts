@@ -24,7 +24,10 @@ function screen(model: Model, width = 80, height = 24): string[] {
 const FLEET = status([
   pool("web", [
     instance("web.1"),
-    instance("web.2", { state: "draining", other: { role: "replacement", pid: 5, state: "starting", attempt: 2 } }),
+    instance("web.2", {
+      state: "draining",
+      other: { role: "replacement", pid: 5, state: "starting", attempt: 2, generation: 4, isCanary: false },
+    }),
     instance("web.3", { state: "backoff", pid: null, rssBytes: null, cpuPercent: null, restarts: 4 }),
   ]),
   pool("files", [instance("files.1", { requestsPerSecond: 310 })]),
@@ -350,10 +353,11 @@ test("a fleet that gets no requests shows none; a schedule shows its pattern, it
   const last = { at: 0, durationSeconds: 2.3, code: 0, signal: null, failure: null };
   const schedule = { nextAt: 1, nextInSeconds: 240, runningSeconds: null, last, runs: 3, failures: 1, skipped: 0 };
   const pools = [
-    { ...pool("jobs", [instance("jobs.1", nothing)]), ...nothing, kind: "worker", routes: [] },
+    { ...pool("jobs", [instance("jobs.1", nothing)]), ...nothing, inFlight: 0, kind: "worker", routes: [] },
     {
       ...pool("nightly", [instance("nightly.1", { ...nothing, schedule })]),
       ...nothing,
+      inFlight: 0,
       routes: [],
       cron: "0 3 * * *",
     },

@@ -1,5 +1,5 @@
 /** One HTTP/1 client connection: reads its requests one after another and sends the responses. */
-import { leaveToCollector } from "@paceline/wire";
+import { leaveToCollector, type OpenRequest } from "@paceline/wire";
 import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader, type BodySink } from "../http1/body-framing.js";
@@ -100,6 +100,11 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   giveWay(): void {
     if (this.input.length > 0) this.abort();
     else this.close();
+  }
+
+  /** Returns the request that an instance has not finished; undefined if there is none. */
+  openRequest(): OpenRequest | undefined {
+    return this.exchange.outcome.openRequest();
   }
 
   /** Closes the connection if no request is in progress or arriving; called at the end of a drain's grace. */

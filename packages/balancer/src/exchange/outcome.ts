@@ -1,5 +1,5 @@
 /** The outcome of one request for the counters and the access log: status, sizes, times, and who ended it. */
-import type { LostRequest } from "@paceline/wire";
+import type { LostRequest, OpenRequest } from "@paceline/wire";
 import type { AccessOutcome, AccessPhase } from "@paceline/wire/access-log";
 import type { DownstreamResponse, LocalStatus } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -143,6 +143,13 @@ export class Outcome implements Finished {
   noteLate(upstream: Upstream | undefined, pool: Pool | undefined, outcome: LostRequest["outcome"]): void {
     if (this.outcome === "whole") this.outcome = "instance-late";
     if (pool?.isLimited === true) this.noteEnd(upstream, "fatal", outcome);
+  }
+
+  /** Returns the request while an instance works on it, for people. */
+  openRequest(): OpenRequest | undefined {
+    const { upstream, peer } = this;
+    if (upstream === undefined) return undefined;
+    return { upstream: upstream.id, request: this.head.describe(), ageMs: Math.round(this.tookMs), client: peer.node };
   }
 
   /** Records that the client has its response, or will get none. */

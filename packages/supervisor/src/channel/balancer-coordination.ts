@@ -1,5 +1,5 @@
 /** Sends snapshots to the balancers and tracks which version each of them follows. */
-import type { Applied, BalancerLimits, IdentityRules, Snapshot } from "@paceline/wire";
+import type { Applied, BalancerLimits, IdentityRules, OpenRequest, OpenRequests, Snapshot } from "@paceline/wire";
 import type { PoolView } from "../core/fleet.js";
 import type { ChannelConnection } from "./channel-server.js";
 
@@ -56,10 +56,16 @@ const NEW_FOLLOWER: Omit<Follower, "connection"> = {
   listening: true,
 };
 
+/** A balancer that takes longer is busy, and its requests are left out. */
+const MAX_LISTING_MS = 500;
+const MAX_LISTED = 512;
+
 export class BalancerCoordination {
   private readonly followers = new Map<string, Follower>();
   private readonly leaving = new Map<string, Leaving>();
   private readonly waiters = new Set<Waiter>();
+  private readonly lists = new Map<number, (requests: OpenRequest[]) => void>();
+  private lastList = 0;
   private snapshot: Snapshot | null = null;
   private content = "";
   /** The newest version of an earlier supervisor, as far as known. */
@@ -91,6 +97,32 @@ export class BalancerCoordination {
   /** Lets every balancer open the file of its access log anew. */
   reopenLogs(): void {
     for (const { connection } of this.followers.values()) connection?.send({ type: "reopenLog" });
+  }
+
+  /** Asks every balancer for the requests that instances have not finished. Resolves with what came in time. */
+  async openRequests(): Promise<OpenRequest[]> {
+    const asked = [...this.followers.values()].flatMap(({ connection }) => connection ?? []);
+    if (asked.length === 0) return [];
+    const id = ++this.lastList;
+    const found: OpenRequest[] = [];
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      let missing = asked.length;
+      timer = setTimeout(resolve, MAX_LISTING_MS);
+      this.lists.set(id, (requests) => {
+        found.push(...requests.slice(0, MAX_LISTED));
+        if (--missing === 0) resolve();
+      });
+      for (const connection of asked) connection.send({ type: "listOpen", id });
+    });
+    clearTimeout(timer);
+    this.lists.delete(id);
+    return found.sort((a, b) => b.ageMs - a.ageMs);
+  }
+
+  /** Handles the reply of a balancer. */
+  listed({ id, requests }: OpenRequests): void {
+    this.lists.get(id)?.(requests);
   }
 
   /** Continues the versions of an earlier supervisor: the next snapshot is newer than this one. */

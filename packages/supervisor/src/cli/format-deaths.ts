@@ -1,42 +1,12 @@
 /** Formats reports of deaths: a line each, or one on a screen. */
 import type { LostRequest } from "@paceline/wire";
-import { errorLineOf } from "@paceline/wire/proc";
 import { type DeathReport, howItDied } from "../core/deaths.js";
 import { formatDuration, visible, visibleLine } from "../core/words.js";
 import { shortDuration, sparkline } from "../dashboard/format.js";
+import { summaryOf } from "../run-dir/death-files.js";
 import { formatTable } from "./format-status.js";
 
 const MB = 1e6;
-
-/** What the list shows of a report. */
-export interface DeathSummary {
-  id: number;
-  at: number;
-  name: string;
-  process: string;
-  kind: string;
-  /** Such as `exit 3`, `SIGSEGV` or `hung`. */
-  how: string;
-  uptimeMs: number;
-  reason: string;
-  /** Requests that got an error, or whose response was cut off; and those that another instance got. */
-  lost: number;
-  reassigned: number;
-  /** What the output says, or where it was blocked and by which request. */
-  lastLine: string;
-}
-
-export function summaryOf(report: DeathReport): DeathSummary {
-  const { id, at, name, process, kind, uptimeMs, reason, requests, lastLines, running, stack } = report;
-  const reassigned = requests.filter(({ outcome }) => outcome === "reassigned").length;
-  const said = errorLineOf(lastLines);
-  const place = stack[0]?.replace(/\(.*\//, "(");
-  const known = [place, running].filter((text) => text != null).join(", ");
-  return {
-    ...{ id, at, name, process, kind, how: howItDied(report), uptimeMs, reason },
-    ...{ lost: requests.length - reassigned, reassigned, lastLine: known || said },
-  };
-}
 
 /** Returns a line for each report, not wider than `width`. */
 export function formatDeaths(reports: readonly DeathReport[], now: number, width: number): string {

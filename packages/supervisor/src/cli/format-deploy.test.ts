@@ -3,11 +3,12 @@ import type { DeployStatus } from "../control/api.js";
 import { deployText, formatDeploy } from "./format-deploy.js";
 
 const deploy: DeployStatus = {
-  ...{ from: 7, to: 8, release: "/srv/shop/releases/8", phase: "canary", percent: 10 },
+  ...{ from: 7, to: 8, release: "/srv/shop/releases/8", phase: "canary", percent: 10, percentNow: 5 },
+  ...{ isHeld: false, arms: { old: null, new: null } },
   ...{ canaries: ["web.1#2"], controls: ["web.2#2"], judgeMs: 60_000, leftMs: 18_000, verdict: "wait" },
   tests: [
-    { name: "5xx", verdict: "pass", difference: "+0.004 pp", limit: "≤ +0.10 pp" },
-    { name: "p99 /api/", verdict: "wait", difference: "+5.6 %", limit: "≤ +20 %" },
+    { name: "5xx", verdict: "pass", difference: "+0.004 pp", limit: "≤ +0.10 pp", interval: [null, null], most: 1 },
+    { name: "p99 /api/", verdict: "wait", difference: "+5.6 %", limit: "≤ +20 %", interval: [null, null], most: 1 },
   ],
 };
 

@@ -24,6 +24,8 @@ const instance: InstanceStatus = {
   inFlight: 3,
   errorsTotal: 0,
   latencyMs: { p50: 0.4, p99: 12.34 },
+  latencyShape: [],
+  errorsPerMinute: 0,
   eventLoopLagMs: 1,
   stalledMs: null,
   outOfTurn: null,
@@ -56,7 +58,7 @@ const failed: InstanceStatus = {
   inFlight: 0,
   restarts: 4,
   lastExit: { code: 1, signal: null, at: 0, reason: "exited with code 1 after 4 s", lastLines: ["Error: no database"] },
-  other: { role: "outgoing", pid: 31023, state: "draining", attempt: 7 },
+  other: { role: "outgoing", pid: 31023, state: "draining", attempt: 7, generation: 3, isCanary: false },
 };
 const balancer = {
   ...instance,
@@ -65,6 +67,10 @@ const balancer = {
   spoolBytes: 0,
   snapshotVersion: 2,
 } as unknown as BalancerStatus;
+const figures = {
+  ...{ latencyMs: { p50: null, p99: null }, latencyShape: [], errorsPerMinute: 0 },
+  ...{ inFlight: 0, cpuPercent: null, rssBytes: null },
+};
 const status: Status = {
   version: "0.1.0",
   name: "shop",
@@ -77,6 +83,10 @@ const status: Status = {
   errorsTotal: 0,
   rssBytes: 90_000_000,
   pssBytes: 40_000_000,
+  pssOfRssBytes: null,
+  traffic: { ...figures, requestsPerSecond: 1554, connections: 4, queued: 0 },
+  machine: { cpus: 1, memoryBytes: null, availableBytes: null },
+  limits: { connections: 20_000, queue: 1024 },
   supervisor: { rssBytes: 30_000_000, pssBytes: 10_000_000 },
   watch: null,
   problem: null,
@@ -97,6 +107,7 @@ const status: Status = {
       requestsTotal: 1,
       requestsPerSecond: 1554,
       errorsTotal: 0,
+      ...figures,
       routes: ["/"],
       receiving: 0,
       sending: 0,
@@ -287,7 +298,7 @@ test("a pool that gets no requests has no rate and no route; a schedule has its 
     const instances = [{ ...worker, schedule: { ...schedule, ...more } }];
     const pool = {
       ...(status.pools[0] as PoolStatus),
-      ...nothing,
+      ...{ requestsTotal: null, requestsPerSecond: null, errorsTotal: null },
       name: "nightly",
       kind: "worker",
       routes: [],

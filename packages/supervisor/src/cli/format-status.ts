@@ -43,8 +43,10 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   const processes = [...instances, ...status.balancers];
   const hasRequests = withRequests(status.pools);
   const columns = COLUMNS.filter(
-    ({ isOptional, ofRequests, ...figure }) =>
-      (!ofRequests || hasRequests) && (!isOptional || processes.some((each) => figureOf(figure, each) !== null)),
+    ({ isOptional, ofRequests, notInStatus, ...figure }) =>
+      notInStatus !== true &&
+      (!ofRequests || hasRequests) &&
+      (!isOptional || processes.some((each) => figureOf(figure, each) !== null)),
   );
   const head = columns.map(({ titles }): Cell => ({ text: titles[0], align: "right" }));
   const rows: Cell[][] = [["NAME", "STATE", { text: "PID", align: "right" }, ...head]];

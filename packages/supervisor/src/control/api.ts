@@ -15,6 +15,13 @@ export interface LatencyMs {
   p99: number | null;
 }
 
+/** The latencies of about the last ten seconds; of a pool, of all its processes taken together. */
+export interface RecentLatencies {
+  latencyMs: LatencyMs;
+  /** The responses of that time by latency: up to 0.5, 1, 2, 5, 10, 25, 50, 100 and 250 ms, and the rest. */
+  latencyShape: number[];
+}
+
 export interface LastExit {
   code: number | null;
   signal: string | null;
@@ -43,6 +50,7 @@ export interface InstanceStatus extends InstanceFigureValues {
   pssBytes: number | null;
   errorsTotal: number;
   latencyMs: LatencyMs;
+  latencyShape: number[];
   /** For how many milliseconds it has not responded to the supervisor; null while that is normal. */
   stalledMs: number | null;
   eventLoopLagMs: number | null;
@@ -68,7 +76,29 @@ export interface InstanceStatus extends InstanceFigureValues {
   /** Its weight beside the other instances of its pool; null for an instance that gets no requests. */
   weight: number | null;
   /** A second process in the slot: the replacement or the outgoing process. */
-  other: { role: "replacement" | "outgoing" | "warm"; pid: number | null; state: ProcessState; attempt: number } | null;
+  other: OtherProcess | null;
+}
+
+export interface OtherProcess extends Partial<ProcessFigures> {
+  role: "replacement" | "outgoing" | "warm";
+  pid: number | null;
+  state: ProcessState;
+  attempt: number;
+  generation: number;
+  /** Whether a deploy tries it. Only then it has figures. */
+  isCanary: boolean;
+}
+
+/** The figures of one process, or of several together. */
+export interface ProcessFigures extends RecentLatencies {
+  requestsTotal: number;
+  requestsPerSecond: number;
+  errorsTotal: number;
+  inFlight: number;
+  /** Null while nothing has been measured. */
+  cpuPercent: number | null;
+  rssBytes: number | null;
+  uptimeSeconds: number;
 }
 
 /** Why a process is to be replaced, and when it would reach its memory limit. */
@@ -112,7 +142,17 @@ export interface ScalingStatus {
   last: LastScaling | null;
 }
 
-export interface PoolStatus {
+/** The figures of a pool: sums over its processes, and their latencies taken together. */
+export interface PoolFigures extends RecentLatencies {
+  /** Responses with status 500 and above in the last minute. */
+  errorsPerMinute: number;
+  inFlight: number;
+  /** Null while nothing has been measured. */
+  cpuPercent: number | null;
+  rssBytes: number | null;
+}
+
+export interface PoolStatus extends PoolFigures {
   name: string;
   kind: string;
   generation: number;
@@ -154,6 +194,8 @@ export interface DeployStatus {
   phase: "loading" | "canary" | "rolling" | "back";
   /** The percentage of the requests that the canaries get together. */
   percent: number;
+  /** What they get at present; null if there is none. */
+  percentNow: number | null;
   /** The processes of the new generation, and those of the old one that were started beside them. */
   canaries: string[];
   controls: string[];
@@ -162,6 +204,17 @@ export interface DeployStatus {
   leftMs: number | null;
   verdict: Verdict;
   tests: TestResult[];
+  /** Whether an operator wants it to wait after the verdict. */
+  isHeld: boolean;
+  /** The processes of the generation in service and the new ones, each figure as of one process on average; null without any. */
+  arms: { old: ArmFigures | null; new: ArmFigures | null };
+}
+
+/** `promote`: go on without the verdict; `hold`: wait after it, until `resume`. */
+export type DeploySteering = "promote" | "hold" | "resume";
+
+export interface ArmFigures extends ProcessFigures {
+  processes: number;
 }
 
 /** What a deploy is asked for. Default: the values of `deploy` in the configuration that it loads. */
@@ -199,6 +252,7 @@ export interface BalancerStatus extends CommonFigureValues {
   spoolBytes: number;
   stalledMs: number | null;
   latencyMs: LatencyMs;
+  latencyShape: number[];
   lastExit: LastExit | null;
   linesTotal: number;
   linesLost: number;
@@ -252,6 +306,13 @@ export interface Status {
   rssBytes: number;
   /** Like `rssBytes`, but proportional. Excludes processes started since the last reading. Null without /proc. */
   pssBytes: number | null;
+  /** `rssBytes` of the processes in `pssBytes` at the moment of that reading; null without one. */
+  pssOfRssBytes: number | null;
+  /** The figures of all balancers together. */
+  traffic: PoolFigures & { requestsPerSecond: number; connections: number; queued: number };
+  /** The machine, and what the configuration allows. Memory is null without /proc. */
+  machine: { cpus: number; memoryBytes: number | null; availableBytes: number | null };
+  limits: { connections: number; queue: number };
   /** The supervisor process. */
   supervisor: { rssBytes: number; pssBytes: number | null };
   /** Null unless the fleet reloads when its files change. */
@@ -268,6 +329,73 @@ export interface Status {
   lock: { reason: string; by: string; since: number } | null;
   balancers: BalancerStatus[];
   pools: PoolStatus[];
+}
+
+/** What happened at a moment of the history. */
+export interface HistoryMark {
+  /** Unix time in milliseconds. */
+  at: number;
+  kind: "death" | "deploy" | "reload";
+  /** What it concerns, such as `web.3`, a pool or `all`. */
+  name: string;
+  /** The number of the death's report, or of the operation's entry in the history; null if there is none. */
+  id: number | null;
+}
+
+/** The figures of the last minutes, or of the last day. */
+export interface FigureHistory {
+  /** The Unix time in milliseconds of the newest sample. */
+  now: number;
+  /** The time between two samples. */
+  everyMs: number;
+  /** The number of samples. */
+  length: number;
+  /** By the name of an instance, balancer or pool, and `supervisor`. The oldest first; null: unknown, or nothing ran. */
+  series: Record<string, Record<HistoryFigure, (number | null)[]>>;
+  marks: HistoryMark[];
+}
+
+/** Requests and 5xx a second, milliseconds, requests in flight, bytes, percent of one core. */
+export type HistoryFigure = "requests" | "errors5xx" | "p50" | "p99" | "inFlight" | "rssBytes" | "cpuPercent";
+
+/** A request that an instance has not finished. */
+export interface OpenRequestStatus {
+  /** Such as `web.3`. */
+  name: string;
+  /** Method and path without the query, such as `GET /report`. */
+  request: string;
+  ageMs: number;
+  /** The address of the connection's other end. */
+  client: string;
+}
+
+/** A death, without what only its report has. */
+export interface DeathSummary {
+  /** The number of its report. */
+  id: number;
+  /** Unix time in milliseconds. */
+  at: number;
+  name: string;
+  /** Such as `web.3#7`. */
+  process: string;
+  kind: string;
+  /** Such as `exit 3`, `SIGSEGV` or `hung`. */
+  how: string;
+  uptimeMs: number;
+  reason: string;
+  /** The request that it was running, such as `GET /report`; null if unknown. */
+  running: string | null;
+  /** Requests that got an error or were cut off, and those that another instance got. */
+  lost: number;
+  reassigned: number;
+  /** What its output says of the cause, or where its code was. */
+  lastLine: string;
+}
+
+/** A death with the end of its output, and the requests that were lost with it, such as `POST /cart`. */
+export interface DeathDetails extends DeathSummary {
+  requests: string[];
+  lastLines: string[];
 }
 
 /** An entry in the event log. */
@@ -365,6 +493,12 @@ export type ScaleChange = { instances: number } | { by: number };
  */
 export interface SupervisorApi {
   status(): Status;
+  /** Returns the figures of the last five minutes, or of the last day; only those after `since`, a Unix time in milliseconds. */
+  history(zoom: "seconds" | "minutes", since?: number): FigureHistory;
+  /** Returns the requests that instances have not finished, the oldest first; of each instance, or of the named, only some. */
+  openRequests(name?: string): Promise<{ requests: OpenRequestStatus[] }>;
+  /** Returns the last deaths, the newest first. */
+  deaths(): { deaths: DeathDetails[] };
   /** Returns the metrics of the fleet as text. */
   metrics(format: TextFormat): string;
   scale(pool: string, change: ScaleChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
@@ -394,6 +528,8 @@ export interface SupervisorApi {
    * @param release does so only if it was a deploy of this folder or config file
    */
   rollback(release: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
+  /** Changes what happens to the deploy under way after its verdict. A release that is worse is taken back all the same. */
+  steerDeploy(what: DeploySteering): OperationResult;
   /** While the fleet is locked, operations that would change it are refused with code `busy`. */
   lock(reason: string, by?: Caller): OperationResult;
   unlock(by?: Caller): OperationResult;

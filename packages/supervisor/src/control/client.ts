@@ -1,7 +1,14 @@
 /** The client of the control socket. The command line accesses the fleet only through it. */
 import { type IncomingMessage, request } from "node:http";
 import { PacelineError } from "../errors.js";
-import type { OperationResult, ProgressListener, Status } from "./api.js";
+import type {
+  DeathDetails,
+  FigureHistory,
+  OpenRequestStatus,
+  OperationResult,
+  ProgressListener,
+  Status,
+} from "./api.js";
 import { CALLER_FIELD, callerField, callerOf } from "./caller.js";
 import { untilRunning, type WatchedSupervisor, watchSilence } from "./silence.js";
 
@@ -36,13 +43,32 @@ export class ControlClient {
     this.#deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
   }
 
-  async status(): Promise<Status> {
-    let status: Status | undefined;
-    await this.#send("GET", "/v1/status", undefined, (line) => {
-      status = line as Status;
+  status(): Promise<Status> {
+    return this.#document("/v1/status");
+  }
+
+  history(zoom: "seconds" | "minutes", since = 0): Promise<FigureHistory> {
+    return this.#document(`/v1/history?zoom=${zoom}&since=${since}`);
+  }
+
+  async openRequests(name: string): Promise<OpenRequestStatus[]> {
+    const path = `/v1/open-requests?name=${encodeURIComponent(name)}`;
+    return (await this.#document<{ requests: OpenRequestStatus[] }>(path)).requests;
+  }
+
+  async deaths(): Promise<DeathDetails[]> {
+    return (await this.#document<{ deaths: DeathDetails[] }>("/v1/deaths")).deaths;
+  }
+
+  async #document<Document extends object>(path: string): Promise<Document> {
+    let document: Document | undefined;
+    await this.#send("GET", path, undefined, (line) => {
+      const { error } = line as { error?: { code: string; message: string } };
+      if (error !== undefined) throw new PacelineError(error.code, error.message);
+      document = line as Document;
     });
-    if (status === undefined) throw new PacelineError("lost", "the supervisor exited before it responded");
-    return status;
+    if (document === undefined) throw new PacelineError("lost", "the supervisor exited before it responded");
+    return document;
   }
 
   /** Runs an operation. A failed operation is a result, not an error. */

@@ -91,7 +91,7 @@ export interface RouteInput<Body> {
 
 type Reply<Body> =
   /** Responds with one JSON document. */
-  | { kind: "document"; read(input: RouteInput<Body>): object }
+  | { kind: "document"; read(input: RouteInput<Body>): object | Promise<object> }
   /** Responds with the metrics, in the format that the field Accept asks for. */
   | { kind: "metrics" }
   /** Responds with progress lines while it runs, then the result. */
@@ -126,6 +126,26 @@ export const routes: readonly Route[] = [
     kind: "document",
     read: ({ supervisor }) => supervisor.status(),
   }),
+  {
+    ...route("GET", "/v1/history", none, {
+      kind: "document",
+      read: ({ supervisor, query }) => {
+        const zoom = query.get("zoom") ?? "seconds";
+        if (zoom !== "seconds" && zoom !== "minutes")
+          throw new ControlError(400, "invalid", "zoom must be seconds or minutes");
+        return supervisor.history(zoom, Number(query.get("since") ?? 0));
+      },
+    }),
+    query: ["zoom", "since"],
+  },
+  {
+    ...route("GET", "/v1/open-requests", none, {
+      kind: "document",
+      read: ({ supervisor, query }) => supervisor.openRequests(query.get("name") ?? undefined),
+    }),
+    query: ["name"],
+  },
+  route("GET", "/v1/deaths", none, { kind: "document", read: ({ supervisor }) => supervisor.deaths() }),
   route("GET", "/metrics", none, { kind: "metrics" }),
   route("GET", "/v1/ready", none, {
     kind: "operation",
@@ -245,6 +265,19 @@ export const routes: readonly Route[] = [
     {
       kind: "operation",
       run: ({ supervisor, body, by }, onProgress) => supervisor.rollback(body.release, onProgress, by),
+    },
+  ),
+  route("POST", "/v1/deploy/promote", none, {
+    kind: "operation",
+    run: async ({ supervisor }) => supervisor.steerDeploy("promote"),
+  }),
+  route(
+    "POST",
+    "/v1/deploy/hold",
+    { hold: "flag?" },
+    {
+      kind: "operation",
+      run: async ({ supervisor, body: { hold = true } }) => supervisor.steerDeploy(hold ? "hold" : "resume"),
     },
   ),
   route(

@@ -94,7 +94,7 @@ export class ControlServer {
       const { reply } = route;
       switch (reply.kind) {
         case "document":
-          return sendJson(response, 200, reply.read(input));
+          return sendJson(response, 200, await reply.read(input));
         case "metrics":
           return sendMetrics(response, request.headers.accept ?? "", this.#supervisor);
         case "operation":
@@ -136,8 +136,8 @@ function findRoute(method: string, path: string): { route: Route; params: Record
 function checkQuery(route: Route, query: URLSearchParams): void {
   for (const [name, value] of query) {
     if (!route.query.includes(name)) throw new ControlError(400, "invalid", `${route.path} has no parameter "${name}"`);
-    const isNumber = name === "timeoutMs" || name === "lines";
-    if (isNumber && !/^\d{1,9}$/.test(value)) throw new ControlError(400, "invalid", `${name} must be a whole number`);
+    const isNumber = name === "timeoutMs" || name === "lines" || name === "since";
+    if (isNumber && !/^\d{1,15}$/.test(value)) throw new ControlError(400, "invalid", `${name} must be a whole number`);
   }
 }
 

@@ -7,13 +7,15 @@ import {
   expectationText,
   hasRoomForWarm,
   type Judgement,
+  type NextStep,
   nextStep,
+  steered,
 } from "./deploy.js";
 import type { Verdict } from "./verdict-model.js";
 
 const judged = (verdict: Verdict, changes: Partial<Judgement> = {}): Judgement => ({
   verdict,
-  tests: [{ name: "5xx", verdict, difference: "+9.8 pp", limit: "≤ +1 pp" }],
+  tests: [{ name: "5xx", verdict, difference: "+9.8 pp", limit: "≤ +1 pp", interval: [8, 12], most: 1 }],
   ...{ undecided: verdict === "wait" ? ["5xx", "memory"] : [], canaryRequests: 312 },
   ...{ isDoubtful: false, isClear: true, ...changes },
 });
@@ -28,6 +30,26 @@ test.each([
 ] as const)("pools that %j, with the time over: %s, else %s: %j", (verdicts, isOver, onNoTraffic, expected) => {
   const judgements = new Map(verdicts.map((verdict, at) => [`pool${at}`, judged(verdict)]));
   expect(nextStep(judgements, isOver ? "over" : "some", onNoTraffic)).toMatchObject(expected);
+});
+
+const WAIT: NextStep = { do: "wait" };
+const PROMOTE: NextStep = { do: "promote", isTold: true };
+const UNTOLD: NextStep = { do: "takeBack", isTold: false, reason: "could not tell" };
+const WORSE: NextStep = { do: "takeBack", isTold: true, reason: "worse" };
+
+test.each([
+  [WAIT, {}, WAIT],
+  [PROMOTE, {}, PROMOTE],
+  [PROMOTE, { isHeld: true }, WAIT],
+  [UNTOLD, { isHeld: true }, WAIT],
+  [WORSE, { isHeld: true }, WORSE],
+  [WAIT, { wantsPromotion: true }, PROMOTE],
+  [UNTOLD, { wantsPromotion: true }, PROMOTE],
+  [WORSE, { wantsPromotion: true }, WORSE],
+  [WAIT, { wantsPromotion: true, isHeld: true }, PROMOTE],
+  [WAIT, { wantsPromotion: true, isJudged: false }, WAIT],
+] as const)("%j, where an operator wants %j: %j", (step, wanted, expected) => {
+  expect(steered(step, { isHeld: false, wantsPromotion: false, isJudged: true, ...wanted })).toEqual(expected);
 });
 
 test("a failure names the pool and what is worse", () => {

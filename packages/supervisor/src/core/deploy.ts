@@ -36,6 +36,9 @@ export interface TestResult {
   difference: string;
   /** Such as `≤ +0.10 pp`. */
   limit: string;
+  /** The ends of the interval of the difference, and the largest one that is allowed, in one unit; null: unknown. */
+  interval: readonly [low: number | null, high: number | null];
+  most: number;
 }
 
 export interface Judgement {
@@ -78,6 +81,21 @@ export function nextStep(
   );
   if (onNoTraffic === "promote") return { do: "promote", isTold: false, reason: reason.join("; ") };
   return { do: "takeBack", isTold: false, reason: `could not tell: ${reason.join("; ")}` };
+}
+
+/** What an operator wants of a deploy whose canaries are being judged. */
+interface Steering {
+  readonly isHeld: boolean;
+  readonly wantsPromotion: boolean;
+  /** Whether all canaries are up. */
+  readonly isJudged: boolean;
+}
+
+/** A release that is worse is taken back, whatever the operator wants. */
+export function steered(step: NextStep, { isHeld, wantsPromotion, isJudged }: Steering): NextStep {
+  if (step.do === "takeBack" && step.isTold) return step;
+  if (wantsPromotion) return isJudged ? { do: "promote", isTold: true } : { do: "wait" };
+  return isHeld ? { do: "wait" } : step;
 }
 
 /** Whether more time will exclude a gross fault, or show what is likely: so many requests were had in the time that is over. */

@@ -48,6 +48,8 @@ export interface Figure {
   ofSlot?: true;
   /** The column is the last in `paceline status` and is omitted if no process has a value. */
   isOptional?: true;
+  /** `paceline status`, which is narrow, does not show it; its JSON has it. */
+  notInStatus?: true;
   /** The dashboard omits columns with a higher number first. Without a number, the figure is not on the dashboard. */
   drop?: number;
   /** The column's minimum width on the dashboard, so that it does not shift with every digit. */
@@ -134,6 +136,15 @@ export const FIGURES = [
     ofRequests: true,
     drop: 3,
     least: 4,
+  },
+  {
+    key: "errorsPerMinute",
+    titles: ["5XX/MIN", "5XX", "5XX"],
+    unit: "count",
+    none: 0,
+    ofRequests: true,
+    ofSlot: true,
+    notInStatus: true,
   },
   {
     key: "deferred",

@@ -9,6 +9,7 @@ import {
   LONGEST_FACTOR,
   type NextStep,
   nextStep,
+  steered,
 } from "../core/deploy.js";
 import { findPool, occupants, processId } from "../core/fleet.js";
 import type { PoolConfig } from "../core/model.js";
@@ -84,6 +85,9 @@ export interface Trial {
   readonly judgements: Map<string, Judgement>;
   /** Set if an operator wants it taken back. */
   takenBack: string | undefined;
+  /** An operator wants it to wait after the verdict, or to go on without. */
+  isHeld: boolean;
+  wantsPromotion: boolean;
   wake(): void;
 }
 
@@ -123,7 +127,7 @@ export class Canaries {
         return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
       for (const { part, judge } of judges) this.look(trial, part, judge);
       if (waiting.size === 0 && trial.judgeBy === null) this.beginJudging(trial, onProgress);
-      const step = this.stepOf(trial, onProgress);
+      const step = steered(this.stepOf(trial, onProgress), { ...trial, isJudged: trial.judgeBy !== null });
       const text = verdictText(trial.judgements);
       if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
       if (trial.judgeBy !== null) said = text;

@@ -1,6 +1,6 @@
 /** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
 import { existsSync, realpathSync } from "node:fs";
-import type { DeployRequest, DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
+import type { DeployRequest, DeployStatus, DeploySteering, OperationResult, ProgressListener } from "../control/api.js";
 import { DEPLOY_DEFAULTS } from "../core/deploy.js";
 import { findPool, type Pool } from "../core/fleet.js";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
@@ -46,6 +46,11 @@ interface DeploysOptions extends CanariesOptions {
 
 /** How often processes report. */
 const REPORT_MS = 1000;
+const STEERED: Record<DeploySteering, string> = {
+  promote: "promoted by an operator, without waiting for the verdict",
+  hold: "held by an operator: it waits after the verdict",
+  resume: "no longer held",
+};
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
 export class Deploys {
   private trial: Trial | undefined;
@@ -97,7 +102,7 @@ export class Deploys {
     if (former.size === 0) this.formerly = undefined;
   }
 
-  statusOf(pool: string): DeployStatus | null {
+  statusOf(pool: string): Omit<DeployStatus, "arms"> | null {
     const { trial } = this;
     const part = trial?.parts.find(({ name }) => name === pool);
     if (trial === undefined || part === undefined) return null;
@@ -109,6 +114,8 @@ export class Deploys {
       release: part.after.release,
       phase: trial.phase,
       percent: trial.config.canaryPercent,
+      percentNow: findPool(this.options.runner.fleet, pool)?.canaryShare ?? null,
+      isHeld: trial.isHeld,
       canaries: arms.canary,
       controls: arms.fresh,
       judgeMs: trial.config.judgeMs,
@@ -116,6 +123,20 @@ export class Deploys {
       verdict: judged?.verdict ?? "wait",
       tests: judged?.tests ?? [],
     };
+  }
+
+  /** An operator goes on without the verdict, or waits after it. What fails is taken back all the same. */
+  steer(what: DeploySteering): OperationResult {
+    const { trial } = this;
+    if (trial === undefined || trial.phase === "rolling" || trial.phase === "back" || trial.takenBack !== undefined)
+      return { ok: false, code: "invalid", message: "no canary is being judged" };
+    trial.wantsPromotion ||= what === "promote";
+    trial.isHeld = what === "hold";
+    const message = STEERED[what];
+    for (const listener of this.listeners) listener(message);
+    this.options.log.event("info", "paceline", `deploy: ${message}`);
+    trial.wake();
+    return { ok: true, message };
   }
 
   async run(request: DeployRequest, onProgress: ProgressListener): Promise<OperationResult> {
@@ -126,6 +147,7 @@ export class Deploys {
     const trial: Trial = {
       ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading" },
       ...{ judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => {} },
+      ...{ isHeld: false, wantsPromotion: false },
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;

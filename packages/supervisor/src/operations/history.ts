@@ -25,6 +25,7 @@ interface HistoryOptions {
   log: Pick<EventLog, "event">;
   /** Returns the pools with the generation in service, without balancers. */
   pools(): PoolState[];
+  onBegin?(entry: HistoryEntry): void;
 }
 
 export interface HistoryBegin {
@@ -79,6 +80,7 @@ export class History {
     let isWritten = this.write(() => {
       entry = this.files.add(command, (id) => boundEntry({ ...entry, id }));
     });
+    this.options.onBegin?.(entry);
     // What a killed supervisor has reached can be read, too.
     let saving: NodeJS.Timeout | undefined;
     const save = () => {

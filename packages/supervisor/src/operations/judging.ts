@@ -51,7 +51,8 @@ export function openJudge(pool: string, limits: VerdictLimits, options: JudgingO
         undecided: tests.flatMap((test) => (test.verdict === "wait" && test.isRequired ? test.name : [])),
         canaryRequests: evidence.canary.requests,
         tests: tests.map((test) => {
-          return { name: test.name, verdict: test.verdict, difference: differenceText(test), limit: limitText(test) };
+          const { name, verdict, interval, limit: most } = test;
+          return { name, verdict, difference: differenceText(test), limit: limitText(test), interval, most };
         }),
       };
     },

@@ -12,6 +12,7 @@ import type { LiveProcess } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { SlotRecord } from "../processes/slot-book.js";
 import type { UsageSampler } from "../stats/usage.js";
+import type { SeriesKeeper } from "./series-keeper.js";
 
 /** The sources of a figure. */
 interface Measured {
@@ -20,6 +21,9 @@ interface Measured {
   record: SlotRecord;
   usage: UsageSampler;
   liveness: LivenessWatch;
+  /** The name of the slot. */
+  name: string;
+  series: Pick<SeriesKeeper, "errorsPerMinute">;
   /** The time by performance.now(). */
   now: number;
 }
@@ -39,6 +43,7 @@ const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Ke
     const relayed = [...child.relayed.values()].reduce((sum, count) => sum + count, 0);
     return Math.max(own, relayed);
   },
+  errorsPerMinute: ({ series, name }) => series.errorsPerMinute(name),
   deferred: ({ child }) => {
     const last = child?.stats.last;
     return last?.role === "instance" ? (last.deferred ?? null) : null;

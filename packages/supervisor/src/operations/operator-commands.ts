@@ -1,5 +1,12 @@
 /** The operator's commands: refused while the fleet is locked, in the history, and saved before they are reported as done. */
-import type { OperationResult, ProgressListener, ScaleChange, SupervisorApi, TurnChange } from "../control/api.js";
+import type {
+  DeploySteering,
+  OperationResult,
+  ProgressListener,
+  ScaleChange,
+  SupervisorApi,
+  TurnChange,
+} from "../control/api.js";
 import type { Caller } from "../core/history.js";
 import type { Deploys } from "./deploys.js";
 import type { FleetLocking } from "./fleet-locking.js";
@@ -91,6 +98,11 @@ export class OperatorCommands
     await state.saved();
     this.listeners.onConfigChanged();
     return result;
+  }
+
+  steerDeploy(what: DeploySteering): OperationResult {
+    const { locking, deploys } = this.parts;
+    return locking.refusal() ?? deploys.steer(what);
   }
 
   lock(reason: string, by?: Caller): OperationResult {

@@ -1,4 +1,5 @@
 /** Assembles the status document. */
+import { availableParallelism } from "node:os";
 import { rssBytes as ownRssBytes } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type {
@@ -11,7 +12,16 @@ import type {
   WatchStatus,
 } from "../control/api.js";
 import { howItDied } from "../core/deaths.js";
-import { type Fleet, FULL_WEIGHT, outOfTurn, type Pool, processId, type Slot } from "../core/fleet.js";
+import {
+  type Fleet,
+  FULL_WEIGHT,
+  findPool,
+  isCanary,
+  outOfTurn,
+  type Pool,
+  processId,
+  type Slot,
+} from "../core/fleet.js";
 import { unservedReason } from "../core/serving.js";
 import type { Children } from "../processes/children.js";
 import type { DeathWatch } from "../processes/death-watch.js";
@@ -19,14 +29,17 @@ import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../proc
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
-import type { StatsBook } from "../stats/stats.js";
+import { latenciesOf, type StatsBook } from "../stats/stats.js";
 import type { PssSampler, UsageSampler } from "../stats/usage.js";
 import type { Autoscaling } from "./autoscaling.js";
 import type { Deploys } from "./deploys.js";
 import type { FleetLocking } from "./fleet-locking.js";
+import { armFigures, armsOf, figuresOf, poolFigures, processesOf } from "./grouped-figures.js";
 import { balancerFigures, instanceFigures, secondsSince } from "./measures.js";
 import type { Recycling } from "./recycling.js";
 import type { Rollouts } from "./rollouts.js";
+import type { SeriesKeeper } from "./series-keeper.js";
+import { machineMemory } from "./warm-memory.js";
 
 interface StatusSources {
   version: string;
@@ -51,6 +64,7 @@ interface StatusSources {
   liveness: LivenessWatch;
   pss: PssSampler;
   deaths: DeathWatch;
+  series: SeriesKeeper;
   locking: FleetLocking;
 }
 
@@ -70,6 +84,9 @@ export function buildStatus(sources: StatusSources): Status {
     requestsTotal: totals.requestsTotal,
     errorsTotal: totals.errorsTotal,
     ...memoryOfAll(sources),
+    traffic: trafficOf(sources, now),
+    machine: { cpus: CPUS, ...machineBytes() },
+    limits: { connections: configs.balancerLimits.maxConnections, queue: configs.balancerLimits.maxQueue },
     watch: sources.watch,
     problem: sources.problem ?? unserved(sources) ?? null,
     log: sources.logStatus,
@@ -78,8 +95,33 @@ export function buildStatus(sources: StatusSources): Status {
     lock: sources.locking.status,
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
-      .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, now))),
+      .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, pool, now))),
     pools: fleet.pools.filter((pool) => pool.name !== BALANCER_POOL).map((pool) => poolStatus(sources, pool, now)),
+  };
+}
+
+const CPUS = availableParallelism();
+
+function machineBytes(): Pick<Status["machine"], "memoryBytes" | "availableBytes"> {
+  const { totalBytes: memoryBytes = null, availableBytes = null } = machineMemory() ?? {};
+  return { memoryBytes, availableBytes };
+}
+
+function trafficOf(sources: StatusSources, now: number): Status["traffic"] {
+  const { fleet, stats, configs } = sources;
+  const pool = findPool(fleet, BALANCER_POOL);
+  let connections = 0;
+  let queued = 0;
+  const processes = pool === undefined ? [] : processesOf(sources, pool);
+  for (const each of processes) {
+    if (each.stats.last?.role === "balancer") connections += each.stats.last.connections;
+    for (const { name } of configs.fleet.pools) queued += each.stats.relayedLoad(name, now)?.waiting ?? 0;
+  }
+  return {
+    ...poolFigures(sources, pool ?? { name: BALANCER_POOL, slots: [] }, now),
+    requestsPerSecond: stats.totals(BALANCER_POOL, now).requestsPerSecond,
+    connections,
+    queued: Math.round(queued),
   };
 }
 
@@ -99,10 +141,15 @@ function lastDeathOf({ deaths: { last } }: StatusSources): Status["lastDeath"] {
 }
 
 /** Returns the memory of the supervisor and of the whole fleet. */
-function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rssBytes" | "pssBytes" | "supervisor"> {
+function memoryOfAll({
+  children,
+  usage,
+  pss,
+}: StatusSources): Pick<Status, "rssBytes" | "pssBytes" | "pssOfRssBytes" | "supervisor"> {
   const supervisor = { rssBytes: ownRssBytes(), pssBytes: pss.of(process.pid) };
   let { rssBytes } = supervisor;
   let pssBytes: number | null = supervisor.pssBytes;
+  let pssOfRssBytes = pss.rssThen(process.pid);
   const templates = [...children.templates.alive()].map(({ pid }) => ({ pid, mark: null }));
   for (const { pid, mark } of [...children.alive(), ...templates]) {
     if (pid === null) continue;
@@ -110,10 +157,12 @@ function memoryOfAll({ children, usage, pss }: StatusSources): Pick<Status, "rss
       rssBytes += usage.of(key)?.rssBytes ?? 0;
       const own = pss.of(key);
       // A process started since the last reading is left out until the next.
-      if (pssBytes !== null && own !== null) pssBytes += own;
+      if (pssBytes === null || own === null) continue;
+      pssBytes += own;
+      pssOfRssBytes = (pssOfRssBytes ?? 0) + (pss.rssThen(key) ?? 0);
     }
   }
-  return { rssBytes, pssBytes, supervisor };
+  return { rssBytes, pssBytes, pssOfRssBytes, supervisor };
 }
 
 function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus {
@@ -128,17 +177,25 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     wanted: pool.wanted,
     ready: pool.slots.filter((slot) => slot.member.process.state === "ready").length,
     ...(config?.serves === false ? NO_REQUESTS : sources.stats.totals(pool.name, now)),
+    ...poolFigures(sources, pool, now),
     routes: [...(config?.routes ?? [])],
     ...heldOf(sources, pool.name),
-    instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool.name, now)),
+    instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool, now)),
     templates: [...sources.children.templates.alive()]
       .filter((template) => template.pool === pool.name)
       .map((template) => templateStatus(sources, template, now)),
     recyclePauseSeconds: sources.recycling.pauseSeconds(pool.name),
     scaling: sources.autoscaling.statusOf(pool.name),
-    deploy: sources.deploys.statusOf(pool.name),
+    deploy: deployOf(sources, pool.name, now),
     rollout: rollout === undefined ? null : { kind: rollout.kind, done: rollout.done.length, total: rollout.total },
   };
+}
+
+function deployOf(sources: StatusSources, pool: string, now: number): PoolStatus["deploy"] {
+  const deploy = sources.deploys.statusOf(pool);
+  if (deploy === null) return null;
+  const ids = armsOf(sources.fleet, pool, deploy.to, deploy.from);
+  return { ...deploy, arms: { old: armFigures(sources, ids.old, now), new: armFigures(sources, ids.new, now) } };
 }
 
 const NO_REQUESTS = { requestsTotal: null, requestsPerSecond: null, errorsTotal: null };
@@ -160,7 +217,8 @@ function heldOf({ children }: StatusSources, pool: string): Pick<PoolStatus, "re
   return { receiving, sending };
 }
 
-function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: number): InstanceStatus {
+function instanceStatus(sources: StatusSources, slot: Slot, ofPool: Pool, now: number): InstanceStatus {
+  const pool = ofPool.name;
   const child = memberOf(sources, slot);
   const last = child?.stats.last?.role === "instance" ? child.stats.last : null;
   const serves = sources.configs.pool(pool)?.serves ?? true;
@@ -168,7 +226,8 @@ function instanceStatus(sources: StatusSources, slot: Slot, pool: string, now: n
   const failsChecks = child?.failsChecks ?? false;
   return {
     ...common(sources, slot, child, now),
-    ...instanceFigures({ ...sources, child, record: sources.slots.of(slot.name), now }, serves),
+    other: otherOf(sources, ofPool, slot, now),
+    ...instanceFigures({ ...sources, child, record: sources.slots.of(slot.name), name: slot.name, now }, serves),
     generation: slot.member.generation,
     release: releaseOf(sources, pool, slot.member.generation),
     runtime: child?.runtime ?? sources.configs.pool(pool)?.runtime ?? "bun",
@@ -211,12 +270,13 @@ function shimOf({ usage, pss }: StatusSources, child: LiveProcess | undefined): 
   return { rssBytes: usage.of(key)?.rssBytes ?? null, pssBytes: pss.of(key) };
 }
 
-function balancerStatus(sources: StatusSources, slot: Slot, now: number): BalancerStatus {
+function balancerStatus(sources: StatusSources, slot: Slot, pool: Pool, now: number): BalancerStatus {
   const child = memberOf(sources, slot);
   const last = child?.stats.last?.role === "balancer" ? child.stats.last : null;
   return {
     ...common(sources, slot, child, now),
-    ...balancerFigures({ ...sources, child, record: sources.slots.of(slot.name), now }),
+    other: otherOf(sources, pool, slot, now),
+    ...balancerFigures({ ...sources, child, record: sources.slots.of(slot.name), name: slot.name, now }),
     runtime: child?.runtime ?? sources.configs.balancer.runtime,
     connections: last?.connections ?? 0,
     connectionsTotal: last?.connectionsTotal ?? 0,
@@ -238,20 +298,24 @@ function common(sources: StatusSources, slot: Slot, child: LiveProcess | undefin
     stalledMs: child === undefined ? null : sources.liveness.stalledMs(child.id),
     pssBytes: child?.pid == null ? null : sources.pss.of(child.pid),
     errorsTotal: child?.stats.last?.errorsTotal ?? 0,
-    latencyMs: child?.stats.latencyMs(now) ?? { p50: null, p99: null },
+    ...latenciesOf(child?.stats.recentLatencies(now) ?? []),
     lastExit: record.lastExit,
     linesTotal: record.linesTotal,
     linesLost: record.linesLost,
-    other: otherOf(sources, slot),
   };
 }
 
-function otherOf(sources: StatusSources, slot: Slot): InstanceStatus["other"] {
+function otherOf(sources: StatusSources, pool: Pool, slot: Slot, now: number): InstanceStatus["other"] {
   const shown = slot.other ?? (slot.warm && { role: "warm" as const, ...slot.warm });
   if (shown == null) return null;
-  const { role, process } = shown;
-  const pid = sources.children.get(processId(slot.name, process.attempt))?.pid ?? null;
-  return { role, pid, state: process.state, attempt: process.attempt };
+  const { role, process, generation } = shown;
+  const child = sources.children.get(processId(slot.name, process.attempt));
+  const isTried = role === "replacement" && isCanary(pool, role, shown);
+  return {
+    ...{ role, pid: child?.pid ?? null, state: process.state, attempt: process.attempt, generation },
+    isCanary: isTried,
+    ...(isTried && child?.exit === null && figuresOf(sources, [child], now)),
+  };
 }
 
 /** Returns the slot's process while it runs. */

@@ -21,7 +21,7 @@ export class WarmMemory {
 
   /** Whether there is memory to keep processes warm. */
   get hasRoom(): boolean {
-    return hasRoomForWarm(memory());
+    return hasRoomForWarm(machineMemory());
   }
 
   /** While memory is short, nothing is kept warm. */
@@ -53,7 +53,7 @@ export function isWarm({ slots }: Pool, generation?: number): boolean {
 }
 
 /** Returns the machine's memory; null without /proc. */
-function memory(): { availableBytes: number; totalBytes: number } | null {
+export function machineMemory(): { availableBytes: number; totalBytes: number } | null {
   try {
     const text = readFileSync("/proc/meminfo", "latin1");
     const of = (key: string) => 1024 * Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(text)?.[1]);

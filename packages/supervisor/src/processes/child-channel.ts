@@ -7,6 +7,7 @@ import type {
   Hello,
   LostRequests,
   Notice,
+  OpenRequests,
   OverdueRequest,
   Poison,
   Probed,
@@ -33,6 +34,8 @@ export interface ChildChannelEvents {
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
   onDumped(dumped: Dumped): void;
+  /** A balancer lists the requests that instances have not finished. */
+  onOpen(requests: OpenRequests): void;
   /** A balancer reported requests of a recording. */
   onRecorded(recorded: RecordedRequests): void;
   /** A balancer has lost requests at a process, which has ended or is about to. */
@@ -131,6 +134,9 @@ export class ChildChannel {
         return;
       case "lost":
         if (child.kind === "balancer") events.onLost(message);
+        return;
+      case "open":
+        if (child.kind === "balancer") events.onOpen(message);
         return;
       case "recorded":
         if (child.kind === "balancer") events.onRecorded(message);

@@ -17,6 +17,7 @@ interface DeathWatchOptions {
   /** Iterates over the processes and templates that have not ended. */
   alive(): Iterable<LiveProcess | Template>;
   releaseOf(pool: string, generation: number): string;
+  onDeath?(report: DeathReport): void;
 }
 
 /** A process that has ended; one that could not be started has less. */
@@ -116,6 +117,7 @@ export class DeathWatch {
     this.trying(() => {
       const report = this.options.files.add(unnumbered);
       this.newest = report;
+      this.options.onDeath?.(report);
       notes.report = report.id;
       const entry: OpenReport = { report, notes, timer: setTimeout(() => this.complete(entry), TOGETHER_MS) };
       this.open.add(entry);

@@ -1,5 +1,7 @@
 /** The files of death reports: `deaths/17-web.3.json`, bounded in number and bytes. */
-import { boundReport, type DeathReport, reportsToRemove } from "../core/deaths.js";
+import { errorLineOf } from "@paceline/wire/proc";
+import type { DeathDetails, DeathSummary } from "../control/api.js";
+import { boundReport, type DeathReport, howItDied, reportsToRemove } from "../core/deaths.js";
 import { NumberedFiles, readDocuments } from "./numbered-files.js";
 
 /** The writer of one supervisor. */
@@ -37,4 +39,26 @@ function isReport(given: unknown): given is DeathReport {
     texts.every((text) => typeof text === "string") &&
     lists.every(Array.isArray)
   );
+}
+
+/** Returns what a list shows of a report. */
+export function summaryOf(report: DeathReport): DeathSummary {
+  const { id, at, name, process, kind, uptimeMs, reason, requests, lastLines, running, stack } = report;
+  const reassigned = requests.filter(({ outcome }) => outcome === "reassigned").length;
+  const said = errorLineOf(lastLines);
+  const place = stack[0]?.replace(/\(.*\//, "(");
+  const known = [place, running].filter((text) => text != null).join(", ");
+  return {
+    ...{ id, at, name, process, kind, how: howItDied(report), uptimeMs, reason, running },
+    ...{ lost: requests.length - reassigned, reassigned, lastLine: known || said },
+  };
+}
+
+const MAX_LINES = 24;
+const MAX_REQUESTS = 8;
+
+export function detailsOf(report: DeathReport): DeathDetails {
+  const lost = report.requests.filter(({ outcome }) => outcome !== "reassigned");
+  const requests = lost.slice(0, MAX_REQUESTS).map(({ request }) => request);
+  return { ...summaryOf(report), requests, lastLines: report.lastLines.slice(-MAX_LINES) };
 }

@@ -1,6 +1,6 @@
 import type { InstanceStats } from "@paceline/wire";
 import { expect, test } from "vitest";
-import { ProcessStats, StatsBook } from "./stats.js";
+import { latenciesOf, ProcessStats, StatsBook } from "./stats.js";
 
 function report(requestsTotal: number, latency: number[] = [], periodMs = 1000): InstanceStats {
   const rest = { errorsTotal: 1, inFlight: 0, periodMs, eventLoopLagMs: 0, heapBytes: 0 };
@@ -34,9 +34,9 @@ test("the report before an exit, close to the one before it, makes no wild rate"
 test("latencies are those of about the last ten seconds", () => {
   const stats = new ProcessStats();
   stats.record(report(1, [40, 99, 60, 1]), 1000);
-  expect(stats.latencyMs(1500).p50).toBeCloseTo(0.04);
-  expect(stats.latencyMs(1500).p99).toBeCloseTo(0.04);
-  expect(stats.latencyMs(13_000)).toEqual({ p50: null, p99: null });
+  expect(latenciesOf(stats.recentLatencies(1500)).latencyMs.p50).toBeCloseTo(0.04);
+  expect(latenciesOf(stats.recentLatencies(1500)).latencyMs.p99).toBeCloseTo(0.04);
+  expect(latenciesOf(stats.recentLatencies(13_000)).latencyMs).toEqual({ p50: null, p99: null });
 });
 
 test("a pool's totals keep what its ended processes counted", () => {
@@ -62,7 +62,7 @@ test("what balancers counted of a process is one sum, and a balancer that ended 
   stats.recordRelayed("balancer.2#1", counted(50, 3), 500, 1000);
   expect(stats.last).toEqual({ role: "relayed", requestsTotal: 150, errorsTotal: 2, inFlight: 5 });
   expect(stats.requestsPerSecond(1500)).toBe(200);
-  expect(stats.latencyMs(1500).p50).toBeCloseTo(0.04);
+  expect(latenciesOf(stats.recentLatencies(1500)).latencyMs.p50).toBeCloseTo(0.04);
   stats.balancerEnded("balancer.1#1");
   stats.recordRelayed("balancer.1#2", counted(10, 1), 1000, 2000);
   expect(stats.last).toEqual({ role: "relayed", requestsTotal: 160, errorsTotal: 3, inFlight: 4 });

@@ -8,6 +8,40 @@ const LATENCY_REPORTS = 10;
 /** A rate above 0 is reported each second; without a report for this long it is outdated. */
 const STALE_AFTER_MS = 3500;
 
+/** The latencies of about the last second: a report may come a little late. */
+const THIS_SECOND_MS = 1500;
+
+/** The upper bounds in milliseconds of the buckets that people see; a last one has no bound. */
+export const SHAPE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250] as const;
+
+const SHAPE_OF = new Uint8Array(Histogram.bucketCount);
+for (let index = 0; index < Histogram.bucketCount; index++) {
+  const middleMs = (Histogram.lowerBoundUs(index) + Histogram.lowerBoundUs(index + 1) - 1) / 2000;
+  const bucket = SHAPE_BOUNDS_MS.findIndex((bound) => middleMs <= bound);
+  SHAPE_OF[index] = bucket < 0 ? SHAPE_BOUNDS_MS.length : bucket;
+}
+
+/** What is known of some responses' latencies. */
+export interface Latencies {
+  latencyMs: LatencyMs;
+  /** The responses up to each bound of SHAPE_BOUNDS_MS, and the rest; all 0 without a response. */
+  latencyShape: number[];
+}
+
+/** Returns the latencies of reports taken together, as of one process. */
+export function latenciesOf(reports: readonly SparseHistogram[]): Latencies {
+  const latencyShape = new Array<number>(SHAPE_BOUNDS_MS.length + 1).fill(0);
+  if (reports.length === 0) return { latencyMs: { p50: null, p99: null }, latencyShape };
+  const merged = Histogram.merge(reports);
+  for (let index = 0; index < merged.length; index++) {
+    const count = merged[index] as number;
+    if (count === 0) continue;
+    const bucket = SHAPE_OF[index] as number;
+    latencyShape[bucket] = (latencyShape[bucket] as number) + count;
+  }
+  return { latencyMs: { p50: quantileMs(merged, 0.5), p99: quantileMs(merged, 0.99) }, latencyShape };
+}
+
 /** The most balancer processes whose counts for one process are kept apart. */
 const MAX_COUNTERS = 64;
 
@@ -39,6 +73,7 @@ export class ProcessStats {
   last: Stats | RelayedCounts | null = null;
   readonly latencyTotals = new LatencyTotals();
   private own = { rate: 0, at: 0 };
+  private sampledErrors = 0;
   private readonly counters = new Map<string, Counter>();
   private readonly latencies: { at: number; histogram: SparseHistogram }[] = [];
 
@@ -86,6 +121,7 @@ export class ProcessStats {
     for (const { balancer, ...counts } of relayed)
       this.counters.set(balancer, { ...counts, inFlight: 0, rate: 0, at: 0 });
     this.last = { role: "relayed", requestsTotal, errorsTotal, inFlight: 0 };
+    this.sampledErrors = errorsTotal;
   }
 
   /** A balancer process ended, and with it the requests it had in flight. */
@@ -110,10 +146,17 @@ export class ProcessStats {
     return Math.round(rates.reduce((sum, rate) => sum + rate) * 10) / 10;
   }
 
-  latencyMs(now: number): LatencyMs {
-    const recent = this.latencies.filter(({ at }) => now - at <= (LATENCY_REPORTS + 1) * 1000);
-    const merged = Histogram.merge(recent.map(({ histogram }) => histogram));
-    return { p50: quantileMs(merged, 0.5), p99: quantileMs(merged, 0.99) };
+  /** Returns the latencies of the last ten seconds or so, as they were reported. */
+  recentLatencies(now: number, forMs = (LATENCY_REPORTS + 1) * 1000): SparseHistogram[] {
+    return this.latencies.flatMap(({ at, histogram }) => (now - at <= forMs ? [histogram] : []));
+  }
+
+  /** Returns what happened since the last call: once a second. */
+  takeSample(now: number): { errors: number; latency: SparseHistogram[] } {
+    const errorsTotal = this.last?.errorsTotal ?? 0;
+    const errors = Math.max(0, errorsTotal - this.sampledErrors);
+    this.sampledErrors = errorsTotal;
+    return { errors, latency: this.recentLatencies(now, THIS_SECOND_MS) };
   }
 
   private keepLatencies(histogram: SparseHistogram, now: number): void {
@@ -135,11 +178,15 @@ interface Totals {
   requestsPerSecond: number;
 }
 
+/** The most ended processes whose last errors wait to be sampled. */
+const MAX_ENDED = 1024;
+
 /** The counts of all processes, by pool. */
 export class StatsBook {
   private readonly processes = new Map<string, { pool: string; stats: ProcessStats }>();
   /** The counts of ended processes. */
   private readonly ended = new Map<string, { requestsTotal: number; errorsTotal: number }>();
+  private readonly endedErrors: { name: string; pool: string; errors: number }[] = [];
 
   /** Starts counting for a process. */
   open(id: string, pool: string): ProcessStats {
@@ -156,6 +203,14 @@ export class StatsBook {
     sum.requestsTotal += entry.stats.last?.requestsTotal ?? 0;
     sum.errorsTotal += entry.stats.last?.errorsTotal ?? 0;
     this.ended.set(entry.pool, sum);
+    const { errors } = entry.stats.takeSample(0);
+    if (errors > 0 && this.endedErrors.length < MAX_ENDED)
+      this.endedErrors.push({ name: id.slice(0, id.indexOf("#")), pool: entry.pool, errors });
+  }
+
+  /** Returns the 5xx of processes that have ended since the last call, by slot. */
+  takeEndedErrors(): { name: string; pool: string; errors: number }[] {
+    return this.endedErrors.splice(0);
   }
 
   /** Returns the counts of all ended processes. */

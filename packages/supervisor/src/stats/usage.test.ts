@@ -1,16 +1,17 @@
 /** Proportional memory, from sample kernel output and of this process. */
 import { expect, onTestFinished, test, vi } from "vitest";
-import { PssSampler, parsePss, readPss, UsageSampler } from "./usage.js";
+import { PssSampler, parseRollup, readRollup, UsageSampler } from "./usage.js";
 
 test("the sum alone is taken, not its parts", () => {
   const rollup = "00200000-7ffe9905 ---p 0 00:00 0 [rollup]\nRss:   38988 kB\nPss:    9472 kB\nPss_Dirty:   7000 kB\n";
-  expect(parsePss(rollup)).toBe(9472 * 1024);
-  expect(parsePss("Rss:   38988 kB\n")).toBeNull();
+  expect(parseRollup(rollup, "Pss")).toBe(9472 * 1024);
+  expect(parseRollup("Rss:   38988 kB\n", "Pss")).toBeNull();
+  expect(parseRollup("Rss:   38988 kB\n", "Rss")).toBe(38988 * 1024);
 });
 
 test.runIf(process.platform === "linux")("a process that runs has some, one that does not has none", async () => {
-  expect(await readPss(process.pid)).toBeGreaterThan(1 << 20);
-  expect(await readPss(2 ** 22 + 1)).toBeNull();
+  expect((await readRollup(process.pid))?.pss).toBeGreaterThan(1 << 20);
+  expect(await readRollup(2 ** 22 + 1)).toBeNull();
 });
 
 test.runIf(process.platform === "linux")("the first question begins the readings", async () => {

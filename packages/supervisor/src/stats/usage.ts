@@ -129,7 +129,7 @@ const PSS_SEEN_FOR_MS = 60_000;
 
 /** The proportional memory (PSS) of each process, in which shared pages count in part. Read only while somebody asks for it. */
 export class PssSampler {
-  private samples = new Map<number, { at: number; bytes: number }>();
+  private samples = new Map<number, PssSample>();
   /** The leaders that are asked for one by one, and when they were last. */
   private readonly followed = new Map<number, number>();
   private timer: NodeJS.Timeout | undefined;
@@ -145,6 +145,11 @@ export class PssSampler {
     this.askedAt = performance.now();
     this.begin();
     return this.samples.get(pid)?.bytes ?? null;
+  }
+
+  /** Returns the RSS at the moment of the last reading. */
+  rssThen(pid: number): number | null {
+    return this.samples.get(pid)?.rssBytes ?? null;
   }
 
   /** Like `of`, but reads no other process. `at` is the time of the reading, by performance.now(). */
@@ -166,15 +171,17 @@ export class PssSampler {
   private async sample(): Promise<void> {
     this.busy = true;
     this.timer = undefined;
-    const samples = new Map<number, { at: number; bytes: number }>();
+    const samples = new Map<number, PssSample>();
     const isAsked = performance.now() - this.askedAt <= PSS_SEEN_FOR_MS;
     // Reads one after another: a status can wait for them, but requests cannot wait for the kernel's locks.
     for (const [leader, pids] of this.groups()) {
       if (!isAsked && !this.followed.has(leader)) continue;
       const at = performance.now();
       for (const pid of pids) {
-        const bytes = await readPss(pid);
-        if (bytes !== null) samples.set(leader, { at, bytes: (samples.get(leader)?.bytes ?? 0) + bytes });
+        const read = await readRollup(pid);
+        if (read === null) continue;
+        const { bytes = 0, rssBytes = 0 } = samples.get(leader) ?? {};
+        samples.set(leader, { at, bytes: bytes + read.pss, rssBytes: rssBytes + (read.rss ?? 0) });
       }
     }
     this.samples = samples;
@@ -187,17 +194,25 @@ export class PssSampler {
   }
 }
 
+interface PssSample {
+  at: number;
+  bytes: number;
+  rssBytes: number;
+}
+
 /** Reads `/proc/PID/smaps_rollup`. Returns null if the process is gone or not ours, or there is no such file. */
-export async function readPss(pid: number): Promise<number | null> {
+export async function readRollup(pid: number): Promise<{ pss: number; rss: number | null } | null> {
   try {
-    return parsePss(await readFile(`/proc/${pid}/smaps_rollup`, "utf8"));
+    const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8");
+    const pss = parseRollup(text, "Pss");
+    return pss === null ? null : { pss, rss: parseRollup(text, "Rss") };
   } catch {
     return null;
   }
 }
 
 /** Parses the line `Pss: 9472 kB`; returns bytes. */
-export function parsePss(rollup: string): number | null {
-  const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(rollup) ?? [];
+export function parseRollup(rollup: string, key: "Pss" | "Rss"): number | null {
+  const [, kilobytes] = new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(rollup) ?? [];
   return kilobytes === undefined ? null : Number(kilobytes) * 1024;
 }

@@ -46,6 +46,8 @@ export interface ChannelClientOptions {
   onDraining?(): void;
   /** The file of the access log was moved. */
   onReopenLog?(): void;
+  /** Expects an `open` message in reply. */
+  onListOpen?(id: number): void;
   /** Expects a `supervisorSpawned` message in reply. */
   onSpawnSupervisor?(program: SupervisorProgram): void;
   /** The supervisor does not know this child, which should drain and exit. The control channel stays closed. */
@@ -258,6 +260,9 @@ export class ChannelClient {
         return;
       case "reopenLog":
         this.options.onReopenLog?.();
+        return;
+      case "listOpen":
+        this.options.onListOpen?.(message.id);
         return;
       case "snapshot":
         this.options.onSnapshot?.(message);

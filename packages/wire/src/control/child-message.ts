@@ -138,6 +138,25 @@ export interface LostRequests {
   omitted: number;
 }
 
+/** A request that an instance has not finished. */
+export interface OpenRequest {
+  /** The process, such as `web.3#7`. */
+  upstream: string;
+  /** Method and path without the query, such as `GET /report`. */
+  request: string;
+  /** Since its head arrived at the balancer. */
+  ageMs: number;
+  /** The address of the connection's other end. */
+  client: string;
+}
+
+/** The reply to `listOpen`: the oldest requests of each upstream. */
+export interface OpenRequests {
+  type: "open";
+  id: number;
+  requests: OpenRequest[];
+}
+
 export interface Lost extends LostRequests {
   type: "lost";
 }
@@ -217,6 +236,7 @@ export type ChildMessage =
   | Ended
   | Poison
   | Lost
+  | OpenRequests
   | RecordedRequests
   | Notice
   | ScheduleReport
@@ -235,6 +255,10 @@ export function parseChildMessage(line: string): ChildMessage | undefined {
   if (isValid === undefined) return undefined;
   if (!isValid) throw new ChannelError("bad-message", `invalid message: its type is ${message.type}`);
   return message as unknown as ChildMessage;
+}
+
+function isOpenRequest(request: unknown): boolean {
+  return isFields(request) && areTexts(request, ["upstream", "request", "client"]) && isAmount(request.ageMs);
 }
 
 function isLevel(level: unknown): boolean {
@@ -291,6 +315,8 @@ function isMessage(message: Fields): boolean | undefined {
       return areTexts(message, ["pool", "request"]) && isList(message.processes, isText);
     case "lost":
       return areTexts(message, ["upstream"]) && isList(message.requests, isLost) && isAmount(message.omitted);
+    case "open":
+      return isAmount(message.id) && isList(message.requests, isOpenRequest);
     case "recorded":
       return areRecorded(message.requests) && isAmount(message.lost);
     case "notice":

@@ -119,7 +119,14 @@ export interface Dump {
   durationMs: number;
 }
 
+/** To a balancer: reply with `open`. */
+export interface ListOpen {
+  type: "listOpen";
+  id: number;
+}
+
 export type SupervisorMessage =
+  | ListOpen
   | Welcome
   | Refused
   | Drain
@@ -153,6 +160,8 @@ function problemOf(message: Fields): string | undefined | null {
     case "describeOverdue":
     case "reopenLog":
       return undefined;
+    case "listOpen":
+      return isAmount(message.id) ? undefined : "no good id";
     case "probe":
       return isAmount(message.id) && isText(message.path) && isText(message.host)
         ? undefined

@@ -19,7 +19,7 @@ export const deaths: DefineCommand = (program, action) => {
     .argument("[id]", "the number of the report", parseCount);
   withJson(withFleet(command)).action(
     action(async (show: "show" | undefined, id: number | undefined, options: FleetChoice & JsonOption) => {
-      const [{ findFleet }, { readReports }, { formatDeath, formatDeaths, summaryOf }] = await Promise.all([
+      const [{ findFleet }, { readReports, summaryOf }, { formatDeath, formatDeaths }] = await Promise.all([
         import("../../fleet/find-fleet.js"),
         import("../../run-dir/death-files.js"),
         import("../format-deaths.js"),

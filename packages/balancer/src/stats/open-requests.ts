@@ -1,0 +1,37 @@
+/** The requests that instances have not finished, for people who ask; nothing is kept for it. */
+import type { OpenRequest } from "@paceline/wire";
+
+/** The most requests of one instance, and of all. */
+const MOST_OF_EACH = 12;
+const MOST = 512;
+/** So many clients are looked at. */
+const MAX_LOOKED_AT = 20_000;
+
+interface Client {
+  openRequest(): OpenRequest | undefined;
+}
+
+/** Returns the oldest requests of each instance, the oldest first. */
+export function oldestOfEach(clients: Iterable<object>): OpenRequest[] {
+  const byUpstream = new Map<string, OpenRequest[]>();
+  let looked = 0;
+  for (const client of clients) {
+    if (++looked > MAX_LOOKED_AT) break;
+    // A connection that waits for its PROXY header has none.
+    const open = "openRequest" in client ? (client as Client).openRequest() : undefined;
+    if (open === undefined) continue;
+    const own = byUpstream.get(open.upstream) ?? [];
+    byUpstream.set(open.upstream, own);
+    own.push(open);
+    // The youngest of a few too many goes.
+    if (own.length > 2 * MOST_OF_EACH) own.sort(byAge).splice(MOST_OF_EACH);
+  }
+  return [...byUpstream.values()]
+    .flatMap((own) => own.sort(byAge).slice(0, MOST_OF_EACH))
+    .sort(byAge)
+    .slice(0, MOST);
+}
+
+function byAge(a: OpenRequest, b: OpenRequest): number {
+  return b.ageMs - a.ageMs;
+}

@@ -29,8 +29,18 @@ export interface JsonLine {
   lost?: number;
 }
 
+/** The beginning of the last line of output: many lines in a row share it. */
+let head = { at: -1, name: "", text: "" };
+
 /** Returns `{"level":30,"time":1700000000000,"name":"web.3","msg":"listening"}`. For lost lines, `lost` holds their number. */
 export function formatLogJson({ at, name, subject, level, text, lost }: Omit<LogLine, "sequence">): string {
+  if (subject === undefined && level === undefined && lost === undefined) {
+    if (head.at !== at || head.name !== name) {
+      const begin = JSON.stringify({ level: LEVELS.info, time: at, name } satisfies Partial<JsonLine>);
+      head = { at, name, text: `${begin.slice(0, -1)},"msg":` };
+    }
+    return `${head.text}${JSON.stringify(text)}}`;
+  }
   const shownLevel = LEVELS[level ?? (lost === undefined ? "info" : "warn")];
   return JSON.stringify({ level: shownLevel, time: at, name, subject, msg: text, lost } satisfies {
     [Key in keyof JsonLine]: JsonLine[Key] | undefined;

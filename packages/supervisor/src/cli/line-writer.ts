@@ -7,6 +7,8 @@ import { lostText } from "../core/words.js";
 
 /** The size of one write. */
 const BATCH_BYTES = 128 << 10;
+/** How many characters are encoded at once: a call for each line would cost more than all else that a line needs. */
+const ENCODED_AT_ONCE = 16 << 10;
 /** Lines are dropped beyond this many unwritten bytes. */
 const MAX_WAITING_BYTES = 8 << 20;
 /** Above this many unwritten bytes, callers that can wait should. */
@@ -62,6 +64,10 @@ export class LineWriter {
   /** The number of lines lost so far. */
   linesLost = 0;
   private readonly unreported = new Map<string, number>();
+  /** The newest lines, not encoded yet. Empty between calls. */
+  private text = "";
+  private readonly textNames: string[] = [];
+  private readonly textWeights: number[] = [];
   private waiting: Batch[] = [];
   private waitingBytes = 0;
   /** The buffer of the last written batch, for reuse. */
@@ -119,7 +125,15 @@ export class LineWriter {
   }
 
   private push(line: LogLine): void {
-    const text = `${this.options.format(line)}\n`;
+    this.text += `${this.options.format(line)}\n`;
+    this.textNames.push(line.name);
+    this.textWeights.push(weightOf(line));
+    if (this.text.length >= ENCODED_AT_ONCE) this.encode();
+  }
+
+  private encode(): void {
+    const { text, textNames, textWeights } = this;
+    if (text === "") return;
     const size = Buffer.byteLength(text);
     let batch = this.waiting.at(-1);
     if (batch === undefined || batch.length + size > batch.room.length) {
@@ -127,9 +141,11 @@ export class LineWriter {
       this.waiting.push(batch);
     }
     batch.length += batch.room.write(text, batch.length);
-    batch.names.push(line.name);
-    batch.weights.push(weightOf(line));
+    for (const name of textNames) batch.names.push(name);
+    for (const weight of textWeights) batch.weights.push(weight);
     this.waitingBytes += size;
+    this.text = "";
+    textNames.length = textWeights.length = 0;
   }
 
   private roomFor(size: number): Buffer {
@@ -160,6 +176,7 @@ export class LineWriter {
   }
 
   private start(): void {
+    this.encode();
     if (this.writing !== undefined || this.retry !== undefined) return;
     const batch = this.waiting.shift();
     if (batch === undefined) {

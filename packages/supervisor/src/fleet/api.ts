@@ -15,7 +15,7 @@ export interface FleetChoice {
 /** A fleet in a list; figures are null if it does not respond. */
 export interface ListedFleet {
   name: string;
-  state: "up" | "stalled" | "starting" | "upgrading" | "orphaned" | "down" | Status["state"];
+  state: "up" | "stalled" | "starting" | "upgrading" | "orphaned" | "stopped" | "killed" | Status["state"];
   pid: number | null;
   instances: { ready: number; wanted: number } | null;
   rssBytes: number | null;

@@ -9,9 +9,9 @@ import { FleetClient } from "./fleet.js";
 /** A fleet that does not respond within this time is listed without figures. */
 const STATUS_TIMEOUT_MS = 2000;
 
-/** Returns the fleets, and a hint if the list may be incomplete. */
-export async function describeFleets(): Promise<{ fleets: ListedFleet[]; doubt?: string | undefined }> {
-  const { fleets, doubt } = await listFleets();
+/** Returns the fleets, and a hint if the list may be incomplete. @param isAll also those that have ended */
+export async function describeFleets(isAll = false): Promise<{ fleets: ListedFleet[]; doubt?: string | undefined }> {
+  const { fleets, doubt } = await listFleets(undefined, undefined, isAll);
   return { fleets: await Promise.all(fleets.map(describe)), doubt };
 }
 
@@ -31,8 +31,8 @@ function listed({ record, runDir, state, owner }: FoundFleet, status: Status | u
     (status?.pools ?? []).reduce((total, pool) => total + (numberOf(figure(pool)) ?? 0), 0);
   return {
     name: `${status?.name ?? record?.name ?? "–"}`,
-    state: status?.state ?? state,
-    pid: numberOf(status?.pid) ?? record?.pid ?? null,
+    state: status?.state ?? (state !== "down" ? state : record?.endedAt === null ? "killed" : "stopped"),
+    pid: state === "down" ? null : (numberOf(status?.pid) ?? record?.pid ?? null),
     instances: status === undefined ? null : { ready: sum(({ ready }) => ready), wanted: sum(({ wanted }) => wanted) },
     rssBytes: numberOf(status?.rssBytes),
     // A fleet of workers alone gets no requests.

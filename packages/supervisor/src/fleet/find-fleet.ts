@@ -125,10 +125,12 @@ interface User {
 /**
  * Returns the fleets of this user that have a process, by name; also that of PACELINE_RUN_DIR, and for root those of `users`. `doubt` says
  * why the list may be incomplete, for example of a user without a home directory.
+ * @param isAll also fleets without a process
  */
 export async function listFleets(
   environment: NodeJS.ProcessEnv = process.env,
   users: readonly User[] = otherUsers(),
+  isAll = false,
 ): Promise<{ fleets: FoundFleet[]; doubt?: string | undefined }> {
   const named = namedRunDir(undefined, writtenCwd(environment), environment);
   const own = listOwn(environment);
@@ -145,7 +147,8 @@ export async function listFleets(
       .map(async ({ runDir, owner }) => ({ ...(await inspect(runDir)), owner }))
       .map((each) => each.catch(() => undefined)),
   );
-  const fleets = found.filter((fleet) => fleet !== undefined && fleet.state !== "down") as FoundFleet[];
+  const isListed = ({ state, record }: FoundFleet) => state !== "down" || (isAll && record !== undefined);
+  const fleets = found.filter((fleet) => fleet !== undefined && isListed(fleet)) as FoundFleet[];
   return { fleets: fleets.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1)), doubt: own.isNew ? undefined : own.doubt };
 }
 

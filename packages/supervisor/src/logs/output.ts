@@ -165,6 +165,9 @@ export class OutputFile {
     const hasTraceback = this.lastLines.some((line) => line.startsWith(FATAL_LINE));
     const most = hasTraceback ? LAST_TRACEBACK_LINES : LAST_LINES;
     this.lastLines.splice(0, Math.max(0, this.lastLines.length - most));
+    // Of many lines read at once, each would keep the text of all in memory.
+    if (lines.length > LAST_LINES)
+      for (const [at, line] of this.lastLines.entries()) this.lastLines[at] = Buffer.from(line).toString();
     this.sink.lines(lines);
   }
 }

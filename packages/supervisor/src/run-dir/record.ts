@@ -1,5 +1,5 @@
 /** `fleet.json` in a run directory: describes its fleet to whoever finds it. */
-import { closeSync, constants, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { closeSync, constants, existsSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "./run-dir-files.js";
 
@@ -60,6 +60,11 @@ function overwrite(file: string, text: string): boolean {
 
 function textOf(record: FleetRecord): string {
   return `${JSON.stringify(record, null, 2)}\n`;
+}
+
+/** Whether there is a record, also one that this version cannot read. */
+export function hasRecord(path: string): boolean {
+  return existsSync(join(path, NAME));
 }
 
 /** Returns the record in the run directory `path`; undefined if there is none that this version can read. */

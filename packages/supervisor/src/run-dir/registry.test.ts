@@ -1,10 +1,19 @@
 /** The state folder is shared: other fleets start and stop while it is read. */
-import fs, { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import fs, { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { listRunDirs, pruneRunDirs } from "./registry.js";
+import { writeRecord } from "./record.js";
+import { listRunDirs, pruneLasting, pruneRunDirs } from "./registry.js";
+
+const DAY_MS = 24 * 3_600_000;
+
+function makeFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "pl-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
 
 /** Calls `then` after each listing of a folder, before its entries are looked at. The modules under test may be loaded already. */
 function afterListing(then: () => void): void {
@@ -45,4 +54,49 @@ test("entries that disappear while they are looked at are left out, and the rest
   pruneRunDirs(folder);
   expect(existsSync(join(folder, "z-link"))).toBe(true);
   expect(fs.lstatSync(join(folder, "c-dangling"), { throwIfNoEntry: false })).toBeUndefined();
+});
+
+test("run directories that nobody will look for are removed, each after its time", () => {
+  const state = makeFolder();
+  const here = makeFolder();
+  const gone = join(here, "gone");
+  const make = (name: string, files: Record<string, string> = { "lock.1": "" }) => {
+    mkdirSync(join(state, name), { mode: 0o700 });
+    for (const [file, text] of Object.entries(files)) writeFileSync(join(state, name, file), text);
+    return join(state, name);
+  };
+  const fleet = (name: string, folder: string, endedAt: number | null) => {
+    const path = make(name);
+    const channelSocket = join(path, "channel.sock");
+    const sockets = { controlSocket: join(path, "control.sock"), channelSocket };
+    const whose = { source: join(folder, "app.js"), folder, release: folder, name };
+    writeRecord(path, { version: 1, ...whose, pid: 1, startedAt: 0, endedAt, orphanGraceMs: 1, ...sockets });
+  };
+  fleet("killed", gone, null);
+  fleet("killed-here", here, null);
+  fleet("stopped", gone, Date.now());
+  fleet("stopped-here", here, Date.now());
+  make("failed-start");
+  make("of-a-later-version", { "lock.1": "", "fleet.json": '{"version":2}' });
+  make("something-else", { "notes.txt": "" });
+  const leftAfter = (days: number) => {
+    pruneRunDirs(state, Date.now() + days * DAY_MS);
+    return readdirSync(state).sort();
+  };
+  const others = ["killed-here", "of-a-later-version", "something-else", "stopped-here"];
+  expect(leftAfter(0.9)).toEqual(["failed-start", "killed", ...others, "stopped"].sort());
+  expect(leftAfter(1.1)).toEqual(["failed-start", "killed", ...others].sort());
+  expect(leftAfter(31)).toEqual(others);
+});
+
+test("reports of root's fleets outlast their run directories, but not for ever, and nothing else is touched", () => {
+  const [runDirs, lasting] = [makeFolder(), makeFolder()];
+  mkdirSync(join(runDirs, "running"));
+  for (const path of ["running/deaths", "old/deaths", "old/history", "0.1.0/programs", "empty"])
+    mkdirSync(join(lasting, path), { recursive: true, mode: 0o700 });
+  writeFileSync(join(lasting, "old/deaths/1-web.1.json"), "{}");
+  pruneLasting(runDirs, lasting, Date.now() + 80 * DAY_MS);
+  expect(readdirSync(lasting).sort()).toEqual(["0.1.0", "empty", "old", "running"]);
+  pruneLasting(runDirs, lasting, Date.now() + 91 * DAY_MS);
+  expect(readdirSync(lasting).sort()).toEqual(["0.1.0", "running"]);
 });

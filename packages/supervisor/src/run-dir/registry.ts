@@ -1,14 +1,32 @@
 /** All run directories of one user: they are in the state folder, or a link there points to them; and the place of a fleet's, outside every release. */
-import { chmodSync, existsSync, lstatSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { lostMarkPath } from "@paceline/wire";
+import { attempt } from "@paceline/wire/proc";
 import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
 import { lockHolder } from "./lock.js";
-import { readRecord } from "./record.js";
+import { findOrphans } from "./orphans.js";
+import { hasRecord, readRecord } from "./record.js";
 import { allowedOwner, distrust, HOW_TO_NAME, homeOf, makeFolder, NOT_WRITABLE } from "./trust.js";
 
+const DAY_MS = 24 * 3_600_000;
 /** How long the log of a fleet whose folder is gone is kept. */
-const KEPT_MS = 24 * 3_600_000;
+const KEPT_MS = DAY_MS;
+/** The same after a kill, when nobody wrote down the end, and for a folder without a record: a start has failed, or the disk was full. */
+const UNENDED_KEPT_MS = 30 * DAY_MS;
+/** The same for what outlasts a restart of the machine, of fleets that were not started since. */
+const LASTING_KEPT_MS = 90 * DAY_MS;
 /** More run directories than anybody has; further entries are ignored. */
 const MAX_ENTRIES = 4096;
 
@@ -43,18 +61,65 @@ function removeLink(path: string): void {
 }
 
 /**
- * Removes the run directories of fleets that stopped long ago and whose folder is gone, and dangling links. Keeps machines clean
- * on which many fleets are tried out.
+ * Removes the run directories of fleets that ended long ago and whose folder is gone, those of failed starts, and dangling links. Keeps
+ * machines clean on which many fleets are tried out.
  */
 export function pruneRunDirs(folder: string, now = Date.now()): void {
   if (distrust(folder, { forbidden: NOT_WRITABLE }) !== undefined) return;
   for (const entry of readdirSync(folder, { withFileTypes: true }).slice(0, MAX_ENTRIES)) {
     const path = join(folder, entry.name);
     if (entry.isSymbolicLink() && !existsSync(path)) rmSync(path, { force: true });
-    if (!entry.isDirectory() || distrust(path) !== undefined || lockHolder(path) !== undefined) continue;
-    const record = readRecord(path);
-    if (record?.endedAt == null || existsSync(record.folder) || now - record.endedAt < KEPT_MS) continue;
-    rmSync(path, { recursive: true, force: true });
+    if (!entry.isDirectory() || distrust(path, { uid: allowedOwner(path) }) !== undefined) continue;
+    if (isForgotten(path, now)) rmSync(path, { recursive: true, force: true });
+  }
+  if (folder === ROOTS_FOLDER) pruneLasting(ROOTS_FOLDER, LASTING, now);
+}
+
+/** Whether nothing runs in a run directory, and nobody will look for what is in it. */
+function isForgotten(path: string, now: number): boolean {
+  if (lockHolder(path) !== undefined) return false;
+  const record = readRecord(path);
+  if (record === undefined) {
+    // A record that this version cannot read is another version's, and a folder without a lock is no run directory.
+    const isOurs = !hasRecord(path) && namesIn(path).some((name) => name.startsWith("lock."));
+    return isOurs && now - lastSign(path) >= UNENDED_KEPT_MS && !isServed(join(path, "channel.sock"));
+  }
+  if (existsSync(record.folder)) return false;
+  if (record.endedAt !== null) return now - record.endedAt >= KEPT_MS;
+  return now - lastSign(path, record.channelSocket) >= UNENDED_KEPT_MS && !isServed(record.channelSocket);
+}
+
+/** Whether processes of a killed supervisor run on. */
+function isServed(channelSocket: string): boolean {
+  return findOrphans(channelSocket).length > 0;
+}
+
+/** Returns when a fleet without a supervisor wrote something for the last time. */
+function lastSign(path: string, channelSocket = join(path, "channel.sock")): number {
+  const files = ["fleet.json", "state.json", "log/paceline.log"].map((name) => join(path, name));
+  return latest([path, ...files, lostMarkPath(channelSocket)]);
+}
+
+function latest(paths: readonly string[]): number {
+  return Math.max(0, ...paths.map((path) => lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0));
+}
+
+function namesIn(folder: string): string[] {
+  // Another start may have removed it.
+  return attempt(() => readdirSync(folder)) ?? [];
+}
+
+/** Removes the reports and histories of fleets that were not started for long. */
+export function pruneLasting(runDirs: string, lasting: string, now = Date.now()): void {
+  for (const name of namesIn(lasting).slice(0, MAX_ENTRIES)) {
+    const path = join(lasting, name);
+    if (existsSync(join(runDirs, name)) || distrust(path, { uid: allowedOwner(path) }) !== undefined) continue;
+    const names = namesIn(path);
+    // The programs of the executable are beside them.
+    if (!names.every((each) => LASTING_NAMES.includes(each))) continue;
+    if (now - latest([path, ...names.map((each) => join(path, each))]) < LASTING_KEPT_MS) continue;
+    for (const each of names) rmSync(join(path, each), { recursive: true, force: true });
+    attempt(() => rmdirSync(path));
   }
 }
 
@@ -133,6 +198,7 @@ export function serviceRunDir({ RUNTIME_DIRECTORY = "" }: Environment): string |
 
 /** Where root's fleets keep what outlasts a restart of the machine: /run does not. */
 export const LASTING = "/var/lib/paceline";
+const LASTING_NAMES = ["deaths", "history"];
 
 /** Returns the folder for what a fleet keeps over restarts of the machine: usually its run directory. */
 export function lastingFolderOf(runDir: string, environment: Environment): string {

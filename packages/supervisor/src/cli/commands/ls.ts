@@ -7,10 +7,11 @@ const MB = 1_000_000;
 
 export const ls: DefineCommand = (program, action) => {
   const command = program.command("ls").aliases(["list"]).description("list your fleets, wherever they were started");
+  command.option("-a, --all", "also fleets that have stopped or were killed, and whose logs are still there");
   withJson(command).action(
-    action(async ({ json }: JsonOption) => {
+    action(async ({ json, all }: JsonOption & { all?: boolean }) => {
       const { describeFleets } = await import("../../fleet/describe-fleets.js");
-      const { fleets, doubt } = await describeFleets();
+      const { fleets, doubt } = await describeFleets(all);
       if (json) printJson(fleets);
       else if (fleets.length === 0) print(`you have no fleet${doubt === undefined ? "" : `; ${doubt}`}`);
       else print(await table(fleets));

@@ -23,7 +23,11 @@ test.each<[string, Omit<LogLine, "sequence">, object]>([
   ["the next line", { at: 7, name: "web.1", text: 'a "b" \\ \u0001\n' }, { level: 30, msg: 'a "b" \\ \u0001\n' }],
   ["another name", { at: 7, name: 'w"2', text: "" }, { level: 30, time: 7, name: 'w"2', msg: "" }],
   ["another time", { at: 8, name: 'w"2', text: "é\ud800" }, { level: 30, time: 8, name: 'w"2', msg: "é\ud800" }],
-  ["an event", { at: 8, name: "paceline", subject: "web.1", level: "error", text: "x" }, { level: 50, subject: "web.1" }],
+  [
+    "an event",
+    { at: 8, name: "paceline", subject: "web.1", level: "error", text: "x" },
+    { level: 50, subject: "web.1" },
+  ],
   ["lost lines", { at: 8, name: "web.1", text: "[…]", lost: 3 }, { level: 40, name: "web.1", lost: 3 }],
 ])("the log file's line of %s", (_what, line, expected) => {
   const json = formatLogJson(line);

@@ -228,6 +228,7 @@ export class Parts {
     const isStopping = () => this.isStopping;
     const isReloading = (pool: string) =>
       pool === BALANCER_POOL ? reload.isAtBalancers : this.reloads.isRunning(pool);
+    const isDeploying = (pool: string) => this.deploys.holds(pool);
     const rollouts = new Rollouts({
       ...{ runner, children, coordination, slots, log },
       policyOf: (pool, generation) => {
@@ -239,7 +240,7 @@ export class Parts {
     });
     this.rollouts = rollouts;
     const operations = new Operations({
-      ...{ runner, rollouts, slots, log, isStopping, isReloading },
+      ...{ runner, rollouts, slots, log, isStopping, isReloading, isDeploying },
       sizesOf: (pool) => configs.sizesOf(pool),
       backupsOf: (pool) => configs.pool(pool)?.backups ?? 0,
       setFloor: (pool, instances) => {
@@ -303,7 +304,7 @@ export class Parts {
       ...{ children, rollouts, log },
       fleet: () => runner.fleet,
       limitsOf: (pool) => configs.recycleLimitsOf(pool),
-      mayBegin: (pool) => !isStopping() && !isReloading(pool),
+      mayBegin: (pool) => !isStopping() && !isReloading(pool) && !isDeploying(pool),
       memoryOf: (child, metric) => this.memoryOf(child, metric),
       requestsOf: (pool) => stats.totals(pool, performance.now()).requestsTotal,
     });
@@ -381,7 +382,7 @@ export class Parts {
       configOf: (pool) => configs.scalingOf(pool),
       isBusy: (pool) => {
         const rollout = rollouts.of(pool)?.kind ?? "recycle";
-        return isReloading(pool) || operations.isScaling(pool) || rollout !== "recycle";
+        return isReloading(pool) || isDeploying(pool) || operations.isScaling(pool) || rollout !== "recycle";
       },
       periodMs: reportEveryMs > 0 ? reportEveryMs : undefined,
     });

@@ -83,6 +83,11 @@ export class Deploys {
     return { ok: false, code: "busy", message: `${what} is under way${hint}` };
   }
 
+  /** Whether a deploy replaces that pool: until it is in service in all pools, or taken back. */
+  holds(pool: string): boolean {
+    return this.trial?.held.has(pool) ?? false;
+  }
+
   /** For the state file. */
   get sources(): { deployed: Deployed | undefined; formerlyDeployed: Deployed | undefined } {
     return { deployed: this.deployed, formerlyDeployed: this.formerly };
@@ -147,7 +152,7 @@ export class Deploys {
     const trial: Trial = {
       ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading" },
       ...{ judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => {} },
-      ...{ isHeld: false, wantsPromotion: false },
+      ...{ isHeld: false, wantsPromotion: false, held: new Set() },
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;
@@ -253,6 +258,7 @@ export class Deploys {
       if (judges.length > 0 && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
       return asSeen(result, wasSeen(), trial.takenBack !== undefined);
     } finally {
+      trial.held.clear();
       unwatch();
       for (const { judge } of judges) judge.close();
     }
@@ -287,18 +293,19 @@ export class Deploys {
     const failure = failed ?? (trial.takenBack === undefined ? undefined : asked(trial.takenBack));
     if (failure !== undefined && !failure.ok) {
       trial.phase = "back";
-      await this.rollBack(
-        results.flatMap(([part, { ok }]) => (ok ? [part] : [])),
-        onProgress,
-      );
-      return told.do === "takeBack" && !told.isTold ? { ...failure, code: "untold", message: told.reason } : failure;
+      const done = results.flatMap(([part, { ok }]) => (ok ? [part] : []));
+      const stuck = await this.rollBack(done, onProgress);
+      const isUntold = told.do === "takeBack" && !told.isTold;
+      const outcome = isUntold ? { ...failure, code: "untold" as const, message: told.reason } : failure;
+      return stuck === undefined ? outcome : { ...outcome, message: `${outcome.message}; ${backText(stuck)}` };
     }
     const rest = await this.commit(trial, about);
     if (!rest.ok) {
+      if (isStopping()) return STOPPING;
       trial.phase = "back";
-      await this.rollBack(trial.parts, onProgress);
+      const stuck = await this.rollBack(trial.parts, onProgress);
       this.undecided = undefined;
-      return { ...rest, code: "taken-back", message: `${rest.message}; the former version is restored` };
+      return { ...rest, code: "taken-back", message: `${rest.message}; ${backText(stuck)}` };
     }
     this.undecided = undefined;
     for (const { name, former: generation, size } of trial.parts) {
@@ -448,6 +455,13 @@ function placeOf(deployed: Deployed | undefined): string | undefined {
 function isSamePlace(one: string, other: string | undefined): boolean {
   const real = (path: string) => (existsSync(path) ? realpathSync(path) : path);
   return other !== undefined && (one === other || real(one) === real(other));
+}
+
+/** @param stuck why a pool could not go back */
+function backText(stuck: OperationResult | undefined): string {
+  return stuck === undefined
+    ? "the former version is restored"
+    : `the former version could not be restored: ${stuck.message}`;
 }
 
 function asked(reason: string): OperationResult {

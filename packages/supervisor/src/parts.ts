@@ -299,7 +299,7 @@ export class Parts {
       publishOnce: (change) => publishing.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,
     });
-    this.deploys.restoreSources(adopted?.deployed, adopted?.formerlyDeployed);
+    this.deploys.last.restoreSources(adopted?.deployed, adopted?.formerlyDeployed);
     this.recycling = new Recycling({
       ...{ children, rollouts, log },
       fleet: () => runner.fleet,
@@ -313,7 +313,7 @@ export class Parts {
       ...{ runDir, runner, configs, children, slots, stats, coordination, log },
       areBalancersMixed: () => reload.areBalancersMixed,
       floors: () => this.autoscaling.floors(),
-      deployed: () => this.deploys.sources,
+      deployed: () => this.deploys.last.sources,
       undecided: () => this.deploys.undecided,
       listensOn: () => this.sockets.map(({ url }) => url),
     });

@@ -227,7 +227,11 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   const undecided = project.deploy({ ...request, judgeMs: 0 });
   await waitFor("the hook to run", () => existsSync(join(project.folder, "ran")));
   // No process is being replaced any more, and yet the deploy is not through.
-  const others = await Promise.all([project.cli(["upgrade", "--force"]), project.restart("web"), project.scale("web", 3)]);
+  const others = await Promise.all([
+    project.cli(["upgrade", "--force"]),
+    project.restart("web"),
+    project.scale("web", 3),
+  ]);
   expect(others.map(({ code }) => code)).toEqual([5, 5, 5]);
   // A process that is started now is in the state file only once the generation that was entered before the hook is, too.
   const [, second] = pidsOf(await project.status()) ?? [];

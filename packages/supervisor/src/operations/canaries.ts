@@ -88,7 +88,7 @@ export interface Trial {
   judgeBy: number | null;
   readonly judgements: Map<string, Judgement>;
   /** The pools whose rollout has begun, until the deploy is in service or taken back. */
-  readonly held: Set<string>;
+  readonly begun: Set<string>;
   /** Set if an operator wants it taken back. */
   takenBack: string | undefined;
   /** An operator wants it to wait after the verdict, or to go on without. */
@@ -213,7 +213,7 @@ export class Canaries {
     const { name, slots, next, former, before, after } = part;
     const { judgeMs, canaryPercent } = trial.config;
     const rate = this.options.rateOf(name);
-    trial.held.add(name);
+    trial.begun.add(name);
     if (onHeld !== undefined && judgeMs > 0) onProgress(expectationText(name, rate, trial.config));
     // In place, the former code is gone, and a control would run the new one.
     const hasControls = before.release !== after.release && judgeMs > 0;

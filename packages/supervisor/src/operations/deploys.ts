@@ -74,7 +74,7 @@ export class Deploys {
 
   /** Whether a deploy replaces that pool: until it is in service in all pools, or taken back. */
   holds(pool: string): boolean {
-    return this.trial?.held.has(pool) ?? false;
+    return this.trial?.begun.has(pool) ?? false;
   }
 
   statusOf(pool: string): Omit<DeployStatus, "arms"> | null {
@@ -121,8 +121,8 @@ export class Deploys {
     if (refusal !== undefined) return refusal;
     const trial: Trial = {
       ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading" },
-      ...{ judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => {} },
-      ...{ isHeld: false, wantsPromotion: false, held: new Set() },
+      ...judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => ,
+      ...isHeld: false, wantsPromotion: false, begun: new Set() ,
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;
@@ -228,7 +228,7 @@ export class Deploys {
       if (judges.length > 0 && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
       return asSeen(result, wasSeen(), trial.takenBack !== undefined);
     } finally {
-      trial.held.clear();
+      trial.begun.clear();
       unwatch();
       for (const { judge } of judges) judge.close();
     }
@@ -333,7 +333,6 @@ export class Deploys {
     const pools = trial.parts.map(({ name, former, before }) => `${name} generation ${former} (${before.release})`);
     return { ok: true, message: `the deploy was taken back: ${pools.join(", ") || "nothing was changed"}` };
   }
-
 }
 
 /** @param stuck why a pool could not go back */

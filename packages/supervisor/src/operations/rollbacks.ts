@@ -88,7 +88,11 @@ export class Rollbacks {
       if (refusal !== undefined) return refusal;
       const [size, note] = this.sizeBefore(pool, after);
       if (note !== undefined) notes.push(note);
-      const slots = warmFirst(pool, former, wantedIndexes(pool).filter((index) => index <= size));
+      const slots = warmFirst(
+        pool,
+        former,
+        wantedIndexes(pool).filter((index) => index <= size),
+      );
       if (!isWarm(pool, former) && !existsSync(after.release))
         return { ok: false, code: "failed", message: `cannot return to ${after.release}: the folder is gone` };
       parts.push({ name, before: after, after: before, former, next: pool.generation, slots, size, isTried: false });

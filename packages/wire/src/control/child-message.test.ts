@@ -22,7 +22,12 @@ describe("parseChildMessage", () => {
     balancer,
     {
       ...balancer,
-      upstreams: [{ ...upstream, judged: { lost: 1, classes: [judgedClass, { ...judgedClass, failed: [4, 1], abandoned: [9, 1] }] } }],
+      upstreams: [
+        {
+          ...upstream,
+          judged: { lost: 1, classes: [judgedClass, { ...judgedClass, failed: [4, 1], abandoned: [9, 1] }] },
+        },
+      ],
     },
     { ...balancer, spoolBytes: 1, held: [{ pool: "web", receiving: 1, sending: 0 }] },
     { type: "applied", version: 1, leaving: ["web.1#1"], listening: true },

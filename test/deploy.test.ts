@@ -310,7 +310,7 @@ test("of several pools, the exit status says whether a client has had a response
   expect(others.map(({ code }) => code)).toEqual([5, 5, 5]);
   writeFileSync(gate, "");
   expect(await deploy).toMatchObject({ code: 0 });
-  const { pools: after } = await project.statusWhere("all pools again", allReady);
+  const { pools: after } = await project.status();
   for (const { generation, instances } of after)
     expect(new Set(instances.map((each) => each.generation))).toEqual(new Set([generation]));
 });

@@ -121,8 +121,8 @@ export class Deploys {
     if (refusal !== undefined) return refusal;
     const trial: Trial = {
       ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading" },
-      ...judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => ,
-      ...isHeld: false, wantsPromotion: false, begun: new Set() ,
+      ...{ judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => {} },
+      ...{ isHeld: false, wantsPromotion: false, begun: new Set() },
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;

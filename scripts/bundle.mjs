@@ -5,12 +5,14 @@ import { fileURLToPath } from "node:url";
 import { configJsonSchema } from "../packages/supervisor/dist/config/json-schema.js";
 import { bundlePrograms } from "./bundling.mjs";
 import { manPage } from "./man-page.mjs";
+import { buildPage } from "./page-document.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const dist = join(root, "packages/supervisor/dist");
 
 rmSync(join(dist, "programs"), { recursive: true, force: true });
 await bundlePrograms(dist);
+await buildPage(join(dist, "page.html"));
 
 // A link, so that changes of the Python files need no build.
 rmSync(join(dist, "python"), { force: true, recursive: true });

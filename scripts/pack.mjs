@@ -78,7 +78,7 @@ cpSync(join(root, "packages/server/python"), join(target, "dist/python"), { recu
 cpSync(join(source, "bin"), join(target, "bin"), { recursive: true });
 // Messages name these pages.
 cpSync(join(root, "docs"), join(target, "docs"), { recursive: true });
-for (const name of ["schema.json", "man"])
+for (const name of ["schema.json", "page.html", "man"])
   cpSync(join(source, "dist", name), join(target, "dist", name), { recursive: true });
 for (const name of ["README.md", "LICENSE"]) cpSync(join(root, name), join(target, name));
 write("THIRD-PARTY-LICENSES.txt", licensesOf(bundled.flat(2)));

@@ -75,7 +75,8 @@ function latestChange(path) {
 
 function buildIsFresh() {
   const builtAt = Number(readStamp(buildStamp) || 0);
-  const sources = ["tsconfig.json", "tsconfig.base.json", "scripts/bundle.mjs", "scripts/bundling.mjs"];
+  const scripts = ["bundle", "bundling", "page-document"].map((name) => join("scripts", `${name}.mjs`));
+  const sources = ["tsconfig.json", "tsconfig.base.json", ...scripts];
   for (const name of packageNames()) {
     if (!existsSync(join(root, "packages", name, "dist"))) return false;
     sources.push(join("packages", name, "src"), join("packages", name, "tsconfig.json"));

@@ -5,7 +5,7 @@ import http from "node:http";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { HELLO } from "./support/apps.js";
-import { Project } from "./support/fleet.js";
+import { askControl, Project } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { needs, run } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
@@ -94,13 +94,35 @@ test("the metrics are the figures of the status, and what clients send makes no 
   expect(open).toMatchObject({ status: 200, type: expect.stringMatching(/^application\/openmetrics-text; version=1/) });
   expect(open.text).toMatch(/# TYPE paceline_requests counter\n[\s\S]*# EOF\n$/);
 
-  // Nothing else is served there, and nothing to pages of other sites.
-  expect([
-    (await ask(admin, "/v1/status")).status,
-    (await ask(admin, "/metrics", { method: "POST" })).status,
-    (await ask(admin, "/metrics", { host: "evil.example" })).status,
-    (await ask(admin, "/metrics", { method: "HEAD", host: `localhost:${port}` })).status,
-  ]).toEqual([404, 405, 403, 200]);
+  // Everything else there needs the token, and is not for pages of other sites; nothing is changed unless the configuration allows it.
+  const { url } = JSON.parse(await askControl(join(project.runDir, "control.sock"), "/v1/page"));
+  const [, token] = /^http:\/\/127\.0\.0\.1:\d+\/#token=([\w-]{32})$/.exec(url) ?? [];
+  const authorization = `Bearer ${token}`;
+  const host = `127.0.0.1:${port}`;
+  const asked: [path: string, headers: Record<string, string>, status: number][] = [
+    ["/metrics", { method: "POST" }, 405],
+    ["/metrics", { host: "evil.example" }, 403],
+    ["/metrics", { method: "HEAD", host: `localhost:${port}` }, 200],
+    ["/", {}, 200],
+    ["/", { host: "evil.example" }, 403],
+    ["/v1/status", {}, 401],
+    ["/v1/status", { authorization: `Bearer ${token?.slice(0, -1)}x` }, 401],
+    ["/v1/status", { authorization }, 200],
+    ["/v1/status", { authorization, host, origin: `http://${host}` }, 200],
+    ["/v1/status", { authorization, host, origin: "http://evil.example" }, 403],
+    ["/v1/status", { authorization, "sec-fetch-site": "cross-site" }, 403],
+    ["/v1/stream", {}, 401],
+    ["/v1/logs?follow=1", {}, 401],
+    ["/v1/page", { authorization }, 404],
+    ["/v1/deploy", { method: "POST", authorization }, 404],
+    ["/v1/restart", { method: "POST", authorization }, 403],
+    ["/v1/restart", { method: "POST" }, 401],
+  ];
+  for (const [path, headers, status] of asked)
+    expect({ path, headers, status: (await ask(admin, path, headers)).status }).toEqual({ path, headers, status });
+  expect(
+    (await ask({ socketPath: join(project.runDir, "control.sock") }, "/v1/status", { host: "evil.example:80" })).status,
+  ).toBe(403);
 
   // Nobody blocks it with heads that do not end.
   const heads = [];

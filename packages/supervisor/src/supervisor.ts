@@ -8,6 +8,7 @@ import type {
   LogStatus,
   OpenRequestStatus,
   OperationResult,
+  PageAccess,
   Status,
   SupervisorApi,
 } from "./control/api.js";
@@ -23,12 +24,14 @@ import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/
 import { callerVia } from "./operations/history.js";
 import { STOPPING } from "./operations/operations.js";
 import { OperatorCommands } from "./operations/operator-commands.js";
+import { Records } from "./operations/records.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
 import { type DeploySource, Parts, type PartsOptions } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { detailsOf, readReports } from "./run-dir/death-files.js";
+import { PageToken } from "./run-dir/page-token.js";
 import type { ListeningSocket } from "./sockets/listening-sockets.js";
 import { layOut, openSockets, type SocketOptions, startParts } from "./starting.js";
 import { TakeOver } from "./take-over.js";
@@ -114,6 +117,8 @@ class FleetSupervisor implements Supervisor {
   private readonly parts: Parts;
   private readonly commands: OperatorCommands;
   private readonly admin: AdminListener;
+  private readonly pageToken: PageToken;
+  readonly records: Records;
   private stopping: Promise<OperationResult> | undefined;
   private unwatchSignals = () => {};
   /** What a stop does after the fleet was handed over. */
@@ -138,10 +143,10 @@ class FleetSupervisor implements Supervisor {
         options.onReloaded?.();
       },
     });
-    this.admin = new AdminListener({
-      warn: (message) => this.warn(message),
-      metrics: (format) => this.metrics(format),
-    });
+    const warn = (message: string) => this.warn(message);
+    this.pageToken = new PageToken(options.runDir.path, warn);
+    this.records = new Records(options.runDir);
+    this.admin = new AdminListener({ warn, supervisor: this, token: () => this.tokenOfPage() });
     const { startedAt = Date.now() } = options.adoption?.state ?? {};
     this.startedAt = performance.now() - Math.max(0, Date.now() - startedAt);
   }
@@ -169,7 +174,7 @@ class FleetSupervisor implements Supervisor {
     const { agentCheck, configs } = this.parts;
     if (this.parts.isStopping) return;
     agentCheck.listen(configs.fleet.agentCheck ?? null);
-    this.admin.listen(configs.fleet.admin ?? null);
+    this.admin.listen(configs.fleet.admin?.listen ?? null);
   }
 
   private recordStart(): void {
@@ -250,6 +255,17 @@ class FleetSupervisor implements Supervisor {
 
   deaths(): { deaths: DeathDetails[] } {
     return { deaths: readReports(this.options.runDir.deathsFolder).slice(0, MAX_DEATHS).map(detailsOf) };
+  }
+
+  page(): PageAccess {
+    const { listen, mayWrite = false } = this.parts.configs.fleet.admin ?? {};
+    if (listen == null) return { url: null, mayWrite };
+    const { host, port } = listen;
+    return { url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/#token=${this.tokenOfPage()}`, mayWrite };
+  }
+
+  private tokenOfPage(): string | undefined {
+    return this.pageToken.of(this.parts.configs.fleet.admin?.tokenFile);
   }
 
   metrics(format: TextFormat): string {

@@ -1057,11 +1057,38 @@ export interface FleetKeys {
   admin?:
     | {
         /**
-         * A loopback address where the supervisor serves metrics (docs/metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read them. Default: nowhere.
+         * A loopback address where the supervisor serves the page (docs/page.md) and metrics (docs/metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read the metrics; the page needs a token. Default: nowhere.
          *
          * Value: text.
          */
         listen?: string | undefined;
+        /**
+         * The token that the page asks for, of at least 16 characters: `{ file: … }` or `{ credential: … }`, as for secrets (docs/security.md). The file is read at each request. Default: one that the supervisor makes and keeps in the run directory; `paceline page` prints the address with it.
+         *
+         * Value: table.
+         */
+        token?:
+          | {
+              /**
+               * The file that has it, relative to the config file's folder.
+               *
+               * Value: text.
+               */
+              file?: string | undefined;
+              /**
+               * The name of the systemd credential that has it.
+               *
+               * Value: text.
+               */
+              credential?: string | undefined;
+            }
+          | undefined;
+        /**
+         * Whether the page may restart, reload, scale, drain and roll back. Otherwise it only shows.
+         *
+         * Value: true or false. Default: false.
+         */
+        write?: boolean | undefined;
       }
     | undefined;
   /**

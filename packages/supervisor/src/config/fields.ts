@@ -196,6 +196,21 @@ export function variables(description: string) {
   return field(schema, { type: "table of texts or secrets", description });
 }
 
+/** A value that a file or a credential has. A text is refused without being shown: it may be the value. */
+export function secret(description: string) {
+  const shape = {
+    file: text("The file that has it, relative to the config file's folder."),
+    credential: text("The name of the systemd credential that has it."),
+  };
+  const error = {
+    error: ({ code, input }: { code?: string; input?: unknown }) =>
+      code === "unrecognized_keys"
+        ? undefined
+        : `must be { file: "path" } or { credential: "name" }, not ${typeof input === "string" ? "text" : show(input)}`,
+  };
+  return field(z.strictObject(shape, error), { type: "table", description });
+}
+
 function isSecretSource(source: { file: string } | { credential: string }): boolean {
   return "file" in source ? isPath(source.file) : isCredential(source.credential);
 }

@@ -16,7 +16,7 @@ function resolve(given: unknown) {
     problems.push(`${formatKeyPath([...at, ...path])}: ${message}`);
   const probes = resolveProbes(input.balancer?.probes, report(["balancer", "probes"]));
   const agentCheck = resolveAgentCheck(input.agentCheck, LISTEN, report(["agentCheck"]));
-  const admin = resolveAdmin(input.admin, LISTEN, report(["admin", "listen"]));
+  const admin = resolveAdmin(input.admin, null, LISTEN, report(["admin", "listen"]));
   return { probes, agentCheck, admin, problems };
 }
 
@@ -45,10 +45,11 @@ it.each([
 
 it.each([
   [undefined, null],
-  [{}, null],
-  [{ listen: "9090" }, { host: "127.0.0.1", port: 9090 }],
-  [{ listen: "127.1.2.3:9090" }, { host: "127.1.2.3", port: 9090 }],
-  [{ listen: "[::1]:9090" }, { host: "::1", port: 9090 }],
+  [{}, { listen: null, tokenFile: null, mayWrite: false }],
+  [{ write: true }, { listen: null, tokenFile: null, mayWrite: true }],
+  [{ listen: "9090" }, { listen: { host: "127.0.0.1", port: 9090 }, tokenFile: null, mayWrite: false }],
+  [{ listen: "127.1.2.3:9090" }, { listen: { host: "127.1.2.3", port: 9090 } }],
+  [{ listen: "[::1]:9090" }, { listen: { host: "::1", port: 9090 } }],
 ])("admin: %j", (admin, address) => {
   expect(resolve({ admin })).toMatchObject({ admin: address, problems: [] });
 });
@@ -77,13 +78,15 @@ it.each([
   [{ agentCheck: "0.0.0.0:8080" }, "agentCheck: is one of the addresses in `listen`"],
   [
     { admin: { listen: ":9090" } },
-    'admin.listen: must be a loopback address such as "127.0.0.1:9090": there is no authentication',
+    'admin.listen: must be a loopback address such as "127.0.0.1:9090": it speaks without encryption',
   ],
   [
     { admin: { listen: "unix:/a" } },
-    'admin.listen: must be "HOST:PORT", not "unix:/a": the control socket has the metrics, too',
+    'admin.listen: must be "HOST:PORT", not "unix:/a": the control socket has the page and the metrics, too',
   ],
   [{ admin: { port: 9090 } }, "admin.port: unknown key"],
+  [{ admin: { token: "secret" } }, 'admin.token: must be { file: "path" } or { credential: "name" }, not text'],
+  [{ admin: { token: { file: "" } } }, "admin.token.file: must not be empty"],
 ])("%j is wrong", (given, problem) => {
   expect(resolve(given).problems).toEqual([problem]);
 });

@@ -1,6 +1,6 @@
 /** The keys for what is in front of or beside the fleet: probes, the time before a drain, HAProxy's agent-check, metrics. */
-import type { FleetConfig, ListenAddress, ProbePaths } from "../core/model.js";
-import { expected, fieldOf, flag, milliseconds, table, text, texts } from "./fields.js";
+import type { AdminConfig, FleetConfig, ListenAddress, ProbePaths } from "../core/model.js";
+import { expected, fieldOf, flag, milliseconds, secret, table, text, texts } from "./fields.js";
 import { formatListenAddress, parseListenAddress } from "./listen-address.js";
 
 const MAX_PRE_DRAIN_MS = 600_000;
@@ -48,8 +48,12 @@ export const agentCheck = text(
 /** A key at the top level. */
 export const adminFields = {
   listen: text(
-    'A loopback address where the supervisor serves [metrics](metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read them. Default: nowhere.',
+    'A loopback address where the supervisor serves the [page](page.md) and [metrics](metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read the metrics; the page needs a token. Default: nowhere.',
   ),
+  token: secret(
+    "The token that the page asks for, of at least 16 characters: `{ file: … }` or `{ credential: … }`, as for [secrets](security.md#secrets). The file is read at each request. Default: one that the supervisor makes and keeps in the run directory; `paceline page` prints the address with it.",
+  ),
+  write: flag(false, "Whether the page may restart, reload, scale, drain and roll back. Otherwise it only shows."),
 };
 
 type Reporter = (path: string[], message: string) => void;
@@ -103,16 +107,19 @@ export function resolveAgentCheck(
   return resolveTcp(given, listen, report, "HAProxy's agent-check uses TCP");
 }
 
-/** Resolves `admin.listen`; null without it. */
+/** Resolves `admin`; null without it. @param tokenFile the path of the file of `admin.token`, if there is one */
 export function resolveAdmin(
-  given: { listen?: string | undefined } | undefined,
+  given: { listen?: string | undefined; write?: boolean | undefined } | undefined,
+  tokenFile: string | null,
   listen: readonly ListenAddress[],
   report: Reporter,
-): FleetConfig["agentCheck"] {
-  const address = resolveTcp(given?.listen, listen, report, "the control socket has the metrics, too");
-  if (address === null || isLoopback(address.host)) return address;
-  report([], `must be a loopback address such as "127.0.0.1:${address.port}": there is no authentication`);
-  return null;
+): AdminConfig | null {
+  const address = resolveTcp(given?.listen, listen, report, "the control socket has the page and the metrics, too");
+  const isReachable = address !== null && !isLoopback(address.host);
+  if (isReachable)
+    report([], `must be a loopback address such as "127.0.0.1:${address.port}": it speaks without encryption`);
+  if (given === undefined) return null;
+  return { listen: isReachable ? null : address, tokenFile, mayWrite: given.write ?? false };
 }
 
 function isLoopback(host: string): boolean {

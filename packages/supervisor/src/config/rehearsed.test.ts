@@ -8,7 +8,7 @@ test("nothing but the app acts outside: no workers, hooks and agent-check, no fi
     ...{
       name: "shop",
       agentCheck: { host: "127.0.0.1", port: 9 },
-      admin: { host: "127.0.0.1", port: 8 },
+      admin: { listen: { host: "127.0.0.1", port: 8 }, tokenFile: null, mayWrite: false },
       hooks: { before: {} },
     },
     ...{ restartSupervisor: true, orphanGraceMs: 60_000 },

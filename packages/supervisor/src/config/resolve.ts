@@ -48,7 +48,7 @@ import {
   poolFields,
   RESERVED_POOL_NAMES,
 } from "./schema.js";
-import { readSecrets } from "./secrets.js";
+import { readSecrets, resolveToken } from "./secrets.js";
 import { readTrustedProxies } from "./trusted-proxies.js";
 import type { Finding } from "./validate.js";
 
@@ -105,7 +105,9 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     agentCheck: resolveAgentCheck(input.agentCheck, listen, (at, message) =>
       find(context, ["agentCheck", ...at], message),
     ),
-    admin: resolveAdmin(input.admin, listen, (at, message) => find(context, ["admin", "listen", ...at], message)),
+    admin: resolveAdmin(input.admin, resolveTokenFile(input, context), listen, (at, message) =>
+      find(context, ["admin", "listen", ...at], message),
+    ),
     user: resolveUser(input, context),
     restartSupervisor: input.restartSupervisor ?? true,
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
@@ -119,6 +121,12 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     balancer: serves ? { ...balancer, ...(proxied.length > 0 && { proxied }) } : { ...balancer, processes: 0 },
     pools,
   };
+}
+
+function resolveTokenFile({ admin }: FleetInput, context: ResolveContext): string | null {
+  const { baseDir, credentialsDir, isOnlyChecked = false } = context;
+  const report = (at: (string | number)[], message: string) => find(context, at, message);
+  return resolveToken(admin?.token, ["admin", "token"], { baseDir, credentialsDir, isOnlyChecked, report });
 }
 
 function resolveUser({ user, group }: FleetInput, context: ResolveContext): FleetUser | null {

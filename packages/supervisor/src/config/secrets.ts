@@ -41,6 +41,42 @@ export function readSecrets(
   return { variables, secrets };
 }
 
+/** The names that systemd allows. */
+function isCredential(name: string): boolean {
+  return /^[ -.0-9;-~]{1,255}$/.test(name) && !/^\.\.?$/.test(name);
+}
+
+const MIN_TOKEN_LENGTH = 16;
+
+/**
+ * Checks the token of `admin`, which the supervisor reads itself. Returns the absolute path of its file; null if there is none.
+ * @param path of the key
+ */
+export function resolveToken(
+  given: { file?: string | undefined; credential?: string | undefined } | undefined,
+  path: (string | number)[],
+  context: SecretContext,
+): string | null {
+  if (given === undefined) return null;
+  const { file, credential } = given;
+  const report = (message: string) => context.report(path, message);
+  const hasOne = (file === undefined) !== (credential === undefined);
+  if (!hasOne) report("must have either `file` or `credential`");
+  if (!hasOne || (credential !== undefined && !isCredential(credential))) {
+    if (hasOne) report('`credential` must be a name of ASCII characters without "/" and ":"');
+    return null;
+  }
+  const source: SecretSource =
+    file !== undefined ? { file: resolve(context.baseDir, file) } : { credential: credential ?? "" };
+  const text = secretValue(source, { ...context, report });
+  if (text !== undefined && !/^[!-~]{16,512}$/.test(text))
+    report(
+      `must have ${MIN_TOKEN_LENGTH} to 512 characters of ASCII without spaces; make one with: openssl rand -hex 24`,
+    );
+  if ("file" in source) return source.file;
+  return context.credentialsDir === undefined ? null : join(context.credentialsDir, source.credential);
+}
+
 /** Returns undefined if there is no value; then that is reported, or it is only a check. */
 function secretValue(
   source: SecretSource,
@@ -68,7 +104,7 @@ function secretValue(
 }
 
 /** Returns the text of a file without its last newline, or why it cannot be a secret. */
-function readSecretFile(path: string): { text: string } | { problem: string; code?: string | undefined } {
+export function readSecretFile(path: string): { text: string } | { problem: string; code?: string | undefined } {
   let fd: number | undefined;
   try {
     // A named pipe without a writer would block.

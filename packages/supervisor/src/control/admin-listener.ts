@@ -1,32 +1,52 @@
-/** The admin listener: metrics by HTTP on a loopback address, for scrapers that cannot use the control socket. It changes nothing. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+/** The admin listener: the page and metrics by HTTP on a loopback address, which every user of the machine can reach. */
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import { readCaller } from "../core/history.js";
 import { limitConnections } from "../sockets/giving-way.js";
 import { type HostAndPort, LateListener } from "../sockets/late-listener.js";
-import { type Metrics, sendMetrics } from "./responses.js";
+import { ADMIN_ROUTES, hasToken, isForeign, isLoopbackHost, narrowed } from "./access.js";
+import type { SupervisorApi } from "./api.js";
+import { Dispatcher, type Gate } from "./dispatch.js";
+import { ControlError } from "./responses.js";
+import type { BodyShape, Route } from "./route.js";
 
-interface AdminListenerOptions extends Metrics {
+interface AdminListenerOptions {
+  supervisor: SupervisorApi;
+  /** Returns what reading needs; undefined: nothing can be read. */
+  token(): string | undefined;
   warn(message: string): void;
   /** Milliseconds between two attempts to listen. Default: a second. */
   retryMs?: number;
 }
 
-/** The oldest gives way to a further one: every user of the machine can open them. */
-const MAX_CONNECTIONS = 32;
+/** The oldest without the token gives way to a further one. */
+const MAX_CONNECTIONS = 64;
+const MAX_FOLLOWERS = 8;
 const MAX_HEAD_BYTES = 8192;
+const MAX_BODY_BYTES = 65_536;
 /** How long a request may take to arrive, and a connection be idle. */
 const TIMEOUT_MS = 10_000;
 
 export class AdminListener {
   private readonly listener: LateListener;
+  private readonly dispatcher: Dispatcher;
   private server: Server | undefined;
 
   constructor(private readonly options: AdminListenerOptions) {
-    const { retryMs } = options;
+    const { retryMs, supervisor } = options;
     this.listener = new LateListener({
       key: "admin.listen",
       warn: (message) => options.warn(message),
       makeServer: () => this.makeServer(),
       ...(retryMs === undefined ? {} : { retryMs }),
+    });
+    const gate: Gate = {
+      admitFrom: (request) => this.admitFrom(request),
+      admitTo: (route, request) => this.admitTo(route, request),
+      callerOf: () => ({ ...readCaller(undefined), via: "page" }),
+    };
+    this.dispatcher = new Dispatcher({
+      ...{ supervisor, gate, maxBodyBytes: MAX_BODY_BYTES, bodyTimeoutMs: TIMEOUT_MS },
+      ...{ maxFollowers: MAX_FOLLOWERS, keepsAlive: true },
     });
   }
 
@@ -38,39 +58,38 @@ export class AdminListener {
 
   close(): void {
     this.listener.close();
+    this.dispatcher.endStreams();
     this.server?.closeAllConnections();
   }
 
   private makeServer(): Server {
     const limits = { maxHeaderSize: MAX_HEAD_BYTES, headersTimeout: TIMEOUT_MS, requestTimeout: TIMEOUT_MS };
-    const server = createServer({ ...limits, keepAliveTimeout: TIMEOUT_MS }, (request, response) =>
-      this.respond(request, response),
+    const server = createServer(
+      { ...limits, keepAliveTimeout: TIMEOUT_MS },
+      (request, response) => void this.dispatcher.serve(request, response),
     );
-    limitConnections(server, MAX_CONNECTIONS, false);
+    limitConnections(server, MAX_CONNECTIONS, (request) => this.isKnown(request));
     this.server = server;
     return server;
   }
 
-  private respond(request: IncomingMessage, response: ServerResponse): void {
-    request.on("error", () => {});
-    response.on("error", () => {});
-    request.resume();
-    const path = (request.url ?? "/").split("?")[0];
-    if (!isLoopbackHost(request.headers.host ?? "")) return refuse(response, 403, "only loopback hosts are served");
-    if (path !== "/metrics") return refuse(response, 404, "there is only /metrics");
-    if (request.method !== "GET" && request.method !== "HEAD")
-      return refuse(response, 405, "/metrics accepts GET and HEAD");
-    sendMetrics(response, request.headers.accept ?? "", this.options, request.method === "HEAD");
+  private isKnown({ headers }: IncomingMessage): boolean {
+    return headers.authorization !== undefined && hasToken(headers.authorization, this.options.token());
   }
-}
 
-/** A page of another site whose name resolves to a loopback address would send that name (DNS rebinding). */
-function isLoopbackHost(host: string): boolean {
-  return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i.test(host);
-}
+  private admitFrom({ headers }: IncomingMessage): void {
+    if (!isLoopbackHost(headers.host ?? "")) throw new ControlError(403, "forbidden", "only loopback hosts are served");
+  }
 
-function refuse(response: ServerResponse, status: number, text: string): void {
-  const fields = { "Content-Type": "text/plain; charset=utf-8", "Content-Length": Buffer.byteLength(text) + 1 };
-  response.writeHead(status, { ...fields, ...(status === 405 && { Allow: "GET, HEAD" }) });
-  response.end(`${text}\n`);
+  private admitTo(route: Route, request: IncomingMessage): BodyShape {
+    const { access, keys } = ADMIN_ROUTES[route.path] ?? {};
+    if (access === undefined) throw new ControlError(404, "not_found", `${route.path} is for the control socket only`);
+    if (access === "open") return route.body;
+    if (isForeign(request.headers)) throw new ControlError(403, "forbidden", "pages of other sites are not served");
+    if (!this.isKnown(request))
+      throw new ControlError(401, "unauthorized", "this needs the token; paceline page prints the address with it");
+    if (access === "write" && !this.options.supervisor.page().mayWrite)
+      throw new ControlError(403, "read-only", "the page is read-only: admin.write is not true");
+    return narrowed(route, keys);
+  }
 }

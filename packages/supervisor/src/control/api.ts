@@ -1,9 +1,10 @@
 /** The API of the control socket: the status document, the operations, and the interface of the supervisor behind them. */
 import type { DumpKind, RecordedRequest } from "@paceline/wire";
 import type { KeyChange, ReleaseChange, VariableChange } from "../core/config-diff.js";
+import type { DeathReport } from "../core/deaths.js";
 import type { OnNoTraffic, TestResult } from "../core/deploy.js";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
-import type { Caller } from "../core/history.js";
+import type { Caller, HistoryEntry, HistorySummary } from "../core/history.js";
 import type { ProcessState } from "../core/model.js";
 import type { ScalingTarget } from "../core/scaling-needs.js";
 import type { Verdict } from "../core/verdict-model.js";
@@ -487,6 +488,20 @@ export type TurnChange =
 /** A number of instances, or a difference. */
 export type ScaleChange = { instances: number } | { by: number };
 
+/** Reports of deaths, and the history of operations with the newest first. */
+export interface FleetRecords {
+  death(id: number): DeathReport | undefined;
+  operations(): HistorySummary[];
+  operation(id: number): HistoryEntry | undefined;
+}
+
+/** How the page is reached, and what it may do. */
+export interface PageAccess {
+  /** Its address with the token; null if there is no `admin.listen`. */
+  url: string | null;
+  mayWrite: boolean;
+}
+
 /**
  * What the supervisor offers to the control socket, which accesses the fleet only through this interface. `by` is who asks, for the
  * history.
@@ -499,6 +514,8 @@ export interface SupervisorApi {
   openRequests(name?: string): Promise<{ requests: OpenRequestStatus[] }>;
   /** Returns the last deaths, the newest first. */
   deaths(): { deaths: DeathDetails[] };
+  readonly records: FleetRecords;
+  page(): PageAccess;
   /** Returns the metrics of the fleet as text. */
   metrics(format: TextFormat): string;
   scale(pool: string, change: ScaleChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;

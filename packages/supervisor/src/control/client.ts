@@ -6,6 +6,7 @@ import type {
   FigureHistory,
   OpenRequestStatus,
   OperationResult,
+  PageAccess,
   ProgressListener,
   Status,
 } from "./api.js";
@@ -58,6 +59,10 @@ export class ControlClient {
 
   async deaths(): Promise<DeathDetails[]> {
     return (await this.#document<{ deaths: DeathDetails[] }>("/v1/deaths")).deaths;
+  }
+
+  page(): Promise<PageAccess> {
+    return this.#document("/v1/page");
   }
 
   async #document<Document extends object>(path: string): Promise<Document> {

@@ -39,7 +39,7 @@ export function sendMetrics(response: ServerResponse, accept: string, source: Me
   const format = formatFor(accept);
   const body = source.metrics(format);
   const fields = { "Content-Type": CONTENT_TYPES[format], "Content-Length": Buffer.byteLength(body) };
-  response.writeHead(200, { ...fields, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff" });
+  response.writeHead(200, fields);
   response.end(isHead ? undefined : body);
 }
 

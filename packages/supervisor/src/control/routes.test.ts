@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { isAbout } from "../core/words.js";
-import { bodyProblems, matchPath, routes } from "./routes.js";
+import { bodyProblems, matchPath } from "./route.js";
+import { routes } from "./routes.js";
 
 test("docs/http-api.md explains every route", () => {
   const page = readFileSync(new URL("../../../../docs/http-api.md", import.meta.url), "utf8");

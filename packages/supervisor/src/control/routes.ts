@@ -1,69 +1,9 @@
 /** Every route of the control socket, in one list; docs/http-api.md explains each. */
 import type { DumpKind } from "@paceline/wire";
-import type { Caller } from "../core/history.js";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
-import type { Heir, NamedRelease, OperationResult, ProgressListener, SupervisorApi } from "./api.js";
-import { ControlError, type Subscribe } from "./responses.js";
-
-/** The type of a body's key; those that end in `?` are optional. */
-type BodyKey = keyof BodyKinds;
-
-/** The keys a body may have. */
-type BodyShape = Readonly<Record<string, BodyKey>>;
-
-interface BodyKinds {
-  "count?": number | undefined;
-  "change?": number | undefined;
-  "flag?": boolean | undefined;
-  "text?": string | undefined;
-  "texts?": Record<string, string> | undefined;
-  "table?": object | undefined;
-  "list?": string[] | undefined;
-}
-
-/** The type of a validated body of that shape. */
-type BodyOf<Shape extends BodyShape> = { [Key in keyof Shape]: BodyKinds[Shape[Key]] };
-
-const RULES: Record<BodyKey, { accepts: (value: unknown) => boolean; rule: string }> = {
-  "count?": {
-    accepts: (value) => value === undefined || (Number.isSafeInteger(value) && (value as number) >= 0),
-    rule: "a whole number from 0",
-  },
-  "change?": {
-    accepts: (value) => value === undefined || Number.isSafeInteger(value),
-    rule: "a whole number, below 0 for fewer",
-  },
-  "flag?": {
-    accepts: (value) => value === undefined || typeof value === "boolean",
-    rule: "true or false",
-  },
-  "text?": { accepts: (value) => value === undefined || typeof value === "string", rule: "text" },
-  "texts?": { accepts: (value) => value === undefined || isTable(value, isText), rule: "a table of texts" },
-  "list?": {
-    accepts: (value) => value === undefined || (Array.isArray(value) && value.every(isText)),
-    rule: "a list of texts",
-  },
-  "table?": { accepts: (value) => value === undefined || isTable(value, () => true), rule: "a table" },
-};
-
-/** Returns every problem of a body; empty if it is valid. */
-export function bodyProblems(shape: BodyShape, body: unknown): string[] {
-  if (!isTable(body, () => true)) return ["must be an object"];
-  const unknown = Object.keys(body).filter((key) => !Object.hasOwn(shape, key));
-  const wrong = Object.entries(shape).filter(([key, kind]) => !RULES[kind].accepts(body[key]));
-  return [
-    ...wrong.map(([key, kind]) => `${key}: must be ${RULES[kind].rule}`),
-    ...unknown.map((key) => `unknown key ${JSON.stringify(key)}`),
-  ];
-}
-
-function isTable(value: unknown, accepts: (item: unknown) => boolean): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && Object.values(value).every(accepts);
-}
-
-function isText(value: unknown): boolean {
-  return typeof value === "string";
-}
+import type { Heir, NamedRelease, SupervisorApi } from "./api.js";
+import { ControlError } from "./responses.js";
+import { type Route, route } from "./route.js";
 
 /** The only program to which a fleet is handed over, of whichever version. */
 const SUPERVISOR = "/programs/cli/main.js";
@@ -76,47 +16,6 @@ function isSupervisor({ command, args }: Pick<Heir, "command" | "args">): boolea
 function pathProblem({ dir, config, envFile }: NamedRelease): string | undefined {
   const relative = [dir, config, envFile].find((path) => path !== undefined && !path.startsWith("/"));
   return relative === undefined ? undefined : `${relative} is not an absolute path`;
-}
-
-/** The validated input of a route. */
-export interface RouteInput<Body> {
-  supervisor: SupervisorApi;
-  /** The named parts of the path, decoded. */
-  params: Record<string, string>;
-  query: URLSearchParams;
-  body: Body;
-  /** Who asks, for the history. */
-  by: Caller;
-}
-
-type Reply<Body> =
-  /** Responds with one JSON document. */
-  | { kind: "document"; read(input: RouteInput<Body>): object | Promise<object> }
-  /** Responds with the metrics, in the format that the field Accept asks for. */
-  | { kind: "metrics" }
-  /** Responds with progress lines while it runs, then the result. */
-  | { kind: "operation"; run(input: RouteInput<Body>, onProgress: ProgressListener): Promise<OperationResult> }
-  /** Responds with the stored lines, and with `follow=1` also with new ones. */
-  | { kind: "lines"; open(input: RouteInput<Body>): { recent: object[]; subscribe: Subscribe } };
-
-export interface Route {
-  method: "GET" | "POST";
-  /** Such as `/v1/pools/:pool/scale`. */
-  path: string;
-  /** The accepted query parameters; every operation also accepts `timeoutMs`. */
-  query: readonly string[];
-  body: BodyShape;
-  reply: Reply<never>;
-}
-
-function route<const Shape extends BodyShape>(
-  method: Route["method"],
-  path: string,
-  body: Shape,
-  reply: Reply<BodyOf<Shape>>,
-): Route {
-  const query = { document: [], metrics: [], operation: ["timeoutMs"], lines: ["follow", "name", "lines"] }[reply.kind];
-  return { method, path, query, body, reply: reply as Reply<never> };
 }
 
 const none = {};
@@ -147,6 +46,22 @@ export const routes: readonly Route[] = [
   },
   route("GET", "/v1/deaths", none, { kind: "document", read: ({ supervisor }) => supervisor.deaths() }),
   route("GET", "/metrics", none, { kind: "metrics" }),
+  route("GET", "/", none, { kind: "page" }),
+  route("GET", "/v1/stream", none, { kind: "stream" }),
+  route("GET", "/v1/page", none, { kind: "document", read: ({ supervisor }) => supervisor.page() }),
+  route("GET", "/v1/deaths/:id", none, {
+    kind: "document",
+    read: ({ supervisor, params: { id = "" } }) => found(supervisor.records.death(Number(id)), `no death ${id}`),
+  }),
+  route("GET", "/v1/operations", none, {
+    kind: "document",
+    read: ({ supervisor }) => ({ operations: supervisor.records.operations() }),
+  }),
+  route("GET", "/v1/operations/:id", none, {
+    kind: "document",
+    read: ({ supervisor, params: { id = "" } }) =>
+      found(supervisor.records.operation(Number(id)), `no operation ${id} in the history`),
+  }),
   route("GET", "/v1/ready", none, {
     kind: "operation",
     run: ({ supervisor }) => supervisor.waitReady(),
@@ -363,30 +278,14 @@ function durationOf(what: DumpKind, durationMs: number): string | undefined {
   return isValid ? undefined : `durationMs must be from 1 to ${MAX_PROFILE_MS} for cpu, and 0 otherwise`;
 }
 
+function found(document: object | undefined, missing: string): object {
+  if (document === undefined) throw new ControlError(404, "not_found", missing);
+  return document;
+}
+
 /** Refuses an unknown name, which would be followed for ever. A name with stored lines is accepted. */
 function checkName(supervisor: SupervisorApi, name: string | undefined, recent: readonly object[]): void {
   if (name === undefined || recent.length > 0) return;
   const names = supervisor.names();
   if (!names.includes(name)) throw new ControlError(400, "invalid", unknownName(name, names));
-}
-
-/** Returns the named parts of `path`; undefined if it does not match the pattern. */
-export function matchPath(pattern: string, path: string): Record<string, string> | undefined {
-  const wanted = pattern.split("/");
-  const given = path.split("/");
-  if (wanted.length !== given.length) return undefined;
-  const params: Record<string, string> = {};
-  for (const [at, part] of wanted.entries()) {
-    const actual = given[at] ?? "";
-    if (!part.startsWith(":")) {
-      if (part !== actual) return undefined;
-    } else {
-      try {
-        params[part.slice(1)] = decodeURIComponent(actual);
-      } catch {
-        return undefined; // A malformed percent escape matches nothing.
-      }
-    }
-  }
-  return params;
 }

@@ -71,6 +71,9 @@ export interface HistoryEntry {
   durationMs: number | null;
 }
 
+/** What a list shows of an entry: without its steps. */
+export type HistorySummary = Omit<HistoryEntry, "version" | "steps" | "stepsOmitted">;
+
 export const UNDER_WAY = "under way";
 export const CUT_OFF = "cut off";
 

@@ -256,14 +256,24 @@ export interface FleetUser {
   home: string | null;
 }
 
+/** The key `admin`: the page and the metrics over TCP. */
+export interface AdminConfig {
+  /** Null: nowhere. */
+  listen: { host: string; port: number } | null;
+  /** The file of the operator's own token; null: one is made. */
+  tokenFile: string | null;
+  /** Whether the page may change the fleet. */
+  mayWrite: boolean;
+}
+
 /** The configuration of a fleet: the result of `paceline check`, and the input of the supervisor. */
 export interface FleetConfig {
   name: string;
   listen: ListenAddress[];
   /** Where the supervisor responds to HAProxy's agent-check; null: nowhere. */
   agentCheck: { host: string; port: number } | null;
-  /** Where the supervisor serves metrics; null or absent, as in the state of an earlier version: nowhere. */
-  admin?: { host: string; port: number } | null;
+  /** Null or absent, as in the state of an earlier version, without the key. */
+  admin?: AdminConfig | null;
   /** The user that the supervisor becomes after it has bound `listen`; null: it stays who it is. */
   user: FleetUser | null;
   orphanGraceMs: number;

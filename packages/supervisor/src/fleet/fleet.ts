@@ -9,6 +9,7 @@ import type {
   LogLine,
   NamedRelease,
   OperationResult,
+  PageAccess,
   ScaleChange,
   Status,
   TurnChange,
@@ -67,6 +68,11 @@ export class FleetClient implements Fleet {
 
   status({ timeoutMs = DOCUMENT_TIMEOUT_MS }: { timeoutMs?: number | undefined } = {}): Promise<Status> {
     return this.client(timeoutMs).status();
+  }
+
+  /** Returns how the page is reached, with its token. */
+  page(): Promise<PageAccess> {
+    return this.client(DOCUMENT_TIMEOUT_MS).page();
   }
 
   ready(options: Pick<OperationOptions, "timeoutMs"> = {}): Promise<OperationDone> {

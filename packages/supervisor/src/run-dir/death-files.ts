@@ -2,7 +2,7 @@
 import { errorLineOf } from "@paceline/wire/proc";
 import type { DeathDetails, DeathSummary } from "../control/api.js";
 import { boundReport, type DeathReport, howItDied, reportsToRemove } from "../core/deaths.js";
-import { NumberedFiles, readDocuments } from "./numbered-files.js";
+import { NumberedFiles, readDocuments, readNumbered } from "./numbered-files.js";
 
 /** The writer of one supervisor. */
 export class DeathFiles {
@@ -26,6 +26,11 @@ export class DeathFiles {
 /** Reads all reports in a folder, the newest first. Skips those that this version cannot read. */
 export function readReports(folder: string, uid = process.getuid?.()): DeathReport[] {
   return readDocuments(folder, isReport, uid).documents;
+}
+
+/** Returns one report of a folder; undefined if there is none with that number. */
+export function readReport(folder: string, id: number): DeathReport | undefined {
+  return readNumbered(folder, id, isReport);
 }
 
 function isReport(given: unknown): given is DeathReport {

@@ -108,6 +108,17 @@ export function readDocuments<Document>(
   return found;
 }
 
+/** Reads one document of a folder; undefined if there is none with that number, or it cannot be read. */
+export function readNumbered<Document>(
+  folder: string,
+  id: number,
+  isDocument: (value: unknown) => value is Document,
+): Document | undefined {
+  if (distrust(folder, { uid: process.getuid?.() }) !== undefined) return undefined;
+  const name = namesIn(folder).find((each) => Number(NAME.exec(each)?.[1]) === id);
+  return name === undefined ? undefined : readDocument(join(folder, name), isDocument);
+}
+
 function readDocument<Document>(path: string, isDocument: (value: unknown) => value is Document): Document | undefined {
   let fd: number;
   try {

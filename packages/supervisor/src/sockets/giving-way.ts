@@ -4,12 +4,14 @@ import type { Socket } from "node:net";
 
 /**
  * Closes the oldest connection when there are more than `max`.
- * @param keepsRequests whether one that has sent a request stays; if all have, the new connection is closed
+ * @param isKept whether one that has sent this request stays; if all stay, the new connection is closed
  */
-export function limitConnections(server: Server, max: number, keepsRequests: boolean): void {
+export function limitConnections(server: Server, max: number, isKept: (request: IncomingMessage) => boolean): void {
   const open = new Set<Socket>();
   const kept = new WeakSet<Socket>();
-  if (keepsRequests) server.on("request", ({ socket }: IncomingMessage) => kept.add(socket));
+  server.on("request", (request: IncomingMessage) => {
+    if (!kept.has(request.socket) && isKept(request)) kept.add(request.socket);
+  });
   server.on("connection", (socket: Socket) => {
     open.add(socket);
     socket.on("close", () => open.delete(socket));

@@ -15,6 +15,7 @@ import { init } from "./init.js";
 import { lock, unlock } from "./lock.js";
 import { logs } from "./logs.js";
 import { ls } from "./ls.js";
+import { page } from "./page.js";
 import { record } from "./record.js";
 import { rehearse } from "./rehearse.js";
 import { reload } from "./reload.js";
@@ -37,6 +38,7 @@ export const commands: readonly DefineCommand[] = [
   status,
   ls,
   top,
+  page,
   scale,
   reload,
   deploy,

@@ -1,0 +1,173 @@
+/** One request of the control socket or of the admin listener: it is admitted, read and given to its route. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Caller } from "../core/history.js";
+import type { SupervisorApi } from "./api.js";
+import { sendPage } from "./page-document.js";
+import { ControlError, lines, operation, sendJson, sendMetrics } from "./responses.js";
+import { type BodyShape, bodyProblems, matchPath, type Route, type RouteInput } from "./route.js";
+import { routes } from "./routes.js";
+import { StatusStream } from "./stream.js";
+
+/** Who may ask for what. Both methods throw a ControlError to refuse. */
+export interface Gate {
+  /** Checks where a request comes from, before anything is said about its path. */
+  admitFrom(request: IncomingMessage): void;
+  /** Returns the keys that the body may have. */
+  admitTo(route: Route, request: IncomingMessage): BodyShape;
+  callerOf(request: IncomingMessage): Caller;
+}
+
+interface DispatcherOptions {
+  supervisor: SupervisorApi;
+  gate: Gate;
+  maxBodyBytes: number;
+  /** How long a body may take to arrive, in milliseconds. */
+  bodyTimeoutMs: number;
+  /** The most clients that follow lines. */
+  maxFollowers: number;
+  /** Whether a connection may carry a further request. */
+  keepsAlive: boolean;
+}
+
+export class Dispatcher {
+  private readonly stream: StatusStream;
+  private readonly closing = new Set<() => void>();
+
+  constructor(private readonly options: DispatcherOptions) {
+    this.stream = new StatusStream(options.supervisor);
+  }
+
+  /** Ends the responses that would go on. */
+  endStreams(): void {
+    for (const end of [...this.closing]) end();
+    this.stream.close();
+  }
+
+  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // A client that disconnects needs no response.
+    request.on("error", () => {});
+    response.on("error", () => {});
+    if (!this.options.keepsAlive) response.setHeader("Connection", "close");
+    response.setHeader("Cache-Control", "no-store");
+    response.setHeader("X-Content-Type-Options", "nosniff");
+    // Bun may send the head of a destroyed response, which must not report success.
+    response.statusCode = 400;
+    try {
+      await this.respond(request, response);
+    } catch (error) {
+      sendError(response, error);
+    }
+  }
+
+  private async respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { supervisor, gate } = this.options;
+    gate.admitFrom(request);
+    const url = parseTarget(request.url ?? "/");
+    const { route, params } = findRoute(request.method ?? "", url.pathname);
+    const shape = gate.admitTo(route, request);
+    checkQuery(route, url.searchParams);
+    const body = parseBody(shape, await readBody(request, this.options));
+    const by = gate.callerOf(request);
+    const input = { supervisor, params, query: url.searchParams, body, by } as RouteInput<never>;
+    const isHead = request.method === "HEAD";
+    const { reply } = route;
+    switch (reply.kind) {
+      case "document":
+        return sendJson(response, 200, await reply.read(input));
+      case "metrics":
+        return sendMetrics(response, request.headers.accept ?? "", supervisor, isHead);
+      case "page":
+        return sendPage(response, String(request.headers["accept-encoding"] ?? ""), isHead);
+      case "stream":
+        return this.stream.open(response);
+      case "operation":
+        return operation(response, url.searchParams, (onProgress) => reply.run(input, onProgress));
+      case "lines": {
+        if (this.closing.size >= this.options.maxFollowers)
+          throw new ControlError(503, "busy", `${this.options.maxFollowers} clients follow lines already`);
+        return lines(response, url.searchParams, reply.open(input), (end) => {
+          this.closing.add(end);
+          return () => this.closing.delete(end);
+        });
+      }
+      default:
+        return reply satisfies never;
+    }
+  }
+}
+
+function parseTarget(target: string): URL {
+  try {
+    return new URL(target, "http://localhost");
+  } catch (error) {
+    throw new ControlError(400, "invalid", `${target} is not a path: ${(error as Error).message}`);
+  }
+}
+
+/** Kinds of replies that have a head alone, too. */
+const WITH_HEAD: readonly Route["reply"]["kind"][] = ["metrics", "page"];
+
+function findRoute(method: string, path: string): { route: Route; params: Record<string, string> } {
+  const allowed: string[] = [];
+  for (const route of routes) {
+    const params = matchPath(route.path, path);
+    if (params === undefined) continue;
+    const methods = WITH_HEAD.includes(route.reply.kind) ? [route.method, "HEAD"] : [route.method];
+    if (methods.includes(method)) return { route, params };
+    allowed.push(...methods);
+  }
+  if (allowed.length === 0) throw new ControlError(404, "not_found", `no such endpoint: ${path}`);
+  throw new ControlError(405, "method_not_allowed", `${path} accepts ${allowed.join(" and ")}, not ${method}`);
+}
+
+function checkQuery(route: Route, query: URLSearchParams): void {
+  for (const [name, value] of query) {
+    if (!route.query.includes(name)) throw new ControlError(400, "invalid", `${route.path} has no parameter "${name}"`);
+    const isNumber = name === "timeoutMs" || name === "lines" || name === "since";
+    if (isNumber && !/^\d{1,15}$/.test(value)) throw new ControlError(400, "invalid", `${name} must be a whole number`);
+  }
+}
+
+async function readBody(
+  request: IncomingMessage,
+  { maxBodyBytes, bodyTimeoutMs }: Pick<DispatcherOptions, "maxBodyBytes" | "bodyTimeoutMs">,
+): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  // Bun's server applies its timeout to the head only.
+  const timer = setTimeout(() => {
+    request.destroy(new ControlError(408, "late", `the body did not arrive within ${bodyTimeoutMs / 1000} s`));
+  }, bodyTimeoutMs);
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > maxBodyBytes)
+        throw new ControlError(413, "too_large", `a request body may have ${maxBodyBytes} bytes`);
+      chunks.push(chunk);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function parseBody(shape: BodyShape, text: string): unknown {
+  let value: unknown = {};
+  try {
+    if (text.trim() !== "") value = JSON.parse(text);
+  } catch (error) {
+    throw new ControlError(400, "invalid", `the body is not JSON: ${(error as Error).message}`);
+  }
+  const problems = bodyProblems(shape, value);
+  if (problems.length === 0) return value;
+  throw new ControlError(400, "invalid", `invalid body: ${problems.join("; ")}`);
+}
+
+function sendError(response: ServerResponse, error: unknown): void {
+  if (response.headersSent || response.destroyed) return void response.destroy();
+  // The rest of the request may not have been read.
+  response.setHeader("Connection", "close");
+  const known = error instanceof ControlError;
+  const message = error instanceof Error ? error.message : String(error);
+  sendJson(response, known ? error.status : 500, { error: { code: known ? error.code : "internal", message } });
+}

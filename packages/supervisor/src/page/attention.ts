@@ -1,0 +1,178 @@
+/** What needs somebody's attention, the worst first: what is wrong, the app's own words, and what may help. Pure. */
+import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import { age, duration, number } from "./format.js";
+import { growthPerMinute, median, type Series, valuesOf } from "./series.js";
+
+export interface Attention {
+  /** Tells it apart from others while it lasts. */
+  key: string;
+  isBad: boolean;
+  title: string;
+  /** The app's own words, or more about it; empty: none. */
+  detail: string;
+  /** The instance that it is about; empty: none. */
+  instance: string;
+  /** Whether a restart may help. */
+  mayRestart: boolean;
+}
+
+export const MAX_SHOWN = 6;
+
+/** From how much more than the median of its pool a figure is marked. */
+export const MARKED = { busy: 1.5, bad: 2 } as const;
+
+export function attentionOf(status: Status, series: Series): Attention[] {
+  const all = [
+    ...ofFleet(status),
+    ...status.pools.flatMap((pool) => [
+      ...ofPool(pool),
+      ...pool.instances.flatMap((each) => ofInstance(each, pool, series)),
+    ]),
+    ...status.balancers.flatMap(ofProcess),
+  ];
+  return [...all.filter(({ isBad }) => isBad), ...all.filter(({ isBad }) => !isBad)];
+}
+
+function fact(key: string, title: string, more: Partial<Attention> = {}): Attention {
+  return { key, title, isBad: false, detail: "", instance: "", mayRestart: false, ...more };
+}
+
+function ofFleet({ problem, log, lock, rolledBack, watch }: Status): Attention[] {
+  return [
+    ...(problem === null ? [] : [fact("problem", problem, { isBad: true })]),
+    ...(log?.problem == null ? [] : [fact("log", `the log cannot be written: ${log.problem}`, { isBad: true })]),
+    ...(watch?.failure == null ? [] : [fact("watch", "the last change was not applied", { detail: watch.failure })]),
+    ...(rolledBack === null
+      ? []
+      : [fact("upgrade", "the last upgrade was rolled back", { detail: rolledBack.reason })]),
+    ...(lock === null ? [] : [fact("lock", `locked by ${lock.by}`, { detail: lock.reason })]),
+  ];
+}
+
+/** Errors of a whole pool are its code's, not an instance's. */
+const MIN_ERRORS = 5;
+const BAD_SHARE = 0.01;
+
+function ofPool({ name, errorsPerMinute, requestsPerSecond, instances }: PoolStatus): Attention[] {
+  const perMinute = Math.max(errorsPerMinute ?? 0, (requestsPerSecond ?? 0) * 60);
+  if (!(errorsPerMinute >= MIN_ERRORS && errorsPerMinute >= BAD_SHARE * perMinute)) return [];
+  const share = `${number(Math.min(100, (100 * errorsPerMinute) / perMinute))} % of its responses`;
+  const worst = [...instances].sort((a, b) => (b.errorsPerMinute ?? 0) - (a.errorsPerMinute ?? 0))[0];
+  const isOne = (worst?.errorsPerMinute ?? 0) > 0.7 * errorsPerMinute && instances.length > 1;
+  const who = isOne && worst !== undefined ? worst.name : name;
+  return [
+    fact(`errors ${name}`, `${who} has ${number(errorsPerMinute)} responses with 5xx a minute`, {
+      ...{ isBad: true, detail: share, instance: isOne ? who : "", mayRestart: isOne },
+    }),
+  ];
+}
+
+type Process = InstanceStatus | BalancerStatus;
+
+function ofProcess(process: Process): Attention[] {
+  const { name, state, lastExit, restarts, stalledMs } = process;
+  const said = lastExit === null ? "" : errorIn(lastExit.lastLines);
+  switch (state) {
+    case "failed":
+      return [
+        fact(`state ${name}`, `${name} has failed and is not restarted`, {
+          ...{ isBad: true, detail: said || (lastExit?.reason ?? ""), instance: name, mayRestart: true },
+        }),
+      ];
+    case "backoff":
+      return [
+        fact(`state ${name}`, `${name} ${lastExit?.reason ?? "has exited"}, and is started again soon`, {
+          ...{ isBad: true, detail: said, instance: name, mayRestart: true },
+        }),
+      ];
+    default:
+      if (stalledMs !== null)
+        return [
+          fact(`stalled ${name}`, `${name} has not responded for ${duration(stalledMs)}`, {
+            ...{ isBad: true, instance: name, mayRestart: true },
+          }),
+        ];
+      // It dies again and again, and runs at the moment.
+      return restarts >= 3 && lastExit !== null && process.uptimeSeconds < 120
+        ? [
+            fact(`restarts ${name}`, `${name} was restarted ${restarts} times: ${lastExit.reason}`, {
+              ...{ isBad: true, detail: said, instance: name },
+            }),
+          ]
+        : [];
+  }
+}
+
+/** Returns the line that names an error; otherwise the last one. */
+export function errorIn(lines: readonly string[]): string {
+  const named = lines.find((line) => /\b\w*(Error|Exception|panic|fatal)\b/i.test(line));
+  return (named ?? lines.findLast((line) => line.trim() !== "") ?? "").trim();
+}
+
+const SLOW_MS = 10;
+const LEAK_BYTES_PER_MINUTE = 1.5e6;
+
+function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series): Attention[] {
+  const { name, latencyMs, outOfTurn, ejections, recycle, exposed } = instance;
+  const found = ofProcess(instance);
+  const othersP99 = medianOfOthers(pool, instance, ({ latencyMs: { p99 } }) => p99);
+  const { p99 } = latencyMs;
+  if (p99 !== null && othersP99 !== null && p99 >= SLOW_MS && p99 >= MARKED.bad * othersP99)
+    found.push(
+      fact(`slow ${name}`, `${name} is slow: p99 ${duration(p99)}, ${number(p99 / othersP99)} × its pool`, {
+        ...{ instance: name, mayRestart: true },
+      }),
+    );
+  const limit = recycle?.memoryLimitInSeconds ?? null;
+  const values = valuesOf(series, name, "rssBytes");
+  const growth = growthPerMinute(values, series.everyMs);
+  const othersGrowth = pool.instances.flatMap((each) =>
+    each.name === name ? [] : (growthPerMinute(valuesOf(series, each.name, "rssBytes"), series.everyMs) ?? []),
+  );
+  const isLeak =
+    growth !== null &&
+    growth >= LEAK_BYTES_PER_MINUTE &&
+    (othersGrowth.length === 0 || growth >= 4 * Math.max(0, median(othersGrowth)));
+  if (isLeak || limit !== null)
+    found.push(
+      fact(`memory ${name}`, `${name} grows${isLeak ? ` by ${number(growth / 1e6)} MB a minute` : ""}`, {
+        detail: limit === null ? "" : `reaches maxMemoryMb in ${age(limit)}, and is replaced then`,
+        ...{ instance: name, mayRestart: true },
+      }),
+    );
+  if (recycle?.due != null)
+    found.push(fact(`recycle ${name}`, `${name} is to be replaced`, { detail: recycle.due, instance: name }));
+  if (outOfTurn === "ejected")
+    found.push(
+      fact(`turn ${name}`, `${name} is ejected: it gets no requests`, {
+        detail: ejections[0]?.reason ?? "",
+        instance: name,
+      }),
+    );
+  if (outOfTurn === "drained")
+    found.push(fact(`turn ${name}`, `${name} is drained by an operator`, { instance: name }));
+  if (exposed.length > 0)
+    found.push(
+      fact(`exposed ${name}`, `${name} listens on ${exposed.join(", ")}, past the balancer`, { instance: name }),
+    );
+  return found;
+}
+
+/** Returns the median of a figure over the other ready instances of a pool; null without any. */
+export function medianOfOthers(
+  { instances }: Pick<PoolStatus, "instances">,
+  { name }: { name: string },
+  figureOf: (instance: InstanceStatus) => number | null,
+): number | null {
+  const values = instances.flatMap((each) =>
+    each.name === name || each.state !== "ready" ? [] : (figureOf(each) ?? []),
+  );
+  return values.length === 0 ? null : median(values);
+}
+
+/** How far a figure is from those of the others: `bad` and `busy` are marked. */
+export function markOf(value: number | null, others: number | null, least: number): "bad" | "busy" | null {
+  if (value === null || others === null || value < least) return null;
+  const times = value / Math.max(others, Number.MIN_VALUE);
+  return times >= MARKED.bad ? "bad" : times >= MARKED.busy ? "busy" : null;
+}

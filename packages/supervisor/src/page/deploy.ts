@@ -1,0 +1,393 @@
+/** Deploys: the verdict of the one under way with its steps, arms and tests, and what was done to the fleet before. Pure. */
+import type { ArmFigures, DeployStatus, PoolStatus, Status } from "../control/api.js";
+import { callerText, changeText, type HistorySummary } from "../core/history.js";
+import { bar, interval, latencyBars } from "./charts.js";
+import { type Child, h, type Node } from "./dom.js";
+import { age, clock, duration, megabytes, NONE, number, toneOf } from "./format.js";
+import { hrefOf, type Question, type State } from "./model.js";
+import { actButton, card, emptyText, eventRow, facts, headings, link, type On, ROLLBACK, stateBadge } from "./parts.js";
+
+export function deploy(state: State, status: Status, on: On): Child[] {
+  if (state.route.name !== "") return [operation(state)];
+  const running = status.pools.filter((pool) => pool.deploy !== null);
+  return [
+    h("h1", { class: "unseen" }, "Deploys"),
+    running.length === 0
+      ? idle(state, status, on)
+      : running.map((pool) => ofPool(pool, pool.deploy as DeployStatus, state, on)),
+    history(state),
+  ];
+}
+
+function idle({ operations, mayWrite, at }: State, { pools }: Status, on: On): Node {
+  const last = operations.find(({ command }) => command === "deploy" || command === "rollback");
+  return h(
+    "section",
+    { class: "card head", "aria-label": "deploy" },
+    h(
+      "div",
+      { class: "title" },
+      h("p", { class: "verdict" }, "No deploy is under way"),
+      mayWrite && actButton(on, ROLLBACK),
+    ),
+    h(
+      "p",
+      { class: "dim" },
+      last === undefined
+        ? `Generation ${[...new Set(pools.map(({ generation }) => generation))].join(", ")} is in service.`
+        : `The last one, ${age((at - last.at) / 1000)} ago: ${last.message || last.result}`,
+    ),
+  );
+}
+
+const PHASES: Record<DeployStatus["phase"], string> = {
+  ...{ loading: "Loading", canary: "", rolling: "Rolling out", back: "Taking it back" },
+};
+const VERDICTS: Record<DeployStatus["verdict"], string> = { pass: "Passing", fail: "Failing", wait: "Judging" };
+
+/** Returns the one word for a deploy. */
+export function verdictWord({ phase, verdict, leftMs }: DeployStatus): string {
+  if (phase !== "canary") return PHASES[phase];
+  return leftMs === null ? "Starting the canaries" : VERDICTS[verdict];
+}
+
+/** Returns `5 tests pass, 1 waits, none fails`. */
+export function testsText({ tests }: Pick<DeployStatus, "tests">): string {
+  const of = (verdict: string) => tests.filter((test) => test.verdict === verdict).length;
+  const count = (some: number, one: string, more: string) => `${some === 0 ? "none" : some} ${some > 1 ? more : one}`;
+  const passing = of("pass");
+  return `${passing === 1 ? "1 test passes" : `${passing === 0 ? "no" : passing} tests pass`}, ${count(of("wait"), "waits", "wait")}, ${count(of("fail"), "fails", "fail")}`;
+}
+
+function ofPool(pool: PoolStatus, deploy: DeployStatus, state: State, on: On): Node {
+  const { from, to, release, verdict, phase, leftMs, isHeld } = deploy;
+  const word = verdictWord(deploy);
+  const tone = phase === "back" ? "bad" : phase === "canary" && leftMs !== null ? toneOf(verdict) : "busy";
+  return h(
+    "div",
+    { key: pool.name, class: "deploy" },
+    h(
+      "section",
+      { class: `card head ${tone}`, "aria-label": `deploy of ${pool.name}` },
+      h(
+        "div",
+        { class: "title" },
+        h(
+          "p",
+          { class: `verdict ${tone}`, role: "status" },
+          h("span", { class: "unseen" }, `${pool.name}: `),
+          word,
+          isHeld ? ", held" : "",
+        ),
+        h("p", {}, `${pool.name}: generation ${from} → ${to}`, h("br"), h("span", { class: "dim mono" }, release)),
+        state.mayWrite && [steer("promote", on), steer(isHeld ? "resume" : "hold", on), actButton(on, ROLLBACK)],
+      ),
+      h("p", { class: "dim" }, `${testsText(deploy)}. ${nextText(deploy)}`),
+    ),
+    steps(pool, deploy),
+    h("div", { class: "halves" }, arms(deploy), tests(deploy)),
+    h(
+      "div",
+      { class: "halves" },
+      armLatency("Latency of old", deploy.arms?.old),
+      armLatency("Latency of new", deploy.arms?.new),
+    ),
+    whatHappened(pool.name, state),
+  );
+}
+
+function nextText({ phase, leftMs, onNoTraffic, isHeld }: DeployStatus & { onNoTraffic?: string }): string {
+  if (phase === "back") return "The old version serves again soon.";
+  if (phase === "rolling") return "The other instances follow.";
+  if (leftMs === null) return "The canaries are being started.";
+  if (isHeld) return "It waits for an operator; a failing test takes the release back all the same.";
+  const then = onNoTraffic === undefined ? "" : ` Without a verdict: ${onNoTraffic}.`;
+  return `Up to ${age(leftMs / 1000)} more.${then} A failing test takes the release back by itself.`;
+}
+
+const STEERING: Record<"promote" | "hold" | "resume", Omit<Question, "path" | "body">> = {
+  promote: {
+    title: "Promote the release?",
+    text: "The other instances follow without waiting for the verdict.",
+    action: "Promote",
+    isHarmful: true,
+  },
+  hold: {
+    title: "Hold the deploy?",
+    text: "It waits after its verdict until it is resumed.",
+    action: "Hold",
+    isHarmful: false,
+  },
+  resume: { title: "Resume the deploy?", text: "It goes on by its verdict.", action: "Resume", isHarmful: false },
+};
+
+function steer(what: "promote" | "hold" | "resume", on: On): Node {
+  const request =
+    what === "promote"
+      ? { path: "/v1/deploy/promote", body: {} }
+      : { path: "/v1/deploy/hold", body: { hold: what === "hold" } };
+  return actButton(on, { ...STEERING[what], ...request });
+}
+
+function steps({ rollout, instances }: PoolStatus, deploy: DeployStatus): Node {
+  const { phase, percent, judgeMs, leftMs, canaries } = deploy;
+  const percentNow = deploy.percentNow ?? percent;
+  const isJudged = phase === "canary" && leftMs !== null;
+  const judged = isJudged
+    ? Math.min(100, 100 * (1 - leftMs / Math.max(judgeMs, leftMs, 1)))
+    : phase === "rolling"
+      ? 100
+      : 0;
+  const rolled = phase === "rolling" && rollout !== null ? (100 * rollout.done) / Math.max(1, rollout.total) : 0;
+  const step = (title: string, more: string, filled: number, isNow: boolean) =>
+    h(
+      "li",
+      { "aria-current": isNow ? "step" : undefined },
+      h("p", {}, title, h("span", { class: "dim" }, more === "" ? "" : `, ${more}`)),
+      bar(filled, "magenta"),
+    );
+  const of = `${canaries.length} of ${instances.length}`;
+  const time = isJudged ? `${age((judgeMs - leftMs) / 1000)} of ${age(judgeMs / 1000)}` : "";
+  return card(
+    "Steps",
+    phase === "back" ? "being taken back" : `canaries get ${number(percentNow)} % of the requests`,
+    {},
+    h(
+      "ol",
+      { class: "steps" },
+      step(
+        "1. Start the canaries",
+        isJudged || phase === "rolling" ? of : "",
+        isJudged || phase === "rolling" ? 100 : 30,
+        phase === "loading" || (phase === "canary" && !isJudged),
+      ),
+      step("2. Compare them", time, judged, isJudged),
+      step(
+        "3. All instances",
+        phase === "rolling" && rollout !== null ? `${rollout.done} of ${rollout.total}` : "",
+        rolled,
+        phase === "rolling",
+      ),
+    ),
+  );
+}
+
+/** What is compared of each process of an arm. */
+const ARM_FIGURES: readonly {
+  title: string;
+  of(arm: ArmFigures): number | null;
+  text(value: number): string;
+  isTotal?: true;
+}[] = [
+  { title: "processes", of: ({ processes }) => processes, text: number, isTotal: true },
+  { title: "requests", of: ({ requestsTotal }) => requestsTotal, text: number, isTotal: true },
+  { title: "req/s", of: ({ requestsPerSecond }) => requestsPerSecond, text: number },
+  { title: "p50", of: ({ latencyMs }) => latencyMs.p50, text: duration },
+  { title: "p99", of: ({ latencyMs }) => latencyMs.p99, text: duration },
+  { title: "5xx", of: ({ errorsTotal }) => errorsTotal, text: number, isTotal: true },
+  { title: "CPU %", of: ({ cpuPercent }) => cpuPercent, text: number },
+  { title: "memory MB", of: ({ rssBytes }) => rssBytes, text: megabytes },
+];
+
+function arms({ arms: both }: DeployStatus): Node {
+  const before = both?.old ?? null;
+  const after = both?.new ?? null;
+  const cell = (value: number | null, most: number, hue: string, text: (value: number) => string) => [
+    h("td", { class: "num" }, value === null ? NONE : text(value)),
+    h("td", { class: "room" }, bar(value === null || most === 0 ? 0 : (100 * value) / most, hue)),
+  ];
+  return card(
+    "Old and new",
+    "a process on average",
+    {},
+    h(
+      "table",
+      { class: "plain arms" },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("td", {}),
+          h("th", { scope: "colgroup", colspan: 2, class: "cyan" }, "old"),
+          h("th", { scope: "colgroup", colspan: 2, class: "magenta" }, "new"),
+          h("th", { scope: "col", class: "num" }, "difference"),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        ARM_FIGURES.map(({ title, of, text, isTotal }) => {
+          const [a, b] = [before, after].map((arm) => (arm === null ? null : of(arm))) as [
+            number | null,
+            number | null,
+          ];
+          const most = Math.max(a ?? 0, b ?? 0);
+          return h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, title),
+            cell(a, most, "cyan", text),
+            cell(b, most, "magenta", text),
+            h("td", { class: "num" }, isTotal ? "" : differenceText(a, b)),
+          );
+        }),
+      ),
+    ),
+  );
+}
+
+/** Returns `+5.6 %`; empty without both. */
+export function differenceText(before: number | null, after: number | null): string {
+  if (before === null || after === null || before === 0) return "";
+  const percent = (100 * (after - before)) / before;
+  const text = Math.abs(percent) < 9.95 ? percent.toFixed(1) : String(Math.round(percent));
+  return `${percent > 0 ? "+" : ""}${text.replace("-", "−")} %`;
+}
+
+const VERDICT_WORDS: Record<DeployStatus["verdict"], string> = { pass: "passes", fail: "fails", wait: "waits" };
+
+function tests({ tests: all }: DeployStatus): Node {
+  return card(
+    "Tests",
+    "interval of the difference; red line: the limit",
+    {},
+    all.length === 0
+      ? emptyText("nothing is compared yet")
+      : h(
+          "table",
+          { class: "plain tests" },
+          headings("test", "difference", "limit", "interval", "verdict"),
+          h(
+            "tbody",
+            {},
+            all.map(({ name, verdict, difference, limit, interval: range, most }) =>
+              h(
+                "tr",
+                { key: name },
+                h("th", { scope: "row" }, name),
+                h("td", { class: "num" }, difference || NONE),
+                h("td", { class: "num dim" }, limit),
+                h(
+                  "td",
+                  { class: "room" },
+                  range === undefined || (range[0] === null && range[1] === null)
+                    ? h("span", { class: "dim" }, "needs more requests")
+                    : interval({ interval: range, most, verdict }),
+                ),
+                h("td", {}, stateBadge(verdict, VERDICT_WORDS[verdict])),
+              ),
+            ),
+          ),
+        ),
+  );
+}
+
+function armLatency(title: string, arm: ArmFigures | null | undefined): Node {
+  const isEmpty = arm == null || arm.latencyShape.every((count) => count === 0);
+  return card(title, "last 10 s, ms", {}, isEmpty ? emptyText("no response yet") : latencyBars(arm.latencyShape));
+}
+
+function whatHappened(pool: string, { events, at }: State): Node {
+  const about = events.filter(
+    ({ subject, message }) => subject === pool || subject.startsWith(`${pool}.`) || /deploy|canar/i.test(message),
+  );
+  const newestFirst = about.slice(-12).reverse();
+  return card(
+    "What happened",
+    "the newest first",
+    {},
+    newestFirst.length === 0
+      ? emptyText("nothing yet")
+      : h(
+          "ol",
+          { class: "lines", tabindex: 0, "aria-label": "what happened" },
+          newestFirst.map((event) => eventRow(event, at)),
+        ),
+  );
+}
+
+function history({ operations, at }: State): Node {
+  return card(
+    "History",
+    "who changed the fleet",
+    { class: "scroller" },
+    operations.length === 0
+      ? emptyText("nothing yet")
+      : h(
+          "table",
+          { class: "plain history" },
+          headings("when", "what", "by", "result", "took", "message"),
+          h(
+            "tbody",
+            {},
+            operations.slice(0, 50).map((entry) => historyRow(entry, at)),
+          ),
+        ),
+  );
+}
+
+function resultTone(result: string): string {
+  return result === "done" ? "ready" : result === "under way" ? "starting" : "failed";
+}
+
+function historyRow(
+  { id, at, command, target, detail, by, result, durationMs, message }: HistorySummary,
+  now: number,
+): Node {
+  const what = [command, target, detail].filter((part) => part !== null).join(" ");
+  return h(
+    "tr",
+    { key: `${id}` },
+    h("td", {}, h("time", { datetime: new Date(at).toISOString() }, clock(at, now))),
+    h("th", { scope: "row" }, link(hrefOf({ view: "deploy", name: `${id}` }), what)),
+    h("td", {}, callerText(by)),
+    h("td", {}, stateBadge(resultTone(result), result)),
+    h("td", { class: "num" }, durationMs === null ? NONE : duration(durationMs)),
+    h("td", { class: "dim message" }, message),
+  );
+}
+
+function operation({ operation: entry, route, at }: State): Node {
+  if (entry === null || String(entry.id) !== route.name) return h("p", { class: "card empty" }, "reading…");
+  const { command, target, detail, by, result, message, pools, steps: done, stepsOmitted, durationMs } = entry;
+  return h(
+    "div",
+    {},
+    h(
+      "section",
+      { class: "card head", "aria-label": command },
+      h(
+        "div",
+        { class: "title" },
+        h("h1", {}, [command, target, detail].filter((part) => part !== null).join(" ")),
+        stateBadge(resultTone(result), result),
+      ),
+      facts(
+        ["when", clock(entry.at, at)],
+        ["by", callerText(by)],
+        durationMs !== null && ["took", duration(durationMs)],
+        by.job !== null && ["job", by.job],
+        by.from !== null && ["from", by.from],
+      ),
+      message !== "" && h("p", { class: "reason" }, message),
+      pools.map((change) => h("p", { class: "dim" }, changeText(change))),
+    ),
+    card(
+      "Steps",
+      stepsOmitted === 0 ? "" : `${stepsOmitted} left out`,
+      {},
+      done.length === 0
+        ? emptyText("it has no steps")
+        : h(
+            "ol",
+            { class: "lines tall", tabindex: 0, "aria-label": "steps" },
+            done.map(({ afterMs, text }, index) =>
+              h("li", { key: `${index}` }, h("time", {}, `+ ${duration(afterMs)}`), h("span", { class: "text" }, text)),
+            ),
+          ),
+    ),
+    h("p", {}, link("#/deploy", "All deploys and operations")),
+  );
+}

@@ -1,0 +1,226 @@
+/** What is around every view: the head with the fleet's state, messages, the form for the token, and dialogs. Pure. */
+import type { Status } from "../control/api.js";
+import { death } from "./death.js";
+import { deploy } from "./deploy.js";
+import { type Child, h, type Node } from "./dom.js";
+import { clock } from "./format.js";
+import { instance } from "./instance.js";
+import { log } from "./log.js";
+import type { Dialog, State, View } from "./model.js";
+import { overview } from "./overview.js";
+import { actButton, type On, reloadQuestion, stateBadge } from "./parts.js";
+
+/** What the frame can do beside what views can. */
+export interface OnFrame extends On {
+  theme(): void;
+  zoom(): void;
+}
+
+export function frame(state: State, on: OnFrame, theme: string): Child[] {
+  return [
+    h("a", { class: "skip", href: "#main" }, "Skip to the content"),
+    head(state, on, theme),
+    h("main", { id: "main", tabindex: -1, class: state.link.state === "lost" ? "faded" : "" }, content(state, on)),
+    h("p", { class: "unseen", role: "log", "aria-live": "polite" }, lastError(state)),
+    notice(state, on),
+    dialog(state.dialog, on),
+  ];
+}
+
+function content(state: State, on: On): Child {
+  const { status, link, route } = state;
+  if (link.state === "locked") return locked(link.reason, on);
+  if (status === null) return h("p", { class: "card empty" }, link.state === "lost" ? link.reason : "connecting…");
+  switch (route.view) {
+    case "overview":
+      return overview(state, status, on);
+    case "instance":
+      return instance(state, status, on);
+    case "log":
+      return log(state, on);
+    case "deploy":
+      return deploy(state, status, on);
+    case "death":
+      return death(state, on);
+    default:
+      return route.view satisfies never;
+  }
+}
+
+const VIEWS: readonly { view: View; title: string; href: string; key: string }[] = [
+  { view: "overview", title: "Overview", href: "#/", key: "o" },
+  { view: "log", title: "Log", href: "#/log", key: "l" },
+  { view: "deploy", title: "Deploy", href: "#/deploy", key: "d" },
+];
+
+function head(state: State, { theme: changeTheme, zoom: changeZoom, ...on }: OnFrame, theme: string): Node {
+  const { status, link, at, zoom, route, mayWrite } = state;
+  return h(
+    "header",
+    { class: "top" },
+    h("strong", { class: "fleet" }, status?.name ?? "Paceline"),
+    h("span", { class: "chips" }, chips(status, link)),
+    h(
+      "nav",
+      { "aria-label": "views" },
+      VIEWS.map(({ view, title, href, key }) => {
+        const isNow =
+          route.view === view || (view === "overview" && (route.view === "instance" || route.view === "death"));
+        return h("a", { key: view, href, "aria-current": isNow ? "page" : undefined, "aria-keyshortcuts": key }, title);
+      }),
+    ),
+    h(
+      "span",
+      { class: "tools" },
+      mayWrite && actButton(on, reloadQuestion(null)),
+      h("time", { class: "dim" }, at === 0 ? "" : clock(at)),
+      h(
+        "button",
+        {
+          type: "button",
+          onclick: changeZoom,
+          "aria-keyshortcuts": "z",
+          "aria-label": `charts show the last ${zoom === "seconds" ? "5 minutes" : "day"}`,
+        },
+        zoom === "seconds" ? "5 min" : "1 day",
+      ),
+      h(
+        "button",
+        {
+          type: "button",
+          onclick: changeTheme,
+          "aria-keyshortcuts": "t",
+          "aria-label": `colours: ${theme}`,
+          title: `colours: ${theme}`,
+        },
+        { dark: "☾", light: "☀" }[theme] ?? "◐",
+      ),
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-label": "keys",
+          "aria-keyshortcuts": "?",
+          onclick: () => on.send({ type: "set", change: { dialog: { kind: "keys" } } }),
+        },
+        "?",
+      ),
+    ),
+  );
+}
+
+function chips(status: Status | null, link: State["link"]): Child[] {
+  if (link.state === "lost") return [stateBadge("error", "connection lost, trying again")];
+  if (status === null || link.state === "locked") return [];
+  const slots = status.pools.flatMap(({ instances }) => instances);
+  const wanted = status.pools.reduce((sum, pool) => sum + pool.wanted, 0);
+  const ready = slots.filter(({ state }) => state === "ready").length;
+  const failing = [...slots, ...status.balancers].filter(
+    ({ state }) => state === "backoff" || state === "failed",
+  ).length;
+  const deploys = status.pools.flatMap(({ deploy: each }) => each ?? []);
+  const canaries = deploys.reduce((sum, each) => sum + each.canaries.length, 0);
+  const hasCanary = deploys.some(({ phase }) => phase === "canary");
+  return [
+    stateBadge(ready < wanted ? "starting" : "ready", `${ready} of ${wanted} ready`),
+    failing > 0 && stateBadge("failed", `${failing} failing`),
+    hasCanary && stateBadge("canary", canaries === 1 ? "1 canary" : `${canaries} canaries`),
+    deploys.length > 0 && !hasCanary && stateBadge("starting", "deploy"),
+    status.state !== "running" && stateBadge("starting", status.state),
+    status.lock !== null && stateBadge("warn", "locked"),
+  ];
+}
+
+/** For screen readers, which get no other changes by themselves. */
+function lastError({ events }: State): string {
+  const last = events.findLast(({ level }) => level === "error");
+  return last === undefined ? "" : `${last.subject}: ${last.message}`;
+}
+
+function notice({ notice: said }: State, on: On): Node {
+  return h(
+    "div",
+    { class: "notice", role: "status", hidden: said === null },
+    said !== null && [
+      h("p", { class: said.isBad ? "bad" : "" }, said.isBad && "✗ ", said.text),
+      h(
+        "button",
+        { type: "button", "aria-label": "close", onclick: () => on.send({ type: "set", change: { notice: null } }) },
+        "×",
+      ),
+    ],
+  );
+}
+
+function locked(reason: string, on: On): Node {
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    const field = (event.target as HTMLFormElement).elements.namedItem("token") as HTMLInputElement;
+    on.enter(field.value.trim());
+  };
+  return h(
+    "section",
+    { class: "card locked", "aria-label": "token" },
+    h("h1", {}, "This page needs the fleet's token"),
+    h(
+      "p",
+      {},
+      "On the machine of the fleet, run ",
+      h("code", {}, "paceline page"),
+      " and open the address that it prints, or enter the token:",
+    ),
+    h(
+      "form",
+      { onsubmit: submit },
+      h("label", { for: "token" }, "token"),
+      h("input", { id: "token", name: "token", type: "password", autocomplete: "current-password", required: true }),
+      h("button", { type: "submit" }, "Open"),
+    ),
+    reason !== "" && h("p", { class: "bad", role: "alert" }, reason),
+  );
+}
+
+const KEYS: readonly (readonly [keys: string, does: string])[] = [
+  ["o", "overview"],
+  ["l, d", "log, deploys"],
+  ["/", "search the log"],
+  ["j, k", "next and previous process"],
+  ["Enter", "open it"],
+  ["!", "what needs attention"],
+  ["z", "charts of 5 minutes or a day"],
+  ["t", "dark, light, or as the system"],
+  ["Esc", "back"],
+  ["?", "this list"],
+];
+
+function dialog(open: Dialog | null, on: On): Node {
+  const close = () => on.decide(false);
+  const title = open?.kind === "question" ? open.question.title : "Keys";
+  return h(
+    "dialog",
+    { id: "dialog", "aria-label": title, onclose: close },
+    open?.kind === "keys" && [
+      h("h2", {}, "Keys"),
+      h(
+        "dl",
+        { class: "keys" },
+        KEYS.map(([keys, does]) => h("div", {}, h("dt", {}, h("kbd", {}, keys)), h("dd", {}, does))),
+      ),
+      h("p", { class: "buttons" }, h("button", { type: "button", onclick: close }, "Close")),
+    ],
+    open?.kind === "question" && [
+      h("h2", {}, open.question.title),
+      h("p", {}, open.question.text),
+      h(
+        "p",
+        { class: "buttons" },
+        h("button", { type: "button", autofocus: true, onclick: close }, "Cancel"),
+        h(
+          "button",
+          { type: "button", class: open.question.isHarmful ? "harmful" : "main", onclick: () => on.decide(true) },
+          open.question.action,
+        ),
+      ),
+    ],
+  );
+}

@@ -1,0 +1,217 @@
+/** One process: its figures beside the median of its pool, its latencies, open requests, last death and log. Pure. */
+import type { Status } from "../control/api.js";
+import { FIGURES, type Figure, figureOf } from "../core/figures.js";
+import { latencyBars } from "./charts.js";
+import { type Child, h, type Node } from "./dom.js";
+import { age, duration, figure as figureText, megabytes, NONE, number } from "./format.js";
+import { filtered, hrefOf, type State, shown } from "./model.js";
+import {
+  actButton,
+  card,
+  chartOf,
+  emptyText,
+  facts,
+  findProcess,
+  headings,
+  isInstance,
+  link,
+  logRow,
+  newest,
+  type On,
+  type Process,
+  restartQuestion,
+  stateBadge,
+  stateOf,
+  turnQuestion,
+} from "./parts.js";
+import { medianOf, valuesOf } from "./series.js";
+
+const LINES = 200;
+
+export function instance(state: State, status: Status, on: On): Child[] {
+  const { name } = state.route;
+  const found = findProcess(status, name);
+  if (found === undefined)
+    return [
+      h("p", { class: "card empty" }, `no process is named ${name}; `, link("#/", "the overview"), " has all of them"),
+    ];
+  const { process, pool } = found;
+  const others = (pool?.instances ?? status.balancers).map((each) => each.name).filter((each) => each !== name);
+  return [
+    head(process, pool?.kind ?? "balancer", state, on),
+    charts(state, process, pool?.name ?? "balancers", others, on),
+    h("div", { key: "halves", class: "halves" }, openRequests(process, state), lastDeath(process, state)),
+    log(state, name),
+  ];
+}
+
+function head(process: Process, kind: string, { mayWrite }: State, on: On): Node {
+  const { name, pid, runtime, uptimeSeconds, requestsTotal, restarts, version } = process;
+  const word = stateOf(process);
+  const more = isInstance(process)
+    ? [
+        ["generation", `${process.generation}`] as const,
+        process.weight !== null && process.weight !== 100 && (["weight", `${process.weight}`] as const),
+        process.recycles > 0 && (["recycled", `${process.recycles} times`] as const),
+        ["release", process.release] as const,
+      ]
+    : [
+        ["connections", number(process.connections)] as const,
+        ["retries", number(process.retriesTotal)] as const,
+        process.spoolBytes > 0 && (["spool", `${megabytes(process.spoolBytes)} MB`] as const),
+      ];
+  const optional = (FIGURES as readonly Figure[]).flatMap((each) => {
+    const value = each.isOptional ? figureOf(each, process) : null;
+    return value === null ? [] : [[each.titles[1].toLowerCase(), figureText(value, each.unit)] as const];
+  });
+  return h(
+    "section",
+    { key: "head", class: "card head", "aria-label": name },
+    h(
+      "div",
+      { class: "title" },
+      h("h1", {}, name),
+      stateBadge(word),
+      mayWrite && [
+        actButton(on, restartQuestion(name)),
+        isInstance(process) &&
+          process.weight !== null &&
+          actButton(on, turnQuestion(name, process.outOfTurn === "drained")),
+      ],
+    ),
+    facts(
+      ["kind", kind],
+      ["pid", pid === null ? NONE : String(pid)],
+      ["runtime", runtime],
+      ["up", pid === null ? NONE : age(uptimeSeconds)],
+      requestsTotal !== null && ["requests", number(requestsTotal)],
+      ["restarts", String(restarts)],
+      ...more,
+      ...optional,
+      version !== null && ["version", version],
+    ),
+  );
+}
+
+function charts(state: State, process: Process, group: string, others: readonly string[], on: On): Node {
+  const { name } = process;
+  const series = shown(state);
+  const besideTitle = `median of the others of ${group}`;
+  const compare = others.length > 0;
+  const draw = (
+    title: string,
+    figure: Parameters<typeof valuesOf>[2],
+    hue: string,
+    text: (value: number) => string,
+    beside: Child,
+    isCompared = true,
+  ) => {
+    const values = valuesOf(series, name, figure);
+    const median = compare && isCompared ? medianOf(series, others, figure) : undefined;
+    const known = newest(values);
+    return card(
+      title,
+      beside,
+      { class: "figure" },
+      h(
+        "p",
+        { class: "value" },
+        known === null ? NONE : text(known),
+        median !== undefined && h("span", { class: "median" }, `others ${valueText(newest(median), text)}`),
+      ),
+      chartOf(state, on, { title, values, hue, text, beside: median, besideTitle, name }),
+    );
+  };
+  const lag = isInstance(process) ? process.eventLoopLagMs : null;
+  const heap = isInstance(process) ? process.heapBytes : null;
+  const ofRequests = process.requestsPerSecond !== null;
+  return h(
+    "div",
+    { key: "charts", class: "charts" },
+    ofRequests && draw("requests/s", "requests", "cyan", number, `${number(process.inFlight)} in flight`),
+    ofRequests && draw("p99", "p99", "yellow", duration, `p50 ${duration(process.latencyMs.p50)}`),
+    ofRequests && draw("5xx a second", "errors5xx", "red", number, `${number(process.errorsTotal)} in all`, false),
+    draw("CPU %", "cpuPercent", "green", number, lag === null ? "" : `event loop late by ${duration(lag)}`),
+    draw("memory MB", "rssBytes", "blue", megabytes, heap === null ? "" : `heap ${megabytes(heap)}`),
+    ofRequests && card("latency", "last 10 s, ms", { class: "figure" }, latencyBars(process.latencyShape)),
+  );
+}
+
+function valueText(value: number | null, text: (value: number) => string): string {
+  return value === null ? NONE : text(value);
+}
+
+function openRequests(process: Process, { open }: State): Node {
+  const inFlight = process.inFlight ?? 0;
+  const beside = inFlight === 0 ? "none in flight" : `${number(inFlight)} in flight, the oldest first`;
+  if (open.length === 0) return card("Open requests", beside, {}, emptyText("no request is open"));
+  return card(
+    "Open requests",
+    beside,
+    {},
+    h(
+      "table",
+      { class: "plain" },
+      headings("open for", "request", "client"),
+      h(
+        "tbody",
+        {},
+        open.map(({ request, ageMs, client }) => {
+          const tone = ageMs >= 1000 ? "bad" : ageMs >= 200 ? "busy" : "";
+          return h(
+            "tr",
+            {},
+            h("td", { class: `num ${tone}` }, duration(ageMs)),
+            h("th", { scope: "row", class: "mono" }, request),
+            h("td", { class: "num dim" }, client),
+          );
+        }),
+      ),
+    ),
+  );
+}
+
+function lastDeath({ name, lastExit }: Process, { deaths, at }: State): Node {
+  const death = deaths.find((each) => each.name === name);
+  if (death !== undefined && (lastExit === null || death.at >= lastExit.at - 5000))
+    return card(
+      "Last death",
+      `${age((at - death.at) / 1000)} ago`,
+      {},
+      h("p", { class: "reason" }, death.reason),
+      facts(
+        ["lived", age(death.uptimeMs / 1000)],
+        ["requests lost", String(death.lost)],
+        ["reassigned", String(death.reassigned)],
+        death.running !== null && ["was running", h("span", { class: "mono" }, death.running)],
+      ),
+      h("pre", { tabindex: 0, "aria-label": "its last lines" }, death.lastLines.slice(-8).join("\n")),
+      h("p", {}, link(hrefOf({ view: "death", name: String(death.id) }), "The whole report")),
+    );
+  if (lastExit === null)
+    return card("Last death", "", {}, h("p", { class: "good" }, "it has not exited since the fleet started"));
+  return card(
+    "Last exit",
+    `${age((at - lastExit.at) / 1000)} ago`,
+    {},
+    h("p", { class: "reason" }, lastExit.reason),
+    lastExit.lastLines.length > 0 &&
+      h("pre", { tabindex: 0, "aria-label": "its last lines" }, lastExit.lastLines.slice(-8).join("\n")),
+  );
+}
+
+function log(state: State, name: string): Node {
+  const { lines } = filtered({ ...state.log, filter: `name:${name}`, hidden: [] });
+  return card(
+    "Log",
+    link(hrefOf({ view: "log", name }), "search"),
+    {},
+    lines.length === 0
+      ? emptyText("it has written nothing lately")
+      : h(
+          "ol",
+          { class: "lines follows", tabindex: 0, "aria-label": `log of ${name}` },
+          lines.slice(-LINES).map((line) => logRow(line, state.at)),
+        ),
+  );
+}

@@ -1,0 +1,69 @@
+/** The log of the fleet: a filter, levels with their counts, and the lines as they come. Pure. */
+import { type Child, h, type Node } from "./dom.js";
+import { number } from "./format.js";
+import { filtered, LEVELS, type Level, type State } from "./model.js";
+import { emptyText, logRow, type On } from "./parts.js";
+
+/** More lines would make the page slow; a narrower filter shows older ones. */
+export const SHOWN_LINES = 600;
+
+export function log(state: State, on: On): Child[] {
+  const { filter, isPaused } = state.log;
+  const { lines, counts, problem } = filtered(state.log);
+  const last = lines.slice(-SHOWN_LINES);
+  const change = (change: Partial<typeof state.log>) => on.send({ type: "log", change });
+  return [
+    h("h1", { class: "unseen" }, "Log"),
+    h(
+      "div",
+      { class: "filters", role: "search" },
+      h("label", { class: "unseen", for: "filter" }, "filter"),
+      h("input", {
+        ...{ id: "filter", type: "search", value: filter, autocomplete: "off", spellcheck: "false" },
+        placeholder: "filter: words, -not, /expression/, name:web.3",
+        "aria-invalid": problem === null ? undefined : "true",
+        "aria-describedby": "found",
+        oninput: (event: Event) => change({ filter: (event.target as HTMLInputElement).value }),
+      }),
+      LEVELS.map((level) => levelButton(level, counts[level], state, on)),
+      h(
+        "button",
+        { type: "button", "aria-pressed": String(isPaused), onclick: () => change({ isPaused: !isPaused }) },
+        isPaused ? "Follow" : "Pause",
+      ),
+      h("button", { type: "button", onclick: () => on.download() }, "Download"),
+    ),
+    h(
+      "p",
+      { id: "found", class: "found", role: "status" },
+      problem ?? `${number(lines.length)} of ${number(state.log.lines.length)} lines${isPaused ? ", paused" : ""}`,
+    ),
+    h(
+      "section",
+      { class: "card log", "aria-label": "lines" },
+      last.length === 0
+        ? emptyText(state.log.lines.length === 0 ? "nothing has been written yet" : "no line matches the filter")
+        : h(
+            "ol",
+            { class: "lines follows tall", tabindex: 0, "aria-label": "log" },
+            last.map((line) => logRow(line, state.at)),
+          ),
+    ),
+  ];
+}
+
+const LEVEL_WORDS: Record<Level, string> = { info: "info", warn: "! warn", error: "✗ error" };
+
+function levelButton(level: Level, count: number, { log: { hidden } }: State, on: On): Node {
+  const isShown = !hidden.includes(level);
+  const next = isShown ? [...hidden, level] : hidden.filter((each) => each !== level);
+  return h(
+    "button",
+    {
+      ...{ key: level, type: "button", class: `level-button ${level}`, "aria-pressed": String(isShown) },
+      "aria-label": `${level}, ${count} lines`,
+      onclick: () => on.send({ type: "log", change: { hidden: next } }),
+    },
+    `${LEVEL_WORDS[level]} ${number(count)}`,
+  );
+}

@@ -1,0 +1,211 @@
+/** What several views are made of: cards, states, buttons that act, lists of events and lines. Pure. */
+import type { BalancerStatus, FleetEvent, InstanceStatus, LogLine, PoolStatus, Status } from "../control/api.js";
+import { type ChartOptions, chart } from "./charts.js";
+import { type Child, h, type Node } from "./dom.js";
+import { clock, type Tone, toneOf } from "./format.js";
+import { type Level, levelOf, type Message, type Question, type State, shown } from "./model.js";
+import type { Values } from "./series.js";
+
+/** What views can do. */
+export interface On {
+  send(message: Message): void;
+  /** Asks before it acts. */
+  ask(question: Question): void;
+  decide(does: boolean): void;
+  download(): void;
+  /** Shows the page with another token. */
+  enter(token: string): void;
+}
+
+export type Process = InstanceStatus | BalancerStatus;
+
+/** The name of the series of all balancers together. */
+export const BALANCERS = "balancer";
+
+export function isInstance(process: Process): process is InstanceStatus {
+  return "generation" in process;
+}
+
+/** Returns a process and its pool; undefined if there is none of that name. */
+export function findProcess(
+  { pools, balancers }: Status,
+  name: string,
+): { process: Process; pool: PoolStatus | null } | undefined {
+  for (const pool of pools) {
+    const process = pool.instances.find((each) => each.name === name);
+    if (process !== undefined) return { process, pool };
+  }
+  const balancer = balancers.find((each) => each.name === name);
+  return balancer && { process: balancer, pool: null };
+}
+
+/** Returns the word for a process's state: a ready one without new requests is `drained` or `ejected`. */
+export function stateOf(process: Process): string {
+  if (process.stalledMs !== null) return "stalled";
+  const turn = isInstance(process) ? process.outOfTurn : null;
+  return process.state === "ready" && turn !== null ? turn : process.state;
+}
+
+/** A sign, which is not only a colour, and a word. */
+const SIGNS: Record<Tone, string> = { good: "●", busy: "◐", bad: "▲", canary: "◆", plain: "○" };
+
+export function stateBadge(state: string, word = state): Node {
+  const tone = toneOf(state);
+  return h(
+    "span",
+    { class: `state ${tone}` },
+    h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[tone]),
+    h("span", { class: tone === "good" ? "word usual" : "word" }, word),
+  );
+}
+
+export function card(title: string, beside: Child, attributes: Record<string, string>, ...content: Child[]): Node {
+  const { class: more = "", ...rest } = attributes;
+  return h(
+    "section",
+    { key: title, class: `card ${more}`, "aria-label": title, ...rest },
+    h("header", {}, h("h2", {}, title), h("span", { class: "beside" }, beside)),
+    ...content,
+  );
+}
+
+/** A chart of the zoom that is shown. */
+export function chartOf(
+  state: State,
+  on: On,
+  options: Pick<ChartOptions, "title" | "values" | "hue" | "text" | "beside" | "besideTitle" | "points"> & {
+    /** Whose deaths are marked; default: all. */
+    name?: string;
+  },
+): Node {
+  const series = shown(state);
+  const { name, ...rest } = options;
+  const marks = series.marks.filter((mark) => mark.kind !== "death" || name === undefined || mark.name === name);
+  return chart({
+    ...rest,
+    ...{ now: series.now, everyMs: series.everyMs, marks, pointer: state.pointer },
+    onPointer: (pointer) => on.send({ type: "set", change: { pointer } }),
+  });
+}
+
+/** Returns the newest known value. */
+export function newest(values: Values): number | null {
+  return values.findLast((value) => value !== null) ?? null;
+}
+
+export function actButton(on: On, question: Question, kind = ""): Node {
+  return h(
+    "button",
+    { type: "button", class: question.isHarmful ? `harmful ${kind}` : kind, onclick: () => on.ask(question) },
+    question.action,
+  );
+}
+
+export function link(href: string, ...content: Child[]): Node {
+  return h("a", { href }, ...content);
+}
+
+const LEVEL_SIGNS: Record<Level, string> = { info: "", warn: "!", error: "✗" };
+
+function levelSign(level: Level): Node | false {
+  if (level === "info") return false;
+  return h(
+    "span",
+    { class: "level" },
+    h("span", { "aria-hidden": "true" }, LEVEL_SIGNS[level]),
+    h("span", { class: "unseen" }, level),
+  );
+}
+
+/** A row of a list of lines. */
+export function logRow(line: LogLine, now: number): Node {
+  const level = levelOf(line);
+  const about = line.subject ?? line.name;
+  const text = line.subject === undefined ? line.text : line.text.replace(`${line.subject} `, "");
+  return row(`${line.sequence}`, level, line.at, now, about, text);
+}
+
+export function eventRow({ sequence, at, level, subject, message }: FleetEvent, now: number): Node {
+  return row(`${sequence}`, level, at, now, subject, message);
+}
+
+function row(key: string, level: Level, at: number, now: number, about: string, text: string): Node {
+  return h(
+    "li",
+    { key, class: level },
+    h("time", { datetime: new Date(at).toISOString() }, clock(at, now)),
+    h("span", { class: "about" }, about),
+    h("span", { class: "text" }, levelSign(level), text),
+  );
+}
+
+/** A list of facts: names and values. */
+export function facts(...entries: (readonly [name: string, value: Child] | false)[]): Node {
+  return h(
+    "dl",
+    { class: "facts" },
+    entries.map((entry) => entry && h("div", {}, h("dt", {}, entry[0]), h("dd", {}, entry[1]))),
+  );
+}
+
+/** The headings of a table. */
+export function headings(...titles: string[]): Node {
+  return h(
+    "thead",
+    {},
+    h(
+      "tr",
+      {},
+      titles.map((title) => h("th", { scope: "col" }, title)),
+    ),
+  );
+}
+
+export function emptyText(text: string): Node {
+  return h("p", { class: "empty" }, text);
+}
+
+// Questions before what changes the fleet.
+
+export function restartQuestion(name: string): Question {
+  return {
+    title: `Restart ${name}?`,
+    text: "It finishes its requests first. Others take the new ones.",
+    ...{ action: "Restart", isHarmful: true, path: "/v1/restart", body: { target: name } },
+  };
+}
+
+export function turnQuestion(name: string, isDrained: boolean): Question {
+  const path = `/v1/instances/${encodeURIComponent(name)}/${isDrained ? "undrain" : "drain"}`;
+  return isDrained
+    ? { title: `Give ${name} requests again?`, text: "", action: "Undrain", isHarmful: false, path, body: {} }
+    : {
+        title: `Drain ${name}?`,
+        text: "It finishes its requests and gets no new ones until it is undrained.",
+        ...{ action: "Drain", isHarmful: true, path, body: {} },
+      };
+}
+
+export function scaleQuestion(pool: PoolStatus, by: 1 | -1): Question {
+  const next = pool.wanted + by;
+  return {
+    title: `Run ${next} instances of ${pool.name}?`,
+    text: `It has ${pool.wanted} now.`,
+    ...{ action: by > 0 ? "+ 1" : "− 1", isHarmful: by < 0 },
+    ...{ path: `/v1/pools/${encodeURIComponent(pool.name)}/scale`, body: { by } },
+  };
+}
+
+export function reloadQuestion(pool: string | null): Question {
+  return {
+    title: pool === null ? "Reload all pools?" : `Reload ${pool}?`,
+    text: "The configuration and the code are read again. If the new version does not start, the old one keeps serving.",
+    ...{ action: "Reload", isHarmful: true, path: "/v1/reload", body: pool === null ? {} : { pool } },
+  };
+}
+
+export const ROLLBACK: Question = {
+  title: "Roll back?",
+  text: "The version before the last deploy serves again; a deploy that is under way is taken back.",
+  ...{ action: "Roll back", isHarmful: true, path: "/v1/rollback", body: {} },
+};

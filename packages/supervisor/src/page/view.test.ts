@@ -1,0 +1,173 @@
+/** What the views say about a fleet: figures, marks, verdicts, questions. The document is only made in the browser's test. */
+import { describe, expect, it } from "vitest";
+import { balancer, instance, pool, status } from "../../test/dashboard-models.js";
+import type { DeployStatus } from "../control/api.js";
+import { attentionOf, errorIn, markOf } from "./attention.js";
+import { differenceText, testsText, verdictWord } from "./deploy.js";
+import type { Node } from "./dom.js";
+import { frame } from "./frame.js";
+import { FIRST, type Question, type State } from "./model.js";
+import { columnsOf, sorted } from "./overview.js";
+import { NO_SERIES } from "./series.js";
+
+const asked: Question[] = [];
+const on = {
+  ...{ send() {}, decide() {}, download() {}, enter() {}, theme() {}, zoom() {} },
+  ask: (question: Question) => void asked.push(question),
+};
+
+/** Returns every element below some. */
+function all(children: readonly unknown[]): Node[] {
+  return children.flatMap((child): Node[] => {
+    if (Array.isArray(child)) return all(child);
+    if (typeof child !== "object" || child === null) return [];
+    return [child as Node, ...all((child as Node).children)];
+  });
+}
+
+function textOf(child: unknown): string {
+  if (typeof child === "string") return child;
+  return ((child as Node).children ?? []).map(textOf).join(" ");
+}
+
+const died = {
+  ...{ code: 1, signal: null, at: 0, reason: "exited with code 1 after 14 s" },
+  lastLines: ["starting", "TypeError: no id", "    at cart.ts:3"],
+};
+const crashing = instance("web.2", { state: "backoff", pid: null, lastExit: died, restarts: 3 });
+const slow = instance("web.3", { latencyMs: { p50: 2, p99: 54 } });
+const fleet = status([pool("web", [instance("web.1"), crashing, slow, instance("web.10", { requestsPerSecond: 9 })])]);
+const live = (changes: Partial<State> = {}): State => ({
+  ...FIRST,
+  link: { state: "live" },
+  status: fleet,
+  at: 60_000,
+  ...changes,
+});
+const draw = (changes: Partial<State> = {}) => all(frame(live(changes), on, "system"));
+const rowOf = (elements: Node[], name: string) => elements.find(({ tag, key }) => tag === "tr" && key === name) as Node;
+
+describe("the overview", () => {
+  it("shows each process, and what is unknown is not zero", () => {
+    const elements = draw();
+    expect(textOf(rowOf(elements, "web.1"))).toMatch(/web\.1 .*ready .*1,554 .*400 µs .*1\.8 ms .*28\.1/);
+    expect(textOf(rowOf(elements, "web.2"))).toMatch(/backoff – +– – – +0 – – +3 –/);
+    expect(textOf(rowOf(elements, "balancer.1"))).toContain("ready");
+    expect(textOf(rowOf(elements, "pool web"))).toContain("3 of 4");
+  });
+
+  it("marks a figure that is far from its pool's, also in words", () => {
+    const cells = all([rowOf(draw(), "web.3")]).filter(({ attributes }) => String(attributes.class).includes("bad"));
+    expect(cells.map(textOf)).toEqual([expect.stringMatching(/^54 ms 29×/)]);
+    expect([markOf(54, 18, 5), markOf(30, 18, 5), markOf(20, 18, 5), markOf(4, 1, 5), markOf(6, 0, 5)]).toEqual([
+      ...["bad", "busy", null, null, "bad"],
+    ]);
+  });
+
+  it("has the worst of what needs attention first, with the app's own words", () => {
+    const found = attentionOf({ ...fleet, lock: { reason: "migration", by: "ann", since: 0 } }, NO_SERIES);
+    expect(found.map(({ key }) => key)).toEqual(["state web.2", "lock", "slow web.3"]);
+    expect(found[0]).toMatchObject({ isBad: true, detail: "TypeError: no id", instance: "web.2", mayRestart: true });
+    expect(attentionOf(status([pool("web", [instance("web.1")])]), NO_SERIES)).toEqual([]);
+    expect([errorIn(["a", "b", ""]), errorIn([])]).toEqual(["b", ""]);
+  });
+
+  it("names the instance that has nearly all errors of its pool, and otherwise the pool", () => {
+    const of = (...counts: number[]) =>
+      attentionOf(
+        status([
+          pool(
+            "web",
+            counts.map((errorsPerMinute, at) => instance(`web.${at + 1}`, { errorsPerMinute })),
+            { errorsPerMinute: counts.reduce((a, b) => a + b), requestsPerSecond: 10 },
+          ),
+        ]),
+        NO_SERIES,
+      ).map(({ title }) => title);
+    expect(of(90, 0, 1)).toEqual(["web.1 has 91 responses with 5xx a minute"]);
+    expect(of(30, 31, 30)).toEqual(["web has 91 responses with 5xx a minute"]);
+    expect(of(1, 1, 0)).toEqual([]);
+  });
+
+  it("sorts by a column, the highest first, and by number if by name", () => {
+    const { instances } = fleet.pools[0] as (typeof fleet.pools)[0];
+    const names = (key: string, isReversed = false) => sorted(instances, { key, isReversed }).map(({ name }) => name);
+    expect(names("name")).toEqual(["web.1", "web.2", "web.3", "web.10"]);
+    expect(names("latencyMs.p99")[0]).toBe("web.3");
+    expect(names("requestsPerSecond", true)[0]).toBe("web.10");
+  });
+
+  it("has a column for each figure of the one list that some process has", () => {
+    const keys = columnsOf([instance("web.1"), balancer("balancer.1")]).map(({ key }) => key);
+    expect(keys.slice(0, 2)).toEqual(["requestsPerSecond", "inFlight"]);
+    expect(keys).not.toContain("deferred");
+    expect(columnsOf([instance("web.1", { deferred: { jobs: 1, oldestMs: 1 } })]).map(({ key }) => key)).toContain(
+      "deferred",
+    );
+  });
+});
+
+describe("what changes the fleet", () => {
+  const buttons = (mayWrite: boolean, route: State["route"] = FIRST.route) =>
+    draw({ mayWrite, route }).filter(
+      ({ tag, attributes }) => tag === "button" && String(attributes.class).includes("harmful"),
+    );
+
+  it("is not there unless the page may write", () => {
+    expect(buttons(false)).toEqual([]);
+    expect(buttons(false, { view: "instance", name: "web.1" })).toEqual([]);
+    expect(buttons(true).length).toBeGreaterThan(2);
+  });
+
+  it("is asked for first", () => {
+    const [restart] = buttons(true, { view: "instance", name: "web.1" }).filter((each) => textOf(each) === "Restart");
+    expect(restart).toBeDefined();
+    (restart as unknown as { attributes: { onclick(): void } }).attributes.onclick();
+    expect(asked.at(-1)).toMatchObject({ title: "Restart web.1?", path: "/v1/restart", body: { target: "web.1" } });
+  });
+});
+
+const deploy = (changes: Partial<DeployStatus>) =>
+  ({ phase: "canary", verdict: "wait", leftMs: 1000, tests: [], ...changes }) as DeployStatus;
+
+describe("a deploy", () => {
+  it.each([
+    [{}, "Judging"],
+    [{ leftMs: null }, "Starting the canaries"],
+    [{ verdict: "pass" }, "Passing"],
+    [{ verdict: "fail" }, "Failing"],
+    [{ phase: "rolling", verdict: "pass" }, "Rolling out"],
+    [{ phase: "back", verdict: "fail" }, "Taking it back"],
+  ] as const)("%j: %s", (changes, word) => {
+    expect(verdictWord(deploy(changes))).toBe(word);
+  });
+
+  it("counts its tests in words", () => {
+    const tests = (...verdicts: DeployStatus["verdict"][]) =>
+      testsText({ tests: verdicts.map((verdict) => ({ verdict })) as DeployStatus["tests"] });
+    expect(tests("pass", "pass", "wait")).toBe("2 tests pass, 1 waits, none fails");
+    expect(tests("pass", "wait", "wait", "fail", "fail")).toBe("1 test passes, 2 wait, 2 fail");
+    expect(tests()).toBe("no tests pass, none waits, none fails");
+  });
+
+  it.each([
+    [100, 105.6, "+5.6 %"],
+    [100, 98.7, "−1.3 %"],
+    [10, 20, "+100 %"],
+    [0, 5, ""],
+    [null, 5, ""],
+  ])("%s → %s: %s", (before, after, text) => {
+    expect(differenceText(before, after)).toBe(text);
+  });
+});
+
+describe("without a status", () => {
+  it("asks for the token, or says what is missing", () => {
+    const texts = (link: State["link"]) =>
+      frame(live({ link, status: null }), on, "dark")
+        .map(textOf)
+        .join(" ");
+    expect(texts({ state: "locked", reason: "" })).toContain("needs the fleet's token");
+    expect(texts({ state: "lost", reason: "no connection" })).toContain("no connection");
+  });
+});

@@ -1,0 +1,54 @@
+/** Makes the page's one document, `page.html`, from the compiled scripts, the styles and the frame of packages/supervisor/src/page. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { rolldown } from "rolldown";
+import { FIGURES, figureOf } from "../packages/supervisor/dist/core/figures.js";
+
+const SUPERVISOR = join(dirname(fileURLToPath(import.meta.url)), "../packages/supervisor");
+
+/** @param target the file to write */
+export async function buildPage(target) {
+  const source = (name) => readFileSync(join(SUPERVISOR, "src/page", name), "utf8");
+  const parts = { style: smallCss(source("page.css")), script: await script() };
+  const html = smallHtml(source("page.html")).replace(/<(style|script)><\/\1>/g, (_, tag) => {
+    const content = parts[tag];
+    if (content.includes(`</${tag}`)) throw new Error(`the ${tag} of the page would end early`);
+    return `<${tag}>${content}</${tag}>`;
+  });
+  writeFileSync(target, html);
+}
+
+async function script() {
+  const build = await rolldown({
+    input: join(SUPERVISOR, "dist/page/main.js"),
+    platform: "browser",
+    plugins: [{ name: "figures", load: (id) => (id.endsWith("/core/figures.js") ? shownFigures() : null) }],
+  });
+  const { output } = await build.generate({ format: "iife", minify: true, comments: false });
+  await build.close();
+  return output[0].code.trim();
+}
+
+/** The list of figures with what is shown of each: the rest is for metrics and the terminal. */
+function shownFigures() {
+  const shown = FIGURES.map(({ key, titles, unit, ofSlot, isOptional, drop }) => {
+    return { key, titles: ["", titles[1]], unit, ofSlot, isOptional, drop };
+  });
+  return `export const FIGURES = ${JSON.stringify(shown)};\nexport ${figureOf}\n`;
+}
+
+function smallHtml(text) {
+  return text.replace(/\n\s*/g, "");
+}
+
+/** Our own styles have no strings with spaces or comments in them. */
+function smallCss(text) {
+  return text
+    .replace(/\/\*.*?\*\//gs, "")
+    .replace(/\s+/g, " ")
+    .replace(/ ?([{};,>]) ?/g, "$1")
+    .replace(/: /g, ":")
+    .replaceAll(";}", "}")
+    .trim();
+}

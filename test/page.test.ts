@@ -1,0 +1,169 @@
+/** The page in a real browser: it follows the fleet, is searched and used by keyboard alone, and can be read by everybody. */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { expect, onTestFinished, type TestContext, test } from "vitest";
+import { askControl, Project } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
+import { get } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
+
+const APP = `export default {
+  fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/crash") setTimeout(() => { throw new TypeError("no cart 771"); });
+    if (pathname === "/say") console.log("needle in the log");
+    return new Response("ok");
+  },
+};
+`;
+const FAILS = `export default { fetch: () => new Response("bad", { status: 500 }) };\n`;
+
+/** How long something may take to be seen. */
+const SEEN = { timeout: 60_000 };
+
+function findChromium(context: TestContext): string {
+  const found = ["chromium", "chromium-browser", "google-chrome"].map((name) => `/usr/bin/${name}`).find(existsSync);
+  return found ?? context.skip("chromium is not installed");
+}
+
+async function open(program: string): Promise<Browser> {
+  // Without a sandbox of its own it also runs as root and in containers; it sees nothing but this page.
+  const browser = await chromium.launch({ executablePath: program, args: ["--no-sandbox", "--disable-gpu"] });
+  onTestFinished(() => browser.close());
+  return browser;
+}
+
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+
+/** Returns what is serious in the view that is shown: rule and element. */
+async function seriousProblems(page: Page): Promise<string[]> {
+  await page.addScriptTag({ path: AXE });
+  return page.evaluate(async () => {
+    const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: Violation[] }> } };
+    const { violations } = await axe.run();
+    const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+    return serious.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 200)}`));
+  });
+}
+
+interface Violation {
+  id: string;
+  impact: string;
+  nodes: { html: string }[];
+}
+
+test("follows the fleet, is searched and operated by keyboard alone, shows a deploy's verdict, and has no serious barrier", async (context) => {
+  const program = findChromium(context);
+  const port = await freePort();
+  const project = await Project.make({
+    ...{ runtime: "bun", app: APP, instances: 2 },
+    config: { admin: { listen: `127.0.0.1:${port}`, write: true }, deploy: { judgeMs: 60_000, canaryPercent: 50 } },
+  });
+  const [browser] = await Promise.all([open(program), project.start()]);
+  const { url } = JSON.parse(await askControl(join(project.runDir, "control.sock"), "/v1/page"));
+  const errors: string[] = [];
+
+  // Without the token there is nothing to see; with it in the address it is gone from there at once.
+  const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+  page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !message.text().includes("401")) errors.push(message.text());
+  });
+  await page.goto(`http://127.0.0.1:${port}/`);
+  await page.getByLabel("token", { exact: true }).fill("wrong");
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").getByText("needs the token").waitFor(SEEN);
+  await page.goto(url);
+  await page.getByText("2 of 2 ready").waitFor(SEEN);
+  expect(page.url()).toBe(`http://127.0.0.1:${port}/#/`);
+
+  // It follows what happens.
+  const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 5 });
+  const rate = page.getByRole("region", { name: "requests/s", exact: true }).locator(".value");
+  await waitFor("the rate to be shown", async () => Number((await rate.textContent())?.replace(",", "")) > 10);
+  await get(project.port, "/crash");
+  await page.locator(".deaths").getByText("TypeError: no cart 771").waitFor(SEEN);
+  await page.locator(".line.cyan").first().waitFor({ state: "attached" });
+
+  // The log is searched, by keyboard alone.
+  await get(project.port, "/say");
+  await page.keyboard.press("l");
+  await page.getByText("needle in the log").waitFor(SEEN);
+  await page.keyboard.press("/");
+  await page.keyboard.type("needle -nothing");
+  await page
+    .getByRole("status")
+    .getByText(/^1 of [\d,]+ lines$/)
+    .waitFor(SEEN);
+  expect(await page.locator(".log li").count()).toBe(1);
+  await page.locator("#filter").fill("");
+  await page.keyboard.press("Escape");
+
+  // A process is opened and restarted, by keyboard alone.
+  await page.getByRole("link", { name: "web.1", exact: true }).first().waitFor(SEEN);
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "web.2" }).waitFor(SEEN);
+  const before = await project.status();
+  await press(page, "Restart");
+  await page.getByRole("dialog").getByText("Restart web.2?").waitFor(SEEN);
+  await press(page, "Restart");
+  await page
+    .locator(".notice")
+    .getByText(/restart/)
+    .waitFor(SEEN);
+  await project.statusWhere("web.2 to have another process", ({ pools }) => {
+    const [pid, former] = [pools[0]?.instances[1]?.pid, before.pools[0]?.instances[1]?.pid];
+    return pid != null && pid !== former && pools[0]?.ready === 2;
+  });
+  await page.keyboard.press("?");
+  await page.getByRole("dialog").getByText("search the log").waitFor(SEEN);
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Escape");
+  await page.getByRole("region", { name: "processes" }).waitFor(SEEN);
+
+  // A deploy that is worse.
+  project.write("releases/bad/app.js", FAILS);
+  project.writeConfig({}, "releases/bad");
+  await page.keyboard.press("d");
+  const deployed = project.deploy({ dir: join(project.folder, "releases/bad") });
+  await page
+    .locator(".verdict")
+    .getByText(/Failing|Taking it back/)
+    .waitFor(SEEN);
+  expect((await deployed).code).toBe(7);
+  await page.getByText("No deploy is under way").waitFor(SEEN);
+  await page.locator(".history").getByText("taken-back").first().waitFor(SEEN);
+  await load.stop();
+  expect(errors).toEqual([]);
+
+  // What axe finds serious, in both colours and on a phone. Its script is not of this page, whose policy would refuse it.
+  const phone = await browser.newContext({ viewport: { width: 390, height: 800 }, bypassCSP: true });
+  const read = await phone.newPage();
+  await read.goto(url);
+  const found: Record<string, string[]> = {};
+  for (const scheme of ["dark", "light"] as const) {
+    await read.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
+    for (const view of ["", "instance/web.1", "log", "deploy", "death/1"]) {
+      await read.goto(`http://127.0.0.1:${port}/#/${view}`);
+      await read.locator("main .card").first().waitFor(SEEN);
+      const problems = await seriousProblems(read);
+      if (problems.length > 0) found[`${scheme} ${view}`] = problems;
+    }
+  }
+  expect(found).toEqual({});
+  const width = await read.evaluate<number>("document.documentElement.scrollWidth");
+  expect(width).toBeLessThanOrEqual(390);
+});
+
+/** Moves the focus to the button by Tab alone, and presses it. */
+async function press(page: Page, name: string): Promise<void> {
+  await waitFor(`the focus to reach ${name}`, async () => {
+    await page.keyboard.press("Tab");
+    return (await page.evaluate<string>("document.activeElement.textContent")) === name;
+  });
+  await page.keyboard.press("Enter");
+}

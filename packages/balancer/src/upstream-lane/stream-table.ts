@@ -58,9 +58,9 @@ interface UnansweredRequest {
 type Decision =
   /** It is, or may be, the running request, which would stall the next instance, too. */
   | "stays"
-  /** It is reassigned; the instance is running another request. */
+  /** It is reassigned; the instance is running another request, and has not started this one. */
   | "freed"
-  /** It is reassigned, but may be the running request. */
+  /** It is reassigned once, but may be the running request, or has started and waits for something. */
   | "uncertain";
 
 /**
@@ -77,9 +77,11 @@ export function decideOnStalled(
 ): Decision[] {
   switch (work?.on) {
     case "ours":
-      return unanswered.map(({ sequence }) => (sequence >>> 0 === work.request ? "stays" : "freed"));
+      return unanswered.map(({ sequence }) =>
+        sequence >>> 0 === work.request ? "stays" : isUpTo(sequence, work.started) ? "uncertain" : "freed",
+      );
     case "another":
-      return unanswered.map(() => "freed");
+      return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "uncertain" : "freed"));
     case "none":
       // Requests whose handler was called have started; they may continue after a promise, or respond at the end of the turn.
       return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "stays" : "freed"));

@@ -73,6 +73,14 @@ test("an instance that fails is ejected and readmitted, in every kind of pool, a
     await project.statusWhere(`${name} to fail its checks`, (status) => find(status)?.outOfTurn === "ejected");
     // In turn, every third or second request would go there.
     for (let others = 0; others < 10; ) others = (await servedBy(project, path)) === name ? 0 : others + 1;
+    // A second one would be too many.
+    const other = name === "web.2" ? "web.3" : "command.2";
+    const findOther = instanceOf(other);
+    project.write(`${other}.check`, "");
+    await project.statusWhere(`${other} to fail its checks`, (status) => findOther(status)?.outOfTurn === "failing");
+    while ((await servedBy(project, path)) !== other);
+    rmSync(join(project.folder, `${other}.check`));
+    await project.statusWhere(`${other} to pass its checks`, (status) => findOther(status)?.outOfTurn === null);
     rmSync(join(project.folder, `${name}.check`));
     await project.statusWhere(`${name} to pass its checks`, (status) => find(status)?.outOfTurn === null);
     while ((await servedBy(project, path)) !== name);

@@ -85,6 +85,8 @@ export class PoolHealth {
     }
     this.readmitWanted(described, upstreams);
     this.applyChecks();
+    // Which of them get requests all the same is decided by how many there are.
+    if (upstreams.some(({ failsChecks }) => failsChecks)) this.options.onChange();
     for (const upstream of former) if (!upstreams.includes(upstream)) upstream.vitals?.end();
     for (const upstream of this.starts.keys()) if (!upstreams.includes(upstream)) this.starts.delete(upstream);
     for (const upstream of upstreams) {
@@ -145,8 +147,8 @@ export class PoolHealth {
       hasChanged = true;
     }
     // One that was readmitted may make room for another.
-    const areOut = this.applyChecks();
-    const hasStepped = this.step() || areOut;
+    if (this.applyChecks()) hasChanged = true;
+    const hasStepped = this.step();
     const passedMs = now - this.comparedAt;
     if (passedMs >= COMPARE_EVERY_MS) {
       this.comparedAt = now;

@@ -142,6 +142,7 @@ export class Upstream {
       ...(running !== undefined && { running }),
       ...(overdue !== undefined && { overdue }),
       ...(ejection !== undefined && { ejected: ejectedStats(ejection, now) }),
+      ...((ejection !== undefined || this.failsChecks) && !this.isOutOfTurn && { servesAnyway: true }),
       ...(judged !== undefined && { judged: judged.take() }),
     };
     return responses === undefined

@@ -68,8 +68,8 @@ export interface InstanceStatus extends InstanceFigureValues {
   /** Lines written since the supervisor started, and how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
-  /** Why it gets no new requests although it is ready; null if it gets some. */
-  outOfTurn: "drained" | "ejected" | null;
+  /** Why it gets no new requests although it is ready, or "failing": it is as bad, but gets some, because too many of its pool are. */
+  outOfTurn: "drained" | "ejected" | "failing" | null;
   /** The balancers that have ejected it because it was worse than the others, why, and for how much longer. */
   ejections: { balancer: string; reason: string; forSeconds: number }[];
   /** How often balancers have ejected its process; each of them judges by itself. */

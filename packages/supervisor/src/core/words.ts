@@ -53,7 +53,7 @@ export function boundsText({ scaling }: { scaling?: { min: number; max: number }
   return scaling == null ? "" : ` (${scaling.min}–${scaling.max})`;
 }
 
-/** Returns the state of a process for people: a ready one that gets no new requests is `drained` or `ejected`. */
+/** Returns the state of a process for people: a ready one that gets no new requests is `drained` or `ejected`, one that should get none `failing`. */
 export function stateWord({ state, outOfTurn = null }: { state: string; outOfTurn?: string | null }): string {
   return state === "ready" && outOfTurn !== null ? outOfTurn : state;
 }

@@ -25,6 +25,7 @@ import {
 import { unservedReason } from "../core/serving.js";
 import type { Children } from "../processes/children.js";
 import type { DeathWatch } from "../processes/death-watch.js";
+import { outForHealth } from "../processes/ejections.js";
 import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
@@ -223,7 +224,6 @@ function instanceStatus(sources: StatusSources, slot: Slot, ofPool: Pool, now: n
   const last = child?.stats.last?.role === "instance" ? child.stats.last : null;
   const serves = sources.configs.pool(pool)?.serves ?? true;
   const ejections = ejectionsOf(sources, child, now);
-  const failsChecks = child?.failsChecks ?? false;
   return {
     ...common(sources, slot, child, now),
     other: otherOf(sources, ofPool, slot, now),
@@ -237,7 +237,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, ofPool: Pool, now: n
     recycles: sources.slots.of(slot.name).recycles,
     recycle: sources.recycling.statusOf(child),
     shim: shimOf(sources, child),
-    outOfTurn: outOfTurn(slot.turn, slot.member.process) ?? (ejections.length > 0 || failsChecks ? "ejected" : null),
+    outOfTurn: outOfTurn(slot.turn, slot.member.process) ?? (child === undefined ? null : outForHealth(child)),
     ejections,
     ejectionsTotal: child?.ejectionsTotal ?? 0,
     weight: serves ? (slot.turn?.weight ?? FULL_WEIGHT) : null,

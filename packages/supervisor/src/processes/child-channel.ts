@@ -209,6 +209,8 @@ export class ChildChannel {
         );
       if (child === undefined) continue;
       child.relayed.set(balancer.id, upstream.inFlight);
+      if (upstream.servesAnyway === true) child.servedAnywayBy.add(balancer.id);
+      else child.servedAnywayBy.delete(balancer.id);
       noteEjection(this.options.log, child, balancer, upstream.ejected, performance.now());
       // Once its end is decided, other requests are not what it was running.
       if (upstream.running !== undefined && child.verdict === null)

@@ -105,6 +105,7 @@ export class ChildEnds {
         other.stats.balancerEnded(child.id);
         other.relayed.delete(child.id);
         other.ejections.delete(child.id);
+        other.servedAnywayBy.delete(child.id);
       }
     }
     if (child.death.stack.length === 0) child.death.stack = stackOfPython(child.output.lastLines).map(frameText);

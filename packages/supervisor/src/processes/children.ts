@@ -236,6 +236,7 @@ export class Children {
       relayed: new Map(),
       failsChecks: false,
       ejections: new Map(),
+      servedAnywayBy: new Set(),
       ejectionsTotal: 0,
       get isBusy() {
         return (this.stats.last?.inFlight ?? 0) > 0 || [...this.relayed.values()].some((count) => count > 0);

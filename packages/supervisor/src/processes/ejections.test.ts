@@ -1,7 +1,7 @@
 /** Each ejection and readmission is one event, however often it is reported. */
 import { expect, test } from "vitest";
 import { EventLog } from "../logs/event-log.js";
-import { type Ejection, noteEjection } from "./ejections.js";
+import { type Ejection, noteEjection, outForHealth } from "./ejections.js";
 
 test("one event for each change, from each balancer, with the reason and the time", () => {
   const log = new EventLog();
@@ -34,4 +34,24 @@ test("one event for each change, from each balancer, with the reason and the tim
     "info web.3 is readmitted by balancer.2 after 20 s",
   ]);
   expect([child.ejections.size, child.ejectionsTotal]).toEqual([0, 3]);
+});
+
+test.each<[fails: string, balancers: string, anyway: string, expected: string | null]>([
+  ["none", "12", "", null],
+  // A balancer may still say so about what the supervisor knows to be over.
+  ["none", "12", "12", null],
+  ["checks", "12", "", "ejected"],
+  ["checks", "12", "1", "ejected"],
+  ["checks", "12", "12", "failing"],
+  // No balancer has reported it.
+  ["checks", "", "", "ejected"],
+  ["1", "12", "", "ejected"],
+  ["1", "12", "1", "failing"],
+  ["1", "12", "2", "ejected"],
+  ["12", "12", "12", "failing"],
+])("ejected by %s, of balancers %s, and served by %s all the same: %s", (fails, balancers, anyway, expected) => {
+  const named = (ids: string) => new Map([...ids].map((id) => [id, 0]));
+  const ejections = named(/[a-z]/.test(fails) ? "" : fails);
+  const child = { failsChecks: fails === "checks", ejections, relayed: named(balancers) };
+  expect(outForHealth({ ...child, servedAnywayBy: new Set(anyway) })).toBe(expected);
 });

@@ -36,6 +36,19 @@ export function noteEjection(
   log.event("warn", child.name, `is ejected by ${balancer.name} for ${seconds(forMs)}: ${reason}`);
 }
 
+/** Returns whether a process is out of turn for its health; "failing" if it should be, but all balancers concerned send it requests. */
+export function outForHealth(child: {
+  readonly failsChecks: boolean;
+  readonly ejections: ReadonlyMap<string, unknown>;
+  readonly relayed: ReadonlyMap<string, unknown>;
+  readonly servedAnywayBy: ReadonlySet<string>;
+}): "ejected" | "failing" | null {
+  const { failsChecks, ejections, relayed, servedAnywayBy } = child;
+  if (!failsChecks && ejections.size === 0) return null;
+  const concerned = [...(failsChecks ? relayed : ejections).keys()];
+  return concerned.length > 0 && concerned.every((id) => servedAnywayBy.has(id)) ? "failing" : "ejected";
+}
+
 function seconds(ms: number): string {
   return `${Math.round(ms / 100) / 10} s`;
 }

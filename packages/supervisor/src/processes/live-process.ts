@@ -73,6 +73,8 @@ export interface LiveProcess {
   failsChecks: boolean;
   /** The balancers that have ejected it. */
   readonly ejections: Map<string, Ejection>;
+  /** The balancers that send it requests although it is ejected or fails its checks. */
+  readonly servedAnywayBy: Set<string>;
   /** How often balancers have ejected it. */
   ejectionsTotal: number;
   /** Whether it has requests in flight, as last reported by itself or a balancer. */

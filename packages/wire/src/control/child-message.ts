@@ -357,6 +357,7 @@ function isUpstream(value: unknown): boolean {
     isOptional(value.overdue, (it) => isFields(it) && isText(it.request) && isAmount(it.forMs)) &&
     isOptional(value.latency, isList) &&
     isOptional(value.ejected, (it) => isFields(it) && isText(it.reason) && areAmounts(it, ["number", "forMs"])) &&
+    isOptional(value.servesAnyway, (it) => typeof it === "boolean") &&
     isOptional(value.judged, (it) => isFields(it) && isAmount(it.lost) && isList(it.classes, isJudgedClass))
   );
 }

@@ -45,6 +45,8 @@ export interface UpstreamStats {
   overdue?: OverdueRequest;
   /** It gets no new requests of this balancer: why, the number of this ejection, and for how much longer. */
   ejected?: { reason: string; number: number; forMs: number };
+  /** It is ejected or fails its checks, but gets requests, because too many of its pool do. Default: false. */
+  servesAnyway?: boolean;
   /** In a pool under judgement: its counts since the judgement began. */
   judged?: JudgedStats;
 }

@@ -1,10 +1,13 @@
 /**
  * Measures what remains of the throughput when more requests come than can be run: `npm run bench:overload`. Requests of 20 ms of processor
  * time arrive at random (Poisson) at rates from half to three times what the fleet can run. The goodput is what gets a 200 within a second.
+ * `--chart FILE` draws it as SVG.
  */
+import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startFleet, verdict } from "./soak/support.mjs";
+import { barChart } from "./support/chart.mjs";
 import { medians } from "./support/medians.mjs";
 import { closedLoop, openLoop } from "./support/open-loop.mjs";
 import { textTable } from "./support/tables.mjs";
@@ -20,6 +23,7 @@ const { values } = parseArgs({
     connections: { type: "string", default: "1024" },
     runtime: { type: "string", default: "bun" },
     only: { type: "string", default: "" },
+    chart: { type: "string" },
   },
 });
 const instances = Number(values.instances);
@@ -63,6 +67,13 @@ for (const [name, byShare] of samples) {
 }
 const caption = `${instances} instances on ${values.runtime}, ${values.busy} ms a request, peak ${peak.toFixed(0)}/s: goodput, p50 / p99 of served requests in ms`;
 process.stdout.write(`${textTable({ caption, header: ["", ...shares.map((share) => `${share} ×`)], rows })}\n`);
+if (values.chart !== undefined) {
+  const bars = (share) =>
+    [...samples].map(([name, byShare]) => ({ name, value: medians(byShare.get(share), ["goodput"]).goodput }));
+  const groups = shares.map((share) => ({ label: `${share} × the load`, bars: bars(share) }));
+  const title = `Responses within a second, per second, by load; requests of ${values.busy} ms, ${instances} instances`;
+  writeFileSync(values.chart, barChart({ title, panels: [{ title: "", groups }] }));
+}
 
 async function measure(name, config) {
   if (!samples.has(name)) samples.set(name, new Map(shares.map((share) => [share, []])));

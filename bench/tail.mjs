@@ -1,7 +1,7 @@
 /**
  * Measures who waits behind a busy instance: `npm run bench:tail`. Requests of 2 ms (90 %) and 32 ms (10 %) of processor time arrive
  * at random (Poisson) at constant rates; p99 beside nginx and HAProxy in front of the same app. The contestants take turns.
- * `--slow 20`: the first instance takes twenty times as long. `--only` takes the beginnings of names.
+ * `--slow 20`: the first instance takes twenty times as long. `--only` takes the beginnings of names; `--chart FILE` draws the p99 as SVG.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,6 +9,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { freePort, serveAlone, startFleet } from "./soak/support.mjs";
+import { barChart } from "./support/chart.mjs";
 import { ofChildren, run } from "./support/launch.mjs";
 import { medians } from "./support/medians.mjs";
 import { openLoop } from "./support/open-loop.mjs";
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     balancers: { type: "string", default: "1" },
     runtime: { type: "string", default: "bun" },
     only: { type: "string", default: "" },
+    chart: { type: "string" },
   },
 });
 const instances = Number(values.instances);
@@ -99,6 +101,9 @@ const CONTESTANTS = {
   "HAProxy, one at a time": haproxy("leastconn", "maxconn 1"),
 };
 
+/** What the handlers of each kind do. */
+const LABELS = { sync: "compute, respond", async: "compute, wait 2 ms, respond", late: "wait 2 ms, compute, respond" };
+
 const wanted = values.only.split(",");
 const chosen = Object.entries(CONTESTANTS).filter(([name]) => wanted.some((each) => name.startsWith(each)));
 const samples = new Map();
@@ -108,12 +113,18 @@ try {
   }
   const cell = ({ p50Ms, p99Ms, failed }) =>
     `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(0)}${failed > 0 ? ` (${failed} failed)` : ""}`;
-  const rows = [...samples].map(([name, byRate]) => [
-    name,
-    ...rates.map((rate) => cell(medians(byRate.get(rate), ["p50Ms", "p99Ms", "failed"]))),
-  ]);
+  const figuresOf = (name, rate) => medians(samples.get(name).get(rate), ["p50Ms", "p99Ms", "failed"]);
+  const rows = [...samples.keys()].map((name) => [name, ...rates.map((rate) => cell(figuresOf(name, rate)))]);
   const caption = `${instances} instances (${values.style}) on ${values.runtime}, ${values.balancers} balancers: p50 / p99 in ms, medians of ${values.rounds} rounds of ${values.seconds} s`;
   process.stdout.write(`${textTable({ caption, header: ["", ...rates.map((rate) => `${rate}/s`)], rows })}\n`);
+  if (values.chart !== undefined) {
+    const bars = (kind, rate) =>
+      chosen.map(([name]) => ({ name, value: figuresOf(`${kind}: ${name}`, rate).p99Ms }));
+    const groups = (rate) => values.kinds.split(",").map((kind) => ({ label: LABELS[kind], bars: bars(kind, rate) }));
+    const panels = rates.map((rate) => ({ title: `${rate} requests a second`, groups: groups(rate) }));
+    const title = `p99 in ms, requests of 2 ms (90 %) and 32 ms (10 %) of processor time, ${instances} instances`;
+    writeFileSync(values.chart, barChart({ title, panels }));
+  }
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

@@ -5,6 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { openLoop } from "../support/open-loop.mjs";
 import { endsWithProgram, rssMB, startFleet, verdict, wait } from "./support.mjs";
@@ -57,6 +58,13 @@ function attack(port, name, target) {
   };
 }
 
+/** The memory of all TCP connections of the machine, in megabytes, and the limit from which the kernel refuses more (net.ipv4.tcp_mem). */
+function tcpMemory() {
+  const pages = Number(/^TCP:.* mem (\d+)/m.exec(readFileSync("/proc/net/sockstat", "utf8"))[1]);
+  const limit = Number(readFileSync("/proc/sys/net/ipv4/tcp_mem", "utf8").trim().split(/\s+/).at(-1));
+  return `${Math.round(pages / 256)} of ${Math.round(limit / 256)} MB of TCP memory`;
+}
+
 const loadOf = (port) => openLoop(port, { rate, connections: 32, seconds });
 
 async function measure(name, limits, isFull) {
@@ -72,13 +80,14 @@ async function measure(name, limits, isFull) {
     const beside = await loadOf(fleet.port);
     const { connections: open } = (await fleet.control()).balancers[0];
     const after = rssMB(fleet.balancerPid);
+    const tcp = tcpMemory();
     const said = await attackers.stop();
     verdict(
       beside.p99Ms <= 2 * alone.p99Ms + 5 && beside.failed === 0,
       `${name}${isFull ? ", all connections taken" : ""}: p99 of the others ${alone.p99Ms.toFixed(1)} ms without it, ${beside.p99Ms.toFixed(1)} ms beside it, ${beside.failed} failed`,
     );
     process.stdout.write(
-      `      ${open ?? "?"} connections open at the end, RSS ${before.toFixed(0)} → ${after.toFixed(0)} MB; ${said}\n`,
+      `      ${open ?? "?"} connections open at the end, RSS ${before.toFixed(0)} → ${after.toFixed(0)} MB, ${tcp}; ${said}\n`,
     );
   } finally {
     await fleet.stop();

@@ -236,7 +236,7 @@ export function bunTransport(): Transport {
         },
       };
       const listener = Bun.listen(options as never);
-      deepenBacklog(fd, LISTEN_BACKLOG);
+      tuneListener(fd);
       return { close: () => listener.stop() };
     },
     connect(address, connector): void {
@@ -268,15 +268,30 @@ const upstreamHandlers = {
   },
 };
 
-/** Bun requests an accept queue of 512, too small for a thousand clients at once. Calling listen(2) again only changes this. */
-function deepenBacklog(fd: number, backlog: number): void {
+/**
+ * How many bytes that were not sent yet the kernel takes for a client. By default it is megabytes over loopback, so that some hundred clients
+ * that read nothing take the memory of all TCP connections of the machine (net.ipv4.tcp_mem), and every other one waits for retransmissions.
+ */
+const UNSENT_BYTES = 131_072;
+
+const IPPROTO_TCP = 6;
+const TCP_NOTSENT_LOWAT = process.platform === "darwin" ? 0x201 : 25;
+
+/** Sets what Bun cannot; accepted connections inherit the socket option, which a unix socket does not have. */
+function tuneListener(fd: number): void {
   const library = process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6";
   try {
-    const libc = dlopen(library, { listen: { args: ["int", "int"], returns: "int" } });
-    libc.symbols.listen(fd, backlog);
+    const libc = dlopen(library, {
+      listen: { args: ["int", "int"], returns: "int" },
+      setsockopt: { args: ["int", "int", "int", "ptr", "int"], returns: "int" },
+    });
+    // Bun requests an accept queue of 512, too small for a thousand clients at once. Calling listen(2) again only changes this.
+    libc.symbols.listen(fd, LISTEN_BACKLOG);
+    const unsentBytes = new Int32Array([UNSENT_BYTES]);
+    libc.symbols.setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, ptr(unsentBytes), unsentBytes.byteLength);
     libc.close();
   } catch {
-    // A libc of another name (musl) keeps 512 waiting connections.
+    // A libc of another name (musl) keeps the defaults.
   }
 }
 

@@ -132,7 +132,7 @@ try {
   const counts = [...books.counts].sort(([, a], [, b]) => b - a).map(([outcome, count]) => `${count} ${outcome}`);
   process.stdout.write(`      ${books.requests} requests: ${counts.join(", ")}\n`);
   verdict(books.open.size === 0, `every request has ended once${books.open.size > 0 ? `, but for ${books.open.size}` : ""}`);
-  const unexplained = books.explain({ marks: actions.marks, sizeOf: (pool) => SIZES[pool] });
+  const unexplained = books.explain({ marks: actions.marks, sizeOf: (pool) => actions.least[pool] });
   const byRule = new Map();
   for (const { rule = "no rule" } of books.lost) byRule.set(rule, (byRule.get(rule) ?? 0) + 1);
   process.stdout.write(`      errors by rule: ${[...byRule].map(([rule, count]) => `${count} ${rule}`).join(", ") || "none"}\n`);

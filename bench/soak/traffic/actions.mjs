@@ -52,6 +52,8 @@ export class Actions {
     this.fleet = fleet;
     this.clients = clients;
     this.sizes = sizes;
+    /** The fewest instances that each pool should have had. */
+    this.least = { ...sizes };
   }
 
   async perform(actions) {
@@ -113,20 +115,25 @@ export class Actions {
       case "stop a balancer":
         return this.stop("balancer", "balancer", of(ready, who), stopMs);
       case "replace the balancers":
-        return this.operate("drain balancer", "restart", "balancer");
+        return this.operate({ what: "drain balancer" }, "restart", "balancer");
       case "reload":
-        return this.operate("drain all", "reload");
+        return this.operate({ what: "drain all" }, "reload");
       case "restart":
-        return this.operate(`drain ${pool}`, "restart", pool);
+        return this.operate({ what: `drain ${pool}` }, "restart", pool);
       case "scale":
-        return this.operate(`drain ${pool}`, "scale", pool, String(1 + Math.floor(amount * (this.sizes[pool] + 1))));
+        return this.scale(pool, 1 + Math.floor(amount * (this.sizes[pool] + 1)));
       case "weight":
-        return this.operate("turns", "weight", of(instances, who)?.name, String(1 + Math.floor(amount * 300)));
+        return this.operate({ what: "weight" }, "weight", of(instances, who)?.name, String(1 + Math.floor(amount * 300)));
       case "eject":
         return this.forAWhile("eject", "readmit", of(instances, who), stopMs);
       case "drain":
         return this.forAWhile("drain", "undrain", of(instances, who), stopMs);
     }
+  }
+
+  scale(pool, size) {
+    this.least[pool] = Math.min(this.least[pool], size);
+    return this.operate({ what: `drain ${pool}` }, "scale", pool, String(size));
   }
 
   kill(role, pool, victim) {
@@ -153,7 +160,7 @@ export class Actions {
   /** Whoever gets this request is blocked by it. */
   block(pool, ms) {
     this.note(`a request blocks an instance of ${pool} for ${ms} ms`);
-    const mark = this.mark({ what: "block", role: "instance", pool, slot: "any" });
+    const mark = this.mark({ what: "block", role: "instance", pool, slot: `blocked ${this.marks.length}` });
     this.later(
       this.clients.ask({ pool, what: "block", ms }).then(() => {
         mark.until = Date.now();
@@ -167,13 +174,14 @@ export class Actions {
       await wait(forMs);
       await this.command(back, instance.name);
     };
-    this.later(this.operate("turns", word, instance.name).then(undo));
+    const mark = { what: "out of turn", pool: instance.name.split(".")[0], slot: instance.name };
+    this.later(this.operate(mark, word, instance.name).then(undo));
   }
 
   /** @param mark what it does to requests */
   operate(mark, ...words) {
     if (words.includes(undefined)) return Promise.resolve();
-    const made = this.mark({ what: mark });
+    const made = this.mark({ ...mark, until: Number.POSITIVE_INFINITY });
     const done = this.command(...words).then(() => {
       made.until = Date.now();
     });

@@ -34,9 +34,9 @@ const RULES = {
   "no-instance": ({ outcome, pool, endedAt }, { marks, sizeOf }) => {
     if (outcome !== "503") return false;
     const down = marks.filter(
-      (mark) => mark.pool === pool && mark.at < endedAt && (mark.until ?? mark.at) + RESTART_MS > endedAt,
+      (mark) => mark.pool === pool && mark.slot !== undefined && mark.at < endedAt && (mark.until ?? mark.at) + RESTART_MS > endedAt,
     );
-    return down.some(({ slot }) => slot === "any") || new Set(down.map(({ slot }) => slot)).size >= sizeOf(pool);
+    return new Set(down.map(({ slot }) => slot)).size >= sizeOf(pool);
   },
   "websocket-restart": ({ outcome, what, pool }, { during }) =>
     what === "socket" &&
@@ -134,7 +134,7 @@ export class Books {
     const note = (text) => problems.length < 10 && problems.push(text);
     for await (const line of createInterface({ input: createReadStream(file, "latin1") })) {
       const [id, status, whose] = line.split(" ");
-      const number = Number(id?.slice(2));
+      const number = /^r-\d+$/.test(id) ? Number(id.slice(2)) : Number.NaN;
       if (!(number < seen.length)) {
         if (!/^- 4\d\d /.test(line)) note(`a line of no request: ${line}`);
         continue;

@@ -111,7 +111,8 @@ function ask(port, agent, request) {
   function end(outcome) {
     for (const timer of timers) clearTimeout(timer);
     resolve(outcome);
-    if (outcome !== "ok" && !/^\d+$/.test(outcome)) sent.destroy();
+    // A connection with the rest of a request is of no further use.
+    if ((outcome !== "ok" && !/^\d+$/.test(outcome)) || !sent.writableFinished) sent.destroy();
   }
   sent.on("socket", (socket) => {
     socket.openedAt ??= Date.now();

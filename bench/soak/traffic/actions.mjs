@@ -60,9 +60,9 @@ export class Actions {
     for (const action of actions) {
       const due = this.startedAt + action.atMs - Date.now();
       if (due > 0) await wait(due);
-      await this.act(action).catch((error) => this.note(`${action.what} failed: ${error.message}`));
+      this.later(this.act(action).catch((error) => this.note(`${action.what} failed: ${error.message}`)));
     }
-    await Promise.all(this.pending);
+    while (this.pending.size > 0) await Promise.all(this.pending);
   }
 
   /** Undoes what lasts. */

@@ -118,8 +118,7 @@ try {
   const caption = `${instances} instances (${values.style}) on ${values.runtime}, ${values.balancers} balancers: p50 / p99 in ms, medians of ${values.rounds} rounds of ${values.seconds} s`;
   process.stdout.write(`${textTable({ caption, header: ["", ...rates.map((rate) => `${rate}/s`)], rows })}\n`);
   if (values.chart !== undefined) {
-    const bars = (kind, rate) =>
-      chosen.map(([name]) => ({ name, value: figuresOf(`${kind}: ${name}`, rate).p99Ms }));
+    const bars = (kind, rate) => chosen.map(([name]) => ({ name, value: figuresOf(`${kind}: ${name}`, rate).p99Ms }));
     const groups = (rate) => values.kinds.split(",").map((kind) => ({ label: LABELS[kind], bars: bars(kind, rate) }));
     const panels = rates.map((rate) => ({ title: `${rate} requests a second`, groups: groups(rate) }));
     const title = `p99 in ms, requests of 2 ms (90 %) and 32 ms (10 %) of processor time, ${instances} instances`;

@@ -55,7 +55,9 @@ async function run(protocol) {
       else failed++;
       if (answered === EARLY) rssEarly ??= rssMB(fleet.balancerPid);
       if (answered % MILLION === 0)
-        process.stdout.write(`      ${protocol}: ${rssMB(fleet.balancerPid).toFixed(1)} MB after ${answered / MILLION} million\n`);
+        process.stdout.write(
+          `      ${protocol}: ${rssMB(fleet.balancerPid).toFixed(1)} MB after ${answered / MILLION} million\n`,
+        );
     };
     let left = CONNECTIONS;
     const client = async () => {
@@ -68,10 +70,7 @@ async function run(protocol) {
     await wait(35_000);
     const after = descriptors(fleet.balancerPid);
     const balancer = rssMB(fleet.balancerPid);
-    verdict(
-      failed === 0 && answered === REQUESTS,
-      `${protocol}: ${answered} answered, ${failed} failed`,
-    );
+    verdict(failed === 0 && answered === REQUESTS, `${protocol}: ${answered} answered, ${failed} failed`);
     verdict(after <= before, `${protocol}: descriptors of the balancer: ${before} before, ${after} after`);
     verdict(
       Math.abs(balancer - rssEarly) <= 0.1 * rssEarly || balancer < rssEarly,

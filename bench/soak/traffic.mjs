@@ -131,31 +131,52 @@ try {
 
   const counts = [...books.counts].sort(([, a], [, b]) => b - a).map(([outcome, count]) => `${count} ${outcome}`);
   process.stdout.write(`      ${books.requests} requests: ${counts.join(", ")}\n`);
-  verdict(books.open.size === 0, `every request has ended once${books.open.size > 0 ? `, but for ${books.open.size}` : ""}`);
+  verdict(
+    books.open.size === 0,
+    `every request has ended once${books.open.size > 0 ? `, but for ${books.open.size}` : ""}`,
+  );
   const unexplained = books.explain({ marks: actions.marks, sizeOf: (pool) => actions.least[pool] });
   const byRule = new Map();
   for (const { rule = "no rule" } of books.lost) byRule.set(rule, (byRule.get(rule) ?? 0) + 1);
-  process.stdout.write(`      errors by rule: ${[...byRule].map(([rule, count]) => `${count} ${rule}`).join(", ") || "none"}\n`);
-  verdict(unexplained.length === 0, `a rule explains each of ${books.lost.length} errors${unexplained.length > 0 ? `, but for ${unexplained.length}` : ""}`);
+  process.stdout.write(
+    `      errors by rule: ${[...byRule].map(([rule, count]) => `${count} ${rule}`).join(", ") || "none"}\n`,
+  );
+  verdict(
+    unexplained.length === 0,
+    `a rule explains each of ${books.lost.length} errors${unexplained.length > 0 ? `, but for ${unexplained.length}` : ""}`,
+  );
   for (const request of unexplained.slice(0, 10)) process.stdout.write(`      ${describe(request)}\n`);
   const ledger = books.checkLedgers(files.entered, files.done);
-  verdict(ledger.length === 0, `no POST ran twice, and each with a response ran: ${ledger.join("; ") || "none is missing"}`);
+  verdict(
+    ledger.length === 0,
+    `no POST ran twice, and each with a response ran: ${ledger.join("; ") || "none is missing"}`,
+  );
 
   const flying = await until(async () => {
     const { balancer, instance } = await processes();
-    return [...balancer, ...instance].flatMap(({ name, inFlight }) => (inFlight > 0 ? [`${name}: ${inFlight}`] : [])).join(", ");
+    return [...balancer, ...instance]
+      .flatMap(({ name, inFlight }) => (inFlight > 0 ? [`${name}: ${inFlight}`] : []))
+      .join(", ");
   }, 10_000);
   verdict(flying === "", `nothing is in flight${flying && `, but for ${flying}`}`);
   const open = await until(async () => {
     const now = await processes();
     return Object.entries(now)
       .flatMap(([kind, list]) => list.map(({ pid, name }) => [name, descriptors(pid), usual[kind]]))
-      .flatMap(([name, count, usually]) => (count > usually + MORE_DESCRIPTORS ? [`${name} ${count} (${usually})`] : []))
+      .flatMap(([name, count, usually]) =>
+        count > usually + MORE_DESCRIPTORS ? [`${name} ${count} (${usually})`] : [],
+      )
       .join(", ");
   }, IDLE_WITHIN_MS);
-  verdict(open === "", `descriptors are as before (${usual.balancer} of a balancer, ${usual.instance} of an instance)${open && `, but for ${open}`}`);
+  verdict(
+    open === "",
+    `descriptors are as before (${usual.balancer} of a balancer, ${usual.instance} of an instance)${open && `, but for ${open}`}`,
+  );
   for (const kind of ["balancer", "instance"])
-    verdict(most[kind] <= MOST_MB[kind], `RSS of the largest ${kind}: ${most[kind].toFixed(0)} MB, at most ${MOST_MB[kind]}`);
+    verdict(
+      most[kind] <= MOST_MB[kind],
+      `RSS of the largest ${kind}: ${most[kind].toFixed(0)} MB, at most ${MOST_MB[kind]}`,
+    );
   const logged = await books.checkAccessLog(files.access, actions.marks);
   verdict(
     logged.problems.length === 0,
@@ -164,8 +185,15 @@ try {
   for (const problem of logged.problems) process.stdout.write(`      ${problem}\n`);
   const log = readFileSync(path.join(fleet.runDirArgs[1], "log/paceline.log"), "utf8");
   const broken = log.split("\n").filter((line) => /lane .*closed|uncaught|TypeError/.test(line));
-  verdict(broken.length === 0, `no lane was broken and no code failed${broken.slice(0, 3).map((line) => `\n      ${line}`).join("")}`);
-  if (values.verbose || process.exitCode === 1) process.stdout.write(`${actions.lines.map((line) => `      ${line}`).join("\n")}\n`);
+  verdict(
+    broken.length === 0,
+    `no lane was broken and no code failed${broken
+      .slice(0, 3)
+      .map((line) => `\n      ${line}`)
+      .join("")}`,
+  );
+  if (values.verbose || process.exitCode === 1)
+    process.stdout.write(`${actions.lines.map((line) => `      ${line}`).join("\n")}\n`);
 } finally {
   isOver = true;
   actions?.clear();

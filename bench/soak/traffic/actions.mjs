@@ -123,7 +123,12 @@ export class Actions {
       case "scale":
         return this.scale(pool, 1 + Math.floor(amount * (this.sizes[pool] + 1)));
       case "weight":
-        return this.operate({ what: "weight" }, "weight", of(instances, who)?.name, String(1 + Math.floor(amount * 300)));
+        return this.operate(
+          { what: "weight" },
+          "weight",
+          of(instances, who)?.name,
+          String(1 + Math.floor(amount * 300)),
+        );
       case "eject":
         return this.forAWhile("eject", "readmit", of(instances, who), stopMs);
       case "drain":

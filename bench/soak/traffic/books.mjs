@@ -22,7 +22,9 @@ const kill = (role, pool) => (mark) => mark.what === "kill" && mark.role === rol
 const RULES = {
   "balancer-lost": ({ outcome }, { onConnection }) => isEnd(outcome) && onConnection.some(kill("balancer", "balancer")),
   "kept-connection-closed": ({ outcome, isReused }, { onConnection }) =>
-    outcome === "lost" && isReused && onConnection.some(({ what }) => what === "drain balancer" || what === "drain all"),
+    outcome === "lost" &&
+    isReused &&
+    onConnection.some(({ what }) => what === "drain balancer" || what === "drain all"),
   "started-post": ({ outcome, method, pool }, { during }) =>
     outcome === "502" && method === "POST" && during.some(kill("instance", pool)),
   "body-not-kept": ({ outcome, uploadBytes = 0, pool }, { during }) =>
@@ -34,7 +36,11 @@ const RULES = {
   "no-instance": ({ outcome, pool, endedAt }, { marks, sizeOf }) => {
     if (outcome !== "503") return false;
     const down = marks.filter(
-      (mark) => mark.pool === pool && mark.slot !== undefined && mark.at < endedAt && (mark.until ?? mark.at) + RESTART_MS > endedAt,
+      (mark) =>
+        mark.pool === pool &&
+        mark.slot !== undefined &&
+        mark.at < endedAt &&
+        (mark.until ?? mark.at) + RESTART_MS > endedAt,
     );
     return new Set(down.map(({ slot }) => slot)).size >= sizeOf(pool);
   },
@@ -95,8 +101,7 @@ export class Books {
 
   /** Gives each lost request its rule. Returns those without one. @param context the marks, and the sizes of pools */
   explain({ marks, sizeOf }) {
-    const overlaps = (from, to) => (mark) =>
-      mark.at - SLACK_MS <= to && (mark.until ?? mark.at) + SLACK_MS >= from;
+    const overlaps = (from, to) => (mark) => mark.at - SLACK_MS <= to && (mark.until ?? mark.at) + SLACK_MS >= from;
     for (const request of this.lost) {
       const { connectedAt, startedAt, endedAt } = request;
       const context = {
@@ -112,7 +117,10 @@ export class Books {
   /** Compares the ledgers of the instances: no POST runs twice, and each with a response has run. Returns the problems. */
   checkLedgers(enteredFile, doneFile) {
     const problems = [];
-    const read = (file) => readFileSync(file, "latin1").split("\n").filter((id) => id !== "");
+    const read = (file) =>
+      readFileSync(file, "latin1")
+        .split("\n")
+        .filter((id) => id !== "");
     const [entered, done] = [enteredFile, doneFile].map(read);
     for (const [name, ids] of Object.entries({ called: entered, done })) {
       const twice = ids.length - new Set(ids).size;
@@ -120,7 +128,8 @@ export class Books {
     }
     const ran = new Set(done);
     const missing = [...this.posts].filter((id) => !ran.has(id));
-    if (missing.length > 0) problems.push(`${missing.length} POSTs have a response and were not run, such as ${missing[0]}`);
+    if (missing.length > 0)
+      problems.push(`${missing.length} POSTs have a response and were not run, such as ${missing[0]}`);
     return problems;
   }
 

@@ -29,9 +29,19 @@ const oneOf = (random, values) => values[Math.floor(random() * values.length)];
 
 /** What a client of each kind asks for next. */
 const PLANS = {
-  quick: (random) => oneOf(random, [{ what: "small" }, { what: "wait", ms: between(random, 1, 40) }, { what: "burn", ms: between(random, 1, 9) }]),
+  quick: (random) =>
+    oneOf(random, [
+      { what: "small" },
+      { what: "wait", ms: between(random, 1, 40) },
+      { what: "burn", ms: between(random, 1, 9) },
+    ]),
   closing: (random) => PLANS.quick(random),
-  post: (random) => ({ what: "post", method: "POST", ms: between(random, 0, 20), uploadBytes: between(random, 0, 2000) }),
+  post: (random) => ({
+    what: "post",
+    method: "POST",
+    ms: between(random, 0, 20),
+    uploadBytes: between(random, 0, 2000),
+  }),
   upload: (random) => ({
     what: "upload",
     method: oneOf(random, ["POST", "PUT"]),
@@ -39,7 +49,11 @@ const PLANS = {
     pieceMs: oneOf(random, [0, 0, 3]),
     isChunked: random() < 0.5,
   }),
-  slowReader: (random) => ({ what: "big", bytes: between(random, 100_000, 6_000_000), pieceMs: oneOf(random, [0, 5, 30]) }),
+  slowReader: (random) => ({
+    what: "big",
+    bytes: between(random, 100_000, 6_000_000),
+    pieceMs: oneOf(random, [0, 5, 30]),
+  }),
   aborting: (random) => ({
     ...oneOf(random, [PLANS.quick, PLANS.slowReader, PLANS.upload, PLANS.post])(random),
     abortMs: oneOf(random, [0, between(random, 0, 10), between(random, 0, 300)]),

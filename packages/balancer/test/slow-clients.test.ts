@@ -153,7 +153,8 @@ describe.each(RUNTIMES)("slow clients of an instance that takes one request at a
     await client.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     await balancer.reports(({ inFlight, requestsTotal }) => inFlight === 0 && requestsTotal === 1);
     // Over loopback the kernel would take megabytes of it. Node cannot tell it to take less.
-    if (runtime === "bun" && process.platform === "linux") expect(bytesInKernel(balancer.port, client)).toBeLessThan(400_000);
+    if (runtime === "bun" && process.platform === "linux")
+      expect(bytesInKernel(balancer.port, client)).toBeLessThan(400_000);
     await isFree();
     client.socket.resume();
     await client.until(({ ending }) => ending === "fin", "the end");

@@ -90,7 +90,8 @@ export class ChildEnds {
     // A shim that was killed could not end the processes that its command had started in other sessions.
     const mayBeKilled = ownStatus.signal !== null || ownStatus.code === null;
     if (pid !== null && mark !== null && mayBeKilled) void endLeftoverProcesses({ leader: pid, mark });
-    if (child.pid !== null && child.tag !== null) options.leftovers.endOf(child.name, pid ?? NO_PID, child.tag);
+    if (child.pid !== null && child.tag !== null)
+      options.leftovers.endOf(child.name, pid ?? NO_PID, child.tag, child.startTime);
     if (child.socket !== null) {
       for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
       this.removeLater(scoreboardPath(child.socket));

@@ -83,6 +83,8 @@ export function startTimeOf(pid: number): string | undefined {
 interface Ended {
   name: string;
   pid: number;
+  /** When it started, in clock ticks; 0 if unknown. What it started is younger. */
+  startTime: number;
   found: Set<number>;
   /** Searches in a row that found nothing. */
   cleanLooks: number;
@@ -105,8 +107,8 @@ export class Leftovers {
   constructor(private readonly log: EventLog) {}
 
   /** Kills processes that an ended process has left behind, in its session or with its spawn tag, shortly after this call. */
-  endOf(name: string, pid: number, tag: string): void {
-    this.ended.set(tag, { name, pid, found: new Set(), cleanLooks: 0, looks: 0 });
+  endOf(name: string, pid: number, tag: string, startTime = "0"): void {
+    this.ended.set(tag, { name, pid, startTime: Number(startTime), found: new Set(), cleanLooks: 0, looks: 0 });
     // Many processes end together; one search covers all of them.
     this.timer ??= setTimeout(() => this.look(), 0);
   }
@@ -120,7 +122,10 @@ export class Leftovers {
   private look(): void {
     const rows = readProcessTable();
     const tagged = new Map<string, number[]>();
-    for (const { pid } of rows) {
+    const since = Math.min(...[...this.ended.values()].map(({ startTime }) => startTime));
+    for (const { pid, startTime } of rows) {
+      // Reading its environment costs more than all the rest.
+      if (startTime < since) continue;
       const tag = spawnTagOf(pid);
       if (tag !== undefined && this.ended.has(tag)) tagged.set(tag, [...(tagged.get(tag) ?? []), pid]);
     }

@@ -155,8 +155,6 @@ const OF_THE_CALLER_ALONE = [
   "BUN_INSPECT_NOTIFY",
   // Only for our own children that are Bun.
   "BUN_BE_BUN",
-  // The supervisor sets it for itself.
-  "PIDUSAGE_SILENT",
 ];
 
 /** Returns the part of the caller's environment that children inherit. */

@@ -21,14 +21,7 @@ test.runIf(process.platform === "linux")("the first question begins the readings
   await vi.waitFor(() => expect(sampler.of(process.pid)).toBeGreaterThan(1 << 20));
 });
 
-test("processes that have just ended, and a missing getconf, are nobody's business", async () => {
-  vi.stubEnv("PATH", "/nowhere");
-  const printed = vi.spyOn(console, "error").mockImplementation(() => {});
-  onTestFinished(() => {
-    vi.unstubAllEnvs();
-    printed.mockRestore();
-    delete process.env.PIDUSAGE_SILENT;
-  });
+test("processes that have just ended are nobody's business", async () => {
   const problem = vi.fn();
   const groups = new Map([[process.pid, [process.pid]]]);
   const sampler = new UsageSampler(() => groups, problem);
@@ -46,7 +39,6 @@ test("processes that have just ended, and a missing getconf, are nobody's busine
   // The second question follows the first answer.
   await vi.waitFor(() => expect(asked.mock.calls.length).toBeGreaterThan(1), { timeout: 20_000 });
   expect(problem).not.toHaveBeenCalled();
-  expect(printed).not.toHaveBeenCalled();
 }, 60_000);
 
 test.runIf(process.platform === "linux")("of processes that are followed, no other is read", async () => {

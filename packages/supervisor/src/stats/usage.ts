@@ -1,7 +1,7 @@
 /** The memory and CPU usage of each process, sampled at an interval; the proportional memory (PSS) only while a client asks for it. */
 
 import { readFile } from "node:fs/promises";
-import pidusage from "pidusage";
+import { readStat } from "@paceline/wire/proc";
 
 const SAMPLE_MS = 2000;
 /** The interval while no client asks for the figures. */
@@ -20,7 +20,7 @@ interface Usage {
 
 export class UsageSampler {
   private samples = new Map<number, Usage>();
-  private readPids = new Set<number>();
+  private readonly readings = process.platform === "linux" ? new ProcReadings() : new PidusageReadings();
   private timer: NodeJS.Timeout | undefined;
   private busy = false;
   private askedAt = Number.NEGATIVE_INFINITY;
@@ -37,16 +37,13 @@ export class UsageSampler {
   ) {}
 
   start(): void {
-    // Without getconf it uses defaults, and would say so on stderr.
-    process.env.PIDUSAGE_SILENT ??= "1";
     this.arm(SAMPLE_MS);
   }
 
   stop(): void {
     this.stopped = true;
     clearTimeout(this.timer);
-    // pidusage keeps the last reading of each pid, and a timer.
-    pidusage.clear();
+    this.readings.stop();
   }
 
   /** Takes the next sample soon. */
@@ -81,13 +78,9 @@ export class UsageSampler {
     try {
       const groups = this.groups();
       const at = performance.now();
-      const pids = [...groups.values()].flat();
-      // pidusage throws for an empty list; a pid that is gone is null, contrary to its type.
-      const readings = pids.length === 0 ? {} : ((await pidusage(pids)) as Record<string, Reading | null>);
-      this.take(at, groups, readings);
+      this.take(at, groups, await this.readings.of([...groups.values()].flat()));
     } catch (error) {
-      // All of them have just ended.
-      if ((error as Error).message !== "No matching pid found") this.problem(error);
+      this.problem(error);
     } finally {
       this.busy = false;
       this.hooks.onSample?.();
@@ -98,28 +91,79 @@ export class UsageSampler {
   private take(
     at: number,
     groups: ReadonlyMap<number, readonly number[]>,
-    readings: Record<string, Reading | null>,
+    readings: ReadonlyMap<number, Reading>,
   ): void {
     const samples = new Map<number, Usage>();
     for (const [leader, pids] of groups) {
-      if (!pids.some((pid) => readings[pid] != null)) continue;
-      let rssBytes = 0;
-      let cpuPercent = 0;
-      for (const pid of pids) {
-        rssBytes += readings[pid]?.memory ?? 0;
-        // The first reading of a process has no previous one to compare with.
-        if (this.readPids.has(pid)) cpuPercent += readings[pid]?.cpu ?? 0;
-      }
+      const found = pids.flatMap((pid) => readings.get(pid) ?? []);
+      if (found.length === 0) continue;
+      const rssBytes = found.reduce((sum, reading) => sum + reading.rssBytes, 0);
+      const cpuPercent = found.reduce((sum, reading) => sum + reading.cpuPercent, 0);
       samples.set(leader, { at, rssBytes, cpuPercent: this.samples.has(leader) ? cpuPercent : null });
     }
     this.samples = samples;
-    this.readPids = new Set(Object.keys(readings).map(Number));
   }
 }
 
 interface Reading {
-  cpu: number;
-  memory: number;
+  rssBytes: number;
+  /** Since the previous reading of the process; 0 for the first. */
+  cpuPercent: number;
+}
+
+/** Reads /proc itself: pidusage keeps a descriptor open for each process, and starts two programs to ask for constants. */
+class ProcReadings {
+  private last = new Map<number, { at: number; startTime: string; cpuMs: number }>();
+
+  of(pids: readonly number[]): ReadonlyMap<number, Reading> {
+    const readings = new Map<number, Reading>();
+    const last: typeof this.last = new Map();
+    for (const pid of pids) {
+      const at = performance.now();
+      const stat = readStat(pid);
+      if (stat === undefined) continue;
+      const { startTime, cpuMs, rssBytes } = stat;
+      const before = this.last.get(pid);
+      const isSame = before?.startTime === startTime && at > before.at;
+      readings.set(pid, { rssBytes, cpuPercent: isSame ? (100 * (cpuMs - before.cpuMs)) / (at - before.at) : 0 });
+      last.set(pid, { at, startTime, cpuMs });
+    }
+    this.last = last;
+    return readings;
+  }
+
+  stop(): void {}
+}
+
+/** Reads by pidusage, where there is no /proc. */
+class PidusageReadings {
+  private readPids = new Set<number>();
+  private pidusage: typeof import("pidusage") | undefined;
+
+  async of(pids: readonly number[]): Promise<ReadonlyMap<number, Reading>> {
+    const readings = new Map<number, Reading>();
+    // It throws for an empty list.
+    if (pids.length === 0) return readings;
+    this.pidusage ??= (await import("pidusage")).default;
+    const found = await this.pidusage([...pids]).catch((error: Error) => {
+      // All of them have just ended.
+      if (error.message !== "No matching pid found") throw error;
+    });
+    for (const pid of pids) {
+      // A pid that is gone is null, contrary to its type.
+      const { memory, cpu } = found?.[pid] ?? {};
+      if (memory === undefined || cpu === undefined) continue;
+      // The first reading of a process has no previous one to compare with.
+      readings.set(pid, { rssBytes: memory, cpuPercent: this.readPids.has(pid) ? cpu : 0 });
+    }
+    this.readPids = new Set(readings.keys());
+    return readings;
+  }
+
+  /** It keeps the last reading of each pid, and a timer. */
+  stop(): void {
+    this.pidusage?.clear();
+  }
 }
 
 /** One reading makes the kernel scan all pages of a process, so readings are rare. */

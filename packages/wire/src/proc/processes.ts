@@ -7,6 +7,8 @@ export interface ProcessRow {
   pid: number;
   parent: number;
   session: number;
+  /** In the kernel's clock ticks since the boot. */
+  startTime: number;
 }
 
 /** The part of proc_pid_stat(5) that is used. */
@@ -19,6 +21,7 @@ export interface ProcessStat {
   startTime: string;
   /** Its CPU time so far. */
   cpuMs: number;
+  rssBytes: number;
 }
 
 /** USER_HZ is 100 on every Linux that we know. */
@@ -29,7 +32,7 @@ export function readStat(pid: number): ProcessStat | undefined {
   const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
   if (stat === undefined) return undefined;
   // The command in parentheses may contain spaces and parentheses.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ", 20);
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ", 22);
   const [state = "", parent, , session] = fields;
   const ticks = Number(fields[11]) + Number(fields[12]);
   return {
@@ -38,7 +41,26 @@ export function readStat(pid: number): ProcessStat | undefined {
     session: Number(session),
     startTime: fields[19] ?? "",
     cpuMs: ticks * TICK_MS,
+    rssBytes: Number(fields[21]) * pageBytes(),
   };
+}
+
+const AT_PAGESZ = 6;
+const USUAL_PAGE_BYTES = 4096;
+let ownPageBytes: number | undefined;
+
+/** Returns the size of a page, which the kernel passes to each process (getauxval(3)): `getconf` would cost a process. */
+function pageBytes(): number {
+  ownPageBytes ??= attempt(() => pageBytesIn(readFileSync("/proc/self/auxv"))) ?? USUAL_PAGE_BYTES;
+  return ownPageBytes;
+}
+
+/** Finds the size in pairs of machine words: a key and its value. */
+export function pageBytesIn(auxv: Uint8Array, is32Bit = process.arch === "arm" || process.arch === "ia32"): number {
+  const { buffer } = new Uint8Array(auxv);
+  const words = is32Bit ? new Uint32Array(buffer) : new BigUint64Array(buffer);
+  for (let at = 0; at + 1 < words.length; at += 2) if (Number(words[at]) === AT_PAGESZ) return Number(words[at + 1]);
+  return USUAL_PAGE_BYTES;
 }
 
 /** Whether it runs and is not a zombie. */
@@ -58,6 +80,10 @@ export function readProcessTable(): ProcessRow[] {
   return rows;
 }
 
+/** The numbers of fields in proc_pid_stat(5). */
+const SESSION_FIELD = 6;
+const START_FIELD = 22;
+
 /** Like `readStat`, without leaving garbage. Undefined for a zombie, too. */
 function readRow(pid: number): ProcessRow | undefined {
   const stat = readScratch(`/proc/${pid}/stat`);
@@ -67,7 +93,14 @@ function readRow(pid: number): ProcessRow | undefined {
   const parent = stat.indexOf(SPACE, state) + 1;
   const group = stat.indexOf(SPACE, parent) + 1;
   const session = stat.indexOf(SPACE, group) + 1;
-  return { pid, parent: numberAt(stat, parent), session: numberAt(stat, session) };
+  let start = session;
+  for (let field = SESSION_FIELD; field < START_FIELD; field++) start = stat.indexOf(SPACE, start) + 1;
+  return {
+    pid,
+    parent: numberAt(stat, parent),
+    session: numberAt(stat, session),
+    startTime: numberAt(stat, start),
+  };
 }
 
 const [CLOSING_PARENTHESIS = 0, SPACE = 0, ZOMBIE = 0, DEAD = 0] = [...") ZX"].map((character) =>
@@ -160,7 +193,10 @@ const MAX_LOOKS = 100;
 export function findLeftoverProcesses({ leader, mark }: Spawn): number[] {
   const rows = readProcessTable();
   const found = new Set(processesOf(leader, rows));
-  for (const { pid } of rows) if (!found.has(pid) && isMarked(pid, mark)) found.add(pid);
+  // What the shim started is younger than it. Reading an environment costs more than all the rest.
+  const since = rows.find(({ pid }) => pid === leader)?.startTime ?? 0;
+  for (const { pid, startTime } of rows)
+    if (startTime >= since && !found.has(pid) && isMarked(pid, mark)) found.add(pid);
   found.delete(leader);
   found.delete(process.pid);
   return [...found];

@@ -12,7 +12,9 @@ function roomOf(path: string): string | undefined {
   const [first = "", more] = path.startsWith(`${SUPERVISOR}/`) ? path.slice(SUPERVISOR.length + 1).split("/") : [];
   if (more !== undefined) return first;
   const file = first.replace(/\.js$/, ".ts");
-  if (["parts.ts", "starting.ts", "take-over.ts", "ending.ts", "child-events.ts"].includes(file))
+  if (
+    ["supervisor-options.ts", "parts.ts", "starting.ts", "take-over.ts", "ending.ts", "child-events.ts"].includes(file)
+  )
     return "supervisor.ts";
   return file === "supervisor.ts" || file === "index.ts" ? file : undefined;
 }

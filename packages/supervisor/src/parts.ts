@@ -4,16 +4,14 @@ import { join } from "node:path";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import type { ChannelServer } from "./channel/channel-server.js";
 import { childrenOptions, childServer } from "./child-events.js";
-import type { DeployRequest } from "./control/api.js";
 import { findSlot, occupants } from "./core/fleet.js";
-import type { FleetConfig } from "./core/model.js";
 import { EventLog, PoisonEvents } from "./logs/event-log.js";
 import { OutputPoller } from "./logs/output-poller.js";
 import { ReadPositions } from "./logs/read-positions.js";
 import { FleetAdoption } from "./operations/adoption.js";
 import { AgentCheck } from "./operations/agent-check.js";
 import { Autoscaling } from "./operations/autoscaling.js";
-import { type DeployLoad, Deploys } from "./operations/deploys.js";
+import { Deploys } from "./operations/deploys.js";
 import { Dumps } from "./operations/dumps.js";
 import { FleetLocking } from "./operations/fleet-locking.js";
 import { History } from "./operations/history.js";
@@ -23,7 +21,7 @@ import { LoadSamples } from "./operations/load-samples.js";
 import { Operations } from "./operations/operations.js";
 import { Publishing } from "./operations/publishing.js";
 import { Recycling } from "./operations/recycling.js";
-import { type ConfigLoader, Reload } from "./operations/reload.js";
+import { Reload } from "./operations/reload.js";
 import { ReloadQueue } from "./operations/reload-queue.js";
 import { Rollouts } from "./operations/rollouts.js";
 import { SeriesKeeper } from "./operations/series-keeper.js";
@@ -38,12 +36,9 @@ import { BALANCER_POOL, type LiveProcess, processGroups, type Template } from ".
 import { LivenessWatch } from "./processes/liveness-watch.js";
 import { endingBy, PoolConfigs, whileWatched } from "./processes/pool-configs.js";
 import { SlotBook } from "./processes/slot-book.js";
-import type { SpawnSettings } from "./processes/spawn-plan.js";
 import { warmupOf } from "./processes/warm-up.js";
 import { DeathFiles } from "./run-dir/death-files.js";
-import { type Deployed, withSecrets } from "./run-dir/fleet-state.js";
-import type { Adoption } from "./run-dir/run-dir.js";
-import type { RunDirPaths } from "./run-dir/run-dir-files.js";
+import { withSecrets } from "./run-dir/fleet-state.js";
 import { StickyCookies } from "./run-dir/sticky-cookies.js";
 import type { ListeningSocket } from "./sockets/listening-sockets.js";
 import { JudgedCounts } from "./stats/judged-counts.js";
@@ -51,46 +46,10 @@ import { OomKills } from "./stats/oom-kills.js";
 import { Recordings } from "./stats/recordings.js";
 import { StatsBook } from "./stats/stats.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
+import type { PartsOptions } from "./supervisor-options.js";
 
 /** By then a balancer follows a snapshot, unless it is stuck. */
 const MAX_APPLYING_MS = 5_000;
-
-/** The inputs of a supervisor. */
-export interface PartsOptions {
-  config: FleetConfig;
-  runDir: RunDirPaths;
-  /** The caller's environment, passed to the children. */
-  environment: Record<string, string>;
-  /** Loads the config again; must not keep what it loads in this process. */
-  loadConfig: ConfigLoader;
-  /** What deploys load. */
-  deploySource: DeploySource;
-  /** The absolute paths of the runtimes. */
-  runtimes: { bun?: string; node: string };
-  /** The programs that children run. Default: those in `dist/programs`. */
-  entries?: SpawnSettings["entries"];
-  /** Starts the supervisor of a detached fleet again after it was killed. */
-  restart?: SpawnSettings["restart"];
-  /** Whether the log is behind; the output of processes is read when it has caught up. */
-  isLogBusy?: () => boolean;
-  /** Whether the log has all lines. */
-  isLogSettled?: () => boolean;
-  /** The fleet of a supervisor that was killed, to go on with; `config` and `environment` are those of this start. */
-  adoption?: Adoption | undefined;
-  /** Reload pools when their files change; `configFile` is the file the config was read from, if any. */
-  watch?: { configFile: string | undefined };
-}
-
-export interface DeploySource {
-  /** Whether `loadConfig` reads what a deploy has put in service. */
-  readonly isDeployed: boolean;
-  /** Loads what a deploy names, in the same way as `loadConfig`. */
-  load(request: DeployRequest, name: string): Promise<DeployLoad>;
-  /** The same, only to compare it. */
-  peekRelease(request: DeployRequest, name: string): ReturnType<ConfigLoader>;
-  /** `loadConfig` reads this from now on, until the fleet's own path leads elsewhere. Returns it with where that leads. */
-  set(deployed: Deployed | undefined): Deployed | undefined;
-}
 
 export class Parts {
   /** The fleet's listening sockets; empty before the start. */

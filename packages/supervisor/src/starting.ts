@@ -1,18 +1,11 @@
 /** The first steps of a fleet: its sockets, its monitoring, its pools. */
 import { addPool, resize } from "./core/fleet-changes.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
-import type { Parts, PartsOptions } from "./parts.js";
+import type { Parts } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
-import type { InheritedSockets } from "./sockets/inherited-sockets.js";
-import { bindAll, type ListeningSocket } from "./sockets/listening-sockets.js";
-
-export interface SocketOptions extends Pick<PartsOptions, "adoption"> {
-  /** The sockets of `listen`, if they are bound already, by root. */
-  boundSockets?: ListeningSocket[] | undefined;
-  /** Sockets that systemd has opened for `listen`. */
-  inheritedSockets?: InheritedSockets;
-}
+import { bindAll } from "./sockets/listening-sockets.js";
+import type { PartsOptions, SocketOptions } from "./supervisor-options.js";
 
 /**
  * Binds the addresses and opens the control channel. Returns false if the fleet was stopped meanwhile.

@@ -5,7 +5,6 @@ import type {
   DeathDetails,
   FigureHistory,
   Heir,
-  LogStatus,
   OpenRequestStatus,
   OperationResult,
   PageAccess,
@@ -28,82 +27,16 @@ import { Records } from "./operations/records.js";
 import { watchSignals } from "./operations/signals.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
-import { type DeploySource, Parts, type PartsOptions } from "./parts.js";
+import { Parts } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { detailsOf, readReports } from "./run-dir/death-files.js";
 import { PageToken } from "./run-dir/page-token.js";
-import type { ListeningSocket } from "./sockets/listening-sockets.js";
-import { layOut, openSockets, type SocketOptions, startParts } from "./starting.js";
+import { layOut, openSockets, startParts } from "./starting.js";
+import type { FleetOutcome, Supervisor, SupervisorOptions } from "./supervisor-options.js";
 import { TakeOver } from "./take-over.js";
-
-interface SupervisorOptions extends PartsOptions, SocketOptions {
-  /** Paceline's version. */
-  version: string;
-  /** How this supervisor was started, without our arguments. */
-  program?: Omit<Heir, "version">;
-  /** Called when all pools run the config that was read last; must not throw. */
-  onReloaded?(): void;
-  /** Makes `loadConfig` load this configuration; returns why not, if it loads a file. */
-  replaceConfig?: (config: object) => string | undefined;
-  /** Is told what the fleet does as a whole; must not throw. */
-  observer?: FleetObserver;
-  /** Returns a problem with the fleet's surroundings; null if there is none. */
-  problem?: () => string | null;
-  /** Returns the state of the fleet's log files. */
-  logStatus?: () => LogStatus;
-  /** Why this start could not load its configuration: it can only go on with that of the fleet of a killed supervisor. */
-  configProblem?: string | undefined;
-  /** The fleet of a killed supervisor is reloaded, also with the same configuration: its code may have changed. */
-  reloadsAdopted?: boolean;
-  /** The last upgrade, if it was rolled back. */
-  rolledBack?: Status["rolledBack"];
-  /** Loads the config only to compare it. Default: `loadConfig`. */
-  peekConfig?: PartsOptions["loadConfig"];
-  /** Who started this supervisor, for the history; undefined if an upgrade did. */
-  startedBy?: Caller | undefined;
-}
-
-export type { DeploySource };
 
 /** The most deaths that clients get. */
 const MAX_DEATHS = 100;
-
-/** What a service manager wants to know. */
-export interface FleetObserver {
-  reloading(): void;
-  reloaded(result: OperationResult): void;
-  stopping(): void;
-}
-
-export interface Supervisor extends SupervisorApi {
-  /**
-   * Binds the addresses and starts the fleet. Resolves when all processes are being started, before they are ready.
-   * @throws PacelineError with the system's code if an address cannot be bound, such as `EADDRINUSE`
-   */
-  start(): Promise<void>;
-  /** Returns the descriptors of the listening sockets that systemd has not opened. */
-  ownSockets(): number[];
-  /** Creates the control channel's socket again after it was removed, and replaces all processes, whose sockets were beside it. */
-  replaceSockets(): Promise<void>;
-  /** Lets the balancers open the file of the access log anew, after it was moved. */
-  reopenAccessLogs(): void;
-  /** Reports a problem with the fleet's surroundings in the events and the log. */
-  warn(message: string): void;
-  /** Resolves when the fleet has ended; `failed` if something could not be ended. Or it goes on with an heir. */
-  readonly ended: Promise<FleetOutcome>;
-}
-
-export type FleetOutcome = { failed: boolean } | HandOver;
-
-/** The fleet goes on without this supervisor. The sockets stay open. */
-export interface HandOver {
-  heir: Heir;
-  sockets: readonly ListeningSocket[];
-  /** Whether a stop was requested meanwhile. */
-  readonly wantsStop: boolean;
-  /** Signals have no effect on this supervisor any more. */
-  forget(): void;
-}
 
 /** Creates a supervisor; nothing is started yet. */
 export function createSupervisor(options: SupervisorOptions): Supervisor {

@@ -4,7 +4,7 @@ import { deploySource, type LoadedFleet, type LoadRequest, loadFleet, ownFolderO
 import { ConfigError } from "../config/problems.js";
 import type { DeployRequest } from "../control/api.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
-import type { DeploySource } from "../supervisor.js";
+import type { DeploySource } from "../supervisor-options.js";
 
 type Loaded = { fleet: LoadedFleet } | { ok: false; problems: string[] };
 

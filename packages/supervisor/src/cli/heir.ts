@@ -11,7 +11,7 @@ import { StarterEnd } from "../fleet/starter-link.js";
 import { originArguments, waitForNotice } from "../fleet/supervisor-process.js";
 import { type HandOverMark, TAKE_OVER_MS } from "../run-dir/hand-over.js";
 import { forRuntime, inheritable, processTitle } from "../runtime/runtimes.js";
-import type { HandOver } from "../supervisor.js";
+import type { HandOver } from "../supervisor-options.js";
 import { type StartOptions, startOf } from "./options.js";
 import { EXIT, type ExitStatus } from "./output.js";
 import { type Invitation, sayMainPid } from "./service-manager.js";

@@ -2,7 +2,7 @@
 import { statSync } from "node:fs";
 import { PacelineError } from "../errors.js";
 import type { RunDir } from "../run-dir/run-dir.js";
-import type { Supervisor } from "../supervisor.js";
+import type { Supervisor } from "../supervisor-options.js";
 
 const RETRY_EVERY_MS = 1_000;
 

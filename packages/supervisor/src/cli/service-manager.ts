@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { OperationResult, Status } from "../control/api.js";
 import { STORED } from "../sockets/inherited-sockets.js";
-import type { FleetObserver } from "../supervisor.js";
+import type { FleetObserver } from "../supervisor-options.js";
 
 /** The program that sends a message: no runtime can send datagrams over a unix socket. */
 const PROGRAM = "systemd-notify";

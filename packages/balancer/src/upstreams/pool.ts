@@ -151,7 +151,7 @@ export class Pool {
 
   private rebuildSlots(): void {
     const { requestQueue, sticky } = this;
-    // The clients of a slot that is out of turn move, as those of one that has ended.
+    // Clients of a slot that is out of turn move to another slot, as they do when its process has ended.
     sticky?.rebuild(this.inTurn);
     // So that one slot's clients leave room for the others.
     requestQueue.maxAtHome = Math.ceil(requestQueue.maxPending / Math.max(1, sticky?.size ?? 1));

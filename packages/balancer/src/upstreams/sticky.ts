@@ -276,7 +276,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
   }
 }
 
-/** All bytes are compared, so that the time does not tell how many are right. */
+/** Compares all bytes, so that the time it takes does not reveal how many are right. */
 function isValue(cookie: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
   if (cookie.length === 0 || end - start !== cookie.length) return false;
   let difference = 0;

@@ -50,7 +50,7 @@ interface Sending {
 
 /** A longer turn delays others: from then on it closes the connections of clients that pipeline, in milliseconds. */
 const LONG_TURN_MS = 2;
-/** In a long turn, the client of each request of this number is looked up; the same one twice in a row has pipelined. */
+/** In a long turn, every sixteenth request is looked at: two in a row of the same client show that it pipelines. */
 const SAMPLED_REQUESTS = 16;
 
 export class BunSendWatch {

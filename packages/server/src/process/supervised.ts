@@ -52,7 +52,7 @@ const LEAST_LISTENERS_MS = 1000;
 /**
  * Serves until the supervisor, SIGTERM or the loss of the supervisor ends it.
  *
- * @throws ServerError if the app cannot be loaded or the socket not be listened on, after reporting it to the supervisor.
+ * @throws ServerError if the app cannot be loaded or its socket cannot be opened; the supervisor knows it by then
  */
 export async function runSupervised(identity: ChildIdentity): Promise<void> {
   const instance = new Instance(identity);

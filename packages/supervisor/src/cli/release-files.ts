@@ -54,7 +54,7 @@ export async function compareReleases(from: string, to: string, place: Place): P
     if (old.isDirectory()) continue;
     const now = after.entries.get(path);
     const isThere = now !== undefined && !now.isDirectory();
-    // Beyond its bound a list does not tell that a file is missing.
+    // A list that reached its limit does not show whether a file is missing.
     if (!isThere && after.isCut) continue;
     const known = await hashOf(join(from, path), old, budget);
     if (!isThere) files.push({ path, change: "removed", from: known, to: null });

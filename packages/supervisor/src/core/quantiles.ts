@@ -122,8 +122,8 @@ interface Candidate {
 }
 
 /**
- * Walks away from the quantile in both directions, until the evidence is enough. Beyond its own durations the control says
- * nothing more, but the canary's may lie there.
+ * Walks away from the quantile in both directions, until the evidence is enough. Also walks beyond the control's own durations,
+ * since the canary's may lie there.
  */
 function candidatesOf(arm: Arm, quantileMs: number, others: readonly number[], rule: QuantileRule): Candidate[] {
   const { edges } = arm.durations;

@@ -109,7 +109,7 @@ export function stickyOf({
 }: FleetConfig): { pool: string; rule: NonNullable<RelayTraits["sticky"]> } | undefined {
   for (const { name, relayed } of pools) {
     const { sticky: rule } = relayed;
-    // What only spreads requests over a box's instances matters to none of its clients.
+    // A loose rule only spreads the requests over the instances of a box: its clients may use another box.
     if (rule !== undefined && rule.isLoose !== true) return { pool: name, rule };
   }
   return undefined;

@@ -81,7 +81,7 @@ export async function findFleet(
   const isOfService = service !== undefined && distrust(service) === undefined && readRecord(service) !== undefined;
   if (isOfService && meant === undefined) return inspect(service);
   const own = listOwn(environment);
-  // A link in the state folder leads to the service's, too.
+  // A link in the state folder may lead to the same run directory as the service's.
   const runDirs = new Set([...(isOfService ? [service] : []), ...own.runDirs]);
   const known = [...runDirs].map((runDir) => ({
     runDir,

@@ -126,7 +126,7 @@ export const causes = {
     })),
 } as const satisfies Record<string, (evidence: Evidence) => Finding[]>;
 
-/** An idle connection that is kept for less long is lost to every client that pauses. */
+/** A program that closes idle connections sooner loses the connection of every client that pauses, in milliseconds. */
 const LEAST_IDLE_MS = 2_000;
 const LEAST_SAMPLES = 10;
 const LEAST_GROWTH_BYTES = 8e6;

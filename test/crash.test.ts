@@ -1,7 +1,7 @@
 /** A killed process loses only its own requests. */
 import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
-import { RUNTIMES, startFleet } from "./support/fleet.js";
+import { RUNTIMES, sharedFleet, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
@@ -14,8 +14,10 @@ function present(pid: number | null | undefined): number {
 }
 
 describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
+  const fleet = sharedFleet({ runtime, instances: 4, app: HELLO, config: { orphanGraceMs: 5_000 } });
+
   test("of an instance: no client sees an error, and it is soon back", async () => {
-    const project = await startFleet({ runtime, instances: 4, app: HELLO });
+    const project = fleet();
     const kept = project.load({ mode: "keep-alive", clients: 16, expectBody: HELLO_BODY, delayMs: 100 });
     const anew = project.load({ mode: "connect-anew", clients: 8, expectBody: HELLO_BODY });
     await anew.moreConnections(150);
@@ -53,7 +55,7 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
   });
 
   test("of a balancer: connections that wait are served by the next one", async () => {
-    const project = await startFleet({ runtime, app: HELLO });
+    const project = fleet();
     const first = (await project.status()).balancers[0];
     const inFlight = await RawConnection.open(project.port);
     inFlight.write("GET /slow?ms=20000 HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -81,7 +83,7 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
   });
 
   test("of a balancer under load: each client loses at most the request that it had there", async () => {
-    const project = await startFleet({ runtime, app: HELLO });
+    const project = fleet();
     const kept = project.load({ mode: "keep-alive", clients: 16, expectBody: HELLO_BODY, delayMs: 100 });
     const anew = project.load({ mode: "connect-anew", clients: 16, expectBody: HELLO_BODY });
     await anew.moreConnections(150);
@@ -102,7 +104,7 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
   });
 
   test("of the supervisor: requests go on being answered, and after the grace nothing is left", async () => {
-    const project = await startFleet({ runtime, app: HELLO, config: { orphanGraceMs: 5_000 } });
+    const project = fleet();
     const kept = project.load({ mode: "keep-alive", clients: 8, path: "/chat", expectBody: HELLO_BODY, delayMs: 100 });
     const anew = project.load({ mode: "connect-anew", clients: 8, path: "/chat", expectBody: HELLO_BODY });
     await anew.moreConnections(100);

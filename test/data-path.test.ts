@@ -2,8 +2,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import http from "node:http";
 import { describe, expect, test } from "vitest";
+import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
-import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { type Project, RUNTIMES, sharedFleet } from "./support/fleet.js";
 import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 
@@ -27,7 +28,7 @@ const ABORT_APP = `
 let aborted = 0;
 export default {
   async fetch(request) {
-    if (new URL(request.url).pathname === "/aborted") return new Response(String(aborted));
+    if (new URL(request.url).pathname === "/aborts/aborted") return new Response(String(aborted));
     await new Promise((resolve) => {
       request.signal.addEventListener("abort", () => { aborted++; resolve(); });
     });
@@ -39,14 +40,17 @@ export default {
 /** Sends a request with a body through node:http and resolves with the response's body. */
 function send(project: Project, method: string, body: Buffer, headers: http.OutgoingHttpHeaders): Promise<string> {
   return new Promise((resolve, reject) => {
-    const request = http.request({ port: project.port, host: "127.0.0.1", method, headers }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (part) => {
-        text += part;
-      });
-      response.on("end", () => resolve(text));
-      response.on("error", reject);
-    });
+    const request = http.request(
+      { port: project.port, host: "127.0.0.1", path: "/digest", method, headers },
+      (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (part) => {
+          text += part;
+        });
+        response.on("end", () => resolve(text));
+        response.on("error", reject);
+      },
+    );
     request.on("error", reject);
     for (let at = 0; at < body.length; at += 60_000) request.write(body.subarray(at, at + 60_000));
     request.end();
@@ -64,25 +68,41 @@ const MALFORMED: [string, string][] = [
   ["two Hosts", "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"],
 ];
 
+const POOLS = {
+  web: { app: "./app.js", instances: 2, routes: ["/"] },
+  digest: { app: "./digest.ts", instances: 1, routes: ["/digest"] },
+  aborts: { app: "./aborts.js", instances: 1, routes: ["/aborts/"] },
+};
+
 describe.each(RUNTIMES)("the data path on %s", (runtime) => {
+  const files = { "digest.ts": DIGEST_APP, "aborts.js": ABORT_APP };
+  const fleet = sharedFleet({ runtime, app: HELLO, files, config: { pools: POOLS } });
+
+  test("malformed heads are answered 400, closed, and reach no instance", async () => {
+    const project = fleet();
+    for (const [what, bytes] of MALFORMED) {
+      const connection = await RawConnection.open(project.port);
+      connection.write(bytes);
+      await connection.end();
+      expect(`${what}: ${connection.received}`).toMatch(/: HTTP\/1\.1 400 /);
+    }
+    expect((await get(project.port)).status).toBe(200);
+    const status = await project.statusWhere("the sound request", ({ pools }) => (pools[0]?.requestsTotal ?? 0) > 0);
+    expect(status.pools.map(({ requestsTotal }) => requestsTotal)).toEqual([1, 0, 0]);
+  });
+
   test("bodies of every framing reach a Node handler whole", async () => {
-    const project = await startFleet({
-      runtime,
-      app: "",
-      files: { "digest.ts": DIGEST_APP },
-      config: { app: "./digest.ts" },
-    });
     for (const size of [0, 1, 5_000_000]) {
       const body = randomBytes(size);
       const expected = `POST ${size} ${createHash("sha256").update(body).digest("hex")}`;
-      expect(await send(project, "POST", body, { "content-length": size })).toBe(expected);
-      expect(await send(project, "POST", body, { "transfer-encoding": "chunked" })).toBe(expected);
+      expect(await send(fleet(), "POST", body, { "content-length": size })).toBe(expected);
+      expect(await send(fleet(), "POST", body, { "transfer-encoding": "chunked" })).toBe(expected);
     }
   });
 
   test("a download that nobody reads holds up nobody else", async () => {
-    const project = await startFleet({ runtime, instances: 1, app: HELLO });
-    const stuck = http.get({ port: project.port, host: "127.0.0.1", path: "/big?bytes=100000000" });
+    const { port } = fleet();
+    const stuck = http.get({ port, host: "127.0.0.1", path: "/big?bytes=100000000" });
     await new Promise<void>((resolve, reject) => {
       stuck.on("error", reject);
       stuck.on("response", (response) => {
@@ -90,13 +110,12 @@ describe.each(RUNTIMES)("the data path on %s", (runtime) => {
         resolve();
       });
     });
-    for (let count = 0; count < 20; count++) expect((await get(project.port)).body).toBe(HELLO_BODY);
+    for (let count = 0; count < 20; count++) expect((await get(port)).body).toBe(HELLO_BODY);
     stuck.destroy();
   });
 
   test("pipelined requests are answered in order", async () => {
-    const project = await startFleet({ runtime, app: HELLO });
-    const connection = await RawConnection.open(project.port);
+    const connection = await RawConnection.open(fleet().port);
     connection.write(
       "GET /slow?ms=300 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n" +
         "HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
@@ -107,38 +126,28 @@ describe.each(RUNTIMES)("the data path on %s", (runtime) => {
     expect(connection.received.split(HELLO_BODY)).toHaveLength(2); // HEAD has no body.
   });
 
+  test("a client that goes away is noticed by the app", async () => {
+    const project = fleet();
+    const inFlight = ({ pools }: Status) => pools[2]?.instances[0]?.inFlight;
+    const connection = await RawConnection.open(project.port);
+    connection.write("GET /aborts/ HTTP/1.1\r\nHost: x\r\n\r\n");
+    await project.statusWhere("the request to be in flight", (status) => inFlight(status) === 1);
+    connection.close();
+    await project.statusWhere("the request to be over", (status) => inFlight(status) === 0);
+    expect((await get(project.port, "/aborts/aborted")).body).toBe("1");
+  });
+
   test("an instance lost within an answer: the client sees a broken connection", async () => {
-    const project = await startFleet({ runtime, instances: 1, app: HELLO });
+    const project = fleet();
     const connection = await RawConnection.open(project.port);
     connection.write("GET /big?bytes=200000&ms=20000 HTTP/1.1\r\nHost: x\r\n\r\n");
-    await connection.until(/\r\n\r\n[\s\S]*a{1000}/);
-    signal((await project.status()).pools[0]?.instances[0]?.pid ?? 0, "SIGKILL");
+    const received = await connection.until(/\r\n\r\n[\s\S]*a{1000}/);
+    const [, name] = /x-instance: (web\.\d)/i.exec(received) ?? [];
+    const { pools } = await project.status();
+    signal(pools[0]?.instances.find((instance) => instance.name === name)?.pid ?? 0, "SIGKILL");
     await connection.end();
     // Neither a last chunk nor the declared length.
     expect(connection.received.endsWith("0\r\n\r\n")).toBe(false);
     expect(connection.received.length).toBeLessThan(200_000);
-  });
-
-  test("a client that goes away is noticed by the app", async () => {
-    const project = await startFleet({ runtime, instances: 1, app: ABORT_APP });
-    const connection = await RawConnection.open(project.port);
-    connection.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    await project.statusWhere("the request to be in flight", ({ pools }) => pools[0]?.instances[0]?.inFlight === 1);
-    connection.close();
-    await project.statusWhere("the request to be over", ({ pools }) => pools[0]?.instances[0]?.inFlight === 0);
-    expect((await get(project.port, "/aborted")).body).toBe("1");
-  });
-
-  test("malformed heads are answered 400, closed, and reach no instance", async () => {
-    const project = await startFleet({ runtime, instances: 1, app: HELLO });
-    for (const [what, bytes] of MALFORMED) {
-      const connection = await RawConnection.open(project.port);
-      connection.write(bytes);
-      await connection.end();
-      expect(`${what}: ${connection.received}`).toMatch(/: HTTP\/1\.1 400 /);
-    }
-    expect((await get(project.port)).status).toBe(200);
-    const status = await project.statusWhere("the sound request", ({ pools }) => (pools[0]?.requestsTotal ?? 0) > 0);
-    expect(status.pools[0]?.requestsTotal).toBe(1);
   });
 });

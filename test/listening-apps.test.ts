@@ -107,7 +107,7 @@ describe.each(RUNTIMES)("apps that listen, on %s", { timeout: 120_000 }, (runtim
         if (status !== 200 || body !== `${name} ${port}`) wrong.push(`${status} ${body}`);
         const instance = headers.get("x-instance") ?? "";
         byInstance.set(instance, (byInstance.get(instance) ?? 0) + 1);
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await new Promise((resolve) => setTimeout(resolve, 100));
       }
     };
     const clients = Promise.all([...names, ...names].map(ask));

@@ -11,26 +11,28 @@ import { waitFor } from "./support/wait.js";
 describe.each(RUNTIMES)("signals on %s", (runtime) => {
   const once = testOnce(runtime);
 
-  test.each(["SIGINT", "SIGTERM"] as const)(
-    "%s stops: what is in flight is answered, nothing is left",
-    async (name) => {
-      const project = await Project.make({ runtime, app: HELLO });
-      project.startInForeground();
-      const { pid } = await project.ready();
-      const slow = await RawConnection.open(project.port);
-      slow.write("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
-      await project.statusWhere("the request to be in flight", (status) =>
-        Boolean(status.pools[0]?.instances.some(({ inFlight }) => inFlight === 1)),
-      );
-      signal(pid, name);
-      await project.statusWhere("its balancer to drain", ({ balancers }) => balancers[0]?.state === "draining");
-      project.write("released", "");
-      await slow.end();
-      expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?held/);
-      expect(await project.exit()).toEqual({ code: 0, signal: null });
-      await project.nothingLeft();
-    },
-  );
+  /** What is in flight gets its response, and nothing is left. */
+  async function stopsWith(name: NodeJS.Signals, project: Project): Promise<void> {
+    const { pid } = await project.ready();
+    const slow = await RawConnection.open(project.port);
+    slow.write("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+    await project.statusWhere("the request to be in flight", (status) =>
+      Boolean(status.pools[0]?.instances.some(({ inFlight }) => inFlight === 1)),
+    );
+    signal(pid, name);
+    await project.statusWhere("its balancer to drain", ({ balancers }) => balancers[0]?.state === "draining");
+    project.write("released", "");
+    await slow.end();
+    expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?held/);
+    expect(await project.exit()).toEqual({ code: 0, signal: null });
+    await project.nothingLeft();
+  }
+
+  test("SIGINT stops: what is in flight gets its response, nothing is left", async () => {
+    const project = await Project.make({ runtime, app: HELLO });
+    project.startInForeground();
+    await stopsWith("SIGINT", project);
+  });
 
   once("Ctrl-C in a terminal stops", async (context) => {
     needs(context, "script");
@@ -71,7 +73,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     expect((await get(port)).body).toBe(HELLO_BODY);
   });
 
-  test("SIGHUP reloads, SIGTTIN and SIGTTOU scale by one", async () => {
+  test("SIGHUP reloads, SIGTTIN and SIGTTOU scale by one, SIGTERM stops like SIGINT", async () => {
     const project = await Project.make({ runtime, app: HELLO });
     project.startInForeground();
     const { pid } = await project.ready();
@@ -94,8 +96,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
       ({ pools }) => pools[0]?.wanted === 2 && pools[0].instances.length === 2,
     );
     expect((await get(project.port)).body).toBe(HELLO_BODY);
-    signal(pid, "SIGTERM");
-    expect(await project.exit()).toEqual({ code: 0, signal: null });
+    await stopsWith("SIGTERM", project);
   });
 
   once("as PID 1 it reaps what apps leave behind, passes signals on, and ends with its status", async (context) => {

@@ -2,7 +2,7 @@
 import net from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
-import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { Project, RUNTIMES } from "./support/fleet.js";
 import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
@@ -10,7 +10,7 @@ import { testOnce } from "./support/test-once.js";
 describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
   const once = testOnce(runtime);
 
-  test("start --detach returns when all are ready, status tells of them, stop leaves nothing", async () => {
+  test("start --detach returns when all are ready, status tells of them, a second start leaves them alone, stop finishes what is in flight and leaves nothing", async () => {
     const project = await Project.make({ runtime, instances: 3, app: HELLO });
     const started = await project.startDetached();
     expect(`${started.code} ${started.output}`).toMatch(/^0 /);
@@ -73,7 +73,24 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     expect(forPeople.code).toBe(0);
     for (const name of ["web.1", "web.2", "web.3", "balancer.1"]) expect(forPeople.stdout).toContain(name);
 
-    const stopped = await project.cli(["stop"]);
+    const { pid } = await project.status();
+    const second = await project.startDetached();
+    expect(second.code).toBe(1);
+    expect(second.output).toContain(String(pid));
+    expect((await project.status()).pid).toBe(pid);
+    expect((await get(project.port)).body).toBe(HELLO_BODY);
+
+    const slow = await RawConnection.open(project.port);
+    slow.write("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+    await project.statusWhere("the request to be in flight", (status) =>
+      Boolean(status.pools[0]?.instances.some(({ inFlight }) => inFlight === 1)),
+    );
+    const stopping = project.cli(["stop"]);
+    await project.statusWhere("its balancer to drain", ({ balancers }) => balancers[0]?.state === "draining");
+    project.write("released", "");
+    await slow.end();
+    expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?held/);
+    const stopped = await stopping;
     expect(`${stopped.code} ${stopped.output}`).toMatch(/^0 /);
     await project.nothingLeft();
     expect((await project.cli(["status"])).code).toBe(3);
@@ -105,16 +122,6 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
       expect(done.code).toBe(2);
     }
     await project.nothingLeft();
-  });
-
-  test("a second start in the same folder fails and leaves the first alone", async () => {
-    const project = await startFleet({ runtime, app: HELLO });
-    const { pid } = await project.status();
-    const second = await project.startDetached();
-    expect(second.code).toBe(1);
-    expect(second.output).toContain(String(pid));
-    expect((await project.status()).pid).toBe(pid);
-    expect((await get(project.port)).body).toBe(HELLO_BODY);
   });
 
   once("start --or-reload at once: one starts the fleet, and the others reload it", async () => {
@@ -172,21 +179,5 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
       const done = await project.cli(command);
       expect(`${command[0]}: ${done.code} ${done.output}`).toMatch(/^\w+: 3 ./);
     }
-  });
-
-  test("stop finishes what is in flight", async () => {
-    const project = await startFleet({ runtime, app: HELLO });
-    const slow = await RawConnection.open(project.port);
-    slow.write("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
-    await project.statusWhere("the request to be in flight", (status) =>
-      Boolean(status.pools[0]?.instances.some(({ inFlight }) => inFlight === 1)),
-    );
-    const stopped = project.cli(["stop"]);
-    await project.statusWhere("its balancer to drain", ({ balancers }) => balancers[0]?.state === "draining");
-    project.write("released", "");
-    await slow.end();
-    expect(slow.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\n(4\r\n)?held/);
-    expect((await stopped).code).toBe(0);
-    await project.nothingLeft();
   });
 });

@@ -42,7 +42,7 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
     expect(both.output).toContain("is one argument too many beside a folder of files");
   });
 
-  test.each(["lane", "http1"])("has its route beside an app's, over %s", async (protocol) => {
+  test("has its route beside an app's, over a lane and over HTTP/1.1", async () => {
     const project = await startFleet({
       runtime,
       app: saying("the app"),
@@ -50,20 +50,24 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
       config: {
         pools: {
           web: { app: "./app.js", instances: 2 },
-          files: { static: "./public", routes: ["/static/"], protocol },
+          lane: { static: "./public", routes: ["/lane/"], protocol: "lane" },
+          http1: { static: "./public", routes: ["/http1/"], protocol: "http1" },
         },
       },
     });
     const status = await project.status();
     expect(status.pools).toMatchObject([
       { name: "web", kind: "app", wanted: 2 },
-      { name: "files", kind: "static", wanted: 1 },
+      { name: "lane", kind: "static", wanted: 1 },
+      { name: "http1", kind: "static", wanted: 1 },
     ]);
     expect((await get(project.port, "/")).body).toBe("the app");
-    expect((await get(project.port, "/static/css/site.css")).body).toBe("body {}");
-    expect((await get(project.port, "/static/")).body).toBe("the index");
-    expect((await get(project.port, "/static/css")).headers.get("location")).toBe("./css/");
-    expect((await get(project.port, "/static/gone.css")).status).toBe(404);
-    expect((await get(project.port, "/staticfiles")).body).toBe("the app");
+    for (const route of ["/lane", "/http1"]) {
+      expect((await get(project.port, `${route}/css/site.css`)).body).toBe("body {}");
+      expect((await get(project.port, `${route}/`)).body).toBe("the index");
+      expect((await get(project.port, `${route}/css`)).headers.get("location")).toBe("./css/");
+      expect((await get(project.port, `${route}/gone.css`)).status).toBe(404);
+      expect((await get(project.port, `${route}files`)).body).toBe("the app");
+    }
   });
 });

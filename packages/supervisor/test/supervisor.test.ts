@@ -259,7 +259,8 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     },
   );
 
-  test("what ignores every request, and what a process has started, ends with a stop", async () => {
+  // What is signalled, and when, is decided by the same code on both runtimes.
+  single("what ignores every request, and what a process has started, ends with a stop", async () => {
     const supervisor = await start(
       runtime,
       fleet([
@@ -352,7 +353,8 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(readdirSync(supervisor.directory)).toEqual(["config.json"]);
   });
 
-  test("SIGTERM stops gracefully; a second SIGINT does not wait", async () => {
+  // test/signals.test.ts has the signals on both runtimes.
+  single("SIGTERM stops gracefully; a second SIGINT does not wait", async () => {
     const polite = await start(runtime, fleet([pool("web", "good", 1)]));
     await polite.call("waitReady");
     polite.child.kill("SIGTERM");
@@ -368,7 +370,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(pids.filter(isAlive)).toEqual([]);
   });
 
-  test("without a terminal SIGHUP reloads, and SIGTTIN and SIGTTOU scale the first pool", async () => {
+  single("without a terminal SIGHUP reloads, and SIGTTIN and SIGTTOU scale the first pool", async () => {
     const supervisor = await start(runtime, fleet([pool("web", "good", 1), pool("api", "good", 1)]));
     await supervisor.call("waitReady");
     supervisor.child.kill("SIGTTIN");
@@ -411,7 +413,8 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     await expect.poll(() => pids.filter(isAlive)).toEqual([]);
   });
 
-  test("a port that is taken is an error that names who holds it", async () => {
+  // test/start-and-stop.test.ts has it on both runtimes.
+  single("a port that is taken is an error that names who holds it", async () => {
     const holder = createServer();
     const port = await freePort();
     await new Promise<void>((resolve) => holder.listen(port, "127.0.0.1", resolve));

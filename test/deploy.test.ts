@@ -226,6 +226,13 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   project.writeConfig({ hooks: { afterReady: { command: ["sh", hook, project.folder] } } }, "releases/next");
   const undecided = project.deploy({ ...request, judgeMs: 0 });
   await waitFor("the hook to run", () => existsSync(join(project.folder, "ran")));
+  // No process is being replaced any more, and yet the deploy is not through.
+  const others = await Promise.all([
+    project.cli(["upgrade", "--force"]),
+    project.restart("web"),
+    project.scale("web", 3),
+  ]);
+  expect(others.map(({ code }) => code)).toEqual([5, 5, 5]);
   // A process that is started now is in the state file only once the generation that was entered before the hook is, too.
   const [, second] = pidsOf(await project.status()) ?? [];
   if (second) signal(second, "SIGKILL");
@@ -262,9 +269,9 @@ test("of several pools, the exit status says whether a client has had a response
   const next = join(project.folder, "releases/next");
   project.write("api.js", GOOD("api"));
   project.write("releases/next/app.js", GOOD("v2"));
-  const waiting = `import { existsSync } from "node:fs";
-    while (!existsSync(${JSON.stringify(gate)})) await new Promise((resolve) => setTimeout(resolve, 20));`;
-  project.write("releases/next/api.js", `${waiting}\n${BROKEN}`);
+  const importing = 'import { existsSync } from "node:fs";';
+  const waiting = `while (!existsSync(${JSON.stringify(gate)})) await new Promise((resolve) => setTimeout(resolve, 20));`;
+  project.write("releases/next/api.js", `${importing}\n${waiting}\n${BROKEN}`);
   const common = { listen: `127.0.0.1:${project.port}`, runtime: "bun" };
   for (const folder of [project.folder, next])
     project.write(
@@ -289,6 +296,23 @@ test("of several pools, the exit status says whether a client has had a response
     expect(await deploy).toMatchObject({ code: status, output: expect.stringContaining("no such table: carts") });
   }
   expect((await get(project.port)).body).toBe("v1");
+
+  // A pool that is through waits for the other one: what is started there meanwhile would be of its former generation.
+  expect(await project.scale("api", 2)).toMatchObject({ code: 0 });
+  rmSync(gate);
+  const last = 'if (process.env.PACELINE_INSTANCE === "api.2")';
+  project.write("releases/next/api.js", `${importing}\n${last} ${waiting}\n${GOOD("api 2")}`);
+  const deploy = project.deploy({ ...request, canaryPercent: 50 });
+  const isThrough = ({ pools: [web, api] }: Status) =>
+    web?.rollout === null && web.deploy?.phase === "rolling" && api?.rollout !== null;
+  await project.statusWhere("web to be through", isThrough);
+  const others = await Promise.all([project.scale("web", 2), project.restart("web"), project.restart("web.1")]);
+  expect(others.map(({ code }) => code)).toEqual([5, 5, 5]);
+  writeFileSync(gate, "");
+  expect(await deploy).toMatchObject({ code: 0 });
+  const { pools: after } = await project.status();
+  for (const { generation, instances } of after)
+    expect(new Set(instances.map((each) => each.generation))).toEqual(new Set([generation]));
 });
 
 const THEN_SILENT = `let count = 0;

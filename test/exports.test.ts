@@ -1,4 +1,4 @@
-/** What `paceline export` prints, checked by what reads it: kubectl, the published types of Kubernetes, the schema of Compose, haproxy, nginx, docker. */
+/** What `paceline export` prints, checked by what reads it: kubectl, the published types of Kubernetes, the schema of Compose, haproxy, nginx, docker, kamal. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
@@ -274,32 +274,69 @@ test("a file for Compose satisfies the published schema, and docker reads it", a
   }
 });
 
-test("a file for Kamal has only keys that Kamal knows", async () => {
+/** A table without other keys. */
+const table = (properties: object, required: string[] = []) => ({
+  ...{ type: "object", properties, required, additionalProperties: false },
+});
+const [text, flag, seconds] = [{ type: "string" }, { type: "boolean" }, { type: "integer", minimum: 1 }];
+const texts = { type: "array", items: text, minItems: 1 };
+
+/** What the reference of Kamal 2 says of the keys that an export has; an image without server and tag, because Kamal adds both. */
+const KAMAL = table(
+  {
+    service: { ...text, pattern: "^[A-Za-z0-9_-]+$" },
+    image: { ...text, pattern: "^(?![^/]*[.:][^/]*/)(?!localhost/)[a-z0-9._/-]+$" },
+    servers: table(
+      {
+        web: table(
+          {
+            // Kamal's ssh takes what follows a colon for a port.
+            hosts: { ...texts, items: { ...text, pattern: "^([^:@[]+|\\[[0-9a-f:]+\\]:\\d+)$" } },
+            cmd: text,
+            options: { type: "object", not: { required: ["restart"] } },
+            // Nowhere else is `false` accepted.
+            proxy: { const: false },
+          },
+          ["hosts"],
+        ),
+      },
+      ["web"],
+    ),
+    proxy: table({
+      ...{ app_port: { ...seconds, maximum: 65_535 }, response_timeout: seconds },
+      healthcheck: table({ path: { ...text, pattern: "^/" }, interval: seconds, timeout: seconds }),
+      buffering: table({ requests: flag, responses: flag }),
+    }),
+    ...{ deploy_timeout: seconds, drain_timeout: seconds, volumes: texts },
+    env: table({ clear: { type: "object", additionalProperties: text } }),
+    registry: table({ server: text, username: text, password: { ...texts, maxItems: 1 } }, ["username", "password"]),
+    builder: table({ arch: { enum: ["amd64", "arm64"] } }, ["arch"]),
+  },
+  ["service", "image", "servers", "registry", "builder"],
+);
+
+test("a file for Kamal has keys and values that Kamal knows, and kamal reads it", async () => {
   const project = await makeProject();
-  const { small, full } = await exported(project, "kamal", ...BOXES);
-  const keys = [
-    "service",
-    "image",
-    "servers",
-    "proxy",
-    "deploy_timeout",
-    "drain_timeout",
-    "env",
-    "volumes",
-    "registry",
-    "builder",
-  ];
-  for (const text of [small, full]) {
-    const value = parse(text);
-    expect(keys).toEqual(expect.arrayContaining(Object.keys(value)));
-    expect(Object.keys(value.proxy)).toEqual(["app_port", "healthcheck", "response_timeout"]);
-    expect(Object.keys(value.servers.web)).toEqual(["hosts", "cmd", "options"]);
-  }
+  const { small, full } = await exported(project, "kamal", "--image", "registry.example/team/shop:7", ...BOXES);
+  project.write("worker.js", HELLO);
+  const workers = await project.cli(["export", "kamal", "--worker", "worker.js"]);
+  expect(workers.code, workers.output).toBe(0);
+  const isKamal = new Ajv2019({ strict: false }).compile(KAMAL);
+  for (const each of [small, full, workers.stdout]) expect(isKamal(parse(each)) || isKamal.errors).toBe(true);
   expect(parse(full)).toMatchObject({
-    servers: { web: { hosts: ["10.0.0.5", "fd00::1"], cmd: "--listen :80 ./paceline.config.json" } },
+    servers: { web: { hosts: ["10.0.0.5", "[fd00::1]:22"], cmd: "--listen :80 ./paceline.config.json" } },
     proxy: { app_port: 80, healthcheck: { path: "/healthz" }, response_timeout: 70 },
     drain_timeout: 65,
   });
+  if (!hasProgram("kamal")) return;
+  for (const each of [small, full, workers.stdout]) {
+    project.write("deploy.yml", each);
+    const env = { ...process.env, KAMAL_REGISTRY_PASSWORD: "x" };
+    const args = ["config", "--config-file", join(project.folder, "deploy.yml"), "--version", "7"];
+    const { code, output } = await run("kamal", args, { cwd: project.folder, env });
+    expect(code, output).toBe(0);
+    if (each === full) expect(output).toMatch(/absolute_image: "?registry\.example\/team\/shop:7"?$/m);
+  }
 });
 
 test("wrong options are one clear line, and a fleet without requests has no front", async () => {

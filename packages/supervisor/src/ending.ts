@@ -97,6 +97,8 @@ export async function freezeForHeir(
   const { runner, log, state } = parts;
   const pools = runner.fleet.pools.map(({ name }) => name);
   const refusal =
+    // A hook of a deploy may run while no pool changes.
+    parts.deploys.refusal ??
     pools.map((pool) => parts.operations.refusal(pool)).find((found) => found !== undefined) ??
     (isRunning ? undefined : NOT_RUNNING);
   if (refusal !== undefined) return refusal;

@@ -187,6 +187,7 @@ export class Parts {
     const isStopping = () => this.isStopping;
     const isReloading = (pool: string) =>
       pool === BALANCER_POOL ? reload.isAtBalancers : this.reloads.isRunning(pool);
+    const isDeploying = (pool: string) => this.deploys.holds(pool);
     const rollouts = new Rollouts({
       ...{ runner, children, coordination, slots, log },
       policyOf: (pool, generation) => {
@@ -198,7 +199,7 @@ export class Parts {
     });
     this.rollouts = rollouts;
     const operations = new Operations({
-      ...{ runner, rollouts, slots, log, isStopping, isReloading },
+      ...{ runner, rollouts, slots, log, isStopping, isReloading, isDeploying },
       sizesOf: (pool) => configs.sizesOf(pool),
       backupsOf: (pool) => configs.pool(pool)?.backups ?? 0,
       setFloor: (pool, instances) => {
@@ -257,12 +258,12 @@ export class Parts {
       publishOnce: (change) => publishing.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,
     });
-    this.deploys.restoreSources(adopted?.deployed, adopted?.formerlyDeployed);
+    this.deploys.last.restoreSources(adopted?.deployed, adopted?.formerlyDeployed);
     this.recycling = new Recycling({
       ...{ children, rollouts, log },
       fleet: () => runner.fleet,
       limitsOf: (pool) => configs.recycleLimitsOf(pool),
-      mayBegin: (pool) => !isStopping() && !isReloading(pool),
+      mayBegin: (pool) => !isStopping() && !isReloading(pool) && !isDeploying(pool),
       memoryOf: (child, metric) => this.memoryOf(child, metric),
       requestsOf: (pool) => stats.totals(pool, performance.now()).requestsTotal,
     });
@@ -271,7 +272,7 @@ export class Parts {
       ...{ runDir, runner, configs, children, slots, stats, coordination, log },
       areBalancersMixed: () => reload.areBalancersMixed,
       floors: () => this.autoscaling.floors(),
-      deployed: () => this.deploys.sources,
+      deployed: () => this.deploys.last.sources,
       undecided: () => this.deploys.undecided,
       listensOn: () => this.sockets.map(({ url }) => url),
     });
@@ -340,7 +341,7 @@ export class Parts {
       configOf: (pool) => configs.scalingOf(pool),
       isBusy: (pool) => {
         const rollout = rollouts.of(pool)?.kind ?? "recycle";
-        return isReloading(pool) || operations.isScaling(pool) || rollout !== "recycle";
+        return isReloading(pool) || isDeploying(pool) || operations.isScaling(pool) || rollout !== "recycle";
       },
       periodMs: reportEveryMs > 0 ? reportEveryMs : undefined,
     });

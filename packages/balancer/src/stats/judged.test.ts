@@ -6,14 +6,17 @@ test("counts are totals, and latencies are those since the last report", () => {
   const counts = new JudgedCounts();
   expect(counts.take()).toEqual({ lost: 0, classes: [] });
   counts.answered(3, 200, 10);
-  counts.answered(3, 503, 10);
+  counts.answered(3, 503, 3);
   counts.answered(0, 499, 0.5);
   counts.lose();
   expect(counts.take()).toEqual({
     lost: 1,
     classes: [
       { routeClass: 0, requests: 1, errors: 0, latency: [Histogram.bucketOf(500), 1] },
-      { routeClass: 3, requests: 2, errors: 1, latency: [Histogram.bucketOf(10_000), 2] },
+      {
+        ...{ routeClass: 3, requests: 2, errors: 1, latency: [Histogram.bucketOf(10_000), 1] },
+        failed: [Histogram.bucketOf(3_000), 1],
+      },
     ],
   });
   counts.answered(0, 200, 0.5);

@@ -5,6 +5,8 @@ interface ClassCounts {
   requests: number;
   errors: number;
   readonly latency: Histogram;
+  /** Of errors; made with the first one. */
+  failed: Histogram | undefined;
   /** Of abandoned requests; made with the first one. */
   abandoned: Histogram | undefined;
 }
@@ -18,8 +20,10 @@ export class JudgedCounts {
   answered(routeClass: number, status: number, milliseconds: number): void {
     const counts = this.countsOf(routeClass);
     counts.requests++;
-    if (status >= 500) counts.errors++;
-    counts.latency.record(milliseconds * 1000);
+    if (status < 500) return counts.latency.record(milliseconds * 1000);
+    counts.errors++;
+    counts.failed ??= new Histogram();
+    counts.failed.record(milliseconds * 1000);
   }
 
   /** Counts a request that was abandoned before its response. */
@@ -32,7 +36,7 @@ export class JudgedCounts {
   private countsOf(routeClass: number): ClassCounts {
     let counts = this.classes[routeClass];
     if (counts === undefined) {
-      counts = { requests: 0, errors: 0, latency: new Histogram(), abandoned: undefined };
+      counts = { requests: 0, errors: 0, latency: new Histogram(), failed: undefined, abandoned: undefined };
       this.classes[routeClass] = counts;
     }
     return counts;
@@ -48,6 +52,7 @@ export class JudgedCounts {
     const classes = [...this.classes.entries()].flatMap(([routeClass, counts]) => {
       if (counts === undefined) return [];
       const { requests, errors } = counts;
+      const failed = counts.failed?.takeSparse() ?? [];
       const abandoned = counts.abandoned?.takeSparse() ?? [];
       return [
         {
@@ -55,6 +60,7 @@ export class JudgedCounts {
           requests,
           errors,
           latency: counts.latency.takeSparse(),
+          ...(failed.length > 0 && { failed }),
           ...(abandoned.length > 0 && { abandoned }),
         },
       ];

@@ -3,13 +3,16 @@ import { describe, expect, test } from "vitest";
 import {
   type CanaryProgress,
   canaryPercentNow,
+  comparisonTexts,
   DEPLOY_DEFAULTS,
   expectationText,
   hasRoomForWarm,
+  isPointless,
   type Judgement,
   type NextStep,
   nextStep,
   steered,
+  type TestResult,
 } from "./deploy.js";
 import type { Verdict } from "./verdict-model.js";
 
@@ -17,7 +20,7 @@ const judged = (verdict: Verdict, changes: Partial<Judgement> = {}): Judgement =
   verdict,
   tests: [{ name: "5xx", verdict, difference: "+9.8 pp", limit: "≤ +1 pp", interval: [8, 12], most: 1 }],
   ...{ undecided: verdict === "wait" ? ["5xx", "memory"] : [], canaryRequests: 312 },
-  ...{ isDoubtful: false, isClear: true, ...changes },
+  ...{ controlRequests: 4100, isAlone: false, isDoubtful: false, isClear: true, ...changes },
 });
 
 test.each([
@@ -57,6 +60,22 @@ test("a failure names the pool and what is worse", () => {
   expect(step).toMatchObject({ reason: "web is worse than before: 5xx +9.8 pp (≤ +1 pp)" });
 });
 
+test("the end of a comparison names the figures of each verdict, and nothing without requests", () => {
+  const [test] = judged("pass").tests as [TestResult];
+  const tests: TestResult[] = [
+    { ...test, difference: "0 pp" },
+    { ...test, name: "memory", verdict: "wait", difference: "", limit: "≤ +30 MB/min" },
+    { ...test, name: "p50 reads /", difference: "+0.1 ms", limit: "≤ +2 ms" },
+    { ...test, name: "p99 reads /", verdict: "fail", difference: "+80 ms", limit: "≤ +10 ms" },
+  ];
+  expect(comparisonTexts("web", judged("fail", { tests }))).toEqual([
+    "web: compared 312 requests of canaries with 4100 in service",
+    "web: failed: p99 reads / +80 ms (≤ +10 ms)",
+    "web: passed: 5xx 0 pp (≤ +1 pp), p50 reads / +0.1 ms (≤ +2 ms)",
+  ]);
+  expect(comparisonTexts("web", judged("wait", { tests, canaryRequests: 0 }))).toEqual([]);
+});
+
 test("without a verdict, the reason names the tests that wait, or that there was nothing to compare", () => {
   const reasonOf = (...all: [string, Judgement][]) => nextStep(new Map(all), "none", "rollback");
   expect(reasonOf(["web", judged("wait")], ["api", judged("pass")])).toMatchObject({
@@ -68,6 +87,16 @@ test("without a verdict, the reason names the tests that wait, or that there was
   });
   expect(reasonOf(["web", { ...judged("wait"), canaryRequests: 0 }])).toMatchObject({
     reason: "could not tell: web had no response from a canary to compare",
+  });
+});
+
+test("waiting is pointless only if each pool that waits has nothing to be compared with", () => {
+  const pointless = (...all: Judgement[]) => isPointless(new Map(all.map((each, at) => [`${at}`, each])));
+  const alone = judged("wait", { isAlone: true, canaryRequests: 0 });
+  expect([pointless(alone), pointless(alone, judged("pass"))]).toEqual([true, true]);
+  expect([pointless(alone, judged("wait")), pointless(judged("pass")), pointless()]).toEqual([false, false, false]);
+  expect(nextStep(new Map([["web", alone]]), "none", "rollback")).toMatchObject({
+    reason: "could not tell: web had no instance in service to compare the canaries with",
   });
 });
 

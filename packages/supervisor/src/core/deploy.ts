@@ -47,6 +47,10 @@ export interface Judgement {
   /** The tests that must pass and wait. */
   undecided: string[];
   canaryRequests: number;
+  /** Those of the version in service since the comparison began. */
+  controlRequests: number;
+  /** Whether no process of the version in service is ready, and none has had a request since then. */
+  isAlone: boolean;
   /** Whether a test is likely, but not certain, to fail. */
   isDoubtful: boolean;
   /** Whether gross faults are excluded. */
@@ -103,7 +107,15 @@ function mayBecomeClear({ verdict, isClear, isDoubtful, canaryRequests }: Judgem
   return verdict === "wait" && (isDoubtful || !isClear) && canaryRequests * LONGEST_FACTOR >= CLEAR_REQUESTS;
 }
 
-function undecidedText(pool: string, { undecided, canaryRequests, isClear, isDoubtful }: Judgement): string {
+/** While nothing of the version in service serves, waiting for a verdict would only prolong that. */
+export function isPointless(judgements: ReadonlyMap<string, Judgement>): boolean {
+  const waiting = [...judgements.values()].filter(({ verdict }) => verdict === "wait");
+  return waiting.length > 0 && waiting.every(({ isAlone }) => isAlone);
+}
+
+function undecidedText(pool: string, judgement: Judgement): string {
+  const { undecided, canaryRequests, isClear, isDoubtful, isAlone } = judgement;
+  if (isAlone) return `${pool} had no instance in service to compare the canaries with`;
   if (canaryRequests === 0) return `${pool} had no response from a canary to compare`;
   const responses = canaryRequests === 1 ? "1 response" : `${canaryRequests} responses`;
   const tests = undecided.join(", ") || "all";
@@ -113,8 +125,23 @@ function undecidedText(pool: string, { undecided, canaryRequests, isClear, isDou
 
 function failureText(pool: string, tests: readonly TestResult[]): string {
   const failed = tests.filter(({ verdict }) => verdict === "fail");
-  const texts = failed.map(({ name, difference, limit }) => `${name} ${difference} (${limit})`);
-  return `${pool} is worse than before: ${texts.join(", ") || "a test failed"}`;
+  return `${pool} is worse than before: ${figuresOf(failed) || "a test failed"}`;
+}
+
+function figuresOf(tests: readonly TestResult[]): string {
+  return tests.map(({ name, difference, limit }) => `${name} ${difference} (${limit})`).join(", ");
+}
+
+const ENDS: Record<Verdict, string> = { fail: "failed", wait: "waited", pass: "passed" };
+
+/** Returns what the comparison of a pool found when it ended, for the history, a line for each verdict; nothing without requests. */
+export function comparisonTexts(pool: string, { tests, canaryRequests, controlRequests }: Judgement): string[] {
+  if (canaryRequests === 0) return [];
+  const lines = (["fail", "wait", "pass"] as const).flatMap((verdict) => {
+    const some = tests.filter((test) => test.verdict === verdict && test.difference !== "");
+    return some.length === 0 ? [] : [`${pool}: ${ENDS[verdict]}: ${figuresOf(some)}`];
+  });
+  return [`${pool}: compared ${canaryRequests} requests of canaries with ${controlRequests} in service`, ...lines];
 }
 
 /**

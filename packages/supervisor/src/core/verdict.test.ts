@@ -52,6 +52,15 @@ describe("the verdict", () => {
       "wait",
       [],
     ],
+    [
+      "what mends a version whose every response is a 5xx, however fast",
+      evidence(arm(3000, { slower: 9 }), {
+        control: arm(0, { requests: 27_000, errors: 27_000 }),
+        fresh: arm(0, { requests: 3000, errors: 3000 }),
+      }),
+      "pass",
+      [],
+    ],
     ["every tenth request is lost", evidence(arm(200, { resets: 20 })), "fail", ["resets"]],
     ["twenty responses, and none to the next requests", evidence(arm(20, { open: 15 })), "fail", ["open"]],
     ["no response at all", evidence(arm(0, { open: 15 }), { control: arm(900) }), "fail", ["open"]],

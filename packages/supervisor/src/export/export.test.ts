@@ -6,7 +6,7 @@ import { validate } from "../config/validate.js";
 import type { FleetConfig } from "../core/model.js";
 import { compose } from "./compose.js";
 import { containerStart, deadlines, dnsName, type ExportInput, memoryOf, mountedFiles } from "./facts.js";
-import { kamal } from "./kamal.js";
+import { imageParts, kamal } from "./kamal.js";
 import { kubernetes } from "./kubernetes.js";
 import { notesFor } from "./notes.js";
 
@@ -116,6 +116,34 @@ describe("facts", () => {
     const deploy = parse(kamal(input));
     expect(deploy.servers.web.cmd).toMatch(/ '\.\/a \$b <%%= c %>\.js'$/);
     expect(deploy.volumes).toContain("'/etc/shop/hostname-2:/a$b/proc/sys/kernel/hostname:ro'");
+  });
+});
+
+describe("kamal", () => {
+  it.each([
+    ["registry.example/shop", "registry.example", "shop", undefined],
+    ["registry.example:5000/team/shop:7", "registry.example:5000", "team/shop", ":7"],
+    ["localhost/shop", "localhost", "shop", undefined],
+    ["ann/shop:7@sha256:0ff", undefined, "ann/shop", ":7@sha256:0ff"],
+    ["shop", undefined, "shop", undefined],
+  ])("%s is of the server %s, with the name %s and the tag %s", (image, server, name, tag) => {
+    expect(imageParts(image)).toEqual({ server, name, tag });
+  });
+
+  it("puts the server of an image where Kamal takes it from, and says that its tag is left out", () => {
+    const text = kamal({ ...inputOf({ listen: ":80" }), image: "registry.example/shop:7" });
+    expect(parse(text)).toMatchObject({ image: "shop", registry: { server: "registry.example", username: "shop" } });
+    expect(text).toContain("# The tag of --image, :7, is left out: Kamal tags images itself.\n");
+    const { image, registry } = parse(kamal({ ...inputOf({}), image: "ann/shop" }));
+    expect([image, registry.server, registry.username]).toEqual(["ann/shop", undefined, "ann"]);
+  });
+
+  it("has addresses of IPv6 as ssh reads them, and no proxy before a fleet without requests", () => {
+    const boxes = ["10.0.0.5", "fd00::1"].map((host) => ({ name: "box", host, port: undefined }));
+    const input = { ...inputOf({}), boxes };
+    expect(parse(kamal(input)).servers.web.hosts).toEqual(["10.0.0.5", "[fd00::1]:22"]);
+    const workers = parse(kamal({ ...input, config: { ...input.config, listen: [] } }));
+    expect([workers.proxy, workers.servers.web.proxy]).toEqual([undefined, false]);
   });
 });
 

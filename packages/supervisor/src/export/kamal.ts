@@ -1,4 +1,5 @@
 /** A config/deploy.yml for Kamal 2: containers on several boxes, each behind the kamal-proxy of its box. */
+import { isIPv6 } from "node:net";
 import {
   containerStart,
   deadlines,
@@ -24,22 +25,24 @@ export function kamal(input: ExportInput): string {
   const outside = [...secrets, ...envFiles];
   const serves = config.listen.length > 0;
   const grace = wholeSeconds(stopMs) + MARGIN_S;
+  const image = imageParts(input.image ?? `registry.example/${name}`);
   const text = yaml(
     {
       service: name,
-      image: input.image ?? `registry.example/${name}`,
+      "#i": "Kamal puts registry.server before it, and its own tag behind it.",
+      image: image.name,
       servers: {
         web: {
-          hosts: boxes.map(({ host }) => host),
+          hosts: boxes.map(({ host }) => sshHost(host)),
           "#": "After the ENTRYPOINT of the Dockerfile in docs/operations.md, which ends with `start`; its WORKDIR has the fleet's folder.",
           // Kamal passes it through a shell, and volumes too.
           cmd: containerStart(input).slice(1).map(shellWord).join(" "),
           options: { "stop-timeout": grace },
+          proxy: serves ? undefined : false,
         },
       },
-      proxy: !serves
-        ? false
-        : {
+      proxy: serves
+        ? {
             "#": "Add `host`, and `ssl: true`, for certificates on the box.",
             app_port: tcpAddress(config)?.port ?? 8080,
             "#2": "kamal-proxy asks until the new container is up, and not later.",
@@ -49,19 +52,27 @@ export function kamal(input: ExportInput): string {
               timeout: 5,
             },
             response_timeout: wholeSeconds(serverMs) + MARGIN_S,
-          },
+            "#3": "Bodies pass as they come, streams too; the fleet itself waits for slow clients.",
+            buffering: { requests: false, responses: false },
+          }
+        : undefined,
       deploy_timeout: wholeSeconds(startMs),
       "#": "kamal-proxy lets requests finish for this long, then the old container stops.",
       drain_timeout: grace,
       env: { clear: { NODE_ENV: "production", PACELINE_RUN_DIR: "/tmp/paceline" } },
       volumes:
         outside.length === 0 ? undefined : outside.map(({ key, path }) => shellWord(`/etc/${name}/${key}:${path}:ro`)),
-      registry: { server: "registry.example", username: name, password: ["KAMAL_REGISTRY_PASSWORD"] },
+      registry: {
+        server: image.server,
+        username: image.server === undefined && image.name.includes("/") ? image.name.replace(/\/.*/, "") : name,
+        password: ["KAMAL_REGISTRY_PASSWORD"],
+      },
       builder: { arch: "amd64" },
     },
     [
       `Kamal 2, config/deploy.yml of the fleet ${config.name}: paceline export kamal`,
       "Set image, hosts and registry; --image NAME and --box ADDRESS do. Check it with kamal config.",
+      ...(image.tag === undefined ? [] : [`The tag of --image, ${image.tag}, is left out: Kamal tags images itself.`]),
       ...notesFor("container", config),
       ...(serves && probes?.ready === undefined
         ? ["Kamal needs a health check: without `balancer.probes`, it asks the app itself."]
@@ -76,4 +87,23 @@ export function kamal(input: ExportInput): string {
   );
   // Kamal reads the file as a template of ERB.
   return text.replaceAll("<%", "<%%");
+}
+
+/** Takes the name of an image apart. Without a server, it is one of Docker Hub. */
+export function imageParts(image: string): { server: string | undefined; name: string; tag: string | undefined } {
+  const [, place = "", tag] = /^(.*?)((?::[^/:@]*)?(?:@.*)?)$/s.exec(image) ?? [];
+  const slash = place.indexOf("/");
+  const first = place.slice(0, Math.max(0, slash));
+  // As Docker tells a server from a user.
+  const hasServer = first === "localhost" || /[.:]/.test(first);
+  return {
+    server: hasServer ? first : undefined,
+    name: hasServer ? place.slice(slash + 1) : place,
+    tag: tag === "" ? undefined : tag,
+  };
+}
+
+/** Kamal reads what follows a colon as a port, unless an address of IPv6 is in brackets and has one. */
+function sshHost(host: string): string {
+  return isIPv6(host) ? `[${host}]:22` : host;
 }

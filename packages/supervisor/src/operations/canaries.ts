@@ -2,9 +2,11 @@
 import type { DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
 import {
   canaryPercentNow,
+  comparisonTexts,
   type DeployConfig,
   expectationText,
   FIRST_STEP,
+  isPointless,
   type Judgement,
   LONGEST_FACTOR,
   type NextStep,
@@ -48,6 +50,8 @@ export interface CanariesOptions {
 
 const SECONDARY = "another pool was taken back";
 const PERIOD_MS = 500;
+/** How long the canaries wait for a process of the version in service, if none is ready. */
+const ALONE_MS = 5000;
 const NO_PROGRESS = { elapsedMs: 0, isDoubtful: false, isClear: false };
 /** A canary that does not respond when the release is to go on may recover for so long. */
 const RECOVER_MS = 10_000;
@@ -83,6 +87,8 @@ export interface Trial {
   judgedSince: number | null;
   judgeBy: number | null;
   readonly judgements: Map<string, Judgement>;
+  /** The pools whose rollout has begun, until the deploy is in service or taken back. */
+  readonly begun: Set<string>;
   /** Set if an operator wants it taken back. */
   takenBack: string | undefined;
   /** An operator wants it to wait after the verdict, or to go on without. */
@@ -136,7 +142,11 @@ export class Canaries {
         if (hasEnded || trial.takenBack !== undefined) continue;
         if (problem !== undefined) return { rolls, told: { do: "takeBack", isTold: true, reason: problem } };
       }
-      if (step.do !== "wait") return { rolls, told: step };
+      if (step.do === "wait") continue;
+      if (trial.config.judgeMs > 0)
+        for (const [pool, judgement] of trial.judgements)
+          for (const line of comparisonTexts(pool, judgement)) onProgress(line);
+      return { rolls, told: step };
     }
   }
 
@@ -189,7 +199,8 @@ export class Canaries {
     if (judgeMs === 0) return { do: "promote", isTold: true };
     const longest = judgedSince + LONGEST_FACTOR * judgeMs;
     const now = performance.now();
-    const left = now >= longest ? "none" : now >= judgedSince + judgeMs ? "over" : "some";
+    const isPastHope = now >= longest || (now >= judgedSince + ALONE_MS && isPointless(judgements));
+    const left = isPastHope ? "none" : now >= judgedSince + judgeMs ? "over" : "some";
     const step = nextStep(judgements, left, onNoTraffic);
     if (step.do === "wait" && left === "over" && judgeBy !== longest) {
       trial.judgeBy = longest;
@@ -202,6 +213,7 @@ export class Canaries {
     const { name, slots, next, former, before, after } = part;
     const { judgeMs, canaryPercent } = trial.config;
     const rate = this.options.rateOf(name);
+    trial.begun.add(name);
     if (onHeld !== undefined && judgeMs > 0) onProgress(expectationText(name, rate, trial.config));
     // In place, the former code is gone, and a control would run the new one.
     const hasControls = before.release !== after.release && judgeMs > 0;

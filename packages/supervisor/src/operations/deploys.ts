@@ -1,47 +1,38 @@
 /** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
-import { existsSync, realpathSync } from "node:fs";
 import type { DeployRequest, DeployStatus, DeploySteering, OperationResult, ProgressListener } from "../control/api.js";
 import { DEPLOY_DEFAULTS } from "../core/deploy.js";
-import { findPool, type Pool } from "../core/fleet.js";
-import type { FleetConfig, PoolConfig } from "../core/model.js";
+import { findPool } from "../core/fleet.js";
+import type { FleetConfig } from "../core/model.js";
 import type { VerdictLimits } from "../core/verdict-model.js";
 import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
-import { sizeWithin } from "./autoscaling.js";
 import { Canaries, type CanariesOptions, failureOf, type Part, type PoolJudge, type Trial } from "./canaries.js";
 import { addedPools, DeployPlan, settings, untriedText } from "./deploy-plan.js";
-import { counted } from "./fleet-questions.js";
 import type { HookContext, Hooks } from "./hooks.js";
-import { type Operations, STOPPING, wantedIndexes } from "./operations.js";
-import { type Reload, sizeOf } from "./reload.js";
+import { STOPPING } from "./operations.js";
+import { sizeOf } from "./reload.js";
+import { isSamePlace, Rollbacks, type RollbacksOptions } from "./rollbacks.js";
 import type { BeforeDeploy } from "./state-keeper.js";
-import { isWarm, WarmMemory } from "./warm-memory.js";
+import { WarmMemory } from "./warm-memory.js";
 
 /** What a deploy loads: the configuration, and what later reloads read if it succeeds, or after a rollback. */
 export type DeployLoad =
   | { ok: true; config: FleetConfig; deployed: Deployed; former: Deployed; note?: string | undefined }
   | { ok: false; problems: string[] };
 
-interface DeploysOptions extends CanariesOptions {
-  operations: Operations;
-  reload: Reload;
+interface DeploysOptions extends CanariesOptions, RollbacksOptions {
   hooks: Hooks;
-  configs: PoolConfigs;
   log: EventLog;
-  source: {
+  source: RollbacksOptions["source"] & {
     /** @param name the fleet's name, which stays */
     load(request: DeployRequest, name: string): Promise<DeployLoad>;
-    /** Reloads read this from now on, until the fleet's own path leads elsewhere than now. Returns it with that. */
-    set(deployed: Deployed | undefined): Deployed | undefined;
   };
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
   /** Returns what reads how many requests of clients that process has had, as far as is reported, also after its end. */
   countRequests(pool: string, id: string): () => number;
   isStopping(): boolean;
   isReloading(): boolean;
-  publishOnce(change: () => void): void;
 }
 
 /** How often processes report. */
@@ -59,47 +50,31 @@ export class Deploys {
   private ended: Promise<OperationResult> | undefined;
   /** Who takes the deploy back hears its steps, too. */
   private readonly listeners = new Set<ProgressListener>();
-  private isRollingBack = false;
-  /** Whether the last deploy was rolled back. */
-  private isRolledBack = false;
-  /** What reloads read now, and would read after a rollback. */
-  private deployed: Deployed | undefined;
-  private formerly: Deployed | undefined;
   /** For the state file: set from when all slots have the release until its hooks agree, or it is taken back. */
   undecided: BeforeDeploy | undefined;
+  /** What earlier deploys have left. */
+  readonly last: Rollbacks;
   private readonly canaries: Canaries;
   private readonly planning: DeployPlan;
 
   constructor(private readonly options: DeploysOptions) {
     this.canaries = new Canaries(options, new WarmMemory(options.runner, options.log));
     this.planning = new DeployPlan(options);
+    this.last = new Rollbacks(options);
   }
 
   /** Why another operation on the whole fleet cannot start; undefined if it can. */
   get refusal(): (OperationResult & { ok: false }) | undefined {
-    if (this.trial === undefined && !this.isRollingBack) return undefined;
-    const what = this.isRollingBack ? "a rollback" : "a deploy";
-    const hint = this.isRollingBack ? "" : ": wait for it, or end it with paceline rollback";
+    const { isUnderWay } = this.last;
+    if (this.trial === undefined && !isUnderWay) return undefined;
+    const what = isUnderWay ? "a rollback" : "a deploy";
+    const hint = isUnderWay ? "" : ": wait for it, or end it with paceline rollback";
     return { ok: false, code: "busy", message: `${what} is under way${hint}` };
   }
 
-  /** For the state file. */
-  get sources(): { deployed: Deployed | undefined; formerlyDeployed: Deployed | undefined } {
-    return { deployed: this.deployed, formerlyDeployed: this.formerly };
-  }
-
-  restoreSources(deployed: Deployed | undefined, formerly: Deployed | undefined): void {
-    this.deployed = deployed;
-    this.formerly = formerly;
-  }
-
-  /** A reload has put another version of a pool, or of all, in service, which knows no former one. */
-  forget(pool: string | undefined): void {
-    const { former } = this.options.configs;
-    this.isRolledBack = false;
-    if (pool === undefined) former.clear();
-    else former.delete(pool);
-    if (former.size === 0) this.formerly = undefined;
+  /** Whether a deploy replaces that pool: until it is in service in all pools, or taken back. */
+  holds(pool: string): boolean {
+    return this.trial?.begun.has(pool) ?? false;
   }
 
   statusOf(pool: string): Omit<DeployStatus, "arms"> | null {
@@ -147,7 +122,7 @@ export class Deploys {
     const trial: Trial = {
       ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading" },
       ...{ judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => {} },
-      ...{ isHeld: false, wantsPromotion: false },
+      ...{ isHeld: false, wantsPromotion: false, begun: new Set() },
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;
@@ -199,7 +174,7 @@ export class Deploys {
   ): Promise<OperationResult> {
     if (!result.ok || trial.takenBack === undefined || this.options.isStopping()) return result;
     trial.phase = "back";
-    const back = await this.undoLast(onProgress);
+    const back = await this.last.undo(onProgress);
     if (back.ok) return asked(`${trial.takenBack}: ${back.message}`);
     // The rollback says why.
     return { ...result, message: `${result.message}; not rolled back: ${back.message}` };
@@ -253,6 +228,7 @@ export class Deploys {
       if (judges.length > 0 && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
       return asSeen(result, wasSeen(), trial.takenBack !== undefined);
     } finally {
+      trial.begun.clear();
       unwatch();
       for (const { judge } of judges) judge.close();
     }
@@ -287,26 +263,22 @@ export class Deploys {
     const failure = failed ?? (trial.takenBack === undefined ? undefined : asked(trial.takenBack));
     if (failure !== undefined && !failure.ok) {
       trial.phase = "back";
-      await this.rollBack(
-        results.flatMap(([part, { ok }]) => (ok ? [part] : [])),
-        onProgress,
-      );
-      return told.do === "takeBack" && !told.isTold ? { ...failure, code: "untold", message: told.reason } : failure;
+      const done = results.flatMap(([part, { ok }]) => (ok ? [part] : []));
+      const stuck = await this.last.rollBack(done, onProgress);
+      const isUntold = told.do === "takeBack" && !told.isTold;
+      const outcome = isUntold ? { ...failure, code: "untold" as const, message: told.reason } : failure;
+      return stuck === undefined ? outcome : { ...outcome, message: `${outcome.message}; ${backText(stuck)}` };
     }
     const rest = await this.commit(trial, about);
     if (!rest.ok) {
+      if (isStopping()) return STOPPING;
       trial.phase = "back";
-      await this.rollBack(trial.parts, onProgress);
+      const stuck = await this.last.rollBack(trial.parts, onProgress);
       this.undecided = undefined;
-      return { ...rest, code: "taken-back", message: `${rest.message}; the former version is restored` };
+      return { ...rest, code: "taken-back", message: `${rest.message}; ${backText(stuck)}` };
     }
     this.undecided = undefined;
-    for (const { name, former: generation, size } of trial.parts) {
-      this.options.configs.former.set(name, generation);
-      this.options.configs.formerSizes.set(name, [size, findPool(this.options.runner.fleet, name)?.wanted ?? size]);
-    }
-    this.formerly = former;
-    this.deployed = this.options.source.set(deployed);
+    this.last.deployed(deployed, former, trial.parts);
     const pools = trial.parts.map(({ name, next }) => `${name} generation ${next}`).join(", ");
     const tookMs = performance.now() - trial.since;
     const addition = added.length === 0 ? [] : [`added and not judged: ${added.join(", ")}`];
@@ -341,57 +313,11 @@ export class Deploys {
     const { isStopping, isReloading } = this.options;
     if (isStopping()) return STOPPING;
     const { trial } = this;
-    if (release !== undefined && !isSamePlace(release, trial === undefined ? placeOf(this.deployed) : this.named))
+    if (release !== undefined && !isSamePlace(release, trial === undefined ? this.last.place : this.named))
       return { ok: false, code: "invalid", message: `${release} is neither being deployed nor what was deployed last` };
     if (trial !== undefined) return this.endTrial(trial, onProgress);
     const busy = this.refusal ?? (isReloading() ? RELOADING : undefined);
-    return busy ?? this.undoLast(onProgress);
-  }
-
-  /** Returns to the version before the last deploy that succeeded. */
-  private async undoLast(onProgress: ProgressListener): Promise<OperationResult> {
-    const { configs, runner, operations } = this.options;
-    const parts: Part[] = [];
-    const notes: string[] = [];
-    for (const [name, former] of configs.former) {
-      const pool = findPool(runner.fleet, name);
-      const after = configs.generation(name, former)?.pool;
-      const before = configs.pool(name);
-      if (pool === undefined || after === undefined || before === undefined) continue;
-      const refusal = operations.refusalToRoll(name);
-      if (refusal !== undefined) return refusal;
-      const [size, note] = this.sizeBefore(pool, after);
-      if (note !== undefined) notes.push(note);
-      const slots = wantedIndexes(pool).filter((index) => index <= size);
-      if (!isWarm(pool, former) && !existsSync(after.release))
-        return { ok: false, code: "failed", message: `cannot return to ${after.release}: the folder is gone` };
-      parts.push({ name, before: after, after: before, former, next: pool.generation, slots, size, isTried: false });
-    }
-    if (parts.length === 0) {
-      const why = this.isRolledBack ? "the last one was rolled back already" : "none since the last start or reload";
-      return { ok: false, code: "invalid", message: `no deploy to roll back: ${why}` };
-    }
-    const since = performance.now();
-    const failure = await this.rollBack(parts, onProgress);
-    if (failure !== undefined) return failure;
-    configs.former.clear();
-    this.isRolledBack = true;
-    this.deployed = this.options.source.set(this.formerly);
-    this.formerly = undefined;
-    this.options.reload.prune();
-    const names = parts
-      .map(({ name, former, before }) => `${name} generation ${former} (${before.release})`)
-      .join(", ");
-    const text = `rolled back to ${names} in ${seconds(performance.now() - since)}`;
-    return { ok: true, message: [text, ...notes].join("; ") };
-  }
-
-  /** Returns how many instances a pool gets by a rollback: as before the deploy, unless it was scaled since. */
-  private sizeBefore({ name, wanted }: Pool, { scaling }: PoolConfig): [size: number, note?: string] {
-    const [before, after] = this.options.configs.formerSizes.get(name) ?? [wanted, wanted];
-    if (scaling !== null) return [sizeWithin(scaling, wanted)];
-    if (wanted === after || this.options.configs.scalingOf(name) !== null) return [before];
-    return [wanted, `${name} keeps ${counted(wanted)}, because it was scaled after the deploy`];
+    return busy ?? this.last.undo(onProgress);
   }
 
   private async endTrial(trial: Trial, onProgress: ProgressListener): Promise<OperationResult> {
@@ -407,47 +333,13 @@ export class Deploys {
     const pools = trial.parts.map(({ name, former, before }) => `${name} generation ${former} (${before.release})`);
     return { ok: true, message: `the deploy was taken back: ${pools.join(", ") || "nothing was changed"}` };
   }
-
-  /** Returns pools to their former generation: at once where its processes are warm, else like a reload. Returns a failure. */
-  private async rollBack(parts: readonly Part[], onProgress: ProgressListener): Promise<OperationResult | undefined> {
-    const { rollouts, reload, publishOnce, runner, operations } = this.options;
-    this.isRollingBack = true;
-    try {
-      let rolls: Promise<OperationResult>[] = [];
-      // One snapshot for all.
-      publishOnce(() => {
-        rolls = parts.map(({ name, slots, former }) =>
-          rollouts.run("rollback", name, slots, former, onProgress, { usesWarm: true }),
-        );
-      });
-      const results = await Promise.all(rolls);
-      reload.enter(
-        parts.flatMap(({ before, former }, at) => (results[at]?.ok ? [{ config: before, generation: former }] : [])),
-      );
-      const failed = results.find(({ ok }) => !ok);
-      if (failed !== undefined) return failed;
-      for (const { name, size } of parts) {
-        const pool = findPool(runner.fleet, name);
-        if (pool === undefined || pool.wanted === size) continue;
-        const resized = await operations.resize(pool, size, onProgress);
-        if (!resized.ok) return resized;
-      }
-      return undefined;
-    } finally {
-      this.isRollingBack = false;
-    }
-  }
 }
 
-function placeOf(deployed: Deployed | undefined): string | undefined {
-  const { kind, file } = (deployed?.source ?? {}) as { kind?: string; file?: string };
-  return deployed?.dir ?? (kind === "config" ? file : undefined);
-}
-
-/** Whether both are the same folder or file, by whichever links. */
-function isSamePlace(one: string, other: string | undefined): boolean {
-  const real = (path: string) => (existsSync(path) ? realpathSync(path) : path);
-  return other !== undefined && (one === other || real(one) === real(other));
+/** @param stuck why a pool could not go back */
+function backText(stuck: OperationResult | undefined): string {
+  return stuck === undefined
+    ? "the former version is restored"
+    : `the former version could not be restored: ${stuck.message}`;
 }
 
 function asked(reason: string): OperationResult {

@@ -50,6 +50,8 @@ export function openJudge(pool: string, limits: VerdictLimits, options: JudgingO
         ...{ verdict, isDoubtful, isClear },
         undecided: tests.flatMap((test) => (test.verdict === "wait" && test.isRequired ? test.name : [])),
         canaryRequests: evidence.canary.requests,
+        controlRequests: evidence.control.requests,
+        isAlone: arms.old.length === 0 && evidence.control.requests === 0,
         tests: tests.map((test) => {
           const { name, verdict, interval, limit: most } = test;
           return { name, verdict, difference: differenceText(test), limit: limitText(test), interval, most };

@@ -19,6 +19,8 @@ interface OperationsOptions {
   log: EventLog;
   isStopping(): boolean;
   isReloading(pool: string): boolean;
+  /** Whether a deploy holds that pool: its processes have another generation than the pool, or a hook decides on them. */
+  isDeploying(pool: string): boolean;
   sizesOf: PoolConfigs["sizesOf"];
   /** How many of a pool's instances are backups. */
   backupsOf(pool: string): number;
@@ -129,9 +131,9 @@ export class Operations {
   refusal(pool: string): Refusal | undefined {
     const busy = this.refusalToRoll(pool);
     if (busy !== undefined) return busy;
-    return this.options.isReloading(pool)
-      ? { ok: false, code: "busy", message: `a reload of ${pool} is under way` }
-      : undefined;
+    const { isReloading, isDeploying } = this.options;
+    const what = isReloading(pool) ? "a reload" : isDeploying(pool) ? "a deploy" : undefined;
+    return what && { ok: false, code: "busy", message: `${what} of ${pool} is under way` };
   }
 
   /** Returns why a rollout of this pool cannot start now. A running reload checks only this. */

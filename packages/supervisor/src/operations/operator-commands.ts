@@ -59,7 +59,7 @@ export class OperatorCommands
       locking.refusal() ?? deploys.refusal ?? reloads.run(pool, environment, tell);
     const result = await this.saved(history.record(begin, onProgress, run));
     this.listeners.onReloadEnded(result, pool);
-    if (result.ok) deploys.forget(pool);
+    if (result.ok) deploys.last.forget(pool);
     this.listeners.onConfigChanged();
     if (result.ok && pool === undefined) this.listeners.onConfigInService();
     return result;

@@ -50,6 +50,24 @@ test("the durations of a young process do not count for two seconds, its errors 
   expect(seen(5000, 12, 3)).toEqual([12, [3]]);
 });
 
+test("errors have no duration, but a slow one has ended the request that was open", () => {
+  const counts = new JudgedCounts();
+  counts.begin("web");
+  const one = process("web.1#1");
+  for (let second = 1; second <= 20; second++) {
+    const classes = [
+      {
+        ...{ routeClass: 0, requests: 10 * second, errors: 5 * second },
+        ...{ latency: [Histogram.bucketOf(10_000), 5], failed: [Histogram.bucketOf(2_000_000), 5] },
+      },
+    ];
+    counts.record(one.id, one, "balancer.1#1", { lost: 0, classes }, 100_000 + 1000 * second, 30);
+  }
+  const arm = counts.armOf("web", ROUTES, new Set([one.id]), { longerThanMs: 5000, now: 120_000 });
+  expect(arm).toMatchObject({ requests: 200, errors: 100, open: 0 });
+  expect(arm.durations["reads /"]?.counts).toEqual([100]);
+});
+
 test("abandoned requests are added in the same buckets, also those of a process that never responds", () => {
   const counts = new JudgedCounts();
   counts.begin("web");

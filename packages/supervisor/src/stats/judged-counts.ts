@@ -187,9 +187,10 @@ function noteReport(
   const reports = all.get(balancer) ?? [];
   let slow = reports.at(-1)?.slow ?? 0;
   // Pairs of a bucket and its count.
-  for (const { latency } of classes)
-    for (let at = 0; at < latency.length; at += 2)
-      if ((latency[at] as number) >= SLOW_BUCKET) slow += latency[at + 1] as number;
+  for (const { latency, failed = [] } of classes)
+    for (const each of [latency, failed])
+      for (let at = 0; at < each.length; at += 2)
+        if ((each[at] as number) >= SLOW_BUCKET) slow += each[at + 1] as number;
   reports.push({ ...now, slow });
   if (reports.length > MAX_REPORTS) reports.shift();
   all.set(balancer, reports);

@@ -22,7 +22,12 @@ describe("parseChildMessage", () => {
     balancer,
     {
       ...balancer,
-      upstreams: [{ ...upstream, judged: { lost: 1, classes: [judgedClass, { ...judgedClass, abandoned: [9, 1] }] } }],
+      upstreams: [
+        {
+          ...upstream,
+          judged: { lost: 1, classes: [judgedClass, { ...judgedClass, failed: [4, 1], abandoned: [9, 1] }] },
+        },
+      ],
     },
     { ...balancer, spoolBytes: 1, held: [{ pool: "web", receiving: 1, sending: 0 }] },
     { type: "applied", version: 1, leaving: ["web.1#1"], listening: true },
@@ -50,7 +55,7 @@ describe("parseChildMessage", () => {
     JSON.stringify({ ...instance, deferred: { jobs: 1 } }),
     JSON.stringify({ ...balancer, upstreams: [{ ...upstream, running: 1 }] }),
     JSON.stringify({ ...balancer, upstreams: [{ ...upstream, judged: { classes: [] } }] }),
-    ...[{ errors: "1" }, { abandoned: 3 }].map((wrong) =>
+    ...[{ errors: "1" }, { failed: 3 }, { abandoned: 3 }].map((wrong) =>
       JSON.stringify({
         ...balancer,
         upstreams: [{ ...upstream, judged: { lost: 1, classes: [{ ...judgedClass, ...wrong }] } }],

@@ -367,6 +367,7 @@ function isJudgedClass(value: unknown): boolean {
     isFields(value) &&
     areAmounts(value, ["routeClass", "requests", "errors"]) &&
     isList(value.latency) &&
+    isOptional(value.failed, isList) &&
     isOptional(value.abandoned, isList)
   );
 }

@@ -66,8 +66,10 @@ export interface JudgedClass {
   requests: number;
   /** Those with status 500 and above. */
   errors: number;
-  /** From the request's head to the response's end, since the last report. */
+  /** Of the others: from the request's head to the response's end, since the last report. */
   latency: SparseHistogram;
+  /** The same of the errors, which say nothing of how fast a version is. Default: none. */
+  failed?: SparseHistogram;
   /** Of requests that were abandoned before their response: from the head until the client left, since the last report. Default: none. */
   abandoned?: SparseHistogram;
 }

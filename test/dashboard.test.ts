@@ -27,29 +27,36 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     const project = await startFleet(options);
     const screen = top(project);
     const lines = await screen.sees(
-      / 店 □ shop · up /,
-      /^▸web\.1 +ready +\d+ /m,
+      / 店 □ shop {2}2\/2 ready {2}/,
+      /^▸web\.1 +ready +\d/m,
       /^ web\.2 +ready/m,
       /^ balancer\.1 +ready/m,
     );
     // The header is as wide as the screen, though it has characters of two cells.
-    expect(screen.columnOf("RSS", 0)).toBeGreaterThan(0);
-    expect(lines[1]).toMatch(/^ NAME +STATE .* UP$/);
+    expect(screen.columnOf("http://", 0)).toBeGreaterThan(0);
+    expect(lines.join("\n")).toMatch(/^ NAME +STATE +REQ\/S .* UP$/m);
+
+    // Pasted text operates nothing.
+    screen.press("\x1b[200~+y\x1b[201~");
+    await screen.sees(/pasted text does nothing here/);
 
     screen.press("+");
-    await screen.sees(/^ web\.3 +ready/m, /3\/3 ready/, /✓ web: 3 instances/);
+    await screen.sees(/Scale web from 2 to 3 instances\? {2}y yes/);
+    screen.press("y");
+    await screen.sees(/^ web\.3 +ready/m, /^ web +3\/3 /m, /✓ web: 3 instances/);
     expect((await project.status()).pools[0]?.wanted).toBe(3);
-    screen.press("-");
-    await screen.sees(/2\/2 ready/);
+    screen.press("-y");
+    await screen.sees(/^ web +2\/2 /m);
     expect(screen.lines().join("\n")).not.toMatch(/^ web\.3 /m);
 
     screen.resize(200, 50);
     // The last of fifty lines shows the keys.
-    await screen.sees(/^ paceline · 店 □ shop/m, / LAST MINUTE .* RESTARTS /m, /^(?:[^\n]*\n){49}[^\n]*q quit$/);
+    await screen.sees(/ paceline \d/, / 2 MINUTES .* RST /m, /^(?:[^\n]*\n){49} \? help [^\n]*: command$/);
+    await screen.sees(/╭─ web\.1 ─+ Enter for more ─╮/);
     screen.resize(20, 8);
     await screen.sees(/^ NAME +STATE$/m, /^▸web\.1 +ready$/m);
     screen.resize(80, 24);
-    await screen.sees(/ NAME +STATE +PID /);
+    await screen.sees(/ NAME +STATE +REQ\/S /);
 
     screen.press("q");
     expect(await screen.exit()).toBe(0);
@@ -62,17 +69,41 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     const screen = top(project, { columns: 200, rows: 50 });
     await screen.sees(/^▸web\.1 +ready/m);
     const load = project.load({ mode: "keep-alive", clients: 2 });
-    await screen.sees(/^▸web\.1 +ready +\d+ +[\d.]+ +\d+ +[\d,]*[1-9][\d,]* +.*█/m);
+    await screen.sees(/^▸web\.1 +ready +[\d,]*[1-9][\d,]* +.*█/m);
     await load.stop();
     screen.press("l");
-    const lines = await screen.sees(/── log of web\.1 ─/, / 日本語 and □ and □ web\.1$/m);
+    const lines = await screen.sees(/ › log of web\.1 .* follows/, / 日本語 and □ and □ web\.1$/m);
     const y = lines.findIndex((line) => line.includes("日本語"));
-    expect(screen.columnOf("日", y)).toBe(10);
-    expect(screen.columnOf("and", y)).toBe(17);
-    screen.press("j");
-    await screen.sees(/── log of web\.2 ─/, / □ web\.2$/m);
-    screen.press("\x1b[B"); // The arrow key, down to the balancer.
-    await screen.sees(/^▸balancer +1\/1/m);
+    expect(screen.columnOf("and", y)).toBe(screen.columnOf("日", y) + 7);
+    screen.press("\x1b");
+    await screen.sees(/^▸web\.1 +ready/m);
+    screen.press("jl");
+    await screen.sees(/ › log of web\.2 /, / □ web\.2$/m);
+    screen.press("/web.2\r\x1b\x1b");
+    await screen.sees(/^▸web\.2 +ready/m);
+    screen.press("\x1b[B\r"); // The arrow key, down to the balancer.
+    await screen.sees(/ › balancer › balancer\.1 {2}ready /, /─ req\/s ─/);
+  });
+
+  once("the terminal is restored after every way to end, with the mouse on", async () => {
+    const project = await startFleet(options);
+    const ways: [status: number, end: (screen: Screen) => void][] = [
+      [0, (screen) => screen.press("q")],
+      [0, (screen) => screen.press("\x03")],
+      [143, (screen) => screen.kill("SIGTERM")],
+      [129, (screen) => screen.kill("SIGHUP")],
+    ];
+    await Promise.all(
+      ways.map(async ([status, end]) => {
+        const screen = top(project);
+        await screen.sees(/^▸web\.1 +ready/m);
+        screen.press("m");
+        await screen.sees(/the mouse selects/);
+        end(screen);
+        expect(await screen.exit()).toBe(status);
+        expect(screen.isRestored()).toBe(true);
+      }),
+    );
   });
 
   once("says that the supervisor is gone, and is there again when it is back", async () => {
@@ -83,7 +114,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     await screen.sees(/店 □ shop · connection lost at \d\d:\d\d:\d\d, reconnecting/, /^▸web\.1 +ready/m);
     await project.nothingLeft();
     await project.start();
-    await screen.sees(/ 店 □ shop · up \d+s/, /✓ connected again/);
+    await screen.sees(/ 店 □ shop {2}2\/2 ready {2}up \d+s/, /✓ connected again/);
     screen.kill("SIGTERM");
     expect(await screen.exit()).toBe(143);
     expect(screen.isRestored()).toBe(true);
@@ -95,7 +126,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     expect(refused).toMatchObject({ code: 2, output: expect.stringMatching(/needs a terminal.*top --plain/) });
     const plain = await project.cli(["top", "--plain", "--once"]);
     expect(plain.code).toBe(0);
-    expect(plain.output).toMatch(/^ paceline · 店 □ shop .*\n NAME .*\n web {2}app {2}2\/2 ready.*\n web\.1 +ready/);
+    expect(plain.output).toMatch(/^ 店 □ shop .*\n req\/s .*\n NAME .*\n web +2\/2 .*\n web\.1 +ready/);
     const json = await project.cli(["top", "--json", "--once"]);
     expect(JSON.parse(json.output)).toMatchObject({ name: NAME, pools: [{ name: "web", ready: 2 }] });
   });

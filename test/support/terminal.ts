@@ -104,10 +104,11 @@ export class Screen {
     return end.exitCode;
   }
 
-  /** Returns whether the terminal is restored: the normal screen, the cursor shown, its keys as before. */
+  /** Returns whether the terminal is restored: the normal screen, the cursor shown, keys, paste and mouse as before. */
   isRestored(): boolean {
     const last = (on: string, off: string) => this.output.lastIndexOf(on) <= this.output.lastIndexOf(off);
     const { modes, buffer } = this.#terminal;
-    return buffer.active.type === "normal" && last("\x1b[?25l", "\x1b[?25h") && !modes.applicationCursorKeysMode;
+    const isOff = !modes.applicationCursorKeysMode && !modes.bracketedPasteMode && modes.mouseTrackingMode === "none";
+    return buffer.active.type === "normal" && last("\x1b[?25l", "\x1b[?25h") && isOff;
   }
 }

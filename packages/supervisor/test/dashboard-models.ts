@@ -1,5 +1,15 @@
 /** Status documents for the tests of the dashboard. */
-import type { BalancerStatus, InstanceStatus, PoolFigures, PoolStatus, Status } from "../dist/control/api.js";
+import type {
+  ArmFigures,
+  BalancerStatus,
+  DeathDetails,
+  DeployStatus,
+  FigureHistory,
+  InstanceStatus,
+  PoolFigures,
+  PoolStatus,
+  Status,
+} from "../dist/control/api.js";
 import { initialModel, type Message, type Model } from "../dist/dashboard/model.js";
 import { update } from "../dist/dashboard/update.js";
 
@@ -147,4 +157,49 @@ export function keys(...names: string[]): Message[] {
 
 export function shows(document: Status, at = 1_000): Message {
   return { type: "status", status: document, at };
+}
+
+/** Returns the figures of the last `length` seconds of every process and pool of a fleet: waves of requests. */
+export function figureHistory(
+  fleet: Status,
+  length: number,
+): { type: "history"; zoom: "seconds"; history: FigureHistory } {
+  const instances = fleet.pools.flatMap((each) => each.instances);
+  const names = [...fleet.pools, ...instances, ...fleet.balancers].map(({ name }) => name);
+  const wave = (height: number) => Array.from({ length }, (_, at) => Math.round(height * (1 + Math.sin(at / 20))));
+  const ofOne = (): FigureHistory["series"][string] => ({
+    ...{ requests: wave(700), errors5xx: wave(1), p50: wave(1), p99: wave(9), inFlight: wave(3) },
+    ...{ rssBytes: wave(40e6), cpuPercent: wave(20) },
+  });
+  const series = Object.fromEntries([...names, "balancer", "supervisor"].map((name) => [name, ofOne()]));
+  return {
+    type: "history",
+    zoom: "seconds",
+    history: { now: 1_795_404_424_000, everyMs: 1000, length, series, marks: [] },
+  };
+}
+
+export function death(id: number, name: string, lastLine: string): DeathDetails {
+  return {
+    ...{ id, at: 60_000 + id, name, process: `${name}#${id}`, kind: "exit", how: "exit 1", uptimeMs: 14_000 },
+    ...{ reason: `exited with code 1: ${lastLine}`, running: null, lost: 0, reassigned: 4, lastLine },
+    ...{ requests: [], lastLines: ["POST /cart 500", lastLine] },
+  };
+}
+
+export function deploying(more: Partial<DeployStatus> = {}): DeployStatus {
+  const arm: ArmFigures = {
+    ...figures(),
+    ...{ processes: 1, requestsTotal: 58_112, requestsPerSecond: 1388, errorsTotal: 6, uptimeSeconds: 42 },
+  };
+  return {
+    ...{ from: 7, to: 8, release: "/srv/shop/releases/8", phase: "canary", percent: 10, percentNow: 5 },
+    ...{ canaries: ["web.2#2"], controls: [], judgeMs: 60_000, leftMs: 18_000, verdict: "wait", isHeld: false },
+    tests: [
+      { name: "5xx", verdict: "pass", difference: "+0.01 pp", limit: "≤ +1 pp", interval: [-0.2, 0.3], most: 1 },
+      { name: "memory", verdict: "wait", difference: "", limit: "≤ +30 MB/min", interval: [null, null], most: 30 },
+    ],
+    arms: { old: arm, new: arm },
+    ...more,
+  };
 }

@@ -1,6 +1,7 @@
 /** Starts a fleet in its own session and shows the dashboard. The fleet ends with the dashboard, unless the user detaches. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { visibleLine } from "../core/words.js";
+import { glyphsFor } from "../dashboard/chart.js";
 import { type Leaving, runDashboard } from "../dashboard/dashboard.js";
 import type { PacelineError } from "../errors.js";
 import { launchFleet, type StartedFleet } from "../fleet/create-fleet.js";
@@ -29,6 +30,7 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
     process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
   }
   const leaving = await runDashboard({
+    glyphs: glyphsFor(process.env),
     socketPath: fleet.controlSocket,
     ownership: "started",
     colour: wantsColour(),

@@ -71,16 +71,16 @@ export interface FigureMetric {
 export const FIGURES = [
   {
     key: "rssBytes",
-    titles: ["RSS MB", "RSS MB", "RSS"],
+    titles: ["RSS MB", "RSS", "RSS"],
     unit: "megabytes",
     none: null,
-    drop: 4,
-    least: 5,
+    drop: 8,
+    least: 4,
     metric: { name: "process_resident_memory_bytes", type: "gauge", help: "Resident memory of the process." },
   },
   {
     key: "cpuPercent",
-    titles: ["CPU %", "CPU %", "CPU"],
+    titles: ["CPU %", "CPU%", "CPU%"],
     unit: "percent",
     none: null,
     drop: 6,
@@ -111,12 +111,12 @@ export const FIGURES = [
   },
   {
     key: "inFlight",
-    titles: ["FLIGHT", "FLIGHT", "FLY"],
+    titles: ["FLIGHT", "FLY", "FLY"],
     unit: "count",
     none: 0,
     ofRequests: true,
     drop: 7,
-    least: 4,
+    least: 3,
     metric: { name: "requests_in_flight", type: "gauge", help: "Requests that the process has not finished." },
   },
   {
@@ -145,6 +145,8 @@ export const FIGURES = [
     ofRequests: true,
     ofSlot: true,
     notInStatus: true,
+    drop: 3.5,
+    least: 4,
   },
   {
     key: "deferred",
@@ -184,11 +186,11 @@ export const FIGURES = [
   },
   {
     key: "restarts",
-    titles: ["RESTARTS", "RESTARTS", "RST"],
+    titles: ["RESTARTS", "RST", "RST"],
     unit: "count",
     none: 0,
     ofSlot: true,
-    drop: 8,
+    drop: 10,
     least: 3,
     metric: { name: "restarts", type: "counter", help: "Restarts of the slot since the fleet started." },
   },

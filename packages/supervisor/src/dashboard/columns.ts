@@ -1,26 +1,26 @@
-/** The columns of the table: their contents, and which of them fit a width. */
-import type { TemplateStatus } from "../control/api.js";
-import { FIGURES, type Figure, figureOf, withRequests } from "../core/figures.js";
+/** The columns of the table: their order, and which of them fit a width. */
+import { FIGURES, type Figure, type FigureValue, figureOf, withRequests } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
-import { inFewCells, sparklineWidth } from "./format.js";
-import { SORT_FIGURES, type SortKey } from "./model.js";
-import { type Process, stateText } from "./rows.js";
+import { SHAPE_WORDS } from "./chart.js";
+import { inFewCells } from "./format.js";
+import type { Sort } from "./model.js";
 import { isSimple, type Style, widthOf } from "./text.js";
 
-interface Column {
-  /** `name`, `state`, `pid`, `chart`, or the key of a figure. */
+export interface Column {
+  /** `name`, `state`, `pid`, `chart`, `latency`, `memory`, or the key of a figure. */
   key: string;
   /** The long title and the short one. */
   titles: readonly [string, string];
   align: "left" | "right";
   /** Columns with a higher number are omitted first if there is not enough space. */
   drop: number;
-  /** The text for a process, or for a template with the same field. */
-  value(process: Process | TemplateStatus): string;
   /** Omitted if no process has a value. */
   isOptional?: boolean;
   /** Omitted if no process gets requests. */
   ofRequests?: boolean;
+  /** The value stands for several processes, too. */
+  isSummed?: boolean;
+  figure?: Figure;
   /** The minimum width, so that columns do not shift with every digit. */
   least: number;
 }
@@ -36,41 +36,79 @@ export interface Layout {
   gap: string;
 }
 
+/** What a row has to say: the text of `name` and `state`, and the figures. */
+export interface Cells {
+  name: string;
+  state: string;
+  pid: number | null;
+  generation: number | null;
+  /** Null: it has none. */
+  figures: object | null;
+  isRunning: boolean;
+  isPool: boolean;
+}
+
 /** The space left of the names, for the marker of the selected row. */
 export const MARGIN = 1;
-const LEAST_CHART = 8;
-const GOOD_CHART = 20;
+const LEAST_CHART = 12;
+const MOST_CHART = 60;
+const LEAST_MEMORY = 8;
 
-const CHART: Column = {
-  ...{ key: "chart", titles: ["LAST MINUTE", "MINUTE"], align: "left", drop: 5, least: LEAST_CHART },
-  ofRequests: true,
-  value: () => "",
+const FRAME: readonly Column[] = [
+  { key: "name", titles: ["NAME", "NAME"], align: "left", drop: 0, least: 10 },
+  { key: "state", titles: ["STATE", "STATE"], align: "left", drop: 1, least: 7 },
+];
+const CHART: Column = { key: "chart", titles: ["", ""], align: "left", drop: 5, ofRequests: true, least: LEAST_CHART };
+const SHAPE: Column = {
+  ...{ key: "latency", titles: ["LATENCY", "LATENCY"], align: "left", drop: 12, ofRequests: true },
+  least: SHAPE_WORDS.length,
 };
+const MEMORY: Column = { key: "memory", titles: ["MEMORY", "MEMORY"], align: "left", drop: 13, least: LEAST_MEMORY };
+const LAST: readonly Column[] = [
+  { key: "pid", titles: ["PID", "PID"], align: "right", drop: 14, least: 7 },
+  { key: "generation", titles: ["GEN", "GEN"], align: "right", drop: 16, least: 3 },
+];
+
+/** The figures before those that are not named here, and after them; between them are those of a further entry in the list. */
+const FIRST_FIGURES = [
+  "requestsPerSecond",
+  "inFlight",
+  "latencyMs.p50",
+  "latencyMs.p99",
+  "errorsPerMinute",
+  "cpuPercent",
+  "rssBytes",
+];
+const LAST_FIGURES = ["restarts", "uptimeSeconds"];
+const SUMMED = new Set([...FIRST_FIGURES, "restarts"]);
 
 const COLUMNS: readonly Column[] = [
-  { key: "name", titles: ["NAME", "NAME"], align: "left", drop: 0, value: ({ name }) => name, least: 6 },
-  { key: "state", titles: ["STATE", "STATE"], align: "left", drop: 1, value: stateText, least: 8 },
-  { key: "pid", titles: ["PID", "PID"], align: "right", drop: 10, value: ({ pid }) => String(pid ?? "–"), least: 5 },
-  ...(FIGURES as readonly Figure[]).flatMap((figure) => {
-    const column = columnOf(figure);
-    return column === undefined ? [] : figure.key === "requestsPerSecond" ? [column, CHART] : [column];
+  ...FRAME,
+  ...FIRST_FIGURES.flatMap((key) => {
+    const column = columnOf((FIGURES as readonly Figure[]).find((figure) => figure.key === key));
+    if (key === "requestsPerSecond") return [...column, CHART];
+    if (key === "latencyMs.p99") return [...column, SHAPE];
+    return key === "rssBytes" ? [...column, MEMORY] : column;
   }),
+  ...(FIGURES as readonly Figure[])
+    .filter(({ key }) => !FIRST_FIGURES.includes(key) && !LAST_FIGURES.includes(key))
+    .flatMap(columnOf),
+  ...LAST_FIGURES.flatMap((key) => columnOf((FIGURES as readonly Figure[]).find((figure) => figure.key === key))),
+  ...LAST,
 ];
 
 /** Returns the column of a figure, if the dashboard has one. */
-function columnOf(figure: Figure): Column | undefined {
-  const { key, titles, drop, least = 0, isOptional, ofRequests, ofSlot } = figure;
-  if (drop === undefined) return undefined;
-  return {
-    ...{ key, titles: [titles[1], titles[2]], align: "right", drop, least },
-    ...(isOptional && { isOptional }),
-    ...(ofRequests && { ofRequests }),
-    value(process) {
-      const value = figureOf(figure, process);
-      if (isOptional && value === null) return "";
-      return process.pid === null && !ofSlot ? "–" : inFewCells(value, figure.unit);
+function columnOf(figure: Figure | undefined): Column[] {
+  if (figure?.drop === undefined) return [];
+  const { key, titles, drop, least = 0, isOptional, ofRequests } = figure;
+  return [
+    {
+      ...{ key, figure, titles: [titles[1], titles[2]], align: "right", drop, least },
+      isSummed: SUMMED.has(key),
+      ...(isOptional && { isOptional }),
+      ...(ofRequests && { ofRequests }),
     },
-  };
+  ];
 }
 
 const STATE_STYLE: Record<ProcessState, Style> = {
@@ -93,36 +131,65 @@ export function stateStyle(
   return outOfTurn === null ? STATE_STYLE[state] : "busy";
 }
 
+/** Returns the text of a cell; charts have none. */
+export function textOf({ key, figure, isOptional, isSummed }: Column, cells: Cells): string {
+  if (key === "name") return cells.name;
+  if (key === "state") return cells.state;
+  if (key === "pid") return cells.isPool ? "" : String(cells.pid ?? "–");
+  if (key === "generation") return cells.generation === null ? "" : String(cells.generation);
+  if (figure === undefined || cells.figures === null || (cells.isPool && !isSummed)) return "";
+  const value: FigureValue = figureOf(figure, cells.figures);
+  if (isOptional && value === null) return "";
+  if (!cells.isRunning && !figure.ofSlot) return "–";
+  return inFewCells(value, figure.unit);
+}
+
 /** Lays out the columns: long titles and wide gaps if they fit, then short ones, then fewer columns. The chart fills the rest. */
-export function layOut(processes: readonly Process[], width: number, sort: SortKey): Layout {
-  const hasRequests = withRequests(processes);
-  const present = COLUMNS.filter(
-    ({ isOptional, ofRequests, value }) =>
-      (!ofRequests || hasRequests) && (!isOptional || processes.some((each) => value(each) !== "")),
+export function layOut(rows: readonly Cells[], width: number, sort: Sort, chartTitle: string): Layout {
+  const processes = rows.filter(({ isPool }) => !isPool);
+  const rates = processes.flatMap(({ figures }) =>
+    figures === null ? [] : [figures as { requestsPerSecond: number | null }],
   );
-  const measured = present.map((column) => ({ column, content: contentWidth(column, processes) }));
-  const roomy = measured.map((each) => place(each, 0, sort));
-  if (totalWidth(roomy, "  ") + GOOD_CHART - LEAST_CHART <= width) return grow(roomy, "  ", width);
-  let placed = measured.map((each) => place(each, 1, sort));
+  const hasRequests = withRequests(rates);
+  const present = COLUMNS.filter(
+    (column) =>
+      (!column.ofRequests || hasRequests) &&
+      (!column.isOptional || processes.some((each) => textOf(column, each) !== "")),
+  );
+  const measured = present.map((column) => ({ column, content: contentWidth(column, rows) }));
+  const inForm = (form: 0 | 1) => measured.map((each) => place(each, form, sort, chartTitle));
+  const roomy = inForm(0);
+  if (totalWidth(roomy, "  ") + 2 * LEAST_CHART <= width) return grow(roomy, "  ", width);
+  let placed = inForm(1);
   while (totalWidth(placed, " ") > width && placed.length > 1) {
     const first = Math.max(...placed.map(({ column }) => column.drop));
     placed = placed.filter(({ column }) => column.drop !== first);
   }
-  return grow(placed, " ", width);
+  const wide = placed.length > 1 && totalWidth(placed, "  ") + LEAST_CHART <= width;
+  return grow(placed, wide ? "  " : " ", width);
 }
 
-function contentWidth(column: Column, processes: readonly Process[]): number {
+function contentWidth(column: Column, rows: readonly Cells[]): number {
   let widest = column.least;
-  for (const process of processes) {
-    const text = column.value(process);
+  if (column.key === "chart" || column.key === "latency" || column.key === "memory") return widest;
+  for (const row of rows) {
+    const text = textOf(column, row);
     if (text.length > widest || !isSimple(text)) widest = Math.max(widest, widthOf(text));
   }
   return widest;
 }
 
-function place({ column, content }: { column: Column; content: number }, form: 0 | 1, sort: SortKey): PlacedColumn {
-  const title = `${sort !== "name" && column.key === SORT_FIGURES[sort] ? "▾" : ""}${column.titles[form]}`;
-  return { column, title, width: Math.max(content, title.length) };
+function place(
+  { column, content }: { column: Column; content: number },
+  form: 0 | 1,
+  sort: Sort,
+  chartTitle: string,
+): PlacedColumn {
+  const arrow = column.key !== sort.key || sort.key === "name" ? "" : sort.reversed ? "▴" : "▾";
+  const own = column.key === "chart" ? (form === 0 ? `REQUESTS, LAST ${chartTitle}` : chartTitle) : column.titles[form];
+  const title = `${arrow}${own}`;
+  // The chart's title is cut rather than widening it.
+  return { column, title, width: column.key === "chart" ? content : Math.max(content, title.length) };
 }
 
 function totalWidth(columns: readonly PlacedColumn[], gap: string): number {
@@ -130,11 +197,20 @@ function totalWidth(columns: readonly PlacedColumn[], gap: string): number {
 }
 
 function grow(columns: PlacedColumn[], gap: string, width: number): Layout {
-  const spare = width - totalWidth(columns, gap);
+  const spare = Math.max(0, width - totalWidth(columns, gap));
   const grown = columns.map((placed) =>
     placed.column.key === "chart"
-      ? { ...placed, width: Math.max(placed.width, sparklineWidth(placed.width + Math.max(0, spare))) }
+      ? { ...placed, width: Math.max(placed.width, Math.min(MOST_CHART, placed.width + spare)) }
       : placed,
   );
   return { columns: grown, gap };
+}
+
+/** Returns the keys that rows can be sorted by, in the order of the columns. */
+export function sortKeys(): string[] {
+  return COLUMNS.filter(({ key }) => !["chart", "latency", "memory", "generation"].includes(key)).map(({ key }) => key);
+}
+
+export function titleOf(key: string): string {
+  return COLUMNS.find((column) => column.key === key)?.titles[0] ?? key;
 }

@@ -1,20 +1,25 @@
 /** Runs the dashboard in the terminal: passes messages to the model, carries out its effects, and draws it. */
 import type { FleetEvent, LogLine, OperationResult } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
+import type { Glyphs } from "./chart.js";
 import { feedLines, feedStatus } from "./feed.js";
-import { type Effect, followed, initialModel, type Message, type Ownership } from "./model.js";
+import { ZOOMS } from "./history.js";
+import { type Effect, followed, initialModel, type Message, type Ownership, watched } from "./model.js";
 import { openTerminal } from "./terminal.js";
 import { update } from "./update.js";
 import { view } from "./view.js";
 
 /** Moving through the rows should not load the log of each. */
 const FOLLOW_DELAY_MS = 150;
+const LOG_LINES = 2000;
+const DEATHS_TIMEOUT_MS = 5000;
 const SIGNALS: NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP"];
 
 export interface DashboardOptions {
   socketPath: string;
   ownership: Ownership;
   colour: boolean;
+  glyphs: Glyphs;
   /** Stops a fleet that was started here; a second call stops it at once. */
   onStop?(): void;
   /** Ends the dashboard when its fleet has ended. */
@@ -25,16 +30,18 @@ export interface DashboardOptions {
 export type Leaving = { by: "key" } | { by: "end" } | { by: "signal"; signal: NodeJS.Signals };
 
 export function runDashboard(options: DashboardOptions): Promise<Leaving> {
-  const { socketPath, ownership, colour } = options;
+  const { socketPath, ownership, colour, glyphs } = options;
   return new Promise((resolve) => {
     const terminal = openTerminal({
       colour,
       onKey: (key) => dispatch({ type: "key", key, at: Date.now() }, true),
+      onPasted: (text) => dispatch({ type: "pasted", text, at: Date.now() }, true),
+      onMouse: (press) => dispatch({ type: "mouse", at: Date.now(), ...press }, true),
       onResize: (size) => dispatch({ type: "resize", ...size }, true),
     });
-    let model = initialModel(ownership, terminal.size);
+    let model = initialModel(ownership, terminal.size, glyphs);
     const frames = new Frames(() => terminal.draw(view(model)));
-    let log: { name: string | null; stop(): void } = { name: null, stop: () => {} };
+    let log: { name: string | null | undefined; stop(): void } = { name: undefined, stop: () => {} };
 
     const dispatch = (message: Message, urgent = false) => {
       const step = update(model, message);
@@ -48,6 +55,12 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
       switch (effect.type) {
         case "operate":
           return void operate(effect);
+        case "loadDeaths":
+          return void loadDeaths();
+        case "copy":
+          return terminal.copy(effect.text);
+        case "mouse":
+          return terminal.reportMouse(effect.on);
         case "stop":
           return options.onStop?.();
         case "quit":
@@ -65,15 +78,21 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
       dispatch({ type: "result", id, result, at: Date.now() }, true);
     };
 
-    const followLog = (name: string | null) => {
+    const loadDeaths = async () => {
+      const deaths = await new ControlClient({ socketPath, timeoutMs: DEATHS_TIMEOUT_MS }).deaths().catch(() => []);
+      dispatch({ type: "deaths", deaths }, true);
+    };
+
+    const followLog = (name: string | null | undefined) => {
       log.stop();
-      if (name === null) {
+      if (name === undefined) {
         log = { name, stop: () => {} };
         return;
       }
       let stop = () => {};
       const timer = setTimeout(() => {
-        const path = `/v1/logs?follow=1&lines=200&name=${encodeURIComponent(name)}`;
+        const about = name === null ? "" : `&name=${encodeURIComponent(name)}`;
+        const path = `/v1/logs?follow=1&lines=${LOG_LINES}${about}`;
         stop = feedLines<LogLine>(socketPath, path, (lines, fresh) => dispatch({ type: "log", name, lines, fresh }));
       }, FOLLOW_DELAY_MS);
       log = {
@@ -87,6 +106,10 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
 
     const stopStatus = feedStatus(socketPath, {
       onStatus: (status) => dispatch({ type: "status", status, at: Date.now() }),
+      onHistory: (zoom, history) => dispatch({ type: "history", zoom, history }),
+      wantsMinutes: () => ZOOMS[model.zoom]?.from === "minutes",
+      watched: () => watched(model),
+      onOpen: (name, requests) => dispatch({ type: "open", name, requests }),
       onLost: () => dispatch({ type: "lost", at: Date.now() }),
     });
     const stopEvents = feedLines<FleetEvent>(socketPath, "/v1/events?follow=1&lines=200", (events, fresh) =>

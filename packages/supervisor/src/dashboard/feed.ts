@@ -1,9 +1,10 @@
 /** Polls and follows the control socket for the dashboard until it is stopped, even if the supervisor goes away. */
-import type { Status } from "../control/api.js";
+import type { FigureHistory, OpenRequestStatus, Status } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 
 const STATUS_MS = 1_000;
 const STATUS_TIMEOUT_MS = 5_000;
+const MINUTE_MS = 60_000;
 /** The delay before a stream that ended is opened again, in milliseconds. */
 const RETRY_MS = 1_000;
 /** A new stream without lines after this time counts as empty. */
@@ -17,24 +18,57 @@ const MAX_GATHERED = 1_000;
 
 interface StatusFeed {
   onStatus(status: Status): void;
+  /** Receives the figures of the last minutes, then what is new of them with each status. */
+  onHistory?(zoom: "seconds" | "minutes", history: FigureHistory): void;
+  /** Whether the figures by minutes are wanted, too. */
+  wantsMinutes?(): boolean;
+  /** The name whose open requests are wanted, too. */
+  watched?(): string | undefined;
+  onOpen?(name: string, requests: OpenRequestStatus[]): void;
   /** Called after each failed attempt. */
   onLost(): void;
 }
 
 /** Requests the status once a second. Returns a function that stops it. */
-export function feedStatus(socketPath: string, { onStatus, onLost }: StatusFeed): () => void {
+export function feedStatus(
+  socketPath: string,
+  { onStatus, onHistory, wantsMinutes = () => false, watched = () => undefined, onOpen, onLost }: StatusFeed,
+): () => void {
+  const heard = { seconds: 0, minutes: 0 };
+  let supervisor = 0;
+  const askHistory = async (zoom: "seconds" | "minutes") => {
+    const client = new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS });
+    const history = await client.history(zoom, heard[zoom]);
+    heard[zoom] = history.now;
+    if (!stopped) onHistory?.(zoom, history);
+  };
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   const ask = async () => {
     const askedAt = performance.now();
     try {
-      const status = await new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS }).status();
-      if (!stopped) onStatus(status);
+      await askOnce();
     } catch {
       // Every failure is retried.
       if (!stopped) onLost();
     }
     if (!stopped) timer = setTimeout(() => void ask(), Math.max(50, askedAt + STATUS_MS - performance.now()));
+  };
+  const askOnce = async () => {
+    const status = await new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS }).status();
+    if (status.pid !== supervisor) heard.seconds = heard.minutes = 0;
+    supervisor = status.pid;
+    // The supervisor of an earlier version keeps no history and lists no requests.
+    const isCurrent = status.traffic !== undefined;
+    if (onHistory !== undefined && isCurrent) {
+      await askHistory("seconds");
+      if (wantsMinutes() && Date.now() - heard.minutes >= MINUTE_MS) await askHistory("minutes");
+    }
+    if (!stopped) onStatus(status);
+    const name = watched();
+    if (name === undefined || onOpen === undefined || !isCurrent) return;
+    const requests = await new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS }).openRequests(name);
+    if (!stopped) onOpen(name, requests);
   };
   void ask();
   return () => {

@@ -1,12 +1,12 @@
-/** Formats numbers in few cells, and draws the last minute of a rate as a chart. */
+/** Formats numbers in few cells, and draws the last minutes of a death's report. */
 import type { FigureValue, ScheduleStatus, Unit } from "../core/figures.js";
 
 const EMPTY = "–";
 
-/** Formats milliseconds in at most five cells: `0.04`, `0.4`, `12`, `123`, `1.2s`. */
+/** Formats milliseconds in at most five cells: `420µ` (microseconds), `1.8`, `12`, `123`, `1.2s`. */
 export function milliseconds(ms: number | null): string {
   if (ms === null) return EMPTY;
-  if (ms < 0.095) return ms.toFixed(2);
+  if (ms < 0.9995) return `${Math.round(1000 * ms)}µ`;
   if (ms < 9.95) return ms.toFixed(1);
   if (ms < 999.5) return ms.toFixed(0);
   return ms < 99_950 ? `${(ms / 1000).toFixed(1)}s` : `${Math.round(ms / 1000)}s`;
@@ -27,11 +27,20 @@ export function thousands(value: number): string {
   return digits.length <= 3 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** Returns megabytes: `28.1`, and `1024` from a thousand. */
+/** Returns `420 µs`, `1.8 ms` or `1.2 s`. */
+export function latency(ms: number | null): string {
+  const text = milliseconds(ms);
+  if (text === EMPTY) return text;
+  if (text.endsWith("µ")) return `${text.slice(0, -1)} µs`;
+  return text.endsWith("s") ? `${text.slice(0, -1)} s` : `${text} ms`;
+}
+
+/** Returns megabytes in few cells: `28.1`, `148`, `12.4G`. */
 function megabytes(bytes: number | null): string {
   if (bytes === null) return EMPTY;
   const mb = bytes / 1e6;
-  return mb < 999.95 ? mb.toFixed(1) : mb.toFixed(0);
+  if (mb >= 9_999.5) return `${(mb / 1000).toFixed(mb < 99_950 ? 1 : 0)}G`;
+  return mb < 99.95 ? mb.toFixed(1) : mb.toFixed(0);
 }
 
 /** Returns `231 MB` or `4.1 GB`. */
@@ -42,6 +51,21 @@ export function size(bytes: number): string {
 /** Returns a percentage of one core. */
 function percent(value: number | null): string {
   return value === null ? EMPTY : value.toFixed(0);
+}
+
+/** Returns the two largest units: `3d 4h`, `2m 5s`. */
+export function longDuration(seconds: number): string {
+  const units = [
+    ["d", 86_400],
+    ["h", 3600],
+    ["m", 60],
+    ["s", 1],
+  ] as const;
+  const first = units.findIndex(([, each]) => seconds >= each);
+  if (first < 0) return "0s";
+  const [[unit, length], next] = [units[first] as (typeof units)[number], units[first + 1]];
+  const rest = next === undefined ? 0 : Math.floor((seconds % length) / next[1]);
+  return `${Math.floor(seconds / length)}${unit}${rest === 0 || next === undefined ? "" : ` ${rest}${next[0]}`}`;
 }
 
 /** Returns the largest unit: `4s`, `59m`, `23h`, `3d`. */
@@ -55,12 +79,6 @@ export function shortDuration(seconds: number): string {
 export function clock(at: number): string {
   const date = new Date(at);
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
-}
-
-/** Returns a bar such as `▓▓▓▓▓░░░`. */
-export function bar(done: number, total: number, width: number): string {
-  const full = total <= 0 ? 0 : Math.min(width, Math.round((done / total) * width));
-  return "▓".repeat(full) + "░".repeat(width - full);
 }
 
 /** The formatters of table cells, by unit. */
@@ -88,32 +106,16 @@ function scheduleText({ last, nextInSeconds, runningSeconds }: ScheduleStatus): 
   return `${last.failure === null ? "ok" : "failed"} ${shortDuration(last.durationSeconds)}, ${next}`;
 }
 
-/** A sample is taken from each status, about once a second. */
+/** The samples of a report. */
 const SAMPLES = 60;
 const BLOCKS = "▁▂▃▄▅▆▇█";
-
-/** The newest sample is last; at most SAMPLES. */
-export type History = readonly number[];
-
-export function addSample(history: History, value: number): History {
-  return [...history.slice(1 - SAMPLES), value];
-}
-
-export function peak(history: History): number {
-  return history.reduce((highest, sample) => Math.max(highest, sample), 0);
-}
-
-/** Returns the widest chart of a whole minute in at most `width` cells, where each cell stands for the same number of seconds. */
-export function sparklineWidth(width: number): number {
-  return Math.ceil(SAMPLES / Math.max(1, Math.ceil(SAMPLES / Math.max(1, width))));
-}
 
 /**
  * Draws a chart of exactly `width` cells, with the newest at the right; `highest` fills a cell. `ticks` counts all samples ever
  * taken, so that a sample stays in its cell and the charts of all processes align in time. No traffic is blank, to tell it apart
  * from a little.
  */
-export function sparkline(history: History, ticks: number, width: number, highest: number): string {
+export function sparkline(history: readonly number[], ticks: number, width: number, highest: number): string {
   const perCell = Math.max(1, Math.ceil(SAMPLES / Math.max(1, width)));
   const newest = Math.floor((ticks - 1) / perCell);
   const sums = new Float64Array(Math.max(0, width));

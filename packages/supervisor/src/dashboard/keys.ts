@@ -1,22 +1,27 @@
-/** Maps keys to actions. */
-import type { Effect, Key, Mode, Model, Notice, Step } from "./model.js";
-import { SORT_KEYS, type SortKey } from "./model.js";
-import { poolOf, selectable } from "./rows.js";
+/** Maps keys and the mouse to actions. Pure. */
+import {
+  drain,
+  only,
+  openLog,
+  pressInQuestion,
+  reload,
+  restart,
+  runCommand,
+  scale,
+  steer,
+  withNotice,
+} from "./actions.js";
+import { sortKeys, titleOf } from "./columns.js";
+import { suggestionsFor } from "./command-line.js";
+import { ZOOMS } from "./history.js";
+import type { Key, Mode, Model, MousePress, Step, View } from "./model.js";
+import { overviewOf } from "./overview.js";
+import { isFailing, poolRows, selectable } from "./rows.js";
+import { screenOf } from "./view.js";
+import { copyOf, pressInDeaths, pressInLog } from "./view-keys.js";
 
-/** How long a notice is shown, in milliseconds. */
-const NOTICE_MS = 4_000;
 const PAGE = 10;
-const MAX_FILTER = 40;
-
-/** The descriptions of sort orders. */
-export const SORT_WORDS: Record<SortKey, string> = {
-  name: "name",
-  rate: "requests per second",
-  memory: "memory",
-  cpu: "CPU",
-  latency: "p99",
-  restarts: "restarts",
-};
+const MAX_TEXT = 400;
 
 export function pressKey(model: Model, key: Key, at: number): Step {
   if (key === "C-c") return interrupt(model);
@@ -24,12 +29,15 @@ export function pressKey(model: Model, key: Key, at: number): Step {
   switch (mode.kind) {
     case "normal":
       return pressNormally(model, key, at);
-    case "help":
-      return key === "q" ? quit({ ...model, mode: { kind: "normal" } }) : inMode(model, { kind: "normal" });
     case "filter":
-      return only(pressInFilter(model, key, mode.before));
+    case "search":
+      return only(pressInText(model, mode, key));
+    case "command":
+      return pressInCommand(model, mode, key, at);
+    case "question":
+      return pressInQuestion(model, mode, key, at);
     case "quit":
-      return pressInQuestion(model, key);
+      return pressInQuit(model, key);
     case "stopping":
       return only(model);
     default:
@@ -37,7 +45,35 @@ export function pressKey(model: Model, key: Key, at: number): Step {
   }
 }
 
+/** Pasted text is typed where text is typed, and does nothing elsewhere. */
+export function paste(model: Model, text: string, at: number): Step {
+  const { mode } = model;
+  // A line break would run a command that nobody has read.
+  const [line = ""] = text.split(/[\r\n]/);
+  const typed = [...line].filter((character) => character >= " " && character !== "\x7f").slice(0, MAX_TEXT);
+  if (mode.kind === "filter" || mode.kind === "search" || mode.kind === "command")
+    return typed.reduce<Step>((step, character) => pressKey(step.model, character, at), only(model));
+  return only(withNotice(model, "pasted text does nothing here", at));
+}
+
 function pressNormally(model: Model, key: Key, at: number): Step {
+  if (model.view === "help") return key === "q" ? quit(model) : only({ ...model, view: "overview" });
+  if (model.view === "log") {
+    const step = pressInLog(model, key, at);
+    if (step !== undefined) return step;
+  }
+  if (model.view === "canary") {
+    const what = ({ p: "promote", b: "rollback", h: "hold", space: "hold", " ": "hold" } as const)[key as "p"];
+    if (what !== undefined) return steer(model, what, at);
+  }
+  if (model.view === "deaths") {
+    const deaths = pressInDeaths(model, key);
+    if (deaths !== undefined) return deaths;
+  }
+  return pressAnywhere(model, key, at);
+}
+
+function pressAnywhere(model: Model, key: Key, at: number): Step {
   switch (key) {
     case "up":
     case "k":
@@ -55,56 +91,120 @@ function pressNormally(model: Model, key: Key, at: number): Step {
     case "end":
     case "G":
       return only(move(model, Number.POSITIVE_INFINITY));
+    case "enter":
+      return opens(model, "detail");
+    case "l":
+      return only(openLog(model, model.selected, "all"));
+    case "e":
+      return only(openLog(model, null, "error"));
+    case "d":
+      return opens(model, "deaths");
+    case "c":
+      return opens(model, "canary");
+    case "!":
+      return only(nextFailing(model, at));
     case "+":
     case "=":
       return scale(model, 1, at);
     case "-":
       return scale(model, -1, at);
     case "r":
-      return operate(model, "reload", "all pools", "/v1/reload", {}, at);
+      return reload(model, at);
     case "R":
       return restart(model, at);
+    case "K":
+      return drain(model, at);
     case "s":
-      return only(sortByNext(model, at));
+      return only(sortBy(model, undefined, at));
+    case "[":
+    case "]":
+      return only(zoomBy(model, key === "[" ? 1 : -1, at));
+    case " ":
+    case "space":
+      return only(pause(model));
+    case "m":
+      return mouse(model, at);
+    case "y":
+      return copyOf(model, at);
     case "/":
-      return inMode(model, { kind: "filter", before: model.filter });
-    case "l":
-      return only({ ...model, pane: model.pane === "log" ? "events" : "log" });
+      return only({ ...model, view: "overview", mode: { kind: "filter", before: model.filter } });
+    case ":":
+      return only({ ...model, mode: { kind: "command", text: "", at: 0 } });
     case "?":
-    case "h":
-      return inMode(model, { kind: "help" });
+      return only({ ...model, view: "help" });
     case "escape":
+      if (model.view !== "overview") return only({ ...model, view: "overview", notice: null });
       return only({ ...model, filter: "", notice: null });
     case "q":
       return quit(model);
     default:
-      return only(model);
+      return /^[1-9]$/.test(key) ? only(sortBy(model, Number(key), at)) : only(model);
   }
 }
 
-function pressInFilter(model: Model, key: Key, before: string): Model {
+function opens(model: Model, view: View): Step {
+  const next = { ...model, view: model.view === view ? ("overview" as const) : view };
+  return { model: next, effects: next.view === "deaths" || next.view === "detail" ? [{ type: "loadDeaths" }] : [] };
+}
+
+function pressInText(model: Model, mode: Extract<Mode, { kind: "filter" | "search" }>, key: Key): Model {
+  const text = mode.kind === "filter" ? model.filter : model.log.search;
+  const put = (next: string): Model =>
+    mode.kind === "filter" ? focused({ ...model, filter: next }) : { ...model, log: { ...model.log, search: next } };
+  const normal = { kind: "normal" } as const;
+  if (key === "enter") return { ...put(text), mode: normal };
+  if (key === "escape") return { ...put(mode.before), mode: normal };
+  if (mode.kind === "filter" && (key === "up" || key === "down")) return move(model, key === "up" ? -1 : 1);
+  const edited = editedBy(text, key);
+  return edited === undefined ? model : put(edited);
+}
+
+/** Selects the first match, unless the selected row is one. */
+function focused(model: Model): Model {
+  const names = poolRows(model).flatMap(({ name }) => (name === null ? [] : [name]));
+  if (model.selected !== null && names.includes(model.selected)) return model;
+  return { ...model, selected: names.find((name) => name.includes(".")) ?? names[0] ?? model.selected };
+}
+
+/** Returns the text after a key; undefined if the key is none of text. */
+function editedBy(text: string, key: Key): string | undefined {
+  if (key === "backspace") return [...text].slice(0, -1).join("");
+  if (key === "C-u") return "";
+  if (key === "C-w") return text.replace(/\S*\s*$/, "");
+  const typed = key === "space" ? " " : key;
+  return [...typed].length === 1 && text.length < MAX_TEXT ? text + typed : undefined;
+}
+
+function pressInCommand(model: Model, mode: Extract<Mode, { kind: "command" }>, key: Key, at: number): Step {
+  const put = (text: string, chosen = 0): Step => only({ ...model, mode: { kind: "command", text, at: chosen } });
+  const offered = suggestionsFor(mode.text, model);
   switch (key) {
-    case "enter":
-      return { ...model, mode: { kind: "normal" } };
     case "escape":
-      return { ...model, mode: { kind: "normal" }, filter: before };
+      return only({ ...model, mode: { kind: "normal" } });
     case "backspace":
-      return { ...model, filter: [...model.filter].slice(0, -1).join("") };
-    case "C-u":
-      return { ...model, filter: "" };
-    case "up":
-      return move(model, -1);
+      return mode.text === "" ? only({ ...model, mode: { kind: "normal" } }) : put(editedBy(mode.text, key) ?? "");
+    case "tab": {
+      const chosen = offered[Math.min(mode.at, offered.length - 1)];
+      return chosen === undefined ? only(model) : put(`${chosen.text} `);
+    }
     case "down":
-      return move(model, 1);
-    default:
-      // Names contain only these characters.
-      return /^[\w.-]$/.test(key) && model.filter.length < MAX_FILTER
-        ? { ...model, filter: model.filter + key }
-        : model;
+      return put(mode.text, Math.max(0, Math.min(offered.length - 1, mode.at + 1)));
+    case "up": {
+      const last = model.typed.at(-1);
+      return mode.text === "" && last !== undefined ? put(last) : put(mode.text, Math.max(0, mode.at - 1));
+    }
+    case "enter": {
+      const { keys, ...step } = runCommand(model, mode.at > 0 ? (offered[mode.at]?.text ?? mode.text) : mode.text, at);
+      return keys.reduce<Step>((before, each) => pressKey(before.model, each, at), step);
+    }
+    default: {
+      const edited = editedBy(mode.text, key);
+      return edited === undefined ? only(model) : put(edited);
+    }
   }
 }
 
-function pressInQuestion(model: Model, key: Key): Step {
+function pressInQuit(model: Model, key: Key): Step {
   switch (key) {
     case "y":
     case "Y":
@@ -113,14 +213,15 @@ function pressInQuestion(model: Model, key: Key): Step {
     case "N":
       return { model, effects: [{ type: "quit" }] };
     case "escape":
-      return inMode(model, { kind: "normal" });
+      return only({ ...model, mode: { kind: "normal" } });
     default:
       return only(model);
   }
 }
 
 function quit(model: Model): Step {
-  return model.ownership === "started" ? inMode(model, { kind: "quit" }) : { model, effects: [{ type: "quit" }] };
+  if (model.ownership === "started") return only({ ...model, mode: { kind: "quit" } });
+  return { model, effects: [{ type: "quit" }] };
 }
 
 /** Ctrl-C stops a fleet that was started here, as for any foreground program; a second one stops it at once. */
@@ -139,58 +240,60 @@ function move(model: Model, by: number): Model {
   return { ...model, selected: names[next] ?? null };
 }
 
-function scale(model: Model, by: 1 | -1, at: number): Step {
-  const { selected, status, scaling } = model;
-  if (status === null || selected === null) return only(model);
-  const name = poolOf(selected);
-  const pool = status.pools.find((each) => each.name === name);
-  if (pool === undefined) return only(withNotice(model, "select a pool, or one of its instances, to scale it", at));
-  const from = scaling?.pool === name ? scaling.wanted : pool.wanted;
-  const wanted = Math.max(0, from + by);
-  if (wanted === from) return only(withNotice(model, `${name} has no instance left`, at));
-  const path = `/v1/pools/${encodeURIComponent(name)}/scale`;
-  const step = operate(model, `scale ${name} to ${wanted}`, name, path, { instances: wanted }, at);
-  return { ...step, model: { ...step.model, scaling: { pool: name, wanted } } };
+function nextFailing(model: Model, at: number): Model {
+  const failing = poolRows(model).flatMap((row) =>
+    row.kind === "process" && isFailing(row.process) ? [row.name] : [],
+  );
+  const next = failing[(failing.indexOf(model.selected ?? "") + 1) % Math.max(1, failing.length)];
+  return next === undefined ? withNotice(model, "nothing fails", at) : { ...model, selected: next };
 }
 
-function restart(model: Model, at: number): Step {
-  const { selected } = model;
-  if (selected === null) return only(model);
-  const isTemplate = model.status?.pools.some(({ templates }) => templates.some(({ name }) => name === selected));
-  if (isTemplate) return only(withNotice(model, "a template is not restarted: a reload (r) makes a new one", at));
-  return operate(model, `restart ${selected}`, selected, "/v1/restart", { target: selected }, at);
+/** @param position the column's place on the screen; undefined: the next one */
+function sortBy(model: Model, position: number | undefined, at: number): Model {
+  const shown = (overviewOf(model, model.size.width, model.size.height).head?.columns ?? [])
+    .map(({ key }) => key)
+    .filter((key) => sortKeys().includes(key));
+  const keys = position === undefined ? sortKeys() : shown;
+  const index = position === undefined ? (keys.indexOf(model.sort.key) + 1) % keys.length : position - 1;
+  const key = keys[index];
+  if (key === undefined) return model;
+  const reversed = position !== undefined && key === model.sort.key && !model.sort.reversed;
+  const sorted = { ...model, sort: { key, reversed } };
+  return withNotice(sorted, `sorted by ${titleOf(key)}${reversed ? ", reversed" : ""}`, at);
 }
 
-/** Requests an operation. An earlier operation on the same target is no longer shown. */
-function operate(model: Model, label: string, target: string, path: string, body: object, at: number): Step {
-  if (model.connection.state !== "up") return only(withNotice(model, "no connection to the supervisor", at));
-  const id = model.nextOperation;
-  const effect: Effect = { type: "operate", id, path, body };
-  const others = model.operations.filter((each) => each.target !== target);
-  return {
-    model: {
-      ...model,
-      nextOperation: id + 1,
-      operations: [...others, { id, label, target }],
-      notice: { text: `${label} …`, tone: "info", until: null },
-    },
-    effects: [effect],
-  };
+function zoomBy(model: Model, by: number, at: number): Model {
+  const zoom = Math.max(0, Math.min(ZOOMS.length - 1, model.zoom + by));
+  return withNotice({ ...model, zoom }, `charts show the last ${ZOOMS[zoom]?.title}`, at);
 }
 
-function sortByNext(model: Model, at: number): Model {
-  const next = SORT_KEYS[(SORT_KEYS.indexOf(model.sort) + 1) % SORT_KEYS.length] ?? "name";
-  return withNotice({ ...model, sort: next }, `sorted by ${SORT_WORDS[next]}`, at);
+function pause(model: Model): Model {
+  if (model.paused !== null) return { ...model, paused: null };
+  const { status, at, history, events, deaths, connection } = model;
+  return { ...model, paused: { status, at, history, events, deaths, connection } };
 }
 
-function withNotice(model: Model, text: string, at: number, tone: Notice["tone"] = "info"): Model {
-  return { ...model, notice: { text, tone, until: at + NOTICE_MS } };
+function mouse(model: Model, at: number): Step {
+  const on = !model.mouse;
+  const text = on ? "the mouse selects; m lets the terminal select text again" : "the terminal selects text";
+  return { model: withNotice({ ...model, mouse: on }, text, at), effects: [{ type: "mouse", on }] };
 }
 
-function inMode(model: Model, mode: Mode): Step {
-  return only({ ...model, mode });
-}
-
-function only(model: Model): Step {
-  return { model, effects: [] };
+/** A press selects a row, and opens the selected one; on a title it sorts. The wheel moves. */
+export function pressMouse(model: Model, { kind, x, y }: MousePress, at: number): Step {
+  if (model.mode.kind !== "normal") return only(model);
+  if (kind !== "press") {
+    const key = kind === "wheelup" ? "up" : "down";
+    return [1, 2, 3].reduce<Step>((step) => pressKey(step.model, key, at), only(model));
+  }
+  const { names, head } = screenOf(model);
+  if (head !== null && y === head.y) {
+    const column = head.columns.find(({ end }) => x < end);
+    if (column === undefined || !sortKeys().includes(column.key)) return only(model);
+    const reversed = column.key === model.sort.key && !model.sort.reversed;
+    return only({ ...model, sort: { key: column.key, reversed } });
+  }
+  const name = names[y] ?? null;
+  if (name === null) return only(model);
+  return name === model.selected ? pressKey(model, "enter", at) : only({ ...model, selected: name });
 }

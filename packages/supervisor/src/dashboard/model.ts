@@ -1,7 +1,15 @@
 /** The dashboard's model, its messages and its effects. */
-import type { FleetEvent, LogLine, OperationResult, Status } from "../control/api.js";
-import type { FIGURES } from "../core/figures.js";
-import type { History } from "./format.js";
+import type {
+  DeathDetails,
+  FigureHistory,
+  FleetEvent,
+  LogLine,
+  OpenRequestStatus,
+  OperationResult,
+  Status,
+} from "../control/api.js";
+import type { Glyphs } from "./chart.js";
+import { FIRST_ZOOM, type FigureRecord, type Zoom } from "./history.js";
 
 /** `started`: this program started the fleet and will stop it; `attached`: the fleet runs on its own. */
 export type Ownership = "started" | "attached";
@@ -12,27 +20,34 @@ type Connection =
   /** Since when, as Unix time in milliseconds. */
   | { state: "lost"; since: number };
 
-/** The mode of the keyboard. */
+/** What is on the screen. */
+export type View = "overview" | "detail" | "log" | "deaths" | "canary" | "help";
+
+/** What keys mean at present. */
 export type Mode =
   | { kind: "normal" }
-  | { kind: "help" }
-  | { kind: "filter"; before: string }
+  /** A text is typed; `before` comes back with Esc. */
+  | { kind: "filter" | "search"; before: string }
+  | { kind: "command"; text: string; at: number }
+  /** An operation that waits for `y`. */
+  | {
+      kind: "question";
+      text: string;
+      operation: Operation["request"];
+      label: string;
+      target: string;
+      scaling?: Scaling;
+    }
   | { kind: "quit" }
   /** The fleet is stopping; the dashboard ends with it. */
   | { kind: "stopping" };
 
-/** The figures, beside `name`, that rows can be sorted by, the highest value first. */
-export const SORT_FIGURES = {
-  rate: "requestsPerSecond",
-  memory: "rssBytes",
-  cpu: "cpuPercent",
-  latency: "latencyMs.p99",
-  restarts: "restarts",
-} as const satisfies Record<string, (typeof FIGURES)[number]["key"]>;
-
-export type SortKey = "name" | keyof typeof SORT_FIGURES;
-
-export const SORT_KEYS = ["name", ...Object.keys(SORT_FIGURES)] as readonly SortKey[];
+/** By which column rows are sorted; `name` is the order of the configuration. */
+export interface Sort {
+  key: string;
+  /** The lowest first. */
+  reversed: boolean;
+}
 
 /** A message in the bottom line. */
 export interface Notice {
@@ -48,45 +63,85 @@ export interface Operation {
   label: string;
   /** The name it applies to. */
   target: string;
+  request: { path: string; body: object };
+}
+
+interface Scaling {
+  pool: string;
+  wanted: number;
+}
+
+/** What is seen of a log. */
+export interface LogView {
+  /** Null: of all. */
+  name: string | null;
+  lines: readonly LogLine[];
+  loaded: boolean;
+  /** Lines below this are not shown. */
+  level: "all" | "warn" | "error";
+  search: string;
+  follows: boolean;
+  wraps: boolean;
+  /** How many lines lie below the lowest visible one. */
+  scrolled: number;
 }
 
 export interface Model {
   ownership: Ownership;
   connection: Connection;
   size: { width: number; height: number };
-  /** The newest status. If the supervisor is lost, its last values stay visible. */
+  glyphs: Glyphs;
+  /** The newest status, and when it came. If the supervisor is lost, its last values stay visible. */
   status: Status | null;
-  /** Requests per second, by instance or balancer. */
-  histories: ReadonlyMap<string, History>;
-  /** The number of samples taken. */
-  ticks: number;
+  at: number;
+  history: { seconds: FigureRecord | null; minutes: FigureRecord | null };
+  zoom: number;
+  view: View;
   /** The name of a pool, an instance or a balancer. */
   selected: string | null;
-  sort: SortKey;
+  sort: Sort;
   filter: string;
   mode: Mode;
-  pane: "events" | "log";
   events: readonly FleetEvent[];
-  /** The lines of `name`; see `followed`. */
-  log: { name: string | null; lines: readonly LogLine[]; loaded: boolean };
+  log: LogView;
+  /** Requests that `name` has not finished. */
+  open: { name: string | null; requests: readonly OpenRequestStatus[] };
+  deaths: { list: readonly DeathDetails[]; selected: number; loaded: boolean };
   notice: Notice | null;
   operations: readonly Operation[];
   nextOperation: number;
   /** The last requested size, until the status shows it; further + and − build on it. */
-  scaling: { pool: string; wanted: number } | null;
+  scaling: Scaling | null;
+  /** Nothing new is shown until Space is pressed again. */
+  paused: Pick<Model, "status" | "at" | "history" | "events" | "deaths" | "connection"> | null;
+  mouse: boolean;
+  /** Commands that were typed, the newest last. */
+  typed: readonly string[];
 }
 
 /** A key by its name, such as `up`, `enter`, `escape`, `C-c`, or the character it types. */
 export type Key = string;
 
+export interface MousePress {
+  kind: "press" | "wheelup" | "wheeldown";
+  /** From 0 at the upper left. */
+  x: number;
+  y: number;
+}
+
 /** Everything that can happen; times are Unix time in milliseconds. */
 export type Message =
   | { type: "status"; status: Status; at: number }
   | { type: "lost"; at: number }
+  | { type: "history"; zoom: Zoom["from"]; history: FigureHistory }
   /** With `fresh` they replace earlier ones, because the connection is new. */
   | { type: "events"; events: readonly FleetEvent[]; fresh: boolean }
-  | { type: "log"; name: string; lines: readonly LogLine[]; fresh: boolean }
+  | { type: "log"; name: string | null; lines: readonly LogLine[]; fresh: boolean }
+  | { type: "open"; name: string; requests: readonly OpenRequestStatus[] }
+  | { type: "deaths"; deaths: readonly DeathDetails[] }
   | { type: "key"; key: Key; at: number }
+  | { type: "pasted"; text: string; at: number }
+  | ({ type: "mouse"; at: number } & MousePress)
   | { type: "resize"; width: number; height: number }
   | { type: "progress"; id: number; message: string }
   | { type: "result"; id: number; result: OperationResult; at: number };
@@ -94,6 +149,10 @@ export type Message =
 /** What the program carries out. */
 export type Effect =
   | { type: "operate"; id: number; path: string; body: object }
+  | { type: "loadDeaths" }
+  /** Puts text into the clipboard of the terminal. */
+  | { type: "copy"; text: string }
+  | { type: "mouse"; on: boolean }
   /** Stop the fleet; the second time at once. */
   | { type: "stop" }
   /** Leave; a fleet that was started here keeps running. */
@@ -104,29 +163,46 @@ export interface Step {
   effects: Effect[];
 }
 
-export function initialModel(ownership: Ownership, size: Model["size"]): Model {
+export function initialModel(ownership: Ownership, size: Model["size"], glyphs: Glyphs = "braille"): Model {
   return {
-    ownership,
+    ...{ ownership, size, glyphs },
     connection: { state: "connecting" },
-    size,
     status: null,
-    histories: new Map(),
-    ticks: 0,
+    at: 0,
+    history: { seconds: null, minutes: null },
+    zoom: FIRST_ZOOM,
+    view: "overview",
     selected: null,
-    sort: "name",
+    sort: { key: "name", reversed: false },
     filter: "",
     mode: { kind: "normal" },
-    pane: "events",
     events: [],
-    log: { name: null, lines: [], loaded: false },
+    log: {
+      ...{ name: null, lines: [], loaded: false, level: "all", search: "" },
+      ...{ follows: true, wraps: false, scrolled: 0 },
+    },
+    open: { name: null, requests: [] },
+    deaths: { list: [], selected: 0, loaded: false },
     notice: null,
     operations: [],
     nextOperation: 1,
     scaling: null,
+    paused: null,
+    mouse: false,
+    typed: [],
   };
 }
 
-/** Returns the name whose log is followed. */
-export function followed(model: Model): string | null {
-  return model.pane === "log" ? model.selected : null;
+/** From this width on the log of the selected row stands beside the overview. */
+export const WIDE = 190;
+
+/** Returns the name whose open requests are shown; undefined: none are. */
+export function watched({ view, selected, size }: Model): string | undefined {
+  const isBeside = view === "overview" && size.width >= WIDE;
+  return view === "detail" || isBeside ? (selected ?? undefined) : undefined;
+}
+
+/** Returns the name whose log is followed: null is the log of all; undefined: none is. */
+export function followed(model: Model): string | null | undefined {
+  return model.view === "log" ? model.log.name : watched(model);
 }

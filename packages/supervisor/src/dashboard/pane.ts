@@ -1,56 +1,43 @@
-/** The lower pane: the events, or the log of the selected row. */
-import type { FleetEvent, LastDeath, LogLine } from "../control/api.js";
+/** Lines of events and of logs, with their levels, what is searched for, and long ones wrapped or cut. Pure. */
+import type { FleetEvent, LogLine } from "../control/api.js";
 import { clock } from "./format.js";
-import type { Model } from "./model.js";
+import { ruled } from "./graphs.js";
+import type { LogView, Model } from "./model.js";
 import { poolOf } from "./rows.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, widthOf, wrap } from "./text.js";
 
-const LEVEL_STYLE: Record<FleetEvent["level"], Style> = { info: "plain", warn: "busy", error: "bad" };
+type Level = FleetEvent["level"];
+
+const LEVEL_STYLE: Record<Level, Style> = { info: "plain", warn: "warn", error: "bad" };
 /** Text beyond this length fits on no screen. */
 const MAX_CHARACTERS = 1_000;
 /** The most lines that an event or a log line may take. */
 const MOST_LINES = 3;
 /** In fewer cells than this, long text is cut. */
 const LEAST_WRAPPED = 24;
+const LONGEST_NAME = 20;
 
-type PaneModel = Pick<Model, "pane" | "events" | "log" | "selected" | "status" | "connection">;
-
-/** Returns the line above the pane; `position` says which rows of the table are visible. */
-export function paneTitle(model: PaneModel, position: string, width: number): Line {
-  const title = model.pane === "log" ? `log of ${model.selected ?? "nothing"}` : "events";
-  const rows = position === "" ? "" : ` ${position} ─`;
-  const start = `── ${title} `;
-  const death = deathText(model.status?.lastDeath ?? null);
-  const end = widthOf(start) + widthOf(death) + widthOf(rows) < width ? death + rows : rows;
-  const rule = "─".repeat(Math.max(0, width - widthOf(start) - widthOf(end)));
-  return fitLine([segment(start + rule + end, "dim")], width);
+/** Returns `── events ─────────── text ──`. */
+export function sectionTitle(title: string, text: string, width: number): Line {
+  const end: Line = text === "" ? [] : [segment(` ${text} ──`, "dim")];
+  return ruled([segment("── ", "dim"), segment(title, "bold"), segment(" ", "dim")], end, width);
 }
 
-/** Returns ` last death 10:29:56: web.5 exit 1 · paceline deaths show 17 ─`. */
-function deathText(death: LastDeath | null): string {
-  if (death === null) return "";
-  return clean(` last death ${clock(death.at)}: ${death.name} ${death.how} · paceline deaths show ${death.id} ─`);
-}
-
-/** Returns the newest lines that fit, the newest last. Long ones continue in a second and a third line. */
-export function paneLines(model: PaneModel, width: number, height: number): Line[] {
+/** Returns the newest events that fit, the newest last. Long ones continue in a second and a third line. */
+export function eventLines(
+  { events, selected }: Pick<Model, "events" | "selected">,
+  width: number,
+  height: number,
+): Line[] {
   if (height <= 0) return [];
-  if (model.pane === "log") {
-    const lines = model.log.lines.slice(-height);
-    if (lines.length === 0) {
-      return [fitLine([segment(model.log.loaded ? " no output yet" : " …", "dim")], width)];
-    }
-    const nameWidth = model.selected?.includes(".") === true ? 0 : widest(lines.map(({ name }) => name));
-    return lines.flatMap((line) => entryLines(logEntry(line, nameWidth), width)).slice(-height);
-  }
-  const events = model.events.slice(-height);
-  const nameWidth = widest(events.map(({ subject }) => subject));
-  return events.flatMap((event) => entryLines(eventEntry(event, nameWidth, model.selected), width)).slice(-height);
+  const shown = events.slice(-height);
+  const nameWidth = widest(shown.map(({ subject }) => subject));
+  return shown.flatMap((event) => entryLines(eventEntry(event, nameWidth, selected), width, MOST_LINES)).slice(-height);
 }
 
 function widest(names: readonly string[]): number {
   return Math.min(
-    20,
+    LONGEST_NAME,
     names.reduce((most, name) => Math.max(most, widthOf(name)), 0),
   );
 }
@@ -66,28 +53,70 @@ function eventEntry({ at, level, subject, message }: FleetEvent, nameWidth: numb
   // A second process in the slot is called `web.3 (replacement)`.
   const [slot = subject] = subject.split(" ");
   const ours = selected !== null && (slot === selected || poolOf(slot) === selected);
+  const isDeploy = /^(deploy|deployed|rolled back)\b/.test(message);
   return {
     before: [
       segment(` ${clock(at)} `, "dim"),
       segment(level === "info" ? " " : "!", style),
-      segment(`${fit(clean(subject), nameWidth)} `, ours ? "bold" : "plain"),
+      segment(`${fit(clean(subject), nameWidth)} `, isDeploy ? "canary" : ours ? "bold" : "plain"),
     ],
     text: segment(clean(message.slice(0, MAX_CHARACTERS)), style),
   };
 }
 
-function logEntry({ at, name, text }: LogLine, nameWidth: number): Entry {
-  const who = nameWidth === 0 ? [] : [segment(`${fit(clean(name), nameWidth)} `, "accent")];
+const ERROR = /\b([\w$]*error|[\w$]*exception|fatal|panic|traceback|critical)\b|"level":\s*(5\d|60|"(error|fatal)")/i;
+const WARNING = /\bwarn(ing)?\b|"level":\s*(4\d|"warn")/i;
+
+/** Returns the level of a line: an event's own, else what the text says. */
+export function levelOf({ level, text }: LogLine): Level {
+  if (level !== undefined) return level;
+  return ERROR.test(text) ? "error" : WARNING.test(text) ? "warn" : "info";
+}
+
+const RANK: Record<Level, number> = { info: 0, warn: 1, error: 2 };
+
+/** Returns the lines of a log at its level. */
+export function linesAtLevel({ lines, level }: Pick<LogView, "lines" | "level">): readonly LogLine[] {
+  return level === "all" ? lines : lines.filter((line) => RANK[levelOf(line)] >= RANK[level]);
+}
+
+/** Returns whether a line has what is searched for. */
+export function isFound({ text }: LogLine, search: string): boolean {
+  return search !== "" && text.toLowerCase().includes(search.toLowerCase());
+}
+
+/** Returns the lines of a log that fit, up to the one that is scrolled to. */
+export function logLines(log: LogView, width: number, height: number, owner: string | null): Line[] {
+  if (height <= 0) return [];
+  const all = linesAtLevel(log);
+  const end = all.length - Math.min(log.scrolled, Math.max(0, all.length - 1));
+  const shown = all.slice(Math.max(0, end - height), end);
+  if (shown.length === 0) {
+    const text = log.loaded ? (log.lines.length === 0 ? " no output yet" : ` none of ${log.lines.length} lines`) : " …";
+    return [fitLine([segment(text, "dim")], width)];
+  }
+  const isOne = owner?.includes(".") === true && shown.every(({ name }) => name === owner);
+  const nameWidth = isOne ? 0 : widest(shown.map(({ name }) => name));
+  const most = log.wraps ? height : 1;
+  return shown.flatMap((line) => entryLines(logEntry(line, nameWidth, log.search), width, most)).slice(-height);
+}
+
+function logEntry(line: LogLine, nameWidth: number, search: string): Entry {
+  const level = levelOf(line);
+  const style = LEVEL_STYLE[level];
+  const who = nameWidth === 0 ? [] : [segment(`${fit(clean(line.name), nameWidth)} `, "accent")];
+  const mark = level === "info" ? " " : "!";
+  const text = clean(line.text.slice(0, MAX_CHARACTERS));
   return {
-    before: [segment(` ${clock(at)} `, "dim"), ...who],
-    text: segment(clean(text.slice(0, MAX_CHARACTERS))),
+    before: [segment(` ${clock(line.at)} `, "dim"), segment(mark, style), ...who],
+    text: segment(text, isFound(line, search) ? "found" : style),
   };
 }
 
-function entryLines({ before, text }: Entry, width: number): Line[] {
+function entryLines({ before, text }: Entry, width: number, most: number): Line[] {
   const indent = lineWidth(before);
-  if (width - indent < LEAST_WRAPPED) return [fitLine([...before, text], width)];
-  return wrap(text.text, width - indent, MOST_LINES).map((piece, at) => [
+  if (most <= 1 || width - indent < LEAST_WRAPPED) return [fitLine([...before, text], width)];
+  return wrap(text.text, width - indent, most).map((piece, at) => [
     ...(at === 0 ? before : [segment(" ".repeat(indent))]),
     segment(piece, text.style),
   ]);

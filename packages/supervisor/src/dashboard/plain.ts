@@ -1,4 +1,5 @@
 /** Prints the status once a second as text or JSON, for logs and simple terminals. */
+import type { FigureHistory } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { feedStatus } from "./feed.js";
 import { clock } from "./format.js";
@@ -35,13 +36,23 @@ export async function runPlain({ socketPath, json, once, width, print, signal }:
     );
     print(`${lines.join("\n")}\n`);
   };
-  if (once) return show(await new ControlClient({ socketPath, timeoutMs: TIMEOUT_MS }).status());
+  const takeHistory = (zoom: "seconds" | "minutes", history: FigureHistory) => {
+    model = update(model, { type: "history", zoom, history }).model;
+  };
+  if (once) {
+    const client = new ControlClient({ socketPath, timeoutMs: TIMEOUT_MS });
+    const status = await client.status();
+    // The supervisor of an earlier version keeps no history.
+    if (!json && status.traffic !== undefined) takeHistory("seconds", await client.history("seconds"));
+    return show(status);
+  }
   let lost = false;
   const stop = feedStatus(socketPath, {
     onStatus: (status) => {
       lost = false;
       show(status);
     },
+    ...(!json && { onHistory: takeHistory }),
     onLost: () => {
       const at = Date.now();
       model = update(model, { type: "lost", at }).model;

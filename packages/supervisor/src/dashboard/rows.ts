@@ -1,74 +1,111 @@
 /** The rows of the table, their order and the selected one. */
-import type { BalancerStatus, InstanceStatus, PoolStatus, Status, TemplateStatus } from "../control/api.js";
+import type {
+  BalancerStatus,
+  InstanceStatus,
+  OtherProcess,
+  PoolStatus,
+  Status,
+  TemplateStatus,
+} from "../control/api.js";
 import { figureOf } from "../core/figures.js";
 import { FULL_WEIGHT } from "../core/fleet.js";
 import { stateWord } from "../core/words.js";
 import { shortDuration } from "./format.js";
-import { type Model, SORT_FIGURES, type SortKey } from "./model.js";
+import type { Model, Sort } from "./model.js";
 
 export type Process = InstanceStatus | BalancerStatus;
 
 export type Row =
   | { kind: "pool"; name: string; pool: PoolStatus }
   | { kind: "balancers"; name: "balancer"; status: Status }
-  /** `name` is the process's, such as `web.3`; `group` names the processes whose charts share a scale. */
-  | { kind: "process"; name: string; process: Process; group: string }
+  /** `name` is the process's, such as `web.3`; `pool` the one that its figures are compared with. */
+  | { kind: "process"; name: string; process: Process; pool: string }
   /** A process that forks the instances of its pool; its `name` is null if a newer one follows. */
   | { kind: "template"; name: string | null; template: TemplateStatus }
   /** The second process of the slot above. */
-  | { kind: "other"; name: null; other: NonNullable<Process["other"]> };
+  | { kind: "other"; name: null; slot: string; other: OtherProcess }
+  | { kind: "blank"; name: null };
 
-function numberOf(sort: SortKey, process: Process): number {
-  if (sort === "name") return -indexOf(process.name);
-  const value = figureOf({ key: SORT_FIGURES[sort] }, process);
-  return typeof value === "number" ? value : -1;
+type RowsOf = Pick<Model, "status" | "filter" | "sort">;
+
+/** Returns the rows of the pools that match the filter. */
+export function poolRows({ status, filter, sort }: RowsOf): Row[] {
+  const test = matcher(filter);
+  return (status?.pools ?? []).flatMap((pool) => {
+    const shown = [...processRows(pool.instances, pool.name, test, sort), ...templateRows(pool.templates, test)];
+    const ofPool = hasPoolRow(pool) || shown.length === 0;
+    if (shown.length === 0 && !test(pool.name)) return [];
+    return ofPool ? [{ kind: "pool", name: pool.name, pool } as const, ...shown] : shown;
+  });
 }
 
-/** Returns the rows that match the filter. */
-export function rowsOf({ status, filter, sort }: Pick<Model, "status" | "filter" | "sort">): Row[] {
-  if (status === null) return [];
-  const rows: Row[] = [];
-  for (const pool of status.pools) {
-    const shown = [...processRows(pool.instances, pool.name, filter, sort), ...templateRows(pool.templates, filter)];
-    if (shown.length > 0 || matches(filter, pool.name)) rows.push({ kind: "pool", name: pool.name, pool }, ...shown);
-  }
+/** Returns the rows of the balancers, which are always visible. */
+export function balancerRows({ status, sort }: RowsOf): Row[] {
   // A fleet that does not listen has no balancer.
-  if (status.balancers.length === 0 && status.listen.length === 0) return rows;
-  const shown = processRows(status.balancers, "balancer", filter, sort);
-  if (shown.length > 0 || matches(filter, "balancer")) {
-    rows.push({ kind: "balancers", name: "balancer", status }, ...shown);
-  }
-  return rows;
+  if (status === null || (status.balancers.length === 0 && status.listen.length === 0)) return [];
+  const shown = processRows(status.balancers, "balancer", () => true, sort);
+  return status.balancers.length === 1 ? shown : [{ kind: "balancers", name: "balancer", status }, ...shown];
+}
+
+/** A pool of one needs no line of its own, unless there is something to say about it. */
+function hasPoolRow({ instances, templates, rollout, deploy, cron, scaling, wanted }: PoolStatus): boolean {
+  const isSimple = instances.length === 1 && wanted === 1 && templates.length === 0;
+  return !isSimple || rollout !== null || deploy !== null || cron !== null || scaling !== null;
 }
 
 /** Returns `ready`, `drained`, `ready w50` with a weight of its own, or `stalled 12s`. */
-export function stateText(process: Process | TemplateStatus): string {
+export function stateText(process: Process | TemplateStatus | OtherProcess): string {
+  if ("isCanary" in process) return process.isCanary && process.state === "ready" ? "canary" : process.state;
   const stalledMs = "stalledMs" in process ? process.stalledMs : null;
   if (stalledMs !== null) return `stalled ${shortDuration(stalledMs / 1000)}`;
   const { weight = null } = process as { weight?: number | null };
   return weight === null || weight === FULL_WEIGHT ? stateWord(process) : `${stateWord(process)} w${weight}`;
 }
 
-function processRows(processes: readonly Process[], group: string, filter: string, sort: SortKey): Row[] {
-  const value = (process: Process) => numberOf(sort, process);
+/** Whether a process is in trouble. */
+export function isFailing({ state, stalledMs }: Process): boolean {
+  return state === "backoff" || state === "failed" || stalledMs !== null;
+}
+
+type Test = (...texts: string[]) => boolean;
+
+/** Every word must be in one of the texts, and no word after a `!`. */
+function matcher(filter: string): Test {
+  const words = filter.toLowerCase().split(" ").filter(Boolean);
+  return (...texts) =>
+    words.every((word) => {
+      const isNot = word.startsWith("!");
+      const wanted = isNot ? word.slice(1) : word;
+      return wanted === "" || texts.some((text) => text.toLowerCase().includes(wanted)) !== isNot;
+    });
+}
+
+function processRows(processes: readonly Process[], pool: string, test: Test, { key, reversed }: Sort): Row[] {
+  const value = (process: Process) => {
+    const figure = figureOf({ key }, process);
+    return typeof figure === "number" ? figure : -1;
+  };
+  const text = (process: Process) => (key === "state" ? stateText(process) : "");
+  const sign = reversed ? -1 : 1;
+  const isByName = key === "name";
   return processes
-    .filter((process) => matches(filter, process.name) || matches(filter, stateText(process)))
-    .sort((a, b) => value(b) - value(a) || indexOf(a.name) - indexOf(b.name))
+    .filter((process) => test(process.name, stateText(process)))
+    .sort((a, b) => {
+      const difference = isByName ? indexOf(a.name) - indexOf(b.name) : value(b) - value(a);
+      return sign * (text(a).localeCompare(text(b)) || difference) || indexOf(a.name) - indexOf(b.name);
+    })
     .flatMap((process): Row[] => {
-      const row: Row = { kind: "process", name: process.name, process, group };
-      return process.other === null ? [row] : [row, { kind: "other", name: null, other: process.other }];
+      const row: Row = { kind: "process", name: process.name, process, pool };
+      const { other } = process;
+      return other === null ? [row] : [row, { kind: "other", name: null, slot: process.name, other }];
     });
 }
 
 /** Returns a pool's template rows, which follow its instances. Of two with the same name only the newer can be selected. */
-function templateRows(templates: readonly TemplateStatus[], filter: string): Row[] {
+function templateRows(templates: readonly TemplateStatus[], test: Test): Row[] {
   return templates
-    .filter(({ name, state }) => matches(filter, name) || matches(filter, state))
+    .filter(({ name, state }) => test(name, state))
     .map((template, at, all) => ({ kind: "template", name: at === all.length - 1 ? template.name : null, template }));
-}
-
-function matches(filter: string, text: string): boolean {
-  return filter === "" || text.includes(filter.toLowerCase());
 }
 
 /** Returns 3 for `web.3`. */
@@ -82,16 +119,23 @@ export function poolOf(name: string): string {
   return dot < 0 ? name : name.slice(0, dot);
 }
 
+/** Returns the process of a name. */
+export function processOf(status: Status | null, name: string | null): Process | undefined {
+  if (status === null || name === null) return undefined;
+  const found = status.pools.find((pool) => pool.name === poolOf(name))?.instances.find((each) => each.name === name);
+  return found ?? status.balancers.find((each) => each.name === name);
+}
+
 /** Returns the names that can be selected, from top to bottom. */
-export function selectable(model: Pick<Model, "status" | "filter" | "sort">): string[] {
-  return rowsOf(model).flatMap(({ name }) => (name === null ? [] : [name]));
+export function selectable(model: RowsOf): string[] {
+  return [...poolRows(model), ...balancerRows(model)].flatMap(({ name }) => (name === null ? [] : [name]));
 }
 
 /**
  * Returns the name to select: the current one, else the last of its pool, else the first instance. The selection keeps its place
  * when an instance is removed, and is always visible.
  */
-export function keepSelection(model: Pick<Model, "status" | "filter" | "sort" | "selected">): string | null {
+export function keepSelection(model: RowsOf & Pick<Model, "selected">): string | null {
   const names = selectable(model);
   const { selected } = model;
   if (selected !== null) {

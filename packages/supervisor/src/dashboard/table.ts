@@ -1,120 +1,207 @@
 /** The table: a line for each pool and process. */
-import type { PoolStatus, Status, TemplateStatus } from "../control/api.js";
-import { readyText } from "../core/serving.js";
+import type { PoolStatus, Status } from "../control/api.js";
 import { boundsText } from "../core/words.js";
-import { type Layout, layOut, MARGIN, type PlacedColumn, stateStyle } from "./columns.js";
-import { bar, count, peak, shortDuration, size, sparkline } from "./format.js";
+import { bar, type Chart, shapeRow, sparkRow } from "./chart.js";
+import { type Cells, type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, textOf } from "./columns.js";
+import { count, shortDuration, size } from "./format.js";
+import { deathsOf, highest, samplesOf, ZOOMS, type Zoom } from "./history.js";
+import { type Medians, mediansOf, styleBeside, styleOfErrors } from "./medians.js";
 import type { Model } from "./model.js";
-import { type Process, type Row, rowsOf, stateText } from "./rows.js";
-import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, spread } from "./text.js";
+import { balancerRows, type Process, poolOf, poolRows, type Row, stateText } from "./rows.js";
+import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment } from "./text.js";
 
-const MARK = "▸";
-const BAR_WIDTH = 8;
+export interface TableRow {
+  /** The name that can be selected. */
+  name: string | null;
+  line: Line;
+  /** Whether a blank line may stand above it. */
+  startsPool: boolean;
+}
 
 export interface Table {
   head: Line;
-  rows: Line[];
-  /** The index of the selected row, or -1. */
-  selected: number;
+  layout: Layout;
+  pools: TableRow[];
+  balancers: TableRow[];
 }
 
-type TableModel = Pick<Model, "status" | "filter" | "sort" | "selected" | "histories" | "ticks" | "connection">;
+type TableModel = Pick<
+  Model,
+  "status" | "filter" | "sort" | "selected" | "history" | "zoom" | "connection" | "glyphs" | "at"
+>;
+
+/** What all rows share. */
+interface Context {
+  model: TableModel;
+  zoom: Zoom;
+  medians: Medians;
+  layout: Layout;
+  width: number;
+  peaks: Map<string, number>;
+}
+
+interface Entry extends Cells {
+  row: Row;
+  stateStyle: Style;
+  nameStyle: Style;
+  /** The name of its series, and the pool that its figures are compared with. */
+  series: string | null;
+  pool: string | null;
+  shape: readonly number[] | null;
+  /** What stands in place of the chart. */
+  note: Line | null;
+  chartStyle: Style;
+}
 
 /** Returns the whole table, in `width` cells. */
 export function tableOf(model: TableModel, width: number): Table {
-  const rows = rowsOf(model);
-  const processes = rows.flatMap((row) => (row.kind === "process" ? [row.process] : []));
-  const layout = layOut(processes, width, model.sort);
-  const peaks = peaksOf(model, rows);
-  const faded = model.connection.state === "lost";
-  const lines = rows.map((row) => {
-    const line = lineOf(row, model, layout, peaks, width);
-    return emphasise(line, row.name !== null && row.name === model.selected, faded, width);
-  });
-  return {
-    head: fitLine(headLine(layout), width),
-    rows: lines,
-    selected: rows.findIndex(({ name }) => name !== null && name === model.selected),
-  };
-}
-
-/** Returns the highest rate of each group, whose charts share one scale. */
-function peaksOf({ histories }: TableModel, rows: readonly Row[]): Map<string, number> {
-  const peaks = new Map<string, number>();
-  for (const row of rows) {
-    if (row.kind !== "process") continue;
-    const highest = peak(histories.get(row.name) ?? []);
-    peaks.set(row.group, Math.max(peaks.get(row.group) ?? 0, highest));
+  const zoom = ZOOMS[model.zoom] ?? (ZOOMS[1] as Zoom);
+  const pools = poolRows(model).map(entryOf);
+  const balancers = balancerRows(model).map(entryOf);
+  const all = [...pools, ...balancers];
+  const layout = layOut(all, width, model.sort, zoom.rowTitle);
+  const context: Context = { model, zoom, layout, width, medians: mediansOf(model.status), peaks: new Map() };
+  for (const { series, pool } of all) {
+    if (series === null || pool === null) continue;
+    const most = highest(samplesOf(model.history[zoom.from], series, "requests", zoom.row));
+    context.peaks.set(pool, Math.max(context.peaks.get(pool) ?? 0, most));
   }
-  return peaks;
+  const rowsOf = (entries: readonly Entry[]) =>
+    entries.map((entry, at): TableRow => {
+      const before = entries[at - 1];
+      const isSmall = (each: Entry | undefined) => each !== undefined && !each.isPool && !hasSiblings(entries, each);
+      const startsPool = at > 0 && entry.pool !== before?.pool && !(isSmall(entry) && isSmall(before));
+      return { name: entry.row.name, line: lineOf(entry, context), startsPool };
+    });
+  return { head: headLine(layout, width), layout, pools: rowsOf(pools), balancers: rowsOf(balancers) };
 }
 
-function headLine({ columns, gap }: Layout): Line {
-  const cells = columns.map(({ column, title, width }) => fit(title, width, column.align));
-  return [segment(" ".repeat(MARGIN) + cells.join(gap), "dim")];
+function hasSiblings(entries: readonly Entry[], entry: Entry): boolean {
+  return entries.filter(({ pool }) => pool === entry.pool).length > 1;
 }
 
-function lineOf(row: Row, model: TableModel, layout: Layout, peaks: Map<string, number>, width: number): Line {
+function headLine({ columns, gap }: Layout, width: number): Line {
+  const cells = columns.map(({ column, title, width: cell }) => fit(title, cell, column.align));
+  return fitLine([segment(" ".repeat(MARGIN) + cells.join(gap), "dim")], width);
+}
+
+const PLAIN = {
+  ...{ pid: null, generation: null, figures: null, isRunning: true, isPool: false, nameStyle: "plain" as Style },
+  ...{ series: null, pool: null, shape: null, note: null, chartStyle: "accent" as Style },
+};
+
+function entryOf(row: Row): Entry {
   switch (row.kind) {
     case "pool":
-      return poolLine(row, width);
+      return poolEntry(row, row.pool);
     case "balancers":
-      return balancersLine(row.status, width);
-    case "process": {
-      const history = model.histories.get(row.name) ?? [];
-      const chart = (cells: number) => sparkline(history, model.ticks, cells, peaks.get(row.group) ?? 0);
-      return processLine(row.process, layout, chart);
+      return balancersEntry(row, row.status);
+    case "process":
+      return processEntry(row, row.process, row.pool);
+    case "template": {
+      const { state, pid, generation } = row.template;
+      const style = state === "ready" ? ("good" as const) : ("busy" as const);
+      const pool = poolOf(row.template.name);
+      return {
+        ...{ ...PLAIN, row, name: "template", state, stateStyle: style, pid, generation, pool },
+        // It gets no requests, so it has only some figures.
+        figures: { ...row.template, requestsPerSecond: null },
+      };
     }
-    case "template":
-      return templateLine(row.template, layout);
-    case "other":
-      return otherLine(row.other, layout);
+    case "other": {
+      const { other, slot } = row;
+      const name = other.isCanary ? slot : OTHER_NAMES[other.role];
+      const isCanary = other.isCanary && other.state === "ready";
+      return {
+        ...{ ...PLAIN, row, name, state: stateText(other), pid: other.pid, generation: other.generation },
+        stateStyle: isCanary ? "canary" : stateStyle(other.state),
+        nameStyle: other.isCanary ? "canary" : "dim",
+        ...(other.latencyShape !== undefined && { figures: { ...other, restarts: null, errorsPerMinute: null } }),
+        ...{ pool: poolOf(slot), shape: other.latencyShape ?? null, chartStyle: "canary" },
+        series: other.latencyShape === undefined ? null : `${slot} (replacement)`,
+      };
+    }
+    case "blank":
+      return { ...PLAIN, row, name: "", state: "", stateStyle: "plain" };
     default:
       return row satisfies never;
   }
 }
 
-function poolLine({ pool }: Extract<Row, { kind: "pool" }>, width: number): Line {
-  const text = readyText(pool);
-  const short = pool.ready < pool.wanted || text.includes("drained");
-  const left: Line = [
-    segment(" "),
-    segment(pool.name, "bold"),
-    segment(`  ${pool.kind}  `),
-    segment(text, short ? "busy" : "good"),
-    segment(boundsText(pool)),
-    segment(`  gen ${pool.generation}`),
-  ];
-  const deferred = deferredOf(pool);
-  if (deferred !== "") left.push(segment(`  ${deferred}`, "busy"));
-  if (pool.receiving > 0) left.push(segment(`  receiving ${count(pool.receiving)}`));
-  if (pool.sending > 0) left.push(segment(`  sending ${count(pool.sending)}`));
-  const routes = clean(pool.routes.join(" "));
-  if (pool.rollout === null) {
-    const { requestsPerSecond } = pool;
-    if (requestsPerSecond === null)
-      return spread(left, pool.cron === null ? [] : [segment(`cron ${clean(pool.cron)} `, "dim")], width);
-    const right = [segment(`${count(requestsPerSecond)} req/s  ${routes} `, "dim")];
-    const scaled = lastScaling(pool);
-    const fits = scaled !== undefined && lineWidth([...left, scaled, ...right]) < width;
-    return spread(fits ? [...left, scaled] : left, right, width);
+const OTHER_NAMES = { replacement: "└ next", outgoing: "└ last", warm: "└ warm" } as const;
+
+function processEntry(row: Row, process: Process, pool: string): Entry {
+  const { name, pid, state, stalledMs } = process;
+  return {
+    ...{ ...PLAIN, row, name, state: stateText(process), pid, figures: process, isRunning: pid !== null, pool },
+    generation: "generation" in process ? process.generation : null,
+    stateStyle: stateStyle(state, stalledMs, "outOfTurn" in process ? process.outOfTurn : null),
+    nameStyle: pool === "balancer" ? "bold" : "plain",
+    ...{ series: name, shape: pid === null ? null : process.latencyShape },
+  };
+}
+
+function poolEntry(row: Row, pool: PoolStatus): Entry {
+  const { name, ready, wanted, instances, generation } = pool;
+  const drained = instances.filter(({ outOfTurn }) => outOfTurn === "drained").length;
+  const restarts = instances.reduce((sum, each) => sum + each.restarts, 0);
+  const style: Style = ready === 0 && wanted > 0 ? "bad" : ready < wanted || drained > 0 ? "warn" : "good";
+  return {
+    ...{ ...PLAIN, row, name, pool: name, isPool: true, nameStyle: "bold", stateStyle: style, generation },
+    state: `${ready}/${wanted}${drained === 0 ? "" : ` −${drained}`}`,
+    figures: { ...pool, restarts },
+    shape: pool.requestsPerSecond === null ? null : pool.latencyShape,
+    note: poolNote(pool),
+  };
+}
+
+function balancersEntry(row: Row, { balancers, traffic }: Status): Entry {
+  const ready = balancers.filter(({ state }) => state === "ready").length;
+  const connections = `${count(traffic.connections)} connections`;
+  const spooled = balancers.reduce((sum, { spoolBytes }) => sum + spoolBytes, 0);
+  const restarts = balancers.reduce((sum, each) => sum + each.restarts, 0);
+  return {
+    ...{ ...PLAIN, row, name: "balancer", pool: "balancer", isPool: true, nameStyle: "bold" },
+    state: `${ready}/${balancers.length}`,
+    stateStyle: ready < balancers.length ? "warn" : "good",
+    figures: { ...traffic, restarts },
+    shape: traffic.latencyShape,
+    note: [segment(spooled > 0 ? `${connections}, spool ${size(spooled)}` : connections, "dim")],
+  };
+}
+
+/** Returns what is going on in a pool, else its routes. */
+function poolNote(pool: PoolStatus): Line {
+  const { rollout, deploy, routes, cron, scaling, receiving, sending } = pool;
+  if (deploy != null && deploy.phase === "canary") return [segment(deployNote(deploy), "canary")];
+  if (rollout !== null) {
+    const { kind, done, total } = rollout;
+    return [
+      segment(`${kind} ${done}/${total} `, "busy"),
+      segment(bar(done / Math.max(1, total), 8, "block", "░"), "busy"),
+    ];
   }
-  const { kind, done, total } = pool.rollout;
-  // The supervisor of an earlier version knows no deploys.
-  if (pool.deploy?.phase === "canary") return spread(left, [segment(`${deployLine(pool.deploy)} `, "busy")], width);
-  return spread(left, [segment(`${kind} ${done}/${total} ${bar(done, total, BAR_WIDTH)} `, "busy")], width);
-}
-
-/** Returns `deploy 3 → 4: canary 10 %, 18 s left, wait`. */
-function deployLine({ from, to, percent, leftMs, verdict }: NonNullable<PoolStatus["deploy"]>): string {
-  const left = leftMs === null ? "starting" : `${Math.ceil(leftMs / 1000)} s left, ${verdict}`;
-  return `deploy ${from} → ${to}: canary ${percent} %, ${left}`;
-}
-
-/** Returns `2 → 3: ` and why, for an autoscaled pool; undefined if its size has not changed. */
-function lastScaling({ scaling }: PoolStatus): Segment | undefined {
+  const notes = [
+    deferredOf(pool),
+    receiving > 0 ? `receiving ${count(receiving)}` : "",
+    sending > 0 ? `sending ${count(sending)}` : "",
+  ].filter(Boolean);
   const last = scaling?.last;
-  return last == null ? undefined : segment(`  ${last.from} → ${last.to}: ${clean(last.reason)}`, "dim");
+  const rest = [
+    ...(scaling === null ? [] : [boundsText(pool).trim()]),
+    ...(last == null ? [] : [`${last.from} → ${last.to}: ${last.reason}`]),
+    ...(cron === null ? routes : [`cron ${cron}`]),
+  ];
+  return [
+    ...(notes.length === 0 ? [] : [segment(`${notes.join("  ")}  `, "busy")]),
+    segment(clean(rest.join("  ")), "dim"),
+  ];
+}
+
+/** Returns `canary 10 %, 18 s left, wait`. */
+function deployNote({ percent, percentNow, leftMs, verdict, isHeld }: NonNullable<PoolStatus["deploy"]>): string {
+  if (leftMs === null) return "canary starts";
+  return `canary ${percentNow ?? percent} %, ${isHeld ? "held" : `${Math.ceil(leftMs / 1000)} s left`}, ${verdict}`;
 }
 
 /** Returns `12 deferred, oldest 3s`; empty if no job is queued. */
@@ -128,84 +215,74 @@ function deferredOf({ instances }: PoolStatus): string {
   return jobs === 0 ? "" : `${count(jobs)} deferred, oldest ${shortDuration(oldestMs / 1000)}`;
 }
 
-function balancersLine({ balancers, listen }: Status, width: number): Line {
-  const ready = balancers.filter(({ state }) => state === "ready").length;
-  const connections = balancers.reduce((sum, each) => sum + each.connections, 0);
-  const left: Line = [
-    segment(" "),
-    segment("balancer", "bold"),
-    segment("  "),
-    segment(`${ready}/${balancers.length} ready`, ready < balancers.length ? "busy" : "good"),
-    segment(`  ${count(connections)} ${connections === 1 ? "connection" : "connections"}`),
-  ];
-  const spooled = balancers.reduce((sum, { spoolBytes }) => sum + spoolBytes, 0);
-  if (spooled > 0) left.push(segment(`  spool ${size(spooled)}`));
-  return spread(left, [segment(`${clean(listen.join(" "))} `, "accent")], width);
-}
-
-function processLine(process: Process, { columns, gap }: Layout, chart: (cells: number) => string): Line {
-  const line: Line = [segment(" ".repeat(MARGIN))];
-  for (const [at, placed] of columns.entries()) {
-    if (at > 0) line.push(segment(gap));
-    line.push(cellOf(process, placed, chart));
+function lineOf(entry: Entry, context: Context): Line {
+  const { model, layout, width } = context;
+  const isSelected = entry.row.name !== null && entry.row.name === model.selected;
+  const isFaded = model.connection.state === "lost";
+  const line: Line = [segment(isSelected ? "▸" : " ".repeat(MARGIN), "accent")];
+  for (const [at, placed] of layout.columns.entries()) {
+    if (at > 0) line.push(segment(layout.gap));
+    line.push(...cellOf(entry, placed, context, isSelected));
   }
-  return line;
-}
-
-function cellOf(process: Process, { column, width }: PlacedColumn, chart: (cells: number) => string): Segment {
-  switch (column.key) {
-    case "state":
-      return segment(
-        fit(stateText(process), width),
-        stateStyle(process.state, process.stalledMs, "outOfTurn" in process ? process.outOfTurn : null),
-      );
-    case "chart":
-      return segment(fit(chart(width), width), "accent");
-    case "name":
-      return segment(fit(clean(process.name), width));
-    default:
-      return segment(fit(column.value(process), width, column.align));
-  }
-}
-
-/** A template serves no requests, so it has no request figures. Its full name would widen the column. */
-function templateLine(template: TemplateStatus, { columns, gap }: Layout): Line {
-  const { state, pid } = template;
-  const line: Line = [segment(" ".repeat(MARGIN))];
-  for (const [at, { column, width }] of columns.entries()) {
-    if (at > 0) line.push(segment(gap));
-    if (column.key === "name") line.push(segment(fit("template", width)));
-    else if (column.key === "state") line.push(segment(fit(state, width), state === "ready" ? "good" : "busy"));
-    else if (column.key === "pid") line.push(segment(fit(String(pid ?? "–"), width, "right")));
-    else if (column.key in template) line.push(segment(fit(column.value(template), width, "right")));
-    else line.push(segment(" ".repeat(width)));
-  }
-  return line;
-}
-
-const OTHER_NAMES = { replacement: "└ next", outgoing: "└ last", warm: "└ warm" } as const;
-
-function otherLine(other: NonNullable<Process["other"]>, { columns, gap }: Layout): Line {
-  const line: Line = [segment(" ".repeat(MARGIN))];
-  for (const [at, { column, width }] of columns.entries()) {
-    if (at > 0) line.push(segment(gap));
-    if (column.key === "name") line.push(segment(fit(OTHER_NAMES[other.role], width), "dim"));
-    else if (column.key === "state") line.push(segment(fit(other.state, width), stateStyle(other.state)));
-    else if (column.key === "pid") line.push(segment(fit(String(other.pid ?? "–"), width, "right")));
-    else line.push(segment(" ".repeat(width)));
-  }
-  return line;
-}
-
-/** Highlights the selected row over its whole width, and dims the values of a lost supervisor. */
-function emphasise(line: Line, selected: boolean, faded: boolean, width: number): Line {
   const cut = fitLine(line, width);
-  if (selected) {
-    const style: Style = "selected";
-    const text = cut.map((each) => each.text).join("");
-    return [segment(fit(MARK + text.slice(1), width), style)];
+  return isFaded ? cut.map(({ text, style }) => segment(text, style === "selected" ? style : "dim")) : cut;
+}
+
+function cellOf(entry: Entry, { column, width }: PlacedColumn, context: Context, isSelected: boolean): Segment[] {
+  const { key, align } = column;
+  switch (key) {
+    case "name":
+      return [segment(fit(clean(entry.name), width), isSelected ? "selected" : entry.nameStyle)];
+    case "state":
+      return [segment(fit(entry.state, width), entry.stateStyle)];
+    case "chart":
+      if (entry.note !== null) return exactly(entry.note, width);
+      return entry.series === null ? [segment(" ".repeat(width))] : chartOf(entry, width, context, "requests");
+    case "memory":
+      return entry.series === null ? [segment(" ".repeat(width))] : chartOf(entry, width, context, "rssBytes");
+    case "latency":
+      if (entry.shape === null) return [segment(" ".repeat(width))];
+      return exactly(shapeRow(entry.shape, context.model.glyphs), width);
+    default: {
+      const text = textOf(column, entry);
+      return [segment(fit(text, width, align), styleOf(entry, key, text, context))];
+    }
   }
-  return faded ? cut.map(({ text }) => segment(text, "dim")) : cut;
+}
+
+function styleOf(entry: Entry, key: string, text: string, { medians }: Context): Style {
+  if (text === "–") return "dim";
+  if (entry.isPool) {
+    const isErrors = key === "errorsPerMinute" && entry.figures !== null;
+    const errors = isErrors
+      ? styleOfErrors((entry.figures as PoolStatus).errorsPerMinute, entry.figures ?? {})
+      : "plain";
+    return errors === "plain" ? "bold" : errors;
+  }
+  if (key === "restarts") return text === "0" ? "dim" : entry.isRunning ? "warn" : "bad";
+  if (entry.figures === null || !entry.isRunning) return entry.isRunning ? "plain" : "dim";
+  return entry.pool === null ? "plain" : styleBeside(medians, entry.pool, key, entry.figures);
+}
+
+function chartOf(entry: Entry, width: number, context: Context, figure: "requests" | "rssBytes"): Line {
+  const { model, zoom, peaks } = context;
+  const record = model.history[zoom.from];
+  const name = entry.series ?? "";
+  const samples = samplesOf(record, name, figure, zoom.row);
+  const isMemory = figure === "rssBytes";
+  const chart: Chart = {
+    ...{ samples, newest: record?.newest ?? 0, window: zoom.row, glyphs: model.glyphs },
+    most: isMemory ? highest(samples) : (peaks.get(entry.pool ?? "") ?? 0),
+    styleOf: () => (isMemory ? "memory" : entry.chartStyle),
+  };
+  return exactly(sparkRow(chart, width, entry.row.kind === "process" ? deathsOf(record, name) : []), width);
+}
+
+/** Cuts or pads a line to exactly `width` cells. */
+function exactly(line: Line, width: number): Line {
+  const cut = fitLine(line, width);
+  const space = width - lineWidth(cut);
+  return space > 0 ? [...cut, segment(" ".repeat(space))] : cut;
 }
 
 /** Pads `line` with spaces to `width` cells. */

@@ -1,18 +1,27 @@
 /** The terminal: shows lines of styled text, reports keys and sizes, and restores the screen. */
+import { PassThrough } from "node:stream";
+import { StringDecoder } from "node:string_decoder";
 import blessed from "blessed";
-import type { Key } from "./model.js";
+import { TerminalInput } from "./input.js";
+import type { Key, MousePress } from "./model.js";
 import { cells, isSimple, type Line, type Style, widthOf } from "./text.js";
 
 interface TerminalOptions {
   /** Without colours, uses only bold and reverse. */
   colour: boolean;
   onKey(key: Key): void;
+  onPasted(text: string): void;
+  onMouse(press: MousePress): void;
   onResize(size: { width: number; height: number }): void;
 }
 
 interface Terminal {
   readonly size: { width: number; height: number };
   draw(lines: readonly Line[]): void;
+  /** Puts text into the clipboard, if the terminal lets programs do so (OSC 52). */
+  copy(text: string): void;
+  /** Reports presses and the wheel; meanwhile the terminal itself selects no text. */
+  reportMouse(on: boolean): void;
   /** Leaves the alternate screen, shows the cursor and ends raw mode. May be called at any time and more than once. */
   restore(): void;
 }
@@ -22,6 +31,7 @@ type Cell = [attribute: number, text: string];
 
 /** The part of blessed's screen that we use: its cells, which `draw` compares with the terminal's. */
 interface CellScreen extends blessed.Widgets.Screen {
+  program: blessed.BlessedProgram & { _write(text: string): void; flush(): void };
   lines: (Cell[] & { dirty: boolean })[];
   olines: Cell[][];
   draw(first: number, last: number): void;
@@ -45,6 +55,11 @@ const COLOURED: Record<Style, number> = {
   busy: attribute(3),
   bad: attribute(1, BOLD),
   accent: attribute(6),
+  memory: attribute(4),
+  canary: attribute(5),
+  warn: attribute(3),
+  key: attribute(6, BOLD),
+  found: attribute(3, REVERSE),
   selected: attribute(DEFAULT_COLOUR, REVERSE),
   alarm: attribute(3, BOLD | REVERSE),
 };
@@ -56,14 +71,57 @@ const UNCOLOURED: Record<Style, number> = {
   busy: attribute(DEFAULT_COLOUR, BOLD),
   bad: attribute(DEFAULT_COLOUR, BOLD),
   accent: attribute(DEFAULT_COLOUR),
+  memory: attribute(DEFAULT_COLOUR),
+  canary: attribute(DEFAULT_COLOUR, BOLD),
+  warn: attribute(DEFAULT_COLOUR, BOLD),
+  key: attribute(DEFAULT_COLOUR, BOLD),
+  found: attribute(DEFAULT_COLOUR, REVERSE),
   alarm: attribute(DEFAULT_COLOUR, BOLD | REVERSE),
 };
 
+/** What blessed does not set: pasted text is marked as such, and frames appear whole where the terminal can do that. */
+const PASTE_ON = "\x1b[?2004h";
+const PASTE_OFF = "\x1b[?2004l";
+const FRAME_BEGINS = "\x1b[?2026h";
+const FRAME_ENDS = "\x1b[?2026l";
+const MOUSE_ON = "\x1b[?1000h\x1b[?1006h";
+const MOUSE_OFF = "\x1b[?1006l\x1b[?1000l";
+/** Terminals refuse longer texts. */
+const MAX_COPIED = 74_000;
+
+/** Blessed's input: the keys of stdin, without pasted text and mouse reports. */
+function keysOfStdin(events: Pick<TerminalOptions, "onPasted" | "onMouse">): { keys: PassThrough; close(): void } {
+  const { stdin } = process;
+  const keys = Object.assign(new PassThrough(), {
+    isTTY: true,
+    isRaw: false,
+    setRawMode(on: boolean) {
+      stdin.setRawMode?.(on);
+      keys.isRaw = on;
+      return keys;
+    },
+  });
+  const input = new TerminalInput({ ...events, onKeys: (text) => keys.write(text) });
+  // A character may arrive in two reads.
+  const decoder = new StringDecoder("utf8");
+  const take = (chunk: Buffer | string) => input.push(typeof chunk === "string" ? chunk : decoder.write(chunk));
+  stdin.on("data", take);
+  return {
+    keys,
+    close() {
+      stdin.off("data", take);
+      input.close();
+    },
+  };
+}
+
 /** Takes over the terminal: alternate screen, raw mode, hidden cursor. */
-export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Terminal {
+export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOptions): Terminal {
   // Otherwise blessed draws lines with the alternate character set, which not every terminal has.
   process.env.NCURSES_NO_UTF8_ACS = "1";
+  const { keys, close } = keysOfStdin(events);
   const screen = blessed.screen({
+    input: keys as never,
     terminal: "xterm-256color",
     forceUnicode: true,
     fullUnicode: false,
@@ -76,6 +134,8 @@ export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Term
   const sizeNow = () => ({ width: Number(screen.width), height: Number(screen.height) });
   let restored = false;
   let drawn: readonly Line[] = [];
+  const write = (text: string) => screen.program._write(text);
+  write(PASTE_ON);
 
   screen.on("keypress", (typed: string | undefined, key: blessed.Widgets.Events.IKeyEventArg) => {
     const name = nameOf(typed, key);
@@ -100,12 +160,28 @@ export function openTerminal({ colour, onKey, onResize }: TerminalOptions): Term
         if (!isSame(line, drawn[y])) writeRow(row, screen.olines[y] ?? [], line, attributes);
       }
       drawn = lines;
+      write(FRAME_BEGINS);
       screen.draw(0, screen.lines.length - 1);
+      write(FRAME_ENDS);
+    },
+    copy(text) {
+      if (!restored)
+        write(
+          `\x1b]52;c;${Buffer.from(text)
+            .toString("base64")
+            .slice(0, MAX_COPIED & ~3)}\x07`,
+        );
+    },
+    reportMouse(on) {
+      if (!restored) write(on ? MOUSE_ON : MOUSE_OFF);
     },
     restore() {
       if (restored) return;
       restored = true;
+      close();
+      write(MOUSE_OFF + PASTE_OFF);
       screen.destroy();
+      process.stdin.setRawMode?.(false);
       // Blessed leaves the input flowing, which keeps the process alive.
       process.stdin.pause();
     },

@@ -9,8 +9,18 @@ export type Style =
   | "good"
   | "busy"
   | "bad"
+  /** Traffic. */
   | "accent"
-  /** The selected row. */
+  | "memory"
+  /** A canary, a deploy. */
+  | "canary"
+  /** A slow or unusual figure, short of bad. */
+  | "warn"
+  /** The name of a key. */
+  | "key"
+  /** A line that is searched for. */
+  | "found"
+  /** The name of the selected row. */
   | "selected"
   /** Demands attention: a question, a lost connection. */
   | "alarm";
@@ -24,7 +34,7 @@ export type Line = Segment[];
 
 /** Characters that are one cell wide everywhere: ASCII, Latin letters, dashes, blocks and our drawing characters. */
 const SIMPLE =
-  /^[\x20-\x7e\u00a1-\u00a8\u00aa-\u00ac\u00af-\u02ff\u2010-\u2027\u2190-\u2193\u2212\u2500-\u259f\u25a1\u25b8\u25be\u2713\u2717]*$/;
+  /^[\x20-\x7e\u00a1-\u00a8\u00aa-\u00ac\u00af-\u02ff\u2010-\u2027\u2190-\u2193\u2212\u2264\u2500-\u259f\u25a1\u25b4\u25b8\u25be\u2713\u2717\u2800-\u28ff]*$/;
 /** Escape sequences: CSI, OSC up to its end, and two-character sequences. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]/g;

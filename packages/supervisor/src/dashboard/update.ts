@@ -1,12 +1,13 @@
 /** Applies messages to the model. Pure: messages carry the time. */
 import type { OperationResult, Status } from "../control/api.js";
-import { addSample, type History } from "./format.js";
-import { pressKey } from "./keys.js";
-import { followed, type Message, type Model, type Operation, type Step } from "./model.js";
+import { merged } from "./history.js";
+import { paste, pressKey, pressMouse } from "./keys.js";
+import { followed, type LogView, type Message, type Model, type Operation, type Step } from "./model.js";
+import { linesAtLevel } from "./pane.js";
 import { keepSelection } from "./rows.js";
 
 const MAX_EVENTS = 300;
-const MAX_LOG_LINES = 300;
+const MAX_LOG_LINES = 3_000;
 /** How long a notice is shown, in milliseconds. */
 const NOTICE_MS = 6_000;
 const FAILURE_NOTICE_MS = 20_000;
@@ -14,27 +15,38 @@ const FAILURE_NOTICE_MS = 20_000;
 export function update(model: Model, message: Message): Step {
   switch (message.type) {
     case "status":
-      return only(takeStatus(model, message.status, message.at));
+      return takeStatus(model, message.status, message.at);
     case "lost":
       return only(lose(model, message.at));
+    case "history": {
+      const { zoom, history } = message;
+      return only({ ...model, history: { ...model.history, [zoom]: merged(model.history[zoom], history) } });
+    }
     case "events": {
       const before = message.fresh ? [] : model.events;
       return only({ ...model, events: [...before, ...message.events].slice(-MAX_EVENTS) });
     }
-    case "log": {
-      if (message.name !== followed(model)) return only(model);
-      const before = message.fresh || model.log.name !== message.name ? [] : model.log.lines;
+    case "log":
+      return only(takeLines(model, message));
+    case "open":
+      return only({ ...model, open: { name: message.name, requests: message.requests } });
+    case "deaths":
       return only({
         ...model,
-        log: { name: message.name, lines: [...before, ...message.lines].slice(-MAX_LOG_LINES), loaded: true },
+        deaths: {
+          list: message.deaths,
+          selected: Math.max(0, Math.min(model.deaths.selected, message.deaths.length - 1)),
+          loaded: true,
+        },
       });
-    }
-    case "key": {
-      const step = pressKey(model, message.key, message.at);
-      return { ...step, model: settle(step.model) };
-    }
+    case "key":
+      return settled(pressKey(model, message.key, message.at));
+    case "pasted":
+      return settled(paste(model, message.text, message.at));
+    case "mouse":
+      return settled(pressMouse(model, message, message.at));
     case "resize":
-      return only({ ...model, size: { width: message.width, height: message.height } });
+      return settled(only({ ...model, size: { width: message.width, height: message.height } }));
     case "progress": {
       const operation = model.operations.find(({ id }) => id === message.id);
       if (operation === undefined || model.mode.kind === "stopping") return only(model);
@@ -54,32 +66,75 @@ function only(model: Model): Step {
   return { model, effects: [] };
 }
 
-function takeStatus(model: Model, status: Status, at: number): Model {
-  const isNew = model.status === null || model.status.pid !== status.pid;
+function settled(step: Step): Step {
+  return { ...step, model: settle(step.model) };
+}
+
+function takeStatus(model: Model, given: Status, at: number): Step {
+  const status = complete(given);
   const wasLost = model.connection.state === "lost";
   const { scaling } = model;
   const reached = scaling !== null && status.pools.find(({ name }) => name === scaling.pool)?.wanted === scaling.wanted;
   const expired = model.notice?.until != null && model.notice.until <= at;
   const notice = expired ? null : model.notice;
-  return settle({
-    ...model,
-    connection: { state: "up" },
-    status,
-    ticks: model.ticks + 1,
-    histories: takeSamples(isNew ? new Map() : model.histories, status),
-    scaling: reached ? null : scaling,
-    notice: wasLost ? { text: "connected again", tone: "good", until: at + NOTICE_MS } : notice,
-  });
+  const hasDied = status.lastDeath !== null && status.lastDeath.id !== model.status?.lastDeath?.id;
+  const showsDeaths = model.view === "deaths" || model.view === "detail";
+  return {
+    model: settle({
+      ...model,
+      connection: { state: "up" },
+      ...{ status, at },
+      scaling: reached ? null : scaling,
+      notice: wasLost ? { text: "connected again", tone: "good", until: at + NOTICE_MS } : notice,
+    }),
+    effects: hasDied && showsDeaths ? [{ type: "loadDeaths" }] : [],
+  };
 }
 
-/** Appends samples of the running processes and drops the histories of others. */
-function takeSamples(before: Model["histories"], status: Status): Model["histories"] {
-  const after = new Map<string, History>();
-  const processes = [...status.pools.flatMap((pool) => pool.instances), ...status.balancers];
-  for (const { name, requestsPerSecond } of processes) {
-    if (requestsPerSecond !== null) after.set(name, addSample(before.get(name) ?? [], requestsPerSecond));
-  }
-  return after;
+const NO_LATENCIES = { latencyMs: { p50: null, p99: null }, latencyShape: [] };
+
+/** Returns the status with what the supervisor of an earlier version does not report. */
+function complete(status: Status): Status {
+  if (status.traffic !== undefined) return status;
+  const none = { ...NO_LATENCIES, errorsPerMinute: 0, inFlight: 0, cpuPercent: null, rssBytes: null };
+  const ofProcess = <Of extends { other: unknown; latencyMs: unknown }>(each: Of): Of => ({
+    ...{ latencyShape: [], errorsPerMinute: 0 },
+    ...each,
+    other: each.other == null ? null : { generation: 0, isCanary: false, ...(each.other as object) },
+  });
+  const { balancers } = status;
+  const sum = (of: (each: (typeof balancers)[number]) => number) => balancers.reduce((all, each) => all + of(each), 0);
+  return {
+    ...status,
+    pssOfRssBytes: null,
+    traffic: {
+      ...none,
+      requestsPerSecond: sum(({ requestsPerSecond }) => requestsPerSecond),
+      connections: sum(({ connections }) => connections),
+      queued: 0,
+    },
+    machine: { cpus: 1, memoryBytes: null, availableBytes: null },
+    limits: { connections: 20_000, queue: 1024 },
+    balancers: balancers.map(ofProcess),
+    pools: status.pools.map((pool) => ({
+      ...none,
+      ...pool,
+      // It knows no intervals of a deploy's tests.
+      deploy: null,
+      instances: pool.instances.map(ofProcess),
+    })),
+  };
+}
+
+function takeLines(model: Model, { name, lines, fresh }: Extract<Message, { type: "log" }>): Model {
+  if (name !== followed(model)) return model;
+  const { log } = model;
+  const before = fresh || log.name !== name ? [] : log.lines;
+  const next: LogView = { ...log, name, lines: [...before, ...lines].slice(-MAX_LOG_LINES), loaded: true };
+  // Who has scrolled up goes on reading the same lines.
+  const added = linesAtLevel({ ...next, lines }).length;
+  const isReading = !log.follows && !fresh;
+  return { ...model, log: isReading ? { ...next, scrolled: log.scrolled + added } : next };
 }
 
 function lose(model: Model, at: number): Model {
@@ -87,6 +142,7 @@ function lose(model: Model, at: number): Model {
   return {
     ...model,
     connection: { state: "lost", since: at },
+    mode: model.mode.kind === "question" ? { kind: "normal" } : model.mode,
     operations: [],
     scaling: null,
     notice: null,
@@ -113,5 +169,6 @@ function settle(model: Model): Model {
   const selected = keepSelection(model);
   const next = selected === model.selected ? model : { ...model, selected };
   const name = followed(next);
-  return next.log.name === name ? next : { ...next, log: { name, lines: [], loaded: false } };
+  if (name === undefined || next.log.name === name) return next;
+  return { ...next, log: { ...next.log, name, lines: [], loaded: false, scrolled: 0, follows: true } };
 }

@@ -114,6 +114,7 @@ export class ChildEnds {
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
     const why = this.why(child, status);
     if (child.verdict !== null && why !== "") options.log.event("warn", child.name, why);
+    else child.death.said = why;
     const verdict = child.verdict === null ? "" : `${child.verdict}; `;
     const reason = `${verdict}${how} after ${seconds(performance.now() - child.spawnedAt)}${why === "" ? "" : `: ${why}`}`;
     const lastLines = [...child.output.lastLines];

@@ -11,6 +11,8 @@ export const TOGETHER_MS = 2000;
 export class DeathNotes {
   /** Why we ended it; null if we did not. */
   killedAs: DeathKind | null = null;
+  /** What its output says of the cause of its exit; empty if nothing. */
+  said = "";
   /** Whether it is being replaced because of its memory. */
   isOverMemory = false;
   /** Where its code was when we ended it, the innermost frame first. */

@@ -105,7 +105,8 @@ export class Effects {
         return;
       case "log": {
         const child = effect.level === "info" ? undefined : children.get(target.id);
-        const why = child?.fault == null ? "" : `: ${child.fault}`;
+        const said = child?.fault ?? child?.death.said ?? "";
+        const why = said === "" ? "" : `: ${said}`;
         const report = child?.death.takeReportText() ?? "";
         log.event(effect.level, subjectOf(target), `${effect.message}${why}${report}`);
         return;

@@ -63,7 +63,10 @@ const MAX_LINES = 24;
 const MAX_REQUESTS = 8;
 
 export function detailsOf(report: DeathReport): DeathDetails {
-  const lost = report.requests.filter(({ outcome }) => outcome !== "reassigned");
+  // Those that were running first: one of them may be the cause.
+  const lost = report.requests
+    .filter(({ outcome }) => outcome !== "reassigned")
+    .sort((a, b) => Number(b.state === "running") - Number(a.state === "running"));
   const requests = lost.slice(0, MAX_REQUESTS).map(({ request }) => request);
   return { ...summaryOf(report), requests, lastLines: report.lastLines.slice(-MAX_LINES) };
 }

@@ -1,5 +1,7 @@
 /** `paceline top`: shows the dashboard of a running fleet. */
 import { constants } from "node:os";
+import { Option } from "commander";
+import type { Glyphs } from "../../dashboard/chart.js";
 import type { FleetChoice } from "../../fleet/api.js";
 import { type DefineCommand, type JsonOption, withFleet } from "../options.js";
 import { EXIT, type ExitStatus, print, printError, wantsColour } from "../output.js";
@@ -7,6 +9,7 @@ import { EXIT, type ExitStatus, print, printError, wantsColour } from "../output
 interface TopOptions extends FleetChoice, JsonOption {
   plain?: boolean;
   once?: boolean;
+  glyphs?: Glyphs;
 }
 
 export const top: DefineCommand = (program, action) => {
@@ -16,6 +19,13 @@ export const top: DefineCommand = (program, action) => {
     .description("open the dashboard of a running fleet, which also scales, reloads and restarts it")
     .option("--plain", "print the dashboard as text once a second")
     .option("--json", "print the status once a second, one JSON document a line")
+    .addOption(
+      new Option("--glyphs <kind>", "what charts are drawn with; ascii where nothing else can be shown").choices([
+        "braille",
+        "block",
+        "ascii",
+      ]),
+    )
     .option("--once", "print it once; with --plain or --json");
   withFleet(command).action(
     action(async (options: TopOptions): Promise<ExitStatus> => {
@@ -32,7 +42,11 @@ export const top: DefineCommand = (program, action) => {
       const { controlSocket: socketPath } = await connectFleet(options);
       if (!plain) {
         const { runDashboard } = await import("../../dashboard/dashboard.js");
-        const leaving = await runDashboard({ socketPath, ownership: "attached", colour: wantsColour() });
+        const { glyphsFor } = await import("../../dashboard/chart.js");
+        const leaving = await runDashboard({
+          ...{ socketPath, ownership: "attached", colour: wantsColour() },
+          glyphs: options.glyphs ?? glyphsFor(process.env),
+        });
         return leaving.by === "signal" ? ((128 + constants.signals[leaving.signal]) as ExitStatus) : EXIT.done;
       }
       const { runPlain } = await import("../../dashboard/plain.js");

@@ -1,0 +1,141 @@
+/** The deaths: a list, those with the same last words together, and the last words of the selected one. Pure. */
+import type { DeathDetails } from "../control/api.js";
+import { clock, shortDuration } from "./format.js";
+import type { Model } from "./model.js";
+import { sectionTitle } from "./pane.js";
+import { clean, fit, fitLine, type Line, segment, truncate } from "./text.js";
+import { itemLine } from "./title.js";
+
+const MOST_GROUPS = 6;
+
+/** Returns `height` lines without the last one of the screen. */
+export function deathsOfFleet({ status, deaths, at }: Model, width: number, height: number): Line[] {
+  const { list, selected, loaded } = deaths;
+  const sum = (key: "lost" | "reassigned") => list.reduce((all, each) => all + each[key], 0);
+  const what = `${list.length} kept, ${sum("lost")} requests lost, ${sum("reassigned")} sent to another instance`;
+  const lines: Line[] = [
+    itemLine(
+      [
+        {
+          line: [segment(`${clean(status?.name ?? "").slice(0, 24)} › `, "dim"), segment("deaths", "bold")],
+          ...{ drop: 0, side: "left" },
+        },
+        { line: [segment(list.length === 0 ? "" : what)], drop: 2, side: "left" },
+        { line: [segment(clock(at), "dim")], drop: 1, side: "right" },
+      ],
+      width,
+    ),
+    [],
+  ];
+  if (list.length === 0) {
+    const text = loaded ? " no process of this fleet has died" : " …";
+    return [...lines, fitLine([segment(text, loaded ? "good" : "dim")], width)];
+  }
+  const chosen = list[Math.min(selected, list.length - 1)];
+  const nameWidth = list.reduce((most, { name }) => Math.max(most, name.length), 8);
+  lines.push(fitLine([segment(headText(nameWidth), "dim")], width));
+  const groups = groupsOf(list);
+  const words = wordsOf(chosen);
+  const output = (chosen?.lastLines ?? []).map((line): Line => [segment(`  ${clean(line)}`)]);
+  const room = height - lines.length;
+  const ofGroups = room >= 14 ? Math.min(MOST_GROUPS, groups.length) + 2 : 0;
+  const ofWords = Math.min(words.length + output.length + 2, Math.max(0, Math.floor((room - ofGroups) / 2)));
+  const rows = Math.max(1, room - ofGroups - ofWords);
+  const first = Math.min(Math.max(0, selected - Math.floor(rows / 2)), Math.max(0, list.length - rows));
+  for (let row = first; row < Math.min(list.length, first + rows); row++)
+    lines.push(deathLine(list[row] as DeathDetails, row === selected, at, nameWidth, width));
+  if (ofGroups > 0) {
+    lines.push([], sectionTitle("the same last words", "", width));
+    for (const { count, word, names } of groups.slice(0, MOST_GROUPS))
+      lines.push(
+        fitLine(
+          [
+            segment(` ${fit(`${count}×`, 4, "right")}  `, count > 1 ? "bad" : "plain"),
+            segment(`${word}   `),
+            segment(names, "dim"),
+          ],
+          width,
+        ),
+      );
+  }
+  // Whatever is left belongs to the last words.
+  const left = height - lines.length;
+  if (chosen !== undefined && left >= 3) {
+    const title = `last words of ${chosen.name}, ${clock(chosen.at)}`;
+    lines.push(
+      [],
+      sectionTitle(title, `paceline deaths show ${chosen.id}`, width),
+      ...[...words.slice(0, left - 2), ...output.slice(-Math.max(1, left - 2 - words.length))].map((line) =>
+        fitLine(line, width),
+      ),
+    );
+  }
+  return lines.slice(0, height);
+}
+
+function headText(nameWidth: number): string {
+  return ` WHEN     ${fit("NAME", nameWidth)}  HOW                 LIVED  LOST  ELSEWHERE  LAST WORDS`;
+}
+
+function deathLine(death: DeathDetails, isSelected: boolean, at: number, nameWidth: number, width: number): Line {
+  const { name, how, uptimeMs, lost, reassigned, lastLine } = death;
+  const when = `${shortDuration(Math.max(0, at - death.at) / 1000)} ago`;
+  return fitLine(
+    [
+      segment(isSelected ? "▸" : " ", "accent"),
+      segment(fit(when, 9)),
+      segment(fit(clean(name), nameWidth), isSelected ? "selected" : "plain"),
+      segment(`  ${fit(clean(how), 18)}`, "bad"),
+      segment(fit(shortDuration(uptimeMs / 1000), 7, "right")),
+      segment(fit(`${lost}`, 6, "right"), lost > 0 ? "bad" : "dim"),
+      segment(fit(`${reassigned}`, 11, "right"), reassigned > 0 ? "plain" : "dim"),
+      segment(`  ${requestOf(death)}`, "accent"),
+      segment(clean(lastLine)),
+    ],
+    width,
+  );
+}
+
+/** Returns the request that ended it, or that it lost, as `POST /kill · `; empty if none is known. */
+function requestOf({ running, requests }: DeathDetails): string {
+  const request = running ?? requests[0];
+  return request === undefined ? "" : `${clean(request)} · `;
+}
+
+interface Group {
+  count: number;
+  word: string;
+  names: string;
+}
+
+/** Groups deaths by their last words, the largest first. */
+function groupsOf(list: readonly DeathDetails[]): Group[] {
+  const groups = new Map<string, { count: number; names: Set<string>; running: Set<string> }>();
+  for (const { lastLine, reason, name, running, requests } of list) {
+    const word = clean(lastLine === "" ? reason : lastLine);
+    const group = groups.get(word) ?? { count: 0, names: new Set(), running: new Set() };
+    group.count++;
+    group.names.add(name);
+    const request = running ?? requests[0];
+    if (request !== undefined) group.running.add(request);
+    groups.set(word, group);
+  }
+  return [...groups]
+    .map(([word, { count, names, running }]) => {
+      const during = running.size === 0 ? "" : `  with ${[...running].slice(0, 2).map(clean).join(", ")}`;
+      return { count, word: truncate(word, 90), names: [...names].slice(0, 8).join(" ") + during };
+    })
+    .sort((a, b) => b.count - a.count);
+}
+
+function wordsOf(death: DeathDetails | undefined): Line[] {
+  if (death === undefined) return [];
+  const { reason, running, requests } = death;
+  return [
+    [segment(`  ${clean(reason)}`, "bad")],
+    ...(running === null ? [] : [[segment("  it was running ", "dim"), segment(clean(running), "bold")]]),
+    ...(requests.length === 0
+      ? []
+      : [[segment("  lost: ", "dim"), segment(clean([...new Set(requests)].slice(0, 6).join(", ")))]]),
+  ];
+}

@@ -1,0 +1,69 @@
+/** The keys and the words of the dashboard. Pure. */
+import type { Ownership } from "./model.js";
+import { padLine } from "./table.js";
+import { fitLine, type Line, segment } from "./text.js";
+
+type Entries = readonly (readonly [string, string])[];
+
+const MOVING: Entries = [
+  ["↑ ↓  j k", "select; PgUp PgDn g G for more"],
+  ["Enter  Esc", "detail of the selected row; back"],
+  ["!", "the next one that fails"],
+  ["l  e", "log of the selected row; errors of all"],
+  ["d  c", "deaths; the deploy that is judged"],
+  ["/", "filter: words, !not; in a log: search, n N"],
+  ["1–9  s", "sort by that column, again reverses; the next"],
+  ["[  ]", "charts of a longer or shorter time"],
+  ["Space", "pause the screen"],
+  ["m", "mouse on or off; off, text can be selected"],
+  ["y", "copy to the clipboard of the terminal"],
+  [":", "commands; Tab completes"],
+];
+
+const ACTING: Entries = [
+  ["+  −", "one instance more or fewer in the pool"],
+  ["r", "reload: new config, env files and code"],
+  ["R", "restart the selected instance, pool or balancer"],
+  ["K", "drain the instance, or take it back into turn"],
+  ["p b h", "in a deploy: promote, roll back, hold"],
+];
+
+const LOG: Entries = [
+  ["f  w", "log: follow; wrap long lines"],
+  ["1 2 3", "log: all lines, warnings, errors"],
+];
+
+const WORDS: Entries = [
+  ["FLY", "requests in flight"],
+  ["P50 P99", "what half and 99 % of the responses of the last 10 s took: 420µ, 1.8 (ms), 1.2s"],
+  ["LATENCY", "their shares up to .5 1 2 5 10 25 50 100 250 ms and above"],
+  ["5XX", "responses with status 500 and above in the last minute"],
+  ["RSS", "memory in MB; RST: restarts"],
+  ["yellow red", "1.5 and 2 times the median of the pool"],
+];
+
+export function helpLines(ownership: Ownership, width: number, height: number): Line[] {
+  const quit = ownership === "started" ? "leave; asks whether to stop the fleet" : "leave; the fleet keeps running";
+  const interrupt = ownership === "started" ? "stop the fleet and leave; twice: at once" : quit;
+  const ends: Entries = [
+    ["q  Ctrl-C", ownership === "started" ? `${quit}; ${interrupt}` : quit],
+    ["Ctrl-L", "draw the screen anew"],
+  ];
+  const left = [...MOVING, ...LOG];
+  const right = [...ACTING.map(([key, text]) => [key, `${text} (asks first)`] as const), ...ends];
+  const lineOf = ([key, text]: readonly [string, string]): Line => [
+    segment(`  ${key.padEnd(11)}`, "accent"),
+    segment(text),
+  ];
+  const words = WORDS.map(([word, text]): Line => [segment(`  ${word.padEnd(11)}`, "bold"), segment(text)]);
+  const half = Math.floor(width / 2);
+  const isWide = width >= 120;
+  const keys: Line[] = isWide
+    ? left.map((entry, at) => [
+        ...padLine(fitLine(lineOf(entry), half), half),
+        ...(right[at] === undefined ? [] : lineOf(right[at])),
+      ])
+    : [...left, ...right].map(lineOf);
+  const gap: Line[] = height > keys.length + words.length + 1 ? [[]] : [];
+  return [...gap, ...keys, ...gap, ...words].slice(0, height).map((line) => fitLine(line, width));
+}

@@ -1,0 +1,140 @@
+/** The figures of the last minutes or hours, as the supervisor keeps them, in arrays that grow with each answer. Pure. */
+import type { FigureHistory, HistoryFigure, HistoryMark } from "../control/api.js";
+
+/** What the charts show: for how long, and from which of the supervisor's two records. */
+export interface Zoom {
+  title: string;
+  /** In the graphs above the table, and in its rows; in samples. */
+  graph: number;
+  row: number;
+  from: "seconds" | "minutes";
+  rowTitle: string;
+}
+
+export const ZOOMS: readonly Zoom[] = [
+  { title: "1 min", graph: 60, row: 60, from: "seconds", rowTitle: "1 MINUTE" },
+  { title: "5 min", graph: 300, row: 120, from: "seconds", rowTitle: "2 MINUTES" },
+  { title: "1 h", graph: 60, row: 60, from: "minutes", rowTitle: "1 HOUR" },
+  { title: "6 h", graph: 360, row: 360, from: "minutes", rowTitle: "6 HOURS" },
+  { title: "24 h", graph: 1440, row: 1440, from: "minutes", rowTitle: "24 HOURS" },
+];
+export const FIRST_ZOOM = 1;
+
+const FIGURES: readonly HistoryFigure[] = ["requests", "errors5xx", "p50", "p99", "inFlight", "rssBytes", "cpuPercent"];
+const KEPT = { seconds: 300, minutes: 1440 } as const;
+
+/** The figures of one record. The arrays are never changed once they are here. */
+export interface FigureRecord {
+  /** The number of the newest sample: Unix time in units of the record. */
+  newest: number;
+  everyMs: number;
+  /** By name: all samples of the first figure, the oldest first, then those of the next. Unknown ones are NaN. */
+  series: ReadonlyMap<string, Float32Array>;
+  marks: readonly HistoryMark[];
+}
+
+/** Returns the record with what an answer adds. An answer may begin anywhere: it has what is new, or all. */
+export function merged(
+  before: FigureRecord | null,
+  { now, everyMs, length, series, marks }: FigureHistory,
+): FigureRecord {
+  const kept = everyMs === 1000 ? KEPT.seconds : KEPT.minutes;
+  const newest = Math.round(now / everyMs);
+  // An answer without samples says nothing about the old ones.
+  const shift = before === null ? kept : Math.max(0, newest - before.newest);
+  const after = new Map<string, Float32Array>();
+  for (const [name, values] of Object.entries(series)) {
+    const array = new Float32Array(kept * FIGURES.length).fill(Number.NaN);
+    const old = before?.series.get(name);
+    for (const [at, figure] of FIGURES.entries()) {
+      const from = at * kept;
+      if (old !== undefined && shift < kept) array.set(old.subarray(from + shift, from + kept), from);
+      const fresh = values[figure] ?? [];
+      const first = kept - Math.min(length, fresh.length, kept);
+      for (let index = first; index < kept; index++)
+        array[from + index] = fresh[fresh.length - kept + index] ?? Number.NaN;
+    }
+    after.set(name, array);
+  }
+  const since = now - kept * everyMs;
+  const known = new Map(
+    [...(before?.marks ?? []), ...marks].map((mark) => [`${mark.at} ${mark.kind} ${mark.name}`, mark]),
+  );
+  return { newest, everyMs, series: after, marks: [...known.values()].filter(({ at }) => at >= since) };
+}
+
+const NOTHING = new Float32Array(0);
+
+/** Returns the last `count` samples of a figure, the oldest first; empty if the name is unknown. */
+export function samplesOf(
+  record: FigureRecord | null,
+  name: string,
+  figure: HistoryFigure,
+  count: number,
+): Float32Array {
+  const array = record?.series.get(name);
+  if (record === null || array === undefined) return NOTHING;
+  const kept = array.length / FIGURES.length;
+  const end = (FIGURES.indexOf(figure) + 1) * kept;
+  return array.subarray(end - Math.min(count, kept), end);
+}
+
+/** Returns the sum of samples of several names; a sample is unknown if it is so for all. */
+export function summed(all: readonly Float32Array[]): Float32Array {
+  const length = all.reduce((most, each) => Math.max(most, each.length), 0);
+  const sum = new Float32Array(length).fill(Number.NaN);
+  for (const each of all)
+    for (let at = 0; at < each.length; at++) {
+      const value = each[at] as number;
+      const to = length - each.length + at;
+      if (!Number.isNaN(value)) sum[to] = (Number.isNaN(sum[to] as number) ? 0 : (sum[to] as number)) + value;
+    }
+  return sum;
+}
+
+/** Returns the numbers of the samples in which a name died. */
+export function deathsOf(record: FigureRecord | null, name: string): number[] {
+  if (record === null) return [];
+  return record.marks.flatMap((mark) =>
+    mark.kind === "death" && mark.name === name ? [Math.round(mark.at / record.everyMs)] : [],
+  );
+}
+
+export function highest(samples: Float32Array): number {
+  let most = 0;
+  for (const value of samples) if (value > most) most = value;
+  return most;
+}
+
+/** Returns the middle of the known samples; 0 without any. */
+export function median(samples: Float32Array | readonly number[]): number {
+  const known = [...samples].filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  return known[Math.floor(known.length / 2)] ?? 0;
+}
+
+/**
+ * Puts samples into `count` columns, the newest in the last; a column has the highest of its samples, and is NaN if none is known. A
+ * sample stays with the same ones as time goes on: the columns are parts of time, not of the window.
+ * @param newest the number of the newest sample
+ */
+export function squeezed(samples: Float32Array, newest: number, window: number, count: number): Float32Array {
+  const columns = new Float32Array(Math.max(0, count)).fill(Number.NaN);
+  for (let at = 0; at < samples.length; at++) {
+    const value = samples[at] as number;
+    if (Number.isNaN(value)) continue;
+    const column = columnOf(newest - samples.length + 1 + at, newest, window, count);
+    if (column < 0) continue;
+    const before = columns[column] as number;
+    if (Number.isNaN(before) || value > before) columns[column] = value;
+    // Fewer samples than columns: each fills those up to the next one.
+    const next = at === samples.length - 1 ? count : columnOf(newest - samples.length + 2 + at, newest, window, count);
+    for (let more = column + 1; more < next; more++) columns[more] = value;
+  }
+  return columns;
+}
+
+/** Returns the column of a sample, below 0 if it is too old. */
+export function columnOf(sample: number, newest: number, window: number, count: number): number {
+  const part = (time: number) => Math.floor((time * count) / window);
+  return count - 1 - (part(newest) - part(sample));
+}

@@ -1,0 +1,170 @@
+/** The overview: title, graphs, the table with the balancers always visible, and the events. Pure. */
+import { sidePane } from "./detail.js";
+import { bareGraphs, boxedGraphs, figuresLine, gauges } from "./graphs.js";
+import { type Model, WIDE } from "./model.js";
+import { eventLines, logLines, sectionTitle } from "./pane.js";
+import { padLine, type Table, type TableRow, tableOf } from "./table.js";
+import { fitLine, type Line, segment } from "./text.js";
+import { fleetFigures, titleLine } from "./title.js";
+
+/** The width of the pane with the selected row, and the least height for it. */
+const SIDE_WIDTH = 68;
+const SIDE_HEIGHT = 40;
+/** So many rows the table has beside that pane, if there is room. */
+const LEAST_SIDE = 31;
+const LEAST_TABLE = 4;
+
+/** Lines, and what can be pointed at in them. */
+export interface Screen {
+  lines: Line[];
+  /** By line: the name that a press selects. */
+  names: (string | null)[];
+  /** The line of the columns' titles, and where each column ends; null without one. */
+  head: { y: number; columns: { key: string; end: number }[] } | null;
+}
+
+/** Returns `height` lines without the last one of the screen, which has the keys. */
+export function overviewOf(model: Model, width: number, height: number): Screen {
+  const lines = [titleLine(model, width), ...graphBlock(model, width, height + 1)].slice(0, Math.max(1, height));
+  const names: Screen["names"] = lines.map(() => null);
+  const room = height - lines.length;
+  if (room <= 0) return { lines, names, head: null };
+  const hasSide = width >= WIDE && height >= SIDE_HEIGHT && model.selected !== null;
+  const tableWidth = hasSide ? width - SIDE_WIDTH - 1 : width;
+  const table = tableOf(model, tableWidth);
+  const parts = divide(table, room, height + 1, hasSide ? LEAST_SIDE : 0);
+  const { rows, position } = scrolled(table, model, parts);
+  const head = { y: lines.length, columns: endsOf(table) };
+  const left = [table.head, ...rows.map(({ line }) => line)].map((line) => padLine(line, tableWidth));
+  const shown = hasSide
+    ? left.map((line, y) => [...line, segment(" "), ...(sidePane(model, SIDE_WIDTH, left.length)[y] ?? [])])
+    : left;
+  lines.push(...shown);
+  names.push(null, ...rows.map(({ name }) => name));
+  if (parts.events > 0) lines.push(...eventBlock(model, position, tableWidth, width, parts.events));
+  while (names.length < lines.length) names.push(null);
+  return { lines, names, head };
+}
+
+/** Returns the header and the whole table, for output without a selection. */
+export function plainOf(model: Model, width: number): Line[] {
+  const table = tableOf({ ...model, selected: null }, width);
+  const figures = figuresLine(fleetFigures(model), width);
+  return [
+    titleLine(model, width),
+    figures,
+    table.head,
+    ...[...table.pools, ...table.balancers].map(({ line }) => line),
+  ];
+}
+
+function graphBlock(model: Model, width: number, height: number): Line[] {
+  const figures = fleetFigures(model);
+  if (height < 14 || figures.length === 0) return [];
+  const narrow = figures.slice(0, Math.max(1, Math.min(4, Math.floor(width / 15))));
+  const line = figuresLine(narrow, width);
+  if (height < 20) return [line];
+  if (height < 34 || width < 100) return [line, ...bareGraphs(model, narrow, width, 2)];
+  const isLarge = height >= 50 && width >= 170;
+  const boxes = isLarge ? figures : figures.slice(0, 4);
+  return [
+    ...boxedGraphs(model, boxes, width, isLarge ? 6 : 4),
+    gauges(model, figures, width),
+    ...(isLarge ? [[]] : []),
+  ];
+}
+
+interface Parts {
+  pools: number;
+  balancers: number;
+  blanks: boolean;
+  /** With their title; 0: none are shown. */
+  events: number;
+}
+
+/** Divides the lines below the graphs: one is the head of the table. */
+function divide({ pools, balancers }: Table, room: number, height: number, leastRows: number): Parts {
+  const least = height < 14 ? 0 : height < 20 ? 3 : 5;
+  const ofEvents = room - 1 >= LEAST_TABLE + least ? least : 0;
+  const ofBalancers = Math.min(balancers.length, Math.max(1, Math.floor((room - 1) / 4)));
+  const ofPools = Math.max(0, room - 1 - ofBalancers - ofEvents);
+  const blanks = pools.filter(({ startsPool }) => startsPool).length + 1;
+  const hasBlanks = pools.length + blanks <= ofPools;
+  const needed = Math.max(leastRows, Math.max(1, pools.length) + (hasBlanks ? blanks : 0));
+  const isSmall = needed <= ofPools;
+  const rest = isSmall ? ofPools - needed : 0;
+  if (ofEvents > 0)
+    return { pools: isSmall ? needed : ofPools, balancers: ofBalancers, blanks: hasBlanks, events: ofEvents + rest };
+  return { pools: ofPools, balancers: ofBalancers, blanks: hasBlanks, events: 0 };
+}
+
+const BLANK: TableRow = { name: null, line: [], startsPool: false };
+
+/** Returns the rows around the selected one, then those of the balancers. */
+function scrolled(table: Table, model: Model, parts: Parts): { rows: TableRow[]; position: string } {
+  const { pools, balancers } = table;
+  const rows: TableRow[] = [];
+  let position = "";
+  if (pools.length === 0) {
+    const text = model.status === null ? "" : model.filter === "" ? " no pool" : ` nothing matches ${model.filter}`;
+    rows.push({ ...BLANK, line: fitLine([segment(text, "dim")], 200) });
+  } else if (pools.length <= parts.pools) {
+    for (const row of pools) rows.push(...(parts.blanks && row.startsPool ? [BLANK] : []), row);
+    if (parts.blanks) rows.push(BLANK);
+  } else {
+    const at = indexOf(pools, model.selected, pools.length - 1);
+    const first = Math.min(Math.max(0, at - Math.floor(parts.pools / 2)), pools.length - parts.pools);
+    rows.push(...pools.slice(first, first + parts.pools));
+    position = `${first + 1}–${first + parts.pools} of ${pools.length} rows`;
+  }
+  rows.splice(parts.pools);
+  const at = indexOf(balancers, model.selected, 0);
+  const first = Math.min(Math.max(0, at - parts.balancers + 1), Math.max(0, balancers.length - parts.balancers));
+  rows.push(...balancers.slice(first, first + parts.balancers));
+  while (rows.length < parts.pools + parts.balancers && parts.events > 0) rows.push(BLANK);
+  return { rows, position };
+}
+
+/** Returns where the selected row is; `otherwise` if it is in the other part. */
+function indexOf(rows: readonly TableRow[], selected: string | null, otherwise: number): number {
+  const at = selected === null ? 0 : rows.findIndex(({ name }) => name === selected);
+  return at < 0 ? otherwise : at;
+}
+
+function endsOf({ layout: { columns, gap } }: Table): { key: string; end: number }[] {
+  let end = 1;
+  return columns.map(({ column, width }) => {
+    end += width + gap.length;
+    return { key: column.key, end };
+  });
+}
+
+function eventBlock(model: Model, position: string, left: number, width: number, height: number): Line[] {
+  const text = position === "" ? troubleText(model) : position;
+  const side = width - left;
+  const events = [sectionTitle("events", text, left), ...eventLines(model, left, height - 1)];
+  if (side === 0) return fill(events, height);
+  const log = [
+    sectionTitle(`log of ${model.selected ?? ""}`, "l", side),
+    ...logLines(model.log, side, height - 1, model.selected).slice(-(height - 1)),
+  ];
+  return Array.from({ length: height }, (_, y) => [...padLine(events[y] ?? [], left), ...(log[y] ?? [])]);
+}
+
+const RECENT_MS = 300_000;
+
+/** Returns `2 warnings, 1 error in 5 min`. */
+function troubleText({ events, at }: Model): string {
+  const recent = events.filter((event) => event.at >= at - RECENT_MS);
+  const counted = (level: string, word: string) => {
+    const count = recent.filter((event) => event.level === level).length;
+    return count === 0 ? "" : `${count} ${word}${count === 1 ? "" : "s"}`;
+  };
+  const words = [counted("warn", "warning"), counted("error", "error")].filter(Boolean).join(", ");
+  return words === "" ? "" : `${words} in 5 min`;
+}
+
+/** Cuts or pads to exactly `height` lines. */
+export function fill(lines: readonly Line[], height: number): Line[] {
+  return Array.from({ length: Math.max(0, height) }, (_, at) => lines[at] ?? []);
+}

@@ -1,0 +1,176 @@
+/** What the detail is about: an instance, a balancer or a pool, its charts, and what is unusual about it. Pure. */
+import type { HistoryFigure, InstanceStatus, Status } from "../control/api.js";
+import { stateStyle } from "./columns.js";
+import { count, latency, longDuration, milliseconds, shortDuration, size } from "./format.js";
+import { besideUsual, type GraphFigure } from "./graphs.js";
+import { type FigureRecord, median, samplesOf, ZOOMS, type Zoom } from "./history.js";
+import { mediansOf, timesMedian } from "./medians.js";
+import type { Model } from "./model.js";
+import { type Process, poolOf, processOf, stateText } from "./rows.js";
+import { clean, type Line, type Style, segment } from "./text.js";
+
+/** What the screen shows of a process, or of a pool as a whole. */
+export interface Subject {
+  name: string;
+  process: Process | null;
+  figures: {
+    requestsPerSecond: number | null;
+    inFlight: number | null;
+    latencyMs: { p50: number | null; p99: number | null };
+    latencyShape: number[];
+    errorsPerMinute: number | null;
+    errorsTotal: number | null;
+    cpuPercent: number | null;
+    rssBytes: number | null;
+  };
+  state: string;
+  style: Style;
+}
+
+export function subjectOf(status: Status, name: string): Subject | null {
+  const process = processOf(status, name);
+  if (process !== undefined) {
+    const outOfTurn = "outOfTurn" in process ? process.outOfTurn : null;
+    const style = stateStyle(process.state, process.stalledMs, outOfTurn);
+    return { name, process, figures: process, state: stateText(process), style };
+  }
+  if (name === "balancer") {
+    const { traffic, errorsTotal } = status;
+    const state = `${status.balancers.filter((each) => each.state === "ready").length}/${status.balancers.length} ready`;
+    return { name, process: null, figures: { ...traffic, errorsTotal }, state, style: "good" };
+  }
+  const pool = status.pools.find((each) => each.name === name);
+  if (pool === undefined) return null;
+  const style: Style = pool.ready < pool.wanted ? "warn" : "good";
+  return { name, process: null, figures: pool, state: `${pool.ready}/${pool.wanted} ready`, style };
+}
+
+/** A slope below this, or over less time, is no growth. */
+const GROWTH_MB_A_MINUTE = 2;
+
+/** Returns what is unusual, in words. */
+export function attentionOf(model: Model, { name, process, figures }: Subject): Line {
+  const found: string[] = [];
+  const medians = mediansOf(model.status);
+  const pool = poolOf(name);
+  if (process !== null) {
+    for (const [key, word, value] of [
+      ["latencyMs.p99", "p99", figures.latencyMs.p99],
+      ["cpuPercent", "CPU", figures.cpuPercent],
+      ["rssBytes", "memory", figures.rssBytes],
+      ["errorsPerMinute", "5xx", figures.errorsPerMinute],
+      ["inFlight", "requests in flight", figures.inFlight],
+    ] as const) {
+      const times = value === null ? undefined : timesMedian(medians, pool, key, value);
+      if (times !== undefined)
+        found.push(
+          Number.isFinite(times)
+            ? `${word} is ${times.toFixed(1)}× the median of ${pool}`
+            : `${count(value)} ${word} a minute, the others of ${pool} none`,
+        );
+    }
+    const { recycle = null, outOfTurn = null } = process as Partial<InstanceStatus>;
+    if (process.stalledMs !== null) found.push(`has not responded for ${shortDuration(process.stalledMs / 1000)}`);
+    if (outOfTurn !== null) found.push(`gets no new requests: ${outOfTurn}`);
+    for (const { reason } of (process as Partial<InstanceStatus>).ejections ?? []) found.push(reason);
+    const limit = recycle?.memoryLimitInSeconds ?? null;
+    if (limit !== null) found.push(`reaches its memory limit in ${longDuration(limit)}`);
+  }
+  const growth = growthOf(model.history.seconds, name);
+  if (growth !== null) found.push(`memory grows ${growth.toFixed(0)} MB a minute`);
+  return found.length === 0 ? [] : [segment(` ! ${clean(found.join("; "))}`, "warn")];
+}
+
+/** Returns by how many MB a minute the memory has grown steadily for the last minutes; null if it has not. */
+export function growthOf(record: FigureRecord | null, name: string): number | null {
+  const samples = samplesOf(record, name, "rssBytes", 240);
+  const known: [at: number, value: number][] = [];
+  for (let at = 0; at < samples.length; at++) {
+    const value = samples[at] as number;
+    if (!Number.isNaN(value)) known.push([at, value]);
+  }
+  const [first, last] = [known[0], known.at(-1)];
+  if (first === undefined || last === undefined || last[0] - first[0] < 60) return null;
+  // In each third it must have grown: a single step is no leak.
+  const thirds = [0, 1, 2, 3].map(
+    (third) => known[Math.min(known.length - 1, Math.floor((third * known.length) / 3))]?.[1] ?? 0,
+  );
+  if (thirds.some((value, at) => at > 0 && value <= (thirds[at - 1] as number))) return null;
+  const perMinute = (60 * (last[1] - first[1])) / (last[0] - first[0]) / 1e6;
+  return perMinute >= GROWTH_MB_A_MINUTE ? perMinute : null;
+}
+
+/** The charts of one name, the most important first. */
+export function figuresOf(
+  { history, zoom: zoomed, status }: Model,
+  { name, figures, process }: Subject,
+): GraphFigure[] {
+  const zoom = ZOOMS[zoomed] as Zoom;
+  const record = history[zoom.from];
+  const of = (figure: HistoryFigure) => samplesOf(record, name, figure, zoom.graph);
+  const p99 = of("p99");
+  const [cpu, memory] = [of("cpuPercent"), of("rssBytes")];
+  const pool = poolOf(name);
+  const usual = mediansOf(status).get(pool)?.get("latencyMs.p99");
+  const { heapBytes = null, eventLoopLagMs = null } = (process ?? {}) as Partial<InstanceStatus>;
+  const charts: GraphFigure[] = [
+    {
+      ...{ title: "req/s", detail: "", value: count(figures.requestsPerSecond), valueStyle: "bold" },
+      ...{ samples: of("requests"), least: 5, styleOf: () => "accent" },
+    },
+    {
+      ...{ title: "p99", value: latency(figures.latencyMs.p99), valueStyle: "bold", samples: p99, least: 1 },
+      detail: `p50 ${milliseconds(figures.latencyMs.p50)}${usual === undefined ? "" : `  pool ${milliseconds(usual)}`}`,
+      styleOf:
+        usual === undefined
+          ? besideUsual(p99, 5)
+          : (value) => (value < Math.max(5, 1.5 * usual) ? "good" : value < 2 * usual ? "warn" : "bad"),
+      heightText: (most) => latency(most),
+    },
+    {
+      ...{ title: "5xx/s", detail: `of ${count(figures.errorsTotal)}`, value: count(figures.errorsPerMinute) },
+      ...{ valueStyle: (figures.errorsPerMinute ?? 0) > 0 ? "warn" : "bold", samples: of("errors5xx"), least: 3 },
+      styleOf: () => "bad",
+    },
+    {
+      ...{
+        title: "cpu %",
+        value: figures.cpuPercent === null ? "–" : figures.cpuPercent.toFixed(0),
+        valueStyle: "bold",
+      },
+      ...{ detail: eventLoopLagMs === null ? "" : `loop lag ${latency(eventLoopLagMs)}`, samples: cpu, least: 100 },
+      styleOf: (value) => (value < 60 ? "good" : value < 90 ? "warn" : "bad"),
+    },
+    {
+      ...{ title: "memory", value: figures.rssBytes === null ? "–" : size(figures.rssBytes), valueStyle: "bold" },
+      ...{ detail: heapBytes === null ? "" : `heap ${size(heapBytes)}`, samples: memory, least: 10e6 },
+      styleOf: (value) => (value > 1.5 * median(memory) ? "warn" : "memory"),
+      heightText: size,
+    },
+    {
+      ...{ title: "in flight", detail: "", value: count(figures.inFlight), valueStyle: "bold" },
+      ...{ samples: of("inFlight"), least: 5, styleOf: () => "accent" },
+    },
+  ];
+  const [first, second, third, ...rest] = charts as [GraphFigure, GraphFigure, GraphFigure, ...GraphFigure[]];
+  const isWithout = figures.requestsPerSecond === null;
+  return isWithout
+    ? rest.slice(0, 2)
+    : [
+        first,
+        { ...second },
+        {
+          ...third,
+          title: "5xx/s",
+          detail: `${third.value} a minute, ${third.detail}`,
+          value: rateText(of("errors5xx")),
+        },
+        ...rest,
+      ];
+}
+
+function rateText(samples: Float32Array): string {
+  const last = [...samples.slice(-60)].filter((value) => !Number.isNaN(value));
+  const mean = last.reduce((sum, value) => sum + value, 0) / Math.max(1, last.length);
+  return mean === 0 ? "0" : mean < 9.95 ? mean.toFixed(1) : mean.toFixed(0);
+}

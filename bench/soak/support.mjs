@@ -63,7 +63,7 @@ export async function startFleet(instances, config = {}) {
     if (isReady) break;
     if (Date.now() > deadline) throw new Error("the fleet did not get ready");
   }
-  const balancerPid = (await control()).balancers[0].pid;
+  const balancerPid = (await control()).balancers[0]?.pid;
   return {
     port,
     status,

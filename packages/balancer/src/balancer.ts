@@ -36,9 +36,12 @@ import { Counters } from "./stats/counters.js";
 import { Losses } from "./stats/losses.js";
 import { oldestOfEach } from "./stats/open-requests.js";
 import { Recorder } from "./stats/recorder.js";
+import { type TcpClient, TcpDownstream } from "./tcp/tcp-downstream.js";
+import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
 import {
   type Connection,
   type ConnectionOwner,
+  type Ends,
   type Listener,
   NO_OWNER,
   type Transport,
@@ -54,6 +57,16 @@ const LOOK_TICKS = 1000 / TICK_MS;
 /** The tick interval after a second without clients, when only idle upstream connections have deadlines. */
 const QUIET_TICK_MS = 1000;
 const QUIET_TICKS = 1000 / TICK_MS;
+
+type Client = Http1Downstream | ProxiedClient | TcpDownstream;
+
+/** Where clients come in. */
+interface Entrance {
+  fd: number;
+  isUnix: boolean;
+  /** Whether each connection begins with a PROXY header. */
+  isProxied: boolean;
+}
 
 export interface BalancerOptions {
   transport: Transport;
@@ -105,7 +118,9 @@ export class Balancer {
   /** How many lasting responses may be ended now. */
   private closesDue = 0;
   private hasToldOfDescriptors = false;
-  private readonly clients = new Set<Http1Downstream | ProxiedClient>();
+  private readonly clients = new Set<Client>();
+  /** The pools in tcp mode, by the descriptors of their addresses. */
+  private tcpPools: ReadonlyMap<number, string> = new Map();
   private readonly door: Door;
   private readonly proxyProblems: ProxyProblems;
 
@@ -165,9 +180,11 @@ export class Balancer {
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       stickyWaitMs: limits.stickyWaitMs,
       stallAfterMs: limits.stallAfterMs,
-      makeClient: (described, onRoom, work) => {
-        const { socket = "", tcp, protocol, foreign = false, perClient = foreign } = described;
+      makeClient: (described, { isTcp, work }, onRoom) => {
+        const { socket = "", tcp, protocol, foreign = false, perClient = foreign, sendProxy } = described;
         const { maxInFlight = Number.POSITIVE_INFINITY } = described;
+        if (isTcp)
+          return new TcpUpstreamClient(transport, tcp ?? socket, { maxConnections: maxInFlight, sendProxy, onRoom });
         const bound = Math.min(maxConnectionsPerUpstream, maxInFlight);
         if (protocol === "lane") return new LaneUpstreamClient(lane, socket, bound, onRoom, work);
         // One request at a time on each connection.
@@ -175,7 +192,8 @@ export class Balancer {
         const link = new Http1UpstreamClient(http1, tcp ?? socket, {
           maxConnections: bound,
           isForeign: foreign,
-          isPerClient: perClient,
+          isPerClient: perClient || sendProxy !== undefined,
+          sendProxy,
           onRoom: isBounded ? onRoom : undefined,
         });
         if (protocol !== "http1+control") return link;
@@ -249,6 +267,7 @@ export class Balancer {
     const { router, internal } = this.registry.apply(snapshot);
     this.relay.router = router;
     this.relay.internal = internal;
+    this.tcpPools = new Map(snapshot.listen.flatMap(({ fd, pool }) => (pool === undefined ? [] : [[fd, pool]])));
     this.record(snapshot.recorded === true);
     this.probes.follow(snapshot);
     this.relay.probes = this.probes.areOn ? this.probes : undefined;
@@ -270,10 +289,11 @@ export class Balancer {
    */
   listen(fd: number, isUnix: boolean, isProxied = false): void {
     const { transport } = this.options;
-    this.listeners.push(transport.listen(fd, (connection) => this.accept(connection, isUnix, isProxied)));
+    const at = { fd, isUnix, isProxied };
+    this.listeners.push(transport.listen(fd, (connection) => this.accept(connection, at)));
   }
 
-  private accept(connection: Connection, isUnix: boolean, isProxied: boolean): ConnectionOwner {
+  private accept(connection: Connection, { fd, isUnix, isProxied }: Entrance): ConnectionOwner {
     const { counters, options, relay } = this;
     counters.connectionsTotal++;
     if (options.transport.openSockets > this.maxSockets) {
@@ -296,33 +316,56 @@ export class Balancer {
     }
     counters.connections++;
     this.wake();
-    return isProxied ? this.awaitHeader(connection, peer) : this.addClient(connection, peer);
+    return isProxied ? this.awaitHeader(connection, peer, fd) : this.addClient(connection, peer, fd);
   }
 
-  private addClient(connection: Connection, peer: Peer): ConnectionOwner {
+  /** @param ends what a proxy has said of the client; null: there is no proxy, or it is the client itself */
+  private addClient(
+    connection: Connection,
+    peer: Peer,
+    fd: number,
+    ends: Ends | undefined | null = null,
+  ): ConnectionOwner {
     const { relay, counters } = this;
     const entry = this.door.enter(peer, counters.connections);
-    if (entry === "reset") {
+    const tcp = this.tcpPools.get(fd);
+    if (tcp !== undefined && entry === "stays") return this.addTcpClient({ connection, peer, ends }, tcp);
+    // No response can say why.
+    if (tcp !== undefined && entry !== "reset") this.door.leave(peer);
+    if (tcp !== undefined || entry === "reset") {
       counters.connections--;
       connection.reset();
       this.finishIfDrained();
       return NO_OWNER;
     }
     const client = new Http1Downstream(relay, connection, peer, this.onClientGone);
+    client.saidEnds = ends;
     this.clients.add(client);
     if (entry !== "stays") client.refuse(entry);
     return client;
   }
 
+  private addTcpClient(client: TcpClient, poolName: string): ConnectionOwner {
+    const { relay, deadlines, counters } = this;
+    const { limits, turnShare } = relay;
+    const pool = this.registry.pool(poolName);
+    const services = { deadlines, counters, limits, turnShare };
+    const downstream = new TcpDownstream(services, client, pool, this.onClientGone);
+    this.clients.add(downstream);
+    downstream.find();
+    return downstream;
+  }
+
   /** The connection of a trusted proxy begins with a PROXY header. A client that the proxy does not name is nobody's proxy. */
-  private awaitHeader(connection: Connection, peer: Peer): ProxiedClient {
+  private awaitHeader(connection: Connection, peer: Peer, fd: number): ProxiedClient {
     const { relay, deadlines } = this;
     const proxied = new ProxiedClient({
       ...{ connection, deadlines, timeoutMs: relay.limits.headTimeoutMs },
       onHeader: (header) => {
         this.clients.delete(proxied);
-        const isClient = header.kind === "client";
-        return this.addClient(connection, isClient ? relay.forwarded.peer(header.address ?? "", false) : peer);
+        if (header.kind === "local") return this.addClient(connection, peer, fd);
+        const { ends } = header;
+        return this.addClient(connection, relay.forwarded.peer(ends?.address ?? "", false), fd, ends);
       },
       onGone: (problem) => {
         if (problem !== undefined) this.proxyProblems.note(peer.node, problem);
@@ -339,10 +382,10 @@ export class Balancer {
     this.options.onNotice(descriptorNotice(this.maxSockets, this.descriptors));
   }
 
-  private readonly onClientGone = (client: Http1Downstream | ProxiedClient): void => {
+  private readonly onClientGone = (client: Client): void => {
     this.counters.connections--;
     this.clients.delete(client);
-    if (client instanceof Http1Downstream) this.door.leave(client.peer);
+    if (!(client instanceof ProxiedClient)) this.door.leave(client.peer);
     this.finishIfDrained();
   };
 

@@ -14,12 +14,13 @@ import type { Children, ChildrenOptions } from "./processes/children.js";
 import type { DeathWatch } from "./processes/death-watch.js";
 import type { FleetRunner } from "./processes/fleet-runner.js";
 import type { HealthWatch } from "./processes/health-watch.js";
-import type { LiveProcess, Template } from "./processes/live-process.js";
+import { BALANCER_POOL, type LiveProcess, type Template } from "./processes/live-process.js";
 import type { LivenessWatch } from "./processes/liveness-watch.js";
 import type { PoolConfigs } from "./processes/pool-configs.js";
 import type { SlotBook } from "./processes/slot-book.js";
 import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./processes/spawn-plan.js";
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
+import type { SlotSockets } from "./sockets/slot-sockets.js";
 import type { JudgedCounts } from "./stats/judged-counts.js";
 import type { Recordings } from "./stats/recordings.js";
 import type { StatsBook } from "./stats/stats.js";
@@ -42,6 +43,8 @@ interface Concerned {
   readonly recordings: Recordings;
   readonly adoption: FleetAdoption | undefined;
   readonly sockets: readonly ListeningSocket[];
+  readonly urls: readonly string[];
+  readonly slotSockets: SlotSockets;
   readonly configs: PoolConfigs;
   readonly stats: StatsBook;
   readonly positions: ReadPositions;
@@ -78,11 +81,15 @@ export function childrenOptions(
       const known = parts.isStopping ? undefined : findPool(runner.fleet, pool);
       return known !== undefined && known.generation === generation && known.wanted > 0;
     },
-    listeningFds: () => parts.sockets.map((socket) => socket.fd),
+    listeningFds: ({ pool, generation, name }) => {
+      if (pool === BALANCER_POOL) return parts.sockets.map((socket) => socket.fd);
+      const { bind } = configs.generation(pool, generation)?.pool ?? {};
+      return bind === undefined ? [] : parts.slotSockets.take(name, bind);
+    },
   };
 }
 
-type ChildEvents = Pick<ChildrenOptions, Extract<keyof ChildrenOptions, `on${string}`>>;
+type ChildEvents = Pick<ChildrenOptions, Extract<keyof ChildrenOptions, `on${string}`> | "mayBeReachable">;
 
 function childEvents(parts: Concerned): ChildEvents {
   const { log, slots } = parts;
@@ -95,6 +102,7 @@ function childEvents(parts: Concerned): ChildEvents {
     },
     onApplied: (child, applied) => parts.coordination.applied(child.id, applied),
     onListens: (child) => parts.health.listens(child),
+    mayBeReachable: ({ pool, generation }) => parts.configs.generation(pool, generation)?.pool.bind !== undefined,
     onProbed: (child, probed) => parts.health.probed(child, probed),
     onHeard: (child) => {
       parts.liveness.heard(child);
@@ -108,7 +116,7 @@ function childEvents(parts: Concerned): ChildEvents {
     onLost: (lost) => parts.deaths.lost(parts.children.get(lost.upstream), lost),
     onNotice: (child, message, level) => log.event(level, child.name, message),
     onAsked: ({ pool }, message, level, port) => {
-      const addresses = parts.sockets.map(({ url }) => url);
+      const addresses = parts.urls;
       if (level === "info" && addresses.some((url) => url.endsWith(`:${port}`))) return;
       log.event(level, pool, `${message}; clients connect to ${addresses.join(", ")}`);
     },
@@ -119,6 +127,7 @@ function childEvents(parts: Concerned): ChildEvents {
     onEnded: (process, ending) => {
       parts.coordination.gone(process.id);
       slots.ended(process, ending, isUnwantedEnd(parts.runner.fleet, process));
+      parts.slotSockets.ended(process.name);
       const wasKilled = process.death != null && process.death.killedAs !== null;
       const state = unwantedState(parts.runner.fleet, process, ending.status, wasKilled);
       if (state !== undefined) {

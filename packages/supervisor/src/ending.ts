@@ -76,10 +76,12 @@ async function preDrain(parts: Parts): Promise<void> {
 }
 
 /** From here on, new clients are refused at once, so that they can go elsewhere. */
-async function stopListening({ coordination, sockets, log }: Parts): Promise<void> {
+async function stopListening({ coordination, sockets, slotSockets, urls, log }: Parts): Promise<void> {
   await coordination.whenNoneListens(ACCEPT_GRACE_MS);
   for (const socket of sockets) socket.close();
-  if (sockets.length > 0) log.event("info", "paceline", "accepts no more connections");
+  // Their instances close them when they drain.
+  slotSockets.close();
+  if (urls.length > 0) log.event("info", "paceline", "accepts no more connections");
 }
 
 export function stopPools(runner: FleetRunner): void {

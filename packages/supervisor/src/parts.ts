@@ -41,6 +41,7 @@ import { DeathFiles } from "./run-dir/death-files.js";
 import { withSecrets } from "./run-dir/fleet-state.js";
 import { StickyCookies } from "./run-dir/sticky-cookies.js";
 import type { ListeningSocket } from "./sockets/listening-sockets.js";
+import { SlotSockets } from "./sockets/slot-sockets.js";
 import { JudgedCounts } from "./stats/judged-counts.js";
 import { OomKills } from "./stats/oom-kills.js";
 import { Recordings } from "./stats/recordings.js";
@@ -54,6 +55,10 @@ const MAX_APPLYING_MS = 5_000;
 export class Parts {
   /** The fleet's listening sockets; empty before the start. */
   sockets: readonly ListeningSocket[] = [];
+  /** Those of pools in direct mode. */
+  readonly slotSockets = new SlotSockets({
+    isAlive: (slot) => [...this.children.alive()].some(({ name }) => name === slot),
+  });
   isStopping = false;
   /** Ends the wait before a stop at once. */
   endPreDrain = () => {};
@@ -150,8 +155,14 @@ export class Parts {
         if (role === "member") slots.spawned(name);
       },
       onReady: ({ name }) => {
+        this.slotSockets.ready(name);
         slots.of(name).everReady = true;
         this.usage.soon();
+      },
+      onDrain: ({ pool, index, name, role }) => {
+        const member = findSlot(runner.fleet, pool, index)?.member;
+        // No other process of the slot follows.
+        if (role === "member" && member?.process.goal !== "up") this.slotSockets.release(name);
       },
       onDeadline: (target) => report(target, { type: "deadline", attempt: target.attempt }),
     });
@@ -356,6 +367,11 @@ export class Parts {
     });
   }
 
+  /** Where clients connect. */
+  get urls(): string[] {
+    return [...this.sockets.map(({ url }) => url), ...this.slotSockets.urls];
+  }
+
   private memoryOf({ pid }: LiveProcess, metric: "rss" | "pss"): { bytes: number; at: number } | undefined {
     if (pid === null) return undefined;
     if (metric === "pss") return this.pss.follow(pid) ?? undefined;
@@ -387,6 +403,7 @@ export class Parts {
     this.poison.close();
     this.channel.close();
     for (const socket of this.sockets) socket.close();
+    this.slotSockets.close();
   }
 }
 

@@ -17,19 +17,31 @@ export async function openSockets(parts: Parts, options: SocketOptions): Promise
   const sockets = options.boundSockets ?? (await bindAll(listen, options.inheritedSockets, { mayBeHeld }));
   try {
     parts.sockets = sockets;
+    parts.slotSockets.reserve(parts.configs.fleet.pools, options.adoption !== undefined);
     if (!parts.isStopping) {
       parts.adoption?.prepare();
+      if (options.adoption !== undefined) recoverSlotSockets(parts);
       await parts.channel.listen();
     }
   } catch (error) {
     for (const socket of sockets) socket.close();
+    parts.slotSockets.close();
     throw error;
   }
   if (!parts.isStopping) return true;
   // stop() finished before the sockets and the channel existed, so it could not close them.
   for (const socket of sockets) socket.close();
+  parts.slotSockets.close();
   parts.channel.close();
   return false;
+}
+
+/** Instances in direct mode that run have the sockets of their slots. */
+function recoverSlotSockets({ children, configs, slotSockets }: Parts): void {
+  for (const { pool, generation, name, pid } of children.alive()) {
+    const { bind } = configs.generation(pool, generation)?.pool ?? {};
+    if (bind !== undefined && pid !== null) slotSockets.recover(name, pid, bind);
+  }
 }
 
 /** Starts what watches the processes, and says that the fleet has started. */
@@ -40,7 +52,7 @@ export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions
   parts.deaths.start();
   parts.series.start();
   parts.autoscaling.start();
-  const addresses = parts.sockets.map(({ url }) => url).join(", ");
+  const addresses = parts.urls.join(", ");
   parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
   if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
 }

@@ -165,7 +165,7 @@ class FleetSupervisor implements Supervisor {
       startedAt: this.startedAt,
       version: options.version,
       state: parts.isStopping ? "stopping" : allReady ? "running" : "starting",
-      listen: parts.sockets.map(({ url }) => url),
+      listen: parts.urls,
       watch: this.watch?.status ?? null,
       problem: options.problem?.() ?? parts.state.problem,
       logStatus: options.logStatus?.() ?? null,

@@ -1,6 +1,7 @@
 /** The interface to client connections: what an exchange needs, independent of the client's protocol. */
 
 import type { ResponseHead } from "../http1/response-head.js";
+import type { Ends } from "../transport/transport.js";
 import type { LocalPage, LocalStatus } from "./local-response.js";
 
 export type { LocalStatus };
@@ -10,6 +11,8 @@ export interface Downstream {
   readonly response: DownstreamResponse;
   /** Whether another request may follow the current one. */
   readonly staysOpen: boolean;
+  /** Both ends of the client's connection; undefined if unknown. */
+  readonly ends: Ends | undefined;
   /** When `Exchange.onDeadline` is due, in milliseconds of `Deadlines.now`. */
   deadlineAt: number;
   /** Sends the response's head; its bytes are read before the call returns. */

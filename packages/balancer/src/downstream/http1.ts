@@ -7,7 +7,7 @@ import type { Peer } from "../http1/forwarded.js";
 import { HEAD_INCOMPLETE, HEAD_REFUSED, type RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { findRoute } from "../routing/route.js";
-import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
+import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES, type Ends } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
@@ -44,6 +44,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   staysOpen = true;
   private readonly reading: ClientReading;
   private readonly memory: ClientMemory;
+  /** What a proxy in front has said of the client's connection; null: there is none. */
+  saidEnds: Ends | undefined | null = null;
   private isBusy = false;
   /** Set while a piece of a body is passed on and not consumed yet. */
   private isInBody = false;
@@ -68,6 +70,10 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     if (identity?.isInResponse === true) this.response.identity = identity;
     relay.deadlines.add(this);
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
+  }
+
+  get ends(): Ends | undefined {
+    return this.saidEnds === null ? this.connection.ends : this.saidEnds;
   }
 
   /** Responds to input that belongs to no exchange, such as a refused head, and ends the connection. */

@@ -5,7 +5,7 @@ import { FakeConnection } from "../../test/support/fake-transport.js";
 import { Deadlines } from "../deadlines.js";
 import { NO_OWNER } from "../transport/transport.js";
 import { ProxiedClient, ProxyProblems } from "./proxied.js";
-import { readProxyHeader } from "./proxy-header.js";
+import { proxyHeader, readProxyHeader } from "./proxy-header.js";
 
 const SIGN = "\r\n\r\n\0\r\nQUIT\n";
 
@@ -21,7 +21,10 @@ const IPV6 = Buffer.concat([
   Buffer.alloc(16, 1),
   Buffer.alloc(4),
 ]);
-const client = (address: string | undefined) => ({ kind: "client", address });
+const client = (address: string | undefined) => ({
+  kind: "client",
+  ends: address && expect.objectContaining({ address }),
+});
 
 const GOOD: [name: string, header: Buffer | string, said: object][] = [
   ["version 1, IPv4", "PROXY TCP4 192.0.2.9 127.0.0.1 12345 80\r\n", client("192.0.2.9")],
@@ -107,6 +110,32 @@ describe("a PROXY header", () => {
   });
 });
 
+describe("a PROXY header of our own", () => {
+  const ends = { address: "192.0.2.9", port: 12345, localAddress: "127.0.0.1", localPort: 80 };
+  const six = { ...ends, address: "2001:db8::9", localAddress: "::1" };
+
+  it.each([
+    [ends, "PROXY TCP4 192.0.2.9 127.0.0.1 12345 80\r\n"],
+    [six, "PROXY TCP6 2001:db8::9 ::1 12345 80\r\n"],
+    [
+      { ...ends, address: "::ffff:192.0.2.9", localAddress: "::ffff:127.0.0.1" },
+      "PROXY TCP4 192.0.2.9 127.0.0.1 12345 80\r\n",
+    ],
+    [{ ...six, address: "2001:DB8:0:0:0:0:0:9%eth0" }, "PROXY TCP6 2001:db8::9 ::1 12345 80\r\n"],
+    [{ ...ends, localAddress: "::1" }, "PROXY UNKNOWN\r\n"],
+    [undefined, "PROXY UNKNOWN\r\n"],
+  ])("says of %o what other programs read", (given, text) => {
+    expect(proxyHeader("v1", given).toString()).toBe(text);
+    for (const version of ["v1", "v2"] as const) {
+      const header = proxyHeader(version, given);
+      const read = readProxyHeader(header) as Extract<ReturnType<typeof readProxyHeader>, { kind: "client" }>;
+      expect(read).toMatchObject({ kind: "client", end: header.length });
+      const said = read.ends === undefined ? "PROXY UNKNOWN\r\n" : `${proxyHeader("v1", read.ends)}`;
+      expect(said).toBe(text);
+    }
+  });
+});
+
 function proxied() {
   const connection = new FakeConnection();
   const deadlines = new Deadlines();
@@ -116,7 +145,7 @@ function proxied() {
   const waiting = new ProxiedClient({
     ...{ connection, deadlines, timeoutMs: 1000 },
     onHeader: (header) => {
-      log.push("address" in header ? `from ${header.address}` : header.kind);
+      log.push(header.kind === "client" ? `from ${header.ends?.address}` : header.kind);
       return owner;
     },
     onGone: (problem) => log.push(`gone: ${problem}`),

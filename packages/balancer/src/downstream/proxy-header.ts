@@ -1,12 +1,15 @@
-/** Parses the PROXY protocol's header, version 1 and 2, with which a proxy states its client's address (HAProxy's proxy-protocol.txt). Pure. */
+/** The PROXY protocol's header, version 1 and 2, with which a proxy states its client's address (HAProxy's proxy-protocol.txt): parsed, and built. Pure. */
+import type { ProxyVersion } from "@paceline/wire";
+import { familyOf, plainAddress } from "../http1/trusted-proxies.js";
+import type { Ends } from "../transport/transport.js";
 
 export type ProxyHeader =
   | { kind: "incomplete" }
   | { kind: "malformed"; problem: string }
   /** The proxy itself is the client, as for a health check. `end` is the position after the header. */
   | { kind: "local"; end: number }
-  /** The client's address; undefined if the proxy does not say it. */
-  | { kind: "client"; end: number; address: string | undefined };
+  /** The client's address, and where it has connected to; undefined if the proxy does not say it. */
+  | { kind: "client"; end: number; ends: Ends | undefined };
 
 /** The longest header of version 1, with its line end (§2.1). */
 const MAX_TEXT_BYTES = 107;
@@ -40,12 +43,13 @@ function readText(bytes: Buffer): ProxyHeader {
     return lineEnd < 0 && bytes.length < MAX_TEXT_BYTES ? INCOMPLETE : malformed("its line is too long");
   const end = lineEnd + 2;
   const [family, source = "", target = "", ...ports] = bytes.toString("latin1", TEXT_SIGN.length, lineEnd).split(" ");
-  if (family === "UNKNOWN") return { kind: "client", end, address: undefined };
+  if (family === "UNKNOWN") return { kind: "client", end, ends: undefined };
   const isAddress = family === "TCP4" ? isIPv4 : family === "TCP6" ? isIPv6 : undefined;
   if (isAddress === undefined) return malformed("its protocol is not TCP4, TCP6 or UNKNOWN");
   if (!isAddress(source) || !isAddress(target)) return malformed("an address is not valid");
   if (ports.length !== 2 || !ports.every(isPort)) return malformed("a port is not valid");
-  return { kind: "client", end, address: source };
+  const [port, localPort] = ports.map(Number) as [number, number];
+  return { kind: "client", end, ends: { address: source, port, localAddress: target, localPort } };
 }
 
 function isIPv4(text: string): boolean {
@@ -81,12 +85,54 @@ function readBinary(bytes: Buffer): ProxyHeader {
   if (family > 0 && transport !== STREAM) return malformed("it is not about a stream");
   if (end < BINARY_START + addressBytes) return malformed("it is too short for its addresses");
   if (bytes.length < end) return INCOMPLETE;
-  return { kind: "client", end, address: sourceOf(bytes, family) };
+  return { kind: "client", end, ends: endsOf(bytes, family) };
 }
 
-function sourceOf(bytes: Buffer, family: number): string | undefined {
-  if (family === 1) return bytes.subarray(BINARY_START, BINARY_START + 4).join(".");
-  if (family !== 2) return undefined;
-  const groups = Array.from({ length: 8 }, (_, at) => bytes.readUInt16BE(BINARY_START + 2 * at).toString(16));
-  return groups.join(":");
+function endsOf(bytes: Buffer, family: number): Ends | undefined {
+  if (family !== 1 && family !== 2) return undefined;
+  const size = family === 1 ? 4 : 16;
+  const ports = BINARY_START + 2 * size;
+  return {
+    address: addressAt(bytes, BINARY_START, size),
+    port: bytes.readUInt16BE(ports),
+    localAddress: addressAt(bytes, BINARY_START + size, size),
+    localPort: bytes.readUInt16BE(ports + 2),
+  };
+}
+
+function addressAt(bytes: Buffer, start: number, size: number): string {
+  if (size === 4) return bytes.subarray(start, start + size).join(".");
+  return Array.from({ length: 8 }, (_, at) => bytes.readUInt16BE(start + 2 * at).toString(16)).join(":");
+}
+
+const TEXT_UNKNOWN = Buffer.from("PROXY UNKNOWN\r\n");
+/** The family is unspecified, and no addresses follow. */
+const BINARY_UNKNOWN = Buffer.concat([BINARY_SIGN, Buffer.from([0x21, 0, 0, 0])]);
+
+/** Returns the header for a client with these ends; undefined: they are unknown, as for a unix socket. */
+export function proxyHeader(version: ProxyVersion, ends: Ends | undefined): Buffer {
+  const source = plainAddress(ends?.address ?? "");
+  const target = plainAddress(ends?.localAddress ?? "");
+  const family = familyOf(source);
+  // A header has addresses of one family.
+  if (ends === undefined || familyOf(target) !== family) return version === "v1" ? TEXT_UNKNOWN : BINARY_UNKNOWN;
+  const { port, localPort } = ends;
+  if (version === "v1")
+    return Buffer.from(`PROXY ${family === "ipv4" ? "TCP4" : "TCP6"} ${source} ${target} ${port} ${localPort}\r\n`);
+  const addresses = Buffer.concat([addressBytes(source), addressBytes(target), Buffer.alloc(4)]);
+  addresses.writeUInt16BE(port, addresses.length - 4);
+  addresses.writeUInt16BE(localPort, addresses.length - 2);
+  const rest = Buffer.from([0x21, family === "ipv4" ? 0x11 : 0x21, 0, addresses.length]);
+  return Buffer.concat([BINARY_SIGN, rest, addresses]);
+}
+
+/** @param address in its canonical spelling */
+function addressBytes(address: string): Buffer {
+  if (familyOf(address) === "ipv4") return Buffer.from(address.split(".").map(Number));
+  const [left = [], right = []] = address.split("::").map((part) => (part === "" ? [] : part.split(":")));
+  const zeros = Array.from({ length: 8 - left.length - right.length }, () => "0");
+  const bytes = Buffer.alloc(16);
+  for (const [at, group] of [...left, ...zeros, ...right].entries())
+    bytes.writeUInt16BE(Number.parseInt(group, 16), 2 * at);
+  return bytes;
 }

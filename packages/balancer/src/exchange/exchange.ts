@@ -10,6 +10,7 @@ import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { FileRedirect, takeNamedFile } from "../routing/file-redirect.js";
+import type { Ends } from "../transport/transport.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import {
@@ -80,6 +81,10 @@ export class Exchange
     if (!this.client.staysOpen || this.peer.isTrusted) return undefined;
     this.connections ??= new KeptConnections();
     return this.connections;
+  }
+
+  get clientEnds(): Ends | undefined {
+    return this.client.ends;
   }
 
   /** Called when the client's connection has closed. */

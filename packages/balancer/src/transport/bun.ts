@@ -9,6 +9,7 @@ import {
   type Connection,
   type ConnectionOwner,
   type Connector,
+  type Ends,
   LISTEN_BACKLOG,
   type Listener,
   NO_OWNER,
@@ -36,6 +37,12 @@ class BunConnection implements Connection {
 
   get remoteAddress(): string {
     return this.socket.remoteAddress ?? "";
+  }
+
+  get ends(): Ends | undefined {
+    const { remoteAddress, remotePort, localAddress, localPort } = this.socket;
+    if (!remoteAddress || !localAddress) return undefined;
+    return { address: remoteAddress, port: remotePort, localAddress, localPort };
   }
 
   get waitingBytes(): number {

@@ -7,6 +7,7 @@ import {
   type Connection,
   type ConnectionOwner,
   DRAIN_ABOVE_BYTES,
+  type Ends,
   LISTEN_BACKLOG,
   type Listener,
   NO_OWNER,
@@ -63,6 +64,13 @@ class NodeConnection implements Connection {
 
   get remoteAddress(): string {
     return this.socket.remoteAddress ?? "";
+  }
+
+  get ends(): Ends | undefined {
+    const { remoteAddress, remotePort, localAddress, localPort } = this.socket;
+    if (remoteAddress === undefined || remotePort === undefined) return undefined;
+    if (localAddress === undefined || localPort === undefined) return undefined;
+    return { address: remoteAddress, port: remotePort, localAddress, localPort };
   }
 
   get waitingBytes(): number {

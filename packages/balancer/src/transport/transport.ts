@@ -17,11 +17,21 @@ export interface ConnectionOwner {
   onClose(): void;
 }
 
+/** Both ends of a TCP connection of a client: its own address, and the one that it has connected to. */
+export interface Ends {
+  address: string;
+  port: number;
+  localAddress: string;
+  localPort: number;
+}
+
 /** A stream socket. Every method is safe on a closed connection. */
 export interface Connection {
   owner: ConnectionOwner;
   /** The peer's IP address; empty for a unix socket. */
   readonly remoteAddress: string;
+  /** Undefined for a unix socket, and once it is closed. */
+  readonly ends: Ends | undefined;
   /** Bytes written that the kernel has not taken; Node counts a piece until it is taken completely. */
   readonly waitingBytes: number;
   /**

@@ -1,5 +1,6 @@
 /** One connection to an upstream: sends a request, reads its response, and is reused if framing allows. */
 import type { OverdueRequest } from "@paceline/wire";
+import { proxyHeader } from "../downstream/proxy-header.js";
 import { CHUNK_UNITS, PacedReading, Pause } from "../downstream/reading.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
@@ -133,6 +134,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       return this;
     }
     this.state = "head";
+    const { sendProxy } = this.upstream;
+    if (sendProxy !== undefined) connection.write(proxyHeader(sendProxy, this.receiver.clientEnds));
     this.receiver.onUpstreamReady();
     return this;
   }

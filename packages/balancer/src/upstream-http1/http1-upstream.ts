@@ -1,5 +1,5 @@
 /** The HTTP/1.1 client of an upstream: kept connections, with one request at a time on each. */
-import type { OverdueRequest, SocketAddress } from "@paceline/wire";
+import type { OverdueRequest, ProxyVersion, SocketAddress } from "@paceline/wire";
 import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { TurnShare } from "../downstream/reading.js";
 import type { HeadWriter } from "../http1/head-writer.js";
@@ -23,6 +23,8 @@ interface Http1ClientOptions {
   maxConnections: number;
   /** Whether it is not a server of ours, which may close an idle connection while a request is on its way. */
   isForeign: boolean;
+  /** The version of the PROXY header that begins each connection; it then serves one client. */
+  sendProxy: ProxyVersion | undefined;
   /** Whether it may send more than its response, or forwards to such a server: connections are then kept per client. */
   isPerClient: boolean;
   /**
@@ -72,6 +74,10 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   get isForeign(): boolean {
     return this.options.isForeign;
+  }
+
+  get sendProxy(): ProxyVersion | undefined {
+    return this.options.sendProxy;
   }
 
   /** Whether an abandoned request keeps its place until the upstream has finished it. */

@@ -1,4 +1,5 @@
 /** What a connection knows of its upstream, and what it tells it. */
+import type { ProxyVersion } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import type { TurnShare } from "../downstream/reading.js";
 import type { HeadWriter } from "../http1/head-writer.js";
@@ -9,6 +10,8 @@ export interface UpstreamConnections<UpstreamConnection> {
   readonly requestWriter: HeadWriter;
   readonly turnShare: TurnShare;
   readonly isForeign: boolean;
+  /** The version of the PROXY header that begins each connection. */
+  readonly sendProxy: ProxyVersion | undefined;
   /** Whether an abandoned request keeps its place until the upstream has finished it. */
   readonly holdsPlaces: boolean;
   /** Whether an instance may continue to work on a request after its response, keeping its place. */

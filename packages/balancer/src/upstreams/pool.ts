@@ -28,6 +28,8 @@ export class Pool {
   readonly requestQueue: RequestQueue<PoolWaiter>;
   /** Whether its upstreams have limited concurrency and must not wait for slow clients. */
   isLimited = false;
+  /** Whether it gets whole connections, and no requests. */
+  isTcp = false;
   /** Whether it also gets TRACE, and absolute targets unchanged. */
   takesAllRequests = false;
   /** Whether its responses may name files of internal pools. */

@@ -25,7 +25,6 @@ import { STALL_TICK_MS } from "./stall-watch.js";
 import { Stickiness } from "./sticky.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
-import type { WorkMeter } from "./work-meter.js";
 
 interface PolicyEntry {
   make(): Policy<Upstream>;
@@ -62,8 +61,8 @@ interface RegistryOptions {
   stallAfterMs: number;
   /** How long a sticky client waits for its slot. */
   stickyWaitMs: number;
-  /** @param onRoom called when the client can take more requests; @param work receives what requests cost the instance */
-  makeClient(upstream: SnapshotUpstream, onRoom: () => void, work: WorkMeter): UpstreamClient;
+  /** @param onRoom called when the client can take more requests */
+  makeClient(upstream: SnapshotUpstream, pool: Pool, onRoom: () => void): UpstreamClient;
   /** A removed upstream has no connections any more. */
   onLeft(): void;
   /** A drained upstream has no requests any more. */
@@ -111,7 +110,9 @@ export class UpstreamRegistry {
       const pool = this.pools.get(described.name) ?? new Pool(described.name, policy.make(), this.options.maxQueue);
       if (pool.policyName !== policyName) pool.usePolicy(policy.make());
       pool.policyName = policyName;
-      pool.isExact = policy.isExact ?? false;
+      pool.isTcp = described.mode === "tcp";
+      // A connection lasts: turns are exact, unless another policy was chosen.
+      pool.isExact = policy.isExact ?? (pool.isTcp && policyName === "round-robin");
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
       for (const upstream of upstreams) {
         members.set(upstream.id, upstream);
@@ -192,7 +193,7 @@ export class UpstreamRegistry {
 
   /** A process that returns after a rollback counts on, and gets new connections: the former ones are being closed. */
   private join(described: SnapshotUpstream, pool: Pool): Upstream {
-    const link = this.options.makeClient(described, () => pool.serveQueue(), pool.work);
+    const link = this.options.makeClient(described, pool, () => pool.serveQueue());
     const upstream = new Upstream(described.id, described.name, link, described.foreign);
     for (const former of this.outgoing) if (former.id === described.id) former.handCountsTo(upstream);
     return upstream;
@@ -201,6 +202,11 @@ export class UpstreamRegistry {
   /** Whether any pool has upstreams with limited concurrency. */
   get isLimited(): boolean {
     return [...this.pools.values()].some((pool) => pool.isLimited);
+  }
+
+  /** Returns the pool of that name, if there is one. */
+  pool(name: string): Pool | undefined {
+    return this.pools.get(name);
   }
 
   /** Returns the current pools. */

@@ -148,6 +148,12 @@ export class Stickiness<Candidate extends StickyCandidate> {
     }
   }
 
+  /** Determines the slot of a connection in tcp mode, of which only the client's address is known. It does not wait for it. */
+  bindClient(binding: Binding, { fields }: Peer): void {
+    binding.mayWait = false;
+    this.bindTo(binding, hashOfClient(fields));
+  }
+
   private bindTo(binding: Binding, hash: number): void {
     binding.hash = hash;
     if (hash !== 0) binding.home = this.choose(binding);

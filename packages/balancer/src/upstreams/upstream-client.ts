@@ -1,8 +1,9 @@
 /** The interface to upstreams: how an exchange sends a request and receives the response, independent of the protocol. */
-import type { AcknowledgingConnection, OverdueRequest } from "@paceline/wire";
+import type { AcknowledgingConnection, OverdueRequest, ProxyVersion } from "@paceline/wire";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import type { Connector, Ends } from "../transport/transport.js";
 
 /** How a request was lost at its upstream. */
 export type UpstreamLoss =
@@ -45,6 +46,8 @@ export interface ResponseReceiver {
   readonly request: DescribedRequest;
   /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
+  /** Both ends of the client's connection, for a PROXY header; undefined if unknown. */
+  readonly clientEnds?: Ends | undefined;
   /** The connection is established and the request may be sent. Only called if `open` returned a stream that was not ready. */
   onUpstreamReady(): void;
   /** Receives a head; a 1xx is followed by another. Its bytes are valid until the call returns. */
@@ -79,8 +82,19 @@ export interface UpstreamStream extends AcknowledgingConnection {
   resume(): void;
 }
 
+/** The connections of an upstream in tcp mode. */
+export interface TcpLink {
+  /** The version of the PROXY header that begins each of them. */
+  readonly sendProxy: ProxyVersion | undefined;
+  /** Opens one; `closed` follows in every case, also after a failure. */
+  connect(connector: Connector): void;
+  closed(): void;
+}
+
 /** All connections to one upstream. */
 export interface UpstreamClient {
+  /** Set in tcp mode, where clients have a connection each, and `open` is not called. */
+  readonly tcp?: TcpLink;
   /** Whether `open` may be called now, for an idempotent request or another (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
   /** Whether it has no room, but will have some soon: it is finishing a request whose response is complete. */

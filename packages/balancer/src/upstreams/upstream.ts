@@ -2,10 +2,11 @@
 import { Histogram, type UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import { JudgedCounts } from "../stats/judged.js";
+import type { Connector } from "../transport/transport.js";
 import type { Ejection } from "./health.js";
 import { Pace } from "./pace.js";
 import type { PeakLatency } from "./peak-latency.js";
-import type { ResponseReceiver, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
+import type { ResponseReceiver, TcpLink, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
 import type { Vitals } from "./vitals.js";
 
 /** After this many silent ticks, half a second, the running request is reported. */
@@ -219,6 +220,17 @@ export class Upstream {
 
   get isLoopRunning(): boolean {
     return this.link.isLoopRunning === true;
+  }
+
+  /** Set in tcp mode. */
+  get tcp(): TcpLink | undefined {
+    return this.link.tcp;
+  }
+
+  /** Opens a connection for a client in tcp mode; `release` and `tcp.closed` end it in every case. */
+  connect(connector: Connector): void {
+    this.inFlight++;
+    this.link.tcp?.connect(connector);
   }
 
   /** Starts a request; `release` ends it in every case. */

@@ -172,7 +172,7 @@ export class BalancerProcess {
   async follow(
     upstreams: Record<string, string>,
     pools?: SnapshotPool[],
-    more: Pick<Snapshot, "probes" | "stopping" | "rateLimits"> = {},
+    more: Partial<Pick<Snapshot, "probes" | "stopping" | "rateLimits" | "listen">> = {},
   ): Promise<Applied> {
     this.version++;
     const { version } = this;

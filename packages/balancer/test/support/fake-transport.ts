@@ -1,10 +1,11 @@
 /** A transport without sockets: keeps written bytes; the test connects, takes bytes and ends. */
-import type { Connection, ConnectionOwner, Connector, Transport } from "../../src/transport/transport.js";
+import type { Connection, ConnectionOwner, Connector, Ends, Transport } from "../../src/transport/transport.js";
 import { NO_OWNER } from "../../src/transport/transport.js";
 
 export class FakeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   readonly remoteAddress = "";
+  ends: Ends | undefined;
   isClosed = false;
   isPaused = false;
   /** The kernel takes only this many bytes; the rest waits until `drain`. */

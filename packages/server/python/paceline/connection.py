@@ -49,11 +49,14 @@ class Connection:
         "_server",
         "_socket",
         "_waited",
+        "client",
         "is_fresh",
         "is_lingering",
     )
 
-    def __init__(self, server, accepted):
+    def __init__(self, server, accepted, client=None):
+        # The address of a client of our own; None: the balancer, which says whose request it is.
+        self.client = client
         self._server = server
         self._socket = accepted
         self._fd = accepted.fileno()
@@ -84,6 +87,8 @@ class Connection:
         except OSError:
             received = b""
         self.is_fresh = False
+        if self.client is not None:
+            self._server.idle.pop(self, None)
         if not received:
             self.close()
         elif not self.is_lingering:
@@ -114,7 +119,7 @@ class Connection:
         """Serves the request with this head."""
         server = self._server
         try:
-            environ, request = parse_head(head, server.base_environ)
+            environ, request = parse_head(head, server.base_environ, self.client)
             self._waited = 0.0
             self._moved = 0
             self._take_body(environ, request)
@@ -225,6 +230,8 @@ class Connection:
             self._end()
         elif response.says_when_done:
             self._say_done()
+        elif self.client is not None and self._socket is not None:
+            server.rests(self)
         if fatal is not None:
             raise fatal
 

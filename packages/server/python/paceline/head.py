@@ -29,16 +29,33 @@ _KEYS = {
 }
 
 
+# What clients of our own may say of nobody.
+OF_PROXIES = (
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PROTO",
+    "HTTP_X_FORWARDED_PORT",
+    "HTTP_X_FORWARDED_PREFIX",
+    "HTTP_X_FORWARDED_SERVER",
+    "HTTP_X_FORWARDED_SSL",
+    "HTTP_X_FORWARDED_PROTOCOL",
+    "HTTP_X_FORWARDED_SCHEME",
+    "HTTP_FORWARDED",
+    "HTTP_X_REAL_IP",
+)
+
+
 class Framing:
     """The framing of a request's body, and whether the connection can be reused."""
 
     __slots__ = ("expects_continue", "is_chunked", "is_http_11", "keep_alive", "length")
 
 
-def parse_head(head, base):
+def parse_head(head, base, client=None):
     """Returns the environ and the framing of a head, given without its final empty line.
 
-    `base` has the keys that are the same in each environ. Raises BadRequest."""
+    `base` has the keys that are the same in each environ; `client` is the address of whoever sends it, None for the balancer.
+    Raises BadRequest."""
     lines = head.split(b"\r\n")
     # Without its text, a head must consist of line ends: no bare CR or LF, no NUL, no other control character.
     if len(lines) - 1 > MAX_FIELDS:
@@ -62,6 +79,10 @@ def parse_head(head, base):
             text = _combine(key, environ[key], text)
         environ[key] = text
     _decide_framing(environ, framing)
+    if client is not None:
+        for key in OF_PROXIES:
+            environ.pop(key, None)
+        environ["REMOTE_ADDR"] = client
     _set_client(environ, framing)
     return environ, framing
 

@@ -12,6 +12,8 @@ from .errors import InstanceError
 from .output import log
 
 BACKLOG = 1024
+# The first inherited descriptor.
+FIRST_FD = 3
 
 # The instance of this process, or the template that forks instances.
 current = None
@@ -90,13 +92,28 @@ class Instance:
 
     def _make_server(self, application):
         listener = self._listen()
+        shared = self._inherited()
         if self.threads == 1:
             from .server import Server
 
-            return Server(listener, application, self)
+            return Server(listener, application, self, shared)
         from .threads import ThreadedServer
 
-        return ThreadedServer(listener, application, self, self.threads)
+        return ThreadedServer(listener, application, self, self.threads, shared)
+
+    def _inherited(self):
+        """Returns the sockets that the pool's instances in direct mode share, listening."""
+        sockets = []
+        for at, _ in enumerate(self.identity.spec.get("direct", ())):
+            try:
+                inherited = socket.socket(fileno=FIRST_FD + at)
+                inherited.set_inheritable(False)
+                inherited.setblocking(False)
+                inherited.listen(BACKLOG)
+            except OSError as error:
+                raise InstanceError(f"cannot listen on the inherited socket {FIRST_FD + at}: {error.strerror}") from error
+            sockets.append(inherited)
+        return sockets
 
     def bind(self):
         """Returns the instance's socket, bound but not listening. Raises InstanceError."""

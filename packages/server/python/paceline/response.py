@@ -227,7 +227,7 @@ class Response:
             framing += "Connection: close\r\n"
         elif not request.is_http_11:
             framing += "Connection: keep-alive\r\n"
-        elif may_work_on:
+        elif may_work_on and self._connection.client is None:
             self.says_when_done = True
             framing += "Connection: paceline-working\r\n"
         return f"{line}{self._fields}{framing}\r\n".encode("latin-1")

@@ -13,6 +13,9 @@ from .file_wrapper import FileWrapper
 
 # A drained instance exits after this many turns without events, when its sockets are empty.
 QUIET_TURNS_AT_END = 2
+# In direct mode, a connection may be idle between two requests for this time, and in a drain for the second one.
+KEEP_ALIVE_S = 75
+IDLE_DRAIN_S = 2
 # At the end, a connection that has sent nothing yet may do so for this time.
 FRESH_S = 0.1
 # After a `close` response, input is discarded for this time. Otherwise the client might lose the response.
@@ -20,9 +23,11 @@ LINGER_S = 2
 
 
 class Server:
-    """Serves one listening socket until the instance is released and idle."""
+    """Serves one listening socket until the instance is released and idle.
 
-    def __init__(self, listener, application, instance):
+    In direct mode it also serves the sockets that the instances of the pool share, whose clients may be anybody."""
+
+    def __init__(self, listener, application, instance, shared=()):
         limits = instance.identity.limits
         self.application = application
         self.instance = instance
@@ -59,7 +64,12 @@ class Server:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._poller = select.poll()
-        self._poller.register(listener, select.POLLIN)
+        self._listeners = {each.fileno(): each for each in (listener, *shared)}
+        for fd in self._listeners:
+            self._poller.register(fd, select.POLLIN)
+        # Connections of clients of our own that wait for a request, the oldest first, with the time since when.
+        self.idle = {}
+        self._idle_s = KEEP_ALIVE_S
         self._poller.register(self._wake_read, select.POLLIN)
 
     def serve(self, connection, head):
@@ -67,6 +77,11 @@ class Server:
         connection.serve(head)
         if connection.has_next:
             self.buffered.append(connection)
+
+    def rests(self, connection):
+        """A client of our own may send its next request."""
+        self.idle.pop(connection, None)
+        self.idle[connection] = monotonic()
 
     def linger(self, connection):
         """Schedules closing a connection without further requests."""
@@ -96,8 +111,8 @@ class Server:
                 elif fd == self._wake_read:
                     self._take_wakes()
                 else:
-                    self._accept()
-            if not (deadlines or buffered or instance.is_leaving or background.timers or background.deferred):
+                    self._accept(self._listeners.get(fd))
+            if not (deadlines or buffered or instance.is_leaving or self.idle or background.timers or background.deferred):
                 timeout = None
                 continue
             timeout = self._attend(bool(events))
@@ -109,6 +124,8 @@ class Server:
 
     def _attend(self, had_events):
         """Does other work than new requests. Returns the maximum wait of the next turn in milliseconds."""
+        if self.instance.is_leaving and len(self._listeners) > 1:
+            self._leave_shared()
         for _ in range(len(self.buffered)):
             self.buffered.popleft().go_on()
         now = monotonic()
@@ -119,6 +136,10 @@ class Server:
                 connection.on_deadline()
             if self.deadlines:
                 wait_s = min(self.deadlines.values()) - now
+        if self.idle:
+            idle_s = self._close_idle(now)
+            if idle_s is not None:
+                wait_s = idle_s if wait_s is None else min(wait_s, idle_s)
         if background.timers is not None or background.deferred is not None:
             work_s = background.work(now, self.counts.started)
             if forks.is_child:
@@ -134,6 +155,28 @@ class Server:
             return None
         return None if wait_s is None else _milliseconds(wait_s, None)
 
+    def _close_idle(self, now):
+        """Closes connections that have been idle for too long. Returns after how long the next one has been; None without any."""
+        while self.idle:
+            connection, since = next(iter(self.idle.items()))
+            left_s = since + self._idle_s - now
+            if left_s > 0:
+                return left_s
+            connection.close()
+        return None
+
+    def _leave_shared(self):
+        """A drain begins: the shared sockets are left to other processes, and idle connections end soon."""
+        for fd, listener in list(self._listeners.items()):
+            if listener is not self._listener:
+                del self._listeners[fd]
+                self._poller.unregister(fd)
+                listener.close()
+        self._idle_s = IDLE_DRAIN_S
+        now = monotonic()
+        for connection in self.idle:
+            self.idle[connection] = now
+
     def _refuse_more(self):
         """Refuses further connections and serves those that wait: closing the socket would reset them."""
         self._refuses = True
@@ -144,10 +187,10 @@ class Server:
             self._listener.shutdown(socket.SHUT_RD)
         except OSError:
             pass  # Not Linux.
-        self._accept()
+        self._accept(self._listener)
 
     def _is_done(self):
-        return self._quiet_turns >= QUIET_TURNS_AT_END and background.unfinished() == 0 and not self._expects_request()
+        return not self.idle and self._quiet_turns >= QUIET_TURNS_AT_END and background.unfinished() == 0 and not self._expects_request()
 
     def _expects_request(self):
         if any(not connection.is_lingering for connection in self.deadlines):
@@ -160,10 +203,13 @@ class Server:
         except BlockingIOError:
             pass
 
-    def _accept(self):
+    def _accept(self, listener):
+        if listener is None:
+            return
+        is_own = listener is self._listener
         while True:
             try:
-                accepted, _ = self._listener.accept()
+                accepted, address = listener.accept()
             except BlockingIOError:
                 return
             except OSError:
@@ -173,7 +219,10 @@ class Server:
                 accepted.close()
                 continue
             accepted.setblocking(False)
-            connection = Connection(self, accepted)
+            connection = Connection(self, accepted, None if is_own else address[0])
+            if not is_own:
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.rests(connection)
             self._attach(connection)
             # A request usually arrives together with its connection.
             connection.on_readable()
@@ -195,15 +244,18 @@ class Server:
         """Removes a connection that is about to be closed."""
         self._detach(connection)
         self.deadlines.pop(connection, None)
+        self.idle.pop(connection, None)
 
     def close_sockets(self):
         """Closes a forked child's copies of the sockets."""
-        self._listener.close()
+        for listener in self._listeners.values():
+            listener.close()
         for connection in self._connections.values():
             connection.close_socket()
 
     def close(self):
-        self._listener.close()
+        for listener in self._listeners.values():
+            listener.close()
         try:
             os.unlink(self.instance.identity.socket)
         except OSError:

@@ -17,8 +17,8 @@ MAX_STACK_LINES = 103
 class ThreadedServer(Server):
     """Like `Server`, with up to `count` requests at once. A connection belongs to a thread during a request, otherwise to the loop."""
 
-    def __init__(self, listener, application, instance, count):
-        super().__init__(listener, application, instance)
+    def __init__(self, listener, application, instance, count, shared=()):
+        super().__init__(listener, application, instance, shared)
         self.base_environ["wsgi.multithread"] = True
         # The connections that do not belong to the loop, including those that wait for a thread.
         self._lent = set()
@@ -49,6 +49,11 @@ class ThreadedServer(Server):
         # The connection still belongs to its thread; `_take_back` handles it.
         if connection not in self._lent:
             super().linger(connection)
+
+    def rests(self, connection):
+        # As above.
+        if connection not in self._lent:
+            super().rests(connection)
 
     def forget(self, connection):
         if connection not in self._lent:
@@ -86,6 +91,8 @@ class ThreadedServer(Server):
             self.linger(connection)
         elif connection.has_next:
             self.buffered.append(connection)
+        elif connection.client is not None:
+            self.rests(connection)
 
     # Runs on the threads.
 

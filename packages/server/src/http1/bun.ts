@@ -189,7 +189,7 @@ function listen(address: ServeAddress, common: object): BunServer {
     return Bun.serve(options as never);
   };
   try {
-    if (address.kind === "tcp") return serve({ hostname: address.host, port: address.port });
+    if (address.kind !== "unix") return serve({ hostname: address.host, port: address.port });
     return withPrivateUmask(() => serve({ unix: address.path }));
   } catch (cause) {
     throw listenError(address, cause);

@@ -1,6 +1,6 @@
 /** Serves an app with node:http, on Node, and for (req, res) handlers also on Bun. */
 import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { descriptorLimit, descriptorNotice, maxSockets, withPrivateUmask } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
@@ -136,6 +136,8 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
       draining.closeResponses = true;
       for (const response of active.keys()) if (!response.headersSent) response.setHeader("connection", "close");
     },
+    // That of node:http closes idle connections, too.
+    ...(address.kind === "inherited" && { leaveSocket: () => void NetServer.prototype.close.call(server) }),
     stopAccepting: () => void server.close(),
     closeNow: () => {
       server.close();
@@ -170,6 +172,11 @@ function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
     server.once("error", (error) => reject(listenError(address, error)));
     if (address.kind === "unix") {
       withPrivateUmask(() => server.listen({ path: address.path, backlog: BACKLOG }, () => resolve(address)));
+      return;
+    }
+    if (address.kind === "inherited") {
+      server.once("listening", () => resolve(address));
+      server.listen({ fd: address.fd }, BACKLOG as never);
       return;
     }
     server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () =>

@@ -5,8 +5,11 @@ import type { App, FetchHandler } from "../shared/app.js";
 import { ServerError } from "../shared/errors.js";
 import type { ServerLimits } from "../shared/limits.js";
 
-/** The listen address. Port 0 is any free port. */
-export type ServeAddress = { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
+/** The listen address. Port 0 is any free port. `inherited`: the socket of that address is the descriptor `fd`. */
+export type ServeAddress =
+  | { kind: "tcp"; host: string; port: number }
+  | { kind: "unix"; path: string }
+  | { kind: "inherited"; fd: number; host: string; port: number };
 
 /** Observes each request: around a fetch handler, or beside the response of node:http. */
 export interface RequestLog {
@@ -49,6 +52,8 @@ export interface RunningServer {
   takeStats(): ServerStats;
   /** Adds `Connection: close` to all further responses; the server still accepts. */
   markResponsesClose(): void;
+  /** For an inherited socket: leaves it to other processes, and keeps all connections. */
+  leaveSocket?(): void;
   /** Closes the listening socket and idle connections; requests in flight continue. */
   stopAccepting(): void;
   /** Closes everything at once. */

@@ -46,7 +46,17 @@ function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
   };
 }
 
+/** On Bun an inherited socket takes the place of one that the server has opened by itself. */
 async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): Promise<RunningServer> {
+  const { address } = runtime;
+  if (address.kind !== "inherited" || process.versions.bun === undefined) return startAt(app, options, runtime);
+  const server = await startAt(app, options, { ...runtime, address: { kind: "tcp", host: "127.0.0.1", port: 0 } });
+  const { takeListener } = await import("../http1/bun-listener.js");
+  const leaveSocket = takeListener("port" in server.address ? server.address.port : 0, address);
+  return { ...server, address, leaveSocket };
+}
+
+async function startAt(app: App, options: ServeOptions, runtime: RuntimeOptions): Promise<RunningServer> {
   if (options.address.kind === "unix" && !runtime.behindBalancer) await clearStaleSocket(options.address.path);
   if (app.style === "fetch" && options.lanes !== undefined) return serveLanes(app.handler, options.lanes, runtime);
   // Loaded on demand: idle memory counts, and node:http alone is 2 MB.

@@ -46,6 +46,8 @@ function readySignal(): Promise<void> {
 
 /** The maximum time for the final report at exit, in milliseconds; enough for a busy machine. */
 const FINAL_REPORT_MS = 2000;
+/** How long idle connections of an instance in direct mode stay open in a drain, so that most end after a response. */
+const IDLE_DRAIN_MS = 2000;
 /** The minimum time for the app's signal listeners, in milliseconds. */
 const LEAST_LISTENERS_MS = 1000;
 
@@ -114,7 +116,7 @@ class Instance {
         this.reporter?.reportNow();
       },
       onDrain: (deadlineMs) => this.leave(deadlineMs, true),
-      onReleased: () => this.drain?.release(),
+      onReleased: () => this.released(),
       onDraining: () => this.announceDrain(),
       onProbe: (probe) => void this.probe(probe),
       onRefused: (reason) => {
@@ -156,7 +158,7 @@ class Instance {
     this.waitsFor("its start() has not resolved");
     if (app.start !== undefined) await (await import("../app/lifecycle.js")).startApp(app);
     this.app = app;
-    const server = await serve(app, {
+    const own = await serve(app, {
       address: { kind: "unix", path: socket },
       behindBalancer: true,
       ...(this.protocol === "lane" && prepared !== undefined ? { lanes: prepared.responses } : {}),
@@ -164,6 +166,14 @@ class Instance {
       ...(spec.limits === undefined ? {} : { limits: spec.limits }),
       onNotice: (message) => this.notice(message),
     });
+    const { direct, limits } = spec;
+    const server =
+      direct === undefined
+        ? own
+        : await (await import("./direct.js")).serveDirectly(app, direct, own, {
+            ...(limits !== undefined && { limits }),
+            onNotice: (message) => this.notice(message),
+          });
     if (spec.readySignal) {
       this.waitsFor('it has not called process.send("ready"), which readySignal requires');
       await ready;
@@ -290,6 +300,13 @@ class Instance {
       onEnd: (cut) => void this.exit(cut, drain.remainingMs),
     });
     this.drain = drain;
+  }
+
+  /** Nothing sends requests any more, except for clients of an instance in direct mode, on connections that they keep. */
+  private released(): void {
+    const { direct } = this.identity.spec;
+    if (direct === undefined) this.drain?.release();
+    else setTimeout(() => this.drain?.release(), IDLE_DRAIN_MS);
   }
 
   private async probe({ id, path, host, isWarmUp }: ProbeRequest): Promise<void> {

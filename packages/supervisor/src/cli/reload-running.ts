@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import { formatListenAddress } from "../config/listen-address.js";
+import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { ControlClient } from "../control/client.js";
 import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
@@ -75,7 +75,7 @@ function checkOptions({ fleet, options }: PreparedStart, given: StartOptions, re
     const isSame = former[option] === value || (option === "--name" && value === JSON.stringify(name));
     return isSame ? [] : [option];
   });
-  const addresses = fleet.config.listen.map(formatListenAddress);
+  const addresses = clientAddresses(fleet.config).map(formatListenAddress);
   if (given.listen !== undefined && !isDeepStrictEqual(addresses, listen))
     differing.unshift(`--listen (${addresses.join(", ")}, not ${listen.join(", ") || "nothing"})`);
   if (differing.length === 0) return;

@@ -3,7 +3,7 @@
  */
 import { dirname } from "node:path";
 import { type RestartCommand, showTitle } from "@paceline/wire";
-import { formatListenAddress } from "../config/listen-address.js";
+import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, unusedConfig } from "../config/load.js";
 import { secretWarnings } from "../config/secrets.js";
 import type { OperationResult, Status } from "../control/api.js";
@@ -183,7 +183,7 @@ function describe({ identity, options }: PreparedStart, runDir: RunDir, { config
     name,
     orphanGraceMs,
     options,
-    listen: config.listen.map(formatListenAddress),
+    listen: clientAddresses(config).map(formatListenAddress),
   });
 }
 

@@ -259,6 +259,18 @@ export interface CommonPoolKeys {
 /** The keys of a pool of any kind. */
 export interface PoolKeys extends CommonPoolKeys {
   /**
+   * How the pool gets its clients. `"http"`: the balancer picks an instance for each request. `"tcp"`: it picks one for each connection and passes on all bytes, for any protocol, such as that of a database; only for `command` pools. `"direct"`: without a balancer; the instances share the addresses, and the kernel gives each connection to one of them; only for `app`, `static` and `wsgi` pools. See docs/modes.md. Default: `"http"`.
+   *
+   * Value: `"http"` or `"tcp"` or `"direct"`.
+   */
+  mode?: "http" | "tcp" | "direct" | undefined;
+  /**
+   * Where a pool with `mode: "tcp"` or `"direct"` listens, such as `"127.0.0.1:6379"` or `"unix:/run/cache.sock"`; the forms are those of `listen`, and like it a change needs a start. Default: `listen`, if no other pool gets requests.
+   *
+   * Value: text or list of texts.
+   */
+  bind?: string | readonly string[] | undefined;
+  /**
    * A new process becomes ready when a GET of this path returns 2xx or 3xx. Default: it is ready when it listens.
    *
    * Value: text.
@@ -271,7 +283,7 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   healthPath?: string | undefined;
   /**
-   * The time from a response on `healthPath` to the next request; each time up to a tenth more or less.
+   * The time from a response on `healthPath` to the next request; each time up to a tenth more or less. With `mode: "tcp"`: the time between two connections that check the instance; without this key there are none.
    *
    * Value: whole number, ms. Default: 10000.
    */
@@ -792,7 +804,7 @@ export interface FapwsKeys {
 /** The keys of `command` pools. */
 export interface CommandKeys {
   /**
-   * A program that serves HTTP, and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool's `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance's name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, also set in PORT and HOST. See docs/commands.md.
+   * A program that serves HTTP (or with `mode: "tcp"` anything), and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool's `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance's name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, also set in PORT and HOST. See docs/commands.md.
    *
    * Value: list of texts.
    */
@@ -821,6 +833,12 @@ export interface CommandKeys {
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
    */
   sticky?: string | undefined;
+  /**
+   * Begin each connection to the program with a PROXY header of this version (as `send-proxy` of HAProxy and `proxy_protocol` of nginx), which says the client's address and port. The program must expect it, also on the connections of checks. See docs/modes.md. Default: no header.
+   *
+   * Value: `"v1"` or `"v2"`.
+   */
+  sendProxyProtocol?: "v1" | "v2" | undefined;
 }
 
 /** The keys of `proxy` pools. */
@@ -988,6 +1006,8 @@ type Only<Keys> = Keys & { [Other in Exclude<KindKey, keyof Keys>]?: undefined }
 /** What gets no requests has no keys about them. */
 type WithoutRequests = {
   [Of in
+    | "mode"
+    | "bind"
     | "routes"
     | "stripPrefix"
     | "queueTimeoutMs"
@@ -1240,7 +1260,7 @@ export interface FleetKeys {
          */
         spoolDir?: string | undefined;
         /**
-         * The addresses of `listen` on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. Its sender must be in `trustedProxies`; other connections are closed. See docs/security.md.
+         * The addresses of `listen`, and of `bind` of pools, on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. Its sender must be in `trustedProxies`; other connections are closed. See docs/security.md.
          *
          * Value: text or list of texts. Default: [].
          */

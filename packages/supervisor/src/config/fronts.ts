@@ -1,7 +1,7 @@
 /** The keys for what is in front of or beside the fleet: probes, the time before a drain, HAProxy's agent-check, metrics. */
 import type { AdminConfig, FleetConfig, ListenAddress, ProbePaths } from "../core/model.js";
 import { expected, fieldOf, flag, milliseconds, secret, table, text, texts } from "./fields.js";
-import { formatListenAddress, parseListenAddress } from "./listen-address.js";
+import { parseListenAddress, plainListenAddress } from "./listen-address.js";
 
 const MAX_PRE_DRAIN_MS = 600_000;
 /** Without a query, which a probe may have. */
@@ -20,7 +20,7 @@ const probeFields = {
 /** The keys of `balancer`. */
 export const frontFields = {
   proxyProtocol: texts(
-    'The addresses of `listen` on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. Its sender must be in `trustedProxies`; other connections are closed. See [security.md](security.md#the-proxy-protocol).',
+    'The addresses of `listen`, and of `bind` of pools, on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. Its sender must be in `trustedProxies`; other connections are closed. See [security.md](security.md#the-proxy-protocol).',
     [],
   ),
   probes: fieldOf(
@@ -70,11 +70,11 @@ export function resolveProxied(
 ): number[] {
   if (proxyProtocol.length > 0 && trustedProxies.length === 0)
     report([], "needs `balancer.trustedProxies`, the addresses of the proxies that send the PROXY header");
-  const known = listen.map(formatListenAddress);
+  const known = listen.map(plainListenAddress);
   const found = proxyProtocol.flatMap((text, at) => {
     if (text === "all") return listen.map((_, index) => index);
     const address = parseListenAddress(text, folder);
-    const index = "problem" in address ? -1 : known.indexOf(formatListenAddress(address));
+    const index = "problem" in address ? -1 : known.indexOf(plainListenAddress(address));
     if (index < 0)
       report([`${at}`], `must be "all" or one of the addresses in \`listen\`, not ${JSON.stringify(text)}`);
     return index;
@@ -142,7 +142,7 @@ function resolveTcp(
     report([], `must be "HOST:PORT", not ${JSON.stringify(given)}: ${whyTcp}`);
     return null;
   }
-  const text = formatListenAddress(address);
-  if (listen.some((other) => formatListenAddress(other) === text)) report([], "is one of the addresses in `listen`");
+  const text = plainListenAddress(address);
+  if (listen.some((other) => plainListenAddress(other) === text)) report([], "is one of the addresses in `listen`");
   return { host: address.host, port: address.port };
 }

@@ -20,7 +20,7 @@ export const healthFields = {
   ),
   healthIntervalMs: milliseconds(
     DEFAULTS.intervalMs,
-    "The time from a response on `healthPath` to the next request; each time up to a tenth more or less.",
+    'The time from a response on `healthPath` to the next request; each time up to a tenth more or less. With `mode: "tcp"`: the time between two connections that check the instance; without this key there are none.',
   ),
   healthTimeoutMs: milliseconds(DEFAULTS.timeoutMs, "How long a response on `healthPath` may take."),
   healthFailures: count(
@@ -67,18 +67,25 @@ export function resolveWarmup(
   return warmup.length === 0 ? null : { paths: warmup, timeoutMs: warmupTimeoutMs ?? WARMUP_TIMEOUT_MS };
 }
 
-/** Resolves the keys; problems are reported by key. */
-export function resolveHealth(keys: HealthInput, report: (path: string[], message: string) => void): HealthConfig {
+/** Resolves the keys; problems are reported by key. @param isTcp whether a check is a connection, and no request */
+export function resolveHealth(
+  keys: HealthInput,
+  isTcp: boolean,
+  report: (path: string[], message: string) => void,
+): HealthConfig {
   for (const key of ["readyPath", "healthPath"] as const) {
     const path = keys[key];
     if (path !== undefined && !PATH.test(path))
       report([key], `must be a path that begins with /, without spaces, not ${JSON.stringify(path)}`);
   }
+  const connects = isTcp && keys.healthIntervalMs !== undefined;
+  const isChecked = keys.healthPath !== undefined || connects;
   for (const key of NEED_PATH) {
-    if (keys[key] !== undefined && keys.healthPath === undefined) report([key], "is only valid with `healthPath`");
+    if (keys[key] === undefined || keys.healthPath !== undefined || connects) continue;
+    report([key], `is only valid with \`${isTcp ? "healthIntervalMs" : "healthPath"}\``);
   }
   const failures = keys.healthFailures ?? DEFAULTS.failures;
-  if (keys.healthPath !== undefined && failures > 0 && (keys.healthFall ?? 0) > failures)
+  if (isChecked && failures > 0 && (keys.healthFall ?? 0) > failures)
     report(
       ["healthFall"],
       `cannot be more than \`healthFailures\`, which is ${failures}: the instance is ended before`,
@@ -88,10 +95,11 @@ export function resolveHealth(keys: HealthInput, report: (path: string[], messag
   return {
     ...(keys.readyPath !== undefined && { readyPath: keys.readyPath }),
     ...(keys.healthPath !== undefined && { healthPath: keys.healthPath }),
+    ...(connects && { healthConnects: true }),
     healthIntervalMs: keys.healthIntervalMs ?? DEFAULTS.intervalMs,
     healthTimeoutMs: keys.healthTimeoutMs ?? DEFAULTS.timeoutMs,
     healthFailures: failures,
-    ...(keys.healthPath !== undefined && {
+    ...(isChecked && {
       healthFall: keys.healthFall ?? DEFAULTS.fall,
       healthRise: keys.healthRise ?? DEFAULTS.rise,
     }),

@@ -1,7 +1,7 @@
 /** Parses and formats listen addresses: `127.0.0.1:8080`, `8080`, `:8080`, `[::1]:8080`, `unix:/path?mode=660&group=www-data`. */
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
-import type { ListenAddress } from "../core/model.js";
+import type { FleetConfig, ListenAddress } from "../core/model.js";
 import { groupId } from "./accounts.js";
 
 const IPV4_WILDCARD = "0.0.0.0";
@@ -69,7 +69,7 @@ function parseUnix(text: string, baseDir: string): Parsed {
   return address;
 }
 
-/** Formats an address as people write it: `http://127.0.0.1:8080`, `unix:/run/shop.sock?mode=660`. */
+/** Formats an address as people write it: `http://127.0.0.1:8080`, `tcp://127.0.0.1:6379`, `unix:/run/shop.sock?mode=660`. */
 export function formatListenAddress(address: ListenAddress): string {
   if (address.kind === "unix") {
     const { path, mode, group } = address;
@@ -80,7 +80,17 @@ export function formatListenAddress(address: ListenAddress): string {
     return `unix:${path}${options.length === 0 ? "" : `?${options.join("&")}`}`;
   }
   const host = isIPv6(address.host) ? `[${address.host}]` : address.host;
-  return `http://${host}:${address.port}`;
+  return `${address.pool === undefined ? "http" : "tcp"}://${host}:${address.port}`;
+}
+
+/** Returns every address where clients connect: those of the balancers, then those of pools in direct mode. */
+export function clientAddresses({ listen, pools }: Pick<FleetConfig, "listen" | "pools">): ListenAddress[] {
+  return [...listen, ...pools.flatMap(({ bind = [] }) => bind)];
+}
+
+/** Formats an address without saying who gets its connections, to compare addresses. */
+export function plainListenAddress({ pool: _, ...address }: ListenAddress): string {
+  return formatListenAddress(address);
 }
 
 /** Whether `[::]` must accept IPv6 only, because the IPv4 wildcard of the same port is also listed. */
@@ -111,17 +121,20 @@ export function fitsSocketAddress(path: string): boolean {
   return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;
 }
 
-/** Parses the addresses in `texts`. `report` receives the problems. */
+type Place = readonly (string | number)[];
+
+/** Parses addresses. `report` receives the problems, each with the place of its address; undefined: there is no address. */
 export function readListen(
-  texts: readonly string[],
+  written: readonly { text: string; at: Place; pool?: string }[],
   folder: string,
-  report: (at: number | undefined, problem: string) => void,
+  report: (at: (string | number)[] | undefined, problem: string) => void,
 ): ListenAddress[] {
-  const parsed: { text: string; address: ListenAddress; at: number }[] = [];
-  for (const [at, text] of texts.entries()) {
+  const parsed: { text: string; address: ListenAddress; at: (string | number)[] }[] = [];
+  for (const { text, at: place, pool } of written) {
+    const at = [...place];
     const address = parseListenAddress(text, folder);
     if ("problem" in address) report(at, address.problem);
-    else parsed.push({ text, address, at });
+    else parsed.push({ text, address: { ...address, ...(pool !== undefined && { pool }) }, at });
   }
   const addresses = parsed.map(({ address }) => address);
   for (const [index, later] of parsed.entries()) {
@@ -130,7 +143,7 @@ export function readListen(
       if (problem !== undefined) report(later.at, problem);
     }
   }
-  if (texts.length === 0) report(undefined, "must have at least one address");
+  if (written.length === 0) report(undefined, "must have at least one address");
   return addresses;
 }
 

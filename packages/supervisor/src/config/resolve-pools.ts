@@ -9,6 +9,7 @@ import { processCount } from "./fields.js";
 import { resolveHealth, resolveWarmup } from "./health.js";
 import { defaultPoolOf, KIND_NAMES, resolveKind } from "./kinds/index.js";
 import { type KindResult, stickyRule } from "./kinds/kind.js";
+import { resolveMode } from "./mode.js";
 import { resolveOverload } from "./overload.js";
 import { resolveFolder } from "./paths.js";
 import { readEnvironment } from "./read-file.js";
@@ -110,6 +111,9 @@ function resolvePool(
     find(context, [...path, "instances"], `cannot be more than ${maxInstances} with \`cron\`: a run happens once`);
   const runtime = resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context);
   if (pool.bunfig !== undefined && runtime !== "bun") find(context, [...path, "bunfig"], 'needs the runtime "bun"');
+  const mode = kind.serves
+    ? resolveMode(pool, kind.kind, context.runtimes, (at, message) => find(context, [...path, ...at], message))
+    : {};
   return {
     name,
     kind: kind.kind,
@@ -117,6 +121,7 @@ function resolvePool(
     workload: kind.workload,
     relayed: {
       ...kind.relayed,
+      ...(mode.mode === "tcp" && { mode: mode.mode }),
       ...resolveSticky(name, path, pool, context),
       ...resolveBalancing(path, pool, context),
       ...(kind.serves && resolvePages(path, pool, input, context)),
@@ -134,10 +139,11 @@ function resolvePool(
     maxInstances,
     cron: kind.cron ?? null,
     overlap: kind.overlap ?? true,
-    routes: kind.serves ? routes : [],
+    ...mode,
+    routes: kind.serves && mode.mode === undefined ? routes : [],
     stripPrefix: pool.stripPrefix ?? defaultOf<boolean>(poolFields, "stripPrefix"),
     runtime,
-    protocol: pool.protocol ?? input.protocol ?? "lane",
+    protocol: mode.mode === "direct" ? "http1" : (pool.protocol ?? input.protocol ?? "lane"),
     release: context.baseDir,
     cwd: folder ?? context.baseDir,
     env,
@@ -148,7 +154,7 @@ function resolvePool(
       find(context, [...(isOwn ? path : []), key], message),
     ),
     warmup: resolveWarmup(pool, (at, message) => find(context, [...path, ...at], message)),
-    health: resolveHealth(pool, (at, message) => find(context, [...path, ...at], message)),
+    health: resolveHealth(pool, mode.mode === "tcp", (at, message) => find(context, [...path, ...at], message)),
     limits: {
       ...INSTANCE_LIMITS,
       ...defined(input.limits),
@@ -209,7 +215,7 @@ function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContex
   const owners = new Map<string, string>();
   for (const pool of pools.filter(({ serves }) => serves)) {
     const path = named ? ["pools", pool.name, "routes"] : ["routes"];
-    if (pool.routes.length === 0) find(context, path, "must have at least one route");
+    if (pool.mode === undefined && pool.routes.length === 0) find(context, path, "must have at least one route");
     const isInternal = pool.relayed.internalRoots !== undefined;
     for (const route of pool.routes) {
       // Client routes and internal routes are separate.

@@ -10,6 +10,7 @@ import { defaultsOf, processCount } from "./fields.js";
 import { resolveAdmin, resolveAgentCheck, resolveProbes, resolveProxied } from "./fronts.js";
 import { resolveHooks } from "./hooks.js";
 import { readListen } from "./listen-address.js";
+import { splitAddresses, writtenAddresses } from "./mode.js";
 import { resolveRateLimits } from "./rate-limits.js";
 import { resolveIdentity } from "./request-identity.js";
 import { defaultOf, defined, find, type ResolveContext, resolvePolicy, resolveRuntime } from "./resolve-context.js";
@@ -20,22 +21,37 @@ import { readTrustedProxies } from "./trusted-proxies.js";
 
 /** Resolves `input` to a fleet. Problems are added to `context.findings`. */
 export function resolveFleet(input: FleetInput, context: ResolveContext): FleetConfig {
-  const pools = resolvePools(input, context);
-  // Without requests nothing listens, and there is nothing to balance.
-  const serves = pools.length === 0 || pools.some((pool) => pool.serves);
-  if (!serves && input.listen !== undefined)
-    find(context, ["listen"], `is not valid without a pool that gets requests: ${kindsOf(pools)} pools do not listen`);
+  const resolved = resolvePools(input, context);
+  // Without clients nothing listens.
+  const takesClients = resolved.length === 0 || resolved.some((pool) => pool.serves);
+  if (!takesClients && input.listen !== undefined)
+    find(
+      context,
+      ["listen"],
+      `is not valid without a pool that gets requests: ${kindsOf(resolved)} pools do not listen`,
+    );
   const balancer = resolveBalancer(input, context);
-  const listen = serves
-    ? readListen(input.listen ?? [`${context.defaultPort ?? DEFAULT_LISTEN}`], context.listenDir, (at, problem) =>
-        find(context, at === undefined ? ["listen"] : ["listen", at], problem),
-      )
+  const pathOf = (pool: string) => (input.pools === undefined ? [] : ["pools", pool]);
+  const serving = resolved
+    .filter((pool) => pool.serves)
+    .map(({ name, mode }) => ({ name, mode, path: pathOf(name), bind: (input.pools?.[name] ?? input).bind }));
+  const byDefault = `${context.defaultPort ?? DEFAULT_LISTEN}`;
+  const written = writtenAddresses(serving, input.listen, byDefault, (at, message) => find(context, at, message));
+  const addresses = takesClients
+    ? readListen(written, context.listenDir, (at, problem) => find(context, at ?? ["listen"], problem))
     : [];
+  const { listen, pools } = splitAddresses(resolved, addresses, (name, message) =>
+    find(context, [...pathOf(name), "bind"], message),
+  );
+  // Pools in direct mode need no balancer.
+  const serves = pools.length === 0 || pools.some((pool) => pool.serves && pool.mode !== "direct");
   const proxied = resolveProxied(input.balancer ?? {}, listen, context.listenDir, (at, message) =>
     find(context, ["balancer", "proxyProtocol", ...at], message),
   );
   if (!serves && input.agentCheck !== undefined)
     find(context, ["agentCheck"], "is not valid without a pool that gets requests");
+  if (input.user !== undefined && pools.some(({ mode }) => mode === "direct"))
+    find(context, ["user"], 'is not valid with `mode: "direct"`: sockets of root and of this user cannot share an address');
   const { baseDir } = context;
   const searchPath = pools[0]?.env.PATH ?? process.env.PATH ?? "";
   const hooks = resolveHooks(input.hooks, { baseDir, searchPath }, (path, problem) => find(context, path, problem));

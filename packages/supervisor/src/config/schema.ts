@@ -28,6 +28,7 @@ import { healthFields } from "./health.js";
 import { hookFields } from "./hooks.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
+import { modeFields } from "./mode.js";
 import { overloadFields } from "./overload.js";
 import { rateLimits } from "./rate-limits.js";
 import { recycleFields } from "./recycle.js";
@@ -148,6 +149,7 @@ const stripPrefix = flag(
 /** The keys that apply to one pool: beside `pools` they are not allowed at the top level. */
 export const ownPoolFields = {
   ...kindFields,
+  ...modeFields,
   ...healthFields,
   ...balancingFields,
   ...ejectionFields,

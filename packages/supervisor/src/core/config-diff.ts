@@ -38,6 +38,7 @@ export interface PoolSide {
 
 /** A key that a reload refuses to change. */
 const NEEDS_START = new Set(["listen", "user"]);
+const NEEDS_START_IN_POOL = new Set(["mode", "bind"]);
 const NOTE = "needs a stop and a start";
 
 /** Shown as variables and releases, or only for the supervisor's own use. */
@@ -112,7 +113,7 @@ function changesOf(pool: string | null, from: Map<string, string>, to: Map<strin
   return keys.flatMap((key) => {
     const [before, after] = [from.get(key), to.get(key)];
     if (before === after) return [];
-    const isFixed = pool === null && NEEDS_START.has(key.split(".")[0] ?? "");
+    const isFixed = (pool === null ? NEEDS_START : NEEDS_START_IN_POOL).has(key.split(".")[0] ?? "");
     return [
       {
         pool,

@@ -1,6 +1,6 @@
 /** The fleet as a value: pools of slots, each with a member, at most one replacement or outgoing process and one that is kept warm; and the balancers' snapshot made from it, the upstreams of each pool in turn order. Pure. */
 
-import type { PolicyName } from "@paceline/wire";
+import type { PolicyName, ProxyVersion } from "@paceline/wire";
 import type { RelayTraits, StickyRule } from "./model.js";
 import { isAlive, type Process } from "./process.js";
 
@@ -100,6 +100,7 @@ const MAX_AWAITED_FAILURES = 2;
 /** One pool in the snapshot; the same shape as SnapshotPool of packages/wire. */
 export interface PoolView {
   name: string;
+  mode?: "tcp";
   routes: string[];
   stripPrefix: boolean;
   requestTimeoutMs?: number;
@@ -135,6 +136,8 @@ export interface Reach {
   foreign?: boolean;
   /** Whether a connection to it may carry the requests of only one client. */
   perClient?: boolean;
+  /** The version of the PROXY header that begins each connection to it. */
+  sendProxy?: ProxyVersion;
   /** Whether its health checks fail. */
   failsChecks?: boolean;
   /** The value of the cookie for its slot, and the one for its slot and generation. */

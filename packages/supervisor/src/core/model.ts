@@ -8,7 +8,10 @@ import type { DeployConfig } from "./deploy.js";
 export const MAX_INSTANCES = 1024;
 
 /** An address that the fleet listens on. */
-export type ListenAddress = { kind: "tcp"; host: string; port: number } | UnixAddress;
+export type ListenAddress = ({ kind: "tcp"; host: string; port: number } | UnixAddress) & {
+  /** The pool in tcp mode that gets its connections; absent: it takes requests. */
+  pool?: string;
+};
 
 export interface UnixAddress {
   kind: "unix";
@@ -113,6 +116,7 @@ export interface RateLimitRule {
 
 /** What a balancer has to know about a pool; see SnapshotPool in packages/wire. */
 export interface RelayTraits {
+  mode?: "tcp";
   queueTimeoutMs?: number;
   priority?: { high: string[]; low: string[] };
   sticky?: StickyRule;
@@ -164,6 +168,10 @@ export interface PoolConfig {
   overlap: boolean;
   /** See SnapshotPool.routes in packages/wire. Empty if it gets no requests. */
   routes: string[];
+  /** How it gets its clients; absent: request by request. */
+  mode?: "tcp" | "direct";
+  /** In direct mode: the addresses that its instances share. */
+  bind?: (ListenAddress & { kind: "tcp" })[];
   /** Whether the route's prefix is removed from the paths that instances see. */
   stripPrefix: boolean;
   runtime: RuntimeName;

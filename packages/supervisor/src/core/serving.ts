@@ -48,3 +48,10 @@ export function readyText({
   const drained = instances.filter(({ outOfTurn }) => outOfTurn === "drained").length;
   return `${ready}/${wanted} ready${drained === 0 ? "" : `, ${drained} drained`}`;
 }
+
+/** Whether a runtime can open several sockets for one address, as direct mode needs: Bun, and Node from 22.12 or 23.1 on. */
+export function canShareAddresses({ bun, node = "" }: { bun?: string; node?: string }): boolean {
+  if (bun !== undefined) return true;
+  const [major = 0, minor = 0] = node.split(".").map(Number);
+  return major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12);
+}

@@ -72,7 +72,7 @@ type TcpAddress = ListenAddress & { kind: "tcp" };
 
 /** The first TCP address, one that others can reach if there is any; undefined if it listens on unix sockets only, or not at all. */
 export function tcpAddress({ listen }: FleetConfig): TcpAddress | undefined {
-  const all = listen.filter((address): address is TcpAddress => address.kind === "tcp");
+  const all = listen.filter((address): address is TcpAddress => address.kind === "tcp" && address.pool === undefined);
   return all.find(({ host }) => !isLoopback(host)) ?? all[0];
 }
 

@@ -5,7 +5,7 @@ import { isAbsolute, join, relative, resolve } from "node:path";
 import { attempt } from "@paceline/wire/proc";
 import { CONFIG_FILE_NAMES, findConfigFile, kindOf } from "../config/find.js";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
-import { formatListenAddress } from "../config/listen-address.js";
+import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, sourceOf } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { Status } from "../control/api.js";
@@ -200,7 +200,7 @@ export function describeFleet(config: FleetConfig, cwd: string): string {
 }
 
 function description(config: FleetConfig, cwd: string): string {
-  const addresses = config.listen.map(formatListenAddress).join(", ");
+  const addresses = clientAddresses(config).map(formatListenAddress).join(", ");
   const on = addresses === "" ? "" : ` on ${addresses}`;
   const [only] = config.pools;
   if (config.pools.length === 1 && only !== undefined) {

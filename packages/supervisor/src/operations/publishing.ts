@@ -1,8 +1,8 @@
 /** What the balancers are told of the fleet: snapshots, and one snapshot alone for a change of many steps. */
-import type { IdentityRules } from "@paceline/wire";
+import type { CommandSpec, IdentityRules } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import { poolViews, type Reach } from "../core/fleet.js";
-import type { BalancerConfig } from "../core/model.js";
+import type { BalancerConfig, ListenAddress } from "../core/model.js";
 import type { Children } from "../processes/children.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
@@ -65,6 +65,7 @@ export class Publishing {
       listen: listensOn().map((address, index) => ({
         ...{ fd: index + 3, address },
         ...(configs.balancer.proxied?.includes(index) && { proxied: true }),
+        ...pooled(configs.fleet.listen[index]),
       })),
       pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)).map((pool) =>
         judged.isJudged(pool.name) ? { ...pool, judged: true } : pool,
@@ -83,10 +84,19 @@ export class Publishing {
     });
   }
 
+  /** Returns the address of a process, with the PROXY header that its program expects. */
+  private reachOfProgram(id: string): Reach | undefined {
+    const { children, configs } = this.options;
+    const reach = children.reach(id);
+    const { pool = "", generation = 0 } = children.get(id) ?? {};
+    const { sendProxy } = (configs.generation(pool, generation)?.pool.workload.command ?? {}) as Partial<CommandSpec>;
+    return reach === undefined || sendProxy === undefined ? reach : { ...reach, sendProxy };
+  }
+
   /** Returns the address of a process, with the cookies of its slot and generation if its pool recognizes clients by one. */
   private reach(id: string): Reach | undefined {
     const { children, configs, stickyCookies } = this.options;
-    const reach = children.reach(id);
+    const reach = this.reachOfProgram(id);
     const slot = id.slice(0, id.indexOf("#"));
     const pool = slot.slice(0, slot.lastIndexOf("."));
     const isCookie = configs.routes.get(pool)?.relayed?.sticky?.by === "cookie";
@@ -94,6 +104,11 @@ export class Publishing {
     const { generation = 0 } = children.get(id) ?? {};
     return { ...reach, cookie: stickyCookies.of(slot), alsoCookie: stickyCookies.of(slot, generation) };
   }
+}
+
+/** Names the pool that gets the connections of an address. */
+function pooled(address: ListenAddress | undefined): { pool?: string } {
+  return address?.pool === undefined ? {} : { pool: address.pool };
 }
 
 /** Returns which ids and traces requests get; undefined if they get none. */

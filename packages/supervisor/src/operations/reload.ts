@@ -4,7 +4,7 @@ import { formatListenAddress } from "../config/listen-address.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { type Fleet, findPool, isDown } from "../core/fleet.js";
 import { addPool, removePool, resize, setGeneration } from "../core/fleet-changes.js";
-import type { FleetConfig, PoolConfig } from "../core/model.js";
+import type { FleetConfig, ListenAddress, PoolConfig } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import { BALANCER_POOL } from "../processes/live-process.js";
@@ -153,8 +153,8 @@ export class Reload {
   /** Returns why this configuration cannot be put in service by a reload. */
   refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
     const { configs } = this.options;
-    const before = configs.fleet.listen.map(formatListenAddress).join(", ");
-    const after = config.listen.map(formatListenAddress).join(", ");
+    const before = addressesIn(configs.fleet);
+    const after = addressesIn(config);
     if (before !== after) {
       const message = `listen changed from ${before || "nothing"} to ${after || "nothing"}, so nothing was changed: stop and start the fleet to apply it`;
       return { ok: false, code: "config", message };
@@ -365,6 +365,18 @@ export class Reload {
     done.push({ pool: BALANCER_POOL, undone: "returned to its previous configuration", undo });
     return operations.resize(pool, after.processes, onProgress);
   }
+}
+
+/** Returns all addresses, for people and to compare. */
+function addressesIn({ listen, pools }: FleetConfig): string {
+  const direct = pools.flatMap(({ bind = [] }) => bind.map((address) => `${describeAddress(address)} (direct mode)`));
+  return [...listen.map(describeAddress), ...direct].join(", ");
+}
+
+/** For people, and to compare: also whether a unix socket is one of a pool in tcp mode. */
+function describeAddress(address: ListenAddress): string {
+  const { kind, pool } = address;
+  return `${formatListenAddress(address)}${kind === "unix" && pool !== undefined ? " (tcp mode)" : ""}`;
 }
 
 /** A manually scaled size is kept, unless the configured size has changed; that of an autoscaled pool is kept within its bounds. */

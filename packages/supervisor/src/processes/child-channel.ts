@@ -45,6 +45,8 @@ export interface ChildChannelEvents {
   onAsked(child: LiveProcess, message: string, level: FleetEvent["level"], port: number): void;
   /** A schedule reported a run that has ended. */
   onRun(child: LiveProcess, run: ScheduledRun): void;
+  /** Whether others may reach the process without a balancer. */
+  mayBeReachable(child: LiveProcess): boolean;
   /** The process listens, but may not be ready yet. */
   onListens(child: LiveProcess): void;
   onProbed(child: LiveProcess, probed: Probed): void;
@@ -79,6 +81,10 @@ export class ChildChannel {
     this.exposure = new Exposure(options.log);
   }
 
+  private watchExposure(child: LiveProcess): void {
+    if (!this.options.events.mayBeReachable(child)) this.exposure.watch(child);
+  }
+
   /** Returns why this hello is refused; undefined when it is accepted. */
   objection(child: LiveProcess, hello: Hello): string | undefined {
     if (child.exit !== null) return "that process has ended";
@@ -101,7 +107,7 @@ export class ChildChannel {
     if (!/^(bun|node) /.test(hello.runtime)) child.runtime = hello.runtime.slice(0, MAX_RUNTIME_TEXT);
     if (hello.phase === "ready") {
       this.options.events.onListens(child);
-      this.exposure.watch(child);
+      this.watchExposure(child);
     }
     sendDrain(child);
   }
@@ -115,7 +121,7 @@ export class ChildChannel {
         // It had warned that it might not become ready, but it did.
         child.fault = null;
         events.onListens(child);
-        this.exposure.watch(child);
+        this.watchExposure(child);
         return;
       case "stats":
         if (message.role !== child.kind) return;

@@ -36,8 +36,11 @@ export interface ChildrenOptions extends ChildChannelEvents {
   /** Whether processes of this generation may be requested again. */
   isWanted: TemplatesOptions["isWanted"];
   onTemplateDied: TemplatesOptions["onTemplateDied"];
-  /** Returns the descriptors that a balancer inherits as fd 3, 4, …. @throws PacelineError if another balancer has them alone */
-  listeningFds(): number[];
+  /**
+   * Returns the descriptors that a process inherits as fd 3, 4, …: a balancer those of the fleet, an instance in direct mode those of its slot.
+   * @throws PacelineError if another balancer has them alone
+   */
+  listeningFds(effect: FleetEffect): number[];
   /** Called before the state machine is notified, also for a process that could not be started. */
   onEnded: ChildEndsOptions["onEnded"];
 }
@@ -150,7 +153,7 @@ export class Children {
     const row = options.positions.take();
     try {
       plan = options.plan(effect, token);
-      inheritedFds = effect.pool === BALANCER_POOL ? options.listeningFds() : [];
+      inheritedFds = options.listeningFds(effect);
       if (plan.mark !== null) markFd = openMark(dirname(options.outputPath(effect.id)), plan.mark);
       output = this.openOutput(effect, plan.maxOutputBytes, row);
     } catch (error) {

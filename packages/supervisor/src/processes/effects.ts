@@ -49,6 +49,8 @@ interface EffectsOptions {
   leave(id: string): void;
   onSpawn(effect: FleetEffect): void;
   onReady(effect: FleetEffect): void;
+  /** The process is asked to drain. */
+  onDrain(effect: FleetEffect): void;
   onDeadline(effect: FleetEffect): void;
 }
 
@@ -84,6 +86,7 @@ export class Effects {
         const late = coordination.lateFor(target.id);
         if (late.length > 0)
           log.event("warn", target.name, `drains although ${late.join(", ")} did not apply the change in time`);
+        this.options.onDrain(target);
         children.drain(target.id, performance.now() + effect.deadlineMs);
         return;
       }

@@ -36,7 +36,7 @@ export class PoolConfigs {
   readonly former = new Map<string, number>();
   /** The number of instances that a pool had before its last deploy and after it. */
   readonly formerSizes = new Map<string, readonly [before: number, after: number]>();
-  /** The pools that balancers know. A new pool is added only when it is ready, and one without requests never. */
+  /** The pools that balancers know. A new pool is added only when it is ready, and one without requests or in direct mode never. */
   readonly routes = new Map<string, PoolRoutes>();
 
   /** @param onForgotten called for each generation that is no longer used for spawns */
@@ -113,7 +113,7 @@ export class PoolConfigs {
 
   /** From now on balancers know the pool by these routes, if it gets requests. */
   setRoutes(pool: PoolConfig): void {
-    if (pool.serves) this.routes.set(pool.name, pool);
+    if (pool.serves && pool.mode !== "direct") this.routes.set(pool.name, pool);
     else this.routes.delete(pool.name);
   }
 

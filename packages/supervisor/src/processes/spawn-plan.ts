@@ -153,6 +153,7 @@ function planInstance(
     ...("app" in workload && { readyTimeoutMs: policy.readyTimeoutMs }),
     ...more,
     protocol,
+    ...(pool.bind !== undefined && { direct: pool.bind.map(({ host, port }) => ({ host, port })) }),
     limits,
     ...(!("entry" in launch) && { title: titleOf(identity, settings) }),
     ...(cache && { cache }),

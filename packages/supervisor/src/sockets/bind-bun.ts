@@ -13,9 +13,13 @@ const AF_INET6 = linux ? 10 : 30;
 const SOCK_STREAM = linux ? 1 | 0o2000000 : 1;
 const SOL_SOCKET = linux ? 1 : 0xffff;
 const SO_REUSEADDR = linux ? 2 : 4;
+const SO_REUSEPORT = linux ? 15 : 0x200;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = linux ? 26 : 27;
 const SHUT_RD = 0;
+/** System calls with the same numbers on every processor. */
+const SYS_PIDFD_OPEN = 434;
+const SYS_PIDFD_GETFD = 438;
 const INET_BYTES = 16;
 const INET6_BYTES = 28;
 const UNIX_BYTES = linux ? 110 : 106;
@@ -35,6 +39,9 @@ function open() {
         bind: { args: [i32, pointer, i32], returns: i32 },
         getsockname: { args: [i32, pointer, pointer], returns: i32 },
         shutdown: { args: [i32, i32], returns: i32 },
+        ...(linux
+          ? { syscall: { args: [FFIType.i64, FFIType.i64, FFIType.i64, FFIType.i64], returns: FFIType.i64 } }
+          : {}),
         inet_pton: { args: [i32, pointer, pointer], returns: i32 },
         ...(linux ? { __errno_location: { args: [], returns: pointer } } : { __error: { args: [], returns: pointer } }),
       });
@@ -45,8 +52,14 @@ function open() {
   throw cause;
 }
 
-/** Returns a TCP socket, or the negative errno of the failed call. */
-export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boolean): BoundSocket | number {
+/** Returns a TCP socket, or the negative errno of the failed call. @param isShared whether others of this user may have the same address */
+export function bindTcp(
+  host: string,
+  port: number,
+  family: 4 | 6,
+  ipv6Only: boolean,
+  isShared = false,
+): BoundSocket | number {
   const address = new DataView(new ArrayBuffer(family === 4 ? INET_BYTES : INET6_BYTES));
   setFamily(address, family === 4 ? AF_INET : AF_INET6);
   address.setUint16(2, port);
@@ -55,13 +68,16 @@ export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boo
   // These bytes cannot hold a scope such as %eth0; such an address is refused as unavailable.
   if (libc.inet_pton(family === 4 ? AF_INET : AF_INET6, ptr(cString(host)), ptr(bytes, at)) !== 1)
     return -EADDRNOTAVAIL;
-  const bound = bindSocket(family === 4 ? AF_INET : AF_INET6, bytes, ipv6Only);
+  const bound = bindSocket(family === 4 ? AF_INET : AF_INET6, bytes, ipv6Only, isShared);
   if (typeof bound === "number") return bound;
   const name = new Uint8Array(INET6_BYTES);
   const length = new Uint32Array([INET6_BYTES]);
   if (libc.getsockname(bound.fd, ptr(name), ptr(length)) !== 0) return failed(bound.fd);
   return { ...bound, port: new DataView(name.buffer).getUint16(2) };
 }
+
+/** Whether several sockets can share an address. */
+export const canShare = true;
 
 /** Returns a unix socket, or the negative errno of the failed call. */
 export function bindUnix(path: string): BoundSocket | number {
@@ -76,12 +92,13 @@ export function bindUnix(path: string): BoundSocket | number {
 const EADDRNOTAVAIL = linux ? 99 : 49;
 const ENAMETOOLONG = linux ? 36 : 63;
 
-function bindSocket(family: number, address: Uint8Array, ipv6Only = false): BoundSocket | number {
+function bindSocket(family: number, address: Uint8Array, ipv6Only = false, isShared = false): BoundSocket | number {
   const fd = libc.socket(family, SOCK_STREAM, 0);
   if (fd < 0) return failed();
   const one = new Uint32Array([1]);
   // Otherwise a port stays in use for a minute after its last supervisor.
   if (family !== AF_UNIX && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, ptr(one), 4) !== 0) return failed(fd);
+  if (isShared && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, ptr(one), 4) !== 0) return failed(fd);
   // Set in both cases, because the system's default varies.
   const only = new Uint32Array([ipv6Only ? 1 : 0]);
   if (family === AF_INET6 && libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, ptr(only), 4) !== 0) return failed(fd);
@@ -92,6 +109,17 @@ function bindSocket(family: number, address: Uint8Array, ipv6Only = false): Boun
 /** Stops accepting connections in every process that shares the descriptor. */
 export function shutDown(fd: number): void {
   libc.shutdown(fd, SHUT_RD);
+}
+
+/** Returns a copy of another process's descriptor; undefined if that is not possible, for example under Yama. */
+export function copyDescriptor(pid: number, fd: number): number | undefined {
+  const { syscall } = libc as unknown as { syscall?: (...numbers: number[]) => bigint };
+  if (syscall === undefined) return undefined;
+  const process = Number(syscall(SYS_PIDFD_OPEN, pid, 0, 0));
+  if (process < 0) return undefined;
+  const copy = Number(syscall(SYS_PIDFD_GETFD, process, fd, 0));
+  closeSync(process);
+  return copy < 0 ? undefined : copy;
 }
 
 /** Sets the family: two bytes on Linux; on BSDs a length byte and a family byte. */

@@ -1,5 +1,6 @@
 /** Binds without listening on Node, through the function that node:net uses. */
 import net from "node:net";
+import { canShareAddresses } from "../core/serving.js";
 
 /** A descriptor that is bound but not listening. */
 export interface BoundSocket {
@@ -11,8 +12,9 @@ export interface BoundSocket {
   close(): void;
 }
 
-/** A flag of libuv. */
+/** Flags of libuv. */
 const UV_TCP_IPV6ONLY = 1;
+const UV_TCP_REUSEPORT = 2;
 
 interface Handle {
   fd: number;
@@ -31,9 +33,16 @@ type CreateServerHandle = (
 
 const createServerHandle = (net as unknown as { _createServerHandle: CreateServerHandle })._createServerHandle;
 
-/** Returns a TCP socket, or the negative errno of the failed call. */
-export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boolean): BoundSocket | number {
-  const handle = createServerHandle(host, port, family, undefined, ipv6Only ? UV_TCP_IPV6ONLY : 0);
+/** Returns a TCP socket, or the negative errno of the failed call. @param isShared whether others of this user may have the same address */
+export function bindTcp(
+  host: string,
+  port: number,
+  family: 4 | 6,
+  ipv6Only: boolean,
+  isShared = false,
+): BoundSocket | number {
+  const flags = (ipv6Only ? UV_TCP_IPV6ONLY : 0) | (isShared ? UV_TCP_REUSEPORT : 0);
+  const handle = createServerHandle(host, port, family, undefined, flags);
   if (typeof handle === "number") return handle;
   // libuv reports EADDRINUSE only on the next call of the handle. This call also returns the port chosen for 0.
   const name: { port?: number } = {};
@@ -45,11 +54,19 @@ export function bindTcp(host: string, port: number, family: 4 | 6, ipv6Only: boo
   return { fd: handle.fd, port: name.port ?? port, shutDown: () => shutDown(handle.fd), close: () => handle.close() };
 }
 
+/** Whether several sockets can share an address: an older libuv ignores the flag. */
+export const canShare = canShareAddresses(process.versions);
+
 /** Returns a unix socket, or the negative errno of the failed call. */
 export function bindUnix(path: string): BoundSocket | number {
   const handle = createServerHandle(path, -1, -1, undefined, 0);
   if (typeof handle === "number") return handle;
   return { fd: handle.fd, port: 0, shutDown: () => shutDown(handle.fd), close: () => handle.close() };
+}
+
+/** Not possible on Node. */
+export function copyDescriptor(_pid: number, _fd: number): number | undefined {
+  return undefined;
 }
 
 /** Not possible on Node: the socket stays open until the last process has closed it. */

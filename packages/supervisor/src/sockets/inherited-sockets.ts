@@ -63,7 +63,7 @@ export class InheritedSockets {
     }
     if (this.#descriptors.size === 0) return;
     const opened = [...this.#descriptors].map(([inode, fd]) => nameOf(inode) ?? `descriptor ${fd}`).join(", ");
-    const listed = addresses.map((address) => formatListenAddress(address).replace("http://", "")).join(", ");
+    const listed = addresses.map((address) => formatListenAddress(address).replace(/^(http|tcp):\/\//, "")).join(", ");
     throw new PacelineError("config", `systemd has opened ${opened}, which is not in listen (${listed})`);
   }
 }

@@ -1,6 +1,17 @@
 /** The fleet's listening sockets: bound here once, and inherited by the balancers, which listen on them. */
 import { lookup } from "node:dns/promises";
-import { chmodSync, closeSync, lchownSync, linkSync, lstatSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  lchownSync,
+  linkSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
 import { listeningSockets } from "@paceline/wire/proc";
@@ -135,7 +146,7 @@ function unixSocket(path: string, url: string, { fd, shutDown, close }: Bound): 
   };
 }
 
-type TcpListenAddress = ListenAddress & { kind: "tcp" };
+export type TcpListenAddress = ListenAddress & { kind: "tcp" };
 
 async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAddress[]): Promise<ListeningSocket> {
   const text = textOf(address);
@@ -236,7 +247,7 @@ async function makeWay(path: string, text: string): Promise<void> {
 }
 
 function textOf(address: TcpListenAddress): string {
-  return formatListenAddress(address).replace("http://", "");
+  return formatListenAddress(address).replace(/^\w+:\/\//, "");
 }
 
 async function resolve(address: TcpListenAddress): Promise<{ host: string; family: 4 | 6 }> {
@@ -274,6 +285,40 @@ export function freePort(taken: ReadonlySet<number>): number {
     if (!taken.has(bound.port)) return bound.port;
   }
   throw new PacelineError("EADDRINUSE", "no free port was found on 127.0.0.1");
+}
+
+/**
+ * Returns a TCP socket of an address that further sockets of this user may share. Call it only after `bindAll` has resolved once.
+ * @param all the addresses of the fleet
+ * @throws PacelineError with the system's code, or `ENOTSUP` if this runtime cannot do this
+ */
+export function bindShared(address: TcpListenAddress, all: readonly ListenAddress[]): BoundSocket {
+  const text = textOf(address);
+  if (binder?.canShare !== true)
+    throw new PacelineError("ENOTSUP", `cannot share ${text} among instances: direct mode needs Bun, or Node 22.12`);
+  const { host, port } = address;
+  const bound = binder.bindTcp(host, port, isIP(host) as 4 | 6, isIpv6Only(address, all), true);
+  if (typeof bound === "number") throw bindError(bound, text, () => tcpPortHolder(port));
+  return bound;
+}
+
+/** Returns a copy of the socket by which a process listens on an address; undefined if it does not, or if that is not possible. */
+export function copyOf(pid: number, { host, port }: TcpListenAddress): number | undefined {
+  const targets = new Set<string>();
+  for (const socket of listeningSockets())
+    if (socket.port === port && socket.host === host) targets.add(`socket:[${socket.inode}]`);
+  const folder = `/proc/${pid}/fd`;
+  const isIts = (fd: string) => targets.has(attempt(() => readlinkSync(`${folder}/${fd}`)) ?? "");
+  const found = (attempt(() => readdirSync(folder)) ?? []).find(isIts);
+  return found === undefined ? undefined : binder?.copyDescriptor(pid, Number(found));
+}
+
+/** Throws if a process, also one of this user that shares its addresses, listens on the address. @throws PacelineError `EADDRINUSE` */
+export function checkUnused(address: TcpListenAddress, all: readonly ListenAddress[]): void {
+  const { host, port } = address;
+  const bound = binder?.bindTcp(host, port, isIP(host) as 4 | 6, isIpv6Only(address, all));
+  if (typeof bound === "number") throw bindError(bound, textOf(address), () => tcpPortHolder(port));
+  bound?.close();
 }
 
 const FIRST_FREE_PORT = 1024;

@@ -1,7 +1,8 @@
 /** The supervisor's variables in a child's environment. The child reads them and removes the secret ones. */
 import { badLimit, INSTANCE_LIMITS, type InstanceLimits, MAX_TIMER_MS } from "../limits.js";
 import { ChannelError, isAmount } from "./checks.js";
-import type { SocketAddress, UpstreamProtocol } from "./protocol.js";
+import type { SocketAddress, TcpAddress, UpstreamProtocol } from "./protocol.js";
+import type { ProxyVersion } from "./snapshot.js";
 
 /** The supervisor's variables in the environment of every child of ours, which removes them before it loads an app. */
 export const CHANNEL_ENVIRONMENT = {
@@ -42,6 +43,8 @@ export const HEALTH_JITTER = 0.1;
 export interface HealthConfig {
   readyPath?: string;
   healthPath?: string;
+  /** Without `healthPath`: whether a connection is checked at intervals. */
+  healthConnects?: boolean;
   healthIntervalMs: number;
   healthTimeoutMs: number;
   /** The number of failed checks in a row after which an instance is ended; 0: it is not. */
@@ -64,6 +67,8 @@ export interface CommandSpec extends HealthConfig {
   env: Record<string, string>;
   /** Where it serves; absent for a worker, which serves nothing. */
   address?: SocketAddress;
+  /** The version of the PROXY header that it expects on each connection. */
+  sendProxy?: ProxyVersion;
   stopSignal: string;
   /** The time from that signal to SIGKILL. */
   termTimeoutMs: number;
@@ -154,6 +159,8 @@ export interface ChildSpec {
   command?: CommandSpec;
   /** The upstream to forward to instead of an app; for instances. */
   proxy?: ProxySpec;
+  /** The addresses that an instance in direct mode serves beside its own socket: those of the sockets that it inherits as fd 3 and up. */
+  direct?: TcpAddress[];
   /** The upstream protocol of a fetch app. Default: `http1`. */
   protocol?: UpstreamProtocol;
   limits?: InstanceLimits;

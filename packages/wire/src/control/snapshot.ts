@@ -23,8 +23,10 @@ export interface SnapshotUpstream {
   foreign?: boolean;
   /** Whether a connection may carry the requests of only one client, so that leftover bytes reach nobody else. */
   perClient?: boolean;
-  /** The most requests that this balancer may send at once. Default: only its own limits apply. */
+  /** The most requests that this balancer may send at once; in tcp mode the most connections. Default: only its own limits apply. */
   maxInFlight?: number;
+  /** The version of the PROXY header that begins each connection to it. Default: there is none. */
+  sendProxy?: ProxyVersion;
   /** Whether its health checks fail, so that it gets no new requests, unless too many others are out of turn. */
   failsChecks?: boolean;
   /** The value of the cookie that its clients get, in a pool whose clients are recognized by one. */
@@ -44,6 +46,11 @@ export interface SnapshotUpstream {
   /** Whether it gets requests only while no other one is in turn. */
   backup?: boolean;
 }
+
+/** The versions of the PROXY protocol (HAProxy's proxy-protocol.txt). */
+export const PROXY_VERSIONS = ["v1", "v2"] as const;
+
+export type ProxyVersion = (typeof PROXY_VERSIONS)[number];
 
 /** The weight of a slot whose weight was not set, and the highest one. */
 export const FULL_SHARE = 100;
@@ -101,6 +108,8 @@ export interface RateLimitRule {
 /** One pool in a snapshot. */
 export interface SnapshotPool {
   name: string;
+  /** `tcp`: it gets whole connections of the addresses that name it, and no requests. Default: `http`. */
+  mode?: "tcp";
   /** `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched by segment; the longest match is used. */
   routes: string[];
   /** Whether its upstreams see paths without the prefix of the matching route. */
@@ -156,8 +165,11 @@ export interface IdentityRules {
 export interface Snapshot {
   type: "snapshot";
   version: number;
-  /** The inherited listening sockets. `proxied`: each connection begins with a PROXY header of a trusted proxy. */
-  listen: { fd: number; address: string; proxied?: boolean }[];
+  /**
+   * The inherited listening sockets. `proxied`: each connection begins with a PROXY header of a trusted proxy. `pool`: the pool in tcp
+   * mode that gets its connections.
+   */
+  listen: { fd: number; address: string; proxied?: boolean; pool?: string }[];
   pools: SnapshotPool[];
   /** Trusted proxies: CIDR blocks, and `unix` for all clients of unix sockets. */
   trustedProxies: string[];
@@ -205,13 +217,15 @@ export function snapshotProblem(message: Fields): string | undefined {
 }
 
 function isListening(value: unknown): boolean {
-  return isFields(value) && isAmount(value.fd) && isText(value.address) && isOptional(value.proxied, isFlag);
+  if (!isFields(value) || !isAmount(value.fd) || !isText(value.address)) return false;
+  return isOptional(value.proxied, isFlag) && isOptional(value.pool, isText);
 }
 
 function isPool(value: unknown): boolean {
   return (
     isFields(value) &&
     isText(value.name) &&
+    (value.mode === undefined || value.mode === "tcp") &&
     isList(value.routes, isText) &&
     isOptional(value.stripPrefix, isFlag) &&
     isOptional(value.internalRoots, (roots) => isList(roots, isText)) &&
@@ -244,8 +258,13 @@ function isUpstream(value: unknown): boolean {
   if (!isOptional(value.canary, isFlag) || !isOptional(value.weight, isWeight)) return false;
   if (!isOptional(value.share, isShare) || !isOptional(value.backup, isFlag)) return false;
   if (!isOptional(value.readmits, isAmount)) return false;
+  if (!isOptional(value.sendProxy, isProxyVersion)) return false;
   if (value.outOfTurn !== undefined && value.outOfTurn !== "drained" && value.outOfTurn !== "ejected") return false;
   return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
+}
+
+function isProxyVersion(value: unknown): boolean {
+  return PROXY_VERSIONS.includes(value as ProxyVersion);
 }
 
 function isErrorPage(value: unknown): boolean {

@@ -1,5 +1,6 @@
 /** The stream sockets of this process's runtime, and a check whether a server behind one is up and healthy. */
 import type { SocketAddress } from "../control/protocol.js";
+import type { ProxyVersion } from "../control/snapshot.js";
 import type { OnSocket, StreamListener, StreamSocket, StreamSocketOwner } from "./stream-socket.js";
 import { connectOnBun, listenOnBun } from "./stream-socket-bun.js";
 import { connectOnNode, listenOnNode } from "./stream-socket-node.js";
@@ -20,6 +21,8 @@ export interface Probe {
   path?: string | undefined;
   host: string;
   timeoutMs: number;
+  /** The connection begins with this version of a PROXY header, which says that it is from nobody's client. */
+  sendProxy?: ProxyVersion | undefined;
   /** Any status below 500 is good, and the body is read. */
   isWarmUp?: boolean;
 }
@@ -29,11 +32,24 @@ export const MAX_WARM_UP_BYTES = 1 << 20;
 /** A body after which the server does not close the connection counts as whole after this time. */
 const QUIET_BODY_MS = 250;
 
+/** Version 1 has no LOCAL: an unknown client is the nearest. */
+const LOCAL_PROXY_HEADERS: Record<ProxyVersion, Buffer> = {
+  v1: Buffer.from("PROXY UNKNOWN\r\n"),
+  v2: Buffer.from("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"),
+};
+
 /** Longer status lines are invalid. */
 const MAX_STATUS_LINE_BYTES = 4096;
 
 /** Resolves with what is wrong with the server; undefined if it is healthy. Never rejects. */
-export function probe({ address, path, host, timeoutMs, isWarmUp = false }: Probe): Promise<string | undefined> {
+export function probe({
+  address,
+  path,
+  host,
+  timeoutMs,
+  sendProxy,
+  isWarmUp = false,
+}: Probe): Promise<string | undefined> {
   return new Promise((resolve) => {
     let heard = "";
     let isOpen = false;
@@ -51,6 +67,7 @@ export function probe({ address, path, host, timeoutMs, isWarmUp = false }: Prob
     const connection = connectLocally(address, {
       onOpen() {
         isOpen = true;
+        if (sendProxy !== undefined) connection.write(LOCAL_PROXY_HEADERS[sendProxy]);
         if (path === undefined) return done(undefined);
         connection.write(Buffer.from(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`));
       },

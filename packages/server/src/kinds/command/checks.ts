@@ -99,8 +99,8 @@ class ServerReadiness implements Readiness {
 
   private async try(pauseMs: number): Promise<void> {
     const { address } = this;
-    const { readyPath, checkHost } = this.spec;
-    const problem = await probe({ address, path: readyPath, host: checkHost, timeoutMs: TRY_TIMEOUT_MS });
+    const { readyPath: path, checkHost: host, sendProxy } = this.spec;
+    const problem = await probe({ address, path, host, timeoutMs: TRY_TIMEOUT_MS, sendProxy });
     if (this.isOver) return;
     if (problem !== undefined) {
       this.problem = problem;
@@ -111,7 +111,7 @@ class ServerReadiness implements Readiness {
   }
 }
 
-/** Checks at intervals whether a serving command is healthy, if it has a healthPath. */
+/** Checks at intervals whether a serving command is healthy, if it has a healthPath, or whether it still accepts connections. */
 export class Health {
   private timer: NodeJS.Timeout | undefined;
   private failures = 0;
@@ -128,7 +128,8 @@ export class Health {
   ) {}
 
   start(): void {
-    if (this.spec.healthPath !== undefined && this.spec.address !== undefined) this.askLater(this.spec.address);
+    const { healthPath, healthConnects, address } = this.spec;
+    if ((healthPath !== undefined || healthConnects) && address !== undefined) this.askLater(address);
   }
 
   stop(): void {
@@ -143,8 +144,8 @@ export class Health {
   }
 
   private async ask(address: SocketAddress): Promise<void> {
-    const { healthPath, checkHost, healthTimeoutMs, healthFailures } = this.spec;
-    const problem = await probe({ address, path: healthPath, host: checkHost, timeoutMs: healthTimeoutMs });
+    const { healthPath: path, checkHost: host, healthTimeoutMs: timeoutMs, healthFailures, sendProxy } = this.spec;
+    const problem = await probe({ address, path, host, timeoutMs, sendProxy });
     if (this.isOver) return;
     this.failures = problem === undefined ? 0 : this.failures + 1;
     this.events.onChecked(problem);

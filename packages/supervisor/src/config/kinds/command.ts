@@ -1,8 +1,9 @@
 /** The kind `command`: any program that serves HTTP on a given unix socket or port. */
 import { constants } from "node:os";
 import { basename } from "node:path";
+import { PROXY_VERSIONS } from "@paceline/wire";
 import { PLACEHOLDERS, placeholdersIn } from "../../core/placeholders.js";
-import { commandWords, suggest } from "../fields.js";
+import { commandWords, suggest, word } from "../fields.js";
 import { findProgram } from "../paths.js";
 import {
   type KindContext,
@@ -20,12 +21,16 @@ export const command = poolKind({
   name: "command",
   fields: {
     command: commandWords(
-      'A program that serves HTTP, and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, also set in PORT and HOST. See [commands.md](commands.md).',
+      'A program that serves HTTP (or with `mode: "tcp"` anything), and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, also set in PORT and HOST. See [commands.md](commands.md).',
     ),
     stopSignal,
     maxInFlight,
     requestTimeoutMs,
     sticky,
+    sendProxyProtocol: word(
+      PROXY_VERSIONS,
+      "Begin each connection to the program with a PROXY header of this version (as `send-proxy` of HAProxy and `proxy_protocol` of nginx), which says the client's address and port. The program must expect it, also on the connections of checks. See [modes.md](modes.md#proxy-protocol-to-programs). Default: no header.",
+    ),
   },
   defaultInstances: 1,
   resolve(keys, context) {
@@ -46,6 +51,7 @@ export const command = poolKind({
           args,
           env,
           stopSignal: keys.stopSignal ?? DEFAULT_STOP_SIGNAL,
+          ...(keys.sendProxyProtocol !== undefined && { sendProxy: keys.sendProxyProtocol }),
           isOnSocket: used.has("socket"),
           hasPort: used.has("port") || !used.has("socket"),
         },

@@ -78,6 +78,8 @@ export function defaultPoolOf(keys: KindKeys): string {
 
 /** The keys that only have a meaning where requests arrive, beside those of kinds. */
 export const REQUEST_KEYS = [
+  "mode",
+  "bind",
   "routes",
   "stripPrefix",
   "queueTimeoutMs",

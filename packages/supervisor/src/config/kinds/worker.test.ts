@@ -66,6 +66,8 @@ test("every key of a pool is its kind's, is about requests, or fits a pool that 
   const others = Object.keys(ownPoolFields).filter((key) => !(key in kindFields) && !REQUEST_KEYS.includes(key));
   expect(others).toEqual(["instances"]);
   const values: Record<string, unknown> = {
+    mode: "tcp",
+    bind: "1",
     routes: "/",
     stripPrefix: true,
     warmup: "/",

@@ -1,0 +1,94 @@
+/** The upstream client of a pool in tcp mode: a connection for each client's connection, and no requests. */
+import type { ProxyVersion, SocketAddress } from "@paceline/wire";
+import type { Connector, Transport } from "../transport/transport.js";
+import type { TcpLink, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
+
+/** So many connections may be on their way at once: a queue of the kernel that overflows refuses, as a dead program does. */
+const MAX_CONNECTING = 128;
+
+export interface TcpClientOptions {
+  maxConnections: number;
+  sendProxy: ProxyVersion | undefined;
+  /** There is room again. */
+  onRoom(): void;
+}
+
+export class TcpUpstreamClient implements UpstreamClient, TcpLink {
+  connections = 0;
+  private connecting = 0;
+  private onEmpty: (() => void) | undefined;
+
+  constructor(
+    private readonly transport: Transport,
+    private readonly address: SocketAddress,
+    private readonly options: TcpClientOptions,
+  ) {}
+
+  readonly tcp = this;
+
+  get sendProxy(): ProxyVersion | undefined {
+    return this.options.sendProxy;
+  }
+
+  hasRoom(): boolean {
+    return this.connections < this.options.maxConnections && this.connecting < MAX_CONNECTING;
+  }
+
+  connect(connector: Connector): void {
+    this.connections++;
+    this.connecting++;
+    this.transport.connect(this.address, {
+      onConnected: (connection) => {
+        this.connecting--;
+        const owner = connector.onConnected(connection);
+        if (!this.isLeaving) this.options.onRoom();
+        return owner;
+      },
+      onConnectFailed: (error) => {
+        this.connecting--;
+        connector.onConnectFailed(error);
+      },
+    });
+  }
+
+  closed(): void {
+    this.connections--;
+    if (this.isLeaving) {
+      if (this.connections === 0) this.onEmpty?.();
+    } else if (this.connections === this.options.maxConnections - 1) this.options.onRoom();
+  }
+
+  private get isLeaving(): boolean {
+    return this.onEmpty !== undefined;
+  }
+
+  leave(onEmpty: () => void): void {
+    this.onEmpty = onEmpty;
+    if (this.connections === 0) onEmpty();
+  }
+
+  // What only requests have.
+
+  readonly pending = 0;
+  readonly notStarted = 0;
+
+  open(): UpstreamStream {
+    throw new TypeError("a pool in tcp mode gets no requests");
+  }
+
+  closeIdleSince(): void {}
+
+  countStall(): number {
+    return 0;
+  }
+
+  reassign(): void {}
+
+  runningRequest(): undefined {
+    return undefined;
+  }
+
+  overdue(): undefined {
+    return undefined;
+  }
+}

@@ -51,7 +51,11 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   if (!serves && input.agentCheck !== undefined)
     find(context, ["agentCheck"], "is not valid without a pool that gets requests");
   if (input.user !== undefined && pools.some(({ mode }) => mode === "direct"))
-    find(context, ["user"], 'is not valid with `mode: "direct"`: sockets of root and of this user cannot share an address');
+    find(
+      context,
+      ["user"],
+      'is not valid with `mode: "direct"`: sockets of root and of this user cannot share an address',
+    );
   const { baseDir } = context;
   const searchPath = pools[0]?.env.PATH ?? process.env.PATH ?? "";
   const hooks = resolveHooks(input.hooks, { baseDir, searchPath }, (path, problem) => find(context, path, problem));

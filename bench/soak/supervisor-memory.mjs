@@ -4,12 +4,12 @@
  * many lines as it reads. Each part runs until its goal, for at most its time; the RSS of the last two thirds must stay within ±5 MB.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { controlStatus, endsWithProgram, freePort, PACELINE, wait } from "./support.mjs";
+import { controlStatus, endsWithProgram, freePort, PACELINE, rssMB, wait } from "./support.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -24,6 +24,8 @@ const REST_MS = 5_000;
 const GOALS = { restarts: 100_000, stats: 7 * 86_400, lines: 100_000_000 };
 const SECONDS = { restarts: 600, stats: 900, lines: 2400 };
 const MAX_SAMPLE_MS = 50_000;
+const READINGS = 20;
+const READING_EVERY_MS = 50;
 const NEVER = {
   hangAfterMs: 0,
   backoff: { initialMs: 1, maxMs: 1, jitter: 0 },
@@ -70,8 +72,15 @@ async function soak(what) {
     if (what === "stats") return Math.max(0, ...all.map(({ requestsTotal }) => (requestsTotal ?? 0) / 100));
     return all.reduce((sum, { linesTotal = 0, linesLost = 0 }) => sum + linesTotal - linesLost, 0);
   };
-  const rss = () =>
-    Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${supervisor.pid}/status`, "latin1"))?.[1]) / 1024;
+  /** The lowest of a few readings: between two collections, the garbage of the last milliseconds comes and goes. */
+  const rss = async () => {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (let reading = 0; reading < READINGS; reading++) {
+      lowest = Math.min(lowest, rssMB(supervisor.pid));
+      await wait(READING_EVERY_MS);
+    }
+    return lowest;
+  };
   const isServing = async () => ((await controlStatus(socket).catch(() => undefined))?.pools[0]?.ready ?? 0) > 0;
   try {
     while (supervisor.exitCode === null && !(await isServing())) await wait(100);
@@ -88,7 +97,7 @@ async function soak(what) {
       rmSync(go, { force: true });
       if (what === "restarts") await wait(REST_MS);
       count = (await done()) ?? count;
-      samples.push({ at: (performance.now() - startedAt) / 1000, count, mb: rss() });
+      samples.push({ at: (performance.now() - startedAt) / 1000, count, mb: await rss() });
       writeFileSync(go, "");
     }
     return samples;

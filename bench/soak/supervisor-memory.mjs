@@ -23,7 +23,8 @@ const REST_MS = 5_000;
 /** Deaths, seconds of statistics, lines; and how long each may take on a busy machine. */
 const GOALS = { restarts: 100_000, stats: 7 * 86_400, lines: 100_000_000 };
 const SECONDS = { restarts: 600, stats: 900, lines: 2400 };
-const MAX_SAMPLE_MS = 50_000;
+const SAMPLE_SECONDS = { restarts: 50, stats: 10, lines: 30 };
+const LEAST_SAMPLES = 12;
 const READINGS = 20;
 const READING_EVERY_MS = 50;
 const NEVER = {
@@ -87,10 +88,10 @@ async function soak(what) {
     writeFileSync(go, "");
     const startedAt = performance.now();
     const limitMs = Number(values.seconds ?? SECONDS[what]) * 1000;
-    const sampleMs = Math.min(limitMs / 12, MAX_SAMPLE_MS);
+    const sampleMs = Math.min(limitMs / LEAST_SAMPLES, SAMPLE_SECONDS[what] * 1000);
     const samples = [];
     let count = 0;
-    while (count < GOALS[what] && performance.now() - startedAt < limitMs) {
+    while ((count < GOALS[what] || samples.length < LEAST_SAMPLES) && performance.now() - startedAt < limitMs) {
       await Promise.race([wait(sampleMs), ended]);
       if (supervisor.exitCode !== null) throw new Error(`the supervisor ended with ${supervisor.exitCode}`);
       // Hundreds of deaths a second leave garbage for a moment; what stays is what counts.

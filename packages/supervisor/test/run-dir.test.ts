@@ -121,6 +121,20 @@ describe("the run directory", () => {
     runDir.release();
   });
 
+  test("what a starter that runs is about to hand over stays, and what a dead one has left goes", async () => {
+    const folder = makeFolder({
+      [`f${process.pid}`]: "",
+      [`e${process.pid}`]: "",
+      f999999999: "",
+      e999999999: "",
+      s1: "",
+    });
+    chmodSync(folder, 0o700);
+    (await openRunDir(folder)).release();
+    const left = readdirSync(folder).filter((name) => /^[sef]\d+$/.test(name));
+    expect(left.sort()).toEqual([`e${process.pid}`, `f${process.pid}`]);
+  });
+
   test("sockets whose paths would be too long are in a short place that nobody could have taken before", async () => {
     for (const [length, isControlShort] of [
       [70, false],

@@ -28,7 +28,7 @@ const CHANNEL_SOCKET = "channel.sock";
 /** The prefix of folders for sockets with too long paths. Each start creates a new one, which nobody else can own. */
 const SHORT_FOLDER = "/tmp/paceline-";
 
-/** What a starting process that was killed leaves for the supervisor: a socket, an environment, a configuration. */
+/** What a starting process leaves for the supervisor, by its pid: a socket, an environment, a configuration. */
 const OF_A_STARTER = /^[sef]\d+$/;
 
 /** A run directory that this process has locked. */
@@ -254,9 +254,7 @@ async function removeLeftovers(path: string, kept: string | undefined): Promise<
   for (const name of readdirSync(path)) {
     const entry = join(path, name);
     if (kept !== undefined && (name === kept || name === `${kept}.sockets`)) continue;
-    // A starter may stay beside its fleet through several upgrades, and listens on its socket.
-    if (OF_A_STARTER.test(name) && !(name.startsWith("s") && (await removeIfDead(entry))))
-      rmSync(entry, { force: true });
+    if (OF_A_STARTER.test(name)) await removeOfDeadStarter(entry);
     if (/^run-\d+$/.test(name)) await removeFolderIfDead(entry, () => rmSync(entry, { recursive: true, force: true }));
     if (!/^run-\d+\.sockets$/.test(name)) continue;
     const short = shortFolderOf(entry);
@@ -276,6 +274,13 @@ async function removeFolderIfDead(folder: string, remove: () => void): Promise<v
   const sockets = readdirSync(folder).filter((name) => name.endsWith(".sock"));
   const alive = await Promise.all(sockets.map((name) => removeIfDead(join(folder, name))));
   if (!alive.includes(true)) remove();
+}
+
+/** Removes what a starter has left. One that runs may be about to hand it over, or stays beside its fleet and listens on its socket. */
+async function removeOfDeadStarter(path: string): Promise<void> {
+  const [kind = "", ...pid] = basename(path);
+  const isUsed = kind === "s" ? await removeIfDead(path) : identify(Number(pid.join(""))) !== undefined;
+  if (!isUsed) rmSync(path, { force: true });
 }
 
 /** Removes the socket at `path` if nobody uses it. Returns whether it is in use. */

@@ -145,7 +145,6 @@ try {
     unexplained.length === 0,
     `a rule explains each of ${books.lost.length} errors${unexplained.length > 0 ? `, but for ${unexplained.length}` : ""}`,
   );
-  for (const request of unexplained.slice(0, 10)) process.stdout.write(`      ${describe(request)}\n`);
   const ledger = books.checkLedgers(files.entered, files.done);
   verdict(
     ledger.length === 0,
@@ -182,6 +181,7 @@ try {
     logged.problems.length === 0,
     `the access log has each request once, as its client saw it: ${logged.lines} lines, ${logged.missing} not written by killed balancers`,
   );
+  for (const request of unexplained.slice(0, 10)) process.stdout.write(`      ${describe(request)}\n`);
   for (const problem of logged.problems) process.stdout.write(`      ${problem}\n`);
   const log = readFileSync(path.join(fleet.runDirArgs[1], "log/paceline.log"), "utf8");
   const broken = log.split("\n").filter((line) => /lane .*closed|uncaught|TypeError/.test(line));
@@ -202,8 +202,9 @@ try {
 }
 process.exit();
 
-function describe({ id, outcome, kind, pool, method, what, isReused, connectedAt, startedAt, respondedAt, endedAt }) {
+function describe(request) {
+  const { id, outcome, kind, pool, method, what, isReused, connectedAt, startedAt, respondedAt, endedAt } = request;
   const at = (time) => (time === undefined ? "–" : `${((time - actions.startedAt) / 1000).toFixed(2)} s`);
   const times = `connected ${at(connectedAt)}, sent ${at(startedAt)}, responded ${at(respondedAt)}, ended ${at(endedAt)}`;
-  return `${id} ${outcome}: ${method} ${what} of ${pool} (${kind}${isReused ? ", kept connection" : ""}), ${times}`;
+  return `${id} ${outcome}: ${method} ${what} of ${pool} (${kind}${isReused ? ", kept connection" : ""}), ${times}; logged: ${request.logged ?? "–"}`;
 }

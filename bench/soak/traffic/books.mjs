@@ -138,6 +138,7 @@ export class Books {
     const problems = [];
     const seen = new Uint8Array(this.requests);
     const counted = { lines: 0, missing: 0 };
+    const lostBy = new Map(this.lost.map((request) => [request.number, request]));
     const kills = marks.filter(kill("balancer", "balancer")).map(({ at }) => at);
     const mayBeMissing = (endedAt) => kills.some((at) => at >= endedAt - SLACK_MS && at <= endedAt + UNWRITTEN_MS);
     const note = (text) => problems.length < 10 && problems.push(text);
@@ -149,6 +150,8 @@ export class Books {
         continue;
       }
       counted.lines++;
+      const lost = lostBy.get(number);
+      if (lost !== undefined) lost.logged = line;
       if (++seen[number] === 2) note(`${id} is counted twice`);
       const outcome = this.outcomes[this.outcomeOf[number]];
       const fits = outcome === "ok" ? whose === "whole" : !/^\d+$/.test(outcome) || status === outcome;

@@ -133,7 +133,9 @@ function ask(port, agent, request) {
     request.connectedAt = socket.openedAt;
     request.isReused = sent.reusedSocket;
   });
-  sent.on("error", ({ code }) => end(code === "ECONNREFUSED" ? "refused" : "lost"));
+  sent.on("error", ({ code }) =>
+    end(code === "ECONNREFUSED" ? "refused" : request.respondedAt === undefined ? "lost" : "cut"),
+  );
   sent.on("response", (response) => {
     request.respondedAt = Date.now();
     const { statusCode } = response;
@@ -164,12 +166,9 @@ function ask(port, agent, request) {
 
 async function upload(sent, bytes, pieceMs) {
   for (let at = 0; at < bytes && !sent.destroyed; at += UPLOAD_PIECE) {
-    const isTaken = sent.write(patternOf(at, Math.min(bytes, at + UPLOAD_PIECE)));
+    sent.write(patternOf(at, Math.min(bytes, at + UPLOAD_PIECE)));
     if (pieceMs > 0) await wait(pieceMs);
-    if (isTaken || sent.destroyed) continue;
-    await new Promise((resolve) => {
-      for (const event of ["drain", "close", "response"]) sent.once(event, resolve);
-    });
+    while (sent.writableNeedDrain && !sent.destroyed) await wait(2);
   }
   if (!sent.destroyed) sent.end();
 }

@@ -67,6 +67,7 @@ export class Books {
   /** The outcome of each request by its number: an index of `outcomes`. */
   outcomeOf = [];
   outcomes = [];
+  startedAt = [];
   endedAt = [];
   /** POSTs that were responded to with 200. */
   posts = new Set();
@@ -76,6 +77,7 @@ export class Books {
     const request = { ...plan, number, id: `r-${number}`, name: inLetters(number), startedAt: Date.now() };
     request.connectedAt = request.startedAt;
     this.outcomeOf.push(-1);
+    this.startedAt.push(request.startedAt);
     this.endedAt.push(0);
     this.open.set(number, request);
     return request;
@@ -140,7 +142,9 @@ export class Books {
     const counted = { lines: 0, missing: 0 };
     const lostBy = new Map(this.lost.map((request) => [request.number, request]));
     const kills = marks.filter(kill("balancer", "balancer")).map(({ at }) => at);
-    const mayBeMissing = (endedAt) => kills.some((at) => at >= endedAt - SLACK_MS && at <= endedAt + UNWRITTEN_MS);
+    // A slow reader may notice long after its balancer was killed.
+    const mayBeMissing = (number) =>
+      kills.some((at) => at >= this.startedAt[number] - SLACK_MS && at <= this.endedAt[number] + UNWRITTEN_MS);
     const note = (text) => problems.length < 10 && problems.push(text);
     for await (const line of createInterface({ input: createReadStream(file, "latin1") })) {
       const [id, status, whose] = line.split(" ");
@@ -162,7 +166,7 @@ export class Books {
       const isLogged = outcome === "ok" || outcome === "cut" || /^\d+$/.test(outcome);
       if (seen[number] > 0 || !isLogged) continue;
       counted.missing++;
-      if (!mayBeMissing(this.endedAt[number])) note(`r-${number} (${outcome}) is not in the log`);
+      if (!mayBeMissing(number)) note(`r-${number} (${outcome}) is not in the log`);
     }
     return { problems, ...counted };
   }

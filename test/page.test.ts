@@ -72,7 +72,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
     if (message.type() === "error" && !message.text().includes("401")) errors.push(message.text());
   });
   await page.goto(`http://127.0.0.1:${port}/`);
-  await page.getByLabel("token", { exact: true }).fill("wrong");
+  await page.locator("#token").fill("wrong");
   await page.keyboard.press("Enter");
   await page.getByRole("alert").getByText("needs the token").waitFor(SEEN);
   await page.goto(url);
@@ -132,10 +132,15 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   const deployed = project.deploy({ dir: join(project.folder, "releases/bad") });
   await page
     .locator(".verdict")
-    .getByText(/Failing|Taking it back/)
+    .getByText(/Judging|Failing|Taking it back/)
     .waitFor(SEEN);
+  await page.locator(".tests").getByRole("rowheader", { name: "5xx", exact: true }).waitFor(SEEN);
   expect((await deployed).code).toBe(7);
   await page.getByText("No deploy is under way").waitFor(SEEN);
+  await page
+    .locator(".head")
+    .getByText(/web is worse than before: .*5xx/)
+    .waitFor(SEEN);
   await page.locator(".history").getByText("taken-back").first().waitFor(SEEN);
   await load.stop();
   expect(errors).toEqual([]);

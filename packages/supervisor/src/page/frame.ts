@@ -55,6 +55,7 @@ const VIEWS: readonly { view: View; title: string; href: string; key: string }[]
 
 function head(state: State, { theme: changeTheme, zoom: changeZoom, ...on }: OnFrame, theme: string): Node {
   const { status, link, at, zoom, route, mayWrite } = state;
+  const span = zoom === "seconds" ? "5 min" : "1 day";
   return h(
     "header",
     { class: "top" },
@@ -80,9 +81,9 @@ function head(state: State, { theme: changeTheme, zoom: changeZoom, ...on }: OnF
           type: "button",
           onclick: changeZoom,
           "aria-keyshortcuts": "z",
-          "aria-label": `charts show the last ${zoom === "seconds" ? "5 minutes" : "day"}`,
+          "aria-label": `${span} in charts`,
         },
-        zoom === "seconds" ? "5 min" : "1 day",
+        span,
       ),
       h(
         "button",

@@ -28,6 +28,8 @@ const connection = new Connection(() => sessionStorage.getItem("token") ?? "");
 const root = document.getElementById("app") as HTMLElement;
 let isDrawing = false;
 const atEnd = new WeakSet<Element>();
+/** Moves the focus when a new view has been drawn. */
+let moveFocus: (() => void) | undefined;
 
 function send(message: Message): void {
   state = reduce(state, message);
@@ -51,6 +53,8 @@ function draw(): void {
   if (state.dialog !== null && !dialog.open) dialog.showModal();
   else if (state.dialog === null && dialog.open) dialog.close();
   document.title = titleOf(state);
+  moveFocus?.();
+  moveFocus = undefined;
 }
 
 function titleOf({ status, link }: State): string {
@@ -321,13 +325,17 @@ addEventListener("hashchange", () => {
   openLog();
   void readSubject();
   if (route.view === "deploy") void refreshOperations();
-  requestAnimationFrame(() => {
+  moveFocus = () => {
     const row = before.name === "" ? null : document.querySelector(`a[href="${hrefOf(before)}"]`);
-    const target = route.view === "overview" ? row : null;
+    const target = wantsFilter ? document.getElementById("filter") : route.view === "overview" ? row : null;
     ((target ?? document.getElementById("main")) as HTMLElement | null)?.focus();
     if (target === null) scrollTo(0, 0);
-  });
+    wantsFilter = false;
+  };
 });
+
+/** The view that comes has a filter, which gets the focus. */
+let wantsFilter = false;
 
 const VIEW_KEYS: Readonly<Record<string, string>> = { o: "#/", l: "#/log", d: "#/deploy" };
 
@@ -362,9 +370,9 @@ function keyAction(key: string): (() => void) | undefined {
       return on.zoom;
     case "/":
       return () => {
-        if (state.route.view !== "log") location.hash = "#/log";
-        // After the view was drawn, and its own focus.
-        requestAnimationFrame(() => requestAnimationFrame(() => document.getElementById("filter")?.focus()));
+        wantsFilter = state.route.view !== "log";
+        if (wantsFilter) location.hash = "#/log";
+        else document.getElementById("filter")?.focus();
       };
     case "!":
       return () => focusOn(document.querySelectorAll(".attention a"), 1);

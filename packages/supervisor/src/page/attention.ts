@@ -113,14 +113,15 @@ const SLOW_MS = 10;
 const LEAK_BYTES_PER_MINUTE = 1.5e6;
 
 function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series): Attention[] {
-  const { name, latencyMs, outOfTurn, ejections, recycle, exposed } = instance;
+  const { name, outOfTurn, ejections, recycle, exposed } = instance;
   const found = ofProcess(instance);
-  const othersP99 = medianOfOthers(pool, instance, ({ latencyMs: { p99 } }) => p99);
-  const { p99 } = latencyMs;
-  if (p99 !== null && othersP99 !== null && p99 >= SLOW_MS && p99 >= MARKED.bad * othersP99)
+  const usual = usualOf(series, name);
+  const others = pool.instances.flatMap((each) => (each.name === name ? [] : (usualOf(series, each.name) ?? [])));
+  const ofOthers = others.length === 0 ? null : median(others);
+  if (usual !== null && ofOthers !== null && usual >= SLOW_MS && usual >= MARKED.bad * ofOthers)
     found.push(
-      fact(`slow ${name}`, `${name} is slow: p99 ${duration(p99)}, ${number(p99 / othersP99)} × its pool`, {
-        ...{ instance: name, mayRestart: true },
+      fact(`slow ${name}`, `${name} is slow: p99 ${duration(usual)}, ${number(usual / ofOthers)} × its pool`, {
+        ...{ detail: "in the last minute", instance: name, mayRestart: true },
       }),
     );
   const limit = recycle?.memoryLimitInSeconds ?? null;
@@ -156,6 +157,17 @@ function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series):
       fact(`exposed ${name}`, `${name} listens on ${exposed.join(", ")}, past the balancer`, { instance: name }),
     );
   return found;
+}
+
+const MIN_SAMPLES = 10;
+
+/** Returns the p99 of most seconds of the last minute, which no single slow request decides; null while too little is known. */
+function usualOf(series: Series, name: string): number | null {
+  const lastMinute = Math.ceil(60_000 / series.everyMs);
+  const known = valuesOf(series, name, "p99")
+    .slice(-lastMinute)
+    .filter((value) => value !== null);
+  return known.length < Math.min(MIN_SAMPLES, lastMinute) ? null : median(known);
 }
 
 /** Returns the median of a figure over the other ready instances of a pool; null without any. */

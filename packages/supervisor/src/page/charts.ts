@@ -175,7 +175,6 @@ export function shape(counts: readonly number[]): Node | string {
   return h(
     "svg",
     { class: "shape", viewBox: "0 0 120 14", role: "img", "aria-label": label },
-    h("title", {}, label),
     counts.map((count, at) => {
       const strength = count === 0 ? 0.09 : 0.28 + 0.72 * Math.sqrt(count / most);
       return h("rect", {

@@ -65,14 +65,10 @@ export class Connection {
   ): Promise<void> {
     const silence = new AbortController();
     const response = await this.request(path, { signal: AbortSignal.any([signal, silence.signal]) });
-    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
-    const decoder = new TextDecoder();
-    for (;;) {
+    await readAll(response, onText, () => {
       const timer = isRegular ? setTimeout(() => silence.abort(), SILENCE_MS) : undefined;
-      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
-      if (done) return;
-      onText(decoder.decode(value, { stream: true }));
-    }
+      return () => clearTimeout(timer);
+    });
   }
 
   /** Runs an operation; a failed one is a result, too. */
@@ -81,20 +77,14 @@ export class Connection {
     const response = await this.request(path, { method: "POST", headers, body: JSON.stringify(body) });
     const parser = new LineParser();
     let result: OperationResult = { ok: false, code: "failed", message: "the supervisor ended in the middle of it" };
-    const take = (lines: string[]) => {
-      for (const line of lines) {
+    await readAll(response, (text) => {
+      for (const line of parser.push(text)) {
         const { progress, result: last } = JSON.parse(line) as { progress?: string; result?: OperationResult };
         if (progress !== undefined) onProgress(progress);
         if (last !== undefined) result = last;
       }
-    };
-    const decoder = new TextDecoder();
-    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return result;
-      take(parser.push(decoder.decode(value, { stream: true })));
-    }
+    });
+    return result;
   }
 
   private async request(path: string, options: RequestInit = {}): Promise<Response> {
@@ -110,5 +100,16 @@ export class Connection {
       // Something else has answered.
     }
     throw new RequestError(message, response.status === 401);
+  }
+}
+
+/** @param waits is called before each part, and what it returns after it */
+async function readAll(response: Response, onText: (text: string) => void, waits = () => () => {}): Promise<void> {
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+  const decoder = new TextDecoder();
+  for (;;) {
+    const { done, value } = await reader.read().finally(waits());
+    if (done) return;
+    onText(decoder.decode(value, { stream: true }));
   }
 }

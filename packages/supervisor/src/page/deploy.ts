@@ -9,12 +9,15 @@ import { actButton, card, emptyText, eventRow, facts, headings, link, type On, R
 
 export function deploy(state: State, status: Status, on: On): Child[] {
   if (state.route.name !== "") return [operation(state)];
-  const running = status.pools.filter((pool) => pool.deploy !== null);
+  const all = status.pools.filter((pool) => pool.deploy !== null);
+  // Nothing is tried in a pool without requests.
+  const tried = all.filter(({ deploy: each }) => each?.tests.length !== 0 || each.canaries.length > 0);
+  const running = tried.length > 0 ? tried : all;
   return [
     h("h1", { class: "unseen" }, "Deploys"),
     running.length === 0
       ? idle(state, status, on)
-      : running.map((pool) => ofPool(pool, pool.deploy as DeployStatus, state, on)),
+      : [running.map((pool) => ofPool(pool, pool.deploy as DeployStatus, state, on)), whatHappened(running, state)],
     history(state),
   ];
 }
@@ -92,7 +95,6 @@ function ofPool(pool: PoolStatus, deploy: DeployStatus, state: State, on: On): N
       armLatency("Latency of old", deploy.arms?.old),
       armLatency("Latency of new", deploy.arms?.new),
     ),
-    whatHappened(pool.name, state),
   );
 }
 
@@ -289,9 +291,11 @@ function armLatency(title: string, arm: ArmFigures | null | undefined): Node {
   return card(title, "last 10 s, ms", {}, isEmpty ? emptyText("no response yet") : latencyBars(arm.latencyShape));
 }
 
-function whatHappened(pool: string, { events, at }: State): Node {
+function whatHappened(pools: readonly PoolStatus[], { events, at }: State): Node {
+  const names = pools.map(({ name }) => name);
   const about = events.filter(
-    ({ subject, message }) => subject === pool || subject.startsWith(`${pool}.`) || /deploy|canar/i.test(message),
+    ({ subject, message }) =>
+      names.some((name) => subject === name || subject.startsWith(`${name}.`)) || /deploy|canar/i.test(message),
   );
   const newestFirst = about.slice(-12).reverse();
   return card(

@@ -171,32 +171,24 @@ function openRequests(process: Process, { open }: State): Node {
   );
 }
 
-function lastDeath({ name, lastExit }: Process, { deaths, at }: State): Node {
+function lastDeath({ name }: Process, { deaths, at }: State): Node {
   const death = deaths.find((each) => each.name === name);
-  if (death !== undefined && (lastExit === null || death.at >= lastExit.at - 5000))
-    return card(
-      "Last death",
-      `${age((at - death.at) / 1000)} ago`,
-      {},
-      h("p", { class: "reason" }, death.reason),
-      facts(
-        ["lived", age(death.uptimeMs / 1000)],
-        ["requests lost", String(death.lost)],
-        ["reassigned", String(death.reassigned)],
-        death.running !== null && ["was running", h("span", { class: "mono" }, death.running)],
-      ),
-      h("pre", { tabindex: 0, "aria-label": "its last lines" }, death.lastLines.slice(-8).join("\n")),
-      h("p", {}, link(hrefOf({ view: "death", name: String(death.id) }), "The whole report")),
-    );
-  if (lastExit === null)
-    return card("Last death", "", {}, h("p", { class: "good" }, "it has not exited since the fleet started"));
+  if (death === undefined)
+    return card("Last death", "", {}, h("p", { class: "good" }, "it has not died in the time that reports are kept"));
+  const { id, at: diedAt, reason, uptimeMs, lost, reassigned, running, lastLines } = death;
   return card(
-    "Last exit",
-    `${age((at - lastExit.at) / 1000)} ago`,
+    "Last death",
+    `${age((at - diedAt) / 1000)} ago`,
     {},
-    h("p", { class: "reason" }, lastExit.reason),
-    lastExit.lastLines.length > 0 &&
-      h("pre", { tabindex: 0, "aria-label": "its last lines" }, lastExit.lastLines.slice(-8).join("\n")),
+    h("p", { class: "reason" }, reason),
+    facts(
+      ["lived", age(uptimeMs / 1000)],
+      ["requests lost", String(lost)],
+      ["reassigned", String(reassigned)],
+      running !== null && ["was running", h("span", { class: "mono" }, running)],
+    ),
+    h("pre", { tabindex: 0, "aria-label": "its last lines" }, lastLines.slice(-8).join("\n")),
+    h("p", {}, link(hrefOf({ view: "death", name: String(id) }), "The whole report")),
   );
 }
 

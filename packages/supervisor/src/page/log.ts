@@ -1,6 +1,6 @@
 /** The log of the fleet: a filter, levels with their counts, and the lines as they come. Pure. */
 import { type Child, h, type Node } from "./dom.js";
-import { number } from "./format.js";
+import { number, toneOf } from "./format.js";
 import { filtered, LEVELS, type Level, type State } from "./model.js";
 import { emptyText, logRow, type On } from "./parts.js";
 
@@ -60,7 +60,12 @@ function levelButton(level: Level, count: number, { log: { hidden } }: State, on
   return h(
     "button",
     {
-      ...{ key: level, type: "button", class: `level-button ${level}`, "aria-pressed": String(isShown) },
+      ...{
+        key: level,
+        type: "button",
+        class: `level-button ${level === "info" ? "" : toneOf(level)}`,
+        "aria-pressed": String(isShown),
+      },
       "aria-label": `${level}, ${count} lines`,
       onclick: () => on.send({ type: "log", change: { hidden: next } }),
     },

@@ -8,7 +8,7 @@ import type { Node } from "./dom.js";
 import { frame } from "./frame.js";
 import { FIRST, type Question, type State } from "./model.js";
 import { columnsOf, sorted } from "./overview.js";
-import { NO_SERIES } from "./series.js";
+import { NO_SERIES, type Series } from "./series.js";
 
 const asked: Question[] = [];
 const on = {
@@ -65,7 +65,9 @@ describe("the overview", () => {
   });
 
   it("has the worst of what needs attention first, with the app's own words", () => {
-    const found = attentionOf({ ...fleet, lock: { reason: "migration", by: "ann", since: 0 } }, NO_SERIES);
+    const p99 = (ms: number) => ({ p99: new Array<number>(60).fill(ms) });
+    const series = { ...NO_SERIES, length: 60, series: { "web.1": p99(2), "web.3": p99(54) } } as unknown as Series;
+    const found = attentionOf({ ...fleet, lock: { reason: "migration", by: "ann", since: 0 } }, series);
     expect(found.map(({ key }) => key)).toEqual(["state web.2", "lock", "slow web.3"]);
     expect(found[0]).toMatchObject({ isBad: true, detail: "TypeError: no id", instance: "web.2", mayRestart: true });
     expect(attentionOf(status([pool("web", [instance("web.1")])]), NO_SERIES)).toEqual([]);

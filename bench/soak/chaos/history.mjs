@@ -8,7 +8,7 @@ import { actAtRandom, fillDisk, mountSmallDisk } from "./actions.mjs";
 import { startClients } from "./clients.mjs";
 import { differenceOf, ledgerProblems } from "./outcome.mjs";
 import { choosePools } from "./pools.mjs";
-import { findProcesses, lastLines } from "./processes.mjs";
+import { findProcesses, lastLines, surroundingsOf } from "./processes.mjs";
 import { reasonOf } from "./reasons.mjs";
 
 const CONVERGES_WITHIN_MS = 60_000;
@@ -350,7 +350,8 @@ class History {
     if (stopped.code !== 0) this.problems.push(`stop ended ${stopped.code}: ${stopped.output}`);
     const since = Date.now();
     while (this.processes().length > 0 && Date.now() - since < STOPS_WITHIN_MS) await wait(LOOK_EVERY_MS);
-    for (const { name, pid } of this.processes()) this.problems.push(`${name} (${pid}) is left after the stop`);
+    for (const { name, pid } of this.processes())
+      this.problems.push(`${name} (${pid}) is left after the stop: ${surroundingsOf(pid)}`);
     for (const name of ["control.sock", "channel.sock"])
       if (existsSync(path.join(this.runDir, name))) this.problems.push(`${name} is left after the stop`);
   }

@@ -1,5 +1,5 @@
 /** The processes of a fleet of the chaos soak, found by what each has in /proc: no supervisor is asked. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import path from "node:path";
 
 /** The variable that every process of the fleet's pools has. Its value is the folder of the history. */
@@ -33,6 +33,19 @@ export function read(file) {
   } catch {
     return ""; // The process has ended, or is another user's.
   }
+}
+
+/** Returns what a process waits for, for a report: its command line, and its files. */
+export function surroundingsOf(pid) {
+  const [, state = "", parent = ""] = /^\d+ \(.*\) (\S) (\d+)/s.exec(read(`/proc/${pid}/stat`)) ?? [];
+  let files = [];
+  try {
+    files = readdirSync(`/proc/${pid}/fd`).map((fd) => `${fd} ${readlinkSync(`/proc/${pid}/fd/${fd}`)}`);
+  } catch {
+    // It has ended.
+  }
+  const line = read(`/proc/${pid}/cmdline`).replaceAll("\0", " ");
+  return `${line}, state ${state}, parent ${parent}, in ${read(`/proc/${pid}/wchan`)}, files ${files.join(", ")}`;
 }
 
 /** Returns the last lines of the fleet's log, for a report. */

@@ -170,6 +170,9 @@ describe("another version", () => {
     expect(second.code, second.output).toBe(0);
     const end = await project.ready();
     expect(new Set(versions(end))).toEqual(new Set([NEXT]));
+    // Whoever started it in the foreground starts it again, not a balancer.
+    const [balancer] = end.balancers;
+    expect(readFileSync(`/proc/${balancer?.pid}/environ`, "utf8")).not.toContain("--only-adopts");
     const deaths = await run(paceline, ["deaths", "--json"], options);
     const reports = JSON.parse(deaths.stdout).deaths as { id: number; reason: string }[];
     expect(reports.filter(({ reason }) => !reason.includes("made of cheese"))).toEqual([]);

@@ -33,7 +33,7 @@ import { EXIT, type ExitStatus, failureOf, printResult } from "./output.js";
 import { RecordKeeper, RunDirKeeper } from "./run-dir-keeper.js";
 import { type Invitation, ServiceManager, takeInvitation } from "./service-manager.js";
 import { followFleet } from "./start-as-client.js";
-import { type Starter, starterOf } from "./starter.js";
+import { isNobodys, type Starter, starterOf } from "./starter.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
   const starter = starterOf(options);
@@ -61,9 +61,8 @@ async function run(target: string, options: StartOptions, starter: Starter | und
   const next =
     starter === undefined && service.invitation === undefined && (await launchByBalancer(start, prepared, true));
   if (next) return followFleet(prepared, next, options);
-  // A fleet that was started in the foreground ends with, or is started again by, who started it.
-  const isDetached = starter !== undefined && options.stopWithClient !== true;
-  const restart = isDetached ? restartCommandOf(start, prepared) : undefined;
+  const isOwn = starter !== undefined && isNobodys(options, service.invitation !== undefined);
+  const restart = isOwn ? restartCommandOf(start, prepared) : undefined;
   const outside = { ...service, starter, restart, printer: openLogPrinter(options.logFormat ?? "text") };
   const replace = options.replace === true;
   const user = userToBecome(prepared.fleet);

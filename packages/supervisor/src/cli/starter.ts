@@ -33,6 +33,18 @@ export function starterOf({ notifyFd, starter }: StartOptions): Starter | undefi
   };
 }
 
+/**
+ * Whether nobody else starts this fleet again, or ends it. A fleet that was started in the foreground ends with, or is started again by,
+ * who started it, also after an upgrade: by a service manager, or by whoever waits for the process that has stayed beside it.
+ */
+export function isNobodys(
+  { heir, starter, stopWithClient }: Pick<StartOptions, "heir" | "starter" | "stopWithClient">,
+  hasServiceManager: boolean,
+): boolean {
+  if (stopWithClient === true) return false;
+  return heir !== true || (!hasServiceManager && starter === undefined);
+}
+
 function notify(fd: number, message: string): void {
   try {
     writeSync(fd, `${message}\n`);

@@ -38,7 +38,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     await exchangeRaw(
       balancer.port,
       "GET /a?b=c HTTP/1.1\r\nhost: shop.example:80\r\nConnection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\n" +
-        "TE: trailers\r\nProxy-Connection: x\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nAccept:   */*  \r\n\r\n",
+        "TE: deflate\r\nProxy-Connection: x\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nAccept:   */*  \r\n\r\n",
     );
     expect(relayed()).toBe(
       "GET /a?b=c HTTP/1.1\r\nHost: shop.example:80\r\nAccept: */*\r\nX-Forwarded-For: 127.0.0.1\r\n" +
@@ -123,7 +123,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("passes a chunked body in both directions, framed anew, extensions and trailers dropped", async () => {
+  it("passes a chunked body in both directions, framed anew, extensions and unwanted trailers dropped", async () => {
     onBytes = (connection) => {
       if (!connection.received.endsWith("0\r\n\r\n")) return;
       connection.socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nfoo\r\n");
@@ -131,13 +131,13 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     };
     const client = await RawClient.connect(balancer.port);
     await client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhel");
-    await client.send("lo\r\n3\r\nabc\r\n0\r\nX-Trailer: no\r\n\r\n");
+    await client.send("lo\r\n3\r\nabc\r\n0\r\nHost: other\r\n\r\n");
     await client.until(({ received }) => received.endsWith("0\r\n\r\n"), "the last chunk");
     expect(relayed()).toContain("Transfer-Encoding: chunked\r\n");
     expect(unchunk(relayed())).toBe("helloabc");
     expect(unchunk(client.received)).toBe("fooquux");
     expect(client.received).not.toContain("Trailer-Field");
-    expect(relayed()).not.toContain("X-Trailer");
+    expect(relayed()).not.toContain("other");
     client.destroy();
   });
 

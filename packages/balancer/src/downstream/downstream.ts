@@ -32,6 +32,9 @@ export interface Downstream {
 
 /** The response to one client. */
 export interface DownstreamResponse {
+  /** Whether the client of the current request takes trailers, and those of the response, to be sent at its end. */
+  readonly takesTrailers: boolean;
+  trailers: Uint8Array | undefined;
   /** Sends a 1xx before the response. Returns false like `body`. */
   interim(head: ResponseHead): boolean;
   /** Sends a 100 of the balancer's own. */

@@ -19,6 +19,9 @@ export class Http1Response implements DownstreamResponse {
   minorVersion: 0 | 1 = 1;
   /** Whether the current request is a HEAD. */
   isHead = false;
+  takesTrailers = false;
+  /** Of the current response. */
+  trailers: Uint8Array | undefined;
   /** What the current request is called; undefined if clients do not get it. */
   identity: Identity | undefined;
   /** The pool's page for the next response of the balancer's own. */
@@ -54,6 +57,7 @@ export class Http1Response implements DownstreamResponse {
   /** Builds the head. Returns whether the connection can be reused afterwards, which also requires `mayKeep`. */
   head(head: ResponseHead, mayKeep: boolean): boolean {
     this.framing = this.framingOf(head);
+    this.trailers = undefined;
     if (this.identity !== undefined) addIdTo(head, this.identity);
     const { drainClosesPerSecond, eventStreamRetryMs } = this.relay.limits;
     this.endedEarlyAt = 0;
@@ -113,7 +117,8 @@ export class Http1Response implements DownstreamResponse {
 
   end(): void {
     this.lasting = undefined;
-    if (this.framing === "chunked") this.writer.lastChunk(this.connection);
+    if (this.framing === "chunked") this.writer.lastChunk(this.connection, this.trailers);
+    this.trailers = undefined;
     this.writer.flush(this.connection);
   }
 

@@ -24,6 +24,12 @@ type State =
   | "closing"
   | "closed";
 
+function keepingReader(): BodyReader {
+  const reader = new BodyReader();
+  reader.keepsTrailers = true;
+  return reader;
+}
+
 /** How long a client may keep sending after its last response, in milliseconds. */
 const LINGER_MS = 2000;
 /** To a client with too many connections. */
@@ -218,6 +224,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.state = "exchange";
     this.response.minorVersion = head.minorVersion;
     this.response.isHead = head.isHead;
+    this.response.takesTrailers = head.takesTrailers;
     this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.beginBody(head);
     this.exchange.request.identity?.begin(head, this.peer.isTrusted);
@@ -227,7 +234,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   private beginBody({ isUpgrade, framing, contentLength }: RequestHead): void {
     const hasBody = framing !== "none" && !isUpgrade;
-    if (hasBody) this.reader ??= new BodyReader();
+    if (hasBody) this.reader ??= keepingReader();
     this.reader?.begin(hasBody ? framing : "none", contentLength, this.relay.limits.maxBodyBytes);
   }
 
@@ -255,7 +262,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       const isWhole = this.isBodyComplete;
       this.reading.countBody(after - input.start + (reader.chunks - chunks) * CHUNK_UNITS, isWhole);
       this.consume(after);
-      if (isWhole) exchange.onRequestEnd();
+      if (isWhole) exchange.onRequestEnd(reader.trailers);
       exchange.onRequestBatch();
     }
     // The next request arrived before this response.

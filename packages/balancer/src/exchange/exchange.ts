@@ -9,6 +9,7 @@ import type { BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import { passingTrailers } from "../http1/trailers.js";
 import { FileRedirect, takeNamedFile } from "../routing/file-redirect.js";
 import type { Ends } from "../transport/transport.js";
 import type { Pool } from "../upstreams/pool.js";
@@ -81,6 +82,14 @@ export class Exchange
     if (!this.client.staysOpen || this.peer.isTrusted) return undefined;
     this.connections ??= new KeptConnections();
     return this.connections;
+  }
+
+  get takesTrailers(): boolean {
+    return this.client.response.takesTrailers;
+  }
+
+  onTrailers(trailers: Uint8Array): void {
+    if (this.state === State.RESPONDING) this.client.response.trailers = passingTrailers(trailers);
   }
 
   get clientEnds(): Ends | undefined {
@@ -196,8 +205,10 @@ export class Exchange
     if (this.redirect === undefined) this.state.onRequestBody(this, bytes, start, end);
   }
 
-  onRequestEnd(): void {
+  /** @param trailers as received; undefined if there are none */
+  onRequestEnd(trailers?: Uint8Array): void {
     this.body.isWhole = true;
+    if (trailers !== undefined) this.body.trailers = passingTrailers(trailers);
     if (this.redirect === undefined) this.state.onRequestEnd(this);
   }
 

@@ -24,6 +24,8 @@ export interface RequestBodyOwner {
 export class RequestBody implements CollectedBodyOwner {
   /** Whether the whole body has arrived from the client. */
   isWhole = false;
+  /** Those that pass, once the body has arrived. */
+  trailers: Uint8Array | undefined;
   /** Whether the client is paused because the upstream reads too slowly. */
   isUpstreamBlocked = false;
   private stream: UpstreamStream | undefined;
@@ -54,6 +56,7 @@ export class RequestBody implements CollectedBodyOwner {
 
   begin(isWhole: boolean): void {
     this.isWhole = isWhole;
+    this.trailers = undefined;
     this.isUpstreamBlocked = false;
   }
 
@@ -117,7 +120,7 @@ export class RequestBody implements CollectedBodyOwner {
       if (!stream.sendBody(bytes, 0, bytes.length) && !this.blockClient()) return;
     }
     if (this.collected?.isSpooled) this.collected.send(stream);
-    else if (this.isWhole) stream.endBody();
+    else if (this.isWhole) stream.endBody(this.trailers);
     buffered?.trim();
   }
 

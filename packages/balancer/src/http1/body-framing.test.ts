@@ -68,6 +68,25 @@ describe("chunked", () => {
     expect(read.verdict).toBe(verdict === "whole" ? 1 : BODY_MALFORMED);
   });
 
+  it.each([
+    [false, "", undefined],
+    [true, "", undefined],
+    [true, "A: 1\r\nb:\r\n", "A: 1\r\nb:\r\n"],
+    [false, "A: 1\r\n", undefined],
+  ])("keeps trailers if it should (%j): %j", (keepsTrailers, section, trailers) => {
+    const reader = new BodyReader();
+    reader.keepsTrailers = keepsTrailers;
+    for (let round = 0; round < 2; round++) {
+      const bytes = Buffer.from(`1\r\nx\r\n0\r\n${section}\r\n`);
+      reader.begin("chunked", 0);
+      for (let at = 0; at < bytes.length; at++) reader.read(bytes, at, at + 1, { onBody: () => {} });
+      expect(reader.isComplete).toBe(true);
+      expect(reader.trailers && Buffer.from(reader.trailers).toString()).toBe(trailers);
+    }
+    reader.begin("none", 0);
+    expect(reader.trailers).toBeUndefined();
+  });
+
   it("gives the data of small chunks of one read as one piece, and a large one where it lies", () => {
     const large = "L".repeat(5000);
     const bytes = Buffer.from(

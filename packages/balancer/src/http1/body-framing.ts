@@ -57,6 +57,9 @@ export class BodyReader {
   /** The joined data of small chunks of this read; none if both are 0. */
   private joinedStart = 0;
   private joinedEnd = 0;
+  /** Whether the trailers of further bodies are kept. */
+  keepsTrailers = false;
+  private keptTrailers: number[] | undefined;
   isComplete = true;
   /** The number of chunks read, in this body and earlier ones; each has a cost. */
   chunks = 0;
@@ -71,6 +74,19 @@ export class BodyReader {
     this.total = 0;
     this.extensions = 0;
     this.maxBytes = maxBytes;
+    this.keptTrailers = undefined;
+  }
+
+  /** The trailer section of a complete body, as lines with CRLF; undefined if there is none, or it was not to be kept. */
+  get trailers(): Uint8Array | undefined {
+    return this.keptTrailers && Uint8Array.from(this.keptTrailers);
+  }
+
+  /** `MAX_TRAILER_BYTES` bounds it. */
+  private keepTrailer(byte: number): void {
+    if (!this.keepsTrailers) return;
+    this.keptTrailers ??= [];
+    this.keptTrailers.push(byte);
   }
 
   /** Whether the end of the connection properly ends this body. */
@@ -155,7 +171,7 @@ export class BodyReader {
     return at;
   }
 
-  /** Reads chunks (RFC 9112 §7.1) with strict CRLF; extensions and trailers are checked and dropped. */
+  /** Reads chunks (RFC 9112 §7.1) with strict CRLF; extensions are checked and dropped, and trailers, too, unless they are kept. */
   private readChunks(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
     let at = start;
     while (at < end) {
@@ -240,25 +256,31 @@ export class BodyReader {
           break;
         case "trailer-start":
           if (byte === CR) this.state = "end-lf";
-          else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) !== 0) this.state = "trailer-name";
-          else return BODY_MALFORMED;
+          else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0) return BODY_MALFORMED;
+          else {
+            this.state = "trailer-name";
+            this.keepTrailer(byte);
+          }
           at++;
           break;
         case "trailer-name":
           if (byte === COLON) this.state = "trailer-value";
           else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0) return BODY_MALFORMED;
           if (++this.lineBytes > MAX_TRAILER_BYTES) return BODY_MALFORMED;
+          this.keepTrailer(byte);
           at++;
           break;
         case "trailer-value":
           if (byte === CR) this.state = "trailer-lf";
           else if (((BYTE_CLASS[byte] as number) & IS_FIELD_VALUE) === 0) return BODY_MALFORMED;
           if (++this.lineBytes > MAX_TRAILER_BYTES) return BODY_MALFORMED;
+          this.keepTrailer(byte);
           at++;
           break;
         case "trailer-lf":
           if (byte !== LF) return BODY_MALFORMED;
           this.state = "trailer-start";
+          this.keepTrailer(byte);
           at++;
           break;
         case "end-lf":

@@ -38,6 +38,7 @@ export const FieldKind = {
   REQUEST_ID: 16,
   TRACEPARENT: 17,
   TRACESTATE: 18,
+  TE: 19,
 } as const;
 
 /** Names with their own kind. */
@@ -48,6 +49,7 @@ const KNOWN: Readonly<Record<string, number>> = {
   expect: FieldKind.EXPECT,
   forwarded: FieldKind.FORWARDED,
   host: FieldKind.HOST,
+  te: FieldKind.TE,
   traceparent: FieldKind.TRACEPARENT,
   tracestate: FieldKind.TRACESTATE,
   "transfer-encoding": FieldKind.TRANSFER_ENCODING,

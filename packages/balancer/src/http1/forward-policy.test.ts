@@ -32,9 +32,10 @@ function sent(text: string, forwarded: ForwardedFields, isTrusted: boolean): { h
   return { http1, lane: new LaneRequestHead(frames.take().toString("latin1", 8)).pairs() };
 }
 
-/** In HTTP/1.1 framing is written again, after the rest; over the lane Content-Length keeps its place. */
-const FRAMING = ["content-length", "transfer-encoding"];
-const unframed = (pairs: Pairs) => pairs.filter(([name]) => !FRAMING.includes(name));
+/** In HTTP/1.1 framing is written again, after the rest, and so is TE; over the lane Content-Length keeps its place. */
+const FRAMING = ["content-length", "transfer-encoding", "te"];
+const unframed = (pairs: Pairs) =>
+  pairs.filter(([name, value]) => !FRAMING.includes(name) && !(name === "connection" && value === "TE"));
 
 const FIELDS = [
   ...["Accept: a", "X-Two: 1", "x-two: 2", "Cookie: c=1", "Date: now", "TE: trailers", "Trailer: x", "Keep-Alive: 5"],
@@ -77,7 +78,7 @@ describe("fields that pass upstream", () => {
       const claims = isTrusted ? ["x-forwarded-port", "x-real-ip"] : [];
       expect(http1.map(([name]) => name)).toEqual([
         ...["host", "cookie", "date", ...claims, "expect"],
-        ...["x-forwarded-for", "x-forwarded-host", "x-forwarded-prefix"],
+        ...["x-forwarded-for", "x-forwarded-host", "x-forwarded-prefix", "te", "connection"],
       ]);
       expect(http1.filter(([name]) => name === "x-forwarded-for")).toEqual([["x-forwarded-for", "10.0.0.7"]]);
     }
@@ -88,7 +89,7 @@ it("passes a response's fields but for those of its hop; Upgrade with 101 and 42
   for (const status of [101, 200, 304, 426, 502]) {
     const kinds = responseFieldsThatPass(status);
     const passing = Object.entries(FieldKind).flatMap(([name, kind]) => (passes(kinds, kind) ? [name] : []));
-    const dropped = ["HOP", "CONNECTION", "CONTENT_LENGTH", "TRANSFER_ENCODING"];
+    const dropped = ["HOP", "TE", "CONNECTION", "CONTENT_LENGTH", "TRANSFER_ENCODING"];
     if (status !== 101 && status !== 426) dropped.push("UPGRADE");
     expect(passing).toEqual(Object.keys(FieldKind).filter((name) => !dropped.includes(name)));
   }

@@ -12,6 +12,8 @@ type Rule = "always" | "never" | "if expected" | "if upgraded" | "if trusted" | 
 const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   ORDINARY: "always",
   HOP: "never",
+  // Whether a client takes trailers is written anew.
+  TE: "never",
   CONNECTION: "never",
   // Informative on the lane; in HTTP/1.1 it frames the message and is written anew.
   CONTENT_LENGTH: "never",
@@ -52,6 +54,7 @@ const OF_CLIENT_HOP =
   (1 << FieldKind.CONTENT_LENGTH) |
   (1 << FieldKind.TRANSFER_ENCODING) |
   (1 << FieldKind.HOP) |
+  (1 << FieldKind.TE) |
   (1 << FieldKind.UPGRADE);
 
 /** Returns the kinds of fields that pass upstream, as bits. @param isTrusted whether the peer's client fields are trusted. */

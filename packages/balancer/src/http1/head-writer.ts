@@ -22,10 +22,12 @@ const CONTENT_LENGTH = ascii("Content-Length: ");
 const CHUNKED = ascii("Transfer-Encoding: chunked\r\n");
 const CONNECTION_CLOSE = ascii("Connection: close\r\n");
 const CONNECTION_KEEP_ALIVE = ascii("Connection: keep-alive\r\n");
+const CONNECTION_TE = ascii("TE: trailers\r\nConnection: TE\r\n");
 const CONNECTION_UPGRADE = ascii("Connection: upgrade\r\n");
 const X_FORWARDED_HOST = ascii("X-Forwarded-Host: ");
 const X_FORWARDED_PREFIX = ascii("X-Forwarded-Prefix: ");
-const LAST_CHUNK = ascii("0\r\n\r\n");
+const LAST_CHUNK = ascii("0\r\n");
+const EMPTY_LINE = ascii("\r\n");
 const SLASH = 47;
 
 /** Enough for the line before or after a chunk. */
@@ -136,11 +138,14 @@ export class HeadWriter {
     return true;
   }
 
-  /** Ends a chunked body. */
-  lastChunk(connection: Connection): void {
+  /** Ends a chunked body. @param trailers lines that may be sent */
+  lastChunk(connection: Connection, trailers?: Uint8Array): void {
     this.turnTo(connection);
     this.makeRoom(connection);
     this.length = put(LAST_CHUNK, this.buffer, this.length);
+    if (trailers !== undefined) this.body(connection, trailers, 0, trailers.length);
+    this.length = put(EMPTY_LINE, this.buffer, this.length);
+    this.chunkEnd = -1;
   }
 
   private join(bytes: Uint8Array, start: number, end: number): boolean {
@@ -195,6 +200,7 @@ export class HeadWriter {
       at = endLine(buffer, put(value, buffer, put(line, buffer, at)));
     }
     if (head.isUpgrade) at = put(CONNECTION_UPGRADE, buffer, at);
+    else if (head.takesTrailers) at = put(CONNECTION_TE, buffer, at);
     if (head.framing === "chunked") at = put(CHUNKED, buffer, at);
     else if (head.framing === "length" || hasLengthZero(head)) at = this.contentLength(head.contentLength, at);
     this.length = endLine(buffer, at);

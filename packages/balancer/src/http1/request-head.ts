@@ -32,6 +32,9 @@ export const HEAD_REFUSED = -2;
 /** The maximum length of a method, in bytes. */
 const MAX_METHOD_BYTES = 24;
 
+/** In a TE field (RFC 9110 §10.1.4). */
+const TRAILERS = /(?:^|[\s,])trailers(?:$|[\s,;])/i;
+
 const CHUNKED = ascii("chunked");
 const CONTINUE = ascii("100-continue");
 const HTTP_1 = ascii("HTTP/1.");
@@ -62,6 +65,8 @@ export class RequestHead {
   keepAlive = true;
   isUpgrade = false;
   expectsContinue = false;
+  /** Whether the client takes trailers. */
+  takesTrailers = false;
   /** The removed prefix of the target's path, which is sent to the instance. */
   prefix: Uint8Array | undefined;
   /** Fields of ours that the upstream gets, and the kinds of those that they replace, as bits. */
@@ -215,7 +220,7 @@ export class RequestHead {
     let upgrades = 0;
     let isUpgradeUnsafe = false;
     const hasAbsoluteTarget = this.hostEnd > 0;
-    this.expectsContinue = false;
+    this.expectsContinue = this.takesTrailers = false;
     this.contentLength = 0;
     for (let i = 0; i < fields.count; i++) {
       switch (fields.kinds[i]) {
@@ -242,6 +247,9 @@ export class RequestHead {
         case FieldKind.UPGRADE:
           upgrades++;
           if (/\bh2c\b/i.test(fields.value(i))) isUpgradeUnsafe = true;
+          break;
+        case FieldKind.TE:
+          this.takesTrailers = this.minorVersion === 1 && TRAILERS.test(fields.value(i));
           break;
         case FieldKind.EXPECT:
           if (!fields.valueIs(i, CONTINUE)) return 417;

@@ -162,13 +162,13 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
       : writer.body(this.connection, bytes, start, end);
   }
 
-  endBody(): void {
+  endBody(trailers?: Uint8Array): void {
     if (this.connection === undefined || this.isRequestSent) return;
     // Until the upstream has accepted or refused an upgrade, the request cannot end.
     if (this.requestFraming === "close" && this.state !== "tunnel") return;
     this.isRequestSent = true;
     const writer = this.upstream.requestWriter;
-    if (this.requestFraming === "chunked") writer.lastChunk(this.connection);
+    if (this.requestFraming === "chunked") writer.lastChunk(this.connection, trailers);
     if (this.state === "tunnel") {
       writer.flush(this.connection);
       this.connection.end();
@@ -292,6 +292,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     this.keepAlive =
       head.keepAlive && head.framing !== "close" && !(this.upstream.isForeign && this.mayLeaveBody(head.status));
     this.mayWorkOn = head.mayWorkOn;
+    this.body.keepsTrailers = this.receiver?.takesTrailers === true;
     this.body.begin(head.framing, head.contentLength);
     this.receiver?.onResponseHead(head);
     this.readBody(bytes, at);
@@ -323,6 +324,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     if (this.upstream.awaitsWork && (this.mayWorkOn || !this.keepAlive)) this.awaitWork(receiver, laterBytes, isSent);
     else if (this.keepAlive && laterBytes === 0) this.becomeIdle(receiver);
     else this.close();
+    const { trailers } = this.body;
+    if (trailers !== undefined) receiver.onTrailers?.(trailers);
     receiver.onResponseEnd();
   }
 

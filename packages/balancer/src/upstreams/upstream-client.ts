@@ -46,6 +46,10 @@ export interface ResponseReceiver {
   readonly request: DescribedRequest;
   /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
+  /** Whether its client takes trailers; `onTrailers` may then precede the end of the response. */
+  readonly takesTrailers?: boolean;
+  /** Receives the trailers as they came, as lines. */
+  onTrailers?(trailers: Uint8Array): void;
   /** Both ends of the client's connection, for a PROXY header; undefined if unknown. */
   readonly clientEnds?: Ends | undefined;
   /** The connection is established and the request may be sent. Only called if `open` returned a stream that was not ready. */
@@ -73,7 +77,8 @@ export interface UpstreamStream extends AcknowledgingConnection {
   sendHead(head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
   /** False: wait for `onUpstreamDrain`. */
   sendBody(bytes: Uint8Array, start: number, end: number): boolean;
-  endBody(): void;
+  /** @param trailers lines that may be sent, where the protocol has trailers */
+  endBody(trailers?: Uint8Array): void;
   /** Sends everything that this turn has produced. */
   flush(): boolean;
   /** Abandons the response and notifies the upstream at once. No events follow. */

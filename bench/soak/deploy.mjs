@@ -138,7 +138,7 @@ try {
         isClean &&
           done.code === 7 &&
           (IS_MEASURED_ONLY.has(name) || (done.seconds < LONGEST_TAKE_BACK_S && seen / during <= MOST_SEEN)),
-        `${of}\n      ${done.output.split("\n").at(-1)}`,
+        `${of}\n      ${done.output.split("\n").find((line) => line.includes(": failed: ")) ?? done.output.split("\n").at(-1)}`,
       );
     if (name !== "good" || done.code !== 0) continue;
     reset();

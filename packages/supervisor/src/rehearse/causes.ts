@@ -173,10 +173,11 @@ function isUnseen({ pool }: DeathFacts, { pools }: Evidence): boolean {
  */
 export function unseenCutOnTerm(evidence: Evidence): string[] {
   const deaths = evidence.deaths.filter((death) => isCutOnTerm(death) && isUnseen(death, evidence));
-  return deaths.map(
-    (death) =>
-      `${death.process} exited on a SIGTERM from outside while ${cutRequests(death).length} requests were on their way; Paceline's own stops wait for them`,
-  );
+  return deaths.map((death) => {
+    const { length } = cutRequests(death);
+    const what = length === 1 ? "a request was on its way" : `${length} requests were on their way`;
+    return `${death.process} exited on a SIGTERM from outside while ${what}; Paceline's own stops wait for that`;
+  });
 }
 
 function isUnexplained(death: DeathFacts): boolean {

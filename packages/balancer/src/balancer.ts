@@ -57,6 +57,8 @@ const LOOK_TICKS = 1000 / TICK_MS;
 /** The tick interval after a second without clients, when only idle upstream connections have deadlines. */
 const QUIET_TICK_MS = 1000;
 const QUIET_TICKS = 1000 / TICK_MS;
+/** A draining balancer accepts clients that wait in the queue for no longer than this. */
+const MAX_ACCEPT_MS = 1000;
 
 type Client = Http1Downstream | ProxiedClient | TcpDownstream;
 
@@ -429,12 +431,21 @@ export class Balancer {
     this.relay.isDraining = true;
     this.relay.drainingSince = this.deadlines.now;
     this.probes.drain();
-    // The second turn comes after the sockets were polled again. If this is the last process with the listening socket, closing
-    // it resets waiting clients.
-    setImmediate(() => setImmediate(() => this.stopListening()));
+    this.acceptWaiting(performance.now() + MAX_ACCEPT_MS);
     setTimeout(() => {
       for (const client of [...this.clients]) client.closeIfIdle();
     }, this.options.limits.idleDrainMs);
+  }
+
+  /** If this is the last process with the listening socket, closing it resets waiting clients. Node accepts one of them in each turn. */
+  private acceptWaiting(until: number): void {
+    const { connectionsTotal: before } = this.counters;
+    // The second turn comes after the sockets were polled again.
+    const polled = () => {
+      if (this.counters.connectionsTotal === before || performance.now() >= until) this.stopListening();
+      else this.acceptWaiting(until);
+    };
+    setImmediate(() => setImmediate(polled));
   }
 
   private stopListening(): void {

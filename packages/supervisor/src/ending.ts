@@ -10,8 +10,8 @@ import type { FleetRunner } from "./processes/fleet-runner.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { endLeftovers } from "./run-dir/orphans.js";
 
-/** On a stop, the time for balancers to accept waiting clients and close their listening sockets. */
-const ACCEPT_GRACE_MS = 100;
+/** On a stop, the time for balancers to accept waiting clients and close their listening sockets: on a busy machine they need more than a moment. */
+const ACCEPT_GRACE_MS = 1000;
 
 const NOT_RUNNING: OperationResult = {
   ok: false,

@@ -38,7 +38,7 @@ const IDLE_WITHIN_MS = 45_000;
 /** What a process may keep of what it needed: connections to peers that were started later, and the runtime's own. */
 const MORE_DESCRIPTORS = 8;
 /** A process that has served for a while, in megabytes. */
-const MOST_MB = { bun: { balancer: 110, instance: 130 }, node: { balancer: 230, instance: 230 } }[runtime];
+const MOST_MB = { bun: { balancer: 110, instance: 110 }, node: { balancer: 150, instance: 150 } }[runtime];
 
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-traffic-"));
 const files = Object.fromEntries(["entered", "done", "access"].map((name) => [name, path.join(folder, name)]));

@@ -6,6 +6,11 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeTransport } from "./node.js";
 import { type Connection, NO_OWNER } from "./transport.js";
 
+/** The part of a stream's state that its types omit. */
+interface WithWritableState {
+  _writableState: { bufferedRequestCount: number };
+}
+
 describe("a connection to an upstream on Node", () => {
   let directory: string;
   let server: net.Server;
@@ -55,6 +60,34 @@ describe("a connection to an upstream on Node", () => {
     peer.destroy();
     await new Promise((resolve) => void server.close(resolve));
     rmSync(directory, { recursive: true, force: true });
+  });
+
+  it("joins the pieces written while its peer does not read, and sends them in order", async () => {
+    peer.pause();
+    const sent: string[] = [];
+    let waiting = true;
+    for (let n = 0; n < 400_000 && waiting; n++) {
+      const piece = `${n} `;
+      sent.push(piece);
+      waiting = connection.write(Buffer.from(piece));
+    }
+    expect(waiting).toBe(false);
+    // Node's own queue would hold thousands of them.
+    const { bufferedRequestCount } = (connection as unknown as { socket: WithWritableState }).socket._writableState;
+    expect(bufferedRequestCount).toBeLessThan(8);
+    // A large one is not joined, and does not overtake.
+    for (const piece of ["x".repeat(50_000), "the last"]) {
+      sent.push(piece);
+      connection.write(Buffer.from(piece));
+    }
+    connection.end();
+    let received = "";
+    peer.setEncoding("latin1").on("data", (text: string) => {
+      received += text;
+    });
+    peer.resume();
+    await new Promise((resolve) => void peer.once("end", resolve));
+    expect(received === sent.join("")).toBe(true);
   });
 
   it("is read to its end, also when a write finds first that the peer has gone", async () => {

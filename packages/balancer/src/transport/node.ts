@@ -21,6 +21,12 @@ const LARGE_BYTES = 8192;
 let received: ArrayBufferLike | undefined;
 let isReceivedLent = false;
 
+/**
+ * While earlier bytes wait for the kernel, shorter pieces are joined: Node keeps a buffer and an object for each write, which for bytes
+ * written one by one would be a thousand times their size.
+ */
+const JOIN_BELOW_BYTES = 4096;
+
 /** How much is read at once of a departed peer's remaining bytes. */
 const REST_READ_BYTES = 65_536;
 
@@ -34,6 +40,34 @@ interface Handle {
 /** Sockets of this process. */
 let openSockets = 0;
 
+/** Small pieces in one buffer that grows up to DRAIN_ABOVE_BYTES. */
+class JoinedPieces {
+  length = 0;
+  private buffer = Buffer.allocUnsafeSlow(2 * JOIN_BELOW_BYTES);
+
+  constructor(first: Uint8Array) {
+    this.append(first);
+  }
+
+  /** Returns false if it is full. */
+  append(piece: Uint8Array): boolean {
+    const length = this.length + piece.length;
+    if (length > this.buffer.length) {
+      if (length > DRAIN_ABOVE_BYTES) return false;
+      const larger = Buffer.allocUnsafeSlow(Math.min(DRAIN_ABOVE_BYTES, 2 * this.buffer.length));
+      larger.set(this.bytes());
+      this.buffer = larger;
+    }
+    this.buffer.set(piece, this.length);
+    this.length = length;
+    return true;
+  }
+
+  bytes(): Uint8Array {
+    return this.buffer.subarray(0, this.length);
+  }
+}
+
 class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private isClosing = false;
@@ -43,11 +77,13 @@ class NodeConnection implements Connection {
   private rest: Buffer[] = [];
   private isRestWhole = false;
   private acknowledgements: SocketAcknowledgements | undefined;
+  /** Joined pieces, which are written when what waits before them has left. */
+  private joined: JoinedPieces | undefined;
 
   constructor(private readonly socket: net.Socket) {
     openSockets++;
     socket.on("data", (bytes: Buffer) => this.data(bytes));
-    socket.on("drain", () => this.drained());
+    socket.on("drain", () => this.settle());
     socket.on("end", () => this.owner.onEnd());
     // `close` follows every error and is enough for the owner.
     socket.on("error", () => {});
@@ -74,7 +110,8 @@ class NodeConnection implements Connection {
   }
 
   get waitingBytes(): number {
-    return this.socket.writableLength;
+    const { writableLength } = this.socket;
+    return this.joined === undefined ? writableLength : writableLength + this.joined.length;
   }
 
   private get handle(): Handle {
@@ -97,7 +134,7 @@ class NodeConnection implements Connection {
 
   lookIfReset(): void {
     // An empty write fails if the peer is gone, and the socket closes. Queued bytes fail by themselves.
-    if (!this.isClosing && this.socket.writableLength === 0) this.socket.write(NOTHING);
+    if (!this.isClosing && this.waitingBytes === 0) this.socket.write(NOTHING);
   }
 
   private get acknowledged(): SocketAcknowledgements {
@@ -107,17 +144,43 @@ class NodeConnection implements Connection {
 
   write(bytes: Uint8Array): boolean {
     if (this.isClosing) return true;
+    if (this.waitingBytes > 0) {
+      if (bytes.length < JOIN_BELOW_BYTES) return this.join(bytes);
+      this.writeJoined();
+    }
     this.socket.write(bytes);
     // Already zero if the kernel took everything within the call.
-    const { writableLength } = this.socket;
-    if (writableLength === 0) return true;
+    if (this.socket.writableLength === 0) return true;
     if (bytes.buffer === received) isReceivedLent = true;
-    if (writableLength > DRAIN_ABOVE_BYTES) this.owesDrain = true;
+    return this.isTaken();
+  }
+
+  /** Returns what `write` returns while bytes wait. */
+  private isTaken(): boolean {
+    if (this.waitingBytes > DRAIN_ABOVE_BYTES) this.owesDrain = true;
     return !this.owesDrain;
+  }
+
+  private join(bytes: Uint8Array): boolean {
+    if (this.joined?.append(bytes) === false) this.writeJoined();
+    if (this.joined === undefined) {
+      this.joined = new JoinedPieces(bytes);
+      // Called when everything before it has been written.
+      this.socket.write(NOTHING, () => this.writeJoined());
+    }
+    return this.isTaken();
+  }
+
+  private writeJoined(): void {
+    const { joined } = this;
+    if (joined === undefined) return;
+    this.joined = undefined;
+    if (!this.socket.destroyed) this.socket.write(joined.bytes(), () => this.settle());
   }
 
   writeTransient(bytes: Uint8Array, length: number): boolean {
     const written = bytes.subarray(0, length);
+    if (length < JOIN_BELOW_BYTES && this.waitingBytes > 0) return this.isClosing || this.join(written);
     if (length < LARGE_BYTES) return this.write(Buffer.from(written));
     const copy = Buffer.allocUnsafeSlow(length);
     copy.set(written);
@@ -135,11 +198,13 @@ class NodeConnection implements Connection {
   }
 
   end(): void {
+    this.writeJoined();
     if (!this.isClosing) this.socket.end();
     this.isClosing = true;
   }
 
   close(awaitsClose = false): void {
+    this.writeJoined();
     this.isClosing = true;
     if (!awaitsClose) this.owner = NO_OWNER;
     if (!awaitsClose && this.socket.writableLength > 0) {
@@ -158,8 +223,9 @@ class NodeConnection implements Connection {
     else this.socket.resetAndDestroy();
   }
 
-  private drained(): void {
-    if (!this.owesDrain) return;
+  /** Bytes have left. */
+  private settle(): void {
+    if (!this.owesDrain || this.waitingBytes > 0) return;
     this.owesDrain = false;
     this.owner.onDrain();
   }

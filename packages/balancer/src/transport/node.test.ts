@@ -147,7 +147,7 @@ describe("what the peer of a TCP connection has acknowledged, on Node", () => {
     await expect.poll(() => connection.acknowledgedBytes(since)).toBeGreaterThan(0);
     expect(connection.acknowledgedBytes(since)).toBeLessThan(1_500_000);
     peer.resume();
-    await expect.poll(() => connection.acknowledgedBytes(0), { timeout: 10_000 }).toBe(BODY_BYTES);
+    await expect.poll(() => connection.acknowledgedBytes(0)).toBe(BODY_BYTES);
     connection.reset();
     peer.destroy();
     await new Promise((resolve) => void server.close(resolve));

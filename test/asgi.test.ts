@@ -6,10 +6,9 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { findPython } from "../packages/server/test/python.js";
 import { endExample, startExample } from "./support/example.js";
-import { Project, RUNTIMES } from "./support/fleet.js";
+import { Project } from "./support/fleet.js";
 import { pythonFleets } from "./support/python.js";
 import { get } from "./support/raw-http.js";
-import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 const python = findPython("fastapi", "uvicorn", "websockets");
@@ -109,8 +108,9 @@ const fleet = pythonFleets({
   files: { "main.py": APP },
 });
 
-describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
-  const once = testOnce(runtime);
+/** Once, as in wsgi.test.ts: the instances are Python. */
+describe("FastAPI behind a balancer", () => {
+  const runtime = "bun";
 
   test("has its exact turns, its clients, streams, a WebSocket, an upload; a reload waits for work after the response", async (context) => {
     const config = { balancer: { runtime, trustedProxies: ["127.0.0.1"] }, maxSurge: "100%", hangAfterMs: 0 };
@@ -168,32 +168,29 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
     expect((await project.stop()).code).toBe(0);
   });
 
-  once(
-    "one whose event loop is blocked is replaced, and the event names where it was; readyPath is asked",
-    async (context) => {
-      const pool = {
-        instances: 1,
-        readyPath: "/who",
-        asgi: "./main.py:make('prod')",
-        asgiOptions: { access_log: true },
-      };
-      const project = await fleet(context, runtime, pool, { hangAfterMs: 4000 });
-      const blocked = reading(project.port, "/block");
-      await waitFor("the event", async () => (await project.events()).includes("it was in block (main.py:"));
-      expect(await project.events()).toContain("web.1      hung: its event loop was blocked for ");
-      await project.statusWhere(
-        "it to be replaced",
-        ({ pools }) => pools[0]?.ready === 1 && pools[0]?.instances[0]?.attempt === 2,
-      );
-      expect((await get(project.port, "/who")).status).toBe(200);
-      expect(blocked.text).not.toContain("data");
-      const line = /"GET \/who HTTP\/1\.1" 200/;
-      await waitFor("its access log", async () => line.test(await project.logs()));
-      expect((await project.stop()).code).toBe(0);
-    },
-  );
+  test("one whose event loop is blocked is replaced, and the event names where it was; readyPath is asked", async (context) => {
+    const pool = {
+      instances: 1,
+      readyPath: "/who",
+      asgi: "./main.py:make('prod')",
+      asgiOptions: { access_log: true },
+    };
+    const project = await fleet(context, runtime, pool, { hangAfterMs: 4000 });
+    const blocked = reading(project.port, "/block");
+    await waitFor("the event", async () => (await project.events()).includes("it was in block (main.py:"));
+    expect(await project.events()).toContain("web.1      hung: its event loop was blocked for ");
+    await project.statusWhere(
+      "it to be replaced",
+      ({ pools }) => pools[0]?.ready === 1 && pools[0]?.instances[0]?.attempt === 2,
+    );
+    expect((await get(project.port, "/who")).status).toBe(200);
+    expect(blocked.text).not.toContain("data");
+    const line = /"GET \/who HTTP\/1\.1" 200/;
+    await waitFor("its access log", async () => line.test(await project.logs()));
+    expect((await project.stop()).code).toBe(0);
+  });
 
-  once("is started from the command line; without a server the start says what to install", async (context) => {
+  test("is started from the command line; without a server the start says what to install", async (context) => {
     if (python === undefined) context.skip("FastAPI, uvicorn and websockets are not installed for a Python here");
     const project = await Project.make({ runtime, app: "", files: { "main.py": APP } });
     const listen = ["--listen", `127.0.0.1:${project.port}`];
@@ -243,7 +240,7 @@ describe.each(RUNTIMES)("FastAPI behind a balancer on %s", (runtime) => {
     expect(`${served.code} ${served.output}`).toMatch(/^2 .*is Python, which runs in a fleet: paceline start --wsgi/);
   });
 
-  once("the example: events, a WebSocket, an upload, work after the response", async (context) => {
+  test("the example: events, a WebSocket, an upload, work after the response", async (context) => {
     if (python === undefined) context.skip("FastAPI, uvicorn and websockets are not installed for a Python here");
     const project = await startExample("fastapi", runtime);
     const { port } = project;

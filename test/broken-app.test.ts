@@ -6,6 +6,7 @@ import { HELLO, HELLO_BODY, saying, throwing } from "./support/apps.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { get } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 
 const COMPLAINT = "the database is away";
 /** Works until a file named `broken` exists beside it. */
@@ -23,47 +24,51 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
     await project.nothingLeft();
   });
 
-  test("that starts to crash later is tried again and again, while another pool serves on, and serves when it can", async () => {
-    const project = await startFleet({
-      runtime,
-      app: BREAKABLE,
-      files: { "steady.js": saying("steady") },
-      config: {
-        backoff: { initialMs: 20, maxMs: 100 },
-        restartBudget: { maxFailures: 3 },
-        pools: {
-          shaky: { app: "./app.js", instances: 1, routes: ["/"] },
-          steady: { app: "./steady.js", instances: 1, routes: ["/steady/"] },
+  // Delays and budgets are those of the pure state machine.
+  testOnce(runtime)(
+    "that starts to crash later is tried again and again, while another pool serves on, and serves when it can",
+    async () => {
+      const project = await startFleet({
+        runtime,
+        app: BREAKABLE,
+        files: { "steady.js": saying("steady") },
+        config: {
+          backoff: { initialMs: 20, maxMs: 100 },
+          restartBudget: { maxFailures: 3 },
+          pools: {
+            shaky: { app: "./app.js", instances: 1, routes: ["/"] },
+            steady: { app: "./steady.js", instances: 1, routes: ["/steady/"] },
+          },
         },
-      },
-    });
-    const steady = project.load({
-      mode: "connect-anew",
-      clients: 2,
-      path: "/steady/",
-      expectBody: "steady",
-      delayMs: 5,
-    });
-    expect((await get(project.port)).body).toBe(HELLO_BODY);
-    project.write("broken", "");
-    expect((await get(project.port, "/crash")).body).toBe("good-bye");
+      });
+      const steady = project.load({
+        mode: "connect-anew",
+        clients: 2,
+        path: "/steady/",
+        expectBody: "steady",
+        delayMs: 5,
+      });
+      expect((await get(project.port)).body).toBe(HELLO_BODY);
+      project.write("broken", "");
+      expect((await get(project.port, "/crash")).body).toBe("good-bye");
 
-    const status = await project.statusWhere(
-      "the shaky instance to have spent its budget",
-      (seen) => (seen.pools.find((pool) => pool.name === "shaky")?.instances[0]?.restarts ?? 0) > 4,
-    );
-    const shaky = status.pools.find((pool) => pool.name === "shaky")?.instances[0];
-    expect(shaky?.lastExit?.lastLines.join("\n")).toContain(COMPLAINT);
-    expect(shaky?.lastExit?.code).not.toBe(0);
-    const refused = await get(project.port);
-    expect(refused.status).toBe(503);
-    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
-    await steady.moreConnections(50);
-    expect(failures(await steady.stop())).toEqual(NO_FAILURES);
-    rmSync(join(project.folder, "broken"));
-    await project.ready();
-    expect((await get(project.port)).body).toBe(HELLO_BODY);
-  });
+      const status = await project.statusWhere(
+        "the shaky instance to have spent its budget",
+        (seen) => (seen.pools.find((pool) => pool.name === "shaky")?.instances[0]?.restarts ?? 0) > 4,
+      );
+      const shaky = status.pools.find((pool) => pool.name === "shaky")?.instances[0];
+      expect(shaky?.lastExit?.lastLines.join("\n")).toContain(COMPLAINT);
+      expect(shaky?.lastExit?.code).not.toBe(0);
+      const refused = await get(project.port);
+      expect(refused.status).toBe(503);
+      expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+      await steady.moreConnections(50);
+      expect(failures(await steady.stop())).toEqual(NO_FAILURES);
+      rmSync(join(project.folder, "broken"));
+      await project.ready();
+      expect((await get(project.port)).body).toBe(HELLO_BODY);
+    },
+  );
 
   test("that a reload finds: the command fails with its error, the old instances serve on", async () => {
     const project = await startFleet({ runtime, app: HELLO });

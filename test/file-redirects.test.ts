@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { RawConnection } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 
 /** The query field `h` names the field, `v` its value; the response also has its own fields and body. */
 const OWN = [
@@ -151,27 +152,31 @@ describe.each(RUNTIMES)("files that an app hands out, on %s", (runtime) => {
     );
   });
 
-  test("are none for a proxy's upstream unless asked, and without an internal pool the fields pass", async () => {
-    const far = await startFleet({ runtime, app: NODE, config: { instances: 1 } });
-    const target = `http://127.0.0.1:${far.port}`;
-    const path = "/?h=X-Accel-Redirect&v=/protected/a.txt";
-    // For a server in front that supports them.
-    expect(await ask(far, path)).toMatch(/x-accel-redirect: \/protected\/a\.txt\r\n[\s\S]*hidden$/i);
-    const project = await startFleet({
-      runtime,
-      app: "",
-      files: { "files/a.txt": "a file" },
-      config: {
-        pools: {
-          plain: { proxy: target, routes: ["/plain/"], stripPrefix: true },
-          asked: { proxy: target, routes: ["/asked/"], stripPrefix: true, proxyOptions: { fileRedirects: true } },
-          files: { static: "./files", internal: true, routes: ["/protected/"] },
+  // Which fields are dropped is decided above the transports.
+  testOnce(runtime)(
+    "are none for a proxy's upstream unless asked, and without an internal pool the fields pass",
+    async () => {
+      const far = await startFleet({ runtime, app: NODE, config: { instances: 1 } });
+      const target = `http://127.0.0.1:${far.port}`;
+      const path = "/?h=X-Accel-Redirect&v=/protected/a.txt";
+      // For a server in front that supports them.
+      expect(await ask(far, path)).toMatch(/x-accel-redirect: \/protected\/a\.txt\r\n[\s\S]*hidden$/i);
+      const project = await startFleet({
+        runtime,
+        app: "",
+        files: { "files/a.txt": "a file" },
+        config: {
+          pools: {
+            plain: { proxy: target, routes: ["/plain/"], stripPrefix: true },
+            asked: { proxy: target, routes: ["/asked/"], stripPrefix: true, proxyOptions: { fileRedirects: true } },
+            files: { static: "./files", internal: true, routes: ["/protected/"] },
+          },
         },
-      },
-    });
-    const plain = await ask(project, `/plain${path}`);
-    expect(plain).toMatch(/^HTTP\/1\.1 200 [\s\S]*hidden$/);
-    expect(plain).not.toMatch(/x-accel/i);
-    expect(await ask(project, `/asked${path}`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*a file$/);
-  });
+      });
+      const plain = await ask(project, `/plain${path}`);
+      expect(plain).toMatch(/^HTTP\/1\.1 200 [\s\S]*hidden$/);
+      expect(plain).not.toMatch(/x-accel/i);
+      expect(await ask(project, `/asked${path}`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*a file$/);
+    },
+  );
 });

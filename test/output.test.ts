@@ -202,7 +202,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     needs(context, "nsenter");
     if (process.getuid?.() !== 0) context.skip("only root can mount a small disk");
     const chatty = HELLO.replace("export default", "const fill = 'y'.repeat(1000);\nexport default");
-    const app = `${chatty}\nsetInterval(() => { for (let n = 0; n < 100; n++) console.log(fill); }, 50);\n`;
+    const app = `${chatty}\nsetInterval(() => { for (let n = 0; n < 100; n++) console.log(fill); }, 200);\n`;
     const project = await Project.make({ runtime, app, instances: 1, config: { maxOutputBytes: 524_288 } });
     const disk = join(project.folder, "disk");
     const runDir = join(disk, "run");

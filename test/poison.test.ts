@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { ROOT, RUNTIMES, startFleet } from "./support/fleet.js";
 import { FLEET_TAG, run, signal, taggedProcesses } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 const LOOPING = `
@@ -38,7 +39,8 @@ describe.each(RUNTIMES)("requests that crash, on %s", (runtime) => {
     expect(soak.code).toBe(0);
   });
 
-  test("and so do those that keep it from its event loop for good", async () => {
+  // test/hung.test.ts has hung processes on both runtimes.
+  testOnce(runtime)("and so do those that keep it from its event loop for good", async () => {
     const project = await startFleet({ runtime, app: LOOPING, instances: 3, config: { hangAfterMs: 3000 } });
     expect((await get(project.port, "/loop/1")).status).toBe(502);
     const events = await waitFor("the event", async () => {

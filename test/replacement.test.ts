@@ -4,12 +4,13 @@ import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { allReady, type Operated, type Project, RUNTIMES, type RuntimeName, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
+import { testOnce } from "./support/test-once.js";
 
 /** PACELINE_CHAOS=full: the number of replacements and connections for a release; otherwise a quick number. */
 const FULL = process.env.PACELINE_CHAOS === "full";
 const SIZE = FULL
   ? { instances: 8, reloads: 20, low: 2, high: 16, balancers: 5, connections: 20_000, timeoutMs: 1_800_000 }
-  : { instances: 3, reloads: 1, low: 1, high: 4, balancers: 1, connections: 300, timeoutMs: 90_000 };
+  : { instances: 3, reloads: 1, low: 1, high: 4, balancers: 1, connections: 150, timeoutMs: 90_000 };
 
 /** An operation, and what must hold after it. */
 interface Step {
@@ -110,7 +111,9 @@ describe.each(RUNTIMES)("under load on %s", { timeout: SIZE.timeoutMs }, (runtim
     await underLoad(project, [...reloads, restartSecond, scale(SIZE.high), scale(SIZE.low), ...balancers]);
   });
 
-  test("replacing one of two balancers loses nothing", async () => {
+  // Each runtime replaces its balancers in the test above; who shares their socket is the kernel's matter.
+  const onceUnlessFull = FULL ? test : testOnce(runtime);
+  onceUnlessFull("replacing one of two balancers loses nothing", async () => {
     const project = await start(runtime, 2, 2);
     await underLoad(project, [restartSecondBalancer, reload]);
   });

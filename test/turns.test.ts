@@ -31,7 +31,7 @@ function spread(counters: number[]): number {
 /** By default one that is busy may be passed over, and gets its requests later. */
 const POLICIES = [
   ["bun", "round-robin", 33],
-  ["bun", "exact", 1],
+  // The policies are pure; each transport runs one of them.
   ["node", "exact", 1],
 ] as const;
 

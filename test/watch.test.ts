@@ -66,7 +66,8 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     await project.statusWhere("the failure to be over", (status) => status.watch?.failure === null);
   });
 
-  test("reloads the pools that a change means: by the app's folder, the config, an env file", async () => {
+  // What a change means is decided by the same code; folder-watch.test.ts has the watching on Node.
+  testOnce(runtime)("reloads the pools that a change means: by the app's folder, the config, an env file", async () => {
     const env = "export default { fetch: () => new Response([process.env.A, process.env.B].join()) };\n";
     const pools = {
       web: { app: "./app.js", instances: 1 },

@@ -4,10 +4,9 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
-import { Project, RUNTIMES } from "./support/fleet.js";
+import { Project } from "./support/fleet.js";
 import { pythonFleets } from "./support/python.js";
 import { get, RawConnection } from "./support/raw-http.js";
-import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 const python = findPython();
@@ -102,21 +101,23 @@ class Sleepers {
   }
 }
 
-describe.each(RUNTIMES)("WSGI behind a balancer on %s", (runtime) => {
-  const once = testOnce(runtime);
+/**
+ * Once: the instances are Python, and what a balancer does with them is the same code above both transports, which the tests of the
+ * balancer have.
+ */
+describe("WSGI behind a balancer", () => {
+  const runtime = "bun";
 
-  once(
-    "is started from the command line: a file beside its modules, and a FAPWS script with arguments",
-    async (context) => {
-      if (python === undefined) context.skip("Python 3.9 or newer is not installed");
-      const files = {
-        "conf/site.wsgi": `from helper import text
+  test("is started from the command line: a file beside its modules, and a FAPWS script with arguments", async (context) => {
+    if (python === undefined) context.skip("Python 3.9 or newer is not installed");
+    const files = {
+      "conf/site.wsgi": `from helper import text
 def application(environ, start_response):
     start_response("200 OK", [])
     return [text]
 `,
-        "conf/helper.py": 'text = b"from beside"\n',
-        "start.py": `import sys
+      "conf/helper.py": 'text = b"from beside"\n',
+      "start.py": `import sys
 import fapws._evwsgi as evwsgi
 from fapws import base
 evwsgi.start("0.0.0.0", "8080")
@@ -124,52 +125,48 @@ evwsgi.set_base_module(base)
 evwsgi.wsgi_cb(("/", lambda environ, start_response: [" ".join(sys.argv[1:])]))
 evwsgi.run()
 `,
-      };
-      const project = await Project.make({ runtime, app: "", files });
-      const options = ["-i", "1", "--python", python as string, "--listen", `127.0.0.1:${project.port}`];
-      for (const [named, body] of [
-        [["--wsgi", "./conf/site.wsgi"], "from beside"],
-        [["--fapws", "./start.py", "--", "--port", "80"], "--port 80"],
-      ] as const) {
-        const started = await project.startDetached([...options, ...named]);
-        expect(`${started.code} ${started.output}`).toMatch(/^0 /);
-        expect((await get(project.port)).body).toBe(body);
-        expect((await project.stop()).code).toBe(0);
-      }
-    },
-  );
+    };
+    const project = await Project.make({ runtime, app: "", files });
+    const options = ["-i", "1", "--python", python as string, "--listen", `127.0.0.1:${project.port}`];
+    for (const [named, body] of [
+      [["--wsgi", "./conf/site.wsgi"], "from beside"],
+      [["--fapws", "./start.py", "--", "--port", "80"], "--port 80"],
+    ] as const) {
+      const started = await project.startDetached([...options, ...named]);
+      expect(`${started.code} ${started.output}`).toMatch(/^0 /);
+      expect((await get(project.port)).body).toBe(body);
+      expect((await project.stop()).code).toBe(0);
+    }
+  });
 
-  once(
-    "while three of four are in a view, 2,000 requests are all answered by the fourth; none waits behind a sleeper",
-    async (context) => {
-      const project = await fleet(context, runtime, {});
-      const sleepers = new Sleepers(project);
-      await sleepers.begin(3);
-      const servedBy = new Set<string>();
-      const client = async (requests: number) => {
-        const connection = await RawConnection.open(project.port);
-        for (let n = 0; n < requests; n++) {
-          connection.received = "";
-          connection.write("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
-          // If one went to a sleeping instance, this would fail: they are woken only after the last has arrived.
-          await whole(connection);
-          servedBy.add(connection.received.split("|").at(-1) as string);
-        }
-        connection.close();
-      };
-      await Promise.all(Array.from({ length: 20 }, () => client(100)));
-      expect(servedBy.size).toBe(1);
-      sleepers.wake();
-      const asleep = await sleepers.pids();
-      expect(new Set(asleep).size).toBe(3);
-      expect(asleep).not.toContain([...servedBy][0]);
-      // All of them get their turns again.
-      await waitFor("all to answer", async () => {
-        servedBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
-        return servedBy.size === 4;
-      });
-    },
-  );
+  test("while three of four are in a view, 2,000 requests are all answered by the fourth; none waits behind a sleeper", async (context) => {
+    const project = await fleet(context, runtime, {});
+    const sleepers = new Sleepers(project);
+    await sleepers.begin(3);
+    const servedBy = new Set<string>();
+    const client = async (requests: number) => {
+      const connection = await RawConnection.open(project.port);
+      for (let n = 0; n < requests; n++) {
+        connection.received = "";
+        connection.write("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
+        // If one went to a sleeping instance, this would fail: they are woken only after the last has arrived.
+        await whole(connection);
+        servedBy.add(connection.received.split("|").at(-1) as string);
+      }
+      connection.close();
+    };
+    await Promise.all(Array.from({ length: 20 }, () => client(100)));
+    expect(servedBy.size).toBe(1);
+    sleepers.wake();
+    const asleep = await sleepers.pids();
+    expect(new Set(asleep).size).toBe(3);
+    expect(asleep).not.toContain([...servedBy][0]);
+    // All of them get their turns again.
+    await waitFor("all to answer", async () => {
+      servedBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
+      return servedBy.size === 4;
+    });
+  });
 
   test("what goes on after its response holds its instance and no client", async (context) => {
     if (python === undefined) context.skip("Python 3.9 or newer is not installed");

@@ -7,8 +7,8 @@ import type { Finished } from "./processes.js";
 const SERVER = fileURLToPath(new URL("./command-server.mjs", import.meta.url));
 /** As bin/paceline starts it on Bun. */
 const BUN_FLAGS = ["--smol", "--no-env-file", "--no-install", "--config=/dev/null", "--tsconfig-override=/dev/null"];
-/** Commands that change nothing, end by themselves, and start no process. */
-const READING = new Set(["status", "ls", "logs", "events", "deaths", "history", "diff"]);
+/** Commands that change nothing and end by themselves. */
+const READING = new Set(["status", "ls", "logs", "events", "deaths", "history", "diff", "check", "export"]);
 /** What makes them wait, or look at more than the output shows. */
 const NOT_ALIKE = /^(-f|--follow|-H|--on|--check|--timeout)\b/;
 

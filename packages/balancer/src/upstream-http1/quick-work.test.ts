@@ -36,7 +36,13 @@ class Bench {
   constructor(maxConnections = 1) {
     const deadlines = new Deadlines();
     const services = { transport: this.transport, deadlines, turnShare: new TurnShare(), counters: this.counters };
-    const options = { maxConnections, isForeign: false, isPerClient: false, onRoom: () => void this.rooms++ };
+    const options = {
+      maxConnections,
+      isForeign: false,
+      isPerClient: false,
+      onRoom: () => void this.rooms++,
+      sendProxy: undefined,
+    };
     this.client = new Http1UpstreamClient(
       { ...services, requestWriter: new HeadWriter(16_384, deadlines) },
       "instance.sock",

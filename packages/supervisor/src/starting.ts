@@ -1,6 +1,9 @@
 /** The first steps of a fleet: its sockets, its monitoring, its pools. */
+import type { OperationResult } from "./control/api.js";
 import { addPool, resize } from "./core/fleet-changes.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
+import { allReadySince, readyCount } from "./operations/fleet-questions.js";
+import type { Watch } from "./operations/watch/watch.js";
 import type { Parts } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
@@ -69,4 +72,27 @@ export function layOut(parts: Parts, { config, environment }: Pick<PartsOptions,
   const sizes: [pool: string, size: number][] = [[BALANCER_POOL, config.balancer.processes]];
   for (const pool of config.pools) sizes.push([pool.name, firstSizeOf(pool)]);
   for (const [name, size] of sizes) runner.change((fleet, context) => resize(fleet, name, size, context));
+}
+
+/** Reloads pools when their files change. Resolves with undefined if the fleet was stopped meanwhile. */
+export async function watchFiles(
+  parts: Parts,
+  { configFile, runDir }: NonNullable<PartsOptions["watch"]> & { runDir: string },
+  reload: (pool: string | undefined) => Promise<OperationResult>,
+): Promise<Watch | undefined> {
+  const { configs, log, runner, children } = parts;
+  // Only loaded if watching, which is for development.
+  const { Watch } = await import("./operations/watch/watch.js");
+  if (parts.isStopping) return undefined;
+  const watch = new Watch({
+    ...{ configFile, runDir, log, reload },
+    config: () => configs.fleet,
+    isServing: (pool) => {
+      const names = pool === undefined ? configs.fleet.pools.map(({ name }) => name) : [pool];
+      return names.every((name) => readyCount(runner.fleet, name) > 0);
+    },
+    allReadySince: (pool) => allReadySince(runner.fleet, pool, (id) => children.get(id)?.spawnedAt),
+  });
+  runner.watch(() => watch.observe());
+  return watch;
 }

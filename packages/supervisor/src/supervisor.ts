@@ -1,5 +1,4 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts. */
-
 import { AdminListener } from "./control/admin-listener.js";
 import type {
   DeathDetails,
@@ -19,7 +18,7 @@ import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import { type TextFormat, textOf } from "./metrics/exposition.js";
 import { familiesOf } from "./metrics/families.js";
 import { diffFleet } from "./operations/fleet-diff.js";
-import { allReadySince, readiness, readyCount, wantedSlots } from "./operations/fleet-questions.js";
+import { readiness, wantedSlots } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
 import { STOPPING } from "./operations/operations.js";
 import { OperatorCommands } from "./operations/operator-commands.js";
@@ -31,7 +30,7 @@ import { Parts } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { detailsOf, readReports } from "./run-dir/death-files.js";
 import { PageToken } from "./run-dir/page-token.js";
-import { layOut, openSockets, startParts } from "./starting.js";
+import { layOut, openSockets, startParts, watchFiles } from "./starting.js";
 import type { FleetOutcome, Supervisor, SupervisorOptions } from "./supervisor-options.js";
 import { TakeOver } from "./take-over.js";
 
@@ -99,7 +98,9 @@ class FleetSupervisor implements Supervisor {
       const isDeployed = () => options.deploySource.isDeployed;
       this.takeOver = new TakeOver(parts, parts.adoption, { ...options, reload, isDeployed });
     }
-    if (options.watch !== undefined) await this.watchFiles(options.watch);
+    if (options.watch === undefined) return;
+    const watched = { ...options.watch, runDir: options.runDir.path };
+    this.watch = await watchFiles(parts, watched, (pool) => this.reload(pool, undefined, () => {}, callerVia("watch")));
   }
 
   /** Listens where the configuration in service says, beside the addresses of the fleet. */
@@ -130,26 +131,6 @@ class FleetSupervisor implements Supervisor {
       scale: (pool, instances, signal) => this.scale(pool, { instances }, () => {}, callerVia(signal)),
       firstPool: () => findPool(runner.fleet, configs.fleet.pools[0]?.name ?? ""),
     });
-  }
-
-  private async watchFiles({ configFile }: { configFile: string | undefined }): Promise<void> {
-    const { configs, log, runner, children } = this.parts;
-    // Only loaded if watching, which is for development.
-    const { Watch } = await import("./operations/watch/watch.js");
-    if (this.parts.isStopping) return;
-    this.watch = new Watch({
-      configFile,
-      runDir: this.options.runDir.path,
-      log,
-      config: () => configs.fleet,
-      reload: (pool) => this.reload(pool, undefined, () => {}, callerVia("watch")),
-      isServing: (pool) => {
-        const names = pool === undefined ? configs.fleet.pools.map(({ name }) => name) : [pool];
-        return names.every((name) => readyCount(runner.fleet, name) > 0);
-      },
-      allReadySince: (pool) => allReadySince(runner.fleet, pool, (id) => children.get(id)?.spawnedAt),
-    });
-    runner.watch(() => this.watch?.observe());
   }
 
   // Control socket requests.

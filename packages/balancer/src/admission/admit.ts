@@ -7,7 +7,7 @@ import type { Route } from "../routing/router.js";
 import type { Pool } from "../upstreams/pool.js";
 
 /** The statuses of requests that no pool gets. */
-export type NotAdmitted = 400 | 404 | 429 | 501;
+type NotAdmitted = 400 | 404 | 429 | 501;
 
 /** Returns the route of the request and changes the head's target to what the instance gets, or returns the status of the response. */
 export function admit({ router, rateLimits }: Relay, head: RequestHead, peer: Peer): Route<Pool> | NotAdmitted {

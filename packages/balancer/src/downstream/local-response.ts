@@ -7,7 +7,7 @@ import { REASONS } from "@paceline/wire/reasons";
 /** The statuses of the balancer's own responses: probes, refused heads, no available instance, failed upstreams. */
 export type LocalStatus = 200 | 400 | 404 | 408 | 413 | 414 | 417 | 429 | 431 | 501 | 502 | 503 | 504 | 505;
 
-export interface LocalResponseOptions {
+interface LocalResponseOptions {
   keepAlive: boolean;
   clientMinorVersion: 0 | 1;
   /** A HEAD gets only the head. */

@@ -28,7 +28,7 @@ export class ProxyProblems {
   }
 }
 
-export interface ProxiedOptions {
+interface ProxiedOptions {
   connection: Connection;
   deadlines: Deadlines;
   /** How long the header may take, in milliseconds. */

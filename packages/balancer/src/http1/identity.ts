@@ -19,7 +19,7 @@ const [ZERO, ONE, NINE, SMALL_A, SMALL_F] = [48, 49, 57, 97, 102];
 const TIME_DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12];
 const COUNTER_AT = 28;
 
-export interface IdentitySources {
+interface IdentitySources {
   rules: IdentityRules;
   /** Its time changes several times a second. */
   clock: { readonly now: number };

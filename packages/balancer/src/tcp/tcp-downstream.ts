@@ -22,7 +22,7 @@ const UNAVAILABLE = 503;
 /** Connections have no routes. */
 const NO_ROUTE = { routeClass: 0 };
 
-export interface TcpServices {
+interface TcpServices {
   readonly deadlines: Deadlines;
   readonly counters: Counters;
   readonly limits: BalancerLimits;

@@ -6,7 +6,7 @@ import type { TcpLink, UpstreamClient, UpstreamStream } from "../upstreams/upstr
 /** So many connections may be on their way at once: a queue of the kernel that overflows refuses, as a dead program does. */
 const MAX_CONNECTING = 128;
 
-export interface TcpClientOptions {
+interface TcpClientOptions {
   maxConnections: number;
   sendProxy: ProxyVersion | undefined;
   /** There is room again. */

@@ -15,7 +15,7 @@ export const OutOfTurn = {
 } as const;
 
 /** What decides whether an upstream is in turn. */
-export interface TurnTaker {
+interface TurnTaker {
   /** A sum of reasons; 0: none. */
   readonly reasons: number;
   isOutOfTurn: boolean;

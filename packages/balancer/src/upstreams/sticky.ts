@@ -9,7 +9,7 @@ import type { ResponseHead } from "../http1/response-head.js";
 import { choiceOf, hashOfBytes, hashOfClient, hashOfPath } from "./slot-hash.js";
 
 /** A process in a slot. */
-export interface StickyCandidate {
+interface StickyCandidate {
   /** The number of its slot. */
   readonly slot: number;
   readonly inFlight: number;

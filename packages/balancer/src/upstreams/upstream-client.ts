@@ -29,7 +29,7 @@ export type UpstreamLoss =
   | "broken";
 
 /** The method and path of a request, for people. */
-export interface DescribedRequest {
+interface DescribedRequest {
   describe(): string;
   /** Returns what `describe` returns now, for later, when the receiver has another request. */
   describeLater(): () => string;

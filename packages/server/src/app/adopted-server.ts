@@ -30,7 +30,7 @@ export interface AskedFor {
 type Asked = { path: string } | { host: string; port: number };
 
 /** An adopted server of node:http or Bun.serve; it seems to listen. */
-export interface AdoptedServer {
+interface AdoptedServer {
   server: Server | BunAppServer;
   asked: Asked;
 }

@@ -2,7 +2,7 @@
 import type { App, AppStyle, NodeApp, NodeHandler } from "../shared/app.js";
 
 /** An app, or the problem of the export; the text follows the module's path. */
-export type Detection = { app: App } | { problem: string };
+type Detection = { app: App } | { problem: string };
 
 const ACCEPTED =
   "must export by default an object with fetch(request, info), a fetch function, a Node (req, res) function, " +
@@ -74,7 +74,7 @@ function nodeShape(exported: unknown): Detection | undefined {
 }
 
 /** The parts of a node:http server used here. */
-export interface ServerShape {
+interface ServerShape {
   emit(event: string, ...args: unknown[]): boolean;
   listenerCount(event: string): number;
 }

@@ -5,7 +5,7 @@ import { visibleLine } from "../core/words.js";
 import { connectFleet } from "../fleet/fleet.js";
 
 /** What the shell adds itself, or the running fleet knows; beside words that are known here. */
-export type Wanted = "files" | "folders" | "pools" | "instances" | "names" | "nothing";
+type Wanted = "files" | "folders" | "pools" | "instances" | "names" | "nothing";
 
 /** By the name of an argument in its command's definition. */
 export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
@@ -41,7 +41,7 @@ export interface Candidate {
   description: string;
 }
 
-export interface Candidates {
+interface Candidates {
   /** All that fit what is written so far. */
   words: Candidate[];
   wanted: Wanted;

@@ -57,14 +57,14 @@ function whyStored(fleet: FoundFleet): string {
 }
 
 /** A kind of line: log lines or events. */
-export interface LineKind<Line> {
+interface LineKind<Line> {
   format(line: Line, forTerminal: boolean): string;
   /** Converts a log line to this kind; undefined if it is not of this kind. */
   fromLog(line: LogLine): Line | undefined;
 }
 
 /** Returns the function that formats a line as JSON or text. In a terminal, control characters are escaped. */
-export function formatter<Line>(
+function formatter<Line>(
   { json }: JsonOption,
   format: (line: Line, forTerminal: boolean) => string,
 ): (line: Line) => string {
@@ -74,7 +74,7 @@ export function formatter<Line>(
 }
 
 /** Prints the lines, and resolves when stdout has room for more. */
-export async function printAll(lines: readonly string[]): Promise<void> {
+async function printAll(lines: readonly string[]): Promise<void> {
   const { stdout } = process;
   // The reader of our output is gone.
   if (stdout.listenerCount("error", leave) === 0) stdout.on("error", leave);

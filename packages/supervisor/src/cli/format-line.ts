@@ -20,7 +20,7 @@ function withIndent(head: string, text: string): string {
 const LEVELS = { info: 30, warn: 40, error: 50 };
 
 /** A log line in pino's format. The output of instances has the level `info`. */
-export interface JsonLine {
+interface JsonLine {
   level: number;
   time: number;
   name: string;

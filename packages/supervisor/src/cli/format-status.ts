@@ -33,7 +33,7 @@ const COLOUR: Record<ProcessState, string> = {
   failed: "31",
 };
 
-export interface FormatOptions {
+interface FormatOptions {
   colour: boolean;
 }
 

@@ -20,7 +20,7 @@ import type { Starter } from "./starter.js";
 
 const FIRST_FD = 3;
 
-export interface Surroundings {
+interface Surroundings {
   prepared: PreparedStart;
   /** What runs now. */
   fleet: LoadedFleet;

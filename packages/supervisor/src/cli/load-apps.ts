@@ -11,7 +11,7 @@ const LAST_LINES = 20;
 /** How long to wait for remaining output after the process has exited. */
 const LAST_OUTPUT_MS = 1_000;
 
-export interface LoadFailure {
+interface LoadFailure {
   pool: string;
   reason: string;
   lastLines: string[];

@@ -17,7 +17,7 @@ const REMOTE_COMMANDS: Readonly<Record<string, "reads" | "changes">> = {
   ...{ stop: "changes", upgrade: "changes", lock: "changes", unlock: "changes" },
 };
 
-export interface HostsCommand {
+interface HostsCommand {
   hosts: string[];
   ssh: string;
   isParallel: boolean;

@@ -6,7 +6,7 @@ import type { Failure } from "../fleet/supervisor-process.js";
 
 export { EXIT, type ExitStatus };
 
-export function exitStatusOf(result: OperationResult): ExitStatus {
+function exitStatusOf(result: OperationResult): ExitStatus {
   return result.ok ? EXIT.done : exitStatusOfCode(result.code);
 }
 

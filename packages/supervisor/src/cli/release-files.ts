@@ -4,7 +4,7 @@ import { createReadStream, type Stats } from "node:fs";
 import { lstat, opendir, readlink } from "node:fs/promises";
 import { join } from "node:path";
 
-export interface FileChange {
+interface FileChange {
   /** Relative to the release; a folder ends with `/`. */
   path: string;
   /** `touched`: something in this folder was added, removed or renamed. */
@@ -20,7 +20,7 @@ export interface FileChanges {
   cutOff: string | null;
 }
 
-export interface FileLimits {
+interface FileLimits {
   /** The most entries of each folder. */
   files: number;
   /** The most bytes that are hashed. */

@@ -9,7 +9,7 @@ import { IMPORTED_FILE_NAMES } from "../import/sources.js";
 import { type ConfigText, formatOf, writeConfig } from "../import/write-config.js";
 import { findRuntimes } from "../runtime/runtimes.js";
 
-export interface SaveOptions {
+interface SaveOptions {
   /** Overwrite the file. */
   force: boolean;
   /** Whether the path is the folder's own config, which no other may precede. */

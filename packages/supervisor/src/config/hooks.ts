@@ -27,7 +27,7 @@ export const hookFields = {
   onFailure: hook("Runs after a reload or deploy that failed or was taken back. If it fails, that is only reported."),
 } satisfies Record<HookName, unknown>;
 
-export type HooksInput = {
+type HooksInput = {
   [Name in HookName]?: { command?: string[] | undefined; timeoutMs?: number | undefined } | undefined;
 };
 

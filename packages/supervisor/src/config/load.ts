@@ -247,7 +247,7 @@ const NEWLINE = 0x0a;
 /** A bundle without imports, so that the operator's tsconfig.json cannot redirect them. */
 const CHILD = builtFile("programs/config/load-child.js");
 
-export interface LoadProcessOptions {
+interface LoadProcessOptions {
   /** The working directory of the child. */
   cwd: string;
   environment: Record<string, string>;
@@ -259,7 +259,7 @@ export interface LoadProcessOptions {
  * Loads the fleet of `task` in a child process. The child's own output goes to our stderr.
  * @throws ConfigError with every problem found, also if a config module throws, hangs or exits
  */
-export async function loadInProcess(task: LoadTask, options: LoadProcessOptions): Promise<FleetConfig> {
+async function loadInProcess(task: LoadTask, options: LoadProcessOptions): Promise<FleetConfig> {
   return ((await askChild(task, placeOf(task.source), options)) as { config: FleetConfig }).config;
 }
 

@@ -4,7 +4,7 @@ import { canShareAddresses } from "../core/serving.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { texts, word } from "./fields.js";
 
-export type PoolMode = "http" | "tcp" | "direct";
+type PoolMode = "http" | "tcp" | "direct";
 
 export const modeFields = {
   mode: word(

@@ -86,7 +86,7 @@ export const NEW_SCALING: ScalingState = {
   at: Number.NEGATIVE_INFINITY,
 };
 
-export interface ScalingDecision {
+interface ScalingDecision {
   state: ScalingState;
   wanted: number;
   /** Why the size changes; null if it stays. */

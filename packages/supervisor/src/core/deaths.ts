@@ -187,7 +187,7 @@ export function unwantedState(
 }
 
 /** A report file. */
-export interface KeptReport {
+interface KeptReport {
   id: number;
   name: string;
   bytes: number;

@@ -58,7 +58,7 @@ export interface Judgement {
 }
 
 /** The time for the comparison: there is some left, it is over, or that for excluding gross faults is over, too. */
-export type TimeLeft = "some" | "over" | "none";
+type TimeLeft = "some" | "over" | "none";
 
 /** So many times the time for the comparison may pass until gross faults are excluded. */
 export const LONGEST_FACTOR = 5;

@@ -58,7 +58,7 @@ export interface Figure {
   metric?: FigureMetric;
 }
 
-export interface FigureMetric {
+interface FigureMetric {
   /** Without prefix; of a counter also without `_total`. */
   name: string;
   type: "gauge" | "counter";

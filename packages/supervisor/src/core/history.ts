@@ -38,14 +38,14 @@ export const HISTORY_COMMANDS = [
 export type HistoryCommand = (typeof HISTORY_COMMANDS)[number];
 
 /** What became of a pool: null where it did not exist. */
-export interface PoolChange {
+interface PoolChange {
   name: string;
   generation: [from: number | null, to: number | null];
   instances: [from: number | null, to: number | null];
   release: [from: string | null, to: string | null];
 }
 
-export interface HistoryStep {
+interface HistoryStep {
   /** Since the beginning of the operation. */
   afterMs: number;
   text: string;
@@ -84,7 +84,7 @@ const MAX_TEXT = 400;
 const MAX_MESSAGE = 2000;
 const MAX_POOLS = 64;
 /** The bounds of all entries together. */
-export const KEPT_ENTRIES = { count: 300, bytes: 4 << 20 };
+const KEPT_ENTRIES = { count: 300, bytes: 4 << 20 };
 
 /** Returns the entry with every list and text bounded. */
 export function boundEntry(entry: HistoryEntry): HistoryEntry {

@@ -22,7 +22,7 @@ const UPPER_Z = 2.45;
 const MINUTE_MS = 60_000;
 const MEGABYTE = 1e6;
 
-export interface Slope {
+interface Slope {
   /** In megabytes a minute. */
   readonly estimate: number;
   /** Null while there are too few readings for this end. */

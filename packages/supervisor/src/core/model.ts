@@ -244,7 +244,7 @@ export const HOOK_NAMES = ["before", "afterReady", "after", "onFailure"] as cons
 
 export type HookName = (typeof HOOK_NAMES)[number];
 
-export interface HookConfig {
+interface HookConfig {
   /** The absolute path of a program, and its arguments. */
   command: string[];
   timeoutMs: number;

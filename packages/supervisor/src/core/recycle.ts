@@ -59,7 +59,7 @@ export interface RecycleStart {
   readonly isOverMemory: boolean;
 }
 
-export interface RecycleStep {
+interface RecycleStep {
   readonly state: RecycleState;
   /** The process to replace now. */
   readonly start: RecycleStart | null;

@@ -22,8 +22,8 @@ import {
 import type { Arm, Evidence, Judgement, Verdict, VerdictLimits, VerdictTest } from "./verdict-model.js";
 
 /** The error rates that the documentation states. That of false alarms holds at a limit: a release as good as the control has far fewer. */
-export const FALSE_ALARMS = 0.05;
-export const MISSES = 0.05;
+const FALSE_ALARMS = 0.05;
+const MISSES = 0.05;
 
 /** The evidence beyond the limit from which a test that waits is doubtful. */
 const DOUBT = Math.log(5);

@@ -137,13 +137,13 @@ function withoutListen(words: readonly string[]): string[] {
 }
 
 /** A file that a container gets from outside: its path in the container, and the key of its secret, which no other has. */
-export interface MountedFile {
+interface MountedFile {
   key: string;
   path: string;
 }
 
 /** A credential of systemd: its file in the folder of credentials has its name. */
-export interface MountedCredential {
+interface MountedCredential {
   key: string;
   name: string;
 }

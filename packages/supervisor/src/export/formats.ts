@@ -1,7 +1,7 @@
 /** The registry of what `paceline export` prints beside the systemd unit. A new format is a file and a line here. */
 import type { ExportInput } from "./facts.js";
 
-export interface Format {
+interface Format {
   load(): Promise<(input: ExportInput) => string>;
   /** Whether it is a proxy in front: a fleet that does not listen has none. */
   isFront: boolean;

@@ -308,7 +308,7 @@ function nothing(meant: FleetSource | undefined, folder: string, records: Known[
  * Returns a line that names the other users (the folder's owner, root) who run or may run the fleet; undefined if none.
  * @param source the config that was named; without one, that of `folder`
  */
-export function fleetsOfOthers(
+function fleetsOfOthers(
   source: string | undefined,
   folder: string,
   environment: NodeJS.ProcessEnv,

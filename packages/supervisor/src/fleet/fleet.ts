@@ -41,7 +41,7 @@ export async function connectFleet(choice: FleetChoice = {}): Promise<FleetClien
 }
 
 /** Where a fleet is; `owner` is another user whose fleet root operates. */
-export type FleetPlace = Pick<FoundFleet, "runDir" | "controlSocket" | "owner"> & { pid: number | undefined };
+type FleetPlace = Pick<FoundFleet, "runDir" | "controlSocket" | "owner"> & { pid: number | undefined };
 
 export class FleetClient implements Fleet {
   readonly runDir: string;

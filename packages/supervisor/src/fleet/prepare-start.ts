@@ -273,7 +273,7 @@ export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
 }
 
 /** Reads the handed-over fleet and closes the descriptor. */
-export function readHandover(handover: number | string): LoadedFleet {
+function readHandover(handover: number | string): LoadedFleet {
   const fd = typeof handover === "number" ? handover : openSync(handover, constants.O_RDONLY | constants.O_NOFOLLOW);
   if (typeof handover === "string") rmSync(handover, { force: true });
   const bytes = Buffer.alloc(fstatSync(fd).size);

@@ -14,7 +14,7 @@ import {
   withoutPlaceholders,
 } from "./rules.js";
 
-export interface Pm2Options {
+interface Pm2Options {
   /** The names of the apps to take; default: all. */
   only?: readonly string[] | undefined;
   /** The suffix of the `env_` key whose variables override `env`. */

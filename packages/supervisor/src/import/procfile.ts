@@ -13,7 +13,7 @@ import {
   withoutPlaceholders,
 } from "./rules.js";
 
-export interface HerokuFiles {
+interface HerokuFiles {
   /** The text of the Procfile, if there is one. */
   procfile?: string | undefined;
   /** The content of app.json, if that is imported. */

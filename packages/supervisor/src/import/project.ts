@@ -2,7 +2,7 @@
 import { callableIn } from "../config/find.js";
 import type { Keys } from "./rules.js";
 
-export interface FolderFacts {
+interface FolderFacts {
   /** Whether a path below the folder is a file. */
   isFile(path: string): boolean;
   /** The text of a file; empty if it cannot be read. */
@@ -13,7 +13,7 @@ export interface FolderFacts {
   names: readonly string[];
 }
 
-export interface Proposal {
+interface Proposal {
   /** What was found, in a few words. */
   found: string;
   keys: Keys;

@@ -12,7 +12,7 @@ export interface Note {
 }
 
 /** A key of the source and ours for it. */
-export interface Mapping {
+interface Mapping {
   app: string;
   key: string;
   to: string;

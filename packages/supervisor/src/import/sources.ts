@@ -16,7 +16,7 @@ import { importHeroku } from "./procfile.js";
 import type { Imported, Keys } from "./rules.js";
 import { scanSources } from "./scan-sources.js";
 
-export interface ImportOptions {
+interface ImportOptions {
   only?: string[] | undefined;
   env?: string | undefined;
   app?: string | undefined;

@@ -1,7 +1,7 @@
 /** Writes a configuration as a module, TOML or JSON, with a comment before each key that has one. Pure. */
 import { type Imported, isTable, type Keys } from "./rules.js";
 
-export type ConfigFormat = "module" | "toml" | "json";
+type ConfigFormat = "module" | "toml" | "json";
 
 export interface ConfigText {
   /** The lines at the top of the file. */

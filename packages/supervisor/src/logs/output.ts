@@ -33,7 +33,7 @@ export interface OutputSink {
 }
 
 /** Where a supervisor goes on that takes over from a killed one. */
-export interface SavedPosition {
+interface SavedPosition {
   from: number;
   save(position: number): void;
 }

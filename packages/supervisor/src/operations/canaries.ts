@@ -76,7 +76,7 @@ interface Roll {
   result: Promise<OperationResult>;
 }
 
-export type Told = Exclude<NextStep, { do: "wait" }>;
+type Told = Exclude<NextStep, { do: "wait" }>;
 
 export interface Trial {
   parts: readonly Part[];

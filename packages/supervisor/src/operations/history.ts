@@ -28,7 +28,7 @@ interface HistoryOptions {
   onBegin?(entry: HistoryEntry): void;
 }
 
-export interface HistoryBegin {
+interface HistoryBegin {
   command: HistoryCommand;
   target?: string | undefined;
   detail?: string | undefined;
@@ -37,7 +37,7 @@ export interface HistoryBegin {
 }
 
 /** An operation that is under way. */
-export interface HistoryRecord {
+interface HistoryRecord {
   readonly id: number | null;
   step(text: string): void;
   end(result: OperationResult): void;

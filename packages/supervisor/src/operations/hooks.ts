@@ -24,7 +24,7 @@ export interface HookContext {
   takenBack?: () => string | undefined;
 }
 
-export type HookFailure = OperationResult & { ok: false };
+type HookFailure = OperationResult & { ok: false };
 
 /** Of a hook's output these are passed on: the first lines and the last. */
 const FIRST_LINES = 60;

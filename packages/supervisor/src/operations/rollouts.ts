@@ -38,7 +38,7 @@ interface RolloutsOptions {
 export type Refusal = OperationResult & { ok: false };
 
 /** How a rollout differs from a reload. */
-export interface RolloutWays {
+interface RolloutWays {
   /** The generation that completed slots return to if a replacement fails. Default: none. */
   formerGeneration?: number | undefined;
   /** This percentage of the slots is tried first, with that percentage of the requests, until `promote` or `takeBack`. */

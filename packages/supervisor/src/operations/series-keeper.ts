@@ -24,7 +24,7 @@ interface SeriesKeeperOptions {
 }
 
 /** The name of the series of a process that replaces another one, or is tried beside it. */
-export function replacementName(slot: string): string {
+function replacementName(slot: string): string {
   return `${slot} (replacement)`;
 }
 

@@ -214,7 +214,7 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
 }
 
 /** A deploy is not finished before its hooks agree: pools are of the former generation, and those that it has added are unknown. */
-export function asBefore(state: FleetState, { config, pools }: BeforeDeploy): FleetState {
+function asBefore(state: FleetState, { config, pools }: BeforeDeploy): FleetState {
   const known = new Set(config.pools.map(({ name }) => name));
   const isAdded = (pool: string) => pool !== BALANCER_POOL && !known.has(pool);
   return {

@@ -25,7 +25,7 @@ const COLLECT_AFTER_MS = 1000;
 const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
 
 /** A process that has ended; one that could not be started has no more than this. */
-export type EndedProcess = Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt" | "generation"> &
+type EndedProcess = Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt" | "generation"> &
   Partial<LiveProcess>;
 
 export interface ChildEndsOptions {

@@ -39,7 +39,7 @@ export interface Scene {
 }
 
 /** An act resolves when it is over. @throws PacelineError if an operation fails */
-export type Act = (scene: Scene, tally: Tally) => Promise<void>;
+type Act = (scene: Scene, tally: Tally) => Promise<void>;
 
 const operation = { timeoutMs: OPERATION_MS };
 

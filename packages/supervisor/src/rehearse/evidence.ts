@@ -3,7 +3,7 @@ import type { DeathReport } from "../core/deaths.js";
 import type { PhaseName } from "./phases.js";
 
 /** A pool that the rehearsal has sent requests to. */
-export interface PoolFacts {
+interface PoolFacts {
   name: string;
   kind: string;
   instances: number;

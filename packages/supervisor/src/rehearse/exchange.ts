@@ -30,7 +30,7 @@ export interface Outcome {
   socket: Socket | null;
 }
 
-export interface ExchangeOptions {
+interface ExchangeOptions {
   address: NetConnectOpts;
   deadlineMs: number;
   /** An idle connection of the same server. */

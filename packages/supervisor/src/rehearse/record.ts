@@ -18,7 +18,7 @@ export interface RecordOptions {
   onBegin(): void;
 }
 
-export interface RecordResult {
+interface RecordResult {
   requests: number;
   /** Requests that came faster than they could be recorded. */
   lost: number;

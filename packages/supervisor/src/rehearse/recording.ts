@@ -5,7 +5,7 @@ import type { Ask } from "./exchange.js";
 /** The first line. */
 const HEAD = { paceline: "recording", version: 1 } as const;
 
-export interface Recorded extends Omit<RecordedRequest, "at"> {
+interface Recorded extends Omit<RecordedRequest, "at"> {
   /** Since the begin of the recording. */
   atMs: number;
 }

@@ -16,7 +16,7 @@ import { Tally } from "./tally.js";
 import { type Target, targetsOf } from "./targets.js";
 import { deathsIn, LineWatch, MemoryWatch, PhaseClock, RepeatWatch, type SentSignal, statusOf } from "./watch.js";
 
-export interface RehearsalOptions {
+interface RehearsalOptions {
   /** What is rehearsed. */
   start: FleetStart;
   /** The time of all phases together; an operation may take longer. */

@@ -12,7 +12,7 @@ type Framing =
   | { kind: "close" };
 
 /** `broken`: what arrived is no HTTP/1.1 response. */
-export type Progress = "more" | "done" | "broken";
+type Progress = "more" | "done" | "broken";
 
 export class ResponseReader {
   /** 0 until the head is complete. */

@@ -40,7 +40,7 @@ export interface Stage {
   clear(): Promise<void>;
 }
 
-export interface StageOptions {
+interface StageOptions {
   start: FleetStart;
   signal: AbortSignal;
 }
@@ -83,7 +83,7 @@ export async function setStage({ start, signal }: StageOptions): Promise<Stage> 
 }
 
 /** Removes the folders of rehearsals that were killed. */
-export function removeLeftFolders(): void {
+function removeLeftFolders(): void {
   for (const name of attempt(() => readdirSync(tmpdir())) ?? []) {
     const folder = join(tmpdir(), name);
     // Others may write into /tmp, too.

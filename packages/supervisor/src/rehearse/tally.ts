@@ -15,7 +15,7 @@ const OF_THE_BALANCER = new Set([502, 503, 504]);
 type Counts = Omit<PhaseEvidence, "repeated" | "failure">;
 
 /** Of the responses of one request. */
-export interface AskFigures {
+interface AskFigures {
   responses: number;
   /** In milliseconds, on average. */
   averageMs: number;

@@ -11,7 +11,7 @@ export interface Target {
 const MAX_TARGETS = 200;
 
 /** A pool whose requests would leave this machine gets none of its own accord. */
-export function isDriven({ kind, serves, relayed }: PoolConfig): boolean {
+function isDriven({ kind, serves, relayed }: PoolConfig): boolean {
   return serves && kind !== "proxy" && relayed.internalRoots === undefined;
 }
 

@@ -61,7 +61,7 @@ export interface Deployed {
   name?: string | undefined;
 }
 
-export interface SavedGeneration {
+interface SavedGeneration {
   pool: string;
   number: number;
   config: PoolConfig;

@@ -40,7 +40,7 @@ export function markHandOver(runDir: string, version: string): HandOverMark {
 }
 
 /** A hand-over that is under way. */
-export interface HandOverUnderWay {
+interface HandOverUnderWay {
   /** Of the next supervisor. */
   version: string;
   /** The next supervisor, or the former one before it has started the next one. */

@@ -11,7 +11,7 @@ const MAX_BYTES = 512 << 10;
 const MAX_ENTRIES = 4096;
 
 /** A file of the folder. */
-export interface NumberedFile {
+interface NumberedFile {
   id: number;
   name: string;
   bytes: number;

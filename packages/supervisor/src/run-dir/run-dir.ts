@@ -75,7 +75,7 @@ export function hasBalancer(adoption: Adoption | undefined): boolean {
   return adoption?.state.processes.some(({ pool }) => pool === "balancer") ?? false;
 }
 
-export interface OpenOptions {
+interface OpenOptions {
   /** The fleet's identity: only its own processes are continued with. Without it, none are. */
   source?: string | undefined;
   /** End the processes of a killed supervisor instead of failing. */

@@ -16,7 +16,7 @@ const MAX_PROCESSES = 4096;
 const EDGES_MS = Array.from({ length: Histogram.bucketCount + 1 }, (_, at) => Histogram.lowerBoundUs(at) / 1000);
 
 /** A process as the counts know it. */
-export interface JudgedProcess {
+interface JudgedProcess {
   /** Such as `web.3#7`. */
   readonly id: string;
   /** The slot, such as `web.3`. */
@@ -173,7 +173,7 @@ function merge(all: Map<number, Float64Array>, routeClass: number, more: SparseH
 }
 
 /** How long a request must be open to count, and the present time. */
-export interface OpenFor {
+interface OpenFor {
   readonly longerThanMs: number;
   readonly now: number;
 }

@@ -22,8 +22,8 @@ const FIGURES = {
   cpuPercent: { steps: 10, of: "mean" },
 } as const;
 
-export type SeriesFigure = keyof typeof FIGURES;
-export const SERIES_FIGURES = Object.keys(FIGURES) as SeriesFigure[];
+type SeriesFigure = keyof typeof FIGURES;
+const SERIES_FIGURES = Object.keys(FIGURES) as SeriesFigure[];
 const COUNT = SERIES_FIGURES.length;
 const STEPS = SERIES_FIGURES.map((figure) => FIGURES[figure].steps);
 
@@ -73,7 +73,7 @@ interface Series {
 }
 
 /** A series as arrays, the oldest first. */
-export type SeriesValues = Record<SeriesFigure, (number | null)[]>;
+type SeriesValues = Record<SeriesFigure, (number | null)[]>;
 
 export class SeriesBook {
   private readonly all = new Map<string, Series>();

@@ -12,7 +12,7 @@ const STALE_AFTER_MS = 3500;
 const THIS_SECOND_MS = 1500;
 
 /** The upper bounds in milliseconds of the buckets that people see; a last one has no bound. */
-export const SHAPE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250] as const;
+const SHAPE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250] as const;
 
 const SHAPE_OF = new Uint8Array(Histogram.bucketCount);
 for (let index = 0; index < Histogram.bucketCount; index++) {
@@ -22,7 +22,7 @@ for (let index = 0; index < Histogram.bucketCount; index++) {
 }
 
 /** What is known of some responses' latencies. */
-export interface Latencies {
+interface Latencies {
   latencyMs: LatencyMs;
   /** The responses up to each bound of SHAPE_BOUNDS_MS, and the rest; all 0 without a response. */
   latencyShape: number[];

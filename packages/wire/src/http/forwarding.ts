@@ -14,7 +14,7 @@ export const HOP_BY_HOP_FIELDS = [
 ] as const;
 
 /** `made`: replaced by one of ours. `trusted`: forwarded only from a trusted proxy. `never`: never forwarded. */
-export type ClientFieldRule = "made" | "trusted" | "never";
+type ClientFieldRule = "made" | "trusted" | "never";
 
 /** By lower-case name. A final `*` matches all names with that prefix that are not listed themselves. */
 export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {

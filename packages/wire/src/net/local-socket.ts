@@ -15,7 +15,7 @@ export async function listenLocally(path: string, onSocket: OnSocket): Promise<S
   return process.versions.bun === undefined ? await listenOnNode(path, onSocket) : listenOnBun(path, onSocket);
 }
 
-export interface Probe {
+interface Probe {
   address: SocketAddress;
   /** The path to GET; without it a connection is enough. */
   path?: string | undefined;

@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT_MS = 1000;
 const REFUSED: ReadonlySet<string> = new Set(["ECONNREFUSED", "FailedToOpenSocket"]);
 
 /** `stale`: left by a process that ended; `held`: in use by a process; `other`: not a socket. */
-export type SocketFile = "absent" | "stale" | "held" | "other";
+type SocketFile = "absent" | "stale" | "held" | "other";
 
 /** Resolves within bounded time. */
 export async function socketFileAt(path: string): Promise<SocketFile> {

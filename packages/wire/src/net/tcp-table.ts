@@ -25,7 +25,7 @@ const GAP_AT = { v4: 15, v6: 39 };
 const SPACE = 0x20;
 
 /** A row of proc(5), "sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …". */
-export interface TcpRow {
+interface TcpRow {
   readonly text: string;
   /** Whether the peer has sent FIN. */
   readonly isCloseWait: boolean;

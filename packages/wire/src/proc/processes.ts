@@ -12,7 +12,7 @@ export interface ProcessRow {
 }
 
 /** The part of proc_pid_stat(5) that is used. */
-export interface ProcessStat {
+interface ProcessStat {
   /** `Z` and `X`: a zombie or dead process. */
   state: string;
   parent: number;

@@ -11,7 +11,7 @@ import { type ChangedPools, union, WatchPlan } from "./watch-plan.js";
 /** How long to wait before retrying a reload that another operation blocked. */
 const BUSY_MS = 250;
 
-export interface WatchOptions {
+interface WatchOptions {
   /** The file the config was read from. */
   configFile: string | undefined;
   runDir: string;

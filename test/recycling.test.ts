@@ -2,9 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
-import { RUNTIMES, startFleet } from "./support/fleet.js";
+import { startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
-import { testOnce } from "./support/test-once.js";
 
 const FETCH = 'export default { fetch: () => new Response("fetch") };\n';
 const NODE = 'export default (req, res) => res.end("node");\n';
@@ -29,21 +28,20 @@ const PAUSE = () => new Promise((resolve) => setTimeout(resolve, 10));
 const attempts = ({ pools }: Status) =>
   Object.fromEntries(pools.map(({ name, instances }) => [name, instances.map(({ attempt }) => attempt)]));
 
-describe.each(RUNTIMES)("recycling on %s", (runtime) => {
-  // The supervisor decides from the counts, which each runtime reports alike.
-  testOnce(runtime)("replaces what has had maxRequests, in pools of every kind", async () => {
-    const python = runtime === "bun" ? findPython() : undefined;
-    const asgiPython = runtime === "bun" ? findPython("uvicorn") : undefined;
+describe("recycling", () => {
+  // Once: the supervisor decides from the counts, which each runtime reports alike.
+  const runtime = "bun";
+
+  test("replaces what has had maxRequests, in pools of every kind", async () => {
+    const python = findPython();
+    const asgiPython = findPython("uvicorn");
     const pools = {
       fetch: { app: "./app.js", instances: 2, routes: ["/fetch/"] },
       node: { app: "./node.js", instances: 1, routes: ["/node/"] },
       endless: { app: "./app.js", instances: 1, routes: ["/endless/"], maxRequests: 0 },
-      // The supervisor decides, independent of their runtime.
-      ...(runtime === "bun" && {
-        files: { static: "./public", routes: ["/files/"] },
-        far: { proxy: "http://127.0.0.1:9", routes: ["/far/"] },
-        command: { command: ["node", "./command.mjs"], routes: ["/command/"] },
-      }),
+      files: { static: "./public", routes: ["/files/"] },
+      far: { proxy: "http://127.0.0.1:9", routes: ["/far/"] },
+      command: { command: ["node", "./command.mjs"], routes: ["/command/"] },
       ...(asgiPython !== undefined && {
         asgi: { asgi: "async_app", python: asgiPython, instances: 1, routes: ["/asgi/"] },
       }),
@@ -101,7 +99,7 @@ describe.each(RUNTIMES)("recycling on %s", (runtime) => {
     }
     // An operator's command has priority.
     const commands = [() => project.restart("fetch"), () => project.scale("node", 2), () => project.reload("fetch")];
-    for (const operate of runtime === "bun" ? commands : []) {
+    for (const operate of commands) {
       const { code, output } = await operate();
       expect(`${code} ${output}`).toMatch(/^0 /);
     }

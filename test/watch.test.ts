@@ -145,7 +145,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     const project = await Project.make({ runtime, app: saying("one") });
     const env = project.startEnvironment();
     const screen = Screen.open(PACELINE, ["start", "--watch"], { cwd: project.folder, env, columns: 150, rows: 30 });
-    await screen.sees(/^▸web\.1 +ready/m, /paceline · test · up .* · watching/);
+    await screen.sees(/^▸web\.1 +ready/m, /^ test +2\/2 ready .* watching/m);
     await project.ready();
     project.write("app.js", throwing("no such table: users"));
     await screen.sees(

@@ -155,7 +155,7 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
     expect((await get(project.port)).body).toBe("one");
     project.write("app.js", saying("two"));
     await serves(project, "two");
-    await waitFor("the failure to be gone", () => !screen.lines().join("\n").includes("✗"));
+    await waitFor("the failure to be gone", () => !screen.lines().join("\n").includes("✗ web: reload failed"));
     screen.press("\x03");
     expect(await screen.exit()).toBe(0);
     await project.nothingLeft();

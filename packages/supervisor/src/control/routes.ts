@@ -25,6 +25,24 @@ export const routes: readonly Route[] = [
     kind: "document",
     read: ({ supervisor }) => supervisor.status(),
   }),
+  route("GET", "/v1/watch", none, {
+    kind: "lines",
+    open: ({ supervisor }) => {
+      let since = 0;
+      const next = () => {
+        const history = supervisor.history("seconds", since);
+        since = history.now;
+        return { ...supervisor.status(), history };
+      };
+      return {
+        recent: [next()],
+        subscribe: (onLines) => {
+          const timer = setInterval(() => onLines([next()]), WATCH_MS);
+          return () => clearInterval(timer);
+        },
+      };
+    },
+  }),
   {
     ...route("GET", "/v1/history", none, {
       kind: "document",
@@ -269,6 +287,9 @@ export const routes: readonly Route[] = [
     open: ({ supervisor }) => ({ recent: [], subscribe: (onLines) => supervisor.onRecorded(onLines) }),
   }),
 ];
+
+/** How often who watches gets the status. */
+const WATCH_MS = 1000;
 
 const DUMP_KINDS: readonly DumpKind[] = ["stack", "heap", "cpu"];
 const MAX_PROFILE_MS = 300_000;

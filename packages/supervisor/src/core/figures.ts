@@ -237,9 +237,15 @@ export function withRequests(processes: readonly { requestsPerSecond: number | n
   return processes.length === 0 || processes.some(({ requestsPerSecond }) => requestsPerSecond !== null);
 }
 
+/** The parts of the keys that have several. */
+const PARTS = new Map<string, readonly string[]>();
+for (const { key } of FIGURES) if (key.includes(".")) PARTS.set(key, key.split("."));
+
 /** Returns a figure's value from a process's status; null if it has none. */
 export function figureOf({ key }: Pick<Figure, "key">, process: object): FigureValue {
+  const parts = PARTS.get(key);
+  if (parts === undefined) return ((process as Record<string, unknown>)[key] ?? null) as FigureValue;
   let value: unknown = process;
-  for (const part of key.split(".")) value = (value as Record<string, unknown> | null | undefined)?.[part];
+  for (const part of parts) value = (value as Record<string, unknown> | null | undefined)?.[part];
   return (value ?? null) as FigureValue;
 }

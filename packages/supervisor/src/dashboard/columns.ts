@@ -174,7 +174,8 @@ function contentWidth(column: Column, rows: readonly Cells[]): number {
   if (column.key === "chart" || column.key === "latency" || column.key === "memory") return widest;
   for (const row of rows) {
     const text = textOf(column, row);
-    if (text.length > widest || !isSimple(text)) widest = Math.max(widest, widthOf(text));
+    if (text.length > widest || (column.figure === undefined && !isSimple(text)))
+      widest = Math.max(widest, widthOf(text));
   }
   return widest;
 }

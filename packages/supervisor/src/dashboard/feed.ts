@@ -29,51 +29,79 @@ interface StatusFeed {
   onLost(): void;
 }
 
-/** Requests the status once a second. Returns a function that stops it. */
+type WatchLine = Status & { history?: FigureHistory };
+
+/** Gets the status once a second, over one connection. Returns a function that stops it. */
 export function feedStatus(
   socketPath: string,
   { onStatus, onHistory, wantsMinutes = () => false, watched = () => undefined, onOpen, onLost }: StatusFeed,
 ): () => void {
-  const heard = { seconds: 0, minutes: 0 };
-  let supervisor = 0;
-  const askHistory = async (zoom: "seconds" | "minutes") => {
-    const client = new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS });
-    const history = await client.history(zoom, heard[zoom]);
-    heard[zoom] = history.now;
-    if (!stopped) onHistory?.(zoom, history);
-  };
   let stopped = false;
-  let timer: NodeJS.Timeout | undefined;
-  const ask = async () => {
-    const askedAt = performance.now();
-    try {
-      await askOnce();
-    } catch {
-      // Every failure is retried.
-      if (!stopped) onLost();
-    }
-    if (!stopped) timer = setTimeout(() => void ask(), Math.max(50, askedAt + STATUS_MS - performance.now()));
+  let controller = new AbortController();
+  let retry: NodeJS.Timeout | undefined;
+  let silence: NodeJS.Timeout | undefined;
+  /** The supervisor of an earlier version cannot be watched: it is asked again and again. */
+  let mustAsk = false;
+  let minutesOf = { pid: 0, until: 0 };
+  const client = () => new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS });
+  const take = ({ history, ...status }: WatchLine) => {
+    if (stopped) return;
+    if (history !== undefined) onHistory?.("seconds", history);
+    onStatus(status);
+    if (history !== undefined) void askMore(status).catch(() => {});
   };
-  const askOnce = async () => {
-    const status = await new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS }).status();
-    if (status.pid !== supervisor) heard.seconds = heard.minutes = 0;
-    supervisor = status.pid;
-    // The supervisor of an earlier version keeps no history and lists no requests.
-    const isCurrent = status.traffic !== undefined;
-    if (onHistory !== undefined && isCurrent) {
-      await askHistory("seconds");
-      if (wantsMinutes() && Date.now() - heard.minutes >= MINUTE_MS) await askHistory("minutes");
+  /** What only some views need. Failures show in the status. */
+  const askMore = async ({ pid }: Status) => {
+    if (minutesOf.pid !== pid) minutesOf = { pid, until: 0 };
+    if (wantsMinutes() && Date.now() - minutesOf.until >= MINUTE_MS) {
+      const before = minutesOf.until;
+      minutesOf.until = Date.now();
+      const minutes = await client().history("minutes", before);
+      minutesOf.until = minutes.now;
+      if (!stopped) onHistory?.("minutes", minutes);
     }
-    if (!stopped) onStatus(status);
     const name = watched();
-    if (name === undefined || onOpen === undefined || !isCurrent) return;
-    const requests = await new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS }).openRequests(name);
+    if (name === undefined || onOpen === undefined) return;
+    const requests = await client().openRequests(name);
     if (!stopped) onOpen(name, requests);
   };
-  void ask();
+  const notSilent = () => {
+    clearTimeout(silence);
+    if (!stopped) silence = setTimeout(() => controller.abort(), STATUS_TIMEOUT_MS);
+  };
+  const follow = async () => {
+    controller = new AbortController();
+    try {
+      notSilent();
+      if (mustAsk) return take(await client().status());
+      await new ControlClient({ socketPath }).read(
+        "/v1/watch?follow=1",
+        (lines) => {
+          notSilent();
+          // Others say that lines were lost, because we read too slowly: only the newest matters.
+          const found = (lines as WatchLine[]).filter(({ pid }) => pid !== undefined);
+          for (const { history } of found.slice(0, -1))
+            if (history !== undefined && !stopped) onHistory?.("seconds", history);
+          const last = found.at(-1);
+          if (last !== undefined) take(last);
+        },
+        controller.signal,
+      );
+      if (!stopped) onLost();
+    } catch (error) {
+      mustAsk = (error as { code?: string }).code === "not_found";
+      if (!stopped && !mustAsk) onLost();
+    } finally {
+      clearTimeout(silence);
+      if (!stopped) retry = setTimeout(() => void follow(), STATUS_MS);
+    }
+  };
+  void follow();
   return () => {
     stopped = true;
-    clearTimeout(timer);
+    clearTimeout(retry);
+    clearTimeout(silence);
+    controller.abort();
   };
 }
 

@@ -119,18 +119,38 @@ export function median(samples: Float32Array | readonly number[]): number {
  */
 export function squeezed(samples: Float32Array, newest: number, window: number, count: number): Float32Array {
   const columns = new Float32Array(Math.max(0, count)).fill(Number.NaN);
+  const places = placesOf(samples.length, newest, window, count);
   for (let at = 0; at < samples.length; at++) {
     const value = samples[at] as number;
-    if (Number.isNaN(value)) continue;
-    const column = columnOf(newest - samples.length + 1 + at, newest, window, count);
-    if (column < 0) continue;
+    const column = places[at] as number;
+    if (value !== value || column < 0) continue;
     const before = columns[column] as number;
-    if (Number.isNaN(before) || value > before) columns[column] = value;
+    if (before !== before || value > before) columns[column] = value;
     // Fewer samples than columns: each fills those up to the next one.
-    const next = at === samples.length - 1 ? count : columnOf(newest - samples.length + 2 + at, newest, window, count);
-    for (let more = column + 1; more < next; more++) columns[more] = value;
+    for (let more = column + 1; more < (places[at + 1] as number); more++) columns[more] = value;
   }
   return columns;
+}
+
+interface Places {
+  key: string;
+  places: Int16Array;
+}
+
+/** All charts of a frame with the same width have the same places. */
+let lastPlaces: readonly Places[] = [];
+const MAX_PLACES = 6;
+
+/** Returns the column of each sample, and the number of columns after the last. */
+function placesOf(length: number, newest: number, window: number, count: number): Int16Array {
+  const key = `${length} ${newest} ${window} ${count}`;
+  const found = lastPlaces.find((each) => each.key === key);
+  if (found !== undefined) return found.places;
+  const places = new Int16Array(length + 1);
+  for (let at = 0; at < length; at++) places[at] = columnOf(newest - length + 1 + at, newest, window, count);
+  places[length] = count;
+  lastPlaces = [{ key, places }, ...lastPlaces.slice(0, MAX_PLACES - 1)];
+  return places;
 }
 
 /** Returns the column of a sample, below 0 if it is too old. */

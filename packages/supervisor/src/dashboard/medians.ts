@@ -26,8 +26,20 @@ const ERROR_SHARES = { warn: 0.01, bad: 0.05 };
 /** By pool: the median of each figure that is compared. */
 export type Medians = ReadonlyMap<string, ReadonlyMap<string, number>>;
 
+const NONE: Medians = new Map();
+const known = new WeakMap<Status, Medians>();
+
 export function mediansOf(status: Status | null): Medians {
-  return new Map((status?.pools ?? []).map((pool) => [pool.name, mediansOfPool(pool)]));
+  if (status === null) return NONE;
+  const before = known.get(status);
+  if (before !== undefined) return before;
+  const medians = computed(status);
+  known.set(status, medians);
+  return medians;
+}
+
+function computed(status: Status): Medians {
+  return new Map(status.pools.map((pool) => [pool.name, mediansOfPool(pool)]));
 }
 
 function mediansOfPool({ instances }: PoolStatus): ReadonlyMap<string, number> {

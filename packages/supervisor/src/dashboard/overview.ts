@@ -1,10 +1,12 @@
 /** The overview: title, graphs, the table with the balancers always visible, and the events. Pure. */
+
+import type { Layout } from "./columns.js";
 import { sidePane } from "./detail.js";
 import { bareGraphs, boxedGraphs, figuresLine, gauges } from "./graphs.js";
 import { type Model, WIDE } from "./model.js";
 import { eventLines, logLines, sectionTitle } from "./pane.js";
 import { padLine, type Table, type TableRow, tableOf } from "./table.js";
-import { fitLine, type Line, segment } from "./text.js";
+import { clean, fitLine, type Line, segment } from "./text.js";
 import { fleetFigures, titleLine } from "./title.js";
 
 /** The width of the pane with the selected row, and the least height for it. */
@@ -34,12 +36,14 @@ export function overviewOf(model: Model, width: number, height: number): Screen 
   const table = tableOf(model, tableWidth);
   const parts = divide(table, room, height + 1, hasSide ? LEAST_SIDE : 0);
   const { rows, position } = scrolled(table, model, parts);
-  const head = { y: lines.length, columns: endsOf(table) };
-  const left = [table.head, ...rows.map(({ line }) => line)].map((line) => padLine(line, tableWidth));
+  const drawn = table.draw(rows);
+  const head = { y: lines.length, columns: endsOf(drawn.layout) };
+  const left = [drawn.head, ...drawn.lines].map((line) => padLine(line, tableWidth));
   const shown = hasSide
     ? left.map((line, y) => [...line, segment(" "), ...(sidePane(model, SIDE_WIDTH, left.length)[y] ?? [])])
     : left;
   lines.push(...shown);
+  if (table.pools.length === 0) lines[head.y + 1] = nothingLine(model, tableWidth);
   names.push(null, ...rows.map(({ name }) => name));
   if (parts.events > 0) lines.push(...eventBlock(model, position, tableWidth, width, parts.events));
   while (names.length < lines.length) names.push(null);
@@ -50,12 +54,8 @@ export function overviewOf(model: Model, width: number, height: number): Screen 
 export function plainOf(model: Model, width: number): Line[] {
   const table = tableOf({ ...model, selected: null }, width);
   const figures = figuresLine(fleetFigures(model), width);
-  return [
-    titleLine(model, width),
-    figures,
-    table.head,
-    ...[...table.pools, ...table.balancers].map(({ line }) => line),
-  ];
+  const { head, lines } = table.draw([...table.pools, ...table.balancers]);
+  return [titleLine(model, width), figures, head, ...lines];
 }
 
 function graphBlock(model: Model, width: number, height: number): Line[] {
@@ -98,7 +98,12 @@ function divide({ pools, balancers }: Table, room: number, height: number, least
   return { pools: ofPools, balancers: ofBalancers, blanks: hasBlanks, events: 0 };
 }
 
-const BLANK: TableRow = { name: null, line: [], startsPool: false };
+function nothingLine({ status, filter }: Model, width: number): Line {
+  const text = status === null ? "" : filter === "" ? " no pool" : ` nothing matches ${clean(filter)}`;
+  return padLine(fitLine([segment(text, "dim")], width), width);
+}
+
+const BLANK: TableRow = { name: null, entry: null, startsPool: false };
 
 /** Returns the rows around the selected one, then those of the balancers. */
 function scrolled(table: Table, model: Model, parts: Parts): { rows: TableRow[]; position: string } {
@@ -106,8 +111,7 @@ function scrolled(table: Table, model: Model, parts: Parts): { rows: TableRow[];
   const rows: TableRow[] = [];
   let position = "";
   if (pools.length === 0) {
-    const text = model.status === null ? "" : model.filter === "" ? " no pool" : ` nothing matches ${model.filter}`;
-    rows.push({ ...BLANK, line: fitLine([segment(text, "dim")], 200) });
+    rows.push(BLANK);
   } else if (pools.length <= parts.pools) {
     for (const row of pools) rows.push(...(parts.blanks && row.startsPool ? [BLANK] : []), row);
     if (parts.blanks) rows.push(BLANK);
@@ -131,7 +135,7 @@ function indexOf(rows: readonly TableRow[], selected: string | null, otherwise: 
   return at < 0 ? otherwise : at;
 }
 
-function endsOf({ layout: { columns, gap } }: Table): { key: string; end: number }[] {
+function endsOf({ columns, gap }: Layout): { key: string; end: number }[] {
   let end = 1;
   return columns.map(({ column, width }) => {
     end += width + gap.length;

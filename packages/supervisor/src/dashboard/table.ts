@@ -13,16 +13,17 @@ import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, se
 export interface TableRow {
   /** The name that can be selected. */
   name: string | null;
-  line: Line;
+  /** What it says; null for a blank one. */
+  entry: Entry | null;
   /** Whether a blank line may stand above it. */
   startsPool: boolean;
 }
 
 export interface Table {
-  head: Line;
-  layout: Layout;
   pools: TableRow[];
   balancers: TableRow[];
+  /** Draws rows; most of those of a large fleet are not on the screen. */
+  draw(rows: readonly TableRow[]): { head: Line; layout: Layout; lines: Line[] };
 }
 
 type TableModel = Pick<
@@ -40,7 +41,7 @@ interface Context {
   peaks: Map<string, number>;
 }
 
-interface Entry extends Cells {
+export interface Entry extends Cells {
   row: Row;
   stateStyle: Style;
   nameStyle: Style;
@@ -59,25 +60,37 @@ export function tableOf(model: TableModel, width: number): Table {
   const pools = poolRows(model).map(entryOf);
   const balancers = balancerRows(model).map(entryOf);
   const all = [...pools, ...balancers];
-  const layout = layOut(all, width, model.sort, zoom.rowTitle);
-  const context: Context = { model, zoom, layout, width, medians: mediansOf(model.status), peaks: new Map() };
-  for (const { series, pool } of all) {
-    if (series === null || pool === null) continue;
-    const most = highest(samplesOf(model.history[zoom.from], series, "requests", zoom.row));
-    context.peaks.set(pool, Math.max(context.peaks.get(pool) ?? 0, most));
-  }
+  const members = new Map<string | null, number>();
+  for (const { pool } of all) members.set(pool, (members.get(pool) ?? 0) + 1);
   const rowsOf = (entries: readonly Entry[]) =>
     entries.map((entry, at): TableRow => {
       const before = entries[at - 1];
-      const isSmall = (each: Entry | undefined) => each !== undefined && !each.isPool && !hasSiblings(entries, each);
+      const isSmall = (each: Entry | undefined) => each !== undefined && !each.isPool && members.get(each.pool) === 1;
       const startsPool = at > 0 && entry.pool !== before?.pool && !(isSmall(entry) && isSmall(before));
-      return { name: entry.row.name, line: lineOf(entry, context), startsPool };
+      return { name: entry.row.name, entry, startsPool };
     });
-  return { head: headLine(layout, width), layout, pools: rowsOf(pools), balancers: rowsOf(balancers) };
+  const draw: Table["draw"] = (rows) => {
+    const shown = rows.flatMap(({ entry }) => entry ?? []);
+    const layout = layOut(shown, width, model.sort, zoom.rowTitle);
+    const context: Context = { model, zoom, layout, width, medians: mediansOf(model.status), peaks: new Map() };
+    if (layout.columns.some(({ column }) => column.key === "chart")) notePeaks(context, all, shown);
+    return {
+      ...{ layout, head: headLine(layout, width) },
+      lines: rows.map(({ entry }) => (entry === null ? [] : lineOf(entry, context))),
+    };
+  };
+  return { pools: rowsOf(pools), balancers: rowsOf(balancers), draw };
 }
 
-function hasSiblings(entries: readonly Entry[], entry: Entry): boolean {
-  return entries.filter(({ pool }) => pool === entry.pool).length > 1;
+/** The charts of a pool share the scale of all its processes. */
+function notePeaks({ model, zoom, peaks }: Context, all: readonly Entry[], shown: readonly Entry[]): void {
+  for (const { pool } of shown) if (pool !== null) peaks.set(pool, 0);
+  for (const { series, pool } of all) {
+    const before = series === null || pool === null ? undefined : peaks.get(pool);
+    if (before === undefined) continue;
+    const most = highest(samplesOf(model.history[zoom.from], series as string, "requests", zoom.row));
+    if (most > before) peaks.set(pool as string, most);
+  }
 }
 
 function headLine({ columns, gap }: Layout, width: number): Line {
@@ -130,14 +143,25 @@ function entryOf(row: Row): Entry {
 
 const OTHER_NAMES = { replacement: "└ next", outgoing: "└ last", warm: "└ warm" } as const;
 
+/** Written out, because there are many of them in each frame. */
 function processEntry(row: Row, process: Process, pool: string): Entry {
   const { name, pid, state, stalledMs } = process;
   return {
-    ...{ ...PLAIN, row, name, state: stateText(process), pid, figures: process, isRunning: pid !== null, pool },
-    generation: "generation" in process ? process.generation : null,
+    row,
+    name,
+    state: stateText(process),
     stateStyle: stateStyle(state, stalledMs, "outOfTurn" in process ? process.outOfTurn : null),
     nameStyle: pool === "balancer" ? "bold" : "plain",
-    ...{ series: name, shape: pid === null ? null : process.latencyShape },
+    pid,
+    generation: "generation" in process ? process.generation : null,
+    figures: process,
+    isRunning: pid !== null,
+    isPool: false,
+    series: name,
+    pool,
+    shape: pid === null ? null : process.latencyShape,
+    note: null,
+    chartStyle: "accent",
   };
 }
 

@@ -1,5 +1,5 @@
-/** Generates docs/dashboard.svg: runs a fleet under load for a minute, reloads it, and writes the dashboard's screen. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+/** Generates docs/dashboard.svg: runs a fleet under load for minutes, deploys a release, and writes the dashboard's screen. */
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
@@ -13,54 +13,81 @@ import { screenToSvg } from "./screen-to-svg.mjs";
 
 const { Terminal } = createRequire(import.meta.url)("@xterm/headless");
 
-const COLUMNS = 116;
-const ROWS = 27;
-const LOAD_MS = 62_000;
+const COLUMNS = 120;
+const ROWS = 40;
+const LOAD_MS = 130_000;
+const CANARY_MS = 16_000;
 const DEADLINE_MS = 20_000;
 const CLIENTS = 6;
 const paceline = fileURLToPath(new URL("../packages/supervisor/bin/paceline", import.meta.url));
 const picture = fileURLToPath(new URL("../docs/dashboard.svg", import.meta.url));
 
-// Slow to start, so that a reload is visible.
-const app = `await new Promise((resolve) => setTimeout(resolve, 900));
+const app = `const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const slow = process.env.PACELINE_INSTANCE === "web.3";
+const kept = [];
+if (slow) setInterval(() => kept.push(Buffer.alloc(250_000, 1)), 1000);
 export default {
-  async fetch() {
-    if (Math.random() < 0.2) await new Promise((resolve) => setTimeout(resolve, Math.random() * 4));
-    return new Response("Hello World!");
+  async fetch(request) {
+    if (new URL(request.url).pathname === "/cart/add") {
+      console.error('TypeError: Cannot read properties of undefined (reading "id")');
+      process.exit(1);
+    }
+    if (Math.random() < 0.25) await sleep(Math.random() * (slow ? 60 : 5));
+    return Math.random() < (slow ? 0.02 : 0.001) ? new Response("", { status: 500 }) : new Response("Hello World!");
   },
 };
 `;
 
 const folder = join(mkdtempSync(join(tmpdir(), "paceline-")));
 const port = await freePort();
-writeFileSync(join(folder, "app.mjs"), app);
-writeFileSync(
-  join(folder, "paceline.config.json"),
-  JSON.stringify({
-    name: "shop",
-    listen: [`127.0.0.1:${port}`],
-    pools: {
-      web: { app: "./app.mjs", instances: 8 },
-      files: { app: "./app.mjs", instances: 1, routes: ["/files/"] },
-    },
-  }),
-);
+for (const release of ["7", "8"]) {
+  mkdirSync(join(folder, release));
+  writeFileSync(join(folder, release, "app.mjs"), app);
+  writeFileSync(
+    join(folder, release, "paceline.config.json"),
+    JSON.stringify({
+      name: "shop",
+      listen: [`127.0.0.1:${port}`],
+      deploy: { judgeMs: 60_000 },
+      pools: {
+        web: { app: "./app.mjs", instances: 8 },
+        api: { app: "./app.mjs", instances: 2, routes: ["/api/"] },
+        files: { app: "./app.mjs", instances: 1, routes: ["/files/"] },
+      },
+    }),
+  );
+}
+symlinkSync("7", join(folder, "current"));
 
 const { CI: _, NO_COLOR: __, ...inherited } = process.env;
 const env = { ...inherited, PACELINE_RUN_DIR: join(folder, ".paceline") };
 const terminal = new Terminal({ cols: COLUMNS, rows: ROWS, allowProposedApi: true });
-const pty = spawn(paceline, ["start"], { name: "xterm-256color", cols: COLUMNS, rows: ROWS, cwd: folder, env });
+const config = join(folder, "current", "paceline.config.json");
+const pty = spawn(paceline, ["start", "-c", config], {
+  name: "xterm-256color",
+  cols: COLUMNS,
+  rows: ROWS,
+  cwd: folder,
+  env,
+});
 const ended = new Promise((resolve) => pty.onExit(resolve));
 pty.onData((text) => terminal.write(text));
 try {
-  await sees(/balancer\.1 +ready[\s\S]*web\.8 +is ready/);
+  await sees(/ 11\/11 ready [\s\S]*balancer\.1 +ready/);
   const end = startLoad();
   await sleep(LOAD_MS);
-  pty.write("jj+");
-  await sees(/web\.9 +ready/);
-  pty.write("r");
-  await sees(/reload 5\/9/);
-  writeFileSync(picture, screenToSvg(terminal, "The dashboard of a fleet of two pools while it is reloaded"));
+  // A request that ends its process.
+  await get(new http.Agent(), "/cart/add", "POST");
+  const deploy = spawn(paceline, ["deploy", "-c", config, join(folder, "8")], { cwd: folder, env, cols: 80, rows: 24 });
+  await sees(/canary \d of/);
+  await sleep(CANARY_MS);
+  pty.write("jjj");
+  await sees(/▸web\.3 +/);
+  writeFileSync(
+    picture,
+    screenToSvg(terminal, "The dashboard of a fleet of three pools under load while a release is tried"),
+  );
+  deploy.kill();
   end();
 } finally {
   pty.write("\x03");
@@ -88,7 +115,7 @@ function startLoad() {
   let running = true;
   const client = async (number) => {
     for (let turn = 0; running; turn++) {
-      await get(agent, turn % 12 === 0 ? "/files/a" : "/");
+      await get(agent, turn % 12 === 0 ? "/files/a" : turn % 5 === 0 ? "/api/b" : "/");
       const wave = 1 + Math.sin(performance.now() / 7_000 + number / 4);
       if (turn % 8 === 0) await sleep(wave * 6);
     }
@@ -100,11 +127,12 @@ function startLoad() {
   };
 }
 
-function get(agent, path) {
+function get(agent, path, method = "GET") {
   return new Promise((resolve) => {
-    const request = http.get({ port, host: "127.0.0.1", path, agent }, (response) =>
+    const request = http.request({ port, host: "127.0.0.1", path, agent, method }, (response) =>
       response.resume().on("close", resolve),
     );
+    request.end();
     // A failure does not matter for the picture.
     request.on("error", resolve);
   });

@@ -15,7 +15,29 @@ const PALETTE =
 const LOWER_BLOCKS = "▁▂▃▄▅▆▇█";
 /** A full block leaves a gap to the line above. */
 const HIGHEST_BLOCK = 0.85;
-const SHADES = { "░": 0.25, "▓": 0.75 };
+const SHADES = { "░": 0.25, "▒": 0.5, "▓": 0.75 };
+/** Eighths of a cell from the left. */
+const LEFT_BLOCKS = "▏▎▍▌▋▊▉";
+/** The lines of a frame, as a path in a cell whose middle is 0 0. */
+const FRAMES = {
+  "│": "M0 -9V9",
+  "┃": "M0 -9V9",
+  "╭": "M0 9V4Q0 0 4.2 0",
+  "╮": "M0 9V4Q0 0 -4.2 0",
+  "╰": "M0 -9V-4Q0 0 4.2 0",
+  "╯": "M0 -9V-4Q0 0 -4.2 0",
+};
+/** The dots of a braille character by its bits: column and row. */
+const DOTS = [
+  [0, 0],
+  [0, 1],
+  [0, 2],
+  [1, 0],
+  [1, 1],
+  [1, 2],
+  [0, 3],
+  [1, 3],
+];
 
 /** `terminal` is one of @xterm/headless. */
 export function screenToSvg(terminal, title) {
@@ -78,9 +100,49 @@ function shapesOf({ cells, colour }, y) {
       const size = (level / LOWER_BLOCKS.length) * HIGHEST_BLOCK;
       // Slightly wider than its cell, so that no seam is visible.
       if (level > 0) return [rectangle(x, y + 1 - size, 1.04, size, 1, colour)];
-      return SHADES[text] === undefined ? [] : [rectangle(x, y + 0.2, 1, 0.6, SHADES[text], colour)];
+      const part = LEFT_BLOCKS.indexOf(text) + 1;
+      if (part > 0) return [rectangle(x, y + 1 - HIGHEST_BLOCK, part / 8, HIGHEST_BLOCK, 1, colour)];
+      const frame = FRAMES[text];
+      if (frame !== undefined) return [frameAt(frame, x, y, colour)];
+      return SHADES[text] === undefined ? [] : [rectangle(x, y + 0.2, 1.04, 0.62, SHADES[text], colour)];
     })
-    .concat(ruleOf(cells, y, colour));
+    .concat(ruleOf(cells, y, colour), dotsOf(cells, y, colour));
+}
+
+function frameAt(path, x, y, colour) {
+  const place = `${round((x + 0.5) * CELL_WIDTH)} ${round((y + 0.5) * CELL_HEIGHT)}`;
+  return `<path d="${path}" transform="translate(${place})" fill="none" stroke="${colour}" stroke-width="1.1"/>`;
+}
+
+/** Draws the dots of braille characters as one path of points with round ends. */
+function dotsOf(cells, y, colour) {
+  let path = "";
+  for (const { x, text } of cells) {
+    const bits = text.charCodeAt(0) - 0x2800;
+    if (bits <= 0 || bits > 0xff) continue;
+    for (const [bit, [column, row]] of DOTS.entries()) {
+      if ((bits & (1 << bit)) === 0) continue;
+      const left = round((x + 0.27 + column * 0.5) * CELL_WIDTH);
+      path += `M${left} ${round((y + 0.125 + row * 0.25) * CELL_HEIGHT)}h0`;
+    }
+  }
+  return path === ""
+    ? []
+    : [`<path d="${path}" stroke="${colour}" stroke-width="2.9" stroke-linecap="round" fill="none"/>`];
+}
+
+/** Whether a character is drawn as a shape. */
+function isShape(text) {
+  const code = text.charCodeAt(0);
+  return (
+    text === " " ||
+    text === "─" ||
+    LOWER_BLOCKS.includes(text) ||
+    LEFT_BLOCKS.includes(text) ||
+    text in SHADES ||
+    text in FRAMES ||
+    (code >= 0x2800 && code <= 0x28ff)
+  );
 }
 
 /** Draws each stretch of `─` as one line. */
@@ -99,7 +161,7 @@ function ruleOf(cells, y, colour) {
 function textsOf({ cells, colour, bold }, y) {
   const words = [];
   for (const { x, text, width } of cells) {
-    if (text === " " || text === "─" || LOWER_BLOCKS.includes(text) || text in SHADES) continue;
+    if (isShape(text)) continue;
     const last = words.at(-1);
     if (last !== undefined && x - last.end <= 1) {
       last.text += " ".repeat(x - last.end) + text;

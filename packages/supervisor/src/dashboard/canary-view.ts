@@ -55,15 +55,22 @@ export function canaryOf(model: Model, width: number, height: number): Line[] {
   const isTall = height >= 34;
   lines.push(...arms(deploy, width, isTall, model));
   lines.push(sectionTitle("tests", width >= 60 ? "interval of the difference; │ 0, ┃ the limit" : "", width));
+  const room = Math.max(1, height - lines.length - (isTall ? 2 : 0));
   lines.push(
-    ...deploy.tests
-      .slice(0, Math.max(1, height - lines.length - (isTall ? 5 : 0)))
+    ...byVerdict(deploy.tests)
+      .slice(0, room)
       .map((test) => testLine(test, width)),
   );
   if (deploy.tests.length === 0) lines.push(fitLine([segment(" the canaries have had no request yet", "dim")], width));
-  const room = height - lines.length;
-  if (room >= 3) lines.push(sectionTitle("what happened", "", width), ...eventLines(model, width, room - 1));
+  const left = height - lines.length;
+  if (left >= 2) lines.push(sectionTitle("what happened", "", width), ...eventLines(model, width, left - 1));
   return lines.slice(0, height).map((line) => fitLine(line, width));
+}
+
+/** What fails first, then what waits: that decides. */
+function byVerdict(tests: readonly TestResult[]): TestResult[] {
+  const rank = { fail: 0, wait: 1, pass: 2 };
+  return [...tests].sort((a, b) => rank[a.verdict] - rank[b.verdict]);
 }
 
 /** The steps: the canaries judged, then all instances. */
@@ -76,7 +83,9 @@ function stepLines(pool: PoolStatus, deploy: DeployStatus, width: number, { glyp
   const share = percentNow === null ? "" : `, ${percentNow} of ${percent} % of the requests`;
   const steps: [text: string, part: number, style: Style][] = [
     [
-      `${canaries.length} of ${total} judged, ${Math.round(judged / 1000)}/${Math.round(judgeMs / 1000)} s${isOver ? "" : share}`,
+      isOver
+        ? `judged for ${Math.round(judged / 1000)} s`
+        : `${canaries.length} of ${total} judged, ${Math.round(judged / 1000)}/${Math.round(judgeMs / 1000)} s${share}`,
       isOver ? 1 : judgeMs === 0 ? 0 : judged / judgeMs,
       "canary",
     ],

@@ -77,12 +77,14 @@ function boxOf(model: Model, figure: GraphFigure, width: number, height: number)
   ];
 }
 
-/** Puts two texts at the ends of a rule of `width` cells. */
+/** Puts two texts at the ends of a rule of `width` cells. If they do not fit, only the last piece of the right one stays. */
 export function ruled(left: Line, right: Line, width: number): Line {
   const space = width - lineWidth(left) - lineWidth(right);
   if (space >= 0) return [...left, segment("─".repeat(space), "dim"), ...right];
-  const cut = fitLine(left, Math.max(0, width));
-  return [...cut, segment("─".repeat(Math.max(0, width - lineWidth(cut))), "dim")];
+  const end = right.slice(-1);
+  const cut = fitLine(left, Math.max(0, width - lineWidth(end)));
+  const rest = width - lineWidth(cut) - lineWidth(end);
+  return fitLine([...cut, segment("─".repeat(Math.max(0, rest)), "dim"), ...end], width);
 }
 
 function chartOf({ history, zoom: zoomed, glyphs }: Model, figure: GraphFigure): Chart {

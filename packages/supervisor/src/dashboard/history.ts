@@ -123,9 +123,9 @@ export function squeezed(samples: Float32Array, newest: number, window: number, 
   for (let at = 0; at < samples.length; at++) {
     const value = samples[at] as number;
     const column = places[at] as number;
-    if (value !== value || column < 0) continue;
+    if (Number.isNaN(value) || column < 0) continue;
     const before = columns[column] as number;
-    if (before !== before || value > before) columns[column] = value;
+    if (Number.isNaN(before) || value > before) columns[column] = value;
     // Fewer samples than columns: each fills those up to the next one.
     for (let more = column + 1; more < (places[at + 1] as number); more++) columns[more] = value;
   }

@@ -15,7 +15,7 @@ const { Terminal } = createRequire(import.meta.url)("@xterm/headless");
 
 const COLUMNS = 120;
 const ROWS = 40;
-const LOAD_MS = 130_000;
+const LOAD_MS = 75_000;
 const CANARY_MS = 16_000;
 const DEADLINE_MS = 20_000;
 const CLIENTS = 6;
@@ -81,7 +81,7 @@ try {
   const deploy = spawn(paceline, ["deploy", "-c", config, join(folder, "8")], { cwd: folder, env, cols: 80, rows: 24 });
   await sees(/canary \d of/);
   await sleep(CANARY_MS);
-  pty.write("jjj");
+  pty.write("jj");
   await sees(/▸web\.3 +/);
   writeFileSync(
     picture,

@@ -33,12 +33,16 @@ import { EXIT, type ExitStatus, failureOf, printResult } from "./output.js";
 import { RecordKeeper, RunDirKeeper } from "./run-dir-keeper.js";
 import { type Invitation, ServiceManager, takeInvitation } from "./service-manager.js";
 import { followFleet } from "./start-as-client.js";
-import { isNobodys, type Starter, starterOf } from "./starter.js";
+import { exitSoon, isNobodys, type Starter, starterOf } from "./starter.js";
 
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
   const starter = starterOf(options);
-  if (starter === undefined) return run(target, options, undefined);
   let status: ExitStatus = EXIT.failed;
+  if (starter === undefined) {
+    status = await run(target, options, undefined);
+    exitSoon(status);
+    return status;
+  }
   try {
     status = await run(target, options, starter);
   } catch (error) {
@@ -47,6 +51,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
     starter.notify(JSON.stringify(failure));
     status = exitStatusOfCode(failure.code);
   }
+  exitSoon(status);
   await starter.end(status);
   return status;
 }

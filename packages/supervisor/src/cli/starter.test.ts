@@ -1,6 +1,21 @@
 /** Who starts the supervisor again after it was killed. */
-import { expect, test } from "vitest";
-import { isNobodys } from "./starter.js";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { exitSoon, isNobodys } from "./starter.js";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+test("a supervisor that has ended exits with its status, whatever is left open", () => {
+  const exit = vi.spyOn(process, "exit").mockImplementation(() => undefined as never);
+  exitSoon(3);
+  vi.advanceTimersByTime(1_000);
+  expect(exit).not.toHaveBeenCalled();
+  vi.advanceTimersByTime(1_000);
+  expect(exit).toHaveBeenCalledExactlyOnceWith(3);
+});
 
 test.each([
   ["start --detach", {}, false, true],

@@ -45,6 +45,14 @@ export function isNobodys(
   return heir !== true || (!hasServiceManager && starter === undefined);
 }
 
+/** The time for the last messages, in milliseconds. */
+const EXIT_GRACE_MS = 2_000;
+
+/** Exits even if something of this process was left open: a supervisor that has ended its fleet must not stay. */
+export function exitSoon(status: number): void {
+  setTimeout(() => process.exit(status), EXIT_GRACE_MS).unref();
+}
+
 function notify(fd: number, message: string): void {
   try {
     writeSync(fd, `${message}\n`);

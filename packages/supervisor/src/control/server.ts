@@ -72,11 +72,16 @@ export class ControlServer {
     this.#dispatcher.endStreams();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    const timer = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy();
-    }, CLOSE_GRACE_MS);
-    await closed;
-    clearTimeout(timer);
+    const timers: NodeJS.Timeout[] = [];
+    timers.push(
+      setTimeout(() => {
+        for (const socket of this.#sockets) socket.destroy();
+      }, CLOSE_GRACE_MS),
+    );
+    // The runtime may have accepted a connection that it has not shown yet.
+    const late = new Promise<void>((resolve) => timers.push(setTimeout(resolve, 2 * CLOSE_GRACE_MS)));
+    await Promise.race([closed, late]);
+    for (const timer of timers) clearTimeout(timer);
   }
 }
 

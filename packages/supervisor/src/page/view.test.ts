@@ -81,7 +81,7 @@ describe("the overview", () => {
           pool(
             "web",
             counts.map((errorsPerMinute, at) => instance(`web.${at + 1}`, { errorsPerMinute })),
-            { errorsPerMinute: counts.reduce((a, b) => a + b), requestsPerSecond: 10 },
+            { errorsPerMinute: counts.reduce((a, b) => a + b), requestsPerSecond: 1 },
           ),
         ]),
         NO_SERIES,

@@ -139,7 +139,13 @@ const ORDER = [
   ...["deferred", "schedule", "recycle.memoryLimitInSeconds", "restarts", "uptimeSeconds"],
 ];
 const TITLES: Readonly<Record<string, string>> = {
-  ...{ inFlight: "in flight", errorsPerMinute: "5xx/min", rssBytes: "memory MB", cpuPercent: "CPU %" },
+  ...{
+    inFlight: "in flight",
+    errorsPerMinute: "5xx/min",
+    rssBytes: "memory MB",
+    cpuPercent: "CPU %",
+    restarts: "restarts",
+  },
 };
 /** From which value on a figure can be marked as far from those of its pool. */
 const MARKED_FROM: Readonly<Record<string, number>> = {

@@ -218,10 +218,12 @@ export class Canaries {
     // In place, the former code is gone, and a control would run the new one.
     const hasControls = before.release !== after.release && judgeMs > 0;
     const first = judgeMs === 0 ? canaryPercent : canaryPercentNow({ ...NO_PROGRESS, rate }, canaryPercent, judgeMs);
+    // Whoever accepts clients itself would go on with that.
+    const mayStay = after.serves && before.mode !== "direct";
     return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
       formerGeneration: former,
       ...(onHeld && { canary: { ofSlots: canaryPercent, percent: first, hasControls, onHeld } }),
-      keepWarmMs: () => (after.serves && this.warm.hasRoom ? trial.config.keepWarmMs : 0),
+      keepWarmMs: () => (mayStay && this.warm.hasRoom ? trial.config.keepWarmMs : 0),
     });
   }
 

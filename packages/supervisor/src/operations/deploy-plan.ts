@@ -45,7 +45,9 @@ export class DeployPlan {
   }
 
   private isTried(after: PoolConfig, before: PoolConfig, slots: readonly number[]): boolean {
-    return after.serves && before.serves && after.overlap && slots.length > 0;
+    // Without a balancer nobody gives canaries a share, or counts.
+    const areDirect = isDirect(after) || isDirect(before);
+    return after.serves && before.serves && after.overlap && !areDirect && slots.length > 0;
   }
 
   /** Returns the pools that exist already; those that the release adds follow when it is in service. */
@@ -63,6 +65,11 @@ export class DeployPlan {
   }
 }
 
+/** Whether its instances accept clients themselves. */
+function isDirect({ mode }: PoolConfig): boolean {
+  return mode === "direct";
+}
+
 function poolsText(names: readonly string[]): string {
   return `${names.length === 1 ? "the pool" : "the pools"} ${names.join(", ")}`;
 }
@@ -74,7 +81,9 @@ export function addedPools({ pools }: FleetConfig, present: readonly { name: str
 /** Returns why nothing is tried in a pool that serves. */
 export function untriedText({ name, before, after, slots, isTried }: Part): string | undefined {
   if (isTried || !(after.serves || before.serves)) return undefined;
-  const why = slots.length === 0 ? "has no instances" : "runs only one version at a time";
+  const areDirect = isDirect(after) || isDirect(before);
+  const whole = areDirect ? "has no balancer" : "runs only one version at a time";
+  const why = slots.length === 0 ? "has no instances" : whole;
   return `${name} ${why}, so nothing was tried there`;
 }
 

@@ -36,8 +36,9 @@ import { Counters } from "./stats/counters.js";
 import { Losses } from "./stats/losses.js";
 import { oldestOfEach } from "./stats/open-requests.js";
 import { Recorder } from "./stats/recorder.js";
-import { type TcpClient, TcpDownstream } from "./tcp/tcp-downstream.js";
+import { type TcpClient, TcpDownstream, type TcpServices } from "./tcp/tcp-downstream.js";
 import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
+import { UnreadBytes } from "./tcp/unread-bytes.js";
 import {
   type Connection,
   type ConnectionOwner,
@@ -123,6 +124,7 @@ export class Balancer {
   private readonly clients = new Set<Client>();
   /** The pools in tcp mode, by the descriptors of their addresses. */
   private tcpPools: ReadonlyMap<number, string> = new Map();
+  private readonly tcp: TcpServices;
   private readonly door: Door;
   private readonly proxyProblems: ProxyProblems;
 
@@ -173,6 +175,7 @@ export class Balancer {
     };
     const { maxConnectionsPerUpstream, notStartedUnsafeMax } = limits;
     const { turnShare } = this.relay;
+    this.tcp = { deadlines, counters: this.counters, limits, turnShare, unread: new UnreadBytes(budget) };
     const http1 = { transport, deadlines, requestWriter, turnShare, counters: this.counters };
     const stall = new StallWatch(limits.stallAfterMs, () => this.registry.allPools());
     const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
@@ -348,11 +351,8 @@ export class Balancer {
   }
 
   private addTcpClient(client: TcpClient, poolName: string): ConnectionOwner {
-    const { relay, deadlines, counters } = this;
-    const { limits, turnShare } = relay;
     const pool = this.registry.pool(poolName);
-    const services = { deadlines, counters, limits, turnShare };
-    const downstream = new TcpDownstream(services, client, pool, this.onClientGone);
+    const downstream = new TcpDownstream(this.tcp, client, pool, this.onClientGone);
     this.clients.add(downstream);
     downstream.find();
     return downstream;

@@ -13,6 +13,7 @@ import { PendingRequest, type Waiting } from "../upstreams/request-queue.js";
 import { Binding } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import { TcpSide } from "./tcp-side.js";
+import type { UnreadBytes } from "./unread-bytes.js";
 
 /** The part of `upstreamConnectTimeoutMs` after which a further upstream is tried. */
 const TRIES = 3;
@@ -22,11 +23,12 @@ const UNAVAILABLE = 503;
 /** Connections have no routes. */
 const NO_ROUTE = { routeClass: 0 };
 
-interface TcpServices {
+export interface TcpServices {
   readonly deadlines: Deadlines;
   readonly counters: Counters;
   readonly limits: BalancerLimits;
   readonly turnShare: TurnShare;
+  readonly unread: UnreadBytes;
 }
 
 export interface TcpClient {
@@ -136,8 +138,8 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     upstream.answered(CONNECTED, milliseconds, NO_ROUTE);
     services.counters.answered(CONNECTED, milliseconds);
     this.state = "joined";
-    const near = new TcpSide(client.connection, services.turnShare, this);
-    const far = new TcpSide(connection, services.turnShare, this);
+    const near = new TcpSide(client.connection, services.turnShare, services.unread, this);
+    const far = new TcpSide(connection, services.turnShare, services.unread, this);
     TcpSide.join(near, far);
     this.side = near;
     client.connection.owner = near;
@@ -205,6 +207,10 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
 
   onOver(): void {
     this.finish();
+  }
+
+  onStuck(): void {
+    this.end();
   }
 
   onDeadline(): void {

@@ -1,6 +1,7 @@
 /** One of the two connections that are joined in tcp mode: passes on what its peer sends, as fast as the other peer reads. */
 import { PacedReading, Pause, type TurnShare } from "../downstream/reading.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
+import type { Unread, UnreadBytes } from "./unread-bytes.js";
 
 interface JoinedOwner {
   /** Bytes were passed on. */
@@ -9,9 +10,12 @@ interface JoinedOwner {
   onEnding(): void;
   /** Both connections are closed. */
   onOver(): void;
+  /** One of the peers does not read, and its bytes take too much memory. */
+  onStuck(): void;
 }
 
-export class TcpSide implements ConnectionOwner {
+export class TcpSide implements ConnectionOwner, Unread {
+  share = 0;
   /** Whether its peer has sent FIN. */
   private hasEnded = false;
   private isClosed = false;
@@ -22,6 +26,7 @@ export class TcpSide implements ConnectionOwner {
   constructor(
     readonly connection: Connection,
     turnShare: TurnShare,
+    private readonly unread: UnreadBytes,
     private readonly owner: JoinedOwner,
   ) {
     this.reading = new PacedReading(connection, turnShare);
@@ -35,14 +40,26 @@ export class TcpSide implements ConnectionOwner {
   onData(bytes: Buffer): boolean {
     const { reading } = this;
     this.owner.onProgress();
-    if (!this.other.connection.write(bytes)) reading.pause(Pause.UNREAD);
+    const { other } = this;
+    if (!other.connection.write(bytes)) {
+      reading.pause(Pause.UNREAD);
+      if (!this.unread.block(other, other.connection.waitingBytes)) {
+        this.owner.onStuck();
+        return true;
+      }
+    }
     reading.countBody(bytes.length, false);
     return true;
   }
 
   onDrain(): void {
     this.owner.onProgress();
+    this.unread.free(this);
     this.other.reading.resume(Pause.UNREAD);
+  }
+
+  giveWay(): void {
+    this.owner.onStuck();
   }
 
   /** A FIN is passed on by itself: the other direction goes on. */
@@ -61,6 +78,7 @@ export class TcpSide implements ConnectionOwner {
   onClose(): void {
     const { other } = this;
     this.isClosed = true;
+    this.unread.free(this);
     this.reading.leaveTurn();
     other.reading.leaveTurn();
     if (this.hasEnded && other.hasEnded) {
@@ -68,6 +86,7 @@ export class TcpSide implements ConnectionOwner {
       return;
     }
     // It was reset or cut off: the other peer must not take what it got for complete.
+    this.unread.free(other);
     other.connection.reset();
     this.owner.onOver();
   }
@@ -80,6 +99,7 @@ export class TcpSide implements ConnectionOwner {
   /** Resets both connections. */
   cut(): void {
     for (const side of [this, this.other]) {
+      this.unread.free(side);
       side.reading.leaveTurn();
       side.connection.reset();
     }

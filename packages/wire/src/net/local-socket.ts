@@ -21,7 +21,7 @@ interface Probe {
   path?: string | undefined;
   host: string;
   timeoutMs: number;
-  /** The connection begins with this version of a PROXY header, which says that it is from nobody's client. */
+  /** The connection begins with this version of a PROXY header, which names no client of others. */
   sendProxy?: ProxyVersion | undefined;
   /** Any status below 500 is good, and the body is read. */
   isWarmUp?: boolean;
@@ -32,9 +32,9 @@ export const MAX_WARM_UP_BYTES = 1 << 20;
 /** A body after which the server does not close the connection counts as whole after this time. */
 const QUIET_BODY_MS = 250;
 
-/** Version 1 has no LOCAL: an unknown client is the nearest. */
+/** Version 1 has no LOCAL, and some programs refuse an UNKNOWN client: it is one of this machine. */
 const LOCAL_PROXY_HEADERS: Record<ProxyVersion, Buffer> = {
-  v1: Buffer.from("PROXY UNKNOWN\r\n"),
+  v1: Buffer.from("PROXY TCP4 127.0.0.1 127.0.0.1 1 80\r\n"),
   v2: Buffer.from("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"),
 };
 

@@ -164,7 +164,7 @@ const FAULTS: [kind: string, evidence: Partial<Evidence>][] = [
   ["lost", { phases: replaced("kill", { lost: 1, losses: [{ request: "GET /", how: "503", ms: 5 }] }) }],
   ["overload", { phases: replaced("kill", { lost: 1, losses: [{ request: "GET /", how: "503", ms: 5_002 }] }) }],
   ["errors", { phases: replaced("reload", { errors: { "GET /": 3 } }) }],
-  ["repeated", { phases: replaced("steady", { repeated: 1 }) }],
+  ["repeated", { phases: replaced("steady", { repeated: 3 }) }],
   ["failed", { phases: replaced("scale", { failure: { message: "web.3 failed to start", lastLines: ["Error"] } }) }],
 ];
 
@@ -294,6 +294,7 @@ const HARMLESS: [what: string, evidence: Partial<Evidence>][] = [
     "the memory of a small process that grows a little",
     { memory: [memory("web.1", 100e3, 20e6), memory("web.2", 100e3, 20e6)] },
   ],
+  ["a request or two that were repeated, as beside other work", { phases: replaced("steady", { repeated: 2 }) }],
   ["requests that went to another instance", { phases: replaced("reload", { repeated: 5 }) }],
   ["memory that grows a little", { memory: [memory("web.1", 50e3), memory("web.2", 50e3)] }],
   [

@@ -6,7 +6,7 @@ import { phaseOf } from "./phases.js";
 /** Finds one kind of fault. */
 type Rule = (evidence: Evidence) => Finding[];
 
-/** At least so many errors are no accident. */
+/** At least so many errors or repeats are no accident: a busy machine lets an instance stand still, too. */
 const LEAST_ERRORS = 3;
 
 /** What remains when the causes are known: each rule gets only phases that no cause explains. */
@@ -55,7 +55,7 @@ const RULES: Readonly<
     });
   },
   repeated: (phase) =>
-    phase.repeated === 0 || phaseOf(phase.name).mayRepeat
+    phase.repeated < LEAST_ERRORS || phaseOf(phase.name).mayRepeat
       ? []
       : [
           {

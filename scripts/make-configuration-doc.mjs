@@ -1,11 +1,13 @@
 /** Writes docs/configuration.md from the schema of the built supervisor package, so that the page always matches the code. */
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { alertFields } from "../packages/supervisor/dist/config/alerts.js";
 import { describeField, shapeOf } from "../packages/supervisor/dist/config/fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "../packages/supervisor/dist/config/find.js";
 import { adminFields } from "../packages/supervisor/dist/config/fronts.js";
 import { hookFields } from "../packages/supervisor/dist/config/hooks.js";
 import { DEFAULT_POOL, KIND_NAMES } from "../packages/supervisor/dist/config/kinds/index.js";
+import { otlpFields } from "../packages/supervisor/dist/config/otlp.js";
 import {
   balancerFields,
   commonPoolFields,
@@ -156,6 +158,12 @@ The other keys of this section are only valid in the pools.`,
       "These keys are in `admin`. [metrics.md](metrics.md) describes the metrics.",
       adminFields,
     ),
+    section(
+      "Alerts",
+      "Each entry of `alerts` has these keys. [alerts.md](alerts.md) describes the events and what is sent.",
+      alertFields,
+    ),
+    section("OTLP", "These keys are in `otlp`. [otlp.md](otlp.md) describes what is sent.", otlpFields),
     section("The log", "These keys are in `log`. [operations.md](operations.md#logs) describes the log.", logFields),
   ];
   return [INTRODUCTION, EDITORS, ...sections, ROUTES].join("\n");
@@ -174,7 +182,8 @@ function section(title, introduction, fields, deep = true) {
 function rows(fields, prefix, deep) {
   return Object.entries(fields).flatMap(([key, field]) => {
     const { type, unit, default: byDefault, description } = describeField(field);
-    const shape = shapeOf(field);
+    // The keys of a secret are explained where secrets are.
+    const shape = type === "text or secret" ? undefined : shapeOf(field);
     const shownType = unit === undefined ? type : `${type}, ${unit}`;
     const shownDefault = byDefault === undefined ? "" : `\`${formatDefault(byDefault, unit)}\``;
     const cells = [`\`${prefix}${key}\``, shownType, shownDefault, description].map((cell) =>

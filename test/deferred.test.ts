@@ -48,7 +48,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     const jobs = (status: Status) =>
       status.pools.flatMap(({ instances }) => instances).reduce((sum, { deferred }) => sum + (deferred?.jobs ?? 0), 0);
     await project.statusWhere("the queue in the status", (status) => jobs(status) === 10 * JOBS);
-    expect((await project.cli(["status"])).output).toMatch(/ DEFERRED\n.* 200, oldest \d+ s\n/);
+    expect((await project.cli(["status", "--wide"])).output).toMatch(/ DEFERRED\n.* 200, oldest \d+ s\n/);
 
     const reload = project.reload();
     await project.statusWhere("one to leave", ({ pools }) =>

@@ -148,7 +148,7 @@ describe("a FAPWS start script from outside", () => {
       env: project.startEnvironment(),
     });
     expect(started).toMatchObject({ code: 0 });
-    expect((await project.cli(["status"])).output).toMatch(/^web {2}fapws {2}3\/3 ready/m);
+    expect((await project.cli(["status", "--wide"])).output).toMatch(/^web {2}fapws {2}3\/3 ready/m);
     const pids = new Set<string | undefined>();
     for (let turn = 0; turn < 3; turn++) pids.add((await get(project.port, "/told")).body.split(" ")[0]);
     expect(pids.size).toBe(3);

@@ -53,7 +53,7 @@ for (const runtime of RUNTIMES)
     expect(events).toContain(`a reload will be refused: www-data cannot read ${project.folder}/token`);
 
     // Root finds it in the folder and by its run directory, and operates it.
-    expect((await project.cli(["status"])).output).toContain("1/1 ready");
+    expect((await project.cli(["status", "--wide"])).output).toContain("1/1 ready");
     const refused = await project.cli(["reload"]);
     expect([refused.code, refused.output]).toEqual([2, expect.stringContaining("cannot be read by this user")]);
     lchownSync(join(project.folder, "token"), UID, UID);

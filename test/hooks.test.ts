@@ -154,7 +154,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   project.writeConfig({ app: "./v3/app.js" });
   expect(await project.cli(["lock", "migration of carts"])).toMatchObject({ code: 0 });
   expect((await project.status()).lock).toMatchObject({ reason: "migration of carts", by: expect.any(String) });
-  expect((await project.cli(["status"])).stdout).toMatch(/\nlocked by \S+ for .*: migration of carts\n/);
+  expect((await project.cli(["status", "--wide"])).stdout).toMatch(/\nlocked by \S+ for .*: migration of carts\n/);
   const before = await pids();
   const refusal = /the fleet is locked by \S+ since .* UTC: migration of carts; paceline unlock removes the lock\n/;
   const operations = [

@@ -101,7 +101,10 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
       return (stalled("fetch.1") || stalled("fetch.2")) && stalled("node.1");
     });
     // Both at once: a process blocked for hangAfterMs is killed.
-    const [shown, dashboard] = await Promise.all([project.cli(["status"]), project.cli(["top", "--plain", "--once"])]);
+    const [shown, dashboard] = await Promise.all([
+      project.cli(["status", "--wide"]),
+      project.cli(["top", "--plain", "--once"]),
+    ]);
     expect(shown.output).toMatch(/node\.1 +stalled \d+ s/);
     expect(shown.output).toMatch(/^fetch .*2\/2 ready, 1 stalled/m);
     expect(dashboard.output).toMatch(/^ node\.1 +stalled \d+ ?s/m);

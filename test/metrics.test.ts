@@ -48,6 +48,31 @@ const rssOf = (name: string) => `paceline_process_resident_memory_bytes{pool="we
 
 const CPU = 'paceline_process_cpu_ratio{pool="web",process="web.2"}';
 
+/** Sends requests with ever new Hosts, methods and paths, many on each connection, and some malformed ones. Returns how many were sent. */
+async function sendHostile(port: number, count: number): Promise<number> {
+  const methods = ["GET", "POST", "PROPFIND", "X-Q", "DELETE", "HEAD"];
+  const each = 100;
+  for (let from = 0; from < count; from += each) {
+    const requests = Array.from({ length: each }, (_, at) => {
+      const n = from + at;
+      const method = n % 7 === 0 ? `M${n}` : methods[n % methods.length];
+      const last = at === each - 1 ? "Connection: close\r\n" : "";
+      return `${method} /${n}/%22%7d%0a?${n} HTTP/1.1\r\nHost: h${n}.example\r\nX-${n}: "}\r\n${last}\r\n`;
+    });
+    const connection = await RawConnection.open(port);
+    connection.write(requests.join(""));
+    await connection.end();
+  }
+  const malformed = 20;
+  for (let n = 0; n < malformed; n++) {
+    const connection = await RawConnection.open(port);
+    connection.write(`GET /${n}\\"} HTTP/1.1\r\nHost: h${n}.example\r\n\r\n`);
+    await connection.until(/ 400 /);
+    connection.close();
+  }
+  return Math.ceil(count / each) * each + malformed;
+}
+
 async function start() {
   const port = await freePort();
   const project = await Project.make({
@@ -79,13 +104,20 @@ test("the metrics are the figures of the status, and what clients send makes no 
   expect(valueIn(text, 'paceline_balancer_requests_total{pool="balancer",process="balancer.1"}')).toBe(20);
 
   const seriesOf = (metrics: string) => metrics.replaceAll(/^(\S+) .*$/gm, "$1");
-  for (let n = 0; n < 30; n++)
-    await ask({ port: project.port, host: "127.0.0.1" }, `/${n}"}\\`, { host: `h${n}.example`, method: "PROPFIND" });
+  const sent = await sendHostile(project.port, 3_000);
   const after = await waitFor("the hostile ones to be counted", async () => {
     const { text } = await ask(admin);
-    return valueIn(text, "paceline_responses_total") >= 50 ? text : undefined;
+    return valueIn(text, "paceline_responses_total") >= 20 + sent ? text : undefined;
   });
   expect(seriesOf(after)).toBe(seriesOf(text));
+  const routes = after.split("\n").filter((line) => /^paceline_route_responses_total\{/.test(line));
+  expect(routes.reduce((sum, line) => sum + Number(line.replace(/.* /, "")), 0)).toBe(20 + sent);
+  expect(
+    valueIn(after, 'paceline_route_responses_total{pool="web",route="/",access="reads",status="2xx"}'),
+  ).toBeGreaterThan(20);
+  expect(
+    valueIn(after, 'paceline_route_responses_total{pool="",route="none",access="reads",status="4xx"}'),
+  ).toBeGreaterThan(0);
 
   // Over the control socket, and in the other format.
   const open = await ask({ socketPath: join(project.runDir, "control.sock") }, "/metrics", {

@@ -154,7 +154,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
       expect(linesLost).toBeGreaterThan(0);
       expect(count(printed, name).lost).toBe(linesLost);
     }
-    expect((await project.cli(["status"])).stdout).toMatch(/^wild\.1: \d+ of 10000 lines lost/m);
+    expect((await project.cli(["status", "--wide"])).stdout).toMatch(/^wild\.1: \d+ of 10000 lines lost/m);
 
     // A line of any length is complete, and nothing in it controls a terminal.
     const long = await waitFor("the long line", () =>

@@ -144,7 +144,7 @@ test("with and without preload and threads an app meets the same server; each in
   for (const name of ["preload.1", "preload.2"])
     expect(stdout).toMatch(new RegExp(`${name} +\\| forked ${name.at(-1)}$`, "m"));
   expect(stdout).not.toMatch(/AssertionError|Warning/);
-  expect((await project.cli(["status"])).stdout).toMatch(/^both\.template +ready +\d+/m);
+  expect((await project.cli(["status", "--wide"])).stdout).toMatch(/^both\.template +ready +\d+/m);
   expect((await project.stop()).code).toBe(0);
   await project.nothingLeft();
 });

@@ -54,7 +54,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     expect(command?.shim?.rssBytes).toBeLessThan(60e6);
     expect(command?.exposed).toEqual([expect.stringMatching(/^0\.0\.0\.0:\d+$/)]);
     const told = `listens on ${command?.exposed[0]}, where others can reach it without the balancer`;
-    expect((await project.cli(["status"])).stdout).toContain(`api.1: ${told}`);
+    expect((await project.cli(["status", "--wide"])).stdout).toContain(`api.1: ${told}`);
     expect((await project.cli(["events", "api"])).stdout).toContain(`${told}; let it listen on {socket}`);
     expect((await project.scale("none", 1)).code).toBe(0);
     expect((await get(project.port, "/none/")).status).toBe(200);

@@ -201,7 +201,7 @@ test("memory, age and schedule: the floor holds, no request fails, deadlines end
   const fragile = status.pools.find(({ name }) => name === "fragile");
   expect(fragile?.instances[0]).toMatchObject({ attempt: 1, recycles: 0, state: "ready" });
   expect(fragile?.instances[0]?.recycle?.due).toMatch(/^has handled \d+ requests \(maxRequests 5\)$/);
-  expect((await project.cli(["status"])).stdout).toMatch(
+  expect((await project.cli(["status", "--wide"])).stdout).toMatch(
     /fragile\.1: has handled .*; its replacement is due\n(.*\n)*fragile: the last recycling failed; the next try is in /,
   );
   const events = await project.events();

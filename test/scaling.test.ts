@@ -77,7 +77,7 @@ test("the size follows the load within its bounds, useless instances are taken b
   const [web] = grown.pools;
   expect(web?.scaling).toMatchObject({ min: 1, max: 6, floor: null, target: { metric: "inFlight", value: 4 } });
   expect(web?.scaling?.last?.reason).toMatch(/requests in flight per instance, the target is 4$/);
-  expect((await project.cli(["status"])).stdout).toMatch(
+  expect((await project.cli(["status", "--wide"])).stdout).toMatch(
     /^web {2}app {2}\d\/\d ready \(1–6\) .*\n.*inFlight: target 4/m,
   );
   expect(await project.events()).toMatch(/one +is being scaled from 1 to [23]: requests wait \d+ ms, the target is 10/);

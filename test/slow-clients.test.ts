@@ -90,7 +90,7 @@ describe.each(RUNTIMES)("slow clients, on %s", (runtime) => {
       return pools.every(({ receiving }) => receiving === 2) && balancer?.spoolBytes === 4 * HALF.length;
     });
     expect(held.pools.map(({ instances }) => instances[0]?.inFlight)).toEqual([0, 0]);
-    const { output } = await project.cli(["status"]);
+    const { output } = await project.cli(["status", "--wide"]);
     expect(output).toContain(" · receiving 2\n");
     expect(output).toContain("spool: 0.6 MB of slow clients' bodies on disk\n");
     const downloads = await Promise.all(

@@ -69,7 +69,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
         },
       ],
     });
-    const forPeople = await project.cli(["status"]);
+    const forPeople = await project.cli(["status", "--wide"]);
     expect(forPeople.code).toBe(0);
     for (const name of ["web.1", "web.2", "web.3", "balancer.1"]) expect(forPeople.stdout).toContain(name);
 
@@ -93,7 +93,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     const stopped = await stopping;
     expect(`${stopped.code} ${stopped.output}`).toMatch(/^0 /);
     await project.nothingLeft();
-    expect((await project.cli(["status"])).code).toBe(3);
+    expect((await project.cli(["status", "--wide"])).code).toBe(3);
   });
 
   test("a port that is taken: the error names who holds it", async () => {

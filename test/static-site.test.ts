@@ -27,7 +27,7 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
     const started = await project.cli([...args, "--runtime", runtime], { env: project.startEnvironment() });
     expect(started).toMatchObject({ code: 0 });
     expect((await get(project.port, "/a.txt")).body).toBe("a file");
-    expect((await project.cli(["status"])).output).toMatch(/^web {2}static {2}1\/1 ready/m);
+    expect((await project.cli(["status", "--wide"])).output).toMatch(/^web {2}static {2}1\/1 ready/m);
     expect((await project.reload()).code).toBe(0);
     expect((await get(project.port, "/a.txt")).body).toBe("a file");
   });

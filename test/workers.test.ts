@@ -104,7 +104,9 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     await event(/ error tick\.1 +run of .* failed after [\d.]+ s: exited with code 1: error: no disk/i);
     const shown = await instance();
     expect(shown).toMatchObject({ state: "ready", restarts: 0, attempt: 1, schedule: { last: { code: 1 } } });
-    expect((await project.cli(["status"])).output).toMatch(/tick\.1: the last run failed: exited with code 1/);
+    expect((await project.cli(["status", "--wide"])).output).toMatch(
+      /tick\.1: the last run failed: exited with code 1/,
+    );
     const refused = await project.scale("tick", 2);
     expect(refused).toMatchObject({ code: 2 });
     expect(refused.output).toContain("tick can have 0 to 1 instances, not 2");
@@ -152,7 +154,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     expect(await project.scale("worker", 0)).toMatchObject({ code: 0 });
     expect(await project.status()).toMatchObject({ state: "running" });
     expect(await askControl(join(project.runDir, "control.sock"), "/v1/ready")).toContain('"ok":true');
-    expect((await project.cli(["status"])).output).not.toMatch(/REQ|P50/);
+    expect((await project.cli(["status", "--wide"])).output).not.toMatch(/REQ|P50/);
     expect(await project.stop()).toMatchObject({ code: 0 });
     await project.nothingLeft();
   });

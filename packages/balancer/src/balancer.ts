@@ -7,9 +7,12 @@ import {
   type IdentityRules,
   type LostRequests,
   maxSockets,
+  NO_ROUTE,
   type OpenRequest,
   type RateLimitRule,
   type RecordedRequest,
+  type RecordedSpan,
+  type RouteStats,
   type Snapshot,
 } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
@@ -39,6 +42,7 @@ import { Recorder } from "./stats/recorder.js";
 import { type TcpClient, TcpDownstream, type TcpServices } from "./tcp/tcp-downstream.js";
 import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
 import { UnreadBytes } from "./tcp/unread-bytes.js";
+import { SpanRecorder } from "./stats/span-recorder.js";
 import {
   type Connection,
   type ConnectionOwner,
@@ -84,6 +88,8 @@ export interface BalancerOptions {
   identity?: IdentityRules | undefined;
   /** Reports requests of a recording. Returns false if they cannot be sent. */
   onRecorded(requests: RecordedRequest[], lost: number): boolean;
+  /** Reports sampled requests. Returns false if they cannot be sent. Undefined: none are reported. */
+  onSpans?: ((spans: RecordedSpan[], lost: number) => boolean) | undefined;
   /** A removed upstream has no more connections, or the listening sockets were closed. */
   onChanged(): void;
   /** A drain has ended: no client connection is left. */
@@ -169,6 +175,8 @@ export class Balancer {
           limits,
           onProblem: options.onNotice,
         }),
+      spans: options.onSpans && new SpanRecorder(options.onSpans),
+      takesTimes: options.accessLog !== undefined || options.onSpans !== undefined,
       recorder: undefined,
       isDraining: false,
       drainingSince: Number.POSITIVE_INFINITY,
@@ -246,6 +254,11 @@ export class Balancer {
     return this.registry.takeLoads();
   }
 
+  /** Returns the counts of routes that had responses since the last call. */
+  takeRoutes(): RouteStats[] {
+    return [...this.registry.routes.take(), ...this.counters.unrouted.take("", NO_ROUTE)];
+  }
+
   takeUpstreamStats(): ReturnType<UpstreamRegistry["takeStats"]> {
     return this.registry.takeStats();
   }
@@ -264,6 +277,7 @@ export class Balancer {
   closeLogs(): void {
     this.relay.accessLog?.close();
     this.relay.recorder?.flush();
+    this.relay.spans?.flush();
   }
 
   /** Applies a snapshot, unless the current one is as new. */

@@ -103,6 +103,7 @@ class BalancerProcess {
       onEjection: () => this.reportSoon(),
       onLost: (lost) => void this.channel.send({ type: "lost", ...lost }),
       onRecorded: (requests, lost) => this.channel.send({ type: "recorded", requests, lost }),
+      onSpans: snapshot.spans ? (spans, lost) => this.channel.send({ type: "spans", spans, lost }) : undefined,
       onPoison: (found) => void this.channel.send({ type: "poison", ...found }),
       onProblem: log,
       onNotice: (message) => void this.channel.send({ type: "notice", message }),
@@ -178,6 +179,7 @@ class BalancerProcess {
       spoolBytes: balancer.spoolBytes,
       held: balancer.heldStats(),
       loads: balancer.takeLoads(),
+      routes: balancer.takeRoutes(),
     });
   }
 

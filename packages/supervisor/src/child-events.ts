@@ -1,4 +1,5 @@
 /** How the supervisor deals with its children: how it starts them, and what it does when one says something or ends. */
+import type { RecordedSpans } from "@paceline/wire";
 import type { BalancerCoordination } from "./channel/balancer-coordination.js";
 import { ChannelServer } from "./channel/channel-server.js";
 import { unwantedState } from "./core/deaths.js";
@@ -23,6 +24,7 @@ import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
 import type { SlotSockets } from "./sockets/slot-sockets.js";
 import type { JudgedCounts } from "./stats/judged-counts.js";
 import type { Recordings } from "./stats/recordings.js";
+import type { RouteTotals } from "./stats/route-totals.js";
 import type { StatsBook } from "./stats/stats.js";
 
 /** The parts of a supervisor that children's messages concern. They exist once a child can say something. */
@@ -41,7 +43,10 @@ interface Concerned {
   readonly deaths: DeathWatch;
   readonly judged: JudgedCounts;
   readonly recordings: Recordings;
+  readonly routes: RouteTotals;
   readonly adoption: FleetAdoption | undefined;
+  /** Receives sampled requests. */
+  onSpans(recorded: RecordedSpans): void;
   readonly sockets: readonly ListeningSocket[];
   readonly urls: readonly string[];
   readonly slotSockets: SlotSockets;
@@ -112,6 +117,8 @@ function childEvents(parts: Concerned): ChildEvents {
     onPoison: (found) => parts.poison.found(found),
     onDumped: (dumped) => parts.dumps.dumped(dumped),
     onOpen: (requests) => parts.coordination.listed(requests),
+    onRoutes: ({ id }, routes) => parts.routes.record(id, routes, performance.now()),
+    onSpans: (recorded) => parts.onSpans(recorded),
     onRecorded: (recorded) => parts.recordings.heard(recorded),
     onLost: (lost) => parts.deaths.lost(parts.children.get(lost.upstream), lost),
     onNotice: (child, message, level) => log.event(level, child.name, message),
@@ -122,10 +129,12 @@ function childEvents(parts: Concerned): ChildEvents {
     },
     onRun: ({ name }, run) => {
       slots.of(name).lastRun = run;
+      if (run.failure !== null) log.event("warn", name, `the run failed: ${run.failure}`, "run-failed");
     },
     onChannelLost: (child) => parts.coordination.lostChannel(child.id),
     onEnded: (process, ending) => {
       parts.coordination.gone(process.id);
+      parts.routes.ended(process.id);
       slots.ended(process, ending, isUnwantedEnd(parts.runner.fleet, process));
       parts.slotSockets.ended(process.name);
       const wasKilled = process.death != null && process.death.killedAs !== null;

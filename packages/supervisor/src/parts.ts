@@ -1,6 +1,7 @@
 /** The parts of a supervisor, created in dependency order and connected to one another. */
 import { rm } from "node:fs";
 import { join } from "node:path";
+import type { RecordedSpans } from "@paceline/wire";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import type { ChannelServer } from "./channel/channel-server.js";
 import { childrenOptions, childServer } from "./child-events.js";
@@ -45,6 +46,7 @@ import { SlotSockets } from "./sockets/slot-sockets.js";
 import { JudgedCounts } from "./stats/judged-counts.js";
 import { OomKills } from "./stats/oom-kills.js";
 import { Recordings } from "./stats/recordings.js";
+import { RouteTotals } from "./stats/route-totals.js";
 import { StatsBook } from "./stats/stats.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
 import type { PartsOptions } from "./supervisor-options.js";
@@ -60,6 +62,8 @@ export class Parts {
     isAlive: (slot) => [...this.children.alive()].some(({ name }) => name === slot),
   });
   isStopping = false;
+  /** Receives sampled requests; set where metrics and spans are exported. */
+  onSpans: (recorded: RecordedSpans) => void = () => {};
   /** Ends the wait before a stop at once. */
   endPreDrain = () => {};
   /** When all drains of a stop must have ended, by performance.now(). */
@@ -74,6 +78,7 @@ export class Parts {
     this.publishing.publish();
     return this.coordination.whenApplied(this.coordination.version, MAX_APPLYING_MS);
   });
+  readonly routes = new RouteTotals((pool) => this.configs.routes.get(pool)?.routes ?? []);
   readonly configs: PoolConfigs;
   readonly runner: FleetRunner;
   readonly coordination: BalancerCoordination;
@@ -180,7 +185,7 @@ export class Parts {
       },
       onCold: ({ name }, problem) => log.event("warn", name, `takes traffic before it is warm: ${problem}`),
       onTurn: ({ name, failsChecks }, message) => {
-        log.event(failsChecks ? "warn" : "info", name, message);
+        log.event(failsChecks ? "warn" : "info", name, message, failsChecks ? "ejected" : undefined);
         publish();
       },
       random: Math.random,

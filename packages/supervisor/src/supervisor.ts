@@ -7,6 +7,7 @@ import type {
   OpenRequestStatus,
   OperationResult,
   PageAccess,
+  ProgressListener,
   Status,
   SupervisorApi,
 } from "./control/api.js";
@@ -15,11 +16,12 @@ import type { Caller } from "./core/history.js";
 import type { FleetConfig } from "./core/model.js";
 import { isAbout } from "./core/words.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
-import { type TextFormat, textOf } from "./metrics/exposition.js";
+import { type Family, type TextFormat, textOf } from "./metrics/exposition.js";
 import { familiesOf } from "./metrics/families.js";
 import { diffFleet } from "./operations/fleet-diff.js";
 import { readiness, wantedSlots } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
+import { Observers } from "./operations/observers.js";
 import { STOPPING } from "./operations/operations.js";
 import { OperatorCommands } from "./operations/operator-commands.js";
 import { Records } from "./operations/records.js";
@@ -51,6 +53,7 @@ class FleetSupervisor implements Supervisor {
   private readonly admin: AdminListener;
   private readonly pageToken: PageToken;
   readonly records: Records;
+  private readonly observers: Observers;
   private stopping: Promise<OperationResult> | undefined;
   private unwatchSignals = () => {};
   /** What a stop does after the fleet was handed over. */
@@ -79,6 +82,15 @@ class FleetSupervisor implements Supervisor {
     this.pageToken = new PageToken(options.runDir.path, warn);
     this.records = new Records(options.runDir);
     this.admin = new AdminListener({ warn, supervisor: this, token: () => this.tokenOfPage() });
+    const { runDir, version, environment } = options;
+    this.observers = new Observers({
+      ...this.parts,
+      ...{ runDir: runDir.path, version, environment, isStopping: () => this.parts.isStopping },
+      families: () => this.families(),
+      problem: () => options.problem?.() ?? this.parts.state.problem,
+      logStatus: () => options.logStatus?.() ?? null,
+    });
+    this.parts.onSpans = (recorded) => this.observers.heard(recorded);
     const { startedAt = Date.now() } = options.adoption?.state ?? {};
     this.startedAt = performance.now() - Math.max(0, Date.now() - startedAt);
   }
@@ -88,6 +100,8 @@ class FleetSupervisor implements Supervisor {
   async start(): Promise<void> {
     const { parts, options } = this;
     if (!(await openSockets(parts, options))) return;
+    // From the first event on.
+    await this.observers.follow();
     this.watchSignals();
     startParts(parts, options);
     this.listenBeside();
@@ -109,6 +123,7 @@ class FleetSupervisor implements Supervisor {
     if (this.parts.isStopping) return;
     agentCheck.listen(configs.fleet.agentCheck ?? null);
     this.admin.listen(configs.fleet.admin?.listen ?? null);
+    void this.observers.follow();
   }
 
   private recordStart(): void {
@@ -183,11 +198,16 @@ class FleetSupervisor implements Supervisor {
   }
 
   metrics(format: TextFormat): string {
-    const { children, runner } = this.parts;
+    return textOf(this.families(), format);
+  }
+
+  private families(): Family[] {
+    const { children, runner, routes, configs } = this.parts;
     const slots = runner.fleet.pools.flatMap((pool) => pool.slots);
     const ids = new Map(slots.map(({ name, member }) => [name, processId(name, member.process.attempt)]));
     const latenciesOf = (slot: string) => children.get(ids.get(slot) ?? "")?.stats.latencyTotals;
-    return textOf(familiesOf(this.status(), latenciesOf), format);
+    const pools = configs.fleet.pools.map(({ name }) => name);
+    return familiesOf(this.status(), latenciesOf, routes.all(pools));
   }
 
   scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
@@ -216,6 +236,14 @@ class FleetSupervisor implements Supervisor {
 
   steerDeploy(...args: Parameters<SupervisorApi["steerDeploy"]>): OperationResult {
     return this.commands.steerDeploy(...args);
+  }
+
+  alerts(): ReturnType<SupervisorApi["alerts"]> {
+    return { alerts: this.observers.alertStatus() };
+  }
+
+  testAlerts(onProgress: ProgressListener): Promise<OperationResult> {
+    return this.observers.testAlerts(onProgress);
   }
 
   lock(...args: Parameters<SupervisorApi["lock"]>): OperationResult {
@@ -259,6 +287,7 @@ class FleetSupervisor implements Supervisor {
     // Kept open for the heir, and for this process if the heir fails.
     parts.sockets = [];
     this.admin.close();
+    this.observers.close();
     parts.close();
     const handOver = { heir, sockets, wantsStop: false, forget: () => this.unwatchSignals() };
     this.stopInstead = () => {
@@ -382,6 +411,7 @@ class FleetSupervisor implements Supervisor {
     const result = await endFleet(parts, options.runDir.channelSocket);
     this.unwatchSignals();
     this.admin.close();
+    this.observers.close();
     parts.close();
     const said = result.ok ? "has stopped" : "gave up: a process does not exit";
     parts.log.event(result.ok ? "info" : "error", "paceline", said);

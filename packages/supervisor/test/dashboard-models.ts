@@ -105,6 +105,7 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
     ...counts,
     ...figures(),
     routes: ["/"],
+    routeClasses: [],
     templates: [],
     receiving: 0,
     sending: 0,

@@ -29,7 +29,7 @@ export class Outcome implements Finished {
   /** The size of the response's body so far. */
   bodyBytes = 0;
   startedAt = 0;
-  // The times are only taken for the access log, and `sentAt` for policies that need latencies.
+  // The times are only taken for the access log and spans, and `sentAt` for policies that need latencies.
   queuedAt = 0;
   foundAt = 0;
   sentAt = 0;
@@ -70,21 +70,21 @@ export class Outcome implements Finished {
 
   /** Its body was collected, so that it is ready for an instance. */
   collected(): void {
-    if (this.relay.accessLog !== undefined) this.queuedAt = performance.now();
+    if (this.relay.takesTimes) this.queuedAt = performance.now();
   }
 
   /** An instance was picked. @param isLate whether the request has waited for it */
   found(upstream: Upstream, isLate = false): Upstream {
     this.upstream = upstream;
     if (isLate) this.readyAt = performance.now();
-    if (this.relay.accessLog !== undefined) this.foundAt = performance.now();
+    if (this.relay.takesTimes) this.foundAt = performance.now();
     return upstream;
   }
 
   /** Its head is sent to the upstream. */
   sent(upstream: Upstream): void {
     upstream.requestsTotal++;
-    if (this.relay.accessLog !== undefined || upstream.latency !== undefined) this.sentAt = performance.now();
+    if (this.relay.takesTimes || upstream.latency !== undefined) this.sentAt = performance.now();
   }
 
   /** The head of the response that the client gets has come. */
@@ -94,7 +94,7 @@ export class Outcome implements Finished {
     // Programs and Node handlers do not report it.
     const micros = head.handlerMicros < 0 ? (performance.now() - this.readyAt) * 1000 : head.handlerMicros;
     this.upstream?.pace.add(micros);
-    if (this.relay.accessLog === undefined) return;
+    if (!this.relay.takesTimes) return;
     this.firstByteAt = performance.now();
     this.handlerMicros = head.handlerMicros;
   }
@@ -116,7 +116,7 @@ export class Outcome implements Finished {
   /** @param upstream the upstream that has finished the request */
   count(upstream: Upstream | undefined): void {
     const { status, tookMs } = this;
-    this.relay.counters.answered(status, tookMs);
+    this.relay.counters.answered(status, tookMs, this.head.routeCounts, this.head.isRead);
     upstream?.answered(status, tookMs, this.head);
     this.counted = status;
     this.status = 0;
@@ -154,22 +154,26 @@ export class Outcome implements Finished {
 
   /** Records that the client has its response, or will get none. */
   end(loggedAs: number, upstream: Upstream | undefined, pool: Pool | undefined, phase: AccessPhase): void {
-    const { counters, accessLog, recorder } = this.relay;
+    const { counters, accessLog, spans, recorder, takesTimes } = this.relay;
     const { status } = this;
     const logged = loggedAs || status || this.counted;
-    if (accessLog !== undefined && logged !== 0) {
+    if (takesTimes && logged !== 0) {
       if (this.outcome === "whole" && loggedAs !== 0 && phase !== "tunnel")
         this.outcome = loggedAs === CLIENT_CLOSED_REQUEST ? "client-left" : loggedAs === status ? "whole" : "refused";
       this.pool = pool?.name;
       this.phase = phase;
       this.status = logged;
-      accessLog.request(this.head, this.peer, this);
+      accessLog?.request(this.head, this.peer, this);
+      spans?.request(this.head, this);
       this.status = status;
     }
     if (recorder !== undefined && logged !== 0) recorder.request(this.head, logged, this.bodyBytes, this.tookMs);
     counters.inFlight--;
     if (status !== 0) this.count(upstream);
-    else if (loggedAs === CLIENT_CLOSED_REQUEST) upstream?.abandoned(this.tookMs, this.head);
+    else if (loggedAs === CLIENT_CLOSED_REQUEST) {
+      upstream?.abandoned(this.tookMs, this.head);
+      this.head.routeCounts?.abandoned(this.head.isRead);
+    }
     this.counted = 0;
     this.upstream = undefined;
   }

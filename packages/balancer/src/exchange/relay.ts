@@ -14,6 +14,7 @@ import type { AccessLog } from "../stats/access-log.js";
 import type { Counters } from "../stats/counters.js";
 import type { Losses } from "../stats/losses.js";
 import type { Recorder } from "../stats/recorder.js";
+import type { SpanRecorder } from "../stats/span-recorder.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { PoisonBook } from "./poison.js";
@@ -48,6 +49,10 @@ export interface Relay {
   readonly identities: IdentitySource | undefined;
   /** Undefined: no access log. */
   readonly accessLog: AccessLog | undefined;
+  /** Undefined: sampled requests are not reported as spans. */
+  readonly spans: SpanRecorder | undefined;
+  /** Whether the times of each request are taken, for the access log or spans. */
+  readonly takesTimes: boolean;
   /** Undefined: no recording is under way. */
   recorder: Recorder | undefined;
   /** Whether the balancer drains: every response is the last of its connection. */

@@ -6,6 +6,7 @@ import type { RequestHead } from "../http1/request-head.js";
 import { asRequestForFile, type InternalPools, type NamedFile, targetOf } from "../routing/file-redirect.js";
 import { retarget, routeOf } from "../routing/route.js";
 import type { Route } from "../routing/router.js";
+import type { RouteCounts } from "../stats/route-counts.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { HeadOwner } from "./spare-heads.js";
 
@@ -66,7 +67,17 @@ export class SavedHead {
 
   /** Its route class, for a pool under judgement. */
   get routeClass(): number {
-    return routeClassOf(this.route?.ordinal ?? 0, this.isForFile || isRead(this.bytes, this.start));
+    return routeClassOf(this.route?.ordinal ?? 0, this.isRead);
+  }
+
+  /** Whether its method is GET or HEAD. */
+  get isRead(): boolean {
+    return this.isForFile || isRead(this.bytes, this.start);
+  }
+
+  /** The counts of its route; undefined if it has none. */
+  get routeCounts(): RouteCounts | undefined {
+    return this.route?.counts;
   }
 
   /** Whether the head is in these bytes. */

@@ -105,15 +105,15 @@ const TRACE = (1 << FieldKind.TRACEPARENT) | (1 << FieldKind.TRACESTATE);
 /** The identity of one request at a time; belongs to a client connection. What is kept passes as it came. */
 export class Identity {
   private readonly id = added("X-Request-Id", ID_BYTES);
-  private readonly trace = added("traceparent", TRACEPARENT_BYTES);
+  private readonly made = added("traceparent", TRACEPARENT_BYTES);
   private readonly combinations: readonly (readonly AddedField[])[] = [
     [],
     [this.id],
-    [this.trace],
-    [this.id, this.trace],
+    [this.made],
+    [this.id, this.made],
   ];
   private keptId: string | undefined;
-  private keptTraceId: string | undefined;
+  private keptParent: string | undefined;
   private added: readonly AddedField[] = [];
   private replaced = 0;
 
@@ -136,11 +136,11 @@ export class Identity {
       (isTrusted || trace.keep === "always") &&
       isTraceparent(bytes, fields.valueStart(parentAt), fields.valueEnd(parentAt));
     this.keptId = keepsId ? fields.value(idAt) : undefined;
-    this.keptTraceId = keepsTrace ? fields.value(parentAt).slice(3, 35) : undefined;
+    this.keptParent = keepsTrace ? fields.value(parentAt).slice(0, TRACEPARENT_BYTES) : undefined;
     const makesId = ids && !keepsId;
     const makesTrace = trace !== undefined && !keepsTrace;
     if (makesId) this.source.putId(this.id.value);
-    if (makesTrace) this.source.putTraceparent(this.trace.value);
+    if (makesTrace) this.source.putTraceparent(this.made.value);
     this.added = this.combinations[(makesId ? 1 : 0) + (makesTrace ? 2 : 0)] as readonly AddedField[];
     this.replaced = (makesId ? REQUEST_ID : 0) | (makesTrace ? TRACE : 0);
     this.addTo(head);
@@ -158,7 +158,20 @@ export class Identity {
   }
 
   get traceId(): string | undefined {
-    return this.keptTraceId ?? (this.source.rules.trace && textOf(this.trace.value, 3, 35));
+    return this.keptParent?.slice(3, 35) ?? (this.source.rules.trace && textOf(this.made.value, 3, 35));
+  }
+
+  /** Whether the traceparent says that the request is sampled. */
+  get isSampled(): boolean {
+    if (this.source.rules.trace === undefined) return false;
+    return this.keptParent === undefined ? this.made.value[54] === ONE : /[13579bdf]$/.test(this.keptParent);
+  }
+
+  /** Returns the ids of its span: what is made here is the span that the app's own has as its parent. */
+  trace(): { traceId: string; spanId?: string; parentId?: string } {
+    const { keptParent, made } = this;
+    if (keptParent !== undefined) return { traceId: keptParent.slice(3, 35), parentId: keptParent.slice(36, 52) };
+    return { traceId: textOf(made.value, 3, 35), spanId: textOf(made.value, 36, 52) };
   }
 
   /** Whether clients get the request id. */

@@ -1,5 +1,6 @@
 /** Finds the best route for a host and path: an exact host before a wildcard before any host, then the longest prefix. */
 import { LOWER } from "../http1/bytes.js";
+import type { RouteCounts } from "../stats/route-counts.js";
 import { decodeForMatch, normalizePath } from "./request-path.js";
 
 /** One route of a router. */
@@ -11,6 +12,8 @@ export interface RouteSpec<Target> {
   stripPrefix?: boolean;
   /** Its place among the routes of the target. Default: 0. */
   ordinal?: number;
+  /** What counts its responses. */
+  counts?: RouteCounts | undefined;
 }
 
 export interface Route<Target> {
@@ -23,6 +26,7 @@ export interface Route<Target> {
   readonly stripped: Uint8Array | undefined;
   /** Its place among the routes of the target. */
   readonly ordinal: number;
+  readonly counts: RouteCounts | undefined;
 }
 
 /** The routes of one host, the longest prefix first. */
@@ -56,7 +60,7 @@ export class Router<Target> {
     this.only = specs.length === 1 && !hasHosts && first?.segments === 0 ? first : undefined;
   }
 
-  private add({ text, target, stripPrefix = false, ordinal = 0 }: RouteSpec<Target>): void {
+  private add({ text, target, stripPrefix = false, ordinal = 0, counts }: RouteSpec<Target>): void {
     const slash = text.indexOf("/");
     const isWildcard = text.startsWith("*.");
     const host = text.slice(isWildcard ? 1 : 0, slash).toLowerCase();
@@ -69,7 +73,7 @@ export class Router<Target> {
     const normal = (normalizePath(path) ?? path).replace(/\/$/, "");
     const prefix = Buffer.from(decodeForMatch(normal), "latin1");
     const stripped = stripPrefix && normal !== "" ? Buffer.from(normal, "latin1") : undefined;
-    group.routes.push({ target, prefix, segments: normal.split("/").length - 1, stripped, ordinal });
+    group.routes.push({ target, prefix, segments: normal.split("/").length - 1, stripped, ordinal, counts });
   }
 
   /**

@@ -1,5 +1,6 @@
 /** The counts of this balancer process, for its reports. */
 import { Histogram } from "@paceline/wire";
+import { RouteCounts } from "./route-counts.js";
 
 export class Counters {
   connections = 0;
@@ -11,6 +12,8 @@ export class Counters {
   /** Requests that nobody waits for, but that keep their place until their upstream has finished them. */
   abandoned = 0;
   readonly latency = new Histogram();
+  /** Of requests without a route. */
+  readonly unrouted = new RouteCounts();
 
   /** A number that changes with each opened or closed connection and, if nothing is in flight, with each request. */
   get activity(): number {
@@ -18,8 +21,9 @@ export class Counters {
   }
 
   /** Counts a finished response. @param milliseconds since its request's head was read */
-  answered(status: number, milliseconds: number): void {
+  answered(status: number, milliseconds: number, route = this.unrouted, isRead = true): void {
     this.requestsTotal++;
+    route.answered(isRead, status, milliseconds);
     if (status >= 500) this.errorsTotal++;
     this.latency.record(milliseconds * 1000);
   }

@@ -14,6 +14,7 @@ import type { Deadlines } from "../deadlines.js";
 import { ErrorPages } from "../downstream/local-response.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
+import { RouteBook } from "../stats/route-counts.js";
 import { LeastBusy } from "./least-busy.js";
 import { OutOfTurn } from "./out-of-turn.js";
 import { PeakLatency } from "./peak-latency.js";
@@ -80,6 +81,7 @@ export class UpstreamRegistry {
   private members = new Map<string, Upstream>();
   /** Several of one process, if it has left its pool and come back. */
   private readonly outgoing = new Set<Upstream>();
+  readonly routes = new RouteBook();
   /** By pool. */
   private readonly health = new Map<string, PoolHealth>();
 
@@ -122,7 +124,8 @@ export class UpstreamRegistry {
       }
       pools.set(described.name, pool);
       for (const [ordinal, route] of described.routes.entries()) {
-        const spec = { text: route, target: pool, stripPrefix: described.stripPrefix ?? false, ordinal };
+        const counts = this.routes.of(described.name, route, ordinal);
+        const spec = { text: route, target: pool, stripPrefix: described.stripPrefix ?? false, ordinal, counts };
         (described.internalRoots === undefined ? routes : internalRoutes).push(spec);
       }
       const path = described.routes[0]?.replace(/^[^/]*/, "").replace(/\/?$/, "/") ?? "/";
@@ -150,6 +153,7 @@ export class UpstreamRegistry {
       this.health.delete(name);
       pool.setMembers([]);
     }
+    this.routes.settle();
     const former = this.members;
     this.pools = pools;
     this.members = members;

@@ -20,7 +20,15 @@ describe("candidates", () => {
   });
 
   test("options of the command, without hidden ones, each with its description", () => {
-    expect(textsFor("status", "--")).toEqual(["--check", "--config", "--run-dir", "--json", "--timeout", "--help"]);
+    expect(textsFor("status", "--")).toEqual([
+      "--check",
+      "--wide",
+      "--config",
+      "--run-dir",
+      "--json",
+      "--timeout",
+      "--help",
+    ]);
     expect(textsFor("start", "--notify")).toEqual([]);
     expect(textsFor("ls", "")).toEqual([]);
     const [check] = candidatesFor(program, ["status", "--ch"]).words;

@@ -81,7 +81,7 @@ let second = -1;
 let shown = "";
 
 /** Formats a time as local date and time in milliseconds, so that lines sort by text. */
-function dateAndTime(at: number): string {
+export function dateAndTime(at: number): string {
   // Cached, because many lines fall into the same second.
   if (Math.floor(at / 1000) !== second) {
     second = Math.floor(at / 1000);

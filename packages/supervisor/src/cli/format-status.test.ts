@@ -109,6 +109,7 @@ const status: Status = {
       errorsTotal: 0,
       ...figures,
       routes: ["/"],
+      routeClasses: [],
       receiving: 0,
       sending: 0,
       instances: [instance, failed],
@@ -315,4 +316,32 @@ test("a pool that gets no requests has no rate and no route; a schedule has its 
   expect(shown).toContain("nightly.1: the last run failed: exited with code 1: no disk");
   expect(of({ runningSeconds: 3 })).toMatch(/running 3 s\n/);
   expect(of({ nextInSeconds: null })).toMatch(/failed in 2 s, no next\n/);
+});
+
+const LONG = "a-name-of-the-longest-kind-of-pool";
+const schedule: ScheduleStatus = {
+  ...{ nextAt: 0, nextInSeconds: 3_700, runningSeconds: null, runs: 1, failures: 1, skipped: 0 },
+  last: { at: 0, durationSeconds: 100, code: 1, signal: null, failure: "exited with code 1" },
+};
+const rich: InstanceStatus = {
+  ...{ ...instance, pid: 4_194_303, rssBytes: 12_345e6, requestsTotal: 987_654_321, inFlight: 4_000, restarts: 120 },
+  ...{ deferred: { jobs: 1_200, oldestMs: 60_000 }, schedule },
+  recycle: { due: "uses 212 MB of memory (maxMemoryMb 200)", memoryLimitInSeconds: 90_000, memoryBytesPerHour: 1 },
+};
+
+test.each([80, 60, 40])("fits %i columns, with long names and many figures", (width) => {
+  const named = { ...rich, name: `${LONG}.1024`, stalledMs: 120_000 };
+  const routes = ["/", "/api/", "shop.example/", "/a/very/long/prefix/of/a/path/that/goes/on/and/on/for/ever/and/ever"];
+  const pool = { ...(status.pools[0] as PoolStatus), name: LONG, routes, instances: [rich, failed, named] };
+  const text = formatStatus({ ...status, pools: [pool] }, { colour: false, width });
+  expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(width);
+  expect(text).toMatch(/^web\.1 .*ready/m);
+});
+
+test("has all columns if there is room, and shorter ones before it leaves one out", () => {
+  const wide = formatStatus(status, { colour: false });
+  expect(formatStatus(status, { colour: false, width: 200 })).toContain("REQUESTS");
+  expect(wide).toContain("RESTARTS");
+  const narrow = formatStatus(status, { colour: false, width: 80 });
+  expect(narrow).toMatch(/^NAME +STATE +PID +RSS +CPU +REQ\/S .*P99 +RST/m);
 });

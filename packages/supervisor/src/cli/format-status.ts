@@ -14,7 +14,9 @@ import { FULL_WEIGHT } from "../core/fleet.js";
 import type { ProcessState } from "../core/model.js";
 import { readyText } from "../core/serving.js";
 import { boundsText, formatDuration, stateWord, visibleLine } from "../core/words.js";
+import { inFewCells } from "../dashboard/format.js";
 import { deployText } from "./format-deploy.js";
+import { wrap } from "./format-explanation.js";
 
 const STALLED_COLOUR = "31";
 const OUT_OF_TURN_COLOUR = "33";
@@ -35,7 +37,13 @@ const COLOUR: Record<ProcessState, string> = {
 
 interface FormatOptions {
   colour: boolean;
+  /** No line is longer: columns are shortened, then left out, and lines of text are wrapped. Default: no limit. */
+  width?: number | undefined;
 }
+
+/** Of a figure that has none on the dashboard, and of one that is only shown because it has a value. */
+const USUAL_DROP = 10;
+const OPTIONAL_DROP = 2.5;
 
 /** Formats the whole fleet, one line a process. The last exit of a process that is not ready is shown below the tables. */
 export function formatStatus(status: Status, options: FormatOptions): string {
@@ -48,15 +56,8 @@ export function formatStatus(status: Status, options: FormatOptions): string {
       (!ofRequests || hasRequests) &&
       (!isOptional || processes.some((each) => figureOf(figure, each) !== null)),
   );
-  const head = columns.map(({ titles }): Cell => ({ text: titles[0], align: "right" }));
-  const rows: Cell[][] = [["NAME", "STATE", { text: "PID", align: "right" }, ...head]];
-  rows.push(...instances.flatMap((instance) => processRows(instance, columns, options)));
-  for (const template of status.pools.flatMap(({ templates }) => templates)) {
-    const { name, state, pid } = template;
-    const colour = options.colour ? { colour: COLOUR[state === "ready" ? "ready" : "starting"] } : {};
-    rows.push([name, { text: state, ...colour }, right(pid), ...columns.map((figure) => figureCell(figure, template))]);
-  }
-  rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, columns, options)));
+  const { width = Number.POSITIVE_INFINITY } = options;
+  const rows = fittingRows(status, columns, options, width);
   const troubles = [
     ...processes.flatMap(trouble),
     ...status.pools.flatMap(recycleLines),
@@ -75,11 +76,62 @@ export function formatStatus(status: Status, options: FormatOptions): string {
       ...releaseLines(status.pools),
       ...versionLines(status),
       ...lockLines(status),
-    ].map(visibleLine),
+    ].flatMap((line) => wrapped(line, width)),
     "",
-    ...formatTable(rows),
-    ...(troubles.length === 0 ? [] : ["", ...troubles.map(visibleLine)]),
+    ...rows,
+    ...(troubles.length === 0 ? [] : ["", ...troubles.flatMap((line) => wrapped(line, width))]),
   ].join("\n");
+}
+
+function wrapped(line: string, width: number): string[] {
+  return Number.isFinite(width) ? wrap(line, width, "", "    ") : [visibleLine(line)];
+}
+
+/** Returns the table, with the columns that fit. */
+function fittingRows(status: Status, all: readonly Figure[], options: FormatOptions, width: number): string[] {
+  let columns = all;
+  for (let isShort = false; ; isShort = true) {
+    const rows = tableRows(status, columns, { ...options, isShort });
+    const widest = widthOf(rows);
+    if (widest <= width) return formatTable(rows);
+    if (!isShort) continue;
+    if (columns.length === 0) return formatTable(rows.map((row) => row.map((cell) => cut(cell, width, row.length))));
+    const first = Math.max(...columns.map(dropOf));
+    columns = columns.filter((figure) => dropOf(figure) !== first);
+  }
+}
+
+function dropOf({ drop = USUAL_DROP, isOptional }: Figure): number {
+  return isOptional ? Math.min(drop, OPTIONAL_DROP) : drop;
+}
+
+/** Bounds a cell to its share of a line that has only name, state and pid. */
+function cut(cell: Cell, width: number, cells: number): Cell {
+  const most = Math.max(3, Math.floor(width / cells) - 2);
+  const text = textOf(cell);
+  const short = text.length <= most ? text : `${text.slice(0, most - 1)}…`;
+  return typeof cell === "string" ? short : { ...cell, text: short };
+}
+
+function tableRows(status: Status, columns: readonly Figure[], options: RowOptions): Cell[][] {
+  const head = columns.map(({ titles }): Cell => ({ text: titles[options.isShort ? 2 : 0], align: "right" }));
+  const rows: Cell[][] = [["NAME", "STATE", { text: "PID", align: "right" }, ...head]];
+  rows.push(
+    ...status.pools.flatMap(({ instances }) => instances).flatMap((each) => processRows(each, columns, options)),
+  );
+  for (const template of status.pools.flatMap(({ templates }) => templates)) {
+    const { name, state, pid } = template;
+    const colour = options.colour ? { colour: COLOUR[state === "ready" ? "ready" : "starting"] } : {};
+    const figures = columns.map((figure) => figureCell(figure, template, options.isShort));
+    rows.push([name, { text: state, ...colour }, right(pid), ...figures]);
+  }
+  rows.push(...status.balancers.flatMap((balancer) => processRows(balancer, columns, options)));
+  return rows;
+}
+
+interface RowOptions extends FormatOptions {
+  /** Whether titles and values are the short ones. */
+  isShort: boolean;
 }
 
 function title(status: Status): string {
@@ -168,20 +220,20 @@ function spoolLine({ balancers }: Status): string[] {
 function processRows(
   process: InstanceStatus | BalancerStatus,
   columns: readonly Figure[],
-  options: FormatOptions,
+  options: RowOptions,
 ): Cell[][] {
   const { name, stalledMs, pid, other } = process;
-  const figures = columns.map((figure) => figureCell(figure, process));
+  const figures = columns.map((figure) => figureCell(figure, process, options.isShort));
   const row: Cell[] = [name, stateCell(process, options, stalledMs), right(pid), ...figures];
   return other === null ? [row] : [row, [`  ${other.role}`, stateCell(other, options), right(other.pid)]];
 }
 
-function figureCell(figure: Figure, process: { pid: number | null }): Cell {
+function figureCell(figure: Figure, process: { pid: number | null }, isShort: boolean): Cell {
   const value = figureOf(figure, process);
   if (figure.isOptional && !((figure.key.split(".")[0] as string) in process)) return "";
   // A slot without a process has no uptime.
   if (value === null || (figure.unit === "seconds" && process.pid === null)) return right(null);
-  return right(textOfValue(value, figure.unit));
+  return right(isShort ? inFewCells(value, figure.unit) : textOfValue(value, figure.unit));
 }
 
 function textOfValue(value: NonNullable<FigureValue>, unit: Unit): string {
@@ -265,12 +317,23 @@ type Cell =
   | string
   | { text: string; align?: "left" | "right" /** An SGR parameter, such as 32 for green. */; colour?: string };
 
-/** Aligns the rows of a table; rows may differ in length. */
-export function formatTable(rows: readonly (readonly Cell[])[]): string[] {
+function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   const widths: number[] = [];
   for (const row of rows) {
     for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, textOf(cell).length);
   }
+  return widths;
+}
+
+/** Returns the width of the table that `formatTable` makes of the rows. */
+function widthOf(rows: readonly (readonly Cell[])[]): number {
+  const widths = widthsOf(rows);
+  return widths.reduce((sum, width) => sum + width, 2 * (widths.length - 1));
+}
+
+/** Aligns the rows of a table; rows may differ in length. */
+export function formatTable(rows: readonly (readonly Cell[])[]): string[] {
+  const widths = widthsOf(rows);
   return rows.map((row) =>
     row
       .map((cell, at) => formatCell(cell, widths[at] ?? 0))

@@ -1785,6 +1785,225 @@ export interface FleetKeys {
       }
     | undefined;
   /**
+   * Tells a webhook or a command what happens to the fleet. `paceline alerts --test` tries it. See docs/alerts.md.
+   *
+   * Value: list of tables.
+   */
+  alerts?:
+    | readonly {
+        /**
+         * Which events. See docs/alerts.md.
+         *
+         * Value: list of `"death"`, `"crash-loop"`, `"pool-down"`, `"pool-up"`, `"deploy-failed"`, `"reload-failed"`, `"recycle-failed"`, `"ejected"`, `"memory"`, `"poison"`, `"run-failed"`, `"disk"`, `"supervisor"`. Default: ["death","crash-loop","pool-down","pool-up","deploy-failed","reload-failed","recycle-failed","ejected","memory","poison","run-failed","disk","supervisor"].
+         */
+        on?:
+          | readonly (
+              | "death"
+              | "crash-loop"
+              | "pool-down"
+              | "pool-up"
+              | "deploy-failed"
+              | "reload-failed"
+              | "recycle-failed"
+              | "ejected"
+              | "memory"
+              | "poison"
+              | "run-failed"
+              | "disk"
+              | "supervisor"
+            )[]
+          | undefined;
+        /**
+         * The URL that gets a POST with JSON, such as that of an incoming webhook of Slack, Mattermost or Discord; or `{ file: "/run/secrets/url" }`, `{ credential: "url" }`.
+         *
+         * Value: text or secret.
+         */
+        webhook?:
+          | string
+          | {
+              /**
+               * The file that has the value, relative to the config file's folder.
+               */
+              file: string;
+            }
+          | {
+              /**
+               * The name of the systemd credential that has the value.
+               */
+              credential: string;
+            }
+          | undefined;
+        /**
+         * Further header fields of the webhook, such as `Authorization`; a value may be `{ file: … }` or `{ credential: … }`.
+         *
+         * Value: table of texts or secrets.
+         */
+        headers?:
+          | Record<
+              string,
+              | string
+              | number
+              | boolean
+              | {
+                  /**
+                   * The file that has the value, relative to the config file's folder.
+                   */
+                  file: string;
+                }
+              | {
+                  /**
+                   * The name of the systemd credential that has the value.
+                   */
+                  credential: string;
+                }
+            >
+          | undefined;
+        /**
+         * In place of `webhook`: a program and its arguments. Its environment has the alert; see docs/alerts.md.
+         *
+         * Value: list of texts.
+         */
+        command?: readonly string[] | undefined;
+        /**
+         * The same event of the same instance or pool is told once in this time; the next alert says how many there were.
+         *
+         * Value: whole number, ms. Default: 600000.
+         */
+        repeatAfterMs?: number | undefined;
+        /**
+         * The most alerts in an hour; further ones are dropped and counted.
+         *
+         * Value: whole number. Default: 30.
+         */
+        maxPerHour?: number | undefined;
+        /**
+         * How long one attempt may take.
+         *
+         * Value: whole number, ms. Default: 10000.
+         */
+        timeoutMs?: number | undefined;
+        /**
+         * How many further attempts a failed delivery has, after 1, 5, 25 and then 60 seconds each.
+         *
+         * Value: whole number. Default: 3.
+         */
+        retries?: number | undefined;
+        /**
+         * Hours in which alerts are held; when they end, one alert sums them up.
+         *
+         * Value: table.
+         */
+        quiet?:
+          | {
+              /**
+               * When the quiet hours begin, such as `22:00`.
+               *
+               * Value: text.
+               */
+              from?: string | undefined;
+              /**
+               * When they end.
+               *
+               * Value: text.
+               */
+              to?: string | undefined;
+              /**
+               * The time zone, such as `Europe/Berlin`. Default: the supervisor's.
+               *
+               * Value: text.
+               */
+              timezone?: string | undefined;
+              /**
+               * The events that are told all the same.
+               *
+               * Value: list of `"death"`, `"crash-loop"`, `"pool-down"`, `"pool-up"`, `"deploy-failed"`, `"reload-failed"`, `"recycle-failed"`, `"ejected"`, `"memory"`, `"poison"`, `"run-failed"`, `"disk"`, `"supervisor"`. Default: ["pool-down"].
+               */
+              except?:
+                | readonly (
+                    | "death"
+                    | "crash-loop"
+                    | "pool-down"
+                    | "pool-up"
+                    | "deploy-failed"
+                    | "reload-failed"
+                    | "recycle-failed"
+                    | "ejected"
+                    | "memory"
+                    | "poison"
+                    | "run-failed"
+                    | "disk"
+                    | "supervisor"
+                  )[]
+                | undefined;
+            }
+          | undefined;
+      }[]
+    | undefined;
+  /**
+   * Sends metrics and sampled spans to an OpenTelemetry collector. See docs/otlp.md.
+   *
+   * Value: table.
+   */
+  otlp?:
+    | {
+        /**
+         * The URL of an OpenTelemetry collector that takes OTLP in JSON over HTTP, such as `"http://127.0.0.1:4318"`. `/v1/traces` and `/v1/metrics` are appended.
+         *
+         * Value: text.
+         */
+        endpoint?: string | undefined;
+        /**
+         * Further header fields, such as an `Authorization`; a value may be `{ file: … }` or `{ credential: … }`.
+         *
+         * Value: table of texts or secrets.
+         */
+        headers?:
+          | Record<
+              string,
+              | string
+              | number
+              | boolean
+              | {
+                  /**
+                   * The file that has the value, relative to the config file's folder.
+                   */
+                  file: string;
+                }
+              | {
+                  /**
+                   * The name of the systemd credential that has the value.
+                   */
+                  credential: string;
+                }
+            >
+          | undefined;
+        /**
+         * The share of requests whose spans are sent; `0`: none. A traceparent that is kept decides for its request. `balancer.trace` has a share of its own, which counts if it is on.
+         *
+         * Value: number. Default: 0.01.
+         */
+        sampleRatio?: number | undefined;
+        /**
+         * How often the metrics are sent. `0`: never.
+         *
+         * Value: whole number, ms. Default: 60000.
+         */
+        metricsEveryMs?: number | undefined;
+        /**
+         * How long one attempt may take.
+         *
+         * Value: whole number, ms. Default: 10000.
+         */
+        timeoutMs?: number | undefined;
+        /**
+         * Further attributes of the resource, such as `deployment.environment.name`. `service.name` is the name of the fleet unless it is here.
+         *
+         * Value: table of texts.
+         */
+        attributes?: Record<string, string | number | boolean> | undefined;
+      }
+    | undefined;
+  /**
    * Whether a balancer starts the supervisor of a detached fleet again after it was killed. Whoever started a fleet in the foreground, such as systemd, does that itself.
    *
    * Value: true or false. Default: true.

@@ -130,11 +130,15 @@ export function flag(byDefault: boolean, description: string) {
   return field(z.boolean(error), { type: "true or false", default: byDefault, description });
 }
 
-/** A list of some of the given words. Default: all of them. */
-export function words<const W extends string>(known: readonly [W, ...W[]], description: string) {
+/** A list of some of the given words. */
+export function words<const W extends string>(
+  known: readonly [W, ...W[]],
+  description: string,
+  byDefault: readonly W[] = known,
+) {
   const error = expected(`must be a list of some of ${known.map((each) => JSON.stringify(each)).join(", ")}`);
   const type = `list of ${known.map((each) => `\`"${each}"\``).join(", ")}`;
-  return field(z.array(z.enum(known, error), error), { type, default: [...known], description });
+  return field(z.array(z.enum(known, error), error), { type, default: [...byDefault], description });
 }
 
 /** A list of texts; a single text is a list of one. */
@@ -184,16 +188,24 @@ export function textTable(description: string) {
 
 /** Variables of an environment: like `textTable`, but a value may also be in a file or a credential. */
 export function variables(description: string) {
-  const error = { error: ({ input }: { input?: unknown }) => problemOfVariable(input) };
   const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+  const schema = z.record(z.string(), orSecret(scalar), expected("must be a table of names and texts"));
+  return field(schema, { type: "table of texts or secrets", description });
+}
+
+/** A text that may also be in a file or a credential. */
+export function secretText(description: string) {
+  return field(orSecret(z.string().min(1)), { type: "text or secret", description });
+}
+
+function orSecret<S extends z.ZodType<string>>(scalar: S) {
+  const error = { error: ({ input }: { input?: unknown }) => problemOfVariable(input) };
   const file = z.string().describe("The file that has the value, relative to the config file's folder.");
   const credential = z.string().describe("The name of the systemd credential that has the value.");
   // Refined as a whole: the rest of the config is checked without a wrong value, not with a part of it.
-  const value = z
+  return z
     .union([scalar, z.strictObject({ file }), z.strictObject({ credential })], error)
     .refine((given) => typeof given === "string" || isSecretSource(given), error);
-  const schema = z.record(z.string(), value, expected("must be a table of names and texts"));
-  return field(schema, { type: "table of texts or secrets", description });
 }
 
 /** A value that a file or a credential has. A text is refused without being shown: it may be the value. */

@@ -6,11 +6,13 @@ import { DEPLOY_DEFAULTS } from "../core/deploy.js";
 import type { BalancerConfig, FleetConfig, FleetUser, LogConfig, PoolConfig } from "../core/model.js";
 import { resolveAccessLog } from "./access-log.js";
 import { findUser } from "./accounts.js";
+import { resolveAlerts } from "./alerts.js";
 import { defaultsOf, processCount } from "./fields.js";
 import { resolveAdmin, resolveAgentCheck, resolveProbes, resolveProxied } from "./fronts.js";
 import { resolveHooks } from "./hooks.js";
 import { readListen } from "./listen-address.js";
 import { splitAddresses, writtenAddresses } from "./mode.js";
+import { resolveOtlp } from "./otlp.js";
 import { resolveRateLimits } from "./rate-limits.js";
 import { resolveIdentity } from "./request-identity.js";
 import { defaultOf, defined, find, type ResolveContext, resolvePolicy, resolveRuntime } from "./resolve-context.js";
@@ -59,6 +61,16 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   const { baseDir } = context;
   const searchPath = pools[0]?.env.PATH ?? process.env.PATH ?? "";
   const hooks = resolveHooks(input.hooks, { baseDir, searchPath }, (path, problem) => find(context, path, problem));
+  const secretsAt = (key: string) => ({
+    ...{ baseDir, credentialsDir: context.credentialsDir, isOnlyChecked: context.isOnlyChecked ?? false },
+    report: (path: (string | number)[], problem: string) => find(context, [key, ...path], problem),
+  });
+  const alerts = resolveAlerts(input.alerts, searchPath, secretsAt("alerts"));
+  const otlp = resolveOtlp(input.otlp, secretsAt("otlp"));
+  if (otlp !== undefined && otlp.sampleRatio > 0) {
+    balancer.spans = true;
+    balancer.trace ??= { keep: "trusted", sampled: otlp.sampleRatio };
+  }
   return {
     name: input.name ?? context.defaultName,
     listen,
@@ -78,6 +90,8 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
     },
     log: { ...(defaultsOf(logFields) as unknown as LogConfig), ...defined(input.log) },
     ...(hooks !== undefined && { hooks }),
+    ...(alerts.length > 0 && { alerts }),
+    ...(otlp !== undefined && { otlp }),
     balancer: serves ? { ...balancer, ...(proxied.length > 0 && { proxied }) } : { ...balancer, processes: 0 },
     pools,
   };

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { MAX_INSTANCES } from "../core/model.js";
 import { accessLog } from "./access-log.js";
+import { alertsField } from "./alerts.js";
 import { balancingFields } from "./balancing.js";
 import { deployLimitFields } from "./deploy-limits.js";
 import { ejectionFields } from "./ejection.js";
@@ -29,6 +30,7 @@ import { hookFields } from "./hooks.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 import { modeFields } from "./mode.js";
+import { otlpFields } from "./otlp.js";
 import { overloadFields } from "./overload.js";
 import { rateLimits } from "./rate-limits.js";
 import { recycleFields } from "./recycle.js";
@@ -250,6 +252,8 @@ export const fleetFields = {
     hookFields,
     "Commands that run once for each reload or deploy, not for each instance. See [The hooks](#the-hooks).",
   ),
+  alerts: alertsField,
+  otlp: table(otlpFields, "Sends metrics and sampled spans to an OpenTelemetry collector. See [otlp.md](otlp.md)."),
   restartSupervisor: flag(
     true,
     "Whether a balancer starts the supervisor of a detached fleet again after it was killed. Whoever started a fleet in the foreground, such as systemd, does that itself.",

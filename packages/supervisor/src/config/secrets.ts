@@ -1,7 +1,7 @@
 /** Secrets in `env`: values that a file or a systemd credential has, so that no config and no environment of a start has them. */
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { FleetConfig, Secret, SecretSource } from "../core/model.js";
+import type { FleetConfig, Secret, SecretSource, SecretText } from "../core/model.js";
 
 /** The most bytes of a secret: one variable of the environment can have 128 KiB with its name. */
 const MAX_SECRET_BYTES = 64 << 10;
@@ -10,7 +10,7 @@ const OTHERS_READ = 0o004;
 /** The value of a variable in `env` of a config. */
 type EnvValue = string | { file: string } | { credential: string };
 
-interface SecretContext {
+export interface SecretContext {
   /** The folder that relative paths start from. */
   baseDir: string;
   /** $CREDENTIALS_DIRECTORY, which systemd sets for a unit with LoadCredential=. */
@@ -80,7 +80,11 @@ export function resolveToken(
 /** Returns undefined if there is no value; then that is reported, or it is only a check. */
 function secretValue(
   source: SecretSource,
-  { credentialsDir, isOnlyChecked, report }: Omit<SecretContext, "report"> & { report(message: string): void },
+  {
+    credentialsDir,
+    isOnlyChecked,
+    report,
+  }: Omit<SecretContext, "report" | "baseDir"> & { report(message: string): void },
 ): string | undefined {
   if ("file" in source) {
     const read = readSecretFile(source.file);
@@ -101,6 +105,27 @@ function secretValue(
   const hint = read.code === "ENOENT" ? `; add LoadCredential=${credential}:/path/of/the/secret to the unit` : "";
   report(`the credential "${credential}" in ${credentialsDir} ${read.problem}${hint}`);
   return undefined;
+}
+
+/** Reads a secret when it is needed. Returns why it cannot be read. */
+export function readSecret(
+  source: SecretSource,
+  env: NodeJS.ProcessEnv = process.env,
+): { text: string } | { problem: string } {
+  let problem = "";
+  const report = (message: string) => {
+    problem = message;
+  };
+  const text = secretValue(source, { credentialsDir: env.CREDENTIALS_DIRECTORY, isOnlyChecked: false, report });
+  return text === undefined ? { problem } : { text };
+}
+
+/** Returns a text, or the source of one with an absolute path, and reports if it cannot be read. */
+export function resolveSecretText(given: EnvValue, path: (string | number)[], context: SecretContext): SecretText {
+  if (typeof given === "string") return given;
+  const source: SecretSource = "file" in given ? { file: resolve(context.baseDir, given.file) } : given;
+  secretValue(source, { ...context, report: (message) => context.report(path, message) });
+  return source;
 }
 
 /** Returns the text of a file without its last newline, or why it cannot be a secret. */

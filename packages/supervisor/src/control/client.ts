@@ -45,27 +45,28 @@ export class ControlClient {
   }
 
   status(): Promise<Status> {
-    return this.#document("/v1/status");
+    return this.document("/v1/status");
   }
 
   history(zoom: "seconds" | "minutes", since = 0): Promise<FigureHistory> {
-    return this.#document(`/v1/history?zoom=${zoom}&since=${since}`);
+    return this.document(`/v1/history?zoom=${zoom}&since=${since}`);
   }
 
   async openRequests(name: string): Promise<OpenRequestStatus[]> {
     const path = `/v1/open-requests?name=${encodeURIComponent(name)}`;
-    return (await this.#document<{ requests: OpenRequestStatus[] }>(path)).requests;
+    return (await this.document<{ requests: OpenRequestStatus[] }>(path)).requests;
   }
 
   async deaths(): Promise<DeathDetails[]> {
-    return (await this.#document<{ deaths: DeathDetails[] }>("/v1/deaths")).deaths;
+    return (await this.document<{ deaths: DeathDetails[] }>("/v1/deaths")).deaths;
   }
 
   page(): Promise<PageAccess> {
-    return this.#document("/v1/page");
+    return this.document("/v1/page");
   }
 
-  async #document<Document extends object>(path: string): Promise<Document> {
+  /** Returns the only line of a response. */
+  async document<Document extends object>(path: string): Promise<Document> {
     let document: Document | undefined;
     await this.#send("GET", path, undefined, (line) => {
       const { error } = line as { error?: { code: string; message: string } };

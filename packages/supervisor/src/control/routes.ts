@@ -80,6 +80,14 @@ export const routes: readonly Route[] = [
     read: ({ supervisor, params: { id = "" } }) =>
       found(supervisor.records.operation(Number(id)), `no operation ${id} in the history`),
   }),
+  route("GET", "/v1/alerts", none, {
+    kind: "document",
+    read: ({ supervisor }) => supervisor.alerts(),
+  }),
+  route("POST", "/v1/alerts/test", none, {
+    kind: "operation",
+    run: ({ supervisor }, onProgress) => supervisor.testAlerts(onProgress),
+  }),
   route("GET", "/v1/ready", none, {
     kind: "operation",
     run: ({ supervisor }) => supervisor.waitReady(),

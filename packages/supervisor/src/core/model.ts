@@ -1,6 +1,7 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
 import type { EjectionRule, HealthConfig, IdentityRules, PolicyName, RetryBudgetRule } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
+import type { AlertRule } from "./alerts.js";
 import type { ScalingRules } from "./autoscale.js";
 import type { DeployConfig } from "./deploy.js";
 
@@ -135,6 +136,9 @@ export type SecretSource = { file: string } | { credential: string };
 
 export type Secret = SecretSource & { value: string };
 
+/** A text of the configuration, or where it is. It is read at each use, so that its value is never stored. */
+export type SecretText = string | SecretSource;
+
 /** The configuration of one pool, with all defaults filled in and all paths absolute. */
 export interface PoolConfig {
   name: string;
@@ -222,6 +226,8 @@ export interface BalancerConfig {
   requestId?: { inResponse: boolean };
   /** Absent: requests get no traces of ours. */
   trace?: NonNullable<IdentityRules["trace"]>;
+  /** Whether sampled requests are reported for `otlp`. */
+  spans?: true;
   /** The paths that the balancers respond to themselves; null: none. */
   probes: ProbePaths | null;
   /** How long the fleet serves, and is not ready, before a stop. */
@@ -251,6 +257,27 @@ interface HookConfig {
 }
 
 export type HooksConfig = Partial<Record<HookName, HookConfig>>;
+
+/** Who is told what happens to the fleet: a webhook or a command. */
+export type AlertConfig = AlertRule & {
+  /** How long one attempt may take. */
+  timeoutMs: number;
+  /** How many further attempts there are. */
+  retries: number;
+} & ({ webhook: SecretText; headers: Record<string, SecretText> } | { command: string[] });
+
+/** Where metrics and spans are sent. */
+export interface OtlpConfig {
+  endpoint: string;
+  headers: Record<string, SecretText>;
+  /** The share of requests whose spans are sent. */
+  sampleRatio: number;
+  /** 0: metrics are not sent. */
+  metricsEveryMs: number;
+  timeoutMs: number;
+  /** Further attributes of the resource. */
+  attributes: Record<string, string>;
+}
 
 /** The user whom a fleet's processes run as. */
 export interface FleetUser {
@@ -292,6 +319,10 @@ export interface FleetConfig {
   log: LogConfig;
   /** Absent if there are none. */
   hooks?: HooksConfig;
+  /** Absent if there are none. */
+  alerts?: AlertConfig[];
+  /** Absent: metrics and spans are not sent anywhere. */
+  otlp?: OtlpConfig;
   balancer: BalancerConfig;
   pools: PoolConfig[];
 }

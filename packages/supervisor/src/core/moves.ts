@@ -131,13 +131,16 @@ export function fail(process: Process, reason: string, { policy, now, random }: 
   const budget = `${failuresAt.length} failures within ${seconds(policy.restartBudget.periodMs)}`;
   if (spent && policy.giveUp && !process.hasServed) {
     const message = `${reason}; given up after ${budget}`;
-    return { process: { ...common, state: "failed" }, effects: [{ type: "log", level: "error", message }] };
+    return {
+      process: { ...common, state: "failed" },
+      effects: [{ type: "log", level: "error", message, kind: "crash-loop" }],
+    };
   }
   const delayMs = backoffDelayMs(policy.backoff, spent ? Number.POSITIVE_INFINITY : failures, random);
   const message = `${reason}${spent ? `; ${budget}` : ""}; restarts in ${seconds(delayMs)}`;
   return {
     process: { ...common, state: "backoff", deadline: now + delayMs },
-    effects: [{ type: "log", level: spent ? "error" : "warn", message }],
+    effects: [{ type: "log", level: spent ? "error" : "warn", message, kind: spent ? "crash-loop" : "death" }],
   };
 }
 

@@ -93,7 +93,7 @@ export type Effect =
   | { type: "signal"; signal: KillSignal; verdict?: string }
   | { type: "setDeadline"; at: number }
   | { type: "clearDeadline" }
-  | { type: "log"; level: "info" | "warn" | "error"; message: string };
+  | { type: "log"; level: "info" | "warn" | "error"; message: string; kind?: "death" | "crash-loop" };
 
 /** The policy of a slot. With `giveUp: false` the slot is restarted for ever, even if it was never ready. */
 export interface SlotPolicy extends ProcessPolicy {

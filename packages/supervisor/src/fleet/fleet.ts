@@ -75,6 +75,16 @@ export class FleetClient implements Fleet {
     return this.client(DOCUMENT_TIMEOUT_MS).page();
   }
 
+  /** Returns a document of the control socket. @param path such as `/v1/alerts` */
+  document<Document extends object>(path: string, timeoutMs = DOCUMENT_TIMEOUT_MS): Promise<Document> {
+    return this.client(timeoutMs).document<Document>(path);
+  }
+
+  /** Sends a test to each destination of alerts. @throws PacelineError `failed` if one does not get it */
+  testAlerts(options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/alerts/test", undefined, options);
+  }
+
   ready(options: Pick<OperationOptions, "timeoutMs"> = {}): Promise<OperationDone> {
     return this.operate("GET", "/v1/ready", undefined, options);
   }

@@ -47,8 +47,11 @@ export class EventLog {
   private lineSequence = 0;
 
   /** Records an event about `subject`. It also appears in the log as a message of the supervisor. */
-  event(level: FleetEvent["level"], subject: string, message: string): void {
-    const event: FleetEvent = { sequence: ++this.eventSequence, at: Date.now(), level, subject, message };
+  event(level: FleetEvent["level"], subject: string, message: string, kind?: FleetEvent["kind"]): void {
+    const event: FleetEvent = {
+      ...{ sequence: ++this.eventSequence, at: Date.now(), level, subject, message },
+      ...(kind !== undefined && { kind }),
+    };
     this.events.push(event);
     for (const listener of this.eventListeners) listener(event);
     const line =
@@ -146,7 +149,7 @@ export class PoisonEvents {
     const message =
       `lost processes to ${request.slice(0, MAX_TEXT)}: ${processes.slice(0, 4).join(" and ")} exited while running it; ` +
       "for the next minute such requests are not retried on another instance";
-    this.log.event("error", pool.slice(0, MAX_TEXT), message);
+    this.log.event("error", pool.slice(0, MAX_TEXT), message, "poison");
     return true;
   }
 }

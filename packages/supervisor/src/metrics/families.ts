@@ -1,8 +1,10 @@
 /** The metrics of a fleet: what a status document and the latency totals say, as families. docs/metrics.md lists them. */
+import { STATUS_CLASSES } from "@paceline/wire";
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
 import { FIGURES, type Figure, figureOf } from "../core/figures.js";
 import { serves } from "../core/serving.js";
 import { LATENCY_BOUNDS, type LatencyTotals } from "../stats/latency-totals.js";
+import type { RouteTotal } from "../stats/route-totals.js";
 import type { Family, HistogramSample, Sample } from "./exposition.js";
 
 /** Returns the latency totals of the process in a slot; undefined if there is none. */
@@ -100,7 +102,7 @@ const BALANCER: readonly Metric<BalancerStatus>[] = [
 ];
 
 /** Returns all families of a fleet, always in the same order. */
-export function familiesOf(status: Status, latenciesOf: LatenciesOf): Family[] {
+export function familiesOf(status: Status, latenciesOf: LatenciesOf, routes: readonly RouteTotal[] = []): Family[] {
   const pools = status.pools.map((pool) => ({ of: pool, labels: { pool: pool.name } }));
   const instances = status.pools.flatMap(({ name, instances }) =>
     instances.map((instance) => ({ of: instance, labels: { pool: name, process: instance.name } })),
@@ -113,6 +115,9 @@ export function familiesOf(status: Status, latenciesOf: LatenciesOf): Family[] {
     buildInfo(status),
     ...families(FLEET, [{ of: status, labels: {} }]),
     ...families(POOL, pools),
+    routeResponses(routes),
+    routeLatencies(routes),
+    processInfo(instances, balancers),
     ...families(common.map(metricOf), [...instances, ...balancers]),
     ...families(ofRequests.map(metricOf), instances),
     ...families(INSTANCE, instances),
@@ -134,6 +139,43 @@ export function familiesOf(status: Status, latenciesOf: LatenciesOf): Family[] {
 /** A balancer has the label `pool`, too, so that one query covers all processes. No pool can have this name. */
 function labelsOfBalancer({ name }: BalancerStatus): Labels {
   return { pool: "balancer", process: name };
+}
+
+/** Requests without a route have an empty pool. */
+function labelsOfRoute({ pool, route, access }: RouteTotal): Labels {
+  return { pool, route, access };
+}
+
+function routeResponses(routes: readonly RouteTotal[]): Family {
+  const samples = routes.flatMap((total) =>
+    STATUS_CLASSES.map((status, at) => {
+      const labels = { ...labelsOfRoute(total), status };
+      return { labels, value: total.counts[at] ?? 0 };
+    }),
+  );
+  const help = "Responses by route, method class and status class; abandoned: the client left before.";
+  return { name: "paceline_route_responses", type: "counter", help, samples };
+}
+
+function routeLatencies(routes: readonly RouteTotal[]): Family {
+  const samples = routes.map((total) => ({
+    labels: labelsOfRoute(total),
+    ...{ bounds: LATENCY_BOUNDS, counts: total.latency.counts, sum: total.latency.sumSeconds },
+  }));
+  const help = "The time of a request in the balancer, by route and method class.";
+  return { name: "paceline_route_duration_seconds", type: "histogram", help, samples };
+}
+
+/** What each process runs; its labels change only with its runtime. */
+function processInfo(
+  instances: readonly Labelled<InstanceStatus>[],
+  balancers: readonly Labelled<BalancerStatus>[],
+): Family {
+  const samples = [...instances, ...balancers].map(({ of, labels }) => ({
+    labels: { ...labels, runtime: of.runtime },
+    value: 1,
+  }));
+  return { name: "paceline_process", type: "info", help: "The runtime of the process.", samples };
 }
 
 function buildInfo({ name, version, runtime }: Status): Family {

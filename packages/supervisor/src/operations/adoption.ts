@@ -181,7 +181,7 @@ export class FleetAdoption {
 
   private settle(): void {
     if (this.awaited.size > 0 || this.text === "") return;
-    this.parts.log.event("info", "paceline", this.text);
+    this.parts.log.event("info", "paceline", this.text, "supervisor");
     this.text = "";
     clearTimeout(this.timer);
     this.resolveSettled();

@@ -42,6 +42,8 @@ const STEERED: Record<DeploySteering, string> = {
   hold: "held by an operator: it waits after the verdict",
   resume: "no longer held",
 };
+/** The results of a deploy that an operator is alerted of. */
+const FAILED_CODES: ReadonlySet<string> = new Set(["failed", "release-refused", "taken-back", "untold"]);
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
 export class Deploys {
   private trial: Trial | undefined;
@@ -131,7 +133,8 @@ export class Deploys {
     });
     const result = await this.ended;
     const said = result.ok ? result.message : `deploy: ${result.message}`;
-    log.event(result.ok ? "info" : "error", "paceline", said);
+    const isFailed = !result.ok && FAILED_CODES.has(result.code);
+    log.event(result.ok ? "info" : "error", "paceline", said, isFailed ? "deploy-failed" : undefined);
     return result;
   }
 

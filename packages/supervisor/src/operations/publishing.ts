@@ -76,6 +76,7 @@ export class Publishing {
       ...(accessLog && accessLogRule !== undefined && { accessLogRule }),
       ...(identity !== undefined && { identity }),
       ...(recordings.areOn && { recorded: true }),
+      ...(configs.balancer.spans && { spans: true }),
       ...(configs.balancer.probes != null && { probes: configs.balancer.probes }),
       ...(configs.balancer.processes > 1 && { balancers: configs.balancer.processes }),
       ...(this.isUnready && { stopping: true }),

@@ -141,7 +141,7 @@ export class Recycling {
         const { state, pauseMs } = recycleEnded(this.state, outcome, performance.now());
         this.state = state;
         if (pauseMs > 0 && !this.isStopped)
-          log.event("warn", pool, `recycling is tried again in ${formatDuration(pauseMs / 1000)}`);
+          log.event("warn", pool, `recycling is tried again in ${formatDuration(pauseMs / 1000)}`, "recycle-failed");
         if (result.ok && !this.isStopped) this.look(performance.now());
         else this.lookSoon();
       });
@@ -217,7 +217,7 @@ export class Recycling {
     if (seen === null || isForetold || seen.leftMs > FORETELL_MS) return;
     known.isForetold = true;
     const text = `grows by ${growthText(seen)}, and reaches its memory limit in ${formatDuration(seen.leftMs / 1000)} (maxMemoryMb ${maxMemoryMb})`;
-    this.options.log.event("info", name, text);
+    this.options.log.event("info", name, text, "memory");
   }
 
   private isScheduled(known: Watched, { schedule, jitter }: RecycleLimits, ageMs: number): boolean {

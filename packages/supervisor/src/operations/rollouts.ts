@@ -165,7 +165,8 @@ export class Rollouts {
         markEnded();
         const isServing = readyCount(runner.fleet, pool) > 0;
         const { level, text, result } = endOf(pool, state.rollout, outcome, { isServing, lastLines: state.lastLines });
-        log.event(level, pool, text);
+        const isAlert = level === "error" && (kind === "reload" || kind === "restart");
+        log.event(level, pool, text, isAlert ? "reload-failed" : undefined);
         resolve(result);
       };
       state.send = (event) => {

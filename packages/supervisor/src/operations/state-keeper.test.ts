@@ -57,7 +57,7 @@ function sources(folder: string, events: string[] = []): StateSources & { versio
       templates: { lastAttempts: [["web", 2]] as [string, number][] },
       alive: () => [child, { ...child, pid: null }] as never,
     },
-    log: { event: (...event: string[]) => events.push(event.join(" ")) },
+    log: { event: (...event: (string | undefined)[]) => events.push(event.join(" ")) },
     areBalancersMixed: () => false,
     floors: () => [["web", 2]] as [string, number][],
     deployed: () => ({}),

@@ -30,6 +30,7 @@ import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../proc
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
+import type { RouteTotals } from "../stats/route-totals.js";
 import { latenciesOf, type StatsBook } from "../stats/stats.js";
 import type { PssSampler, UsageSampler } from "../stats/usage.js";
 import type { Autoscaling } from "./autoscaling.js";
@@ -61,6 +62,7 @@ interface StatusSources {
   autoscaling: Autoscaling;
   slots: SlotBook;
   stats: StatsBook;
+  routes: RouteTotals;
   usage: UsageSampler;
   liveness: LivenessWatch;
   pss: PssSampler;
@@ -180,6 +182,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     ...(config?.serves === false ? NO_REQUESTS : sources.stats.totals(pool.name, now)),
     ...poolFigures(sources, pool, now),
     routes: [...(config?.routes ?? [])],
+    routeClasses: sources.routes.of(pool.name, now),
     ...heldOf(sources, pool.name),
     instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool, now)),
     templates: [...sources.children.templates.alive()]

@@ -12,6 +12,8 @@ import type {
   Poison,
   Probed,
   RecordedRequests,
+  RecordedSpans,
+  RouteStats,
   ScheduledRun,
 } from "@paceline/wire";
 import type { ChannelConnection } from "../channel/channel-server.js";
@@ -36,8 +38,12 @@ export interface ChildChannelEvents {
   onDumped(dumped: Dumped): void;
   /** A balancer lists the requests that instances have not finished. */
   onOpen(requests: OpenRequests): void;
+  /** A balancer reported its counts of routes. */
+  onRoutes(balancer: LiveProcess, routes: readonly RouteStats[]): void;
   /** A balancer reported requests of a recording. */
   onRecorded(recorded: RecordedRequests): void;
+  /** A balancer reported sampled requests. */
+  onSpans(recorded: RecordedSpans): void;
   /** A balancer has lost requests at a process, which has ended or is about to. */
   onLost(lost: LostRequests): void;
   onNotice(child: LiveProcess, message: string, level: FleetEvent["level"]): void;
@@ -127,7 +133,9 @@ export class ChildChannel {
         if (message.role !== child.kind) return;
         child.stats.record(message, performance.now());
         child.death.history.noteLag(message.eventLoopLagMs);
-        if (message.role === "balancer") this.recordRelayed(child, message);
+        if (message.role !== "balancer") return;
+        this.recordRelayed(child, message);
+        if (message.routes !== undefined) events.onRoutes(child, message.routes);
         return;
       case "applied":
         events.onApplied(child, message);
@@ -146,6 +154,9 @@ export class ChildChannel {
         return;
       case "recorded":
         if (child.kind === "balancer") events.onRecorded(message);
+        return;
+      case "spans":
+        if (child.kind === "balancer") events.onSpans(message);
         return;
       case "notice":
         this.notice(child, message);

@@ -109,7 +109,7 @@ export class DeathWatch {
     const how = notes.killedAs === null ? reason : `has ended: ${howItDied({ kind, ...status })}`;
     setImmediate(() => {
       const text = notes.takeReportText();
-      if (text !== "") options.log.event("warn", process.name, `${how}${text}`);
+      if (text !== "") options.log.event("warn", process.name, `${how}${text}`, "death");
     });
   }
 

@@ -111,7 +111,7 @@ export class Effects {
         const said = child?.fault ?? child?.death.said ?? "";
         const why = said === "" ? "" : `: ${said}`;
         const report = child?.death.takeReportText() ?? "";
-        log.event(effect.level, subjectOf(target), `${effect.message}${why}${report}`);
+        log.event(effect.level, subjectOf(target), `${effect.message}${why}${report}`, effect.kind);
         return;
       }
       default:

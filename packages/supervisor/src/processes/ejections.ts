@@ -33,7 +33,7 @@ export function noteEjection(
   const reason = reported.reason.slice(0, MAX_REASON_TEXT);
   child.ejectionsTotal++;
   child.ejections.set(balancer.id, { reason, number, since: now, until: now + forMs });
-  log.event("warn", child.name, `is ejected by ${balancer.name} for ${seconds(forMs)}: ${reason}`);
+  log.event("warn", child.name, `is ejected by ${balancer.name} for ${seconds(forMs)}: ${reason}`, "ejected");
 }
 
 /** Returns whether a process is out of turn for its health; "failing" if it should be, but all balancers concerned send it requests. */

@@ -14,6 +14,7 @@ import {
 import type { UpstreamProtocol } from "./protocol.js";
 import { areRecorded, type RecordedRequests } from "./recorded.js";
 import type { Stats } from "./reporter.js";
+import { areSpans, type RecordedSpans } from "./spans.js";
 
 /** The role of a child: an instance of a pool, a template that forks instances, or a balancer. */
 export type ChildRole = "instance" | "template" | "balancer";
@@ -238,6 +239,7 @@ export type ChildMessage =
   | Lost
   | OpenRequests
   | RecordedRequests
+  | RecordedSpans
   | Notice
   | ScheduleReport
   | Pong
@@ -295,7 +297,8 @@ function isMessage(message: Fields): boolean | undefined {
           (isList(message.upstreams, isUpstream) &&
             isOptional(message.spoolBytes, isAmount) &&
             isOptional(message.held, (held) => isList(held, isHeld)) &&
-            isOptional(message.loads, (loads) => isList(loads, isLoad))))
+            isOptional(message.loads, (loads) => isList(loads, isLoad)) &&
+            isOptional(message.routes, (routes) => isList(routes, isRouteStats))))
       );
     case "applied":
       return (
@@ -319,6 +322,8 @@ function isMessage(message: Fields): boolean | undefined {
       return isAmount(message.id) && isList(message.requests, isOpenRequest);
     case "recorded":
       return areRecorded(message.requests) && isAmount(message.lost);
+    case "spans":
+      return areSpans(message.spans) && isAmount(message.lost);
     case "notice":
       return (
         areTexts(message, ["message"]) && isOptional(message.level, isLevel) && isOptional(message.askedPort, isAmount)
@@ -391,6 +396,17 @@ function isLoad(value: unknown): boolean {
     isText(value.pool) &&
     areAmounts(value, ["inFlight", "waiting"]) &&
     isOptional(value.finished, isAmount)
+  );
+}
+
+function isRouteStats(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    typeof value.pool === "string" &&
+    isText(value.route) &&
+    (value.access === "reads" || value.access === "writes") &&
+    isList(value.counts, isAmount) &&
+    isList(value.latency)
   );
 }
 

@@ -102,6 +102,19 @@ export interface PoolLoadStats {
   finished?: number;
 }
 
+/** The responses of a balancer for one route, by its method class. */
+export interface RouteStats {
+  /** Empty: requests without a route. */
+  pool: string;
+  /** As in the configuration, or that of all others. */
+  route: string;
+  access: "reads" | "writes";
+  /** Since the balancer process has known the route, by STATUS_CLASSES. */
+  counts: number[];
+  /** From the request's head to the response's end, since the last report. */
+  latency: SparseHistogram;
+}
+
 /** The report of a balancer, as often as an instance's. */
 export interface BalancerStats {
   type: "stats";
@@ -128,6 +141,8 @@ export interface BalancerStats {
   held?: HeldStats[];
   /** Only pools that had requests. */
   loads?: PoolLoadStats[];
+  /** Only routes that had responses since the last report. */
+  routes?: RouteStats[];
 }
 
 export type Stats = InstanceStats | BalancerStats;

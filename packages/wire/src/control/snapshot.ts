@@ -181,6 +181,8 @@ export interface Snapshot {
   accessLogRule?: AccessLogRule;
   /** Which ids and traces requests get; absent: none. */
   identity?: IdentityRules;
+  /** Whether sampled requests are reported, to be exported as spans. */
+  spans?: boolean;
   /** Whether each request is reported, without anything secret, for `paceline record`. */
   recorded?: boolean;
   /** The paths of requests that the balancer responds to itself: whether it runs, and whether the fleet can take requests. */
@@ -204,6 +206,7 @@ export function snapshotProblem(message: Fields): string | undefined {
   if (!isOptional(message.accessLogRule, isAccessLogRule)) return "no good accessLogRule";
   if (!isOptional(message.identity, isIdentityRules)) return "no good identity";
   if (!isOptional(message.recorded, isFlag)) return "no good recorded";
+  if (!isOptional(message.spans, isFlag)) return "no good spans";
   if (!isOptional(message.stopping, isFlag)) return "no good stopping";
   if (!isOptional(message.probes, isProbes)) return "no good probes";
   if (!isOptional(message.rateLimits, (rules) => isList(rules, isRateLimitRule))) return "no good rateLimits";

@@ -1,6 +1,7 @@
 /** The registry of commands, in the order in which help lists them. */
 
 import type { DefineCommand } from "../options.js";
+import { alerts } from "./alerts.js";
 import { check } from "./check.js";
 import { complete, completion } from "./completion.js";
 import { deaths } from "./deaths.js";
@@ -8,6 +9,7 @@ import { deploy } from "./deploy.js";
 import { diff } from "./diff.js";
 import { dump } from "./dump.js";
 import { events } from "./events.js";
+import { explain } from "./explain.js";
 import { exportUnit } from "./export.js";
 import { history } from "./history.js";
 import { importConfig } from "./import.js";
@@ -15,6 +17,7 @@ import { init } from "./init.js";
 import { lock, unlock } from "./lock.js";
 import { logs } from "./logs.js";
 import { ls } from "./ls.js";
+import { mcp } from "./mcp.js";
 import { page } from "./page.js";
 import { record } from "./record.js";
 import { rehearse } from "./rehearse.js";
@@ -31,6 +34,7 @@ import { stop } from "./stop.js";
 import { top } from "./top.js";
 import { drain, eject, readmit, undrain, weight } from "./turns.js";
 import { upgrade } from "./upgrade.js";
+import { watch } from "./watch.js";
 
 export const commands: readonly DefineCommand[] = [
   start,
@@ -54,11 +58,15 @@ export const commands: readonly DefineCommand[] = [
   upgrade,
   lock,
   unlock,
+  explain,
+  watch,
+  alerts,
   logs,
   events,
   history,
   deaths,
   dump,
+  mcp,
   check,
   rehearse,
   record,

@@ -13,6 +13,9 @@ import {
 } from "../options.js";
 import { EXIT, printJson, printStyled } from "../output.js";
 
+/** The width of an output that is no terminal. */
+const USUAL_COLUMNS = 80;
+
 export const status: DefineCommand = (program, action) => {
   const command = program
     .command("status")
@@ -20,18 +23,19 @@ export const status: DefineCommand = (program, action) => {
     .option(
       "--check",
       "exit 1 unless every wanted instance and every balancer is ready and not stalled, and every pool has an instance that is not drained",
-    );
+    )
+    .option("--wide", "show all columns, however wide the terminal is");
   withTimeout(withJson(withFleet(command))).action(
-    action(async (options: FleetChoice & JsonOption & TimeoutOption & { check?: boolean }) => {
+    action(async (options: FleetChoice & JsonOption & TimeoutOption & { check?: boolean; wide?: boolean }) => {
       const { connectFleet } = await import("../../fleet/fleet.js");
       const fleet = await connectFleet(options);
       const document = await fleet.status({ timeoutMs: milliseconds(options.timeout) });
       if (options.json) printJson(document);
       else {
         const { formatStatus } = await import("../format-status.js");
-        printStyled(
-          formatStatus(document, { colour: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }),
-        );
+        const colour = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+        const columns = Number(process.env.COLUMNS) || process.stdout.columns || USUAL_COLUMNS;
+        printStyled(formatStatus(document, { colour, width: options.wide ? undefined : columns }));
       }
       return options.check && !isReady(document) ? EXIT.failed : EXIT.done;
     }),

@@ -1,0 +1,87 @@
+/** Counts the responses of one route by method class and status class. What clients send adds no count: an array has a place for each. */
+import { Histogram, isOtherRoute, OTHER_ROUTES, type RouteStats, STATUS_CLASSES } from "@paceline/wire";
+
+/** The method classes: GET and HEAD, and all others. */
+const ACCESSES = ["reads", "writes"] as const;
+const STATUSES = STATUS_CLASSES.length;
+/** A report is one line of the control channel, which has a bound. */
+const MAX_REPORTED = 128;
+/** The place of requests whose client left before the response was complete. */
+const ABANDONED = STATUSES - 1;
+
+export class RouteCounts {
+  private readonly counts = new Uint32Array(ACCESSES.length * STATUSES);
+  /** By method class; made with the first response. */
+  private readonly latencies: (Histogram | undefined)[] = [undefined, undefined];
+  private hasNews = false;
+
+  /** Counts a finished response. */
+  answered(isRead: boolean, status: number, milliseconds: number): void {
+    const access = isRead ? 0 : 1;
+    const at = access * STATUSES + classOf(status);
+    this.counts[at] = (this.counts[at] as number) + 1;
+    this.hasNews = true;
+    let latency = this.latencies[access];
+    if (latency === undefined) {
+      latency = new Histogram();
+      this.latencies[access] = latency;
+    }
+    latency.record(milliseconds * 1000);
+  }
+
+  /** Counts a request whose client left. */
+  abandoned(isRead: boolean): void {
+    const at = (isRead ? 0 : STATUSES) + ABANDONED;
+    this.counts[at] = (this.counts[at] as number) + 1;
+    this.hasNews = true;
+  }
+
+  /** Returns all counts, and the latencies since the last call; nothing if nothing was counted since. */
+  take(pool: string, route: string): RouteStats[] {
+    if (!this.hasNews) return [];
+    this.hasNews = false;
+    return ACCESSES.flatMap((access, index) => {
+      const counts = [...this.counts.subarray(index * STATUSES, (index + 1) * STATUSES)];
+      if (counts.every((count) => count === 0)) return [];
+      return [{ pool, route, access, counts, latency: this.latencies[index]?.takeSparse() ?? [] }];
+    });
+  }
+}
+
+function classOf(status: number): number {
+  return status >= 500 ? 4 : status >= 400 ? 3 : status >= 300 ? 2 : status >= 200 ? 1 : 0;
+}
+
+/** The counts of all routes, by pool and route. They last as long as their pool has the route. */
+export class RouteBook {
+  private routes = new Map<string, { pool: string; route: string; counts: RouteCounts }>();
+  private next = new Map<string, { pool: string; route: string; counts: RouteCounts }>();
+
+  private turn = 0;
+
+  /** Returns the counts of a route. @param ordinal its place in the pool's list */
+  of(pool: string, text: string, ordinal: number): RouteCounts {
+    const route = isOtherRoute(ordinal) ? OTHER_ROUTES : text;
+    const key = `${pool} ${route}`;
+    const known = this.next.get(key) ?? this.routes.get(key) ?? { pool, route, counts: new RouteCounts() };
+    this.next.set(key, known);
+    return known.counts;
+  }
+
+  /** Forgets the routes that were not named since the last call. */
+  settle(): void {
+    this.routes = this.next;
+    this.next = new Map();
+  }
+
+  /** Returns the counts of some routes that had responses since their last report; the others have their turn with the next calls. */
+  take(most = MAX_REPORTED): RouteStats[] {
+    const all = [...this.routes.values()];
+    const taken: RouteStats[] = [];
+    for (let step = 0; step < all.length && taken.length < most; step++) {
+      const { pool, route, counts } = all[this.turn++ % all.length] as (typeof all)[number];
+      taken.push(...counts.take(pool, route));
+    }
+    return taken;
+  }
+}

@@ -1,0 +1,105 @@
+/** Collects what `paceline explain` explains from: status, events, deaths, history, watched requests, and lines that name a request. */
+import { lstatSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { FleetEvent, LogLine, RecordingLine } from "../control/api.js";
+import { explain, targetOf } from "../core/explain.js";
+import type { Explanation, Facts, LineFacts, RequestFacts } from "../core/explain-model.js";
+import { PacelineError } from "../errors.js";
+import type { FleetChoice } from "../fleet/api.js";
+import { type FoundFleet, findFleet } from "../fleet/find-fleet.js";
+import { FleetClient } from "../fleet/fleet.js";
+import { readReports } from "../run-dir/death-files.js";
+import { readHistory } from "../run-dir/history-files.js";
+import { readStoredLog } from "./follow.js";
+import { logFilesIn } from "./log-file.js";
+
+const MAX_WATCHED = 20_000;
+/** A shorter text is no id of a request. */
+const LEAST_ID = 4;
+const MAX_LINES = 200;
+
+export interface ExplainQuestion extends FleetChoice {
+  target?: string | undefined;
+  /** After `deploy`: the entry of the history. */
+  id?: number | undefined;
+  /** For how many seconds requests are watched. Default: 0. */
+  watchSeconds?: number | undefined;
+  timeoutMs?: number | undefined;
+}
+
+/** @throws PacelineError `invalid` if nothing has this name */
+export async function explainFleet({
+  target,
+  id,
+  watchSeconds = 0,
+  timeoutMs,
+  ...choice
+}: ExplainQuestion): Promise<Explanation> {
+  const found = await findFleet(choice);
+  const facts = await gatherFacts(found, watchSeconds, timeoutMs);
+  let meant = targetOf(target, facts, id);
+  if (typeof meant === "string" && target !== undefined && target.length >= LEAST_ID) {
+    // Only now: to search the whole log takes time.
+    facts.lines = await linesNaming(target, found, timeoutMs);
+    meant = targetOf(target, facts, id);
+  } else if (typeof meant !== "string" && meant.kind === "request") {
+    facts.lines = await linesNaming(meant.id, found, timeoutMs);
+  }
+  if (typeof meant === "string") throw new PacelineError("invalid", meant);
+  return explain(meant, facts);
+}
+
+type OwnFacts = { -readonly [Key in keyof Facts]: Facts[Key] };
+
+async function gatherFacts(found: FoundFleet, watchSeconds: number, timeoutMs: number | undefined): Promise<OwnFacts> {
+  const { record, runDir } = found;
+  const deathsFolder = record?.deathsFolder ?? join(runDir, "deaths");
+  const uid = lstatSync(runDir, { throwIfNoEntry: false })?.uid;
+  const stored = {
+    now: Date.now(),
+    deaths: readReports(deathsFolder, uid),
+    history: readHistory(join(dirname(deathsFolder), "history"), runDir).entries,
+    lines: [],
+  };
+  if (found.state !== "up") return { ...stored, fleet: null, events: [], requests: [], watchedMs: 0 };
+  const client = new FleetClient(found);
+  const requests = watchSeconds > 0 ? await watchRequests(client, watchSeconds * 1000) : [];
+  const events: FleetEvent[] = [];
+  const [fleet] = await Promise.all([
+    client.status({ timeoutMs }),
+    client.read<FleetEvent>("events", { follow: false, timeoutMs }, (some) => void events.push(...some)),
+  ]);
+  return { ...stored, now: Date.now(), fleet, events, requests, watchedMs: watchSeconds * 1000 };
+}
+
+/** Watches the requests that end in this time. */
+async function watchRequests(client: FleetClient, forMs: number): Promise<RequestFacts[]> {
+  const requests: RequestFacts[] = [];
+  const left = new AbortController();
+  const timer = setTimeout(() => left.abort(), forMs);
+  const take = (lines: RecordingLine[]) => {
+    for (const line of lines) if ("path" in line && requests.length < MAX_WATCHED) requests.push(line);
+  };
+  try {
+    await client.read<RecordingLine>("requests", { signal: left.signal }, take);
+  } catch (error) {
+    if (!left.signal.aborted) throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+  return requests;
+}
+
+/** Returns the last lines of the log that contain `id`, but not the supervisor's own. */
+async function linesNaming(id: string, found: FoundFleet, timeoutMs: number | undefined): Promise<LineFacts[]> {
+  const naming = ({ at, name, text }: LogLine): LineFacts[] =>
+    text.includes(id) && name !== "paceline" ? [{ at, name, text }] : [];
+  const files = logFilesIn(join(found.runDir, "log"));
+  if (files.length > 0) return readStoredLog(files, undefined, MAX_LINES, (line) => naming(line)[0]);
+  if (found.state !== "up") return [];
+  const lines: LineFacts[] = [];
+  await new FleetClient(found).read<LogLine>("logs", { follow: false, timeoutMs }, (some) => {
+    lines.push(...some.flatMap(naming));
+  });
+  return lines.slice(-MAX_LINES);
+}

@@ -1,0 +1,175 @@
+/** The key `alerts`: who is told which events, how, and how often. */
+import { ALERT_NAMES, type AlertKind, type QuietHours } from "../core/alerts.js";
+import type { AlertConfig } from "../core/model.js";
+import {
+  commandWords,
+  count,
+  milliseconds,
+  secretText,
+  table,
+  tables,
+  text,
+  textLike,
+  variables,
+  words,
+} from "./fields.js";
+import { findProgram } from "./paths.js";
+import { type EnvValue, resolveSecretText, type SecretContext } from "./secrets.js";
+
+const TIMEOUT_MS = 10_000;
+const REPEAT_AFTER_MS = 600_000;
+const MAX_PER_HOUR = 30;
+const RETRIES = 3;
+const MAX_ALERTS = 16;
+
+const clockTime = (description: string) =>
+  textLike(/^([01]\d|2[0-3]):[0-5]\d$/, { type: "text", rule: 'must be a time such as "22:00"' }, description);
+
+export const alertFields = {
+  on: words(ALERT_NAMES, "Which events. See [alerts.md](alerts.md#events)."),
+  webhook: secretText(
+    'The URL that gets a POST with JSON, such as that of an incoming webhook of Slack, Mattermost or Discord; or `{ file: "/run/secrets/url" }`, `{ credential: "url" }`.',
+  ),
+  headers: variables(
+    "Further header fields of the webhook, such as `Authorization`; a value may be `{ file: … }` or `{ credential: … }`.",
+  ),
+  command: commandWords(
+    "In place of `webhook`: a program and its arguments. Its environment has the alert; see [alerts.md](alerts.md#a-command).",
+  ),
+  repeatAfterMs: milliseconds(
+    REPEAT_AFTER_MS,
+    "The same event of the same instance or pool is told once in this time; the next alert says how many there were.",
+    { min: 0 },
+  ),
+  maxPerHour: count(MAX_PER_HOUR, "The most alerts in an hour; further ones are dropped and counted.", { max: 1_000 }),
+  timeoutMs: milliseconds(TIMEOUT_MS, "How long one attempt may take.", { max: 300_000 }),
+  retries: count(RETRIES, "How many further attempts a failed delivery has, after 1, 5, 25 and then 60 seconds each.", {
+    min: 0,
+    max: 10,
+  }),
+  quiet: table(
+    {
+      from: clockTime("When the quiet hours begin, such as `22:00`."),
+      to: clockTime("When they end."),
+      timezone: text("The time zone, such as `Europe/Berlin`. Default: the supervisor's."),
+      except: words(ALERT_NAMES, "The events that are told all the same.", ["pool-down"]),
+    },
+    "Hours in which alerts are held; when they end, one alert sums them up.",
+  ),
+};
+
+export const alertsField = tables(
+  alertFields,
+  "Tells a webhook or a command what happens to the fleet. `paceline alerts --test` tries it. See [alerts.md](alerts.md).",
+);
+
+interface AlertInput {
+  on?: AlertKind[] | undefined;
+  webhook?: EnvValue | undefined;
+  headers?: Record<string, EnvValue> | undefined;
+  command?: string[] | undefined;
+  repeatAfterMs?: number | undefined;
+  maxPerHour?: number | undefined;
+  timeoutMs?: number | undefined;
+  retries?: number | undefined;
+  quiet?:
+    | {
+        from?: string | undefined;
+        to?: string | undefined;
+        timezone?: string | undefined;
+        except?: AlertKind[] | undefined;
+      }
+    | undefined;
+}
+
+/** @param context whose `report` gets paths below `alerts` */
+export function resolveAlerts(
+  given: readonly AlertInput[] | undefined,
+  searchPath: string,
+  context: SecretContext,
+): AlertConfig[] {
+  if (given !== undefined && given.length > MAX_ALERTS) context.report([], `can have at most ${MAX_ALERTS} entries`);
+  return (given ?? []).slice(0, MAX_ALERTS).flatMap((alert, at): AlertConfig[] => {
+    const report = (path: string[], message: string) => context.report([at, ...path], message);
+    const common = {
+      on: alert.on ?? ALERT_NAMES,
+      repeatAfterMs: alert.repeatAfterMs ?? REPEAT_AFTER_MS,
+      maxPerHour: alert.maxPerHour ?? MAX_PER_HOUR,
+      timeoutMs: alert.timeoutMs ?? TIMEOUT_MS,
+      retries: alert.retries ?? RETRIES,
+      quiet: resolveQuiet(alert.quiet, (path, message) => report(["quiet", ...path], message)),
+    };
+    const { webhook, command, headers = {} } = alert;
+    if ((webhook === undefined) === (command === undefined)) {
+      report([], "must have either `webhook` or `command`");
+      return [];
+    }
+    if (command !== undefined) {
+      if (alert.headers !== undefined) report(["headers"], "is only valid beside `webhook`");
+      const [program = "", ...args] = command;
+      const found = findProgram(program, context.baseDir, searchPath);
+      if (typeof found !== "string") report(["command"], found.problem);
+      return typeof found === "string" ? [{ ...common, command: [found, ...args] }] : [];
+    }
+    const url = resolveSecretText(webhook as EnvValue, [at, "webhook"], context);
+    const problem = typeof url === "string" ? urlProblem(url) : undefined;
+    if (problem !== undefined) report(["webhook"], problem);
+    return [{ ...common, webhook: url, headers: resolveHeaders(headers, [at, "headers"], context) }];
+  });
+}
+
+const FIELD_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const OWN_FIELDS = new Set(["content-length", "content-type", "transfer-encoding", "connection", "host"]);
+
+export function resolveHeaders(
+  given: Readonly<Record<string, EnvValue>>,
+  path: (string | number)[],
+  context: SecretContext,
+): AlertHeaders {
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => {
+      if (!FIELD_NAME.test(name) || OWN_FIELDS.has(name.toLowerCase()))
+        context.report([...path, name], "is not the name of a header field that can be set");
+      return [name, resolveSecretText(value, [...path, name], context)];
+    }),
+  );
+}
+
+type AlertHeaders = Extract<AlertConfig, { webhook: unknown }>["headers"];
+
+/** Returns why it is no URL to which JSON can be sent. */
+export function urlProblem(text: string): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || (url.protocol !== "https:" && url.protocol !== "http:"))
+    return "must be an http or https URL";
+  return url.username === "" && url.password === "" ? undefined : "must not contain a password: use `headers`";
+}
+
+function resolveQuiet(
+  given: AlertInput["quiet"],
+  report: (path: string[], message: string) => void,
+): QuietHours | null {
+  if (given === undefined) return null;
+  const { from, to, timezone, except = ["pool-down"] } = given;
+  if (from === undefined || to === undefined) {
+    report([], "must have `from` and `to`");
+    return null;
+  }
+  if (timezone !== undefined && !isTimezone(timezone))
+    report(["timezone"], `is not a time zone: ${JSON.stringify(timezone)}`);
+  return { from: minutesOf(from), to: minutesOf(to), timezone: timezone ?? null, except };
+}
+
+function minutesOf(clock: string): number {
+  const [hours = 0, minutes = 0] = clock.split(":").map(Number);
+  return 60 * hours + minutes;
+}
+
+function isTimezone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}

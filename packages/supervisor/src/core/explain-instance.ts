@@ -1,0 +1,413 @@
+/** Why an instance is slow, restarted, passed over, ejected or full: one rule for each cause. Pure. */
+import { type DeathReport, howItDied } from "./deaths.js";
+import {
+  agoText,
+  type EventFacts,
+  type Finding,
+  type InstanceFacts,
+  median,
+  msText,
+  type PoolFacts,
+  rateText,
+  shareText,
+  sizeText,
+  timesText,
+} from "./explain-model.js";
+import { FULL_WEIGHT } from "./fleet.js";
+import { formatDuration, isAbout, stateWord } from "./words.js";
+
+/** What the rules see of an instance. */
+export interface InstanceView {
+  instance: InstanceFacts;
+  pool: PoolFacts;
+  /** The other ready instances of the pool. */
+  peers: readonly InstanceFacts[];
+  /** Of this instance, the newest first. */
+  deaths: readonly DeathReport[];
+  /** About this instance, the oldest first. */
+  events: readonly EventFacts[];
+  now: number;
+}
+
+type Found = Omit<Finding, "kind" | "about">;
+type Rule = (view: InstanceView) => Found | undefined;
+
+/** Deaths of this time belong together. */
+export const RECENT_MS = 3_600_000;
+/** Three deaths within it are a crash loop. */
+const LOOP_DEATHS = 3;
+/** An instance differs from the others from these factors and differences on. */
+const SLOW_TIMES = 3;
+const SLOW_MS = 20;
+const LARGE_TIMES = 1.5;
+const LARGE_BYTES = 50e6;
+const FEW_TIMES = 4;
+const LAG_MS = 100;
+/** Percent of one core. */
+export const FULL_CPU = 90;
+/** A share of 5xx, and a number, that is worth a word. */
+export const BAD_SHARE = 0.01;
+export const BAD_COUNT = 5;
+const OLD_JOBS_MS = 60_000;
+
+export const INSTANCE_RULES: Readonly<Record<string, Rule>> = {
+  failed: ({ instance, deaths }) =>
+    instance.state !== "failed"
+      ? undefined
+      : {
+          severity: "fault",
+          what: `${instance.name} was given up: it failed too often before it was ever ready`,
+          evidence: exitOf(instance),
+          todo: `Correct the cause, then: paceline restart ${instance.name}${reportHint(deaths)}`,
+        },
+
+  "crash-loop": ({ instance, deaths, now }) => {
+    const recent = recentOf(deaths, now);
+    if (recent.length < LOOP_DEATHS) return undefined;
+    const [newest] = recent;
+    return {
+      severity: "fault",
+      what: `${instance.name} died ${timesText(recent.length)} in the last hour: ${kindsText(recent)}`,
+      evidence:
+        newest === undefined ? [] : [`${agoText(newest.at, now)}: ${firstLine(newest.reason)}`, ...runningText(newest)],
+      todo: `Read the report of the last death: paceline deaths show ${newest?.id}`,
+    };
+  },
+
+  died: ({ instance, deaths, now }) => {
+    const recent = recentOf(deaths, now);
+    const [newest] = recent;
+    if (newest === undefined || recent.length >= LOOP_DEATHS) return undefined;
+    return {
+      severity: instance.state === "ready" ? "warning" : "fault",
+      what: `${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}) and ${instance.state === "ready" ? "was restarted" : "is being restarted"}`,
+      evidence: [firstLine(newest.reason), ...runningText(newest)],
+      todo: `Its last lines, memory and lost requests: paceline deaths show ${newest.id}`,
+    };
+  },
+
+  waiting: ({ instance, deaths, now }) => {
+    if (instance.state !== "backoff" || recentOf(deaths, now).length > 0) return undefined;
+    return {
+      severity: "fault",
+      what: `${instance.name} exited, and waits for its next start`,
+      evidence: exitOf(instance),
+      todo: `See what it wrote: paceline logs ${instance.name}`,
+    };
+  },
+
+  starting: ({ instance }) => {
+    if (instance.state !== "starting") return undefined;
+    return {
+      severity: "note",
+      what: `${instance.name} has been starting for ${formatDuration(instance.uptimeSeconds)} and is not ready yet`,
+      evidence: exitOf(instance),
+      todo: `If this takes long, see what it waits for: paceline logs ${instance.name}; readyTimeoutMs bounds the wait`,
+    };
+  },
+
+  stopped: ({ instance }) => {
+    if (instance.state !== "stopped") return undefined;
+    return {
+      severity: "fault",
+      what: `${instance.name} is stopped`,
+      evidence: exitOf(instance),
+      todo: `Start it again: paceline restart ${instance.name}`,
+    };
+  },
+
+  leaving: ({ instance, pool }) => {
+    if (instance.state !== "draining" && instance.state !== "killing") return undefined;
+    const cause =
+      pool.rollout === null
+        ? ""
+        : `, as part of a ${pool.rollout.kind} (${pool.rollout.done}/${pool.rollout.total} done)`;
+    return {
+      severity: "note",
+      what: `${instance.name} is ${instance.state === "draining" ? "finishing its requests" : "being killed"}${cause}`,
+      evidence: instance.inFlight ? [`${instance.inFlight} requests in flight`] : [],
+      todo: "",
+    };
+  },
+
+  stalled: ({ instance }) => {
+    if (instance.stalledMs === null) return undefined;
+    return {
+      severity: "fault",
+      what: `${instance.name} has not responded for ${formatDuration(instance.stalledMs / 1000)}: its event loop stands still`,
+      evidence: instance.inFlight ? [`${instance.inFlight} requests wait in it; new ones go to other instances`] : [],
+      todo: `Where its code is: paceline dump ${instance.name} --stack. After hangAfterMs it is killed and replaced`,
+    };
+  },
+
+  drained: ({ instance, events, now }) => {
+    if (instance.outOfTurn !== "drained") return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} gets no new requests: an operator has drained it`,
+      evidence: lastSaid(events, "is drained", now),
+      todo: `Send it requests again: paceline undrain ${instance.name}`,
+    };
+  },
+
+  ejected: ({ instance, events, now }) => {
+    if (instance.outOfTurn !== "ejected") return undefined;
+    const byBalancers = instance.ejections.map(
+      ({ balancer, reason, forSeconds }) => `${balancer}, for ${formatDuration(forSeconds)} more: ${reason}`,
+    );
+    const said = byBalancers.length > 0 ? byBalancers : lastSaid(events, /eject|health check/, now);
+    return {
+      severity: "fault",
+      what: `${instance.name} is ejected: it gets no new requests while other instances can take them`,
+      evidence: said,
+      todo: `It returns by itself when it is as good as the others; at once: paceline readmit ${instance.name}`,
+    };
+  },
+
+  failing: ({ instance, events, now }) => {
+    if (instance.outOfTurn !== "failing") return undefined;
+    return {
+      severity: "fault",
+      what: `${instance.name} fails: it would be ejected, but gets requests because too many of its pool fail`,
+      evidence: [
+        ...instance.ejections.map(({ balancer, reason }) => `${balancer}: ${reason}`),
+        ...lastSaid(events, /eject|health check/, now),
+      ],
+      todo: `What it says: paceline logs ${instance.name}. When most instances fail, look at what they share, such as a database`,
+    };
+  },
+
+  weight: ({ instance }) => {
+    const { weight, name } = instance;
+    if (weight === null || weight === FULL_WEIGHT) return undefined;
+    return {
+      severity: "note",
+      what: `${name} has the weight ${weight}: it gets ${shareText(weight / FULL_WEIGHT)} of what another instance gets`,
+      evidence: [],
+      todo: `The normal share: paceline weight ${name} ${FULL_WEIGHT}`,
+    };
+  },
+
+  blocked: ({ instance }) => {
+    const { eventLoopLagMs: lag, name, stalledMs } = instance;
+    if (lag === null || lag < LAG_MS || stalledMs !== null || instance.pid === null) return undefined;
+    return {
+      severity: "warning",
+      what: `${name} blocks: its event loop stood still for ${msText(lag)} in the last second or so`,
+      evidence: [],
+      todo: `What uses the time: paceline dump ${name} --cpu 10. Move long work into a worker thread or a pool of its own`,
+    };
+  },
+
+  slow: ({ instance, peers }) => {
+    const own = instance.latencyMs.p99;
+    const usual = median(peers.map(({ latencyMs }) => latencyMs.p99));
+    if (own === null || usual === null || own < SLOW_TIMES * usual || own - usual < SLOW_MS) return undefined;
+    const lag = instance.eventLoopLagMs ?? 0;
+    const cpu = instance.cpuPercent ?? 0;
+    const cause =
+      cpu >= FULL_CPU
+        ? "It uses a whole core"
+        : lag >= LAG_MS
+          ? "Its event loop is blocked"
+          : "It does not compute, so it waits for something, such as a database or a lock";
+    return {
+      severity: "warning",
+      what: `${instance.name} is slow: p99 ${msText(own)}, the pool's median is ${msText(usual)}`,
+      evidence: [`CPU ${cpu.toFixed(0)} %, event loop lag ${msText(lag)}`],
+      todo: `${cause}: paceline dump ${instance.name} ${cpu >= FULL_CPU || lag >= LAG_MS ? "--cpu 10" : "--stack"}; as a first help: paceline restart ${instance.name}`,
+    };
+  },
+
+  full: ({ instance, peers }) => {
+    if ((instance.cpuPercent ?? 0) < FULL_CPU) return undefined;
+    const others = median(peers.map(({ cpuPercent }) => cpuPercent));
+    // The pool's own rule says it of all.
+    if (others !== null && others >= FULL_CPU) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} is full: it uses ${instance.cpuPercent?.toFixed(0)} % of a core`,
+      evidence: others === null ? [] : [`the other instances use ${others.toFixed(0)} % (median)`],
+      todo: `What it computes: paceline dump ${instance.name} --cpu 10`,
+    };
+  },
+
+  "passed-over": ({ instance, peers }) => {
+    const { requestsPerSecond: own, outOfTurn, weight, uptimeSeconds } = instance;
+    const usual = median(peers.map(({ requestsPerSecond }) => requestsPerSecond));
+    if (instance.state !== "ready" || outOfTurn !== null || weight !== FULL_WEIGHT || instance.stalledMs !== null)
+      return undefined;
+    if (own === null || usual === null || usual < 1 || own * FEW_TIMES > usual || uptimeSeconds < 10) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} is passed over: it gets ${rateText(own)} req/s, the pool's median is ${rateText(usual)}`,
+      evidence: [
+        `${instance.inFlight ?? 0} in flight; a balancer sends an instance fewer requests while it is slow or its requests wait`,
+      ],
+      todo: `See why it is slower: paceline explain ${instance.name}; in a pool with clients that stay (sticky, WebSockets) this is normal`,
+    };
+  },
+
+  errors: ({ instance, peers }) => {
+    const own = shareOfErrors(instance);
+    const usual = median(peers.map(shareOfErrors));
+    if (own === null || own < BAD_SHARE || instance.errorsTotal < BAD_COUNT) return undefined;
+    if (usual !== null && own < 2 * usual) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} fails: ${shareText(own)} of its responses were 5xx (${instance.errorsTotal} of ${instance.requestsTotal})`,
+      evidence: usual === null ? [] : [`the other instances: ${shareText(usual)} (median)`],
+      todo: `Its errors: paceline logs ${instance.name}. If only this one fails: paceline restart ${instance.name}`,
+    };
+  },
+
+  leak: ({ instance }) => {
+    const { memoryLimitInSeconds: left, memoryBytesPerHour: growth } = instance.recycle ?? {};
+    if (left == null) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} leaks: its memory reaches maxMemoryMb in ${formatDuration(left)}`,
+      evidence: [
+        `${growth == null ? "it grows" : `${sizeText(growth)} an hour more`}${instance.rssBytes === null ? "" : `, ${sizeText(instance.rssBytes)} now`}; it is replaced in time`,
+      ],
+      todo: `What grows: two heap snapshots some minutes apart, by paceline dump ${instance.name} --heap`,
+    };
+  },
+
+  large: ({ instance, peers }) => {
+    const usual = median(peers.map(({ rssBytes }) => rssBytes));
+    const { rssBytes: own, recycle } = instance;
+    if (own === null || usual === null || recycle?.memoryLimitInSeconds != null) return undefined;
+    if (own < LARGE_TIMES * usual || own - usual < LARGE_BYTES) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} uses more memory than the others: ${sizeText(own)}, the pool's median is ${sizeText(usual)}`,
+      evidence: [`it has run for ${formatDuration(instance.uptimeSeconds)}`],
+      todo: `What is in it: paceline dump ${instance.name} --heap. maxMemoryMb replaces instances that grow too large`,
+    };
+  },
+
+  "recycle-due": ({ instance }) => {
+    const due = instance.recycle?.due;
+    if (due == null) return undefined;
+    return {
+      severity: "note",
+      what: `${instance.name} is going to be replaced: it ${due}`,
+      evidence: [],
+      todo: "",
+    };
+  },
+
+  "run-failed": ({ instance, now }) => {
+    const last = instance.schedule?.last;
+    if (last?.failure == null) return undefined;
+    return {
+      severity: "fault",
+      what: `the last run of ${instance.name} failed ${agoText(last.at, now)}: ${last.failure}`,
+      evidence: [`${instance.schedule?.failures} of ${instance.schedule?.runs} runs failed`],
+      todo: `What it wrote: paceline logs ${instance.name}`,
+    };
+  },
+
+  "jobs-wait": ({ instance }) => {
+    const { deferred, name } = instance;
+    if (deferred === null || deferred.oldestMs < OLD_JOBS_MS) return undefined;
+    return {
+      severity: "warning",
+      what: `${name} has ${deferred.jobs} deferred jobs; the oldest waits for ${formatDuration(deferred.oldestMs / 1000)}`,
+      evidence: ["deferred jobs run while the instance has no requests"],
+      todo: "Run more instances, or move these jobs to a worker pool",
+    };
+  },
+
+  "lines-lost": ({ instance }) =>
+    instance.linesLost === 0
+      ? undefined
+      : {
+          severity: "note",
+          what: `${instance.linesLost} lines of ${instance.name} are missing from the log: it wrote faster than they could be read`,
+          evidence: [],
+          todo: "Log less, or raise maxOutputBytes",
+        },
+
+  exposed: ({ instance }) =>
+    instance.exposed.length === 0
+      ? undefined
+      : {
+          severity: "warning",
+          what: `${instance.name} listens on ${instance.exposed.join(", ")}, where others can reach it without the balancer`,
+          evidence: [],
+          todo: "Let the app listen on 127.0.0.1, or on the port in PORT",
+        },
+};
+
+export function findingsOfInstance(view: InstanceView): Finding[] {
+  const { name } = view.instance;
+  return Object.entries(INSTANCE_RULES).flatMap(([kind, rule]) => {
+    const found = rule(view);
+    return found === undefined ? [] : [{ kind, about: name, ...found }];
+  });
+}
+
+/** Returns the view of an instance of this pool. */
+export function viewOf(
+  instance: InstanceFacts,
+  pool: PoolFacts,
+  { deaths, events, now }: { deaths: readonly DeathReport[]; events: readonly EventFacts[]; now: number },
+): InstanceView {
+  return {
+    instance,
+    pool,
+    peers: pool.instances.filter(({ name, state }) => name !== instance.name && state === "ready"),
+    deaths: deaths.filter(({ name }) => name === instance.name),
+    events: events.filter(({ subject }) => isAbout(subject, instance.name)),
+    now,
+  };
+}
+
+/** Returns `ready`, `drained`, `stalled for 12 s`. */
+export function wordOf(instance: InstanceFacts): string {
+  return instance.stalledMs === null ? stateWord(instance) : `stalled for ${formatDuration(instance.stalledMs / 1000)}`;
+}
+
+export function recentOf(deaths: readonly DeathReport[], now: number): DeathReport[] {
+  return deaths.filter(({ at }) => now - at < RECENT_MS);
+}
+
+/** Returns `hung (2), exit 1`. */
+export function kindsText(deaths: readonly DeathReport[]): string {
+  const counts = new Map<string, number>();
+  for (const death of deaths) counts.set(howItDied(death), (counts.get(howItDied(death)) ?? 0) + 1);
+  return [...counts].map(([how, count]) => (count === 1 ? how : `${how} (${count})`)).join(", ");
+}
+
+export function shareOfErrors({
+  requestsTotal,
+  errorsTotal,
+}: {
+  requestsTotal: number | null;
+  errorsTotal: number | null;
+}): number | null {
+  return requestsTotal === null || requestsTotal === 0 || errorsTotal === null ? null : errorsTotal / requestsTotal;
+}
+
+function exitOf({ lastExit }: InstanceFacts): string[] {
+  return lastExit === null ? [] : [firstLine(lastExit.reason)];
+}
+
+function runningText({ running, stack }: DeathReport): string[] {
+  return running === null ? [] : [`it was running ${running}${stack[0] === undefined ? "" : `, at ${stack[0]}`}`];
+}
+
+function reportHint([newest]: readonly DeathReport[]): string {
+  return newest === undefined ? "" : `; its last lines: paceline deaths show ${newest.id}`;
+}
+
+function lastSaid(events: readonly EventFacts[], pattern: string | RegExp, now: number): string[] {
+  const said = events.findLast(({ message }) => message.search(pattern) >= 0);
+  return said === undefined ? [] : [`${agoText(said.at, now)}: ${firstLine(said.message)}`];
+}
+
+export function firstLine(text: string): string {
+  return text.split("\n", 1)[0] ?? "";
+}

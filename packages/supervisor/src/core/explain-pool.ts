@@ -1,0 +1,388 @@
+/** Why a pool, a balancer or the whole fleet is slow, down or full: one rule for each cause. Pure. */
+import type { DeathReport } from "./deaths.js";
+import {
+  BAD_COUNT,
+  BAD_SHARE,
+  FULL_CPU,
+  findingsOfInstance,
+  firstLine,
+  recentOf,
+  shareOfErrors,
+  viewOf,
+  wordOf,
+} from "./explain-instance.js";
+import {
+  agoText,
+  type BalancerFacts,
+  type EventFacts,
+  type Facts,
+  type Finding,
+  type FleetFacts,
+  median,
+  msText,
+  type PoolFacts,
+  type RequestFacts,
+  rateText,
+  shareText,
+  sizeText,
+  timesText,
+} from "./explain-model.js";
+import { formatDuration } from "./words.js";
+
+/** What the rules see of a pool. */
+export interface PoolView {
+  pool: PoolFacts;
+  /** Of its instances, the newest first. */
+  deaths: readonly DeathReport[];
+  requests: readonly RequestFacts[];
+  now: number;
+}
+
+type Found = Omit<Finding, "kind" | "about">;
+
+/** A request that was running at this many deaths ends its processes. */
+const KILLS = 2;
+/** A route class is slow from this factor over the pool's median class, and this p99, on. */
+const SLOW_ROUTE_TIMES = 5;
+const SLOW_ROUTE_MS = 100;
+const LEAST_REQUESTS = 20;
+const MAX_NAMED = 5;
+/** Retries beyond this share of requests are no accident. */
+const MANY_RETRIES = 0.01;
+
+export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | undefined>> = {
+  down: ({ pool }) => {
+    if (pool.wanted === 0 || pool.instances.some(serves)) return undefined;
+    return {
+      severity: "fault",
+      what: `no instance of ${pool.name} serves requests`,
+      evidence: pool.instances.slice(0, MAX_NAMED).map((each) => `${each.name} is ${wordOf(each)}${reasonOf(each)}`),
+      todo: `See why they do not run: paceline logs ${pool.name}`,
+    };
+  },
+
+  empty: ({ pool }) =>
+    pool.wanted > 0
+      ? undefined
+      : {
+          severity: "fault",
+          what: `${pool.name} has no instances: it was scaled to 0`,
+          evidence: [],
+          todo: `paceline scale ${pool.name} 2`,
+        },
+
+  short: ({ pool }) => {
+    if (pool.ready >= pool.wanted || !pool.instances.some(serves)) return undefined;
+    const missing = pool.instances.filter(({ state }) => state !== "ready");
+    return {
+      severity: pool.rollout === null ? "warning" : "note",
+      what: `${pool.ready} of ${pool.wanted} instances of ${pool.name} are ready`,
+      evidence: missing.slice(0, MAX_NAMED).map((each) => `${each.name} is ${wordOf(each)}${reasonOf(each)}`),
+      todo: missing[0] === undefined ? "" : `paceline explain ${missing[0].name}`,
+    };
+  },
+
+  killer: ({ deaths, now }) => {
+    const killers = killersOf(recentOf(deaths, now));
+    const [first] = killers;
+    if (first === undefined) return undefined;
+    return {
+      severity: "fault",
+      what: `${first.request} ends the processes that run it: ${timesText(first.deaths.length)} in the last hour`,
+      evidence: first.deaths
+        .slice(0, 3)
+        .map(({ process, at, reason }) => `${process}, ${agoText(at, now)}: ${firstLine(reason)}`),
+      todo: `Correct its handler; the report has stack and last lines: paceline deaths show ${first.deaths[0]?.id}. Until then refuse ${pathOf(first.request)} in front, or give it a pool of its own`,
+    };
+  },
+
+  full: ({ pool }) => {
+    const ready = pool.instances.filter(({ state, cpuPercent }) => state === "ready" && cpuPercent !== null);
+    const usual = median(ready.map(({ cpuPercent }) => cpuPercent));
+    if (usual === null || usual < FULL_CPU) return undefined;
+    const { scaling } = pool;
+    const atMost = scaling !== null && pool.wanted >= scaling.max;
+    return {
+      severity: "warning",
+      what: `${pool.name} is full: its instances use ${usual.toFixed(0)} % of a core each (median of ${ready.length})`,
+      evidence: atMost ? [`it runs its maximum of ${scaling.max} instances`] : [],
+      todo: `If the machine has free cores: ${atMost ? "raise instances.max" : `paceline scale ${pool.name} +1`}. What it computes: paceline dump ${ready[0]?.name} --cpu 10`,
+    };
+  },
+
+  errors: ({ pool }) => {
+    const share = shareOfErrors(pool);
+    if (share === null || share < BAD_SHARE || (pool.errorsTotal ?? 0) < BAD_COUNT) return undefined;
+    const worst = [...(pool.routeClasses ?? [])].sort((a, b) => b.errorsTotal - a.errorsTotal)[0];
+    return {
+      severity: "warning",
+      what: `${shareText(share)} of the responses of ${pool.name} were 5xx (${pool.errorsTotal} of ${pool.requestsTotal})`,
+      evidence:
+        worst === undefined || worst.errorsTotal === 0
+          ? []
+          : [`most of them: ${worst.route}, ${worst.errorsTotal} of ${worst.requestsTotal}`],
+      todo: `Its errors: paceline logs ${pool.name}`,
+    };
+  },
+
+  "slow-route": ({ pool }) => {
+    const known = (pool.routeClasses ?? []).filter(
+      ({ requestsTotal, p99Ms }) => requestsTotal >= LEAST_REQUESTS && p99Ms !== null,
+    );
+    const usual = median(known.map(({ p50Ms }) => p50Ms));
+    const slow = known
+      .filter(
+        ({ p99Ms }) =>
+          (p99Ms ?? 0) >= SLOW_ROUTE_MS && (known.length === 1 || (p99Ms ?? 0) >= SLOW_ROUTE_TIMES * (usual ?? 0)),
+      )
+      .sort((a, b) => (b.p99Ms ?? 0) - (a.p99Ms ?? 0));
+    const [first] = slow;
+    if (first === undefined) return undefined;
+    return {
+      severity: "warning",
+      what: `${first.route} is slow: p99 ${msText(first.p99Ms ?? 0)}, p50 ${msText(first.p50Ms ?? 0)}`,
+      evidence: known
+        .filter((each) => each !== first)
+        .slice(0, 3)
+        .map(({ route, p99Ms }) => `${route}: p99 ${msText(p99Ms ?? 0)}`),
+      todo: `Which of its paths: paceline explain ${pool.name} --watch 10`,
+    };
+  },
+
+  "slow-path": ({ requests }) => {
+    const slowest = slowestPaths(requests);
+    const [first] = slowest;
+    if (first === undefined || first.medianMs < SLOW_ROUTE_MS) return undefined;
+    return {
+      severity: "warning",
+      what: `${first.request} is slow: ${msText(first.medianMs)} (median of ${first.count} requests that were watched)`,
+      evidence: slowest.slice(1, 4).map(({ request, medianMs, count }) => `${request}: ${msText(medianMs)} (${count})`),
+      todo: "Where the time goes: balancer.accessLog with format json says queue, lane and handler of each request",
+    };
+  },
+
+  leak: ({ pool }) => {
+    const ready = pool.instances.filter(({ state }) => state === "ready");
+    const leaking = ready.filter(({ recycle }) => recycle?.memoryLimitInSeconds != null);
+    if (leaking.length < 2 || leaking.length * 3 < ready.length * 2) return undefined;
+    return {
+      severity: "warning",
+      what: `${pool.name} leaks: the memory of ${leaking.length} of ${ready.length} instances grows steadily`,
+      evidence: leaking
+        .slice(0, 3)
+        .map(
+          ({ name, recycle }) => `${name} reaches maxMemoryMb in ${formatDuration(recycle?.memoryLimitInSeconds ?? 0)}`,
+        ),
+      todo: `What grows: two heap snapshots some minutes apart, by paceline dump ${leaking[0]?.name} --heap`,
+    };
+  },
+
+  "recycle-failed": ({ pool }) =>
+    pool.recyclePauseSeconds === null
+      ? undefined
+      : {
+          severity: "warning",
+          what: `an instance of ${pool.name} that reached its limit could not be replaced; the next try is in ${formatDuration(pool.recyclePauseSeconds)}`,
+          evidence: [],
+          todo: `Why the replacement did not become ready: paceline events ${pool.name}`,
+        },
+
+  "at-maximum": ({ pool, now }) => {
+    const { scaling } = pool;
+    if (scaling === null || pool.wanted < scaling.max || scaling.figure === null) return undefined;
+    if (scaling.figure <= scaling.target.value) return undefined;
+    return {
+      severity: "warning",
+      what: `${pool.name} runs its maximum of ${scaling.max} instances, and ${scaling.target.metric} is ${rateText(scaling.figure)} (target ${scaling.target.value})`,
+      evidence:
+        scaling.last === null
+          ? []
+          : [`${agoText(scaling.last.at, now)}: ${scaling.last.from} → ${scaling.last.to}, ${scaling.last.reason}`],
+      todo: "If the machine has room, raise instances.max",
+    };
+  },
+
+  rollout: ({ pool }) =>
+    pool.rollout === null
+      ? undefined
+      : {
+          severity: "note",
+          what: `a ${pool.rollout.kind} of ${pool.name} is under way: ${pool.rollout.done} of ${pool.rollout.total} instances are done`,
+          evidence: [],
+          todo: "",
+        },
+
+  "slow-clients": ({ pool }) =>
+    pool.receiving + pool.sending === 0
+      ? undefined
+      : {
+          severity: "note",
+          what: `the balancers hold bodies of slow clients of ${pool.name}: ${pool.receiving} arrive, ${pool.sending} are being read`,
+          evidence: [],
+          todo: "",
+        },
+};
+
+/** Returns the findings of a pool and, unless `isAlone`, of its instances. */
+export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): Finding[] {
+  const view: PoolView = {
+    pool,
+    deaths: facts.deaths.filter((death) => death.pool === pool.name),
+    requests: facts.requests,
+    now: facts.now,
+  };
+  const own = Object.entries(POOL_RULES).flatMap(([kind, rule]) => {
+    const found = rule(view);
+    return found === undefined ? [] : [{ kind, about: pool.name, ...found }];
+  });
+  if (isAlone) return own;
+  const known = new Set(own.map(({ kind }) => kind));
+  const ofInstances = pool.instances.flatMap((instance) => findingsOfInstance(viewOf(instance, pool, facts)));
+  // What the pool's rule says of all is not said of each.
+  return [...own, ...ofInstances.filter(({ kind }) => !((kind === "leak" || kind === "errors") && known.has(kind)))];
+}
+
+const BALANCER_RULES: Readonly<Record<string, (balancer: BalancerFacts, fleet: FleetFacts) => Found | undefined>> = {
+  "not-ready": ({ name, state, lastExit }) =>
+    state === "ready"
+      ? undefined
+      : {
+          severity: "fault",
+          what: `${name} is ${state}`,
+          evidence: lastExit === null ? [] : [firstLine(lastExit.reason)],
+          todo: `paceline logs ${name}`,
+        },
+  stalled: ({ name, stalledMs }) =>
+    stalledMs === null
+      ? undefined
+      : {
+          severity: "fault",
+          what: `${name} has not responded for ${formatDuration(stalledMs / 1000)}`,
+          evidence: [],
+          todo: `Where its code is: paceline dump ${name} --stack`,
+        },
+  full: ({ name, cpuPercent, connections }, { balancers }) =>
+    (cpuPercent ?? 0) < FULL_CPU
+      ? undefined
+      : {
+          severity: "warning",
+          what: `${name} is full: it uses ${cpuPercent?.toFixed(0)} % of a core`,
+          evidence: [`${connections} connections`],
+          todo: `If the machine has free cores: balancer.processes, ${balancers.length} now`,
+        },
+  retries: ({ name, retriesTotal, requestsTotal }) =>
+    (requestsTotal ?? 0) === 0 || retriesTotal < BAD_COUNT || retriesTotal < MANY_RETRIES * (requestsTotal ?? 0)
+      ? undefined
+      : {
+          severity: "warning",
+          what: `${name} had to send ${retriesTotal} of ${requestsTotal} requests to a further instance`,
+          evidence: ["instances ended, or closed connections before they had responded"],
+          todo: "paceline deaths lists what ended",
+        },
+  spool: ({ name, spoolBytes }) =>
+    spoolBytes < 100e6
+      ? undefined
+      : {
+          severity: "note",
+          what: `${name} keeps ${sizeText(spoolBytes)} of slow clients' bodies on disk`,
+          evidence: [],
+          todo: "limits.maxSpoolBytes bounds it",
+        },
+  behind: ({ name, snapshotVersion, state }, { balancers }) => {
+    const newest = Math.max(...balancers.map((each) => each.snapshotVersion));
+    if (state !== "ready" || snapshotVersion >= newest) return undefined;
+    return {
+      severity: "warning",
+      what: `${name} has not applied the last change of the pools`,
+      evidence: [`version ${snapshotVersion}; others follow ${newest}`],
+      todo: `If that lasts: paceline restart ${name}`,
+    };
+  },
+};
+
+export function findingsOfBalancer(balancer: BalancerFacts, fleet: FleetFacts): Finding[] {
+  return Object.entries(BALANCER_RULES).flatMap(([kind, rule]) => {
+    const found = rule(balancer, fleet);
+    return found === undefined ? [] : [{ kind, about: balancer.name, ...found }];
+  });
+}
+
+/** Returns what concerns the fleet as a whole. */
+export function findingsOfFleet({ fleet, now, events }: Facts): Finding[] {
+  if (fleet === null) return [];
+  const about = fleet.name;
+  const found: Finding[] = [];
+  const add = (kind: string, severity: Finding["severity"], what: string, todo: string, evidence: string[] = []) =>
+    found.push({ kind, severity, about, what, evidence, todo });
+  if (fleet.problem !== null) add("problem", "fault", fleet.problem, "");
+  if (fleet.log?.problem != null)
+    add("log", "fault", `the log cannot be written: ${fleet.log.problem}`, "Make room on the disk", [
+      `${fleet.log.linesLost} lines are lost`,
+    ]);
+  if (fleet.rolledBack !== null)
+    add(
+      "rolled-back",
+      "warning",
+      `the last upgrade was rolled back ${agoText(fleet.rolledBack.at, now)}: ${fleet.rolledBack.reason}`,
+      "",
+    );
+  if (fleet.lock !== null)
+    add(
+      "locked",
+      "note",
+      `${fleet.lock.by} has locked the fleet for ${formatDuration((now - fleet.lock.since) / 1000)}: ${fleet.lock.reason}`,
+      "paceline unlock",
+    );
+  if (fleet.state !== "running") add("state", "note", `the fleet is ${fleet.state}`, "");
+  const poison = events.findLast((event: EventFacts) => event.message.startsWith("lost processes to "));
+  if (poison !== undefined && now - poison.at < 600_000)
+    found.push({
+      ...{ kind: "poison", severity: "fault", about: poison.subject },
+      ...{
+        what: `${poison.subject} ${firstLine(poison.message)}`,
+        evidence: [agoText(poison.at, now)],
+        todo: "paceline deaths",
+      },
+    });
+  return found;
+}
+
+/** Returns the requests that were running at the end of several processes, the worst first. */
+export function killersOf(deaths: readonly DeathReport[]): { request: string; deaths: DeathReport[] }[] {
+  const byRequest = new Map<string, DeathReport[]>();
+  for (const death of deaths) {
+    const running = new Set([
+      ...(death.running === null ? [] : [death.running]),
+      ...death.requests.filter(({ state }) => state === "running").map(({ request }) => request),
+    ]);
+    for (const request of running) byRequest.set(request, [...(byRequest.get(request) ?? []), death]);
+  }
+  return [...byRequest]
+    .map(([request, all]) => ({ request, deaths: all }))
+    .filter((each) => each.deaths.length >= KILLS)
+    .sort((a, b) => b.deaths.length - a.deaths.length);
+}
+
+/** Returns the watched paths by their median time, the slowest first; those with one request last. */
+function slowestPaths(requests: readonly RequestFacts[]): { request: string; count: number; medianMs: number }[] {
+  const byPath = new Map<string, number[]>();
+  for (const { method, path, ms } of requests) {
+    const key = `${method} ${path.replace(/\?.*/s, "")}`;
+    byPath.set(key, [...(byPath.get(key) ?? []), ms]);
+  }
+  return [...byPath]
+    .map(([request, times]) => ({ request, count: times.length, medianMs: median(times) ?? 0 }))
+    .sort((a, b) => b.medianMs - a.medianMs);
+}
+
+function serves({ state, outOfTurn }: PoolFacts["instances"][number]): boolean {
+  return state === "ready" && outOfTurn !== "drained";
+}
+
+function reasonOf({ lastExit, state }: PoolFacts["instances"][number]): string {
+  return lastExit === null || state === "ready" ? "" : `: ${firstLine(lastExit.reason)}`;
+}
+
+function pathOf(request: string): string {
+  return request.split(" ")[1] ?? request;
+}

@@ -1,0 +1,298 @@
+/** What `paceline explain` finds, rule by rule: each is found in its own facts, and in no others. */
+import { describe, expect, it } from "vitest";
+import type { DeathReport } from "./deaths.js";
+import { explain, targetOf } from "./explain.js";
+import { INSTANCE_RULES } from "./explain-instance.js";
+import type { Facts, FleetFacts, InstanceFacts, PoolFacts } from "./explain-model.js";
+import { POOL_RULES } from "./explain-pool.js";
+import type { HistoryEntry } from "./history.js";
+
+const NOW = 1_800_000_000_000;
+const instanceFacts: InstanceFacts = {
+  ...{ name: "web.1", state: "ready", pid: 7, attempt: 1, generation: 3, uptimeSeconds: 600, restarts: 0, recycles: 0 },
+  ...{ rssBytes: 50e6, cpuPercent: 10, requestsPerSecond: 20, requestsTotal: 9_000, inFlight: 1, errorsTotal: 0 },
+  ...{ latencyMs: { p50: 1, p99: 5 }, stalledMs: null, eventLoopLagMs: 2, outOfTurn: null, ejections: [], weight: 100 },
+  ...{ recycle: null, lastExit: null, linesLost: 0, exposed: [], deferred: null, schedule: null },
+};
+const others = [2, 3, 4].map((index) => ({ ...instanceFacts, name: `web.${index}` }));
+const poolFacts: PoolFacts = {
+  ...{ name: "web", kind: "app", generation: 3, release: "/srv/3", wanted: 4, ready: 4, requestsPerSecond: 80 },
+  ...{ requestsTotal: 36_000, errorsTotal: 0, receiving: 0, sending: 0, recyclePauseSeconds: null, scaling: null },
+  ...{ rollout: null, deploy: null, instances: [instanceFacts, ...others] },
+};
+const balancer = {
+  ...{
+    name: "balancer.1",
+    state: "ready",
+    pid: 8,
+    attempt: 1,
+    uptimeSeconds: 600,
+    restarts: 0,
+    rssBytes: 30e6,
+    cpuPercent: 9,
+  },
+  ...{ requestsPerSecond: 80, requestsTotal: 36_000, inFlight: 2, errorsTotal: 0, latencyMs: { p50: 1, p99: 6 } },
+  ...{
+    stalledMs: null,
+    lastExit: null,
+    linesLost: 0,
+    connections: 4,
+    retriesTotal: 0,
+    spoolBytes: 0,
+    snapshotVersion: 2,
+  },
+};
+const fleetFacts: FleetFacts = {
+  ...{ name: "shop", state: "running", version: "1.0.0", uptimeSeconds: 601, problem: null, log: null, lock: null },
+  ...{ rolledBack: null, balancers: [balancer], pools: [poolFacts] },
+};
+const nothing: Facts = {
+  ...{ now: NOW, fleet: fleetFacts, events: [], deaths: [], history: [], requests: [], watchedMs: 0, lines: [] },
+};
+
+const death = (id: number, changes: Partial<DeathReport> = {}): DeathReport => ({
+  ...{
+    version: 1,
+    id,
+    at: NOW - id * 1000,
+    process: `web.1#${id}`,
+    name: "web.1",
+    pool: "web",
+    kind: "exit",
+    attempt: id,
+  },
+  ...{
+    generation: 3,
+    pid: 7,
+    runtime: "bun",
+    release: "/srv/3",
+    uptimeMs: 4_000,
+    state: "ready",
+    code: 1,
+    signal: null,
+  },
+  ...{
+    reason: "exited with code 1 after 4 s: TypeError: x",
+    running: null,
+    inFlight: 0,
+    requestsTotal: 9,
+    requests: [],
+  },
+  ...{ requestsOmitted: 0, stack: [], history: null, lastLines: [], ...changes },
+});
+
+/** Returns the facts with a changed first instance, a changed pool, and more. */
+function having(instance: Partial<InstanceFacts>, pool: Partial<PoolFacts> = {}, more: Partial<Facts> = {}): Facts {
+  const changed = { ...poolFacts, instances: [{ ...instanceFacts, ...instance }, ...others], ...pool };
+  return { ...nothing, fleet: { ...fleetFacts, pools: [changed] }, ...more };
+}
+
+const kindsIn = (facts: Facts, name: string | undefined = undefined) => {
+  const target = targetOf(name, facts, undefined);
+  return typeof target === "string" ? [target] : explain(target, facts).findings.map(({ kind }) => kind);
+};
+
+const growing = { due: null, memoryLimitInSeconds: 600, memoryBytesPerHour: 90e6 };
+const lastRun = { at: NOW - 1000, durationSeconds: 1, code: 1, signal: null, failure: "exited with code 1" };
+const schedule = {
+  nextAt: null,
+  nextInSeconds: null,
+  runningSeconds: null,
+  last: lastRun,
+  runs: 3,
+  failures: 1,
+  skipped: 0,
+};
+const OF_INSTANCES: [kind: string, facts: Facts][] = [
+  ["failed", having({ state: "failed", pid: null })],
+  ["crash-loop", having({}, {}, { deaths: [death(1), death(2), death(3)] })],
+  ["died", having({}, {}, { deaths: [death(1)] })],
+  ["waiting", having({ state: "backoff", pid: null })],
+  ["starting", having({ state: "starting" })],
+  ["stopped", having({ state: "stopped", pid: null })],
+  ["leaving", having({ state: "draining" })],
+  ["stalled", having({ stalledMs: 12_000 })],
+  ["drained", having({ outOfTurn: "drained" })],
+  ["ejected", having({ outOfTurn: "ejected" })],
+  ["failing", having({ outOfTurn: "failing" })],
+  ["weight", having({ weight: 50 })],
+  ["blocked", having({ eventLoopLagMs: 400 })],
+  ["slow", having({ latencyMs: { p50: 9, p99: 400 } })],
+  ["full", having({ cpuPercent: 99 })],
+  ["passed-over", having({ requestsPerSecond: 1 })],
+  ["errors", having({ errorsTotal: 900 })],
+  ["leak", having({ recycle: growing })],
+  ["large", having({ rssBytes: 300e6 })],
+  ["recycle-due", having({ recycle: { due: "ran for 2 h", memoryLimitInSeconds: null, memoryBytesPerHour: null } })],
+  ["run-failed", having({ schedule })],
+  ["jobs-wait", having({ deferred: { jobs: 3, oldestMs: 90_000 } })],
+  ["lines-lost", having({ linesLost: 3 })],
+  ["exposed", having({ exposed: ["0.0.0.0:3000"] })],
+];
+
+const killer = { running: "GET /report" };
+const scaling = { min: 1, max: 4, target: { metric: "queueMs", value: 20 }, figure: 90, last: null };
+const routeClass = { requestsTotal: 100, errorsTotal: 0, p50Ms: 1, p99Ms: 5 };
+const OF_POOLS: [kind: string, facts: Facts][] = [
+  ["down", having({}, { ready: 0, instances: [{ ...instanceFacts, state: "backoff", pid: null }] })],
+  ["empty", having({}, { wanted: 0, ready: 0, instances: [] })],
+  ["short", having({}, { ready: 3 })],
+  ["killer", having({}, {}, { deaths: [death(1, killer), death(2, killer)] })],
+  ["full", having({}, { instances: others.map((each) => ({ ...each, cpuPercent: 97 })) })],
+  ["errors", having({}, { errorsTotal: 4_000 })],
+  [
+    "slow-route",
+    having(
+      {},
+      {
+        routeClasses: [
+          { route: "/", ...routeClass },
+          { route: "/report", ...routeClass, p99Ms: 900 },
+        ],
+      },
+    ),
+  ],
+  [
+    "slow-path",
+    having({}, {}, { requests: [{ method: "GET", path: "/report?x=", status: 200, ms: 700 }], watchedMs: 5_000 }),
+  ],
+  ["leak", having({}, { instances: others.map((each) => ({ ...each, recycle: growing })) })],
+  ["recycle-failed", having({}, { recyclePauseSeconds: 20 })],
+  ["at-maximum", having({}, { scaling })],
+  ["rollout", having({}, { rollout: { kind: "reload", done: 1, total: 4 } })],
+  ["slow-clients", having({}, { receiving: 2 })],
+];
+
+describe("the findings", () => {
+  it("are none in a healthy fleet", () => {
+    expect(kindsIn(nothing)).toEqual([]);
+    expect(explain({ kind: "instance", name: "web.1" }, nothing).summary).toBe(
+      "Nothing is wrong, as far as can be seen.",
+    );
+  });
+
+  it.each(OF_INSTANCES)("of an instance: %s, and nothing else", (kind, facts) => {
+    expect(kindsIn(facts, "web.1").filter((found) => found in INSTANCE_RULES)).toEqual([kind]);
+    expect(kindsIn(nothing, "web.1")).toEqual([]);
+    // The others are not to blame.
+    expect(kindsIn(facts, "web.2")).toEqual([]);
+  });
+
+  it.each(OF_POOLS)("of a pool: %s", (kind, facts) => {
+    expect(kindsIn(facts, "web")).toContain(kind);
+    expect(kindsIn(facts)).toContain(kind);
+  });
+
+  it("has a case for each rule", () => {
+    expect(OF_INSTANCES.map(([kind]) => kind)).toEqual(Object.keys(INSTANCE_RULES));
+    expect(OF_POOLS.map(([kind]) => kind)).toEqual(Object.keys(POOL_RULES));
+  });
+
+  it("of a balancer that had to repeat many requests", () => {
+    const fleet = { ...fleetFacts, balancers: [{ ...balancer, retriesTotal: 900 }] };
+    expect(kindsIn({ ...nothing, fleet }, "balancer")).toEqual(["retries"]);
+    expect(kindsIn({ ...nothing, fleet }, "balancer.2")).toEqual([]);
+  });
+
+  it("come with the gravest first, and name the numbers", () => {
+    const facts = having({ rssBytes: 300e6, stalledMs: 9_000 });
+    const { findings, now } = explain({ kind: "instance", name: "web.1" }, facts);
+    expect(findings.map(({ severity }) => severity)).toEqual(["fault", "warning"]);
+    expect(findings[1]?.what).toBe("web.1 uses more memory than the others: 300 MB, the pool's median is 50 MB");
+    expect(now).toContain("the others of web (median): 20 req/s · p99 5.0 ms · 50 MB · CPU 10 %");
+  });
+});
+
+describe("a deploy", () => {
+  const entry: HistoryEntry = {
+    ...{ version: 1, id: 9, at: NOW - 60_000, command: "deploy", target: "/srv/4", detail: null, durationMs: 30_000 },
+    by: { uid: 0, user: "ann", sudoUser: null, actor: null, job: null, from: null, via: "command" },
+    ...{
+      pools: [],
+      stepsOmitted: 0,
+      result: "taken-back",
+      message: "5xx: +12 pp (allowed +1 pp)\nweb.1 took 40 requests",
+    },
+    steps: [{ afterMs: 1_000, text: "web.1 is the canary" }],
+  };
+
+  it("that was taken back says why, and which of its processes died", () => {
+    const facts = { ...nothing, history: [entry], deaths: [death(40, { generation: 4 }), death(50_000)] };
+    const { summary, findings, changes } = explain({ kind: "deploy", id: null }, facts);
+    expect(summary).toBe('The deploy of 1 min ago by ann ended with "taken-back".');
+    expect(findings.map(({ kind }) => kind)).toEqual(["taken-back", "died"]);
+    expect(findings[0]?.what).toBe("5xx: +12 pp (allowed +1 pp)");
+    expect(changes).toEqual([{ at: NOW - 59_000, subject: "deploy", text: "web.1 is the canary" }]);
+  });
+
+  it("that there is none is no error", () => {
+    expect(explain({ kind: "deploy", id: null }, nothing).summary).toBe("Nothing was deployed.");
+    expect(explain({ kind: "deploy", id: 4 }, nothing).summary).toBe("The history has no entry 4.");
+  });
+});
+
+describe("a request", () => {
+  const line = (fields: object) => ({
+    at: NOW,
+    name: "balancer.1",
+    text: JSON.stringify({ requestId: "abc-1", ...fields }),
+  });
+  const whole = {
+    method: "GET",
+    target: "/cart",
+    status: 200,
+    outcome: "whole",
+    phase: "response",
+    pool: "web",
+    instance: "web.2",
+  };
+
+  it.each([
+    ["queueMs", { queueMs: 900, connectMs: 0.1, laneMs: 0.2, handlerMs: 1, firstByteMs: 902, durationMs: 903 }],
+    ["handlerMs", { queueMs: 0.1, connectMs: 0.1, laneMs: 0.2, handlerMs: 400, firstByteMs: 401, durationMs: 402 }],
+    ["laneMs", { queueMs: 0.1, connectMs: 0.1, laneMs: 300, handlerMs: 1, firstByteMs: 301, durationMs: 302 }],
+    ["delivery", { queueMs: 0.1, connectMs: 0.1, laneMs: 0.3, handlerMs: 1, firstByteMs: 2, durationMs: 302 }],
+  ])("spent its time in %s", (kind, times) => {
+    const facts = { ...nothing, lines: [line({ ...whole, ...times })] };
+    expect(targetOf("abc-1", facts, undefined)).toEqual({ kind: "request", id: "abc-1" });
+    expect(kindsIn(facts, "abc-1")).toEqual([kind]);
+  });
+
+  it("that was lost names the death", () => {
+    const requests = [{ id: "abc-1", request: "GET /report", ageMs: 12, state: "running", outcome: "failed" } as const];
+    const facts = { ...nothing, deaths: [death(3, { requests })] };
+    const { summary, findings } = explain({ kind: "request", id: "abc-1" }, facts);
+    expect(summary).toBe("GET /report was in flight when its process died.");
+    expect(findings[0]?.what).toBe(
+      "web.1#3 was running it when it died 3 s ago: exited with code 1 after 4 s: TypeError: x",
+    );
+  });
+
+  it("that failed says in which phase", () => {
+    const fields = { ...whole, status: 504, outcome: "instance-late", phase: "wait", durationMs: 30_000, queueMs: 1 };
+    const { summary, findings } = explain({ kind: "request", id: "abc-1" }, { ...nothing, lines: [line(fields)] });
+    expect(summary).toBe("GET /cart got 504 after 30.0 s from web.2: the instance did not respond in time (wait).");
+    expect(findings.map(({ kind }) => kind)).toEqual(["instance-late"]);
+  });
+});
+
+describe("a name", () => {
+  it.each([
+    [undefined, { kind: "fleet" }],
+    ["shop", { kind: "fleet" }],
+    ["web", { kind: "pool", name: "web" }],
+    ["web.3", { kind: "instance", name: "web.3" }],
+    ["balancer", { kind: "balancer", name: "balancer" }],
+    ["deploy", { kind: "deploy", id: null }],
+    ["wbe", 'no pool or instance named "wbe" (known: web, balancer, deploy)'],
+    ["web.9", 'no pool or instance named "web.9" (known: web.1, web.2, web.3, web.4)'],
+  ])("%s", (name, target) => {
+    expect(targetOf(name, nothing, undefined)).toEqual(target);
+  });
+
+  it("of an instance that is gone is known by its deaths, also of a stopped fleet", () => {
+    const facts = { ...nothing, fleet: null, deaths: [death(1, { name: "web.9" })] };
+    expect(targetOf("web.9", facts, undefined)).toEqual({ kind: "instance", name: "web.9" });
+    expect(explain({ kind: "instance", name: "web.9" }, facts).summary).toBe("The fleet is not running.");
+  });
+});

@@ -1,0 +1,310 @@
+/** Explains a fleet, a pool, an instance, a balancer, a deploy or a request: what is wrong, what it does now, what changed last. Pure. */
+import type { DeathReport } from "./deaths.js";
+import { findingsOfInstance, firstLine, recentOf, viewOf } from "./explain-instance.js";
+import {
+  agoText,
+  type Change,
+  type DeployFacts,
+  type Explanation,
+  type Facts,
+  type Finding,
+  type FleetFacts,
+  gravestFirst,
+  median,
+  msText,
+  nowOf,
+  type PoolFacts,
+  rateText,
+  sizeText,
+  type Target,
+} from "./explain-model.js";
+import { findingsOfBalancer, findingsOfFleet, findingsOfPool } from "./explain-pool.js";
+import { explainRequest } from "./explain-request.js";
+import { callerText, type HistoryEntry } from "./history.js";
+import { isAbout, unknownName } from "./words.js";
+
+const MAX_CHANGES = 8;
+/** Commands that change what an instance does. */
+const QUIET_COMMANDS = new Set(["lock", "unlock"]);
+
+/**
+ * Returns what `text` names; undefined is the fleet. A string is the reason why it names nothing.
+ * @param isRequest whether it is known to be the id of a request
+ */
+export function targetOf(text: string | undefined, facts: Facts, id: number | undefined): Target | string {
+  if (text === "deploy") return { kind: "deploy", id: id ?? null };
+  if (id !== undefined) return `only "deploy" takes a number, such as: paceline explain deploy ${id}`;
+  if (text === undefined) return { kind: "fleet" };
+  const { fleet } = facts;
+  if (fleet?.name === text && !fleet.pools.some(({ name }) => name === text)) return { kind: "fleet" };
+  const pools = fleet?.pools.map(({ name }) => name) ?? [...new Set(facts.deaths.map(({ pool }) => pool))];
+  if (pools.includes(text)) return { kind: "pool", name: text };
+  if (/^balancer(\.\d+)?$/.test(text)) return { kind: "balancer", name: text };
+  const instances = fleet?.pools.flatMap((pool) => pool.instances.map(({ name }) => name)) ?? [];
+  const died = facts.deaths.map(({ name }) => name);
+  if (instances.includes(text) || died.includes(text)) return { kind: "instance", name: text };
+  if (facts.lines.length > 0 || facts.deaths.some(({ requests }) => requests.some((request) => request.id === text)))
+    return { kind: "request", id: text };
+  const names = [...pools, ...instances, "balancer", "deploy"];
+  if (/^[a-z][a-z0-9-]*(\.\d+)?$/.test(text) && text.length < 24) return unknownName(text, names);
+  return `no line of the log and no death names a request ${JSON.stringify(text)}: ids are in the log with balancer.accessLog { format: "json" }`;
+}
+
+export function explain(target: Target, facts: Facts): Explanation {
+  switch (target.kind) {
+    case "fleet":
+      return explainFleet(facts);
+    case "pool":
+      return explainPool(target.name, facts);
+    case "instance":
+      return explainInstance(target.name, facts);
+    case "balancer":
+      return explainBalancer(target.name, facts);
+    case "deploy":
+      return explainDeploy(target.id, facts);
+    case "request":
+      return explainRequest(target.id, facts);
+    default:
+      return target satisfies never;
+  }
+}
+
+function explainFleet(facts: Facts): Explanation {
+  const { fleet } = facts;
+  const base = { target: fleet?.name ?? "fleet", kind: "fleet" as const, changes: changesOf(undefined, facts) };
+  if (fleet === null) return { ...base, ...notRunning(facts) };
+  const ofPools = fleet.pools.flatMap((pool) => findingsOfPool(pool, facts));
+  const hasKiller = ofPools.some(({ kind }) => kind === "killer");
+  const findings = [
+    // The reports of deaths say more than the event.
+    ...findingsOfFleet(facts).filter(({ kind }) => kind !== "poison" || !hasKiller),
+    ...ofPools,
+    ...fleet.balancers.flatMap((balancer) => findingsOfBalancer(balancer, fleet)),
+  ];
+  return {
+    ...base,
+    findings: gravestFirst(findings),
+    summary: summaryOf(findings),
+    now: nowOfFleet(fleet),
+  };
+}
+
+function nowOfFleet(fleet: FleetFacts): string[] {
+  return fleet.pools.map((pool) => [pool.name, ...nowOfPool(pool)].join(" · "));
+}
+
+function explainPool(name: string, facts: Facts): Explanation {
+  const pool = facts.fleet?.pools.find((each) => each.name === name);
+  const base = { target: name, kind: "pool" as const, changes: changesOf(name, facts) };
+  if (pool === undefined) return { ...base, ...notRunning(facts) };
+  const findings = findingsOfPool(pool, facts);
+  return {
+    ...base,
+    findings: gravestFirst(findings),
+    summary: summaryOf(findings),
+    now: [nowOfPool(pool).join(" · "), ...deployLine(pool)],
+  };
+}
+
+function nowOfPool(pool: PoolFacts): string[] {
+  const p99 = median(pool.instances.map(({ latencyMs }) => latencyMs.p99));
+  const memory = pool.instances.reduce((sum, { rssBytes }) => sum + (rssBytes ?? 0), 0);
+  const inFlight = pool.instances.reduce((sum, each) => sum + (each.inFlight ?? 0), 0);
+  return [
+    `${pool.ready}/${pool.wanted} ready`,
+    ...(pool.requestsPerSecond === null ? [] : [`${rateText(pool.requestsPerSecond)} req/s`, `${inFlight} in flight`]),
+    ...(p99 === null ? [] : [`p99 ${msText(p99)} (median)`]),
+    sizeText(memory),
+    `generation ${pool.generation}`,
+  ];
+}
+
+function deployLine({ deploy }: PoolFacts): string[] {
+  return deploy === null ? [] : [deployText(deploy)];
+}
+
+function deployText({ from, to, phase, percent, leftMs, verdict }: DeployFacts): string {
+  const words = {
+    loading: "its canaries are being prepared",
+    canary:
+      leftMs === null
+        ? "its canaries start"
+        : `its canaries get ${percent} % of the requests, ${Math.ceil(leftMs / 1000)} s left, verdict so far: ${verdict}`,
+    rolling: "it passed, and the other instances follow",
+    back: "it is being taken back",
+  };
+  return `deploy of generation ${from} → ${to}: ${words[phase]}`;
+}
+
+function explainInstance(name: string, facts: Facts): Explanation {
+  const pool = facts.fleet?.pools.find(({ instances }) => instances.some((each) => each.name === name));
+  const instance = pool?.instances.find((each) => each.name === name);
+  const base = { target: name, kind: "instance" as const, changes: changesOf(name, facts) };
+  if (pool === undefined || instance === undefined) return { ...base, ...notRunning(facts, name) };
+  const view = viewOf(instance, pool, facts);
+  // A fault of the pool as a whole explains its instance, too.
+  const ofPool = findingsOfPool(pool, facts, true).filter(({ kind }) => EXPLAINS_INSTANCES.has(kind));
+  const findings = [...findingsOfInstance(view), ...ofPool];
+  const { peers } = view;
+  const usual = [
+    ...numberText(median(peers.map(({ requestsPerSecond }) => requestsPerSecond)), (rate) => `${rateText(rate)} req/s`),
+    ...numberText(median(peers.map(({ latencyMs }) => latencyMs.p99)), (ms) => `p99 ${msText(ms)}`),
+    ...numberText(median(peers.map(({ rssBytes }) => rssBytes)), sizeText),
+    ...numberText(median(peers.map(({ cpuPercent }) => cpuPercent)), (cpu) => `CPU ${cpu.toFixed(0)} %`),
+  ];
+  const others = usual.length === 0 ? [] : [`the others of ${pool.name} (median): ${usual.join(" · ")}`];
+  return {
+    ...base,
+    findings: gravestFirst(findings),
+    summary: summaryOf(findings),
+    now: [...nowOf(instance), ...others, ...deployLine(pool)],
+  };
+}
+
+const EXPLAINS_INSTANCES = new Set(["killer", "full", "slow-route", "slow-path", "at-maximum", "recycle-failed"]);
+
+function numberText(value: number | null, format: (value: number) => string): string[] {
+  return value === null ? [] : [format(value)];
+}
+
+function explainBalancer(name: string, facts: Facts): Explanation {
+  const { fleet } = facts;
+  const shown = fleet?.balancers.filter((each) => name === "balancer" || each.name === name) ?? [];
+  const base = { target: name, kind: "balancer" as const, changes: changesOf(name, facts) };
+  if (fleet === null) return { ...base, ...notRunning(facts, name) };
+  if (shown.length === 0) return { ...base, findings: [], now: [], summary: `This fleet has no ${name}.` };
+  const findings = shown.flatMap((balancer) => findingsOfBalancer(balancer, fleet));
+  const now = shown.flatMap((each) => [
+    `${each.name}: ${nowOf(each).join(" · ")}`,
+    `${each.name}: ${each.connections} connections · ${each.retriesTotal} requests sent to a further instance`,
+  ]);
+  return { ...base, findings: gravestFirst(findings), summary: summaryOf(findings), now };
+}
+
+function explainDeploy(id: number | null, facts: Facts): Explanation {
+  const entries = facts.history.filter(({ command }) => command === "deploy" || command === "rollback");
+  const entry = id === null ? entries[0] : facts.history.find((each) => each.id === id);
+  const base = { kind: "deploy" as const, target: entry === undefined ? "deploy" : `deploy ${entry.id}` };
+  const running = facts.fleet?.pools.flatMap(({ name, deploy }) => (deploy === null ? [] : [{ name, deploy }])) ?? [];
+  if (entry === undefined) {
+    const summary = id === null ? "Nothing was deployed." : `The history has no entry ${id}.`;
+    return {
+      ...base,
+      summary,
+      findings: [],
+      now: running.map(({ name, deploy }) => `${name}: ${deployText(deploy)}`),
+      changes: [],
+    };
+  }
+  const isUnderWay = entry.durationMs === null && entry === entries[0];
+  const until = entry.durationMs === null ? facts.now : entry.at + entry.durationMs;
+  const deaths = facts.deaths.filter(({ at, generation, pool }) => {
+    const change = entry.pools.find(({ name }) => name === pool);
+    const next = change?.generation[1] ?? running.find(({ name }) => name === pool)?.deploy.to;
+    return at >= entry.at && at <= until + 5_000 && (next === undefined || generation >= next);
+  });
+  const tests = isUnderWay
+    ? running.flatMap(({ name, deploy }) => deploy.tests.map((test) => ({ pool: name, ...test })))
+    : [];
+  const findings: Finding[] = [
+    ...(entry.result === "done" || isUnderWay ? [] : [failedDeploy(entry)]),
+    ...tests
+      .filter(({ verdict }) => verdict !== "pass")
+      .map(
+        ({ pool, name, verdict, difference, limit }): Finding => ({
+          ...{ kind: "test", severity: verdict === "fail" ? "fault" : "note", about: pool },
+          what: `${name} ${verdict === "fail" ? "fails" : "is not decided yet"}: ${difference === "" ? "no requests yet" : difference} (allowed ${limit})`,
+          ...{ evidence: [], todo: "" },
+        }),
+      ),
+    ...deaths.slice(0, 3).map(
+      (death): Finding => ({
+        ...{ kind: "died", severity: "fault", about: death.name },
+        what: `${death.process} of the new version died: ${firstLine(death.reason)}`,
+        ...{
+          evidence: death.running === null ? [] : [`it was running ${death.running}`],
+          todo: `paceline deaths show ${death.id}`,
+        },
+      }),
+    ),
+  ];
+  const how = isUnderWay
+    ? "is under way"
+    : entry.result === "done"
+      ? "succeeded"
+      : `ended with ${JSON.stringify(entry.result)}`;
+  return {
+    ...base,
+    summary: `The ${entry.command} of ${agoText(entry.at, facts.now)} by ${callerText(entry.by)} ${how}.`,
+    findings: gravestFirst(findings),
+    now: running.map(({ name, deploy }) => `${name}: ${deployText(deploy)}`),
+    changes: entry.steps
+      .slice(-MAX_CHANGES)
+      .map(({ afterMs, text }) => ({ at: entry.at + afterMs, subject: entry.command, text })),
+  };
+}
+
+function failedDeploy(entry: HistoryEntry): Finding {
+  const [what = "", ...more] = entry.message.split("\n");
+  const todos: Record<string, string> = {
+    "taken-back": "Clients have had responses of it; correct the release, then deploy again",
+    "release-refused": "No client has had a response of it; correct the release, then deploy again",
+    untold:
+      "There were too few requests to judge it: deploy at a busier time, with a longer --judge, or with --on-no-traffic promote",
+  };
+  return {
+    ...{ kind: entry.result, severity: "fault", about: entry.target ?? "deploy", what, evidence: more.slice(0, 4) },
+    todo: todos[entry.result] ?? `All its steps: paceline history show ${entry.id}`,
+  };
+}
+
+/** Says what is known of a fleet, or a slot, that does not run. */
+function notRunning(facts: Facts, name?: string): Pick<Explanation, "summary" | "findings" | "now"> {
+  const about = (death: DeathReport) => name === undefined || isAbout(death.name, name);
+  const [death] = recentOf(facts.deaths, Number.NEGATIVE_INFINITY).filter(about);
+  const stop = facts.history.find(({ command }) => command === "stop");
+  const now = [
+    ...(facts.fleet !== null || stop === undefined
+      ? []
+      : [`stopped ${agoText(stop.at, facts.now)} by ${callerText(stop.by)}`]),
+    ...(death === undefined
+      ? []
+      : [`last death: ${death.process}, ${agoText(death.at, facts.now)}: ${firstLine(death.reason)}`]),
+  ];
+  const summary =
+    facts.fleet === null
+      ? "The fleet is not running."
+      : `${name} does not exist any more: the pool has fewer instances now.`;
+  return { summary, findings: [], now };
+}
+
+function summaryOf(findings: readonly Finding[]): string {
+  const count = (severity: Finding["severity"]) => findings.filter((finding) => finding.severity === severity).length;
+  const parts = [counted(count("fault"), "fault"), counted(count("warning"), "warning")].flat();
+  return parts.length === 0 ? "Nothing is wrong, as far as can be seen." : parts.join(" and ");
+}
+
+function counted(count: number, word: string): string[] {
+  return count === 0 ? [] : [`${count} ${word}${count === 1 ? "" : "s"}`];
+}
+
+/** Returns the last events about a name, and the operations on it, the newest last. */
+function changesOf(name: string | undefined, { events, history }: Facts): Change[] {
+  const pool = name?.split(".")[0];
+  const said = events
+    .filter(({ subject }) => isAbout(subject, name) || (name !== undefined && subject === pool && pool !== name))
+    .slice(-MAX_CHANGES)
+    .map(({ at, subject, message }) => ({ at, subject, text: firstLine(message) }));
+  const done = history
+    .filter(
+      ({ command, target }) =>
+        !QUIET_COMMANDS.has(command) &&
+        (target === null || name === undefined || isAbout(name, target) || isAbout(target, name)),
+    )
+    .slice(0, 3)
+    .map((entry) => ({
+      ...{ at: entry.at, subject: "paceline" },
+      text: `${[entry.command, entry.target, entry.detail].filter((word) => word !== null).join(" ")} by ${callerText(entry.by)}: ${entry.result}`,
+    }));
+  return [...said, ...done].sort((a, b) => a.at - b.at).slice(-MAX_CHANGES);
+}

@@ -1,0 +1,106 @@
+/** Sends JSON by HTTP to a server of the operator: within a deadline, without redirects, and with headers that files may hold. */
+import { request as requestHttp } from "node:http";
+import { request as requestHttps } from "node:https";
+import { readSecret } from "../config/secrets.js";
+import type { SecretText } from "../core/model.js";
+
+/** What a server may say of a failure is cut there. */
+const MAX_RESPONSE_BYTES = 512;
+
+export interface PostOptions {
+  url: string;
+  headers: Readonly<Record<string, string>>;
+  body: string;
+  timeoutMs: number;
+  /** Ends it before the deadline. */
+  signal?: AbortSignal | undefined;
+}
+
+/** How it ended: `problem` is missing after a status of 2xx. */
+export interface Posted {
+  status: number | null;
+  problem?: string;
+  /** Whether a further attempt may succeed. */
+  mayRetry: boolean;
+}
+
+/** Never rejects. The URL, which may be a secret, is in no problem. */
+export function postJson({ url, headers, body, timeoutMs, signal }: PostOptions): Promise<Posted> {
+  return new Promise((resolve) => {
+    let isOver = false;
+    const end = (posted: Posted) => {
+      if (isOver) return;
+      isOver = true;
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      outgoing?.destroy();
+      resolve(posted);
+    };
+    const fail = (problem: string, mayRetry = true) => end({ status: null, problem, mayRetry });
+    const abort = () => fail("it was ended", false);
+    const timer = setTimeout(() => fail(`no response within ${timeoutMs / 1000} s`), timeoutMs);
+    let outgoing: ReturnType<typeof requestHttp> | undefined;
+    if (signal?.aborted) return abort();
+    signal?.addEventListener("abort", abort);
+    try {
+      const target = new URL(url);
+      const fields = { ...headers, "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) };
+      const request = target.protocol === "https:" ? requestHttps : requestHttp;
+      outgoing = request(target, { method: "POST", headers: fields, agent: false }, (response) => {
+        const status = response.statusCode ?? 0;
+        let said = "";
+        response.setEncoding("utf8");
+        response.on("error", () => {});
+        response.on("data", (text: string) => {
+          said = (said + text).slice(0, MAX_RESPONSE_BYTES);
+          if (said.length === MAX_RESPONSE_BYTES) done();
+        });
+        const done = () => {
+          if (status >= 200 && status < 300) return end({ status, mayRetry: false });
+          const detail = said.replaceAll(/\s+/g, " ").trim().slice(0, 200);
+          const mayRetry = status === 408 || status === 429 || status >= 500;
+          end({ status, problem: `the server responded ${status}${detail === "" ? "" : `: ${detail}`}`, mayRetry });
+        };
+        response.on("end", done);
+        response.on("close", done);
+      });
+      outgoing.on("error", (error: NodeJS.ErrnoException) => fail(reasonOf(error)));
+      outgoing.end(body);
+    } catch (error) {
+      fail(reasonOf(error as NodeJS.ErrnoException), false);
+    }
+  });
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  switch (code) {
+    case "ECONNREFUSED":
+    case "ConnectionRefused":
+      return "the connection was refused";
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return "the name of the host was not found";
+    case "ERR_INVALID_URL":
+      return "the URL is invalid";
+    case "ERR_INVALID_CHAR":
+      return "a header has characters that are not allowed";
+    default:
+      return code === undefined || message.includes(code) ? message : `${message} (${code})`;
+  }
+}
+
+/** Reads the texts that files or credentials hold, at each use, so that a changed file needs no reload. Returns why one cannot be read. */
+export function readTexts<Name extends string>(
+  given: Readonly<Record<Name, SecretText>>,
+): { texts: Record<Name, string> } | { problem: string } {
+  const texts = {} as Record<Name, string>;
+  for (const [name, value] of Object.entries(given) as [Name, SecretText][]) {
+    if (typeof value === "string") texts[name] = value;
+    else {
+      const read = readSecret(value);
+      if ("problem" in read) return { problem: `${name}: ${read.problem}` };
+      texts[name] = read.text;
+    }
+  }
+  return { texts };
+}

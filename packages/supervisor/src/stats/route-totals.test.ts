@@ -1,0 +1,51 @@
+/** The counts of routes over several balancer processes. */
+import { expect, it } from "vitest";
+import { RouteTotals } from "./route-totals.js";
+
+const routes: Record<string, string[]> = { web: ["/", "/api/"], docs: ["docs.example/"] };
+const stats = (pool: string, route: string, ok: number, errors = 0, latency: number[] = []) => ({
+  ...{ pool, route, access: "reads" as const, counts: [0, ok, 0, 0, errors, 0], latency },
+});
+
+it("adds up processes, also ended ones, and goes on with their next reports", () => {
+  const totals = new RouteTotals((pool) => routes[pool] ?? []);
+  totals.record("balancer.1#1", [stats("web", "/", 5)], 0);
+  totals.record("balancer.1#1", [stats("web", "/", 7, 1)], 0);
+  totals.record("balancer.2#1", [stats("web", "/", 3)], 0);
+  totals.ended("balancer.1#1");
+  totals.record("balancer.1#2", [stats("web", "/", 1)], 0);
+  expect([...(totals.all(["web"])[0]?.counts ?? [])]).toEqual([0, 11, 0, 0, 1, 0]);
+});
+
+it("keeps only routes of the configuration, also after that has changed", () => {
+  const own = structuredClone(routes);
+  const totals = new RouteTotals((pool) => own[pool] ?? []);
+  const named = ["/", "/api/", "/evil", "other routes", "none"];
+  totals.record(
+    "balancer.1#1",
+    ["web", "docs", "", "evil"].flatMap((pool) => named.map((route) => stats(pool, route, 1))),
+    0,
+  );
+  const names = () => totals.all(["docs", "web"]).map(({ pool, route, access }) => `${pool} ${access} ${route}`);
+  expect(names().filter((name) => name.includes("reads"))).toEqual([
+    "docs reads docs.example/",
+    "web reads /",
+    "web reads /api/",
+    " reads none",
+  ]);
+  expect(names().length).toBe(8);
+  own.web = ["/"];
+  expect(names()).not.toContain("web reads /api/");
+  own.web = Array.from({ length: 300 }, (_, index) => `/${index}/`);
+  expect(names().length).toBe(2 + 32 + 2);
+});
+
+it("has the latencies of the last half minute for the status", () => {
+  const totals = new RouteTotals((pool) => routes[pool] ?? []);
+  totals.record("balancer.1#1", [stats("web", "/api/", 4, 1, [40, 5])], 1_000);
+  expect(totals.of("web", 2_000)).toEqual([
+    { route: "reads /api/", requestsTotal: 5, errorsTotal: 1, p50Ms: 0.04, p99Ms: 0.04 },
+  ]);
+  expect(totals.of("web", 40_000)[0]).toMatchObject({ p50Ms: null });
+  expect(totals.of("docs", 2_000)).toEqual([]);
+});

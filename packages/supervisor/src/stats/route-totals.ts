@@ -1,0 +1,113 @@
+/** The responses of all balancers by route and method class, for metrics and the status. Only routes of the configuration are kept. */
+import {
+  countedRoutes,
+  Histogram,
+  NO_ROUTE,
+  type RouteStats,
+  type SparseHistogram,
+  STATUS_CLASSES,
+} from "@paceline/wire";
+import type { RouteFacts } from "../core/explain-model.js";
+import { LatencyTotals } from "./latency-totals.js";
+
+/** Latencies in the status cover so many seconds. */
+const RECENT_MS = 30_000;
+const MAX_RECENT = 128;
+const ACCESSES = ["reads", "writes"] as const;
+/** Status classes that count as errors. */
+const ERRORS = STATUS_CLASSES.indexOf("5xx");
+
+export interface RouteTotal {
+  /** Empty: requests without a route. */
+  pool: string;
+  route: string;
+  access: RouteStats["access"];
+  /** By STATUS_CLASSES. */
+  readonly counts: Float64Array;
+  readonly latency: LatencyTotals;
+}
+
+interface Entry extends RouteTotal {
+  /** The last counts of each balancer process. */
+  last: Map<string, readonly number[]>;
+  recent: { at: number; latency: SparseHistogram }[];
+}
+
+export class RouteTotals {
+  private readonly entries = new Map<string, Entry>();
+
+  /** @param routesOf returns the routes of a pool in the configuration; none for an unknown pool */
+  constructor(private readonly routesOf: (pool: string) => readonly string[]) {}
+
+  /** Records a balancer's report. */
+  record(balancer: string, routes: readonly RouteStats[], now: number): void {
+    for (const { pool, route, access, counts, latency } of routes) {
+      if (!this.isKnown(pool, route)) continue;
+      const entry = this.entryOf(pool, route, access);
+      const before = entry.last.get(balancer);
+      for (let at = 0; at < entry.counts.length; at++)
+        entry.counts[at] = (entry.counts[at] as number) + Math.max(0, (counts[at] ?? 0) - (before?.[at] ?? 0));
+      entry.last.set(balancer, counts.slice(0, entry.counts.length));
+      entry.latency.add(latency);
+      if (latency.length > 0) entry.recent.push({ at: now, latency });
+      while (entry.recent.length > MAX_RECENT || now - (entry.recent[0]?.at ?? now) > RECENT_MS) entry.recent.shift();
+    }
+  }
+
+  /** A balancer process has ended. */
+  ended(balancer: string): void {
+    for (const { last } of this.entries.values()) last.delete(balancer);
+  }
+
+  /** Returns the totals of all routes that the configuration has, also those without requests, so that their number never grows. */
+  all(pools: readonly string[]): RouteTotal[] {
+    for (const [key, { pool, route }] of this.entries) if (!this.isKnown(pool, route)) this.entries.delete(key);
+    return [...pools, ""].flatMap((pool) =>
+      this.namesOf(pool).flatMap((route) => ACCESSES.map((access) => this.entryOf(pool, route, access))),
+    );
+  }
+
+  /** Returns what the status shows of a pool's routes: latencies are those of the last half minute. */
+  of(pool: string, now: number): RouteFacts[] {
+    return [...this.entries.values()].flatMap((entry) => {
+      const { route, access, counts, recent } = entry;
+      if (entry.pool !== pool || !this.isKnown(pool, route) || counts.every((count) => count === 0)) return [];
+      const merged = Histogram.merge(recent.filter(({ at }) => now - at <= RECENT_MS).map(({ latency }) => latency));
+      return [
+        {
+          route: `${access} ${route}`,
+          requestsTotal: counts.reduce((sum, count) => sum + count, 0),
+          errorsTotal: counts[ERRORS] ?? 0,
+          p50Ms: quantileMs(merged, 0.5),
+          p99Ms: quantileMs(merged, 0.99),
+        },
+      ];
+    });
+  }
+
+  private namesOf(pool: string): string[] {
+    return pool === "" ? [NO_ROUTE] : countedRoutes(this.routesOf(pool));
+  }
+
+  private isKnown(pool: string, route: string): boolean {
+    return this.namesOf(pool).includes(route);
+  }
+
+  private entryOf(pool: string, route: string, access: RouteStats["access"]): Entry {
+    const key = `${pool} ${route} ${access}`;
+    let entry = this.entries.get(key);
+    if (entry === undefined) {
+      entry = {
+        ...{ pool, route, access, counts: new Float64Array(STATUS_CLASSES.length) },
+        ...{ latency: new LatencyTotals(), last: new Map(), recent: [] },
+      };
+      this.entries.set(key, entry);
+    }
+    return entry;
+  }
+}
+
+function quantileMs(counts: Float64Array, q: number): number | null {
+  const us = Histogram.quantile(counts, q);
+  return us === null ? null : Math.round(us) / 1000;
+}

@@ -1,0 +1,54 @@
+/** A sampled request as the supervisor exports it as spans: when it was where. Nothing secret is in it. */
+import { areAmounts, areTexts, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
+
+export interface RecordedSpan {
+  /** 32 and 16 hexadecimal digits. */
+  traceId: string;
+  /** The parent of the app's own span, if this trace was made here. */
+  spanId?: string;
+  /** The client's span, whose child this one is. */
+  parentId?: string;
+  /** When its head arrived, in Unix time in milliseconds, and the times from then on. Missing: it has not come to that. */
+  at: number;
+  ms: number;
+  queuedMs?: number;
+  foundMs?: number;
+  sentMs?: number;
+  firstByteMs?: number;
+  /** How long the handler ran; only from instances on the lane. */
+  handlerMs?: number;
+  method: string;
+  /** Without its query, and without parts that may be tokens. */
+  path: string;
+  status: number;
+  requestBytes: number;
+  bytes: number;
+  retries: number;
+  pool?: string;
+  instance?: string;
+  outcome: string;
+  phase: string;
+}
+
+/** From a balancer, if its snapshot says that spans are exported. */
+export interface RecordedSpans {
+  type: "spans";
+  spans: RecordedSpan[];
+  /** How many more there were: they could not be sent in time. */
+  lost: number;
+}
+
+const AMOUNTS = ["at", "ms", "status", "requestBytes", "bytes", "retries"];
+const TIMES = ["queuedMs", "foundMs", "sentMs", "firstByteMs", "handlerMs"];
+
+export function areSpans(value: unknown): boolean {
+  return isList(
+    value,
+    (it) =>
+      isFields(it) &&
+      areTexts(it, ["traceId", "method", "path", "outcome", "phase"]) &&
+      areAmounts(it, AMOUNTS) &&
+      TIMES.every((key) => isOptional(it[key], isAmount)) &&
+      ["spanId", "parentId", "pool", "instance"].every((key) => isOptional(it[key], isText)),
+  );
+}

@@ -74,6 +74,7 @@ describe("a fleet that a new supervisor takes up", () => {
       type: "log",
       level: "warn",
       message: "ended with an unknown exit status; restarts in 0.1 s",
+      kind: "death",
     });
   });
 

@@ -43,6 +43,9 @@ import { type TcpClient, TcpDownstream, type TcpServices } from "./tcp/tcp-downs
 import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
 import { UnreadBytes } from "./tcp/unread-bytes.js";
 import { SpanRecorder } from "./stats/span-recorder.js";
+import { SpanRecorder } from "./stats/span-recorder.js";
+import { type TcpClient, TcpDownstream } from "./tcp/tcp-downstream.js";
+import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
 import {
   type Connection,
   type ConnectionOwner,

@@ -67,9 +67,9 @@ function observe(fleet, adminPort) {
   const top = endsWithProgram(
     spawn("script", ["-qfec", command, "/dev/null"], { stdio: ["pipe", "ignore", "ignore"] }),
   );
-  const page = http.get({ host: "127.0.0.1", port: adminPort, path: "/events", agent: false }, (response) =>
-    response.resume(),
-  );
+  // What the page follows.
+  const socketPath = `${fleet.runDirArgs[1]}/control.sock`;
+  const page = http.get({ socketPath, path: "/v1/stream", agent: false }, (response) => response.resume());
   page.on("error", () => {});
   const scraping = setInterval(() => void read(adminPort).catch(() => {}), 5_000);
   return () => {

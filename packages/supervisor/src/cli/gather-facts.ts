@@ -3,7 +3,7 @@ import { lstatSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { FleetEvent, LogLine, RecordingLine } from "../control/api.js";
 import { explain, targetOf } from "../core/explain.js";
-import type { Explanation, Facts, LineFacts, RequestFacts } from "../core/explain-model.js";
+import type { Explanation, Facts, LineFacts, OpenFacts, RequestFacts } from "../core/explain-model.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
 import { type FoundFleet, findFleet } from "../fleet/find-fleet.js";
@@ -61,15 +61,17 @@ async function gatherFacts(found: FoundFleet, watchSeconds: number, timeoutMs: n
     history: readHistory(join(dirname(deathsFolder), "history"), runDir).entries,
     lines: [],
   };
-  if (found.state !== "up") return { ...stored, fleet: null, events: [], requests: [], watchedMs: 0 };
+  if (found.state !== "up") return { ...stored, fleet: null, events: [], requests: [], open: [], watchedMs: 0 };
   const client = new FleetClient(found);
   const requests = watchSeconds > 0 ? await watchRequests(client, watchSeconds * 1000) : [];
   const events: FleetEvent[] = [];
-  const [fleet] = await Promise.all([
+  const [fleet, { requests: open }] = await Promise.all([
     client.status({ timeoutMs }),
+    // The supervisor of an earlier version does not list them.
+    client.document<{ requests: OpenFacts[] }>("/v1/open-requests", timeoutMs).catch(() => ({ requests: [] })),
     client.read<FleetEvent>("events", { follow: false, timeoutMs }, (some) => void events.push(...some)),
   ]);
-  return { ...stored, now: Date.now(), fleet, events, requests, watchedMs: watchSeconds * 1000 };
+  return { ...stored, now: Date.now(), fleet, events, requests, open, watchedMs: watchSeconds * 1000 };
 }
 
 /** Watches the requests that end in this time. */

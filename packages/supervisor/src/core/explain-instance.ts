@@ -3,10 +3,12 @@ import { type DeathReport, howItDied } from "./deaths.js";
 import {
   agoText,
   type EventFacts,
+  type Facts,
   type Finding,
   type InstanceFacts,
   median,
   msText,
+  type OpenFacts,
   type PoolFacts,
   rateText,
   shareText,
@@ -26,6 +28,8 @@ export interface InstanceView {
   deaths: readonly DeathReport[];
   /** About this instance, the oldest first. */
   events: readonly EventFacts[];
+  /** The requests that it has not finished, the oldest first. */
+  open: readonly OpenFacts[];
   now: number;
 }
 
@@ -49,6 +53,8 @@ export const FULL_CPU = 90;
 export const BAD_SHARE = 0.01;
 export const BAD_COUNT = 5;
 const OLD_JOBS_MS = 60_000;
+/** A request that is open for so long is worth a word. */
+const LONG_MS = 10_000;
 
 export const INSTANCE_RULES: Readonly<Record<string, Rule>> = {
   failed: ({ instance, deaths }) =>
@@ -130,13 +136,26 @@ export const INSTANCE_RULES: Readonly<Record<string, Rule>> = {
     };
   },
 
-  stalled: ({ instance }) => {
+  stalled: ({ instance, open }) => {
     if (instance.stalledMs === null) return undefined;
     return {
       severity: "fault",
       what: `${instance.name} has not responded for ${formatDuration(instance.stalledMs / 1000)}: its event loop stands still`,
-      evidence: instance.inFlight ? [`${instance.inFlight} requests wait in it; new ones go to other instances`] : [],
+      evidence: instance.inFlight
+        ? [`${instance.inFlight} requests wait in it; new ones go to other instances`, ...openText(open)]
+        : [],
       todo: `Where its code is: paceline dump ${instance.name} --stack. After hangAfterMs it is killed and replaced`,
+    };
+  },
+
+  "long-request": ({ instance, open }) => {
+    const [oldest] = open;
+    if (oldest === undefined || oldest.ageMs < LONG_MS || instance.stalledMs !== null) return undefined;
+    return {
+      severity: "note",
+      what: `${oldest.request} has been open at ${instance.name} for ${formatDuration(oldest.ageMs / 1000)}`,
+      evidence: openText(open.slice(1, 3)),
+      todo: `Normal for streams and WebSockets. Otherwise see what it waits for: paceline dump ${instance.name} --stack`,
     };
   },
 
@@ -353,7 +372,7 @@ export function findingsOfInstance(view: InstanceView): Finding[] {
 export function viewOf(
   instance: InstanceFacts,
   pool: PoolFacts,
-  { deaths, events, now }: { deaths: readonly DeathReport[]; events: readonly EventFacts[]; now: number },
+  { deaths, events, open, now }: Pick<Facts, "deaths" | "events" | "open" | "now">,
 ): InstanceView {
   return {
     instance,
@@ -361,6 +380,7 @@ export function viewOf(
     peers: pool.instances.filter(({ name, state }) => name !== instance.name && state === "ready"),
     deaths: deaths.filter(({ name }) => name === instance.name),
     events: events.filter(({ subject }) => isAbout(subject, instance.name)),
+    open: open.filter(({ name }) => name === instance.name).sort((a, b) => b.ageMs - a.ageMs),
     now,
   };
 }
@@ -389,6 +409,11 @@ export function shareOfErrors({
   errorsTotal: number | null;
 }): number | null {
   return requestsTotal === null || requestsTotal === 0 || errorsTotal === null ? null : errorsTotal / requestsTotal;
+}
+
+/** Returns such as `GET /report, 12 s old`. */
+function openText(open: readonly OpenFacts[]): string[] {
+  return open.slice(0, 1).map(({ request, ageMs }) => `${request}, ${formatDuration(ageMs / 1000)} old`);
 }
 
 function exitOf({ lastExit }: InstanceFacts): string[] {

@@ -123,6 +123,15 @@ export interface RequestFacts {
   ms: number;
 }
 
+/** A request that an instance has not finished. */
+export interface OpenFacts {
+  /** Such as `web.3`. */
+  name: string;
+  /** Such as `GET /report`. */
+  request: string;
+  ageMs: number;
+}
+
 /** A line that names a request id. */
 export interface LineFacts {
   at: number;
@@ -142,6 +151,7 @@ export interface Facts {
   /** The newest first. */
   history: readonly HistoryEntry[];
   requests: readonly RequestFacts[];
+  open: readonly OpenFacts[];
   /** For how long requests were watched; 0: they were not. */
   watchedMs: number;
   /** Of the log, the oldest first: those that name the request in question. */

@@ -47,7 +47,17 @@ const fleetFacts: FleetFacts = {
   ...{ rolledBack: null, balancers: [balancer], pools: [poolFacts] },
 };
 const nothing: Facts = {
-  ...{ now: NOW, fleet: fleetFacts, events: [], deaths: [], history: [], requests: [], watchedMs: 0, lines: [] },
+  ...{
+    now: NOW,
+    fleet: fleetFacts,
+    events: [],
+    deaths: [],
+    history: [],
+    requests: [],
+    open: [],
+    watchedMs: 0,
+    lines: [],
+  },
 };
 
 const death = (id: number, changes: Partial<DeathReport> = {}): DeathReport => ({
@@ -112,6 +122,7 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["stopped", having({ state: "stopped", pid: null })],
   ["leaving", having({ state: "draining" })],
   ["stalled", having({ stalledMs: 12_000 })],
+  ["long-request", having({}, {}, { open: [{ name: "web.1", request: "GET /report", ageMs: 42_000 }] })],
   ["drained", having({ outOfTurn: "drained" })],
   ["ejected", having({ outOfTurn: "ejected" })],
   ["failing", having({ outOfTurn: "failing" })],

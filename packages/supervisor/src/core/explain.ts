@@ -1,6 +1,6 @@
 /** Explains a fleet, a pool, an instance, a balancer, a deploy or a request: what is wrong, what it does now, what changed last. Pure. */
 import type { DeathReport } from "./deaths.js";
-import { findingsOfInstance, firstLine, recentOf, viewOf } from "./explain-instance.js";
+import { findingsOfInstance, firstLine, type InstanceView, recentOf, viewOf } from "./explain-instance.js";
 import {
   agoText,
   type Change,
@@ -157,8 +157,12 @@ function explainInstance(name: string, facts: Facts): Explanation {
     ...base,
     findings: gravestFirst(findings),
     summary: summaryOf(findings),
-    now: [...nowOf(instance), ...others, ...deployLine(pool)],
+    now: [...nowOf(instance), ...oldestOf(view), ...others, ...deployLine(pool)],
   };
+}
+
+function oldestOf({ open: [oldest] }: InstanceView): string[] {
+  return oldest === undefined ? [] : [`oldest open request: ${oldest.request}, ${msText(oldest.ageMs)}`];
 }
 
 const EXPLAINS_INSTANCES = new Set(["killer", "full", "slow-route", "slow-path", "at-maximum", "recycle-failed"]);

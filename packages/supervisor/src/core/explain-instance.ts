@@ -372,17 +372,26 @@ export function findingsOfInstance(view: InstanceView): Finding[] {
 export function viewOf(
   instance: InstanceFacts,
   pool: PoolFacts,
-  { deaths, events, open, now }: Pick<Facts, "deaths" | "events" | "open" | "now">,
+  facts: Pick<Facts, "fleet" | "deaths" | "events" | "open" | "now">,
 ): InstanceView {
   return {
     instance,
     pool,
     peers: pool.instances.filter(({ name, state }) => name !== instance.name && state === "ready"),
-    deaths: deaths.filter(({ name }) => name === instance.name),
-    events: events.filter(({ subject }) => isAbout(subject, instance.name)),
-    open: open.filter(({ name }) => name === instance.name).sort((a, b) => b.ageMs - a.ageMs),
-    now,
+    deaths: currentDeaths(pool, facts).filter(({ name }) => name === instance.name),
+    events: facts.events.filter(({ subject }) => isAbout(subject, instance.name)),
+    open: facts.open.filter(({ name }) => name === instance.name).sort((a, b) => b.ageMs - a.ageMs),
+    now: facts.now,
   };
+}
+
+/** Returns the deaths in a pool since the fleet was started, of its generation in service: a reload may have corrected the others. */
+export function currentDeaths(
+  { name, generation }: PoolFacts,
+  { deaths, fleet, now }: Pick<Facts, "fleet" | "deaths" | "now">,
+): DeathReport[] {
+  const startedAt = now - 1000 * (fleet?.uptimeSeconds ?? 0);
+  return deaths.filter((death) => death.pool === name && death.generation >= generation && death.at >= startedAt);
 }
 
 /** Returns `ready`, `drained`, `stalled for 12 s`. */

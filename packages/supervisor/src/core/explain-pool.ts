@@ -3,6 +3,7 @@ import type { DeathReport } from "./deaths.js";
 import {
   BAD_COUNT,
   BAD_SHARE,
+  currentDeaths,
   FULL_CPU,
   findingsOfInstance,
   firstLine,
@@ -227,7 +228,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
 export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): Finding[] {
   const view: PoolView = {
     pool,
-    deaths: facts.deaths.filter((death) => death.pool === pool.name),
+    deaths: currentDeaths(pool, facts),
     requests: facts.requests,
     now: facts.now,
   };

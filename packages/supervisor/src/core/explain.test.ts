@@ -214,6 +214,11 @@ describe("the findings", () => {
   });
 });
 
+it("finds no deaths of a former generation, or of before the start", () => {
+  const deaths = [death(1, { generation: 2 }), death(2, { at: NOW - 602_000 })];
+  expect(kindsIn({ ...nothing, deaths })).toEqual([]);
+});
+
 describe("a deploy", () => {
   const entry: HistoryEntry = {
     ...{ version: 1, id: 9, at: NOW - 60_000, command: "deploy", target: "/srv/4", detail: null, durationMs: 30_000 },

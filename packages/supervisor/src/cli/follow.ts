@@ -74,7 +74,7 @@ function formatter<Line>(
 }
 
 /** Prints the lines, and resolves when stdout has room for more. */
-async function printAll(lines: readonly string[]): Promise<void> {
+export async function printAll(lines: readonly string[]): Promise<void> {
   const { stdout } = process;
   // The reader of our output is gone.
   if (stdout.listenerCount("error", leave) === 0) stdout.on("error", leave);

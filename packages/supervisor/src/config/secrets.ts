@@ -8,7 +8,7 @@ const MAX_SECRET_BYTES = 64 << 10;
 const OTHERS_READ = 0o004;
 
 /** The value of a variable in `env` of a config. */
-type EnvValue = string | { file: string } | { credential: string };
+export type EnvValue = string | { file: string } | { credential: string };
 
 export interface SecretContext {
   /** The folder that relative paths start from. */

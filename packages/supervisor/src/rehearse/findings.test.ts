@@ -360,7 +360,7 @@ describe("findingsOf", () => {
       const evidence = { ...HEALTHY, pools, deaths: [death({ requests: [...UNDER_WAY] })] };
       expect(findingsOf(evidence)).toEqual([]);
       expect(notesOf(evidence)).toEqual([
-        expect.stringMatching(/^web.2#1 exited on a SIGTERM from outside while 1 requests/),
+        expect.stringMatching(/^web.2#1 exited on a SIGTERM from outside while a request/),
       ]);
     },
   );

@@ -40,7 +40,7 @@ import { Losses } from "./stats/losses.js";
 import { oldestOfEach } from "./stats/open-requests.js";
 import { Recorder } from "./stats/recorder.js";
 import { SpanRecorder } from "./stats/span-recorder.js";
-import { type TcpClient, type TcpClient, TcpDownstream, TcpDownstream, type TcpServices } from "./tcp/tcp-downstream.js";
+import { type TcpClient, TcpDownstream, type TcpServices } from "./tcp/tcp-downstream.js";
 import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
 import { UnreadBytes } from "./tcp/unread-bytes.js";
 import {

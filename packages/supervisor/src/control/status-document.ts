@@ -163,6 +163,14 @@ export interface PoolStatus extends PoolFigures {
   requestsPerSecond: number | null;
   errorsTotal: number | null;
   routes: string[];
+  /** Its routes by method class, such as `reads /api/`, once they had requests; latencies over the last half minute. */
+  routeClasses: {
+    route: string;
+    requestsTotal: number;
+    errorsTotal: number;
+    p50Ms: number | null;
+    p99Ms: number | null;
+  }[];
   /** Requests whose body is still arriving at the balancers; only if instances take few requests at once. */
   receiving: number;
   /** Responses spooled on the balancers' disk for slow clients; their instances have finished them. */

@@ -229,7 +229,8 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
   });
 
   it("gives a client that goes on sending all of a tunnel that its upstream has ended", async () => {
-    const tail = "b".repeat(2_000_000);
+    // The kernel takes it all, though the client reads nothing.
+    const tail = "b".repeat(120_000);
     onBytes = (connection) => {
       const { socket, received } = connection;
       if (!received.includes("/ends")) return respondEach(HELLO)(connection);

@@ -14,7 +14,7 @@ const THROWS = "throw new Error('no database');\n";
 const HANGS = "await new Promise(() => setInterval(() => {}, 1000));\n";
 const LISTENS = "setInterval(() => {}, 1000);\n";
 /** Commands that never print JSON. */
-const WITHOUT_JSON = /^(serve|top|export|startup|--version)|^start(?! -d| --runtime)|--once/;
+const WITHOUT_JSON = /^(serve|top|mcp|export|startup|--version)|^start(?! -d| --runtime)|--once/;
 
 /** Where a command is refused is the same in a kept process, which needs a tenth of the CPU time; these would change that process. */
 const IN_ITS_OWN_PROCESS = /^(serve|top|upgrade|rehearse|record|start(?! -d))/;

@@ -18,7 +18,10 @@ const APP = `export default {
   },
 };
 `;
-const FAILS = `export default { fetch: () => new Response("bad", { status: 500 }) };\n`;
+/** Every fifth response fails: that is certain after some seconds only, so the verdict is seen on its way. */
+const FAILS = `let count = 0;
+export default { fetch: () => new Response("bad", { status: ++count % 5 === 0 ? 500 : 200 }) };
+`;
 
 /** How long something may take to be seen. */
 const SEEN = { timeout: 60_000 };

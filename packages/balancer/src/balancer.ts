@@ -2,11 +2,8 @@
 import {
   type BalancerLimits,
   controlLanePath,
-  descriptorLimit,
-  descriptorNotice,
   type IdentityRules,
   type LostRequests,
-  maxSockets,
   NO_ROUTE,
   type OpenRequest,
   type RateLimitRule,
@@ -16,22 +13,20 @@ import {
   type Snapshot,
 } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
-import { Door } from "./admission/door.js";
 import { RateLimits } from "./admission/rate-limits.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
+import { Acceptor } from "./downstream/acceptor.js";
 import { Http1Downstream } from "./downstream/http1.js";
-import { ProxiedClient, ProxyProblems } from "./downstream/proxied.js";
 import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
 import type { Relay } from "./exchange/relay.js";
 import { SpareHeads } from "./exchange/spare-heads.js";
 import { Spool } from "./exchange/spool.js";
-import { Forwarded, type Peer } from "./http1/forwarded.js";
+import { Forwarded } from "./http1/forwarded.js";
 import { HeadWriter } from "./http1/head-writer.js";
 import { IdentitySource } from "./http1/identity.js";
 import { RequestHead } from "./http1/request-head.js";
-import { UNKNOWN } from "./http1/trusted-proxies.js";
 import { Probes } from "./routing/probes.js";
 import { Router } from "./routing/router.js";
 import { AccessLog } from "./stats/access-log.js";
@@ -40,17 +35,9 @@ import { Losses } from "./stats/losses.js";
 import { oldestOfEach } from "./stats/open-requests.js";
 import { Recorder } from "./stats/recorder.js";
 import { SpanRecorder } from "./stats/span-recorder.js";
-import { type TcpClient, TcpDownstream, type TcpServices } from "./tcp/tcp-downstream.js";
 import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
 import { UnreadBytes } from "./tcp/unread-bytes.js";
-import {
-  type Connection,
-  type ConnectionOwner,
-  type Ends,
-  type Listener,
-  NO_OWNER,
-  type Transport,
-} from "./transport/transport.js";
+import type { Listener, Transport } from "./transport/transport.js";
 import { Http1UpstreamClient, WatchedHttp1Client } from "./upstream-http1/http1-upstream.js";
 import { ControlLane } from "./upstream-lane/lane-connection.js";
 import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
@@ -64,16 +51,6 @@ const QUIET_TICK_MS = 1000;
 const QUIET_TICKS = 1000 / TICK_MS;
 /** A draining balancer accepts clients that wait in the queue for no longer than this. */
 const MAX_ACCEPT_MS = 1000;
-
-type Client = Http1Downstream | ProxiedClient | TcpDownstream;
-
-/** Where clients come in. */
-interface Entrance {
-  fd: number;
-  isUnix: boolean;
-  /** Whether each connection begins with a PROXY header. */
-  isProxied: boolean;
-}
 
 export interface BalancerOptions {
   transport: Transport;
@@ -120,25 +97,14 @@ export class Balancer {
   private ticker: NodeJS.Timeout | undefined;
   /** Ticks since the last client. */
   private quietTicks = 0;
-  private readonly descriptors = descriptorLimit();
-  /** Above this number of sockets, new clients are reset. Bun would busy-loop while it cannot accept a waiting client. */
-  private readonly maxSockets = maxSockets(this.descriptors);
   private ticks = 0;
   /** How many lasting responses may be ended now. */
   private closesDue = 0;
-  private hasToldOfDescriptors = false;
-  private readonly clients = new Set<Client>();
-  /** The pools in tcp mode, by the descriptors of their addresses. */
-  private tcpPools: ReadonlyMap<number, string> = new Map();
-  private readonly tcp: TcpServices;
-  private readonly door: Door;
-  private readonly proxyProblems: ProxyProblems;
+  private readonly acceptor: Acceptor;
 
   constructor(private readonly options: BalancerOptions) {
     const { limits, transport } = options;
     const { deadlines } = this;
-    this.proxyProblems = new ProxyProblems(options.onNotice);
-    this.door = new Door(limits, deadlines, this.clients);
     const forwarded = new Forwarded(options.trustedProxies);
     const requestWriter = new HeadWriter(limits.maxHeadBytes, deadlines);
     const budget = new BufferBudget(limits.maxBufferedBytes);
@@ -183,7 +149,7 @@ export class Balancer {
     };
     const { maxConnectionsPerUpstream, notStartedUnsafeMax } = limits;
     const { turnShare } = this.relay;
-    this.tcp = { deadlines, counters: this.counters, limits, turnShare, unread: new UnreadBytes(budget) };
+    const tcp = { deadlines, counters: this.counters, limits, turnShare, unread: new UnreadBytes(budget) };
     const http1 = { transport, deadlines, requestWriter, turnShare, counters: this.counters };
     const stall = new StallWatch(limits.stallAfterMs, () => this.registry.allPools());
     const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
@@ -215,6 +181,12 @@ export class Balancer {
       onLeft: options.onChanged,
       onDrained: options.onChanged,
       onEjection: options.onEjection,
+      onNotice: options.onNotice,
+    });
+    this.acceptor = new Acceptor({
+      ...{ transport, relay: this.relay, counters: this.counters, tcp, registry: this.registry },
+      onEntered: () => this.wake(),
+      onLeft: () => this.finishIfDrained(),
       onNotice: options.onNotice,
     });
     this.tickEvery(TICK_MS);
@@ -265,7 +237,7 @@ export class Balancer {
 
   /** Returns the requests that instances have not finished: the oldest of each. */
   openRequests(): OpenRequest[] {
-    return oldestOfEach(this.clients);
+    return oldestOfEach(this.acceptor.clients);
   }
 
   /** Opens the file of the access log anew, after it was moved. */
@@ -286,7 +258,7 @@ export class Balancer {
     const { router, internal } = this.registry.apply(snapshot);
     this.relay.router = router;
     this.relay.internal = internal;
-    this.tcpPools = new Map(snapshot.listen.flatMap(({ fd, pool }) => (pool === undefined ? [] : [[fd, pool]])));
+    this.acceptor.follow(snapshot);
     this.record(snapshot.recorded === true);
     this.probes.follow(snapshot);
     this.relay.probes = this.probes.areOn ? this.probes : undefined;
@@ -309,101 +281,8 @@ export class Balancer {
   listen(fd: number, isUnix: boolean, isProxied = false): void {
     const { transport } = this.options;
     const at = { fd, isUnix, isProxied };
-    this.listeners.push(transport.listen(fd, (connection) => this.accept(connection, at)));
+    this.listeners.push(transport.listen(fd, (connection) => this.acceptor.accept(connection, at)));
   }
-
-  private accept(connection: Connection, { fd, isUnix, isProxied }: Entrance): ConnectionOwner {
-    const { counters, options, relay } = this;
-    counters.connectionsTotal++;
-    if (options.transport.openSockets > this.maxSockets) {
-      // So that the next client finds room.
-      this.door.makeRoom();
-      connection.reset();
-      this.tellOfDescriptors();
-      return NO_OWNER;
-    }
-    if (this.door.isOverrun(counters.connections)) {
-      connection.reset();
-      return NO_OWNER;
-    }
-    const peer = relay.forwarded.peer(connection.remoteAddress, isUnix);
-    if (isProxied && !peer.isTrusted) {
-      connection.reset();
-      // One that has left already has no address.
-      if (peer.node !== UNKNOWN) this.proxyProblems.note(peer.node, "it is not in `balancer.trustedProxies`");
-      return NO_OWNER;
-    }
-    counters.connections++;
-    this.wake();
-    return isProxied ? this.awaitHeader(connection, peer, fd) : this.addClient(connection, peer, fd);
-  }
-
-  /** @param ends what a proxy has said of the client; null: there is no proxy, or it is the client itself */
-  private addClient(
-    connection: Connection,
-    peer: Peer,
-    fd: number,
-    ends: Ends | undefined | null = null,
-  ): ConnectionOwner {
-    const { relay, counters } = this;
-    const entry = this.door.enter(peer, counters.connections);
-    const tcp = this.tcpPools.get(fd);
-    if (tcp !== undefined && entry === "stays") return this.addTcpClient({ connection, peer, ends }, tcp);
-    // No response can say why.
-    if (tcp !== undefined && entry !== "reset") this.door.leave(peer);
-    if (tcp !== undefined || entry === "reset") {
-      counters.connections--;
-      connection.reset();
-      this.finishIfDrained();
-      return NO_OWNER;
-    }
-    const client = new Http1Downstream(relay, connection, peer, this.onClientGone);
-    client.saidEnds = ends;
-    this.clients.add(client);
-    if (entry !== "stays") client.refuse(entry);
-    return client;
-  }
-
-  private addTcpClient(client: TcpClient, poolName: string): ConnectionOwner {
-    const pool = this.registry.pool(poolName);
-    const downstream = new TcpDownstream(this.tcp, client, pool, this.onClientGone);
-    this.clients.add(downstream);
-    downstream.find();
-    return downstream;
-  }
-
-  /** The connection of a trusted proxy begins with a PROXY header. A client that the proxy does not name is nobody's proxy. */
-  private awaitHeader(connection: Connection, peer: Peer, fd: number): ProxiedClient {
-    const { relay, deadlines } = this;
-    const proxied = new ProxiedClient({
-      ...{ connection, deadlines, timeoutMs: relay.limits.headTimeoutMs },
-      onHeader: (header) => {
-        this.clients.delete(proxied);
-        if (header.kind === "local") return this.addClient(connection, peer, fd);
-        const { ends } = header;
-        return this.addClient(connection, relay.forwarded.peer(ends?.address ?? "", false), fd, ends);
-      },
-      onGone: (problem) => {
-        if (problem !== undefined) this.proxyProblems.note(peer.node, problem);
-        this.onClientGone(proxied);
-      },
-    });
-    this.clients.add(proxied);
-    return proxied;
-  }
-
-  private tellOfDescriptors(): void {
-    if (this.hasToldOfDescriptors) return;
-    this.hasToldOfDescriptors = true;
-    this.options.onNotice(descriptorNotice(this.maxSockets, this.descriptors));
-  }
-
-  private readonly onClientGone = (client: Client): void => {
-    this.counters.connections--;
-    this.clients.delete(client);
-    if (!(client instanceof ProxiedClient)) this.door.leave(client.peer);
-    this.finishIfDrained();
-  };
 
   private tickEvery(ms: number): void {
     clearInterval(this.ticker);
@@ -420,12 +299,12 @@ export class Balancer {
   }
 
   private tick(): void {
-    if (this.clients.size > 0) this.quietTicks = 0;
+    if (this.acceptor.clients.size > 0) this.quietTicks = 0;
     else if (++this.quietTicks === QUIET_TICKS) this.tickEvery(QUIET_TICK_MS);
     this.deadlines.tick(performance.now(), this.quietTicks > QUIET_TICKS ? QUIET_TICK_MS : TICK_MS);
     this.registry.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
     if (this.options.limits.drainClosesPerSecond > 0) this.endDrained();
-    if (++this.ticks % LOOK_TICKS === 0) for (const client of this.clients) client.lookIfLeft();
+    if (++this.ticks % LOOK_TICKS === 0) for (const client of this.acceptor.clients) client.lookIfLeft();
   }
 
   /** Ends WebSockets and event streams of draining instances, at most so many a second that their clients are no stampede. */
@@ -433,7 +312,7 @@ export class Balancer {
     if (!this.relay.isDraining && this.registry.leaving.length === 0) return;
     const perSecond = this.options.limits.drainClosesPerSecond;
     this.closesDue = Math.min(this.closesDue + (perSecond * TICK_MS) / 1000, Math.max(1, perSecond / 10));
-    for (const client of this.clients) {
+    for (const client of this.acceptor.clients) {
       if (this.closesDue < 1) return;
       if (client instanceof Http1Downstream && client.isDrained && client.endEarly()) this.closesDue--;
     }
@@ -447,7 +326,7 @@ export class Balancer {
     this.probes.drain();
     this.acceptWaiting(performance.now() + MAX_ACCEPT_MS);
     setTimeout(() => {
-      for (const client of [...this.clients]) client.closeIfIdle();
+      for (const client of [...this.acceptor.clients]) client.closeIfIdle();
     }, this.options.limits.idleDrainMs);
   }
 
@@ -470,7 +349,7 @@ export class Balancer {
   }
 
   private finishIfDrained(): void {
-    if (!this.relay.isDraining || this.isListening || this.clients.size > 0) return;
+    if (!this.relay.isDraining || this.isListening || this.acceptor.clients.size > 0) return;
     clearInterval(this.ticker);
     this.options.onDrained();
   }

@@ -1,0 +1,151 @@
+/** Decides what becomes of a new connection: reset, refused with a response, or a client of HTTP/1.1 or of a pool in tcp mode. */
+import { descriptorLimit, descriptorNotice, maxSockets, type Snapshot } from "@paceline/wire";
+import { Door } from "../admission/door.js";
+import type { Relay } from "../exchange/relay.js";
+import type { Peer } from "../http1/forwarded.js";
+import { UNKNOWN } from "../http1/trusted-proxies.js";
+import type { Counters } from "../stats/counters.js";
+import { type TcpClient, TcpDownstream, type TcpServices } from "../tcp/tcp-downstream.js";
+import { type Connection, type ConnectionOwner, type Ends, NO_OWNER, type Transport } from "../transport/transport.js";
+import type { UpstreamRegistry } from "../upstreams/registry.js";
+import { Http1Downstream } from "./http1.js";
+import { ProxiedClient, ProxyProblems } from "./proxied.js";
+
+type Client = Http1Downstream | ProxiedClient | TcpDownstream;
+
+/** Where clients come in. */
+export interface Entrance {
+  fd: number;
+  isUnix: boolean;
+  /** Whether each connection begins with a PROXY header. */
+  isProxied: boolean;
+}
+
+interface AcceptorOptions {
+  transport: Transport;
+  relay: Relay;
+  counters: Counters;
+  tcp: TcpServices;
+  registry: UpstreamRegistry;
+  /** A client has come in. */
+  onEntered(): void;
+  /** A client has left, or was reset at once. */
+  onLeft(): void;
+  /** Receives a line for the operator. */
+  onNotice(message: string): void;
+}
+
+export class Acceptor {
+  readonly clients = new Set<Client>();
+  private readonly descriptors = descriptorLimit();
+  /** Above this number of sockets, new clients are reset. Bun would busy-loop while it cannot accept a waiting client. */
+  private readonly maxSockets = maxSockets(this.descriptors);
+  private hasToldOfDescriptors = false;
+  /** The pools in tcp mode, by the descriptors of their addresses. */
+  private tcpPools: ReadonlyMap<number, string> = new Map();
+  private readonly door: Door;
+  private readonly proxyProblems: ProxyProblems;
+
+  constructor(private readonly options: AcceptorOptions) {
+    const { limits, deadlines } = options.relay;
+    this.door = new Door(limits, deadlines, this.clients);
+    this.proxyProblems = new ProxyProblems(options.onNotice);
+  }
+
+  follow({ listen }: Snapshot): void {
+    this.tcpPools = new Map(listen.flatMap(({ fd, pool }) => (pool === undefined ? [] : [[fd, pool]])));
+  }
+
+  accept(connection: Connection, { fd, isUnix, isProxied }: Entrance): ConnectionOwner {
+    const { counters, relay, transport } = this.options;
+    counters.connectionsTotal++;
+    if (transport.openSockets > this.maxSockets) {
+      // So that the next client finds room.
+      this.door.makeRoom();
+      connection.reset();
+      this.tellOfDescriptors();
+      return NO_OWNER;
+    }
+    if (this.door.isOverrun(counters.connections)) {
+      connection.reset();
+      return NO_OWNER;
+    }
+    const peer = relay.forwarded.peer(connection.remoteAddress, isUnix);
+    if (isProxied && !peer.isTrusted) {
+      connection.reset();
+      // One that has left already has no address.
+      if (peer.node !== UNKNOWN) this.proxyProblems.note(peer.node, "it is not in `balancer.trustedProxies`");
+      return NO_OWNER;
+    }
+    counters.connections++;
+    this.options.onEntered();
+    return isProxied ? this.awaitHeader(connection, peer, fd) : this.addClient(connection, peer, fd);
+  }
+
+  /** @param ends what a proxy has said of the client; null: there is no proxy, or it is the client itself */
+  private addClient(
+    connection: Connection,
+    peer: Peer,
+    fd: number,
+    ends: Ends | undefined | null = null,
+  ): ConnectionOwner {
+    const { relay, counters } = this.options;
+    const entry = this.door.enter(peer, counters.connections);
+    const tcp = this.tcpPools.get(fd);
+    if (tcp !== undefined && entry === "stays") return this.addTcpClient({ connection, peer, ends }, tcp);
+    // No response can say why.
+    if (tcp !== undefined && entry !== "reset") this.door.leave(peer);
+    if (tcp !== undefined || entry === "reset") {
+      counters.connections--;
+      connection.reset();
+      this.options.onLeft();
+      return NO_OWNER;
+    }
+    const client = new Http1Downstream(relay, connection, peer, this.onClientGone);
+    client.saidEnds = ends;
+    this.clients.add(client);
+    if (entry !== "stays") client.refuse(entry);
+    return client;
+  }
+
+  private addTcpClient(client: TcpClient, poolName: string): ConnectionOwner {
+    const { tcp, registry } = this.options;
+    const downstream = new TcpDownstream(tcp, client, registry.pool(poolName), this.onClientGone);
+    this.clients.add(downstream);
+    downstream.find();
+    return downstream;
+  }
+
+  /** The connection of a trusted proxy begins with a PROXY header. A client that the proxy does not name is nobody's proxy. */
+  private awaitHeader(connection: Connection, peer: Peer, fd: number): ProxiedClient {
+    const { relay } = this.options;
+    const proxied = new ProxiedClient({
+      ...{ connection, deadlines: relay.deadlines, timeoutMs: relay.limits.headTimeoutMs },
+      onHeader: (header) => {
+        this.clients.delete(proxied);
+        if (header.kind === "local") return this.addClient(connection, peer, fd);
+        const { ends } = header;
+        return this.addClient(connection, relay.forwarded.peer(ends?.address ?? "", false), fd, ends);
+      },
+      onGone: (problem) => {
+        if (problem !== undefined) this.proxyProblems.note(peer.node, problem);
+        this.onClientGone(proxied);
+      },
+    });
+    this.clients.add(proxied);
+    return proxied;
+  }
+
+  private tellOfDescriptors(): void {
+    if (this.hasToldOfDescriptors) return;
+    this.hasToldOfDescriptors = true;
+    this.options.onNotice(descriptorNotice(this.maxSockets, this.descriptors));
+  }
+
+  private readonly onClientGone = (client: Client): void => {
+    this.options.counters.connections--;
+    this.clients.delete(client);
+    if (!(client instanceof ProxiedClient)) this.door.leave(client.peer);
+    this.options.onLeft();
+  };
+}

@@ -333,7 +333,7 @@ test.each([80, 60, 40])("fits %i columns, with long names and many figures", (wi
   const named = { ...rich, name: `${LONG}.1024`, stalledMs: 120_000 };
   const routes = ["/", "/api/", "shop.example/", "/a/very/long/prefix/of/a/path/that/goes/on/and/on/for/ever/and/ever"];
   const pool = { ...(status.pools[0] as PoolStatus), name: LONG, routes, instances: [rich, failed, named] };
-  const text = formatStatus({ ...status, pools: [pool] }, { colour: false, width });
+  const text = formatStatus({ ...status, pools: [pool] }, { colour: false, width, wraps: true });
   expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(width);
   expect(text).toMatch(/^web\.1 .*ready/m);
 });

@@ -37,8 +37,10 @@ const COLOUR: Record<ProcessState, string> = {
 
 interface FormatOptions {
   colour: boolean;
-  /** No line is longer: columns are shortened, then left out, and lines of text are wrapped. Default: no limit. */
+  /** The table is not wider: columns are shortened, then left out. Default: no limit. */
   width?: number | undefined;
+  /** Whether lines of text are wrapped at that width, too. */
+  wraps?: boolean;
 }
 
 /** Of a figure that has none on the dashboard, and of one that is only shown because it has a value. */
@@ -56,7 +58,8 @@ export function formatStatus(status: Status, options: FormatOptions): string {
       (!ofRequests || hasRequests) &&
       (!isOptional || processes.some((each) => figureOf(figure, each) !== null)),
   );
-  const { width = Number.POSITIVE_INFINITY } = options;
+  const { width = Number.POSITIVE_INFINITY, wraps = false } = options;
+  const wrapped = (line: string) => (wraps ? wrap(line, width, "", "    ") : [visibleLine(line)]);
   const rows = fittingRows(status, columns, options, width);
   const troubles = [
     ...processes.flatMap(trouble),
@@ -76,15 +79,11 @@ export function formatStatus(status: Status, options: FormatOptions): string {
       ...releaseLines(status.pools),
       ...versionLines(status),
       ...lockLines(status),
-    ].flatMap((line) => wrapped(line, width)),
+    ].flatMap(wrapped),
     "",
     ...rows,
-    ...(troubles.length === 0 ? [] : ["", ...troubles.flatMap((line) => wrapped(line, width))]),
+    ...(troubles.length === 0 ? [] : ["", ...troubles.flatMap(wrapped)]),
   ].join("\n");
-}
-
-function wrapped(line: string, width: number): string[] {
-  return Number.isFinite(width) ? wrap(line, width, "", "    ") : [visibleLine(line)];
 }
 
 /** Returns the table, with the columns that fit. */

@@ -33,9 +33,11 @@ export const status: DefineCommand = (program, action) => {
       if (options.json) printJson(document);
       else {
         const { formatStatus } = await import("../format-status.js");
-        const colour = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+        // Elsewhere a line stays whole, for programs that read it.
+        const isTerminal = process.stdout.isTTY === true;
+        const colour = isTerminal && process.env.NO_COLOR === undefined;
         const columns = Number(process.env.COLUMNS) || process.stdout.columns || USUAL_COLUMNS;
-        printStyled(formatStatus(document, { colour, width: options.wide ? undefined : columns }));
+        printStyled(formatStatus(document, { colour, width: options.wide ? undefined : columns, wraps: isTerminal }));
       }
       return options.check && !isReady(document) ? EXIT.failed : EXIT.done;
     }),

@@ -28,7 +28,10 @@ async function greet(port: number) {
     received += bytes;
   });
   onTestFinished(() => void socket.destroy());
-  await waitFor("a greeting", () => received.includes("\n"));
+  await waitFor("a greeting", () => {
+    if (socket.closed) throw new Error("the connection was closed without a greeting");
+    return received.includes("\n");
+  });
   const name = received.trim();
   const echoes = async (text: string) => {
     socket.write(text);

@@ -16,6 +16,10 @@ class Echo {
   readonly changes = new Changes();
   private readonly server = net.createServer({ allowHalfOpen: true }, (socket) => {
     const at = this.heard.push("") - 1;
+    if (this.resets > 0) {
+      this.resets--;
+      return void socket.resetAndDestroy();
+    }
     this.sockets.add(socket);
     socket.on("error", () => {});
     socket.on("close", () => {
@@ -34,6 +38,8 @@ class Echo {
     this.changes.tell();
   });
   echoes = true;
+  /** So many connections are reset before anything is said. */
+  resets = 0;
 
   constructor(readonly name: string) {}
 
@@ -165,6 +171,25 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     await client.send("early");
     await follow(described().slice(1));
     await client.until(({ received }) => received === "b early", "the server that came later");
+  });
+
+  it("connects again if a connection is reset before anything has passed, as by a program that is being killed", async () => {
+    const [a, b] = echoes as [Echo, Echo];
+    a.resets = 1;
+    await follow(described());
+    expect((await greeted()).received).toBe("b ");
+    b.resets = 2;
+    await follow(described().slice(1));
+    expect((await greeted()).received).toBe("b ");
+    expect(b.resets).toBe(0);
+    // A program may refuse clients in that way.
+    b.resets = 100;
+    const refused = await connect();
+    await refused.ended();
+    expect(refused.ending).toBe("reset");
+    // A reset that comes at once may be seen as a failed connect, which is tried again at the next tick.
+    expect(b.resets).toBeGreaterThan(50);
+    await balancer.reports((stats) => stats.inFlight === 2 && stats.connections === 2);
   });
 
   it("resets a client for which there is no upstream: at once if none is expected, else in time", async () => {

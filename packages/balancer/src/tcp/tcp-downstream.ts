@@ -17,6 +17,8 @@ import type { UnreadBytes } from "./unread-bytes.js";
 
 /** The part of `upstreamConnectTimeoutMs` after which a further upstream is tried. */
 const TRIES = 3;
+/** So often a client gets another connection after one that was reset at once, as some programs refuse a client. */
+const MAX_RESETS = 3;
 /** As an upgraded connection: it lasts as long as its client wants. */
 const CONNECTED = 101;
 const UNAVAILABLE = 503;
@@ -63,6 +65,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   private readonly binding: Binding | undefined;
   private readonly waitsUntil: number;
   private readonly startedAt = performance.now();
+  private resets = 0;
   /** In state "ending": what the peers had to read at the last look. */
   private unread = 0;
 
@@ -136,7 +139,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     const milliseconds = performance.now() - this.startedAt;
     upstream.requestsTotal++;
     upstream.answered(CONNECTED, milliseconds, NO_ROUTE);
-    services.counters.answered(CONNECTED, milliseconds);
+    if (this.resets === 0) services.counters.answered(CONNECTED, milliseconds);
     this.state = "joined";
     const near = new TcpSide(client.connection, services.turnShare, services.unread, this);
     const far = new TcpSide(connection, services.turnShare, services.unread, this);
@@ -203,6 +206,20 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   onEnding(): void {
     this.state = "ending";
     this.look(Number.POSITIVE_INFINITY);
+  }
+
+  /** The kernel takes connections for a program that is being killed, and resets them: they count as failed if no byte has passed. */
+  onCut(cut: TcpSide): boolean {
+    const { side, attempt, client, services } = this;
+    if (side === undefined || attempt === undefined || cut === side || side.hasSent || cut.hasSent) return false;
+    if (++this.resets > MAX_RESETS || services.deadlines.now >= this.waitsUntil) return false;
+    this.side = undefined;
+    this.hasEnded = side.hasEnded;
+    client.connection.owner = this;
+    client.connection.pause();
+    attempt.giveUp("refused");
+    this.onConnectFailed(attempt);
+    return true;
   }
 
   onOver(): void {

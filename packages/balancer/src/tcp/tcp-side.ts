@@ -8,6 +8,11 @@ interface JoinedOwner {
   onProgress(): void;
   /** Both peers have sent FIN: what is queued for them is still sent. */
   onEnding(): void;
+  /**
+   * A side was reset or cut off. Returns true if it is replaced, so that the other one stays open: nothing has passed, and only the
+   * client knows of the connection.
+   */
+  onCut(side: TcpSide): boolean;
   /** Both connections are closed. */
   onOver(): void;
   /** One of the peers does not read, and its bytes take too much memory. */
@@ -17,7 +22,9 @@ interface JoinedOwner {
 export class TcpSide implements ConnectionOwner, Unread {
   share = 0;
   /** Whether its peer has sent FIN. */
-  private hasEnded = false;
+  hasEnded = false;
+  /** Whether its peer has sent bytes. */
+  hasSent = false;
   private isClosed = false;
   private readonly reading: PacedReading<Connection>;
   /** Set by `join`. */
@@ -39,6 +46,7 @@ export class TcpSide implements ConnectionOwner, Unread {
 
   onData(bytes: Buffer): boolean {
     const { reading } = this;
+    this.hasSent = true;
     this.owner.onProgress();
     const { other } = this;
     if (!other.connection.write(bytes)) {
@@ -85,7 +93,8 @@ export class TcpSide implements ConnectionOwner, Unread {
       if (other.isClosed) this.owner.onOver();
       return;
     }
-    // It was reset or cut off: the other peer must not take what it got for complete.
+    if (this.owner.onCut(this)) return;
+    // The other peer must not take what it got for complete.
     this.unread.free(other);
     other.connection.reset();
     this.owner.onOver();

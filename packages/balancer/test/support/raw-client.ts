@@ -12,11 +12,19 @@ export class RawClient {
   /** @param localAddress such as 127.0.0.2, for a client of another address */
   static async connect(port: number, localAddress = "127.0.0.1"): Promise<RawClient> {
     const socket = net.connect({ port, host: "127.0.0.1", localAddress, allowHalfOpen: true });
+    let wasReset = false;
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", resolve);
-      socket.once("error", reject);
+      socket.once("error", (error: NodeJS.ErrnoException) => {
+        // It was connected: a reset that comes at once is seen first.
+        wasReset = error.code === "ECONNRESET";
+        if (wasReset) resolve();
+        else reject(error);
+      });
     });
-    return new RawClient(socket);
+    const client = new RawClient(socket);
+    if (wasReset) client.ending = "reset";
+    return client;
   }
 
   private constructor(readonly socket: net.Socket) {

@@ -70,6 +70,10 @@ interface Running {
 /** A drain that takes longer is reported. */
 const LONG_DRAIN_MS = 2_000;
 
+/** A replacement that fails its check may be about to exit. */
+const EXIT_GRACE_MS = 500;
+const LOOK_EVERY_MS = 20;
+
 export class Rollouts {
   private readonly running = new Map<string, Running>();
 
@@ -278,9 +282,13 @@ export class Rollouts {
     const { minReadyMs } = policyOf(pool, proved?.generation ?? state.generation);
     if (minReadyMs > 0) await new Promise((resolve) => setTimeout(resolve, minReadyMs));
     const problem = child === undefined || child.exit !== null ? undefined : await examine(child);
-    if (problem === undefined) return state.send({ type: "proven", index });
+    if (child === undefined || problem === undefined) return state.send({ type: "proven", index });
+    // `observe` says how it has exited, which tells more than a check without a response.
+    for (let waitedMs = 0; child.exit === null && waitedMs < EXIT_GRACE_MS; waitedMs += LOOK_EVERY_MS)
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    if (child.exit !== null) return;
     const reason = `the new ${slot?.name} is ready, but ${problem}`;
-    state.lastLines = [...(child?.output.lastLines ?? [])];
+    state.lastLines = [...child.output.lastLines];
     state.send({ type: "replacementLost", index, reason });
   }
 

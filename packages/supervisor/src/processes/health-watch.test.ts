@@ -38,6 +38,7 @@ function watched({ responseMs, health = {} }: { responseMs: number | null; healt
       exit: null,
       drainDeadline: null,
       verdict: null,
+      fault: null,
       connection: {
         send({ id, path }: { id: number; path: string }) {
           asked.push(path);
@@ -97,6 +98,15 @@ test("one that is sick is found sick by everyone who asks, and one that never an
   await vi.advanceTimersByTimeAsync(5000);
   expect(await unanswered).toBe("GET /health got no response within 5000 ms");
   expect(silent.reports).toEqual(["ready", "unhealthy: GET /health got no response within 5000 ms"]);
+});
+
+test("one that is being ended is found with the reason for that, and not with what follows from it", async () => {
+  const { watch, child, instance } = watched({ responseMs: 300 });
+  instance.problem = "nothing listens on 127.0.0.1:4000";
+  child.fault = "node is unhealthy: GET /health returned 500";
+  const found = watch.examine(child);
+  await vi.advanceTimersByTimeAsync(300);
+  expect(await settled(found)).toBe("node is unhealthy: GET /health returned 500");
 });
 
 test("questions for two paths do not take each other's place", async () => {

@@ -79,7 +79,10 @@ export class HealthWatch {
   /** Returns what is wrong with an instance that has been ready for a while; undefined if it is healthy or has no check. */
   async examine(child: LiveProcess): Promise<string | undefined> {
     const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
-    return health?.healthPath === undefined || isBusy(child) ? undefined : this.ask(child, health, health.healthPath);
+    if (health?.healthPath === undefined || isBusy(child)) return undefined;
+    const problem = await this.ask(child, health, health.healthPath);
+    // One that is being ended has said why; that nothing listens any more follows from it.
+    return problem === undefined ? undefined : (child.fault ?? problem);
   }
 
   private async untilReady(child: LiveProcess, health: HealthConfig, { readyPath, healthPath }: Checks): Promise<void> {

@@ -28,7 +28,10 @@ class CommandShim extends Shim {
     this.health = new Health(spec, {
       onChecked: (problem) => this.send({ type: "probed", id: 0, ...(problem !== undefined && { problem }) }),
       onSick: (problem) => {
-        this.sickness = `${this.program} is unhealthy: ${problem}`;
+        const message = `${this.program} is unhealthy: ${problem}`;
+        this.sickness = message;
+        // At once: the command may take its time to end, and listens no more.
+        this.send({ type: "fault", message });
         this.stop();
       },
     });

@@ -61,6 +61,20 @@ function licensesOf(files) {
   return `Paceline contains code of these packages.\n\n${[...new Set(texts)].sort().join(`\n${"-".repeat(80)}\n\n`)}`;
 }
 
+/**
+ * Returns the text of a page without links to files that only the repository has: they become links to the repository if it is
+ * known, or else text.
+ * @param path that of the page in the package
+ */
+function withoutLostLinks(text, path, repository) {
+  return text.replace(/\[([^\]]*)\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)/g, (link, label, file, anchor = "") => {
+    const place = join(dirname(path), file);
+    if (existsSync(join(target, place))) return link;
+    const url = /^git\+(https:.*)\.git$/.exec(repository?.url ?? "")?.[1];
+    return url === undefined ? label : `[${label}](${url}/blob/HEAD/${place}${anchor})`;
+  });
+}
+
 rmSync(target, { recursive: true, force: true });
 const manifest = readJson(join(source, "package.json"));
 const modules = Object.values(manifest.exports).flatMap((place) => (typeof place === "string" ? [] : [place.default]));
@@ -82,7 +96,11 @@ for (const name of ["schema.json", "page.html", "man"])
   cpSync(join(source, "dist", name), join(target, "dist", name), { recursive: true });
 for (const name of ["README.md", "LICENSE"]) cpSync(join(root, name), join(target, name));
 write("THIRD-PARTY-LICENSES.txt", licensesOf(bundled.flat(2)));
-write("package.json", `${JSON.stringify(manifestOf(manifest, declarations.packages), null, 2)}\n`);
+const published = manifestOf(manifest, declarations.packages);
+write("package.json", `${JSON.stringify(published, null, 2)}\n`);
+for (const page of ["README.md", ...readdirSync(join(root, "docs")).map((name) => join("docs", name))])
+  if (page.endsWith(".md"))
+    write(page, withoutLostLinks(readFileSync(join(target, page), "utf8"), page, published.repository));
 
 const tarballs = dirname(target);
 const packed = spawnSync("npm", ["pack", "--json", "--pack-destination", tarballs], {

@@ -6,6 +6,7 @@ import { publint } from "publint";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findRuntimes } from "../packages/supervisor/dist/runtime/runtimes.js";
 import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
+import { brokenLinks } from "./support/links.js";
 import { certificates, type Finished, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 
@@ -48,6 +49,12 @@ describe("the package", () => {
     const programs = files.filter((file) => !file.startsWith("docs/"));
     const naming = programs.filter((file) => readFileSync(join(folder, file), "utf8").includes("@paceline/"));
     expect(naming).toEqual([]);
+  });
+
+  test("has pages whose links lead to files of the package, or to the repository", () => {
+    const pages = readdirSync(join(folder, "docs")).filter((page) => page.endsWith(".md"));
+    expect(brokenLinks(folder, ["README.md", ...pages.map((page) => `docs/${page}`)])).toEqual([]);
+    expect(readFileSync(join(folder, "README.md"), "utf8")).not.toContain("](examples/");
   });
 
   test("has a manifest without ranges, and passes publint", async () => {

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { ROOT } from "./support/fleet.js";
+import { brokenLinks } from "./support/links.js";
 
 /** The word to use, and the names that must not be used instead. */
 const WORDS: [word: string, not: RegExp][] = [
@@ -52,4 +53,10 @@ describe("names in the source", () => {
     const found = names.flatMap(([path, text]) => (text.match(not) ?? []).map((name) => `${path}: ${name}`));
     expect(found).toEqual([]);
   });
+});
+
+test("links of the repository's pages lead to files and headings", () => {
+  const pages = execFileSync("git", ["ls-files", "*.md"], { cwd: ROOT, encoding: "utf8" }).trim().split("\n");
+  expect(pages.length).toBeGreaterThan(20);
+  expect(brokenLinks(ROOT, pages)).toEqual([]);
 });

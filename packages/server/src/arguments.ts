@@ -128,7 +128,8 @@ function accessLog(format: string | undefined, file: string | undefined): Standa
 }
 
 function wholeNumber(option: string, value: string, max: number): number {
-  if (!/^\d{1,16}$/.test(value) || Number(value) > max) throw usage(`--${option} is not a whole number: ${value}`);
+  if (!/^\d{1,16}$/.test(value)) throw usage(`--${option} is not a whole number: ${value}`);
+  if (Number(value) > max) throw usage(`--${option} must be from 0 to ${max}, not ${value}`);
   return Number(value);
 }
 

@@ -36,7 +36,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       [[], /^paceline: name the app to serve/],
       [["a.ts", "b.ts"], /^paceline: one app at a time/],
       [["a.ts", "--prot", "1"], /^paceline: Unknown option '--prot'$/],
-      [["a.ts", "--port", "70000"], /^paceline: --port is not a whole number: 70000$/],
+      [["a.ts", "--port", "70000"], /^paceline: --port must be from 0 to 65535, not 70000$/],
+      [["a.ts", "--port", "http"], /^paceline: --port is not a whole number: http$/],
       [["a.ts", "--max-body-bytes", "1k"], /^paceline: --max-body-bytes is not a whole number: 1k$/],
       [["a.ts", "--socket", "s", "--port", "1"], /^paceline: --socket excludes --port and --host$/],
     ])("exits 2 with one line for %j", async (args, line) => {

@@ -89,9 +89,9 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     [
       "hangs",
       "await new Promise(() => setInterval(() => {}, 1000));",
-      /paceline\.config\.mjs: did not finish within 0.7 s$/,
+      /paceline\.config\.mjs: did not finish loading within 0.7 s$/,
     ],
-    ["spins", "for (;;);", /paceline\.config\.mjs: did not finish within 0.7 s$/],
+    ["spins", "for (;;);", /paceline\.config\.mjs: did not finish loading within 0.7 s$/],
   ])("a config module that %s", async (what, text, expected) => {
     const options = what === "hangs" || what === "spins" ? { timeoutMs: 700 } : {};
     const { message } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }), options);

@@ -1,6 +1,6 @@
 /** A function's parameters show its style, or leave it open. */
 import { describe, expect, it } from "vitest";
-import { styleOfFunction } from "./detect-app.js";
+import { detectApp, styleOfFunction } from "./detect-app.js";
 
 describe("the style of a function", () => {
   it.each([
@@ -41,6 +41,14 @@ describe("the style of a function", () => {
     ["class App { fetch(request) {} }", "class"],
   ])("%s: %s", (source, style) => {
     expect(styleOfFunction(source)).toBe(style);
+  });
+
+  it("says where to write the style of a function that leaves it open", () => {
+    expect(detectApp((..._parts: unknown[]) => {})).toEqual({
+      problem: expect.stringContaining(
+        'the key style: "fetch" or style: "node" of its pool in the config, or with --style',
+      ),
+    });
   });
 
   it("reads what the runtime writes of a function", () => {

@@ -142,8 +142,7 @@ export function words<const W extends string>(
 }
 
 /** A list of texts; a single text is a list of one. */
-export function texts(description: string, byDefault?: string[]) {
-  const error = expected("must be text, or a list of texts");
+export function texts(description: string, byDefault?: string[], error = expected("must be text, or a list of texts")) {
   const one = plainText(error);
   const schema = z.preprocess((value) => (typeof value === "string" ? [value] : value), z.array(one, error));
   return field(schema, {
@@ -151,6 +150,17 @@ export function texts(description: string, byDefault?: string[]) {
     ...(byDefault === undefined ? {} : { default: byDefault }),
     description,
   });
+}
+
+/** Addresses to listen on. A number alone, as in `listen: 8080`, does not say for whom. */
+export function addresses(description: string, byDefault?: string[]) {
+  const { error } = expected("must be text, or a list of texts");
+  const withHint = (issue: { code?: string; input?: unknown }) => {
+    const { input } = issue;
+    const isPort = typeof input === "number" && Number.isInteger(input) && input > 0 && input <= 65_535;
+    return isPort ? `${error(issue)}; write "127.0.0.1:${input}", or ":${input}" for all addresses` : error(issue);
+  };
+  return texts(description, byDefault, { error: withHint });
 }
 
 /** A program and its arguments. */

@@ -296,7 +296,7 @@ async function askChild(
     clearTimeout(timer);
     if (ended instanceof Error) throw fail(`could not be read: ${spawnProblem(ended, command, cwd)}`);
     if (late) {
-      const message = `did not finish within ${timeoutMs / 1000} s`;
+      const message = `did not finish loading within ${timeoutMs / 1000} s`;
       // The caller's deadline passed; the config itself need not be at fault.
       if (options.timeoutMs !== undefined) throw new PacelineError("timeout", `${file}: ${message}`);
       throw fail(message);

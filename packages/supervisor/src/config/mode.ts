@@ -2,7 +2,7 @@
 import type { ListenAddress, PoolConfig } from "../core/model.js";
 import { canShareAddresses } from "../core/serving.js";
 import type { Runtimes } from "../runtime/runtimes.js";
-import { texts, word } from "./fields.js";
+import { addresses, word } from "./fields.js";
 
 type PoolMode = "http" | "tcp" | "direct";
 
@@ -11,7 +11,7 @@ export const modeFields = {
     ["http", "tcp", "direct"],
     'How the pool gets its clients. `"http"`: the balancer picks an instance for each request. `"tcp"`: it picks one for each connection and passes on all bytes, for any protocol, such as that of a database; only for `command` pools. `"direct"`: without a balancer; the instances share the addresses, and the kernel gives each connection to one of them; only for `app`, `static` and `wsgi` pools. See [modes.md](modes.md). Default: `"http"`.',
   ),
-  bind: texts(
+  bind: addresses(
     'Where a pool with `mode: "tcp"` or `"direct"` listens, such as `"127.0.0.1:6379"` or `"unix:/run/cache.sock"`; the forms are those of `listen`, and like it a change needs a start. Default: `listen`, if no other pool gets requests.',
   ),
 };

@@ -8,6 +8,7 @@ import { deployLimitFields } from "./deploy-limits.js";
 import { ejectionFields } from "./ejection.js";
 import { errorPagesField } from "./error-pages.js";
 import {
+  addresses,
   bytes,
   count,
   countOrShare,
@@ -217,7 +218,7 @@ export const fleetFields = {
     { type: "text", rule: "must be text without control characters" },
     "The name of the fleet. Default: the name of its folder.",
   ),
-  listen: texts(
+  listen: addresses(
     'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file.',
     [DEFAULT_LISTEN],
   ),

@@ -516,6 +516,11 @@ const BAD: Case[] = [
     ["listen[0]: the port must be between 1 and 65535, not 70000"],
   ],
   [
+    "a port without quotes",
+    { app: "./app.ts", listen: 8080 },
+    ['listen: must be text, or a list of texts, not 8080; write "127.0.0.1:8080", or ":8080" for all addresses'],
+  ],
+  [
     "a host that is a name",
     { app: "./app.ts", listen: "example.com:80" },
     ['listen[0]: the host must be an IP address or localhost, not "example.com"'],

@@ -144,7 +144,7 @@ export class Leftovers {
         this.log.event(
           "warn",
           ended.name,
-          `left ${count === 1 ? "a process" : `${count} processes`} behind, which was killed`,
+          `left ${count === 1 ? "a process behind, which was" : `${count} processes behind, which were`} killed`,
         );
     }
     this.timer = this.ended.size === 0 ? undefined : setTimeout(() => this.look(), LOOK_EVERY_MS);

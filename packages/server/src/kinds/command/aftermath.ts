@@ -16,8 +16,8 @@ export function storyOf(program: string, when: string, code: number | null, spaw
   const [first, ...others] = findLeftoverProcesses(spawn);
   if (first !== undefined && code === 0) {
     const more = others.length === 0 ? "" : ` and ${others.length} more`;
-    const what = `pid ${first} (${commandLineOf(first)})${more}`;
-    return `${program} went into the background as ${what}, which was killed: make it stay in the foreground`;
+    const what = `pid ${first} (${commandLineOf(first)})${more}, which ${others.length === 0 ? "was" : "were"} killed`;
+    return `${program} went into the background as ${what}: make it stay in the foreground`;
   }
   const lastLine = errorLineOfOutput();
   return `${program} ended ${when}${lastLine === "" ? "" : `: ${lastLine}`}`;

@@ -97,6 +97,17 @@ const link = ["Thread 0x00007f1 (most recent call first):", ours("link.py", "_st
 const serving = [ours("response.py", "run"), ours("server.py", "run"), '  File "<frozen runpy>", line 88 in _run_code'];
 const head = ["said before", "Fatal Python error: Aborted"];
 
+const PACKAGES = "/srv/.venv/lib/python3.11/site-packages";
+const loop = [
+  '  File "/usr/lib/python3.11/asyncio/base_events.py", line 1898 in _run_once',
+  ours("asgi_instance.py", "run"),
+];
+const waitingLoop = [
+  "Current thread 0x1 (most recent call first):",
+  '  File "/usr/lib/python3.11/selectors.py", line 468 in select',
+  ...loop,
+];
+
 test.each([
   ["nothing of Python", ["boom", "at x (y.js:1)"], undefined],
   ["no app's code", [...head, ...link, "Current thread 0x1 (most recent call first):", ...serving], undefined],
@@ -140,6 +151,34 @@ test.each([
       ...["Thread 0x3 (most recent call first):", '  File "/srv/b.py", line 2 in b', ...serving],
     ],
     "a (a.py:1); b (b.py:2)",
+  ],
+  ["an event loop that waits", [...head, ...waitingLoop], undefined],
+  [
+    "an endpoint in a thread of anyio, beside an idle one and a thread of the app's own",
+    [
+      ...head,
+      "Thread 0x2 (most recent call first):",
+      '  File "/usr/lib/python3.11/threading.py", line 327 in wait',
+      '  File "/usr/lib/python3.11/queue.py", line 171 in get',
+      `  File "${PACKAGES}/anyio/_backends/_asyncio.py", line 961 in run`,
+      ...["Thread 0x3 (most recent call first):", '  File "/srv/own.py", line 5 in watch'],
+      "Thread 0x4 (most recent call first):",
+      '  File "/srv/main.py", line 7 in report',
+      `  File "${PACKAGES}/anyio/_backends/_asyncio.py", line 967 in run`,
+      ...waitingLoop,
+    ],
+    "report (main.py:7)",
+  ],
+  [
+    "a blocked event loop, not the work of a pool",
+    [
+      ...head,
+      "Thread 0x2 (most recent call first):",
+      '  File "/srv/own.py", line 5 in work',
+      '  File "/usr/lib/python3.11/concurrent/futures/thread.py", line 58 in run',
+      ...["Thread 0x3 (most recent call first):", '  File "/srv/main.py", line 7 in report', ...loop],
+    ],
+    "report (main.py:7)",
   ],
 ])("%s", (_, lines, place) => {
   expect(whereInPython(lines)).toBe(place);

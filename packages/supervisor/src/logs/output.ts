@@ -226,12 +226,14 @@ const FRAME = /^ {2}File "(.*)", line (\d+) in (.*)$/;
 const THREAD = /^(Current thread|Thread) 0x/;
 const OUR_OWN = /[/\\](dist|server)[/\\]python[/\\](paceline[/\\]|fapws[/\\]|start\.py$)/;
 const LIBRARY = /[/\\](site|dist)-packages[/\\]|[/\\]lib(64)?[/\\]python\d[^/\\]*[/\\]|^</;
+/** Where the threads of a pool come from: the standard library's, and that of anyio, which Starlette uses. */
+const THREAD_POOL = /[/\\]concurrent[/\\]futures[/\\]thread\.py$|[/\\]anyio[/\\]_backends[/\\]_asyncio\.py$/;
 /** The most threads that are reported. */
 const MAX_THREADS = 3;
 
 /** Returns a position such as `report (views.py:12), in readinto (socket.py:706)`; undefined if no app code was running. */
 export function whereInPython(lines: readonly string[]): string | undefined {
-  const places = pythonThreads(lines)
+  const places = threadsOfApp(lines)
     .map(placeOf)
     .filter((place) => place !== undefined);
   return places.length === 0 ? undefined : places.slice(0, MAX_THREADS).join("; ");
@@ -239,10 +241,38 @@ export function whereInPython(lines: readonly string[]): string | undefined {
 
 /** Returns the frames of the threads that ran code of the app, the innermost first; empty without a traceback of faulthandler. */
 export function stackOfPython(lines: readonly string[]): Frame[] {
-  return pythonThreads(lines)
-    .filter((frames) => placeOf(frames) !== undefined)
-    .slice(0, MAX_THREADS)
-    .flat();
+  return threadsOfApp(lines).slice(0, MAX_THREADS).flat();
+}
+
+/**
+ * Returns the threads that show where a request was: those of the server that ran code of the app, or else of the pools in which an
+ * event loop runs functions (`def` endpoints of FastAPI, `asyncio.to_thread`), or else those that ran code of a library.
+ */
+function threadsOfApp(lines: readonly string[]): Frame[][] {
+  const threads = pythonThreads(lines);
+  const servers = threads.filter(isServing);
+  const ofApp = servers.filter(runsApp);
+  if (ofApp.length > 0) return ofApp;
+  const pooled = threads.filter((frames) => frames.some(({ file }) => THREAD_POOL.test(file)) && runsApp(frames));
+  return pooled.length > 0 ? pooled : servers.filter((frames) => !waitsForEvents(frames));
+}
+
+/** Whether the thread is one of ours, and executes other code than ours. */
+function isServing(frames: readonly Frame[]): boolean {
+  return frames[0] !== undefined && !OUR_OWN.test(frames[0].file) && frames.some(({ file }) => OUR_OWN.test(file));
+}
+
+function runsApp(frames: readonly Frame[]): boolean {
+  return frames.some(isOfApp);
+}
+
+function isOfApp({ file }: Frame): boolean {
+  return !OUR_OWN.test(file) && !LIBRARY.test(file);
+}
+
+/** Whether it is an idle event loop: its requests await something. */
+function waitsForEvents([innermost, caller]: readonly Frame[]): boolean {
+  return innermost?.name === "select" && caller?.name === "_run_once";
 }
 
 function pythonThreads(lines: readonly string[]): Frame[][] {
@@ -261,9 +291,8 @@ function pythonThreads(lines: readonly string[]): Frame[][] {
 /** Returns the innermost frame of the app's files, or else of a library, and what it called. */
 function placeOf(frames: readonly Frame[]): string | undefined {
   const [innermost] = frames;
-  if (innermost === undefined || OUR_OWN.test(innermost.file) || !frames.some(({ file }) => OUR_OWN.test(file)))
-    return undefined;
-  const own = frames.find(({ file }) => !OUR_OWN.test(file) && !LIBRARY.test(file));
+  if (innermost === undefined) return undefined;
+  const own = frames.find(isOfApp);
   if (own === undefined || own === innermost) return text(innermost);
   return `${text(own)}, in ${text(innermost)}`;
 }

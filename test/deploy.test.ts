@@ -263,6 +263,7 @@ test("of several pools, the exit status says whether a client has had a response
   const pools = (folder: string) => ({
     web: { app: join(folder, "app.js"), instances: 1, minReadyMs: 50, routes: ["/"] },
     api: { app: join(folder, "api.js"), instances: 1, minReadyMs: 50, routes: ["/api/"] },
+    jobs: { worker: ["sleep", "600"], instances: 1, minReadyMs: 50 },
   });
   const project = await Project.make({ runtime: "bun", app: GOOD("v1"), config: {} });
   const gate = join(project.folder, "gate");
@@ -308,11 +309,18 @@ test("of several pools, the exit status says whether a client has had a response
   await project.statusWhere("web to be through", isThrough);
   const others = await Promise.all([project.scale("web", 2), project.restart("web"), project.restart("web.1")]);
   expect(others.map(({ code }) => code)).toEqual([5, 5, 5]);
+  // A pool whose turn comes later follows wholly, and keeps its new size.
+  expect(await project.scale("jobs", 3)).toMatchObject({ code: 0 });
   writeFileSync(gate, "");
   expect(await deploy).toMatchObject({ code: 0 });
   const { pools: after } = await project.status();
+  expect(after.map(({ wanted }) => wanted)).toEqual([1, 2, 3]);
   for (const { generation, instances } of after)
     expect(new Set(instances.map((each) => each.generation))).toEqual(new Set([generation]));
+  expect(await project.rollback()).toMatchObject({
+    code: 0,
+    output: expect.stringContaining("jobs keeps 3 instances"),
+  });
 });
 
 const THEN_SILENT = `let count = 0;

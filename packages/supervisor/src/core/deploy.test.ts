@@ -9,6 +9,7 @@ import {
   hasRoomForWarm,
   isPointless,
   type Judgement,
+  mayPromote,
   type NextStep,
   nextStep,
   steered,
@@ -50,9 +51,25 @@ test.each([
   [UNTOLD, { wantsPromotion: true }, PROMOTE],
   [WORSE, { wantsPromotion: true }, WORSE],
   [WAIT, { wantsPromotion: true, isHeld: true }, PROMOTE],
-  [WAIT, { wantsPromotion: true, isJudged: false }, WAIT],
+  [WAIT, { wantsPromotion: true, mayPromote: false }, WAIT],
 ] as const)("%j, where an operator wants %j: %j", (step, wanted, expected) => {
-  expect(steered(step, { isHeld: false, wantsPromotion: false, isJudged: true, ...wanted })).toEqual(expected);
+  expect(steered(step, { isHeld: false, wantsPromotion: false, mayPromote: true, ...wanted })).toEqual(expected);
+});
+
+test.each([
+  ["gross faults are excluded", { isClear: true }, 0, true],
+  ["they are not yet", { isClear: false }, 14_000, false],
+  ["they are not, and time is over", { isClear: false }, 15_000, true],
+  ["nothing is in service", { isClear: false, isAlone: true }, 0, true],
+  ["no request is reported yet", { isClear: false, canaryRequests: 0, controlRequests: 0 }, 1_000, false],
+  ["there are no requests", { isClear: false, canaryRequests: 0, controlRequests: 0 }, 3_000, true],
+  ["the canary has had none yet", { isClear: false, canaryRequests: 0 }, 3_000, false],
+] as const)("an operator promotes when %s", (_, changes, judgedMs, expected) => {
+  const judgements = new Map([
+    ["web", judged("wait", changes)],
+    ["api", judged("pass")],
+  ]);
+  expect(mayPromote(judgements, judgedMs)).toBe(expected);
 });
 
 test("a failure names the pool and what is worse", () => {

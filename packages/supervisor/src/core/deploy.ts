@@ -91,15 +91,27 @@ export function nextStep(
 interface Steering {
   readonly isHeld: boolean;
   readonly wantsPromotion: boolean;
-  /** Whether all canaries are up. */
-  readonly isJudged: boolean;
+  /** Whether all canaries are up, and gross faults are excluded as far as they can be soon. */
+  readonly mayPromote: boolean;
 }
 
 /** A release that is worse is taken back, whatever the operator wants. */
-export function steered(step: NextStep, { isHeld, wantsPromotion, isJudged }: Steering): NextStep {
+export function steered(step: NextStep, { isHeld, wantsPromotion, mayPromote }: Steering): NextStep {
   if (step.do === "takeBack" && step.isTold) return step;
-  if (wantsPromotion) return isJudged ? { do: "promote", isTold: true } : { do: "wait" };
+  if (wantsPromotion) return mayPromote ? { do: "promote", isTold: true } : { do: "wait" };
   return isHeld ? { do: "wait" } : step;
+}
+
+/** How long a promotion waits, from the first comparison on, until gross faults are excluded; and for a first request. */
+const PROMOTE_AFTER_MS = 15_000;
+const PROMOTE_UNUSED_AFTER_MS = 3_000;
+
+/** Whether an operator may put a release in service without its verdict. */
+export function mayPromote(judgements: ReadonlyMap<string, Judgement>, judgedMs: number): boolean {
+  return [...judgements.values()].every(({ isClear, isAlone, canaryRequests, controlRequests }) => {
+    if (isClear || isAlone || judgedMs >= PROMOTE_AFTER_MS) return true;
+    return canaryRequests + controlRequests === 0 && judgedMs >= PROMOTE_UNUSED_AFTER_MS;
+  });
 }
 
 /** Whether more time will exclude a gross fault, or show what is likely: so many requests were had in the time that is over. */

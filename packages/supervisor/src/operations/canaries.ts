@@ -9,6 +9,7 @@ import {
   isPointless,
   type Judgement,
   LONGEST_FACTOR,
+  mayPromote,
   type NextStep,
   nextStep,
   steered,
@@ -66,6 +67,8 @@ export interface Part {
   slots: number[];
   /** The number of instances that it has after a return. */
   size: number;
+  /** The number that the deploy gives it, unless an operator scales it meanwhile. */
+  nextSize: number;
   /** Whether canaries are tried. */
   isTried: boolean;
 }
@@ -133,13 +136,14 @@ export class Canaries {
         return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
       for (const { part, judge } of judges) this.look(trial, part, judge);
       if (waiting.size === 0 && trial.judgeBy === null) this.beginJudging(trial, onProgress);
-      const step = steered(this.stepOf(trial, onProgress), { ...trial, isJudged: trial.judgeBy !== null });
+      const found = this.stepOf(trial, onProgress);
+      const step = steered(found, { ...trial, mayPromote: this.mayPromote(trial, found) });
       const text = verdictText(trial.judgements);
       if (text !== said && trial.judgeBy !== null && trial.config.judgeMs > 0) onProgress(text);
       if (trial.judgeBy !== null) said = text;
       if (step.do === "promote") {
         const problem = await this.problemOf(tried, trial, () => hasEnded);
-        if (hasEnded || trial.takenBack !== undefined) continue;
+        if (hasEnded || trial.takenBack !== undefined || trial.isHeld) continue;
         if (problem !== undefined) return { rolls, told: { do: "takeBack", isTold: true, reason: problem } };
       }
       if (step.do === "wait") continue;
@@ -207,6 +211,11 @@ export class Canaries {
       onProgress(`a gross fault is not excluded yet: judged for up to ${seconds(longest - now)} more`);
     }
     return step;
+  }
+
+  private mayPromote({ judgedSince, judgements }: Trial, { do: next }: NextStep): boolean {
+    if (judgedSince === null) return false;
+    return next !== "wait" || mayPromote(judgements, performance.now() - judgedSince);
   }
 
   roll(part: Part, trial: Trial, onProgress: ProgressListener, onHeld?: () => void): Promise<OperationResult> {

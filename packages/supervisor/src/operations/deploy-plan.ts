@@ -60,8 +60,17 @@ export class DeployPlan {
       const slots = this.slotsOf(after, pool);
       const isTried = this.isTried(after, before, slots);
       const next = configs.addGeneration(after, configs.environment);
-      return [{ name: after.name, before, after, former: pool.generation, next, slots, size: pool.wanted, isTried }];
+      const sizes = { size: pool.wanted, nextSize: sizeOf(after, before, pool.wanted) };
+      return [{ name: after.name, before, after, former: pool.generation, next, slots, ...sizes, isTried }];
     });
+  }
+
+  /** A pool whose turn comes later may have been scaled since the plan: all of it follows, and a return keeps its size. */
+  renew(part: Part): void {
+    const pool = findPool(this.options.runner.fleet, part.name);
+    if (pool === undefined) return;
+    part.slots = this.slotsOf(part.after, pool);
+    part.size = pool.wanted;
   }
 }
 

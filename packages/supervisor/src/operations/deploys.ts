@@ -107,7 +107,7 @@ export class Deploys {
     const { trial } = this;
     if (trial === undefined || trial.phase === "rolling" || trial.phase === "back" || trial.takenBack !== undefined)
       return { ok: false, code: "invalid", message: "no canary is being judged" };
-    trial.wantsPromotion ||= what === "promote";
+    if (what !== "resume") trial.wantsPromotion = what === "promote";
     trial.isHeld = what === "hold";
     const message = STEERED[what];
     for (const listener of this.listeners) listener(message);
@@ -259,6 +259,7 @@ export class Deploys {
     // Pools without canaries, such as workers, follow when the others are through.
     for (const part of trial.parts.filter(({ isTried }) => !isTried)) {
       if (results.some(([, { ok }]) => !ok) || trial.takenBack !== undefined) break;
+      this.planning.renew(part);
       results.push([part, await this.canaries.roll(part, trial, onProgress)]);
     }
     const failed = failureOf(results);

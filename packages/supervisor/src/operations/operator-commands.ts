@@ -47,7 +47,7 @@ export class OperatorCommands
     const { history, locking, operations } = this.parts;
     const begin = { command: "scale", target: pool, detail: sizeText(change), by } as const;
     const run = async (tell: ProgressListener) => locking.refusal() ?? operations.scale(pool, change, tell);
-    return this.saved(history.record(begin, onProgress, run));
+    return this.saved(history.record(begin, onProgress, run), onProgress);
   }
 
   async reload(...[pool, environment, onProgress, by]: Parameters<SupervisorApi["reload"]>): Promise<OperationResult> {
@@ -57,7 +57,7 @@ export class OperatorCommands
     const begin = { command: "reload", target: pool, detail, by } as const;
     const run = async (tell: ProgressListener) =>
       locking.refusal() ?? deploys.refusal ?? reloads.run(pool, environment, tell);
-    const result = await this.saved(history.record(begin, onProgress, run));
+    const result = await this.saved(history.record(begin, onProgress, run), onProgress);
     this.listeners.onReloadEnded(result, pool);
     if (result.ok) deploys.last.forget(pool);
     this.listeners.onConfigChanged();
@@ -68,14 +68,14 @@ export class OperatorCommands
   restart(...[target, onProgress, by]: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
     const { history, locking, operations } = this.parts;
     const run = async (tell: ProgressListener) => locking.refusal() ?? operations.restart(target, tell);
-    return this.saved(history.record({ command: "restart", target, by }, onProgress, run));
+    return this.saved(history.record({ command: "restart", target, by }, onProgress, run), onProgress);
   }
 
   turn(...[change, onProgress, by]: Parameters<SupervisorApi["turn"]>): Promise<OperationResult> {
     const { history, locking, turns } = this.parts;
     const begin = { command: change.do, target: change.name, detail: turnText(change), by } as const;
     const run = async (tell: ProgressListener) => locking.refusal() ?? turns.change(change, tell);
-    return this.saved(history.record(begin, onProgress, run));
+    return this.saved(history.record(begin, onProgress, run), onProgress);
   }
 
   async deploy(...[request, onProgress, by]: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
@@ -85,6 +85,7 @@ export class OperatorCommands
     const result = await history.record(begin, onProgress, run);
     state.changed();
     await state.saved();
+    this.tellUnsaved(onProgress);
     this.listeners.onConfigChanged();
     if (result.ok) this.listeners.onConfigInService();
     return result;
@@ -96,6 +97,7 @@ export class OperatorCommands
     const result = await history.record({ command: "rollback", detail: release, by }, onProgress, run);
     state.changed();
     await state.saved();
+    this.tellUnsaved(onProgress);
     this.listeners.onConfigChanged();
     return result;
   }
@@ -120,10 +122,17 @@ export class OperatorCommands
   }
 
   /** What was reported as done would be undone if this supervisor were killed before its state is written. */
-  private async saved(operation: Promise<OperationResult>): Promise<OperationResult> {
+  private async saved(operation: Promise<OperationResult>, onProgress: ProgressListener): Promise<OperationResult> {
     const result = await operation;
     await this.parts.state.saved();
+    this.tellUnsaved(onProgress);
     return result;
+  }
+
+  private tellUnsaved(onProgress: ProgressListener): void {
+    const { problem } = this.parts.state;
+    if (problem !== null)
+      onProgress(`warning: ${problem}; if the supervisor ends now, the next one finds an older state`);
   }
 }
 

@@ -56,10 +56,10 @@ export class Rollbacks {
 
   /** A deploy has put these pools in service. */
   deployed(deployed: Deployed, former: Deployed, parts: readonly Part[]): void {
-    const { configs, runner, source } = this.options;
-    for (const { name, former: generation, size } of parts) {
+    const { configs, source } = this.options;
+    for (const { name, former: generation, size, nextSize } of parts) {
       configs.former.set(name, generation);
-      configs.formerSizes.set(name, [size, findPool(runner.fleet, name)?.wanted ?? size]);
+      configs.formerSizes.set(name, [size, nextSize]);
     }
     this.formerly = former;
     this.current = source.set(deployed);
@@ -95,7 +95,17 @@ export class Rollbacks {
       );
       if (!isWarm(pool, former) && !existsSync(after.release))
         return { ok: false, code: "failed", message: `cannot return to ${after.release}: the folder is gone` };
-      parts.push({ name, before: after, after: before, former, next: pool.generation, slots, size, isTried: false });
+      parts.push({
+        name,
+        before: after,
+        after: before,
+        former,
+        next: pool.generation,
+        slots,
+        size,
+        nextSize: size,
+        isTried: false,
+      });
     }
     if (parts.length === 0) {
       const why = this.isUndone ? "the last one was rolled back already" : "none since the last start or reload";
@@ -121,7 +131,7 @@ export class Rollbacks {
     const [before, after] = this.options.configs.formerSizes.get(name) ?? [wanted, wanted];
     if (scaling !== null) return [sizeWithin(scaling, wanted)];
     if (wanted === after || this.options.configs.scalingOf(name) !== null) return [before];
-    return [wanted, `${name} keeps ${counted(wanted)}, because it was scaled after the deploy`];
+    return [wanted, `${name} keeps ${counted(wanted)}, because it was scaled since the deploy began`];
   }
 
   /** Returns pools to their former generation: at once where its processes are warm, else like a reload. Returns a failure. */

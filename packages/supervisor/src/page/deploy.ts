@@ -110,7 +110,7 @@ function nextText({ phase, leftMs, onNoTraffic, isHeld }: DeployStatus & { onNoT
 const STEERING: Record<"promote" | "hold" | "resume", Omit<Question, "path" | "body">> = {
   promote: {
     title: "Promote the release?",
-    text: "The other instances follow without waiting for the verdict.",
+    text: "The other instances follow without waiting for the verdict, once gross faults are excluded, or after 15 s.",
     action: "Promote",
     isHarmful: true,
   },

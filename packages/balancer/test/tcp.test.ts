@@ -242,4 +242,22 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
       expect(a.heard[0]).toBe(`${proxyHeader(version, ends).toString("latin1")}hi`);
     },
   );
+
+  it("tells an upstream nothing of a client that the proxy in front does not know", async () => {
+    const proxied = await BalancerProcess.start(runtime, {}, ["127.0.0.1"]);
+    try {
+      const upstreams = described({ sendProxy: "v1" }) as never;
+      await proxied.follow({}, [{ name: "db", mode: "tcp", routes: [], upstreams }], {
+        listen: [{ fd: 3, address: "tcp://127.0.0.1", pool: "db", proxied: true }],
+      });
+      const client = await RawClient.connect(proxied.port);
+      clients.push(client);
+      await client.send("PROXY UNKNOWN\r\nhi");
+      const [a] = echoes as [Echo];
+      await a.until(() => a.heard[0]?.endsWith("hi") === true, "its bytes");
+      expect(a.heard[0]).toBe("PROXY UNKNOWN\r\nhi");
+    } finally {
+      await proxied.stop();
+    }
+  });
 });

@@ -79,16 +79,11 @@ export class Acceptor {
     }
     counters.connections++;
     this.options.onEntered();
-    return isProxied ? this.awaitHeader(connection, peer, fd) : this.addClient(connection, peer, fd);
+    return isProxied ? this.awaitHeader(connection, peer, fd) : this.addClient(connection, peer, fd, null);
   }
 
   /** @param ends what a proxy has said of the client; null: there is no proxy, or it is the client itself */
-  private addClient(
-    connection: Connection,
-    peer: Peer,
-    fd: number,
-    ends: Ends | undefined | null = null,
-  ): ConnectionOwner {
+  private addClient(connection: Connection, peer: Peer, fd: number, ends: Ends | undefined | null): ConnectionOwner {
     const { relay, counters } = this.options;
     const entry = this.door.enter(peer, counters.connections);
     const tcp = this.tcpPools.get(fd);
@@ -123,7 +118,7 @@ export class Acceptor {
       ...{ connection, deadlines: relay.deadlines, timeoutMs: relay.limits.headTimeoutMs },
       onHeader: (header) => {
         this.clients.delete(proxied);
-        if (header.kind === "local") return this.addClient(connection, peer, fd);
+        if (header.kind === "local") return this.addClient(connection, peer, fd, null);
         const { ends } = header;
         return this.addClient(connection, relay.forwarded.peer(ends?.address ?? "", false), fd, ends);
       },

@@ -263,6 +263,7 @@ const upstreamHandlers = {
     openSockets++;
     const connector = socket.data as Connector;
     const connection = new BunConnection(socket, false);
+    limitReads((socket as unknown as { fd: number }).fd);
     socket.data = connection;
     connection.owner = connector.onConnected(connection);
   },
@@ -281,22 +282,47 @@ const upstreamHandlers = {
  */
 const UNSENT_BYTES = 131_072;
 
+/**
+ * The receive buffer for an upstream, which bounds a read. What a client does not take of a read waits here, and Bun reads up to half a
+ * megabyte at once. A unix socket ignores it; its sender's buffer is smaller.
+ */
+const UPSTREAM_RECEIVE_BYTES = 131_072;
+
+const isDarwin = process.platform === "darwin";
+const libc = isDarwin ? "libSystem.dylib" : "libc.so.6";
+const SET_OPTION = { args: ["int", "int", "int", "ptr", "int"], returns: "int" } as const;
 const IPPROTO_TCP = 6;
-const TCP_NOTSENT_LOWAT = process.platform === "darwin" ? 0x201 : 25;
+const TCP_NOTSENT_LOWAT = isDarwin ? 0x201 : 25;
+const SOL_SOCKET = isDarwin ? 0xffff : 1;
+const SO_RCVBUF = isDarwin ? 0x1002 : 8;
+const receiveBytes = new Int32Array([UPSTREAM_RECEIVE_BYTES]);
+
+type SetOption = (fd: number, level: number, option: number, value: number, size: number) => number;
+let setOption: SetOption | undefined;
+
+function limitReads(fd: number): void {
+  setOption ??= loadSetOption();
+  setOption(fd, SOL_SOCKET, SO_RCVBUF, ptr(receiveBytes) as number, receiveBytes.byteLength);
+}
+
+function loadSetOption(): SetOption {
+  try {
+    return dlopen(libc, { setsockopt: SET_OPTION }).symbols.setsockopt as never;
+  } catch {
+    // A libc of another name (musl) keeps the defaults.
+    return () => -1;
+  }
+}
 
 /** Sets what Bun cannot; accepted connections inherit the socket option, which a unix socket does not have. */
 function tuneListener(fd: number): void {
-  const library = process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6";
   try {
-    const libc = dlopen(library, {
-      listen: { args: ["int", "int"], returns: "int" },
-      setsockopt: { args: ["int", "int", "int", "ptr", "int"], returns: "int" },
-    });
+    const library = dlopen(libc, { listen: { args: ["int", "int"], returns: "int" }, setsockopt: SET_OPTION });
     // Bun requests an accept queue of 512, too small for a thousand clients at once. Calling listen(2) again only changes this.
-    libc.symbols.listen(fd, LISTEN_BACKLOG);
+    library.symbols.listen(fd, LISTEN_BACKLOG);
     const unsentBytes = new Int32Array([UNSENT_BYTES]);
-    libc.symbols.setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, ptr(unsentBytes), unsentBytes.byteLength);
-    libc.close();
+    library.symbols.setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, ptr(unsentBytes), unsentBytes.byteLength);
+    library.close();
   } catch {
     // A libc of another name (musl) keeps the defaults.
   }

@@ -183,3 +183,15 @@ test.each([
 ])("%s", (_, lines, place) => {
   expect(whereInPython(lines)).toBe(place);
 });
+
+test("an endpoint among forty threads of a pool is found", () => {
+  const { file } = open(1 << 20);
+  const idle = ["wait", "get", "run", "_bootstrap_inner", "_bootstrap"].map(
+    (name) => `  File "${PACKAGES}/anyio/_backends/_asyncio.py", line 9 in ${name}`,
+  );
+  const threads = Array.from({ length: 40 }, (_, at) => [`Thread 0x${at} (most recent call first):`, ...idle, ""]);
+  threads[3]?.splice(1, 0, '  File "/srv/main.py", line 7 in report');
+  writeSync(file.fd, `${[...head, ...threads.flat(), ...waitingLoop].join("\n")}\n`);
+  file.read();
+  expect(whereInPython(file.lastLines)).toBe("report (main.py:7)");
+});

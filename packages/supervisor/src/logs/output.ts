@@ -6,8 +6,10 @@ import type { Frame } from "../core/stacks.js";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
 
 const LAST_LINES = 20;
-/** A Python traceback has more lines; its innermost frames come first. */
-const LAST_TRACEBACK_LINES = 120;
+/** A Python traceback has more lines; its innermost frames come first. faulthandler writes those of at most 100 threads. */
+const LAST_TRACEBACK_LINES = 1000;
+/** How many of them a report keeps. */
+export const REPORTED_LINES = 120;
 /** Only the beginning of a longer line is kept, in characters. */
 const LAST_LINE_CHARACTERS = 4096;
 const CHUNK_BYTES = MAX_LINE_BYTES;

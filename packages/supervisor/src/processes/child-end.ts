@@ -8,7 +8,7 @@ import type { Report } from "../core/process.js";
 import { frameText } from "../core/stacks.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { stackOfPython, whereInPython } from "../logs/output.js";
+import { REPORTED_LINES, stackOfPython, whereInPython } from "../logs/output.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 import { type Leftovers, signalGroup, startTimeOf } from "./processes.js";
 
@@ -117,7 +117,7 @@ export class ChildEnds {
     else child.death.said = why;
     const verdict = child.verdict === null ? "" : `${child.verdict}; `;
     const reason = `${verdict}${how} after ${seconds(performance.now() - child.spawnedAt)}${why === "" ? "" : `: ${why}`}`;
-    const lastLines = [...child.output.lastLines];
+    const lastLines = child.output.lastLines.slice(-REPORTED_LINES);
     options.onEnded(child, { status, at, reason, lastLines, isSpawnFailure: spawnFailure !== null });
     const { attempt } = child;
     if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });

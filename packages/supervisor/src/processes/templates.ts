@@ -5,7 +5,7 @@ import type { ChannelConnection } from "../channel/channel-server.js";
 import type { ExitStatus } from "../core/model.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { OutputFile, type OutputSink } from "../logs/output.js";
+import { OutputFile, type OutputSink, REPORTED_LINES } from "../logs/output.js";
 import { DeathNotes } from "./death-notes.js";
 import type { Ending, ForkRequest, Template } from "./live-process.js";
 import { type Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
@@ -223,7 +223,7 @@ export class Templates {
     const after = seconds(performance.now() - template.spawnedAt);
     const reason = verdict === null ? `${how} after ${after}${served}` : `${verdict}; ended after ${after}${served}`;
     if (verdict !== NO_LONGER_NEEDED && verdict !== STOPPING) {
-      const lastLines = [...output.lastLines];
+      const lastLines = output.lastLines.slice(-REPORTED_LINES);
       const isSpawnFailure = spawnFailure !== undefined;
       this.options.onTemplateDied(template, { status, at: Date.now(), reason, lastLines, isSpawnFailure });
     }

@@ -39,6 +39,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     outOfTurn: null,
     ejections: [],
     ejectionsTotal: 0,
+    slow: null,
     weight: 100,
     heapBytes: 1,
     deferred: null,

@@ -56,7 +56,13 @@ function fleetOf(count: number): Status {
   const ofWeb = Math.max(1, count - Math.floor(count / 4));
   const web = Array.from({ length: ofWeb }, (_, at) => {
     const isSick = at === 2;
-    const more = { inFlight: 3, latencyMs: { p50: 1.8, p99: isSick ? 54 : 12 }, errorsPerMinute: isSick ? 31 : 9 };
+    const latencyShape = isSick ? [60, 0, 8, 2, 0, 0, 30, 0, 0, 0] : [60, 30, 8, 2, 0, 0, 0, 0, 0, 0];
+    const more = {
+      latencyShape,
+      inFlight: 3,
+      latencyMs: { p50: 1.8, p99: isSick ? 54 : 12 },
+      errorsPerMinute: isSick ? 31 : 9,
+    };
     return at === 4
       ? instance(`web.${at + 1}`, { state: "backoff", pid: null, rssBytes: null, cpuPercent: null, restarts: 3 })
       : instance(`web.${at + 1}`, more);
@@ -175,6 +181,13 @@ test("figures that stand out beside their pool are marked, and nothing else", ()
   expect(stylesOf(model, /web\.3 /, /^ *31$/)).toEqual(["bad"]);
   expect(stylesOf(model, /web\.2 /, /^ *12$/)).toEqual(["plain"]);
   expect(stylesOf(model, /web\.5 /, /backoff/)).toEqual(["bad"]);
+});
+
+test("a pool says how one of its instances ended", () => {
+  const lastExit = { code: 7, signal: null, at: 0, reason: "exited with code 7 after 3 s", lastLines: ["bad file"] };
+  const fleet = status([pool("web", [instance("web.1"), instance("web.2", { lastExit })])]);
+  const lines = screen(after([shows(fleet), ...keys("up", "enter")]), 120, 40).join("\n");
+  expect(lines).toMatch(/web\.2: exited with code 7 after 3 s\n {3}bad file/);
 });
 
 test("a supervisor that is gone is told in the first line, and what was known stays", () => {

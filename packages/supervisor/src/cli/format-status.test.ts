@@ -31,6 +31,7 @@ const instance: InstanceStatus = {
   outOfTurn: null,
   ejections: [],
   ejectionsTotal: 0,
+  slow: null,
   weight: 100,
   heapBytes: 1,
   deferred: null,

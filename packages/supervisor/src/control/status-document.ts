@@ -47,6 +47,8 @@ export interface InstanceStatus extends InstanceFigureValues {
   errorsTotal: number;
   latencyMs: LatencyMs;
   latencyShape: number[];
+  /** The latency by which it is slower than the others of its pool, and theirs (core/slowness.ts); null if it is not. */
+  slow: { by: "p50" | "p99"; ms: number; usual: number } | null;
   /** For how many milliseconds it has not responded to the supervisor; null while that is normal. */
   stalledMs: number | null;
   eventLoopLagMs: number | null;

@@ -16,6 +16,7 @@ import {
   timesText,
 } from "./explain-model.js";
 import { FULL_WEIGHT } from "./fleet.js";
+import { slownessOf } from "./slowness.js";
 import { formatDuration, isAbout, stateWord } from "./words.js";
 
 /** What the rules see of an instance. */
@@ -41,8 +42,6 @@ export const RECENT_MS = 3_600_000;
 /** Three deaths within it are a crash loop. */
 const LOOP_DEATHS = 3;
 /** An instance differs from the others from these factors and differences on. */
-const SLOW_TIMES = 3;
-const SLOW_MS = 20;
 const LARGE_TIMES = 1.5;
 const LARGE_BYTES = 50e6;
 const FEW_TIMES = 4;
@@ -218,10 +217,9 @@ export const INSTANCE_RULES: Readonly<Record<string, Rule>> = {
     };
   },
 
-  slow: ({ instance, peers }) => {
-    const own = instance.latencyMs.p99;
-    const usual = median(peers.map(({ latencyMs }) => latencyMs.p99));
-    if (own === null || usual === null || own < SLOW_TIMES * usual || own - usual < SLOW_MS) return undefined;
+  slow: ({ instance, pool }) => {
+    const found = slownessOf(instance, pool);
+    if (found === undefined) return undefined;
     const lag = instance.eventLoopLagMs ?? 0;
     const cpu = instance.cpuPercent ?? 0;
     const cause =
@@ -232,7 +230,7 @@ export const INSTANCE_RULES: Readonly<Record<string, Rule>> = {
           : "It does not compute, so it waits for something, such as a database or a lock";
     return {
       severity: "warning",
-      what: `${instance.name} is slow: p99 ${msText(own)}, the pool's median is ${msText(usual)}`,
+      what: `${instance.name} is slow: ${found.by} ${msText(found.ms)}, the pool's median is ${msText(found.usual)}`,
       evidence: [`CPU ${cpu.toFixed(0)} %, event loop lag ${msText(lag)}`],
       todo: `${cause}: paceline dump ${instance.name} ${cpu >= FULL_CPU || lag >= LAG_MS ? "--cpu 10" : "--stack"}; as a first help: paceline restart ${instance.name}`,
     };

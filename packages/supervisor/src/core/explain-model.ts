@@ -19,6 +19,7 @@ export interface ProcessFacts {
   inFlight: number | null;
   errorsTotal: number;
   latencyMs: { p50: number | null; p99: number | null };
+  latencyShape: readonly number[];
   stalledMs: number | null;
   lastExit: { at: number; reason: string } | null;
   linesLost: number;

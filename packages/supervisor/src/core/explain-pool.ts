@@ -28,6 +28,7 @@ import {
   sizeText,
   timesText,
 } from "./explain-model.js";
+import { LEAST_REQUESTS, SLOW_ROUTE_MS, slowRoutes } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
 /** What the rules see of a pool. */
@@ -43,10 +44,6 @@ type Found = Omit<Finding, "kind" | "about">;
 
 /** A request that was running at this many deaths ends its processes. */
 const KILLS = 2;
-/** A route class is slow from this factor over the pool's median class, and this p99, on. */
-const SLOW_ROUTE_TIMES = 5;
-const SLOW_ROUTE_MS = 100;
-const LEAST_REQUESTS = 20;
 const MAX_NAMED = 5;
 /** Retries beyond this share of requests are no accident. */
 const MANY_RETRIES = 0.01;
@@ -127,23 +124,13 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
   },
 
   "slow-route": ({ pool }) => {
-    const known = (pool.routeClasses ?? []).filter(
-      ({ requestsTotal, p99Ms }) => requestsTotal >= LEAST_REQUESTS && p99Ms !== null,
-    );
-    const usual = median(known.map(({ p50Ms }) => p50Ms));
-    const slow = known
-      .filter(
-        ({ p99Ms }) =>
-          (p99Ms ?? 0) >= SLOW_ROUTE_MS && (known.length === 1 || (p99Ms ?? 0) >= SLOW_ROUTE_TIMES * (usual ?? 0)),
-      )
-      .sort((a, b) => (b.p99Ms ?? 0) - (a.p99Ms ?? 0));
-    const [first] = slow;
+    const [first] = slowRoutes(pool);
     if (first === undefined) return undefined;
     return {
       severity: "warning",
       what: `${first.route} is slow: p99 ${msText(first.p99Ms ?? 0)}, p50 ${msText(first.p50Ms ?? 0)}`,
-      evidence: known
-        .filter((each) => each !== first)
+      evidence: (pool.routeClasses ?? [])
+        .filter((each) => each !== first && each.requestsTotal >= LEAST_REQUESTS && each.p99Ms !== null)
         .slice(0, 3)
         .map(({ route, p99Ms }) => `${route}: p99 ${msText(p99Ms ?? 0)}`),
       todo: `Which of its paths: paceline explain ${pool.name} --watch 10`,

@@ -11,6 +11,7 @@ const NOW = 1_800_000_000_000;
 const instanceFacts: InstanceFacts = {
   ...{ name: "web.1", state: "ready", pid: 7, attempt: 1, generation: 3, uptimeSeconds: 600, restarts: 0, recycles: 0 },
   ...{ rssBytes: 50e6, cpuPercent: 10, requestsPerSecond: 20, requestsTotal: 9_000, inFlight: 1, errorsTotal: 0 },
+  latencyShape: [0, 150, 30, 20, 0, 0, 0, 0, 0, 0],
   ...{ latencyMs: { p50: 1, p99: 5 }, stalledMs: null, eventLoopLagMs: 2, outOfTurn: null, ejections: [], weight: 100 },
   ...{ recycle: null, lastExit: null, linesLost: 0, exposed: [], deferred: null, schedule: null },
 };
@@ -33,6 +34,7 @@ const balancer = {
   },
   ...{ requestsPerSecond: 80, requestsTotal: 36_000, inFlight: 2, errorsTotal: 0, latencyMs: { p50: 1, p99: 6 } },
   ...{
+    latencyShape: [0, 150, 30, 20, 0, 0, 0, 0, 0, 0],
     stalledMs: null,
     lastExit: null,
     linesLost: 0,
@@ -128,7 +130,7 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["failing", having({ outOfTurn: "failing" })],
   ["weight", having({ weight: 50 })],
   ["blocked", having({ eventLoopLagMs: 400 })],
-  ["slow", having({ latencyMs: { p50: 9, p99: 400 } })],
+  ["slow", having({ latencyMs: { p50: 9, p99: 400 }, latencyShape: [0, 50, 30, 20, 40, 20, 0, 20, 20, 0] })],
   ["full", having({ cpuPercent: 99 })],
   ["passed-over", having({ requestsPerSecond: 1 })],
   ["errors", having({ errorsTotal: 900 })],
@@ -211,6 +213,77 @@ describe("the findings", () => {
     expect(findings.map(({ severity }) => severity)).toEqual(["fault", "warning"]);
     expect(findings[1]?.what).toBe("web.1 uses more memory than the others: 300 MB, the pool's median is 50 MB");
     expect(now).toContain("the others of web (median): 20 req/s · p99 5.0 ms · 50 MB · CPU 10 %");
+  });
+});
+
+describe("a slow instance", () => {
+  const usual = { latencyMs: { p50: 1, p99: 5 }, latencyShape: [0, 45, 3, 2, 0, 0, 0, 0, 0, 0] };
+  const report = { latencyMs: { p50: 1, p99: 299 }, latencyShape: [0, 45, 0, 0, 0, 0, 0, 0, 0, 5] };
+  const routes = [
+    { route: "reads /", ...routeClass, p50Ms: 0.6, p99Ms: 2 },
+    { route: "reads /report/", ...routeClass, p50Ms: 299, p99Ms: 302 },
+  ];
+  it.each<[string, boolean, Partial<InstanceFacts>, Partial<InstanceFacts>, PoolFacts["routeClasses"]]>([
+    [
+      "whose middle is slow",
+      true,
+      { latencyMs: { p50: 60, p99: 90 }, latencyShape: [0, 0, 0, 0, 0, 5, 15, 30, 0, 0] },
+      usual,
+      [],
+    ],
+    [
+      "a tenth of whose responses is slow",
+      true,
+      { ...report, latencyShape: [0, 450, 0, 0, 0, 0, 0, 0, 0, 50] },
+      usual,
+      [],
+    ],
+    [
+      "of a few requests",
+      false,
+      { latencyMs: { p50: 299, p99: 299 }, latencyShape: [0, 0, 0, 0, 0, 0, 0, 0, 0, 9] },
+      usual,
+      [],
+    ],
+    ["without requests", false, { latencyMs: { p50: null, p99: null }, latencyShape: [] }, usual, []],
+    [
+      "with the slow requests by chance",
+      false,
+      report,
+      { ...usual, latencyShape: [0, 47, 1, 1, 0, 0, 0, 0, 0, 1] },
+      [],
+    ],
+    [
+      "that has all requests of a slow route",
+      false,
+      { ...report, latencyShape: [0, 350, 0, 0, 0, 0, 0, 0, 0, 150] },
+      usual,
+      routes,
+    ],
+    [
+      "slow also beside a slow route",
+      true,
+      { latencyMs: { p50: 1, p99: 900 }, latencyShape: [0, 350, 0, 0, 0, 0, 0, 0, 0, 150] },
+      usual,
+      routes,
+    ],
+    [
+      "beyond the slowest bucket, like the others",
+      true,
+      { latencyMs: { p50: 2_000, p99: 2_000 }, latencyShape: [0, 0, 0, 0, 0, 0, 0, 0, 0, 50] },
+      { latencyMs: { p50: 300, p99: 300 }, latencyShape: [0, 0, 0, 0, 0, 0, 0, 0, 0, 50] },
+      [],
+    ],
+  ])("%s: %s", (_, isSlow, own, rest, routeClasses) => {
+    const instances = [{ ...instanceFacts, ...own }, ...others.map((each) => ({ ...each, ...rest }))];
+    expect(kindsIn(having({}, { instances, routeClasses: routeClasses ?? [] }), "web.1").includes("slow")).toBe(isSlow);
+  });
+
+  it("is not blamed for a slow route, which is named, though it is one of two", () => {
+    expect(kindsIn(having({}, { routeClasses: routes }))).toEqual(["slow-route"]);
+    expect(explain({ kind: "fleet" }, having({}, { routeClasses: routes })).findings[0]?.what).toBe(
+      "reads /report/ is slow: p99 302 ms, p50 299 ms",
+    );
   });
 });
 

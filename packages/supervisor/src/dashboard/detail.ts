@@ -149,8 +149,14 @@ function openLines({ open }: Model, { name }: Subject, width: number, height: nu
 
 /** Returns how the process in the slot ended last, and its last words. */
 function endLines({ status, at, deaths }: Model, { name, process }: Subject, width: number): Line[] {
-  const death = deaths.list.find((each) => each.name === name);
-  const last = process?.lastExit ?? null;
+  const all = status === null ? [] : [...status.pools.flatMap(({ instances }) => instances), ...status.balancers];
+  // Of a pool it is the last of all its processes.
+  const [ended] = all
+    .filter((each) => (each.name === name || poolOf(each.name) === name) && each.lastExit !== null)
+    .sort((a, b) => (b.lastExit?.at ?? 0) - (a.lastExit?.at ?? 0));
+  const last = ended?.lastExit ?? null;
+  const death = deaths.list.find((each) => each.name === ended?.name);
+  const who = process === null ? `${ended?.name}: ` : "";
   if (last === null) {
     const since = status === null ? "" : ` since the supervisor started ${longDuration(status.uptimeSeconds)} ago`;
     return [fitLine([segment(` never${since}`, "good")], width)];
@@ -159,7 +165,7 @@ function endLines({ status, at, deaths }: Model, { name, process }: Subject, wid
   const lost = death === undefined ? "" : `; ${death.lost} requests lost, ${death.reassigned} sent elsewhere`;
   const words = death?.lastLines ?? last.lastLines;
   return [
-    fitLine([segment(` ${ago} ago  `, "warn"), segment(clean(`${last.reason}${lost}`), "bad")], width),
+    fitLine([segment(` ${ago} ago  `, "warn"), segment(clean(`${who}${last.reason}${lost}`), "bad")], width),
     ...words.slice(-3).map((line) => fitLine([segment(`   ${clean(line)}`, "dim")], width)),
   ];
 }

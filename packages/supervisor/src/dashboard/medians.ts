@@ -1,6 +1,7 @@
 /** Which figures of an instance stand out beside the others of its pool. Pure. */
 import type { PoolStatus, Status } from "../control/api.js";
 import { figureOf } from "../core/figures.js";
+import { differs, type Latencies } from "../core/slowness.js";
 import { median } from "./history.js";
 import type { Style } from "./text.js";
 
@@ -71,9 +72,11 @@ export function timesMedian(medians: Medians, pool: string, key: string, value: 
   return times >= WARN ? times : undefined;
 }
 
-export function styleBeside(medians: Medians, pool: string, key: string, process: object): Style {
+export function styleBeside(medians: Medians, pool: string, key: string, process: object, of?: PoolStatus): Style {
   const value = figureOf({ key }, process);
   if (typeof value !== "number") return "plain";
+  const by = key === "latencyMs.p99" ? "p99" : key === "latencyMs.p50" ? "p50" : null;
+  if (by !== null && of !== undefined && !differs(process as Latencies, of, by)) return "plain";
   const times = timesMedian(medians, pool, key, value);
   if (times !== undefined) return times >= BAD ? "bad" : "warn";
   return key === "errorsPerMinute" ? styleOfErrors(value, process) : "plain";

@@ -1,5 +1,6 @@
 /** What the detail is about: an instance, a balancer or a pool, its charts, and what is unusual about it. Pure. */
 import type { HistoryFigure, InstanceStatus, Status } from "../control/api.js";
+import { slownessOf } from "../core/slowness.js";
 import { stateStyle } from "./columns.js";
 import { count, latency, longDuration, milliseconds, shortDuration, size } from "./format.js";
 import { besideUsual, type GraphFigure } from "./graphs.js";
@@ -54,8 +55,10 @@ export function attentionOf(model: Model, { name, process, figures }: Subject): 
   const medians = mediansOf(model.status);
   const pool = poolOf(name);
   if (process !== null) {
+    const ofPool = model.status?.pools.find((each) => each.name === pool);
+    const slow = ofPool === undefined ? undefined : slownessOf(process, ofPool);
+    if (slow !== undefined) found.push(`${slow.by} is ${(slow.ms / slow.usual).toFixed(1)}× the median of ${pool}`);
     for (const [key, word, value] of [
-      ["latencyMs.p99", "p99", figures.latencyMs.p99],
       ["cpuPercent", "CPU", figures.cpuPercent],
       ["rssBytes", "memory", figures.rssBytes],
       ["errorsPerMinute", "5xx", figures.errorsPerMinute],

@@ -274,7 +274,7 @@ function cellOf(entry: Entry, { column, width }: PlacedColumn, context: Context,
   }
 }
 
-function styleOf(entry: Entry, key: string, text: string, { medians }: Context): Style {
+function styleOf(entry: Entry, key: string, text: string, { medians, model }: Context): Style {
   if (text === "–") return "dim";
   if (entry.isPool) {
     const isErrors = key === "errorsPerMinute" && entry.figures !== null;
@@ -285,7 +285,8 @@ function styleOf(entry: Entry, key: string, text: string, { medians }: Context):
   }
   if (key === "restarts") return text === "0" ? "dim" : entry.isRunning ? "warn" : "bad";
   if (entry.figures === null || !entry.isRunning) return entry.isRunning ? "plain" : "dim";
-  return entry.pool === null ? "plain" : styleBeside(medians, entry.pool, key, entry.figures);
+  const pool = model.status?.pools.find(({ name }) => name === entry.pool);
+  return entry.pool === null ? "plain" : styleBeside(medians, entry.pool, key, entry.figures, pool);
 }
 
 function chartOf(entry: Entry, width: number, context: Context, figure: "requests" | "rssBytes"): Line {

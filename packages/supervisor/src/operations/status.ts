@@ -23,6 +23,7 @@ import {
   type Slot,
 } from "../core/fleet.js";
 import { unservedReason } from "../core/serving.js";
+import { slownessOf } from "../core/slowness.js";
 import type { Children } from "../processes/children.js";
 import type { DeathWatch } from "../processes/death-watch.js";
 import { outForHealth } from "../processes/ejections.js";
@@ -171,6 +172,9 @@ function memoryOfAll({
 function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus {
   const config = sources.configs.pool(pool.name);
   const rollout = sources.rollouts.of(pool.name);
+  const routeClasses = sources.routes.of(pool.name, now);
+  const instances = pool.slots.map((slot) => instanceStatus(sources, slot, pool, now));
+  for (const instance of instances) instance.slow = slownessOf(instance, { instances, routeClasses }) ?? null;
   return {
     name: pool.name,
     kind: config?.kind ?? "app",
@@ -182,9 +186,9 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     ...(config?.serves === false ? NO_REQUESTS : sources.stats.totals(pool.name, now)),
     ...poolFigures(sources, pool, now),
     routes: [...(config?.routes ?? [])],
-    routeClasses: sources.routes.of(pool.name, now),
+    routeClasses,
     ...heldOf(sources, pool.name),
-    instances: pool.slots.map((slot) => instanceStatus(sources, slot, pool, now)),
+    instances,
     templates: [...sources.children.templates.alive()]
       .filter((template) => template.pool === pool.name)
       .map((template) => templateStatus(sources, template, now)),
@@ -243,6 +247,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, ofPool: Pool, now: n
     outOfTurn: outOfTurn(slot.turn, slot.member.process) ?? (child === undefined ? null : outForHealth(child)),
     ejections,
     ejectionsTotal: child?.ejectionsTotal ?? 0,
+    slow: null,
     weight: serves ? (slot.turn?.weight ?? FULL_WEIGHT) : null,
   };
 }

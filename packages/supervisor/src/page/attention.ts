@@ -1,5 +1,6 @@
 /** What needs somebody's attention, the worst first: what is wrong, the app's own words, and what may help. Pure. */
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import { slowRoutes } from "../core/slowness.js";
 import { age, duration, number } from "./format.js";
 import { growthPerMinute, median, type Series, valuesOf } from "./series.js";
 
@@ -53,16 +54,25 @@ function ofFleet({ problem, log, lock, rolledBack, watch }: Status): Attention[]
 const MIN_ERRORS = 5;
 const BAD_SHARE = 0.01;
 
-function ofPool({ name, errorsPerMinute, requestsPerSecond, instances }: PoolStatus): Attention[] {
-  const perMinute = Math.max(errorsPerMinute ?? 0, (requestsPerSecond ?? 0) * 60);
+function ofPool(pool: PoolStatus): Attention[] {
+  const routes = slowRoutes(pool).slice(0, 1);
+  return [
+    ...ofErrors(pool),
+    ...routes.map(({ route, p50Ms, p99Ms }) =>
+      fact(`route ${pool.name}`, `${route} is slow: p99 ${duration(p99Ms)}, p50 ${duration(p50Ms)}`),
+    ),
+  ];
+}
+
+function ofErrors({ name, errorsPerMinute, requestsPerSecond, instances }: PoolStatus): Attention[] {
+  const perMinute = (requestsPerSecond ?? 0) * 60;
   if (!(errorsPerMinute >= MIN_ERRORS && errorsPerMinute >= BAD_SHARE * perMinute)) return [];
-  const share = `${number(Math.min(100, (100 * errorsPerMinute) / perMinute))} % of its responses`;
   const worst = [...instances].sort((a, b) => (b.errorsPerMinute ?? 0) - (a.errorsPerMinute ?? 0))[0];
   const isOne = (worst?.errorsPerMinute ?? 0) > 0.7 * errorsPerMinute && instances.length > 1;
   const who = isOne && worst !== undefined ? worst.name : name;
   return [
     fact(`errors ${name}`, `${who} has ${number(errorsPerMinute)} responses with 5xx a minute`, {
-      ...{ isBad: true, detail: share, instance: isOne ? who : "", mayRestart: isOne },
+      ...{ isBad: true, instance: isOne ? who : "", mayRestart: isOne },
     }),
   ];
 }
@@ -109,19 +119,15 @@ export function errorIn(lines: readonly string[]): string {
   return (named ?? lines.findLast((line) => line.trim() !== "") ?? "").trim();
 }
 
-const SLOW_MS = 10;
 const LEAK_BYTES_PER_MINUTE = 1.5e6;
 
 function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series): Attention[] {
-  const { name, outOfTurn, ejections, recycle, exposed } = instance;
+  const { name, outOfTurn, ejections, recycle, exposed, slow } = instance;
   const found = ofProcess(instance);
-  const usual = usualOf(series, name);
-  const others = pool.instances.flatMap((each) => (each.name === name ? [] : (usualOf(series, each.name) ?? [])));
-  const ofOthers = others.length === 0 ? null : median(others);
-  if (usual !== null && ofOthers !== null && usual >= SLOW_MS && usual >= MARKED.bad * ofOthers)
+  if (slow !== null)
     found.push(
-      fact(`slow ${name}`, `${name} is slow: p99 ${duration(usual)}, ${number(usual / ofOthers)} × its pool`, {
-        ...{ detail: "in the last minute", instance: name, mayRestart: true },
+      fact(`slow ${name}`, `${name} is slow: ${slow.by} ${duration(slow.ms)}, usual is ${duration(slow.usual)}`, {
+        ...{ instance: name, mayRestart: true },
       }),
     );
   const limit = recycle?.memoryLimitInSeconds ?? null;
@@ -157,17 +163,6 @@ function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series):
       fact(`exposed ${name}`, `${name} listens on ${exposed.join(", ")}, past the balancer`, { instance: name }),
     );
   return found;
-}
-
-const MIN_SAMPLES = 10;
-
-/** Returns the p99 of most seconds of the last minute, which no single slow request decides; null while too little is known. */
-function usualOf(series: Series, name: string): number | null {
-  const lastMinute = Math.ceil(60_000 / series.everyMs);
-  const known = valuesOf(series, name, "p99")
-    .slice(-lastMinute)
-    .filter((value) => value !== null);
-  return known.length < Math.min(MIN_SAMPLES, lastMinute) ? null : median(known);
 }
 
 /** Returns the median of a figure over the other ready instances of a pool; null without any. */

@@ -1,5 +1,6 @@
 /** The charts: lines, sparklines, shapes of latencies and intervals, as SVG. Pure. */
 import type { HistoryMark } from "../control/api.js";
+import { SHAPE_BOUNDS_MS } from "../core/slowness.js";
 import { h, type Node } from "./dom.js";
 import { clock, percent } from "./format.js";
 import { squeezed, type Values } from "./series.js";
@@ -159,7 +160,7 @@ export function sparkline(values: Values, { max, hue, label }: { max: number; hu
 }
 
 /** The upper bounds of the parts of a latency shape; the last one has none. */
-export const BOUNDS = ["≤ 0.5", "≤ 1", "≤ 2", "≤ 5", "≤ 10", "≤ 25", "≤ 50", "≤ 100", "≤ 250", "> 250"] as const;
+export const BOUNDS = [...SHAPE_BOUNDS_MS.map((bound) => `≤ ${bound}`), "> 250"];
 
 function hueOf(part: number): string {
   return part < 5 ? "green" : part < 7 ? "yellow" : "red";

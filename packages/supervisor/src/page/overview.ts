@@ -4,7 +4,7 @@ import { FIGURES, type Figure, figureOf } from "../core/figures.js";
 import { type Attention, attentionOf, MAX_SHOWN, markOf, medianOfOthers } from "./attention.js";
 import { highest, niceMax, shape, sparkline } from "./charts.js";
 import { type Child, h, type Node } from "./dom.js";
-import { age, duration, figure as figureText, megabytes, number, percent, short } from "./format.js";
+import { age, duration, figure as figureText, megabytes, number, short } from "./format.js";
 import { hrefOf, type Sort, type State, shown } from "./model.js";
 import {
   actButton,
@@ -97,7 +97,7 @@ function tiles(state: State, status: Status, on: On): Node {
     tile(
       "5xx a minute",
       number(errorsPerMinute),
-      errorsPerMinute === 0 ? "none" : percent(errorsPerMinute, Math.max(perMinute, errorsPerMinute)),
+      errorsPerMinute === 0 ? "none" : "",
       errorsPerMinute === 0 ? "" : errorsPerMinute >= perMinute * 0.01 ? "bad" : "busy",
       draw("5xx a second", "red", ofBalancers("errors5xx"), (value) => `${number(value)}/s`),
     ),
@@ -374,7 +374,8 @@ function figureCell(process: Process, pool: PoolStatus | null, figure: Figure): 
     pool === null || from === undefined
       ? null
       : medianOfOthers(pool, process, (each: InstanceStatus) => numberOf(each));
-  const mark = from === undefined || typeof value !== "number" ? null : markOf(value, others, from);
+  const isOwn = figure.key !== "latencyMs.p99" || !isInstance(process) || process.slow !== null;
+  const mark = from === undefined || typeof value !== "number" || !isOwn ? null : markOf(value, others, from);
   const times = mark === null || typeof value !== "number" ? 0 : value / (others || 1);
   const isZero = value === 0 && figure.key === "restarts";
   return h(

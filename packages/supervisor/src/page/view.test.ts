@@ -8,7 +8,7 @@ import type { Node } from "./dom.js";
 import { frame } from "./frame.js";
 import { FIRST, type Question, type State } from "./model.js";
 import { columnsOf, sorted } from "./overview.js";
-import { NO_SERIES, type Series } from "./series.js";
+import { NO_SERIES } from "./series.js";
 
 const asked: Question[] = [];
 const on = {
@@ -35,7 +35,7 @@ const died = {
   lastLines: ["starting", "TypeError: no id", "    at cart.ts:3"],
 };
 const crashing = instance("web.2", { state: "backoff", pid: null, lastExit: died, restarts: 3 });
-const slow = instance("web.3", { latencyMs: { p50: 2, p99: 54 } });
+const slow = instance("web.3", { latencyMs: { p50: 2, p99: 54 }, slow: { by: "p99", ms: 54, usual: 2 } });
 const fleet = status([pool("web", [instance("web.1"), crashing, slow, instance("web.10", { requestsPerSecond: 9 })])]);
 const live = (changes: Partial<State> = {}): State => ({
   ...FIRST,
@@ -65,9 +65,7 @@ describe("the overview", () => {
   });
 
   it("has the worst of what needs attention first, with the app's own words", () => {
-    const p99 = (ms: number) => ({ p99: new Array<number>(60).fill(ms) });
-    const series = { ...NO_SERIES, length: 60, series: { "web.1": p99(2), "web.3": p99(54) } } as unknown as Series;
-    const found = attentionOf({ ...fleet, lock: { reason: "migration", by: "ann", since: 0 } }, series);
+    const found = attentionOf({ ...fleet, lock: { reason: "migration", by: "ann", since: 0 } }, NO_SERIES);
     expect(found.map(({ key }) => key)).toEqual(["state web.2", "lock", "slow web.3"]);
     expect(found[0]).toMatchObject({ isBad: true, detail: "TypeError: no id", instance: "web.2", mayRestart: true });
     expect(attentionOf(status([pool("web", [instance("web.1")])]), NO_SERIES)).toEqual([]);
@@ -89,6 +87,16 @@ describe("the overview", () => {
     expect(of(90, 0, 1)).toEqual(["web.1 has 91 responses with 5xx a minute"]);
     expect(of(30, 31, 30)).toEqual(["web has 91 responses with 5xx a minute"]);
     expect(of(1, 1, 0)).toEqual([]);
+  });
+
+  it("names a slow route", () => {
+    const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2 };
+    const slowOne = { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302 };
+    const found = attentionOf(
+      status([pool("web", [instance("web.1")], { routeClasses: [route, slowOne] })]),
+      NO_SERIES,
+    );
+    expect(found.map(({ title }) => title)).toEqual(["reads /report/ is slow: p99 302 ms, p50 299 ms"]);
   });
 
   it("sorts by a column, the highest first, and by number if by name", () => {

@@ -1,6 +1,7 @@
 /** The children's combined statistics: rates, recent latencies, and totals that include ended processes. */
 import { Histogram, type PoolLoadStats, type SparseHistogram, type Stats, type UpstreamStats } from "@paceline/wire";
 import type { LatencyMs } from "../control/api.js";
+import { SHAPE_BOUNDS_MS } from "../core/slowness.js";
 import { LatencyTotals } from "./latency-totals.js";
 
 /** Latencies cover about this many one-second reports; idle processes do not report. */
@@ -10,9 +11,6 @@ const STALE_AFTER_MS = 3500;
 
 /** The latencies of about the last second: a report may come a little late. */
 const THIS_SECOND_MS = 1500;
-
-/** The upper bounds in milliseconds of the buckets that people see; a last one has no bound. */
-const SHAPE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250] as const;
 
 const SHAPE_OF = new Uint8Array(Histogram.bucketCount);
 for (let index = 0; index < Histogram.bucketCount; index++) {

@@ -1,0 +1,102 @@
+/** Whether an instance is slower than the others of its pool by more than chance and slow routes explain. Pure. */
+
+/** What is compared: the figures of the process that runs now, over about the last ten seconds. */
+export interface Latencies {
+  name: string;
+  state: string;
+  latencyMs: { p50: number | null; p99: number | null };
+  latencyShape: readonly number[];
+}
+
+export interface PoolLatencies {
+  instances: readonly Latencies[];
+  routeClasses?: readonly RouteLatencies[];
+}
+
+export interface RouteLatencies {
+  requestsTotal: number;
+  p50Ms: number | null;
+  p99Ms: number | null;
+}
+
+export type Quantile = "p50" | "p99";
+
+/** The upper bounds of the buckets of `latencyShape`; the last bucket has the rest. */
+export const SHAPE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250] as const;
+
+/** Of fewer responses nothing is said. */
+export const LEAST_REQUESTS = 20;
+const SLOW_TIMES = 3;
+const SLOW_MS = 20;
+/** So many standard deviations are no chance. */
+const BEYOND_CHANCE = 4;
+/** A route class is slow from this factor over the others, and this p99, on. */
+const SLOW_ROUTE_TIMES = 5;
+export const SLOW_ROUTE_MS = 100;
+
+/** Returns the figure by which an instance is slow, and what is usual in its pool; undefined if it is not slow. */
+export function slownessOf(
+  own: Latencies,
+  pool: PoolLatencies,
+): { by: Quantile; ms: number; usual: number } | undefined {
+  for (const by of ["p99", "p50"] as const) {
+    const ms = own.latencyMs[by];
+    if (ms === null || ms < SLOW_MS || !differs(own, pool, by)) continue;
+    const usual = usualOf(own, pool, by) ?? 0;
+    if (ms >= Math.max(SLOW_TIMES * usual, usual + SLOW_MS)) return { by, ms, usual };
+  }
+  return undefined;
+}
+
+function othersOf(own: Latencies, pool: PoolLatencies): Latencies[] {
+  return pool.instances.filter(({ name, state }) => name !== own.name && state === "ready");
+}
+
+function usualOf(own: Latencies, pool: PoolLatencies, by: Quantile): number | null {
+  return middleOf(othersOf(own, pool).map(({ latencyMs }) => latencyMs[by]));
+}
+
+/**
+ * Whether a latency above that of the others is the instance's own: it has had enough responses, a larger share of them was slow than
+ * chance gives, and no slow route takes that long everywhere.
+ */
+export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): boolean {
+  const sum = (counts: readonly number[]) => counts.reduce((all, count) => all + count, 0);
+  const ms = own.latencyMs[by] ?? 0;
+  const all = sum(own.latencyShape);
+  const others = othersOf(own, pool).map(({ latencyShape }) => latencyShape);
+  const allOthers = sum(others.map(sum));
+  if (all < LEAST_REQUESTS || allOthers < LEAST_REQUESTS) return false;
+  const usual = usualOf(own, pool, by) ?? 0;
+  // Slow is what takes longer than the bucket of the usual figure; beyond the last bound that cannot be told.
+  const found = SHAPE_BOUNDS_MS.findIndex((bound) => usual <= bound);
+  const from = found + 1 || SHAPE_BOUNDS_MS.length + 1;
+  const slow = sum(own.latencyShape.slice(from));
+  const slowOthers = sum(others.map((shape) => sum(shape.slice(from))));
+  const share = (slow + slowOthers) / (all + allOthers);
+  const deviation = Math.sqrt(share * (1 - share) * (1 / all + 1 / allOthers));
+  const isChance = slow / all - slowOthers / allOthers <= BEYOND_CHANCE * deviation;
+  if (isChance && (by === "p99" || from <= SHAPE_BOUNDS_MS.length)) return false;
+  return !slowRoutes(pool).some(({ p50Ms }) => ms <= 2 * (p50Ms ?? 0));
+}
+
+/** Returns the routes that are slow beside the others, the slowest first. */
+export function slowRoutes<Route extends RouteLatencies>({
+  routeClasses = [],
+}: {
+  routeClasses?: readonly Route[];
+}): Route[] {
+  const known = routeClasses.filter(({ requestsTotal, p99Ms }) => requestsTotal >= LEAST_REQUESTS && p99Ms !== null);
+  return known
+    .filter((route) => {
+      const usual = middleOf(known.map((each) => (each === route ? null : each.p50Ms))) ?? 0;
+      return (route.p99Ms ?? 0) >= Math.max(SLOW_ROUTE_MS, SLOW_ROUTE_TIMES * usual);
+    })
+    .sort((a, b) => (b.p99Ms ?? 0) - (a.p99Ms ?? 0));
+}
+
+/** Returns the middle one of the known values, of two the lower. */
+function middleOf(values: readonly (number | null)[]): number | null {
+  const known = values.filter((value) => value !== null).sort((a, b) => a - b);
+  return known[(known.length - 1) >> 1] ?? null;
+}

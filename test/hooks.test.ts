@@ -1,5 +1,5 @@
 /** Hooks and the lock, on one fleet: each hook once for a reload, before anything changes, and ended whole at its deadline. */
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { startFleet } from "./support/fleet.js";
@@ -187,4 +187,25 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   expect((await project.stop()).code).toBe(0);
   expect((await reloading).code).toBe(1);
   await waitFor("the hook's processes to be gone", () => !group().some(isAlive));
+
+  // Also one of a killed supervisor, for which the next one waits before it runs another.
+  rmSync(path("pids"));
+  await project.start();
+  const cutOff = project.reload();
+  await waitFor("the hook", hangs);
+  const { pid: next } = await project.status();
+  signal(next, "SIGKILL");
+  await cutOff;
+  await project.start();
+  calls();
+  const waiting = project.cli(["deploy", "--judge", "0"]);
+  const historyFolder = join(project.runDir, "history");
+  const steps = () => readdirSync(historyFolder).map((name) => readFileSync(join(historyFolder, name), "utf8"));
+  await waitFor("the deploy to wait", () => steps().some((text) => text.includes("waiting for the hook before")));
+  expect((await project.stop()).code).toBe(0);
+  expect((await waiting).output).toMatch(
+    /waiting for the hook before of the killed supervisor; it is ended after 8\d\d/,
+  );
+  expect(calls()).toEqual([]);
+  expect(group().some(isAlive)).toBe(false);
 });

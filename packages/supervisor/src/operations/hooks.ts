@@ -5,6 +5,7 @@ import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { type HookProcess, KILL_AFTER_MS, runHookProcess } from "../processes/hook-process.js";
 import { hookEnvironment } from "../processes/spawn-plan.js";
+import { type FormerHook, followHook, removeHook, writeHook } from "../run-dir/former-hook.js";
 import { STOPPING } from "./operations.js";
 
 export interface HookContext {
@@ -34,12 +35,22 @@ const MAX_FAILURE = 2_000;
 export class Hooks {
   private readonly running = new Map<HookProcess, HookName>();
   private isEnded = false;
+  /** What a killed supervisor has left running. */
+  private former: FormerHook | undefined;
 
   /** @param runDir in PACELINE_RUN_DIR, so that commands in a hook find the fleet */
   constructor(
     private readonly log: Pick<EventLog, "event">,
     private readonly runDir: string,
-  ) {}
+  ) {
+    this.former = followHook(runDir);
+    const left = this.former;
+    if (left === undefined) return;
+    log.event("warn", "paceline", `the hook ${left.name} of the killed supervisor still runs; ${untilText(left)}`);
+    void left.ended.then(() => {
+      this.former = undefined;
+    });
+  }
 
   /**
    * Runs an operation after `before`, unless that fails, and then `after` or `onFailure`, whose failure is only reported.
@@ -50,6 +61,11 @@ export class Hooks {
     refusedAs: OperationErrorCode,
     run: () => Promise<OperationResult>,
   ): Promise<OperationResult> {
+    if (this.former !== undefined) {
+      const { name } = this.former;
+      context.onProgress(`waiting for the hook ${name} of the killed supervisor; ${untilText(this.former)}`);
+      await this.former.ended;
+    }
     const refused = await this.run("before", context);
     if (this.isEnded) return STOPPING;
     const message = `${refused?.message}; nothing was changed`;
@@ -83,7 +99,19 @@ export class Hooks {
       onLine: (line) => output.take(line),
     });
     this.running.set(child, name);
-    const problem = await child.ended.finally(() => this.running.delete(child));
+    try {
+      if (child.pid !== undefined) writeHook(this.runDir, name, child.pid, hook.timeoutMs);
+    } catch (error) {
+      this.log.event(
+        "warn",
+        "paceline",
+        `${(error as Error).message}; if the supervisor is killed now, the hook runs on`,
+      );
+    }
+    const problem = await child.ended.finally(() => {
+      this.running.delete(child);
+      removeHook(this.runDir);
+    });
     output.end();
     const took = seconds(performance.now() - startedAt);
     if (problem === undefined) {
@@ -99,6 +127,10 @@ export class Hooks {
   /** Ends the hook that runs, because its operation is taken back; `onFailure` runs on. Returns what that waits for. */
   takeBack(reason: string): string | undefined {
     const [running] = this.running;
+    if (running === undefined && this.former !== undefined && this.former.name !== "onFailure") {
+      this.former.kill();
+      return `ending the hook ${this.former.name} of the killed supervisor`;
+    }
     if (running === undefined) return undefined;
     const [child, name] = running;
     if (name === "onFailure") return "waiting for the hook onFailure";
@@ -111,8 +143,13 @@ export class Hooks {
     this.isEnded = true;
     const children = [...this.running.keys()];
     for (const child of children) child.kill("the fleet is stopping");
-    await Promise.all(children.map(({ ended }) => ended));
+    this.former?.kill();
+    await Promise.all([...children.map(({ ended }) => ended), this.former?.ended]);
   }
+}
+
+function untilText({ until }: FormerHook): string {
+  return `it is ended after ${seconds(Math.max(0, until - Date.now()))}`;
 }
 
 function variablesOf(name: HookName, release: string, context: HookContext): Record<string, string> {

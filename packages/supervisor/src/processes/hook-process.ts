@@ -14,6 +14,8 @@ interface HookProcessOptions {
 }
 
 export interface HookProcess {
+  /** The leader of its group; undefined if it could not be started. */
+  readonly pid: number | undefined;
   /** Resolves with why it failed; undefined if it exited with 0. */
   readonly ended: Promise<string | undefined>;
   /** Ends it before its deadline. */
@@ -34,7 +36,8 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
     child = spawn(program, args, { cwd, env: environment, detached: true, stdio: ["ignore", "pipe", "pipe"] });
   } catch (error) {
     // Bun throws where Node emits an error.
-    return { ended: Promise.resolve(spawnProblem(error as Error, program, cwd)), kill: () => {} };
+    const ended = Promise.resolve(spawnProblem(error as Error, program, cwd));
+    return { pid: undefined, ended, kill: () => {} };
   }
   let killedFor: string | undefined;
   let hardKill: NodeJS.Timeout | undefined;
@@ -67,7 +70,7 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
     for (const stream of streams) stream.destroy();
     return killedFor ?? reason;
   };
-  return { ended: settle(), kill };
+  return { pid: child.pid, ended: settle(), kill };
 }
 
 /** Longer lines are cut; what a line has beyond that is not kept. */

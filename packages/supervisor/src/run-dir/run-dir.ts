@@ -7,6 +7,7 @@ import { fitsSocketAddress } from "../config/listen-address.js";
 import type { FleetConfig, ListenAddress } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import { type FleetState, readState, removeState, setStateAside } from "./fleet-state.js";
+import { endHook } from "./former-hook.js";
 import { refuseDuringHandOver } from "./hand-over.js";
 import { identify, type RunDirLock, takeLock } from "./lock.js";
 import {
@@ -231,6 +232,7 @@ async function settleOrphans(
         : `\nits state cannot be used, because ${problem}${isUnreadable ? "" : `: ${setStateAside(path)}`}`;
     throw new PacelineError("orphans", `${describeLoss(record, link, orphans.length)}${why}\n${HOW_TO_REPLACE}`);
   }
+  await endHook(path);
   const left = await endOrphans(link, timeoutMs);
   if (left.length === 0) {
     removeState(path);

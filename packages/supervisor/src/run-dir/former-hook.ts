@@ -1,0 +1,91 @@
+/** The hook that runs, in a file of the run directory: whoever follows a killed supervisor ends it at its deadline, or before. */
+import { readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { attempt } from "@paceline/wire/proc";
+import { HOOK_NAMES, type HookName } from "../core/model.js";
+import { identify, isRunning, type ProcessIdentity } from "./lock.js";
+import { replaceFile } from "./run-dir-files.js";
+
+/** The leader of a process group. */
+interface HookRecord extends ProcessIdentity {
+  name: HookName;
+  /** Its deadline, in Unix time. */
+  until: number;
+}
+
+export interface FormerHook {
+  readonly name: HookName;
+  readonly until: number;
+  /** Resolves when it has ended, within bounded time after its deadline. */
+  readonly ended: Promise<void>;
+  /** Ends it before its deadline. */
+  kill(): void;
+}
+
+const NAME = "hook.json";
+const LOOK_EVERY_MS = 100;
+/** From SIGTERM to SIGKILL, and from that to giving up. */
+const KILL_AFTER_MS = 5_000;
+
+/** @throws PacelineError such as `ENOSPC` */
+export function writeHook(runDir: string, name: HookName, pid: number, timeoutMs: number): void {
+  const identity = identify(pid);
+  if (identity === undefined) return;
+  const record: HookRecord = { ...identity, name, until: Date.now() + timeoutMs };
+  replaceFile(join(runDir, NAME), `${JSON.stringify(record)}\n`);
+}
+
+export function removeHook(runDir: string): void {
+  attempt(() => rmSync(join(runDir, NAME), { force: true }));
+}
+
+/** Returns the hook that a killed supervisor has left running, from now on with its deadline. */
+export function followHook(runDir: string): FormerHook | undefined {
+  const record = attempt(() => JSON.parse(readFileSync(join(runDir, NAME), "utf8")) as unknown);
+  if (!isRecord(record) || !isRunning(record)) {
+    removeHook(runDir);
+    return undefined;
+  }
+  const { name, pid, until } = record;
+  let endBy = until;
+  const signal = (which: NodeJS.Signals) => attempt(() => process.kill(-pid, which));
+  const follow = async () => {
+    // Who ends it at once awaits it; else it keeps no supervisor that hands over.
+    await Promise.resolve();
+    let killAt: number | undefined;
+    while (isRunning(record)) {
+      const now = Date.now();
+      if (killAt === undefined && now >= endBy) {
+        signal("SIGTERM");
+        killAt = now + KILL_AFTER_MS;
+      } else if (killAt !== undefined && now >= killAt) signal("SIGKILL");
+      if (killAt !== undefined && now >= killAt + KILL_AFTER_MS) return;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, LOOK_EVERY_MS);
+        if (killAt === undefined) timer.unref();
+      });
+    }
+    // What it left in the background has no owner any more.
+    signal("SIGKILL");
+    removeHook(runDir);
+  };
+  const kill = () => {
+    endBy = 0;
+  };
+  return { name, until, ended: follow(), kill };
+}
+
+/** Ends the hook that a killed supervisor has left running. */
+export async function endHook(runDir: string): Promise<void> {
+  const hook = followHook(runDir);
+  hook?.kill();
+  await hook?.ended;
+}
+
+function isRecord(value: unknown): value is HookRecord {
+  const { name, pid, startedAt, boot, until } = (value ?? {}) as Partial<HookRecord>;
+  const isIdentity = Number.isSafeInteger(pid) && (pid as number) > 1 && typeof startedAt === "string";
+  return (
+    isIdentity && typeof boot === "string" && typeof until === "number" && HOOK_NAMES.some((each) => each === name)
+  );
+}

@@ -154,13 +154,24 @@ export function texts(description: string, byDefault?: string[], error = expecte
 
 /** Addresses to listen on. A number alone, as in `listen: 8080`, does not say for whom. */
 export function addresses(description: string, byDefault?: string[]) {
-  const { error } = expected("must be text, or a list of texts");
-  const withHint = (issue: { code?: string; input?: unknown }) => {
-    const { input } = issue;
-    const isPort = typeof input === "number" && Number.isInteger(input) && input > 0 && input <= 65_535;
-    return isPort ? `${error(issue)}; write "127.0.0.1:${input}", or ":${input}" for all addresses` : error(issue);
+  return texts(description, byDefault, address("must be text, or a list of texts", ', or ":PORT" for all addresses'));
+}
+
+/** An address to listen on at the loopback interface, or at another if the key allows that. */
+export function oneAddress(description: string) {
+  return field(plainText(address("must be text")), { type: "text", description });
+}
+
+function address(rule: string, others = "") {
+  const { error } = expected(rule);
+  return {
+    error: (issue: { code?: string; input?: unknown }) => {
+      const { input } = issue;
+      const isPort = typeof input === "number" && Number.isInteger(input) && input > 0 && input <= 65_535;
+      const hint = isPort ? `; write "127.0.0.1:${input}"${others.replace("PORT", String(input))}` : "";
+      return `${error(issue) ?? ""}${hint}` || undefined;
+    },
   };
-  return texts(description, byDefault, { error: withHint });
 }
 
 /** A program and its arguments. */

@@ -73,6 +73,8 @@ it.each([
     { balancer: { preDrainMs: -1 } },
     "balancer.preDrainMs: must be a whole number of milliseconds from 0 to 600000, not -1",
   ],
+  [{ agentCheck: 9999 }, 'agentCheck: must be text, not 9999; write "127.0.0.1:9999"'],
+  [{ admin: { listen: 9090 } }, 'admin.listen: must be text, not 9090; write "127.0.0.1:9090"'],
   [{ agentCheck: "box:9999" }, 'agentCheck: the host must be an IP address or localhost, not "box"'],
   [{ agentCheck: "unix:/a" }, 'agentCheck: must be "HOST:PORT", not "unix:/a": HAProxy\'s agent-check uses TCP'],
   [{ agentCheck: "0.0.0.0:8080" }, "agentCheck: is one of the addresses in `listen`"],

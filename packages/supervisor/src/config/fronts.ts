@@ -1,6 +1,6 @@
 /** The keys for what is in front of or beside the fleet: probes, the time before a drain, HAProxy's agent-check, metrics. */
 import type { AdminConfig, FleetConfig, ListenAddress, ProbePaths } from "../core/model.js";
-import { expected, fieldOf, flag, milliseconds, secret, table, text, texts } from "./fields.js";
+import { expected, fieldOf, flag, milliseconds, oneAddress, secret, table, text, texts } from "./fields.js";
 import { parseListenAddress, plainListenAddress } from "./listen-address.js";
 
 const MAX_PRE_DRAIN_MS = 600_000;
@@ -41,13 +41,13 @@ export const frontFields = {
 };
 
 /** A key at the top level. */
-export const agentCheck = text(
+export const agentCheck = oneAddress(
   'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See [scaling-out.md](scaling-out.md#agent-check).',
 );
 
 /** A key at the top level. */
 export const adminFields = {
-  listen: text(
+  listen: oneAddress(
     'A loopback address where the supervisor serves the [page](page.md) and [metrics](metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read the metrics; the page needs a token. Default: nowhere.',
   ),
   token: secret(

@@ -114,6 +114,34 @@ test.each(RUNTIMES)(
   },
 );
 
+test("a stop refuses clients of all modes first, and a pool in tcp mode has its own time for what lasts", async () => {
+  const [shared, port] = [await freePort(), await freePort()];
+  const direct = { app: "./app.js", mode: "direct", bind: `127.0.0.1:${shared}`, instances: 1 };
+  const db = { command: ["node", "echo.mjs"], mode: "tcp", bind: `${port}`, instances: 1, drainTimeoutMs: 2500 };
+  const config = { pools: { direct, db }, listen: undefined, balancer: { ...PATIENT, drainTimeoutMs: 50_000 } };
+  const project = await Project.make({ runtime: "bun", app: WHO, files: { "echo.mjs": ECHO }, config });
+  await project.start();
+  const client = await greet(port);
+  const order: string[] = [];
+  const stopping = project.stop();
+  const refuses = async (name: string, at: number) => {
+    const isRefused = async () =>
+      (await RawConnection.open(at).then(
+        (accepted) => accepted.end(),
+        (error: NodeJS.ErrnoException) => error.code,
+      )) === "ECONNREFUSED";
+    await waitFor(`${name} to refuse clients`, isRefused);
+    order.push(name);
+  };
+  await Promise.all([
+    refuses("refused", shared),
+    refuses("refused", port),
+    client.closed().then(() => order.push("tunnel closed")),
+  ]);
+  expect(order).toEqual(["refused", "refused", "tunnel closed"]);
+  expect((await stopping).code).toBe(0);
+});
+
 const WSGI = `import os
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Instance", os.environ["PACELINE_INSTANCE"])])

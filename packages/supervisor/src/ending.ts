@@ -20,8 +20,9 @@ const NOT_RUNNING: OperationResult = {
 };
 
 /**
- * Ends the fleet: the balancers drain first, while instances still serve requests and know that a drain follows; then the
- * instances drain in the remaining time.
+ * Ends the fleet: what listens drains first, balancers and instances in direct mode, while the other instances still serve requests
+ * and know that a drain follows; then these drain in the remaining time. Programs in tcp mode drain beside the balancers, which would
+ * otherwise hold their connections, since these end only with the program.
  */
 export async function endFleet(parts: Parts, channelSocket: string): Promise<OperationResult> {
   const { runner, rollouts, configs, children, log } = parts;
@@ -39,7 +40,11 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
   parts.stopBy = performance.now() + Math.max(...policies.map(({ drainTimeoutMs }) => drainTimeoutMs), 0);
   children.announceDrain();
   runner.change((fleet, context) => resize(fleet, BALANCER_POOL, 0, context));
+  const modeOf = (pool: string) => configs.pool(pool)?.mode;
+  // Their instances listen themselves, and no balancer sends them anything.
+  stopPools(runner, (pool) => modeOf(pool) === "direct");
   await stopListening(parts);
+  stopPools(runner, (pool) => modeOf(pool) === "tcp");
   await runner.until(down(BALANCER_POOL), longestMs);
   stopPools(runner);
   const gone = (await runner.until(down(), longestMs)) ?? false;
@@ -84,8 +89,8 @@ async function stopListening({ coordination, sockets, slotSockets, urls, log }: 
   if (urls.length > 0) log.event("info", "paceline", "accepts no more connections");
 }
 
-export function stopPools(runner: FleetRunner): void {
-  for (const { name } of runner.fleet.pools) {
+export function stopPools(runner: FleetRunner, isMeant: (pool: string) => boolean = () => true): void {
+  for (const { name } of runner.fleet.pools.filter(({ name }) => isMeant(name))) {
     runner.change((fleet, context) => resize(fleet, name, 0, context));
   }
 }

@@ -34,7 +34,10 @@ export async function followFleet(
     const log = printLog(fleet, printer);
     await failIfNothingServes(fleet, timeoutMs);
     const { code, signal } = await fleet.ended;
-    await Promise.race([log, sleep(LAST_LINES_MS, undefined, { ref: false })]);
+    // With its reference: if the supervisor was killed, nothing else keeps this process, which would end here with status 0.
+    const late = new AbortController();
+    await Promise.race([log, sleep(LAST_LINES_MS, undefined, { signal: late.signal }).catch(() => {})]);
+    late.abort();
     printForeign(supervisor.output());
     if (signal !== null)
       printError(`the supervisor was killed by ${signal}; its processes keep serving, and start continues with them`);

@@ -248,6 +248,24 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     await project.nothingLeft();
   });
 
+  test("goes on under a start in the foreground, which fails when its supervisor is killed, too", async () => {
+    const project = await startFleet({
+      runtime,
+      app: APP,
+      config: { pools: { web: { app: "./app.js", instances: 1 } } },
+    });
+    const { pid } = await project.status();
+    await kill(project);
+    project.startInForeground();
+    await waitFor("the next supervisor", async () => {
+      const status = await project.status().catch(() => undefined);
+      return status !== undefined && status.pid !== pid && status.pools[0]?.ready === 1;
+    });
+    await kill(project);
+    expect(await project.exit()).toEqual({ code: 1, signal: null });
+    expect(project.output).toContain("the supervisor was killed by SIGKILL; its processes keep serving");
+  });
+
   test("that was detached gets another one from a balancer, again and again, until it is stopped", async () => {
     const config = { restartSupervisor: true, balancer: { processes: 2 }, runtime: undefined };
     const project = await startFleet({ runtime, app: APP, config });

@@ -52,6 +52,7 @@ function smallCss(text) {
     .replace(/\s+/g, " ")
     .replace(/ ?([{};,>]) ?/g, "$1")
     .replace(/: /g, ":")
+    .replace(/\b0\./g, ".")
     .replaceAll(";}", "}")
     .trim();
 }

@@ -14,7 +14,7 @@ import type {
 import { type Fleet, findPool, processId } from "./core/fleet.js";
 import type { Caller } from "./core/history.js";
 import type { FleetConfig } from "./core/model.js";
-import { isAbout } from "./core/words.js";
+import { HAS_STOPPED, isAbout } from "./core/words.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import { type Family, type TextFormat, textOf } from "./metrics/exposition.js";
 import { familiesOf } from "./metrics/families.js";
@@ -413,7 +413,7 @@ class FleetSupervisor implements Supervisor {
     this.admin.close();
     this.observers.close();
     parts.close();
-    const said = result.ok ? "has stopped" : "gave up: a process does not exit";
+    const said = result.ok ? HAS_STOPPED : "gave up: a process does not exit";
     parts.log.event(result.ok ? "info" : "error", "paceline", said);
     // The caller receives its response before the process exits.
     setImmediate(() => this.resolveEnded({ failed: !result.ok }));

@@ -196,6 +196,13 @@ test("a supervisor that is gone is told in the first line, and what was known st
   expect(lines.some((line) => line.startsWith("▸web.1 "))).toBe(true);
 });
 
+test("a fleet that has stopped is not a lost connection", () => {
+  const stopped = { sequence: 9, at: 1_000, level: "info", subject: "paceline", message: "has stopped" } as const;
+  const events = { type: "events", events: [stopped], fresh: false } as const;
+  const [line] = screen(after([shows(FLEET), events, { type: "lost", at: 2_000 }]));
+  expect(line).toMatch(/ shop · has stopped at \d\d:\d\d:\d\d, waiting for its start/);
+});
+
 test("before the first status it connects", () => {
   expect(screen(after([]))[0]).toBe(" paceline · connecting …");
 });

@@ -114,7 +114,7 @@ export interface FleetEvent {
 
 /** A webhook or a command that alerts go to. */
 export interface AlertStatus {
-  /** The host of the webhook, or the program. */
+  /** The host of the webhook, or the program; `alerts[3]` follows if several have the same. */
   to: string;
   on: AlertKind[];
   /** Since the supervisor started: delivered alerts, those whose attempts all failed, and those that were too many or repeated. */

@@ -172,6 +172,8 @@ export interface PoolStatus extends PoolFigures {
     errorsTotal: number;
     p50Ms: number | null;
     p99Ms: number | null;
+    /** Beside the other routes of the pool (core/slowness.ts). */
+    isSlow: boolean;
   }[];
   /** Requests whose body is still arriving at the balancers; only if instances take few requests at once. */
   receiving: number;

@@ -97,3 +97,11 @@ export function visible(text: string): string {
 export function visibleLine(text: string): string {
   return visible(text).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
 }
+
+/** The supervisor's last event after a normal stop. */
+export const HAS_STOPPED = "has stopped";
+
+/** Whether a fleet whose connection is lost has stopped, by its last event. */
+export function hasStopped(events: readonly { subject: string; message: string }[]): boolean {
+  return events.at(-1)?.message === HAS_STOPPED;
+}

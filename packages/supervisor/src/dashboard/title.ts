@@ -1,5 +1,6 @@
 /** The first line of the overview, and the figures of the whole fleet. Pure. */
 import type { HistoryFigure, Status } from "../control/api.js";
+import { hasStopped } from "../core/words.js";
 import { clock, count, latency, longDuration, milliseconds, size, thousands } from "./format.js";
 import { besideUsual, type GraphFigure } from "./graphs.js";
 import { samplesOf, summed, ZOOMS, type Zoom } from "./history.js";
@@ -38,8 +39,8 @@ function joined(items: readonly Item[], side: Item["side"]): Line {
 }
 
 /** The fleet, what is wrong with it, and the time. */
-export function titleLine({ status, connection, at, paused }: Model, width: number): Line {
-  if (connection.state === "lost") return lostLine(status, connection.since, width);
+export function titleLine({ status, connection, at, paused, events }: Model, width: number): Line {
+  if (connection.state === "lost") return lostLine(status, connection.since, hasStopped(events), width);
   if (status === null) return fitLine([segment(" paceline", "bold"), segment(" · connecting …")], width);
   const instances = status.pools.flatMap((pool) => pool.instances);
   const wanted = status.pools.reduce((sum, pool) => sum + pool.wanted, 0);
@@ -73,15 +74,17 @@ export function titleLine({ status, connection, at, paused }: Model, width: numb
   );
 }
 
-function lostLine(status: Status | null, since: number, width: number): Line {
+function lostLine(status: Status | null, since: number, isStopped: boolean, width: number): Line {
   const name = status === null ? "paceline" : truncate(clean(status.name), LONGEST_NAME);
   const at = clock(since);
+  const what = isStopped ? "has stopped" : "connection lost";
+  const then = isStopped ? "waiting for its start" : "reconnecting";
   const texts = [
-    ` ${name} · connection lost at ${at}, reconnecting; the figures are of then `,
-    ` ${name} · connection lost at ${at}, reconnecting `,
-    " connection lost, reconnecting ",
-    " connection lost ",
-    " lost",
+    ` ${name} · ${what} at ${at}, ${then}; the figures are of then `,
+    ` ${name} · ${what} at ${at}, ${then} `,
+    ` ${what}, ${then} `,
+    ` ${what} `,
+    isStopped ? " stopped" : " lost",
   ];
   const text = texts.find((each) => widthOf(each) <= width) ?? "";
   return fitLine([segment(text, "alarm")], width);

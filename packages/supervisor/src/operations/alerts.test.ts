@@ -88,6 +88,16 @@ it("that fails is one event, which has no path of the webhook, and the next one 
   );
 });
 
+it("of two with one host says which, and cuts what the server said", async () => {
+  const { url } = await listening((response) => response.writeHead(404).end("page ".repeat(40)));
+  const { alerts, log } = alerting(webhook(url, { on: [] }), webhook(`${url}/2`));
+  log.event("warn", "web.1", "exited with code 1", "death");
+  await settled(() => expect(alerts.status()[1]?.failed).toBe(1));
+  expect(alerts.status().map(({ to }) => to)).toEqual([0, 1].map((at) => `${new URL(url).host} (alerts[${at}])`));
+  const said = log.recentEvents().find(({ message }) => message.includes("could not be delivered"))?.message;
+  expect(said).toMatch(/\(alerts\[1\]\): the server responded 404: (page ){15}page…$/);
+});
+
 it("waits for no server longer than its deadline", async () => {
   const { url } = await listening(() => {});
   const { alerts, log } = alerting(webhook(url, { timeoutMs: 30, retries: 1 }));

@@ -43,8 +43,9 @@ export class Alerts {
     const former = this.destinations;
     this.destinations = alerts.map((config) => {
       const same = former.find((each) => JSON.stringify(each.config) === JSON.stringify(config));
-      return same ?? new Destination(config, this.options);
+      return same ?? new Destination(config, this.options, (host) => this.isShared(host));
     });
+    for (const [index, each] of this.destinations.entries()) each.index = index;
     for (const each of former) if (!this.destinations.includes(each)) each.close();
     this.unsubscribe();
     clearInterval(this.timer);
@@ -59,6 +60,10 @@ export class Alerts {
   private heard({ kind, level, subject, message, at }: FleetEvent): void {
     if (kind === undefined) return;
     for (const each of this.destinations) each.offer({ kind, level, subject, message: message.slice(0, MAX_TEXT), at });
+  }
+
+  private isShared(host: string): boolean {
+    return this.destinations.filter((each) => each.host === host).length > 1;
   }
 
   status(): AlertStatus[] {
@@ -95,7 +100,9 @@ export class Alerts {
 
 class Destination {
   /** The host of the webhook, or the program. */
-  name: string;
+  host: string;
+  /** Its place in the configuration. */
+  index = 0;
   private readonly desk = new AlertDesk();
   private readonly waiting: Alert[] = [];
   private readonly ending = new AbortController();
@@ -109,8 +116,14 @@ class Destination {
   constructor(
     readonly config: AlertConfig,
     private readonly options: AlertsOptions,
+    private readonly isShared: (host: string) => boolean,
   ) {
-    this.name = nameOf(config);
+    this.host = nameOf(config);
+  }
+
+  /** Two webhooks of a host, or runs of a program, are told apart by their place. */
+  get name(): string {
+    return this.isShared(this.host) ? `${this.host} (alerts[${this.index}])` : this.host;
   }
 
   offer(alert: Omit<Alert, "count">): void {
@@ -213,7 +226,7 @@ class Destination {
     const read = readTexts({ ...config.headers, webhook: config.webhook });
     if ("problem" in read) return { problem: read.problem, mayRetry: true };
     const { webhook: url = "", ...headers } = read.texts;
-    this.name = hostOf(url) ?? this.name;
+    this.host = hostOf(url) ?? this.host;
     const body = JSON.stringify(bodyOf(this.options.config().name, alert));
     return postJson({ url, headers, body, timeoutMs: config.timeoutMs, signal: this.ending.signal });
   }

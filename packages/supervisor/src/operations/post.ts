@@ -6,6 +6,8 @@ import type { SecretText } from "../core/model.js";
 
 /** What a server may say of a failure is cut there. */
 const MAX_RESPONSE_BYTES = 512;
+/** So much of it is in a problem: often it is a page. */
+const MAX_SHOWN = 80;
 
 export interface PostOptions {
   url: string;
@@ -57,7 +59,8 @@ export function postJson({ url, headers, body, timeoutMs, signal }: PostOptions)
         });
         const done = () => {
           if (status >= 200 && status < 300) return end({ status, mayRetry: false });
-          const detail = said.replaceAll(/\s+/g, " ").trim().slice(0, 200);
+          const words = said.replaceAll(/\s+/g, " ").trim();
+          const detail = words.length > MAX_SHOWN ? `${words.slice(0, MAX_SHOWN - 1)}…` : words;
           const mayRetry = status === 408 || status === 429 || status >= 500;
           end({ status, problem: `the server responded ${status}${detail === "" ? "" : `: ${detail}`}`, mayRetry });
         };

@@ -23,7 +23,7 @@ import {
   type Slot,
 } from "../core/fleet.js";
 import { unservedReason } from "../core/serving.js";
-import { slownessOf } from "../core/slowness.js";
+import { slownessOf, slowRoutes } from "../core/slowness.js";
 import type { Children } from "../processes/children.js";
 import type { DeathWatch } from "../processes/death-watch.js";
 import { outForHealth } from "../processes/ejections.js";
@@ -174,6 +174,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
   const rollout = sources.rollouts.of(pool.name);
   const routeClasses = sources.routes.of(pool.name, now);
   const instances = pool.slots.map((slot) => instanceStatus(sources, slot, pool, now));
+  const slow = slowRoutes({ routeClasses });
   for (const instance of instances) instance.slow = slownessOf(instance, { instances, routeClasses }) ?? null;
   return {
     name: pool.name,
@@ -186,7 +187,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     ...(config?.serves === false ? NO_REQUESTS : sources.stats.totals(pool.name, now)),
     ...poolFigures(sources, pool, now),
     routes: [...(config?.routes ?? [])],
-    routeClasses,
+    routeClasses: routeClasses.map((each) => ({ ...each, isSlow: slow.includes(each) })),
     ...heldOf(sources, pool.name),
     instances,
     templates: [...sources.children.templates.alive()]

@@ -1,6 +1,5 @@
 /** What needs somebody's attention, the worst first: what is wrong, the app's own words, and what may help. Pure. */
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
-import { slowRoutes } from "../core/slowness.js";
 import { age, duration, number } from "./format.js";
 import { growthPerMinute, median, type Series, valuesOf } from "./series.js";
 
@@ -55,11 +54,11 @@ const MIN_ERRORS = 5;
 const BAD_SHARE = 0.01;
 
 function ofPool(pool: PoolStatus): Attention[] {
-  const routes = slowRoutes(pool).slice(0, 1);
+  const routes = pool.routeClasses.filter(({ isSlow }) => isSlow);
   return [
     ...ofErrors(pool),
-    ...routes.map(({ route, p50Ms, p99Ms }) =>
-      fact(`route ${pool.name}`, `${route} is slow: p99 ${duration(p99Ms)}, p50 ${duration(p50Ms)}`),
+    ...routes.map(({ route, p99Ms }) =>
+      fact(`route ${pool.name} ${route}`, `${route} is slow: p99 ${duration(p99Ms)}`),
     ),
   ];
 }

@@ -8,7 +8,8 @@ import type { Values } from "./series.js";
 
 export function death(state: State, on: On): Child[] {
   const { death: report, route } = state;
-  if (report === null || String(report.id) !== route.name) return [h("p", { class: "card empty" }, "reading…")];
+  if (report === null || String(report.id) !== route.name)
+    return [h("p", { class: "card empty" }, state.unread || "reading…")];
   return [
     head(report, state.at),
     history(report, state, on),

@@ -353,8 +353,8 @@ function historyRow(
   );
 }
 
-function operation({ operation: entry, route, at }: State): Node {
-  if (entry === null || String(entry.id) !== route.name) return h("p", { class: "card empty" }, "reading…");
+function operation({ operation: entry, route, at, unread }: State): Node {
+  if (entry === null || String(entry.id) !== route.name) return h("p", { class: "card empty" }, unread || "reading…");
   const { command, target, detail, by, result, message, pools, steps: done, stepsOmitted, durationMs } = entry;
   return h(
     "div",

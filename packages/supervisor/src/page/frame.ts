@@ -1,5 +1,5 @@
 /** What is around every view: the head with the fleet's state, messages, the form for the token, and dialogs. Pure. */
-import type { Status } from "../control/api.js";
+import { hasStopped } from "../core/words.js";
 import { death } from "./death.js";
 import { deploy } from "./deploy.js";
 import { type Child, h, type Node } from "./dom.js";
@@ -54,13 +54,13 @@ const VIEWS: readonly { view: View; title: string; href: string; key: string }[]
 ];
 
 function head(state: State, { theme: changeTheme, zoom: changeZoom, ...on }: OnFrame, theme: string): Node {
-  const { status, link, at, zoom, route, mayWrite } = state;
+  const { status, at, zoom, route, mayWrite } = state;
   const span = zoom === "seconds" ? "5 min" : "1 day";
   return h(
     "header",
     { class: "top" },
     h("strong", { class: "fleet" }, status?.name ?? "Paceline"),
-    h("span", { class: "chips" }, chips(status, link)),
+    h("span", { class: "chips" }, chips(state)),
     h(
       "nav",
       { "aria-label": "views" },
@@ -110,8 +110,9 @@ function head(state: State, { theme: changeTheme, zoom: changeZoom, ...on }: OnF
   );
 }
 
-function chips(status: Status | null, link: State["link"]): Child[] {
-  if (link.state === "lost") return [stateBadge("error", "connection lost, trying again")];
+function chips({ status, link, events }: State): Child[] {
+  if (link.state === "lost")
+    return [stateBadge("error", hasStopped(events) ? "has stopped" : "connection lost, trying again")];
   if (status === null || link.state === "locked") return [];
   const slots = status.pools.flatMap(({ instances }) => instances);
   const wanted = status.pools.reduce((sum, pool) => sum + pool.wanted, 0);

@@ -197,9 +197,9 @@ async function refreshAll(): Promise<void> {
 }
 
 /** Reads the report or the operation that the address names. */
-function readSubject(): Promise<void> {
+async function readSubject(): Promise<void> {
   const { view, name } = state.route;
-  return quietly(async () => {
+  try {
     if (view === "death") {
       const death = await connection.document<DeathReport>(`/v1/deaths/${encodeURIComponent(name)}`);
       send({ type: "set", change: { death } });
@@ -207,7 +207,10 @@ function readSubject(): Promise<void> {
       const operation = await connection.document<HistoryEntry>(`/v1/operations/${encodeURIComponent(name)}`);
       send({ type: "set", change: { operation } });
     }
-  });
+  } catch (error) {
+    if (error instanceof RequestError && state.route.name === name)
+      send({ type: "set", change: { unread: error.message } });
+  }
 }
 
 // The log, while a view shows it.
@@ -319,7 +322,7 @@ addEventListener("hashchange", () => {
   const route = takeRoute();
   const filter = route.view === "log" && route.name !== "" ? { filter: `name:${route.name}` } : {};
   send({ type: "log", change: filter });
-  send({ type: "set", change: { route, pointer: null, open: [] } });
+  send({ type: "set", change: { route, pointer: null, open: [], unread: "" } });
   openAskedAt = 0;
   if (hadToken) return void follow();
   openLog();

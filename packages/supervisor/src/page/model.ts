@@ -60,6 +60,8 @@ export interface State {
   open: readonly OpenRequestStatus[];
   operations: readonly HistorySummary[];
   operation: HistoryEntry | null;
+  /** Why neither of them could be read; empty: it may be under way. */
+  unread: string;
   log: LogState;
   sort: Sort;
   /** Where the pointer is on a chart, from 0 to 1. */
@@ -84,6 +86,7 @@ export const FIRST: State = {
   open: [],
   operations: [],
   operation: null,
+  unread: "",
   log: { lines: [], filter: "", hidden: [], isPaused: false },
   sort: { key: "name", isReversed: false },
   pointer: null,

@@ -97,7 +97,7 @@ function tiles(state: State, status: Status, on: On): Node {
     tile(
       "5xx a minute",
       number(errorsPerMinute),
-      errorsPerMinute === 0 ? "none" : "",
+      "",
       errorsPerMinute === 0 ? "" : errorsPerMinute >= perMinute * 0.01 ? "bad" : "busy",
       draw("5xx a second", "red", ofBalancers("errors5xx"), (value) => `${number(value)}/s`),
     ),

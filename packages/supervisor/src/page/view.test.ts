@@ -89,14 +89,24 @@ describe("the overview", () => {
     expect(of(1, 1, 0)).toEqual([]);
   });
 
+  it("says that the fleet has stopped, and that a report does not exist", () => {
+    const stopped = { sequence: 9, at: 1_000, level: "info", subject: "paceline", message: "has stopped" } as const;
+    const lost = draw({ link: { state: "lost", reason: "x" }, events: [stopped] }).map(textOf);
+    expect(lost.some((text) => text.includes("has stopped"))).toBe(true);
+    expect(lost.some((text) => text.includes("connection lost"))).toBe(false);
+    const missing = draw({ route: { view: "death", name: "999" }, unread: "there is no report 999" }).map(textOf);
+    expect(missing).toContain("there is no report 999");
+    expect(missing).not.toContain("reading…");
+  });
+
   it("names a slow route", () => {
-    const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2 };
-    const slowOne = { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302 };
+    const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2, isSlow: false };
+    const slowOne = { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302, isSlow: true };
     const found = attentionOf(
       status([pool("web", [instance("web.1")], { routeClasses: [route, slowOne] })]),
       NO_SERIES,
     );
-    expect(found.map(({ title }) => title)).toEqual(["reads /report/ is slow: p99 302 ms, p50 299 ms"]);
+    expect(found.map(({ title }) => title)).toEqual(["reads /report/ is slow: p99 302 ms"]);
   });
 
   it("sorts by a column, the highest first, and by number if by name", () => {

@@ -1,7 +1,6 @@
 /** Prints the status once a second as text or JSON, for logs and simple terminals. */
 import type { FigureHistory } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
-import { hasStopped } from "../core/words.js";
 import { feedStatus } from "./feed.js";
 import { clock } from "./format.js";
 import { initialModel } from "./model.js";
@@ -57,7 +56,7 @@ export async function runPlain({ socketPath, json, once, width, print, signal }:
     onLost: () => {
       const at = Date.now();
       model = update(model, { type: "lost", at }).model;
-      const text = hasStopped(model.events) ? "has stopped, waiting for its start" : "connection lost, reconnecting";
+      const text = "connection lost, reconnecting";
       if (!lost)
         print(json ? JSON.stringify({ error: { code: "lost", message: text, at } }) : `${clock(at)} ${text}\n`);
       lost = true;

@@ -261,6 +261,13 @@ describe("a slow instance", () => {
       routes,
     ],
     [
+      "whose middle is not that of the slow route",
+      true,
+      { latencyMs: { p50: 60, p99: 299 }, latencyShape: [0, 0, 0, 0, 0, 0, 0, 45, 0, 5] },
+      usual,
+      routes,
+    ],
+    [
       "slow also beside a slow route",
       true,
       { latencyMs: { p50: 1, p99: 900 }, latencyShape: [0, 350, 0, 0, 0, 0, 0, 0, 0, 150] },

@@ -58,7 +58,7 @@ function usualOf(own: Latencies, pool: PoolLatencies, by: Quantile): number | nu
 
 /**
  * Whether a latency above that of the others is the instance's own: it has had enough responses, a larger share of them was slow than
- * chance gives, and no slow route takes that long everywhere.
+ * chance gives, and no slow route takes about as long everywhere.
  */
 export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): boolean {
   const sum = (counts: readonly number[]) => counts.reduce((all, count) => all + count, 0);
@@ -77,7 +77,7 @@ export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): bool
   const deviation = Math.sqrt(share * (1 - share) * (1 / all + 1 / allOthers));
   const isChance = slow / all - slowOthers / allOthers <= BEYOND_CHANCE * deviation;
   if (isChance && (by === "p99" || from <= SHAPE_BOUNDS_MS.length)) return false;
-  return !slowRoutes(pool).some(({ p50Ms }) => ms <= 2 * (p50Ms ?? 0));
+  return !slowRoutes(pool).some(({ p50Ms }) => ms <= 2 * (p50Ms ?? 0) && 2 * ms >= (p50Ms ?? 0));
 }
 
 /** Returns the routes that are slow beside the others, the slowest first. */

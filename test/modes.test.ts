@@ -125,11 +125,12 @@ test("a stop refuses clients of all modes first, and a pool in tcp mode has its 
   const order: string[] = [];
   const stopping = project.stop();
   const refuses = async (name: string, at: number) => {
-    const isRefused = async () =>
-      (await RawConnection.open(at).then(
-        (accepted) => accepted.end(),
-        (error: NodeJS.ErrnoException) => error.code,
-      )) === "ECONNREFUSED";
+    const isRefused = () =>
+      new Promise<boolean>((resolve) => {
+        const socket = net.connect(at, "127.0.0.1");
+        socket.once("error", ({ code }: NodeJS.ErrnoException) => resolve(code === "ECONNREFUSED"));
+        socket.once("connect", () => resolve(void socket.resetAndDestroy() ?? false));
+      });
     await waitFor(`${name} to refuse clients`, isRefused);
     order.push(name);
   };

@@ -127,7 +127,9 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it("a function that can be either is refused, and --style says what it is", async () => {
       const refused = new Program(runtime, [fixture("unclear-function.js"), "--port", "0"]);
       expect(await refused.exited).toEqual({ code: 2, signal: null });
-      expect(refused.output.join("\n")).toMatch(/^paceline: .*style: "fetch" or style: "node" of its pool in the config, or with --style of paceline serve$/);
+      expect(refused.output.join("\n")).toMatch(
+        /^paceline: .*style: "fetch" or style: "node" of its pool in the config, or with --style of paceline serve$/,
+      );
       const { target } = await alone("unclear-function.js", "--style", "fetch");
       expect((await ask(target, "/")).body).toBe("as fetch");
       await program?.end();

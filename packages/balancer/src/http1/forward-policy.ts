@@ -12,7 +12,7 @@ type Rule = "always" | "never" | "if expected" | "if upgraded" | "if trusted" | 
 const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   ORDINARY: "always",
   HOP: "never",
-  // Whether a client takes trailers is written anew.
+  // The head writer adds its own, if the client takes trailers.
   TE: "never",
   CONNECTION: "never",
   // Informative on the lane; in HTTP/1.1 it frames the message and is written anew.

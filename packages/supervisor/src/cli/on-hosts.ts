@@ -96,7 +96,7 @@ const AT_ONCE = 8;
 /** Runs the command on the boxes. Returns the exit status of the first that failed, in the order of the options. */
 export async function runOnHosts(command: HostsCommand, environment: NodeJS.ProcessEnv): Promise<number> {
   const { hosts, isParallel, isReading } = command;
-  // Whoever closes our output (`| head`) ends what only reads, and no change.
+  // A reader that closes our output, such as `| head`, ends a command that only reads, not one that changes the fleet.
   if (isReading) process.stdout.once("error", () => process.exit(EXIT.done));
   const statuses = new Map<string, number>();
   const waiting = [...hosts];

@@ -26,7 +26,7 @@ interface AccessLine {
 }
 
 const MAX_LINES = 8;
-/** A part of the time is worth a word from here on, if it is most of the whole. */
+/** A part of the time is only reported from this length on, and if it is most of the whole. */
 const LEAST_MS = 20;
 
 /** The parts of a request's time, in order. */

@@ -24,11 +24,11 @@ export type Quantile = "p50" | "p99";
 /** The upper bounds of the buckets of `latencyShape`; the last bucket has the rest. */
 export const SHAPE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250] as const;
 
-/** Of fewer responses nothing is said. */
+/** With fewer responses an instance is not judged. */
 export const LEAST_REQUESTS = 20;
 const SLOW_TIMES = 3;
 const SLOW_MS = 20;
-/** So many standard deviations are no chance. */
+/** A difference of more standard deviations than this is not chance. */
 const BEYOND_CHANCE = 4;
 /** A route class is slow from this factor over the others, and this p99, on. */
 const SLOW_ROUTE_TIMES = 5;

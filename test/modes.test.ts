@@ -129,7 +129,10 @@ test("a stop refuses clients of all modes first, and a pool in tcp mode has its 
       new Promise<boolean>((resolve) => {
         const socket = net.connect(at, "127.0.0.1");
         socket.once("error", ({ code }: NodeJS.ErrnoException) => resolve(code === "ECONNREFUSED"));
-        socket.once("connect", () => resolve(void socket.resetAndDestroy() ?? false));
+        socket.once("connect", () => {
+          socket.resetAndDestroy();
+          resolve(false);
+        });
       });
     await waitFor(`${name} to refuse clients`, isRefused);
     order.push(name);

@@ -293,6 +293,7 @@ function isMessage(message: Fields): boolean | undefined {
         areAmounts(message, message.role === "balancer" ? BALANCER_STATS : INSTANCE_STATS) &&
         isList(message.latency) &&
         isOptional(message.deferred, (it) => isFields(it) && areAmounts(it, ["jobs", "oldestMs"])) &&
+        isOptional(message.overdue, isOverdue) &&
         (message.role !== "balancer" ||
           (isList(message.upstreams, isUpstream) &&
             isOptional(message.spoolBytes, isAmount) &&
@@ -359,12 +360,16 @@ function isUpstream(value: unknown): boolean {
     areAmounts(value, ["inFlight", "requestsTotal"]) &&
     isOptional(value.errorsTotal, isAmount) &&
     isOptional(value.running, isText) &&
-    isOptional(value.overdue, (it) => isFields(it) && isText(it.request) && isAmount(it.forMs)) &&
+    isOptional(value.overdue, isOverdue) &&
     isOptional(value.latency, isList) &&
     isOptional(value.ejected, (it) => isFields(it) && isText(it.reason) && areAmounts(it, ["number", "forMs"])) &&
     isOptional(value.servesAnyway, (it) => typeof it === "boolean") &&
     isOptional(value.judged, (it) => isFields(it) && isAmount(it.lost) && isList(it.classes, isJudgedClass))
   );
+}
+
+function isOverdue(value: unknown): boolean {
+  return isFields(value) && isText(value.request) && isAmount(value.forMs);
 }
 
 function isJudgedClass(value: unknown): boolean {

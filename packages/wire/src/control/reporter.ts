@@ -21,6 +21,8 @@ export interface InstanceStats {
   inFlight: number;
   /** Absent if the app has never deferred a job. */
   deferred?: DeferredStats;
+  /** In direct mode, where no balancer sees it: the request that has been without response data for longest, if it overran its time. */
+  overdue?: OverdueRequest;
   latency: SparseHistogram;
   /** The period of the new counts in milliseconds; a second even after an idle period, which is not reported. */
   periodMs: number;
@@ -74,11 +76,11 @@ export interface JudgedClass {
   abandoned?: SparseHistogram;
 }
 
-/** A request that still runs although nobody waits for its response. */
+/** A request that still runs although nobody waits for its response, or should wait any more. */
 export interface OverdueRequest {
   /** Such as `GET /report`. */
   request: string;
-  /** Milliseconds since the client's 504, or since it would have been sent. */
+  /** Since it last sent response data, or since its client left, in milliseconds. */
   forMs: number;
 }
 

@@ -29,6 +29,7 @@ import { SeriesKeeper } from "./operations/series-keeper.js";
 import { SlotTurns } from "./operations/slot-turns.js";
 import { StateKeeper } from "./operations/state-keeper.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
+import { ControlGroups } from "./processes/control-groups.js";
 import { DeathWatch } from "./processes/death-watch.js";
 import { Effects, Timers } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
@@ -74,6 +75,9 @@ export class Parts {
   readonly slots = new SlotBook();
   readonly stats = new StatsBook();
   readonly judged = new JudgedCounts();
+  readonly groups = new ControlGroups({
+    onProblem: (problem) => this.log.event("info", "paceline", `the kernel does not enforce maxMemoryMb: ${problem}`),
+  });
   readonly recordings = new Recordings(() => {
     this.publishing.publish();
     return this.coordination.whenApplied(this.coordination.version, MAX_APPLYING_MS);

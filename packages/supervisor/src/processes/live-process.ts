@@ -54,6 +54,8 @@ export interface LiveProcess {
   pid: number | null;
   /** It writes a dump, which may block it for long. */
   isDumping: boolean;
+  /** The folder of its own control group; null if it has none. */
+  group: string | null;
   /** Identifies it together with the pid; undefined without /proc. */
   startTime: string | undefined;
   /** Whether an earlier supervisor started it, so that it is not our child. */

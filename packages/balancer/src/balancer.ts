@@ -108,7 +108,8 @@ export class Balancer {
     const forwarded = new Forwarded(options.trustedProxies);
     const requestWriter = new HeadWriter(limits.maxHeadBytes, deadlines);
     const budget = new BufferBudget(limits.maxBufferedBytes);
-    const { spoolDir: folder, onNotice: onProblem } = options;
+    const { spoolDir: folder, onNotice: onProblem, accessLog: rule, outputFd } = options;
+    const accessLog = rule && new AccessLog({ rule, outputFd, forwarded, limits, onProblem });
     this.relay = {
       limits,
       budget,
@@ -132,17 +133,9 @@ export class Balancer {
       identities:
         options.identity &&
         new IdentitySource({ rules: options.identity, clock: deadlines, date: Date.now, random: Math.random }),
-      accessLog:
-        options.accessLog &&
-        new AccessLog({
-          rule: options.accessLog,
-          outputFd: options.outputFd,
-          forwarded,
-          limits,
-          onProblem: options.onNotice,
-        }),
+      accessLog,
       spans: options.onSpans && new SpanRecorder(options.onSpans),
-      takesTimes: options.accessLog !== undefined || options.onSpans !== undefined,
+      takesTimes: accessLog?.takesTimes === true || options.onSpans !== undefined,
       recorder: undefined,
       isDraining: false,
       drainingSince: Number.POSITIVE_INFINITY,

@@ -51,7 +51,7 @@ export interface Relay {
   readonly accessLog: AccessLog | undefined;
   /** Undefined: sampled requests are not reported as spans. */
   readonly spans: SpanRecorder | undefined;
-  /** Whether the times of each request are taken, for the access log or spans. */
+  /** Whether the times within each request are taken, for spans or an access log that has them. */
   readonly takesTimes: boolean;
   /** Undefined: no recording is under way. */
   recorder: Recorder | undefined;

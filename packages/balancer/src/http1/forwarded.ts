@@ -28,6 +28,7 @@ export interface Peer {
 export class ForwardedFields {
   private laneBytes: Uint8Array | undefined;
   private lineBytes: Uint8Array | undefined;
+  private farthest: string | undefined;
   /** A hash of the client, kept by those who need one. */
   clientHash: number | undefined;
 
@@ -50,7 +51,8 @@ export class ForwardedFields {
 
   /** The client: the farthest address that is trusted. */
   get client(): string {
-    return this.pairs[0]?.[1].split(",", 1)[0] ?? UNKNOWN;
+    this.farthest ??= this.pairs[0]?.[1].split(",", 1)[0] ?? UNKNOWN;
+    return this.farthest;
   }
 
   /** Whether the client uses https, as far as it is known. */

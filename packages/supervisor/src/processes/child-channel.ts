@@ -241,6 +241,7 @@ export class ChildChannel {
         child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
       noteOverdue(child, balancer.id, upstream.overdue);
       if (child.overdue !== null) this.options.events.onOverdue(child);
+      if (upstream.statuses !== undefined) child.stats.recordStatuses(balancer.id, upstream.statuses);
       if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());
     }
   }

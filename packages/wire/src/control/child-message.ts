@@ -358,6 +358,7 @@ function isUpstream(value: unknown): boolean {
     isFields(value) &&
     isText(value.id) &&
     areAmounts(value, ["inFlight", "requestsTotal"]) &&
+    isOptional(value.statuses, (it) => isList(it, isAmount)) &&
     isOptional(value.errorsTotal, isAmount) &&
     isOptional(value.running, isText) &&
     isOptional(value.overdue, isOverdue) &&

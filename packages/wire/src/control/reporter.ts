@@ -38,6 +38,8 @@ export interface UpstreamStats {
   inFlight: number;
   /** Requests sent to it since the balancer process has known it. */
   requestsTotal: number;
+  /** Responses that clients got of it since then, by STATUS_CLASSES; missing before the first one. */
+  statuses?: number[];
   /** For programs: responses with status 500 and above, and latencies from the request's head to the response's end. */
   errorsTotal?: number;
   latency?: SparseHistogram;

@@ -90,6 +90,7 @@ export interface DeployOptions extends FleetChoice, JsonOption, TimeoutOption {
   judge?: number;
   onNoTraffic?: "promote" | "rollback";
   keepWarm?: number;
+  steer?: "promote" | "hold" | "resume" | "rollback";
   wait: boolean;
 }
 

@@ -15,7 +15,7 @@ import {
 import type { AccessLogRule } from "@paceline/wire/access-log";
 import { RateLimits } from "./admission/rate-limits.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
-import { Acceptor } from "./downstream/acceptor.js";
+import { Acceptor, type Entrance } from "./downstream/acceptor.js";
 import { Http1Downstream } from "./downstream/http1.js";
 import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
@@ -129,6 +129,7 @@ export class Balancer {
       router: new Router([]),
       rateLimits: options.rateLimits.length === 0 ? undefined : new RateLimits(options.rateLimits, forwarded),
       probes: undefined,
+      hsts: undefined,
       internal: undefined,
       identities:
         options.identity &&
@@ -248,6 +249,7 @@ export class Balancer {
   /** Applies a snapshot, unless the current one is as new. */
   apply(snapshot: Snapshot): void {
     if (snapshot.version <= this.registry.version) return;
+    const { hsts } = snapshot;
     const { router, internal } = this.registry.apply(snapshot);
     this.relay.router = router;
     this.relay.internal = internal;
@@ -255,6 +257,7 @@ export class Balancer {
     this.record(snapshot.recorded === true);
     this.probes.follow(snapshot);
     this.relay.probes = this.probes.areOn ? this.probes : undefined;
+    this.relay.hsts = hsts === undefined ? undefined : Buffer.from(`Strict-Transport-Security: ${hsts}\r\n`, "latin1");
     if (this.registry.isLimited) this.relay.spool.prepare();
   }
 
@@ -267,13 +270,10 @@ export class Balancer {
     }
   }
 
-  /**
-   * Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot.
-   * @param isProxied whether each connection begins with a PROXY header
-   */
-  listen(fd: number, isUnix: boolean, isProxied = false): void {
+  /** Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot. */
+  listen(at: Entrance): void {
     const { transport } = this.options;
-    const at = { fd, isUnix, isProxied };
+    const { fd } = at;
     this.listeners.push(transport.listen(fd, (connection) => this.acceptor.accept(connection, at)));
   }
 

@@ -2,6 +2,7 @@
 import { rm } from "node:fs";
 import { join } from "node:path";
 import type { RecordedSpans } from "@paceline/wire";
+import type { CertificateStore } from "./certificates/store.js";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import type { ChannelServer } from "./channel/channel-server.js";
 import { childrenOptions, childServer } from "./child-events.js";
@@ -116,6 +117,8 @@ export class Parts {
   /** Undefined unless the fleet is that of a supervisor that was killed. */
   readonly adoption: FleetAdoption | undefined;
   readonly positions: ReadPositions;
+  /** Undefined unless an address is https. */
+  certificates: CertificateStore | undefined;
 
   constructor(options: PartsOptions) {
     const { log, timers, slots, stats } = this;
@@ -402,6 +405,7 @@ export class Parts {
     this.liveness.stop();
     this.autoscaling.stop();
     this.agentCheck.close();
+    this.certificates?.close();
     this.pss.stop();
     this.series.close();
     this.deaths.close();

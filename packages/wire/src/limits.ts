@@ -32,6 +32,7 @@ export const BALANCER_LIMITS = {
   maxConnectionsPerAddress: 0,
   maxQueue: 1024,
   headTimeoutMs: 15_000,
+  handshakeTimeoutMs: 10_000,
   bodyTimeoutMs: 60_000,
   minBodyBytesPerSecond: 250,
   keepAliveTimeoutMs: 75_000,

@@ -11,6 +11,7 @@ import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES, type Ends } f
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
+import { secureLocation } from "./local-response.js";
 import { CHUNK_UNITS, ClientReading, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
 
 type State =
@@ -52,6 +53,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private readonly memory: ClientMemory;
   /** What a proxy in front has said of the client's connection; null: there is none. */
   saidEnds: Ends | undefined | null = null;
+  /** Every request is redirected to https on this port; undefined: none is. */
+  redirectPort: number | undefined;
   private isBusy = false;
   /** Set while a piece of a body is passed on and not consumed yet. */
   private isInBody = false;
@@ -74,6 +77,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.response = new Http1Response(relay, connection, this.memory);
     const { identity } = this.exchange.request;
     if (identity?.isInResponse === true) this.response.identity = identity;
+    this.response.isSecure = peer.secure !== undefined;
     relay.deadlines.add(this);
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
   }
@@ -227,9 +231,20 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.response.takesTrailers = head.takesTrailers;
     this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.beginBody(head);
+    if (this.redirectPort !== undefined) {
+      this.redirect(head, this.redirectPort);
+      return true;
+    }
     this.exchange.request.identity?.begin(head, this.peer.isTrusted);
     this.exchange.begin(head, bytes, start, after);
     return true;
+  }
+
+  private redirect(head: RequestHead, port: number): void {
+    const location = secureLocation(head, port);
+    const status = typeof location === "number" ? location : 308;
+    this.relay.counters.answered(status, 0);
+    this.respond(status, typeof location === "string" ? location : undefined);
   }
 
   private beginBody({ isUpgrade, framing, contentLength }: RequestHead): void {

@@ -41,6 +41,8 @@ export interface Relay {
   router: Router<Pool>;
   /** Undefined: clients may send as many requests as they like. */
   readonly rateLimits: RateLimits | undefined;
+  /** The line that responses over TLS get; undefined: none. */
+  hsts: Uint8Array | undefined;
   /** Undefined: there are no probe paths. */
   probes: Probes | undefined;
   /** The pools for files named in responses; undefined if there are none. */

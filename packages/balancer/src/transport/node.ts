@@ -2,6 +2,7 @@
 import { readSync } from "node:fs";
 import net from "node:net";
 import { free, SocketAcknowledgements } from "@paceline/wire";
+import { received } from "./buffers.js";
 import {
   CLOSE_GRACE_SECONDS,
   type Connection,
@@ -11,15 +12,12 @@ import {
   LISTEN_BACKLOG,
   type Listener,
   NO_OWNER,
+  openSockets,
   type Transport,
 } from "./transport.js";
 
 /** Buffers of at least this size are freed as soon as they are unused; Node lets over 32 MB of them pile up. */
 const LARGE_BYTES = 8192;
-
-/** The buffer being received, and whether part of it is queued for writing. */
-let received: ArrayBufferLike | undefined;
-let isReceivedLent = false;
 
 /**
  * While earlier bytes wait for the kernel, shorter pieces are joined: Node keeps a buffer and an object for each write, which for bytes
@@ -36,9 +34,6 @@ const NOTHING = new Uint8Array(0);
 interface Handle {
   readonly fd?: number;
 }
-
-/** Sockets of this process. */
-let openSockets = 0;
 
 /** Small pieces in one buffer that grows up to DRAIN_ABOVE_BYTES. */
 class JoinedPieces {
@@ -68,7 +63,7 @@ class JoinedPieces {
   }
 }
 
-class NodeConnection implements Connection {
+export class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private isClosing = false;
   /** Whether so much is (or was) queued that `onDrain` must be called. */
@@ -80,22 +75,37 @@ class NodeConnection implements Connection {
   /** Joined pieces, which are written when what waits before them has left. */
   private joined: JoinedPieces | undefined;
 
+  private readonly events = {
+    data: (bytes: Buffer) => this.data(bytes),
+    drain: () => this.settle(),
+    end: () => this.owner.onEnd(),
+    close: () => this.closed(),
+  };
+
   constructor(private readonly socket: net.Socket) {
-    openSockets++;
-    socket.on("data", (bytes: Buffer) => this.data(bytes));
-    socket.on("drain", () => this.settle());
-    socket.on("end", () => this.owner.onEnd());
+    openSockets.count++;
+    for (const [event, listener] of Object.entries(this.events)) socket.on(event, listener as () => void);
     // `close` follows every error and is enough for the owner.
     socket.on("error", () => {});
-    socket.on("close", () => this.closed());
+  }
+
+  /** Gives the socket away, paused: this connection is not used any more. */
+  release(): net.Socket {
+    const { socket } = this;
+    openSockets.count--;
+    this.isClosing = true;
+    this.owner = NO_OWNER;
+    socket.pause();
+    for (const [event, listener] of Object.entries(this.events)) socket.off(event, listener as () => void);
+    return socket;
   }
 
   private data(bytes: Buffer): void {
-    received = bytes.buffer;
-    isReceivedLent = false;
+    received.buffer = bytes.buffer;
+    received.isLent = false;
     const isUsedUp = this.owner.onData(bytes);
-    received = undefined;
-    if (isUsedUp && bytes.length >= LARGE_BYTES && !isReceivedLent) free(bytes);
+    received.buffer = undefined;
+    if (isUsedUp && bytes.length >= LARGE_BYTES && !received.isLent) free(bytes);
   }
 
   get remoteAddress(): string {
@@ -151,7 +161,7 @@ class NodeConnection implements Connection {
     this.socket.write(bytes);
     // Already zero if the kernel took everything within the call.
     if (this.socket.writableLength === 0) return true;
-    if (bytes.buffer === received) isReceivedLent = true;
+    if (bytes.buffer === received.buffer) received.isLent = true;
     return this.isTaken();
   }
 
@@ -260,7 +270,7 @@ class NodeConnection implements Connection {
   }
 
   private closed(): void {
-    openSockets--;
+    openSockets.count--;
     for (const bytes of this.rest.splice(0)) this.owner.onData(bytes);
     if (this.isRestWhole) this.owner.onEnd();
     const owner = this.owner;
@@ -274,7 +284,7 @@ export function nodeTransport(): Transport {
   return {
     name: "node",
     get openSockets() {
-      return openSockets;
+      return openSockets.count;
     },
     listen(fd, onConnection): Listener {
       const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {

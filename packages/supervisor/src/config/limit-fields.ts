@@ -56,6 +56,10 @@ export const balancerLimitFields = {
     BALANCER_LIMITS.headTimeoutMs,
     "How long a client may take to send a request head; then it gets 408.",
   ),
+  handshakeTimeoutMs: milliseconds(
+    BALANCER_LIMITS.handshakeTimeoutMs,
+    "How long a client of an https address may take to establish TLS; then its connection is reset.",
+  ),
   bodyTimeoutMs: milliseconds(
     BALANCER_LIMITS.bodyTimeoutMs,
     "How long a client may send nothing while the server waits for its request body; then it gets 408.",

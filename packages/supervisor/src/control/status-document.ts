@@ -279,6 +279,17 @@ export interface LastDeath {
   reason: string;
 }
 
+/** A certificate of the fleet, without its key. */
+export interface CertificateStatus {
+  /** Names, wildcards and IP addresses. */
+  names: string[];
+  source: "file" | "self-signed" | "internal" | "automatic";
+  /** Unix time in milliseconds. */
+  notAfter: number;
+  /** Why it is not as it should be, such as a file that cannot be read; null if it is. */
+  problem: string | null;
+}
+
 export interface Status {
   version: string;
   name: string;
@@ -317,6 +328,8 @@ export interface Status {
   lastDeath: LastDeath | null;
   /** The operator's lock, since a Unix time in milliseconds; null if there is none. */
   lock: { reason: string; by: string; since: number } | null;
+  /** Absent unless an address is https. */
+  certificates?: CertificateStatus[];
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }

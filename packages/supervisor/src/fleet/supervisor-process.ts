@@ -282,7 +282,7 @@ export function writtenArguments(start: FleetStart, listen: FleetConfig["listen"
 export function originArguments(start: FleetStart): string[] {
   const { file, instances, listen = [], runtime, worker } = start;
   const args: string[] = [];
-  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python", "sticky"] as const) {
+  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python", "tls", "sticky"] as const) {
     const value = start[name];
     if (value !== undefined) args.push(`--${name}`, value);
   }

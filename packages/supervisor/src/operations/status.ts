@@ -70,6 +70,7 @@ interface StatusSources {
   deaths: DeathWatch;
   series: SeriesKeeper;
   locking: FleetLocking;
+  certificates: { readonly status: NonNullable<Status["certificates"]> } | undefined;
 }
 
 export function buildStatus(sources: StatusSources): Status {
@@ -97,6 +98,7 @@ export function buildStatus(sources: StatusSources): Status {
     rolledBack: sources.rolledBack,
     lastDeath: lastDeathOf(sources),
     lock: sources.locking.status,
+    ...(sources.certificates !== undefined && { certificates: sources.certificates.status }),
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, pool, now))),

@@ -66,6 +66,8 @@ export interface Applied {
   leaving: string[];
   /** The drained upstreams on which it still has requests. Missing from balancers of earlier versions, and if there are none. */
   busy?: string[];
+  /** The version of the certificates that it follows. Missing without TLS. */
+  certificates?: number;
   /** Whether its listening sockets are open; a draining balancer closes them after it has accepted the waiting clients. */
   listening: boolean;
 }
@@ -306,6 +308,7 @@ function isMessage(message: Fields): boolean | undefined {
         areAmounts(message, ["version"]) &&
         isList(message.leaving) &&
         isOptional(message.busy, isList) &&
+        isOptional(message.certificates, isAmount) &&
         typeof message.listening === "boolean"
       );
     case "pong":

@@ -17,6 +17,7 @@ import { RateLimits } from "./admission/rate-limits.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
 import { Acceptor, type Entrance } from "./downstream/acceptor.js";
 import { Http1Downstream } from "./downstream/http1.js";
+import { Http2Downstream } from "./downstream/http2.js";
 import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
@@ -308,6 +309,7 @@ export class Balancer {
     for (const client of this.acceptor.clients) {
       if (this.closesDue < 1) return;
       if (client instanceof Http1Downstream && client.isDrained && client.endEarly()) this.closesDue--;
+      else if (client instanceof Http2Downstream) this.closesDue -= client.endEarly(this.closesDue);
     }
   }
 
@@ -317,6 +319,7 @@ export class Balancer {
     this.relay.isDraining = true;
     this.relay.drainingSince = this.deadlines.now;
     this.probes.drain();
+    for (const client of [...this.acceptor.clients]) if (client instanceof Http2Downstream) client.drain();
     this.acceptWaiting(performance.now() + MAX_ACCEPT_MS);
     setTimeout(() => {
       for (const client of [...this.acceptor.clients]) client.closeIfIdle();

@@ -134,6 +134,8 @@ class BalancerProcess {
     balancer.apply(snapshot);
     try {
       for (const { fd, address, proxied: isProxied = false, tls, redirect } of snapshot.listen) {
+        if (this.tls !== undefined && snapshot.limits.maxStreamsPerConnection > 0)
+          this.tls.contexts.protocols = ["h2", "http/1.1"];
         const service = tls === true ? this.tls?.service : undefined;
         balancer.listen({ fd, isUnix: address.startsWith("unix:"), isProxied, tls: service, redirect });
       }

@@ -10,9 +10,10 @@ import { Handshake, HandshakeTurns, type TlsService } from "../tls/handshake.js"
 import { type Connection, type ConnectionOwner, type Ends, NO_OWNER, type Transport } from "../transport/transport.js";
 import type { UpstreamRegistry } from "../upstreams/registry.js";
 import { Http1Downstream } from "./http1.js";
+import { Http2Downstream, Http2Scratch } from "./http2.js";
 import { ProxiedClient, ProxyProblems } from "./proxied.js";
 
-type Client = Http1Downstream | ProxiedClient | TcpDownstream | Handshake;
+type Client = Http1Downstream | Http2Downstream | ProxiedClient | TcpDownstream | Handshake;
 
 /** Where clients come in. */
 export interface Entrance {
@@ -51,6 +52,7 @@ export class Acceptor {
   private readonly door: Door;
   private readonly proxyProblems: ProxyProblems;
   private readonly handshakeTurns = new HandshakeTurns();
+  private http2Scratch: Http2Scratch | undefined;
 
   constructor(private readonly options: AcceptorOptions) {
     const { limits, deadlines } = options.relay;
@@ -109,9 +111,11 @@ export class Acceptor {
       this.options.onLeft();
       return NO_OWNER;
     }
-    const add = (plain: Connection, known: Peer) =>
-      this.addHttp1({ connection: plain, peer: known, ends }, entry, redirect);
-    return tls === undefined ? add(connection, peer) : this.shakeHands(tls, connection, peer, add);
+    const add = (plain: Connection, known: Peer, protocol: string) => {
+      const client = { connection: plain, peer: known, ends };
+      return protocol === "h2" ? this.addHttp2(client, entry) : this.addHttp1(client, entry, redirect);
+    };
+    return tls === undefined ? add(connection, peer, "") : this.shakeHands(tls, connection, peer, add);
   }
 
   private addHttp1(
@@ -119,9 +123,32 @@ export class Acceptor {
     entry: "stays" | 429 | 503,
     redirect: number | undefined,
   ): ConnectionOwner {
-    const client = new Http1Downstream(this.options.relay, connection, peer, this.onClientGone);
+    const { relay } = this.options;
+    const mayTurn = relay.limits.maxStreamsPerConnection > 0 && entry === "stays" && redirect === undefined;
+    const client = new Http1Downstream(
+      ...([relay, connection, peer, this.onClientGone] as const),
+      mayTurn ? this.turnToHttp2 : undefined,
+    );
     client.saidEnds = ends;
     client.redirectPort = redirect;
+    this.clients.add(client);
+    if (entry !== "stays") client.refuse(entry);
+    return client;
+  }
+
+  /** A client has begun with the preface of HTTP/2 (RFC 9113 §3.3). */
+  private readonly turnToHttp2 = (from: Http1Downstream, connection: Connection, received: Buffer): void => {
+    this.clients.delete(from);
+    const client = this.addHttp2({ connection, peer: from.peer, ends: from.saidEnds }, "stays");
+    connection.owner = client;
+    client.onData(received);
+  };
+
+  private addHttp2({ connection, peer, ends }: TcpClient, entry: "stays" | 429 | 503): Http2Downstream {
+    const { relay } = this.options;
+    this.http2Scratch ??= new Http2Scratch(relay);
+    const client = new Http2Downstream(relay, connection, peer, this.http2Scratch, this.onClientGone);
+    client.saidEnds = ends;
     this.clients.add(client);
     if (entry !== "stays") client.refuse(entry);
     return client;
@@ -132,15 +159,15 @@ export class Acceptor {
     tls: TlsService,
     connection: Connection,
     peer: Peer,
-    add: (secured: Connection, peer: Peer) => ConnectionOwner,
+    add: (secured: Connection, peer: Peer, protocol: string) => ConnectionOwner,
   ): Handshake {
     const { relay } = this.options;
     const { forwarded, deadlines, limits } = relay;
     const handshake: Handshake = new Handshake({
       ...{ connection, tls, peer, deadlines, timeoutMs: limits.handshakeTimeoutMs, turns: this.handshakeTurns },
-      onSecure: (secured, { certificate }) => {
+      onSecure: (secured, { protocol, certificate }) => {
         this.clients.delete(handshake);
-        return add(secured, forwarded.secured(peer, certificate.length === 0 ? SECURE : { certificate }));
+        return add(secured, forwarded.secured(peer, certificate.length === 0 ? SECURE : { certificate }), protocol);
       },
       onGone: () => this.onClientGone(handshake),
     });

@@ -184,7 +184,7 @@ function addHstsTo(head: ResponseHead, line: Uint8Array): void {
 }
 
 /** Adds the request id, unless the app has sent one. */
-function addIdTo(head: ResponseHead, identity: Identity): void {
+export function addIdTo(head: ResponseHead, identity: Identity): void {
   const { fields } = head;
   for (let i = 0; i < fields.count; i++) if (fields.kinds[i] === FieldKind.REQUEST_ID) return;
   const { responseLine } = identity;

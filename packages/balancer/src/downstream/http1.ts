@@ -31,6 +31,13 @@ function keepingReader(): BodyReader {
   return reader;
 }
 
+/** The first line of HTTP/2's preface, which is parsed as a request of a version that is refused. */
+const HTTP2_LINE = Buffer.from("PRI * HTTP/2.0\r\n");
+
+function beginsHttp2(bytes: Buffer, start: number, end: number): boolean {
+  return end - start >= HTTP2_LINE.length && bytes.subarray(start, start + HTTP2_LINE.length).equals(HTTP2_LINE);
+}
+
 /** How long a client may keep sending after its last response, in milliseconds. */
 const LINGER_MS = 2000;
 /** To a client with too many connections. */
@@ -70,6 +77,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     readonly peer: Peer,
     /** Called when the descriptor is closed, so that a drain notices the last one. */
     private readonly onGone: (gone: Http1Downstream) => void,
+    /** Called instead of a refusal if the first bytes are those of HTTP/2; undefined: it is refused. */
+    private readonly onHttp2?: (client: Http1Downstream, connection: Connection, received: Buffer) => void,
   ) {
     this.exchange = new Exchange(relay, this, peer);
     this.memory = new ClientMemory(relay.budget, connection, this.input);
@@ -218,6 +227,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       return false;
     }
     if (after === HEAD_REFUSED) {
+      if (head.refusal === 505 && this.isHttp2(bytes, start, end)) return false;
       if (head.refusal === 413) this.response.page = findRoute(relay.router, head)?.target.errorPages?.of(413);
       this.refuse(head.refusal);
       return false;
@@ -245,6 +255,18 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     const status = typeof location === "number" ? location : 308;
     this.relay.counters.answered(status, 0);
     this.respond(status, typeof location === "string" ? location : undefined);
+  }
+
+  /** Passes a client that begins with the preface of HTTP/2 on, with what it has sent. Returns false if it is none. */
+  private isHttp2(bytes: Buffer, start: number, end: number): boolean {
+    const { onHttp2, relay } = this;
+    if (onHttp2 === undefined || this.wasServed || !beginsHttp2(bytes, start, end)) return false;
+    const received = Buffer.from(bytes.subarray(start, end));
+    this.state = "closed";
+    this.letGo();
+    relay.deadlines.remove(this);
+    onHttp2(this, this.connection, received);
+    return true;
   }
 
   private beginBody({ isUpgrade, framing, contentLength }: RequestHead): void {

@@ -35,9 +35,10 @@ export class Contexts {
   private challenged = new CertificateTable<Pair>([]);
   private made = new Map<string, SecureContext>();
 
-  /** @param protocols what we speak above TLS, by preference */
+  /** What we speak above TLS, by preference. */
+  protocols = ["http/1.1"];
+
   constructor(
-    private readonly protocols: string[],
     private readonly onProblem: (message: string) => void,
   ) {}
 

@@ -1403,6 +1403,12 @@ export interface FleetKeys {
                */
               maxConnectionsPerAddress?: number | undefined;
               /**
+               * The maximum number of requests that a client has in progress on one HTTP/2 connection; further ones are refused (REFUSED_STREAM), and clients send them again. `0`: clients get HTTP/1.1 only. See docs/http2.md.
+               *
+               * Value: whole number. Default: 128.
+               */
+              maxStreamsPerConnection?: number | undefined;
+              /**
                * The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).
                *
                * Value: whole number. Default: 1024.

@@ -38,9 +38,7 @@ export class Contexts {
   /** What we speak above TLS, by preference. */
   protocols = ["http/1.1"];
 
-  constructor(
-    private readonly onProblem: (message: string) => void,
-  ) {}
+  constructor(private readonly onProblem: (message: string) => void) {}
 
   /** Returns whether a set is complete, which is in use from now on. */
   follow(message: Certificates): boolean {

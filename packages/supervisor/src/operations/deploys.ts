@@ -1,6 +1,6 @@
 /** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
 import type { DeployRequest, DeployStatus, DeploySteering, OperationResult, ProgressListener } from "../control/api.js";
-import { DEPLOY_DEFAULTS } from "../core/deploy.js";
+import { DEPLOY_DEFAULTS, failingText } from "../core/deploy.js";
 import { findPool } from "../core/fleet.js";
 import type { FleetConfig } from "../core/model.js";
 import type { VerdictLimits } from "../core/verdict-model.js";
@@ -287,7 +287,8 @@ export class Deploys {
     const tookMs = performance.now() - trial.since;
     const addition = added.length === 0 ? [] : [`added and not judged: ${added.join(", ")}`];
     const done = `deployed: ${pools || "no pool that existed"}, in ${seconds(tookMs)}`;
-    return { ok: true, message: [done, ...untried, ...addition, ...unsaid].join("; ") };
+    const failing = failingText(trial.judgements);
+    return { ok: true, message: [done, ...failing, ...untried, ...addition, ...unsaid].join("; ") };
   }
 
   /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */

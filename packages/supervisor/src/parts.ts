@@ -278,6 +278,10 @@ export class Parts {
       },
       rateOf: (pool) => stats.totals(pool, performance.now()).requestsPerSecond,
       isReloading: () => this.reloads.isBusy,
+      saveState: () => {
+        this.state.changed();
+        return this.state.saved();
+      },
       publishOnce: (change) => publishing.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,
     });

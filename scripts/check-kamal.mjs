@@ -36,6 +36,7 @@ end
 puts JSON.generate(out)
 `;
 
+const READY = "/it's/$HOME/ready";
 const SECRETS = ["token.txt", "a b.txt", "it's $HOME.txt", "<%= 1 %>.txt"];
 const BOXES = ["--box", "east=10.0.0.5", "--box", "[fd00::1]:8081", "--box", "box3.example:8080"];
 
@@ -50,7 +51,7 @@ const CASES = [
   ["--worker", "examples/hello/app.ts"],
   ["--static", "examples/static-site/public"],
   ["--fapws", "examples/fapws/start.py"],
-  ["--env-file", "odd/.env", "odd/paceline.config.json", ...BOXES],
+  ["odd/paceline.config.json", ...BOXES],
   ["odd/it's $HOME & co.config.json"],
   ["odd/paceline.config.json", "--name", "Ünïcode & <%= 1 %>"],
 ];
@@ -83,9 +84,9 @@ function writeOdd() {
   write("odd/app.mjs", "export default { fetch: () => new Response() };\n");
   const env = Object.fromEntries(SECRETS.map((file, at) => [`SECRET_${at}`, { file }]));
   const config = { name: "Shop & Co", app: "./app.mjs", listen: "10.0.0.5:80", env, envFiles: [".env"] };
-  const balancer = { probes: { live: "/-/live", ready: "/it's $HOME/ready" }, preDrainMs: 4000 };
+  const balancer = { probes: { live: "/-/live", ready: READY }, preDrainMs: 4000 };
   write("odd/paceline.config.json", JSON.stringify({ ...config, balancer, drainTimeoutMs: 45_000 }));
-  write("odd/it's $HOME & co.config.json", JSON.stringify({ ...config, listen: ":8080" }));
+  write("odd/it's $HOME & co.config.json", JSON.stringify({ ...config, balancer, listen: ":8080" }));
 }
 
 /** Returns the words of a command as a shell reads them. */
@@ -128,15 +129,21 @@ function problemsOf(args) {
     expect("the arguments of the image", all.slice(image + 1), service.command.slice(1));
     expect("the grace period", of("--stop-timeout"), [grace]);
     const targets = of("--volume").map((word) => /^\/etc\/[a-z0-9-]+\/[-._a-zA-Z0-9]+:(.*):ro$/.exec(word)?.[1]);
-    expect("the files", targets, (service.secrets ?? []).map(({ target }) => target));
+    expect(
+      "the files",
+      targets,
+      (service.secrets ?? []).map(({ target }) => target),
+    );
     expect("the run directory", of("--env").includes(`PACELINE_RUN_DIR=${service.environment.PACELINE_RUN_DIR}`), true);
     // Without the proxy, Kamal stops a container by itself.
-    expect("how it is stopped", stop, deploy === null ? `-t "${grace}"` : "");
+    expect("how it is stopped", stop, deploy === null ? `-t ${grace}` : "");
     if (port === undefined) expect("the proxy", deploy, null);
     else {
       const proxied = words(deploy);
       expect("the target", proxied.includes(`--target=TARGET:${port}`), true);
       expect("the drain", proxied.includes(`--drain-timeout=${grace}s`), true);
+      const wanted = args[0].startsWith("odd/") ? READY : "/";
+      if (!proxied.includes(`--health-check-path=${wanted}`)) problems.push(`the health check: ${deploy}`);
       expect("the start", proxied.includes(`--deploy-timeout=${service.healthcheck.start_period}`), true);
     }
     if (!/^[\w.:-]+$/.test(ssh[0])) problems.push(`ssh to ${JSON.stringify(ssh)}`);
@@ -154,7 +161,11 @@ let failed = 0;
 for (const args of CASES) {
   const problems = problemsOf(args);
   if (problems.length > 0) failed++;
-  console.log(`${problems.length === 0 ? "✓" : "✗"} ${args.join(" ")}${problems.map((each) => `\n    ${each}`).join("")}`);
+  console.log(
+    `${problems.length === 0 ? "✓" : "✗"} ${args.join(" ")}${problems.map((each) => `\n    ${each}`).join("")}`,
+  );
 }
-console.log(`Kamal ${version.stdout.trim()}: ${CASES.length - failed} of ${CASES.length} exports are read as they are meant`);
+console.log(
+  `Kamal ${version.stdout.trim()}: ${CASES.length - failed} of ${CASES.length} exports are read as they are meant`,
+);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -63,8 +63,7 @@ export function limits(rates = LIMIT_RATES) {
   const alarms = FALSE_ALARMS * ALARM_SHARES.p99;
   const { above, canary } = P99;
   const wald = HALF * Math.log(HALF / alarms) + HALF * Math.log(HALF / (1 - alarms));
-  const divergence = (share) =>
-    share * Math.log(share / above) + (1 - share) * Math.log((1 - share) / (1 - above));
+  const divergence = (share) => share * Math.log(share / above) + (1 - share) * Math.log((1 - share) / (1 - above));
   return rates.map((rate) => {
     const total = Math.round(rate * SECONDS * SEEN);
     const evidence = (share) => evidenceAgainst({ hits: share * total, total }, above, canary.beyond);

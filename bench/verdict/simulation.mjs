@@ -178,7 +178,9 @@ export function deploy(core, release, rate, seed) {
     };
     judgement = judge(evidence, DEFAULT_LIMITS, true);
     const { verdict, tests, isClear } = judgement;
-    const seen = new Map([["web", { ...judgement, tests: [], undecided: [], canaryRequests: canary.requests, isAlone }]]);
+    const seen = new Map([
+      ["web", { ...judgement, tests: [], undecided: [], canaryRequests: canary.requests, isAlone }],
+    ]);
     const isPastHope = second >= LONGEST_FACTOR * JUDGE_SECONDS || (second >= ALONE_SECONDS && isPointless(seen));
     const left = isPastHope ? "none" : second < JUDGE_SECONDS ? "some" : "over";
     const step = nextStep(seen, left, "promote");

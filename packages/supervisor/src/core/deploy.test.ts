@@ -62,7 +62,12 @@ test.each([
   ["they are not yet", { isClear: false }, 14_000, false],
   ["they are not, and time is over", { isClear: false }, 15_000, true],
   ["nothing is in service", { isClear: false, isAlone: true }, 0, true],
-  ["nothing is in service, and the release seems to be broken", { isClear: false, isAlone: true, isDoubtful: true }, 0, false],
+  [
+    "nothing is in service, and the release seems to be broken",
+    { isClear: false, isAlone: true, isDoubtful: true },
+    0,
+    false,
+  ],
   ["no request is reported yet", { isClear: false, canaryRequests: 0, controlRequests: 0 }, 1_000, false],
   ["there are no requests", { isClear: false, canaryRequests: 0, controlRequests: 0 }, 3_000, true],
   ["the canary has had none yet", { isClear: false, canaryRequests: 0 }, 3_000, false],

@@ -75,17 +75,26 @@ describe("the verdict", () => {
       "pass",
       [],
     ],
-    ["nothing but 5xx, and nothing in service", alone(arm(0, { requests: 13, errors: 13 })), "fail", ["failures alone"]],
-    ["nothing but 5xx, and hardly anything in service", alone(arm(0, { requests: 13, errors: 13 }), arm(4)), "fail", [
-      "5xx",
-      "failures alone",
-    ]],
+    [
+      "nothing but 5xx, and nothing in service",
+      alone(arm(0, { requests: 13, errors: 13 })),
+      "fail",
+      ["failures alone"],
+    ],
+    [
+      "nothing but 5xx, and hardly anything in service",
+      alone(arm(0, { requests: 13, errors: 13 }), arm(4)),
+      "fail",
+      ["failures alone"],
+    ],
     ["a few 5xx, and nothing in service", alone(arm(0, { requests: 9, errors: 9 })), "wait", []],
     ["half of them 5xx, and nothing in service", alone(arm(0, { requests: 9000, errors: 4500 })), "wait", []],
-    ["three in four are lost, and nothing in service", alone(arm(0, { requests: 100, resets: 75 })), "fail", [
-      "resets",
-      "failures alone",
-    ]],
+    [
+      "three in four are lost, and nothing in service",
+      alone(arm(0, { requests: 100, resets: 75 })),
+      "fail",
+      ["failures alone"],
+    ],
     [
       "nothing but 5xx, where the few requests in service were lost",
       alone(arm(0, { requests: 60, errors: 60 }), arm(0, { requests: 3, resets: 3 })),

@@ -19,7 +19,15 @@ import {
   shareAbove,
   slowest,
 } from "./quantiles.js";
-import { ALONE, type Arm, type Evidence, type Judgement, type Verdict, type VerdictLimits, type VerdictTest } from "./verdict-model.js";
+import {
+  ALONE,
+  type Arm,
+  type Evidence,
+  type Judgement,
+  type Verdict,
+  type VerdictLimits,
+  type VerdictTest,
+} from "./verdict-model.js";
 
 /** The error rates that the documentation states. That of false alarms holds at a limit: a release as good as the control has far fewer. */
 export const FALSE_ALARMS = 0.05;

@@ -100,7 +100,15 @@ function words(text) {
 /** Returns the values of an option that may be repeated. */
 const valuesOf = (all, option) => all.flatMap((word, at) => (all[at - 1] === option ? [word] : []));
 
-/** Returns what is wrong with one export. */
+function problemsIn(args) {
+  try {
+    return problemsOf(args);
+  } catch (error) {
+    return [error.message];
+  }
+}
+
+/** Returns what is wrong with one export. @throws Error if a shell cannot read a command */
 function problemsOf(args) {
   const problems = [];
   const expect = (what, actual, wanted) => {
@@ -159,7 +167,7 @@ if (version.status !== 0) {
 writeOdd();
 let failed = 0;
 for (const args of CASES) {
-  const problems = problemsOf(args);
+  const problems = problemsIn(args);
   if (problems.length > 0) failed++;
   console.log(
     `${problems.length === 0 ? "✓" : "✗"} ${args.join(" ")}${problems.map((each) => `\n    ${each}`).join("")}`,

@@ -15,16 +15,18 @@ describe.each(RUNTIMES)("trailers on %s", (runtime) => {
   let balancer: BalancerProcess;
   let server: net.Server;
   let heard = "";
+  let response = RESPONSE;
 
   beforeEach(async () => {
     heard = "";
+    response = RESPONSE;
     balancer = await BalancerProcess.lease(runtime);
     server = net.createServer((socket) => {
       socket.on("error", () => {});
       socket.setEncoding("latin1").on("data", (text: string) => {
         heard += text;
         const isWhole = heard.startsWith("GET") ? /\r\n\r\n$/ : /\r\n0\r\n(?:.+\r\n)*\r\n$/;
-        if (isWhole.test(heard)) socket.write(RESPONSE);
+        if (isWhole.test(heard)) socket.write(response);
       });
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -52,6 +54,29 @@ describe.each(RUNTIMES)("trailers on %s", (runtime) => {
     expect(received).toMatch(/\r\n\r\n2\r\nok\r\n0\r\n\r\n$/);
     expect(heard).not.toContain("TE:");
   });
+
+  it.each(["TE: trailers;q=0", "TE: gzip, trailers; q=0.000 , x", "TE: xtrailers", "TE: gzip"])(
+    "of a response are left out for one who does not ask: %s",
+    async (field) => {
+      const get = `GET / HTTP/1.1\r\nHost: a\r\n${field}\r\nConnection: close, TE\r\n\r\n`;
+      const { received } = await exchangeRaw(balancer.port, get);
+      expect(received).toMatch(/\r\n\r\n2\r\nok\r\n0\r\n\r\n$/);
+      expect(heard).not.toContain("TE:");
+    },
+  );
+
+  it.each(["", "TE: trailers\r\nConnection: TE\r\n", "TE: trailers;q=0.5\r\nTE: gzip\r\nConnection: TE\r\n"])(
+    "of a response that are too large are dropped: %j",
+    async (asked) => {
+      response = RESPONSE.replace("Server-Timing: a", `Server-Timing: ${"a".repeat(20_000)}`);
+      const { received } = await exchangeRaw(
+        balancer.port,
+        `GET / HTTP/1.1\r\nHost: a\r\n${asked}Connection: close\r\n\r\n`,
+      );
+      expect(received).toMatch(/\r\n\r\n2\r\nok\r\n0\r\n\r\n$/);
+      expect(heard.includes("TE: trailers")).toBe(asked !== "");
+    },
+  );
 
   it("of a request pass with its body", async () => {
     const { received } = await exchangeRaw(balancer.port, `POST / HTTP/1.1\r\nHost: a\r\n${CHUNKED}`);

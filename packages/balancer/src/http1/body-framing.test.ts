@@ -102,6 +102,24 @@ describe("chunked", () => {
     expect(pieces).toEqual(["x".repeat(10_000), large, "yz!"]);
   });
 
+  it.each([true, false])("drops trailers that are too large if it should, asked for (%s) or not", (keepsTrailers) => {
+    const section = `X: ${"a".repeat(9000)}\r\n\r\n`;
+    const begin = (dropsLargeTrailers: boolean) => (reader: BodyReader) => {
+      reader.keepsTrailers = keepsTrailers;
+      reader.dropsLargeTrailers = dropsLargeTrailers;
+      reader.begin("chunked", 0);
+    };
+    const bytes = Buffer.from(`2\r\nok\r\n0\r\n${section}next`);
+    expect(readIn([bytes], begin(true))).toEqual({ data: "ok", rest: "next", verdict: 1 });
+    expect(readIn([bytes], begin(false)).verdict).toBe(BODY_MALFORMED);
+    const endless = Buffer.from(`0\r\nX: ${"a".repeat(1 << 20)}`);
+    expect(readIn([endless], begin(true)).verdict).toBe(BODY_MALFORMED);
+    const reader = new BodyReader();
+    begin(true)(reader);
+    reader.read(bytes, 0, bytes.length, { onBody() {} });
+    expect(reader.trailers).toBeUndefined();
+  });
+
   it("gives the same verdict on broken bytes however they are cut", () => {
     fc.assert(
       fc.property(

@@ -15,6 +15,8 @@ export const BODY_TOO_LARGE = -2;
 /** Limits for chunk lines and trailers, so that nobody can send endlessly without sending a body. */
 const MAX_CHUNK_LINE_BYTES = 256;
 const MAX_TRAILER_BYTES = 8192;
+/** How many bytes of trailers are read at all, where those that are too large are dropped. */
+const MAX_DROPPED_TRAILER_BYTES = 1 << 20;
 /** How many bytes of extensions a body may have in addition to an allowance per chunk; legitimate clients send none. */
 const MAX_EXTENSION_BYTES = 16_384;
 const EXCUSED_PER_CHUNK = 16;
@@ -59,6 +61,8 @@ export class BodyReader {
   private joinedEnd = 0;
   /** Whether the trailers of further bodies are kept. */
   keepsTrailers = false;
+  /** Whether trailers that are too large are dropped, as a recipient may (RFC 9110 §6.5.1); otherwise the body is malformed. */
+  dropsLargeTrailers = false;
   private keptTrailers: number[] | undefined;
   isComplete = true;
   /** The number of chunks read, in this body and earlier ones; each has a cost. */
@@ -82,11 +86,17 @@ export class BodyReader {
     return this.keptTrailers && Uint8Array.from(this.keptTrailers);
   }
 
-  /** `MAX_TRAILER_BYTES` bounds it. */
-  private keepTrailer(byte: number): void {
-    if (!this.keepsTrailers) return;
-    this.keptTrailers ??= [];
-    this.keptTrailers.push(byte);
+  /** Reads a byte of trailers. Returns false if there are too many. */
+  private readTrailer(byte: number): boolean {
+    if (++this.lineBytes > MAX_TRAILER_BYTES) {
+      this.keptTrailers = undefined;
+      return this.dropsLargeTrailers && this.lineBytes <= MAX_DROPPED_TRAILER_BYTES;
+    }
+    if (this.keepsTrailers) {
+      this.keptTrailers ??= [];
+      this.keptTrailers.push(byte);
+    }
+    return true;
   }
 
   /** Whether the end of the connection properly ends this body. */
@@ -256,31 +266,25 @@ export class BodyReader {
           break;
         case "trailer-start":
           if (byte === CR) this.state = "end-lf";
-          else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0) return BODY_MALFORMED;
-          else {
-            this.state = "trailer-name";
-            this.keepTrailer(byte);
-          }
+          else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0 || !this.readTrailer(byte)) return BODY_MALFORMED;
+          else this.state = "trailer-name";
           at++;
           break;
         case "trailer-name":
           if (byte === COLON) this.state = "trailer-value";
           else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0) return BODY_MALFORMED;
-          if (++this.lineBytes > MAX_TRAILER_BYTES) return BODY_MALFORMED;
-          this.keepTrailer(byte);
+          if (!this.readTrailer(byte)) return BODY_MALFORMED;
           at++;
           break;
         case "trailer-value":
           if (byte === CR) this.state = "trailer-lf";
           else if (((BYTE_CLASS[byte] as number) & IS_FIELD_VALUE) === 0) return BODY_MALFORMED;
-          if (++this.lineBytes > MAX_TRAILER_BYTES) return BODY_MALFORMED;
-          this.keepTrailer(byte);
+          if (!this.readTrailer(byte)) return BODY_MALFORMED;
           at++;
           break;
         case "trailer-lf":
-          if (byte !== LF) return BODY_MALFORMED;
+          if (byte !== LF || !this.readTrailer(byte)) return BODY_MALFORMED;
           this.state = "trailer-start";
-          this.keepTrailer(byte);
           at++;
           break;
         case "end-lf":

@@ -33,7 +33,8 @@ export const HEAD_REFUSED = -2;
 const MAX_METHOD_BYTES = 24;
 
 /** In a TE field (RFC 9110 §10.1.4). */
-const TRAILERS = /(?:^|[\s,])trailers(?:$|[\s,;])/i;
+/** With a weight of 0 it is refused (RFC 9110 §12.4.2). */
+const TRAILERS = /(?:^|[\s,])trailers(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:$|,))(?=$|[\s,;])/i;
 
 const CHUNKED = ascii("chunked");
 const CONTINUE = ascii("100-continue");
@@ -249,7 +250,7 @@ export class RequestHead {
           if (/\bh2c\b/i.test(fields.value(i))) isUpgradeUnsafe = true;
           break;
         case FieldKind.TE:
-          this.takesTrailers = this.minorVersion === 1 && TRAILERS.test(fields.value(i));
+          if (this.minorVersion === 1 && TRAILERS.test(fields.value(i))) this.takesTrailers = true;
           break;
         case FieldKind.EXPECT:
           if (!fields.valueIs(i, CONTINUE)) return 417;

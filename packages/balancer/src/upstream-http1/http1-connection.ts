@@ -72,6 +72,7 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   ) {
     this.receiver = receiver;
     this.reading = new PacedReading(undefined, upstream.turnShare);
+    this.body.dropsLargeTrailers = true;
     this.progressAt = upstream.deadlines.now;
   }
 

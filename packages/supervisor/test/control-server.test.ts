@@ -258,6 +258,19 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     await expect(new ControlClient({ socketPath }).status()).rejects.toMatchObject({ code: "not-running" });
   });
 
+  test("clients that leave their operations do not add up, and keep nobody from others", async () => {
+    const waits = () => get("/v1/ready?timeoutMs=1").then(({ status }) => status);
+    for (let n = 0; n < 8; n++)
+      expect(new Set(await Promise.all(Array.from({ length: 8 }, waits)))).toEqual(new Set([504]));
+    const response = await get("/v1/ready?timeoutMs=1");
+    expect(response.status).toBe(503);
+    expect(JSON.parse(response.body).error).toMatchObject({
+      code: "busy",
+      message: "64 requests of /v1/ready are under way",
+    });
+    expect((await post("/v1/pools/web/scale", '{"instances": 3}')).status).toBe(200);
+  });
+
   test("the client's own deadline and a lost supervisor are told apart", async () => {
     const waiting = new ControlClient({ socketPath, timeoutMs: 100 }).operate("GET", "/v1/ready");
     await expect(waiting).rejects.toMatchObject({ code: "timeout" });

@@ -215,6 +215,11 @@ for (const [runtime, program] of [
       say({ type: "welcome" });
       await told.next();
       sockets[0]?.pause();
+      // What is skipped and counted costs no connection.
+      for (const type of ["recorded", "spans", "stats"]) {
+        command({ flood: 8 << 20, with: type });
+        expect(await told.next()).toMatchObject({ event: "flooded", largest: expect.toSatisfy((it) => it < 1 << 20) });
+      }
       command({ flood: 8 << 20 });
       expect(await told.next()).toMatchObject({ event: "problem", message: expect.stringContaining("does not read") });
       const { largest } = (await told.next()) as { largest: number };

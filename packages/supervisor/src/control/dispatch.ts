@@ -1,7 +1,7 @@
 /** One request of the control socket or of the admin listener: it is admitted, read and given to its route. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Caller } from "../core/history.js";
-import type { SupervisorApi } from "./api.js";
+import type { OperationResult, SupervisorApi } from "./api.js";
 import { sendPage } from "./page-document.js";
 import { ControlError, lines, operation, sendJson, sendMetrics } from "./responses.js";
 import { type BodyShape, bodyProblems, matchPath, type Route, type RouteInput } from "./route.js";
@@ -16,6 +16,9 @@ export interface Gate {
   admitTo(route: Route, request: IncomingMessage): BodyShape;
   callerOf(request: IncomingMessage): Caller;
 }
+
+/** Operations of one route that are under way, also those whose client has left: each has its place in a list. */
+const MAX_OPERATIONS = 64;
 
 interface DispatcherOptions {
   supervisor: SupervisorApi;
@@ -32,6 +35,8 @@ interface DispatcherOptions {
 export class Dispatcher {
   private readonly stream: StatusStream;
   private readonly closing = new Set<() => void>();
+  /** How many are under way, by the path of their route. */
+  private readonly operations = new Map<string, number>();
 
   constructor(private readonly options: DispatcherOptions) {
     this.stream = new StatusStream(options.supervisor);
@@ -81,17 +86,35 @@ export class Dispatcher {
       case "stream":
         return this.stream.open(response);
       case "operation":
-        return operation(response, url.searchParams, (onProgress) => reply.run(input, onProgress));
+        return operation(response, url.searchParams, (onProgress) =>
+          this.count(route.path, () => reply.run(input, onProgress)),
+        );
       case "lines": {
         if (this.closing.size >= this.options.maxFollowers)
           throw new ControlError(503, "busy", `${this.options.maxFollowers} clients follow lines already`);
-        return lines(response, url.searchParams, reply.open(input), (end) => {
-          this.closing.add(end);
-          return () => this.closing.delete(end);
+        return lines(response, url.searchParams, reply.open(input), {
+          onServerClose: (end) => {
+            this.closing.add(end);
+            return () => this.closing.delete(end);
+          },
+          readers: () => this.closing.size,
         });
       }
       default:
         return reply satisfies never;
+    }
+  }
+
+  /** @throws ControlError `busy` */
+  private async count(path: string, run: () => Promise<OperationResult>): Promise<OperationResult> {
+    const { operations } = this;
+    const running = operations.get(path) ?? 0;
+    if (running >= MAX_OPERATIONS) throw new ControlError(503, "busy", `${running} requests of ${path} are under way`);
+    operations.set(path, running + 1);
+    try {
+      return await run();
+    } finally {
+      operations.set(path, (operations.get(path) ?? 1) - 1);
     }
   }
 }

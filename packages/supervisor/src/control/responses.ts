@@ -99,7 +99,7 @@ async function withDeadline(running: Promise<OperationResult>, timeoutMs: number
   }
 }
 
-/** A follower with more unread bytes than this receives no further lines until it has read them. */
+/** Followers with more unread bytes than this, each with its part of them, receive no further lines until they have read them. */
 const MAX_LINES_BYTES = 16 << 20;
 /** Skipped lines are counted per name; beyond this many names, under one name for the rest. */
 const MAX_NAMES = 1_000;
@@ -112,12 +112,18 @@ interface LineSource {
   subscribe: Subscribe;
 }
 
-/** `onServerClose` registers a function that ends the stream and returns one that unregisters it. */
+interface Streams {
+  /** Registers a function that ends the stream. Returns one that unregisters it. */
+  onServerClose(end: () => void): () => void;
+  /** How many there are. */
+  readers(): number;
+}
+
 export function lines(
   response: ServerResponse,
   query: URLSearchParams,
   source: LineSource,
-  onServerClose: (end: () => void) => () => void,
+  { onServerClose, readers }: Streams,
 ): void {
   const most = query.get("lines");
   const recent =
@@ -137,7 +143,7 @@ export function lines(
   };
   const release = [
     source.subscribe((some) => {
-      if (response.writableLength <= MAX_LINES_BYTES) return send(textOf(some));
+      if (response.writableLength <= MAX_LINES_BYTES / readers()) return send(textOf(some));
       for (const line of some) countLost(lost, line);
     }),
     onServerClose(() => {

@@ -2,7 +2,6 @@
 import { MAX_TIMER_MS } from "../limits.js";
 import { connectLocally } from "../net/local-socket.js";
 import type { StreamSocket } from "../net/stream-socket.js";
-import type { Certificates } from "./certificates.js";
 import type { ChildIdentity } from "./child-environment.js";
 import type { ChildMessage, ChildRole, Fault, Hello } from "./child-message.js";
 import { CHANNEL_VERSION, LineFramer, markLost } from "./protocol.js";
@@ -17,6 +16,8 @@ import {
 
 /** While more than this is unsent, reports are skipped: later ones contain the same totals, and skipped records are counted. */
 const MAX_WAITING_BEFORE_REPORTS_BYTES = 256 << 10;
+/** What may be skipped. */
+const REPORTS: ReadonlySet<ChildMessage["type"]> = new Set(["stats", "recorded", "spans"]);
 /** With more than this unsent, the supervisor is not reading; a new connection starts again with a hello. */
 const MAX_WAITING_BYTES = 1 << 20;
 /** The time limit from the connection to the welcome. */
@@ -38,7 +39,6 @@ export interface ChannelClientOptions {
   /** The connection is lost; it tries to connect again. */
   onLost?(): void;
   onSnapshot?(snapshot: Snapshot): void;
-  onCertificates?(certificates: Certificates): void;
   /** @param deadlineMs milliseconds from now until the drain must have ended */
   onDrain?(deadlineMs: number): void;
   onReleased?(): void;
@@ -107,8 +107,7 @@ export class ChannelClient {
       return false;
     }
     const socket = this.state.socket;
-    const isReport = message.type === "stats" || message.type === "recorded";
-    if (isReport && socket.waitingBytes > MAX_WAITING_BEFORE_REPORTS_BYTES) return false;
+    if (REPORTS.has(message.type) && socket.waitingBytes > MAX_WAITING_BEFORE_REPORTS_BYTES) return false;
     if (socket.waitingBytes > MAX_WAITING_BYTES) {
       this.lose(socket, "the supervisor does not read");
       return false;
@@ -268,9 +267,6 @@ export class ChannelClient {
         return;
       case "snapshot":
         this.options.onSnapshot?.(message);
-        return;
-      case "certificates":
-        this.options.onCertificates?.(message);
         return;
       default:
         message satisfies never;

@@ -1,7 +1,7 @@
 /** A body from a file: read only as far as the balancer takes it, and the file is always closed. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { FileBody } from "../kinds/static/file-body.js";
 import { type BodyLane, BodySender } from "./body-sender.js";
 
@@ -23,13 +23,13 @@ function open(length: number, failsAt = Number.POSITIVE_INFINITY) {
   return file;
 }
 
-function sending(file: ReturnType<typeof open>, window: number) {
+function sending(file: ReturnType<typeof open> | undefined, window: number) {
   const frames = new FrameBuffer();
   const told: string[] = [];
   const lane: BodyLane = { frames, isFull: false, queue: () => told.push("queued"), flushSoon: () => {} };
   const owner = { id: 7, onBodyEnd: () => told.push("end"), failed: () => told.push("failed") };
-  const sender = new BodySender(lane, owner, window, file.remaining);
-  sender.sendFile(file as unknown as FileBody);
+  const sender = new BodySender(lane, owner, window, file?.remaining ?? Number.POSITIVE_INFINITY);
+  if (file !== undefined) sender.sendFile(file as unknown as FileBody);
   /** The type and length of each frame so far. */
   const sent = () => {
     const list: [number, number][] = [];
@@ -103,4 +103,36 @@ it("joins small blocks of bodies that take turns, in their order, before what is
   }
   expect(got).toEqual(expected);
   expect(count).toBeLessThan(30);
+});
+
+it("gathers the blocks of a body that is always ready for a moment, and sends them with what follows, or its end", () => {
+  vi.useFakeTimers();
+  try {
+    const { sender, sent } = sending(undefined, 1_000_000);
+    const piece = Buffer.from("x");
+    sender.write(piece);
+    expect(sent()).toEqual([[FrameType.DATA, 1]]);
+    sender.hasten();
+    for (let n = 0; n < 5000; n++) sender.write(piece);
+    // Full once.
+    expect(sent()).toEqual([[FrameType.DATA, 4097]]);
+    vi.advanceTimersByTime(10);
+    expect(sent()).toEqual([[FrameType.DATA, 5001]]);
+    // It hurries no more.
+    sender.write(piece);
+    expect(sent()).toEqual([[FrameType.DATA, 5002]]);
+    sender.hasten();
+    sender.write(piece);
+    sender.endBody();
+    expect(sent()).toEqual([
+      [FrameType.DATA, 5003],
+      [FrameType.END, 0],
+    ]);
+    sender.hasten();
+    sender.write(piece);
+    sender.stop();
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
 });

@@ -9,6 +9,8 @@ export const SMALL_BODY_BYTES = 16_384;
 
 /** Small blocks of bodies in turns are gathered: each would be a frame and a write to its client. */
 const GATHERED_BYTES = 4096;
+/** Those of a body whose next block is always ready are gathered for so long, in milliseconds. */
+const GATHER_MS = 4;
 const MAX_SPARE_BUFFERS = 8;
 const spareBuffers: Buffer[] = [];
 
@@ -35,6 +37,9 @@ export class BodySender implements BlockWriter {
   isQueued = false;
   private gathered: Buffer | undefined;
   private gatheredLength = 0;
+  /** Set while gathered blocks wait for more, although nothing else waits. */
+  private gatherTimer: NodeJS.Timeout | undefined;
+  private isHasty = false;
   private pending: Uint8Array | undefined;
   private file: FileBody | undefined;
   private sent = 0;
@@ -70,7 +75,7 @@ export class BodySender implements BlockWriter {
     if (this.owed < 0) throw new TypeError("the response's body is longer than its Content-Length");
     if (block.length <= this.window && block.length <= SMALL_BODY_BYTES && !this.lane.isFull) {
       this.window -= block.length;
-      if (this.gatheredLength > 0 || this.lane.frames.isPieceOfOther(this.owner.id)) this.gather(block);
+      if (this.isHasty || this.gatheredLength > 0 || this.lane.frames.isPieceOfOther(this.owner.id)) this.gather(block);
       else {
         this.lane.frames.data(this.owner.id, block, 0, block.length);
         this.lane.flushSoon();
@@ -84,7 +89,10 @@ export class BodySender implements BlockWriter {
   }
 
   private gather(block: Uint8Array): void {
-    if (this.gatheredLength + block.length > GATHERED_BYTES) this.sendGathered();
+    if (this.gatheredLength + block.length > GATHERED_BYTES) {
+      this.sendGathered();
+      this.lane.flushSoon();
+    }
     if (block.length > GATHERED_BYTES) {
       this.lane.frames.data(this.owner.id, block, 0, block.length);
       return this.lane.flushSoon();
@@ -92,8 +100,21 @@ export class BodySender implements BlockWriter {
     this.gathered ??= spareBuffers.pop() ?? Buffer.allocUnsafeSlow(GATHERED_BYTES);
     this.gathered.set(block, this.gatheredLength);
     this.gatheredLength += block.length;
-    this.lane.queue(this);
+    if (this.isHasty) this.gatherTimer ??= setTimeout(this.sendLate, GATHER_MS);
+    else this.lane.queue(this);
   }
+
+  hasten(): void {
+    this.isHasty = true;
+  }
+
+  private readonly sendLate = (): void => {
+    this.gatherTimer = undefined;
+    // It hurries no more, unless it says so again.
+    this.isHasty = false;
+    this.sendGathered();
+    this.lane.flushSoon();
+  };
 
   private sendGathered(): void {
     if (this.gathered === undefined) return;
@@ -106,6 +127,8 @@ export class BodySender implements BlockWriter {
     if (spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(this.gathered);
     this.gathered = undefined;
     this.gatheredLength = 0;
+    clearTimeout(this.gatherTimer);
+    this.gatherTimer = undefined;
   }
 
   drained(): Promise<void> {

@@ -16,6 +16,7 @@ it.each([1, 20])(
     const writer = {
       write: () => ++written > 0,
       drained: () => Promise.resolve(),
+      hasten: () => {},
       endBody: () => {},
       failed: (error: unknown) => expect(error).toBeUndefined(),
     };

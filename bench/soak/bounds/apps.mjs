@@ -27,6 +27,9 @@ export const APPS = {
   "app: pieces of a byte, not read": {
     start: ({ port }) => connections(port, 20, (socket) => socket.write(get("/pieces"))),
   },
+  "app: pieces of a byte, read": {
+    start: ({ port }) => connections(port, 20, (socket) => socket.write(get("/pieces")), { reads: true }),
+  },
   // Bun's server reads block after block by itself and serves nobody meanwhile.
   "app of serve: pieces of a byte, not read": {
     alone: ["APP"],

@@ -15,6 +15,12 @@ const unread = (target, count = 1) => ({
   start: ({ port }) => connections(port, count, overAndOver(get(target).repeat(1000))),
 });
 
+/** A large or endless response for each of many clients. */
+const silent = (target, count) => ({
+  ...prepareAt("/"),
+  start: ({ port }) => connections(port, count, (socket) => socket.write(get(target))),
+});
+
 /** Posts many pieces and keeps the connection. */
 const chunks = (target) => ({
   start: ({ port }) =>
@@ -51,6 +57,8 @@ export const CLIENTS = {
   "client: files that are not there, not read": unread("/files/none", 4),
   "client: responses of WSGI that are not read": unread("/wsgi/"),
   "client: 200 at once that do not read": unread("/", 200),
+  "client: 1,500 that do not read what a program sends without end": silent("/program/chunks", 1500),
+  "client: 1,500 that do not read a large response of an app": silent("/large", 1500),
   "client: chunks of a byte that an app does not read": chunks("/unread"),
   "client: chunks of a byte that a Node handler does not read": chunks("/handler/unread"),
   "client: chunks of a byte for WSGI": chunks("/wsgi/"),
@@ -62,7 +70,7 @@ export const CLIENTS = {
   "client: 100 uploads that an app does not read": uploads("/unread"),
   "client: 100 uploads that an app over HTTP/1.1 does not read": {
     ...uploads("/plain/unread", "/plain/"),
-    known: { bun: { memory: "Bun.serve alone holds 1.7 MB of each" } },
+    known: { bun: { process: "plain.1", memory: "Bun.serve alone holds 1.7 MB of each" } },
   },
   "client: 100 uploads that a Node handler does not read": uploads("/handler/unread", "/handler/"),
   "client: 100 uploads that a program does not read": uploads("/program/unread"),

@@ -1,11 +1,13 @@
 /** Judges the results of a row, and prints the table. */
 import { MOST_MB } from "./row.mjs";
 
-/** Returns a round's line of the table. `known` names limits from docs/security.md. */
+/** Returns a round's line of the table. `known` names limits from docs/security.md; that of memory holds for one process, `known.process`. */
 export function lineOf(name, found, known = {}) {
   const grown = Object.entries(found.grown).sort((a, b) => b[1] - a[1]);
+  const large = grown.filter(([, mb]) => mb >= MOST_MB);
+  const knownMemory = large.every(([process]) => process === known.process) ? known.memory : undefined;
   const cells = {
-    memory: cell(grown[0][1] < MOST_MB, grown.slice(0, 2).map(describe(found)).join(", "), known.memory),
+    memory: cell(large.length === 0, grown.slice(0, 2).map(describe(found)).join(", "), knownMemory),
     descriptors: cell(found.leftOpen.length === 0, found.leftOpen.join(", ") || "closed", known.descriptors),
     p99: cell(found.isQuick, found.failed === 0 ? found.p99 : `${found.p99}, ${found.failed} failed`, known.p99),
   };

@@ -15,15 +15,15 @@ import {
 import type { AccessLogRule } from "@paceline/wire/access-log";
 import { RateLimits } from "./admission/rate-limits.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
-import { Acceptor, type Entrance } from "./downstream/acceptor.js";
+import { Acceptor } from "./downstream/acceptor.js";
 import { Http1Downstream } from "./downstream/http1.js";
-import { Http2Downstream } from "./downstream/http2.js";
 import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
 import type { Relay } from "./exchange/relay.js";
 import { SpareHeads } from "./exchange/spare-heads.js";
 import { Spool } from "./exchange/spool.js";
+import { UnreadBytes } from "./exchange/unread-bytes.js";
 import { Forwarded } from "./http1/forwarded.js";
 import { HeadWriter } from "./http1/head-writer.js";
 import { IdentitySource } from "./http1/identity.js";
@@ -37,7 +37,6 @@ import { oldestOfEach } from "./stats/open-requests.js";
 import { Recorder } from "./stats/recorder.js";
 import { SpanRecorder } from "./stats/span-recorder.js";
 import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
-import { UnreadBytes } from "./tcp/unread-bytes.js";
 import type { Listener, Transport } from "./transport/transport.js";
 import { Http1UpstreamClient, WatchedHttp1Client } from "./upstream-http1/http1-upstream.js";
 import { ControlLane } from "./upstream-lane/lane-connection.js";
@@ -52,6 +51,9 @@ const QUIET_TICK_MS = 1000;
 const QUIET_TICKS = 1000 / TICK_MS;
 /** A draining balancer accepts clients that wait in the queue for no longer than this. */
 const MAX_ACCEPT_MS = 1000;
+
+/** A slow reader may read nothing for this part of `sendTimeoutMs` while others need the memory of its response. */
+const READER_BREAKS = 8;
 
 export interface BalancerOptions {
   transport: Transport;
@@ -109,11 +111,17 @@ export class Balancer {
     const forwarded = new Forwarded(options.trustedProxies);
     const requestWriter = new HeadWriter(limits.maxHeadBytes, deadlines);
     const budget = new BufferBudget(limits.maxBufferedBytes);
-    const { spoolDir: folder, onNotice: onProblem, accessLog: rule, outputFd } = options;
-    const accessLog = rule && new AccessLog({ rule, outputFd, forwarded, limits, onProblem });
+    const { spoolDir: folder, onNotice: onProblem } = options;
     this.relay = {
       limits,
       budget,
+      unread: new UnreadBytes({
+        maxBytes: limits.maxUnreadBytes,
+        patienceMs: limits.sendTimeoutMs / READER_BREAKS,
+        clock: deadlines,
+        tell: options.onNotice,
+        lookAtPeers: () => transport.lookAtPeers(),
+      }),
       turnShare: new TurnShare(),
       spool: new Spool({ folder, maxBytes: limits.maxSpoolBytes, budget, onProblem }),
       poison: new PoisonBook(options.onPoison),
@@ -130,21 +138,28 @@ export class Balancer {
       router: new Router([]),
       rateLimits: options.rateLimits.length === 0 ? undefined : new RateLimits(options.rateLimits, forwarded),
       probes: undefined,
-      hsts: undefined,
       internal: undefined,
       identities:
         options.identity &&
         new IdentitySource({ rules: options.identity, clock: deadlines, date: Date.now, random: Math.random }),
-      accessLog,
+      accessLog:
+        options.accessLog &&
+        new AccessLog({
+          rule: options.accessLog,
+          outputFd: options.outputFd,
+          forwarded,
+          limits,
+          onProblem: options.onNotice,
+        }),
       spans: options.onSpans && new SpanRecorder(options.onSpans),
-      takesTimes: accessLog?.takesTimes === true || options.onSpans !== undefined,
+      takesTimes: options.accessLog !== undefined || options.onSpans !== undefined,
       recorder: undefined,
       isDraining: false,
       drainingSince: Number.POSITIVE_INFINITY,
     };
     const { maxConnectionsPerUpstream, notStartedUnsafeMax } = limits;
-    const { turnShare } = this.relay;
-    const tcp = { deadlines, counters: this.counters, limits, turnShare, unread: new UnreadBytes(budget) };
+    const { turnShare, unread } = this.relay;
+    const tcp = { deadlines, counters: this.counters, limits, turnShare, unread };
     const http1 = { transport, deadlines, requestWriter, turnShare, counters: this.counters };
     const stall = new StallWatch(limits.stallAfterMs, () => this.registry.allPools());
     const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
@@ -213,6 +228,10 @@ export class Balancer {
     return this.relay.spool.usedBytes;
   }
 
+  get unreadEndedTotal(): number {
+    return this.relay.unread.endedTotal;
+  }
+
   heldStats(): ReturnType<UpstreamRegistry["heldStats"]> {
     return this.registry.heldStats();
   }
@@ -250,7 +269,6 @@ export class Balancer {
   /** Applies a snapshot, unless the current one is as new. */
   apply(snapshot: Snapshot): void {
     if (snapshot.version <= this.registry.version) return;
-    const { hsts } = snapshot;
     const { router, internal } = this.registry.apply(snapshot);
     this.relay.router = router;
     this.relay.internal = internal;
@@ -258,7 +276,6 @@ export class Balancer {
     this.record(snapshot.recorded === true);
     this.probes.follow(snapshot);
     this.relay.probes = this.probes.areOn ? this.probes : undefined;
-    this.relay.hsts = hsts === undefined ? undefined : Buffer.from(`Strict-Transport-Security: ${hsts}\r\n`, "latin1");
     if (this.registry.isLimited) this.relay.spool.prepare();
   }
 
@@ -271,10 +288,13 @@ export class Balancer {
     }
   }
 
-  /** Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot. */
-  listen(at: Entrance): void {
+  /**
+   * Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot.
+   * @param isProxied whether each connection begins with a PROXY header
+   */
+  listen(fd: number, isUnix: boolean, isProxied = false): void {
     const { transport } = this.options;
-    const { fd } = at;
+    const at = { fd, isUnix, isProxied };
     this.listeners.push(transport.listen(fd, (connection) => this.acceptor.accept(connection, at)));
   }
 
@@ -298,7 +318,9 @@ export class Balancer {
     this.deadlines.tick(performance.now(), this.quietTicks > QUIET_TICKS ? QUIET_TICK_MS : TICK_MS);
     this.registry.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
     if (this.options.limits.drainClosesPerSecond > 0) this.endDrained();
-    if (++this.ticks % LOOK_TICKS === 0) for (const client of this.acceptor.clients) client.lookIfLeft();
+    if (++this.ticks % LOOK_TICKS !== 0) return;
+    for (const client of this.acceptor.clients) client.lookIfLeft();
+    this.relay.unread.look();
   }
 
   /** Ends WebSockets and event streams of draining instances, at most so many a second that their clients are no stampede. */
@@ -309,7 +331,6 @@ export class Balancer {
     for (const client of this.acceptor.clients) {
       if (this.closesDue < 1) return;
       if (client instanceof Http1Downstream && client.isDrained && client.endEarly()) this.closesDue--;
-      else if (client instanceof Http2Downstream) this.closesDue -= client.endEarly(this.closesDue);
     }
   }
 
@@ -319,7 +340,6 @@ export class Balancer {
     this.relay.isDraining = true;
     this.relay.drainingSince = this.deadlines.now;
     this.probes.drain();
-    for (const client of [...this.acceptor.clients]) if (client instanceof Http2Downstream) client.drain();
     this.acceptWaiting(performance.now() + MAX_ACCEPT_MS);
     setTimeout(() => {
       for (const client of [...this.acceptor.clients]) client.closeIfIdle();

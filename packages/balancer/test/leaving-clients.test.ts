@@ -1,4 +1,5 @@
 /** Clients that leave while nobody reads their body: noticed within seconds, however they left. */
+import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
@@ -89,6 +90,13 @@ describe.concurrent.each(SETUPS)(
   },
 );
 
+/** Whether the balancer's end of the connection has a timer of keepalive probes (proc(5): `tr` is 2, `tx_queue` empty). */
+function isAsked(port: number, { socket }: RawClient): boolean {
+  const [local, remote] = [port, socket.localPort ?? 0].map((each) => each.toString(16).toUpperCase().padStart(4, "0"));
+  const row = new RegExp(`:${local} [0-9A-F]+:${remote} [0-9A-F]+ 0+:0+ 02:`);
+  return row.test(readFileSync("/proc/net/tcp", "latin1"));
+}
+
 describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtime) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
@@ -132,5 +140,16 @@ describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtim
     client.socket.resetAndDestroy();
     const { socket } = upstream.connections.at(-1) as UpstreamConnection;
     await upstream.until(() => socket.destroyed, "the end of the tunnel");
+
+    // One that sends FIN may still read, and the kernel asks it whether it is there.
+    if (process.platform !== "linux") return;
+    const half = await RawClient.connect(balancer.port);
+    await half.send("GET /half HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    await half.until(({ received }) => received.includes("\r\n\r\n"), "the 101");
+    expect(isAsked(balancer.port, half)).toBe(false);
+    half.socket.end();
+    while (!isAsked(balancer.port, half)) await balancer.reports(({ inFlight }) => inFlight === 1);
+    half.socket.resetAndDestroy();
+    await balancer.reports(({ inFlight }) => inFlight === 0);
   });
 });

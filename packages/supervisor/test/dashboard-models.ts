@@ -42,7 +42,6 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     slow: null,
     weight: 100,
     heapBytes: 1,
-    responses: { "1xx": 0, "2xx": 123_400, "3xx": 50, "4xx": 6, "5xx": 0, abandoned: 0 },
     deferred: null,
     schedule: null,
     shim: null,
@@ -82,6 +81,7 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     connectionsTotal: 500,
     retriesTotal: 0,
     spoolBytes: 0,
+    unreadEndedTotal: 0,
     snapshotVersion: 2,
     ...more,
   };

@@ -1,13 +1,12 @@
 /** Sends responses to an HTTP/1 client: framing by version, keep-alive, and the client's reading pace. */
 import { SlowReader } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
-import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Identity } from "../http1/identity.js";
 import type { Framing } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import { type Connection, DRAIN_ABOVE_BYTES } from "../transport/transport.js";
+import { type Connection, MUCH_UNREAD_BYTES } from "../transport/transport.js";
 import type { DownstreamResponse, LocalStatus } from "./downstream.js";
 import type { ClientMemory } from "./input.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
@@ -21,8 +20,6 @@ export class Http1Response implements DownstreamResponse {
   /** Whether the current request is a HEAD. */
   isHead = false;
   takesTrailers = false;
-  /** Whether the client uses TLS. */
-  isSecure = false;
   /** Of the current response. */
   trailers: Uint8Array | undefined;
   /** What the current request is called; undefined if clients do not get it. */
@@ -50,7 +47,7 @@ export class Http1Response implements DownstreamResponse {
   interim(head: ResponseHead): boolean {
     if (this.minorVersion === 0) return true;
     this.writer.response(this.connection, head, "none", true, this.minorVersion);
-    return this.writer.flush(this.connection);
+    return this.flush();
   }
 
   continue(): void {
@@ -62,7 +59,6 @@ export class Http1Response implements DownstreamResponse {
     this.framing = this.framingOf(head);
     this.trailers = undefined;
     if (this.identity !== undefined) addIdTo(head, this.identity);
-    if (this.isSecure && this.relay.hsts !== undefined) addHstsTo(head, this.relay.hsts);
     const { drainClosesPerSecond, eventStreamRetryMs } = this.relay.limits;
     this.endedEarlyAt = 0;
     this.lasting = drainClosesPerSecond > 0 && !this.isHead ? lastingResponse(head, eventStreamRetryMs) : undefined;
@@ -90,14 +86,22 @@ export class Http1Response implements DownstreamResponse {
       if (this.endedEarlyAt > 0) return true;
       this.lasting.pass(bytes, start, end);
     }
-    return this.framing === "chunked"
-      ? this.writer.chunk(this.connection, bytes, start, end)
-      : this.writer.body(this.connection, bytes, start, end);
+    const isTaken =
+      this.framing === "chunked"
+        ? this.writer.chunk(this.connection, bytes, start, end)
+        : this.writer.body(this.connection, bytes, start, end);
+    return isTaken || this.fallBehind();
   }
 
   /** Sends everything that this turn has produced; returns false like `body`. */
   flush(): boolean {
-    return this.writer.flush(this.connection);
+    return this.writer.flush(this.connection) || this.fallBehind();
+  }
+
+  /** Counts what the client has not read. Returns false. */
+  private fallBehind(): false {
+    this.memory.countUnread();
+    return false;
   }
 
   /** Withdraws a response of which nothing has been sent; false if part of it was sent. */
@@ -144,11 +148,11 @@ export class Http1Response implements DownstreamResponse {
   }
 
   mayHold(maxBytes: number): boolean {
-    return this.connection.waitingBytes <= maxBytes && this.memory.countWaiting();
+    return this.connection.waitingBytes <= maxBytes && this.memory.countBuffered();
   }
 
   get isBehind(): boolean {
-    return this.connection.waitingBytes > DRAIN_ABOVE_BYTES;
+    return this.connection.waitingBytes > MUCH_UNREAD_BYTES;
   }
 
   beginSlowReading(): number {
@@ -173,18 +177,8 @@ export class Http1Response implements DownstreamResponse {
   }
 }
 
-const HSTS = ascii("strict-transport-security");
-
-/** Adds the rule that the host is only reached by https, unless the app has sent one. */
-function addHstsTo(head: ResponseHead, line: Uint8Array): void {
-  const { fields } = head;
-  for (let i = 0; i < fields.count; i++)
-    if (equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), HSTS)) return;
-  head.added = head.added === undefined ? line : Buffer.concat([head.added, line]);
-}
-
 /** Adds the request id, unless the app has sent one. */
-export function addIdTo(head: ResponseHead, identity: Identity): void {
+function addIdTo(head: ResponseHead, identity: Identity): void {
   const { fields } = head;
   for (let i = 0; i < fields.count; i++) if (fields.kinds[i] === FieldKind.REQUEST_ID) return;
   const { responseLine } = identity;

@@ -7,11 +7,10 @@ import type { Peer } from "../http1/forwarded.js";
 import { HEAD_INCOMPLETE, HEAD_REFUSED, type RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { findRoute } from "../routing/route.js";
-import { type Connection, type ConnectionOwner, DRAIN_ABOVE_BYTES, type Ends } from "../transport/transport.js";
+import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
-import { secureLocation } from "./local-response.js";
 import { CHUNK_UNITS, ClientReading, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
 
 type State =
@@ -29,13 +28,6 @@ function keepingReader(): BodyReader {
   const reader = new BodyReader();
   reader.keepsTrailers = true;
   return reader;
-}
-
-/** The first line of HTTP/2's preface, which is parsed as a request of a version that is refused. */
-const HTTP2_LINE = Buffer.from("PRI * HTTP/2.0\r\n");
-
-function beginsHttp2(bytes: Buffer, start: number, end: number): boolean {
-  return end - start >= HTTP2_LINE.length && bytes.subarray(start, start + HTTP2_LINE.length).equals(HTTP2_LINE);
 }
 
 /** How long a client may keep sending after its last response, in milliseconds. */
@@ -60,8 +52,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private readonly memory: ClientMemory;
   /** What a proxy in front has said of the client's connection; null: there is none. */
   saidEnds: Ends | undefined | null = null;
-  /** Every request is redirected to https on this port; undefined: none is. */
-  redirectPort: number | undefined;
   private isBusy = false;
   /** Set while a piece of a body is passed on and not consumed yet. */
   private isInBody = false;
@@ -77,16 +67,13 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     readonly peer: Peer,
     /** Called when the descriptor is closed, so that a drain notices the last one. */
     private readonly onGone: (gone: Http1Downstream) => void,
-    /** Called instead of a refusal if the first bytes are those of HTTP/2; undefined: it is refused. */
-    private readonly onHttp2?: (client: Http1Downstream, connection: Connection, received: Buffer) => void,
   ) {
     this.exchange = new Exchange(relay, this, peer);
-    this.memory = new ClientMemory(relay.budget, connection, this.input);
+    this.memory = new ClientMemory(relay, connection, this.input, this);
     this.reading = new ClientReading(connection, relay.turnShare, relay.budget, this);
     this.response = new Http1Response(relay, connection, this.memory);
     const { identity } = this.exchange.request;
     if (identity?.isInResponse === true) this.response.identity = identity;
-    this.response.isSecure = peer.secure !== undefined;
     relay.deadlines.add(this);
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
   }
@@ -197,16 +184,16 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.input.freeSpent(this.exchange);
   }
 
-  /** Pauses a client that does not read its responses until it does; both directions count in the budget. */
+  /** Pauses a client that does not read its responses until it does; both directions count. */
   private pausesUnread(): boolean {
-    if (this.connection.waitingBytes <= DRAIN_ABOVE_BYTES) return false;
+    if (this.connection.waitingBytes <= MUCH_UNREAD_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
     this.reading.noteAhead();
     this.input.compact();
     // The buffers of this size are garbage now.
-    leaveToCollector(DRAIN_ABOVE_BYTES);
-    if (this.memory.countWaiting()) this.countAhead();
-    else this.abort();
+    leaveToCollector(MUCH_UNREAD_BYTES);
+    this.memory.countUnread();
+    this.countAhead();
     return true;
   }
 
@@ -227,7 +214,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       return false;
     }
     if (after === HEAD_REFUSED) {
-      if (head.refusal === 505 && this.isHttp2(bytes, start, end)) return false;
       if (head.refusal === 413) this.response.page = findRoute(relay.router, head)?.target.errorPages?.of(413);
       this.refuse(head.refusal);
       return false;
@@ -241,31 +227,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.response.takesTrailers = head.takesTrailers;
     this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.beginBody(head);
-    if (this.redirectPort !== undefined) {
-      this.redirect(head, this.redirectPort);
-      return true;
-    }
     this.exchange.request.identity?.begin(head, this.peer.isTrusted);
     this.exchange.begin(head, bytes, start, after);
-    return true;
-  }
-
-  private redirect(head: RequestHead, port: number): void {
-    const location = secureLocation(head, port);
-    const status = typeof location === "number" ? location : 308;
-    this.relay.counters.answered(status, 0);
-    this.respond(status, typeof location === "string" ? location : undefined);
-  }
-
-  /** Passes a client that begins with the preface of HTTP/2 on, with what it has sent. Returns false if it is none. */
-  private isHttp2(bytes: Buffer, start: number, end: number): boolean {
-    const { onHttp2, relay } = this;
-    if (onHttp2 === undefined || this.wasServed || !beginsHttp2(bytes, start, end)) return false;
-    const received = Buffer.from(bytes.subarray(start, end));
-    this.state = "closed";
-    this.letGo();
-    relay.deadlines.remove(this);
-    onHttp2(this, this.connection, received);
     return true;
   }
 
@@ -340,7 +303,10 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     switch (this.state) {
       case "exchange":
         this.maySend = false;
-        if (this.exchange.isTunnel) return this.exchange.onRequestEnd();
+        if (this.exchange.isTunnel) {
+          this.connection.keepAsking();
+          return this.exchange.onRequestEnd();
+        }
         this.exchange.onClientGone();
         return this.close();
       case "head":
@@ -359,7 +325,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   /** Called each second: a paused client can disconnect unnoticed. In a tunnel its FIN comes after its remaining bytes. */
   lookIfLeft(): void {
     const isOwed = this.state === "exchange";
-    if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset();
+    if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset(!this.maySend);
     else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
   }
 
@@ -406,9 +372,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   /** A closing connection requires a minimum reading pace, so that it ends. */
   private onClosingDeadline(): void {
     this.deadlineAt = this.response.lookAtPace();
-    if (this.deadlineAt > 0) return;
-    this.leave();
-    this.connection.reset();
+    if (this.deadlineAt === 0) this.cut();
   }
 
   private onSendDeadline(): void {
@@ -456,6 +420,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     }
     if (wasWhole && this.input.length === 0 && !this.maySend) return this.close();
     this.state = "lingering";
+    this.memory.countUnread();
     this.forgetInput();
     this.reading.leave();
     this.deadlineAt = this.relay.deadlines.now + LINGER_MS;
@@ -466,11 +431,23 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   /** Waits for a request; its time starts when the client has read the responses. */
   private awaitRequest(): void {
     this.isSending = this.connection.waitingBytes > 0;
+    if (this.isSending) this.memory.countUnread();
     this.deadlineAt = this.isSending ? this.response.beginSlowReading() : this.response.nextRequestBy();
   }
 
   abort(): void {
     if (this.state === "closed" || this.state === "closing") return;
+    this.cut();
+  }
+
+  /** The client reads nothing, and others need the memory of its responses. */
+  giveUnreadWay(): void {
+    if (this.state === "exchange") this.exchange.abort();
+    this.cut();
+  }
+
+  private cut(): void {
+    if (this.state === "closed") return;
     this.leave();
     this.connection.reset();
   }
@@ -479,6 +456,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     if (this.state === "closed" || this.state === "closing") return;
     this.state = "closing";
     this.letGo();
+    this.memory.countUnread();
     this.deadlineAt = this.connection.waitingBytes > 0 ? this.response.beginSlowReading() : Number.POSITIVE_INFINITY;
     this.connection.close(true);
   }

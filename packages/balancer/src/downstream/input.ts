@@ -1,6 +1,7 @@
 /** The unused bytes of a client: usually one received buffer, joined only if a head arrives in pieces. */
 import { free, leaveToCollector } from "@paceline/wire";
 import type { BufferBudget } from "../exchange/buffer-budget.js";
+import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import { LF } from "../http1/bytes.js";
 import type { Connection } from "../transport/transport.js";
 
@@ -136,53 +137,83 @@ export class Input {
   }
 }
 
-/** How many bytes a client may send ahead before it is paused. Reads arrive whole, so up to this they are not counted. */
+/** How many bytes a client may send ahead before it is paused. */
 export const MAX_AHEAD_BYTES = 16_384;
+/** Up to this, they are not counted. */
+const FREE_AHEAD_BYTES = 4096;
 
-/** The memory held for one client: unread responses and input sent ahead. All clients share a limit. */
-export class ClientMemory {
-  /** Bytes of the budget for unread responses. */
+/** The memory held for one client: unread responses and input sent ahead. All clients share the limits. */
+export class ClientMemory implements UnreadOwner {
+  /** Bytes of the budget for responses that are buffered so that an instance is free earlier. */
   private waitingBytes = 0;
   /** Bytes of the budget for input sent ahead. */
   private aheadBytes = 0;
+  /** Of responses that are not read; set once some were not. */
+  private place: UnreadPlace | undefined;
 
   constructor(
-    private readonly budget: BufferBudget,
+    private readonly relay: { readonly budget: BufferBudget; readonly unread: UnreadBytes },
     private readonly connection: Connection,
     private readonly input: Input,
+    private readonly client: { giveUnreadWay(): void },
   ) {}
 
   /** Whether input sent ahead must be counted again after a read. */
   get isAheadCounted(): boolean {
-    return this.aheadBytes > 0 || this.waitingBytes > 0 || this.input.heldBytes > MAX_AHEAD_BYTES;
+    return this.aheadBytes > 0 || this.isUnread || this.input.heldBytes > FREE_AHEAD_BYTES;
   }
 
   get hasAhead(): boolean {
     return this.aheadBytes > 0;
   }
 
+  private get isUnread(): boolean {
+    return this.waitingBytes > 0 || (this.place !== undefined && this.connection.waitingBytes > 0);
+  }
+
   /** Returns false if the budget is exhausted. */
   countAhead(): boolean {
     // A client with unread responses has no free allowance.
-    const ahead = Math.max(0, this.input.heldBytes - (this.waitingBytes > 0 ? 0 : MAX_AHEAD_BYTES));
+    const ahead = Math.max(0, this.input.heldBytes - (this.isUnread ? 0 : FREE_AHEAD_BYTES));
     const more = ahead - this.aheadBytes;
-    if (more > 0 && !this.budget.take(more)) return false;
-    if (more < 0) this.budget.give(-more);
+    if (more > 0 && !this.relay.budget.take(more)) return false;
+    if (more < 0) this.relay.budget.give(-more);
     this.aheadBytes = ahead;
     return true;
   }
 
-  /** Returns false if the budget is exhausted. */
-  countWaiting(): boolean {
+  /** Counts a response that may be buffered in the budget. Returns false if that is exhausted. */
+  countBuffered(): boolean {
     const more = this.connection.waitingBytes - this.waitingBytes;
-    if (more > 0 && !this.budget.take(more)) return false;
+    if (more > 0 && !this.relay.budget.take(more)) return false;
     this.waitingBytes += Math.max(0, more);
+    if (this.place !== undefined) this.relay.unread.free(this.place);
     return true;
   }
 
-  /** Returns the budget for responses that were read. */
+  /** Counts what waits for the client to read. */
+  countUnread(): void {
+    if (this.connection.waitingBytes <= this.waitingBytes) return;
+    this.place ??= new UnreadPlace(this);
+    this.relay.unread.count(this.place);
+  }
+
+  get unreadBytes(): number {
+    return Math.max(0, this.connection.waitingBytes - this.waitingBytes);
+  }
+
+  get progressBytes(): number {
+    return this.connection.progressBytes;
+  }
+
+  giveUnreadWay(): void {
+    this.client.giveUnreadWay();
+  }
+
+  /** Returns what responses have taken: they were read, or the client is gone. */
   giveBackWaiting(): void {
-    if (this.waitingBytes > 0) this.budget.give(this.waitingBytes);
+    if (this.place !== undefined) this.relay.unread.drained(this.place);
+    if (this.waitingBytes > 0) this.relay.budget.give(this.waitingBytes);
     this.waitingBytes = 0;
   }
 }

@@ -213,9 +213,9 @@ export class ClientReading extends PacedReading<Connection> implements Reader {
     return hasLeft;
   }
 
-  /** Called each second for a tunnel, whose client may send FIN and stay connected. */
-  lookIfReset(): void {
-    if (this.isPaused) this.connection.lookIfReset();
+  /** Called each second for a tunnel, whose client may send FIN and stay connected. @param hasEnded whether it has sent FIN */
+  lookIfReset(hasEnded: boolean): void {
+    if (this.isPaused || hasEnded) this.connection.lookIfReset();
   }
 
   /** Marks a client that sends far ahead of its responses: it is read only while the budget has room for another read. */

@@ -54,6 +54,34 @@ describe("what is kept of a body to be sent again", () => {
   });
 });
 
+describe("a single piece of a body", () => {
+  it("counts with the buffer that it keeps in memory, and is not kept when the budget is spent", () => {
+    const budget = new BufferBudget(100_000);
+    const [one, other] = [new BufferedBody(budget, 65_536), new BufferedBody(budget, 65_536)];
+    const read = Buffer.alloc(60_000, "x");
+    one.add(read, 10_000, 50_000);
+    other.add(read, 10_000, 50_000);
+    expect([one.isWhole, other.isWhole]).toEqual([true, false]);
+    // It does not write behind what others read there.
+    one.add(Buffer.from("more"), 0, 4);
+    expect(read.toString("latin1", 50_000, 50_004)).toBe("xxxx");
+    one.clear();
+    expect(budget.take(100_000)).toBe(true);
+  });
+
+  it("that waits for an upstream is refused when the budget is spent, unless it was counted before", () => {
+    const budget = new BufferBudget(500_000);
+    const read = Buffer.alloc(400_000, "x");
+    const [one, other] = [new BufferedBody(budget, 65_536), new BufferedBody(budget, 65_536)];
+    expect(one.hold(read, 0, read.length)).toBe(true);
+    expect(other.hold(read, 0, read.length)).toBe(false);
+    expect(other.hold(read, 0, read.length, true)).toBe(true);
+    one.trim();
+    other.trim();
+    expect(budget.take(500_000)).toBe(true);
+  });
+});
+
 const MAX_BYTES = 100_000;
 
 describe("a body that is held until it is whole", () => {

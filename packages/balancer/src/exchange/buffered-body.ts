@@ -6,6 +6,7 @@ import { freeWritten } from "../transport/buffers.js";
 import type { BufferBudget } from "./buffer-budget.js";
 
 const NOTHING = new Uint8Array(0);
+/** A single piece in a buffer up to this size takes nothing of the budget. */
 const LEAST_BYTES = 4096;
 /** A larger piece that waits is copied, because the copy can be freed: its read would be old, and left to the collector for long. */
 const MAX_HELD_READ_BYTES = 16_384;
@@ -18,7 +19,7 @@ export class BufferedBody {
   private length = 0;
   /** Whether nobody else uses the buffer of `room`. */
   private isOwn = false;
-  /** Bytes taken from the budget for `room`; a single piece takes none. */
+  /** Bytes taken from the budget for `room`: the buffer that it keeps in memory. */
   private taken = 0;
 
   constructor(
@@ -45,28 +46,41 @@ export class BufferedBody {
     if (this.length + end - start > this.maxBytes || !this.join(bytes, start, end, false)) this.drop();
   }
 
-  /** Keeps a piece that cannot be sent yet, regardless of the limit; the client is then paused. */
-  hold(bytes: Uint8Array, start: number, end: number): void {
-    this.join(bytes, start, end, true);
+  /**
+   * Keeps a piece that cannot be sent yet, regardless of the limit; the client is then paused. Returns false if the budget is exhausted,
+   * unless it is one that was counted before.
+   */
+  hold(bytes: Uint8Array, start: number, end: number, wasCounted = false): boolean {
+    return this.join(bytes, start, end, true, wasCounted);
   }
 
-  private join(bytes: Uint8Array, start: number, end: number, isForced: boolean): boolean {
+  private join(bytes: Uint8Array, start: number, end: number, isHeld: boolean, isForced = false): boolean {
     const { length } = this;
-    if (length === 0) {
-      // A small piece would keep its much larger buffer in memory.
-      const isMuchLarger = bytes.length > LEAST_BYTES + 2 * (end - start);
-      this.isOwn = isForced && end - start > MAX_HELD_READ_BYTES;
-      if (this.isOwn) {
-        this.room = Buffer.allocUnsafeSlow(end - start);
-        this.room.set(bytes.subarray(start, end));
-      } else this.room = isMuchLarger ? copyOf(bytes, start, end) : bytes.subarray(start, end);
-      this.length = end - start;
-      return true;
-    }
+    if (length === 0) return this.begin(bytes, start, end, isHeld, isForced);
     const needed = length + end - start;
-    if ((this.taken === 0 || needed > this.room.length) && !this.grow(needed, isForced)) return false;
+    // What arrives before the client is paused is little.
+    if ((!this.isOwn || needed > this.room.length) && !this.grow(needed, isHeld)) return false;
     this.room.set(bytes.subarray(start, end), length);
     this.length = needed;
+    return true;
+  }
+
+  private begin(bytes: Uint8Array, start: number, end: number, isHeld: boolean, isForced: boolean): boolean {
+    const size = end - start;
+    const isOwn = isHeld && size > MAX_HELD_READ_BYTES;
+    // A small piece would keep its much larger buffer in memory.
+    const isCopied = isOwn || bytes.length > LEAST_BYTES + 2 * size;
+    const kept = isCopied ? size : bytes.length;
+    if (kept > LEAST_BYTES) {
+      if (!this.budget.take(kept, isForced)) return false;
+      this.taken = kept;
+    }
+    this.isOwn = isOwn;
+    if (isOwn) {
+      this.room = Buffer.allocUnsafeSlow(size);
+      this.room.set(bytes.subarray(start, end));
+    } else this.room = isCopied ? copyOf(bytes, start, end) : bytes.subarray(start, end);
+    this.length = size;
     return true;
   }
 

@@ -29,7 +29,7 @@ export class Outcome implements Finished {
   /** The size of the response's body so far. */
   bodyBytes = 0;
   startedAt = 0;
-  // The times are only taken for spans and an access log that has them, and `sentAt` for policies that need latencies.
+  // The times are only taken for the access log and spans, and `sentAt` for policies that need latencies.
   queuedAt = 0;
   foundAt = 0;
   sentAt = 0;
@@ -114,8 +114,8 @@ export class Outcome implements Finished {
   }
 
   /** @param upstream the upstream that has finished the request */
-  count(upstream: Upstream | undefined, tookMs = this.tookMs): void {
-    const { status } = this;
+  count(upstream: Upstream | undefined): void {
+    const { status, tookMs } = this;
     this.relay.counters.answered(status, tookMs, this.head.routeCounts, this.head.isRead);
     upstream?.answered(status, tookMs, this.head);
     this.counted = status;
@@ -154,26 +154,24 @@ export class Outcome implements Finished {
 
   /** Records that the client has its response, or will get none. */
   end(loggedAs: number, upstream: Upstream | undefined, pool: Pool | undefined, phase: AccessPhase): void {
-    const { counters, accessLog, spans, recorder } = this.relay;
+    const { counters, accessLog, spans, recorder, takesTimes } = this.relay;
     const { status } = this;
     const logged = loggedAs || status || this.counted;
-    const now = performance.now();
-    if (logged !== 0 && (accessLog !== undefined || spans !== undefined)) {
+    if (takesTimes && logged !== 0) {
       if (this.outcome === "whole" && loggedAs !== 0 && phase !== "tunnel")
         this.outcome = loggedAs === CLIENT_CLOSED_REQUEST ? "client-left" : loggedAs === status ? "whole" : "refused";
       this.pool = pool?.name;
       this.phase = phase;
       this.status = logged;
-      accessLog?.request(this.head, this.peer, this, now);
+      accessLog?.request(this.head, this.peer, this);
       spans?.request(this.head, this);
       this.status = status;
     }
-    const tookMs = now - this.startedAt;
-    if (recorder !== undefined && logged !== 0) recorder.request(this.head, logged, this.bodyBytes, tookMs);
+    if (recorder !== undefined && logged !== 0) recorder.request(this.head, logged, this.bodyBytes, this.tookMs);
     counters.inFlight--;
-    if (status !== 0) this.count(upstream, tookMs);
+    if (status !== 0) this.count(upstream);
     else if (loggedAs === CLIENT_CLOSED_REQUEST) {
-      upstream?.abandoned(tookMs, this.head);
+      upstream?.abandoned(this.tookMs, this.head);
       this.head.routeCounts?.abandoned(this.head.isRead);
     }
     this.counted = 0;

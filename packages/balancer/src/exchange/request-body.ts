@@ -90,7 +90,7 @@ export class RequestBody implements CollectedBodyOwner {
   }
 
   onCollected(bytes: Uint8Array): void {
-    if (bytes.length > 0) this.buffer().hold(bytes, 0, bytes.length);
+    if (bytes.length > 0) this.buffer().hold(bytes, 0, bytes.length, true);
     this.owner.onCollected();
   }
 
@@ -100,7 +100,7 @@ export class RequestBody implements CollectedBodyOwner {
 
   /** Keeps a piece that cannot be sent yet; the client is then paused. */
   hold(bytes: Uint8Array, start: number, end: number): void {
-    this.buffer().hold(bytes, start, end);
+    if (!this.buffer().hold(bytes, start, end)) return this.owner.onBodyFailed(503);
     this.client.pauseBody();
   }
 
@@ -117,11 +117,13 @@ export class RequestBody implements CollectedBodyOwner {
     if (buffered?.isEmpty === false) {
       this.client.resumeBody();
       const { bytes } = buffered;
-      if (!stream.sendBody(bytes, 0, bytes.length) && !this.blockClient()) return;
+      const isTaken = stream.sendBody(bytes, 0, bytes.length);
+      // What waits for the upstream is counted instead.
+      buffered.trim();
+      if (!isTaken && !this.blockClient()) return;
     }
     if (this.collected?.isSpooled) this.collected.send(stream);
     else if (this.isWhole) stream.endBody(this.trailers);
-    buffered?.trim();
   }
 
   private startPace(): void {

@@ -4,6 +4,7 @@ import type { Guest } from "../admission/door.js";
 import type { Deadlines } from "../deadlines.js";
 import { proxyHeader } from "../downstream/proxy-header.js";
 import type { TurnShare } from "../downstream/reading.js";
+import type { UnreadBytes } from "../exchange/unread-bytes.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { Counters } from "../stats/counters.js";
 import { type Connection, type ConnectionOwner, type Connector, type Ends, NO_OWNER } from "../transport/transport.js";
@@ -13,7 +14,6 @@ import { PendingRequest, type Waiting } from "../upstreams/request-queue.js";
 import { Binding } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import { TcpSide } from "./tcp-side.js";
-import type { UnreadBytes } from "./unread-bytes.js";
 
 /** The part of `upstreamConnectTimeoutMs` after which a further upstream is tried. */
 const TRIES = 3;

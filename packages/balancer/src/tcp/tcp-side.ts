@@ -1,7 +1,8 @@
 /** One of the two connections that are joined in tcp mode: passes on what its peer sends, as fast as the other peer reads. */
+
 import { PacedReading, Pause, type TurnShare } from "../downstream/reading.js";
+import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
-import type { Unread, UnreadBytes } from "./unread-bytes.js";
 
 interface JoinedOwner {
   /** Bytes were passed on. */
@@ -19,14 +20,14 @@ interface JoinedOwner {
   onStuck(): void;
 }
 
-export class TcpSide implements ConnectionOwner, Unread {
-  share = 0;
+export class TcpSide implements ConnectionOwner, UnreadOwner {
   /** Whether its peer has sent FIN. */
   hasEnded = false;
   /** Whether its peer has sent bytes. */
   hasSent = false;
   private isClosed = false;
   private readonly reading: PacedReading<Connection>;
+  private readonly place = new UnreadPlace(this);
   /** Set by `join`. */
   private other: TcpSide = this;
 
@@ -51,10 +52,7 @@ export class TcpSide implements ConnectionOwner, Unread {
     const { other } = this;
     if (!other.connection.write(bytes)) {
       reading.pause(Pause.UNREAD);
-      if (!this.unread.block(other, other.connection.waitingBytes)) {
-        this.owner.onStuck();
-        return true;
-      }
+      this.unread.count(other.place);
     }
     reading.countBody(bytes.length, false);
     return true;
@@ -62,11 +60,19 @@ export class TcpSide implements ConnectionOwner, Unread {
 
   onDrain(): void {
     this.owner.onProgress();
-    this.unread.free(this);
+    this.unread.drained(this.place);
     this.other.reading.resume(Pause.UNREAD);
   }
 
-  giveWay(): void {
+  get unreadBytes(): number {
+    return this.connection.waitingBytes;
+  }
+
+  get progressBytes(): number {
+    return this.connection.progressBytes;
+  }
+
+  giveUnreadWay(): void {
     this.owner.onStuck();
   }
 
@@ -76,6 +82,7 @@ export class TcpSide implements ConnectionOwner, Unread {
     this.hasEnded = true;
     this.reading.leaveTurn();
     this.owner.onProgress();
+    this.connection.keepAsking();
     this.other.connection.end();
     if (!this.other.hasEnded) return;
     this.owner.onEnding();
@@ -86,7 +93,7 @@ export class TcpSide implements ConnectionOwner, Unread {
   onClose(): void {
     const { other } = this;
     this.isClosed = true;
-    this.unread.free(this);
+    this.unread.free(this.place);
     this.reading.leaveTurn();
     other.reading.leaveTurn();
     if (this.hasEnded && other.hasEnded) {
@@ -95,7 +102,7 @@ export class TcpSide implements ConnectionOwner, Unread {
     }
     if (this.owner.onCut(this)) return;
     // The other peer must not take what it got for complete.
-    this.unread.free(other);
+    this.unread.free(other.place);
     other.connection.reset();
     this.owner.onOver();
   }
@@ -108,15 +115,16 @@ export class TcpSide implements ConnectionOwner, Unread {
   /** Resets both connections. */
   cut(): void {
     for (const side of [this, this.other]) {
-      this.unread.free(side);
+      this.unread.free(side.place);
       side.reading.leaveTurn();
       side.connection.reset();
     }
   }
 
-  /** Called each second: a reset of a connection that is not read goes unnoticed. */
+  /** Called each second: a reset of a connection that is not read goes unnoticed, also after its FIN. */
   lookIfLeft(): void {
-    if (this.reading.isPaused) this.connection.lookIfReset();
-    if (this.other.reading.isPaused) this.other.connection.lookIfReset();
+    for (const { reading, hasEnded, connection } of [this, this.other]) {
+      if (reading.isPaused || hasEnded) connection.lookIfReset();
+    }
   }
 }

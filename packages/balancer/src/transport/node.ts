@@ -1,29 +1,26 @@
 /** The transport over node:net, for Node and for platforms without Bun. */
 import { readSync } from "node:fs";
 import net from "node:net";
-import { free, SocketAcknowledgements } from "@paceline/wire";
-import { received } from "./buffers.js";
+import { free, readWhenStale, SocketAcknowledgements } from "@paceline/wire";
+import { WaitingBytes } from "./buffers.js";
 import {
+  ASK_EVERY_MS,
   CLOSE_GRACE_SECONDS,
   type Connection,
   type ConnectionOwner,
-  DRAIN_ABOVE_BYTES,
   type Ends,
   LISTEN_BACKLOG,
   type Listener,
   NO_OWNER,
-  openSockets,
   type Transport,
 } from "./transport.js";
 
 /** Buffers of at least this size are freed as soon as they are unused; Node lets over 32 MB of them pile up. */
 const LARGE_BYTES = 8192;
 
-/**
- * While earlier bytes wait for the kernel, shorter pieces are joined: Node keeps a buffer and an object for each write, which for bytes
- * written one by one would be a thousand times their size.
- */
-const JOIN_BELOW_BYTES = 4096;
+/** The buffer being received, and whether part of it is queued for writing. */
+let received: ArrayBufferLike | undefined;
+let isReceivedLent = false;
 
 /** How much is read at once of a departed peer's remaining bytes. */
 const REST_READ_BYTES = 65_536;
@@ -35,77 +32,38 @@ interface Handle {
   readonly fd?: number;
 }
 
-/** Small pieces in one buffer that grows up to DRAIN_ABOVE_BYTES. */
-class JoinedPieces {
-  length = 0;
-  private buffer = Buffer.allocUnsafeSlow(2 * JOIN_BELOW_BYTES);
+type Closing = "open" | "ending" | "closing" | "closed";
 
-  constructor(first: Uint8Array) {
-    this.append(first);
-  }
+/** Sockets of this process. */
+let openSockets = 0;
 
-  /** Returns false if it is full. */
-  append(piece: Uint8Array): boolean {
-    const length = this.length + piece.length;
-    if (length > this.buffer.length) {
-      if (length > DRAIN_ABOVE_BYTES) return false;
-      const larger = Buffer.allocUnsafeSlow(Math.min(DRAIN_ABOVE_BYTES, 2 * this.buffer.length));
-      larger.set(this.bytes());
-      this.buffer = larger;
-    }
-    this.buffer.set(piece, this.length);
-    this.length = length;
-    return true;
-  }
-
-  bytes(): Uint8Array {
-    return this.buffer.subarray(0, this.length);
-  }
-}
-
-export class NodeConnection implements Connection {
+class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
-  private isClosing = false;
-  /** Whether so much is (or was) queued that `onDrain` must be called. */
-  private owesDrain = false;
+  private closing: Closing = "open";
+  /** What was written while the kernel had not taken an earlier write: Node would keep a buffer and an object for each piece. */
+  private waiting: WaitingBytes | undefined;
+  /** How much of the start of `waiting` Node is writing. */
+  private beingWritten = 0;
   /** The peer's bytes that were received before a write failed, and whether they are complete. */
   private rest: Buffer[] = [];
   private isRestWhole = false;
   private acknowledgements: SocketAcknowledgements | undefined;
-  /** Joined pieces, which are written when what waits before them has left. */
-  private joined: JoinedPieces | undefined;
-
-  private readonly events = {
-    data: (bytes: Buffer) => this.data(bytes),
-    drain: () => this.settle(),
-    end: () => this.owner.onEnd(),
-    close: () => this.closed(),
-  };
 
   constructor(private readonly socket: net.Socket) {
-    openSockets.count++;
-    for (const [event, listener] of Object.entries(this.events)) socket.on(event, listener as () => void);
+    openSockets++;
+    socket.on("data", (bytes: Buffer) => this.data(bytes));
+    socket.on("end", () => this.owner.onEnd());
     // `close` follows every error and is enough for the owner.
     socket.on("error", () => {});
-  }
-
-  /** Gives the socket away, paused: this connection is not used any more. */
-  release(): net.Socket {
-    const { socket } = this;
-    openSockets.count--;
-    this.isClosing = true;
-    this.owner = NO_OWNER;
-    socket.pause();
-    for (const [event, listener] of Object.entries(this.events)) socket.off(event, listener as () => void);
-    return socket;
+    socket.on("close", () => this.closed());
   }
 
   private data(bytes: Buffer): void {
-    received.buffer = bytes.buffer;
-    received.isLent = false;
+    received = bytes.buffer;
+    isReceivedLent = false;
     const isUsedUp = this.owner.onData(bytes);
-    received.buffer = undefined;
-    if (isUsedUp && bytes.length >= LARGE_BYTES && !received.isLent) free(bytes);
+    received = undefined;
+    if (isUsedUp && bytes.length >= LARGE_BYTES && !isReceivedLent) free(bytes);
   }
 
   get remoteAddress(): string {
@@ -120,8 +78,12 @@ export class NodeConnection implements Connection {
   }
 
   get waitingBytes(): number {
-    const { writableLength } = this.socket;
-    return this.joined === undefined ? writableLength : writableLength + this.joined.length;
+    const { waiting, socket } = this;
+    return waiting === undefined ? 0 : socket.writableLength - this.beingWritten + waiting.length;
+  }
+
+  get progressBytes(): number {
+    return this.acknowledged.progressBytes;
   }
 
   private get handle(): Handle {
@@ -137,14 +99,18 @@ export class NodeConnection implements Connection {
   }
 
   get hasPeerLeft(): boolean {
-    if (this.isClosing) return false;
+    if (this.closing !== "open") return false;
     this.lookIfReset();
     return this.acknowledged.hasPeerEnded;
   }
 
   lookIfReset(): void {
     // An empty write fails if the peer is gone, and the socket closes. Queued bytes fail by themselves.
-    if (!this.isClosing && this.waitingBytes === 0) this.socket.write(NOTHING);
+    if (this.closing === "open" && this.waiting === undefined) this.socket.write(NOTHING);
+  }
+
+  keepAsking(): void {
+    this.socket.setKeepAlive(true, ASK_EVERY_MS);
   }
 
   private get acknowledged(): SocketAcknowledgements {
@@ -153,51 +119,56 @@ export class NodeConnection implements Connection {
   }
 
   write(bytes: Uint8Array): boolean {
-    if (this.isClosing) return true;
-    if (this.waitingBytes > 0) {
-      if (bytes.length < JOIN_BELOW_BYTES) return this.join(bytes);
-      this.writeJoined();
+    if (this.closing !== "open") return true;
+    if (this.waiting !== undefined) {
+      this.waiting.add(bytes);
+      return false;
     }
     this.socket.write(bytes);
     // Already zero if the kernel took everything within the call.
     if (this.socket.writableLength === 0) return true;
-    if (bytes.buffer === received.buffer) received.isLent = true;
-    return this.isTaken();
-  }
-
-  /** Returns what `write` returns while bytes wait. */
-  private isTaken(): boolean {
-    if (this.waitingBytes > DRAIN_ABOVE_BYTES) this.owesDrain = true;
-    return !this.owesDrain;
-  }
-
-  private join(bytes: Uint8Array): boolean {
-    if (this.joined?.append(bytes) === false) this.writeJoined();
-    if (this.joined === undefined) {
-      this.joined = new JoinedPieces(bytes);
-      // Called when everything before it has been written.
-      this.socket.write(NOTHING, () => this.writeJoined());
-    }
-    return this.isTaken();
-  }
-
-  private writeJoined(): void {
-    const { joined } = this;
-    if (joined === undefined) return;
-    this.joined = undefined;
-    if (!this.socket.destroyed) this.socket.write(joined.bytes(), () => this.settle());
+    if (bytes.buffer === received) isReceivedLent = true;
+    this.waiting = new WaitingBytes();
+    // Called when everything before it has been written.
+    this.socket.write(NOTHING, this.onWritten);
+    return false;
   }
 
   writeTransient(bytes: Uint8Array, length: number): boolean {
     const written = bytes.subarray(0, length);
-    if (length < JOIN_BELOW_BYTES && this.waitingBytes > 0) return this.isClosing || this.join(written);
+    // Joined, which copies.
+    if (this.waiting !== undefined) return this.write(written);
     if (length < LARGE_BYTES) return this.write(Buffer.from(written));
     const copy = Buffer.allocUnsafeSlow(length);
     copy.set(written);
     const isTaken = this.write(copy);
-    if (this.socket.writableLength === 0) free(copy);
+    if (isTaken) free(copy);
     return isTaken;
   }
+
+  /** Node has written what it was given: it gets the next of what waits, or a pending end or close is performed. */
+  private readonly onWritten = (error?: Error | null): void => {
+    const { waiting, socket } = this;
+    // `close` follows.
+    if (waiting === undefined || error || socket.destroyed) return;
+    if (this.beingWritten > 0) waiting.sent(this.beingWritten);
+    const next = waiting.first();
+    this.beingWritten = next.length;
+    if (next.length > 0) return void socket.write(next, this.onWritten);
+    this.waiting = undefined;
+    switch (this.closing) {
+      case "open":
+        return this.owner.onDrain();
+      case "ending":
+        return void socket.end();
+      case "closing":
+        return socket.destroySoon();
+      case "closed":
+        return;
+      default:
+        return this.closing satisfies never;
+    }
+  };
 
   pause(): void {
     this.socket.pause();
@@ -208,36 +179,28 @@ export class NodeConnection implements Connection {
   }
 
   end(): void {
-    this.writeJoined();
-    if (!this.isClosing) this.socket.end();
-    this.isClosing = true;
+    if (this.closing !== "open") return;
+    this.closing = "ending";
+    if (this.waiting === undefined) this.socket.end();
   }
 
   close(awaitsClose = false): void {
-    this.writeJoined();
-    this.isClosing = true;
+    if (this.closing === "closing" || this.closing === "closed") return;
+    this.closing = "closing";
     if (!awaitsClose) this.owner = NO_OWNER;
-    if (!awaitsClose && this.socket.writableLength > 0) {
-      // The socket's own timeout would restart with each byte.
-      const timer = setTimeout(() => this.socket.destroy(), CLOSE_GRACE_SECONDS * 1000);
-      this.socket.once("close", () => clearTimeout(timer));
-    }
-    this.socket.destroySoon();
+    if (this.waiting === undefined) return this.socket.destroySoon();
+    if (awaitsClose) return;
+    // The socket's own timeout would restart with each byte.
+    const timer = setTimeout(() => this.socket.destroy(), CLOSE_GRACE_SECONDS * 1000);
+    this.socket.once("close", () => clearTimeout(timer));
   }
 
   reset(): void {
-    this.isClosing = true;
+    this.closing = "closed";
     this.owner = NO_OWNER;
     // Only TCP can be reset; a unix socket is destroyed.
     if (this.socket.remoteAddress === undefined) this.socket.destroy();
     else this.socket.resetAndDestroy();
-  }
-
-  /** Bytes have left. */
-  private settle(): void {
-    if (!this.owesDrain || this.waitingBytes > 0) return;
-    this.owesDrain = false;
-    this.owner.onDrain();
   }
 
   /**
@@ -270,7 +233,11 @@ export class NodeConnection implements Connection {
   }
 
   private closed(): void {
-    openSockets.count--;
+    openSockets--;
+    // Not before: until then Node may be writing from it.
+    this.waiting?.clear();
+    this.waiting = undefined;
+    this.closing = "closed";
     for (const bytes of this.rest.splice(0)) this.owner.onData(bytes);
     if (this.isRestWhole) this.owner.onEnd();
     const owner = this.owner;
@@ -284,8 +251,9 @@ export function nodeTransport(): Transport {
   return {
     name: "node",
     get openSockets() {
-      return openSockets.count;
+      return openSockets;
     },
+    lookAtPeers: readWhenStale,
     listen(fd, onConnection): Listener {
       const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
         const connection = new NodeConnection(socket);

@@ -9,7 +9,7 @@ export interface ConnectionOwner {
    * be called once or twice after `pause()`.
    */
   onData(bytes: Buffer): boolean;
-  /** The kernel has taken everything, after a `write` that returned false or with more than DRAIN_ABOVE_BYTES queued. */
+  /** The kernel has taken everything, after a `write` that returned false. */
   onDrain(): void;
   /** The peer sent FIN: no more bytes follow, but it may still read. */
   onEnd(): void;
@@ -34,6 +34,8 @@ export interface Connection {
   readonly ends: Ends | undefined;
   /** Bytes written that the kernel has not taken; Node counts a piece until it is taken completely. */
   readonly waitingBytes: number;
+  /** Grows while the peer reads; on Node as of the last `Transport.lookAtPeers`. It may fall when more becomes known. */
+  readonly progressBytes: number;
   /**
    * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 while unknown, which
    * takes a moment on Node.
@@ -48,6 +50,11 @@ export interface Connection {
   readonly hasPeerLeft: boolean;
   /** Closes a paused connection that the peer has reset, with `onClose`; a FIN does not count. */
   lookIfReset(): void;
+  /**
+   * For a peer that has sent FIN and may still read: the kernel asks it each minute whether it is there. One that is not resets the
+   * connection, which `lookIfReset` finds.
+   */
+  keepAsking(): void;
   /**
    * Sends bytes that the caller will not change. False: some are queued, and `onDrain` follows; until then the caller should not
    * write more.
@@ -84,19 +91,21 @@ export interface Transport {
   readonly name: "bun" | "node";
   /** The number of open sockets; a closing one counts until its descriptor is free. */
   readonly openSockets: number;
+  /** Looks what peers have read, as far as that takes a while. */
+  lookAtPeers(): void;
   /** Accepts on an inherited, bound socket. Throws if that fails. */
   listen(fd: number, onConnection: (connection: Connection) => ConnectionOwner): Listener;
   connect(address: SocketAddress, connector: Connector): void;
 }
 
-/** The open sockets of this process, whatever they speak. */
-export const openSockets = { count: 0 };
-
 /** How long the peer of a closed connection may take to read queued bytes, in seconds. */
 export const CLOSE_GRACE_SECONDS = 30;
 
-/** Above this many queued bytes, `onDrain` is called whatever `write` returned. */
-export const DRAIN_ABOVE_BYTES = 65_536;
+/** How often the kernel asks a peer that has sent FIN whether it is still there. */
+export const ASK_EVERY_MS = 60_000;
+
+/** A client for which more than this waits gets no further response. */
+export const MUCH_UNREAD_BYTES = 65_536;
 
 /** The requested accept queue; the kernel limits it to net.core.somaxconn. */
 export const LISTEN_BACKLOG = 4096;

@@ -4,7 +4,7 @@ import { RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 /** With a window of one frame the two processes would take turns, at half the speed. In bytes. */
 export const MAX_WINDOW_BYTES = 1 << 20;
 /** What all windows of this process together may have beyond their first size: a client that stops reading leaves its window here. */
-export const MAX_EXTRA_BYTES = 16 << 20;
+export const MAX_EXTRA_BYTES = 8 << 20;
 /** A client that took nothing for longer than this is slow, and its window shrinks to the first size. */
 const SLOW_MS = 50;
 

@@ -12,8 +12,6 @@ export class FakeConnection implements Connection {
   room = Number.POSITIVE_INFINITY;
   /** As on Node, `write` returns true up to this many queued bytes, and then no `onDrain` follows. */
   highWater = 0;
-  /** How often it was written to. */
-  writes = 0;
   private isOverfull = false;
   private taken: Buffer[] = [];
   private waiting: Buffer[] = [];
@@ -31,7 +29,6 @@ export class FakeConnection implements Connection {
 
   write(bytes: Uint8Array): boolean {
     if (this.isClosed) return true;
-    this.writes++;
     this.waiting.push(Buffer.from(bytes));
     this.move();
     if (this.waitingBytes <= this.highWater) return true;
@@ -65,7 +62,12 @@ export class FakeConnection implements Connection {
     return Buffer.concat(this.taken.splice(0));
   }
 
+  get progressBytes(): number {
+    return this.taken.reduce((sum, { length }) => sum + length, 0);
+  }
+
   lookIfReset(): void {}
+  keepAsking(): void {}
   pause(): void {
     this.isPaused = true;
   }
@@ -89,6 +91,7 @@ export class FakeConnection implements Connection {
 export class FakeTransport implements Transport {
   readonly name = "node";
   readonly openSockets = 0;
+  lookAtPeers(): void {}
   readonly connections: FakeConnection[] = [];
   /** Those that wait for their connection. */
   readonly connecting: Connector[] = [];

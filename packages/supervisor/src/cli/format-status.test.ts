@@ -34,7 +34,6 @@ const instance: InstanceStatus = {
   slow: null,
   weight: 100,
   heapBytes: 1,
-  responses: null,
   deferred: null,
   schedule: null,
   shim: null,
@@ -67,6 +66,7 @@ const balancer = {
   name: "balancer.1",
   connections: 4,
   spoolBytes: 0,
+  unreadEndedTotal: 0,
   snapshotVersion: 2,
 } as unknown as BalancerStatus;
 const figures = {

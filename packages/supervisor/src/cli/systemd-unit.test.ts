@@ -9,7 +9,6 @@ const FACTS: UnitFacts = {
   group: null,
   paceline: "/srv/shop/node_modules/.bin/paceline",
   programFolders: ["/usr/bin"],
-  hasMemoryLimit: false,
   hasLowPort: false,
   runtimeDirs: [],
   credentials: [],
@@ -28,13 +27,7 @@ test.each<[string, Partial<UnitFacts>, string[], string[]]>([
       "CapabilityBoundingSet=",
       "TimeoutStartSec=105",
     ],
-    ["Environment=PATH", "Delegate"],
-  ],
-  [
-    "a limit of memory",
-    { hasMemoryLimit: true },
-    ["Delegate=memory", "DelegateSubgroup=paceline-supervisor", "ProtectKernelTunables=yes"],
-    ["ProtectControlGroups"],
+    ["Environment=PATH"],
   ],
   [
     "a port below 1024",

@@ -47,11 +47,6 @@ export const balancerLimitFields = {
     "The maximum number of open connections of one client address; further ones get 429 and are closed. IPv6 addresses count by their first 64 bits. It does not apply to trusted proxies and unix sockets. `0`: no limit. See [security.md](security.md#limits-for-clients).",
     { min: 0 },
   ),
-  maxStreamsPerConnection: count(
-    BALANCER_LIMITS.maxStreamsPerConnection,
-    "The maximum number of requests that a client has in progress on one HTTP/2 connection; further ones are refused (REFUSED_STREAM), and clients send them again. `0`: clients get HTTP/1.1 only. See [http2.md](http2.md).",
-    { min: 0, max: 10_000 },
-  ),
   maxQueue: count(
     BALANCER_LIMITS.maxQueue,
     "The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).",
@@ -60,10 +55,6 @@ export const balancerLimitFields = {
   headTimeoutMs: milliseconds(
     BALANCER_LIMITS.headTimeoutMs,
     "How long a client may take to send a request head; then it gets 408.",
-  ),
-  handshakeTimeoutMs: milliseconds(
-    BALANCER_LIMITS.handshakeTimeoutMs,
-    "How long a client of an https address may take to establish TLS; then its connection is reset.",
   ),
   bodyTimeoutMs: milliseconds(
     BALANCER_LIMITS.bodyTimeoutMs,
@@ -114,7 +105,12 @@ export const balancerLimitFields = {
   ),
   maxBufferedBytes: bytes(
     BALANCER_LIMITS.maxBufferedBytes,
-    "The most memory that a balancer process may use for buffered bodies. It includes requests that clients send ahead of their responses, copies of bodies that arrive in pieces, and body bytes that an upstream has not read yet. If it is exhausted, a request gets 503. Current reads and memory that the runtime has not yet released are not included; under a burst they may add once or twice as much.",
+    "The most memory that a balancer process may use for buffered bodies. It includes heads and requests that clients send in part or ahead of their responses, beyond 4 KiB each, copies of bodies, bodies that wait for an instance, and body bytes that an upstream has not read yet. If it is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; under a burst they may add once or twice as much.",
+    { min: 0 },
+  ),
+  maxUnreadBytes: bytes(
+    BALANCER_LIMITS.maxUnreadBytes,
+    "The most memory that a balancer process may use for what clients do not read of their responses: up to 0.1 MB for each. Beyond half of it those clients are reset that have read nothing for 2.5 s, beyond all of it those that have read nothing since they fell behind; who has waited for longest is first. A client that reads slowly is never reset for this, and does not count. It holds for both sides of connections in tcp mode, too.",
     { min: 0 },
   ),
   maxSpoolBytes: bytes(

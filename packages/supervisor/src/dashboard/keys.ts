@@ -4,7 +4,6 @@ import {
   only,
   openLog,
   pressInQuestion,
-  profile,
   reload,
   restart,
   runCommand,
@@ -115,8 +114,6 @@ function pressAnywhere(model: Model, key: Key, at: number): Step {
       return restart(model, at);
     case "K":
       return drain(model, at);
-    case "P":
-      return profile(model, at);
     case "s":
       return only(sortBy(model, undefined, at));
     case "[":

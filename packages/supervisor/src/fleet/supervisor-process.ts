@@ -6,12 +6,10 @@ import type { Readable } from "node:stream";
 import { BUN_ONE_READER, LISTEN_FDS, type RestartCommand } from "@paceline/wire";
 import type { LoadedFleet } from "../config/load.js";
 import type { FleetConfig, FleetUser } from "../core/model.js";
-import { EXIT, PacelineError } from "../errors.js";
+import { EXIT } from "../errors.js";
 import { builtFile } from "../package.js";
 import { actAs, claimRunDir, environmentOfUser, userToBecome } from "../run-dir/fleet-user.js";
-import { identify, lockHolder, runningIn } from "../run-dir/lock.js";
-import { findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/record.js";
+import { identify } from "../run-dir/lock.js";
 import { isDiskFull } from "../run-dir/run-dir-files.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
@@ -67,22 +65,7 @@ export async function launchSupervisor(
   prepared: PreparedStart,
   stopWithClient: boolean,
 ): Promise<SupervisorProcess> {
-  const launched = await launchByBalancer(start, prepared, stopWithClient);
-  if (launched !== undefined) return launched;
-  if (start.onlyAdopts) refuseWithoutFleet(prepared.runDirPath);
-  return spawnSupervisor(start, prepared, stopWithClient);
-}
-
-/**
- * A balancer's start may come after that of an operator, or after a stop: it must leave no process for a moment then.
- * @throws PacelineError `running` or `not-running`
- */
-function refuseWithoutFleet(runDir: string): void {
-  const holder = lockHolder(runDir);
-  const record = readRecord(runDir);
-  if (holder !== undefined && holder.pid === record?.pid) throw runningIn(runDir, holder.pid);
-  const isOver = record === undefined || record.endedAt !== null || findOrphans(record.channelSocket).length === 0;
-  if (isOver) throw new PacelineError("not-running", "there is no fleet to go on with");
+  return (await launchByBalancer(start, prepared, stopWithClient)) ?? spawnSupervisor(start, prepared, stopWithClient);
 }
 
 /** Returns undefined if there is no balancer to ask. */
@@ -282,7 +265,7 @@ export function writtenArguments(start: FleetStart, listen: FleetConfig["listen"
 export function originArguments(start: FleetStart): string[] {
   const { file, instances, listen = [], runtime, worker } = start;
   const args: string[] = [];
-  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python", "tls", "sticky"] as const) {
+  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python", "sticky"] as const) {
     const value = start[name];
     if (value !== undefined) args.push(`--${name}`, value);
   }

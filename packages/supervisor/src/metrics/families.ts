@@ -98,6 +98,11 @@ const BALANCER: readonly Metric<BalancerStatus>[] = [
   ),
   counter("balancer_errors", "Responses with status 500 or more.", ({ errorsTotal }) => errorsTotal),
   counter("balancer_retries", "Requests that were sent to a further process.", ({ retriesTotal }) => retriesTotal),
+  counter(
+    "balancer_unread_ended",
+    "Connections that were reset because their peers read nothing and others needed the memory.",
+    ({ unreadEndedTotal }) => unreadEndedTotal,
+  ),
   gauge("balancer_spool_bytes", "Large bodies of slow clients on disk.", ({ spoolBytes }) => spoolBytes),
 ];
 
@@ -121,7 +126,6 @@ export function familiesOf(status: Status, latenciesOf: LatenciesOf, routes: rea
     ...families(common.map(metricOf), [...instances, ...balancers]),
     ...families(ofRequests.map(metricOf), instances),
     ...families(INSTANCE, instances),
-    instanceResponses(instances),
     latencyFamily("request_duration_seconds", "The time of a request in the process.", instances, latenciesOf),
     ...families(
       ofRequests.map(metricOf).map((metric) => ({ ...metric, name: `balancer_${metric.name}` })),
@@ -156,18 +160,6 @@ function routeResponses(routes: readonly RouteTotal[]): Family {
   );
   const help = "Responses by route, method class and status class; abandoned: the client left before.";
   return { name: "paceline_route_responses", type: "counter", help, samples };
-}
-
-/** Always all classes, so that their number never grows. */
-function instanceResponses(instances: readonly Labelled<InstanceStatus>[]): Family {
-  const samples = instances.flatMap(({ of, labels }) =>
-    of.weight === null
-      ? []
-      : STATUS_CLASSES.map((status) => ({ labels: { ...labels, status }, value: of.responses?.[status] ?? 0 })),
-  );
-  const help =
-    "Responses of the process by status class, as the balancers count them; abandoned: the client left before.";
-  return { name: "paceline_instance_responses", type: "counter", help, samples };
 }
 
 function routeLatencies(routes: readonly RouteTotal[]): Family {

@@ -5,21 +5,7 @@ import { bar, interval, latencyBars } from "./charts.js";
 import { type Child, h, type Node } from "./dom.js";
 import { age, clock, duration, megabytes, NONE, number, toneOf } from "./format.js";
 import { hrefOf, type Question, type State } from "./model.js";
-import {
-  actButton,
-  card,
-  emptyText,
-  eventRow,
-  facts,
-  lineList,
-  link,
-  numberCell,
-  type On,
-  ROLLBACK,
-  stateBadge,
-  table,
-  timeOf,
-} from "./parts.js";
+import { actButton, card, emptyText, eventRow, facts, headings, link, type On, ROLLBACK, stateBadge } from "./parts.js";
 
 export function deploy(state: State, status: Status, on: On): Child[] {
   if (state.route.name !== "") return [operation(state)];
@@ -209,7 +195,7 @@ function arms({ arms: both }: DeployStatus): Node {
   const before = both?.old ?? null;
   const after = both?.new ?? null;
   const cell = (value: number | null, most: number, hue: string, text: (value: number) => string) => [
-    numberCell(value === null ? NONE : text(value)),
+    h("td", { class: "num" }, value === null ? NONE : text(value)),
     h("td", { class: "room" }, bar(value === null || most === 0 ? 0 : (100 * value) / most, hue)),
   ];
   return card(
@@ -218,7 +204,7 @@ function arms({ arms: both }: DeployStatus): Node {
     {},
     h(
       "table",
-      { class: "arms" },
+      { class: "plain arms" },
       h(
         "thead",
         {},
@@ -246,7 +232,7 @@ function arms({ arms: both }: DeployStatus): Node {
             h("th", { scope: "row" }, title),
             cell(a, most, "cyan", text),
             cell(b, most, "magenta", text),
-            numberCell(isTotal ? "" : differenceText(a, b)),
+            h("td", { class: "num" }, isTotal ? "" : differenceText(a, b)),
           );
         }),
       ),
@@ -271,24 +257,29 @@ function tests({ tests: all }: DeployStatus): Node {
     {},
     all.length === 0
       ? emptyText("nothing is compared yet")
-      : table(
-          "tests",
-          ["test", "difference", "limit", "interval", "verdict"],
-          all.map(({ name, verdict, difference, limit, interval: range, most }) =>
-            h(
-              "tr",
-              { key: name },
-              h("th", { scope: "row" }, name),
-              numberCell(difference || NONE),
-              numberCell(limit, "dim"),
+      : h(
+          "table",
+          { class: "plain tests" },
+          headings("test", "difference", "limit", "interval", "verdict"),
+          h(
+            "tbody",
+            {},
+            all.map(({ name, verdict, difference, limit, interval: range, most }) =>
               h(
-                "td",
-                { class: "room" },
-                range === undefined || (range[0] === null && range[1] === null)
-                  ? h("span", { class: "dim" }, "needs more requests")
-                  : interval({ interval: range, most, verdict }),
+                "tr",
+                { key: name },
+                h("th", { scope: "row" }, name),
+                h("td", { class: "num" }, difference || NONE),
+                h("td", { class: "num dim" }, limit),
+                h(
+                  "td",
+                  { class: "room" },
+                  range === undefined || (range[0] === null && range[1] === null)
+                    ? h("span", { class: "dim" }, "needs more requests")
+                    : interval({ interval: range, most, verdict }),
+                ),
+                h("td", {}, stateBadge(verdict, VERDICT_WORDS[verdict])),
               ),
-              h("td", {}, stateBadge(verdict, VERDICT_WORDS[verdict])),
             ),
           ),
         ),
@@ -313,8 +304,9 @@ function whatHappened(pools: readonly PoolStatus[], { events, at }: State): Node
     {},
     newestFirst.length === 0
       ? emptyText("nothing yet")
-      : lineList(
-          "what happened",
+      : h(
+          "ol",
+          { class: "lines", tabindex: 0, "aria-label": "what happened" },
           newestFirst.map((event) => eventRow(event, at)),
         ),
   );
@@ -327,10 +319,15 @@ function history({ operations, at }: State): Node {
     { class: "scroller" },
     operations.length === 0
       ? emptyText("nothing yet")
-      : table(
-          "history",
-          ["when", "what", "by", "result", "took", "message"],
-          operations.slice(0, 50).map((entry) => historyRow(entry, at)),
+      : h(
+          "table",
+          { class: "plain history" },
+          headings("when", "what", "by", "result", "took", "message"),
+          h(
+            "tbody",
+            {},
+            operations.slice(0, 50).map((entry) => historyRow(entry, at)),
+          ),
         ),
   );
 }
@@ -347,11 +344,11 @@ function historyRow(
   return h(
     "tr",
     { key: `${id}` },
-    h("td", {}, timeOf(at, clock(at, now))),
+    h("td", {}, h("time", { datetime: new Date(at).toISOString() }, clock(at, now))),
     h("th", { scope: "row" }, link(hrefOf({ view: "deploy", name: `${id}` }), what)),
     h("td", {}, callerText(by)),
     h("td", {}, stateBadge(resultTone(result), result)),
-    numberCell(durationMs === null ? NONE : duration(durationMs)),
+    h("td", { class: "num" }, durationMs === null ? NONE : duration(durationMs)),
     h("td", { class: "dim message" }, message),
   );
 }
@@ -387,12 +384,12 @@ function operation({ operation: entry, route, at, unread }: State): Node {
       {},
       done.length === 0
         ? emptyText("it has no steps")
-        : lineList(
-            "steps",
-            done.map(({ afterMs, text }) =>
-              h("li", {}, h("time", {}, `+ ${duration(afterMs)}`), h("span", { class: "text" }, text)),
+        : h(
+            "ol",
+            { class: "lines tall", tabindex: 0, "aria-label": "steps" },
+            done.map(({ afterMs, text }, index) =>
+              h("li", { key: `${index}` }, h("time", {}, `+ ${duration(afterMs)}`), h("span", { class: "text" }, text)),
             ),
-            "tall",
           ),
     ),
     h("p", {}, link("#/deploy", "All deploys and operations")),

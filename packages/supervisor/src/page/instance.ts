@@ -12,19 +12,16 @@ import {
   emptyText,
   facts,
   findProcess,
+  headings,
   isInstance,
-  lineList,
   link,
   logRow,
   newest,
-  numberCell,
   type On,
   type Process,
   restartQuestion,
   stateBadge,
   stateOf,
-  table,
-  textBlock,
   turnQuestion,
 } from "./parts.js";
 import { medianOf, valuesOf } from "./series.js";
@@ -54,7 +51,6 @@ function head(process: Process, kind: string, { mayWrite }: State, on: On): Node
   const more = isInstance(process)
     ? [
         ["generation", `${process.generation}`] as const,
-        process.responses !== null && (["responses", responsesText(process.responses)] as const),
         process.weight !== null && process.weight !== 100 && (["weight", `${process.weight}`] as const),
         process.recycles > 0 && (["recycled", `${process.recycles} times`] as const),
         ["release", process.release] as const,
@@ -95,14 +91,6 @@ function head(process: Process, kind: string, { mayWrite }: State, on: On): Node
       version !== null && ["version", version],
     ),
   );
-}
-
-/** Returns such as `2xx 1,234, 4xx 3`. */
-function responsesText(responses: object): string {
-  return Object.entries(responses)
-    .filter(([, count]) => count > 0)
-    .map(([status, count]) => `${status} ${number(count)}`)
-    .join(", ");
 }
 
 function charts(state: State, process: Process, group: string, others: readonly string[], on: On): Node {
@@ -161,17 +149,23 @@ function openRequests(process: Process, { open }: State): Node {
     "Open requests",
     beside,
     {},
-    table(
-      "",
-      ["open for", "request", "client"],
-      open.map(({ request, ageMs, client }) =>
-        h(
-          "tr",
-          {},
-          numberCell(duration(ageMs), ageMs >= 1000 ? "bad" : ageMs >= 200 ? "busy" : ""),
-          h("th", { scope: "row", class: "mono" }, request),
-          numberCell(client, "dim"),
-        ),
+    h(
+      "table",
+      { class: "plain" },
+      headings("open for", "request", "client"),
+      h(
+        "tbody",
+        {},
+        open.map(({ request, ageMs, client }) => {
+          const tone = ageMs >= 1000 ? "bad" : ageMs >= 200 ? "busy" : "";
+          return h(
+            "tr",
+            {},
+            h("td", { class: `num ${tone}` }, duration(ageMs)),
+            h("th", { scope: "row", class: "mono" }, request),
+            h("td", { class: "num dim" }, client),
+          );
+        }),
       ),
     ),
   );
@@ -193,7 +187,7 @@ function lastDeath({ name }: Process, { deaths, at }: State): Node {
       ["reassigned", String(reassigned)],
       running !== null && ["was running", h("span", { class: "mono" }, running)],
     ),
-    textBlock("its last lines", lastLines.slice(-8)),
+    h("pre", { tabindex: 0, "aria-label": "its last lines" }, lastLines.slice(-8).join("\n")),
     h("p", {}, link(hrefOf({ view: "death", name: String(id) }), "The whole report")),
   );
 }
@@ -206,10 +200,10 @@ function log(state: State, name: string): Node {
     {},
     lines.length === 0
       ? emptyText("it has written nothing lately")
-      : lineList(
-          `log of ${name}`,
+      : h(
+          "ol",
+          { class: "lines follows", tabindex: 0, "aria-label": `log of ${name}` },
           lines.slice(-LINES).map((line) => logRow(line, state.at)),
-          "follows",
         ),
   );
 }

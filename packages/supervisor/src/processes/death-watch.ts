@@ -85,10 +85,7 @@ export class DeathWatch {
     this.sample(process);
     const kind = kindOfDeath({
       ...{ status, isSpawnFailure, killedAs: notes.killedAs },
-      wasOutOfMemory: () => {
-        const counted = options.oomKills.explain(pid);
-        return notes.kernelKill === undefined ? counted : notes.kernelKill !== null;
-      },
+      wasOutOfMemory: () => options.oomKills.explain(pid),
     });
     this.write(
       {

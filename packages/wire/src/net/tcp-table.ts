@@ -144,6 +144,13 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
   }
 
+  /** Like `acknowledgedBytes`, known at once: what the kernel held for the peer is as of the last reading, 0 without one. */
+  get progressBytes(): number {
+    const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
+    this.findInode(fd);
+    return bytesWritten - writeQueueSize - (outgoing.get(this.inode) ?? 0);
+  }
+
   /** Whether the peer has sent FIN, as of the last reading; a call starts the next one. */
   get hasPeerEnded(): boolean {
     this.findInode(this.handle.fd ?? -1);
@@ -180,7 +187,8 @@ function outgoingBytes(inode: number, since: number): number {
   return readAt < since ? -1 : (outgoing.get(inode) ?? 0);
 }
 
-function readWhenStale(): void {
+/** Starts a reading, if the last one is old. */
+export function readWhenStale(): void {
   const now = performance.now();
   if (!isReading && now > isFreshUntil) void readTables(now);
 }

@@ -1,0 +1,207 @@
+/**
+ * The memory limit for what waits for peers that do not read: unread responses, and both directions in tcp mode. Beyond half of it
+ * those give way that have read nothing for some seconds, beyond all of it those that have read nothing since they were blocked; the
+ * one that has waited for longest is first. A slow but steady reader never gives way, and does not count.
+ */
+
+/** A peer that has read nothing for so long gives way before the limit is reached, in milliseconds: on Node it is seen twice meanwhile. */
+const SILENT_MS = 2500;
+/** Before this, nobody can tell: the acknowledgement of a far peer takes a while. */
+const YOUNG_MS = 100;
+/** A peer that reads so long after it was blocked first is a reader: kernels alone take nothing by then. */
+const PROOF_MS = 1000;
+/** How many peers that read are looked at in a pass, so that a pass stays short. */
+const MAX_LOOKS = 64;
+/** How often peers that gave way are reported at most. */
+const TELL_EVERY_MS = 60_000;
+
+export interface UnreadOwner {
+  /** What waits for it now. */
+  readonly unreadBytes: number;
+  /** Grows while the peer reads. */
+  readonly progressBytes: number;
+  /** Closes the connection, so that others have room. */
+  giveUnreadWay(): void;
+}
+
+/** A connection's place; it lasts as long as the connection. */
+export class UnreadPlace {
+  /** Maintained by UnreadBytes, as all that follows. */
+  bytes = 0;
+  progressBytes = 0;
+  /** When it was blocked first, in milliseconds of the clock. */
+  firstBlockedAt = Number.POSITIVE_INFINITY;
+  /** Since when it is blocked and has read nothing. */
+  blockedAt = 0;
+  /** When it was last seen to read, as far as a reader's patience goes. */
+  readAt = 0;
+  /** Whether it reads, however slowly. */
+  isReader = false;
+
+  constructor(readonly owner: UnreadOwner) {}
+}
+
+interface UnreadOptions {
+  maxBytes: number;
+  clock: { readonly now: number };
+  /** How long a reader may read nothing, in milliseconds. */
+  patienceMs: number;
+  /** Receives a line for the operator. */
+  tell(line: string): void;
+  /** Called before peers are judged, if there are some. */
+  lookAtPeers(): void;
+}
+
+export class UnreadBytes {
+  /** Those that count; the longest-waiting one is first. */
+  private readonly blocked = new Set<UnreadPlace>();
+  /** Readers, which do not count; the one that was looked at last is last. */
+  private readonly readers = new Set<UnreadPlace>();
+  private used = 0;
+  private isArmed = false;
+  private timer: NodeJS.Timeout | undefined;
+  /** How many have given way. */
+  endedTotal = 0;
+  private untold = 0;
+  private tellAt = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly options: UnreadOptions) {}
+
+  /** Bytes wait for a peer, or more of them. */
+  count(place: UnreadPlace): void {
+    if (this.readers.has(place)) return;
+    if (!this.blocked.has(place)) this.block(place);
+    this.recount(place);
+    if (this.used > this.options.maxBytes / 2) this.arm();
+  }
+
+  private block(place: UnreadPlace): void {
+    const { now } = this.options.clock;
+    place.blockedAt = place.readAt = now;
+    place.firstBlockedAt = Math.min(place.firstBlockedAt, now);
+    place.progressBytes = place.owner.progressBytes;
+    this.blocked.add(place);
+  }
+
+  /** The peer has read everything. */
+  drained(place: UnreadPlace): void {
+    if (this.options.clock.now - place.firstBlockedAt >= PROOF_MS) place.isReader = true;
+    this.free(place);
+  }
+
+  /** The peer is gone, or what waits for it counts elsewhere. */
+  free(place: UnreadPlace): void {
+    this.readers.delete(place);
+    if (!this.blocked.delete(place)) return;
+    this.used -= place.bytes;
+    place.bytes = 0;
+  }
+
+  /** Called each second: time alone makes peers silent. */
+  look(): void {
+    let looks = Math.min(MAX_LOOKS, this.readers.size);
+    for (const place of this.readers) {
+      if (looks-- === 0) break;
+      this.readers.delete(place);
+      if (this.isReading(place)) {
+        this.readers.add(place);
+        continue;
+      }
+      // It has to prove again that it reads.
+      place.isReader = false;
+      this.count(place);
+    }
+    if (this.used > this.options.maxBytes / 2) this.relieve();
+  }
+
+  private recount(place: UnreadPlace): void {
+    const { unreadBytes } = place.owner;
+    this.used += unreadBytes - place.bytes;
+    place.bytes = unreadBytes;
+  }
+
+  /** In a turn of its own, because whoever counts is sending. */
+  private arm(): void {
+    if (this.isArmed) return;
+    this.isArmed = true;
+    setImmediate(this.onTurn);
+  }
+
+  private readonly onTurn = (): void => {
+    this.isArmed = false;
+    this.relieve();
+  };
+
+  private relieve(): void {
+    const { blocked } = this;
+    const { maxBytes, clock, lookAtPeers } = this.options;
+    lookAtPeers();
+    let looks = Math.min(MAX_LOOKS, blocked.size);
+    for (const place of blocked) {
+      if (this.used <= maxBytes / 2 || looks === 0) break;
+      if (this.isReading(place)) {
+        looks--;
+        blocked.delete(place);
+        if (place.isReader) this.exempt(place);
+        else blocked.add(place);
+        continue;
+      }
+      const silentMs = clock.now - place.blockedAt;
+      if (silentMs >= (this.used > maxBytes ? YOUNG_MS : SILENT_MS)) {
+        this.end(place);
+        continue;
+      }
+      // Those behind it were blocked later.
+      if (this.used > maxBytes) this.timer ??= setTimeout(this.onTimer, YOUNG_MS);
+      break;
+    }
+    this.report();
+  }
+
+  private readonly onTimer = (): void => {
+    this.timer = undefined;
+    if (this.used > this.options.maxBytes) this.relieve();
+  };
+
+  private exempt(place: UnreadPlace): void {
+    this.used -= place.bytes;
+    place.bytes = 0;
+    this.readers.add(place);
+  }
+
+  /** Whether it has read since the last look, or is a reader who may take a break. */
+  private isReading(place: UnreadPlace): boolean {
+    const { now } = this.options.clock;
+    const { progressBytes } = place.owner;
+    if (place.bytes > 0) this.recount(place);
+    if (progressBytes !== place.progressBytes) {
+      const isMore = progressBytes > place.progressBytes;
+      place.progressBytes = progressBytes;
+      place.blockedAt = now;
+      // Less: only now it is known how much it had read, and the next look tells.
+      if (!isMore) return true;
+      place.readAt = now;
+      if (now - place.firstBlockedAt >= PROOF_MS) place.isReader = true;
+      return true;
+    }
+    return place.isReader && now - place.readAt < this.options.patienceMs;
+  }
+
+  private end(place: UnreadPlace): void {
+    this.free(place);
+    this.endedTotal++;
+    this.untold++;
+    place.owner.giveUnreadWay();
+  }
+
+  private report(): void {
+    const { clock, tell, maxBytes } = this.options;
+    if (this.untold === 0 || clock.now < this.tellAt) return;
+    this.tellAt = clock.now + TELL_EVERY_MS;
+    const [count, verb] = this.untold === 1 ? ["a connection", "was"] : [`${this.untold} connections`, "were"];
+    tell(
+      `${count} whose peer reads nothing ${verb} reset: what waits for such peers is near balancer.limits.maxUnreadBytes (${maxBytes})`,
+    );
+    this.untold = 0;
+  }
+}

@@ -69,5 +69,11 @@ testOnLinux.each(["ready", "starting"])(
 
     balancer.kill("SIGSTOP");
     expect(await findSocketHolder(runDir, { usualMs: 100, mostMs: 600_000 })).toBe(undefined);
+
+    // It ends while it is waited for, as in a stop.
+    const gone = findSocketHolder(runDir, { usualMs: 600_000, mostMs: 600_000 });
+    await vi.waitFor(() => expect(existsSync(channelSocket)).toBe(true), { timeout: 20_000 });
+    balancer.kill("SIGKILL");
+    expect(await gone).toBe(undefined);
   },
 );

@@ -26,6 +26,8 @@ export const UP = "up";
 
 /** A supervisor writes little output; a larger file is truncated at the next start. */
 const MAX_OUTPUT_BYTES = 1 << 20;
+/** How many balancers are asked to start the supervisor, one after another. */
+const MOST_HOLDERS = 3;
 /** How long a supervisor may take to stop its fleet. */
 const STOP_TIMEOUT_MS = 90_000;
 
@@ -78,10 +80,17 @@ export async function launchByBalancer(
   const user = userToBecome(prepared.fleet);
   const endActing = user === undefined ? () => {} : actAs(user);
   try {
-    const holder = await findSocketHolder(prepared.runDirPath);
-    if (holder === undefined) return undefined;
-    const spawned = spawnByBalancer(holder, start, prepared, stopWithClient);
-    return await (holder.isStarting ? spawned.catch(() => undefined) : spawned);
+    for (let tries = 1; ; tries++) {
+      const holder = await findSocketHolder(prepared.runDirPath);
+      if (holder === undefined) return undefined;
+      try {
+        return await spawnByBalancer(holder, start, prepared, stopWithClient);
+      } catch (error) {
+        if (holder.isStarting) return undefined;
+        // It may have ended meanwhile, and another one may do it; without any, this process starts the supervisor itself.
+        if (tries === MOST_HOLDERS) throw error;
+      }
+    }
   } finally {
     endActing();
   }

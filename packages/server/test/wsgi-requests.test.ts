@@ -61,6 +61,16 @@ test("the environ says what was asked, by whom, where and how", async (context) 
   }
 });
 
+test("fields that recur are read the same each time, and doubled ones are refused again", async (context) => {
+  const instance = await PythonInstance.start(context);
+  const ask = async (accept: string) =>
+    (await environ(instance, `GET /environ HTTP/1.1\r\nHost: a\r\nAccept: ${accept}\r\nAccept:b\r\n`)).HTTP_ACCEPT;
+  // More than are remembered.
+  for (let n = 0; n < 140; n++) expect(await ask(`text/${n % 135}`)).toBe(`'text/${n % 135}, b'`);
+  for (let n = 0; n < 2; n++) expect(await instance.get("/", "Host: a\r\n")).toMatch(/^HTTP\/1.1 400 /);
+  expect(await instance.says("GET / HTTP/1.1\r\nHost: a\r\nAccept : b\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
+});
+
 test("paths are decoded to bytes as text; whole URLs and * are understood", async (context) => {
   const instance = await PythonInstance.start(context);
   const path = async (target: string, method = "GET") =>

@@ -29,6 +29,27 @@ _KEYS = {
 }
 
 
+# Whole lines of fields whose values recur, with their environ key and text. Those of other fields may be secret, or never come again.
+_RECURRING = frozenset(
+    (
+        "HTTP_ACCEPT",
+        "HTTP_ACCEPT_ENCODING",
+        "HTTP_ACCEPT_LANGUAGE",
+        "HTTP_CACHE_CONTROL",
+        "HTTP_CONNECTION",
+        "HTTP_HOST",
+        "HTTP_SEC_FETCH_DEST",
+        "HTTP_SEC_FETCH_MODE",
+        "HTTP_SEC_FETCH_SITE",
+        "HTTP_USER_AGENT",
+        "HTTP_X_FORWARDED_HOST",
+        "HTTP_X_FORWARDED_PROTO",
+    )
+)
+_known_lines = {}
+MAX_KNOWN_LINES = 128
+MAX_KNOWN_LINE_BYTES = 256
+
 # What clients of our own may say of nobody.
 OF_PROXIES = (
     "HTTP_X_FORWARDED_FOR",
@@ -65,16 +86,26 @@ def parse_head(head, base, client=None):
     environ = base.copy()
     framing = Framing()
     _parse_request_line(lines[0], environ, framing)
-    for at in range(1, len(lines)):
-        name, colon, value = lines[at].partition(b":")
-        key = _KEYS.get(name, False)
-        if key is False:
-            key = _learn_key(name)
-        if key is None:
-            continue
-        if not colon:
-            raise BadRequest(400)
-        text = value.strip(b" \t").decode("latin-1")
+    del lines[0]
+    known_lines = _known_lines
+    for line in lines:
+        known = known_lines.get(line)
+        if known is not None:
+            key, text = known
+        else:
+            name, colon, value = line.partition(b":")
+            key = _KEYS.get(name, False)
+            if key is False:
+                key = _learn_key(name)
+            if key is None:
+                continue
+            if not colon:
+                raise BadRequest(400)
+            text = value.strip(b" \t").decode("latin-1")
+            if key in _RECURRING and len(line) <= MAX_KNOWN_LINE_BYTES:
+                if len(known_lines) >= MAX_KNOWN_LINES:
+                    known_lines.clear()
+                known_lines[line] = (key, text)
         if key in environ:
             text = _combine(key, environ[key], text)
         environ[key] = text

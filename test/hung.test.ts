@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
 import type { DeathSummary, Status } from "../packages/supervisor/dist/control/api.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
 import { needs, signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
@@ -151,6 +152,7 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
 test("a response that is owed for too long costs its process, in pools that limit concurrency, and no operation waits for it", async (context) => {
   needs(context, "python3");
   const requestTimeoutMs = 4000;
+  const shared = await freePort();
   const project = await startFleet({
     runtime: "bun",
     app: FETCH,
@@ -191,6 +193,7 @@ test("a response that is owed for too long costs its process, in pools that limi
         },
         holds: { wsgi: "site_app", instances: 1, routes: ["/holds/"], stripPrefix: true, requestTimeoutMs },
         held: { wsgi: "site_app", threads: 2, instances: 1, routes: ["/held/"], stripPrefix: true, requestTimeoutMs },
+        direct: { wsgi: "site_app", instances: 1, mode: "direct", bind: `${shared}`, requestTimeoutMs },
       },
     },
   });
@@ -213,6 +216,9 @@ test("a response that is owed for too long costs its process, in pools that limi
   // After their response these get no request, except the one with a second thread.
   for (const pool of ["close", "closes"]) expect((await get(project.port, `/${pool}/after`)).body).toBe("ok");
   expect((await get(project.port, "/closes/")).body).toBe("wsgi");
+  // No balancer sees this one; its client is reset.
+  const direct = await RawConnection.open(shared);
+  direct.write("GET /block HTTP/1.1\r\nHost: x\r\n\r\n");
   // Both instances are stuck, and both clients get a response.
   const paths = ["/wsgi/block", "/wsgi/block", "/threads/block", "/command/block", "/holds/hold", "/held/hold"];
   const statuses = await Promise.all(paths.map(async (path) => (await get(project.port, path)).status));
@@ -225,13 +231,14 @@ test("a response that is owed for too long costs its process, in pools that limi
     ),
   );
   expect((await get(project.port, "/wsgi/")).body).toBe("wsgi");
+  expect((await get(shared, "/")).body).toBe("wsgi");
   const ends = Object.fromEntries(
     status.pools.flatMap(({ instances }) => instances.map(({ name, lastExit }) => [name, lastExit])),
   );
   expect(ends["command.1"]?.reason).toMatch(/^hung: GET \/command\/block took over 4 s \(requestTimeoutMs\); /);
-  for (const name of ["wsgi.1", "wsgi.2", "threads.1", "close.1", "closes.1"]) {
+  for (const name of ["wsgi.1", "wsgi.2", "threads.1", "close.1", "closes.1", "direct.1"]) {
     expect(ends[name]?.reason).toMatch(
-      /^hung: GET \/(wsgi\/block|threads\/block|closes?\/after) took over .*: it was in some_function_that_sleeps \(site_app\.py:\d+\)$/,
+      /^hung: GET \/(block|wsgi\/block|threads\/block|closes?\/after) took over .*: it was in some_function_that_sleeps \(site_app\.py:\d+\)$/,
     );
     expect(ends[name]?.lastLines.join("\n")).toContain("in some_function_that_sleeps");
   }

@@ -101,6 +101,8 @@ test("the metrics are the figures of the status, and what clients send makes no 
     expect(valueIn(text, `paceline_request_duration_seconds_count{pool="web",process="${name}"}`)).toBe(requestsTotal);
   }
   expect(balancers[0]?.requestsTotal).toBe(20);
+  const statuses = (pools[0]?.instances ?? []).map(({ responses }) => responses?.["2xx"] ?? 0);
+  expect(statuses.reduce((sum, count) => sum + count)).toBe(20);
   expect(valueIn(text, 'paceline_balancer_requests_total{pool="balancer",process="balancer.1"}')).toBe(20);
 
   const seriesOf = (metrics: string) => metrics.replaceAll(/^(\S+) .*$/gm, "$1");

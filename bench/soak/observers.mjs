@@ -1,11 +1,15 @@
 /**
  * What it costs to look at a fleet: `npm run soak:observers`. `cost`: CPU time a request without observers, and with a dashboard, the page,
- * a scrape every 5 s and the access log. `series`: a million hostile requests add no series of metrics. `scrape`: the CPU time of a
+ * a scrape every 5 s and the access log, all at once or each alone (`--variants again,terminal,page,scrape,file,json,output,all`); of
+ * a request that computes for a millisecond with `--target /block?ms=1`. `series`: a million hostile requests add no series of metrics. `scrape`: the CPU time of a
  * scrape of 64 instances.
  */
 import { spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync, truncateSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import { cpuSeconds, endsWithProgram, freePort, PACELINE, p99OfOthers, startFleet, verdict, wait } from "./support.mjs";
 
@@ -17,6 +21,8 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "6" },
     requests: { type: "string", default: "1000000" },
     instances: { type: "string", default: "64" },
+    variants: { type: "string", default: "all" },
+    target: { type: "string", default: "/" },
   },
 });
 const only = new Set(values.only.split(","));
@@ -25,9 +31,9 @@ const MOST_PERCENT = 3;
 const MOST_SCRAPE_MS = 20;
 const SCRAPES = 50;
 
-function read(port, path = "/metrics") {
+function read(port, target = "/metrics") {
   return new Promise((resolve, reject) => {
-    const request = http.get({ host: "127.0.0.1", port, path, agent: false }, (response) => {
+    const request = http.get({ host: "127.0.0.1", port, path: target, agent: false }, (response) => {
       let text = "";
       response.setEncoding("utf8").on("data", (piece) => {
         text += piece;
@@ -40,69 +46,107 @@ function read(port, path = "/metrics") {
 
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
-async function pidsOf(fleet) {
+/** Returns the CPU seconds so far of the fleet's processes, by what they are. */
+async function cpuOf(fleet) {
   const { pid, pools, balancers } = await fleet.control();
-  return [
-    pid,
-    ...pools.flatMap(({ instances }) => instances.map((each) => each.pid)),
-    ...balancers.map((each) => each.pid),
-  ];
-}
-
-/** Returns the CPU µs a request of all processes of a fleet under load. */
-async function costOf(fleet, seconds) {
-  const pids = await pidsOf(fleet);
-  const before = pids.map(cpuSeconds).reduce((sum, each) => sum + each, 0);
-  const { requestsTotal } = await fleet.control();
-  await p99OfOthers(fleet.port, seconds, "/", { connections: 64 });
-  await wait(1500);
-  const after = pids.map(cpuSeconds).reduce((sum, each) => sum + each, 0);
-  const requests = (await fleet.control()).requestsTotal - requestsTotal;
-  return { micros: (1e6 * (after - before)) / requests, requests };
-}
-
-/** Opens everything that looks at a fleet. */
-function observe(fleet, adminPort) {
-  const command = `stty cols 120 rows 40; exec sh ${PACELINE} top ${fleet.runDirArgs.join(" ")}`;
-  const top = endsWithProgram(
-    spawn("script", ["-qfec", command, "/dev/null"], { stdio: ["pipe", "ignore", "ignore"] }),
-  );
-  // What the page follows.
-  const socketPath = `${fleet.runDirArgs[1]}/control.sock`;
-  const page = http.get({ socketPath, path: "/v1/stream", agent: false }, (response) => response.resume());
-  page.on("error", () => {});
-  const scraping = setInterval(() => void read(adminPort).catch(() => {}), 5_000);
-  return () => {
-    clearInterval(scraping);
-    page.destroy();
-    top.kill("SIGTERM");
+  const sum = (pids) => pids.map(cpuSeconds).reduce((all, each) => all + each, 0);
+  return {
+    supervisor: cpuSeconds(pid),
+    balancers: sum(balancers.map((each) => each.pid)),
+    instances: sum(pools.flatMap(({ instances }) => instances.map((each) => each.pid))),
   };
 }
 
+/** Returns the CPU µs a request of a fleet under load, by kind of process. */
+async function costOf(fleet, seconds, target) {
+  const before = await cpuOf(fleet);
+  const { requestsTotal } = await fleet.control();
+  await p99OfOthers(fleet.port, seconds, target, { connections: 64 });
+  await wait(1500);
+  const after = await cpuOf(fleet);
+  const requests = (await fleet.control()).requestsTotal - requestsTotal;
+  const cost = Object.fromEntries(
+    Object.entries(after).map(([kind, value]) => [kind, (1e6 * (value - before[kind])) / requests]),
+  );
+  return { ...cost, all: cost.supervisor + cost.balancers + cost.instances };
+}
+
+/** What looks at a fleet; each returns a function that ends it. */
+const OBSERVERS = {
+  terminal(fleet) {
+    const command = `stty cols 120 rows 40; exec sh ${PACELINE} top ${fleet.runDirArgs.join(" ")}`;
+    const top = endsWithProgram(
+      spawn("script", ["-qfec", command, "/dev/null"], { stdio: ["pipe", "ignore", "ignore"] }),
+    );
+    return () => top.kill("SIGTERM");
+  },
+  // What the page follows.
+  page(fleet) {
+    const socketPath = `${fleet.runDirArgs[1]}/control.sock`;
+    const page = http.get({ socketPath, path: "/v1/stream", agent: false }, (response) => response.resume());
+    page.on("error", () => {});
+    return () => page.destroy();
+  },
+  scrape(_, adminPort) {
+    const scraping = setInterval(() => void read(adminPort).catch(() => {}), 5_000);
+    return () => clearInterval(scraping);
+  },
+};
+
+/** What is measured: the configuration of the fleet, and who looks at it. */
+const VARIANTS = {
+  plain: {},
+  // The same once more: the difference is chance.
+  again: {},
+  terminal: { observers: ["terminal"] },
+  page: { observers: ["page"] },
+  scrape: { observers: ["scrape"] },
+  file: { log: { file: "/dev/null" } },
+  json: { log: { format: "json", file: "/dev/null" } },
+  output: { log: true },
+  all: { observers: ["terminal", "page", "scrape"], log: { file: "/dev/null" } },
+};
+
 if (only.has("cost")) {
-  const admin = `127.0.0.1:${await freePort()}`;
-  const plain = await startFleet(2, { runtime });
-  const watched = await startFleet(2, { runtime, admin: { listen: admin }, balancer: { accessLog: true } });
-  const stop = observe(watched, Number(admin.split(":")[1]));
+  const folder = mkdtempSync(path.join(tmpdir(), "paceline-observers-"));
+  const fleets = {};
+  for (const name of ["plain", ...values.variants.split(",")]) {
+    const { log, observers } = VARIANTS[name];
+    const port = await freePort();
+    const accessLog = log?.file === undefined ? log : { ...log, file: path.join(folder, `${name}.log`) };
+    const config = {
+      ...(observers && { admin: { listen: `127.0.0.1:${port}` } }),
+      ...(log && { balancer: { accessLog } }),
+    };
+    fleets[name] = { fleet: await startFleet(2, { runtime, ...config }), port, observers: observers ?? [] };
+  }
   try {
-    await wait(3_000);
-    const found = { plain: [], watched: [] };
+    const found = Object.fromEntries(Object.keys(fleets).map((name) => [name, []]));
     for (let round = 0; round <= Number(values.rounds); round++) {
-      const order = round % 2 === 0 ? ["plain", "watched"] : ["watched", "plain"];
-      for (const name of order) {
-        const { micros } = await costOf(name === "plain" ? plain : watched, Number(values.seconds));
+      const names = Object.keys(fleets);
+      for (const name of round % 2 === 0 ? names : names.reverse()) {
+        const { fleet, port, observers } = fleets[name];
+        const ends = observers.map((each) => OBSERVERS[each](fleet, port));
+        if (ends.length > 0) await wait(2_000);
+        const cost = await costOf(fleet, Number(values.seconds), values.target);
+        for (const end of ends) end();
         // The first round warms up.
-        if (round > 0) found[name].push(micros);
+        if (round > 0) found[name].push(cost);
+        for (const each of readdirSync(folder)) truncateSync(path.join(folder, each));
       }
     }
-    const [without, with_] = [median(found.plain), median(found.watched)];
-    const more = (100 * (with_ - without)) / without;
-    const text = `${with_.toFixed(2)} µs a request with all observers, ${without.toFixed(2)} µs without: ${more.toFixed(1)} % more`;
-    verdict(more <= MOST_PERCENT, text);
+    const of = (name, kind) => median(found[name].map((cost) => cost[kind]));
+    for (const name of Object.keys(fleets)) {
+      const more = of(name, "all") - of("plain", "all");
+      const parts = ["balancers", "instances", "supervisor"].map((kind) => `${kind} ${of(name, kind).toFixed(2)}`);
+      const share = `${more < 0 ? "−" : "+"}${Math.abs(more).toFixed(2)} µs, ${((100 * more) / of("plain", "all")).toFixed(1)} %`;
+      const text = `${name.padEnd(9)} ${of(name, "all").toFixed(2)} µs a request (${parts.join(", ")}): ${share}`;
+      if (name === "all") verdict((100 * more) / of("plain", "all") <= MOST_PERCENT, text);
+      else process.stdout.write(`${text}\n`);
+    }
   } finally {
-    stop();
-    await plain.stop();
-    await watched.stop();
+    for (const { fleet } of Object.values(fleets)) await fleet.stop();
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -15,6 +15,8 @@ const SETTLE_SECONDS = 3;
 const REACTION_SECONDS = 2;
 /** Of the generation in service, one of them restarted with the canary. */
 const INSTANCES = 9;
+/** A deploy with nothing in service ends after so many seconds, unless the release seems to be broken. */
+const ALONE_SECONDS = 5;
 
 export const JUDGE_SECONDS = 60;
 export const CANARY_PERCENT = 10;
@@ -130,11 +132,13 @@ function armOf(sides, processes) {
 }
 
 /**
- * Simulates one deploy of `release` under `rate` requests a second.
+ * Simulates one deploy of `release` under `rate` requests a second; `alone`: nothing is in service, so the canary gets all of them.
  * Returns what it comes to: "fail", "pass", "clear" (the time is over, and gross faults are excluded) or "untold"; the seconds until
  * the balancers followed, and the part of all requests until then that the canary got.
  */
-export function deploy({ judge, canaryPercentNow, DEFAULT_LIMITS, nextStep, LONGEST_FACTOR }, release, rate, seed) {
+export function deploy(core, release, rate, seed) {
+  const { judge, canaryPercentNow, DEFAULT_LIMITS, isPointless, nextStep, LONGEST_FACTOR } = core;
+  const { alone: isAlone = false } = release;
   const random = randomsOf(seed);
   const canary = new Side(random, release);
   const old = new Side(random, {});
@@ -158,7 +162,7 @@ export function deploy({ judge, canaryPercentNow, DEFAULT_LIMITS, nextStep, LONG
   for (let second = 1; ; second++) {
     const elapsedMs = 1000 * (second - 1);
     const progress = { ...judgement, elapsedMs, rate };
-    const share = canaryPercentNow(progress, CANARY_PERCENT, 1000 * JUDGE_SECONDS) / 100;
+    const share = isAlone ? 1 : canaryPercentNow(progress, CANARY_PERCENT, 1000 * JUDGE_SECONDS) / 100;
     serve(second, share);
     if (second % READ_EVERY_SECONDS === 0) {
       const warm = MEMORY.start + MEMORY.warm * (1 - Math.exp(-second / 15));
@@ -168,15 +172,18 @@ export function deploy({ judge, canaryPercentNow, DEFAULT_LIMITS, nextStep, LONG
     const evidence = {
       canary: armOf([canary], 1),
       control: armOf([old, fresh], INSTANCES),
-      fresh: armOf([fresh], 1),
+      fresh: isAlone ? null : armOf([fresh], 1),
       memory,
       classes: CLASSES,
     };
     judgement = judge(evidence, DEFAULT_LIMITS, true);
     const { verdict, tests, isClear } = judgement;
-    const left = second < JUDGE_SECONDS ? "some" : second < LONGEST_FACTOR * JUDGE_SECONDS ? "over" : "none";
-    const seen = { ...judgement, tests: [], undecided: [], canaryRequests: canary.requests };
-    const step = nextStep(new Map([["web", seen]]), left, "promote");
+    const seen = new Map([
+      ["web", { ...judgement, tests: [], undecided: [], canaryRequests: canary.requests, isAlone }],
+    ]);
+    const isPastHope = second >= LONGEST_FACTOR * JUDGE_SECONDS || (second >= ALONE_SECONDS && isPointless(seen));
+    const left = isPastHope ? "none" : second < JUDGE_SECONDS ? "some" : "over";
+    const step = nextStep(seen, left, "promote");
     if (step.do === "wait") continue;
     const by = tests.filter((test) => test.verdict === verdict).map(({ name }) => name.split(" ")[0]);
     for (let more = 1; more <= REACTION_SECONDS; more++) serve(second + more, share);

@@ -1,11 +1,11 @@
 /** Rehearses examples as a user does: nothing may be found in them. */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const PACELINE = fileURLToPath(new URL("../../../packages/supervisor/bin/paceline", import.meta.url));
 
-/** The examples that need nothing installed, with the options that their lines in examples/README.md have. */
+/** The examples, with the options that their lines in examples/README.md have. */
 const EXAMPLES = [
   ["examples/hello"],
   ["examples/express"],
@@ -19,12 +19,27 @@ const EXAMPLES = [
   ["examples/websocket-echo"],
   ["examples/mail-queue"],
   ["--fapws", "examples/fapws/start.py", "--instances", "1"],
+  ["examples/fastapi"],
+  ["examples/django"],
+  ["examples/gunicorn"],
 ];
+
+/** What an example needs; one whose program is not installed is left out. */
+const NEEDS = {
+  "examples/fastapi": ["/usr/bin/python3", "-c", "import fastapi, uvicorn"],
+  "examples/django": ["/usr/bin/python3", "-c", "import django"],
+  "examples/gunicorn": ["gunicorn", "--version"],
+};
 
 /** Returns the problems found, each in a line. */
 export async function rehearseExamples(runtime, seconds) {
   const problems = [];
   for (const words of EXAMPLES) {
+    const [program, ...args] = NEEDS[words[0]] ?? ["true"];
+    if (spawnSync(program, args).status !== 0) {
+      process.stdout.write(`not rehearsed, because it needs ${program} ${args.join(" ")}: ${words[0]}\n`);
+      continue;
+    }
     const { code, output } = await rehearse([...words, "--runtime", runtime, "--for", String(seconds)]);
     process.stdout.write(`rehearsed ${words.join(" ")}: ${code === 0 ? "nothing found" : `exit status ${code}`}\n`);
     if (code !== 0) problems.push(`${words.join(" ")}\n${output}`);

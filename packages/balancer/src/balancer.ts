@@ -15,8 +15,9 @@ import {
 import type { AccessLogRule } from "@paceline/wire/access-log";
 import { RateLimits } from "./admission/rate-limits.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
-import { Acceptor } from "./downstream/acceptor.js";
+import { Acceptor, type Entrance } from "./downstream/acceptor.js";
 import { Http1Downstream } from "./downstream/http1.js";
+import { Http2Downstream } from "./downstream/http2.js";
 import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
@@ -111,7 +112,8 @@ export class Balancer {
     const forwarded = new Forwarded(options.trustedProxies);
     const requestWriter = new HeadWriter(limits.maxHeadBytes, deadlines);
     const budget = new BufferBudget(limits.maxBufferedBytes);
-    const { spoolDir: folder, onNotice: onProblem } = options;
+    const { spoolDir: folder, onNotice: onProblem, accessLog: rule, outputFd } = options;
+    const accessLog = rule && new AccessLog({ rule, outputFd, forwarded, limits, onProblem });
     this.relay = {
       limits,
       budget,
@@ -138,21 +140,14 @@ export class Balancer {
       router: new Router([]),
       rateLimits: options.rateLimits.length === 0 ? undefined : new RateLimits(options.rateLimits, forwarded),
       probes: undefined,
+      hsts: undefined,
       internal: undefined,
       identities:
         options.identity &&
         new IdentitySource({ rules: options.identity, clock: deadlines, date: Date.now, random: Math.random }),
-      accessLog:
-        options.accessLog &&
-        new AccessLog({
-          rule: options.accessLog,
-          outputFd: options.outputFd,
-          forwarded,
-          limits,
-          onProblem: options.onNotice,
-        }),
+      accessLog,
       spans: options.onSpans && new SpanRecorder(options.onSpans),
-      takesTimes: options.accessLog !== undefined || options.onSpans !== undefined,
+      takesTimes: accessLog?.takesTimes === true || options.onSpans !== undefined,
       recorder: undefined,
       isDraining: false,
       drainingSince: Number.POSITIVE_INFINITY,
@@ -269,6 +264,7 @@ export class Balancer {
   /** Applies a snapshot, unless the current one is as new. */
   apply(snapshot: Snapshot): void {
     if (snapshot.version <= this.registry.version) return;
+    const { hsts } = snapshot;
     const { router, internal } = this.registry.apply(snapshot);
     this.relay.router = router;
     this.relay.internal = internal;
@@ -276,6 +272,7 @@ export class Balancer {
     this.record(snapshot.recorded === true);
     this.probes.follow(snapshot);
     this.relay.probes = this.probes.areOn ? this.probes : undefined;
+    this.relay.hsts = hsts === undefined ? undefined : Buffer.from(`Strict-Transport-Security: ${hsts}\r\n`, "latin1");
     if (this.registry.isLimited) this.relay.spool.prepare();
   }
 
@@ -288,13 +285,10 @@ export class Balancer {
     }
   }
 
-  /**
-   * Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot.
-   * @param isProxied whether each connection begins with a PROXY header
-   */
-  listen(fd: number, isUnix: boolean, isProxied = false): void {
+  /** Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot. */
+  listen(at: Entrance): void {
     const { transport } = this.options;
-    const at = { fd, isUnix, isProxied };
+    const { fd } = at;
     this.listeners.push(transport.listen(fd, (connection) => this.acceptor.accept(connection, at)));
   }
 
@@ -331,6 +325,7 @@ export class Balancer {
     for (const client of this.acceptor.clients) {
       if (this.closesDue < 1) return;
       if (client instanceof Http1Downstream && client.isDrained && client.endEarly()) this.closesDue--;
+      else if (client instanceof Http2Downstream) this.closesDue -= client.endEarly(this.closesDue);
     }
   }
 
@@ -340,6 +335,7 @@ export class Balancer {
     this.relay.isDraining = true;
     this.relay.drainingSince = this.deadlines.now;
     this.probes.drain();
+    for (const client of [...this.acceptor.clients]) if (client instanceof Http2Downstream) client.drain();
     this.acceptWaiting(performance.now() + MAX_ACCEPT_MS);
     setTimeout(() => {
       for (const client of [...this.acceptor.clients]) client.closeIfIdle();

@@ -1,6 +1,7 @@
 /** A balancer process; the supervisor starts it. */
 import { dirname } from "node:path";
 import {
+  type Certificates,
   ChannelClient,
   type ChildIdentity,
   heapBytes,
@@ -18,6 +19,7 @@ import { Balancer } from "./balancer.js";
 import { chooseTransport } from "./index.js";
 import { spawnSupervisor } from "./next-supervisor.js";
 import { Revival } from "./revival.js";
+import type { Tls } from "./tls/index.js";
 import type { Transport } from "./transport/transport.js";
 
 /** The time limit for the final report before the exit, in milliseconds. */
@@ -35,6 +37,10 @@ class BalancerProcess {
   private reporter: Reporter | undefined;
   private isReportDue = false;
   private isExiting = false;
+  /** What TLS needs, once there are certificates, and a snapshot that waits for that. */
+  private tls: Tls | undefined;
+  private loading: Promise<Tls> | undefined;
+  private awaited: Snapshot | undefined;
   /** The inherited sockets. */
   private listening: number[];
 
@@ -60,7 +66,8 @@ class BalancerProcess {
         // A new supervisor knows only older counts.
         this.reporter?.reportNow();
       },
-      onSnapshot: (snapshot) => this.follow(snapshot),
+      onSnapshot: (snapshot) => this.followWhenSecure(snapshot),
+      onCertificates: (certificates) => void this.certify(certificates),
       onDrain: (deadlineMs) => this.drain(deadlineMs),
       onLost: () => this.revival.lost(),
       onReopenLog: () => this.balancer?.reopenAccessLog(),
@@ -78,6 +85,22 @@ class BalancerProcess {
     process.on("SIGTERM", () => this.drain(this.identity.spec.drainTimeoutMs));
     this.channel.start();
     this.revival.begin(this.identity.spec.supervisor);
+  }
+
+  /** Certificates come before the snapshot with the addresses that need them, but their code is loaded on demand. */
+  private followWhenSecure(snapshot: Snapshot): void {
+    this.awaited = undefined;
+    if ((this.tls?.contexts.version ?? 0) === 0 && snapshot.listen.some(({ tls }) => tls === true))
+      this.awaited = snapshot;
+    else this.follow(snapshot);
+  }
+
+  private async certify(certificates: Certificates): Promise<void> {
+    this.loading ??= import("./tls/index.js").then(({ tlsOf }) => tlsOf(log));
+    this.tls = await this.loading;
+    if (!this.tls.contexts.follow(certificates)) return;
+    if (this.awaited === undefined) this.sayApplied();
+    else this.followWhenSecure(this.awaited);
   }
 
   private follow(snapshot: Snapshot): void {
@@ -110,7 +133,12 @@ class BalancerProcess {
     });
     balancer.apply(snapshot);
     try {
-      for (const { fd, address, proxied } of snapshot.listen) balancer.listen(fd, address.startsWith("unix:"), proxied);
+      for (const { fd, address, proxied: isProxied = false, tls, redirect } of snapshot.listen) {
+        if (this.tls !== undefined && snapshot.limits.maxStreamsPerConnection > 0)
+          this.tls.contexts.protocols = ["h2", "http/1.1"];
+        const service = tls === true ? this.tls?.service : undefined;
+        balancer.listen({ fd, isUnix: address.startsWith("unix:"), isProxied, tls: service, redirect });
+      }
     } catch (error) {
       return this.fail(`cannot listen on an inherited socket: ${(error as Error).message}`);
     }
@@ -158,6 +186,7 @@ class BalancerProcess {
     this.channel.send({
       ...{ type: "applied", version, leaving, listening: isListening },
       ...(busy.length > 0 && { busy }),
+      ...(this.tls !== undefined && { certificates: this.tls.contexts.version }),
     });
   }
 

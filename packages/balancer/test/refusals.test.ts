@@ -76,7 +76,7 @@ const HEADS: readonly (readonly [string, string, number])[] = [
   ["HTTP/2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505],
   ["HTTP/1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505],
   ["HTTP/3.1", "GET / HTTP/3.1\r\nHost: a\r\n\r\n", 505],
-  ["the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505],
+  ["the preface of HTTP/2 after a request line of its own", "PRI / HTTP/2.0\r\n\r\nSM\r\n\r\n", 505],
   ["a version in lower case", "GET / http/1.1\r\nHost: a\r\n\r\n", 400],
   ["a version with a space behind it", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400],
   ["a version with two digits", "GET / HTTP/1.10\r\nHost: a\r\n\r\n", 400],

@@ -81,6 +81,26 @@ test("the traceback of an overdue request is of the one whose client has gone", 
   expect(instance.output).not.toMatch(/in view_waits$/m);
 });
 
+test("in direct mode it reports a view that sends nothing for too long, but none that streams or waits for its client", async (context) => {
+  const spec = { threads: 3, requestTimeoutMs: 300, reportEveryMs: 50 };
+  const instance = await PythonInstance.start(context, spec);
+  const reads = instance.wire().send("GET /ticks HTTP/1.1\r\nHost: a\r\n\r\n");
+  const waits = instance.wire();
+  waits.pause();
+  waits.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+  await instance.program.line(/# endless began/);
+  await reads.gets(/tick[\s\S]*tick/);
+  await instance.supervisor.hears("stats", (it) => it.inFlight === 2);
+  instance.wire().send("GET /sleeps HTTP/1.1\r\nHost: a\r\n\r\n");
+  const { overdue } = await instance.supervisor.hears("stats", (it) => it.overdue !== undefined);
+  expect(overdue).toEqual({ request: "GET /sleeps", forMs: expect.any(Number) });
+  expect((overdue as { forMs: number }).forMs).toBeGreaterThanOrEqual(300);
+  // The stream has run for longer.
+  instance.supervisor.say({ type: "describeOverdue" });
+  await instance.program.line(/^Fatal Python error: GET \/sleeps has been running for \d+\.\d s$/);
+  await instance.program.line(/in sleep_for_good$/);
+});
+
 test("a view that ends the process has its client answered first; a forked child never serves", async (context) => {
   const instance = await PythonInstance.start(context, { threads: 2, wsgi: "wsgi_processes:application" });
   for (const [path, status] of [

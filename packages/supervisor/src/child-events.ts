@@ -12,6 +12,7 @@ import { isUnwantedEnd } from "./operations/fleet-questions.js";
 import type { Recycling } from "./operations/recycling.js";
 import type { StateKeeper } from "./operations/state-keeper.js";
 import type { Children, ChildrenOptions } from "./processes/children.js";
+import type { ControlGroups } from "./processes/control-groups.js";
 import type { DeathWatch } from "./processes/death-watch.js";
 import type { FleetRunner } from "./processes/fleet-runner.js";
 import type { HealthWatch } from "./processes/health-watch.js";
@@ -42,6 +43,7 @@ interface Concerned {
   readonly state: StateKeeper;
   readonly deaths: DeathWatch;
   readonly judged: JudgedCounts;
+  readonly groups: ControlGroups;
   readonly recordings: Recordings;
   readonly routes: RouteTotals;
   readonly adoption: FleetAdoption | undefined;
@@ -86,6 +88,8 @@ export function childrenOptions(
       const known = parts.isStopping ? undefined : findPool(runner.fleet, pool);
       return known !== undefined && known.generation === generation && known.wanted > 0;
     },
+    groups: parts.groups,
+    memoryLimitOf: (pool, generation) => configs.generation(pool, generation)?.pool.recycle.maxMemoryMb ?? 0,
     listeningFds: ({ pool, generation, name }) => {
       if (pool === BALANCER_POOL) return parts.sockets.map((socket) => socket.fd);
       const { bind } = configs.generation(pool, generation)?.pool ?? {};

@@ -2,6 +2,7 @@
 import { rm } from "node:fs";
 import { join } from "node:path";
 import type { RecordedSpans } from "@paceline/wire";
+import type { CertificateStore } from "./certificates/store.js";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import type { ChannelServer } from "./channel/channel-server.js";
 import { childrenOptions, childServer } from "./child-events.js";
@@ -29,6 +30,7 @@ import { SeriesKeeper } from "./operations/series-keeper.js";
 import { SlotTurns } from "./operations/slot-turns.js";
 import { StateKeeper } from "./operations/state-keeper.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
+import { ControlGroups } from "./processes/control-groups.js";
 import { DeathWatch } from "./processes/death-watch.js";
 import { Effects, Timers } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
@@ -74,6 +76,9 @@ export class Parts {
   readonly slots = new SlotBook();
   readonly stats = new StatsBook();
   readonly judged = new JudgedCounts();
+  readonly groups = new ControlGroups({
+    onProblem: (problem) => this.log.event("info", "paceline", `the kernel does not enforce maxMemoryMb: ${problem}`),
+  });
   readonly recordings = new Recordings(() => {
     this.publishing.publish();
     return this.coordination.whenApplied(this.coordination.version, MAX_APPLYING_MS);
@@ -112,6 +117,8 @@ export class Parts {
   /** Undefined unless the fleet is that of a supervisor that was killed. */
   readonly adoption: FleetAdoption | undefined;
   readonly positions: ReadPositions;
+  /** Undefined unless an address is https. */
+  certificates: CertificateStore | undefined;
 
   constructor(options: PartsOptions) {
     const { log, timers, slots, stats } = this;
@@ -271,6 +278,10 @@ export class Parts {
       },
       rateOf: (pool) => stats.totals(pool, performance.now()).requestsPerSecond,
       isReloading: () => this.reloads.isBusy,
+      saveState: () => {
+        this.state.changed();
+        return this.state.saved();
+      },
       publishOnce: (change) => publishing.publishOnce(change),
       periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,
     });
@@ -398,6 +409,7 @@ export class Parts {
     this.liveness.stop();
     this.autoscaling.stop();
     this.agentCheck.close();
+    this.certificates?.close();
     this.pss.stop();
     this.series.close();
     this.deaths.close();

@@ -8,7 +8,7 @@ import type { Parts } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import { bindAll } from "./sockets/listening-sockets.js";
-import type { PartsOptions, SocketOptions } from "./supervisor-options.js";
+import type { CertificateOptions, PartsOptions, SocketOptions } from "./supervisor-options.js";
 
 /**
  * Binds the addresses and opens the control channel. Returns false if the fleet was stopped meanwhile.
@@ -58,6 +58,22 @@ export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions
   const addresses = parts.urls.join(", ");
   parts.log.event("info", "paceline", addresses === "" ? "started; it does not listen" : `listens on ${addresses}`);
   if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
+}
+
+/** Reads the certificates of https addresses, before a balancer needs them. Their code is loaded if there are such addresses. */
+export async function openCertificates(
+  parts: Parts,
+  { runDir, adoption, certificatesAsRoot: asRoot }: Pick<PartsOptions, "runDir" | "adoption"> & CertificateOptions,
+): Promise<void> {
+  const { fleet } = parts.configs;
+  if (fleet.tls === undefined) return;
+  const { CertificateStore } = await import("./certificates/store.js");
+  parts.certificates = new CertificateStore({
+    ...{ fleet: fleet.name, folder: runDir.tlsFolder, isAdopted: adoption !== undefined, asRoot },
+    certify: (messages, timeoutMs) => parts.coordination.certify(messages, timeoutMs),
+    log: (level, message) => parts.log.event(level, "paceline", message, level === "info" ? undefined : "certificate"),
+  });
+  parts.certificates.follow(fleet);
 }
 
 /** Adds all pools before the first snapshot, which must contain every route. */

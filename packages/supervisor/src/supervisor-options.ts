@@ -1,4 +1,5 @@
 /** What a supervisor is given, and what its starter sees of it. */
+import type { ReadFiles } from "./certificates/watched-files.js";
 import type { DeployRequest, Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import type { Caller } from "./core/history.js";
 import type { FleetConfig } from "./core/model.js";
@@ -55,7 +56,12 @@ export interface SocketOptions extends Pick<PartsOptions, "adoption"> {
   inheritedSockets?: InheritedSockets;
 }
 
-export interface SupervisorOptions extends PartsOptions, SocketOptions {
+export interface CertificateOptions {
+  /** What root has read of the certificates' files, before this process became another user. */
+  certificatesAsRoot?: ReadFiles | undefined;
+}
+
+export interface SupervisorOptions extends PartsOptions, SocketOptions, CertificateOptions {
   /** Paceline's version. */
   version: string;
   /** How this supervisor was started, without our arguments. */

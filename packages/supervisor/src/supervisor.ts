@@ -32,7 +32,7 @@ import { Parts } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { detailsOf, readReports } from "./run-dir/death-files.js";
 import { PageToken } from "./run-dir/page-token.js";
-import { layOut, openSockets, startParts, watchFiles } from "./starting.js";
+import { layOut, openCertificates, openSockets, startParts, watchFiles } from "./starting.js";
 import type { FleetOutcome, Supervisor, SupervisorOptions } from "./supervisor-options.js";
 import { TakeOver } from "./take-over.js";
 
@@ -72,7 +72,10 @@ class FleetSupervisor implements Supervisor {
         options.observer?.reloaded(result);
         if (result.ok) this.watch?.reloaded(pool);
       },
-      onConfigChanged: () => this.listenBeside(),
+      onConfigChanged: () => {
+        this.listenBeside();
+        if (!this.parts.isStopping) this.parts.certificates?.follow(this.parts.configs.fleet);
+      },
       onConfigInService: () => {
         this.takeOver?.reloaded();
         options.onReloaded?.();
@@ -104,6 +107,7 @@ class FleetSupervisor implements Supervisor {
     await this.observers.follow();
     this.watchSignals();
     startParts(parts, options);
+    await openCertificates(parts, options);
     this.listenBeside();
     this.recordStart();
     if (parts.adoption === undefined) layOut(parts, options);

@@ -42,6 +42,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     slow: null,
     weight: 100,
     heapBytes: 1,
+    responses: { "1xx": 0, "2xx": 123_400, "3xx": 50, "4xx": 6, "5xx": 0, abandoned: 0 },
     deferred: null,
     schedule: null,
     shim: null,

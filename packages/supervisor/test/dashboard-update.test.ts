@@ -281,6 +281,17 @@ test("in a deploy, p promotes, b rolls back, h holds: each asks first", () => {
   expect(press(["h", "y"], { model: after([shows(held)], model) }).effects).toMatchObject([{ body: { hold: false } }]);
 });
 
+test("P asks, then profiles the selected process; a pool has none", () => {
+  const at = (selected: string, ...names: string[]) => press(names, { model: { ...press([]).model, selected } });
+  expect(at("web.1", "P", "y").effects).toMatchObject([
+    { path: "/v1/dump", body: { target: "web.1", what: "cpu", durationMs: 10_000 } },
+  ]);
+  expect(at("web", "P")).toMatchObject({
+    effects: [],
+    model: { notice: { text: expect.stringContaining("to profile it") } },
+  });
+});
+
 test("Space pauses the screen, not the keys", () => {
   const paused = press([" "]).model;
   const later = after([shows({ ...FLEET, name: "later" })], paused);

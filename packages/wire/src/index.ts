@@ -1,5 +1,6 @@
 /** Exports the messages between Paceline's processes, and the children's client of the control channel. */
 
+export * from "./control/certificates.js";
 export * from "./control/channel-client.js";
 export { ChannelError } from "./control/checks.js";
 export * from "./control/child-environment.js";

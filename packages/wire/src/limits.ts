@@ -30,8 +30,11 @@ export const BALANCER_LIMITS = {
   maxBodyBytes: 100 << 20,
   maxConnections: 20_000,
   maxConnectionsPerAddress: 0,
+  /** 0: no HTTP/2. */
+  maxStreamsPerConnection: 128,
   maxQueue: 1024,
   headTimeoutMs: 15_000,
+  handshakeTimeoutMs: 10_000,
   bodyTimeoutMs: 60_000,
   minBodyBytesPerSecond: 250,
   keepAliveTimeoutMs: 75_000,

@@ -2,16 +2,18 @@
 import { descriptorLimit, descriptorNotice, maxSockets, type Snapshot } from "@paceline/wire";
 import { Door } from "../admission/door.js";
 import type { Relay } from "../exchange/relay.js";
-import type { Peer } from "../http1/forwarded.js";
+import { type Peer, SECURE } from "../http1/forwarded.js";
 import { UNKNOWN } from "../http1/trusted-proxies.js";
 import type { Counters } from "../stats/counters.js";
 import { type TcpClient, TcpDownstream, type TcpServices } from "../tcp/tcp-downstream.js";
+import { Handshake, HandshakeTurns, type TlsService } from "../tls/handshake.js";
 import { type Connection, type ConnectionOwner, type Ends, NO_OWNER, type Transport } from "../transport/transport.js";
 import type { UpstreamRegistry } from "../upstreams/registry.js";
 import { Http1Downstream } from "./http1.js";
+import { Http2Downstream, Http2Scratch } from "./http2.js";
 import { ProxiedClient, ProxyProblems } from "./proxied.js";
 
-type Client = Http1Downstream | ProxiedClient | TcpDownstream;
+type Client = Http1Downstream | Http2Downstream | ProxiedClient | TcpDownstream | Handshake;
 
 /** Where clients come in. */
 export interface Entrance {
@@ -19,6 +21,10 @@ export interface Entrance {
   isUnix: boolean;
   /** Whether each connection begins with a PROXY header. */
   isProxied: boolean;
+  /** Begins TLS; undefined: clients speak HTTP. */
+  tls: TlsService | undefined;
+  /** Requests are redirected to https on this port; undefined: they are not. */
+  redirect: number | undefined;
 }
 
 interface AcceptorOptions {
@@ -45,6 +51,8 @@ export class Acceptor {
   private tcpPools: ReadonlyMap<number, string> = new Map();
   private readonly door: Door;
   private readonly proxyProblems: ProxyProblems;
+  private readonly handshakeTurns = new HandshakeTurns();
+  private http2Scratch: Http2Scratch | undefined;
 
   constructor(private readonly options: AcceptorOptions) {
     const { limits, deadlines } = options.relay;
@@ -56,7 +64,8 @@ export class Acceptor {
     this.tcpPools = new Map(listen.flatMap(({ fd, pool }) => (pool === undefined ? [] : [[fd, pool]])));
   }
 
-  accept(connection: Connection, { fd, isUnix, isProxied }: Entrance): ConnectionOwner {
+  accept(connection: Connection, entrance: Entrance): ConnectionOwner {
+    const { isUnix, isProxied } = entrance;
     const { counters, relay, transport } = this.options;
     counters.connectionsTotal++;
     if (transport.openSockets > this.maxSockets) {
@@ -79,12 +88,18 @@ export class Acceptor {
     }
     counters.connections++;
     this.options.onEntered();
-    return isProxied ? this.awaitHeader(connection, peer, fd) : this.addClient(connection, peer, fd, null);
+    return isProxied ? this.awaitHeader(connection, peer, entrance) : this.addClient(connection, peer, entrance, null);
   }
 
   /** @param ends what a proxy has said of the client; null: there is no proxy, or it is the client itself */
-  private addClient(connection: Connection, peer: Peer, fd: number, ends: Ends | undefined | null): ConnectionOwner {
-    const { relay, counters } = this.options;
+  private addClient(
+    connection: Connection,
+    peer: Peer,
+    entrance: Entrance,
+    ends: Ends | undefined | null,
+  ): ConnectionOwner {
+    const { counters } = this.options;
+    const { fd, tls, redirect } = entrance;
     const entry = this.door.enter(peer, counters.connections);
     const tcp = this.tcpPools.get(fd);
     if (tcp !== undefined && entry === "stays") return this.addTcpClient({ connection, peer, ends }, tcp);
@@ -96,11 +111,68 @@ export class Acceptor {
       this.options.onLeft();
       return NO_OWNER;
     }
-    const client = new Http1Downstream(relay, connection, peer, this.onClientGone);
+    const add = (plain: Connection, known: Peer, protocol: string) => {
+      const client = { connection: plain, peer: known, ends };
+      return protocol === "h2" ? this.addHttp2(client, entry) : this.addHttp1(client, entry, redirect);
+    };
+    return tls === undefined ? add(connection, peer, "") : this.shakeHands(tls, connection, peer, add);
+  }
+
+  private addHttp1(
+    { connection, peer, ends }: TcpClient,
+    entry: "stays" | 429 | 503,
+    redirect: number | undefined,
+  ): ConnectionOwner {
+    const { relay } = this.options;
+    const mayTurn = relay.limits.maxStreamsPerConnection > 0 && entry === "stays" && redirect === undefined;
+    const client = new Http1Downstream(
+      ...([relay, connection, peer, this.onClientGone] as const),
+      mayTurn ? this.turnToHttp2 : undefined,
+    );
+    client.saidEnds = ends;
+    client.redirectPort = redirect;
+    this.clients.add(client);
+    if (entry !== "stays") client.refuse(entry);
+    return client;
+  }
+
+  /** A client has begun with the preface of HTTP/2 (RFC 9113 §3.3). */
+  private readonly turnToHttp2 = (from: Http1Downstream, connection: Connection, received: Buffer): void => {
+    this.clients.delete(from);
+    const client = this.addHttp2({ connection, peer: from.peer, ends: from.saidEnds }, "stays");
+    connection.owner = client;
+    client.onData(received);
+  };
+
+  private addHttp2({ connection, peer, ends }: TcpClient, entry: "stays" | 429 | 503): Http2Downstream {
+    const { relay } = this.options;
+    this.http2Scratch ??= new Http2Scratch(relay);
+    const client = new Http2Downstream(relay, connection, peer, this.http2Scratch, this.onClientGone);
     client.saidEnds = ends;
     this.clients.add(client);
     if (entry !== "stays") client.refuse(entry);
     return client;
+  }
+
+  /** A client that shakes hands counts as one that has not sent a whole head: it has a deadline, and gives way to others. */
+  private shakeHands(
+    tls: TlsService,
+    connection: Connection,
+    peer: Peer,
+    add: (secured: Connection, peer: Peer, protocol: string) => ConnectionOwner,
+  ): Handshake {
+    const { relay } = this.options;
+    const { forwarded, deadlines, limits } = relay;
+    const handshake: Handshake = new Handshake({
+      ...{ connection, tls, peer, deadlines, timeoutMs: limits.handshakeTimeoutMs, turns: this.handshakeTurns },
+      onSecure: (secured, { protocol, certificate }) => {
+        this.clients.delete(handshake);
+        return add(secured, forwarded.secured(peer, certificate.length === 0 ? SECURE : { certificate }), protocol);
+      },
+      onGone: () => this.onClientGone(handshake),
+    });
+    this.clients.add(handshake);
+    return handshake;
   }
 
   private addTcpClient(client: TcpClient, poolName: string): ConnectionOwner {
@@ -112,15 +184,15 @@ export class Acceptor {
   }
 
   /** The connection of a trusted proxy begins with a PROXY header. A client that the proxy does not name is nobody's proxy. */
-  private awaitHeader(connection: Connection, peer: Peer, fd: number): ProxiedClient {
+  private awaitHeader(connection: Connection, peer: Peer, entrance: Entrance): ProxiedClient {
     const { relay } = this.options;
     const proxied = new ProxiedClient({
       ...{ connection, deadlines: relay.deadlines, timeoutMs: relay.limits.headTimeoutMs },
       onHeader: (header) => {
         this.clients.delete(proxied);
-        if (header.kind === "local") return this.addClient(connection, peer, fd, null);
+        if (header.kind === "local") return this.addClient(connection, peer, entrance, null);
         const { ends } = header;
-        return this.addClient(connection, relay.forwarded.peer(ends?.address ?? "", false), fd, ends);
+        return this.addClient(connection, relay.forwarded.peer(ends?.address ?? "", false), entrance, ends);
       },
       onGone: (problem) => {
         if (problem !== undefined) this.proxyProblems.note(peer.node, problem);

@@ -1,6 +1,7 @@
 /** Sends responses to an HTTP/1 client: framing by version, keep-alive, and the client's reading pace. */
 import { SlowReader } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
+import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Identity } from "../http1/identity.js";
@@ -20,6 +21,8 @@ export class Http1Response implements DownstreamResponse {
   /** Whether the current request is a HEAD. */
   isHead = false;
   takesTrailers = false;
+  /** Whether the client uses TLS. */
+  isSecure = false;
   /** Of the current response. */
   trailers: Uint8Array | undefined;
   /** What the current request is called; undefined if clients do not get it. */
@@ -59,6 +62,7 @@ export class Http1Response implements DownstreamResponse {
     this.framing = this.framingOf(head);
     this.trailers = undefined;
     if (this.identity !== undefined) addIdTo(head, this.identity);
+    if (this.isSecure && this.relay.hsts !== undefined) addHstsTo(head, this.relay.hsts);
     const { drainClosesPerSecond, eventStreamRetryMs } = this.relay.limits;
     this.endedEarlyAt = 0;
     this.lasting = drainClosesPerSecond > 0 && !this.isHead ? lastingResponse(head, eventStreamRetryMs) : undefined;
@@ -177,8 +181,18 @@ export class Http1Response implements DownstreamResponse {
   }
 }
 
+const HSTS = ascii("strict-transport-security");
+
+/** Adds the rule that the host is only reached by https, unless the app has sent one. */
+function addHstsTo(head: ResponseHead, line: Uint8Array): void {
+  const { fields } = head;
+  for (let i = 0; i < fields.count; i++)
+    if (equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), HSTS)) return;
+  head.added = head.added === undefined ? line : Buffer.concat([head.added, line]);
+}
+
 /** Adds the request id, unless the app has sent one. */
-function addIdTo(head: ResponseHead, identity: Identity): void {
+export function addIdTo(head: ResponseHead, identity: Identity): void {
   const { fields } = head;
   for (let i = 0; i < fields.count; i++) if (fields.kinds[i] === FieldKind.REQUEST_ID) return;
   const { responseLine } = identity;

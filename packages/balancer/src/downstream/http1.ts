@@ -11,6 +11,7 @@ import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } f
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
+import { secureLocation } from "./local-response.js";
 import { CHUNK_UNITS, ClientReading, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
 
 type State =
@@ -28,6 +29,13 @@ function keepingReader(): BodyReader {
   const reader = new BodyReader();
   reader.keepsTrailers = true;
   return reader;
+}
+
+/** The first line of HTTP/2's preface, which is parsed as a request of a version that is refused. */
+const HTTP2_LINE = Buffer.from("PRI * HTTP/2.0\r\n");
+
+function beginsHttp2(bytes: Buffer, start: number, end: number): boolean {
+  return end - start >= HTTP2_LINE.length && bytes.subarray(start, start + HTTP2_LINE.length).equals(HTTP2_LINE);
 }
 
 /** How long a client may keep sending after its last response, in milliseconds. */
@@ -52,6 +60,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   private readonly memory: ClientMemory;
   /** What a proxy in front has said of the client's connection; null: there is none. */
   saidEnds: Ends | undefined | null = null;
+  /** Every request is redirected to https on this port; undefined: none is. */
+  redirectPort: number | undefined;
   private isBusy = false;
   /** Set while a piece of a body is passed on and not consumed yet. */
   private isInBody = false;
@@ -67,6 +77,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     readonly peer: Peer,
     /** Called when the descriptor is closed, so that a drain notices the last one. */
     private readonly onGone: (gone: Http1Downstream) => void,
+    /** Called instead of a refusal if the first bytes are those of HTTP/2; undefined: it is refused. */
+    private readonly onHttp2?: (client: Http1Downstream, connection: Connection, received: Buffer) => void,
   ) {
     this.exchange = new Exchange(relay, this, peer);
     this.memory = new ClientMemory(relay, connection, this.input, this);
@@ -74,6 +86,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.response = new Http1Response(relay, connection, this.memory);
     const { identity } = this.exchange.request;
     if (identity?.isInResponse === true) this.response.identity = identity;
+    this.response.isSecure = peer.secure !== undefined;
     relay.deadlines.add(this);
     this.deadlineAt = relay.deadlines.now + relay.limits.headTimeoutMs;
   }
@@ -214,6 +227,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       return false;
     }
     if (after === HEAD_REFUSED) {
+      if (head.refusal === 505 && this.isHttp2(bytes, start, end)) return false;
       if (head.refusal === 413) this.response.page = findRoute(relay.router, head)?.target.errorPages?.of(413);
       this.refuse(head.refusal);
       return false;
@@ -227,8 +241,31 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.response.takesTrailers = head.takesTrailers;
     this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.beginBody(head);
+    if (this.redirectPort !== undefined) {
+      this.redirect(head, this.redirectPort);
+      return true;
+    }
     this.exchange.request.identity?.begin(head, this.peer.isTrusted);
     this.exchange.begin(head, bytes, start, after);
+    return true;
+  }
+
+  private redirect(head: RequestHead, port: number): void {
+    const location = secureLocation(head, port);
+    const status = typeof location === "number" ? location : 308;
+    this.relay.counters.answered(status, 0);
+    this.respond(status, typeof location === "string" ? location : undefined);
+  }
+
+  /** Passes a client that begins with the preface of HTTP/2 on, with what it has sent. Returns false if it is none. */
+  private isHttp2(bytes: Buffer, start: number, end: number): boolean {
+    const { onHttp2, relay } = this;
+    if (onHttp2 === undefined || this.wasServed || !beginsHttp2(bytes, start, end)) return false;
+    const received = Buffer.from(bytes.subarray(start, end));
+    this.state = "closed";
+    this.letGo();
+    relay.deadlines.remove(this);
+    onHttp2(this, this.connection, received);
     return true;
   }
 

@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import type { SnapshotPool } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
+import type { RequestHead } from "../http1/request-head.js";
 
-/** The statuses of the balancer's own responses: probes, refused heads, no available instance, failed upstreams. */
-export type LocalStatus = 200 | 400 | 404 | 408 | 413 | 414 | 417 | 429 | 431 | 501 | 502 | 503 | 504 | 505;
+/** The statuses of the balancer's own responses: probes, redirects to https, refused heads, no available instance, failed upstreams. */
+export type LocalStatus = 200 | 308 | 400 | 404 | 408 | 413 | 414 | 417 | 429 | 431 | 501 | 502 | 503 | 504 | 505;
 
 interface LocalResponseOptions {
   keepAlive: boolean;
@@ -76,6 +77,22 @@ export function ownPage(status: LocalStatus): LocalPage {
     ownPages.set(status, page);
   }
   return page;
+}
+
+const HTTPS_PORT = 443;
+/** Where a certificate authority asks over http (RFC 8555 §8.3). */
+const CHALLENGES = "/.well-known/acme-challenge/";
+
+/** Returns the line that redirects a request to https, or the status of a request that is not redirected. */
+export function secureLocation(head: RequestHead, port: number): string | 400 | 404 {
+  const { bytes, hostStart, hostEnd, target, targetStart, targetEnd } = head;
+  const text = (from: Uint8Array, start: number, end: number) =>
+    Buffer.from(from.subarray(start, end)).toString("latin1");
+  const host = text(bytes, hostStart, hostEnd).replace(/:\d*$/, "");
+  const path = `${head.hasNoPath ? "/" : ""}${text(target, targetStart, targetEnd)}`;
+  if (host === "" || !path.startsWith("/")) return 400;
+  if (path.startsWith(CHALLENGES)) return 404;
+  return `Location: https://${host}${port === HTTPS_PORT ? "" : `:${port}`}${path}\r\n`;
 }
 
 const HEAD_END = Buffer.from("\r\n\r\n");

@@ -53,7 +53,7 @@ export class Exchange
     readonly client: Downstream,
     private readonly peer: Peer,
   ) {
-    this.request = new SavedHead(relay.identities);
+    this.request = new SavedHead(relay.identities, relay.accessLog !== undefined);
     this.attempts = new Attempts(relay, client, this.request, this);
     this.flow = new ResponseFlow(relay, client, this);
     this.body = new RequestBody(relay, client, this.flow, this);
@@ -121,7 +121,7 @@ export class Exchange
     // Neither counted nor logged: it is no request of the app's clients.
     if (probe !== 0) return this.client.respond(probe);
     this.outcome.begin();
-    this.request.keep(bytes, start, end);
+    this.request.keep(bytes, start, end, head);
     this.attempts.begin(head.isIdempotent);
     this.expectsContinue = head.expectsContinue;
     this.body.begin(head.framing === "none");

@@ -29,7 +29,7 @@ export class Outcome implements Finished {
   /** The size of the response's body so far. */
   bodyBytes = 0;
   startedAt = 0;
-  // The times are only taken for the access log and spans, and `sentAt` for policies that need latencies.
+  // The times are only taken for spans and an access log that has them, and `sentAt` for policies that need latencies.
   queuedAt = 0;
   foundAt = 0;
   sentAt = 0;
@@ -114,8 +114,8 @@ export class Outcome implements Finished {
   }
 
   /** @param upstream the upstream that has finished the request */
-  count(upstream: Upstream | undefined): void {
-    const { status, tookMs } = this;
+  count(upstream: Upstream | undefined, tookMs = this.tookMs): void {
+    const { status } = this;
     this.relay.counters.answered(status, tookMs, this.head.routeCounts, this.head.isRead);
     upstream?.answered(status, tookMs, this.head);
     this.counted = status;
@@ -154,24 +154,26 @@ export class Outcome implements Finished {
 
   /** Records that the client has its response, or will get none. */
   end(loggedAs: number, upstream: Upstream | undefined, pool: Pool | undefined, phase: AccessPhase): void {
-    const { counters, accessLog, spans, recorder, takesTimes } = this.relay;
+    const { counters, accessLog, spans, recorder } = this.relay;
     const { status } = this;
     const logged = loggedAs || status || this.counted;
-    if (takesTimes && logged !== 0) {
+    const now = performance.now();
+    if (logged !== 0 && (accessLog !== undefined || spans !== undefined)) {
       if (this.outcome === "whole" && loggedAs !== 0 && phase !== "tunnel")
         this.outcome = loggedAs === CLIENT_CLOSED_REQUEST ? "client-left" : loggedAs === status ? "whole" : "refused";
       this.pool = pool?.name;
       this.phase = phase;
       this.status = logged;
-      accessLog?.request(this.head, this.peer, this);
+      accessLog?.request(this.head, this.peer, this, now);
       spans?.request(this.head, this);
       this.status = status;
     }
-    if (recorder !== undefined && logged !== 0) recorder.request(this.head, logged, this.bodyBytes, this.tookMs);
+    const tookMs = now - this.startedAt;
+    if (recorder !== undefined && logged !== 0) recorder.request(this.head, logged, this.bodyBytes, tookMs);
     counters.inFlight--;
-    if (status !== 0) this.count(upstream);
+    if (status !== 0) this.count(upstream, tookMs);
     else if (loggedAs === CLIENT_CLOSED_REQUEST) {
-      upstream?.abandoned(this.tookMs, this.head);
+      upstream?.abandoned(tookMs, this.head);
       this.head.routeCounts?.abandoned(this.head.isRead);
     }
     this.counted = 0;

@@ -43,6 +43,8 @@ export interface Relay {
   router: Router<Pool>;
   /** Undefined: clients may send as many requests as they like. */
   readonly rateLimits: RateLimits | undefined;
+  /** The line that responses over TLS get; undefined: none. */
+  hsts: Uint8Array | undefined;
   /** Undefined: there are no probe paths. */
   probes: Probes | undefined;
   /** The pools for files named in responses; undefined if there are none. */
@@ -53,7 +55,7 @@ export interface Relay {
   readonly accessLog: AccessLog | undefined;
   /** Undefined: sampled requests are not reported as spans. */
   readonly spans: SpanRecorder | undefined;
-  /** Whether the times of each request are taken, for the access log or spans. */
+  /** Whether the times within each request are taken, for spans or an access log that has them. */
   readonly takesTimes: boolean;
   /** Undefined: no recording is under way. */
   recorder: Recorder | undefined;

@@ -6,6 +6,7 @@ import type { RequestHead } from "../http1/request-head.js";
 import { asRequestForFile, type InternalPools, type NamedFile, targetOf } from "../routing/file-redirect.js";
 import { retarget, routeOf } from "../routing/route.js";
 import type { Route } from "../routing/router.js";
+import { LoggedHead } from "../stats/logged-head.js";
 import type { RouteCounts } from "../stats/route-counts.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { HeadOwner } from "./spare-heads.js";
@@ -19,8 +20,9 @@ const MAX_METHOD_BYTES = 64;
 const [LF, CR, LETTER_G, LETTER_H] = [10, 13, 71, 72];
 
 export class SavedHead {
-  private bytes: Uint8Array | undefined;
-  private start = 0;
+  /** What holds the head as received, and where it begins; undefined: nothing is kept. */
+  bytes: Uint8Array | undefined;
+  start = 0;
   private end = 0;
   private parsed: RequestHead | undefined;
   private owner: HeadOwner | undefined;
@@ -32,16 +34,23 @@ export class SavedHead {
 
   /** Undefined: the balancer makes no ids and traces. */
   readonly identity: Identity | undefined;
+  /** Undefined: there is no access log. */
+  readonly logged: LoggedHead | undefined;
 
-  constructor(identities?: IdentitySource) {
+  constructor(identities?: IdentitySource, isLogged = false) {
     if (identities !== undefined) this.identity = new Identity(identities);
+    if (isLogged) this.logged = new LoggedHead();
   }
 
-  /** Keeps the head. If a large read contains the beginning of a body, only the head is kept, so that the rest can be freed. */
-  keep(bytes: Uint8Array, start: number, end: number): void {
+  /**
+   * Keeps the head. If a large read contains the beginning of a body, only the head is kept, so that the rest can be freed.
+   * @param head what was just parsed from it, for the access log
+   */
+  keep(bytes: Uint8Array, start: number, end: number, head?: RequestHead): void {
     this.bytes = bytes;
     this.start = start;
     this.end = end;
+    if (head !== undefined) this.logged?.note(head, start, end);
     if (bytes.length > MAX_KEPT_READ_BYTES) this.shrink();
   }
 

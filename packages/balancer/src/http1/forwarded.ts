@@ -22,12 +22,24 @@ export interface Peer {
   isTrusted: boolean;
   /** The fields for an untrusted peer, ready to be sent. */
   fields: ForwardedFields;
+  /** Set if it speaks TLS with us. */
+  secure?: SecurePeer | undefined;
 }
+
+/** What TLS says of a peer. */
+export interface SecurePeer {
+  /** The fields of its certificate, which nobody else can send; empty without one. */
+  certificate: readonly (readonly [string, string])[];
+}
+
+/** TLS without a certificate of the client. */
+export const SECURE: SecurePeer = { certificate: [] };
 
 /** The fields that describe the client, in the two forms in which they are sent. */
 export class ForwardedFields {
   private laneBytes: Uint8Array | undefined;
   private lineBytes: Uint8Array | undefined;
+  private farthest: string | undefined;
   /** A hash of the client, kept by those who need one. */
   clientHash: number | undefined;
 
@@ -50,7 +62,8 @@ export class ForwardedFields {
 
   /** The client: the farthest address that is trusted. */
   get client(): string {
-    return this.pairs[0]?.[1].split(",", 1)[0] ?? UNKNOWN;
+    this.farthest ??= this.pairs[0]?.[1].split(",", 1)[0] ?? UNKNOWN;
+    return this.farthest;
   }
 
   /** Whether the client uses https, as far as it is known. */
@@ -93,13 +106,27 @@ export class Forwarded {
    * @param isUnix whether it uses a unix socket, as known by its listener: a disconnected client has no address either
    */
   peer(address: string, isUnix: boolean): Peer {
-    const key = isUnix ? UNIX : address;
+    return this.known(isUnix ? UNIX : address, () => {
+      const node = isUnix ? UNIX : plainAddress(address) || UNKNOWN;
+      const fields = new ForwardedFields(fieldsFor(clientAt(node, "http"), "http"));
+      return { node, isTrusted: this.trusted.trusts(node), fields };
+    });
+  }
+
+  /** Returns the peer with what TLS says of it. */
+  secured(peer: Peer, secure: SecurePeer): Peer {
+    const make = (): Peer => {
+      const pairs = [...fieldsFor(clientAt(peer.node, "https"), "https"), ...secure.certificate];
+      return { ...peer, fields: new ForwardedFields(pairs, false, true), secure };
+    };
+    return secure === SECURE ? this.known(`https ${peer.node}`, make) : make();
+  }
+
+  private known(key: string, make: () => Peer): Peer {
     const known = this.peers.get(key);
     if (known !== undefined) return known;
     if (this.peers.size >= MAX_PEERS) this.peers.clear();
-    const node = isUnix ? UNIX : plainAddress(address) || UNKNOWN;
-    const fields = fieldsFor({ chain: [isUnix ? UNKNOWN : node], scheme: "http", host: undefined, prefix: "" });
-    const peer = { node, isTrusted: this.trusted.trusts(node), fields: new ForwardedFields(fields) };
+    const peer = make();
     this.peers.set(key, peer);
     return peer;
   }
@@ -113,8 +140,9 @@ export class Forwarded {
     const asked = Buffer.from(head.bytes.subarray(head.hostStart, head.hostEnd)).toString("latin1");
     const stripped = head.prefix === undefined ? "" : Buffer.from(head.prefix).toString("latin1");
     // A field's value cannot contain a line end.
+    const { secure } = peer;
     const key = [
-      [peer.node],
+      [peer.node, secure === undefined ? "" : "https", ...(secure?.certificate.flat() ?? [])],
       said.forwardedFor,
       said.forwarded,
       said.proto,
@@ -127,7 +155,9 @@ export class Forwarded {
       .join("\n");
     const known = this.reported.get(key);
     if (known !== undefined) return known;
-    const made = reportedFields(readClient(said, peer.node, this.trusted, isUrlHost), asked, stripped);
+    const ownScheme = secure === undefined ? "http" : "https";
+    const client = readClient(said, peer.node, this.trusted, isUrlHost, ownScheme);
+    const made = reportedFields(client, { asked, stripped, ownScheme, certificate: secure?.certificate ?? [] });
     if (this.reported.size >= MAX_REPORTED) this.reported.clear();
     if (key.length <= MAX_REPORTED_LENGTH) this.reported.set(key, made);
     return made;
@@ -153,8 +183,23 @@ function valuesOf(said: Said, kind: number): string[] | undefined {
   }
 }
 
-function reportedFields(client: ReportedClient, asked: string, stripped: string): ForwardedFields {
-  const pairs = fieldsFor(client);
+interface OwnConnection {
+  /** The Host of the request. */
+  asked: string;
+  /** The removed prefix of its path. */
+  stripped: string;
+  ownScheme: "http" | "https";
+  certificate: SecurePeer["certificate"];
+}
+
+function reportedFields(
+  client: ReportedClient,
+  { asked, stripped, ownScheme, certificate }: OwnConnection,
+): ForwardedFields {
+  const pairs = [
+    ...fieldsFor(client, ownScheme),
+    ...certificate.map(([name, value]): [string, string] => [name, value]),
+  ];
   const host = client.host ?? asked;
   if (host !== "") pairs.push(["X-Forwarded-Host", host]);
   const prefix = client.prefix + stripped;
@@ -162,10 +207,15 @@ function reportedFields(client: ReportedClient, asked: string, stripped: string)
   return new ForwardedFields(pairs, true, client.scheme !== "http" || host.toLowerCase() !== asked.toLowerCase());
 }
 
-function fieldsFor({ chain, scheme, host }: ReportedClient): [string, string][] {
+/** A client that is connected to us. */
+function clientAt(node: string, scheme: "http" | "https"): ReportedClient {
+  return { chain: [node === UNIX ? UNKNOWN : node], scheme, host: undefined, prefix: "" };
+}
+
+function fieldsFor({ chain, scheme, host }: ReportedClient, ownScheme: "http" | "https"): [string, string][] {
   const elements = chain.map((node, at) => {
     // Only the first and the last hop's scheme is known.
-    const proto = at === 0 ? `;proto=${scheme}` : at === chain.length - 1 ? ";proto=http" : "";
+    const proto = at === 0 ? `;proto=${scheme}` : at === chain.length - 1 ? `;proto=${ownScheme}` : "";
     return forwardedNode(node) + proto + (at === 0 && host !== undefined ? `;host="${host}"` : "");
   });
   return [

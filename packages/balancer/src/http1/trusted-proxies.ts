@@ -102,12 +102,16 @@ const MAX_HOPS = 32;
 /** The maximum length of a Forwarded field that is parsed, from its right end. */
 const MAX_FORWARDED_LENGTH = 1024;
 
-/** @param peer the trusted proxy that we are connected to: an address, or `unix` */
+/**
+ * @param peer the trusted proxy that we are connected to: an address, or `unix`
+ * @param ownScheme that of our connection, which is the client's if nobody says another one
+ */
 export function readClient(
   fields: ClientFields,
   peer: string,
   trusted: TrustedProxies,
   isHost: (text: string) => boolean,
+  ownScheme: "http" | "https" = "http",
 ): ReportedClient {
   // A proxy that sets one of the two may pass on the client's other one. Most proxies set X-Forwarded-For.
   const isOlder = lastOf(fields.forwardedFor) !== undefined;
@@ -123,7 +127,7 @@ export function readClient(
   const host = lastOf(fields.host) ?? first?.host;
   return {
     chain: chain.map((node, at) => (node === UNIX && at === 0 ? UNKNOWN : node)).filter((node) => node !== UNIX),
-    scheme: schemeOf(lastOf(fields.proto) ?? first?.proto),
+    scheme: schemeOf(lastOf(fields.proto) ?? first?.proto ?? ownScheme),
     host: host !== undefined && host !== "" && isHost(host) ? host : undefined,
     prefix: prefixOf(lastOf(fields.prefix)),
   };

@@ -7,8 +7,8 @@ import {
   parseTemplate,
   type TemplatePart,
 } from "@paceline/wire/access-log";
-import { ascii, CR, equalsIgnoringCase, LF } from "../http1/bytes.js";
-import type { RequestHead } from "../http1/request-head.js";
+import { ascii, writeDecimal } from "../http1/bytes.js";
+import { LOGGED, type LoggedHead } from "./logged-head.js";
 
 /** Durations are in milliseconds; a negative one is unknown. */
 export interface AccessEntry {
@@ -17,8 +17,9 @@ export interface AccessEntry {
   clientAddress: string;
   isHttps: boolean;
   /** The request's head; undefined if it was unreadable. */
-  head: RequestHead | undefined;
-  /** The start of the request line in `head.bytes`. */
+  head: LoggedHead | undefined;
+  /** The bytes of the head, and where it begins in them. */
+  headBytes: Uint8Array;
   start: number;
   status: number;
   requestBytes: number;
@@ -36,6 +37,7 @@ export interface AccessEntry {
   instance: string | undefined;
   outcome: AccessOutcome;
   phase: AccessPhase;
+  /** Made or kept by the balancer; undefined: the client's X-Request-Id. */
   requestId: string | undefined;
   traceId: string | undefined;
 }
@@ -47,46 +49,100 @@ const MAX_ESCAPED_BYTES = 6 * MAX_FIELD_BYTES + 8;
 /** A bound for the other fields: addresses, names, ids, numbers. */
 const MAX_SHORT_BYTES = 256;
 
-const REFERER = ascii("referer");
-const USER_AGENT = ascii("user-agent");
+/** A request id of a client that is longer, or has other characters than printable ones, is left out. */
+const MAX_REQUEST_ID_BYTES = 200;
+
 const QUOTE = 34;
-const COMMA = 44;
 const HYPHEN = 45;
+const POINT = 46;
+const ZERO = 48;
 const BACKSLASH = 92;
-const SPACE = 32;
-const [SMALL_U, SMALL_X, ZERO] = [117, 120, 48];
+const [SMALL_U, SMALL_X] = [117, 120];
 const HEX = ascii("0123456789ABCDEF");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** A line that is being written, with the two ways to write a value. A missing value is `-`, and left out of JSON. */
+/** The bytes that are written as they are: printable ASCII but quotes and backslashes. */
+const IS_PLAIN = new Uint8Array(256);
+for (let byte = 32; byte < 127; byte++) IS_PLAIN[byte] = byte === QUOTE || byte === BACKSLASH ? 0 : 1;
+
+/** The three digits of each number below 1,000. */
+const THREE_DIGITS = new Uint8Array(3000);
+for (let value = 0; value < 1000; value++) THREE_DIGITS.set(ascii(String(value).padStart(3, "0")), 3 * value);
+
+/**
+ * A line that is being written, with the two ways to write a value. A missing value is `-`, and left out of JSON. Written byte by byte:
+ * a call of the runtime for each of these short texts costs more than the whole line.
+ */
 class Line {
-  to: Buffer = Buffer.alloc(0);
+  to: Uint8Array = new Uint8Array(0);
   at = 0;
 
   constructor(private readonly isJson: boolean) {}
 
-  private missing(): boolean {
+  missing(): boolean {
     if (!this.isJson) this.to[this.at++] = HYPHEN;
     return false;
   }
 
-  raw(text: string): true {
-    this.at += this.to.write(text, this.at, "latin1");
-    return true;
+  put(bytes: Uint8Array): void {
+    const { to } = this;
+    let { at } = this;
+    for (let i = 0; i < bytes.length; i++) to[at++] = bytes[i] as number;
+    this.at = at;
+  }
+
+  private raw(text: string): void {
+    const { to } = this;
+    let { at } = this;
+    for (let i = 0; i < text.length; i++) to[at++] = text.charCodeAt(i);
+    this.at = at;
   }
 
   /** Writes a text of our own, which needs no escapes. */
   text(text: string | undefined): boolean {
     if (text === undefined || text === "") return this.missing();
-    return this.raw(this.isJson ? `"${text}"` : text);
+    if (this.isJson) this.to[this.at++] = QUOTE;
+    this.raw(text);
+    if (this.isJson) this.to[this.at++] = QUOTE;
+    return true;
   }
 
   number(value: number): boolean {
-    return value < 0 ? this.missing() : this.raw(String(value));
+    if (value < 0) return this.missing();
+    this.at = writeDecimal(value, this.to, this.at);
+    return true;
   }
 
+  private threeDigits(value: number): void {
+    const { to, at } = this;
+    for (let i = 0; i < 3; i++) to[at + i] = THREE_DIGITS[3 * value + i] as number;
+    this.at = at + 3;
+  }
+
+  /** Writes up to three decimals, such as `1.5`. */
   milliseconds(value: number): boolean {
-    return value < 0 ? this.missing() : this.raw(String(Math.round(value * 1000) / 1000));
+    if (value < 0) return this.missing();
+    const micros = Math.round(value * 1000);
+    const whole = Math.floor(micros / 1000);
+    this.number(whole);
+    if (micros === 1000 * whole) return true;
+    this.to[this.at++] = POINT;
+    this.threeDigits(micros - 1000 * whole);
+    while (this.to[this.at - 1] === ZERO) this.at--;
+    return true;
+  }
+
+  /** Writes milliseconds as seconds with six decimals. */
+  seconds(value: number): boolean {
+    const micros = Math.max(0, Math.round(value * 1000));
+    const whole = Math.floor(micros / 1_000_000);
+    const rest = micros - 1_000_000 * whole;
+    const thousands = Math.floor(rest / 1000);
+    this.number(whole);
+    this.to[this.at++] = POINT;
+    this.threeDigits(thousands);
+    this.threeDigits(rest - 1000 * thousands);
+    return true;
   }
 
   /** Writes a text of a client: quotes, backslashes and everything but printable ASCII become \xHH like nginx's, in JSON \u00HH. */
@@ -98,7 +154,7 @@ class Line {
     const last = Math.min(end, start + MAX_FIELD_BYTES);
     for (let i = start; i < last; i++) {
       const byte = from[i] as number;
-      if (byte >= SPACE && byte < 127 && byte !== QUOTE && byte !== BACKSLASH) {
+      if (IS_PLAIN[byte] === 1) {
         to[at++] = byte;
         continue;
       }
@@ -109,10 +165,17 @@ class Line {
       to[at++] = HEX[byte >> 4] as number;
       to[at++] = HEX[byte & 15] as number;
     }
-    if (last < end) at += to.write("...", at, "latin1");
+    if (last < end) for (let i = 0; i < 3; i++) to[at++] = POINT;
     if (isJson) to[at++] = QUOTE;
     this.at = at;
     return true;
+  }
+
+  /** Writes a part of the request's head. @param field of LOGGED */
+  part({ head, headBytes, start }: AccessEntry, field: number): boolean {
+    if (head === undefined) return this.missing();
+    const { positions } = head;
+    return this.bytes(headBytes, start + (positions[field] as number), start + (positions[field + 1] as number));
   }
 }
 
@@ -120,17 +183,13 @@ type Write = (entry: AccessEntry, line: Line) => boolean;
 
 /** Writes each field; returns false if the entry has no such value. */
 const WRITERS: Readonly<Record<AccessField, Write>> = {
-  time: ({ timeMs }, line) => line.text(new Date(timeMs).toISOString()),
+  time: ({ timeMs }, line) => line.text(isoTime(timeMs)),
   clientAddress: ({ clientAddress }, line) => line.text(clientAddress),
   protocol: ({ head, isHttps }, line) => line.text(head && (isHttps ? "https" : "http")),
   httpVersion: ({ head }, line) => line.text(head && (head.minorVersion === 1 ? "1.1" : "1.0")),
-  host: ({ head }, line) => (head === undefined ? line.text("") : line.bytes(head.bytes, head.hostStart, head.hostEnd)),
+  host: (entry, line) => line.part(entry, LOGGED.HOST),
   method: ({ head }, line) => line.text(head?.method),
-  target: (entry, line) => {
-    const { bytes, start, end } = requestLine(entry);
-    const from = bytes.indexOf(SPACE, start) + 1;
-    return line.bytes(bytes, from, from > start ? bytes.lastIndexOf(SPACE, end) : from);
-  },
+  target: (entry, line) => line.part(entry, LOGGED.TARGET),
   status: ({ status }, line) => line.number(status),
   requestBytes: ({ requestBytes }, line) => line.number(requestBytes),
   bytes: ({ bytes }, line) => line.number(bytes),
@@ -145,74 +204,89 @@ const WRITERS: Readonly<Record<AccessField, Write>> = {
   instance: ({ instance }, line) => line.text(instance),
   outcome: ({ outcome }, line) => line.text(outcome),
   phase: ({ phase }, line) => line.text(phase),
-  requestId: ({ requestId }, line) => line.text(requestId),
-  traceId: ({ traceId }, line) => line.text(traceId),
-  referer: ({ head }, line) => writeField(head, REFERER, line),
-  userAgent: ({ head }, line) => writeField(head, USER_AGENT, line),
-  clock: ({ timeMs }, line) => line.text(clockOf(timeMs)),
-  request: (entry, line) => {
-    const { bytes, start, end } = requestLine(entry);
-    return line.bytes(bytes, start, end);
+  requestId: (entry, line) => {
+    if (entry.requestId !== undefined) return line.text(entry.requestId);
+    return isIdOfClient(entry) ? line.part(entry, LOGGED.REQUEST_ID) : line.missing();
   },
-  seconds: ({ durationMs }, line) => line.raw((durationMs / 1000).toFixed(6)),
+  traceId: ({ traceId }, line) => line.text(traceId),
+  referer: (entry, line) => line.part(entry, LOGGED.REFERER),
+  userAgent: (entry, line) => line.part(entry, LOGGED.USER_AGENT),
+  clock: ({ timeMs }, line) => {
+    line.put(clockOf(timeMs));
+    return true;
+  },
+  request: (entry, line) => line.part(entry, LOGGED.LINE),
+  seconds: ({ durationMs }, line) => line.seconds(durationMs),
 };
 
 /** Fields with text of a client. */
-const LONG: ReadonlySet<AccessField> = new Set(["host", "target", "request", "referer", "userAgent"]);
+const LONG: ReadonlySet<AccessField> = new Set(["host", "target", "request", "referer", "userAgent", "requestId"]);
+
+/** Fields that need the times within a request. */
+const TIMED: ReadonlySet<AccessField> = new Set(["firstByteMs", "queueMs", "connectMs", "handlerMs", "laneMs"]);
+
+/** The text before a field, in JSON its name, and the field. */
+interface Step {
+  readonly before: Uint8Array;
+  readonly write: Write;
+}
 
 /** A compiled format. Its lines are at most `maxBytes` long. */
 export class AccessFormat {
   readonly maxBytes: number;
+  /** Whether its lines have the times within a request. */
+  readonly hasTimes: boolean;
   private readonly isJson: boolean;
   private readonly line: Line;
-  private readonly parts: readonly TemplatePart[];
+  private readonly fields: readonly AccessField[];
+  private readonly steps: readonly Step[];
+  /** What follows the last field. */
+  private readonly end: Uint8Array;
 
   /** @param format `json`, or a template, validated with the configuration */
   constructor(format: string) {
-    const isJson = format === "json";
-    this.isJson = isJson;
-    this.line = new Line(isJson);
-    const parts = isJson ? ACCESS_FIELDS.map((field) => ({ field })) : parseTemplate(format);
-    this.parts = typeof parts === "string" ? [] : parts;
-    const boundOf = (part: TemplatePart) => {
-      if ("text" in part) return part.text.length;
-      // In JSON with its name, quotes and a comma.
-      return (LONG.has(part.field) ? MAX_ESCAPED_BYTES : MAX_SHORT_BYTES) + part.field.length + 4;
-    };
-    this.maxBytes = this.parts.map(boundOf).reduce((sum, bytes) => sum + bytes, 8);
+    this.isJson = format === "json";
+    this.line = new Line(this.isJson);
+    const template = this.isJson ? ACCESS_FIELDS.map((field) => ({ field })) : parseTemplate(format);
+    const parts: readonly TemplatePart[] = typeof template === "string" ? [] : template;
+    const steps: Step[] = [];
+    const fields: AccessField[] = [];
+    let before = "";
+    for (const part of parts) {
+      if ("text" in part) before += part.text;
+      else {
+        const name = `${fields.length === 0 ? "{" : ","}"${part.field}":`;
+        steps.push({ before: ascii(this.isJson ? name : before), write: WRITERS[part.field] });
+        fields.push(part.field);
+        before = "";
+      }
+    }
+    this.fields = fields;
+    this.steps = steps;
+    this.end = ascii(this.isJson ? "}\n" : `${before}\n`);
+    this.hasTimes = fields.some((field) => TIMED.has(field));
+    const boundOf = (field: AccessField) => (LONG.has(field) ? MAX_ESCAPED_BYTES : MAX_SHORT_BYTES);
+    const texts = steps.reduce((sum, step) => sum + step.before.length, this.end.length);
+    this.maxBytes = fields.map(boundOf).reduce((sum, bytes) => sum + bytes, texts);
   }
 
   has(field: AccessField): boolean {
-    return this.parts.some((part) => "field" in part && part.field === field);
+    return this.fields.includes(field);
   }
 
   /** Writes the line and its end at `at`, where `maxBytes` fit. Returns the position after it. */
-  write(entry: AccessEntry, to: Buffer, at: number): number {
-    const { line } = this;
+  write(entry: AccessEntry, to: Uint8Array, at: number): number {
+    const { line, isJson } = this;
     line.to = to;
     line.at = at;
-    if (this.isJson) this.writeJson(entry, line);
-    else {
-      for (const part of this.parts) {
-        if ("text" in part) line.raw(part.text);
-        else WRITERS[part.field](entry, line);
-      }
-      line.raw("\n");
+    for (const { before, write } of this.steps) {
+      const from = line.at;
+      line.put(before);
+      // JSON has no field without a value; its first one is always there.
+      if (!write(entry, line) && isJson) line.at = from;
     }
+    line.put(this.end);
     return line.at;
-  }
-
-  private writeJson(entry: AccessEntry, line: Line): void {
-    line.raw("{");
-    const first = line.at;
-    for (const part of this.parts) {
-      const { field } = part as { field: AccessField };
-      const before = line.at;
-      if (before > first) line.to[line.at++] = COMMA;
-      line.raw(`"${field}":`);
-      if (!WRITERS[field](entry, line)) line.at = before;
-    }
-    line.raw("}\n");
   }
 
   /** Returns the line that replaces lost ones. */
@@ -222,41 +296,41 @@ export class AccessFormat {
   }
 }
 
-/** Returns where the request line is, as received. */
-function requestLine({ head, start }: AccessEntry): { bytes: Uint8Array; start: number; end: number } {
-  if (head === undefined) return { bytes: NOTHING, start: 0, end: 0 };
-  const { bytes } = head;
-  // Skips one line end before it.
-  const from = bytes[start] === CR && bytes[start + 1] === LF ? start + 2 : start;
-  const end = bytes.indexOf(CR, from);
-  return { bytes, start: from, end: end < 0 ? bytes.length : end };
-}
-
-const NOTHING = new Uint8Array(0);
-
-function writeField(head: RequestHead | undefined, name: Uint8Array, line: Line): boolean {
-  if (head === undefined) return line.text("");
-  const { fields, bytes } = head;
-  for (let i = 0; i < fields.count; i++) {
-    const start = fields.nameStart(i);
-    const end = fields.nameEnd(i);
-    if (end - start !== name.length || !equalsIgnoringCase(bytes, start, end, name)) continue;
-    return line.bytes(bytes, fields.valueStart(i), fields.valueEnd(i));
+/** Whether the client's X-Request-Id is one for people and programs: not too long, and without spaces. */
+function isIdOfClient({ head, headBytes, start }: AccessEntry): boolean {
+  const from = head?.positions[LOGGED.REQUEST_ID] ?? 0;
+  const to = head?.positions[LOGGED.REQUEST_ID + 1] ?? 0;
+  if (from === to || to - from > MAX_REQUEST_ID_BYTES) return false;
+  for (let at = start + from; at < start + to; at++) {
+    const byte = headBytes[at] as number;
+    if (byte <= 32 || byte >= 127) return false;
   }
-  return line.text("");
+  return true;
 }
 
-let second = Number.NaN;
-let clock = "";
+let clockSecond = Number.NaN;
+let clock = ascii("");
 
 /** Returns `10/Oct/2000:13:55:36 +0000`; computed once per second. */
-function clockOf(timeMs: number): string {
+function clockOf(timeMs: number): Uint8Array {
   const now = Math.floor(timeMs / 1000);
-  if (now === second) return clock;
-  second = now;
+  if (now === clockSecond) return clock;
+  clockSecond = now;
   const date = new Date(now * 1000);
   const two = (value: number) => String(value).padStart(2, "0");
   const day = `${two(date.getUTCDate())}/${MONTHS[date.getUTCMonth()]}/${date.getUTCFullYear()}`;
-  clock = `${day}:${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`;
+  clock = ascii(`${day}:${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`);
   return clock;
+}
+
+let isoMillisecond = Number.NaN;
+let iso = "";
+
+/** Returns `2000-10-10T13:55:36.000Z`; computed once per millisecond. */
+function isoTime(timeMs: number): string {
+  const now = Math.floor(timeMs);
+  if (now === isoMillisecond) return iso;
+  isoMillisecond = now;
+  iso = new Date(now).toISOString();
+  return iso;
 }

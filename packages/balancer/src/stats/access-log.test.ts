@@ -6,10 +6,11 @@ import { ACCESS_FIELDS, COMBINED, OUTCOMES, PHASES, parseTemplate, TEMPLATE_FIEL
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { SavedHead } from "../exchange/saved-head.js";
-import { Forwarded } from "../http1/forwarded.js";
+import { Forwarded, type Peer } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
 import { type AccessEntry, AccessFormat } from "./access-line.js";
 import { AccessLog, type Finished } from "./access-log.js";
+import { LoggedHead } from "./logged-head.js";
 
 const limits = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 1000 };
 
@@ -17,8 +18,13 @@ function line(request: string, more: Partial<AccessEntry> = {}, format = COMBINE
   const bytes = Buffer.from(request, "latin1");
   const head = new RequestHead(limits);
   expect(head.parse(bytes, 0, bytes.length)).toBe(bytes.length);
+  const logged = new LoggedHead();
+  logged.note(head, 0, bytes.length);
+  // Where the head lies in its bytes does not matter.
+  const [headBytes, start] = [Buffer.concat([Buffer.from("xyz"), bytes]), 3];
   const entry: AccessEntry = {
-    ...{ timeMs: Date.UTC(2000, 9, 10, 13, 55, 36), clientAddress: "192.0.2.1", isHttps: false, head, start: 0 },
+    ...{ timeMs: Date.UTC(2000, 9, 10, 13, 55, 36), clientAddress: "192.0.2.1", isHttps: false, head: logged },
+    ...{ headBytes, start },
     ...{ status: 200, requestBytes: 0, bytes: 12, durationMs: 1.5, firstByteMs: 1.25, queueMs: 0, connectMs: 0.1 },
     ...{ handlerMs: -1, laneMs: -1, retries: 0, pool: "web", instance: "web.3", outcome: "whole", phase: "response" },
     ...{ requestId: undefined, traceId: undefined },
@@ -37,6 +43,30 @@ test("a combined line has seconds and the instance at its end", () => {
   expect(line(`\r\n${request.replace(/\r\n.*\r\n\r\n/s, "\r\n\r\n")}`, { instance: undefined, status: 404 })).toBe(
     '192.0.2.1 - - [10/Oct/2000:13:55:36 +0000] "GET /a?b=c HTTP/1.0" 404 12 "-" "-" 0.001500 -\n',
   );
+});
+
+test.each([
+  [0, "0", "0.000000"],
+  [0.0004, "0", "0.000000"],
+  [0.1, "0.1", "0.000100"],
+  [9.999, "9.999", "0.009999"],
+  [1000.05, "1000.05", "1.000050"],
+  [86_400_000, "86400000", "86400.000000"],
+])("%d ms are %s in milliseconds and %s in seconds", (durationMs, ms, seconds) => {
+  expect(line("GET / HTTP/1.1\r\nHost: a\r\n\r\n", { durationMs }, "{durationMs} {seconds}")).toBe(
+    `${ms} ${seconds}\n`,
+  );
+});
+
+test.each([
+  ["abc-1", "abc-1"],
+  ['a","status":599,"x":"', 'a","status":599,"x":"'],
+  ["two words", undefined],
+  ["x".repeat(201), undefined],
+])("the client's request id %j is logged as %j, and changes no other field", (sent, logged) => {
+  const text = line(`GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: ${sent}\r\n\r\n`, {}, "json");
+  const { requestId, status } = JSON.parse(text);
+  expect([requestId, status]).toEqual([logged, 200]);
 });
 
 test("a JSON line has all fields that there are, and a template those it names", () => {
@@ -133,7 +163,12 @@ function open({ trusted = [], format = COMBINED, sample = 1, file }: Opened = {}
   const forwarded = new Forwarded(trusted);
   const rule = { format, sample, file: file ?? path };
   const onProblem = (message: string) => void problems.push(message);
-  const log = new AccessLog({ rule, outputFd: -1, forwarded, limits, onProblem });
+  const opened = new AccessLog({ rule, outputFd: -1, forwarded, limits, onProblem });
+  const log = {
+    request: (head: SavedHead, peer: Peer, one: Finished) => opened.request(head, peer, one, performance.now()),
+    reopen: () => opened.reopen(),
+    close: () => opened.close(),
+  };
   onTestFinished(() => {
     log.close();
     rmSync(folder, { recursive: true });
@@ -142,10 +177,12 @@ function open({ trusted = [], format = COMBINED, sample = 1, file }: Opened = {}
 }
 
 function kept(text: string): SavedHead {
-  const head = new SavedHead();
+  const saved = new SavedHead(undefined, true);
   const bytes = Buffer.from(text, "latin1");
-  head.keep(bytes, 0, bytes.length);
-  return head;
+  const head = new RequestHead(limits);
+  expect(head.parse(bytes, 0, bytes.length)).toBe(bytes.length);
+  saved.keep(bytes, 0, bytes.length, head);
+  return saved;
 }
 
 function finished(more: Partial<Finished> = {}): Finished {

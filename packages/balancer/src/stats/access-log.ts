@@ -1,7 +1,7 @@
 /** The access log of a balancer: which requests are logged, and what is known of each. */
 import type { AccessLogRule, AccessOutcome, AccessPhase } from "@paceline/wire/access-log";
 import type { SavedHead } from "../exchange/saved-head.js";
-import type { Forwarded, Peer } from "../http1/forwarded.js";
+import type { Forwarded, ForwardedFields, Peer } from "../http1/forwarded.js";
 import { RequestHead, type RequestHeadLimits } from "../http1/request-head.js";
 import { type AccessEntry, AccessFormat } from "./access-line.js";
 import { LogFile } from "./log-file.js";
@@ -30,7 +30,8 @@ export interface Finished {
 
 /** One per process: it is written before the next is filled in. */
 const NOTHING_KNOWN: AccessEntry = {
-  ...{ timeMs: 0, clientAddress: "", isHttps: false, head: undefined, start: 0, status: 0, requestBytes: 0, bytes: 0 },
+  ...{ timeMs: 0, clientAddress: "", isHttps: false, status: 0, requestBytes: 0, bytes: 0 },
+  ...{ head: undefined, headBytes: new Uint8Array(0), start: 0 },
   ...{ durationMs: 0, firstByteMs: -1, queueMs: -1, connectMs: -1, handlerMs: -1, laneMs: -1, retries: 0 },
   ...{ pool: undefined, instance: undefined, outcome: "refused", phase: "head" },
   ...{ requestId: undefined, traceId: undefined },
@@ -46,21 +47,34 @@ export interface AccessLogOptions {
   onProblem(message: string): void;
 }
 
+/** How often the clock is read; in between, times are computed. */
+const CLOCK_EVERY_MS = 1000;
+
 export class AccessLog {
+  /** Whether the times within a request are logged. */
+  readonly takesTimes: boolean;
   private readonly head: RequestHead;
   private readonly format: AccessFormat;
   private readonly file: LogFile;
   private readonly forwarded: Forwarded;
   private readonly sample: number;
+  private readonly hasIds: boolean;
+  private readonly hasTraces: boolean;
   private readonly entry: AccessEntry = { ...NOTHING_KNOWN };
   /** Grows with each request by the share that is logged; at 1 one is. */
   private due = 0;
-  private readonly putEntry = (to: Buffer, at: number) => this.format.write(this.entry, to, at);
+  /** What is added to `performance.now` for the time of day, and when that was found. */
+  private clockOffset = 0;
+  private clockReadAt = Number.NEGATIVE_INFINITY;
+  private readonly putEntry = (to: Uint8Array, at: number) => this.format.write(this.entry, to, at);
 
   constructor({ rule, outputFd, forwarded, limits, onProblem }: AccessLogOptions) {
     const format = new AccessFormat(rule.format);
     const lostLine = (lines: number) => format.lostLine(lines, Date.now());
     this.format = format;
+    this.takesTimes = format.hasTimes;
+    this.hasIds = format.has("requestId");
+    this.hasTraces = format.has("traceId");
     this.file = new LogFile({ target: rule.file ?? outputFd, lostLine, onProblem });
     this.sample = rule.sample;
     this.forwarded = forwarded;
@@ -76,38 +90,45 @@ export class AccessLog {
     return true;
   }
 
-  /** Logs a finished request. */
-  request(kept: SavedHead, peer: Peer, finished: Finished): void {
+  /** Logs a finished request. @param now the time of `performance.now` */
+  request(kept: SavedHead, peer: Peer, finished: Finished, now: number): void {
     if (!this.takes(finished.status)) return;
-    const { head, entry } = this;
-    const start = kept.parseOriginal(head);
-    const known = start < 0 ? undefined : head;
-    const client = known === undefined || !peer.isTrusted ? peer.fields : this.forwarded.fields(known, peer);
-    const now = performance.now();
-    const { startedAt, queuedAt, foundAt, sentAt, firstByteAt, handlerMicros } = finished;
+    const { entry } = this;
+    const { bytes, logged } = kept;
+    const { startedAt } = finished;
+    if (now - this.clockReadAt >= CLOCK_EVERY_MS) {
+      this.clockReadAt = now;
+      this.clockOffset = Date.now() - now;
+    }
+    const isKnown = bytes !== undefined && logged !== undefined;
+    const client = isKnown && peer.isTrusted ? this.saidBy(peer, kept) : undefined;
     entry.durationMs = now - startedAt;
-    entry.timeMs = Date.now() - entry.durationMs;
-    entry.clientAddress = known === undefined || !peer.isTrusted ? peer.node : client.client;
-    entry.isHttps = client.isHttps;
-    entry.head = known;
-    entry.start = start;
+    entry.timeMs = startedAt + this.clockOffset;
+    entry.clientAddress = client?.client ?? peer.node;
+    entry.isHttps = client?.isHttps ?? false;
+    entry.head = isKnown ? logged : undefined;
+    if (isKnown) entry.headBytes = bytes;
+    entry.start = kept.start;
     entry.status = finished.status;
     entry.requestBytes = finished.requestBytes;
     entry.bytes = finished.bodyBytes;
-    entry.firstByteMs = firstByteAt === 0 ? -1 : firstByteAt - startedAt;
-    entry.queueMs = foundAt > 0 ? foundAt - queuedAt : finished.phase === "queue" ? now - queuedAt : -1;
-    entry.connectMs = foundAt === 0 ? -1 : (sentAt >= foundAt ? sentAt : now) - foundAt;
-    entry.handlerMs = handlerMicros < 0 ? -1 : handlerMicros / 1000;
-    entry.laneMs = handlerMicros < 0 ? -1 : Math.max(0, firstByteAt - sentAt - entry.handlerMs);
+    if (this.takesTimes) fillTimes(entry, finished, now);
     entry.retries = finished.retries;
     entry.pool = finished.pool;
     entry.instance = finished.instance;
     entry.outcome = finished.outcome;
     entry.phase = finished.phase;
-    entry.requestId = this.format.has("requestId") ? kept.requestId() : undefined;
-    entry.traceId = kept.traceId();
+    entry.requestId = this.hasIds ? kept.identity?.requestId : undefined;
+    entry.traceId = this.hasTraces ? kept.traceId() : undefined;
     this.file.add(this.format.maxBytes, this.putEntry);
-    entry.head = undefined;
+    // Does not hold the client's bytes.
+    entry.headBytes = NOTHING_KNOWN.headBytes;
+  }
+
+  /** Returns what a trusted proxy said of its client. */
+  private saidBy(peer: Peer, kept: SavedHead): ForwardedFields {
+    kept.parseOriginal(this.head);
+    return this.forwarded.fields(this.head, peer);
   }
 
   /** Logs unreadable input, or a connection beyond the limit. */
@@ -126,4 +147,13 @@ export class AccessLog {
   close(): void {
     this.file.close();
   }
+}
+
+function fillTimes(entry: AccessEntry, finished: Finished, now: number): void {
+  const { startedAt, queuedAt, foundAt, sentAt, firstByteAt, handlerMicros } = finished;
+  entry.firstByteMs = firstByteAt === 0 ? -1 : firstByteAt - startedAt;
+  entry.queueMs = foundAt > 0 ? foundAt - queuedAt : finished.phase === "queue" ? now - queuedAt : -1;
+  entry.connectMs = foundAt === 0 ? -1 : (sentAt >= foundAt ? sentAt : now) - foundAt;
+  entry.handlerMs = handlerMicros < 0 ? -1 : handlerMicros / 1000;
+  entry.laneMs = handlerMicros < 0 ? -1 : Math.max(0, firstByteAt - sentAt - entry.handlerMs);
 }

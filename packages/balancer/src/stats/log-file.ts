@@ -63,7 +63,7 @@ export class LogFile {
   }
 
   /** Adds a line: `put` writes up to `maxBytes` of the buffer at a position and returns the position after them. */
-  add(maxBytes: number, put: (to: Buffer, at: number) => number): void {
+  add(maxBytes: number, put: (to: Uint8Array, at: number) => number): void {
     if (this.length + maxBytes > this.filled.length) {
       this.lost++;
       return this.tell("the access log loses lines: they are not written as fast as they come");

@@ -7,9 +7,8 @@ const MOST = 512;
 /** So many clients are looked at. */
 const MAX_LOOKED_AT = 20_000;
 
-interface Client {
-  openRequest(): OpenRequest | undefined;
-}
+/** One request at a time, or several. */
+type Client = { openRequest(): OpenRequest | undefined } | { openRequests(): OpenRequest[] };
 
 /** Returns the oldest requests of each instance, the oldest first. */
 export function oldestOfEach(clients: Iterable<object>): OpenRequest[] {
@@ -17,19 +16,25 @@ export function oldestOfEach(clients: Iterable<object>): OpenRequest[] {
   let looked = 0;
   for (const client of clients) {
     if (++looked > MAX_LOOKED_AT) break;
-    // A connection that waits for its PROXY header has none.
-    const open = "openRequest" in client ? (client as Client).openRequest() : undefined;
-    if (open === undefined) continue;
-    const own = byUpstream.get(open.upstream) ?? [];
-    byUpstream.set(open.upstream, own);
-    own.push(open);
-    // The youngest of a few too many goes.
-    if (own.length > 2 * MOST_OF_EACH) own.sort(byAge).splice(MOST_OF_EACH);
+    for (const open of requestsOf(client as Partial<Client>)) {
+      const own = byUpstream.get(open.upstream) ?? [];
+      byUpstream.set(open.upstream, own);
+      own.push(open);
+      // The youngest of a few too many goes.
+      if (own.length > 2 * MOST_OF_EACH) own.sort(byAge).splice(MOST_OF_EACH);
+    }
   }
   return [...byUpstream.values()]
     .flatMap((own) => own.sort(byAge).slice(0, MOST_OF_EACH))
     .sort(byAge)
     .slice(0, MOST);
+}
+
+/** A connection that waits for its PROXY header has none. */
+function requestsOf(client: Partial<Client>): OpenRequest[] {
+  if ("openRequests" in client) return client.openRequests?.() ?? [];
+  const open = "openRequest" in client ? client.openRequest?.() : undefined;
+  return open === undefined ? [] : [open];
 }
 
 function byAge(a: OpenRequest, b: OpenRequest): number {

@@ -7,7 +7,7 @@ const STATUSES = STATUS_CLASSES.length;
 /** A report is one line of the control channel, which has a bound. */
 const MAX_REPORTED = 128;
 /** The place of requests whose client left before the response was complete. */
-const ABANDONED = STATUSES - 1;
+export const ABANDONED = STATUSES - 1;
 
 export class RouteCounts {
   private readonly counts = new Uint32Array(ACCESSES.length * STATUSES);
@@ -48,7 +48,8 @@ export class RouteCounts {
   }
 }
 
-function classOf(status: number): number {
+/** Returns the index of a status in STATUS_CLASSES. */
+export function classOf(status: number): number {
   return status >= 500 ? 4 : status >= 400 ? 3 : status >= 300 ? 2 : status >= 200 ? 1 : 0;
 }
 

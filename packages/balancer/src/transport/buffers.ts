@@ -1,6 +1,9 @@
 /** Queued bytes, and freeing what was written. */
 import { free } from "@paceline/wire";
 
+/** The buffer that is being received, and whether part of it is queued for writing. */
+export const received: { buffer: ArrayBufferLike | undefined; isLent: boolean } = { buffer: undefined, isLent: false };
+
 /** Frees bytes that were written to a connection. Bun has copied what the kernel did not take; Node may still need them. */
 export function freeWritten(bytes: Uint8Array): void {
   if (process.versions.bun !== undefined) free(bytes);

@@ -1,6 +1,7 @@
 /** The transport over Bun's sockets, whose `write` may take only part of the bytes and keeps none. */
 
 import { dlopen, ptr } from "bun:ffi";
+import type { X509Certificate } from "node:crypto";
 import { free, leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
@@ -14,12 +15,31 @@ import {
   LISTEN_BACKLOG,
   type Listener,
   NO_OWNER,
+  openSockets,
   type Transport,
 } from "./transport.js";
 
 type Closing = "open" | "ending" | "closing" | "closed";
 
-class BunConnection implements Connection {
+/** What upgradeTLS takes beside handlers. */
+export interface BunTlsOptions {
+  /** The native part of a context of node:tls. */
+  secureContext: unknown;
+  /** In the form of RFC 7301. */
+  ALPNProtocols: Uint8Array;
+  requestCert: boolean;
+  rejectUnauthorized: boolean;
+}
+
+/** A socket over TLS has what Bun's types omit. */
+export type BunTlsSocket = Omit<Bun.Socket<BunConnection>, "getPeerX509Certificate" | "alpnProtocol"> & {
+  readonly alpnProtocol: string | false | null;
+  getPeerX509Certificate(): X509Certificate | undefined;
+};
+
+type OnHandshake = (socket: BunTlsSocket, problem: Error | null) => void;
+
+export class BunConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   /** Bytes that the kernel has not taken yet; usually null. */
   private waiting: WaitingBytes | null = null;
@@ -30,11 +50,48 @@ class BunConnection implements Connection {
   private isPaused = false;
   /** Whether a write has failed, because the peer is gone. */
   private hasFailed = false;
+  private onHandshake: OnHandshake | undefined;
 
   constructor(
-    private readonly socket: Bun.Socket<BunConnection | Connector>,
+    private socket: Bun.Socket<BunConnection | Connector>,
     private readonly isClient: boolean,
   ) {}
+
+  /**
+   * Begins TLS as a server. The connection goes on with what is above it.
+   * @param first what the client has sent so far
+   */
+  startTls(tls: BunTlsOptions, first: Uint8Array, onHandshake: OnHandshake): void {
+    const plain = this.socket as unknown as { data: unknown; upgradeTLS(options: object): [unknown, BunTlsSocket] };
+    this.onHandshake = onHandshake;
+    this.writtenBytes = 0;
+    // Bun goes on to tell its handlers of the socket below.
+    plain.data = BELOW_TLS;
+    const [, secured] = plain.upgradeTLS({
+      data: this,
+      tls,
+      socket: securedHandlers,
+      isServer: true,
+      initialData: first,
+    });
+    this.socket = secured as never;
+    secured.timeout(0);
+  }
+
+  /** Resets a connection whose handshake is over, because its client may not connect. */
+  refuse(): void {
+    const { owner } = this;
+    this.reset();
+    owner.onClose();
+  }
+
+  shookHands(socket: BunTlsSocket, hasSucceeded: boolean, problem: Error | null): void {
+    const { onHandshake } = this;
+    this.onHandshake = undefined;
+    if (hasSucceeded) onHandshake?.(socket, problem);
+    // `close` does not follow by itself.
+    else socket.terminate();
+  }
 
   get remoteAddress(): string {
     return this.socket.remoteAddress ?? "";
@@ -203,9 +260,6 @@ class BunConnection implements Connection {
   }
 }
 
-/** Sockets of this process. */
-let openSockets = 0;
-
 const connected = {
   data(socket: Bun.Socket<BunConnection>, bytes: Buffer): void {
     afterReceipt(bytes, socket.data.owner.onData(bytes));
@@ -223,12 +277,26 @@ const connected = {
   error(): void {},
 };
 
+/** Stands for the owner of a socket that TLS has taken over. */
+const BELOW_TLS = { owner: NO_OWNER, flush() {}, ended() {}, closed() {}, graceOver() {} };
+
+const securedHandlers = {
+  ...connected,
+  handshake(socket: BunTlsSocket, hasSucceeded: boolean, problem: Error | null): void {
+    socket.data.shookHands(socket, hasSucceeded, problem);
+  },
+  close(socket: BunTlsSocket, error?: Error): void {
+    openSockets.count--;
+    socket.data.closed(error);
+  },
+};
+
 /** Creates the transport of this process. */
 export function bunTransport(): Transport {
   return {
     name: "bun",
     get openSockets() {
-      return openSockets;
+      return openSockets.count;
     },
     // Each is asked by itself.
     lookAtPeers() {},
@@ -240,7 +308,7 @@ export function bunTransport(): Transport {
         socket: {
           ...connected,
           open(socket: Bun.Socket<BunConnection>): void {
-            openSockets++;
+            openSockets.count++;
             // Bun sets a 120 s timeout on every accepted socket, however busy.
             socket.timeout(0);
             const connection = new BunConnection(socket as never, true);
@@ -248,7 +316,8 @@ export function bunTransport(): Transport {
             connection.owner = onConnection(connection);
           },
           close(socket: Bun.Socket<BunConnection>, error?: Error): void {
-            openSockets--;
+            if ((socket.data as unknown) === BELOW_TLS) return;
+            openSockets.count--;
             socket.data.closed(error);
           },
         },
@@ -271,7 +340,7 @@ export function bunTransport(): Transport {
 const upstreamHandlers = {
   ...connected,
   open(socket: Bun.Socket<BunConnection | Connector>): void {
-    openSockets++;
+    openSockets.count++;
     const connector = socket.data as Connector;
     const connection = new BunConnection(socket, false);
     limitReads((socket as unknown as { fd: number }).fd);
@@ -282,7 +351,7 @@ const upstreamHandlers = {
   connectError(): void {},
   close(socket: Bun.Socket<BunConnection | Connector>, error?: Error): void {
     if (!(socket.data instanceof BunConnection)) return;
-    openSockets--;
+    openSockets.count--;
     socket.data.closed(error);
   },
 };

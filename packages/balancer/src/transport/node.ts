@@ -2,7 +2,7 @@
 import { readSync } from "node:fs";
 import net from "node:net";
 import { free, readWhenStale, SocketAcknowledgements } from "@paceline/wire";
-import { WaitingBytes } from "./buffers.js";
+import { received, WaitingBytes } from "./buffers.js";
 import {
   ASK_EVERY_MS,
   CLOSE_GRACE_SECONDS,
@@ -12,15 +12,12 @@ import {
   LISTEN_BACKLOG,
   type Listener,
   NO_OWNER,
+  openSockets,
   type Transport,
 } from "./transport.js";
 
 /** Buffers of at least this size are freed as soon as they are unused; Node lets over 32 MB of them pile up. */
 const LARGE_BYTES = 8192;
-
-/** The buffer being received, and whether part of it is queued for writing. */
-let received: ArrayBufferLike | undefined;
-let isReceivedLent = false;
 
 /** How much is read at once of a departed peer's remaining bytes. */
 const REST_READ_BYTES = 65_536;
@@ -34,10 +31,7 @@ interface Handle {
 
 type Closing = "open" | "ending" | "closing" | "closed";
 
-/** Sockets of this process. */
-let openSockets = 0;
-
-class NodeConnection implements Connection {
+export class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private closing: Closing = "open";
   /** What was written while the kernel had not taken an earlier write: Node would keep a buffer and an object for each piece. */
@@ -49,21 +43,36 @@ class NodeConnection implements Connection {
   private isRestWhole = false;
   private acknowledgements: SocketAcknowledgements | undefined;
 
+  private readonly events = {
+    data: (bytes: Buffer) => this.data(bytes),
+    end: () => this.owner.onEnd(),
+    close: () => this.closed(),
+  };
+
   constructor(private readonly socket: net.Socket) {
-    openSockets++;
-    socket.on("data", (bytes: Buffer) => this.data(bytes));
-    socket.on("end", () => this.owner.onEnd());
+    openSockets.count++;
+    for (const [event, listener] of Object.entries(this.events)) socket.on(event, listener as () => void);
     // `close` follows every error and is enough for the owner.
     socket.on("error", () => {});
-    socket.on("close", () => this.closed());
+  }
+
+  /** Gives the socket away, paused: this connection is not used any more. */
+  release(): net.Socket {
+    const { socket } = this;
+    openSockets.count--;
+    this.closing = "closed";
+    this.owner = NO_OWNER;
+    socket.pause();
+    for (const [event, listener] of Object.entries(this.events)) socket.off(event, listener as () => void);
+    return socket;
   }
 
   private data(bytes: Buffer): void {
-    received = bytes.buffer;
-    isReceivedLent = false;
+    received.buffer = bytes.buffer;
+    received.isLent = false;
     const isUsedUp = this.owner.onData(bytes);
-    received = undefined;
-    if (isUsedUp && bytes.length >= LARGE_BYTES && !isReceivedLent) free(bytes);
+    received.buffer = undefined;
+    if (isUsedUp && bytes.length >= LARGE_BYTES && !received.isLent) free(bytes);
   }
 
   get remoteAddress(): string {
@@ -127,7 +136,7 @@ class NodeConnection implements Connection {
     this.socket.write(bytes);
     // Already zero if the kernel took everything within the call.
     if (this.socket.writableLength === 0) return true;
-    if (bytes.buffer === received) isReceivedLent = true;
+    if (bytes.buffer === received.buffer) received.isLent = true;
     this.waiting = new WaitingBytes();
     // Called when everything before it has been written.
     this.socket.write(NOTHING, this.onWritten);
@@ -233,7 +242,7 @@ class NodeConnection implements Connection {
   }
 
   private closed(): void {
-    openSockets--;
+    openSockets.count--;
     // Not before: until then Node may be writing from it.
     this.waiting?.clear();
     this.waiting = undefined;
@@ -251,7 +260,7 @@ export function nodeTransport(): Transport {
   return {
     name: "node",
     get openSockets() {
-      return openSockets;
+      return openSockets.count;
     },
     lookAtPeers: readWhenStale,
     listen(fd, onConnection): Listener {

@@ -98,6 +98,9 @@ export interface Transport {
   connect(address: SocketAddress, connector: Connector): void;
 }
 
+/** The open sockets of this process, whatever they speak. */
+export const openSockets = { count: 0 };
+
 /** How long the peer of a closed connection may take to read queued bytes, in seconds. */
 export const CLOSE_GRACE_SECONDS = 30;
 

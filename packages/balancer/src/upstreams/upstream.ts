@@ -1,7 +1,8 @@
 /** An instance as the balancer sees it: one process, its connections and its figures. */
-import { Histogram, type UpstreamStats } from "@paceline/wire";
+import { Histogram, STATUS_CLASSES, type UpstreamStats } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
 import { JudgedCounts } from "../stats/judged.js";
+import { ABANDONED, classOf } from "../stats/route-counts.js";
 import type { Connector } from "../transport/transport.js";
 import type { Ejection } from "./health.js";
 import { Pace } from "./pace.js";
@@ -54,6 +55,8 @@ export class Upstream {
   /** Set while it is drained: its last request has ended. */
   onIdle: (() => void) | undefined;
   private answeredSince = 0;
+  /** Its responses since this process has known it, by STATUS_CLASSES. */
+  private readonly statuses = new Uint32Array(STATUS_CLASSES.length);
   private isLeaving = false;
   /** In milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
   leavingSince = Number.POSITIVE_INFINITY;
@@ -99,6 +102,7 @@ export class Upstream {
   /** Counts a finished response. */
   answered(status: number, milliseconds: number, request: { readonly routeClass: number }): void {
     this.answeredSince++;
+    this.countStatus(classOf(status));
     this.judged?.answered(request.routeClass, status, milliseconds);
     this.vitals?.answered(status, milliseconds);
     const { responses } = this;
@@ -109,13 +113,20 @@ export class Upstream {
 
   /** Counts a request that was abandoned after so long, before its response. */
   abandoned(milliseconds: number, request: { readonly routeClass: number }): void {
+    this.countStatus(ABANDONED);
     this.judged?.abandoned(request.routeClass, milliseconds);
+  }
+
+  private countStatus(at: number, more = 1): void {
+    this.statuses[at] = (this.statuses[at] as number) + more;
   }
 
   /** Its process has returned to the pool as `next`, which counts on. */
   handCountsTo(next: Upstream): void {
     next.requestsTotal += this.requestsTotal;
     this.requestsTotal = 0;
+    for (const [at, count] of this.statuses.entries()) next.countStatus(at, count);
+    this.statuses.fill(0);
     if (this.responses === undefined || next.responses === undefined) return;
     next.responses.errorsTotal += this.responses.errorsTotal;
     this.responses.errorsTotal = 0;
@@ -135,11 +146,12 @@ export class Upstream {
 
   /** Returns its figures, with latencies since the last call. @param now in milliseconds of `Deadlines.now` */
   takeStats(now: number): UpstreamStats {
-    const { id, inFlight, requestsTotal, responses, judged, ejection } = this;
+    const { id, inFlight, requestsTotal, responses, judged, ejection, statuses } = this;
     const running = this.stallCount >= SILENT_TICKS ? this.link.runningRequest() : undefined;
     const overdue = this.link.overdue();
     const counted = {
       ...{ id, inFlight, requestsTotal },
+      ...(statuses.some((count) => count > 0) && { statuses: [...statuses] }),
       ...(running !== undefined && { running }),
       ...(overdue !== undefined && { overdue }),
       ...(ejection !== undefined && { ejected: ejectedStats(ejection, now) }),

@@ -11,22 +11,35 @@ import type {
   Applied,
   BalancerLimits,
   BalancerStats,
+  CertificateEntry,
+  Certificates,
   ChildMessage,
   Snapshot,
   SnapshotPool,
   UpstreamProtocol,
 } from "@paceline/wire";
 import { BALANCER_LIMITS } from "@paceline/wire/limits";
+import { makeCertificate } from "../../../../test/support/certificate.js";
 import { Changes } from "./changes.js";
+import { securePorts } from "./raw-client.js";
 
 export const RUNTIMES = ["bun", "node"] as const;
-export type Runtime = (typeof RUNTIMES)[number];
+const SECURE_RUNTIMES = ["bun with TLS", "node with TLS"] as const;
+/** With TLS, clients of its port speak TLS (RawClient knows it). */
+export type Runtime = (typeof RUNTIMES)[number] | (typeof SECURE_RUNTIMES)[number];
 
 export const PROTOCOLS = ["http1", "lane"] as const satisfies readonly UpstreamProtocol[];
 export type Protocol = (typeof PROTOCOLS)[number];
 
 /** Each transport with each upstream protocol. */
 export const SETUPS = RUNTIMES.flatMap((runtime) => PROTOCOLS.map((protocol) => [runtime, protocol] as const));
+
+/** The same, and each runtime with TLS over one of the protocols: what is above TLS does not see it. */
+export const SECURE_SETUPS: readonly (readonly [Runtime, Protocol])[] = [
+  ...SETUPS,
+  ["bun with TLS", "lane"],
+  ["node with TLS", "http1"],
+];
 
 export const LIMITS: BalancerLimits = {
   ...BALANCER_LIMITS,
@@ -48,11 +61,23 @@ const BIN = fileURLToPath(new URL("../../../supervisor/dist/programs/balancer/bi
 
 /** Returns the program that runs it. */
 export function runtimePath(runtime: Runtime): string {
-  if (runtime === "node") return process.execPath;
+  if (runtime.startsWith("node")) return process.execPath;
   const require = createRequire(new URL("../../../supervisor/package.json", import.meta.url));
   const { platform, arch } = process;
   const manifest = require.resolve(`@oven/bun-${platform}-${arch === "arm64" ? "aarch64" : arch}/package.json`);
   return path.join(path.dirname(manifest), "bin/bun");
+}
+
+let certificate: CertificateEntry | undefined;
+
+/** Returns a certificate for `a.test` and 127.0.0.1. */
+export function testCertificate(): CertificateEntry {
+  if (certificate !== undefined) return certificate;
+  const made = makeCertificate("a.test");
+  if (made === undefined) throw new Error("openssl is not installed");
+  const { cert: certificatePem, key: keyPem } = made;
+  certificate = { names: ["a.test"], certificatePem, keyPem, source: "file", notAfter: Date.now() + 86_400_000 };
+  return certificate;
 }
 
 /** Binds without listening, like the supervisor on Node. */
@@ -85,6 +110,8 @@ export class BalancerProcess {
   /** Used if `maxSpoolBytes` is not 0. */
   readonly spoolDir = path.join(this.directory, "spool");
   private version = 0;
+  private certified = 0;
+  private isSecure = false;
   private child: ChildProcess | undefined;
   private link: net.Socket | undefined;
   private readonly linkServer = net.createServer();
@@ -145,6 +172,10 @@ export class BalancerProcess {
     });
     this.listening = bind();
     this.port = this.listening.port;
+    if (runtime.endsWith("TLS")) {
+      this.isSecure = true;
+      securePorts.add(this.port);
+    }
     this.child = spawn(runtimePath(runtime), [BIN], {
       stdio: ["ignore", "pipe", "pipe", this.listening.fd],
       env: {
@@ -166,6 +197,15 @@ export class BalancerProcess {
     }
     await this.hears((message) => message.type === "hello");
     this.say({ type: "welcome" });
+    if (this.isSecure) this.certify();
+  }
+
+  /** Sends a certificate for `a.test`, or other ones. */
+  certify(entries: CertificateEntry[] = [testCertificate()], more: Partial<Certificates> = {}): void {
+    const ticketKey = Buffer.alloc(48, 7).toString("base64");
+    const challenges = { http01: [], alpn01: [] };
+    const version = ++this.certified;
+    this.say({ type: "certificates", version, minVersion: "1.2", entries, ticketKey, challenges, ...more });
   }
 
   /** Sends a snapshot with this pool or these pools, and waits until the balancer follows it. */
@@ -179,7 +219,7 @@ export class BalancerProcess {
     this.say({
       type: "snapshot",
       version,
-      listen: [{ fd: 3, address: "127.0.0.1" }],
+      listen: [{ fd: 3, address: "127.0.0.1", ...(this.isSecure && { tls: true }) }],
       pools: (pools ?? [pool(this.poolName, ["/"], upstreams)]).map((described) => ({
         ...described,
         upstreams: described.upstreams.map((upstream) => ({ protocol: this.protocol, ...upstream })),
@@ -257,6 +297,7 @@ export class BalancerProcess {
     this.link?.destroy();
     this.linkServer.close();
     this.listening?.close();
+    securePorts.delete(this.port);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

@@ -12,6 +12,8 @@ export class FakeConnection implements Connection {
   room = Number.POSITIVE_INFINITY;
   /** As on Node, `write` returns true up to this many queued bytes, and then no `onDrain` follows. */
   highWater = 0;
+  /** How often it was written to. */
+  writes = 0;
   private isOverfull = false;
   private taken: Buffer[] = [];
   private waiting: Buffer[] = [];
@@ -29,6 +31,7 @@ export class FakeConnection implements Connection {
 
   write(bytes: Uint8Array): boolean {
     if (this.isClosed) return true;
+    this.writes++;
     this.waiting.push(Buffer.from(bytes));
     this.move();
     if (this.waitingBytes <= this.highWater) return true;

@@ -1,6 +1,10 @@
 /** A client that sends exact bytes and keeps exact bytes. */
 import net from "node:net";
+import tls from "node:tls";
 import { Changes } from "./changes.js";
+
+/** The ports at which clients speak TLS. */
+export const securePorts = new Set<number>();
 
 export type Ending = "open" | "fin" | "reset";
 
@@ -11,10 +15,14 @@ export class RawClient {
 
   /** @param localAddress such as 127.0.0.2, for a client of another address */
   static async connect(port: number, localAddress = "127.0.0.1"): Promise<RawClient> {
-    const socket = net.connect({ port, host: "127.0.0.1", localAddress, allowHalfOpen: true });
+    const options = { port, host: "127.0.0.1", localAddress, allowHalfOpen: true };
+    const isSecure = securePorts.has(port);
+    const socket = isSecure
+      ? tls.connect({ ...options, servername: "a.test", rejectUnauthorized: false })
+      : net.connect(options);
     let wasReset = false;
     await new Promise<void>((resolve, reject) => {
-      socket.once("connect", resolve);
+      socket.once(isSecure ? "secureConnect" : "connect", resolve);
       socket.once("error", (error: NodeJS.ErrnoException) => {
         // It was connected: a reset that comes at once is seen first.
         wasReset = error.code === "ECONNRESET";

@@ -50,7 +50,7 @@ class Channel:
     """Says hello, receives messages, reports, and reconnects to the supervisor. Private members belong to its own thread."""
 
     def __init__(self, identity, counts, owner):
-        """`owner` has `is_listening`, `on_drain_follows`, `on_leave`, `cut`, `deferred_stats`, `lost_work` and `describe_overdue`."""
+        """`owner` has `is_listening`, `on_drain_follows`, `on_leave`, `cut`, `deferred_stats`, `lost_work`, `connections` and `describe_overdue`."""
         self._identity = identity
         self._counts = counts
         self._owner = owner
@@ -87,6 +87,13 @@ class Channel:
         self._last_activity = -1
         self._has_reported_busy = True
         self._last_deferred = None
+        # In direct mode: finds requests that run too long.
+        self._overdue = None
+        timeout_ms = identity.spec.get("requestTimeoutMs", 0)
+        if timeout_ms > 0:
+            from .overdue import Overdue
+
+            self._overdue = Overdue(timeout_ms / 1000, self._look_every_s)
         counts.wake = self._wake
 
     # Called by other threads.
@@ -332,7 +339,7 @@ class Channel:
 
     def _describe_overdue(self):
         """Describes the overdue request. The supervisor kills this process soon, first with SIGABRT, which writes all stacks."""
-        report = self._owner.describe_overdue()
+        report = self._owner.describe_overdue(None if self._overdue is None else self._overdue.connection)
         if report is not None:
             log(report)
             # Further stacks would only hide this one.
@@ -460,6 +467,10 @@ class Channel:
         deferred = self._owner.deferred_stats()
         if deferred is not None:
             stats["deferred"] = deferred
+        if self._overdue is not None:
+            overdue = self._overdue.look(now, self._owner.connections())
+            if overdue is not None:
+                stats["overdue"] = overdue
         return self._say(json.dumps(stats))
 
 

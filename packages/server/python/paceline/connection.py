@@ -8,7 +8,7 @@ from time import monotonic, perf_counter
 
 from . import forks
 from .response import Response
-from .errors import BadRequest, ClientGone
+from .errors import REASONS, BadRequest, ClientGone
 from .head import parse_head
 from .output import log, log_error
 from .request_body import ChunkedReader, SocketBody, Spool
@@ -22,16 +22,6 @@ SOCKET_BYTES = 262_144
 # Reports that the app is done with a request after its response: an interim response, which any client ignores.
 DONE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-REASONS = {
-    400: "Bad Request",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    413: "Content Too Large",
-    417: "Expectation Failed",
-    431: "Request Header Fields Too Large",
-    501: "Not Implemented",
-    505: "HTTP Version Not Supported",
-}
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
 
@@ -52,6 +42,7 @@ class Connection:
         "client",
         "is_fresh",
         "is_lingering",
+        "is_waiting",
     )
 
     def __init__(self, server, accepted, client=None):
@@ -65,6 +56,8 @@ class Connection:
         # Nothing was received yet.
         self.is_fresh = True
         self.is_lingering = False
+        # Whether a request waits for its client to send or to read.
+        self.is_waiting = False
         # Seconds spent waiting for the client during this request, and bytes transferred.
         self._waited = 0.0
         self._moved = 0
@@ -214,14 +207,14 @@ class Connection:
             response.keep_alive = False
         except BaseException as error:
             if forks.is_child:
-                forks.end(self._asked(), error)
+                forks.end(self.asked(), error)
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 # The app ends its process; the client gets its response first.
                 fatal = error
             self._fail(response)
         if forks.is_child:
             # The child's copy of the socket was closed, so nothing of its response was sent.
-            forks.end(self._asked())
+            forks.end(self.asked())
         if response.status >= 500:
             counts.fail()
         counts.end(perf_counter() - began)
@@ -308,15 +301,24 @@ class Connection:
             return True
 
     def complain(self, what):
-        log(f"{self._asked()}: {what}")
+        log(f"{self.asked()}: {what}")
 
     def describe(self):
         """Returns the current request, its duration in seconds, and whether nobody waits for it any more."""
         response = self._respond_now
         is_complete = response is not None and response.is_whole
-        return self._asked(), perf_counter() - self._began, is_complete or self.has_left()
+        return self.asked(), perf_counter() - self._began, is_complete or self.has_left()
 
-    def _asked(self):
+    def progress(self):
+        """Returns what changes whenever the request sends or receives data; None while no view runs, or it waits for its client.
+
+        Any thread may call this."""
+        if self._respond_now is None or self.is_waiting:
+            return None
+        return self._began, self._moved
+
+    def asked(self):
+        """Returns method and path of the current request."""
         environ = self._environ or {}
         asked = f"{environ.get('REQUEST_METHOD', 'a request')} {environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
         return ascii(asked)[1:-1]
@@ -397,7 +399,9 @@ class Connection:
         poller = select.poll()
         poller.register(self._fd, events)
         before = monotonic()
+        self.is_waiting = True
         happened = poller.poll(max(0.0, min(timeout, left)) * 1000)
+        self.is_waiting = False
         self._waited += monotonic() - before
         if not happened:
             self.complain("the client was too slow")

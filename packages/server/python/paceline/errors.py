@@ -19,3 +19,16 @@ class BadRequest(Exception):
     def __init__(self, status):
         super().__init__(status)
         self.status = status
+
+
+# The statuses of bad requests.
+REASONS = {
+    400: "Bad Request",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    505: "HTTP Version Not Supported",
+}

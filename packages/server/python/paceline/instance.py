@@ -174,9 +174,12 @@ class Instance:
     def deferred_stats(self):
         return background.deferred_stats()
 
-    def describe_overdue(self):
+    def connections(self):
+        return () if self._server is None else self._server.connections()
+
+    def describe_overdue(self, meant):
         """With one request at a time, faulthandler's output is enough."""
-        return None if self._server is None or self.threads == 1 else self._server.describe_overdue()
+        return None if self._server is None or self.threads == 1 else self._server.describe_overdue(meant)
 
     def lost_work(self):
         for line in background.lost_work():

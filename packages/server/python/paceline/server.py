@@ -246,6 +246,10 @@ class Server:
         self.deadlines.pop(connection, None)
         self.idle.pop(connection, None)
 
+    def connections(self):
+        """Returns all connections; any thread may call this."""
+        return list(self._connections.values())
+
     def close_sockets(self):
         """Closes a forked child's copies of the sockets."""
         for listener in self._listeners.values():

@@ -59,6 +59,9 @@ class ThreadedServer(Server):
         if connection not in self._lent:
             super().forget(connection)
 
+    def connections(self):
+        return list(self._under_way.values())
+
     def close_sockets(self):
         super().close_sockets()
         for connection in self._lent:
@@ -115,15 +118,15 @@ class ThreadedServer(Server):
             self._returned.append(connection)
             self.wake()
 
-    def describe_overdue(self):
-        """Describes the longest running request that nobody waits for."""
+    def describe_overdue(self, meant):
+        """Describes the request of the connection `meant`; if that is None, the longest running one that nobody waits for."""
         found = []
         for ident, connection in list(self._under_way.items()):
             request, seconds, is_unwanted = connection.describe()
-            found.append((is_unwanted, seconds, request, ident))
+            found.append((connection is meant, is_unwanted, seconds, request, ident))
         if not found:
             return None
-        _, seconds, request, ident = max(found)
+        _, _, seconds, request, ident = max(found)
         return _describe_stack(f"{request} has been running for {seconds:.1f} s", ident)
 
 

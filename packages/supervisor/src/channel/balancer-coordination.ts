@@ -1,5 +1,13 @@
 /** Sends snapshots to the balancers and tracks which version each of them follows. */
-import type { Applied, BalancerLimits, IdentityRules, OpenRequest, OpenRequests, Snapshot } from "@paceline/wire";
+import type {
+  Applied,
+  BalancerLimits,
+  Certificates,
+  IdentityRules,
+  OpenRequest,
+  OpenRequests,
+  Snapshot,
+} from "@paceline/wire";
 import type { PoolView } from "../core/fleet.js";
 import type { ChannelConnection } from "./channel-server.js";
 
@@ -15,6 +23,7 @@ export interface SnapshotContent {
   identity?: IdentityRules;
   recorded?: boolean;
   probes?: NonNullable<Snapshot["probes"]>;
+  hsts?: string;
   stopping?: boolean;
   limits: BalancerLimits;
 }
@@ -26,6 +35,8 @@ interface Follower {
   /** Null while its control channel is lost. The balancer keeps following its last snapshot, so it still counts. */
   connection: ChannelConnection | null;
   applied: number;
+  /** The version of the certificates that it follows. */
+  certificates: number;
   /** Upstreams that the balancer still has requests or connections on, although its snapshot no longer names them. */
   leaving: ReadonlySet<string>;
   /** Drained upstreams on which the balancer still has requests. */
@@ -51,6 +62,7 @@ interface Waiter {
 const NEW_FOLLOWER: Omit<Follower, "connection"> = {
   hasJoined: false,
   applied: 0,
+  certificates: 0,
   leaving: new Set(),
   busy: new Set(),
   listening: true,
@@ -68,6 +80,8 @@ export class BalancerCoordination {
   private lastList = 0;
   private snapshot: Snapshot | null = null;
   private content = "";
+  /** The newest certificates, in as many messages as they need; empty without TLS. */
+  private certificates: readonly Certificates[] = [];
   /** The newest version of an earlier supervisor, as far as known. */
   private base = 0;
 
@@ -92,6 +106,17 @@ export class BalancerCoordination {
     const version = Math.max(this.version, this.base) + 1;
     this.snapshot = { ...snapshot, version };
     for (const follower of this.followers.values()) follower.connection?.send(this.snapshot);
+  }
+
+  /** Sends certificates to every balancer, also to those that come later. Resolves like `whenApplied`. */
+  async certify(messages: readonly Certificates[], timeoutMs: number): Promise<string[]> {
+    this.certificates = messages;
+    const version = messages[0]?.version ?? 0;
+    for (const { connection } of this.followers.values())
+      if (connection !== null) for (const message of messages) connection.send(message);
+    const late = () => [...this.followers].flatMap(([id, { certificates }]) => (certificates < version ? [id] : []));
+    await this.wait(() => late().length === 0, timeoutMs);
+    return late();
   }
 
   /** Lets every balancer open the file of its access log anew. */
@@ -143,6 +168,8 @@ export class BalancerCoordination {
   join(id: string, connection: ChannelConnection, follows = 0): void {
     const known = this.followers.get(id) ?? NEW_FOLLOWER;
     this.followers.set(id, { ...known, hasJoined: true, connection });
+    // Before the snapshot, with which it listens.
+    for (const message of this.certificates) connection.send(message);
     if (!known.hasJoined && follows >= this.version) {
       this.base = follows;
       if (this.snapshot !== null) this.renumber(this.snapshot);
@@ -180,13 +207,14 @@ export class BalancerCoordination {
     return this.late(this.leaving.get(upstream)?.version ?? 0);
   }
 
-  applied(id: string, { version, leaving, busy = [], listening }: Omit<Applied, "type">): void {
+  applied(id: string, { version, leaving, busy = [], listening, certificates = 0 }: Omit<Applied, "type">): void {
     const follower = this.followers.get(id);
     if (follower === undefined) return;
     follower.applied = version;
     follower.leaving = new Set(leaving);
     follower.busy = new Set(busy);
     follower.listening = listening;
+    follower.certificates = certificates;
     this.check();
   }
 

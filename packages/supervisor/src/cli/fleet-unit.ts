@@ -37,6 +37,7 @@ export async function fleetUnit(start: FleetStart, user: string | "manager" | un
     group: user === undefined ? (config.user?.group ?? null) : null,
     paceline: findCommand(identity.folder),
     programFolders: runtimes.node === undefined ? [] : [dirname(runtimes.node)],
+    hasMemoryLimit: config.pools.some(({ recycle }) => recycle.maxMemoryMb > 0),
     hasLowPort: config.listen.some((address) => address.kind === "tcp" && address.port < 1024),
     runtimeDirs: runtimeDirsOf(config),
     credentials: credentialsOf(config),

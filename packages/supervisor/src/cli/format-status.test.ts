@@ -34,6 +34,7 @@ const instance: InstanceStatus = {
   slow: null,
   weight: 100,
   heapBytes: 1,
+  responses: null,
   deferred: null,
   schedule: null,
   shim: null,

@@ -1,5 +1,5 @@
 /** Prints the log of a fleet on standard output, without ever waiting for its reader. */
-import { closeSync, constants, fstatSync, openSync, write } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, statSync, write } from "node:fs";
 import type { LogLine } from "../control/api.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 import { LineWriter } from "./line-writer.js";
@@ -13,7 +13,7 @@ export interface LogPrinter {
 }
 
 export function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
-  if (format === "none") return { print: () => {}, close: async () => {} };
+  if (format === "none" || isDiscarded()) return { print: () => {}, close: async () => {} };
   const fd = openStdout();
   const isTerminal = process.stdout.isTTY === true;
   const writer = new LineWriter({
@@ -29,6 +29,17 @@ export function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
       if (fd !== 1) closeSync(fd);
     },
   };
+}
+
+/** Whether stdout is /dev/null: formatting lines for nobody costs as much as for somebody. */
+function isDiscarded(): boolean {
+  try {
+    const { rdev, dev, ino } = fstatSync(1, { bigint: true });
+    const none = statSync("/dev/null", { bigint: true });
+    return rdev !== 0n && rdev === none.rdev && dev === none.dev && ino === none.ino;
+  } catch {
+    return false;
+  }
 }
 
 function openStdout(): number {

@@ -56,6 +56,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   cron?: string;
   /** Run this FAPWS start script. */
   fapws?: string;
+  /** Where certificates come from that no file has. */
+  tls?: "self-signed" | "internal";
   /** By what clients are recognized that keep to an instance, as in the config. */
   sticky?: string;
   /** The arguments of the app or the script, for process.argv and sys.argv. */
@@ -90,6 +92,7 @@ export interface DeployOptions extends FleetChoice, JsonOption, TimeoutOption {
   judge?: number;
   onNoTraffic?: "promote" | "rollback";
   keepWarm?: number;
+  steer?: "promote" | "hold" | "resume" | "rollback";
   wait: boolean;
 }
 
@@ -187,7 +190,7 @@ export function usualPort(): number | undefined {
 /** Returns what the options of `paceline start` and its target start. */
 export function startOf(target: string, options: StartOptions): OwnStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
-  const { name, instances, listen, defaultPort, sticky, runtime, runDir, replace, watch, onlyAdopts, rehearses } =
+  const { name, instances, listen, defaultPort, tls, sticky, runtime, runDir, replace, watch, onlyAdopts, rehearses } =
     options;
   const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, args, python };
   return {
@@ -197,6 +200,7 @@ export function startOf(target: string, options: StartOptions): OwnStart {
     instances,
     listen,
     defaultPort,
+    tls,
     sticky,
     runtime,
     runDir,

@@ -3,8 +3,29 @@ import { constants, copyFileSync, renameSync, rmSync, statSync, writeFileSync } 
 import { resolve } from "node:path";
 import { PacelineError } from "../errors.js";
 
+const HOW_TO_OPEN: Record<string, string> = {
+  heapsnapshot: "; the memory tab of Chrome's developer tools opens it",
+  cpuprofile: "; the performance tab of Chrome's developer tools opens it",
+};
+
+/** Moves what the supervisor has dumped to a new file, by default in this folder. Returns its path and a line about it. */
+export function takeDump(
+  target: string,
+  details: Record<string, unknown>,
+  name?: string,
+): { file: string; message: string } {
+  const { path = "", extension = "dump" } = details as { path?: string; extension?: string };
+  const file = saveDump(path, name ?? nameOf(target, extension));
+  return { file, message: `${file} is written${HOW_TO_OPEN[extension] ?? ""}` };
+}
+
+function nameOf(target: string, extension: string): string {
+  const at = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
+  return `${target.replace(/[^\w.-]/g, "_")}-${at}.${extension}`;
+}
+
 /** Moves the file to a new one. @throws PacelineError such as `ENOSPC` or `EEXIST`; nothing is left of it then */
-export function saveDump(from: string, name: string): string {
+function saveDump(from: string, name: string): string {
   const file = resolve(name);
   try {
     if (statSync(file, { throwIfNoEntry: false }) !== undefined) throw problemOf(file, "EEXIST");

@@ -22,6 +22,12 @@ export function withOrigin(command: Command): Command {
     .option("-i, --instances <n>", 'the number of instances, or "cpus"', parseInstances)
     .option("-p, --port <n>", "listen on this port of 127.0.0.1; may be repeated", parsePorts)
     .option("-l, --listen <address>", "where to listen, such as 127.0.0.1:8080; may be repeated", collect)
+    .addOption(
+      new Option(
+        "--tls <kind>",
+        "serve https, with a certificate that is signed by itself or by an authority of this fleet",
+      ).choices(["self-signed", "internal"]),
+    )
     .option("--sticky <how>", "keep each client at one instance, recognized by cookie, address or header:NAME")
     .addOption(new Option("--runtime <name>", "the runtime of every process").choices(["bun", "node"]));
 }

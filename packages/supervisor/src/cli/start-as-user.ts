@@ -1,6 +1,7 @@
 /** Starts a fleet of root as its user: does as root what only root can, then becomes the user before anything of the user runs. */
+import type { ReadFiles } from "../certificates/watched-files.js";
 import type { LoadedFleet } from "../config/load.js";
-import type { FleetUser } from "../core/model.js";
+import type { FleetUser, TlsConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import type { PreparedStart } from "../fleet/prepare-start.js";
 import { builtFile } from "../package.js";
@@ -32,7 +33,7 @@ export async function startAs<T>(
   user: FleetUser,
   prepared: PreparedStart,
   { replace, inherited, onOpened }: StartAsOptions,
-  run: (prepared: PreparedStart, runDir: RunDir, sockets: ListeningSocket[]) => Promise<T>,
+  run: (prepared: PreparedStart, runDir: RunDir, asRoot: FromRoot) => Promise<T>,
 ): Promise<T> {
   const { runDirPath, request, fleet } = prepared;
   claimRunDir(runDirPath, user);
@@ -41,12 +42,13 @@ export async function startAs<T>(
   const runDir = await openRunDir(runDirPath, { replace, source: prepared.identity.source });
   try {
     endActing();
-    for (const folder of [runDir.paths.deathsFolder, runDir.paths.historyFolder])
+    for (const folder of [runDir.paths.deathsFolder, runDir.paths.historyFolder, runDir.paths.tlsFolder])
       claimLasting(folder, runDirPath, user);
     onOpened();
     const { adoption } = runDir;
     const listen = addressesOf(fleet.config, adoption);
     const sockets = await bindAll(listen, inherited, { owner: user, mayBeHeld: hasBalancer(adoption) });
+    const certificatesAsRoot = fleet.config.tls && (await readCertificates(fleet.config.tls));
     try {
       becomeUser(user);
       checkPrograms(user, prepared);
@@ -55,12 +57,27 @@ export async function startAs<T>(
       throw error;
     }
     const environment = { ...request.environment, ...environmentOfUser(user) };
-    return await run({ ...prepared, request: { ...request, environment } }, runDir, sockets);
+    const asRoot = { boundSockets: sockets, certificatesAsRoot };
+    return await run({ ...prepared, request: { ...request, environment } }, runDir, asRoot);
   } finally {
     // Root removes nothing in the folder of another.
     if (process.geteuid?.() === 0) actAs(user);
     runDir.release();
   }
+}
+
+/** What only root can open. */
+interface FromRoot {
+  boundSockets: ListeningSocket[];
+  certificatesAsRoot: ReadFiles | undefined;
+}
+
+async function readCertificates(tls: TlsConfig): Promise<ReadFiles> {
+  const { WatchedFiles } = await import("../certificates/watched-files.js");
+  const files = new WatchedFiles({ log: () => {}, onChange: () => {} });
+  files.follow(tls);
+  files.close();
+  return files.read;
 }
 
 function checkPrograms({ name }: FleetUser, { runtimes }: PreparedStart): void {
@@ -77,6 +94,7 @@ export function reloadWarning({ config, source }: LoadedFleet, user: FleetUser):
     ...(source.kind === "config" ? [source.file] : []),
     ...config.pools.flatMap(({ envFiles }) => envFiles),
     ...secrets.flatMap((secret) => ("file" in secret ? [secret.file] : [])),
+    ...(config.tls?.certificates.flatMap(({ certificate, key }) => [certificate, key]) ?? []),
   ];
   const denied = unusable([...new Set(files)]);
   return denied.length === 0 ? undefined : `a reload will be refused: ${user.name} cannot read ${denied.join(", ")}`;

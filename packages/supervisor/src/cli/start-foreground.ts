@@ -3,6 +3,7 @@
  */
 import { dirname } from "node:path";
 import { type RestartCommand, showTitle } from "@paceline/wire";
+import type { ReadFiles } from "../certificates/watched-files.js";
 import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, unusedConfig } from "../config/load.js";
 import { secretWarnings } from "../config/secrets.js";
@@ -77,7 +78,7 @@ async function run(target: string, options: StartOptions, starter: Starter | und
       user,
       prepared,
       { replace, inherited: service.sockets, onOpened: () => register(prepared) },
-      (as, runDir, boundSockets) => runOn(target, runDir, as, options, { ...outside, boundSockets }),
+      (as, runDir, asRoot) => runOn(target, runDir, as, options, { ...outside, ...asRoot }),
     );
   }
   const runDir = await openRunDir(prepared.runDirPath, { replace, source: prepared.identity.source });
@@ -151,6 +152,7 @@ interface Outside extends Service {
   restart: RestartCommand | undefined;
   /** The sockets of `listen`, if they are bound already. */
   boundSockets?: ListeningSocket[];
+  certificatesAsRoot?: ReadFiles | undefined;
   rolledBack?: Status["rolledBack"];
 }
 
@@ -195,7 +197,7 @@ async function runFleet(
   prepared: PreparedStart,
   runDir: RunDir,
   options: StartOptions,
-  { starter, printer, restart, boundSockets, rolledBack = null, recordError, ...service }: Outside,
+  { starter, printer, restart, boundSockets, certificatesAsRoot, rolledBack = null, recordError, ...service }: Outside,
 ): Promise<ExitStatus | (HandOver & { fleet: LoadedFleet })> {
   const { fleet, request, runtimes } = prepared;
   const inForce = new SourceInForce(
@@ -229,7 +231,7 @@ async function runFleet(
   const supervisor = createSupervisor({
     ...(serviceManager === undefined ? {} : { observer: serviceManager }),
     inheritedSockets: service.sockets,
-    ...{ boundSockets, rolledBack },
+    ...{ boundSockets, certificatesAsRoot, rolledBack },
     startedBy: options.heir || rolledBack !== null ? undefined : callerOf(request.environment),
     problem: () => keeper.problem ?? record.problem ?? configProblem ?? null,
     configProblem,

@@ -8,6 +8,7 @@ import { launchFleet, type StartedFleet } from "../fleet/create-fleet.js";
 import { describeFleet } from "../fleet/prepare-start.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
 import { EXIT, type ExitStatus, print, printError, printForeign, wantsColour } from "./output.js";
+import { takeDump } from "./save-dump.js";
 
 /** A start that fails within this time is reported as text, without showing the dashboard first. */
 const QUICK_FAILURE_MS = 1_500;
@@ -34,6 +35,7 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
     socketPath: fleet.controlSocket,
     ownership: "started",
     colour: wantsColour(),
+    saveDump: (target, details) => takeDump(target, details).message,
     onStop: () => fleet.supervisor.kill("SIGINT"),
     ended: Promise.race([fleet.ended, failed.failure]),
   });

@@ -9,6 +9,7 @@ const FACTS: UnitFacts = {
   group: null,
   paceline: "/srv/shop/node_modules/.bin/paceline",
   programFolders: ["/usr/bin"],
+  hasMemoryLimit: false,
   hasLowPort: false,
   runtimeDirs: [],
   credentials: [],
@@ -27,7 +28,13 @@ test.each<[string, Partial<UnitFacts>, string[], string[]]>([
       "CapabilityBoundingSet=",
       "TimeoutStartSec=105",
     ],
-    ["Environment=PATH"],
+    ["Environment=PATH", "Delegate"],
+  ],
+  [
+    "a limit of memory",
+    { hasMemoryLimit: true },
+    ["Delegate=memory", "DelegateSubgroup=paceline-supervisor", "ProtectKernelTunables=yes"],
+    ["ProtectControlGroups"],
   ],
   [
     "a port below 1024",

@@ -1,5 +1,6 @@
 /** Writes the systemd unit of a fleet: systemd.service(5), systemd.exec(5). */
 import { createHash } from "node:crypto";
+import { SUPERVISOR_GROUP } from "../core/control-groups.js";
 import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { SERVICE_PREFIX } from "../run-dir/registry.js";
@@ -20,6 +21,8 @@ export interface UnitFacts {
   paceline: string;
   /** Folders of programs that may be missing in systemd's PATH, such as that of node. */
   programFolders: readonly string[];
+  /** Whether a pool has `maxMemoryMb`, which the kernel is to enforce, too. */
+  hasMemoryLimit: boolean;
   /** Whether a port below 1024 is listened on. */
   hasLowPort: boolean;
   /** Folders below /run that the sockets in `listen` need. */
@@ -43,7 +46,6 @@ const HARDENING = [
   "NoNewPrivileges=yes",
   "PrivateDevices=yes",
   "ProtectSystem=full",
-  "ProtectControlGroups=yes",
   "ProtectKernelTunables=yes",
   "ProtectKernelModules=yes",
   "ProtectKernelLogs=yes",
@@ -60,6 +62,13 @@ const HARDENING = [
   "SystemCallFilter=@system-service",
   "SystemCallFilter=~@privileged",
   "SystemCallErrorNumber=EPERM",
+];
+
+/** Instances with `maxMemoryMb` get control groups of their own beside that of the supervisor. */
+const DELEGATION = [
+  "# From systemd 254 on the kernel enforces maxMemoryMb, too: each instance has a control group. Earlier versions ignore the second line.",
+  "Delegate=memory",
+  `DelegateSubgroup=${SUPERVISOR_GROUP}`,
 ];
 
 /** @returns the text of the unit @throws PacelineError `usage` for a path or an argument that cannot stand in a unit */
@@ -98,6 +107,7 @@ export function systemdUnit(facts: UnitFacts): string {
     "# A wrong configuration does not get right by trying again.",
     `RestartPreventExitStatus=${EXIT.usage}`,
     "LimitNOFILE=65536",
+    ...(facts.hasMemoryLimit ? DELEGATION : []),
     "# The run directory, with the log and the key of sticky cookies.",
     `StateDirectory=${runDir}`,
     "StateDirectoryMode=0700",
@@ -117,7 +127,7 @@ export function systemdUnit(facts: UnitFacts): string {
 }
 
 /** What only the system's own systemd can enforce. */
-function sandbox({ hasLowPort }: UnitFacts, paths: readonly string[]): string[] {
+function sandbox({ hasLowPort, hasMemoryLimit }: UnitFacts, paths: readonly string[]): string[] {
   const isUsed = (place: RegExp) => paths.some((path) => place.test(path));
   const capability = hasLowPort ? "CAP_NET_BIND_SERVICE" : "";
   return [
@@ -126,6 +136,7 @@ function sandbox({ hasLowPort }: UnitFacts, paths: readonly string[]): string[] 
     ...(isUsed(HOMES) ? [] : ["ProtectHome=yes"]),
     ...(isUsed(TEMPORARY) ? [] : ["PrivateTmp=yes"]),
     ...HARDENING,
+    ...(hasMemoryLimit ? [] : ["ProtectControlGroups=yes"]),
   ];
 }
 

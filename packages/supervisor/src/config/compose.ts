@@ -3,12 +3,12 @@ import type { FleetConfig, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import type { FleetSource } from "./find.js";
 import { POOL_KINDS } from "./kinds/index.js";
-import { formatListenAddress, parseListenAddress } from "./listen-address.js";
+import { formatListenAddress, hostAndPort, parseListenAddress } from "./listen-address.js";
 import { ConfigError, type Problem } from "./problems.js";
 import { type ConfigDocument, readConfigFile } from "./read-file.js";
 import { rehearsedConfig } from "./rehearsed.js";
 import { resolveFleet } from "./resolve.js";
-import type { FleetInput } from "./schema.js";
+import { DEFAULT_LISTEN, type FleetInput } from "./schema.js";
 import { type Finding, validate } from "./validate.js";
 
 /** The command line's values, which override the config's. */
@@ -18,6 +18,8 @@ export interface Overrides {
   listen?: string[] | undefined;
   /** The port of 127.0.0.1 to listen on if neither `listen` nor the config says where. */
   defaultPort?: number | undefined;
+  /** Serve https with a certificate that is made here. */
+  tls?: "self-signed" | "internal" | undefined;
   /** The key `sticky` of the only pool. */
   sticky?: string | undefined;
   /** The runtime of every process, overriding the pools' settings. */
@@ -149,6 +151,7 @@ function applyOverrides(input: FleetInput, { overrides, cwd, envFile }: LoadTask
     // The empty list is already reported as a problem.
     if (result.listen.length === 0) delete result.listen;
   }
+  if (overrides.tls !== undefined) addTls(result, overrides.tls, overrides.defaultPort);
   if (overrides.python !== undefined) result.python = overrides.python;
   if (overrides.args !== undefined) result.args = overrides.args;
   if (overrides.instances !== undefined) {
@@ -160,6 +163,18 @@ function applyOverrides(input: FleetInput, { overrides, cwd, envFile }: LoadTask
     } else problems.push({ path: [], message: `--instances: there are several pools (${names.join(", ")})` });
   }
   return result;
+}
+
+/** Without an https address, those of TCP become https. */
+function addTls(input: FleetInput, kind: "self-signed" | "internal", defaultPort: number | undefined): void {
+  const listen = input.listen ?? [`${defaultPort ?? DEFAULT_LISTEN}`];
+  const isHttps = (text: string) => /^https:/i.test(text);
+  const secured = (text: string) => {
+    const address = parseListenAddress(text, "/");
+    return "problem" in address || address.kind === "unix" ? text : `https://${hostAndPort(address)}`;
+  };
+  input.listen = listen.some(isHttps) ? listen : listen.map(secured);
+  input.tls = { ...input.tls, selfSigned: kind === "self-signed", internal: kind === "internal" };
 }
 
 /** It overrides all others: a pool's own files come after the common ones. */

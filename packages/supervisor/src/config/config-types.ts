@@ -702,7 +702,7 @@ export interface WsgiKeys {
    */
   preload?: boolean | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -748,7 +748,7 @@ export interface AsgiKeys {
    */
   maxInFlight?: number | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -788,7 +788,7 @@ export interface FapwsKeys {
    */
   preload?: boolean | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -822,7 +822,7 @@ export interface CommandKeys {
    */
   maxInFlight?: number | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -1058,11 +1058,83 @@ export interface FleetKeys {
    */
   name?: string | undefined;
   /**
-   * Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file.
+   * Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file. `"https://127.0.0.1:8443"` speaks TLS with the certificates of `tls`; `"https://shop.example"` does that on port 443 of all addresses, for that name. See docs/tls.md.
    *
    * Value: text or list of texts. Default: ["127.0.0.1:8080"].
    */
   listen?: string | readonly string[] | undefined;
+  /**
+   * The certificates of the https addresses in `listen`. See docs/tls.md.
+   *
+   * Value: table.
+   */
+  tls?:
+    | {
+        /**
+         * Certificates in files. Each client gets the one for the name that it wants, by exact name, then by wildcard; a client that says none gets the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.
+         *
+         * Value: list of tables.
+         */
+        certificates?:
+          | readonly {
+              /**
+               * The file with the certificate and those between it and the root, in PEM, relative to the config file's folder, such as certbot's `fullchain.pem`.
+               *
+               * Value: text.
+               */
+              certificate?: string | undefined;
+              /**
+               * The file with its private key, in PEM, such as certbot's `privkey.pem`.
+               *
+               * Value: text.
+               */
+              key?: string | undefined;
+            }[]
+          | undefined;
+        /**
+         * Whether a certificate that Paceline signs itself is used for names that no file has. Browsers warn of it: for trying out.
+         *
+         * Value: true or false. Default: false.
+         */
+        selfSigned?: boolean | undefined;
+        /**
+         * Whether certificates for names that no file has come from a certificate authority of the fleet, which is made at the first start and kept in the folder of the state of the fleet. Clients have to trust its root; see docs/tls.md.
+         *
+         * Value: true or false. Default: false.
+         */
+        internal?: boolean | undefined;
+        /**
+         * The lowest version of TLS. Default: `"1.2"`, with the cipher suites that Mozilla calls intermediate.
+         *
+         * Value: `"1.2"` or `"1.3"`.
+         */
+        minVersion?: "1.2" | "1.3" | undefined;
+        /**
+         * The file with the certificates, in PEM, of the authorities whose clients may connect. Apps get the subject and the fingerprint of a client's certificate; see docs/tls.md. Default: clients show no certificate.
+         *
+         * Value: text.
+         */
+        clientCa?: string | undefined;
+        /**
+         * Whether clients without a certificate of `clientCa` may connect, too. Default: `"required"`.
+         *
+         * Value: `"required"` or `"optional"`.
+         */
+        clientCertificates?: "required" | "optional" | undefined;
+        /**
+         * The field Strict-Transport-Security of responses over TLS, unless the app sends one: browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember it, so begin with a short `max-age`.
+         *
+         * Value: true, false or text. Default: false.
+         */
+        hsts?: boolean | string | undefined;
+        /**
+         * Where requests over http are redirected to https with 308: `true` is port 80 of all addresses, other addresses are written as in `listen`. Default: `true` if `listen` has a name on port 443 and nothing on port 80, otherwise `false`.
+         *
+         * Value: true, false or text.
+         */
+        redirect?: boolean | string | undefined;
+      }
+    | undefined;
   /**
    * Where the supervisor responds to HAProxy's `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See docs/scaling-out.md.
    *
@@ -1331,6 +1403,12 @@ export interface FleetKeys {
                */
               maxConnectionsPerAddress?: number | undefined;
               /**
+               * The maximum number of requests that a client has in progress on one HTTP/2 connection; further ones are refused (REFUSED_STREAM), and clients send them again. `0`: clients get HTTP/1.1 only. See docs/http2.md.
+               *
+               * Value: whole number. Default: 128.
+               */
+              maxStreamsPerConnection?: number | undefined;
+              /**
                * The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).
                *
                * Value: whole number. Default: 1024.
@@ -1342,6 +1420,12 @@ export interface FleetKeys {
                * Value: whole number, ms. Default: 15000.
                */
               headTimeoutMs?: number | undefined;
+              /**
+               * How long a client of an https address may take to establish TLS; then its connection is reset.
+               *
+               * Value: whole number, ms. Default: 10000.
+               */
+              handshakeTimeoutMs?: number | undefined;
               /**
                * How long a client may send nothing while the server waits for its request body; then it gets 408.
                *
@@ -1800,7 +1884,7 @@ export interface FleetKeys {
         /**
          * Which events. See docs/alerts.md.
          *
-         * Value: list of `"death"`, `"crash-loop"`, `"pool-down"`, `"pool-up"`, `"deploy-failed"`, `"reload-failed"`, `"recycle-failed"`, `"ejected"`, `"memory"`, `"poison"`, `"run-failed"`, `"disk"`, `"supervisor"`. Default: ["death","crash-loop","pool-down","pool-up","deploy-failed","reload-failed","recycle-failed","ejected","memory","poison","run-failed","disk","supervisor"].
+         * Value: list of `"death"`, `"crash-loop"`, `"pool-down"`, `"pool-up"`, `"deploy-failed"`, `"reload-failed"`, `"recycle-failed"`, `"ejected"`, `"memory"`, `"poison"`, `"run-failed"`, `"certificate"`, `"disk"`, `"supervisor"`. Default: ["death","crash-loop","pool-down","pool-up","deploy-failed","reload-failed","recycle-failed","ejected","memory","poison","run-failed","certificate","disk","supervisor"].
          */
         on?:
           | readonly (
@@ -1815,6 +1899,7 @@ export interface FleetKeys {
               | "memory"
               | "poison"
               | "run-failed"
+              | "certificate"
               | "disk"
               | "supervisor"
             )[]
@@ -1922,7 +2007,7 @@ export interface FleetKeys {
               /**
                * The events that are told all the same.
                *
-               * Value: list of `"death"`, `"crash-loop"`, `"pool-down"`, `"pool-up"`, `"deploy-failed"`, `"reload-failed"`, `"recycle-failed"`, `"ejected"`, `"memory"`, `"poison"`, `"run-failed"`, `"disk"`, `"supervisor"`. Default: ["pool-down"].
+               * Value: list of `"death"`, `"crash-loop"`, `"pool-down"`, `"pool-up"`, `"deploy-failed"`, `"reload-failed"`, `"recycle-failed"`, `"ejected"`, `"memory"`, `"poison"`, `"run-failed"`, `"certificate"`, `"disk"`, `"supervisor"`. Default: ["pool-down"].
                */
               except?:
                 | readonly (
@@ -1937,6 +2022,7 @@ export interface FleetKeys {
                     | "memory"
                     | "poison"
                     | "run-failed"
+                    | "certificate"
                     | "disk"
                     | "supervisor"
                   )[]

@@ -47,6 +47,11 @@ export const balancerLimitFields = {
     "The maximum number of open connections of one client address; further ones get 429 and are closed. IPv6 addresses count by their first 64 bits. It does not apply to trusted proxies and unix sockets. `0`: no limit. See [security.md](security.md#limits-for-clients).",
     { min: 0 },
   ),
+  maxStreamsPerConnection: count(
+    BALANCER_LIMITS.maxStreamsPerConnection,
+    "The maximum number of requests that a client has in progress on one HTTP/2 connection; further ones are refused (REFUSED_STREAM), and clients send them again. `0`: clients get HTTP/1.1 only. See [http2.md](http2.md).",
+    { min: 0, max: 10_000 },
+  ),
   maxQueue: count(
     BALANCER_LIMITS.maxQueue,
     "The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).",
@@ -55,6 +60,10 @@ export const balancerLimitFields = {
   headTimeoutMs: milliseconds(
     BALANCER_LIMITS.headTimeoutMs,
     "How long a client may take to send a request head; then it gets 408.",
+  ),
+  handshakeTimeoutMs: milliseconds(
+    BALANCER_LIMITS.handshakeTimeoutMs,
+    "How long a client of an https address may take to establish TLS; then its connection is reset.",
   ),
   bodyTimeoutMs: milliseconds(
     BALANCER_LIMITS.bodyTimeoutMs,

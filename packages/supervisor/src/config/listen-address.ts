@@ -1,4 +1,4 @@
-/** Parses and formats listen addresses: `127.0.0.1:8080`, `8080`, `:8080`, `[::1]:8080`, `unix:/path?mode=660&group=www-data`. */
+/** Parses and formats listen addresses: `127.0.0.1:8080`, `8080`, `:8080`, `[::1]:8080`, `https://shop.example`, `unix:/path?mode=660&group=www-data`. */
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { FleetConfig, ListenAddress } from "../core/model.js";
@@ -12,6 +12,12 @@ type Parsed = ListenAddress | { problem: string };
 /** Parses a listen address or returns its problem. A relative unix path starts from `baseDir`. */
 export function parseListenAddress(text: string, baseDir: string): Parsed {
   if (text.startsWith("unix:")) return parseUnix(text.slice("unix:".length), baseDir);
+  const [, scheme, rest = ""] = /^(https?):\/\/(.*)$/i.exec(text) ?? [];
+  if (scheme !== undefined) return parseUrl(scheme.toLowerCase() === "https", rest.replace(/\/$/, ""), text);
+  return parseHostAndPort(text);
+}
+
+function parseHostAndPort(text: string): Parsed {
   const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?(\d+)$/.exec(text);
   if (match === null) {
     return { problem: `must be "HOST:PORT", "PORT" or "unix:PATH", not ${JSON.stringify(text)}` };
@@ -24,6 +30,29 @@ export function parseListenAddress(text: string, baseDir: string): Parsed {
   if (host.startsWith("[")) return parseIpv6(host, port);
   if (!isIPv4(host)) return { problem: `the host must be an IP address or localhost, not "${host}"` };
   return { kind: "tcp", host, port };
+}
+
+const HTTPS_PORT = 443;
+const HTTP_PORT = 80;
+/** A name that a certificate can have: at least two labels, and the last one is no number. */
+const NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** @param rest what follows the scheme in `text` */
+function parseUrl(isHttps: boolean, rest: string, text: string): Parsed {
+  const match = /^(\[[^\]]*\]|[^:[\]/?#@]*)(?::(\d+))?$/.exec(rest);
+  if (match === null) return { problem: `must be a scheme, a host and a port, not ${JSON.stringify(text)}` };
+  const [, host = "", port = isHttps ? HTTPS_PORT : HTTP_PORT] = match;
+  const name = host.toLowerCase();
+  if (isHttps && NAME.test(name)) {
+    const address = parseHostAndPort(`[${IPV6_WILDCARD}]:${port}`);
+    return "problem" in address ? address : { ...address, tls: { names: [name] } };
+  }
+  const address = parseHostAndPort(`${host}:${port}`);
+  if ("problem" in address) {
+    const hint = isHttps ? "an IP address, localhost or a name such as shop.example" : "an IP address or localhost";
+    return address.problem.startsWith("the host") ? { problem: `the host must be ${hint}, not "${host}"` } : address;
+  }
+  return isHttps ? { ...address, tls: { names: [] } } : address;
 }
 
 function parseIpv6(bracketed: string, port: number): Parsed {
@@ -69,7 +98,7 @@ function parseUnix(text: string, baseDir: string): Parsed {
   return address;
 }
 
-/** Formats an address as people write it: `http://127.0.0.1:8080`, `tcp://127.0.0.1:6379`, `unix:/run/shop.sock?mode=660`. */
+/** Formats an address as people write it: `http://127.0.0.1:8080`, `https://shop.example`, `tcp://127.0.0.1:6379`, `unix:/run/shop.sock?mode=660`. */
 export function formatListenAddress(address: ListenAddress): string {
   if (address.kind === "unix") {
     const { path, mode, group } = address;
@@ -79,8 +108,15 @@ export function formatListenAddress(address: ListenAddress): string {
     ];
     return `unix:${path}${options.length === 0 ? "" : `?${options.join("&")}`}`;
   }
-  const host = isIPv6(address.host) ? `[${address.host}]` : address.host;
-  return `${address.pool === undefined ? "http" : "tcp"}://${host}:${address.port}`;
+  const { tls, port, pool } = address;
+  if (tls !== undefined && tls.names.length > 0)
+    return tls.names.map((name) => `https://${name}${port === HTTPS_PORT ? "" : `:${port}`}`).join(", ");
+  return `${tls !== undefined ? "https" : pool === undefined ? "http" : "tcp"}://${hostAndPort(address)}`;
+}
+
+/** Returns `127.0.0.1:8080` or `[::1]:8080`. */
+export function hostAndPort({ host, port }: { host: string; port: number }): string {
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
 /** Returns every address where clients connect: those of the balancers, then those of pools in direct mode. */
@@ -88,9 +124,9 @@ export function clientAddresses({ listen, pools }: Pick<FleetConfig, "listen" | 
   return [...listen, ...pools.flatMap(({ bind = [] }) => bind)];
 }
 
-/** Formats an address without saying who gets its connections, to compare addresses. */
-export function plainListenAddress({ pool: _, ...address }: ListenAddress): string {
-  return formatListenAddress(address);
+/** Formats an address without saying who gets its connections and how, to compare addresses. */
+export function plainListenAddress(address: ListenAddress): string {
+  return address.kind === "unix" ? formatListenAddress(address) : `http://${hostAndPort(address)}`;
 }
 
 /** Whether `[::]` must accept IPv6 only, because the IPv4 wildcard of the same port is also listed. */
@@ -114,6 +150,11 @@ function overlap(
   return one.host === IPV6_WILDCARD && (isIPv6(other.host) || takesIpv4) ? "covers" : undefined;
 }
 
+/** Whether two addresses cannot both be used. */
+export function overlaps(one: ListenAddress, other: ListenAddress, all: readonly ListenAddress[]): boolean {
+  return overlap(one, other, all) !== undefined || overlap(other, one, all) !== undefined;
+}
+
 /** In bytes: the size of sun_path without its NUL (unix(7)); BSDs have 104 bytes. */
 const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
 
@@ -134,8 +175,10 @@ export function readListen(
     const at = [...place];
     const address = parseListenAddress(text, folder);
     if ("problem" in address) report(at, address.problem);
+    else if (address.tls !== undefined && pool !== undefined) report(at, `"${text}": ${NO_TLS}`);
     else parsed.push({ text, address: { ...address, ...(pool !== undefined && { pool }) }, at });
   }
+  joinNames(parsed);
   const addresses = parsed.map(({ address }) => address);
   for (const [index, later] of parsed.entries()) {
     for (const earlier of parsed.slice(0, index)) {
@@ -147,9 +190,29 @@ export function readListen(
   return addresses;
 }
 
+const NO_TLS =
+  "https is only for pools that get requests; in tcp and direct mode the program or the app has to speak TLS itself";
+
 interface WrittenAddress {
   text: string;
   address: ListenAddress;
+}
+
+/** Names on one port share its socket: the first one gets the names of the others. */
+function joinNames(parsed: WrittenAddress[]): void {
+  const firsts = new Map<number, { names: string[] }>();
+  for (const each of parsed.splice(0)) {
+    const { address } = each;
+    const first = address.kind === "tcp" ? firsts.get(address.port) : undefined;
+    const names = address.kind === "tcp" && address.pool === undefined ? (address.tls?.names ?? []) : [];
+    const isNew = names.some((name) => first?.names.includes(name) !== true);
+    if (first !== undefined && names.length > 0 && isNew) {
+      first.names.push(...names);
+      continue;
+    }
+    if (address.kind === "tcp" && address.tls !== undefined && names.length > 0) firsts.set(address.port, address.tls);
+    parsed.push(each);
+  }
 }
 
 function overlapProblem(earlier: WrittenAddress, later: WrittenAddress, all: ListenAddress[]): string | undefined {

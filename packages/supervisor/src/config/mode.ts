@@ -68,7 +68,7 @@ export function resolveMode(
 
 /** What only a balancer could do. */
 const ABOUT_BALANCERS = [
-  ...["routes", "stripPrefix", "priority", "queueTimeoutMs", "retryBudget", "requestTimeoutMs", "errorPages"],
+  ...["routes", "stripPrefix", "priority", "queueTimeoutMs", "retryBudget", "errorPages"],
   ...["policy", "sticky", "backups", "ejection", "slowStartMs", "protocol", "healthFall", "healthRise"],
 ] as const;
 

@@ -19,6 +19,7 @@ import { defaultOf, defined, find, type ResolveContext, resolvePolicy, resolveRu
 import { resolvePools } from "./resolve-pools.js";
 import { balancerFields, DEFAULT_LISTEN, type FleetInput, fleetFields, logFields } from "./schema.js";
 import { resolveToken } from "./secrets.js";
+import { resolveTls } from "./tls.js";
 import { readTrustedProxies } from "./trusted-proxies.js";
 
 /** Resolves `input` to a fleet. Problems are added to `context.findings`. */
@@ -45,6 +46,11 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   const { listen, pools } = splitAddresses(resolved, addresses, (name, message) =>
     find(context, [...pathOf(name), "bind"], message),
   );
+  const tls = resolveTls(input.tls, listen, {
+    pathOf: (path) => resolve(context.baseDir, path),
+    isOnlyChecked: context.isOnlyChecked ?? false,
+    report: (at, message) => find(context, at, message),
+  });
   // Pools in direct mode need no balancer.
   const serves = pools.length === 0 || pools.some((pool) => pool.serves && pool.mode !== "direct");
   const proxied = resolveProxied(input.balancer ?? {}, listen, context.listenDir, (at, message) =>
@@ -74,6 +80,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   return {
     name: input.name ?? context.defaultName,
     listen,
+    ...(tls !== undefined && { tls }),
     agentCheck: resolveAgentCheck(input.agentCheck, listen, (at, message) =>
       find(context, ["agentCheck", ...at], message),
     ),

@@ -1,4 +1,5 @@
 /** The status of a fleet, as the control socket returns it. Types only. */
+import type { STATUS_CLASSES } from "@paceline/wire";
 import type { TestResult } from "../core/deploy.js";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
@@ -57,6 +58,8 @@ export interface InstanceStatus extends InstanceFigureValues {
   exposed: string[];
   /** The parent process of a command, not included in `rssBytes` and `pssBytes`; null if there is none. */
   shim: { rssBytes: number | null; pssBytes: number | null } | null;
+  /** What clients got of its process by status class, as the balancers count it; null before the first response, and without a balancer. */
+  responses: Record<(typeof STATUS_CLASSES)[number], number> | null;
   /** How often its process was replaced because of a limit such as `maxRequests`. */
   recycles: number;
   /** Null while its process has reached no limit and is not seen to reach its memory limit. */
@@ -278,6 +281,17 @@ export interface LastDeath {
   reason: string;
 }
 
+/** A certificate of the fleet, without its key. */
+export interface CertificateStatus {
+  /** Names, wildcards and IP addresses. */
+  names: string[];
+  source: "file" | "self-signed" | "internal" | "automatic";
+  /** Unix time in milliseconds. */
+  notAfter: number;
+  /** Why it is not as it should be, such as a file that cannot be read; null if it is. */
+  problem: string | null;
+}
+
 export interface Status {
   version: string;
   name: string;
@@ -316,6 +330,8 @@ export interface Status {
   lastDeath: LastDeath | null;
   /** The operator's lock, since a Unix time in milliseconds; null if there is none. */
   lock: { reason: string; by: string; since: number } | null;
+  /** Absent unless an address is https. */
+  certificates?: CertificateStatus[];
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }

@@ -6,6 +6,7 @@ import {
   comparisonTexts,
   DEPLOY_DEFAULTS,
   expectationText,
+  failingText,
   hasRoomForWarm,
   isPointless,
   type Judgement,
@@ -21,7 +22,7 @@ const judged = (verdict: Verdict, changes: Partial<Judgement> = {}): Judgement =
   verdict,
   tests: [{ name: "5xx", verdict, difference: "+9.8 pp", limit: "≤ +1 pp", interval: [8, 12], most: 1 }],
   ...{ undecided: verdict === "wait" ? ["5xx", "memory"] : [], canaryRequests: 312 },
-  ...{ controlRequests: 4100, isAlone: false, isDoubtful: false, isClear: true, ...changes },
+  ...{ controlRequests: 4100, isAlone: false, isDoubtful: false, isClear: true, failedPercent: 0, ...changes },
 });
 
 test.each([
@@ -61,6 +62,12 @@ test.each([
   ["they are not yet", { isClear: false }, 14_000, false],
   ["they are not, and time is over", { isClear: false }, 15_000, true],
   ["nothing is in service", { isClear: false, isAlone: true }, 0, true],
+  [
+    "nothing is in service, and the release seems to be broken",
+    { isClear: false, isAlone: true, isDoubtful: true },
+    0,
+    false,
+  ],
   ["no request is reported yet", { isClear: false, canaryRequests: 0, controlRequests: 0 }, 1_000, false],
   ["there are no requests", { isClear: false, canaryRequests: 0, controlRequests: 0 }, 3_000, true],
   ["the canary has had none yet", { isClear: false, canaryRequests: 0 }, 3_000, false],
@@ -75,6 +82,23 @@ test.each([
 test("a failure names the pool and what is worse", () => {
   const step = nextStep(new Map([["web", judged("fail")]]), "some", "promote");
   expect(step).toMatchObject({ reason: "web is worse than before: 5xx +9.8 pp (≤ +1 pp)" });
+});
+
+test("a release that fails by itself is not called worse than before, and one that is in service all the same is named", () => {
+  const [test] = judged("fail").tests as [TestResult];
+  const tests = [{ ...test, name: "failures alone", difference: "+100 pp", limit: "≤ +50 pp" }];
+  expect(nextStep(new Map([["web", judged("fail", { tests })]]), "some", "promote")).toMatchObject({
+    reason: "web fails by itself, and nothing comparable is in service: failures alone +100 pp (≤ +50 pp)",
+  });
+  const failing = (changes: Partial<Judgement>) => failingText(new Map([["web", judged("pass", changes)]]));
+  expect(failing({ failedPercent: 99.6 })).toEqual([
+    "web fails: 100 % of its requests got a 5xx or were lost, as before",
+  ]);
+  expect(failing({ failedPercent: 60, controlRequests: 0 })).toEqual([
+    "web fails: 60 % of its requests got a 5xx or were lost",
+  ]);
+  expect(failing({ failedPercent: 50 })).toEqual([]);
+  expect(failing({ failedPercent: 100, canaryRequests: 9 })).toEqual([]);
 });
 
 test("the end of a comparison names the figures of each verdict, and nothing without requests", () => {
@@ -111,6 +135,7 @@ test("waiting is pointless only if each pool that waits has nothing to be compar
   const pointless = (...all: Judgement[]) => isPointless(new Map(all.map((each, at) => [`${at}`, each])));
   const alone = judged("wait", { isAlone: true, canaryRequests: 0 });
   expect([pointless(alone), pointless(alone, judged("pass"))]).toEqual([true, true]);
+  expect(pointless({ ...alone, isDoubtful: true }), "it seems to be broken").toBe(false);
   expect([pointless(alone, judged("wait")), pointless(judged("pass")), pointless()]).toEqual([false, false, false]);
   expect(nextStep(new Map([["web", alone]]), "none", "rollback")).toMatchObject({
     reason: "could not tell: web had no instance in service to compare the canaries with",

@@ -1,5 +1,5 @@
 /** What a deploy does next: its trial of a generation beside the one in service, from the verdicts of its pools. Pure. */
-import { DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict-model.js";
+import { ALONE, DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict-model.js";
 
 /** What a deploy does if it cannot tell in time whether the release is as good: go on, or go back. */
 export type OnNoTraffic = "promote" | "rollback";
@@ -55,6 +55,8 @@ export interface Judgement {
   isDoubtful: boolean;
   /** Whether gross faults are excluded. */
   isClear: boolean;
+  /** The percentage of the canaries' requests that got a 5xx or were lost. */
+  failedPercent: number;
 }
 
 /** The time for the comparison: there is some left, it is over, or that for excluding gross faults is over, too. */
@@ -108,8 +110,8 @@ const PROMOTE_UNUSED_AFTER_MS = 3_000;
 
 /** Whether an operator may put a release in service without its verdict. */
 export function mayPromote(judgements: ReadonlyMap<string, Judgement>, judgedMs: number): boolean {
-  return [...judgements.values()].every(({ isClear, isAlone, canaryRequests, controlRequests }) => {
-    if (isClear || isAlone || judgedMs >= PROMOTE_AFTER_MS) return true;
+  return [...judgements.values()].every(({ isClear, isAlone, isDoubtful, canaryRequests, controlRequests }) => {
+    if (isClear || (isAlone && !isDoubtful) || judgedMs >= PROMOTE_AFTER_MS) return true;
     return canaryRequests + controlRequests === 0 && judgedMs >= PROMOTE_UNUSED_AFTER_MS;
   });
 }
@@ -119,11 +121,23 @@ function mayBecomeClear({ verdict, isClear, isDoubtful, canaryRequests }: Judgem
   return verdict === "wait" && (isDoubtful || !isClear) && canaryRequests * LONGEST_FACTOR >= CLEAR_REQUESTS;
 }
 
-/** While nothing of the version in service serves, waiting for a verdict would only prolong that. */
+/** While nothing of the version in service serves, waiting for a verdict would only prolong that, unless the release seems to be broken. */
 export function isPointless(judgements: ReadonlyMap<string, Judgement>): boolean {
   const waiting = [...judgements.values()].filter(({ verdict }) => verdict === "wait");
-  return waiting.length > 0 && waiting.every(({ isAlone }) => isAlone);
+  return waiting.length > 0 && waiting.every(({ isAlone, isDoubtful }) => isAlone && !isDoubtful);
 }
+
+/** Returns which pools fail most requests, although the release is in service: it is no worse than the former one. */
+export function failingText(judgements: ReadonlyMap<string, Judgement>): string[] {
+  return [...judgements].flatMap(([pool, { failedPercent, canaryRequests, controlRequests }]) => {
+    if (failedPercent <= 50 || canaryRequests < FAILING_REQUESTS) return [];
+    const asBefore = controlRequests > 0 ? ", as before" : "";
+    return [`${pool} fails: ${Math.round(failedPercent)} % of its requests got a 5xx or were lost${asBefore}`];
+  });
+}
+
+/** A few failures of a few requests say little. */
+const FAILING_REQUESTS = 10;
 
 function undecidedText(pool: string, judgement: Judgement): string {
   const { undecided, canaryRequests, isClear, isDoubtful, isAlone } = judgement;
@@ -137,7 +151,10 @@ function undecidedText(pool: string, judgement: Judgement): string {
 
 function failureText(pool: string, tests: readonly TestResult[]): string {
   const failed = tests.filter(({ verdict }) => verdict === "fail");
-  return `${pool} is worse than before: ${figuresOf(failed) || "a test failed"}`;
+  const what = failed.some(({ name }) => name === ALONE)
+    ? "fails by itself, and nothing comparable is in service"
+    : "is worse than before";
+  return `${pool} ${what}: ${figuresOf(failed) || "a test failed"}`;
 }
 
 function figuresOf(tests: readonly TestResult[]): string {

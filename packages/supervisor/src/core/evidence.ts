@@ -34,8 +34,8 @@ export const RARE: Priors = {
   beyond: priorOf([2, 18, 6], [2, 60, 3], [1, 2, 1]),
   within: priorOf([0.5, 200, 7], [0.5, 20, 2], [1, 1, 1]),
 };
-/** The control has many requests, and few of them are errors. */
-export const CONTROL = priorOf([0.5, 500, 9], [0.5, 10, 1]);
+/** The control has many requests, and few of them are errors; or it fails altogether. */
+export const CONTROL = priorOf([0.5, 500, 9], [0.5, 10, 1], [10, 0.5, 0.1]);
 
 /** What was counted in one arm. `hits` may have a fraction. */
 export interface Count {

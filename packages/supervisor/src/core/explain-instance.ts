@@ -1,61 +1,32 @@
-/** Why an instance is slow, restarted, passed over, ejected or full: one rule for each cause. Pure. */
+/** Why an instance does not run, was restarted, or gets no requests: one rule for each cause; explain-figures.ts has those of its figures. Pure. */
 import { type DeathReport, howItDied } from "./deaths.js";
+import { FIGURE_RULES } from "./explain-figures.js";
 import {
   agoText,
   type EventFacts,
   type Facts,
   type Finding,
+  firstLine,
   type InstanceFacts,
-  median,
-  msText,
+  type InstanceRule,
+  type InstanceView,
   type OpenFacts,
   type PoolFacts,
-  rateText,
   shareText,
-  sizeText,
   timesText,
 } from "./explain-model.js";
 import { FULL_WEIGHT } from "./fleet.js";
-import { slownessOf } from "./slowness.js";
 import { formatDuration, isAbout, stateWord } from "./words.js";
-
-/** What the rules see of an instance. */
-export interface InstanceView {
-  instance: InstanceFacts;
-  pool: PoolFacts;
-  /** The other ready instances of the pool. */
-  peers: readonly InstanceFacts[];
-  /** Of this instance, the newest first. */
-  deaths: readonly DeathReport[];
-  /** About this instance, the oldest first. */
-  events: readonly EventFacts[];
-  /** The requests that it has not finished, the oldest first. */
-  open: readonly OpenFacts[];
-  now: number;
-}
-
-type Found = Omit<Finding, "kind" | "about">;
-type Rule = (view: InstanceView) => Found | undefined;
 
 /** Deaths of this time belong together. */
 export const RECENT_MS = 3_600_000;
 /** Three deaths within it are a crash loop. */
 const LOOP_DEATHS = 3;
-/** An instance differs from the others from these factors and differences on. */
-const LARGE_TIMES = 1.5;
-const LARGE_BYTES = 50e6;
-const FEW_TIMES = 4;
-const LAG_MS = 100;
-/** Percent of one core. */
-export const FULL_CPU = 90;
-/** A share of 5xx, and a number, that is worth a word. */
-export const BAD_SHARE = 0.01;
-export const BAD_COUNT = 5;
 const OLD_JOBS_MS = 60_000;
 /** A request that is open for so long is worth a word. */
 const LONG_MS = 10_000;
 
-export const INSTANCE_RULES: Readonly<Record<string, Rule>> = {
+export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
   failed: ({ instance, deaths }) =>
     instance.state !== "failed"
       ? undefined
@@ -206,103 +177,7 @@ export const INSTANCE_RULES: Readonly<Record<string, Rule>> = {
     };
   },
 
-  blocked: ({ instance }) => {
-    const { eventLoopLagMs: lag, name, stalledMs } = instance;
-    if (lag === null || lag < LAG_MS || stalledMs !== null || instance.pid === null) return undefined;
-    return {
-      severity: "warning",
-      what: `${name} blocks: its event loop stood still for ${msText(lag)} in the last second or so`,
-      evidence: [],
-      todo: `What uses the time: paceline dump ${name} --cpu 10. Move long work into a worker thread or a pool of its own`,
-    };
-  },
-
-  slow: ({ instance, pool }) => {
-    const found = slownessOf(instance, pool);
-    if (found === undefined) return undefined;
-    const lag = instance.eventLoopLagMs ?? 0;
-    const cpu = instance.cpuPercent ?? 0;
-    const cause =
-      cpu >= FULL_CPU
-        ? "It uses a whole core"
-        : lag >= LAG_MS
-          ? "Its event loop is blocked"
-          : "It does not compute, so it waits for something, such as a database or a lock";
-    return {
-      severity: "warning",
-      what: `${instance.name} is slow: ${found.by} ${msText(found.ms)}, the pool's median is ${msText(found.usual)}`,
-      evidence: [`CPU ${cpu.toFixed(0)} %, event loop lag ${msText(lag)}`],
-      todo: `${cause}: paceline dump ${instance.name} ${cpu >= FULL_CPU || lag >= LAG_MS ? "--cpu 10" : "--stack"}; as a first help: paceline restart ${instance.name}`,
-    };
-  },
-
-  full: ({ instance, peers }) => {
-    if ((instance.cpuPercent ?? 0) < FULL_CPU) return undefined;
-    const others = median(peers.map(({ cpuPercent }) => cpuPercent));
-    // The pool's own rule says it of all.
-    if (others !== null && others >= FULL_CPU) return undefined;
-    return {
-      severity: "warning",
-      what: `${instance.name} is full: it uses ${instance.cpuPercent?.toFixed(0)} % of a core`,
-      evidence: others === null ? [] : [`the other instances use ${others.toFixed(0)} % (median)`],
-      todo: `What it computes: paceline dump ${instance.name} --cpu 10`,
-    };
-  },
-
-  "passed-over": ({ instance, peers }) => {
-    const { requestsPerSecond: own, outOfTurn, weight, uptimeSeconds } = instance;
-    const usual = median(peers.map(({ requestsPerSecond }) => requestsPerSecond));
-    if (instance.state !== "ready" || outOfTurn !== null || weight !== FULL_WEIGHT || instance.stalledMs !== null)
-      return undefined;
-    if (own === null || usual === null || usual < 1 || own * FEW_TIMES > usual || uptimeSeconds < 10) return undefined;
-    return {
-      severity: "warning",
-      what: `${instance.name} is passed over: it gets ${rateText(own)} req/s, the pool's median is ${rateText(usual)}`,
-      evidence: [
-        `${instance.inFlight ?? 0} in flight; a balancer sends an instance fewer requests while it is slow or its requests wait`,
-      ],
-      todo: `See why it is slower: paceline explain ${instance.name}; in a pool with clients that stay (sticky, WebSockets) this is normal`,
-    };
-  },
-
-  errors: ({ instance, peers }) => {
-    const own = shareOfErrors(instance);
-    const usual = median(peers.map(shareOfErrors));
-    if (own === null || own < BAD_SHARE || instance.errorsTotal < BAD_COUNT) return undefined;
-    if (usual !== null && own < 2 * usual) return undefined;
-    return {
-      severity: "warning",
-      what: `${instance.name} fails: ${shareText(own)} of its responses were 5xx (${instance.errorsTotal} of ${instance.requestsTotal})`,
-      evidence: usual === null ? [] : [`the other instances: ${shareText(usual)} (median)`],
-      todo: `Its errors: paceline logs ${instance.name}. If only this one fails: paceline restart ${instance.name}`,
-    };
-  },
-
-  leak: ({ instance }) => {
-    const { memoryLimitInSeconds: left, memoryBytesPerHour: growth } = instance.recycle ?? {};
-    if (left == null) return undefined;
-    return {
-      severity: "warning",
-      what: `${instance.name} leaks: its memory reaches maxMemoryMb in ${formatDuration(left)}`,
-      evidence: [
-        `${growth == null ? "it grows" : `${sizeText(growth)} an hour more`}${instance.rssBytes === null ? "" : `, ${sizeText(instance.rssBytes)} now`}; it is replaced in time`,
-      ],
-      todo: `What grows: two heap snapshots some minutes apart, by paceline dump ${instance.name} --heap`,
-    };
-  },
-
-  large: ({ instance, peers }) => {
-    const usual = median(peers.map(({ rssBytes }) => rssBytes));
-    const { rssBytes: own, recycle } = instance;
-    if (own === null || usual === null || recycle?.memoryLimitInSeconds != null) return undefined;
-    if (own < LARGE_TIMES * usual || own - usual < LARGE_BYTES) return undefined;
-    return {
-      severity: "warning",
-      what: `${instance.name} uses more memory than the others: ${sizeText(own)}, the pool's median is ${sizeText(usual)}`,
-      evidence: [`it has run for ${formatDuration(instance.uptimeSeconds)}`],
-      todo: `What is in it: paceline dump ${instance.name} --heap. maxMemoryMb replaces instances that grow too large`,
-    };
-  },
+  ...FIGURE_RULES,
 
   "recycle-due": ({ instance }) => {
     const due = instance.recycle?.due;
@@ -402,20 +277,10 @@ export function recentOf(deaths: readonly DeathReport[], now: number): DeathRepo
 }
 
 /** Returns `hung (2), exit 1`. */
-export function kindsText(deaths: readonly DeathReport[]): string {
+function kindsText(deaths: readonly DeathReport[]): string {
   const counts = new Map<string, number>();
   for (const death of deaths) counts.set(howItDied(death), (counts.get(howItDied(death)) ?? 0) + 1);
   return [...counts].map(([how, count]) => (count === 1 ? how : `${how} (${count})`)).join(", ");
-}
-
-export function shareOfErrors({
-  requestsTotal,
-  errorsTotal,
-}: {
-  requestsTotal: number | null;
-  errorsTotal: number | null;
-}): number | null {
-  return requestsTotal === null || requestsTotal === 0 || errorsTotal === null ? null : errorsTotal / requestsTotal;
 }
 
 /** Returns such as `GET /report, 12 s old`. */
@@ -438,8 +303,4 @@ function reportHint([newest]: readonly DeathReport[]): string {
 function lastSaid(events: readonly EventFacts[], pattern: string | RegExp, now: number): string[] {
   const said = events.findLast(({ message }) => message.search(pattern) >= 0);
   return said === undefined ? [] : [`${agoText(said.at, now)}: ${firstLine(said.message)}`];
-}
-
-export function firstLine(text: string): string {
-  return text.split("\n", 1)[0] ?? "";
 }

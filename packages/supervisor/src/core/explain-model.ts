@@ -272,3 +272,26 @@ export function nowOf(process: ProcessFacts & { eventLoopLagMs?: number | null; 
   ];
   return [first, ...(pid === null || second.length === 0 ? [] : [second])].map((parts) => parts.join(" · "));
 }
+
+/** What the rules see of an instance. */
+export interface InstanceView {
+  instance: InstanceFacts;
+  pool: PoolFacts;
+  /** The other ready instances of the pool. */
+  peers: readonly InstanceFacts[];
+  /** Of this instance, the newest first. */
+  deaths: readonly DeathReport[];
+  /** About this instance, the oldest first. */
+  events: readonly EventFacts[];
+  /** The requests that it has not finished, the oldest first. */
+  open: readonly OpenFacts[];
+  now: number;
+}
+
+/** What a rule finds. */
+export type Found = Omit<Finding, "kind" | "about">;
+export type InstanceRule = (view: InstanceView) => Found | undefined;
+
+export function firstLine(text: string): string {
+  return text.split("\n", 1)[0] ?? "";
+}

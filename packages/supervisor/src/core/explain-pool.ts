@@ -1,17 +1,7 @@
 /** Why a pool, a balancer or the whole fleet is slow, down or full: one rule for each cause. Pure. */
 import type { DeathReport } from "./deaths.js";
-import {
-  BAD_COUNT,
-  BAD_SHARE,
-  currentDeaths,
-  FULL_CPU,
-  findingsOfInstance,
-  firstLine,
-  recentOf,
-  shareOfErrors,
-  viewOf,
-  wordOf,
-} from "./explain-instance.js";
+import { BAD_COUNT, BAD_SHARE, FULL_CPU, shareOfErrors } from "./explain-figures.js";
+import { currentDeaths, findingsOfInstance, recentOf, viewOf, wordOf } from "./explain-instance.js";
 import {
   agoText,
   type BalancerFacts,
@@ -19,6 +9,8 @@ import {
   type Facts,
   type Finding,
   type FleetFacts,
+  type Found,
+  firstLine,
   median,
   msText,
   type PoolFacts,
@@ -28,6 +20,7 @@ import {
   sizeText,
   timesText,
 } from "./explain-model.js";
+import { killersOf } from "./killers.js";
 import { LEAST_REQUESTS, SLOW_ROUTE_MS, slowRoutes } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
@@ -40,10 +33,6 @@ export interface PoolView {
   now: number;
 }
 
-type Found = Omit<Finding, "kind" | "about">;
-
-/** A request that was running at this many deaths ends its processes. */
-const KILLS = 2;
 const MAX_NAMED = 5;
 /** Retries beyond this share of requests are no accident. */
 const MANY_RETRIES = 0.01;
@@ -81,7 +70,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
   },
 
   killer: ({ deaths, now }) => {
-    const killers = killersOf(recentOf(deaths, now));
+    const killers = killersOf(recentOf(deaths, now), runningAt);
     const [first] = killers;
     if (first === undefined) return undefined;
     return {
@@ -335,20 +324,10 @@ export function findingsOfFleet({ fleet, now, events }: Facts): Finding[] {
   return found;
 }
 
-/** Returns the requests that were running at the end of several processes, the worst first. */
-export function killersOf(deaths: readonly DeathReport[]): { request: string; deaths: DeathReport[] }[] {
-  const byRequest = new Map<string, DeathReport[]>();
-  for (const death of deaths) {
-    const running = new Set([
-      ...(death.running === null ? [] : [death.running]),
-      ...death.requests.filter(({ state }) => state === "running").map(({ request }) => request),
-    ]);
-    for (const request of running) byRequest.set(request, [...(byRequest.get(request) ?? []), death]);
-  }
-  return [...byRequest]
-    .map(([request, all]) => ({ request, deaths: all }))
-    .filter((each) => each.deaths.length >= KILLS)
-    .sort((a, b) => b.deaths.length - a.deaths.length);
+/** Returns what a process was running when it died. */
+function runningAt({ running, requests }: DeathReport): Set<string> {
+  const known = requests.filter(({ state }) => state === "running").map(({ request }) => request);
+  return new Set(running === null ? known : [running, ...known]);
 }
 
 /** Returns the watched paths by their median time, the slowest first; those with one request last. */

@@ -1,8 +1,7 @@
 /** What became of one request: by its line of the access log, the deaths that lost it, and what the app wrote about it. Pure. */
 import type { LostRequest } from "@paceline/wire";
 import type { DeathReport } from "./deaths.js";
-import { firstLine } from "./explain-instance.js";
-import { agoText, type Explanation, type Facts, type Finding, msText } from "./explain-model.js";
+import { agoText, type Explanation, type Facts, type Finding, firstLine, msText } from "./explain-model.js";
 
 /** The fields of a line of the access log in JSON that matter here; see docs/access-log.md. */
 interface AccessLine {

@@ -1,6 +1,6 @@
 /** Explains a fleet, a pool, an instance, a balancer, a deploy or a request: what is wrong, what it does now, what changed last. Pure. */
 import type { DeathReport } from "./deaths.js";
-import { findingsOfInstance, firstLine, type InstanceView, recentOf, viewOf } from "./explain-instance.js";
+import { findingsOfInstance, recentOf, viewOf } from "./explain-instance.js";
 import {
   agoText,
   type Change,
@@ -9,7 +9,9 @@ import {
   type Facts,
   type Finding,
   type FleetFacts,
+  firstLine,
   gravestFirst,
+  type InstanceView,
   median,
   msText,
   nowOf,

@@ -1,5 +1,12 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
-import type { EjectionRule, HealthConfig, IdentityRules, PolicyName, RetryBudgetRule } from "@paceline/wire";
+import type {
+  EjectionRule,
+  HealthConfig,
+  IdentityRules,
+  PolicyName,
+  RetryBudgetRule,
+  TlsVersion,
+} from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
 import type { AlertRule } from "./alerts.js";
 import type { ScalingRules } from "./autoscale.js";
@@ -12,6 +19,10 @@ export const MAX_INSTANCES = 1024;
 export type ListenAddress = ({ kind: "tcp"; host: string; port: number } | UnixAddress) & {
   /** The pool in tcp mode that gets its connections; absent: it takes requests. */
   pool?: string;
+  /** Clients speak TLS; with `names`, a certificate for each of them is needed. */
+  tls?: { names: string[] };
+  /** Requests are redirected to https on this port. */
+  redirect?: number;
 };
 
 export interface UnixAddress {
@@ -301,10 +312,34 @@ export interface AdminConfig {
   mayWrite: boolean;
 }
 
+/** The files of a certificate and its key, as absolute paths. */
+export interface CertificateFiles {
+  certificate: string;
+  key: string;
+}
+
+/** The key `tls`. */
+export interface TlsConfig {
+  certificates: CertificateFiles[];
+  /** Where certificates come from for names that no file has; null: from nowhere. */
+  issuer: "self-signed" | "internal" | null;
+  /** The names of `listen`. */
+  names: string[];
+  minVersion: TlsVersion;
+  /** The absolute path of the certificates of authorities whose clients may connect; null: clients show no certificate. */
+  clientCa: string | null;
+  /** Whether clients without a certificate may connect, too. */
+  isClientOptional: boolean;
+  /** The value of Strict-Transport-Security; null: none. */
+  hsts: string | null;
+}
+
 /** The configuration of a fleet: the result of `paceline check`, and the input of the supervisor. */
 export interface FleetConfig {
   name: string;
   listen: ListenAddress[];
+  /** Absent unless an address in `listen` is https. */
+  tls?: TlsConfig;
   /** Where the supervisor responds to HAProxy's agent-check; null: nowhere. */
   agentCheck: { host: string; port: number } | null;
   /** Null or absent, as in the state of an earlier version, without the key. */

@@ -31,8 +31,12 @@ export const P50: QuantileRule = {
   canary: { beyond: priorOf([8, 4, 1], [60, 45, 1]), within: priorOf([4, 6, 1], [45, 60, 2]) },
   control: priorOf([4, 4, 1], [60, 60, 3]),
 };
-/** If the control has many requests, its own share is close to the hundredth. */
-export const P99: QuantileRule = { above: 0.01, canary: RARE, control: priorOf([20, 1980, 3], [1, 99, 1]) };
+/** A p99 that is three times as long alone has about a twenty-fifth beyond its limit. If the control has many requests, its own share is close to the hundredth. */
+export const P99: QuantileRule = {
+  above: 0.01,
+  canary: { beyond: priorOf([2, 18, 3], [10, 250, 6], [1, 2, 1]), within: RARE.within },
+  control: priorOf([20, 1980, 3], [1, 99, 1]),
+};
 
 /** By how much the canary may be slower: the factor or the milliseconds, whichever allows more. */
 export interface Slack {

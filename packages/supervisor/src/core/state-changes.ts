@@ -1,9 +1,9 @@
 /** What changed between two status documents, one change for each line of `paceline watch`. Pure. */
 
-import { firstLine } from "./explain-instance.js";
 import {
   type EventFacts,
   type FleetFacts,
+  firstLine,
   type InstanceFacts,
   type PoolFacts,
   type ProcessFacts,

@@ -59,6 +59,9 @@ export const DEFAULT_LIMITS: VerdictLimits = {
   memoryMbPerMinute: 30,
 };
 
+/** The test of a release by itself: the share of its requests that get a 5xx or are lost. There is one only while there is nothing to compare. */
+export const ALONE = "failures alone";
+
 /** One figure of both arms. Without a value there are no requests, or no readings. */
 export interface VerdictTest {
   /** Such as `5xx` or `p99 GET /`. */

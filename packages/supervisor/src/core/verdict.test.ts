@@ -39,6 +39,11 @@ function evidence(canary: Arm, changes: Partial<Evidence> = {}): Evidence {
   return { canary, control, fresh: arm(canary.requests), memory: memory(30), classes: ["GET /", "POST /"], ...changes };
 }
 
+/** Returns the evidence where no instance of the generation in service is ready. */
+function alone(canary: Arm, control: Arm = arm(0)): Evidence {
+  return evidence(canary, { control, fresh: null, memory: [] });
+}
+
 describe("the verdict", () => {
   test.each<[string, Evidence, string, string[]]>([
     ["a release as good as the one in service", evidence(arm(3000)), "pass", []],
@@ -59,6 +64,41 @@ describe("the verdict", () => {
         fresh: arm(0, { requests: 3000, errors: 3000 }),
       }),
       "pass",
+      [],
+    ],
+    [
+      "nothing but 5xx, as before",
+      evidence(arm(0, { requests: 3000, errors: 3000 }), {
+        control: arm(0, { requests: 27_000, errors: 27_000 }),
+        fresh: arm(0, { requests: 3000, errors: 3000 }),
+      }),
+      "pass",
+      [],
+    ],
+    [
+      "nothing but 5xx, and nothing in service",
+      alone(arm(0, { requests: 13, errors: 13 })),
+      "fail",
+      ["failures alone"],
+    ],
+    [
+      "nothing but 5xx, and hardly anything in service",
+      alone(arm(0, { requests: 13, errors: 13 }), arm(4)),
+      "fail",
+      ["failures alone"],
+    ],
+    ["a few 5xx, and nothing in service", alone(arm(0, { requests: 9, errors: 9 })), "wait", []],
+    ["half of them 5xx, and nothing in service", alone(arm(0, { requests: 9000, errors: 4500 })), "wait", []],
+    [
+      "three in four are lost, and nothing in service",
+      alone(arm(0, { requests: 100, resets: 75 })),
+      "fail",
+      ["failures alone"],
+    ],
+    [
+      "nothing but 5xx, where the few requests in service were lost",
+      alone(arm(0, { requests: 60, errors: 60 }), arm(0, { requests: 3, resets: 3 })),
+      "wait",
       [],
     ],
     ["every tenth request is lost", evidence(arm(200, { resets: 20 })), "fail", ["resets"]],

@@ -7,7 +7,7 @@
  * that a release within all limits is taken back no more often. The upper end lies below the true difference with a probability of
  * `MISSES` at most in each test: all tests must pass, so a release beyond any limit is accepted no more often than that.
  */
-import { boundOf, type Count, evidenceAgainst, RARE, ShareComparison, type Side } from "./evidence.js";
+import { boundOf, type Count, evidenceAgainst, priorOf, RARE, ShareComparison, type Side } from "./evidence.js";
 import { memorySlope } from "./memory-slope.js";
 import {
   type Durations,
@@ -19,10 +19,18 @@ import {
   shareAbove,
   slowest,
 } from "./quantiles.js";
-import type { Arm, Evidence, Judgement, Verdict, VerdictLimits, VerdictTest } from "./verdict-model.js";
+import {
+  ALONE,
+  type Arm,
+  type Evidence,
+  type Judgement,
+  type Verdict,
+  type VerdictLimits,
+  type VerdictTest,
+} from "./verdict-model.js";
 
 /** The error rates that the documentation states. That of false alarms holds at a limit: a release as good as the control has far fewer. */
-const FALSE_ALARMS = 0.05;
+export const FALSE_ALARMS = 0.05;
 const MISSES = 0.05;
 
 /** The evidence beyond the limit from which a test that waits is doubtful. */
@@ -32,7 +40,7 @@ const DOUBT = Math.log(5);
  * How the false alarms are divided among the tests; those of durations again among the route classes, by their requests. The rest
  * is left for these parts, which change a little from look to look.
  */
-const ALARM_SHARES = { errors: 0.3, resets: 0.05, open: 0.03, p50: 0.1, p99: 0.45, memory: 0.02 };
+export const ALARM_SHARES = { errors: 0.3, resets: 0.05, open: 0.03, p50: 0.1, p99: 0.45, memory: 0.02, alone: 0.02 };
 
 /** A fault is gross if so large a part of the requests fails, or takes longer than the limit of the p99; or than that of the p50. */
 const GROSS = 0.08;
@@ -50,6 +58,7 @@ export function judge(evidence: Evidence, limits: VerdictLimits, isBrief = false
     shareTest("5xx", evidence, "errors", limits.errorPoints, isBrief),
     shareTest("resets", evidence, "resets", limits.resetPoints, isBrief),
     openTest(evidence, limits.resetPoints, isBrief),
+    ...aloneTest(evidence, isBrief),
     ...classes.flatMap((name) => durationTests(name, evidence, limits, isBrief)),
     crashTest(evidence, limits.crashes),
     memoryTest(evidence, limits.memoryMbPerMinute),
@@ -131,9 +140,49 @@ function shareTest(
   };
 }
 
+/** Without so many requests in service, a release is judged by itself, too. */
+const FEW = 10;
+/** A release that fails a larger part of its requests than this is broken, whatever was in service. */
+const MOST_ALONE = 0.5;
+const BROKEN = priorOf([9, 1, 1], [3, 2, 1]);
+
+/**
+ * The absolute rule for a release with nothing to compare: it fails if most of its requests certainly fail. It holds with the same
+ * martingale as the other tests: a release that fails half of its requests is taken back by it with a probability of its alarms at most.
+ */
+function aloneTest({ canary, control }: Evidence, isBrief: boolean): VerdictTest[] {
+  // A response that is cut off may be a 5xx, too.
+  const failed = ({ errors, resets, requests }: Arm) => Math.min(requests, errors + resets);
+  // A few requests in service that have mostly failed say that it is no worse.
+  if (control.requests >= FEW || 2 * failed(control) > control.requests) return [];
+  const count: Count = { hits: failed(canary), total: canary.requests };
+  const share = count.total === 0 ? 0 : count.hits / count.total;
+  const isBeyond = share > MOST_ALONE;
+  const against = (of: number) => evidenceAgainst(count, of, BROKEN);
+  const alarm = Math.log(1 / (FALSE_ALARMS * ALARM_SHARES.alone));
+  const evidence = isBeyond ? against(MOST_ALONE) : 0;
+  const low = isBrief || count.hits === 0 ? null : boundOf(against, share, 0, alarm);
+  return [
+    {
+      name: ALONE,
+      unit: "points",
+      verdict: evidence >= alarm ? "fail" : "wait",
+      ...{ isRequired: false, canary: count.total === 0 ? null : 100 * share, control: 0 },
+      ...{ interval: scaled([low, null], 100), limit: 100 * MOST_ALONE, isClear: !isBeyond },
+      isDoubtful: evidence >= DOUBT && evidence < alarm,
+    },
+  ];
+}
+
+/** Of a control with so many requests it is known that hardly anything succeeds. */
+const MANY = 50;
+
 /** Whether the canary's share is not higher than the control's by a gross fault. */
 function isClearOf(canary: Count, control: Count): boolean {
-  const gross = Math.min(0.99, GROSS + (control.total === 0 ? 0 : control.hits / control.total));
+  const share = control.total === 0 ? 0 : control.hits / control.total;
+  // No canary's share can be so much higher.
+  if (GROSS + share >= 1 && control.total >= MANY) return true;
+  const gross = Math.min(0.99, GROSS + share);
   return canary.hits < gross * canary.total && evidenceAgainst(canary, gross, RARE.within) >= CLEAR;
 }
 

@@ -95,6 +95,14 @@ export function steer(model: Model, what: "promote" | "rollback" | "hold", at: n
   return command.do === "operate" ? askFor(model, command, at) : only(model);
 }
 
+/** Writes a profile of the selected process into a file. */
+export function profile(model: Model, at: number): Step {
+  const process = processOf(model.status, model.selected);
+  if (process === undefined) return only(withNotice(model, "select an instance or a balancer to profile it", at));
+  const command = commandOf(`profile ${process.name}`, model);
+  return command.do === "operate" ? askFor(model, command, at) : only(model);
+}
+
 function askFor(model: Model, command: Extract<Command, { do: "operate" }>, at: number): Step {
   const { question: text, label, target, path, body } = command;
   return ask(model, { text, operation: { path, body }, label, target }, at);

@@ -97,6 +97,11 @@ const COMMANDS: readonly Known[] = [
     run: () => operation("Resume the deploy", "deploy", "/v1/deploy/hold", { hold: false }),
   },
   {
+    ...{ name: "profile", arguments: ["any"], needed: 1, help: "NAME: where its CPU time goes, into a file" },
+    run: ([target = ""]) =>
+      operation(`Profile ${target} for 10 s`, target, "/v1/dump", { target, what: "cpu", durationMs: 10_000 }),
+  },
+  {
     ...{ name: "lock", arguments: ["text"], needed: 1, help: "REASON: refuse changes of the fleet" },
     run: (words) => operation(`Lock the fleet (${words.join(" ")})`, "lock", "/v1/lock", { reason: words.join(" ") }),
   },

@@ -20,6 +20,8 @@ export interface DashboardOptions {
   ownership: Ownership;
   colour: boolean;
   glyphs: Glyphs;
+  /** Puts a dump of a process into a new file of the working directory, and returns what is said about it. */
+  saveDump(target: string, details: Record<string, unknown>): string;
   /** Stops a fleet that was started here; a second call stops it at once. */
   onStop?(): void;
   /** Ends the dashboard when its fleet has ended. */
@@ -74,9 +76,15 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
       const onProgress = (message: string) => dispatch({ type: "progress", id, message });
       const result = await new ControlClient({ socketPath })
         .operate("POST", path, body, onProgress)
+        .then((given) => saved(given, body as { target?: string }))
         .catch((error: Error): OperationResult => ({ ok: false, code: "failed", message: error.message }));
       dispatch({ type: "result", id, result, at: Date.now() }, true);
     };
+
+    const saved = (result: OperationResult, { target = "" }: { target?: string }): OperationResult =>
+      result.ok && result.details?.path !== undefined
+        ? { ok: true, message: options.saveDump(target, result.details) }
+        : result;
 
     const loadDeaths = async () => {
       const deaths = await new ControlClient({ socketPath, timeoutMs: DEATHS_TIMEOUT_MS }).deaths().catch(() => []);

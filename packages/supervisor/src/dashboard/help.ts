@@ -25,6 +25,7 @@ const ACTING: Entries = [
   ["r", "reload: new config, env files and code"],
   ["R", "restart the selected instance, pool or balancer"],
   ["K", "drain the instance, or take it back into turn"],
+  ["P", "profile of 10 s of the process, in a file here"],
   ["p b h", "in a deploy: promote, roll back, hold"],
 ];
 

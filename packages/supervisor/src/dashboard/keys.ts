@@ -4,6 +4,7 @@ import {
   only,
   openLog,
   pressInQuestion,
+  profile,
   reload,
   restart,
   runCommand,
@@ -114,6 +115,8 @@ function pressAnywhere(model: Model, key: Key, at: number): Step {
       return restart(model, at);
     case "K":
       return drain(model, at);
+    case "P":
+      return profile(model, at);
     case "s":
       return only(sortBy(model, undefined, at));
     case "[":

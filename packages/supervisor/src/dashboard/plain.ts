@@ -1,7 +1,8 @@
-/** Prints the status once a second as text or JSON, for logs and simple terminals. */
-import type { FigureHistory } from "../control/api.js";
+/** Prints the status once a second as text or JSON, for logs and simple terminals, until the fleet stops. */
+import type { FigureHistory, FleetEvent } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
-import { feedStatus } from "./feed.js";
+import { hasStopped } from "../core/words.js";
+import { feedLines, feedStatus } from "./feed.js";
 import { clock } from "./format.js";
 import { initialModel } from "./model.js";
 import { update } from "./update.js";
@@ -9,6 +10,8 @@ import { plainView } from "./view.js";
 
 const DEFAULT_WIDTH = 120;
 const TIMEOUT_MS = 10_000;
+/** How long the last events may take to arrive after the connection is lost. */
+const EVENTS_MS = 500;
 
 export interface PlainOptions {
   socketPath: string;
@@ -18,7 +21,7 @@ export interface PlainOptions {
   /** The width in columns. Default: 120. */
   width?: number | undefined;
   print(text: string): void;
-  /** Ends the loop, which otherwise continues even if the supervisor goes away. */
+  /** Ends the loop, which otherwise goes on until the fleet stops, also if the supervisor goes away. */
   signal: AbortSignal;
 }
 
@@ -47,24 +50,42 @@ export async function runPlain({ socketPath, json, once, width, print, signal }:
     return show(status);
   }
   let lost = false;
-  const stop = feedStatus(socketPath, {
+  let stopped = false;
+  let ended = false;
+  let end = () => {};
+  /** The last frame stands: what remains to be said once both streams have ended is that the fleet has stopped, or is lost. */
+  const say = () => {
+    const at = Date.now();
+    const code = stopped ? "stopped" : "lost";
+    const text = stopped ? "the fleet has stopped" : "connection lost, reconnecting";
+    print(json ? JSON.stringify({ error: { code, message: text, at } }) : `${clock(at)} ${text}\n`);
+    if (stopped) end();
+  };
+  const stopEvents = feedLines<FleetEvent>(socketPath, "/v1/events?follow=1&lines=1", (events) => {
+    if (events.length === 0) return;
+    stopped = hasStopped(events);
+    if (stopped && lost) say();
+  });
+  const stopStatus = feedStatus(socketPath, {
     onStatus: (status) => {
       lost = false;
       show(status);
     },
     ...(!json && { onHistory: takeHistory }),
     onLost: () => {
-      const at = Date.now();
-      model = update(model, { type: "lost", at }).model;
-      const text = "connection lost, reconnecting";
-      if (!lost)
-        print(json ? JSON.stringify({ error: { code: "lost", message: text, at } }) : `${clock(at)} ${text}\n`);
+      if (lost) return;
       lost = true;
+      model = update(model, { type: "lost", at: Date.now() }).model;
+      // What was the last event is known a moment later.
+      setTimeout(() => lost && !ended && say(), EVENTS_MS);
     },
   });
   await new Promise<void>((resolve) => {
+    end = resolve;
     if (signal.aborted) return resolve();
     signal.addEventListener("abort", () => resolve());
   });
-  stop();
+  ended = true;
+  stopStatus();
+  stopEvents();
 }

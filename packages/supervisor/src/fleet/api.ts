@@ -62,6 +62,8 @@ export interface FleetStart extends FleetOrigin {
   listen?: string[] | undefined;
   /** The port of 127.0.0.1 to listen on if neither `listen` nor the config says where. Default: 8080. */
   defaultPort?: number | undefined;
+  /** Serve https, with a certificate that is made here: signed by itself, or by an authority of the fleet. */
+  tls?: "self-signed" | "internal" | undefined;
   /** The key `sticky` of the only pool: each client keeps to one instance. */
   sticky?: string | undefined;
   /** The runtime of every process. */

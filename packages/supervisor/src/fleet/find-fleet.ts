@@ -1,6 +1,7 @@
 /** Finds the fleet that a command refers to. Only trusts run directories that no other user can write to. */
 import { lstatSync, realpathSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { hasSocketBelow } from "@paceline/wire/socket-file";
 import { type FleetSource, findConfigFile, findSource, kindOf, placeOf } from "../config/find.js";
 import { runDirName, writtenCwd } from "../config/identity.js";
@@ -19,6 +20,7 @@ import {
   stateFolderOf,
 } from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
+import { isStopped } from "../run-dir/silent.js";
 import { allowedOwner, distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
 import type { FleetChoice } from "./api.js";
 
@@ -31,12 +33,30 @@ export interface FoundFleet {
   owner: string | undefined;
 }
 
+/** A supervisor serves its control socket soon after it has taken its lock, and releases the lock soon after it has closed that socket. */
+const STARTING_MS = 10_000;
+const LOOK_EVERY_MS = 50;
+
 /**
- * Finds the fleet that the options select.
+ * Finds the fleet that the options select, and waits for one that is just starting or ending.
+ * @throws PacelineError like `findFleet`
+ */
+export async function findSettledFleet(options: FleetChoice): Promise<FoundFleet> {
+  const deadline = performance.now() + STARTING_MS;
+  for (;;) {
+    const fleet = await findFleet(options);
+    const isStill = isStopped(lockHolder(fleet.runDir)?.pid);
+    if (fleet.state !== "starting" || isStill || performance.now() >= deadline) return fleet;
+    await sleep(LOOK_EVERY_MS);
+  }
+}
+
+/**
+ * Finds the running fleet that the options select.
  * @throws PacelineError `not-running`, `orphaned`, `busy`, `denied` or `usage`, with the places that were searched
  */
 export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet> {
-  const fleet = await findFleet(options);
+  const fleet = await findSettledFleet(options);
   const { record, runDir, state } = fleet;
   switch (state) {
     case "up":

@@ -131,6 +131,12 @@ export class FleetClient implements Fleet {
     return this.operate("POST", "/v1/rollback", { release }, options);
   }
 
+  /** Changes what the deploy that is under way waits for. */
+  steerDeploy(what: "promote" | "hold" | "resume", options: OperationOptions = {}): Promise<OperationDone> {
+    if (what === "promote") return this.operate("POST", "/v1/deploy/promote", undefined, options);
+    return this.operate("POST", "/v1/deploy/hold", { hold: what === "hold" }, options);
+  }
+
   /** Until it is unlocked, the fleet refuses what would change it, with code `busy`. */
   lock(reason: string, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/lock", { reason }, options);

@@ -54,7 +54,7 @@ export async function prepareStart(
   const runtimes = findRuntimes(environment);
   const here = writtenCwd(environment);
   const cwd = start.cwd === undefined ? here : resolve(here, start.cwd);
-  const { name, instances, listen, defaultPort, sticky, runtime, python, args, rehearses } = start;
+  const { name, instances, listen, defaultPort, tls, sticky, runtime, python, args, rehearses } = start;
   checkOrigin(start);
   const request: LoadRequest = {
     target: start.file,
@@ -66,7 +66,7 @@ export async function prepareStart(
     proxy: start.proxy,
     config: start.config,
     cwd,
-    overrides: { name, instances, listen, defaultPort, sticky, runtime, python, args, rehearses },
+    overrides: { name, instances, listen, defaultPort, tls, sticky, runtime, python, args, rehearses },
     runtimes,
     environment,
     watches: start.watch,
@@ -142,6 +142,7 @@ function runOptionsOf(start: FleetStart): Record<string, string> {
   const given = {
     ...{
       "--name": name,
+      "--tls": start.tls,
       "--sticky": start.sticky,
       "--runtime": runtime,
       "--python": python,

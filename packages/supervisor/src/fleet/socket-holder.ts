@@ -124,7 +124,10 @@ class BriefChannel {
       const timer = setInterval(() => {
         const waitedMs = performance.now() - startedAt;
         if (waitedMs >= STARTING_AFTER_MS && this.#starting?.destroyed === false) done(this.#starting);
-        const canOneRun = [...this.tokens.values()].some((pid) => !isStopped(pid) && identify(pid) !== undefined);
+        const present = [...this.tokens.values()].filter((pid) => identify(pid) !== undefined);
+        const canOneRun = present.some((pid) => !isStopped(pid));
+        // All have ended, as in a stop: this start must not keep the lock from others.
+        if (present.length === 0) done(undefined);
         if (waitedMs >= (canOneRun ? mostMs : usualMs)) done(undefined);
       }, LOOK_EVERY_MS);
       const done = (socket: Socket | undefined) => {

@@ -6,10 +6,12 @@ import type { Readable } from "node:stream";
 import { BUN_ONE_READER, LISTEN_FDS, type RestartCommand } from "@paceline/wire";
 import type { LoadedFleet } from "../config/load.js";
 import type { FleetConfig, FleetUser } from "../core/model.js";
-import { EXIT } from "../errors.js";
+import { EXIT, PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
 import { actAs, claimRunDir, environmentOfUser, userToBecome } from "../run-dir/fleet-user.js";
-import { identify } from "../run-dir/lock.js";
+import { identify, lockHolder, runningIn } from "../run-dir/lock.js";
+import { findOrphans } from "../run-dir/orphans.js";
+import { readRecord } from "../run-dir/record.js";
 import { isDiskFull } from "../run-dir/run-dir-files.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
@@ -67,7 +69,22 @@ export async function launchSupervisor(
   prepared: PreparedStart,
   stopWithClient: boolean,
 ): Promise<SupervisorProcess> {
-  return (await launchByBalancer(start, prepared, stopWithClient)) ?? spawnSupervisor(start, prepared, stopWithClient);
+  const launched = await launchByBalancer(start, prepared, stopWithClient);
+  if (launched !== undefined) return launched;
+  if (start.onlyAdopts) refuseWithoutFleet(prepared.runDirPath);
+  return spawnSupervisor(start, prepared, stopWithClient);
+}
+
+/**
+ * A balancer's start may come after that of an operator, or after a stop: it must leave no process for a moment then.
+ * @throws PacelineError `running` or `not-running`
+ */
+function refuseWithoutFleet(runDir: string): void {
+  const holder = lockHolder(runDir);
+  const record = readRecord(runDir);
+  if (holder !== undefined && holder.pid === record?.pid) throw runningIn(runDir, holder.pid);
+  const isOver = record === undefined || record.endedAt !== null || findOrphans(record.channelSocket).length === 0;
+  if (isOver) throw new PacelineError("not-running", "there is no fleet to go on with");
 }
 
 /** Returns undefined if there is no balancer to ask. */
@@ -274,7 +291,7 @@ export function writtenArguments(start: FleetStart, listen: FleetConfig["listen"
 export function originArguments(start: FleetStart): string[] {
   const { file, instances, listen = [], runtime, worker } = start;
   const args: string[] = [];
-  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python", "sticky"] as const) {
+  for (const name of ["name", "static", "proxy", "cron", "fapws", "wsgi", "asgi", "python", "tls", "sticky"] as const) {
     const value = start[name];
     if (value !== undefined) args.push(`--${name}`, value);
   }

@@ -162,10 +162,10 @@ export class OutputFile {
     const lost = this.cutter.takeLost();
     if (lost > 0) this.sink.lost(lost);
     if (lines.length === 0) return;
-    const said = lines.length <= LAST_TRACEBACK_LINES ? lines : lines.slice(-LAST_TRACEBACK_LINES);
-    for (const line of said) if (line !== "") this.lastLines.push(beginOf(line));
-    const hasTraceback = this.lastLines.some((line) => line.startsWith(FATAL_LINE));
+    const said = lines.slice(-LAST_TRACEBACK_LINES).filter((line) => line !== "");
+    const hasTraceback = [this.lastLines, said].some((some) => some.some((line) => line.startsWith(FATAL_LINE)));
     const most = hasTraceback ? LAST_TRACEBACK_LINES : LAST_LINES;
+    for (const line of said.slice(-most)) this.lastLines.push(beginOf(line));
     this.lastLines.splice(0, Math.max(0, this.lastLines.length - most));
     // Of many lines read at once, each would keep the text of all in memory.
     if (lines.length > LAST_LINES)

@@ -19,6 +19,7 @@ const balancer = {
   ...{ name: "balancer.1", connections: 1, connectionsTotal: 2, retriesTotal: 3, spoolBytes: 4, unreadEndedTotal: 5 },
 };
 const pool = { wanted: 3, ready: 2, generation: 5, requestsTotal: 100, errorsTotal: 4, receiving: 1, sending: 2 };
+const responses = { "1xx": 0, "2xx": 6, "3xx": 0, "4xx": 1, "5xx": 0, abandoned: 0 };
 const status = {
   ...{ name: "shop", version: "1.2.3", runtime: "bun 1.4.5", state: "running", uptimeSeconds: 60, lock: null },
   ...{ requestsTotal: 10, errorsTotal: 1, rssBytes: 99, supervisor: { rssBytes: 44 }, problem: "the disk is full" },
@@ -27,7 +28,7 @@ const status = {
     {
       ...pool,
       name: "web",
-      instances: [{ ...measured, name: "web.1", outOfTurn: "drained", weight: 50, ejectionsTotal: 3 }],
+      instances: [{ ...measured, name: "web.1", outOfTurn: "drained", weight: 50, ejectionsTotal: 3, responses }],
     },
     { ...pool, name: "jobs", requestsTotal: null, errorsTotal: null, instances: [idle("jobs.1")] },
   ],
@@ -69,6 +70,9 @@ describe("the metrics of a fleet", () => {
     ["instance_drained", web, 1],
     ["instance_ejected", web, 0],
     ["instance_weight", web, 50],
+    ["instance_responses", { ...web, status: "2xx" }, 6],
+    ["instance_responses", { ...web, status: "3xx" }, 0],
+    ["instance_responses", { ...jobs, status: "2xx" }, undefined],
     ["ejections", web, 3],
     ["instance_drained", jobs, undefined],
     ["instance_weight", jobs, undefined],

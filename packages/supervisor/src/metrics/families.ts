@@ -126,6 +126,7 @@ export function familiesOf(status: Status, latenciesOf: LatenciesOf, routes: rea
     ...families(common.map(metricOf), [...instances, ...balancers]),
     ...families(ofRequests.map(metricOf), instances),
     ...families(INSTANCE, instances),
+    instanceResponses(instances),
     latencyFamily("request_duration_seconds", "The time of a request in the process.", instances, latenciesOf),
     ...families(
       ofRequests.map(metricOf).map((metric) => ({ ...metric, name: `balancer_${metric.name}` })),
@@ -160,6 +161,18 @@ function routeResponses(routes: readonly RouteTotal[]): Family {
   );
   const help = "Responses by route, method class and status class; abandoned: the client left before.";
   return { name: "paceline_route_responses", type: "counter", help, samples };
+}
+
+/** Always all classes, so that their number never grows. */
+function instanceResponses(instances: readonly Labelled<InstanceStatus>[]): Family {
+  const samples = instances.flatMap(({ of, labels }) =>
+    of.weight === null
+      ? []
+      : STATUS_CLASSES.map((status) => ({ labels: { ...labels, status }, value: of.responses?.[status] ?? 0 })),
+  );
+  const help =
+    "Responses of the process by status class, as the balancers count them; abandoned: the client left before.";
+  return { name: "paceline_instance_responses", type: "counter", help, samples };
 }
 
 function routeLatencies(routes: readonly RouteTotal[]): Family {

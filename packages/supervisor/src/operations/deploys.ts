@@ -1,6 +1,6 @@
 /** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
 import type { DeployRequest, DeployStatus, DeploySteering, OperationResult, ProgressListener } from "../control/api.js";
-import { DEPLOY_DEFAULTS } from "../core/deploy.js";
+import { DEPLOY_DEFAULTS, failingText } from "../core/deploy.js";
 import { findPool } from "../core/fleet.js";
 import type { FleetConfig } from "../core/model.js";
 import type { VerdictLimits } from "../core/verdict-model.js";
@@ -33,6 +33,8 @@ interface DeploysOptions extends CanariesOptions, RollbacksOptions {
   countRequests(pool: string, id: string): () => number;
   isStopping(): boolean;
   isReloading(): boolean;
+  /** Resolves when the next supervisor would go on from here. */
+  saveState(): Promise<void>;
 }
 
 /** How often processes report. */
@@ -50,7 +52,7 @@ export class Deploys {
   /** The folder or config file that it was begun with. */
   private named: string | undefined;
   private ended: Promise<OperationResult> | undefined;
-  /** Who takes the deploy back hears its steps, too. */
+  /** Who began the deploy hears its steps, and who takes it back. */
   private readonly listeners = new Set<ProgressListener>();
   /** For the state file: set from when all slots have the release until its hooks agree, or it is taken back. */
   undecided: BeforeDeploy | undefined;
@@ -128,8 +130,9 @@ export class Deploys {
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;
+    this.listeners.add(onProgress);
     this.ended = this.begin(trial, request, (text) => {
-      for (const listener of [onProgress, ...this.listeners]) listener(text);
+      for (const listener of this.listeners) listener(text);
     });
     const result = await this.ended;
     const said = result.ok ? result.message : `deploy: ${result.message}`;
@@ -283,11 +286,14 @@ export class Deploys {
     }
     this.undecided = undefined;
     this.last.deployed(deployed, former, trial.parts);
+    // The hook `after` may take long, and the release is in service by now.
+    await this.options.saveState();
     const pools = trial.parts.map(({ name, next }) => `${name} generation ${next}`).join(", ");
     const tookMs = performance.now() - trial.since;
     const addition = added.length === 0 ? [] : [`added and not judged: ${added.join(", ")}`];
     const done = `deployed: ${pools || "no pool that existed"}, in ${seconds(tookMs)}`;
-    return { ok: true, message: [done, ...untried, ...addition, ...unsaid].join("; ") };
+    const failing = failingText(trial.judgements);
+    return { ok: true, message: [done, ...failing, ...untried, ...addition, ...unsaid].join("; ") };
   }
 
   /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */

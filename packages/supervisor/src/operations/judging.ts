@@ -51,6 +51,7 @@ export function openJudge(pool: string, limits: VerdictLimits, options: JudgingO
         undecided: tests.flatMap((test) => (test.verdict === "wait" && test.isRequired ? test.name : [])),
         canaryRequests: evidence.canary.requests,
         controlRequests: evidence.control.requests,
+        failedPercent: failedPercentOf(evidence.canary),
         isAlone: arms.old.length === 0 && evidence.control.requests === 0,
         tests: tests.map((test) => {
           const { name, verdict, interval, limit: most } = test;
@@ -60,6 +61,10 @@ export function openJudge(pool: string, limits: VerdictLimits, options: JudgingO
     },
     close: () => counts.end(pool),
   };
+}
+
+function failedPercentOf({ errors, resets, requests }: Arm): number {
+  return requests === 0 ? 0 : (100 * (errors + resets)) / requests;
 }
 
 /** A request counts as open after this time, at least, or after so many times the p99 of the control. */

@@ -1,5 +1,5 @@
 /** What the balancers are told of the fleet: snapshots, and one snapshot alone for a change of many steps. */
-import type { CommandSpec, IdentityRules } from "@paceline/wire";
+import type { CommandSpec, IdentityRules, Snapshot } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import { poolViews, type Reach } from "../core/fleet.js";
 import type { BalancerConfig, ListenAddress } from "../core/model.js";
@@ -65,7 +65,7 @@ export class Publishing {
       listen: listensOn().map((address, index) => ({
         ...{ fd: index + 3, address },
         ...(configs.balancer.proxied?.includes(index) && { proxied: true }),
-        ...pooled(configs.fleet.listen[index]),
+        ...traitsOf(configs.fleet.listen[index]),
       })),
       pools: poolViews(runner.fleet, configs.routes, (id) => this.reach(id)).map((pool) =>
         judged.isJudged(pool.name) ? { ...pool, judged: true } : pool,
@@ -79,6 +79,7 @@ export class Publishing {
       ...(configs.balancer.spans && { spans: true }),
       ...(configs.balancer.probes != null && { probes: configs.balancer.probes }),
       ...(configs.balancer.processes > 1 && { balancers: configs.balancer.processes }),
+      ...(configs.fleet.tls?.hsts != null && { hsts: configs.fleet.tls.hsts }),
       ...(this.isUnready && { stopping: true }),
       spoolDir: configs.balancer.spoolDir ?? spoolDir,
       limits: configs.balancerLimits,
@@ -107,9 +108,17 @@ export class Publishing {
   }
 }
 
-/** Names the pool that gets the connections of an address. */
-function pooled(address: ListenAddress | undefined): { pool?: string } {
-  return address?.pool === undefined ? {} : { pool: address.pool };
+/** Returns which pool gets the connections of an address, and what happens to them before. */
+function traitsOf({
+  pool,
+  tls,
+  redirect,
+}: Partial<ListenAddress> = {}): Omit<Snapshot["listen"][number], "fd" | "address"> {
+  return {
+    ...(pool !== undefined && { pool }),
+    ...(tls !== undefined && { tls: true }),
+    ...(redirect !== undefined && { redirect }),
+  };
 }
 
 /** Returns which ids and traces requests get; undefined if they get none. */

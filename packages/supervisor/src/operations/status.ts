@@ -1,6 +1,6 @@
 /** Assembles the status document. */
 import { availableParallelism } from "node:os";
-import { rssBytes as ownRssBytes } from "@paceline/wire";
+import { rssBytes as ownRssBytes, STATUS_CLASSES } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type {
   BalancerStatus,
@@ -70,6 +70,7 @@ interface StatusSources {
   deaths: DeathWatch;
   series: SeriesKeeper;
   locking: FleetLocking;
+  certificates: { readonly status: NonNullable<Status["certificates"]> } | undefined;
 }
 
 export function buildStatus(sources: StatusSources): Status {
@@ -97,6 +98,7 @@ export function buildStatus(sources: StatusSources): Status {
     rolledBack: sources.rolledBack,
     lastDeath: lastDeathOf(sources),
     lock: sources.locking.status,
+    ...(sources.certificates !== undefined && { certificates: sources.certificates.status }),
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, pool, now))),
@@ -241,6 +243,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, ofPool: Pool, now: n
     runtime: child?.runtime ?? sources.configs.pool(pool)?.runtime ?? "bun",
     eventLoopLagMs: last?.eventLoopLagMs ?? null,
     heapBytes: last?.heapBytes ?? null,
+    responses: responsesOf(child),
     exposed: child?.exposed ?? [],
     recycles: sources.slots.of(slot.name).recycles,
     recycle: sources.recycling.statusOf(child),
@@ -251,6 +254,12 @@ function instanceStatus(sources: StatusSources, slot: Slot, ofPool: Pool, now: n
     slow: null,
     weight: serves ? (slot.turn?.weight ?? FULL_WEIGHT) : null,
   };
+}
+
+function responsesOf(child: LiveProcess | undefined): InstanceStatus["responses"] {
+  const counts = child?.stats.statuses;
+  if (counts === undefined) return null;
+  return Object.fromEntries(STATUS_CLASSES.map((name, at) => [name, counts[at] ?? 0])) as InstanceStatus["responses"];
 }
 
 function ejectionsOf({ children }: StatusSources, child: LiveProcess | undefined, now: number) {

@@ -1,6 +1,8 @@
 /** What needs somebody's attention, the worst first: what is wrong, the app's own words, and what may help. Pure. */
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import { killersOf } from "../core/killers.js";
 import { age, duration, number } from "./format.js";
+import type { State, View } from "./model.js";
 import { growthPerMinute, median, type Series, valuesOf } from "./series.js";
 
 export interface Attention {
@@ -10,8 +12,9 @@ export interface Attention {
   title: string;
   /** The app's own words, or more about it; empty: none. */
   detail: string;
-  /** The instance that it is about; empty: none. */
-  instance: string;
+  /** The instance or the death that it is about, and its view; empty: none. */
+  about: string;
+  view: View;
   /** Whether a restart may help. */
   mayRestart: boolean;
 }
@@ -21,20 +24,36 @@ export const MAX_SHOWN = 6;
 /** From how much more than the median of its pool a figure is marked. */
 export const MARKED = { busy: 1.5, bad: 2 } as const;
 
-export function attentionOf(status: Status, series: Series): Attention[] {
+type Seen = Pick<State, "seconds" | "events" | "deaths" | "at">;
+
+export function attentionOf(seen: Seen, status: Status): Attention[] {
   const all = [
     ...ofFleet(status),
+    ...ofKillers(seen),
     ...status.pools.flatMap((pool) => [
       ...ofPool(pool),
-      ...pool.instances.flatMap((each) => ofInstance(each, pool, series)),
+      ...pool.instances.flatMap((each) => ofInstance(each, pool, seen.seconds)),
     ]),
     ...status.balancers.flatMap(ofProcess),
   ];
   return [...all.filter(({ isBad }) => isBad), ...all.filter(({ isBad }) => !isBad)];
 }
 
-function fact(key: string, title: string, more: Partial<Attention> = {}): Attention {
-  return { key, title, isBad: false, detail: "", instance: "", mayRestart: false, ...more };
+/** What a restart of the instance may help against. */
+const MENDED = /^(state|stalled|slow|memory|errors) /;
+
+function fact(key: string, title: string, more: Partial<Omit<Attention, "mayRestart">> = {}): Attention {
+  const { about = "" } = more;
+  return {
+    key,
+    title,
+    isBad: false,
+    detail: "",
+    view: "instance",
+    ...more,
+    about,
+    mayRestart: about !== "" && MENDED.test(key),
+  };
 }
 
 function ofFleet({ problem, log, lock, rolledBack, watch }: Status): Attention[] {
@@ -47,6 +66,21 @@ function ofFleet({ problem, log, lock, rolledBack, watch }: Status): Attention[]
       : [fact("upgrade", "the last upgrade was rolled back", { detail: rolledBack.reason })]),
     ...(lock === null ? [] : [fact("lock", `locked by ${lock.by}`, { detail: lock.reason })]),
   ];
+}
+
+const KILLS_MS = 3_600_000;
+
+/** The requests that end their processes: those that several were running, and the last one that a balancer has found. */
+function ofKillers({ deaths, events, at }: Seen): Attention[] {
+  const recent = deaths.filter((death) => at - death.at < KILLS_MS);
+  const found = killersOf(recent, ({ running }) => (running === null ? [] : [running])).map(({ request, deaths: of }) =>
+    fact(`kills ${request}`, `${request} ends its processes: ${of.length} in the last hour`, {
+      ...{ isBad: true, detail: errorIn(of[0]?.lastLines ?? []), about: String(of[0]?.id), view: "death" },
+    }),
+  );
+  const said = events.findLast(({ kind, at: saidAt }) => kind === "poison" && at - saidAt < KILLS_MS);
+  if (found.length > 0 || said === undefined) return found;
+  return [fact("kills", `${said.subject} ${said.message.split(";")[0]}`, { isBad: true })];
 }
 
 /** Errors of a whole pool are its code's, not an instance's. */
@@ -71,7 +105,7 @@ function ofErrors({ name, errorsPerMinute, requestsPerSecond, instances }: PoolS
   const who = isOne && worst !== undefined ? worst.name : name;
   return [
     fact(`errors ${name}`, `${who} has ${number(errorsPerMinute)} responses with 5xx a minute`, {
-      ...{ isBad: true, instance: isOne ? who : "", mayRestart: isOne },
+      ...{ isBad: true, about: isOne ? who : "" },
     }),
   ];
 }
@@ -85,27 +119,28 @@ function ofProcess(process: Process): Attention[] {
     case "failed":
       return [
         fact(`state ${name}`, `${name} has failed and is not restarted`, {
-          ...{ isBad: true, detail: said || (lastExit?.reason ?? ""), instance: name, mayRestart: true },
+          ...{ isBad: true, detail: said || (lastExit?.reason ?? ""), about: name },
         }),
       ];
     case "backoff":
       return [
         fact(`state ${name}`, `${name} ${lastExit?.reason ?? "has exited"}, and is started again soon`, {
-          ...{ isBad: true, detail: said, instance: name, mayRestart: true },
+          ...{ isBad: true, detail: said, about: name },
         }),
       ];
     default:
       if (stalledMs !== null)
         return [
           fact(`stalled ${name}`, `${name} has not responded for ${duration(stalledMs)}`, {
-            ...{ isBad: true, instance: name, mayRestart: true },
+            isBad: true,
+            about: name,
           }),
         ];
       // It dies again and again, and runs at the moment.
       return restarts >= 3 && lastExit !== null && process.uptimeSeconds < 120
         ? [
             fact(`restarts ${name}`, `${name} was restarted ${restarts} times: ${lastExit.reason}`, {
-              ...{ isBad: true, detail: said, instance: name },
+              ...{ isBad: true, detail: said, about: name },
             }),
           ]
         : [];
@@ -126,7 +161,7 @@ function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series):
   if (slow !== null)
     found.push(
       fact(`slow ${name}`, `${name} is slow: ${slow.by} ${duration(slow.ms)}, usual is ${duration(slow.usual)}`, {
-        ...{ instance: name, mayRestart: true },
+        ...{ about: name },
       }),
     );
   const limit = recycle?.memoryLimitInSeconds ?? null;
@@ -143,24 +178,21 @@ function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series):
     found.push(
       fact(`memory ${name}`, `${name} grows${isLeak ? ` by ${number(growth / 1e6)} MB a minute` : ""}`, {
         detail: limit === null ? "" : `reaches maxMemoryMb in ${age(limit)}, and is replaced then`,
-        ...{ instance: name, mayRestart: true },
+        ...{ about: name },
       }),
     );
   if (recycle?.due != null)
-    found.push(fact(`recycle ${name}`, `${name} is to be replaced`, { detail: recycle.due, instance: name }));
+    found.push(fact(`recycle ${name}`, `${name} is to be replaced`, { detail: recycle.due, about: name }));
   if (outOfTurn === "ejected")
     found.push(
       fact(`turn ${name}`, `${name} is ejected: it gets no requests`, {
         detail: ejections[0]?.reason ?? "",
-        instance: name,
+        about: name,
       }),
     );
-  if (outOfTurn === "drained")
-    found.push(fact(`turn ${name}`, `${name} is drained by an operator`, { instance: name }));
+  if (outOfTurn === "drained") found.push(fact(`turn ${name}`, `${name} is drained by an operator`, { about: name }));
   if (exposed.length > 0)
-    found.push(
-      fact(`exposed ${name}`, `${name} listens on ${exposed.join(", ")}, past the balancer`, { instance: name }),
-    );
+    found.push(fact(`exposed ${name}`, `${name} listens on ${exposed.join(", ")}, past the balancer`, { about: name }));
   return found;
 }
 

@@ -3,7 +3,7 @@ import type { DeathReport } from "../core/deaths.js";
 import { type Child, h, type Node } from "./dom.js";
 import { age, clock, duration, megabytes, NONE, number } from "./format.js";
 import { hrefOf, type State } from "./model.js";
-import { card, chartOf, emptyText, facts, headings, link, type On } from "./parts.js";
+import { card, chartOf, emptyText, facts, link, numberCell, type On, table, textBlock } from "./parts.js";
 import type { Values } from "./series.js";
 
 export function death(state: State, on: On): Child[] {
@@ -87,22 +87,17 @@ function requests({ requests: lost, requestsOmitted }: DeathReport): Node {
     {},
     lost.length === 0
       ? emptyText("none was in flight")
-      : h(
-          "table",
-          { class: "plain" },
-          headings("open for", "request", "was", "then"),
-          h(
-            "tbody",
-            {},
-            lost.map(({ request, ageMs, state, outcome }) =>
-              h(
-                "tr",
-                {},
-                h("td", { class: "num" }, duration(ageMs)),
-                h("th", { scope: "row", class: "mono" }, request),
-                h("td", {}, STATES[state]),
-                h("td", { class: outcome === "reassigned" ? "" : "bad" }, outcome),
-              ),
+      : table(
+          "",
+          ["open for", "request", "was", "then"],
+          lost.map(({ request, ageMs, state, outcome }) =>
+            h(
+              "tr",
+              {},
+              numberCell(duration(ageMs)),
+              h("th", { scope: "row", class: "mono" }, request),
+              h("td", {}, STATES[state]),
+              h("td", { class: outcome === "reassigned" ? "" : "bad" }, outcome),
             ),
           ),
         ),
@@ -115,9 +110,7 @@ function stack({ stack: frames }: DeathReport): Node {
     "Where its code was",
     frames.length === 0 ? "" : "the innermost first",
     {},
-    frames.length === 0
-      ? emptyText("that could not be read")
-      : h("pre", { tabindex: 0, "aria-label": "stack" }, frames.join("\n")),
+    frames.length === 0 ? emptyText("that could not be read") : textBlock("stack", frames),
   );
 }
 
@@ -126,8 +119,6 @@ function lines({ lastLines }: DeathReport): Node {
     "Its last lines",
     "",
     {},
-    lastLines.length === 0
-      ? emptyText("it wrote nothing")
-      : h("pre", { tabindex: 0, "aria-label": "last lines" }, lastLines.join("\n")),
+    lastLines.length === 0 ? emptyText("it wrote nothing") : textBlock("last lines", lastLines),
   );
 }

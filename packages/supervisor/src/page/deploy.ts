@@ -5,7 +5,21 @@ import { bar, interval, latencyBars } from "./charts.js";
 import { type Child, h, type Node } from "./dom.js";
 import { age, clock, duration, megabytes, NONE, number, toneOf } from "./format.js";
 import { hrefOf, type Question, type State } from "./model.js";
-import { actButton, card, emptyText, eventRow, facts, headings, link, type On, ROLLBACK, stateBadge } from "./parts.js";
+import {
+  actButton,
+  card,
+  emptyText,
+  eventRow,
+  facts,
+  lineList,
+  link,
+  numberCell,
+  type On,
+  ROLLBACK,
+  stateBadge,
+  table,
+  timeOf,
+} from "./parts.js";
 
 export function deploy(state: State, status: Status, on: On): Child[] {
   if (state.route.name !== "") return [operation(state)];
@@ -195,7 +209,7 @@ function arms({ arms: both }: DeployStatus): Node {
   const before = both?.old ?? null;
   const after = both?.new ?? null;
   const cell = (value: number | null, most: number, hue: string, text: (value: number) => string) => [
-    h("td", { class: "num" }, value === null ? NONE : text(value)),
+    numberCell(value === null ? NONE : text(value)),
     h("td", { class: "room" }, bar(value === null || most === 0 ? 0 : (100 * value) / most, hue)),
   ];
   return card(
@@ -204,7 +218,7 @@ function arms({ arms: both }: DeployStatus): Node {
     {},
     h(
       "table",
-      { class: "plain arms" },
+      { class: "arms" },
       h(
         "thead",
         {},
@@ -232,7 +246,7 @@ function arms({ arms: both }: DeployStatus): Node {
             h("th", { scope: "row" }, title),
             cell(a, most, "cyan", text),
             cell(b, most, "magenta", text),
-            h("td", { class: "num" }, isTotal ? "" : differenceText(a, b)),
+            numberCell(isTotal ? "" : differenceText(a, b)),
           );
         }),
       ),
@@ -257,29 +271,24 @@ function tests({ tests: all }: DeployStatus): Node {
     {},
     all.length === 0
       ? emptyText("nothing is compared yet")
-      : h(
-          "table",
-          { class: "plain tests" },
-          headings("test", "difference", "limit", "interval", "verdict"),
-          h(
-            "tbody",
-            {},
-            all.map(({ name, verdict, difference, limit, interval: range, most }) =>
+      : table(
+          "tests",
+          ["test", "difference", "limit", "interval", "verdict"],
+          all.map(({ name, verdict, difference, limit, interval: range, most }) =>
+            h(
+              "tr",
+              { key: name },
+              h("th", { scope: "row" }, name),
+              numberCell(difference || NONE),
+              numberCell(limit, "dim"),
               h(
-                "tr",
-                { key: name },
-                h("th", { scope: "row" }, name),
-                h("td", { class: "num" }, difference || NONE),
-                h("td", { class: "num dim" }, limit),
-                h(
-                  "td",
-                  { class: "room" },
-                  range === undefined || (range[0] === null && range[1] === null)
-                    ? h("span", { class: "dim" }, "needs more requests")
-                    : interval({ interval: range, most, verdict }),
-                ),
-                h("td", {}, stateBadge(verdict, VERDICT_WORDS[verdict])),
+                "td",
+                { class: "room" },
+                range === undefined || (range[0] === null && range[1] === null)
+                  ? h("span", { class: "dim" }, "needs more requests")
+                  : interval({ interval: range, most, verdict }),
               ),
+              h("td", {}, stateBadge(verdict, VERDICT_WORDS[verdict])),
             ),
           ),
         ),
@@ -304,9 +313,8 @@ function whatHappened(pools: readonly PoolStatus[], { events, at }: State): Node
     {},
     newestFirst.length === 0
       ? emptyText("nothing yet")
-      : h(
-          "ol",
-          { class: "lines", tabindex: 0, "aria-label": "what happened" },
+      : lineList(
+          "what happened",
           newestFirst.map((event) => eventRow(event, at)),
         ),
   );
@@ -319,15 +327,10 @@ function history({ operations, at }: State): Node {
     { class: "scroller" },
     operations.length === 0
       ? emptyText("nothing yet")
-      : h(
-          "table",
-          { class: "plain history" },
-          headings("when", "what", "by", "result", "took", "message"),
-          h(
-            "tbody",
-            {},
-            operations.slice(0, 50).map((entry) => historyRow(entry, at)),
-          ),
+      : table(
+          "history",
+          ["when", "what", "by", "result", "took", "message"],
+          operations.slice(0, 50).map((entry) => historyRow(entry, at)),
         ),
   );
 }
@@ -344,11 +347,11 @@ function historyRow(
   return h(
     "tr",
     { key: `${id}` },
-    h("td", {}, h("time", { datetime: new Date(at).toISOString() }, clock(at, now))),
+    h("td", {}, timeOf(at, clock(at, now))),
     h("th", { scope: "row" }, link(hrefOf({ view: "deploy", name: `${id}` }), what)),
     h("td", {}, callerText(by)),
     h("td", {}, stateBadge(resultTone(result), result)),
-    h("td", { class: "num" }, durationMs === null ? NONE : duration(durationMs)),
+    numberCell(durationMs === null ? NONE : duration(durationMs)),
     h("td", { class: "dim message" }, message),
   );
 }
@@ -384,12 +387,12 @@ function operation({ operation: entry, route, at, unread }: State): Node {
       {},
       done.length === 0
         ? emptyText("it has no steps")
-        : h(
-            "ol",
-            { class: "lines tall", tabindex: 0, "aria-label": "steps" },
-            done.map(({ afterMs, text }, index) =>
-              h("li", { key: `${index}` }, h("time", {}, `+ ${duration(afterMs)}`), h("span", { class: "text" }, text)),
+        : lineList(
+            "steps",
+            done.map(({ afterMs, text }) =>
+              h("li", {}, h("time", {}, `+ ${duration(afterMs)}`), h("span", { class: "text" }, text)),
             ),
+            "tall",
           ),
     ),
     h("p", {}, link("#/deploy", "All deploys and operations")),

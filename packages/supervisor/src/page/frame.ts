@@ -8,7 +8,7 @@ import { instance } from "./instance.js";
 import { log } from "./log.js";
 import type { Dialog, State, View } from "./model.js";
 import { overview } from "./overview.js";
-import { actButton, type On, reloadQuestion, stateBadge } from "./parts.js";
+import { actButton, button, type On, reloadQuestion, stateBadge } from "./parts.js";
 
 /** What the frame can do beside what views can. */
 export interface OnFrame extends On {
@@ -75,37 +75,13 @@ function head(state: State, { theme: changeTheme, zoom: changeZoom, ...on }: OnF
       { class: "tools" },
       mayWrite && actButton(on, reloadQuestion(null)),
       h("time", { class: "dim" }, at === 0 ? "" : clock(at)),
-      h(
-        "button",
-        {
-          type: "button",
-          onclick: changeZoom,
-          "aria-keyshortcuts": "z",
-          "aria-label": `${span} in charts`,
-        },
-        span,
-      ),
-      h(
-        "button",
-        {
-          type: "button",
-          onclick: changeTheme,
-          "aria-keyshortcuts": "t",
-          "aria-label": `colours: ${theme}`,
-          title: `colours: ${theme}`,
-        },
-        { dark: "☾", light: "☀" }[theme] ?? "◐",
-      ),
-      h(
-        "button",
-        {
-          type: "button",
-          "aria-label": "keys",
-          "aria-keyshortcuts": "?",
-          onclick: () => on.send({ type: "set", change: { dialog: { kind: "keys" } } }),
-        },
-        "?",
-      ),
+      button(span, changeZoom, { "aria-keyshortcuts": "z", "aria-label": `${span} in charts` }),
+      button({ dark: "☾", light: "☀" }[theme] ?? "◐", changeTheme, {
+        "aria-keyshortcuts": "t",
+        "aria-label": `colours: ${theme}`,
+        title: `colours: ${theme}`,
+      }),
+      button("?", () => on.set({ dialog: { kind: "keys" } }), { "aria-keyshortcuts": "?", "aria-label": "keys" }),
     ),
   );
 }
@@ -145,11 +121,7 @@ function notice({ notice: said }: State, on: On): Node {
     { class: "notice", role: "status", hidden: said === null },
     said !== null && [
       h("p", { class: said.isBad ? "bad" : "" }, said.isBad && "✗ ", said.text),
-      h(
-        "button",
-        { type: "button", "aria-label": "close", onclick: () => on.send({ type: "set", change: { notice: null } }) },
-        "×",
-      ),
+      button("×", () => on.set({ notice: null }), { "aria-label": "close" }),
     ],
   );
 }
@@ -208,7 +180,7 @@ function dialog(open: Dialog | null, on: On): Node {
         { class: "keys" },
         KEYS.map(([keys, does]) => h("div", {}, h("dt", {}, h("kbd", {}, keys)), h("dd", {}, does))),
       ),
-      h("p", { class: "buttons" }, h("button", { type: "button", onclick: close }, "Close")),
+      h("p", { class: "buttons" }, button("Close", close)),
     ],
     open?.kind === "question" && [
       h("h2", {}, open.question.title),
@@ -216,12 +188,10 @@ function dialog(open: Dialog | null, on: On): Node {
       h(
         "p",
         { class: "buttons" },
-        h("button", { type: "button", autofocus: true, onclick: close }, "Cancel"),
-        h(
-          "button",
-          { type: "button", class: open.question.isHarmful ? "harmful" : "main", onclick: () => on.decide(true) },
-          open.question.action,
-        ),
+        button("Cancel", close, { autofocus: true }),
+        button(open.question.action, () => on.decide(true), {
+          class: open.question.isHarmful ? "harmful" : "main",
+        }),
       ),
     ],
   );

@@ -12,16 +12,19 @@ import {
   emptyText,
   facts,
   findProcess,
-  headings,
   isInstance,
+  lineList,
   link,
   logRow,
   newest,
+  numberCell,
   type On,
   type Process,
   restartQuestion,
   stateBadge,
   stateOf,
+  table,
+  textBlock,
   turnQuestion,
 } from "./parts.js";
 import { medianOf, valuesOf } from "./series.js";
@@ -51,6 +54,7 @@ function head(process: Process, kind: string, { mayWrite }: State, on: On): Node
   const more = isInstance(process)
     ? [
         ["generation", `${process.generation}`] as const,
+        process.responses !== null && (["responses", responsesText(process.responses)] as const),
         process.weight !== null && process.weight !== 100 && (["weight", `${process.weight}`] as const),
         process.recycles > 0 && (["recycled", `${process.recycles} times`] as const),
         ["release", process.release] as const,
@@ -91,6 +95,14 @@ function head(process: Process, kind: string, { mayWrite }: State, on: On): Node
       version !== null && ["version", version],
     ),
   );
+}
+
+/** Returns such as `2xx 1,234, 4xx 3`. */
+function responsesText(responses: object): string {
+  return Object.entries(responses)
+    .filter(([, count]) => count > 0)
+    .map(([status, count]) => `${status} ${number(count)}`)
+    .join(", ");
 }
 
 function charts(state: State, process: Process, group: string, others: readonly string[], on: On): Node {
@@ -149,23 +161,17 @@ function openRequests(process: Process, { open }: State): Node {
     "Open requests",
     beside,
     {},
-    h(
-      "table",
-      { class: "plain" },
-      headings("open for", "request", "client"),
-      h(
-        "tbody",
-        {},
-        open.map(({ request, ageMs, client }) => {
-          const tone = ageMs >= 1000 ? "bad" : ageMs >= 200 ? "busy" : "";
-          return h(
-            "tr",
-            {},
-            h("td", { class: `num ${tone}` }, duration(ageMs)),
-            h("th", { scope: "row", class: "mono" }, request),
-            h("td", { class: "num dim" }, client),
-          );
-        }),
+    table(
+      "",
+      ["open for", "request", "client"],
+      open.map(({ request, ageMs, client }) =>
+        h(
+          "tr",
+          {},
+          numberCell(duration(ageMs), ageMs >= 1000 ? "bad" : ageMs >= 200 ? "busy" : ""),
+          h("th", { scope: "row", class: "mono" }, request),
+          numberCell(client, "dim"),
+        ),
       ),
     ),
   );
@@ -187,7 +193,7 @@ function lastDeath({ name }: Process, { deaths, at }: State): Node {
       ["reassigned", String(reassigned)],
       running !== null && ["was running", h("span", { class: "mono" }, running)],
     ),
-    h("pre", { tabindex: 0, "aria-label": "its last lines" }, lastLines.slice(-8).join("\n")),
+    textBlock("its last lines", lastLines.slice(-8)),
     h("p", {}, link(hrefOf({ view: "death", name: String(id) }), "The whole report")),
   );
 }
@@ -200,10 +206,10 @@ function log(state: State, name: string): Node {
     {},
     lines.length === 0
       ? emptyText("it has written nothing lately")
-      : h(
-          "ol",
-          { class: "lines follows", tabindex: 0, "aria-label": `log of ${name}` },
+      : lineList(
+          `log of ${name}`,
           lines.slice(-LINES).map((line) => logRow(line, state.at)),
+          "follows",
         ),
   );
 }

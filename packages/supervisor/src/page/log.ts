@@ -2,7 +2,7 @@
 import { type Child, h, type Node } from "./dom.js";
 import { number, toneOf } from "./format.js";
 import { filtered, LEVELS, type Level, type State } from "./model.js";
-import { emptyText, logRow, type On } from "./parts.js";
+import { button, emptyText, lineList, logRow, type On } from "./parts.js";
 
 /** More lines would make the page slow; a narrower filter shows older ones. */
 export const SHOWN_LINES = 600;
@@ -26,12 +26,10 @@ export function log(state: State, on: On): Child[] {
         oninput: (event: Event) => change({ filter: (event.target as HTMLInputElement).value }),
       }),
       LEVELS.map((level) => levelButton(level, counts[level], state, on)),
-      h(
-        "button",
-        { type: "button", "aria-pressed": String(isPaused), onclick: () => change({ isPaused: !isPaused }) },
-        isPaused ? "Follow" : "Pause",
-      ),
-      h("button", { type: "button", onclick: () => on.download() }, "Download"),
+      button(isPaused ? "Follow" : "Pause", () => change({ isPaused: !isPaused }), {
+        "aria-pressed": String(isPaused),
+      }),
+      button("Download", () => on.download()),
     ),
     h(
       "p",
@@ -43,10 +41,10 @@ export function log(state: State, on: On): Child[] {
       { class: "card log", "aria-label": "lines" },
       last.length === 0
         ? emptyText(state.log.lines.length === 0 ? "nothing has been written yet" : "no line matches the filter")
-        : h(
-            "ol",
-            { class: "lines follows tall", tabindex: 0, "aria-label": "log" },
+        : lineList(
+            "log",
             last.map((line) => logRow(line, state.at)),
+            "follows tall",
           ),
     ),
   ];
@@ -57,18 +55,9 @@ const LEVEL_WORDS: Record<Level, string> = { info: "info", warn: "! warn", error
 function levelButton(level: Level, count: number, { log: { hidden } }: State, on: On): Node {
   const isShown = !hidden.includes(level);
   const next = isShown ? [...hidden, level] : hidden.filter((each) => each !== level);
-  return h(
-    "button",
-    {
-      ...{
-        key: level,
-        type: "button",
-        class: `level-button ${level === "info" ? "" : toneOf(level)}`,
-        "aria-pressed": String(isShown),
-      },
-      "aria-label": `${level}, ${count} lines`,
-      onclick: () => on.send({ type: "log", change: { hidden: next } }),
-    },
-    `${LEVEL_WORDS[level]} ${number(count)}`,
-  );
+  return button(`${LEVEL_WORDS[level]} ${number(count)}`, () => on.send({ type: "log", change: { hidden: next } }), {
+    class: `level-button ${level === "info" ? "" : toneOf(level)}`,
+    "aria-pressed": String(isShown),
+    "aria-label": `${level}, ${count} lines`,
+  });
 }

@@ -103,7 +103,9 @@ export type Message =
   /** The lines come anew from the beginning. */
   | { type: "logsOpened" }
   | { type: "log"; change: Partial<Omit<LogState, "lines">> }
-  | { type: "set"; change: Partial<Omit<State, "log">> };
+  | { type: "set"; change: Change };
+
+export type Change = Partial<Omit<State, "log">>;
 
 const MAX_EVENTS = 400;
 const MAX_LINES = 5000;

@@ -1,14 +1,15 @@
 /** What several views are made of: cards, states, buttons that act, lists of events and lines. Pure. */
 import type { BalancerStatus, FleetEvent, InstanceStatus, LogLine, PoolStatus, Status } from "../control/api.js";
 import { type ChartOptions, chart } from "./charts.js";
-import { type Child, h, type Node } from "./dom.js";
+import { type AttributeValue, type Child, h, type Node } from "./dom.js";
 import { clock, type Tone, toneOf } from "./format.js";
-import { type Level, levelOf, type Message, type Question, type State, shown } from "./model.js";
+import { type Change, type Level, levelOf, type Message, type Question, type State, shown } from "./model.js";
 import type { Values } from "./series.js";
 
 /** What views can do. */
 export interface On {
   send(message: Message): void;
+  set(change: Change): void;
   /** Asks before it acts. */
   ask(question: Question): void;
   decide(does: boolean): void;
@@ -84,7 +85,7 @@ export function chartOf(
   return chart({
     ...rest,
     ...{ now: series.now, everyMs: series.everyMs, marks, pointer: state.pointer },
-    onPointer: (pointer) => on.send({ type: "set", change: { pointer } }),
+    onPointer: (pointer) => on.set({ pointer }),
   });
 }
 
@@ -93,12 +94,14 @@ export function newest(values: Values): number | null {
   return values.findLast((value) => value !== null) ?? null;
 }
 
+export function button(content: Child, onclick: () => void, attributes: Record<string, AttributeValue> = {}): Node {
+  return h("button", { type: "button", onclick, ...attributes }, content);
+}
+
 export function actButton(on: On, question: Question, kind = ""): Node {
-  return h(
-    "button",
-    { type: "button", class: question.isHarmful ? `harmful ${kind}` : kind, onclick: () => on.ask(question) },
-    question.action,
-  );
+  return button(question.action, () => on.ask(question), {
+    class: question.isHarmful ? `harmful ${kind}` : kind,
+  });
 }
 
 export function link(href: string, ...content: Child[]): Node {
@@ -133,10 +136,19 @@ function row(key: string, level: Level, at: number, now: number, about: string, 
   return h(
     "li",
     { key, class: level },
-    h("time", { datetime: new Date(at).toISOString() }, clock(at, now)),
+    timeOf(at, clock(at, now)),
     h("span", { class: "about" }, about),
     h("span", { class: "text" }, levelSign(level), text),
   );
+}
+
+export function timeOf(at: number, text: string): Node {
+  return h("time", { datetime: new Date(at).toISOString() }, text);
+}
+
+/** A cell of a table with a number. */
+export function numberCell(text: string, tone = ""): Node {
+  return h("td", { class: `num ${tone}` }, text);
 }
 
 /** A list of facts: names and values. */
@@ -148,17 +160,31 @@ export function facts(...entries: (readonly [name: string, value: Child] | false
   );
 }
 
-/** The headings of a table. */
-export function headings(...titles: string[]): Node {
+/** A table with a heading for each column. */
+export function table(kind: string, titles: readonly string[], rows: readonly Node[]): Node {
   return h(
-    "thead",
-    {},
+    "table",
+    { class: kind },
     h(
-      "tr",
+      "thead",
       {},
-      titles.map((title) => h("th", { scope: "col" }, title)),
+      h(
+        "tr",
+        {},
+        titles.map((title) => h("th", { scope: "col" }, title)),
+      ),
     ),
+    h("tbody", {}, rows),
   );
+}
+
+/** A list of lines, which the keyboard can scroll. */
+export function lineList(label: string, rows: Child, kind = ""): Node {
+  return h("ol", { class: `lines ${kind}`, tabindex: 0, "aria-label": label }, rows);
+}
+
+export function textBlock(label: string, lines: readonly string[]): Node {
+  return h("pre", { tabindex: 0, "aria-label": label }, lines.join("\n"));
 }
 
 export function emptyText(text: string): Node {

@@ -7,12 +7,11 @@ import { differenceText, testsText, verdictWord } from "./deploy.js";
 import type { Node } from "./dom.js";
 import { frame } from "./frame.js";
 import { FIRST, type Question, type State } from "./model.js";
-import { columnsOf, sorted } from "./overview.js";
-import { NO_SERIES } from "./series.js";
+import { columnsOf, sorted } from "./processes.js";
 
 const asked: Question[] = [];
 const on = {
-  ...{ send() {}, decide() {}, download() {}, enter() {}, theme() {}, zoom() {} },
+  ...{ send() {}, set() {}, decide() {}, download() {}, enter() {}, theme() {}, zoom() {} },
   ask: (question: Question) => void asked.push(question),
 };
 
@@ -65,16 +64,17 @@ describe("the overview", () => {
   });
 
   it("has the worst of what needs attention first, with the app's own words", () => {
-    const found = attentionOf({ ...fleet, lock: { reason: "migration", by: "ann", since: 0 } }, NO_SERIES);
+    const found = attentionOf(FIRST, { ...fleet, lock: { reason: "migration", by: "ann", since: 0 } });
     expect(found.map(({ key }) => key)).toEqual(["state web.2", "lock", "slow web.3"]);
-    expect(found[0]).toMatchObject({ isBad: true, detail: "TypeError: no id", instance: "web.2", mayRestart: true });
-    expect(attentionOf(status([pool("web", [instance("web.1")])]), NO_SERIES)).toEqual([]);
+    expect(found[0]).toMatchObject({ isBad: true, detail: "TypeError: no id", about: "web.2", mayRestart: true });
+    expect(attentionOf(FIRST, status([pool("web", [instance("web.1")])]))).toEqual([]);
     expect([errorIn(["a", "b", ""]), errorIn([])]).toEqual(["b", ""]);
   });
 
   it("names the instance that has nearly all errors of its pool, and otherwise the pool", () => {
     const of = (...counts: number[]) =>
       attentionOf(
+        FIRST,
         status([
           pool(
             "web",
@@ -82,7 +82,6 @@ describe("the overview", () => {
             { errorsPerMinute: counts.reduce((a, b) => a + b), requestsPerSecond: 1 },
           ),
         ]),
-        NO_SERIES,
       ).map(({ title }) => title);
     expect(of(90, 0, 1)).toEqual(["web.1 has 91 responses with 5xx a minute"]);
     expect(of(30, 31, 30)).toEqual(["web has 91 responses with 5xx a minute"]);
@@ -102,11 +101,48 @@ describe("the overview", () => {
   it("names a slow route", () => {
     const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2, isSlow: false };
     const slowOne = { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302, isSlow: true };
-    const found = attentionOf(
-      status([pool("web", [instance("web.1")], { routeClasses: [route, slowOne] })]),
-      NO_SERIES,
-    );
+    const found = attentionOf(FIRST, status([pool("web", [instance("web.1")], { routeClasses: [route, slowOne] })]));
     expect(found.map(({ title }) => title)).toEqual(["reads /report/ is slow: p99 302 ms"]);
+  });
+
+  it("names the request that kills: one that several processes were running, or that a balancer has found", () => {
+    const dying = (id: number, running: string | null, at = 50_000) =>
+      ({ id, at, running, lastLines: ["up", "RangeError: no"] }) as State["deaths"][number];
+    const found = (deaths: State["deaths"], events: State["events"] = [], at = 60_000) =>
+      attentionOf({ ...FIRST, at, deaths, events }, status([pool("web", [instance("web.1")])]));
+    const kills = [dying(9, "GET /boom"), dying(8, "GET /"), dying(7, "GET /boom")];
+    expect(found(kills)).toEqual([
+      expect.objectContaining({
+        ...{ title: "GET /boom ends its processes: 2 in the last hour", detail: "RangeError: no", isBad: true },
+        ...{ view: "death", about: "9", mayRestart: false },
+      }),
+    ]);
+    expect(found([dying(9, "GET /boom"), dying(8, "GET /"), dying(7, null), dying(6, null)])).toEqual([]);
+    expect(found(kills, [], 4_000_000)).toEqual([]);
+    const message = "lost processes to GET /a: web.1#1 and web.1#2 exited while running it; for the next minute";
+    const said = { sequence: 1, at: 50_000, level: "error", subject: "web", kind: "poison", message } as const;
+    expect(found([], [said]).map(({ title }) => title)).toEqual([
+      "web lost processes to GET /a: web.1#1 and web.1#2 exited while running it",
+    ]);
+    expect(found(kills, [said])).toHaveLength(1);
+    const link = draw({ deaths: kills }).find(({ attributes }) => attributes["aria-label"] === "open 9");
+    expect(link?.attributes.href).toBe("#/death/9");
+  });
+
+  it("compares the latencies of the routes, if there are several", () => {
+    const route = { route: "reads /", requestsTotal: 1234, errorsTotal: 2, p50Ms: 0.6, p99Ms: 2, isSlow: false };
+    const cards = (routeClasses: (typeof route)[]) =>
+      draw({ status: status([pool("web", [instance("web.1")], { routeClasses })]) }).filter(
+        ({ key }) => key === "Routes",
+      );
+    expect(cards([route])).toEqual([]);
+    const [card] = cards([
+      route,
+      { ...route, route: "reads /report/", errorsTotal: 0, p50Ms: 299, p99Ms: 302, isSlow: true },
+    ]);
+    expect(textOf(card)).toMatch(/web +reads \/ +1,234 +2 +600 µs +2\.0 ms .*reads \/report\/ .*302 ms/);
+    const bars = all([card]).filter(({ tag, attributes }) => tag === "rect" && attributes.class === "red");
+    expect(bars.map(({ attributes }) => attributes.width)).toEqual(["100%"]);
   });
 
   it("sorts by a column, the highest first, and by number if by name", () => {

@@ -5,6 +5,7 @@ import type {
   ChildMessage,
   Dumped,
   Hello,
+  InstanceStats,
   LostRequests,
   Notice,
   OpenRequests,
@@ -58,7 +59,7 @@ export interface ChildChannelEvents {
   onProbed(child: LiveProcess, probed: Probed): void;
   /** A message of any kind arrived, so the event loop of the process is turning. */
   onHeard(child: LiveProcess): void;
-  /** A balancer reported a request in this process that runs although nobody waits for it. */
+  /** A balancer, or the process itself, reported a request in it that runs too long. */
   onOverdue(child: LiveProcess): void;
 }
 
@@ -133,7 +134,7 @@ export class ChildChannel {
         if (message.role !== child.kind) return;
         child.stats.record(message, performance.now());
         child.death.history.noteLag(message.eventLoopLagMs);
-        if (message.role !== "balancer") return;
+        if (message.role !== "balancer") return this.recordOwn(child, message);
         this.recordRelayed(child, message);
         if (message.routes !== undefined) events.onRoutes(child, message.routes);
         return;
@@ -211,6 +212,12 @@ export class ChildChannel {
     }, FINAL_REPORT_MS).unref();
   }
 
+  /** An instance in direct mode reports a request that has overrun its time, which no balancer sees. */
+  private recordOwn(child: LiveProcess, { overdue }: InstanceStats): void {
+    noteOverdue(child, child.id, overdue);
+    if (child.overdue?.by === child.id) this.options.events.onOverdue(child);
+  }
+
   /** Records the balancers' figures: only they know what a command or a stalled process is doing. */
   private recordRelayed(balancer: LiveProcess, { upstreams, periodMs }: BalancerStats): void {
     for (const upstream of upstreams) {
@@ -234,6 +241,7 @@ export class ChildChannel {
         child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
       noteOverdue(child, balancer.id, upstream.overdue);
       if (child.overdue !== null) this.options.events.onOverdue(child);
+      if (upstream.statuses !== undefined) child.stats.recordStatuses(balancer.id, upstream.statuses);
       if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());
     }
   }
@@ -246,13 +254,13 @@ export function sendDrain({ connection, drainDeadline, released }: LiveProcess):
   if (released) connection?.send({ type: "released" });
 }
 
-/** Records a request that a balancer reports as overdue. If the balancer no longer reports it, it has ended. */
-function noteOverdue(child: LiveProcess, balancer: string, overdue: OverdueRequest | undefined): void {
+/** Records a request that `by` reports as overdue. If it no longer reports it, the request has ended. */
+function noteOverdue(child: LiveProcess, by: string, overdue: OverdueRequest | undefined): void {
   if (overdue === undefined) {
-    if (child.overdue?.balancer === balancer) child.overdue = null;
+    if (child.overdue?.by === by) child.overdue = null;
     return;
   }
   const since = performance.now() - overdue.forMs;
-  if (child.overdue !== null && child.overdue.balancer !== balancer && child.overdue.since <= since) return;
-  child.overdue = { balancer, request: overdue.request.slice(0, MAX_REQUEST_TEXT), since };
+  if (child.overdue !== null && child.overdue.by !== by && child.overdue.since <= since) return;
+  child.overdue = { by, request: overdue.request.slice(0, MAX_REQUEST_TEXT), since };
 }

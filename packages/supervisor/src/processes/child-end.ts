@@ -3,12 +3,14 @@ import { rmSync } from "node:fs";
 import { collectAll, controlLanePath } from "@paceline/wire";
 import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { endLeftoverProcesses, errorLineOf } from "@paceline/wire/proc";
+import { killText } from "../core/control-groups.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import { frameText } from "../core/stacks.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { REPORTED_LINES, stackOfPython, whereInPython } from "../logs/output.js";
+import type { ControlGroups } from "./control-groups.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 import { type Leftovers, signalGroup, startTimeOf } from "./processes.js";
 
@@ -31,6 +33,8 @@ type EndedProcess = Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attemp
 export interface ChildEndsOptions {
   log: EventLog;
   leftovers: Leftovers;
+  groups: Pick<ControlGroups, "killIn" | "end">;
+  memoryLimitOf(pool: string, generation: number): number;
   /** Returns all known processes. */
   all(): Iterable<LiveProcess>;
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
@@ -92,6 +96,10 @@ export class ChildEnds {
     if (pid !== null && mark !== null && mayBeKilled) void endLeftoverProcesses({ leader: pid, mark });
     if (child.pid !== null && child.tag !== null)
       options.leftovers.endOf(child.name, pid ?? NO_PID, child.tag, child.startTime);
+    if (child.group !== null) {
+      child.death.kernelKill = options.groups.killIn(child.group) ?? null;
+      options.groups.end(child.group);
+    }
     if (child.socket !== null) {
       for (const path of [child.socket, controlLanePath(child.socket)]) rmSync(path, { force: true });
       this.removeLater(scoreboardPath(child.socket));
@@ -131,7 +139,10 @@ export class ChildEnds {
   }
 
   /** Returns why it ended: a shim reports that over the control channel, others in their last output. */
-  private why({ mark, fault, verdict, output, death }: LiveProcess, { code, signal }: ExitStatus): string {
+  private why(child: LiveProcess, { code, signal }: ExitStatus): string {
+    const { mark, fault, verdict, output, death } = child;
+    if (death.kernelKill != null && verdict === null && signal === "SIGKILL")
+      return killText(death.kernelKill, this.options.memoryLimitOf(child.pool, child.generation));
     if (mark !== null) return fault ?? "";
     if (verdict !== null) {
       const where = whereInPython(output.lastLines) ?? death.place;

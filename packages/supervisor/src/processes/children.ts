@@ -17,6 +17,7 @@ import type { StatsBook } from "../stats/stats.js";
 import { AdoptedEnds } from "./adopted-ends.js";
 import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
 import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
+import type { ControlGroups } from "./control-groups.js";
 import { DeathNotes } from "./death-notes.js";
 import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
@@ -41,6 +42,9 @@ export interface ChildrenOptions extends ChildChannelEvents {
    * @throws PacelineError if another balancer has them alone
    */
   listeningFds(effect: FleetEffect): number[];
+  groups: ControlGroups;
+  /** The `maxMemoryMb` of a pool's generation; 0: no limit. */
+  memoryLimitOf(pool: string, generation: number): number;
   /** Called before the state machine is notified, also for a process that could not be started. */
   onEnded: ChildEndsOptions["onEnded"];
 }
@@ -85,7 +89,7 @@ export class Children {
       plan: planTemplate,
     });
     this.ends = new ChildEnds({
-      log,
+      ...{ log, groups: options.groups, memoryLimitOf: options.memoryLimitOf },
       leftovers: this.leftovers,
       all: () => this.byId.values(),
       report: options.report,
@@ -190,8 +194,14 @@ export class Children {
       onExit: (status) => this.ends.exited(child, status),
       onSpawnFailed: (reason) => this.ends.ended(child, { code: null, signal: null }, reason),
     });
-    if (child.pid !== null) child.startTime = startTimeOf(child.pid);
+    if (child.pid !== null) this.started(child, child.pid);
     if (markFd !== undefined) closeSync(markFd);
+  }
+
+  private started(child: LiveProcess, pid: number): void {
+    child.startTime = startTimeOf(pid);
+    const { groups, memoryLimitOf } = this.options;
+    child.group = groups.confine(child.id, pid, memoryLimitOf(child.pool, child.generation));
   }
 
   private openOutput({ id, name }: { id: string; name: string }, maxBytes: number, row: number, from = 0): OutputFile {
@@ -214,6 +224,7 @@ export class Children {
     const at = spawnedAt - performance.timeOrigin;
     const child = this.add({ ...known, output, spawnedAt: at, isForked: false, isAdopted: true });
     child.stats.restore({ requestsTotal, errorsTotal, relayed });
+    if (child.pid !== null) child.group = options.groups.of(child.pid);
     this.adopted.add(child);
     return child;
   }
@@ -230,7 +241,7 @@ export class Children {
       stats: this.options.stats.open(known.id, known.pool),
       version: null,
       death: new DeathNotes(),
-      isDumping: false,
+      ...{ isDumping: false, group: null },
       connection: null,
       fault: null,
       verdict: null,
@@ -266,7 +277,7 @@ export class Children {
         pid: () => child.pid,
         onForked: (pid) => {
           child.pid = pid;
-          child.startTime = startTimeOf(pid);
+          this.started(child, pid);
         },
         onExit: (status) => this.ends.exited(child, status),
         onFailed: later,
@@ -345,5 +356,6 @@ export class Children {
   close(): void {
     this.adopted.close();
     this.ends.close();
+    this.options.groups.close();
   }
 }

@@ -1,5 +1,6 @@
 /** What is noted of a running process for the report of its death. */
 import type { LostRequest, LostRequests } from "@paceline/wire";
+import type { GroupKill } from "../core/control-groups.js";
 import { type DeathKind, MAX_REQUESTS } from "../core/deaths.js";
 import type { Frame } from "../core/stacks.js";
 import { ProcessHistory } from "../stats/history.js";
@@ -13,6 +14,8 @@ export class DeathNotes {
   killedAs: DeathKind | null = null;
   /** What its output says of the cause of its exit; empty if nothing. */
   said = "";
+  /** How the kernel ended a process of its control group: null if it did not, undefined without such a group. */
+  kernelKill: GroupKill | null | undefined;
   /** Whether it is being replaced because of its memory. */
   isOverMemory = false;
   /** Where its code was when we ended it, the innermost frame first. */

@@ -85,7 +85,10 @@ export class DeathWatch {
     this.sample(process);
     const kind = kindOfDeath({
       ...{ status, isSpawnFailure, killedAs: notes.killedAs },
-      wasOutOfMemory: () => options.oomKills.explain(pid),
+      wasOutOfMemory: () => {
+        const counted = options.oomKills.explain(pid);
+        return notes.kernelKill === undefined ? counted : notes.kernelKill !== null;
+      },
     });
     this.write(
       {

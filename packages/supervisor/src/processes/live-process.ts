@@ -54,6 +54,8 @@ export interface LiveProcess {
   pid: number | null;
   /** It writes a dump, which may block it for long. */
   isDumping: boolean;
+  /** The folder of its own control group; null if it has none. */
+  group: string | null;
   /** Identifies it together with the pid; undefined without /proc. */
   startTime: string | undefined;
   /** Whether an earlier supervisor started it, so that it is not our child. */
@@ -65,8 +67,8 @@ export interface LiveProcess {
   verdict: string | null;
   /** The request that a stalled process is running, as reported by balancers. */
   running: string | null;
-  /** A request that runs although nobody waits for it: the balancer that reported it, and since when its response is due. */
-  overdue: { balancer: string; request: string; since: number } | null;
+  /** A request that runs too long: the process that reported it, a balancer or in direct mode itself, and since when its response is due. */
+  overdue: { by: string; request: string; since: number } | null;
   /** The requests in flight of each balancer, as last reported. */
   readonly relayed: Map<string, number>;
   /** Whether its health checks fail, so that it gets no new requests. */

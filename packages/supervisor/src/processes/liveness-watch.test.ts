@@ -29,7 +29,7 @@ function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
   } as ConstructorParameters<typeof LivenessWatch>[0]);
   /** A balancer reports a request that is overdue by that time. */
   const owedFor = (forMs: number) => {
-    child.overdue = { balancer: "balancer.1#1", request: "GET /", since: performance.now() - forMs };
+    child.overdue = { by: "balancer.1#1", request: "GET /", since: performance.now() - forMs };
     watch.lookAtOverdue(child);
   };
   return { watch, child, reasons, owedFor };

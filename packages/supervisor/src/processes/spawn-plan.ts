@@ -153,7 +153,11 @@ function planInstance(
     ...("app" in workload && { readyTimeoutMs: policy.readyTimeoutMs }),
     ...more,
     protocol,
-    ...(pool.bind !== undefined && { direct: pool.bind.map(({ host, port }) => ({ host, port })) }),
+    ...(pool.bind !== undefined && {
+      direct: pool.bind.map(({ host, port }) => ({ host, port })),
+      // No balancer sees its requests.
+      ...(pool.requestTimeoutMs > 0 && { requestTimeoutMs: pool.requestTimeoutMs }),
+    }),
     limits,
     ...(!("entry" in launch) && { title: titleOf(identity, settings) }),
     ...(cache && { cache }),

@@ -198,7 +198,7 @@ export function serviceRunDir({ RUNTIME_DIRECTORY = "" }: Environment): string |
 
 /** Where root's fleets keep what outlasts a restart of the machine: /run does not. */
 export const LASTING = "/var/lib/paceline";
-const LASTING_NAMES = ["deaths", "history"];
+const LASTING_NAMES = ["deaths", "history", "tls"];
 
 /** Returns the folder for what a fleet keeps over restarts of the machine: usually its run directory. */
 export function lastingFolderOf(runDir: string, environment: Environment): string {

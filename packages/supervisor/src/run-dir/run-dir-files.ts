@@ -23,6 +23,8 @@ export interface RunDirPaths {
   deathsFolder: string;
   /** The folder of the history, beside that of death reports; it may not exist. */
   historyFolder: string;
+  /** The folder of keys and certificates that are made or fetched, beside it; it may not exist. */
+  tlsFolder: string;
 }
 
 /** Whether an error means that there is no room left on a disk. */

@@ -133,6 +133,7 @@ function runDirOf(path: string, taken: RunDirLock, { adoption, problem }: Settle
     cachePath: (pool, generation) => join(own, `${pool}-${generation}.cache`),
     deathsFolder: join(lastingFolderOf(path, process.env), "deaths"),
     historyFolder: join(lastingFolderOf(path, process.env), "history"),
+    tlsFolder: join(lastingFolderOf(path, process.env), "tls"),
   };
   let record: FleetRecord | undefined;
   let isHandedOver = false;

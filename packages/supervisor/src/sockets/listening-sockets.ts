@@ -16,7 +16,7 @@ import { isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
 import { listeningSockets } from "@paceline/wire/proc";
 import { processesWith, removeStaleSocket, socketsBoundTo } from "@paceline/wire/socket-file";
-import { formatListenAddress, isIpv6Only } from "../config/listen-address.js";
+import { formatListenAddress, hostAndPort, isIpv6Only } from "../config/listen-address.js";
 import type { ListenAddress, UnixAddress } from "../core/model.js";
 import { visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
@@ -152,7 +152,11 @@ async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAdd
   const text = textOf(address);
   const { host, family } = await resolve(address);
   const binder = await systemBinder();
-  const bound = binder.bindTcp(host, address.port, family, isIpv6Only(address, all));
+  let bound = binder.bindTcp(host, address.port, family, isIpv6Only(address, all));
+  // A machine without IPv6, for an address that means all of the machine's.
+  const isEverywhere = address.redirect !== undefined || (address.tls?.names.length ?? 0) > 0;
+  if (typeof bound === "number" && isEverywhere && host === "::" && NO_IPV6.has(codeOf(bound)))
+    bound = binder.bindTcp("0.0.0.0", address.port, 4, false);
   if (typeof bound === "number") throw bindError(bound, text, () => tcpPortHolder(address.port));
   return tcpSocket(formatListenAddress({ ...address, port: bound.port }), bound);
 }
@@ -247,7 +251,7 @@ async function makeWay(path: string, text: string): Promise<void> {
 }
 
 function textOf(address: TcpListenAddress): string {
-  return formatListenAddress(address).replace(/^\w+:\/\//, "");
+  return hostAndPort(address);
 }
 
 async function resolve(address: TcpListenAddress): Promise<{ host: string; family: 4 | 6 }> {
@@ -323,10 +327,17 @@ export function checkUnused(address: TcpListenAddress, all: readonly ListenAddre
 
 const FIRST_FREE_PORT = 1024;
 const PRIVILEGED =
-  "ports below 1024 need the capability CAP_NET_BIND_SERVICE (EACCES): AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd unit, or sysctl net.ipv4.ip_unprivileged_port_start=80";
+  "ports below 1024 need the capability CAP_NET_BIND_SERVICE (EACCES): AmbientCapabilities=CAP_NET_BIND_SERVICE or a socket unit of systemd, or start as root with the key `user`, or sysctl net.ipv4.ip_unprivileged_port_start=80";
+
+const NO_IPV6 = new Set(["EAFNOSUPPORT", "EADDRNOTAVAIL", "EINVAL"]);
+
+function codeOf(errno: number): string {
+  return getSystemErrorMap().get(errno)?.[0] ?? "ELISTEN";
+}
 
 function bindError(errno: number, text: string, holder: () => string | undefined): PacelineError {
-  const [code, description] = getSystemErrorMap().get(errno) ?? ["ELISTEN", `error ${-errno}`];
+  const code = codeOf(errno);
+  const description = getSystemErrorMap().get(errno)?.[1] ?? `error ${-errno}`;
   if (code === "EADDRINUSE") return inUse(text, holder());
   const port = Number(/:(\d+)$/.exec(text)?.[1] ?? FIRST_FREE_PORT);
   if (code === "EACCES" && port < FIRST_FREE_PORT)

@@ -24,6 +24,15 @@ test("the rate after a silence is that of the second that ended it, and the repo
   expect(stats.requestsPerSecond(12_500)).toBe(0);
 });
 
+test("responses by status class are those of all balancers, also after one was replaced", () => {
+  const stats = new ProcessStats();
+  expect(stats.statuses).toBeUndefined();
+  stats.recordStatuses("balancer.1#1", [0, 5, 0, 1, 0, 0]);
+  stats.recordStatuses("balancer.1#1", [0, 9, 0, 1, 0, 2]);
+  stats.recordStatuses("balancer.1#2", [0, 1, 0, 0, 1, 0]);
+  expect(stats.statuses).toEqual([0, 10, 0, 1, 1, 2]);
+});
+
 test("the report before an exit, close to the one before it, makes no wild rate", () => {
   const stats = new ProcessStats();
   stats.record(report(100), 1000);

@@ -1,5 +1,12 @@
 /** The children's combined statistics: rates, recent latencies, and totals that include ended processes. */
-import { Histogram, type PoolLoadStats, type SparseHistogram, type Stats, type UpstreamStats } from "@paceline/wire";
+import {
+  Histogram,
+  type PoolLoadStats,
+  type SparseHistogram,
+  STATUS_CLASSES,
+  type Stats,
+  type UpstreamStats,
+} from "@paceline/wire";
 import type { LatencyMs } from "../control/api.js";
 import { SHAPE_BOUNDS_MS } from "../core/slowness.js";
 import { LatencyTotals } from "./latency-totals.js";
@@ -71,6 +78,9 @@ export class ProcessStats {
   last: Stats | RelayedCounts | null = null;
   readonly latencyTotals = new LatencyTotals();
   private own = { rate: 0, at: 0 };
+  /** Its responses by STATUS_CLASSES, as the balancers count them; undefined before the first. */
+  statuses: number[] | undefined;
+  private readonly statusesOf = new Map<string, readonly number[]>();
   private sampledErrors = 0;
   private readonly counters = new Map<string, Counter>();
   private readonly latencies: { at: number; histogram: SparseHistogram }[] = [];
@@ -103,6 +113,16 @@ export class ProcessStats {
       inFlight: sum((counter) => counter.inFlight),
     };
     this.keepLatencies(latency, now);
+  }
+
+  /** Records how many responses of each status class a balancer has had from this process. */
+  recordStatuses(balancer: string, counts: readonly number[]): void {
+    const before = this.statusesOf.get(balancer);
+    this.statusesOf.set(balancer, counts.slice(0, STATUS_CLASSES.length));
+    if (this.statusesOf.size > MAX_COUNTERS) this.statusesOf.delete(this.statusesOf.keys().next().value as string);
+    this.statuses = STATUS_CLASSES.map(
+      (_, at) => (this.statuses?.[at] ?? 0) + Math.max(0, (counts[at] ?? 0) - (before?.[at] ?? 0)),
+    );
   }
 
   /** Returns the counts that go on under another supervisor. */

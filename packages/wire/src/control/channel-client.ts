@@ -2,6 +2,7 @@
 import { MAX_TIMER_MS } from "../limits.js";
 import { connectLocally } from "../net/local-socket.js";
 import type { StreamSocket } from "../net/stream-socket.js";
+import type { Certificates } from "./certificates.js";
 import type { ChildIdentity } from "./child-environment.js";
 import type { ChildMessage, ChildRole, Fault, Hello } from "./child-message.js";
 import { CHANNEL_VERSION, LineFramer, markLost } from "./protocol.js";
@@ -39,6 +40,7 @@ export interface ChannelClientOptions {
   /** The connection is lost; it tries to connect again. */
   onLost?(): void;
   onSnapshot?(snapshot: Snapshot): void;
+  onCertificates?(certificates: Certificates): void;
   /** @param deadlineMs milliseconds from now until the drain must have ended */
   onDrain?(deadlineMs: number): void;
   onReleased?(): void;
@@ -267,6 +269,9 @@ export class ChannelClient {
         return;
       case "snapshot":
         this.options.onSnapshot?.(message);
+        return;
+      case "certificates":
+        this.options.onCertificates?.(message);
         return;
       default:
         message satisfies never;

@@ -161,6 +161,8 @@ export interface ChildSpec {
   proxy?: ProxySpec;
   /** The addresses that an instance in direct mode serves beside its own socket: those of the sockets that it inherits as fd 3 and up. */
   direct?: TcpAddress[];
+  /** How long a request of a Python instance in direct mode may go without response data. Default: no limit. */
+  requestTimeoutMs?: number;
   /** The upstream protocol of a fetch app. Default: `http1`. */
   protocol?: UpstreamProtocol;
   limits?: InstanceLimits;

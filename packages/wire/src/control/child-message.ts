@@ -66,6 +66,8 @@ export interface Applied {
   leaving: string[];
   /** The drained upstreams on which it still has requests. Missing from balancers of earlier versions, and if there are none. */
   busy?: string[];
+  /** The version of the certificates that it follows. Missing without TLS. */
+  certificates?: number;
   /** Whether its listening sockets are open; a draining balancer closes them after it has accepted the waiting clients. */
   listening: boolean;
 }
@@ -293,6 +295,7 @@ function isMessage(message: Fields): boolean | undefined {
         areAmounts(message, message.role === "balancer" ? BALANCER_STATS : INSTANCE_STATS) &&
         isList(message.latency) &&
         isOptional(message.deferred, (it) => isFields(it) && areAmounts(it, ["jobs", "oldestMs"])) &&
+        isOptional(message.overdue, isOverdue) &&
         (message.role !== "balancer" ||
           (isList(message.upstreams, isUpstream) &&
             isOptional(message.spoolBytes, isAmount) &&
@@ -306,6 +309,7 @@ function isMessage(message: Fields): boolean | undefined {
         areAmounts(message, ["version"]) &&
         isList(message.leaving) &&
         isOptional(message.busy, isList) &&
+        isOptional(message.certificates, isAmount) &&
         typeof message.listening === "boolean"
       );
     case "pong":
@@ -358,14 +362,19 @@ function isUpstream(value: unknown): boolean {
     isFields(value) &&
     isText(value.id) &&
     areAmounts(value, ["inFlight", "requestsTotal"]) &&
+    isOptional(value.statuses, (it) => isList(it, isAmount)) &&
     isOptional(value.errorsTotal, isAmount) &&
     isOptional(value.running, isText) &&
-    isOptional(value.overdue, (it) => isFields(it) && isText(it.request) && isAmount(it.forMs)) &&
+    isOptional(value.overdue, isOverdue) &&
     isOptional(value.latency, isList) &&
     isOptional(value.ejected, (it) => isFields(it) && isText(it.reason) && areAmounts(it, ["number", "forMs"])) &&
     isOptional(value.servesAnyway, (it) => typeof it === "boolean") &&
     isOptional(value.judged, (it) => isFields(it) && isAmount(it.lost) && isList(it.classes, isJudgedClass))
   );
+}
+
+function isOverdue(value: unknown): boolean {
+  return isFields(value) && isText(value.request) && isAmount(value.forMs);
 }
 
 function isJudgedClass(value: unknown): boolean {

@@ -21,6 +21,8 @@ export interface InstanceStats {
   inFlight: number;
   /** Absent if the app has never deferred a job. */
   deferred?: DeferredStats;
+  /** In direct mode, where no balancer sees it: the request that has been without response data for longest, if it overran its time. */
+  overdue?: OverdueRequest;
   latency: SparseHistogram;
   /** The period of the new counts in milliseconds; a second even after an idle period, which is not reported. */
   periodMs: number;
@@ -36,6 +38,8 @@ export interface UpstreamStats {
   inFlight: number;
   /** Requests sent to it since the balancer process has known it. */
   requestsTotal: number;
+  /** Responses that clients got of it since then, by STATUS_CLASSES; missing before the first one. */
+  statuses?: number[];
   /** For programs: responses with status 500 and above, and latencies from the request's head to the response's end. */
   errorsTotal?: number;
   latency?: SparseHistogram;
@@ -74,11 +78,11 @@ export interface JudgedClass {
   abandoned?: SparseHistogram;
 }
 
-/** A request that still runs although nobody waits for its response. */
+/** A request that still runs although nobody waits for its response, or should wait any more. */
 export interface OverdueRequest {
   /** Such as `GET /report`. */
   request: string;
-  /** Milliseconds since the client's 504, or since it would have been sent. */
+  /** Since it last sent response data, or since its client left, in milliseconds. */
   forMs: number;
 }
 

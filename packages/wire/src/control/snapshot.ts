@@ -167,9 +167,9 @@ export interface Snapshot {
   version: number;
   /**
    * The inherited listening sockets. `proxied`: each connection begins with a PROXY header of a trusted proxy. `pool`: the pool in tcp
-   * mode that gets its connections.
+   * mode that gets its connections. `tls`: clients speak TLS. `redirect`: requests are redirected to https on that port.
    */
-  listen: { fd: number; address: string; proxied?: boolean; pool?: string }[];
+  listen: { fd: number; address: string; proxied?: boolean; pool?: string; tls?: boolean; redirect?: number }[];
   pools: SnapshotPool[];
   /** Trusted proxies: CIDR blocks, and `unix` for all clients of unix sockets. */
   trustedProxies: string[];
@@ -189,6 +189,8 @@ export interface Snapshot {
   probes?: { live?: string; ready?: string };
   /** Absent: clients may send as many requests as they like. */
   rateLimits?: RateLimitRule[];
+  /** The value of Strict-Transport-Security in responses over TLS. Absent: they have none of the balancer's. */
+  hsts?: string;
   /** How many balancers share the upstreams. Default: 1. */
   balancers?: number;
   /** The fleet stops soon: it is not ready, and serves until the drain. */
@@ -212,6 +214,7 @@ export function snapshotProblem(message: Fields): string | undefined {
   if (!isOptional(message.rateLimits, (rules) => isList(rules, isRateLimitRule))) return "no good rateLimits";
   if (!isOptional(message.balancers, isWeight)) return "no good balancers";
   if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
+  if (!isOptional(message.hsts, isText)) return "no good hsts";
   if (!isFields(message.limits)) return "no limits";
   // An earlier version does not send all of them.
   message.limits = { ...BALANCER_LIMITS, ...message.limits };
@@ -221,6 +224,7 @@ export function snapshotProblem(message: Fields): string | undefined {
 
 function isListening(value: unknown): boolean {
   if (!isFields(value) || !isAmount(value.fd) || !isText(value.address)) return false;
+  if (!isOptional(value.tls, isFlag) || !isOptional(value.redirect, isAmount)) return false;
   return isOptional(value.proxied, isFlag) && isOptional(value.pool, isText);
 }
 

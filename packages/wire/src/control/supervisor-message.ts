@@ -1,4 +1,6 @@
 /** The messages of the supervisor on the control channel, and their parser. */
+
+import { type Certificates, certificatesProblem } from "./certificates.js";
 import {
   areTexts,
   ChannelError,
@@ -126,6 +128,7 @@ export interface ListOpen {
 }
 
 export type SupervisorMessage =
+  | Certificates
   | ListOpen
   | Welcome
   | Refused
@@ -182,6 +185,8 @@ function problemOf(message: Fields): string | undefined | null {
       return isAmount(message.deadlineMs) ? undefined : "no good deadlineMs";
     case "snapshot":
       return snapshotProblem(message);
+    case "certificates":
+      return certificatesProblem(message);
     default:
       // The value may be anything, regardless of its type.
       return isText(message.type) ? null : "no type";

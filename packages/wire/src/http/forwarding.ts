@@ -51,6 +51,9 @@ export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
   "x-scheme": "trusted",
   "x-script-name": "trusted",
   "x-url-scheme": "trusted",
+  // Only the balancer says who a client is by its certificate.
+  "x-client-cert-fingerprint": "never",
+  "x-client-cert-subject": "never",
   // gunicorn uses SCRIPT_NAME and PATH_INFO from such fields, whoever sends them.
   "path-info": "never",
   "script-name": "never",

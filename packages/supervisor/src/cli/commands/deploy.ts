@@ -1,6 +1,11 @@
 /** `paceline deploy`: tries a release beside the one in service, then puts it in service or takes it back. */
 import { InvalidArgumentError, Option } from "commander";
+import { PacelineError } from "../../errors.js";
+import type { OperationOptions } from "../../fleet/api.js";
+import type { FleetClient } from "../../fleet/fleet.js";
 import { type DefineCommand, type DeployOptions, parseCount, withFleet, withTimeout } from "../options.js";
+
+const STEERING = ["promote", "hold", "resume"] as const;
 
 export const deploy: DefineCommand = (program, action) => {
   const command = program
@@ -25,13 +30,27 @@ export const deploy: DefineCommand = (program, action) => {
         parseTime,
       ),
     )
+    .addOption(
+      new Option("--steer <what>", "steer the deploy that is under way, as the dashboard's p, h and b do").choices([
+        ...STEERING,
+        "rollback",
+      ]),
+    )
     .option("--wait", "wait for the result (default)", true)
     .option("--no-wait", "return when its first instances are being started")
     .option("--json", "print each step as a line of JSON");
   withTimeout(withFleet(command)).action(
     action(async (release: string | undefined, options: DeployOptions) => {
-      const { runDeploy } = await import("../run-deploy.js");
-      return runDeploy(release, options);
+      const { steer } = options;
+      if (steer === undefined) {
+        const { runDeploy } = await import("../run-deploy.js");
+        return runDeploy(release, options);
+      }
+      if (release !== undefined) throw new PacelineError("usage", "--steer takes no release: one deploy is under way");
+      const { operate } = await import("../operate.js");
+      const run = (fleet: FleetClient, how: OperationOptions) =>
+        steer === "rollback" ? fleet.rollback(how) : fleet.steerDeploy(steer, how);
+      return operate(options, undefined, run, "the deploy");
     }),
   );
 };

@@ -41,12 +41,11 @@ export const dump: DefineCommand = (program, action) => {
       const { message, details } = await fleet.dump(target, what, options.cpu ?? 0, {
         timeoutMs: milliseconds(options.timeout),
       });
-      const { path, extension } = (details ?? {}) as { path?: string; extension?: string };
-      const { saveDump, saveText } = await import("../save-dump.js");
-      if (path !== undefined) {
-        const file = saveDump(path, options.output ?? nameOf(target, extension ?? "dump"));
-        if (options.json) printJson({ ok: true, file });
-        else print(`${file} is written${what === "stack" ? "" : (HOW_TO_OPEN[extension ?? ""] ?? "")}`);
+      const { saveText, takeDump } = await import("../save-dump.js");
+      if (details?.path !== undefined) {
+        const taken = takeDump(target, details, options.output);
+        if (options.json) printJson({ ok: true, file: taken.file });
+        else print(taken.message);
       } else if (options.output !== undefined) {
         const file = saveText(`${message}\n`, options.output);
         if (options.json) printJson({ ok: true, file });
@@ -56,11 +55,6 @@ export const dump: DefineCommand = (program, action) => {
       return EXIT.done;
     }),
   );
-};
-
-const HOW_TO_OPEN: Record<string, string> = {
-  heapsnapshot: "; the memory tab of Chrome's developer tools opens it",
-  cpuprofile: "; the performance tab of Chrome's developer tools opens it",
 };
 
 function whatOf({ stack, heap, cpu }: DumpOptions): DumpKind {
@@ -73,9 +67,4 @@ function whatOf({ stack, heap, cpu }: DumpOptions): DumpKind {
   if (first === undefined || more.length > 0)
     throw new PacelineError("usage", "choose one of --stack, --heap and --cpu SECONDS");
   return first;
-}
-
-function nameOf(target: string, extension: string): string {
-  const at = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
-  return `${target.replace(/[^\w.-]/g, "_")}-${at}.${extension}`;
 }

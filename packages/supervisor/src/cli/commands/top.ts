@@ -43,8 +43,10 @@ export const top: DefineCommand = (program, action) => {
       if (!plain) {
         const { runDashboard } = await import("../../dashboard/dashboard.js");
         const { glyphsFor } = await import("../../dashboard/chart.js");
+        const { takeDump } = await import("../save-dump.js");
         const leaving = await runDashboard({
           ...{ socketPath, ownership: "attached", colour: wantsColour() },
+          saveDump: (target, details) => takeDump(target, details).message,
           glyphs: options.glyphs ?? glyphsFor(process.env),
         });
         return leaving.by === "signal" ? ((128 + constants.signals[leaving.signal]) as ExitStatus) : EXIT.done;

@@ -1,0 +1,45 @@
+/**
+ * The object store of `examples/object-store` with real clients, kills, large objects and slow uploads.
+ *
+ *   npm run soak:object-store -- --only clients,kills,large,slow --kills 1000 --runtime bun
+ *
+ * - clients: awscli, rclone, s3cmd, boto3 and AWS's SDK for JavaScript, those that are installed (`--install` installs the SDK): each
+ *   does its whole round while the pool is reloaded twice and an instance is killed during the upload in parts.
+ * - kills: concurrent puts of the same and of different keys while random instances are killed: every acknowledged object is there.
+ * - large: 1 GB up and down, the memory of instance and balancer, beside `rclone serve s3` if it is there; the end of 10 GB.
+ * - slow: 100 clients upload at 50 kB/s: the p99 of others with and without them.
+ *
+ * DATABASE_URL makes the store use PostgreSQL. STORE_SOAK_FOLDER is where its folder is made, such as a real disk.
+ */
+import { parseArgs } from "node:util";
+import { clientsPart } from "./object-store/clients.mjs";
+import { killsPart } from "./object-store/kills.mjs";
+import { largePart } from "./object-store/large.mjs";
+import { installSdk } from "./object-store/programs.mjs";
+import { slowPart } from "./object-store/slow.mjs";
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string", default: "clients,kills,large,slow" },
+    runtime: { type: "string", default: "bun" },
+    kills: { type: "string", default: "1000" },
+    programs: { type: "string", default: "" },
+    megabytes: { type: "string", default: "1024" },
+    seconds: { type: "string", default: "20" },
+    install: { type: "boolean", default: false },
+  },
+});
+if (values.install) installSdk();
+const options = {
+  runtime: values.runtime,
+  kills: Number(values.kills),
+  megabytes: Number(values.megabytes),
+  seconds: Number(values.seconds),
+  programs: values.programs.split(",").filter((name) => name !== ""),
+};
+const PARTS = { clients: clientsPart, kills: killsPart, large: largePart, slow: slowPart };
+for (const name of values.only.split(",")) {
+  if (PARTS[name] === undefined) throw new Error(`no part named ${name} (known: ${Object.keys(PARTS).join(", ")})`);
+  process.stdout.write(`${name}, on ${values.runtime}\n`);
+  await PARTS[name](options);
+}

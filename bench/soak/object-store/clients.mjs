@@ -1,0 +1,118 @@
+/** Every client does its round while the store is reloaded and killed. */
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+import { PACELINE, verdict, wait } from "../support.mjs";
+import { valuesOf } from "./client.mjs";
+import { programs } from "./programs.mjs";
+import { fillBucket, makeFiles, round } from "./rounds.mjs";
+import { startStore } from "./store.mjs";
+
+const execute = promisify(execFile);
+const LISTED = 2500;
+const TREE_FILES = 300;
+const LARGE_BYTES = 100 << 20;
+
+export async function clientsPart({ runtime, programs: wanted }) {
+  const folder = mkdtempSync(path.join(tmpdir(), "paceline-clients-"));
+  const store = await startStore({ runtime, env: databaseOf() });
+  const s3 = store.client();
+  try {
+    const files = makeFiles(folder, { largeBytes: LARGE_BYTES, files: TREE_FILES });
+    await fillBucket(s3, "full", LISTED);
+    const missing = [];
+    const all = programs({ port: store.fleet.port, ...store }, missing);
+    if (missing.length > 0) process.stdout.write(`not installed: ${missing.join(", ")}\n`);
+    let number = 0;
+    for (const program of all.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+      const disturbed = disturbances(store);
+      const bucket = `round-${++number}`;
+      const steps = await round(program, files, {
+        bucket,
+        full: "full",
+        listed: LISTED,
+        folder,
+        phase: disturbed.phase,
+      });
+      const { reloads, kills } = await disturbed.end();
+      const times = steps.map(({ name, ms }) => `${name} ${(ms / 1000).toFixed(1)} s`).join(", ");
+      const failures = steps.filter(({ failure }) => failure !== undefined);
+      const text = `${program.name}: ${steps.length} steps, ${reloads} reloads, ${kills} kills; ${times}`;
+      verdict(failures.length === 0, text);
+      for (const { name, failure } of failures) process.stdout.write(`       ${name}: ${failure}\n`);
+      await agrees(s3, bucket, program.name);
+    }
+  } finally {
+    s3.close();
+    await store.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+export function databaseOf() {
+  return process.env.DATABASE_URL === undefined ? {} : { DATABASE_URL: process.env.DATABASE_URL };
+}
+
+/** Two reloads, one of them in the sync of a tree, and a kill of a busy instance during the upload in parts. */
+function disturbances(store) {
+  const counts = { reloads: 0, kills: 0 };
+  let work = Promise.resolve();
+  const reload = () => {
+    work = work.then(async () => {
+      await execute("sh", [PACELINE, "reload", "store", ...store.fleet.runDirArgs]);
+      counts.reloads++;
+    });
+  };
+  const kill = async () => {
+    const instances = await store.pids();
+    const busy = instances.find(({ inFlight }) => inFlight > 0) ?? instances[0];
+    if (busy === undefined) return;
+    process.kill(busy.pid, "SIGKILL");
+    counts.kills++;
+  };
+  return {
+    phase(name) {
+      if (name === "list" || name === "sync") reload();
+      if (name === "multipart") {
+        work = work.then(async () => {
+          // Until some parts are on their way.
+          await wait(400);
+          await kill();
+        });
+      }
+    },
+    async end() {
+      await work;
+      return counts;
+    },
+  };
+}
+
+/** Both listings name the same keys, and each can be read in full. */
+async function agrees(s3, bucket, name) {
+  const pages = async (query, next) => {
+    const keys = [];
+    for (let position = {}; position !== undefined; ) {
+      const { text } = await s3.request("GET", `/${bucket}`, { query: { ...query, "max-keys": 100, ...position } });
+      keys.push(...valuesOf(text, "Key"));
+      position = next(text);
+    }
+    return keys;
+  };
+  const v2 = await pages({ "list-type": 2, "encoding-type": "url" }, (text) => {
+    const [token] = valuesOf(text, "NextContinuationToken");
+    return token && { "continuation-token": token };
+  });
+  const v1 = await pages({ "encoding-type": "url" }, (text) => {
+    const [marker] = valuesOf(text, "NextMarker");
+    return marker && { marker: decodeURIComponent(marker) };
+  });
+  let broken = 0;
+  for (const key of v2) if ((await s3.request("HEAD", `/${bucket}/${key}`)).status !== 200) broken++;
+  verdict(
+    v1.join() === v2.join() && broken === 0,
+    `${name}: both listings have the same ${v2.length} keys, all readable`,
+  );
+}

@@ -1,0 +1,132 @@
+/** The store as a fetch app: who asks, for which bucket and key, and which operation responds. */
+import { join } from "node:path";
+import { every, type RequestInfo, serveStatic, type Timer } from "paceline/server";
+import * as buckets from "./buckets.ts";
+import { type Call, errorResponse, type Store } from "./call.ts";
+import { S3Error } from "./errors.ts";
+import { Files } from "./files.ts";
+import { Metadata } from "./metadata.ts";
+import * as multipart from "./multipart.ts";
+import * as objects from "./objects.ts";
+import { LIMITS, readSettings } from "./settings.ts";
+import { verifySignature } from "./signature.ts";
+import { sweep } from "./sweep.ts";
+import { decodeUri, Query } from "./uri.ts";
+
+let store: Store;
+let timer: Timer | undefined;
+
+export async function start(): Promise<void> {
+  const settings = readSettings(process.env);
+  const files = new Files(settings.folder);
+  await files.prepare();
+  const metadata = await Metadata.open(settings.folder, settings.databaseUrl);
+  // The paths are the store's own, and its objects have no variants.
+  const sendFile = serveStatic(join(settings.folder, "objects"), { precompressed: [] });
+  store = { settings, files, metadata, sendFile };
+  // One instance cleans up for all.
+  if ((process.env.PACELINE_INDEX ?? "1") === "1") timer = every(settings.sweepEveryMs, () => sweep(store));
+}
+
+export async function stop(): Promise<void> {
+  timer?.stop();
+  await store.metadata.close();
+}
+
+export default async function fetch(request: Request, info: RequestInfo): Promise<Response> {
+  const { method, url } = request;
+  // Unchanged, as the signature covers it.
+  const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
+  const mark = target.indexOf("?");
+  const path = mark < 0 ? target : target.slice(0, mark);
+  let response: Response;
+  try {
+    response = await respond(request, path, mark < 0 ? "" : target.slice(mark + 1));
+  } catch (error) {
+    if (!(error instanceof S3Error)) {
+      if (info.signal.aborted) throw error;
+      console.error(error);
+    }
+    const known = error instanceof S3Error ? error : new S3Error("InternalError");
+    response = errorResponse(known, method, path, info.requestId);
+  }
+  response.headers.set("x-amz-request-id", info.requestId);
+  return response;
+}
+
+async function respond(request: Request, path: string, queryText: string): Promise<Response> {
+  const query = new Query(queryText);
+  const { method, headers } = request;
+  const identity = verifySignature(
+    { method, path, query, headers },
+    (key) => store.settings.secrets.get(key),
+    Date.now(),
+  );
+  const { bucket, key } = placeOf(headers.get("host") ?? "", path, store.settings.domains);
+  if (Buffer.byteLength(key) > LIMITS.keyBytes) throw new S3Error("KeyTooLongError");
+  const isRead = (method === "GET" || method === "HEAD") && key !== "";
+  if (identity === undefined && !(isRead && store.settings.publicBuckets.has(bucket)))
+    throw new S3Error("AccessDenied");
+  return await operation({ store, request, bucket, key, query, identity });
+}
+
+/** The bucket is the first segment of the path, or the first label of a host under one of the domains. */
+export function placeOf(host: string, path: string, domains: string[]): { bucket: string; key: string } {
+  const name = host.replace(/:\d+$/, "").toLowerCase();
+  const domain = domains.find((each) => name.endsWith(`.${each}`));
+  if (domain !== undefined) return { bucket: name.slice(0, -domain.length - 1), key: decodeUri(path.slice(1)) };
+  const slash = path.indexOf("/", 1);
+  const [bucket, key] = slash < 0 ? [path.slice(1), ""] : [path.slice(1, slash), path.slice(slash + 1)];
+  return { bucket: decodeUri(bucket), key: decodeUri(key) };
+}
+
+async function operation(call: Call): Promise<Response> {
+  const { request, bucket, key } = call;
+  if (call.identity === undefined) return objects.getObject(call);
+  if (bucket === "" && request.method === "GET") return buckets.listBuckets(call);
+  if (bucket === "") throw new S3Error("MethodNotAllowed");
+  const feature = await buckets.featureResponse(call);
+  if (feature !== undefined) return feature;
+  return key === "" ? bucketOperation(call) : objectOperation(call);
+}
+
+function bucketOperation(call: Call): Promise<Response> {
+  const { request, query } = call;
+  switch (request.method) {
+    case "GET":
+      return query.has("uploads") ? multipart.listUploads(call) : buckets.listObjects(call);
+    case "HEAD":
+      return buckets.headBucket(call);
+    case "PUT":
+      return buckets.createBucket(call);
+    case "DELETE":
+      return buckets.deleteBucket(call);
+    case "POST":
+      if (query.has("delete")) return objects.deleteObjects(call);
+      throw new S3Error("NotImplemented", "Uploads from HTML forms are not implemented");
+    default:
+      throw new S3Error("MethodNotAllowed");
+  }
+}
+
+function objectOperation(call: Call): Promise<Response> {
+  const { request, query } = call;
+  const isCopy = request.headers.has("x-amz-copy-source");
+  switch (request.method) {
+    case "GET":
+      return query.has("uploadId") ? multipart.listParts(call) : objects.getObject(call);
+    case "HEAD":
+      return objects.getObject(call);
+    case "PUT":
+      if (query.has("uploadId")) return isCopy ? multipart.copyPart(call) : multipart.uploadPart(call);
+      return isCopy ? objects.copyObject(call) : objects.putObject(call);
+    case "POST":
+      if (query.has("uploads")) return multipart.createUpload(call);
+      if (query.has("uploadId")) return multipart.completeUpload(call);
+      throw new S3Error("MethodNotAllowed");
+    case "DELETE":
+      return query.has("uploadId") ? multipart.abortUpload(call) : objects.deleteObject(call);
+    default:
+      throw new S3Error("MethodNotAllowed");
+  }
+}

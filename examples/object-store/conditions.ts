@@ -1,0 +1,113 @@
+/** What a request asks for: conditions, a range, and the fields that an object is to have. Pure. */
+import { S3Error } from "./errors.ts";
+import type { Fields, ObjectEntry, PutCondition } from "./metadata.ts";
+import { LIMITS } from "./settings.ts";
+
+type FieldReader = (name: string) => string | null;
+
+/**
+ * Conditions in the order of RFC 9110 §13.2.2, by the object's strong ETag.
+ *
+ * @param prefix of the fields: those of a copy's source are named `x-amz-copy-source-if-match` and so on.
+ * @throws S3Error NotModified or PreconditionFailed
+ */
+export function checkConditions(field: FieldReader, object: ObjectEntry, prefix = ""): void {
+  const seconds = Math.floor(object.modified / 1000) * 1000;
+  const ifMatch = field(`${prefix}if-match`);
+  const ifNoneMatch = field(`${prefix}if-none-match`);
+  const unmodifiedSince = timeOf(field(`${prefix}if-unmodified-since`));
+  const modifiedSince = timeOf(field(`${prefix}if-modified-since`));
+  if (ifMatch !== null) {
+    if (!matches(ifMatch, object.etag)) throw new S3Error("PreconditionFailed");
+  } else if (seconds > unmodifiedSince) throw new S3Error("PreconditionFailed");
+  const isSame = ifNoneMatch !== null ? matches(ifNoneMatch, object.etag) : seconds <= modifiedSince;
+  if (!isSame) return;
+  if (prefix !== "") throw new S3Error("PreconditionFailed");
+  const lastModified = new Date(object.modified).toUTCString();
+  throw new S3Error("NotModified", undefined, { etag: `"${object.etag}"`, "last-modified": lastModified });
+}
+
+function matches(list: string, etag: string): boolean {
+  return list.split(",").some((each) => ["*", etag].includes(each.trim().replace(/^(?:W\/)?"(.*)"$/, "$1")));
+}
+
+/** NaN, with which every comparison is false, for a date that is missing or not valid. */
+function timeOf(date: string | null): number {
+  return date === null ? Number.NaN : Date.parse(date);
+}
+
+/** @throws S3Error NotImplemented for conditions that a put cannot have */
+export function putConditionOf(field: FieldReader): PutCondition {
+  const ifMatch = field("if-match");
+  const ifNoneMatch = field("if-none-match");
+  if (ifNoneMatch !== null) {
+    if (ifNoneMatch !== "*" || ifMatch !== null) throw new S3Error("NotImplemented", "A put takes If-None-Match: *");
+    return { kind: "absent" };
+  }
+  return ifMatch === null ? undefined : { kind: "etag", etag: ifMatch.replace(/^"(.*)"$/, "$1") };
+}
+
+/**
+ * Returns the bytes that are asked for, `end` excluded; undefined for all of them. S3 has no responses of several ranges, and
+ * ignores a field that is not valid.
+ *
+ * @throws S3Error InvalidRange
+ */
+export function rangeOf(text: string | null, size: number): { start: number; end: number } | undefined {
+  const found = /^bytes=(\d*)-(\d*)$/.exec(text?.trim() ?? "");
+  if (found === null || (found[1] === "" && found[2] === "")) return undefined;
+  const [, first = "", last = ""] = found;
+  const start = first === "" ? Math.max(size - Number(last), 0) : Number(first);
+  const end = first === "" || last === "" ? size : Math.min(Number(last) + 1, size);
+  if (first !== "" && last !== "" && Number(last) < Number(first)) return undefined;
+  if (start >= end) throw new S3Error("InvalidRange", undefined, { "content-range": `bytes */${size}` });
+  return { start, end };
+}
+
+/** If-Range: the range counts only for this version of the object. */
+export function isRangeMeant(ifRange: string | null, object: ObjectEntry): boolean {
+  if (ifRange === null) return true;
+  if (ifRange.startsWith('"')) return ifRange === `"${object.etag}"`;
+  return Date.parse(ifRange) === Math.floor(object.modified / 1000) * 1000;
+}
+
+const CONTENT_FIELDS = ["cache-control", "content-disposition", "content-language", "expires"];
+/** What would be ignored silently otherwise, although the client counts on it. */
+const UNSUPPORTED = /^x-amz-(?:tagging|server-side-encryption|object-lock-|grant-|website-redirect-location)/;
+const PRIVATE_ACLS = ["private", "bucket-owner-full-control"];
+
+/** The fields that a put gives its object. @throws S3Error for fields that are too long or not supported */
+export function objectFieldsOf(headers: Headers): Fields {
+  const fields: Fields = { "content-type": headers.get("content-type") || "binary/octet-stream" };
+  for (const name of CONTENT_FIELDS) {
+    const value = headers.get(name);
+    if (value !== null) fields[name] = value;
+  }
+  const codings = (headers.get("content-encoding") ?? "").split(",").map((coding) => coding.trim());
+  const coding = codings.filter((each) => each !== "" && each !== "aws-chunked").join(", ");
+  if (coding !== "") fields["content-encoding"] = coding;
+  let bytes = 0;
+  for (const [name, value] of headers) {
+    if (UNSUPPORTED.test(name)) throw new S3Error("NotImplemented", `The store does not implement ${name}`);
+    if (!name.startsWith("x-amz-meta-")) continue;
+    fields[name] = value;
+    bytes += name.length - "x-amz-meta-".length + Buffer.byteLength(value);
+  }
+  if (bytes > LIMITS.userMetadataBytes) throw new S3Error("MetadataTooLarge");
+  const acl = headers.get("x-amz-acl");
+  if (acl !== null && !PRIVATE_ACLS.includes(acl)) throw new S3Error("AccessControlListNotSupported");
+  return fields;
+}
+
+/** Without the checksum of an object, which belongs to its bytes. */
+export function withoutChecksums(fields: Fields): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => !isChecksumField(name)));
+}
+
+export function checksumsOf(fields: Fields): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => isChecksumField(name)));
+}
+
+function isChecksumField(name: string): boolean {
+  return name.startsWith("x-amz-checksum-");
+}

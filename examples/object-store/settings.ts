@@ -1,0 +1,54 @@
+/** What the configuration sets, and S3's limits. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+export const LIMITS = {
+  keyBytes: 1024,
+  userMetadataBytes: 2048,
+  objectBytes: 5 * 2 ** 40,
+  putBytes: 5 * 2 ** 30,
+  partBytes: 5 * 2 ** 20,
+  parts: 10_000,
+  /** A list of 10,000 parts with their checksums, or of 1,000 keys to delete. */
+  xmlBytes: 4 << 20,
+  listed: 1000,
+  deleted: 1000,
+};
+
+export interface Settings {
+  /** Where objects, temporary files and SQLite's database are. */
+  folder: string;
+  /** A PostgreSQL database in place of SQLite. */
+  databaseUrl: string | undefined;
+  /** By access key. */
+  secrets: ReadonlyMap<string, string>;
+  /** Buckets are subdomains of these hosts, such as `photos.localhost`. */
+  domains: string[];
+  /** Buckets whose objects everybody may read. */
+  publicBuckets: ReadonlySet<string>;
+  /** The route of an internal static pool that sends the files of public objects; undefined without one. */
+  filesRoute: string | undefined;
+  /** How long the files of an overwritten or deleted object stay for those who still read it. */
+  droppedAgeMs: number;
+  /** How old a file must be that no object has, as a crash may leave it, before it is removed. */
+  orphanAgeMs: number;
+  sweepEveryMs: number;
+}
+
+export function readSettings(env: NodeJS.ProcessEnv): Settings {
+  const folder = env.STORE_FOLDER;
+  if (!folder) throw new Error("STORE_FOLDER is not set: the folder of the objects");
+  const list = (text = "") => text.split(",").filter((each) => each !== "");
+  const keys = JSON.parse(readFileSync(env.STORE_KEYS ?? join(folder, "keys.json"), "utf8")) as Record<string, string>;
+  return {
+    folder,
+    databaseUrl: env.DATABASE_URL || undefined,
+    secrets: new Map(Object.entries(keys)),
+    domains: list(env.STORE_DOMAINS ?? "localhost"),
+    publicBuckets: new Set(list(env.STORE_PUBLIC)),
+    filesRoute: env.STORE_FILES_ROUTE || undefined,
+    droppedAgeMs: Number(env.STORE_DROPPED_AGE_MS ?? 600_000),
+    orphanAgeMs: Number(env.STORE_ORPHAN_AGE_MS ?? 3_600_000),
+    sweepEveryMs: Number(env.STORE_SWEEP_EVERY_MS ?? 300_000),
+  };
+}

@@ -1,0 +1,363 @@
+/** What the frames of an HTTP/2 client mean (RFC 9113 §6): requests, bodies, windows, settings, and errors of the client. */
+import type { Relay } from "../exchange/relay.js";
+import { FloodCount, FORGIVEN_FOR_DATA, FORGIVEN_FOR_REQUEST, IDLE_FRAMES, RESETS } from "../http2/flood.js";
+import type { FrameSink } from "../http2/frame-reader.js";
+import { HpackDecoder } from "../http2/hpack-decoder.js";
+import { EndedStreams, PeerSettings } from "../http2/peer-settings.js";
+import { ErrorCode, Flag, FrameType, MAX_WINDOW_BYTES, readUint31 } from "../http2/protocol.js";
+import type { RequestText } from "../http2/request-text.js";
+import { connectionWindow } from "../http2/windows.js";
+import { type Http2Output, USEFUL_DATA_BYTES } from "./http2-output.js";
+import type { Http2Stream } from "./http2-stream.js";
+import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "./reading.js";
+
+/** A block of fields may have this much more than a head, and be continued this often (CVE-2024-27316). */
+const MAX_BLOCK_ROOM_BYTES = 16_384;
+const MAX_CONTINUATIONS = 8;
+/** The work of a request, in units of a turn's share. */
+const REQUEST_UNITS = 4096;
+/** A flag of ours beside those of a HEADERS frame: the stream depends on itself. */
+const SELF_DEPENDENT = 256;
+
+/** The connection, as its frames see it. */
+export interface FramesOwner {
+  readonly output: Http2Output;
+  readonly streams: ReadonlyMap<number, Http2Stream>;
+  readonly isOpen: boolean;
+  /** Whether no further streams are taken. */
+  readonly takesNoMore: boolean;
+  /** Ends the connection with that error of ErrorCode. */
+  leave(error: number): void;
+  /** Starts a stream with the request in the text. @param isWhole whether no body follows */
+  start(id: number, isWhole: boolean): void;
+  /** A request was malformed. */
+  refuseMalformed(): void;
+  onSettingsAcknowledged(): void;
+  onPong(payload: Uint8Array): void;
+}
+
+export class Http2Frames implements FrameSink {
+  readonly peerSettings = new PeerSettings();
+  readonly ended = new EndedStreams();
+  readonly idleFrames: FloodCount;
+  lastStream = 0;
+  /** What the frames since the last reset of this have cost, in units of a turn's share. */
+  units = 0;
+  /** The streams that got a piece of a body in this read. */
+  readonly touched: Http2Stream[] = [];
+  private requestsLeft = MAX_TURN_REQUESTS;
+  private readonly window = connectionWindow();
+  private readonly resets: FloodCount;
+  private readonly decoder: HpackDecoder;
+  private hasSettings = false;
+  /** The beginning of a block of fields that is continued. */
+  private block: Buffer | undefined;
+  private blockStream = 0;
+  private blockFlags = 0;
+  private continuations = 0;
+  /** The stream of the DATA frame that is arriving; undefined: its data is dropped. */
+  private dataStream: Http2Stream | undefined;
+
+  /** @param line scratch for one field's line */
+  constructor(
+    private readonly relay: Relay,
+    private readonly owner: FramesOwner,
+    private readonly text: RequestText,
+    line: Uint8Array,
+  ) {
+    const { deadlines } = relay;
+    this.decoder = new HpackDecoder(line);
+    this.resets = new FloodCount(RESETS, deadlines);
+    this.idleFrames = new FloodCount(IDLE_FRAMES, deadlines);
+  }
+
+  /** Whether a block of fields is incomplete, or no settings have come. */
+  get isPartial(): boolean {
+    return this.block !== undefined || !this.hasSettings;
+  }
+
+  /** A read begins, or a further turn for what was read. */
+  beginTurn(): void {
+    this.requestsLeft = MAX_TURN_REQUESTS;
+  }
+
+  clear(): void {
+    this.block = undefined;
+    this.touched.length = 0;
+  }
+
+  /** Ends the connection for an error of the client. */
+  private stop(error: number): false {
+    this.owner.leave(error);
+    return false;
+  }
+
+  /** Counts a frame that brings nothing. */
+  private countIdle(): boolean {
+    if (!this.owner.isOpen) return false;
+    this.units += CHUNK_UNITS;
+    return this.idleFrames.take() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+  }
+
+  /** Counts a stream that was reset by the client, or here for a fault of it. */
+  countReset(): boolean {
+    if (!this.owner.isOpen) return false;
+    return this.resets.take() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+  }
+
+  onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (this.block !== undefined) {
+      if (type === FrameType.CONTINUATION && id === this.blockStream)
+        return this.onContinuation(flags, bytes, start, end);
+      return this.stop(ErrorCode.PROTOCOL_ERROR);
+    }
+    if (!this.hasSettings && (type !== FrameType.SETTINGS || (flags & Flag.ACK) !== 0))
+      return this.stop(ErrorCode.PROTOCOL_ERROR);
+    switch (type) {
+      case FrameType.HEADERS:
+        return this.onHeaders(flags, id, bytes, start, end);
+      case FrameType.RST_STREAM:
+        return this.onReset(id, end - start);
+      case FrameType.WINDOW_UPDATE:
+        return this.onWindow(id, bytes, start, end);
+      case FrameType.SETTINGS:
+        return this.onSettings(flags, id, bytes, start, end);
+      case FrameType.PING:
+        return this.onPing(flags, id, bytes, start, end);
+      case FrameType.PRIORITY:
+        return this.onPriority(id, bytes, start, end);
+      case FrameType.GOAWAY:
+        if (id !== 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
+        return end - start < 8 ? this.stop(ErrorCode.FRAME_SIZE_ERROR) : this.countIdle();
+      case FrameType.PUSH_PROMISE:
+      case FrameType.CONTINUATION:
+        return this.stop(ErrorCode.PROTOCOL_ERROR);
+      default:
+        return this.countIdle();
+    }
+  }
+
+  private onHeaders(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (id % 2 === 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    let at = start;
+    let last = end;
+    if ((flags & Flag.PADDED) !== 0) {
+      if (at === end) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
+      last -= bytes[at++] as number;
+    }
+    let known = flags & ~SELF_DEPENDENT;
+    if ((flags & Flag.PRIORITY) !== 0) {
+      if (at + 5 > end) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
+      if (readUint31(bytes, at) === id) known |= SELF_DEPENDENT;
+      at += 5;
+    }
+    if (at > last) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    if ((flags & Flag.END_HEADERS) !== 0) return this.onBlock(known, id, bytes, at, last);
+    this.block = Buffer.from(bytes.subarray(at, last));
+    this.blockStream = id;
+    this.blockFlags = known;
+    this.continuations = 0;
+    return true;
+  }
+
+  private onContinuation(flags: number, bytes: Buffer, start: number, end: number): boolean {
+    const block = this.block as Buffer;
+    const length = block.length + end - start;
+    if (++this.continuations > MAX_CONTINUATIONS || length > this.relay.limits.maxHeadBytes + MAX_BLOCK_ROOM_BYTES)
+      return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+    const whole = Buffer.concat([block, bytes.subarray(start, end)], length);
+    this.block = whole;
+    if ((flags & Flag.END_HEADERS) === 0) return true;
+    this.block = undefined;
+    return this.onBlock(this.blockFlags, this.blockStream, whole, 0, length);
+  }
+
+  /** A whole block of fields: a request, or trailers. It is decoded in any case, since all blocks share the table. */
+  private onBlock(flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const { text, owner } = this;
+    const stream = owner.streams.get(id);
+    text.begin(stream !== undefined);
+    if (!this.decoder.decode(bytes, start, end, text)) return this.stop(ErrorCode.COMPRESSION_ERROR);
+    const isWhole = (flags & Flag.END_STREAM) !== 0;
+    text.finish(isWhole);
+    if (stream !== undefined) return this.onTrailers(stream, isWhole);
+    if (id <= this.lastStream) return this.onEnded(id, ErrorCode.PROTOCOL_ERROR);
+    // The client repeats it elsewhere: it knows the last stream that is served here.
+    if (owner.takesNoMore) return this.countIdle();
+    this.lastStream = id;
+    this.idleFrames.forgive(FORGIVEN_FOR_REQUEST);
+    if (owner.streams.size >= this.relay.limits.maxStreamsPerConnection)
+      return this.resetNew(id, ErrorCode.REFUSED_STREAM);
+    if ((flags & SELF_DEPENDENT) !== 0 || text.state === "malformed") {
+      owner.refuseMalformed();
+      return this.resetNew(id, ErrorCode.PROTOCOL_ERROR);
+    }
+    owner.start(id, isWhole);
+    return owner.isOpen && this.relay.turnShare.take(REQUEST_UNITS) && --this.requestsLeft > 0;
+  }
+
+  private resetNew(id: number, error: number): boolean {
+    const { output } = this.owner;
+    output.frames.reset(id, error);
+    output.flushSoon();
+    this.ended.add(id, true);
+    return this.countReset() && --this.requestsLeft > 0;
+  }
+
+  private onTrailers(stream: Http2Stream, isWhole: boolean): boolean {
+    const { text } = this;
+    if (stream.isRemoteEnded) stream.fail(ErrorCode.STREAM_CLOSED);
+    else if (!isWhole || text.state !== "whole") stream.fail(ErrorCode.PROTOCOL_ERROR);
+    else {
+      stream.onBodyEnd(text.length === 0 ? undefined : Uint8Array.prototype.slice.call(text.bytes, 0, text.length));
+      this.touch(stream);
+    }
+    return this.owner.isOpen;
+  }
+
+  private touch(stream: Http2Stream): void {
+    if (this.touched.at(-1) !== stream) this.touched.push(stream);
+  }
+
+  /** A frame for a stream that has ended. @param unknown the error if that is not remembered */
+  private onEnded(id: number, unknown: number): boolean {
+    switch (this.ended.of(id)) {
+      case "reset":
+        return this.countIdle();
+      case "ended":
+        return this.stop(ErrorCode.STREAM_CLOSED);
+      case "unknown":
+        return this.stop(unknown);
+    }
+  }
+
+  /** Whether no request has come on that stream, which may still be refused silently. */
+  private isIdle(id: number): boolean {
+    return id > this.lastStream && !this.owner.takesNoMore;
+  }
+
+  onDataStart(id: number, bytes: number): boolean {
+    if (this.block !== undefined || !this.hasSettings) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    this.units += bytes + CHUNK_UNITS;
+    this.dataStream = undefined;
+    if (!this.window.take(bytes)) return this.stop(ErrorCode.FLOW_CONTROL_ERROR);
+    const stream = this.owner.streams.get(id);
+    if (stream === undefined) {
+      if (id > this.lastStream) return !this.isIdle(id) || this.stop(ErrorCode.PROTOCOL_ERROR);
+      return this.onEnded(id, ErrorCode.STREAM_CLOSED);
+    }
+    if (stream.isRemoteEnded) stream.fail(ErrorCode.STREAM_CLOSED);
+    else if (!stream.takeBody(bytes)) stream.fail(ErrorCode.FLOW_CONTROL_ERROR);
+    else this.dataStream = stream;
+    return this.owner.isOpen;
+  }
+
+  onData(id: number, bytes: Buffer, start: number, end: number, padding: number, isLast: boolean): boolean {
+    const { dataStream: stream, owner } = this;
+    if (stream === undefined || stream.id !== id) {
+      this.useBody(end - start + padding);
+      return owner.isOpen;
+    }
+    if (padding > 0) stream.skipBody(padding);
+    if (end > start) {
+      if (end - start >= USEFUL_DATA_BYTES) this.idleFrames.forgive(FORGIVEN_FOR_DATA);
+      stream.onBody(bytes, start, end);
+    } else if (!isLast && !this.countIdle()) return false;
+    if (isLast && stream.id === id) stream.onBodyEnd();
+    if (stream.id === id) this.touch(stream);
+    return owner.isOpen;
+  }
+
+  /** Bytes of bodies are used, so that the client may send as many more. */
+  useBody(bytes: number): void {
+    this.window.use(bytes);
+    const granted = this.window.grant();
+    if (granted === 0 || !this.owner.isOpen) return;
+    const { output } = this.owner;
+    output.frames.window(0, granted);
+    output.flushSoon();
+  }
+
+  private onReset(id: number, length: number): boolean {
+    if (id === 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    if (length !== 4) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
+    if (this.isIdle(id)) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    const stream = this.owner.streams.get(id);
+    if (stream === undefined) return this.countIdle();
+    stream.onGone();
+    return this.countReset() && --this.requestsLeft > 0;
+  }
+
+  private onWindow(id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (end - start !== 4) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
+    const more = readUint31(bytes, start);
+    if (id === 0) {
+      if (more === 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
+      return this.owner.output.grant(more) ? this.countIdle() : this.stop(ErrorCode.FLOW_CONTROL_ERROR);
+    }
+    if (this.isIdle(id)) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    const stream = this.owner.streams.get(id);
+    if (stream !== undefined) {
+      const { response } = stream;
+      response.sendWindow += more;
+      if (more === 0) stream.fail(ErrorCode.PROTOCOL_ERROR);
+      else if (response.sendWindow > MAX_WINDOW_BYTES) stream.fail(ErrorCode.FLOW_CONTROL_ERROR);
+      else response.pump();
+    }
+    return this.countIdle();
+  }
+
+  private onSettings(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (id !== 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    const { owner, peerSettings } = this;
+    if ((flags & Flag.ACK) !== 0) {
+      if (end > start) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
+      owner.onSettingsAcknowledged();
+      return this.countIdle();
+    }
+    const { windowBytes } = peerSettings;
+    const error = peerSettings.take(bytes, start, end);
+    if (error !== ErrorCode.NO_ERROR) return this.stop(error);
+    this.hasSettings = true;
+    const { output } = owner;
+    output.encoder.resize(peerSettings.tableBytes);
+    output.frames.settingsAck();
+    output.flushSoon();
+    const change = peerSettings.windowBytes - windowBytes;
+    if (change !== 0 && !this.changeWindows(change)) return this.stop(ErrorCode.FLOW_CONTROL_ERROR);
+    return this.countIdle();
+  }
+
+  /** The first windows of all streams change (RFC 9113 §6.9.2). Returns false if one becomes too large. */
+  private changeWindows(change: number): boolean {
+    const { streams, output } = this.owner;
+    for (const { response } of streams.values()) {
+      response.sendWindow += change;
+      if (response.sendWindow > MAX_WINDOW_BYTES) return false;
+    }
+    if (change > 0) output.sendWaiting();
+    return true;
+  }
+
+  private onPing(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (id !== 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    if (end - start !== 8) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
+    const { output } = this.owner;
+    if ((flags & Flag.ACK) !== 0) this.owner.onPong(bytes.subarray(start, end));
+    else {
+      output.frames.ping(Flag.ACK, bytes, start);
+      output.flushSoon();
+    }
+    return this.countIdle();
+  }
+
+  private onPriority(id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (id === 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    if (end - start !== 5) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
+    if (readUint31(bytes, start) !== id) return this.countIdle();
+    const stream = this.owner.streams.get(id);
+    if (stream === undefined) return this.stop(ErrorCode.PROTOCOL_ERROR);
+    stream.fail(ErrorCode.PROTOCOL_ERROR);
+    return this.owner.isOpen;
+  }
+}

@@ -1,0 +1,283 @@
+/** Sends one response over HTTP/2: its head, its body within the client's windows, its trailers, and the pace of a slow reader. */
+import { type AcknowledgingConnection, SlowReader } from "@paceline/wire";
+import type { Relay } from "../exchange/relay.js";
+import { ascii } from "../http1/bytes.js";
+import type { Identity } from "../http1/identity.js";
+import { ResponseHead } from "../http1/response-head.js";
+import type { FrameBuffer } from "../http2/frame-buffer.js";
+import type { HpackEncoder } from "../http2/hpack-encoder.js";
+import { MAX_FRAME_BYTES } from "../http2/protocol.js";
+import { WaitingBytes } from "../transport/buffers.js";
+import type { DownstreamResponse, LocalStatus } from "./downstream.js";
+import { addIdTo } from "./http1-response.js";
+import { type LastingResponse, lastingResponse } from "./lasting-response.js";
+import { type LocalPage, ownPage, withLine } from "./local-response.js";
+
+/** The connection, as its responses see it. */
+export interface ResponseHost {
+  readonly frames: FrameBuffer;
+  readonly encoder: HpackEncoder;
+  /** Whether the kernel has not taken what was written; no data is added meanwhile. */
+  readonly isBlocked: boolean;
+  /** How much data the client takes on all streams together. */
+  readonly sendWindow: number;
+  /** Sends the frames at the end of this turn. */
+  flushSoon(): void;
+  /** Adds a DATA frame, within both windows. */
+  sendData(stream: number, bytes: Uint8Array, start: number, end: number): void;
+  /** Has this one go on when the connection can take more. */
+  wait(response: Http2Response): void;
+  stopWaiting(response: Http2Response): void;
+  /** Counts bytes that wait for the client. Returns false if they have no room. */
+  countUnread(change: number): boolean;
+}
+
+/** One per process; made for the first connection. */
+export class ResponseScratch {
+  /** For responses of the balancer's own. */
+  readonly head = new ResponseHead();
+  private dateValue: Uint8Array = new Uint8Array(0);
+  private dateAt = Number.NaN;
+
+  /** @param clock its time changes several times a second */
+  constructor(private readonly clock: { readonly now: number }) {}
+
+  /** The value of Date. */
+  get date(): Uint8Array {
+    const { now } = this.clock;
+    if (now !== this.dateAt) {
+      this.dateAt = now;
+      this.dateValue = ascii(new Date().toUTCString());
+    }
+    return this.dateValue;
+  }
+}
+
+export class Http2Response implements DownstreamResponse, AcknowledgingConnection {
+  isHead = false;
+  takesTrailers = false;
+  trailers: Uint8Array | undefined;
+  page: LocalPage | undefined;
+  identity: Identity | undefined;
+  /** How much data the client takes on this stream; negative after it has made its windows smaller. */
+  sendWindow = 0;
+  /** Windows are what acknowledges. */
+  readonly seesAcknowledgements = true;
+  private id = 0;
+  /** What does not fit into the windows. */
+  private readonly waiting = new WaitingBytes();
+  private sentBytes = 0;
+  /** Whether there is no room for what the client lets wait. */
+  private isOverBudget = false;
+  private slowReader: SlowReader | undefined;
+  /** Set while a response lasts that a drain may end early. */
+  private lasting: LastingResponse | undefined;
+  /** When it was ended, in milliseconds of `Deadlines.now`; 0: it was not. */
+  endedEarlyAt = 0;
+
+  constructor(
+    private readonly relay: Relay,
+    private readonly host: ResponseHost,
+    private readonly scratch: ResponseScratch,
+    private readonly owner: {
+      /** Everything that waited was sent. */
+      onSent(): void;
+    },
+  ) {}
+
+  begin(id: number, sendWindow: number): void {
+    this.id = id;
+    this.sendWindow = sendWindow;
+    this.sentBytes = this.endedEarlyAt = 0;
+    this.isOverBudget = this.isHead = this.takesTrailers = false;
+    this.trailers = this.page = this.lasting = undefined;
+  }
+
+  /** Drops what waits. */
+  clear(): void {
+    this.lasting = undefined;
+    if (this.waiting.length === 0) return;
+    this.host.countUnread(-this.waiting.length);
+    this.host.stopWaiting(this);
+    this.waiting.clear();
+  }
+
+  private putHead(head: ResponseHead): void {
+    const { frames, encoder } = this.host;
+    frames.beginHead(this.id);
+    encoder.response(frames, head, this.scratch.date);
+    frames.endHead();
+    this.host.flushSoon();
+  }
+
+  interim(head: ResponseHead): boolean {
+    this.putHead(head);
+    return this.isFlowing;
+  }
+
+  continue(): void {
+    const { frames, encoder } = this.host;
+    frames.beginHead(this.id);
+    encoder.continue(frames);
+    frames.endHead();
+    this.host.flushSoon();
+  }
+
+  /** Sends the response's head. */
+  head(head: ResponseHead): void {
+    if (this.identity !== undefined) addIdTo(head, this.identity);
+    const { drainClosesPerSecond, eventStreamRetryMs } = this.relay.limits;
+    if (drainClosesPerSecond > 0 && !this.isHead) this.lasting = lastingResponse(head, eventStreamRetryMs);
+    this.putHead(head);
+  }
+
+  private get isFlowing(): boolean {
+    return this.waiting.length === 0;
+  }
+
+  body(bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.lasting !== undefined) {
+      // The client has got the last it gets.
+      if (this.endedEarlyAt > 0) return true;
+      this.lasting.pass(bytes, start, end);
+    }
+    let at = start;
+    if (this.waiting.length === 0)
+      for (let size = this.sendable(end - at); size > 0; size = this.sendable(end - at)) {
+        this.send(bytes, at, at + size);
+        at += size;
+      }
+    if (at < end) this.hold(bytes, at, end);
+    this.host.flushSoon();
+    return this.isFlowing;
+  }
+
+  /** Returns how much of so many bytes may be sent now, in one frame. */
+  private sendable(bytes: number): number {
+    const { host } = this;
+    return host.isBlocked ? 0 : Math.min(bytes, this.sendWindow, host.sendWindow, MAX_FRAME_BYTES);
+  }
+
+  private send(bytes: Uint8Array, start: number, end: number): void {
+    this.sendWindow -= end - start;
+    this.sentBytes += end - start;
+    this.host.sendData(this.id, bytes, start, end);
+  }
+
+  private hold(bytes: Uint8Array, start: number, end: number): void {
+    this.waiting.add(bytes.subarray(start, end));
+    if (!this.host.countUnread(end - start)) this.isOverBudget = true;
+    this.host.wait(this);
+  }
+
+  /** Sends one frame of what waits. Returns false if none can be sent now. */
+  sendWaiting(): boolean {
+    const first = this.waiting.first();
+    const size = this.sendable(first.length);
+    if (size <= 0) return false;
+    this.send(first, 0, size);
+    this.waiting.sent(size);
+    this.host.countUnread(-size);
+    this.host.flushSoon();
+    return true;
+  }
+
+  /** Sends what the stream's window allows. */
+  pump(): void {
+    if (this.waiting.length === 0) return;
+    while (this.waiting.length > 0 && this.sendWaiting());
+    this.settle();
+  }
+
+  /** Reports that nothing waits any more. */
+  settle(): void {
+    if (this.waiting.length > 0) return;
+    this.host.stopWaiting(this);
+    this.owner.onSent();
+  }
+
+  /** Whether it waits for the client. */
+  get isWaiting(): boolean {
+    return this.waiting.length > 0;
+  }
+
+  flush(): boolean {
+    return this.isFlowing;
+  }
+
+  /** The table of the client's decoder has changed, so a head cannot be withdrawn. */
+  takeBack(): boolean {
+    return false;
+  }
+
+  /** Ends the response. Returns false if some of it waits; `end` is then called again when everything was sent. */
+  end(): boolean {
+    if (this.waiting.length > 0) return false;
+    const { frames, encoder } = this.host;
+    if (this.trailers !== undefined) {
+      frames.beginHead(this.id);
+      encoder.trailers(frames, this.trailers);
+      frames.endHead();
+    }
+    frames.end(this.id);
+    this.host.flushSoon();
+    return true;
+  }
+
+  /** Sends a response of the balancer's own, without its end. */
+  local(status: LocalStatus, fields: string | undefined): void {
+    const { isHead } = this;
+    const whole = this.pageOf(status).response({ keepAlive: true, clientMinorVersion: 1, isHead });
+    this.page = undefined;
+    const bytes = fields === undefined ? whole : withLine(whole, Buffer.from(fields, "latin1"));
+    const { head } = this.scratch;
+    const after = head.parse(bytes, 0, bytes.length, isHead);
+    this.head(head);
+    if (after < bytes.length) this.body(bytes, after, bytes.length);
+  }
+
+  localBodyBytes(status: LocalStatus): number {
+    return this.pageOf(status).bodyBytes(this.isHead);
+  }
+
+  private pageOf(status: LocalStatus): LocalPage {
+    return this.page ?? ownPage(status);
+  }
+
+  /** Ends a response that lasts, if it is between two frames or events. Returns false if it cannot end now. */
+  endEarly(): "goodbye" | "whole" | undefined {
+    const { lasting } = this;
+    if (lasting?.isBetween !== true || this.endedEarlyAt > 0) return undefined;
+    const { lastBytes } = lasting;
+    if (lastBytes.length > 0) this.body(lastBytes, 0, lastBytes.length);
+    this.endedEarlyAt = this.relay.deadlines.now;
+    return lasting.isEndedByBoth ? "goodbye" : "whole";
+  }
+
+  mayHold(maxBytes: number): boolean {
+    return this.waiting.length <= maxBytes && !this.isOverBudget;
+  }
+
+  get isBehind(): boolean {
+    return this.waiting.length > 0;
+  }
+
+  acknowledgedBytes(): number {
+    return this.sentBytes;
+  }
+
+  beginSlowReading(): number {
+    const { deadlines, limits } = this.relay;
+    if (this.isOverBudget) return deadlines.now;
+    this.slowReader ??= new SlowReader(this, limits.sendTimeoutMs);
+    return this.slowReader.begin(deadlines.now);
+  }
+
+  lookAtReading(): number {
+    const { deadlines, limits } = this.relay;
+    if (this.isOverBudget) return 0;
+    // Then the connection is judged.
+    if (this.host.isBlocked) return this.beginSlowReading();
+    return this.slowReader?.lookAtPace(deadlines.now, limits.minBodyBytesPerSecond / 1000) ?? 0;
+  }
+}

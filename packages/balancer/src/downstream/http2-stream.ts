@@ -1,0 +1,331 @@
+/** One request over HTTP/2 and its response: the client of an exchange. Belongs to a connection, which uses it again. */
+import type { OpenRequest } from "@paceline/wire";
+import { Exchange } from "../exchange/exchange.js";
+import type { Relay } from "../exchange/relay.js";
+import type { Peer } from "../http1/forwarded.js";
+import { HEAD_REFUSED } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
+import { ErrorCode } from "../http2/protocol.js";
+import type { RequestText } from "../http2/request-text.js";
+import { streamWindow } from "../http2/windows.js";
+import { findRoute } from "../routing/route.js";
+import type { Ends } from "../transport/transport.js";
+import type { Downstream, LocalStatus } from "./downstream.js";
+import { Http2Response, type ResponseHost, type ResponseScratch } from "./http2-response.js";
+
+/** The connection, as its streams see it. */
+export interface StreamHost {
+  readonly output: ResponseHost;
+  readonly ends: Ends | undefined;
+  readonly isLeaving: boolean;
+  /** Bytes of bodies are used, so that the client may send as many more. */
+  useBody(bytes: number): void;
+  /** Counts a stream that is reset for a fault of the client. */
+  countFault(): void;
+  /** The stream has ended. @param isReset whether it was reset here, so that more of its frames may come */
+  release(stream: Http2Stream, isReset: boolean): void;
+}
+
+type State =
+  | "free"
+  /** Its request is in progress. */
+  | "exchange"
+  /** The request is over, and the client has not taken all of the response. */
+  | "sending";
+
+const FIRST_HEAD_BYTES = 512;
+/** A larger buffer for heads is not kept. */
+const MAX_KEPT_HEAD_BYTES = 4096;
+/** How long a WebSocket may take to end after its close frame, in milliseconds. */
+const GOODBYE_MS = 5000;
+
+const NOTHING = new Uint8Array(0);
+
+export class Http2Stream implements Downstream {
+  deadlineAt = Number.POSITIVE_INFINITY;
+  deadlineIndex = -1;
+  id = 0;
+  readonly response: Http2Response;
+  readonly exchange: Exchange;
+  /** Whether the client has ended its request. */
+  isRemoteEnded = false;
+  private state: State = "free";
+  private headBytes: Uint8Array = NOTHING;
+  private readonly window = streamWindow();
+  /** Bytes of the body that were received and are not used: the upstream cannot take more. */
+  private heldBytes = 0;
+  private isPaused = false;
+  private hasBody = false;
+  private bodyBytes = 0;
+  /** The length of the body by its Content-Length; -1: unknown. */
+  private declaredBytes = -1;
+
+  constructor(
+    private readonly relay: Relay,
+    private readonly host: StreamHost,
+    private readonly peer: Peer,
+    scratch: ResponseScratch,
+  ) {
+    this.exchange = new Exchange(relay, this, peer);
+    this.response = new Http2Response(relay, host.output, scratch, this);
+    const { identity } = this.exchange.request;
+    if (identity?.isInResponse === true) this.response.identity = identity;
+  }
+
+  get staysOpen(): boolean {
+    return !this.host.isLeaving;
+  }
+
+  get ends(): Ends | undefined {
+    return this.host.ends;
+  }
+
+  /** Returns the request that an instance has not finished; undefined if there is none. */
+  openRequest(): OpenRequest | undefined {
+    return this.exchange.outcome.openRequest();
+  }
+
+  // Called by the connection.
+
+  /** Starts with a request. @param isWhole whether no body follows */
+  begin(id: number, sendWindow: number, text: RequestText, isWhole: boolean): void {
+    this.id = id;
+    this.isRemoteEnded = isWhole;
+    this.isPaused = this.hasBody = false;
+    this.heldBytes = this.bodyBytes = 0;
+    this.window.restart();
+    this.response.begin(id, sendWindow);
+    this.relay.deadlines.add(this);
+    this.state = "exchange";
+    switch (text.state) {
+      case "whole":
+        return this.start(text, isWhole);
+      case "long-target":
+        return this.refuse(414);
+      case "long":
+        return this.refuse(431);
+      case "unknown-protocol":
+        return this.refuse(501);
+      case "malformed":
+        return this.refuse(400);
+    }
+  }
+
+  private start({ bytes, length }: RequestText, isWhole: boolean): void {
+    const { id, relay, exchange } = this;
+    // Its own buffer, since the exchange parses it again when it must be sent later.
+    if (this.headBytes.length < length)
+      this.headBytes = Buffer.allocUnsafeSlow(Math.max(FIRST_HEAD_BYTES, 2 ** Math.ceil(Math.log2(length))));
+    this.headBytes.set(bytes.subarray(0, length));
+    const head = relay.requestHead;
+    const after = head.parse(this.headBytes, 0, length);
+    if (after !== length) {
+      const status = after === HEAD_REFUSED ? head.refusal : 400;
+      this.response.isHead = false;
+      if (status === 413) this.response.page = findRoute(relay.router, head)?.target.errorPages?.of(413);
+      return this.refuse(status);
+    }
+    this.response.isHead = head.isHead;
+    this.response.takesTrailers = head.takesTrailers;
+    this.hasBody = head.framing !== "none";
+    this.declaredBytes = head.framing === "chunked" ? -1 : head.contentLength;
+    if (isWhole && this.hasBody) return this.fail(ErrorCode.PROTOCOL_ERROR);
+    exchange.request.identity?.begin(head, this.peer.isTrusted);
+    exchange.begin(head, this.headBytes, 0, length);
+    if (this.id === id) exchange.onRequestBatch();
+  }
+
+  /** Responds to a head that no exchange gets. */
+  private refuse(status: LocalStatus): void {
+    this.relay.counters.answered(status, 0);
+    // It would be that of an earlier request.
+    const { identity } = this.response;
+    this.response.identity = undefined;
+    this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
+    this.respond(status);
+    this.response.identity = identity;
+  }
+
+  /** Counts a frame of the body. Returns false if it exceeds the window. */
+  takeBody(bytes: number): boolean {
+    return this.window.take(bytes);
+  }
+
+  /** Counts bytes of the body's frames that need no place. */
+  skipBody(bytes: number): void {
+    this.heldBytes += bytes;
+    this.useHeld();
+  }
+
+  onBody(bytes: Uint8Array, start: number, end: number): void {
+    const { id, exchange } = this;
+    const size = end - start;
+    if (this.state === "sending") return this.skipBody(size);
+    this.heldBytes += size;
+    this.bodyBytes += size;
+    if (!exchange.isTunnel) {
+      // None was declared, or a tunnel is not open yet.
+      if (!this.hasBody) return this.fail(ErrorCode.PROTOCOL_ERROR);
+      if (this.declaredBytes < 0 && this.bodyBytes > this.relay.limits.maxBodyBytes) return this.refuseBody();
+      if (this.declaredBytes >= 0 && this.bodyBytes > this.declaredBytes) return this.fail(ErrorCode.PROTOCOL_ERROR);
+    }
+    exchange.onRequestBody(bytes, start, end);
+    if (this.id === id) this.useHeld();
+  }
+
+  /** @param trailers as lines; undefined if there are none */
+  onBodyEnd(trailers?: Uint8Array): void {
+    this.isRemoteEnded = true;
+    if (this.state !== "exchange") return;
+    const { exchange } = this;
+    if (exchange.isTunnel) return exchange.onRequestEnd();
+    if (this.declaredBytes >= 0 && this.bodyBytes !== this.declaredBytes) return this.fail(ErrorCode.PROTOCOL_ERROR);
+    if (this.hasBody) exchange.onRequestEnd(trailers);
+  }
+
+  /** Cancels a request whose body is too large. */
+  private refuseBody(): void {
+    const { hasResponse, pool } = this.exchange;
+    this.exchange.onClientGone(413);
+    if (hasResponse) return this.abort();
+    this.response.page = pool?.errorPages?.of(413);
+    this.relay.counters.answered(413, 0);
+    this.respond(413);
+  }
+
+  private useHeld(): void {
+    if (this.isPaused || this.heldBytes === 0) return;
+    const { heldBytes, host, window } = this;
+    this.heldBytes = 0;
+    host.useBody(heldBytes);
+    window.use(heldBytes);
+    if (this.isRemoteEnded) return;
+    const granted = window.grant();
+    if (granted === 0) return;
+    host.output.frames.window(this.id, granted);
+    host.output.flushSoon();
+  }
+
+  /** Everything received in this read was passed on. */
+  flushBody(): void {
+    if (this.state === "exchange") this.exchange.onRequestBatch();
+  }
+
+  /** The client has reset the stream, or is gone. */
+  onGone(): void {
+    this.exchange.onClientGone();
+    this.release(false);
+  }
+
+  /** Resets the stream for a fault of the client. */
+  fail(error: number): void {
+    const { exchange, host } = this;
+    if (this.state === "exchange" && !exchange.hasResponse) this.relay.counters.answered(400, 0);
+    if (exchange.isTunnel) exchange.onClientGone();
+    else exchange.onClientGone(400);
+    this.reset(error);
+    host.countFault();
+  }
+
+  onDeadline(): void {
+    switch (this.state) {
+      case "exchange":
+        return this.exchange.onDeadline();
+      case "sending":
+        this.deadlineAt = this.response.lookAtReading();
+        if (this.deadlineAt === 0) this.reset(ErrorCode.CANCEL);
+    }
+  }
+
+  /** Whether its response lasts at an instance that drains, or in a balancer that does, for `drainCloseDelayMs`. */
+  get isDrained(): boolean {
+    const { relay, exchange } = this;
+    if (this.state !== "exchange" || !exchange.hasResponse) return false;
+    const since = Math.min(relay.drainingSince, exchange.outcome.upstream?.leavingSince ?? Number.POSITIVE_INFINITY);
+    return relay.deadlines.now - since >= relay.limits.drainCloseDelayMs;
+  }
+
+  /** Ends a response that lasts, between two frames or events. Returns whether it did. */
+  endEarly(): boolean {
+    const { response, exchange, relay } = this;
+    if (response.endedEarlyAt > 0) {
+      if (relay.deadlines.now - response.endedEarlyAt < GOODBYE_MS) return false;
+      exchange.onClientGone();
+      this.abort();
+      return false;
+    }
+    const ended = response.endEarly();
+    if (ended !== "whole") return ended !== undefined;
+    exchange.onClientGone(exchange.outcome.status);
+    this.endResponse();
+    return true;
+  }
+
+  // Called by the exchange.
+
+  sendHead(head: ResponseHead): void {
+    this.response.head(head);
+  }
+
+  endResponse(): void {
+    if (this.response.end()) return this.finish();
+    this.state = "sending";
+    this.isPaused = false;
+    this.useHeld();
+    this.deadlineAt = this.response.beginSlowReading();
+  }
+
+  respond(status: LocalStatus, fields?: string): void {
+    this.response.local(status, fields);
+    this.endResponse();
+  }
+
+  /** The response is sent. A client that still sends its request is told that the rest is not needed (RFC 9113 §8.1). */
+  private finish(): void {
+    const { isRemoteEnded } = this;
+    if (!isRemoteEnded) this.host.output.frames.reset(this.id, ErrorCode.NO_ERROR);
+    this.release(!isRemoteEnded);
+  }
+
+  abort(): void {
+    this.reset(ErrorCode.INTERNAL_ERROR);
+  }
+
+  private reset(error: number): void {
+    if (this.state === "free") return;
+    const { output } = this.host;
+    output.frames.reset(this.id, error);
+    output.flushSoon();
+    this.release(true);
+  }
+
+  private release(isReset: boolean): void {
+    if (this.state === "free") return;
+    const { heldBytes, host } = this;
+    this.state = "free";
+    this.relay.deadlines.remove(this);
+    this.deadlineAt = Number.POSITIVE_INFINITY;
+    this.response.clear();
+    this.heldBytes = 0;
+    if (heldBytes > 0) host.useBody(heldBytes);
+    if (this.headBytes.length > MAX_KEPT_HEAD_BYTES) this.headBytes = NOTHING;
+    host.release(this, isReset);
+    this.id = 0;
+  }
+
+  pauseBody(): void {
+    this.isPaused = true;
+  }
+
+  resumeBody(): void {
+    this.isPaused = false;
+    this.useHeld();
+  }
+
+  // Called by the response.
+
+  onSent(): void {
+    if (this.state === "sending") this.endResponse();
+    else this.exchange.onClientDrain();
+  }
+}

@@ -1,0 +1,303 @@
+/** A client's HTTP/2 connection without sockets: what floods cost, and what a client can make the balancer hold. */
+import { describe, expect, it } from "vitest";
+import { LIMITS } from "../../test/support/balancer-process.js";
+import { FakeConnection } from "../../test/support/fake-transport.js";
+import {
+  block,
+  data,
+  endingOf,
+  type Fields,
+  type Frame,
+  frame,
+  framesIn,
+  GET,
+  HELLO,
+  headers,
+  POST,
+  reset,
+  settings,
+  uint32,
+  windowUpdate,
+} from "../../test/support/http2-frames.js";
+import { Deadlines } from "../deadlines.js";
+import { BufferBudget } from "../exchange/buffer-budget.js";
+import type { Relay } from "../exchange/relay.js";
+import { SpareHeads } from "../exchange/spare-heads.js";
+import { Forwarded } from "../http1/forwarded.js";
+import { HeadWriter } from "../http1/head-writer.js";
+import { RequestHead } from "../http1/request-head.js";
+import { FrameType, Setting } from "../http2/protocol.js";
+import { Router } from "../routing/router.js";
+import { Counters } from "../stats/counters.js";
+import type { Pool } from "../upstreams/pool.js";
+import { Http2Downstream, Http2Scratch } from "./http2.js";
+import { TurnShare } from "./reading.js";
+
+/** A pool whose requests wait in its queue. */
+const WAITING = {
+  name: "web",
+  isLimited: false,
+  isDown: false,
+  serveQueue: () => {},
+  requestQueue: { holds: () => true, add: () => true, clock: () => 0, isTimed: false },
+} as unknown as Pool;
+
+function bench(budget = new BufferBudget(100_000_000), limits: Partial<typeof LIMITS> = {}) {
+  const relay = {
+    limits: { ...LIMITS, ...limits },
+    budget,
+    turnShare: new TurnShare({ take: () => false }),
+    deadlines: new Deadlines(),
+    counters: new Counters(),
+    forwarded: new Forwarded([]),
+    requestHead: new RequestHead(LIMITS),
+    responseWriter: new HeadWriter(LIMITS.maxHeadBytes, { now: 0 }),
+    spareHeads: new SpareHeads(() => new RequestHead(LIMITS)),
+    // Others get 404.
+    router: new Router([{ text: "/waits", target: WAITING }]),
+    probes: undefined,
+    isDraining: false,
+    drainingSince: Number.POSITIVE_INFINITY,
+  } as unknown as Relay;
+  const scratch = new Http2Scratch(relay);
+  const gone: Http2Downstream[] = [];
+  const open = (room = Number.POSITIVE_INFINITY) => {
+    const connection = new FakeConnection();
+    connection.room = room;
+    const peer = relay.forwarded.peer("127.0.0.1", false);
+    const client = new Http2Downstream(relay, connection, peer, scratch, (it) => gone.push(it));
+    connection.owner = client;
+    const say = (...bytes: Uint8Array[]) => connection.owner.onData(Buffer.concat(bytes));
+    /** Returns the frames sent since the last call. */
+    const hear = async (): Promise<Frame[]> => {
+      await turn();
+      return framesIn(connection.take()).frames;
+    };
+    say(HELLO);
+    return { connection, client, say, hear };
+  };
+  return { relay, gone, open };
+}
+
+const turn = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
+const OPEN: Fields = POST.map(([name, value]) => [name, name === ":path" ? "/waits" : value]);
+const CALM = "GOAWAY ENHANCE_YOUR_CALM";
+
+/** Returns RST_STREAM and GOAWAY frames as text. */
+function endings(frames: Frame[]): string[] {
+  return frames.flatMap((it) => endingOf(it) ?? []);
+}
+
+/** Sends pieces, each in a turn of its own, until the connection ends. Returns how many were sent, and how it ended. */
+async function flood(piece: (n: number) => Buffer, most: number, perTurn = 50, { open, relay } = bench()) {
+  const { connection, say, hear } = open();
+  const frames: Frame[] = [];
+  let sent = 0;
+  while (sent < most && !frames.some(({ type }) => type === FrameType.GOAWAY)) {
+    for (let i = 0; i < perTurn && !connection.isPaused; i++) say(piece(sent++));
+    frames.push(...(await hear()));
+  }
+  return { sent, last: endings(frames).at(-1), frames, relay };
+}
+
+describe("floods end with ENHANCE_YOUR_CALM", () => {
+  it.each<[string, number, (n: number) => Buffer]>([
+    ["rapid reset (CVE-2023-44487)", 600, (n) => Buffer.concat([headers(2 * n + 1, OPEN, false), reset(2 * n + 1)])],
+    [
+      "made resets by a window of 0 (CVE-2025-8671)",
+      600,
+      (n) => Buffer.concat([headers(2 * n + 1, OPEN, false), windowUpdate(2 * n + 1, 0)]),
+    ],
+    [
+      "made resets by a window too large (CVE-2025-8671)",
+      600,
+      (n) => Buffer.concat([headers(2 * n + 1, OPEN, false), windowUpdate(2 * n + 1, 2 ** 31 - 1)]),
+    ],
+    [
+      "made resets by a dependency on itself (CVE-2025-8671)",
+      600,
+      (n) =>
+        Buffer.concat([
+          headers(2 * n + 1, OPEN, false),
+          frame(FrameType.PRIORITY, 0, 2 * n + 1, Buffer.concat([uint32(2 * n + 1), Buffer.from([1])])),
+        ]),
+    ],
+    ["malformed requests (CVE-2019-9514)", 600, (n) => headers(2 * n + 1, [...GET, ["Bad", "name"]])],
+    ["empty names (CVE-2019-9516)", 600, (n) => headers(2 * n + 1, [...GET, ["", ""]])],
+    ["pings (CVE-2019-9512)", 3000, () => frame(FrameType.PING, 0, 0, "12345678")],
+    ["settings (CVE-2019-9515)", 3000, (n) => settings([Setting.INITIAL_WINDOW_SIZE, n])],
+    ["empty settings", 3000, () => settings()],
+    ["priorities (CVE-2019-9513)", 3000, (n) => frame(FrameType.PRIORITY, 0, 2 * n + 1, Buffer.alloc(5))],
+    ["windows of the connection by 1", 3000, () => windowUpdate(0, 1)],
+    ["unknown frames", 3000, () => frame(99, 0, 0, "x")],
+  ])("%s", async (_, most, piece) => {
+    const { sent, last, frames } = await flood(piece, 20_000);
+    expect(last).toBe(CALM);
+    expect(sent).toBeLessThan(most);
+    expect(frames.length).toBeLessThan(2 * most);
+  });
+
+  it.each<[string, (n: number) => Buffer]>([
+    ["empty DATA (CVE-2019-9518)", () => data(1, "")],
+    ["padding alone", () => frame(FrameType.DATA, 8, 1, Buffer.from([3, 0, 0, 0]))],
+  ])("%s", async (_, piece) => {
+    const { sent, last } = await flood((n) => (n === 0 ? headers(1, OPEN, false) : piece(n)), 20_000);
+    expect(last).toBe(CALM);
+    expect(sent).toBeLessThan(3000);
+  });
+
+  it.each([
+    ["by their number", 20, 1],
+    ["by their bytes", 4, 16_000],
+  ])("CONTINUATION without end, %s (CVE-2024-27316)", async (_, most, bytes) => {
+    const { sent, last } = await flood(
+      (n) => frame(n === 0 ? FrameType.HEADERS : FrameType.CONTINUATION, 0, 1, Buffer.alloc(bytes)),
+      200,
+      1,
+    );
+    expect(last).toBe(CALM);
+    expect(sent).toBeLessThan(most);
+  });
+});
+
+it("forgives what a lively connection needs: pings, windows and resets among many requests", async () => {
+  const { open, relay } = bench();
+  const { say, hear } = open();
+  for (let n = 0; n < 5000; n++) {
+    say(
+      headers(2 * n + 1, GET),
+      windowUpdate(0, 5000),
+      windowUpdate(2 * n + 1, 5000),
+      frame(FrameType.PING, 0, 0, "12345678"),
+    );
+    if (n % 50 === 0) expect(endings(await hear())).toEqual([]);
+  }
+  expect(relay.counters.requestsTotal).toBe(5000);
+});
+
+it("starts few requests of a read in one turn, and all of them in time", async () => {
+  const { open, relay } = bench();
+  const { say, hear, connection } = open();
+  say(...Array.from({ length: 1000 }, (_, n) => headers(2 * n + 1, GET)));
+  expect(relay.counters.requestsTotal).toBeLessThanOrEqual(32);
+  expect(connection.isPaused).toBe(true);
+  const frames: Frame[] = [];
+  for (let n = 0; n < 100; n++) frames.push(...(await hear()));
+  expect(frames.filter(({ type }) => type === FrameType.HEADERS)).toHaveLength(1000);
+  expect(connection.isPaused).toBe(false);
+});
+
+it("sends the responses of a turn in one write, and each with the end of its stream", async () => {
+  const { open } = bench();
+  const { say, connection } = open();
+  await turn();
+  connection.take();
+  const before = connection.writes;
+  say(headers(1, GET), headers(3, GET), headers(5, [[":method", "HEAD"], ...GET.slice(1)] as Fields));
+  await turn();
+  expect(connection.writes - before).toBe(1);
+  const { frames } = framesIn(connection.take());
+  expect(frames.map(({ type, stream, flags }) => [type, stream, flags & 1])).toEqual([
+    ...[1, 3].flatMap((id) => [
+      [FrameType.HEADERS, id, 0],
+      [FrameType.DATA, id, 1],
+    ]),
+    [FrameType.HEADERS, 5, 1],
+  ]);
+});
+
+it("keeps what a client does not read within the budget, and counts it until it is gone", async () => {
+  const budget = new BufferBudget(600_000);
+  const { open, gone } = bench(budget);
+  const clients = Array.from({ length: 6 }, () => open(0));
+  // Each request gets a response of its own, and no window for the body.
+  const request = (n: number) => headers(2 * n + 1, [...GET, ["x", "y".repeat(10)]]);
+  for (let n = 0; n < 4000; n++) for (const { say, connection } of clients) if (!connection.isPaused) say(request(n));
+  for (let n = 0; n < 50; n++) await turn();
+  const held = clients.map(({ connection }) => connection.waitingBytes);
+  expect(Math.max(...held)).toBeLessThan(600_000);
+  expect(held.reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(6 * 262_144 + 600_000);
+  for (const { connection } of clients) connection.owner.onClose();
+  expect(gone).toHaveLength(6);
+  expect(budget.take(600_000)).toBe(true);
+});
+
+it("goes away in two steps, and serves what was sent before the client knew", async () => {
+  const { open, relay } = bench();
+  const { client, say, hear, connection } = open();
+  say(headers(1, GET));
+  await hear();
+  client.drain();
+  const [announced, ping] = await hear();
+  expect(announced && [endingOf(announced), announced.payload.readUInt32BE(0)]).toEqual([
+    "GOAWAY NO_ERROR",
+    2 ** 31 - 1,
+  ]);
+  say(headers(3, GET));
+  expect((await hear()).map(({ type, stream }) => [type, stream])).toContainEqual([FrameType.HEADERS, 3]);
+  say(frame(FrameType.PING, 1, 0, ping?.payload ?? ""));
+  const [last] = await hear();
+  expect(last && [endingOf(last), last.payload.readUInt32BE(0)]).toEqual(["GOAWAY NO_ERROR", 3]);
+  say(headers(5, GET));
+  expect(await hear()).toEqual([]);
+  expect(relay.counters.requestsTotal).toBe(2);
+  connection.owner.onEnd();
+  expect(connection.isClosed).toBe(true);
+});
+
+describe("deadlines", () => {
+  const after = (relay: Relay, ms: number) => {
+    const { deadlines } = relay;
+    for (let at = 0; at <= ms; at += 100) {
+      clock += 100;
+      deadlines.tick(clock);
+    }
+  };
+  let clock = 0;
+
+  it.each([
+    [
+      "no request",
+      LIMITS.headTimeoutMs,
+      "NO_ERROR",
+      (say: (...bytes: Uint8Array[]) => unknown) => say(frame(FrameType.SETTINGS, 1, 0)),
+    ],
+    [
+      "settings that are not acknowledged",
+      10_000,
+      "SETTINGS_TIMEOUT",
+      (say: (...bytes: Uint8Array[]) => unknown) => say(headers(1, GET)),
+    ],
+    [
+      "a block of fields that is not continued",
+      LIMITS.headTimeoutMs,
+      "ENHANCE_YOUR_CALM",
+      (say: (...bytes: Uint8Array[]) => unknown) =>
+        say(frame(FrameType.SETTINGS, 1, 0), headers(1, GET), frame(FrameType.HEADERS, 0, 3, block(GET))),
+    ],
+    [
+      "a frame that does not end",
+      LIMITS.headTimeoutMs,
+      "ENHANCE_YOUR_CALM",
+      (say: (...bytes: Uint8Array[]) => unknown) =>
+        say(frame(FrameType.SETTINGS, 1, 0), headers(1, GET), headers(3, GET).subarray(0, 12)),
+    ],
+    [
+      "no further request",
+      LIMITS.keepAliveTimeoutMs,
+      "NO_ERROR",
+      (say: (...bytes: Uint8Array[]) => unknown) => say(frame(FrameType.SETTINGS, 1, 0), headers(1, GET)),
+    ],
+  ])("%s", async (_, ms, error, act) => {
+    const { open, relay } = bench();
+    clock = performance.now();
+    relay.deadlines.tick(clock);
+    const { say, hear } = open();
+    act(say);
+    await hear();
+    after(relay, ms - 500);
+    expect(endings(await hear())).toEqual([]);
+    after(relay, 1000);
+    expect(endings(await hear())).toEqual([`GOAWAY ${error}`]);
+  });
+});

@@ -1,0 +1,106 @@
+/** The dynamic table of an HPACK decoder (RFC 7541 §2.3.2): fields as lines, in one buffer that is used again. Pure. */
+import { TABLE_BYTES } from "./protocol.js";
+
+/** What each entry counts beside its name and value (RFC 7541 §4.1). */
+export const ENTRY_OVERHEAD = 32;
+/** A line is longer than name and value by this. */
+const LINE_OVERHEAD = 4;
+
+const FIRST_STORE_BYTES = 1024;
+/** Room for the entries and as much again, so that they are seldom moved. */
+const MOST_STORE_BYTES = 2 * TABLE_BYTES;
+const FIRST_ENTRIES = 16;
+/** How many entries the table has at most; a power of two. */
+const MOST_ENTRIES = TABLE_BYTES / ENTRY_OVERHEAD;
+
+const NOTHING = new Uint8Array(0);
+
+export class DynamicTable {
+  /** Holds the lines. */
+  bytes: Uint8Array = NOTHING;
+  count = 0;
+  /** By the rules of HPACK. */
+  size = 0;
+  private maxSize = TABLE_BYTES;
+  /** Four numbers per entry, as in STATIC_POSITIONS; a ring. */
+  private entries = new Int32Array(0);
+  private newest = 0;
+  /** Where the next line goes. */
+  private end = 0;
+
+  /** Returns where the entry is in `positions`; `index` 0 is the newest one. */
+  placeOf(index: number): number {
+    return 4 * ((this.newest - index) & (this.entries.length / 4 - 1));
+  }
+
+  get positions(): Int32Array {
+    return this.entries;
+  }
+
+  /** @param size at most TABLE_BYTES */
+  resize(size: number): void {
+    this.maxSize = size;
+    this.makeRoom(0);
+  }
+
+  /** Adds a line with its line end; one that is too large empties the table (RFC 7541 §4.4). */
+  add(from: Uint8Array, start: number, nameEnd: number, valueEnd: number, kind: number): void {
+    const length = valueEnd + 2 - start;
+    const size = length - LINE_OVERHEAD + ENTRY_OVERHEAD;
+    this.makeRoom(size);
+    if (size > this.maxSize) return;
+    if (this.count === this.entries.length / 4) this.growEntries();
+    if (this.end + length > this.bytes.length) this.compact(length);
+    const { bytes, entries, end } = this;
+    this.newest = (this.newest + 1) & (entries.length / 4 - 1);
+    const at = 4 * this.newest;
+    entries[at] = end;
+    entries[at + 1] = end + nameEnd - start;
+    entries[at + 2] = end + valueEnd - start;
+    entries[at + 3] = kind;
+    bytes.set(from.subarray(start, start + length), end);
+    this.end = end + length;
+    this.size += size;
+    this.count++;
+  }
+
+  /** Evicts entries until there is room for that size. */
+  private makeRoom(size: number): void {
+    const { entries, maxSize } = this;
+    while (this.count > 0 && this.size + size > maxSize) {
+      const at = this.placeOf(--this.count);
+      this.size -= (entries[at + 2] as number) + 2 - (entries[at] as number) - LINE_OVERHEAD + ENTRY_OVERHEAD;
+    }
+    if (this.count === 0) this.end = 0;
+  }
+
+  private growEntries(): void {
+    const room = Math.min(MOST_ENTRIES, Math.max(FIRST_ENTRIES, (this.entries.length / 4) * 2));
+    const grown = new Int32Array(4 * room);
+    for (let index = this.count - 1, to = 0; index >= 0; index--, to += 4) {
+      const at = this.placeOf(index);
+      grown.set(this.entries.subarray(at, at + 4), to);
+    }
+    this.entries = grown;
+    this.newest = (this.count - 1) & (room - 1);
+  }
+
+  /** Moves the lines to the beginning of the buffer, of a larger one if they fill half of it. They follow each other. */
+  private compact(needed: number): void {
+    const { entries, bytes } = this;
+    const start = this.count === 0 ? this.end : (entries[this.placeOf(this.count - 1)] as number);
+    const live = this.end - start;
+    let room = Math.max(FIRST_STORE_BYTES, bytes.length);
+    while (room < 2 * (live + needed) && room < MOST_STORE_BYTES) room *= 2;
+    if (room === bytes.length) bytes.copyWithin(0, start, this.end);
+    else {
+      this.bytes = Buffer.allocUnsafeSlow(room);
+      this.bytes.set(bytes.subarray(start, this.end));
+    }
+    for (let index = 0; index < this.count; index++) {
+      const at = this.placeOf(index);
+      for (let i = at; i < at + 3; i++) entries[i] = (entries[i] as number) - start;
+    }
+    this.end = live;
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * Collects the frames for one client during a turn, for one write. Between turns it has no buffer: all connections share the spare
+ * ones. Pure: no sockets.
+ */
+import { copy } from "../http1/bytes.js";
+import {
+  Flag,
+  FRAME_HEADER_BYTES,
+  FrameType,
+  MAX_FRAME_BYTES,
+  putFrameHeader,
+  putUint32,
+  readUint24,
+} from "./protocol.js";
+
+/** Enough for the responses of most turns. */
+const SMALL_BYTES = 8192;
+/** For bodies: what is written at once, and a further frame. */
+const LARGE_BYTES = 98_304;
+const MAX_SPARE_SMALL = 64;
+const MAX_SPARE_LARGE = 8;
+
+const NOTHING = new Uint8Array(0);
+const spareSmall: Uint8Array[] = [];
+const spareLarge: Uint8Array[] = [];
+
+/** No frame of that stream is at the end. */
+const NONE = -1;
+
+export class FrameBuffer {
+  bytes: Uint8Array = NOTHING;
+  length = 0;
+  /** Where the last frame begins, if it may still grow or get END_STREAM: a DATA, or a head. */
+  private openAt = NONE;
+  private openStream = 0;
+
+  /** Makes room for that many more bytes. */
+  reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.bytes.length) return;
+    const larger = takeBuffer(needed);
+    if (this.length > 0) copy(this.bytes, 0, this.length, larger, 0);
+    giveBuffer(this.bytes);
+    this.bytes = larger;
+  }
+
+  /** Gives the buffer back after its bytes were written. */
+  clear(): void {
+    giveBuffer(this.bytes);
+    this.bytes = NOTHING;
+    this.length = 0;
+    this.openAt = NONE;
+  }
+
+  private header(length: number, type: number, flags: number, stream: number): void {
+    this.openAt = NONE;
+    putFrameHeader(this.bytes, this.length, length, type, flags, stream);
+    this.length += FRAME_HEADER_BYTES;
+  }
+
+  private number(type: number, stream: number, value: number): void {
+    this.reserve(FRAME_HEADER_BYTES + 4);
+    this.header(4, type, 0, stream);
+    putUint32(this.bytes, this.length, value);
+    this.length += 4;
+  }
+
+  reset(stream: number, error: number): void {
+    this.number(FrameType.RST_STREAM, stream, error);
+  }
+
+  /** @param stream 0: the connection's window */
+  window(stream: number, bytes: number): void {
+    this.number(FrameType.WINDOW_UPDATE, stream, bytes);
+  }
+
+  goaway(lastStream: number, error: number): void {
+    this.reserve(FRAME_HEADER_BYTES + 8);
+    this.header(8, FrameType.GOAWAY, 0, 0);
+    putUint32(this.bytes, this.length, lastStream);
+    putUint32(this.bytes, this.length + 4, error);
+    this.length += 8;
+  }
+
+  settings(values: readonly (readonly [setting: number, value: number])[]): void {
+    this.reserve(FRAME_HEADER_BYTES + 6 * values.length);
+    this.header(6 * values.length, FrameType.SETTINGS, 0, 0);
+    for (const [setting, value] of values) {
+      this.bytes[this.length] = setting >>> 8;
+      this.bytes[this.length + 1] = setting;
+      putUint32(this.bytes, this.length + 2, value);
+      this.length += 6;
+    }
+  }
+
+  settingsAck(): void {
+    this.reserve(FRAME_HEADER_BYTES);
+    this.header(0, FrameType.SETTINGS, Flag.ACK, 0);
+  }
+
+  /** @param bytes with the 8 bytes of the payload at `start` */
+  ping(flags: number, bytes: Uint8Array, start: number): void {
+    this.reserve(FRAME_HEADER_BYTES + 8);
+    this.header(8, FrameType.PING, flags, 0);
+    this.length = copy(bytes, start, start + 8, this.bytes, this.length);
+  }
+
+  /** Begins a head; its block is written after it, and `endHead` follows. */
+  beginHead(stream: number): void {
+    this.reserve(FRAME_HEADER_BYTES);
+    const at = this.length;
+    this.header(0, FrameType.HEADERS, Flag.END_HEADERS, stream);
+    this.openAt = at;
+    this.openStream = stream;
+  }
+
+  endHead(): void {
+    const at = this.openAt;
+    const size = this.length - at - FRAME_HEADER_BYTES;
+    if (size > MAX_FRAME_BYTES) return this.splitHead(at, size);
+    const { bytes } = this;
+    bytes[at] = size >>> 16;
+    bytes[at + 1] = size >>> 8;
+    bytes[at + 2] = size;
+  }
+
+  /** Continues a large block in CONTINUATION frames. Their last one cannot get END_STREAM, which belongs to the first. */
+  private splitHead(at: number, size: number): void {
+    const block = at + FRAME_HEADER_BYTES;
+    const more = Math.ceil(size / MAX_FRAME_BYTES) - 1;
+    this.reserve(more * FRAME_HEADER_BYTES);
+    const { bytes, openStream } = this;
+    for (let i = more; i > 0; i--) {
+      const start = block + i * MAX_FRAME_BYTES;
+      const end = Math.min(block + size, start + MAX_FRAME_BYTES);
+      const to = start + i * FRAME_HEADER_BYTES;
+      bytes.copyWithin(to, start, end);
+      const flags = i === more ? Flag.END_HEADERS : 0;
+      putFrameHeader(bytes, to - FRAME_HEADER_BYTES, end - start, FrameType.CONTINUATION, flags, openStream);
+    }
+    putFrameHeader(bytes, at, MAX_FRAME_BYTES, FrameType.HEADERS, 0, openStream);
+    this.length += more * FRAME_HEADER_BYTES;
+    this.openAt = NONE;
+  }
+
+  /** Adds a piece of a body that fits into a frame; it joins the last frame if that is a DATA of its stream, and there is room. */
+  data(stream: number, from: Uint8Array, start: number, end: number): void {
+    const size = end - start;
+    this.reserve(FRAME_HEADER_BYTES + size);
+    const at = this.openAt;
+    const { bytes } = this;
+    const isOpen = at >= 0 && this.openStream === stream && bytes[at + 3] === FrameType.DATA;
+    const grown = isOpen ? readUint24(bytes, at) + size : MAX_FRAME_BYTES + 1;
+    if (grown <= MAX_FRAME_BYTES) putFrameHeader(bytes, at, grown, FrameType.DATA, 0, stream);
+    else {
+      const frameAt = this.length;
+      this.header(size, FrameType.DATA, 0, stream);
+      this.openAt = frameAt;
+      this.openStream = stream;
+    }
+    this.length = copy(from, start, end, bytes, this.length);
+  }
+
+  /** Ends a stream: by its last frame if that is here, else by an empty one. */
+  end(stream: number): void {
+    const at = this.openAt;
+    if (at >= 0 && this.openStream === stream) {
+      this.bytes[at + 4] = (this.bytes[at + 4] as number) | Flag.END_STREAM;
+      this.openAt = NONE;
+      return;
+    }
+    this.reserve(FRAME_HEADER_BYTES);
+    this.header(0, FrameType.DATA, Flag.END_STREAM, stream);
+  }
+}
+
+function takeBuffer(needed: number): Uint8Array {
+  if (needed <= SMALL_BYTES) return spareSmall.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES);
+  if (needed <= LARGE_BYTES) return spareLarge.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
+  return Buffer.allocUnsafeSlow(2 * needed);
+}
+
+function giveBuffer(bytes: Uint8Array): void {
+  if (bytes.length === SMALL_BYTES && spareSmall.length < MAX_SPARE_SMALL) spareSmall.push(bytes);
+  else if (bytes.length === LARGE_BYTES && spareLarge.length < MAX_SPARE_LARGE) spareLarge.push(bytes);
+}

@@ -1,0 +1,218 @@
+/** Splits the bytes of a client into frames, independent of read boundaries (RFC 9113 §4). Pure: no sockets. */
+import { ErrorCode, Flag, FRAME_HEADER_BYTES, FrameType, MAX_FRAME_BYTES, readUint24, readUint31 } from "./protocol.js";
+
+export interface FrameSink {
+  /** Receives a whole frame other than DATA; its payload is valid until the call returns. Returns false to stop. */
+  onFrame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean;
+  /** A DATA frame begins. @param bytes its payload with the padding. Returns false to stop. */
+  onDataStart(stream: number, bytes: number): boolean;
+  /**
+   * Receives a piece of a DATA frame as it arrives. Returns false to stop.
+   * @param padding bytes that belong to the frame beside the piece
+   * @param isLast whether it is the last one of the frame, and the frame the last one of its stream
+   */
+  onData(stream: number, bytes: Buffer, start: number, end: number, padding: number, isLast: boolean): boolean;
+}
+
+const FIRST_HELD_BYTES = 512;
+const LARGEST_FRAME_BYTES = FRAME_HEADER_BYTES + MAX_FRAME_BYTES;
+
+/** Reads one client's frames. */
+export class FrameReader {
+  /** What is wrong with the bytes, of ErrorCode; after an error nothing more is read. */
+  error: number = ErrorCode.NO_ERROR;
+  /** An incomplete frame, and its length so far. */
+  private held: Buffer | undefined;
+  private heldLength = 0;
+  /** Reads that wait because the sink has stopped, and where the first one goes on. */
+  private waiting: Buffer[] = [];
+  private waitingAt = 0;
+  private isStopped = false;
+  // The DATA frame that is arriving.
+  private dataLeft = 0;
+  private paddingLeft = 0;
+  private dataStream = 0;
+  private endsStream = false;
+
+  /** Whether part of a frame has arrived, other than DATA. */
+  get isPartial(): boolean {
+    return this.held !== undefined;
+  }
+
+  /** Whether bytes wait because the sink has stopped. */
+  get isWaiting(): boolean {
+    return this.waiting.length > 0;
+  }
+
+  /** Whether these bytes wait here. */
+  holds(bytes: Buffer): boolean {
+    return this.waiting.includes(bytes);
+  }
+
+  /** Passes on the frames in these bytes, unless the sink has stopped. Returns false after an error. */
+  read(received: Buffer, sink: FrameSink): boolean {
+    if (this.waiting.length > 0) {
+      this.waiting.push(received);
+      return true;
+    }
+    return this.readFrom(received, 0, sink);
+  }
+
+  /** Goes on after a stop. Returns false after an error. */
+  readOn(sink: FrameSink): boolean {
+    this.isStopped = false;
+    while (this.waiting.length > 0 && !this.isStopped) {
+      const bytes = this.waiting.shift() as Buffer;
+      const rest = this.waiting;
+      this.waiting = [];
+      if (!this.readFrom(bytes, this.waitingAt, sink)) return false;
+      if (this.waiting.length === 0) this.waitingAt = 0;
+      this.waiting.push(...rest);
+    }
+    return true;
+  }
+
+  clear(): void {
+    this.held = undefined;
+    this.heldLength = 0;
+    this.waiting = [];
+    this.dataLeft = 0;
+  }
+
+  private readFrom(bytes: Buffer, start: number, sink: FrameSink): boolean {
+    this.isStopped = false;
+    let at = start;
+    while (this.held !== undefined) {
+      const whole = wholeLength(this.held, this.heldLength);
+      if (whole < 0) return this.fail(ErrorCode.FRAME_SIZE_ERROR);
+      const count = Math.min(whole - this.heldLength, bytes.length - at);
+      this.hold(bytes, at, at + count);
+      at += count;
+      if (this.heldLength < whole) return true;
+      // Only a header: its DATA is read in place, and so is the rest of another frame that has arrived whole.
+      if (whole <= FRAME_HEADER_BYTES + 1 && wholeLength(this.held, whole) > whole) continue;
+      const frame = this.held.subarray(0, whole);
+      this.held = undefined;
+      this.heldLength = 0;
+      if (!this.readFrames(frame, 0, sink)) return false;
+      if (this.isStopped) return this.wait(bytes, at);
+    }
+    return this.readFrames(bytes, at, sink);
+  }
+
+  /** Keeps what follows a stop. */
+  private wait(bytes: Buffer, at: number): true {
+    if (at < bytes.length) {
+      this.waiting.push(bytes);
+      this.waitingAt = at;
+    }
+    return true;
+  }
+
+  private readFrames(bytes: Buffer, start: number, sink: FrameSink): boolean {
+    const { length } = bytes;
+    let at = start;
+    while (at < length) {
+      if (this.isStopped) return this.wait(bytes, at);
+      if (this.dataLeft > 0) {
+        at = this.readData(bytes, at, sink);
+        continue;
+      }
+      if (length - at < FRAME_HEADER_BYTES) break;
+      const size = readUint24(bytes, at);
+      if (size > MAX_FRAME_BYTES) return this.fail(ErrorCode.FRAME_SIZE_ERROR);
+      const type = bytes[at + 3] as number;
+      const flags = bytes[at + 4] as number;
+      const payload = at + FRAME_HEADER_BYTES;
+      const stream = readUint31(bytes, at + 5);
+      if (type === FrameType.DATA) {
+        const isPadded = (flags & Flag.PADDED) !== 0;
+        if (isPadded && size === 0) return this.fail(ErrorCode.FRAME_SIZE_ERROR);
+        if (isPadded && payload === length) break;
+        at = this.startData(bytes, payload, stream, size, flags, sink);
+        if (at < 0) return false;
+        continue;
+      }
+      if (length - payload < size) break;
+      at = payload + size;
+      if (!sink.onFrame(type, flags, stream, bytes, payload, at)) this.isStopped = true;
+    }
+    if (at < length) this.hold(bytes, at, length);
+    return true;
+  }
+
+  private fail(error: number): false {
+    this.error = error;
+    return false;
+  }
+
+  /** Returns the position after the header and the length of the padding; -1 after an error. */
+  private startData(
+    bytes: Buffer,
+    payload: number,
+    stream: number,
+    size: number,
+    flags: number,
+    sink: FrameSink,
+  ): number {
+    const isPadded = (flags & Flag.PADDED) !== 0;
+    const padding = isPadded ? (bytes[payload] as number) : 0;
+    const around = isPadded ? padding + 1 : 0;
+    if (stream === 0 || around > size) {
+      this.fail(ErrorCode.PROTOCOL_ERROR);
+      return -1;
+    }
+    const at = isPadded ? payload + 1 : payload;
+    this.dataStream = stream;
+    this.endsStream = (flags & Flag.END_STREAM) !== 0;
+    this.paddingLeft = padding;
+    this.dataLeft = size - (isPadded ? 1 : 0);
+    if (!sink.onDataStart(stream, size)) {
+      this.isStopped = true;
+      // The sink is done with the connection; what follows is dropped.
+      return at;
+    }
+    if (this.dataLeft === 0 || this.dataLeft === padding) {
+      // No data, or padding alone: a single piece says so.
+      if (!sink.onData(stream, bytes, at, at, around, this.endsStream)) this.isStopped = true;
+      this.endsStream = false;
+    } else if (isPadded && !sink.onData(stream, bytes, at, at, around, false)) this.isStopped = true;
+    return at;
+  }
+
+  private readData(bytes: Buffer, at: number, sink: FrameSink): number {
+    const data = Math.min(this.dataLeft - this.paddingLeft, bytes.length - at);
+    if (data > 0) {
+      this.dataLeft -= data;
+      const isLast = this.endsStream && this.dataLeft === this.paddingLeft;
+      if (!sink.onData(this.dataStream, bytes, at, at + data, 0, isLast)) this.isStopped = true;
+      return at + data;
+    }
+    // Padding, which counted with the beginning of the frame.
+    const padding = Math.min(this.dataLeft, bytes.length - at);
+    this.dataLeft -= padding;
+    this.paddingLeft -= padding;
+    return at + padding;
+  }
+
+  /** Keeps part of a frame in a buffer that grows with what arrives: many clients may send the beginning of a large one. */
+  private hold(bytes: Buffer, start: number, end: number): void {
+    const length = this.heldLength + end - start;
+    if (this.held === undefined || this.held.length < length) {
+      const room = Buffer.allocUnsafeSlow(Math.min(LARGEST_FRAME_BYTES, Math.max(FIRST_HELD_BYTES, 2 * length)));
+      if (this.held !== undefined) this.held.copy(room, 0, 0, this.heldLength);
+      this.held = room;
+    }
+    bytes.copy(this.held, this.heldLength, start, end);
+    this.heldLength = length;
+  }
+}
+
+/** Returns how many bytes of an incomplete frame are needed to go on: the header, the frame, or of a DATA its beginning; -1: too large. */
+function wholeLength(frame: Uint8Array, length: number): number {
+  if (length < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES;
+  const size = readUint24(frame, 0);
+  if (size > MAX_FRAME_BYTES) return -1;
+  if (frame[3] !== FrameType.DATA) return FRAME_HEADER_BYTES + size;
+  return FRAME_HEADER_BYTES + (((frame[4] as number) & Flag.PADDED) !== 0 && size > 0 ? 1 : 0);
+}

@@ -1,0 +1,52 @@
+/** Where the access log finds its fields in a request's head. Noted while the head is parsed, as only its bytes are kept afterwards. */
+import { ascii, CR, equalsIgnoringCase } from "../http1/bytes.js";
+import { FieldKind } from "../http1/field-table.js";
+import type { RequestHead } from "../http1/request-head.js";
+
+const REFERER = ascii("referer");
+const USER_AGENT = ascii("user-agent");
+/** ` HTTP/1.1` at the end of a request line. */
+const VERSION_BYTES = 9;
+const CRLF_BYTES = 2;
+
+/** The fields that are searched for; an index of the positions. */
+export const LOGGED = { LINE: 0, TARGET: 2, HOST: 4, REFERER: 6, USER_AGENT: 8, REQUEST_ID: 10 } as const;
+
+export class LoggedHead {
+  method = "";
+  minorVersion = 1;
+  /** Start and end of each, relative to the beginning of the head, whose bytes may be copied elsewhere. Both 0: there is none. */
+  readonly positions = new Int32Array(12);
+
+  /** @param start where the head begins in its bytes @param end where it ends, after the empty line */
+  note(head: RequestHead, start: number, end: number): void {
+    const { positions } = this;
+    const { fields } = head;
+    const { bytes, count } = fields;
+    this.method = head.method;
+    this.minorVersion = head.minorVersion;
+    positions.fill(0, LOGGED.REFERER);
+    const line = bytes[start] === CR ? CRLF_BYTES : 0;
+    const lineEnd = (count > 0 ? fields.nameStart(0) : end - CRLF_BYTES) - CRLF_BYTES - start;
+    positions[LOGGED.LINE] = line;
+    positions[LOGGED.LINE + 1] = lineEnd;
+    positions[LOGGED.TARGET] = line + head.method.length + 1;
+    positions[LOGGED.TARGET + 1] = lineEnd - VERSION_BYTES;
+    positions[LOGGED.HOST] = head.hostEnd === 0 ? 0 : head.hostStart - start;
+    positions[LOGGED.HOST + 1] = head.hostEnd === 0 ? 0 : head.hostEnd - start;
+    for (let i = 0; i < count; i++) {
+      const nameStart = fields.nameStart(i);
+      const nameEnd = fields.nameEnd(i);
+      const length = nameEnd - nameStart;
+      let field: number = LOGGED.REQUEST_ID;
+      if (length === REFERER.length && equalsIgnoringCase(bytes, nameStart, nameEnd, REFERER)) field = LOGGED.REFERER;
+      else if (length === USER_AGENT.length && equalsIgnoringCase(bytes, nameStart, nameEnd, USER_AGENT))
+        field = LOGGED.USER_AGENT;
+      else if (fields.kinds[i] !== FieldKind.REQUEST_ID) continue;
+      // The first of several.
+      if (positions[field + 1] !== 0) continue;
+      positions[field] = fields.valueStart(i) - start;
+      positions[field + 1] = fields.valueEnd(i) - start;
+    }
+  }
+}

@@ -1,0 +1,100 @@
+/** The certificates as contexts of node:tls, made when a client first wants one. */
+import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
+import { type CertificateEntry, type Certificates, NO_CHALLENGES } from "@paceline/wire";
+import { CertificateTable } from "./certificate-table.js";
+import type { ClientHello } from "./client-hello.js";
+
+/** Mozilla's intermediate profile (version 5.7) without DHE, which costs five times as much as ECDHE. */
+const CIPHERS = [
+  ...["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"],
+  ...["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"],
+  ...["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384"],
+  ...["ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305"],
+].join(":");
+
+const ACME = "acme-tls/1";
+
+/** Sessions are resumed by any balancer of the fleet, for a day at most. */
+const SESSION_SECONDS = 86_400;
+const SESSION_CONTEXT = "paceline";
+
+export interface Chosen {
+  context: SecureContext;
+  /** What we speak above TLS, by preference. */
+  protocols: string[];
+}
+
+type Pair = Pick<CertificateEntry, "names" | "certificatePem" | "keyPem">;
+
+export class Contexts {
+  version = 0;
+  /** The messages of a set that has not come completely. */
+  private parts: Certificates[] = [];
+  private rules: Pick<Certificates, "minVersion" | "clientCaPem" | "isClientOptional" | "ticketKey"> | undefined;
+  private table = new CertificateTable<Pair>([]);
+  private challenged = new CertificateTable<Pair>([]);
+  private made = new Map<string, SecureContext>();
+
+  /** What we speak above TLS, by preference. */
+  protocols = ["http/1.1"];
+
+  constructor(private readonly onProblem: (message: string) => void) {}
+
+  /** Returns whether a set is complete, which is in use from now on. */
+  follow(message: Certificates): boolean {
+    if (this.parts[0]?.version !== message.version) this.parts = [];
+    this.parts.push(message);
+    if (message.more === true) return false;
+    const entries = this.parts.flatMap((part) => part.entries);
+    this.parts = [];
+    const { version, minVersion, clientCaPem, isClientOptional, ticketKey, challenges = NO_CHALLENGES } = message;
+    const rules = {
+      minVersion,
+      ticketKey,
+      ...(clientCaPem !== undefined && { clientCaPem, isClientOptional: isClientOptional === true }),
+    };
+    const isSame = JSON.stringify(rules) === JSON.stringify(this.rules);
+    this.rules = rules;
+    this.version = version;
+    this.table = new CertificateTable(entries);
+    this.challenged = new CertificateTable(challenges.alpn01.map(({ name, ...pair }) => ({ names: [name], ...pair })));
+    // Contexts of certificates that stay are kept.
+    const kept = new Set([...entries, ...challenges.alpn01].map(({ certificatePem }) => certificatePem));
+    for (const key of this.made.keys()) if (!isSame || !kept.has(key)) this.made.delete(key);
+    return true;
+  }
+
+  /** Whether clients are asked for a certificate, and whether they may have none. */
+  get client(): "none" | "optional" | "required" {
+    if (this.rules?.clientCaPem === undefined) return "none";
+    return this.rules.isClientOptional === true ? "optional" : "required";
+  }
+
+  /** Returns what a client gets; undefined: there is no certificate. */
+  choose({ name, protocols }: ClientHello & { kind: "hello" }): Chosen | undefined {
+    const isChallenge = protocols.includes(ACME);
+    const pair = (isChallenge ? this.challenged : this.table).find(name);
+    const context = pair && this.contextOf(pair);
+    return context && { context, protocols: isChallenge ? [ACME] : this.protocols };
+  }
+
+  private contextOf({ names, certificatePem, keyPem }: Pair): SecureContext | undefined {
+    const known = this.made.get(certificatePem);
+    if (known !== undefined || this.rules === undefined) return known;
+    const { minVersion, clientCaPem, ticketKey } = this.rules;
+    const options: SecureContextOptions = {
+      ...{ cert: certificatePem, key: keyPem, ciphers: CIPHERS, minVersion: `TLSv${minVersion}` },
+      ...{ sessionIdContext: SESSION_CONTEXT, sessionTimeout: SESSION_SECONDS },
+      ...(clientCaPem !== undefined && { ca: clientCaPem }),
+      ticketKeys: Buffer.from(ticketKey, "base64"),
+    };
+    try {
+      const made = createSecureContext(options);
+      this.made.set(certificatePem, made);
+      return made;
+    } catch (error) {
+      this.onProblem(`the certificate for ${names.join(", ")} cannot be used: ${(error as Error).message}`);
+      return undefined;
+    }
+  }
+}

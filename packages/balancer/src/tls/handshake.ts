@@ -1,0 +1,220 @@
+/** A client of an https address until TLS is established: reads what it says first, chooses a certificate, and keeps the deadline. */
+import type { Deadlines } from "../deadlines.js";
+import type { Peer } from "../http1/forwarded.js";
+import type { Connection, ConnectionOwner } from "../transport/transport.js";
+import { type ClientHello, MAX_HELLO_BYTES, readClientHello } from "./client-hello.js";
+
+/** What was agreed with a client. */
+export interface Secured {
+  /** By ALPN; empty: the client does not know it. */
+  protocol: string;
+  /** The fields for its certificate; empty without one. */
+  certificate: readonly (readonly [string, string])[];
+}
+
+/** Begins TLS on a connection of this runtime. */
+export interface TlsService {
+  /**
+   * The connection must not be used any more: it goes on as the one that this returns, whose owner gets `onClose` if the handshake
+   * fails. Undefined: there is no certificate, and the connection is as it was.
+   * @param first what the client has sent so far
+   */
+  begin(
+    connection: Connection,
+    first: Buffer,
+    hello: ClientHello & { kind: "hello" },
+    onSecure: (secured: Secured) => void,
+  ): Connection | undefined;
+}
+
+/** How many handshakes begin in one turn of the event loop: each is a signature, and others wait meanwhile. */
+const MAX_PER_TURN = 4;
+
+/** Lets handshakes begin in the order in which clients ask for them, a few in each turn. */
+export class HandshakeTurns {
+  private left = MAX_PER_TURN;
+  private isArmed = false;
+  private readonly waiting = new Set<() => void>();
+
+  /** Calls `begin` now or in a later turn, unless it is withdrawn. */
+  take(begin: () => void): void {
+    if (this.left > 0) {
+      this.left--;
+      begin();
+    } else this.waiting.add(begin);
+    if (!this.isArmed) this.arm();
+  }
+
+  withdraw(begin: () => void): void {
+    this.waiting.delete(begin);
+  }
+
+  private arm(): void {
+    this.isArmed = true;
+    setImmediate(this.next);
+  }
+
+  private readonly next = (): void => {
+    this.isArmed = false;
+    this.left = MAX_PER_TURN;
+    for (const begin of this.waiting) {
+      if (this.left-- === 0) break;
+      this.waiting.delete(begin);
+      begin();
+    }
+    this.left = Math.max(this.left, 0);
+    if (this.waiting.size > 0) this.arm();
+  };
+}
+
+interface HandshakeOptions {
+  connection: Connection;
+  peer: Peer;
+  deadlines: Deadlines;
+  /** How long it may take, in milliseconds. */
+  timeoutMs: number;
+  tls: TlsService;
+  turns: HandshakeTurns;
+  /** TLS is established: returns who owns the connection from now on. */
+  onSecure(connection: Connection, secured: Secured): ConnectionOwner;
+  /** It was closed instead, by us or by the peer. */
+  onGone(): void;
+}
+
+/** To a client that speaks HTTP. */
+const PLAIN_HTTP = Buffer.from(
+  "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 37\r\nConnection: close\r\n\r\nThis address takes https, not http.\r\n",
+);
+const METHOD = /^[A-Z]{3,10} /;
+/** A fatal alert: unrecognized_name (RFC 6066 §3). */
+const NO_CERTIFICATE = Buffer.from([21, 3, 1, 0, 2, 2, 112]);
+/** The certificate authority looks at the certificate only (RFC 8737 §3). */
+const ACME = "acme-tls/1";
+
+type State = "hello" | "turn" | "shaking" | "done";
+
+export class Handshake implements ConnectionOwner {
+  deadlineAt: number;
+  deadlineIndex = -1;
+  private state: State = "hello";
+  private received: Buffer | undefined;
+  private hello: (ClientHello & { kind: "hello" }) | undefined;
+  private connection: Connection;
+
+  get peer(): Peer {
+    return this.options.peer;
+  }
+
+  constructor(private readonly options: HandshakeOptions) {
+    const { connection, deadlines, timeoutMs } = options;
+    this.connection = connection;
+    this.deadlineAt = deadlines.now + timeoutMs;
+    deadlines.add(this);
+  }
+
+  onData(bytes: Buffer): boolean {
+    if (this.state === "done" || this.state === "shaking") return true;
+    const all = this.received === undefined ? Buffer.from(bytes) : Buffer.concat([this.received, bytes]);
+    this.received = all;
+    if (this.state === "turn") {
+      if (all.length > 2 * MAX_HELLO_BYTES) this.cut();
+      return true;
+    }
+    const hello = readClientHello(all);
+    if (hello.kind === "hello") {
+      this.hello = hello;
+      this.state = "turn";
+      this.options.turns.take(this.begin);
+    } else if (hello.kind === "other") this.refuse(all);
+    else if (all.length > MAX_HELLO_BYTES) this.cut();
+    return true;
+  }
+
+  private refuse(first: Buffer): void {
+    if (!METHOD.test(first.toString("latin1", 0, 12))) return this.cut();
+    this.connection.write(PLAIN_HTTP);
+    this.close();
+  }
+
+  private readonly begin = (): void => {
+    const { tls } = this.options;
+    const { received, hello } = this;
+    if (received === undefined || hello === undefined) return;
+    this.received = undefined;
+    const secured = tls.begin(this.connection, received, hello, (said) => this.secure(said));
+    if (secured === undefined) {
+      this.connection.write(NO_CERTIFICATE);
+      return this.close();
+    }
+    this.connection = secured;
+    // It may be established, or have failed, within the call.
+    if ((this.state as State) === "done") return;
+    this.state = "shaking";
+    secured.owner = this;
+  };
+
+  private secure(secured: Secured): void {
+    if (this.state === "done") return;
+    if (secured.protocol === ACME) return this.close();
+    this.finish();
+    const { connection } = this;
+    connection.owner = this.options.onSecure(connection, secured);
+  }
+
+  onDrain(): void {}
+
+  onEnd(): void {
+    this.cut();
+  }
+
+  onClose(): void {
+    if (this.state === "done") return;
+    this.finish();
+    this.options.onGone();
+  }
+
+  onDeadline(): void {
+    this.cut();
+  }
+
+  /** Since when it owes the rest of its handshake, in milliseconds of `Deadlines.now`. */
+  get owesRequestSince(): number {
+    return this.state === "done" ? Number.POSITIVE_INFINITY : this.deadlineAt - this.options.timeoutMs;
+  }
+
+  readonly isKept = false;
+
+  /** Closes the connection, for another client. */
+  giveWay(): void {
+    this.cut();
+  }
+
+  /** Called each second; nothing was paused. */
+  lookIfLeft(): void {}
+
+  /** Called at the end of a drain's grace. */
+  closeIfIdle(): void {
+    this.cut();
+  }
+
+  private close(): void {
+    if (this.state === "done") return;
+    this.finish();
+    this.connection.close();
+    this.options.onGone();
+  }
+
+  private cut(): void {
+    if (this.state === "done") return;
+    this.finish();
+    this.connection.reset();
+    this.options.onGone();
+  }
+
+  private finish(): void {
+    this.state = "done";
+    this.received = undefined;
+    this.options.turns.withdraw(this.begin);
+    this.options.deadlines.remove(this);
+  }
+}

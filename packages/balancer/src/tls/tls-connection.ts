@@ -1,0 +1,190 @@
+/** A connection of a client over TLS: a socket of node:tls behind the interface of the transports, on both runtimes. */
+import type { TLSSocket } from "node:tls";
+import { type AcknowledgingConnection, free } from "@paceline/wire";
+import { received, WaitingBytes } from "../transport/buffers.js";
+import {
+  ASK_EVERY_MS,
+  CLOSE_GRACE_SECONDS,
+  type Connection,
+  type ConnectionOwner,
+  type Ends,
+  NO_OWNER,
+  openSockets,
+} from "../transport/transport.js";
+
+/** Buffers of at least this size are freed as soon as they are unused. */
+const LARGE_BYTES = 8192;
+/** With more bytes waiting, `onDrain` follows. */
+const DRAIN_ABOVE_BYTES = 65_536;
+
+/** What only the runtime knows of the socket below. */
+export interface Below {
+  /** Closes it with a reset. */
+  reset(): void;
+  readonly acknowledgements: AcknowledgingConnection & { readonly progressBytes: number };
+  /** Whether its peer has sent FIN, which causes no event while it is paused. */
+  readonly hasPeerEnded: boolean;
+  /** Closes it if its peer has reset it. */
+  lookIfReset(): void;
+}
+
+type Closing = "open" | "ending" | "closing" | "closed";
+
+export class TlsConnection implements Connection {
+  owner: ConnectionOwner = NO_OWNER;
+  private closing: Closing = "open";
+  /** Bytes behind those that are being written: pieces that come meanwhile are one record of TLS, or a few. */
+  private queue: WaitingBytes | null = null;
+  /** How many bytes are being written, and whether they are the first ones of the queue. */
+  private writing = 0;
+  private isOfQueue = false;
+  private owesDrain = false;
+  private graceTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly socket: TLSSocket,
+    private readonly below: Below,
+    readonly remoteAddress: string,
+    private readonly knownEnds: Ends | undefined,
+  ) {
+    openSockets.count++;
+    socket.on("data", (bytes: Buffer) => this.data(bytes));
+    socket.on("end", () => this.owner.onEnd());
+    // `close` follows every error and is enough for the owner.
+    socket.on("error", () => {});
+    socket.on("close", () => this.closed());
+  }
+
+  private data(bytes: Buffer): void {
+    received.buffer = bytes.buffer;
+    received.isLent = false;
+    const isUsedUp = this.owner.onData(bytes) && !received.isLent;
+    received.buffer = undefined;
+    if (isUsedUp && bytes.length >= LARGE_BYTES && bytes.length === bytes.buffer.byteLength) free(bytes);
+  }
+
+  get ends(): Ends | undefined {
+    return this.closing === "closed" ? undefined : this.knownEnds;
+  }
+
+  get waitingBytes(): number {
+    return this.queue === null ? this.writing : this.queue.length + (this.isOfQueue ? 0 : this.writing);
+  }
+
+  get progressBytes(): number {
+    return this.below.acknowledgements.progressBytes;
+  }
+
+  get seesAcknowledgements(): boolean {
+    return this.below.acknowledgements.seesAcknowledgements;
+  }
+
+  acknowledgedBytes(since: number): number {
+    return this.below.acknowledgements.acknowledgedBytes(since);
+  }
+
+  get hasPeerLeft(): boolean {
+    return this.closing !== "closed" && this.below.hasPeerEnded;
+  }
+
+  lookIfReset(): void {
+    if (this.closing !== "closed" && this.waitingBytes === 0) this.below.lookIfReset();
+  }
+
+  keepAsking(): void {
+    if (this.closing !== "closed") this.socket.setKeepAlive(true, ASK_EVERY_MS);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    return this.writeTransient(bytes, bytes.length);
+  }
+
+  // node:tls encrypts within the call what it is given while nothing else is being written.
+  writeTransient(bytes: Uint8Array, length: number): boolean {
+    if (this.closing !== "open" || length === 0) return true;
+    const given = length === bytes.length ? bytes : bytes.subarray(0, length);
+    if (this.writing === 0) this.pass(given);
+    else {
+      this.queue ??= new WaitingBytes();
+      this.queue.add(given);
+    }
+    if (this.waitingBytes > DRAIN_ABOVE_BYTES) this.owesDrain = true;
+    return !this.owesDrain;
+  }
+
+  private pass(bytes: Uint8Array): void {
+    this.writing = bytes.length;
+    this.socket.write(bytes, this.passed);
+  }
+
+  private readonly passed = (): void => {
+    if (this.closing === "closed") return;
+    if (this.isOfQueue) this.queue?.sent(this.writing);
+    this.writing = 0;
+    const next = this.queue?.first();
+    this.isOfQueue = next !== undefined && next.length > 0;
+    if (next !== undefined && this.isOfQueue) return this.pass(next);
+    this.queue = null;
+    switch (this.closing) {
+      case "open":
+        if (!this.owesDrain) return;
+        this.owesDrain = false;
+        return this.owner.onDrain();
+      case "ending":
+        return void this.socket.end();
+      case "closing":
+        return this.socket.destroySoon();
+    }
+  };
+
+  pause(): void {
+    if (this.closing !== "closed") this.socket.pause();
+  }
+
+  resume(): void {
+    if (this.closing !== "closed") this.socket.resume();
+  }
+
+  end(): void {
+    if (this.closing !== "open") return;
+    this.closing = "ending";
+    if (this.writing === 0) this.socket.end();
+  }
+
+  close(awaitsClose = false): void {
+    if (this.closing === "closed" || this.closing === "closing") return;
+    this.closing = "closing";
+    if (!awaitsClose) {
+      this.owner = NO_OWNER;
+      this.graceTimer = setTimeout(() => this.reset(), CLOSE_GRACE_SECONDS * 1000);
+    }
+    if (this.writing === 0) this.socket.destroySoon();
+  }
+
+  reset(): void {
+    if (this.closing === "closed") return;
+    this.owner = NO_OWNER;
+    this.closing = "closing";
+    this.below.reset();
+  }
+
+  /** Resets a connection whose handshake is over, because its client may not connect. */
+  refuse(): void {
+    const { owner } = this;
+    this.reset();
+    owner.onClose();
+  }
+
+  private closed(): void {
+    if (this.closing === "closed") return;
+    this.closing = "closed";
+    openSockets.count--;
+    clearTimeout(this.graceTimer);
+    this.queue?.clear();
+    this.queue = null;
+    this.writing = 0;
+    const owner = this.owner;
+    this.owner = NO_OWNER;
+    owner.onClose();
+  }
+}

@@ -1,0 +1,140 @@
+/** HTTPS: certificates by name and their swap, sessions, limits of handshakes, client certificates, and bytes in both directions. */
+import { once } from "node:events";
+import net from "node:net";
+import path from "node:path";
+import tls from "node:tls";
+import type { CertificateEntry } from "@paceline/wire";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
+import { makeCertificate } from "../../../test/support/certificate.js";
+import { BalancerProcess, testCertificate } from "./support/balancer-process.js";
+import { RawClient } from "./support/raw-client.js";
+import { HELLO, respondEach, ScriptedUpstream } from "./support/scripted-upstream.js";
+
+afterAll(() => BalancerProcess.stopIdle());
+
+const GET = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+const GET_LAST = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+
+function entry(name: string): CertificateEntry {
+  const made = makeCertificate(name);
+  if (made === undefined) throw new Error("openssl is not installed");
+  return { names: [name], certificatePem: made.cert, keyPem: made.key, source: "file", notAfter: Date.now() + 1e8 };
+}
+
+const others = { b: entry("b.test"), wild: entry("*.c.test"), renewed: entry("a.test") };
+
+/** Shakes hands, and resolves with the connection. */
+async function shake(port: number, options: tls.ConnectionOptions = {}): Promise<tls.TLSSocket> {
+  const socket = tls.connect({ port, host: "127.0.0.1", rejectUnauthorized: false, servername: "a.test", ...options });
+  await once(socket, "secureConnect");
+  socket.on("error", () => {});
+  return socket;
+}
+
+/** Returns the response to a request, and the TLS connection's session. */
+async function ask(socket: tls.TLSSocket, request = GET_LAST): Promise<string> {
+  let received = "";
+  socket.setEncoding("latin1").on("data", (text: string) => {
+    received += text;
+  });
+  socket.write(request);
+  await once(socket, "close");
+  return received;
+}
+
+const nameOf = (socket: tls.TLSSocket) => String(socket.getPeerCertificate().subject.CN);
+
+describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+
+  const start = async (limits: object = {}) => {
+    balancer = await BalancerProcess.lease(runtime, limits);
+    upstream = await ScriptedUpstream.listen(path.join(balancer.directory, "web.sock"), respondEach(HELLO), "http1");
+    await balancer.follow({ "web.1#1": upstream.path });
+  };
+
+  afterEach(async () => {
+    await upstream.close();
+    await balancer.giveBack();
+  });
+
+  describe("with the usual limits", () => {
+    beforeEach(() => start());
+
+    it("serves kept connections, and says https to the instance", async () => {
+      const client = await RawClient.connect(balancer.port);
+      await client.send(GET);
+      await client.until(({ received }) => received.endsWith("hello"), "the first response");
+      await client.send(GET_LAST);
+      expect((await client.ended()).match(/hello/g)).toHaveLength(2);
+      expect(client.ending).toBe("fin");
+      const [connection] = upstream.connections;
+      expect(connection?.received).toMatch(/X-Forwarded-Proto: https\r\n/i);
+      expect(connection?.received).toMatch(/proto=https/);
+    });
+
+    it("chooses the certificate by name, and swaps it without closing a connection", async () => {
+      balancer.certify([testCertificate(), others.b, others.wild]);
+      const kept = await shake(balancer.port);
+      const names = [nameOf(kept)];
+      for (const servername of ["b.test", "x.c.test", "unknown.test", ""]) {
+        const socket = await shake(balancer.port, { servername });
+        names.push(nameOf(socket));
+        socket.destroy();
+      }
+      expect(names).toEqual(["a.test", "b.test", "*.c.test", "a.test", "a.test"]);
+      balancer.certify([others.renewed]);
+      const fresh = await shake(balancer.port);
+      const fingerprints = [kept, fresh].map((socket) => socket.getPeerCertificate().fingerprint256);
+      expect(new Set(fingerprints).size).toBe(2);
+      expect(await ask(kept)).toMatch(/hello$/);
+      expect(await ask(fresh)).toMatch(/hello$/);
+      balancer.certify();
+    });
+
+    it.each([
+      ["TLS 1.3", { minVersion: "TLSv1.3" }, "TLSv1.3"],
+      ["TLS 1.2", { maxVersion: "TLSv1.2" }, "TLSv1.2"],
+      ["no older one", { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" }, undefined],
+      ["no weak cipher", { maxVersion: "TLSv1.2", ciphers: "AES128-SHA:ECDHE-ECDSA-AES128-SHA" }, undefined],
+    ] as const)("speaks %s", async (_, options, version) => {
+      const socket = await shake(balancer.port, { ...options, ALPNProtocols: ["http/1.1"] }).catch(() => undefined);
+      expect(socket?.getProtocol()).toBe(version);
+      if (socket !== undefined) expect(socket.alpnProtocol).toBe("http/1.1");
+      socket?.destroy();
+    });
+
+    it("carries large bodies in both directions, and half-closes", async () => {
+      const size = 3_000_000;
+      const body = Buffer.alloc(size, "0123456789abcdef").toString("latin1");
+      await upstream.close();
+      upstream = await ScriptedUpstream.listen(
+        path.join(balancer.directory, "big.sock"),
+        (connection) => {
+          const [, received = ""] = connection.received.split("\r\n\r\n");
+          if (received.length < size) return;
+          connection.socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n${received}`, "latin1");
+        },
+        "http1",
+      );
+      await balancer.follow({ "web.1#2": upstream.path });
+      const client = await RawClient.connect(balancer.port);
+      await client.send(
+        `POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: ${size}\r\n\r\n${body}`,
+      );
+      const received = await client.ended();
+      expect(received.slice(received.indexOf("\r\n\r\n") + 4) === body).toBe(true);
+      expect(client.ending).toBe("fin");
+    });
+  });
+
+  it("closes handshakes that do not end in time", async () => {
+    await start({ handshakeTimeoutMs: 200 });
+    const [silent, half] = [0, 1].map(() => net.connect(balancer.port, "127.0.0.1").on("error", () => {}));
+    const closed = [silent, half].map((socket) => new Promise((resolve) => socket?.on("close", resolve)));
+    half?.write(Buffer.from([22, 3, 1, 2, 0, 1]));
+    await Promise.all(closed);
+    expect(await ask(await shake(balancer.port))).toMatch(/hello$/);
+  });
+});

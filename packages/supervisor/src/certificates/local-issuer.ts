@@ -1,0 +1,87 @@
+/** Certificates that are made here: signed by themselves, or by an authority of the fleet whose root stays over stops and starts. */
+import { X509Certificate } from "node:crypto";
+import { mkdirSync, readFileSync } from "node:fs";
+import { hostname, networkInterfaces } from "node:os";
+import { join } from "node:path";
+import type { CertificateEntry } from "@paceline/wire";
+import type { ListenAddress, TlsConfig } from "../core/model.js";
+import { replaceFile } from "../run-dir/run-dir-files.js";
+import { type IssuedCertificate, issueCertificate } from "./x509.js";
+
+const DAY_MS = 24 * 3_600_000;
+const ROOT_DAYS = 3650;
+/** A leaf is made anew after two thirds of this. */
+const LEAF_DAYS = 30;
+/** Clocks of clients may be behind. */
+const EARLIER_MS = DAY_MS;
+
+/** Returns the names of certificates that are made here: those of `listen`, and those of this machine. */
+export function localNames(listen: readonly ListenAddress[], names: readonly string[]): string[] {
+  const addresses = listen.flatMap((address) =>
+    address.kind === "tcp" && address.tls?.names.length === 0 ? [address.host] : [],
+  );
+  const isEverywhere = addresses.some((host) => host === "0.0.0.0" || host === "::");
+  const everywhere = isEverywhere
+    ? [
+        hostname().toLowerCase(),
+        ...Object.values(networkInterfaces()).flatMap((all = []) => all.map(({ address }) => address)),
+      ]
+    : [];
+  const own = addresses.filter((host) => host !== "0.0.0.0" && host !== "::");
+  const all = [...names, "localhost", "127.0.0.1", "::1", ...own, ...everywhere];
+  return [...new Set(all.filter((name) => /^[a-z0-9:.-]+$/.test(name)))];
+}
+
+/** Makes a certificate for these names, and says when the next one is due. */
+export function issueLocally(
+  kind: NonNullable<TlsConfig["issuer"]>,
+  names: readonly string[],
+  root: IssuedCertificate | undefined,
+  now: number,
+): CertificateEntry {
+  const notAfter = now + LEAF_DAYS * DAY_MS;
+  const issued = issueCertificate({
+    ...{ name: names[0] ?? "localhost", names, notBefore: now - EARLIER_MS, notAfter },
+    ...(root !== undefined && { issuer: root }),
+  });
+  return { names: [...names], ...issued, source: kind, notAfter };
+}
+
+/** When a certificate is replaced. */
+export function renewalAt({ notAfter }: Pick<CertificateEntry, "notAfter">): number {
+  return notAfter - (LEAF_DAYS * DAY_MS) / 3;
+}
+
+interface Root {
+  root: IssuedCertificate;
+  path: string;
+  isNew: boolean;
+}
+
+/** Reads the fleet's authority, or makes it. @throws the system's error if it cannot be kept */
+export function authorityIn(folder: string, fleet: string, now: number): Root {
+  const [path, keyPath] = [join(folder, "root.pem"), join(folder, "root-key.pem")];
+  const known = readAuthority(path, keyPath, now);
+  if (known !== undefined) return { root: known, path, isNew: false };
+  const root = issueCertificate({
+    ...{ name: `Paceline authority of ${fleet}`.slice(0, 64), names: [], isAuthority: true },
+    ...{ notBefore: now - EARLIER_MS, notAfter: now + ROOT_DAYS * DAY_MS },
+  });
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  replaceFile(keyPath, root.keyPem);
+  replaceFile(path, root.certificatePem);
+  return { root, path, isNew: true };
+}
+
+/** Undefined: there is none, or it ends before a leaf would. */
+function readAuthority(path: string, keyPath: string, now: number): IssuedCertificate | undefined {
+  try {
+    const root = { certificatePem: readFileSync(path, "utf8"), keyPem: readFileSync(keyPath, "utf8") };
+    const { validTo } = new X509Certificate(root.certificatePem);
+    return Date.parse(validTo) > now + LEAF_DAYS * DAY_MS ? root : undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    throw error;
+  }
+}

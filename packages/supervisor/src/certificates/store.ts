@@ -1,0 +1,235 @@
+/** The fleet's certificates: those of files and those that are made or fetched, handed to all balancers as one set. */
+import { randomBytes } from "node:crypto";
+import {
+  type CertificateEntry,
+  type CertificateSource,
+  type Certificates,
+  type Challenges,
+  NO_CHALLENGES,
+} from "@paceline/wire";
+import { covers } from "../config/certificate-files.js";
+import type { CertificateStatus } from "../control/api.js";
+import type { FleetConfig, ListenAddress, TlsConfig } from "../core/model.js";
+import { authorityIn, issueLocally, localNames, renewalAt } from "./local-issuer.js";
+import { dayOf, type ReadFiles, WatchedFiles } from "./watched-files.js";
+import type { IssuedCertificate } from "./x509.js";
+
+/** How long balancers may take to follow a new set. */
+const APPLY_TIMEOUT_MS = 5_000;
+/** Messages of the control channel are at most 1 MiB. */
+const MAX_MESSAGE_BYTES = 512 << 10;
+/** Somebody who gets to know a key of session tickets can read the sessions of this time at most. */
+const TICKET_KEY_MS = 12 * 3_600_000;
+const TICKET_KEY_BYTES = 48;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** Whoever renews certificates by hand needs so much time. `cli/format-status.ts` has the same. */
+const WARN_DAYS = 14;
+
+/** The order in which sources are asked for a name. */
+const SOURCES: readonly CertificateSource[] = ["file", "automatic", "internal", "self-signed"];
+
+interface StoreOptions {
+  /** The name of the fleet. */
+  fleet: string;
+  /** The folder for what is made here; it may not exist. */
+  folder: string;
+  /** Sends a set to all balancers. Resolves with those that do not follow it in time. */
+  certify(messages: readonly Certificates[], timeoutMs: number): Promise<string[]>;
+  log(level: "info" | "warn" | "error", message: string): void;
+  /** Whether balancers of an earlier supervisor run, which have its certificates. */
+  isAdopted?: boolean;
+  asRoot?: ReadFiles | undefined;
+  now?: () => number;
+}
+
+export class CertificateStore {
+  private config: TlsConfig | undefined;
+  private listen: readonly ListenAddress[] = [];
+  private readonly files: WatchedFiles;
+  private readonly entries = new Map<CertificateSource, readonly CertificateEntry[]>();
+  private challenges: Challenges = NO_CHALLENGES;
+  private version = 0;
+  private ticketKey = randomBytes(TICKET_KEY_BYTES);
+  private readonly timers = new Set<NodeJS.Timeout>();
+  /** Certificates of files about whose end the operator was told, by their ends. */
+  private readonly warned = new Set<string>();
+  private authority: IssuedCertificate | undefined;
+  private readonly now: () => number;
+
+  constructor(private readonly options: StoreOptions) {
+    this.now = options.now ?? Date.now;
+    const { log, asRoot } = options;
+    this.files = new WatchedFiles({ log, asRoot, onChange: () => this.changed(), now: this.now });
+  }
+
+  /** The certificates in the order in which they are found. */
+  get all(): CertificateEntry[] {
+    return SOURCES.flatMap((source) => (source === "file" ? this.files.entries : (this.entries.get(source) ?? [])));
+  }
+
+  /** Returns the certificate that clients get for a name. */
+  find(name: string): CertificateEntry | undefined {
+    const { all } = this;
+    return all.find(({ names }) => names.includes(name)) ?? all.find(({ names }) => covers(names, name));
+  }
+
+  /** Without keys. */
+  get status(): CertificateStatus[] {
+    const { problems } = this.files;
+    return this.all.map(({ names, source, notAfter }) => ({
+      ...{ names, source, notAfter },
+      problem:
+        problems.find((each) => each.names.join() === names.join())?.problem ??
+        (notAfter <= this.now() ? `it has expired on ${dayOf(notAfter)}` : null),
+    }));
+  }
+
+  /** Follows a configuration. Call it before a balancer gets a snapshot of that configuration. */
+  follow({ tls, listen }: Pick<FleetConfig, "tls" | "listen">): void {
+    if (tls === undefined) return;
+    this.config = tls;
+    this.listen = listen;
+    this.files.follow(tls);
+    if (this.timers.size === 0) {
+      this.every(TICKET_KEY_MS, () => {
+        this.ticketKey = randomBytes(TICKET_KEY_BYTES);
+        void this.send();
+      });
+      this.every(HOUR_MS, () => this.lookAtEnds());
+    }
+    this.changed();
+    this.lookAtEnds();
+  }
+
+  /** Replaces the certificates of a source. Resolves when the balancers have them. */
+  put(source: Exclude<CertificateSource, "file">, entries: readonly CertificateEntry[]): Promise<void> {
+    this.entries.set(source, entries);
+    return this.send();
+  }
+
+  /** Lets the balancers respond to a challenge. Resolves when all do. */
+  challenge(added: Partial<Challenges>): Promise<void> {
+    const { http01, alpn01 } = this.challenges;
+    this.challenges = { http01: [...http01, ...(added.http01 ?? [])], alpn01: [...alpn01, ...(added.alpn01 ?? [])] };
+    return this.send();
+  }
+
+  /** Ends challenges, by token and by name. Resolves when no balancer responds to them. */
+  unchallenge({ tokens = [], names = [] }: { tokens?: readonly string[]; names?: readonly string[] }): Promise<void> {
+    this.challenges = {
+      http01: this.challenges.http01.filter(({ token }) => !tokens.includes(token)),
+      alpn01: this.challenges.alpn01.filter(({ name }) => !names.includes(name)),
+    };
+    return this.send();
+  }
+
+  close(): void {
+    this.files.close();
+    for (const timer of this.timers) clearInterval(timer);
+    this.timers.clear();
+  }
+
+  private every(ms: number, act: () => void): void {
+    this.timers.add(setInterval(act, ms).unref());
+  }
+
+  private changed(): void {
+    this.issue();
+    void this.send();
+  }
+
+  /** Makes certificates for the names that no other one covers. */
+  private issue(): void {
+    const { config, options } = this;
+    const issuer = config?.issuer ?? null;
+    for (const kind of ["internal", "self-signed"] as const) if (kind !== issuer) this.entries.delete(kind);
+    if (config === undefined || issuer === null) return;
+    const covered = this.files.entries.flatMap(({ names }) => names);
+    const names = localNames(this.listen, config.names).filter((name) => !covers(covered, name));
+    const [known] = this.entries.get(issuer) ?? [];
+    const isGood = known !== undefined && known.names.join() === names.join() && renewalAt(known) > this.now();
+    if (isGood || names.length === 0) return;
+    const root = issuer === "internal" ? this.authorityOnce() : undefined;
+    this.entries.set(issuer, [issueLocally(issuer, names, root, this.now())]);
+    if (known !== undefined) options.log("info", `the certificate for ${names.join(", ")} was renewed`);
+  }
+
+  private authorityOnce(): IssuedCertificate | undefined {
+    if (this.authority !== undefined) return this.authority;
+    const { folder, fleet, log } = this.options;
+    try {
+      const { root, path, isNew } = authorityIn(folder, fleet, this.now());
+      this.authority = root;
+      log("info", `${isNew ? "made an internal authority; " : ""}clients have to trust ${path}: ${howToTrust(path)}`);
+    } catch (error) {
+      log(
+        "error",
+        `the internal authority cannot be kept in ${folder}, so certificates sign themselves: ${(error as Error).message}`,
+      );
+    }
+    return this.authority;
+  }
+
+  /** Renews what is made here, and warns of certificates of files, which others renew. */
+  private lookAtEnds(): void {
+    const now = this.now();
+    const [made] = this.config?.issuer == null ? [] : (this.entries.get(this.config.issuer) ?? []);
+    if (made !== undefined && renewalAt(made) <= now) this.changed();
+    for (const { names, notAfter } of this.files.entries) {
+      const days = Math.floor((notAfter - now) / DAY_MS);
+      const key = `${names.join()} ${notAfter} ${days < 0 ? "over" : days < 3 ? "soon" : "ends"}`;
+      if (days >= WARN_DAYS || this.warned.has(key)) continue;
+      this.warned.add(key);
+      const about = `the certificate for ${names.join(", ")}`;
+      if (days < 0) this.options.log("error", `${about} has expired on ${dayOf(notAfter)}: clients refuse it`);
+      else
+        this.options.log(
+          "warn",
+          `${about} expires on ${dayOf(notAfter)}, in ${days === 1 ? "1 day" : `${days} days`}, and was not renewed`,
+        );
+    }
+  }
+
+  private async send(): Promise<void> {
+    if (this.config === undefined) return;
+    // What balancers have is better than a set that lacks what this supervisor may not read.
+    if (this.files.lacksAuthorities || (this.options.isAdopted && this.files.isIncomplete)) return;
+    // Later than any of an earlier supervisor.
+    this.version = Math.max(this.version + 1, Date.now());
+    const late = await this.options.certify(this.messages(this.config), APPLY_TIMEOUT_MS);
+    if (late.length > 0) this.options.log("warn", `${late.join(", ")} did not confirm the certificates in time`);
+  }
+
+  private messages({ minVersion, isClientOptional }: TlsConfig): Certificates[] {
+    const { version, challenges } = this;
+    const { clientCaPem } = this.files;
+    const shared = {
+      ...{ type: "certificates" as const, version, minVersion, challenges },
+      ticketKey: this.ticketKey.toString("base64"),
+      ...(clientCaPem !== undefined && { clientCaPem, isClientOptional }),
+    };
+    const parts = inParts(this.all);
+    return parts.map((entries, at) => ({ ...shared, entries, ...(at < parts.length - 1 && { more: true }) }));
+  }
+}
+
+function howToTrust(path: string): string {
+  return `curl --cacert ${path}, or for all programs on Debian: sudo cp ${path} /usr/local/share/ca-certificates/paceline.crt && sudo update-ca-certificates`;
+}
+
+/** Divides the entries so that each part fits into a message. */
+function inParts(entries: readonly CertificateEntry[]): CertificateEntry[][] {
+  const parts: CertificateEntry[][] = [[]];
+  let bytes = 0;
+  for (const entry of entries) {
+    const size = entry.certificatePem.length + entry.keyPem.length + entry.names.join().length;
+    if (bytes > 0 && bytes + size > MAX_MESSAGE_BYTES) {
+      parts.push([]);
+      bytes = 0;
+    }
+    parts.at(-1)?.push(entry);
+    bytes += size;
+  }
+  return parts;
+}

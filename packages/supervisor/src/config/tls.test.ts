@@ -1,0 +1,184 @@
+/** The key `tls` and https addresses: what they mean, and the errors that users make. */
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { issueCertificate } from "../certificates/x509.js";
+import { formatListenAddress } from "./listen-address.js";
+import { formatKeyPath } from "./problems.js";
+import { resolveFleet } from "./resolve.js";
+import { type Finding, validate } from "./validate.js";
+
+const folder = mkdtempSync(join(tmpdir(), "paceline-tls-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+writeFileSync(join(folder, "app.js"), "");
+
+const now = Date.now();
+const shop = issueCertificate({
+  name: "shop",
+  names: ["shop.test", "*.shop.test"],
+  notBefore: now,
+  notAfter: now + 9e9,
+});
+const over = issueCertificate({ name: "over", names: ["shop.test"], notBefore: now - 9e9, notAfter: now - 1e9 });
+const cipher = { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "x" } as const;
+const encrypted = generateKeyPairSync("ec", { namedCurve: "prime256v1" }).privateKey.export(cipher);
+const files = {
+  ...{
+    "shop.pem": shop.certificatePem,
+    "shop.key": shop.keyPem,
+    "over.pem": over.certificatePem,
+    "over.key": over.keyPem,
+  },
+  ...{
+    "encrypted.key": encrypted,
+    "empty.pem": "nothing\n",
+    "broken.pem": shop.certificatePem.replace(/MII.{9}/, "MIIxxxxxxxxx"),
+  },
+};
+for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
+
+function read(raw: object, isOnlyChecked = false) {
+  const { input, findings: first } = validate({ app: "app.js", ...raw });
+  const findings: Finding[] = [...first];
+  const runtimes = { bun: "/bin/bun", node: "/bin/node", preferred: "bun" as const };
+  const context = { baseDir: folder, listenDir: folder, defaultName: "shop", runtimes, findings, isOnlyChecked };
+  const config = resolveFleet(input, context);
+  return { config, problems: findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`) };
+}
+
+const pair = (name = "shop") => ({ certificates: [{ certificate: `${name}.pem`, key: `${name}.key` }] });
+const internal = { internal: true };
+
+test.each<[listen: string | string[], tls: object, addresses: string[], redirects?: (number | undefined)[]]>([
+  ["https://127.0.0.1:8443", pair(), ["https://127.0.0.1:8443"]],
+  [["8080", "https://[::1]:8443/"], pair(), ["http://127.0.0.1:8080", "https://[::1]:8443"]],
+  [["http://127.0.0.1:8080", "https://localhost:1"], internal, ["http://127.0.0.1:8080", "https://127.0.0.1:1"]],
+  ["https://:8443", internal, ["https://0.0.0.0:8443"]],
+  ["https://127.0.0.1", internal, ["https://127.0.0.1:443"]],
+  ["https://Shop.Test", pair(), ["https://shop.test", "http://[::]:80"], [undefined, 443]],
+  ["https://www.shop.test:8443", pair(), ["https://www.shop.test:8443"]],
+  [
+    ["https://shop.test", "https://www.shop.test"],
+    pair(),
+    ["https://shop.test, https://www.shop.test", "http://[::]:80"],
+  ],
+  [[":80", "https://shop.test"], pair(), ["http://0.0.0.0:80", "https://shop.test"]],
+  ["https://shop.test", { ...pair(), redirect: false }, ["https://shop.test"]],
+  [
+    "https://127.0.0.1:1",
+    { ...internal, redirect: "127.0.0.1:2" },
+    ["https://127.0.0.1:1", "http://127.0.0.1:2"],
+    [undefined, 1],
+  ],
+])("listen %j with tls %j", (listen, tls, addresses, redirects) => {
+  const { config, problems } = read({ listen, tls });
+  expect(problems).toEqual([]);
+  expect(config.listen.map(formatListenAddress)).toEqual(addresses);
+  if (redirects !== undefined) expect(config.listen.map(({ redirect }) => redirect)).toEqual(redirects);
+});
+
+test("what is resolved", () => {
+  const tls = { ...pair(), minVersion: "1.3", clientCa: "shop.pem", clientCertificates: "optional", hsts: true };
+  expect(read({ listen: ["https://shop.test", "https://shop.test:8443"], tls }).config.tls).toEqual({
+    certificates: [{ certificate: join(folder, "shop.pem"), key: join(folder, "shop.key") }],
+    ...{ issuer: null, names: ["shop.test"], minVersion: "1.3", clientCa: join(folder, "shop.pem") },
+    ...{ isClientOptional: true, hsts: "max-age=31536000" },
+  });
+  expect(read({ listen: "8080" }).config.tls).toBeUndefined();
+});
+
+const at = (name: string) => join(folder, name);
+const secure = "https://127.0.0.1:8443";
+
+test.each<[listen: string | string[], tls: object | undefined, problem: string]>([
+  ["8080", internal, 'tls: needs an address such as "https://127.0.0.1:8443" in `listen`'],
+  [
+    secure,
+    undefined,
+    `listen: ${secure} needs a certificate: name its files in \`tls.certificates\`, or set \`tls.internal\` or \`tls.selfSigned\``,
+  ],
+  [secure, { internal: true, selfSigned: true }, "tls.selfSigned: is not valid beside `internal`"],
+  [secure, pair("none"), `tls.certificates[0].certificate: ${at("none.pem")} does not exist`],
+  [
+    secure,
+    { certificates: [{ certificate: "shop.pem" }] },
+    "tls.certificates[0].key: is missing: the file with the private key of the certificate",
+  ],
+  [
+    secure,
+    { certificates: [{ certificate: "shop.pem", key: "over.key" }] },
+    `tls.certificates[0].key: ${at("over.key")} is not the key of the certificate in ${at("shop.pem")}`,
+  ],
+  [
+    secure,
+    { certificates: [{ certificate: "shop.pem", key: "encrypted.key" }] },
+    `tls.certificates[0].key: ${at("encrypted.key")} is encrypted; decrypt it with: openssl pkey -in ${at("encrypted.key")} -out NEW-FILE`,
+  ],
+  [
+    secure,
+    { certificates: [{ certificate: "empty.pem", key: "shop.key" }] },
+    `tls.certificates[0].certificate: ${at("empty.pem")} has no certificate in PEM (-----BEGIN CERTIFICATE-----)`,
+  ],
+  [
+    secure,
+    { certificates: [{ certificate: "shop.pem", key: "empty.pem" }] },
+    `tls.certificates[0].key: ${at("empty.pem")} has no private key in PEM (-----BEGIN PRIVATE KEY-----)`,
+  ],
+  [
+    secure,
+    { certificates: [{ certificate: "broken.pem", key: "shop.key" }] },
+    `tls.certificates[0].certificate: ${at("broken.pem")} has a certificate that cannot be read`,
+  ],
+  [
+    "https://other.test",
+    pair(),
+    "tls.certificates: have none for other.test, which is in `listen`; they are for shop.test, *.shop.test",
+  ],
+  [secure, { ...internal, clientCa: "none.pem" }, `tls.clientCa: ${at("none.pem")} does not exist`],
+  [secure, { ...internal, clientCertificates: "optional" }, "tls.clientCertificates: needs `clientCa`"],
+  [
+    secure,
+    { ...internal, hsts: "forever" },
+    'tls.hsts: must be true, false, or text such as "max-age=31536000; includeSubDomains", not "forever"',
+  ],
+  [
+    ["8080", secure],
+    { ...internal, redirect: "8080" },
+    "tls.redirect: 127.0.0.1:8080 is taken by http://127.0.0.1:8080 in `listen`",
+  ],
+  [
+    "https://shop",
+    internal,
+    'listen[0]: the host must be an IP address, localhost or a name such as shop.example, not "shop"',
+  ],
+  ["http://shop.test", internal, 'listen[0]: the host must be an IP address or localhost, not "shop.test"'],
+  ["https://a.test/path", internal, 'listen[0]: must be a scheme, a host and a port, not "https://a.test/path"'],
+  [
+    ["https://a.test", "https://a.test"],
+    internal,
+    'listen[1]: "https://a.test" is the same address as "https://a.test"',
+  ],
+  [
+    ["https://a.test", "https://127.0.0.1"],
+    internal,
+    'listen[1]: "https://a.test" includes "https://127.0.0.1": list one of them',
+  ],
+])("listen %j with tls %j is refused", (listen, tls, problem) => {
+  expect(read({ listen, ...(tls !== undefined && { tls }) }).problems).toContain(problem);
+});
+
+test("https is refused where no balancer speaks it", () => {
+  const { problems } = read({ mode: "direct", listen: secure, tls: internal });
+  expect(problems).toContainEqual(
+    expect.stringMatching(/^listen\[0\]: "https:.*": https is only for pools that get requests/),
+  );
+});
+
+test("an expired certificate is a problem for a check, and only a warning for a start", () => {
+  expect(read({ listen: secure, tls: pair("over") }).problems).toEqual([]);
+  expect(read({ listen: secure, tls: pair("over") }, true).problems).toEqual([
+    expect.stringMatching(/^tls.certificates\[0\].certificate: .*over.pem has expired on \d{4}-\d\d-\d\d$/),
+  ]);
+});

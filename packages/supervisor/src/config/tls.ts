@@ -1,0 +1,203 @@
+/** The key `tls`: the certificates of https addresses, and what goes with them. */
+import type { CertificateFiles, ListenAddress, TlsConfig } from "../core/model.js";
+import { covers, type ReadCertificate, readAuthorities, readCertificate } from "./certificate-files.js";
+import { expected, fieldOf, flag, oneAddress, tables, text, word } from "./fields.js";
+import { formatListenAddress, hostAndPort, overlaps, parseListenAddress } from "./listen-address.js";
+
+const HSTS = /^max-age=\d{1,10}(; ?includeSubDomains)?(; ?preload)?$/i;
+const HSTS_RULE = 'must be true, false, or text such as "max-age=31536000; includeSubDomains"';
+/** A year: what browsers remember if `hsts` is true. */
+const DEFAULT_HSTS = "max-age=31536000";
+const HTTP_PORT = 80;
+const HTTPS_PORT = 443;
+
+export const tlsFields = {
+  certificates: tables(
+    {
+      certificate: text(
+        "The file with the certificate and those between it and the root, in PEM, relative to the config file's folder, such as certbot's `fullchain.pem`.",
+      ),
+      key: text("The file with its private key, in PEM, such as certbot's `privkey.pem`."),
+    },
+    "Certificates in files. Each client gets the one for the name that it wants, by exact name, then by wildcard; a client that says none gets the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.",
+  ),
+  selfSigned: flag(
+    false,
+    "Whether a certificate that Paceline signs itself is used for names that no file has. Browsers warn of it: for trying out.",
+  ),
+  internal: flag(
+    false,
+    "Whether certificates for names that no file has come from a certificate authority of the fleet, which is made at the first start and kept in the folder of the state of the fleet. Clients have to trust its root; see [tls.md](tls.md#an-internal-authority).",
+  ),
+  minVersion: word(
+    ["1.2", "1.3"],
+    'The lowest version of TLS. Default: `"1.2"`, with the cipher suites that Mozilla calls intermediate.',
+  ),
+  clientCa: text(
+    "The file with the certificates, in PEM, of the authorities whose clients may connect. Apps get the subject and the fingerprint of a client's certificate; see [tls.md](tls.md#client-certificates). Default: clients show no certificate.",
+  ),
+  clientCertificates: word(
+    ["required", "optional"],
+    'Whether clients without a certificate of `clientCa` may connect, too. Default: `"required"`.',
+  ),
+  hsts: fieldOf([flag(false, "").unwrap(), text("").unwrap()], expected(HSTS_RULE), {
+    type: "true, false or text",
+    default: false,
+    description:
+      "The field Strict-Transport-Security of responses over TLS, unless the app sends one: browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember it, so begin with a short `max-age`.",
+  }),
+  redirect: fieldOf(
+    [flag(false, "").unwrap(), oneAddress("").unwrap()],
+    expected('must be true, false, or an address such as ":80"'),
+    {
+      type: "true, false or text",
+      description:
+        "Where requests over http are redirected to https with 308: `true` is port 80 of all addresses, other addresses are written as in `listen`. Default: `true` if `listen` has a name on port 443 and nothing on port 80, otherwise `false`.",
+    },
+  ),
+};
+
+interface TlsInput {
+  certificates?: { certificate?: string | undefined; key?: string | undefined }[] | undefined;
+  selfSigned?: boolean | undefined;
+  internal?: boolean | undefined;
+  minVersion?: "1.2" | "1.3" | undefined;
+  clientCa?: string | undefined;
+  clientCertificates?: "required" | "optional" | undefined;
+  hsts?: boolean | string | undefined;
+  redirect?: boolean | string | undefined;
+}
+
+interface TlsContext {
+  /** Returns the absolute path of a file. */
+  pathOf(path: string): string;
+  /** Nothing is started: files that only the fleet's user can read are no problem. */
+  isOnlyChecked: boolean;
+  /** @param at a key of `tls`, or of the config if it begins with "listen" */
+  report(at: (string | number)[], message: string): void;
+}
+
+/** Resolves `tls`. Adds the address that redirects to `listen`. Undefined: there is no https address. */
+export function resolveTls(
+  given: TlsInput | undefined,
+  listen: ListenAddress[],
+  context: TlsContext,
+): TlsConfig | undefined {
+  const { report } = context;
+  const https = listen.filter(({ tls }) => tls !== undefined);
+  const [first] = https;
+  if (first === undefined) {
+    if (given !== undefined) report(["tls"], 'needs an address such as "https://127.0.0.1:8443" in `listen`');
+    return undefined;
+  }
+  const { selfSigned = false, internal = false, certificates = [], clientCa, hsts = false } = given ?? {};
+  if (selfSigned && internal) report(["tls", "selfSigned"], "is not valid beside `internal`");
+  const names = [...new Set(https.flatMap(({ tls }) => tls?.names ?? []))];
+  const { files, read } = readAll(certificates, context);
+  const issuer = internal ? "internal" : selfSigned ? "self-signed" : null;
+  if (issuer === null && files.length === certificates.length)
+    checkCovered(names, formatListenAddress(first), read, files, report);
+  if (typeof hsts === "string" && !HSTS.test(hsts))
+    report(["tls", "hsts"], `${HSTS_RULE}, not ${JSON.stringify(hsts)}`);
+  const redirecting = redirectOf(given?.redirect, listen, context);
+  if (redirecting !== undefined) listen.push(redirecting);
+  if (clientCa === undefined && given?.clientCertificates !== undefined)
+    report(["tls", "clientCertificates"], "needs `clientCa`");
+  return {
+    certificates: files,
+    issuer,
+    names,
+    minVersion: given?.minVersion ?? "1.2",
+    clientCa: clientCa === undefined ? null : checkedCa(context.pathOf(clientCa), context),
+    isClientOptional: given?.clientCertificates === "optional",
+    hsts: hsts === false ? null : hsts === true ? DEFAULT_HSTS : hsts,
+  };
+}
+
+function readAll(
+  given: NonNullable<TlsInput["certificates"]>,
+  { pathOf, isOnlyChecked, report }: TlsContext,
+): { files: CertificateFiles[]; read: ReadCertificate[] } {
+  const files: CertificateFiles[] = [];
+  const read: ReadCertificate[] = [];
+  for (const [index, { certificate, key }] of given.entries()) {
+    const at = ["tls", "certificates", index];
+    if (certificate === undefined) report([...at, "certificate"], "is missing: the file with the certificate");
+    if (key === undefined) report([...at, "key"], "is missing: the file with the private key of the certificate");
+    if (certificate === undefined || key === undefined) continue;
+    const pair = { certificate: pathOf(certificate), key: pathOf(key) };
+    files.push(pair);
+    const found = readCertificate(pair);
+    if (!("problem" in found)) {
+      read.push(found);
+      if (isOnlyChecked && found.notAfter < Date.now())
+        report(
+          [...at, "certificate"],
+          `${pair.certificate} has expired on ${new Date(found.notAfter).toISOString().slice(0, 10)}`,
+        );
+    } else if (!(isOnlyChecked && found.code === "EACCES")) report([...at, found.file], found.problem);
+  }
+  return { files, read };
+}
+
+function checkCovered(
+  names: readonly string[],
+  address: string,
+  read: readonly ReadCertificate[],
+  files: readonly CertificateFiles[],
+  report: TlsContext["report"],
+): void {
+  if (files.length === 0)
+    return report(
+      ["listen"],
+      `${address} needs a certificate: name its files in \`tls.certificates\`, or set \`tls.internal\` or \`tls.selfSigned\``,
+    );
+  // One that could not be read is reported, or nobody knows its names.
+  if (read.length < files.length) return;
+  const known = read.flatMap((each) => each.names);
+  for (const name of names)
+    if (!covers(known, name))
+      report(
+        ["tls", "certificates"],
+        `have none for ${name}, which is in \`listen\`; they are for ${known.join(", ") || "no name"}`,
+      );
+}
+
+function checkedCa(path: string, { isOnlyChecked, report }: TlsContext): string {
+  const found = readAuthorities(path);
+  if ("problem" in found && !(isOnlyChecked && found.code === "EACCES")) report(["tls", "clientCa"], found.problem);
+  return path;
+}
+
+/** Returns the address whose requests are redirected; undefined if there is none. */
+function redirectOf(
+  given: boolean | string | undefined,
+  listen: readonly ListenAddress[],
+  { report }: TlsContext,
+): ListenAddress | undefined {
+  const [secure] = listen.flatMap((address) => (address.kind === "tcp" && address.tls !== undefined ? [address] : []));
+  const named = listen.flatMap((address) =>
+    address.kind === "tcp" && (address.tls?.names.length ?? 0) > 0 ? [address] : [],
+  );
+  const target = (named[0] ?? secure)?.port ?? HTTPS_PORT;
+  if (given === false || (given === undefined && !named.some(({ port }) => port === HTTPS_PORT))) return undefined;
+  const at = ["tls", "redirect"];
+  const everywhere: ListenAddress = { kind: "tcp", host: "::", port: HTTP_PORT };
+  const address = typeof given === "string" ? parseListenAddress(given, "/") : everywhere;
+  if ("problem" in address) {
+    report(at, address.problem);
+    return undefined;
+  }
+  if (address.kind === "unix" || address.tls !== undefined) {
+    report(at, `must be "HOST:PORT" or "PORT", not ${JSON.stringify(given)}`);
+    return undefined;
+  }
+  const isThere = (each: ListenAddress) =>
+    overlaps(each, address, listen) || (given === undefined && each.kind === "tcp" && each.port === HTTP_PORT);
+  const other = listen.find(isThere);
+  if (other === undefined) return { ...address, redirect: target };
+  // By default it is only for those who have nothing there.
+  if (given !== undefined)
+    report(at, `${hostAndPort(address)} is taken by ${formatListenAddress(other)} in \`listen\``);
+  return undefined;
+}

@@ -1,0 +1,104 @@
+/** The control groups (cgroup v2) of processes with a memory limit: where they may be made, and what is written into them. Pure. */
+
+/** The group of the supervisor, the balancers and all processes without a limit; an exported systemd unit names it. */
+export const SUPERVISOR_GROUP = "paceline-supervisor";
+
+/** The group of the process `web.3#7`; the kernel's own files have no such names. */
+export function groupNameOf(id: string): string {
+  return `paceline-${id}`;
+}
+
+/** Whether a folder beside that of the supervisor is the group of a process. */
+export function isProcessGroup(name: string): boolean {
+  return /^paceline-.+#\d+$/.test(name);
+}
+
+/** Returns where cgroup v2 is mounted. @param text `/proc/self/mounts` */
+export function mountOfGroups(text: string): string | undefined {
+  const mount = text.split("\n").find((line) => line.split(" ")[2] === "cgroup2");
+  return mount?.split(" ")[1];
+}
+
+/** Returns the path of a process's group of cgroup v2, below the mount. @param text `/proc/PID/cgroup` */
+export function groupPathOf(text: string): string | undefined {
+  const path = /^0::(\/.*)$/m.exec(text)?.[1];
+  // Outside of this namespace.
+  return path?.includes("/..") ? undefined : path;
+}
+
+interface GroupFacts {
+  /** Of this process; undefined without cgroup v2. */
+  path: string | undefined;
+  /** Whether it is the machine's root, which has no limits. */
+  isMachineRoot: boolean;
+  /** The controllers of the group in which groups would be made. */
+  controllers: readonly string[];
+  /** Whether groups can be made there. */
+  isWritable: boolean;
+  /** How many processes of others are in this process's group. */
+  strangers: number;
+}
+
+/** Returns where groups are made, and whether all processes of this group must leave it first; or why none are. */
+export function placeOfGroups(facts: GroupFacts): { base: string; leaves: boolean } | { problem: string } {
+  const { path, isMachineRoot, controllers, isWritable, strangers } = facts;
+  if (path === undefined) return { problem: "this system has no cgroup v2" };
+  const found = baseOf(path);
+  // A service manager could not start a supervisor again in a group that has groups with limits.
+  if (found === undefined || isMachineRoot)
+    return {
+      problem: "Paceline has no control group of its own (a systemd unit needs Delegate= and DelegateSubgroup=)",
+    };
+  if (!isWritable) return { problem: "its control group cannot be written" };
+  if (!controllers.includes("memory")) return { problem: "its control group has no memory controller" };
+  if (found.leaves && strangers > 0) return { problem: "other programs are in its control group" };
+  return found;
+}
+
+/** Returns the group in which groups would be made: above that of the supervisor, or the root of a container. */
+export function baseOf(path: string): { base: string; leaves: boolean } | undefined {
+  if (path === "/") return { base: path, leaves: true };
+  if (!path.endsWith(`/${SUPERVISOR_GROUP}`)) return undefined;
+  return { base: path.slice(0, -SUPERVISOR_GROUP.length - 1) || "/", leaves: false };
+}
+
+const MB = 1_000_000;
+
+/**
+ * Returns the kernel's limits for a process that is to be recycled at `maxMemoryMb`. The kernel counts more than RSS, such as its
+ * caches for the process, and recycling needs time: it slows the process down a quarter above, and ends it at half as much again.
+ */
+export function kernelLimits(maxMemoryMb: number): { highBytes: number; maxBytes: number } {
+  const above = (share: number, leastMb: number) =>
+    Math.round((maxMemoryMb + Math.max(maxMemoryMb * share, leastMb)) * MB);
+  return { highBytes: above(0.25, 32), maxBytes: above(0.5, 64) };
+}
+
+/** Returns the files of a group and what is written into them. */
+export function groupFiles(maxMemoryMb: number): Record<string, string> {
+  const { highBytes, maxBytes } = kernelLimits(maxMemoryMb);
+  return {
+    "memory.high": `${highBytes}`,
+    "memory.max": `${maxBytes}`,
+    // A program does not go on without the process that was killed.
+    "memory.oom.group": "1",
+  };
+}
+
+/** How the OOM killer has ended processes of a group. */
+export interface GroupKill {
+  /** Whether the group's own limit was reached, rather than the machine's memory. */
+  atLimit: boolean;
+}
+
+/** Returns undefined if it has ended none. @param text `memory.events` */
+export function killIn(text: string): GroupKill | undefined {
+  const count = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
+  return count("oom_kill") > 0 ? { atLimit: count("oom") > 0 } : undefined;
+}
+
+/** Says why a process has ended. */
+export function killText({ atLimit }: GroupKill, maxMemoryMb: number): string {
+  if (!atLimit) return "the machine had no memory left";
+  return `it reached its hard limit of ${Math.round(kernelLimits(maxMemoryMb).maxBytes / MB)} MB (maxMemoryMb ${maxMemoryMb})`;
+}

@@ -1,0 +1,126 @@
+/** Why an instance is slow, full, passed over or failing, as its figures beside those of the others say: one rule for each cause. Pure. */
+import { type InstanceRule, median, msText, rateText, shareText, sizeText } from "./explain-model.js";
+import { FULL_WEIGHT } from "./fleet.js";
+import { slownessOf } from "./slowness.js";
+import { formatDuration } from "./words.js";
+
+/** An instance differs from the others from these factors and differences on. */
+const LARGE_TIMES = 1.5;
+const LARGE_BYTES = 50e6;
+const FEW_TIMES = 4;
+const LAG_MS = 100;
+/** Percent of one core. */
+export const FULL_CPU = 90;
+/** A share of 5xx, and a number, that is worth a word. */
+export const BAD_SHARE = 0.01;
+export const BAD_COUNT = 5;
+
+export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
+  blocked: ({ instance }) => {
+    const { eventLoopLagMs: lag, name, stalledMs } = instance;
+    if (lag === null || lag < LAG_MS || stalledMs !== null || instance.pid === null) return undefined;
+    return {
+      severity: "warning",
+      what: `${name} blocks: its event loop stood still for ${msText(lag)} in the last second or so`,
+      evidence: [],
+      todo: `What uses the time: paceline dump ${name} --cpu 10. Move long work into a worker thread or a pool of its own`,
+    };
+  },
+
+  slow: ({ instance, pool }) => {
+    const found = slownessOf(instance, pool);
+    if (found === undefined) return undefined;
+    const lag = instance.eventLoopLagMs ?? 0;
+    const cpu = instance.cpuPercent ?? 0;
+    const cause =
+      cpu >= FULL_CPU
+        ? "It uses a whole core"
+        : lag >= LAG_MS
+          ? "Its event loop is blocked"
+          : "It does not compute, so it waits for something, such as a database or a lock";
+    return {
+      severity: "warning",
+      what: `${instance.name} is slow: ${found.by} ${msText(found.ms)}, the pool's median is ${msText(found.usual)}`,
+      evidence: [`CPU ${cpu.toFixed(0)} %, event loop lag ${msText(lag)}`],
+      todo: `${cause}: paceline dump ${instance.name} ${cpu >= FULL_CPU || lag >= LAG_MS ? "--cpu 10" : "--stack"}; as a first help: paceline restart ${instance.name}`,
+    };
+  },
+
+  full: ({ instance, peers }) => {
+    if ((instance.cpuPercent ?? 0) < FULL_CPU) return undefined;
+    const others = median(peers.map(({ cpuPercent }) => cpuPercent));
+    // The pool's own rule says it of all.
+    if (others !== null && others >= FULL_CPU) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} is full: it uses ${instance.cpuPercent?.toFixed(0)} % of a core`,
+      evidence: others === null ? [] : [`the other instances use ${others.toFixed(0)} % (median)`],
+      todo: `What it computes: paceline dump ${instance.name} --cpu 10`,
+    };
+  },
+
+  "passed-over": ({ instance, peers }) => {
+    const { requestsPerSecond: own, outOfTurn, weight, uptimeSeconds } = instance;
+    const usual = median(peers.map(({ requestsPerSecond }) => requestsPerSecond));
+    if (instance.state !== "ready" || outOfTurn !== null || weight !== FULL_WEIGHT || instance.stalledMs !== null)
+      return undefined;
+    if (own === null || usual === null || usual < 1 || own * FEW_TIMES > usual || uptimeSeconds < 10) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} is passed over: it gets ${rateText(own)} req/s, the pool's median is ${rateText(usual)}`,
+      evidence: [
+        `${instance.inFlight ?? 0} in flight; a balancer sends an instance fewer requests while it is slow or its requests wait`,
+      ],
+      todo: `See why it is slower: paceline explain ${instance.name}; in a pool with clients that stay (sticky, WebSockets) this is normal`,
+    };
+  },
+
+  errors: ({ instance, peers }) => {
+    const own = shareOfErrors(instance);
+    const usual = median(peers.map(shareOfErrors));
+    if (own === null || own < BAD_SHARE || instance.errorsTotal < BAD_COUNT) return undefined;
+    if (usual !== null && own < 2 * usual) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} fails: ${shareText(own)} of its responses were 5xx (${instance.errorsTotal} of ${instance.requestsTotal})`,
+      evidence: usual === null ? [] : [`the other instances: ${shareText(usual)} (median)`],
+      todo: `Its errors: paceline logs ${instance.name}. If only this one fails: paceline restart ${instance.name}`,
+    };
+  },
+
+  leak: ({ instance }) => {
+    const { memoryLimitInSeconds: left, memoryBytesPerHour: growth } = instance.recycle ?? {};
+    if (left == null) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} leaks: its memory reaches maxMemoryMb in ${formatDuration(left)}`,
+      evidence: [
+        `${growth == null ? "it grows" : `${sizeText(growth)} an hour more`}${instance.rssBytes === null ? "" : `, ${sizeText(instance.rssBytes)} now`}; it is replaced in time`,
+      ],
+      todo: `What grows: two heap snapshots some minutes apart, by paceline dump ${instance.name} --heap`,
+    };
+  },
+
+  large: ({ instance, peers }) => {
+    const usual = median(peers.map(({ rssBytes }) => rssBytes));
+    const { rssBytes: own, recycle } = instance;
+    if (own === null || usual === null || recycle?.memoryLimitInSeconds != null) return undefined;
+    if (own < LARGE_TIMES * usual || own - usual < LARGE_BYTES) return undefined;
+    return {
+      severity: "warning",
+      what: `${instance.name} uses more memory than the others: ${sizeText(own)}, the pool's median is ${sizeText(usual)}`,
+      evidence: [`it has run for ${formatDuration(instance.uptimeSeconds)}`],
+      todo: `What is in it: paceline dump ${instance.name} --heap. maxMemoryMb replaces instances that grow too large`,
+    };
+  },
+};
+
+export function shareOfErrors({
+  requestsTotal,
+  errorsTotal,
+}: {
+  requestsTotal: number | null;
+  errorsTotal: number | null;
+}): number | null {
+  return requestsTotal === null || requestsTotal === 0 || errorsTotal === null ? null : errorsTotal / requestsTotal;
+}

@@ -1,0 +1,80 @@
+/** What balancers get for TLS: certificates with their keys, the keys of session tickets, and the challenges of a certificate authority. */
+import { type Fields, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
+
+/** Where a certificate comes from. */
+export const CERTIFICATE_SOURCES = ["file", "self-signed", "internal", "automatic"] as const;
+
+export type CertificateSource = (typeof CERTIFICATE_SOURCES)[number];
+
+/** A certificate for names: exact ones, `*.example.com`, and IP addresses. */
+export interface CertificateEntry {
+  /** In lower case. */
+  names: string[];
+  /** The certificate, followed by those between it and the root. */
+  certificatePem: string;
+  keyPem: string;
+  source: CertificateSource;
+  /** In milliseconds of `Date.now`. */
+  notAfter: number;
+}
+
+/** What a certificate authority looks at to see who controls a name (RFC 8555 §8.3, RFC 8737). */
+export interface Challenges {
+  http01: { token: string; keyAuthorization: string }[];
+  alpn01: { name: string; certificatePem: string; keyPem: string }[];
+}
+
+export const NO_CHALLENGES: Challenges = { http01: [], alpn01: [] };
+
+export const TLS_VERSIONS = ["1.2", "1.3"] as const;
+
+export type TlsVersion = (typeof TLS_VERSIONS)[number];
+
+/** How balancers speak TLS. */
+export interface TlsRules {
+  /** The lowest version. */
+  minVersion: TlsVersion;
+  /** The certificates of authorities whose clients may connect, in PEM; absent: clients show no certificate. */
+  clientCaPem?: string;
+  /** Whether clients without such a certificate may connect, too. */
+  isClientOptional?: boolean;
+}
+
+/**
+ * To a balancer: everything for TLS. Replaces the previous one. A large set comes in several messages of one version, whose entries
+ * are joined; the balancer follows it with the last of them, and says so with `applied`.
+ */
+export interface Certificates extends TlsRules {
+  type: "certificates";
+  version: number;
+  /** Whether further messages of this version follow. */
+  more?: boolean;
+  entries: CertificateEntry[];
+  /** The key of session tickets, 48 bytes in base64. */
+  ticketKey: string;
+  challenges: Challenges;
+}
+
+/** Returns what is wrong with a received message; undefined if nothing is. */
+export function certificatesProblem(message: Fields): string | undefined {
+  if (!Number.isSafeInteger(message.version) || (message.version as number) < 1) return "no good version";
+  if (!isList(message.entries, isEntry)) return "no good entries";
+  if (!isText(message.ticketKey)) return "no good ticketKey";
+  if (!TLS_VERSIONS.includes(message.minVersion as TlsVersion)) return "no good minVersion";
+  if (!isOptional(message.clientCaPem, isText)) return "no good clientCaPem";
+  return isChallenges(message.challenges) ? undefined : "no good challenges";
+}
+
+function isEntry(value: unknown): boolean {
+  if (!isFields(value) || !isList(value.names, isText) || !isAmount(value.notAfter)) return false;
+  return isText(value.certificatePem) && isText(value.keyPem) && isText(value.source);
+}
+
+function isChallenges(value: unknown): boolean {
+  if (!isFields(value)) return false;
+  const areTexts = (item: unknown, names: string[]) => isFields(item) && names.every((name) => isText(item[name]));
+  return (
+    isList(value.http01, (item) => areTexts(item, ["token", "keyAuthorization"])) &&
+    isList(value.alpn01, (item) => areTexts(item, ["name", "certificatePem", "keyPem"]))
+  );
+}

@@ -1,0 +1,292 @@
+/** `examples/object-store` as its README starts it: four instances, a signed client, and the Debian clients that are installed. */
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { S3, type S3Response, valuesOf } from "../bench/soak/object-store/client.mjs";
+import { programs } from "../bench/soak/object-store/programs.mjs";
+import { makeFiles, round } from "../bench/soak/object-store/rounds.mjs";
+import type { Status } from "../packages/supervisor/dist/control/api.js";
+import { endExample, startExample } from "./support/example.js";
+import type { Project, RuntimeName } from "./support/fleet.js";
+import { startPostgres } from "./support/postgres.js";
+import { waitFor } from "./support/wait.js";
+
+const MB = 2 ** 20;
+const md5 = (bytes: Buffer | string) => createHash("md5").update(bytes).digest("hex");
+
+interface Started {
+  project: Project;
+  folder: string;
+  s3: S3;
+  keys: { accessKey: string; secret: string };
+}
+
+async function startStore(runtime: RuntimeName, env: NodeJS.ProcessEnv = {}, more: string[] = []): Promise<Started> {
+  const folder = mkdtempSync(join(tmpdir(), "pl-store-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const ages = { STORE_SWEEP_EVERY_MS: "300", STORE_ORPHAN_AGE_MS: "60000", STORE_DROPPED_AGE_MS: "1" };
+  const project = await startExample("object-store", runtime, { STORE_FOLDER: folder, ...ages, ...env }, more);
+  const [[accessKey, secret] = ["", ""]] = Object.entries(
+    JSON.parse(readFileSync(join(folder, "keys.json"), "utf8")) as Record<string, string>,
+  );
+  const s3 = new S3({ port: project.port, accessKey, secret });
+  onTestFinished(() => s3.close());
+  return { project, folder, s3, keys: { accessKey, secret } };
+}
+
+const codeOf = ({ status, text }: S3Response) => `${status} ${valuesOf(text, "Code")[0] ?? ""}`.trim();
+
+/** Every file of an object in the store's folder. */
+const filesIn = (folder: string) =>
+  readdirSync(join(folder, "objects"), { recursive: true, encoding: "utf8" }).filter((name) => name.includes("/"));
+
+/** What holds whatever the database and the runtime are. */
+async function worksThrough({ s3, folder }: Started): Promise<void> {
+  const send = s3.request.bind(s3);
+  expect((await send("PUT", "/photos")).status).toBe(200);
+  expect(codeOf(await send("PUT", "/photos"))).toBe("409 BucketAlreadyOwnedByYou");
+  expect(valuesOf((await send("GET", "/")).text, "Name")).toEqual(["photos"]);
+
+  // Keys are bytes as sent.
+  const keys: [path: string, key: string][] = [
+    ["a%2Fb", "a/b"],
+    ["a%252Fb", "a%2Fb"],
+    ["sp%20ace+%2B", "sp ace++"],
+    ["%C3%A9/%F0%9F%98%80", "é/😀"],
+    ["x//y/", "x//y/"],
+  ];
+  for (const [path, key] of keys) {
+    const put = await send("PUT", `/photos/${path}`, { body: key, headers: { "x-amz-meta-name": "value" } });
+    expect([path, put.status, put.headers.etag]).toEqual([path, 200, `"${md5(key)}"`]);
+    const got = await send("GET", `/photos/${path}`);
+    expect([path, got.text, got.headers["x-amz-meta-name"]]).toEqual([path, key, "value"]);
+  }
+  const listed = await send("GET", "/photos", { query: { "list-type": 2 } });
+  expect(valuesOf(listed.text, "Key")).toEqual(
+    keys.map(([, key]) => key).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))),
+  );
+
+  // Ranges, conditions and fields of an object of some size.
+  const body = randomBytes(3 * MB);
+  const type = {
+    "content-type": "image/x",
+    "cache-control": "max-age=9",
+    "content-md5": createHash("md5").update(body).digest("base64"),
+  };
+  expect((await send("PUT", "/photos/large", { body, headers: type })).status).toBe(200);
+  const whole = await send("GET", "/photos/large");
+  expect(whole.bytes.equals(body)).toBe(true);
+  expect(whole.headers).toMatchObject({
+    "content-type": "image/x",
+    "cache-control": "max-age=9",
+    etag: `"${md5(body)}"`,
+  });
+  const part = await send("GET", "/photos/large", { headers: { range: "bytes=-10" } });
+  expect([part.status, part.bytes.equals(body.subarray(-10))]).toEqual([206, true]);
+  expect(part.headers["content-range"]).toBe(`bytes ${body.length - 10}-${body.length - 1}/${body.length}`);
+  expect(
+    (await send("GET", "/photos/large", { headers: { "if-none-match": whole.headers.etag as string } })).status,
+  ).toBe(304);
+  expect(codeOf(await send("GET", "/photos/large", { headers: { range: `bytes=${body.length}-` } }))).toBe(
+    "416 InvalidRange",
+  );
+  const head = await send("HEAD", "/photos/large");
+  expect([head.status, head.headers["content-length"]]).toEqual([200, `${body.length}`]);
+  const query = { "response-content-type": "text/plain" };
+  expect((await send("GET", "/photos/large", { query })).headers["content-type"]).toBe("text/plain");
+
+  // What the client states of a body must be true.
+  const wrong = createHash("md5").update("x").digest("base64");
+  expect(codeOf(await send("PUT", "/photos/bad", { body: "y", headers: { "content-md5": wrong } }))).toBe(
+    "400 BadDigest",
+  );
+  expect(
+    codeOf(
+      await send("PUT", "/photos/bad", { body: "y", payloadHash: createHash("sha256").update("x").digest("hex") }),
+    ),
+  ).toBe("400 XAmzContentSHA256Mismatch");
+  expect(codeOf(await send("PUT", "/photos/bad", { body: "y", headers: { "x-amz-checksum-crc32": "AAAAAA==" } }))).toBe(
+    "400 BadDigest",
+  );
+  expect(codeOf(await send("GET", "/photos/bad"))).toBe("404 NoSuchKey");
+  const crc = { "x-amz-checksum-crc32": "NhCmhg==" };
+  expect((await send("PUT", "/photos/crc", { body: "hello", headers: crc })).headers).toMatchObject(crc);
+  expect((await send("HEAD", "/photos/crc", { headers: { "x-amz-checksum-mode": "ENABLED" } })).headers).toMatchObject(
+    crc,
+  );
+
+  // Conditional puts: of many at once, one creates the object.
+  const creates = await Promise.all(
+    Array.from({ length: 8 }, (_, n) =>
+      send("PUT", "/photos/once", { body: `${n}`, headers: { "if-none-match": "*" } }),
+    ),
+  );
+  expect(creates.map(({ status }) => status).sort()).toEqual([200, ...Array(7).fill(412)]);
+
+  // Copies, deletes and their errors.
+  const copied = await send("PUT", "/photos/copy", { headers: { "x-amz-copy-source": "/photos/sp%20ace%2B%2B" } });
+  expect(valuesOf(copied.text, "ETag")).toEqual([`&quot;${md5("sp ace++")}&quot;`]);
+  const replaced = { "x-amz-copy-source": "photos/copy", "x-amz-metadata-directive": "REPLACE", "x-amz-meta-new": "1" };
+  expect((await send("PUT", "/photos/copy", { headers: replaced })).status).toBe(200);
+  const { text, headers } = await send("GET", "/photos/copy");
+  expect([text, headers["x-amz-meta-new"], headers["x-amz-meta-name"]]).toEqual(["sp ace++", "1", undefined]);
+  expect((await send("DELETE", "/photos/copy")).status).toBe(204);
+  expect(codeOf(await send("DELETE", "/photos"))).toBe("409 BucketNotEmpty");
+  expect(codeOf(await send("GET", "/other/key"))).toBe("404 NoSuchBucket");
+  expect(codeOf(await send("PUT", `/photos/${"k".repeat(1025)}`, { body: "" }))).toBe("400 KeyTooLongError");
+
+  await uploadsInParts(s3);
+  const all = valuesOf((await send("GET", "/photos")).text, "Key");
+  const objects = all.map((key) => `<Object><Key>${key}</Key></Object>`).join("");
+  const deleted = await send("POST", "/photos", { query: { delete: "" }, body: `<Delete>${objects}</Delete>` });
+  expect(valuesOf(deleted.text, "Key")).toEqual(all);
+  expect((await send("DELETE", "/photos")).status).toBe(204);
+  // Nothing of it remains, and what a crash has left goes too.
+  const orphan = join(folder, "temporary/orphan");
+  writeFileSync(orphan, "half");
+  utimesSync(orphan, 0, 0);
+  await waitFor("the sweep", () => filesIn(folder).length === 0 && readdirSync(join(folder, "temporary")).length === 0);
+}
+
+async function uploadsInParts(s3: S3): Promise<void> {
+  const send = s3.request.bind(s3);
+  const begin = await send("POST", "/photos/parts", {
+    query: { uploads: "" },
+    headers: { "x-amz-checksum-algorithm": "CRC32C" },
+  });
+  const [uploadId = ""] = valuesOf(begin.text, "UploadId");
+  const bodies = [randomBytes(5 * MB), randomBytes(5 * MB), randomBytes(1000)];
+  // In any order, over all instances, and one of them twice.
+  const put = (partNumber: number, body: Buffer) =>
+    send("PUT", "/photos/parts", { query: { partNumber, uploadId }, body });
+  await Promise.all([put(3, bodies[2] as Buffer), put(2, randomBytes(5 * MB)), put(1, bodies[0] as Buffer)]);
+  expect((await put(2, bodies[1] as Buffer)).headers.etag).toBe(`"${md5(bodies[1] as Buffer)}"`);
+  expect(valuesOf((await send("GET", "/photos/parts", { query: { uploadId } })).text, "PartNumber")).toEqual([
+    "1",
+    "2",
+    "3",
+  ]);
+  expect(valuesOf((await send("GET", "/photos", { query: { uploads: "" } })).text, "UploadId")).toEqual([uploadId]);
+  const list = (numbers: number[]) =>
+    `<CompleteMultipartUpload>${numbers
+      .map((n) => `<Part><PartNumber>${n}</PartNumber><ETag>"${md5(bodies[n - 1] as Buffer)}"</ETag></Part>`)
+      .join("")}</CompleteMultipartUpload>`;
+  const complete = (body: string) => send("POST", "/photos/parts", { query: { uploadId }, body });
+  expect(codeOf(await complete(list([2, 1])))).toBe("400 InvalidPartOrder");
+  expect(codeOf(await complete(list([1, 3, 2].sort()).replace(/"[0-9a-f]+"/, '"0"')))).toBe("400 InvalidPart");
+  const [done, again] = [await complete(list([1, 2, 3])), await complete(list([1, 2, 3]))];
+  const etag = `${md5(Buffer.concat(bodies.map((body) => Buffer.from(md5(body), "hex"))))}-3`;
+  expect([done.status, valuesOf(done.text, "ETag")]).toEqual([200, [`&quot;${etag}&quot;`]]);
+  expect(again.text).toBe(done.text);
+  const whole = Buffer.concat(bodies);
+  expect((await send("GET", "/photos/parts")).bytes.equals(whole)).toBe(true);
+  // Across the edge of two parts.
+  const range = { range: `bytes=${5 * MB - 5}-${5 * MB + 4}` };
+  expect(
+    (await send("GET", "/photos/parts", { headers: range })).bytes.equals(whole.subarray(5 * MB - 5, 5 * MB + 5)),
+  ).toBe(true);
+
+  // Parts that are copied cost no bytes, and a range of them may begin anywhere.
+  const second = await send("POST", "/photos/copied", { query: { uploads: "" } });
+  const [copyId = ""] = valuesOf(second.text, "UploadId");
+  const headers = { "x-amz-copy-source": "/photos/parts", "x-amz-copy-source-range": "bytes=5-5242889" };
+  const copy = await send("PUT", "/photos/copied", { query: { partNumber: 1, uploadId: copyId }, headers });
+  const [copyTag = ""] = valuesOf(copy.text, "ETag");
+  const body = `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${copyTag}</ETag></Part></CompleteMultipartUpload>`;
+  expect((await send("POST", "/photos/copied", { query: { uploadId: copyId }, body })).status).toBe(200);
+  expect((await send("GET", "/photos/copied")).bytes.equals(whole.subarray(5, 5_242_890))).toBe(true);
+
+  const third = await send("POST", "/photos/none", { query: { uploads: "" } });
+  const [noneId = ""] = valuesOf(third.text, "UploadId");
+  expect((await send("DELETE", "/photos/none", { query: { uploadId: noneId } })).status).toBe(204);
+  expect(codeOf(await send("PUT", "/photos/none", { query: { partNumber: 1, uploadId: noneId }, body: "x" }))).toBe(
+    "404 NoSuchUpload",
+  );
+}
+
+describe("on bun, with SQLite", () => {
+  test("objects, listings, conditions, copies and uploads in parts, over four instances", async () => {
+    const store = await startStore("bun", { STORE_PUBLIC: "public" });
+    const { s3, project } = store;
+    await worksThrough(store);
+
+    // Who may do what.
+    await s3.request("PUT", "/public");
+    await s3.request("PUT", "/private");
+    for (const bucket of ["public", "private"]) {
+      await s3.request("PUT", `/${bucket}/page.html`, { body: "<p>hello", headers: { "content-type": "text/html" } });
+    }
+    const open = await s3.send("GET", "/public/page.html", { range: "bytes=3-" });
+    expect([open.status, open.text, open.headers["content-type"]]).toEqual([206, "hello", "text/html"]);
+    expect(open.headers["x-accel-redirect"]).toBeUndefined();
+    expect(codeOf(await s3.send("GET", "/private/page.html"))).toBe("403 AccessDenied");
+    expect(codeOf(await s3.send("GET", "/public"))).toBe("403 AccessDenied");
+    expect(codeOf(await s3.send("PUT", "/public/page.html", {}, Buffer.from("x")))).toBe("403 AccessDenied");
+    expect((await s3.send("GET", s3.presign("GET", "/private/page.html"))).text).toBe("<p>hello");
+    const late = { now: new Date(Date.now() - 3_600_000), expires: 60 };
+    expect(codeOf(await s3.send("GET", s3.presign("GET", "/private/page.html", late)))).toBe("403 AccessDenied");
+    const other = new S3({ port: project.port, accessKey: store.keys.accessKey, secret: "wrong" });
+    onTestFinished(() => other.close());
+    expect(codeOf(await other.request("GET", "/private/page.html"))).toBe("403 SignatureDoesNotMatch");
+    const host = `private.localhost:${project.port}`;
+    expect((await s3.request("GET", "/page.html", { host })).text).toBe("<p>hello");
+
+    // A body that breaks off leaves nothing.
+    const half = new Readable({ read() {} });
+    half.push(randomBytes(200_000));
+    const broken = s3.request("PUT", "/private/half", { body: half, headers: { "content-length": 400_000 } });
+    await waitFor("its first bytes", () => readdirSync(join(store.folder, "temporary")).length > 0);
+    half.destroy(new Error("the client has gone"));
+    await expect(broken).rejects.toThrow();
+    await waitFor("it to be removed", () => readdirSync(join(store.folder, "temporary")).length === 0);
+    expect(codeOf(await s3.request("GET", "/private/half"))).toBe("404 NoSuchKey");
+
+    // A restart in the middle of an upload lets it end.
+    const slow = new Readable({ read() {} });
+    const upload = s3.request("PUT", "/private/slow", { body: slow, headers: { "content-length": 300_000 } });
+    slow.push(Buffer.alloc(150_000, 1));
+    const instancesOf = ({ pools }: Status) => pools.find(({ name }) => name === "store")?.instances ?? [];
+    const status = await project.statusWhere("the upload to be in flight", (each) =>
+      instancesOf(each).some(({ inFlight }) => inFlight === 1),
+    );
+    const restart = project.restart(instancesOf(status).find(({ inFlight }) => inFlight === 1)?.name);
+    await project.statusWhere("it to drain", (each) =>
+      instancesOf(each).some(({ other }) => other?.role === "outgoing"),
+    );
+    slow.push(Buffer.alloc(150_000, 2));
+    slow.push(null);
+    expect((await upload).status).toBe(200);
+    expect((await restart).code).toBe(0);
+
+    await clientsAgree(store);
+    await endExample(project);
+  });
+});
+
+/** A short round of each client that is installed; `npm run soak:object-store` has the long one. */
+async function clientsAgree({ project, s3, keys }: Started): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "pl-clients-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const files = makeFiles(folder, { largeBytes: 17 * MB, files: 12 });
+  await s3.request("PUT", "/full");
+  await Promise.all(Array.from({ length: 30 }, (_, n) => s3.request("PUT", `/full/${n}`, { body: `${n}` })));
+  const installed = programs({ port: project.port, ...keys });
+  // Clients in Python take a second of processor time for each command.
+  const quick = installed.filter(({ name }) => name === "rclone" || process.env.CI === "true");
+  let number = 0;
+  for (const program of quick) {
+    const options = { bucket: `round-${++number}`, full: "full", listed: 30, folder, phase: () => undefined };
+    const failures = (await round(program, files, options)).filter(({ failure }) => failure !== undefined);
+    expect(failures, program.name).toEqual([]);
+  }
+}
+
+test("with PostgreSQL, on node", async (context) => {
+  const postgres = await startPostgres(context);
+  const store = await startStore("node", { DATABASE_URL: postgres.url });
+  await worksThrough(store);
+  await endExample(store.project);
+});

@@ -63,11 +63,6 @@ export async function featureResponse(call: Call): Promise<Response | undefined>
       return xmlResponse("VersioningConfiguration", {});
     case "requestPayment":
       return xmlResponse("RequestPaymentConfiguration", { Payer: "BucketOwner" });
-    case "acl":
-      return xmlResponse("AccessControlPolicy", {
-        Owner: OWNER,
-        AccessControlList: { Grant: { Grantee: OWNER, Permission: "FULL_CONTROL" } },
-      });
     case "tagging":
       if (call.key !== "") return xmlResponse("Tagging", { TagSet: {} });
       break;

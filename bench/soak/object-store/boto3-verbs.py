@@ -3,11 +3,13 @@ import os
 import sys
 
 import boto3
+from botocore.config import Config
 
 verb, *args = sys.argv[1:]
 if verb == "check":
     sys.exit(0)
-client = boto3.client("s3", endpoint_url=os.environ["S3_URL"])
+# With another endpoint than AWS's it would presign with version 2.
+client = boto3.client("s3", endpoint_url=os.environ["S3_URL"], config=Config(signature_version="s3v4"))
 
 
 def keys(bucket, prefix=""):

@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 
 const execute = promisify(execFile);
 const COMMAND_TIMEOUT_MS = 300_000;
-const SDK_VERSION = "3.1070.0";
+const SDK_VERSION = "3.1169.0";
 const SDK_FOLDER = path.join(homedir(), ".cache/paceline-object-store");
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
@@ -96,7 +96,7 @@ function rclone(url, accessKey, secret) {
 
 function s3cmd(port, accessKey, secret) {
   const place = [`--host=127.0.0.1:${port}`, `--host-bucket=127.0.0.1:${port}`, "--no-ssl", "--config=/dev/null"];
-  const with_ = (key) => [...place, `--access_key=${accessKey}`, `--secret_key=${key}`, "--no-progress", "--quiet"];
+  const with_ = (key) => [...place, `--access_key=${accessKey}`, `--secret_key=${key}`, "--no-progress"];
   const s3cmd = (...args) => run("s3cmd", [...with_(secret), ...args]);
   return {
     ...{ name: "s3cmd", install: "apt-get install s3cmd", isInstalled: () => isInstalled("s3cmd") },

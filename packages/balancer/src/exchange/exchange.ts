@@ -128,6 +128,8 @@ export class Exchange
     this.flow.isClientBlocked = false;
     const route = admit(this.relay, head, this.peer);
     if (typeof route === "number") return this.respond(route);
+    // Its client may wait for it all the same, as botocore does; no instance would send it.
+    if (this.expectsContinue && head.framing === "none") this.continue();
     this.state = State.QUEUED;
     this.request.routed(route, head);
     this.pool = route.target;
@@ -142,8 +144,12 @@ export class Exchange
     (this.pool as Pool).receiving++;
     this.request.shrink();
     if (!this.body.collect(contentLength)) return;
-    if (this.expectsContinue) this.client.response.continue();
-    // The balancer has sent 100 Continue; the instance's own comes too late.
+    if (this.expectsContinue) this.continue();
+  }
+
+  /** Sends 100 Continue; the instance's own comes too late. */
+  private continue(): void {
+    this.client.response.continue();
     this.expectsContinue = false;
   }
 

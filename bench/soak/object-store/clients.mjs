@@ -1,6 +1,6 @@
 /** Every client does its round while the store is reloaded and killed. */
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -67,6 +67,7 @@ function disturbances(store) {
   };
   const kill = async () => {
     const instances = await store.pids();
+    // Its figures are a second old at most: often it is the one with the part.
     const busy = instances.find(({ inFlight }) => inFlight > 0) ?? instances[0];
     if (busy === undefined) return;
     process.kill(busy.pid, "SIGKILL");
@@ -77,8 +78,11 @@ function disturbances(store) {
       if (name === "list" || name === "sync") reload();
       if (name === "multipart") {
         work = work.then(async () => {
-          // Until some parts are on their way.
-          await wait(400);
+          // A part is on its way.
+          const temporary = path.join(store.folder, "temporary");
+          for (const deadline = Date.now() + 20_000; readdirSync(temporary).length === 0; await wait(2)) {
+            if (Date.now() > deadline) return;
+          }
           await kill();
         });
       }

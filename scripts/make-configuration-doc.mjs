@@ -18,6 +18,8 @@ import {
   poolFields,
 } from "../packages/supervisor/dist/config/schema.js";
 
+import { tlsFields } from "../packages/supervisor/dist/config/tls.js";
+
 const quote = (names) => names.map((name) => `\`${name}\``).join(", ");
 
 const INTRODUCTION = `# Configuration
@@ -164,6 +166,11 @@ The other keys of this section are only valid in the pools.`,
       alertFields,
     ),
     section("OTLP", "These keys are in `otlp`. [otlp.md](otlp.md) describes what is sent.", otlpFields),
+    section(
+      "TLS",
+      "These keys are in `tls`. [tls.md](tls.md) describes addresses and certificates, [certificates.md](certificates.md) those that Paceline orders.",
+      tlsFields,
+    ),
     section("The log", "These keys are in `log`. [operations.md](operations.md#logs) describes the log.", logFields),
   ];
   return [INTRODUCTION, EDITORS, ...sections, ROUTES].join("\n");

@@ -141,6 +141,7 @@ export class Balancer {
       rateLimits: options.rateLimits.length === 0 ? undefined : new RateLimits(options.rateLimits, forwarded),
       probes: undefined,
       hsts: undefined,
+      challenges: undefined,
       internal: undefined,
       identities:
         options.identity &&
@@ -259,6 +260,11 @@ export class Balancer {
     this.relay.accessLog?.close();
     this.relay.recorder?.flush();
     this.relay.spans?.flush();
+  }
+
+  /** @param challenges what responds to http-01, by token; undefined: nothing is asked for */
+  challenge(challenges: ReadonlyMap<string, string> | undefined): void {
+    this.relay.challenges = challenges;
   }
 
   /** Applies a snapshot, unless the current one is as new. */

@@ -68,6 +68,7 @@ class BalancerProcess {
       },
       onSnapshot: (snapshot) => this.followWhenSecure(snapshot),
       onCertificates: (certificates) => void this.certify(certificates),
+      onNoCertificate: (name) => this.tls?.wanted.settle(name),
       onDrain: (deadlineMs) => this.drain(deadlineMs),
       onLost: () => this.revival.lost(),
       onReopenLog: () => this.balancer?.reopenAccessLog(),
@@ -96,9 +97,14 @@ class BalancerProcess {
   }
 
   private async certify(certificates: Certificates): Promise<void> {
-    this.loading ??= import("./tls/index.js").then(({ tlsOf }) => tlsOf(log));
+    this.loading ??= import("./tls/index.js").then(({ tlsOf }) =>
+      tlsOf(log, (name) => void this.channel.send({ type: "wantCertificate", name })),
+    );
     this.tls = await this.loading;
-    if (!this.tls.contexts.follow(certificates)) return;
+    const { contexts, wanted } = this.tls;
+    if (!contexts.follow(certificates)) return;
+    this.balancer?.challenge(contexts.http01);
+    wanted.certified((name) => contexts.has(name));
     if (this.awaited === undefined) this.sayApplied();
     else this.followWhenSecure(this.awaited);
   }
@@ -132,6 +138,7 @@ class BalancerProcess {
       onNotice: (message) => void this.channel.send({ type: "notice", message }),
     });
     balancer.apply(snapshot);
+    balancer.challenge(this.tls?.contexts.http01);
     try {
       for (const { fd, address, proxied: isProxied = false, tls, redirect } of snapshot.listen) {
         if (this.tls !== undefined && snapshot.limits.maxStreamsPerConnection > 0)

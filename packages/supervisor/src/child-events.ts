@@ -1,5 +1,6 @@
 /** How the supervisor deals with its children: how it starts them, and what it does when one says something or ends. */
 import type { RecordedSpans } from "@paceline/wire";
+import type { FleetCertificates } from "./certificates/fleet-certificates.js";
 import type { BalancerCoordination } from "./channel/balancer-coordination.js";
 import { ChannelServer } from "./channel/channel-server.js";
 import { unwantedState } from "./core/deaths.js";
@@ -55,6 +56,7 @@ interface Concerned {
   readonly configs: PoolConfigs;
   readonly stats: StatsBook;
   readonly positions: ReadPositions;
+  readonly certificates: FleetCertificates | undefined;
   readonly isStopping: boolean;
 }
 
@@ -120,6 +122,10 @@ function childEvents(parts: Concerned): ChildEvents {
     onOverdue: (child) => parts.liveness.lookAtOverdue(child),
     onPoison: (found) => parts.poison.found(found),
     onDumped: (dumped) => parts.dumps.dumped(dumped),
+    onWantCertificate: async ({ id }, name) => {
+      const has = await parts.certificates?.want(name);
+      if (has !== true) parts.coordination.noCertificate(id, name);
+    },
     onOpen: (requests) => parts.coordination.listed(requests),
     onRoutes: ({ id }, routes) => parts.routes.record(id, routes, performance.now()),
     onSpans: (recorded) => parts.onSpans(recorded),

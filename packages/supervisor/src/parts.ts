@@ -2,7 +2,7 @@
 import { rm } from "node:fs";
 import { join } from "node:path";
 import type { RecordedSpans } from "@paceline/wire";
-import type { CertificateStore } from "./certificates/store.js";
+import type { FleetCertificates } from "./certificates/fleet-certificates.js";
 import { BalancerCoordination } from "./channel/balancer-coordination.js";
 import type { ChannelServer } from "./channel/channel-server.js";
 import { childrenOptions, childServer } from "./child-events.js";
@@ -118,7 +118,7 @@ export class Parts {
   readonly adoption: FleetAdoption | undefined;
   readonly positions: ReadPositions;
   /** Undefined unless an address is https. */
-  certificates: CertificateStore | undefined;
+  certificates: FleetCertificates | undefined;
 
   constructor(options: PartsOptions) {
     const { log, timers, slots, stats } = this;

@@ -1,4 +1,5 @@
 /** The first steps of a fleet: its sockets, its monitoring, its pools. */
+import { join } from "node:path";
 import type { OperationResult } from "./control/api.js";
 import { addPool, resize } from "./core/fleet-changes.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
@@ -63,18 +64,28 @@ export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions
 /** Reads the certificates of https addresses, before a balancer needs them. Their code is loaded if there are such addresses. */
 export async function openCertificates(
   parts: Parts,
-  { runDir, adoption, certificatesAsRoot: asRoot }: Pick<PartsOptions, "runDir" | "adoption"> & CertificateOptions,
+  { runDir, adoption, certificatesAsRoot: asRoot, version }: CertificateSources,
 ): Promise<void> {
   const { fleet } = parts.configs;
   if (fleet.tls === undefined) return;
-  const { CertificateStore } = await import("./certificates/store.js");
-  parts.certificates = new CertificateStore({
+  const [{ CertificateStore }, { FleetCertificates }] = await Promise.all([
+    import("./certificates/store.js"),
+    import("./certificates/fleet-certificates.js"),
+  ]);
+  const store = new CertificateStore({
     ...{ fleet: fleet.name, folder: runDir.tlsFolder, isAdopted: adoption !== undefined, asRoot },
     certify: (messages, timeoutMs) => parts.coordination.certify(messages, timeoutMs),
     log: (level, message) => parts.log.event(level, "paceline", message, level === "info" ? undefined : "certificate"),
   });
-  parts.certificates.follow(fleet);
+  parts.certificates = new FleetCertificates({
+    ...{ store, log: parts.log, version, folder: join(runDir.tlsFolder, "automatic") },
+    config: () => parts.configs.fleet.tls?.automatic,
+    isStopping: () => parts.isStopping,
+  });
+  await parts.certificates.follow(fleet);
 }
+
+type CertificateSources = Pick<PartsOptions, "runDir" | "adoption"> & CertificateOptions & { version: string };
 
 /** Adds all pools before the first snapshot, which must contain every route. */
 export function layOut(parts: Parts, { config, environment }: Pick<PartsOptions, "config" | "environment">): void {

@@ -36,6 +36,11 @@ import { layOut, openCertificates, openSockets, startParts, watchFiles } from ".
 import type { FleetOutcome, Supervisor, SupervisorOptions } from "./supervisor-options.js";
 import { TakeOver } from "./take-over.js";
 
+/** Of a fleet without an https address. */
+const NO_CERTIFICATES: SupervisorApi["certificates"] = {
+  views: () => [],
+  renew: async () => ({ ok: false, code: "invalid", message: "no address of this fleet is https; see docs/tls.md" }),
+};
 /** The most deaths that clients get. */
 const MAX_DEATHS = 100;
 
@@ -74,7 +79,7 @@ class FleetSupervisor implements Supervisor {
       },
       onConfigChanged: () => {
         this.listenBeside();
-        if (!this.parts.isStopping) this.parts.certificates?.follow(this.parts.configs.fleet);
+        if (!this.parts.isStopping) void this.parts.certificates?.follow(this.parts.configs.fleet);
       },
       onConfigInService: () => {
         this.takeOver?.reloaded();
@@ -110,6 +115,7 @@ class FleetSupervisor implements Supervisor {
     await openCertificates(parts, options);
     this.listenBeside();
     this.recordStart();
+    parts.certificates?.start();
     if (parts.adoption === undefined) layOut(parts, options);
     else {
       const reload = () => this.reload(undefined, undefined, () => {}, callerVia("start"));
@@ -211,7 +217,7 @@ class FleetSupervisor implements Supervisor {
     const ids = new Map(slots.map(({ name, member }) => [name, processId(name, member.process.attempt)]));
     const latenciesOf = (slot: string) => children.get(ids.get(slot) ?? "")?.stats.latencyTotals;
     const pools = configs.fleet.pools.map(({ name }) => name);
-    return familiesOf(this.status(), latenciesOf, routes.all(pools));
+    return familiesOf(this.status(), latenciesOf, routes.all(pools), this.certificates.views());
   }
 
   scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
@@ -248,6 +254,10 @@ class FleetSupervisor implements Supervisor {
 
   testAlerts(onProgress: ProgressListener): Promise<OperationResult> {
     return this.observers.testAlerts(onProgress);
+  }
+
+  get certificates(): SupervisorApi["certificates"] {
+    return this.parts.certificates ?? NO_CERTIFICATES;
   }
 
   lock(...args: Parameters<SupervisorApi["lock"]>): OperationResult {

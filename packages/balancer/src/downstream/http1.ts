@@ -11,7 +11,7 @@ import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } f
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
-import { secureLocation } from "./local-response.js";
+import { challengePage, secureLocation } from "./local-response.js";
 import { CHUNK_UNITS, ClientReading, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
 
 type State =
@@ -241,6 +241,14 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.response.takesTrailers = head.takesTrailers;
     this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.beginBody(head);
+    const { challenges } = this.relay;
+    const page = challenges === undefined ? undefined : challengePage(head, challenges);
+    if (page !== undefined) {
+      this.response.page = page;
+      this.relay.counters.answered(200, 0);
+      this.respond(200);
+      return true;
+    }
     if (this.redirectPort !== undefined) {
       this.redirect(head, this.redirectPort);
       return true;

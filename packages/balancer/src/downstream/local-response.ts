@@ -79,6 +79,16 @@ export function ownPage(status: LocalStatus): LocalPage {
   return page;
 }
 
+/** Returns the response to a CA's request (RFC 8555 §8.3); undefined if it is none, or not of this fleet. */
+export function challengePage(head: RequestHead, challenges: ReadonlyMap<string, string>): LocalPage | undefined {
+  const { target, targetStart, targetEnd } = head;
+  if (targetEnd - targetStart <= CHALLENGES.length || targetEnd - targetStart > MAX_CHALLENGE_BYTES) return undefined;
+  const path = Buffer.from(target.subarray(targetStart, targetEnd)).toString("latin1");
+  const body = path.startsWith(CHALLENGES) ? challenges.get(path.slice(CHALLENGES.length)) : undefined;
+  return body === undefined ? undefined : new LocalPage(200, Buffer.from(body), "application/octet-stream");
+}
+
+const MAX_CHALLENGE_BYTES = 1024;
 const HTTPS_PORT = 443;
 /** Where a certificate authority asks over http (RFC 8555 §8.3). */
 const CHALLENGES = "/.well-known/acme-challenge/";

@@ -45,6 +45,8 @@ export interface Relay {
   readonly rateLimits: RateLimits | undefined;
   /** The line that responses over TLS get; undefined: none. */
   hsts: Uint8Array | undefined;
+  /** What responds to http-01, by token; undefined: nothing is asked for. */
+  challenges: ReadonlyMap<string, string> | undefined;
   /** Undefined: there are no probe paths. */
   probes: Probes | undefined;
   /** The pools for files named in responses; undefined if there are none. */

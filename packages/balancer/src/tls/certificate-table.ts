@@ -13,11 +13,20 @@ export class CertificateTable<Entry extends Named> {
       for (const name of entry.names) if (!this.byName.has(name)) this.byName.set(name, entry);
   }
 
+  /** Whether a certificate is for this name. */
+  has(name: string): boolean {
+    return this.byName.has(name) || this.byName.has(wildcardOf(name));
+  }
+
   /** @param name in lower case; empty: the client says none, as for an IP address. Undefined: there is no certificate at all */
   find(name: string): Entry | undefined {
     const exact = this.byName.get(name);
     if (exact !== undefined || name === "") return exact ?? this.entries[0];
-    // A wildcard stands for one label (RFC 9525 §6.3).
-    return this.byName.get(`*${name.slice(name.indexOf("."))}`) ?? this.entries[0];
+    return this.byName.get(wildcardOf(name)) ?? this.entries[0];
   }
+}
+
+/** A wildcard stands for one label (RFC 9525 §6.3). */
+function wildcardOf(name: string): string {
+  return `*${name.slice(name.indexOf("."))}`;
 }

@@ -31,6 +31,10 @@ export class Contexts {
   /** The messages of a set that has not come completely. */
   private parts: Certificates[] = [];
   private rules: Pick<Certificates, "minVersion" | "clientCaPem" | "isClientOptional" | "ticketKey"> | undefined;
+  /** Whether the supervisor is asked for names that have no certificate. */
+  private isOnDemand = false;
+  /** What responds to http-01, by token; undefined: nothing is asked for. */
+  http01: ReadonlyMap<string, string> | undefined;
   private table = new CertificateTable<Pair>([]);
   private challenged = new CertificateTable<Pair>([]);
   private made = new Map<string, SecureContext>();
@@ -57,6 +61,9 @@ export class Contexts {
     this.rules = rules;
     this.version = version;
     this.table = new CertificateTable(entries);
+    this.isOnDemand = message.onDemand === true;
+    const { http01 } = challenges;
+    this.http01 = http01.length === 0 ? undefined : new Map(http01.map((each) => [each.token, each.keyAuthorization]));
     this.challenged = new CertificateTable(challenges.alpn01.map(({ name, ...pair }) => ({ names: [name], ...pair })));
     // Contexts of certificates that stay are kept.
     const kept = new Set([...entries, ...challenges.alpn01].map(({ certificatePem }) => certificatePem));
@@ -68,6 +75,15 @@ export class Contexts {
   get client(): "none" | "optional" | "required" {
     if (this.rules?.clientCaPem === undefined) return "none";
     return this.rules.isClientOptional === true ? "optional" : "required";
+  }
+
+  has(name: string): boolean {
+    return this.table.has(name);
+  }
+
+  /** Whether the supervisor may get a certificate for what the client wants. */
+  lacks({ name, protocols }: ClientHello & { kind: "hello" }): boolean {
+    return this.isOnDemand && name !== "" && !protocols.includes(ACME) && !this.table.has(name);
   }
 
   /** Returns what a client gets; undefined: there is no certificate. */

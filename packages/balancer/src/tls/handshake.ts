@@ -3,6 +3,7 @@ import type { Deadlines } from "../deadlines.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 import { type ClientHello, MAX_HELLO_BYTES, readClientHello } from "./client-hello.js";
+import type { WantedNames } from "./wanted-names.js";
 
 /** What was agreed with a client. */
 export interface Secured {
@@ -25,6 +26,14 @@ export interface TlsService {
     hello: ClientHello & { kind: "hello" },
     onSecure: (secured: Secured) => void,
   ): Connection | undefined;
+  /** Absent: certificates come at no client's request. */
+  readonly onDemand?: OnDemand;
+}
+
+export interface OnDemand {
+  /** Whether there may soon be a certificate for what the client wants. */
+  lacks(hello: ClientHello & { kind: "hello" }): boolean;
+  readonly wanted: WantedNames;
 }
 
 /** How many handshakes begin in one turn of the event loop: each is a signature, and others wait meanwhile. */
@@ -100,6 +109,8 @@ export class Handshake implements ConnectionOwner {
   private received: Buffer | undefined;
   private hello: (ClientHello & { kind: "hello" }) | undefined;
   private connection: Connection;
+  /** Whether the supervisor was asked for a certificate. */
+  private hasWaited = false;
 
   get peer(): Peer {
     return this.options.peer;
@@ -140,6 +151,10 @@ export class Handshake implements ConnectionOwner {
     const { tls } = this.options;
     const { received, hello } = this;
     if (received === undefined || hello === undefined) return;
+    if (!this.hasWaited && tls.onDemand?.lacks(hello)) {
+      this.hasWaited = true;
+      if (tls.onDemand.wanted.wait(hello.name, this.resume)) return;
+    }
     this.received = undefined;
     const secured = tls.begin(this.connection, received, hello, (said) => this.secure(said));
     if (secured === undefined) {
@@ -152,6 +167,8 @@ export class Handshake implements ConnectionOwner {
     this.state = "shaking";
     secured.owner = this;
   };
+
+  private readonly resume = (): void => this.options.turns.take(this.begin);
 
   private secure(secured: Secured): void {
     if (this.state === "done") return;
@@ -215,6 +232,7 @@ export class Handshake implements ConnectionOwner {
     this.state = "done";
     this.received = undefined;
     this.options.turns.withdraw(this.begin);
+    if (this.hasWaited) this.options.tls.onDemand?.wanted.withdraw(this.hello?.name ?? "", this.resume);
     this.options.deadlines.remove(this);
   }
 }

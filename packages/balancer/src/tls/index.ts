@@ -1,14 +1,21 @@
 /** TLS of this runtime; loaded when there are certificates. */
 import { Contexts } from "./contexts.js";
 import type { TlsService } from "./handshake.js";
+import { WantedNames } from "./wanted-names.js";
 
 export interface Tls {
   contexts: Contexts;
   service: TlsService;
+  wanted: WantedNames;
 }
 
-export async function tlsOf(onProblem: (message: string) => void): Promise<Tls> {
+/** @param want asks the supervisor for a certificate */
+export async function tlsOf(onProblem: (message: string) => void, want: (name: string) => void): Promise<Tls> {
   const contexts = new Contexts(onProblem);
-  if (process.versions.bun === undefined) return { contexts, service: (await import("./node.js")).nodeTls(contexts) };
-  return { contexts, service: (await import("./bun.js")).bunTls(contexts) };
+  const begin =
+    process.versions.bun === undefined
+      ? (await import("./node.js")).nodeTls(contexts)
+      : (await import("./bun.js")).bunTls(contexts);
+  const wanted = new WantedNames(want);
+  return { contexts, wanted, service: { begin, onDemand: { lacks: (hello) => contexts.lacks(hello), wanted } } };
 }

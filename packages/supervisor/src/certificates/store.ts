@@ -8,7 +8,6 @@ import {
   NO_CHALLENGES,
 } from "@paceline/wire";
 import { covers } from "../config/certificate-files.js";
-import type { CertificateStatus } from "../control/api.js";
 import type { FleetConfig, ListenAddress, TlsConfig } from "../core/model.js";
 import { authorityIn, issueLocally, localNames, renewalAt } from "./local-issuer.js";
 import { dayOf, type ReadFiles, WatchedFiles } from "./watched-files.js";
@@ -28,6 +27,17 @@ const WARN_DAYS = 14;
 
 /** The order in which sources are asked for a name. */
 const SOURCES: readonly CertificateSource[] = ["file", "automatic", "internal", "self-signed"];
+
+/** A certificate of the fleet, without its key. */
+interface CertificateStatus {
+  /** Names, wildcards and IP addresses. */
+  names: string[];
+  source: "file" | "self-signed" | "internal" | "automatic";
+  /** Unix time in milliseconds. */
+  notAfter: number;
+  /** Why it is not as it should be, such as a file that cannot be read; null if it is. */
+  problem: string | null;
+}
 
 interface StoreOptions {
   /** The name of the fleet. */
@@ -207,6 +217,7 @@ export class CertificateStore {
     const shared = {
       ...{ type: "certificates" as const, version, minVersion, challenges },
       ticketKey: this.ticketKey.toString("base64"),
+      ...(this.config?.automatic?.ask != null && { onDemand: true }),
       ...(clientCaPem !== undefined && { clientCaPem, isClientOptional }),
     };
     const parts = inParts(this.all);

@@ -119,6 +119,11 @@ export class BalancerCoordination {
     return late();
   }
 
+  /** Tells a balancer that a name gets no certificate now. */
+  noCertificate(id: string, name: string): void {
+    this.followers.get(id)?.connection?.send({ type: "noCertificate", name });
+  }
+
   /** Lets every balancer open the file of its access log anew. */
   reopenLogs(): void {
     for (const { connection } of this.followers.values()) connection?.send({ type: "reopenLog" });

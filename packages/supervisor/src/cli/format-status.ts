@@ -66,7 +66,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
     ...status.pools.flatMap(recycleLines),
     ...instances.flatMap(exposure),
     ...(status.problem === null ? [] : [`problem: ${status.problem}`]),
-    ...certificateLines(status),
+    ...(status.certificates?.problems ?? []).map(({ reason }) => `certificate: ${reason} (paceline certs)`),
     ...logTrouble(status.log),
   ];
   // Names, paths and last lines may contain control characters; only table cells are styled by us.
@@ -175,20 +175,6 @@ function weightLines({ name, instances }: PoolStatus): string[] {
   const own = instances.filter(({ weight = null }) => weight !== null && weight !== FULL_WEIGHT);
   if (own.length === 0) return [];
   return [`${name} weights: ${own.map((each) => `${each.name} ${each.weight}`).join(", ")}; others ${FULL_WEIGHT}`];
-}
-
-const DAY_MS = 86_400_000;
-/** Certificates of files are renewed by others, who may have forgotten it. */
-const WARN_DAYS = 14;
-
-function certificateLines({ certificates = [] }: Status): string[] {
-  return certificates.flatMap(({ names, source, notAfter, problem }) => {
-    const days = Math.floor((notAfter - Date.now()) / DAY_MS);
-    const ends =
-      source === "file" && days < WARN_DAYS ? `expires in ${days === 1 ? "1 day" : `${days} days`}` : undefined;
-    const said = problem ?? ends;
-    return said === undefined ? [] : [`certificate for ${names.join(", ")}: ${said}`];
-  });
 }
 
 /** An earlier version's supervisor has no lock. */

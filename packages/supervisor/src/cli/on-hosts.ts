@@ -11,7 +11,7 @@ import { EXIT, print, printError, printForeign } from "./output.js";
 /** The commands that may run on other machines, and what they do there. */
 const REMOTE_COMMANDS: Readonly<Record<string, "reads" | "changes">> = {
   ...{ status: "reads", ls: "reads", top: "reads", diff: "reads", history: "reads", check: "reads" },
-  ...{ logs: "reads", events: "reads", deaths: "reads", explain: "reads", alerts: "reads" },
+  ...{ logs: "reads", events: "reads", deaths: "reads", explain: "reads", alerts: "reads", certs: "reads" },
   ...{ deploy: "changes", rollback: "changes", reload: "changes", restart: "changes", scale: "changes" },
   ...{ drain: "changes", undrain: "changes", eject: "changes", readmit: "changes", weight: "changes" },
   ...{ stop: "changes", upgrade: "changes", lock: "changes", unlock: "changes" },

@@ -1071,6 +1071,92 @@ export interface FleetKeys {
   tls?:
     | {
         /**
+         * Certificates that Paceline orders from Let's Encrypt or another CA by ACME, and renews. It is on by itself for names in `listen` if `tls` has no other certificates. See docs/certificates.md.
+         *
+         * Value: table.
+         */
+        automatic?:
+          | {
+              /**
+               * The address that the CA may write to. It is optional: without it nobody is told of problems.
+               *
+               * Value: text.
+               */
+              email?: string | undefined;
+              /**
+               * The URL of the CA's ACME directory. Default: Let's Encrypt, `"https://acme-v02.api.letsencrypt.org/directory"`. Whoever sets up automatic certificates agrees to the CA's terms of service.
+               *
+               * Value: text.
+               */
+              directory?: string | undefined;
+              /**
+               * The URL of a directory for trials, which is asked first after a failure, so that failures do not use up the CA's rate limits. Default: Let's Encrypt's, for Let's Encrypt.
+               *
+               * Value: text.
+               */
+              staging?: string | undefined;
+              /**
+               * The certificates, in PEM, that sign the directory's own certificate, such as those of a private CA. They are trusted beside the usual ones.
+               *
+               * Value: text.
+               */
+              caFile?: string | undefined;
+              /**
+               * The key by which a CA such as ZeroSSL or Google recognizes an account that you have there (external account binding).
+               *
+               * Value: table.
+               */
+              externalAccount?:
+                | {
+                    /**
+                     * The id of the key.
+                     *
+                     * Value: text.
+                     */
+                    keyId?: string | undefined;
+                    /**
+                     * The key in base64url, as the CA shows it; or `{ file: "/run/secrets/eab" }`, `{ credential: "eab" }`.
+                     *
+                     * Value: text or secret.
+                     */
+                    key?:
+                      | string
+                      | {
+                          /**
+                           * The file that has the value, relative to the config file's folder.
+                           */
+                          file: string;
+                        }
+                      | {
+                          /**
+                           * The name of the systemd credential that has the value.
+                           */
+                          credential: string;
+                        }
+                      | undefined;
+                  }
+                | undefined;
+              /**
+               * Further names that get a certificate, beside those in `listen` without a certificate in `tls.certificates`. Wildcards are not possible.
+               *
+               * Value: text or list of texts. Default: [].
+               */
+              names?: string | readonly string[] | undefined;
+              /**
+               * How the CA may check that a name leads here, in the order in which they are tried: `tls-alpn-01` on port 443, `http-01` on port 80.
+               *
+               * Value: list of `"tls-alpn-01"`, `"http-01"`. Default: ["tls-alpn-01","http-01"].
+               */
+              challenges?: readonly ("tls-alpn-01" | "http-01")[] | undefined;
+              /**
+               * The URL that decides about names that clients ask for and that are not configured: it gets a GET with `?domain=NAME`, and 200 allows a certificate for it. See docs/certificates.md.
+               *
+               * Value: text.
+               */
+              ask?: string | undefined;
+            }
+          | undefined;
+        /**
          * Certificates in files. Each client gets the one for the name that it wants, by exact name, then by wildcard; a client that says none gets the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.
          *
          * Value: list of tables.

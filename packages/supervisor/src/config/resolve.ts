@@ -46,9 +46,15 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   const { listen, pools } = splitAddresses(resolved, addresses, (name, message) =>
     find(context, [...pathOf(name), "bind"], message),
   );
+  const { baseDir } = context;
   const tls = resolveTls(input.tls, listen, {
-    pathOf: (path) => resolve(context.baseDir, path),
+    pathOf: (path) => resolve(baseDir, path),
     isOnlyChecked: context.isOnlyChecked ?? false,
+    secretsAt: (key) => ({
+      ...{ baseDir, credentialsDir: context.credentialsDir, isOnlyChecked: context.isOnlyChecked ?? false },
+      pathOf: (path) => resolve(baseDir, path),
+      report: (path, problem) => find(context, ["tls", key, ...path], problem),
+    }),
     report: (at, message) => find(context, at, message),
   });
   // Pools in direct mode need no balancer.
@@ -64,7 +70,6 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
       ["user"],
       'is not valid with `mode: "direct"`: sockets of root and of this user cannot share an address',
     );
-  const { baseDir } = context;
   const searchPath = pools[0]?.env.PATH ?? process.env.PATH ?? "";
   const hooks = resolveHooks(input.hooks, { baseDir, searchPath }, (path, problem) => find(context, path, problem));
   const secretsAt = (key: string) => ({

@@ -97,7 +97,7 @@ test.each<[listen: string | string[], tls: object | undefined, problem: string]>
   [
     secure,
     undefined,
-    `listen: ${secure} needs a certificate: name its files in \`tls.certificates\`, or set \`tls.internal\` or \`tls.selfSigned\``,
+    `listen: ${secure} needs a certificate: name its files in \`tls.certificates\`, or set \`tls.internal\`, \`tls.selfSigned\` or \`tls.automatic\``,
   ],
   [secure, { internal: true, selfSigned: true }, "tls.selfSigned: is not valid beside `internal`"],
   [secure, pair("none"), `tls.certificates[0].certificate: ${at("none.pem")} does not exist`],
@@ -134,7 +134,7 @@ test.each<[listen: string | string[], tls: object | undefined, problem: string]>
   [
     "https://other.test",
     pair(),
-    "tls.certificates: have none for other.test, which is in `listen`; they are for shop.test, *.shop.test",
+    "tls.certificates: have none for other.test, which is in `listen`; they are for shop.test, *.shop.test; with `tls.automatic` one is ordered",
   ],
   [secure, { ...internal, clientCa: "none.pem" }, `tls.clientCa: ${at("none.pem")} does not exist`],
   [secure, { ...internal, clientCertificates: "optional" }, "tls.clientCertificates: needs `clientCa`"],

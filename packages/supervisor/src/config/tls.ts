@@ -1,8 +1,10 @@
 /** The key `tls`: the certificates of https addresses, and what goes with them. */
 import type { CertificateFiles, ListenAddress, TlsConfig } from "../core/model.js";
+import { type AutomaticInput, automaticFields, resolveAutomatic } from "./automatic.js";
 import { covers, type ReadCertificate, readAuthorities, readCertificate } from "./certificate-files.js";
-import { expected, fieldOf, flag, oneAddress, tables, text, word } from "./fields.js";
+import { expected, fieldOf, flag, oneAddress, table, tables, text, word } from "./fields.js";
 import { formatListenAddress, hostAndPort, overlaps, parseListenAddress } from "./listen-address.js";
+import type { SecretContext } from "./secrets.js";
 
 const HSTS = /^max-age=\d{1,10}(; ?includeSubDomains)?(; ?preload)?$/i;
 const HSTS_RULE = 'must be true, false, or text such as "max-age=31536000; includeSubDomains"';
@@ -12,6 +14,10 @@ const HTTP_PORT = 80;
 const HTTPS_PORT = 443;
 
 export const tlsFields = {
+  automatic: table(
+    automaticFields,
+    "Certificates that Paceline orders from Let's Encrypt or another CA by ACME, and renews. It is on by itself for names in `listen` if `tls` has no other certificates. See [certificates.md](certificates.md).",
+  ),
   certificates: tables(
     {
       certificate: text(
@@ -66,11 +72,13 @@ interface TlsInput {
   clientCertificates?: "required" | "optional" | undefined;
   hsts?: boolean | string | undefined;
   redirect?: boolean | string | undefined;
+  automatic?: AutomaticInput | undefined;
 }
 
 interface TlsContext {
   /** Returns the absolute path of a file. */
   pathOf(path: string): string;
+  secretsAt(key: "automatic"): SecretContext & Pick<TlsContext, "pathOf">;
   /** Nothing is started: files that only the fleet's user can read are no problem. */
   isOnlyChecked: boolean;
   /** @param at a key of `tls`, or of the config if it begins with "listen" */
@@ -95,8 +103,15 @@ export function resolveTls(
   const names = [...new Set(https.flatMap(({ tls }) => tls?.names ?? []))];
   const { files, read } = readAll(certificates, context);
   const issuer = internal ? "internal" : selfSigned ? "self-signed" : null;
-  if (issuer === null && files.length === certificates.length)
-    checkCovered(names, formatListenAddress(first), read, files, report);
+  const isRead = files.length === certificates.length;
+  const uncovered = issuer === null && isRead ? uncoveredOf(names, read, files) : [];
+  // Who names files may have forgotten a name, and orders nothing by that.
+  const isAutomatic = given?.automatic !== undefined || certificates.length === 0;
+  const automatic = isAutomatic
+    ? resolveAutomatic(given?.automatic, uncovered, context.secretsAt("automatic"))
+    : undefined;
+  if (issuer === null && isRead && automatic === undefined)
+    checkCovered(uncovered, formatListenAddress(first), read, report);
   if (typeof hsts === "string" && !HSTS.test(hsts))
     report(["tls", "hsts"], `${HSTS_RULE}, not ${JSON.stringify(hsts)}`);
   const redirecting = redirectOf(given?.redirect, listen, context);
@@ -111,6 +126,7 @@ export function resolveTls(
     clientCa: clientCa === undefined ? null : checkedCa(context.pathOf(clientCa), context),
     isClientOptional: given?.clientCertificates === "optional",
     hsts: hsts === false ? null : hsts === true ? DEFAULT_HSTS : hsts,
+    ...(automatic !== undefined && { automatic }),
   };
 }
 
@@ -140,27 +156,35 @@ function readAll(
   return { files, read };
 }
 
-function checkCovered(
+/** Returns the names that no file has. */
+function uncoveredOf(
   names: readonly string[],
-  address: string,
   read: readonly ReadCertificate[],
   files: readonly CertificateFiles[],
+): string[] {
+  // One that could not be read is reported, or nobody knows its names.
+  if (read.length < files.length) return [];
+  const known = read.flatMap((each) => each.names);
+  return names.filter((name) => !covers(known, name));
+}
+
+function checkCovered(
+  uncovered: readonly string[],
+  address: string,
+  read: readonly ReadCertificate[],
   report: TlsContext["report"],
 ): void {
-  if (files.length === 0)
+  if (read.length === 0 && uncovered.length === 0)
     return report(
       ["listen"],
-      `${address} needs a certificate: name its files in \`tls.certificates\`, or set \`tls.internal\` or \`tls.selfSigned\``,
+      `${address} needs a certificate: name its files in \`tls.certificates\`, or set \`tls.internal\`, \`tls.selfSigned\` or \`tls.automatic\``,
     );
-  // One that could not be read is reported, or nobody knows its names.
-  if (read.length < files.length) return;
-  const known = read.flatMap((each) => each.names);
-  for (const name of names)
-    if (!covers(known, name))
-      report(
-        ["tls", "certificates"],
-        `have none for ${name}, which is in \`listen\`; they are for ${known.join(", ") || "no name"}`,
-      );
+  const known = read.flatMap((each) => each.names).join(", ") || "no name";
+  for (const name of uncovered)
+    report(
+      ["tls", "certificates"],
+      `have none for ${name}, which is in \`listen\`; they are for ${known}; with \`tls.automatic\` one is ordered`,
+    );
 }
 
 function checkedCa(path: string, { isOnlyChecked, report }: TlsContext): string {

@@ -26,6 +26,7 @@ export const ADMIN_ROUTES: Readonly<Record<string, AdminRoute>> = {
   "/v1/open-requests": READ,
   "/v1/deaths": READ,
   "/v1/deaths/:id": READ,
+  "/v1/certificates": READ,
   "/v1/operations": READ,
   "/v1/operations/:id": READ,
   "/v1/restart": WRITE,

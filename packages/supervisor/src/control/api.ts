@@ -2,6 +2,7 @@
 
 import type { DumpKind, RecordedRequest } from "@paceline/wire";
 import type { Alert, AlertKind } from "../core/alerts.js";
+import type { CertificateView } from "../core/certificates.js";
 import type { KeyChange, ReleaseChange, VariableChange } from "../core/config-diff.js";
 import type { DeathReport } from "../core/deaths.js";
 import type { OnNoTraffic } from "../core/deploy.js";
@@ -213,6 +214,13 @@ export interface FleetRecords {
   operation(id: number): HistoryEntry | undefined;
 }
 
+export interface FleetCertificatesApi {
+  /** Returns every certificate; empty without TLS. */
+  views(): CertificateView[];
+  /** Orders automatic certificates now. @param name undefined: all of them */
+  renew(name: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
+}
+
 /** How the page is reached, and what it may do. */
 export interface PageAccess {
   /** Its address with the token; null if there is no `admin.listen`. */
@@ -270,6 +278,7 @@ export interface SupervisorApi {
   alerts(): { alerts: AlertStatus[] };
   /** Sends a test to each destination; fails if one does not get it. */
   testAlerts(onProgress: ProgressListener): Promise<OperationResult>;
+  readonly certificates: FleetCertificatesApi;
   lock(reason: string, by?: Caller): OperationResult;
   unlock(by?: Caller): OperationResult;
   /** Hands the fleet over. Resolves before the heir is started; the caller sees by the status whether it has taken over. */

@@ -88,6 +88,19 @@ export const routes: readonly Route[] = [
     kind: "operation",
     run: ({ supervisor }, onProgress) => supervisor.testAlerts(onProgress),
   }),
+  route("GET", "/v1/certificates", none, {
+    kind: "document",
+    read: ({ supervisor }) => ({ certificates: supervisor.certificates.views() }),
+  }),
+  route(
+    "POST",
+    "/v1/certificates/renew",
+    { name: "text?" },
+    {
+      kind: "operation",
+      run: ({ supervisor, body }, onProgress) => supervisor.certificates.renew(body.name, onProgress),
+    },
+  ),
   route("GET", "/v1/ready", none, {
     kind: "operation",
     run: ({ supervisor }) => supervisor.waitReady(),

@@ -1,5 +1,6 @@
 /** The status of a fleet, as the control socket returns it. Types only. */
 import type { STATUS_CLASSES } from "@paceline/wire";
+import type { CertificateSummary } from "../core/certificates.js";
 import type { TestResult } from "../core/deploy.js";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
 import type { ProcessState } from "../core/model.js";
@@ -281,17 +282,6 @@ export interface LastDeath {
   reason: string;
 }
 
-/** A certificate of the fleet, without its key. */
-export interface CertificateStatus {
-  /** Names, wildcards and IP addresses. */
-  names: string[];
-  source: "file" | "self-signed" | "internal" | "automatic";
-  /** Unix time in milliseconds. */
-  notAfter: number;
-  /** Why it is not as it should be, such as a file that cannot be read; null if it is. */
-  problem: string | null;
-}
-
 export interface Status {
   version: string;
   name: string;
@@ -330,8 +320,8 @@ export interface Status {
   lastDeath: LastDeath | null;
   /** The operator's lock, since a Unix time in milliseconds; null if there is none. */
   lock: { reason: string; by: string; since: number } | null;
-  /** Absent unless an address is https. */
-  certificates?: CertificateStatus[];
+  /** Absent unless an address is https; GET /v1/certificates has each. */
+  certificates?: CertificateSummary;
   balancers: BalancerStatus[];
   pools: PoolStatus[];
 }

@@ -1,4 +1,5 @@
 /** What `paceline explain` knows and says: the facts, the findings, and the words that both rules and layout use. Pure. */
+import type { CertificateTrouble } from "./certificates.js";
 import type { DeathReport } from "./deaths.js";
 import type { DeferredJobs, ScheduleStatus } from "./figures.js";
 import type { HistoryEntry } from "./history.js";
@@ -105,6 +106,8 @@ export interface FleetFacts {
   log: { problem: string | null; linesLost: number } | null;
   lock: { reason: string; by: string; since: number } | null;
   rolledBack: { at: number; reason: string } | null;
+  /** Missing from the supervisor of an earlier version. */
+  certificates?: { problems: readonly CertificateTrouble[] } | null;
   balancers: readonly BalancerFacts[];
   pools: readonly PoolFacts[];
 }

@@ -303,6 +303,8 @@ export function findingsOfFleet({ fleet, now, events }: Facts): Finding[] {
       `the last upgrade was rolled back ${agoText(fleet.rolledBack.at, now)}: ${fleet.rolledBack.reason}`,
       "",
     );
+  for (const { isBad, reason, todo } of fleet.certificates?.problems ?? [])
+    add("certificate", isBad ? "fault" : "warning", reason, todo);
   if (fleet.lock !== null)
     add(
       "locked",

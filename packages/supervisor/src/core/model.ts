@@ -8,6 +8,7 @@ import type {
   TlsVersion,
 } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
+import type { ChallengeKind } from "./acme-plan.js";
 import type { AlertRule } from "./alerts.js";
 import type { ScalingRules } from "./autoscale.js";
 import type { DeployConfig } from "./deploy.js";
@@ -290,6 +291,23 @@ export interface OtlpConfig {
   attributes: Record<string, string>;
 }
 
+/** The key `tls.automatic`, with the names of `listen` that have no certificate. */
+export interface AutomaticConfig {
+  names: string[];
+  /** Null: the CA gets none. */
+  email: string | null;
+  /** The URL of the CA's directory. */
+  directory: string;
+  /** That of a directory for trials; null: there is none. */
+  stagingDirectory: string | null;
+  /** The absolute path of the certificates that are trusted for the directory beside the usual ones. */
+  caFile: string | null;
+  externalAccount: { keyId: string; key: SecretText } | null;
+  challenges: ChallengeKind[];
+  /** The URL that decides about names on demand; null: there are none. */
+  ask: string | null;
+}
+
 /** The user whom a fleet's processes run as. */
 export interface FleetUser {
   /** Its name; its number if it has none. */
@@ -332,6 +350,8 @@ export interface TlsConfig {
   isClientOptional: boolean;
   /** The value of Strict-Transport-Security; null: none. */
   hsts: string | null;
+  /** Absent: no certificate is ordered. */
+  automatic?: AutomaticConfig;
 }
 
 /** The configuration of a fleet: the result of `paceline check`, and the input of the supervisor. */

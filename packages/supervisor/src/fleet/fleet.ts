@@ -85,6 +85,11 @@ export class FleetClient implements Fleet {
     return this.operate("POST", "/v1/alerts/test", undefined, options);
   }
 
+  /** Orders automatic certificates now. @param name undefined: all of them */
+  renewCertificates(name: string | undefined, options: OperationOptions = {}): Promise<OperationDone> {
+    return this.operate("POST", "/v1/certificates/renew", { name }, options);
+  }
+
   ready(options: Pick<OperationOptions, "timeoutMs"> = {}): Promise<OperationDone> {
     return this.operate("GET", "/v1/ready", undefined, options);
   }

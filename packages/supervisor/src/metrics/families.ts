@@ -1,6 +1,7 @@
 /** The metrics of a fleet: what a status document and the latency totals say, as families. docs/metrics.md lists them. */
 import { STATUS_CLASSES } from "@paceline/wire";
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
+import type { CertificateView } from "../core/certificates.js";
 import { FIGURES, type Figure, figureOf } from "../core/figures.js";
 import { serves } from "../core/serving.js";
 import { LATENCY_BOUNDS, type LatencyTotals } from "../stats/latency-totals.js";
@@ -107,7 +108,12 @@ const BALANCER: readonly Metric<BalancerStatus>[] = [
 ];
 
 /** Returns all families of a fleet, always in the same order. */
-export function familiesOf(status: Status, latenciesOf: LatenciesOf, routes: readonly RouteTotal[] = []): Family[] {
+export function familiesOf(
+  status: Status,
+  latenciesOf: LatenciesOf,
+  routes: readonly RouteTotal[] = [],
+  certificates: readonly CertificateView[] = [],
+): Family[] {
   const pools = status.pools.map((pool) => ({ of: pool, labels: { pool: pool.name } }));
   const instances = status.pools.flatMap(({ name, instances }) =>
     instances.map((instance) => ({ of: instance, labels: { pool: name, process: instance.name } })),
@@ -122,6 +128,7 @@ export function familiesOf(status: Status, latenciesOf: LatenciesOf, routes: rea
     ...families(POOL, pools),
     routeResponses(routes),
     routeLatencies(routes),
+    certificateExpiry(certificates),
     processInfo(instances, balancers),
     ...families(common.map(metricOf), [...instances, ...balancers]),
     ...families(ofRequests.map(metricOf), instances),
@@ -182,6 +189,15 @@ function routeLatencies(routes: readonly RouteTotal[]): Family {
   }));
   const help = "The time of a request in the balancer, by route and method class.";
   return { name: "paceline_route_duration_seconds", type: "histogram", help, samples };
+}
+
+/** Of those that the configuration names: clients can make others. */
+function certificateExpiry(certificates: readonly CertificateView[]): Family {
+  const samples = certificates.flatMap(({ names, source, notAfter, isOnDemand }) =>
+    isOnDemand ? [] : [{ labels: { name: names[0] ?? "", source }, value: (notAfter ?? 0) / 1000 }],
+  );
+  const help = "When the certificate expires, in Unix time; 0 while there is none.";
+  return { name: "paceline_certificate_expiry_timestamp_seconds", type: "gauge", help, samples };
 }
 
 /** What each process runs; its labels change only with its runtime. */

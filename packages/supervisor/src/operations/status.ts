@@ -11,6 +11,7 @@ import type {
   TemplateStatus,
   WatchStatus,
 } from "../control/api.js";
+import type { CertificateSummary } from "../core/certificates.js";
 import { howItDied } from "../core/deaths.js";
 import {
   type Fleet,
@@ -70,7 +71,7 @@ interface StatusSources {
   deaths: DeathWatch;
   series: SeriesKeeper;
   locking: FleetLocking;
-  certificates: { readonly status: NonNullable<Status["certificates"]> } | undefined;
+  certificates: { readonly summary: CertificateSummary } | undefined;
 }
 
 export function buildStatus(sources: StatusSources): Status {
@@ -98,7 +99,7 @@ export function buildStatus(sources: StatusSources): Status {
     rolledBack: sources.rolledBack,
     lastDeath: lastDeathOf(sources),
     lock: sources.locking.status,
-    ...(sources.certificates !== undefined && { certificates: sources.certificates.status }),
+    ...(sources.certificates !== undefined && { certificates: sources.certificates.summary }),
     balancers: fleet.pools
       .filter((pool) => pool.name === BALANCER_POOL)
       .flatMap((pool) => pool.slots.map((slot) => balancerStatus(sources, slot, pool, now))),

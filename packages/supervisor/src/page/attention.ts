@@ -56,10 +56,11 @@ function fact(key: string, title: string, more: Partial<Omit<Attention, "mayRest
   };
 }
 
-function ofFleet({ problem, log, lock, rolledBack, watch }: Status): Attention[] {
+function ofFleet({ problem, log, lock, rolledBack, watch, certificates }: Status): Attention[] {
   return [
     ...(problem === null ? [] : [fact("problem", problem, { isBad: true })]),
     ...(log?.problem == null ? [] : [fact("log", `the log cannot be written: ${log.problem}`, { isBad: true })]),
+    ...(certificates?.problems ?? []).map((it) => fact(it.reason, it.reason, it)),
     ...(watch?.failure == null ? [] : [fact("watch", "the last change was not applied", { detail: watch.failure })]),
     ...(rolledBack === null
       ? []

@@ -39,6 +39,8 @@ export interface ChildChannelEvents {
   onDumped(dumped: Dumped): void;
   /** A balancer lists the requests that instances have not finished. */
   onOpen(requests: OpenRequests): void;
+  /** A client of the balancer wants a name that has no certificate. */
+  onWantCertificate(balancer: LiveProcess, name: string): void;
   /** A balancer reported its counts of routes. */
   onRoutes(balancer: LiveProcess, routes: readonly RouteStats[]): void;
   /** A balancer reported requests of a recording. */
@@ -149,6 +151,9 @@ export class ChildChannel {
         return;
       case "lost":
         if (child.kind === "balancer") events.onLost(message);
+        return;
+      case "wantCertificate":
+        if (child.kind === "balancer") events.onWantCertificate(child, message.name);
         return;
       case "open":
         if (child.kind === "balancer") events.onOpen(message);

@@ -1,6 +1,7 @@
 /** The files of one supervisor: their paths, the prefix of its fleet's spawn tags, and how small files are written atomically. */
 import { createHash } from "node:crypto";
-import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { PacelineError } from "../errors.js";
 
 /** The paths inside a run directory, which exists, has mode 0700 and is locked by this supervisor. */
@@ -42,6 +43,26 @@ export function replaceFile(path: string, text: string): void {
   const draft = `${path}.${process.pid}`;
   writeDraft(draft, text, path);
   renameSync(draft, path);
+}
+
+/** Like `replaceFile`, and the text survives a power failure. @throws PacelineError like `writeDraft` */
+export function replaceDurably(path: string, text: string): void {
+  const draft = `${path}.${process.pid}`;
+  writeDraft(draft, text, path);
+  syncToDisk(draft);
+  renameSync(draft, path);
+  syncToDisk(dirname(path));
+}
+
+function syncToDisk(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } catch {
+    // Some file systems cannot; the text is written all the same.
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /**

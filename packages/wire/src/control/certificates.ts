@@ -50,6 +50,8 @@ export interface Certificates extends TlsRules {
   /** Whether further messages of this version follow. */
   more?: boolean;
   entries: CertificateEntry[];
+  /** Whether the supervisor is asked for names that have no certificate (`wantCertificate`). */
+  onDemand?: boolean;
   /** The key of session tickets, 48 bytes in base64. */
   ticketKey: string;
   challenges: Challenges;
@@ -60,6 +62,7 @@ export function certificatesProblem(message: Fields): string | undefined {
   if (!Number.isSafeInteger(message.version) || (message.version as number) < 1) return "no good version";
   if (!isList(message.entries, isEntry)) return "no good entries";
   if (!isText(message.ticketKey)) return "no good ticketKey";
+  if (!isOptional(message.onDemand, (value) => typeof value === "boolean")) return "no good onDemand";
   if (!TLS_VERSIONS.includes(message.minVersion as TlsVersion)) return "no good minVersion";
   if (!isOptional(message.clientCaPem, isText)) return "no good clientCaPem";
   return isChallenges(message.challenges) ? undefined : "no good challenges";

@@ -41,6 +41,7 @@ export interface ChannelClientOptions {
   onLost?(): void;
   onSnapshot?(snapshot: Snapshot): void;
   onCertificates?(certificates: Certificates): void;
+  onNoCertificate?(name: string): void;
   /** @param deadlineMs milliseconds from now until the drain must have ended */
   onDrain?(deadlineMs: number): void;
   onReleased?(): void;
@@ -269,6 +270,9 @@ export class ChannelClient {
         return;
       case "snapshot":
         this.options.onSnapshot?.(message);
+        return;
+      case "noCertificate":
+        this.options.onNoCertificate?.(message.name);
         return;
       case "certificates":
         this.options.onCertificates?.(message);

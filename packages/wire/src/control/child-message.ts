@@ -153,6 +153,12 @@ export interface OpenRequest {
   client: string;
 }
 
+/** A client of a balancer wants a name that has no certificate. The reply is a set of certificates, or `noCertificate`. */
+export interface WantCertificate {
+  type: "wantCertificate";
+  name: string;
+}
+
 /** The reply to `listOpen`: the oldest requests of each upstream. */
 export interface OpenRequests {
   type: "open";
@@ -240,6 +246,7 @@ export type ChildMessage =
   | Poison
   | Lost
   | OpenRequests
+  | WantCertificate
   | RecordedRequests
   | RecordedSpans
   | Notice
@@ -323,6 +330,8 @@ function isMessage(message: Fields): boolean | undefined {
       return areTexts(message, ["pool", "request"]) && isList(message.processes, isText);
     case "lost":
       return areTexts(message, ["upstream"]) && isList(message.requests, isLost) && isAmount(message.omitted);
+    case "wantCertificate":
+      return areTexts(message, ["name"]);
     case "open":
       return isAmount(message.id) && isList(message.requests, isOpenRequest);
     case "recorded":

@@ -127,7 +127,14 @@ export interface ListOpen {
   id: number;
 }
 
+/** To a balancer: a name that it asked for gets no certificate now. */
+export interface NoCertificate {
+  type: "noCertificate";
+  name: string;
+}
+
 export type SupervisorMessage =
+  | NoCertificate
   | Certificates
   | ListOpen
   | Welcome
@@ -163,6 +170,8 @@ function problemOf(message: Fields): string | undefined | null {
     case "describeOverdue":
     case "reopenLog":
       return undefined;
+    case "noCertificate":
+      return isText(message.name) ? undefined : "no good name";
     case "listOpen":
       return isAmount(message.id) ? undefined : "no good id";
     case "probe":

@@ -2,6 +2,7 @@
 
 import type { DefineCommand } from "../options.js";
 import { alerts } from "./alerts.js";
+import { certs } from "./certs.js";
 import { check } from "./check.js";
 import { complete, completion } from "./completion.js";
 import { deaths } from "./deaths.js";
@@ -61,6 +62,7 @@ export const commands: readonly DefineCommand[] = [
   explain,
   watch,
   alerts,
+  certs,
   logs,
   events,
   history,

@@ -1,0 +1,134 @@
+/** What automatic certificates leave on disk, for this user alone: the account's key, a file for each name, and the plan. Each is replaced at once. */
+import { createHash, createPrivateKey, type KeyObject } from "node:crypto";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { type NamePlan, NEW_BUDGET, newPlan, type OrderBudget } from "../core/acme-plan.js";
+import { replaceDurably } from "../run-dir/run-dir-files.js";
+import { makePrivate } from "../run-dir/trust.js";
+import { newKey, pemOf, readCertificate } from "./acme-x509.js";
+
+/** More files than anybody has; further ones are ignored. */
+const MAX_FILES = 4096;
+const MAX_FILE_BYTES = 1 << 20;
+
+export interface StoredCertificate {
+  name: string;
+  /** The directory of the CA that issued it. */
+  directory: string;
+  certificatePem: string;
+  keyPem: string;
+  /** Whether a client asked for it, and `ask` allowed it. */
+  isOnDemand: boolean;
+}
+
+export interface StoredAccount {
+  key: KeyObject;
+  url: string | undefined;
+  email: string | null;
+}
+
+export class AcmeFiles {
+  /** @param folder made when something is written */
+  constructor(readonly folder: string) {}
+
+  /** Returns the certificates that are still valid, and removes expired ones of names that are not `wanted`. */
+  certificates(wanted: ReadonlySet<string>, now: number, onProblem: (message: string) => void): StoredCertificate[] {
+    return this.names().flatMap((file) => {
+      if (!file.endsWith(CERTIFICATE)) return [];
+      const path = join(this.folder, file);
+      try {
+        const stored = read<StoredCertificate>(path);
+        const { notAfter } = readCertificate(stored.certificatePem);
+        createPrivateKey(stored.keyPem);
+        if (`${stored.name}${CERTIFICATE}` !== file) throw new RangeError(`is of ${stored.name}`);
+        if (notAfter > now || wanted.has(stored.name)) return [stored];
+        rmSync(path, { force: true });
+      } catch (error) {
+        onProblem(`the certificate in ${path} is not used: ${(error as Error).message}`);
+      }
+      return [];
+    });
+  }
+
+  /** @throws PacelineError such as `ENOSPC` */
+  storeCertificate(stored: StoredCertificate): void {
+    this.write(`${stored.name}${CERTIFICATE}`, stored);
+  }
+
+  removeCertificate(name: string): void {
+    rmSync(join(this.folder, `${name}${CERTIFICATE}`), { force: true });
+  }
+
+  /** Returns the account at a CA; a new key if there is none. It is stored before the CA gets to know it. */
+  account(directory: string): StoredAccount {
+    const file = accountFile(directory);
+    try {
+      const { keyPem, url, email } = read<{ keyPem: string; url: string | null; email: string | null }>(
+        join(this.folder, file),
+      );
+      return { key: createPrivateKey(keyPem), url: url ?? undefined, email };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+    const account = { key: newKey(), url: undefined, email: null };
+    this.storeAccount(directory, account);
+    return account;
+  }
+
+  storeAccount(directory: string, { key, url = undefined, email }: StoredAccount): void {
+    this.write(accountFile(directory), { directory, url: url ?? null, email, keyPem: pemOf(key) });
+  }
+
+  /** The CA does not know it any more. */
+  removeAccount(directory: string): void {
+    rmSync(join(this.folder, accountFile(directory)), { force: true });
+  }
+
+  /** Returns the plan of an earlier process; an empty one if there is none, or it cannot be read. */
+  plan(): { plans: NamePlan[]; budget: OrderBudget } {
+    try {
+      const { plans, budget } = read<{ plans: Partial<NamePlan>[]; budget: Partial<OrderBudget> }>(
+        join(this.folder, PLAN),
+      );
+      return {
+        plans: plans.flatMap((plan) => (typeof plan.name === "string" ? [{ ...newPlan(plan.name), ...plan }] : [])),
+        budget: { ...NEW_BUDGET, ...budget },
+      };
+    } catch {
+      return { plans: [], budget: NEW_BUDGET };
+    }
+  }
+
+  storePlan(plans: readonly NamePlan[], budget: OrderBudget): void {
+    this.write(PLAN, { plans, budget });
+  }
+
+  private names(): string[] {
+    try {
+      return readdirSync(this.folder).sort().slice(0, MAX_FILES);
+    } catch {
+      return []; // It was not made yet.
+    }
+  }
+
+  private write(name: string, content: object): void {
+    makePrivate(this.folder);
+    replaceDurably(join(this.folder, name), `${JSON.stringify({ version: 1, ...content }, null, 1)}\n`);
+  }
+}
+
+const CERTIFICATE = ".certificate.json";
+const PLAN = "plan.json";
+
+/** Each CA has an account of its own. */
+function accountFile(directory: string): string {
+  return `account-${createHash("sha256").update(directory).digest("hex").slice(0, 16)}.json`;
+}
+
+function read<Content>(path: string): Content {
+  const text = readFileSync(path, "utf8");
+  if (text.length > MAX_FILE_BYTES) throw new RangeError("is too large");
+  const content = JSON.parse(text) as Content & { version?: unknown };
+  if (content.version !== 1) throw new RangeError("is of another version of Paceline");
+  return content;
+}

@@ -1,0 +1,447 @@
+/** Orders and renews automatic certificates for all balancers, as core/acme-plan.ts decides. The client of the CA is loaded with the first order. */
+import { readFileSync } from "node:fs";
+import type { CertificateEntry, Challenges } from "@paceline/wire";
+import { readSecret } from "../config/secrets.js";
+import {
+  adoptIssued,
+  beginOrder,
+  failOrder,
+  forceOrder,
+  hearCa,
+  isRecalled,
+  learnWindow,
+  mayForget,
+  type NamePlan,
+  newPlan,
+  nextStep,
+  type OrderBudget,
+  type OrderFailure,
+  type PlanRules,
+  type PlanStep,
+  retryNow,
+  succeedOnStaging,
+  succeedOrder,
+} from "../core/acme-plan.js";
+import type { AutomaticConfig } from "../core/model.js";
+import { formatDuration } from "../core/words.js";
+import type { EventLog } from "../logs/event-log.js";
+import { AcmeFiles, type StoredCertificate } from "./acme-files.js";
+import type * as Orders from "./acme-order.js";
+import { alpnCertificate, newKey, pemOf, readCertificate } from "./acme-x509.js";
+
+/** Where certificates and challenges go: to all balancers. Each resolves when they have them. */
+export interface CertificateSink {
+  put(source: "automatic", entries: readonly CertificateEntry[]): Promise<void>;
+  challenge(added: Partial<Challenges>): Promise<void>;
+  unchallenge(ended: { tokens?: readonly string[]; names?: readonly string[] }): Promise<void>;
+}
+
+export interface AutomaticOptions {
+  /** The folder of AcmeFiles. */
+  folder: string;
+  log: Pick<EventLog, "event">;
+  /** The configuration in service; undefined: no certificate is automatic. */
+  config(): AutomaticConfig | undefined;
+  sink: CertificateSink;
+  userAgent: string;
+  /** Whether a name that a client asked for may still have a certificate. Default: it may. */
+  mayRenew?: (name: string) => Promise<boolean>;
+  now?: () => number;
+  random?: () => number;
+  /** The client of the CA. */
+  loadOrders?: () => Promise<Pick<typeof Orders, "obtain" | "askRenewal">>;
+}
+
+/** A name as `paceline certs` shows it. */
+export interface AutomaticName {
+  plan: NamePlan;
+  isOrdering: boolean;
+  /** Whether the CA wants the certificate replaced at once. */
+  isRecalled: boolean;
+  isOnDemand: boolean;
+  /** When the next order is due; null: none is planned. */
+  nextAt: number | null;
+}
+
+const MAX_ORDERS_AT_ONCE = 4;
+/** An order that a CA verifies slowly. */
+const ORDER_MS = 5 * 60_000;
+const ASK_MS = 60_000;
+/** The clock is looked at this often, as timers stand still while the machine sleeps. */
+const LOOK_MS = 60_000;
+const MIN_LOOK_MS = 50;
+/** Names that clients asked for. */
+const MAX_ON_DEMAND = 1_000;
+
+export class AutomaticCertificates {
+  private readonly files: AcmeFiles;
+  private readonly plans = new Map<string, NamePlan>();
+  private readonly stored = new Map<string, StoredCertificate>();
+  /** Names that clients asked for, the one that was asked for last at the end. */
+  private readonly onDemand = new Set<string>();
+  private readonly running = new Map<string, Promise<void>>();
+  private readonly closing = new AbortController();
+  /** Names whose certificate the CA recalled, as was said. */
+  private readonly recalled = new Set<string>();
+  private budget: OrderBudget;
+  private timer: NodeJS.Timeout | undefined;
+  private settings = "";
+  private hasStarted = false;
+  private readonly now: () => number;
+  private readonly random: () => number;
+
+  constructor(private readonly options: AutomaticOptions) {
+    this.files = new AcmeFiles(options.folder);
+    this.now = options.now ?? Date.now;
+    this.random = options.random ?? Math.random;
+    const { plans, budget } = this.files.plan();
+    this.budget = budget;
+    for (const plan of plans) this.plans.set(plan.name, plan);
+  }
+
+  /** Follows the configuration in service. Kept certificates are in use when it returns. */
+  follow(): void {
+    if (this.closing.signal.aborted) return;
+    const config = this.options.config();
+    const settings = JSON.stringify({ ...config, names: [] });
+    const isChanged = this.settings !== "" && this.settings !== settings;
+    this.settings = settings;
+    this.readKept(config);
+    for (const name of this.wanted()) {
+      const known = this.plans.get(name) ?? newPlan(name);
+      // Its file was lost, or is of another CA.
+      const plan = this.stored.has(name) ? known : { ...known, issued: null, renewAt: null, window: null };
+      // A correction of the configuration counts at once.
+      this.plans.set(name, isChanged ? retryNow(plan) : plan);
+    }
+    if (isChanged) this.budget = hearCa(this.budget);
+    this.publish();
+    this.look();
+  }
+
+  /** Starts ordering. Before, kept certificates are in use only. */
+  start(): void {
+    this.hasStarted = true;
+    this.look();
+  }
+
+  private readKept(config: AutomaticConfig | undefined): void {
+    if (config === undefined) return;
+    const wanted = new Set(config.names);
+    const problem = (message: string) => this.options.log.event("warn", "paceline", message);
+    const missing = config.names.some((name) => !this.stored.has(name));
+    if (!missing && this.stored.size > 0) return;
+    for (const kept of this.files.certificates(wanted, this.now(), problem)) {
+      if (this.stored.has(kept.name)) continue;
+      const isOurs = wanted.has(kept.name) || (kept.isOnDemand && config.ask !== null);
+      if (!isOurs || kept.directory !== config.directory) continue;
+      if (!wanted.has(kept.name) && !this.addOnDemand(kept.name)) continue;
+      this.stored.set(kept.name, kept);
+      const plan = this.plans.get(kept.name) ?? newPlan(kept.name);
+      this.plans.set(kept.name, adoptIssued(plan, readCertificate(kept.certificatePem), this.random()));
+    }
+  }
+
+  /** The names that should have a certificate. */
+  private wanted(): Set<string> {
+    const config = this.options.config();
+    return new Set(config === undefined ? [] : [...config.names, ...(config.ask === null ? [] : this.onDemand)]);
+  }
+
+  private addOnDemand(name: string): boolean {
+    this.onDemand.delete(name);
+    if (this.onDemand.size >= MAX_ON_DEMAND) {
+      const idle = [...this.onDemand].find((each) => !this.stored.has(each) && !this.running.has(each));
+      if (idle === undefined) return false;
+      this.onDemand.delete(idle);
+      this.plans.delete(idle);
+    }
+    this.onDemand.add(name);
+    return true;
+  }
+
+  /** A client asked for this name, and `ask` allows it. Resolves with whether it has a certificate after an attempt. */
+  async wantOnDemand(name: string): Promise<boolean> {
+    if (this.options.config()?.ask == null || this.closing.signal.aborted) return false;
+    if (!this.wanted().has(name)) {
+      if (!this.addOnDemand(name)) return false;
+      if (!this.plans.has(name)) this.plans.set(name, newPlan(name));
+      this.look();
+    }
+    await this.whenSettled([name]);
+    return this.stored.has(name);
+  }
+
+  /** A name on demand is not allowed any more. */
+  private drop(name: string): void {
+    this.onDemand.delete(name);
+    this.stored.delete(name);
+    this.files.removeCertificate(name);
+    this.publish();
+  }
+
+  private publish(): void {
+    const wanted = this.wanted();
+    const entries = [...this.stored.values()].flatMap(({ name, certificatePem, keyPem }): CertificateEntry[] => {
+      const notAfter = this.plans.get(name)?.issued?.notAfter;
+      if (!wanted.has(name) || notAfter === undefined) return [];
+      return [{ names: [name], certificatePem, keyPem, source: "automatic", notAfter }];
+    });
+    void this.options.sink.put("automatic", entries);
+  }
+
+  private rules({ challenges, stagingDirectory }: AutomaticConfig): PlanRules {
+    return { challenges, hasStaging: stagingDirectory !== null };
+  }
+
+  /** Does what is due, and comes back when something is due next. */
+  private look(): void {
+    clearTimeout(this.timer);
+    const config = this.options.config();
+    if (config === undefined || !this.hasStarted || this.closing.signal.aborted) return;
+    const now = this.now();
+    let next = now + LOOK_MS;
+    for (const name of this.wanted()) {
+      const plan = this.plans.get(name);
+      if (plan === undefined || this.running.has(name)) continue;
+      this.sayRecall(plan, now);
+      const step = nextStep(plan, this.budget, this.rules(config), now);
+      if (step.do === "wait") next = Math.min(next, step.until);
+      else if (this.running.size < MAX_ORDERS_AT_ONCE) this.run(name, step, config);
+    }
+    this.timer = setTimeout(() => this.look(), Math.max(MIN_LOOK_MS, next - now));
+    this.timer.unref();
+  }
+
+  private sayRecall(plan: NamePlan, now: number): void {
+    const { name, window } = plan;
+    if (!isRecalled(plan, now)) {
+      this.recalled.delete(name);
+      return;
+    }
+    if (this.recalled.has(name)) return;
+    this.recalled.add(name);
+    const why = window?.explanation == null ? "" : `: ${window.explanation}`;
+    const message = `the CA wants the certificate of ${name} replaced at once, as after a revocation${why}`;
+    this.options.log.event("error", "paceline", message, "certificate");
+  }
+
+  private run(name: string, step: Exclude<PlanStep, { do: "wait" }>, config: AutomaticConfig): void {
+    const work = step.do === "order" ? this.order(name, step, config) : this.askWindow(name, config);
+    const ended = work
+      .catch((error: Error) => {
+        // A fault of ours must not repeat at once.
+        const failure = { kind: "local", message: error.message, onStaging: false } as const;
+        this.failed(name, failure, config);
+      })
+      .finally(() => {
+        this.running.delete(name);
+        this.look();
+      });
+    this.running.set(name, ended);
+  }
+
+  private async askWindow(name: string, config: AutomaticConfig): Promise<void> {
+    const kept = this.stored.get(name);
+    const plan = this.plans.get(name);
+    if (plan === undefined) return;
+    let advice: Orders.RenewalAdvice = { window: undefined, retryAfterMs: undefined };
+    try {
+      const { askRenewal } = await this.loadOrders();
+      if (kept !== undefined)
+        advice = await askRenewal(this.caOptions(config, config.directory, ASK_MS), kept.certificatePem);
+    } catch {
+      // The usual time counts, and it is asked again after some hours.
+    }
+    const at = { now: this.now(), random: this.random() };
+    this.plans.set(name, learnWindow(this.plans.get(name) ?? plan, advice.window, advice.retryAfterMs, at));
+    this.storePlan();
+  }
+
+  private loadOrders(): Promise<Pick<typeof Orders, "obtain" | "askRenewal">> {
+    return this.options.loadOrders?.() ?? import("./acme-order.js");
+  }
+
+  private caOptions({ caFile }: AutomaticConfig, directory: string, deadlineMs: number) {
+    return {
+      directory,
+      ca: caFile === null ? undefined : readFileSync(caFile, "utf8"),
+      signal: AbortSignal.any([this.closing.signal, AbortSignal.timeout(deadlineMs)]),
+      userAgent: this.options.userAgent,
+    };
+  }
+
+  private async order(
+    name: string,
+    { challenges, onStaging }: Extract<PlanStep, { do: "order" }>,
+    config: AutomaticConfig,
+  ): Promise<void> {
+    const { log, mayRenew } = this.options;
+    const isOnDemand = !config.names.includes(name);
+    if (isOnDemand && this.stored.has(name) && mayRenew !== undefined && !(await mayRenew(name)))
+      return this.drop(name);
+    const directory = onStaging ? (config.stagingDirectory ?? config.directory) : config.directory;
+    const begun = beginOrder(this.plans.get(name) ?? newPlan(name), this.budget, this.now());
+    this.plans.set(name, begun.plan);
+    this.budget = begun.budget;
+    // An order that a crash cuts off counts, too.
+    const unstored = this.storePlan();
+    if (unstored !== undefined) return this.failed(name, { kind: "local", message: unstored, onStaging }, config);
+    const kept = this.stored.get(name);
+    const what = kept === undefined ? "orders a certificate for" : "renews the certificate of";
+    log.event("info", "paceline", `${what} ${name} from ${new URL(directory).host}${onStaging ? " (staging)" : ""}`);
+    const { obtain } = await this.loadOrders();
+    try {
+      const obtained = await obtain({
+        ...this.caOptions(config, directory, ORDER_MS),
+        name,
+        challenges,
+        account: this.files.account(directory),
+        email: config.email,
+        externalAccount: this.externalAccount(config, onStaging),
+        replaces: onStaging ? undefined : kept?.certificatePem,
+        onAccount: (account) => this.files.storeAccount(directory, account),
+        respond: (response) => this.respond(response),
+      });
+      this.budget = hearCa(this.budget);
+      this.issued(name, obtained, directory, onStaging);
+    } catch (error) {
+      if (!this.closing.signal.aborted) this.failed(name, failureOf(error as Error, onStaging), config);
+      if ((error as { more?: { type?: string } }).more?.type === "accountDoesNotExist")
+        this.files.removeAccount(directory);
+    }
+  }
+
+  private externalAccount({ externalAccount }: AutomaticConfig, onStaging: boolean) {
+    if (externalAccount === null || onStaging) return null;
+    const { keyId, key } = externalAccount;
+    const read = typeof key === "string" ? { text: key } : readSecret(key);
+    if ("problem" in read) throw new Error(`tls.automatic.externalAccount.key: ${read.problem}`);
+    return { keyId, hmacKey: read.text };
+  }
+
+  private async respond({ kind, name, token, keyAuthorization }: Orders.ChallengeResponse): Promise<() => void> {
+    const { sink } = this.options;
+    const key = newKey();
+    const challenge: Partial<Challenges> =
+      kind === "http-01"
+        ? { http01: [{ token, keyAuthorization }] }
+        : {
+            alpn01: [
+              { name, certificatePem: alpnCertificate(name, keyAuthorization, key, this.now()), keyPem: pemOf(key) },
+            ],
+          };
+    await sink.challenge(challenge);
+    return () => void sink.unchallenge(kind === "http-01" ? { tokens: [token] } : { names: [name] });
+  }
+
+  private issued(name: string, obtained: Orders.Obtained, directory: string, onStaging: boolean): void {
+    const { log } = this.options;
+    const plan = this.plans.get(name) ?? newPlan(name);
+    if (onStaging) {
+      this.plans.set(name, succeedOnStaging(plan, obtained.challenge));
+      this.storePlan();
+      return;
+    }
+    const validity = readCertificate(obtained.certificatePem);
+    const { certificatePem, keyPem, challenge } = obtained;
+    const isOnDemand = this.options.config()?.names.includes(name) !== true;
+    const stored = { name, directory, certificatePem, keyPem, isOnDemand };
+    try {
+      this.files.storeCertificate(stored);
+    } catch (error) {
+      const problem = `the certificate of ${name} is lost with the next start: ${(error as Error).message}`;
+      log.event("error", "paceline", problem, "certificate");
+    }
+    this.stored.set(name, stored);
+    const issued = { notBefore: validity.notBefore, notAfter: validity.notAfter };
+    const renewed = succeedOrder(plan, { issued, challenge }, this.now(), this.random());
+    this.plans.set(name, renewed);
+    this.storePlan();
+    this.publish();
+    const until = new Date(validity.notAfter).toISOString().slice(0, 16).replace("T", " ");
+    const how = challenge === null ? "" : `, verified by ${challenge}`;
+    log.event("info", "paceline", `${name} has a certificate of ${validity.issuer} until ${until} UTC${how}`);
+  }
+
+  private failed(name: string, failure: OrderFailure, config: AutomaticConfig): void {
+    const { log } = this.options;
+    const plan = this.plans.get(name) ?? newPlan(name);
+    const at = { now: this.now(), random: this.random() };
+    const failed = failOrder(plan, this.budget, failure, this.rules(config), at);
+    this.plans.set(name, failed.plan);
+    this.budget = failed.budget;
+    this.storePlan();
+    const step = nextStep(failed.plan, failed.budget, this.rules(config), at.now);
+    const waitMs = step.do === "wait" ? step.until - at.now : 0;
+    const next = `the next attempt follows in ${formatDuration(Math.max(1_000, waitMs) / 1_000)}`;
+    const isUsable = plan.issued !== null && plan.issued.notAfter > at.now;
+    const effect = isUsable ? "the certificate in use stays" : `https does not work for ${name}`;
+    log.event(
+      isUsable ? "warn" : "error",
+      "paceline",
+      `no certificate for ${name}: ${failure.message}; ${effect}; ${next}`,
+      "certificate",
+    );
+  }
+
+  /** Returns why it could not be stored. */
+  private storePlan(): string | undefined {
+    const now = this.now();
+    const wanted = this.wanted();
+    for (const [name, plan] of this.plans) if (!wanted.has(name) && mayForget(plan, now)) this.plans.delete(name);
+    try {
+      this.files.storePlan([...this.plans.values()], this.budget);
+      return undefined;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  /** Orders now, as an operator wants it. Returns names that are unknown. */
+  renew(names: readonly string[]): string[] {
+    const wanted = this.wanted();
+    const unknown = names.filter((name) => !wanted.has(name));
+    if (unknown.length > 0) return unknown;
+    for (const name of names.length === 0 ? wanted : names)
+      this.plans.set(name, forceOrder(this.plans.get(name) ?? newPlan(name)));
+    this.look();
+    return [];
+  }
+
+  /** Resolves when none of the names has an order under way or due. */
+  async whenSettled(names: readonly string[]): Promise<void> {
+    for (;;) {
+      const pending = names.flatMap((name) => this.running.get(name) ?? []);
+      if (pending.length === 0 || this.closing.signal.aborted) return;
+      await Promise.all(pending);
+    }
+  }
+
+  names(): AutomaticName[] {
+    const config = this.options.config();
+    const now = this.now();
+    return [...this.wanted()].sort().map((name) => {
+      const plan = this.plans.get(name) ?? newPlan(name);
+      const step = config && nextStep(plan, this.budget, this.rules(config), now);
+      const isPlanned = plan.issued !== null && plan.lastError === null && !plan.isForced;
+      const nextAt = isPlanned ? Math.max(now, plan.renewAt ?? now) : step?.do === "wait" ? step.until : now;
+      const isOnDemand = config?.names.includes(name) !== true;
+      return { plan, isOrdering: this.running.has(name), isRecalled: isRecalled(plan, now), isOnDemand, nextAt };
+    });
+  }
+
+  /** Ends orders under way; the next supervisor begins them anew. */
+  close(): void {
+    clearTimeout(this.timer);
+    this.closing.abort();
+  }
+}
+
+function failureOf(error: Error, onStaging: boolean): OrderFailure {
+  const { message } = error;
+  if ("challenge" in error) return { kind: "challenge", challenge: error.challenge as never, message, onStaging };
+  if (!("more" in error)) return { kind: "local", message, onStaging };
+  const { kind, more } = error as unknown as { kind: "unreachable"; more: { retryAfterMs?: number } };
+  return { kind, message, retryAfterMs: more.retryAfterMs, onStaging };
+}

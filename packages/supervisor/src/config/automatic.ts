@@ -1,0 +1,119 @@
+/** The key `tls.automatic`: certificates that Paceline orders and renews by ACME (RFC 8555). */
+import { CHALLENGES, type ChallengeKind } from "../core/acme-plan.js";
+import type { AutomaticConfig } from "../core/model.js";
+import { urlProblem } from "./alerts.js";
+import { readAuthorities } from "./certificate-files.js";
+import { secretText, table, text, texts, words } from "./fields.js";
+import { type EnvValue, resolveSecretText, type SecretContext } from "./secrets.js";
+
+const LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory";
+/** Where an order is tried after a failure, so that failures do not use up the limits of the real directory. */
+const STAGING: Readonly<Record<string, string>> = {
+  [LETS_ENCRYPT]: "https://acme-staging-v02.api.letsencrypt.org/directory",
+};
+const MAX_NAMES = 500;
+const NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+export const automaticFields = {
+  email: text("The address that the CA may write to. It is optional: without it nobody is told of problems."),
+  directory: text(
+    `The URL of the CA's ACME directory. Default: Let's Encrypt, \`"${LETS_ENCRYPT}"\`. Whoever sets up automatic certificates agrees to the CA's terms of service.`,
+  ),
+  staging: text(
+    "The URL of a directory for trials, which is asked first after a failure, so that failures do not use up the CA's rate limits. Default: Let's Encrypt's, for Let's Encrypt.",
+  ),
+  caFile: text(
+    "The certificates, in PEM, that sign the directory's own certificate, such as those of a private CA. They are trusted beside the usual ones.",
+  ),
+  externalAccount: table(
+    {
+      keyId: text("The id of the key."),
+      key: secretText(
+        'The key in base64url, as the CA shows it; or `{ file: "/run/secrets/eab" }`, `{ credential: "eab" }`.',
+      ),
+    },
+    "The key by which a CA such as ZeroSSL or Google recognizes an account that you have there (external account binding).",
+  ),
+  names: texts(
+    "Further names that get a certificate, beside those in `listen` without a certificate in `tls.certificates`. Wildcards are not possible.",
+    [],
+  ),
+  challenges: words(
+    CHALLENGES,
+    "How the CA may check that a name leads here, in the order in which they are tried: `tls-alpn-01` on port 443, `http-01` on port 80.",
+  ),
+  ask: text(
+    "The URL that decides about names that clients ask for and that are not configured: it gets a GET with `?domain=NAME`, and 200 allows a certificate for it. See [certificates.md](certificates.md#names-on-demand).",
+  ),
+};
+
+export interface AutomaticInput {
+  email?: string | undefined;
+  directory?: string | undefined;
+  staging?: string | undefined;
+  caFile?: string | undefined;
+  externalAccount?: { keyId?: string | undefined; key?: EnvValue | undefined } | undefined;
+  names?: string[] | undefined;
+  challenges?: ChallengeKind[] | undefined;
+  ask?: string | undefined;
+}
+
+/**
+ * @param names those of `listen` that no file has
+ * @param context whose `report` gets paths below `tls.automatic`
+ */
+export function resolveAutomatic(
+  given: AutomaticInput | undefined,
+  names: readonly string[],
+  { pathOf, ...context }: SecretContext & { pathOf(path: string): string },
+): AutomaticConfig | undefined {
+  if (given === undefined && names.length === 0) return undefined;
+  const { email, directory = LETS_ENCRYPT, staging, caFile, challenges = CHALLENGES, ask } = given ?? {};
+  const report = (key: string, problem: string | undefined) => {
+    if (problem !== undefined) context.report([key], problem);
+  };
+  const further = (given?.names ?? []).map((name) => name.toLowerCase());
+  for (const [at, name] of further.entries()) {
+    if (NAME.test(name)) continue;
+    const why = name.startsWith("*.")
+      ? "is a wildcard, which needs a challenge by DNS: list its names, or name its files in `tls.certificates`"
+      : "must be a DNS name such as shop.example";
+    context.report(["names", at], why);
+  }
+  const all = [...new Set([...names, ...further])];
+  if (all.length > MAX_NAMES)
+    report("names", `are ${all.length} with those of \`listen\`, and at most ${MAX_NAMES} are possible`);
+  if (email !== undefined && !/^[^\s@,?&]+@[^\s@,?&]+$/.test(email)) report("email", "must be an e-mail address");
+  report("directory", httpsProblem(directory));
+  if (staging !== undefined) report("staging", httpsProblem(staging));
+  if (challenges.length === 0) report("challenges", "must have at least one");
+  if (ask !== undefined) report("ask", urlProblem(ask));
+  const authorities = caFile === undefined ? undefined : readAuthorities(pathOf(caFile));
+  const isUnseen =
+    context.isOnlyChecked && authorities !== undefined && "code" in authorities && authorities.code === "EACCES";
+  if (authorities !== undefined && "problem" in authorities && !isUnseen) report("caFile", authorities.problem);
+  return {
+    ...{ names: all, email: email ?? null, directory, challenges: [...new Set(challenges)] },
+    stagingDirectory: staging ?? STAGING[directory] ?? null,
+    caFile: caFile === undefined ? null : pathOf(caFile),
+    externalAccount: externalAccountOf(given?.externalAccount, context),
+    ask: ask ?? null,
+  };
+}
+
+function httpsProblem(url: string): string | undefined {
+  return URL.canParse(url) && new URL(url).protocol === "https:" ? undefined : "must be an https URL";
+}
+
+function externalAccountOf(
+  given: AutomaticInput["externalAccount"],
+  context: SecretContext,
+): AutomaticConfig["externalAccount"] {
+  if (given === undefined) return null;
+  const { keyId, key } = given;
+  if (keyId === undefined || key === undefined) {
+    context.report(["externalAccount"], "must have `keyId` and `key`");
+    return null;
+  }
+  return { keyId, key: resolveSecretText(key, ["externalAccount", "key"], context) };
+}

@@ -1,0 +1,364 @@
+/** When automatic certificates are ordered and renewed, and what each answer of a CA leads to. Each name has a certificate of its own. Pure. */
+
+/** How a CA checks that a name leads here, in the order in which they are tried by default. */
+export const CHALLENGES = ["tls-alpn-01", "http-01"] as const;
+export type ChallengeKind = (typeof CHALLENGES)[number];
+
+/** Unix times in milliseconds, as all times of this file. */
+export interface Validity {
+  notBefore: number;
+  notAfter: number;
+}
+
+/** When the CA wants a certificate to be renewed (RFC 9773). */
+export interface RenewalWindow {
+  start: number;
+  end: number;
+  /** A page that says why; null if there is none. */
+  explanation: string | null;
+}
+
+/** What is known and planned for one name. Stored, so that a restart repeats no order too soon. */
+export interface NamePlan {
+  readonly name: string;
+  /** The certificate in use; null if there is none. */
+  readonly issued: Validity | null;
+  /** When renewal begins; null without a certificate. */
+  readonly renewAt: number | null;
+  readonly window: RenewalWindow | null;
+  /** When the CA is next asked for the window. */
+  readonly askWindowAt: number;
+  /** The orders of the last hour, and the certificates of the last week. */
+  readonly orders: readonly number[];
+  readonly issues: readonly number[];
+  /** The challenges that failed in the last hour, on staging not counted. */
+  readonly failedChallenges: readonly number[];
+  /** Failed rounds since the last certificate. A round tries each kind of challenge once. */
+  readonly failures: number;
+  /** The kinds that failed in this round. */
+  readonly tried: readonly ChallengeKind[];
+  /** The kind that succeeded last. */
+  readonly proven: ChallengeKind | null;
+  /** Whether the next order goes to the staging directory. */
+  readonly isStagingNext: boolean;
+  /** No order before this time. */
+  readonly retryAt: number;
+  /** Whether an operator wants an order now. */
+  readonly isForced: boolean;
+  readonly lastError: { readonly at: number; readonly message: string } | null;
+}
+
+/** What all names of a fleet share. */
+export interface OrderBudget {
+  /** The orders of the last hour. */
+  readonly orders: readonly number[];
+  /** The CA did not respond, or refuses the account: no order before this time. */
+  readonly pausedUntil: number;
+  /** How often in a row that was so. */
+  readonly failures: number;
+}
+
+/** What the configuration and the CA allow. */
+export interface PlanRules {
+  /** In the order in which they are tried; not empty. */
+  readonly challenges: readonly ChallengeKind[];
+  /** Whether a staging directory is known. */
+  readonly hasStaging: boolean;
+}
+
+export type OrderFailure = {
+  readonly message: string;
+  /** How long the CA asks to wait. */
+  readonly retryAfterMs?: number | undefined;
+  readonly onStaging: boolean;
+} & (
+  | {
+      /**
+       * `unreachable`: no response, or 5xx. `limited`: a rate limit. `refused`: the CA refuses the name. `account`: it refuses the account.
+       * `local`: it did not come to a challenge because of this machine.
+       */
+      readonly kind: "unreachable" | "limited" | "refused" | "account" | "local";
+    }
+  | { readonly kind: "challenge"; readonly challenge: ChallengeKind }
+);
+
+export type PlanStep =
+  /** @param challenges in the order in which they are to be tried */
+  | { do: "order"; challenges: ChallengeKind[]; onStaging: boolean }
+  | { do: "askWindow" }
+  | { do: "wait"; until: number };
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const WEEK = 7 * DAY;
+
+/** Let's Encrypt allows 300 in three hours. */
+export const MAX_ORDERS_PER_HOUR = 60;
+export const MAX_ORDERS_PER_NAME_AND_HOUR = 6;
+/** Let's Encrypt allows 5 for each account, hostname and hour. */
+const MAX_FAILED_CHALLENGES_PER_HOUR = 4;
+/** Let's Encrypt allows 5 with the same names in a week; for certificates that last shorter, twice as many as it takes. */
+const MAX_ISSUES_PER_WEEK = 5;
+
+/** After failed rounds: 1 min, 4 min, 16 min, … */
+const FIRST_DELAY_MS = MINUTE;
+const DELAY_FACTOR = 4;
+/** A name without a valid certificate is tried this often at least, and one with a certificate. */
+const MAX_DELAY_WITHOUT_MS = HOUR;
+const MAX_DELAY_WITH_MS = 12 * HOUR;
+const MIN_DELAY_CAP_MS = 5 * MINUTE;
+/** A CA that does not respond: 30 s, 1 min, 2 min, … */
+const FIRST_PAUSE_MS = 30 * SECOND;
+const MAX_PAUSE_MS = HOUR;
+const NEXT_CHALLENGE_MS = 2 * SECOND;
+/** How long a CA may make us wait, whatever it says. */
+const MAX_RETRY_AFTER_MS = DAY;
+/** The same with the random part. */
+const MAX_WAIT_MS = 1.2 * MAX_RETRY_AFTER_MS;
+const DEFAULT_LIMITED_MS = HOUR;
+const ASK_WINDOW_MS = 6 * HOUR;
+const MIN_ASK_WINDOW_MS = 10 * MINUTE;
+/** Renewal begins in the last third, earlier by up to this share of the lifetime, so that not all begin at once. */
+const JITTER = 0.05;
+
+export function newPlan(name: string): NamePlan {
+  return {
+    ...{ name, issued: null, renewAt: null, window: null, askWindowAt: 0, orders: [], issues: [] },
+    ...{ failedChallenges: [], failures: 0, tried: [], proven: null, isStagingNext: false },
+    ...{ retryAt: 0, isForced: false, lastError: null },
+  };
+}
+
+export const NEW_BUDGET: OrderBudget = { orders: [], pausedUntil: 0, failures: 0 };
+
+/** Returns what is to be done for a name that has no order under way. */
+export function nextStep(given: NamePlan, budget: OrderBudget, rules: PlanRules, now: number): PlanStep {
+  const plan = settled(given, now);
+  const dueAt = plan.isForced || plan.issued === null ? 0 : (plan.renewAt ?? 0);
+  const orderAt = Math.max(dueAt, mayOrderAt(plan, budget, now));
+  if (orderAt <= now) {
+    const onStaging = plan.isStagingNext && rules.hasStaging;
+    return { do: "order", challenges: challengesOf(plan, rules), onStaging };
+  }
+  if (plan.issued === null) return { do: "wait", until: orderAt };
+  if (plan.askWindowAt <= now) return { do: "askWindow" };
+  return { do: "wait", until: Math.min(orderAt, plan.askWindowAt) };
+}
+
+/** Returns when the limits and pauses allow an order. */
+function mayOrderAt(plan: NamePlan, budget: OrderBudget, now: number): number {
+  const pauses = plan.isForced ? [] : [plan.retryAt, notBeyond(budget.pausedUntil, MAX_WAIT_MS, now)];
+  const issues = plan.isForced ? [] : [freeAt(plan.issues, maxIssues(plan.issued), WEEK, now)];
+  return Math.max(
+    ...[0, ...pauses, ...issues],
+    freeAt(plan.orders, MAX_ORDERS_PER_NAME_AND_HOUR, HOUR, now),
+    freeAt(budget.orders, MAX_ORDERS_PER_HOUR, HOUR, now),
+    freeAt(plan.failedChallenges, MAX_FAILED_CHALLENGES_PER_HOUR, HOUR, now),
+  );
+}
+
+/** Returns when fewer than `most` of the times are within the period before. */
+function freeAt(times: readonly number[], most: number, periodMs: number, now: number): number {
+  const recent = within(times, periodMs, now);
+  const oldest = recent.at(-most);
+  return oldest === undefined ? 0 : oldest + periodMs;
+}
+
+/** Times far in the future are of a clock that was set back, and do not count. */
+function within(times: readonly number[], periodMs: number, now: number): number[] {
+  return times.filter((time) => now - time < periodMs && time - now <= HOUR);
+}
+
+function maxIssues(issued: Validity | null): number {
+  const lifetime = issued === null ? WEEK : Math.max(HOUR, issued.notAfter - issued.notBefore);
+  return Math.max(MAX_ISSUES_PER_WEEK, Math.ceil((3 * WEEK) / lifetime));
+}
+
+/** The kind that succeeded last comes first; those that failed in this round not at all. */
+function challengesOf({ proven, tried }: NamePlan, { challenges }: PlanRules): ChallengeKind[] {
+  const left = challenges.filter((kind) => !tried.includes(kind));
+  const all = left.length === 0 ? [...challenges] : left;
+  return all.sort((a, b) => Number(b === proven) - Number(a === proven));
+}
+
+/** Corrects times that only a clock which was set back can have left: no wait is as long. */
+function settled(plan: NamePlan, now: number): NamePlan {
+  const retryAt = notBeyond(plan.retryAt, MAX_WAIT_MS, now);
+  return { ...plan, retryAt, askWindowAt: notBeyond(plan.askWindowAt, DAY, now) };
+}
+
+function notBeyond(at: number, longestMs: number, now: number): number {
+  return at - now > longestMs ? 0 : at;
+}
+
+/** An order begins. */
+export function beginOrder(plan: NamePlan, budget: OrderBudget, now: number): { plan: NamePlan; budget: OrderBudget } {
+  const orders = [...within(plan.orders, HOUR, now), now];
+  return {
+    plan: { ...plan, orders, isForced: false },
+    budget: { ...budget, orders: [...within(budget.orders, HOUR, now), now] },
+  };
+}
+
+/** The CA responded as it should. */
+export function hearCa(budget: OrderBudget): OrderBudget {
+  return { ...budget, pausedUntil: 0, failures: 0 };
+}
+
+/** A certificate was issued. @param random from 0 to 1 */
+export function succeedOrder(
+  plan: NamePlan,
+  { issued, challenge }: { issued: Validity; challenge: ChallengeKind | null },
+  now: number,
+  random: number,
+): NamePlan {
+  return {
+    ...newPlan(plan.name),
+    ...{ issued, renewAt: twoThirds(issued, random), askWindowAt: 0, orders: plan.orders },
+    issues: [...within(plan.issues, WEEK, now), now].slice(-MAX_KEPT),
+    failedChallenges: plan.failedChallenges,
+    proven: challenge ?? plan.proven,
+  };
+}
+
+const MAX_KEPT = 512;
+
+/** The staging directory has issued one, so that the real one may be asked again. */
+export function succeedOnStaging(plan: NamePlan, challenge: ChallengeKind | null): NamePlan {
+  return { ...plan, isStagingNext: false, tried: [], proven: challenge ?? plan.proven, retryAt: 0 };
+}
+
+/** A certificate that was kept, such as from before a restart, is in use. @param random from 0 to 1 */
+export function adoptIssued(plan: NamePlan, issued: Validity, random: number): NamePlan {
+  const isKnown = plan.issued?.notAfter === issued.notAfter && plan.renewAt !== null;
+  return isKnown ? plan : { ...plan, issued, renewAt: twoThirds(issued, random), window: null, askWindowAt: 0 };
+}
+
+function twoThirds({ notBefore, notAfter }: Validity, random: number): number {
+  const lifetime = Math.max(0, notAfter - notBefore);
+  return Math.round(notBefore + lifetime * (2 / 3 - JITTER * random));
+}
+
+/** An order failed. @param random from 0 to 1 */
+export function failOrder(
+  plan: NamePlan,
+  budget: OrderBudget,
+  failure: OrderFailure,
+  rules: PlanRules,
+  { now, random }: { now: number; random: number },
+): { plan: NamePlan; budget: OrderBudget } {
+  const { message, retryAfterMs } = failure;
+  const told = { ...plan, lastError: { at: now, message } };
+  const later = (delayMs: number): NamePlan => ({ ...told, retryAt: now + spread(delayMs, random) });
+  const nextRound = (): NamePlan => {
+    const failures = plan.failures + 1;
+    return { ...later(delayAfter(plan, now)), failures, tried: [], isStagingNext: rules.hasStaging };
+  };
+  switch (failure.kind) {
+    case "unreachable": {
+      const usual = FIRST_PAUSE_MS * 2 ** Math.min(budget.failures, 12);
+      const pause = Math.max(Math.min(usual, MAX_PAUSE_MS, capOf(plan, now)), retryAfter(retryAfterMs, 0));
+      return {
+        plan: told,
+        budget: { ...budget, failures: budget.failures + 1, pausedUntil: now + spread(pause, random) },
+      };
+    }
+    case "limited":
+      return { plan: later(retryAfter(retryAfterMs, DEFAULT_LIMITED_MS)), budget: hearCa(budget) };
+    case "refused":
+      return { plan: nextRound(), budget: hearCa(budget) };
+    case "account": {
+      const pause = Math.min(10 * MINUTE * 2 ** Math.min(budget.failures, 12), MAX_PAUSE_MS);
+      return {
+        plan: told,
+        budget: { ...budget, failures: budget.failures + 1, pausedUntil: now + spread(pause, random) },
+      };
+    }
+    case "local":
+      return { plan: { ...later(Math.min(MINUTE, delayAfter(plan, now))), failures: plan.failures + 1 }, budget };
+    case "challenge": {
+      const isCounted = !failure.onStaging;
+      const failedChallenges = within(plan.failedChallenges, HOUR, now).concat(isCounted ? now : []);
+      const tried = [...plan.tried, failure.challenge];
+      const isOver = rules.challenges.every((kind) => tried.includes(kind));
+      const next = isOver ? nextRound() : { ...told, tried, retryAt: now + NEXT_CHALLENGE_MS };
+      return { plan: { ...next, failedChallenges }, budget: hearCa(budget) };
+    }
+    default:
+      return failure satisfies never;
+  }
+}
+
+function delayAfter(plan: NamePlan, now: number): number {
+  return Math.min(FIRST_DELAY_MS * DELAY_FACTOR ** Math.min(plan.failures, 8), capOf(plan, now));
+}
+
+/** The less time a certificate has, the more often its renewal is tried. */
+function capOf({ issued }: NamePlan, now: number): number {
+  if (issued === null || issued.notAfter <= now) return MAX_DELAY_WITHOUT_MS;
+  return Math.min(MAX_DELAY_WITH_MS, Math.max(MIN_DELAY_CAP_MS, (issued.notAfter - now) / 8));
+}
+
+function spread(delayMs: number, random: number): number {
+  return Math.round(delayMs * (1 + 0.2 * random));
+}
+
+function retryAfter(ms: number | undefined, otherwise: number): number {
+  return ms === undefined ? otherwise : Math.min(Math.max(ms, MINUTE), MAX_RETRY_AFTER_MS);
+}
+
+/** The CA said when it wants the certificate to be renewed. @param window undefined: it did not say; @param random from 0 to 1 */
+export function learnWindow(
+  plan: NamePlan,
+  window: RenewalWindow | undefined,
+  retryAfterMs: number | undefined,
+  { now, random }: { now: number; random: number },
+): NamePlan {
+  const askWindowAt = now + Math.min(Math.max(retryAfterMs ?? ASK_WINDOW_MS, MIN_ASK_WINDOW_MS), DAY);
+  const { issued } = plan;
+  if (window === undefined || issued === null || window.end < window.start) return { ...plan, askWindowAt };
+  const isSame = plan.window?.start === window.start && plan.window.end === window.end;
+  if (isSame) return { ...plan, window, askWindowAt };
+  const chosen = window.start + (window.end - window.start) * random;
+  // A window that ends too late would leave no time for a second attempt.
+  const latest = issued.notAfter - Math.min(DAY, (issued.notAfter - issued.notBefore) / 6);
+  return { ...plan, window, askWindowAt, renewAt: Math.round(Math.min(chosen, latest)) };
+}
+
+/** Whether the CA wants the certificate replaced at once, as after a revocation: the window has ended long before the usual time. */
+export function isRecalled({ issued, window }: NamePlan, now: number): boolean {
+  if (issued === null || window === null || window.end > now) return false;
+  return window.end < issued.notBefore + (issued.notAfter - issued.notBefore) / 2;
+}
+
+/** The configuration or an operator asks to try again at once; what the CA allows in an hour still counts. */
+export function retryNow(plan: NamePlan): NamePlan {
+  return { ...plan, retryAt: 0, tried: [], isStagingNext: false };
+}
+
+export function forceOrder(plan: NamePlan): NamePlan {
+  return { ...retryNow(plan), isForced: true };
+}
+
+/** Whether nothing of the plan of a name that is not configured any more is needed. */
+export function mayForget({ issued, orders, issues }: NamePlan, now: number): boolean {
+  const isRecent = within(orders, HOUR, now).length > 0 || within(issues, WEEK, now).length > 0;
+  return !isRecent && (issued === null || issued.notAfter <= now);
+}
+
+/** `failed`: there is no certificate, and the last attempt failed. */
+export type NameState = "none" | "ordering" | "valid" | "renewing" | "expired" | "failed";
+
+export function stateOf({ issued, lastError }: NamePlan, isOrdering: boolean, now: number): NameState {
+  if (issued === null) return isOrdering ? "ordering" : lastError === null ? "none" : "failed";
+  if (isOrdering) return "renewing";
+  return issued.notAfter <= now ? "expired" : "valid";
+}
+
+/** Whether its renewal is so late that somebody should look. */
+export function isLate({ issued, renewAt, lastError }: NamePlan, now: number): boolean {
+  if (issued === null || renewAt === null || lastError === null) return false;
+  return now - renewAt > (issued.notAfter - issued.notBefore) / 12;
+}

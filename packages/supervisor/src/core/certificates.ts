@@ -1,0 +1,107 @@
+/** A certificate as status, `paceline certs`, metrics and `explain` show it, and what is wrong with it. Pure. */
+import type { NameState } from "./acme-plan.js";
+import { formatDuration } from "./words.js";
+
+/** Times are Unix times in milliseconds. */
+export interface CertificateView {
+  names: string[];
+  source: "file" | "self-signed" | "internal" | "automatic";
+  /** Null while there is no certificate. */
+  issuer: string | null;
+  notBefore: number | null;
+  notAfter: number | null;
+  state: NameState;
+  /** When an automatic one is renewed or ordered next; null: nobody renews it here. */
+  nextOrderAt: number | null;
+  lastError: { at: number; message: string } | null;
+  /** Whether the CA wants it replaced at once, as after a revocation. */
+  isRecalled: boolean;
+  /** Whether a client asked for it. */
+  isOnDemand: boolean;
+}
+
+export interface CertificateTrouble {
+  /** Whether clients cannot connect. */
+  isBad: boolean;
+  reason: string;
+  todo: string;
+}
+
+const DAY_MS = 86_400_000;
+/** A certificate that nobody renews here has this long left at least. */
+const SOON_MS = 14 * DAY_MS;
+
+/** Returns what is wrong with a certificate. */
+export function troubleOf(view: CertificateView, now: number): CertificateTrouble | undefined {
+  const { source, notBefore, notAfter, state, lastError, nextOrderAt, isRecalled } = view;
+  const name = view.names[0] ?? "";
+  const because = lastError === null ? "" : `: ${lastError.message}`;
+  const next = nextOrderAt === null || nextOrderAt <= now ? "" : `; next attempt in ${spanText(nextOrderAt - now)}`;
+  if (notAfter === null || notBefore === null) {
+    const isUnderWay = lastError === null || state === "ordering";
+    return {
+      isBad: !isUnderWay || lastError !== null,
+      reason: `https does not work for ${name} yet: its certificate is ${isUnderWay ? "being ordered" : "missing"}${because}${isUnderWay ? "" : next}`,
+      todo:
+        lastError === null
+          ? ""
+          : `Check that ${name} leads to this machine, with ports 80 and 443; then paceline certs renew ${name}`,
+    };
+  }
+  const left = notAfter - now;
+  const isAutomatic = source === "automatic";
+  const fix = isAutomatic
+    ? `paceline certs renew ${name}`
+    : "Renew it where it comes from; changed files are read at once";
+  if (left <= 0)
+    return {
+      isBad: true,
+      reason: `the certificate of ${name} expired ${spanText(-left)} ago${isAutomatic ? because + next : ""}`,
+      todo: fix,
+    };
+  if (isRecalled && isAutomatic)
+    return {
+      isBad: false,
+      reason: `the CA wants the certificate of ${name} replaced at once, as after a revocation${because}`,
+      todo: fix,
+    };
+  // An automatic one is in its last third when it fails for the first time.
+  const isLate = isAutomatic && lastError !== null && left < (notAfter - notBefore) / 4;
+  const isSoon = source === "file" && left < Math.min(SOON_MS, (notAfter - notBefore) / 6);
+  if (!isLate && !isSoon) return undefined;
+  return {
+    isBad: false,
+    reason: `the certificate of ${name} expires in ${spanText(left)}${isLate ? because + next : ""}`,
+    todo: fix,
+  };
+}
+
+function spanText(ms: number): string {
+  return ms >= 2 * DAY_MS ? `${Math.floor(ms / DAY_MS)} days` : formatDuration(Math.max(1, Math.round(ms / 1000)));
+}
+
+/** What the status says of all certificates. */
+export interface CertificateSummary {
+  count: number;
+  /** The one that expires first; null without any. */
+  firstToExpire: { name: string; notAfter: number } | null;
+  /** The gravest first, bounded. */
+  problems: (CertificateTrouble & { name: string })[];
+}
+
+const MAX_TROUBLES = 8;
+
+export function summaryOf(views: readonly CertificateView[], now: number): CertificateSummary {
+  const troubles = views.flatMap((view) => {
+    const trouble = troubleOf(view, now);
+    return trouble === undefined ? [] : [{ name: view.names[0] ?? "", ...trouble }];
+  });
+  const [first] = views
+    .flatMap(({ names, notAfter }) => (notAfter === null ? [] : [{ name: names[0] ?? "", notAfter }]))
+    .sort((a, b) => a.notAfter - b.notAfter);
+  return {
+    count: views.length,
+    firstToExpire: first ?? null,
+    problems: troubles.sort((a, b) => Number(b.isBad) - Number(a.isBad)).slice(0, MAX_TROUBLES),
+  };
+}

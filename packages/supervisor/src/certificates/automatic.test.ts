@@ -136,9 +136,15 @@ describe("a further start", () => {
     expect(next.orders).toEqual([]);
   });
 
-  it("does not use the certificate of another CA, or one that is damaged", async () => {
+  it("uses the certificate of another CA until it has one of this, and none that is damaged", async () => {
     await new Fleet().start();
-    expect(new Fleet({ ...CONFIG, directory: "https://other.example/dir" }).entries).toEqual([]);
+    const other = new Fleet({ ...CONFIG, directory: "https://other.example/dir" });
+    const [former] = other.entries;
+    expect(former?.names).toEqual(["shop.example"]);
+    await other.start();
+    expect(other.orders).toMatchObject([{ directory: "https://other.example/dir", replaces: undefined }]);
+    expect(other.entries[0]?.certificatePem).not.toBe(former?.certificatePem);
+    other.automatic.close();
     writeFileSync(join(folder, "certificates", "shop.example.certificate.json"), '{"version":1,"name":"shop.example"}');
     const damaged = new Fleet();
     expect(damaged.entries).toEqual([]);

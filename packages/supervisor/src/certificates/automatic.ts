@@ -13,6 +13,7 @@ import {
   mayForget,
   type NamePlan,
   newPlan,
+  nextOrderAt,
   nextStep,
   type OrderBudget,
   type OrderFailure,
@@ -25,9 +26,10 @@ import {
 import type { AutomaticConfig } from "../core/model.js";
 import { formatDuration } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { AcmeFiles, type StoredCertificate } from "./acme-files.js";
+import { AcmeFiles } from "./acme-files.js";
 import type * as Orders from "./acme-order.js";
 import { alpnCertificate, newKey, pemOf, readCertificate } from "./acme-x509.js";
+import { KeptCertificates } from "./kept-certificates.js";
 
 /** Where certificates and challenges go: to all balancers. Each resolves when they have them. */
 export interface CertificateSink {
@@ -59,8 +61,8 @@ export interface AutomaticName {
   /** Whether the CA wants the certificate replaced at once. */
   isRecalled: boolean;
   isOnDemand: boolean;
-  /** When the next order is due; null: none is planned. */
-  nextAt: number | null;
+  /** When the next order is due. */
+  nextAt: number;
 }
 
 const MAX_ORDERS_AT_ONCE = 4;
@@ -70,15 +72,11 @@ const ASK_MS = 60_000;
 /** The clock is looked at this often, as timers stand still while the machine sleeps. */
 const LOOK_MS = 60_000;
 const MIN_LOOK_MS = 50;
-/** Names that clients asked for. */
-const MAX_ON_DEMAND = 1_000;
 
 export class AutomaticCertificates {
   private readonly files: AcmeFiles;
   private readonly plans = new Map<string, NamePlan>();
-  private readonly stored = new Map<string, StoredCertificate>();
-  /** Names that clients asked for, the one that was asked for last at the end. */
-  private readonly onDemand = new Set<string>();
+  private readonly kept: KeptCertificates;
   private readonly running = new Map<string, Promise<void>>();
   private readonly closing = new AbortController();
   /** Names whose certificate the CA recalled, as was said. */
@@ -94,6 +92,10 @@ export class AutomaticCertificates {
     this.files = new AcmeFiles(options.folder);
     this.now = options.now ?? Date.now;
     this.random = options.random ?? Math.random;
+    this.kept = new KeptCertificates({
+      ...{ files: this.files, config: options.config, isOrdering: (name) => this.running.has(name) },
+      onProblem: (message) => options.log.event("warn", "paceline", message),
+    });
     const { plans, budget } = this.files.plan();
     this.budget = budget;
     for (const plan of plans) this.plans.set(plan.name, plan);
@@ -106,13 +108,17 @@ export class AutomaticCertificates {
     const settings = JSON.stringify({ ...config, names: [] });
     const isChanged = this.settings !== "" && this.settings !== settings;
     this.settings = settings;
-    this.readKept(config);
-    for (const name of this.wanted()) {
-      const known = this.plans.get(name) ?? newPlan(name);
-      // Its file was lost, or is of another CA.
-      const plan = this.stored.has(name) ? known : { ...known, issued: null, renewAt: null, window: null };
+    for (const { name, certificatePem } of this.kept.read(this.now()))
+      this.plans.set(name, adoptIssued(this.planOf(name), readCertificate(certificatePem), this.random()));
+    for (const name of this.kept.wanted()) {
+      const kept = this.kept.get(name);
+      const plan = this.planOf(name);
+      // Its file was lost.
+      if (kept === undefined) this.plans.set(name, { ...plan, issued: null, renewAt: null, window: null });
+      // One of another CA, such as a staging directory, serves until there is one of this CA.
+      else this.plans.set(name, kept.directory === config?.directory ? plan : { ...plan, renewAt: 0 });
       // A correction of the configuration counts at once.
-      this.plans.set(name, isChanged ? retryNow(plan) : plan);
+      if (isChanged) this.plans.set(name, retryNow(this.planOf(name)));
     }
     if (isChanged) this.budget = hearCa(this.budget);
     this.publish();
@@ -125,69 +131,23 @@ export class AutomaticCertificates {
     this.look();
   }
 
-  private readKept(config: AutomaticConfig | undefined): void {
-    if (config === undefined) return;
-    const wanted = new Set(config.names);
-    const problem = (message: string) => this.options.log.event("warn", "paceline", message);
-    const missing = config.names.some((name) => !this.stored.has(name));
-    if (!missing && this.stored.size > 0) return;
-    for (const kept of this.files.certificates(wanted, this.now(), problem)) {
-      if (this.stored.has(kept.name)) continue;
-      const isOurs = wanted.has(kept.name) || (kept.isOnDemand && config.ask !== null);
-      if (!isOurs || kept.directory !== config.directory) continue;
-      if (!wanted.has(kept.name) && !this.addOnDemand(kept.name)) continue;
-      this.stored.set(kept.name, kept);
-      const plan = this.plans.get(kept.name) ?? newPlan(kept.name);
-      this.plans.set(kept.name, adoptIssued(plan, readCertificate(kept.certificatePem), this.random()));
-    }
-  }
-
-  /** The names that should have a certificate. */
-  private wanted(): Set<string> {
-    const config = this.options.config();
-    return new Set(config === undefined ? [] : [...config.names, ...(config.ask === null ? [] : this.onDemand)]);
-  }
-
-  private addOnDemand(name: string): boolean {
-    this.onDemand.delete(name);
-    if (this.onDemand.size >= MAX_ON_DEMAND) {
-      const idle = [...this.onDemand].find((each) => !this.stored.has(each) && !this.running.has(each));
-      if (idle === undefined) return false;
-      this.onDemand.delete(idle);
-      this.plans.delete(idle);
-    }
-    this.onDemand.add(name);
-    return true;
+  private planOf(name: string): NamePlan {
+    return this.plans.get(name) ?? newPlan(name);
   }
 
   /** A client asked for this name, and `ask` allows it. Resolves with whether it has a certificate after an attempt. */
   async wantOnDemand(name: string): Promise<boolean> {
     if (this.options.config()?.ask == null || this.closing.signal.aborted) return false;
-    if (!this.wanted().has(name)) {
-      if (!this.addOnDemand(name)) return false;
-      if (!this.plans.has(name)) this.plans.set(name, newPlan(name));
+    if (!this.kept.wanted().has(name)) {
+      if (!this.kept.admit(name)) return false;
       this.look();
     }
     await this.whenSettled([name]);
-    return this.stored.has(name);
-  }
-
-  /** A name on demand is not allowed any more. */
-  private drop(name: string): void {
-    this.onDemand.delete(name);
-    this.stored.delete(name);
-    this.files.removeCertificate(name);
-    this.publish();
+    return this.kept.get(name) !== undefined;
   }
 
   private publish(): void {
-    const wanted = this.wanted();
-    const entries = [...this.stored.values()].flatMap(({ name, certificatePem, keyPem }): CertificateEntry[] => {
-      const notAfter = this.plans.get(name)?.issued?.notAfter;
-      if (!wanted.has(name) || notAfter === undefined) return [];
-      return [{ names: [name], certificatePem, keyPem, source: "automatic", notAfter }];
-    });
-    void this.options.sink.put("automatic", entries);
+    void this.options.sink.put("automatic", this.kept.entries());
   }
 
   private rules({ challenges, stagingDirectory }: AutomaticConfig): PlanRules {
@@ -201,9 +161,9 @@ export class AutomaticCertificates {
     if (config === undefined || !this.hasStarted || this.closing.signal.aborted) return;
     const now = this.now();
     let next = now + LOOK_MS;
-    for (const name of this.wanted()) {
-      const plan = this.plans.get(name);
-      if (plan === undefined || this.running.has(name)) continue;
+    for (const name of this.kept.wanted()) {
+      if (this.running.has(name)) continue;
+      const plan = this.planOf(name);
       this.sayRecall(plan, now);
       const step = nextStep(plan, this.budget, this.rules(config), now);
       if (step.do === "wait") next = Math.min(next, step.until);
@@ -242,9 +202,7 @@ export class AutomaticCertificates {
   }
 
   private async askWindow(name: string, config: AutomaticConfig): Promise<void> {
-    const kept = this.stored.get(name);
-    const plan = this.plans.get(name);
-    if (plan === undefined) return;
+    const kept = this.kept.get(name);
     let advice: Orders.RenewalAdvice = { window: undefined, retryAfterMs: undefined };
     try {
       const { askRenewal } = await this.loadOrders();
@@ -254,7 +212,7 @@ export class AutomaticCertificates {
       // The usual time counts, and it is asked again after some hours.
     }
     const at = { now: this.now(), random: this.random() };
-    this.plans.set(name, learnWindow(this.plans.get(name) ?? plan, advice.window, advice.retryAfterMs, at));
+    this.plans.set(name, learnWindow(this.planOf(name), advice.window, advice.retryAfterMs, at));
     this.storePlan();
   }
 
@@ -278,16 +236,18 @@ export class AutomaticCertificates {
   ): Promise<void> {
     const { log, mayRenew } = this.options;
     const isOnDemand = !config.names.includes(name);
-    if (isOnDemand && this.stored.has(name) && mayRenew !== undefined && !(await mayRenew(name)))
-      return this.drop(name);
+    const kept = this.kept.get(name);
+    if (isOnDemand && kept !== undefined && mayRenew !== undefined && !(await mayRenew(name))) {
+      this.kept.drop(name);
+      return this.publish();
+    }
     const directory = onStaging ? (config.stagingDirectory ?? config.directory) : config.directory;
-    const begun = beginOrder(this.plans.get(name) ?? newPlan(name), this.budget, this.now());
+    const begun = beginOrder(this.planOf(name), this.budget, this.now());
     this.plans.set(name, begun.plan);
     this.budget = begun.budget;
     // An order that a crash cuts off counts, too.
     const unstored = this.storePlan();
     if (unstored !== undefined) return this.failed(name, { kind: "local", message: unstored, onStaging }, config);
-    const kept = this.stored.get(name);
     const what = kept === undefined ? "orders a certificate for" : "renews the certificate of";
     log.event("info", "paceline", `${what} ${name} from ${new URL(directory).host}${onStaging ? " (staging)" : ""}`);
     const { obtain } = await this.loadOrders();
@@ -299,7 +259,7 @@ export class AutomaticCertificates {
         account: this.files.account(directory),
         email: config.email,
         externalAccount: this.externalAccount(config, onStaging),
-        replaces: onStaging ? undefined : kept?.certificatePem,
+        replaces: kept?.directory === directory ? kept.certificatePem : undefined,
         onAccount: (account) => this.files.storeAccount(directory, account),
         respond: (response) => this.respond(response),
       });
@@ -337,7 +297,7 @@ export class AutomaticCertificates {
 
   private issued(name: string, obtained: Orders.Obtained, directory: string, onStaging: boolean): void {
     const { log } = this.options;
-    const plan = this.plans.get(name) ?? newPlan(name);
+    const plan = this.planOf(name);
     if (onStaging) {
       this.plans.set(name, succeedOnStaging(plan, obtained.challenge));
       this.storePlan();
@@ -345,15 +305,12 @@ export class AutomaticCertificates {
     }
     const validity = readCertificate(obtained.certificatePem);
     const { certificatePem, keyPem, challenge } = obtained;
-    const isOnDemand = this.options.config()?.names.includes(name) !== true;
-    const stored = { name, directory, certificatePem, keyPem, isOnDemand };
     try {
-      this.files.storeCertificate(stored);
+      this.kept.add({ name, directory, certificatePem, keyPem });
     } catch (error) {
       const problem = `the certificate of ${name} is lost with the next start: ${(error as Error).message}`;
       log.event("error", "paceline", problem, "certificate");
     }
-    this.stored.set(name, stored);
     const issued = { notBefore: validity.notBefore, notAfter: validity.notAfter };
     const renewed = succeedOrder(plan, { issued, challenge }, this.now(), this.random());
     this.plans.set(name, renewed);
@@ -366,14 +323,13 @@ export class AutomaticCertificates {
 
   private failed(name: string, failure: OrderFailure, config: AutomaticConfig): void {
     const { log } = this.options;
-    const plan = this.plans.get(name) ?? newPlan(name);
+    const plan = this.planOf(name);
     const at = { now: this.now(), random: this.random() };
     const failed = failOrder(plan, this.budget, failure, this.rules(config), at);
     this.plans.set(name, failed.plan);
     this.budget = failed.budget;
     this.storePlan();
-    const step = nextStep(failed.plan, failed.budget, this.rules(config), at.now);
-    const waitMs = step.do === "wait" ? step.until - at.now : 0;
+    const waitMs = nextOrderAt(failed.plan, failed.budget, at.now) - at.now;
     const next = `the next attempt follows in ${formatDuration(Math.max(1_000, waitMs) / 1_000)}`;
     const isUsable = plan.issued !== null && plan.issued.notAfter > at.now;
     const effect = isUsable ? "the certificate in use stays" : `https does not work for ${name}`;
@@ -388,7 +344,7 @@ export class AutomaticCertificates {
   /** Returns why it could not be stored. */
   private storePlan(): string | undefined {
     const now = this.now();
-    const wanted = this.wanted();
+    const wanted = this.kept.wanted();
     for (const [name, plan] of this.plans) if (!wanted.has(name) && mayForget(plan, now)) this.plans.delete(name);
     try {
       this.files.storePlan([...this.plans.values()], this.budget);
@@ -400,11 +356,10 @@ export class AutomaticCertificates {
 
   /** Orders now, as an operator wants it. Returns names that are unknown. */
   renew(names: readonly string[]): string[] {
-    const wanted = this.wanted();
+    const wanted = this.kept.wanted();
     const unknown = names.filter((name) => !wanted.has(name));
     if (unknown.length > 0) return unknown;
-    for (const name of names.length === 0 ? wanted : names)
-      this.plans.set(name, forceOrder(this.plans.get(name) ?? newPlan(name)));
+    for (const name of names.length === 0 ? wanted : names) this.plans.set(name, forceOrder(this.planOf(name)));
     this.look();
     return [];
   }
@@ -421,11 +376,9 @@ export class AutomaticCertificates {
   names(): AutomaticName[] {
     const config = this.options.config();
     const now = this.now();
-    return [...this.wanted()].sort().map((name) => {
-      const plan = this.plans.get(name) ?? newPlan(name);
-      const step = config && nextStep(plan, this.budget, this.rules(config), now);
-      const isPlanned = plan.issued !== null && plan.lastError === null && !plan.isForced;
-      const nextAt = isPlanned ? Math.max(now, plan.renewAt ?? now) : step?.do === "wait" ? step.until : now;
+    return [...this.kept.wanted()].sort().map((name) => {
+      const plan = this.planOf(name);
+      const nextAt = Math.max(now, nextOrderAt(plan, this.budget, now));
       const isOnDemand = config?.names.includes(name) !== true;
       return { plan, isOrdering: this.running.has(name), isRecalled: isRecalled(plan, now), isOnDemand, nextAt };
     });

@@ -136,8 +136,7 @@ export const NEW_BUDGET: OrderBudget = { orders: [], pausedUntil: 0, failures: 0
 /** Returns what is to be done for a name that has no order under way. */
 export function nextStep(given: NamePlan, budget: OrderBudget, rules: PlanRules, now: number): PlanStep {
   const plan = settled(given, now);
-  const dueAt = plan.isForced || plan.issued === null ? 0 : (plan.renewAt ?? 0);
-  const orderAt = Math.max(dueAt, mayOrderAt(plan, budget, now));
+  const orderAt = nextOrderAt(plan, budget, now);
   if (orderAt <= now) {
     const onStaging = plan.isStagingNext && rules.hasStaging;
     return { do: "order", challenges: challengesOf(plan, rules), onStaging };
@@ -145,6 +144,13 @@ export function nextStep(given: NamePlan, budget: OrderBudget, rules: PlanRules,
   if (plan.issued === null) return { do: "wait", until: orderAt };
   if (plan.askWindowAt <= now) return { do: "askWindow" };
   return { do: "wait", until: Math.min(orderAt, plan.askWindowAt) };
+}
+
+/** Returns when an order is due, and the limits and pauses allow it. */
+export function nextOrderAt(given: NamePlan, budget: OrderBudget, now: number): number {
+  const plan = settled(given, now);
+  const dueAt = plan.isForced || plan.issued === null ? 0 : (plan.renewAt ?? 0);
+  return Math.max(dueAt, mayOrderAt(plan, budget, now));
 }
 
 /** Returns when the limits and pauses allow an order. */

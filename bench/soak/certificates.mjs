@@ -125,7 +125,9 @@ function once(name, agent) {
     const options = { host: "127.0.0.1", port: tlsPort, servername: name, ca: trusted[name], headers: { Host: name } };
     const request = https.get({ ...options, agent: agent ?? false, timeout: 10_000 }, (response) => {
       const { socket } = response;
-      if (socket instanceof tls.TLSSocket) serials[name].add(socket.getPeerCertificate().serialNumber);
+      // A resumed session has no certificate.
+      const { serialNumber } = socket instanceof tls.TLSSocket ? socket.getPeerCertificate() : {};
+      if (serialNumber !== undefined) serials[name].add(serialNumber);
       response.resume();
       response.on("end", () => resolve(response.statusCode === 200 ? undefined : `status ${response.statusCode}`));
       response.on("error", (error) => resolve(error.code ?? error.message));

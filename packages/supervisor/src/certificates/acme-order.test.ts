@@ -70,7 +70,7 @@ beforeAll(async () => {
         status = 200,
         headers = {},
         body = "",
-      } = (replaced[path] ?? USUAL[path] ?? (() => ({ status: 404 })))(payload, count);
+      } = (replaced[path] ?? USUAL[path] ?? ((): Sent => ({ status: 404 })))(payload, count);
       response.writeHead(status, { "Replay-Nonce": `nonce${requests.length}`, ...headers });
       response.end(typeof body === "string" ? body : JSON.stringify(body));
     });

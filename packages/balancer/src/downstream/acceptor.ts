@@ -125,10 +125,8 @@ export class Acceptor {
   ): ConnectionOwner {
     const { relay } = this.options;
     const mayTurn = relay.limits.maxStreamsPerConnection > 0 && entry === "stays" && redirect === undefined;
-    const client = new Http1Downstream(
-      ...([relay, connection, peer, this.onClientGone] as const),
-      mayTurn ? this.turnToHttp2 : undefined,
-    );
+    const onHttp2 = mayTurn ? this.turnToHttp2 : undefined;
+    const client = new Http1Downstream(relay, connection, peer, this.onClientGone, onHttp2);
     client.saidEnds = ends;
     client.redirectPort = redirect;
     this.clients.add(client);

@@ -33,7 +33,6 @@ export interface FramesOwner {
   /** A request was malformed. */
   refuseMalformed(): void;
   onSettingsAcknowledged(): void;
-  onPong(payload: Uint8Array): void;
 }
 
 export class Http2Frames implements FrameSink {
@@ -342,10 +341,9 @@ export class Http2Frames implements FrameSink {
   private onPing(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
     if (id !== 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
     if (end - start !== 8) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
-    const { output } = this.owner;
-    if ((flags & Flag.ACK) !== 0) this.owner.onPong(bytes.subarray(start, end));
-    else {
-      output.frames.ping(Flag.ACK, bytes, start);
+    if ((flags & Flag.ACK) === 0) {
+      const { output } = this.owner;
+      output.frames.pong(bytes, start);
       output.flushSoon();
     }
     return this.countIdle();

@@ -222,39 +222,50 @@ it("keeps what a client does not read within the budget, and counts it until it 
   expect(budget.take(600_000)).toBe(true);
 });
 
+const after = (relay: Relay, ms: number) => {
+  const { deadlines } = relay;
+  for (let at = 0; at <= ms; at += 100) {
+    clock += 100;
+    deadlines.tick(clock);
+  }
+};
+let clock = 0;
+
+function startClock({ deadlines }: Relay): void {
+  clock = performance.now();
+  deadlines.tick(clock);
+}
+
 it("goes away in two steps, and serves what was sent before the client knew", async () => {
   const { open, relay } = bench();
+  startClock(relay);
   const { client, say, hear, connection } = open();
-  say(headers(1, GET));
+  say(headers(1, GET), frame(FrameType.SETTINGS, 1, 0));
+  const waiting = headers(3, OPEN);
+  say(waiting);
   await hear();
   client.drain();
-  const [announced, ping] = await hear();
+  const [announced] = await hear();
   expect(announced && [endingOf(announced), announced.payload.readUInt32BE(0)]).toEqual([
     "GOAWAY NO_ERROR",
     2 ** 31 - 1,
   ]);
-  say(headers(3, GET));
-  expect((await hear()).map(({ type, stream }) => [type, stream])).toContainEqual([FrameType.HEADERS, 3]);
-  say(frame(FrameType.PING, 1, 0, ping?.payload ?? ""));
-  const [last] = await hear();
-  expect(last && [endingOf(last), last.payload.readUInt32BE(0)]).toEqual(["GOAWAY NO_ERROR", 3]);
   say(headers(5, GET));
+  expect((await hear()).map(({ type, stream }) => [type, stream])).toContainEqual([FrameType.HEADERS, 5]);
+  after(relay, 1000);
+  const [last] = await hear();
+  expect(last && [endingOf(last), last.payload.readUInt32BE(0)]).toEqual(["GOAWAY NO_ERROR", 5]);
+  say(headers(7, GET));
   expect(await hear()).toEqual([]);
   expect(relay.counters.requestsTotal).toBe(2);
+  // The last request ends, and with it the connection.
+  say(reset(3));
+  expect(endings(await hear())).toEqual(["GOAWAY NO_ERROR"]);
   connection.owner.onEnd();
   expect(connection.isClosed).toBe(true);
 });
 
 describe("deadlines", () => {
-  const after = (relay: Relay, ms: number) => {
-    const { deadlines } = relay;
-    for (let at = 0; at <= ms; at += 100) {
-      clock += 100;
-      deadlines.tick(clock);
-    }
-  };
-  let clock = 0;
-
   it.each([
     [
       "no request",
@@ -290,8 +301,7 @@ describe("deadlines", () => {
     ],
   ])("%s", async (_, ms, error, act) => {
     const { open, relay } = bench();
-    clock = performance.now();
-    relay.deadlines.tick(clock);
+    startClock(relay);
     const { say, hear } = open();
     act(say);
     await hear();

@@ -48,13 +48,12 @@ const MAX_UNWRITTEN_BYTES = 262_144;
 const SETTINGS_TIMEOUT_MS = 10_000;
 /** How long a client may keep sending after GOAWAY and FIN, in milliseconds. */
 const LINGER_MS = 2000;
-/** How long requests that were sent before the client knew of a drain may take to arrive, in milliseconds. */
+/** How long requests that were begun before the client knew of a drain may take to arrive, in milliseconds, as in Go's server. */
 const LAST_REQUESTS_MS = 1000;
 /** Streams that are kept to be used again by a connection without requests. */
 const MAX_SPARE_STREAMS = 16;
 /** A read that costs less does not make a client share its turns, in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
-const DRAIN_PING = Buffer.from("draining");
 /** RFC 9218 §2.1: the priorities of RFC 7540 are ignored. */
 const NO_RFC7540_PRIORITIES = 9;
 const NEVER = Number.POSITIVE_INFINITY;
@@ -289,10 +288,6 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
     this.setDeadline();
   }
 
-  onPong(payload: Uint8Array): void {
-    if (this.leaving === "announced" && DRAIN_PING.equals(payload)) this.refuseFurther();
-  }
-
   // Called by its streams.
 
   useBody(bytes: number): void {
@@ -337,15 +332,13 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
   drain(): void {
     if (!this.isOpen || this.leaving !== "no") return;
     this.leaving = "announced";
-    const { frames } = this.output;
-    frames.goaway(MAX_STREAM_ID, ErrorCode.NO_ERROR);
-    frames.ping(0, DRAIN_PING, 0);
+    this.output.frames.goaway(MAX_STREAM_ID, ErrorCode.NO_ERROR);
     this.output.flushSoon();
     this.drainBy = this.relay.deadlines.now + LAST_REQUESTS_MS;
     this.setDeadline();
   }
 
-  /** The client knows of the drain. */
+  /** The client has known of the drain for a while. */
   private refuseFurther(): void {
     this.leaving = "final";
     this.drainBy = NEVER;

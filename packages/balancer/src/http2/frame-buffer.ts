@@ -98,10 +98,10 @@ export class FrameBuffer {
     this.header(0, FrameType.SETTINGS, Flag.ACK, 0);
   }
 
-  /** @param bytes with the 8 bytes of the payload at `start` */
-  ping(flags: number, bytes: Uint8Array, start: number): void {
+  /** Replies to a PING. @param bytes with the 8 bytes of its payload at `start` */
+  pong(bytes: Uint8Array, start: number): void {
     this.reserve(FRAME_HEADER_BYTES + 8);
-    this.header(8, FrameType.PING, flags, 0);
+    this.header(8, FrameType.PING, Flag.ACK, 0);
     this.length = copy(bytes, start, start + 8, this.bytes, this.length);
   }
 

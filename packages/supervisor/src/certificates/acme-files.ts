@@ -67,8 +67,8 @@ export class AcmeFiles {
         join(this.folder, file),
       );
       return { key: createPrivateKey(keyPem), url: url ?? undefined, email };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    } catch {
+      // There is none yet, or it is damaged; then the CA gets to know a new one.
     }
     const account = { key: newKey(), url: undefined, email: null };
     this.storeAccount(directory, account);

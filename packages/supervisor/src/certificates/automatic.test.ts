@@ -227,24 +227,28 @@ describe("a failure", () => {
       if (challenges[0] === "tls-alpn-01") throw new ChallengeFailed("tls-alpn-01", "no way");
       return certificateOf(name, fleet.now);
     };
-    await fleet.start();
+    fleet.automatic.start();
+    await vi.waitFor(() => expect(fleet.orders).toHaveLength(1));
     fleet.now += 3_000;
     await fleet.look();
     expect(fleet.orders.map(({ challenges }) => challenges[0])).toEqual(["tls-alpn-01", "http-01"]);
     expect(fleet.entries).toHaveLength(1);
   });
 
-  it("of an account that the CA does not know leads to a new one", async () => {
+  it("of an account that the CA has forgotten leads to a new one at once", async () => {
     const fleet = new Fleet();
     fleet.answer = ({ account, onAccount }) => {
-      if (fleet.orders.length > 1) return certificateOf("shop.example", fleet.now);
+      if (account.url !== undefined) throw new AcmeError("account", "no such account", { type: "accountDoesNotExist" });
       onAccount({ ...account, url: "https://ca.example/1" });
-      throw new AcmeError("account", "no such account", { type: "accountDoesNotExist" });
+      return certificateOf("shop.example", fleet.now);
     };
     await fleet.start();
-    fleet.now += HOUR;
-    await fleet.look();
-    expect(fleet.orders[1]?.account.url).toBe(undefined);
+    const [former] = fleet.entries;
+    fleet.automatic.renew([]);
+    await fleet.automatic.whenSettled(["shop.example"]);
+    expect(fleet.orders).toHaveLength(3);
+    expect(fleet.orders[2]?.account.key.equals(fleet.orders[1]?.account.key as never)).toBe(false);
+    expect(fleet.entries[0]?.certificatePem).not.toBe(former?.certificatePem);
   });
 
   it("is tried again at once with another configuration", async () => {

@@ -1,13 +1,13 @@
 /** Orders and renews automatic certificates for all balancers, as core/acme-plan.ts decides. The client of the CA is loaded with the first order. */
-import { readFileSync } from "node:fs";
-import type { CertificateEntry, Challenges } from "@paceline/wire";
-import { readSecret } from "../config/secrets.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CertificateEntry } from "@paceline/wire";
 import {
   adoptIssued,
   beginOrder,
   failOrder,
   forceOrder,
   hearCa,
+  isInRound,
   isRecalled,
   learnWindow,
   mayForget,
@@ -28,14 +28,13 @@ import { formatDuration } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { AcmeFiles } from "./acme-files.js";
 import type * as Orders from "./acme-order.js";
-import { alpnCertificate, newKey, pemOf, readCertificate } from "./acme-x509.js";
+import { readCertificate } from "./acme-x509.js";
 import { KeptCertificates } from "./kept-certificates.js";
+import { type ChallengeSink, failureOf, OrderAttempts } from "./order-attempts.js";
 
 /** Where certificates and challenges go: to all balancers. Each resolves when they have them. */
-export interface CertificateSink {
+export interface CertificateSink extends ChallengeSink {
   put(source: "automatic", entries: readonly CertificateEntry[]): Promise<void>;
-  challenge(added: Partial<Challenges>): Promise<void>;
-  unchallenge(ended: { tokens?: readonly string[]; names?: readonly string[] }): Promise<void>;
 }
 
 export interface AutomaticOptions {
@@ -66,17 +65,16 @@ export interface AutomaticName {
 }
 
 const MAX_ORDERS_AT_ONCE = 4;
-/** An order that a CA verifies slowly. */
-const ORDER_MS = 5 * 60_000;
-const ASK_MS = 60_000;
 /** The clock is looked at this often, as timers stand still while the machine sleeps. */
 const LOOK_MS = 60_000;
 const MIN_LOOK_MS = 50;
+const SETTLE_MS = 100;
 
 export class AutomaticCertificates {
   private readonly files: AcmeFiles;
   private readonly plans = new Map<string, NamePlan>();
   private readonly kept: KeptCertificates;
+  private readonly attempts: OrderAttempts;
   private readonly running = new Map<string, Promise<void>>();
   private readonly closing = new AbortController();
   /** Names whose certificate the CA recalled, as was said. */
@@ -96,6 +94,9 @@ export class AutomaticCertificates {
       ...{ files: this.files, config: options.config, isOrdering: (name) => this.running.has(name) },
       onProblem: (message) => options.log.event("warn", "paceline", message),
     });
+    const { files, closing, now } = this;
+    const { sink, userAgent, loadOrders } = options;
+    this.attempts = new OrderAttempts({ files, sink, userAgent, signal: closing.signal, now, loadOrders });
     const { plans, budget } = this.files.plan();
     this.budget = budget;
     for (const plan of plans) this.plans.set(plan.name, plan);
@@ -203,30 +204,10 @@ export class AutomaticCertificates {
 
   private async askWindow(name: string, config: AutomaticConfig): Promise<void> {
     const kept = this.kept.get(name);
-    let advice: Orders.RenewalAdvice = { window: undefined, retryAfterMs: undefined };
-    try {
-      const { askRenewal } = await this.loadOrders();
-      if (kept !== undefined)
-        advice = await askRenewal(this.caOptions(config, config.directory, ASK_MS), kept.certificatePem);
-    } catch {
-      // The usual time counts, and it is asked again after some hours.
-    }
+    const advice = kept === undefined ? undefined : await this.attempts.askRenewal(config, kept.certificatePem);
     const at = { now: this.now(), random: this.random() };
-    this.plans.set(name, learnWindow(this.planOf(name), advice.window, advice.retryAfterMs, at));
+    this.plans.set(name, learnWindow(this.planOf(name), advice?.window, advice?.retryAfterMs, at));
     this.storePlan();
-  }
-
-  private loadOrders(): Promise<Pick<typeof Orders, "obtain" | "askRenewal">> {
-    return this.options.loadOrders?.() ?? import("./acme-order.js");
-  }
-
-  private caOptions({ caFile }: AutomaticConfig, directory: string, deadlineMs: number) {
-    return {
-      directory,
-      ca: caFile === null ? undefined : readFileSync(caFile, "utf8"),
-      signal: AbortSignal.any([this.closing.signal, AbortSignal.timeout(deadlineMs)]),
-      userAgent: this.options.userAgent,
-    };
   }
 
   private async order(
@@ -250,49 +231,14 @@ export class AutomaticCertificates {
     if (unstored !== undefined) return this.failed(name, { kind: "local", message: unstored, onStaging }, config);
     const what = kept === undefined ? "orders a certificate for" : "renews the certificate of";
     log.event("info", "paceline", `${what} ${name} from ${new URL(directory).host}${onStaging ? " (staging)" : ""}`);
-    const { obtain } = await this.loadOrders();
     try {
-      const obtained = await obtain({
-        ...this.caOptions(config, directory, ORDER_MS),
-        name,
-        challenges,
-        account: this.files.account(directory),
-        email: config.email,
-        externalAccount: this.externalAccount(config, onStaging),
-        replaces: kept?.directory === directory ? kept.certificatePem : undefined,
-        onAccount: (account) => this.files.storeAccount(directory, account),
-        respond: (response) => this.respond(response),
-      });
+      const replaces = kept?.directory === directory ? kept.certificatePem : undefined;
+      const obtained = await this.attempts.order(config, { name, challenges, directory, onStaging, replaces });
       this.budget = hearCa(this.budget);
       this.issued(name, obtained, directory, onStaging);
     } catch (error) {
       if (!this.closing.signal.aborted) this.failed(name, failureOf(error as Error, onStaging), config);
-      if ((error as { more?: { type?: string } }).more?.type === "accountDoesNotExist")
-        this.files.removeAccount(directory);
     }
-  }
-
-  private externalAccount({ externalAccount }: AutomaticConfig, onStaging: boolean) {
-    if (externalAccount === null || onStaging) return null;
-    const { keyId, key } = externalAccount;
-    const read = typeof key === "string" ? { text: key } : readSecret(key);
-    if ("problem" in read) throw new Error(`tls.automatic.externalAccount.key: ${read.problem}`);
-    return { keyId, hmacKey: read.text };
-  }
-
-  private async respond({ kind, name, token, keyAuthorization }: Orders.ChallengeResponse): Promise<() => void> {
-    const { sink } = this.options;
-    const key = newKey();
-    const challenge: Partial<Challenges> =
-      kind === "http-01"
-        ? { http01: [{ token, keyAuthorization }] }
-        : {
-            alpn01: [
-              { name, certificatePem: alpnCertificate(name, keyAuthorization, key, this.now()), keyPem: pemOf(key) },
-            ],
-          };
-    await sink.challenge(challenge);
-    return () => void sink.unchallenge(kind === "http-01" ? { tokens: [token] } : { names: [name] });
   }
 
   private issued(name: string, obtained: Orders.Obtained, directory: string, onStaging: boolean): void {
@@ -364,12 +310,13 @@ export class AutomaticCertificates {
     return [];
   }
 
-  /** Resolves when none of the names has an order under way or due. */
+  /** Resolves when none of the names has an order under way, or one with another kind of challenge that follows it. */
   async whenSettled(names: readonly string[]): Promise<void> {
-    for (;;) {
+    while (!this.closing.signal.aborted) {
       const pending = names.flatMap((name) => this.running.get(name) ?? []);
-      if (pending.length === 0 || this.closing.signal.aborted) return;
-      await Promise.all(pending);
+      if (pending.length > 0) await Promise.all(pending);
+      else if (names.some((name) => isInRound(this.planOf(name), this.now()))) await sleep(SETTLE_MS);
+      else return;
     }
   }
 
@@ -389,12 +336,4 @@ export class AutomaticCertificates {
     clearTimeout(this.timer);
     this.closing.abort();
   }
-}
-
-function failureOf(error: Error, onStaging: boolean): OrderFailure {
-  const { message } = error;
-  if ("challenge" in error) return { kind: "challenge", challenge: error.challenge as never, message, onStaging };
-  if (!("more" in error)) return { kind: "local", message, onStaging };
-  const { kind, more } = error as unknown as { kind: "unreachable"; more: { retryAfterMs?: number } };
-  return { kind, message, retryAfterMs: more.retryAfterMs, onStaging };
 }

@@ -121,6 +121,14 @@ describe("a failed challenge", () => {
     expect(onReal).toBe(4);
   });
 
+  it("of a renewal that an operator wants leads to the other kind, too", () => {
+    const forced = forceOrder({ ...withCertificate(), proven: "tls-alpn-01" });
+    const first = fails(forced, { kind: "challenge", challenge: "tls-alpn-01" });
+    expect(nextStep(first.plan, first.budget, RULES, NOW)).toMatchObject({ do: "order", challenges: ["http-01"] });
+    const second = fails(first.plan, { kind: "challenge", challenge: "http-01" }, NOW, RULES, first.budget);
+    expect(nextStep(second.plan, second.budget, RULES, NOW + DAY).do).not.toBe("order");
+  });
+
   it("is followed by the kind that succeeded last", () => {
     const plan = withCertificate();
     expect(nextStep(forceOrder(plan), NEW_BUDGET, RULES, NOW)).toMatchObject({

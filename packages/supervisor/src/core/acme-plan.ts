@@ -289,7 +289,9 @@ export function failOrder(
       const failedChallenges = within(plan.failedChallenges, HOUR, now).concat(isCounted ? now : []);
       const tried = [...plan.tried, failure.challenge];
       const isOver = rules.challenges.every((kind) => tried.includes(kind));
-      const next = isOver ? nextRound() : { ...told, tried, retryAt: now + NEXT_CHALLENGE_MS };
+      // A renewal that only an operator wants is tried with each kind, too.
+      const isForced = plan.issued !== null && (plan.renewAt ?? 0) > now;
+      const next = isOver ? nextRound() : { ...told, tried, isForced, retryAt: now + NEXT_CHALLENGE_MS };
       return { plan: { ...next, failedChallenges }, budget: hearCa(budget) };
     }
     default:
@@ -346,6 +348,11 @@ export function retryNow(plan: NamePlan): NamePlan {
 
 export function forceOrder(plan: NamePlan): NamePlan {
   return { ...retryNow(plan), isForced: true };
+}
+
+/** Whether another kind of challenge follows in seconds. */
+export function isInRound({ tried, retryAt }: NamePlan, now: number): boolean {
+  return tried.length > 0 && Math.abs(retryAt - now) <= 2 * NEXT_CHALLENGE_MS;
 }
 
 /** Whether nothing of the plan of a name that is not configured any more is needed. */

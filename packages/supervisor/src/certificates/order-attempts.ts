@@ -1,0 +1,128 @@
+/** One attempt at an order, with all that the CA's client needs: account, trust, deadline, responses to challenges. The client is loaded with the first. */
+import { readFileSync } from "node:fs";
+import type { Challenges } from "@paceline/wire";
+import { readSecret } from "../config/secrets.js";
+import type { ChallengeKind, OrderFailure } from "../core/acme-plan.js";
+import type { AutomaticConfig } from "../core/model.js";
+import type { AcmeFiles } from "./acme-files.js";
+import type * as Orders from "./acme-order.js";
+import { alpnCertificate, newKey, pemOf } from "./acme-x509.js";
+
+/** An order that a CA verifies slowly. */
+const ORDER_MS = 5 * 60_000;
+const ASK_MS = 60_000;
+
+/** Where challenges go: to all balancers. Each resolves when they have them. */
+export interface ChallengeSink {
+  challenge(added: Partial<Challenges>): Promise<void>;
+  unchallenge(ended: { tokens?: readonly string[]; names?: readonly string[] }): Promise<void>;
+}
+
+export type CaClient = Pick<typeof Orders, "obtain" | "askRenewal">;
+
+interface AttemptsOptions {
+  files: AcmeFiles;
+  sink: ChallengeSink;
+  userAgent: string;
+  /** Ends all attempts. */
+  signal: AbortSignal;
+  now(): number;
+  loadOrders: (() => Promise<CaClient>) | undefined;
+}
+
+interface Attempt {
+  name: string;
+  challenges: readonly ChallengeKind[];
+  directory: string;
+  onStaging: boolean;
+  /** The certificate that is renewed, in PEM. */
+  replaces: string | undefined;
+}
+
+export class OrderAttempts {
+  constructor(private readonly options: AttemptsOptions) {}
+
+  /** @throws Error, which `failureOf` explains */
+  async order(config: AutomaticConfig, attempt: Attempt): Promise<Orders.Obtained> {
+    const { files } = this.options;
+    const { directory, onStaging, ...rest } = attempt;
+    const { obtain } = await this.client();
+    const run = () =>
+      obtain({
+        ...this.caOptions(config, directory, ORDER_MS),
+        ...rest,
+        account: files.account(directory),
+        email: config.email,
+        externalAccount: onStaging ? null : externalAccountOf(config),
+        onAccount: (account) => files.storeAccount(directory, account),
+        respond: (response) => this.respond(response),
+      });
+    const { url } = files.account(directory);
+    try {
+      return await run();
+    } catch (error) {
+      if ((error as KnownError).more?.type !== "accountDoesNotExist") throw error;
+      // The CA has forgotten it. Another order may have replaced it meanwhile.
+      if (files.account(directory).url === url) files.removeAccount(directory);
+      return await run();
+    }
+  }
+
+  /** Asks when the CA wants a renewal. Undefined: it could not be asked. */
+  async askRenewal(config: AutomaticConfig, certificatePem: string): Promise<Orders.RenewalAdvice | undefined> {
+    try {
+      const { askRenewal } = await this.client();
+      return await askRenewal(this.caOptions(config, config.directory, ASK_MS), certificatePem);
+    } catch {
+      return undefined; // The usual time counts, and it is asked again after some hours.
+    }
+  }
+
+  private client(): Promise<CaClient> {
+    return this.options.loadOrders?.() ?? import("./acme-order.js");
+  }
+
+  private caOptions({ caFile }: AutomaticConfig, directory: string, deadlineMs: number) {
+    const { signal, userAgent } = this.options;
+    return {
+      directory,
+      ca: caFile === null ? undefined : readFileSync(caFile, "utf8"),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
+      userAgent,
+    };
+  }
+
+  /** Resolves with what takes the challenge back, when all balancers respond to it. */
+  private async respond({ kind, name, token, keyAuthorization }: Orders.ChallengeResponse): Promise<() => void> {
+    const { sink, now } = this.options;
+    if (kind === "http-01") {
+      await sink.challenge({ http01: [{ token, keyAuthorization }] });
+      return () => void sink.unchallenge({ tokens: [token] });
+    }
+    const key = newKey();
+    const certificatePem = alpnCertificate(name, keyAuthorization, key, now());
+    await sink.challenge({ alpn01: [{ name, certificatePem, keyPem: pemOf(key) }] });
+    return () => void sink.unchallenge({ names: [name] });
+  }
+}
+
+function externalAccountOf({ externalAccount }: AutomaticConfig): { keyId: string; hmacKey: string } | null {
+  if (externalAccount === null) return null;
+  const { keyId, key } = externalAccount;
+  const read = typeof key === "string" ? { text: key } : readSecret(key);
+  if ("problem" in read) throw new Error(`tls.automatic.externalAccount.key: ${read.problem}`);
+  return { keyId, hmacKey: read.text };
+}
+
+/** What AcmeError and ChallengeFailed have, whose code is loaded on demand. */
+interface KnownError extends Error {
+  kind?: Exclude<OrderFailure["kind"], "challenge">;
+  more?: { type?: string; retryAfterMs?: number };
+  challenge?: ChallengeKind;
+}
+
+export function failureOf(error: KnownError, onStaging: boolean): OrderFailure {
+  const { message, kind = "local", more, challenge } = error;
+  if (challenge !== undefined) return { kind: "challenge", challenge, message, onStaging };
+  return { kind, message, retryAfterMs: more?.retryAfterMs, onStaging };
+}

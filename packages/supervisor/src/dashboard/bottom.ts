@@ -34,6 +34,7 @@ const HINTS: Record<View, readonly (readonly [key: string, word: string])[]> = {
     ["↑ ↓", "next instance"],
     ["R", "restart"],
     ["K", "drain"],
+    ["P", "profile"],
     ["l", "full log"],
     ["[ ]", "zoom"],
     ["d", "deaths"],

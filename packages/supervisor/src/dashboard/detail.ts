@@ -1,5 +1,5 @@
 /** One instance, balancer or pool: what is unusual about it, its charts, latencies, open requests, last death and log. Pure. */
-import type { Status } from "../control/api.js";
+import type { InstanceStatus, Status } from "../control/api.js";
 import { bar, type Glyphs, SHAPE_WORDS, slowness } from "./chart.js";
 import { clock, count, latency, longDuration, shortDuration, thousands } from "./format.js";
 import { bareGraphs, boxedGraphs, ruled } from "./graphs.js";
@@ -77,6 +77,7 @@ function pathLine(status: Status, { name, process, state, style }: Subject, at: 
           item(clean(process.runtime), 7),
           item(process.pid === null ? "" : `up ${longDuration(process.uptimeSeconds)}`, 3),
           item(process.requestsTotal === null ? "" : `${thousands(process.requestsTotal)} requests`, 8),
+          item("generation" in process ? responsesText(process) : "", 10, "dim"),
           item(
             `${process.restarts} ${process.restarts === 1 ? "restart" : "restarts"}`,
             6,
@@ -87,6 +88,14 @@ function pathLine(status: Status, { name, process, state, style }: Subject, at: 
     [{ line: path, drop: 0, side: "left" }, item(state, 1, style), ...facts, item(clock(at), 9, "dim", "right")],
     width,
   );
+}
+
+/** Returns such as `2xx 1,234  4xx 3`: what clients got beside 5xx, which has a chart. The supervisor of an earlier version does not know it. */
+function responsesText({ responses }: Partial<Pick<InstanceStatus, "responses">>): string {
+  return Object.entries(responses ?? {})
+    .filter(([status, count]) => count > 0 && status !== "5xx")
+    .map(([status, count]) => `${status} ${thousands(count)}`)
+    .join("  ");
 }
 
 function usualText({ process }: Subject): string {

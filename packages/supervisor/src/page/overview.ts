@@ -139,13 +139,12 @@ function routes({ pools }: Status): Node | false {
     {},
     table(
       "numbers",
-      ["pool", "route", "requests", "5xx", "p50", "p99", "compared"],
+      ["route", "requests", "5xx", "p50", "p99", "compared"],
       all.map(({ name, route, requestsTotal, errorsTotal, p50Ms, p99Ms, isSlow }) =>
         h(
           "tr",
           { key: `${name} ${route}` },
-          h("td", {}, name),
-          h("th", { scope: "row", class: "mono" }, route),
+          h("th", { scope: "row", class: "mono" }, pools.length > 1 && `${name}: `, route),
           numberCell(number(requestsTotal)),
           numberCell(number(errorsTotal), errorsTotal > 0 ? "busy" : ""),
           numberCell(duration(p50Ms)),

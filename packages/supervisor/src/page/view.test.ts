@@ -140,7 +140,7 @@ describe("the overview", () => {
       route,
       { ...route, route: "reads /report/", errorsTotal: 0, p50Ms: 299, p99Ms: 302, isSlow: true },
     ]);
-    expect(textOf(card)).toMatch(/web +reads \/ +1,234 +2 +600 µs +2\.0 ms .*reads \/report\/ .*302 ms/);
+    expect(textOf(card)).toMatch(/reads \/ +1,234 +2 +600 µs +2\.0 ms .*reads \/report\/ .*302 ms/);
     const bars = all([card]).filter(({ tag, attributes }) => tag === "rect" && attributes.class === "red");
     expect(bars.map(({ attributes }) => attributes.width)).toEqual(["100%"]);
   });

@@ -184,7 +184,7 @@ export class Http1Response implements DownstreamResponse {
 const HSTS = ascii("strict-transport-security");
 
 /** Adds the rule that the host is only reached by https, unless the app has sent one. */
-function addHstsTo(head: ResponseHead, line: Uint8Array): void {
+export function addHstsTo(head: ResponseHead, line: Uint8Array): void {
   const { fields } = head;
   for (let i = 0; i < fields.count; i++)
     if (equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), HSTS)) return;

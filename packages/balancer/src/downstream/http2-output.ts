@@ -1,5 +1,6 @@
 /** What an HTTP/2 client is sent: the frames of a turn in one write, and data only as the kernel and the client's windows allow. */
 import type { Relay } from "../exchange/relay.js";
+import { type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import { type FloodCount, FORGIVEN_FOR_DATA } from "../http2/flood.js";
 import { FrameBuffer } from "../http2/frame-buffer.js";
 import { HpackEncoder } from "../http2/hpack-encoder.js";
@@ -10,19 +11,17 @@ import type { Http2Response, ResponseHost } from "./http2-response.js";
 
 /** How much of frames is collected before it is written. */
 const FULL_BYTES = 65_536;
-/** How much of responses may wait for a client outside the budget, as one HTTP/1.1 client may let wait. */
-const FREE_UNREAD_BYTES = 262_144;
 /** A DATA frame with less does not excuse the frames that it took to get it. */
 export const USEFUL_DATA_BYTES = 256;
 
 export interface OutputOwner {
   /** The kernel has not taken everything; `onDrained` follows. */
   onBlocked(): void;
-  /** There is no room for what the client has not read. */
-  onNoRoom(): void;
+  /** The client reads nothing, and others need the room of what waits for it. */
+  giveUnreadWay(): void;
 }
 
-export class Http2Output implements ResponseHost {
+export class Http2Output implements ResponseHost, UnreadOwner {
   readonly frames = new FrameBuffer();
   readonly encoder = new HpackEncoder();
   isBlocked = false;
@@ -31,9 +30,13 @@ export class Http2Output implements ResponseHost {
   private readonly waiting = new Set<Http2Response>();
   private isFlushDue = false;
   private isClosed = false;
-  private unreadBytes = 0;
-  /** Bytes of the budget for what the client has not read. */
-  private unreadShare = 0;
+  /** Data that waits for windows. */
+  private waitingBytes = 0;
+  private sentBytes = 0;
+  /** What the connection's peer had read when everything was read. */
+  private readBytes = 0;
+  /** Of responses that are not read; set once some were not. */
+  private place: UnreadPlace | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -62,13 +65,14 @@ export class Http2Output implements ResponseHost {
     if (isTaken) return;
     const wasBlocked = this.isBlocked;
     this.isBlocked = true;
-    if (!this.countUnread(0)) this.owner.onNoRoom();
-    else if (!wasBlocked) this.owner.onBlocked();
+    this.countUnread(0);
+    if (!wasBlocked) this.owner.onBlocked();
   }
 
   /** The kernel has taken everything. */
   onDrained(): void {
     this.isBlocked = false;
+    this.readBytes = this.connection.progressBytes;
     this.countUnread(0);
     this.sendWaiting();
   }
@@ -78,14 +82,15 @@ export class Http2Output implements ResponseHost {
     this.isClosed = true;
     this.frames.clear();
     this.waiting.clear();
-    if (this.unreadShare > 0) this.relay.budget.give(this.unreadShare);
-    this.unreadShare = this.unreadBytes = 0;
+    if (this.place !== undefined) this.relay.unread.free(this.place);
+    this.waitingBytes = 0;
   }
 
   // Called by the responses.
 
   sendData(stream: number, bytes: Uint8Array, start: number, end: number): void {
     this.sendWindow -= end - start;
+    this.sentBytes += end - start;
     if (end - start >= USEFUL_DATA_BYTES) this.idleFrames.forgive(FORGIVEN_FOR_DATA);
     this.frames.data(stream, bytes, start, end);
     if (this.frames.length >= FULL_BYTES) this.write();
@@ -99,15 +104,26 @@ export class Http2Output implements ResponseHost {
     this.waiting.delete(response);
   }
 
-  countUnread(change: number): boolean {
-    if (this.isClosed) return true;
-    this.unreadBytes += change;
-    const held = Math.max(0, this.unreadBytes + this.connection.waitingBytes - FREE_UNREAD_BYTES);
-    const more = held - this.unreadShare;
-    if (more > 0 && !this.relay.budget.take(more)) return false;
-    if (more < 0) this.relay.budget.give(-more);
-    this.unreadShare = held;
-    return true;
+  countUnread(change: number): void {
+    if (this.isClosed) return;
+    this.waitingBytes += change;
+    if (this.waitingBytes > 0 || this.isBlocked) {
+      this.place ??= new UnreadPlace(this);
+      this.relay.unread.count(this.place);
+    } else if (this.place !== undefined) this.relay.unread.drained(this.place);
+  }
+
+  get unreadBytes(): number {
+    return this.waitingBytes + this.connection.waitingBytes;
+  }
+
+  /** Data that was sent because of a window, or was read from a connection that is blocked. Replies to pings do not count. */
+  get progressBytes(): number {
+    return this.sentBytes + (this.isBlocked ? this.connection.progressBytes : this.readBytes);
+  }
+
+  giveUnreadWay(): void {
+    this.owner.giveUnreadWay();
   }
 
   /** Grants more of the connection's window. Returns false if it becomes too large. */

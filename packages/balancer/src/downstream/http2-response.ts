@@ -9,7 +9,7 @@ import type { HpackEncoder } from "../http2/hpack-encoder.js";
 import { MAX_FRAME_BYTES } from "../http2/protocol.js";
 import { WaitingBytes } from "../transport/buffers.js";
 import type { DownstreamResponse, LocalStatus } from "./downstream.js";
-import { addIdTo } from "./http1-response.js";
+import { addHstsTo, addIdTo } from "./http1-response.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
 import { type LocalPage, ownPage, withLine } from "./local-response.js";
 
@@ -28,8 +28,8 @@ export interface ResponseHost {
   /** Has this one go on when the connection can take more. */
   wait(response: Http2Response): void;
   stopWaiting(response: Http2Response): void;
-  /** Counts bytes that wait for the client. Returns false if they have no room. */
-  countUnread(change: number): boolean;
+  /** Counts bytes that wait for the client. */
+  countUnread(change: number): void;
 }
 
 /** One per process; made for the first connection. */
@@ -55,6 +55,8 @@ export class ResponseScratch {
 
 export class Http2Response implements DownstreamResponse, AcknowledgingConnection {
   isHead = false;
+  /** Whether the client uses TLS. */
+  isSecure = false;
   takesTrailers = false;
   trailers: Uint8Array | undefined;
   page: LocalPage | undefined;
@@ -67,8 +69,8 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   /** What does not fit into the windows. */
   private readonly waiting = new WaitingBytes();
   private sentBytes = 0;
-  /** Whether there is no room for what the client lets wait. */
-  private isOverBudget = false;
+  /** Bytes of the budget for what is buffered so that an instance is free earlier. */
+  private bufferedBytes = 0;
   private slowReader: SlowReader | undefined;
   /** Set while a response lasts that a drain may end early. */
   private lasting: LastingResponse | undefined;
@@ -89,13 +91,14 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     this.id = id;
     this.sendWindow = sendWindow;
     this.sentBytes = this.endedEarlyAt = 0;
-    this.isOverBudget = this.isHead = this.takesTrailers = false;
+    this.isHead = this.takesTrailers = false;
     this.trailers = this.page = this.lasting = undefined;
   }
 
   /** Drops what waits. */
   clear(): void {
     this.lasting = undefined;
+    this.giveBackBuffered();
     if (this.waiting.length === 0) return;
     this.host.countUnread(-this.waiting.length);
     this.host.stopWaiting(this);
@@ -126,6 +129,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   /** Sends the response's head. */
   head(head: ResponseHead): void {
     if (this.identity !== undefined) addIdTo(head, this.identity);
+    if (this.isSecure && this.relay.hsts !== undefined) addHstsTo(head, this.relay.hsts);
     const { drainClosesPerSecond, eventStreamRetryMs } = this.relay.limits;
     if (drainClosesPerSecond > 0 && !this.isHead) this.lasting = lastingResponse(head, eventStreamRetryMs);
     this.putHead(head);
@@ -166,7 +170,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   private hold(bytes: Uint8Array, start: number, end: number): void {
     this.waiting.add(bytes.subarray(start, end));
-    if (!this.host.countUnread(end - start)) this.isOverBudget = true;
+    this.host.countUnread(end - start);
     this.host.wait(this);
   }
 
@@ -192,6 +196,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   /** Reports that nothing waits any more. */
   settle(): void {
     if (this.waiting.length > 0) return;
+    this.giveBackBuffered();
     this.host.stopWaiting(this);
     this.owner.onSent();
   }
@@ -255,7 +260,16 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   }
 
   mayHold(maxBytes: number): boolean {
-    return this.waiting.length <= maxBytes && !this.isOverBudget;
+    if (this.waiting.length > maxBytes) return false;
+    const more = this.waiting.length - this.bufferedBytes;
+    if (more > 0 && !this.relay.budget.take(more)) return false;
+    this.bufferedBytes += Math.max(0, more);
+    return true;
+  }
+
+  private giveBackBuffered(): void {
+    if (this.bufferedBytes > 0) this.relay.budget.give(this.bufferedBytes);
+    this.bufferedBytes = 0;
   }
 
   get isBehind(): boolean {
@@ -268,14 +282,12 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   beginSlowReading(): number {
     const { deadlines, limits } = this.relay;
-    if (this.isOverBudget) return deadlines.now;
     this.slowReader ??= new SlowReader(this, limits.sendTimeoutMs);
     return this.slowReader.begin(deadlines.now);
   }
 
   lookAtReading(): number {
     const { deadlines, limits } = this.relay;
-    if (this.isOverBudget) return 0;
     // Then the connection is judged.
     if (this.host.isBlocked) return this.beginSlowReading();
     return this.slowReader?.lookAtPace(deadlines.now, limits.minBodyBytesPerSecond / 1000) ?? 0;

@@ -68,7 +68,9 @@ export class Http2Stream implements Downstream {
   ) {
     this.exchange = new Exchange(relay, this, peer);
     this.response = new Http2Response(relay, host.output, scratch, this);
-    const { identity } = this.exchange.request;
+    this.response.isSecure = peer.secure !== undefined;
+    const { identity, logged } = this.exchange.request;
+    if (logged !== undefined) logged.isHttp2 = true;
     if (identity?.isInResponse === true) this.response.identity = identity;
   }
 

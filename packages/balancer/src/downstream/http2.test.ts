@@ -23,6 +23,7 @@ import { Deadlines } from "../deadlines.js";
 import { BufferBudget } from "../exchange/buffer-budget.js";
 import type { Relay } from "../exchange/relay.js";
 import { SpareHeads } from "../exchange/spare-heads.js";
+import type { UnreadPlace } from "../exchange/unread-bytes.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import { RequestHead } from "../http1/request-head.js";
@@ -43,6 +44,7 @@ const WAITING = {
 } as unknown as Pool;
 
 function bench(budget = new BufferBudget(100_000_000), limits: Partial<typeof LIMITS> = {}) {
+  const places = new Set<UnreadPlace>();
   const relay = {
     limits: { ...LIMITS, ...limits },
     budget,
@@ -56,6 +58,11 @@ function bench(budget = new BufferBudget(100_000_000), limits: Partial<typeof LI
     // Others get 404.
     router: new Router([{ text: "/waits", target: WAITING }]),
     probes: undefined,
+    unread: {
+      count: (place: UnreadPlace) => void places.add(place),
+      drained: (place: UnreadPlace) => void places.delete(place),
+      free: (place: UnreadPlace) => void places.delete(place),
+    },
     isDraining: false,
     drainingSince: Number.POSITIVE_INFINITY,
   } as unknown as Relay;
@@ -76,7 +83,8 @@ function bench(budget = new BufferBudget(100_000_000), limits: Partial<typeof LI
     say(HELLO);
     return { connection, client, say, hear };
   };
-  return { relay, gone, open };
+  const unread = () => [...places].map(({ owner }) => owner.unreadBytes);
+  return { relay, gone, open, unread };
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
@@ -206,20 +214,26 @@ it("sends the responses of a turn in one write, and each with the end of its str
   ]);
 });
 
-it("keeps what a client does not read within the budget, and counts it until it is gone", async () => {
-  const budget = new BufferBudget(600_000);
-  const { open, gone } = bench(budget);
-  const clients = Array.from({ length: 6 }, () => open(0));
-  // Each request gets a response of its own, and no window for the body.
-  const request = (n: number) => headers(2 * n + 1, [...GET, ["x", "y".repeat(10)]]);
-  for (let n = 0; n < 4000; n++) for (const { say, connection } of clients) if (!connection.isPaused) say(request(n));
-  for (let n = 0; n < 50; n++) await turn();
-  const held = clients.map(({ connection }) => connection.waitingBytes);
-  expect(Math.max(...held)).toBeLessThan(600_000);
-  expect(held.reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(6 * 262_144 + 600_000);
-  for (const { connection } of clients) connection.owner.onClose();
-  expect(gone).toHaveLength(6);
-  expect(budget.take(600_000)).toBe(true);
+it("counts what a client does not read, by its windows or its kernel, and one that reads nothing gives way", async () => {
+  const { open, gone, relay, unread } = bench();
+  // No window for bodies, and 404 for each request.
+  const closed = open();
+  closed.say(settings([Setting.INITIAL_WINDOW_SIZE, 0]));
+  const blocked = open(0);
+  for (let n = 0; n < 128; n++) closed.say(headers(2 * n + 1, GET));
+  for (let n = 0; n < 128; n++) blocked.say(headers(2 * n + 1, GET));
+  for (let n = 0; n < 20; n++) await turn();
+  const heads = blocked.connection.waitingBytes;
+  // The kernel takes nothing of what was written.
+  expect(heads).toBeGreaterThan(1000);
+  const [inStreams, ofBlocked = 0] = unread();
+  expect([inStreams, ofBlocked >= heads]).toEqual([128 * 14, true]);
+  closed.say(settings([Setting.INITIAL_WINDOW_SIZE, 100]));
+  await turn();
+  expect(unread()).toEqual([ofBlocked]);
+  blocked.client.giveUnreadWay();
+  expect([gone.length, blocked.connection.isClosed, unread()]).toEqual([1, true, []]);
+  expect(relay.counters.inFlight).toBe(0);
 });
 
 const after = (relay: Relay, ms: number) => {

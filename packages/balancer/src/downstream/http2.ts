@@ -322,7 +322,8 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
     if (connection.waitingBytes > MAX_UNWRITTEN_BYTES) this.reading.pause(Pause.UNREAD);
   }
 
-  onNoRoom(): void {
+  giveUnreadWay(): void {
+    for (const { exchange } of this.streams.values()) if (exchange.hasResponse) exchange.abort();
     this.abort();
   }
 

@@ -177,7 +177,20 @@ class Line {
     const { positions } = head;
     return this.bytes(headBytes, start + (positions[field] as number), start + (positions[field + 1] as number));
   }
+
+  /** Writes the request line with the version that the client speaks. */
+  requestOfHttp2(entry: AccessEntry): boolean {
+    const { head, headBytes, start } = entry;
+    const at = start + ((head?.positions[LOGGED.LINE + 1] as number) - VERSION_2.length);
+    headBytes.set(VERSION_2, at);
+    const isWritten = this.part(entry, LOGGED.LINE);
+    headBytes.set(VERSION_1, at);
+    return isWritten;
+  }
 }
+
+const VERSION_1 = ascii("1.1");
+const VERSION_2 = ascii("2.0");
 
 type Write = (entry: AccessEntry, line: Line) => boolean;
 
@@ -186,7 +199,7 @@ const WRITERS: Readonly<Record<AccessField, Write>> = {
   time: ({ timeMs }, line) => line.text(isoTime(timeMs)),
   clientAddress: ({ clientAddress }, line) => line.text(clientAddress),
   protocol: ({ head, isHttps }, line) => line.text(head && (isHttps ? "https" : "http")),
-  httpVersion: ({ head }, line) => line.text(head && (head.minorVersion === 1 ? "1.1" : "1.0")),
+  httpVersion: ({ head }, line) => line.text(head && (head.isHttp2 ? "2.0" : head.minorVersion === 1 ? "1.1" : "1.0")),
   host: (entry, line) => line.part(entry, LOGGED.HOST),
   method: ({ head }, line) => line.text(head?.method),
   target: (entry, line) => line.part(entry, LOGGED.TARGET),
@@ -215,7 +228,7 @@ const WRITERS: Readonly<Record<AccessField, Write>> = {
     line.put(clockOf(timeMs));
     return true;
   },
-  request: (entry, line) => line.part(entry, LOGGED.LINE),
+  request: (entry, line) => (entry.head?.isHttp2 === true ? line.requestOfHttp2(entry) : line.part(entry, LOGGED.LINE)),
   seconds: ({ durationMs }, line) => line.seconds(durationMs),
 };
 

@@ -14,12 +14,13 @@ import { LoggedHead } from "./logged-head.js";
 
 const limits = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 1000 };
 
-function line(request: string, more: Partial<AccessEntry> = {}, format = COMBINED): string {
+function line(request: string, more: Partial<AccessEntry> = {}, format = COMBINED, isHttp2 = false): string {
   const bytes = Buffer.from(request, "latin1");
   const head = new RequestHead(limits);
   expect(head.parse(bytes, 0, bytes.length)).toBe(bytes.length);
   const logged = new LoggedHead();
   logged.note(head, 0, bytes.length);
+  logged.isHttp2 = isHttp2;
   // Where the head lies in its bytes does not matter.
   const [headBytes, start] = [Buffer.concat([Buffer.from("xyz"), bytes]), 3];
   const entry: AccessEntry = {
@@ -43,6 +44,11 @@ test("a combined line has seconds and the instance at its end", () => {
   expect(line(`\r\n${request.replace(/\r\n.*\r\n\r\n/s, "\r\n\r\n")}`, { instance: undefined, status: 404 })).toBe(
     '192.0.2.1 - - [10/Oct/2000:13:55:36 +0000] "GET /a?b=c HTTP/1.0" 404 12 "-" "-" 0.001500 -\n',
   );
+});
+
+test("a request over HTTP/2 has its version, and its head stays as it is kept", () => {
+  const request = "GET /a HTTP/1.1\r\nhost: x\r\n\r\n";
+  expect(line(request, {}, "{request} {httpVersion}", true)).toBe("GET /a HTTP/2.0 2.0\n");
 });
 
 test.each([

@@ -105,7 +105,7 @@ export class AccessLog {
     entry.durationMs = now - startedAt;
     entry.timeMs = startedAt + this.clockOffset;
     entry.clientAddress = client?.client ?? peer.node;
-    entry.isHttps = client?.isHttps ?? false;
+    entry.isHttps = (client ?? peer.fields).isHttps;
     entry.head = isKnown ? logged : undefined;
     if (isKnown) entry.headBytes = bytes;
     entry.start = kept.start;

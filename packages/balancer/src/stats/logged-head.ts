@@ -15,6 +15,8 @@ export const LOGGED = { LINE: 0, TARGET: 2, HOST: 4, REFERER: 6, USER_AGENT: 8, 
 export class LoggedHead {
   method = "";
   minorVersion = 1;
+  /** Whether its clients speak HTTP/2; the head is then kept as that of HTTP/1.1. */
+  isHttp2 = false;
   /** Start and end of each, relative to the beginning of the head, whose bytes may be copied elsewhere. Both 0: there is none. */
   readonly positions = new Int32Array(12);
 

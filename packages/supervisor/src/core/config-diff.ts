@@ -46,7 +46,7 @@ const NOT_A_KEY = new Set(["name", "env", "secrets", "release", "launch", "serve
 /** Groups of keys that a config has at the pool's own level. */
 const GROUPS = new Set(["policy", "recycle", "relayed", "workload"]);
 /** Tables whose values may be secret. */
-const HIDDEN = new Set(["env", "headers"]);
+const HIDDEN = new Set(["env", "headers", "externalAccount"]);
 const MAX_VALUE = 160;
 
 /** Returns the differing keys: of the fleet, of the balancer, of each pool. */

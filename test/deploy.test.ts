@@ -133,9 +133,9 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect(instances?.[0]).toMatchObject({ pid: first, other: { role: "replacement", state: "ready" } });
   const refused = await Promise.all([
     ...[project.scale("web", 3), project.restart("web.2"), project.reload(), project.deploy(request)],
-    project.stop("web"),
+    ...[project.stop("web"), project.cli(["drain", "web.1"])],
   ]);
-  expect(refused.map(({ code }) => code)).toEqual([5, 5, 5, 5, 5]);
+  expect(refused.map(({ code }) => code)).toEqual([5, 5, 5, 5, 5, 5]);
   expect(await project.rollback()).toMatchObject({ code: 0, output: expect.stringContaining("taken back") });
   // No client has had a response of it.
   expect(await deploy).toMatchObject({ code: 6, output: expect.stringContaining("by an operator") });
@@ -251,6 +251,18 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   rmSync(join(project.folder, "ran"));
   expect(pidsOf(former)).toEqual(pidsOf(whole));
   expect((await get(project.port)).body).toBe("v1");
+
+  // Cut off in its last hook, which decides nothing: the release is in service.
+  project.writeConfig({ hooks: { after: { command: ["sh", hook, project.folder] } } }, "releases/next");
+  const done = project.deploy({ ...request, judgeMs: 0 });
+  await waitFor("the last hook to run", () => existsSync(join(project.folder, "ran")));
+  signal(former.pid, "SIGKILL");
+  expect(await done).toMatchObject({ code: 1 });
+  await project.start();
+  const kept = await project.statusWhere("all to be ready", ({ pools }) => pools[0]?.ready === 2);
+  rmSync(join(project.folder, "ran"));
+  expect(kept.pools[0]).toMatchObject({ release: join(project.folder, "releases/next") });
+  expect((await get(project.port)).body).toBe("v2");
 });
 
 /** The file of the newest deploy in the history. */

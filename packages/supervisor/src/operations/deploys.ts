@@ -81,6 +81,19 @@ export class Deploys {
     return this.trial?.begun.has(pool) ?? false;
   }
 
+  /** Why a slot cannot be drained: its canary would get no requests, and the release would go on without a verdict. */
+  refusalToDrain(name: string): (OperationResult & { ok: false }) | undefined {
+    const { trial } = this;
+    const isTried = trial?.parts.some((part) => {
+      const rollout = this.options.rollouts.of(part.name);
+      const slots = rollout?.canary?.isOver === false ? rollout.canary.slots : [];
+      return slots.some((index) => `${part.name}.${index}` === name);
+    });
+    if (isTried !== true) return undefined;
+    const hint = "drain another instance, or end the deploy with paceline rollback";
+    return { ok: false, code: "busy", message: `a canary is being tried in ${name}: ${hint}` };
+  }
+
   statusOf(pool: string): Omit<DeployStatus, "arms"> | null {
     const { trial } = this;
     const part = trial?.parts.find(({ name }) => name === pool);

@@ -72,9 +72,10 @@ export class OperatorCommands
   }
 
   turn(...[change, onProgress, by]: Parameters<SupervisorApi["turn"]>): Promise<OperationResult> {
-    const { history, locking, turns } = this.parts;
+    const { history, locking, turns, deploys } = this.parts;
     const begin = { command: change.do, target: change.name, detail: turnText(change), by } as const;
-    const run = async (tell: ProgressListener) => locking.refusal() ?? turns.change(change, tell);
+    const busy = () => (change.do === "drain" ? deploys.refusalToDrain(change.name) : undefined);
+    const run = async (tell: ProgressListener) => locking.refusal() ?? busy() ?? turns.change(change, tell);
     return this.saved(history.record(begin, onProgress, run), onProgress);
   }
 

@@ -69,12 +69,30 @@ for (let byte = 32; byte < 127; byte++) IS_PLAIN[byte] = byte === QUOTE || byte 
 const THREE_DIGITS = new Uint8Array(3000);
 for (let value = 0; value < 1000; value++) THREE_DIGITS.set(ascii(String(value).padStart(3, "0")), 3 * value);
 
+/** How many bytes may be written behind a text, and are then written over. */
+const OVERSHOOT_BYTES = 7;
+
+/** A text of our own, in ASCII, as numbers that are written eight bytes at once. None of them is NaN, whose bytes a runtime may change. */
+class PackedText {
+  readonly numbers: Float64Array;
+  readonly length: number;
+
+  constructor(text: string) {
+    const bytes = Buffer.alloc(Math.ceil(text.length / 8) * 8);
+    bytes.write(text, "latin1");
+    this.numbers = new Float64Array(bytes.length / 8);
+    for (let i = 0; i < this.numbers.length; i++) this.numbers[i] = bytes.readDoubleLE(8 * i);
+    this.length = text.length;
+  }
+}
+
 /**
- * A line that is being written, with the two ways to write a value. A missing value is `-`, and left out of JSON. Written byte by byte:
- * a call of the runtime for each of these short texts costs more than the whole line.
+ * A line that is being written, with the two ways to write a value. A missing value is `-`, and left out of JSON. Written by stores into
+ * the buffer: a call of the runtime for each of these short texts would cost more than the whole line.
  */
 class Line {
   to: Uint8Array = new Uint8Array(0);
+  private view: DataView = new DataView(new ArrayBuffer(0));
   at = 0;
 
   constructor(private readonly isJson: boolean) {}
@@ -84,11 +102,17 @@ class Line {
     return false;
   }
 
-  put(bytes: Uint8Array): void {
-    const { to } = this;
-    let { at } = this;
-    for (let i = 0; i < bytes.length; i++) to[at++] = bytes[i] as number;
+  begin(to: Uint8Array, at: number): void {
     this.at = at;
+    if (this.to === to) return;
+    this.to = to;
+    this.view = new DataView(to.buffer, to.byteOffset, to.length);
+  }
+
+  put({ numbers, length }: PackedText): void {
+    const { view, at } = this;
+    for (let i = 0; i < numbers.length; i++) view.setFloat64(at + 8 * i, numbers[i] as number, true);
+    this.at = at + length;
   }
 
   private raw(text: string): void {
@@ -109,14 +133,17 @@ class Line {
 
   number(value: number): boolean {
     if (value < 0) return this.missing();
-    this.at = writeDecimal(value, this.to, this.at);
+    if (value < 1000) this.threeDigits(value, value < 10 ? 2 : value < 100 ? 1 : 0);
+    else this.at = writeDecimal(value, this.to, this.at);
     return true;
   }
 
-  private threeDigits(value: number): void {
-    const { to, at } = this;
-    for (let i = 0; i < 3; i++) to[at + i] = THREE_DIGITS[3 * value + i] as number;
-    this.at = at + 3;
+  /** @param skipped how many of them are left out at the beginning */
+  private threeDigits(value: number, skipped = 0): void {
+    const { to } = this;
+    let { at } = this;
+    for (let i = skipped; i < 3; i++) to[at++] = THREE_DIGITS[3 * value + i] as number;
+    this.at = at;
   }
 
   /** Writes up to three decimals, such as `1.5`. */
@@ -240,7 +267,7 @@ const TIMED: ReadonlySet<AccessField> = new Set(["firstByteMs", "queueMs", "conn
 
 /** The text before a field, in JSON its name, and the field. */
 interface Step {
-  readonly before: Uint8Array;
+  readonly before: PackedText;
   readonly write: Write;
 }
 
@@ -254,7 +281,7 @@ export class AccessFormat {
   private readonly fields: readonly AccessField[];
   private readonly steps: readonly Step[];
   /** What follows the last field. */
-  private readonly end: Uint8Array;
+  private readonly end: PackedText;
 
   /** @param format `json`, or a template, validated with the configuration */
   constructor(format: string) {
@@ -269,17 +296,17 @@ export class AccessFormat {
       if ("text" in part) before += part.text;
       else {
         const name = `${fields.length === 0 ? "{" : ","}"${part.field}":`;
-        steps.push({ before: ascii(this.isJson ? name : before), write: WRITERS[part.field] });
+        steps.push({ before: new PackedText(this.isJson ? name : before), write: WRITERS[part.field] });
         fields.push(part.field);
         before = "";
       }
     }
     this.fields = fields;
     this.steps = steps;
-    this.end = ascii(this.isJson ? "}\n" : `${before}\n`);
+    this.end = new PackedText(this.isJson ? "}\n" : `${before}\n`);
     this.hasTimes = fields.some((field) => TIMED.has(field));
     const boundOf = (field: AccessField) => (LONG.has(field) ? MAX_ESCAPED_BYTES : MAX_SHORT_BYTES);
-    const texts = steps.reduce((sum, step) => sum + step.before.length, this.end.length);
+    const texts = steps.reduce((sum, step) => sum + step.before.length, this.end.length + OVERSHOOT_BYTES);
     this.maxBytes = fields.map(boundOf).reduce((sum, bytes) => sum + bytes, texts);
   }
 
@@ -290,8 +317,7 @@ export class AccessFormat {
   /** Writes the line and its end at `at`, where `maxBytes` fit. Returns the position after it. */
   write(entry: AccessEntry, to: Uint8Array, at: number): number {
     const { line, isJson } = this;
-    line.to = to;
-    line.at = at;
+    line.begin(to, at);
     for (const { before, write } of this.steps) {
       const from = line.at;
       line.put(before);
@@ -322,17 +348,19 @@ function isIdOfClient({ head, headBytes, start }: AccessEntry): boolean {
 }
 
 let clockSecond = Number.NaN;
-let clock = ascii("");
+let clock = new PackedText("");
 
 /** Returns `10/Oct/2000:13:55:36 +0000`; computed once per second. */
-function clockOf(timeMs: number): Uint8Array {
+function clockOf(timeMs: number): PackedText {
   const now = Math.floor(timeMs / 1000);
   if (now === clockSecond) return clock;
   clockSecond = now;
   const date = new Date(now * 1000);
   const two = (value: number) => String(value).padStart(2, "0");
   const day = `${two(date.getUTCDate())}/${MONTHS[date.getUTCMonth()]}/${date.getUTCFullYear()}`;
-  clock = ascii(`${day}:${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`);
+  clock = new PackedText(
+    `${day}:${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`,
+  );
   return clock;
 }
 

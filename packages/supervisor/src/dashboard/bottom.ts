@@ -141,9 +141,10 @@ function stateOf({ filter, sort, view }: Model): Line {
   return text === "" ? [] : [segment(` ${text} `, "accent")];
 }
 
-function hints({ view, ownership }: Model, width: number): Line {
+function hints({ view, ownership, status }: Model, width: number): Line {
+  const isHeld = view === "canary" && status?.pools.some(({ deploy }) => deploy?.isHeld === true);
   const all = [
-    ...HINTS[view],
+    ...HINTS[view].map(([key, word]) => [key, isHeld && key === "h" ? "resume" : word] as const),
     ...(view === "overview" && ownership === "started" ? [["Ctrl-C", "stop"] as const] : []),
   ];
   const line: Line = [segment(" ")];

@@ -153,7 +153,15 @@ describe("a further start", () => {
     expect(damaged.entries).toHaveLength(1);
   });
 
-  it("counts the orders of one that was killed", async () => {
+  it("counts the order during which the former one was killed", async () => {
+    const killed = new Fleet();
+    killed.answer = () => new Promise(() => {});
+    killed.automatic.start();
+    await vi.waitFor(() => expect(killed.orders).toHaveLength(1));
+    expect(new Fleet().automatic.names()[0]?.plan.orders).toHaveLength(1);
+  });
+
+  it("orders no more often than the former one might", async () => {
     const first = new Fleet();
     first.answer = unreachable;
     await first.start();

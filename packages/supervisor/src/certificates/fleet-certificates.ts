@@ -85,13 +85,15 @@ export class FleetCertificates {
 
   views(): CertificateView[] {
     const now = Date.now();
-    const { all, status } = this.options.store;
+    const { store } = this.options;
+    const { all, status } = store;
     const given = all.filter(({ source }) => source !== "automatic");
     const problemOf = ({ names }: CertificateEntry) =>
       status.find((each) => each.names.join() === names.join() && each.notAfter > now)?.problem ?? null;
+    const inUse = new Map(all.flatMap((each) => (each.source === "automatic" ? [[each.names[0], each]] : [])));
     return [
       ...given.map((entry) => this.viewOf(entry, problemOf(entry), now)),
-      ...(this.automatic?.names() ?? []).map((name) => this.viewOfAutomatic(name, now)),
+      ...(this.automatic?.names() ?? []).map((each) => this.viewOfAutomatic(each, inUse.get(each.plan.name), now)),
     ];
   }
 
@@ -111,11 +113,9 @@ export class FleetCertificates {
 
   private viewOfAutomatic(
     { plan, isOrdering, isRecalled, nextAt, isOnDemand }: AutomaticName,
+    entry: CertificateEntry | undefined,
     now: number,
   ): CertificateView {
-    const entry = this.options.store.all.find(
-      ({ source, names }) => source === "automatic" && names.includes(plan.name),
-    );
     return {
       ...{ names: [plan.name], source: "automatic", issuer: entry ? this.issuerOf(entry).issuer : null },
       ...{ notBefore: plan.issued?.notBefore ?? null, notAfter: plan.issued?.notAfter ?? null },

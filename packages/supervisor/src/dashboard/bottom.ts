@@ -114,7 +114,11 @@ function contents(model: Model, width: number): Line {
       return typing(":", mode.text, "Tab completes   Enter runs   Esc");
     case "normal": {
       // A failure stays visible until it is resolved.
-      const failure = model.status?.watch?.failure ?? model.status?.problem ?? null;
+      const failure =
+        model.status?.watch?.failure ??
+        model.status?.problem ??
+        model.status?.certificates?.problems[0]?.reason ??
+        null;
       const shown = notice ?? (failure === null ? null : { text: failure, tone: "bad" as const });
       if (shown !== null) {
         const { style, mark } = TONE[shown.tone];

@@ -1,0 +1,135 @@
+/** The limits, refusals and failures of HTTP/1.1 over HTTP/2: each stream has them, and the other streams of its connection go on. */
+import { once } from "node:events";
+import http2 from "node:http2";
+import path from "node:path";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { BalancerProcess } from "./support/balancer-process.js";
+import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+afterAll(() => BalancerProcess.stopIdle());
+
+const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const LARGE = 1_000_000;
+/** Responds by the path; one to /silent has none, and one to /cut ends too early. */
+function respond({ received, socket }: UpstreamConnection): void {
+  const at = received.lastIndexOf("\r\n\r\n");
+  if (at + 4 !== received.length || !/^GET |\nGET /.test(received)) return;
+  const target = /(?:^|\n)GET \/(\S*) [^\n]*\n(?:[^\n]+\n)*\r\n$/.exec(received)?.[1];
+  if (target === "silent") return;
+  if (target === "cut") {
+    socket.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", () => socket.destroy());
+    return;
+  }
+  if (target === "large") {
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${LARGE}\r\n\r\n`);
+    socket.write(Buffer.alloc(LARGE, "x"));
+    return;
+  }
+  socket.write(HELLO);
+}
+
+/** Resolves with the status, or the error of its reset, when the stream has closed. */
+async function outcome(request: http2.ClientHttp2Stream): Promise<string> {
+  let status: number | undefined;
+  request.on("response", (headers) => {
+    status = headers[":status"];
+  });
+  request.on("error", () => {});
+  request.resume();
+  if (!request.closed) await once(request, "close").catch(() => {});
+  return request.rstCode === 0 ? String(status) : `${status ?? "none"}, reset ${request.rstCode}`;
+}
+
+describe.each([
+  ["bun", "lane"],
+  ["bun", "http1"],
+  ["node", "http1"],
+] as const)("on %s over %s", (runtime, protocol) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+  let client: http2.ClientHttp2Session;
+
+  async function start(limits: object, settings: http2.Settings = {}): Promise<void> {
+    balancer = await BalancerProcess.lease(runtime, limits);
+    balancer.protocol = protocol;
+    upstream = await ScriptedUpstream.listen(path.join(balancer.directory, "web.sock"), respond, protocol);
+    await balancer.follow({ "web.1#1": upstream.path });
+    client = http2.connect(`http://127.0.0.1:${balancer.port}`, { settings });
+    client.on("error", () => {});
+  }
+
+  const ask = (headers: http2.OutgoingHttpHeaders, endStream = true) =>
+    client.request({ ":path": "/", ...headers }, { endStream });
+
+  afterEach(async () => {
+    client.destroy();
+    await upstream.close();
+    await balancer.giveBack();
+  });
+
+  it("refuses what HTTP/1.1 refuses, with the same statuses, and serves the rest of the connection", async () => {
+    await start({ maxBodyBytes: 1_000_000 });
+    const post = { ":method": "POST" };
+    const tooLong = ask({ ...post }, false);
+    const refused = [
+      ask({ ":authority": "%61" }),
+      ask({ ":path": "/../../x" }),
+      ask({ ":path": "/%00" }),
+      ask({ ...post, "content-length": "1000001" }, false),
+      ask({ ":path": `/${"a".repeat(17_000)}` }),
+      ask({ x: "a".repeat(17_000) }),
+      ask({ expect: "200-ok" }),
+      ask({ ":method": "TRACE" }),
+      ask({ ":method": "A".repeat(25) }),
+    ];
+    tooLong.on("error", () => {});
+    for (let sent = 0; sent <= 1_000_000; sent += 50_000) tooLong.write(Buffer.alloc(50_000));
+    expect(await Promise.all(refused.map(outcome))).toEqual([
+      "400",
+      "400",
+      "400",
+      "413",
+      "414",
+      "431",
+      "417",
+      "501",
+      "501",
+    ]);
+    expect(await outcome(tooLong)).toBe("413");
+    expect(await outcome(ask({}))).toBe("200");
+    expect(upstream.received).not.toMatch(/%61|TRACE|AAAA/);
+  });
+
+  it("408 for a body that stops, 504 for an instance that is silent, a reset for one that fails in the middle", async () => {
+    await start({ bodyTimeoutMs: 300, upstreamResponseTimeoutMs: 300 });
+    const upload = ask({ ":method": "POST", "content-length": "6" }, false);
+    upload.write("abc");
+    expect(await Promise.all([upload, ask({ ":path": "/silent" })].map(outcome))).toEqual(["408", "504"]);
+    expect(await outcome(ask({ ":path": "/cut" }))).toBe("200, reset 2");
+    expect(await outcome(ask({}))).toBe("200");
+  });
+
+  it("resets a stream whose client opens no window for sendTimeoutMs, and only that one", async () => {
+    await start({ sendTimeoutMs: 200, minBodyBytesPerSecond: 0 }, { initialWindowSize: 10 });
+    const slow = ask({ ":path": "/large" });
+    slow.on("error", () => {});
+    await once(slow, "response");
+    // It reads nothing, so that node:http2 opens no window.
+    await once(slow, "close").catch(() => {});
+    expect(slow.rstCode).toBe(http2.constants.NGHTTP2_INTERNAL_ERROR);
+    expect(await outcome(ask({}))).toBe("200");
+  });
+
+  it("a response that waits for windows comes whole, while others overtake it", async () => {
+    await start({}, { initialWindowSize: 1000 });
+    const large = ask({ ":path": "/large" });
+    await once(large, "response");
+    expect(await outcome(ask({}))).toBe("200");
+    let bytes = 0;
+    large.on("data", (piece: Buffer) => {
+      bytes += piece.length;
+    });
+    await once(large, "end");
+    expect(bytes).toBe(LARGE);
+  });
+});

@@ -14,8 +14,9 @@ import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "./reading.js";
 /** A block of fields may have this much more than a head, and be continued this often (CVE-2024-27316). */
 const MAX_BLOCK_ROOM_BYTES = 16_384;
 const MAX_CONTINUATIONS = 8;
-/** The work of a request, in units of a turn's share. */
+/** The work of a request, and of a byte of its fields, which may stand for a whole field; in units of a turn's share. */
 const REQUEST_UNITS = 4096;
+const FIELD_UNITS = 4;
 /** A flag of ours beside those of a HEADERS frame: the stream depends on itself. */
 const SELF_DEPENDENT = 256;
 
@@ -192,7 +193,8 @@ export class Http2Frames implements FrameSink {
       return this.resetNew(id, ErrorCode.PROTOCOL_ERROR);
     }
     owner.start(id, isWhole);
-    return owner.isOpen && this.relay.turnShare.take(REQUEST_UNITS) && --this.requestsLeft > 0;
+    const units = REQUEST_UNITS + FIELD_UNITS * (end - start);
+    return owner.isOpen && this.relay.turnShare.take(units) && --this.requestsLeft > 0;
   }
 
   private resetNew(id: number, error: number): boolean {

@@ -137,7 +137,7 @@ export class Http2Stream implements Downstream {
     if (this.id === id) exchange.onRequestBatch();
   }
 
-  /** Responds to a head that no exchange gets. */
+  /** Responds to a head that no exchange gets. Over HTTP/1.1 it would be the last one of its connection. */
   private refuse(status: LocalStatus): void {
     this.relay.counters.answered(status, 0);
     // It would be that of an earlier request.
@@ -146,6 +146,7 @@ export class Http2Stream implements Downstream {
     this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
     this.respond(status);
     this.response.identity = identity;
+    this.host.countFault();
   }
 
   /** Counts a frame of the body. Returns false if it exceeds the window. */

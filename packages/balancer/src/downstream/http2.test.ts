@@ -130,6 +130,7 @@ describe("floods end with ENHANCE_YOUR_CALM", () => {
           frame(FrameType.PRIORITY, 0, 2 * n + 1, Buffer.concat([uint32(2 * n + 1), Buffer.from([1])])),
         ]),
     ],
+    ["heads that are refused", 600, (n) => headers(2 * n + 1, [...GET, ["expect", "x"]])],
     ["malformed requests (CVE-2019-9514)", 600, (n) => headers(2 * n + 1, [...GET, ["Bad", "name"]])],
     ["empty names (CVE-2019-9516)", 600, (n) => headers(2 * n + 1, [...GET, ["", ""]])],
     ["pings (CVE-2019-9512)", 3000, () => frame(FrameType.PING, 0, 0, "12345678")],

@@ -11,7 +11,7 @@ interface Allowance {
 
 /**
  * Requests that end before their response: the client's resets (CVE-2023-44487), and streams that this server resets for a fault of the
- * client (CVE-2025-8671). A browser cancels at most all its requests of one page at once.
+ * client (CVE-2025-8671), and heads that are refused. A browser cancels at most all its requests of one page at once.
  */
 export const RESETS: Allowance = { atOnce: 256, perSecond: 32 };
 

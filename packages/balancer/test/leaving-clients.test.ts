@@ -1,9 +1,8 @@
 /** Clients that leave while nobody reads their body: noticed within seconds, however they left. */
 import { readFileSync } from "node:fs";
-import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
-import { RawClient } from "./support/raw-client.js";
+import { BalancerProcess, RUNTIMES, SECURE_SETUPS, SETUPS } from "./support/balancer-process.js";
+import { connectTo, RawClient, resetSocket } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 /** More than balancer, upstream and kernels hold; and so little that the client's FIN still comes through. */
@@ -13,7 +12,7 @@ const LITTLE_BYTES = 150_000;
 /** More than all buffers on the way hold. */
 const MUCH_TUNNEL_BYTES = 30_000_000;
 
-describe.concurrent.each(SETUPS)("clients that leave unread, on %s over %s", (runtime, protocol) => {
+describe.concurrent.each(SECURE_SETUPS)("clients that leave unread, on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
   beforeAll(async () => {
@@ -44,7 +43,7 @@ describe.concurrent.each(SETUPS)("clients that leave unread, on %s over %s", (ru
     );
     await balancer.reports(({ inFlight }) => inFlight === 3);
     const [reset, ended, stays] = clients as [RawClient, RawClient, RawClient];
-    reset.socket.resetAndDestroy();
+    resetSocket(reset.socket);
     ended.destroy();
     await balancer.reports(({ inFlight }) => inFlight === 1);
     expect(stays.ending).toBe("open");
@@ -79,11 +78,11 @@ describe.concurrent.each(SETUPS)(
 
     it("leave no connection behind, whenever they do", async () => {
       for (let n = 0; n < 60; n++) {
-        const socket = connect({ port: balancer.port, host: "127.0.0.1" }).on("error", () => {});
+        const socket = connectTo(balancer.port).on("error", () => {});
         socket.pause().write("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3));
         await new Promise((resolve) => setTimeout(resolve, n % 5));
         if (n % 2 === 0) socket.destroy();
-        else socket.resetAndDestroy();
+        else resetSocket(socket);
       }
       await balancer.reports(({ connections, connectionsTotal }) => connections === 0 && connectionsTotal >= 50);
     });
@@ -134,10 +133,10 @@ describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtim
 
   it("end it at once, and its connection to the upstream, which does not read", async () => {
     const quiet = await fill("/");
-    quiet.socket.resetAndDestroy();
+    resetSocket(quiet.socket);
     await balancer.reports(({ inFlight }) => inFlight === 0);
     const client = await fill("/writes");
-    client.socket.resetAndDestroy();
+    resetSocket(client.socket);
     const { socket } = upstream.connections.at(-1) as UpstreamConnection;
     await upstream.until(() => socket.destroyed, "the end of the tunnel");
 

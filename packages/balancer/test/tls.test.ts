@@ -1,4 +1,5 @@
 /** HTTPS: certificates by name and their swap, sessions, limits of handshakes, client certificates, and bytes in both directions. */
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
 import path from "node:path";
@@ -129,12 +130,78 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
     });
   });
 
+  it("asks for client certificates, and says whose it was; nobody else can say that", async () => {
+    await start();
+    const forged =
+      "GET / HTTP/1.1\r\nHost: a.test\r\nX-Client-Cert-Subject: CN=root\r\nX_Client_Cert_Subject: CN=root\r\nConnection: close\r\n\r\n";
+    const { b, wild } = others;
+    const certificate = { cert: b.certificatePem, key: b.keyPem };
+    // They sign themselves: each is its own authority.
+    balancer.certify([testCertificate()], { clientCaPem: b.certificatePem, isClientOptional: true });
+    expect(await ask(await shake(balancer.port, certificate), forged)).toMatch(/hello$/);
+    expect(await ask(await shake(balancer.port), forged)).toMatch(/hello$/);
+    const requests = upstream.received.split("GET / ").slice(1);
+    const [known, unknown] = requests.map((request) => request.match(/^x.client.cert.*$/gim));
+    const fingerprint = new X509Certificate(b.certificatePem).fingerprint256.replaceAll(":", "").toLowerCase();
+    expect(known?.map((line) => line.toLowerCase())).toEqual([
+      "x-client-cert-subject: cn=b.test",
+      `x-client-cert-fingerprint: ${fingerprint}`,
+    ]);
+    expect(unknown).toBeNull();
+    balancer.certify([testCertificate()], { clientCaPem: b.certificatePem });
+    const refused = [{}, { cert: wild.certificatePem, key: wild.keyPem }].map(async (options) => {
+      const socket = await shake(balancer.port, options).catch(() => undefined);
+      return socket === undefined ? "" : ask(socket).catch(() => "");
+    });
+    expect(await Promise.all(refused)).toEqual(["", ""]);
+    expect(await ask(await shake(balancer.port, certificate))).toMatch(/hello$/);
+    balancer.certify();
+  });
+
+  it("reads a PROXY header before TLS", async () => {
+    balancer = await BalancerProcess.start(runtime, {}, ["127.0.0.1"]);
+    upstream = await ScriptedUpstream.listen(path.join(balancer.directory, "web.sock"), respondEach(HELLO), "http1");
+    const listen = [{ fd: 3, address: "127.0.0.1", tls: true, proxied: true }];
+    await balancer.follow({ "web.1#1": upstream.path }, undefined, { listen });
+    const socket = net.connect(balancer.port, "127.0.0.1");
+    socket.write("PROXY TCP4 192.0.2.9 127.0.0.1 12345 443\r\n");
+    const secured = tls.connect({ socket, rejectUnauthorized: false });
+    await once(secured, "secureConnect");
+    expect(await ask(secured)).toMatch(/hello$/);
+    expect(upstream.received).toMatch(/X-Forwarded-For: 192\.0\.2\.9\r\nX-Forwarded-Proto: https/i);
+  });
+
+  it("adds HSTS to responses unless the app has it", async () => {
+    await start();
+    await balancer.follow({ "web.1#1": upstream.path }, undefined, { hsts: "max-age=300" });
+    expect(await ask(await shake(balancer.port))).toMatch(/\r\nStrict-Transport-Security: max-age=300\r\n/);
+  });
+
   it("closes handshakes that do not end in time", async () => {
-    await start({ handshakeTimeoutMs: 200 });
+    await start({ handshakeTimeoutMs: 1000 });
     const [silent, half] = [0, 1].map(() => net.connect(balancer.port, "127.0.0.1").on("error", () => {}));
     const closed = [silent, half].map((socket) => new Promise((resolve) => socket?.on("close", resolve)));
     half?.write(Buffer.from([22, 3, 1, 2, 0, 1]));
     await Promise.all(closed);
     expect(await ask(await shake(balancer.port))).toMatch(/hello$/);
   });
+});
+
+it("http is redirected to https, except what a certificate authority asks for", async () => {
+  const balancer = await BalancerProcess.start("bun");
+  await balancer.follow({}, [], { listen: [{ fd: 3, address: "127.0.0.1", redirect: 8443 }] });
+  const client = await RawClient.connect(balancer.port);
+  const get = (target: string, host = "a.test:8080") => `GET ${target} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
+  await client.send(get("/a/../b?c=d") + get("/.well-known/acme-challenge/token") + get("/", "[::1]:80"));
+  await client.until(({ received }) => received.split("HTTP/1.1 ").length === 4, "three responses");
+  const [, ...responses] = client.received.split("HTTP/1.1 ");
+  expect(
+    responses.map((response) => /^(\d+).*?(?:Location: (\S+))?\r\n(?:Connection.*)?\r\n/s.exec(response)?.slice(1, 3)),
+  ).toEqual([
+    ["308", "https://a.test:8443/a/../b?c=d"],
+    ["404", undefined],
+    ["308", "https://[::1]:8443/"],
+  ]);
+  client.destroy();
+  await balancer.stop();
 });

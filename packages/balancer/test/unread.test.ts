@@ -1,8 +1,8 @@
 /** Clients that send requests and do not read: queued bytes are limited, and they count until their descriptor is closed. */
-import net from "node:net";
+import type net from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
-import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { connectTo, exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 /** A client that reads nothing is cut after three times that. */
@@ -49,7 +49,7 @@ describe.concurrent.each(SETUPS)("a client that pipelines and does not read, on 
   });
 
   it("is served no more than the sockets hold, until it reads or is cut", async () => {
-    const reader = net.connect(balancer.port, "127.0.0.1");
+    const reader = connectTo(balancer.port);
     reader.pause().write(requests(500));
     await upstream.until(({ received }) => received.includes("GET /4 "), "more than what waits for a client");
     expect(await numbersOf(reader, 500)).toEqual(Array.from({ length: 500 }, (_, i) => i));
@@ -85,7 +85,7 @@ describe.concurrent.each(RUNTIMES)(
       try {
         const upstreams = [{ id: "web.1#1", name: "web.1", socket: upstream.path, maxInFlight: 1 }];
         await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
-        const client = net.connect(balancer.port, "127.0.0.1");
+        const client = connectTo(balancer.port);
         client.pause().write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         // The upstream is done, and the client has not started to read.
         await balancer.reports(({ requestsTotal, inFlight }) => requestsTotal === 1 && inFlight === 0);
@@ -123,7 +123,7 @@ describe.concurrent.each(SETUPS)(
       );
       const silent: net.Socket[] = [];
       const ask = () => {
-        const client = net.connect(balancer.port, "127.0.0.1").on("error", () => {});
+        const client = connectTo(balancer.port).on("error", () => {});
         client.pause().write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         return client;
       };

@@ -40,7 +40,8 @@ export function nodeTls(contexts: Contexts): TlsService["begin"] {
         get hasPeerEnded() {
           return acknowledgements.hasPeerEnded;
         },
-        lookIfReset: () => void socket.write(NOTHING),
+        // Below TLS, which ignores that an empty write fails.
+        lookIfReset: () => void raw.write(NOTHING),
       },
       remoteAddress,
       ends,

@@ -84,7 +84,9 @@ export class TlsConnection implements Connection {
   }
 
   get hasPeerLeft(): boolean {
-    return this.closing !== "closed" && this.below.hasPeerEnded;
+    if (this.closing === "closed") return false;
+    this.lookIfReset();
+    return this.below.hasPeerEnded;
   }
 
   lookIfReset(): void {

@@ -172,7 +172,8 @@ export class BalancerProcess {
     });
     this.listening = bind();
     this.port = this.listening.port;
-    if (runtime.endsWith("TLS")) {
+    // With the variable, all tests are run over TLS.
+    if (runtime.endsWith("TLS") || process.env.PACELINE_TEST_TLS === "1") {
       this.isSecure = true;
       securePorts.add(this.port);
     }
@@ -212,7 +213,7 @@ export class BalancerProcess {
   async follow(
     upstreams: Record<string, string>,
     pools?: SnapshotPool[],
-    more: Partial<Pick<Snapshot, "probes" | "stopping" | "rateLimits" | "listen">> = {},
+    more: Partial<Pick<Snapshot, "probes" | "stopping" | "rateLimits" | "listen" | "hsts">> = {},
   ): Promise<Applied> {
     this.version++;
     const { version } = this;

@@ -6,6 +6,23 @@ import { Changes } from "./changes.js";
 /** The ports at which clients speak TLS. */
 export const securePorts = new Set<number>();
 
+/** The TCP sockets below those of TLS. */
+const below = new WeakMap<net.Socket, net.Socket>();
+
+/** Connects, by TLS if the port needs it. */
+export function connectTo(port: number, localAddress = "127.0.0.1"): net.Socket {
+  const socket = net.connect({ port, host: "127.0.0.1", localAddress, allowHalfOpen: true });
+  if (!securePorts.has(port)) return socket;
+  const secured = tls.connect({ socket, servername: "a.test", rejectUnauthorized: false });
+  below.set(secured, socket);
+  return secured;
+}
+
+/** Closes a connection with a reset. */
+export function resetSocket(socket: net.Socket): void {
+  (below.get(socket) ?? socket).resetAndDestroy();
+}
+
 export type Ending = "open" | "fin" | "reset";
 
 export class RawClient {
@@ -15,14 +32,10 @@ export class RawClient {
 
   /** @param localAddress such as 127.0.0.2, for a client of another address */
   static async connect(port: number, localAddress = "127.0.0.1"): Promise<RawClient> {
-    const options = { port, host: "127.0.0.1", localAddress, allowHalfOpen: true };
-    const isSecure = securePorts.has(port);
-    const socket = isSecure
-      ? tls.connect({ ...options, servername: "a.test", rejectUnauthorized: false })
-      : net.connect(options);
+    const socket = connectTo(port, localAddress);
     let wasReset = false;
     await new Promise<void>((resolve, reject) => {
-      socket.once(isSecure ? "secureConnect" : "connect", resolve);
+      socket.once(socket instanceof tls.TLSSocket ? "secureConnect" : "connect", resolve);
       socket.once("error", (error: NodeJS.ErrnoException) => {
         // It was connected: a reset that comes at once is seen first.
         wasReset = error.code === "ECONNRESET";

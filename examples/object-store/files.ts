@@ -169,15 +169,16 @@ async function writeAll(handle: FileHandle, body: AsyncIterable<Uint8Array>): Pr
   let bytes = 0;
   let writing: Promise<unknown> = Promise.resolve();
   const write = async (pieces: Uint8Array[], length: number): Promise<void> => {
-    let at = size;
-    size += length;
-    for (const piece of pieces) {
-      for (let done = 0; done < piece.length; ) {
-        const { bytesWritten } = await handle.write(piece, done, piece.length - done, at);
-        done += bytesWritten;
-        at += bytesWritten;
+    let { bytesWritten } = await handle.writev(pieces, size);
+    // A kernel may take less, as at the end of a disk.
+    if (bytesWritten < length) {
+      const rest = Buffer.concat(pieces);
+      while (bytesWritten < length) {
+        bytesWritten += (await handle.write(rest, bytesWritten, length - bytesWritten, size + bytesWritten))
+          .bytesWritten;
       }
     }
+    size += length;
     unflushed += length;
     if (unflushed < FLUSH_BYTES) return;
     unflushed = 0;

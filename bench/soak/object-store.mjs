@@ -23,6 +23,8 @@ const { values } = parseArgs({
     only: { type: "string", default: "clients,kills,large,slow" },
     runtime: { type: "string", default: "bun" },
     kills: { type: "string", default: "1000" },
+    // Between two kills, on average, in milliseconds.
+    pause: { type: "string", default: "120" },
     programs: { type: "string", default: "" },
     megabytes: { type: "string", default: "1024" },
     seconds: { type: "string", default: "20" },
@@ -33,6 +35,7 @@ if (values.install) installSdk();
 const options = {
   runtime: values.runtime,
   kills: Number(values.kills),
+  pauseMs: Number(values.pause),
   megabytes: Number(values.megabytes),
   seconds: Number(values.seconds),
   programs: values.programs.split(",").filter((name) => name !== ""),

@@ -1,6 +1,6 @@
 /** Every client does its round while the store is reloaded and killed. */
 import { execFile } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -65,33 +65,40 @@ function disturbances(store) {
       counts.reloads++;
     });
   };
+  /** Kills the first instance that is writing a part; returns false if none is. */
   const kill = async () => {
-    const instances = await store.pids();
-    // Its figures are a second old at most: often it is the one with the part.
-    const busy = instances.find(({ inFlight }) => inFlight > 0) ?? instances[0];
-    if (busy === undefined) return;
-    process.kill(busy.pid, "SIGKILL");
+    const writer = (await store.pids()).find(({ pid }) => writesPart(pid));
+    if (writer === undefined) return false;
+    process.kill(writer.pid, "SIGKILL");
     counts.kills++;
+    return true;
   };
   return {
-    phase(name) {
+    /** Resolves when the step may begin. */
+    async phase(name) {
       if (name === "list" || name === "sync") reload();
-      if (name === "multipart") {
-        work = work.then(async () => {
-          // A part is on its way.
-          const temporary = path.join(store.folder, "temporary");
-          for (const deadline = Date.now() + 20_000; readdirSync(temporary).length === 0; await wait(2)) {
-            if (Date.now() > deadline) return;
-          }
-          await kill();
-        });
-      }
+      if (name !== "multipart") return;
+      await work;
+      work = (async () => {
+        for (const deadline = Date.now() + 20_000; !(await kill()) && Date.now() < deadline; ) await wait(2);
+      })();
     },
     async end() {
       await work;
       return counts;
     },
   };
+}
+
+/** Whether a process has a temporary file of the store open. */
+function writesPart(pid) {
+  try {
+    const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    return open.some((name) => name.includes("/temporary/"));
+  } catch {
+    // A descriptor was closed meanwhile, or the process has ended.
+    return false;
+  }
 }
 
 /** Both listings name the same keys, and each can be read in full. */

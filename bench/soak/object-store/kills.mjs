@@ -7,10 +7,9 @@ import { startStore } from "./store.mjs";
 
 const CLIENTS = 12;
 const SHARED_KEYS = 5;
-const MEAN_PAUSE_MS = 120;
 const md5 = (bytes) => createHash("md5").update(bytes).digest("hex");
 
-export async function killsPart({ runtime, kills: wanted }) {
+export async function killsPart({ runtime, kills: wanted, pauseMs }) {
   const store = await startStore({ runtime, env: databaseOf() });
   const s3 = store.client({ timeoutMs: 30_000 });
   /** By key: the last acknowledged content, and those sent since, each of which may have been stored. */
@@ -76,7 +75,7 @@ export async function killsPart({ runtime, kills: wanted }) {
     const startedAt = Date.now();
     const clients = Array.from({ length: CLIENTS }, (_, number) => (number % 3 === 0 ? sharedKeys() : ownKeys(number)));
     while (kills < wanted) {
-      await wait(Math.random() * 2 * MEAN_PAUSE_MS);
+      await wait(Math.random() * 2 * pauseMs);
       const instances = await store.pids();
       const one = instances[Math.floor(Math.random() * instances.length)];
       if (one === undefined) continue;

@@ -11,5 +11,5 @@ export function makeFiles(folder: string, size: { largeBytes: number; files: num
 export function round(
   program: Program,
   files: Made,
-  options: { bucket: string; full: string; listed: number; folder: string; phase: (name: string) => void },
+  options: { bucket: string; full: string; listed: number; folder: string; phase: (name: string) => unknown },
 ): Promise<{ name: string; ms: number; failure: string | undefined }[]>;

@@ -40,15 +40,15 @@ export async function fillBucket(s3, bucket, count) {
 }
 
 /**
- * @param phase is told what comes next, such as `multipart`.
+ * @param phase is called before each step with its name, such as `multipart`, and awaited.
  * @returns the steps, with what was wrong in them, if anything was.
  */
 export async function round(program, files, { bucket, full, listed, folder, phase }) {
   const got = (name) => path.join(folder, `${program.name.replace(/\W/g, "-")}-${name}`);
   const steps = [];
   const step = async (name, run) => {
+    await phase(name);
     const startedAt = performance.now();
-    phase(name);
     const failure = await run().catch((error) => `${error.message}\n${error.stderr ?? ""}`.slice(0, 600));
     steps.push({ name, ms: performance.now() - startedAt, failure: failure || undefined });
   };

@@ -7,6 +7,8 @@ import { startStore } from "./store.mjs";
 
 const CLIENTS = 12;
 const SHARED_KEYS = 5;
+/** A database may know the objects of an earlier run, whose files are gone. */
+const BUCKET = `kills-${Date.now()}`;
 const md5 = (bytes) => createHash("md5").update(bytes).digest("hex");
 
 export async function killsPart({ runtime, kills: wanted, pauseMs }) {
@@ -20,7 +22,7 @@ export async function killsPart({ runtime, kills: wanted, pauseMs }) {
 
   async function put(key, body) {
     try {
-      const { status } = await s3.request("PUT", `/kills/${key}`, { body });
+      const { status } = await s3.request("PUT", `/${BUCKET}/${key}`, { body });
       if (status === 200) counts.acknowledged++;
       else counts.refused++;
       return status === 200;
@@ -62,7 +64,7 @@ export async function killsPart({ runtime, kills: wanted, pauseMs }) {
 
   async function readBack(key, possible) {
     const before = new Set(possible);
-    const response = await s3.request("GET", `/kills/${key}`).catch(() => undefined);
+    const response = await s3.request("GET", `/${BUCKET}/${key}`).catch(() => undefined);
     if (response?.status !== 200) return;
     counts.reads++;
     const hash = md5(response.bytes);
@@ -71,7 +73,7 @@ export async function killsPart({ runtime, kills: wanted, pauseMs }) {
   }
 
   try {
-    await s3.request("PUT", "/kills");
+    await s3.request("PUT", `/${BUCKET}`);
     const startedAt = Date.now();
     const clients = Array.from({ length: CLIENTS }, (_, number) => (number % 3 === 0 ? sharedKeys() : ownKeys(number)));
     while (kills < wanted) {
@@ -105,7 +107,7 @@ async function check(store, s3, keys, counts) {
   for (const deadline = Date.now() + 30_000; (await store.pids()).length < 4 && Date.now() < deadline; ) await wait(50);
   const wrong = [];
   for (const [key, { possible, isAcknowledged }] of keys) {
-    const { status, bytes, headers } = await s3.request("GET", `/kills/${key}`);
+    const { status, bytes, headers } = await s3.request("GET", `/${BUCKET}/${key}`);
     if (status === 404 && !isAcknowledged) continue;
     if (status !== 200 || !possible.has(md5(bytes)) || headers.etag !== `"${md5(bytes)}"`)
       wrong.push(`${key} ${status}`);
@@ -119,11 +121,11 @@ async function check(store, s3, keys, counts) {
   let listed = 0;
   for (let token; ; ) {
     const query = { "list-type": 2, ...(token && { "continuation-token": token }) };
-    const { text } = await s3.request("GET", "/kills", { query });
+    const { text } = await s3.request("GET", `/${BUCKET}`, { query });
     for (const entry of text.match(/<Contents>.*?<\/Contents>/g) ?? []) {
       listed++;
       const [key] = valuesOf(entry, "Key");
-      const { bytes } = await s3.request("GET", `/kills/${key}`);
+      const { bytes } = await s3.request("GET", `/${BUCKET}/${key}`);
       if (
         `${bytes.length}` !== valuesOf(entry, "Size")[0] ||
         `&quot;${md5(bytes)}&quot;` !== valuesOf(entry, "ETag")[0]

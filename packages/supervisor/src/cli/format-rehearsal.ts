@@ -26,6 +26,7 @@ export function formatRehearsal({ name, pools, requests, rate, phases, findings,
     right(phase.name === "steady" ? "" : msOf(steady?.p99 ?? null)),
     `${phase.holds ? (phase.sent === 0 ? "not tried" : "holds") : "BROKEN"}: ${phase.promise}`,
   ]);
+  const untried = phases.filter(({ holds, sent }) => holds && sent === 0);
   const sizes = pools.map((pool) => `${pool.name} (${pool.kind}) ${pool.instances}`).join(", ");
   const more = requests.length > MAX_NAMED ? ` and ${requests.length - MAX_NAMED} more` : "";
   const asked = requests.slice(0, MAX_NAMED).join(", ") + more;
@@ -43,7 +44,7 @@ export function formatRehearsal({ name, pools, requests, rate, phases, findings,
     ...(notes.length === 0 ? [] : ["", ...notes.map((note) => visibleLine(`note: ${note}`))]),
     "",
     findings.length === 0
-      ? "nothing was found: every promise held"
+      ? `nothing was found: every promise${untried.length === 0 ? "" : " that was tried"} held`
       : `${findings.length === 1 ? "1 thing does" : `${findings.length} things do`} not hold`,
   ].join("\n");
 }

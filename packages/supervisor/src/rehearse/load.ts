@@ -17,6 +17,11 @@ const MAX_SPREAD_MS = 500;
 /** As many requests follow one another, if nobody ends them. */
 const MAX_IN_TURN = 500;
 
+/** Returns when a recording has begun that goes on at this request now: each phase goes on where the last one was. */
+export function resumedFrom(replayed: Replayed | undefined, at: number, now: number): number {
+  return now - (replayed?.entries[at]?.atMs ?? 0);
+}
+
 export interface LoadOptions {
   address: NetConnectOpts;
   asks: readonly Ask[];
@@ -47,7 +52,8 @@ export class Load {
   /** Sends from now on, counted in `tally`. */
   start(tally: Tally): void {
     this.tally = tally;
-    this.dueAt = this.replayedFrom = performance.now();
+    this.dueAt = performance.now();
+    this.replayedFrom = resumedFrom(this.options.replayed, this.replayAt, this.dueAt);
     this.timer ??= setInterval(() => this.tick(), TICK_MS);
   }
 

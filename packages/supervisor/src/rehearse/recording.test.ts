@@ -1,5 +1,6 @@
 /** What is sent again of a recording. */
 import { expect, test } from "vitest";
+import { resumedFrom } from "./load.js";
 import { headLine, readRecording, recordedLine } from "./recording.js";
 
 const entry = (atMs: number, method: string, path: string) =>
@@ -34,4 +35,12 @@ test.each([
   [`${headLine(0)}${entry(1, "POST", "/")}`, "no GET"],
 ])("%# is refused", (text, problem) => {
   expect(readRecording(text, "x")).toEqual({ problem: expect.stringContaining(problem) });
+});
+
+test("a phase goes on in the recording where the last one was, without waiting for its beginning", () => {
+  const ask = { method: "GET", path: "/", host: "x" };
+  const replayed = { entries: [0, 200, 90_000].map((atMs) => ({ atMs, ask })), lengthMs: 95_000, skipped: 0 };
+  // The request that is next is due now, and the one after it by its distance.
+  expect([0, 1, 2].map((at) => resumedFrom(replayed, at, 1_000_000))).toEqual([1_000_000, 999_800, 910_000]);
+  expect(resumedFrom(undefined, 0, 5)).toBe(5);
 });

@@ -49,7 +49,17 @@ export async function startPebble({ httpPort, tlsPort, env = {}, config = {} }, 
   let output = "";
   let child;
   const root = () => fetchText(`https://127.0.0.1:${managementPort}/roots/0`, ca);
+  const stop = async () => {
+    const ended = child;
+    child = undefined;
+    if (ended === undefined || ended.exitCode !== null) return;
+    await new Promise((resolve) => {
+      ended.on("exit", resolve);
+      ended.kill("SIGKILL");
+    });
+  };
   const start = async () => {
+    await stop();
     child = spawn("pebble", ["-config", file, "-dnsserver", dns.address], {
       env: { PATH: process.env.PATH, PEBBLE_VA_NOSLEEP: "1", ...env },
       stdio: ["ignore", "pipe", "pipe"],
@@ -64,15 +74,6 @@ export async function startPebble({ httpPort, tlsPort, env = {}, config = {} }, 
       if (performance.now() > deadline || child.exitCode !== null) throw new Error(`pebble did not start: ${output}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-  };
-  const stop = async () => {
-    const ended = child;
-    child = undefined;
-    if (ended === undefined || ended.exitCode !== null) return;
-    await new Promise((resolve) => {
-      ended.on("exit", resolve);
-      ended.kill("SIGKILL");
-    });
   };
   atEnd(async () => {
     await stop();

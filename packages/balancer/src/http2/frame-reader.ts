@@ -167,11 +167,7 @@ export class FrameReader {
     this.endsStream = (flags & Flag.END_STREAM) !== 0;
     this.paddingLeft = padding;
     this.dataLeft = size - (isPadded ? 1 : 0);
-    if (!sink.onDataStart(stream, size)) {
-      this.isStopped = true;
-      // The sink is done with the connection; what follows is dropped.
-      return at;
-    }
+    if (!sink.onDataStart(stream, size)) this.isStopped = true;
     if (this.dataLeft === 0 || this.dataLeft === padding) {
       // No data, or padding alone: a single piece says so.
       if (!sink.onData(stream, bytes, at, at, around, this.endsStream)) this.isStopped = true;

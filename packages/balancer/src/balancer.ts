@@ -53,6 +53,13 @@ const QUIET_TICKS = 1000 / TICK_MS;
 /** A draining balancer accepts clients that wait in the queue for no longer than this. */
 const MAX_ACCEPT_MS = 1000;
 
+/** Also runs while this process waits for the processor, and peers read on. */
+const WALL_CLOCK = {
+  get now() {
+    return performance.now();
+  },
+};
+
 /** A slow reader may read nothing for this part of `sendTimeoutMs` while others need the memory of its response. */
 const READER_BREAKS = 8;
 
@@ -120,7 +127,7 @@ export class Balancer {
       unread: new UnreadBytes({
         maxBytes: limits.maxUnreadBytes,
         patienceMs: limits.sendTimeoutMs / READER_BREAKS,
-        clock: deadlines,
+        clock: WALL_CLOCK,
         tell: options.onNotice,
         lookAtPeers: () => transport.lookAtPeers(),
       }),

@@ -26,7 +26,7 @@ function bench(budget: BufferBudget) {
       clock: { now: 0 },
       patienceMs: 1000,
       tell() {},
-      lookAtPeers() {},
+      lookAtPeers: () => 0,
     }),
     turnShare: new TurnShare({ take: () => false }),
     deadlines: new Deadlines(),

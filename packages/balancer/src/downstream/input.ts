@@ -199,7 +199,7 @@ export class ClientMemory implements UnreadOwner {
   }
 
   get unreadBytes(): number {
-    return Math.max(0, this.connection.waitingBytes - this.waitingBytes);
+    return Math.max(0, this.connection.heldBytes - this.waitingBytes);
   }
 
   get progressBytes(): number {

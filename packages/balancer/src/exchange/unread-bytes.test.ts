@@ -4,8 +4,14 @@ import { UnreadBytes, type UnreadOwner, UnreadPlace } from "./unread-bytes.js";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-function scene(maxBytes = 100) {
+/** What a connection takes beside the bytes that wait, and so many bytes as one in these tests. */
+const REST_BYTES = 4096;
+const UNIT = 8192;
+
+function scene(max = 100) {
+  const maxBytes = max * UNIT;
   const clock = { now: 0 };
+  const looked = { at: Number.POSITIVE_INFINITY };
   const told: string[] = [];
   const gone: string[] = [];
   const unread = new UnreadBytes({
@@ -13,25 +19,25 @@ function scene(maxBytes = 100) {
     clock,
     patienceMs: 5000,
     tell: (line) => void told.push(line),
-    lookAtPeers() {},
+    lookAtPeers: () => looked.at,
   });
   const peer = (name: string) => {
     const owner = { unreadBytes: 0, progressBytes: 0, giveUnreadWay: () => void gone.push(name) } satisfies UnreadOwner;
     const place = new UnreadPlace(owner);
     return {
       async waits(bytes: number) {
-        owner.unreadBytes = bytes;
+        owner.unreadBytes = bytes * UNIT - REST_BYTES;
         unread.count(place);
         await turn();
       },
       reads(bytes: number) {
-        owner.progressBytes += bytes;
-        owner.unreadBytes -= bytes;
-        if (owner.unreadBytes === 0) unread.drained(place);
+        owner.progressBytes += bytes * UNIT;
+        owner.unreadBytes -= bytes * UNIT;
+        if (owner.unreadBytes === -REST_BYTES) unread.drained(place);
       },
     };
   };
-  return { clock, told, gone, unread, peer };
+  return { clock, looked, told, gone, unread, peer };
 }
 
 test("beyond the limit those that have read nothing give way, the longest-waiting first", async () => {
@@ -51,7 +57,7 @@ test("beyond the limit those that have read nothing give way, the longest-waitin
   expect(unread.endedTotal).toBe(2);
   // At most once a minute.
   expect(told).toEqual([
-    "a connection whose peer reads nothing was reset: what waits for such peers is near balancer.limits.maxUnreadBytes (100)",
+    "a connection whose peer reads nothing was reset: what waits for such peers is near balancer.limits.maxUnreadBytes (819200)",
   ]);
 });
 
@@ -59,53 +65,73 @@ test("beyond half of it they give way after some seconds, and nobody who has jus
   const { gone, peer, clock, unread } = scene();
   const [a, b, c] = [peer("a"), peer("b"), peer("c")];
   await a.waits(30);
-  clock.now = 2000;
+  clock.now = 4000;
   await b.waits(30);
   unread.look();
   expect(gone).toEqual([]);
-  clock.now = 2500;
+  clock.now = 5000;
   unread.look();
   expect(gone).toEqual(["a"]);
-  clock.now = 9000;
+  clock.now = 15_000;
   unread.look();
   expect(gone).toEqual(["a"]);
   await c.waits(90);
   expect(gone).toEqual(["a", "b"]);
   const d = peer("d");
-  await d.waits(90);
+  await d.waits(50);
   expect(gone).toEqual(["a", "b"]);
-  clock.now = 9100;
+  clock.now = 15_100;
   unread.look();
   expect(gone).toEqual(["a", "b", "c"]);
+  // Far beyond the limit, time does not count.
+  await peer("e").waits(101);
+  expect(gone).toEqual(["a", "b", "c", "d"]);
 });
 
 test("what is found out later of a peer's progress starts its time anew", async () => {
   const { gone, peer, clock, unread } = scene();
   const a = peer("a");
   await a.waits(60);
-  clock.now = 2500;
+  clock.now = 5000;
   a.reads(-1);
   unread.look();
-  clock.now = 4900;
+  clock.now = 9900;
   unread.look();
   expect(gone).toEqual([]);
-  clock.now = 5000;
+  clock.now = 10_000;
   unread.look();
   expect(gone).toEqual(["a"]);
+});
+
+test("one that was blocked before the last look is not judged without another one", async () => {
+  const { gone, peer, clock, looked } = scene();
+  const [a, b, c, d] = [peer("a"), peer("b"), peer("c"), peer("d")];
+  await a.waits(60);
+  clock.now = 5000;
+  looked.at = 0;
+  await b.waits(60);
+  clock.now = 5100;
+  await c.waits(60);
+  // It is new.
+  expect(gone).toEqual(["b"]);
+  looked.at = 5100;
+  clock.now = 5200;
+  await d.waits(30);
+  expect(gone).toEqual(["b", "a"]);
 });
 
 test("a slow reader never gives way and does not count, until it reads nothing for long", async () => {
   const { gone, peer, clock, unread } = scene(200_000);
   const slow = Array.from({ length: 100 }, (_, n) => peer(`slow ${n}`));
   for (const each of slow) await each.waits(1000);
-  clock.now = 2000;
+  clock.now = 11_000;
   for (const each of slow) each.reads(1);
   const [a, b, c, d] = [peer("a"), peer("b"), peer("c"), peer("d")];
   for (const each of [a, b]) await each.waits(90_000);
-  clock.now = 2200;
+  clock.now = 11_200;
   await c.waits(90_000);
   expect(gone).toEqual(["a"]);
-  for (let second = 3; second < 60; second++) {
+  for (let second = 12; second < 60; second++) {
     clock.now = second * 1000;
     if (second % 4 === 0) for (const each of slow.slice(1)) each.reads(1);
     unread.look();
@@ -117,16 +143,19 @@ test("a slow reader never gives way and does not count, until it reads nothing f
   expect(gone).toEqual(["a", "b", "slow 0"]);
 });
 
-test("one that has read all of it before, long after it was blocked first, is a reader", async () => {
-  const { gone, peer, clock } = scene();
+test.each([
+  ["much", 32, 100],
+  ["long after it was blocked first", 10, 10_000],
+])("one that has read %s before is a reader", async (_, units, ms) => {
+  const { gone, peer, clock } = scene(300);
   const [a, b, c] = [peer("a"), peer("b"), peer("c")];
-  await a.waits(10);
-  clock.now = 2000;
-  a.reads(10);
-  await a.waits(90);
-  await b.waits(40);
-  clock.now = 2200;
-  await c.waits(70);
+  await a.waits(units);
+  clock.now = ms;
+  a.reads(units);
+  await a.waits(290);
+  await b.waits(100);
+  clock.now = ms + 200;
+  await c.waits(210);
   expect(gone).toEqual(["b"]);
 });
 

@@ -5,18 +5,27 @@
  */
 
 /** A peer that has read nothing for so long gives way before the limit is reached, in milliseconds: on Node it is seen twice meanwhile. */
-const SILENT_MS = 2500;
-/** Before this, nobody can tell: the acknowledgement of a far peer takes a while. */
+const SILENT_MS = 5000;
+/** Before this, nobody can tell: the acknowledgement of a far peer takes a while. It does not count far beyond the limit. */
 const YOUNG_MS = 100;
-/** A peer that reads so long after it was blocked first is a reader: kernels alone take nothing by then. */
-const PROOF_MS = 1000;
+const FAR_BEYOND = 1.5;
+/** For so long a peer is new. */
+const NEW_MS = 1000;
+/**
+ * One that has read so much since it was blocked first is a reader, or one that is seen to read so long after that: kernels alone
+ * take less, and sooner, also on a busy machine.
+ */
+const PROOF_BYTES = 262_144;
+const PROOF_MS = 10_000;
+/** What a connection takes beside the bytes that wait. */
+const REST_BYTES = 4096;
 /** How many peers that read are looked at in a pass, so that a pass stays short. */
 const MAX_LOOKS = 64;
 /** How often peers that gave way are reported at most. */
 const TELL_EVERY_MS = 60_000;
 
 export interface UnreadOwner {
-  /** What waits for it now. */
+  /** The memory of what waits for it now. */
   readonly unreadBytes: number;
   /** Grows while the peer reads. */
   readonly progressBytes: number;
@@ -29,8 +38,11 @@ export class UnreadPlace {
   /** Maintained by UnreadBytes, as all that follows. */
   bytes = 0;
   progressBytes = 0;
-  /** When it was blocked first, in milliseconds of the clock. */
+  /** As of when it is known that it had read no more. */
+  knownAt = 0;
+  /** When it was blocked first, in milliseconds of the clock, and what it had read by then. */
   firstBlockedAt = Number.POSITIVE_INFINITY;
+  firstProgressBytes = 0;
   /** Since when it is blocked and has read nothing. */
   blockedAt = 0;
   /** When it was last seen to read, as far as a reader's patience goes. */
@@ -48,8 +60,8 @@ interface UnreadOptions {
   patienceMs: number;
   /** Receives a line for the operator. */
   tell(line: string): void;
-  /** Called before peers are judged, if there are some. */
-  lookAtPeers(): void;
+  /** Called before peers are judged, if there are some. Returns the time as of which it is known what they have read. */
+  lookAtPeers(): number;
 }
 
 export class UnreadBytes {
@@ -77,15 +89,18 @@ export class UnreadBytes {
 
   private block(place: UnreadPlace): void {
     const { now } = this.options.clock;
-    place.blockedAt = place.readAt = now;
-    place.firstBlockedAt = Math.min(place.firstBlockedAt, now);
+    place.blockedAt = place.readAt = place.knownAt = now;
     place.progressBytes = place.owner.progressBytes;
+    if (now < place.firstBlockedAt) {
+      place.firstBlockedAt = now;
+      place.firstProgressBytes = place.progressBytes;
+    }
     this.blocked.add(place);
   }
 
   /** The peer has read everything. */
   drained(place: UnreadPlace): void {
-    if (this.options.clock.now - place.firstBlockedAt >= PROOF_MS) place.isReader = true;
+    if (!place.isReader) this.prove(place, place.owner.progressBytes);
     this.free(place);
   }
 
@@ -115,9 +130,9 @@ export class UnreadBytes {
   }
 
   private recount(place: UnreadPlace): void {
-    const { unreadBytes } = place.owner;
-    this.used += unreadBytes - place.bytes;
-    place.bytes = unreadBytes;
+    const bytes = place.owner.unreadBytes + REST_BYTES;
+    this.used += bytes - place.bytes;
+    place.bytes = bytes;
   }
 
   /** In a turn of its own, because whoever counts is sending. */
@@ -135,10 +150,12 @@ export class UnreadBytes {
   private relieve(): void {
     const { blocked } = this;
     const { maxBytes, clock, lookAtPeers } = this.options;
-    lookAtPeers();
-    let looks = Math.min(MAX_LOOKS, blocked.size);
+    const knownAt = lookAtPeers();
+    // Each is looked at once.
+    let looks = this.used > FAR_BEYOND * maxBytes ? blocked.size : Math.min(MAX_LOOKS, blocked.size);
     for (const place of blocked) {
       if (this.used <= maxBytes / 2 || looks === 0) break;
+      if (!this.mayJudge(place, knownAt)) continue;
       if (this.isReading(place)) {
         looks--;
         blocked.delete(place);
@@ -146,8 +163,7 @@ export class UnreadBytes {
         else blocked.add(place);
         continue;
       }
-      const silentMs = clock.now - place.blockedAt;
-      if (silentMs >= (this.used > maxBytes ? YOUNG_MS : SILENT_MS)) {
+      if (clock.now - place.blockedAt >= this.leastSilenceMs) {
         this.end(place);
         continue;
       }
@@ -156,6 +172,18 @@ export class UnreadBytes {
       break;
     }
     this.report();
+  }
+
+  /** Without a look since it was blocked, only one that is new can be judged: kernels take what they take at once. */
+  private mayJudge(place: UnreadPlace, knownAt: number): boolean {
+    return knownAt > place.knownAt || this.options.clock.now - place.firstBlockedAt < NEW_MS;
+  }
+
+  /** For how long somebody must have read nothing to give way now. */
+  private get leastSilenceMs(): number {
+    const { maxBytes } = this.options;
+    if (this.used <= maxBytes) return SILENT_MS;
+    return this.used <= FAR_BEYOND * maxBytes ? YOUNG_MS : 0;
   }
 
   private readonly onTimer = (): void => {
@@ -177,14 +205,24 @@ export class UnreadBytes {
     if (progressBytes !== place.progressBytes) {
       const isMore = progressBytes > place.progressBytes;
       place.progressBytes = progressBytes;
-      place.blockedAt = now;
+      place.blockedAt = place.knownAt = now;
       // Less: only now it is known how much it had read, and the next look tells.
-      if (!isMore) return true;
+      if (!isMore) {
+        place.firstProgressBytes = Math.min(place.firstProgressBytes, progressBytes);
+        return true;
+      }
       place.readAt = now;
-      if (now - place.firstBlockedAt >= PROOF_MS) place.isReader = true;
+      this.prove(place, progressBytes);
       return true;
     }
     return place.isReader && now - place.readAt < this.options.patienceMs;
+  }
+
+  /** It has read. */
+  private prove(place: UnreadPlace, progressBytes: number): void {
+    const { firstBlockedAt, firstProgressBytes } = place;
+    if (progressBytes - firstProgressBytes >= PROOF_BYTES || this.options.clock.now - firstBlockedAt >= PROOF_MS)
+      place.isReader = true;
   }
 
   private end(place: UnreadPlace): void {

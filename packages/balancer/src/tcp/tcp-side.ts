@@ -65,7 +65,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
   }
 
   get unreadBytes(): number {
-    return this.connection.waitingBytes;
+    return this.connection.heldBytes;
   }
 
   get progressBytes(): number {

@@ -71,6 +71,10 @@ export class TlsConnection implements Connection {
     return this.queue === null ? this.writing : this.queue.length + (this.isOfQueue ? 0 : this.writing);
   }
 
+  get heldBytes(): number {
+    return this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
+  }
+
   get progressBytes(): number {
     return this.below.acknowledgements.progressBytes;
   }

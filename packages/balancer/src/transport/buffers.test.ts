@@ -30,6 +30,8 @@ it("gives back what was added, in order, however it is cut, and counts what wait
           model = Buffer.alloc(0);
         }
         expect(waiting.length).toBe(model.length);
+        expect(waiting.heldBytes).toBeGreaterThanOrEqual(model.length);
+        if (action.kind === "clear") expect(waiting.heldBytes).toBe(0);
       }
     }),
     { numRuns: 50 },

@@ -1,8 +1,16 @@
 /** Queued bytes, and freeing what was written. */
 import { free } from "@paceline/wire";
 
-/** The buffer that is being received, and whether part of it is queued for writing. */
-export const received: { buffer: ArrayBufferLike | undefined; isLent: boolean } = { buffer: undefined, isLent: false };
+interface Received {
+  buffer: ArrayBufferLike | undefined;
+  /** Whether part of it is queued for writing, by how many connections, and the last of them. */
+  isLent: boolean;
+  lends: number;
+  borrower: { borrow(bytes: Uint8Array): void } | undefined;
+}
+
+/** The buffer that is being received. */
+export const received: Received = { buffer: undefined, isLent: false, lends: 0, borrower: undefined };
 
 /** Frees bytes that were written to a connection. Bun has copied what the kernel did not take; Node may still need them. */
 export function freeWritten(bytes: Uint8Array): void {
@@ -29,6 +37,8 @@ export class WaitingBytes {
   private start = 0;
   private end = 0;
   length = 0;
+  /** The size of all slabs. */
+  heldBytes = 0;
 
   /** Copies bytes to the end of the queue. */
   add(bytes: Uint8Array): void {
@@ -37,6 +47,7 @@ export class WaitingBytes {
       if (slab === undefined || this.end === slab.length) {
         slab = newSlab(Math.max(bytes.length - at, this.slabs.length === 0 ? 0 : LEAST_NEXT_SLAB_BYTES));
         this.slabs.push(slab);
+        this.heldBytes += slab.length;
         this.end = 0;
       }
       const size = Math.min(slab.length - this.end, bytes.length - at);
@@ -61,6 +72,7 @@ export class WaitingBytes {
     const first = this.slabs[0] as Uint8Array;
     if (this.start < (this.slabs.length === 1 ? this.end : first.length)) return;
     this.slabs.shift();
+    this.heldBytes -= first.length;
     release(first);
     this.start = 0;
   }
@@ -69,7 +81,7 @@ export class WaitingBytes {
   clear(): void {
     if (this.slabs.length === 0) return;
     for (const slab of this.slabs.splice(0)) release(slab);
-    this.start = this.end = this.length = 0;
+    this.start = this.end = this.length = this.heldBytes = 0;
   }
 }
 

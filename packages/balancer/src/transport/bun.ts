@@ -107,6 +107,10 @@ export class BunConnection implements Connection {
     return this.waiting === null ? 0 : this.waiting.length;
   }
 
+  get heldBytes(): number {
+    return this.waiting === null ? 0 : this.waiting.heldBytes;
+  }
+
   get progressBytes(): number {
     return this.acknowledgedBytes();
   }
@@ -299,7 +303,7 @@ export function bunTransport(): Transport {
       return openSockets.count;
     },
     // Each is asked by itself.
-    lookAtPeers() {},
+    lookAtPeers: () => Number.POSITIVE_INFINITY,
     listen(fd, onConnection): Listener {
       // The types allow `fd` only for connect, but Bun.listen accepts it, too.
       const options = {

@@ -36,6 +36,8 @@ export class NodeConnection implements Connection {
   private closing: Closing = "open";
   /** What was written while the kernel had not taken an earlier write: Node would keep a buffer and an object for each piece. */
   private waiting: WaitingBytes | undefined;
+  /** The buffer of what Node is writing before `waiting`, if nobody else uses it. */
+  private borrowed: Uint8Array | undefined;
   /** How much of the start of `waiting` Node is writing. */
   private beingWritten = 0;
   /** The peer's bytes that were received before a write failed, and whether they are complete. */
@@ -70,9 +72,22 @@ export class NodeConnection implements Connection {
   private data(bytes: Buffer): void {
     received.buffer = bytes.buffer;
     received.isLent = false;
+    received.lends = 0;
     const isUsedUp = this.owner.onData(bytes);
     received.buffer = undefined;
-    if (isUsedUp && bytes.length >= LARGE_BYTES && !received.isLent) free(bytes);
+    if (!isUsedUp || bytes.length < LARGE_BYTES) return;
+    if (!received.isLent) free(bytes);
+    else if (received.lends === 1) received.borrower?.borrow(bytes);
+  }
+
+  /** Takes a buffer to be freed once it is written, or the connection closed: the collector would let many of them pile up. */
+  borrow(bytes: Uint8Array): void {
+    if (this.waiting !== undefined) this.borrowed = bytes;
+  }
+
+  private giveBack(): void {
+    if (this.borrowed !== undefined) free(this.borrowed);
+    this.borrowed = undefined;
   }
 
   get remoteAddress(): string {
@@ -89,6 +104,12 @@ export class NodeConnection implements Connection {
   get waitingBytes(): number {
     const { waiting, socket } = this;
     return waiting === undefined ? 0 : socket.writableLength - this.beingWritten + waiting.length;
+  }
+
+  get heldBytes(): number {
+    const { waiting, socket, borrowed, beingWritten } = this;
+    if (waiting === undefined) return 0;
+    return waiting.heldBytes + (borrowed?.length ?? socket.writableLength - beingWritten);
   }
 
   get progressBytes(): number {
@@ -136,7 +157,11 @@ export class NodeConnection implements Connection {
     this.socket.write(bytes);
     // Already zero if the kernel took everything within the call.
     if (this.socket.writableLength === 0) return true;
-    if (bytes.buffer === received.buffer) received.isLent = true;
+    if (bytes.buffer === received.buffer) {
+      received.isLent = true;
+      received.lends++;
+      received.borrower = this;
+    }
     this.waiting = new WaitingBytes();
     // Called when everything before it has been written.
     this.socket.write(NOTHING, this.onWritten);
@@ -152,6 +177,7 @@ export class NodeConnection implements Connection {
     copy.set(written);
     const isTaken = this.write(copy);
     if (isTaken) free(copy);
+    else this.borrow(copy);
     return isTaken;
   }
 
@@ -160,6 +186,7 @@ export class NodeConnection implements Connection {
     const { waiting, socket } = this;
     // `close` follows.
     if (waiting === undefined || error || socket.destroyed) return;
+    this.giveBack();
     if (this.beingWritten > 0) waiting.sent(this.beingWritten);
     const next = waiting.first();
     this.beingWritten = next.length;
@@ -244,6 +271,7 @@ export class NodeConnection implements Connection {
   private closed(): void {
     openSockets.count--;
     // Not before: until then Node may be writing from it.
+    this.giveBack();
     this.waiting?.clear();
     this.waiting = undefined;
     this.closing = "closed";

@@ -34,6 +34,8 @@ export interface Connection {
   readonly ends: Ends | undefined;
   /** Bytes written that the kernel has not taken; Node counts a piece until it is taken completely. */
   readonly waitingBytes: number;
+  /** The memory that these bytes take, as far as it is known. */
+  readonly heldBytes: number;
   /** Grows while the peer reads; on Node as of the last `Transport.lookAtPeers`. It may fall when more becomes known. */
   readonly progressBytes: number;
   /**
@@ -91,8 +93,8 @@ export interface Transport {
   readonly name: "bun" | "node";
   /** The number of open sockets; a closing one counts until its descriptor is free. */
   readonly openSockets: number;
-  /** Looks what peers have read, as far as that takes a while. */
-  lookAtPeers(): void;
+  /** Looks what peers have read, as far as that takes a while. Returns the time as of which it is known (`performance.now`). */
+  lookAtPeers(): number;
   /** Accepts on an inherited, bound socket. Throws if that fails. */
   listen(fd: number, onConnection: (connection: Connection) => ConnectionOwner): Listener;
   connect(address: SocketAddress, connector: Connector): void;

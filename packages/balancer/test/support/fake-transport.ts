@@ -65,6 +65,10 @@ export class FakeConnection implements Connection {
     return Buffer.concat(this.taken.splice(0));
   }
 
+  get heldBytes(): number {
+    return this.waitingBytes;
+  }
+
   get progressBytes(): number {
     return this.taken.reduce((sum, { length }) => sum + length, 0);
   }
@@ -94,7 +98,9 @@ export class FakeConnection implements Connection {
 export class FakeTransport implements Transport {
   readonly name = "node";
   readonly openSockets = 0;
-  lookAtPeers(): void {}
+  lookAtPeers(): number {
+    return Number.POSITIVE_INFINITY;
+  }
   readonly connections: FakeConnection[] = [];
   /** Those that wait for their connection. */
   readonly connecting: Connector[] = [];

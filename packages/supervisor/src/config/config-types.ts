@@ -1585,7 +1585,7 @@ export interface FleetKeys {
                */
               maxBufferedBytes?: number | undefined;
               /**
-               * The most memory that a balancer process may use for what clients do not read of their responses: up to 0.1 MB for each. Beyond half of it those clients are reset that have read nothing for 2.5 s, beyond all of it those that have read nothing since they fell behind; who has waited for longest is first. A client that reads slowly is never reset for this, and does not count. It holds for both sides of connections in tcp mode, too.
+               * The most memory that a balancer process may use for what clients do not read of their responses: up to 0.1 MB for each. Beyond half of it those clients are reset that have read nothing for 5 s, beyond all of it those that have read nothing since they fell behind; who has waited for longest is first. A client that reads slowly is never reset for this, and does not count. It holds for both sides of connections in tcp mode, too.
                *
                * Value: whole number, bytes. Default: 12582912.
                */

@@ -119,7 +119,7 @@ export const balancerLimitFields = {
   ),
   maxUnreadBytes: bytes(
     BALANCER_LIMITS.maxUnreadBytes,
-    "The most memory that a balancer process may use for what clients do not read of their responses: up to 0.1 MB for each. Beyond half of it those clients are reset that have read nothing for 2.5 s, beyond all of it those that have read nothing since they fell behind; who has waited for longest is first. A client that reads slowly is never reset for this, and does not count. It holds for both sides of connections in tcp mode, too.",
+    "The most memory that a balancer process may use for what clients do not read of their responses: up to 0.1 MB for each. Beyond half of it those clients are reset that have read nothing for 5 s, beyond all of it those that have read nothing since they fell behind; who has waited for longest is first. A client that reads slowly is never reset for this, and does not count. It holds for both sides of connections in tcp mode, too.",
     { min: 0 },
   ),
   maxSpoolBytes: bytes(

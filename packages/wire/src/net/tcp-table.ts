@@ -187,10 +187,11 @@ function outgoingBytes(inode: number, since: number): number {
   return readAt < since ? -1 : (outgoing.get(inode) ?? 0);
 }
 
-/** Starts a reading, if the last one is old. */
-export function readWhenStale(): void {
+/** Starts a reading, if the last one is old. Returns the time of the last one (`performance.now`). */
+export function readWhenStale(): number {
   const now = performance.now();
   if (!isReading && now > isFreshUntil) void readTables(now);
+  return readAt;
 }
 
 async function readTables(now: number): Promise<void> {

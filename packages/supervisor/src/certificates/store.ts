@@ -70,7 +70,7 @@ export class CertificateStore {
   constructor(private readonly options: StoreOptions) {
     this.now = options.now ?? Date.now;
     const { log, asRoot } = options;
-    this.files = new WatchedFiles({ log, asRoot, onChange: () => this.changed(), now: this.now });
+    this.files = new WatchedFiles({ log, asRoot, onChange: () => this.filesChanged(), now: this.now });
   }
 
   /** The certificates in the order in which they are found. */
@@ -142,6 +142,11 @@ export class CertificateStore {
 
   private every(ms: number, act: () => void): void {
     this.timers.add(setInterval(act, ms).unref());
+  }
+
+  private filesChanged(): void {
+    this.changed();
+    this.lookAtEnds();
   }
 
   private changed(): void {

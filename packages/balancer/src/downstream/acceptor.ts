@@ -10,7 +10,8 @@ import { Handshake, HandshakeTurns, type TlsService } from "../tls/handshake.js"
 import { type Connection, type ConnectionOwner, type Ends, NO_OWNER, type Transport } from "../transport/transport.js";
 import type { UpstreamRegistry } from "../upstreams/registry.js";
 import { Http1Downstream } from "./http1.js";
-import { Http2Downstream, Http2Scratch } from "./http2.js";
+import { Http2Downstream } from "./http2.js";
+import { Http2Scratch } from "./http2-scratch.js";
 import { ProxiedClient, ProxyProblems } from "./proxied.js";
 
 type Client = Http1Downstream | Http2Downstream | ProxiedClient | TcpDownstream | Handshake;

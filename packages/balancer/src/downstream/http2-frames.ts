@@ -4,7 +4,7 @@ import { FloodCount, FORGIVEN_FOR_DATA, FORGIVEN_FOR_REQUEST, IDLE_FRAMES, RESET
 import type { FrameSink } from "../http2/frame-reader.js";
 import { HpackDecoder } from "../http2/hpack-decoder.js";
 import { EndedStreams, PeerSettings } from "../http2/peer-settings.js";
-import { ErrorCode, Flag, FrameType, MAX_WINDOW_BYTES, readUint31 } from "../http2/protocol.js";
+import { ErrorCode, Flag, FrameType, MAX_WINDOW_BYTES, PREFACE, readUint31 } from "../http2/protocol.js";
 import type { RequestText } from "../http2/request-text.js";
 import { connectionWindow } from "../http2/windows.js";
 import { type Http2Output, USEFUL_DATA_BYTES } from "./http2-output.js";
@@ -49,6 +49,7 @@ export class Http2Frames implements FrameSink {
   private readonly window = connectionWindow();
   private readonly resets: FloodCount;
   private readonly decoder: HpackDecoder;
+  private prefaceBytes = 0;
   private hasSettings = false;
   /** The beginning of a block of fields that is continued. */
   private block: Buffer | undefined;
@@ -69,6 +70,14 @@ export class Http2Frames implements FrameSink {
     this.decoder = new HpackDecoder(line);
     this.resets = new FloodCount(RESETS, deadlines);
     this.idleFrames = new FloodCount(IDLE_FRAMES, deadlines);
+  }
+
+  /** Returns where the bytes after the preface begin; -1: the client speaks something else. */
+  takePreface(bytes: Uint8Array): number {
+    let at = 0;
+    while (this.prefaceBytes < PREFACE.length && at < bytes.length)
+      if (bytes[at++] !== PREFACE[this.prefaceBytes++]) return -1;
+    return at;
   }
 
   /** Whether a block of fields is incomplete, or no settings have come. */

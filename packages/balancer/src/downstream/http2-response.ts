@@ -1,15 +1,15 @@
 /** Sends one response over HTTP/2: its head, its body within the client's windows, its trailers, and the pace of a slow reader. */
 import { type AcknowledgingConnection, SlowReader } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
-import { ascii } from "../http1/bytes.js";
 import type { Identity } from "../http1/identity.js";
-import { ResponseHead } from "../http1/response-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
 import type { FrameBuffer } from "../http2/frame-buffer.js";
 import type { HpackEncoder } from "../http2/hpack-encoder.js";
 import { MAX_FRAME_BYTES } from "../http2/protocol.js";
 import { WaitingBytes } from "../transport/buffers.js";
 import type { DownstreamResponse, LocalStatus } from "./downstream.js";
 import { addHstsTo, addIdTo } from "./http1-response.js";
+import type { ResponseScratch } from "./http2-scratch.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
 import { type LocalPage, ownPage, withLine } from "./local-response.js";
 
@@ -30,27 +30,6 @@ export interface ResponseHost {
   stopWaiting(response: Http2Response): void;
   /** Counts bytes that wait for the client. */
   countUnread(change: number): void;
-}
-
-/** One per process; made for the first connection. */
-export class ResponseScratch {
-  /** For responses of the balancer's own. */
-  readonly head = new ResponseHead();
-  private dateValue: Uint8Array = new Uint8Array(0);
-  private dateAt = Number.NaN;
-
-  /** @param clock its time changes several times a second */
-  constructor(private readonly clock: { readonly now: number }) {}
-
-  /** The value of Date. */
-  get date(): Uint8Array {
-    const { now } = this.clock;
-    if (now !== this.dateAt) {
-      this.dateAt = now;
-      this.dateValue = ascii(new Date().toUTCString());
-    }
-    return this.dateValue;
-  }
 }
 
 export class Http2Response implements DownstreamResponse, AcknowledgingConnection {

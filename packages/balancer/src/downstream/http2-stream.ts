@@ -11,7 +11,8 @@ import { streamWindow } from "../http2/windows.js";
 import { findRoute } from "../routing/route.js";
 import type { Ends } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
-import { Http2Response, type ResponseHost, type ResponseScratch } from "./http2-response.js";
+import { Http2Response, type ResponseHost } from "./http2-response.js";
+import type { ResponseScratch } from "./http2-scratch.js";
 
 /** The connection, as its streams see it. */
 export interface StreamHost {

@@ -31,7 +31,8 @@ import { FrameType, Setting } from "../http2/protocol.js";
 import { Router } from "../routing/router.js";
 import { Counters } from "../stats/counters.js";
 import type { Pool } from "../upstreams/pool.js";
-import { Http2Downstream, Http2Scratch } from "./http2.js";
+import { Http2Downstream } from "./http2.js";
+import { Http2Scratch } from "./http2-scratch.js";
 import { TurnShare } from "./reading.js";
 
 /** A pool whose requests wait in its queue. */

@@ -3,34 +3,13 @@ import { type OpenRequest, SlowReader } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
 import type { Peer } from "../http1/forwarded.js";
 import { FrameReader } from "../http2/frame-reader.js";
-import { ErrorCode, FIRST_WINDOW_BYTES, MAX_STREAM_ID, PREFACE, Setting } from "../http2/protocol.js";
-import { RequestText } from "../http2/request-text.js";
-import { CONNECTION_WINDOW_BYTES } from "../http2/windows.js";
+import { ErrorCode, MAX_STREAM_ID } from "../http2/protocol.js";
 import type { Connection, ConnectionOwner, Ends } from "../transport/transport.js";
 import { type FramesOwner, Http2Frames } from "./http2-frames.js";
 import { Http2Output, type OutputOwner } from "./http2-output.js";
-import { ResponseScratch } from "./http2-response.js";
+import type { Http2Scratch } from "./http2-scratch.js";
 import { Http2Stream, type StreamHost } from "./http2-stream.js";
 import { ClientReading, Pause } from "./reading.js";
-
-/** What all connections use in turn; made for the first one. */
-export class Http2Scratch {
-  readonly text: RequestText;
-  readonly response: ResponseScratch;
-  /** For one field's line. */
-  readonly line: Uint8Array;
-
-  constructor({ limits, deadlines }: Pick<Relay, "limits" | "deadlines">) {
-    this.text = new RequestText(limits.maxHeadBytes, webSocketKey);
-    this.response = new ResponseScratch(deadlines);
-    this.line = Buffer.allocUnsafeSlow(limits.maxHeadBytes + LINE_ROOM_BYTES);
-  }
-}
-
-/** RFC 6455 §4.1: sixteen random bytes. */
-function webSocketKey(): Uint8Array {
-  return Buffer.from(Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64"));
-}
 
 type State =
   | "open"
@@ -40,8 +19,6 @@ type State =
   | "closing"
   | "closed";
 
-/** Beyond the limit of a head, so that a field can be found too long. */
-const LINE_ROOM_BYTES = 8192;
 /** While more than this waits for the client, its frames are not read: they could cause more. */
 const MAX_UNWRITTEN_BYTES = 262_144;
 /** How long a client may take to acknowledge the settings, in milliseconds. */
@@ -54,8 +31,6 @@ const LAST_REQUESTS_MS = 1000;
 const MAX_SPARE_STREAMS = 16;
 /** A read that costs less does not make a client share its turns, in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
-/** RFC 9218 §2.1: the priorities of RFC 7540 are ignored. */
-const NO_RFC7540_PRIORITIES = 9;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwner, StreamHost {
@@ -70,7 +45,6 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
   private readonly frames: Http2Frames;
   private readonly reading: ClientReading;
   private spare: Http2Stream[] = [];
-  private prefaceBytes = 0;
   /** Whether GOAWAY was sent, with the last possible stream, or with the last one that is served. */
   private leaving: "no" | "announced" | "final" = "no";
   private wasServed = false;
@@ -97,14 +71,7 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
     this.idleBy = deadlines.now + limits.headTimeoutMs;
     this.settingsBy = deadlines.now + SETTINGS_TIMEOUT_MS;
     deadlines.add(this);
-    this.output.frames.settings([
-      [Setting.MAX_CONCURRENT_STREAMS, limits.maxStreamsPerConnection],
-      [Setting.MAX_HEADER_LIST_SIZE, limits.maxHeadBytes],
-      [Setting.ENABLE_CONNECT_PROTOCOL, 1],
-      [NO_RFC7540_PRIORITIES, 1],
-    ]);
-    this.output.frames.window(0, CONNECTION_WINDOW_BYTES - FIRST_WINDOW_BYTES);
-    this.output.flushSoon();
+    this.output.greet();
     this.setDeadline();
     if (relay.isDraining) this.drain();
   }
@@ -200,15 +167,10 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
   }
 
   private receive(bytes: Buffer): void {
-    let rest = bytes;
-    if (this.prefaceBytes < PREFACE.length) {
-      const count = Math.min(PREFACE.length - this.prefaceBytes, bytes.length);
-      for (let i = 0; i < count; i++)
-        if (bytes[i] !== PREFACE[this.prefaceBytes + i]) return this.leave(ErrorCode.PROTOCOL_ERROR);
-      this.prefaceBytes += count;
-      if (count === bytes.length) return;
-      rest = bytes.subarray(count);
-    }
+    const start = this.frames.takePreface(bytes);
+    if (start < 0) return this.leave(ErrorCode.PROTOCOL_ERROR);
+    if (start === bytes.length) return;
+    const rest = start === 0 ? bytes : bytes.subarray(start);
     if (!this.reader.read(rest, this.frames)) return this.leave(this.reader.error);
     this.afterRead();
   }
@@ -310,8 +272,6 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
     this.idleBy = relay.deadlines.now + this.idleMs;
     this.setDeadline();
   }
-
-  // Called by its output.
 
   onBlocked(): void {
     if (!this.isOpen) return;

@@ -104,6 +104,13 @@ describe("a client's frames", () => {
     }
   });
 
+  it("are held while they wait, also if they follow the preface in the same read", () => {
+    const reader = new FrameReader();
+    const bytes = Buffer.from(BYTES);
+    reader.read(bytes.subarray(0), new Sink(1));
+    expect([reader.isWaiting, reader.holds(bytes), reader.holds(Buffer.alloc(9000))]).toEqual([true, true, false]);
+  });
+
   it.each([
     ["too large", frame(FrameType.HEADERS, 4, 1, Buffer.alloc(16_385)), ErrorCode.FRAME_SIZE_ERROR],
     ["DATA of no stream", data(0, "x"), ErrorCode.PROTOCOL_ERROR],

@@ -44,9 +44,9 @@ export class FrameReader {
     return this.waiting.length > 0;
   }
 
-  /** Whether these bytes wait here. */
-  holds(bytes: Buffer): boolean {
-    return this.waiting.includes(bytes);
+  /** Whether a part of these bytes waits here. */
+  holds({ buffer }: Uint8Array): boolean {
+    return this.waiting.some((bytes) => bytes.buffer === buffer);
   }
 
   /** Passes on the frames in these bytes, unless the sink has stopped. Returns false after an error. */

@@ -37,7 +37,7 @@ export const ErrorCode = {
   ENHANCE_YOUR_CALM: 11,
 } as const;
 
-/** RFC 9113 §6.5.2; the last one RFC 8441 §3. */
+/** RFC 9113 §6.5.2, RFC 8441 §3, and RFC 9218 §2.1: the priorities of RFC 7540 are ignored. */
 export const Setting = {
   HEADER_TABLE_SIZE: 1,
   ENABLE_PUSH: 2,
@@ -46,6 +46,7 @@ export const Setting = {
   MAX_FRAME_SIZE: 5,
   MAX_HEADER_LIST_SIZE: 6,
   ENABLE_CONNECT_PROTOCOL: 8,
+  NO_RFC7540_PRIORITIES: 9,
 } as const;
 
 /** The largest payload of a frame, unless a peer allows more; this server does not, and sends no larger ones. */

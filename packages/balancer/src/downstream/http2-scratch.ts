@@ -1,0 +1,47 @@
+/** What all connections of HTTP/2 use in turn; made for the first one. */
+import type { BalancerLimits } from "@paceline/wire";
+import { ascii } from "../http1/bytes.js";
+import { ResponseHead } from "../http1/response-head.js";
+import { RequestText } from "../http2/request-text.js";
+
+/** Beyond the limit of a head, so that a field can be found too long. */
+const LINE_ROOM_BYTES = 8192;
+
+/** For responses. */
+export class ResponseScratch {
+  /** For responses of the balancer's own. */
+  readonly head = new ResponseHead();
+  private dateValue: Uint8Array = new Uint8Array(0);
+  private dateAt = Number.NaN;
+
+  /** @param clock its time changes several times a second */
+  constructor(private readonly clock: { readonly now: number }) {}
+
+  /** The value of Date. */
+  get date(): Uint8Array {
+    const { now } = this.clock;
+    if (now !== this.dateAt) {
+      this.dateAt = now;
+      this.dateValue = ascii(new Date().toUTCString());
+    }
+    return this.dateValue;
+  }
+}
+
+export class Http2Scratch {
+  readonly text: RequestText;
+  readonly response: ResponseScratch;
+  /** For one field's line. */
+  readonly line: Uint8Array;
+
+  constructor({ limits, deadlines }: { limits: BalancerLimits; deadlines: { readonly now: number } }) {
+    this.text = new RequestText(limits.maxHeadBytes, webSocketKey);
+    this.response = new ResponseScratch(deadlines);
+    this.line = Buffer.allocUnsafeSlow(limits.maxHeadBytes + LINE_ROOM_BYTES);
+  }
+}
+
+/** RFC 6455 §4.1: sixteen random bytes. */
+function webSocketKey(): Uint8Array {
+  return Buffer.from(Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64"));
+}

@@ -42,7 +42,10 @@ export async function rehearseExamples(runtime, seconds) {
     }
     const { code, output } = await rehearse([...words, "--runtime", runtime, "--for", String(seconds)]);
     process.stdout.write(`rehearsed ${words.join(" ")}: ${code === 0 ? "nothing found" : `exit status ${code}`}\n`);
-    if (code !== 0) problems.push(`${words.join(" ")}\n${output}`);
+    if (code === 0) continue;
+    // At once: the run may be ended before it prints its problems.
+    process.stdout.write(`${output}\n`);
+    problems.push(words.join(" "));
   }
   return problems;
 }

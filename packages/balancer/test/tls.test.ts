@@ -183,7 +183,9 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
     const closed = [silent, half].map((socket) => new Promise((resolve) => socket?.on("close", resolve)));
     half?.write(Buffer.from([22, 3, 1, 2, 0, 1]));
     await Promise.all(closed);
-    expect(await ask(await shake(balancer.port))).toMatch(/hello$/);
+    // On a busy machine a good client's handshake may take too long as well.
+    const tryOnce = async () => ask(await shake(balancer.port));
+    await expect.poll(() => tryOnce().catch(String)).toMatch(/hello$/);
   });
 });
 

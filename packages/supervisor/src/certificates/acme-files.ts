@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { type NamePlan, NEW_BUDGET, newPlan, type OrderBudget } from "../core/acme-plan.js";
 import { replaceDurably } from "../run-dir/run-dir-files.js";
 import { makePrivate } from "../run-dir/trust.js";
-import { newKey, pemOf, readCertificate } from "./acme-x509.js";
+import { readCertificate } from "./acme-x509.js";
+import { newKey, pemOf } from "./x509.js";
 
 /** More files than anybody has; further ones are ignored. */
 const MAX_FILES = 4096;

@@ -11,7 +11,7 @@ import {
   publicJwk,
   retryAfterOf,
 } from "./acme-http.js";
-import { newKey } from "./acme-x509.js";
+import { newKey } from "./x509.js";
 
 test.each([
   [429, "rateLimited", "limited"],

@@ -3,8 +3,7 @@ import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { askRenewal, type ChallengeResponse, type OrderRequest, obtain } from "./acme-order.js";
-import { newKey } from "./acme-x509.js";
-import { issueCertificate } from "./x509.js";
+import { issueCertificate, newKey } from "./x509.js";
 
 const NAME = "shop.example";
 const HOUR = 3_600_000;

@@ -12,7 +12,8 @@ import {
   problemText,
   publicJwk,
 } from "./acme-http.js";
-import { certificateRequest, newKey, pemOf, readCertificate, renewalId } from "./acme-x509.js";
+import { certificateRequest, readCertificate, renewalId } from "./acme-x509.js";
+import { newKey, pemOf } from "./x509.js";
 
 export interface CaAccount {
   key: KeyObject;

@@ -1,8 +1,9 @@
 /** What node:crypto and the RFC's own example say of what is made and read here. */
 import { createPublicKey, X509Certificate } from "node:crypto";
 import { expect, it, test } from "vitest";
-import { alpnCertificate, certificateRequest, newKey, readCertificate, renewalId } from "./acme-x509.js";
+import { alpnCertificate, certificateRequest, readCertificate, renewalId } from "./acme-x509.js";
 import { der, integer, oid, readDer, TAG, time } from "./der.js";
+import { newKey } from "./x509.js";
 
 test("a certificate for tls-alpn-01 is valid, for that name, and has the digest", () => {
   const key = newKey();

@@ -8,8 +8,9 @@ import type { AutomaticConfig } from "../core/model.js";
 import { AcmeError } from "./acme-http.js";
 import type { Obtained, OrderRequest, RenewalAdvice } from "./acme-order.js";
 import { ChallengeFailed } from "./acme-order.js";
-import { alpnCertificate, newKey, pemOf } from "./acme-x509.js";
+import { alpnCertificate } from "./acme-x509.js";
 import { AutomaticCertificates } from "./automatic.js";
+import { newKey, pemOf } from "./x509.js";
 
 const CONFIG: AutomaticConfig = {
   ...{ names: ["shop.example"], email: null, directory: "https://ca.example/dir", stagingDirectory: null },

@@ -6,7 +6,8 @@ import type { ChallengeKind, OrderFailure } from "../core/acme-plan.js";
 import type { AutomaticConfig } from "../core/model.js";
 import type { AcmeFiles } from "./acme-files.js";
 import type * as Orders from "./acme-order.js";
-import { alpnCertificate, newKey, pemOf } from "./acme-x509.js";
+import { alpnCertificate } from "./acme-x509.js";
+import { newKey, pemOf } from "./x509.js";
 
 /** An order that a CA verifies slowly. */
 const ORDER_MS = 5 * 60_000;

@@ -1,4 +1,4 @@
-/** Makes certificates (RFC 5280) with keys on the curve P-256, for trying out and for an authority of this machine. */
+/** Makes certificates (RFC 5280) with keys on the curve P-256: for trying out, for an authority of this machine, and for challenges. */
 import {
   createHash,
   createPrivateKey,
@@ -10,6 +10,7 @@ import {
   X509Certificate,
 } from "node:crypto";
 import { isIP, isIPv4 } from "node:net";
+import { bits, der, integer, octets, oid, sequence, set, TAG, tagged, time, truth } from "./der.js";
 
 export interface IssuedCertificate {
   certificatePem: string;
@@ -29,84 +30,116 @@ interface CertificateRequest {
   notAfter: number;
 }
 
-/** Tags of ASN.1 (X.690 §8). */
-const [BOOLEAN, INTEGER, BITS, OCTETS, OBJECT, UTF8, SEQUENCE, SET, UTC_TIME, TIME] = [
-  1, 2, 3, 4, 6, 12, 48, 49, 23, 24,
-];
+const COMMON_NAME = "2.5.4.3";
+const ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2";
+const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
 
-const OBJECTS = {
-  ecdsaWithSha256: "2a8648ce3d040302",
-  commonName: "550403",
-  subjectKeyId: "551d0e",
-  keyUsage: "551d0f",
-  names: "551d11",
-  basicConstraints: "551d13",
-  issuerKeyId: "551d23",
-  extendedUsage: "551d25",
-  serverAuth: "2b06010505070301",
+export const EXTENSION = {
+  subjectKeyId: "2.5.29.14",
+  keyUsage: "2.5.29.15",
+  names: "2.5.29.17",
+  basicConstraints: "2.5.29.19",
+  issuerKeyId: "2.5.29.35",
+  extendedUsage: "2.5.29.37",
+  /** RFC 8737. */
+  acmeIdentifier: "1.3.6.1.5.5.7.1.31",
 } as const;
 
-/** Bits of keyUsage, with the number of unused ones first. */
-const USAGE = { authority: [1, 0x06], server: [7, 0x80] };
+/** The bits of keyUsage, after the number of unused ones. */
+const USAGE = { authority: Buffer.of(1, 0x06), server: Buffer.of(7, 0x80) };
+
+export function newKey(): KeyObject {
+  return generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
+}
+
+export function pemOf(key: KeyObject): string {
+  return key.export({ type: "pkcs8", format: "pem" }) as string;
+}
 
 /** Makes a certificate with a new key. */
 export function issueCertificate(request: CertificateRequest): IssuedCertificate {
-  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
-  const keyPem = privateKey.export({ type: "pkcs8", format: "pem" }) as string;
+  const key = newKey();
   const issuer = request.issuer && {
     key: createPrivateKey(request.issuer.keyPem),
-    certificate: new X509Certificate(request.issuer.certificatePem),
+    name: commonNameOf(new X509Certificate(request.issuer.certificatePem)),
   };
-  const subject = nameOf(request.name);
-  const algorithm = tagged(SEQUENCE, object("ecdsaWithSha256"));
-  const body = tagged(
-    SEQUENCE,
-    tagged(0xa0, tagged(INTEGER, Buffer.from([2]))),
-    tagged(INTEGER, serialNumber()),
-    algorithm,
-    issuer === undefined ? subject : nameOf(commonNameOf(issuer.certificate)),
-    tagged(SEQUENCE, time(request.notBefore), time(request.notAfter)),
-    subject,
-    publicKey.export({ type: "spki", format: "der" }),
-    tagged(0xa3, tagged(SEQUENCE, ...extensionsOf(request, publicKey, issuer?.key))),
-  );
-  const signature = sign("sha256", body, issuer?.key ?? privateKey);
-  const der = tagged(SEQUENCE, body, algorithm, tagged(BITS, Buffer.from([0]), signature));
-  return { certificatePem: pemOf(der), keyPem };
+  const certificatePem = certificateOf({
+    subject: request.name,
+    issuer: issuer?.name ?? request.name,
+    notBefore: request.notBefore,
+    notAfter: request.notAfter,
+    key,
+    issuerKey: issuer?.key ?? key,
+    extensions: extensionsOf(request, key, issuer?.key ?? key),
+  });
+  return { certificatePem, keyPem: pemOf(key) };
 }
 
-function extensionsOf(
-  { names, isAuthority = false }: CertificateRequest,
-  own: KeyObject,
-  issuer: KeyObject | undefined,
-): Buffer[] {
-  const issuerKey = issuer === undefined ? own : createPublicKey(issuer);
+/** @returns the signed certificate, in PEM */
+export function certificateOf(fields: {
+  /** Common names. */
+  subject: string;
+  issuer: string;
+  /** In milliseconds of `Date.now`. */
+  notBefore: number;
+  notAfter: number;
+  key: KeyObject;
+  issuerKey: KeyObject;
+  extensions: readonly Buffer[];
+}): string {
+  const body = sequence(
+    tagged(0, integer(Buffer.of(2))),
+    integer(serialNumber()),
+    algorithm(),
+    nameOf(fields.issuer),
+    sequence(time(fields.notBefore), time(fields.notAfter)),
+    nameOf(fields.subject),
+    publicKeyOf(fields.key),
+    tagged(3, sequence(...fields.extensions)),
+  );
+  const lines =
+    signed(body, fields.issuerKey)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
+}
+
+/** What is signed, how, and the signature: a certificate or a request for one. */
+export function signed(body: Buffer, key: KeyObject): Buffer {
+  return sequence(body, algorithm(), bits(sign("sha256", body, key)));
+}
+
+function algorithm(): Buffer {
+  return sequence(oid(ECDSA_WITH_SHA256));
+}
+
+export function publicKeyOf(key: KeyObject): Buffer {
+  return createPublicKey(key).export({ type: "spki", format: "der" }) as Buffer;
+}
+
+function extensionsOf({ names, isAuthority = false }: CertificateRequest, own: KeyObject, issuer: KeyObject): Buffer[] {
   const usage = isAuthority ? USAGE.authority : USAGE.server;
   const extensions = [
-    extension(
-      "basicConstraints",
-      tagged(SEQUENCE, ...(isAuthority ? [tagged(BOOLEAN, Buffer.from([255]))] : [])),
-      true,
-    ),
-    extension("keyUsage", tagged(BITS, Buffer.from(usage)), true),
-    extension("subjectKeyId", tagged(OCTETS, keyId(own))),
-    extension("issuerKeyId", tagged(SEQUENCE, tagged(0x80, keyId(issuerKey)))),
+    extension(EXTENSION.basicConstraints, sequence(...(isAuthority ? [truth()] : [])), true),
+    extension(EXTENSION.keyUsage, der(TAG.bitString, usage), true),
+    extension(EXTENSION.subjectKeyId, octets(keyId(own))),
+    extension(EXTENSION.issuerKeyId, sequence(tagged(0, keyId(issuer), false))),
   ];
   if (isAuthority) return extensions;
-  return [
-    ...extensions,
-    extension("extendedUsage", tagged(SEQUENCE, object("serverAuth"))),
-    extension("names", tagged(SEQUENCE, ...names.map(alternativeName))),
-  ];
+  return [...extensions, extension(EXTENSION.extendedUsage, sequence(oid(SERVER_AUTH))), namesExtension(names)];
 }
 
-function extension(name: keyof typeof OBJECTS, value: Buffer, isCritical = false): Buffer {
-  const critical = isCritical ? [tagged(BOOLEAN, Buffer.from([255]))] : [];
-  return tagged(SEQUENCE, object(name), ...critical, tagged(OCTETS, value));
+export function extension(id: string, value: Buffer, isCritical = false): Buffer {
+  return isCritical ? sequence(oid(id), truth(), octets(value)) : sequence(oid(id), octets(value));
+}
+
+/** @param names DNS names and IP addresses */
+export function namesExtension(names: readonly string[]): Buffer {
+  return extension(EXTENSION.names, sequence(...names.map(alternativeName)));
 }
 
 function alternativeName(name: string): Buffer {
-  return isIP(name) === 0 ? tagged(0x82, Buffer.from(name, "latin1")) : tagged(0x87, addressBytes(name));
+  return isIP(name) === 0 ? tagged(2, Buffer.from(name, "latin1"), false) : tagged(7, addressBytes(name), false);
 }
 
 function addressBytes(address: string): Buffer {
@@ -123,8 +156,7 @@ function addressBytes(address: string): Buffer {
 }
 
 function nameOf(commonName: string): Buffer {
-  const attribute = tagged(SEQUENCE, object("commonName"), tagged(UTF8, Buffer.from(commonName)));
-  return tagged(SEQUENCE, tagged(SET, attribute));
+  return sequence(set(sequence(oid(COMMON_NAME), der(TAG.utf8, Buffer.from(commonName)))));
 }
 
 function commonNameOf({ subject }: X509Certificate): string {
@@ -138,31 +170,7 @@ function serialNumber(): Buffer {
   return bytes;
 }
 
-/** Years until 2049 have two digits (§4.1.2.5). */
-function time(at: number): Buffer {
-  const digits = `${new Date(at).toISOString().replace(/\.\d+/, "").replaceAll(/[-:T]/g, "")}`;
-  const isShort = Number(digits.slice(0, 4)) < 2050;
-  return tagged(isShort ? UTC_TIME : TIME, Buffer.from(isShort ? digits.slice(2) : digits, "latin1"));
-}
-
 /** The hash of the key's bits (§4.2.1.2), which are the end of a key on this curve. */
 function keyId(key: KeyObject): Buffer {
-  const bits = key.export({ type: "spki", format: "der" }).subarray(-65);
-  return createHash("sha1").update(bits).digest();
-}
-
-function object(name: keyof typeof OBJECTS): Buffer {
-  return tagged(OBJECT, Buffer.from(OBJECTS[name], "hex"));
-}
-
-function tagged(tag: number | undefined, ...contents: Uint8Array[]): Buffer {
-  const content = Buffer.concat(contents);
-  const { length } = content;
-  const size = length < 128 ? [length] : length < 256 ? [0x81, length] : [0x82, length >> 8, length & 255];
-  return Buffer.concat([Buffer.from([tag ?? 0, ...size]), content]);
-}
-
-function pemOf(der: Buffer): string {
-  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
+  return createHash("sha1").update(publicKeyOf(key).subarray(-65)).digest();
 }

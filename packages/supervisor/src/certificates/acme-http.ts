@@ -1,7 +1,7 @@
 /** Speaks to a CA over HTTPS: signed requests, nonces, and problems as one kind of error (RFC 8555). Loaded when it is needed. */
 import { createHmac, createPublicKey, type KeyObject, sign } from "node:crypto";
 import { request as requestHttps } from "node:https";
-import { rootCertificates } from "node:tls";
+import { createSecureContext, rootCertificates } from "node:tls";
 import type { OrderFailure } from "../core/acme-plan.js";
 
 const TIMEOUT_MS = 20_000;
@@ -61,8 +61,14 @@ export function cleanText(text: string): string {
 export class CaConnection {
   private nonce: string | undefined;
   private known: CaDirectory | undefined;
+  private readonly trust: object;
 
-  constructor(private readonly options: CaOptions) {}
+  constructor(private readonly options: CaOptions) {
+    const ca = options.ca === undefined ? undefined : [...rootCertificates, options.ca];
+    // Node reads all of them for each connection otherwise, which takes 20 ms; Bun knows no `secureContext` there.
+    const isBun = process.versions.bun !== undefined;
+    this.trust = ca === undefined ? {} : isBun ? { ca } : { secureContext: createSecureContext({ ca }) };
+  }
 
   get host(): string {
     return new URL(this.options.directory).host;
@@ -107,7 +113,7 @@ export class CaConnection {
   }
 
   private request(method: "GET" | "HEAD" | "POST", url: string, body?: string): Promise<CaResponse> {
-    const { ca, signal, userAgent, timeoutMs = TIMEOUT_MS } = this.options;
+    const { signal, userAgent, timeoutMs = TIMEOUT_MS } = this.options;
     return new Promise((resolve, reject) => {
       let isOver = false;
       const over = (act: () => void) => {
@@ -136,8 +142,7 @@ export class CaConnection {
             "Content-Length": String(Buffer.byteLength(body)),
           }),
         };
-        const trust = ca === undefined ? {} : { ca: [...rootCertificates, ca] };
-        outgoing = requestHttps(target, { method, headers, agent: false, ...trust }, (response) => {
+        outgoing = requestHttps(target, { method, headers, agent: false, ...this.trust }, (response) => {
           const { "replay-nonce": nonce, location, "retry-after": retryAfter } = response.headers;
           if (typeof nonce === "string") this.nonce = nonce;
           let text = "";

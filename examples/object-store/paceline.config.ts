@@ -20,7 +20,7 @@ export default {
   pools: {
     store: {
       app: "./app.ts",
-      instances: 4,
+      instances: Number(process.env.STORE_INSTANCES ?? 4),
       limits: { maxBodyBytes },
       // An upload on its way has this long to end when the pool is reloaded.
       drainTimeoutMs: 120_000,

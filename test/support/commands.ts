@@ -8,9 +8,12 @@ const SERVER = fileURLToPath(new URL("./command-server.mjs", import.meta.url));
 /** As bin/paceline starts it on Bun. */
 const BUN_FLAGS = ["--smol", "--no-env-file", "--no-install", "--config=/dev/null", "--tsconfig-override=/dev/null"];
 /** Commands that change nothing and end by themselves. */
-const READING = new Set(["status", "ls", "logs", "events", "deaths", "history", "diff", "check", "export"]);
-/** What makes them wait, or look at more than the output shows. */
-const NOT_ALIKE = /^(-f|--follow|-H|--on|--check|--timeout)\b/;
+const READING = new Set([
+  ...["status", "explain", "ls", "logs", "events", "deaths", "history", "certs"],
+  ...["diff", "check", "export"],
+]);
+/** What makes them wait, change something, or look at more than the output shows. */
+const NOT_ALIKE = /^(-f|--follow|-H|--on|--check|--timeout|renew)\b/;
 
 /** Whether a command can be run in a kept process. */
 export function canBeKept([name = "", ...options]: readonly string[]): boolean {

@@ -93,6 +93,29 @@ describe("a connection to an upstream on Node", () => {
     expect(received === sent.join("")).toBe(true);
   });
 
+  it("reads nothing while it is paused, and goes on afterwards", async () => {
+    const { owner } = connection;
+    const { socket } = connection as unknown as { socket: net.Socket };
+    const { onData } = owner;
+    const paused = new Promise<void>((resolve) => {
+      owner.onData = (bytes) => {
+        connection.pause();
+        resolve();
+        return onData(bytes);
+      };
+    });
+    peer.end("x".repeat(1_000_000));
+    await paused;
+    const read = socket.bytesRead;
+    // Node would read as much again in the next turn.
+    for (let n = 0; n < 10; n++) await new Promise((resolve) => setImmediate(resolve));
+    expect(socket.bytesRead).toBe(read);
+    owner.onData = onData;
+    connection.resume();
+    await over;
+    expect(heard.join("").replace("the end", "").length).toBe(1_000_000);
+  });
+
   it("is read to its end, also when a write finds first that the peer has gone", async () => {
     peer.write("last words");
     peer.destroy();

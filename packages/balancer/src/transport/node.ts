@@ -27,6 +27,10 @@ const NOTHING = new Uint8Array(0);
 /** The internals of node:net sockets that its types omit. */
 interface Handle {
   readonly fd?: number;
+  /** Whether it reads, as node:net sees it. */
+  readonly reading?: boolean;
+  readStart?(): number;
+  readStop?(): number;
 }
 
 type Closing = "open" | "ending" | "closing" | "closed";
@@ -38,6 +42,9 @@ export class NodeConnection implements Connection {
   private waiting: WaitingBytes | undefined;
   /** The buffer of what Node is writing before `waiting`, if nobody else uses it. */
   private borrowed: Uint8Array | undefined;
+  /** Whether the last read was large, so that more is there to be read. */
+  private hasMore = false;
+  private isStopped = false;
   /** How much of the start of `waiting` Node is writing. */
   private beingWritten = 0;
   /** The peer's bytes that were received before a write failed, and whether they are complete. */
@@ -73,6 +80,7 @@ export class NodeConnection implements Connection {
     received.buffer = bytes.buffer;
     received.isLent = false;
     received.lends = 0;
+    this.hasMore = bytes.length >= LARGE_BYTES;
     const isUsedUp = this.owner.onData(bytes);
     received.buffer = undefined;
     if (!isUsedUp || bytes.length < LARGE_BYTES) return;
@@ -206,12 +214,23 @@ export class NodeConnection implements Connection {
     }
   };
 
+  /**
+   * A paused socket of Node reads on until its own buffer is full: 64 KB of each peer that has more to send. Node must not know that
+   * its handle stopped; it would start it again.
+   */
   pause(): void {
     this.socket.pause();
+    const { handle } = this;
+    if (!this.hasMore || this.isStopped || handle.reading !== true) return;
+    this.isStopped = true;
+    handle.readStop?.();
   }
 
   resume(): void {
     this.socket.resume();
+    if (!this.isStopped) return;
+    this.isStopped = false;
+    this.handle.readStart?.();
   }
 
   end(): void {

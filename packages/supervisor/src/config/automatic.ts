@@ -15,35 +15,35 @@ const MAX_NAMES = 500;
 const NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 export const automaticFields = {
-  email: text("The address that the CA may write to. It is optional: without it nobody is told of problems."),
+  email: text("The e-mail address for the CA's messages. Optional."),
   directory: text(
-    `The URL of the CA's ACME directory. Default: Let's Encrypt, \`"${LETS_ENCRYPT}"\`. Whoever sets up automatic certificates agrees to the CA's terms of service.`,
+    `The URL of the CA's ACME directory. Default: Let's Encrypt, \`"${LETS_ENCRYPT}"\`. By using automatic certificates you agree to the CA's terms of service.`,
   ),
   staging: text(
-    "The URL of a directory for trials, which is asked first after a failure, so that failures do not use up the CA's rate limits. Default: Let's Encrypt's, for Let's Encrypt.",
+    "The URL of the CA's staging directory. After a failed order the next one is tried there first, so that failures do not use up the CA's rate limits. Default: the staging directory of Let's Encrypt if `directory` is Let's Encrypt.",
   ),
   caFile: text(
-    "The certificates, in PEM, that sign the directory's own certificate, such as those of a private CA. They are trusted beside the usual ones.",
+    "The file with further root certificates, in PEM, that are trusted for connections to the CA, such as a private CA's.",
   ),
   externalAccount: table(
     {
-      keyId: text("The id of the key."),
+      keyId: text("The key's id."),
       key: secretText(
         'The key in base64url, as the CA shows it; or `{ file: "/run/secrets/eab" }`, `{ credential: "eab" }`.',
       ),
     },
-    "The key by which a CA such as ZeroSSL or Google recognizes an account that you have there (external account binding).",
+    "The credentials of your account at a CA such as ZeroSSL or Google (external account binding).",
   ),
   names: texts(
-    "Further names that get a certificate, beside those in `listen` without a certificate in `tls.certificates`. Wildcards are not possible.",
+    "Names that get a certificate, in addition to those in `listen` that `tls.certificates` does not cover. Wildcards are not possible.",
     [],
   ),
   challenges: words(
     CHALLENGES,
-    "How the CA may check that a name leads here, in the order in which they are tried: `tls-alpn-01` on port 443, `http-01` on port 80.",
+    "How the CA may check that you control a name, in the order in which they are tried: `tls-alpn-01` on port 443, `http-01` on port 80.",
   ),
   ask: text(
-    "The URL that decides about names that clients ask for and that are not configured: it gets a GET with `?domain=NAME`, and 200 allows a certificate for it. See [certificates.md](certificates.md#names-on-demand).",
+    "The URL that decides whether a name that is not configured gets a certificate when a client asks for it: Paceline sends a GET with `?domain=NAME`, and 200 allows it. See [certificates.md](certificates.md#names-on-demand).",
   ),
 };
 

@@ -1058,7 +1058,7 @@ export interface FleetKeys {
    */
   name?: string | undefined;
   /**
-   * Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file. `"https://127.0.0.1:8443"` speaks TLS with the certificates of `tls`; `"https://shop.example"` does that on port 443 of all addresses, for that name. See docs/tls.md.
+   * Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file. `"https://127.0.0.1:8443"` serves TLS with the certificates of `tls`; `"https://shop.example"` serves TLS on port 443 of all addresses, for that name. See docs/tls.md.
    *
    * Value: text or list of texts. Default: ["127.0.0.1:8080"].
    */
@@ -1071,45 +1071,45 @@ export interface FleetKeys {
   tls?:
     | {
         /**
-         * Certificates that Paceline orders from Let's Encrypt or another CA by ACME, and renews. It is on by itself for names in `listen` if `tls` has no other certificates. See docs/certificates.md.
+         * Certificates that Paceline orders from Let's Encrypt or another CA by ACME, and renews. On by default for names in `listen` if `tls` has no other certificates. See docs/certificates.md.
          *
          * Value: table.
          */
         automatic?:
           | {
               /**
-               * The address that the CA may write to. It is optional: without it nobody is told of problems.
+               * The e-mail address for the CA's messages. Optional.
                *
                * Value: text.
                */
               email?: string | undefined;
               /**
-               * The URL of the CA's ACME directory. Default: Let's Encrypt, `"https://acme-v02.api.letsencrypt.org/directory"`. Whoever sets up automatic certificates agrees to the CA's terms of service.
+               * The URL of the CA's ACME directory. Default: Let's Encrypt, `"https://acme-v02.api.letsencrypt.org/directory"`. By using automatic certificates you agree to the CA's terms of service.
                *
                * Value: text.
                */
               directory?: string | undefined;
               /**
-               * The URL of a directory for trials, which is asked first after a failure, so that failures do not use up the CA's rate limits. Default: Let's Encrypt's, for Let's Encrypt.
+               * The URL of the CA's staging directory. After a failed order the next one is tried there first, so that failures do not use up the CA's rate limits. Default: the staging directory of Let's Encrypt if `directory` is Let's Encrypt.
                *
                * Value: text.
                */
               staging?: string | undefined;
               /**
-               * The certificates, in PEM, that sign the directory's own certificate, such as those of a private CA. They are trusted beside the usual ones.
+               * The file with further root certificates, in PEM, that are trusted for connections to the CA, such as a private CA's.
                *
                * Value: text.
                */
               caFile?: string | undefined;
               /**
-               * The key by which a CA such as ZeroSSL or Google recognizes an account that you have there (external account binding).
+               * The credentials of your account at a CA such as ZeroSSL or Google (external account binding).
                *
                * Value: table.
                */
               externalAccount?:
                 | {
                     /**
-                     * The id of the key.
+                     * The key's id.
                      *
                      * Value: text.
                      */
@@ -1137,19 +1137,19 @@ export interface FleetKeys {
                   }
                 | undefined;
               /**
-               * Further names that get a certificate, beside those in `listen` without a certificate in `tls.certificates`. Wildcards are not possible.
+               * Names that get a certificate, in addition to those in `listen` that `tls.certificates` does not cover. Wildcards are not possible.
                *
                * Value: text or list of texts. Default: [].
                */
               names?: string | readonly string[] | undefined;
               /**
-               * How the CA may check that a name leads here, in the order in which they are tried: `tls-alpn-01` on port 443, `http-01` on port 80.
+               * How the CA may check that you control a name, in the order in which they are tried: `tls-alpn-01` on port 443, `http-01` on port 80.
                *
                * Value: list of `"tls-alpn-01"`, `"http-01"`. Default: ["tls-alpn-01","http-01"].
                */
               challenges?: readonly ("tls-alpn-01" | "http-01")[] | undefined;
               /**
-               * The URL that decides about names that clients ask for and that are not configured: it gets a GET with `?domain=NAME`, and 200 allows a certificate for it. See docs/certificates.md.
+               * The URL that decides whether a name that is not configured gets a certificate when a client asks for it: Paceline sends a GET with `?domain=NAME`, and 200 allows it. See docs/certificates.md.
                *
                * Value: text.
                */
@@ -1157,14 +1157,14 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * Certificates in files. Each client gets the one for the name that it wants, by exact name, then by wildcard; a client that says none gets the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.
+         * Certificates from files. Each client gets the one for the name that it requests: by exact name, then by wildcard; without a name, the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.
          *
          * Value: list of tables.
          */
         certificates?:
           | readonly {
               /**
-               * The file with the certificate and those between it and the root, in PEM, relative to the config file's folder, such as certbot's `fullchain.pem`.
+               * The file with the certificate and its intermediates, in PEM, relative to the config file's folder, such as certbot's `fullchain.pem`.
                *
                * Value: text.
                */
@@ -1178,43 +1178,43 @@ export interface FleetKeys {
             }[]
           | undefined;
         /**
-         * Whether a certificate that Paceline signs itself is used for names that no file has. Browsers warn of it: for trying out.
+         * Whether names that no file covers get a self-signed certificate. Browsers warn of it: use it for testing only.
          *
          * Value: true or false. Default: false.
          */
         selfSigned?: boolean | undefined;
         /**
-         * Whether certificates for names that no file has come from a certificate authority of the fleet, which is made at the first start and kept in the folder of the state of the fleet. Clients have to trust its root; see docs/tls.md.
+         * Whether names that no file covers get certificates from the fleet's own authority, which is made at the first start and kept in the fleet's run directory. Clients must trust its root; see docs/tls.md.
          *
          * Value: true or false. Default: false.
          */
         internal?: boolean | undefined;
         /**
-         * The lowest version of TLS. Default: `"1.2"`, with the cipher suites that Mozilla calls intermediate.
+         * The lowest version of TLS. Default: `"1.2"`, with the intermediate cipher suites of Mozilla.
          *
          * Value: `"1.2"` or `"1.3"`.
          */
         minVersion?: "1.2" | "1.3" | undefined;
         /**
-         * The file with the certificates, in PEM, of the authorities whose clients may connect. Apps get the subject and the fingerprint of a client's certificate; see docs/tls.md. Default: clients show no certificate.
+         * The file with the certificates, in PEM, of the authorities that sign client certificates. Apps get the subject and the fingerprint of a client's certificate; see docs/tls.md. Default: clients are not asked for a certificate.
          *
          * Value: text.
          */
         clientCa?: string | undefined;
         /**
-         * Whether clients without a certificate of `clientCa` may connect, too. Default: `"required"`.
+         * `"optional"`: clients without a certificate may connect, too. Default: `"required"`.
          *
          * Value: `"required"` or `"optional"`.
          */
         clientCertificates?: "required" | "optional" | undefined;
         /**
-         * The field Strict-Transport-Security of responses over TLS, unless the app sends one: browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember it, so begin with a short `max-age`.
+         * The value of Strict-Transport-Security in responses over TLS, unless the app sends one. Browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember it, so begin with a short `max-age`.
          *
          * Value: true, false or text. Default: false.
          */
         hsts?: boolean | string | undefined;
         /**
-         * Where requests over http are redirected to https with 308: `true` is port 80 of all addresses, other addresses are written as in `listen`. Default: `true` if `listen` has a name on port 443 and nothing on port 80, otherwise `false`.
+         * Where requests over http are redirected to https with 308: `true` for port 80 of all addresses, or an address as in `listen`. Default: `true` if `listen` has a name on port 443 and nothing on port 80, otherwise `false`.
          *
          * Value: true, false or text.
          */
@@ -1489,7 +1489,7 @@ export interface FleetKeys {
                */
               maxConnectionsPerAddress?: number | undefined;
               /**
-               * The maximum number of requests that a client has in progress on one HTTP/2 connection; further ones are refused (REFUSED_STREAM), and clients send them again. `0`: clients get HTTP/1.1 only. See docs/http2.md.
+               * The maximum number of requests that a client has in progress on one HTTP/2 connection; further ones are refused (REFUSED_STREAM), and clients retry them. `0`: clients get HTTP/1.1 only. See docs/http2.md.
                *
                * Value: whole number. Default: 128.
                */
@@ -1507,7 +1507,7 @@ export interface FleetKeys {
                */
               headTimeoutMs?: number | undefined;
               /**
-               * How long a client of an https address may take to establish TLS; then its connection is reset.
+               * How long the TLS handshake of a client may take; then its connection is reset.
                *
                * Value: whole number, ms. Default: 10000.
                */
@@ -1585,7 +1585,7 @@ export interface FleetKeys {
                */
               maxBufferedBytes?: number | undefined;
               /**
-               * The most memory that a balancer process may use for what clients do not read of their responses: up to 0.1 MB for each. Beyond half of it those clients are reset that have read nothing for 5 s, beyond all of it those that have read nothing since they fell behind; who has waited for longest is first. A client that reads slowly is never reset for this, and does not count. It holds for both sides of connections in tcp mode, too.
+               * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.1 MB for each client. Above half of the limit, clients that have read nothing for 5 s are reset; above the limit, those that have read nothing since they fell behind. The longest-waiting client is first. A client that reads slowly is never reset for this, and does not count. The limit also includes both directions of connections in tcp mode.
                *
                * Value: whole number, bytes. Default: 12582912.
                */

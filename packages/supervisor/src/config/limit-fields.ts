@@ -49,7 +49,7 @@ export const balancerLimitFields = {
   ),
   maxStreamsPerConnection: count(
     BALANCER_LIMITS.maxStreamsPerConnection,
-    "The maximum number of requests that a client has in progress on one HTTP/2 connection; further ones are refused (REFUSED_STREAM), and clients send them again. `0`: clients get HTTP/1.1 only. See [http2.md](http2.md).",
+    "The maximum number of requests that a client has in progress on one HTTP/2 connection; further ones are refused (REFUSED_STREAM), and clients retry them. `0`: clients get HTTP/1.1 only. See [http2.md](http2.md).",
     { min: 0, max: 10_000 },
   ),
   maxQueue: count(
@@ -63,7 +63,7 @@ export const balancerLimitFields = {
   ),
   handshakeTimeoutMs: milliseconds(
     BALANCER_LIMITS.handshakeTimeoutMs,
-    "How long a client of an https address may take to establish TLS; then its connection is reset.",
+    "How long the TLS handshake of a client may take; then its connection is reset.",
   ),
   bodyTimeoutMs: milliseconds(
     BALANCER_LIMITS.bodyTimeoutMs,
@@ -119,7 +119,7 @@ export const balancerLimitFields = {
   ),
   maxUnreadBytes: bytes(
     BALANCER_LIMITS.maxUnreadBytes,
-    "The most memory that a balancer process may use for what clients do not read of their responses: up to 0.1 MB for each. Beyond half of it those clients are reset that have read nothing for 5 s, beyond all of it those that have read nothing since they fell behind; who has waited for longest is first. A client that reads slowly is never reset for this, and does not count. It holds for both sides of connections in tcp mode, too.",
+    "The most memory that a balancer process may use for response bytes that clients have not read: up to 0.1 MB for each client. Above half of the limit, clients that have read nothing for 5 s are reset; above the limit, those that have read nothing since they fell behind. The longest-waiting client is first. A client that reads slowly is never reset for this, and does not count. The limit also includes both directions of connections in tcp mode.",
     { min: 0 },
   ),
   maxSpoolBytes: bytes(

@@ -220,7 +220,7 @@ export const fleetFields = {
     "The name of the fleet. Default: the name of its folder.",
   ),
   listen: addresses(
-    'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file. `"https://127.0.0.1:8443"` speaks TLS with the certificates of `tls`; `"https://shop.example"` does that on port 443 of all addresses, for that name. See [tls.md](tls.md).',
+    'Where to listen: `"127.0.0.1:8080"`, `"8080"` (loopback), `":8080"` (all IPv4 addresses), `"[::1]:8080"`, `"[::]:8080"` (all addresses; only IPv6 if the IPv4 wildcard of the same port is listed too) or `"unix:/path"`. `"unix:/path?mode=660&group=www-data"` sets the permissions (default 600) and the group of the socket file. `"https://127.0.0.1:8443"` serves TLS with the certificates of `tls`; `"https://shop.example"` serves TLS on port 443 of all addresses, for that name. See [tls.md](tls.md).',
     [DEFAULT_LISTEN],
   ),
   tls: table(tlsFields, "The certificates of the https addresses in `listen`. See [tls.md](tls.md)."),

@@ -16,41 +16,41 @@ const HTTPS_PORT = 443;
 export const tlsFields = {
   automatic: table(
     automaticFields,
-    "Certificates that Paceline orders from Let's Encrypt or another CA by ACME, and renews. It is on by itself for names in `listen` if `tls` has no other certificates. See [certificates.md](certificates.md).",
+    "Certificates that Paceline orders from Let's Encrypt or another CA by ACME, and renews. On by default for names in `listen` if `tls` has no other certificates. See [certificates.md](certificates.md).",
   ),
   certificates: tables(
     {
       certificate: text(
-        "The file with the certificate and those between it and the root, in PEM, relative to the config file's folder, such as certbot's `fullchain.pem`.",
+        "The file with the certificate and its intermediates, in PEM, relative to the config file's folder, such as certbot's `fullchain.pem`.",
       ),
       key: text("The file with its private key, in PEM, such as certbot's `privkey.pem`."),
     },
-    "Certificates in files. Each client gets the one for the name that it wants, by exact name, then by wildcard; a client that says none gets the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.",
+    "Certificates from files. Each client gets the one for the name that it requests: by exact name, then by wildcard; without a name, the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.",
   ),
   selfSigned: flag(
     false,
-    "Whether a certificate that Paceline signs itself is used for names that no file has. Browsers warn of it: for trying out.",
+    "Whether names that no file covers get a self-signed certificate. Browsers warn of it: use it for testing only.",
   ),
   internal: flag(
     false,
-    "Whether certificates for names that no file has come from a certificate authority of the fleet, which is made at the first start and kept in the folder of the state of the fleet. Clients have to trust its root; see [tls.md](tls.md#an-internal-authority).",
+    "Whether names that no file covers get certificates from the fleet's own authority, which is made at the first start and kept in the fleet's run directory. Clients must trust its root; see [tls.md](tls.md#an-internal-authority).",
   ),
   minVersion: word(
     ["1.2", "1.3"],
-    'The lowest version of TLS. Default: `"1.2"`, with the cipher suites that Mozilla calls intermediate.',
+    'The lowest version of TLS. Default: `"1.2"`, with the intermediate cipher suites of Mozilla.',
   ),
   clientCa: text(
-    "The file with the certificates, in PEM, of the authorities whose clients may connect. Apps get the subject and the fingerprint of a client's certificate; see [tls.md](tls.md#client-certificates). Default: clients show no certificate.",
+    "The file with the certificates, in PEM, of the authorities that sign client certificates. Apps get the subject and the fingerprint of a client's certificate; see [tls.md](tls.md#client-certificates). Default: clients are not asked for a certificate.",
   ),
   clientCertificates: word(
     ["required", "optional"],
-    'Whether clients without a certificate of `clientCa` may connect, too. Default: `"required"`.',
+    '`"optional"`: clients without a certificate may connect, too. Default: `"required"`.',
   ),
   hsts: fieldOf([flag(false, "").unwrap(), text("").unwrap()], expected(HSTS_RULE), {
     type: "true, false or text",
     default: false,
     description:
-      "The field Strict-Transport-Security of responses over TLS, unless the app sends one: browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember it, so begin with a short `max-age`.",
+      "The value of Strict-Transport-Security in responses over TLS, unless the app sends one. Browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember it, so begin with a short `max-age`.",
   }),
   redirect: fieldOf(
     [flag(false, "").unwrap(), oneAddress("").unwrap()],
@@ -58,7 +58,7 @@ export const tlsFields = {
     {
       type: "true, false or text",
       description:
-        "Where requests over http are redirected to https with 308: `true` is port 80 of all addresses, other addresses are written as in `listen`. Default: `true` if `listen` has a name on port 443 and nothing on port 80, otherwise `false`.",
+        "Where requests over http are redirected to https with 308: `true` for port 80 of all addresses, or an address as in `listen`. Default: `true` if `listen` has a name on port 443 and nothing on port 80, otherwise `false`.",
     },
   ),
 };

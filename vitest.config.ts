@@ -4,7 +4,8 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Small files that take long: by their sizes they would begin last, and everybody would wait for them. */
 const LONG = [
-  ...["package", "deploy", "adoption", "hung", "upgrade", "examples", "rehearse", "systemd", "exit-statuses"],
+  ...["package", "adoption", "deploy", "hung", "full-disk", "upgrade", "examples", "rehearse", "systemd"],
+  ...["exit-statuses", "object-store", "certificates"],
   ...["listening-apps", "deaths", "field", "deploying", "crash", "poison", "replacement", "lane-kills", "turns"],
 ].map((name) => `test/${name}.test.ts`);
 

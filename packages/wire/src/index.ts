@@ -12,6 +12,7 @@ export * from "./control/reporter.js";
 export * from "./control/route-classes.js";
 export * from "./control/snapshot.js";
 export * from "./control/spans.js";
+export * from "./control/stats.js";
 export * from "./control/supervisor-message.js";
 export * from "./http/forwarding.js";
 export * from "./limits.js";

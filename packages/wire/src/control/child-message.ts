@@ -13,8 +13,8 @@ import {
 } from "./checks.js";
 import type { UpstreamProtocol } from "./protocol.js";
 import { areRecorded, type RecordedRequests } from "./recorded.js";
-import type { Stats } from "./reporter.js";
 import { areSpans, type RecordedSpans } from "./spans.js";
+import { areStats, type Stats } from "./stats.js";
 
 /** The role of a child: an instance of a pool, a template that forks instances, or a balancer. */
 export type ChildRole = "instance" | "template" | "balancer";
@@ -256,9 +256,6 @@ export type ChildMessage =
   | Dumped
   | Probed;
 
-const INSTANCE_STATS = ["requestsTotal", "errorsTotal", "inFlight", "periodMs", "eventLoopLagMs", "heapBytes"];
-const BALANCER_STATS = [...INSTANCE_STATS, "connections", "connectionsTotal", "retriesTotal"];
-
 /** Parses one line. Returns undefined for a type of another version, which is ignored. @throws ChannelError `bad-message` */
 export function parseChildMessage(line: string): ChildMessage | undefined {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", `it is ${reason}`, { cause }));
@@ -298,19 +295,7 @@ function isMessage(message: Fields): boolean | undefined {
     case "ready":
       return isProtocol(message.protocol);
     case "stats":
-      return (
-        areAmounts(message, message.role === "balancer" ? BALANCER_STATS : INSTANCE_STATS) &&
-        isList(message.latency) &&
-        isOptional(message.deferred, (it) => isFields(it) && areAmounts(it, ["jobs", "oldestMs"])) &&
-        isOptional(message.overdue, isOverdue) &&
-        (message.role !== "balancer" ||
-          (isList(message.upstreams, isUpstream) &&
-            isOptional(message.spoolBytes, isAmount) &&
-            isOptional(message.unreadEndedTotal, isAmount) &&
-            isOptional(message.held, (held) => isList(held, isHeld)) &&
-            isOptional(message.loads, (loads) => isList(loads, isLoad)) &&
-            isOptional(message.routes, (routes) => isList(routes, isRouteStats))))
-      );
+      return areStats(message);
     case "applied":
       return (
         areAmounts(message, ["version"]) &&
@@ -366,66 +351,12 @@ function isProtocol(value: unknown): boolean {
   return value === undefined || value === "http1" || value === "lane" || value === "http1+control";
 }
 
-function isUpstream(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    isText(value.id) &&
-    areAmounts(value, ["inFlight", "requestsTotal"]) &&
-    isOptional(value.statuses, (it) => isList(it, isAmount)) &&
-    isOptional(value.errorsTotal, isAmount) &&
-    isOptional(value.running, isText) &&
-    isOptional(value.overdue, isOverdue) &&
-    isOptional(value.latency, isList) &&
-    isOptional(value.ejected, (it) => isFields(it) && isText(it.reason) && areAmounts(it, ["number", "forMs"])) &&
-    isOptional(value.servesAnyway, (it) => typeof it === "boolean") &&
-    isOptional(value.judged, (it) => isFields(it) && isAmount(it.lost) && isList(it.classes, isJudgedClass))
-  );
-}
-
-function isOverdue(value: unknown): boolean {
-  return isFields(value) && isText(value.request) && isAmount(value.forMs);
-}
-
-function isJudgedClass(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    areAmounts(value, ["routeClass", "requests", "errors"]) &&
-    isList(value.latency) &&
-    isOptional(value.failed, isList) &&
-    isOptional(value.abandoned, isList)
-  );
-}
-
 function isLost(value: unknown): boolean {
   return (
     isFields(value) &&
     areTexts(value, ["request", "state", "outcome"]) &&
     isAmount(value.ageMs) &&
     isOptional(value.id, isText)
-  );
-}
-
-function isHeld(value: unknown): boolean {
-  return isFields(value) && isText(value.pool) && areAmounts(value, ["receiving", "sending"]);
-}
-
-function isLoad(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    isText(value.pool) &&
-    areAmounts(value, ["inFlight", "waiting"]) &&
-    isOptional(value.finished, isAmount)
-  );
-}
-
-function isRouteStats(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    typeof value.pool === "string" &&
-    isText(value.route) &&
-    (value.access === "reads" || value.access === "writes") &&
-    isList(value.counts, isAmount) &&
-    isList(value.latency)
   );
 }
 

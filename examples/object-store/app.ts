@@ -1,4 +1,4 @@
-/** The store as a fetch app: who asks, for which bucket and key, and which operation responds. */
+/** The store as a fetch app: authenticates a request, finds its bucket and key, and calls the operation. */
 import { join } from "node:path";
 import { every, type RequestInfo, serveStatic, type Timer } from "paceline/server";
 import * as buckets from "./buckets.ts";

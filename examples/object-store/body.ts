@@ -1,4 +1,4 @@
-/** The body of a request while it comes: decoded, and held against every length, hash and checksum that the client states. */
+/** The body of a request as it arrives: decoded, and checked against each length, hash and checksum that the client states. */
 import { createHash } from "node:crypto";
 import { ChunkDecoder, isChunked } from "./aws-chunked.ts";
 import type { Call } from "./call.ts";
@@ -70,7 +70,7 @@ export class IncomingBody {
     this.decoder?.finish();
   }
 
-  /** Call it once, when all has come. @throws S3Error if it is not what the client states */
+  /** Call it once, after the last piece. @throws S3Error if the body differs from what the client states */
   verify(size: number): void {
     if (size !== this.length) throw new S3Error("IncompleteBody");
     const md5 = this.md5Digest.digest();

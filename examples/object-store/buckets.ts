@@ -34,7 +34,7 @@ export async function deleteBucket(call: Call): Promise<Response> {
   return new Response(null, { status: 204 });
 }
 
-/** What clients ask for by themselves, of a store without these features. */
+/** Features that clients query automatically, and the responses of a store without them. */
 const ABSENT: Record<string, ErrorCode> = {
   cors: "NoSuchCORSConfiguration",
   encryption: "ServerSideEncryptionConfigurationNotFoundError",

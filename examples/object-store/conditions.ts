@@ -1,4 +1,4 @@
-/** What a request asks for: conditions, a range, and the fields that an object is to have. Pure. */
+/** Parses a request: conditions, a range, and the fields that an object is to have. Pure. */
 import { S3Error } from "./errors.ts";
 import type { Fields, ObjectEntry, PutCondition } from "./metadata.ts";
 import { LIMITS } from "./settings.ts";
@@ -72,7 +72,7 @@ export function isRangeMeant(ifRange: string | null, object: ObjectEntry): boole
 }
 
 const CONTENT_FIELDS = ["cache-control", "content-disposition", "content-language", "expires"];
-/** What would be ignored silently otherwise, although the client counts on it. */
+/** Fields that are refused, because a client relies on them and this store does not support them. */
 const UNSUPPORTED = /^x-amz-(?:tagging|server-side-encryption|object-lock-|grant-|website-redirect-location)/;
 const PRIVATE_ACLS = ["private", "bucket-owner-full-control"];
 

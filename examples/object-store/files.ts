@@ -44,7 +44,7 @@ export class Files {
   /**
    * Writes a body into a new file. When it resolves, the file and its name are on the disk; when it rejects, there is none.
    *
-   * @param check runs when all has come, and rejects a body that is not what it should be.
+   * @param check runs after the last piece, and rejects an invalid body.
    */
   async receive(body: AsyncIterable<Uint8Array>, check: (size: number) => void): Promise<ReceivedFile> {
     const file = randomUUID().replaceAll("-", "");
@@ -74,7 +74,7 @@ export class Files {
     }
   }
 
-  /** Gives files a second name each, so that a copy costs no bytes; returns the segments under the new names. */
+  /** Makes a hard link to each file, so that a copy takes no space; returns the segments with the new names. */
   async link(segments: Segment[]): Promise<Segment[]> {
     const copies: Segment[] = [];
     try {

@@ -1,4 +1,4 @@
-/** What the store knows of buckets, objects and uploads: all its SQL, the same for both databases. */
+/** Buckets, objects and uploads in the database: all SQL, the same for both databases. */
 import { randomUUID } from "node:crypto";
 import { type Database, openDatabase, type Row, type Statement } from "./database.ts";
 import type { ErrorCode } from "./errors.ts";
@@ -253,7 +253,7 @@ export class Metadata {
     await this.database.write(ids.map((id) => ({ sql: "DELETE FROM files WHERE id = ?", values: [id] })));
   }
 
-  /** Which of these files belong to an object or a part, or are still to be removed. */
+  /** Returns which of these files belong to an object or a part, or are due for removal. */
   async knownFiles(ids: string[]): Promise<Set<string>> {
     const sql = `SELECT id FROM files WHERE id IN (${ids.map(() => "?").join(", ")})`;
     return new Set((await this.database.read(sql, ...ids)).map(({ id }) => String(id)));

@@ -18,7 +18,7 @@ export interface SignedParts {
   headers: Pick<Headers, "get" | "keys">;
 }
 
-/** Who sent a request, and what it says of its body. */
+/** The sender of a request, and the stated hash of its body. */
 export interface Identity {
   accessKey: string;
   /** The value of x-amz-content-sha256. */
@@ -143,7 +143,7 @@ function signatureOf(text: string | undefined, malformed: Malformed): string {
   return text;
 }
 
-/** What is not signed could be changed on the way: the host, and every field with a meaning for the store. */
+/** The fields that must be signed: the host, and each field that the store uses. Others could be changed in transit. */
 function requireSigned({ signedHeaders }: Claim, { headers }: SignedParts, isPresigned: boolean): void {
   const signed = new Set(signedHeaders);
   const mayBeUnsigned = (name: string) =>

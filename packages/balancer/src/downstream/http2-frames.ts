@@ -1,4 +1,4 @@
-/** What the frames of an HTTP/2 client mean (RFC 9113 §6): requests, bodies, windows, settings, and errors of the client. */
+/** Processes the frames of an HTTP/2 client (RFC 9113 §6): requests, bodies, windows, settings, and errors of the client. */
 import type { Relay } from "../exchange/relay.js";
 import { FloodCount, FORGIVEN_FOR_DATA, FORGIVEN_FOR_REQUEST, IDLE_FRAMES, RESETS } from "../http2/flood.js";
 import type { FrameSink } from "../http2/frame-reader.js";
@@ -11,10 +11,10 @@ import { type Http2Output, USEFUL_DATA_BYTES } from "./http2-output.js";
 import type { Http2Stream } from "./http2-stream.js";
 import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "./reading.js";
 
-/** A block of fields may have this much more than a head, and be continued this often (CVE-2024-27316). */
+/** How many bytes a block of fields may have beyond a head's limit, and how many CONTINUATION frames (CVE-2024-27316). */
 const MAX_BLOCK_ROOM_BYTES = 16_384;
 const MAX_CONTINUATIONS = 8;
-/** The work of a request, and of a byte of its fields, which may stand for a whole field; in units of a turn's share. */
+/** The cost of a request, and of a byte of its fields, which may encode a whole field; in units of a turn's share. */
 const REQUEST_UNITS = 4096;
 const FIELD_UNITS = 4;
 /** A flag of ours beside those of a HEADERS frame: the stream depends on itself. */
@@ -41,7 +41,7 @@ export class Http2Frames implements FrameSink {
   readonly ended = new EndedStreams();
   readonly idleFrames: FloodCount;
   lastStream = 0;
-  /** What the frames since the last reset of this have cost, in units of a turn's share. */
+  /** The cost of the frames since this was last set to 0, in units of a turn's share. */
   units = 0;
   /** The streams that got a piece of a body in this read. */
   readonly touched: Http2Stream[] = [];
@@ -101,14 +101,14 @@ export class Http2Frames implements FrameSink {
     return false;
   }
 
-  /** Counts a frame that brings nothing. */
+  /** Counts a frame without useful content. */
   private countIdle(): boolean {
     if (!this.owner.isOpen) return false;
     this.units += CHUNK_UNITS;
     return this.idleFrames.take() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
   }
 
-  /** Counts a stream that was reset by the client, or here for a fault of it. */
+  /** Counts a stream that was reset by the client, or by us for an error of the client. */
   countReset(): boolean {
     if (!this.owner.isOpen) return false;
     return this.resets.take() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
@@ -181,7 +181,7 @@ export class Http2Frames implements FrameSink {
     return this.onBlock(this.blockFlags, this.blockStream, whole, 0, length);
   }
 
-  /** A whole block of fields: a request, or trailers. It is decoded in any case, since all blocks share the table. */
+  /** Handles a whole block of fields: a request, or trailers. Even an ignored block is decoded, since all blocks share the table. */
   private onBlock(flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
     const { text, owner } = this;
     const stream = owner.streams.get(id);
@@ -191,7 +191,7 @@ export class Http2Frames implements FrameSink {
     text.finish(isWhole);
     if (stream !== undefined) return this.onTrailers(stream, isWhole);
     if (id <= this.lastStream) return this.onEnded(id, ErrorCode.PROTOCOL_ERROR);
-    // The client repeats it elsewhere: it knows the last stream that is served here.
+    // The client retries it elsewhere: GOAWAY named the last stream that is served here.
     if (owner.takesNoMore) return this.countIdle();
     this.lastStream = id;
     this.idleFrames.forgive(FORGIVEN_FOR_REQUEST);
@@ -229,7 +229,7 @@ export class Http2Frames implements FrameSink {
     if (this.touched.at(-1) !== stream) this.touched.push(stream);
   }
 
-  /** A frame for a stream that has ended. @param unknown the error if that is not remembered */
+  /** Handles a frame for a stream that has ended. @param unknown the error if the stream is no longer remembered */
   private onEnded(id: number, unknown: number): boolean {
     switch (this.ended.of(id)) {
       case "reset":
@@ -241,7 +241,7 @@ export class Http2Frames implements FrameSink {
     }
   }
 
-  /** Whether no request has come on that stream, which may still be refused silently. */
+  /** Whether no request has arrived on that stream, so that it can still be refused without a reset. */
   private isIdle(id: number): boolean {
     return id > this.lastStream && !this.owner.takesNoMore;
   }

@@ -1,4 +1,4 @@
-/** What an HTTP/2 client is sent: the frames of a turn in one write, and data only as the kernel and the client's windows allow. */
+/** Sends the frames of a turn to an HTTP/2 client in one write, and data only as the kernel and the client's windows allow. */
 import type { Relay } from "../exchange/relay.js";
 import { type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import { type FloodCount, FORGIVEN_FOR_DATA } from "../http2/flood.js";
@@ -12,13 +12,13 @@ import type { Http2Response, ResponseHost } from "./http2-response.js";
 
 /** How much of frames is collected before it is written. */
 const FULL_BYTES = 65_536;
-/** A DATA frame with less does not excuse the frames that it took to get it. */
+/** A smaller DATA frame does not offset the window updates of the client in the count of floods. */
 export const USEFUL_DATA_BYTES = 256;
 
 export interface OutputOwner {
   /** The kernel has not taken everything; `onDrained` follows. */
   onBlocked(): void;
-  /** The client reads nothing, and others need the room of what waits for it. */
+  /** Resets the connection: the client reads nothing, and others need the memory of its unread bytes. */
   giveUnreadWay(): void;
 }
 
@@ -34,9 +34,9 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   /** Data that waits for windows. */
   private waitingBytes = 0;
   private sentBytes = 0;
-  /** What the connection's peer had read when everything was read. */
+  /** The peer's progress when it had last read everything. */
   private readBytes = 0;
-  /** Of responses that are not read; set once some were not. */
+  /** Its place in UnreadBytes; set when a response was not read for the first time. */
   private place: UnreadPlace | undefined;
 
   constructor(
@@ -46,7 +46,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     private readonly owner: OutputOwner,
   ) {}
 
-  /** Sends what a server says first. */
+  /** Sends the server's connection preface. */
   greet(): void {
     const { maxStreamsPerConnection, maxHeadBytes } = this.relay.limits;
     this.frames.settings([
@@ -70,7 +70,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     this.write();
   }
 
-  /** Writes what was collected. */
+  /** Writes the collected frames. */
   write(): void {
     const { frames } = this;
     if (frames.length === 0) return;
@@ -131,7 +131,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     return this.waitingBytes + this.connection.waitingBytes;
   }
 
-  /** Data that was sent because of a window, or was read from a connection that is blocked. Replies to pings do not count. */
+  /** The client's progress: data sent within its windows, or read from a blocked connection. Replies to pings do not count. */
   get progressBytes(): number {
     return this.sentBytes + (this.isBlocked ? this.connection.progressBytes : this.readBytes);
   }
@@ -148,9 +148,9 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     return true;
   }
 
-  /** Sends what waits, each stream a frame at a time. */
+  /** Sends waiting data, one frame for each stream in turn. */
   sendWaiting(): void {
-    // One that still waits is served again after the others.
+    // A stream that still has data waits behind the others.
     for (const response of this.waiting) {
       if (this.isBlocked || this.sendWindow <= 0) return;
       if (!response.sendWaiting()) continue;

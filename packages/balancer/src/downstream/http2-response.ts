@@ -25,7 +25,7 @@ export interface ResponseHost {
   flushSoon(): void;
   /** Adds a DATA frame, within both windows. */
   sendData(stream: number, bytes: Uint8Array, start: number, end: number): void;
-  /** Has this one go on when the connection can take more. */
+  /** Continues this response when the connection can take more. */
   wait(response: Http2Response): void;
   stopWaiting(response: Http2Response): void;
   /** Counts bytes that wait for the client. */
@@ -42,18 +42,18 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   identity: Identity | undefined;
   /** How much data the client takes on this stream; negative after it has made its windows smaller. */
   sendWindow = 0;
-  /** Windows are what acknowledges. */
+  /** Window updates show what the client has read. */
   readonly seesAcknowledgements = true;
   private id = 0;
-  /** What does not fit into the windows. */
+  /** Data that does not fit into the windows. */
   private readonly waiting = new WaitingBytes();
   private sentBytes = 0;
   /** Bytes of the budget for what is buffered so that an instance is free earlier. */
   private bufferedBytes = 0;
   private slowReader: SlowReader | undefined;
-  /** Set while a response lasts that a drain may end early. */
+  /** Set during a long response that a drain may end early. */
   private lasting: LastingResponse | undefined;
-  /** When it was ended, in milliseconds of `Deadlines.now`; 0: it was not. */
+  /** When it was ended early, in milliseconds of `Deadlines.now`; 0: it was not. */
   endedEarlyAt = 0;
 
   constructor(
@@ -74,7 +74,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     this.trailers = this.page = this.lasting = undefined;
   }
 
-  /** Drops what waits. */
+  /** Drops the waiting data. */
   clear(): void {
     this.lasting = undefined;
     this.giveBackBuffered();
@@ -120,7 +120,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   body(bytes: Uint8Array, start: number, end: number): boolean {
     if (this.lasting !== undefined) {
-      // The client has got the last it gets.
+      // The response was ended early; the rest is dropped.
       if (this.endedEarlyAt > 0) return true;
       this.lasting.pass(bytes, start, end);
     }
@@ -153,7 +153,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     this.host.wait(this);
   }
 
-  /** Sends one frame of what waits. Returns false if none can be sent now. */
+  /** Sends one frame of the waiting data. Returns false if none can be sent now. */
   sendWaiting(): boolean {
     const first = this.waiting.first();
     const size = this.sendable(first.length);
@@ -165,7 +165,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return true;
   }
 
-  /** Sends what the stream's window allows. */
+  /** Sends as much data as the stream's window allows. */
   pump(): void {
     if (this.waiting.length === 0) return;
     while (this.waiting.length > 0 && this.sendWaiting());
@@ -267,7 +267,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   lookAtReading(): number {
     const { deadlines, limits } = this.relay;
-    // Then the connection is judged.
+    // The deadline then applies to the connection.
     if (this.host.isBlocked) return this.beginSlowReading();
     return this.slowReader?.lookAtPace(deadlines.now, limits.minBodyBytesPerSecond / 1000) ?? 0;
   }

@@ -21,7 +21,7 @@ export interface StreamHost {
   readonly isLeaving: boolean;
   /** Bytes of bodies are used, so that the client may send as many more. */
   useBody(bytes: number): void;
-  /** Counts a stream that is reset for a fault of the client. */
+  /** Counts a stream that is reset for an error of the client. */
   countFault(): void;
   /** The stream has ended. @param isReset whether it was reset here, so that more of its frames may come */
   release(stream: Http2Stream, isReset: boolean): void;
@@ -138,7 +138,7 @@ export class Http2Stream implements Downstream {
     if (this.id === id) exchange.onRequestBatch();
   }
 
-  /** Responds to a head that no exchange gets. Over HTTP/1.1 it would be the last one of its connection. */
+  /** Responds to a head that is refused before an exchange. Over HTTP/1.1 this would close the connection. */
   private refuse(status: LocalStatus): void {
     this.relay.counters.answered(status, 0);
     // It would be that of an earlier request.
@@ -155,7 +155,7 @@ export class Http2Stream implements Downstream {
     return this.window.take(bytes);
   }
 
-  /** Counts bytes of the body's frames that need no place. */
+  /** Counts bytes of DATA frames that are not kept, such as padding. */
   skipBody(bytes: number): void {
     this.heldBytes += bytes;
     this.useHeld();
@@ -221,7 +221,7 @@ export class Http2Stream implements Downstream {
     this.release(false);
   }
 
-  /** Resets the stream for a fault of the client. */
+  /** Resets the stream for an error of the client. */
   fail(error: number): void {
     const { exchange, host } = this;
     if (this.state === "exchange" && !exchange.hasResponse) this.relay.counters.answered(400, 0);
@@ -284,7 +284,7 @@ export class Http2Stream implements Downstream {
     this.endResponse();
   }
 
-  /** The response is sent. A client that still sends its request is told that the rest is not needed (RFC 9113 §8.1). */
+  /** The response is sent. If the client still sends its request, RST_STREAM with NO_ERROR stops it (RFC 9113 §8.1). */
   private finish(): void {
     const { isRemoteEnded } = this;
     if (!isRemoteEnded) this.host.output.frames.reset(this.id, ErrorCode.NO_ERROR);

@@ -25,7 +25,7 @@ const MAX_UNWRITTEN_BYTES = 262_144;
 const SETTINGS_TIMEOUT_MS = 10_000;
 /** How long a client may keep sending after GOAWAY and FIN, in milliseconds. */
 const LINGER_MS = 2000;
-/** How long requests that were begun before the client knew of a drain may take to arrive, in milliseconds, as in Go's server. */
+/** After the first GOAWAY, how long requests in transit may take to arrive, in milliseconds; as in Go's server. */
 const LAST_REQUESTS_MS = 1000;
 /** Streams that are kept to be used again by a connection without requests. */
 const MAX_SPARE_STREAMS = 16;
@@ -38,7 +38,7 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
   deadlineIndex = -1;
   readonly streams = new Map<number, Http2Stream>();
   readonly output: Http2Output;
-  /** What a proxy in front has said of the client's connection; null: there is none. */
+  /** The PROXY header of the connection; null: there is none. */
   saidEnds: Ends | undefined | null = null;
   private state: State = "open";
   private readonly reader = new FrameReader();
@@ -339,7 +339,7 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
     if (this.isOpen) this.deadlineAt = Math.min(this.idleBy, this.headBy, this.settingsBy, this.sendBy, this.drainBy);
   }
 
-  /** Says goodbye and ends the connection. */
+  /** Sends GOAWAY and ends the connection. */
   leave(error: number): void {
     if (!this.isOpen) return;
     this.state = "lingering";

@@ -148,7 +148,7 @@ export class ClientMemory implements UnreadOwner {
   private waitingBytes = 0;
   /** Bytes of the budget for input sent ahead. */
   private aheadBytes = 0;
-  /** Of responses that are not read; set once some were not. */
+  /** Its place in UnreadBytes; set when a response was not read for the first time. */
   private place: UnreadPlace | undefined;
 
   constructor(
@@ -191,7 +191,7 @@ export class ClientMemory implements UnreadOwner {
     return true;
   }
 
-  /** Counts what waits for the client to read. */
+  /** Counts bytes that the client has not read. */
   countUnread(): void {
     if (this.connection.waitingBytes <= this.waitingBytes) return;
     this.place ??= new UnreadPlace(this);

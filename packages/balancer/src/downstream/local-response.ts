@@ -79,7 +79,7 @@ export function ownPage(status: LocalStatus): LocalPage {
   return page;
 }
 
-/** Returns the response to a CA's request (RFC 8555 §8.3); undefined if it is none, or not of this fleet. */
+/** Returns the response to an http-01 challenge (RFC 8555 §8.3); undefined for other requests and unknown tokens. */
 export function challengePage(head: RequestHead, challenges: ReadonlyMap<string, string>): LocalPage | undefined {
   const { target, targetStart, targetEnd } = head;
   if (targetEnd - targetStart <= CHALLENGES.length || targetEnd - targetStart > MAX_CHALLENGE_BYTES) return undefined;
@@ -90,7 +90,7 @@ export function challengePage(head: RequestHead, challenges: ReadonlyMap<string,
 
 const MAX_CHALLENGE_BYTES = 1024;
 const HTTPS_PORT = 443;
-/** Where a certificate authority asks over http (RFC 8555 §8.3). */
+/** The path of http-01 challenges (RFC 8555 §8.3). */
 const CHALLENGES = "/.well-known/acme-challenge/";
 
 /** Returns the line that redirects a request to https, or the status of a request that is not redirected. */

@@ -6,7 +6,7 @@ import { freeWritten } from "../transport/buffers.js";
 import type { BufferBudget } from "./buffer-budget.js";
 
 const NOTHING = new Uint8Array(0);
-/** A single piece in a buffer up to this size takes nothing of the budget. */
+/** A single piece in a buffer up to this size does not count in the budget. */
 const LEAST_BYTES = 4096;
 /** A larger piece that waits is copied, because the copy can be freed: its read would be old, and left to the collector for long. */
 const MAX_HELD_READ_BYTES = 16_384;
@@ -47,8 +47,8 @@ export class BufferedBody {
   }
 
   /**
-   * Keeps a piece that cannot be sent yet, regardless of the limit; the client is then paused. Returns false if the budget is exhausted,
-   * unless it is one that was counted before.
+   * Keeps a piece that cannot be sent yet, regardless of the limit; the client is then paused. Returns false if the budget is used up
+   * and the piece was not counted before.
    */
   hold(bytes: Uint8Array, start: number, end: number, wasCounted = false): boolean {
     return this.join(bytes, start, end, true, wasCounted);
@@ -58,7 +58,7 @@ export class BufferedBody {
     const { length } = this;
     if (length === 0) return this.begin(bytes, start, end, isHeld, isForced);
     const needed = length + end - start;
-    // What arrives before the client is paused is little.
+    // Little arrives before the client is paused.
     if ((!this.isOwn || needed > this.room.length) && !this.grow(needed, isHeld)) return false;
     this.room.set(bytes.subarray(start, end), length);
     this.length = needed;

@@ -128,7 +128,7 @@ export class Exchange
     this.flow.isClientBlocked = false;
     const route = admit(this.relay, head, this.peer);
     if (typeof route === "number") return this.respond(route);
-    // Its client may wait for it all the same, as botocore does; no instance would send it.
+    // Clients such as botocore wait for the 100 even with an empty body, and no instance would send it.
     if (this.expectsContinue && head.framing === "none") this.continue();
     this.state = State.QUEUED;
     this.request.routed(route, head);

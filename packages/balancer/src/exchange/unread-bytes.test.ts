@@ -57,7 +57,7 @@ test("beyond the limit those that have read nothing give way, the longest-waitin
   expect(unread.endedTotal).toBe(2);
   // At most once a minute.
   expect(told).toEqual([
-    "a connection whose peer reads nothing was reset: what waits for such peers is near balancer.limits.maxUnreadBytes (819200)",
+    "a connection whose peer reads nothing was reset: unread bytes are near balancer.limits.maxUnreadBytes (819200)",
   ]);
 });
 

@@ -1,31 +1,32 @@
 /**
- * The memory limit for what waits for peers that do not read: unread responses, and both directions in tcp mode. Beyond half of it
- * those give way that have read nothing for some seconds, beyond all of it those that have read nothing since they were blocked; the
- * one that has waited for longest is first. A slow but steady reader never gives way, and does not count.
+ * Limits the memory of bytes that peers have not read: unread responses, and both directions in tcp mode. Above half of the limit,
+ * peers that have read nothing for some seconds are reset; above the limit, those that have read nothing since they were blocked. The
+ * longest-waiting one is first. A slow but steady reader is never reset, and does not count.
  */
 
-/** A peer that has read nothing for so long gives way before the limit is reached, in milliseconds: on Node it is seen twice meanwhile. */
+/** After this time without reading, a peer may be reset before the limit is reached, in milliseconds. On Node there are two looks in this time. */
 const SILENT_MS = 5000;
-/** Before this, nobody can tell: the acknowledgement of a far peer takes a while. It does not count far beyond the limit. */
+/** A peer blocked for a shorter time is not judged: the acknowledgement of a distant peer takes a while. */
 const YOUNG_MS = 100;
+/** Above this multiple of the limit, YOUNG_MS does not apply. */
 const FAR_BEYOND = 1.5;
-/** For so long a peer is new. */
+/** For this time after it was blocked first, a peer may be judged without a look. */
 const NEW_MS = 1000;
 /**
- * One that has read so much since it was blocked first is a reader, or one that is seen to read so long after that: kernels alone
- * take less, and sooner, also on a busy machine.
+ * A peer is a reader if it has read this many bytes since it was blocked first, or still reads after this time. Without a reader, the
+ * kernels' buffers take fewer bytes, and earlier, even on a busy machine.
  */
 const PROOF_BYTES = 262_144;
 const PROOF_MS = 10_000;
-/** What a connection takes beside the bytes that wait. */
+/** The memory of a connection in addition to its unread bytes. */
 const REST_BYTES = 4096;
-/** How many peers that read are looked at in a pass, so that a pass stays short. */
+/** The most reading peers that one pass looks at, so that it stays short. */
 const MAX_LOOKS = 64;
-/** How often peers that gave way are reported at most. */
+/** The least time between two reports of resets. */
 const TELL_EVERY_MS = 60_000;
 
 export interface UnreadOwner {
-  /** The memory of what waits for it now. */
+  /** The memory of its unread bytes now. */
   readonly unreadBytes: number;
   /** Grows while the peer reads. */
   readonly progressBytes: number;
@@ -35,17 +36,17 @@ export interface UnreadOwner {
 
 /** A connection's place; it lasts as long as the connection. */
 export class UnreadPlace {
-  /** Maintained by UnreadBytes, as all that follows. */
+  /** Set by UnreadBytes, like all fields below. */
   bytes = 0;
   progressBytes = 0;
-  /** As of when it is known that it had read no more. */
+  /** The time of `progressBytes`. */
   knownAt = 0;
-  /** When it was blocked first, in milliseconds of the clock, and what it had read by then. */
+  /** When it was blocked first, in milliseconds of the clock, and its progress at that time. */
   firstBlockedAt = Number.POSITIVE_INFINITY;
   firstProgressBytes = 0;
   /** Since when it is blocked and has read nothing. */
   blockedAt = 0;
-  /** When it was last seen to read, as far as a reader's patience goes. */
+  /** When it was last seen to read; a reader may pause for `patienceMs` from then. */
   readAt = 0;
   /** Whether it reads, however slowly. */
   isReader = false;
@@ -60,19 +61,19 @@ interface UnreadOptions {
   patienceMs: number;
   /** Receives a line for the operator. */
   tell(line: string): void;
-  /** Called before peers are judged, if there are some. Returns the time as of which it is known what they have read. */
+  /** Updates the progress of peers before they are judged. Returns the time of that progress. */
   lookAtPeers(): number;
 }
 
 export class UnreadBytes {
-  /** Those that count; the longest-waiting one is first. */
+  /** Peers that count; the longest-waiting one is first. */
   private readonly blocked = new Set<UnreadPlace>();
   /** Readers, which do not count; the one that was looked at last is last. */
   private readonly readers = new Set<UnreadPlace>();
   private used = 0;
   private isArmed = false;
   private timer: NodeJS.Timeout | undefined;
-  /** How many have given way. */
+  /** How many connections were reset. */
   endedTotal = 0;
   private untold = 0;
   private tellAt = Number.NEGATIVE_INFINITY;
@@ -104,7 +105,7 @@ export class UnreadBytes {
     this.free(place);
   }
 
-  /** The peer is gone, or what waits for it counts elsewhere. */
+  /** The peer is gone, or its unread bytes are counted elsewhere. */
   free(place: UnreadPlace): void {
     this.readers.delete(place);
     if (!this.blocked.delete(place)) return;
@@ -112,7 +113,7 @@ export class UnreadBytes {
     place.bytes = 0;
   }
 
-  /** Called each second: time alone makes peers silent. */
+  /** Called each second, because a peer becomes silent without any event. */
   look(): void {
     let looks = Math.min(MAX_LOOKS, this.readers.size);
     for (const place of this.readers) {
@@ -135,7 +136,7 @@ export class UnreadBytes {
     place.bytes = bytes;
   }
 
-  /** In a turn of its own, because whoever counts is sending. */
+  /** Judges in a later turn, because the caller is in the middle of sending. */
   private arm(): void {
     if (this.isArmed) return;
     this.isArmed = true;
@@ -174,12 +175,12 @@ export class UnreadBytes {
     this.report();
   }
 
-  /** Without a look since it was blocked, only one that is new can be judged: kernels take what they take at once. */
+  /** Without a look since it was blocked, only a new peer can be judged: kernels fill their buffers at once. */
   private mayJudge(place: UnreadPlace, knownAt: number): boolean {
     return knownAt > place.knownAt || this.options.clock.now - place.firstBlockedAt < NEW_MS;
   }
 
-  /** For how long somebody must have read nothing to give way now. */
+  /** How long a peer must have read nothing to be reset now. */
   private get leastSilenceMs(): number {
     const { maxBytes } = this.options;
     if (this.used <= maxBytes) return SILENT_MS;
@@ -197,7 +198,7 @@ export class UnreadBytes {
     this.readers.add(place);
   }
 
-  /** Whether it has read since the last look, or is a reader who may take a break. */
+  /** Whether it has read since the last look, or is a reader within its pause. */
   private isReading(place: UnreadPlace): boolean {
     const { now } = this.options.clock;
     const { progressBytes } = place.owner;
@@ -206,7 +207,7 @@ export class UnreadBytes {
       const isMore = progressBytes > place.progressBytes;
       place.progressBytes = progressBytes;
       place.blockedAt = place.knownAt = now;
-      // Less: only now it is known how much it had read, and the next look tells.
+      // Progress has been corrected downwards; the next look decides.
       if (!isMore) {
         place.firstProgressBytes = Math.min(place.firstProgressBytes, progressBytes);
         return true;
@@ -238,7 +239,7 @@ export class UnreadBytes {
     this.tellAt = clock.now + TELL_EVERY_MS;
     const [count, verb] = this.untold === 1 ? ["a connection", "was"] : [`${this.untold} connections`, "were"];
     tell(
-      `${count} whose peer reads nothing ${verb} reset: what waits for such peers is near balancer.limits.maxUnreadBytes (${maxBytes})`,
+      `${count} whose peer reads nothing ${verb} reset: unread bytes are near balancer.limits.maxUnreadBytes (${maxBytes})`,
     );
     this.untold = 0;
   }

@@ -1,4 +1,4 @@
-/** What a field of HTTP/2 means for the request that is built of it, decided once when it is decoded (RFC 9113 §8.2, §8.3). Pure. */
+/** Classifies a field of an HTTP/2 request, once, when it is decoded (RFC 9113 §8.2, §8.3). Pure. */
 import { BYTE_CLASS, IS_FIELD_VALUE, IS_TOKEN, SPACE, TAB } from "../http1/bytes.js";
 
 export const Kind = {

@@ -1,24 +1,24 @@
 /**
- * Counts what a client does that is allowed but costs more than it brings: resets, settings, pings, empty frames and the like. Each kind
- * has a number that may come at once and a rate at which it is forgiven, as in nghttp2 and HAProxy. Pure: the clock comes from outside.
+ * Counts frames that are allowed but cause work without use: resets, settings, pings, empty frames and so on. Each kind has a burst
+ * and a rate at which its count falls, as in nghttp2 and HAProxy. Pure: the caller passes the clock.
  */
 
-/** What may come at once, and how much of it is forgiven per second. */
+/** How many may come at once, and how much the count falls per second. */
 interface Allowance {
   atOnce: number;
   perSecond: number;
 }
 
 /**
- * Requests that end before their response: the client's resets (CVE-2023-44487), and streams that this server resets for a fault of the
- * client (CVE-2025-8671), and heads that are refused. A browser cancels at most all its requests of one page at once.
+ * Requests that end before their response: resets by the client (CVE-2023-44487), resets by this server for an error of the client
+ * (CVE-2025-8671), and refused heads. A browser cancels at most all requests of one page at once.
  */
 export const RESETS: Allowance = { atOnce: 256, perSecond: 32 };
 
-/** Frames that carry nothing: SETTINGS, PING, PRIORITY, small WINDOW_UPDATE, empty DATA, and those of unknown types. */
+/** Frames without useful content: SETTINGS, PING, PRIORITY, small WINDOW_UPDATE, empty DATA, and those of unknown types. */
 export const IDLE_FRAMES: Allowance = { atOnce: 1000, perSecond: 200 };
 
-/** How much is forgiven for a request, which may bring a priority and windows with it, and for a frame with data. */
+/** How much the count falls for a request, which may come with a priority and window updates, and for a frame with data. */
 export const FORGIVEN_FOR_REQUEST = 4;
 export const FORGIVEN_FOR_DATA = 2;
 

@@ -35,7 +35,7 @@ export class PeerSettings {
           this.windowBytes = value;
           break;
         case Setting.MAX_FRAME_SIZE:
-          // More than the least is not used.
+          // Larger frames are never sent.
           if (value < MAX_FRAME_BYTES || value > MOST_FRAME_BYTES) return ErrorCode.PROTOCOL_ERROR;
           break;
       }

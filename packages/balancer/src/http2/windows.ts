@@ -1,9 +1,9 @@
 /** Flow control in the direction of this server (RFC 9113 §5.2): what a client may send before more is granted. Pure. */
 import { FIRST_WINDOW_BYTES } from "./protocol.js";
 
-/** What all streams of a connection may have sent and not seen used: it bounds the memory of a client's uploads. */
+/** The window of a connection: it limits the memory of a client's unread uploads on all streams together. */
 export const CONNECTION_WINDOW_BYTES = 1 << 20;
-/** A stream's window grows to this while its bytes are used at once, so that uploads from afar are quick. */
+/** A stream's window grows to this while its bytes are read at once, so that uploads over long distances are fast. */
 export const MOST_STREAM_BYTES = 1 << 19;
 
 export class ReceiveWindow {

@@ -18,7 +18,7 @@ export class CertificateTable<Entry extends Named> {
     return this.byName.has(name) || this.byName.has(wildcardOf(name));
   }
 
-  /** @param name in lower case; empty: the client says none, as for an IP address. Undefined: there is no certificate at all */
+  /** @param name in lower case; empty without SNI, as for an IP address. Returns undefined if there is no certificate at all */
   find(name: string): Entry | undefined {
     const exact = this.byName.get(name);
     if (exact !== undefined || name === "") return exact ?? this.entries[0];

@@ -1,7 +1,7 @@
-/** What apps get to know of a client's certificate. Pure. */
+/** The fields about a client's certificate that apps get. Pure. */
 import type { X509Certificate } from "node:crypto";
 
-/** Longer subjects are cut off: they have to fit into a head. */
+/** Longer subjects are truncated, to fit into a head. */
 const MAX_SUBJECT = 1024;
 
 type Shown = Pick<X509Certificate, "subject" | "fingerprint256">;

@@ -1,13 +1,13 @@
-/** Reads what a TLS client says first (RFC 8446 §4.1.2): the name that it wants, and the protocols that it offers. Pure. */
+/** Parses a TLS ClientHello (RFC 8446 §4.1.2): the requested name, and the offered protocols. Pure. */
 
 export type ClientHello =
   | { kind: "incomplete" }
   /** It does not begin with a ClientHello. */
   | { kind: "other" }
-  /** `name` in lower case; empty: it says none. `protocols` in the client's order (RFC 7301). */
+  /** `name` in lower case; empty without SNI. `protocols` in the client's order (RFC 7301). */
   | { kind: "hello"; name: string; protocols: string[] };
 
-/** A ClientHello is one or two packets; a longer one is somebody's attempt to fill memory. */
+/** A ClientHello has one or two packets; a longer one is an attack on memory. */
 export const MAX_HELLO_BYTES = 16_384 + 2048;
 
 const HANDSHAKE = 22;
@@ -92,7 +92,7 @@ function protocolsIn(list: Reader): string[] {
 /** Reads numbers and vectors from the start to the end. */
 class Reader {
   private at = 0;
-  /** Whether something was longer than what is there. */
+  /** Whether a length exceeded the remaining bytes. */
   isBad = false;
 
   constructor(private readonly bytes: Uint8Array) {}

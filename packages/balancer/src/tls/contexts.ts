@@ -1,4 +1,4 @@
-/** The certificates as contexts of node:tls, made when a client first wants one. */
+/** The certificates as contexts of node:tls, made when a client first needs one. */
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { type CertificateEntry, type Certificates, NO_CHALLENGES } from "@paceline/wire";
 import { CertificateTable } from "./certificate-table.js";
@@ -28,7 +28,7 @@ type Pair = Pick<CertificateEntry, "names" | "certificatePem" | "keyPem">;
 
 export class Contexts {
   version = 0;
-  /** The messages of a set that has not come completely. */
+  /** The messages of a set that has not arrived completely. */
   private parts: Certificates[] = [];
   private rules: Pick<Certificates, "minVersion" | "clientCaPem" | "isClientOptional" | "ticketKey"> | undefined;
   /** Whether the supervisor is asked for names that have no certificate. */
@@ -81,12 +81,12 @@ export class Contexts {
     return this.table.has(name);
   }
 
-  /** Whether the supervisor may get a certificate for what the client wants. */
+  /** Whether the supervisor may order a certificate for the requested name. */
   lacks({ name, protocols }: ClientHello & { kind: "hello" }): boolean {
     return this.isOnDemand && name !== "" && !protocols.includes(ACME) && !this.table.has(name);
   }
 
-  /** Returns what a client gets; undefined: there is no certificate. */
+  /** Returns the context for a client; undefined: there is no certificate. */
   choose({ name, protocols }: ClientHello & { kind: "hello" }): Chosen | undefined {
     const isChallenge = protocols.includes(ACME);
     const pair = (isChallenge ? this.challenged : this.table).find(name);

@@ -1,4 +1,4 @@
-/** A client of an https address until TLS is established: reads what it says first, chooses a certificate, and keeps the deadline. */
+/** A client of an https address until TLS is established: reads its ClientHello, chooses a certificate, and enforces the deadline. */
 import type { Deadlines } from "../deadlines.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
@@ -26,17 +26,17 @@ export interface TlsService {
     hello: ClientHello & { kind: "hello" },
     onSecure: (secured: Secured) => void,
   ): Connection | undefined;
-  /** Absent: certificates come at no client's request. */
+  /** Absent: no names on demand. */
   readonly onDemand?: OnDemand;
 }
 
 export interface OnDemand {
-  /** Whether there may soon be a certificate for what the client wants. */
+  /** Whether there may soon be a certificate for the requested name. */
   lacks(hello: ClientHello & { kind: "hello" }): boolean;
   readonly wanted: WantedNames;
 }
 
-/** How many handshakes begin in one turn of the event loop: each is a signature, and others wait meanwhile. */
+/** How many handshakes begin in one turn of the event loop: each computes a signature, which delays other clients. */
 const MAX_PER_TURN = 4;
 
 /** Lets handshakes begin in the order in which clients ask for them, a few in each turn. */
@@ -97,7 +97,7 @@ const PLAIN_HTTP = Buffer.from(
 const METHOD = /^[A-Z]{3,10} /;
 /** A fatal alert: unrecognized_name (RFC 6066 §3). */
 const NO_CERTIFICATE = Buffer.from([21, 3, 1, 0, 2, 2, 112]);
-/** The certificate authority looks at the certificate only (RFC 8737 §3). */
+/** The certificate authority checks only the certificate (RFC 8737 §3). */
 const ACME = "acme-tls/1";
 
 type State = "hello" | "turn" | "shaking" | "done";
@@ -194,7 +194,7 @@ export class Handshake implements ConnectionOwner {
     this.cut();
   }
 
-  /** Since when it owes the rest of its handshake, in milliseconds of `Deadlines.now`. */
+  /** When the handshake began, in milliseconds of `Deadlines.now`. */
   get owesRequestSince(): number {
     return this.state === "done" ? Number.POSITIVE_INFINITY : this.deadlineAt - this.options.timeoutMs;
   }

@@ -17,7 +17,7 @@ const LARGE_BYTES = 8192;
 /** With more bytes waiting, `onDrain` follows. */
 const DRAIN_ABOVE_BYTES = 65_536;
 
-/** What only the runtime knows of the socket below. */
+/** Operations on the socket below TLS, which differ between runtimes. */
 export interface Below {
   /** Closes it with a reset. */
   reset(): void;

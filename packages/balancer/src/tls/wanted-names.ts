@@ -1,4 +1,4 @@
-/** Names that clients want and that have no certificate: the supervisor is asked once for each, and handshakes wait for what it says. */
+/** Requested names without a certificate: the supervisor is asked once for each, and handshakes wait for its response. */
 
 /** Beyond these, handshakes fail at once: clients choose the names. */
 const MAX_NAMES = 64;
@@ -8,7 +8,7 @@ export class WantedNames {
   private readonly waiting = new Map<string, Set<() => void>>();
   private count = 0;
 
-  /** @param ask the supervisor, which says `settle` if there will be no certificate */
+  /** @param ask asks the supervisor, after which `settle` is called if there will be no certificate */
   constructor(private readonly ask: (name: string) => void) {}
 
   /** Calls `resume` when it is known whether there is a certificate. Returns false if too many wait. */

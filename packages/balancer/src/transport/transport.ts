@@ -36,7 +36,7 @@ export interface Connection {
   readonly waitingBytes: number;
   /** The memory that these bytes take, as far as it is known. */
   readonly heldBytes: number;
-  /** Grows while the peer reads; on Node as of the last `Transport.lookAtPeers`. It may fall when more becomes known. */
+  /** Grows while the peer reads; on Node updated by `Transport.lookAtPeers`. It may be corrected downwards. */
   readonly progressBytes: number;
   /**
    * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 while unknown, which
@@ -93,7 +93,7 @@ export interface Transport {
   readonly name: "bun" | "node";
   /** The number of open sockets; a closing one counts until its descriptor is free. */
   readonly openSockets: number;
-  /** Looks what peers have read, as far as that takes a while. Returns the time as of which it is known (`performance.now`). */
+  /** Updates the progress of peers where reading it takes a system call. Returns the time of that progress (`performance.now`). */
   lookAtPeers(): number;
   /** Accepts on an inherited, bound socket. Throws if that fails. */
   listen(fd: number, onConnection: (connection: Connection) => ConnectionOwner): Listener;

@@ -1,4 +1,4 @@
-/** What automatic certificates leave on disk, for this user alone: the account's key, a file for each name, and the plan. Each is replaced at once. */
+/** The files of automatic certificates, readable by this user only: account key, a file for each name, and the plan. Each is replaced atomically. */
 import { createHash, createPrivateKey, type KeyObject } from "node:crypto";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { makePrivate } from "../run-dir/trust.js";
 import { readCertificate } from "./acme-x509.js";
 import { newKey, pemOf } from "./x509.js";
 
-/** More files than anybody has; further ones are ignored. */
+/** The most files that are read; further ones are ignored. */
 const MAX_FILES = 4096;
 const MAX_FILE_BYTES = 1 << 20;
 
@@ -60,7 +60,7 @@ export class AcmeFiles {
     rmSync(join(this.folder, `${name}${CERTIFICATE}`), { force: true });
   }
 
-  /** Returns the account at a CA; a new key if there is none. It is stored before the CA gets to know it. */
+  /** Returns the account at a CA; with a new key if there is none. The key is stored before the account is registered. */
   account(directory: string): StoredAccount {
     const file = accountFile(directory);
     try {
@@ -69,7 +69,7 @@ export class AcmeFiles {
       );
       return { key: createPrivateKey(keyPem), url: url ?? undefined, email };
     } catch {
-      // There is none yet, or it is damaged; then the CA gets to know a new one.
+      // Missing or damaged: a new account is registered.
     }
     const account = { key: newKey(), url: undefined, email: null };
     this.storeAccount(directory, account);
@@ -80,7 +80,7 @@ export class AcmeFiles {
     this.write(accountFile(directory), { directory, url: url ?? null, email, keyPem: pemOf(key) });
   }
 
-  /** The CA does not know it any more. */
+  /** Removes an account that the CA no longer knows. */
   removeAccount(directory: string): void {
     rmSync(join(this.folder, accountFile(directory)), { force: true });
   }
@@ -108,7 +108,7 @@ export class AcmeFiles {
     try {
       return readdirSync(this.folder).sort().slice(0, MAX_FILES);
     } catch {
-      return []; // It was not made yet.
+      return []; // It does not exist yet.
     }
   }
 

@@ -7,7 +7,7 @@ import type { OrderFailure } from "../core/acme-plan.js";
 const TIMEOUT_MS = 20_000;
 /** A chain of certificates has some 10 KB. */
 const MAX_RESPONSE_BYTES = 256 << 10;
-/** A CA that refuses so many nonces in a row is out of order. */
+/** After this many refused nonces in a row, the request fails. */
 const MAX_NONCES = 24;
 const MAX_DETAIL = 300;
 
@@ -52,7 +52,7 @@ export interface CaOptions {
   timeoutMs?: number;
 }
 
-/** What a CA says is shown to people: one line of printable text. */
+/** Returns a CA's message as one line of printable text. */
 export function cleanText(text: string): string {
   const line = text.replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, " ").trim();
   return line.length > MAX_DETAIL ? `${line.slice(0, MAX_DETAIL - 1)}…` : line;
@@ -100,7 +100,7 @@ export class CaConnection {
     for (let tries = 1; ; tries++) {
       if (this.nonce === undefined) await this.request("HEAD", newNonce);
       const { nonce } = this;
-      if (nonce === undefined) throw new AcmeError("unreachable", `${this.host} gives no nonce`);
+      if (nonce === undefined) throw new AcmeError("unreachable", `${this.host} returned no nonce`);
       this.nonce = undefined;
       const who = account === undefined ? { jwk: publicJwk(key) } : { kid: account };
       const body = jws({ alg: "ES256", nonce, url, ...who }, payload, (data) =>
@@ -127,7 +127,7 @@ export class CaConnection {
         over(() => reject(new AcmeError("unreachable", `${this.host}: ${why}`, { cause })));
         outgoing?.destroy();
       };
-      const abort = () => fail("it took too long, or the fleet stops");
+      const abort = () => fail("aborted, because it took too long or the fleet stops");
       const timer = setTimeout(() => fail(`no response within ${timeoutMs / 1000} s`), timeoutMs);
       let outgoing: ReturnType<typeof requestHttps> | undefined;
       if (signal.aborted) return abort();

@@ -37,7 +37,7 @@ export interface OrderRequest extends CaOptions {
   onAccount(account: CaAccount): void;
   /** Makes the response known to all balancers. Resolves with a function that takes it back. @throws Error */
   respond(challenge: ChallengeResponse): Promise<() => void>;
-  /** The first pause between two looks. */
+  /** The first pause between two polls. */
   pollMs?: number;
 }
 
@@ -111,7 +111,7 @@ export async function obtain(request: OrderRequest): Promise<Obtained> {
   const csr = certificateRequest([request.name], key).toString("base64url");
   // An order that was finalized before has the key of that attempt.
   if (ready.status === "valid")
-    throw new AcmeError("local", `${ca.host}: the order was complete already; a new one follows`);
+    throw new AcmeError("local", `${ca.host}: the order was already complete; a new one follows`);
   const finalized = parse<Order>(await session.post(ready.finalize, { csr }), ca.host);
   const valid = await until(session, url, finalized, ["valid"]);
   if (valid.certificate === undefined) throw new AcmeError("unreachable", `${ca.host}: the order has no certificate`);
@@ -143,7 +143,7 @@ async function register(ca: CaConnection, request: OrderRequest): Promise<CaAcco
   const { location } = await ca.post(
     newAccount,
     {
-      // Who configures a CA agrees to its terms.
+      // Configuring a CA means agreement to its terms (docs/certificates.md).
       termsOfServiceAgreed: true,
       ...(email !== null && { contact }),
       ...(binding !== null && { externalAccountBinding: binding }),
@@ -194,10 +194,7 @@ async function authorize({ ca, request, account, post }: Session, url: string): 
   const chosen = choose(found, request.challenges);
   if (chosen === undefined) {
     const offered = (found.challenges ?? []).map(({ type }) => cleanText(String(type))).join(", ");
-    throw new AcmeError(
-      "refused",
-      `${ca.host} offers no challenge for ${request.name} that is possible here, only ${offered}`,
-    );
+    throw new AcmeError("refused", `${ca.host} offers no supported challenge for ${request.name}, only ${offered}`);
   }
   const { kind, challenge } = chosen;
   const { token } = challenge;
@@ -257,7 +254,7 @@ async function until(
   });
 }
 
-/** Looks again and again, more slowly each time, until the deadline of the order. */
+/** Polls with growing pauses until the deadline of the order. */
 async function poll<Found>(
   { signal, pollMs = POLL_MS, name }: OrderRequest,
   look: () => Promise<Found | undefined>,
@@ -285,7 +282,7 @@ function checkIssued(pem: string, name: string, key: KeyObject, host: string): v
     const { certificate, names, notAfter } = readCertificate(pem);
     if (!certificate.checkPrivateKey(key)) problem = "has another key";
     else if (!names.includes(name)) problem = `is for ${names.join(", ")}`;
-    else if (notAfter <= Date.now()) problem = "has expired already; is the clock of this machine right?";
+    else if (notAfter <= Date.now()) problem = "has already expired; check the clock of this machine";
   } catch (error) {
     problem = `is malformed: ${(error as Error).message}`;
   }

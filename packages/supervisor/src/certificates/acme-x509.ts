@@ -1,4 +1,4 @@
-/** What ACME needs of certificates and node:crypto cannot: requests for them (RFC 2986), those of tls-alpn-01 (RFC 8737), and the key of their issuer. */
+/** X.509 for ACME that node:crypto lacks: certificate requests (RFC 2986), tls-alpn-01 certificates (RFC 8737), and the issuer's key id. */
 import { createHash, type KeyObject, X509Certificate } from "node:crypto";
 import { integer, octets, oid, readDer, sequence, set, tagged } from "./der.js";
 import { certificateOf, EXTENSION, extension, namesExtension, publicKeyOf, signed } from "./x509.js";
@@ -23,7 +23,7 @@ export function alpnCertificate(name: string, keyAuthorization: string, key: Key
   });
 }
 
-/** Returns the id by which a CA tells when to renew a certificate (RFC 9773); undefined if it names no key of its issuer. */
+/** Returns the id of a certificate for renewal information (RFC 9773); undefined if it has no authority key identifier. */
 export function renewalId(certificate: X509Certificate): string | undefined {
   try {
     const [whole] = readDer(certificate.raw);

@@ -197,7 +197,7 @@ describe("a renewal", () => {
     await fleet.look();
     expect(fleet.entries[0]?.certificatePem).toBe(former?.certificatePem);
     expect(fleet.events.at(-1)).toMatch(
-      /^warn paceline no certificate for shop.example: ca.example: the connection was refused; the certificate in use stays; the next attempt follows in \d+ s certificate$/,
+      /^warn paceline no certificate for shop.example: ca.example: the connection was refused; the certificate in use stays; next attempt in \d+ s certificate$/,
     );
     fleet.answer = ({ name }) => certificateOf(name, fleet.now);
     fleet.now += HOUR;

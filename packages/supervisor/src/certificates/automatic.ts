@@ -45,7 +45,7 @@ export interface AutomaticOptions {
   config(): AutomaticConfig | undefined;
   sink: CertificateSink;
   userAgent: string;
-  /** Whether a name that a client asked for may still have a certificate. Default: it may. */
+  /** Whether a name on demand is still allowed. Default: it is. */
   mayRenew?: (name: string) => Promise<boolean>;
   now?: () => number;
   random?: () => number;
@@ -65,7 +65,7 @@ export interface AutomaticName {
 }
 
 const MAX_ORDERS_AT_ONCE = 4;
-/** The clock is looked at this often, as timers stand still while the machine sleeps. */
+/** The clock is checked this often, because timers stop while the machine sleeps. */
 const LOOK_MS = 60_000;
 const MIN_LOOK_MS = 50;
 const SETTLE_MS = 100;
@@ -77,7 +77,7 @@ export class AutomaticCertificates {
   private readonly attempts: OrderAttempts;
   private readonly running = new Map<string, Promise<void>>();
   private readonly closing = new AbortController();
-  /** Names whose certificate the CA recalled, as was said. */
+  /** Names whose revoked certificate was reported. */
   private readonly recalled = new Set<string>();
   private budget: OrderBudget;
   private timer: NodeJS.Timeout | undefined;
@@ -118,7 +118,7 @@ export class AutomaticCertificates {
       if (kept === undefined) this.plans.set(name, { ...plan, issued: null, renewAt: null, window: null });
       // One of another CA, such as a staging directory, serves until there is one of this CA.
       else this.plans.set(name, kept.directory === config?.directory ? plan : { ...plan, renewAt: 0 });
-      // A correction of the configuration counts at once.
+      // After a change of the configuration, failed orders are retried at once.
       if (isChanged) this.plans.set(name, retryNow(this.planOf(name)));
     }
     if (isChanged) this.budget = hearCa(this.budget);
@@ -126,7 +126,7 @@ export class AutomaticCertificates {
     this.look();
   }
 
-  /** Starts ordering. Before, kept certificates are in use only. */
+  /** Starts ordering. Until then, only kept certificates are used. */
   start(): void {
     this.hasStarted = true;
     this.look();
@@ -155,7 +155,7 @@ export class AutomaticCertificates {
     return { challenges, hasStaging: stagingDirectory !== null };
   }
 
-  /** Does what is due, and comes back when something is due next. */
+  /** Runs the steps that are due, and sets a timer for the next one. */
   private look(): void {
     clearTimeout(this.timer);
     const config = this.options.config();
@@ -191,7 +191,7 @@ export class AutomaticCertificates {
     const work = step.do === "order" ? this.order(name, step, config) : this.askWindow(name, config);
     const ended = work
       .catch((error: Error) => {
-        // A fault of ours must not repeat at once.
+        // After an internal error, wait before the next attempt.
         const failure = { kind: "local", message: error.message, onStaging: false } as const;
         this.failed(name, failure, config);
       })
@@ -226,7 +226,7 @@ export class AutomaticCertificates {
     const begun = beginOrder(this.planOf(name), this.budget, this.now());
     this.plans.set(name, begun.plan);
     this.budget = begun.budget;
-    // An order that a crash cuts off counts, too.
+    // Stored now, so that an order interrupted by a crash counts, too.
     const unstored = this.storePlan();
     if (unstored !== undefined) return this.failed(name, { kind: "local", message: unstored, onStaging }, config);
     const what = kept === undefined ? "orders a certificate for" : "renews the certificate of";
@@ -254,7 +254,7 @@ export class AutomaticCertificates {
     try {
       this.kept.add({ name, directory, certificatePem, keyPem });
     } catch (error) {
-      const problem = `the certificate of ${name} is lost with the next start: ${(error as Error).message}`;
+      const problem = `the certificate of ${name} cannot be stored, so the next start orders a new one: ${(error as Error).message}`;
       log.event("error", "paceline", problem, "certificate");
     }
     const issued = { notBefore: validity.notBefore, notAfter: validity.notAfter };
@@ -276,7 +276,7 @@ export class AutomaticCertificates {
     this.budget = failed.budget;
     this.storePlan();
     const waitMs = nextOrderAt(failed.plan, failed.budget, at.now) - at.now;
-    const next = `the next attempt follows in ${formatDuration(Math.max(1_000, waitMs) / 1_000)}`;
+    const next = `next attempt in ${formatDuration(Math.max(1_000, waitMs) / 1_000)}`;
     const isUsable = plan.issued !== null && plan.issued.notAfter > at.now;
     const effect = isUsable ? "the certificate in use stays" : `https does not work for ${name}`;
     log.event(

@@ -1,4 +1,4 @@
-/** All certificates of a fleet, for those who show them, and the automatic ones, whose code is loaded with the first configuration that has them. */
+/** All certificates of a fleet, for status and commands, and the automatic ones, whose code is loaded on demand. */
 import { X509Certificate } from "node:crypto";
 import type { CertificateEntry } from "@paceline/wire";
 import { stateOf } from "../core/acme-plan.js";
@@ -179,7 +179,7 @@ export class FleetCertificates {
     }
     const count = (number: number) => (number === 1 ? "1 certificate was" : `${number} certificates were`);
     if (failures === 0) return { ok: true, message: `${count(names.length)} renewed` };
-    return { ok: false, code: "failed", message: `${count(failures)} not renewed; those in use stay` };
+    return { ok: false, code: "failed", message: `${count(failures)} not renewed; the old certificates stay in use` };
   }
 
   close(): void {

@@ -1,4 +1,4 @@
-/** The automatic certificates in use, and the names on demand among them; both outlast a start, by their files. */
+/** The automatic certificates in use, and the names on demand among them; both are kept in files across starts. */
 import type { CertificateEntry } from "@paceline/wire";
 import type { AutomaticConfig } from "../core/model.js";
 import type { AcmeFiles, StoredCertificate } from "./acme-files.js";
@@ -17,7 +17,7 @@ interface KeptOptions {
 
 export class KeptCertificates {
   private readonly stored = new Map<string, StoredCertificate>();
-  /** The one that was asked for last at the end. */
+  /** The most recently requested name is last. */
   private readonly onDemand = new Set<string>();
 
   constructor(private readonly options: KeptOptions) {}
@@ -77,7 +77,7 @@ export class KeptCertificates {
     this.options.files.removeCertificate(name);
   }
 
-  /** What the balancers get. */
+  /** Returns the entries for the balancers. */
   entries(): CertificateEntry[] {
     const wanted = this.wanted();
     return [...this.stored.values()].flatMap(({ name, certificatePem, keyPem }): CertificateEntry[] => {

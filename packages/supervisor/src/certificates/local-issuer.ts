@@ -1,4 +1,4 @@
-/** Certificates that are made here: signed by themselves, or by an authority of the fleet whose root stays over stops and starts. */
+/** Makes certificates: self-signed, or signed by the fleet's authority, whose root is kept across stops and starts. */
 import { X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
@@ -10,7 +10,7 @@ import { type IssuedCertificate, issueCertificate } from "./x509.js";
 
 const DAY_MS = 24 * 3_600_000;
 const ROOT_DAYS = 3650;
-/** A leaf is made anew after two thirds of this. */
+/** The lifetime of a leaf; it is replaced after two thirds of this. */
 const LEAF_DAYS = 30;
 /** Clocks of clients may be behind. */
 const EARLIER_MS = DAY_MS;

@@ -19,7 +19,7 @@ const MAX_AT_ONCE = 8;
 /** Names that are asked for in a minute; further ones are refused. */
 const MAX_PER_MINUTE = 120;
 const MINUTE_MS = 60_000;
-/** How long responses count: strangers must not be able to make it ask again and again. */
+/** How long responses are remembered, so that strangers cannot cause request after request. */
 const ALLOWED_MS = 10 * MINUTE_MS;
 const REFUSED_MS = MINUTE_MS;
 const FAILED_MS = 5_000;
@@ -55,7 +55,7 @@ export class OnDemand {
     return result;
   }
 
-  /** What the URL said is asked again, as after a reload. */
+  /** Forgets all responses, as after a reload. */
   forget(): void {
     this.known.clear();
   }

@@ -1,4 +1,4 @@
-/** One attempt at an order, with all that the CA's client needs: account, trust, deadline, responses to challenges. The client is loaded with the first. */
+/** Runs attempts at orders: account, trusted roots, deadline, and responses to challenges. The CA's client is loaded on demand. */
 import { readFileSync } from "node:fs";
 import type { Challenges } from "@paceline/wire";
 import { readSecret } from "../config/secrets.js";
@@ -9,7 +9,7 @@ import type * as Orders from "./acme-order.js";
 import { alpnCertificate } from "./acme-x509.js";
 import { newKey, pemOf } from "./x509.js";
 
-/** An order that a CA verifies slowly. */
+/** The deadline of an order; some CAs verify slowly. */
 const ORDER_MS = 5 * 60_000;
 const ASK_MS = 60_000;
 
@@ -115,7 +115,7 @@ function externalAccountOf({ externalAccount }: AutomaticConfig): { keyId: strin
   return { keyId, hmacKey: read.text };
 }
 
-/** What AcmeError and ChallengeFailed have, whose code is loaded on demand. */
+/** The fields of AcmeError and ChallengeFailed, whose code is loaded on demand. */
 interface KnownError extends Error {
   kind?: Exclude<OrderFailure["kind"], "challenge">;
   more?: { type?: string; retryAfterMs?: number };

@@ -1,4 +1,4 @@
-/** The fleet's certificates: those of files and those that are made or fetched, handed to all balancers as one set. */
+/** The fleet's certificates, from files, made here or ordered by ACME; sent to all balancers as one set. */
 import { randomBytes } from "node:crypto";
 import {
   type CertificateEntry,
@@ -17,15 +17,15 @@ import type { IssuedCertificate } from "./x509.js";
 const APPLY_TIMEOUT_MS = 5_000;
 /** Messages of the control channel are at most 1 MiB. */
 const MAX_MESSAGE_BYTES = 512 << 10;
-/** Somebody who gets to know a key of session tickets can read the sessions of this time at most. */
+/** How long a key of session tickets is used: a leaked key can decrypt only the sessions of this time. */
 const TICKET_KEY_MS = 12 * 3_600_000;
 const TICKET_KEY_BYTES = 48;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** Whoever renews certificates by hand needs so much time. `cli/format-status.ts` has the same. */
+/** Warn this long before the expiry of a certificate that is renewed by hand. `cli/format-status.ts` has the same value. */
 const WARN_DAYS = 14;
 
-/** The order in which sources are asked for a name. */
+/** The sources by precedence. */
 const SOURCES: readonly CertificateSource[] = ["file", "automatic", "internal", "self-signed"];
 
 /** A certificate of the fleet, without its key. */
@@ -35,19 +35,19 @@ interface CertificateStatus {
   source: "file" | "self-signed" | "internal" | "automatic";
   /** Unix time in milliseconds. */
   notAfter: number;
-  /** Why it is not as it should be, such as a file that cannot be read; null if it is. */
+  /** What is wrong with it, such as an unreadable file; null if nothing is. */
   problem: string | null;
 }
 
 interface StoreOptions {
   /** The name of the fleet. */
   fleet: string;
-  /** The folder for what is made here; it may not exist. */
+  /** The folder of certificates made here; it may not exist. */
   folder: string;
-  /** Sends a set to all balancers. Resolves with those that do not follow it in time. */
+  /** Sends a set to all balancers. Resolves with the balancers that did not acknowledge it in time. */
   certify(messages: readonly Certificates[], timeoutMs: number): Promise<string[]>;
   log(level: "info" | "warn" | "error", message: string): void;
-  /** Whether balancers of an earlier supervisor run, which have its certificates. */
+  /** Whether balancers of an earlier supervisor still run, with its certificates. */
   isAdopted?: boolean;
   asRoot?: ReadFiles | undefined;
   now?: () => number;
@@ -62,7 +62,7 @@ export class CertificateStore {
   private version = 0;
   private ticketKey = randomBytes(TICKET_KEY_BYTES);
   private readonly timers = new Set<NodeJS.Timeout>();
-  /** Certificates of files about whose end the operator was told, by their ends. */
+  /** Certificates from files whose expiry was reported, with their expiry times. */
   private readonly warned = new Set<string>();
   private authority: IssuedCertificate | undefined;
   private readonly now: () => number;
@@ -176,17 +176,17 @@ export class CertificateStore {
     try {
       const { root, path, isNew } = authorityIn(folder, fleet, this.now());
       this.authority = root;
-      log("info", `${isNew ? "made an internal authority; " : ""}clients have to trust ${path}: ${howToTrust(path)}`);
+      log("info", `${isNew ? "made an internal authority; " : ""}clients must trust ${path}: ${howToTrust(path)}`);
     } catch (error) {
       log(
         "error",
-        `the internal authority cannot be kept in ${folder}, so certificates sign themselves: ${(error as Error).message}`,
+        `the internal authority cannot be kept in ${folder}, so certificates are self-signed: ${(error as Error).message}`,
       );
     }
     return this.authority;
   }
 
-  /** Renews what is made here, and warns of certificates of files, which others renew. */
+  /** Renews certificates made here, and warns of expiring certificates from files. */
   private lookAtEnds(): void {
     const now = this.now();
     const [made] = this.config?.issuer == null ? [] : (this.entries.get(this.config.issuer) ?? []);
@@ -208,7 +208,7 @@ export class CertificateStore {
 
   private async send(): Promise<void> {
     if (this.config === undefined) return;
-    // What balancers have is better than a set that lacks what this supervisor may not read.
+    // The balancers keep their certificates, since this supervisor cannot read all files.
     if (this.files.lacksAuthorities || (this.options.isAdopted && this.files.isIncomplete)) return;
     // Later than any of an earlier supervisor.
     this.version = Math.max(this.version + 1, Date.now());

@@ -1,14 +1,14 @@
-/** Certificates in files: read again when they change. What cannot be used leaves what was read before. */
+/** Certificates in files, read again when they change. If the new files cannot be used, the old certificate stays in use. */
 import { statSync } from "node:fs";
 import type { CertificateEntry } from "@paceline/wire";
 import { readAuthorities, readCertificate } from "../config/certificate-files.js";
 import type { CertificateFiles, TlsConfig } from "../core/model.js";
 
-/** How often the files are looked at: a stat sees swapped symlinks, renamed files and files of other machines alike. */
+/** How often the files are checked: a stat also notices swapped symlinks, renamed files and network file systems. */
 const LOOK_MS = 2_000;
-/** With many files, a share of the time. */
+/** With many files, checks may take at most this share of the time. */
 const LOOK_MS_EACH = 20;
-/** A certificate and its key are replaced one after the other: until then it is no problem that they do not fit. */
+/** A certificate and its key are replaced one after the other: for this time a mismatch is not reported. */
 const SETTLE_MS = 10_000;
 
 type Log = (level: "info" | "warn" | "error", message: string) => void;
@@ -43,7 +43,7 @@ interface WatchedFilesOptions {
   /** Other certificates are in use from now on. */
   onChange(): void;
   now?: () => number;
-  /** What root has read, before this process became another user. */
+  /** Files that root has read, before this process became another user. */
   asRoot?: ReadFiles | undefined;
 }
 
@@ -67,7 +67,7 @@ export class WatchedFiles {
     return this.watched.some(({ entry }) => entry === undefined);
   }
 
-  /** Whether the authorities of clients could never be read: nobody knows which clients may connect. */
+  /** Whether the authorities of clients could never be read, so that no client may connect. */
   get lacksAuthorities(): boolean {
     return this.clientCa !== undefined && this.clientCa.pem === undefined;
   }
@@ -129,7 +129,7 @@ export class WatchedFiles {
     if (state === each.state && each.problem === undefined) return false;
     const read = readCertificate(each.files);
     const now = this.now();
-    // A renewed one that has ended would be worse than what is in use.
+    // An expired new certificate does not replace the one in use.
     const isOver = !("problem" in read) && read.notAfter <= now && (each.entry?.notAfter ?? 0) > now;
     if ("problem" in read || isOver) {
       this.noteProblem(each, "problem" in read ? read.problem : `${certificate} has expired`, now);

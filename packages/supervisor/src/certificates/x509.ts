@@ -1,4 +1,4 @@
-/** Makes certificates (RFC 5280) with keys on the curve P-256: for trying out, for an authority of this machine, and for challenges. */
+/** Makes certificates (RFC 5280) with P-256 keys: self-signed ones, an internal authority, and challenges. */
 import {
   createHash,
   createPrivateKey,
@@ -22,7 +22,7 @@ interface CertificateRequest {
   name: string;
   /** Names and IP addresses; none for an authority. */
   names: readonly string[];
-  /** Who signs it; absent: it signs itself. */
+  /** The signer; absent: self-signed. */
   issuer?: IssuedCertificate;
   isAuthority?: boolean;
   /** In milliseconds of `Date.now`. */
@@ -104,7 +104,7 @@ export function certificateOf(fields: {
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
 
-/** What is signed, how, and the signature: a certificate or a request for one. */
+/** Returns a signed structure: a certificate, or a request for one. */
 export function signed(body: Buffer, key: KeyObject): Buffer {
   return sequence(body, algorithm(), bits(sign("sha256", body, key)));
 }

@@ -44,7 +44,7 @@ export function formatRehearsal({ name, pools, requests, rate, phases, findings,
     ...(notes.length === 0 ? [] : ["", ...notes.map((note) => visibleLine(`note: ${note}`))]),
     "",
     findings.length === 0
-      ? `nothing was found: every promise${untried.length === 0 ? "" : " that was tried"} held`
+      ? `no fault was found: every promise${untried.length === 0 ? "" : " that was tested"} held`
       : `${findings.length === 1 ? "1 thing does" : `${findings.length} things do`} not hold`,
   ].join("\n");
 }

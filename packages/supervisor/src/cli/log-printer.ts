@@ -31,7 +31,7 @@ export function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
   };
 }
 
-/** Whether stdout is /dev/null: formatting lines for nobody costs as much as for somebody. */
+/** Whether stdout is /dev/null: lines are then not formatted, to save CPU time. */
 function isDiscarded(): boolean {
   try {
     const { rdev, dev, ino } = fstatSync(1, { bigint: true });

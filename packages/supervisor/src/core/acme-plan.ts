@@ -1,4 +1,4 @@
-/** When automatic certificates are ordered and renewed, and what each answer of a CA leads to. Each name has a certificate of its own. Pure. */
+/** Decides when automatic certificates are ordered and renewed, and how to go on after each response of a CA. Each name has its own certificate. Pure. */
 
 /** How a CA checks that a name leads here, in the order in which they are tried by default. */
 export const CHALLENGES = ["tls-alpn-01", "http-01"] as const;
@@ -18,7 +18,7 @@ export interface RenewalWindow {
   explanation: string | null;
 }
 
-/** What is known and planned for one name. Stored, so that a restart repeats no order too soon. */
+/** The state and plan of one name. Stored, so that a restart repeats no order too soon. */
 export interface NamePlan {
   readonly name: string;
   /** The certificate in use; null if there is none. */
@@ -31,7 +31,7 @@ export interface NamePlan {
   /** The orders of the last hour, and the certificates of the last week. */
   readonly orders: readonly number[];
   readonly issues: readonly number[];
-  /** The challenges that failed in the last hour, on staging not counted. */
+  /** The challenges that failed in the last hour, not counting those on staging. */
   readonly failedChallenges: readonly number[];
   /** Failed rounds since the last certificate. A round tries each kind of challenge once. */
   readonly failures: number;
@@ -48,17 +48,17 @@ export interface NamePlan {
   readonly lastError: { readonly at: number; readonly message: string } | null;
 }
 
-/** What all names of a fleet share. */
+/** Limits that all names of a fleet share. */
 export interface OrderBudget {
   /** The orders of the last hour. */
   readonly orders: readonly number[];
   /** The CA did not respond, or refuses the account: no order before this time. */
   readonly pausedUntil: number;
-  /** How often in a row that was so. */
+  /** How many times in a row. */
   readonly failures: number;
 }
 
-/** What the configuration and the CA allow. */
+/** Settings from the configuration and the CA. */
 export interface PlanRules {
   /** In the order in which they are tried; not empty. */
   readonly challenges: readonly ChallengeKind[];
@@ -75,7 +75,7 @@ export type OrderFailure = {
   | {
       /**
        * `unreachable`: no response, or 5xx. `limited`: a rate limit. `refused`: the CA refuses the name. `account`: it refuses the account.
-       * `local`: it did not come to a challenge because of this machine.
+       * `local`: a problem of this machine, before any challenge.
        */
       readonly kind: "unreachable" | "limited" | "refused" | "account" | "local";
     }
@@ -99,13 +99,13 @@ export const MAX_ORDERS_PER_HOUR = 60;
 export const MAX_ORDERS_PER_NAME_AND_HOUR = 6;
 /** Let's Encrypt allows 5 for each account, hostname and hour. */
 const MAX_FAILED_CHALLENGES_PER_HOUR = 4;
-/** Let's Encrypt allows 5 with the same names in a week; for certificates that last shorter, twice as many as it takes. */
+/** Let's Encrypt allows 5 with the same names in a week. Short-lived certificates get twice as many as their renewals need. */
 const MAX_ISSUES_PER_WEEK = 5;
 
 /** After failed rounds: 1 min, 4 min, 16 min, … */
 const FIRST_DELAY_MS = MINUTE;
 const DELAY_FACTOR = 4;
-/** A name without a valid certificate is tried this often at least, and one with a certificate. */
+/** The longest delays, without and with a valid certificate. */
 const MAX_DELAY_WITHOUT_MS = HOUR;
 const MAX_DELAY_WITH_MS = 12 * HOUR;
 const MIN_DELAY_CAP_MS = 5 * MINUTE;
@@ -113,9 +113,9 @@ const MIN_DELAY_CAP_MS = 5 * MINUTE;
 const FIRST_PAUSE_MS = 30 * SECOND;
 const MAX_PAUSE_MS = HOUR;
 const NEXT_CHALLENGE_MS = 2 * SECOND;
-/** How long a CA may make us wait, whatever it says. */
+/** The longest Retry-After that is respected. */
 const MAX_RETRY_AFTER_MS = DAY;
-/** The same with the random part. */
+/** The same, including the random part. */
 const MAX_WAIT_MS = 1.2 * MAX_RETRY_AFTER_MS;
 const DEFAULT_LIMITED_MS = HOUR;
 const ASK_WINDOW_MS = 6 * HOUR;
@@ -133,7 +133,7 @@ export function newPlan(name: string): NamePlan {
 
 export const NEW_BUDGET: OrderBudget = { orders: [], pausedUntil: 0, failures: 0 };
 
-/** Returns what is to be done for a name that has no order under way. */
+/** Returns the next step for a name without an order in progress. */
 export function nextStep(given: NamePlan, budget: OrderBudget, rules: PlanRules, now: number): PlanStep {
   const plan = settled(given, now);
   const orderAt = nextOrderAt(plan, budget, now);
@@ -172,7 +172,7 @@ function freeAt(times: readonly number[], most: number, periodMs: number, now: n
   return oldest === undefined ? 0 : oldest + periodMs;
 }
 
-/** Times far in the future are of a clock that was set back, and do not count. */
+/** Times far in the future come from a clock that was set back, and do not count. */
 function within(times: readonly number[], periodMs: number, now: number): number[] {
   return times.filter((time) => now - time < periodMs && time - now <= HOUR);
 }
@@ -189,7 +189,7 @@ function challengesOf({ proven, tried }: NamePlan, { challenges }: PlanRules): C
   return all.sort((a, b) => Number(b === proven) - Number(a === proven));
 }
 
-/** Corrects times that only a clock which was set back can have left: no wait is as long. */
+/** Ignores waits that are longer than possible: they come from a clock that was set back. */
 function settled(plan: NamePlan, now: number): NamePlan {
   const retryAt = notBeyond(plan.retryAt, MAX_WAIT_MS, now);
   return { ...plan, retryAt, askWindowAt: notBeyond(plan.askWindowAt, DAY, now) };
@@ -231,12 +231,12 @@ export function succeedOrder(
 
 const MAX_KEPT = 512;
 
-/** The staging directory has issued one, so that the real one may be asked again. */
+/** The staging directory has issued a certificate, so the next order goes to the real one. */
 export function succeedOnStaging(plan: NamePlan, challenge: ChallengeKind | null): NamePlan {
   return { ...plan, isStagingNext: false, tried: [], proven: challenge ?? plan.proven, retryAt: 0 };
 }
 
-/** A certificate that was kept, such as from before a restart, is in use. @param random from 0 to 1 */
+/** Adopts a stored certificate, for example after a restart. @param random from 0 to 1 */
 export function adoptIssued(plan: NamePlan, issued: Validity, random: number): NamePlan {
   const isKnown = plan.issued?.notAfter === issued.notAfter && plan.renewAt !== null;
   return isKnown ? plan : { ...plan, issued, renewAt: twoThirds(issued, random), window: null, askWindowAt: 0 };
@@ -289,7 +289,7 @@ export function failOrder(
       const failedChallenges = within(plan.failedChallenges, HOUR, now).concat(isCounted ? now : []);
       const tried = [...plan.tried, failure.challenge];
       const isOver = rules.challenges.every((kind) => tried.includes(kind));
-      // A renewal that only an operator wants is tried with each kind, too.
+      // A renewal forced by an operator also tries each kind.
       const isForced = plan.issued !== null && (plan.renewAt ?? 0) > now;
       const next = isOver ? nextRound() : { ...told, tried, isForced, retryAt: now + NEXT_CHALLENGE_MS };
       return { plan: { ...next, failedChallenges }, budget: hearCa(budget) };
@@ -355,7 +355,7 @@ export function isInRound({ tried, retryAt }: NamePlan, now: number): boolean {
   return tried.length > 0 && Math.abs(retryAt - now) <= 2 * NEXT_CHALLENGE_MS;
 }
 
-/** Whether nothing of the plan of a name that is not configured any more is needed. */
+/** Whether the plan of a name that is no longer configured may be deleted. */
 export function mayForget({ issued, orders, issues }: NamePlan, now: number): boolean {
   const isRecent = within(orders, HOUR, now).length > 0 || within(issues, WEEK, now).length > 0;
   return !isRecent && (issued === null || issued.notAfter <= now);
@@ -370,7 +370,7 @@ export function stateOf({ issued, lastError }: NamePlan, isOrdering: boolean, no
   return issued.notAfter <= now ? "expired" : "valid";
 }
 
-/** Whether its renewal is so late that somebody should look. */
+/** Whether its renewal is so late that an operator should act. */
 export function isLate({ issued, renewAt, lastError }: NamePlan, now: number): boolean {
   if (issued === null || renewAt === null || lastError === null) return false;
   return now - renewAt > (issued.notAfter - issued.notBefore) / 12;

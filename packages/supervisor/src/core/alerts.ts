@@ -14,7 +14,7 @@ export const ALERT_KINDS = {
   poison: "a request ends the processes that run it",
   "run-failed": "the run of a worker with `cron` failed",
   certificate:
-    "a certificate could not be ordered or renewed, expires soon, has expired or was recalled, or a new one cannot be used",
+    "a certificate could not be ordered or renewed, expires soon, has expired or was revoked, or a new one cannot be used",
   disk: "the log or the state cannot be written, as on a full disk",
   supervisor: "a new supervisor has taken over the fleet, since the former one was killed or upgraded",
 } as const satisfies Record<string, string>;

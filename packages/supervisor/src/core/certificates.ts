@@ -1,4 +1,4 @@
-/** A certificate as status, `paceline certs`, metrics and `explain` show it, and what is wrong with it. Pure. */
+/** A certificate as status, `paceline certs`, metrics and `explain` show it, and its problems. Pure. */
 import type { NameState } from "./acme-plan.js";
 import { formatDuration } from "./words.js";
 
@@ -11,7 +11,7 @@ export interface CertificateView {
   notBefore: number | null;
   notAfter: number | null;
   state: NameState;
-  /** When an automatic one is renewed or ordered next; null: nobody renews it here. */
+  /** When an automatic one is renewed or ordered next; null for all others. */
   nextOrderAt: number | null;
   lastError: { at: number; message: string } | null;
   /** Whether the CA wants it replaced at once, as after a revocation. */
@@ -28,7 +28,7 @@ export interface CertificateTrouble {
 }
 
 const DAY_MS = 86_400_000;
-/** A certificate that nobody renews here has this long left at least. */
+/** A certificate from a file is a problem if it has less time left than this. */
 const SOON_MS = 14 * DAY_MS;
 
 /** Returns what is wrong with a certificate. */
@@ -45,14 +45,14 @@ export function troubleOf(view: CertificateView, now: number): CertificateTroubl
       todo:
         lastError === null
           ? ""
-          : `Check that ${name} leads to this machine, with ports 80 and 443; then paceline certs renew ${name}`,
+          : `Check that the DNS records of ${name} point to this machine and that ports 80 and 443 are reachable; then paceline certs renew ${name}`,
     };
   }
   const left = notAfter - now;
   const isAutomatic = source === "automatic";
   const fix = isAutomatic
     ? `paceline certs renew ${name}`
-    : "Renew it where it comes from; changed files are read at once";
+    : "Renew the files of the certificate; changed files are read automatically";
   if (left <= 0)
     return {
       isBad: true,
@@ -65,7 +65,7 @@ export function troubleOf(view: CertificateView, now: number): CertificateTroubl
       reason: `the CA wants the certificate of ${name} replaced at once, as after a revocation${because}`,
       todo: fix,
     };
-  // An automatic one is in its last third when it fails for the first time.
+  // The first failed renewal of an automatic one is in the last third of its lifetime.
   const isLate = isAutomatic && lastError !== null && left < (notAfter - notBefore) / 4;
   const isSoon = source === "file" && left < Math.min(SOON_MS, (notAfter - notBefore) / 6);
   if (!isLate && !isSoon) return undefined;
@@ -80,7 +80,7 @@ function spanText(ms: number): string {
   return ms >= 2 * DAY_MS ? `${Math.floor(ms / DAY_MS)} days` : formatDuration(Math.max(1, Math.round(ms / 1000)));
 }
 
-/** What the status says of all certificates. */
+/** The summary of all certificates in the status. */
 export interface CertificateSummary {
   count: number;
   /** The one that expires first; null without any. */

@@ -88,7 +88,7 @@ test("a release that fails by itself is not called worse than before, and one th
   const [test] = judged("fail").tests as [TestResult];
   const tests = [{ ...test, name: "failures alone", difference: "+100 pp", limit: "≤ +50 pp" }];
   expect(nextStep(new Map([["web", judged("fail", { tests })]]), "some", "promote")).toMatchObject({
-    reason: "web fails by itself, and nothing comparable is in service: failures alone +100 pp (≤ +50 pp)",
+    reason: "web fails, and nothing is in service to compare with: failures alone +100 pp (≤ +50 pp)",
   });
   const failing = (changes: Partial<Judgement>) => failingText(new Map([["web", judged("pass", changes)]]));
   expect(failing({ failedPercent: 99.6 })).toEqual([

@@ -152,7 +152,7 @@ function undecidedText(pool: string, judgement: Judgement): string {
 function failureText(pool: string, tests: readonly TestResult[]): string {
   const failed = tests.filter(({ verdict }) => verdict === "fail");
   const what = failed.some(({ name }) => name === ALONE)
-    ? "fails by itself, and nothing comparable is in service"
+    ? "fails, and nothing is in service to compare with"
     : "is worse than before";
   return `${pool} ${what}: ${figuresOf(failed) || "a test failed"}`;
 }

@@ -23,7 +23,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
       severity: "warning",
       what: `${name} blocks: its event loop stood still for ${msText(lag)} in the last second or so`,
       evidence: [],
-      todo: `What uses the time: paceline dump ${name} --cpu 10. Move long work into a worker thread or a pool of its own`,
+      todo: `To see what uses the time: paceline dump ${name} --cpu 10. Move long work into a worker thread or a pool of its own`,
     };
   },
 
@@ -42,7 +42,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
       severity: "warning",
       what: `${instance.name} is slow: ${found.by} ${msText(found.ms)}, the pool's median is ${msText(found.usual)}`,
       evidence: [`CPU ${cpu.toFixed(0)} %, event loop lag ${msText(lag)}`],
-      todo: `${cause}: paceline dump ${instance.name} ${cpu >= FULL_CPU || lag >= LAG_MS ? "--cpu 10" : "--stack"}; as a first help: paceline restart ${instance.name}`,
+      todo: `${cause}: paceline dump ${instance.name} ${cpu >= FULL_CPU || lag >= LAG_MS ? "--cpu 10" : "--stack"}; as a stopgap: paceline restart ${instance.name}`,
     };
   },
 
@@ -55,7 +55,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
       severity: "warning",
       what: `${instance.name} is full: it uses ${instance.cpuPercent?.toFixed(0)} % of a core`,
       evidence: others === null ? [] : [`the other instances use ${others.toFixed(0)} % (median)`],
-      todo: `What it computes: paceline dump ${instance.name} --cpu 10`,
+      todo: `To see what it computes: paceline dump ${instance.name} --cpu 10`,
     };
   },
 
@@ -97,7 +97,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
       evidence: [
         `${growth == null ? "it grows" : `${sizeText(growth)} an hour more`}${instance.rssBytes === null ? "" : `, ${sizeText(instance.rssBytes)} now`}; it is replaced in time`,
       ],
-      todo: `What grows: two heap snapshots some minutes apart, by paceline dump ${instance.name} --heap`,
+      todo: `To see what grows, compare two heap snapshots taken some minutes apart: paceline dump ${instance.name} --heap`,
     };
   },
 
@@ -110,7 +110,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
       severity: "warning",
       what: `${instance.name} uses more memory than the others: ${sizeText(own)}, the pool's median is ${sizeText(usual)}`,
       evidence: [`it has run for ${formatDuration(instance.uptimeSeconds)}`],
-      todo: `What is in it: paceline dump ${instance.name} --heap. maxMemoryMb replaces instances that grow too large`,
+      todo: `To see what is in it: paceline dump ${instance.name} --heap. maxMemoryMb replaces instances that grow too large`,
     };
   },
 };

@@ -150,7 +150,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
         .map(
           ({ name, recycle }) => `${name} reaches maxMemoryMb in ${formatDuration(recycle?.memoryLimitInSeconds ?? 0)}`,
         ),
-      todo: `What grows: two heap snapshots some minutes apart, by paceline dump ${leaking[0]?.name} --heap`,
+      todo: `To see what grows, compare two heap snapshots taken some minutes apart: paceline dump ${leaking[0]?.name} --heap`,
     };
   },
 

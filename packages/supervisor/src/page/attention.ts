@@ -75,7 +75,7 @@ const KILLS_MS = 3_600_000;
 function ofKillers({ deaths, events, at }: Seen): Attention[] {
   const recent = deaths.filter((death) => at - death.at < KILLS_MS);
   const found = killersOf(recent, ({ running }) => (running === null ? [] : [running])).map(({ request, deaths: of }) =>
-    fact(`kills ${request}`, `${request} ends its processes: ${of.length} in the last hour`, {
+    fact(`kills ${request}`, `${request} crashes its processes: ${of.length} in the last hour`, {
       ...{ isBad: true, detail: errorIn(of[0]?.lastLines ?? []), about: String(of[0]?.id), view: "death" },
     }),
   );

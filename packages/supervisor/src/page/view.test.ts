@@ -113,7 +113,7 @@ describe("the overview", () => {
     const kills = [dying(9, "GET /boom"), dying(8, "GET /"), dying(7, "GET /boom")];
     expect(found(kills)).toEqual([
       expect.objectContaining({
-        ...{ title: "GET /boom ends its processes: 2 in the last hour", detail: "RangeError: no", isBad: true },
+        ...{ title: "GET /boom crashes its processes: 2 in the last hour", detail: "RangeError: no", isBad: true },
         ...{ view: "death", about: "9", mayRestart: false },
       }),
     ]);

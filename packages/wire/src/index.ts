@@ -22,5 +22,6 @@ export * from "./net/stream-socket.js";
 export * from "./net/tcp-table.js";
 export * from "./proc/bun-memory.js";
 export * from "./proc/own-process.js";
+export * from "./proc/regular-file.js";
 export * from "./running-time.js";
 export * from "./turn-rest.js";

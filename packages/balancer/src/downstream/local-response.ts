@@ -1,7 +1,6 @@
 /** The balancer's own responses: a line of text, or a page of the pool's; built once per second for all clients. */
-import { readFileSync } from "node:fs";
 import { extname } from "node:path";
-import type { SnapshotPool } from "@paceline/wire";
+import { readRegularFile, type SnapshotPool } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import type { RequestHead } from "../http1/request-head.js";
 
@@ -120,6 +119,8 @@ const TYPES: Readonly<Record<string, string>> = {
   ".txt": "text/plain; charset=utf-8",
 };
 
+const MAX_PAGE_BYTES = 65_536;
+
 /** The error pages of a pool, read when a snapshot names new ones. */
 export class ErrorPages {
   private readonly pages = new Map<LocalStatus, LocalPage>();
@@ -131,7 +132,8 @@ export class ErrorPages {
     for (const { status, path } of list) {
       try {
         const type = TYPES[extname(path).toLowerCase()] ?? "text/html; charset=utf-8";
-        this.pages.set(status as LocalStatus, new LocalPage(status as LocalStatus, readFileSync(path), type));
+        const page = readRegularFile(path, { maxBytes: MAX_PAGE_BYTES });
+        this.pages.set(status as LocalStatus, new LocalPage(status as LocalStatus, page, type));
       } catch (error) {
         tell(`cannot read the error page for ${status}: ${(error as Error).message}`);
       }

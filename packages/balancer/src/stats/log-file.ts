@@ -1,5 +1,5 @@
 /** The file of an access log: collects lines in memory and writes large blocks. Excess lines are lost and counted. */
-import { closeSync, openSync, write, writeSync } from "node:fs";
+import { closeSync, constants, openSync, write, writeSync } from "node:fs";
 
 /** The size of each of two buffers: one is being filled, one written. */
 const BUFFER_BYTES = 1 << 20;
@@ -47,7 +47,9 @@ export class LogFile {
   /** Returns -1 if it cannot be opened now. */
   private open(path: string): number {
     try {
-      return openSync(path, "a", MODE);
+      const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
+      // A named pipe without a reader is an error at once; opened as usual it blocks the balancer.
+      return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, MODE);
     } catch (error) {
       this.openAgainAt = performance.now() + OPEN_AGAIN_MS;
       this.tell(`the access log cannot be opened: ${(error as Error).message}`);

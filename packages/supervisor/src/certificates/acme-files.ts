@@ -1,7 +1,8 @@
 /** The files of automatic certificates, readable by this user only: account key, a file for each name, and the plan. Each is replaced atomically. */
 import { createHash, createPrivateKey, type KeyObject } from "node:crypto";
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { type NamePlan, NEW_BUDGET, newPlan, type OrderBudget } from "../core/acme-plan.js";
 import { replaceDurably } from "../run-dir/run-dir-files.js";
 import { makePrivate } from "../run-dir/trust.js";
@@ -127,8 +128,7 @@ function accountFile(directory: string): string {
 }
 
 function read<Content>(path: string): Content {
-  const text = readFileSync(path, "utf8");
-  if (text.length > MAX_FILE_BYTES) throw new RangeError("is too large");
+  const text = readRegularFile(path, { maxBytes: MAX_FILE_BYTES }).toString();
   const content = JSON.parse(text) as Content & { version?: unknown };
   if (content.version !== 1) throw new RangeError("is of another version of Paceline");
   return content;

@@ -1,15 +1,16 @@
 /** Makes certificates: self-signed, or signed by the fleet's authority, whose root is kept across stops and starts. */
 import { X509Certificate } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { join } from "node:path";
-import type { CertificateEntry } from "@paceline/wire";
+import { type CertificateEntry, readRegularFile } from "@paceline/wire";
 import type { ListenAddress, TlsConfig } from "../core/model.js";
 import { replaceFile } from "../run-dir/run-dir-files.js";
 import { type IssuedCertificate, issueCertificate } from "./x509.js";
 
 const DAY_MS = 24 * 3_600_000;
 const ROOT_DAYS = 3650;
+const MAX_PEM_BYTES = 64 << 10;
 /** The lifetime of a leaf; it is replaced after two thirds of this. */
 const LEAF_DAYS = 30;
 /** Clocks of clients may be behind. */
@@ -76,7 +77,8 @@ export function authorityIn(folder: string, fleet: string, now: number): Root {
 /** Undefined: there is none, or it ends before a leaf would. */
 function readAuthority(path: string, keyPath: string, now: number): IssuedCertificate | undefined {
   try {
-    const root = { certificatePem: readFileSync(path, "utf8"), keyPem: readFileSync(keyPath, "utf8") };
+    const read = (file: string) => readRegularFile(file, { maxBytes: MAX_PEM_BYTES }).toString();
+    const root = { certificatePem: read(path), keyPem: read(keyPath) };
     const { validTo } = new X509Certificate(root.certificatePem);
     return Date.parse(validTo) > now + LEAF_DAYS * DAY_MS ? root : undefined;
   } catch (error) {

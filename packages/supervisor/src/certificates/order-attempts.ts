@@ -1,6 +1,5 @@
 /** Runs attempts at orders: account, trusted roots, deadline, and responses to challenges. The CA's client is loaded on demand. */
-import { readFileSync } from "node:fs";
-import type { Challenges } from "@paceline/wire";
+import { type Challenges, readRegularFile } from "@paceline/wire";
 import { readSecret } from "../config/secrets.js";
 import type { ChallengeKind, OrderFailure } from "../core/acme-plan.js";
 import type { AutomaticConfig } from "../core/model.js";
@@ -12,6 +11,7 @@ import { newKey, pemOf } from "./x509.js";
 /** The deadline of an order; some CAs verify slowly. */
 const ORDER_MS = 5 * 60_000;
 const ASK_MS = 60_000;
+const MAX_CA_BYTES = 1 << 20;
 
 /** Where challenges go: to all balancers. Each resolves when they have them. */
 export interface ChallengeSink {
@@ -87,7 +87,7 @@ export class OrderAttempts {
     const { signal, userAgent } = this.options;
     return {
       directory,
-      ca: caFile === null ? undefined : readFileSync(caFile, "utf8"),
+      ca: caFile === null ? undefined : readRegularFile(caFile, { maxBytes: MAX_CA_BYTES }).toString(),
       signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
       userAgent,
     };

@@ -1,4 +1,5 @@
 /** What a deploy loads, and what reloads read after it. */
+import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -80,4 +81,29 @@ test("a release without a config, or with a wrong one, is refused", async () => 
   writeFileSync(join(folder, "wrong.json"), '{ "instnaces": 2 }');
   const loaded = await inForce.load({ config: join(folder, "wrong.json") }, "fleet");
   expect(loaded).toMatchObject({ ok: false, problems: expect.arrayContaining([expect.stringContaining("instnaces")]) });
+});
+
+// A supervisor that opens a named pipe as usual waits for ever.
+test("what is no regular file is neither opened as a release nor as its config, env file or app", async () => {
+  const { folder, inForce } = await shop();
+  const pipe = (name: string) => {
+    execFileSync("mkfifo", [join(folder, name)]);
+    return join(folder, name);
+  };
+  symlinkSync("loop", join(folder, "loop"));
+  const problems = async (given: Parameters<typeof inForce.load>[0]) => {
+    const loaded = await inForce.load(given, "fleet");
+    return loaded.ok ? undefined : loaded.problems.join();
+  };
+  const noFile = expect.stringContaining("is neither a regular file nor a folder");
+  expect(await problems({ dir: pipe("release") })).toEqual(noFile);
+  expect(await problems({ config: pipe("other.json") })).toEqual(noFile);
+  expect(await problems({ dir: join(folder, "loop") })).toContain("there is no such file or folder");
+  expect(await problems({ envFile: pipe("next.env") })).toContain("is not a regular file");
+  mkdirSync(join(folder, "next"));
+  pipe("next/paceline.toml");
+  expect(await problems({ dir: join(folder, "next") })).toContain("is not a regular file");
+  pipe("next/app.mjs");
+  writeFileSync(join(folder, "next/paceline.config.json"), '{ "app": "./app.mjs" }');
+  expect(await problems({ dir: join(folder, "next") })).toEqual(noFile);
 });

@@ -185,8 +185,8 @@ class RotatingFiles implements LineTarget {
 
   private open() {
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
-    const fd = openSync(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+    const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const fd = openSync(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
     const { ino, size } = fstatSync(fd);
     this.file = { fd, ino, size };
     return this.file;

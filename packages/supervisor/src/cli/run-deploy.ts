@@ -1,6 +1,6 @@
 /** Runs a deploy: prints its steps, in a terminal with the verdict as it stands, or as lines of JSON. */
-import { statSync } from "node:fs";
 import { resolve } from "node:path";
+import { kindOf } from "../config/find.js";
 import type { DeployRequest, DeployStatus, NamedRelease } from "../control/api.js";
 import { FIRST_STEP } from "../core/deploy.js";
 import { PacelineError } from "../errors.js";
@@ -63,12 +63,20 @@ function requestOf(release: string | undefined, options: DeployOptions): DeployR
 /** Paths are of this process. @throws PacelineError `usage` if there is no such file */
 export function namedRelease(release: string | undefined, envFile: string | undefined): NamedRelease {
   const path = release === undefined ? undefined : resolve(release);
-  const found = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
-  if (path !== undefined && found === undefined) throw new PacelineError("usage", `${path}: there is no such release`);
+  const found = path === undefined ? undefined : lookAt(path);
+  if (path !== undefined && found === "nothing") throw new PacelineError("usage", `${path}: there is no such release`);
   const env = envFile === undefined ? undefined : resolve(envFile);
-  if (env !== undefined && statSync(env, { throwIfNoEntry: false }) === undefined)
-    throw new PacelineError("usage", `${env}: there is no such file`);
-  return { ...(found?.isDirectory() ? { dir: path } : { config: path }), envFile: env };
+  if (env !== undefined && lookAt(env) === "nothing") throw new PacelineError("usage", `${env}: there is no such file`);
+  return { ...(found === "folder" ? { dir: path } : { config: path }), envFile: env };
+}
+
+/** @throws PacelineError `usage` if it cannot be told what is there */
+function lookAt(path: string): ReturnType<typeof kindOf> {
+  try {
+    return kindOf(path);
+  } catch (error) {
+    throw new PacelineError("usage", (error as Error).message, { cause: error });
+  }
 }
 
 /** Reads the verdict while the deploy runs. Returns a function that ends it. */

@@ -1,6 +1,7 @@
 /** Finds the source of a fleet: a config file, an app module, or a folder with one. Has hints for Python files. */
-import { closeSync, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { readdirSync, type Stats, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { ConfigError } from "./problems.js";
 
 /** In order of preference. */
@@ -120,11 +121,14 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
     if (problem !== undefined) throw new ConfigError([{ file: path, path: [], message: problem }]);
     return { kind: "app", app: path };
   }
+  if (kind === "other") throw new ConfigError([{ file: path, path: [], message: NOT_A_FILE }]);
   if (kind === "nothing") {
     const message = hintOnCallable(target ?? "", cwd) ?? "there is no such file or folder";
     throw new ConfigError([{ file: path, path: [], message }]);
   }
   const file = findConfigFile(path);
+  if (file !== undefined && kindOf(file) === "other")
+    throw new ConfigError([{ file, path: [], message: "is not a regular file" }]);
   if (file !== undefined) return { kind: "config", file };
   const other = findOtherConfig(path);
   if (other !== undefined) {
@@ -144,9 +148,10 @@ function hintOnFolder(path: string, target = "."): string {
   return has("index.html") ? `; to serve its files: paceline start --static ${target}` : "";
 }
 
-/** Returns the config file of `folder`, or undefined. */
+/** Returns what is named as the config file of `folder`, or undefined. */
 export function findConfigFile(folder: string): string | undefined {
-  return CONFIG_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
+  const paths = CONFIG_FILE_NAMES.map((name) => join(folder, name));
+  return paths.find((path) => ["file", "other"].includes(kindOf(path)));
 }
 
 /** A config by its name, but in a format, or with an ending, that is not read. */
@@ -189,11 +194,27 @@ export function whyNoApp(path: string): string | undefined {
 }
 
 /** Returns what is at `path`; follows symbolic links. */
-export function kindOf(path: string): "file" | "folder" | "nothing" {
-  const stat = statSync(path, { throwIfNoEntry: false });
+export function kindOf(path: string): "file" | "folder" | "nothing" | "other" {
+  const stat = statOf(path);
   if (stat === undefined) return "nothing";
-  return stat.isDirectory() ? "folder" : "file";
+  if (stat.isDirectory()) return "folder";
+  return stat.isFile() ? "file" : "other";
 }
+
+/** Of paths that lead nowhere: through a file, through a link that leads to itself, or too long. */
+const LEADS_NOWHERE = new Set(["ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (LEADS_NOWHERE.has((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
+}
+
+/** What is said of a named pipe, a device or a socket: to read one may wait for ever. */
+export const NOT_A_FILE = "is neither a regular file nor a folder";
 
 const MAX_BYTES = 64 << 10;
 
@@ -241,13 +262,7 @@ function hintOnCallable(target: string, cwd: string): string | undefined {
 /** Returns the beginning of a file; empty if it cannot be read. */
 function readHead(path: string): string {
   try {
-    const fd = openSync(path, "r");
-    try {
-      const bytes = Buffer.alloc(MAX_BYTES);
-      return bytes.toString("latin1", 0, readSync(fd, bytes, 0, MAX_BYTES, 0));
-    } finally {
-      closeSync(fd);
-    }
+    return readRegularFile(path, { maxBytes: MAX_BYTES, onlyHead: true }).toString("latin1");
   } catch {
     return "";
   }

@@ -168,8 +168,10 @@ function again(source: FleetSource): FleetSource {
   const isFolder = "folder" in source;
   const path = isFolder ? source.folder : placeOf(source);
   const wanted = isFolder ? "folder" : "file";
-  if (kindOf(path) === wanted) return source;
-  throw new ConfigError([{ file: path, path: [], message: `there is no such ${wanted}` }]);
+  const kind = kindOf(path);
+  if (kind === wanted) return source;
+  const message = kind === "other" ? `is not a regular ${wanted}` : `there is no such ${wanted}`;
+  throw new ConfigError([{ file: path, path: [], message }]);
 }
 
 /** Whether loading the source runs code. */

@@ -1,7 +1,7 @@
 /** Resolves paths in a configuration: makes them absolute, follows links, checks their existence, finds programs on PATH. */
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
-import { APP_FILE_NAMES, findApp, kindOf, whyNoApp } from "./find.js";
+import { APP_FILE_NAMES, findApp, kindOf, NOT_A_FILE, whyNoApp } from "./find.js";
 
 /** Returns the app module at `path`: the file, or the app in the folder. */
 export function resolveApp(path: string, baseDir: string): string | { problem: string } {
@@ -16,6 +16,8 @@ export function resolveApp(path: string, baseDir: string): string | { problem: s
       if (app !== undefined) return realpathSync(app);
       return { problem: `the folder ${absolute} has no app (${APP_FILE_NAMES.join(", ")})` };
     }
+    case "other":
+      return { problem: `${absolute} ${NOT_A_FILE}` };
     case "nothing":
       return { problem: `there is no such file: ${absolute}` };
   }

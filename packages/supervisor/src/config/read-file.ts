@@ -1,11 +1,11 @@
 /** Reads a config file of any type: data with the line of each key, or a module that runs in this process. */
 
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { extname, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseEnv } from "node:util";
+import { readRegularFile } from "@paceline/wire";
 import type { JitiOptions } from "jiti";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
@@ -24,6 +24,9 @@ export interface ConfigDocument {
   /** Returns the line of a key, from 1; undefined if unknown. */
   lineOf(path: (string | number)[]): number | undefined;
 }
+
+/** The maximum size of a config in JSON or TOML, and of an env file. */
+const MAX_TEXT_BYTES = 4 << 20;
 
 const noLine = () => undefined;
 
@@ -44,7 +47,9 @@ export async function readConfigFile(file: string, context: ConfigContext): Prom
 
 function readText(file: string): string {
   try {
-    return readFileSync(file, "utf8").replace(/^\uFEFF/, "");
+    return readRegularFile(file, { maxBytes: MAX_TEXT_BYTES })
+      .toString()
+      .replace(/^\uFEFF/, "");
   } catch (error) {
     const message = `cannot be read: ${(error as Error).message}`;
     throw new ConfigError([{ file, path: [], message }], { cause: error });
@@ -218,7 +223,8 @@ export function readEnvironment(source: EnvironmentSource): Record<string, strin
   const environment: Record<string, string> = {};
   for (const { file, path } of source.files) {
     try {
-      Object.assign(environment, parseEnv(readFileSync(resolve(source.baseDir, file), "utf8")));
+      const text = readRegularFile(resolve(source.baseDir, file), { maxBytes: MAX_TEXT_BYTES }).toString();
+      Object.assign(environment, parseEnv(text));
     } catch (error) {
       source.report(path, `cannot be read: ${(error as Error).message}`);
     }

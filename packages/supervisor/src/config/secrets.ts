@@ -1,6 +1,7 @@
 /** Secrets in `env`: values that a file or a systemd credential has, so that no config and no environment of a start has them. */
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import type { FleetConfig, Secret, SecretSource, SecretText } from "../core/model.js";
 
 /** The most bytes of a secret: one variable of the environment can have 128 KiB with its name. */
@@ -130,24 +131,15 @@ export function resolveSecretText(given: EnvValue, path: (string | number)[], co
 
 /** Returns the text of a file without its last newline, or why it cannot be a secret. */
 export function readSecretFile(path: string): { text: string } | { problem: string; code?: string | undefined } {
-  let fd: number | undefined;
   try {
-    // A named pipe without a writer would block.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    if (!fstatSync(fd).isFile()) return { problem: "is not a file" };
-    const bytes = Buffer.alloc(MAX_SECRET_BYTES + 1);
-    let length = 0;
-    for (let read = -1; read !== 0 && length < bytes.length; length += read)
-      read = readSync(fd, bytes, length, bytes.length - length, null);
-    if (length > MAX_SECRET_BYTES) return { problem: `has more than ${MAX_SECRET_BYTES} bytes` };
-    return textOf(bytes.subarray(0, length));
+    return textOf(readRegularFile(path, { maxBytes: MAX_SECRET_BYTES }));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "not-regular") return { problem: "is not a file" };
+    if (code === "too-large") return { problem: `has more than ${MAX_SECRET_BYTES} bytes` };
     if (code === "ENOENT") return { problem: "does not exist", code };
     if (code === "EACCES") return { problem: `cannot be read by this user (uid ${process.getuid?.()})`, code };
     return { problem: `cannot be read: ${message}`, code };
-  } finally {
-    if (fd !== undefined) closeSync(fd);
   }
 }
 

@@ -214,13 +214,14 @@ function listInState(environment: NodeJS.ProcessEnv): Listed {
   return { runDirs: listRunDirs(folder) };
 }
 
-/** Accepts a config file that has been deleted: its path still identifies the fleet. */
+/** Accepts a config file that has been deleted, or is none any more: its path still identifies the fleet. */
 function sourceOf(config: string, cwd: string): FleetSource {
   const path = resolve(cwd, config);
-  if (kindOf(path) === "nothing" || (kindOf(path) === "folder" && findConfigFile(path) === undefined)) {
-    return { kind: "static", folder: path };
-  }
-  return findSource(config, cwd);
+  const kind = kindOf(path);
+  if (kind === "nothing" || kind === "other") return { kind: "static", folder: path };
+  if (kind === "file") return findSource(config, cwd);
+  const file = findConfigFile(path);
+  return file === undefined ? { kind: "static", folder: path } : { kind: "config", file };
 }
 
 function folderOf(source: FleetSource, cwd: string): string {

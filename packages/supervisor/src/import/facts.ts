@@ -3,7 +3,7 @@ export interface ProjectFacts {
   cpus: number;
   environment: Readonly<Record<string, string | undefined>>;
   /** Returns what is at a path, from the folder of the imported file. */
-  look(path: string): "file" | "folder" | "nothing";
+  look(path: string): "file" | "folder" | "nothing" | "other";
   /** Whether the file is text. */
   isText(path: string): boolean;
   /** Whether Paceline accepts the file as a module, also one without an extension. */

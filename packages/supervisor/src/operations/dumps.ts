@@ -1,7 +1,7 @@
 /** Has a process write its stack, heap or CPU profile into a file of the run directory, from which the caller takes it. */
-import { readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Dumped, DumpKind } from "@paceline/wire";
+import { type Dumped, type DumpKind, readRegularFile } from "@paceline/wire";
 import type { OperationResult } from "../control/api.js";
 import { frameText } from "../core/stacks.js";
 import { unknownName } from "../core/words.js";
@@ -113,7 +113,13 @@ export class Dumps {
 function stackInFile(target: string, path: string, problem: string | undefined): OperationResult {
   try {
     if (problem !== undefined) return failed(`no stack of ${target}: ${problem}`);
-    return { ok: true, message: readFileSync(path, "utf8").slice(0, MAX_STACK_CHARACTERS).trimEnd() };
+    return {
+      ok: true,
+      message: readRegularFile(path, { maxBytes: 4 * MAX_STACK_CHARACTERS, onlyHead: true })
+        .toString()
+        .slice(0, MAX_STACK_CHARACTERS)
+        .trimEnd(),
+    };
   } catch (error) {
     return failed(`no stack of ${target}: ${(error as Error).message}`);
   } finally {

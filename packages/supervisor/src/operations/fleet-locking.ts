@@ -1,6 +1,7 @@
 /** The operator's lock on the fleet: a file in the run directory, so that it outlives the supervisor and a stop. */
-import { readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import type { OperationResult, Status } from "../control/api.js";
 import { type FleetLock, lockText, readLock, reasonProblem } from "../core/fleet-lock.js";
 import { type Caller, callerText, readCaller } from "../core/history.js";
@@ -8,6 +9,8 @@ import type { EventLog } from "../logs/event-log.js";
 import { replaceFile } from "../run-dir/run-dir-files.js";
 import type { Refusal } from "./rollouts.js";
 
+/** More than any lock takes. */
+const MAX_BYTES = 64 << 10;
 const HOW_TO_UNLOCK = "paceline unlock removes the lock";
 
 export class FleetLocking {
@@ -65,7 +68,7 @@ export class FleetLocking {
 
   private read(): FleetLock | undefined {
     try {
-      return readLock(readFileSync(this.path, "utf8"), readCaller(undefined));
+      return readLock(readRegularFile(this.path, { maxBytes: MAX_BYTES }).toString(), readCaller(undefined));
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === "ENOENT") return undefined;

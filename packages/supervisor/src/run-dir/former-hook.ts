@@ -1,6 +1,7 @@
 /** The hook that runs, in a file of the run directory: whoever follows a killed supervisor ends it at its deadline, or before. */
-import { readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { attempt } from "@paceline/wire/proc";
 import { HOOK_NAMES, type HookName } from "../core/model.js";
 import { identify, isRunning, type ProcessIdentity } from "./lock.js";
@@ -23,6 +24,7 @@ export interface FormerHook {
 }
 
 const NAME = "hook.json";
+const MAX_BYTES = 64 << 10;
 const LOOK_EVERY_MS = 100;
 /** From SIGTERM to SIGKILL, and from that to giving up. */
 const KILL_AFTER_MS = 5_000;
@@ -41,7 +43,9 @@ export function removeHook(runDir: string): void {
 
 /** Returns the hook that a killed supervisor has left running, from now on with its deadline. */
 export function followHook(runDir: string): FormerHook | undefined {
-  const record = attempt(() => JSON.parse(readFileSync(join(runDir, NAME), "utf8")) as unknown);
+  const record = attempt(
+    () => JSON.parse(readRegularFile(join(runDir, NAME), { maxBytes: MAX_BYTES }).toString()) as unknown,
+  );
   if (!isRecord(record) || !isRunning(record)) {
     removeHook(runDir);
     return undefined;

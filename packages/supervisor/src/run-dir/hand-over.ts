@@ -2,14 +2,16 @@
  * `hand-over.json` in a run directory: while a supervisor hands its fleet over, nobody holds the lock for a moment, and nobody else
  * may take it.
  */
-import { readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { attempt } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { identify, isRunning, type ProcessIdentity } from "./lock.js";
 import { replaceFile } from "./run-dir-files.js";
 
 const NAME = "hand-over.json";
+const MAX_BYTES = 64 << 10;
 /** How long the next supervisor is waited for. If the former one is killed meanwhile, the mark counts no longer than this. */
 export const TAKE_OVER_MS = 30_000;
 
@@ -51,7 +53,9 @@ interface HandOverUnderWay {
 
 /** Returns the hand-over that is under way in this run directory. */
 export function handOverIn(runDir: string): HandOverUnderWay | undefined {
-  const mark = attempt(() => JSON.parse(readFileSync(join(runDir, NAME), "utf8")) as Partial<Mark>);
+  const mark = attempt(
+    () => JSON.parse(readRegularFile(join(runDir, NAME), { maxBytes: MAX_BYTES }).toString()) as Partial<Mark>,
+  );
   const { version, from, to, until } = mark ?? {};
   if (typeof version !== "string" || from === undefined || typeof until !== "number") return undefined;
   const hasStarted = to !== undefined && isRunning(to);

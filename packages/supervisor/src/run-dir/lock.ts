@@ -16,6 +16,7 @@ import {
   unlinkSync,
 } from "node:fs";
 import { join } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { attempt, hasNotEnded, readStat } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { isDiskFull, writeDraft } from "./run-dir-files.js";
@@ -29,6 +30,7 @@ export interface RunDirLock {
 
 /** A round is lost only if another starter wins it, so few are needed. */
 const MAX_ROUNDS = 1000;
+const MAX_BYTES = 64 << 10;
 const NAME = /^lock\.(\d+)$/;
 
 /**
@@ -125,7 +127,7 @@ function numbers(folder: string): number[] {
 /** Returns undefined if the file names no process, or another starter has just removed it. */
 function readHolder(file: string): ProcessIdentity | undefined {
   try {
-    const holder = JSON.parse(readFileSync(file, "utf8")) as Partial<ProcessIdentity>;
+    const holder = JSON.parse(readRegularFile(file, { maxBytes: MAX_BYTES }).toString()) as Partial<ProcessIdentity>;
     return typeof holder.pid === "number" ? (holder as ProcessIdentity) : undefined;
   } catch (error) {
     // A file that was truncated, also by a power failure, names no process.

@@ -1,11 +1,12 @@
 /** The token of the page: the operator's own from a file, or one made here, which stays in the run directory over stops and starts. */
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { readSecretFile } from "../config/secrets.js";
 import { replaceFile } from "./run-dir-files.js";
 
 const FILE = "page.token";
+const MAX_BYTES = 4096;
 const MADE = /^[\w-]{32}$/;
 
 export class PageToken {
@@ -52,7 +53,7 @@ export class PageToken {
 
 function readIfThere(path: string): string {
   try {
-    return readFileSync(path, "latin1");
+    return readRegularFile(path, { maxBytes: MAX_BYTES }).toString("latin1");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
     throw error;

@@ -1,11 +1,12 @@
 /** The values of sticky cookies. Each names a slot, and is signed with a key that stays in the run directory over stops and starts. */
 import { createHmac, randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { replaceFile } from "./run-dir-files.js";
 
 const KEY_FILE = "sticky.key";
 const KEY_BYTES = 32;
+const MAX_BYTES = 4096;
 /** 22 characters of base64url hold 132 bits. */
 const SIGNATURE_LENGTH = 22;
 /** Beyond this many, kept values are computed again: generations come and go. */
@@ -54,7 +55,7 @@ export class StickyCookies {
 
 function readIfThere(path: string): string {
   try {
-    return readFileSync(path, "latin1");
+    return readRegularFile(path, { maxBytes: MAX_BYTES }).toString("latin1");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
     throw error;

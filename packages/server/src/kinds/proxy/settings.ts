@@ -1,7 +1,7 @@
 /** The settings of a proxy: its upstream, the protocol details, and the timeouts. */
 import { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
+import { readRegularFile } from "@paceline/wire";
 import { ServerError } from "../../shared/errors.js";
 
 /** The options of `proxyOptions`; see docs/proxy.md. */
@@ -94,9 +94,11 @@ function upstreamUrl(target: string): URL {
   );
 }
 
+const MAX_CA_BYTES = 1 << 20;
+
 function readCertificates(path: string): string {
   try {
-    const text = readFileSync(path, "utf8");
+    const text = readRegularFile(path, { maxBytes: MAX_CA_BYTES }).toString();
     new X509Certificate(text);
     return text;
   } catch (cause) {

@@ -1,9 +1,11 @@
 /** The kind `proxy`: forwards to a remote upstream. */
 import { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { anyTextOrTable, count, flag, milliseconds, table, text } from "../fields.js";
 import { poolKind } from "./kind.js";
+
+const MAX_CA_BYTES = 1 << 20;
 
 const optionFields = {
   changeOrigin: flag(
@@ -93,7 +95,7 @@ function problemOf(target: string): string | undefined {
 function problemOfCertificates(file: string): string | undefined {
   let pem: string;
   try {
-    pem = readFileSync(file, "utf8");
+    pem = readRegularFile(file, { maxBytes: MAX_CA_BYTES }).toString();
   } catch (error) {
     return `cannot be read: ${(error as Error).message}`;
   }

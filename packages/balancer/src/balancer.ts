@@ -269,7 +269,7 @@ export class Balancer {
     this.relay.spans?.flush();
   }
 
-  /** @param challenges what responds to http-01, by token; undefined: nothing is asked for */
+  /** @param challenges the responses to http-01, by token; undefined without challenges */
   challenge(challenges: ReadonlyMap<string, string> | undefined): void {
     this.relay.challenges = challenges;
   }

@@ -37,7 +37,7 @@ class BalancerProcess {
   private reporter: Reporter | undefined;
   private isReportDue = false;
   private isExiting = false;
-  /** What TLS needs, once there are certificates, and a snapshot that waits for that. */
+  /** The state of TLS, once there are certificates, and a snapshot that waits for it. */
   private tls: Tls | undefined;
   private loading: Promise<Tls> | undefined;
   private awaited: Snapshot | undefined;

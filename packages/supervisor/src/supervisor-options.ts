@@ -57,7 +57,7 @@ export interface SocketOptions extends Pick<PartsOptions, "adoption"> {
 }
 
 export interface CertificateOptions {
-  /** What root has read of the certificates' files, before this process became another user. */
+  /** Certificate files that root has read, before this process became another user. */
   certificatesAsRoot?: ReadFiles | undefined;
 }
 

@@ -153,7 +153,7 @@ export class Acceptor {
     return client;
   }
 
-  /** A client that shakes hands counts as one that has not sent a whole head: it has a deadline, and gives way to others. */
+  /** A client in a TLS handshake counts like a client that has not sent a whole head: it has a deadline, and may be closed for others. */
   private shakeHands(
     tls: TlsService,
     connection: Connection,

@@ -102,7 +102,7 @@ export class Http1Response implements DownstreamResponse {
     return this.writer.flush(this.connection) || this.fallBehind();
   }
 
-  /** Counts what the client has not read. Returns false. */
+  /** Counts bytes that the client has not read. Returns false. */
   private fallBehind(): false {
     this.memory.countUnread();
     return false;

@@ -265,7 +265,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.respond(status, typeof location === "string" ? location : undefined);
   }
 
-  /** Passes a client that begins with the preface of HTTP/2 on, with what it has sent. Returns false if it is none. */
+  /** Hands over a client that begins with the HTTP/2 preface, with its input so far. Returns false for other clients. */
   private isHttp2(bytes: Buffer, start: number, end: number): boolean {
     const { onHttp2, relay } = this;
     if (onHttp2 === undefined || this.wasServed || !beginsHttp2(bytes, start, end)) return false;

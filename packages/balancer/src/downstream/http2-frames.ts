@@ -85,7 +85,7 @@ export class Http2Frames implements FrameSink {
     return this.block !== undefined || !this.hasSettings;
   }
 
-  /** A read begins, or a further turn for what was read. */
+  /** A read begins, or a further turn for bytes that were read before. */
   beginTurn(): void {
     this.requestsLeft = MAX_TURN_REQUESTS;
   }

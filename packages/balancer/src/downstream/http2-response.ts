@@ -17,7 +17,7 @@ import { type LocalPage, ownPage, withLine } from "./local-response.js";
 export interface ResponseHost {
   readonly frames: FrameBuffer;
   readonly encoder: HpackEncoder;
-  /** Whether the kernel has not taken what was written; no data is added meanwhile. */
+  /** Whether the kernel has not taken all written bytes; no data is added meanwhile. */
   readonly isBlocked: boolean;
   /** How much data the client takes on all streams together. */
   readonly sendWindow: number;
@@ -42,7 +42,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   identity: Identity | undefined;
   /** How much data the client takes on this stream; negative after it has made its windows smaller. */
   sendWindow = 0;
-  /** Window updates show what the client has read. */
+  /** Window updates show how much the client has read. */
   readonly seesAcknowledgements = true;
   private id = 0;
   /** Data that does not fit into the windows. */

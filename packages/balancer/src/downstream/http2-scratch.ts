@@ -1,4 +1,4 @@
-/** What all connections of HTTP/2 use in turn; made for the first one. */
+/** Buffers that all HTTP/2 connections share; made for the first one. */
 import type { BalancerLimits } from "@paceline/wire";
 import { ascii } from "../http1/bytes.js";
 import { ResponseHead } from "../http1/response-head.js";

@@ -289,7 +289,7 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
 
   // The end.
 
-  /** A drain has begun: further requests go elsewhere, and none that is on its way is lost (RFC 9113 §6.8). */
+  /** A drain has begun: the client sends further requests elsewhere, and requests in transit are still served (RFC 9113 §6.8). */
   drain(): void {
     if (!this.isOpen || this.leaving !== "no") return;
     this.leaving = "announced";

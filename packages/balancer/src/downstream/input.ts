@@ -210,7 +210,7 @@ export class ClientMemory implements UnreadOwner {
     this.client.giveUnreadWay();
   }
 
-  /** Returns what responses have taken: they were read, or the client is gone. */
+  /** Gives back the memory of responses: they were read, or the client is gone. */
   giveBackWaiting(): void {
     if (this.place !== undefined) this.relay.unread.drained(this.place);
     if (this.waitingBytes > 0) this.relay.budget.give(this.waitingBytes);

@@ -45,7 +45,7 @@ export interface Relay {
   readonly rateLimits: RateLimits | undefined;
   /** The line that responses over TLS get; undefined: none. */
   hsts: Uint8Array | undefined;
-  /** What responds to http-01, by token; undefined: nothing is asked for. */
+  /** The responses to http-01, by token; undefined without challenges. */
   challenges: ReadonlyMap<string, string> | undefined;
   /** Undefined: there are no probe paths. */
   probes: Probes | undefined;

@@ -118,7 +118,7 @@ export class RequestBody implements CollectedBodyOwner {
       this.client.resumeBody();
       const { bytes } = buffered;
       const isTaken = stream.sendBody(bytes, 0, bytes.length);
-      // What waits for the upstream is counted instead.
+      // The bytes that wait for the upstream are counted instead.
       buffered.trim();
       if (!isTaken && !this.blockClient()) return;
     }

@@ -20,7 +20,7 @@ const MAX_METHOD_BYTES = 64;
 const [LF, CR, LETTER_G, LETTER_H] = [10, 13, 71, 72];
 
 export class SavedHead {
-  /** What holds the head as received, and where it begins; undefined: nothing is kept. */
+  /** The bytes with the head as received, and where it begins; undefined: nothing is kept. */
   bytes: Uint8Array | undefined;
   start = 0;
   private end = 0;

@@ -15,7 +15,7 @@ export const BODY_TOO_LARGE = -2;
 /** Limits for chunk lines and trailers, so that nobody can send endlessly without sending a body. */
 const MAX_CHUNK_LINE_BYTES = 256;
 const MAX_TRAILER_BYTES = 8192;
-/** How many bytes of trailers are read at all, where those that are too large are dropped. */
+/** How many bytes of trailers are read at most, if too large ones are dropped. */
 const MAX_DROPPED_TRAILER_BYTES = 1 << 20;
 /** How many bytes of extensions a body may have in addition to an allowance per chunk; legitimate clients send none. */
 const MAX_EXTENSION_BYTES = 16_384;

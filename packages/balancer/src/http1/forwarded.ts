@@ -26,7 +26,7 @@ export interface Peer {
   secure?: SecurePeer | undefined;
 }
 
-/** What TLS says of a peer. */
+/** The scheme and certificate of a peer that uses TLS. */
 export interface SecurePeer {
   /** The fields of its certificate, which nobody else can send; empty without one. */
   certificate: readonly (readonly [string, string])[];
@@ -113,7 +113,7 @@ export class Forwarded {
     });
   }
 
-  /** Returns the peer with what TLS says of it. */
+  /** Returns the peer with its scheme and certificate. */
   secured(peer: Peer, secure: SecurePeer): Peer {
     const make = (): Peer => {
       const pairs = [...fieldsFor(clientAt(peer.node, "https"), "https"), ...secure.certificate];

@@ -1,7 +1,7 @@
 /** The dynamic table of an HPACK decoder (RFC 7541 §2.3.2): fields as lines, in one buffer that is used again. Pure. */
 import { TABLE_BYTES } from "./protocol.js";
 
-/** What each entry counts beside its name and value (RFC 7541 §4.1). */
+/** The overhead of each entry, in addition to its name and value (RFC 7541 §4.1). */
 export const ENTRY_OVERHEAD = 32;
 /** A line is longer than name and value by this. */
 const LINE_OVERHEAD = 4;

@@ -44,7 +44,7 @@ const BY_LENGTH = Array.from({ length: MAX_NAME + 1 }, (_, length) =>
 const TRAILERS = Buffer.from("trailers");
 const COLON = 58;
 const [UPPER_A, UPPER_Z, LETTER_T, LETTER_E] = [65, 90, 116, 101];
-/** The length of what is between name and value in a line. */
+/** The length of the separator between name and value in a line. */
 export const SEPARATOR_BYTES = 2;
 
 /** @param start of a line `name: value` and its line end, whose name ends at `nameEnd` and whose value at `valueEnd` */

@@ -15,7 +15,7 @@ import {
 
 /** Enough for the responses of most turns. */
 const SMALL_BYTES = 8192;
-/** For bodies: what is written at once, and a further frame. */
+/** For bodies: the bytes of one write, and a further frame. */
 const LARGE_BYTES = 98_304;
 const MAX_SPARE_SMALL = 64;
 const MAX_SPARE_LARGE = 8;

@@ -19,7 +19,7 @@ const LARGEST_FRAME_BYTES = FRAME_HEADER_BYTES + MAX_FRAME_BYTES;
 
 /** Reads one client's frames. */
 export class FrameReader {
-  /** What is wrong with the bytes, of ErrorCode; after an error nothing more is read. */
+  /** The error in the bytes, of ErrorCode; after an error nothing more is read. */
   error: number = ErrorCode.NO_ERROR;
   /** An incomplete frame, and its length so far. */
   private held: Buffer | undefined;
@@ -100,7 +100,7 @@ export class FrameReader {
     return this.readFrames(bytes, at, sink);
   }
 
-  /** Keeps what follows a stop. */
+  /** Keeps the bytes after a stop. */
   private wait(bytes: Buffer, at: number): true {
     if (at < bytes.length) {
       this.waiting.push(bytes);
@@ -191,7 +191,7 @@ export class FrameReader {
     return at + padding;
   }
 
-  /** Keeps part of a frame in a buffer that grows with what arrives: many clients may send the beginning of a large one. */
+  /** Keeps part of a frame in a buffer that grows as bytes arrive, since many clients may begin a large frame. */
   private hold(bytes: Buffer, start: number, end: number): void {
     const length = this.heldLength + end - start;
     if (this.held === undefined || this.held.length < length) {

@@ -74,7 +74,7 @@ const DATE = nameOf(Buffer.from("date"), 0, 4) as Name;
 const [COLON, CR, SPACE] = [58, 13, 32];
 /** Upgrade belongs to one connection, also in a 426. */
 const UPGRADE = 1 << FieldKind.UPGRADE;
-/** The framing of HTTP/1.1 and what it says about a handshake that HTTP/2 does not have. */
+/** Fields of HTTP/1.1 that HTTP/2 does not have: framing, and the handshake of WebSockets. */
 const WEBSOCKET_ACCEPT = Buffer.from("sec-websocket-accept");
 /** The most bytes that numbers and lengths take beside a name and a value. */
 const AROUND_BYTES = 12;
@@ -87,7 +87,7 @@ function nameOf(bytes: Uint8Array, start: number, end: number): Name | undefined
   return undefined;
 }
 
-/** Returns the place of a value in `known`; one that is new replaces another. */
+/** Returns the index of a value in `known`; a new value replaces another. */
 function placeOf(name: Name, bytes: Uint8Array, start: number, end: number): number {
   const first = name.values;
   next: for (let place = first; place < first + VALUES; place++) {

@@ -1,4 +1,4 @@
-/** What a client has set, and which of its streams have ended. Pure. */
+/** A client's settings, and its ended streams. Pure. */
 import {
   ErrorCode,
   FIRST_WINDOW_BYTES,

@@ -1,7 +1,7 @@
 /** HTTP/2 on the wire (RFC 9113): frame types, flags, error codes and settings, and the sizes that this server allows. */
 import { ascii } from "../http1/bytes.js";
 
-/** What a client sends first. */
+/** The client's connection preface. */
 export const PREFACE = ascii("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
 /** Length (3 bytes), type, flags, and the stream (4 bytes). */

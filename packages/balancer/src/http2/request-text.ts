@@ -7,7 +7,7 @@ import { isOutsideAscii } from "../http1/request-target.js";
 import { Kind, SEPARATOR_BYTES } from "./field-kinds.js";
 import type { FieldSink } from "./hpack-decoder.js";
 
-/** What became of the fields. */
+/** The result of the conversion. */
 export type TextState =
   | "whole"
   /** The request is malformed: its stream is reset (RFC 9113 §8.1.1). */
@@ -20,7 +20,7 @@ export type TextState =
 
 /** As in the parser for HTTP/1.1, whose limit for trailers is the same. */
 const MAX_TRAILER_BYTES = 8192;
-/** Room beyond a head's limit: what is written beside the fields. */
+/** Room beyond a head's limit, for the lines that are added to the fields. */
 const ROOM_BYTES = 1024;
 
 const HTTP_11 = ascii(" HTTP/1.1\r\n");

@@ -1,4 +1,4 @@
-/** Flow control in the direction of this server (RFC 9113 §5.2): what a client may send before more is granted. Pure. */
+/** Flow control in the direction of this server (RFC 9113 §5.2): how much a client may send before more is granted. Pure. */
 import { FIRST_WINDOW_BYTES } from "./protocol.js";
 
 /** The window of a connection: it limits the memory of a client's unread uploads on all streams together. */

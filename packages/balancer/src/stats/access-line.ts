@@ -280,7 +280,7 @@ export class AccessFormat {
   private readonly line: Line;
   private readonly fields: readonly AccessField[];
   private readonly steps: readonly Step[];
-  /** What follows the last field. */
+  /** The text after the last field. */
   private readonly end: PackedText;
 
   /** @param format `json`, or a template, validated with the configuration */

@@ -63,7 +63,7 @@ export class AccessLog {
   private readonly entry: AccessEntry = { ...NOTHING_KNOWN };
   /** Grows with each request by the share that is logged; at 1 one is. */
   private due = 0;
-  /** What is added to `performance.now` for the time of day, and when that was found. */
+  /** The offset from `performance.now` to the time of day, and when it was computed. */
   private clockOffset = 0;
   private clockReadAt = Number.NEGATIVE_INFINITY;
   private readonly putEntry = (to: Uint8Array, at: number) => this.format.write(this.entry, to, at);
@@ -125,7 +125,7 @@ export class AccessLog {
     entry.headBytes = NOTHING_KNOWN.headBytes;
   }
 
-  /** Returns what a trusted proxy said of its client. */
+  /** Returns the client that a trusted proxy reported. */
   private saidBy(peer: Peer, kept: SavedHead): ForwardedFields {
     kept.parseOriginal(this.head);
     return this.forwarded.fields(this.head, peer);

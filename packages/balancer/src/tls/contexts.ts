@@ -20,7 +20,7 @@ const SESSION_CONTEXT = "paceline";
 
 export interface Chosen {
   context: SecureContext;
-  /** What we speak above TLS, by preference. */
+  /** The protocols for ALPN, by preference. */
   protocols: string[];
 }
 
@@ -33,13 +33,13 @@ export class Contexts {
   private rules: Pick<Certificates, "minVersion" | "clientCaPem" | "isClientOptional" | "ticketKey"> | undefined;
   /** Whether the supervisor is asked for names that have no certificate. */
   private isOnDemand = false;
-  /** What responds to http-01, by token; undefined: nothing is asked for. */
+  /** The responses to http-01, by token; undefined without challenges. */
   http01: ReadonlyMap<string, string> | undefined;
   private table = new CertificateTable<Pair>([]);
   private challenged = new CertificateTable<Pair>([]);
   private made = new Map<string, SecureContext>();
 
-  /** What we speak above TLS, by preference. */
+  /** The protocols for ALPN, by preference. */
   protocols = ["http/1.1"];
 
   constructor(private readonly onProblem: (message: string) => void) {}

@@ -5,7 +5,7 @@ import type { Connection, ConnectionOwner } from "../transport/transport.js";
 import { type ClientHello, MAX_HELLO_BYTES, readClientHello } from "./client-hello.js";
 import type { WantedNames } from "./wanted-names.js";
 
-/** What was agreed with a client. */
+/** The result of a handshake. */
 export interface Secured {
   /** By ALPN; empty: the client does not know it. */
   protocol: string;
@@ -16,8 +16,8 @@ export interface Secured {
 /** Begins TLS on a connection of this runtime. */
 export interface TlsService {
   /**
-   * The connection must not be used any more: it goes on as the one that this returns, whose owner gets `onClose` if the handshake
-   * fails. Undefined: there is no certificate, and the connection is as it was.
+   * Returns the connection above TLS; the given one must not be used any more. If the handshake fails, the new owner gets `onClose`.
+   * Undefined: there is no certificate, and the given connection is unchanged.
    * @param first what the client has sent so far
    */
   begin(

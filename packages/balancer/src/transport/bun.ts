@@ -21,7 +21,7 @@ import {
 
 type Closing = "open" | "ending" | "closing" | "closed";
 
-/** What upgradeTLS takes beside handlers. */
+/** The options of upgradeTLS other than handlers. */
 export interface BunTlsOptions {
   /** The native part of a context of node:tls. */
   secureContext: unknown;
@@ -31,7 +31,7 @@ export interface BunTlsOptions {
   rejectUnauthorized: boolean;
 }
 
-/** A socket over TLS has what Bun's types omit. */
+/** A TLS socket, with methods that Bun's types omit. */
 export type BunTlsSocket = Omit<Bun.Socket<BunConnection>, "getPeerX509Certificate" | "alpnProtocol"> & {
   readonly alpnProtocol: string | false | null;
   getPeerX509Certificate(): X509Certificate | undefined;
@@ -58,7 +58,7 @@ export class BunConnection implements Connection {
   ) {}
 
   /**
-   * Begins TLS as a server. The connection goes on with what is above it.
+   * Begins TLS as a server. The connection continues above TLS.
    * @param first what the client has sent so far
    */
   startTls(tls: BunTlsOptions, first: Uint8Array, onHandshake: OnHandshake): void {

@@ -38,9 +38,9 @@ type Closing = "open" | "ending" | "closing" | "closed";
 export class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private closing: Closing = "open";
-  /** What was written while the kernel had not taken an earlier write: Node would keep a buffer and an object for each piece. */
+  /** Bytes written while an earlier write was incomplete, joined: Node would keep a buffer and an object for each piece. */
   private waiting: WaitingBytes | undefined;
-  /** The buffer of what Node is writing before `waiting`, if nobody else uses it. */
+  /** The buffer that Node is writing before `waiting`, if nothing else uses it. */
   private borrowed: Uint8Array | undefined;
   /** Whether the last read was large, so that more is there to be read. */
   private hasMore = false;
@@ -65,7 +65,7 @@ export class NodeConnection implements Connection {
     socket.on("error", () => {});
   }
 
-  /** Gives the socket away, paused: this connection is not used any more. */
+  /** Hands over the socket, paused; this connection must not be used any more. */
   release(): net.Socket {
     const { socket } = this;
     openSockets.count--;
@@ -189,7 +189,7 @@ export class NodeConnection implements Connection {
     return isTaken;
   }
 
-  /** Node has written what it was given: it gets the next of what waits, or a pending end or close is performed. */
+  /** Node has finished a write: starts the next one, or performs a pending end or close. */
   private readonly onWritten = (error?: Error | null): void => {
     const { waiting, socket } = this;
     // `close` follows.

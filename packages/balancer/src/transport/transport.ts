@@ -53,8 +53,8 @@ export interface Connection {
   /** Closes a paused connection that the peer has reset, with `onClose`; a FIN does not count. */
   lookIfReset(): void;
   /**
-   * For a peer that has sent FIN and may still read: the kernel asks it each minute whether it is there. One that is not resets the
-   * connection, which `lookIfReset` finds.
+   * For a peer that has sent FIN and may still read: the kernel checks each minute whether it is still connected. If not, the
+   * connection is reset, which `lookIfReset` finds.
    */
   keepAsking(): void;
   /**

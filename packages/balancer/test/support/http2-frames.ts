@@ -32,7 +32,7 @@ export function settings(...values: [setting: number, value: number][]): Buffer 
   return frame(FrameType.SETTINGS, 0, 0, Buffer.concat(payload));
 }
 
-/** What a client sends first. */
+/** The client's connection preface. */
 export const HELLO = Buffer.concat([PREFACE, settings()]);
 
 export type Fields = readonly (readonly [name: string, value: string])[];

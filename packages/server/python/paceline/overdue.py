@@ -1,11 +1,11 @@
 """Finds a request that runs too long, in direct mode, where no balancer does. Runs on the control channel's thread."""
 
-# Time in which this process did not run, as while it is stopped or the machine sleeps, is not the view's.
+# Time in which this process did not run, for example while the machine slept, does not count.
 MOST_PER_LOOK = 2
 
 
 class Overdue:
-    """Measures how long each running request has gone without response data. Requests cost nothing, the looks do."""
+    """Measures how long each running request has gone without response data. It polls, so that requests cost nothing."""
 
     def __init__(self, timeout_s, period_s):
         """`period_s`: the planned time between two looks."""

@@ -13,7 +13,7 @@ const MAX_DETAIL = 300;
 
 type FailureKind = Exclude<OrderFailure["kind"], "challenge">;
 
-/** Why an order failed; `kind` says what follows from it. */
+/** Why an order failed; `kind` decides how to go on. */
 export class AcmeError extends Error {
   override readonly name = "AcmeError";
 
@@ -85,7 +85,7 @@ export class CaConnection {
     return this.known;
   }
 
-  /** Returns what can be read without an account. @throws AcmeError */
+  /** Reads a resource without an account. @throws AcmeError */
   async read(url: string): Promise<CaResponse> {
     return successful(await this.request("GET", url), this.host);
   }

@@ -127,7 +127,7 @@ interface Session {
   post(url: string, body?: object): ReturnType<CaConnection["post"]>;
 }
 
-/** Returns the account with its URL; registers it if it is new, and tells the CA a changed contact. */
+/** Returns the account with its URL; registers a new one, and updates a changed contact. */
 async function register(ca: CaConnection, request: OrderRequest): Promise<CaAccount> {
   const { account, email, externalAccount } = request;
   const contact = email === null ? [] : [`mailto:${email}`];

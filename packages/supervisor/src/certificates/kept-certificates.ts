@@ -22,7 +22,7 @@ export class KeptCertificates {
 
   constructor(private readonly options: KeptOptions) {}
 
-  /** Reads the files of names that have no certificate here. Returns what it has read. */
+  /** Reads the files of names without a certificate in memory. Returns the certificates. */
   read(now: number): StoredCertificate[] {
     const { files, onProblem } = this.options;
     const config = this.options.config();

@@ -93,7 +93,7 @@ export class OrderAttempts {
     };
   }
 
-  /** Resolves with what takes the challenge back, when all balancers respond to it. */
+  /** Resolves when all balancers respond to the challenge, with a function that removes it. */
   private async respond({ kind, name, token, keyAuthorization }: Orders.ChallengeResponse): Promise<() => void> {
     const { sink, now } = this.options;
     if (kind === "http-01") {

@@ -15,7 +15,7 @@ type Log = (level: "info" | "warn" | "error", message: string) => void;
 
 interface Watched {
   files: CertificateFiles;
-  /** What was read last, by the state of its files. */
+  /** The last certificate that was read, and the state of its files. */
   state: string;
   entry: CertificateEntry | undefined;
   /** Why the newest files cannot be used, and since when. */
@@ -31,7 +31,7 @@ interface WatchedAuthorities {
   problem: string | undefined;
 }
 
-/** What was read of files. */
+/** The contents of files. */
 export interface ReadFiles {
   /** By their paths. */
   pairs: ReadonlyMap<string, Pick<Watched, "state" | "entry">>;
@@ -72,7 +72,7 @@ export class WatchedFiles {
     return this.clientCa !== undefined && this.clientCa.pem === undefined;
   }
 
-  /** What was read so far. */
+  /** The certificates read so far. */
   get read(): ReadFiles {
     const pairs = new Map(this.watched.map(({ files, state, entry }) => [keyOf(files), { state, entry }]));
     return { pairs, clientCa: this.clientCa };

@@ -119,7 +119,7 @@ export class BalancerCoordination {
     return late();
   }
 
-  /** Tells a balancer that a name gets no certificate now. */
+  /** Notifies a balancer that a name gets no certificate now. */
   noCertificate(id: string, name: string): void {
     this.followers.get(id)?.connection?.send({ type: "noCertificate", name });
   }

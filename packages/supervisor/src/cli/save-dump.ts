@@ -8,7 +8,7 @@ const HOW_TO_OPEN: Record<string, string> = {
   cpuprofile: "; the performance tab of Chrome's developer tools opens it",
 };
 
-/** Moves what the supervisor has dumped to a new file, by default in this folder. Returns its path and a line about it. */
+/** Moves a dump of the supervisor to a new file, by default in this folder. Returns its path and a message. */
 export function takeDump(
   target: string,
   details: Record<string, unknown>,

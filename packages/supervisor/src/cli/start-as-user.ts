@@ -66,7 +66,7 @@ export async function startAs<T>(
   }
 }
 
-/** What only root can open. */
+/** Files and ports that only root can open. */
 interface FromRoot {
   boundSockets: ListeningSocket[];
   certificatesAsRoot: ReadFiles | undefined;

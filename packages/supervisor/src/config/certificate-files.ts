@@ -1,4 +1,4 @@
-/** Reads a certificate and its key from files, and says what is wrong with them. */
+/** Reads a certificate and its key from files, and reports problems with them. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { CertificateFiles } from "../core/model.js";
 import { readSecretFile } from "./secrets.js";

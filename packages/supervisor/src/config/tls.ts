@@ -1,4 +1,4 @@
-/** The key `tls`: the certificates of https addresses, and what goes with them. */
+/** The key `tls`: the certificates of https addresses, and related settings. */
 import type { CertificateFiles, ListenAddress, TlsConfig } from "../core/model.js";
 import { type AutomaticInput, automaticFields, resolveAutomatic } from "./automatic.js";
 import { covers, type ReadCertificate, readAuthorities, readCertificate } from "./certificate-files.js";
@@ -8,7 +8,7 @@ import type { SecretContext } from "./secrets.js";
 
 const HSTS = /^max-age=\d{1,10}(; ?includeSubDomains)?(; ?preload)?$/i;
 const HSTS_RULE = 'must be true, false, or text such as "max-age=31536000; includeSubDomains"';
-/** A year: what browsers remember if `hsts` is true. */
+/** A year, for `hsts: true`. */
 const DEFAULT_HSTS = "max-age=31536000";
 const HTTP_PORT = 80;
 const HTTPS_PORT = 443;
@@ -162,7 +162,7 @@ function uncoveredOf(
   read: readonly ReadCertificate[],
   files: readonly CertificateFiles[],
 ): string[] {
-  // One that could not be read is reported, or nobody knows its names.
+  // The names of a certificate that could not be read are unknown; the problem is reported.
   if (read.length < files.length) return [];
   const known = read.flatMap((each) => each.names);
   return names.filter((name) => !covers(known, name));

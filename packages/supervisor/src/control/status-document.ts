@@ -59,7 +59,7 @@ export interface InstanceStatus extends InstanceFigureValues {
   exposed: string[];
   /** The parent process of a command, not included in `rssBytes` and `pssBytes`; null if there is none. */
   shim: { rssBytes: number | null; pssBytes: number | null } | null;
-  /** What clients got of its process by status class, as the balancers count it; null before the first response, and without a balancer. */
+  /** Responses of its process by status class, counted by the balancers; null before the first response, and without a balancer. */
   responses: Record<(typeof STATUS_CLASSES)[number], number> | null;
   /** How often its process was replaced because of a limit such as `maxRequests`. */
   recycles: number;

@@ -182,7 +182,7 @@ function maxIssues(issued: Validity | null): number {
   return Math.max(MAX_ISSUES_PER_WEEK, Math.ceil((3 * WEEK) / lifetime));
 }
 
-/** The kind that succeeded last comes first; those that failed in this round not at all. */
+/** The kind that succeeded last comes first. Kinds that failed in this round are left out. */
 function challengesOf({ proven, tried }: NamePlan, { challenges }: PlanRules): ChallengeKind[] {
   const left = challenges.filter((kind) => !tried.includes(kind));
   const all = left.length === 0 ? [...challenges] : left;
@@ -341,7 +341,7 @@ export function isRecalled({ issued, window }: NamePlan, now: number): boolean {
   return window.end < issued.notBefore + (issued.notAfter - issued.notBefore) / 2;
 }
 
-/** The configuration or an operator asks to try again at once; what the CA allows in an hour still counts. */
+/** The configuration or an operator asks to try again at once; the limits of an hour still apply. */
 export function retryNow(plan: NamePlan): NamePlan {
   return { ...plan, retryAt: 0, tried: [], isStagingNext: false };
 }

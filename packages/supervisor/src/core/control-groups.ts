@@ -1,4 +1,4 @@
-/** The control groups (cgroup v2) of processes with a memory limit: where they may be made, and what is written into them. Pure. */
+/** The control groups (cgroup v2) of processes with a memory limit: where they can be made, and the contents of their files. Pure. */
 
 /** The group of the supervisor, the balancers and all processes without a limit; an exported systemd unit names it. */
 export const SUPERVISOR_GROUP = "paceline-supervisor";
@@ -74,7 +74,7 @@ export function kernelLimits(maxMemoryMb: number): { highBytes: number; maxBytes
   return { highBytes: above(0.25, 32), maxBytes: above(0.5, 64) };
 }
 
-/** Returns the files of a group and what is written into them. */
+/** Returns the files of a group and their contents. */
 export function groupFiles(maxMemoryMb: number): Record<string, string> {
   const { highBytes, maxBytes } = kernelLimits(maxMemoryMb);
   return {

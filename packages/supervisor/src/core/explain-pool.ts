@@ -93,7 +93,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
       severity: "warning",
       what: `${pool.name} is full: its instances use ${usual.toFixed(0)} % of a core each (median of ${ready.length})`,
       evidence: atMost ? [`it runs its maximum of ${scaling.max} instances`] : [],
-      todo: `If the machine has free cores: ${atMost ? "raise instances.max" : `paceline scale ${pool.name} +1`}. What it computes: paceline dump ${ready[0]?.name} --cpu 10`,
+      todo: `If the machine has free cores: ${atMost ? "raise instances.max" : `paceline scale ${pool.name} +1`}. To see what it computes: paceline dump ${ready[0]?.name} --cpu 10`,
     };
   },
 

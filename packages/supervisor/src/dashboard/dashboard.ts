@@ -20,7 +20,7 @@ export interface DashboardOptions {
   ownership: Ownership;
   colour: boolean;
   glyphs: Glyphs;
-  /** Puts a dump of a process into a new file of the working directory, and returns what is said about it. */
+  /** Writes a dump of a process to a new file in the working directory, and returns a message. */
   saveDump(target: string, details: Record<string, unknown>): string;
   /** Stops a fleet that was started here; a second call stops it at once. */
   onStop?(): void;

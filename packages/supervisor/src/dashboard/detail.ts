@@ -90,7 +90,7 @@ function pathLine(status: Status, { name, process, state, style }: Subject, at: 
   );
 }
 
-/** Returns such as `2xx 1,234  4xx 3`: what clients got beside 5xx, which has a chart. The supervisor of an earlier version does not know it. */
+/** Returns responses by class, such as `2xx 1,234  4xx 3`, without 5xx, which has a chart. Empty if the supervisor is of an earlier version. */
 function responsesText({ responses }: Partial<Pick<InstanceStatus, "responses">>): string {
   return Object.entries(responses ?? {})
     .filter(([status, count]) => count > 0 && status !== "5xx")

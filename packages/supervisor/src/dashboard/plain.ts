@@ -21,7 +21,7 @@ export interface PlainOptions {
   /** The width in columns. Default: 120. */
   width?: number | undefined;
   print(text: string): void;
-  /** Ends the loop, which otherwise goes on until the fleet stops, also if the supervisor goes away. */
+  /** Ends the loop, which otherwise runs until the fleet stops, even while the supervisor is unreachable. */
   signal: AbortSignal;
 }
 
@@ -53,7 +53,7 @@ export async function runPlain({ socketPath, json, once, width, print, signal }:
   let stopped = false;
   let ended = false;
   let end = () => {};
-  /** The last frame stands: what remains to be said once both streams have ended is that the fleet has stopped, or is lost. */
+  /** The last frame stays. Called when both streams have ended: prints that the fleet has stopped or is lost. */
   const say = () => {
     const at = Date.now();
     const code = stopped ? "stopped" : "lost";
@@ -76,7 +76,7 @@ export async function runPlain({ socketPath, json, once, width, print, signal }:
       if (lost) return;
       lost = true;
       model = update(model, { type: "lost", at: Date.now() }).model;
-      // What was the last event is known a moment later.
+      // The last event may arrive a moment later.
       setTimeout(() => lost && !ended && say(), EVENTS_MS);
     },
   });

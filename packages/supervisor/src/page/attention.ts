@@ -39,7 +39,7 @@ export function attentionOf(seen: Seen, status: Status): Attention[] {
   return [...all.filter(({ isBad }) => isBad), ...all.filter(({ isBad }) => !isBad)];
 }
 
-/** What a restart of the instance may help against. */
+/** Problems that a restart of the instance may solve. */
 const MENDED = /^(state|stalled|slow|memory|errors) /;
 
 function fact(key: string, title: string, more: Partial<Omit<Attention, "mayRestart">> = {}): Attention {
@@ -71,7 +71,7 @@ function ofFleet({ problem, log, lock, rolledBack, watch, certificates }: Status
 
 const KILLS_MS = 3_600_000;
 
-/** The requests that end their processes: those that several were running, and the last one that a balancer has found. */
+/** Requests that crash their processes: those running at several deaths, and the last one that a balancer has found. */
 function ofKillers({ deaths, events, at }: Seen): Attention[] {
   const recent = deaths.filter((death) => at - death.at < KILLS_MS);
   const found = killersOf(recent, ({ running }) => (running === null ? [] : [running])).map(({ request, deaths: of }) =>

@@ -82,7 +82,7 @@ function receive(event: string, data: unknown): void {
   }
 }
 
-/** What an operation changes. */
+/** The documents that change with an operation. */
 function changesOf({ pools, lock }: Status): string {
   const parts = pools.map(({ generation, wanted, rollout, deploy }) => [
     generation,
@@ -93,7 +93,7 @@ function changesOf({ pools, lock }: Status): string {
   return JSON.stringify([parts, lock]);
 }
 
-/** What cannot be read now is tried again with the next change. */
+/** A document that cannot be read is tried again at the next change. */
 async function quietly(read: () => Promise<void>): Promise<void> {
   await read().catch(() => {});
 }
@@ -147,7 +147,7 @@ async function readSubject(): Promise<void> {
   }
 }
 
-/** Reads what another view needs. */
+/** Reads the documents of a new view. */
 export function followView(): void {
   openAskedAt = 0;
   openLog();

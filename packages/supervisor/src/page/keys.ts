@@ -45,7 +45,7 @@ addEventListener("hashchange", () => {
 
 const VIEW_KEYS: Readonly<Record<string, string>> = { o: "#/", l: "#/log", d: "#/deploy" };
 
-/** Listens to the keys. @param does what some of them do */
+/** Listens to the keys. @param does the actions of some keys */
 export function listenToKeys(does: Readonly<Record<string, () => void>>): void {
   addEventListener("keydown", (event) => {
     const { key, target } = event;

@@ -1,4 +1,4 @@
-/** Runs the page: draws it when something has changed, and does what its buttons say. */
+/** Runs the page: draws it after changes, and runs the actions of its buttons. */
 import { show } from "./dom.js";
 import { connection, follow, isFollowing, refresh, refreshHistory, releaseHeld, stopFollowing } from "./following.js";
 import { frame, type OnFrame } from "./frame.js";

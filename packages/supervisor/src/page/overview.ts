@@ -1,4 +1,4 @@
-/** The overview: what needs attention, the fleet's figures, its processes and routes, events and deaths. Pure. */
+/** The overview: current problems, the fleet's figures, its processes and routes, events and deaths. Pure. */
 import type { Status } from "../control/api.js";
 import { type Attention, attentionOf, MAX_SHOWN } from "./attention.js";
 import { bar } from "./charts.js";

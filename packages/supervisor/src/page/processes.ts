@@ -40,7 +40,7 @@ const TITLES: Readonly<Record<string, string>> = {
     restarts: "restarts",
   },
 };
-/** From which value on a figure can be marked as far from those of its pool. */
+/** The least value at which a figure can be marked as far from its pool's median. */
 const MARKED_FROM: Readonly<Record<string, number>> = {
   ...{ "latencyMs.p99": 5, errorsPerMinute: 5, cpuPercent: 20, rssBytes: 40e6, inFlight: 5 },
 };
@@ -210,7 +210,7 @@ function groupRow({ name, pool, processes, figures }: Group, { columns, series, 
   );
 }
 
-/** Says what changes in a pool; undefined while nothing does. */
+/** Describes a change in progress in a pool; undefined if there is none. */
 export function changeOf({ rollout, deploy, instances }: PoolStatus): Node | undefined {
   if (deploy?.phase === "canary")
     return link("#/deploy", stateBadge("canary", `canary ${deploy.canaries.length} of ${instances.length}`));

@@ -29,7 +29,7 @@ const MOST_ROUNDS = 10;
 /** How often, and how many times, a group whose processes are ending is looked at. */
 const LOOK_EVERY_MS = 50;
 const MAX_LOOKS = 100;
-/** From this look on, what is left is killed: the search for what a process left behind has ended. */
+/** From this look on, remaining processes are killed: the search for leftover processes has ended. */
 const KILL_AT_LOOK = 10;
 
 export interface ControlGroupsOptions {
@@ -62,7 +62,7 @@ export class ControlGroups {
       return folder;
     } catch (error) {
       this.end(folder);
-      // It has ended meanwhile.
+      // The process has already exited.
       if ((error as NodeJS.ErrnoException).code === "ESRCH") return null;
       this.opened = { problem: (error as Error).message };
       this.options.onProblem(this.opened.problem);
@@ -84,7 +84,7 @@ export class ControlGroups {
     return killIn(attempt(() => readFileSync(join(path, "memory.events"), "latin1")) ?? "");
   }
 
-  /** Removes the group of a process that has ended, and ends what is left in it. */
+  /** Removes the group of a process that has ended, and kills leftover processes in it. */
   end(path: string): void {
     if (this.removed(path)) return;
     this.ending.set(path, 0);

@@ -1,4 +1,4 @@
-/** What balancers get for TLS: certificates with their keys, the keys of session tickets, and the challenges of a certificate authority. */
+/** The messages for TLS to balancers: certificates with their keys, session ticket keys, and the challenges of a certificate authority. */
 import { type Fields, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
 
 /** Where a certificate comes from. */
@@ -18,7 +18,7 @@ export interface CertificateEntry {
   notAfter: number;
 }
 
-/** What a certificate authority looks at to see who controls a name (RFC 8555 §8.3, RFC 8737). */
+/** The responses to a certificate authority's challenges (RFC 8555 §8.3, RFC 8737). */
 export interface Challenges {
   http01: { token: string; keyAuthorization: string }[];
   alpn01: { name: string; certificatePem: string; keyPem: string }[];

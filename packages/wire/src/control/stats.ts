@@ -1,4 +1,4 @@
-/** What a child reports, and its check. */
+/** The reports of a child, and their check. */
 import { areAmounts, type Fields, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
 import type { SparseHistogram } from "./protocol.js";
 
@@ -72,13 +72,13 @@ export interface JudgedClass {
   errors: number;
   /** Of the others: from the request's head to the response's end, since the last report. */
   latency: SparseHistogram;
-  /** The same of the errors, which say nothing of how fast a version is. Default: none. */
+  /** The same for errors, which do not show how fast a version is. Default: none. */
   failed?: SparseHistogram;
   /** Of requests that were abandoned before their response: from the head until the client left, since the last report. Default: none. */
   abandoned?: SparseHistogram;
 }
 
-/** A request that still runs although nobody waits for its response, or should wait any more. */
+/** A request that still runs although its client has left or its time is over. */
 export interface OverdueRequest {
   /** Such as `GET /report`. */
   request: string;
@@ -86,7 +86,7 @@ export interface OverdueRequest {
   forMs: number;
 }
 
-/** What a balancer buffers for slow clients of a pool with limited concurrency. */
+/** The bodies that a balancer buffers for slow clients of a pool with limited concurrency. */
 export interface HeldStats {
   pool: string;
   /** Requests whose body is being collected. */

@@ -144,7 +144,7 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
   }
 
-  /** Like `acknowledgedBytes`, known at once: what the kernel held for the peer is as of the last reading, 0 without one. */
+  /** Like `acknowledgedBytes`, but synchronous: uses the kernel's queue size of the last reading, 0 without one. */
   get progressBytes(): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);

@@ -42,6 +42,31 @@ describe.each(["DELETE", "OPTIONS"])("a chunked %s on node", (method) => {
   });
 });
 
+describe("chunks of one byte from an upstream on node", () => {
+  const body = "0123456789".repeat(2000);
+  const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const response = `${head}${[...body].map((byte) => `1\r\n${byte}\r\n`).join("")}0\r\n\r\n`;
+
+  it("the bare library: are as many for the client", async () => {
+    const both = await withBare();
+    const client = both.front.client();
+    client.send(GET);
+    (await both.upstream.connection(0)).send(response);
+    expect(await client.gets(/\r\n0\r\n\r\n$/)).toContain("\r\n1\r\n5\r\n1\r\n6\r\n");
+  });
+
+  it("are joined, read by read, and arrive in order", async () => {
+    const both = await withOurs();
+    const client = both.front.client();
+    client.send(GET);
+    (await both.upstream.connection(0)).send(response);
+    const received = await client.gets(/\r\n0\r\n\r\n$/);
+    const chunks = received.slice(received.indexOf("\r\n\r\n") + 4).split("\r\n");
+    expect(chunks.filter((_, index) => index % 2 === 1).join("")).toBe(body);
+    expect(chunks.length).toBeLessThan(200);
+  });
+});
+
 describe("a client that leaves on node", () => {
   it("the bare library: the upstream never hears of it", async () => {
     const { upstream, front } = await withBare();

@@ -136,6 +136,7 @@ export class Exchange {
   /** Runs before the library's listener. */
   private onResponse(upstreamResponse: IncomingMessage): void {
     this.upstreamResponse = upstreamResponse;
+    joinPieces(upstreamResponse);
     // An early end causes an error event only with a listener.
     upstreamResponse.on("error", () => {});
     upstreamResponse.once("close", () => {
@@ -189,6 +190,35 @@ export class Exchange {
     if (this.hasBody && !incoming.complete) response.setHeader("connection", "close");
     respondPlainly(response, status, status === 503 ? { "retry-after": "1" } : {});
   }
+}
+
+/** Pieces of a body below this size are joined. */
+const SMALL_BYTES = 1024;
+
+/**
+ * Joins the small pieces of each read. Node makes an object, and then a write, of every chunk: an upstream that sends chunks of one
+ * byte would take some hundred times its bytes in memory.
+ */
+function joinPieces(message: IncomingMessage): void {
+  const { push } = message;
+  let pieces: Buffer[] = [];
+  let bytes = 0;
+  const flush = () => {
+    if (bytes === 0) return;
+    const joined = pieces.length === 1 ? pieces[0] : Buffer.concat(pieces, bytes);
+    pieces = [];
+    bytes = 0;
+    push.call(message, joined);
+  };
+  message.push = (piece: Buffer | null) => {
+    if (piece === null) flush();
+    if (piece === null || (bytes === 0 && piece.length >= SMALL_BYTES)) return push.call(message, piece);
+    // Runs when the whole read has been parsed.
+    if (bytes === 0) process.nextTick(flush);
+    pieces.push(piece);
+    bytes += piece.length;
+    return message.readableLength + bytes < message.readableHighWaterMark;
+  };
 }
 
 const NO_RESPONSE: Fault = { status: 502, reason: "it closed the connection without a response" };

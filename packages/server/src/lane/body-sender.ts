@@ -9,7 +9,7 @@ export const SMALL_BODY_BYTES = 16_384;
 
 /** Small blocks of bodies in turns are gathered: each would be a frame and a write to its client. */
 const GATHERED_BYTES = 4096;
-/** Those of a body whose next block is always ready are gathered for so long, in milliseconds. */
+/** How long blocks of a body whose next block is always ready are gathered, in milliseconds. */
 const GATHER_MS = 4;
 const MAX_SPARE_BUFFERS = 8;
 const spareBuffers: Buffer[] = [];

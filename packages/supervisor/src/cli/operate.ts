@@ -3,6 +3,7 @@ import { PacelineError } from "../errors.js";
 import type { FleetChoice, OperationDone, OperationOptions } from "../fleet/api.js";
 import { listFleets } from "../fleet/find-fleet.js";
 import { connectFleet, type FleetClient } from "../fleet/fleet.js";
+import { lockHolder } from "../run-dir/lock.js";
 import { type JsonOption, milliseconds, type TimeoutOption, unlessAll } from "./options.js";
 import { EXIT, type ExitStatus, print, printError, printJson } from "./output.js";
 
@@ -34,6 +35,8 @@ export async function operate(
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof PacelineError) || error.code !== "timeout") throw error;
+    // What a stop has found without a supervisor says itself how it goes on.
+    if (lockHolder(fleet.runDir) === undefined) throw error;
     throw new PacelineError("timeout", `${error.message}; ${continues(what)}`, { cause: error });
   } finally {
     process.off("SIGINT", interrupt);

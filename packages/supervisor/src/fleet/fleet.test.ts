@@ -2,30 +2,69 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { CHANNEL_ENVIRONMENT } from "@paceline/wire";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { identify, isRunning, type ProcessIdentity } from "../run-dir/lock.js";
 import { FleetClient } from "./fleet.js";
 
 test("a stop resolves when the supervisor has ended, not when it responds", async () => {
+  const { fleet, supervisor, identity } = await fleetOf((response) => {
+    response.end('{"result":{"ok":true,"message":"stopped"}}\n');
+    response.on("close", () => setTimeout(() => supervisor.kill(), 100));
+  });
+  expect(await fleet.stop()).toMatchObject({ message: "stopped" });
+  expect(isRunning(identity)).toBe(false);
+});
+
+describe("a supervisor that is killed while a stop waits for it", () => {
+  test("is followed by an end of what it has left, and of the start of another one", async () => {
+    const { fleet, supervisor, runDir } = await fleetOf((response) => {
+      supervisor.kill("SIGKILL");
+      response.socket?.destroy();
+    });
+    const instance = await started("sleep", ["60"], { [CHANNEL_ENVIRONMENT.channel]: join(runDir, "channel.sock") });
+    const revival = await started("sh", ["-c", "sleep 0.7; exit", "x", "--only-adopts", "--run-dir", runDir]);
+    expect(await fleet.stop()).toMatchObject({ ok: true, message: "stopped the processes of a killed supervisor" });
+    expect([instance, revival].map(({ identity }) => isRunning(identity))).toEqual([false, false]);
+    // It may be killed before the connection, too.
+    expect(await fleet.stop()).toMatchObject({ ok: true, message: "nothing of the fleet runs any more" });
+  });
+
+  test("is not taken for a fleet that does not run, by other commands", async () => {
+    const { fleet, supervisor, runDir, server } = await fleetOf(() => {});
+    await started("sleep", ["60"], { [CHANNEL_ENVIRONMENT.channel]: join(runDir, "channel.sock") });
+    supervisor.kill("SIGKILL");
+    server.close();
+    const killed = { code: "orphaned", message: expect.stringContaining("was killed; 1 process of it keeps serving") };
+    await expect(fleet.status()).rejects.toMatchObject(killed);
+    await expect(fleet.reload()).rejects.toMatchObject(killed);
+  });
+});
+
+/** A run directory with a process in place of its supervisor, which answers each request by `answer`. */
+async function fleetOf(answer: (response: ServerResponse) => void) {
   const runDir = mkdtempSync(join(tmpdir(), "pl-"));
   onTestFinished(() => rmSync(runDir, { recursive: true, force: true }));
-  const supervisor = spawn("sleep", ["60"]);
-  onTestFinished(() => void supervisor.kill());
-  await once(supervisor, "spawn");
-  const identity = identify(supervisor.pid as number) as ProcessIdentity;
+  const { child: supervisor, identity } = await started("sleep", ["60"]);
   writeFileSync(join(runDir, "lock.1"), JSON.stringify(identity));
   const controlSocket = join(runDir, "control.sock");
   const server = createServer((request, response) => {
     request.resume();
-    response.end('{"result":{"ok":true,"message":"stopped"}}\n');
-    response.on("close", () => setTimeout(() => supervisor.kill(), 100));
+    answer(response);
+    server.close();
   }).listen(controlSocket);
   onTestFinished(() => void server.close());
   await once(server, "listening");
   const fleet = new FleetClient({ runDir, controlSocket, owner: undefined, pid: supervisor.pid });
-  expect(await fleet.stop()).toMatchObject({ message: "stopped" });
-  expect(isRunning(identity)).toBe(false);
-});
+  return { fleet, supervisor, identity, runDir, server };
+}
+
+async function started(command: string, args: string[], environment: NodeJS.ProcessEnv = {}) {
+  const child = spawn(command, args, { env: { ...process.env, ...environment } });
+  onTestFinished(() => void child.kill());
+  await once(child, "spawn");
+  return { child, identity: identify(child.pid as number) as ProcessIdentity };
+}

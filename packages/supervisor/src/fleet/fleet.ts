@@ -1,5 +1,4 @@
 /** A running fleet, as programs and commands operate it: over its control socket. */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { DumpKind } from "@paceline/wire";
 import { copyOfConfig } from "../config/problems.js";
 import type {
@@ -16,21 +15,20 @@ import type {
 } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
-import { isRunning, lockHolder } from "../run-dir/lock.js";
+import { handOverIn } from "../run-dir/hand-over.js";
+import { lockHolder } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
 import { isStopped, silentText } from "../run-dir/silent.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
 import { type FoundFleet, findRunningFleet } from "./find-fleet.js";
+import { isLoss, stopRest, supervisorGone, untilEnded } from "./stop-fleet.js";
 
 /** How long a supervisor may take to return its status or stored lines. */
 const DOCUMENT_TIMEOUT_MS = 10_000;
 
-/** How long a supervisor may take, after its fleet has stopped, to write its records and exit. */
-const END_TIMEOUT_MS = 10_000;
-const END_POLL_MS = 10;
-/** How long a supervisor whose connection is lost may take to have ended. */
-const EXIT_TIMEOUT_MS = 3_000;
+/** How long a supervisor that no longer serves its socket may take to have ended. */
+const ABSENT_MS = 500;
 
 /**
  * Returns the running fleet that the options select. It stays as it is, whatever happens to this program.
@@ -67,7 +65,8 @@ export class FleetClient implements Fleet {
   }
 
   status({ timeoutMs = DOCUMENT_TIMEOUT_MS }: { timeoutMs?: number | undefined } = {}): Promise<Status> {
-    return this.client(timeoutMs).status();
+    const status = this.client(timeoutMs).status();
+    return status.catch((error: unknown) => this.explainAbsence(error));
   }
 
   /** Returns how the page is reached, with its token. */
@@ -165,14 +164,33 @@ export class FleetClient implements Fleet {
     return this.operate("POST", "/v1/dump", { target, what, durationMs: Math.round(seconds * 1000) }, options);
   }
 
-  /** Stops the fleet, and resolves when its supervisor has ended too, or does not end in time. */
+  /**
+   * Stops the fleet, and resolves when its supervisor has ended too, or does not end in time. If the supervisor is killed meanwhile,
+   * ends what it has left.
+   */
   async stop({ pool, ...options }: OperationOptions & { pool?: string | undefined } = {}): Promise<OperationDone> {
     if (pool !== undefined) return this.scale(pool, 0, options);
-    const supervisor = lockHolder(this.runDir);
-    const done = await this.operate("POST", "/v1/stop", {}, options);
-    const deadline = performance.now() + END_TIMEOUT_MS;
-    while (supervisor !== undefined && isRunning(supervisor) && performance.now() < deadline) await sleep(END_POLL_MS);
-    return done;
+    const { timeoutMs } = options;
+    const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
+    try {
+      return await untilEnded(this.runDir, () => this.askToStop(this.controlSocket, options));
+    } catch (error) {
+      if (!isLoss(error)) throw error;
+      await supervisorGone(this.runDir);
+      return this.stopRest({ ...options, timeoutMs: deadline && Math.max(1, deadline - performance.now()) });
+    }
+  }
+
+  /** Stops the fleet although its supervisor was killed, and also if another one goes on with it meanwhile. */
+  stopRest({ timeoutMs, ...options }: OperationOptions): Promise<OperationDone> {
+    const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
+    const ask = (socket: string, leftMs: number | undefined) =>
+      this.askToStop(socket, { ...options, timeoutMs: leftMs });
+    return stopRest(this.runDir, ask, deadline);
+  }
+
+  private async askToStop(socketPath: string, { timeoutMs, onProgress }: OperationOptions): Promise<OperationDone> {
+    return doneOf(await this.client(timeoutMs, socketPath).operate("POST", "/v1/stop", {}, onProgress));
   }
 
   events(options: LinesOptions = {}): AsyncGenerator<FleetEvent, void, void> {
@@ -266,29 +284,34 @@ export class FleetClient implements Fleet {
 
   /** Says what of the fleet goes on. @throws the error */
   private async explainLoss(error: unknown): Promise<never> {
-    if (!(error instanceof PacelineError) || error.code !== "lost") throw error;
-    const deadline = performance.now() + EXIT_TIMEOUT_MS;
-    let holder = lockHolder(this.runDir);
-    // The sockets of a process that is killed close before it has ended.
-    while (holder !== undefined && performance.now() < deadline) {
-      await sleep(END_POLL_MS);
-      holder = lockHolder(this.runDir);
-    }
+    if (!(error instanceof PacelineError) || error.code !== "lost") return this.explainAbsence(error);
+    const holder = await supervisorGone(this.runDir);
     const link = readRecord(this.runDir)?.channelSocket;
     const left = link === undefined || holder !== undefined ? 0 : findOrphans(link).length;
+    const processes = left === 1 ? "1 process of the fleet keeps" : `${left} processes of the fleet keep`;
     const after =
       holder !== undefined
         ? `a supervisor runs (pid ${holder.pid}): paceline status shows the fleet`
         : left === 0
           ? "nothing of the fleet runs"
-          : `${left === 1 ? "1 process of the fleet keeps" : `${left} processes of the fleet keep`} serving: paceline start -d goes on with them`;
+          : `the supervisor was killed; ${processes} serving: paceline start -d goes on with them`;
     throw new PacelineError("lost", `${error.message}; ${after}`, { cause: error });
   }
 
-  private client(timeoutMs: number | undefined): ControlClient {
+  /** If the supervisor was killed after it had been found, says so as if it had been before. @throws the error */
+  private async explainAbsence(error: unknown): Promise<never> {
+    if (!(error instanceof PacelineError) || error.code !== "not-running") throw error;
+    // Between two supervisors nobody serves the socket for a moment.
+    if (handOverIn(this.runDir) !== undefined) throw error;
+    const holder = await supervisorGone(this.runDir, ABSENT_MS);
+    if (holder === undefined) await findRunningFleet({ runDir: this.runDir });
+    throw new PacelineError("not-running", "the supervisor was killed and the next one starts: try again in a moment");
+  }
+
+  private client(timeoutMs: number | undefined, socketPath = this.controlSocket): ControlClient {
     const pid = () => lockHolder(this.runDir)?.pid;
     const supervisor = { isStopped: () => isStopped(pid()), silentText: () => silentText(pid()) };
-    return new ControlClient({ socketPath: this.controlSocket, timeoutMs, supervisor });
+    return new ControlClient({ socketPath, timeoutMs, supervisor });
   }
 }
 

@@ -1,5 +1,5 @@
 /** The processes of a fleet whose supervisor was killed: finding, describing and ending them. */
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, realpathSync, statSync } from "node:fs";
 import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
@@ -64,6 +64,17 @@ export function findOrphans(channelSocket: string): Orphan[] {
       drainTimeoutMs: spec?.drainTimeoutMs ?? DEFAULT_DRAIN_MS,
       mark: value(SPAWN_MARK),
     };
+  });
+}
+
+/** Finds the starts that balancers have begun to go on with this fleet, also if they have not come to its run directory yet. */
+export function findRevivals(runDir: string): ProcessIdentity[] {
+  const meant = attempt(() => realpathSync(runDir)) ?? runDir;
+  return readProcessTable().flatMap(({ pid }) => {
+    const words = (attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "").split("\0");
+    const given = words[words.indexOf("--run-dir") + 1] ?? "";
+    if (!words.includes("--only-adopts") || (attempt(() => realpathSync(given)) ?? given) !== meant) return [];
+    return identify(pid) ?? [];
   });
 }
 

@@ -1,0 +1,95 @@
+/** Goes on with a stop whose supervisor was killed, until nothing of the fleet runs. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { PacelineError } from "../errors.js";
+import { actAsOwner } from "../run-dir/fleet-user.js";
+import { isRunning, lockHolder, type ProcessIdentity } from "../run-dir/lock.js";
+import { findRevivals } from "../run-dir/orphans.js";
+import { openRunDir } from "../run-dir/run-dir.js";
+import type { OperationDone } from "./api.js";
+import { findRunningFleet, findSettledFleet } from "./find-fleet.js";
+
+/** How long a supervisor may take, after its fleet has stopped, to write its records and exit. */
+const END_TIMEOUT_MS = 10_000;
+const END_POLL_MS = 10;
+/** How long a supervisor whose connection is lost may take to have ended. */
+const EXIT_TIMEOUT_MS = 3_000;
+/** Each round meets another supervisor that is killed, too. */
+const MAX_ROUNDS = 100;
+
+/** Asks the supervisor of this control socket to stop its fleet. */
+type Ask = (controlSocket: string, timeoutMs: number | undefined) => Promise<OperationDone>;
+
+/**
+ * Stops what is left of a fleet whose supervisor was killed; if another supervisor goes on with it meanwhile, asks that one.
+ * @param deadline by performance.now()
+ * @throws PacelineError `timeout`, `busy` during an upgrade, `failed` if a process does not end
+ */
+export async function stopRest(runDir: string, ask: Ask, deadline = Number.POSITIVE_INFINITY): Promise<OperationDone> {
+  const left = () => (deadline === Number.POSITIVE_INFINITY ? undefined : Math.max(1, deadline - performance.now()));
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const { state, controlSocket } = await findSettledFleet({ runDir });
+    if (state === "starting" || state === "upgrading") await findRunningFleet({ runDir });
+    try {
+      if (state === "up") return await untilEnded(runDir, () => ask(controlSocket, left()));
+      // Also if none of its processes is left: those that its apps have started may be.
+      await endRest(runDir, left());
+      const message =
+        state === "orphaned" ? "stopped the processes of a killed supervisor" : "nothing of the fleet runs any more";
+      return { ok: true, message };
+    } catch (error) {
+      const isAnother = error instanceof PacelineError && error.code === "running";
+      if (!isAnother && !isLoss(error)) throw error;
+      await supervisorGone(runDir);
+    }
+  }
+  throw new PacelineError("failed", "supervisors of the fleet start and are killed again and again");
+}
+
+/** Whether the supervisor has ended before it has done what it was asked for. */
+export function isLoss(error: unknown): boolean {
+  return error instanceof PacelineError && ["lost", "not-running", "orphaned"].includes(error.code);
+}
+
+/** Waits after `stop` until the supervisor has ended too, or does not end in time. */
+export async function untilEnded(runDir: string, stop: () => Promise<OperationDone>): Promise<OperationDone> {
+  const supervisor = lockHolder(runDir);
+  const done = await stop();
+  await ended(supervisor === undefined ? [] : [supervisor]);
+  await ended(findRevivals(runDir));
+  return done;
+}
+
+/**
+ * Waits until the lock is free: the sockets of a process that is killed close before it has ended.
+ * @returns who still holds it after that time
+ */
+export async function supervisorGone(
+  runDir: string,
+  timeoutMs = EXIT_TIMEOUT_MS,
+): Promise<ProcessIdentity | undefined> {
+  const deadline = performance.now() + timeoutMs;
+  let holder = lockHolder(runDir);
+  while (holder !== undefined && performance.now() < deadline) {
+    await sleep(END_POLL_MS);
+    holder = lockHolder(runDir);
+  }
+  return holder;
+}
+
+/** @throws PacelineError `running` if another supervisor has gone on with the fleet */
+async function endRest(runDir: string, timeoutMs: number | undefined): Promise<void> {
+  const endActing = actAsOwner(runDir);
+  try {
+    const held = await openRunDir(runDir, { replace: true, timeoutMs });
+    // A balancer may have begun to start the next supervisor, which finds nothing to go on with.
+    await ended(findRevivals(runDir));
+    held.release();
+  } finally {
+    endActing();
+  }
+}
+
+async function ended(processes: ProcessIdentity[]): Promise<void> {
+  const deadline = performance.now() + END_TIMEOUT_MS;
+  while (processes.some(isRunning) && performance.now() < deadline) await sleep(END_POLL_MS);
+}

@@ -44,7 +44,7 @@ test("method, path, time, status, size and duration; no fields, and no request w
   vi.advanceTimersByTime(100);
   const [first, second] = (sent[0] as { requests: { path: string }[] }).requests;
   expect(first).toEqual({ at: 999_997, method: "POST", path: "/cart?id=", status: 201, bytes: 5124, ms: 3.12 });
-  expect(second?.path).toBe(`/${"a/".repeat(505)}`);
+  expect(second?.path).toBe(`/${"a/".repeat(505)}*`);
   expect(JSON.stringify(sent)).not.toMatch(/swordfish|shop/);
   vi.advanceTimersByTime(1000);
   expect(sent).toHaveLength(1);

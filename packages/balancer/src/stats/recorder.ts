@@ -26,7 +26,7 @@ export class Recorder {
   request(head: SavedHead, status: number, bytes: number, ms: number): void {
     const [method = "", received = ""] = head.requestLine(MAX_PATH + 1);
     // A part that is cut could be the beginning of a token.
-    const target = received.length > MAX_PATH ? received.replace(/[^/?&;]*$/, "") : received;
+    const target = received.length > MAX_PATH ? received.replace(/[^/?&;]*$/, RECORDED_MASK) : received;
     if (!METHOD.test(method) || !target.startsWith("/")) return;
     const at = Math.round(Date.now() - ms);
     this.requests.push({ at, method, path: withoutSecrets(target), status, bytes, ms: Math.round(ms * 1e3) / 1e3 });

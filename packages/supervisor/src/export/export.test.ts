@@ -6,6 +6,7 @@ import { validate } from "../config/validate.js";
 import type { FleetConfig } from "../core/model.js";
 import { compose } from "./compose.js";
 import { containerStart, deadlines, dnsName, type ExportInput, memoryOf, mountedFiles } from "./facts.js";
+import { haproxy } from "./haproxy.js";
 import { imageParts, kamal } from "./kamal.js";
 import { kubernetes } from "./kubernetes.js";
 import { notesFor } from "./notes.js";
@@ -208,5 +209,20 @@ describe("notes", () => {
         /`night` runs at its times once on EACH box[\s\S]*The worker `mail` runs on every box/,
       );
     }
+  });
+});
+
+describe("haproxy", () => {
+  it.each([
+    ["/-/ready", "/-/ready"],
+    ["/a'b", `'/a'\\''b'`],
+    ['/a"b', `'/a"b'`],
+    ["/a$b\\c", `'/a$b\\c'`],
+  ])("has the path %s as one word", (ready, word) => {
+    const text = haproxy({
+      ...inputOf({ listen: ":80", balancer: { probes: { ready } } }),
+      boxes: [{ name: "a", host: "::1", port: 1 }],
+    });
+    expect(text).toContain(` uri ${word} ver HTTP/1.1 `);
   });
 });

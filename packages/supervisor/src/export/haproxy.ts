@@ -59,7 +59,7 @@ export function haproxy(input: ExportInput): string {
     "    timeout check 1s",
     "",
     `frontend ${name}`,
-    `    bind ${bind}`,
+    `    bind ${quoted(bind)}`,
     "    http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]",
     `    default_backend ${name}-boxes`,
     "",
@@ -90,7 +90,7 @@ function comments(texts: readonly string[]): string[] {
 /** Weights that follow the load need a balancing that has no other feedback. */
 function balanceOf(rule: { by: string; name?: string } | undefined, hasWeights: boolean): string {
   if (rule?.by === "address") return "source";
-  if (rule?.by === "header") return `hdr(${rule.name ?? ""})`;
+  if (rule?.by === "header") return quoted(`hdr(${rule.name ?? ""})`);
   return hasWeights ? "roundrobin" : "leastconn";
 }
 
@@ -102,16 +102,23 @@ function checks({ config }: ExportInput): string[] {
       ? [`    # A stop: not ready for ${preDrainMs} ms, then the sockets close. Two checks notice it before.`]
       : []),
     "    option httpchk",
-    `    http-check send meth GET uri ${probes.ready} ver HTTP/1.1 hdr Host ${dnsName(config.name)}`,
+    `    http-check send meth GET uri ${quoted(probes.ready)} ver HTTP/1.1 hdr Host ${dnsName(config.name)}`,
     "    http-check expect status 200",
   ];
 }
 
 function server({ config }: ExportInput, { name, host, port }: Box): string {
   const { agentCheck } = config;
+  const address = hostPort(host, port ?? tcpAddress(config)?.port ?? 8080);
   // In default-server, HAProxy 2.6 accepts tcp-ut and does nothing with it.
-  const words = ["    server", name, hostPort(host, port ?? tcpAddress(config)?.port ?? 8080), `tcp-ut ${SILENT_S}s`];
-  if (stickyOf(config)?.rule.by === "cookie") words.push(`cookie ${name}`);
+  const words = ["    server", quoted(name), quoted(address), `tcp-ut ${SILENT_S}s`];
+  if (stickyOf(config)?.rule.by === "cookie") words.push(`cookie ${quoted(name)}`);
   if (agentCheck !== null) words.push(`agent-check agent-port ${agentCheck.port} agent-inter 1s`);
   return words.join(" ");
+}
+
+/** Returns text as one word of the configuration, where quotes, backslashes, `#` and, in double quotes, `$` have a meaning. */
+function quoted(text: string): string {
+  if (/^[\w/.:,;@%+=~()[\]*!&|?-]*$/.test(text)) return text;
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }

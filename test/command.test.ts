@@ -76,15 +76,17 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
 
   test("serves on a socket of its own, or on a port of its own", async () => {
     const own = { OWN: "{name} $" + "{port} {{port}}" };
-    const onSocket = await start({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool: { env: own } });
-    const response = await responseOf(onSocket.port);
+    const base = projectOf({ runtime, command: [fixture("serve.mjs"), "{socket}"], pool: { env: own } });
+    const { api } = base.config.pools;
+    const ports = { ...api, command: [fixture("serve.mjs")], instances: 3, routes: ["/ports/"] };
+    const { port } = await startFleet({ ...base, config: { ...base.config, pools: { api, ports } } });
+    const response = await responseOf(port);
     expect(response).toMatchObject({ name: "api.1", own: "api.1 $" + "{port} {port}" });
     expect(response).not.toHaveProperty("port");
 
-    const onPort = await start({ runtime, command: [fixture("serve.mjs")], instances: 3, pool: { env: own } });
-    const responses = await Promise.all([1, 2, 3].map(() => responseOf(onPort.port)));
-    expect(responses.map(({ name }) => name).sort()).toEqual(["api.1", "api.2", "api.3"]);
-    expect(new Set(responses.map(({ port }) => port)).size).toBe(3);
+    const responses = await Promise.all([1, 2, 3].map(() => responseOf(port, "/ports/")));
+    expect(responses.map(({ name }) => name).sort()).toEqual(["ports.1", "ports.2", "ports.3"]);
+    expect(new Set(responses.map((each) => each.port)).size).toBe(3);
     for (const { host } of responses) expect(host).toBe("127.0.0.1");
   });
 
@@ -197,26 +199,26 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
     );
   });
 
-  const ENDS = {
-    "a stop": async (project: Project) => void (await project.stop()),
-    "the end of the command": async (project: Project) => {
-      signal(Number((await responseOf(project.port)).pid), "SIGKILL");
-      await project.statusWhere("a new one", ({ pools }) => pools[0]?.instances[0]?.restarts === 1);
-    },
-    "the end of the shim": async (project: Project) => {
-      signal((await project.status()).pools[0]?.instances[0]?.pid as number, "SIGKILL");
-      await project.statusWhere("a new one", ({ pools }) => pools[0]?.instances[0]?.restarts === 1);
-    },
-  };
-
-  once.each(Object.entries(ENDS))("leaves nothing of what it started after %s", async (_, end) => {
+  once("leaves nothing of what it started after its end, the end of its shim, and a stop", async () => {
     const mark = newMark();
     const project = await start({ runtime, command: [fixture("forks-grandchildren.sh"), "{socket}"], mark });
-    await waitFor("all to be there", () => markedProcesses(mark).length === 5);
-    const first = markedProcesses(mark);
-    await end(project);
-    await waitFor("those to be gone", () => !first.some((pid) => markedProcesses(mark).includes(pid)));
-    await project.stop();
+    const ends: (() => Promise<unknown>)[] = [
+      async () => signal(Number((await responseOf(project.port)).pid), "SIGKILL"),
+      async () => signal((await project.status()).pools[0]?.instances[0]?.pid as number, "SIGKILL"),
+      () => project.stop(),
+    ];
+    for (const [restarts, end] of ends.entries()) {
+      if (restarts > 0) {
+        await project.statusWhere("a new one", ({ pools: [pool] }) => {
+          const [instance] = pool?.instances ?? [];
+          return instance?.restarts === restarts && instance.state === "ready";
+        });
+      }
+      await waitFor("all to be there", () => markedProcesses(mark).length === 5);
+      const first = markedProcesses(mark);
+      await end();
+      await waitFor("those to be gone", () => !first.some((pid) => markedProcesses(mark).includes(pid)));
+    }
     await project.nothingLeft();
     expect(markedProcesses(mark)).toEqual([]);
   });

@@ -155,6 +155,19 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
     });
     expect(await Promise.all(refused)).toEqual(["", ""]);
     expect(await ask(await shake(balancer.port, certificate))).toMatch(/hello$/);
+    // A ticket would let in whoever had a certificate once.
+    for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+      const only = { minVersion: version, maxVersion: version };
+      const first = await shake(balancer.port, { ...only, ...certificate });
+      let session = first.getSession();
+      first.on("session", (later) => {
+        session = later;
+      });
+      expect(await ask(first)).toMatch(/hello$/);
+      const second = await shake(balancer.port, { ...only, ...certificate, session });
+      expect([version, second.isSessionReused()]).toEqual([version, false]);
+      expect(await ask(second)).toMatch(/hello$/);
+    }
     balancer.certify();
   });
 

@@ -53,6 +53,8 @@ export class Acceptor {
   private readonly door: Door;
   private readonly proxyProblems: ProxyProblems;
   private readonly handshakeTurns = new HandshakeTurns();
+  /** Get their refusal when TLS is established, and are no clients: they take the place of nobody, and the oldest gives way to a further one. */
+  private readonly refused = new Set<Handshake>();
   private http2Scratch: Http2Scratch | undefined;
 
   constructor(private readonly options: AcceptorOptions) {
@@ -71,12 +73,12 @@ export class Acceptor {
     counters.connectionsTotal++;
     if (transport.openSockets > this.maxSockets) {
       // So that the next client finds room.
-      this.door.makeRoom();
+      if (!this.dropRefused()) this.door.makeRoom();
       connection.reset();
       this.tellOfDescriptors();
       return NO_OWNER;
     }
-    if (this.door.isOverrun(counters.connections)) {
+    if (this.door.isOverrun(counters.connections) && !this.dropRefused()) {
       connection.reset();
       return NO_OWNER;
     }
@@ -101,7 +103,7 @@ export class Acceptor {
   ): ConnectionOwner {
     const { counters } = this.options;
     const { fd, tls, redirect } = entrance;
-    const entry = this.door.enter(peer, counters.connections);
+    const entry = this.door.enter(peer, counters.connections - this.refused.size);
     const tcp = this.tcpPools.get(fd);
     if (tcp !== undefined && entry === "stays") return this.addTcpClient({ connection, peer, ends }, tcp);
     // No response can say why.
@@ -116,7 +118,9 @@ export class Acceptor {
       const client = { connection: plain, peer: known, ends };
       return protocol === "h2" ? this.addHttp2(client, entry) : this.addHttp1(client, entry, redirect);
     };
-    return tls === undefined ? add(connection, peer, "") : this.shakeHands(tls, connection, peer, add);
+    return tls === undefined
+      ? add(connection, peer, "")
+      : this.shakeHands(tls, connection, peer, entry !== "stays", add);
   }
 
   private addHttp1(
@@ -158,6 +162,7 @@ export class Acceptor {
     tls: TlsService,
     connection: Connection,
     peer: Peer,
+    isRefused: boolean,
     add: (secured: Connection, peer: Peer, protocol: string) => ConnectionOwner,
   ): Handshake {
     const { relay } = this.options;
@@ -166,12 +171,25 @@ export class Acceptor {
       ...{ connection, tls, peer, deadlines, timeoutMs: limits.handshakeTimeoutMs, turns: this.handshakeTurns },
       onSecure: (secured, { protocol, certificate }) => {
         this.clients.delete(handshake);
+        this.refused.delete(handshake);
         return add(secured, forwarded.secured(peer, certificate.length === 0 ? SECURE : { certificate }), protocol);
       },
-      onGone: () => this.onClientGone(handshake),
+      onGone: () => {
+        this.refused.delete(handshake);
+        this.onClientGone(handshake);
+      },
     });
-    this.clients.add(handshake);
+    (isRefused ? this.refused : this.clients).add(handshake);
     return handshake;
+  }
+
+  /** Resets the client that has waited longest to be refused over TLS. Returns false if there is none. */
+  private dropRefused(): boolean {
+    for (const oldest of this.refused) {
+      oldest.giveWay();
+      return true;
+    }
+    return false;
   }
 
   private addTcpClient(client: TcpClient, poolName: string): ConnectionOwner {

@@ -1,4 +1,5 @@
 /** The certificates as contexts of node:tls, made when a client first needs one. */
+import { constants } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { type CertificateEntry, type Certificates, NO_CHALLENGES } from "@paceline/wire";
 import { CertificateTable } from "./certificate-table.js";
@@ -101,7 +102,8 @@ export class Contexts {
     const options: SecureContextOptions = {
       ...{ cert: certificatePem, key: keyPem, ciphers: CIPHERS, minVersion: `TLSv${minVersion}` },
       ...{ sessionIdContext: SESSION_CONTEXT, sessionTimeout: SESSION_SECONDS },
-      ...(clientCaPem !== undefined && { ca: clientCaPem }),
+      // A resumed session would have the certificate of its first handshake, though it expires or its authority is removed meanwhile.
+      ...(clientCaPem !== undefined && { ca: clientCaPem, secureOptions: constants.SSL_OP_NO_TICKET }),
       ticketKeys: Buffer.from(ticketKey, "base64"),
     };
     try {

@@ -8,13 +8,15 @@ import type { Relay } from "../exchange/relay.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { Counters } from "../stats/counters.js";
 import type { TlsService } from "../tls/handshake.js";
+import type { Transport } from "../transport/transport.js";
 import { Acceptor } from "./acceptor.js";
 
 it("lets clients in while silent handshakes hold every place, and those beyond the limit", () => {
   const deadlines = new Deadlines();
   const counters = new Counters();
   const acceptor = new Acceptor({
-    ...({ transport: { openSockets: 0 }, counters } as never),
+    ...{ transport: { openSockets: 0 } as Transport, counters, tcp: undefined as never, registry: undefined as never },
+    onNotice() {},
     relay: { deadlines, limits: { ...LIMITS, maxConnections: 10 }, forwarded: new Forwarded([]) } as unknown as Relay,
     onEntered() {},
     onLeft() {},

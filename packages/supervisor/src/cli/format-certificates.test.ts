@@ -48,8 +48,8 @@ it("says below what is wrong, and what may help", () => {
       "",
       "https does not work for shop.example yet: its certificate is missing:",
       "  ca.example: no A record for shop.example; next attempt in 1 min",
-      "  → Check that shop.example leads to this machine, with ports 80 and 443; then",
-      "    paceline certs renew shop.example",
+      "  → Check that the DNS records of shop.example point to this machine and that",
+      "    ports 80 and 443 are reachable; then paceline certs renew shop.example",
       "once.example: ca.example: status 503",
     ].join("\n"),
   );

@@ -23,8 +23,15 @@ export const RECENT_MS = 3_600_000;
 /** Three deaths within it are a crash loop. */
 const LOOP_DEATHS = 3;
 const OLD_JOBS_MS = 60_000;
+/** An uptime is given in whole seconds. */
+const START_MS = 2000;
 /** A request that is open for so long is worth a word. */
 const LONG_MS = 10_000;
+
+/** Whether the instance was already running when a process of its slot died. */
+function wasReplacement(instance: InstanceView, death: DeathReport, now: number): boolean {
+  return instance.state === "ready" && now - instance.uptimeSeconds * 1000 < death.at - START_MS;
+}
 
 export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
   failed: ({ instance, deaths }) =>
@@ -54,11 +61,17 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     const recent = recentOf(deaths, now);
     const [newest] = recent;
     if (newest === undefined || recent.length >= LOOP_DEATHS) return undefined;
+    const todo = `Its last lines, memory and lost requests: paceline deaths show ${newest.id}`;
+    const evidence = [firstLine(newest.reason), ...runningText(newest)];
+    if (wasReplacement(instance, newest, now)) {
+      const what = `a replacement of ${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}); ${instance.name} itself goes on`;
+      return { severity: "warning", what, evidence, todo };
+    }
     return {
       severity: instance.state === "ready" ? "warning" : "fault",
       what: `${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}) and ${instance.state === "ready" ? "was restarted" : "is being restarted"}`,
-      evidence: [firstLine(newest.reason), ...runningText(newest)],
-      todo: `Its last lines, memory and lost requests: paceline deaths show ${newest.id}`,
+      evidence,
+      todo,
     };
   },
 

@@ -294,6 +294,16 @@ describe("a slow instance", () => {
   });
 });
 
+it("tells the death of a replacement from that of the instance", () => {
+  const whatOf = (uptimeSeconds: number) => {
+    const facts = having({ uptimeSeconds }, {}, { deaths: [death(5)] });
+    const target = targetOf("web.1", facts, undefined);
+    return typeof target === "string" ? target : explain(target, facts).findings[0]?.what;
+  };
+  expect(whatOf(4)).toMatch(/^web\.1 died 5 s ago .* and was restarted$/);
+  expect(whatOf(600)).toMatch(/^a replacement of web\.1 died 5 s ago .*; web\.1 itself goes on$/);
+});
+
 it("finds no deaths of a former generation, or of before the start", () => {
   const deaths = [death(1, { generation: 2 }), death(2, { at: NOW - 602_000 })];
   expect(kindsIn({ ...nothing, deaths })).toEqual([]);

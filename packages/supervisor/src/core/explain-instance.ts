@@ -29,7 +29,7 @@ const START_MS = 2000;
 const LONG_MS = 10_000;
 
 /** Whether the instance was already running when a process of its slot died. */
-function wasReplacement(instance: InstanceView, death: DeathReport, now: number): boolean {
+function wasReplacement(instance: InstanceFacts, death: DeathReport, now: number): boolean {
   return instance.state === "ready" && now - instance.uptimeSeconds * 1000 < death.at - START_MS;
 }
 

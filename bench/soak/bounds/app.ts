@@ -7,13 +7,19 @@ import { takeLanes, wrong } from "./wrong-lane.js";
 // Before the server listens.
 takeLanes();
 
-const LARGE = new Uint8Array(8_000_000);
+const LARGE_PIECE = new Uint8Array(64_000);
+const LARGE_PIECES = 125;
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Calls `say` for that time, with pauses for others. */
 function everyNow(say: () => void, seconds: number): void {
   const timer = setInterval(say, 5);
   setTimeout(() => clearInterval(timer), seconds * 1000).unref();
+}
+
+/** Made as it is read: what a client does not read must not wait in the instance either. */
+async function* largeBody() {
+  for (let i = 0; i < LARGE_PIECES; i++) yield LARGE_PIECE;
 }
 
 function nextJob(left: number): void {
@@ -45,7 +51,9 @@ export default {
         await wait(100);
         break;
       case "/large":
-        return new Response(LARGE);
+        return new Response(largeBody() as never, {
+          headers: { "content-length": String(LARGE_PIECES * LARGE_PIECE.length) },
+        });
       case "/unread":
         await new Promise((resolve) => info.signal.addEventListener("abort", resolve));
         break;

@@ -14,7 +14,7 @@ const LIMITS = {
   sendTimeoutMs: 3000,
   bodyTimeoutMs: 5000,
   maxBufferedBytes: 16 << 20,
-  maxUnreadBytes: 12 << 20,
+  maxUnreadBytes: 8 << 20,
 };
 /** The memory of queued jobs belongs to the app. */
 const POOL_LIMITS = { bodyTimeoutMs: 5000, maxDeferredJobs: 10_000 };

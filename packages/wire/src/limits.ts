@@ -47,7 +47,7 @@ export const BALANCER_LIMITS = {
   retryBufferBytes: 65_536,
   bufferBytes: 1 << 20,
   maxBufferedBytes: 32 << 20,
-  maxUnreadBytes: 12 << 20,
+  maxUnreadBytes: 8 << 20,
   maxSpoolBytes: 1 << 30,
   stallAfterMs: 50,
   stickyWaitMs: 2_000,

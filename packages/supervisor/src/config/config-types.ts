@@ -1587,7 +1587,7 @@ export interface FleetKeys {
               /**
                * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.1 MB for each client. Above half of the limit, clients that have read nothing for 5 s are reset; above the limit, those that have read nothing since they fell behind. The longest-waiting client is first. A client that reads slowly is never reset for this, and does not count. The limit also includes both directions of connections in tcp mode.
                *
-               * Value: whole number, bytes. Default: 12582912.
+               * Value: whole number, bytes. Default: 8388608.
                */
               maxUnreadBytes?: number | undefined;
               /**

@@ -136,6 +136,11 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     return this.sentBytes + (this.isBlocked ? this.connection.progressBytes : this.readBytes);
   }
 
+  get surelyReadBytes(): number | undefined {
+    const { surelyReadBytes } = this.connection;
+    return surelyReadBytes === undefined ? undefined : Math.min(this.sentBytes, surelyReadBytes);
+  }
+
   giveUnreadWay(): void {
     this.owner.giveUnreadWay();
   }

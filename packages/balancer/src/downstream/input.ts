@@ -206,6 +206,10 @@ export class ClientMemory implements UnreadOwner {
     return this.connection.progressBytes;
   }
 
+  get surelyReadBytes(): number | undefined {
+    return this.connection.surelyReadBytes;
+  }
+
   giveUnreadWay(): void {
     this.client.giveUnreadWay();
   }

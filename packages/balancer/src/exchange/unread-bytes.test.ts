@@ -21,8 +21,11 @@ function scene(max = 100) {
     tell: (line) => void told.push(line),
     lookAtPeers: () => looked.at,
   });
-  const peer = (name: string) => {
-    const owner = { unreadBytes: 0, progressBytes: 0, giveUnreadWay: () => void gone.push(name) } satisfies UnreadOwner;
+  const peer = (name: string, surelyReadBytes?: number) => {
+    const owner = {
+      ...{ unreadBytes: 0, progressBytes: 0, surelyReadBytes },
+      giveUnreadWay: () => void gone.push(name),
+    } satisfies UnreadOwner;
     const place = new UnreadPlace(owner);
     return {
       async waits(bytes: number) {
@@ -30,8 +33,9 @@ function scene(max = 100) {
         unread.count(place);
         await turn();
       },
-      reads(bytes: number) {
+      reads(bytes: number, isSure = true) {
         owner.progressBytes += bytes * UNIT;
+        if (isSure && owner.surelyReadBytes !== undefined) owner.surelyReadBytes += bytes * UNIT;
         owner.unreadBytes -= bytes * UNIT;
         if (owner.unreadBytes === -REST_BYTES) unread.drained(place);
       },
@@ -169,4 +173,20 @@ test("what was read, or belongs to nobody, is free", async () => {
   const last = peer("last");
   await last.waits(100);
   expect(gone).toEqual([]);
+});
+
+test("what only the kernel has taken is no proof where bytes wait before it is full", async () => {
+  const { gone, peer, clock, unread } = scene();
+  const [a, b] = [peer("a", 0), peer("b", 0)];
+  for (const [each, isSure] of [
+    [a, false],
+    [b, true],
+  ] as const) {
+    await each.waits(40);
+    each.reads(40, isSure);
+    await each.waits(30);
+  }
+  clock.now = 5000;
+  unread.look();
+  expect(gone).toEqual(["a"]);
 });

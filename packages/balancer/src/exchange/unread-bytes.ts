@@ -30,6 +30,8 @@ export interface UnreadOwner {
   readonly unreadBytes: number;
   /** Grows while the peer reads. */
   readonly progressBytes: number;
+  /** What it has surely read, where `progressBytes` may count much that only the kernel has taken. */
+  readonly surelyReadBytes?: number | undefined;
   /** Closes the connection, so that others have room. */
   giveUnreadWay(): void;
 }
@@ -44,6 +46,7 @@ export class UnreadPlace {
   /** When it was blocked first, in milliseconds of the clock, and its progress at that time. */
   firstBlockedAt = Number.POSITIVE_INFINITY;
   firstProgressBytes = 0;
+  firstReadBytes = 0;
   /** Since when it is blocked and has read nothing. */
   blockedAt = 0;
   /** When it was last seen to read; a reader may pause for `patienceMs` from then. */
@@ -95,6 +98,7 @@ export class UnreadBytes {
     if (now < place.firstBlockedAt) {
       place.firstBlockedAt = now;
       place.firstProgressBytes = place.progressBytes;
+      place.firstReadBytes = place.owner.surelyReadBytes ?? 0;
     }
     this.blocked.add(place);
   }
@@ -221,9 +225,11 @@ export class UnreadBytes {
 
   /** It has read. */
   private prove(place: UnreadPlace, progressBytes: number): void {
-    const { firstBlockedAt, firstProgressBytes } = place;
-    if (progressBytes - firstProgressBytes >= PROOF_BYTES || this.options.clock.now - firstBlockedAt >= PROOF_MS)
-      place.isReader = true;
+    const { firstBlockedAt, firstProgressBytes, firstReadBytes } = place;
+    const { surelyReadBytes } = place.owner;
+    const readBytes =
+      surelyReadBytes === undefined ? progressBytes - firstProgressBytes : surelyReadBytes - firstReadBytes;
+    if (readBytes >= PROOF_BYTES || this.options.clock.now - firstBlockedAt >= PROOF_MS) place.isReader = true;
   }
 
   private end(place: UnreadPlace): void {

@@ -21,7 +21,10 @@ const DRAIN_ABOVE_BYTES = 65_536;
 export interface Below {
   /** Closes it with a reset. */
   reset(): void;
-  readonly acknowledgements: AcknowledgingConnection & { readonly progressBytes: number };
+  readonly acknowledgements: AcknowledgingConnection & {
+    readonly progressBytes: number;
+    readonly surelyReadBytes?: number;
+  };
   /** Whether its peer has sent FIN, which causes no event while it is paused. */
   readonly hasPeerEnded: boolean;
   /** Closes it if its peer has reset it. */
@@ -77,6 +80,11 @@ export class TlsConnection implements Connection {
 
   get progressBytes(): number {
     return this.below.acknowledgements.progressBytes;
+  }
+
+  // Over TLS bytes wait in every write, long before the kernel is full.
+  get surelyReadBytes(): number | undefined {
+    return this.below.acknowledgements.surelyReadBytes;
   }
 
   get seesAcknowledgements(): boolean {

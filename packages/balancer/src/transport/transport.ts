@@ -38,6 +38,8 @@ export interface Connection {
   readonly heldBytes: number;
   /** Grows while the peer reads; on Node updated by `Transport.lookAtPeers`. It may be corrected downwards. */
   readonly progressBytes: number;
+  /** What the peer's kernel has surely acknowledged; undefined where `progressBytes` is as good, since bytes wait only once the kernel is full. */
+  readonly surelyReadBytes?: number | undefined;
   /**
    * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 while unknown, which
    * takes a moment on Node.

@@ -128,6 +128,10 @@ interface Handle {
 export class SocketAcknowledgements implements AcknowledgingConnection {
   /** Identifies it in the kernel's tables; 0 until it is determined. */
   private inode = 0;
+  /** What the kernel had taken at that time, and what of an earlier such amount was acknowledged at a later reading. */
+  private takenBytes = 0;
+  private takenAt = Number.NEGATIVE_INFINITY;
+  private sureBytes = 0;
 
   constructor(private readonly socket: Socket) {}
 
@@ -149,6 +153,18 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
     return bytesWritten - writeQueueSize - (outgoing.get(this.inode) ?? 0);
+  }
+
+  /** Like `progressBytes`, without what the kernel may have taken since the last reading: a lower bound, a reading or two late. */
+  get surelyReadBytes(): number {
+    const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
+    this.findInode(fd);
+    if (readAt >= this.takenAt) {
+      this.sureBytes = Math.max(this.sureBytes, this.takenBytes - (outgoing.get(this.inode) ?? 0));
+      this.takenBytes = bytesWritten - writeQueueSize;
+      this.takenAt = performance.now();
+    }
+    return this.sureBytes;
   }
 
   /** Whether the peer has sent FIN, as of the last reading; a call starts the next one. */

@@ -196,6 +196,8 @@ export class ClientMemory implements UnreadOwner {
     if (this.connection.waitingBytes <= this.waitingBytes) return;
     this.place ??= new UnreadPlace(this);
     this.relay.unread.count(this.place);
+    // Otherwise it would count until the next response.
+    this.connection.asksDrain?.();
   }
 
   get unreadBytes(): number {

@@ -42,6 +42,7 @@ export class TlsConnection implements Connection {
   private writing = 0;
   private isOfQueue = false;
   private owesDrain = false;
+  private isAskedFor = false;
   private graceTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -126,6 +127,10 @@ export class TlsConnection implements Connection {
     return !this.owesDrain;
   }
 
+  asksDrain(): void {
+    this.isAskedFor = true;
+  }
+
   private pass(bytes: Uint8Array): void {
     this.writing = bytes.length;
     this.socket.write(bytes, this.passed);
@@ -141,8 +146,8 @@ export class TlsConnection implements Connection {
     this.queue = null;
     switch (this.closing) {
       case "open":
-        if (!this.owesDrain) return;
-        this.owesDrain = false;
+        if (!this.owesDrain && !this.isAskedFor) return;
+        this.owesDrain = this.isAskedFor = false;
         return this.owner.onDrain();
       case "ending":
         return void this.socket.end();

@@ -66,6 +66,8 @@ export interface Connection {
   write(bytes: Uint8Array): boolean;
   /** Like `write`, for the first `length` bytes of a reused buffer: copies what the kernel does not take at once. */
   writeTransient(bytes: Uint8Array, length: number): boolean;
+  /** Over TLS bytes may also wait after a `write` that returned true: once they were written, `onDrain` follows for them, too. */
+  asksDrain?(): void;
   pause(): void;
   resume(): void;
   /** Sends queued bytes, then FIN; the peer's bytes are still read. */

@@ -1,6 +1,14 @@
 /** Processes the frames of an HTTP/2 client (RFC 9113 §6): requests, bodies, windows, settings, and errors of the client. */
 import type { Relay } from "../exchange/relay.js";
-import { FloodCount, FORGIVEN_FOR_DATA, FORGIVEN_FOR_REQUEST, IDLE_FRAMES, RESETS } from "../http2/flood.js";
+import {
+  FloodCount,
+  FORGIVEN_FOR_DATA,
+  FORGIVEN_FOR_REQUEST,
+  IDLE_FRAMES,
+  RESETS,
+  SMALL_DATA,
+  SMALL_DATA_BYTES,
+} from "../http2/flood.js";
 import type { FrameSink } from "../http2/frame-reader.js";
 import { HpackDecoder } from "../http2/hpack-decoder.js";
 import { EndedStreams, PeerSettings } from "../http2/peer-settings.js";
@@ -17,6 +25,10 @@ const MAX_CONTINUATIONS = 8;
 /** The cost of a request, and of a byte of its fields, which may encode a whole field; in units of a turn's share. */
 const REQUEST_UNITS = 4096;
 const FIELD_UNITS = 4;
+/** The work of a DATA frame below this size, beside its bytes, and of a stream whose window a setting changes, in the same units. */
+const SHORT_DATA_BYTES = 1024;
+const SHORT_DATA_UNITS = 256;
+const WINDOW_UNITS = 1024;
 /** A flag of ours beside those of a HEADERS frame: the stream depends on itself. */
 const SELF_DEPENDENT = 256;
 
@@ -48,6 +60,7 @@ export class Http2Frames implements FrameSink {
   private requestsLeft = MAX_TURN_REQUESTS;
   private readonly window = connectionWindow();
   private readonly resets: FloodCount;
+  private readonly smallData: FloodCount;
   private readonly decoder: HpackDecoder;
   private prefaceBytes = 0;
   private hasSettings = false;
@@ -69,6 +82,7 @@ export class Http2Frames implements FrameSink {
     const { deadlines } = relay;
     this.decoder = new HpackDecoder(line);
     this.resets = new FloodCount(RESETS, deadlines);
+    this.smallData = new FloodCount(SMALL_DATA, deadlines);
     this.idleFrames = new FloodCount(IDLE_FRAMES, deadlines);
   }
 
@@ -246,7 +260,7 @@ export class Http2Frames implements FrameSink {
     return id > this.lastStream && !this.owner.takesNoMore;
   }
 
-  onDataStart(id: number, bytes: number): boolean {
+  onDataStart(id: number, bytes: number, data: number, isLast: boolean): boolean {
     if (this.block !== undefined || !this.hasSettings) return this.stop(ErrorCode.PROTOCOL_ERROR);
     this.units += bytes + CHUNK_UNITS;
     this.dataStream = undefined;
@@ -259,7 +273,14 @@ export class Http2Frames implements FrameSink {
     if (stream.isRemoteEnded) stream.fail(ErrorCode.STREAM_CLOSED);
     else if (!stream.takeBody(bytes)) stream.fail(ErrorCode.FLOW_CONTROL_ERROR);
     else this.dataStream = stream;
-    return this.owner.isOpen;
+    return this.owner.isOpen && (data >= SHORT_DATA_BYTES || isLast || this.countShort(data));
+  }
+
+  /** Counts a DATA frame with little in it. Returns false if the turn's share is used up, or there are too many of them. */
+  private countShort(data: number): boolean {
+    if (data > 0 && data < SMALL_DATA_BYTES && !this.smallData.take(1 - data / SMALL_DATA_BYTES))
+      return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+    return this.relay.turnShare.take(SHORT_DATA_UNITS);
   }
 
   onData(id: number, bytes: Buffer, start: number, end: number, padding: number, isLast: boolean): boolean {
@@ -334,8 +355,12 @@ export class Http2Frames implements FrameSink {
     output.frames.settingsAck();
     output.flushSoon();
     const change = peerSettings.windowBytes - windowBytes;
-    if (change !== 0 && !this.changeWindows(change)) return this.stop(ErrorCode.FLOW_CONTROL_ERROR);
-    return this.countIdle();
+    if (change === 0 || owner.streams.size === 0) return this.countIdle();
+    if (!this.changeWindows(change)) return this.stop(ErrorCode.FLOW_CONTROL_ERROR);
+    // Each stream may send a little.
+    const { size } = owner.streams;
+    if (!this.idleFrames.take(size)) return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+    return this.countIdle() && this.relay.turnShare.take(WINDOW_UNITS * size);
   }
 
   /** The first windows of all streams change (RFC 9113 §6.9.2). Returns false if one becomes too large. */

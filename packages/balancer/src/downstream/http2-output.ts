@@ -12,6 +12,8 @@ import type { Http2Response, ResponseHost } from "./http2-response.js";
 
 /** How much of frames is collected before it is written. */
 const FULL_BYTES = 65_536;
+/** What a stream takes whose data waits, beside the data: its exchange and its buffers. */
+const WAITING_STREAM_BYTES = 4096;
 /** A smaller DATA frame does not offset the window updates of the client in the count of floods. */
 export const USEFUL_DATA_BYTES = 256;
 
@@ -128,7 +130,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   }
 
   get unreadBytes(): number {
-    return this.waitingBytes + this.connection.waitingBytes;
+    return this.waitingBytes + this.waiting.size * WAITING_STREAM_BYTES + this.connection.waitingBytes;
   }
 
   /** The client's progress: data sent within its windows, or read from a blocked connection. Replies to pings do not count. */

@@ -79,8 +79,8 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     this.lasting = undefined;
     this.giveBackBuffered();
     if (this.waiting.length === 0) return;
-    this.host.countUnread(-this.waiting.length);
     this.host.stopWaiting(this);
+    this.host.countUnread(-this.waiting.length);
     this.waiting.clear();
   }
 
@@ -149,8 +149,8 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   private hold(bytes: Uint8Array, start: number, end: number): void {
     this.waiting.add(bytes.subarray(start, end));
-    this.host.countUnread(end - start);
     this.host.wait(this);
+    this.host.countUnread(end - start);
   }
 
   /** Sends one frame of the waiting data. Returns false if none can be sent now. */

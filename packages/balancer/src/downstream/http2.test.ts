@@ -229,7 +229,7 @@ it("counts what a client does not read, by its windows or its kernel, and one th
   // The kernel takes nothing of what was written.
   expect(heads).toBeGreaterThan(1000);
   const [inStreams, ofBlocked = 0] = unread();
-  expect([inStreams, ofBlocked >= heads]).toEqual([128 * 14, true]);
+  expect([inStreams, ofBlocked >= heads]).toEqual([128 * (14 + 4096), true]);
   closed.say(settings([Setting.INITIAL_WINDOW_SIZE, 100]));
   await turn();
   expect(unread()).toEqual([ofBlocked]);
@@ -279,6 +279,28 @@ it("goes away in two steps, and serves what was sent before the client knew", as
   expect(endings(await hear())).toEqual(["GOAWAY NO_ERROR"]);
   connection.owner.onEnd();
   expect(connection.isClosed).toBe(true);
+});
+
+it("reads few small DATA frames in one turn, and goes away from a client that sends too many", async () => {
+  const { open } = bench();
+  const { say, hear, connection } = open();
+  const small = Array.from({ length: 3500 }, () => data(1, "x"));
+  say(headers(1, OPEN, false), ...small);
+  expect(connection.isPaused).toBe(true);
+  for (let n = 0; n < 5; n++) expect(endings(await hear())).toEqual([]);
+  expect(connection.isPaused).toBe(false);
+  const frames: Frame[] = [];
+  say(...small);
+  for (let n = 0; n < 5; n++) frames.push(...(await hear()));
+  expect(endings(frames)).toEqual([CALM]);
+});
+
+it("goes away from a client that changes the windows of its streams all the time", async () => {
+  const { sent, last } = await flood(
+    (n) => (n < 20 ? headers(2 * n + 1, OPEN) : settings([Setting.INITIAL_WINDOW_SIZE, 100 * (n % 2)])),
+    1000,
+  );
+  expect([last, sent < 150]).toEqual([CALM, true]);
 });
 
 describe("deadlines", () => {

@@ -18,6 +18,10 @@ export const RESETS: Allowance = { atOnce: 256, perSecond: 32 };
 /** Frames without useful content: SETTINGS, PING, PRIORITY, small WINDOW_UPDATE, empty DATA, and those of unknown types. */
 export const IDLE_FRAMES: Allowance = { atOnce: 1000, perSecond: 200 };
 
+/** DATA frames with a few bytes each, which cost as much as large ones: the bytes that are missing, in parts of SMALL_DATA_BYTES. */
+export const SMALL_DATA: Allowance = { atOnce: 4000, perSecond: 2000 };
+export const SMALL_DATA_BYTES = 64;
+
 /** How much the count falls for a request, which may come with a priority and window updates, and for a frame with data. */
 export const FORGIVEN_FOR_REQUEST = 4;
 export const FORGIVEN_FOR_DATA = 2;
@@ -31,13 +35,14 @@ export class FloodCount {
     private readonly clock: { readonly now: number },
   ) {}
 
-  /** Counts one. Returns false if there are too many. */
-  take(): boolean {
+  /** Counts one, or as much as it costs. Returns false if it is too much. */
+  take(amount = 1): boolean {
     const { atOnce, perSecond } = this.allowance;
     const { now } = this.clock;
     if (this.count === 0) this.countedAt = now;
-    if (++this.count <= atOnce) return true;
-    this.count = Math.max(1, this.count - ((now - this.countedAt) * perSecond) / 1000);
+    this.count += amount;
+    if (this.count <= atOnce) return true;
+    this.count = Math.max(amount, this.count - ((now - this.countedAt) * perSecond) / 1000);
     this.countedAt = now;
     return this.count <= atOnce;
   }

@@ -4,8 +4,12 @@ import { ErrorCode, Flag, FRAME_HEADER_BYTES, FrameType, MAX_FRAME_BYTES, readUi
 export interface FrameSink {
   /** Receives a whole frame other than DATA; its payload is valid until the call returns. Returns false to stop. */
   onFrame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean;
-  /** A DATA frame begins. @param bytes its payload with the padding. Returns false to stop. */
-  onDataStart(stream: number, bytes: number): boolean;
+  /**
+   * A DATA frame begins. Returns false to stop.
+   * @param bytes its payload with the padding, of which `data` are data
+   * @param isLast whether it is the last one of its stream
+   */
+  onDataStart(stream: number, bytes: number, data: number, isLast: boolean): boolean;
   /**
    * Receives a piece of a DATA frame as it arrives. Returns false to stop.
    * @param padding bytes that belong to the frame beside the piece
@@ -167,7 +171,7 @@ export class FrameReader {
     this.endsStream = (flags & Flag.END_STREAM) !== 0;
     this.paddingLeft = padding;
     this.dataLeft = size - (isPadded ? 1 : 0);
-    if (!sink.onDataStart(stream, size)) this.isStopped = true;
+    if (!sink.onDataStart(stream, size, size - around, this.endsStream)) this.isStopped = true;
     if (this.dataLeft === 0 || this.dataLeft === padding) {
       // No data, or padding alone: a single piece says so.
       if (!sink.onData(stream, bytes, at, at, around, this.endsStream)) this.isStopped = true;

@@ -31,6 +31,7 @@ test("a forked child never serves: it ends where it comes back to the server, wh
     ["/child-raises", "1"],
     ["/child-exits", "5"],
     ["/child-returns", "1"],
+    ["/child-aborts", "-6"],
     ["/child-writes", "1"],
     // It has none of the instance's sockets, which would otherwise stay open after the instance.
     ["/child-files", "0"],
@@ -41,6 +42,8 @@ test("a forked child never serves: it ends where it comes back to the server, wh
   }
   await instance.program.line(/ValueError: thrown in a forked child/);
   await instance.program.line(/GET \/child-returns: a forked child returned into the server/);
+  // The stacks of children would hide that of the instance, with which they are aborted.
+  expect(instance.output).not.toContain("Fatal Python error");
   await instance.get("/jobs");
   for (const name of ["raises", "returns", "timer"]) await instance.program.line(new RegExp(`^# ${name}: 1$`));
   instance.program.kill("SIGTERM");

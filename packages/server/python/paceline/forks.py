@@ -35,6 +35,9 @@ def watch(on_leave, close_sockets):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is ignore_signal:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        # The supervisor aborts a hung instance with all its children: their stacks would hide that of the view.
+        if signal.getsignal(signal.SIGABRT) is signal.SIG_DFL:
+            signal.signal(signal.SIGABRT, signal.SIG_DFL)
         _unmask()
         close_sockets()
 

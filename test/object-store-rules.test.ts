@@ -5,9 +5,16 @@ import { describe, expect, test } from "vitest";
 import { placeOf } from "../examples/object-store/app.ts";
 import { ChunkDecoder } from "../examples/object-store/aws-chunked.ts";
 import { ALGORITHMS, compositeChecksum, digestOf, fullChecksum, isCrc } from "../examples/object-store/checksums.ts";
-import { checkConditions, putConditionOf, rangeOf } from "../examples/object-store/conditions.ts";
+import {
+  checkConditions,
+  deleteConditionOf,
+  deletionsOf,
+  putConditionOf,
+  rangeOf,
+} from "../examples/object-store/conditions.ts";
 import { slice } from "../examples/object-store/files.ts";
 import { behindPrefix, compareBytes, listPage } from "../examples/object-store/listing.ts";
+import { operationOf } from "../examples/object-store/operations.ts";
 import { ChunkSignatures, type Identity, verifySignature } from "../examples/object-store/signature.ts";
 import { Query } from "../examples/object-store/uri.ts";
 import { readXml, toXml } from "../examples/object-store/xml.ts";
@@ -365,6 +372,91 @@ describe("listings", () => {
     ["", undefined],
   ])("behind all keys that begin with %j comes %j", (prefix, behind) => {
     expect(behindPrefix(prefix)).toBe(behind);
+  });
+});
+
+describe("operations", () => {
+  const operation = (method: string, path: string, fields: Record<string, string> = {}) => {
+    const [place = "", text = ""] = path.split("?");
+    const query = new Query(text);
+    const names = query.pairs.map(([name]) => name);
+    return operationOf({ method, ...placeOf("a", place, []) }, names, (name) => query.get(name), new Headers(fields));
+  };
+
+  test.each<[string, string, Record<string, string>, string]>([
+    ["GET", "/", {}, "listBuckets"],
+    ["GET", "/b?list-type=2&prefix=a", {}, "listObjects"],
+    ["GET", "/b?uploads", {}, "listUploads"],
+    ["POST", "/b?delete", {}, "deleteObjects"],
+    ["HEAD", "/b/k?versionId=null&x-id=GetObject&x-mine=1", {}, "getObject"],
+    ["PUT", "/b/k", { "x-amz-meta-a": "1", "x-amz-acl": "private", "x-amz-storage-class": "STANDARD" }, "putObject"],
+    ["PUT", "/b/k", { "x-amz-copy-source": "b/l", "x-amz-copy-source-if-match": "e" }, "copyObject"],
+    ["PUT", "/b/k?uploadId=1&partNumber=1", { "x-amz-copy-source": "b/l" }, "copyPart"],
+    ["PUT", "/b/k?uploadId=1&partNumber=1", {}, "uploadPart"],
+    ["POST", "/b/k?uploads", { "x-amz-checksum-algorithm": "CRC32" }, "createUpload"],
+    ["DELETE", "/b/k?uploadId=1", {}, "abortUpload"],
+    ["DELETE", "/b/k?versionId=null", { "x-amz-if-match-size": "1" }, "deleteObject"],
+  ])("%s %s %j is %s", (method, path, fields, name) => {
+    expect(operation(method, path, fields)).toBe(name);
+  });
+
+  test.each<[string, string, Record<string, string>, string]>([
+    ["DELETE", "/b/k?versionId=abc", {}, "NoSuchVersion"],
+    ["GET", "/b/k?versionId=abc", {}, "NoSuchVersion"],
+    ["GET", "/b/k?acl", {}, "NotImplemented"],
+    ["HEAD", "/b/k?uploadId=1", {}, "NotImplemented"],
+    ["GET", "/b/k?partNumber=1", {}, "NotImplemented"],
+    ["GET", "/b?session", {}, "NotImplemented"],
+    ["GET", "/b?uploads&delimiter=/", {}, "NotImplemented"],
+    ["GET", "/b?list-type=3", {}, "InvalidArgument"],
+    ["POST", "/b", {}, "NotImplemented"],
+    ["PUT", "/b/k?renameObject", {}, "NotImplemented"],
+    ["PUT", "/b/k?append&position=0", {}, "NotImplemented"],
+    ["PUT", "/b/k", { "x-amz-write-offset-bytes": "1" }, "NotImplemented"],
+    ["PUT", "/b/k", { "x-amz-storage-class": "GLACIER" }, "NotImplemented"],
+    ["PUT", "/b/k", { "x-amz-expected-bucket-owner": "1" }, "NotImplemented"],
+    ["PUT", "/b/k", { "x-amz-server-side-encryption": "AES256" }, "NotImplemented"],
+    ["PUT", "/b/k", { "x-amz-checksum-foo": "1" }, "NotImplemented"],
+    ["PUT", "/b/k", { "x-amz-acl": "public-read" }, "AccessControlListNotSupported"],
+    ["PUT", "/b", { "x-amz-acl": "public-read" }, "AccessControlListNotSupported"],
+    ["PATCH", "/b/k", {}, "MethodNotAllowed"],
+  ])("%s %s %j is refused: %s", (method, path, fields, code) => {
+    expect(codeOf(() => operation(method, path, fields))).toBe(code);
+  });
+
+  test.each<[string, unknown]>([
+    ["<Key>a</Key>", { key: "a" }],
+    ["<Key>a</Key><VersionId>null</VersionId>", { key: "a" }],
+    ["<Key>a</Key><VersionId>b</VersionId>", { key: "a", failure: expect.objectContaining({ code: "NoSuchVersion" }) }],
+    ['<Key>a</Key><ETag>"e"</ETag><Size>5</Size>', { key: "a", condition: { etag: "e", size: 5 } }],
+    [
+      "<Key>a</Key><LastModifiedTime>1970-01-01T00:00:01.9Z</LastModifiedTime>",
+      { key: "a", condition: { modified: 1000 } },
+    ],
+  ])("%s in DeleteObjects", (text, deletion) => {
+    expect(deletionsOf(readXml(`<Delete><Object>${text}</Object></Delete>`, "Delete"))).toEqual([deletion]);
+  });
+
+  test.each(["", "<Key/>", "<Key>a</Key><Key>b</Key>", "<Key>a</Key><Other/>"])(
+    "%j in DeleteObjects is refused",
+    (text) => {
+      expect(codeOf(() => deletionsOf(readXml(`<Delete><Object>${text}</Object></Delete>`, "Delete")))).toBe(
+        "MalformedXML",
+      );
+    },
+  );
+
+  test("the conditions of a delete", () => {
+    const of = (fields: Record<string, string>) => deleteConditionOf((name) => fields[name] ?? null);
+    expect([of({}), of({ "if-match": "*" })]).toEqual([undefined, undefined]);
+    const time = { "x-amz-if-match-last-modified-time": "Thu, 01 Jan 1970 00:00:01 GMT" };
+    expect(of({ "if-match": '"e"', "x-amz-if-match-size": "3", ...time })).toEqual({
+      etag: "e",
+      size: 3,
+      modified: 1000,
+    });
+    expect(codeOf(() => of({ "x-amz-if-match-size": "x" }))).toBe("InvalidArgument");
+    expect(codeOf(() => of({ "x-amz-if-match-last-modified-time": "x" }))).toBe("InvalidArgument");
   });
 });
 

@@ -138,6 +138,25 @@ async function worksThrough({ s3, folder }: Started): Promise<void> {
   expect(codeOf(await send("GET", "/other/key"))).toBe("404 NoSuchBucket");
   expect(codeOf(await send("PUT", `/photos/${"k".repeat(1025)}`, { body: "" }))).toBe("400 KeyTooLongError");
 
+  // A delete that names a version or another state of the object deletes nothing.
+  const removal = (options: object) => send("DELETE", "/photos/once", options);
+  expect(codeOf(await removal({ query: { versionId: "abc" } }))).toBe("404 NoSuchVersion");
+  for (const headers of [
+    { "if-match": '"other"' },
+    { "x-amz-if-match-size": 77 },
+    { "x-amz-if-match-last-modified-time": "Thu, 01 Jan 1970 00:00:01 GMT" },
+  ]) {
+    expect(codeOf(await removal({ headers }))).toBe("412 PreconditionFailed");
+  }
+  const several = ["<Size>77</Size>", "<ETag>x</ETag>", "<VersionId>x</VersionId>"]
+    .map((each) => `<Object><Key>once</Key>${each}</Object>`)
+    .join("");
+  const errors = await send("POST", "/photos", { query: { delete: "" }, body: `<Delete>${several}</Delete>` });
+  expect(valuesOf(errors.text, "Code").sort()).toEqual(["NoSuchVersion", "PreconditionFailed", "PreconditionFailed"]);
+  const { etag = "" } = (await send("HEAD", "/photos/once")).headers;
+  expect((await removal({ headers: { "if-match": etag, "x-amz-if-match-size": 1 } })).status).toBe(204);
+  expect(codeOf(await send("HEAD", "/photos/once"))).toBe("404");
+
   await uploadsInParts(s3);
   const all = valuesOf((await send("GET", "/photos")).text, "Key");
   const objects = all.map((key) => `<Object><Key>${key}</Key></Object>`).join("");

@@ -8,6 +8,7 @@ import { Files } from "./files.ts";
 import { Metadata } from "./metadata.ts";
 import * as multipart from "./multipart.ts";
 import * as objects from "./objects.ts";
+import { operationOf } from "./operations.ts";
 import { LIMITS, readSettings } from "./settings.ts";
 import { verifySignature } from "./signature.ts";
 import { sweep } from "./sweep.ts";
@@ -80,53 +81,15 @@ export function placeOf(host: string, path: string, domains: string[]): { bucket
   return { bucket: decodeUri(bucket), key: decodeUri(key) };
 }
 
+const OPERATIONS: Record<string, (call: Call) => Promise<Response>> = { ...buckets, ...objects, ...multipart } as never;
+
 async function operation(call: Call): Promise<Response> {
-  const { request, bucket, key } = call;
-  if (call.identity === undefined) return objects.getObject(call);
-  if (bucket === "" && request.method === "GET") return buckets.listBuckets(call);
-  if (bucket === "") throw new S3Error("MethodNotAllowed");
-  const feature = await buckets.featureResponse(call);
+  const { request, bucket, query, identity } = call;
+  const feature = identity !== undefined && bucket !== "" ? await buckets.featureResponse(call) : undefined;
   if (feature !== undefined) return feature;
-  return key === "" ? bucketOperation(call) : objectOperation(call);
-}
-
-function bucketOperation(call: Call): Promise<Response> {
-  const { request, query } = call;
-  switch (request.method) {
-    case "GET":
-      return query.has("uploads") ? multipart.listUploads(call) : buckets.listObjects(call);
-    case "HEAD":
-      return buckets.headBucket(call);
-    case "PUT":
-      return buckets.createBucket(call);
-    case "DELETE":
-      return buckets.deleteBucket(call);
-    case "POST":
-      if (query.has("delete")) return objects.deleteObjects(call);
-      throw new S3Error("NotImplemented", "Uploads from HTML forms are not implemented");
-    default:
-      throw new S3Error("MethodNotAllowed");
-  }
-}
-
-function objectOperation(call: Call): Promise<Response> {
-  const { request, query } = call;
-  const isCopy = request.headers.has("x-amz-copy-source");
-  switch (request.method) {
-    case "GET":
-      return query.has("uploadId") ? multipart.listParts(call) : objects.getObject(call);
-    case "HEAD":
-      return objects.getObject(call);
-    case "PUT":
-      if (query.has("uploadId")) return isCopy ? multipart.copyPart(call) : multipart.uploadPart(call);
-      return isCopy ? objects.copyObject(call) : objects.putObject(call);
-    case "POST":
-      if (query.has("uploads")) return multipart.createUpload(call);
-      if (query.has("uploadId")) return multipart.completeUpload(call);
-      throw new S3Error("MethodNotAllowed");
-    case "DELETE":
-      return query.has("uploadId") ? multipart.abortUpload(call) : objects.deleteObject(call);
-    default:
-      throw new S3Error("MethodNotAllowed");
-  }
+  const parameters = query.pairs.map(([name]) => name);
+  const place = { method: request.method, bucket, key: call.key };
+  const name = operationOf(place, parameters, (parameter) => query.get(parameter), request.headers);
+  if (identity === undefined && name !== "getObject") throw new S3Error("AccessDenied");
+  return await (OPERATIONS[name] as (call: Call) => Promise<Response>)(call);
 }

@@ -1,7 +1,8 @@
 /** Parses a request: conditions, a range, and the fields that an object is to have. Pure. */
 import { S3Error } from "./errors.ts";
-import type { Fields, ObjectEntry, PutCondition } from "./metadata.ts";
+import type { DeleteCondition, Fields, ObjectEntry, PutCondition } from "./metadata.ts";
 import { LIMITS } from "./settings.ts";
+import { childrenOf, type XmlElement } from "./xml.ts";
 
 type FieldReader = (name: string) => string | null;
 
@@ -47,6 +48,46 @@ export function putConditionOf(field: FieldReader): PutCondition {
   return ifMatch === null ? undefined : { kind: "etag", etag: ifMatch.replace(/^"(.*)"$/, "$1") };
 }
 
+/** The conditions of a delete in a request. @throws S3Error InvalidArgument */
+export function deleteConditionOf(field: FieldReader): DeleteCondition | undefined {
+  const [etag, size, modified] = ["if-match", "x-amz-if-match-size", "x-amz-if-match-last-modified-time"].map(field);
+  return deleteCondition(etag, size, modified);
+}
+
+export interface Deletion {
+  key: string;
+  condition?: DeleteCondition | undefined;
+  /** Why this key cannot be deleted. */
+  failure?: S3Error;
+}
+
+/** What a DeleteObjects asks for. @throws S3Error MalformedXML, also for elements whose meaning is unknown */
+export function deletionsOf(document: XmlElement): Deletion[] {
+  const objects = childrenOf(document, "Object");
+  if (objects.length === 0 || objects.length > LIMITS.deleted) throw new S3Error("MalformedXML");
+  return objects.map(({ children }) => {
+    const values = new Map(children.map(({ name, text }) => [name, text]));
+    const isKnown = [...values.keys()].every((name) => DELETION_ELEMENTS.includes(name));
+    const key = values.get("Key") ?? "";
+    if (key === "" || !isKnown || values.size < children.length) throw new S3Error("MalformedXML");
+    if ((values.get("VersionId") ?? "null") !== "null") return { key, failure: new S3Error("NoSuchVersion") };
+    return { key, condition: deleteCondition(values.get("ETag"), values.get("Size"), values.get("LastModifiedTime")) };
+  });
+}
+
+const DELETION_ELEMENTS = ["Key", "VersionId", "ETag", "Size", "LastModifiedTime"];
+
+type Stated = string | null | undefined;
+
+function deleteCondition(etag: Stated, size: Stated, modified: Stated): DeleteCondition | undefined {
+  const condition: DeleteCondition = {};
+  if (etag != null && etag.trim() !== "*") condition.etag = etag.trim().replace(/^"(.*)"$/, "$1");
+  if (size != null) condition.size = /^\d{1,15}$/.test(size) ? Number(size) : Number.NaN;
+  if (modified != null) condition.modified = Math.floor(Date.parse(modified) / 1000) * 1000;
+  if (Number.isNaN(condition.size) || Number.isNaN(condition.modified)) throw new S3Error("InvalidArgument");
+  return Object.keys(condition).length === 0 ? undefined : condition;
+}
+
 /**
  * Returns the bytes that are asked for, `end` excluded; undefined for all of them. S3 has no responses of several ranges, and
  * ignores a field that is not valid.
@@ -72,11 +113,8 @@ export function isRangeMeant(ifRange: string | null, object: ObjectEntry): boole
 }
 
 const CONTENT_FIELDS = ["cache-control", "content-disposition", "content-language", "expires"];
-/** Fields that are refused, because a client relies on them and this store does not support them. */
-const UNSUPPORTED = /^x-amz-(?:tagging|server-side-encryption|object-lock-|grant-|website-redirect-location)/;
-const PRIVATE_ACLS = ["private", "bucket-owner-full-control"];
 
-/** The fields that a put gives its object. @throws S3Error for fields that are too long or not supported */
+/** The fields that a put gives its object. @throws S3Error for fields that are too long */
 export function objectFieldsOf(headers: Headers): Fields {
   const fields: Fields = { "content-type": headers.get("content-type") || "binary/octet-stream" };
   for (const name of CONTENT_FIELDS) {
@@ -88,14 +126,11 @@ export function objectFieldsOf(headers: Headers): Fields {
   if (coding !== "") fields["content-encoding"] = coding;
   let bytes = 0;
   for (const [name, value] of headers) {
-    if (UNSUPPORTED.test(name)) throw new S3Error("NotImplemented", `The store does not implement ${name}`);
     if (!name.startsWith("x-amz-meta-")) continue;
     fields[name] = value;
     bytes += name.length - "x-amz-meta-".length + Buffer.byteLength(value);
   }
   if (bytes > LIMITS.userMetadataBytes) throw new S3Error("MetadataTooLarge");
-  const acl = headers.get("x-amz-acl");
-  if (acl !== null && !PRIVATE_ACLS.includes(acl)) throw new S3Error("AccessControlListNotSupported");
   return fields;
 }
 

@@ -33,6 +33,7 @@ const ERRORS = {
   NoSuchLifecycleConfiguration: [404, "The lifecycle configuration does not exist"],
   NoSuchTagSet: [404, "There is no tag set associated with the bucket"],
   NoSuchUpload: [404, "The specified upload does not exist: it may have been aborted or completed"],
+  NoSuchVersion: [404, "There is no such version: an object has the version null alone"],
   NotImplemented: [501, "This store does not implement what the request asks for"],
   NotModified: [304, "Not Modified"],
   ObjectLockConfigurationNotFoundError: [404, "Object Lock configuration does not exist for this bucket"],

@@ -1,6 +1,6 @@
 /** Buckets, objects and uploads in the database: all SQL, the same for both databases. */
 import { randomUUID } from "node:crypto";
-import { type Database, openDatabase, type Row, type Statement } from "./database.ts";
+import { type Database, openDatabase, type Row, type Statement, type Value } from "./database.ts";
 import type { ErrorCode } from "./errors.ts";
 import type { KeyRange } from "./listing.ts";
 
@@ -53,6 +53,14 @@ export interface Part {
 
 /** What must hold of the object that a put replaces. */
 export type PutCondition = { kind: "absent" } | { kind: "etag"; etag: string } | undefined;
+
+/** What must hold of an object that is deleted; one that does not exist fits. */
+export interface DeleteCondition {
+  etag?: string;
+  size?: number;
+  /** In whole seconds, as clients see it. */
+  modified?: number;
+}
 
 export class Metadata {
   private constructor(private readonly database: Database) {}
@@ -137,8 +145,10 @@ export class Metadata {
     await this.database.write(statements, [lockOf(bucket, object.key)]);
   }
 
-  async deleteObjects(bucket: string, keys: string[], now: number): Promise<void> {
+  /** @param condition of each of the keys; unless all fit, none is deleted. */
+  async deleteObjects(bucket: string, keys: string[], now: number, condition?: DeleteCondition): Promise<void> {
     const statements = keys.flatMap((key) => [
+      ...(condition === undefined ? [] : [checkDelete(bucket, key, condition)]),
       dropObjectFiles(bucket, key, now),
       { sql: "DELETE FROM objects WHERE bucket = ? AND key = ?", values: [bucket, key] },
     ]);
@@ -293,7 +303,18 @@ function check(bucket: string, key: string, condition: PutCondition): Statement[
   const otherwise: ErrorCode = "PreconditionFailed";
   const sql = "SELECT etag FROM objects WHERE bucket = ? AND key = ?";
   if (condition.kind === "absent") return [{ sql, values: [bucket, key], rows: 0, otherwise }];
+  if (condition.etag === "*") return [{ sql, values: [bucket, key], rows: 1, otherwise }];
   return [{ sql: `${sql} AND etag = ?`, values: [bucket, key, condition.etag], rows: 1, otherwise }];
+}
+
+function checkDelete(bucket: string, key: string, { etag, size, modified }: DeleteCondition): Statement {
+  const differs: [sql: string, values: Value[]][] = [];
+  if (etag !== undefined) differs.push(["etag <> ?", [etag]]);
+  if (size !== undefined) differs.push(["size <> ?", [size]]);
+  if (modified !== undefined) differs.push(["modified < ? OR modified >= ?", [modified, modified + 1000]]);
+  const sql = `SELECT key FROM objects WHERE bucket = ? AND key = ? AND (${differs.map(([each]) => each).join(" OR ")})`;
+  const values = [bucket, key, ...differs.flatMap(([, each]) => each)];
+  return { sql, values, rows: 0, otherwise: "PreconditionFailed" };
 }
 
 function dropObjectFiles(bucket: string, key: string, now: number): Statement {

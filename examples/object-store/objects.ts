@@ -4,6 +4,8 @@ import { type Call, isoTime, requireBucket, xmlResponse } from "./call.ts";
 import {
   checkConditions,
   checksumsOf,
+  deleteConditionOf,
+  deletionsOf,
   isRangeMeant,
   objectFieldsOf,
   putConditionOf,
@@ -15,7 +17,7 @@ import { slice } from "./files.ts";
 import type { Fields, StoredObject } from "./metadata.ts";
 import { LIMITS } from "./settings.ts";
 import { decodeUri } from "./uri.ts";
-import { childrenOf, textOf } from "./xml.ts";
+import { textOf } from "./xml.ts";
 
 /** @throws S3Error NoSuchBucket or NoSuchKey */
 export async function findObject({ store }: Pick<Call, "store">, bucket: string, key: string): Promise<StoredObject> {
@@ -37,7 +39,6 @@ const OVERRIDES = [
 export async function getObject(call: Call): Promise<Response> {
   const { request, query, store } = call;
   const { headers } = request;
-  if (query.has("partNumber")) throw new S3Error("NotImplemented", "A get of a part is not implemented");
   const object = await findObject(call, call.bucket, call.key);
   const { size, segments } = object;
   const [first] = segments;
@@ -171,9 +172,10 @@ export function copySourceOf(headers: Headers): { bucket: string; key: string } 
 }
 
 export async function deleteObject(call: Call): Promise<Response> {
-  const { store, bucket, key } = call;
+  const { store, bucket, key, request } = call;
+  const condition = deleteConditionOf((name) => request.headers.get(name));
   await requireBucket(call);
-  await store.metadata.deleteObjects(bucket, [key], Date.now());
+  await store.metadata.deleteObjects(bucket, [key], Date.now(), condition);
   return new Response(null, { status: 204 });
 }
 
@@ -181,9 +183,28 @@ export async function deleteObjects(call: Call): Promise<Response> {
   const { store, bucket } = call;
   await requireBucket(call);
   const document = await readXmlBody(call, "Delete");
-  const keys = childrenOf(document, "Object").map((object) => textOf(object, "Key") ?? "");
-  if (keys.length === 0 || keys.length > LIMITS.deleted || keys.includes("")) throw new S3Error("MalformedXML");
-  await store.metadata.deleteObjects(bucket, keys, Date.now());
+  const deletions = deletionsOf(document);
+  const now = Date.now();
+  const plain = deletions.filter(({ condition, failure }) => condition === undefined && failure === undefined);
+  await store.metadata.deleteObjects(
+    bucket,
+    plain.map(({ key }) => key),
+    now,
+  );
+  // Each condition is that of one key.
+  for (const deletion of deletions) {
+    if (deletion.condition === undefined) continue;
+    await store.metadata.deleteObjects(bucket, [deletion.key], now, deletion.condition).catch((error) => {
+      if (!(error instanceof S3Error)) throw error;
+      deletion.failure = error;
+    });
+  }
   const isQuiet = textOf(document, "Quiet") === "true";
-  return xmlResponse("DeleteResult", isQuiet ? {} : { Deleted: keys.map((Key) => ({ Key })) });
+  const done = deletions.filter(({ failure }) => failure === undefined);
+  return xmlResponse("DeleteResult", {
+    Deleted: isQuiet ? undefined : done.map(({ key }) => ({ Key: key })),
+    Error: deletions.flatMap(({ key, failure }) =>
+      failure === undefined ? [] : [{ Key: key, Code: failure.code, Message: failure.message }],
+    ),
+  });
 }

@@ -1,6 +1,7 @@
 /** The first steps of a fleet: its sockets, its monitoring, its pools. */
 import { join } from "node:path";
 import type { OperationResult } from "./control/api.js";
+import type { Fleet } from "./core/fleet.js";
 import { addPool, resize } from "./core/fleet-changes.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
 import { allReadySince, readyCount } from "./operations/fleet-questions.js";
@@ -83,6 +84,9 @@ export async function openCertificates(
     isStopping: () => parts.isStopping,
   });
   await parts.certificates.follow(fleet);
+  // The CA connects to a balancer.
+  const isListening = (processes: Fleet) => readyCount(processes, BALANCER_POOL) > 0 || undefined;
+  void parts.runner.until(isListening).then(() => parts.certificates?.start());
 }
 
 type CertificateSources = Pick<PartsOptions, "runDir" | "adoption"> & CertificateOptions & { version: string };

@@ -115,7 +115,6 @@ class FleetSupervisor implements Supervisor {
     await openCertificates(parts, options);
     this.listenBeside();
     this.recordStart();
-    parts.certificates?.start();
     if (parts.adoption === undefined) layOut(parts, options);
     else {
       const reload = () => this.reload(undefined, undefined, () => {}, callerVia("start"));

@@ -90,6 +90,8 @@ export class Contexts {
   /** Returns the context for a client; undefined: there is no certificate. */
   choose({ name, protocols }: ClientHello & { kind: "hello" }): Chosen | undefined {
     const isChallenge = protocols.includes(ACME);
+    // With names on demand, the first certificate may be another customer's.
+    if (this.isOnDemand && !isChallenge && name !== "" && !this.table.has(name)) return undefined;
     const pair = (isChallenge ? this.challenged : this.table).find(name);
     const context = pair && this.contextOf(pair);
     return context && { context, protocols: isChallenge ? [ACME] : this.protocols };

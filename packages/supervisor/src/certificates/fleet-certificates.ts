@@ -70,7 +70,7 @@ export class FleetCertificates {
     if (this.hasStarted) this.automatic.start();
   }
 
-  /** Balancers are being started: orders may begin. */
+  /** A balancer is ready: orders may begin. */
   start(): void {
     this.hasStarted = true;
     this.automatic?.start();

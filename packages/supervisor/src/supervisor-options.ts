@@ -42,7 +42,7 @@ export interface DeploySource {
   /** Whether `loadConfig` reads what a deploy has put in service. */
   readonly isDeployed: boolean;
   /** Loads what a deploy names, in the same way as `loadConfig`. */
-  load(request: DeployRequest, name: string): Promise<DeployLoad>;
+  load(request: DeployRequest, name: string, wanted?: AbortSignal): Promise<DeployLoad>;
   /** The same, only to compare it. */
   peekRelease(request: DeployRequest, name: string): ReturnType<ConfigLoader>;
   /** `loadConfig` reads this from now on, until the fleet's own path leads elsewhere. Returns it with where that leads. */

@@ -107,3 +107,13 @@ test("what is no regular file is neither opened as a release nor as its config, 
   writeFileSync(join(folder, "next/paceline.config.json"), '{ "app": "./app.mjs" }');
   expect(await problems({ dir: join(folder, "next") })).toEqual(noFile);
 });
+
+test("a config that is being loaded is given up when nobody wants it any more", async () => {
+  const { folder, inForce } = await shop();
+  const config = join(folder, "paceline.config.mjs");
+  writeFileSync(config, "await new Promise((resolve) => setTimeout(resolve, 60_000));\nexport default {};\n");
+  const wanted = new AbortController();
+  const loading = inForce.load({ config }, "fleet", wanted.signal);
+  setImmediate(() => wanted.abort());
+  expect(await loading).toMatchObject({ ok: false, problems: [expect.stringContaining("nobody waits")] });
+});

@@ -38,9 +38,9 @@ export class SourceInForce implements DeploySource {
     return attempt(() => loadFleet({ ...this.request, source: this.own() }));
   }
 
-  /** @param name the fleet's name, which stays */
-  async load(request: DeployRequest, name: string) {
-    const loaded = await this.peekRelease(request, name);
+  /** @param name the fleet's name, which stays; `wanted` aborts it */
+  async load(request: DeployRequest, name: string, wanted?: AbortSignal) {
+    const loaded = await this.peekRelease(request, name, wanted);
     if (!loaded.ok) return loaded;
     const { fleet, ...rest } = loaded;
     this.loaded = fleet;
@@ -48,7 +48,7 @@ export class SourceInForce implements DeploySource {
   }
 
   /** Loads what a deploy names, only to compare it. */
-  async peekRelease({ dir, config, envFile }: DeployRequest, name: string) {
+  async peekRelease({ dir, config, envFile }: DeployRequest, name: string, wanted?: AbortSignal) {
     let deployed: Deployed;
     let former: Deployed;
     try {
@@ -64,7 +64,7 @@ export class SourceInForce implements DeploySource {
     } catch (error) {
       return refused(error);
     }
-    const loaded = await this.read({ ...deployed, name: undefined });
+    const loaded = await this.read({ ...deployed, name: undefined }, wanted);
     if (!("fleet" in loaded)) return loaded;
     const { fleet } = named(loaded, name);
     const other = loaded.fleet.config.name;
@@ -79,9 +79,9 @@ export class SourceInForce implements DeploySource {
     return this.deployed;
   }
 
-  private async read({ source, dir, envFile, name }: Deployed): Promise<Loaded> {
+  private async read({ source, dir, envFile, name }: Deployed, wanted?: AbortSignal): Promise<Loaded> {
     const paths = { ...(dir !== null && { dir }), ...(envFile !== null && { envFile }) };
-    const load = () => loadFleet({ ...this.request, ...paths, source: source as FleetSource, own: this.own() });
+    const load = () => loadFleet({ ...this.request, ...paths, source: source as FleetSource, own: this.own(), wanted });
     const loaded = await attempt(load);
     return name !== undefined && "fleet" in loaded ? named(loaded, name) : loaded;
   }

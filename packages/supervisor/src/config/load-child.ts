@@ -34,6 +34,13 @@ function writeAll(bytes: Buffer): void {
   }
 }
 
+/** How often it looks whether its parent still lives. */
+const LOOK_EVERY_MS = 1000;
+const parent = process.ppid;
+setInterval(() => {
+  if (process.ppid !== parent) process.exit(1);
+}, LOOK_EVERY_MS).unref();
+
 const task = process.argv[2];
 if (task === undefined) throw new Error("load-child needs its task");
 const response = Buffer.from(`${JSON.stringify(await load(JSON.parse(task) as LoadTask | ExportTask))}\n`);

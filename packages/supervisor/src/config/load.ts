@@ -55,6 +55,8 @@ export interface LoadRequest {
   environment: Record<string, string>;
   /** In milliseconds. */
   timeoutMs?: number;
+  /** Aborted when nobody waits for it any more. */
+  wanted?: AbortSignal | undefined;
   /** The fleet watches its files, for development. */
   watches?: boolean | undefined;
   /** This process ends soon, so it may parse a JSON or TOML config itself. A supervisor never does. */
@@ -87,6 +89,7 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
     watches = false,
     endsSoon,
     isOnlyChecked = false,
+    wanted,
   } = request;
   const source = request.source === undefined ? sourceOf(request) : again(request.source);
   const { own = source, envFile, dir = cwd } = request;
@@ -111,7 +114,7 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const config =
     endsSoon && !runsCode(source)
       ? await (await import("./compose.js")).composeFleet(task)
-      : await loadInProcess(task, { cwd: release, environment, timeoutMs });
+      : await loadInProcess(task, { cwd: release, environment, timeoutMs, wanted });
   return { config, source, release };
 }
 
@@ -255,6 +258,8 @@ interface LoadProcessOptions {
   environment: Record<string, string>;
   /** The time limit for the child, in milliseconds. Default: 20,000. */
   timeoutMs?: number | undefined;
+  /** Aborted when nobody waits for it any more. */
+  wanted?: AbortSignal | undefined;
 }
 
 /**
@@ -291,11 +296,16 @@ async function askChild(
       late = true;
       child.kill("SIGKILL");
     }, timeoutMs);
+    const giveUp = () => child.kill("SIGKILL");
+    if (options.wanted?.aborted) giveUp();
+    options.wanted?.addEventListener("abort", giveUp, { once: true });
     const ended = await new Promise<{ code: number | null; signal: string | null } | Error>((resolve) => {
       child.on("error", resolve);
       child.on("exit", (code, signal) => resolve({ code, signal }));
     });
     clearTimeout(timer);
+    options.wanted?.removeEventListener("abort", giveUp);
+    if (options.wanted?.aborted) throw fail("was not read to its end: nobody waits for it any more");
     if (ended instanceof Error) throw fail(`could not be read: ${spawnProblem(ended, command, cwd)}`);
     if (late) {
       const message = `did not finish loading within ${timeoutMs / 1000} s`;

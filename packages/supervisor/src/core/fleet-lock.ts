@@ -24,8 +24,11 @@ export function lockText({ reason, by, since }: FleetLock): string {
   return visibleLine(`locked by ${callerText(by)} since ${time} UTC: ${reason}`);
 }
 
-/** Returns the lock in a file; one that cannot be read still locks. */
-export function readLock(text: string, readBy: Caller): FleetLock {
+/**
+ * Returns the lock in a file; one that cannot be read still locks.
+ * @param changedAt when the file was last changed, in Unix time in milliseconds
+ */
+export function readLock(text: string, readBy: Caller, changedAt: number): FleetLock {
   try {
     const value = JSON.parse(text) as Partial<FleetLock> | null;
     const { version, reason, by, since } = value ?? {};
@@ -35,5 +38,5 @@ export function readLock(text: string, readBy: Caller): FleetLock {
   } catch {
     // Below.
   }
-  return { version: 1, reason: "its file is damaged", by: readBy, since: 0 };
+  return { version: 1, reason: "its file is damaged", by: readBy, since: changedAt };
 }

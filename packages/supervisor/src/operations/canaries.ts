@@ -97,6 +97,10 @@ export interface Trial {
   /** An operator wants it to wait after the verdict, or to go on without. */
   isHeld: boolean;
   wantsPromotion: boolean;
+  /** All slots have, or had, the release. */
+  isWhole: boolean;
+  /** Ends the reading of the release's config. */
+  readonly loading: AbortController;
   wake(): void;
 }
 

@@ -25,8 +25,8 @@ interface DeploysOptions extends CanariesOptions, RollbacksOptions {
   hooks: Hooks;
   log: EventLog;
   source: RollbacksOptions["source"] & {
-    /** @param name the fleet's name, which stays */
-    load(request: DeployRequest, name: string): Promise<DeployLoad>;
+    /** @param name the fleet's name, which stays; `wanted` aborts it */
+    load(request: DeployRequest, name: string, wanted: AbortSignal): Promise<DeployLoad>;
   };
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
   /** Returns what reads how many requests of clients that process has had, as far as is reported, also after its end. */
@@ -139,7 +139,7 @@ export class Deploys {
     const trial: Trial = {
       ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading" },
       ...{ judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => {} },
-      ...{ isHeld: false, wantsPromotion: false, begun: new Set() },
+      ...{ isHeld: false, wantsPromotion: false, isWhole: false, begun: new Set(), loading: new AbortController() },
     };
     this.trial = trial;
     this.named = request.dir ?? request.config;
@@ -158,7 +158,8 @@ export class Deploys {
     const { source, reload, hooks, configs } = this.options;
     try {
       onProgress("reading the config of the release");
-      const loaded = await source.load(request, configs.fleet.name);
+      const loaded = await source.load(request, configs.fleet.name, trial.loading.signal);
+      if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
       if (!loaded.ok) return { ok: false, code: "release-refused", message: loaded.problems.join("\n") };
       if (loaded.note !== undefined) onProgress(loaded.note);
       const objection = this.busyPool(loaded.config) ?? this.refusalOf(loaded.config);
@@ -244,8 +245,12 @@ export class Deploys {
       );
       if (result.ok || !isOfRelease(result.code)) return result;
       // The last requests of a process are reported after it has ended.
-      if (judges.length > 0 && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
-      return asSeen(result, wasSeen(), trial.takenBack !== undefined);
+      // A process that was never ready had no client. A release that was in all slots counts as seen.
+      const isAsked = trial.takenBack !== undefined;
+      const isInService = trial.isWhole && isAsked;
+      const hadCanaries = judges.some(({ counts }) => counts.size > 0);
+      if (hadCanaries && !isInService && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
+      return asSeen(result, isInService || wasSeen(), isAsked);
     } finally {
       trial.begun.clear();
       unwatch();
@@ -312,6 +317,7 @@ export class Deploys {
   /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */
   private async commit(trial: Trial, about: HookContext): Promise<OperationResult> {
     const { reload, runner, operations, configs } = this.options;
+    trial.isWhole = true;
     this.undecided = {
       config: configs.fleet,
       pools: trial.parts.map(({ name, former, before, size }) => {
@@ -347,6 +353,7 @@ export class Deploys {
     trial.takenBack = "rolled back by an operator";
     this.listeners.add(onProgress);
     onProgress(this.options.hooks.takeBack(trial.takenBack) ?? "taking the deploy back");
+    trial.loading.abort();
     trial.wake();
     for (const { name } of trial.parts) this.options.rollouts.takeBack(name, trial.takenBack);
     const result = await this.ended;

@@ -1,5 +1,5 @@
 /** The operator's lock on the fleet: a file in the run directory, so that it outlives the supervisor and a stop. */
-import { rmSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readRegularFile } from "@paceline/wire";
 import type { OperationResult, Status } from "../control/api.js";
@@ -15,6 +15,8 @@ const HOW_TO_UNLOCK = "paceline unlock removes the lock";
 
 export class FleetLocking {
   private lock: FleetLock | undefined;
+  /** What identifies the content of the file that `lock` was read from. */
+  private version = "";
   private readonly path: string;
 
   constructor(
@@ -22,10 +24,11 @@ export class FleetLocking {
     private readonly log: Pick<EventLog, "event">,
   ) {
     this.path = join(runDir, "deploy-lock.json");
-    this.lock = this.read();
+    this.look();
   }
 
   get status(): Status["lock"] {
+    this.look();
     if (this.lock === undefined) return null;
     const { reason, by, since } = this.lock;
     return { reason, by: callerText(by), since };
@@ -33,6 +36,7 @@ export class FleetLocking {
 
   /** Returns why nothing is changed now; undefined without a lock. */
   refusal(): Refusal | undefined {
+    this.look();
     if (this.lock === undefined) return undefined;
     return { ok: false, code: "busy", message: `the fleet is ${lockText(this.lock)}; ${HOW_TO_UNLOCK}` };
   }
@@ -49,11 +53,13 @@ export class FleetLocking {
       return { ok: false, code: "failed", message: `the fleet is not locked: ${(error as Error).message}` };
     }
     this.lock = lock;
+    this.version = this.versionNow();
     this.log.event("info", "paceline", lockText(lock));
     return { ok: true, message: lockText(lock) };
   }
 
   unlock(by: Caller | undefined): OperationResult {
+    this.look();
     if (this.lock === undefined) return { ok: true, message: "the fleet is not locked" };
     const was = lockText(this.lock);
     try {
@@ -62,18 +68,40 @@ export class FleetLocking {
       return { ok: false, code: "failed", message: `the fleet stays ${was}: ${(error as Error).message}` };
     }
     this.lock = undefined;
+    this.version = "";
     this.log.event("info", "paceline", `unlocked by ${callerText(by ?? readCaller(undefined))}`);
     return { ok: true, message: `unlocked; it was ${was}` };
   }
 
-  private read(): FleetLock | undefined {
+  /** Reads the file again if somebody has changed it. Removing it unlocks nothing until the next supervisor. */
+  private look(): void {
+    const version = this.versionNow();
+    if (version === "" || version === this.version) return;
+    this.version = version;
+    this.lock = this.read();
+  }
+
+  /** Empty without a file. */
+  private versionNow(): string {
     try {
-      return readLock(readRegularFile(this.path, { maxBytes: MAX_BYTES }).toString(), readCaller(undefined));
+      const stat = statSync(this.path, { throwIfNoEntry: false });
+      return stat === undefined ? "" : `${stat.ino} ${stat.size} ${stat.ctimeMs}`;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  private read(): FleetLock | undefined {
+    let text = "";
+    let changedAt = Date.now();
+    try {
+      changedAt = Math.round(statSync(this.path).mtimeMs);
+      text = readRegularFile(this.path, { maxBytes: MAX_BYTES }).toString();
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === "ENOENT") return undefined;
       this.log.event("warn", "paceline", `${this.path} cannot be read: ${message}; the fleet counts as locked`);
-      return readLock("", readCaller(undefined));
     }
+    return readLock(text, readCaller(undefined), changedAt);
   }
 }

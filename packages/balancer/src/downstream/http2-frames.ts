@@ -14,7 +14,7 @@ import { HpackDecoder } from "../http2/hpack-decoder.js";
 import { EndedStreams, PeerSettings } from "../http2/peer-settings.js";
 import { ErrorCode, Flag, FrameType, MAX_WINDOW_BYTES, PREFACE, readUint31 } from "../http2/protocol.js";
 import type { RequestText } from "../http2/request-text.js";
-import { connectionWindow } from "../http2/windows.js";
+import { ConnectionWindow } from "../http2/windows.js";
 import { type Http2Output, USEFUL_DATA_BYTES } from "./http2-output.js";
 import type { Http2Stream } from "./http2-stream.js";
 import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "./reading.js";
@@ -57,8 +57,10 @@ export class Http2Frames implements FrameSink {
   units = 0;
   /** The streams that got a piece of a body in this read. */
   readonly touched: Http2Stream[] = [];
+  /** Whether an exchange got a piece of a read that has waited, or still waits. */
+  hasLent = false;
   private requestsLeft = MAX_TURN_REQUESTS;
-  private readonly window = connectionWindow();
+  private readonly window: ConnectionWindow;
   private readonly resets: FloodCount;
   private readonly smallData: FloodCount;
   private readonly decoder: HpackDecoder;
@@ -80,6 +82,7 @@ export class Http2Frames implements FrameSink {
     line: Uint8Array,
   ) {
     const { deadlines } = relay;
+    this.window = new ConnectionWindow(relay.budget);
     this.decoder = new HpackDecoder(line);
     this.resets = new FloodCount(RESETS, deadlines);
     this.smallData = new FloodCount(SMALL_DATA, deadlines);
@@ -107,6 +110,7 @@ export class Http2Frames implements FrameSink {
   clear(): void {
     this.block = undefined;
     this.touched.length = 0;
+    this.window.close();
   }
 
   /** Ends the connection for an error of the client. */
@@ -292,6 +296,7 @@ export class Http2Frames implements FrameSink {
     if (padding > 0) stream.skipBody(padding);
     if (end > start) {
       if (end - start >= USEFUL_DATA_BYTES) this.idleFrames.forgive(FORGIVEN_FOR_DATA);
+      this.hasLent = true;
       stream.onBody(bytes, start, end);
     } else if (!isLast && !this.countIdle()) return false;
     if (isLast && stream.id === id) stream.onBodyEnd();
@@ -302,7 +307,17 @@ export class Http2Frames implements FrameSink {
   /** Bytes of bodies are used, so that the client may send as many more. */
   useBody(bytes: number): void {
     this.window.use(bytes);
-    const granted = this.window.grant();
+    this.grantMore(this.window.grant());
+  }
+
+  /** Counts what was received of bodies and is not used. Returns false if there is no room for it. */
+  countBodies(): boolean {
+    if (!this.window.count()) return false;
+    this.grantMore(this.window.widen());
+    return true;
+  }
+
+  private grantMore(granted: number): void {
     if (granted === 0 || !this.owner.isOpen) return;
     const { output } = this.owner;
     output.frames.window(0, granted);

@@ -5,7 +5,6 @@ import { type FloodCount, FORGIVEN_FOR_DATA } from "../http2/flood.js";
 import { FrameBuffer } from "../http2/frame-buffer.js";
 import { HpackEncoder } from "../http2/hpack-encoder.js";
 import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES, Setting } from "../http2/protocol.js";
-import { CONNECTION_WINDOW_BYTES } from "../http2/windows.js";
 import type { Connection } from "../transport/transport.js";
 import { atTurnEnd } from "../turn.js";
 import type { Http2Response, ResponseHost } from "./http2-response.js";
@@ -57,7 +56,6 @@ export class Http2Output implements ResponseHost, UnreadOwner {
       [Setting.ENABLE_CONNECT_PROTOCOL, 1],
       [Setting.NO_RFC7540_PRIORITIES, 1],
     ]);
-    this.frames.window(0, CONNECTION_WINDOW_BYTES - FIRST_WINDOW_BYTES);
     this.flushSoon();
   }
 

@@ -295,6 +295,28 @@ it("reads few small DATA frames in one turn, and goes away from a client that se
   expect(endings(frames)).toEqual([CALM]);
 });
 
+it("counts uploads that nobody takes, widens a connection's window only while there is room, and goes away beyond that", async () => {
+  const budget = new BufferBudget(200_000);
+  const { open } = bench(budget);
+  const upload = () => {
+    const one = open();
+    // Pieces that are too small to count by themselves.
+    for (let n = 0; n < 15; n++) one.say(headers(2 * n + 1, OPEN, false), data(2 * n + 1, "x".repeat(4000)));
+    return one;
+  };
+  const all = Array.from({ length: 6 }, upload);
+  const heard: Frame[][] = [];
+  for (const one of all) heard.push(await one.hear());
+  const granted = heard.map((frames) =>
+    frames.some(({ type, stream }) => type === FrameType.WINDOW_UPDATE && stream === 0),
+  );
+  expect(granted).toEqual([true, true, false, false, false, false]);
+  expect(heard.map(endings)).toEqual([[], [], [], [], [CALM], [CALM]]);
+  expect(budget.take(50_000)).toBe(false);
+  for (const { connection } of all) connection.owner.onClose();
+  expect(budget.take(200_000)).toBe(true);
+});
+
 it("goes away from a client that changes the windows of its streams all the time", async () => {
   const { sent, last } = await flood(
     (n) => (n < 20 ? headers(2 * n + 1, OPEN) : settings([Setting.INITIAL_WINDOW_SIZE, 100 * (n % 2)])),

@@ -157,11 +157,13 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
     let isHeld = this.reader.holds(bytes);
     for (const { exchange } of touched) if (exchange.holds(bytes)) isHeld = true;
     touched.length = 0;
+    if (!this.reader.isWaiting) this.frames.hasLent = false;
     return isHeld;
   }
 
   private dropInput(): true {
     this.reader.clear();
+    this.reader.freeSpent(!this.frames.hasLent);
     this.frames.clear();
     return true;
   }
@@ -179,6 +181,7 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
     if (!this.isOpen) return;
     const { reader, reading, frames } = this;
     for (const stream of frames.touched) stream.flushBody();
+    if (!frames.countBodies()) return this.leave(ErrorCode.ENHANCE_YOUR_CALM);
     if (frames.units > 0) {
       reading.countBody(frames.units, frames.units < FREE_TURN_UNITS);
       frames.units = 0;
@@ -198,6 +201,8 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
     this.afterRead();
     if (this.isOpen) this.frames.touched.length = 0;
     else this.dropInput();
+    this.reader.freeSpent(!this.frames.hasLent);
+    if (!this.reader.isWaiting) this.frames.hasLent = false;
   }
 
   onDrain(): void {

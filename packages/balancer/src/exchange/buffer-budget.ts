@@ -19,6 +19,11 @@ export class BufferBudget {
 
   constructor(private readonly maxBytes: number) {}
 
+  /** Whether half of it is left. */
+  get hasRoom(): boolean {
+    return this.used <= this.maxBytes / 2;
+  }
+
   /** Takes bytes from the budget. Returns false, without taking any, if it is exhausted, unless `isForced`. */
   take(bytes: number, isForced = false): boolean {
     if (!isForced && this.used + bytes > this.maxBytes) return false;

@@ -1,4 +1,5 @@
 /** Splits the bytes of a client into frames, independent of read boundaries (RFC 9113 §4). Pure: no sockets. */
+import { giveBack } from "@paceline/wire";
 import { ErrorCode, Flag, FRAME_HEADER_BYTES, FrameType, MAX_FRAME_BYTES, readUint24, readUint31 } from "./protocol.js";
 
 export interface FrameSink {
@@ -31,6 +32,8 @@ export class FrameReader {
   /** Reads that wait because the sink has stopped, and where the first one goes on. */
   private waiting: Buffer[] = [];
   private waitingAt = 0;
+  /** Reads that have waited and are used up. */
+  private spent: Buffer[] = [];
   private isStopped = false;
   // The DATA frame that is arriving.
   private dataLeft = 0;
@@ -70,7 +73,10 @@ export class FrameReader {
       const rest = this.waiting;
       this.waiting = [];
       if (!this.readFrom(bytes, this.waitingAt, sink)) return false;
-      if (this.waiting.length === 0) this.waitingAt = 0;
+      if (this.waiting.length === 0) {
+        this.waitingAt = 0;
+        this.spent.push(bytes);
+      }
       this.waiting.push(...rest);
     }
     return true;
@@ -79,8 +85,15 @@ export class FrameReader {
   clear(): void {
     this.held = undefined;
     this.heldLength = 0;
+    this.spent.push(...this.waiting);
     this.waiting = [];
     this.dataLeft = 0;
+  }
+
+  /** Frees reads that have waited, if nobody else has parts of them: the collector would let many of them pile up. */
+  freeSpent(mayFree: boolean): void {
+    for (const bytes of this.spent) if (mayFree && bytes.length === bytes.buffer.byteLength) giveBack(bytes);
+    this.spent.length = 0;
   }
 
   private readFrom(bytes: Buffer, start: number, sink: FrameSink): boolean {

@@ -3,6 +3,8 @@ import { FIRST_WINDOW_BYTES } from "./protocol.js";
 
 /** The window of a connection: it limits the memory of a client's unread uploads on all streams together. */
 export const CONNECTION_WINDOW_BYTES = 1 << 20;
+/** A connection may have received this many bytes outside the budget, as an upstream of HTTP/1.1 may have them queued. */
+const FREE_BYTES = 16_384;
 /** A stream's window grows to this while its bytes are read at once, so that uploads over long distances are fast. */
 export const MOST_STREAM_BYTES = 1 << 19;
 
@@ -13,7 +15,7 @@ export class ReceiveWindow {
   private owed = 0;
 
   constructor(
-    private size: number,
+    protected size: number,
     /** It grows up to this. */
     private readonly mostSize: number,
     private readonly firstSize = size,
@@ -39,20 +41,77 @@ export class ReceiveWindow {
   }
 
   /** Returns how much to grant now; 0 until half of the window was used. */
-  grant(): number {
+  grant(mayGrow = true): number {
     if (this.owed === 0 || this.owed < this.size / 2) return 0;
-    const growth = Math.min(this.size, this.mostSize - this.size);
-    const granted = this.owed + growth;
-    this.size += growth;
-    this.left += granted;
+    const granted = this.owed + (mayGrow ? this.grow() : 0);
+    this.left += this.owed;
     this.owed = 0;
     return granted;
   }
+
+  /** Doubles the window. Returns by how much it has grown. */
+  protected grow(): number {
+    const growth = Math.min(this.size, this.mostSize - this.size);
+    this.size += growth;
+    this.left += growth;
+    return growth;
+  }
 }
 
-/** Returns the window of a connection's streams together. */
-export function connectionWindow(): ReceiveWindow {
-  return new ReceiveWindow(CONNECTION_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
+/** The balancer's budget for buffered bytes. */
+interface Budget {
+  readonly hasRoom: boolean;
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+/**
+ * The window of a connection's streams together. It is small at first, because every client may fill it at once, and grows while the
+ * budget has room. What was received and not used counts in the budget.
+ */
+export class ConnectionWindow extends ReceiveWindow {
+  private unused = 0;
+  private counted = 0;
+
+  constructor(private readonly budget: Budget) {
+    super(FIRST_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
+  }
+
+  override take(bytes: number): boolean {
+    this.unused += bytes;
+    return super.take(bytes);
+  }
+
+  override use(bytes: number): void {
+    this.unused -= bytes;
+    super.use(bytes);
+    if (this.counted > 0) this.count();
+  }
+
+  override grant(): number {
+    return super.grant(this.budget.hasRoom);
+  }
+
+  /** Counts what is not used. Returns false if the budget has no room for it. */
+  count(): boolean {
+    const counted = Math.max(0, this.unused - FREE_BYTES);
+    const more = counted - this.counted;
+    if (more > 0 && !this.budget.take(more)) return false;
+    if (more < 0) this.budget.give(-more);
+    this.counted = counted;
+    return true;
+  }
+
+  /** Returns how much to grant beyond what was used, so that a stream that waits for its instance leaves room for the others. */
+  widen(): number {
+    return this.unused >= this.size / 2 && this.budget.hasRoom ? this.grow() : 0;
+  }
+
+  /** The connection is closed. */
+  close(): void {
+    this.budget.give(this.counted);
+    this.unused = this.counted = 0;
+  }
 }
 
 /** Returns the window of one stream. */

@@ -108,6 +108,7 @@ describe("a request", () => {
     ["Transfer-Encoding", [...GET, ["transfer-encoding", "chunked"]]],
     ["Upgrade", [...GET, ["upgrade", "h2c"]]],
     ["another TE", [...GET, ["te", "trailers, deflate"]]],
+    ["a tunnel with a length", [...CONNECT, ["content-length", "5"]]],
     ["a protocol without CONNECT", [[":protocol", "websocket"], ...GET]],
     ["CONNECT with a path", [[":method", "CONNECT"], ...GET.slice(1)]],
     ["CONNECT without an authority", [[":method", "CONNECT"]]],

@@ -124,6 +124,8 @@ export class RequestText implements FieldSink {
         if (!this.isAuthority(bytes, valueStart, valueEnd)) this.fail("malformed");
         return;
       case Kind.CONTENT_LENGTH:
+        // A tunnel has no body (RFC 9110 §9.3.6).
+        if (this.isWebSocket) return this.fail("malformed");
         this.hasLength = true;
         break;
       case Kind.WEBSOCKET_KEY:

@@ -3,10 +3,12 @@ import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { placeOf } from "../examples/object-store/app.ts";
-import { ChunkDecoder } from "../examples/object-store/aws-chunked.ts";
+import { ChunkDecoder, checkTrailers } from "../examples/object-store/aws-chunked.ts";
+import { readToken } from "../examples/object-store/buckets.ts";
 import { ALGORITHMS, compositeChecksum, digestOf, fullChecksum, isCrc } from "../examples/object-store/checksums.ts";
 import {
   checkConditions,
+  copyRangeOf,
   deleteConditionOf,
   deletionsOf,
   putConditionOf,
@@ -15,8 +17,9 @@ import {
 import { slice } from "../examples/object-store/files.ts";
 import { behindPrefix, compareBytes, listPage } from "../examples/object-store/listing.ts";
 import { operationOf } from "../examples/object-store/operations.ts";
+import { secretsOf } from "../examples/object-store/settings.ts";
 import { ChunkSignatures, type Identity, verifySignature } from "../examples/object-store/signature.ts";
-import { Query } from "../examples/object-store/uri.ts";
+import { checkKey, Query } from "../examples/object-store/uri.ts";
 import { readXml, toXml } from "../examples/object-store/xml.ts";
 import { hold } from "./support/hold.js";
 
@@ -271,6 +274,17 @@ describe("chunked bodies, with AWS's own examples", () => {
   });
 });
 
+test.each<[string | null, string[], string]>([
+  [null, [], "none"],
+  ["x-amz-checksum-crc32", ["x-amz-checksum-crc32"], "none"],
+  ["x-amz-checksum-crc32", [], "MalformedTrailerError"],
+  ["x-amz-checksum-crc32", ["x-amz-checksum-sha1"], "MalformedTrailerError"],
+  ["x-amz-checksum-crc32", ["x-amz-checksum-crc32", "x-amz-checksum-sha1"], "MalformedTrailerError"],
+  [null, ["x-amz-checksum-crc32"], "MalformedTrailerError"],
+])("x-amz-trailer: %s with the trailing fields %j", (stated, names, code) => {
+  expect(codeOf(() => checkTrailers(stated, new Map(names.map((name) => [name, "x"]))))).toBe(code);
+});
+
 describe("checksums", () => {
   const checksum = (algorithm: (typeof ALGORITHMS)[number], bytes: Uint8Array) => {
     const digest = digestOf(algorithm);
@@ -390,6 +404,8 @@ describe("operations", () => {
     ["POST", "/b?delete", {}, "deleteObjects"],
     ["HEAD", "/b/k?versionId=null&x-id=GetObject&x-mine=1", {}, "getObject"],
     ["PUT", "/b/k", { "x-amz-meta-a": "1", "x-amz-acl": "private", "x-amz-storage-class": "STANDARD" }, "putObject"],
+    ["PUT", "/b/k?x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32", {}, "putObject"],
+    ["PUT", "/b/k", { "x-amz-checksum-crc32": "NhCmhg==" }, "putObject"],
     ["PUT", "/b/k", { "x-amz-copy-source": "b/l", "x-amz-copy-source-if-match": "e" }, "copyObject"],
     ["PUT", "/b/k?uploadId=1&partNumber=1", { "x-amz-copy-source": "b/l" }, "copyPart"],
     ["PUT", "/b/k?uploadId=1&partNumber=1", {}, "uploadPart"],
@@ -419,6 +435,8 @@ describe("operations", () => {
     ["PUT", "/b/k", { "x-amz-checksum-foo": "1" }, "NotImplemented"],
     ["PUT", "/b/k", { "x-amz-acl": "public-read" }, "AccessControlListNotSupported"],
     ["PUT", "/b", { "x-amz-acl": "public-read" }, "AccessControlListNotSupported"],
+    ["PUT", "/b/k?x-amz-checksum-crc32=NhCmhg%3D%3D", {}, "NotImplemented"],
+    ["PUT", "/b/k?x-amz-meta-a=1", {}, "NotImplemented"],
     ["PATCH", "/b/k", {}, "MethodNotAllowed"],
   ])("%s %s %j is refused: %s", (method, path, fields, code) => {
     expect(codeOf(() => operation(method, path, fields))).toBe(code);
@@ -481,6 +499,30 @@ describe("requests", () => {
     expect(codeOf(() => rangeOf(text, 100))).toBe("InvalidRange");
   });
 
+  test.each<[string | null, number[] | string]>([
+    [null, [0, 100]],
+    ["bytes=0-0", [0, 1]],
+    ["bytes=5-99", [5, 100]],
+    ["bytes=5-100", "InvalidArgument"],
+    ["bytes=-5", "InvalidArgument"],
+    ["bytes=5-", "InvalidArgument"],
+    ["bytes=5-2", "InvalidArgument"],
+    ["0-5", "InvalidArgument"],
+  ])("the range %s of a copied part", (text, expected) => {
+    if (typeof expected === "string") expect(codeOf(() => copyRangeOf(text, 100))).toBe(expected);
+    else expect(Object.values(copyRangeOf(text, 100))).toEqual(expected);
+  });
+
+  test.each(["zzz", "", "a' OR 1=1", "YQ=="])("the token %j is refused", (token) => {
+    expect(codeOf(() => readToken(token))).toBe("InvalidArgument");
+    expect(readToken(Buffer.from("é/\u{1f600}").toString("base64url"))).toBe("é/\u{1f600}");
+  });
+
+  test.each(["\0", "a\u0001", "\ufffe", "\uffff"])("the key %j is refused", (key) => {
+    expect(codeOf(() => checkKey(key))).toBe("InvalidArgument");
+    expect(codeOf(() => checkKey("a\t\r\n\u{1f600}"))).toBe("none");
+  });
+
   const modified = Date.parse("2026-01-31T12:00:00.500Z");
   const at = "Sat, 31 Jan 2026 12:00:00 GMT";
   const before = "Sat, 31 Jan 2026 11:59:59 GMT";
@@ -509,6 +551,7 @@ describe("requests", () => {
     expect(of({})).toBeUndefined();
     expect(of({ "if-none-match": "*" })).toEqual({ kind: "absent" });
     expect(of({ "if-match": '"e"' })).toEqual({ kind: "etag", etag: "e" });
+    expect(of({ "if-match": "*" })).toEqual({ kind: "etag", etag: "*" });
     expect(codeOf(() => of({ "if-none-match": '"e"' }))).toBe("NotImplemented");
   });
 
@@ -540,6 +583,14 @@ describe("requests", () => {
     ]);
     expect(slice(segments, 10, 20)).toEqual([segments[1]]);
   });
+});
+
+test.each(["", "null", '["x"]', '{"AK":5}', '{"AK":""}', "{}", '"AK"'])("the keys %j are refused", (text) => {
+  expect(() => secretsOf(text, "keys.json")).toThrow(/^keys.json must have the form/);
+});
+
+test("the keys of the store", () => {
+  expect(secretsOf('{"A":"b"}', "keys.json")).toEqual(new Map([["A", "b"]]));
 });
 
 describe("XML", () => {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { every, type RequestInfo, serveStatic, type Timer } from "paceline/server";
 import * as buckets from "./buckets.ts";
 import { type Call, errorResponse, type Store } from "./call.ts";
+import { FULL } from "./database.ts";
 import { S3Error } from "./errors.ts";
 import { Files } from "./files.ts";
 import { Metadata } from "./metadata.ts";
@@ -12,7 +13,7 @@ import { operationOf } from "./operations.ts";
 import { LIMITS, readSettings } from "./settings.ts";
 import { verifySignature } from "./signature.ts";
 import { sweep } from "./sweep.ts";
-import { decodeUri, Query } from "./uri.ts";
+import { checkKey, decodeUri, Query } from "./uri.ts";
 
 let store: Store;
 let timer: Timer | undefined;
@@ -44,12 +45,13 @@ export default async function fetch(request: Request, info: RequestInfo): Promis
   try {
     response = await respond(request, path, mark < 0 ? "" : target.slice(mark + 1));
   } catch (error) {
-    if (!(error instanceof S3Error)) {
+    const isFull = (error as NodeJS.ErrnoException).code === "ENOSPC";
+    const known = isFull ? new S3Error("ServiceUnavailable", FULL) : error instanceof S3Error ? error : undefined;
+    if (known === undefined) {
       if (info.signal.aborted) throw error;
       console.error(error);
     }
-    const known = error instanceof S3Error ? error : new S3Error("InternalError");
-    response = errorResponse(known, method, path, info.requestId);
+    response = errorResponse(known ?? new S3Error("InternalError"), method, path, info.requestId);
   }
   response.headers.set("x-amz-request-id", info.requestId);
   return response;
@@ -65,6 +67,7 @@ async function respond(request: Request, path: string, queryText: string): Promi
   );
   const { bucket, key } = placeOf(headers.get("host") ?? "", path, store.settings.domains);
   if (Buffer.byteLength(key) > LIMITS.keyBytes) throw new S3Error("KeyTooLongError");
+  if (["PUT", "POST"].includes(method)) checkKey(key);
   const isRead = (method === "GET" || method === "HEAD") && key !== "";
   if (identity === undefined && !(isRead && store.settings.publicBuckets.has(bucket)))
     throw new S3Error("AccessDenied");

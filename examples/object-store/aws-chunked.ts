@@ -18,6 +18,11 @@ export function isChunked(payloadHash: string): boolean {
   return payloadHash in FORMS;
 }
 
+/** @param stated the value of x-amz-trailer. @throws S3Error MalformedTrailerError */
+export function checkTrailers(stated: string | null, trailers: ReadonlyMap<string, string>): void {
+  if ([...trailers.keys()].join() !== (stated ?? "").trim().toLowerCase()) throw new S3Error("MalformedTrailerError");
+}
+
 type State = "size" | "data" | "afterData" | "trailer" | "end";
 
 export class ChunkDecoder {

@@ -1,6 +1,6 @@
 /** The body of a request as it arrives: decoded, and checked against each length, hash and checksum that the client states. */
 import { createHash } from "node:crypto";
-import { ChunkDecoder, isChunked } from "./aws-chunked.ts";
+import { ChunkDecoder, checkTrailers, isChunked } from "./aws-chunked.ts";
 import type { Call } from "./call.ts";
 import { ALGORITHMS, type Algorithm, algorithmOf, type Digest, digestOf, fieldOf } from "./checksums.ts";
 import { S3Error } from "./errors.ts";
@@ -47,6 +47,9 @@ export class IncomingBody {
     const trailer = /^x-amz-checksum-(\w+)$/.exec(this.headers.get("x-amz-trailer")?.trim() ?? "")?.[1];
     const algorithms: (Algorithm | undefined)[] = ALGORITHMS.filter((name) => this.headers.has(fieldOf(name)));
     if (algorithms.length > 1) throw new S3Error("InvalidRequest", "Expecting a single x-amz-checksum- field");
+    if (this.headers.has("x-amz-trailer") && (trailer === undefined || this.decoder === undefined)) {
+      throw new S3Error("InvalidRequest", "x-amz-trailer must name a checksum that follows a chunked body");
+    }
     if (trailer !== undefined) algorithms.push(algorithmOf(trailer));
     for (const algorithm of [...algorithms, wanted]) {
       if (algorithm !== undefined) this.digests.set(algorithm, digestOf(algorithm));
@@ -68,6 +71,7 @@ export class IncomingBody {
       }
     }
     this.decoder?.finish();
+    if (this.decoder !== undefined) checkTrailers(this.headers.get("x-amz-trailer"), this.decoder.trailers);
   }
 
   /** Call it once, after the last piece. @throws S3Error if the body differs from what the client states */

@@ -110,7 +110,8 @@ export async function listObjects(call: Call): Promise<Response> {
   });
 }
 
-function readToken(token: string): string {
-  if (!/^[\w-]+$/.test(token)) throw new S3Error("InvalidArgument", "The continuation token provided is incorrect");
-  return Buffer.from(token, "base64url").toString("utf8");
+export function readToken(token: string): string {
+  const key = Buffer.from(token, "base64url").toString("utf8");
+  if (key !== "" && Buffer.from(key).toString("base64url") === token) return key;
+  throw new S3Error("InvalidArgument", "The continuation token provided is incorrect");
 }

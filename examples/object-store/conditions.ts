@@ -105,6 +105,15 @@ export function rangeOf(text: string | null, size: number): { start: number; end
   return { start, end };
 }
 
+/** The range of a copied part has two ends, both within the source. @throws S3Error InvalidArgument */
+export function copyRangeOf(text: string | null, size: number): { start: number; end: number } {
+  if (text === null) return { start: 0, end: size };
+  const [, first, last] = /^bytes=(\d{1,15})-(\d{1,15})$/.exec(text.trim()) ?? [];
+  const [start, end] = [Number(first), Number(last) + 1];
+  if (start < end && end <= size) return { start, end };
+  throw new S3Error("InvalidArgument", `The copy source range must be bytes=FIRST-LAST within ${size} bytes`);
+}
+
 /** If-Range: the range counts only for this version of the object. */
 export function isRangeMeant(ifRange: string | null, object: ObjectEntry): boolean {
   if (ifRange === null) return true;

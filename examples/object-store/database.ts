@@ -26,6 +26,8 @@ export interface Database {
    * @throws S3Error with the code of a statement that fails as expected
    */
   write(statements: Statement[], locks?: string[]): Promise<Row[][]>;
+  /** Like `write`, for a transaction that makes room: it also runs if the disk is full. */
+  free(statements: Statement[], locks?: string[]): Promise<Row[][]>;
   close(): Promise<void>;
 }
 
@@ -38,6 +40,8 @@ export interface Failure {
 export async function openDatabase(folder: string, url: string | undefined): Promise<Database> {
   return url === undefined ? Sqlite.open(join(folder, "store.sqlite")) : Postgres.open(url);
 }
+
+export const FULL = "The disk of the store is full";
 
 type Reply = { id: number; rows: Row[][] } | { id: number; failure: Failure };
 
@@ -62,20 +66,24 @@ class Sqlite implements Database {
   }
 
   async read(sql: string, ...values: Value[]): Promise<Row[]> {
-    const [rows = []] = await this.send([{ sql, values }], false);
+    const [rows = []] = await this.send([{ sql, values }], "read");
     return rows;
   }
 
   /** SQLite has one writer at a time, so that nothing has to be locked. */
   write(statements: Statement[]): Promise<Row[][]> {
-    return this.send(statements, true);
+    return this.send(statements, "write");
   }
 
-  private send(statements: Statement[], isWrite: boolean): Promise<Row[][]> {
+  free(statements: Statement[]): Promise<Row[][]> {
+    return this.send(statements, "free");
+  }
+
+  private send(statements: Statement[], kind: "read" | "write" | "free"): Promise<Row[][]> {
     return new Promise((resolve, reject) => {
       const id = ++this.lastId;
       this.waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ id, statements, isWrite });
+      this.worker.postMessage({ id, statements, kind });
     });
   }
 
@@ -127,6 +135,11 @@ class Postgres implements Database {
     });
   }
 
+  /** The server keeps its own reserve. */
+  free(statements: Statement[], locks?: string[]): Promise<Row[][]> {
+    return this.write(statements, locks);
+  }
+
   private async run(sql: Sql, statement: Statement): Promise<Row[]> {
     let count = 0;
     const text = statement.sql.replace(/\?/g, () => `$${++count}`);
@@ -139,5 +152,6 @@ class Postgres implements Database {
 }
 
 function errorOf({ message, otherwise }: Failure): Error {
+  if (/disk is full/.test(message)) return new S3Error("ServiceUnavailable", FULL);
   return otherwise === undefined ? new Error(`the database: ${message}`) : new S3Error(otherwise);
 }

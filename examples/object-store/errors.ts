@@ -22,6 +22,7 @@ const ERRORS = {
   InvalidRequest: [400, "Invalid request"],
   InvalidURI: [400, "Could not parse the specified URI: a key is UTF-8"],
   KeyTooLongError: [400, "Your key is too long"],
+  MalformedTrailerError: [400, "The trailing fields are not those that x-amz-trailer states"],
   MalformedXML: [400, "The XML that you provided is not well-formed or is too long"],
   MetadataTooLarge: [400, "Your metadata headers exceed the maximum allowed metadata size"],
   MethodNotAllowed: [405, "The specified method is not allowed against this resource"],
@@ -40,8 +41,12 @@ const ERRORS = {
   OperationAborted: [409, "A conflicting operation is in progress. Try again."],
   PreconditionFailed: [412, "At least one of the preconditions that you specified did not hold"],
   RequestTimeTooSkewed: [403, "The difference between the request time and the server's time is too large"],
+  ServiceUnavailable: [503, "The service is not available now. Try again."],
   ServerSideEncryptionConfigurationNotFoundError: [404, "The encryption configuration was not found"],
-  SignatureDoesNotMatch: [403, "The signature does not match: check your secret key and signing method"],
+  SignatureDoesNotMatch: [
+    403,
+    "The signature does not match: check your secret key, and that no segment of the key is . or ..",
+  ],
   XAmzContentSHA256Mismatch: [400, "The provided x-amz-content-sha256 does not match what was received"],
 } as const;
 

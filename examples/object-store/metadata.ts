@@ -152,7 +152,7 @@ export class Metadata {
       dropObjectFiles(bucket, key, now),
       { sql: "DELETE FROM objects WHERE bucket = ? AND key = ?", values: [bucket, key] },
     ]);
-    await this.database.write(
+    await this.database.free(
       statements,
       keys.map((key) => lockOf(bucket, key)),
     );
@@ -241,7 +241,7 @@ export class Metadata {
   }
 
   async abortUpload(id: string, now: number): Promise<void> {
-    await this.database.write([
+    await this.database.free([
       changeUpload(id),
       {
         sql: "UPDATE files SET dropped = ? WHERE owner IN (SELECT owner FROM parts WHERE upload = ?)",
@@ -260,7 +260,7 @@ export class Metadata {
   }
 
   async forgetFiles(ids: string[]): Promise<void> {
-    await this.database.write(ids.map((id) => ({ sql: "DELETE FROM files WHERE id = ?", values: [id] })));
+    await this.database.free(ids.map((id) => ({ sql: "DELETE FROM files WHERE id = ?", values: [id] })));
   }
 
   /** Returns which of these files belong to an object or a part, or are due for removal. */

@@ -12,7 +12,7 @@ import {
   isCrc,
   type PartChecksum,
 } from "./checksums.ts";
-import { checkConditions, objectFieldsOf, putConditionOf, rangeOf } from "./conditions.ts";
+import { checkConditions, copyRangeOf, objectFieldsOf, putConditionOf } from "./conditions.ts";
 import { S3Error } from "./errors.ts";
 import { slice } from "./files.ts";
 import { behindPrefix } from "./listing.ts";
@@ -84,10 +84,7 @@ export async function copyPart(call: Call): Promise<Response> {
   const from = copySourceOf(headers);
   const source = await findObject(call, from.bucket, from.key);
   checkConditions((name) => headers.get(name), source, "x-amz-copy-source-");
-  const text = headers.get("x-amz-copy-source-range");
-  const range = rangeOf(text, source.size);
-  if (text !== null && range === undefined) throw new S3Error("InvalidArgument", "The copy source range is not valid");
-  const { start, end } = range ?? { start: 0, end: source.size };
+  const { start, end } = copyRangeOf(headers.get("x-amz-copy-source-range"), source.size);
   if (end - start > LIMITS.putBytes) throw new S3Error("EntityTooLarge");
   const algorithm = upload.fields[ALGORITHM_FIELD] as Algorithm | undefined;
   const md5 = createHash("md5");
@@ -117,6 +114,12 @@ export async function completeUpload(call: Call): Promise<Response> {
     // A client that did not hear of its success asks again.
     if (upload.result !== undefined) return completed(call, upload.result);
     const stored = await store.metadata.parts(upload.id);
+    // The parts are those of this upload's state: another request may have completed, aborted or changed it meanwhile.
+    const { revision, result } = await findUpload(call);
+    if (result !== undefined || revision !== upload.revision) {
+      if (tries === MAX_TRIES) throw new S3Error("OperationAborted");
+      continue;
+    }
     const parts = chooseParts(wanted, stored);
     const now = Date.now();
     const object = objectOf(upload, parts, now);

@@ -39,11 +39,11 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const folder = env.STORE_FOLDER;
   if (!folder) throw new Error("STORE_FOLDER is not set: the folder of the objects");
   const list = (text = "") => text.split(",").filter((each) => each !== "");
-  const keys = JSON.parse(readFileSync(env.STORE_KEYS ?? join(folder, "keys.json"), "utf8")) as Record<string, string>;
+  const keys = env.STORE_KEYS ?? join(folder, "keys.json");
   return {
     folder,
     databaseUrl: env.DATABASE_URL || undefined,
-    secrets: new Map(Object.entries(keys)),
+    secrets: secretsOf(readFileSync(keys, "utf8"), keys),
     domains: list(env.STORE_DOMAINS ?? "localhost"),
     publicBuckets: new Set(list(env.STORE_PUBLIC)),
     filesRoute: env.STORE_FILES_ROUTE || undefined,
@@ -51,4 +51,18 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     orphanAgeMs: Number(env.STORE_ORPHAN_AGE_MS ?? 3_600_000),
     sweepEveryMs: Number(env.STORE_SWEEP_EVERY_MS ?? 300_000),
   };
+}
+
+/** @throws Error if a reload with these keys would lock everybody out */
+export function secretsOf(text: string, path: string): Map<string, string> {
+  let keys: unknown;
+  try {
+    keys = JSON.parse(text);
+  } catch {
+    // Refused below.
+  }
+  const entries = typeof keys === "object" && keys !== null && !Array.isArray(keys) ? Object.entries(keys) : [];
+  const isGood = entries.every(([key, secret]) => key !== "" && typeof secret === "string" && secret !== "");
+  if (entries.length > 0 && isGood) return new Map(entries);
+  throw new Error(`${path} must have the form {"ACCESS_KEY":"SECRET"}, with at least one key, and text in quotes`);
 }

@@ -1,9 +1,24 @@
 /** Runs SQLite's statements in a thread of its own, with the driver that the runtime brings along. */
+import { rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 
 /** How long a transaction waits for those of other instances. */
 const BUSY_MS = 20_000;
 const MAX_PREPARED = 200;
+/** A file of this size beside the database is given up when the disk is full, so that objects can still be deleted. */
+const RESERVE_BYTES = 16 << 20;
+const RESERVE_EVERY_MS = 60_000;
+const reserve = `${workerData}.reserve`;
+
+function fillReserve() {
+  if (statSync(reserve, { throwIfNoEntry: false })?.size === RESERVE_BYTES) return;
+  try {
+    writeFileSync(reserve, Buffer.alloc(RESERVE_BYTES));
+  } catch {
+    // The disk is still full.
+    rmSync(reserve, { force: true });
+  }
+}
 
 async function open(path) {
   if (process.versions.bun !== undefined) {
@@ -56,16 +71,34 @@ function transaction(statements) {
     database.exec("COMMIT");
     return rows;
   } catch (error) {
-    database.exec("ROLLBACK");
+    try {
+      database.exec("ROLLBACK");
+    } catch {
+      // SQLite itself has rolled it back, as it does if the disk is full.
+    }
     throw error;
   }
 }
 
-parentPort.on("message", ({ id, statements, isWrite }) => {
+/** Runs a transaction that makes room, also on a full disk. */
+function freeing(statements) {
   try {
-    parentPort.postMessage({ id, rows: isWrite ? transaction(statements) : statements.map(run) });
+    return transaction(statements);
+  } catch (error) {
+    if (!/disk is full|disk I\/O error/.test(error.message)) throw error;
+    if (statSync(reserve, { throwIfNoEntry: false }) !== undefined) truncateSync(reserve);
+    return transaction(statements);
+  }
+}
+
+parentPort.on("message", ({ id, statements, kind }) => {
+  try {
+    const rows = { read: (each) => each.map(run), write: transaction, free: freeing }[kind](statements);
+    parentPort.postMessage({ id, rows });
   } catch (error) {
     parentPort.postMessage({ id, failure: { message: error.message, otherwise: error.otherwise } });
   }
 });
+fillReserve();
+setInterval(fillReserve, RESERVE_EVERY_MS);
 parentPort.postMessage("ready");

@@ -21,6 +21,13 @@ export function decodeUri(text: string): string {
   }
 }
 
+/** Answers in XML cannot name every key. @throws S3Error InvalidArgument */
+export function checkKey(key: string): void {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
+  if (!/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/.test(key)) return;
+  throw new S3Error("InvalidArgument", "The key has a control character, or another one that XML cannot hold");
+}
+
 /** The parameters of a query, decoded, in the order sent. */
 export class Query {
   readonly pairs: [name: string, value: string][];

@@ -312,7 +312,7 @@ export class Http2Frames implements FrameSink {
 
   /** Counts what was received of bodies and is not used. Returns false if there is no room for it. */
   countBodies(): boolean {
-    if (!this.window.count()) return false;
+    if (!this.window.count(this.owner.streams.size)) return false;
     this.grantMore(this.window.widen());
     return true;
   }

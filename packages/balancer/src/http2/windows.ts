@@ -3,7 +3,7 @@ import { FIRST_WINDOW_BYTES } from "./protocol.js";
 
 /** The window of a connection: it limits the memory of a client's unread uploads on all streams together. */
 export const CONNECTION_WINDOW_BYTES = 1 << 20;
-/** A connection may have received this many bytes outside the budget, as an upstream of HTTP/1.1 may have them queued. */
+/** Of each request's body more than this counts where it waits; and a connection may have received as much outside the budget. */
 const FREE_BYTES = 16_384;
 /** A stream's window grows to this while its bytes are read at once, so that uploads over long distances are fast. */
 export const MOST_STREAM_BYTES = 1 << 19;
@@ -72,6 +72,7 @@ interface Budget {
 export class ConnectionWindow extends ReceiveWindow {
   private unused = 0;
   private counted = 0;
+  private streams = 0;
 
   constructor(private readonly budget: Budget) {
     super(FIRST_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
@@ -92,9 +93,10 @@ export class ConnectionWindow extends ReceiveWindow {
     return super.grant(this.budget.hasRoom);
   }
 
-  /** Counts what is not used. Returns false if the budget has no room for it. */
-  count(): boolean {
-    const counted = Math.max(0, this.unused - FREE_BYTES);
+  /** Counts what is not used, and not counted where it waits. Returns false if the budget has no room for it. */
+  count(streams = this.streams): boolean {
+    this.streams = streams;
+    const counted = Math.max(0, Math.min(this.unused, FREE_BYTES * streams) - FREE_BYTES);
     const more = counted - this.counted;
     if (more > 0 && !this.budget.take(more)) return false;
     if (more < 0) this.budget.give(-more);

@@ -1,6 +1,6 @@
 /** Finds the fleet that a command refers to. Only trusts run directories that no other user can write to. */
 import { lstatSync, realpathSync, statSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { hasSocketBelow } from "@paceline/wire/socket-file";
 import { type FleetSource, findConfigFile, findSource, kindOf, placeOf } from "../config/find.js";
@@ -103,10 +103,7 @@ export async function findFleet(
   const own = listOwn(environment);
   // A link in the state folder may lead to the same run directory as the service's.
   const runDirs = new Set([...(isOfService ? [service] : []), ...own.runDirs]);
-  const known = [...runDirs].map((runDir) => ({
-    runDir,
-    record: readRecord(runDir),
-  }));
+  const known = [...runDirs].map((runDir) => ({ runDir, record: readRecord(runDir) }));
   const records = known.flatMap(({ runDir, record }) => (record === undefined ? [] : [{ runDir, record }]));
   const folder = meant === undefined ? cwd : folderOf(meant, cwd);
   const matching = meant === undefined ? nearest(records, cwd) : meantBy(options.config ?? "", meant, records);
@@ -125,8 +122,27 @@ export async function findFleet(
   const latest = fleets.sort((a, b) => (b.record?.startedAt ?? 0) - (a.record?.startedAt ?? 0))[0];
   if (others !== undefined) throw new PacelineError("denied", others);
   if (latest !== undefined) return latest;
+  const unread = await withoutRecord([...runDirs], meant === undefined ? configsFrom(cwd) : [placeOf(meant)]);
+  if (unread !== undefined) return unread;
   const doubt = own.doubt === undefined ? "" : `; ${own.doubt}`;
   throw new PacelineError("not-running", nothing(meant, folder, records) + doubt);
+}
+
+/** Returns the fleet that a run directory without a readable record has by its name, if a process of it runs. */
+async function withoutRecord(runDirs: readonly string[], sources: readonly string[]): Promise<FoundFleet | undefined> {
+  for (const source of sources) {
+    const name = runDirName({ source });
+    for (const runDir of runDirs.filter((path) => basename(path) === name)) {
+      const fleet = await inspect(runDir);
+      if (fleet.record === undefined && fleet.state !== "down") return fleet;
+    }
+  }
+  return undefined;
+}
+
+/** Returns the config files of this folder and those above it, the nearest first. */
+function configsFrom(folder: string): string[] {
+  return [findConfigFile(folder) ?? [], folder === "/" ? [] : configsFrom(dirname(folder))].flat();
 }
 
 /** Returns the fleets started from this path; without such a file, those of that name. */

@@ -40,6 +40,25 @@ test("an issued certificate is valid for its names, by its authority", () => {
   expect(authorityIn(join(folder, "ca"), "shop", now + 3640 * DAY_MS).isNew).toBe(true);
 });
 
+test("a damaged authority is not replaced, and the status says so", () => {
+  const ca = join(folder, "state");
+  const { root } = authorityIn(ca, "shop", Date.now());
+  for (const [file, text] of [
+    ["root-key.pem", issue("x").keyPem],
+    ["root.pem", ""],
+  ] as const) {
+    writeFileSync(join(ca, "root.pem"), root.certificatePem);
+    writeFileSync(join(ca, "root-key.pem"), root.keyPem);
+    writeFileSync(join(ca, file), text);
+    expect(() => authorityIn(ca, "shop", Date.now())).toThrow(join(ca, file));
+  }
+  const { made, lines } = store({ issuer: "internal" });
+  expect(made.status).toMatchObject([{ source: "internal", problem: expect.stringContaining("put back both files") }]);
+  expect(lines[0]).toMatch(/^error the internal authority cannot be used/);
+  made.close();
+  rmSync(ca, { recursive: true });
+});
+
 test("the names of certificates that are made here", () => {
   const at = (host: string, names: string[] = []) => ({ kind: "tcp" as const, host, port: 443, tls: { names } });
   expect(localNames([at("127.0.0.1"), at("10.0.0.7")], ["x.test"])).toEqual([

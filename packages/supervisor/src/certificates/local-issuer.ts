@@ -1,16 +1,15 @@
 /** Makes certificates: self-signed, or signed by the fleet's authority, whose root is kept across stops and starts. */
-import { X509Certificate } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { join } from "node:path";
-import { type CertificateEntry, readRegularFile } from "@paceline/wire";
+import type { CertificateEntry } from "@paceline/wire";
+import { readCertificate } from "../config/certificate-files.js";
 import type { ListenAddress, TlsConfig } from "../core/model.js";
 import { replaceFile } from "../run-dir/run-dir-files.js";
 import { type IssuedCertificate, issueCertificate } from "./x509.js";
 
 const DAY_MS = 24 * 3_600_000;
 const ROOT_DAYS = 3650;
-const MAX_PEM_BYTES = 64 << 10;
 /** The lifetime of a leaf; it is replaced after two thirds of this. */
 const LEAF_DAYS = 30;
 /** Clocks of clients may be behind. */
@@ -59,7 +58,7 @@ interface Root {
   isNew: boolean;
 }
 
-/** Reads the fleet's authority, or makes it. @throws the system's error if it cannot be kept */
+/** Reads the fleet's authority, or makes it. @throws Error if it is damaged or cannot be kept */
 export function authorityIn(folder: string, fleet: string, now: number): Root {
   const [path, keyPath] = [join(folder, "root.pem"), join(folder, "root-key.pem")];
   const known = readAuthority(path, keyPath, now);
@@ -74,16 +73,14 @@ export function authorityIn(folder: string, fleet: string, now: number): Root {
   return { root, path, isNew: true };
 }
 
-/** Undefined: there is none, or it ends before a leaf would. */
+/** Undefined: there is none, or it ends before a leaf would. @throws Error if it is damaged: clients trust it, so nothing replaces it */
 function readAuthority(path: string, keyPath: string, now: number): IssuedCertificate | undefined {
-  try {
-    const read = (file: string) => readRegularFile(file, { maxBytes: MAX_PEM_BYTES }).toString();
-    const root = { certificatePem: read(path), keyPem: read(keyPath) };
-    const { validTo } = new X509Certificate(root.certificatePem);
-    return Date.parse(validTo) > now + LEAF_DAYS * DAY_MS ? root : undefined;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return undefined;
-    throw error;
-  }
+  if (!existsSync(path) && !existsSync(keyPath)) return undefined;
+  const read = readCertificate({ certificate: path, key: keyPath });
+  if ("problem" in read)
+    throw new Error(
+      `${read.problem}; put back both files of the authority, ${path} and ${keyPath}, or remove both for a new one, which clients have to trust anew`,
+    );
+  const { certificatePem, keyPem, notAfter } = read;
+  return notAfter > now + LEAF_DAYS * DAY_MS ? { certificatePem, keyPem } : undefined;
 }

@@ -65,6 +65,8 @@ export class CertificateStore {
   /** Certificates from files whose expiry was reported, with their expiry times. */
   private readonly warned = new Set<string>();
   private authority: IssuedCertificate | undefined;
+  /** Why certificates sign themselves instead; null: they do not. */
+  private authorityProblem: string | null = null;
   private readonly now: () => number;
 
   constructor(private readonly options: StoreOptions) {
@@ -91,6 +93,7 @@ export class CertificateStore {
       ...{ names, source, notAfter },
       problem:
         problems.find((each) => each.names.join() === names.join())?.problem ??
+        (source === "internal" ? this.authorityProblem : null) ??
         (notAfter <= this.now() ? `it has expired on ${dayOf(notAfter)}` : null),
     }));
   }
@@ -176,12 +179,11 @@ export class CertificateStore {
     try {
       const { root, path, isNew } = authorityIn(folder, fleet, this.now());
       this.authority = root;
+      this.authorityProblem = null;
       log("info", `${isNew ? "made an internal authority; " : ""}clients must trust ${path}: ${howToTrust(path)}`);
     } catch (error) {
-      log(
-        "error",
-        `the internal authority cannot be kept in ${folder}, so certificates are self-signed: ${(error as Error).message}`,
-      );
+      this.authorityProblem = `the internal authority cannot be used, so certificates sign themselves: ${(error as Error).message}`;
+      log("error", this.authorityProblem);
     }
     return this.authority;
   }

@@ -65,6 +65,7 @@ export function troubleOf(view: CertificateView, now: number): CertificateTroubl
       reason: `the CA wants the certificate of ${name} replaced at once, as after a revocation${because}`,
       todo: fix,
     };
+  if (source === "internal" && lastError !== null) return { isBad: true, reason: lastError.message, todo: "" };
   // The first failed renewal of an automatic one is in the last third of its lifetime.
   const isLate = isAutomatic && lastError !== null && left < (notAfter - notBefore) / 4;
   const isSoon = source === "file" && left < Math.min(SOON_MS, (notAfter - notBefore) / 6);

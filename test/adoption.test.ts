@@ -1,9 +1,10 @@
 /** A start takes over the fleet of a killed supervisor: processes, counts and output go on, and no request is lost. */
+import type { ChildProcess } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
-import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
+import { PACELINE, type Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { hasEnded, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
@@ -212,23 +213,41 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     const reloaded = await project.statusWhere("the balancer", (status) => status.balancers[0]?.state === "ready");
     expect(reloaded.pools[0]?.generation).toBe(generation + 1);
 
-    // A stop is cut off while a request is under way.
-    project.write("held", "");
-    const held = get(project.port, "/?held&line=held");
-    await waitFor("the request", () => timesIn(project, "held") > 0);
-    const stopping = project.cli(["stop"]);
-    await waitFor("the stop in the state", () => {
-      const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8"));
-      return state.stoppedFrom !== undefined;
+    // A stop is cut off while a request is under way: its command is killed, then the supervisor.
+    const stopWhileHeld = async (stop: () => void) => {
+      project.write("held", "");
+      const lines = timesIn(project, "held");
+      const held = get(project.port, "/?held&line=held");
+      await waitFor("the request", () => timesIn(project, "held") > lines);
+      stop();
+      await waitFor("the stop in the state", () => {
+        const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8"));
+        return state.stoppedFrom !== undefined;
+      });
+      return async () => {
+        rmSync(join(project.folder, "held"));
+        expect((await held).body).toBe("hello");
+      };
+    };
+    let command: ChildProcess | undefined;
+    const endHeld = await stopWhileHeld(() => {
+      command = project.startInForeground([PACELINE, "stop"]);
     });
+    signal(-(command?.pid ?? 0), "SIGKILL");
     await kill(project);
-    await stopping;
-    rmSync(join(project.folder, "held"));
-    expect((await held).body).toBe("hello");
+    await endHeld();
     await again(project);
     const up = await project.statusWhere("its sizes", (status) => status.balancers[0]?.state === "ready");
     expect(up.pools.map(({ wanted }) => wanted)).toEqual([3, 1, 1]);
-    expect((await project.stop()).code).toBe(0);
+
+    // A stop whose supervisor is killed goes on by itself.
+    let stopping: ReturnType<Project["stop"]> | undefined;
+    const endHeldAgain = await stopWhileHeld(() => {
+      stopping = project.stop();
+    });
+    await kill(project);
+    await endHeldAgain();
+    expect((await stopping)?.code).toBe(0);
     await project.nothingLeft();
     expect(existsSync(join(project.runDir, "state.json"))).toBe(false);
 

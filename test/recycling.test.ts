@@ -4,6 +4,7 @@ import { findPython } from "../packages/server/test/python.js";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { waitFor } from "./support/wait.js";
 
 const FETCH = 'export default { fetch: () => new Response("fetch") };\n';
 const NODE = 'export default (req, res) => res.end("node");\n';
@@ -204,12 +205,15 @@ test("memory, age and schedule: the floor holds, no request fails, deadlines end
   expect((await project.cli(["status", "--wide"])).stdout).toMatch(
     /fragile\.1: has handled .*; its replacement is due\n(.*\n)*fragile: the last recycling failed; the next try is in /,
   );
-  const events = await project.events();
+  let events = "";
+  await waitFor("the end of the hog's drain", async () => {
+    events = await project.events();
+    return /warn hog.1 \(outgoing\) did not drain within 0.2 s: SIGTERM/.test(events);
+  });
   for (const name of ["leak.1", "leak.2", "group.1", "hog.1"])
     expect(events).toMatch(
       new RegExp(`info ${name} +is being recycled: it uses \\d+ MB of memory \\(maxMemoryMb 130\\)`),
     );
-  expect(events).toMatch(/warn hog.1 \(outgoing\) did not drain within 0.2 s: SIGTERM/);
   expect(events).toMatch(/info old.1 +is being recycled: it has run for \d+ s \(maxAgeMs 2000\)/);
   expect(events).toMatch(/info timed.1 +is being recycled: it is due by its schedule \(recycleSchedule "/);
   expect(events).toMatch(

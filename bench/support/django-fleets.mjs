@@ -22,6 +22,8 @@ const REST_MS = 2000;
 export const FLEETS = [
   { name: "paceline", start: paceline({}) },
   { name: "paceline, preload", start: paceline({ preload: true }) },
+  // As gunicorn and uWSGI are here: without a balancer.
+  { name: "paceline, direct", start: paceline({ mode: "direct" }) },
   { name: "gunicorn, sync", start: gunicorn([]), needs: "gunicorn" },
   { name: "gunicorn, sync, --preload", start: gunicorn(["--preload"]), needs: "gunicorn" },
   { name: "uWSGI, --master", start: uwsgi([]), needs: "uwsgi" },
@@ -30,11 +32,13 @@ export const FLEETS = [
 
 function paceline(keys) {
   return ({ python, count, port, directory, environment }) => {
+    const address = `127.0.0.1:${port}`;
     const pool = { wsgi: APP, python, cwd: PROJECT, instances: count, ...keys };
-    writeFileSync(
-      path.join(directory, "paceline.config.json"),
-      JSON.stringify({ listen: `127.0.0.1:${port}`, pools: { web: pool } }),
-    );
+    const isDirect = keys.mode === "direct";
+    const config = isDirect
+      ? { pools: { web: { ...pool, bind: address } } }
+      : { listen: address, pools: { web: pool } };
+    writeFileSync(path.join(directory, "paceline.config.json"), JSON.stringify(config));
     const args = [PACELINE, "start", directory, "--log-format", "none", "--run-dir", path.join(directory, "run")];
     return run("sh", args, directory, environment);
   };

@@ -1,5 +1,5 @@
 /** Which upstream a request gets: in turn if requests are quick, whoever is free if they are slow. */
-import { expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Pool } from "./pool.js";
 import type { PoolWaiter } from "./request-queue.js";
 import { RoundRobin } from "./round-robin.js";
@@ -7,6 +7,15 @@ import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
 
 const MAX_QUEUE = 4;
+
+// All happens within a millisecond, in which one that was just picked is about to run, also on a busy machine.
+beforeEach(() => {
+  vi.spyOn(performance, "now").mockReturnValue(1_000);
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 /** A pool of upstreams that never respond, whose requests take so many microseconds. */
 function poolOf(count: number, micros: number, isForeign = false) {

@@ -11,6 +11,7 @@ import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } f
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
+import { GOODBYE_MS, lastsThroughDrain } from "./lasting-response.js";
 import { challengePage, secureLocation } from "./local-response.js";
 import { CHUNK_UNITS, ClientReading, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
 
@@ -42,8 +43,6 @@ function beginsHttp2(bytes: Buffer, start: number, end: number): boolean {
 const LINGER_MS = 2000;
 /** To a client with too many connections. */
 const RETRY_SOON = "Retry-After: 1\r\n";
-/** How long a WebSocket may take to end after its close frame, in milliseconds. */
-const GOODBYE_MS = 5000;
 
 export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   deadlineAt = Number.POSITIVE_INFINITY;
@@ -374,12 +373,9 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
   }
 
-  /** Whether its response lasts at an instance that drains, or in a balancer that does, for `drainCloseDelayMs`. */
+  /** Whether its response may be ended early, because it lasts through a drain. */
   get isDrained(): boolean {
-    const { relay, exchange } = this;
-    if (this.state !== "exchange" || !exchange.hasResponse) return false;
-    const since = Math.min(relay.drainingSince, exchange.outcome.upstream?.leavingSince ?? Number.POSITIVE_INFINITY);
-    return relay.deadlines.now - since >= relay.limits.drainCloseDelayMs;
+    return this.state === "exchange" && lastsThroughDrain(this.relay, this.exchange);
   }
 
   /** Ends a response that lasts, between two frames or events. Returns whether it did. */

@@ -13,6 +13,7 @@ import type { Ends } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http2Response, type ResponseHost } from "./http2-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
+import { GOODBYE_MS, lastsThroughDrain } from "./lasting-response.js";
 
 /** The connection, as its streams see it. */
 export interface StreamHost {
@@ -37,8 +38,6 @@ type State =
 const FIRST_HEAD_BYTES = 512;
 /** A larger buffer for heads is not kept. */
 const MAX_KEPT_HEAD_BYTES = 4096;
-/** How long a WebSocket may take to end after its close frame, in milliseconds. */
-const GOODBYE_MS = 5000;
 
 const NOTHING = new Uint8Array(0);
 
@@ -241,12 +240,9 @@ export class Http2Stream implements Downstream {
     }
   }
 
-  /** Whether its response lasts at an instance that drains, or in a balancer that does, for `drainCloseDelayMs`. */
+  /** Whether its response may be ended early, because it lasts through a drain. */
   get isDrained(): boolean {
-    const { relay, exchange } = this;
-    if (this.state !== "exchange" || !exchange.hasResponse) return false;
-    const since = Math.min(relay.drainingSince, exchange.outcome.upstream?.leavingSince ?? Number.POSITIVE_INFINITY);
-    return relay.deadlines.now - since >= relay.limits.drainCloseDelayMs;
+    return this.state === "exchange" && lastsThroughDrain(this.relay, this.exchange);
   }
 
   /** Ends a response that lasts, between two frames or events. Returns whether it did. */

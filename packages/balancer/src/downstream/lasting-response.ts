@@ -2,6 +2,8 @@
  * Responses that last, and how they can end between two pieces of their own: a WebSocket between two frames, an event stream
  * between two events. Pure: it only sees what the client is sent.
  */
+import type { Exchange } from "../exchange/exchange.js";
+import type { Relay } from "../exchange/relay.js";
 import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
 import type { ResponseHead } from "../http1/response-head.js";
 
@@ -14,6 +16,16 @@ export interface LastingResponse {
   readonly isBetween: boolean;
   /** These bytes are sent. */
   pass(bytes: Uint8Array, start: number, end: number): void;
+}
+
+/** How long a client that was told goodbye may take to say it, too, in milliseconds. */
+export const GOODBYE_MS = 5000;
+
+/** Whether a response lasts at an instance that drains, or in a balancer that does, for `drainCloseDelayMs`. */
+export function lastsThroughDrain({ drainingSince, deadlines, limits }: Relay, exchange: Exchange): boolean {
+  if (!exchange.hasResponse) return false;
+  const since = Math.min(drainingSince, exchange.outcome.upstream?.leavingSince ?? Number.POSITIVE_INFINITY);
+  return deadlines.now - since >= limits.drainCloseDelayMs;
 }
 
 /** A frame with the status 1012, "service restart" (RFC 6455 §5.5.1 and the registry of close codes). */

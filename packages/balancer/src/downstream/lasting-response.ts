@@ -1,6 +1,6 @@
 /**
  * Responses that last, and how they can end between two pieces of their own: a WebSocket between two frames, an event stream
- * between two events. Pure: it only sees what the client is sent.
+ * between two events. Pure: it sees what the client is sent, and the time that it is given.
  */
 import type { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";

@@ -22,7 +22,10 @@ interface Sent {
 }
 
 let server: Server;
+let origin = "";
+/** Each test has a prefix of its own: a request that another test's order left behind is not this one's. */
 let base = "";
+let tests = 0;
 let requests: { path: string; payload: Record<string, unknown> | undefined }[] = [];
 /** What replaces the usual responses, by path. */
 let replaced: Record<string, (payload: Record<string, unknown> | undefined, count: number) => Sent> = {};
@@ -60,7 +63,8 @@ beforeAll(async () => {
       text += part;
     });
     request.on("end", () => {
-      const path = request.url ?? "";
+      if (!request.url?.startsWith(`${new URL(base).pathname}/`)) return void response.destroy();
+      const path = request.url.slice(new URL(base).pathname.length);
       const sent = text === "" ? undefined : (JSON.parse(text) as { payload: string });
       const payload = sent?.payload ? JSON.parse(Buffer.from(sent.payload, "base64url").toString()) : undefined;
       requests.push({ path, payload });
@@ -75,10 +79,11 @@ beforeAll(async () => {
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  base = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  origin = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
 });
 afterAll(() => void server.close());
 beforeEach(() => {
+  base = `${origin}/${++tests}`;
   requests = [];
   replaced = {};
   challengeStatus = "valid";

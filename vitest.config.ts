@@ -31,6 +31,7 @@ export default defineConfig({
       "bench/**/*.test.mjs",
     ],
     globalSetup: "test/support/environment.ts",
+    setupFiles: "test/support/worker.ts",
     // More than there are cores: the tests start real processes and wait for them most of the time.
     maxWorkers: 6,
     // The files share the modules of their worker: loading these anew for each took as long as all unit tests.

@@ -108,9 +108,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
         expect([pool.wanted, pool.generation, pool.ready]).toEqual([former?.wanted, former?.generation, former?.ready]);
         expect(pool.instances[0]?.uptimeSeconds).toBeGreaterThanOrEqual(former?.instances[0]?.uptimeSeconds ?? 0);
       }
-      await waitFor("the event", async () =>
-        (await project.events()).includes("adopted 4 instances and 1 balancer; started 0, ended 0"),
-      );
+      await project.eventWhere(/adopted 4 instances and 1 balancer; started 0, ended 0/);
       await waitFor("the line in between", () => timesIn(project, `between${round}`) > 0);
     }
 
@@ -154,7 +152,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     await reload;
     const afterwards = await again(project);
     expect(processesOf(afterwards)).toEqual(serving);
-    expect(await project.events()).toContain("started 0, ended 1");
+    await project.eventWhere(/started 0, ended 1/);
     await project.statusWhere(
       "its end",
       ({ pools: [web] }) => web?.instances.every(({ other }) => other === null) === true,
@@ -301,9 +299,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     }
     expect(processesOf(await project.status())).toEqual(processesOf(before));
     // It comes when all of them have connected.
-    await waitFor("the event", async () =>
-      (await project.events()).includes("adopted 2 instances and 2 balancers; started 0, ended 0"),
-    );
+    await project.eventWhere(/adopted 2 instances and 2 balancers; started 0, ended 0/);
     // The runtime that the environment of the first start prefers, too.
     expect(await project.events()).not.toMatch(/was cut off|another configuration/);
     expect((await project.stop()).code).toBe(0);

@@ -231,7 +231,7 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
     const load = project.load({ mode: "connect-anew", clients: 4, path: "/" });
     await load.moreConnections(50);
     signal((await project.status()).pid, "SIGKILL");
-    await load.moreConnections(100);
+    await load.moreConnections(30);
     expect(failures(await load.stop())).toEqual(NO_FAILURES);
     await project.nothingLeft();
     expect(markedProcesses(mark)).toEqual([]);

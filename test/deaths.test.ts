@@ -73,7 +73,7 @@ test("deaths are reported with what is known of them, also when the fleet is sto
     requestsOmitted: 0,
   });
   expect((await project.status()).lastDeath).toMatchObject({ id: 1, name: "web.1", how: "exit 3" });
-  expect(exited?.history?.rssBytes).toHaveLength(1);
+  expect(exited?.history?.rssBytes?.length).toBeGreaterThan(0);
   expect(await project.events()).toMatch(/web\.1 +exited with code 3; restarts in .* \(paceline deaths show 1\)\n/);
 
   await ready(2);

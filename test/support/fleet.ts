@@ -21,7 +21,16 @@ import { connectFleet, type FleetClient } from "../../packages/supervisor/dist/f
 import { canBeKept, runKept } from "./commands.js";
 import { Load, type LoadOptions } from "./load.js";
 import { freePort, isListening } from "./ports.js";
-import { commandLine, type Finished, FLEET_TAG, type RunOptions, run, signal, taggedProcesses } from "./processes.js";
+import {
+  commandLine,
+  type Finished,
+  FLEET_TAG,
+  LAST_OUTPUT_MS,
+  type RunOptions,
+  run,
+  signal,
+  taggedProcesses,
+} from "./processes.js";
 import { waitFor } from "./wait.js";
 
 /** The repository. */
@@ -86,6 +95,7 @@ export class Project {
   readonly #options: ProjectOptions;
   readonly #loads: Load[] = [];
   #foreground: ChildProcess | undefined;
+  #ended: Promise<unknown> | undefined;
   /** The output so far of a supervisor in the foreground. */
   output = "";
 
@@ -236,6 +246,10 @@ export class Project {
     child.stdout.setEncoding("utf8").on("data", keep);
     child.stderr.setEncoding("utf8").on("data", keep);
     this.#foreground = child;
+    // What it has left running may keep its output open.
+    this.#ended = new Promise((resolve) => {
+      child.on("close", resolve).on("exit", () => setTimeout(resolve, LAST_OUTPUT_MS).unref());
+    });
     return child;
   }
 
@@ -246,7 +260,7 @@ export class Project {
     return pid;
   }
 
-  /** Returns how the process of `startInForeground` ended. */
+  /** Returns how the process of `startInForeground` ended; `output` is whole then. */
   async exit(deadlineMs?: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     const child = this.#foreground;
     if (!child) throw new Error("nothing was started in the foreground");
@@ -254,6 +268,7 @@ export class Project {
       deadlineMs,
       details: () => this.output,
     });
+    await this.#ended;
     return { code: child.exitCode, signal: child.signalCode };
   }
 
@@ -267,6 +282,16 @@ export class Project {
     const lines = (await this.#ask("/v1/events?lines=500")).split("\n").filter(Boolean);
     const each = lines.map((line) => JSON.parse(line) as FleetEvent);
     return each.map(({ level, subject, message }) => ` ${level} ${subject.padEnd(10)} ${message}\n`).join("");
+  }
+
+  /** Resolves with the events, in lines as `events` returns them, once one of them matches: it may follow what it tells of. */
+  eventWhere(pattern: RegExp): Promise<string> {
+    let events = "";
+    const look = async () => {
+      events = await this.events().catch(String);
+      return pattern.test(events) && events;
+    };
+    return waitFor(`an event ${pattern}`, look, { details: () => events });
   }
 
   /** Returns the output of an instance, a pool or all of them, in lines like those of `paceline logs`. */

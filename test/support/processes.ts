@@ -31,7 +31,7 @@ export interface RunOptions {
 }
 
 /** The wait for a process's last output after it has ended, in milliseconds. */
-const LAST_OUTPUT_MS = 1_000;
+export const LAST_OUTPUT_MS = 1_000;
 
 /** Runs a command to its end and keeps its output. */
 export function run(command: string, args: string[], options: RunOptions = {}): Promise<Finished> {

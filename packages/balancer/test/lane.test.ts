@@ -466,7 +466,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       other.respond("fine");
       expect(await responseOf(bystander)).toBe("fine");
       expect(request.lane.isClosed).toBe(false);
-      expect(balancer.output).toContain("a head that is not valid");
+      await expect.poll(() => balancer.output).toContain("a head that is not valid");
       expect(problems()).toEqual([]);
     });
 

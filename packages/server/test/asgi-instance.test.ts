@@ -40,6 +40,7 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     await supervisor.hears("stats", (it) => it.requestsTotal === 4 && it.errorsTotal === 2 && it.inFlight === 1);
     left.destroy();
     await supervisor.hears("stats", (it) => it.requestsTotal === 5 && it.errorsTotal === 2 && it.inFlight === 0);
+    await program.line(/^Traceback/);
     expect(program.output.filter((line) => line.startsWith("Traceback"))).toHaveLength(1);
 
     const go = join(supervisor.directory, "go");

@@ -50,6 +50,7 @@ export class Program {
   readonly exited: Promise<{ code: number | null; signal: string | null }>;
   readonly output: string[] = [];
   private listeners = new Set<() => void>();
+  private isClosed = false;
 
   /** @param runtime of our server, or the command line of another program. */
   constructor(runtime: RuntimeName | readonly string[], args: string[], environment: NodeJS.ProcessEnv = {}) {
@@ -66,6 +67,7 @@ export class Program {
     }
     this.exited = new Promise((resolve) => {
       this.child.on("close", (code, signal) => {
+        this.isClosed = true;
         resolve({ code, signal });
         for (const listener of this.listeners) listener();
       });
@@ -79,7 +81,7 @@ export class Program {
       new Promise((resolve, reject) => {
         const look = () => {
           const line = found();
-          if (line === undefined && this.child.exitCode === null) return;
+          if (line === undefined && !this.isClosed) return;
           this.listeners.delete(look);
           if (line === undefined) reject(new Error(`exited without ${pattern}:\n${this.output.join("\n")}`));
           else resolve(line);

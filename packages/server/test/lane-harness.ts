@@ -141,11 +141,12 @@ export async function startOverLane(
   runtime: RuntimeName,
   app = "behaviours.mjs",
   spec: object = {},
+  environment: NodeJS.ProcessEnv = {},
 ): Promise<OverLane> {
   const supervisor = new ScriptedSupervisor();
   await supervisor.listen();
   const balancer = new LaneBalancer(supervisor.target.path);
-  const program = supervisor.spawn(runtime, app, { protocol: "lane", ...spec });
+  const program = supervisor.spawn(runtime, app, { protocol: "lane", ...spec }, environment);
   const close = async () => {
     await program.end();
     await balancer.close();

@@ -244,7 +244,7 @@ describe("waits of the proxy on node", () => {
     const client = front.client();
     client.send(GET);
     await client.gets(/^HTTP\/1\.1 502 /);
-    expect(front.output.join("\n")).toMatch(/^proxy http:.*ECONNREFUSED.*\(GET \/\)$/m);
+    await eventually("the line", () => front.output.find((it) => /^proxy http:.*ECONNREFUSED.*\(GET \/\)$/.test(it)));
   });
 
   it("an upstream that does not answer in time: 504, and its connection is closed", async () => {

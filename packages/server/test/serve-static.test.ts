@@ -28,8 +28,7 @@ async function alone(runtime: RuntimeName, app: string): Promise<Running> {
 }
 
 async function lane(runtime: RuntimeName): Promise<Running> {
-  process.env.SITE_ROOT = site.root;
-  const started = await startOverLane(runtime, "static-fetch.mjs");
+  const started = await startOverLane(runtime, "static-fetch.mjs", {}, { SITE_ROOT: site.root });
   return { target: started.target, pid: started.program.child.pid as number, close: started.close };
 }
 

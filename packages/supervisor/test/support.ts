@@ -84,6 +84,7 @@ export function firstLine(child: ChildProcess): Promise<string> {
       clearTimeout(timer);
       resolve(text.slice(0, text.indexOf("\n")));
     });
-    child.on("exit", (code) => reject(new Error(`ended with ${code} after ${JSON.stringify(text)}`)));
+    // On its exit, its last output may not have been read yet.
+    child.on("close", (code) => reject(new Error(`ended with ${code} after ${JSON.stringify(text)}`)));
   });
 }

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ACCESS_FIELDS, COMBINED, OUTCOMES, PHASES, parseTemplate, TEMPLATE_FIELDS } from "@paceline/wire/access-log";
 import fc from "fast-check";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { SavedHead } from "../exchange/saved-head.js";
 import { Forwarded, type Peer } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
@@ -223,9 +223,9 @@ test("lines beyond the buffer are lost and counted, and no line is cut or writte
   const total = 5000;
   // No write ends within one turn of the event loop.
   for (let n = 0; n < total; n++) log.request(request, peer, finished());
-  await vi.waitFor(() => expect(read().split("\n").length).toBeGreaterThan(500), 10_000);
+  await expect.poll(() => read().split("\n").length).toBeGreaterThan(500);
   log.request(request, peer, finished());
-  await vi.waitFor(() => expect(read()).toContain("lines were lost"), 10_000);
+  await expect.poll(read).toContain("lines were lost");
   log.close();
   const lines = read().trimEnd().split("\n");
   const lost = lines
@@ -257,14 +257,14 @@ test("a moved file gets the lines so far, and the new one those after it; withou
   renameSync(path, `${path}.1`);
   log.reopen();
   get("/2");
-  await vi.waitFor(() => expect(existsSync(path) && read()).toBe("/2\n"), 10_000);
+  await expect.poll(() => existsSync(path) && read()).toBe("/2\n");
   expect(readFileSync(`${path}.1`, "latin1")).toBe("/1\n");
   renameSync(path, `${path}.2`);
   // A folder with the name of the file.
   mkdirSync(path);
   log.reopen();
   get("/3");
-  await vi.waitFor(() => expect(readFileSync(`${path}.2`, "latin1")).toBe("/2\n/3\n"), 10_000);
+  await expect.poll(() => readFileSync(`${path}.2`, "latin1")).toBe("/2\n/3\n");
   expect(problems).toEqual([expect.stringMatching(/^the access log cannot be opened: EISDIR/)]);
 });
 
@@ -282,7 +282,7 @@ test.skipIf(!existsSync("/dev/full"))(
       const { log, forwarded, problems } = open({ file: target, format: "json" });
       const peer = forwarded.peer("192.0.2.1", false);
       for (let n = 0; n < 3; n++) log.request(kept(GET), peer, finished());
-      await vi.waitFor(() => expect(problems).toEqual([expect.stringMatching(problem)]), 10_000);
+      await expect.poll(() => problems).toEqual([expect.stringMatching(problem)]);
       if (target !== link) continue;
       rmSync(link);
       symlinkSync(file, link);
@@ -293,7 +293,7 @@ test.skipIf(!existsSync("/dev/full"))(
           .trim()
           .split("\n")
           .map((text) => JSON.parse(text));
-      await vi.waitFor(() => expect(lines().map(({ linesLost }) => linesLost)).toEqual([undefined, 3]), 10_000);
+      await expect.poll(() => lines().map(({ linesLost }) => linesLost)).toEqual([undefined, 3]);
     }
   },
 );

@@ -29,11 +29,12 @@ test("more than a few are only counted, and not described", () => {
   const reports: LostRequests[] = [];
   const losses = new Losses((lost) => void reports.push(lost));
   const describe = vi.fn(request("/"));
+  const timers = vi.getTimerCount();
   for (let n = 0; n < 1000; n++) losses.add("web.1#1", "lost", describe);
   losses.flush();
   expect(reports).toMatchObject([{ omitted: 1000 - 32 }]);
   expect(describe).toHaveBeenCalledTimes(32);
-  expect(vi.getTimerCount()).toBe(0);
+  expect(vi.getTimerCount()).toBe(timers);
 });
 
 test.each<UpstreamLoss>(["refused", "stale", "stalled", "freed"])(

@@ -113,6 +113,7 @@ export class BalancerProcess {
   private certified = 0;
   private isSecure = false;
   private child: ChildProcess | undefined;
+  private closed: Promise<unknown> | undefined;
   private link: net.Socket | undefined;
   private readonly linkServer = net.createServer();
   private listening: ReturnType<typeof bind> | undefined;
@@ -191,6 +192,7 @@ export class BalancerProcess {
         PACELINE_GENERATION: "1",
       },
     });
+    this.closed = once(this.child, "close");
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on("data", (text) => {
         this.output += text;
@@ -258,11 +260,10 @@ export class BalancerProcess {
     return this.child?.pid as number;
   }
 
+  /** Resolves with its exit status when `output` is whole. */
   async exited(): Promise<number | null> {
-    const { child } = this;
-    if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
-    const [code] = await once(child, "exit");
-    return code as number | null;
+    await this.closed;
+    return this.child?.exitCode ?? null;
   }
 
   /** Ends a lease; the test has closed its clients and upstreams. */

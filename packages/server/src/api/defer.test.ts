@@ -36,7 +36,7 @@ describe("DeferredJobs", () => {
     ran = [];
   });
   afterEach(() => void vi.restoreAllMocks());
-  const allEnd = () => vi.waitUntil(() => jobs.unfinished === 0, { timeout: 10_000, interval: 1 });
+  const allEnd = () => expect.poll(() => jobs.unfinished === 0, { interval: 1 }).toBe(true);
 
   it("runs them first in, first out, and none at once", async () => {
     for (let n = 0; n < 5; n++) add(run, n);
@@ -91,7 +91,7 @@ describe("DeferredJobs", () => {
     };
     work.limits = { ...DEFAULT_LIMITS, maxDeferDelayMs: 60_000 };
     add(run, "job");
-    await vi.waitUntil(() => looks > 500, { timeout: 10_000, interval: 1 });
+    await expect.poll(() => looks > 500, { interval: 1 }).toBe(true);
     expect(ran).toEqual([]);
     isBusy = false;
     await allEnd();
@@ -107,7 +107,7 @@ describe("DeferredJobs", () => {
     now.mockReturnValue(200);
     requests++;
     add(run, "young");
-    await vi.waitUntil(() => jobs.unfinished === 1, { timeout: 10_000, interval: 1 });
+    await expect.poll(() => jobs.unfinished === 1, { interval: 1 }).toBe(true);
     await turns(10);
     expect(ran).toEqual(["old"]);
     now.mockReturnValue(210);

@@ -1,8 +1,6 @@
 /** The share of a turn that endless bodies and WebSocket frames have together. */
-import { afterEach, expect, it, vi } from "vitest";
+import { expect, it, vi } from "vitest";
 import { isTurnOver, nextShare } from "./turn-share.js";
-
-afterEach(() => void vi.restoreAllMocks());
 
 it("goes on in the next turn, and after a rest when several turns were used up", async () => {
   const waits: string[] = [];
@@ -11,13 +9,20 @@ it("goes on in the next turn, and after a rest when several turns were used up",
     queueMicrotask(callback);
     return {} as never;
   };
-  vi.spyOn(globalThis, "setImmediate").mockImplementation(as("turn") as never);
-  vi.spyOn(globalThis, "setTimeout").mockImplementation(as("rest") as never);
+  /** Others' timers are set as ever: those that this call sets are its own. */
+  const next = () => {
+    const turn = vi.spyOn(globalThis, "setImmediate").mockImplementation(as("turn") as never);
+    const rest = vi.spyOn(globalThis, "setTimeout").mockImplementation(as("rest") as never);
+    const share = nextShare();
+    turn.mockRestore();
+    rest.mockRestore();
+    return share;
+  };
   let blocks = 0;
   // Other tests may have used up turns before.
   while (waits.indexOf("rest") < 0 || waits.length - waits.indexOf("rest") <= 16) {
     blocks++;
-    if (isTurnOver()) await nextShare();
+    if (isTurnOver()) await next();
   }
   const eight = [...Array<string>(7).fill("turn"), "rest"];
   expect(waits.slice(waits.indexOf("rest") + 1)).toEqual([...eight, ...eight]);

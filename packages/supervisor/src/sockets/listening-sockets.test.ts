@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, unlinkSync, wri
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import type { ListenAddress } from "../core/model.js";
 import { bindAll, type ListeningSocket } from "./listening-sockets.js";
 
@@ -62,7 +62,7 @@ test.each(["tcp", "unix"] as const)(
     const held = /is held by balancers of an earlier supervisor; stop and start the fleet to replace them/;
     expect(() => socket.fd).toThrow(held);
     await new Promise((resolve) => balancer.close(resolve));
-    await vi.waitFor(() => expect(socket.fd).toBeGreaterThan(2), { timeout: 60_000 });
+    await expect.poll(() => socket.fd).toBeGreaterThan(2);
     socket.close();
     // It is free again.
     const [next] = await bindAll([address]);

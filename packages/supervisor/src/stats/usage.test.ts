@@ -1,5 +1,6 @@
 /** Proportional memory, from sample kernel output and of this process. */
 import { expect, onTestFinished, test, vi } from "vitest";
+import { waitFor } from "../../../../test/support/wait.js";
 import { PssSampler, parseRollup, readRollup, UsageSampler } from "./usage.js";
 
 test("the sum alone is taken, not its parts", () => {
@@ -18,7 +19,7 @@ test.runIf(process.platform === "linux")("the first question begins the readings
   const sampler = new PssSampler(() => new Map([[process.pid, [process.pid]]]));
   onTestFinished(() => sampler.stop());
   expect(sampler.of(process.pid)).toBeNull();
-  await vi.waitFor(() => expect(sampler.of(process.pid)).toBeGreaterThan(1 << 20));
+  await expect.poll(() => sampler.of(process.pid) ?? 0).toBeGreaterThan(1 << 20);
 });
 
 test("processes that have just ended are nobody's business", async () => {
@@ -28,7 +29,7 @@ test("processes that have just ended are nobody's business", async () => {
   onTestFinished(() => sampler.stop());
   sampler.start();
   sampler.soon();
-  await vi.waitFor(() => expect(sampler.of(process.pid)?.rssBytes).toBeGreaterThan(1 << 20), { timeout: 20_000 });
+  await expect.poll(() => sampler.of(process.pid)?.rssBytes ?? 0).toBeGreaterThan(1 << 20);
   const asked = vi.fn(() => new Map([[2 ** 22 + 1, [2 ** 22 + 1]]]));
   const ended = new UsageSampler(asked, problem);
   onTestFinished(() => ended.stop());
@@ -37,9 +38,9 @@ test("processes that have just ended are nobody's business", async () => {
   ended.start();
   ended.soon();
   // The second question follows the first answer.
-  await vi.waitFor(() => expect(asked.mock.calls.length).toBeGreaterThan(1), { timeout: 20_000 });
+  await expect.poll(() => asked.mock.calls.length).toBeGreaterThan(1);
   expect(problem).not.toHaveBeenCalled();
-}, 60_000);
+});
 
 test.runIf(process.platform === "linux")("of processes that are followed, no other is read", async () => {
   const groups = new Map([
@@ -50,7 +51,7 @@ test.runIf(process.platform === "linux")("of processes that are followed, no oth
   onTestFinished(() => sampler.stop());
   const before = performance.now();
   expect(sampler.follow(process.pid)).toBeNull();
-  const read = await vi.waitUntil(() => sampler.follow(process.pid));
+  const read = await waitFor("a reading", () => sampler.follow(process.pid) ?? undefined);
   expect(read.bytes).toBeGreaterThan(1 << 20);
   expect(read.at).toBeGreaterThanOrEqual(before);
   expect(sampler.of(process.ppid)).toBeNull();
@@ -66,8 +67,8 @@ test("a sample is reported, says when it was taken, and does not count as a clie
   sampler.start();
   const before = performance.now();
   sampler.soon();
-  await vi.waitUntil(() => sampled.mock.calls.length > 0, { timeout: 20_000 });
+  await expect.poll(() => sampled.mock.calls.length).toBeGreaterThan(0);
   expect(sampler.peek(process.pid)?.at).toBeGreaterThanOrEqual(before);
   // The interval depends on it only while nobody asks.
   expect(isPressing).toHaveBeenCalled();
-}, 30_000);
+});

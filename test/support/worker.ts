@@ -1,0 +1,36 @@
+/** What holds in every test file, in whichever worker and after whichever other files it runs. */
+import fc from "fast-check";
+import { afterAll, vi } from "vitest";
+
+/** Property tests try the same cases in each run. `SEED=7 npm test` tries others, and `npm run fuzz` looks for more. */
+const SEED = 1;
+
+fc.configureGlobal({ seed: Number(process.env.SEED ?? SEED) });
+
+const { cwd, exitCode } = { cwd: process.cwd(), exitCode: process.exitCode };
+const environment = { ...process.env };
+const real = { setTimeout, setInterval, setImmediate, Date, now: performance.now, random: Math.random };
+
+/** Files share their worker: one that leaves it changed would fail another one, sometimes. */
+afterAll(() => {
+  const left: string[] = [];
+  for (const name of new Set([...Object.keys(environment), ...Object.keys(process.env)])) {
+    const before = environment[name];
+    if (process.env[name] === before) continue;
+    left.push(`process.env.${name}`);
+    if (before === undefined) delete process.env[name];
+    else process.env[name] = before;
+  }
+  vi.restoreAllMocks();
+  if (vi.isFakeTimers()) {
+    left.push("fake timers");
+    vi.useRealTimers();
+  }
+  const now = { setTimeout, setInterval, setImmediate, Date, now: performance.now, random: Math.random };
+  for (const name of Object.keys(real) as (keyof typeof real)[]) if (now[name] !== real[name]) left.push(name);
+  if (process.cwd() !== cwd) left.push("the working directory");
+  if (process.exitCode !== exitCode) left.push("process.exitCode");
+  process.chdir(cwd);
+  process.exitCode = exitCode;
+  if (left.length > 0) throw new Error(`this file leaves to the next one in its worker: ${left.join(", ")}`);
+});

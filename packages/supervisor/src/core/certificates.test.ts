@@ -58,8 +58,12 @@ test("a summary has faults first, and is bounded", () => {
   for (let at = 0; at < 20; at++) all.push(view({ ...none, state: "failed", lastError, names: [`${at}.example`] }));
   const summary = summaryOf(all, NOW);
   expect(summary.count).toBe(21);
-  expect(summary.firstToExpire).toEqual({ name: "late.example", notAfter: NOW + 2 * DAY });
+  expect(summary.soonest).toEqual([{ name: "late.example", source: "automatic", notAfter: NOW + 2 * DAY }]);
   expect(summary.problems).toHaveLength(8);
   expect(summary.problems.every(({ isBad }) => isBad)).toBe(true);
-  expect(summaryOf([], NOW)).toEqual({ count: 0, firstToExpire: null, problems: [] });
+  const nine = Array.from({ length: 9 }, (_, at) => view({ names: [`${at}.example`], notAfter: NOW + (9 - at) * DAY }));
+  expect(summaryOf(nine, NOW).soonest.map(({ name }) => name)).toEqual(
+    [8, 7, 6, 5, 4, 3, 2, 1].map((at) => `${at}.example`),
+  );
+  expect(summaryOf([], NOW)).toEqual({ count: 0, soonest: [], problems: [] });
 });

@@ -84,25 +84,25 @@ function spanText(ms: number): string {
 /** The summary of all certificates in the status. */
 export interface CertificateSummary {
   count: number;
-  /** The one that expires first; null without any. */
-  firstToExpire: { name: string; notAfter: number } | null;
+  /** Those that expire first, the soonest first, bounded. */
+  soonest: { name: string; source: CertificateView["source"]; notAfter: number }[];
   /** The gravest first, bounded. */
   problems: (CertificateTrouble & { name: string })[];
 }
 
-const MAX_TROUBLES = 8;
+const MAX_LISTED = 8;
 
 export function summaryOf(views: readonly CertificateView[], now: number): CertificateSummary {
   const troubles = views.flatMap((view) => {
     const trouble = troubleOf(view, now);
     return trouble === undefined ? [] : [{ name: view.names[0] ?? "", ...trouble }];
   });
-  const [first] = views
-    .flatMap(({ names, notAfter }) => (notAfter === null ? [] : [{ name: names[0] ?? "", notAfter }]))
+  const soonest = views
+    .flatMap(({ names, source, notAfter }) => (notAfter === null ? [] : [{ name: names[0] ?? "", source, notAfter }]))
     .sort((a, b) => a.notAfter - b.notAfter);
   return {
     count: views.length,
-    firstToExpire: first ?? null,
-    problems: troubles.sort((a, b) => Number(b.isBad) - Number(a.isBad)).slice(0, MAX_TROUBLES),
+    soonest: soonest.slice(0, MAX_LISTED),
+    problems: troubles.sort((a, b) => Number(b.isBad) - Number(a.isBad)).slice(0, MAX_LISTED),
   };
 }

@@ -85,22 +85,21 @@ function requests({ requests: lost, requestsOmitted }: DeathReport): Node {
     "Requests at its end",
     lost.length === 0 ? "" : `${lost.length - reassigned} lost, ${reassigned} reassigned`,
     {},
-    lost.length === 0
-      ? emptyText("none was in flight")
-      : table(
-          "",
-          ["open for", "request", "was", "then"],
-          lost.map(({ request, ageMs, state, outcome }) =>
-            h(
-              "tr",
-              {},
-              numberCell(duration(ageMs)),
-              h("th", { scope: "row", class: "mono" }, request),
-              h("td", {}, STATES[state]),
-              h("td", { class: outcome === "reassigned" ? "" : "bad" }, outcome),
-            ),
-          ),
+    table(
+      "",
+      ["open for", "request", "was", "then"],
+      lost.map(({ request, ageMs, state, outcome }) =>
+        h(
+          "tr",
+          {},
+          numberCell(duration(ageMs)),
+          h("th", { scope: "row", class: "mono" }, request),
+          h("td", {}, STATES[state]),
+          h("td", { class: outcome === "reassigned" ? "" : "bad" }, outcome),
         ),
+      ),
+      "none was in flight",
+    ),
     requestsOmitted > 0 && h("p", { class: "dim" }, `and ${requestsOmitted} more`),
   );
 }

@@ -269,29 +269,28 @@ function tests({ tests: all }: DeployStatus): Node {
     "Tests",
     "interval of the difference; red line: the limit",
     {},
-    all.length === 0
-      ? emptyText("nothing is compared yet")
-      : table(
-          "tests",
-          ["test", "difference", "limit", "interval", "verdict"],
-          all.map(({ name, verdict, difference, limit, interval: range, most }) =>
-            h(
-              "tr",
-              { key: name },
-              h("th", { scope: "row" }, name),
-              numberCell(difference || NONE),
-              numberCell(limit, "dim"),
-              h(
-                "td",
-                { class: "room" },
-                range === undefined || (range[0] === null && range[1] === null)
-                  ? h("span", { class: "dim" }, "needs more requests")
-                  : interval({ interval: range, most, verdict }),
-              ),
-              h("td", {}, stateBadge(verdict, VERDICT_WORDS[verdict])),
-            ),
+    table(
+      "tests",
+      ["test", "difference", "limit", "interval", "verdict"],
+      all.map(({ name, verdict, difference, limit, interval: range, most }) =>
+        h(
+          "tr",
+          { key: name },
+          h("th", { scope: "row" }, name),
+          numberCell(difference || NONE),
+          numberCell(limit, "dim"),
+          h(
+            "td",
+            { class: "room" },
+            range === undefined || (range[0] === null && range[1] === null)
+              ? h("span", { class: "dim" }, "needs more requests")
+              : interval({ interval: range, most, verdict }),
           ),
+          h("td", {}, stateBadge(verdict, VERDICT_WORDS[verdict])),
         ),
+      ),
+      "nothing is compared yet",
+    ),
   );
 }
 
@@ -311,12 +310,11 @@ function whatHappened(pools: readonly PoolStatus[], { events, at }: State): Node
     "What happened",
     "the newest first",
     {},
-    newestFirst.length === 0
-      ? emptyText("nothing yet")
-      : lineList(
-          "what happened",
-          newestFirst.map((event) => eventRow(event, at)),
-        ),
+    lineList(
+      "what happened",
+      newestFirst.map((event) => eventRow(event, at)),
+      "nothing yet",
+    ),
   );
 }
 
@@ -325,13 +323,12 @@ function history({ operations, at }: State): Node {
     "History",
     "who changed the fleet",
     { class: "scroller" },
-    operations.length === 0
-      ? emptyText("nothing yet")
-      : table(
-          "history",
-          ["when", "what", "by", "result", "took", "message"],
-          operations.slice(0, 50).map((entry) => historyRow(entry, at)),
-        ),
+    table(
+      "history",
+      ["when", "what", "by", "result", "took", "message"],
+      operations.slice(0, 50).map((entry) => historyRow(entry, at)),
+      "nothing yet",
+    ),
   );
 }
 
@@ -385,15 +382,14 @@ function operation({ operation: entry, route, at, unread }: State): Node {
       "Steps",
       stepsOmitted === 0 ? "" : `${stepsOmitted} left out`,
       {},
-      done.length === 0
-        ? emptyText("it has no steps")
-        : lineList(
-            "steps",
-            done.map(({ afterMs, text }) =>
-              h("li", {}, h("time", {}, `+ ${duration(afterMs)}`), h("span", { class: "text" }, text)),
-            ),
-            "tall",
-          ),
+      lineList(
+        "steps",
+        done.map(({ afterMs, text }) =>
+          h("li", {}, h("time", {}, `+ ${duration(afterMs)}`), h("span", { class: "text" }, text)),
+        ),
+        "it has no steps",
+        "tall",
+      ),
     ),
     h("p", {}, link("#/deploy", "All deploys and operations")),
   );

@@ -9,7 +9,6 @@ import {
   actButton,
   card,
   chartOf,
-  emptyText,
   facts,
   findProcess,
   isInstance,
@@ -156,7 +155,6 @@ function valueText(value: number | null, text: (value: number) => string): strin
 function openRequests(process: Process, { open }: State): Node {
   const inFlight = process.inFlight ?? 0;
   const beside = inFlight === 0 ? "none in flight" : `${number(inFlight)} in flight, the oldest first`;
-  if (open.length === 0) return card("Open requests", beside, {}, emptyText("no request is open"));
   return card(
     "Open requests",
     beside,
@@ -173,6 +171,7 @@ function openRequests(process: Process, { open }: State): Node {
           numberCell(client, "dim"),
         ),
       ),
+      "no request is open",
     ),
   );
 }
@@ -204,12 +203,11 @@ function log(state: State, name: string): Node {
     "Log",
     link(hrefOf({ view: "log", name }), "search"),
     {},
-    lines.length === 0
-      ? emptyText("it has written nothing lately")
-      : lineList(
-          `log of ${name}`,
-          lines.slice(-LINES).map((line) => logRow(line, state.at)),
-          "follows",
-        ),
+    lineList(
+      `log of ${name}`,
+      lines.slice(-LINES).map((line) => logRow(line, state.at)),
+      "it has written nothing lately",
+      "follows",
+    ),
   );
 }

@@ -2,7 +2,7 @@
 import { type Child, h, type Node } from "./dom.js";
 import { number, toneOf } from "./format.js";
 import { filtered, LEVELS, type Level, type State } from "./model.js";
-import { button, emptyText, lineList, logRow, type On } from "./parts.js";
+import { button, lineList, logRow, type On } from "./parts.js";
 
 /** More lines would make the page slow; a narrower filter shows older ones. */
 export const SHOWN_LINES = 600;
@@ -39,13 +39,12 @@ export function log(state: State, on: On): Child[] {
     h(
       "section",
       { class: "card log", "aria-label": "lines" },
-      last.length === 0
-        ? emptyText(state.log.lines.length === 0 ? "nothing has been written yet" : "no line matches the filter")
-        : lineList(
-            "log",
-            last.map((line) => logRow(line, state.at)),
-            "follows tall",
-          ),
+      lineList(
+        "log",
+        last.map((line) => logRow(line, state.at)),
+        state.log.lines.length === 0 ? "nothing has been written yet" : "no line matches the filter",
+        "follows tall",
+      ),
     ),
   ];
 }

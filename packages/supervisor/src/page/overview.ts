@@ -10,9 +10,9 @@ import {
   BALANCERS,
   card,
   chartOf,
-  emptyText,
   eventRow,
   lineList,
+  lineOf,
   link,
   numberCell,
   type On,
@@ -32,7 +32,7 @@ export function overview(state: State, status: Status, on: On): Child[] {
     tiles(state, status, on),
     processTable(state, status, on),
     routes(status),
-    lists(state),
+    lists(state, status),
   ];
 }
 
@@ -156,52 +156,59 @@ function routes({ pools }: Status): Node | false {
   );
 }
 
-function lists({ events, deaths, at }: State): Node {
+function lists({ events, deaths, at }: State, { certificates }: Status): Node {
   const newestFirst = events.slice(-EVENTS).reverse();
   const lost = deaths.reduce((sum, each) => sum + each.lost, 0);
   const reassigned = deaths.reduce((sum, each) => sum + each.reassigned, 0);
   const beside = deaths.length === 0 ? "" : `${lost} requests lost, ${reassigned} reassigned`;
   return h(
     "div",
-    { key: "lists", class: "lists" },
+    { key: "lists", class: "halves" },
     card(
       "Events",
       "the newest first",
       {},
-      newestFirst.length === 0
-        ? emptyText("nothing has happened yet")
-        : lineList(
-            "events",
-            newestFirst.map((event) => eventRow(event, at)),
-          ),
+      lineList(
+        "events",
+        newestFirst.map((event) => eventRow(event, at)),
+        "nothing has happened yet",
+      ),
     ),
     card(
       "Deaths",
       beside,
       {},
-      deaths.length === 0
-        ? emptyText("no process has died")
-        : lineList(
-            "deaths",
-            deaths
-              .slice(0, DEATHS)
-              .map(({ id, at: diedAt, name, how, uptimeMs, lastLine, running }) =>
-                h(
-                  "li",
-                  { key: `${id}` },
-                  timeOf(diedAt, `${age((at - diedAt) / 1000)} ago`),
-                  h("span", { class: "about" }, link(hrefOf({ view: "death", name: `${id}` }), name)),
-                  h(
-                    "span",
-                    { class: "text" },
-                    h("span", { class: "how" }, `${how} after ${age(uptimeMs / 1000)}`),
-                    running === null ? "" : ` running ${running}`,
-                    lastLine === "" ? "" : `: ${lastLine}`,
-                  ),
-                ),
-              ),
-            "deaths",
+      lineList(
+        "deaths",
+        deaths
+          .slice(0, DEATHS)
+          .map(({ id, at: diedAt, name, how, uptimeMs, lastLine, running }) =>
+            lineOf(
+              `${id}`,
+              timeOf(diedAt, `${age((at - diedAt) / 1000)} ago`),
+              link(hrefOf({ view: "death", name: `${id}` }), name),
+              [
+                h("span", { class: "how" }, `${how} after ${age(uptimeMs / 1000)}`),
+                running !== null && ` running ${running}`,
+                lastLine !== "" && `: ${lastLine}`,
+              ],
+            ),
           ),
+        "no process has died",
+        "deaths",
+      ),
     ),
+    certificates &&
+      card(
+        "Certificates",
+        `${certificates.count}`,
+        {},
+        lineList(
+          "certificates",
+          certificates.soonest.map(({ name, source, notAfter }) =>
+            lineOf(name, timeOf(notAfter, `${age((notAfter - at) / 1000)} left`), source, name),
+          ),
+        ),
+      ),
   );
 }

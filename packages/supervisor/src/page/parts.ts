@@ -133,13 +133,12 @@ export function eventRow({ sequence, at, level, subject, message }: FleetEvent, 
 }
 
 function row(key: string, level: Level, at: number, now: number, about: string, text: string): Node {
-  return h(
-    "li",
-    { key, class: level },
-    timeOf(at, clock(at, now)),
-    h("span", { class: "about" }, about),
-    h("span", { class: "text" }, levelSign(level), text),
-  );
+  return lineOf(key, timeOf(at, clock(at, now)), about, [levelSign(level), text], level);
+}
+
+/** A line of a list: its time, what it is about, and its text. */
+export function lineOf(key: string, time: Node, about: Child, text: Child, kind = ""): Node {
+  return h("li", { key, class: kind }, time, h("span", { class: "about" }, about), h("span", { class: "text" }, text));
 }
 
 export function timeOf(at: number, text: string): Node {
@@ -160,8 +159,9 @@ export function facts(...entries: (readonly [name: string, value: Child] | false
   );
 }
 
-/** A table with a heading for each column. */
-export function table(kind: string, titles: readonly string[], rows: readonly Node[]): Node {
+/** A table with a heading for each column. @param empty the text instead of a table without rows */
+export function table(kind: string, titles: readonly string[], rows: readonly Node[], empty = ""): Node {
+  if (rows.length === 0) return emptyText(empty);
   return h(
     "table",
     { class: kind },
@@ -178,8 +178,9 @@ export function table(kind: string, titles: readonly string[], rows: readonly No
   );
 }
 
-/** A list of lines, which the keyboard can scroll. */
-export function lineList(label: string, rows: Child, kind = ""): Node {
+/** A list of lines, which the keyboard can scroll. @param empty the text instead of a list without lines */
+export function lineList(label: string, rows: readonly Node[], empty = "", kind = ""): Node {
+  if (rows.length === 0) return emptyText(empty);
   return h("ol", { class: `lines ${kind}`, tabindex: 0, "aria-label": label }, rows);
 }
 

@@ -98,6 +98,21 @@ describe("the overview", () => {
     expect(missing).not.toContain("reading…");
   });
 
+  it("lists the certificates that expire first", () => {
+    const certificate = (name: string, days: number) =>
+      ({ name, source: "automatic", notAfter: 60_000 + days * 86_400_000 }) as const;
+    const certificates = {
+      count: 2,
+      soonest: [certificate("a.example", 5), certificate("b.example", 60)],
+      problems: [],
+    };
+    const card = draw({ status: { ...fleet, certificates } }).find(
+      ({ attributes }) => attributes["aria-label"] === "Certificates",
+    );
+    expect(textOf(card)).toMatch(/2 +5 d left automatic a\.example 60 d left automatic b\.example/);
+    expect(draw().some(({ attributes }) => attributes["aria-label"] === "Certificates")).toBe(false);
+  });
+
   it("names a slow route", () => {
     const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2, isSlow: false };
     const slowOne = { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302, isSlow: true };

@@ -11,24 +11,11 @@ import { EventLog, PoisonEvents } from "./logs/event-log.js";
 import { OutputPoller } from "./logs/output-poller.js";
 import { ReadPositions } from "./logs/read-positions.js";
 import { FleetAdoption } from "./operations/adoption.js";
-import { AgentCheck } from "./operations/agent-check.js";
-import { Autoscaling } from "./operations/autoscaling.js";
-import { Deploys } from "./operations/deploys.js";
-import { Dumps } from "./operations/dumps.js";
-import { FleetLocking } from "./operations/fleet-locking.js";
 import { History } from "./operations/history.js";
-import { Hooks } from "./operations/hooks.js";
-import { openJudge } from "./operations/judging.js";
-import { LoadSamples } from "./operations/load-samples.js";
-import { Operations } from "./operations/operations.js";
 import { Publishing } from "./operations/publishing.js";
-import { Recycling } from "./operations/recycling.js";
-import { Reload } from "./operations/reload.js";
-import { ReloadQueue } from "./operations/reload-queue.js";
-import { Rollouts } from "./operations/rollouts.js";
 import { SeriesKeeper } from "./operations/series-keeper.js";
-import { SlotTurns } from "./operations/slot-turns.js";
 import { StateKeeper } from "./operations/state-keeper.js";
+import { createOperations, type FleetOperations } from "./operation-parts.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
 import { ControlGroups } from "./processes/control-groups.js";
 import { DeathWatch } from "./processes/death-watch.js";
@@ -37,7 +24,7 @@ import { FleetRunner } from "./processes/fleet-runner.js";
 import { HealthWatch } from "./processes/health-watch.js";
 import { BALANCER_POOL, type LiveProcess, processGroups, type Template } from "./processes/live-process.js";
 import { LivenessWatch } from "./processes/liveness-watch.js";
-import { endingBy, PoolConfigs, whileWatched } from "./processes/pool-configs.js";
+import { endingBy, PoolConfigs } from "./processes/pool-configs.js";
 import { SlotBook } from "./processes/slot-book.js";
 import { warmupOf } from "./processes/warm-up.js";
 import { DeathFiles } from "./run-dir/death-files.js";
@@ -92,16 +79,16 @@ export class Parts {
   readonly poison: PoisonEvents;
   readonly health: HealthWatch;
   readonly liveness: LivenessWatch;
-  readonly rollouts: Rollouts;
-  readonly operations: Operations;
-  readonly turns: SlotTurns;
-  readonly reload: Reload;
-  readonly deploys: Deploys;
-  readonly dumps: Dumps;
-  readonly reloads: ReloadQueue;
-  readonly recycling: Recycling;
-  readonly autoscaling: Autoscaling;
-  readonly agentCheck: AgentCheck;
+  readonly rollouts: FleetOperations["rollouts"];
+  readonly operations: FleetOperations["operations"];
+  readonly turns: FleetOperations["turns"];
+  readonly reload: FleetOperations["reload"];
+  readonly deploys: FleetOperations["deploys"];
+  readonly dumps: FleetOperations["dumps"];
+  readonly reloads: FleetOperations["reloads"];
+  readonly recycling: FleetOperations["recycling"];
+  readonly autoscaling: FleetOperations["autoscaling"];
+  readonly agentCheck: FleetOperations["agentCheck"];
   readonly channel: ChannelServer<LiveProcess | Template>;
   readonly outputs: OutputPoller;
   readonly usage: UsageSampler;
@@ -112,8 +99,8 @@ export class Parts {
   readonly series: SeriesKeeper;
   readonly deaths: DeathWatch;
   readonly history: History;
-  readonly hooks: Hooks;
-  readonly locking: FleetLocking;
+  readonly hooks: FleetOperations["hooks"];
+  readonly locking: FleetOperations["locking"];
   /** Undefined unless the fleet is that of a supervisor that was killed. */
   readonly adoption: FleetAdoption | undefined;
   readonly positions: ReadPositions;
@@ -122,7 +109,7 @@ export class Parts {
 
   constructor(options: PartsOptions) {
     const { log, timers, slots, stats } = this;
-    const { runDir, loadConfig } = options;
+    const { runDir } = options;
     const adopted = options.adoption && withSecrets(options.adoption.state, options.config);
     const { config = options.config, environments } = adopted ?? {};
     const configs = new PoolConfigs(config, environments?.[0] ?? options.environment, (pool, generation) => {
@@ -206,98 +193,24 @@ export class Parts {
       onRanAgain: ({ name }, message) => log.event("warn", name, message),
     });
 
+    const processes = () => [...children.alive(), ...[...children.templates.alive()].map(ofTemplate)];
+    const groups = () => processGroups(processes());
+    this.usage = new UsageSampler(groups, problem, {
+      onSample: () => this.recycling.lookSoon(),
+      isPressing: () => this.recycling.isPressing,
+    });
+    this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
+
     // The operations.
-    const isStopping = () => this.isStopping;
-    const isReloading = (pool: string) =>
-      pool === BALANCER_POOL ? reload.isAtBalancers : this.reloads.isRunning(pool);
-    const isDeploying = (pool: string) => this.deploys.holds(pool);
-    const rollouts = new Rollouts({
-      ...{ runner, children, coordination, slots, log },
-      policyOf: (pool, generation) => {
-        const policy = configs.policyOf(pool, generation);
-        return options.watch === undefined ? policy : whileWatched(policy);
-      },
-      mayOverlap: (pool, generation) => configs.generation(pool, generation)?.pool.overlap ?? true,
-      examine: (child) => this.health.examine(child),
-    });
-    this.rollouts = rollouts;
-    const operations = new Operations({
-      ...{ runner, rollouts, slots, log, isStopping, isReloading, isDeploying },
-      sizesOf: (pool) => configs.sizesOf(pool),
-      backupsOf: (pool) => configs.pool(pool)?.backups ?? 0,
-      setFloor: (pool, instances) => {
-        const problem = this.autoscaling.setFloor(pool, instances);
-        this.state.changed();
-        return problem;
-      },
-      isAutoscaled: (pool) => configs.scalingOf(pool) !== null,
-    });
-    this.operations = operations;
-    this.turns = new SlotTurns({
-      ...{ runner, coordination, log, publish, isStopping },
-      healthOf: (id) => {
-        const { ejections, failsChecks = false } = children.get(id) ?? {};
-        return (ejections?.size ?? 0) > 0 ? "ejected" : failsChecks ? "failing" : undefined;
-      },
-      getsRequests: (pool) => configs.routes.get(pool) !== undefined,
-      stickyOf: (pool) => configs.routes.get(pool)?.relayed?.sticky,
-    });
-    this.dumps = new Dumps({
-      children,
-      folder: runDir.outputFolder,
-      names: () => [...runner.fleet.pools.flatMap(({ name, slots }) => [name, ...slots.map((slot) => slot.name)])],
-      stalledMs: (id) => this.liveness.stalledMs(id),
-    });
-    this.hooks = new Hooks(log, runDir.path);
-    this.locking = new FleetLocking(runDir.path, log);
-    const reload = new Reload({
-      ...{ runner, rollouts, operations, configs, slots, stats, log, hooks: this.hooks },
-      ...{ loadConfig, publish, isStopping },
-    });
-    this.reload = reload;
-    this.reloads = new ReloadQueue((...args) => reload.run(...args));
-    this.deploys = new Deploys({
-      ...{ runner, rollouts, operations, reload, configs, log, publish, isStopping, hooks: this.hooks },
-      source: options.deploySource,
-      spawnedAt: (id) => children.get(id)?.spawnedAt,
-      examine: async (id) => {
-        const child = children.get(id);
-        if (child === undefined || child.exit !== null) return undefined;
-        return (await this.liveness.ask(child)) ?? (await this.health.examine(child));
-      },
-      openJudge: (pool, limits) => {
-        const routesOf = () => configs.routes.get(pool)?.routes ?? [];
-        return openJudge(pool, limits, { children, routesOf, counts: this.judged, usage: this.usage });
-      },
-      countRequests: (pool, id) => {
-        const process = children.get(id);
-        if (process !== undefined) this.judged.know(process);
-        const ids = new Set([id]);
-        // A balancer forgets a process that has left, an instance has a final report, and a command has none.
-        return () => Math.max(this.judged.armOf(pool, [], ids).requests, process?.stats.last?.requestsTotal ?? 0);
-      },
-      rateOf: (pool) => stats.totals(pool, performance.now()).requestsPerSecond,
-      isReloading: () => this.reloads.isBusy,
-      saveState: () => {
-        this.state.changed();
-        return this.state.saved();
-      },
-      publishOnce: (change) => publishing.publishOnce(change),
-      periodMs: Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined,
-    });
-    this.deploys.last.restoreSources(adopted?.deployed, adopted?.formerlyDeployed);
-    this.recycling = new Recycling({
-      ...{ children, rollouts, log },
-      fleet: () => runner.fleet,
-      limitsOf: (pool) => configs.recycleLimitsOf(pool),
-      mayBegin: (pool) => !isStopping() && !isReloading(pool) && !isDeploying(pool),
-      memoryOf: (child, metric) => this.memoryOf(child, metric),
-      requestsOf: (pool) => stats.totals(pool, performance.now()).requestsTotal,
-    });
+    const made = createOperations(this, options, adopted);
+    ({ rollouts: this.rollouts, operations: this.operations, turns: this.turns, dumps: this.dumps } = made);
+    ({ hooks: this.hooks, locking: this.locking, reload: this.reload, reloads: this.reloads } = made);
+    ({ deploys: this.deploys, recycling: this.recycling } = made);
+    ({ autoscaling: this.autoscaling, agentCheck: this.agentCheck } = made);
 
     this.state = new StateKeeper({
       ...{ runDir, runner, configs, children, slots, stats, coordination, log },
-      areBalancersMixed: () => reload.areBalancersMixed,
+      areBalancersMixed: () => this.reload.areBalancersMixed,
       floors: () => this.autoscaling.floors(),
       deployed: () => this.deploys.last.sources,
       undecided: () => this.deploys.undecided,
@@ -306,7 +219,7 @@ export class Parts {
     runner.watch(() => this.state.changed());
     if (options.adoption !== undefined) {
       const { state, strangers } = options.adoption;
-      reload.areBalancersMixed = state.areBalancersMixed;
+      this.reload.areBalancersMixed = state.areBalancersMixed;
       this.state.startedAt = state.startedAt;
       this.adoption = new FleetAdoption(
         {
@@ -321,18 +234,12 @@ export class Parts {
 
     // Communication with the processes, their output and their figures.
     this.channel = childServer(runDir.channelSocket, children, log);
-    const processes = () => [...children.alive(), ...[...children.templates.alive()].map(ofTemplate)];
     this.outputs = new OutputPoller({
       folder: runDir.outputFolder,
       files: () => processes().map(({ output }) => output),
       isBusy: () => options.isLogBusy?.() === true,
       isSettled: () => options.isLogSettled?.() ?? true,
       problem,
-    });
-    const groups = () => processGroups(processes());
-    this.usage = new UsageSampler(groups, problem, {
-      onSample: () => this.recycling.lookSoon(),
-      isPressing: () => this.recycling.isPressing,
     });
     this.series = new SeriesKeeper({
       ...{ children, stats, usage: this.usage, fleet: () => runner.fleet },
@@ -360,39 +267,11 @@ export class Parts {
           return name === BALANCER_POOL ? [] : [{ name, generation, instances: wanted, release }];
         }),
     });
-    this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
-    const reportEveryMs = Number(options.environment.PACELINE_REPORT_EVERY_MS);
-    this.autoscaling = new Autoscaling({
-      ...{ runner, rollouts, log, isStopping },
-      samples: new LoadSamples({ children, usage: this.usage }),
-      configOf: (pool) => configs.scalingOf(pool),
-      isBusy: (pool) => {
-        const rollout = rollouts.of(pool)?.kind ?? "recycle";
-        return isReloading(pool) || isDeploying(pool) || operations.isScaling(pool) || rollout !== "recycle";
-      },
-      periodMs: reportEveryMs > 0 ? reportEveryMs : undefined,
-    });
-    this.autoscaling.restoreFloors(adopted?.floors ?? []);
-    const serving = () => runner.fleet.pools.filter(({ name }) => configs.routes.get(name) !== undefined);
-    this.agentCheck = new AgentCheck({
-      ...{ log, isStopping, pools: serving },
-      loads: (now) =>
-        [...children.alive()].flatMap(({ stats }) =>
-          serving().flatMap(({ name }) => stats.relayedLoad(name, now) ?? []),
-        ),
-    });
   }
 
   /** Where clients connect. */
   get urls(): string[] {
     return [...this.sockets.map(({ url }) => url), ...this.slotSockets.urls];
-  }
-
-  private memoryOf({ pid }: LiveProcess, metric: "rss" | "pss"): { bytes: number; at: number } | undefined {
-    if (pid === null) return undefined;
-    if (metric === "pss") return this.pss.follow(pid) ?? undefined;
-    const usage = this.usage.peek(pid);
-    return usage && { bytes: usage.rssBytes, at: usage.at };
   }
 
   /** Opens files again that were removed. */

@@ -1,77 +1,46 @@
-/** The supervisor from start to end; parts.ts creates and connects its parts. */
+/** The supervisor from start to end; parts.ts creates and connects its parts, fleet-view.ts has what clients see. */
 import { AdminListener } from "./control/admin-listener.js";
-import type {
-  DeathDetails,
-  FigureHistory,
-  Heir,
-  OpenRequestStatus,
-  OperationResult,
-  PageAccess,
-  ProgressListener,
-  Status,
-  SupervisorApi,
-} from "./control/api.js";
-import { type Fleet, findPool, processId } from "./core/fleet.js";
+import type { Heir, OperationResult, ProgressListener, SupervisorApi } from "./control/api.js";
+import { type Fleet, findPool } from "./core/fleet.js";
 import type { Caller } from "./core/history.js";
-import type { FleetConfig } from "./core/model.js";
-import { HAS_STOPPED, isAbout } from "./core/words.js";
+import { HAS_STOPPED } from "./core/words.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
-import { type Family, type TextFormat, textOf } from "./metrics/exposition.js";
-import { familiesOf } from "./metrics/families.js";
-import { diffFleet } from "./operations/fleet-diff.js";
+import { FleetView } from "./fleet-view.js";
 import { readiness, wantedSlots } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
 import { Observers } from "./operations/observers.js";
 import { STOPPING } from "./operations/operations.js";
 import { OperatorCommands } from "./operations/operator-commands.js";
-import { Records } from "./operations/records.js";
 import { watchSignals } from "./operations/signals.js";
-import { buildStatus } from "./operations/status.js";
-import type { Watch } from "./operations/watch/watch.js";
 import { Parts } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
-import { detailsOf, readReports } from "./run-dir/death-files.js";
-import { PageToken } from "./run-dir/page-token.js";
 import { layOut, openCertificates, openSockets, startParts, watchFiles } from "./starting.js";
 import type { FleetOutcome, Supervisor, SupervisorOptions } from "./supervisor-options.js";
 import { TakeOver } from "./take-over.js";
 
-/** Of a fleet without an https address. */
-const NO_CERTIFICATES: SupervisorApi["certificates"] = {
-  views: () => [],
-  renew: async () => ({ ok: false, code: "invalid", message: "no address of this fleet is https; see docs/tls.md" }),
-};
-/** The most deaths that clients get. */
-const MAX_DEATHS = 100;
-
 /** Creates a supervisor; nothing is started yet. */
 export function createSupervisor(options: SupervisorOptions): Supervisor {
-  return new FleetSupervisor(options);
+  return new FleetSupervisor(new Parts(options), options);
 }
 
-class FleetSupervisor implements Supervisor {
+class FleetSupervisor extends FleetView implements Supervisor {
   readonly ended: Promise<FleetOutcome>;
   private resolveEnded: (end: FleetOutcome) => void = () => {};
-  private readonly startedAt: number;
-  private readonly parts: Parts;
   private readonly commands: OperatorCommands;
   private readonly admin: AdminListener;
-  private readonly pageToken: PageToken;
-  readonly records: Records;
   private readonly observers: Observers;
   private stopping: Promise<OperationResult> | undefined;
   private unwatchSignals = () => {};
   /** What a stop does after the fleet was handed over. */
   private stopInstead: (() => void) | undefined;
-  private watch: Watch | undefined;
   private takeOver: TakeOver | undefined;
 
-  constructor(private readonly options: SupervisorOptions) {
+  constructor(parts: Parts, options: SupervisorOptions) {
+    super(parts, options);
     this.ended = new Promise((resolve) => {
       this.resolveEnded = resolve;
     });
-    this.parts = new Parts(options);
-    this.commands = new OperatorCommands(this.parts, {
+    this.commands = new OperatorCommands(parts, {
       onReloading: () => options.observer?.reloading(),
       onReloadEnded: (result, pool) => {
         options.observer?.reloaded(result);
@@ -79,7 +48,7 @@ class FleetSupervisor implements Supervisor {
       },
       onConfigChanged: () => {
         this.listenBeside();
-        if (!this.parts.isStopping) void this.parts.certificates?.follow(this.parts.configs.fleet);
+        if (!parts.isStopping) void parts.certificates?.follow(parts.configs.fleet);
       },
       onConfigInService: () => {
         this.takeOver?.reloaded();
@@ -87,20 +56,16 @@ class FleetSupervisor implements Supervisor {
       },
     });
     const warn = (message: string) => this.warn(message);
-    this.pageToken = new PageToken(options.runDir.path, warn);
-    this.records = new Records(options.runDir);
     this.admin = new AdminListener({ warn, supervisor: this, token: () => this.tokenOfPage() });
     const { runDir, version, environment } = options;
     this.observers = new Observers({
-      ...this.parts,
-      ...{ runDir: runDir.path, version, environment, isStopping: () => this.parts.isStopping },
+      ...parts,
+      ...{ runDir: runDir.path, version, environment, isStopping: () => parts.isStopping },
       families: () => this.families(),
-      problem: () => options.problem?.() ?? this.parts.state.problem,
+      problem: () => this.problem(),
       logStatus: () => options.logStatus?.() ?? null,
     });
-    this.parts.onSpans = (recorded) => this.observers.heard(recorded);
-    const { startedAt = Date.now() } = options.adoption?.state ?? {};
-    this.startedAt = performance.now() - Math.max(0, Date.now() - startedAt);
+    parts.onSpans = (recorded) => this.observers.heard(recorded);
   }
 
   // Start.
@@ -157,67 +122,7 @@ class FleetSupervisor implements Supervisor {
     });
   }
 
-  // Control socket requests.
-
-  status(): Status {
-    const { parts, options } = this;
-    const wanted = wantedSlots(parts.runner.fleet);
-    // Without pools if the control socket responds before they are added.
-    const allReady = parts.runner.fleet.pools.length > 0 && wanted.every(({ name }) => parts.slots.of(name).everReady);
-    return buildStatus({
-      ...parts,
-      fleet: parts.runner.fleet,
-      startedAt: this.startedAt,
-      version: options.version,
-      state: parts.isStopping ? "stopping" : allReady ? "running" : "starting",
-      listen: parts.urls,
-      watch: this.watch?.status ?? null,
-      problem: options.problem?.() ?? parts.state.problem,
-      logStatus: options.logStatus?.() ?? null,
-      rolledBack: options.rolledBack ?? null,
-    });
-  }
-
-  history(...args: Parameters<SupervisorApi["history"]>): FigureHistory {
-    return this.parts.series.read(...args);
-  }
-
-  async openRequests(name?: string): Promise<{ requests: OpenRequestStatus[] }> {
-    const open = await this.parts.coordination.openRequests();
-    const requests = open.flatMap(({ upstream, ...request }) => {
-      const slot = upstream.slice(0, upstream.indexOf("#"));
-      return isAbout(slot, name) ? [{ name: slot, ...request }] : [];
-    });
-    return { requests };
-  }
-
-  deaths(): { deaths: DeathDetails[] } {
-    return { deaths: readReports(this.options.runDir.deathsFolder).slice(0, MAX_DEATHS).map(detailsOf) };
-  }
-
-  page(): PageAccess {
-    const { listen, mayWrite = false } = this.parts.configs.fleet.admin ?? {};
-    if (listen == null) return { url: null, mayWrite };
-    const { host, port } = listen;
-    return { url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/#token=${this.tokenOfPage()}`, mayWrite };
-  }
-
-  private tokenOfPage(): string | undefined {
-    return this.pageToken.of(this.parts.configs.fleet.admin?.tokenFile);
-  }
-
-  metrics(format: TextFormat): string {
-    return textOf(this.families(), format);
-  }
-
-  private families(): Family[] {
-    const { children, runner, routes, configs } = this.parts;
-    const slots = runner.fleet.pools.flatMap((pool) => pool.slots);
-    const ids = new Map(slots.map(({ name, member }) => [name, processId(name, member.process.attempt)]));
-    const latenciesOf = (slot: string) => children.get(ids.get(slot) ?? "")?.stats.latencyTotals;
-    const pools = configs.fleet.pools.map(({ name }) => name);
-    return familiesOf(this.status(), latenciesOf, routes.all(pools), this.certificates.views());
-  }
+  // Commands.
 
   scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
     return this.commands.scale(...args);
@@ -255,29 +160,12 @@ class FleetSupervisor implements Supervisor {
     return this.observers.testAlerts(onProgress);
   }
 
-  get certificates(): SupervisorApi["certificates"] {
-    return this.parts.certificates ?? NO_CERTIFICATES;
-  }
-
   lock(...args: Parameters<SupervisorApi["lock"]>): OperationResult {
     return this.commands.lock(...args);
   }
 
   unlock(...args: Parameters<SupervisorApi["unlock"]>): OperationResult {
     return this.commands.unlock(...args);
-  }
-
-  diff(...[pool, environment, release]: Parameters<SupervisorApi["diff"]>): Promise<OperationResult> {
-    const { configs, children, runner, deploys, reload } = this.parts;
-    const { peekConfig, loadConfig, runtimes, deploySource } = this.options;
-    const sides =
-      release === undefined
-        ? { loadConfig: peekConfig ?? loadConfig, refusal: (next: FleetConfig) => reload.refusal(next, pool) }
-        : {
-            loadConfig: () => deploySource.peekRelease(release, configs.fleet.name),
-            refusal: (next: FleetConfig) => deploys.refusalOf(next),
-          };
-    return diffFleet({ configs, children, fleet: () => runner.fleet, runtimes, ...sides }, pool, environment);
   }
 
   replaceConfig(config: object): string | undefined {
@@ -341,17 +229,6 @@ class FleetSupervisor implements Supervisor {
     return (await parts.runner.until(settled)) ?? STOPPING;
   }
 
-  names(): string[] {
-    const { runner, children } = this.parts;
-    const { pools } = runner.fleet;
-    return [
-      ...pools.map(({ name }) => name),
-      ...pools.flatMap(({ slots }) => slots.map(({ name }) => name)),
-      ...[...children.templates.alive()].map(({ name }) => name),
-      "paceline",
-    ];
-  }
-
   ownSockets(): number[] {
     const { inheritedSockets } = this.options;
     if (inheritedSockets?.isForeign) return [];
@@ -372,30 +249,6 @@ class FleetSupervisor implements Supervisor {
       if (!result.ok && !parts.isStopping)
         this.warn(`not all was restarted: ${result.message}; run paceline restart all and paceline restart balancer`);
     }
-  }
-
-  warn(message: string): void {
-    this.parts.log.event("warn", "paceline", message);
-  }
-
-  recentEvents(): ReturnType<SupervisorApi["recentEvents"]> {
-    return this.parts.log.recentEvents();
-  }
-
-  recentLog(name: string | undefined): ReturnType<SupervisorApi["recentLog"]> {
-    return this.parts.log.recentLog(name);
-  }
-
-  onEvent(...args: Parameters<SupervisorApi["onEvent"]>): () => void {
-    return this.parts.log.onEvent(...args);
-  }
-
-  onRecorded(...[listener]: Parameters<SupervisorApi["onRecorded"]>): () => void {
-    return this.parts.recordings.add(listener);
-  }
-
-  onLog(...args: Parameters<SupervisorApi["onLog"]>): () => void {
-    return this.parts.log.onLog(...args);
   }
 
   // End.

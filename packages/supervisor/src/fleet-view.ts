@@ -1,0 +1,167 @@
+/** What clients of the control socket see of a fleet; nothing here changes it. */
+import type {
+  DeathDetails,
+  FigureHistory,
+  OpenRequestStatus,
+  OperationResult,
+  PageAccess,
+  Status,
+  SupervisorApi,
+} from "./control/api.js";
+import { processId } from "./core/fleet.js";
+import type { FleetConfig } from "./core/model.js";
+import { isAbout } from "./core/words.js";
+import { type Family, type TextFormat, textOf } from "./metrics/exposition.js";
+import { familiesOf } from "./metrics/families.js";
+import { diffFleet } from "./operations/fleet-diff.js";
+import { wantedSlots } from "./operations/fleet-questions.js";
+import { buildStatus } from "./operations/status.js";
+import type { Watch } from "./operations/watch/watch.js";
+import type { Parts } from "./parts.js";
+import { detailsOf, readReports } from "./run-dir/death-files.js";
+import { Records } from "./run-dir/history-files.js";
+import { PageToken } from "./run-dir/page-token.js";
+import type { SupervisorOptions } from "./supervisor-options.js";
+
+/** Of a fleet without an https address. */
+const NO_CERTIFICATES: SupervisorApi["certificates"] = {
+  views: () => [],
+  renew: async () => ({ ok: false, code: "invalid", message: "no address of this fleet is https; see docs/tls.md" }),
+};
+/** The most deaths that clients get. */
+const MAX_DEATHS = 100;
+
+export abstract class FleetView {
+  private readonly startedAt: number;
+  private readonly pageToken: PageToken;
+  readonly records: Records;
+  protected watch: Watch | undefined;
+
+  constructor(
+    protected readonly parts: Parts,
+    protected readonly options: SupervisorOptions,
+  ) {
+    this.pageToken = new PageToken(options.runDir.path, (message) => this.warn(message));
+    this.records = new Records(options.runDir);
+    const { startedAt = Date.now() } = options.adoption?.state ?? {};
+    this.startedAt = performance.now() - Math.max(0, Date.now() - startedAt);
+  }
+
+  status(): Status {
+    const { parts, options } = this;
+    const wanted = wantedSlots(parts.runner.fleet);
+    // Without pools if the control socket responds before they are added.
+    const allReady = parts.runner.fleet.pools.length > 0 && wanted.every(({ name }) => parts.slots.of(name).everReady);
+    return buildStatus({
+      ...parts,
+      fleet: parts.runner.fleet,
+      startedAt: this.startedAt,
+      version: options.version,
+      state: parts.isStopping ? "stopping" : allReady ? "running" : "starting",
+      listen: parts.urls,
+      watch: this.watch?.status ?? null,
+      problem: this.problem(),
+      logStatus: options.logStatus?.() ?? null,
+      rolledBack: options.rolledBack ?? null,
+    });
+  }
+
+  /** Returns a problem with the fleet's surroundings, or with its state file. */
+  protected problem(): string | null {
+    return this.options.problem?.() ?? this.parts.state.problem;
+  }
+
+  history(...args: Parameters<SupervisorApi["history"]>): FigureHistory {
+    return this.parts.series.read(...args);
+  }
+
+  async openRequests(name?: string): Promise<{ requests: OpenRequestStatus[] }> {
+    const open = await this.parts.coordination.openRequests();
+    const requests = open.flatMap(({ upstream, ...request }) => {
+      const slot = upstream.slice(0, upstream.indexOf("#"));
+      return isAbout(slot, name) ? [{ name: slot, ...request }] : [];
+    });
+    return { requests };
+  }
+
+  deaths(): { deaths: DeathDetails[] } {
+    return { deaths: readReports(this.options.runDir.deathsFolder).slice(0, MAX_DEATHS).map(detailsOf) };
+  }
+
+  page(): PageAccess {
+    const { listen, mayWrite = false } = this.parts.configs.fleet.admin ?? {};
+    if (listen == null) return { url: null, mayWrite };
+    const { host, port } = listen;
+    return { url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/#token=${this.tokenOfPage()}`, mayWrite };
+  }
+
+  protected tokenOfPage(): string | undefined {
+    return this.pageToken.of(this.parts.configs.fleet.admin?.tokenFile);
+  }
+
+  metrics(format: TextFormat): string {
+    return textOf(this.families(), format);
+  }
+
+  protected families(): Family[] {
+    const { children, runner, routes, configs } = this.parts;
+    const slots = runner.fleet.pools.flatMap((pool) => pool.slots);
+    const ids = new Map(slots.map(({ name, member }) => [name, processId(name, member.process.attempt)]));
+    const latenciesOf = (slot: string) => children.get(ids.get(slot) ?? "")?.stats.latencyTotals;
+    const pools = configs.fleet.pools.map(({ name }) => name);
+    return familiesOf(this.status(), latenciesOf, routes.all(pools), this.certificates.views());
+  }
+
+  get certificates(): SupervisorApi["certificates"] {
+    return this.parts.certificates ?? NO_CERTIFICATES;
+  }
+
+  diff(...[pool, environment, release]: Parameters<SupervisorApi["diff"]>): Promise<OperationResult> {
+    const { configs, children, runner, deploys, reload } = this.parts;
+    const { peekConfig, loadConfig, runtimes, deploySource } = this.options;
+    const sides =
+      release === undefined
+        ? { loadConfig: peekConfig ?? loadConfig, refusal: (next: FleetConfig) => reload.refusal(next, pool) }
+        : {
+            loadConfig: () => deploySource.peekRelease(release, configs.fleet.name),
+            refusal: (next: FleetConfig) => deploys.refusalOf(next),
+          };
+    return diffFleet({ configs, children, fleet: () => runner.fleet, runtimes, ...sides }, pool, environment);
+  }
+
+  names(): string[] {
+    const { runner, children } = this.parts;
+    const { pools } = runner.fleet;
+    return [
+      ...pools.map(({ name }) => name),
+      ...pools.flatMap(({ slots }) => slots.map(({ name }) => name)),
+      ...[...children.templates.alive()].map(({ name }) => name),
+      "paceline",
+    ];
+  }
+
+  /** Reports a problem in the events and the log. */
+  warn(message: string): void {
+    this.parts.log.event("warn", "paceline", message);
+  }
+
+  recentEvents(): ReturnType<SupervisorApi["recentEvents"]> {
+    return this.parts.log.recentEvents();
+  }
+
+  recentLog(name: string | undefined): ReturnType<SupervisorApi["recentLog"]> {
+    return this.parts.log.recentLog(name);
+  }
+
+  onEvent(...args: Parameters<SupervisorApi["onEvent"]>): () => void {
+    return this.parts.log.onEvent(...args);
+  }
+
+  onLog(...args: Parameters<SupervisorApi["onLog"]>): () => void {
+    return this.parts.log.onLog(...args);
+  }
+
+  onRecorded(...[listener]: Parameters<SupervisorApi["onRecorded"]>): () => void {
+    return this.parts.recordings.add(listener);
+  }
+}

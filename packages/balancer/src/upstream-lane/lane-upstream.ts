@@ -1,18 +1,16 @@
 /** The lane to one of our instances: many requests at once on one connection, and one write per turn. */
 import type { LaneHello } from "@paceline/wire/lane/hello";
-import { FrameType, RESPONSE_WINDOW_BYTES, readUint32 } from "@paceline/wire/lane/protocol";
+import { FrameType, readUint32 } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
-import { STALL_TICK_MS } from "../upstreams/stall-watch.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { WorkMeter } from "../upstreams/work-meter.js";
-import { LaneConnection, type LaneConnectionServices } from "./lane-connection.js";
+import type { LaneConnectionServices } from "./lane-connection.js";
+import { LaneStalls } from "./lane-stalls.js";
 import { putRequest } from "./request-encoder.js";
-import { MAX_EXTRA_BYTES } from "./response-window.js";
 import type { LaneStream, StreamLane } from "./stream.js";
-import { decideOnStalled, lossAtEnd, StreamTable } from "./stream-table.js";
-import { SentAtTicks, waitingFor } from "./waiting.js";
+import { lossAtEnd, StreamTable } from "./stream-table.js";
 
 interface LaneServices extends LaneConnectionServices {
   /** The maximum number of non-idempotent requests on one lane that have not started. */
@@ -24,39 +22,21 @@ interface LaneServices extends LaneConnectionServices {
 /** Above this many queued bytes the lane accepts no new request. */
 const MAX_WAITING_BYTES = 1 << 20;
 
-export class LaneUpstreamClient extends LaneConnection implements UpstreamClient, StreamLane {
+export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, StreamLane {
   readonly isBatched = true;
   /** The instance's initial window for a request's body, from its HELLO. */
   requestWindow = 0;
   /** Bytes of bodies sent and not granted again, over all streams. */
   unread = 0;
-  private readonly streams = new StreamTable(this);
+  protected readonly streams = new StreamTable(this);
   private readonly touched: LaneStream[] = [];
   private notStartedUnsafe = 0;
-  /** Requests that were sent and for which no frame has arrived. */
-  private unanswered = 0;
   /** Requests that were sent and whose handler is not known to have returned. */
   private notReturned = 0;
   private isRoomDue = false;
-  private readonly sentAtTicks = new SentAtTicks();
-  /** The number of requests sent on the current lane. */
-  private sequence = 0;
-  /** Bytes that may still arrive for cancelled streams. */
-  private bytesOfCancelled = 0;
-  /** Replies to CANCEL and WITHDRAW that have not arrived. */
-  private owedCancelled = 0;
-  /** The number of this lane in the instance's scoreboard; 0 without one. */
-  private number = 0;
-  private maxStreams: number;
+  protected maxStreams: number;
   private drains = 0;
   private onEmpty: (() => void) | undefined;
-  /** The request the instance is running now: its last frame was STARTED. */
-  private atWork: LaneStream | undefined;
-  /**
-   * Without a scoreboard: a request whose client has gone, and which the instance may be running until it sends a frame; empty if
-   * it may as well be another one.
-   */
-  private leftAtWork: string | undefined;
 
   constructor(
     protected override readonly services: LaneServices,
@@ -74,11 +54,6 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
 
   get connections(): number {
     return this.state === "closed" ? 0 : 1;
-  }
-
-  /** Of the requests without a frame, one may be running. */
-  get notStarted(): number {
-    return Math.max(0, this.unanswered - 1);
   }
 
   /** The handler of an abandoned request may be running, too, until the instance has replied. */
@@ -101,13 +76,6 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     // It waits for HELLO, which may not come.
     if (!isReady) this.services.onBusy();
     return stream;
-  }
-
-  protected override connect(): void {
-    this.atWork = this.leftAtWork = undefined;
-    this.sequence = this.bytesOfCancelled = this.owedCancelled = 0;
-    this.sentAtTicks.clear();
-    super.connect();
   }
 
   /** A lane is kept as long as its instance lives; an idle one costs a descriptor. */
@@ -287,19 +255,6 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     if (this.streams.active === 0 && this.state === "greeting") this.drop();
   }
 
-  private noteLeft(stream: LaneStream): void {
-    const { atWork } = this;
-    if (this.leftAtWork !== undefined || (atWork?.receiver !== undefined && atWork !== stream)) return;
-    this.leftAtWork = this.onlyCandidate() === stream ? stream.receiver?.request.describe() : "";
-  }
-
-  private sendCancel(stream: LaneStream): void {
-    const most = this.maxStreams * RESPONSE_WINDOW_BYTES + MAX_EXTRA_BYTES;
-    this.bytesOfCancelled = Math.min(this.bytesOfCancelled + stream.responseWindow.size, most);
-    this.owedCancelled++;
-    this.output.frames.empty(FrameType.CANCEL, stream.id);
-  }
-
   /** Fails a request whose response head cannot be forwarded. */
   refuse(stream: LaneStream, problem: string): void {
     this.services.onProblem(`the instance at ${this.path} responded ${problem}`);
@@ -321,81 +276,6 @@ export class LaneUpstreamClient extends LaneConnection implements UpstreamClient
     if (stream.isTouched) return;
     stream.isTouched = true;
     this.touched.push(stream);
-  }
-
-  // Stalls.
-
-  countStall(weight: number): number {
-    // A stalled instance stays stalled without requests, so that the next request need not find out.
-    if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
-    // STARTED of one request is not a frame for the others sent with it.
-    const ticks = this.tickStall(weight, this.unanswered > 0);
-    // During a late tick the instance was perhaps not to blame.
-    if (weight === 1) this.moveWaiting();
-    return ticks;
-  }
-
-  /** Moves requests that have waited behind a running handler for longer than most requests of their pool take. */
-  private moveWaiting(): void {
-    this.sentAtTicks.tick(this.sequence);
-    const { moveAfterMs } = this.work;
-    if (moveAfterMs === Number.POSITIVE_INFINITY || this.notStarted === 0) return;
-    const unanswered = this.streams.unanswered();
-    const upTo = this.sentAtTicks.before(Math.ceil(moveAfterMs / STALL_TICK_MS));
-    if (upTo === 0 || unanswered[0] === undefined || unanswered[0].sequence > upTo) return;
-    for (const stream of waitingFor(unanswered, readScoreboard(this.path, this.number), upTo)) {
-      if (stream.receiver?.canMove !== true) continue;
-      this.sendCancel(stream);
-      stream.lose("freed");
-    }
-    this.output.flushSoon();
-  }
-
-  /**
-   * Reassigns the requests of a stalled instance that have not started: idempotent ones at once, others when the instance
-   * confirms it.
-   */
-  reassign(): void {
-    for (const stream of this.streams.underWay()) {
-      if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
-    }
-    const unanswered = this.streams.unanswered();
-    const work = readScoreboard(this.path, this.number);
-    const decisions = decideOnStalled(unanswered, work, this.atWork?.receiver !== undefined);
-    for (const [at, stream] of unanswered.entries()) {
-      const decision = decisions[at];
-      const { receiver } = stream;
-      const mayGo = decision === "uncertain" && stream.isIdempotent ? receiver?.canRepeat : receiver?.canMove;
-      if (decision === "stays" || mayGo !== true) continue;
-      if (!stream.isIdempotent) {
-        stream.isWithdrawn = true;
-        this.owedCancelled++;
-        this.output.frames.empty(FrameType.WITHDRAW, stream.id);
-        continue;
-      }
-      this.sendCancel(stream);
-      stream.lose(decision === "freed" ? "freed" : "stalled");
-    }
-    this.output.flushSoon();
-  }
-
-  runningRequest(): string | undefined {
-    if (this.leftAtWork !== undefined) return this.leftAtWork || undefined;
-    const work = readScoreboard(this.path, this.number);
-    const stream =
-      work?.on === "ours"
-        ? this.streams.underWay().find(({ sequence }) => sequence >>> 0 === work.request)
-        : work === undefined
-          ? this.onlyCandidate()
-          : undefined;
-    return stream?.receiver?.request.describe();
-  }
-
-  /** Without a scoreboard: returns the request that said STARTED last, or the only one there is. */
-  private onlyCandidate(): LaneStream | undefined {
-    if (this.atWork?.receiver !== undefined) return this.atWork;
-    const [first, ...others] = this.streams.underWay();
-    return others.length === 0 ? first : undefined;
   }
 
   overdue(): undefined {

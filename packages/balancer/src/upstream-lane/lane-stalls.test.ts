@@ -1,7 +1,7 @@
 /** Which requests of a busy instance move, and that none does which may have started. */
 import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import { describe, expect, it } from "vitest";
-import { SentAtTicks, waitingFor } from "./waiting.js";
+import { SentAtTicks, waitingFor } from "./lane-stalls.js";
 
 const sent = (...sequences: number[]) => sequences.map((sequence) => ({ sequence, isIdempotent: true }));
 

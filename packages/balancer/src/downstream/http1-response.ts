@@ -113,10 +113,6 @@ export class Http1Response implements DownstreamResponse {
     return this.writer.takeBack(this.connection);
   }
 
-  /**
-   * Ends a response that lasts, if it is between two frames or events. Returns "goodbye" if the client says goodbye, too,
-   * "whole" if the response is complete, undefined if it cannot end now.
-   */
   endEarly(): "goodbye" | "whole" | undefined {
     const { lasting } = this;
     if (lasting?.isBetween !== true || this.endedEarlyAt > 0) return undefined;

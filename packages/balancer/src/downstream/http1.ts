@@ -1,6 +1,5 @@
-/** One HTTP/1 client connection: reads its requests one after another and sends the responses. */
+/** One HTTP/1 client connection: reads its requests one after another and sends the responses; http1-ending.ts has its end. */
 import { leaveToCollector, type OpenRequest } from "@paceline/wire";
-import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader, type BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -8,23 +7,11 @@ import { HEAD_INCOMPLETE, HEAD_REFUSED, type RequestHead } from "../http1/reques
 import type { ResponseHead } from "../http1/response-head.js";
 import { findRoute } from "../routing/route.js";
 import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } from "../transport/transport.js";
-import type { Downstream, LocalStatus } from "./downstream.js";
-import { Http1Response } from "./http1-response.js";
-import { ClientMemory, Input, MAX_AHEAD_BYTES } from "./input.js";
-import { GOODBYE_MS, lastsThroughDrain } from "./lasting-response.js";
+import type { LocalStatus } from "./downstream.js";
+import { Http1Ending, type State } from "./http1-ending.js";
+import { MAX_AHEAD_BYTES } from "./input.js";
 import { challengePage, secureLocation } from "./local-response.js";
-import { CHUNK_UNITS, ClientReading, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
-
-type State =
-  /** Between requests, or within a head. */
-  | "head"
-  /** A request is in progress. */
-  | "exchange"
-  /** The last response and FIN were sent. Further input is dropped, because a reset could destroy the response. */
-  | "lingering"
-  /** Finished, except for bytes that the client has not read. Counts as a connection until the descriptor is closed. */
-  | "closing"
-  | "closed";
+import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
 
 function keepingReader(): BodyReader {
   const reader = new BodyReader();
@@ -39,24 +26,12 @@ function beginsHttp2(bytes: Buffer, start: number, end: number): boolean {
   return end - start >= HTTP2_LINE.length && bytes.subarray(start, start + HTTP2_LINE.length).equals(HTTP2_LINE);
 }
 
-/** How long a client may keep sending after its last response, in milliseconds. */
-const LINGER_MS = 2000;
 /** To a client with too many connections. */
 const RETRY_SOON = "Retry-After: 1\r\n";
 
-export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
-  deadlineAt = Number.POSITIVE_INFINITY;
-  deadlineIndex = -1;
-  private state: State = "head";
-  private readonly input = new Input();
+export class Http1Downstream extends Http1Ending implements ConnectionOwner, BodySink {
   /** Reads bodies; created for the first one. */
   private reader: BodyReader | undefined;
-  readonly response: Http1Response;
-  private readonly exchange: Exchange;
-  /** Whether another request may follow the current one. */
-  staysOpen = true;
-  private readonly reading: ClientReading;
-  private readonly memory: ClientMemory;
   /** What a proxy in front has said of the client's connection; null: there is none. */
   saidEnds: Ends | undefined | null = null;
   /** Every request is redirected to https on this port; undefined: none is. */
@@ -67,22 +42,17 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
   /** In state "head": responses are unsent, and the deadline is that of sending. */
   private isSending = false;
   private wasServed = false;
-  /** Whether the client of a tunnel has not sent FIN yet. */
-  private maySend = false;
 
   constructor(
-    private readonly relay: Relay,
-    private readonly connection: Connection,
-    readonly peer: Peer,
+    relay: Relay,
+    connection: Connection,
+    peer: Peer,
     /** Called when the descriptor is closed, so that a drain notices the last one. */
     private readonly onGone: (gone: Http1Downstream) => void,
     /** Called instead of a refusal if the first bytes are those of HTTP/2; undefined: it is refused. */
     private readonly onHttp2?: (client: Http1Downstream, connection: Connection, received: Buffer) => void,
   ) {
-    this.exchange = new Exchange(relay, this, peer);
-    this.memory = new ClientMemory(relay, connection, this.input, this);
-    this.reading = new ClientReading(connection, relay.turnShare, relay.budget, this);
-    this.response = new Http1Response(relay, connection, this.memory);
+    super(relay, connection, peer);
     const { identity } = this.exchange.request;
     if (identity?.isInResponse === true) this.response.identity = identity;
     this.response.isSecure = peer.secure !== undefined;
@@ -120,20 +90,9 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     return this.wasServed && this.input.length === 0;
   }
 
-  /** Closes the connection of a client that owes a request, for another client. */
-  giveWay(): void {
-    if (this.input.length > 0) this.abort();
-    else this.close();
-  }
-
   /** Returns the request that an instance has not finished; undefined if there is none. */
   openRequest(): OpenRequest | undefined {
     return this.exchange.outcome.openRequest();
-  }
-
-  /** Closes the connection if no request is in progress or arriving; called at the end of a drain's grace. */
-  closeIfIdle(): void {
-    if (this.state === "head" && this.input.length === 0) this.close();
   }
 
   // Called by the connection.
@@ -159,17 +118,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   private get isBodyComplete(): boolean {
     return this.reader === undefined || this.reader.isComplete;
-  }
-
-  private forgetInput(): void {
-    this.input.clear();
-    if (this.memory.hasAhead) this.countAhead();
-  }
-
-  private countAhead(): void {
-    if (this.memory.countAhead()) return;
-    this.exchange.onClientGone();
-    this.abort();
   }
 
   /** Reads pending requests as long as they complete at once; others wait for their turn. */
@@ -266,12 +214,10 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
 
   /** Hands over a client that begins with the HTTP/2 preface, with its input so far. Returns false for other clients. */
   private isHttp2(bytes: Buffer, start: number, end: number): boolean {
-    const { onHttp2, relay } = this;
+    const { onHttp2 } = this;
     if (onHttp2 === undefined || this.wasServed || !beginsHttp2(bytes, start, end)) return false;
     const received = Buffer.from(bytes.subarray(start, end));
-    this.state = "closed";
-    this.letGo();
-    relay.deadlines.remove(this);
+    this.handOver();
     onHttp2(this, this.connection, received);
     return true;
   }
@@ -343,58 +289,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.input.freeSpent(this.exchange);
   }
 
-  onEnd(): void {
-    switch (this.state) {
-      case "exchange":
-        this.maySend = false;
-        if (this.exchange.isTunnel) {
-          this.connection.keepAsking();
-          return this.exchange.onRequestEnd();
-        }
-        this.exchange.onClientGone();
-        return this.close();
-      case "head":
-      case "lingering":
-        return this.close();
-    }
-  }
-
-  onClose(): void {
-    if (this.state === "closed") return;
-    this.exchange.onClientGone();
-    this.leave();
-    this.input.freeSpent(this.exchange);
-  }
-
-  /** Called each second: a paused client can disconnect unnoticed. In a tunnel its FIN comes after its remaining bytes. */
-  lookIfLeft(): void {
-    const isOwed = this.state === "exchange";
-    if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset(!this.maySend);
-    else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
-  }
-
-  /** Whether its response may be ended early, because it lasts through a drain. */
-  get isDrained(): boolean {
-    return this.state === "exchange" && lastsThroughDrain(this.relay, this.exchange);
-  }
-
-  /** Ends a response that lasts, between two frames or events. Returns whether it did. */
-  endEarly(): boolean {
-    const { response, exchange, relay } = this;
-    if (response.endedEarlyAt > 0) {
-      if (relay.deadlines.now - response.endedEarlyAt < GOODBYE_MS) return false;
-      exchange.onClientGone();
-      this.abort();
-      return false;
-    }
-    const ended = response.endEarly();
-    if (ended !== "whole") return ended !== undefined;
-    this.staysOpen = this.staysOpen && !relay.isDraining;
-    exchange.onClientGone(exchange.outcome.status);
-    this.endResponse();
-    return true;
-  }
-
   onDeadline(): void {
     switch (this.state) {
       case "head":
@@ -408,12 +302,6 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       case "closing":
         return this.onClosingDeadline();
     }
-  }
-
-  /** A closing connection requires a minimum reading pace, so that it ends. */
-  private onClosingDeadline(): void {
-    this.deadlineAt = this.response.lookAtPace();
-    if (this.deadlineAt === 0) this.cut();
   }
 
   private onSendDeadline(): void {
@@ -460,13 +348,7 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
       return this.readRequests();
     }
     if (wasWhole && this.input.length === 0 && !this.maySend) return this.close();
-    this.state = "lingering";
-    this.memory.countUnread();
-    this.forgetInput();
-    this.reading.leave();
-    this.deadlineAt = this.relay.deadlines.now + LINGER_MS;
-    this.reading.resume(Pause.AHEAD | Pause.UPSTREAM | Pause.UNREAD);
-    this.connection.end();
+    this.linger();
   }
 
   /** Waits for a request; its time starts when the client has read the responses. */
@@ -476,46 +358,8 @@ export class Http1Downstream implements Downstream, ConnectionOwner, BodySink {
     this.deadlineAt = this.isSending ? this.response.beginSlowReading() : this.response.nextRequestBy();
   }
 
-  abort(): void {
-    if (this.state === "closed" || this.state === "closing") return;
-    this.cut();
-  }
-
-  /** The client reads nothing, and others need the memory of its responses. */
-  giveUnreadWay(): void {
-    if (this.state === "exchange") this.exchange.abort();
-    this.cut();
-  }
-
-  private cut(): void {
-    if (this.state === "closed") return;
-    this.leave();
-    this.connection.reset();
-  }
-
-  private close(): void {
-    if (this.state === "closed" || this.state === "closing") return;
-    this.state = "closing";
-    this.letGo();
-    this.memory.countUnread();
-    this.deadlineAt = this.connection.waitingBytes > 0 ? this.response.beginSlowReading() : Number.POSITIVE_INFINITY;
-    this.connection.close(true);
-  }
-
-  /** Handles the closed descriptor. */
-  private leave(): void {
-    if (this.state === "closed") return;
-    this.state = "closed";
-    this.letGo();
-    this.memory.giveBackWaiting();
-    this.relay.deadlines.remove(this);
+  protected onLeft(): void {
     this.onGone(this);
-  }
-
-  private letGo(): void {
-    this.reading.leave();
-    this.forgetInput();
-    this.exchange.leave();
   }
 
   pauseBody(): void {

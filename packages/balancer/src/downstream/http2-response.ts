@@ -228,7 +228,6 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return this.page ?? ownPage(status);
   }
 
-  /** Ends a response that lasts, if it is between two frames or events. Returns false if it cannot end now. */
   endEarly(): "goodbye" | "whole" | undefined {
     const { lasting } = this;
     if (lasting?.isBetween !== true || this.endedEarlyAt > 0) return undefined;

@@ -13,7 +13,7 @@ import type { Ends } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http2Response, type ResponseHost } from "./http2-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
-import { GOODBYE_MS, lastsThroughDrain } from "./lasting-response.js";
+import { endLasting, type LastingClient, lastsThroughDrain } from "./lasting-response.js";
 
 /** The connection, as its streams see it. */
 export interface StreamHost {
@@ -41,7 +41,7 @@ const MAX_KEPT_HEAD_BYTES = 4096;
 
 const NOTHING = new Uint8Array(0);
 
-export class Http2Stream implements Downstream {
+export class Http2Stream implements Downstream, LastingClient {
   deadlineAt = Number.POSITIVE_INFINITY;
   deadlineIndex = -1;
   id = 0;
@@ -247,18 +247,11 @@ export class Http2Stream implements Downstream {
 
   /** Ends a response that lasts, between two frames or events. Returns whether it did. */
   endEarly(): boolean {
-    const { response, exchange, relay } = this;
-    if (response.endedEarlyAt > 0) {
-      if (relay.deadlines.now - response.endedEarlyAt < GOODBYE_MS) return false;
-      exchange.onClientGone();
-      this.abort();
-      return false;
-    }
-    const ended = response.endEarly();
-    if (ended !== "whole") return ended !== undefined;
-    exchange.onClientGone(exchange.outcome.status);
+    return endLasting(this, this.relay.deadlines.now);
+  }
+
+  endResponseEarly(): void {
     this.endResponse();
-    return true;
   }
 
   // Called by the exchange.

@@ -19,13 +19,46 @@ export interface LastingResponse {
 }
 
 /** How long a client that was told goodbye may take to say it, too, in milliseconds. */
-export const GOODBYE_MS = 5000;
+const GOODBYE_MS = 5000;
 
 /** Whether a response lasts at an instance that drains, or in a balancer that does, for `drainCloseDelayMs`. */
 export function lastsThroughDrain({ drainingSince, deadlines, limits }: Relay, exchange: Exchange): boolean {
   if (!exchange.hasResponse) return false;
   const since = Math.min(drainingSince, exchange.outcome.upstream?.leavingSince ?? Number.POSITIVE_INFINITY);
   return deadlines.now - since >= limits.drainCloseDelayMs;
+}
+
+/** A client whose response may last. */
+export interface LastingClient {
+  readonly exchange: Exchange;
+  readonly response: {
+    /** When the response was ended early, in milliseconds of `Deadlines.now`; 0: it was not. */
+    readonly endedEarlyAt: number;
+    /**
+     * Ends a response that lasts, if it is between two frames or events. Returns "goodbye" if the client says goodbye, too, "whole"
+     * if the response is complete, undefined if it cannot end now.
+     */
+    endEarly(): "goodbye" | "whole" | undefined;
+  };
+  abort(): void;
+  /** Completes a response before its upstream does. */
+  endResponseEarly(): void;
+}
+
+/** Ends a response that lasts. Returns whether it did. A client that does not say goodbye in time is cut off. */
+export function endLasting(client: LastingClient, now: number): boolean {
+  const { exchange, response } = client;
+  if (response.endedEarlyAt > 0) {
+    if (now - response.endedEarlyAt < GOODBYE_MS) return false;
+    exchange.onClientGone();
+    client.abort();
+    return false;
+  }
+  const ended = response.endEarly();
+  if (ended !== "whole") return ended !== undefined;
+  exchange.onClientGone(exchange.outcome.status);
+  client.endResponseEarly();
+  return true;
 }
 
 /** A frame with the status 1012, "service restart" (RFC 6455 §5.5.1 and the registry of close codes). */

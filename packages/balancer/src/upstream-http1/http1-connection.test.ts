@@ -7,7 +7,7 @@ import { TurnShare } from "../downstream/reading.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import type { ResponseReceiver } from "../upstreams/upstream-client.js";
 import { Http1UpstreamConnection } from "./http1-connection.js";
-import type { UpstreamConnections } from "./upstream-connections.js";
+import type { UpstreamConnections } from "./request-sender.js";
 
 const UPSTREAMS = 20;
 const READ_BYTES = 60_000;

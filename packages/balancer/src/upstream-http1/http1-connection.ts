@@ -1,22 +1,21 @@
-/** One connection to an upstream: sends a request, reads its response, and is reused if framing allows. */
+/** One connection to an upstream: sends a request (request-sender.ts), reads its response, and is reused if framing allows. */
 import type { OverdueRequest } from "@paceline/wire";
 import { proxyHeader } from "../downstream/proxy-header.js";
-import { CHUNK_UNITS, PacedReading, Pause } from "../downstream/reading.js";
+import { CHUNK_UNITS, Pause } from "../downstream/reading.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
-import type { ForwardedFields } from "../http1/forwarded.js";
-import { type Framing, HEAD_INCOMPLETE, type RequestHead } from "../http1/request-head.js";
+import { HEAD_INCOMPLETE } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
 import type { Connection, ConnectionOwner, Connector } from "../transport/transport.js";
-import {
-  InterimBound,
-  type KeptConnection,
-  type KeptConnections,
-  type ResponseReceiver,
-  type UpstreamLoss,
-  type UpstreamStream,
+import type {
+  KeptConnection,
+  KeptConnections,
+  ResponseReceiver,
+  UpstreamLoss,
+  UpstreamStream,
 } from "../upstreams/upstream-client.js";
-import { AbandonedRequest, DONE_BYTES } from "./abandoned-request.js";
-import type { UpstreamConnections } from "./upstream-connections.js";
+import { AbandonedRequest, DONE_BYTES } from "./after-work.js";
+import { RequestSender } from "./request-sender.js";
+import type { UpstreamConnections } from "./request-sender.js";
 
 type State =
   /** Not connected yet. */
@@ -38,13 +37,15 @@ type State =
 /** One per process: a head is used before the next is parsed. */
 const head = new ResponseHead();
 
-export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner, Connector, KeptConnection {
+export class Http1UpstreamConnection
+  extends RequestSender<Http1UpstreamConnection>
+  implements UpstreamStream, ConnectionOwner, Connector, KeptConnection
+{
   /** In milliseconds of `Deadlines.now`. */
   idleSince = 0;
   /** The client for whose next request it is kept, if it is idle and serves only one client. */
   keptFor: KeptConnections | undefined;
   private state: State = "connecting";
-  private readonly reading: PacedReading;
   private receiver: ResponseReceiver | undefined;
   private readonly body = new BodyReader();
   /** The received part of an incomplete head. */
@@ -52,32 +53,18 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
   private hasHeard = false;
   /** Whether it was used for an earlier request. */
   private isReused = false;
-  private isHeadRequest = false;
-  private requestFraming: Framing = "none";
-  private isRequestSent = false;
   private keepAlive = false;
   private mayWorkOn = false;
   /** Whether the request was sent while the instance worked on the one before: its report may precede the response. */
   private followsWork = false;
   /** Whether the report that the instance is done was read at once. */
   private isDoneRead = true;
-  private readonly interims = new InterimBound();
-  /** When the upstream last made progress with the request, in milliseconds of `Deadlines.now`. */
-  private progressAt: number;
   private abandoned: AbandonedRequest | undefined;
 
-  constructor(
-    readonly upstream: UpstreamConnections<Http1UpstreamConnection>,
-    receiver: ResponseReceiver,
-  ) {
+  constructor(upstream: UpstreamConnections<Http1UpstreamConnection>, receiver: ResponseReceiver) {
+    super(upstream);
     this.receiver = receiver;
-    this.reading = new PacedReading(undefined, upstream.turnShare);
     this.body.dropsLargeTrailers = true;
-    this.progressAt = upstream.deadlines.now;
-  }
-
-  private get connection(): Connection | undefined {
-    return this.reading.connection;
   }
 
   /** Returns the request that the upstream is running, for people; undefined if there is none. */
@@ -94,16 +81,8 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
     return this.state !== "connecting";
   }
 
-  get waitingBytes(): number {
-    return this.connection?.waitingBytes ?? 0;
-  }
-
-  get seesAcknowledgements(): boolean {
-    return this.connection?.seesAcknowledgements === true;
-  }
-
-  acknowledgedBytes(since: number): number {
-    return this.connection?.acknowledgedBytes(since) ?? 0;
+  protected get isTunnel(): boolean {
+    return this.state === "tunnel";
   }
 
   /** Whether the instance is finishing a request, and the next one may be sent before it reports that it is done. */
@@ -143,41 +122,6 @@ export class Http1UpstreamConnection implements UpstreamStream, ConnectionOwner,
 
   onConnectFailed(): void {
     if (this.state === "connecting") this.lose("refused");
-  }
-
-  sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
-    this.interims.begin();
-    this.isHeadRequest = request.isHead;
-    this.requestFraming = request.isUpgrade ? "close" : request.framing;
-    this.isRequestSent = this.requestFraming === "none";
-    if (this.connection === undefined) return;
-    this.upstream.requestWriter.request(this.connection, request, forwarded, isTrusted);
-  }
-
-  sendBody(bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.connection === undefined) return true;
-    this.progressAt = this.upstream.deadlines.now;
-    const writer = this.upstream.requestWriter;
-    return this.requestFraming === "chunked"
-      ? writer.chunk(this.connection, bytes, start, end)
-      : writer.body(this.connection, bytes, start, end);
-  }
-
-  endBody(trailers?: Uint8Array): void {
-    if (this.connection === undefined || this.isRequestSent) return;
-    // Until the upstream has accepted or refused an upgrade, the request cannot end.
-    if (this.requestFraming === "close" && this.state !== "tunnel") return;
-    this.isRequestSent = true;
-    const writer = this.upstream.requestWriter;
-    if (this.requestFraming === "chunked") writer.lastChunk(this.connection, trailers);
-    if (this.state === "tunnel") {
-      writer.flush(this.connection);
-      this.connection.end();
-    }
-  }
-
-  flush(): boolean {
-    return this.connection === undefined || this.upstream.requestWriter.flush(this.connection);
   }
 
   cancel(): void {

@@ -1,0 +1,107 @@
+/** The sending half of a connection to an upstream: writes one request's head and body. */
+import type { ProxyVersion } from "@paceline/wire";
+import type { Deadlines } from "../deadlines.js";
+import { PacedReading, type TurnShare } from "../downstream/reading.js";
+import type { ForwardedFields } from "../http1/forwarded.js";
+import type { HeadWriter } from "../http1/head-writer.js";
+import type { Framing, RequestHead } from "../http1/request-head.js";
+import type { Connection } from "../transport/transport.js";
+import { InterimBound, type ResponseReceiver } from "../upstreams/upstream-client.js";
+
+/** What a connection knows of its upstream, and what it tells it. */
+export interface UpstreamConnections<UpstreamConnection> {
+  readonly deadlines: Deadlines;
+  readonly requestWriter: HeadWriter;
+  readonly turnShare: TurnShare;
+  readonly isForeign: boolean;
+  /** The version of the PROXY header that begins each connection. */
+  readonly sendProxy: ProxyVersion | undefined;
+  /** Whether an abandoned request keeps its place until the upstream has finished it. */
+  readonly holdsPlaces: boolean;
+  /** Whether an instance may continue to work on a request after its response, keeping its place. */
+  readonly awaitsWork: boolean;
+  /** Whether a report that an instance is done may stay unread for a while. */
+  readonly readsDoneLater: boolean;
+  /** The request was abandoned, but the upstream has not finished it. */
+  giveUp(connection: UpstreamConnection): void;
+  /** Set while the upstream may be running a request whose client has gone. */
+  readonly leftAtWork: string | undefined;
+  /** Notes such a request. */
+  noteLeft(request: string | undefined): void;
+  /** The connection is closed. */
+  gone(connection: UpstreamConnection): void;
+  /** The instance has finished the work after its response. @param wasRead whether that was read at once */
+  done(connection: UpstreamConnection, wasRead: boolean): void;
+  /** The connection has no request any more. Returns false if it must not be kept. */
+  keep(connection: UpstreamConnection, receiver: ResponseReceiver): boolean;
+  /** The peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
+  closedWhileKept(connection: UpstreamConnection): boolean;
+}
+
+export abstract class RequestSender<UpstreamConnection> {
+  protected readonly reading: PacedReading;
+  protected isHeadRequest = false;
+  protected requestFraming: Framing = "none";
+  protected isRequestSent = false;
+  protected readonly interims = new InterimBound();
+  /** When the upstream last made progress with the request, in milliseconds of `Deadlines.now`. */
+  protected progressAt: number;
+
+  constructor(readonly upstream: UpstreamConnections<UpstreamConnection>) {
+    this.reading = new PacedReading(undefined, upstream.turnShare);
+    this.progressAt = upstream.deadlines.now;
+  }
+
+  protected abstract readonly isTunnel: boolean;
+
+  protected get connection(): Connection | undefined {
+    return this.reading.connection;
+  }
+
+  get waitingBytes(): number {
+    return this.connection?.waitingBytes ?? 0;
+  }
+
+  get seesAcknowledgements(): boolean {
+    return this.connection?.seesAcknowledgements === true;
+  }
+
+  acknowledgedBytes(since: number): number {
+    return this.connection?.acknowledgedBytes(since) ?? 0;
+  }
+
+  sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
+    this.interims.begin();
+    this.isHeadRequest = request.isHead;
+    this.requestFraming = request.isUpgrade ? "close" : request.framing;
+    this.isRequestSent = this.requestFraming === "none";
+    if (this.connection === undefined) return;
+    this.upstream.requestWriter.request(this.connection, request, forwarded, isTrusted);
+  }
+
+  sendBody(bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.connection === undefined) return true;
+    this.progressAt = this.upstream.deadlines.now;
+    const writer = this.upstream.requestWriter;
+    return this.requestFraming === "chunked"
+      ? writer.chunk(this.connection, bytes, start, end)
+      : writer.body(this.connection, bytes, start, end);
+  }
+
+  endBody(trailers?: Uint8Array): void {
+    if (this.connection === undefined || this.isRequestSent) return;
+    // Until the upstream has accepted or refused an upgrade, the request cannot end.
+    if (this.requestFraming === "close" && !this.isTunnel) return;
+    this.isRequestSent = true;
+    const writer = this.upstream.requestWriter;
+    if (this.requestFraming === "chunked") writer.lastChunk(this.connection, trailers);
+    if (this.isTunnel) {
+      writer.flush(this.connection);
+      this.connection.end();
+    }
+  }
+
+  flush(): boolean {
+    return this.connection === undefined || this.upstream.requestWriter.flush(this.connection);
+  }
+}

@@ -13,7 +13,16 @@ function roomOf(path: string): string | undefined {
   if (more !== undefined) return first;
   const file = first.replace(/\.js$/, ".ts");
   if (
-    ["supervisor-options.ts", "fleet-view.ts", "parts.ts", "operation-parts.ts", "starting.ts", "take-over.ts", "ending.ts", "child-events.ts"].includes(file)
+    [
+      "supervisor-options.ts",
+      "fleet-view.ts",
+      "parts.ts",
+      "operation-parts.ts",
+      "starting.ts",
+      "take-over.ts",
+      "ending.ts",
+      "child-events.ts",
+    ].includes(file)
   )
     return "supervisor.ts";
   return file === "supervisor.ts" || file === "index.ts" ? file : undefined;

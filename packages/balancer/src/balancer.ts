@@ -22,7 +22,7 @@ import { TurnShare } from "./downstream/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
 import type { Relay } from "./exchange/relay.js";
-import { SpareHeads } from "./exchange/spare-heads.js";
+import { SpareHeads } from "./exchange/saved-head.js";
 import { Spool } from "./exchange/spool.js";
 import { UnreadBytes } from "./exchange/unread-bytes.js";
 import { Forwarded } from "./http1/forwarded.js";

@@ -17,8 +17,7 @@ import { type AccessLogRule, COMBINED } from "@paceline/wire/access-log";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { Balancer } from "./balancer.js";
 import { chooseTransport } from "./index.js";
-import { spawnSupervisor } from "./next-supervisor.js";
-import { Revival } from "./revival.js";
+import { Revival, spawnSupervisor } from "./next-supervisor.js";
 import type { Tls } from "./tls/index.js";
 import type { Transport } from "./transport/transport.js";
 

@@ -1,9 +1,12 @@
-/** What happens to a request before it has an upstream: whether its client may send it now, and where it goes. */
+/** What happens to a request before it has an upstream: whether its client may send it now, where it goes, and its class if it waits. */
+import type { SnapshotPool } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
+import type { SavedHead } from "../exchange/saved-head.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
-import { routeOf } from "../routing/route.js";
-import type { Route } from "../routing/router.js";
+import { findRoute, routeOf } from "../routing/route.js";
+import { type Route, Router } from "../routing/router.js";
+import { Rank } from "../upstreams/pending-lines.js";
 import type { Pool } from "../upstreams/pool.js";
 
 /** The statuses of requests that no pool gets. */
@@ -17,4 +20,17 @@ export function admit({ router, rateLimits }: Relay, head: RequestHead, peer: Pe
   // TRACE can reveal fields to scripts.
   if (typeof route === "number" || !route.target.takesAllRequests || head.framing !== "none") return 501;
   return route;
+}
+
+/** Returns the classes of requests by route, as the key `priority` of a pool names them; undefined if all are of the same class. */
+export function ranksOf(priority: SnapshotPool["priority"]): Router<Rank> | undefined {
+  if (priority === undefined) return undefined;
+  const specs = (routes: readonly string[], target: Rank) => routes.map((text) => ({ text, target }));
+  return new Router([...specs(priority.high, Rank.HIGH), ...specs(priority.low, Rank.LOW)]);
+}
+
+/** Returns the class of a request that has to wait. @param head is overwritten if there are classes */
+export function rankOf(ranks: Router<Rank> | undefined, kept: SavedHead, head: RequestHead): Rank {
+  if (ranks === undefined || kept.parseOriginal(head) < 0) return Rank.NORMAL;
+  return findRoute(ranks, head)?.target ?? Rank.NORMAL;
 }

@@ -22,7 +22,7 @@ import {
 import { Deadlines } from "../deadlines.js";
 import { BufferBudget } from "../exchange/buffer-budget.js";
 import type { Relay } from "../exchange/relay.js";
-import { SpareHeads } from "../exchange/spare-heads.js";
+import { SpareHeads } from "../exchange/saved-head.js";
 import type { UnreadPlace } from "../exchange/unread-bytes.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { HeadWriter } from "../http1/head-writer.js";

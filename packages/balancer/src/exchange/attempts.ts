@@ -1,5 +1,5 @@
 /** Finds an upstream for a request, at once or through the request queue, and another one if that fails. */
-import { rankOf } from "../admission/ranks.js";
+import { rankOf } from "../admission/admit.js";
 import type { Downstream } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";

@@ -6,10 +6,10 @@
 import { admit } from "../admission/admit.js";
 import type { Downstream } from "../downstream/downstream.js";
 import type { BodySink } from "../http1/body-framing.js";
+import { passingTrailers } from "../http1/forward-policy.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import { passingTrailers } from "../http1/trailers.js";
 import { FileRedirect, takeNamedFile } from "../routing/file-redirect.js";
 import type { Ends } from "../transport/transport.js";
 import type { Pool } from "../upstreams/pool.js";

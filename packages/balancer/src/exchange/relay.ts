@@ -18,7 +18,7 @@ import type { SpanRecorder } from "../stats/span-recorder.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { PoisonBook } from "./poison.js";
-import type { SpareHeads } from "./spare-heads.js";
+import type { SpareHeads } from "./saved-head.js";
 import type { Spool } from "./spool.js";
 import type { UnreadBytes } from "./unread-bytes.js";
 

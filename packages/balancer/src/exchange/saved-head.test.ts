@@ -2,8 +2,7 @@
 import { expect, it, vi } from "vitest";
 import { HEAD_LIMITS } from "../../test/support/lane-bench.js";
 import { RequestHead } from "../http1/request-head.js";
-import { SavedHead } from "./saved-head.js";
-import { type HeadOwner, MAX_SPARE_HEADS, SpareHeads } from "./spare-heads.js";
+import { type HeadOwner, MAX_SPARE_HEADS, SavedHead, SpareHeads } from "./saved-head.js";
 
 const makeHead = () => new RequestHead(HEAD_LIMITS);
 

@@ -9,7 +9,6 @@ import type { Route } from "../routing/router.js";
 import { LoggedHead } from "../stats/logged-head.js";
 import type { RouteCounts } from "../stats/route-counts.js";
 import type { Pool } from "../upstreams/pool.js";
-import type { HeadOwner } from "./spare-heads.js";
 
 /** The head in a larger read is copied, so that the read can be freed: a head is kept as long as its response lasts. */
 const MAX_KEPT_READ_BYTES = 8192;
@@ -190,4 +189,47 @@ function isRead(bytes: Uint8Array | undefined, start: number): boolean {
 function describe(beginning: Uint8Array): string {
   const [method = "", target = ""] = firstWords(beginning);
   return `${method} ${target.replace(/[?#].*/, "")}`.replace(/[^!-~ ]/g, "?");
+}
+
+/** A head takes some kilobytes, so further requests are parsed again. */
+export const MAX_SPARE_HEADS = 64;
+
+/** Has the head that is being parsed. */
+export interface HeadOwner {
+  requestHead: RequestHead;
+  readonly spareHeads: SpareHeads;
+}
+
+/** Request heads beside the one that is being parsed, so that queued requests keep theirs and need not be parsed again. */
+export class SpareHeads {
+  private readonly spare: RequestHead[] = [];
+  private made = 0;
+
+  constructor(private readonly make: () => RequestHead) {}
+
+  /** Takes the head that was just parsed, and has the next one parsed into another; undefined if too many were taken. */
+  takeParsed(owner: HeadOwner): RequestHead | undefined {
+    const next = this.spare.pop() ?? this.makeNext();
+    if (next === undefined) return undefined;
+    const head = owner.requestHead;
+    owner.requestHead = next;
+    return head;
+  }
+
+  private makeNext(): RequestHead | undefined {
+    if (this.made >= MAX_SPARE_HEADS) return undefined;
+    this.made++;
+    return this.make();
+  }
+
+  /** Makes a head that was taken the parsed one again. */
+  restore(owner: HeadOwner, head: RequestHead): void {
+    this.spare.push(owner.requestHead);
+    owner.requestHead = head;
+  }
+
+  /** A head that was taken is not needed any more. */
+  giveBack(head: RequestHead): void {
+    this.spare.push(head);
+  }
 }

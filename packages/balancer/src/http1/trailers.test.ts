@@ -1,6 +1,6 @@
 /** Which trailers pass. */
 import { expect, test } from "vitest";
-import { passingTrailers } from "./trailers.js";
+import { passingTrailers } from "./forward-policy.js";
 
 test.each([
   ["Server-Timing: app;dur=5\r\n", "Server-Timing: app;dur=5\r\n"],

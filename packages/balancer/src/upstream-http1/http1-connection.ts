@@ -14,8 +14,8 @@ import type {
   UpstreamStream,
 } from "../upstreams/upstream-client.js";
 import { AbandonedRequest, DONE_BYTES } from "./after-work.js";
-import { RequestSender } from "./request-sender.js";
 import type { UpstreamConnections } from "./request-sender.js";
+import { RequestSender } from "./request-sender.js";
 
 type State =
   /** Not connected yet. */

@@ -7,8 +7,8 @@ import type { Counters } from "../stats/counters.js";
 import type { Transport } from "../transport/transport.js";
 import type { ControlLane } from "../upstream-lane/lane-connection.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
-import { Http1UpstreamConnection } from "./http1-connection.js";
 import { QuickWork } from "./after-work.js";
+import { Http1UpstreamConnection } from "./http1-connection.js";
 import type { UpstreamConnections } from "./request-sender.js";
 
 interface Http1ClientServices {

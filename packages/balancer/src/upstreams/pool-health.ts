@@ -3,9 +3,9 @@ import type { SnapshotPool } from "@paceline/wire";
 import { RETRY_BUDGET } from "@paceline/wire/limits";
 import { EjectionBook, findFault, maxEjected } from "./health.js";
 import { OutOfTurn } from "./out-of-turn.js";
+import { moveAfterMs, UsualTime } from "./pace.js";
 import type { Pool } from "./pool.js";
 import type { Upstream } from "./upstream.js";
-import { moveAfterMs, UsualTime } from "./usual-time.js";
 import { PoolVitals, Vitals } from "./vitals.js";
 
 /** How often shares of failures are compared, in milliseconds. */

@@ -9,7 +9,7 @@ import {
   type StickyRule,
   type UpstreamStats,
 } from "@paceline/wire";
-import { ranksOf } from "../admission/ranks.js";
+import { ranksOf } from "../admission/admit.js";
 import type { Deadlines } from "../deadlines.js";
 import { ErrorPages } from "../downstream/local-response.js";
 import type { InternalPools } from "../routing/file-redirect.js";
@@ -17,7 +17,7 @@ import { Router, type RouteSpec } from "../routing/router.js";
 import { RouteBook } from "../stats/route-counts.js";
 import { LeastBusy } from "./least-busy.js";
 import { OutOfTurn } from "./out-of-turn.js";
-import { PeakLatency } from "./peak-latency.js";
+import { PeakLatency } from "./pace.js";
 import { type Policy, Pool } from "./pool.js";
 import { HEALTH_REASONS, PoolHealth } from "./pool-health.js";
 import { RandomTwo } from "./random-two.js";

@@ -5,8 +5,8 @@ import { JudgedCounts } from "../stats/judged.js";
 import { ABANDONED, classOf } from "../stats/route-counts.js";
 import type { Connector } from "../transport/transport.js";
 import type { Ejection } from "./health.js";
+import type { PeakLatency } from "./pace.js";
 import { Pace } from "./pace.js";
-import type { PeakLatency } from "./peak-latency.js";
 import type { ResponseReceiver, TcpLink, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
 import type { Vitals } from "./vitals.js";
 

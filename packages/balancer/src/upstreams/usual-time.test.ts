@@ -1,7 +1,7 @@
 /** The 95th percentile of a pool's responses, and when a waiting request moves. */
 import fc from "fast-check";
 import { expect, it, test } from "vitest";
-import { moveAfterMs, UsualTime } from "./usual-time.js";
+import { moveAfterMs, UsualTime } from "./pace.js";
 
 it("knows the 95th percentile to a quarter, from 100 responses on", () => {
   fc.assert(

@@ -1,6 +1,6 @@
 /** What counts as a failure of an upstream. */
 import { expect, it } from "vitest";
-import { UsualTime } from "./usual-time.js";
+import { UsualTime } from "./pace.js";
 import { PoolVitals, Vitals } from "./vitals.js";
 
 it("counts failures in a row, and calls back from the second on; losses at once count as one", () => {

@@ -1,7 +1,7 @@
 /** How many requests of an upstream have failed lately. Cheap enough for every response. */
 import type { Counts, Seen } from "./health.js";
+import type { UsualTime } from "./pace.js";
 import type { UpstreamLoss } from "./upstream-client.js";
-import type { UsualTime } from "./usual-time.js";
 
 /** Requests that are lost within this time were probably lost together, with one connection. */
 const TOGETHER_MS = 100;

@@ -1,8 +1,7 @@
 /** Weighted turns: exact shares, spread evenly, also over changes. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { RoundRobin } from "./round-robin.js";
-import { WeightedTurns } from "./weighted-turns.js";
+import { RoundRobin, WeightedTurns } from "./round-robin.js";
 
 interface Candidate {
   name: string;

@@ -4,7 +4,7 @@ import { every, type RequestInfo, serveStatic, type Timer } from "paceline/serve
 import * as buckets from "./buckets.ts";
 import { type Call, errorResponse, type Store } from "./call.ts";
 import { FULL } from "./database.ts";
-import { S3Error } from "./errors.ts";
+import { demand, S3Error } from "./errors.ts";
 import { Files } from "./files.ts";
 import { Metadata } from "./metadata.ts";
 import * as multipart from "./multipart.ts";
@@ -13,7 +13,7 @@ import { operationOf } from "./operations.ts";
 import { LIMITS, readSettings } from "./settings.ts";
 import { verifySignature } from "./signature.ts";
 import { sweep } from "./sweep.ts";
-import { checkKey, decodeUri, Query } from "./uri.ts";
+import { checkKey, decodeUri } from "./uri.ts";
 
 let store: Store;
 let timer: Timer | undefined;
@@ -39,11 +39,10 @@ export default async function fetch(request: Request, info: RequestInfo): Promis
   const { method, url } = request;
   // Unchanged, as the signature covers it.
   const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
-  const mark = target.indexOf("?");
-  const path = mark < 0 ? target : target.slice(0, mark);
+  const [, path = "", query = ""] = /^([^?]*)\??(.*)$/s.exec(target) ?? [];
   let response: Response;
   try {
-    response = await respond(request, path, mark < 0 ? "" : target.slice(mark + 1));
+    response = await respond(request, path, query);
   } catch (error) {
     const isFull = (error as NodeJS.ErrnoException).code === "ENOSPC";
     const known = isFull ? new S3Error("ServiceUnavailable", FULL) : error instanceof S3Error ? error : undefined;
@@ -58,21 +57,28 @@ export default async function fetch(request: Request, info: RequestInfo): Promis
 }
 
 async function respond(request: Request, path: string, queryText: string): Promise<Response> {
-  const query = new Query(queryText);
+  const query = new URLSearchParams(queryText);
+  // PostgreSQL's text has no NUL.
+  demand(!queryText.includes("%00"), "InvalidURI");
   const { method, headers } = request;
-  const identity = verifySignature(
-    { method, path, query, headers },
-    (key) => store.settings.secrets.get(key),
-    Date.now(),
-  );
-  const { bucket, key } = placeOf(headers.get("host") ?? "", path, store.settings.domains);
-  if (Buffer.byteLength(key) > LIMITS.keyBytes) throw new S3Error("KeyTooLongError");
+  const { secrets, domains, publicBuckets } = store.settings;
+  const identity = verifySignature({ method, path, query, headers }, secrets, Date.now());
+  const { bucket, key } = placeOf(headers.get("host") ?? "", path, domains);
+  demand(Buffer.byteLength(key) <= LIMITS.keyBytes, "KeyTooLongError");
   if (["PUT", "POST"].includes(method)) checkKey(key);
-  const isRead = (method === "GET" || method === "HEAD") && key !== "";
-  if (identity === undefined && !(isRead && store.settings.publicBuckets.has(bucket)))
-    throw new S3Error("AccessDenied");
-  return await operation({ store, request, bucket, key, query, identity });
+  demand(identity !== undefined || (key !== "" && publicBuckets.has(bucket)), "AccessDenied");
+  const call = { store, request, bucket, key, query, identity };
+  const feature = identity === undefined || bucket === "" ? undefined : await buckets.featureResponse(call);
+  if (feature !== undefined) return feature;
+  const name = operationOf(call);
+  demand(identity !== undefined || name === "getObject", "AccessDenied");
+  if (!WITHOUT_BUCKET.includes(name)) demand(await store.metadata.hasBucket(bucket), "NoSuchBucket");
+  return await (OPERATIONS[name] as (call: Call) => Promise<Response>)(call);
 }
+
+/** Those that do not need the bucket, or find out by themselves. */
+const WITHOUT_BUCKET = ["listBuckets", "createBucket", "getObject"];
+const OPERATIONS: Record<string, (call: Call) => Promise<Response>> = { ...buckets, ...objects, ...multipart } as never;
 
 /** The bucket is the first segment of the path, or the first label of a host under one of the domains. */
 export function placeOf(host: string, path: string, domains: string[]): { bucket: string; key: string } {
@@ -82,17 +88,4 @@ export function placeOf(host: string, path: string, domains: string[]): { bucket
   const slash = path.indexOf("/", 1);
   const [bucket, key] = slash < 0 ? [path.slice(1), ""] : [path.slice(1, slash), path.slice(slash + 1)];
   return { bucket: decodeUri(bucket), key: decodeUri(key) };
-}
-
-const OPERATIONS: Record<string, (call: Call) => Promise<Response>> = { ...buckets, ...objects, ...multipart } as never;
-
-async function operation(call: Call): Promise<Response> {
-  const { request, bucket, query, identity } = call;
-  const feature = identity !== undefined && bucket !== "" ? await buckets.featureResponse(call) : undefined;
-  if (feature !== undefined) return feature;
-  const parameters = query.pairs.map(([name]) => name);
-  const place = { method: request.method, bucket, key: call.key };
-  const name = operationOf(place, parameters, (parameter) => query.get(parameter), request.headers);
-  if (identity === undefined && name !== "getObject") throw new S3Error("AccessDenied");
-  return await (OPERATIONS[name] as (call: Call) => Promise<Response>)(call);
 }

@@ -1,24 +1,23 @@
 /** The body of a request as it arrives: decoded, and checked against each length, hash and checksum that the client states. */
 import { createHash } from "node:crypto";
-import { ChunkDecoder, checkTrailers, isChunked } from "./aws-chunked.ts";
+import { CHUNKED, ChunkedBody, checkTrailers } from "./aws-chunked.ts";
 import type { Call } from "./call.ts";
 import { ALGORITHMS, type Algorithm, algorithmOf, type Digest, digestOf, fieldOf } from "./checksums.ts";
-import { S3Error } from "./errors.ts";
+import { demand } from "./errors.ts";
 import { LIMITS } from "./settings.ts";
 import { UNSIGNED } from "./signature.ts";
 import { readXml, type XmlElement } from "./xml.ts";
 
 export class IncomingBody {
-  /** Complete after the last piece. */
+  /** Complete after `verify()`. */
   readonly checksums = new Map<Algorithm, string>();
   md5 = "";
   private readonly length: number;
   private readonly md5Digest = createHash("md5");
   private readonly sha256: Digest | undefined;
   private readonly digests = new Map<Algorithm, Digest>();
-  private readonly decoder: ChunkDecoder | undefined;
+  private readonly chunked: ChunkedBody | undefined;
   private readonly payloadHash: string;
-  private readonly headers: Headers;
 
   /**
    * @param wanted the algorithm of a checksum that is computed even if the client states none.
@@ -29,68 +28,61 @@ export class IncomingBody {
     maxBytes: number,
     wanted?: Algorithm,
   ) {
-    const { request, identity } = call;
-    this.headers = request.headers;
+    const { identity, request } = call;
+    const { headers, body } = request;
     this.payloadHash = identity?.payloadHash ?? UNSIGNED;
     const isHash = /^[0-9a-f]{64}$/.test(this.payloadHash);
-    if (isChunked(this.payloadHash) && identity !== undefined) {
-      this.decoder = new ChunkDecoder(this.payloadHash, identity.chunks);
-    } else if (!isHash && this.payloadHash !== UNSIGNED) {
-      throw new S3Error("InvalidArgument", "x-amz-content-sha256 must be a hash or a known form");
-    }
-    this.sha256 = isHash ? digestOf("SHA256") : undefined;
-    const length = this.headers.get(this.decoder === undefined ? "content-length" : "x-amz-decoded-content-length");
-    if (length === null && request.body !== null) throw new S3Error("MissingContentLength");
+    const isChunked = CHUNKED.test(this.payloadHash);
+    const isKnown = isHash || isChunked || this.payloadHash === UNSIGNED;
+    demand(isKnown, "InvalidArgument", "x-amz-content-sha256 must be a hash or a known form");
+    if (isHash) this.sha256 = digestOf("SHA256");
+    const { checkChunk = () => undefined } = identity ?? {};
+    if (isChunked) this.chunked = new ChunkedBody(body ?? new Blob([]).stream(), this.payloadHash, checkChunk);
+    const length = headers.get(isChunked ? "x-amz-decoded-content-length" : "content-length");
+    demand(length !== null || body === null, "MissingContentLength");
     this.length = Number(length ?? 0);
-    if (!Number.isSafeInteger(this.length) || this.length < 0) throw new S3Error("InvalidArgument");
-    if (this.length > maxBytes) throw new S3Error("EntityTooLarge");
-    const trailer = /^x-amz-checksum-(\w+)$/.exec(this.headers.get("x-amz-trailer")?.trim() ?? "")?.[1];
-    const algorithms: (Algorithm | undefined)[] = ALGORITHMS.filter((name) => this.headers.has(fieldOf(name)));
-    if (algorithms.length > 1) throw new S3Error("InvalidRequest", "Expecting a single x-amz-checksum- field");
-    if (this.headers.has("x-amz-trailer") && (trailer === undefined || this.decoder === undefined)) {
-      throw new S3Error("InvalidRequest", "x-amz-trailer must name a checksum that follows a chunked body");
-    }
-    if (trailer !== undefined) algorithms.push(algorithmOf(trailer));
-    for (const algorithm of [...algorithms, wanted]) {
-      if (algorithm !== undefined) this.digests.set(algorithm, digestOf(algorithm));
+    demand(Number.isSafeInteger(this.length) && this.length >= 0, "InvalidArgument");
+    demand(this.length <= maxBytes, "EntityTooLarge");
+    const stated = ALGORITHMS.filter((name) => headers.has(fieldOf(name)));
+    demand(stated.length <= 1, "InvalidRequest", "Expecting a single x-amz-checksum- field");
+    const trailer = headers.get("x-amz-trailer")?.trim();
+    const follows = /^x-amz-checksum-(\w+)$/.exec(trailer ?? "")?.[1];
+    const isGood = trailer === undefined || (follows !== undefined && isChunked);
+    demand(isGood, "InvalidRequest", "x-amz-trailer must name a checksum that follows a chunked body");
+    for (const algorithm of [...stated, follows && algorithmOf(follows), wanted]) {
+      if (algorithm) this.digests.set(algorithm, digestOf(algorithm));
     }
   }
 
   /** Yields the data, without the framing of chunks. */
   async *pieces(): AsyncGenerator<Uint8Array> {
-    const { body } = this.call.request;
+    const { body, headers } = this.call.request;
     let size = 0;
-    for await (const piece of body ?? []) {
-      for (const data of this.decoder?.decode(piece) ?? [piece]) {
-        size += data.length;
-        if (size > this.length) throw new S3Error("IncompleteBody");
-        this.md5Digest.update(data);
-        this.sha256?.update(data);
-        for (const digest of this.digests.values()) digest.update(data);
-        yield data;
-      }
+    for await (const data of this.chunked?.data() ?? body ?? []) {
+      size += data.length;
+      demand(size <= this.length, "IncompleteBody");
+      for (const digest of [this.md5Digest, this.sha256, ...this.digests.values()]) digest?.update(data);
+      yield data;
     }
-    this.decoder?.finish();
-    if (this.decoder !== undefined) checkTrailers(this.headers.get("x-amz-trailer"), this.decoder.trailers);
+    if (this.chunked) checkTrailers(headers.get("x-amz-trailer"), this.chunked.trailers);
   }
 
   /** Call it once, after the last piece. @throws S3Error if the body differs from what the client states */
   verify(size: number): void {
-    if (size !== this.length) throw new S3Error("IncompleteBody");
+    const { headers } = this.call.request;
+    demand(size === this.length, "IncompleteBody");
     const md5 = this.md5Digest.digest();
     this.md5 = md5.toString("hex");
-    const sha256 = this.sha256?.digest().toString("hex");
-    if (sha256 !== undefined && sha256 !== this.payloadHash) throw new S3Error("XAmzContentSHA256Mismatch");
-    const stated = this.headers.get("content-md5");
-    if (stated !== null && Buffer.from(stated, "base64").length !== 16) throw new S3Error("InvalidDigest");
-    if (stated !== null && stated !== md5.toString("base64")) throw new S3Error("BadDigest");
+    const sha256 = this.sha256?.digest().toString("hex") ?? this.payloadHash;
+    demand(sha256 === this.payloadHash, "XAmzContentSHA256Mismatch");
+    const stated = headers.get("content-md5");
+    demand(stated === null || Buffer.from(stated, "base64").length === 16, "InvalidDigest");
+    demand(stated === null || stated === md5.toString("base64"), "BadDigest");
     for (const [algorithm, digest] of this.digests) {
       const checksum = digest.digest().toString("base64");
       const field = fieldOf(algorithm);
-      const expected = this.headers.get(field) ?? this.decoder?.trailers.get(field);
-      if (expected !== undefined && expected !== checksum) {
-        throw new S3Error("BadDigest", `The ${algorithm} that you specified did not match what was received`);
-      }
+      const expected = headers.get(field) ?? this.chunked?.trailers.get(field) ?? checksum;
+      demand(expected === checksum, "BadDigest", `The ${algorithm} that you specified did not match what was received`);
       this.checksums.set(algorithm, checksum);
     }
   }

@@ -1,11 +1,10 @@
 /** Buckets, and the listings of their objects. */
-import { type Call, isoTime, requireBucket, xmlResponse } from "./call.ts";
-import { type ErrorCode, S3Error } from "./errors.ts";
-import { type ListPage, listPage } from "./listing.ts";
-import type { ObjectEntry } from "./metadata.ts";
+import { type Call, isoTime, xmlResponse } from "./call.ts";
+import { demand, S3Error } from "./errors.ts";
+import { listPage } from "./listing.ts";
+import { ABSENT, FEATURES } from "./operations.ts";
 import { LIMITS } from "./settings.ts";
-import { encodePath } from "./uri.ts";
-import type { XmlContent } from "./xml.ts";
+import { encodePath, numberIn } from "./uri.ts";
 
 /** There are no users beside the owner of everything. */
 const OWNER = { ID: "owner", DisplayName: "owner" };
@@ -23,84 +22,54 @@ export async function createBucket({ store, bucket }: Call): Promise<Response> {
   return new Response(null, { headers: { location: `/${bucket}` } });
 }
 
-export async function headBucket(call: Call): Promise<Response> {
-  await requireBucket(call);
+export async function headBucket(): Promise<Response> {
   return new Response(null, { headers: { "x-amz-bucket-region": "us-east-1" } });
 }
 
-export async function deleteBucket(call: Call): Promise<Response> {
-  await requireBucket(call);
-  await call.store.metadata.deleteBucket(call.bucket, Date.now());
+export async function deleteBucket({ store, bucket }: Call): Promise<Response> {
+  await store.metadata.deleteBucket(bucket, Date.now());
   return new Response(null, { status: 204 });
 }
 
-/** Features that clients query automatically, and the responses of a store without them. */
-const ABSENT: Record<string, ErrorCode> = {
-  cors: "NoSuchCORSConfiguration",
-  encryption: "ServerSideEncryptionConfigurationNotFoundError",
-  lifecycle: "NoSuchLifecycleConfiguration",
-  "object-lock": "ObjectLockConfigurationNotFoundError",
-  policy: "NoSuchBucketPolicy",
-  tagging: "NoSuchTagSet",
-};
-const FEATURES = [
-  ...["accelerate", "acl", "analytics", "attributes", "intelligent-tiering", "inventory", "legal-hold", "location"],
-  ...["logging", "metrics", "notification", "ownershipControls", "policyStatus", "publicAccessBlock", "replication"],
-  ...["requestPayment", "restore", "retention", "select", "torrent", "versioning", "versions", "website"],
-  ...Object.keys(ABSENT),
-];
-
 /** Returns the response to a request for a feature that a bucket or object may have; undefined if it is for another thing. */
 export async function featureResponse(call: Call): Promise<Response | undefined> {
-  const feature = FEATURES.find((name) => call.query.has(name));
+  const feature = [...call.query.keys()].find((name) => FEATURES.has(name));
   if (feature === undefined) return undefined;
-  await requireBucket(call);
+  demand(await call.store.metadata.hasBucket(call.bucket), "NoSuchBucket");
   if (call.request.method !== "GET") throw new S3Error("NotImplemented", `The store does not implement ${feature}`);
-  switch (feature) {
-    case "location":
-      return xmlResponse("LocationConstraint", {});
-    case "versioning":
-      return xmlResponse("VersioningConfiguration", {});
-    case "requestPayment":
-      return xmlResponse("RequestPaymentConfiguration", { Payer: "BucketOwner" });
-    case "tagging":
-      if (call.key !== "") return xmlResponse("Tagging", { TagSet: {} });
-      break;
-    default:
-  }
+  if (feature === "location") return xmlResponse("LocationConstraint", {});
+  if (feature === "versioning") return xmlResponse("VersioningConfiguration", {});
+  if (feature === "requestPayment") return xmlResponse("RequestPaymentConfiguration", { Payer: "BucketOwner" });
+  if (feature === "tagging" && call.key !== "") return xmlResponse("Tagging", { TagSet: {} });
   throw new S3Error(ABSENT[feature] ?? "NotImplemented");
 }
 
 /** ListObjects, or ListObjectsV2 with `list-type=2`. */
 export async function listObjects(call: Call): Promise<Response> {
   const { store, bucket, query } = call;
-  await requireBucket(call);
   const isV2 = query.get("list-type") === "2";
-  const encoding = query.get("encoding-type");
-  if (encoding !== undefined && encoding !== "url") throw new S3Error("InvalidArgument", "encoding-type must be url");
-  const encode = encoding === undefined ? (text: string) => text : encodePath;
+  const encode = encoderOf(call);
   const prefix = query.get("prefix") ?? "";
   const delimiter = query.get("delimiter") ?? "";
-  const token = isV2 ? query.get("continuation-token") : undefined;
+  const token = isV2 ? query.get("continuation-token") : null;
   const start = query.get(isV2 ? "start-after" : "marker");
-  const after = token === undefined ? start || undefined : readToken(token);
-  const most = query.number("max-keys", LIMITS.listed, 0, LIMITS.listed);
-  const page: ListPage<ObjectEntry> =
-    most === 0
-      ? { objects: [], commonPrefixes: [], next: undefined }
-      : await listPage({ prefix, delimiter, after, most }, (range, limit) => store.metadata.list(bucket, range, limit));
-  const { objects, commonPrefixes, next } = page;
-  const position: XmlContent = isV2
+  const after = token === null ? start || undefined : readToken(token);
+  const most = numberIn(query, "max-keys", LIMITS.listed, 0, LIMITS.listed);
+  const { objects, commonPrefixes, next } = await listPage({ prefix, delimiter, after, most }, (from, to, limit) =>
+    store.metadata.list(bucket, from, to, limit),
+  );
+  const optional = (text: string | null | undefined) => (text ? encode(text) : undefined);
+  const position = isV2
     ? {
-        ...{ StartAfter: start === undefined ? undefined : encode(start), ContinuationToken: token },
-        NextContinuationToken: next === undefined ? undefined : Buffer.from(next).toString("base64url"),
+        ...{ StartAfter: optional(start), ContinuationToken: token },
+        NextContinuationToken: next && Buffer.from(next).toString("base64url"),
         KeyCount: objects.length + commonPrefixes.length,
       }
-    : { Marker: encode(start ?? ""), NextMarker: next === undefined ? undefined : encode(next) };
+    : { Marker: encode(start ?? ""), NextMarker: optional(next) };
   const hasOwner = !isV2 || query.get("fetch-owner") === "true";
   return xmlResponse("ListBucketResult", {
     ...{ Name: bucket, Prefix: encode(prefix), ...position, MaxKeys: most },
-    ...{ Delimiter: delimiter === "" ? undefined : encode(delimiter), EncodingType: encoding },
+    ...{ Delimiter: optional(delimiter), EncodingType: query.get("encoding-type") },
     IsTruncated: next !== undefined,
     Contents: objects.map(({ key, modified, etag, size }) => ({
       ...{ Key: encode(key), LastModified: isoTime(modified), ETag: `"${etag}"`, Size: size },
@@ -110,8 +79,17 @@ export async function listObjects(call: Call): Promise<Response> {
   });
 }
 
+/** How a listing writes a key. @throws S3Error InvalidArgument */
+export function encoderOf({ query }: Call): (key: string) => string {
+  const encoding = query.get("encoding-type");
+  if (encoding === null) return (key) => key;
+  if (encoding !== "url") throw new S3Error("InvalidArgument", "encoding-type must be url");
+  return encodePath;
+}
+
+/** @throws S3Error InvalidArgument */
 export function readToken(token: string): string {
   const key = Buffer.from(token, "base64url").toString("utf8");
-  if (key !== "" && Buffer.from(key).toString("base64url") === token) return key;
+  if (key !== "" && !key.includes("\0") && Buffer.from(key).toString("base64url") === token) return key;
   throw new S3Error("InvalidArgument", "The continuation token provided is incorrect");
 }

@@ -1,11 +1,9 @@
 /** One request, as the operations see it, and their responses. */
-import type { ErrorCode } from "./errors.ts";
-import { S3Error } from "./errors.ts";
+import type { S3Error } from "./errors.ts";
 import type { Files } from "./files.ts";
 import type { Metadata } from "./metadata.ts";
 import type { Settings } from "./settings.ts";
 import type { Identity } from "./signature.ts";
-import type { Query } from "./uri.ts";
 import { toXml, type XmlContent } from "./xml.ts";
 
 export interface Store {
@@ -22,7 +20,7 @@ export interface Call {
   bucket: string;
   /** Empty if the request is for the bucket. */
   key: string;
-  query: Query;
+  query: URLSearchParams;
   /** Undefined if everybody may do this. */
   identity: Identity | undefined;
 }
@@ -39,11 +37,4 @@ export function errorResponse(error: S3Error, method: string, resource: string, 
 }
 
 /** The time as S3's XML has it. */
-export function isoTime(ms: number): string {
-  return new Date(ms).toISOString();
-}
-
-/** @throws S3Error unless the bucket exists */
-export async function requireBucket({ store, bucket }: Call, otherwise: ErrorCode = "NoSuchBucket"): Promise<void> {
-  if (!(await store.metadata.hasBucket(bucket))) throw new S3Error(otherwise);
-}
+export const isoTime = (ms: number) => new Date(ms).toISOString();

@@ -1,7 +1,7 @@
 /** The checksums that S3's clients send with a body, and how those of parts become one. Pure. */
 import { createHash } from "node:crypto";
 import zlib from "node:zlib";
-import { S3Error } from "./errors.ts";
+import { demand } from "./errors.ts";
 
 export const ALGORITHMS = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"] as const;
 export type Algorithm = (typeof ALGORITHMS)[number];
@@ -19,135 +19,98 @@ export function isCrc(algorithm: Algorithm): algorithm is Crc {
   return algorithm in POLYNOMIALS;
 }
 
+const widthOf = (algorithm: Crc) => (algorithm === "CRC64NVME" ? 64 : 32);
+
+/** How the checksum of an object comes from those of its parts; the first is the default. */
+export function typesOf(algorithm: Algorithm): string[] {
+  if (algorithm === "CRC64NVME") return ["FULL_OBJECT"];
+  return isCrc(algorithm) ? ["COMPOSITE", "FULL_OBJECT"] : ["COMPOSITE"];
+}
+
 export function digestOf(algorithm: Algorithm): Digest {
-  if (isCrc(algorithm)) return algorithm === "CRC32" ? new Crc32() : new TableCrc(algorithm);
+  if (isCrc(algorithm)) return algorithm === "CRC32" ? crc32() : tableCrc(algorithm);
   return createHash(algorithm === "SHA1" ? "sha1" : "sha256");
 }
 
 /** The name of the field with a checksum, such as `x-amz-checksum-crc32`. */
-export function fieldOf(algorithm: Algorithm): string {
-  return `x-amz-checksum-${algorithm.toLowerCase()}`;
-}
+export const fieldOf = (algorithm: Algorithm) => `x-amz-checksum-${algorithm.toLowerCase()}`;
 
 /** @throws S3Error InvalidRequest if there is no such algorithm */
 export function algorithmOf(name: string): Algorithm {
   const found = ALGORITHMS.find((algorithm) => algorithm === name.toUpperCase());
-  if (found === undefined) throw new S3Error("InvalidRequest", `There is no checksum algorithm ${name}`);
+  demand(found !== undefined, "InvalidRequest", `There is no checksum algorithm ${name}`);
   return found;
 }
 
 /** The runtime's own, which is the fastest. */
-class Crc32 implements Digest {
-  private crc = 0;
-
-  update(bytes: Uint8Array): void {
-    this.crc = zlib.crc32(bytes, this.crc);
-  }
-
-  digest(): Buffer {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32BE(this.crc);
-    return bytes;
-  }
+function crc32(): Digest {
+  let crc = 0;
+  return {
+    update(bytes) {
+      crc = zlib.crc32(bytes, crc);
+    },
+    digest: () => bytesOf(BigInt(crc), 32),
+  };
 }
+
+const bytesOf = (crc: bigint, width: number) => Buffer.from(crc.toString(16).padStart(width / 4, "0"), "hex");
 
 /** For each of eight bytes at once the effect of its 256 values, as high and low half. */
-interface Tables {
-  high: Uint32Array;
-  low: Uint32Array;
-}
-
+type Tables = [high: Uint32Array, low: Uint32Array];
 const tables = new Map<Crc, Tables>();
 
 function tablesOf(algorithm: Crc): Tables {
   const before = tables.get(algorithm);
   if (before !== undefined) return before;
-  const polynomial = POLYNOMIALS[algorithm];
-  const high = new Uint32Array(8 * 256);
-  const low = new Uint32Array(8 * 256);
-  for (let byte = 0; byte < 256; byte++) {
-    let crc = BigInt(byte);
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1n ? (crc >> 1n) ^ polynomial : crc >> 1n;
-    high[byte] = Number(crc >> 32n);
-    low[byte] = Number(crc & 0xffffffffn);
+  const [high, low]: Tables = [new Uint32Array(8 * 256), new Uint32Array(8 * 256)];
+  for (let n = 0; n < 8 * 256; n++) {
+    // One byte of zeros more than in the table before.
+    let crc = n < 256 ? BigInt(n) : (BigInt(at(high, n - 256)) << 32n) | BigInt(at(low, n - 256));
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1n ? (crc >> 1n) ^ POLYNOMIALS[algorithm] : crc >> 1n;
+    high[n] = Number(crc >> 32n);
+    low[n] = Number(crc & 0xffffffffn);
   }
-  for (let at = 256; at < 8 * 256; at++) {
-    const h = high[at - 256] as number;
-    const l = low[at - 256] as number;
-    high[at] = (h >>> 8) ^ (high[l & 255] as number);
-    low[at] = ((l >>> 8) | (h << 24)) ^ (low[l & 255] as number);
-  }
-  const made = { high, low };
-  tables.set(algorithm, made);
-  return made;
+  tables.set(algorithm, [high, low]);
+  return [high, low];
 }
 
 /** A reflected CRC of up to 64 bits that takes eight bytes at a time. One of 32 bits has an empty high half. */
-class TableCrc implements Digest {
-  private readonly tables: Tables;
-  private readonly isWide: boolean;
-  private high: number;
-  private low = -1;
-
-  constructor(algorithm: Crc) {
-    this.tables = tablesOf(algorithm);
-    this.isWide = algorithm === "CRC64NVME";
-    this.high = this.isWide ? -1 : 0;
-  }
-
-  update(bytes: Uint8Array): void {
-    const { high: H, low: L } = this.tables;
-    const b = bytes as unknown as Record<number, number> & { length: number };
-    const h = H as unknown as Record<number, number>;
-    const l = L as unknown as Record<number, number>;
-    let high = this.high;
-    let low = this.low;
-    let at = 0;
-    for (const end = b.length - 7; at < end; at += 8) {
-      const x = low ^ (byte(b, at) | (byte(b, at + 1) << 8) | (byte(b, at + 2) << 16) | (byte(b, at + 3) << 24));
-      const y = high ^ (byte(b, at + 4) | (byte(b, at + 5) << 8) | (byte(b, at + 6) << 16) | (byte(b, at + 7) << 24));
-      low = slice(l, x, y);
-      if (this.isWide) high = slice(h, x, y);
-    }
-    for (; at < b.length; at++) {
-      const index = (low ^ byte(b, at)) & 255;
-      low = ((low >>> 8) | (high << 24)) ^ byte(l, index);
-      high = (high >>> 8) ^ byte(h, index);
-    }
-    this.high = high;
-    this.low = low;
-  }
-
-  digest(): Buffer {
-    const bytes = Buffer.alloc(8);
-    bytes.writeInt32BE(~this.high, 0);
-    bytes.writeInt32BE(~this.low, 4);
-    return this.isWide ? bytes : bytes.subarray(4);
-  }
+function tableCrc(algorithm: Crc): Digest {
+  const [h, l] = tablesOf(algorithm);
+  const width = widthOf(algorithm);
+  let [high, low] = [width === 64 ? -1 : 0, -1];
+  return {
+    update(bytes) {
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      let offset = 0;
+      for (; offset + 8 <= bytes.length; offset += 8) {
+        const x = low ^ view.getInt32(offset, true);
+        const y = high ^ view.getInt32(offset + 4, true);
+        low = lookUp(l, x, y);
+        if (width === 64) high = lookUp(h, x, y);
+      }
+      for (; offset < bytes.length; offset++) {
+        const index = (low ^ view.getUint8(offset)) & 255;
+        low = ((low >>> 8) | (high << 24)) ^ at(l, index);
+        high = (high >>> 8) ^ at(h, index);
+      }
+    },
+    digest: () => bytesOf(BigInt.asUintN(width, ~((BigInt(high) << 32n) | BigInt(low >>> 0))), width),
+  };
 }
 
-function byte(bytes: Record<number, number>, at: number): number {
-  return bytes[at] as number;
+/** The effect of the eight bytes in two words: each has its own table, by the bytes that follow it. */
+function lookUp(t: Uint32Array, x: number, y: number): number {
+  const first = at(t, 1792 + (x & 255)) ^ at(t, 1536 + ((x >>> 8) & 255));
+  const second = at(t, 1280 + ((x >>> 16) & 255)) ^ at(t, 1024 + (x >>> 24));
+  const third = at(t, 768 + (y & 255)) ^ at(t, 512 + ((y >>> 8) & 255));
+  return first ^ second ^ third ^ at(t, 256 + ((y >>> 16) & 255)) ^ at(t, y >>> 24);
 }
 
-function slice(t: Record<number, number>, x: number, y: number): number {
-  return (
-    byte(t, 1792 + (x & 255)) ^
-    byte(t, 1536 + ((x >>> 8) & 255)) ^
-    byte(t, 1280 + ((x >>> 16) & 255)) ^
-    byte(t, 1024 + (x >>> 24)) ^
-    byte(t, 768 + (y & 255)) ^
-    byte(t, 512 + ((y >>> 8) & 255)) ^
-    byte(t, 256 + ((y >>> 16) & 255)) ^
-    byte(t, y >>> 24)
-  );
-}
+const at = (table: Uint32Array, index: number) => table[index] as number;
 
-export interface PartChecksum {
-  /** In base64. */
-  checksum: string;
-  size: number;
-}
+/** In base64. */
+export type PartChecksum = { checksum: string; size: number };
 
 /** The checksum of an object from those of its parts: the checksum of their checksums, with their number. */
 export function compositeChecksum(algorithm: Algorithm, parts: PartChecksum[]): string {
@@ -156,35 +119,36 @@ export function compositeChecksum(algorithm: Algorithm, parts: PartChecksum[]): 
   return `${digest.digest().toString("base64")}-${parts.length}`;
 }
 
-/** The checksum of the whole object, as if it had been computed over all its bytes. */
+/**
+ * The checksum of the whole object, as if it had been computed over all its bytes. A CRC is a polynomial over GF(2), its highest
+ * power the lowest bit, and n bytes behind it multiply it by x to the power of 8n.
+ */
 export function fullChecksum(algorithm: Crc, parts: PartChecksum[]): string {
-  const width = algorithm === "CRC64NVME" ? 64 : 32;
+  const width = widthOf(algorithm);
+  const one = 1n << BigInt(width - 1);
+  const times = (a: bigint, b: bigint): bigint => {
+    let product = 0n;
+    for (let bit = one, shifted = b; bit > 0n; bit >>= 1n) {
+      if (a & bit) product ^= shifted;
+      shifted = shifted & 1n ? (shifted >> 1n) ^ POLYNOMIALS[algorithm] : shifted >> 1n;
+    }
+    return product;
+  };
+  const shiftBy = (size: number): bigint => {
+    let power = one;
+    let square = one >> 8n;
+    for (let left = size; left > 0; left = Math.floor(left / 2), square = times(square, square)) {
+      if (left % 2 === 1) power = times(power, square);
+    }
+    return power;
+  };
+  // Parts are of equal length, mostly, and a power costs much more than its use.
+  const powers = new Map<number, bigint>();
   let whole = 0n;
-  // Parts are of equal length, mostly, and a matrix costs much more than its use.
-  const matrices = new Map<number, bigint[]>();
   for (const { checksum, size } of parts) {
-    const matrix = matrices.get(size) ?? zerosMatrix(POLYNOMIALS[algorithm], width, size);
-    matrices.set(size, matrix);
-    whole = times(matrix, whole) ^ BigInt(`0x${Buffer.from(checksum, "base64").toString("hex") || "0"}`);
+    const power = powers.get(size) ?? shiftBy(size);
+    powers.set(size, power);
+    whole = times(whole, power) ^ BigInt(`0x${Buffer.from(checksum, "base64").toString("hex") || "0"}`);
   }
-  return Buffer.from(whole.toString(16).padStart(width / 4, "0"), "hex").toString("base64");
-}
-
-/** What appending `length` zero bytes does to a CRC, as a matrix over GF(2). */
-function zerosMatrix(polynomial: bigint, width: number, length: number): bigint[] {
-  // One zero bit, then by squaring two, four and eight of them.
-  let power = Array.from({ length: width }, (_, bit) => (bit === 0 ? polynomial : 1n << BigInt(bit - 1)));
-  for (let doubling = 0; doubling < 3; doubling++) power = power.map((column) => times(power, column));
-  let product = Array.from({ length: width }, (_, bit) => 1n << BigInt(bit));
-  for (let left = length; left > 0; left = Math.floor(left / 2)) {
-    if (left % 2 === 1) product = product.map((column) => times(power, column));
-    power = power.map((column) => times(power, column));
-  }
-  return product;
-}
-
-function times(matrix: bigint[], vector: bigint): bigint {
-  let sum = 0n;
-  for (let bit = 0, rest = vector; rest > 0n; bit++, rest >>= 1n) if (rest & 1n) sum ^= matrix[bit] as bigint;
-  return sum;
+  return bytesOf(whole, width).toString("base64");
 }

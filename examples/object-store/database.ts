@@ -17,73 +17,70 @@ export interface Statement {
   otherwise?: ErrorCode;
 }
 
+/** A statement from a template: a value becomes a `?`, and another statement a part of this one. */
+export function sql(texts: TemplateStringsArray, ...parts: (Value | Statement)[]): Statement {
+  const statements = parts.map((part) =>
+    typeof part === "object" && part !== null ? part : { sql: "?", values: [part] },
+  );
+  const text = texts.map((each, at) => each + (statements[at]?.sql ?? "")).join("");
+  return { sql: text, values: statements.flatMap(({ values }) => values) };
+}
+
+export interface WriteOptions {
+  /** Names of what no two transactions may change at once. */
+  locks?: string[];
+  /** It must also run if the disk is full. */
+  makesRoom?: boolean;
+}
+
 export interface Database {
-  read(sql: string, ...values: Value[]): Promise<Row[]>;
-  /**
-   * Runs statements in one transaction, and returns the rows of each.
-   *
-   * @param locks names of what no two transactions may change at once.
-   * @throws S3Error with the code of a statement that fails as expected
-   */
-  write(statements: Statement[], locks?: string[]): Promise<Row[][]>;
-  /** Like `write`, for a transaction that makes room: it also runs if the disk is full. */
-  free(statements: Statement[], locks?: string[]): Promise<Row[][]>;
+  read(statement: Statement): Promise<Row[]>;
+  /** Runs statements in one transaction. @throws S3Error with the code of a statement that fails as expected */
+  write(statements: Statement[], options?: WriteOptions): Promise<void>;
   close(): Promise<void>;
-}
-
-/** What a database has to know of a failed statement. */
-export interface Failure {
-  message: string;
-  otherwise?: ErrorCode;
-}
-
-export async function openDatabase(folder: string, url: string | undefined): Promise<Database> {
-  return url === undefined ? Sqlite.open(join(folder, "store.sqlite")) : Postgres.open(url);
 }
 
 export const FULL = "The disk of the store is full";
 
-type Reply = { id: number; rows: Row[][] } | { id: number; failure: Failure };
+/** What a database has to know of a failed statement. */
+type Failure = { message: string; otherwise?: ErrorCode };
 
-class Sqlite implements Database {
-  private readonly waiting = new Map<number, { resolve(rows: Row[][]): void; reject(error: Error): void }>();
-  private lastId = 0;
+type Reply = { rows: Row[][] } | { failure: Failure };
+
+export class Sqlite implements Database {
+  /** In the order in which the worker replies. */
+  private readonly waiting: { resolve(rows: Row[][]): void; reject(error: Error): void }[] = [];
 
   private constructor(private readonly worker: Worker) {
     worker.on("message", (reply: Reply) => {
-      const { resolve, reject } = this.waiting.get(reply.id) ?? {};
-      this.waiting.delete(reply.id);
+      const { resolve, reject } = this.waiting.shift() ?? {};
       if ("rows" in reply) resolve?.(reply.rows);
       else reject?.(errorOf(reply.failure));
     });
   }
 
-  static async open(path: string): Promise<Database> {
-    const worker = new Worker(new URL("./sqlite-worker.js", import.meta.url), { workerData: path });
+  static async open(folder: string): Promise<Database> {
+    const workerData = join(folder, "store.sqlite");
+    const worker = new Worker(new URL("./sqlite-worker.js", import.meta.url), { workerData });
     // Rejects with the worker's error if it cannot start.
     await once(worker, "message");
     return new Sqlite(worker);
   }
 
-  async read(sql: string, ...values: Value[]): Promise<Row[]> {
-    const [rows = []] = await this.send([{ sql, values }], "read");
+  async read(statement: Statement): Promise<Row[]> {
+    const [rows = []] = await this.send([statement], "read");
     return rows;
   }
 
   /** SQLite has one writer at a time, so that nothing has to be locked. */
-  write(statements: Statement[]): Promise<Row[][]> {
-    return this.send(statements, "write");
+  async write(statements: Statement[], { makesRoom = false }: WriteOptions = {}): Promise<void> {
+    await this.send(statements, makesRoom ? "makeRoom" : "write");
   }
 
-  free(statements: Statement[]): Promise<Row[][]> {
-    return this.send(statements, "free");
-  }
-
-  private send(statements: Statement[], kind: "read" | "write" | "free"): Promise<Row[][]> {
+  private send(statements: Statement[], kind: "read" | "write" | "makeRoom"): Promise<Row[][]> {
     return new Promise((resolve, reject) => {
-      const id = ++this.lastId;
-      this.waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ id, statements, kind });
+      this.waiting.push({ resolve, reject });
+      this.worker.postMessage({ statements, kind });
     });
   }
 
@@ -99,7 +96,8 @@ interface Sql {
   end(options: { timeout: number }): Promise<void>;
 }
 
-class Postgres implements Database {
+/** Its server keeps a reserve of its own for a full disk. */
+export class Postgres implements Database {
   private constructor(private readonly sql: Sql) {}
 
   static async open(url: string): Promise<Database> {
@@ -110,45 +108,36 @@ class Postgres implements Database {
     return new Postgres(postgres(url, options) as unknown as Sql);
   }
 
-  read(sql: string, ...values: Value[]): Promise<Row[]> {
-    return this.run(this.sql, { sql, values });
+  read(statement: Statement): Promise<Row[]> {
+    return run(this.sql, statement);
   }
 
-  async write(statements: Statement[], locks: string[] = []): Promise<Row[][]> {
-    return await this.sql.begin(async (sql) => {
+  async write(statements: Statement[], { locks = [] }: WriteOptions = {}): Promise<void> {
+    await this.sql.begin(async (connection) => {
       // In one order, so that no two transactions wait for each other.
       for (const name of [...new Set(locks)].sort()) {
-        await this.run(sql, { sql: "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", values: [name] });
+        await run(connection, sql`SELECT pg_advisory_xact_lock(hashtextextended(${name}, 0))`);
       }
-      const results: Row[][] = [];
       for (const statement of statements) {
-        const rows = await this.run(sql, statement).catch((error: Error & { code?: string }) => {
+        const rows = await run(connection, statement).catch((error: Error & { code?: string }) => {
           const isReference = error.code === "23503" && statement.otherwise !== undefined;
           throw isReference ? errorOf({ message: error.message, ...statement }) : error;
         });
-        if (statement.rows !== undefined && rows.length !== statement.rows) {
-          throw errorOf({ message: `${statement.sql}: ${rows.length} rows`, ...statement });
-        }
-        results.push(rows);
+        if (statement.rows === undefined || rows.length === statement.rows) continue;
+        throw errorOf({ message: `${statement.sql}: ${rows.length} rows`, ...statement });
       }
-      return results;
     });
-  }
-
-  /** The server keeps its own reserve. */
-  free(statements: Statement[], locks?: string[]): Promise<Row[][]> {
-    return this.write(statements, locks);
-  }
-
-  private async run(sql: Sql, statement: Statement): Promise<Row[]> {
-    let count = 0;
-    const text = statement.sql.replace(/\?/g, () => `$${++count}`);
-    return [...(await sql.unsafe(text, statement.values, { prepare: count > 0 }))];
   }
 
   close(): Promise<void> {
     return this.sql.end({ timeout: 5 });
   }
+}
+
+async function run(connection: Sql, statement: Statement): Promise<Row[]> {
+  let count = 0;
+  const text = statement.sql.replace(/\?/g, () => `$${++count}`);
+  return [...(await connection.unsafe(text, statement.values, { prepare: count > 0 }))];
 }
 
 function errorOf({ message, otherwise }: Failure): Error {

@@ -43,14 +43,16 @@ const ERRORS = {
   RequestTimeTooSkewed: [403, "The difference between the request time and the server's time is too large"],
   ServiceUnavailable: [503, "The service is not available now. Try again."],
   ServerSideEncryptionConfigurationNotFoundError: [404, "The encryption configuration was not found"],
-  SignatureDoesNotMatch: [
-    403,
-    "The signature does not match: check your secret key, and that no segment of the key is . or ..",
-  ],
+  SignatureDoesNotMatch: [403, "The signature does not match: check the secret key, and that no segment is . or .."],
   XAmzContentSHA256Mismatch: [400, "The provided x-amz-content-sha256 does not match what was received"],
 } as const;
 
 export type ErrorCode = keyof typeof ERRORS;
+
+/** @throws S3Error unless it holds */
+export function demand(holds: unknown, code: ErrorCode, message?: string): asserts holds {
+  if (!holds) throw new S3Error(code, message);
+}
 
 export class S3Error extends Error {
   readonly status: number;

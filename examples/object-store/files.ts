@@ -3,18 +3,16 @@ import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { copyFile, type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import type { Segment } from "./metadata.ts";
+import type { Segment } from "./schema.ts";
 
 /** This much is gathered before a write, and read at once. */
 const BLOCK_BYTES = 256 * 1024;
 /** This much is written before it is sent to the disk, so that the last sync is short and the page cache stays free. */
 const FLUSH_BYTES = 64 << 20;
-const FOLDERS = 256;
-
-export interface ReceivedFile {
-  file: string;
-  size: number;
-}
+/** The files are in folders by the first two digits of their names. */
+const FOLDERS = Array.from({ length: 256 }, (_, at) => at.toString(16).padStart(2, "0"));
+/** Yielded at once. */
+const NAMES = 500;
 
 export class Files {
   private readonly objects: string;
@@ -26,28 +24,19 @@ export class Files {
   }
 
   async prepare(): Promise<void> {
-    await mkdir(this.temporary, { recursive: true, mode: 0o700 });
-    for (let at = 0; at < FOLDERS; at++) {
-      await mkdir(join(this.objects, at.toString(16).padStart(2, "0")), { recursive: true, mode: 0o700 });
-    }
+    const folders = [this.temporary, ...FOLDERS.map((name) => join(this.objects, name))];
+    for (const folder of folders) await mkdir(folder, { recursive: true, mode: 0o700 });
   }
 
-  /** Relative to the folder of objects. */
-  pathOf(file: string): string {
-    return `${file.slice(0, 2)}/${file}`;
-  }
-
-  private fullPath(file: string): string {
-    return join(this.objects, this.pathOf(file));
-  }
+  private readonly fullPath = (file: string) => join(this.objects, pathOf(file));
 
   /**
    * Writes a body into a new file. When it resolves, the file and its name are on the disk; when it rejects, there is none.
    *
    * @param check runs after the last piece, and rejects an invalid body.
    */
-  async receive(body: AsyncIterable<Uint8Array>, check: (size: number) => void): Promise<ReceivedFile> {
-    const file = randomUUID().replaceAll("-", "");
+  async receive(body: AsyncIterable<Uint8Array>, check: (size: number) => void): Promise<Segment> {
+    const file = newName();
     const path = join(this.temporary, file);
     const handle = await open(path, "wx", 0o600);
     try {
@@ -56,22 +45,17 @@ export class Files {
       await handle.sync();
       await handle.close();
       await rename(path, this.fullPath(file));
-      await this.syncFolder(file);
-      return { file, size };
+      await this.syncFolder(file.slice(0, 2));
+      return { file, start: 0, size };
     } catch (error) {
-      await handle.close().catch(ignore);
-      await unlink(path).catch(ignore);
+      await Promise.allSettled([handle.close(), unlink(path)]);
       throw error;
     }
   }
 
-  private async syncFolder(file: string): Promise<void> {
-    const folder = await open(join(this.objects, file.slice(0, 2)), "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+  private async syncFolder(name: string): Promise<void> {
+    const folder = await open(join(this.objects, name), "r");
+    await folder.sync().finally(() => folder.close());
   }
 
   /** Makes a hard link to each file, so that a copy takes no space; returns the segments with the new names. */
@@ -79,7 +63,7 @@ export class Files {
     const copies: Segment[] = [];
     try {
       for (const segment of segments) {
-        const file = randomUUID().replaceAll("-", "");
+        const file = newName();
         await link(this.fullPath(segment.file), this.fullPath(file)).catch((error: NodeJS.ErrnoException) => {
           // A file has 65,000 names at most on ext4.
           if (error.code !== "EMLINK") throw error;
@@ -119,95 +103,85 @@ export class Files {
 
   /** Removes temporary files that nobody has written to for a while: their instance was killed. */
   async sweepTemporary(before: number): Promise<number> {
-    let removed = 0;
-    for (const name of await readdir(this.temporary)) {
-      const path = join(this.temporary, name);
-      const info = await stat(path).catch(ignoreMissing);
-      if (info === undefined || info.mtimeMs >= before) continue;
-      await unlink(path).catch(ignoreMissing);
-      removed++;
-    }
-    return removed;
+    const names = await namesIn(this.temporary, "mtimeMs", before);
+    for (const name of names) await unlink(join(this.temporary, name)).catch(ignoreMissing);
+    return names.length;
   }
 
-  /** Yields the older files of each folder. */
+  /** Yields the files that have had their names since before a time. */
   async *older(before: number): AsyncGenerator<string[]> {
-    for (let at = 0; at < FOLDERS; at++) {
-      const folder = join(this.objects, at.toString(16).padStart(2, "0"));
-      const found: string[] = [];
-      for (const name of await readdir(folder)) {
-        const info = await stat(join(folder, name)).catch(ignoreMissing);
-        // The time of the last rename or link.
-        if (info !== undefined && info.ctimeMs < before) found.push(name);
-      }
-      for (let first = 0; first < found.length; first += 500) yield found.slice(first, first + 500);
+    for (const folder of FOLDERS) {
+      const found = await namesIn(join(this.objects, folder), "ctimeMs", before);
+      for (let first = 0; first < found.length; first += NAMES) yield found.slice(first, first + NAMES);
     }
   }
 }
 
 /** Returns the parts of segments that hold the bytes from `start` to `end`. */
 export function slice(segments: Segment[], start: number, end: number): Segment[] {
-  const found: Segment[] = [];
   let at = 0;
-  for (const segment of segments) {
-    const from = Math.max(start - at, 0);
-    const to = Math.min(end - at, segment.size);
-    if (from < to) {
-      const isSlice = segment.isSlice || to - from < segment.size;
-      found.push({ file: segment.file, start: segment.start + from, size: to - from, ...(isSlice && { isSlice }) });
-    }
+  return segments.flatMap((segment) => {
+    const [from, to] = [Math.max(start - at, 0), Math.min(end - at, segment.size)];
     at += segment.size;
+    if (from >= to) return [];
+    const isSlice = segment.isSlice || to - from < segment.size;
+    return [{ file: segment.file, start: segment.start + from, size: to - from, ...(isSlice && { isSlice }) }];
+  });
+}
+
+/** Writes a block while the next one comes; more than two are never in memory. */
+async function writeAll(handle: FileHandle, body: AsyncIterable<Uint8Array>): Promise<number> {
+  let size = 0;
+  const write = async (block: Buffer): Promise<void> => {
+    // A kernel may take less, as at the end of a disk.
+    for (let at = 0; at < block.length; ) at += (await handle.write(block, at)).bytesWritten;
+    const isDue = Math.floor(size / FLUSH_BYTES) < Math.floor((size + block.length) / FLUSH_BYTES);
+    size += block.length;
+    if (isDue) await handle.datasync();
+  };
+  let writing: Promise<void> = Promise.resolve();
+  try {
+    for await (const block of blocksOf(body)) {
+      await writing;
+      writing = write(block);
+      // Reported by the next await; without this it would count as unhandled until then.
+      writing.catch(() => undefined);
+    }
+  } finally {
+    // The file may not be closed while a write is under way.
+    await Promise.allSettled([writing]);
+  }
+  await writing;
+  return size;
+}
+
+async function* blocksOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  let pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of body) {
+    pieces.push(piece);
+    bytes += piece.length;
+    if (bytes < BLOCK_BYTES) continue;
+    yield Buffer.concat(pieces);
+    [pieces, bytes] = [[], 0];
+  }
+  if (bytes > 0) yield Buffer.concat(pieces);
+}
+
+/** Returns the files in a folder whose time is before another. */
+async function namesIn(folder: string, time: "mtimeMs" | "ctimeMs", before: number): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of await readdir(folder)) {
+    const info = await stat(join(folder, name)).catch(ignoreMissing);
+    if (info !== undefined && info[time] < before) found.push(name);
   }
   return found;
 }
 
-/** Writes while the next pieces come, but never has more than two blocks in memory. */
-async function writeAll(handle: FileHandle, body: AsyncIterable<Uint8Array>): Promise<number> {
-  let size = 0;
-  let unflushed = 0;
-  let gathered: Uint8Array[] = [];
-  let bytes = 0;
-  let writing: Promise<unknown> = Promise.resolve();
-  const write = async (pieces: Uint8Array[], length: number): Promise<void> => {
-    let { bytesWritten } = await handle.writev(pieces, size);
-    // A kernel may take less, as at the end of a disk.
-    if (bytesWritten < length) {
-      const rest = Buffer.concat(pieces);
-      while (bytesWritten < length) {
-        bytesWritten += (await handle.write(rest, bytesWritten, length - bytesWritten, size + bytesWritten))
-          .bytesWritten;
-      }
-    }
-    size += length;
-    unflushed += length;
-    if (unflushed < FLUSH_BYTES) return;
-    unflushed = 0;
-    await handle.datasync();
-  };
-  try {
-    for await (const piece of body) {
-      gathered.push(piece);
-      bytes += piece.length;
-      if (bytes < BLOCK_BYTES) continue;
-      await writing;
-      writing = write(gathered, bytes);
-      // Reported by the next await; without this it would count as unhandled until then.
-      writing.catch(ignore);
-      gathered = [];
-      bytes = 0;
-    }
-  } finally {
-    // The file may not be closed while a write is under way.
-    await writing.catch(ignore);
-  }
-  await writing;
-  if (bytes > 0) await write(gathered, bytes);
-  return size;
-}
+/** Relative to the folder of objects. */
+export const pathOf = (file: string) => `${file.slice(0, 2)}/${file}`;
 
-function ignore(): void {
-  // The error that led here is the one to report.
-}
+const newName = () => randomUUID().replaceAll("-", "");
 
 function ignoreMissing(error: NodeJS.ErrnoException): undefined {
   // Another instance was faster.

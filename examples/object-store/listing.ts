@@ -6,18 +6,7 @@ export interface ListOptions {
   delimiter: string;
   /** Only keys and common prefixes behind this one; undefined: from the first. */
   after: string | undefined;
-  /** At least 1. */
   most: number;
-}
-
-/** The keys from which a query returns the first ones, in the order of their bytes. */
-export interface KeyRange {
-  /** The first key allowed. */
-  from: string;
-  /** Whether `from` itself is left out. */
-  isAfter: boolean;
-  /** The first key behind the range; undefined: to the last. */
-  to: string | undefined;
 }
 
 export interface ListPage<Entry> {
@@ -27,51 +16,36 @@ export interface ListPage<Entry> {
   next: string | undefined;
 }
 
-/** @param query returns at most `limit` entries of a range, ordered. */
+/** @param query returns at most `limit` entries from a key on and before another, if there is one, in the order of their bytes. */
 export async function listPage<Entry extends { key: string }>(
   { prefix, delimiter, after, most }: ListOptions,
-  query: (range: KeyRange, limit: number) => Promise<Entry[]>,
+  query: (from: string, to: string | undefined, limit: number) => Promise<Entry[]>,
 ): Promise<ListPage<Entry>> {
   const page: ListPage<Entry> = { objects: [], commonPrefixes: [], next: undefined };
+  // S3 says that this is all.
+  if (most === 0) return page;
   const to = behindPrefix(prefix);
-  let from: KeyRange | undefined = firstRange(prefix, delimiter, after, to);
-  let count = 0;
-  let last = "";
-  while (from !== undefined) {
-    const limit: number = most + 1 - count;
-    const entries: Entry[] = await query(from, limit);
-    let rolled: string | undefined;
+  // The rest of a common prefix is passed over, however many keys it has.
+  const behind = (name: string) => {
+    const rolled = name.startsWith(prefix) ? commonPrefixOf(name, prefix, delimiter) : undefined;
+    return rolled === undefined ? behindKey(name) : behindPrefix(rolled);
+  };
+  let from = after === undefined || compareBytes(after, prefix) < 0 ? prefix : behind(after);
+  for (let last = "", count = 0; from !== undefined; from = behind(last)) {
+    const limit = most + 1 - count;
+    const entries = await query(from, to, limit);
     for (const entry of entries) {
-      if (rolled !== undefined && entry.key.startsWith(rolled)) continue;
+      const rolled = commonPrefixOf(entry.key, prefix, delimiter);
+      if (rolled !== undefined && rolled === last) continue;
       if (count === most) return { ...page, next: last };
-      rolled = commonPrefixOf(entry.key, prefix, delimiter);
-      last = rolled ?? entry.key;
-      count++;
       if (rolled === undefined) page.objects.push(entry);
       else page.commonPrefixes.push(rolled);
+      last = rolled ?? entry.key;
+      count++;
     }
-    if (entries.length < limit) return page;
-    // The rest of a common prefix is passed over, however many keys it has.
-    from = rolled === undefined ? { from: last, isAfter: true, to } : rangeBehind(rolled, to);
+    if (entries.length < limit) break;
   }
   return page;
-}
-
-function firstRange(
-  prefix: string,
-  delimiter: string,
-  after: string | undefined,
-  to: string | undefined,
-): KeyRange | undefined {
-  if (after === undefined) return { from: prefix, isAfter: false, to };
-  const rolled = after.startsWith(prefix) ? commonPrefixOf(after, prefix, delimiter) : undefined;
-  if (rolled !== undefined) return rangeBehind(rolled, to);
-  return compareBytes(after, prefix) < 0 ? { from: prefix, isAfter: false, to } : { from: after, isAfter: true, to };
-}
-
-function rangeBehind(rolled: string, to: string | undefined): KeyRange | undefined {
-  const from = behindPrefix(rolled);
-  return from === undefined ? undefined : { from, isAfter: false, to };
 }
 
 function commonPrefixOf(key: string, prefix: string, delimiter: string): string | undefined {
@@ -80,9 +54,10 @@ function commonPrefixOf(key: string, prefix: string, delimiter: string): string 
 }
 
 /** The order of the databases, which is that of S3: by bytes of UTF-8. JavaScript's own differs for characters beyond U+FFFF. */
-export function compareBytes(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
-}
+export const compareBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b));
+
+/** Returns a text between a key and the next possible one: no key has this character. */
+const behindKey = (key: string) => `${key}\u0001`;
 
 /** Returns the first text behind all that begin with `prefix`; undefined if there is none. */
 export function behindPrefix(prefix: string): string | undefined {

@@ -1,12 +1,16 @@
-/** Which operation a request asks for, and what it may ask of it: every other parameter or field gets an error. Pure. */
-import { type ErrorCode, S3Error } from "./errors.ts";
+/** Which operation a request means, and which parameters and fields it may have. Pure. */
+import type { Call } from "./call.ts";
+import { demand, type ErrorCode, S3Error } from "./errors.ts";
 
 interface Operation {
   name: string;
   methods: string;
   /** The parameter, or the field `x-amz-copy-source`, by which it is told from others of the same method. */
   by?: string;
+  /** Those of SELECTORS, and those with `x-amz-`, that it takes. */
   parameters?: string;
+  /** Parameters that S3 has for it and the store has not. */
+  lacks?: string;
   /** Without `x-amz-`; a name that ends in `*` stands for all that begin with it. */
   fields?: string;
 }
@@ -15,60 +19,57 @@ const CHECKSUMS = "checksum-crc32 checksum-crc32c checksum-crc64nvme checksum-sh
 const BODY = `decoded-content-length trailer ${CHECKSUMS}`;
 const OBJECT = "acl storage-class meta-*";
 const SOURCE = "copy-source copy-source-if-*";
-const OVERRIDES = "cache-control content-disposition content-encoding content-language content-type expires"
-  .split(" ")
-  .map((name) => `response-${name}`);
+const PART_SOURCE = `${SOURCE} copy-source-range`;
+const COPY = `${SOURCE} ${OBJECT} metadata-directive tagging-directive`;
+const LISTED = "bucket-region continuation-token prefix";
 const PART = "uploadId partNumber";
+const UPLOAD = `${OBJECT} checksum-algorithm checksum-type`;
+const DELETION = "if-match-size if-match-last-modified-time";
 
 /** The first that fits is meant. */
-const OF_SERVICE: Operation[] = [{ name: "listBuckets", methods: "GET" }];
+const OF_SERVICE: Operation[] = [{ name: "listBuckets", methods: "GET", lacks: LISTED }];
 const OF_BUCKET: Operation[] = [
-  {
-    ...{ name: "listUploads", methods: "GET", by: "uploads" },
-    parameters: "prefix max-uploads key-marker upload-id-marker encoding-type",
-  },
-  {
-    ...{ name: "listObjects", methods: "GET" },
-    parameters: "list-type prefix delimiter marker start-after continuation-token max-keys encoding-type fetch-owner",
-  },
+  { name: "listUploads", methods: "GET", by: "uploads", lacks: "delimiter" },
+  { name: "listObjects", methods: "GET", parameters: "list-type" },
   { name: "headBucket", methods: "HEAD" },
   { name: "createBucket", methods: "PUT", fields: `acl ${BODY}` },
   { name: "deleteBucket", methods: "DELETE" },
   { name: "deleteObjects", methods: "POST", by: "delete", fields: BODY },
 ];
 const OF_OBJECT: Operation[] = [
-  { name: "listParts", methods: "GET", by: "uploadId", parameters: "max-parts part-number-marker encoding-type" },
-  {
-    ...{ name: "getObject", methods: "GET HEAD", fields: "checksum-mode" },
-    parameters: ["versionId", "x-amz-checksum-mode", ...OVERRIDES].join(" "),
-  },
-  {
-    name: "copyPart",
-    methods: "PUT",
-    by: "x-amz-copy-source",
-    parameters: PART,
-    fields: `${SOURCE} copy-source-range`,
-  },
+  { name: "listParts", methods: "GET", by: "uploadId" },
+  { name: "getObject", methods: "GET HEAD", parameters: "versionId x-amz-checksum-mode", fields: "checksum-mode" },
+  { name: "copyPart", methods: "PUT", by: "x-amz-copy-source", parameters: PART, fields: PART_SOURCE },
   { name: "uploadPart", methods: "PUT", by: "uploadId", parameters: PART, fields: BODY },
-  {
-    ...{ name: "copyObject", methods: "PUT", by: "x-amz-copy-source" },
-    fields: `${SOURCE} ${OBJECT} metadata-directive tagging-directive`,
-  },
+  { name: "copyObject", methods: "PUT", by: "x-amz-copy-source", fields: COPY },
   { name: "putObject", methods: "PUT", parameters: "x-amz-checksum-crc32", fields: `${OBJECT} ${BODY}` },
-  {
-    ...{ name: "createUpload", methods: "POST", by: "uploads" },
-    fields: `${OBJECT} checksum-algorithm checksum-type`,
-  },
-  {
-    ...{ name: "completeUpload", methods: "POST", by: "uploadId" },
-    fields: `${BODY} checksum-type mp-object-size`,
-  },
+  { name: "createUpload", methods: "POST", by: "uploads", fields: UPLOAD },
+  { name: "completeUpload", methods: "POST", by: "uploadId", fields: `${BODY} checksum-type mp-object-size` },
   { name: "abortUpload", methods: "DELETE", by: "uploadId" },
-  {
-    ...{ name: "deleteObject", methods: "DELETE", parameters: "versionId" },
-    fields: "if-match-size if-match-last-modified-time",
-  },
+  { name: "deleteObject", methods: "DELETE", parameters: "versionId", fields: DELETION },
 ];
+
+/** Parameters that change what a request means: of another operation they are refused. */
+const SELECTORS = "delete list-type partNumber uploadId uploads versionId".split(" ");
+
+/** The errors for features that clients ask about by themselves. */
+export const ABSENT: Record<string, ErrorCode> = {
+  cors: "NoSuchCORSConfiguration",
+  encryption: "ServerSideEncryptionConfigurationNotFoundError",
+  lifecycle: "NoSuchLifecycleConfiguration",
+  "object-lock": "ObjectLockConfigurationNotFoundError",
+  policy: "NoSuchBucketPolicy",
+  tagging: "NoSuchTagSet",
+};
+
+/** Parameters that name what S3 has and the store has not. */
+export const FEATURES: ReadonlySet<string> = new Set([
+  ...Object.keys(ABSENT),
+  ..."abac accelerate acl analytics append attributes intelligent-tiering inventory legal-hold location".split(" "),
+  ..."logging metadataConfiguration metadataTable metrics notification ownershipControls policyStatus".split(" "),
+  ..."publicAccessBlock renameObject replication requestPayment restore retention select session".split(" "),
+  ..."torrent versioning versions website".split(" "),
+]);
 
 /** What every request may have: its signature, and what clients add without a meaning for a store of one owner. */
 const FIELDS = "date content-sha256 user-agent sdk-checksum-algorithm request-payer";
@@ -87,39 +88,38 @@ const VALUES: Record<string, [values: RegExp, code: ErrorCode]> = {
 };
 
 /** @throws S3Error if there is no such operation, or the store lacks what is asked of it */
-export function operationOf(
-  { method, bucket, key }: { method: string; bucket: string; key: string },
-  parameters: string[],
-  valueIn: (parameter: string) => string | undefined,
-  headers: Headers,
-): string {
-  const has = (name: string) => parameters.includes(name) || headers.has(name);
+export function operationOf({ request, bucket, key, query }: Omit<Call, "store" | "identity">): string {
+  const { method, headers } = request;
+  const has = (name: string) => headers.has(name) || query.has(name);
   const table = bucket === "" ? OF_SERVICE : key === "" ? OF_BUCKET : OF_OBJECT;
-  const ofMethod = table.filter(({ methods }) => methods.split(" ").includes(method));
-  const isPart = (name: string) => name !== "copyPart" || has("uploadId");
-  const found = ofMethod.find(({ name, by }) => (by === undefined || has(by)) && isPart(name));
-  if (found === undefined && table === OF_BUCKET && method === "POST") {
-    throw new S3Error("NotImplemented", "Uploads from HTML forms are not implemented");
-  }
-  if (found === undefined) throw new S3Error("MethodNotAllowed");
-  const known = new Set([...PARAMETERS, found.by, ...(found.parameters ?? "").split(" ")]);
-  for (const name of parameters) {
-    // S3 leaves parameters with `x-` to its users, for their logs.
-    if (known.has(name) || /^x-(?!amz-)/.test(name)) checkValue(`?${name}`, valueIn(name));
-    else throw new S3Error("NotImplemented", `The store does not implement the parameter ${name} of this request`);
+  const isMeant = ({ name, by }: Operation) =>
+    (by === undefined || has(by)) && (name !== "copyPart" || has("uploadId"));
+  const found = table.find((each) => each.methods.split(" ").includes(method) && isMeant(each));
+  const isForm = found === undefined && table === OF_BUCKET && method === "POST";
+  demand(!isForm, "NotImplemented", "Uploads from HTML forms are not implemented");
+  demand(found !== undefined, "MethodNotAllowed");
+  const known = [...PARAMETERS, found.by, ...(found.parameters ?? "").split(" ")];
+  const lacking = [...SELECTORS, ...(found.lacks ?? "").split(" ")];
+  for (const [name, value] of query) {
+    // S3 ignores all others, so that anybody may add `?v=3` to a link.
+    const isUnknown = !known.includes(name) && (lacking.includes(name) || /^x-amz-/i.test(name));
+    if (isUnknown || FEATURES.has(name)) throw lacks(`the parameter ${name} of this request`);
+    checkValue(`?${name}`, value);
   }
   const fields = `${FIELDS} ${found.fields ?? ""}`.split(" ").map((name) => `x-amz-${name}`);
   for (const [name, value] of headers) {
     if (!name.startsWith("x-amz-")) continue;
     const isKnown = fields.some((each) => each === name || (each.endsWith("*") && name.startsWith(each.slice(0, -1))));
-    if (!isKnown) throw new S3Error("NotImplemented", `The store does not implement ${name} for this request`);
+    if (!isKnown) throw lacks(`${name} for this request`);
     checkValue(name, value);
   }
   return found.name;
 }
 
-function checkValue(name: string, value = ""): void {
+function checkValue(name: string, value: string): void {
   const [values, code] = VALUES[name] ?? [];
   if (values === undefined || code === undefined || values.test(value)) return;
-  throw new S3Error(code, code === "NotImplemented" ? `The store does not implement ${name}: ${value}` : undefined);
+  throw code === "NotImplemented" ? lacks(`${name}: ${value}`) : new S3Error(code);
 }
+
+const lacks = (what: string) => new S3Error("NotImplemented", `The store does not implement ${what}`);

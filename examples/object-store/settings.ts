@@ -15,39 +15,29 @@ export const LIMITS = {
   deleted: 1000,
 };
 
-export interface Settings {
-  /** Where objects, temporary files and SQLite's database are. */
-  folder: string;
-  /** A PostgreSQL database in place of SQLite. */
-  databaseUrl: string | undefined;
-  /** By access key. */
-  secrets: ReadonlyMap<string, string>;
-  /** Buckets are subdomains of these hosts, such as `photos.localhost`. */
-  domains: string[];
-  /** Buckets whose objects everybody may read. */
-  publicBuckets: ReadonlySet<string>;
-  /** The route of an internal static pool that sends the files of public objects; undefined without one. */
-  filesRoute: string | undefined;
-  /** How long the files of an overwritten or deleted object stay for those who still read it. */
-  droppedAgeMs: number;
-  /** How old a file must be that no object has, as a crash may leave it, before it is removed. */
-  orphanAgeMs: number;
-  sweepEveryMs: number;
-}
+export type Settings = ReturnType<typeof readSettings>;
 
-export function readSettings(env: NodeJS.ProcessEnv): Settings {
+export function readSettings(env: NodeJS.ProcessEnv) {
   const folder = env.STORE_FOLDER;
   if (!folder) throw new Error("STORE_FOLDER is not set: the folder of the objects");
   const list = (text = "") => text.split(",").filter((each) => each !== "");
   const keys = env.STORE_KEYS ?? join(folder, "keys.json");
   return {
+    /** Where objects, temporary files and SQLite's database are. */
     folder,
+    /** A PostgreSQL database in place of SQLite. */
     databaseUrl: env.DATABASE_URL || undefined,
+    /** By access key. */
     secrets: secretsOf(readFileSync(keys, "utf8"), keys),
+    /** Buckets are subdomains of these hosts, such as `photos.localhost`. */
     domains: list(env.STORE_DOMAINS ?? "localhost"),
+    /** Buckets whose objects everybody may read. */
     publicBuckets: new Set(list(env.STORE_PUBLIC)),
+    /** The route of an internal static pool that sends the files of public objects; undefined without one. */
     filesRoute: env.STORE_FILES_ROUTE || undefined,
+    /** How long the files of an overwritten or deleted object stay for those who still read it. */
     droppedAgeMs: Number(env.STORE_DROPPED_AGE_MS ?? 600_000),
+    /** How old a file must be that no object has, as a crash may leave it, before it is removed. */
     orphanAgeMs: Number(env.STORE_ORPHAN_AGE_MS ?? 3_600_000),
     sweepEveryMs: Number(env.STORE_SWEEP_EVERY_MS ?? 300_000),
   };

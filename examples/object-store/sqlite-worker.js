@@ -21,50 +21,37 @@ function fillReserve() {
 }
 
 async function open(path) {
-  if (process.versions.bun !== undefined) {
-    const { Database } = await import("bun:sqlite");
-    return new Database(path, { create: true });
-  }
+  if (process.versions.bun !== undefined) return new (await import("bun:sqlite")).Database(path, { create: true });
   const sqlite = await import("node:sqlite").catch(() => {
-    throw new Error(
-      `SQLite needs Bun or Node 22.13; this is Node ${process.versions.node}: set runtime: "bun", or DATABASE_URL to a PostgreSQL database`,
-    );
+    const ways = 'set runtime: "bun", or DATABASE_URL to a PostgreSQL database';
+    throw new Error(`SQLite needs Bun or Node 22.13; this is Node ${process.versions.node}: ${ways}`);
   });
   return new sqlite.DatabaseSync(path);
 }
 
 const database = await open(workerData);
-database.exec(`PRAGMA busy_timeout = ${BUSY_MS}`);
-database.exec("PRAGMA journal_mode = WAL");
-// A commit is on the disk before it is acknowledged.
-database.exec("PRAGMA synchronous = FULL");
-database.exec("PRAGMA foreign_keys = ON");
+// FULL: a commit is on the disk before it is acknowledged.
+for (const setting of [`busy_timeout = ${BUSY_MS}`, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"]) {
+  database.exec(`PRAGMA ${setting}`);
+}
 
 const prepared = new Map();
 
-function rowsOf(sql, values) {
-  let statement = prepared.get(sql);
-  if (statement === undefined) {
-    statement = database.prepare(sql);
-    if (prepared.size >= MAX_PREPARED) prepared.clear();
-    prepared.set(sql, statement);
-  }
-  return statement.all(...values);
-}
-
 function run({ sql, values, rows, otherwise }) {
+  if (!prepared.has(sql) && prepared.size >= MAX_PREPARED) prepared.clear();
+  const statement = prepared.get(sql) ?? database.prepare(sql);
+  prepared.set(sql, statement);
   let found;
   try {
-    found = rowsOf(sql, values);
+    found = statement.all(...values);
   } catch (error) {
-    const isReference = otherwise !== undefined && /FOREIGN KEY/.test(error.message);
-    throw Object.assign(error, { otherwise: isReference ? otherwise : undefined });
+    throw /FOREIGN KEY/.test(error.message) ? Object.assign(error, { otherwise }) : error;
   }
   if (rows === undefined || found.length === rows) return found;
   throw Object.assign(new Error(`${sql}: ${found.length} rows`), { otherwise });
 }
 
-function transaction(statements) {
+function write(statements) {
   database.exec("BEGIN IMMEDIATE");
   try {
     const rows = statements.map(run);
@@ -81,22 +68,22 @@ function transaction(statements) {
 }
 
 /** Runs a transaction that makes room, also on a full disk. */
-function freeing(statements) {
+function makeRoom(statements) {
   try {
-    return transaction(statements);
+    return write(statements);
   } catch (error) {
     if (!/disk is full|disk I\/O error/.test(error.message)) throw error;
     if (statSync(reserve, { throwIfNoEntry: false }) !== undefined) truncateSync(reserve);
-    return transaction(statements);
+    return write(statements);
   }
 }
 
-parentPort.on("message", ({ id, statements, kind }) => {
+parentPort.on("message", ({ statements, kind }) => {
   try {
-    const rows = { read: (each) => each.map(run), write: transaction, free: freeing }[kind](statements);
-    parentPort.postMessage({ id, rows });
+    const read = () => statements.map(run);
+    parentPort.postMessage({ rows: { read, write, makeRoom }[kind](statements) });
   } catch (error) {
-    parentPort.postMessage({ id, failure: { message: error.message, otherwise: error.otherwise } });
+    parentPort.postMessage({ failure: { message: error.message, otherwise: error.otherwise } });
   }
 });
 fillReserve();

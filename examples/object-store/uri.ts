@@ -7,18 +7,17 @@ export function encodeUri(text: string): string {
 }
 
 /** Encodes a key, whose slashes stay. */
-export function encodePath(text: string): string {
-  return encodeUri(text).replaceAll("%2F", "/");
-}
+export const encodePath = (text: string) => encodeUri(text).replaceAll("%2F", "/");
 
-/** @throws S3Error InvalidURI, since a key is UTF-8 */
+/** @throws S3Error InvalidURI: a key is UTF-8, and PostgreSQL's text has no NUL */
 export function decodeUri(text: string): string {
-  if (!text.includes("%")) return text;
   try {
-    return decodeURIComponent(text);
+    const decoded = text.includes("%") ? decodeURIComponent(text) : text;
+    if (!decoded.includes("\0")) return decoded;
   } catch {
-    throw new S3Error("InvalidURI");
+    // Refused below.
   }
+  throw new S3Error("InvalidURI");
 }
 
 /** Answers in XML cannot name every key. @throws S3Error InvalidArgument */
@@ -28,36 +27,9 @@ export function checkKey(key: string): void {
   throw new S3Error("InvalidArgument", "The key has a control character, or another one that XML cannot hold");
 }
 
-/** The parameters of a query, decoded, in the order sent. */
-export class Query {
-  readonly pairs: [name: string, value: string][];
-
-  constructor(query: string) {
-    this.pairs = query
-      .split("&")
-      .filter((pair) => pair !== "")
-      .map((pair) => {
-        const at = pair.indexOf("=");
-        const [name, value] = at < 0 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
-        return [decodeUri(name.replaceAll("+", " ")), decodeUri(value.replaceAll("+", " "))];
-      });
-  }
-
-  get(name: string): string | undefined {
-    return this.pairs.find((pair) => pair[0] === name)?.[1];
-  }
-
-  has(name: string): boolean {
-    return this.get(name) !== undefined;
-  }
-
-  /** @throws S3Error InvalidArgument unless it is a whole number of at least `least`; larger ones count as `most` */
-  number(name: string, missing: number, least: number, most: number): number {
-    const text = this.get(name);
-    if (text === undefined || text === "") return missing;
-    if (!/^\d{1,10}$/.test(text) || Number(text) < least) {
-      throw new S3Error("InvalidArgument", `${name} must be a whole number of at least ${least}`);
-    }
-    return Math.min(Number(text), most);
-  }
+/** @throws S3Error InvalidArgument unless it is a whole number of at least `least`; larger ones count as `most` */
+export function numberIn(query: URLSearchParams, name: string, missing: number, least: number, most: number): number {
+  const text = query.get(name) || `${missing}`;
+  if (/^\d{1,10}$/.test(text) && Number(text) >= least) return Math.min(Number(text), most);
+  throw new S3Error("InvalidArgument", `${name} must be a whole number of at least ${least}`);
 }

@@ -6,7 +6,6 @@ import { POOL_KINDS } from "./kinds/index.js";
 import { formatListenAddress, hostAndPort, parseListenAddress } from "./listen-address.js";
 import { ConfigError, type Problem } from "./problems.js";
 import { type ConfigDocument, readConfigFile } from "./read-file.js";
-import { rehearsedConfig } from "./rehearsed.js";
 import { resolveFleet } from "./resolve.js";
 import { DEFAULT_LISTEN, type FleetInput } from "./schema.js";
 import { type Finding, validate } from "./validate.js";
@@ -204,4 +203,25 @@ function overrideRuntime(input: FleetInput, runtime: RuntimeName): void {
 function locate({ path, message }: Finding, file: string | undefined, document: ConfigDocument): Problem {
   const line = document.lineOf(path);
   return { ...(file === undefined ? {} : { file }), path, ...(line === undefined ? {} : { line }), message };
+}
+
+/** How long the processes of a rehearsal stay if everything that watches over them was killed. */
+const ORPHAN_GRACE_MS = 5_000;
+
+/**
+ * Returns the configuration of a fleet that is only rehearsed: nothing in it acts on the world outside but the app itself.
+ *
+ * Leaves out the pools that get no requests: queue consumers and schedules would do the work of the real fleet a second time. So
+ * would hooks. The addresses of the agent-check and of the metrics belong to the real fleet. Whatever this one writes goes into its run directory.
+ */
+export function rehearsedConfig({ hooks: _hooks, ...config }: FleetConfig & { hooks?: unknown }): FleetConfig {
+  return {
+    ...config,
+    agentCheck: null,
+    admin: null,
+    orphanGraceMs: Math.min(config.orphanGraceMs, ORPHAN_GRACE_MS),
+    restartSupervisor: false,
+    balancer: { ...config.balancer, spoolDir: null, accessLog: false },
+    pools: config.pools.filter(({ serves }) => serves),
+  };
 }

@@ -1,7 +1,7 @@
 /** What a rehearsal leaves out of a configuration. */
 import { expect, test } from "vitest";
 import type { FleetConfig } from "../core/model.js";
-import { rehearsedConfig } from "./rehearsed.js";
+import { rehearsedConfig } from "./compose.js";
 
 test("nothing but the app acts outside: no workers, hooks and agent-check, no files elsewhere", () => {
   const config = {

@@ -1,8 +1,7 @@
 /** The admin listener: the page and metrics by HTTP on a loopback address, which every user of the machine can reach. */
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { readCaller } from "../core/history.js";
-import { limitConnections } from "../sockets/giving-way.js";
-import { type HostAndPort, LateListener } from "../sockets/late-listener.js";
+import { type HostAndPort, LateListener, limitConnections } from "../sockets/own-servers.js";
 import { ADMIN_ROUTES, hasToken, isForeign, isLoopbackHost, narrowed } from "./access.js";
 import type { SupervisorApi } from "./api.js";
 import { Dispatcher, type Gate } from "./dispatch.js";

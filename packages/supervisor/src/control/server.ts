@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Socket } from "node:net";
 import { type Caller, readCaller } from "../core/history.js";
 import { PacelineError } from "../errors.js";
-import { limitConnections } from "../sockets/giving-way.js";
+import { limitConnections } from "../sockets/own-servers.js";
 import { isForeign, isSocketHost } from "./access.js";
 import type { SupervisorApi } from "./api.js";
 import { CALLER_FIELD } from "./caller.js";

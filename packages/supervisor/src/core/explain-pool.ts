@@ -1,5 +1,6 @@
 /** Why a pool, a balancer or the whole fleet is slow, down or full: one rule for each cause. Pure. */
 import type { DeathReport } from "./deaths.js";
+import { killersOf } from "./deaths.js";
 import { BAD_COUNT, BAD_SHARE, FULL_CPU, shareOfErrors } from "./explain-figures.js";
 import { currentDeaths, findingsOfInstance, recentOf, viewOf, wordOf } from "./explain-instance.js";
 import {
@@ -20,7 +21,6 @@ import {
   sizeText,
   timesText,
 } from "./explain-model.js";
-import { killersOf } from "./killers.js";
 import { LEAST_REQUESTS, SLOW_ROUTE_MS, slowRoutes } from "./slowness.js";
 import { formatDuration } from "./words.js";
 

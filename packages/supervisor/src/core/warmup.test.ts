@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { hasSettled } from "./warmup.js";
+import { hasSettled } from "./checks.js";
 
 /** After how many of these rounds the warm-up is over; undefined if it would go on. */
 function endOf(times: number[]): number | undefined {

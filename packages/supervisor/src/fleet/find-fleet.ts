@@ -8,7 +8,7 @@ import { runDirName, writtenCwd } from "../config/identity.js";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
 import { handOverIn, handOverText } from "../run-dir/hand-over.js";
-import { lockHolder } from "../run-dir/lock.js";
+import { isStopped, lockHolder } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import {
@@ -20,7 +20,6 @@ import {
   stateFolderOf,
 } from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
-import { isStopped } from "../run-dir/silent.js";
 import { allowedOwner, distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
 import type { FleetChoice } from "./api.js";
 

@@ -16,10 +16,9 @@ import type {
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
 import { handOverIn } from "../run-dir/hand-over.js";
-import { lockHolder } from "../run-dir/lock.js";
+import { isStopped, lockHolder, silentText } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
-import { isStopped, silentText } from "../run-dir/silent.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
 import { type FoundFleet, findRunningFleet } from "./find-fleet.js";
 import { isLoss, stopRest, supervisorGone, untilEnded } from "./stop-fleet.js";

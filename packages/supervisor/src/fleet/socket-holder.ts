@@ -4,10 +4,9 @@ import { createServer, type Server, type Socket } from "node:net";
 import { LineFramer, parseChildMessage, type SupervisorProgram } from "@paceline/wire";
 import { PacelineError } from "../errors.js";
 import { refuseDuringHandOver } from "../run-dir/hand-over.js";
-import { identify, lockHolder, type RunDirLock, takeLock } from "../run-dir/lock.js";
+import { identify, isStopped, lockHolder, type RunDirLock, takeLock } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
-import { isStopped } from "../run-dir/silent.js";
 import { distrust } from "../run-dir/trust.js";
 
 /** Balancers try to connect four times a second. One that can run is waited for longer than one that is stopped: without it the sockets are lost. */

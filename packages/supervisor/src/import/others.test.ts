@@ -1,10 +1,10 @@
 /** Procfiles, app.json, gunicorn's settings, the folders that `init` knows, and how a config is written. */
 import { parse } from "smol-toml";
 import { describe, expect, it } from "vitest";
-import type { ProjectFacts } from "./facts.js";
 import { GUNICORN_RULES, importGunicorn } from "./gunicorn.js";
 import { importHeroku, parseProcfile } from "./procfile.js";
 import { proposeFor } from "./project.js";
+import type { ProjectFacts } from "./rules.js";
 import { type Keys, poolName, splitWords } from "./rules.js";
 import { documentOf, formatOf, writeConfig } from "./write-config.js";
 

@@ -1,7 +1,7 @@
 /** Decides what runs an app of PM2: the kind of pool, by its script, interpreter and arguments. Pure. */
 import { basename, extname, isAbsolute, join, normalize } from "node:path";
-import type { ProjectFacts } from "./facts.js";
 import type { Pm2Context } from "./pm2-rules.js";
+import type { ProjectFacts } from "./rules.js";
 import { isOff, isTable, type Keys, splitWords, withoutPlaceholders } from "./rules.js";
 
 /** PM2's choice of an interpreter by extension, where it is not Node. */

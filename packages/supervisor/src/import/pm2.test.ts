@@ -7,10 +7,9 @@ import { kindOf, whyNoApp } from "../config/find.js";
 import { formatKeyPath } from "../config/problems.js";
 import { resolveFleet } from "../config/resolve.js";
 import { validate } from "../config/validate.js";
-import type { ProjectFacts } from "./facts.js";
 import { importPm2 } from "./pm2.js";
 import { PM2_RULES } from "./pm2-rules.js";
-import type { Keys } from "./rules.js";
+import type { Keys, ProjectFacts } from "./rules.js";
 import { scanSources } from "./scan-sources.js";
 import { documentOf } from "./write-config.js";
 

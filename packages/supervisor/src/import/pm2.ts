@@ -1,8 +1,8 @@
 /** Imports PM2's ecosystem file: each app becomes a pool of the kind that its script and interpreter need. Pure. */
 import { basename, extname } from "node:path";
-import type { ProjectFacts } from "./facts.js";
 import { below, programOf } from "./pm2-program.js";
 import { PM2_FILE_RULES, PM2_RULES, type Pm2Context } from "./pm2-rules.js";
+import type { ProjectFacts } from "./rules.js";
 import {
   applyRules,
   type Imported,

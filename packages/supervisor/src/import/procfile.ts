@@ -1,5 +1,5 @@
 /** Imports a Procfile, and Heroku's app.json beside it: each process type becomes a pool. Pure. */
-import type { ProjectFacts } from "./facts.js";
+import type { ProjectFacts } from "./rules.js";
 import {
   applyRules,
   type Imported,

@@ -9,11 +9,10 @@ import { loadExport } from "../config/load.js";
 import { findProgram } from "../config/paths.js";
 import { ConfigError } from "../config/problems.js";
 import { PacelineError } from "../errors.js";
-import type { ProjectFacts } from "./facts.js";
 import { GUNICORN_RULES, importGunicorn } from "./gunicorn.js";
 import { importPm2 } from "./pm2.js";
 import { importHeroku } from "./procfile.js";
-import type { Imported, Keys } from "./rules.js";
+import type { Imported, Keys, ProjectFacts } from "./rules.js";
 import { scanSources } from "./scan-sources.js";
 
 interface ImportOptions {

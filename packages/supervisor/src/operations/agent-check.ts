@@ -4,7 +4,7 @@ import { type BoxFacts, type BoxLoad, weigh } from "../core/box-weight.js";
 import type { Pool } from "../core/fleet.js";
 import { servingOf } from "../core/serving.js";
 import type { EventLog } from "../logs/event-log.js";
-import { type HostAndPort, LateListener } from "../sockets/late-listener.js";
+import { type HostAndPort, LateListener } from "../sockets/own-servers.js";
 import { boxTimes } from "./load-samples.js";
 
 interface AgentCheckOptions {

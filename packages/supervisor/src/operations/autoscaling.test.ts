@@ -4,8 +4,7 @@ import { addPool, resize, setTurn } from "../core/fleet-changes.js";
 import type { ScalingConfig } from "../core/model.js";
 import type { SlotPolicy } from "../core/process.js";
 import type { PoolLoad } from "../core/scaling-needs.js";
-import { Autoscaling, firstSizeOf, sizeWithin } from "./autoscaling.js";
-import { SizeSchedule } from "./size-schedule.js";
+import { Autoscaling, firstSizeOf, SizeSchedule, sizeWithin } from "./autoscaling.js";
 
 beforeEach(() => void vi.useFakeTimers({ now: Date.UTC(2026, 4, 4, 12) }));
 afterEach(() => void vi.useRealTimers());

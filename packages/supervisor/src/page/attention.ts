@@ -1,6 +1,6 @@
 /** What needs somebody's attention, the worst first: what is wrong, the app's own words, and what may help. Pure. */
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
-import { killersOf } from "../core/killers.js";
+import { killersOf } from "../core/deaths.js";
 import { age, duration, number } from "./format.js";
 import type { State, View } from "./model.js";
 import { growthPerMinute, median, type Series, valuesOf } from "./series.js";

@@ -14,7 +14,6 @@ import type { ReadPositions } from "../logs/read-positions.js";
 import type { SavedProcess } from "../run-dir/fleet-state.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
 import type { StatsBook } from "../stats/stats.js";
-import { AdoptedEnds } from "./adopted-ends.js";
 import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channel.js";
 import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
 import type { ControlGroups } from "./control-groups.js";
@@ -23,6 +22,7 @@ import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
 import { Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import { Templates, type TemplatesOptions } from "./templates.js";
+import { AdoptedEnds } from "./unreported-ends.js";
 
 export interface ChildrenOptions extends ChildChannelEvents {
   log: EventLog;

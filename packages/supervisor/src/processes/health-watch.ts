@@ -1,6 +1,6 @@
 /** Checks whether instances are ready and, at intervals, healthy. A command's shim runs its own checks. */
 import { HEALTH_JITTER, type HealthConfig, type Probed, probe } from "@paceline/wire";
-import { type CheckCount, countCheck, NO_CHECKS } from "../core/check-count.js";
+import { type CheckCount, countCheck, NO_CHECKS } from "../core/checks.js";
 import type { WarmupConfig } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import type { LiveProcess } from "./live-process.js";

@@ -1,12 +1,12 @@
-/** Detects ended processes that their template does not report because it has ended or hangs. */
-
-import type { Template } from "./live-process.js";
+/** Detects the ends of processes that nobody reports: those of a template that has ended or hangs, and adopted ones. */
+import type { LiveProcess, Template } from "./live-process.js";
 import { isRunning } from "./processes.js";
 
 /** How often to check the processes of ended templates, whose ends nobody reports. */
 const LOOK_EVERY_MS = 200;
 /** How long a template may take to report the end of a process. */
 const REPORT_TIMEOUT_MS = 1000;
+
 interface UnreportedEndsOptions {
   all: ReadonlySet<Template>;
   /** The process was forked, and said so before its template did. */
@@ -16,6 +16,7 @@ interface UnreportedEndsOptions {
   onEmpty(template: Template): void;
 }
 
+/** Detects ended processes that their template does not report because it has ended or hangs. */
 export class UnreportedEnds {
   /** Processes that may have ended, each with the time since when it seems so. */
   private readonly doubted = new Map<string, number | null>();
@@ -83,5 +84,67 @@ export class UnreportedEnds {
         }
       }
     }
+  }
+}
+
+/** How often processes without a control channel are looked at, and all others. */
+const LOOK_AT_DOUBTED_EVERY_MS = 100;
+const LOOK_AT_ALL_EVERY_MS = 10_000;
+
+/**
+ * Notices the ends of adopted processes, which are not our children. A process that ends closes its control channel, so only
+ * processes without one are looked at often.
+ */
+export class AdoptedEnds {
+  private readonly all = new Set<LiveProcess>();
+  private timer: NodeJS.Timeout | undefined;
+  private isOften = false;
+  private lookedAtAllAt = 0;
+
+  /** @param onEnd called once for each process, when it has ended */
+  constructor(private readonly onEnd: (child: LiveProcess) => void) {}
+
+  add(child: LiveProcess): void {
+    this.all.add(child);
+    this.soon();
+  }
+
+  /** Its control channel closed, so it may have ended. */
+  doubt(child: LiveProcess): void {
+    if (this.all.has(child)) this.soon();
+  }
+
+  /** Whether it still runs. Notices its end. */
+  check(child: LiveProcess): boolean {
+    if (!this.all.has(child)) return child.exit === null;
+    if (child.pid !== null && isRunning(child.pid, child.startTime)) return true;
+    this.all.delete(child);
+    this.onEnd(child);
+    return false;
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+    this.all.clear();
+  }
+
+  private soon(): void {
+    if (!this.isOften) this.arm(true);
+  }
+
+  private arm(isOften: boolean): void {
+    clearTimeout(this.timer);
+    this.isOften = isOften;
+    this.timer = setTimeout(() => this.look(), isOften ? LOOK_AT_DOUBTED_EVERY_MS : LOOK_AT_ALL_EVERY_MS);
+    this.timer.unref();
+  }
+
+  private look(): void {
+    const isTime = performance.now() - this.lookedAtAllAt >= LOOK_AT_ALL_EVERY_MS;
+    if (isTime) this.lookedAtAllAt = performance.now();
+    for (const child of [...this.all]) if (isTime || child.connection === null) this.check(child);
+    this.isOften = false;
+    this.timer = undefined;
+    if (this.all.size > 0) this.arm([...this.all].some(({ connection }) => connection === null));
   }
 }

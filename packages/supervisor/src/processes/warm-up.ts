@@ -1,6 +1,7 @@
 /** Warms a new instance up before it takes traffic: asks for its `warmup` paths, round after round, until their time settles. */
+
+import { hasSettled } from "../core/checks.js";
 import type { PoolConfig, WarmupConfig } from "../core/model.js";
-import { hasSettled } from "../core/warmup.js";
 
 /** A warm-up ends this long before a start must. */
 const MARGIN_MS = 500;

@@ -20,7 +20,6 @@ import { readRegularFile } from "@paceline/wire";
 import { attempt, hasNotEnded, readStat } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { isDiskFull, writeDraft } from "./run-dir-files.js";
-import { isStopped, silentText } from "./silent.js";
 
 export interface RunDirLock {
   /** Counts the holders of this lock since the directory was created; unique. */
@@ -206,4 +205,17 @@ export function bootId(): string {
   } catch {
     return ""; // Only Linux has a boot id; other systems report the start as a date.
   }
+}
+
+/** Returns what is known of a supervisor that does not respond, and what to do. */
+export function silentText(pid: number | undefined): string {
+  if (pid === undefined) return "the supervisor does not respond";
+  const remedy = `kill -9 ${pid} ends it and the fleet keeps serving, then paceline start -d goes on with the fleet`;
+  if (!isStopped(pid)) return `the supervisor (pid ${pid}) does not respond; ${remedy}`;
+  return `the supervisor (pid ${pid}) does not respond, because a signal has stopped it; kill -CONT ${pid} lets it go on; ${remedy}`;
+}
+
+/** Whether a signal such as SIGSTOP, or a debugger, holds the process. */
+export function isStopped(pid: number | undefined): boolean {
+  return pid !== undefined && /^[Tt]$/.test(readStat(pid)?.state ?? "");
 }

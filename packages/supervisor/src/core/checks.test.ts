@@ -1,7 +1,7 @@
 /** What follows from health checks in a row. */
 import fc from "fast-check";
 import { expect, it, test } from "vitest";
-import { type CheckRule, countCheck, NO_CHECKS } from "./check-count.js";
+import { type CheckRule, countCheck, NO_CHECKS } from "./checks.js";
 
 /** Returns a letter for each check: out, back, end or nothing. */
 function follow(checks: string, rule: CheckRule): string {

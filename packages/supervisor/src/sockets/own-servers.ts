@@ -1,5 +1,6 @@
-/** A TCP server of the supervisor on a configured address, which an earlier supervisor of this fleet may hold for a moment. */
-import type { Server } from "node:net";
+/** The supervisor's own servers: on an address that an earlier supervisor may still hold, and with a limit of connections. */
+import type { Server as HttpServer, IncomingMessage } from "node:http";
+import type { Server, Socket } from "node:net";
 
 export interface HostAndPort {
   host: string;
@@ -17,6 +18,7 @@ interface LateListenerOptions {
 
 const RETRY_MS = 1000;
 
+/** A TCP server on a configured address, which an earlier supervisor of this fleet may hold for a moment. */
 export class LateListener {
   private address: HostAndPort | null = null;
   private server: Server | undefined;
@@ -56,4 +58,27 @@ export class LateListener {
     });
     server.listen({ host, port }, () => server.unref());
   }
+}
+
+/**
+ * Limits the connections of an HTTP server so that idle ones keep nobody out: closes the oldest one when there are more than `max`.
+ * @param isKept whether one that has sent this request stays; if all stay, the new connection is closed
+ */
+export function limitConnections(server: HttpServer, max: number, isKept: (request: IncomingMessage) => boolean): void {
+  const open = new Set<Socket>();
+  const kept = new WeakSet<Socket>();
+  server.on("request", (request: IncomingMessage) => {
+    if (!kept.has(request.socket) && isKept(request)) kept.add(request.socket);
+  });
+  server.on("connection", (socket: Socket) => {
+    open.add(socket);
+    socket.on("close", () => open.delete(socket));
+    if (open.size <= max) return;
+    for (const oldest of open) {
+      if (kept.has(oldest)) continue;
+      open.delete(oldest);
+      oldest.destroy();
+      return;
+    }
+  });
 }

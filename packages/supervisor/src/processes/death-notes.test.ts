@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ProcessHistory, SAMPLE_EVERY_MS } from "./history.js";
+import { ProcessHistory, SAMPLE_EVERY_MS } from "./death-notes.js";
 
 test("keeps the newest sixty samples in order", () => {
   const history = new ProcessHistory();

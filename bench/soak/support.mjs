@@ -34,14 +34,14 @@ export function endsWithProgram(child) {
   return child;
 }
 
-/** Starts a fleet of the soaks' app; `config` overrides the defaults. */
-export async function startFleet(instances, config = {}) {
+/** Starts a fleet of the soaks' app; `config` overrides the defaults, and `alsoListen` has further addresses. */
+export async function startFleet(instances, { alsoListen = [], ...config } = {}) {
   const directory = mkdtempSync(path.join(tmpdir(), "paceline-soak-"));
   const port = await freePort();
   const file = path.join(directory, "paceline.config.json");
   const app = path.join(ROOT, "bench/soak/app.ts");
   // Undefined keys of `config` are left out.
-  writeFileSync(file, JSON.stringify({ app, instances, listen: `127.0.0.1:${port}`, ...config }));
+  writeFileSync(file, JSON.stringify({ app, instances, listen: [`127.0.0.1:${port}`, ...alsoListen], ...config }));
   const options = {
     stdio: ["ignore", "ignore", "inherit"],
     cwd: directory,

@@ -1,6 +1,6 @@
 /** Apps that send much: to their clients, to their output, to themselves. */
 import { wait } from "../support.mjs";
-import { connections, get } from "./peers.mjs";
+import { connections, get, UPGRADE } from "./peers.mjs";
 
 const chatty = (what) => ({
   start: async ({ port, seconds = 0 }) => {
@@ -15,9 +15,6 @@ function twice({ start }) {
     await wait(3000);
   };
 }
-
-const UPGRADE =
-  "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 export const APPS = {
   "app: lines without end on its output": chatty("lines"),

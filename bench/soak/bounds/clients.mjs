@@ -1,6 +1,6 @@
 /** Clients that request much, or in many pieces, and do not read. */
 import { p99OfOthers } from "../support.mjs";
-import { connections, get, overAndOver, post } from "./peers.mjs";
+import { connections, get, overAndOver, post, UPGRADE } from "./peers.mjs";
 
 const ONE_BYTE_CHUNKS = Buffer.from("1\r\nx\r\n".repeat(60_000));
 /** Below the limit for heads. */
@@ -59,6 +59,11 @@ export const CLIENTS = {
   "client: 200 at once that do not read": unread("/", 200),
   "client: 1,500 that do not read what a program sends without end": silent("/program/chunks", 1500),
   "client: 1,500 that do not read a large response of an app": silent("/large", 1500),
+  "client: 4,000 that do not read what a program sends without end": silent("/program/chunks", 4000),
+  "client: 300 WebSockets of a program that are not read": {
+    ...prepareAt("/"),
+    start: ({ port }) => connections(port, 300, (socket) => socket.write(get("/program/socket", UPGRADE))),
+  },
   "client: chunks of a byte that an app does not read": chunks("/unread"),
   "client: chunks of a byte that a Node handler does not read": chunks("/handler/unread"),
   "client: chunks of a byte for WSGI": chunks("/wsgi/"),
@@ -74,6 +79,19 @@ export const CLIENTS = {
   },
   "client: 100 uploads that a Node handler does not read": uploads("/handler/unread", "/handler/"),
   "client: 100 uploads that a program does not read": uploads("/program/unread"),
+  "client over TLS: 400 that do not read what a program sends without end": {
+    ...silent("/program/chunks", 400),
+    isSecure: true,
+    start: ({ tlsPort }) =>
+      connections(tlsPort, 400, (socket) => socket.write(get("/program/chunks")), { isSecure: true }),
+  },
+  "client over TLS: 1,500 handshakes that do not end": {
+    ...prepareAt("/"),
+    isSecure: true,
+    // The beginning of a ClientHello of 512 bytes.
+    start: ({ tlsPort }) =>
+      connections(tlsPort, 1500, (socket) => socket.write(Buffer.from([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]))),
+  },
   "client: last responses that are not read": {
     start: ({ port }) =>
       connections(port, 200, (socket) => socket.write(get("/wsgi/large", "Connection: close\r\n")), { afterEnd: 5 }),
@@ -119,6 +137,11 @@ export const CLIENTS = {
         socket.on("close", () => clearInterval(timer));
       }),
   },
+  "client: 1,800 heads of 14 KB that do not end": {
+    ...prepareAt("/"),
+    start: ({ port }) =>
+      connections(port, 1800, (socket) => socket.write(`GET / HTTP/1.1\r\nHost: a\r\na: ${"b".repeat(14_000)}`)),
+  },
   "client: chunk extensions and trailers": {
     start: ({ port }) =>
       connections(
@@ -134,24 +157,14 @@ export const CLIENTS = {
     runtimes: ["bun", "node"],
     start: ({ port }) =>
       connections(port, 4, (socket) => {
-        socket.write(
-          get(
-            "/socket",
-            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
-          ),
-        );
+        socket.write(get("/socket", UPGRADE));
         setTimeout(() => overAndOver(Buffer.alloc(60_000, Buffer.from([0x89, 0x80, 0, 0, 0, 0])))(socket), 200);
       }),
   },
   "client: WebSocket parts of no byte": {
     start: ({ port }) =>
       connections(port, 4, (socket) => {
-        socket.write(
-          get(
-            "/socket",
-            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
-          ),
-        );
+        socket.write(get("/socket", UPGRADE));
         setTimeout(() => {
           socket.write(Buffer.from([0x01, 0x80, 0, 0, 0, 0]));
           overAndOver(Buffer.alloc(60_000, Buffer.from([0x00, 0x80, 0, 0, 0, 0])))(socket);

@@ -5,7 +5,7 @@ import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { serveAlone, startFleet } from "../support.mjs";
+import { freePort, serveAlone, startFleet } from "../support.mjs";
 
 /** Deadlines short enough for the soak; the memory for slow clients is below the limit. */
 const LIMITS = {
@@ -41,16 +41,18 @@ export async function startSurroundings() {
 
 /** Starts the target of a row. */
 export function startTarget(scenario, runtime, surroundings) {
-  return scenario.alone === undefined ? startAll(runtime, surroundings) : startAlone(scenario, runtime, surroundings);
+  return scenario.alone === undefined ? startAll(scenario, runtime, surroundings) : startAlone(scenario, runtime, surroundings);
 }
 
 /** Starts each kind of pool, each under its path. */
-async function startAll(runtime, { folder, silentUrl }) {
+async function startAll({ isSecure = false }, runtime, { folder, silentUrl }) {
+  const tlsPort = isSecure ? await freePort() : undefined;
   const program = ["node", here("program.mjs"), "{socket}"];
   const fleet = await startFleet(1, {
     app: undefined,
     instances: undefined,
     runtime,
+    ...(isSecure && { alsoListen: [`https://127.0.0.1:${tlsPort}`], tls: { selfSigned: true } }),
     pools: {
       web: { app: here("app.ts"), instances: 2, routes: ["/"], limits: POOL_LIMITS },
       handler: { app: here("handler.ts"), instances: 1, routes: ["/handler/"], limits: POOL_LIMITS },
@@ -72,6 +74,7 @@ async function startAll(runtime, { folder, silentUrl }) {
   });
   return {
     ...fleet,
+    tlsPort,
     async processes() {
       const { pid, balancers, pools } = await fleet.control();
       const instances = pools.flatMap((pool) => pool.instances);

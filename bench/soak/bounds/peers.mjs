@@ -1,16 +1,19 @@
 /** Building blocks of hostile clients. */
 import net from "node:net";
+import tls from "node:tls";
 
 /**
  * Keeps that many connections. Each writes what `write` returns as fast as possible, and reads nothing, or only notices that
  * there is data. Closed ones are opened again. Returns a function that ends them all.
  */
-export function connections(port, count, write, { reads = false, afterEnd = 20 } = {}) {
+export function connections(port, count, write, { reads = false, afterEnd = 20, isSecure = false } = {}) {
   const sockets = new Set();
   let isOver = false;
   const open = () => {
     if (isOver) return;
-    const socket = net.connect(port, "127.0.0.1");
+    const socket = isSecure
+      ? tls.connect({ port, host: "127.0.0.1", rejectUnauthorized: false })
+      : net.connect(port, "127.0.0.1");
     sockets.add(socket);
     if (reads) socket.resume();
     else socket.pause();
@@ -19,7 +22,7 @@ export function connections(port, count, write, { reads = false, afterEnd = 20 }
       sockets.delete(socket);
       setTimeout(open, afterEnd);
     });
-    socket.on("connect", () => write(socket));
+    socket.on(isSecure ? "secureConnect" : "connect", () => write(socket));
   };
   for (let i = 0; i < count; i++) open();
   return async () => {
@@ -42,3 +45,7 @@ export function overAndOver(bytes) {
 export const get = (target, more = "") => `GET ${target} HTTP/1.1\r\nHost: a\r\n${more}\r\n`;
 export const post = (target, more = "Transfer-Encoding: chunked\r\n") =>
   `POST ${target} HTTP/1.1\r\nHost: a\r\n${more}\r\n`;
+
+/** The fields of a WebSocket's handshake. */
+export const UPGRADE =
+  "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";

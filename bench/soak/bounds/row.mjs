@@ -106,7 +106,7 @@ const milliseconds = ({ p99Ms }) => p99Ms.toFixed(1);
 
 /** Runs the peers with a normal client beside them. */
 async function beside({ name, target, pids }, seconds) {
-  const peers = await startPeers(name, target.port, seconds);
+  const peers = await startPeers(name, target, seconds);
   try {
     await wait(500);
     const load = watchLoad({ ...pids, peers: peers.pid });

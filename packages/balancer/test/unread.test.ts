@@ -107,43 +107,66 @@ const MUCH_BODY = Buffer.alloc(16_000_000, "0123456789");
 const SILENT = 40;
 const PACE_MS = 50;
 
-describe.concurrent.each(RUNTIMES)("many clients that read nothing of their responses, on %s", (runtime) => {
-  it("give way beyond the limit, and a slow reader does not", async () => {
-    const balancer = await BalancerProcess.start(runtime, { maxUnreadBytes: 1_500_000 });
-    const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, ({ socket }) => {
-      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${MUCH_BODY.length}\r\n\r\n`);
-      socket.write(MUCH_BODY);
+/** A response, or a tunnel, which has as much to say. */
+function respondMuch(): (connection: UpstreamConnection) => void {
+  const answered = new WeakSet<UpstreamConnection>();
+  return (connection) => {
+    const { socket, received } = connection;
+    if (answered.has(connection)) return;
+    answered.add(connection);
+    if (received.startsWith("GET /tunnel"))
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n");
+    else socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${MUCH_BODY.length}\r\n\r\n`);
+    socket.write(MUCH_BODY);
+  };
+}
+
+describe.concurrent.each(SETUPS)(
+  "many clients that read nothing of their responses and tunnels, on %s over %s",
+  (runtime, protocol) => {
+    it("give way beyond the limit, and a slow reader does not", async () => {
+      const balancer = await BalancerProcess.start(runtime, { maxUnreadBytes: 1_500_000 });
+      balancer.protocol = protocol;
+      const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, respondMuch(), protocol);
+      const silent: net.Socket[] = [];
+      const ask = (head: string) => {
+        const client = connectTo(balancer.port).on("error", () => {});
+        client.pause().write(head);
+        return client;
+      };
+      await balancer.follow({ "web.1#1": upstream.path });
+      const reader = ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      // A piece now and then.
+      const pace = setInterval(() => void reader.read(), PACE_MS);
+      const readsTo = async (bytes: number) => {
+        while (reader.bytesRead < bytes) await balancer.reports(({ connections }) => connections > 0);
+      };
+      try {
+        await readsTo(2_000_000);
+        for (const head of [
+          "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+          "GET /tunnel HTTP/1.1\r\nHost: a\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n",
+        ]) {
+          const before = silent.length === 0 ? 0 : (await balancer.reports(() => true)).unreadEndedTotal;
+          const group = Array.from({ length: SILENT }, () => ask(head));
+          silent.push(...group);
+          const ended = SILENT / 6;
+          await balancer.reports(({ unreadEndedTotal = 0 }) => unreadEndedTotal >= (before ?? 0) + ended);
+          // Those that were not ended leave by themselves, so that the next ones count alone.
+          for (const client of group) client.destroy();
+          await balancer.reports(({ connections }) => connections === 1);
+        }
+        await balancer.hears(({ type }) => type === "notice");
+        await readsTo(reader.bytesRead + 500_000);
+      } finally {
+        clearInterval(pace);
+        for (const client of [reader, ...silent]) client.destroy();
+        await balancer.stop();
+        await upstream.close();
+      }
     });
-    const silent: net.Socket[] = [];
-    const ask = () => {
-      const client = connectTo(balancer.port).on("error", () => {});
-      client.pause().write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-      return client;
-    };
-    await balancer.follow({ "web.1#1": upstream.path });
-    const reader = ask();
-    // A piece now and then.
-    const pace = setInterval(() => void reader.read(), PACE_MS);
-    const readsTo = async (bytes: number) => {
-      while (reader.bytesRead < bytes) await balancer.reports(({ connections }) => connections > 0);
-    };
-    try {
-      await readsTo(2_000_000);
-      for (let n = 0; n < SILENT; n++) silent.push(ask());
-      const ended = SILENT / 6;
-      await balancer.reports(
-        ({ unreadEndedTotal = 0, connections }) => unreadEndedTotal >= ended && connections <= 1 + SILENT - ended,
-      );
-      await balancer.hears(({ type }) => type === "notice");
-      await readsTo(reader.bytesRead + 500_000);
-    } finally {
-      clearInterval(pace);
-      for (const client of [reader, ...silent]) client.destroy();
-      await balancer.stop();
-      await upstream.close();
-    }
-  });
-});
+  },
+);
 
 /** Reads that many responses; returns the numbers at their ends. */
 async function numbersOf(socket: net.Socket, count: number): Promise<number[]> {

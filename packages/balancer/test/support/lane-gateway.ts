@@ -198,7 +198,8 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     const encoding = typeof encodingOrDone === "string" ? encodingOrDone : "utf8";
     const then = typeof encodingOrDone === "function" ? encodingOrDone : done;
     if (!this.isOver) {
-      this.reader.write(typeof data === "string" ? Buffer.from(data, encoding) : Buffer.from(data));
+      const { buffer, byteOffset, length } = typeof data === "string" ? Buffer.from(data, encoding) : data;
+      this.reader.write(Buffer.from(buffer, byteOffset, length));
       this.pump();
     }
     if (then !== undefined) this.gateway.socket.write("", then);

@@ -41,7 +41,9 @@ export async function startSurroundings() {
 
 /** Starts the target of a row. */
 export function startTarget(scenario, runtime, surroundings) {
-  return scenario.alone === undefined ? startAll(scenario, runtime, surroundings) : startAlone(scenario, runtime, surroundings);
+  return scenario.alone === undefined
+    ? startAll(scenario, runtime, surroundings)
+    : startAlone(scenario, runtime, surroundings);
 }
 
 /** Starts each kind of pool, each under its path. */

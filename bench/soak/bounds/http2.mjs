@@ -54,11 +54,15 @@ function hello(windowBytes) {
 
 const idOf = (at) => 2 * at + 1;
 const each = (count, make) => Buffer.concat(Array.from({ length: count }, (_, at) => make(idOf(at), at)));
-const request = (id, fields, isWhole = true) =>
-  frame(HEADERS, END_HEADERS | (isWhole ? END_STREAM : 0), id, fields);
+const request = (id, fields, isWhole = true) => frame(HEADERS, END_HEADERS | (isWhole ? END_STREAM : 0), id, fields);
 
 /** That many connections with that many streams each, which read as much as `more` says. */
-const streams = (clients, count, fields, { windowBytes = 65_535, isWhole = true, body = () => Buffer.alloc(0), ...more } = {}) => ({
+const streams = (
+  clients,
+  count,
+  fields,
+  { windowBytes = 65_535, isWhole = true, body = () => Buffer.alloc(0), ...more } = {},
+) => ({
   start: ({ port }) =>
     connections(
       port,

@@ -10,7 +10,9 @@ const OPTIONS = { stdio: ["pipe", "pipe", "inherit"] };
 
 /** Starts the peers of a row. */
 export async function startPeers(row, { port, tlsPort = 0 }, seconds) {
-  const [command, ...args] = inIdleClass([process.execPath, here("peers-process.mjs"), row, port, seconds, tlsPort].map(String));
+  const [command, ...args] = inIdleClass(
+    [process.execPath, here("peers-process.mjs"), row, port, seconds, tlsPort].map(String),
+  );
   const child = endsWithProgram(spawn(command, args, OPTIONS));
   const ended = once(child, "exit");
   await Promise.race([once(child.stdout, "data"), ended]);

@@ -8,7 +8,10 @@ import { UPSTREAMS } from "./upstreams.mjs";
 /** The peers of these can attack any server in front of the same app and program. */
 const onAnyServer = (rows) =>
   Object.fromEntries(
-    Object.entries(rows).map(([name, row]) => [name, { ...row, hasYardstick: row.alone === undefined && row.isSecure !== true }]),
+    Object.entries(rows).map(([name, row]) => [
+      name,
+      { ...row, hasYardstick: row.alone === undefined && row.isSecure !== true },
+    ]),
   );
 
 export const ROWS = { ...onAnyServer(CLIENTS), ...HTTP2_CLIENTS, ...onAnyServer(UPSTREAMS), ...LANES, ...APPS };

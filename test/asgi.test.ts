@@ -176,8 +176,13 @@ describe("FastAPI behind a balancer", () => {
       asgiOptions: { access_log: true },
     };
     const project = await fleet(context, runtime, pool, { hangAfterMs: 4000 });
+    // It has waited for longer, and does not block.
+    const events = reading(project.port, "/events");
+    await waitFor("events", () => events.text.includes("data: "));
     const blocked = reading(project.port, "/block");
-    await waitFor("the event", async () => (await project.events()).includes("it was in block (main.py:"));
+    await waitFor("the event", async () =>
+      (await project.events()).includes("it was running GET /block in block (main.py:"),
+    );
     expect(await project.events()).toContain("web.1      hung: its event loop was blocked for ");
     await project.statusWhere(
       "it to be replaced",

@@ -238,13 +238,15 @@ test("a response that is owed for too long costs its process, in pools that limi
   expect(ends["command.1"]?.reason).toMatch(/^hung: GET \/command\/block took over 4 s \(requestTimeoutMs\); /);
   for (const name of ["wsgi.1", "wsgi.2", "threads.1", "close.1", "closes.1", "direct.1"]) {
     expect(ends[name]?.reason).toMatch(
-      /^hung: GET \/(block|wsgi\/block|threads\/block|closes?\/after) took over .*: it was in some_function_that_sleeps \(site_app\.py:\d+\)$/,
+      /^hung: GET \/(block|wsgi\/block|threads\/block|closes?\/after)(, its oldest request,)? took over .*: it was in some_function_that_sleeps \(site_app\.py:\d+\)$/,
     );
     expect(ends[name]?.lastLines.join("\n")).toContain("in some_function_that_sleeps");
   }
   for (const name of ["holds", "held"]) {
     const reason = ends[`${name}.1`]?.reason;
-    expect(reason).toMatch(new RegExp(`^hung: GET /${name}/hold took over 4 s \\(requestTimeoutMs\\)`));
+    expect(reason).toMatch(
+      new RegExp(`^hung: GET /${name}/hold(, its oldest request,)? took over 4 s \\(requestTimeoutMs\\)`),
+    );
     expect(reason).toContain("in some_function_that_holds (site_app.py:");
   }
   // A client that has its response, or has left, has lost nothing.

@@ -95,11 +95,15 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     expect(program.output).toContain("# lifespan.shutdown");
   });
 
-  test("gives a sign of life, and reports, only when its event loop has turned", async (context) => {
+  test("gives a sign of life, and reports, only when its event loop has turned; names what blocks it", async (context) => {
     const instance = await start(context);
     const { supervisor, program } = instance;
+    supervisor.say({ type: "describeOverdue" });
     supervisor.say({ type: "ping" });
     await supervisor.hears("pong");
+    expect(instance.output).not.toContain("Fatal");
+    const waits = instance.wire().send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
+    await waits.gets(/\.\r\n/);
     const go = join(supervisor.directory, "go");
     const blocked = instance.wire().send(`GET /blocks?${go} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
     await program.line(/^# blocks/);
@@ -112,9 +116,19 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     supervisor.say({ type: "probe", id: 7, path: "/", host: "a" });
     await supervisor.hears("probed", ({ id }) => id === 7);
     expect(supervisor.heard.slice(before).map(({ type }) => type)).toEqual(["probed"]);
+    supervisor.say({ type: "describeOverdue" });
+    await program.line(/^Fatal Python error: GET \/blocks blocks the event loop$/);
+    await program.line(/ in _blocks$/);
     writeFileSync(go, "");
     expect(await blocked.closed()).toMatch(/unblocked/);
     await supervisor.hears("pong", (it) => supervisor.heard.indexOf(it) > before);
+  });
+
+  test("names the request that ends its process", async (context) => {
+    const instance = await start(context);
+    await instance.get("/exits");
+    expect((await instance.program.exited).code).not.toBe(0);
+    expect(instance.program.output).toContain("GET /exits: the app ended this process with sys.exit(3)");
   });
 
   test.for(["fastapi", "django", "quart"])("%s finds its routes behind any prefix", async (framework, context) => {

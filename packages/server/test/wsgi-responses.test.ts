@@ -212,9 +212,17 @@ test("a large answer comes whole, however slowly its client begins to read", asy
   expect(bodyOf(await wire.closed())).toBe("0123456789".repeat(1_000_000));
 });
 
-test("a view that ends the process has its client answered first, and the exit status of its own", async (context) => {
+test("a view that ends the process has its client answered first, and the exit status of its own; the log names it", async (context) => {
   const instance = await PythonInstance.start(context);
   expect(await instance.get("/exits")).toMatch(/^HTTP\/1\.1 500 /);
   expect(await instance.program.exited).toEqual({ code: 3, signal: null });
+  expect(instance.program.output.at(-1)).toBe("GET /exits: the app ended this process with sys.exit(3)");
   expect(existsSync(instance.supervisor.target.path)).toBe(false);
+
+  const abrupt = await PythonInstance.start(context);
+  expect(await abrupt.get("/exits-at-once")).toBe("");
+  expect(await abrupt.program.exited).toEqual({ code: 7, signal: null });
+  expect(abrupt.program.output.at(-1)).toMatch(
+    /^GET \/exits-at-once: the app ended this process with os\._exit\(7\) in view_exits_at_once \(wsgi_app\.py:\d+\)$/,
+  );
 });

@@ -6,7 +6,8 @@ import traceback
 from time import monotonic
 from urllib.parse import unquote
 
-from . import forks
+from . import exits, forks
+from .stacks import request_text
 
 # Service Restart, from the WebSocket close code registry (RFC 6455): the client may connect again.
 SERVICE_RESTART = 1012
@@ -50,6 +51,10 @@ class Gateway:
                 if exchange.status < 500:
                     counts.errors += 1
                 raise
+        except (SystemExit, KeyboardInterrupt) as error:
+            if not forks.is_child:
+                exits.say_raised(request_text(scope.get("method", "GET"), scope["path"]), error)
+            raise
         finally:
             self.sockets.discard(exchange)
             counts.end((exchange.ended_at or monotonic()) - exchange.began_at)

@@ -1,10 +1,17 @@
 """An instance that serves an ASGI app: runs the server's event loop and handles the supervisor's requests."""
 
+import sys
+import threading
+
 from . import forks
 from .asgi import Gateway
 from .asgi_servers import find_server, make_server
 from .errors import AppError, InstanceError
 from .load import load_app
+from .stacks import request_of, stack_text
+
+# An event loop that makes no turn for this time runs code that does not await anything. The supervisor waits longer for a description.
+BLOCKED_S = 0.1
 
 
 def run_asgi(spec, instance):
@@ -93,6 +100,15 @@ class AsgiInstance:
     def cut(self):
         """Ends the server after the drain's deadline. Returns whether the app gets a moment to end."""
         return self._soon(self._server.cut)
+
+    def describe_overdue(self, _meant):
+        """Describes what blocks the event loop, which need not be the request that has waited longest; None if it turns."""
+        has_turned = threading.Event()
+        if not self._soon(has_turned.set) or has_turned.wait(BLOCKED_S):
+            return None
+        ident = threading.main_thread().ident
+        request = request_of(sys._current_frames().get(ident))
+        return None if request is None else stack_text(f"{request} blocks the event loop", ident)
 
     def close_sockets(self):
         if self._listener is not None:

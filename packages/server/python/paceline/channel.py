@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from time import monotonic
 
-from . import leftovers
+from . import exits, leftovers
 from .output import log
 
 CHANNEL_VERSION = 1
@@ -146,7 +146,7 @@ class Channel:
             # Without the control channel the supervisor could only kill this process, and would not know why.
             sys.__excepthook__(*sys.exc_info())
             leftovers.end_if_alone()
-            os._exit(1)
+            exits.end_process(1)
 
     def _step(self):
         deadlines = [self._welcome_by, self._retry_at, self._orphan_at, self._drain_by, self._look_at]
@@ -398,7 +398,7 @@ class Channel:
         if not self._owner.is_listening:
             # The instance was never ready, so no balancer knows it.
             leftovers.end_if_alone()
-            os._exit(0)
+            exits.end_process(0)
         self._owner.on_leave(not until_released)
 
     def _cut(self):
@@ -420,7 +420,7 @@ class Channel:
             except OSError:
                 pass
         leftovers.end_if_alone()
-        os._exit(0)
+        exits.end_process(0)
 
     # Reports.
 

@@ -1,31 +1,24 @@
 """One connection of a balancer: reads a request, has the app respond, and is reused if the framing allows."""
 
-import select
 import socket
 import sys
 from io import BytesIO
 from time import monotonic, perf_counter
 
-from . import forks
+from . import exits, forks
 from .response import Response
 from .errors import REASONS, BadRequest, ClientGone
 from .head import parse_head
 from .output import log, log_error
 from .request_body import ChunkedReader, SocketBody, Spool
-
-READ_BYTES = 65_536
-# In addition to the timeout of each wait, all waits of a request are limited by this time per byte: at least 1,000 bytes/s.
-SLOWEST_S_PER_BYTE = 0.001
-# How many sent bytes the socket may hold that the peer has not read.
-SOCKET_BYTES = 262_144
+from .stacks import request_text
+from .stream import READ_BYTES, Stream
 
 # Reports that the app is done with a request after its response: an interim response, which any client ignores.
 DONE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
-
-class Connection:
+class Connection(Stream):
     """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`. `serve` may run on another thread."""
 
     __slots__ = (
@@ -34,41 +27,27 @@ class Connection:
         "_body",
         "_buffer",
         "_environ",
-        "_fd",
-        "_moved",
         "_server",
-        "_socket",
-        "_waited",
         "client",
         "is_fresh",
         "is_lingering",
-        "is_waiting",
     )
 
     def __init__(self, server, accepted, client=None):
+        super().__init__(accepted, server.body_timeout_s)
         # The address of a client of our own; None: the balancer, which says whose request it is.
         self.client = client
         self._server = server
-        self._socket = accepted
-        self._fd = accepted.fileno()
         # Unused bytes: part of a head, or the next request.
         self._buffer = b""
         # Nothing was received yet.
         self.is_fresh = True
         self.is_lingering = False
-        # Whether a request waits for its client to send or to read.
-        self.is_waiting = False
-        # Seconds spent waiting for the client during this request, and bytes transferred.
-        self._waited = 0.0
-        self._moved = 0
         # The current request, and the part of its body that the app reads from the socket.
         self._environ = None
         self._body = None
         self._began = 0.0
         self._respond_now = None
-
-    def fileno(self):
-        return self._fd
 
     # Called by the loop.
 
@@ -142,15 +121,6 @@ class Connection:
         self._socket.close()
         self._socket = None
 
-    @property
-    def is_open(self):
-        return self._socket is not None
-
-    def close_socket(self):
-        """Closes this process's copy of the socket, in a forked child."""
-        if self._socket is not None:
-            self._socket.close()
-
     # One request.
 
     def _take_body(self, environ, request):
@@ -208,10 +178,11 @@ class Connection:
         except BaseException as error:
             if forks.is_child:
                 forks.end(self.asked(), error)
+            self._fail(response)
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 # The app ends its process; the client gets its response first.
                 fatal = error
-            self._fail(response)
+                exits.say_raised(self.asked(), error)
         if forks.is_child:
             # The child's copy of the socket was closed, so nothing of its response was sent.
             forks.end(self.asked())
@@ -291,17 +262,12 @@ class Connection:
         body = self._body
         return not self._server.instance.is_leaving and (body is None or body.unread == 0)
 
-    def has_left(self):
-        """Whether the client has disconnected; a FIN during a request counts."""
-        try:
-            return self._socket.recv(1, socket.MSG_PEEK) == b""
-        except BlockingIOError:
-            return False
-        except (OSError, AttributeError):
-            return True
-
     def complain(self, what):
         log(f"{self.asked()}: {what}")
+
+    def on_too_slow(self):
+        self.complain("the client was too slow")
+        self.close()
 
     def describe(self):
         """Returns the current request, its duration in seconds, and whether nobody waits for it any more."""
@@ -320,92 +286,5 @@ class Connection:
     def asked(self):
         """Returns method and path of the current request."""
         environ = self._environ or {}
-        asked = f"{environ.get('REQUEST_METHOD', 'a request')} {environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-        return ascii(asked)[1:-1]
-
-    def send(self, data):
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except (OSError, AttributeError) as error:
-            raise ClientGone("the client left") from error
-        self._moved += sent
-        if sent < len(data):
-            self._send_rest(memoryview(data)[sent:])
-
-    def send_pieces(self, *pieces):
-        """Sends several large pieces without copying them into one."""
-        try:
-            sent = self._socket.sendmsg(pieces)
-        except BlockingIOError:
-            sent = 0
-        except (OSError, AttributeError) as error:
-            raise ClientGone("the client left") from error
-        self._moved += sent
-        for piece in pieces:
-            if sent >= len(piece):
-                sent -= len(piece)
-                continue
-            self._send_rest(memoryview(piece)[sent:])
-            sent = 0
-
-    def _send_rest(self, rest):
-        while rest:
-            self.wait_to_send()
-            try:
-                sent = self._socket.send(rest)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise ClientGone("the client left") from error
-            self._moved += sent
-            rest = rest[sent:]
-
-    def moved(self, count):
-        self._moved += count
-
-    def wait_to_send(self):
-        self._wait(select.POLLOUT | _POLLRDHUP)
-
-    # Called by the body.
-
-    def send_continue(self):
-        self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def receive_body(self, most):
-        """Returns at least one byte. Raises ClientGone at the end, or if the client is too slow."""
-        while True:
-            try:
-                received = self._socket.recv(min(most, READ_BYTES))
-            except BlockingIOError:
-                self._wait(select.POLLIN)
-                continue
-            except (OSError, AttributeError) as error:
-                raise ClientGone("the client left") from error
-            if not received:
-                raise ClientGone("the client left before its request was whole")
-            self._moved += len(received)
-            return received
-
-    def _wait(self, events):
-        """Waits until the socket is ready. Limits each wait, and all waits of a request by the bytes transferred."""
-        timeout = self._server.body_timeout_s
-        left = timeout + self._moved * SLOWEST_S_PER_BYTE - self._waited
-        # The balancer judges slow clients. It may take a lot at once and then nothing for long.
-        if events & select.POLLOUT:
-            left = timeout + max(0, self._moved - SOCKET_BYTES) * SLOWEST_S_PER_BYTE - self._waited
-            timeout = left
-        poller = select.poll()
-        poller.register(self._fd, events)
-        before = monotonic()
-        self.is_waiting = True
-        happened = poller.poll(max(0.0, min(timeout, left)) * 1000)
-        self.is_waiting = False
-        self._waited += monotonic() - before
-        if not happened:
-            self.complain("the client was too slow")
-            self.close()
-            raise ClientGone("the client was too slow")
-        if happened[0][1] & _POLLRDHUP and events & select.POLLOUT:
-            raise ClientGone("the client left")
+        path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        return request_text(environ.get("REQUEST_METHOD", "a request"), path)

@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 
-from . import background, forks, leftovers, loaded
+from . import background, exits, forks, leftovers, loaded
 from .channel import Channel
 from .counts import Counts, SharedCounts
 from .errors import InstanceError
@@ -48,6 +48,7 @@ class Instance:
 
         signal.signal(signal.SIGTERM, on_leave)
         forks.watch(on_leave, instance._close_sockets)
+        exits.watch()
         instance._channel.start()
         return instance
 
@@ -179,7 +180,8 @@ class Instance:
 
     def describe_overdue(self, meant):
         """With one request at a time, faulthandler's output is enough."""
-        return None if self._server is None or self.threads == 1 else self._server.describe_overdue(meant)
+        describe = getattr(self._server, "describe_overdue", None)
+        return None if describe is None else describe(meant)
 
     def lost_work(self):
         for line in background.lost_work():

@@ -1,17 +1,15 @@
 """The server of an instance with threads: they run the views; the main thread accepts, reads heads and runs timers and jobs."""
 
-import sys
 import threading
 from collections import deque
 from queue import SimpleQueue
 
 from . import forks
 from .server import Server
+from .stacks import stack_text
 
 # How long a thread may take to end after the last response.
 JOIN_TIMEOUT_S = 1
-# faulthandler's limit for a thread, plus the title.
-MAX_STACK_LINES = 103
 
 
 class ThreadedServer(Server):
@@ -127,17 +125,4 @@ class ThreadedServer(Server):
         if not found:
             return None
         _, _, seconds, request, ident = max(found)
-        return _describe_stack(f"{request} has been running for {seconds:.1f} s", ident)
-
-
-def _describe_stack(title, ident):
-    """Describes a stack as faulthandler does, but of one thread; None if the thread has ended."""
-    frame = sys._current_frames().get(ident)
-    if frame is None:
-        return None
-    lines = [f"Fatal Python error: {title}", "", f"Thread 0x{ident:016x} (most recent call first):"]
-    while frame is not None and len(lines) < MAX_STACK_LINES:
-        code = frame.f_code
-        lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
-        frame = frame.f_back
-    return "\n".join(lines)
+        return stack_text(f"{request} has been running for {seconds:.1f} s", ident)

@@ -2,7 +2,7 @@ import { appendFileSync, existsSync, mkdtempSync, rmSync, statSync, symlinkSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { canRelease, OutputFile, whereInPython } from "./output.js";
+import { blockingInPython, canRelease, exitOfPython, OutputFile, whereInPython } from "./output.js";
 
 function open(maxBytes = 1000) {
   const folder = mkdtempSync(join(tmpdir(), "output-"));
@@ -194,4 +194,35 @@ test("an endpoint among forty threads of a pool is found", () => {
   writeSync(file.fd, `${[...head, ...threads.flat(), ...waitingLoop].join("\n")}\n`);
   file.read();
   expect(whereInPython(file.lastLines)).toBe("report (main.py:7)");
+});
+
+test.each([
+  ["no stack", ["GET / blocks the event loop"], undefined],
+  ["a stack of all threads", [...head, ...waitingLoop], undefined],
+  [
+    "the stack of an event loop",
+    ["Fatal Python error: POST /a b/report blocks the event loop", ...waitingLoop],
+    "POST /a b/report",
+  ],
+])("the request that blocks an event loop: %s", (_, lines, request) => {
+  expect(blockingInPython(lines)).toBe(request);
+});
+
+test.each([
+  ["nothing", ["it exits"], undefined, undefined],
+  ["another line that ends so", ["I fear: the app ended this process with x"], undefined, undefined],
+  [
+    "a request",
+    ["GET /a: b: the app ended this process with sys.exit(3)", "flushed"],
+    "GET /a: b: the app ended this process with sys.exit(3)",
+    "GET /a: b",
+  ],
+  [
+    "no request",
+    ["the app ended this process with os._exit(0) in f (a.py:1)"],
+    "the app ended this process with os._exit(0) in f (a.py:1)",
+    undefined,
+  ],
+])("how an app ended its process: %s", (_, lines, text, request) => {
+  expect(exitOfPython(lines)).toEqual(text === undefined ? undefined : { text, request });
 });

@@ -241,6 +241,23 @@ export function whereInPython(lines: readonly string[]): string | undefined {
   return places.length === 0 ? undefined : places.slice(0, MAX_THREADS).join("; ");
 }
 
+/** How an instance begins the stack of an event loop that one request blocks (asgi_instance.py). */
+const BLOCKS = /^Fatal Python error: (.+) blocks the event loop$/;
+/** How an instance says that its app has ended it (exits.py). */
+const ENDED = /^(?:(\S+ (?:[/*].*)?): )?the app ended this process with /;
+
+/** Returns the request that blocked the event loop; undefined if that is not known. */
+export function blockingInPython(lines: readonly string[]): string | undefined {
+  const title = lines.findLast((line) => line.startsWith(FATAL_LINE));
+  return title === undefined ? undefined : BLOCKS.exec(title)?.[1];
+}
+
+/** Returns how the app has ended its process, such as `GET /: the app ended this process with sys.exit(3)`, and during which request. */
+export function exitOfPython(lines: readonly string[]): { text: string; request: string | undefined } | undefined {
+  const text = lines.findLast((line) => ENDED.test(line));
+  return text === undefined ? undefined : { text, request: ENDED.exec(text)?.[1] };
+}
+
 /** Returns the frames of the threads that ran code of the app, the innermost first; empty without a traceback of faulthandler. */
 export function stackOfPython(lines: readonly string[]): Frame[] {
   return threadsOfApp(lines).slice(0, MAX_THREADS).flat();

@@ -9,7 +9,7 @@ import type { Report } from "../core/process.js";
 import { frameText } from "../core/stacks.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { REPORTED_LINES, stackOfPython, whereInPython } from "../logs/output.js";
+import { blockingInPython, exitOfPython, REPORTED_LINES, stackOfPython, whereInPython } from "../logs/output.js";
 import type { ControlGroups } from "./control-groups.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 import { type Leftovers, signalGroup, startTimeOf } from "./processes.js";
@@ -146,7 +146,15 @@ export class ChildEnds {
     if (mark !== null) return fault ?? "";
     if (verdict !== null) {
       const where = whereInPython(output.lastLines) ?? death.place;
-      return fault ?? (where === undefined ? "" : `it was in ${where}`);
+      const request = blockingInPython(output.lastLines);
+      if (request !== undefined) child.running = request;
+      const running = request === undefined ? "" : `running ${request} `;
+      return fault ?? (where === undefined ? "" : `it was ${running}in ${where}`);
+    }
+    const ended = signal === null && child.runtime.startsWith("python ") ? exitOfPython(output.lastLines) : undefined;
+    if (ended !== undefined) {
+      child.running = ended.request ?? child.running;
+      return ended.text;
     }
     const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
     return isOwn ? errorLineOf(output.lastLines) : "";

@@ -46,6 +46,13 @@ test.each([
   expect(reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
 });
 
+test("the oldest of several requests at an instance need not be the cause", () => {
+  const { reasons, owedFor } = watched(5000, { mark: "command", maxInFlight: 3 });
+  owedFor(6000);
+  vi.advanceTimersByTime(20);
+  expect(reasons).toEqual(["hung: GET /, its oldest request, took over 5 s (requestTimeoutMs)"]);
+});
+
 test("one that ended in time does not, nor one without a bound, nor after the end of the watch", () => {
   const ended = watched();
   ended.owedFor(4900);

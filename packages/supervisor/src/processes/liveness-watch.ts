@@ -124,7 +124,7 @@ export class LivenessWatch {
         this.kill(
           child,
           "overrun",
-          `hung: ${child.overdue.request} took over ${seconds(timeoutMs)} (requestTimeoutMs)`,
+          `hung: ${nameOverdue(child.overdue.request, child)} took over ${seconds(timeoutMs)} (requestTimeoutMs)`,
         );
     }
   }
@@ -196,8 +196,8 @@ export class LivenessWatch {
       });
     }
     condemn();
-    if (!isPython || type === "hung" || child.maxInFlight === 1) return report();
-    // If the process can still read this message, it writes the stack of the thread that runs the request.
+    if (!isPython || child.maxInFlight === 1) return report();
+    // If the process can still read this message, it writes the stack of the thread that runs the request, or blocks the event loop.
     child.connection?.send({ type: "describeOverdue" });
     setTimeout(report, HEAR_MS);
   }
@@ -240,4 +240,9 @@ export class LivenessWatch {
         process.goal === "up" && (process.state === "killing" || process.state === "starting"),
     );
   }
+}
+
+/** Among several requests, the one that has waited longest need not be the cause. */
+function nameOverdue(request: string, { maxInFlight }: LiveProcess): string {
+  return (maxInFlight ?? 1) > 1 ? `${request}, its oldest request,` : request;
 }

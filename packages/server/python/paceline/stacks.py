@@ -1,0 +1,47 @@
+"""The stacks of threads, and the request that a thread is running. Only its frames show that, so it costs requests nothing."""
+
+import sys
+
+# faulthandler's limit for a thread, plus the title.
+MAX_STACK_LINES = 103
+
+
+def request_of(frame):
+    """Returns method and path of the request to which this frame of a running thread belongs; None if it belongs to none."""
+    found = None
+    while frame is not None:
+        # The outermost frame has what the server passed to the app; middleware may have changed a copy.
+        found = _request_in(frame) or found
+        frame = frame.f_back
+    return found
+
+
+def _request_in(frame):
+    try:
+        values = frame.f_locals
+        environ = values.get("environ")
+        if isinstance(environ, dict) and "REQUEST_METHOD" in environ:
+            return request_text(environ["REQUEST_METHOD"], f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")
+        scope = values.get("scope")
+        if isinstance(scope, dict) and scope.get("type") in ("http", "websocket"):
+            return request_text(scope.get("method", "GET"), scope["path"])
+    except Exception:
+        pass  # Code of the app may have names like these for something else.
+    return None
+
+
+def request_text(method, path):
+    return ascii(f"{method} {path}")[1:-1]
+
+
+def stack_text(title, ident):
+    """Returns a stack as faulthandler prints it, but of one thread; None if the thread has ended."""
+    frame = sys._current_frames().get(ident)
+    if frame is None:
+        return None
+    lines = [f"Fatal Python error: {title}", "", f"Thread 0x{ident:016x} (most recent call first):"]
+    while frame is not None and len(lines) < MAX_STACK_LINES:
+        code = frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
+        frame = frame.f_back
+    return "\n".join(lines)

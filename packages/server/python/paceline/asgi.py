@@ -6,7 +6,7 @@ import traceback
 from time import monotonic
 from urllib.parse import unquote
 
-from . import exits, forks
+from . import forks
 from .stacks import request_text
 
 # Service Restart, from the WebSocket close code registry (RFC 6455): the client may connect again.
@@ -27,6 +27,8 @@ class Gateway:
         self.is_leaving = False
         # The app's message for a failed lifespan startup, in one line.
         self.startup_problem = None
+        # The last request that raised SystemExit, which ends the process unless the server catches it.
+        self.exiting = None
         # Accepted WebSockets, and requests that wait for their client to disconnect.
         self.sockets = set()
         self.waiting = set()
@@ -51,9 +53,8 @@ class Gateway:
                 if exchange.status < 500:
                     counts.errors += 1
                 raise
-        except (SystemExit, KeyboardInterrupt) as error:
-            if not forks.is_child:
-                exits.say_raised(request_text(scope.get("method", "GET"), scope["path"]), error)
+        except SystemExit:
+            self.exiting = request_text(scope.get("method", "GET"), scope["path"])
             raise
         finally:
             self.sockets.discard(exchange)

@@ -3,7 +3,7 @@
 import sys
 import threading
 
-from . import forks
+from . import exits, forks
 from .asgi import Gateway
 from .asgi_servers import find_server, make_server
 from .errors import AppError, InstanceError
@@ -58,6 +58,8 @@ class AsgiInstance:
             if forks.is_child:
                 forks.end("in a task", error)
             if instance.is_listening:
+                if isinstance(error, SystemExit):
+                    exits.say_raised(self._server.gateway.exiting, error)
                 raise
             raise AppError(self._startup_problem(error)) from error
         finally:

@@ -1,4 +1,4 @@
-/** Starts the next supervisor of a fleet, which inherits the listening sockets: only a process that holds them can pass them on. */
+/** Starts the next supervisor of a fleet: one that inherits the listening sockets, when a start asks for it, or after a kill. */
 import type { SpawnOptions } from "node:child_process";
 import { dirname } from "node:path";
 import { CHANNEL_ENVIRONMENT, fs, LISTEN_FDS, type RestartCommand, type SupervisorProgram } from "@paceline/wire";
@@ -13,7 +13,8 @@ const OF_THIS_PROCESS = new Set<string>([
 ]);
 
 /**
- * Starts it in a session of its own, and returns its pid.
+ * Starts a supervisor that inherits the listening sockets, in a session of its own, and returns its pid: only a process that holds
+ * them can pass them on.
  * @param listening the descriptors of the listening sockets
  * @param folder the run directory's folder of sockets: a file with an environment is read only from there
  */
@@ -77,6 +78,7 @@ const FIRST_AFTER_MS = 500;
 /** Each further attempt waits twice as long. */
 const MAX_ATTEMPTS = 6;
 
+/** Starts the supervisor of a detached fleet again after it was killed, by the command that an operator would type. */
 export class Revival {
   private timer: NodeJS.Timeout | undefined;
   private attempts = 0;

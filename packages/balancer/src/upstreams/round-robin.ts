@@ -73,7 +73,6 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
   }
 }
 
-/** Smooth weighted round robin: each candidate gets its share of the turns, spread evenly, in the same order every time. */
 interface Weighted {
   /** A whole number of at least 1. Default: 1. */
   readonly weight?: number | undefined;

@@ -1,10 +1,9 @@
 /** Serves over lanes: requests for a fetch app, or only control beside the HTTP/1.1 of a Node handler. Only balancers connect. */
-import { listenLocally, type StreamListener } from "@paceline/wire";
-import { LaneNumbers, removeScoreboard, Scoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
-import { LONG_TURN_MS, listenError, type RunningServer, type RuntimeOptions } from "../http1/running-server.js";
+import { type StreamListener, listenLocally } from "@paceline/wire";
+import { LaneNumbers, Scoreboard, removeScoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
+import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, listenError } from "../http1/running-server.js";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
-import { CostMeter } from "./cost-meter.js";
 import { LaneConnection, type LaneServices, loadStreams } from "./lane-connection.js";
 import type { RequestServices } from "./lane-stream.js";
 import type { ResponseReader } from "./response-reader.js";
@@ -183,4 +182,35 @@ export async function withControlLane(
       lanes.destroy();
     },
   };
+}
+
+/** How often it is measured while requests are served, in milliseconds. */
+const MEASURE_EVERY_MS = 100;
+
+/** Measures the processor time of this process per request, which balancers use to decide how many requests may wait here. */
+class CostMeter {
+  /** The requests of the last measurement, and the processor time in microseconds. */
+  requests = 0;
+  micros = 0;
+  private measuredAtMs = 0;
+  private startedBefore = 0;
+  private microsBefore = 0;
+
+  /** @param started returns the number of requests so far */
+  constructor(private readonly started: () => number) {}
+
+  /** Measures, if it is time. Returns false if there is nothing to report. */
+  measure(nowMs: number): boolean {
+    if (nowMs - this.measuredAtMs < MEASURE_EVERY_MS) return false;
+    const isFirst = this.measuredAtMs === 0;
+    this.measuredAtMs = nowMs;
+    const { user, system } = process.cpuUsage();
+    const started = this.started();
+    this.requests = started - this.startedBefore;
+    this.micros = user + system - this.microsBefore;
+    this.startedBefore = started;
+    this.microsBefore = user + system;
+    // The first measurement is of the start.
+    return !isFirst && this.requests > 0;
+  }
 }

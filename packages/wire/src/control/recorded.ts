@@ -1,6 +1,7 @@
-/** A request as `paceline record` keeps it: no body, no fields, no values of its query. */
-import { areAmounts, areTexts, isFields, isList } from "./checks.js";
+/** Requests that balancers report: those that `paceline record` keeps, and sampled ones. Nothing secret is in them. */
+import { areAmounts, areTexts, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
 
+/** A request as `paceline record` keeps it: no body, no fields, no values of its query. */
 export interface RecordedRequest {
   /** When its head arrived, in Unix time in milliseconds. */
   at: number;
@@ -28,3 +29,56 @@ export function areRecorded(value: unknown): boolean {
 }
 
 const AMOUNTS = ["at", "status", "bytes", "ms"];
+
+/** A sampled request as the supervisor exports it as spans: when it was where. */
+export interface RecordedSpan {
+  /** 32 and 16 hexadecimal digits. */
+  traceId: string;
+  /** The parent of the app's own span, if this trace was made here. */
+  spanId?: string;
+  /** The client's span, whose child this one is. */
+  parentId?: string;
+  /** When its head arrived, in Unix time in milliseconds, and the times from then on. Missing: it has not come to that. */
+  at: number;
+  ms: number;
+  queuedMs?: number;
+  foundMs?: number;
+  sentMs?: number;
+  firstByteMs?: number;
+  /** How long the handler ran; only from instances on the lane. */
+  handlerMs?: number;
+  method: string;
+  /** Without its query, and without parts that may be tokens. */
+  path: string;
+  status: number;
+  requestBytes: number;
+  bytes: number;
+  retries: number;
+  pool?: string;
+  instance?: string;
+  outcome: string;
+  phase: string;
+}
+
+/** From a balancer, if its snapshot says that spans are exported. */
+export interface RecordedSpans {
+  type: "spans";
+  spans: RecordedSpan[];
+  /** How many more there were: they could not be sent in time. */
+  lost: number;
+}
+
+const SPAN_AMOUNTS = ["at", "ms", "status", "requestBytes", "bytes", "retries"];
+const SPAN_TIMES = ["queuedMs", "foundMs", "sentMs", "firstByteMs", "handlerMs"];
+
+export function areSpans(value: unknown): boolean {
+  return isList(
+    value,
+    (it) =>
+      isFields(it) &&
+      areTexts(it, ["traceId", "method", "path", "outcome", "phase"]) &&
+      areAmounts(it, SPAN_AMOUNTS) &&
+      SPAN_TIMES.every((key) => isOptional(it[key], isAmount)) &&
+      ["spanId", "parentId", "pool", "instance"].every((key) => isOptional(it[key], isText)),
+  );
+}

@@ -1,0 +1,83 @@
+/** System calls on the descriptors of sockets that Bun has no methods for. */
+import { dlopen, ptr } from "bun:ffi";
+import { LISTEN_BACKLOG } from "./transport.js";
+
+/**
+ * How many bytes that were not sent yet the kernel takes for a client. By default it is megabytes over loopback, so that some hundred clients
+ * that read nothing take the memory of all TCP connections of the machine (net.ipv4.tcp_mem), and every other one waits for retransmissions.
+ */
+const UNSENT_BYTES = 131_072;
+
+/**
+ * The receive buffer for an upstream, which bounds a read. What a client does not take of a read waits here, and Bun reads up to half a
+ * megabyte at once. A unix socket ignores it; its sender's buffer is smaller.
+ */
+const UPSTREAM_RECEIVE_BYTES = 131_072;
+
+const isDarwin = process.platform === "darwin";
+const libc = isDarwin ? "libSystem.dylib" : "libc.so.6";
+const SET_OPTION = { args: ["int", "int", "int", "ptr", "int"], returns: "int" } as const;
+const IPPROTO_TCP = 6;
+const TCP_NOTSENT_LOWAT = isDarwin ? 0x201 : 25;
+const SOL_SOCKET = isDarwin ? 0xffff : 1;
+const SO_RCVBUF = isDarwin ? 0x1002 : 8;
+const receiveBytes = new Int32Array([UPSTREAM_RECEIVE_BYTES]);
+
+type SetOption = (fd: number, level: number, option: number, value: number, size: number) => number;
+let setOption: SetOption | undefined;
+
+/** Limits the reads from an upstream. */
+export function limitReads(fd: number): void {
+  setOption ??= loadSetOption();
+  setOption(fd, SOL_SOCKET, SO_RCVBUF, ptr(receiveBytes) as number, receiveBytes.byteLength);
+}
+
+function loadSetOption(): SetOption {
+  try {
+    return dlopen(libc, { setsockopt: SET_OPTION }).symbols.setsockopt as never;
+  } catch {
+    // A libc of another name (musl) keeps the defaults.
+    return () => -1;
+  }
+}
+
+/** Sets what Bun cannot; accepted connections inherit the socket option, which a unix socket does not have. */
+export function tuneListener(fd: number): void {
+  try {
+    const library = dlopen(libc, { listen: { args: ["int", "int"], returns: "int" }, setsockopt: SET_OPTION });
+    // Bun requests an accept queue of 512, too small for a thousand clients at once. Calling listen(2) again only changes this.
+    library.symbols.listen(fd, LISTEN_BACKLOG);
+    const unsentBytes = new Int32Array([UNSENT_BYTES]);
+    library.symbols.setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, ptr(unsentBytes), unsentBytes.byteLength);
+    library.close();
+  } catch {
+    // A libc of another name (musl) keeps the defaults.
+  }
+}
+
+/** SIOCOUTQ on Linux. For a unix socket it counts what the peer has not read, including kernel overhead. */
+const SIOCOUTQ = 0x5411;
+
+type Ioctl = (fd: number, request: number, out: number) => number;
+
+const out = new Int32Array(1);
+let ioctl: Ioctl | undefined;
+
+export const seesOutgoing = process.platform === "linux";
+
+/** Returns the bytes that the kernel holds for the peer; 0 if unknown. */
+export function outgoingBytes(fd: number): number {
+  if (!seesOutgoing || fd < 0) return 0;
+  ioctl ??= loadIoctl();
+  return ioctl(fd, SIOCOUTQ, ptr(out)) === 0 ? (out[0] as number) : 0;
+}
+
+function loadIoctl(): Ioctl {
+  try {
+    // Kept loaded, because it is called for every slow reader.
+    return dlopen("libc.so.6", { ioctl: { args: ["int", "u64", "ptr"], returns: "int" } }).symbols.ioctl as never;
+  } catch {
+    // With a libc of another name (musl), bytes count once they have left this process.
+    return () => -1;
+  }
+}

@@ -1,10 +1,35 @@
 /** Begins TLS on accepted sockets of Bun. */
-
-import { BunConnection } from "../transport/bun.js";
-import type { Connection } from "../transport/transport.js";
+import type { X509Certificate } from "node:crypto";
+import { BunConnection, type BunSocket, connectedHandlers } from "../transport/bun.js";
+import { type Connection, NO_OWNER } from "../transport/transport.js";
 import { certificateFieldsOf } from "./client-certificate.js";
 import type { Contexts } from "./contexts.js";
 import type { TlsService } from "./handshake.js";
+
+/** A TLS socket, with methods that Bun's types omit. */
+type TlsSocket = Omit<Bun.Socket<BunConnection>, "getPeerX509Certificate" | "alpnProtocol"> & {
+  readonly alpnProtocol: string | false | null;
+  getPeerX509Certificate(): X509Certificate | undefined;
+};
+
+type OnHandshake = (socket: TlsSocket, problem: Error | null) => void;
+
+/** Connections whose handshake is not over. */
+const handshakes = new WeakMap<BunConnection, OnHandshake>();
+
+const handlers = {
+  ...connectedHandlers,
+  handshake(socket: TlsSocket, hasSucceeded: boolean, problem: Error | null): void {
+    const onHandshake = handshakes.get(socket.data);
+    handshakes.delete(socket.data);
+    if (hasSucceeded) onHandshake?.(socket, problem);
+    // `close` does not follow by itself.
+    else socket.terminate();
+  },
+};
+
+/** Stands for the owner of a socket that TLS has taken over: Bun goes on to tell its handlers of it. */
+const BELOW_TLS = { owner: NO_OWNER, flush() {}, ended() {}, closed() {}, graceOver() {} };
 
 export function bunTls(contexts: Contexts): TlsService["begin"] {
   return (connection: Connection, first, hello, onSecure) => {
@@ -12,15 +37,22 @@ export function bunTls(contexts: Contexts): TlsService["begin"] {
     if (chosen === undefined || !(connection instanceof BunConnection)) return undefined;
     const { client } = contexts;
     const tls = {
+      // The native part of a context of node:tls.
       secureContext: (chosen.context as unknown as { context: unknown }).context,
       ALPNProtocols: wireForm(chosen.protocols),
       ...{ requestCert: client !== "none", rejectUnauthorized: false },
     };
-    connection.startTls(tls, first, (socket, problem) => {
+    handshakes.set(connection, (socket, problem) => {
       const certificate =
         client === "none" ? [] : certificateFieldsOf(socket.getPeerX509Certificate(), problem, client);
       if (certificate === undefined) return connection.refuse();
       onSecure({ protocol: socket.alpnProtocol || "", certificate });
+    });
+    connection.continueOn((socket) => {
+      const below = socket as unknown as { data: unknown; upgradeTLS(options: object): [unknown, BunSocket] };
+      below.data = BELOW_TLS;
+      const options = { data: connection, tls, socket: handlers, isServer: true, initialData: first };
+      return below.upgradeTLS(options)[1];
     });
     return connection;
   };

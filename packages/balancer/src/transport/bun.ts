@@ -1,5 +1,4 @@
 /** The transport over Bun's sockets, whose `write` may take only part of the bytes and keeps none. */
-import type { X509Certificate } from "node:crypto";
 import { free, leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
@@ -19,23 +18,7 @@ import {
 
 type Closing = "open" | "ending" | "closing" | "closed";
 
-/** The options of upgradeTLS other than handlers. */
-export interface BunTlsOptions {
-  /** The native part of a context of node:tls. */
-  secureContext: unknown;
-  /** In the form of RFC 7301. */
-  ALPNProtocols: Uint8Array;
-  requestCert: boolean;
-  rejectUnauthorized: boolean;
-}
-
-/** A TLS socket, with methods that Bun's types omit. */
-export type BunTlsSocket = Omit<Bun.Socket<BunConnection>, "getPeerX509Certificate" | "alpnProtocol"> & {
-  readonly alpnProtocol: string | false | null;
-  getPeerX509Certificate(): X509Certificate | undefined;
-};
-
-type OnHandshake = (socket: BunTlsSocket, problem: Error | null) => void;
+export type BunSocket = Bun.Socket<BunConnection | Connector>;
 
 export class BunConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
@@ -48,32 +31,17 @@ export class BunConnection implements Connection {
   private isPaused = false;
   /** Whether a write has failed, because the peer is gone. */
   private hasFailed = false;
-  private onHandshake: OnHandshake | undefined;
 
   constructor(
-    private socket: Bun.Socket<BunConnection | Connector>,
+    private socket: BunSocket,
     private readonly isClient: boolean,
   ) {}
 
-  /**
-   * Begins TLS as a server. The connection continues above TLS.
-   * @param first what the client has sent so far
-   */
-  startTls(tls: BunTlsOptions, first: Uint8Array, onHandshake: OnHandshake): void {
-    const plain = this.socket as unknown as { data: unknown; upgradeTLS(options: object): [unknown, BunTlsSocket] };
-    this.onHandshake = onHandshake;
+  /** Continues above another socket, which takes over the one below. */
+  continueOn(takeOver: (below: BunSocket) => BunSocket): void {
     this.writtenBytes = 0;
-    // Bun goes on to tell its handlers of the socket below.
-    plain.data = BELOW_TLS;
-    const [, secured] = plain.upgradeTLS({
-      data: this,
-      tls,
-      socket: securedHandlers,
-      isServer: true,
-      initialData: first,
-    });
-    this.socket = secured as never;
-    secured.timeout(0);
+    this.socket = takeOver(this.socket);
+    this.socket.timeout(0);
   }
 
   /** Resets a connection whose handshake is over, because its client may not connect. */
@@ -81,14 +49,6 @@ export class BunConnection implements Connection {
     const { owner } = this;
     this.reset();
     owner.onClose();
-  }
-
-  shookHands(socket: BunTlsSocket, hasSucceeded: boolean, problem: Error | null): void {
-    const { onHandshake } = this;
-    this.onHandshake = undefined;
-    if (hasSucceeded) onHandshake?.(socket, problem);
-    // `close` does not follow by itself.
-    else socket.terminate();
   }
 
   get remoteAddress(): string {
@@ -262,7 +222,8 @@ export class BunConnection implements Connection {
   }
 }
 
-const connected = {
+/** What Bun calls for every established connection. */
+export const connectedHandlers = {
   data(socket: Bun.Socket<BunConnection>, bytes: Buffer): void {
     afterReceipt(bytes, socket.data.owner.onData(bytes));
   },
@@ -272,22 +233,14 @@ const connected = {
   end(socket: Bun.Socket<BunConnection>): void {
     socket.data.ended();
   },
-  timeout(socket: Bun.Socket<BunConnection | Connector>): void {
+  timeout(socket: BunSocket): void {
     if (socket.data instanceof BunConnection) socket.data.graceOver();
   },
   // `close` follows every error and is enough for the owner.
   error(): void {},
-};
-
-/** Stands for the owner of a socket that TLS has taken over. */
-const BELOW_TLS = { owner: NO_OWNER, flush() {}, ended() {}, closed() {}, graceOver() {} };
-
-const securedHandlers = {
-  ...connected,
-  handshake(socket: BunTlsSocket, hasSucceeded: boolean, problem: Error | null): void {
-    socket.data.shookHands(socket, hasSucceeded, problem);
-  },
-  close(socket: BunTlsSocket, error?: Error): void {
+  close(socket: BunSocket, error?: Error): void {
+    // It failed to connect, or another socket has taken it over.
+    if (!(socket.data instanceof BunConnection)) return;
     openSockets.count--;
     socket.data.closed(error);
   },
@@ -308,7 +261,7 @@ export function bunTransport(): Transport {
         fd,
         allowHalfOpen: true,
         socket: {
-          ...connected,
+          ...connectedHandlers,
           open(socket: Bun.Socket<BunConnection>): void {
             openSockets.count++;
             // Bun sets a 120 s timeout on every accepted socket, however busy.
@@ -316,11 +269,6 @@ export function bunTransport(): Transport {
             const connection = new BunConnection(socket as never, true);
             socket.data = connection;
             connection.owner = onConnection(connection);
-          },
-          close(socket: Bun.Socket<BunConnection>, error?: Error): void {
-            if ((socket.data as unknown) === BELOW_TLS) return;
-            openSockets.count--;
-            socket.data.closed(error);
           },
         },
       };
@@ -340,8 +288,8 @@ export function bunTransport(): Transport {
 }
 
 const upstreamHandlers = {
-  ...connected,
-  open(socket: Bun.Socket<BunConnection | Connector>): void {
+  ...connectedHandlers,
+  open(socket: BunSocket): void {
     openSockets.count++;
     const connector = socket.data as Connector;
     const connection = new BunConnection(socket, false);
@@ -351,11 +299,6 @@ const upstreamHandlers = {
   },
   // The promise of Bun.connect reports this too, but never before connect() has returned.
   connectError(): void {},
-  close(socket: Bun.Socket<BunConnection | Connector>, error?: Error): void {
-    if (!(socket.data instanceof BunConnection)) return;
-    openSockets.count--;
-    socket.data.closed(error);
-  },
 };
 
 /** Buffers of at least this size are freed as soon as they are unused. */

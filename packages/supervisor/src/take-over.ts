@@ -84,7 +84,7 @@ export class TakeOver {
     }
   }
 
-  /** Says whether all is ready. What is taken over must not be ended because a part of it is not. */
+  /** Says whether all is ready. A fleet that is taken over must not be ended because a part of it is not ready. */
   async whenReady(): Promise<OperationResult> {
     const { parts } = this;
     const { runner, sockets } = parts;

@@ -76,7 +76,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["init", "simple"], /simple: there is no such folder; init finds out by itself/],
   ])("%j is a mistake in usage: exit status 2", async (args, expected) => {
     const folder = makeFolder({ "app.mjs": HELLO, "pub/index.html": "", "bare/package.json": "{}" });
-    // What finds them is the same in a process that is kept, but `serve` is a program of its own.
+    // A process that is kept finds them in the same way, but `serve` is a program of its own.
     const { code, stdout, stderr } = await (args[0] === "serve"
       ? paceline(folder, ...args)
       : runKept(args, folder, env));

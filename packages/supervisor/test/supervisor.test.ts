@@ -259,7 +259,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     },
   );
 
-  // What is signalled, and when, is decided by the same code on both runtimes.
+  // The same code decides on both runtimes which signal is sent when.
   single("what ignores every request, and what a process has started, ends with a stop", async () => {
     const supervisor = await start(
       runtime,

@@ -1,4 +1,4 @@
-/** Counts the responses of one route by method class and status class. What clients send adds no count: an array has a place for each. */
+/** Counts the responses of one route by method class and status class. Clients cannot add counts: the array has a fixed place for each. */
 import { Histogram, isOtherRoute, OTHER_ROUTES, type RouteStats, STATUS_CLASSES } from "@paceline/wire";
 
 /** The method classes: GET and HEAD, and all others. */

@@ -67,7 +67,7 @@ export class TcpUpstreamClient implements UpstreamClient, TcpLink {
     if (this.connections === 0) onEmpty();
   }
 
-  // What only requests have.
+  // Only requests have these.
 
   readonly pending = 0;
   readonly notStarted = 0;

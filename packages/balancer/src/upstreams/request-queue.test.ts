@@ -259,7 +259,7 @@ it("every request has one outcome; none is served late, before one of a higher c
                 for (const other of all) if (other.isWaiting) expect(other.rank).toBeGreaterThanOrEqual(request.rank);
               };
             });
-            // Whoever waits got nothing although there was room.
+            // None may wait while there is room.
             if (left > 0) expect(all.filter(({ isWaiting }) => isWaiting)).toEqual([]);
           }
           // Only a full queue refuses one that has hardly waited, for another.

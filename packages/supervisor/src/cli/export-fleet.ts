@@ -49,7 +49,7 @@ export async function exportFleet(format: FormatName, start: FleetStart, options
   const { bind = DEFAULT_BIND, image, workdir = DEFAULT_WORKDIR } = options;
   checkWords({ "--bind": bind, "--image": image, "--workdir": workdir });
   if (!workdir.startsWith("/")) throw new PacelineError("usage", `--workdir: must be an absolute path, not ${workdir}`);
-  // Whatever the run directory is: none is made.
+  // The run directory does not matter: none is made.
   const prepared = await prepareStart({ ...start, runDir: "." }, { endsSoon: true, isOnlyChecked: true });
   const { identity, fleet } = prepared;
   const { config, source } = fleet;

@@ -25,7 +25,7 @@ interface FleetUnit {
 export async function fleetUnit(start: FleetStart, user: string | "manager" | undefined): Promise<FleetUnit> {
   const account = user === undefined || user === "manager" ? undefined : findUser(user, undefined);
   if (account !== undefined && "problem" in account) throw new PacelineError("usage", `--user: ${account.problem}`);
-  // Whatever the run directory is: none is made.
+  // The run directory does not matter: none is made.
   const prepared = await prepareStart({ ...start, runDir: "." }, { endsSoon: true, isOnlyChecked: true });
   const { identity, runtimes, fleet } = prepared;
   const { config, source } = fleet;

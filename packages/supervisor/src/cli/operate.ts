@@ -35,7 +35,7 @@ export async function operate(
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof PacelineError) || error.code !== "timeout") throw error;
-    // What a stop has found without a supervisor says itself how it goes on.
+    // Without a supervisor, the stop's own error says how it goes on.
     if (lockHolder(fleet.runDir) === undefined) throw error;
     throw new PacelineError("timeout", `${error.message}; ${continues(what)}`, { cause: error });
   } finally {

@@ -124,7 +124,7 @@ async function runOn(
       from = { ...outside, boundSockets: [...end.sockets], rolledBack };
     }
   } catch (error) {
-    // What was to be taken over goes on without a supervisor.
+    // The fleet that was to be taken over goes on without a supervisor.
     if (present.adoption !== undefined) present.handOver();
     throw error;
   } finally {

@@ -41,7 +41,7 @@ const HOMES = /^\/(?:home|root|run\/user)(?:\/|$)/;
 /** systemd kills what has not stopped this much after the fleet's own deadline, in seconds. */
 const MARGIN_S = 15;
 
-/** What no web app needs. Memory that is written and executed is left out: JavaScript is compiled into it. */
+/** Turns off what no web app needs. Memory that is written and executed stays allowed: JavaScript is compiled into it. */
 const HARDENING = [
   "NoNewPrivileges=yes",
   "PrivateDevices=yes",

@@ -78,7 +78,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   };
   const wrong = [...findings];
   const config = resolveFleet(applyOverrides(input, task, problems), context);
-  // What is missing because it was wrong has been reported.
+  // Values that are missing because they were wrong have been reported.
   const own = findings.slice(wrong.length).filter((finding) => !wrong.some(({ path }) => follows(finding.path, path)));
   findings.splice(wrong.length, findings.length, ...own);
   problems.push(...findings.map((finding) => locate(finding, file, document)));

@@ -413,7 +413,7 @@ export interface PoolKeys extends CommonPoolKeys {
          */
         percent?: number | undefined;
         /**
-         * So many may be sent again in each second in any case. What is not used is kept for ten seconds.
+         * How many may be sent again in each second in any case. Unused ones are kept for ten seconds.
          *
          * Value: whole number. Default: 50.
          */
@@ -2182,7 +2182,7 @@ export interface FleetKeys {
       }
     | undefined;
   /**
-   * Whether a balancer starts the supervisor of a detached fleet again after it was killed. Whoever started a fleet in the foreground, such as systemd, does that itself.
+   * Whether a balancer starts the supervisor of a detached fleet again after it was killed. A fleet in the foreground is started again by the program that started it, such as systemd.
    *
    * Value: true or false. Default: true.
    */

@@ -50,7 +50,7 @@ const retryBudget = {
   }),
   minPerSecond: count(
     RETRY_BUDGET.minPerSecond,
-    "So many may be sent again in each second in any case. What is not used is kept for ten seconds.",
+    "How many may be sent again in each second in any case. Unused ones are kept for ten seconds.",
     { min: 0 },
   ),
 };

@@ -94,7 +94,7 @@ const MAX_CONFIG_BYTES = 1 << 20;
 
 /**
  * Returns what another program's config file holds, after a round trip through JSON: the default export of a module, or else the named
- * ones. What is called JSON may be any expression, as PM2 reads it: with comments, names without quotes, commas at the end.
+ * ones. A file named .json may hold any expression, as PM2 reads it: with comments, names without quotes, commas at the end.
  * @throws ConfigError if the file throws, or holds values that JSON cannot
  */
 export function readForeignConfig(file: string): Promise<unknown> {

@@ -259,7 +259,7 @@ export const fleetFields = {
   otlp: table(otlpFields, "Sends metrics and sampled spans to an OpenTelemetry collector. See [otlp.md](otlp.md)."),
   restartSupervisor: flag(
     true,
-    "Whether a balancer starts the supervisor of a detached fleet again after it was killed. Whoever started a fleet in the foreground, such as systemd, does that itself.",
+    "Whether a balancer starts the supervisor of a detached fleet again after it was killed. A fleet in the foreground is started again by the program that started it, such as systemd.",
   ),
   orphanGraceMs: milliseconds(
     60_000,

@@ -85,7 +85,7 @@ export class ControlServer {
   }
 }
 
-/** Whoever can open the socket may do everything, except a page of another site in the browser of somebody who has forwarded it to a port. */
+/** Anyone who can open the socket may do everything, except a page of another site in the browser of a user who forwarded it to a port. */
 const OWNER_GATE: Gate = {
   admitFrom({ headers, url }: IncomingMessage): void {
     if (!isSocketHost(headers.host ?? "")) throw new ControlError(403, "forbidden", "only loopback hosts are served");

@@ -215,7 +215,7 @@ export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): 
   if (isAlone) return own;
   const known = new Set(own.map(({ kind }) => kind));
   const ofInstances = pool.instances.flatMap((instance) => findingsOfInstance(viewOf(instance, pool, facts)));
-  // What the pool's rule says of all is not said of each.
+  // A finding of the pool is not repeated for each instance.
   return [...own, ...ofInstances.filter(({ kind }) => !((kind === "leak" || kind === "errors") && known.has(kind)))];
 }
 

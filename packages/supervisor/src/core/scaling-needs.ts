@@ -106,7 +106,7 @@ export function neededInstances(
       const proportional = (ready * figure) / target.value;
       if (throughput <= 0) return proportional;
       const serviceMs = (1000 * ready) / throughput;
-      // What arrives must be served, and what is there must not wait too long.
+      // New requests must be served, and waiting ones must not wait too long.
       const forArrivals = (arriving * serviceMs) / 1000;
       const forBacklog = inFlight / (1 + target.value / serviceMs);
       return Math.min(proportional, Math.max(ready + 1, forArrivals, forBacklog));

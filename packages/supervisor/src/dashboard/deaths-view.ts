@@ -58,7 +58,7 @@ export function deathsOfFleet({ status, deaths, at }: Model, width: number, heig
         ),
       );
   }
-  // Whatever is left belongs to the last words.
+  // The last words get the remaining lines.
   const left = height - lines.length;
   if (chosen !== undefined && left >= 3) {
     const title = `last words of ${chosen.name}, ${clock(chosen.at)}`;

@@ -50,7 +50,7 @@ export function feedStatus(
     onStatus(status);
     if (history !== undefined) void askMore(status).catch(() => {});
   };
-  /** What only some views need. Failures show in the status. */
+  /** Asks for what only some views need. Failures show in the status. */
   const askMore = async ({ pid }: Status) => {
     if (minutesOf.pid !== pid) minutesOf = { pid, until: 0 };
     if (wantsMinutes() && Date.now() - minutesOf.until >= MINUTE_MS) {

@@ -13,7 +13,7 @@ const PORT =
 const LOCAL = /(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)["'](\.{1,2}\/[^"']*)["']/g;
 const ENDINGS = ["", ".js", ".ts", ".mjs", ".cjs", "/index.js", "/index.ts"];
 
-/** Follows relative imports from `entry`. What cannot be read counts as serving: the app's own error is clearer. */
+/** Follows relative imports from `entry`. A file that cannot be read counts as serving: the app's own error is clearer. */
 export function scanSources(entry: string): { serves: boolean; port?: number } {
   const queue = [entry];
   const seen = new Set(queue);

@@ -37,7 +37,7 @@ export class Alerts {
 
   constructor(private readonly options: AlertsOptions) {}
 
-  /** Follows the configuration in service. What waits for an unchanged destination goes on. */
+  /** Follows the configuration in service. Alerts that wait for an unchanged destination stay queued. */
   follow(): void {
     const { alerts = [] } = this.options.config();
     const former = this.destinations;

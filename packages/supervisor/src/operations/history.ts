@@ -81,7 +81,7 @@ export class History {
       entry = this.files.add(command, (id) => boundEntry({ ...entry, id }));
     });
     this.options.onBegin?.(entry);
-    // What a killed supervisor has reached can be read, too.
+    // Saved at each step, so that the steps of a supervisor that is killed can be read, too.
     let saving: NodeJS.Timeout | undefined;
     const save = () => {
       saving = undefined;

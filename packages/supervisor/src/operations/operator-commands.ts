@@ -122,7 +122,7 @@ export class OperatorCommands
     return result;
   }
 
-  /** What was reported as done would be undone if this supervisor were killed before its state is written. */
+  /** Waits until the state is written: if this supervisor were killed before, a change reported as done would be lost. */
   private async saved(operation: Promise<OperationResult>, onProgress: ProgressListener): Promise<OperationResult> {
     const result = await operation;
     await this.parts.state.saved();

@@ -192,7 +192,7 @@ export class Rollouts {
       const unwatch = runner.watch(() => this.observe(pool, state));
       this.running.set(pool, state);
       if (canary !== undefined) runner.set(setCanaryShare(runner.fleet, pool, canary.percent));
-      // What was kept warm belongs to an earlier deploy, unless it is what is wanted.
+      // Warm processes belong to an earlier deploy, unless this rollout uses them.
       if (kind !== "recycle" && kind !== "restart" && !ways.usesWarm)
         runner.change((fleet, context) => endWarm(fleet, pool, context));
       // A recycling has said why and of which slot.

@@ -59,7 +59,7 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
     const reason = await exited;
     clearTimeout(deadline);
     clearTimeout(hardKill);
-    // What it left in the background has no owner any more.
+    // Processes that it left in the background have no owner any more.
     signal("SIGKILL");
     let rest: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {

@@ -83,7 +83,7 @@ export function startTimeOf(pid: number): string | undefined {
 interface Ended {
   name: string;
   pid: number;
-  /** When it started, in clock ticks; 0 if unknown. What it started is younger. */
+  /** When it started, in clock ticks; 0 if unknown. Processes that it started are younger. */
   startTime: number;
   found: Set<number>;
   /** Searches in a row that found nothing. */

@@ -186,7 +186,7 @@ function planInstance(
           hasUserCode,
           bunfig: launch.bunfig,
           maxHeadBytes: limits.maxHeadBytes,
-          // Whoever debugs the app has chosen a port.
+          // A user who debugs the app has chosen a port.
           isInspectable: !/--inspect/.test(all.NODE_OPTIONS ?? ""),
         })
       : launch),

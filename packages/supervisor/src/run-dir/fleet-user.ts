@@ -70,7 +70,7 @@ export function claimLasting(folder: string, runDir: string, { uid, gid }: Fleet
     if (owner === 0) chmodSync(each, (mode & 0o7777) | 0o111);
   }
   makeFolder(folder, 0o700);
-  // What another user could have put links into stays theirs.
+  // A folder into which another user could have put links stays theirs.
   if (distrust(folder, { uid: 0 }) === undefined) giveAll(folder, uid, gid);
 }
 

@@ -69,7 +69,7 @@ export function followHook(runDir: string): FormerHook | undefined {
         if (killAt === undefined) timer.unref();
       });
     }
-    // What it left in the background has no owner any more.
+    // Processes that it left in the background have no owner any more.
     signal("SIGKILL");
     removeHook(runDir);
   };

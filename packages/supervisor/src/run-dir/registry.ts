@@ -152,7 +152,7 @@ export function listRunDirs(folder: string, uid = process.getuid?.()): string[] 
         const target = entry.isSymbolicLink() ? targetOf(path) : undefined;
         return target === undefined ? [] : [resolve(folder, target)];
       })
-      // What is in root's folder, root has made for the users that its fleets run as.
+      // The folders in root's folder were made by root, for the users that its fleets run as.
       .filter((path) => distrust(path, { uid: uid === 0 ? allowedOwner(path) : uid }) === undefined)
   );
 }

@@ -193,7 +193,7 @@ const MAX_LOOKS = 100;
 export function findLeftoverProcesses({ leader, mark }: Spawn): number[] {
   const rows = readProcessTable();
   const found = new Set(processesOf(leader, rows));
-  // What the shim started is younger than it. Reading an environment costs more than all the rest.
+  // Processes that the shim started are younger than it. Reading an environment costs more than all the rest.
   const since = rows.find(({ pid }) => pid === leader)?.startTime ?? 0;
   for (const { pid, startTime } of rows)
     if (startTime >= since && !found.has(pid) && isMarked(pid, mark)) found.add(pid);

@@ -176,7 +176,7 @@ export interface PoolStatus extends PoolFigures {
     errorsTotal: number;
     p50Ms: number | null;
     p99Ms: number | null;
-    /** Beside the other routes of the pool (core/slowness.ts). */
+    /** Whether it is slow in comparison with the other routes of the pool, as core/slowness.ts decides. */
     isSlow: boolean;
   }[];
   /** Requests whose body is still arriving at the balancers; only if instances take few requests at once. */

@@ -1,227 +1,24 @@
 /**
- * One request and its response: the states from a parsed head to the end of the response, and what a failure means. attempts.ts
- * finds an upstream, request-body.ts and response-flow.ts carry the bodies, states.ts has each state's behaviour.
+ * One request and its response: the states from a parsed head to the end of the response, and what a failure means. The request's
+ * side is in request-side.ts; response-flow.ts carries the body, states.ts has each state's behaviour.
  */
-
-import { admit } from "../admission/admit.js";
-import type { Downstream } from "../downstream/downstream.js";
-import type { BodySink } from "../http1/body-framing.js";
 import { passingTrailers } from "../http1/forward-policy.js";
-import type { Peer } from "../http1/forwarded.js";
-import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { FileRedirect, takeNamedFile } from "../routing/file-redirect.js";
-import type { Ends } from "../transport/transport.js";
 import type { Pool } from "../upstreams/pool.js";
-import type { Upstream } from "../upstreams/upstream.js";
-import {
-  KeptConnections,
-  type ResponseReceiver,
-  type UpstreamLoss,
-  type UpstreamStream,
-} from "../upstreams/upstream-client.js";
-import { Attempts, type AttemptsOwner } from "./attempts.js";
-import { isToBeCollected } from "./collected-body.js";
-import { CLIENT_CLOSED_REQUEST, Outcome } from "./outcome.js";
-import type { Relay } from "./relay.js";
-import { RequestBody, type RequestBodyOwner } from "./request-body.js";
-import { ResponseFlow, type ResponseFlowOwner } from "./response-flow.js";
+import type { UpstreamLoss } from "../upstreams/upstream-client.js";
+import { CLIENT_CLOSED_REQUEST } from "./outcome.js";
+import { type OwnStatus, RequestSide } from "./request-side.js";
 import { mayHaveStarted } from "./retry.js";
-import { SavedHead } from "./saved-head.js";
 import * as State from "./states.js";
 
 /** Belongs to a client connection and is reused for each of its requests. */
-export class Exchange
-  implements ResponseReceiver, BodySink, State.ExchangeContext, AttemptsOwner, RequestBodyOwner, ResponseFlowOwner
-{
-  private state: State.State = State.IDLE;
-  pool: Pool | undefined;
-  private upstream: Upstream | undefined;
-  stream: UpstreamStream | undefined;
-  private expectsContinue = false;
-  readonly request: SavedHead;
-  readonly attempts: Attempts;
-  readonly body: RequestBody;
-  readonly flow: ResponseFlow;
-  readonly outcome: Outcome;
-  private connections: KeptConnections | undefined;
-  /** Set if the response named a file, which is sent instead. */
-  private redirect: FileRedirect | undefined;
-
-  constructor(
-    readonly relay: Relay,
-    readonly client: Downstream,
-    private readonly peer: Peer,
-  ) {
-    this.request = new SavedHead(relay.identities, relay.accessLog !== undefined);
-    this.attempts = new Attempts(relay, client, this.request, this);
-    this.flow = new ResponseFlow(relay, client, this);
-    this.body = new RequestBody(relay, client, this.flow, this);
-    this.outcome = new Outcome(relay, this.request, peer);
-  }
-
-  get canRepeat(): boolean {
-    return this.canMove && this.attempts.mayRepeat;
-  }
-
-  get mayHaveStartedElsewhere(): boolean {
-    return this.attempts.mayHaveStartedElsewhere;
-  }
-
-  get canMove(): boolean {
-    const { attempts } = this;
-    return this.state.mayMove && this.body.canRepeat && attempts.maySend && !attempts.staysAt(this.upstream);
-  }
-
-  get isTunnel(): boolean {
-    return this.state === State.TUNNEL;
-  }
-
-  /** None if the client disconnects after this response, or is a trusted proxy, which carries the requests of many clients. */
-  get keptConnections(): KeptConnections | undefined {
-    if (!this.client.staysOpen || this.peer.isTrusted) return undefined;
-    this.connections ??= new KeptConnections();
-    return this.connections;
-  }
-
-  get takesTrailers(): boolean {
-    return this.client.response.takesTrailers;
-  }
-
+export class Exchange extends RequestSide {
   onTrailers(trailers: Uint8Array): void {
     if (this.state === State.RESPONDING) this.client.response.trailers = passingTrailers(trailers);
   }
 
-  get clientEnds(): Ends | undefined {
-    return this.client.ends;
-  }
-
-  /** Called when the client's connection has closed. */
-  leave(): void {
-    this.connections?.closeAll();
-  }
-
-  /** Whether the response's head was sent to the client. */
-  get hasResponse(): boolean {
-    return this.state.hasResponse;
-  }
-
-  get responseTimeoutMs(): number {
-    return (this.pool as Pool).responseTimeoutMs;
-  }
-
-  /** Whether these bytes, or a piece of a body in them, are kept to be sent (again). */
-  holds(bytes: Uint8Array): boolean {
-    return this.request.isIn(bytes) || this.body.isIn(bytes);
-  }
-
-  /** Starts a request whose head was just parsed from these bytes, which are kept. */
-  begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
-    const probe = this.relay.probes?.statusOf(head) ?? 0;
-    // Neither counted nor logged: it is no request of the app's clients.
-    if (probe !== 0) return this.client.respond(probe);
-    this.outcome.begin();
-    this.request.keep(bytes, start, end, head);
-    this.attempts.begin(head.isIdempotent);
-    this.expectsContinue = head.expectsContinue;
-    this.body.begin(head.framing === "none");
-    this.flow.isClientBlocked = false;
-    const route = admit(this.relay, head, this.peer);
-    if (typeof route === "number") return this.respond(route);
-    // Clients such as botocore wait for the 100 even with an empty body, and no instance would send it.
-    if (this.expectsContinue && head.framing === "none") this.continue();
-    this.state = State.QUEUED;
-    this.request.routed(route, head);
-    this.pool = route.target;
-    this.attempts.bind(this.pool, head, this.peer);
-    if (this.pool.isLimited && isToBeCollected(head, this.relay)) return this.collect(head);
-    this.attempts.find(this.pool, head);
-  }
-
-  /** Collects the body first, so that an instance with limited concurrency does not wait for a slow client. */
-  private collect({ contentLength }: RequestHead): void {
-    this.state = State.COLLECTING;
-    (this.pool as Pool).receiving++;
-    this.request.shrink();
-    if (!this.body.collect(contentLength)) return;
-    if (this.expectsContinue) this.continue();
-  }
-
-  /** Sends 100 Continue; the instance's own comes too late. */
-  private continue(): void {
-    this.client.response.continue();
-    this.expectsContinue = false;
-  }
-
-  onCollected(): void {
-    (this.pool as Pool).receiving--;
-    this.outcome.collected();
-    this.state = State.QUEUED;
-    this.attempts.find(this.pool as Pool, undefined);
-  }
-
-  onBodyFailed(status: 408 | 413 | 503): void {
-    if (this.hasResponse) this.abort();
-    else this.respond(status);
-  }
-
-  onQueued(): void {
-    this.state = State.QUEUED;
-  }
-
-  onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void {
-    this.upstream = this.outcome.found(upstream, head === undefined);
-    const stream = upstream.open(this, this.attempts.isIdempotent);
-    this.stream = stream;
-    if (!stream.isReady) {
-      this.state = State.CONNECTING;
-      return this.attempts.wait();
-    }
-    if (head === undefined) return this.onUpstreamReady();
-    // The client connection flushes after it has passed on what came with the head.
-    this.sendHead(stream, head);
-  }
-
-  onUpstreamReady(): void {
-    this.sendHead(this.stream as UpstreamStream, this.request.parse(this.relay));
-    this.onRequestBatch();
-  }
-
-  private sendHead(stream: UpstreamStream, head: RequestHead): void {
-    this.outcome.sent(this.upstream as Upstream);
-    this.attempts.onSent();
-    this.state = State.SENT;
-    if (!(this.pool as Pool).takesAllRequests) head.scheme = undefined;
-    stream.sendHead(head, this.relay.forwarded.fields(head, this.peer), this.peer.isTrusted);
-    this.setDeadlineIn(this.requestTimeoutMs());
-    this.body.sendTo(stream);
-  }
-
-  /** Sets a deadline that is not a check of the upstream. */
-  setDeadlineIn(timeoutMs: number): void {
-    this.body.stopJudging();
-    this.client.deadlineAt = this.relay.deadlines.now + timeoutMs;
-  }
-
   // Called by the client connection.
-
-  onRequestBody(bytes: Uint8Array, start: number, end: number): void {
-    this.outcome.requestBytes += end - start;
-    // An app that named a file gets no more of the body.
-    if (this.redirect === undefined) this.state.onRequestBody(this, bytes, start, end);
-  }
-
-  /** @param trailers as received; undefined if there are none */
-  onRequestEnd(trailers?: Uint8Array): void {
-    this.body.isWhole = true;
-    if (trailers !== undefined) this.body.trailers = passingTrailers(trailers);
-    if (this.redirect === undefined) this.state.onRequestEnd(this);
-  }
-
-  /** Sends everything that this turn has produced for the upstream. */
-  onRequestBatch(): void {
-    this.body.flush();
-  }
 
   onClientDrain(): void {
     const wasBlocked = this.flow.isClientBlocked;
@@ -342,13 +139,6 @@ export class Exchange
     pool.serveQueue();
   }
 
-  onUpstreamDrain(): void {
-    this.body.unblock();
-    const isWaiting = this.state === State.SENT || this.state === State.RESPONDING;
-    if (isWaiting && !this.flow.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
-    this.body.resume();
-  }
-
   /** Handles a lost upstream: tries another if no byte of a response came and the request can be sent again; else fails it. */
   onUpstreamLost(loss: UpstreamLoss): void {
     const { state, upstream } = this;
@@ -376,15 +166,8 @@ export class Exchange
     this.body.release();
   }
 
-  /** Returns the upstream's time limit once it has, or cannot take more of, the body; before that the client's. */
-  requestTimeoutMs(): number {
-    const { limits } = this.relay;
-    if (this.state === State.TUNNEL) return limits.tunnelIdleTimeoutMs;
-    return this.body.isWhole || this.body.isUpstreamBlocked ? this.responseTimeoutMs : limits.bodyTimeoutMs;
-  }
-
   /** Sends a response of the balancer's own. */
-  respond(status: 400 | 404 | 408 | 501 | 413 | 429 | 502 | 503 | 504): void {
+  respond(status: OwnStatus): void {
     if (status === 504) this.outcome.noteLate(this.upstream, this.pool, "failed");
     this.stream?.cancel();
     this.outcome.local(status, this.client.response, this.pool);

@@ -128,17 +128,23 @@ export function tableOfPage(): StateTable {
   return table;
 }
 
-/** Returns the imports of each supervisor room from docs/architecture.md: a row counts for its first name. */
-export function roomsOfPage(): Record<string, string[]> {
+/** A room of the supervisor as docs/architecture.md has it: a folder, or files beside the folders. */
+interface Room {
+  names: string[];
+  imports: string[];
+}
+
+/** Returns the table of docs/architecture.md of the supervisor's rooms. */
+export function roomsOfPage(): Room[] {
   const page = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
   const [, rows = ""] = page.split(/^\| room \| imports \|\n\|---\|---\|\n/m);
-  const rooms: Record<string, string[]> = {};
+  const rooms: Room[] = [];
   for (const line of rows.split("\n")) {
     const [, room, imports] = line.split("|");
-    const names = (cell = "") => [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? "");
-    const [first] = names(room);
-    if (first === undefined) break;
-    rooms[first] = names(imports).sort();
+    const namesIn = (cell = "") => [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? "");
+    const names = namesIn(room);
+    if (names.length === 0) break;
+    rooms.push({ names, imports: namesIn(imports).sort() });
   }
   return rooms;
 }

@@ -13,7 +13,12 @@ import type { FileRedirect } from "../routing/file-redirect.js";
 import type { Ends } from "../transport/transport.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
-import { KeptConnections, type ResponseReceiver, type UpstreamLoss, type UpstreamStream } from "../upstreams/upstream-client.js";
+import {
+  KeptConnections,
+  type ResponseReceiver,
+  type UpstreamLoss,
+  type UpstreamStream,
+} from "../upstreams/upstream-client.js";
 import { Attempts, type AttemptsOwner } from "./attempts.js";
 import { isToBeCollected } from "./collected-body.js";
 import { Outcome } from "./outcome.js";

@@ -1,7 +1,7 @@
 /** Serves over lanes: requests for a fetch app, or only control beside the HTTP/1.1 of a Node handler. Only balancers connect. */
-import { type StreamListener, listenLocally } from "@paceline/wire";
-import { LaneNumbers, Scoreboard, removeScoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
-import { LONG_TURN_MS, type RunningServer, type RuntimeOptions, listenError } from "../http1/running-server.js";
+import { listenLocally, type StreamListener } from "@paceline/wire";
+import { LaneNumbers, removeScoreboard, Scoreboard, scoreboardPath } from "@paceline/wire/lane/scoreboard";
+import { LONG_TURN_MS, listenError, type RunningServer, type RuntimeOptions } from "../http1/running-server.js";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import { LaneConnection, type LaneServices, loadStreams } from "./lane-connection.js";

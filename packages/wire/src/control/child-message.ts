@@ -12,8 +12,7 @@ import {
   parseLine,
 } from "./checks.js";
 import type { UpstreamProtocol } from "./protocol.js";
-import { areRecorded, type RecordedRequests } from "./recorded.js";
-import { areSpans, type RecordedSpans } from "./recorded.js";
+import { areRecorded, areSpans, type RecordedRequests, type RecordedSpans } from "./recorded.js";
 import { areStats, type Stats } from "./stats.js";
 
 /** The role of a child: an instance of a pool, a template that forks instances, or a balancer. */

@@ -1,5 +1,6 @@
 /** The interface to client connections: what an exchange needs, independent of the client's protocol. */
 
+import type { CodedBody } from "../coding/compression.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Ends } from "../transport/transport.js";
 import type { LocalPage, LocalStatus } from "./local-response.js";
@@ -15,8 +16,8 @@ export interface Downstream {
   readonly ends: Ends | undefined;
   /** When `Exchange.onDeadline` is due, in milliseconds of `Deadlines.now`. */
   deadlineAt: number;
-  /** Sends the response's head; its bytes are read before the call returns. */
-  sendHead(head: ResponseHead): void;
+  /** Sends the response's head; its bytes are read before the call returns. @param coded compresses the body */
+  sendHead(head: ResponseHead, coded?: CodedBody): void;
   /** Completes the response. */
   endResponse(): void;
   /**
@@ -43,6 +44,8 @@ export interface DownstreamResponse {
   body(bytes: Uint8Array, start: number, end: number): boolean;
   /** Sends everything that this turn has produced. Returns false like `body`. */
   flush(): boolean;
+  /** Sends the end of a compressed body, before `Downstream.endResponse`. */
+  endCoding(): void;
   /** Withdraws the head of a response; false if part of it was sent. */
   takeBack(): boolean;
   /** The pool's page for a response of the balancer's own; undefined: a line of text. */

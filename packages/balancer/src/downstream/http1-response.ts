@@ -1,5 +1,6 @@
 /** Sends responses to an HTTP/1 client: framing by version, keep-alive, and the client's reading pace. */
 import { SlowReader } from "@paceline/wire";
+import type { CodedBody } from "../coding/compression.js";
 import type { Relay } from "../exchange/relay.js";
 import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
@@ -35,6 +36,8 @@ export class Http1Response implements DownstreamResponse {
   /** When it was ended, in milliseconds of `Deadlines.now`; 0: it was not. */
   endedEarlyAt = 0;
   private framing: Framing = "none";
+  /** Compresses the body of the current response. */
+  private coded: CodedBody | undefined;
   /** Set once the client has not kept up with reading. */
   private slowReader: SlowReader | undefined;
 
@@ -58,14 +61,18 @@ export class Http1Response implements DownstreamResponse {
   }
 
   /** Builds the head. Returns whether the connection can be reused afterwards, which also requires `mayKeep`. */
-  head(head: ResponseHead, mayKeep: boolean): boolean {
+  head(head: ResponseHead, mayKeep: boolean, coded?: CodedBody): boolean {
+    this.coded = coded;
     this.framing = this.framingOf(head);
     this.trailers = undefined;
     if (this.identity !== undefined) addIdTo(head, this.identity);
     if (this.isSecure && this.relay.hsts !== undefined) addHstsTo(head, this.relay.hsts);
     const { drainClosesPerSecond, eventStreamRetryMs } = this.relay.limits;
     this.endedEarlyAt = 0;
-    this.lasting = drainClosesPerSecond > 0 && !this.isHead ? lastingResponse(head, eventStreamRetryMs) : undefined;
+    this.lasting =
+      drainClosesPerSecond > 0 && !this.isHead
+        ? lastingResponse(head, eventStreamRetryMs, coded !== undefined)
+        : undefined;
     const keepAlive = mayKeep && this.framing !== "close";
     this.writer.response(this.connection, head, this.framing, keepAlive, this.minorVersion);
     return keepAlive;
@@ -90,6 +97,14 @@ export class Http1Response implements DownstreamResponse {
       if (this.endedEarlyAt > 0) return true;
       this.lasting.pass(bytes, start, end);
     }
+    return this.coded === undefined ? this.put(bytes, start, end) : this.putCoded(this.coded.write(bytes, start, end));
+  }
+
+  private putCoded(bytes: Uint8Array): boolean {
+    return bytes.length === 0 || this.put(bytes, 0, bytes.length);
+  }
+
+  private put(bytes: Uint8Array, start: number, end: number): boolean {
     const isTaken =
       this.framing === "chunked"
         ? this.writer.chunk(this.connection, bytes, start, end)
@@ -99,7 +114,17 @@ export class Http1Response implements DownstreamResponse {
 
   /** Sends everything that this turn has produced; returns false like `body`. */
   flush(): boolean {
+    if (this.coded !== undefined && !this.putCoded(this.coded.flush())) {
+      this.writer.flush(this.connection);
+      return false;
+    }
     return this.writer.flush(this.connection) || this.fallBehind();
+  }
+
+  endCoding(): void {
+    if (this.coded === undefined) return;
+    this.putCoded(this.coded.end());
+    this.coded = undefined;
   }
 
   /** Counts bytes that the client has not read. Returns false. */
@@ -118,6 +143,7 @@ export class Http1Response implements DownstreamResponse {
     if (lasting?.isBetween !== true || this.endedEarlyAt > 0) return undefined;
     const { lastBytes } = lasting;
     if (lastBytes.length > 0) this.body(lastBytes, 0, lastBytes.length);
+    if (!lasting.isEndedByBoth) this.endCoding();
     this.flush();
     this.endedEarlyAt = this.relay.deadlines.now;
     return lasting.isEndedByBoth ? "goodbye" : "whole";

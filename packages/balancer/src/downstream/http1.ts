@@ -1,5 +1,6 @@
 /** One HTTP/1 client connection: reads its requests one after another and sends the responses; http1-ending.ts has its end. */
 import { leaveToCollector, type OpenRequest } from "@paceline/wire";
+import type { CodedBody } from "../coding/compression.js";
 import type { Relay } from "../exchange/relay.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader, type BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -312,9 +313,9 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
 
   // Called by the exchange.
 
-  sendHead(head: ResponseHead): void {
+  sendHead(head: ResponseHead, coded?: CodedBody): void {
     const mayKeep = this.staysOpen && this.exchange.body.isWhole && !this.relay.isDraining;
-    this.staysOpen = this.response.head(head, mayKeep);
+    this.staysOpen = this.response.head(head, mayKeep, coded);
     if (head.status !== 101) return;
     this.maySend = true;
     // Bytes sent ahead of the 101 belong to the tunnel.

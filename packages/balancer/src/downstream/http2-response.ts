@@ -1,5 +1,6 @@
 /** Sends one response over HTTP/2: its head, its body within the client's windows, its trailers, and the pace of a slow reader. */
 import { type AcknowledgingConnection, SlowReader } from "@paceline/wire";
+import type { CodedBody } from "../coding/compression.js";
 import type { Relay } from "../exchange/relay.js";
 import type { Identity } from "../http1/identity.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -53,6 +54,8 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   private slowReader: SlowReader | undefined;
   /** Set during a long response that a drain may end early. */
   private lasting: LastingResponse | undefined;
+  /** Compresses the body of the current response. */
+  private coded: CodedBody | undefined;
   /** When it was ended early, in milliseconds of `Deadlines.now`; 0: it was not. */
   endedEarlyAt = 0;
 
@@ -76,7 +79,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   /** Drops the waiting data. */
   clear(): void {
-    this.lasting = undefined;
+    this.lasting = this.coded = undefined;
     this.giveBackBuffered();
     if (this.waiting.length === 0) return;
     this.host.stopWaiting(this);
@@ -106,11 +109,13 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   }
 
   /** Sends the response's head. */
-  head(head: ResponseHead): void {
+  head(head: ResponseHead, coded?: CodedBody): void {
+    this.coded = coded;
     if (this.identity !== undefined) addIdTo(head, this.identity);
     if (this.isSecure && this.relay.hsts !== undefined) addHstsTo(head, this.relay.hsts);
     const { drainClosesPerSecond, eventStreamRetryMs } = this.relay.limits;
-    if (drainClosesPerSecond > 0 && !this.isHead) this.lasting = lastingResponse(head, eventStreamRetryMs);
+    if (drainClosesPerSecond > 0 && !this.isHead)
+      this.lasting = lastingResponse(head, eventStreamRetryMs, coded !== undefined);
     this.putHead(head);
   }
 
@@ -124,6 +129,14 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
       if (this.endedEarlyAt > 0) return true;
       this.lasting.pass(bytes, start, end);
     }
+    return this.coded === undefined ? this.put(bytes, start, end) : this.putCoded(this.coded.write(bytes, start, end));
+  }
+
+  private putCoded(bytes: Uint8Array): boolean {
+    return bytes.length === 0 ? this.isFlowing : this.put(bytes, 0, bytes.length);
+  }
+
+  private put(bytes: Uint8Array, start: number, end: number): boolean {
     let at = start;
     if (this.waiting.length === 0)
       for (let size = this.sendable(end - at); size > 0; size = this.sendable(end - at)) {
@@ -186,7 +199,14 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   }
 
   flush(): boolean {
+    if (this.coded !== undefined) this.putCoded(this.coded.flush());
     return this.isFlowing;
+  }
+
+  endCoding(): void {
+    if (this.coded === undefined) return;
+    this.putCoded(this.coded.end());
+    this.coded = undefined;
   }
 
   /** The table of the client's decoder has changed, so a head cannot be withdrawn. */
@@ -233,6 +253,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     if (lasting?.isBetween !== true || this.endedEarlyAt > 0) return undefined;
     const { lastBytes } = lasting;
     if (lastBytes.length > 0) this.body(lastBytes, 0, lastBytes.length);
+    if (!lasting.isEndedByBoth) this.endCoding();
     this.endedEarlyAt = this.relay.deadlines.now;
     return lasting.isEndedByBoth ? "goodbye" : "whole";
   }

@@ -1,5 +1,6 @@
 /** One request over HTTP/2 and its response: the client of an exchange. Belongs to a connection, which uses it again. */
 import type { OpenRequest } from "@paceline/wire";
+import type { CodedBody } from "../coding/compression.js";
 import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -256,8 +257,8 @@ export class Http2Stream implements Downstream, LastingClient {
 
   // Called by the exchange.
 
-  sendHead(head: ResponseHead): void {
-    this.response.head(head);
+  sendHead(head: ResponseHead, coded?: CodedBody): void {
+    this.response.head(head, coded);
   }
 
   endResponse(): void {

@@ -86,3 +86,10 @@ it.each<[string, unknown]>([
   expect(head.parse(bytes, 0, bytes.length, false)).toBe(bytes.length);
   expect(lastingResponse(head, 1000)?.constructor).toBe(kind);
 });
+
+it("an event stream that the balancer itself compresses can end early", () => {
+  const head = new ResponseHead();
+  const bytes = Buffer.from("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: br\r\n\r\n");
+  head.parse(bytes, 0, bytes.length, false);
+  expect(lastingResponse(head, 1000, true)).toBeInstanceOf(EventLines);
+});

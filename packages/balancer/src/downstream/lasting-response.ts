@@ -153,12 +153,12 @@ const UPGRADE = ascii("upgrade");
 const CONTENT_TYPE = ascii("content-type");
 const CONTENT_ENCODING = ascii("content-encoding");
 
-/** Returns how this response can end early; undefined if it cannot. */
-export function lastingResponse(head: ResponseHead, retryMs: number): LastingResponse | undefined {
+/** Returns how this response can end early; undefined if it cannot. @param isCodedHere whether its coding is the balancer's own */
+export function lastingResponse(head: ResponseHead, retryMs: number, isCodedHere = false): LastingResponse | undefined {
   if (head.status === 101) return /^websocket$/i.test(fieldOf(head, UPGRADE) ?? "") ? new WebSocketFrames() : undefined;
   if (head.framing !== "chunked" && head.framing !== "close") return undefined;
   if (!/^text\/event-stream[ \t]*(;|$)/i.test(fieldOf(head, CONTENT_TYPE) ?? "")) return undefined;
-  return fieldOf(head, CONTENT_ENCODING) === undefined ? new EventLines(retryMs) : undefined;
+  return isCodedHere || fieldOf(head, CONTENT_ENCODING) === undefined ? new EventLines(retryMs) : undefined;
 }
 
 function fieldOf({ fields, bytes }: ResponseHead, name: Uint8Array): string | undefined {

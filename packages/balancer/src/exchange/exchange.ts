@@ -60,7 +60,9 @@ export class Exchange extends RequestSide {
     this.body.onResponse();
     this.state = head.status === 101 ? State.TUNNEL : State.RESPONDING;
     if (!this.flow.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
-    this.client.sendHead(sent);
+    if (this.pool?.compression !== undefined && this.redirect === undefined)
+      this.flow.compress(head, this.pool.compression, this.request, this.peer);
+    this.client.sendHead(sent, this.flow.coded);
     if (head.status === 101) this.client.resumeBody();
   }
 
@@ -92,7 +94,7 @@ export class Exchange extends RequestSide {
   }
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
-    if (this.state !== State.DISCARDING) this.outcome.bodyBytes += end - start;
+    if (this.state !== State.DISCARDING && this.flow.coded === undefined) this.outcome.bodyBytes += end - start;
     if (this.flow.isSpooling) return this.flow.spool(bytes, start, end);
     if (this.state === State.DISCARDING) return;
     if (!this.flow.isClientBlocked) this.setDeadlineIn(this.requestTimeoutMs());
@@ -101,6 +103,7 @@ export class Exchange extends RequestSide {
 
   onResponseBatch(): void {
     if (this.state === State.IDLE) return;
+    if (this.flow.coded?.hasFailed === true) return this.abort();
     if (this.state === State.DISCARDING) {
       // Its body may be long, and nobody needs it.
       this.stream?.cancel();
@@ -123,6 +126,7 @@ export class Exchange extends RequestSide {
   onResponseEnd(): void {
     if (this.state === State.DISCARDING) return this.follow();
     if (this.flow.isBehind) return this.deliver();
+    if (!this.flow.endCoding()) return this.abort();
     this.end();
     this.client.endResponse();
   }
@@ -170,6 +174,7 @@ export class Exchange extends RequestSide {
   respond(status: OwnStatus): void {
     if (status === 504) this.outcome.noteLate(this.upstream, this.pool, "failed");
     this.stream?.cancel();
+    this.flow.dropCoding(this.outcome);
     this.outcome.local(status, this.client.response, this.pool);
     this.end();
     if (status === 504) this.relay.onResponseTimeout();
@@ -189,6 +194,7 @@ export class Exchange extends RequestSide {
 
   /** Releases everything, counts the request, and serves the next one in the queue. */
   private end(loggedAs = 0): void {
+    this.flow.dropCoding(this.outcome);
     this.outcome.end(loggedAs, this.upstream, this.pool, this.state.phase);
     if (this.state === State.COLLECTING) (this.pool as Pool).receiving--;
     else if (this.state === State.DELIVERING) (this.pool as Pool).sending--;

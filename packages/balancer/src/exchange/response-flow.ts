@@ -1,7 +1,11 @@
-/** A response on its way to the client: direct, or through the spool so that limited concurrency is free earlier. */
+/** A response on its way to the client: direct, or through the spool so that limited concurrency is free earlier; compressed or not. */
+import type { CodedBody, Compression } from "../coding/compression.js";
 import type { Downstream } from "../downstream/downstream.js";
+import type { Peer } from "../http1/forwarded.js";
+import type { ResponseHead } from "../http1/response-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
+import type { SavedHead } from "./saved-head.js";
 import type { Spool } from "./spool.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 
@@ -15,6 +19,8 @@ export class ResponseFlow implements BacklogOwner {
   /** Set while the client does not keep up: the upstream is paused, or the rest is spooled. The deadline is the client's. */
   isClientBlocked = false;
   private backlog: Backlog | undefined;
+  /** Compresses the body for the client; undefined if it stays as it is. */
+  coded: CodedBody | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -30,6 +36,28 @@ export class ResponseFlow implements BacklogOwner {
   /** The upstream may finish while the client has not. */
   get isBehind(): boolean {
     return this.backlog?.isEmpty === false;
+  }
+
+  /** Lets the compression of its pool change the head, and the body after it. */
+  compress(head: ResponseHead, compression: Compression, request: SavedHead, { secure }: Peer): void {
+    const { requestHead } = this.relay;
+    if (request.parseOriginal(requestHead) < 0) return;
+    this.coded = compression.apply(head, requestHead, (secure?.certificate.length ?? 0) > 0);
+  }
+
+  /** Sends the end of a compressed body. Returns false if it could not be compressed. */
+  endCoding(): boolean {
+    if (this.coded === undefined) return true;
+    this.client.response.endCoding();
+    return !this.coded.hasFailed;
+  }
+
+  /** Frees the compressor, and counts what it has sent. */
+  dropCoding(outcome: { bodyBytes: number }): void {
+    if (this.coded === undefined) return;
+    outcome.bodyBytes = this.coded.bytes;
+    this.coded.close();
+    this.coded = undefined;
   }
 
   spool(bytes: Uint8Array, start: number, end: number): void {

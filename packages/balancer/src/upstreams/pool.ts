@@ -1,5 +1,6 @@
 /** A pool's upstreams, the policy that picks among them, how much may wait at one of them, and the queue of requests for which all are full. */
 import type { PolicyName } from "@paceline/wire";
+import type { Compression } from "../coding/compression.js";
 import type { ErrorPages } from "../downstream/local-response.js";
 import { turns } from "../turn.js";
 import { FreeLoops, LOOK_AGAIN_MS } from "./free-loops.js";
@@ -57,6 +58,8 @@ export class Pool {
   sending = 0;
   /** Undefined: the balancer's own responses are a line of text. */
   errorPages: ErrorPages | undefined;
+  /** Undefined: its responses stay as they are. */
+  compression: Compression | undefined;
   /** How long its upstreams may go without sending response data. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
   /** Set if clients keep to a slot. */

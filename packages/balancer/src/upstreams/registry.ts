@@ -10,6 +10,7 @@ import {
   type UpstreamStats,
 } from "@paceline/wire";
 import { ranksOf } from "../admission/admit.js";
+import { Compression } from "../coding/compression.js";
 import type { Deadlines } from "../deadlines.js";
 import { ErrorPages } from "../downstream/local-response.js";
 import type { InternalPools } from "../routing/file-redirect.js";
@@ -142,6 +143,8 @@ export class UpstreamRegistry {
       );
       if (pool.errorPages?.isFrom(described.errorPages) !== true)
         pool.errorPages = described.errorPages && new ErrorPages(described.errorPages, this.options.onNotice);
+      if (pool.compression?.isFrom(described.compress) !== true)
+        pool.compression = described.compress && new Compression(described.compress, this.options.onNotice);
       pool.requestQueue.ranks = ranksOf(described.priority);
       pool.requestQueue.follow(upstreams.length, described.queueTimeoutMs ?? Number.POSITIVE_INFINITY);
       this.stick(pool, described.sticky);

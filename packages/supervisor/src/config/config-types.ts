@@ -249,6 +249,46 @@ export interface CommonPoolKeys {
    */
   errorPages?: Record<string, string | number | boolean> | undefined;
   /**
+   * Compress responses for clients that accept it. `true`: with the defaults. Static pools send precompressed files instead. See docs/compression.md.
+   *
+   * Value: true, false or table. Default: false.
+   */
+  compress?:
+    | boolean
+    | {
+        /**
+         * The content codings that may be used. `zstd` needs Bun or Node 22.15 for the balancers.
+         *
+         * Value: list of `"br"`, `"zstd"`, `"gzip"`. Default: ["br","zstd","gzip"].
+         */
+        codings?: readonly ("br" | "zstd" | "gzip")[] | undefined;
+        /**
+         * The media types that are compressed, such as `"text/html"`, `"text/*"` or `"*+json"`. Default: text, JSON, XML, JavaScript, WebAssembly, SVG and similar types.
+         *
+         * Value: text or list of texts.
+         */
+        types?: string | readonly string[] | undefined;
+        /**
+         * Shorter bodies stay as they are, if their length is known.
+         *
+         * Value: whole number, bytes. Default: 1024.
+         */
+        minBytes?: number | undefined;
+        /**
+         * How many bodies of the pool each balancer compresses at once, each with up to 0.3 MB until its client has read it. Further ones are sent uncompressed.
+         *
+         * Value: whole number. Default: 256.
+         */
+        maxStreams?: number | undefined;
+        /**
+         * Compress responses that may contain secrets as well, although their length can then reveal these (BREACH). See docs/compression.md.
+         *
+         * Value: true or false. Default: false.
+         */
+        secrets?: boolean | undefined;
+      }
+    | undefined;
+  /**
    * How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. The output file takes at most 1 MiB more on disk.
    *
    * Value: whole number, bytes. Default: 16777216.
@@ -1028,6 +1068,7 @@ type WithoutRequests = {
     | "slowStartMs"
     | "retryBudget"
     | "protocol"
+    | "compress"
     | "maxRequests"
     | "limits"]?: undefined;
 };

@@ -27,7 +27,16 @@ interface ModeInput {
 /** The keys about requests, which a connection does not have. */
 const ABOUT_REQUESTS = [
   ...["routes", "stripPrefix", "readyPath", "healthPath", "checkHost", "warmup", "warmupTimeoutMs", "priority"],
-  ...["queueTimeoutMs", "retryBudget", "requestTimeoutMs", "maxRequests", "errorPages", "limits", "protocol"],
+  ...[
+    "queueTimeoutMs",
+    "retryBudget",
+    "requestTimeoutMs",
+    "maxRequests",
+    "errorPages",
+    "compress",
+    "limits",
+    "protocol",
+  ],
 ] as const;
 
 type Report = (path: (string | number)[], message: string) => void;
@@ -68,7 +77,7 @@ export function resolveMode(
 
 /** What only a balancer could do. */
 const ABOUT_BALANCERS = [
-  ...["routes", "stripPrefix", "priority", "queueTimeoutMs", "retryBudget", "errorPages"],
+  ...["routes", "stripPrefix", "priority", "queueTimeoutMs", "retryBudget", "errorPages", "compress"],
   ...["policy", "sticky", "backups", "ejection", "slowStartMs", "protocol", "healthFall", "healthRise"],
 ] as const;
 

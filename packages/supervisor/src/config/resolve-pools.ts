@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { INSTANCE_LIMITS } from "@paceline/wire/limits";
 import { MAX_INSTANCES, type PoolConfig, type RelayTraits, type ScalingConfig } from "../core/model.js";
 import { relayedPolicy } from "./balancing.js";
+import { resolveCompress } from "./compress.js";
 import { resolveEjection } from "./ejection.js";
 import { errorPages } from "./error-pages.js";
 import { processCount } from "./fields.js";
@@ -125,6 +126,7 @@ function resolvePool(
       ...resolveSticky(name, path, pool, context),
       ...resolveBalancing(path, pool, context),
       ...(kind.serves && resolvePages(path, pool, input, context)),
+      ...(kind.serves && mode.mode === undefined && resolveResponses(kind.kind, path, pool, input, context)),
       ...(kind.serves && resolveEjection(pool, (at, message) => find(context, [...path, ...at], message))),
       ...resolveOverload(pool, (at, message) => find(context, [...path, ...at], message)),
     },
@@ -201,6 +203,12 @@ function resolvePages(path: string[], pool: PoolInput, input: FleetInput, contex
   const [given, at] = pool.errorPages === undefined ? [input.errorPages, []] : [pool.errorPages, path];
   const report = (status: string, message: string) => find(context, [...at, "errorPages", status], message);
   return errorPages(given, context.baseDir, report);
+}
+
+function resolveResponses(kind: string, path: string[], pool: PoolInput, input: FleetInput, context: ResolveContext) {
+  const isOwn = pool.compress !== undefined;
+  const [given, at] = isOwn ? [pool.compress, path] : [input.compress, []];
+  return resolveCompress(given, kind, isOwn, (key, message) => find(context, [...at, "compress", ...key], message));
 }
 
 /** Raising the response timeout above the default must not get the process killed earlier. */

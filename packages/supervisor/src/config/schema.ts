@@ -4,6 +4,7 @@ import { MAX_INSTANCES } from "../core/model.js";
 import { accessLog } from "./access-log.js";
 import { alertsField } from "./alerts.js";
 import { balancingFields } from "./balancing.js";
+import { compressField } from "./compress.js";
 import { deployLimitFields } from "./deploy-limits.js";
 import { ejectionFields } from "./ejection.js";
 import { errorPagesField } from "./error-pages.js";
@@ -139,6 +140,7 @@ const sharedFields = {
   ...recycleFields,
   limits: table(instanceLimitFields, "The limits of one instance."),
   errorPages: errorPagesField,
+  compress: compressField,
 };
 
 const routes = texts(

@@ -79,6 +79,7 @@ const COMMON: Record<keyof typeof commonPoolFields, unknown> = {
   recycleJitter: 0.5,
   limits: { maxConnections: 1009 },
   errorPages: { 503: "app.ts" },
+  compress: { minBytes: 1012 },
   maxOutputBytes: 1 << 20,
 };
 
@@ -653,6 +654,24 @@ const BAD: Case[] = [
     ['group: there is no group "none-here" on this machine; create it'],
   ],
   ["a group alone", { app: "./app.ts", group: "root" }, ["group: needs `user`"]],
+  [
+    "a compression that cannot be",
+    { app: "./app.ts", compress: { codings: [], types: ["html", "*+json", "text/*"] } },
+    [
+      "compress.codings: must name at least one of br, zstd, gzip",
+      'compress.types[0]: must be a media type such as "text/html", "text/*" or "*+json", not "html"',
+    ],
+  ],
+  [
+    "a coding that there is not",
+    { app: "./app.ts", compress: { codings: ["lzma"] } },
+    ["compress.codings[0]: must be"],
+  ],
+  [
+    "compressed files",
+    { pools: { web: { static: ".", compress: true } } },
+    ["pools.web.compress: is not valid in `static` pools: they send precompressed files"],
+  ],
   ["a folder that is not there", { app: "./app.ts", cwd: "gone" }, ["cwd: there is no such folder: gone"]],
 ];
 

@@ -127,6 +127,15 @@ export interface RateLimitRule {
   routes?: string[];
 }
 
+/** Which responses of a pool the balancer compresses; the same shape as CompressRule of packages/wire. */
+export interface CompressRule {
+  codings?: string[];
+  types?: string[];
+  minBytes: number;
+  maxStreams: number;
+  secrets: boolean;
+}
+
 /** What a balancer has to know about a pool; see SnapshotPool in packages/wire. */
 export interface RelayTraits {
   mode?: "tcp";
@@ -138,6 +147,7 @@ export interface RelayTraits {
   takesAllRequests?: boolean;
   policy?: PolicyName;
   errorPages?: { status: number; path: string; changedAt: number }[];
+  compress?: CompressRule;
   ejection?: EjectionRule;
   slowStartMs?: number;
   retryBudget?: RetryBudgetRule;

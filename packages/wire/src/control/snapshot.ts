@@ -105,6 +105,19 @@ export interface RateLimitRule {
   routes?: string[];
 }
 
+/** Which responses of a pool the balancer compresses. */
+export interface CompressRule {
+  /** Names of content codings. Absent: those of the runtime. */
+  codings?: string[];
+  /** Media types such as `text/html`, `text/*` and `*+json`. Absent: the usual ones. */
+  types?: string[];
+  minBytes: number;
+  /** How many bodies are compressed at once. */
+  maxStreams: number;
+  /** Whether those that may contain secrets are compressed, too. */
+  secrets: boolean;
+}
+
 /** One pool in a snapshot. */
 export interface SnapshotPool {
   name: string;
@@ -126,6 +139,8 @@ export interface SnapshotPool {
   requestTimeoutMs?: number;
   /** The files of its error pages (absolute paths). `changedAt` differs when a file has changed. */
   errorPages?: { status: number; path: string; changedAt: number }[];
+  /** Absent: none of its responses is compressed. */
+  compress?: CompressRule;
   /** How long a request may wait in the queue; absent: `limits.upstreamConnectTimeoutMs`, and it is no overload. */
   queueTimeoutMs?: number;
   /** The routes whose requests leave the queue before the others, and after them. */
@@ -243,6 +258,7 @@ function isPool(value: unknown): boolean {
     isOptional(value.judged, isFlag) &&
     isOptional(value.requestTimeoutMs, isAmount) &&
     isOptional(value.errorPages, (pages) => isList(pages, isErrorPage)) &&
+    isOptional(value.compress, isCompressRule) &&
     isOptional(value.queueTimeoutMs, isAmount) &&
     isOptional(value.priority, isPriority) &&
     isOptional(value.sticky, isStickyRule) &&
@@ -276,6 +292,16 @@ function isProxyVersion(value: unknown): boolean {
 
 function isErrorPage(value: unknown): boolean {
   return isFields(value) && isAmount(value.status) && isText(value.path) && isAmount(value.changedAt);
+}
+
+function isCompressRule(value: unknown): boolean {
+  return (
+    isFields(value) &&
+    areAmounts(value, ["minBytes", "maxStreams"]) &&
+    isFlag(value.secrets) &&
+    isOptional(value.codings, (codings) => isList(codings, isText)) &&
+    isOptional(value.types, (types) => isList(types, isText))
+  );
 }
 
 function isStickyRule(value: unknown): boolean {

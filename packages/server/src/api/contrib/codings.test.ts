@@ -1,8 +1,15 @@
+import {
+  isCompressibleType,
+  STREAM_ORDER,
+  varyWithEncoding,
+  WHOLE_ORDER,
+  weakTag,
+} from "@paceline/wire/content-coding";
 import fc from "fast-check";
 import Negotiator from "negotiator";
 import { describe, expect, it } from "vitest";
-import { type Coding, chooser, STREAM_ORDER, WHOLE_ORDER } from "./codings.js";
-import { isCompressibleType, mayBeEncoded, varyWithEncoding, weakTag } from "./compression.js";
+import { type Coding, chooser } from "./codings.js";
+import { mayBeEncoded } from "./compression.js";
 
 const choose = chooser(["br", "zstd", "gzip"]);
 

@@ -2,10 +2,10 @@
 
 import type { Transform } from "node:stream";
 import * as zlib from "node:zlib";
-import { AcceptedCodings } from "../../shared/accept-encoding.js";
+import { AcceptedCodings, type Coding, STREAM_ORDER, WHOLE_ORDER } from "@paceline/wire/content-coding";
 
-/** A content coding (RFC 9110 §8.4.1). zstd needs Bun or Node 22.15. */
-export type Coding = "br" | "zstd" | "gzip";
+/** zstd needs Bun or Node 22.15. */
+export type { Coding };
 
 export interface Encoder {
   whole(bytes: Uint8Array): Uint8Array;
@@ -63,11 +63,6 @@ const zstd = zstdEncoder(zlib as unknown as Zstd);
 /** The codings of this platform. */
 export const ENCODERS: Readonly<Partial<Record<Coding, Encoder>>> =
   zstd === undefined ? { br, gzip } : { zstd, br, gzip };
-
-/** The server's order if the client has no preference: least CPU for the size, */
-export const WHOLE_ORDER: readonly Coding[] = ["zstd", "br", "gzip"];
-/** and least memory per client. */
-export const STREAM_ORDER: readonly Coding[] = ["br", "gzip", "zstd"];
 
 export interface Choice {
   /** For a body in memory; undefined: unencoded. */

@@ -1,4 +1,12 @@
 /** Compresses responses: negotiated, by type and size, whole or in blocks. */
+import {
+  ABOUT_THE_BYTES,
+  forbidsTransform,
+  isCodedStatus,
+  isCompressibleType,
+  varyWithEncoding,
+  weakTag,
+} from "@paceline/wire/content-coding";
 import type { FetchHandler, Wrapper } from "../../shared/app.js";
 import { type BlockSource, blocksOf } from "../../shared/blocks.js";
 import { type KeptBody, keptBody, rememberBodies } from "../../shared/kept-body.js";
@@ -122,39 +130,11 @@ function answered(
   return result instanceof Response ? next(result) : Promise.resolve(result).then(next);
 }
 
-/** Types that compress well; images, videos and archives are already compressed. */
-const COMPRESSIBLE =
-  /^(?:text\/[\w.+-]+|[\w.-]+\/[\w.-]+\+(?:json|xml|text|yaml)|application\/(?:json|javascript|x-javascript|ecmascript|xml|xml-dtd|graphql|toml|yaml|x-yaml|sql|rtf|wasm|x-ndjson|ndjson|jsonl|manifest|vnd\.ms-fontobject|x-www-form-urlencoded)|image\/(?:bmp|svg\+xml|x-icon|vnd\.microsoft\.icon)|font\/(?:otf|ttf|collection)|model\/(?:gltf\+json|obj|stl))$/;
-
-/** Returns whether a Content-Type is one of them. */
-export function isCompressibleType(contentType: string): boolean {
-  const semicolon = contentType.indexOf(";");
-  const type = semicolon < 0 ? contentType : contentType.slice(0, semicolon);
-  return COMPRESSIBLE.test(type.trim().toLowerCase());
-}
-
-/** Fields about the exact bytes, which would become false. */
-const ABOUT_THE_BYTES = ["content-range", "content-digest", "repr-digest", "digest", "content-md5"];
-
 /** Returns whether a response body may be encoded, whatever its type and size. */
 export function mayBeEncoded(method: string, status: number, headers: Headers): boolean {
-  if (method === "HEAD" || status < 200 || status === 204 || status === 205 || status === 206 || status === 304)
-    return false;
-  if (headers.has("content-encoding")) return false;
-  if (/(?:^|,)\s*no-transform\s*(?:,|$)/i.test(headers.get("cache-control") ?? "")) return false;
+  if (method === "HEAD" || !isCodedStatus(status) || headers.has("content-encoding")) return false;
+  if (forbidsTransform(headers.get("cache-control") ?? "")) return false;
   return !ABOUT_THE_BYTES.some((name) => headers.has(name));
-}
-
-/** Returns Vary with Accept-Encoding added; undefined if no change is needed. */
-export function varyWithEncoding(vary: string | null): string | undefined {
-  if (vary === null || vary.trim() === "") return "Accept-Encoding";
-  const names = vary.split(",").map((name) => name.trim().toLowerCase());
-  return names.includes("*") || names.includes("accept-encoding") ? undefined : `${vary}, Accept-Encoding`;
-}
-
-/** Returns the ETag of the encoded body: weak, because the bytes differ (RFC 9110 §8.8.1). */
-export function weakTag(etag: string): string {
-  return etag.startsWith("W/") ? etag : `W/${etag}`;
 }
 
 /** A response without its body. */

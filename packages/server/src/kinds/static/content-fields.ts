@@ -1,7 +1,7 @@
 /** Fields about a file: its media type, its coding, and how long it may be cached. Pure. */
 
+import { AcceptedCodings } from "@paceline/wire/content-coding";
 import { lookup } from "mrmime";
-import { AcceptedCodings } from "../../shared/accept-encoding.js";
 import type { Encoding, StaticSettings } from "./options.js";
 
 const UNKNOWN = "application/octet-stream";

@@ -100,6 +100,7 @@ export const REQUEST_KEYS = [
   "slowStartMs",
   "retryBudget",
   "protocol",
+  "compress",
   "maxRequests",
   "limits",
 ];

@@ -77,6 +77,7 @@ test("every key of a pool is its kind's, is about requests, or fits a pool that 
     protocol: "http1",
     limits: {},
     priority: {},
+    compress: true,
   };
   for (const key of REQUEST_KEYS) {
     const value = values[key] ?? (/Path$/.test(key) ? "/up" : key === "checkHost" ? "a.test" : 1);

@@ -1,0 +1,169 @@
+/** Which responses get a content coding, by the heads of request and response, and what changes in the head. Pure. */
+import {
+  ABOUT_THE_BYTES,
+  AcceptedCodings,
+  type Coding,
+  forbidsTransform,
+  isCodedStatus,
+  mediaTypeOf,
+  STREAM_ORDER,
+  varyWithEncoding,
+  WHOLE_ORDER,
+  weakTag,
+} from "@paceline/wire/content-coding";
+import { LOWER } from "../http1/bytes.js";
+import { FieldKind, type FieldTable } from "../http1/field-table.js";
+import type { RequestHead } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
+
+export interface CodingRule {
+  /** Those that may be used. */
+  readonly codings: readonly Coding[];
+  /** Whether a media type, in lower case, is worth it. */
+  isCompressible(type: string): boolean;
+  /** A shorter body stays as it is, if its length is known. In bytes. */
+  readonly minBytes: number;
+  /** Whether responses that may contain secrets are compressed as well. */
+  readonly secrets: boolean;
+}
+
+/** `coding`: what the client gets, undefined if it gets the body as it is; other clients may get another. */
+export interface Verdict {
+  readonly coding: Coding | undefined;
+}
+
+/** Fields of the heads by name; the names that are not here are skipped quickly, by length and first letter. */
+const RESPONSE_NAMES = [
+  ...["content-type", "content-encoding", "cache-control", "set-cookie", "vary", "etag", "accept-ranges"],
+  ...ABOUT_THE_BYTES,
+] as const;
+const REQUEST_NAMES = [
+  "accept-encoding",
+  "cookie",
+  "authorization",
+  "sec-fetch-site",
+  "range",
+  "if-none-match",
+] as const;
+
+/** Returns the values of the named fields in text; those of several fields of a name are joined. */
+function valuesOf(fields: FieldTable, names: readonly string[]): Map<string, string> {
+  const values = new Map<string, string>();
+  const { bytes } = fields;
+  for (let i = 0; i < fields.count; i++) {
+    if (fields.kinds[i] !== FieldKind.ORDINARY) continue;
+    const start = fields.nameStart(i);
+    const length = fields.nameEnd(i) - start;
+    const first = LOWER[bytes[start] as number];
+    for (const name of names) {
+      if (name.length !== length || name.charCodeAt(0) !== first || !isName(bytes, start, name)) continue;
+      const former = values.get(name);
+      values.set(name, former === undefined ? fields.value(i) : `${former}, ${fields.value(i)}`);
+      break;
+    }
+  }
+  return values;
+}
+
+function isName(bytes: Uint8Array, start: number, name: string): boolean {
+  for (let i = 0; i < name.length; i++) if (LOWER[bytes[start + i] as number] !== name.charCodeAt(i)) return false;
+  return true;
+}
+
+/** Removes the named field from what passes. */
+function drop(fields: FieldTable, name: string): void {
+  for (let i = 0; i < fields.count; i++) {
+    const start = fields.nameStart(i);
+    if (fields.nameEnd(i) - start === name.length && isName(fields.bytes, start, name)) fields.kinds[i] = FieldKind.HOP;
+  }
+}
+
+/** Adds lines to what the client gets. */
+function add(head: ResponseHead, lines: string): void {
+  const bytes = Buffer.from(lines, "latin1");
+  head.added = head.added === undefined ? bytes : Buffer.concat([head.added, bytes]);
+}
+
+/**
+ * Decides on a response that has or would have a body. Returns undefined if no client gets another coding.
+ * @param hasCertificate whether the client has a certificate, which its browser sends like a cookie
+ * @param hasRoom whether one more body can be compressed
+ */
+export function verdictOf(
+  response: ResponseHead,
+  request: RequestHead,
+  rule: CodingRule,
+  { hasCertificate, hasRoom }: { hasCertificate: boolean; hasRoom: boolean },
+): Verdict | undefined {
+  if (!isCodedStatus(response.status)) return undefined;
+  const has = valuesOf(response.fields, RESPONSE_NAMES);
+  if (has.has("content-encoding") || ABOUT_THE_BYTES.some((name) => has.has(name))) return undefined;
+  const cacheControl = has.get("cache-control") ?? "";
+  if (forbidsTransform(cacheControl)) return undefined;
+  const asked = valuesOf(request.fields, REQUEST_NAMES);
+  const accepted = new AcceptedCodings(asked.get("accept-encoding") ?? "");
+  const order = response.contentLength < 0 ? STREAM_ORDER : WHOLE_ORDER;
+  const [coding] = accepted.best(order.filter((each) => rule.codings.includes(each)));
+  const isWorthIt = rule.isCompressible(mediaTypeOf(has.get("content-type") ?? "")) && !isShort(response, rule);
+  if (!isWorthIt && (coding === undefined || !accepted.refusesIdentity || response.contentLength === 0))
+    return undefined;
+  // A client of HTTP/1.0 needs a length, or the end of its connection, to see that the body is whole.
+  if (coding === undefined || !hasRoom || asked.has("range") || request.minorVersion === 0) return PLAIN;
+  const isPersonal =
+    hasCertificate ||
+    asked.has("cookie") ||
+    asked.has("authorization") ||
+    has.has("set-cookie") ||
+    /(?:^|[\s,])private(?=$|[\s,=])/i.test(cacheControl);
+  if (isPersonal && !rule.secrets && !isOfOwnSite(asked.get("sec-fetch-site"))) return PLAIN;
+  return { coding };
+}
+
+const PLAIN: Verdict = { coding: undefined };
+
+function isShort({ contentLength }: ResponseHead, { minBytes }: CodingRule): boolean {
+  return contentLength === 0 || (contentLength > 0 && contentLength < minBytes);
+}
+
+/** Whether a browser says that the site's own page, or its user, has caused the request: no other site can (Fetch Metadata). */
+function isOfOwnSite(site: string | undefined): boolean {
+  return site === "same-origin" || site === "none";
+}
+
+/** Makes it the head of a body in this coding. Length and ranges were those of the body as it is. */
+export function putCoding(head: ResponseHead, coding: Coding): void {
+  const { fields } = head;
+  const etag = valuesOf(fields, ["etag"]).get("etag");
+  drop(fields, "accept-ranges");
+  add(head, `Content-Encoding: ${coding}\r\n`);
+  if (etag !== undefined && etag !== weakTag(etag)) {
+    drop(fields, "etag");
+    add(head, `ETag: ${weakTag(etag)}\r\n`);
+  }
+  head.contentLength = -1;
+  if (head.framing !== "none") head.framing = "chunked";
+}
+
+/** Says that the coding depends on the client. */
+export function putVary(head: ResponseHead): void {
+  const vary = varyWithEncoding(valuesOf(head.fields, ["vary"]).get("vary") ?? null);
+  if (vary === undefined) return;
+  drop(head.fields, "vary");
+  add(head, `Vary: ${vary}\r\n`);
+}
+
+/**
+ * Makes the strong ETag of a 304 weak if the client has asked with the weak one, which it got with a compressed body: a cache would
+ * not connect the strong one with that body (RFC 9111 §4.3.4).
+ */
+export function matchTag(head: ResponseHead, request: RequestHead): void {
+  const etag = valuesOf(head.fields, ["etag"]).get("etag");
+  if (etag === undefined || !etag.startsWith('"')) return;
+  const tags: string[] = (valuesOf(request.fields, REQUEST_NAMES).get("if-none-match") ?? "").match(TAG) ?? [];
+  if (!tags.includes(weakTag(etag)) || tags.includes(etag)) return;
+  drop(head.fields, "etag");
+  add(head, `ETag: ${weakTag(etag)}\r\n`);
+}
+
+/** An entity tag (RFC 9110 §8.8.3). */
+const TAG = /(?:W\/)?"[!#-~\x80-\xff]*"/g;

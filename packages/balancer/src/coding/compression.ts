@@ -1,0 +1,132 @@
+/** The compression of a pool's responses: which of them, how many at once, and the body of one. */
+import type { CompressRule } from "@paceline/wire";
+import { type Coding, isCompressibleType } from "@paceline/wire/content-coding";
+import type { RequestHead } from "../http1/request-head.js";
+import type { ResponseHead } from "../http1/response-head.js";
+import { type CodingRule, matchTag, putCoding, putVary, verdictOf } from "./coded-head.js";
+import { COMPRESSORS, type Compressor, type Operation, workingCodings } from "./compressors.js";
+
+const NOTHING = new Uint8Array(0);
+
+export class Compression {
+  private readonly rule: CodingRule;
+  private readonly given: string;
+  private readonly maxStreams: number;
+  /** Bodies that are being compressed. */
+  private running = 0;
+
+  /** @param tell receives a line for the operator */
+  constructor(rule: CompressRule, tell: (line: string) => void) {
+    const { codings: wanted, types, minBytes, maxStreams, secrets } = rule;
+    this.given = JSON.stringify(rule);
+    const codings = workingCodings().filter((coding) => wanted === undefined || wanted.includes(coding));
+    const missing = (wanted ?? ["br", "gzip"]).filter((coding) => !codings.includes(coding as Coding));
+    if (missing.length > 0) tell(`compress: this runtime has no ${missing.join(", ")}`);
+    const isCompressible = types === undefined ? isCompressibleType : among(types);
+    this.rule = { codings, isCompressible, minBytes, secrets };
+    this.maxStreams = maxStreams;
+  }
+
+  /** Whether a snapshot has the same rule. */
+  isFrom(rule: CompressRule | undefined): boolean {
+    return this.given === JSON.stringify(rule);
+  }
+
+  /**
+   * Changes the head of a response if its body is compressed, or could be for another client. Returns the body's compressor; undefined
+   * if the body stays as it is, or there is none.
+   */
+  apply(head: ResponseHead, request: RequestHead, hasCertificate: boolean): CodedBody | undefined {
+    if (head.status === 304) {
+      matchTag(head, request);
+      return undefined;
+    }
+    const verdict = verdictOf(head, request, this.rule, { hasCertificate, hasRoom: this.running < this.maxStreams });
+    if (verdict === undefined) return undefined;
+    putVary(head);
+    const { coding } = verdict;
+    if (coding === undefined) return undefined;
+    const body = head.framing === "none" ? undefined : this.start(coding);
+    if (body !== undefined || head.framing === "none") putCoding(head, coding);
+    return body;
+  }
+
+  /** Returns undefined if there is no memory for it. */
+  private start(coding: Coding): CodedBody | undefined {
+    try {
+      const body = new CodedBody(COMPRESSORS[coding](), () => void this.running--);
+      this.running++;
+      return body;
+    } catch {
+      // The body can as well be sent as it is.
+      return undefined;
+    }
+  }
+}
+
+/** The body of one response on its way through a compressor. */
+export class CodedBody {
+  /** Bytes that came out. */
+  bytes = 0;
+  /** Set if zlib has failed: the rest of the body is lost. */
+  hasFailed = false;
+  /** Whether something was written and not flushed. */
+  private isPending = false;
+  private compressor: Compressor | undefined;
+
+  constructor(
+    compressor: Compressor,
+    private readonly onClosed: () => void,
+  ) {
+    this.compressor = compressor;
+  }
+
+  /** Returns what there is to send. */
+  write(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    this.isPending = true;
+    return this.run(bytes.subarray(start, end), "more");
+  }
+
+  /** Returns the rest of what was written, so that the client can read all of it. */
+  flush(): Uint8Array {
+    if (!this.isPending) return NOTHING;
+    this.isPending = false;
+    return this.run(NOTHING, "flush");
+  }
+
+  /** Returns the end of the body, and frees the compressor. */
+  end(): Uint8Array {
+    const rest = this.run(NOTHING, "end");
+    this.close();
+    return rest;
+  }
+
+  close(): void {
+    if (this.compressor === undefined) return;
+    this.compressor.close();
+    this.compressor = undefined;
+    this.onClosed();
+  }
+
+  private run(bytes: Uint8Array, operation: Operation): Uint8Array {
+    if (this.compressor === undefined || this.hasFailed) return NOTHING;
+    try {
+      const coded = this.compressor.write(bytes, operation);
+      this.bytes += coded.length;
+      return coded;
+    } catch {
+      // Whoever sends it cuts the response off.
+      this.hasFailed = true;
+      return NOTHING;
+    }
+  }
+}
+
+/** Returns a check for media types: `text/html`, `text/*`, or `*+json` for a suffix. */
+function among(types: readonly string[]): (type: string) => boolean {
+  const exact = new Set(types.map((type) => type.toLowerCase()));
+  const starts = [...exact].filter((type) => type.endsWith("/*")).map((type) => type.slice(0, -1));
+  const ends = [...exact].filter((type) => type.startsWith("*+")).map((type) => type.slice(1));
+  return (type) =>
+    exact.has(type) || starts.some((start) => type.startsWith(start)) || ends.some((end) => type.endsWith(end));
+}

@@ -1,0 +1,72 @@
+/** The key `compress`: which responses of a pool the balancers compress. */
+import type { CompressRule } from "../core/model.js";
+import { bytes, count, defaultsOf, expected, fieldOf, flag, table, texts, words } from "./fields.js";
+
+/** The codings of responses, and of the precompressed files of a static pool. */
+export const CODINGS = ["br", "zstd", "gzip"] as const;
+
+const ruleFields = {
+  codings: words(CODINGS, "The content codings that may be used. `zstd` needs Bun or Node 22.15 for the balancers."),
+  types: texts(
+    'The media types that are compressed, such as `"text/html"`, `"text/*"` or `"*+json"`. Default: text, JSON, XML, JavaScript, WebAssembly, SVG and similar types.',
+  ),
+  minBytes: bytes(1024, "Shorter bodies stay as they are, if their length is known."),
+  maxStreams: count(
+    256,
+    "How many bodies of the pool each balancer compresses at once, each with up to 0.3 MB until its client has read it. Further ones are sent uncompressed.",
+    { max: 100_000 },
+  ),
+  secrets: flag(
+    false,
+    "Compress responses that may contain secrets as well, although their length can then reveal these (BREACH). See [compression.md](compression.md#secrets).",
+  ),
+};
+
+export const compressField = fieldOf(
+  [flag(false, "").unwrap(), table(ruleFields, "").unwrap()],
+  expected("must be true, false, or a table with `codings`, `types`, `minBytes`, `maxStreams` and `secrets`"),
+  {
+    type: "true, false or table",
+    default: false,
+    description:
+      "Compress responses for clients that accept it. `true`: with the defaults. Static pools send precompressed files instead. See [compression.md](compression.md).",
+  },
+);
+
+type Given = boolean | { [K in keyof CompressRule]?: CompressRule[K] | undefined };
+
+const DEFAULTS = defaultsOf(ruleFields) as Pick<CompressRule, "minBytes" | "maxStreams" | "secrets">;
+/** `text/html`, `text/*` or `*+json`. */
+const MEDIA_TYPE = /^(?:[\w.+-]+\/(?:\*|[\w.+-]+)|\*\+[\w.-]+)$/;
+
+/** Returns the rule for the balancers; nothing if no response is compressed. */
+export function resolveCompress(
+  given: Given | undefined,
+  kind: string,
+  isOwn: boolean,
+  report: (path: (string | number)[], message: string) => void,
+): { compress?: CompressRule } {
+  if (given === undefined || given === false) return {};
+  if (kind === "static") {
+    if (isOwn)
+      report([], "is not valid in `static` pools: they send precompressed files, see `staticOptions.precompressed`");
+    return {};
+  }
+  const { codings, types, minBytes, maxStreams, secrets } = given === true ? {} : given;
+  if (codings?.length === 0) report(["codings"], `must name at least one of ${CODINGS.join(", ")}`);
+  for (const [at, type] of (types ?? []).entries())
+    if (!MEDIA_TYPE.test(type))
+      report(
+        ["types", at],
+        `must be a media type such as "text/html", "text/*" or "*+json", not ${JSON.stringify(type)}`,
+      );
+  return {
+    compress: {
+      ...(codings !== undefined && { codings }),
+      ...(types !== undefined && { types }),
+      minBytes: minBytes ?? DEFAULTS.minBytes,
+      maxStreams: maxStreams ?? DEFAULTS.maxStreams,
+      secrets: secrets ?? DEFAULTS.secrets,
+    },
+  };
+}

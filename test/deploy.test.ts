@@ -151,6 +151,18 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect((await project.status()).pools[0]?.deploy).toMatchObject({ phase: "canary", leftMs: null });
   expect(await project.rollback()).toMatchObject({ code: 0 });
 
+  // Also while its config is read, which would take longer than it may.
+  const marker = join(project.folder, "read");
+  const reading = `import { writeFileSync } from "node:fs";\nwriteFileSync(${JSON.stringify(marker)}, "");\n`;
+  project.write(
+    "releases/reads/paceline.config.mjs",
+    `${reading}await new Promise((resolve) => setTimeout(resolve, 600_000));\n`,
+  );
+  const unread = project.deploy({ dir: join(project.folder, "releases/reads") });
+  await waitFor("the config to be read", () => existsSync(marker));
+  expect(await project.rollback()).toMatchObject({ code: 0, output: expect.stringContaining("nothing was changed") });
+  expect(await unread).toMatchObject({ code: 6, output: expect.stringContaining("by an operator") });
+
   // An unset variable of a script means nothing by itself, and each failure of --json is one line with a time.
   for (const words of [
     ["deploy", ""],
@@ -224,8 +236,15 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   const hook = join(project.folder, "hook.sh");
   project.write("hook.sh", `touch "$1/ran"; while [ -e "$1/ran" ]; do sleep 0.1; done\n`);
   project.writeConfig({ hooks: { afterReady: { command: ["sh", hook, project.folder] } } }, "releases/next");
+  const hookRuns = () => waitFor("the hook to run", () => existsSync(join(project.folder, "ran")));
+  // All instances had it, although no client had a response.
+  const inService = project.deploy({ ...request, judgeMs: 0 });
+  await hookRuns();
+  expect(await project.rollback()).toMatchObject({ code: 0 });
+  expect(await inService).toMatchObject({ code: 7, output: expect.stringContaining("by an operator") });
+  rmSync(join(project.folder, "ran"));
   const undecided = project.deploy({ ...request, judgeMs: 0 });
-  await waitFor("the hook to run", () => existsSync(join(project.folder, "ran")));
+  await hookRuns();
   // No process is being replaced any more, and yet the deploy is not through.
   const others = await Promise.all([
     project.cli(["upgrade", "--force"]),
@@ -390,10 +409,25 @@ test("a release that stops responding, stalls, or replaces a pool by another one
   );
   expect(givenUp.code).toBe(7);
 
-  // It is stopped while it is judged, and nothing else is wrong with it.
+  // It is stopped while it is judged, under load, and is killed sooner than one in service would be.
+  const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 20 });
+  await load.moreConnections(1);
+  const isJudged = ({ pools }: Status) => pools[0]?.deploy?.leftMs != null;
+  const blocked = project.deploy({ dir: release("blocks", GOOD("v2"), { hangAfterMs: 9000 }), judgeMs: 60_000 });
+  const tried = await project.statusWhere("the canary to be judged", isJudged);
+  signal(tried.pools[0]?.instances[0]?.other?.pid as number, "SIGSTOP");
+  const taken = await blocked;
+  expect(taken.output).toMatch(
+    /hung: its event loop was blocked for [3-8](\.\d)? s.*, while the instances in service respond/,
+  );
+  expect(taken.code).toBe(7);
+  expect(failures(await load.stop())).toEqual(NO_FAILURES);
+  await project.statusWhere("the canary to be gone", allReady);
+
+  // Without load, it is asked before it goes on.
   const good = release("good", GOOD("v2"));
   const stalled = project.deploy({ dir: good, judgeMs: 4000 });
-  const held = await project.statusWhere("the canary to be held", ({ pools }) => pools[0]?.deploy?.leftMs != null);
+  const held = await project.statusWhere("the canary to be held", isJudged);
   signal(held.pools[0]?.instances[0]?.other?.pid as number, "SIGSTOP");
   const { code, output } = await stalled;
   expect(output).toContain("is stalled: it does not respond to a ping");

@@ -1,10 +1,11 @@
 /** Makes certificates: self-signed, or signed by the fleet's authority, whose root is kept across stops and starts. */
 import { existsSync, mkdirSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { CertificateEntry } from "@paceline/wire";
 import { readCertificate } from "../config/certificate-files.js";
 import type { ListenAddress, TlsConfig } from "../core/model.js";
+import { readRecord } from "../run-dir/record.js";
 import { replaceFile } from "../run-dir/run-dir-files.js";
 import { type IssuedCertificate, issueCertificate } from "./x509.js";
 
@@ -52,6 +53,8 @@ export function renewalAt({ notAfter }: Pick<CertificateEntry, "notAfter">): num
   return notAfter - (LEAF_DAYS * DAY_MS) / 3;
 }
 
+const ROOT = "root.pem";
+
 interface Root {
   root: IssuedCertificate;
   path: string;
@@ -60,7 +63,7 @@ interface Root {
 
 /** Reads the fleet's authority, or makes it. @throws Error if it is damaged or cannot be kept */
 export function authorityIn(folder: string, fleet: string, now: number): Root {
-  const [path, keyPath] = [join(folder, "root.pem"), join(folder, "root-key.pem")];
+  const [path, keyPath] = [join(folder, ROOT), join(folder, "root-key.pem")];
   const known = readAuthority(path, keyPath, now);
   if (known !== undefined) return { root: known, path, isNew: false };
   const root = issueCertificate({
@@ -83,4 +86,16 @@ function readAuthority(path: string, keyPath: string, now: number): IssuedCertif
     );
   const { certificatePem, keyPem, notAfter } = read;
   return notAfter > now + LEAF_DAYS * DAY_MS ? { certificatePem, keyPem } : undefined;
+}
+
+/** Returns what clients of the authority must trust. @param path of its root certificate */
+export function trustText(path: string): string {
+  return `clients must trust ${path}: curl --cacert ${path}, or for all programs on Debian: sudo cp ${path} /usr/local/share/ca-certificates/paceline.crt && sudo update-ca-certificates`;
+}
+
+/** The same for the authority of a running fleet; undefined if it has none. */
+export function trustHint(runDir: string): string | undefined {
+  const folder = readRecord(runDir)?.deathsFolder;
+  const root = folder === undefined ? undefined : join(dirname(folder), "tls", ROOT);
+  return root !== undefined && existsSync(root) ? trustText(root) : undefined;
 }

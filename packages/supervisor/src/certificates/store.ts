@@ -9,7 +9,7 @@ import {
 } from "@paceline/wire";
 import { covers } from "../config/certificate-files.js";
 import type { FleetConfig, ListenAddress, TlsConfig } from "../core/model.js";
-import { authorityIn, issueLocally, localNames, renewalAt } from "./local-issuer.js";
+import { authorityIn, issueLocally, localNames, renewalAt, trustText } from "./local-issuer.js";
 import { dayOf, type ReadFiles, WatchedFiles } from "./watched-files.js";
 import type { IssuedCertificate } from "./x509.js";
 
@@ -180,7 +180,7 @@ export class CertificateStore {
       const { root, path, isNew } = authorityIn(folder, fleet, this.now());
       this.authority = root;
       this.authorityProblem = null;
-      log("info", `${isNew ? "made an internal authority; " : ""}clients must trust ${path}: ${howToTrust(path)}`);
+      log("info", `${isNew ? "made an internal authority; " : ""}${trustText(path)}`);
     } catch (error) {
       this.authorityProblem = `the internal authority cannot be used, so certificates sign themselves: ${(error as Error).message}`;
       log("error", this.authorityProblem);
@@ -230,10 +230,6 @@ export class CertificateStore {
     const parts = inParts(this.all);
     return parts.map((entries, at) => ({ ...shared, entries, ...(at < parts.length - 1 && { more: true }) }));
   }
-}
-
-function howToTrust(path: string): string {
-  return `curl --cacert ${path}, or for all programs on Debian: sudo cp ${path} /usr/local/share/ca-certificates/paceline.crt && sudo update-ca-certificates`;
 }
 
 /** Divides the entries so that each part fits into a message. */

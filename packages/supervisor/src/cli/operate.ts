@@ -23,13 +23,10 @@ export async function operate(
   const named = unlessAll(given);
   const fleet = await elsewhere(connectFleet(choice), choice, named);
   const name = await fleet.unlessOwn(named);
-  const interrupt = () => {
-    printError(`interrupted; ${continues(what)}`);
-    process.exit(EXIT.interrupted);
-  };
-  process.once("SIGINT", interrupt);
   try {
-    const done = await run(fleet, { timeoutMs: milliseconds(timeout), ...(json ? {} : { onProgress: print }) }, name);
+    const done = await interruptible(fleet, what, () =>
+      run(fleet, { timeoutMs: milliseconds(timeout), ...(json ? {} : { onProgress: print }) }, name),
+    );
     if (json) printJson(done);
     else print(done.message);
     return EXIT.done;
@@ -38,9 +35,40 @@ export async function operate(
     // Without a supervisor, the stop's own error says how it goes on.
     if (lockHolder(fleet.runDir) === undefined) throw error;
     throw new PacelineError("timeout", `${error.message}; ${continues(what)}`, { cause: error });
+  }
+}
+
+/** Runs an operation; Ctrl-C ends the command, and prints what becomes of the operation. */
+export async function interruptible<T>(
+  { runDir, pid }: Pick<FleetClient, "runDir" | "pid">,
+  what: string,
+  run: () => Promise<T>,
+): Promise<T> {
+  const interrupt = () => {
+    printError(`interrupted; ${afterwards(what, { asked: pid, present: lockHolder(runDir)?.pid, own: process.pid })}`);
+    process.exit(EXIT.interrupted);
+  };
+  process.once("SIGINT", interrupt);
+  try {
+    return await run();
   } finally {
     process.off("SIGINT", interrupt);
   }
+}
+
+/**
+ * What becomes of an operation whose command ends.
+ * @param pids of the supervisor that was asked, of the process that holds the fleet's lock now, and of this command, which holds it while
+ * it ends what a killed supervisor has left
+ */
+export function afterwards(
+  what: string,
+  { asked, present, own }: { asked: number | undefined; present: number | undefined; own: number },
+): string {
+  if (present === undefined || present === own)
+    return `the supervisor was killed, and ${what} does not go on: paceline stop ends what is left of the fleet`;
+  if (present === asked) return continues(what);
+  return `another supervisor (pid ${present}) runs the fleet now: paceline status shows whether ${what} goes on`;
 }
 
 function continues(what: string): string {

@@ -21,6 +21,7 @@ export async function startDetached(target: string, options: StartOptions): Prom
     else {
       const config = fleet.isTakenOver() ? await presentSizes(fleet) : prepared.fleet.config;
       print(`paceline: ${describeFleet(config, process.cwd())}: ${outcome} (pid ${pid})`);
+      await printTrust(config, runDir);
     }
     return EXIT.done;
   } catch (error) {
@@ -31,6 +32,13 @@ export async function startDetached(target: string, options: StartOptions): Prom
   } finally {
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
   }
+}
+
+/** Prints what clients of an internal authority must trust: the supervisor says so only in its log. */
+export async function printTrust({ tls }: FleetConfig, runDir: string): Promise<void> {
+  if (tls?.issuer !== "internal") return;
+  const hint = (await import("../certificates/local-issuer.js")).trustHint(runDir);
+  if (hint !== undefined) print(`paceline: ${hint}`);
 }
 
 /** The deadline of the status that has the sizes, in milliseconds. */

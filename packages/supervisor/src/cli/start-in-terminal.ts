@@ -9,6 +9,7 @@ import { describeFleet } from "../fleet/prepare-start.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
 import { EXIT, type ExitStatus, print, printError, printForeign, wantsColour } from "./output.js";
 import { takeDump } from "./save-dump.js";
+import { printTrust } from "./start-detached.js";
 
 /** A start that fails within this time is reported as text, without showing the dashboard first. */
 const QUICK_FAILURE_MS = 1_500;
@@ -83,6 +84,7 @@ async function afterDashboard(
     case "key":
       await fleet.detach();
       print(`paceline: ${name} keeps running (pid ${fleet.pid}); paceline top shows it, paceline stop ends it`);
+      await printTrust(fleet.prepared.fleet.config, fleet.runDir);
       return EXIT.done;
     case "signal":
       await fleet.close();

@@ -86,7 +86,7 @@ it.each([
     { admin: { listen: "unix:/a" } },
     'admin.listen: must be "HOST:PORT", not "unix:/a": the control socket has the page and the metrics, too',
   ],
-  [{ admin: { port: 9090 } }, "admin.port: unknown key"],
+  [{ admin: { port: 9090 } }, "admin.port: unknown key; known keys: listen, token, write"],
   [{ admin: { token: "secret" } }, 'admin.token: must be { file: "path" } or { credential: "name" }, not text'],
   [{ admin: { token: { file: "" } } }, "admin.token.file: must not be empty"],
 ])("%j is wrong", (given, problem) => {

@@ -486,7 +486,7 @@ const BAD: Case[] = [
     { app: "./app.ts", timeout: 3 },
     ['timeout: unknown key; did you mean "requestTimeoutMs" or '],
   ],
-  ["a key nothing is like", { app: "./app.ts", colour: "red" }, ["colour: unknown key"]],
+  ["a key nothing is like", { app: "./app.ts", colour: "red" }, ["colour: unknown key; known keys: name, listen, "]],
   [
     "a unit left out",
     { app: "./app.ts", drainTimeout: 3 },

@@ -54,7 +54,8 @@ function describeIssue(issue: z.core.$ZodIssue): Finding[] {
       return { path: [...path, key], message: `is called "${renamed}" now` };
     const near = suggest(key, known);
     const meant = near === undefined ? endingIn(key, known) : [near];
-    const hint = meant.length === 0 ? "" : `; did you mean ${meant.map((each) => `"${each}"`).join(" or ")}?`;
+    const hint =
+      meant.length === 0 ? listed(known) : `; did you mean ${meant.map((each) => `"${each}"`).join(" or ")}?`;
     return { path: [...path, key], message: `unknown key${hint}` };
   });
 }
@@ -72,6 +73,21 @@ function endingIn(word: string, known: string[]): string[] {
       .endsWith(end),
   );
   return end.length < 3 ? [] : meant.slice(0, MAX_HINTED);
+}
+
+/** What the list of known keys may take of the line, in characters. */
+const MAX_LISTED = 80;
+
+/** Returns the keys that are known at that place, as many as a line has room for. */
+function listed(known: string[]): string {
+  if (known.length === 0) return "";
+  const shown: string[] = [];
+  for (const key of known) {
+    if (shown.length > 0 && [...shown, key].join(", ").length > MAX_LISTED) break;
+    shown.push(key);
+  }
+  const left = known.length - shown.length;
+  return `; known keys: ${shown.join(", ")}${left === 0 ? "" : ` and ${left} more (docs/configuration.md)`}`;
 }
 
 /** Former names of keys. */

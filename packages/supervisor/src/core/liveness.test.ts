@@ -5,7 +5,7 @@ import { Liveness, type Watched } from "./liveness.js";
 const none = () => false;
 
 function watched(...ids: string[]): Watched[] {
-  return ids.map((id) => ({ id, pool: id.replace(/\..*/, ""), isBusy: false, hangAfterMs: 30_000 }));
+  return ids.map((id) => ({ id, pool: id.replace(/\..*/, ""), isBusy: false, hangAfterMs: 30_000, isCanary: false }));
 }
 
 /** Ticks each second. */
@@ -49,6 +49,45 @@ test("of a pool the one that has been silent for longest, and none while another
   pass(liveness, 6, 60, all);
   expect(liveness.hung(all, none)).toEqual(["web.2#1", "api.1#1"]);
   expect(liveness.hung(all, (pool) => pool === "web")).toEqual(["api.1#1"]);
+});
+
+/** For how many seconds a ping is unanswered, by the canary and by those in service; and for how many an earlier one was. */
+const SILENT: { canary: number; now: number[]; before: number[]; hangAfterMs?: number; isHung: boolean }[] = [
+  { canary: 9, now: [0], before: [0], isHung: false },
+  { canary: 10, now: [0], before: [0], isHung: true },
+  { canary: 10, now: [4], before: [9], isHung: true },
+  // The instances in service are blocked too, or were for as long.
+  { canary: 20, now: [0, 5], before: [0, 0], isHung: false },
+  { canary: 20, now: [0, 0], before: [0, 10], isHung: false },
+  { canary: 30, now: [0, 0], before: [0, 10], isHung: true },
+  // There is nothing to compare with.
+  { canary: 29, now: [], before: [], isHung: false },
+  { canary: 30, now: [], before: [], isHung: true },
+  { canary: 29, now: [0], before: [0], hangAfterMs: 90_000, isHung: false },
+  { canary: 30, now: [0], before: [0], hangAfterMs: 90_000, isHung: true },
+  { canary: 500, now: [0], before: [0], hangAfterMs: 0, isHung: false },
+];
+
+test("a canary that is silent while those in service respond is hung after a third of hangAfterMs", () => {
+  for (const { canary, now, before, hangAfterMs = 30_000, isHung } of SILENT) {
+    const liveness = new Liveness();
+    const tried: Watched = { id: "web.1#2", pool: "web", isBusy: true, hangAfterMs, isCanary: true };
+    const inService = now.map((_, n): Watched => ({ ...tried, id: `web.${n + 1}#1`, isCanary: false }));
+    // A process of another pool is no yardstick.
+    const all = [tried, ...inService, ...watched("api.1#1")];
+    let at = 0;
+    /** A busy process is asked after 2 s of silence. */
+    const passWith = (unanswered: number[]) => {
+      const silent = unanswered.map((seconds) => (seconds === 0 ? 0 : seconds + 2));
+      for (let left = Math.max(...silent) + 1; left > 0; left--) {
+        for (const [n, { id }] of all.entries()) if (left >= (silent[n] ?? 0)) liveness.heard(id);
+        liveness.tick(1000 * at++, all);
+      }
+    };
+    passWith([0, ...before]);
+    passWith([canary, ...now]);
+    expect([canary, now, before, liveness.hung(all, none)]).toEqual([canary, now, before, isHung ? [tried.id] : []]);
+  }
 });
 
 test("a supervisor, or a machine, that stood still blames nobody for it", () => {

@@ -9,6 +9,8 @@ export interface Watched {
   readonly isBusy: boolean;
   /** 0: it is pinged and shown as stalled, but never counts as hung. */
   readonly hangAfterMs: number;
+  /** Whether a deploy tries it beside the processes in service. */
+  readonly isCanary: boolean;
 }
 
 interface StallCounter {
@@ -16,6 +18,8 @@ interface StallCounter {
   silentMs: number;
   /** Time since the pending ping; null if there is none. */
   unansweredMs: number | null;
+  /** The longest time that a ping went unanswered. */
+  longestMs: number;
   /** How long a ping may be unanswered before the process counts as stalled. */
   stalledAfterMs: number;
 }
@@ -28,6 +32,10 @@ const ASK_IDLE_EVERY_MS = 10_000;
 const MAX_TICK = 1.5;
 /** A process that has not answered a ping for this long is shown as stalled. */
 const STALLED_AFTER_MS = 2000;
+/** A canary is hung after this part of its `hangAfterMs` if no process in service is or was silent like that. */
+const CANARY_PART = 1 / 3;
+
+const NEW: StallCounter = { silentMs: 0, unansweredMs: null, longestMs: 0, stalledAfterMs: 0 };
 
 export class Liveness {
   private readonly stallCounts = new Map<string, StallCounter>();
@@ -37,6 +45,7 @@ export class Liveness {
   heard(id: string): void {
     const stallCount = this.stallCounts.get(id);
     if (stallCount === undefined) return;
+    stallCount.longestMs = Math.max(stallCount.longestMs, stallCount.unansweredMs ?? 0);
     stallCount.silentMs = 0;
     stallCount.unansweredMs = null;
   }
@@ -53,7 +62,7 @@ export class Liveness {
     for (const id of this.stallCounts.keys()) if (!ids.has(id)) this.stallCounts.delete(id);
     const toAsk: string[] = [];
     for (const { id, isBusy, hangAfterMs } of watched) {
-      const stallCount = this.stallCounts.get(id) ?? { silentMs: 0, unansweredMs: null, stalledAfterMs: 0 };
+      const stallCount = this.stallCounts.get(id) ?? { ...NEW };
       this.stallCounts.set(id, stallCount);
       stallCount.stalledAfterMs = hangAfterMs === 0 ? STALLED_AFTER_MS : Math.min(STALLED_AFTER_MS, hangAfterMs / 2);
       stallCount.silentMs += elapsedMs;
@@ -83,7 +92,7 @@ export class Liveness {
 
   /** Whether any process may be hung. Read all pending messages, then call `hung`. */
   hasOverdue(watched: readonly Watched[]): boolean {
-    return watched.some((each) => this.isOverdue(each));
+    return watched.some((each) => this.isOverdue(each, watched));
   }
 
   /**
@@ -94,7 +103,7 @@ export class Liveness {
   hung(watched: readonly Watched[], isRecovering: (pool: string) => boolean): string[] {
     const longest = new Map<string, Watched>();
     for (const each of watched) {
-      if (!this.isOverdue(each) || isRecovering(each.pool)) continue;
+      if (!this.isOverdue(each, watched) || isRecovering(each.pool)) continue;
       const other = longest.get(each.pool);
       if (other === undefined || this.unansweredMs(each.id) > this.unansweredMs(other.id)) longest.set(each.pool, each);
     }
@@ -106,7 +115,21 @@ export class Liveness {
     return this.stallCounts.get(id)?.unansweredMs ?? 0;
   }
 
-  private isOverdue({ id, hangAfterMs }: Watched): boolean {
-    return hangAfterMs > 0 && this.unansweredMs(id) >= hangAfterMs;
+  private isOverdue(each: Watched, watched: readonly Watched[]): boolean {
+    const { id, isCanary, hangAfterMs } = each;
+    if (hangAfterMs === 0) return false;
+    const forMs = this.unansweredMs(id);
+    return (
+      forMs >= hangAfterMs || (isCanary && forMs >= CANARY_PART * hangAfterMs && this.isSilentAlone(each, watched))
+    );
+  }
+
+  /** Whether the processes in service turn their event loops, and have always done so within the time of the canary. */
+  private isSilentAlone({ pool, hangAfterMs }: Watched, watched: readonly Watched[]): boolean {
+    const limitMs = CANARY_PART * hangAfterMs;
+    const inService = watched.filter((other) => other.pool === pool && !other.isCanary);
+    const turns = ({ id }: Watched) =>
+      this.unansweredMs(id) < limitMs / 2 && (this.stallCounts.get(id)?.longestMs ?? 0) < limitMs;
+    return inService.length > 0 && inService.every(turns);
   }
 }

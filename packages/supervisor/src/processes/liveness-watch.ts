@@ -1,5 +1,5 @@
 /** Pings the fleet's processes, and kills those that are hung or whose request overran its time. */
-import { type Fleet, findPool, occupants, processId } from "../core/fleet.js";
+import { type Fleet, findPool, isCanary, occupants, processId } from "../core/fleet.js";
 import { Liveness, type Watched } from "../core/liveness.js";
 import type { Report, SlotPolicy } from "../core/process.js";
 import { frameText, placeInApp } from "../core/stacks.js";
@@ -166,12 +166,15 @@ export class LivenessWatch {
 
   private judge(): void {
     this.arm();
-    for (const id of this.liveness.hung(this.watched(), (pool) => this.isRecovering(pool))) {
+    const watched = this.watched();
+    for (const id of this.liveness.hung(watched, (pool) => this.isRecovering(pool))) {
       const child = this.options.children.get(id);
       if (child === undefined || child.verdict !== null || this.examinations.isUnderWay(child)) continue;
       const running = child.running === null ? "" : ` while running ${child.running}`;
       const forMs = this.liveness.unansweredMs(id);
-      this.kill(child, "hung", `hung: its event loop was blocked for ${seconds(forMs)}${running}`);
+      const isEarly = watched.some((each) => each.id === id && forMs < each.hangAfterMs);
+      const beside = isEarly ? ", while the instances in service respond" : "";
+      this.kill(child, "hung", `hung: its event loop was blocked for ${seconds(forMs)}${running}${beside}`);
     }
   }
 
@@ -220,14 +223,16 @@ export class LivenessWatch {
 
   private watched(): Watched[] {
     const { children, fleet, policyOf } = this.options;
-    return fleet().pools.flatMap(({ name, slots }) =>
-      slots.flatMap((slot) =>
-        occupants(slot).flatMap(({ occupant: { process, generation } }) => {
+    return fleet().pools.flatMap((pool) =>
+      pool.slots.flatMap((slot) =>
+        occupants(slot).flatMap(({ role, occupant }) => {
+          const { process, generation } = occupant;
           const id = processId(slot.name, process.attempt);
           const child = process.state === "ready" ? children.get(id) : undefined;
           if (child?.exit !== null) return [];
-          const hangAfterMs = child.isDumping ? 0 : policyOf(name, generation).hangAfterMs;
-          return { id, pool: name, isBusy: child.isBusy, hangAfterMs };
+          const hangAfterMs = child.isDumping ? 0 : policyOf(pool.name, generation).hangAfterMs;
+          const isTried = isCanary(pool, role, occupant);
+          return { id, pool: pool.name, isBusy: child.isBusy, hangAfterMs, isCanary: isTried };
         }),
       ),
     );

@@ -42,7 +42,13 @@ export const certs: DefineCommand = (program, action) => {
           milliseconds(options.timeout),
         );
         if (options.json) printJson(document);
-        else print(formatCertificates(document.certificates, Date.now()));
+        else {
+          print(formatCertificates(document.certificates, Date.now()));
+          if (document.certificates.some(({ source }) => source === "internal")) {
+            const hint = (await import("../../certificates/local-issuer.js")).trustHint(fleet.runDir);
+            if (hint !== undefined) print(`\n${hint}`);
+          }
+        }
         return EXIT.done;
       },
     ),

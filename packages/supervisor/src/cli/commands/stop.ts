@@ -35,8 +35,13 @@ export const stop: DefineCommand = (program, action) => {
 };
 
 async function stopOrphans(found: FoundFleet, options: OperateOptions): Promise<ExitStatus> {
-  const { FleetClient } = await import("../../fleet/fleet.js");
-  const done = await new FleetClient(found).stopRest({ timeoutMs: milliseconds(options.timeout) });
+  const [{ FleetClient }, { interruptible }] = await Promise.all([
+    import("../../fleet/fleet.js"),
+    import("../operate.js"),
+  ]);
+  const fleet = new FleetClient(found);
+  const timeoutMs = milliseconds(options.timeout);
+  const done = await interruptible(fleet, "the stop", () => fleet.stopRest({ timeoutMs }));
   printResult({ ok: true, message: done.message }, options.json === true);
   return EXIT.done;
 }

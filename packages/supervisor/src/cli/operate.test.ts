@@ -1,0 +1,20 @@
+/** What Ctrl-C prints while an operation is under way. */
+import { expect, test } from "vitest";
+import { afterwards } from "./operate.js";
+
+test.each([
+  ["its supervisor runs", 7, "the stop continues in the supervisor: paceline status shows it"],
+  [
+    "it was killed",
+    undefined,
+    "the supervisor was killed, and the stop does not go on: paceline stop ends what is left",
+  ],
+  ["this command ends what it left", 9, "the supervisor was killed, and the stop does not go on: paceline stop ends"],
+  [
+    "another one runs",
+    8,
+    "another supervisor (pid 8) runs the fleet now: paceline status shows whether the stop goes on",
+  ],
+])("%s", (_, present, text) => {
+  expect(afterwards("the stop", { asked: 7, present, own: 9 })).toContain(text);
+});

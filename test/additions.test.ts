@@ -113,10 +113,11 @@ test("a command: a file, and a line in the registry", async () => {
     "export const commands = [": "hello,",
   });
   const { run } = await scratch.load("cli/program.js");
+  const { exitCode } = process;
   const write = vi.spyOn(process.stdout, "write").mockImplementation(() => true);
   onTestFinished(() => {
     write.mockRestore();
-    process.exitCode = 0;
+    process.exitCode = exitCode;
   });
   await run(["hello"]);
   expect(write.mock.calls).toEqual([["hello\n"]]);

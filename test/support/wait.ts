@@ -3,13 +3,13 @@
 export interface WaitOptions {
   /** Default: 60,000: only a failure takes that long, and a busy machine is not one. */
   deadlineMs?: number | undefined;
-  /** The first pause between two checks; the pauses grow to 100 ms, as most checks cost a request or read /proc. Default: 10. */
+  /** The first pause between two checks; the pauses grow to 200 ms, as most checks cost a request or read /proc. Default: 10. */
   intervalMs?: number;
   /** Returns the last value, for the error. */
   details?: () => string;
 }
 
-const MAX_PAUSE_MS = 100;
+const MAX_PAUSE_MS = 200;
 
 /** Resolves with the first value of `look` that is neither false nor undefined; rejects at the deadline. */
 export async function waitFor<T>(

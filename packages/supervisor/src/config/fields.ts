@@ -60,21 +60,26 @@ function whole({ min, max, unit, byDefault, description }: WholeNumber) {
   const error = expected(`must be a whole number${of} from ${min} to ${max}`);
   const known = byDefault === undefined ? {} : { default: byDefault };
   const meta = { type: "whole number", ...(unit === undefined ? {} : { unit }), ...known, description };
-  return field(z.int(error).min(min, error).max(max, error), meta);
+  return field(between(z.int(error), min, max, error), meta);
+}
+
+/** Each method of a schema makes another one, which takes time at each start and reload: both checks are added by one. */
+function between<S extends z.ZodNumber>(schema: S, min: number, max: number, error: ReturnType<typeof expected>) {
+  return schema.check(z.gte(min, error), z.lte(max, error));
 }
 
 /** A number of things, or a percentage of them. */
 export function countOrShare(byDefault: string, description: string, { max }: { max: number }) {
   const error = expected(`must be a whole number from 1 to ${max}, or a share from "1%" to "100%"`);
   const share = z.string(error).regex(/^([1-9]\d?|100)%$/, error);
-  const schema = z.union([z.int(error).min(1, error).max(max, error), share], error);
+  const schema = z.union([between(z.int(error), 1, max, error), share], error);
   return field(schema, { type: "whole number or share", default: byDefault, description });
 }
 
 /** A number, whole or not. */
 export function fraction(byDefault: number, description: string, { min, max }: { min: number; max: number }) {
   const error = expected(`must be a number from ${min} to ${max}`);
-  return field(z.number(error).min(min, error).max(max, error), { type: "number", default: byDefault, description });
+  return field(between(z.number(error), min, max, error), { type: "number", default: byDefault, description });
 }
 
 /** A number of processes, or `cpus` for the number of CPUs available to us. */
@@ -84,7 +89,7 @@ export function processes(
   { min = 1, max }: { min?: number; max: number },
 ) {
   const error = expected(`must be a whole number from ${min} to ${max}, or "cpus"`);
-  const schema = z.union([z.int(error).min(min, error).max(max, error), z.literal("cpus")], error);
+  const schema = z.union([between(z.int(error), min, max, error), z.literal("cpus")], error);
   return field(schema, {
     type: 'whole number or `"cpus"`',
     ...(byDefault === undefined ? {} : { default: byDefault }),
@@ -330,7 +335,10 @@ export function processCount(wanted: number | "cpus"): number {
 function field<S extends z.ZodType>(schema: S, meta: FieldMeta) {
   const { type, ...rest } = meta;
   // JSON Schema has its own `type`.
-  return schema.optional().meta({ form: type, ...rest });
+  const optional = z.optional(schema);
+  // `meta` would make another one.
+  z.globalRegistry.add(optional, { form: type, ...rest });
+  return optional;
 }
 
 /** Returns a message that states the rule and the value that breaks it. */

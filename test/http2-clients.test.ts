@@ -1,10 +1,12 @@
-/** HTTP/2 with the clients that people have: curl, h2load and Chromium, over TLS, through a reload. */
+/** HTTP/2 with the clients that people have: curl, h2load and Chromium, over TLS, through a reload. They trust the internal authority. */
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
-import { expect, onTestFinished, test } from "vitest";
-import { Project, ROOT } from "./support/fleet.js";
+import { expect, onTestFinished, type TestContext, test } from "vitest";
+import { askControl, Project, ROOT } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 
 const run = promisify(execFile);
@@ -29,7 +31,7 @@ export default {
       });
       return new Response(body, { headers: { "content-type": "text/event-stream" } });
     }
-    return new Response("<!doctype html><title>page</title>", { headers: { "content-type": "text/html" } });
+    return new Response("hello");
   },
 };
 `;
@@ -54,21 +56,41 @@ const VISIT = `(async () => {
   return { page: performance.getEntriesByType("navigation")[0].nextHopProtocol, echo, events };
 })()`;
 
-test("curl, h2load and Chromium over TLS", async (context) => {
-  const secure = await freePort();
+/** Returns a home folder in which Chromium trusts an authority besides those of the system. */
+async function homeThatTrusts(root: string, context: TestContext): Promise<string> {
+  if (!existsSync("/usr/bin/certutil")) return context.skip("certutil (libnss3-tools) is not installed");
+  const home = mkdtempSync(join(tmpdir(), "pl-home-"));
+  onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+  const folder = join(home, ".pki/nssdb");
+  mkdirSync(folder, { recursive: true });
+  const database = ["-d", `sql:${folder}`];
+  await run("certutil", [...database, "-N", "--empty-password"]);
+  await run("certutil", [...database, "-A", "-t", "C,,", "-n", "internal", "-i", root]);
+  return home;
+}
+
+test("curl, h2load and Chromium over TLS, with the stats page, a WebSocket and an event stream", async (context) => {
+  const [secure, admin] = [await freePort(), await freePort()];
   const project = await Project.make({
-    ...{ runtime: "bun", app: APP, instances: 2 },
-    config: { listen: [`https://127.0.0.1:${secure}`], tls: { internal: true } },
+    ...{ runtime: "bun", app: APP },
+    config: {
+      ...{ listen: [`https://localhost:${secure}`], tls: { internal: true }, admin: { listen: `127.0.0.1:${admin}` } },
+      pools: {
+        web: { app: "./app.js", instances: 2, routes: ["/app", "/socket", "/events"] },
+        page: { proxy: `http://127.0.0.1:${admin}`, instances: 1, routes: ["/"] },
+      },
+    },
   });
   await project.start();
-  const url = `https://127.0.0.1:${secure}`;
+  const url = `https://localhost:${secure}`;
+  const root = join(project.runDir, "tls/root.pem");
 
-  const curl = ["-s", "-k", "-o", "/dev/null", "-w", "%{http_version} %{http_code}"];
-  expect((await run("curl", [...curl, `${url}/`])).stdout).toBe("2 200");
-  expect((await run("curl", [...curl, "--http1.1", `${url}/`])).stdout).toBe("1.1 200");
+  const curl = ["-s", "--cacert", root, "-o", "/dev/null", "-w", "%{http_version} %{http_code}"];
+  expect((await run("curl", [...curl, `${url}/app`])).stdout).toBe("2 200");
+  expect((await run("curl", [...curl, "--http1.1", `${url}/app`])).stdout).toBe("1.1 200");
 
   if (existsSync("/usr/bin/h2load")) {
-    const { stdout } = await run("h2load", ["-c4", "-m100", "-n4000", `${url}/`]);
+    const { stdout } = await run("h2load", ["-c4", "-m100", "-n4000", `${url}/app`]);
     expect(stdout).toMatch(/4000 succeeded, 0 failed, 0 errored, 0 timeout/);
   }
 
@@ -76,13 +98,17 @@ test("curl, h2load and Chromium over TLS", async (context) => {
   if (program === undefined) return context.skip("chromium is not installed");
   const browser = await chromium.launch({
     executablePath: program,
-    args: ["--no-sandbox", "--disable-gpu", "--ignore-certificate-errors"],
+    args: ["--no-sandbox", "--disable-gpu"],
+    env: { ...(process.env as Record<string, string>), HOME: await homeThatTrusts(root, context) },
   });
   onTestFinished(() => browser.close());
-  const page = await browser.newPage({ ignoreHTTPSErrors: true });
-  await page.goto(`${url}/`);
+  const page = await browser.newPage();
+  const token = new URL(JSON.parse(await askControl(join(project.runDir, "control.sock"), "/v1/page")).url).hash;
+  const seesFleet = () => page.getByText("web.2", { exact: true }).first().waitFor({ timeout: 60_000 });
+  await page.goto(`${url}/${token}`);
+  await seesFleet();
   expect(await page.evaluate(VISIT)).toMatchObject({ page: "h2", echo: "echo hello", events: ["0", "1", "2"] });
-  expect((await project.cli(["reload"])).code).toBe(0);
-  await page.goto(`${url}/`);
-  expect(await page.title()).toBe("page");
+  expect((await project.reload()).code).toBe(0);
+  await page.reload();
+  await seesFleet();
 });

@@ -3,7 +3,7 @@
 packages="apache2-utils wrk nginx-light haproxy nghttp2-client tini procps util-linux iproute2 curl openssl
   python3-django python3-werkzeug python3-uvicorn python3-websockets python3-fastapi python3-starlette
   python3-hypercorn gunicorn uwsgi-core uwsgi-plugin-python3 lighttpd zsh fish mandoc docker-compose openssh-server
-  prometheus slowhttptest chromium redis-server pebble
+  prometheus slowhttptest chromium libnss3-tools redis-server pebble
   postgresql rclone s3cmd"
 # Google's packages have kubectl too, and both cannot be installed.
 command -v kubectl >/dev/null || packages="$packages kubernetes-client"

@@ -10,6 +10,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { clientsOf } from "./age/clients.mjs";
+import { http2ClientsOf } from "./age/http2-clients.mjs";
 import { controlStatus, endsWithProgram, freePort, PACELINE, serveAlone, verdict, wait } from "./support.mjs";
 
 const { values } = parseArgs({ options: { seconds: { type: "string", default: "360" } } });
@@ -47,6 +48,7 @@ class Fleet {
 
   async start(upstream) {
     this.port = await freePort();
+    this.securePort = await freePort();
     const pools = Object.entries(POOLS).map(([route, pool]) => [
       route.slice(1),
       {
@@ -57,7 +59,8 @@ class Fleet {
       },
     ]);
     const config = {
-      listen: [`127.0.0.1:${this.port}`, `unix:${this.socket}`],
+      listen: [`127.0.0.1:${this.port}`, `unix:${this.socket}`, `https://127.0.0.1:${this.securePort}`],
+      tls: { selfSigned: true },
       runtime: this.runtime,
       balancer: { runtime: this.runtime },
       pools: Object.fromEntries(pools),
@@ -82,17 +85,24 @@ class Fleet {
 
   open(seconds) {
     const tcp = { port: this.port, host: "127.0.0.1" };
+    const secure = { port: this.securePort, host: "127.0.0.1", isSecure: true };
     const place = (route) => (route === "/http1" ? { path: this.socket } : tcp);
-    return Object.keys(POOLS).flatMap((route) => {
-      const pool = {
-        path: route,
-        upgrades: UPGRADES.includes(route),
-        readsSlowest: ["/lane", "/http1", "/command"].includes(route),
-      };
-      return clientsOf(place(route), pool, seconds).map((client) =>
+    const poolOf = (route) => ({
+      path: route,
+      upgrades: UPGRADES.includes(route),
+      readsSlowest: ["/lane", "/http1", "/command"].includes(route),
+    });
+    const named = (clients, route) =>
+      clients.map((client) =>
         Object.assign(client, { name: `${client.name} of ${route.slice(1)}, balancer on ${this.runtime}` }),
       );
-    });
+    const secured = clientsOf(secure, poolOf("/lane"), seconds);
+    for (const client of secured) client.name += " over TLS";
+    return [
+      ...Object.keys(POOLS).flatMap((route) => named(clientsOf(place(route), poolOf(route), seconds), route)),
+      ...named(secured, "/lane"),
+      ...["/lane", "/command"].flatMap((route) => named(http2ClientsOf(secure, poolOf(route), seconds), route)),
+    ];
   }
 
   /** Returns the balancers' count of requests in flight. */

@@ -1,13 +1,14 @@
 /** Clients with long-lived connections; each reports its own problem, if any. */
 import net from "node:net";
+import tls from "node:tls";
 
 export const EVERY_MS = 5000;
 /** Above `minBodyBytesPerSecond`. */
-const UPLOAD_PIECE = "0123456789".repeat(250);
+export const UPLOAD_PIECE = "0123456789".repeat(250);
 const TAIL_BYTES = 3_000_000;
 const UPGRADE = "Connection: Upgrade\r\nUpgrade: age\r\n\r\n";
 
-class Client {
+export class Client {
   bytes = 0;
   text = "";
   end;
@@ -18,11 +19,16 @@ class Client {
     this.name = name;
     this.target = target;
     this.startedAt = performance.now();
-    this.socket = net.connect({ ...place, allowHalfOpen: true, ...(onread === undefined ? {} : { onread }) });
+    this.socket = this.connect(place, onread);
     this.socket.on("data", (piece) => this.take(piece));
     this.socket.on("end", () => this.over("FIN"));
     this.socket.on("error", (error) => this.over(error.code));
     this.socket.on("close", () => this.over("close"));
+  }
+
+  connect({ isSecure = false, ...place }, onread) {
+    const options = { ...place, allowHalfOpen: true, ...(onread === undefined ? {} : { onread }) };
+    return isSecure ? tls.connect({ ...options, rejectUnauthorized: false }) : net.connect(options);
   }
 
   take(piece) {

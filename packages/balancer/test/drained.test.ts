@@ -1,7 +1,7 @@
 /** Responses that last at an instance that drains: each ends between two frames or events, and no other response does. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
+import { BalancerProcess, CLIENT_SETUPS } from "./support/balancer-process.js";
 import { RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
@@ -23,7 +23,7 @@ const RESPONSES: Record<string, string> = {
   "/body": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe",
 };
 
-describe.each(SETUPS)("a drain on %s over %s", (runtime, protocol) => {
+describe.each(CLIENT_SETUPS)("a drain on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
 

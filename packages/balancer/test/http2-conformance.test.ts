@@ -2,20 +2,17 @@
  * What RFC 9113 and RFC 7541 demand of a server, frame by frame: the cases of h2spec as a table, each on a connection of its own to one
  * balancer.
  */
-import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FrameType, PREFACE, Setting } from "../src/http2/protocol.js";
 import { BalancerProcess } from "./support/balancer-process.js";
-import { Changes } from "./support/changes.js";
+import { FrameClient } from "./support/frame-client.js";
 import {
   block,
   data,
-  endingOf,
   type Fields,
   type Frame,
   frame,
-  framesIn,
   GET,
   HELLO,
   headers,
@@ -31,42 +28,6 @@ const { DATA, HEADERS, PRIORITY, SETTINGS, PUSH_PROMISE, PING, GOAWAY, CONTINUAT
   FrameType;
 const [END_STREAM, END_HEADERS, PADDED, HAS_PRIORITY, ACK] = [1, 4, 8, 32, 1];
 const probe = frame(PING, 0, 0, "probe...");
-
-class Client {
-  frames: Frame[] = [];
-  isClosed = false;
-  private rest: Buffer = Buffer.alloc(0);
-  private readonly changes = new Changes();
-
-  constructor(readonly socket: net.Socket) {
-    socket.on("data", (bytes) => {
-      const { frames, rest } = framesIn(Buffer.concat([this.rest, bytes]));
-      this.rest = rest;
-      this.frames.push(...frames);
-      this.changes.tell();
-    });
-    socket.on("error", () => {});
-    for (const event of ["end", "close"])
-      socket.on(event, () => {
-        this.isClosed = true;
-        this.changes.tell();
-      });
-  }
-
-  async until(holds: () => boolean, what: string): Promise<void> {
-    const seen = () =>
-      `never saw ${what}; it got ${JSON.stringify(this.frames.map((it) => [it.type, it.flags, it.stream]))}`;
-    await this.changes.until(holds, seen, 5000);
-  }
-
-  has(fits: (frame: Frame) => boolean): boolean {
-    return this.frames.some(fits);
-  }
-
-  get endings(): string[] {
-    return this.frames.flatMap((it) => endingOf(it) ?? []);
-  }
-}
 
 let balancer: BalancerProcess;
 let upstream: ScriptedUpstream;
@@ -87,13 +48,7 @@ afterAll(async () => {
   await balancer?.stop();
 });
 
-async function connect(...bytes: Uint8Array[]): Promise<Client> {
-  const socket = net.connect({ port: balancer.port, host: "127.0.0.1", allowHalfOpen: true });
-  await new Promise((resolve) => socket.once("connect", resolve));
-  const client = new Client(socket);
-  socket.write(Buffer.concat(bytes));
-  return client;
-}
+const connect = (...bytes: Uint8Array[]) => FrameClient.connect(balancer.port, ...bytes);
 
 const get = headers(1, GET);
 const post = headers(1, POST, false);

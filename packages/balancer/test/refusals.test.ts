@@ -1,7 +1,7 @@
 /** Heads and bodies that must not pass: the right status, the connection closed, and no byte reaches an instance. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BalancerProcess, SETUPS } from "./support/balancer-process.js";
+import { BalancerProcess, SECURE_SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream } from "./support/scripted-upstream.js";
 
@@ -105,7 +105,7 @@ const BODIES: readonly (readonly [string, string, number])[] = [
   ["a chunk over the body's limit", "fffffff\r\n", 413],
 ];
 
-describe.each(SETUPS)("refusals on %s over %s", (runtime, protocol) => {
+describe.each(SECURE_SETUPS)("refusals on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
 

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import net from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
+import { BalancerProcess, CLIENT_RUNTIMES } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 
 const GET = "GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -49,7 +49,7 @@ function isWhole(received: string, headEnd: number): boolean {
   return !/transfer-encoding/i.test(received) || received.endsWith("0\r\n\r\n");
 }
 
-describe.each(RUNTIMES)("slow clients of an instance that takes one request at a time, on %s", (runtime) => {
+describe.each(CLIENT_RUNTIMES)("slow clients of an instance that takes one request at a time, on %s", (runtime) => {
   let balancer: BalancerProcess;
   let instance: Serial;
 
@@ -71,12 +71,12 @@ describe.each(RUNTIMES)("slow clients of an instance that takes one request at a
     expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
 
   it.each([
-    ["with a length", "Content-Length: 6\r\n\r\nabc", "def", /Content-Length: 6\r\n\r\nabcdef$/],
+    ["with a length", "Content-Length: 6\r\n\r\nabc", "def", /Content-Length: 6\r\n[\s\S]*\r\n\r\nabcdef$/i],
     [
       "in chunks",
       "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
       "3\r\ndef\r\n0\r\n\r\n",
-      /chunked\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n$/,
+      /chunked\r\n[\s\S]*\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n$/,
     ],
   ])("a body %s has come whole before the instance is asked", async (_, begin, rest, asked) => {
     await start();
@@ -100,7 +100,7 @@ describe.each(RUNTIMES)("slow clients of an instance that takes one request at a
     await client.until(({ received }) => /\r\n\r\nHTTP\/1\.1 200 [\s\S]*ok$/.test(received), "the answer");
     const large = await RawClient.connect(balancer.port);
     await large.send(`${POST}Expect: 100-continue\r\nContent-Length: 11\r\n\r\n`);
-    await expect.poll(() => instance.heads.at(-1)).toMatch(/Content-Length: 11\r\n/);
+    await expect.poll(() => instance.heads.at(-1)).toMatch(/Content-Length: 11\r\n/i);
     expect(large.received).toBe("");
     large.destroy();
   });

@@ -1,6 +1,7 @@
 /** HTTPS: certificates by name and their swap, sessions, limits of handshakes, client certificates, and bytes in both directions. */
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
+import http2 from "node:http2";
 import net from "node:net";
 import path from "node:path";
 import tls from "node:tls";
@@ -218,5 +219,20 @@ it("http is redirected to https, except what a certificate authority asks for", 
     ["308", "https://[::1]:8443/"],
   ]);
   client.destroy();
+  // Clients that begin with HTTP/2 get the same over HTTP/2.
+  const session = http2.connect(`http://127.0.0.1:${balancer.port}`);
+  const found = await Promise.all(
+    ["/a?b=c", "/.well-known/acme-challenge/token"].map(async (path) => {
+      const request = session.request({ ":path": path, ":authority": "a.test" });
+      const [headers] = (await once(request, "response")) as [http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader];
+      request.resume();
+      return [headers[":status"], headers.location];
+    }),
+  );
+  expect(found).toEqual([
+    [308, "https://a.test:8443/a?b=c"],
+    [404, undefined],
+  ]);
+  session.destroy();
   await balancer.stop();
 });

@@ -1,7 +1,7 @@
 /** Clients that send requests and do not read: queued bytes are limited, and they count until their descriptor is closed. */
 import type net from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
+import { BalancerProcess, RUNTIMES, SECURE_SETUPS } from "./support/balancer-process.js";
 import { connectTo, exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
@@ -32,7 +32,7 @@ function requests(count: number): string {
   return Array.from({ length: count }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join("");
 }
 
-describe.concurrent.each(SETUPS)("a client that pipelines and does not read, on %s over %s", (runtime, protocol) => {
+describe.concurrent.each(SECURE_SETUPS)("a client that pipelines and does not read, on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
 

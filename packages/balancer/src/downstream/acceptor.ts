@@ -116,7 +116,7 @@ export class Acceptor {
     }
     const add = (plain: Connection, known: Peer, protocol: string) => {
       const client = { connection: plain, peer: known, ends };
-      return protocol === "h2" ? this.addHttp2(client, entry) : this.addHttp1(client, entry, redirect);
+      return protocol === "h2" ? this.addHttp2(client, entry, redirect) : this.addHttp1(client, entry, redirect);
     };
     return tls === undefined
       ? add(connection, peer, "")
@@ -129,7 +129,7 @@ export class Acceptor {
     redirect: number | undefined,
   ): ConnectionOwner {
     const { relay } = this.options;
-    const mayTurn = relay.limits.maxStreamsPerConnection > 0 && entry === "stays" && redirect === undefined;
+    const mayTurn = relay.limits.maxStreamsPerConnection > 0 && entry === "stays";
     const onHttp2 = mayTurn ? this.turnToHttp2 : undefined;
     const client = new Http1Downstream(relay, connection, peer, this.onClientGone, onHttp2);
     client.saidEnds = ends;
@@ -142,16 +142,21 @@ export class Acceptor {
   /** A client has begun with the preface of HTTP/2 (RFC 9113 §3.3). */
   private readonly turnToHttp2 = (from: Http1Downstream, connection: Connection, received: Buffer): void => {
     this.clients.delete(from);
-    const client = this.addHttp2({ connection, peer: from.peer, ends: from.saidEnds }, "stays");
+    const client = this.addHttp2({ connection, peer: from.peer, ends: from.saidEnds }, "stays", from.redirectPort);
     connection.owner = client;
     client.onData(received);
   };
 
-  private addHttp2({ connection, peer, ends }: TcpClient, entry: "stays" | 429 | 503): Http2Downstream {
+  private addHttp2(
+    { connection, peer, ends }: TcpClient,
+    entry: "stays" | 429 | 503,
+    redirect: number | undefined,
+  ): Http2Downstream {
     const { relay } = this.options;
     this.http2Scratch ??= new Http2Scratch(relay);
     const client = new Http2Downstream(relay, connection, peer, this.http2Scratch, this.onClientGone);
     client.saidEnds = ends;
+    client.redirectPort = redirect;
     this.clients.add(client);
     if (entry !== "stays") client.refuse(entry);
     return client;

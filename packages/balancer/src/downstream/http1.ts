@@ -11,7 +11,7 @@ import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } f
 import type { LocalStatus } from "./downstream.js";
 import { Http1Ending, type State } from "./http1-ending.js";
 import { MAX_AHEAD_BYTES } from "./input.js";
-import { challengePage, secureLocation } from "./local-response.js";
+import { type OwnResponse, ownResponse } from "./local-response.js";
 import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
 
 function keepingReader(): BodyReader {
@@ -189,28 +189,21 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     this.response.takesTrailers = head.takesTrailers;
     this.staysOpen = head.keepAlive && !relay.isDraining && !head.isTrace;
     this.beginBody(head);
-    const { challenges } = this.relay;
-    const page = challenges === undefined ? undefined : challengePage(head, challenges);
-    if (page !== undefined) {
-      this.response.page = page;
-      this.relay.counters.answered(200, 0);
-      this.respond(200);
-      return true;
-    }
-    if (this.redirectPort !== undefined) {
-      this.redirect(head, this.redirectPort);
-      return true;
+    const { challenges } = relay;
+    if (challenges !== undefined || this.redirectPort !== undefined) {
+      const own = ownResponse(head, challenges, this.redirectPort);
+      if (own !== undefined) return this.respondOwn(own);
     }
     this.exchange.request.identity?.begin(head, this.peer.isTrusted);
     this.exchange.begin(head, bytes, start, after);
     return true;
   }
 
-  private redirect(head: RequestHead, port: number): void {
-    const location = secureLocation(head, port);
-    const status = typeof location === "number" ? location : 308;
+  private respondOwn({ status, page, fields }: OwnResponse): true {
+    this.response.page = page;
     this.relay.counters.answered(status, 0);
-    this.respond(status, typeof location === "string" ? location : undefined);
+    this.respond(status, fields);
+    return true;
   }
 
   /** Hands over a client that begins with the HTTP/2 preface, with its input so far. Returns false for other clients. */

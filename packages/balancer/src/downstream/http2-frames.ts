@@ -1,21 +1,13 @@
 /** Processes the frames of an HTTP/2 client (RFC 9113 §6): requests, bodies, windows, settings, and errors of the client. */
 import type { Relay } from "../exchange/relay.js";
-import {
-  FloodCount,
-  FORGIVEN_FOR_DATA,
-  FORGIVEN_FOR_REQUEST,
-  IDLE_FRAMES,
-  RESETS,
-  SMALL_DATA,
-  SMALL_DATA_BYTES,
-} from "../http2/flood.js";
+import { Floods } from "../http2/flood.js";
 import type { FrameSink } from "../http2/frame-reader.js";
 import { HpackDecoder } from "../http2/hpack-decoder.js";
 import { EndedStreams, PeerSettings } from "../http2/peer-settings.js";
 import { ErrorCode, Flag, FrameType, MAX_WINDOW_BYTES, PREFACE, readUint31 } from "../http2/protocol.js";
 import type { RequestText } from "../http2/request-text.js";
 import { ConnectionWindow } from "../http2/windows.js";
-import { type Http2Output, USEFUL_DATA_BYTES } from "./http2-output.js";
+import type { Http2Output } from "./http2-output.js";
 import type { Http2Stream } from "./http2-stream.js";
 import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "./reading.js";
 
@@ -51,7 +43,7 @@ export interface FramesOwner {
 export class Http2Frames implements FrameSink {
   readonly peerSettings = new PeerSettings();
   readonly ended = new EndedStreams();
-  readonly idleFrames: FloodCount;
+  readonly floods: Floods;
   lastStream = 0;
   /** The cost of the frames since this was last set to 0, in units of a turn's share. */
   units = 0;
@@ -61,8 +53,6 @@ export class Http2Frames implements FrameSink {
   hasLent = false;
   private requestsLeft = MAX_TURN_REQUESTS;
   private readonly window: ConnectionWindow;
-  private readonly resets: FloodCount;
-  private readonly smallData: FloodCount;
   private readonly decoder: HpackDecoder;
   private prefaceBytes = 0;
   private hasSettings = false;
@@ -84,9 +74,7 @@ export class Http2Frames implements FrameSink {
     const { deadlines } = relay;
     this.window = new ConnectionWindow(relay.budget);
     this.decoder = new HpackDecoder(line);
-    this.resets = new FloodCount(RESETS, deadlines);
-    this.smallData = new FloodCount(SMALL_DATA, deadlines);
-    this.idleFrames = new FloodCount(IDLE_FRAMES, deadlines);
+    this.floods = new Floods(deadlines);
   }
 
   /** Returns where the bytes after the preface begin; -1: the client speaks something else. */
@@ -123,13 +111,13 @@ export class Http2Frames implements FrameSink {
   private countIdle(): boolean {
     if (!this.owner.isOpen) return false;
     this.units += CHUNK_UNITS;
-    return this.idleFrames.take() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+    return this.floods.takeIdle() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
   }
 
   /** Counts a stream that was reset by the client, or by us for an error of the client. */
   countReset(): boolean {
     if (!this.owner.isOpen) return false;
-    return this.resets.take() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+    return this.floods.takeReset() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
   }
 
   onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
@@ -212,7 +200,7 @@ export class Http2Frames implements FrameSink {
     // The client retries it elsewhere: GOAWAY named the last stream that is served here.
     if (owner.takesNoMore) return this.countIdle();
     this.lastStream = id;
-    this.idleFrames.forgive(FORGIVEN_FOR_REQUEST);
+    this.floods.onRequest();
     if (owner.streams.size >= this.relay.limits.maxStreamsPerConnection)
       return this.resetNew(id, ErrorCode.REFUSED_STREAM);
     if ((flags & SELF_DEPENDENT) !== 0 || text.state === "malformed") {
@@ -277,14 +265,13 @@ export class Http2Frames implements FrameSink {
     if (stream.isRemoteEnded) stream.fail(ErrorCode.STREAM_CLOSED);
     else if (!stream.takeBody(bytes)) stream.fail(ErrorCode.FLOW_CONTROL_ERROR);
     else this.dataStream = stream;
-    return this.owner.isOpen && (data >= SHORT_DATA_BYTES || isLast || this.countShort(data));
+    return this.owner.isOpen && (isLast || this.countData(data));
   }
 
-  /** Counts a DATA frame with little in it. Returns false if the turn's share is used up, or there are too many of them. */
-  private countShort(data: number): boolean {
-    if (data > 0 && data < SMALL_DATA_BYTES && !this.smallData.take(1 - data / SMALL_DATA_BYTES))
-      return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
-    return this.relay.turnShare.take(SHORT_DATA_UNITS);
+  /** Counts a DATA frame. Returns false if the turn's share is used up, or there are too many with little in them. */
+  private countData(data: number): boolean {
+    if (!this.floods.takeData(data)) return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+    return data >= SHORT_DATA_BYTES || this.relay.turnShare.take(SHORT_DATA_UNITS);
   }
 
   onData(id: number, bytes: Buffer, start: number, end: number, padding: number, isLast: boolean): boolean {
@@ -295,7 +282,7 @@ export class Http2Frames implements FrameSink {
     }
     if (padding > 0) stream.skipBody(padding);
     if (end > start) {
-      if (end - start >= USEFUL_DATA_BYTES) this.idleFrames.forgive(FORGIVEN_FOR_DATA);
+      this.floods.onRequestData(end - start);
       this.hasLent = true;
       stream.onBody(bytes, start, end);
     } else if (!isLast && !this.countIdle()) return false;
@@ -374,7 +361,7 @@ export class Http2Frames implements FrameSink {
     if (!this.changeWindows(change)) return this.stop(ErrorCode.FLOW_CONTROL_ERROR);
     // Each stream may send a little.
     const { size } = owner.streams;
-    if (!this.idleFrames.take(size)) return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
+    if (!this.floods.takeIdle(size)) return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
     return this.countIdle() && this.relay.turnShare.take(WINDOW_UNITS * size);
   }
 

@@ -1,7 +1,7 @@
 /** Sends the frames of a turn to an HTTP/2 client in one write, and data only as the kernel and the client's windows allow. */
 import type { Relay } from "../exchange/relay.js";
 import { type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
-import { type FloodCount, FORGIVEN_FOR_DATA } from "../http2/flood.js";
+import type { Floods } from "../http2/flood.js";
 import { FrameBuffer } from "../http2/frame-buffer.js";
 import { HpackEncoder } from "../http2/hpack-encoder.js";
 import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES, Setting } from "../http2/protocol.js";
@@ -13,8 +13,6 @@ import type { Http2Response, ResponseHost } from "./http2-response.js";
 const FULL_BYTES = 65_536;
 /** What a stream takes whose data waits, beside the data: its exchange and its buffers. */
 const WAITING_STREAM_BYTES = 4096;
-/** A smaller DATA frame does not offset the window updates of the client in the count of floods. */
-export const USEFUL_DATA_BYTES = 256;
 
 export interface OutputOwner {
   /** The kernel has not taken everything; `onDrained` follows. */
@@ -43,7 +41,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   constructor(
     private readonly relay: Relay,
     private readonly connection: Connection,
-    private readonly idleFrames: FloodCount,
+    readonly floods: Floods,
     private readonly owner: OutputOwner,
   ) {}
 
@@ -102,10 +100,10 @@ export class Http2Output implements ResponseHost, UnreadOwner {
 
   // Called by the responses.
 
-  sendData(stream: number, bytes: Uint8Array, start: number, end: number): void {
+  sendData(stream: number, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
     this.sendWindow -= end - start;
     this.sentBytes += end - start;
-    if (end - start >= USEFUL_DATA_BYTES) this.idleFrames.forgive(FORGIVEN_FOR_DATA);
+    this.floods.onResponseData(end - start, isWhole);
     this.frames.data(stream, bytes, start, end);
     if (this.frames.length >= FULL_BYTES) this.write();
   }

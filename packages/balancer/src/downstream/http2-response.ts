@@ -4,6 +4,7 @@ import type { CodedBody } from "../coding/compression.js";
 import type { Relay } from "../exchange/relay.js";
 import type { Identity } from "../http1/identity.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import type { Floods } from "../http2/flood.js";
 import type { FrameBuffer } from "../http2/frame-buffer.js";
 import type { HpackEncoder } from "../http2/hpack-encoder.js";
 import { MAX_FRAME_BYTES } from "../http2/protocol.js";
@@ -18,14 +19,15 @@ import { type LocalPage, ownPage, withLine } from "./local-response.js";
 export interface ResponseHost {
   readonly frames: FrameBuffer;
   readonly encoder: HpackEncoder;
+  readonly floods: Floods;
   /** Whether the kernel has not taken all written bytes; no data is added meanwhile. */
   readonly isBlocked: boolean;
   /** How much data the client takes on all streams together. */
   readonly sendWindow: number;
   /** Sends the frames at the end of this turn. */
   flushSoon(): void;
-  /** Adds a DATA frame, within both windows. */
-  sendData(stream: number, bytes: Uint8Array, start: number, end: number): void;
+  /** Adds a DATA frame, within both windows. @param isWhole whether it has all of what the app wrote, and did not wait for a window */
+  sendData(stream: number, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void;
   /** Continues this response when the connection can take more. */
   wait(response: Http2Response): void;
   stopWaiting(response: Http2Response): void;
@@ -140,7 +142,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     let at = start;
     if (this.waiting.length === 0)
       for (let size = this.sendable(end - at); size > 0; size = this.sendable(end - at)) {
-        this.send(bytes, at, at + size);
+        this.send(bytes, at, at + size, size === end - start);
         at += size;
       }
     if (at < end) this.hold(bytes, at, end);
@@ -154,10 +156,10 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return host.isBlocked ? 0 : Math.min(bytes, this.sendWindow, host.sendWindow, MAX_FRAME_BYTES);
   }
 
-  private send(bytes: Uint8Array, start: number, end: number): void {
+  private send(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
     this.sendWindow -= end - start;
     this.sentBytes += end - start;
-    this.host.sendData(this.id, bytes, start, end);
+    this.host.sendData(this.id, bytes, start, end, isWhole);
   }
 
   private hold(bytes: Uint8Array, start: number, end: number): void {
@@ -171,7 +173,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     const first = this.waiting.first();
     const size = this.sendable(first.length);
     if (size <= 0) return false;
-    this.send(first, 0, size);
+    this.send(first, 0, size, false);
     this.waiting.sent(size);
     this.host.countUnread(-size);
     this.host.flushSoon();
@@ -217,7 +219,8 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   /** Ends the response. Returns false if some of it waits; `end` is then called again when everything was sent. */
   end(): boolean {
     if (this.waiting.length > 0) return false;
-    const { frames, encoder } = this.host;
+    const { frames, encoder, floods } = this.host;
+    floods.onResponse();
     if (this.trailers !== undefined) {
       frames.beginHead(this.id);
       encoder.trailers(frames, this.trailers);

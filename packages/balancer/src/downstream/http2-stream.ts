@@ -15,12 +15,15 @@ import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http2Response, type ResponseHost } from "./http2-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
 import { endLasting, type LastingClient, lastsThroughDrain } from "./lasting-response.js";
+import { type OwnResponse, ownResponse } from "./local-response.js";
 
 /** The connection, as its streams see it. */
 export interface StreamHost {
   readonly output: ResponseHost;
   readonly ends: Ends | undefined;
   readonly isLeaving: boolean;
+  /** Every request is redirected to https on this port; undefined: none is. */
+  readonly redirectPort: number | undefined;
   /** Bytes of bodies are used, so that the client may send as many more. */
   useBody(bytes: number): void;
   /** Counts a stream that is reset for an error of the client. */
@@ -133,6 +136,11 @@ export class Http2Stream implements Downstream, LastingClient {
     this.hasBody = head.framing !== "none";
     this.declaredBytes = head.framing === "chunked" ? -1 : head.contentLength;
     if (isWhole && this.hasBody) return this.fail(ErrorCode.PROTOCOL_ERROR);
+    const { challenges } = relay;
+    if (challenges !== undefined || this.host.redirectPort !== undefined) {
+      const own = ownResponse(head, challenges, this.host.redirectPort);
+      if (own !== undefined) return this.respondOwn(own);
+    }
     exchange.request.identity?.begin(head, this.peer.isTrusted);
     exchange.begin(head, this.headBytes, 0, length);
     if (this.id === id) exchange.onRequestBatch();
@@ -140,14 +148,20 @@ export class Http2Stream implements Downstream, LastingClient {
 
   /** Responds to a head that is refused before an exchange. Over HTTP/1.1 this would close the connection. */
   private refuse(status: LocalStatus): void {
+    const { page } = this.response;
+    this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
+    this.respondOwn({ status, ...(page !== undefined && { page }) });
+    this.host.countFault();
+  }
+
+  private respondOwn({ status, page, fields }: OwnResponse): void {
     this.relay.counters.answered(status, 0);
     // It would be that of an earlier request.
     const { identity } = this.response;
     this.response.identity = undefined;
-    this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
-    this.respond(status);
+    this.response.page = page;
+    this.respond(status, fields);
     this.response.identity = identity;
-    this.host.countFault();
   }
 
   /** Counts a frame of the body. Returns false if it exceeds the window. */

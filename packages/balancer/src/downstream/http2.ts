@@ -40,6 +40,7 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
   readonly output: Http2Output;
   /** The PROXY header of the connection; null: there is none. */
   saidEnds: Ends | undefined | null = null;
+  redirectPort: number | undefined;
   private state: State = "open";
   private readonly reader = new FrameReader();
   private readonly frames: Http2Frames;
@@ -66,7 +67,7 @@ export class Http2Downstream implements ConnectionOwner, FramesOwner, OutputOwne
   ) {
     const { deadlines, limits } = relay;
     this.frames = new Http2Frames(relay, this, scratch.text, scratch.line);
-    this.output = new Http2Output(relay, connection, this.frames.idleFrames, this);
+    this.output = new Http2Output(relay, connection, this.frames.floods, this);
     this.reading = new ClientReading(connection, relay.turnShare, relay.budget, this);
     this.idleBy = deadlines.now + limits.headTimeoutMs;
     this.settingsBy = deadlines.now + SETTINGS_TIMEOUT_MS;

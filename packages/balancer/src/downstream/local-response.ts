@@ -78,8 +78,34 @@ export function ownPage(status: LocalStatus): LocalPage {
   return page;
 }
 
+/** A response of the balancer's own to a request that is not refused. */
+export interface OwnResponse {
+  status: LocalStatus;
+  /** Absent: a line of text. */
+  page?: LocalPage;
+  /** A further line of the head. */
+  fields?: string;
+}
+
+/**
+ * Returns the response to a challenge of a certificate authority, or the redirect to https; undefined: an app responds.
+ * @param challenges the responses to http-01, by token; undefined without any
+ * @param redirectPort of https; undefined: nothing is redirected
+ */
+export function ownResponse(
+  head: RequestHead,
+  challenges: ReadonlyMap<string, string> | undefined,
+  redirectPort: number | undefined,
+): OwnResponse | undefined {
+  const page = challenges === undefined ? undefined : challengePage(head, challenges);
+  if (page !== undefined) return { status: 200, page };
+  if (redirectPort === undefined) return undefined;
+  const location = secureLocation(head, redirectPort);
+  return typeof location === "number" ? { status: location } : { status: 308, fields: location };
+}
+
 /** Returns the response to an http-01 challenge (RFC 8555 §8.3); undefined for other requests and unknown tokens. */
-export function challengePage(head: RequestHead, challenges: ReadonlyMap<string, string>): LocalPage | undefined {
+function challengePage(head: RequestHead, challenges: ReadonlyMap<string, string>): LocalPage | undefined {
   const { target, targetStart, targetEnd } = head;
   if (targetEnd - targetStart <= CHALLENGES.length || targetEnd - targetStart > MAX_CHALLENGE_BYTES) return undefined;
   const path = Buffer.from(target.subarray(targetStart, targetEnd)).toString("latin1");
@@ -93,7 +119,7 @@ const HTTPS_PORT = 443;
 const CHALLENGES = "/.well-known/acme-challenge/";
 
 /** Returns the line that redirects a request to https, or the status of a request that is not redirected. */
-export function secureLocation(head: RequestHead, port: number): string | 400 | 404 {
+function secureLocation(head: RequestHead, port: number): string | 400 | 404 {
   const { bytes, hostStart, hostEnd, target, targetStart, targetEnd } = head;
   const text = (from: Uint8Array, start: number, end: number) =>
     Buffer.from(from.subarray(start, end)).toString("latin1");

@@ -18,15 +18,24 @@ export const RESETS: Allowance = { atOnce: 256, perSecond: 32 };
 /** Frames without useful content: SETTINGS, PING, PRIORITY, small WINDOW_UPDATE, empty DATA, and those of unknown types. */
 export const IDLE_FRAMES: Allowance = { atOnce: 1000, perSecond: 200 };
 
-/** DATA frames with a few bytes each, which cost as much as large ones: the bytes that are missing, in parts of SMALL_DATA_BYTES. */
+/**
+ * DATA frames with less data than a frame's own header: the data that is missing, in parts of SMALL_DATA_BYTES. They cost as much as
+ * large ones, but the sender pays for what it sends: further data and each piece of a response pay them back, so that a stream of small
+ * messages is never too much.
+ */
 export const SMALL_DATA: Allowance = { atOnce: 4000, perSecond: 2000 };
-export const SMALL_DATA_BYTES = 64;
+export const SMALL_DATA_BYTES = 8;
 
-/** How much the count falls for a request, which may come with a priority and window updates, and for a frame with data. */
-export const FORGIVEN_FOR_REQUEST = 4;
-export const FORGIVEN_FOR_DATA = 2;
+/** Smaller pieces of bodies do not offset idle frames, unless they are pieces of a response as the app wrote them. */
+const USEFUL_DATA_BYTES = 256;
 
-export class FloodCount {
+/** How much the count of idle frames falls for a request, which may come with a priority and window updates, and for a frame with data. */
+const FORGIVEN_FOR_REQUEST = 4;
+const FORGIVEN_FOR_DATA = 2;
+/** How much the count of resets falls for a response that was sent whole: clients with deadlines cancel a share of their requests. */
+const FORGIVEN_FOR_RESPONSE = 0.25;
+
+class FloodCount {
   private count = 0;
   private countedAt = 0;
 
@@ -50,5 +59,57 @@ export class FloodCount {
   /** The client has done something useful. */
   forgive(amount: number): void {
     if (this.count > 0) this.count = Math.max(0, this.count - amount);
+  }
+}
+
+/** The counts of one connection. Those that return a boolean return false if it is too much. */
+export class Floods {
+  private readonly resets: FloodCount;
+  private readonly idleFrames: FloodCount;
+  private readonly smallData: FloodCount;
+
+  constructor(clock: { readonly now: number }) {
+    this.resets = new FloodCount(RESETS, clock);
+    this.idleFrames = new FloodCount(IDLE_FRAMES, clock);
+    this.smallData = new FloodCount(SMALL_DATA, clock);
+  }
+
+  /** Counts a frame without useful content, or one that costs as much as so many. */
+  takeIdle(amount = 1): boolean {
+    return this.idleFrames.take(amount);
+  }
+
+  takeReset(): boolean {
+    return this.resets.take();
+  }
+
+  /** Counts a DATA frame by its data; one without any counts as an idle frame, by the caller. */
+  takeData(bytes: number): boolean {
+    const missing = 1 - bytes / SMALL_DATA_BYTES;
+    if (missing > 0) return bytes === 0 || this.smallData.take(missing);
+    this.smallData.forgive(-missing);
+    return true;
+  }
+
+  /** A request has come. */
+  onRequest(): void {
+    this.idleFrames.forgive(FORGIVEN_FOR_REQUEST);
+  }
+
+  /** A piece of a request's body has come. */
+  onRequestData(bytes: number): void {
+    if (bytes >= USEFUL_DATA_BYTES) this.idleFrames.forgive(FORGIVEN_FOR_DATA);
+  }
+
+  /** A piece of a response's body was sent. @param isWhole whether it has not waited for the windows of the client */
+  onResponseData(bytes: number, isWhole: boolean): void {
+    if (!isWhole && bytes < USEFUL_DATA_BYTES) return;
+    this.idleFrames.forgive(FORGIVEN_FOR_DATA);
+    this.smallData.forgive(1);
+  }
+
+  /** A response was sent whole. */
+  onResponse(): void {
+    this.resets.forgive(FORGIVEN_FOR_RESPONSE);
   }
 }

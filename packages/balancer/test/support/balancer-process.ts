@@ -21,12 +21,11 @@ import type {
 import { BALANCER_LIMITS } from "@paceline/wire/limits";
 import { makeCertificate } from "../../../../test/support/certificate.js";
 import { Changes } from "./changes.js";
-import { securePorts } from "./raw-client.js";
+import { spokenAt } from "./raw-client.js";
 
 export const RUNTIMES = ["bun", "node"] as const;
-const SECURE_RUNTIMES = ["bun with TLS", "node with TLS"] as const;
-/** With TLS, clients of its port speak TLS (RawClient knows it). */
-export type Runtime = (typeof RUNTIMES)[number] | (typeof SECURE_RUNTIMES)[number];
+/** With what the clients of its port speak (RawClient knows it). */
+export type Runtime = (typeof RUNTIMES)[number] | `${(typeof RUNTIMES)[number]} with ${"TLS" | "HTTP/2"}`;
 
 export const PROTOCOLS = ["http1", "lane"] as const satisfies readonly UpstreamProtocol[];
 export type Protocol = (typeof PROTOCOLS)[number];
@@ -40,6 +39,10 @@ export const SECURE_SETUPS: readonly (readonly [Runtime, Protocol])[] = [
   ["bun with TLS", "lane"],
   ["node with TLS", "http1"],
 ];
+
+/** The same, and with clients of HTTP/2, for rules that hold whatever a client speaks. */
+export const CLIENT_SETUPS: readonly (readonly [Runtime, Protocol])[] = [...SECURE_SETUPS, ["bun with HTTP/2", "lane"]];
+export const CLIENT_RUNTIMES: readonly Runtime[] = [...RUNTIMES, "node with TLS", "bun with HTTP/2"];
 
 export const LIMITS: BalancerLimits = {
   ...BALANCER_LIMITS,
@@ -174,9 +177,10 @@ export class BalancerProcess {
     this.listening = bind();
     this.port = this.listening.port;
     // With the variable, all tests are run over TLS.
-    if (runtime.endsWith("TLS") || process.env.PACELINE_TEST_TLS === "1") {
+    const isHttp2 = runtime.endsWith("HTTP/2");
+    if (isHttp2 || runtime.endsWith("TLS") || process.env.PACELINE_TEST_TLS === "1") {
       this.isSecure = true;
-      securePorts.add(this.port);
+      spokenAt.set(this.port, isHttp2 ? "HTTP/2" : "TLS");
     }
     this.child = spawn(runtimePath(runtime), [BIN], {
       stdio: ["ignore", "pipe", "pipe", this.listening.fd],
@@ -299,7 +303,7 @@ export class BalancerProcess {
     this.link?.destroy();
     this.linkServer.close();
     this.listening?.close();
-    securePorts.delete(this.port);
+    spokenAt.delete(this.port);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

@@ -2,20 +2,28 @@
 import net from "node:net";
 import tls from "node:tls";
 import { Changes } from "./changes.js";
+import { Http2Text } from "./http2-text.js";
 
-/** The ports at which clients speak TLS. */
-export const securePorts = new Set<number>();
+/** What clients of a port speak, unless it is HTTP/1.1 over TCP: the same over TLS, or HTTP/2 over TLS. */
+export const spokenAt = new Map<number, "TLS" | "HTTP/2">();
 
 /** The TCP sockets below those of TLS. */
 const below = new WeakMap<net.Socket, net.Socket>();
 
-/** Connects, by TLS if the port needs it. */
-export function connectTo(port: number, localAddress = "127.0.0.1"): net.Socket {
+/** Connects, by TLS if the port needs it. @param protocols for ALPN */
+export function connectTo(port: number, localAddress = "127.0.0.1", protocols?: string[]): net.Socket {
   const socket = net.connect({ port, host: "127.0.0.1", localAddress, allowHalfOpen: true });
-  if (!securePorts.has(port)) return socket;
-  const secured = tls.connect({ socket, servername: "a.test", rejectUnauthorized: false });
-  below.set(secured, socket);
-  return secured;
+  const spoken = spokenAt.get(port);
+  if (spoken === undefined) return socket;
+  const isText = spoken === "HTTP/2" && protocols === undefined;
+  const known = isText ? ["h2"] : protocols;
+  const secured = tls.connect({
+    ...{ socket, servername: "a.test", rejectUnauthorized: false },
+    ...(known !== undefined && { ALPNProtocols: known }),
+  });
+  const client = isText ? (new Http2Text(secured, true) as unknown as net.Socket) : secured;
+  below.set(client, socket);
+  return client;
 }
 
 /** Closes a connection with a reset. */

@@ -6,6 +6,7 @@ import { type RestartCommand, showTitle } from "@paceline/wire";
 import type { ReadFiles } from "../certificates/watched-files.js";
 import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, unusedConfig } from "../config/load.js";
+import { certificateWarnings } from "../config/certificate-files.js";
 import { secretWarnings } from "../config/secrets.js";
 import type { OperationResult, Status } from "../control/api.js";
 import { callerOf } from "../control/caller.js";
@@ -248,7 +249,7 @@ async function runFleet(
     loadConfig: async () => {
       const loaded = await inForce.again();
       if (!("fleet" in loaded)) return loaded;
-      warnOfSecrets(loaded.fleet.config);
+      warnOfFiles(loaded.fleet.config);
       latest = loaded.fleet;
       const unused = unusedConfig(request, fleet.source);
       if (unused === undefined) return { ok: true, config: latest.config };
@@ -275,8 +276,9 @@ async function runFleet(
     program: ownRuntimeCommand({ entry: builtFile("programs/cli/main.js"), hasUserCode: false }),
     ...(options.watch ? { watch: { configFile: fleet.source.kind === "config" ? fleet.source.file : undefined } } : {}),
   });
-  const warnOfSecrets = (config: FleetConfig) => {
-    for (const warning of secretWarnings(config)) supervisor.warn(warning);
+  const warnOfFiles = (config: FleetConfig) => {
+    const certificates = certificateWarnings(config.tls?.certificates ?? []);
+    for (const warning of [...secretWarnings(config), ...certificates]) supervisor.warn(warning);
   };
   supervisor.onLog((lines) => {
     printer.print(lines);
@@ -308,7 +310,7 @@ async function runFleet(
     announce(prepared, printer);
     if (options.stopWithClient) forgetClient = starter?.watch(() => void supervisor.stop(CLIENT_GONE)) ?? forgetClient;
     await supervisor.start();
-    warnOfSecrets(fleet.config);
+    warnOfFiles(fleet.config);
     if (process.pid === 1) supervisor.warn(AS_PID_1);
     if (fleet.config.user !== null) {
       const { reloadWarning } = await import("./start-as-user.js");

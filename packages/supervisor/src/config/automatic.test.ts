@@ -50,6 +50,10 @@ describe("problems", () => {
     [{ challenges: [] }, "challenges must have at least one"],
     [{ ask: "ftp://a.example" }, "ask must be an http or https URL"],
     [{ externalAccount: { keyId: "x" } }, "externalAccount must have `keyId` and `key`"],
+    ...["!!", "a b", "a"].map((key): [object, string] => [
+      { externalAccount: { keyId: "x", key } },
+      "externalAccount.key must be a key in base64url, as the CA shows it: letters, digits, - and _",
+    ]),
     [{ caFile: "none.pem" }, "caFile /srv/none.pem does not exist"],
     [
       { names: Array.from({ length: 501 }, (_, at) => `${at}.example`) },

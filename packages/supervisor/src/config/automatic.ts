@@ -115,5 +115,14 @@ function externalAccountOf(
     context.report(["externalAccount"], "must have `keyId` and `key`");
     return null;
   }
-  return { keyId, key: resolveSecretText(key, ["externalAccount", "key"], context) };
+  const at = ["externalAccount", "key"];
+  const secret = resolveSecretText(key, at, context, (text) => {
+    if (!isBase64Url(text)) context.report(at, "must be a key in base64url, as the CA shows it: letters, digits, - and _");
+  });
+  return { keyId, key: secret };
+}
+
+/** The credentials of some CAs end with padding, which decoders ignore. */
+export function isBase64Url(text: string): boolean {
+  return /^[A-Za-z0-9_-]{2,1024}={0,2}$/.test(text);
 }

@@ -1,11 +1,13 @@
 /** Reads a certificate and its key from files, and reports problems with them. */
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import type { CertificateFiles } from "../core/model.js";
-import { readSecretFile } from "./secrets.js";
+import { type FileProblem, readSmallFile } from "./secrets.js";
 
 export interface ReadCertificate {
   /** In lower case: names, wildcards and IP addresses. */
   names: string[];
+  /** Whether its only name is the common name, so that browsers refuse it. */
+  lacksNames: boolean;
   /** Without anything but certificates. */
   certificatePem: string;
   keyPem: string;
@@ -26,16 +28,49 @@ export interface CertificateProblem {
 }
 
 const CERTIFICATES = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-const KEY = /-----BEGIN ([A-Z ]*)PRIVATE KEY-----[^-]+-----END \1PRIVATE KEY-----/;
+const KEY = /-----BEGIN ([A-Z ]*)PRIVATE KEY-----[\s\S]+?-----END \1PRIVATE KEY-----/;
+const NO_CERTIFICATE = "has no certificate in PEM (-----BEGIN CERTIFICATE-----)";
 
 export function readCertificate(files: CertificateFiles): ReadCertificate | CertificateProblem {
   const texts: Partial<CertificateFiles> = {};
   for (const file of ["certificate", "key"] as const) {
-    const read = readSecretFile(files[file]);
+    const read = readPem(files[file]);
     if ("problem" in read) return { file, problem: `${files[file]} ${read.problem}`, code: read.code };
     texts[file] = read.text;
   }
   return parseCertificate(texts as CertificateFiles, files);
+}
+
+function readPem(path: string): { text: string } | FileProblem {
+  const read = readSmallFile(path);
+  if (!("bytes" in read)) return read;
+  const { bytes } = read;
+  if (bytes.length === 0) return { problem: "is empty" };
+  const problem = binaryProblem(bytes, path);
+  return problem === undefined ? { text: bytes.toString("latin1") } : { problem };
+}
+
+/** A SEQUENCE, with which each of these files begins in DER. */
+const DER_SEQUENCE = 0x30;
+/** The version of PKCS #12 (RFC 7292 §4), after the SEQUENCE. */
+const PKCS12_VERSION = Buffer.of(2, 1, 3);
+
+/** Returns how to convert a file that is not in PEM; undefined if it does not look binary. */
+function binaryProblem(bytes: Buffer, path: string): string | undefined {
+  if (bytes[0] !== DER_SEQUENCE || bytes.includes("-----BEGIN ")) return undefined;
+  const convert = (command: string) => `convert it with: openssl ${command} -in ${path} -out NEW-FILE`;
+  if (bytes.subarray(2, 8).includes(PKCS12_VERSION)) return `is in PKCS #12, not in PEM; ${convert("pkcs12 -nodes")}`;
+  const isCertificate = canRead(() => new X509Certificate(bytes));
+  return `is in DER, not in PEM; ${convert(`${isCertificate ? "x509" : "pkey"} -inform DER`)}`;
+}
+
+function canRead(read: () => unknown): boolean {
+  try {
+    read();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** @param names of the files, for messages */
@@ -47,8 +82,9 @@ export function parseCertificate(
   const [keyPem] = KEY.exec(texts.key) ?? [];
   const bad = (file: keyof CertificateFiles, problem: string) => ({ file, problem: `${names[file]} ${problem}` });
   const [first] = chain;
-  if (first === undefined) return bad("certificate", "has no certificate in PEM (-----BEGIN CERTIFICATE-----)");
+  if (first === undefined) return bad("certificate", NO_CERTIFICATE);
   if (keyPem === undefined) return bad("key", "has no private key in PEM (-----BEGIN PRIVATE KEY-----)");
+  // With PKCS #8 in the first line, and with the older form in Proc-Type.
   if (keyPem.includes("ENCRYPTED"))
     return bad("key", `is encrypted; decrypt it with: openssl pkey -in ${names.key} -out NEW-FILE`);
   let certificate: X509Certificate;
@@ -57,14 +93,23 @@ export function parseCertificate(
   } catch {
     return bad("certificate", "has a certificate that cannot be read");
   }
+  let key: KeyObject;
   try {
-    if (!certificate.checkPrivateKey(createPrivateKey(keyPem)))
-      return bad("key", `is not the key of the certificate in ${names.certificate}`);
+    key = createPrivateKey(keyPem);
   } catch {
     return bad("key", "has a private key that cannot be read");
   }
+  if (!isOfKey(certificate, key)) {
+    const isLater = chain.slice(1).some((pem) => canRead(() => new X509Certificate(pem)) && isOfKey(new X509Certificate(pem), key));
+    return isLater
+      ? bad(
+          "certificate",
+          "has its certificates in the wrong order: the one of the server must come first, then the intermediate that signed it",
+        )
+      : bad("key", `is not the key of the certificate in ${names.certificate}`);
+  }
   return {
-    names: namesOf(certificate),
+    ...namesOf(certificate),
     certificatePem: `${chain.join("\n")}\n`,
     keyPem: `${keyPem}\n`,
     notBefore: Date.parse(certificate.validFrom),
@@ -73,10 +118,16 @@ export function parseCertificate(
   };
 }
 
-/** Clients look at the alternative names only (RFC 9525 §6). */
-function namesOf({ subjectAltName = "" }: X509Certificate): string[] {
+function isOfKey(certificate: X509Certificate, key: KeyObject): boolean {
+  return canRead(() => certificate.publicKey) && certificate.checkPrivateKey(key);
+}
+
+/** Browsers look at the alternative names only (RFC 9525 §6); some other programs take the common name where there are none. */
+function namesOf({ subjectAltName = "", subject }: X509Certificate): Pick<ReadCertificate, "names" | "lacksNames"> {
   const names = [...subjectAltName.matchAll(/(?:^|, )(?:DNS|IP Address):([^,]+)/g)].map(([, name = ""]) => name);
-  return [...new Set(names.map((name) => name.toLowerCase()))];
+  const lacksNames = names.length === 0;
+  if (lacksNames) names.push(commonName(subject) || "no name");
+  return { names: [...new Set(names.map((name) => name.toLowerCase()))], lacksNames };
 }
 
 function commonName(subject: string): string {
@@ -90,17 +141,23 @@ export function covers(names: readonly string[], name: string): boolean {
 }
 
 /** Returns the certificates of a file with those of authorities. */
-export function readAuthorities(path: string): { pem: string } | { problem: string; code?: string | undefined } {
-  const read = readSecretFile(path);
+export function readAuthorities(path: string): { pem: string } | FileProblem {
+  const read = readPem(path);
   if ("problem" in read) return { problem: `${path} ${read.problem}`, code: read.code };
   const found = read.text.match(CERTIFICATES) ?? [];
-  if (found.length === 0) return { problem: `${path} has no certificate in PEM (-----BEGIN CERTIFICATE-----)` };
-  for (const pem of found) {
-    try {
-      new X509Certificate(pem);
-    } catch {
-      return { problem: `${path} has a certificate that cannot be read` };
-    }
-  }
+  if (found.length === 0) return { problem: `${path} ${NO_CERTIFICATE}` };
+  if (!found.every((pem) => canRead(() => new X509Certificate(pem))))
+    return { problem: `${path} has a certificate that cannot be read` };
   return { pem: `${found.join("\n")}\n` };
+}
+
+/** Returns a sentence for each certificate that browsers refuse for its names. */
+export function certificateWarnings(certificates: readonly CertificateFiles[]): string[] {
+  return certificates.flatMap((files) => {
+    const read = readCertificate(files);
+    if ("problem" in read || !read.lacksNames) return [];
+    return [
+      `the certificate in ${files.certificate} has no subject alternative name, only the common name ${read.names[0]}: browsers refuse it; request it again with -addext subjectAltName=DNS:${read.names[0]}`,
+    ];
+  });
 }

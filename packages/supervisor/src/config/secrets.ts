@@ -121,18 +121,40 @@ export function readSecret(
   return text === undefined ? { problem } : { text };
 }
 
-/** Returns a text, or the source of one with an absolute path, and reports if it cannot be read. */
-export function resolveSecretText(given: EnvValue, path: (string | number)[], context: SecretContext): SecretText {
-  if (typeof given === "string") return given;
-  const source: SecretSource = "file" in given ? { file: resolve(context.baseDir, given.file) } : given;
-  secretValue(source, { ...context, report: (message) => context.report(path, message) });
+/**
+ * Returns a text, or the source of one with an absolute path, and reports if it cannot be read.
+ * @param check gets the text, unless it cannot be read
+ */
+export function resolveSecretText(
+  given: EnvValue,
+  path: (string | number)[],
+  context: SecretContext,
+  check?: (text: string) => void,
+): SecretText {
+  const source =
+    typeof given === "string" ? given : "file" in given ? { file: resolve(context.baseDir, given.file) } : given;
+  const report = (message: string) => context.report(path, message);
+  const text = typeof source === "string" ? source : secretValue(source, { ...context, report });
+  if (text !== undefined) check?.(text);
   return source;
 }
 
 /** Returns the text of a file without its last newline, or why it cannot be a secret. */
-export function readSecretFile(path: string): { text: string } | { problem: string; code?: string | undefined } {
+export function readSecretFile(path: string): { text: string } | FileProblem {
+  const read = readSmallFile(path);
+  return "bytes" in read ? textOf(read.bytes) : read;
+}
+
+/** Why a file cannot be read: a predicate, with the system's code if there is one. */
+export interface FileProblem {
+  problem: string;
+  code?: string | undefined;
+}
+
+/** Returns the bytes of a file of a secret, a certificate or a key. */
+export function readSmallFile(path: string): { bytes: Buffer } | FileProblem {
   try {
-    return textOf(readRegularFile(path, { maxBytes: MAX_SECRET_BYTES }));
+    return { bytes: readRegularFile(path, { maxBytes: MAX_SECRET_BYTES }) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "not-regular") return { problem: "is not a file" };

@@ -1,10 +1,11 @@
 /** The key `tls` and https addresses: what they mean, and the errors that users make. */
-import { generateKeyPairSync } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { issueCertificate } from "../certificates/x509.js";
+import { certificateOf, issueCertificate } from "../certificates/x509.js";
+import { certificateWarnings } from "./certificate-files.js";
 import { formatListenAddress } from "./listen-address.js";
 import { formatKeyPath } from "./problems.js";
 import { resolveFleet } from "./resolve.js";
@@ -23,7 +24,9 @@ const shop = issueCertificate({
 });
 const over = issueCertificate({ name: "over", names: ["shop.test"], notBefore: now - 9e9, notAfter: now - 1e9 });
 const cipher = { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "x" } as const;
-const encrypted = generateKeyPairSync("ec", { namedCurve: "prime256v1" }).privateKey.export(cipher);
+const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+const authority = issueCertificate({ name: "ca", names: [], isAuthority: true, notBefore: now, notAfter: now + 9e9 });
+const ofAuthority = issueCertificate({ ...{ name: "b", names: ["b.test"], issuer: authority }, notBefore: now, notAfter: now + 9e9 });
 const files = {
   ...{
     "shop.pem": shop.certificatePem,
@@ -32,7 +35,13 @@ const files = {
     "over.key": over.keyPem,
   },
   ...{
-    "encrypted.key": encrypted,
+    "encrypted.key": privateKey.export(cipher),
+    "old.key": privateKey.export({ ...cipher, type: "sec1" }),
+    "shop.der": new X509Certificate(shop.certificatePem).raw,
+    "key.der": createPrivateKey(shop.keyPem).export({ type: "pkcs8", format: "der" }),
+    "shop.p12": Buffer.from("3082096c020103308209320609", "hex"),
+    "order.pem": authority.certificatePem + ofAuthority.certificatePem,
+    "order.key": ofAuthority.keyPem,
     "empty.pem": "nothing\n",
     "broken.pem": shop.certificatePem.replace(/MII.{9}/, "MIIxxxxxxxxx"),
   },
@@ -118,6 +127,25 @@ test.each<[listen: string | string[], tls: object | undefined, problem: string]>
   ],
   [
     secure,
+    { certificates: [{ certificate: "shop.pem", key: "old.key" }] },
+    `tls.certificates[0].key: ${at("old.key")} is encrypted; decrypt it with: openssl pkey -in ${at("old.key")} -out NEW-FILE`,
+  ],
+  ...[
+    ["shop.der", "shop.key", "certificate", "DER", "x509 -inform DER"],
+    ["shop.pem", "key.der", "key", "DER", "pkey -inform DER"],
+    ["shop.p12", "shop.key", "certificate", "PKCS #12", "pkcs12 -nodes"],
+  ].map(([certificate = "", key = "", wrong, form, command]): [string, object, string] => {
+    const file = at(wrong === "key" ? key : certificate);
+    const problem = `${file} is in ${form}, not in PEM; convert it with: openssl ${command} -in ${file} -out NEW-FILE`;
+    return [secure, { certificates: [{ certificate, key }] }, `tls.certificates[0].${wrong}: ${problem}`];
+  }),
+  [
+    secure,
+    pair("order"),
+    `tls.certificates[0].certificate: ${at("order.pem")} has its certificates in the wrong order: the one of the server must come first, then the intermediate that signed it`,
+  ],
+  [
+    secure,
     { certificates: [{ certificate: "empty.pem", key: "shop.key" }] },
     `tls.certificates[0].certificate: ${at("empty.pem")} has no certificate in PEM (-----BEGIN CERTIFICATE-----)`,
   ],
@@ -166,7 +194,7 @@ test.each<[listen: string | string[], tls: object | undefined, problem: string]>
     'listen[1]: "https://a.test" includes "https://127.0.0.1": list one of them',
   ],
 ])("listen %j with tls %j is refused", (listen, tls, problem) => {
-  expect(read({ listen, ...(tls !== undefined && { tls }) }).problems).toContain(problem);
+  expect(read({ listen, ...(tls !== undefined && { tls }) }).problems).toEqual([problem]);
 });
 
 test("https is refused where no balancer speaks it", () => {
@@ -181,4 +209,20 @@ test("an expired certificate is a problem for a check, and only a warning for a 
   expect(read({ listen: secure, tls: pair("over") }, true).problems).toEqual([
     expect.stringMatching(/^tls.certificates\[0\].certificate: .*over.pem has expired on \d{4}-\d\d-\d\d$/),
   ]);
+});
+
+test("a certificate with a common name alone is for that name, with a warning", () => {
+  const certificate = certificateOf({
+    ...{ subject: "Old.Test", issuer: "Old.Test", notBefore: now, notAfter: now + 9e9, extensions: [] },
+    ...{ key: privateKey, issuerKey: privateKey },
+  });
+  writeFileSync(at("old.pem"), certificate);
+  writeFileSync(at("plain.key"), privateKey.export({ type: "pkcs8", format: "pem" }));
+  const files = { certificate: "old.pem", key: "plain.key" };
+  const { config, problems } = read({ listen: "https://old.test", tls: { certificates: [files] } });
+  expect(problems).toEqual([]);
+  expect(certificateWarnings(config.tls?.certificates ?? [])).toEqual([
+    `the certificate in ${at("old.pem")} has no subject alternative name, only the common name old.test: browsers refuse it; request it again with -addext subjectAltName=DNS:old.test`,
+  ]);
+  expect(certificateWarnings([{ certificate: at("shop.pem"), key: at("shop.key") }])).toEqual([]);
 });

@@ -103,8 +103,9 @@ export function resolveTls(
   const names = [...new Set(https.flatMap(({ tls }) => tls?.names ?? []))];
   const { files, read } = readAll(certificates, context);
   const issuer = internal ? "internal" : selfSigned ? "self-signed" : null;
-  const isRead = files.length === certificates.length;
-  const uncovered = issuer === null && isRead ? uncoveredOf(names, read, files) : [];
+  // The names of a certificate that could not be read are unknown; the problem is reported.
+  const isRead = read.length === certificates.length;
+  const uncovered = issuer === null && isRead ? uncoveredOf(names, read) : [];
   // Who names files may have forgotten a name, and orders nothing by that.
   const isAutomatic = given?.automatic !== undefined || certificates.length === 0;
   const automatic = isAutomatic
@@ -157,13 +158,7 @@ function readAll(
 }
 
 /** Returns the names that no file has. */
-function uncoveredOf(
-  names: readonly string[],
-  read: readonly ReadCertificate[],
-  files: readonly CertificateFiles[],
-): string[] {
-  // The names of a certificate that could not be read are unknown; the problem is reported.
-  if (read.length < files.length) return [];
+function uncoveredOf(names: readonly string[], read: readonly ReadCertificate[]): string[] {
   const known = read.flatMap((each) => each.names);
   return names.filter((name) => !covers(known, name));
 }

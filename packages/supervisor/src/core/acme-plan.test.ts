@@ -179,7 +179,7 @@ describe("a failed order", () => {
   test.each(rows)("%s", (_, plan, failure, minutes) => {
     const { plan: next, budget } = fails(plan, failure);
     expect(next.issued).toEqual(plan.issued);
-    expect(next.lastError).toEqual({ at: NOW, message: "no" });
+    expect(next.lastError).toMatchObject({ at: NOW, message: "no" });
     const step = nextStep(next, budget, RULES, NOW);
     expect(step.do === "wait" ? (step.until - NOW) / MINUTE : step).toBe(minutes);
   });

@@ -45,7 +45,15 @@ export interface NamePlan {
   readonly retryAt: number;
   /** Whether an operator wants an order now. */
   readonly isForced: boolean;
-  readonly lastError: { readonly at: number; readonly message: string } | null;
+  readonly lastError: OrderError | null;
+}
+
+export interface OrderError {
+  /** Unix time in milliseconds. */
+  readonly at: number;
+  readonly message: string;
+  /** Undefined: an earlier version has stored it, or it is no error of an order. */
+  readonly kind?: OrderFailure["kind"] | undefined;
 }
 
 /** Limits that all names of a fleet share. */
@@ -255,8 +263,8 @@ export function failOrder(
   rules: PlanRules,
   { now, random }: { now: number; random: number },
 ): { plan: NamePlan; budget: OrderBudget } {
-  const { message, retryAfterMs } = failure;
-  const told = { ...plan, lastError: { at: now, message } };
+  const { message, kind, retryAfterMs } = failure;
+  const told = { ...plan, lastError: { at: now, message, kind } };
   const later = (delayMs: number): NamePlan => ({ ...told, retryAt: now + spread(delayMs, random) });
   const nextRound = (): NamePlan => {
     const failures = plan.failures + 1;

@@ -53,6 +53,18 @@ test.each([
   expect(trouble && `${trouble.isBad ? "fault" : "warning"}: ${trouble.reason}`).toBe(expected);
 });
 
+test.each([
+  ["local", /^Fix this error of this machine; then paceline certs renew shop\.example$/],
+  ["unreachable", /^Check that this machine reaches the CA/],
+  ["account", /externalAccount/],
+  ["limited", /^Wait/],
+  ["challenge", /^Check that the DNS records of shop\.example/],
+  [undefined, /^Check that the DNS records of shop\.example/],
+] as const)("what to do after an error of the kind %s", (kind, expected) => {
+  const failed = view({ ...none, state: "failed", lastError: { at: NOW, message: "no space left on device", kind } });
+  expect(troubleOf(failed, NOW)?.todo).toMatch(expected);
+});
+
 test("a summary has faults first, and is bounded", () => {
   const all = [view({ names: ["late.example"], notAfter: NOW + 2 * DAY, lastError })];
   for (let at = 0; at < 20; at++) all.push(view({ ...none, state: "failed", lastError, names: [`${at}.example`] }));

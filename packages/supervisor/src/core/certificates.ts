@@ -1,5 +1,5 @@
 /** A certificate as status, `paceline certs`, metrics and `explain` show it, and its problems. Pure. */
-import type { NameState } from "./acme-plan.js";
+import type { NameState, OrderError } from "./acme-plan.js";
 import { formatDuration } from "./words.js";
 
 /** Times are Unix times in milliseconds. */
@@ -13,7 +13,7 @@ export interface CertificateView {
   state: NameState;
   /** When an automatic one is renewed or ordered next; null for all others. */
   nextOrderAt: number | null;
-  lastError: { at: number; message: string } | null;
+  lastError: OrderError | null;
   /** Whether the CA wants it replaced at once, as after a revocation. */
   isRecalled: boolean;
   /** Whether a client asked for it. */
@@ -42,10 +42,7 @@ export function troubleOf(view: CertificateView, now: number): CertificateTroubl
     return {
       isBad: !isUnderWay || lastError !== null,
       reason: `https does not work for ${name} yet: its certificate is ${isUnderWay ? "being ordered" : "missing"}${because}${isUnderWay ? "" : next}`,
-      todo:
-        lastError === null
-          ? ""
-          : `Check that the DNS records of ${name} point to this machine and that ports 80 and 443 are reachable; then paceline certs renew ${name}`,
+      todo: lastError === null ? "" : `${remedyOf(name, lastError)}; then paceline certs renew ${name}`,
     };
   }
   const left = notAfter - now;
@@ -75,6 +72,26 @@ export function troubleOf(view: CertificateView, now: number): CertificateTroubl
     reason: `the certificate of ${name} expires in ${spanText(left)}${isLate ? because + next : ""}`,
     todo: fix,
   };
+}
+
+/** Returns what may let the next order succeed. */
+function remedyOf(name: string, { kind }: OrderError): string {
+  switch (kind) {
+    case "local":
+      return "Fix this error of this machine";
+    case "unreachable":
+      return "Check that this machine reaches the CA over HTTPS, and the CA's own status";
+    case "account":
+      return "Check `email` and `externalAccount` of `tls.automatic`";
+    case "limited":
+      return "Wait until the CA's rate limit allows an order";
+    case "challenge":
+    case "refused":
+    case undefined:
+      return `Check that the DNS records of ${name} point to this machine and that ports 80 and 443 are reachable`;
+    default:
+      return kind satisfies never;
+  }
 }
 
 function spanText(ms: number): string {

@@ -29,11 +29,13 @@ export const check: DefineCommand = (program, action) => {
         { secretWarnings, uncheckedSecrets, withoutSecretValues },
         { findRuntimes },
         { describeFleet },
+        { certificateWarnings },
       ] = await Promise.all([
         import("../../config/load.js"),
         import("../../config/secrets.js"),
         import("../../runtime/runtimes.js"),
         import("../../fleet/prepare-start.js"),
+        import("../../config/certificate-files.js"),
       ]);
       const timeoutMs = milliseconds(options.timeout);
       const startedAt = performance.now();
@@ -58,7 +60,9 @@ export const check: DefineCommand = (program, action) => {
           return reportFailure({ ok: false, code: "failed", message, lastLines }, options.json === true);
         }
       }
-      for (const warning of [...secretWarnings(config), ...uncheckedSecrets(config)]) printError(`warning: ${warning}`);
+      const certificates = certificateWarnings(config.tls?.certificates ?? []);
+      for (const warning of [...secretWarnings(config), ...uncheckedSecrets(config), ...certificates])
+        printError(`warning: ${warning}`);
       if (options.json) printJson({ ok: true, source, config: withoutSecretValues(config) });
       else print(`OK: ${describeFleet(config, process.cwd())}`);
       return EXIT.done;

@@ -1,7 +1,7 @@
 /** Starts a fleet of root as its user: does as root what only root can, then becomes the user before anything of the user runs. */
 import type { ReadFiles } from "../certificates/watched-files.js";
 import type { LoadedFleet } from "../config/load.js";
-import type { FleetUser, TlsConfig } from "../core/model.js";
+import type { AutomaticConfig, FleetUser, TlsConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import type { PreparedStart } from "../fleet/prepare-start.js";
 import { builtFile } from "../package.js";
@@ -52,6 +52,7 @@ export async function startAs<T>(
     try {
       becomeUser(user);
       checkPrograms(user, prepared);
+      checkOrders(user, fleet.config.tls?.automatic);
     } catch (error) {
       for (const socket of sockets) socket.close();
       throw error;
@@ -87,6 +88,21 @@ function checkPrograms({ name }: FleetUser, { runtimes }: PreparedStart): void {
     throw new PacelineError("user", `${name} may not run ${denied}: install Paceline where that user can read it`);
 }
 
+/** Certificates are ordered as the user, and later than at the start. */
+function checkOrders({ name }: FleetUser, automatic: AutomaticConfig | undefined): void {
+  const [denied] = unusable(automatic === undefined ? [] : filesForOrders(automatic));
+  if (denied !== undefined)
+    throw new PacelineError(
+      "user",
+      `${name} cannot read ${denied}, which is needed to order certificates: chown it to ${name}, with mode 0600`,
+    );
+}
+
+function filesForOrders({ caFile, externalAccount }: AutomaticConfig): string[] {
+  const key = externalAccount?.key;
+  return [caFile, typeof key === "object" && "file" in key ? key.file : null].flatMap((file) => file ?? []);
+}
+
 /** Returns a warning if the user cannot read again what root has read. */
 export function reloadWarning({ config, source }: LoadedFleet, user: FleetUser): string | undefined {
   const secrets = config.pools.flatMap((pool) => Object.values(pool.secrets));
@@ -95,6 +111,7 @@ export function reloadWarning({ config, source }: LoadedFleet, user: FleetUser):
     ...config.pools.flatMap(({ envFiles }) => envFiles),
     ...secrets.flatMap((secret) => ("file" in secret ? [secret.file] : [])),
     ...(config.tls?.certificates.flatMap(({ certificate, key }) => [certificate, key]) ?? []),
+    ...(config.tls?.clientCa == null ? [] : [config.tls.clientCa]),
   ];
   const denied = unusable([...new Set(files)]);
   return denied.length === 0 ? undefined : `a reload will be refused: ${user.name} cannot read ${denied.join(", ")}`;

@@ -64,7 +64,9 @@ try {
     for (const [name, url, pids] of contestants) samples.get(name).push(await measure(url, pids));
   }
   const gigabytes = bytes / 2 ** 30;
-  process.stdout.write(`one body of ${gigabytes} GB, runtime ${runtime}, clients ${client}, medians of ${values.rounds} rounds\n`);
+  process.stdout.write(
+    `one body of ${gigabytes} GB, runtime ${runtime}, clients ${client}, medians of ${values.rounds} rounds\n`,
+  );
   for (const [name, each] of samples) {
     const { down, downCpu, up, upCpu } = medians(each, ["down", "downCpu", "up", "upCpu"]);
     process.stdout.write(
@@ -91,7 +93,9 @@ async function speed(args, figure, pids) {
   const before = cpu();
   const format = `%{http_code} %{${figure}} %{size_download} %{size_upload}`;
   const version = client === "HTTP/2" ? "--http2" : "--http1.1";
-  const { stdout } = await execute("curl", ["-s", "-k", version, "-o", "/dev/null", "-w", format, ...args], { timeout: 60_000 });
+  const { stdout } = await execute("curl", ["-s", "-k", version, "-o", "/dev/null", "-w", format, ...args], {
+    timeout: 60_000,
+  });
   const [code, bytesPerSecond, received, sent] = stdout.split(" ").map(Number);
   if (code !== 200 || Math.max(received, sent) !== bytes) throw new Error(`${args.join(" ")}: ${stdout}`);
   return [bytesPerSecond / 1e6, cpu() - before];

@@ -224,7 +224,9 @@ it("http is redirected to https, except what a certificate authority asks for", 
   const found = await Promise.all(
     ["/a?b=c", "/.well-known/acme-challenge/token"].map(async (path) => {
       const request = session.request({ ":path": path, ":authority": "a.test" });
-      const [headers] = (await once(request, "response")) as [http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader];
+      const [headers] = (await once(request, "response")) as [
+        http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader,
+      ];
       request.resume();
       return [headers[":status"], headers.location];
     }),

@@ -32,44 +32,47 @@ function requests(count: number): string {
   return Array.from({ length: count }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join("");
 }
 
-describe.concurrent.each(SECURE_SETUPS)("a client that pipelines and does not read, on %s over %s", (runtime, protocol) => {
-  let balancer: BalancerProcess;
-  let upstream: ScriptedUpstream;
+describe.concurrent.each(SECURE_SETUPS)(
+  "a client that pipelines and does not read, on %s over %s",
+  (runtime, protocol) => {
+    let balancer: BalancerProcess;
+    let upstream: ScriptedUpstream;
 
-  beforeEach(async () => {
-    balancer = await BalancerProcess.start(runtime, { sendTimeoutMs: SEND_TIMEOUT_MS });
-    balancer.protocol = protocol;
-    upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, respondWithTarget(), protocol);
-    await balancer.follow({ "web.1#1": upstream.path });
-  });
+    beforeEach(async () => {
+      balancer = await BalancerProcess.start(runtime, { sendTimeoutMs: SEND_TIMEOUT_MS });
+      balancer.protocol = protocol;
+      upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, respondWithTarget(), protocol);
+      await balancer.follow({ "web.1#1": upstream.path });
+    });
 
-  afterEach(async () => {
-    await balancer.stop();
-    await upstream.close();
-  });
+    afterEach(async () => {
+      await balancer.stop();
+      await upstream.close();
+    });
 
-  it("is served no more than the sockets hold, until it reads or is cut", async () => {
-    const reader = connectTo(balancer.port);
-    reader.pause().write(requests(500));
-    await upstream.until(({ received }) => received.includes("GET /4 "), "more than what waits for a client");
-    expect(await numbersOf(reader, 500)).toEqual(Array.from({ length: 500 }, (_, i) => i));
-    reader.destroy();
+    it("is served no more than the sockets hold, until it reads or is cut", async () => {
+      const reader = connectTo(balancer.port);
+      reader.pause().write(requests(500));
+      await upstream.until(({ received }) => received.includes("GET /4 "), "more than what waits for a client");
+      expect(await numbersOf(reader, 500)).toEqual(Array.from({ length: 500 }, (_, i) => i));
+      reader.destroy();
 
-    // Refusals are responses, too.
-    const [silent, refused] = [await RawClient.connect(balancer.port), await RawClient.connect(balancer.port)];
-    for (const { socket } of [silent, refused]) socket.pause();
-    void silent.send(requests(PIPELINED));
-    void refused.send("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REFUSED));
-    const { requestsTotal } = await balancer.reports(
-      ({ connections, connectionsTotal }) => connections === 0 && connectionsTotal === 3,
-    );
-    const served = upstream.received.split("GET /").length - 1;
-    expect(served - 500).toBeLessThan(PIPELINED / 2);
-    expect(requestsTotal - served).toBeLessThan(0.75 * REFUSED);
-    silent.destroy();
-    refused.destroy();
-  });
-});
+      // Refusals are responses, too.
+      const [silent, refused] = [await RawClient.connect(balancer.port), await RawClient.connect(balancer.port)];
+      for (const { socket } of [silent, refused]) socket.pause();
+      void silent.send(requests(PIPELINED));
+      void refused.send("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REFUSED));
+      const { requestsTotal } = await balancer.reports(
+        ({ connections, connectionsTotal }) => connections === 0 && connectionsTotal === 3,
+      );
+      const served = upstream.received.split("GET /").length - 1;
+      expect(served - 500).toBeLessThan(PIPELINED / 2);
+      expect(requestsTotal - served).toBeLessThan(0.75 * REFUSED);
+      silent.destroy();
+      refused.destroy();
+    });
+  },
+);
 
 describe.concurrent.each(RUNTIMES)(
   "a connection that is closed with an answer that nobody has read, on %s",

@@ -2,8 +2,9 @@
  * Lets a test's client speak HTTP/2: to the test it looks like a connection of HTTP/1.1, so that a rule is tested over both by the same
  * text. One request at a time. A refusal, or a response to a request with `Connection: close`, ends it as over HTTP/1.1.
  */
-import http2 from "node:http2";
+
 import { STATUS_CODES } from "node:http";
+import http2 from "node:http2";
 import type net from "node:net";
 import { Duplex } from "node:stream";
 
@@ -165,7 +166,8 @@ export class Http2Text extends Duplex {
       const shown = isUpgrade && said === 200 ? 101 : said;
       const lines = Object.entries(headers).filter(([name]) => !name.startsWith(":"));
       if (ENDING.has(said)) lines.push(["connection", "close"]);
-      isChunked = said >= 200 && !isUpgrade && !isHead && headers["content-length"] === undefined && !/[23]04/.test(`${said}`);
+      isChunked =
+        said >= 200 && !isUpgrade && !isHead && headers["content-length"] === undefined && !/[23]04/.test(`${said}`);
       if (isChunked) lines.push(["transfer-encoding", "chunked"]);
       this.push(
         [`HTTP/1.1 ${shown} ${STATUS_CODES[shown] ?? ""}`, ...lines.map(([name, value]) => `${titled(name)}: ${value}`)]
@@ -189,7 +191,8 @@ export class Http2Text extends Duplex {
       this.stream = undefined;
       this.isBodySent = true;
       if (this.hasEnded) return;
-      if (!isWhole || (stream.rstCode !== 0 && status === 0)) return void this.destroy(new Error(`reset ${stream.rstCode}`));
+      if (!isWhole || (stream.rstCode !== 0 && status === 0))
+        return void this.destroy(new Error(`reset ${stream.rstCode}`));
       if (!isLast && !isUpgrade && !ENDING.has(status)) return this.sendOn();
       this.over();
       this.session.close();

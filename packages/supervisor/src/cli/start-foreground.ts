@@ -4,9 +4,9 @@
 import { dirname } from "node:path";
 import { type RestartCommand, showTitle } from "@paceline/wire";
 import type { ReadFiles } from "../certificates/watched-files.js";
+import { certificateWarnings } from "../config/certificate-files.js";
 import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, unusedConfig } from "../config/load.js";
-import { certificateWarnings } from "../config/certificate-files.js";
 import { secretWarnings } from "../config/secrets.js";
 import type { OperationResult, Status } from "../control/api.js";
 import { callerOf } from "../control/caller.js";

@@ -117,7 +117,8 @@ function externalAccountOf(
   }
   const at = ["externalAccount", "key"];
   const secret = resolveSecretText(key, at, context, (text) => {
-    if (!isBase64Url(text)) context.report(at, "must be a key in base64url, as the CA shows it: letters, digits, - and _");
+    if (!isBase64Url(text))
+      context.report(at, "must be a key in base64url, as the CA shows it: letters, digits, - and _");
   });
   return { keyId, key: secret };
 }

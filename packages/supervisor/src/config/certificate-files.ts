@@ -100,7 +100,9 @@ export function parseCertificate(
     return bad("key", "has a private key that cannot be read");
   }
   if (!isOfKey(certificate, key)) {
-    const isLater = chain.slice(1).some((pem) => canRead(() => new X509Certificate(pem)) && isOfKey(new X509Certificate(pem), key));
+    const isLater = chain
+      .slice(1)
+      .some((pem) => canRead(() => new X509Certificate(pem)) && isOfKey(new X509Certificate(pem), key));
     return isLater
       ? bad(
           "certificate",

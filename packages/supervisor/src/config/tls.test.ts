@@ -26,7 +26,11 @@ const over = issueCertificate({ name: "over", names: ["shop.test"], notBefore: n
 const cipher = { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "x" } as const;
 const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
 const authority = issueCertificate({ name: "ca", names: [], isAuthority: true, notBefore: now, notAfter: now + 9e9 });
-const ofAuthority = issueCertificate({ ...{ name: "b", names: ["b.test"], issuer: authority }, notBefore: now, notAfter: now + 9e9 });
+const ofAuthority = issueCertificate({
+  ...{ name: "b", names: ["b.test"], issuer: authority },
+  notBefore: now,
+  notAfter: now + 9e9,
+});
 const files = {
   ...{
     "shop.pem": shop.certificatePem,

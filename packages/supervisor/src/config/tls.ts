@@ -95,7 +95,9 @@ export function resolveTls(
   const https = listen.filter(({ tls }) => tls !== undefined);
   const [first] = https;
   if (first === undefined) {
-    if (given !== undefined) report(["tls"], 'needs an address such as "https://127.0.0.1:8443" in `listen`');
+    // Without any address, the problem of each was reported.
+    if (given !== undefined && listen.length > 0)
+      report(["tls"], 'needs an address such as "https://127.0.0.1:8443" in `listen`');
     return undefined;
   }
   const { selfSigned = false, internal = false, certificates = [], clientCa, hsts = false } = given ?? {};

@@ -116,19 +116,23 @@ describe.each(CLIENT_RUNTIMES)("slow clients of an instance that takes one reque
     await isFree();
   });
 
-  it("a body that is refused with its last piece is never read as the next request", async () => {
-    await start({ bufferBytes: 5, maxQueue: 0 });
-    const holder = await RawClient.connect(balancer.port);
-    await holder.send(`${POST}Content-Length: 9\r\n\r\nabcdef`);
-    await expect.poll(() => instance.heads).toHaveLength(1);
-    const client = await RawClient.connect(balancer.port);
-    const body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-    await client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
-    await balancer.reports(({ inFlight }) => inFlight === 2);
-    await client.send(body);
-    expect((await client.ended()).match(/^HTTP\/1\.1 \d+/gm)).toEqual(["HTTP/1.1 503"]);
-    holder.destroy();
-  });
+  // Over HTTP/2 bodies have frames of their own.
+  it.skipIf(runtime.endsWith("HTTP/2"))(
+    "a body that is refused with its last piece is never read as the next request",
+    async () => {
+      await start({ bufferBytes: 5, maxQueue: 0 });
+      const holder = await RawClient.connect(balancer.port);
+      await holder.send(`${POST}Content-Length: 9\r\n\r\nabcdef`);
+      await expect.poll(() => instance.heads).toHaveLength(1);
+      const client = await RawClient.connect(balancer.port);
+      const body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+      await client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
+      await balancer.reports(({ inFlight }) => inFlight === 2);
+      await client.send(body);
+      expect((await client.ended()).match(/^HTTP\/1\.1 \d+/gm)).toEqual(["HTTP/1.1 503"]);
+      holder.destroy();
+    },
+  );
 
   it("a body that stops is answered 408, and a client that leaves is forgotten, and what was held with them", async () => {
     await start({ bodyTimeoutMs: 2000, maxBufferedBytes: 4096 });

@@ -53,6 +53,8 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   private sentBytes = 0;
   /** Bytes of the budget for what is buffered so that an instance is free earlier. */
   private bufferedBytes = 0;
+  /** Bytes that wait beyond those, which count as unread. */
+  private unreadBytes = 0;
   private slowReader: SlowReader | undefined;
   /** Set during a long response that a drain may end early. */
   private lasting: LastingResponse | undefined;
@@ -85,8 +87,8 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     this.giveBackBuffered();
     if (this.waiting.length === 0) return;
     this.host.stopWaiting(this);
-    this.host.countUnread(-this.waiting.length);
     this.waiting.clear();
+    this.countUnread();
   }
 
   private putHead(head: ResponseHead): void {
@@ -165,7 +167,13 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   private hold(bytes: Uint8Array, start: number, end: number): void {
     this.waiting.add(bytes.subarray(start, end));
     this.host.wait(this);
-    this.host.countUnread(end - start);
+    this.countUnread();
+  }
+
+  private countUnread(): void {
+    const unread = Math.max(0, this.waiting.length - this.bufferedBytes);
+    this.host.countUnread(unread - this.unreadBytes);
+    this.unreadBytes = unread;
   }
 
   /** Sends one frame of the waiting data. Returns false if none can be sent now. */
@@ -175,7 +183,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     if (size <= 0) return false;
     this.send(first, 0, size, false);
     this.waiting.sent(size);
-    this.host.countUnread(-size);
+    this.countUnread();
     this.host.flushSoon();
     return true;
   }
@@ -266,6 +274,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     const more = this.waiting.length - this.bufferedBytes;
     if (more > 0 && !this.relay.budget.take(more)) return false;
     this.bufferedBytes += Math.max(0, more);
+    this.countUnread();
     return true;
   }
 

@@ -1,7 +1,7 @@
 /** Clients that send requests and do not read: queued bytes are limited, and they count until their descriptor is closed. */
 import type net from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { BalancerProcess, RUNTIMES, SECURE_SETUPS } from "./support/balancer-process.js";
+import { BalancerProcess, RUNTIMES, SECURE_SETUPS, SETUPS } from "./support/balancer-process.js";
 import { connectTo, exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 

@@ -3,6 +3,7 @@ import { createHmac, createPublicKey, type KeyObject, sign } from "node:crypto";
 import { request as requestHttps } from "node:https";
 import { createSecureContext, rootCertificates } from "node:tls";
 import type { OrderFailure } from "../core/acme-plan.js";
+import { unreachableText } from "../core/words.js";
 
 const TIMEOUT_MS = 20_000;
 /** A chain of certificates has some 10 KB. */
@@ -169,16 +170,7 @@ export class CaConnection {
 }
 
 function reasonOf({ code, message }: NodeJS.ErrnoException): string {
-  switch (code) {
-    case "ECONNREFUSED":
-    case "ConnectionRefused":
-      return "the connection was refused";
-    case "ENOTFOUND":
-    case "EAI_AGAIN":
-      return "its name was not found";
-    default:
-      return cleanText(message);
-  }
+  return unreachableText(code) ?? cleanText(message);
 }
 
 /** @param value seconds or a date */

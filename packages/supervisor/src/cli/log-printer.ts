@@ -1,5 +1,6 @@
 /** Prints the log of a fleet on standard output, without ever waiting for its reader. */
-import { closeSync, constants, fstatSync, openSync, statSync, write } from "node:fs";
+import { closeSync, fstatSync, statSync, write } from "node:fs";
+import { openStdout } from "@paceline/wire";
 import type { LogLine } from "../control/api.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 import { LineWriter } from "./line-writer.js";
@@ -40,16 +41,4 @@ function isDiscarded(): boolean {
   } catch {
     return false;
   }
-}
-
-function openStdout(): number {
-  try {
-    // Opens the pipe again for O_NONBLOCK, because others share the open file and a blocking write may never end. `bigint`: after
-    // a plain stat of a pipe, Node's `import` follows no links (Node issue 51142).
-    if (fstatSync(1, { bigint: true }).isFIFO())
-      return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
-  } catch {
-    // Without /proc, or if the pipe is not ours to open, the inherited descriptor is used.
-  }
-  return 1;
 }

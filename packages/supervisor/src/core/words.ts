@@ -105,3 +105,17 @@ export const HAS_STOPPED = "has stopped";
 export function hasStopped(events: readonly { subject: string; message: string }[]): boolean {
   return events.at(-1)?.message === HAS_STOPPED;
 }
+
+/** Returns why there is no connection to a server, by the system's code; undefined for codes that say nothing about that. */
+export function unreachableText(code: string | undefined): string | undefined {
+  switch (code) {
+    case "ECONNREFUSED":
+    case "ConnectionRefused":
+      return "the connection was refused";
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return "the name of the host was not found";
+    default:
+      return undefined;
+  }
+}

@@ -3,6 +3,7 @@ import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { readSecret } from "../config/secrets.js";
 import type { SecretText } from "../core/model.js";
+import { unreachableText } from "../core/words.js";
 
 /** What a server may say of a failure is cut there. */
 const MAX_RESPONSE_BYTES = 512;
@@ -77,18 +78,12 @@ export function postJson({ url, headers, body, timeoutMs, signal }: PostOptions)
 
 function reasonOf({ code, message }: NodeJS.ErrnoException): string {
   switch (code) {
-    case "ECONNREFUSED":
-    case "ConnectionRefused":
-      return "the connection was refused";
-    case "ENOTFOUND":
-    case "EAI_AGAIN":
-      return "the name of the host was not found";
     case "ERR_INVALID_URL":
       return "the URL is invalid";
     case "ERR_INVALID_CHAR":
       return "a header has characters that are not allowed";
     default:
-      return code === undefined || message.includes(code) ? message : `${message} (${code})`;
+      return unreachableText(code) ?? (code === undefined || message.includes(code) ? message : `${message} (${code})`);
   }
 }
 

@@ -1,9 +1,8 @@
 /** The token of the page: the operator's own from a file, or one made here, which stays in the run directory over stops and starts. */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { readRegularFile } from "@paceline/wire";
 import { readSecretFile } from "../config/secrets.js";
-import { replaceFile } from "./run-dir-files.js";
+import { readIfThere, replaceFile } from "./run-dir-files.js";
 
 const FILE = "page.token";
 const MAX_BYTES = 4096;
@@ -36,7 +35,7 @@ export class PageToken {
     const path = join(this.folder, FILE);
     const made = randomBytes(24).toString("base64url");
     try {
-      const known = readIfThere(path).trim();
+      const known = readIfThere(path, MAX_BYTES).trim();
       if (MADE.test(known)) return known;
       replaceFile(path, `${made}\n`);
     } catch (error) {
@@ -48,14 +47,5 @@ export class PageToken {
   private report(problem: string): void {
     if (problem !== this.problem) this.onProblem(problem);
     this.problem = problem;
-  }
-}
-
-function readIfThere(path: string): string {
-  try {
-    return readRegularFile(path, { maxBytes: MAX_BYTES }).toString("latin1");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
-    throw error;
   }
 }

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { PacelineError } from "../errors.js";
 
 /** The paths inside a run directory, which exists, has mode 0700 and is locked by this supervisor. */
@@ -36,6 +37,16 @@ export function isDiskFull(error: unknown): boolean {
 
 export function fleetTag(channelSocket: string): string {
   return `${createHash("sha256").update(channelSocket).digest("hex").slice(0, 16)}-`;
+}
+
+/** Returns the text of a small file; empty if it is not there. @throws the system's error if it cannot be read */
+export function readIfThere(path: string, maxBytes: number): string {
+  try {
+    return readRegularFile(path, { maxBytes }).toString("latin1");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
 }
 
 /** Replaces the file at `path`; readers see either the old or the new text. @throws PacelineError like `writeDraft` */

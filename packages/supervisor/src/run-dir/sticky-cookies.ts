@@ -1,8 +1,7 @@
 /** The values of sticky cookies. Each names a slot, and is signed with a key that stays in the run directory over stops and starts. */
 import { createHmac, randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { readRegularFile } from "@paceline/wire";
-import { replaceFile } from "./run-dir-files.js";
+import { readIfThere, replaceFile } from "./run-dir-files.js";
 
 const KEY_FILE = "sticky.key";
 const KEY_BYTES = 32;
@@ -41,7 +40,7 @@ export class StickyCookies {
   private readKey(): Buffer {
     const path = join(this.folder, KEY_FILE);
     try {
-      const known = Buffer.from(readIfThere(path), "hex");
+      const known = Buffer.from(readIfThere(path, MAX_BYTES), "hex");
       if (known.length === KEY_BYTES) return known;
       const made = randomBytes(KEY_BYTES);
       replaceFile(path, made.toString("hex"));
@@ -50,14 +49,5 @@ export class StickyCookies {
       this.onProblem(`sticky cookies become invalid with the next start: ${(error as Error).message}`);
       return randomBytes(KEY_BYTES);
     }
-  }
-}
-
-function readIfThere(path: string): string {
-  try {
-    return readRegularFile(path, { maxBytes: MAX_BYTES }).toString("latin1");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
-    throw error;
   }
 }

@@ -130,3 +130,19 @@ function isOutputFull(): boolean {
   const rooms = [1, 2].map((fd) => figureOr(() => fs().statfsSync(`/proc/self/fd/${fd}`).bavail, 1));
   return rooms.includes(0);
 }
+
+/**
+ * Returns the descriptor for writing to standard output. A pipe is opened again for O_NONBLOCK: an unread one would block a thread,
+ * and so Node's exit, for ever, and the flag would count for the other programs that share the open file.
+ */
+export function openStdout(): number {
+  const { constants, fstatSync, openSync } = fs();
+  try {
+    // `bigint`: after a plain stat of a pipe, Node's `import` follows no links (Node issue 51142).
+    if (fstatSync(1, { bigint: true }).isFIFO())
+      return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    // Without /proc, or if the pipe is not ours to open, the inherited descriptor is used.
+  }
+  return 1;
+}

@@ -1,5 +1,6 @@
 /** Writes lines to a file or to stdout in the background: an error costs lines, never a request. */
-import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
+import { closeSync, openSync, write, writeSync } from "node:fs";
+import { openStdout } from "@paceline/wire";
 
 export interface LogWriterOptions {
   /** The maximum size of the buffer, in bytes; further lines are dropped. Default: 1 MiB. */
@@ -141,14 +142,5 @@ function linesIn(bytes: Buffer): number {
  * @throws the system's error when the file cannot be opened
  */
 export function openLog(path: string | undefined): number {
-  if (path !== undefined) return openSync(path, "a", 0o600);
-  try {
-    // An unread pipe would block a thread forever, and so Node's exit. O_NONBLOCK is shared with other programs, so we open the
-    // pipe again. BigInt avoids Node issue 51142: after a plain stat of a pipe, `import` follows no links.
-    if (fstatSync(1, { bigint: true }).isFIFO())
-      return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
-  } catch {
-    // /proc is missing or not accessible; uses the existing descriptor.
-  }
-  return 1;
+  return path === undefined ? openStdout() : openSync(path, "a", 0o600);
 }

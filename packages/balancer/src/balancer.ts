@@ -337,7 +337,7 @@ export class Balancer {
     this.closesDue = Math.min(this.closesDue + (perSecond * TICK_MS) / 1000, Math.max(1, perSecond / 10));
     for (const client of this.acceptor.clients) {
       if (this.closesDue < 1) return;
-      if (client instanceof Http1Downstream && client.isDrained && client.endEarly()) this.closesDue--;
+      if (client instanceof Http1Downstream && client.endEarly()) this.closesDue--;
       else if (client instanceof Http2Downstream) this.closesDue -= client.endEarly(this.closesDue);
     }
   }

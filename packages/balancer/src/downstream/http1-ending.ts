@@ -7,7 +7,7 @@ import type { Connection, Ends } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input } from "./input.js";
-import { endLasting, type LastingClient, lastsThroughDrain } from "./lasting-response.js";
+import { endLasting, type LastingClient } from "./lasting-response.js";
 import { ClientReading, Pause } from "./reading.js";
 
 export type State =
@@ -111,14 +111,9 @@ export abstract class Http1Ending implements Downstream, LastingClient {
 
   // Responses that last.
 
-  /** Whether its response may be ended early, because it lasts through a drain. */
-  get isDrained(): boolean {
-    return this.state === "exchange" && lastsThroughDrain(this.relay, this.exchange);
-  }
-
-  /** Ends a response that lasts, between two frames or events. Returns whether it did. */
+  /** Ends a response that lasts through a drain, between two frames or events. Returns whether it did. */
   endEarly(): boolean {
-    return endLasting(this, this.relay.deadlines.now);
+    return endLasting(this, this.relay);
   }
 
   endResponseEarly(): void {

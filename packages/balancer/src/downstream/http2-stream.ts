@@ -14,7 +14,7 @@ import type { Ends } from "../transport/transport.js";
 import type { Downstream, LocalStatus } from "./downstream.js";
 import { Http2Response, type ResponseHost } from "./http2-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
-import { endLasting, type LastingClient, lastsThroughDrain } from "./lasting-response.js";
+import { endLasting, type LastingClient } from "./lasting-response.js";
 import { type OwnResponse, ownResponse } from "./local-response.js";
 
 /** The connection, as its streams see it. */
@@ -255,14 +255,9 @@ export class Http2Stream implements Downstream, LastingClient {
     }
   }
 
-  /** Whether its response may be ended early, because it lasts through a drain. */
-  get isDrained(): boolean {
-    return this.state === "exchange" && lastsThroughDrain(this.relay, this.exchange);
-  }
-
-  /** Ends a response that lasts, between two frames or events. Returns whether it did. */
+  /** Ends a response that lasts through a drain, between two frames or events. Returns whether it did. */
   endEarly(): boolean {
-    return endLasting(this, this.relay.deadlines.now);
+    return endLasting(this, this.relay);
   }
 
   endResponseEarly(): void {

@@ -22,7 +22,7 @@ export interface LastingResponse {
 const GOODBYE_MS = 5000;
 
 /** Whether a response lasts at an instance that drains, or in a balancer that does, for `drainCloseDelayMs`. */
-export function lastsThroughDrain({ drainingSince, deadlines, limits }: Relay, exchange: Exchange): boolean {
+function lastsThroughDrain({ drainingSince, deadlines, limits }: Relay, exchange: Exchange): boolean {
   if (!exchange.hasResponse) return false;
   const since = Math.min(drainingSince, exchange.outcome.upstream?.leavingSince ?? Number.POSITIVE_INFINITY);
   return deadlines.now - since >= limits.drainCloseDelayMs;
@@ -45,9 +45,11 @@ export interface LastingClient {
   endResponseEarly(): void;
 }
 
-/** Ends a response that lasts. Returns whether it did. A client that does not say goodbye in time is cut off. */
-export function endLasting(client: LastingClient, now: number): boolean {
+/** Ends a response that lasts, if it is between two of its pieces. Returns whether it did. A client that does not say goodbye in time is cut off. */
+export function endLasting(client: LastingClient, relay: Relay): boolean {
   const { exchange, response } = client;
+  const { now } = relay.deadlines;
+  if (!lastsThroughDrain(relay, exchange)) return false;
   if (response.endedEarlyAt > 0) {
     if (now - response.endedEarlyAt < GOODBYE_MS) return false;
     exchange.onClientGone();

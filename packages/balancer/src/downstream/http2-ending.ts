@@ -1,0 +1,221 @@
+/** How an HTTP/2 client's connection ends: by its client, by a deadline, for another client, in a drain, or for an error. */
+import { SlowReader } from "@paceline/wire";
+import type { Relay } from "../exchange/relay.js";
+import { FrameReader } from "../http2/frame-reader.js";
+import { ErrorCode, MAX_STREAM_ID } from "../http2/protocol.js";
+import type { Connection } from "../transport/transport.js";
+import type { Http2Frames } from "./http2-frames.js";
+import type { Http2Output } from "./http2-output.js";
+import type { Http2Stream } from "./http2-stream.js";
+import { type ClientReading, Pause } from "./reading.js";
+
+export type State =
+  | "open"
+  /** GOAWAY and FIN were sent. Further input is dropped, because a reset could destroy what was sent. */
+  | "lingering"
+  /** Finished, except for bytes that the client has not read. */
+  | "closing"
+  | "closed";
+
+/** How long a client may keep sending after GOAWAY and FIN, in milliseconds. */
+const LINGER_MS = 2000;
+/** After the first GOAWAY, how long requests in transit may take to arrive, in milliseconds; as in Go's server. */
+const LAST_REQUESTS_MS = 1000;
+export const NEVER = Number.POSITIVE_INFINITY;
+
+export abstract class Http2Ending {
+  deadlineAt = NEVER;
+  deadlineIndex = -1;
+  readonly streams = new Map<number, Http2Stream>();
+  abstract readonly output: Http2Output;
+  protected state: State = "open";
+  protected readonly reader = new FrameReader();
+  protected abstract readonly frames: Http2Frames;
+  protected abstract readonly reading: ClientReading;
+  protected spare: Http2Stream[] = [];
+  /** Whether GOAWAY was sent, with the last possible stream, or with the last one that is served. */
+  protected leaving: "no" | "announced" | "final" = "no";
+  protected slowReader: SlowReader | undefined;
+  // Deadlines, in milliseconds of `Deadlines.now`.
+  protected idleBy = NEVER;
+  protected headBy = NEVER;
+  protected settingsBy = NEVER;
+  protected sendBy = NEVER;
+  protected drainBy = NEVER;
+
+  constructor(
+    protected readonly relay: Relay,
+    protected readonly connection: Connection,
+  ) {}
+
+  /** Called when the descriptor is closed. */
+  protected abstract onLeft(): void;
+
+  get isOpen(): boolean {
+    return this.state === "open";
+  }
+
+  get takesNoMore(): boolean {
+    return this.leaving === "final";
+  }
+
+  get isLeaving(): boolean {
+    return this.relay.isDraining || this.leaving !== "no";
+  }
+
+  /** Closes the connection of a client that owes a request, for another client. */
+  giveWay(): void {
+    this.leave(ErrorCode.NO_ERROR);
+  }
+
+  giveUnreadWay(): void {
+    for (const { exchange } of this.streams.values()) if (exchange.hasResponse) exchange.abort();
+    this.abort();
+  }
+
+  /** Ends responses that last, up to so many, between two frames or events. Returns how many. */
+  endEarly(most: number): number {
+    let count = 0;
+    for (const stream of [...this.streams.values()]) if (count + 1 <= most && stream.endEarly()) count++;
+    return count;
+  }
+
+  // Called by the connection.
+
+  onEnd(): void {
+    switch (this.state) {
+      case "open":
+        this.state = "lingering";
+        this.dropStreams();
+        return this.close();
+      case "lingering":
+        return this.close();
+    }
+  }
+
+  onClose(): void {
+    this.forget();
+  }
+
+  /** Called each second: a paused client can disconnect unnoticed. */
+  lookIfLeft(): void {
+    if (this.reading.hasPeerLeft(this.isOpen && this.streams.size > 0)) this.onEnd();
+  }
+
+  // The end.
+
+  /** A drain has begun: the client sends further requests elsewhere, and requests in transit are still served (RFC 9113 §6.8). */
+  drain(): void {
+    if (!this.isOpen || this.leaving !== "no") return;
+    this.leaving = "announced";
+    this.output.frames.goaway(MAX_STREAM_ID, ErrorCode.NO_ERROR);
+    this.output.flushSoon();
+    this.drainBy = this.relay.deadlines.now + LAST_REQUESTS_MS;
+    this.setDeadline();
+  }
+
+  /** The client has known of the drain for a while. */
+  private refuseFurther(): void {
+    this.leaving = "final";
+    this.drainBy = NEVER;
+    if (this.streams.size === 0) return this.leave(ErrorCode.NO_ERROR);
+    this.output.frames.goaway(this.frames.lastStream, ErrorCode.NO_ERROR);
+    this.output.flushSoon();
+    this.setDeadline();
+  }
+
+  /** Closes the connection if no request is in progress or arriving; called at the end of a drain's grace. */
+  closeIfIdle(): void {
+    if (this.isOpen && this.streams.size === 0 && this.headBy === NEVER) this.leave(ErrorCode.NO_ERROR);
+  }
+
+  onDeadline(): void {
+    const { now } = this.relay.deadlines;
+    switch (this.state) {
+      case "open":
+        if (now >= this.sendBy) {
+          this.sendBy = this.slowReader?.lookAtPace(now, this.relay.limits.minBodyBytesPerSecond / 1000) ?? 0;
+          if (this.sendBy === 0) return this.abort();
+        }
+        if (now >= this.settingsBy) return this.leave(ErrorCode.SETTINGS_TIMEOUT);
+        if (now >= this.headBy) return this.leave(ErrorCode.ENHANCE_YOUR_CALM);
+        if (now >= this.idleBy) return this.leave(ErrorCode.NO_ERROR);
+        if (now >= this.drainBy) return this.refuseFurther();
+        return this.setDeadline();
+      case "lingering":
+        return this.close();
+      case "closing":
+        this.deadlineAt = this.slowReader?.lookAtPace(now) ?? 0;
+        if (this.deadlineAt === 0) this.abort();
+    }
+  }
+
+  protected setDeadline(): void {
+    if (this.isOpen) this.deadlineAt = Math.min(this.idleBy, this.headBy, this.settingsBy, this.sendBy, this.drainBy);
+  }
+
+  /** Sends GOAWAY and ends the connection. */
+  leave(error: number): void {
+    if (!this.isOpen) return;
+    this.state = "lingering";
+    this.output.frames.goaway(this.frames.lastStream, error);
+    this.dropStreams();
+    this.output.write();
+    // The write may have ended it.
+    if ((this.state as State) !== "lingering") return;
+    this.letGo();
+    this.deadlineAt = this.relay.deadlines.now + LINGER_MS;
+    this.reading.resume(Pause.UNREAD);
+    this.connection.end();
+  }
+
+  /** Cancels all requests. */
+  private dropStreams(): void {
+    for (const stream of [...this.streams.values()]) stream.onGone();
+  }
+
+  private abort(): void {
+    if (this.state === "closed") return;
+    this.forget();
+    this.connection.reset();
+  }
+
+  private close(): void {
+    if (this.state === "closed" || this.state === "closing") return;
+    this.output.write();
+    if ((this.state as State) === "closed") return;
+    this.state = "closing";
+    this.letGo();
+    this.deadlineAt = NEVER;
+    if (this.connection.waitingBytes > 0) {
+      this.slowReader ??= new SlowReader(this.connection, this.relay.limits.sendTimeoutMs);
+      this.deadlineAt = this.slowReader.begin(this.relay.deadlines.now);
+    }
+    this.connection.close(true);
+  }
+
+  /** Handles the closed descriptor. */
+  private forget(): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.dropStreams();
+    this.letGo();
+    this.relay.deadlines.remove(this);
+    this.onLeft();
+  }
+
+  private letGo(): void {
+    this.reading.leave();
+    this.dropInput();
+    this.output.close();
+    for (const { exchange } of this.spare) exchange.leave();
+    this.spare = [];
+  }
+
+  protected dropInput(): true {
+    this.reader.clear();
+    this.reader.freeSpent(!this.frames.hasLent);
+    this.frames.clear();
+    return true;
+  }
+}

@@ -1,5 +1,5 @@
 /** Compares docs/architecture.md, and its import directions, with the code. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { circlesIn, type Import, importsBelow, roomsOfPage, tableOfCode, tableOfPage } from "./support/architecture.js";
@@ -33,6 +33,16 @@ describe("docs/architecture.md", () => {
     expect(named.length).toBeGreaterThan(0);
     expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
   });
+});
+
+test("no source file has more than 400 lines, except the generated one", () => {
+  const files = SOURCES.flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" }).map((name) => `${folder}/${name}`),
+  );
+  const sources = files.filter((path) => /(?<!\.test)\.ts$/.test(path) && !path.endsWith("/config-types.ts"));
+  expect(sources.length).toBeGreaterThan(100);
+  const linesIn = (path: string) => readFileSync(join(ROOT, path), "utf8").split("\n").length - 1;
+  expect(sources.filter((path) => linesIn(path) > 400)).toEqual([]);
 });
 
 describe("imports", () => {

@@ -1,6 +1,7 @@
 /** The keys of a pool that decide which of its instances gets a request, beside `sticky`: the policy and the backups. */
+import type { StickyRule } from "@paceline/wire";
 import { clientFieldRule, HOP_BY_HOP_FIELDS, POLICY_NAMES, type PolicyName } from "@paceline/wire";
-import type { RelayTraits, StickyRule } from "../core/model.js";
+import type { RelayTraits } from "../core/model.js";
 import { count, textLike } from "./fields.js";
 
 const NAME = "[!#$%&'*+.^`|~\\w-]{1,64}";

@@ -1,5 +1,5 @@
 /** The key `compress`: which responses of a pool the balancers compress. */
-import type { CompressRule } from "../core/model.js";
+import type { CompressRule } from "@paceline/wire";
 import { bytes, count, defaultsOf, expected, fieldOf, flag, table, texts, words } from "./fields.js";
 
 /** The codings of responses, and of the precompressed files of a static pool. */

@@ -1,5 +1,5 @@
 /** The key `balancer.rateLimits`: how often clients may send requests. */
-import type { RateLimitRule } from "../core/model.js";
+import type { RateLimitRule } from "@paceline/wire";
 import { count, milliseconds, tables, textLike, texts } from "./fields.js";
 import { readRoute } from "./route.js";
 

@@ -1,7 +1,7 @@
 /** The fleet as a value: pools of slots, each with a member, at most one replacement or outgoing process and one that is kept warm; and the balancers' snapshot made from it, the upstreams of each pool in turn order. Pure. */
 
-import type { PolicyName, ProxyVersion } from "@paceline/wire";
-import type { RelayTraits, StickyRule } from "./model.js";
+import type { PolicyName, ProxyVersion, StickyRule } from "@paceline/wire";
+import type { RelayTraits } from "./model.js";
 import { isAlive, type Process } from "./process.js";
 
 /** A process in a slot, and its generation of config and code. */

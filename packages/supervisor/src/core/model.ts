@@ -1,12 +1,5 @@
 /** The vocabulary of the control plane as types: the configuration of a fleet. Pure; every other part imports it. */
-import type {
-  EjectionRule,
-  HealthConfig,
-  IdentityRules,
-  PolicyName,
-  RetryBudgetRule,
-  TlsVersion,
-} from "@paceline/wire";
+import type { HealthConfig, IdentityRules, RateLimitRule, SnapshotPool, TlsVersion } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
 import type { ChallengeKind } from "./acme-plan.js";
 import type { AlertRule } from "./alerts.js";
@@ -108,50 +101,12 @@ export interface WarmupConfig {
   readonly timeoutMs: number;
 }
 
-/** By what a pool recognizes its clients; the same shape as StickyRule of packages/wire. */
-export interface StickyRule {
-  by: "cookie" | "address" | "header" | "path" | "cookie-value";
-  /** Of the cookie or field; a field's in lower case. */
-  name?: string;
-  /** Whether a request goes elsewhere rather than wait. */
-  isLoose?: true;
-}
-
-/** How often clients may send requests; the same shape as RateLimitRule of packages/wire. */
-export interface RateLimitRule {
-  by: "address" | "header" | "route";
-  name?: string;
-  requests: number;
-  periodMs: number;
-  burst: number;
-  routes?: string[];
-}
-
-/** Which responses of a pool the balancer compresses; the same shape as CompressRule of packages/wire. */
-export interface CompressRule {
-  codings?: string[];
-  types?: string[];
-  minBytes: number;
-  maxStreams: number;
-  secrets: boolean;
-}
-
-/** What a balancer has to know about a pool; see SnapshotPool in packages/wire. */
-export interface RelayTraits {
-  mode?: "tcp";
-  queueTimeoutMs?: number;
-  priority?: { high: string[]; low: string[] };
-  sticky?: StickyRule;
-  internalRoots?: string[];
-  sendsFiles?: boolean;
-  takesAllRequests?: boolean;
-  policy?: PolicyName;
-  errorPages?: { status: number; path: string; changedAt: number }[];
-  compress?: CompressRule;
-  ejection?: EjectionRule;
-  slowStartMs?: number;
-  retryBudget?: RetryBudgetRule;
-}
+/** What a balancer has to know about a pool. */
+export type RelayTraits = Pick<
+  SnapshotPool,
+  | ("mode" | "queueTimeoutMs" | "priority" | "sticky" | "internalRoots" | "sendsFiles" | "takesAllRequests" | "policy")
+  | ("errorPages" | "compress" | "ejection" | "slowStartMs" | "retryBudget")
+>;
 
 /** Where a secret comes from: a file, or a credential of systemd. */
 export type SecretSource = { file: string } | { credential: string };

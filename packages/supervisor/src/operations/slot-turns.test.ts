@@ -1,4 +1,5 @@
 /** Drains, ejections and weights by an operator: what they change, what is refused, and when a drain has ended. */
+import type { StickyRule } from "@paceline/wire";
 import { expect, test } from "vitest";
 import { SLOT_POLICY } from "../../test/slot-policy.js";
 import { BalancerCoordination } from "../channel/balancer-coordination.js";
@@ -6,7 +7,6 @@ import type { ChannelConnection } from "../channel/channel-server.js";
 import type { TurnChange } from "../control/api.js";
 import { findSlot } from "../core/fleet.js";
 import { addPool, report, resize, setTurn } from "../core/fleet-changes.js";
-import type { StickyRule } from "../core/model.js";
 import { EventLog } from "../logs/event-log.js";
 import { FleetRunner } from "../processes/fleet-runner.js";
 import { SlotTurns } from "./slot-turns.js";

@@ -1,4 +1,5 @@
 /** What an operator does to an instance's turns at run time: drain and undrain, eject and readmit, weight. */
+import type { StickyRule } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { OperationResult, ProgressListener, TurnChange } from "../control/api.js";
 import {
@@ -13,7 +14,6 @@ import {
   type SlotTurn,
 } from "../core/fleet.js";
 import { setTurn } from "../core/fleet-changes.js";
-import type { StickyRule } from "../core/model.js";
 import { FOLLOW_TIMEOUT_MS } from "../core/process.js";
 import { hasOtherServing } from "../core/serving.js";
 import { unknownName } from "../core/words.js";

@@ -1,6 +1,7 @@
 /** The interface of a pool kind (its keys, what they resolve to, how its instances start), and keys shared by several kinds. */
+import type { StickyRule } from "@paceline/wire";
 import type { z } from "zod";
-import type { Launch, RelayTraits, RuntimeName, StickyRule } from "../../core/model.js";
+import type { Launch, RelayTraits, RuntimeName } from "../../core/model.js";
 import type { Runtimes } from "../../runtime/runtimes.js";
 import { fieldRule } from "../balancing.js";
 import { count, flag, milliseconds, text, textLike, texts } from "../fields.js";

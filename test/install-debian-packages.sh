@@ -4,7 +4,7 @@ packages="apache2-utils wrk nginx-light haproxy nghttp2-client tini procps util-
   python3-django python3-werkzeug python3-uvicorn python3-websockets python3-fastapi python3-starlette
   python3-hypercorn gunicorn uwsgi-core uwsgi-plugin-python3 lighttpd zsh fish mandoc docker-compose openssh-server
   prometheus slowhttptest chromium libnss3-tools redis-server pebble
-  postgresql rclone s3cmd"
+  postgresql rclone s3cmd awscli python3-boto3"
 # Google's packages have kubectl too, and both cannot be installed.
 command -v kubectl >/dev/null || packages="$packages kubernetes-client"
 

@@ -3,19 +3,19 @@
  *
  *   npm run soak:object-store -- --only clients,kills,large,slow --kills 1000 --runtime bun
  *
- * - clients: awscli, rclone, s3cmd, boto3 and AWS's SDK for JavaScript, those that are installed (`--install` installs the SDK): each
- *   does its whole round while the pool is reloaded twice and an instance is killed during the upload in parts.
+ * - clients: awscli, rclone, s3cmd, boto3 and AWS's SDK for JavaScript, those that are installed: each does its whole round while the
+ *   pool is reloaded twice and an instance is killed during the upload in parts; `--variants plain,node,tls`: then on Node with
+ *   PostgreSQL, and over TLS with buckets as hosts, which needs root.
  * - kills: concurrent puts of the same and of different keys while random instances are killed: every acknowledged object is there.
  * - large: 1 GB up and down, the memory of instance and balancer, beside `rclone serve s3` if it is there; the end of 10 GB.
  * - slow: 100 clients upload at 50 kB/s: the p99 of others with and without them.
  *
- * DATABASE_URL makes the store use PostgreSQL. STORE_SOAK_FOLDER is where its folder is made, such as a real disk.
+ * `--postgres` or DATABASE_URL makes the store use PostgreSQL, Debian's or the one that is named. STORE_SOAK_FOLDER is where its folder is made, such as a real disk.
  */
 import { parseArgs } from "node:util";
 import { clientsPart } from "./object-store/clients.mjs";
 import { killsPart } from "./object-store/kills.mjs";
 import { largePart } from "./object-store/large.mjs";
-import { installSdk } from "./object-store/programs.mjs";
 import { slowPart } from "./object-store/slow.mjs";
 
 const { values } = parseArgs({
@@ -28,17 +28,19 @@ const { values } = parseArgs({
     programs: { type: "string", default: "" },
     megabytes: { type: "string", default: "1024" },
     seconds: { type: "string", default: "20" },
-    install: { type: "boolean", default: false },
+    variants: { type: "string", default: "plain,node,tls" },
+    postgres: { type: "boolean", default: process.env.DATABASE_URL !== undefined },
   },
 });
-if (values.install) installSdk();
 const options = {
   runtime: values.runtime,
+  hasPostgres: values.postgres,
   kills: Number(values.kills),
   pauseMs: Number(values.pause),
   megabytes: Number(values.megabytes),
   seconds: Number(values.seconds),
   programs: values.programs.split(",").filter((name) => name !== ""),
+  variants: values.variants.split(","),
 };
 const PARTS = { clients: clientsPart, kills: killsPart, large: largePart, slow: slowPart };
 for (const name of values.only.split(",")) {

@@ -55,7 +55,7 @@ export async function startFleet(instances, { alsoListen = [], ...config } = {})
     );
   const socket = path.join(directory, ".paceline/control.sock");
   const control = () => controlStatus(socket);
-  for (const deadline = Date.now() + 20_000; ; await wait(20)) {
+  for (const deadline = Date.now() + 60_000; ; await wait(20)) {
     const isReady = await control().then(
       ({ state }) => state === "running",
       () => false,

@@ -2,7 +2,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { verdict, wait } from "../support.mjs";
 import { valuesOf } from "./client.mjs";
-import { databaseOf } from "./clients.mjs";
 import { startStore } from "./store.mjs";
 
 const CLIENTS = 12;
@@ -11,12 +10,12 @@ const SHARED_KEYS = 5;
 const BUCKET = `kills-${Date.now()}`;
 const md5 = (bytes) => createHash("md5").update(bytes).digest("hex");
 
-export async function killsPart({ runtime, kills: wanted, pauseMs }) {
-  const store = await startStore({ runtime, env: databaseOf() });
+export async function killsPart({ runtime, hasPostgres, kills: wanted, pauseMs }) {
+  const store = await startStore({ runtime, hasPostgres });
   const s3 = store.client({ timeoutMs: 30_000 });
   /** By key: the last acknowledged content, and those sent since, each of which may have been stored. */
   const keys = new Map();
-  const counts = { acknowledged: 0, refused: 0, lost: 0, wrongReads: 0, reads: 0 };
+  const counts = { acknowledged: 0, refused: 0, lost: 0, wrongReads: 0, reads: 0, creates: 0, createdTwice: 0 };
   let isOver = false;
   let kills = 0;
 
@@ -62,6 +61,26 @@ export async function killsPart({ runtime, kills: wanted, pauseMs }) {
     }
   }
 
+  /** Several clients create the same key, which may succeed for one; without a response nobody knows. */
+  async function createdOnce() {
+    for (let n = 0; !isOver; n++) {
+      const key = `once-${n}`;
+      const bodies = Array.from({ length: 3 }, () => randomBytes(1 + Math.floor(Math.random() * 20_000)));
+      const headers = { "if-none-match": "*" };
+      const sent = bodies.map(async (body) => {
+        const response = await s3.request("PUT", `/${BUCKET}/${key}`, { body, headers }).catch(() => undefined);
+        return { hash: md5(body), status: response?.status };
+      });
+      const outcomes = await Promise.all(sent);
+      const [first, ...more] = outcomes.filter(({ status }) => status === 200);
+      counts.creates++;
+      if (more.length > 0) counts.createdTwice++;
+      // One that was cut off may have been stored, and one that was refused was not.
+      const unknown = outcomes.filter(({ status }) => status !== 412).map(({ hash }) => hash);
+      keys.set(key, { possible: new Set(first ? [first.hash] : unknown), isAcknowledged: first !== undefined });
+    }
+  }
+
   async function readBack(key, possible) {
     const before = new Set(possible);
     const response = await s3.request("GET", `/${BUCKET}/${key}`).catch(() => undefined);
@@ -76,6 +95,7 @@ export async function killsPart({ runtime, kills: wanted, pauseMs }) {
     await s3.request("PUT", `/${BUCKET}`);
     const startedAt = Date.now();
     const clients = Array.from({ length: CLIENTS }, (_, number) => (number % 3 === 0 ? sharedKeys() : ownKeys(number)));
+    clients.push(createdOnce());
     while (kills < wanted) {
       await wait(Math.random() * 2 * pauseMs);
       const instances = await store.pids();
@@ -116,6 +136,7 @@ async function check(store, s3, keys, counts) {
     wrong.length === 0,
     `each of ${keys.size} keys has what was acknowledged last${wrong.length ? `: ${wrong.slice(0, 5)}` : ""}`,
   );
+  verdict(counts.createdTwice === 0, `none of ${counts.creates} keys was created twice by puts with If-None-Match: *`);
   verdict(counts.wrongReads === 0, `none of ${counts.reads} reads had a content that nobody sent`);
   let halves = 0;
   let listed = 0;

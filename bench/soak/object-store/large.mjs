@@ -6,7 +6,6 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { endsWithProgram, freePort, rssMB, verdict, wait } from "../support.mjs";
 import { S3, valuesOf } from "./client.mjs";
-import { databaseOf } from "./clients.mjs";
 import { startStore } from "./store.mjs";
 
 const execute = promisify(execFile);
@@ -15,10 +14,10 @@ const WARM_UP_BYTES = 64 * MB;
 const MAX_RISE_MB = 50;
 const MAX_RANGE_MS = 50;
 
-export async function largePart({ runtime, megabytes }) {
+export async function largePart({ runtime, hasPostgres, megabytes }) {
   const folder = mkdtempSync(path.join(process.env.STORE_SOAK_FOLDER ?? tmpdir(), "paceline-large-"));
   const file = path.join(folder, "large.bin");
-  const store = await startStore({ runtime, instances: 1, env: databaseOf() });
+  const store = await startStore({ runtime, instances: 1, hasPostgres });
   const s3 = store.client({ timeoutMs: 300_000 });
   try {
     await s3.request("PUT", "/large");
@@ -48,12 +47,12 @@ export async function largePart({ runtime, megabytes }) {
 }
 
 /** By curl, in MB/s: it costs the least. */
-async function transfer({ fleet, client }, key, folder, bytes) {
+async function transfer({ port, client }, key, folder, bytes) {
   const s3 = client();
   const file = path.join(folder, key);
   writeFileSync(file, "");
   truncateSync(file, bytes);
-  const url = (method) => `http://127.0.0.1:${fleet.port}${s3.presign(method, `/large/${key}`, { expires: 3600 })}`;
+  const url = (method) => `http://127.0.0.1:${port}${s3.presign(method, `/large/${key}`, { expires: 3600 })}`;
   const seconds = async (...args) =>
     Number((await execute("curl", ["-sf", "-o", "/dev/null", "-w", "%{time_total}", ...args])).stdout);
   const up = bytes / MB / (await seconds("-T", file, url("PUT")));

@@ -1,5 +1,16 @@
-export interface Program {
-  name: string;
+export interface Place {
+  url: string;
+  accessKey: string;
+  secret: string;
+  ca?: string;
+  isVirtual?: boolean;
+  wrap?: string[];
+  isOneProcess?: boolean;
 }
 
-export function programs(store: { port: number; accessKey: string; secret: string }, missing?: string[]): Program[];
+export interface Program {
+  name: string;
+  close(): void;
+}
+
+export function programs(place: Place, missing?: string[]): Program[];

@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { byCurl } from "./programs.mjs";
 
 const hashOf = (file) => createHash("sha256").update(readFileSync(file)).digest("hex");
 
@@ -40,10 +41,11 @@ export async function fillBucket(s3, bucket, count) {
 }
 
 /**
+ * @param place of the store, as for `programs()`.
  * @param phase is called before each step with its name, such as `multipart`, and awaited.
  * @returns the steps, with what was wrong in them, if anything was.
  */
-export async function round(program, files, { bucket, full, listed, folder, phase }) {
+export async function round(program, files, { place, bucket, full, listed, folder, phase }) {
   const got = (name) => path.join(folder, `${program.name.replace(/\W/g, "-")}-${name}`);
   const steps = [];
   const step = async (name, run) => {
@@ -91,16 +93,16 @@ export async function round(program, files, { bucket, full, listed, folder, phas
   });
   if (program.presignedGet !== undefined) {
     await step("presigned get", async () => {
-      const response = await fetch(await program.presignedGet(bucket, "copied.bin"));
-      const bytes = Buffer.from(await response.arrayBuffer());
-      return bytes.equals(readFileSync(files.small)) ? "" : `${response.status} ${bytes.toString("latin1", 0, 300)}`;
+      const url = await program.presignedGet(bucket, "copied.bin");
+      const { status, bytes } = await byCurl(place, url, { received: got("presigned") });
+      return bytes.equals(readFileSync(files.small)) ? "" : `${status} ${bytes.toString("latin1", 0, 300)}`;
     });
   }
   if (program.presignedPut !== undefined) {
     await step("presigned put", async () => {
-      const body = readFileSync(files.small);
-      const response = await fetch(await program.presignedPut(bucket, "presigned.bin"), { method: "PUT", body });
-      if (!response.ok) return `${response.status} ${await response.text()}`;
+      const url = await program.presignedPut(bucket, "presigned.bin");
+      const { status, bytes } = await byCurl(place, url, { sent: files.small, received: got("reply") });
+      if (status !== 200) return `${status} ${bytes}`;
       await program.get(bucket, "presigned.bin", got("presigned"));
       return same(files.small, got("presigned"));
     });

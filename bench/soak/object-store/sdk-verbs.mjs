@@ -1,16 +1,17 @@
-/** Runs one verb of AWS's SDK for JavaScript: node sdk-verbs.mjs FOLDER VERB ARGUMENT... */
+/** Runs verbs of AWS's SDK for JavaScript: each line of input is a JSON list, each line of output its result. */
 import { createReadStream, createWriteStream, mkdirSync, readdirSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
+import { createInterface } from "node:readline";
 import { pipeline } from "node:stream/promises";
 
-const [folder, verb, ...args] = process.argv.slice(2);
-const load = createRequire(path.join(folder, "package.json"));
+const load = createRequire(path.join(process.argv[2], "package.json"));
 const s3 = load("@aws-sdk/client-s3");
-if (verb === "check") process.exit(0);
 const { Upload } = load("@aws-sdk/lib-storage");
 const { getSignedUrl } = load("@aws-sdk/s3-request-presigner");
-const client = new s3.S3Client({ endpoint: process.env.S3_URL, region: "us-east-1", forcePathStyle: true });
+const { S3_URL: endpoint, S3_STYLE } = process.env;
+const options = { endpoint, region: "us-east-1", forcePathStyle: S3_STYLE === "path" };
+const client = new s3.S3Client(options);
 const PART_BYTES = 8 << 20;
 
 async function* keysOf(Bucket, Prefix) {
@@ -39,7 +40,7 @@ const VERBS = {
   async count(bucket) {
     let count = 0;
     for await (const _ of keysOf(bucket)) count++;
-    process.stdout.write(`${count}\n`);
+    return count;
   },
   async upload(from, bucket) {
     for (const name of readdirSync(from, { recursive: true })) {
@@ -57,9 +58,18 @@ const VERBS = {
   copy: (Bucket, from, Key) =>
     client.send(new s3.CopyObjectCommand({ Bucket, Key, CopySource: encodeURI(`${Bucket}/${from}`) })),
   remove: (Bucket, Key) => client.send(new s3.DeleteObjectsCommand({ Bucket, Delete: { Objects: [{ Key }] } })),
-  presignedGet: async (Bucket, Key) =>
-    process.stdout.write(await getSignedUrl(client, new s3.GetObjectCommand({ Bucket, Key }))),
-  presignedPut: async (Bucket, Key) =>
-    process.stdout.write(await getSignedUrl(client, new s3.PutObjectCommand({ Bucket, Key }))),
+  presignedGet: (Bucket, Key) => getSignedUrl(client, new s3.GetObjectCommand({ Bucket, Key })),
+  presignedPut: (Bucket, Key) => getSignedUrl(client, new s3.PutObjectCommand({ Bucket, Key })),
+  wrongKeys() {
+    const credentials = { accessKeyId: "wrong", secretAccessKey: "wrong" };
+    return new s3.S3Client({ ...options, credentials }).send(new s3.ListBucketsCommand({}));
+  },
 };
-await VERBS[verb](...args);
+for await (const line of createInterface(process.stdin)) {
+  const [verb, ...args] = JSON.parse(line);
+  const reply = await VERBS[verb](...args).then(
+    (result) => ({ result: typeof result === "object" ? null : result }),
+    (error) => ({ failure: `${error.name}: ${error.message}` }),
+  );
+  process.stdout.write(`${JSON.stringify(reply)}\n`);
+}

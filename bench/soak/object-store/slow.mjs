@@ -2,7 +2,6 @@
 import { once } from "node:events";
 import net from "node:net";
 import { verdict, wait } from "../support.mjs";
-import { databaseOf } from "./clients.mjs";
 import { startStore } from "./store.mjs";
 
 const CLIENTS = 100;
@@ -11,8 +10,8 @@ const TICK_MS = 100;
 const LENGTH = 1 << 30;
 const PER_SECOND = 100;
 
-export async function slowPart({ runtime, seconds }) {
-  const store = await startStore({ runtime, env: databaseOf() });
+export async function slowPart({ runtime, hasPostgres, seconds }) {
+  const store = await startStore({ runtime, hasPostgres });
   const s3 = store.client();
   try {
     await s3.request("PUT", "/slow");
@@ -66,10 +65,10 @@ async function latencies(s3, seconds) {
   return { get: p99(times.get), put: p99(times.put), failed };
 }
 
-function slowUpload({ fleet }, s3, number) {
+function slowUpload({ port }, s3, number) {
   const target = s3.presign("PUT", `/slow/upload-${number}`, { expires: 3600 });
-  const socket = net.connect({ host: "127.0.0.1", port: fleet.port });
-  const head = [`PUT ${target} HTTP/1.1`, `Host: 127.0.0.1:${fleet.port}`, `Content-Length: ${LENGTH}`, "", ""];
+  const socket = net.connect({ host: "127.0.0.1", port: port });
+  const head = [`PUT ${target} HTTP/1.1`, `Host: 127.0.0.1:${port}`, `Content-Length: ${LENGTH}`, "", ""];
   let isCut = false;
   let isOver = false;
   socket.on("error", () => {});

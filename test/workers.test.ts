@@ -29,9 +29,12 @@ const IN_TYPESCRIPT = JOBS.replace("(what)", "(what: string)");
 const TICK = `
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-appendFileSync("tick.txt", "in\\n");
-process.on("exit", () => appendFileSync("tick.txt", "out\\n"));
+// On a busy machine it may be ended for its time before it has begun.
+let isIn = false;
+process.on("exit", () => isIn && appendFileSync("tick.txt", "out\\n"));
 process.on("SIGTERM", () => process.exit(1));
+appendFileSync("tick.txt", "in\\n");
+isIn = true;
 const mode = readFileSync("mode", "utf8");
 while (mode === "wait" && !existsSync("released")) await sleep(10);
 if (mode === "fail") throw new Error("no disk");

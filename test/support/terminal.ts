@@ -1,5 +1,7 @@
 /** Runs a command in a pseudo-terminal and returns what a person would see. */
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
+import type { ReadStream } from "node:tty";
 import { type IPty, spawn } from "@lydell/node-pty";
 import type * as headless from "@xterm/headless";
 import { onTestFinished } from "vitest";
@@ -15,6 +17,39 @@ export interface ScreenOptions {
   env?: NodeJS.ProcessEnv;
 }
 
+/** Written after the command's last output; terminals ignore it. */
+const END = "\x1b]0;the end\x07";
+
+/**
+ * Lets all output be read. Once the last process has closed the terminal, libuv takes a read of 4 kB for the last one: what a
+ * delayed process has not read by then would be lost. So the terminal is held open here until `END` has been read.
+ * @returns a function to call with all that was read so far, which returns it without `END`
+ */
+function readToTheEnd(pty: IPty): (output: string) => string {
+  const { _socket: socket, _pty: path } = pty as unknown as { _socket: ReadStream; _pty: string };
+  const held = openSync(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
+  const destroy = socket.destroy.bind(socket);
+  const writeEnd = () => {
+    try {
+      writeSync(held, END);
+    } catch {
+      setTimeout(writeEnd, 10); // It is full, and is being read.
+    }
+  };
+  // node-pty calls it 200 ms after the command's exit.
+  socket.destroy = (error?: Error) => {
+    if (error !== undefined) return destroy(error);
+    writeEnd();
+    return socket;
+  };
+  return (output) => {
+    if (!output.endsWith(END)) return output;
+    closeSync(held);
+    destroy();
+    return output.slice(0, -END.length);
+  };
+}
+
 export class Screen {
   readonly #terminal: headless.Terminal;
   readonly #pty: IPty;
@@ -26,8 +61,9 @@ export class Screen {
     this.#terminal = new Terminal({ cols: columns, rows, allowProposedApi: true });
     const { CI: _, NO_COLOR: __, ...rest } = env ?? process.env;
     this.#pty = spawn(command, args, { name: "xterm-256color", cols: columns, rows, cwd, env: rest });
+    const withoutEnd = readToTheEnd(this.#pty);
     this.#pty.onData((text) => {
-      this.output += text;
+      this.output = withoutEnd(this.output + text);
       this.#terminal.write(text);
     });
     this.#pty.onExit((end) => {

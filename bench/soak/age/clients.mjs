@@ -145,14 +145,21 @@ const CLOSING = "bytes=5000000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 class Reader extends Client {
   constructor(place, path, request, bytes, everyMs) {
     const buffer = Buffer.alloc(bytes);
-    super(`reader of ${bytes} bytes every ${everyMs} ms of ${request.split(" ")[0]}`, place, path, {
+    const onread = {
       buffer,
       callback: (size) => {
         this.take(buffer.subarray(0, size));
         setTimeout(() => this.socket.resume(), everyMs);
         return false;
       },
-    });
+    };
+    const name = `reader of ${bytes} bytes every ${everyMs} ms of ${request.split(" ")[0]}`;
+    // A TLS socket passes all that it has decrypted to such a buffer.
+    super(name, place, path, place.isSecure ? undefined : onread);
+    if (place.isSecure) {
+      this.socket.pause();
+      this.every(everyMs, () => this.socket.read(bytes));
+    }
     this.rate = (bytes / everyMs) * 1000;
     this.socket.write(`GET ${path}/body?${request}`);
   }

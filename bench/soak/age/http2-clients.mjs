@@ -100,7 +100,7 @@ class Upload extends Http2Client {
   }
   async finish() {
     clearInterval(this.timer);
-    this.send("x".repeat(this.length - this.sent));
+    this.socket.end("x".repeat(this.length - this.sent));
     if (!(await this.until(() => this.text.endsWith(`${this.length} bytes`))))
       return `was answered: ${this.text.slice(0, 200)}`;
   }

@@ -227,6 +227,16 @@ describe("a renewal", () => {
     await fleet.automatic.whenSettled(["shop.example"]);
     expect(fleet.orders).toHaveLength(2);
   });
+
+  it("that an operator wants is begun anew by the next supervisor, as in an upgrade", async () => {
+    const former = await new Fleet().start();
+    former.answer = () => new Promise(() => {});
+    former.automatic.renew([]);
+    await expect.poll(() => former.orders).toHaveLength(2);
+    former.automatic.close();
+    expect((await new Fleet().start()).orders).toHaveLength(1);
+    expect((await new Fleet().start()).orders).toHaveLength(0);
+  });
 });
 
 describe("a failure", () => {

@@ -76,6 +76,8 @@ export class AutomaticCertificates {
   private readonly kept: KeptCertificates;
   private readonly attempts: OrderAttempts;
   private readonly running = new Map<string, Promise<void>>();
+  /** The names whose order under way an operator wanted. */
+  private readonly forced = new Set<string>();
   private readonly closing = new AbortController();
   /** Names whose revoked certificate was reported. */
   private readonly recalled = new Set<string>();
@@ -197,6 +199,7 @@ export class AutomaticCertificates {
       })
       .finally(() => {
         this.running.delete(name);
+        this.forced.delete(name);
         this.look();
       });
     this.running.set(name, ended);
@@ -223,7 +226,9 @@ export class AutomaticCertificates {
       return this.publish();
     }
     const directory = onStaging ? (config.stagingDirectory ?? config.directory) : config.directory;
-    const begun = beginOrder(this.planOf(name), this.budget, this.now());
+    const plan = this.planOf(name);
+    if (plan.isForced) this.forced.add(name);
+    const begun = beginOrder(plan, this.budget, this.now());
     this.plans.set(name, begun.plan);
     this.budget = begun.budget;
     // Stored now, so that an order interrupted by a crash counts, too.
@@ -331,9 +336,17 @@ export class AutomaticCertificates {
     });
   }
 
+  get isClosed(): boolean {
+    return this.closing.signal.aborted;
+  }
+
   /** Ends orders under way; the next supervisor begins them anew. */
   close(): void {
+    if (this.isClosed) return;
     clearTimeout(this.timer);
     this.closing.abort();
+    if (this.forced.size === 0) return;
+    for (const name of this.forced) this.plans.set(name, forceOrder(this.planOf(name)));
+    this.storePlan();
   }
 }

@@ -164,6 +164,12 @@ export class FleetCertificates {
       };
     const before = new Map(automatic.names().map(({ plan }) => [plan.name, plan]));
     await automatic.whenSettled(names);
+    if (automatic.isClosed)
+      return {
+        ok: false,
+        code: "failed",
+        message: "the supervisor ended before the order; the next one begins it anew",
+      };
     const now = Date.now();
     let failures = 0;
     for (const { plan, nextAt } of automatic.names()) {

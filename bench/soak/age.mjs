@@ -62,7 +62,8 @@ class Fleet {
       listen: [`127.0.0.1:${this.port}`, `unix:${this.socket}`, `https://127.0.0.1:${this.securePort}`],
       tls: { selfSigned: true },
       runtime: this.runtime,
-      balancer: { runtime: this.runtime },
+      // Together the slow readers leave more unread than the default allows; here each has to live for its age.
+      balancer: { runtime: this.runtime, limits: { maxUnreadBytes: 64 << 20 } },
       pools: Object.fromEntries(pools),
     };
     const file = path.join(this.folder, "paceline.config.json");

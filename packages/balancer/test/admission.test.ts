@@ -1,13 +1,14 @@
 /** What happens to clients and requests before they have an instance: limits of connections and rates, slow clients, an overloaded pool. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
+import { BalancerProcess, CLIENT_RUNTIMES } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 const LAST = "Host: a\r\nConnection: close\r\n\r\n";
 
-describe.each(RUNTIMES)("admission on %s", (runtime) => {
+describe.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
+  const isHttp2 = runtime.endsWith("HTTP/2");
   let balancer: BalancerProcess;
   const upstreams: ScriptedUpstream[] = [];
   /** The requests that wait for a response at the pool `busy`, and what responds to each. */
@@ -65,7 +66,7 @@ describe.each(RUNTIMES)("admission on %s", (runtime) => {
     };
     await ask("/limited/a", "hello");
     expect(await ask("/limited/b", "429 Too Many Requests\n")).toMatch(
-      /^HTTP\/1\.1 429 [\s\S]*\r\nRetry-After: 3600\r\nRateLimit-Policy: "address";q=1;w=3600\r\nRateLimit: "address";r=0;t=3600\r\n\r\n/,
+      /^HTTP\/1\.1 429 [\s\S]*\r\nRetry-After: 3600\r\nRateLimit-Policy: "address";q=1;w=3600\r\nRateLimit: "address";r=0;t=3600\r\n(?:.+\r\n)*\r\n/i,
     );
     await ask("/other", "hello");
     client.destroy();
@@ -74,7 +75,8 @@ describe.each(RUNTIMES)("admission on %s", (runtime) => {
     );
   });
 
-  it("429 for the connections of an address beyond its limit; others connect", async () => {
+  // Over HTTP/2 the connection ends with GOAWAY.
+  it.skipIf(isHttp2)("429 for the connections of an address beyond its limit; others connect", async () => {
     const clients = await Promise.all(Array.from({ length: 4 }, () => RawClient.connect(balancer.port, "127.0.0.3")));
     await balancer.reports(({ connections }) => connections === 4);
     const beyond = await exchangeRaw(balancer.port, "", "127.0.0.3");
@@ -84,24 +86,27 @@ describe.each(RUNTIMES)("admission on %s", (runtime) => {
     await balancer.reports(({ connections }) => connections === 0);
   });
 
-  it("clients that never finish their heads lock nobody out when they have all the connections", async () => {
-    const slow: RawClient[] = [];
-    for (let n = 0; n < 6; n++) {
-      const client = await RawClient.connect(balancer.port, `127.0.0.${n < 3 ? 4 : 5}`);
-      await client.send("GET / HTTP/1.1\r\nX: ");
-      slow.push(client);
-      await balancer.reports(({ connections }) => connections === n + 1);
-    }
-    let received = "";
-    // A client that has come just now is not closed for another.
-    for (const deadline = Date.now() + 20_000; !received.endsWith("hello") && Date.now() < deadline; ) {
-      await balancer.reports(() => true);
-      ({ received } = await exchangeRaw(balancer.port, `GET / HTTP/1.1\r\n${LAST}`, "127.0.0.6"));
-    }
-    expect(received).toMatch(/hello$/);
-    for (const client of slow) client.destroy();
-    await balancer.reports(({ connections }) => connections === 0);
-  });
+  it.skipIf(isHttp2)(
+    "clients that never finish their heads lock nobody out when they have all the connections",
+    async () => {
+      const slow: RawClient[] = [];
+      for (let n = 0; n < 6; n++) {
+        const client = await RawClient.connect(balancer.port, `127.0.0.${n < 3 ? 4 : 5}`);
+        await client.send("GET / HTTP/1.1\r\nX: ");
+        slow.push(client);
+        await balancer.reports(({ connections }) => connections === n + 1);
+      }
+      let received = "";
+      // A client that has come just now is not closed for another.
+      for (const deadline = Date.now() + 20_000; !received.endsWith("hello") && Date.now() < deadline; ) {
+        await balancer.reports(() => true);
+        ({ received } = await exchangeRaw(balancer.port, `GET / HTTP/1.1\r\n${LAST}`, "127.0.0.6"));
+      }
+      expect(received).toMatch(/hello$/);
+      for (const client of slow) client.destroy();
+      await balancer.reports(({ connections }) => connections === 0);
+    },
+  );
 
   it("408 for a body that drips, though it never stops", async () => {
     const client = await RawClient.connect(balancer.port);

@@ -97,9 +97,7 @@ function build() {
   const startedAt = Date.now();
   process.stdout.write("setup: building\n");
   const tsc = join(root, "node_modules", ".bin", "tsc");
-  // Files that a pull moved or removed can leave the incremental build with old declarations: then all is built anew.
-  const isBuilt = spawnSync(tsc, ["-b"], { cwd: root, stdio: "ignore" }).status === 0;
-  if (!isBuilt) run("the compiler", tsc, ["-b", "--force"]);
+  run("the compiler", tsc, ["-b"]);
   run("the bundler", process.execPath, [join(root, "scripts", "bundle.mjs")]);
   writeFileSync(buildStamp, `${startedAt}\n`);
 }

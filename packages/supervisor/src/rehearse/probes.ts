@@ -7,7 +7,7 @@ import type { PoolConfig } from "../core/model.js";
 import type { Scene } from "./acts.js";
 import type { IdleFacts, RepeatFacts, SlowFacts } from "./evidence.js";
 import { type Ask, exchange, nameOf, type Outcome } from "./exchange.js";
-import { ROUNDS } from "./repeats.js";
+import { countsAlone, ROUNDS } from "./repeats.js";
 import type { Tally } from "./tally.js";
 import { statusOf } from "./watch.js";
 
@@ -116,6 +116,8 @@ async function aloneOnce(
 
 /** A number that begins again by itself does so within this time. */
 const LATER_MS = 1_200;
+/** On a busy machine, or a slow disk, within this one. */
+const MUCH_LATER_MS = 2_500;
 const MAX_REPEATED = 8;
 const MAX_COOKIES = 8;
 
@@ -129,6 +131,11 @@ export async function probeState(
     const outcome = await load.ask(ask);
     tally.add(outcome);
     return outcome;
+  };
+  const inTurn = async ({ instances }: Pick<RepeatFacts, "instances">, ask: Ask) => {
+    const bodies: string[] = [];
+    for (let at = 0; at < instances; at++) bodies.push((await counted(ask)).body);
+    return bodies;
   };
   const status = await statusOf(fleet);
   const begun = [];
@@ -145,8 +152,7 @@ export async function probeState(
   const facts: RepeatFacts[] = [];
   const again: { fact: RepeatFacts; ask: Ask }[] = [];
   for (const { pool, ask, instances, bodies } of begun) {
-    const later: string[] = [];
-    for (let at = 0; at < instances; at++) later.push((await counted(ask)).body);
+    const later = await inTurn({ instances }, ask);
     const { cookies, sent, bodies: known } = await probeCookies(counted, ask, instances);
     facts.push({
       pool,
@@ -161,10 +167,15 @@ export async function probeState(
   }
   if (again.length > 0) await sleep(LATER_MS);
   for (const { fact, ask } of again) {
-    const later: string[] = [];
-    for (let at = 0; at < fact.instances; at++) later.push((await counted(ask)).body);
-    fact.withCookies = { ...fact.withCookies, later };
+    fact.withCookies = { ...fact.withCookies, later: await inTurn(fact, ask) };
   }
+  // A count that would be a fault is looked at once more.
+  const counts = begun.flatMap(({ ask }, at) => {
+    const fact = facts[at] as RepeatFacts;
+    return countsAlone(fact) === undefined ? [] : [{ fact, ask }];
+  });
+  if (counts.length > 0) await sleep(MUCH_LATER_MS);
+  for (const { fact, ask } of counts) fact.later = await inTurn(fact, ask);
   return facts;
 }
 

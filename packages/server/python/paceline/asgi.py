@@ -7,7 +7,7 @@ from time import monotonic
 from urllib.parse import unquote
 
 from . import forks
-from .stacks import request_text
+from .stacks import asgi_request
 
 # Service Restart, from the WebSocket close code registry (RFC 6455): the client may connect again.
 SERVICE_RESTART = 1012
@@ -54,7 +54,7 @@ class Gateway:
                     counts.errors += 1
                 raise
         except SystemExit:
-            self.exiting = request_text(scope.get("method", "GET"), scope["path"])
+            self.exiting = asgi_request(scope)
             raise
         finally:
             self.sockets.discard(exchange)

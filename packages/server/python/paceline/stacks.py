@@ -24,10 +24,16 @@ def _request_in(frame):
             return request_text(environ["REQUEST_METHOD"], f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")
         scope = values.get("scope")
         if isinstance(scope, dict) and scope.get("type") in ("http", "websocket"):
-            return request_text(scope.get("method", "GET"), scope["path"])
+            return asgi_request(scope)
     except Exception:
         pass  # Code of the app may have names like these for something else.
     return None
+
+
+def asgi_request(scope):
+    path, root = scope["path"], scope.get("root_path", "")
+    # Newer servers include the root.
+    return request_text(scope.get("method", "GET"), path if path.startswith(root) else root + path)
 
 
 def request_text(method, path):

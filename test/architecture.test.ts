@@ -1,6 +1,6 @@
 /** Compares docs/architecture.md, and its import directions, with the code. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { circlesIn, type Import, importsBelow, roomsOfPage, tableOfCode, tableOfPage } from "./support/architecture.js";
 import { ROOT } from "./support/fleet.js";
@@ -32,6 +32,23 @@ describe("docs/architecture.md", () => {
     );
     expect(named.length).toBeGreaterThan(0);
     expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  });
+
+  test("names no file by its last name alone that is nowhere", () => {
+    const page = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
+    const named = new Set(page.match(/[\w-]+\.(ts|py|mjs)\b/g));
+    const folders = ["packages", "scripts"].flatMap((top) =>
+      readdirSync(join(ROOT, top)).map((name) => `${top}/${name}`),
+    );
+    const parts = folders
+      .flatMap((folder) => [`${folder}/src`, `${folder}/python`])
+      .filter((path) => existsSync(join(ROOT, path)));
+    const files = [...parts, "scripts"].flatMap((path) =>
+      readdirSync(join(ROOT, path), { recursive: true, encoding: "utf8" }),
+    );
+    const known = new Set(files.map((file) => basename(file)));
+    expect(named.size).toBeGreaterThan(50);
+    expect([...named].filter((name) => !known.has(name))).toEqual([]);
   });
 });
 

@@ -47,7 +47,9 @@ describe.each(CLIENT_SETUPS)("a drain on %s over %s", (runtime, protocol) => {
 
   it("closes WebSockets with 1012 and ends event streams, between two pieces of the app's", async () => {
     const clients: Record<string, RawClient> = {};
-    for (const target of Object.keys(RESPONSES)) {
+    // Over HTTP/2 there is no other protocol.
+    const targets = Object.keys(RESPONSES).filter((target) => target !== "/other" || !runtime.endsWith("HTTP/2"));
+    for (const target of targets) {
       const client = await RawClient.connect(balancer.port);
       clients[target] = client;
       const upgrade = target.startsWith("/socket") ? "websocket" : target === "/other" ? "other" : undefined;
@@ -81,6 +83,7 @@ describe.each(CLIENT_SETUPS)("a drain on %s over %s", (runtime, protocol) => {
       ["/other", "hi"],
       ["/body", "he"],
     ] as const) {
+      if (!targets.includes(target)) continue;
       expect(client(target).received.replace(/\r\n$/, "").endsWith(text), target).toBe(true);
       expect(client(target).ending, target).toBe("open");
     }
@@ -93,8 +96,10 @@ describe.each(CLIENT_SETUPS)("a drain on %s over %s", (runtime, protocol) => {
     );
     connection("/body").socket.write("llo");
     await client("/body").until(({ received }) => received.endsWith("hello"), "the rest of the body");
-    connection("/other").socket.write("!");
-    await client("/other").until(({ received }) => received.endsWith("hi!"), "more of the tunnel");
+    if (targets.includes("/other")) {
+      connection("/other").socket.write("!");
+      await client("/other").until(({ received }) => received.endsWith("hi!"), "more of the tunnel");
+    }
     for (const each of Object.values(clients)) each.destroy();
   });
 });

@@ -45,6 +45,18 @@ describe.each(workingCodings())("%s", (coding) => {
     compressor.close();
   });
 
+  it("has no bytes of an earlier body, whether that has ended or was dropped", () => {
+    const bodies = ["first ", "dropped ", "second ", "third "].map((word) => Buffer.from(word.repeat(500)));
+    const coded = bodies.map((body, at) => {
+      const compressor = COMPRESSORS[coding]();
+      const out = [compressor.write(body, "more")];
+      if (at !== 1) out.push(compressor.write(Buffer.alloc(0), "end"));
+      compressor.close();
+      return Buffer.concat(out);
+    });
+    for (const at of [0, 2, 3]) expect(readable(coding, coded[at] as Buffer)).toBe(bodies[at]?.toString());
+  });
+
   it("gives back any body in any pieces, and what it has returned stays as it was", () => {
     const pieces = fc.array(
       fc.tuple(fc.uint8Array({ maxLength: 20_000 }), fc.integer({ min: 1, max: 5 }), fc.boolean()),

@@ -28,16 +28,22 @@ const OUTPUT_BYTES = 4096;
  * Small windows: a compressor may live as long as a slow client reads. It takes 0.1 MB for br, 0.15 to 0.2 MB for gzip and 0.2 MB for
  * zstd; br 2 would take 0.4 MB, and a window of 32 KiB for gzip 0.3 MB.
  */
-const GZIP = { level: 4, windowBits: 13, memLevel: 6 };
+const GZIP = { level: 2, windowBits: 13, memLevel: 7 };
 const BROTLI = { quality: 1, windowBits: 16 };
 const ZSTD_LEVEL = 1;
 const ZSTD_WINDOW_BITS = 15;
 
+/** How many compressors of gzip are kept for further bodies, so that a small one costs half. zlib resets no others. */
+const MAX_SPARE = 4;
+const spare: ZlibCompressor[] = [];
+
 function gzip(): Compressor {
+  const former = spare.pop();
+  if (former !== undefined) return former;
   const { createGzip, constants } = zlib();
   const { Z_NO_FLUSH: more, Z_SYNC_FLUSH: flush, Z_FINISH: end } = constants;
   const stream = createGzip({ ...GZIP, chunkSize: OUTPUT_BYTES });
-  return new ZlibCompressor(stream as never, { more, flush, end });
+  return new ZlibCompressor(stream as never, { more, flush, end }, spare);
 }
 
 function br(): Compressor {
@@ -62,15 +68,19 @@ interface SyncStream {
   _handle: { close(): void } | null;
   _processChunk(bytes: Uint8Array, flush: number): Uint8Array;
   removeAllListeners(event: string): void;
+  reset(): void;
   destroy(): void;
 }
 
 class ZlibCompressor implements Compressor {
   private readonly handle: { close?: () => void };
+  private hasEnded = false;
 
   constructor(
     private readonly stream: SyncStream,
     private readonly operations: Readonly<Record<Operation, number>>,
+    /** Where it goes once a body has ended; undefined: it is not used again. */
+    private readonly kept?: ZlibCompressor[],
   ) {
     this.handle = stream._handle as { close(): void };
     // It would be closed after the first piece.
@@ -81,6 +91,7 @@ class ZlibCompressor implements Compressor {
     const { stream, handle } = this;
     try {
       const coded = stream._processChunk(bytes, this.operations[operation]);
+      this.hasEnded = operation === "end";
       // Up to this size it is a part of the stream's buffer, which is used again.
       return coded.length > OUTPUT_BYTES ? coded : Uint8Array.prototype.slice.call(coded);
     } finally {
@@ -91,10 +102,16 @@ class ZlibCompressor implements Compressor {
   }
 
   close(): void {
+    const { kept, stream } = this;
+    if (this.hasEnded && kept !== undefined && kept.length < MAX_SPARE) {
+      this.hasEnded = false;
+      stream.reset();
+      kept.push(this);
+      return;
+    }
     // That of the prototype is in force again.
     delete this.handle.close;
-    this.stream.removeAllListeners("error");
-    this.stream.destroy();
+    stream.destroy();
   }
 }
 

@@ -2,6 +2,9 @@
  * Hostile peers that try to make a process hold ever more: clients, upstreams, a broken instance, an app that does not wait.
  * Beside each, the memory of all processes stays flat, a normal client is as fast as without it, and descriptors are closed.
  *
+ * The rows "price:" hold many connections or requests that do nothing. Their bound is what each of them may cost, from the start of the
+ * fleet: docs/security.md has it, since the limits of connections and requests allow as many as the operator wants.
+ *
  * Each row starts with a short round of the same peers that is not judged, because a runtime keeps some memory for code that gets
  * hot. Memory is the maximum that a process holds for a second in the next round, minus that beside a normal client alone; the
  * peak is printed.
@@ -107,7 +110,8 @@ async function linesOf(name, runtime, row, surroundings) {
     const found = await runRow(name, row, options);
     if (row.hasYardstick && isOnNginx(found)) found[0].yardstick = await runYardstick(name, options);
     const nameOf = (round) => (rounds === 1 ? title : `${title} (${round + 1})`);
-    return found.map((result, round) => lineOf(nameOf(round), result, row.known?.[runtime]));
+    const price = row.price && { count: row.price.count, kilobytes: row.price.kilobytes[runtime] };
+    return found.map((result, round) => lineOf(nameOf(round), result, row.known?.[runtime], price));
   } catch (error) {
     return [lineOfFailure(title, error)];
   }

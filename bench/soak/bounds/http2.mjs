@@ -35,7 +35,7 @@ const string = (text) => Buffer.concat([length(text.length), Buffer.from(text)])
 /** @param first 0: not added to the table; 64: added */
 const field = (name, value, first = 0) => Buffer.concat([Buffer.from([first]), string(name), string(value)]);
 
-function fieldsOf(method, path) {
+export function fieldsOf(method, path) {
   const fields = [
     [":method", method],
     [":scheme", "http"],
@@ -57,7 +57,7 @@ const each = (count, make) => Buffer.concat(Array.from({ length: count }, (_, at
 const request = (id, fields, isWhole = true) => frame(HEADERS, END_HEADERS | (isWhole ? END_STREAM : 0), id, fields);
 
 /** That many connections with that many streams each, which read as much as `more` says. */
-const streams = (
+export const streams = (
   clients,
   count,
   fields,

@@ -1,13 +1,21 @@
 /** Judges the results of a row, and prints the table. */
 import { MOST_MB } from "./row.mjs";
 
-/** Returns a round's line of the table. `known` names limits from docs/security.md; that of memory holds for one process, `known.process`. */
-export function lineOf(name, found, known = {}) {
+/**
+ * Returns a round's line of the table. `known` names limits from docs/security.md; that of memory holds for one process, `known.process`.
+ * @param price of each connection or request that the peers hold, in kilobytes; its row is judged by that alone
+ */
+export function lineOf(name, found, known = {}, price = undefined) {
   const grown = Object.entries(found.grown).sort((a, b) => b[1] - a[1]);
-  const large = grown.filter(([, mb]) => mb >= MOST_MB);
+  const mostMB = price === undefined ? MOST_MB : (price.count * price.kilobytes) / 1024;
+  const large = grown.filter(([, mb]) => mb >= mostMB);
   const knownMemory = large.every(([process]) => process === known.process) ? known.memory : undefined;
   const cells = {
-    memory: cell(large.length === 0, grown.slice(0, 2).map(describe(found)).join(", "), knownMemory),
+    memory: cell(
+      large.length === 0,
+      priceOf(grown, price) + grown.slice(0, 2).map(describe(found)).join(", "),
+      knownMemory,
+    ),
     descriptors: cell(found.leftOpen.length === 0, found.leftOpen.join(", ") || "closed", known.descriptors),
     p99: cell(found.isQuick, found.failed === 0 ? found.p99 : `${found.p99}, ${found.failed} failed`, known.p99),
   };
@@ -23,6 +31,13 @@ export function lineOf(name, found, known = {}) {
 export function lineOfFailure(name, error) {
   const none = { state: "ok", text: "" };
   return { name, cells: { memory: cell(false, error.message), descriptors: none, p99: none }, more: {}, isRed: true };
+}
+
+/** @returns what each has cost the process that grew most */
+function priceOf([[process, mb]], price) {
+  if (price === undefined) return "";
+  const { count, kilobytes } = price;
+  return `${((1024 * mb) / count).toFixed(1)} of ${kilobytes} KB each in ${process}: `;
 }
 
 function describe({ before, courses }) {

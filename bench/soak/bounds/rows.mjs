@@ -3,6 +3,7 @@ import { APPS } from "./apps.mjs";
 import { CLIENTS } from "./clients.mjs";
 import { HTTP2_CLIENTS } from "./http2.mjs";
 import { LANES } from "./lanes.mjs";
+import { PRICES } from "./prices.mjs";
 import { UPSTREAMS } from "./upstreams.mjs";
 
 /** The peers of these can attack any server in front of the same app and program. */
@@ -14,4 +15,11 @@ const onAnyServer = (rows) =>
     ]),
   );
 
-export const ROWS = { ...onAnyServer(CLIENTS), ...HTTP2_CLIENTS, ...onAnyServer(UPSTREAMS), ...LANES, ...APPS };
+export const ROWS = {
+  ...onAnyServer(CLIENTS),
+  ...HTTP2_CLIENTS,
+  ...onAnyServer(UPSTREAMS),
+  ...LANES,
+  ...APPS,
+  ...PRICES,
+};

@@ -21,6 +21,13 @@ export type State =
 const LINGER_MS = 2000;
 /** After the first GOAWAY, how long requests in transit may take to arrive, in milliseconds; as in Go's server. */
 const LAST_REQUESTS_MS = 1000;
+/**
+ * Streams that are kept for all connections together. A stream is a dozen objects, of which clients that connect again and again would
+ * leave more than the collector takes away in time.
+ */
+const MAX_SHARED_STREAMS = 1024;
+const sharedStreams = new WeakMap<Relay, Http2Stream[]>();
+
 export const NEVER = Number.POSITIVE_INFINITY;
 
 export abstract class Http2Ending {
@@ -204,11 +211,23 @@ export abstract class Http2Ending {
     this.onLeft();
   }
 
+  /** Keeps a stream for any connection. */
+  protected share(stream: Http2Stream | undefined): void {
+    stream?.exchange.leave();
+    const shared = sharedStreams.get(this.relay) ?? [];
+    if (shared.length === 0) sharedStreams.set(this.relay, shared);
+    if (stream !== undefined && shared.length < MAX_SHARED_STREAMS) shared.push(stream);
+  }
+
+  protected takeShared(): Http2Stream | undefined {
+    return sharedStreams.get(this.relay)?.pop();
+  }
+
   private letGo(): void {
     this.reading.leave();
     this.dropInput();
     this.output.close();
-    for (const { exchange } of this.spare) exchange.leave();
+    for (const stream of this.spare) this.share(stream);
     this.spare = [];
   }
 

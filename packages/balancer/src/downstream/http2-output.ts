@@ -30,8 +30,8 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   private readonly waiting = new Set<Http2Response>();
   private isFlushDue = false;
   private isClosed = false;
-  /** Data that waits for windows. */
-  private waitingBytes = 0;
+  /** The memory of data that waits for windows. */
+  private heldBytes = 0;
   private sentBytes = 0;
   /** The peer's progress when it had last read everything. */
   private readBytes = 0;
@@ -95,7 +95,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     this.frames.clear();
     this.waiting.clear();
     if (this.place !== undefined) this.relay.unread.free(this.place);
-    this.waitingBytes = 0;
+    this.heldBytes = 0;
   }
 
   // Called by the responses.
@@ -118,15 +118,20 @@ export class Http2Output implements ResponseHost, UnreadOwner {
 
   countUnread(change: number): void {
     if (this.isClosed) return;
-    this.waitingBytes += change;
-    if (this.waitingBytes > 0 || this.isBlocked) {
+    this.heldBytes += change;
+    if (this.isUnread) {
       this.place ??= new UnreadPlace(this);
       this.relay.unread.count(this.place);
     } else if (this.place !== undefined) this.relay.unread.drained(this.place);
   }
 
+  /** Whether the client has not read all of its responses. */
+  get isUnread(): boolean {
+    return this.heldBytes > 0 || this.isBlocked;
+  }
+
   get unreadBytes(): number {
-    return this.waitingBytes + this.waiting.size * WAITING_STREAM_BYTES + this.connection.waitingBytes;
+    return this.heldBytes + this.waiting.size * WAITING_STREAM_BYTES + this.connection.waitingBytes;
   }
 
   /** The client's progress: data sent within its windows, or read from a blocked connection. Replies to pings do not count. */

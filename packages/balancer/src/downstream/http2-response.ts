@@ -65,13 +65,18 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   constructor(
     private readonly relay: Relay,
-    private readonly host: ResponseHost,
+    private host: ResponseHost,
     private readonly scratch: ResponseScratch,
     private readonly owner: {
       /** Everything that waited was sent. */
       onSent(): void;
     },
   ) {}
+
+  moveTo(host: ResponseHost, isSecure: boolean): void {
+    this.host = host;
+    this.isSecure = isSecure;
+  }
 
   begin(id: number, sendWindow: number): void {
     this.id = id;
@@ -171,7 +176,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   }
 
   private countUnread(): void {
-    const unread = Math.max(0, this.waiting.length - this.bufferedBytes);
+    const unread = Math.max(0, this.waiting.heldBytes - this.bufferedBytes);
     this.host.countUnread(unread - this.unreadBytes);
     this.unreadBytes = unread;
   }

@@ -1,5 +1,5 @@
 /** One request over HTTP/2 and its response: the client of an exchange. Belongs to a connection, which uses it again. */
-import type { OpenRequest } from "@paceline/wire";
+import { giveBack, type OpenRequest } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
 import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
@@ -66,8 +66,8 @@ export class Http2Stream implements Downstream, LastingClient {
 
   constructor(
     private readonly relay: Relay,
-    private readonly host: StreamHost,
-    private readonly peer: Peer,
+    private host: StreamHost,
+    private peer: Peer,
     scratch: ResponseScratch,
   ) {
     this.exchange = new Exchange(relay, this, peer);
@@ -76,6 +76,15 @@ export class Http2Stream implements Downstream, LastingClient {
     const { identity, logged } = this.exchange.request;
     if (logged !== undefined) logged.isHttp2 = true;
     if (identity?.isInResponse === true) this.response.identity = identity;
+  }
+
+  /** Its connection has closed, and another one uses it again. */
+  moveTo(host: StreamHost, peer: Peer): this {
+    this.host = host;
+    this.peer = peer;
+    this.response.moveTo(host.output, peer.secure !== undefined);
+    this.exchange.moveTo(peer);
+    return this;
   }
 
   get staysOpen(): boolean {
@@ -144,6 +153,14 @@ export class Http2Stream implements Downstream, LastingClient {
     exchange.request.identity?.begin(head, this.peer.isTrusted);
     exchange.begin(head, this.headBytes, 0, length);
     if (this.id === id) exchange.onRequestBatch();
+    if (!exchange.holds(this.headBytes)) this.dropLongHead();
+  }
+
+  /** The collector would let many of them pile up. */
+  private dropLongHead(): void {
+    if (this.headBytes.length <= MAX_KEPT_HEAD_BYTES) return;
+    giveBack(this.headBytes);
+    this.headBytes = NOTHING;
   }
 
   /** Responds to a head that is refused before an exchange. Over HTTP/1.1 this would close the connection. */
@@ -311,7 +328,7 @@ export class Http2Stream implements Downstream, LastingClient {
     this.response.clear();
     this.heldBytes = 0;
     if (heldBytes > 0) host.useBody(heldBytes);
-    if (this.headBytes.length > MAX_KEPT_HEAD_BYTES) this.headBytes = NOTHING;
+    this.dropLongHead();
     host.release(this, isReset);
     this.id = 0;
   }

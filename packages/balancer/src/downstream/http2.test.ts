@@ -229,13 +229,69 @@ it("counts what a client does not read, by its windows or its kernel, and one th
   // The kernel takes nothing of what was written.
   expect(heads).toBeGreaterThan(1000);
   const [inStreams, ofBlocked = 0] = unread();
-  expect([inStreams, ofBlocked >= heads]).toEqual([128 * (14 + 4096), true]);
+  expect([inStreams, ofBlocked >= heads]).toEqual([128 * (512 + 4096), true]);
   closed.say(settings([Setting.INITIAL_WINDOW_SIZE, 100]));
   await turn();
   expect(unread()).toEqual([ofBlocked]);
   blocked.client.giveUnreadWay();
   expect([gone.length, blocked.connection.isClosed, unread()]).toEqual([1, true, []]);
   expect(relay.counters.inFlight).toBe(0);
+});
+
+it("refuses further requests of a client with unread responses while memory is short, and no others", async () => {
+  const { open, relay } = bench();
+  const memory = relay.unread as { isTight: boolean };
+  const [behind, reads] = [open(), open()];
+  behind.say(settings([Setting.INITIAL_WINDOW_SIZE, 0]), headers(1, GET));
+  memory.isTight = true;
+  await turn();
+  behind.say(headers(3, GET));
+  reads.say(headers(1, GET));
+  expect(endings(await behind.hear())).toEqual(["RST 3 REFUSED_STREAM"]);
+  expect(endings(await reads.hear())).toEqual([]);
+  memory.isTight = false;
+  behind.say(headers(5, GET));
+  expect((await behind.hear()).map(({ type, stream }) => [type, stream])).toContainEqual([FrameType.HEADERS, 5]);
+  expect(relay.counters.requestsTotal).toBe(3);
+});
+
+it("counts long heads as long as their requests last: beyond half of the budget they get 503", async () => {
+  const { open } = bench(new BufferBudget(40_000));
+  const { say, hear } = open();
+  const long: Fields = [...OPEN, ["x", "v".repeat(10_000)]];
+  const answered = async (id: number) => {
+    say(headers(id, long));
+    return (await hear()).some(({ type, stream }) => type === FrameType.HEADERS && stream === id);
+  };
+  expect([await answered(1), await answered(3), await answered(5)]).toEqual([false, false, true]);
+  // Short ones do not count.
+  say(headers(7, OPEN));
+  expect((await hear()).length).toBe(0);
+  say(reset(1), reset(3));
+  expect(await answered(9)).toBe(false);
+});
+
+it("uses the streams of a closed connection for others", async () => {
+  const { open, relay } = bench();
+  const used: object[] = [];
+  const { deadlines } = relay;
+  const add = deadlines.add.bind(deadlines);
+  deadlines.add = (entry) => {
+    used.push(entry);
+    add(entry);
+  };
+  const first = open();
+  first.say(headers(1, OPEN), headers(3, OPEN));
+  const before = used.filter((entry) => entry !== first.client);
+  first.connection.owner.onClose();
+  first.connection.take();
+  used.length = 0;
+  const second = open();
+  second.say(headers(1, GET), headers(3, OPEN));
+  expect(used.filter((entry) => entry !== second.client).every((entry) => before.includes(entry))).toBe(true);
+  expect((await second.hear()).map(({ type, stream }) => [type, stream])).toContainEqual([FrameType.HEADERS, 1]);
+  expect((await first.hear()).length).toBe(0);
+  expect([before.length, second.client.streams.size, relay.counters.inFlight]).toEqual([2, 1, 1]);
 });
 
 const after = (relay: Relay, ms: number) => {

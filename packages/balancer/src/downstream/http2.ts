@@ -160,7 +160,10 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
 
   start(id: number, isWhole: boolean): void {
     const { relay, scratch, streams, frames } = this;
-    const stream = this.spare.pop() ?? new Http2Stream(relay, this, this.peer, scratch.response);
+    const stream =
+      this.spare.pop() ??
+      this.takeShared()?.moveTo(this, this.peer) ??
+      new Http2Stream(relay, this, this.peer, scratch.response);
     if (streams.size === 0) this.idleBy = NEVER;
     streams.set(id, stream);
     this.wasServed = true;
@@ -191,10 +194,10 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     const { streams, relay, frames } = this;
     streams.delete(stream.id);
     frames.ended.add(stream.id, isReset);
-    if (!this.isOpen) return stream.exchange.leave();
+    if (!this.isOpen) return this.share(stream);
     this.spare.push(stream);
     if (streams.size > 0) return;
-    while (this.spare.length > MAX_SPARE_STREAMS) this.spare.pop()?.exchange.leave();
+    while (this.spare.length > MAX_SPARE_STREAMS) this.share(this.spare.pop());
     if (this.leaving === "final") return this.leave(ErrorCode.NO_ERROR);
     this.idleBy = relay.deadlines.now + this.idleMs;
     this.setDeadline();

@@ -49,7 +49,7 @@ export class Outcome implements Finished {
   constructor(
     private readonly relay: Relay,
     private readonly head: SavedHead,
-    private readonly peer: Peer,
+    public peer: Peer,
   ) {}
 
   begin(): void {

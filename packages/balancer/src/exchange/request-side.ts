@@ -51,9 +51,9 @@ export abstract class RequestSide
   constructor(
     readonly relay: Relay,
     readonly client: Downstream,
-    protected readonly peer: Peer,
+    protected peer: Peer,
   ) {
-    this.request = new SavedHead(relay.identities, relay.accessLog !== undefined);
+    this.request = new SavedHead(relay.identities, relay.accessLog !== undefined, relay.budget);
     this.attempts = new Attempts(relay, client, this.request, this);
     this.flow = new ResponseFlow(relay, client, this);
     this.body = new RequestBody(relay, client, this.flow, this);
@@ -102,6 +102,12 @@ export abstract class RequestSide
     return this.client.ends;
   }
 
+  /** It serves another client from now on. */
+  moveTo(peer: Peer): void {
+    this.peer = peer;
+    this.outcome.peer = peer;
+  }
+
   /** Called when the client's connection has closed. */
   leave(): void {
     this.connections?.closeAll();
@@ -127,11 +133,12 @@ export abstract class RequestSide
     // Neither counted nor logged: it is no request of the app's clients.
     if (probe !== 0) return this.client.respond(probe);
     this.outcome.begin();
-    this.request.keep(bytes, start, end, head);
+    const isKept = this.request.keep(bytes, start, end, head);
     this.attempts.begin(head.isIdempotent);
     this.expectsContinue = head.expectsContinue;
     this.body.begin(head.framing === "none");
     this.flow.isClientBlocked = false;
+    if (!isKept) return this.respond(503);
     const route = admit(this.relay, head, this.peer);
     if (typeof route === "number") return this.respond(route);
     // Clients such as botocore wait for the 100 even with an empty body, and no instance would send it.

@@ -1,5 +1,5 @@
 /** A request's head, kept as received bytes to be sent later or again; it is then parsed again, unless it could stay parsed in the queue. */
-import { routeClassOf } from "@paceline/wire";
+import { giveBack, routeClassOf } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
 import { Identity, type IdentitySource } from "../http1/identity.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -9,9 +9,12 @@ import type { Route } from "../routing/router.js";
 import { LoggedHead } from "../stats/logged-head.js";
 import type { RouteCounts } from "../stats/route-counts.js";
 import type { Pool } from "../upstreams/pool.js";
+import type { BufferBudget } from "./buffer-budget.js";
 
 /** The head in a larger read is copied, so that the read can be freed: a head is kept as long as its response lasts. */
 const MAX_KEPT_READ_BYTES = 8192;
+/** A longer head counts in the budget as long as it is kept: clients may have thousands of requests in progress. */
+const FREE_HEAD_BYTES = 4096;
 const MAX_DESCRIBED_BYTES = 200;
 /** A method that is recorded, and line ends before it. */
 const MAX_METHOD_BYTES = 64;
@@ -30,27 +33,42 @@ export class SavedHead {
   private target: Uint8Array | undefined;
   /** Whether a file is requested instead of the client's target. */
   private isForFile = false;
+  /** Whether `bytes` is a copy that nobody else uses. */
+  private isOwn = false;
+  /** Bytes taken from the budget. */
+  private taken = 0;
 
   /** Undefined: the balancer makes no ids and traces. */
   readonly identity: Identity | undefined;
   /** Undefined: there is no access log. */
   readonly logged: LoggedHead | undefined;
 
-  constructor(identities?: IdentitySource, isLogged = false) {
+  constructor(
+    identities?: IdentitySource,
+    isLogged = false,
+    private readonly budget?: BufferBudget,
+  ) {
     if (identities !== undefined) this.identity = new Identity(identities);
     if (isLogged) this.logged = new LoggedHead();
   }
 
   /**
-   * Keeps the head. If a large read contains the beginning of a body, only the head is kept, so that the rest can be freed.
+   * Keeps the head. If a large read contains the beginning of a body, only the head is kept, so that the rest can be freed. Returns
+   * false if the budget has no room for a long head.
    * @param head what was just parsed from it, for the access log
    */
-  keep(bytes: Uint8Array, start: number, end: number, head?: RequestHead): void {
+  keep(bytes: Uint8Array, start: number, end: number, head?: RequestHead): boolean {
     this.bytes = bytes;
     this.start = start;
     this.end = end;
     if (head !== undefined) this.logged?.note(head, start, end);
     if (bytes.length > MAX_KEPT_READ_BYTES) this.shrink();
+    const size = end - start;
+    if (size <= FREE_HEAD_BYTES || this.budget === undefined) return true;
+    // Half of it is left for bodies.
+    if (!this.budget.hasRoom || !this.budget.take(size)) return false;
+    this.taken = size;
+    return true;
   }
 
   /** Copies the head, so that the rest of the read can be freed: it is kept for long. */
@@ -58,6 +76,7 @@ export class SavedHead {
     this.bytes = copyOf(this.bytes as Uint8Array, this.start, this.end);
     this.end -= this.start;
     this.start = 0;
+    this.isOwn = true;
   }
 
   /** Keeps the head that was just parsed, if there is room: it is to be sent soon. Not one in a larger read, which it would hold. */
@@ -168,6 +187,11 @@ export class SavedHead {
     if (this.parsed !== undefined) this.owner?.spareHeads.giveBack(this.parsed);
     this.parsed = undefined;
     this.isForFile = false;
+    if (this.taken > 0) this.budget?.give(this.taken);
+    this.taken = 0;
+    // The collector would let many long ones pile up.
+    if (this.isOwn && this.bytes !== undefined) giveBack(this.bytes);
+    this.isOwn = false;
     this.bytes = undefined;
     this.route = undefined;
     this.target = undefined;

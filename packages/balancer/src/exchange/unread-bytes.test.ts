@@ -8,7 +8,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 const REST_BYTES = 4096;
 const UNIT = 8192;
 
-function scene(max = 100) {
+function scene(max = 100, mostOfReader = Number.POSITIVE_INFINITY) {
   const maxBytes = max * UNIT;
   const clock = { now: 0 };
   const looked = { at: Number.POSITIVE_INFINITY };
@@ -17,6 +17,7 @@ function scene(max = 100) {
   const unread = new UnreadBytes({
     maxBytes,
     clock,
+    maxReaderBytes: mostOfReader * UNIT,
     patienceMs: 5000,
     tell: (line) => void told.push(line),
     lookAtPeers: () => looked.at,
@@ -122,6 +123,25 @@ test("one that was blocked before the last look is not judged without another on
   clock.now = 5200;
   await d.waits(30);
   expect(gone).toEqual(["b", "a"]);
+});
+
+test("a reader with very much unread counts, and gives way once it reads nothing", async () => {
+  const { gone, peer, clock, unread } = scene(100, 50);
+  const [much, little] = [peer("much"), peer("little")];
+  for (const each of [much, little]) {
+    await each.waits(40);
+    // Both prove that they read.
+    each.reads(40);
+  }
+  clock.now = 20_000;
+  await much.waits(70);
+  await little.waits(45);
+  clock.now = 24_000;
+  unread.look();
+  expect(gone).toEqual([]);
+  clock.now = 25_000;
+  unread.look();
+  expect(gone).toEqual(["much"]);
 });
 
 test("a slow reader never gives way and does not count, until it reads nothing for long", async () => {

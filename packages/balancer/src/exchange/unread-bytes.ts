@@ -1,7 +1,7 @@
 /**
  * Limits the memory of bytes that peers have not read: unread responses, and both directions in tcp mode. Above half of the limit,
  * peers that have read nothing for some seconds are reset; above the limit, those that have read nothing since they were blocked. The
- * longest-waiting one is first. A slow but steady reader is never reset, and does not count.
+ * longest-waiting one is first. A slow but steady reader is never reset, and does not count unless it has very much unread.
  */
 
 /** After this time without reading, a peer may be reset before the limit is reached, in milliseconds. On Node there are two looks in this time. */
@@ -18,6 +18,8 @@ const NEW_MS = 1000;
  */
 const PROOF_BYTES = 262_144;
 const PROOF_MS = 10_000;
+/** A reader with more unread bytes counts all the same: a client of HTTP/2 may have the beginnings of a hundred responses. */
+const MAX_READER_BYTES = 1 << 20;
 /** The memory of a connection in addition to its unread bytes. */
 const REST_BYTES = 4096;
 /** The most reading peers that one pass looks at, so that it stays short. */
@@ -60,6 +62,8 @@ export class UnreadPlace {
 interface UnreadOptions {
   maxBytes: number;
   clock: { readonly now: number };
+  /** With more unread bytes a reader counts, too. */
+  maxReaderBytes?: number;
   /** How long a reader may read nothing, in milliseconds. */
   patienceMs: number;
   /** Receives a line for the operator. */
@@ -81,14 +85,24 @@ export class UnreadBytes {
   private untold = 0;
   private tellAt = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly options: UnreadOptions) {}
+  private readonly maxReaderBytes: number;
+
+  constructor(private readonly options: UnreadOptions) {
+    this.maxReaderBytes = options.maxReaderBytes ?? MAX_READER_BYTES;
+  }
+
+  /** Whether half of the limit is used: peers with unread bytes may be reset. */
+  get isTight(): boolean {
+    return this.used > this.options.maxBytes / 2;
+  }
 
   /** Bytes wait for a peer, or more of them. */
   count(place: UnreadPlace): void {
-    if (this.readers.has(place)) return;
+    if (this.readers.has(place) && place.owner.unreadBytes <= this.maxReaderBytes) return;
+    this.readers.delete(place);
     if (!this.blocked.has(place)) this.block(place);
     this.recount(place);
-    if (this.used > this.options.maxBytes / 2) this.arm();
+    if (this.isTight) this.arm();
   }
 
   private block(place: UnreadPlace): void {
@@ -131,7 +145,7 @@ export class UnreadBytes {
       place.isReader = false;
       this.count(place);
     }
-    if (this.used > this.options.maxBytes / 2) this.relieve();
+    if (this.isTight) this.relieve();
   }
 
   private recount(place: UnreadPlace): void {
@@ -164,7 +178,7 @@ export class UnreadBytes {
       if (this.isReading(place)) {
         looks--;
         blocked.delete(place);
-        if (place.isReader) this.exempt(place);
+        if (place.isReader && place.bytes <= this.maxReaderBytes) this.exempt(place);
         else blocked.add(place);
         continue;
       }

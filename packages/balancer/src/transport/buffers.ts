@@ -20,15 +20,18 @@ export function freeWritten(bytes: Uint8Array): void {
 const SLAB_BYTES = 65_536;
 
 /** The first slab is only as large as needed, because many connections queue just a few bytes. */
-const LEAST_SLAB_BYTES = 2048;
+const LEAST_SLAB_BYTES = 512;
 
 /** Later slabs are larger, but small enough that slow input soon fills them. */
 const LEAST_NEXT_SLAB_BYTES = 32_768;
 
 /** How many slabs are kept for reuse: half a megabyte. */
 const MAX_SPARE_SLABS = 8;
+/** The same for the smallest ones. */
+const MAX_SPARE_SMALL_SLABS = 1024;
 
 const spare: Uint8Array[] = [];
+const spareSmall: Uint8Array[] = [];
 
 export class WaitingBytes {
   /** All slabs but the last are full. */
@@ -88,6 +91,7 @@ export class WaitingBytes {
 /** Returns a slab with room for so many bytes, up to the size of a full slab. */
 function newSlab(bytes: number): Uint8Array {
   if (bytes > SLAB_BYTES / 2) return spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
+  if (bytes <= LEAST_SLAB_BYTES) return spareSmall.pop() ?? Buffer.allocUnsafeSlow(LEAST_SLAB_BYTES);
   let size = LEAST_SLAB_BYTES;
   while (size < bytes) size *= 2;
   return Buffer.allocUnsafeSlow(size);
@@ -95,6 +99,7 @@ function newSlab(bytes: number): Uint8Array {
 
 function release(slab: Uint8Array): void {
   if (slab.length === SLAB_BYTES && spare.length < MAX_SPARE_SLABS) spare.push(slab);
+  else if (slab.length === LEAST_SLAB_BYTES && spareSmall.length < MAX_SPARE_SMALL_SLABS) spareSmall.push(slab);
   else free(slab);
 }
 

@@ -201,7 +201,7 @@ export class Http2Frames implements FrameSink {
     if (owner.takesNoMore) return this.countIdle();
     this.lastStream = id;
     this.floods.onRequest();
-    if (owner.streams.size >= this.relay.limits.maxStreamsPerConnection || this.hasMuchUnread)
+    if (owner.streams.size >= this.relay.limits.maxStreamsPerConnection || owner.output.isTooFarBehind)
       return this.resetNew(id, ErrorCode.REFUSED_STREAM);
     if ((flags & SELF_DEPENDENT) !== 0 || text.state === "malformed") {
       owner.refuseMalformed();
@@ -210,11 +210,6 @@ export class Http2Frames implements FrameSink {
     owner.start(id, isWhole);
     const units = REQUEST_UNITS + FIELD_UNITS * (end - start);
     return owner.isOpen && this.relay.turnShare.take(units) && --this.requestsLeft > 0;
-  }
-
-  /** As over HTTP/1.1, a client that has not read its responses begins no further request, but here only while memory is short. */
-  private get hasMuchUnread(): boolean {
-    return this.owner.output.isUnread && this.relay.unread.isTight;
   }
 
   private resetNew(id: number, error: number): boolean {

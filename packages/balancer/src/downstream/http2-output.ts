@@ -126,8 +126,13 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   }
 
   /** Whether the client has not read all of its responses. */
-  get isUnread(): boolean {
+  private get isUnread(): boolean {
     return this.heldBytes > 0 || this.isBlocked;
+  }
+
+  /** As over HTTP/1.1, a client that has not read its responses begins no further request, but here only while memory is short. */
+  get isTooFarBehind(): boolean {
+    return this.isUnread && this.relay.unread.isTight;
   }
 
   get unreadBytes(): number {

@@ -8,6 +8,8 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { S3, type S3Response, valuesOf } from "../bench/soak/object-store/client.mjs";
 import { programs } from "../bench/soak/object-store/programs.mjs";
 import { fillBucket, makeFiles, round } from "../bench/soak/object-store/rounds.mjs";
+import { Metadata } from "../examples/object-store/metadata.ts";
+import type { PutCondition } from "../examples/object-store/schema.ts";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { endExample, startExample } from "./support/example.js";
 import type { Project, RuntimeName } from "./support/fleet.js";
@@ -387,5 +389,22 @@ test("with PostgreSQL, on node", async (context) => {
   // Each loads its TypeScript, which takes a second of processor time on Node.
   const store = await startStore("node", { DATABASE_URL: postgres.url, STORE_INSTANCES: "2" });
   await worksThrough(store);
+
+  // A put that is sent again, as its first try may have been cut off after its transaction, does not refuse itself.
+  const metadata = await Metadata.open("", postgres.url);
+  onTestFinished(() => metadata.close());
+  await metadata.createBucket("again", 1);
+  const put = (etag: string, condition: PutCondition, request: string) => {
+    const object = { key: "k", size: 0, etag, modified: 1, segments: [], fields: {} };
+    return metadata.putObject("again", object, condition, request).then(
+      () => "put",
+      (error) => error.code,
+    );
+  };
+  const outcomes = [await put("a", "absent", "r1"), await put("a", "absent", "r1"), await put("b", "absent", "r11")];
+  outcomes.push(await put("b", { etag: "a" }, "r2"), await put("b", { etag: "a" }, "r2"));
+  outcomes.push(await put("a", "absent", "r1"), await put("c", { etag: "a" }, "r3"));
+  const refused = "PreconditionFailed";
+  expect(outcomes).toEqual(["put", "put", refused, "put", "put", refused, refused]);
   await endExample(store.project);
 });

@@ -42,7 +42,7 @@ export default async function fetch(request: Request, info: RequestInfo): Promis
   const [, path = "", query = ""] = /^([^?]*)\??(.*)$/s.exec(target) ?? [];
   let response: Response;
   try {
-    response = await respond(request, path, query);
+    response = await respond(request, path, query, info.requestId);
   } catch (error) {
     const isFull = (error as NodeJS.ErrnoException).code === "ENOSPC";
     const known = isFull ? new S3Error("ServiceUnavailable", FULL) : error instanceof S3Error ? error : undefined;
@@ -56,10 +56,10 @@ export default async function fetch(request: Request, info: RequestInfo): Promis
   return response;
 }
 
-async function respond(request: Request, path: string, queryText: string): Promise<Response> {
-  const query = new URLSearchParams(queryText);
+async function respond(request: Request, path: string, search: string, requestId: string): Promise<Response> {
+  const query = new URLSearchParams(search);
   // PostgreSQL's text has no NUL.
-  demand(!queryText.includes("%00"), "InvalidURI");
+  demand(!search.includes("%00"), "InvalidURI");
   const { method, headers } = request;
   const { secrets, domains, publicBuckets } = store.settings;
   const identity = verifySignature({ method, path, query, headers }, secrets, Date.now());
@@ -67,7 +67,7 @@ async function respond(request: Request, path: string, queryText: string): Promi
   demand(Buffer.byteLength(key) <= LIMITS.keyBytes, "KeyTooLongError");
   if (["PUT", "POST"].includes(method)) checkKey(key);
   demand(identity !== undefined || (key !== "" && publicBuckets.has(bucket)), "AccessDenied");
-  const call = { store, request, bucket, key, query, identity };
+  const call = { store, request, bucket, key, query, requestId, identity };
   const feature = identity === undefined || bucket === "" ? undefined : await buckets.featureResponse(call);
   if (feature !== undefined) return feature;
   const name = operationOf(call);

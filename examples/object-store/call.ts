@@ -21,6 +21,7 @@ export interface Call {
   /** Empty if the request is for the bucket. */
   key: string;
   query: URLSearchParams;
+  requestId: string;
   /** Undefined if everybody may do this. */
   identity: Identity | undefined;
 }

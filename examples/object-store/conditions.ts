@@ -48,7 +48,7 @@ export interface Deletion {
 /** What a DeleteObjects asks for. @throws S3Error MalformedXML, also for elements whose meaning is unknown */
 export function deletionsOf(document: XmlElement): Deletion[] {
   const objects = childrenOf(document, "Object");
-  demand(objects.length > 0 && objects.length <= LIMITS.deleted, "MalformedXML");
+  demand(objects.length > 0 && objects.length <= LIMITS.listed, "MalformedXML");
   return objects.map(({ children }) => {
     const values = new Map(children.map(({ name, text }) => [name, text]));
     const [etag, size, modified] = ["ETag", "Size", "LastModifiedTime"].map((name) => values.get(name));

@@ -18,9 +18,7 @@ export class Metadata {
     return new Metadata(database);
   }
 
-  close(): Promise<void> {
-    return this.database.close();
-  }
+  readonly close = (): Promise<void> => this.database.close();
 
   private async rows<T>(statement: Statement): Promise<T[]> {
     return (await this.database.read(statement)).map((row) => fromRow(row) as T);
@@ -65,11 +63,11 @@ export class Metadata {
       WHERE bucket = ${bucket} AND key >= ${from} ${until(to)} ORDER BY key LIMIT ${limit}`);
   }
 
-  /** Puts an object in place of the one before, whose files are dropped. */
-  async putObject(bucket: string, object: StoredObject, condition: PutCondition): Promise<void> {
-    const version = randomUUID();
+  /** Puts an object in place of the one before, whose files are dropped. @param request its id */
+  async putObject(bucket: string, object: StoredObject, condition: PutCondition, request: string): Promise<void> {
+    const version = `${request} ${randomUUID()}`;
     const statements = [
-      ...checkPut(bucket, object.key, condition),
+      ...checkPut(bucket, object.key, condition, `${request} `),
       dropFiles(objectSql(sql`version`, bucket, object.key), object.modified),
       ...object.segments.map(({ file }) => insertFile(file, version)),
       replaceObject(bucket, object, version),
@@ -139,7 +137,7 @@ export class Metadata {
       WHERE id = ${id} AND revision = ${revision} AND result IS NULL RETURNING id`;
     const statements: Statement[] = [
       { ...complete, rows: 1, otherwise: "OperationAborted" },
-      ...checkPut(bucket, object.key, condition),
+      ...checkPut(bucket, object.key, condition, version),
       dropFiles(objectSql(sql`version`, bucket, object.key), object.modified),
       ...unused.map((number) => dropFiles(sql`${owners} AND number = ${number}`, object.modified)),
       sql`UPDATE files SET owner = ${version} WHERE dropped IS NULL AND owner IN (${owners})`,
@@ -191,12 +189,25 @@ function objectSql(columns: Statement, bucket: string, key: string): Statement {
   return sql`SELECT ${columns} FROM objects WHERE bucket = ${bucket} AND key = ${key}`;
 }
 
-function checkPut(bucket: string, key: string, condition: PutCondition): Statement[] {
+/**
+ * If an instance is killed before it responds, the balancer sends the request again: then the condition held, and the object is what the
+ * first try has put.
+ *
+ * @param own how the versions of this request begin.
+ */
+function checkPut(bucket: string, key: string, condition: PutCondition, own: string): Statement[] {
   if (condition === undefined) return [];
+  const isOwn = sql`substr(version, 1, ${own.length}) = ${own}`;
   const found = objectSql(sql`etag`, bucket, key);
   const otherwise: ErrorCode = "PreconditionFailed";
-  if (condition === "absent") return [{ ...found, rows: 0, otherwise }];
-  return [{ ...(condition.etag === "*" ? found : sql`${found} AND etag = ${condition.etag}`), rows: 1, otherwise }];
+  if (condition === "absent") return [{ ...sql`${found} AND NOT (${isOwn})`, rows: 0, otherwise }];
+  return [
+    {
+      ...(condition.etag === "*" ? found : sql`${found} AND (etag = ${condition.etag} OR ${isOwn})`),
+      rows: 1,
+      otherwise,
+    },
+  ];
 }
 
 /** Finds an object that differs: nothing does from what is not stated, which is NULL. */

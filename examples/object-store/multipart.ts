@@ -89,10 +89,8 @@ export async function copyPart(call: Call): Promise<Response> {
   return xmlResponse("CopyPartResult", content);
 }
 
-function partChecksum(upload: Upload, checksum: string | undefined): Fields {
-  const algorithm = upload.fields[ALGORITHM_FIELD];
-  return algorithm && checksum ? { [`Checksum${algorithm}`]: checksum } : {};
-}
+const partChecksum = ({ fields }: Upload, checksum: string | undefined): Fields =>
+  checksum === undefined ? {} : { [`Checksum${fields[ALGORITHM_FIELD]}`]: checksum };
 
 export async function completeUpload(call: Call): Promise<Response> {
   const { store, request } = call;

@@ -74,7 +74,7 @@ export async function putObject(call: Call): Promise<Response> {
   if (body.checksums.size > 0) checksums["x-amz-checksum-type"] = "FULL_OBJECT";
   const content = { size: segment.size, etag: body.md5, segments: [segment], fields: { ...fields, ...checksums } };
   const object = { key, modified: Date.now(), ...content };
-  await commit(call, [segment], () => store.metadata.putObject(bucket, object, condition));
+  await commit(call, [segment], () => store.metadata.putObject(bucket, object, condition, call.requestId));
   return new Response(null, { headers: { etag: `"${body.md5}"`, ...checksums } });
 }
 
@@ -107,7 +107,7 @@ export async function copyObject(call: Call): Promise<Response> {
   const segments = await store.files.link(source.segments);
   const modified = Date.now();
   const object = { ...source, key, modified, segments, fields };
-  await commit(call, segments, () => store.metadata.putObject(bucket, object, condition));
+  await commit(call, segments, () => store.metadata.putObject(bucket, object, condition, call.requestId));
   const content = { LastModified: isoTime(modified), ETag: `"${source.etag}"`, ...checksumElements(fields) };
   return xmlResponse("CopyObjectResult", content);
 }

@@ -88,7 +88,7 @@ const VALUES: Record<string, [values: RegExp, code: ErrorCode]> = {
 };
 
 /** @throws S3Error if there is no such operation, or the store lacks what is asked of it */
-export function operationOf({ request, bucket, key, query }: Omit<Call, "store" | "identity">): string {
+export function operationOf({ request, bucket, key, query }: Omit<Call, "store" | "requestId" | "identity">): string {
   const { method, headers } = request;
   const has = (name: string) => headers.has(name) || query.has(name);
   const table = bucket === "" ? OF_SERVICE : key === "" ? OF_BUCKET : OF_OBJECT;

@@ -11,8 +11,8 @@ export const LIMITS = {
   parts: 10_000,
   /** A list of 10,000 parts with their checksums, or of 1,000 keys to delete. */
   xmlBytes: 4 << 20,
+  /** In one response, or by one DeleteObjects. */
   listed: 1000,
-  deleted: 1000,
 };
 
 export type Settings = ReturnType<typeof readSettings>;

@@ -6,6 +6,8 @@ import { decodeUri, encodePath, encodeUri } from "./uri.ts";
 const ALGORITHM = "AWS4-HMAC-SHA256";
 const MAX_SKEW_MS = 15 * 60_000;
 const MAX_EXPIRES_S = 7 * 86_400;
+export const hashOf = (text: string, encoding: "utf8" | "latin1" = "utf8") =>
+  createHash("sha256").update(text, encoding).digest("hex");
 const EMPTY_HASH = hashOf("");
 export const UNSIGNED = "UNSIGNED-PAYLOAD";
 
@@ -151,7 +153,3 @@ const isSame = (right: string, given: string) =>
   given.length === right.length && timingSafeEqual(Buffer.from(given, "latin1"), Buffer.from(right, "latin1"));
 
 const hmac = (key: Buffer, text: string) => createHmac("sha256", key).update(text).digest();
-
-export function hashOf(text: string, encoding: "utf8" | "latin1" = "utf8"): string {
-  return createHash("sha256").update(text, encoding).digest("hex");
-}

@@ -2,9 +2,8 @@
 import { S3Error } from "./errors.ts";
 
 /** Encodes all but `A-Z a-z 0-9 - _ . ~`, as signatures need it. */
-export function encodeUri(text: string): string {
-  return encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
-}
+export const encodeUri = (text: string) =>
+  encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /** Encodes a key, whose slashes stay. */
 export const encodePath = (text: string) => encodeUri(text).replaceAll("%2F", "/");

@@ -1,11 +1,11 @@
-/** One gigabyte up and down with the memory that it costs, beside another server, and the end of a very large object. */
-import { execFile, spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+/** One gigabyte up and down with the memory that it costs, and the end of a very large object. */
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
-import { endsWithProgram, freePort, rssMB, verdict, wait } from "../support.mjs";
-import { S3, valuesOf } from "./client.mjs";
+import { rssMB, verdict } from "../support.mjs";
+import { valuesOf } from "./client.mjs";
 import { startStore } from "./store.mjs";
 
 const execute = promisify(execFile);
@@ -16,7 +16,6 @@ const MAX_RANGE_MS = 50;
 
 export async function largePart({ runtime, hasPostgres, megabytes }) {
   const folder = mkdtempSync(path.join(process.env.STORE_SOAK_FOLDER ?? tmpdir(), "paceline-large-"));
-  const file = path.join(folder, "large.bin");
   const store = await startStore({ runtime, instances: 1, hasPostgres });
   const s3 = store.client({ timeoutMs: 300_000 });
   try {
@@ -37,7 +36,6 @@ export async function largePart({ runtime, hasPostgres, megabytes }) {
       const rise = most.get(name) - rss;
       verdict(rise < MAX_RISE_MB, `RSS of the ${name} rises from ${rss.toFixed(0)} MB by ${rise.toFixed(1)} MB`);
     }
-    await besides(folder, file, megabytes);
     await veryLarge(s3, megabytes);
   } finally {
     s3.close();
@@ -59,36 +57,6 @@ async function transfer({ port, client }, key, folder, bytes) {
   const down = bytes / MB / (await seconds(url("GET")));
   s3.close();
   return { up, down };
-}
-
-/** `rclone serve s3`, which rclone has since 1.65; before that `rclone serve webdav`, which at least takes and sends the same bytes. */
-async function besides(folder, file, megabytes) {
-  if (spawnSync("sh", ["-c", "command -v rclone"]).status !== 0)
-    return void process.stdout.write("rclone is not installed\n");
-  const hasS3 = spawnSync("rclone", ["serve", "s3", "--help"]).stdout?.includes("--auth-key");
-  const port = await freePort();
-  const served = path.join(folder, "rclone");
-  mkdirSync(path.join(served, "large"), { recursive: true });
-  const auth = hasS3 ? ["--auth-key", "access,secret"] : [];
-  const kind = hasS3 ? "s3" : "webdav";
-  const args = ["serve", kind, served, "--addr", `127.0.0.1:${port}`, ...auth, "--config", "/dev/null"];
-  const child = endsWithProgram(spawn("rclone", args, { stdio: "ignore" }));
-  try {
-    await wait(1500);
-    const s3 = new S3({ port, accessKey: "access", secret: "secret" });
-    const path_ = (method) => (hasS3 ? s3.presign(method, "/large/large.bin") : "/large/large.bin");
-    const seconds = async (...more) =>
-      Number((await execute("curl", ["-sf", "-o", "/dev/null", "-w", "%{time_total}", ...more])).stdout);
-    const url = (method) => `http://127.0.0.1:${port}${path_(method)}`;
-    const up = megabytes / (await seconds("-T", file, url("PUT")));
-    const down = megabytes / (await seconds(url("GET")));
-    process.stdout.write(
-      `rclone serve ${kind}: put ${up.toFixed(0)} MB/s, get ${down.toFixed(0)} MB/s (without fsync)\n`,
-    );
-    s3.close();
-  } finally {
-    child.kill("SIGTERM");
-  }
 }
 
 /** Ten copies of one object as the parts of another: no byte of them is written again. */

@@ -16,7 +16,7 @@ const NAME = "店 🎉 shop";
 describe.each(RUNTIMES)("on %s", (runtime) => {
   const once = testOnce(runtime);
 
-  const options = { runtime, app: APP, config: { name: NAME, orphanGraceMs: 500 } };
+  const options = { runtime, app: APP, config: { name: NAME } };
 
   function top(project: Project, size: Partial<ScreenOptions> = {}, ...args: string[]): Screen {
     const env = { ...process.env, PACELINE_RUNTIME: runtime };
@@ -107,7 +107,8 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
   });
 
   once("says that the supervisor is gone, and is there again when it is back", async () => {
-    const project = await startFleet(options);
+    // An instance that starts waits no longer than that for its supervisor either, on a busy machine too.
+    const project = await startFleet({ ...options, config: { ...options.config, orphanGraceMs: 4000 } });
     const screen = top(project);
     const { pid } = await screen.sees(/^▸web\.1 +ready/m).then(() => project.status());
     signal(pid, "SIGKILL");

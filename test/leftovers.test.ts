@@ -133,7 +133,7 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
     expect((await project.cli(["stop"])).code).toBe(0);
     expect(left(second)).toEqual([]);
 
-    project.writeConfig({ orphanGraceMs: 500 });
+    project.writeConfig({ orphanGraceMs: 4000 });
     await project.start();
     const third = await started();
     await killSupervisor();

@@ -77,7 +77,7 @@ export function fleet(pools: PoolConfig[], more: Partial<FleetConfig> = {}): Fle
     agentCheck: null,
     user: null,
     restartSupervisor: false,
-    orphanGraceMs: 2000,
+    orphanGraceMs: 20_000,
     log: { maxFileBytes: 1 << 20, maxFiles: 2, maxTotalBytes: 2 << 20 },
     balancer: {
       processes: 1,

@@ -1,10 +1,11 @@
 /** A fleet that root starts and another user runs. */
-import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { askControl, PACELINE, Project, RUNTIMES } from "./support/fleet.js";
+import { freePort } from "./support/ports.js";
 import { hasEnded, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
@@ -95,6 +96,17 @@ test("another user cannot start it, and a program that the user may not run is n
   ]);
   const mine = await run(PACELINE, ["start"], start);
   expect([mine.code, mine.output]).toEqual([1, expect.stringContaining("run belongs to www-data, from a start with")]);
+
+  // Certificates are ordered later, as the user.
+  const key = join(project.folder, "eab");
+  writeFileSync(key, "AAAA\n", { mode: 0o600 });
+  const automatic = { names: ["a.test"], externalAccount: { keyId: "a", key: { file: "eab" } } };
+  project.writeConfig({ listen: [`https://127.0.0.1:${await freePort()}`], tls: { automatic } });
+  const ordering = await project.startDetached();
+  expect([ordering.code, ordering.output]).toEqual([
+    1,
+    expect.stringContaining(`nobody cannot read ${key}, which is needed to order certificates`),
+  ]);
 });
 
 test("root and a balancer start the killed supervisor of another user again, and root stops what it left", async (context) => {

@@ -135,6 +135,15 @@ describe.each(SETUPS)("compression on %s over %s", (runtime, protocol) => {
     third.destroy();
   });
 
+  // The lane has no trailers.
+  it.runIf(protocol === "http1")("keeps trailers", async () => {
+    const head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+    await serve(respondEach(`${head}5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n`));
+    const { received } = await exchangeRaw(balancer.port, ask("TE: trailers\r\nConnection: TE, close\r\n"));
+    expect(readable(received)).toBe("hello");
+    expect(received.endsWith("\r\n0\r\nX-Sum: 1\r\n\r\n")).toBe(true);
+  });
+
   it("waits for a slow reader, and sends everything", async () => {
     // Hexadecimal digits shrink to half: more than the sockets hold.
     const text = randomBytes(3_000_000).toString("hex");

@@ -11,14 +11,12 @@ from collections import deque
 from time import monotonic
 
 from . import exits, leftovers
+from .channel_socket import ChannelSocket, hello
 from .output import log
 
-CHANNEL_VERSION = 1
-MAX_LINE_BYTES = 1 << 20
 # While more than this is unsent, reports are skipped; later reports contain the same totals.
 MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10
 WELCOME_TIMEOUT_S = 10
-RETRY_S = 0.25
 LOOK_EVERY_MS = 1000
 # How often an idle process wakes up.
 ASLEEP_LOOK_EVERY_S = 60
@@ -27,42 +25,17 @@ FINAL_REPORT_TIMEOUT_S = 2
 CUT_TIMEOUT_S = 2
 
 
-def hello(identity, role, phase, **more):
-    """The first message on each connection."""
-    return {
-        "type": "hello",
-        "channelVersion": CHANNEL_VERSION,
-        "token": identity.token,
-        "role": role,
-        "pool": identity.pool,
-        "name": identity.name,
-        "attempt": identity.attempt,
-        "generation": identity.generation,
-        "pid": os.getpid(),
-        "runtime": "python %d.%d.%d" % sys.version_info[:3],
-        "phase": phase,
-        **({"version": identity.spec["version"]} if "version" in identity.spec else {}),
-        **more,
-    }
-
-
-class Channel:
+class Channel(ChannelSocket):
     """Says hello, receives messages, reports, and reconnects to the supervisor. Private members belong to its own thread."""
 
     def __init__(self, identity, counts, owner):
         """`owner` has `is_listening`, `on_drain_follows`, `on_leave`, `cut`, `deferred_stats`, `lost_work`, `connections` and `describe_overdue`."""
-        self._identity = identity
+        super().__init__(identity)
         self._counts = counts
         self._owner = owner
         # "starting", "ready" or "draining".
         self._phase = "starting"
-        self._socket = None
-        self._received = b""
-        self._waiting = bytearray()
-        # Deadlines: for the welcome, for the next connection attempt, and for serving without a supervisor. None if not active.
-        self._welcome_by = None
-        self._retry_at = None
-        self._orphan_at = None
+        # The deadline of a drain; None without one.
         self._drain_by = None
         self._is_closed = False
         self._is_cut = False
@@ -78,7 +51,6 @@ class Channel:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._poller = select.poll()
         self._poller.register(self._wake_read, select.POLLIN)
         # Reports.
         self._look_every_s = identity.spec.get("reportEveryMs", LOOK_EVERY_MS) / 1000
@@ -229,19 +201,6 @@ class Channel:
 
     # The connection.
 
-    def _connect(self):
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
-        self._received = b""
-        self._waiting.clear()
-        try:
-            self._socket.connect(self._identity.channel)
-        except OSError:
-            # A unix socket connects at once or fails.
-            self._lose(None)
-            return
-        self._say_hello()
-
     def _say_hello(self):
         identity = self._identity
         self._welcome_by = monotonic() + WELCOME_TIMEOUT_S
@@ -250,53 +209,8 @@ class Channel:
         if self._asked:
             self._wake()
 
-    def _say(self, text):
-        if self._socket is None:
-            return False
-        if len(self._waiting) > MAX_LINE_BYTES:
-            self._lose("the supervisor does not read")
-            return False
-        self._waiting += text.encode("utf-8", "backslashreplace") + b"\n"
-        self._write()
-        return self._socket is not None
-
-    def _write(self):
-        try:
-            while self._waiting:
-                del self._waiting[: self._socket.send(self._waiting)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._lose("the control channel was closed")
-            return
-        wanted = select.POLLIN | select.POLLOUT if self._waiting else select.POLLIN
-        self._poller.modify(self._socket, wanted)
-
     def _is_flushed(self):
         return self._is_closed or (self._socket is not None and not self._waiting)
-
-    def _on_socket(self, events):
-        if events & select.POLLOUT:
-            self._write()
-        if events & ~select.POLLOUT == 0 or self._socket is None:
-            return
-        try:
-            received = self._socket.recv(65_536)
-        except BlockingIOError:
-            return
-        except OSError:
-            received = b""
-        if not received:
-            self._lose("the control channel was closed")
-            return
-        *lines, self._received = (self._received + received).split(b"\n")
-        if len(self._received) > MAX_LINE_BYTES:
-            self._lose("the supervisor wrote a line that is too long")
-            return
-        for line in lines:
-            if self._socket is None:
-                return
-            self._hear(line)
 
     def _hear(self, line):
         try:
@@ -353,26 +267,6 @@ class Channel:
             self._phase = "ready"
             self._since = monotonic()
             self._look_at = self._since + self._look_every_s
-
-    def _lose(self, why):
-        if self._socket is None:
-            return
-        if why is not None:
-            log(f"{why}; trying again")
-        self._drop_socket()
-        now = monotonic()
-        if self._orphan_at is None:
-            self._orphan_at = now + self._identity.spec["orphanGraceMs"] / 1000
-        self._retry_at = now + RETRY_S
-
-    def _drop_socket(self):
-        try:
-            self._poller.unregister(self._socket)
-        except (KeyError, ValueError):
-            pass
-        self._socket.close()
-        self._socket = None
-        self._welcome_by = None
 
     def _close(self):
         """Closes the socket for good."""

@@ -9,7 +9,7 @@ import socket
 import sys
 
 from . import background, forks, instance, loaded
-from .channel import MAX_LINE_BYTES, hello
+from .channel_socket import MAX_LINE_BYTES, hello
 from .environment import take_environment
 from .errors import InstanceError
 from .output import log, log_error

@@ -17,12 +17,12 @@ export const PRICES = {
   "price: 4,000 connections without a request": price(4000, 8, 16, ({ port }) => connections(port, 4000, () => {})),
   "price: 4,000 connections over TLS without a request": price(
     4000,
+    24,
     32,
-    110,
     ({ tlsPort }) => connections(tlsPort, 4000, () => {}, { isSecure: true }),
     { isSecure: true },
   ),
-  "price: 2,000 requests in progress": price(2000, 16, 16, ({ port }) =>
+  "price: 2,000 requests in progress": price(2000, 12, 16, ({ port }) =>
     connections(port, 2000, (socket) => socket.write(get("/unread"))),
   ),
   "price: 1,000 requests of a program in progress": price(1000, 16, 16, ({ port }) =>

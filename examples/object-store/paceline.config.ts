@@ -16,7 +16,8 @@ if (!existsSync(keys)) {
 
 export default {
   name: "object-store",
-  balancer: { limits: { maxBodyBytes, upstreamResponseTimeoutMs: 300_000 } },
+  // A put that is sent again has the same id, so that it knows the object of its first try.
+  balancer: { requestId: true, limits: { maxBodyBytes, upstreamResponseTimeoutMs: 300_000 } },
   pools: {
     store: {
       app: "./app.ts",

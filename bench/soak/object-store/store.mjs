@@ -37,7 +37,7 @@ export async function startStore({ instances = 4, runtime = "bun", hasPostgres =
     runtime,
     ...(secure && { tls: secure.tls }),
     listen: [`127.0.0.1:${port}`, ...(secure ? [`https://127.0.0.1:${secure.port}`] : [])],
-    balancer: { runtime, limits: { ...limits, upstreamResponseTimeoutMs: 300_000 } },
+    balancer: { runtime, requestId: true, limits: { ...limits, upstreamResponseTimeoutMs: 300_000 } },
     minReadyMs: 200,
     pools: {
       store: {

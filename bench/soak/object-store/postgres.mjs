@@ -34,12 +34,15 @@ export async function startPostgres() {
   };
   const data = path.join(folder, "data");
   const stop = () => {
+    process.off("exit", stop);
     try {
       run("pg_ctl", "-D", data, "-m", "immediate", "stop");
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
   };
+  // Also if the program ends early.
+  process.once("exit", stop);
   run("initdb", "-D", data, "-U", "store", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync");
   // Nothing of it has to survive a loss of power.
   const port = await freePort();

@@ -4,6 +4,7 @@ import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/la
 import { expect, it, vi } from "vitest";
 import type { FileBody } from "../kinds/static/file-body.js";
 import { type BodyLane, BodySender } from "./body-sender.js";
+import { LaneOutput } from "./lane-output.js";
 
 function open(length: number, failsAt = Number.POSITIVE_INFINITY) {
   const file = {
@@ -135,4 +136,44 @@ it("gathers the blocks of a body that is always ready for a moment, and sends th
   } finally {
     vi.useRealTimers();
   }
+});
+
+it("sends a small body that was made while the lane was full before a turn of each of a thousand large ones", () => {
+  const LARGE_BYTES = 100_000;
+  /** The lane takes each write, but is blocked until the next. */
+  const written: number[] = [];
+  const socket = {
+    isBlocked: false,
+    write(bytes: Buffer) {
+      for (let at = 0; at < bytes.length; at += FRAME_HEADER_BYTES + bytes.readUIntLE(at, 3))
+        written.push(bytes.readUInt32LE(at + 4));
+      this.isBlocked = true;
+      return false;
+    },
+  };
+  const output = new LaneOutput(socket as never);
+  const body = (id: number, bytes: number) => {
+    const sender = new BodySender(output, { id, onBodyEnd: () => {}, failed: () => {} }, 1 << 20, bytes);
+    sender.sendAll(Buffer.alloc(bytes));
+  };
+  const drain = () => {
+    socket.isBlocked = false;
+    output.flush();
+  };
+  for (let id = 1; id <= 1000; id++) body(id, LARGE_BYTES);
+  drain();
+  const before = written.length;
+  body(2000, 13);
+  body(2001, 13);
+  drain();
+  drain();
+  // A turn of a large one after each.
+  expect(written.slice(before, before + 4).map((id) => id >= 2000)).toEqual([true, false, true, false]);
+  // Small ones without end leave the large ones their turns.
+  for (let id = 3000; id < 4000; id++) body(id, 13);
+  drain();
+  expect(written.slice(before).filter((id) => id >= 2000).length).toBeLessThan(written.length - before);
+  // Everything arrives, in the end.
+  for (let turn = 0; turn < 2000; turn++) drain();
+  expect(new Set(written).size).toBe(2002);
 });

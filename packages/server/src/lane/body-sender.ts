@@ -158,6 +158,13 @@ export class BodySender implements BlockWriter {
     if (this.pending !== undefined || this.file !== undefined) this.lane.queue(this);
   }
 
+  /** Whether it has little to send. */
+  get isShort(): boolean {
+    const { pending, file } = this;
+    const left = file?.remaining ?? (pending === undefined ? 0 : pending.length - this.sent);
+    return left <= SMALL_BODY_BYTES;
+  }
+
   /** Sends queued bytes up to one turn's share; returns false if nothing more can be sent now. */
   sendSome(): boolean {
     this.sendGathered();

@@ -23,6 +23,9 @@ export class LaneOutput implements BodyLane {
   private readonly unannounced: Unannounced[] = [];
   /** Senders with bytes to send; the next one to write is first. */
   private readonly queued: BodySender[] = [];
+  /** The same with little to send, which is not behind a turn of each of a thousand large bodies: every other turn is theirs. */
+  private readonly short: BodySender[] = [];
+  private isShortNext = true;
   private isFlushDue = false;
   private flushedAtMs = 0;
   private isEnded = false;
@@ -55,8 +58,7 @@ export class LaneOutput implements BodyLane {
 
   queue(sender: BodySender): void {
     if (sender.isQueued) return;
-    sender.isQueued = true;
-    this.queued.push(sender);
+    this.line(sender);
     this.flushSoon();
   }
 
@@ -97,17 +99,29 @@ export class LaneOutput implements BodyLane {
       const isTaken = socket.write(frames.bytes.subarray(0, frames.length));
       frames.clear(!isTaken);
       if (!isTaken) return false;
-      if (this.queued.length === 0) return true;
+      if (this.queued.length + this.short.length === 0) return true;
     }
+  }
+
+  private line(sender: BodySender): void {
+    sender.isQueued = true;
+    (sender.isShort ? this.short : this.queued).push(sender);
   }
 
   /** Lets each sender send a piece while there is room. */
   private takeTurns(): void {
-    const { queued, socket, frames } = this;
-    while (queued.length > 0 && !socket.isBlocked && frames.length < FULL_BYTES) {
-      const sender = queued.shift() as BodySender;
-      if (sender.sendSome()) queued.push(sender);
+    const { socket, frames } = this;
+    while (!socket.isBlocked && frames.length < FULL_BYTES) {
+      const sender = this.takeNext();
+      if (sender === undefined) return;
+      if (sender.sendSome()) this.line(sender);
       else sender.isQueued = false;
     }
+  }
+
+  private takeNext(): BodySender | undefined {
+    const { queued, short } = this;
+    this.isShortNext = queued.length === 0 || (short.length > 0 && !this.isShortNext);
+    return (this.isShortNext ? short : queued).shift();
   }
 }

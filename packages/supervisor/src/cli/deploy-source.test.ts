@@ -4,6 +4,7 @@ import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { makeFolder } from "../../test/support.js";
+import { findSource } from "../config/find.js";
 import { loadFleet } from "../config/load.js";
 import { SourceInForce } from "./deploy-source.js";
 
@@ -14,7 +15,8 @@ async function shop() {
     const place = join(folder, "releases", `${release}`);
     mkdirSync(place, { recursive: true });
     writeFileSync(join(place, "app.mjs"), "export default () => new Response();\n");
-    const config = { app: "./app.mjs", listen: "unix:shop.sock", env: { RELEASE: `${release}` } };
+    const name = release === 2 ? { name: "other" } : {};
+    const config = { ...name, app: "./app.mjs", listen: "unix:shop.sock", env: { RELEASE: `${release}` } };
     writeFileSync(join(place, "paceline.config.json"), JSON.stringify(config));
   }
   const current = join(folder, "current");
@@ -49,7 +51,7 @@ test("a deployed release is what reloads read, until the fleet's own path leads 
   const loaded = await inForce.load({ dir: join(folder, "releases/2"), envFile: join(folder, "next.env") }, "fleet");
   if (!loaded.ok) throw new Error(loaded.problems.join());
   expect(loaded.config).toMatchObject({ name: "fleet", listen: config.listen });
-  expect(loaded.note).toBe(`the release's name ${config.name} is ignored: the fleet stays fleet`);
+  expect(loaded.note).toBe("the release's name other is ignored: the fleet stays fleet");
   expect(loaded.config.pools[0]).toMatchObject({ env: { RELEASE: "2", COLOUR: "red" } });
   // Not before it is in service.
   expect(await releaseOf()).toEqual({ RELEASE: "1" });
@@ -64,8 +66,10 @@ test("a deployed release is what reloads read, until the fleet's own path leads 
   // Without a release a deploy reads what a reload reads, with further variables; a look changes nothing.
   const same = await inForce.peekRelease({ envFile: join(folder, "next.env") }, "fleet");
   expect(same).toMatchObject({ ok: true, config: { pools: [{ env: { RELEASE: "1", COLOUR: "red" } }] } });
+  // A release that names nothing has no name to ignore.
   expect(await inForce.peekRelease({ dir: join(folder, "releases/3") }, "fleet")).toMatchObject({
     config: { pools: [{ env: { RELEASE: "3" } }] },
+    note: undefined,
   });
   inForce.set(loaded.former);
   expect(put).toHaveLength(1);
@@ -106,6 +110,33 @@ test("what is no regular file is neither opened as a release nor as its config, 
   pipe("next/app.mjs");
   writeFileSync(join(folder, "next/paceline.config.json"), '{ "app": "./app.mjs" }');
   expect(await problems({ dir: join(folder, "next") })).toEqual(noFile);
+});
+
+test("what has a config's name but is no file, or no config at all, never makes a release run with the defaults", async () => {
+  const { folder, inForce } = await shop();
+  const release = join(folder, "next");
+  const file = join(release, "paceline.config.json");
+  mkdirSync(release);
+  writeFileSync(join(release, "app.mjs"), "export default () => new Response();\n");
+  const problems = async () => {
+    const loaded = await inForce.load({ dir: release }, "fleet");
+    return loaded.ok ? undefined : loaded.problems;
+  };
+  const why = `has no paceline.config.json, and without it would run with the defaults: add it, as in ${folder}/current`;
+  expect(await problems()).toEqual([`${release}: ${why}`]);
+  const link = `${file}: is a symbolic link that leads to no file`;
+  for (const [target, message] of [
+    ["../shared/paceline.config.json", link],
+    ["paceline.config.json", link],
+    [folder, `${file}: is a folder, and not a config file`],
+  ] as const) {
+    symlinkSync(target, file);
+    expect(await problems()).toEqual([message]);
+    expect(() => findSource(release, "/")).toThrow(message);
+    rmSync(file);
+  }
+  writeFileSync(join(release, "paceline.toml"), 'app = "./app.mjs"\n');
+  expect(await problems()).toBeUndefined();
 });
 
 test("a config that is being loaded is given up when nobody wants it any more", async () => {

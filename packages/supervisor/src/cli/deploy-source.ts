@@ -1,6 +1,14 @@
 /** Which source a reload reads: the fleet's own, or that of the last deploy until the fleet's own path leads elsewhere. */
 import type { FleetSource } from "../config/find.js";
-import { deploySource, type LoadedFleet, type LoadRequest, loadFleet, ownFolderOf, pinSource } from "../config/load.js";
+import {
+  defaultName,
+  deploySource,
+  type LoadedFleet,
+  type LoadRequest,
+  loadFleet,
+  ownFolderOf,
+  pinSource,
+} from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { DeployRequest } from "../control/api.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
@@ -68,7 +76,8 @@ export class SourceInForce implements DeploySource {
     if (!("fleet" in loaded)) return loaded;
     const { fleet } = named(loaded, name);
     const other = loaded.fleet.config.name;
-    const note = other === name ? undefined : `the release's name ${other} is ignored: the fleet stays ${name}`;
+    const isNamed = other !== name && other !== defaultName(this.own());
+    const note = !isNamed ? undefined : `the release's name ${other} is ignored: the fleet stays ${name}`;
     return { ok: true as const, config: fleet.config, fleet, deployed, former, note };
   }
 

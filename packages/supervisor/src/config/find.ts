@@ -1,5 +1,5 @@
 /** Finds the source of a fleet: a config file, an app module, or a folder with one. Has hints for Python files. */
-import { readdirSync, type Stats, statSync } from "node:fs";
+import { lstatSync, readdirSync, type Stats, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { readRegularFile } from "@paceline/wire";
 import { ConfigError } from "./problems.js";
@@ -127,9 +127,7 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
     throw new ConfigError([{ file: path, path: [], message }]);
   }
   const file = findConfigFile(path);
-  if (file !== undefined && kindOf(file) === "other")
-    throw new ConfigError([{ file, path: [], message: "is not a regular file" }]);
-  if (file !== undefined) return { kind: "config", file };
+  if (file !== undefined) return configSource(file);
   const other = findOtherConfig(path);
   if (other !== undefined) {
     const message = `is not read: a config file is named ${CONFIG_FILE_NAMES.join(", ")}`;
@@ -148,10 +146,26 @@ function hintOnFolder(path: string, target = "."): string {
   return has("index.html") ? `; to serve its files: paceline start --static ${target}` : "";
 }
 
-/** Returns what is named as the config file of `folder`, or undefined. */
+/** Returns what is named as the config file of `folder`, also if it is no file, or undefined. */
 export function findConfigFile(folder: string): string | undefined {
-  const paths = CONFIG_FILE_NAMES.map((name) => join(folder, name));
-  return paths.find((path) => ["file", "other"].includes(kindOf(path)));
+  return CONFIG_FILE_NAMES.map((name) => join(folder, name)).find(hasEntry);
+}
+
+/** Whether the folder of `path` has such an entry, also a symbolic link that leads nowhere. */
+export function hasEntry(path: string): boolean {
+  return statOf(path, lstatSync) !== undefined;
+}
+
+/** Returns the source for an entry with the name of a config. @throws ConfigError if it is no file, rather than do without a config */
+export function configSource(file: string): FleetSource {
+  const kind = kindOf(file);
+  if (kind === "file") return { kind: "config", file };
+  const what = {
+    nothing: "is a symbolic link that leads to no file",
+    folder: "is a folder, and not a config file",
+    other: "is not a regular file",
+  };
+  throw new ConfigError([{ file, path: [], message: what[kind] }]);
 }
 
 /** A config by its name, but in a format, or with an ending, that is not read. */
@@ -204,9 +218,9 @@ export function kindOf(path: string): "file" | "folder" | "nothing" | "other" {
 /** Of paths that lead nowhere: through a file, through a link that leads to itself, or too long. */
 const LEADS_NOWHERE = new Set(["ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
 
-function statOf(path: string): Stats | undefined {
+function statOf(path: string, stat: typeof statSync | typeof lstatSync = statSync): Stats | undefined {
   try {
-    return statSync(path, { throwIfNoEntry: false });
+    return stat(path, { throwIfNoEntry: false });
   } catch (error) {
     if (LEADS_NOWHERE.has((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw error;

@@ -10,9 +10,11 @@ import { builtFile } from "../package.js";
 import { forRuntime, inheritable, ownRuntimeCommand, type Runtimes, spawnProblem } from "../runtime/runtimes.js";
 import type { LoadTask, Overrides } from "./compose.js";
 import {
+  configSource,
   type FleetSource,
   fapwsSource,
   findSource,
+  hasEntry,
   isData,
   kindOf,
   placeOf,
@@ -95,7 +97,7 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   const { own = source, envFile, dir = cwd } = request;
   const release = pinned(folderOf(source, dir));
   const listenDir = outsideReleases(folderOf(own, cwd));
-  const name = nameOf(own);
+  const name = defaultName(own);
   const { CREDENTIALS_DIRECTORY } = environment;
   const credentialsDir = CREDENTIALS_DIRECTORY && resolve(release, CREDENTIALS_DIRECTORY);
   const task = {
@@ -137,6 +139,7 @@ export function deploySource(own: FleetSource, { dir, config }: { dir?: string; 
   if (dir === undefined) return pinSource(again(own));
   switch (own.kind) {
     case "config":
+      return pinSource(configOfRelease(own.file, dir));
     case "app":
       return pinSource(findSource(dir, "/"));
     case "static":
@@ -153,6 +156,16 @@ export function deploySource(own: FleetSource, { dir, config }: { dir?: string; 
     default:
       return own satisfies never;
   }
+}
+
+/** Returns the config of a release: of the name that a reload will read, or another one. @throws ConfigError if it has none */
+function configOfRelease(own: string, dir: string): FleetSource {
+  const file = join(dir, basename(own));
+  if (hasEntry(file)) return configSource(file);
+  const source = findSource(dir, "/");
+  if (source.kind === "config") return source;
+  const message = `has no ${basename(own)}, and without it would run with the defaults: add it, as in ${dirname(own)}`;
+  throw new ConfigError([{ file: dir, path: [], message }]);
 }
 
 /** Returns a config file that appeared in the folder after the fleet was started without one. Reloads ignore it. */
@@ -219,7 +232,8 @@ function pinned(path: string): string {
   }
 }
 
-function nameOf(source: FleetSource): string {
+/** Returns the name of a fleet whose configuration gives it none. */
+export function defaultName(source: FleetSource): string {
   return nameOfFolder("folder" in source ? source.folder : dirname(placeOf(source)));
 }
 

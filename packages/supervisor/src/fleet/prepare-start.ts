@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { attempt } from "@paceline/wire/proc";
-import { CONFIG_FILE_NAMES, findConfigFile, kindOf } from "../config/find.js";
+import { CONFIG_FILE_NAMES, kindOf } from "../config/find.js";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
 import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, sourceOf } from "../config/load.js";
@@ -130,8 +130,10 @@ function missingConfigs(request: LoadRequest): string[] {
     return [];
   const path = resolve(cwd, target ?? ".");
   if (kindOf(path) === "nothing") return [path];
-  const isWithout = kindOf(path) === "folder" && findConfigFile(path) === undefined;
-  return isWithout ? CONFIG_FILE_NAMES.map((name) => join(path, name)) : [];
+  if (kindOf(path) !== "folder") return [];
+  // A symbolic link that leads nowhere is no config either.
+  const files = CONFIG_FILE_NAMES.map((name) => join(path, name));
+  return files.every((file) => kindOf(file) === "nothing") ? files : [];
 }
 
 /** Longer values are recorded as their hash. */

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { passes, responseFieldsThatPass } from "../http1/forward-policy.js";
 import { RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
-import { type CodingRule, matchTag, putCoding, putVary, verdictOf } from "./coded-head.js";
+import { type CodingRule, matchTag, putCoding, putVary, variesUnsent, verdictOf } from "./coded-head.js";
 
 const RULE: CodingRule = {
   codings: ["zstd", "br", "gzip"],
@@ -136,12 +136,11 @@ describe("a request", () => {
     expect(said(response(`${HTML}\r\nSet-Cookie: a=b`), request(`${ACCEPT}\r\nCookie: a=b`), rule)).toBe("gzip");
   });
 
-  it("that refuses a body as it is gets a coding, whatever the type and length, but for an empty body", () => {
+  it("that refuses a body as it is gets no coding that others would not get, so that no other response has to vary", () => {
     const refusing = request("Accept-Encoding: gzip, identity;q=0");
-    expect(said(response("Content-Type: image/png"), refusing)).toBe("gzip");
-    expect(said(response(`${HTML}\r\nContent-Length: 1`), refusing)).toBe("gzip");
-    expect(said(response(`${HTML}\r\nContent-Length: 0`), refusing)).toBe("untouched");
-    expect(said(response("Content-Type: image/png"), request("Accept-Encoding: identity;q=0"))).toBe("untouched");
+    expect(said(response(HTML), refusing)).toBe("gzip");
+    expect(said(response("Content-Type: image/png"), refusing)).toBe("untouched");
+    expect(said(response(`${HTML}\r\nContent-Length: 1`), refusing)).toBe("untouched");
   });
 
   it("never gets a coding that is not allowed, or that it has not named", () => {
@@ -210,4 +209,15 @@ it.each<[string, string, string]>([
   const head = response(etag, "304 Not Modified");
   matchTag(head, request(`If-None-Match: ${asked}`));
   expect(linesOf(head)).toEqual([expected]);
+});
+
+it.each<[string, boolean]>([
+  ['ETag: "a"', true],
+  [HTML, true],
+  ["Content-Type: image/png", false],
+  ["Content-Encoding: br", false],
+  ["Cache-Control: no-transform", false],
+  ["Content-Digest: sha-256=:AA==:", false],
+])("a 304 with %s varies like its 200: %s", (fields, expected) => {
+  expect(variesUnsent(response(fields, "304 Not Modified"), RULE)).toBe(expected);
 });

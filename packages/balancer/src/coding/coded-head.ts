@@ -104,9 +104,8 @@ export function verdictOf(
   const accepted = new AcceptedCodings(asked.get("accept-encoding") ?? "");
   const order = response.contentLength < 0 ? STREAM_ORDER : WHOLE_ORDER;
   const [coding] = accepted.best(order.filter((each) => rule.codings.includes(each)));
-  const isWorthIt = rule.isCompressible(mediaTypeOf(has.get("content-type") ?? "")) && !isShort(response, rule);
-  if (!isWorthIt && (coding === undefined || !accepted.refusesIdentity || response.contentLength === 0))
-    return undefined;
+  // Nor for a client that refuses the body as it is: all others would need a Vary on every response.
+  if (!rule.isCompressible(mediaTypeOf(has.get("content-type") ?? "")) || isShort(response, rule)) return undefined;
   // A client of HTTP/1.0 needs a length, or the end of its connection, to see that the body is whole.
   if (coding === undefined || !hasRoom || asked.has("range") || request.minorVersion === 0) return PLAIN;
   const isPersonal =
@@ -150,6 +149,14 @@ export function putVary(head: ResponseHead): void {
   if (vary === undefined) return;
   drop(head.fields, "vary");
   add(head, `Vary: ${vary}\r\n`);
+}
+
+/** Whether the 200 that a 304 stands for says that it varies (RFC 9110 §15.4.5). A 304 rarely has the type; without, it may be any. */
+export function variesUnsent(response: ResponseHead, { isCompressible }: CodingRule): boolean {
+  const has = valuesOf(response.fields, RESPONSE_NAMES);
+  if (has.has("content-encoding") || ABOUT_THE_BYTES.some((name) => has.has(name))) return false;
+  const type = has.get("content-type");
+  return (type === undefined || isCompressible(mediaTypeOf(type))) && !forbidsTransform(has.get("cache-control") ?? "");
 }
 
 /**

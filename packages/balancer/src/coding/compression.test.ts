@@ -114,6 +114,16 @@ describe("a pool's compression", () => {
     expect(second?.write(Buffer.from("a"), 0, 1)).toHaveLength(0);
   });
 
+  it("says on a 304, too, that the response varies", () => {
+    const head = new ResponseHead();
+    const bytes = Buffer.from('HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n');
+    head.parse(bytes, 0, bytes.length, false);
+    expect(apply(new Compression(RULE, () => {}), "gzip", head)).toEqual({
+      body: undefined,
+      added: "Vary: Accept-Encoding\r\n",
+    });
+  });
+
   it("counts what comes out, and flushes only if something was written", () => {
     const { body } = apply(new Compression(RULE, () => {}));
     const text = Buffer.from("..hello..");

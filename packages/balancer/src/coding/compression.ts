@@ -3,7 +3,7 @@ import type { CompressRule } from "@paceline/wire";
 import { type Coding, isCompressibleType } from "@paceline/wire/content-coding";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import { type CodingRule, matchTag, putCoding, putVary, verdictOf } from "./coded-head.js";
+import { type CodingRule, matchTag, putCoding, putVary, variesUnsent, verdictOf } from "./coded-head.js";
 import { COMPRESSORS, type Compressor, type Operation, workingCodings } from "./compressors.js";
 
 const NOTHING = new Uint8Array(0);
@@ -39,6 +39,7 @@ export class Compression {
   apply(head: ResponseHead, request: RequestHead, hasCertificate: boolean): CodedBody | undefined {
     if (head.status === 304) {
       matchTag(head, request);
+      if (variesUnsent(head, this.rule)) putVary(head);
       return undefined;
     }
     const verdict = verdictOf(head, request, this.rule, { hasCertificate, hasRoom: this.running < this.maxStreams });

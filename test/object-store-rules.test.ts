@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { placeOf } from "../examples/object-store/app.ts";
 import { ChunkedBody, checkTrailers } from "../examples/object-store/aws-chunked.ts";
-import { readToken } from "../examples/object-store/buckets.ts";
+import { isBucketName, readToken } from "../examples/object-store/buckets.ts";
 import { ALGORITHMS, compositeChecksum, digestOf, fullChecksum, isCrc } from "../examples/object-store/checksums.ts";
 import {
   checkConditions,
@@ -601,6 +601,15 @@ describe("requests", () => {
 
 test.each(["", "null", '["x"]', '{"AK":5}', '{"AK":""}', "{}", '"AK"'])("the keys %j are refused", (text) => {
   expect(() => secretsOf(text, "keys.json")).toThrow(/^keys.json must have the form/);
+});
+
+test.each([
+  ["abc a.b-c 1bucket 1.2.3.4a", true],
+  ["ab Abc a..b -ab ab- a_b 1.2.3.4", false],
+  // S3 keeps these for itself.
+  ["xn--abc sthree-a amzn-s3-demo-a a-s3alias a--ol-s3 a.mrap a--x-s3 a--table-s3", false],
+])("the names of buckets: %s", (names, isGood) => {
+  for (const name of names.split(" ")) expect([name, isBucketName(name)]).toEqual([name, isGood]);
 });
 
 test("the keys of the store", () => {

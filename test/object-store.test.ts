@@ -1,6 +1,6 @@
 /** `examples/object-store` as its README starts it: four instances, a signed client, and the Debian clients that are installed. */
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -29,6 +29,8 @@ interface Started {
 async function startStore(runtime: RuntimeName, env: NodeJS.ProcessEnv): Promise<Started> {
   const folder = mkdtempSync(join(tmpdir(), "pl-store-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  // As an earlier version left them.
+  for (const end of ["", "-wal", "-shm"]) writeFileSync(join(folder, `store.sqlite${end}`), "", { mode: 0o644 });
   const ages = { STORE_SWEEP_EVERY_MS: "300", STORE_ORPHAN_AGE_MS: "60000", STORE_DROPPED_AGE_MS: "1" };
   const project = await startExample("object-store", runtime, { STORE_FOLDER: folder, ...ages, ...env });
   const [[accessKey, secret] = ["", ""]] = Object.entries(
@@ -308,6 +310,9 @@ describe("on bun, with SQLite", () => {
     const store = await startStore("bun", { STORE_PUBLIC: "public" });
     const { s3, project } = store;
     await worksThrough(store);
+    const database = readdirSync(store.folder).filter((name) => name.startsWith("store.sqlite"));
+    expect(database.sort()).toEqual(["", "-shm", "-wal", ".reserve"].map((end) => `store.sqlite${end}`));
+    for (const name of database) expect([name, statSync(join(store.folder, name)).mode & 0o777]).toEqual([name, 0o600]);
 
     // Who may do what.
     await s3.request("PUT", "/public");
@@ -315,18 +320,26 @@ describe("on bun, with SQLite", () => {
     for (const bucket of ["public", "private"]) {
       await s3.request("PUT", `/${bucket}/page.html`, { body: "<p>hello", headers: { "content-type": "text/html" } });
     }
-    const open = await s3.send("GET", "/public/page.html", { range: "bytes=3-" });
+    const anybody = (fields: object, query = "") => s3.send("GET", `/public/page.html${query}`, { ...fields });
+    const open = await anybody({ range: "bytes=3-" });
     expect([open.status, open.text, open.headers["content-type"]]).toEqual([206, "hello", "text/html"]);
-    expect(open.headers["x-accel-redirect"]).toBeUndefined();
+    // Their validators are those of signed requests.
+    const { etag, "last-modified": modified } = (await s3.request("HEAD", "/public/page.html")).headers;
+    const [same, other] = [{ "if-none-match": etag }, { "if-match": '"other"' }];
+    expect(open.headers).toMatchObject({ etag, "last-modified": modified });
+    expect([codeOf(await anybody({ "if-match": etag })), codeOf(await anybody(same))]).toEqual(["200", "304"]);
+    expect(codeOf(await anybody(other))).toBe("412 PreconditionFailed");
+    expect(codeOf(await anybody({ range: "bytes=99-" }))).toBe("416 InvalidRange");
+    expect(codeOf(await anybody({}, "?response-content-type=text/plain"))).toBe("400 InvalidRequest");
     expect(codeOf(await s3.send("GET", "/private/page.html"))).toBe("403 AccessDenied");
     expect(codeOf(await s3.send("GET", "/public"))).toBe("403 AccessDenied");
     expect(codeOf(await s3.send("PUT", "/public/page.html", {}, Buffer.from("x")))).toBe("403 AccessDenied");
     expect((await s3.send("GET", s3.presign("GET", "/private/page.html"))).text).toBe("<p>hello");
     const late = { now: new Date(Date.now() - 3_600_000), expires: 60 };
     expect(codeOf(await s3.send("GET", s3.presign("GET", "/private/page.html", late)))).toBe("403 AccessDenied");
-    const other = new S3({ port: project.port, accessKey: store.keys.accessKey, secret: "wrong" });
-    onTestFinished(() => other.close());
-    expect(codeOf(await other.request("GET", "/private/page.html"))).toBe("403 SignatureDoesNotMatch");
+    const stranger = new S3({ port: project.port, accessKey: store.keys.accessKey, secret: "wrong" });
+    onTestFinished(() => stranger.close());
+    expect(codeOf(await stranger.request("GET", "/private/page.html"))).toBe("403 SignatureDoesNotMatch");
     const host = `private.localhost:${project.port}`;
     expect((await s3.request("GET", "/page.html", { host })).text).toBe("<p>hello");
 

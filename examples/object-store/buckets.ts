@@ -15,9 +15,16 @@ export async function listBuckets({ store }: Call): Promise<Response> {
   return xmlResponse("ListAllMyBucketsResult", { Owner: OWNER, Buckets: { Bucket } });
 }
 
+/** Beginnings and ends of names that S3 keeps for itself. */
+const RESERVED = /^(?:xn--|sthree-|amzn-s3-demo-)|(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$/;
+
+export function isBucketName(name: string): boolean {
+  const isGood = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(name) && !/\.\.|^(?:\d+\.){3}\d+$/.test(name);
+  return isGood && !RESERVED.test(name);
+}
+
 export async function createBucket({ store, bucket }: Call): Promise<Response> {
-  const isGood = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) && !/\.\.|^(?:\d+\.){3}\d+$/.test(bucket);
-  if (!isGood) throw new S3Error("InvalidBucketName");
+  demand(isBucketName(bucket), "InvalidBucketName");
   await store.metadata.createBucket(bucket, Date.now());
   return new Response(null, { headers: { location: `/${bucket}` } });
 }

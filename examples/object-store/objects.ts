@@ -25,14 +25,8 @@ export async function getObject(call: Call): Promise<Response> {
   const { headers } = request;
   const object = await findObject(call, call.bucket, call.key);
   const { size, segments } = object;
-  const [first] = segments;
-  const isOneFile = segments.length === 1 && first !== undefined && !first.isSlice;
+  const isOneFile = segments.length === 1 && !segments[0]?.isSlice;
   const fields: Fields = { ...conditions.withoutChecksums(object.fields), "accept-ranges": "bytes" };
-  if (call.identity === undefined && isOneFile && store.settings.filesRoute && !fields["content-encoding"]) {
-    // For everybody: the static pool does the rest, and this instance is free.
-    fields["x-accel-redirect"] = store.settings.filesRoute + pathOf(first.file);
-    return new Response(null, { headers: fields });
-  }
   conditions.checkConditions(headers, object);
   const isRange = conditions.isRangeMeant(headers.get("if-range"), object);
   const range = isRange ? conditions.rangeOf(headers.get("range"), size) : undefined;

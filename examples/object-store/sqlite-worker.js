@@ -1,5 +1,5 @@
 /** Runs SQLite's statements in a thread of its own, with the driver that the runtime brings along. */
-import { rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, openSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 
 /** How long a transaction waits for those of other instances. */
@@ -9,11 +9,27 @@ const MAX_PREPARED = 200;
 const RESERVE_BYTES = 16 << 20;
 const RESERVE_EVERY_MS = 60_000;
 const reserve = `${workerData}.reserve`;
+/** Names of buckets and keys are for the owner alone, whatever the folder's mode is. */
+const PRIVATE = 0o600;
+
+/** Before SQLite opens it: SQLite gives the files beside a database that database's mode. */
+function keepPrivate(database) {
+  closeSync(openSync(database, "a", PRIVATE));
+  // Those of earlier versions.
+  for (const path of [database, `${database}-wal`, `${database}-shm`, reserve]) {
+    try {
+      if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, PRIVATE);
+    } catch (error) {
+      // The last instance that closes the database removes those beside it.
+      if (error.code !== "ENOENT") throw error;
+    }
+  }
+}
 
 function fillReserve() {
   if (statSync(reserve, { throwIfNoEntry: false })?.size === RESERVE_BYTES) return;
   try {
-    writeFileSync(reserve, Buffer.alloc(RESERVE_BYTES));
+    writeFileSync(reserve, Buffer.alloc(RESERVE_BYTES), { mode: PRIVATE });
   } catch {
     // The disk is still full.
     rmSync(reserve, { force: true });
@@ -29,6 +45,7 @@ async function open(path) {
   return new sqlite.DatabaseSync(path);
 }
 
+keepPrivate(workerData);
 const database = await open(workerData);
 // FULL: a commit is on the disk before it is acknowledged.
 for (const setting of [`busy_timeout = ${BUSY_MS}`, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"]) {

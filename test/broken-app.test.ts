@@ -1,7 +1,10 @@
 /** A broken app: its output is shown, and the old version continues. */
+import { spawn } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { findRuntimes } from "../packages/supervisor/dist/runtime/runtimes.js";
 import { HELLO, HELLO_BODY, saying, throwing } from "./support/apps.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
@@ -69,6 +72,27 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
       expect((await get(project.port)).body).toBe(HELLO_BODY);
     },
   );
+
+  test("that never listens: while it loads, the program of `paceline check` says what it waits for", async () => {
+    const project = await Project.make({ runtime, app: "setInterval(() => {}, 1000);" });
+    const program = fileURLToPath(
+      new URL("../packages/supervisor/dist/programs/load-only/load-only.js", import.meta.url),
+    );
+    const workload = JSON.stringify({ app: join(project.folder, "app.js") });
+    const child = spawn(findRuntimes()[runtime] as string, [program, workload, "200"], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    const said = await new Promise<string>((resolve) => {
+      let text = "";
+      child.stderr.setEncoding("utf8").on("data", (part) => {
+        text += part;
+        if (text.includes("listen()")) resolve(text);
+      });
+      child.once("exit", () => resolve(text));
+    });
+    child.kill("SIGKILL");
+    expect(said).toContain("still loading: its module exports no app, and has not called listen()\n");
+  });
 
   test("that a reload finds: the command fails with its error, the old instances serve on", async () => {
     const project = await startFleet({ runtime, app: HELLO });

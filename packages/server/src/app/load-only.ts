@@ -1,9 +1,38 @@
-/** Loads a pool's app and exits: `paceline check` runs this. */
+/** Loads a pool's app and exits: `paceline check` runs this. Arguments: the workload as JSON, and the time until it is killed. */
+import { lateAfterMs } from "@paceline/wire";
 import { ServerError } from "../shared/errors.js";
-import { loadWorkload, type Workload } from "./workload.js";
+import { HOOKS_ALONE } from "./load.js";
+import { loadWorkload, type Workload, waitText } from "./workload.js";
+
+const [, , workload = "{}", timeoutMs] = process.argv;
+let awaited = "";
+let isLate = false;
+
+const sayWait = () =>
+  void waitText(awaited).then(
+    // The line that `paceline check` looks for.
+    (text) => console.error(`still loading: ${text}`),
+    () => {},
+  );
+if (timeoutMs !== undefined)
+  setTimeout(
+    () => {
+      isLate = true;
+      if (awaited !== "") sayWait();
+    },
+    lateAfterMs(Number(timeoutMs)),
+  ).unref();
+
+const hooks = {
+  ...HOOKS_ALONE,
+  onWait: (next: string) => {
+    awaited = next;
+    if (isLate) sayWait();
+  },
+};
 
 // No top-level `await`: on Bun a waiting module keeps its process alive, even if nothing can happen.
-loadWorkload(JSON.parse(process.argv[2] ?? "{}") as Workload, true, true).then(
+loadWorkload(JSON.parse(workload) as Workload, true, true, hooks).then(
   // The app may have left timers or sockets open.
   () => process.exit(0),
   (error: unknown) => {

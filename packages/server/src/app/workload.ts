@@ -34,3 +34,10 @@ export async function loadWorkload(
   }
   throw new ServerError("usage", "there is nothing to run");
 }
+
+/** Returns what an app's start waits for, with the addresses it is connecting to. @param awaited see LoadHooks.onWait */
+export async function waitText(awaited: string): Promise<string> {
+  const { connectingOf } = await import("@paceline/wire/proc");
+  const places = connectingOf(process.pid);
+  return places.length === 0 ? awaited : `${awaited}; it is connecting to ${places.join(", ")}`;
+}

@@ -14,7 +14,7 @@ import {
   type UpstreamProtocol,
 } from "@paceline/wire";
 import type { AskedFor } from "../app/adopted-server.js";
-import { loadWorkload } from "../app/workload.js";
+import { loadWorkload, waitText } from "../app/workload.js";
 import type { RunningServer } from "../http1/running-server.js";
 import { prepareResponses } from "../lane/responses.js";
 import type { App } from "../shared/app.js";
@@ -222,9 +222,7 @@ class Instance {
   }
 
   private async reportLate(): Promise<void> {
-    const { connectingOf } = await import("@paceline/wire/proc");
-    const places = connectingOf(process.pid);
-    const message = `${this.awaited}${places.length === 0 ? "" : `; it is connecting to ${places.join(", ")}`}`;
+    const message = await waitText(this.awaited);
     if (this.phase === "starting") this.channel.send({ type: "fault", message });
   }
 

@@ -59,10 +59,21 @@ interface Position {
   column: number;
 }
 
-/** Returns an error in one line, with its place if known and not in the message. */
+/** Of an error that only counts others: Bun's of a module with several mistakes, and connections that failed. */
+const ONLY_COUNTS = /^AggregateError(?:: (?:\d+ errors building .*|All promises were rejected.*)?)?$/;
+
+/** Returns an error in one line, with its place if known and not in the message: the first line, and of several errors the first. */
 export function errorLine(error: unknown): string {
+  const text = `${error}`.trim().replace(/^(\w+:)\s+/, "$1 ");
+  const line = text.split("\n", 1)[0] as string;
+  const errors = error instanceof AggregateError ? error.errors : [];
+  if (errors.length > 0 && ONLY_COUNTS.test(line)) {
+    const more = errors.length === 1 ? "" : ` (and ${errors.length - 1} more)`;
+    // An aggregate may hold itself.
+    return `${errorLine(errors[0] === error ? line : errors[0])}${more}`;
+  }
   const place = positionOf(error);
-  return place === undefined ? `${error}` : `${error} at ${place.file}:${place.line}:${place.column}`;
+  return place === undefined ? line : `${line} at ${place.file}:${place.line}:${place.column}`;
 }
 
 function positionOf(error: unknown): Position | undefined {

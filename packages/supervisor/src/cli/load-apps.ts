@@ -1,6 +1,8 @@
 /** Loads the app of each pool in its own process for `paceline check`, to find errors that would occur on start. */
 import { spawn } from "node:child_process";
+import { errorLineOf } from "@paceline/wire/proc";
 import type { FleetConfig, PoolConfig } from "../core/model.js";
+import { remedyFor } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
 import { environmentOf, forRuntime, inheritable, type Runtimes, runtimeCommand } from "../runtime/runtimes.js";
@@ -25,33 +27,52 @@ export async function loadApps(
 ): Promise<LoadFailure[]> {
   const failures: LoadFailure[] = [];
   for (const pool of pools) {
-    const task = taskOf(pool, runtimes);
-    if (task === undefined) continue;
     const left = deadline === undefined ? pool.policy.readyTimeoutMs : Math.max(1, deadline - performance.now());
+    const task = taskOf(pool, runtimes, left);
+    if (task === undefined) continue;
     const { status, text } = await run(task, pool, left);
     if (status === 0) continue;
     if (status === "late" && deadline !== undefined) {
       throw new PacelineError("timeout", `${pool.name}: ${pool.source} did not load in time`);
     }
-    const lines = text.trimEnd().split("\n").slice(-LAST_LINES);
-    const late = `${pool.source} did not load within ${left / 1000} s (readyTimeoutMs)`;
-    failures.push({
-      pool: pool.name,
-      reason: status === "late" ? late : (lines.at(-1) ?? `${status}`),
-      lastLines: lines,
-    });
+    failures.push({ pool: pool.name, ...failureOf(pool, status, text, left) });
   }
   return failures;
 }
 
+/** With it begins what load-only.js says of an app that takes too long. */
+const STILL_LOADING = "still loading: ";
+
+/** Returns why an app did not load, in one line, and what it has written. @param status of its process, or `late` after `timeoutMs` */
+export function failureOf(
+  { source, workload }: Pick<PoolConfig, "source" | "workload">,
+  status: number | string | "late",
+  text: string,
+  timeoutMs: number,
+): { reason: string; lastLines: string[] } {
+  const lines = text.split("\n").filter((line) => line.trim() !== "");
+  const lastLines = lines.filter((line) => !line.startsWith(STILL_LOADING)).slice(-LAST_LINES);
+  if (status === "late") {
+    const waits = lines.findLast((line) => line.startsWith(STILL_LOADING))?.slice(STILL_LOADING.length);
+    const why = waits === undefined ? "" : `: ${waits}${remedyFor(workload as Record<string, unknown>)}`;
+    return { reason: `${source} did not load within ${timeoutMs / 1000} s (readyTimeoutMs)${why}`, lastLines };
+  }
+  const ended = typeof status === "number" ? `${source} ended with status ${status} while it loaded` : status;
+  return { reason: errorLineOf(lastLines) || ended, lastLines };
+}
+
 /** Returns the command line that loads the pool's app; undefined if there is nothing to load, as for a command. */
-function taskOf({ workload, launch, runtime }: PoolConfig, runtimes: Runtimes): [string, ...string[]] | undefined {
+function taskOf(
+  { workload, launch, runtime }: PoolConfig,
+  runtimes: Runtimes,
+  timeoutMs: number,
+): [string, ...string[]] | undefined {
   const json = JSON.stringify(workload);
   if (!("entry" in launch)) return [launch.command, ...launch.args, "--load-only", json];
   if (launch.entry !== "server") return undefined;
   const { bunfig } = launch;
   const { command, args } = runtimeCommand(runtimes, runtime, { entry: LOAD_ONLY, hasUserCode: true, bunfig });
-  return [command, ...args, json];
+  return [command, ...args, json, `${timeoutMs}`];
 }
 
 const LOAD_ONLY = builtFile("programs/load-only/load-only.js");

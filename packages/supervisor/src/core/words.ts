@@ -119,3 +119,11 @@ export function unreachableText(code: string | undefined): string | undefined {
       return undefined;
   }
 }
+
+/** What to do about a pool of this workload that was not ready in time; empty if only its reason tells. */
+export function remedyFor(workload: Record<string, unknown> | undefined): string {
+  if (workload === undefined) return "";
+  if ("command" in workload)
+    return "; let it listen on $PORT, or on {port} or {socket} in its arguments, or start it with --worker if it serves nothing";
+  return "app" in workload ? "; start it with --worker if it serves nothing" : "";
+}

@@ -2,19 +2,11 @@
 import type { OperationResult } from "../control/api.js";
 import { type Fleet, findSlot, occupants, processId, type Slot } from "../core/fleet.js";
 import type { ProcessPolicy } from "../core/model.js";
-import { NOT_READY } from "../core/words.js";
+import { NOT_READY, remedyFor } from "../core/words.js";
 import type { SlotBook } from "../processes/slot-book.js";
 
 /** A slot that was never ready counts as failed after this many failed starts in a row. */
 const HOPELESS_STARTS = 2;
-
-/** What to do about a pool of this workload that was not ready in time; empty if only its reason tells. */
-function remedyFor(workload: Record<string, unknown> | undefined): string {
-  if (workload === undefined) return "";
-  if ("command" in workload)
-    return "; let it listen on $PORT, or on {port} or {socket} in its arguments, or start it with --worker if it serves nothing";
-  return "app" in workload ? "; start it with --worker if it serves nothing" : "";
-}
 
 interface ReadinessOptions {
   /** Whether only the current processes count, not earlier ready ones. */

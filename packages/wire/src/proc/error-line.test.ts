@@ -35,6 +35,12 @@ test.each<[string, string, string]>([
     "error: Cannot find module './nope.js' from '/a.mjs'",
   ],
   [
+    "a module that was not found, with who required it",
+    "/a.js failed to load: Error: Cannot find module 'express'\nRequire stack:\n- /lib.js\n- /a.js",
+    "/a.js failed to load: Error: Cannot find module 'express'",
+  ],
+  ["a list that is the program's own", "wrong settings:\n- PORT", "- PORT"],
+  [
     "Python",
     'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\nValueError: no db',
     "ValueError: no db",

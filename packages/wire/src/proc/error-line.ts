@@ -16,11 +16,22 @@ const OURS = /the control channel was closed; trying again$/;
 
 /** Returns the error's own line, or the last meaningful line if there is none; at most 300 characters. */
 export function errorLineOf(lines: readonly string[]): string {
-  const said = lines.filter((line) => line.trim() !== "" && !TRAILER.test(line) && !OURS.test(line));
+  const said = withoutRequireStack(lines).filter(
+    (line) => line.trim() !== "" && !TRAILER.test(line) && !OURS.test(line),
+  );
   const last = said.at(-1);
   if (last === undefined) return "";
   const isDump = STACK.test(last) || lines.some((line) => TRAILER.test(line));
   return shorten(isDump ? (topError(said) ?? said.findLast((line) => !DUMP.test(line)) ?? last) : last);
+}
+
+/** Omits the modules that Node lists after a module that was not found. */
+function withoutRequireStack(lines: readonly string[]): string[] {
+  let isStack = false;
+  return lines.filter((line) => {
+    isStack = line === "Require stack:" || (isStack && line.startsWith("- "));
+    return !isStack;
+  });
 }
 
 /** Returns the error of the last dump. If that error has a cause, returns the outer error. */

@@ -203,6 +203,50 @@ test("a fleet that has stopped is not a lost connection", () => {
   expect(line).toMatch(/ shop · has stopped at \d\d:\d\d:\d\d, waiting for its start/);
 });
 
+test.each([
+  [
+    "an instance",
+    keys("enter"),
+    /shop › web\.1 · has stopped at /,
+    "the fleet has stopped; below is what was known last",
+  ],
+  [
+    "a pool",
+    keys("up", "enter"),
+    /shop › web · has stopped at /,
+    "the fleet has stopped; below is what was known last",
+  ],
+  [
+    "a log",
+    keys("l"),
+    /shop › log of web\.1 · has stopped at /,
+    "the fleet has stopped; paceline logs prints its log file",
+  ],
+  [
+    "the deaths",
+    keys("d"),
+    /shop › deaths · has stopped at /,
+    "the fleet has stopped; paceline deaths reads the reports",
+  ],
+  ["the deploy", keys("c"), /shop › deploy · has stopped at /, ""],
+])("of a stopped fleet the screen of %s says so, and what is unknown is not none", (_, pressed, first, says) => {
+  const stopped = { sequence: 9, at: 1_000, level: "info", subject: "paceline", message: "has stopped" } as const;
+  const events = { type: "events", events: [stopped], fresh: false } as const;
+  const loaded = { type: "deaths", deaths: [] } as const;
+  const lines = screen(after([shows(FLEET), loaded, events, { type: "lost", at: 2_000 }, ...pressed]), 120, 40);
+  expect(lines[0]).toMatch(first);
+  const all = lines.join("\n");
+  expect(all).toContain(says);
+  expect(all).not.toMatch(/follows|nothing unusual|\d\/\d ready|no process of this fleet|no output yet/);
+});
+
+test("deaths that are known stay on the screen of a stopped fleet", () => {
+  const deaths = { type: "deaths", deaths: [death(1, "web.1", "out of memory")] } as const;
+  const lines = screen(after([shows(FLEET), deaths, { type: "lost", at: 2_000 }, ...keys("d")]));
+  expect(lines[0]).toMatch(/shop › deaths · connection lost at /);
+  expect(lines.join("\n")).toMatch(/web\.1 +exit 1 /);
+});
+
 test("before the first status it connects", () => {
   expect(screen(after([]))[0]).toBe(" paceline · connecting …");
 });

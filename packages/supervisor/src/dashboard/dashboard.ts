@@ -87,8 +87,9 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
         : result;
 
     const loadDeaths = async () => {
-      const deaths = await new ControlClient({ socketPath, timeoutMs: DEATHS_TIMEOUT_MS }).deaths().catch(() => []);
-      dispatch({ type: "deaths", deaths }, true);
+      // What was known stays, if nobody responds.
+      const deaths = await new ControlClient({ socketPath, timeoutMs: DEATHS_TIMEOUT_MS }).deaths().catch(() => null);
+      if (deaths !== null) dispatch({ type: "deaths", deaths }, true);
     };
 
     const followLog = (name: string | null | undefined) => {

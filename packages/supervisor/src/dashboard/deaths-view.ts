@@ -4,12 +4,13 @@ import { clock, shortDuration } from "./format.js";
 import type { Model } from "./model.js";
 import { sectionTitle } from "./pane.js";
 import { clean, fit, fitLine, type Line, segment, truncate } from "./text.js";
-import { itemLine } from "./title.js";
+import { itemLine, lossOf } from "./title.js";
 
 const MOST_GROUPS = 6;
 
 /** Returns `height` lines without the last one of the screen. */
-export function deathsOfFleet({ status, deaths, at }: Model, width: number, height: number): Line[] {
+export function deathsOfFleet(model: Model, width: number, height: number): Line[] {
+  const { status, deaths, at } = model;
   const { list, selected, loaded } = deaths;
   const sum = (key: "lost" | "reassigned") => list.reduce((all, each) => all + each[key], 0);
   const what = `${list.length} kept, ${sum("lost")} requests lost, ${sum("reassigned")} sent to another instance`;
@@ -28,6 +29,9 @@ export function deathsOfFleet({ status, deaths, at }: Model, width: number, heig
     [],
   ];
   if (list.length === 0) {
+    const loss = lossOf(model);
+    if (loss !== null)
+      return [...lines, fitLine([segment(` ${loss}; paceline deaths reads the reports`, "dim")], width)];
     const text = loaded ? " no process of this fleet has died" : " …";
     return [...lines, fitLine([segment(text, loaded ? "good" : "dim")], width)];
   }

@@ -10,7 +10,7 @@ import { poolOf } from "./rows.js";
 import { attentionOf, figuresOf, type Subject, subjectOf } from "./subject.js";
 import { padLine } from "./table.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "./text.js";
-import { itemLine } from "./title.js";
+import { itemLine, lossOf } from "./title.js";
 
 /** Returns `height` lines without the last one of the screen. */
 export function detailOf(model: Model, width: number, height: number): Line[] {
@@ -19,8 +19,10 @@ export function detailOf(model: Model, width: number, height: number): Line[] {
   if (status === null || subject === null)
     return [fitLine([segment(` ${selected ?? "nothing"} is gone`, "warn")], width)];
   const lines: Line[] = [pathLine(status, subject, at, width)];
+  const loss = lossOf(model);
   const attention = attentionOf(model, subject);
-  lines.push(fitLine(attention.length === 0 ? [segment(` ${usualText(subject)}`, "dim")] : attention, width));
+  const said = loss !== null ? [segment(` ${loss}; below is what was known last`, "warn")] : attention;
+  lines.push(fitLine(said.length === 0 ? [segment(` ${usualText(subject)}`, "dim")] : said, width));
   const figures = figuresOf(model, subject);
   if (height >= 30 && width >= 100) {
     lines.push(...boxedGraphs(model, figures.slice(0, 3), width, 4), ...boxedGraphs(model, figures.slice(3), width, 4));
@@ -52,7 +54,7 @@ export function detailOf(model: Model, width: number, height: number): Line[] {
   const room = height - lines.length;
   if (room >= 2) {
     lines.push(sectionTitle(`log of ${subject.name}`, "l full log · / searches", width));
-    lines.push(...logLines({ ...log, scrolled: 0 }, width, room - 1, subject.name));
+    lines.push(...logLines({ ...log, scrolled: 0 }, width, room - 1, subject.name, loss));
   }
   return lines.slice(0, height).map((line) => fitLine(line, width));
 }

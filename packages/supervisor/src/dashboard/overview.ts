@@ -7,7 +7,7 @@ import { type Model, WIDE } from "./model.js";
 import { eventLines, logLines, sectionTitle } from "./pane.js";
 import { padLine, type Table, type TableRow, tableOf } from "./table.js";
 import { clean, fitLine, type Line, segment } from "./text.js";
-import { fleetFigures, titleLine } from "./title.js";
+import { fleetFigures, lossOf, titleLine } from "./title.js";
 
 /** The width of the pane with the selected row, and the least height for it. */
 const SIDE_WIDTH = 68;
@@ -150,7 +150,7 @@ function eventBlock(model: Model, position: string, left: number, width: number,
   if (side === 0) return fill(events, height);
   const log = [
     sectionTitle(`log of ${model.selected ?? ""}`, "l", side),
-    ...logLines(model.log, side, height - 1, model.selected).slice(-(height - 1)),
+    ...logLines(model.log, side, height - 1, model.selected, lossOf(model)).slice(-(height - 1)),
   ];
   return Array.from({ length: height }, (_, y) => [...padLine(events[y] ?? [], left), ...(log[y] ?? [])]);
 }

@@ -85,14 +85,22 @@ export function isFound({ text }: LogLine, search: string): boolean {
   return search !== "" && text.toLowerCase().includes(search.toLowerCase());
 }
 
-/** Returns the lines of a log that fit, up to the one that is scrolled to. */
-export function logLines(log: LogView, width: number, height: number, owner: string | null): Line[] {
+/** Returns the lines of a log that fit, up to the one that is scrolled to. `loss`: why no lines come, if none do. */
+export function logLines(
+  log: LogView,
+  width: number,
+  height: number,
+  owner: string | null,
+  loss: string | null,
+): Line[] {
   if (height <= 0) return [];
   const all = linesAtLevel(log);
   const end = all.length - Math.min(log.scrolled, Math.max(0, all.length - 1));
   const shown = all.slice(Math.max(0, end - height), end);
   if (shown.length === 0) {
-    const text = log.loaded ? (log.lines.length === 0 ? " no output yet" : ` none of ${log.lines.length} lines`) : " …";
+    const nothing =
+      loss !== null ? ` ${loss}; paceline logs prints its log file` : log.loaded ? " no output yet" : " …";
+    const text = log.lines.length === 0 ? nothing : ` none of ${log.lines.length} lines`;
     return [fitLine([segment(text, "dim")], width)];
   }
   const isOne = owner?.includes(".") === true && shown.every(({ name }) => name === owner);

@@ -40,7 +40,7 @@ function joined(items: readonly Item[], side: Item["side"]): Line {
 
 /** The fleet, what is wrong with it, and the time. */
 export function titleLine({ status, connection, at, paused, events }: Model, width: number): Line {
-  if (connection.state === "lost") return lostLine(status, connection.since, hasStopped(events), width);
+  if (connection.state === "lost") return lostLine({ status, connection, events }, "", width) ?? [];
   if (status === null) return fitLine([segment(" paceline", "bold"), segment(" · connecting …")], width);
   const instances = status.pools.flatMap((pool) => pool.instances);
   const wanted = status.pools.reduce((sum, pool) => sum + pool.wanted, 0);
@@ -74,9 +74,23 @@ export function titleLine({ status, connection, at, paused, events }: Model, wid
   );
 }
 
-function lostLine(status: Status | null, since: number, isStopped: boolean, width: number): Line {
-  const name = status === null ? "paceline" : truncate(clean(status.name), LONGEST_NAME);
-  const at = clock(since);
+/** Returns why nothing new comes: `the fleet has stopped`; null while the connection is up. */
+export function lossOf({ connection, events }: Pick<Model, "connection" | "events">): string | null {
+  if (connection.state !== "lost") return null;
+  return hasStopped(events) ? "the fleet has stopped" : "the connection is lost";
+}
+
+/** Returns the first line of a screen, about `subject`, of a fleet that has stopped or cannot be reached; null while it can. */
+export function lostLine(
+  { status, connection, events }: Pick<Model, "status" | "connection" | "events">,
+  subject: string,
+  width: number,
+): Line | null {
+  if (connection.state !== "lost") return null;
+  const isStopped = hasStopped(events);
+  const fleet = status === null ? "paceline" : truncate(clean(status.name), LONGEST_NAME);
+  const name = subject === "" ? fleet : `${fleet} › ${clean(subject)}`;
+  const at = clock(connection.since);
   const what = isStopped ? "has stopped" : "connection lost";
   const then = isStopped ? "waiting for its start" : "reconnecting";
   const texts = [

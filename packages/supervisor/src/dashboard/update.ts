@@ -78,7 +78,6 @@ function takeStatus(model: Model, given: Status, at: number): Step {
   const expired = model.notice?.until != null && model.notice.until <= at;
   const notice = expired ? null : model.notice;
   const hasDied = status.lastDeath !== null && status.lastDeath.id !== model.status?.lastDeath?.id;
-  const showsDeaths = model.view === "deaths" || model.view === "detail";
   return {
     model: settle({
       ...model,
@@ -87,7 +86,8 @@ function takeStatus(model: Model, given: Status, at: number): Step {
       scaling: reached ? null : scaling,
       notice: wasLost ? { text: "connected again", tone: "good", until: at + NOTICE_MS } : notice,
     }),
-    effects: hasDied && showsDeaths ? [{ type: "loadDeaths" }] : [],
+    // Also while no view shows them: after a stop nobody can be asked.
+    effects: hasDied ? [{ type: "loadDeaths" }] : [],
   };
 }
 

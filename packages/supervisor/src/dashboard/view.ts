@@ -11,7 +11,7 @@ import { fill, overviewOf, plainOf, type Screen } from "./overview.js";
 import { linesAtLevel, logLines } from "./pane.js";
 import { padLine } from "./table.js";
 import { cells, clean, fitLine, type Line, segment, widthOf } from "./text.js";
-import { itemLine } from "./title.js";
+import { itemLine, lossOf, lostLine } from "./title.js";
 
 export function view(model: Model): Line[] {
   return screenOf(model).lines;
@@ -33,20 +33,24 @@ export function screenOf(model: Model): Screen {
 
 function contentOf(model: Model, width: number, height: number): Screen {
   if (height <= 0) return { lines: [], names: [], head: null };
-  const plain = (lines: Line[]): Screen => ({ lines, names: [], head: null });
+  // The figures, states and counts of the usual first line would pass for those of now.
+  const plain = (lines: Line[], subject: string): Screen => {
+    const lost = lostLine(model, subject, width);
+    return { lines: lost === null ? lines : [lost, ...lines.slice(1)], names: [], head: null };
+  };
   switch (model.view) {
     case "overview":
       return overviewOf(model, width, height);
     case "detail":
-      return plain(detailOf(model, width, height));
+      return plain(detailOf(model, width, height), model.selected ?? "");
     case "log":
-      return plain(logOf(model, width, height));
+      return plain(logOf(model, width, height), `log of ${model.log.name ?? "all"}`);
     case "deaths":
-      return plain(deathsOfFleet(model, width, height));
+      return plain(deathsOfFleet(model, width, height), "deaths");
     case "canary":
-      return plain(canaryOf(model, width, height));
+      return plain(canaryOf(model, width, height), "deploy");
     case "help":
-      return plain(helpLines(model.ownership, width, height));
+      return { lines: helpLines(model.ownership, width, height), names: [], head: null };
     default:
       return model.view satisfies never;
   }
@@ -59,7 +63,8 @@ export function plainView(model: Model, width: number): Line[] {
 
 const LEVELS = { all: "all levels", warn: "warnings and errors", error: "errors" } as const;
 
-function logOf({ status, log, at }: Model, width: number, height: number): Line[] {
+function logOf(model: Model, width: number, height: number): Line[] {
+  const { status, log, at } = model;
   const { name, level, search, follows, scrolled } = log;
   const all = linesAtLevel(log).length;
   const found = search === "" ? "" : `“${clean(search)}”`;
@@ -81,6 +86,6 @@ function logOf({ status, log, at }: Model, width: number, height: number): Line[
       ],
       width,
     ),
-    ...logLines(log, width, height - 1, name),
+    ...logLines(log, width, height - 1, name, lossOf(model)),
   ];
 }

@@ -69,6 +69,8 @@ export class Compression {
 export class CodedBody {
   /** Bytes that came out. */
   bytes = 0;
+  /** Bytes that came in since the last flush was asked for, by whoever counts them. */
+  batchBytes = 0;
   /** Set if zlib has failed: the rest of the body is lost. */
   hasFailed = false;
   /** Whether something was written and not flushed. */
@@ -85,6 +87,7 @@ export class CodedBody {
   /** Returns what there is to send. */
   write(bytes: Uint8Array, start: number, end: number): Uint8Array {
     this.isPending = true;
+    this.batchBytes += end - start;
     return this.run(bytes.subarray(start, end), "more");
   }
 

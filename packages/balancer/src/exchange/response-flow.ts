@@ -1,4 +1,5 @@
 /** A response on its way to the client: direct, or through the spool so that limited concurrency is free earlier; compressed or not. */
+import { type CodedReader, codingShare } from "../coding/coding-share.js";
 import type { CodedBody, Compression } from "../coding/compression.js";
 import type { Downstream } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -15,12 +16,16 @@ export interface ResponseFlowOwner {
   abort(): void;
 }
 
-export class ResponseFlow implements BacklogOwner {
+export class ResponseFlow implements BacklogOwner, CodedReader {
   /** Set while the client does not keep up: the upstream is paused, or the rest is spooled. The deadline is the client's. */
   isClientBlocked = false;
   private backlog: Backlog | undefined;
   /** Compresses the body for the client; undefined if it stays as it is. */
   coded: CodedBody | undefined;
+  /** What its last read had to compress. */
+  batchBytes = 0;
+  /** The upstream, paused until there is time to compress more. */
+  private inLine: UpstreamStream | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -55,6 +60,7 @@ export class ResponseFlow implements BacklogOwner {
   /** Frees the compressor, and counts what it has sent. */
   dropCoding(outcome: { bodyBytes: number }): void {
     if (this.coded === undefined) return;
+    this.leaveLine();
     outcome.bodyBytes = this.coded.bytes;
     this.coded.close();
     this.coded = undefined;
@@ -71,6 +77,26 @@ export class ResponseFlow implements BacklogOwner {
 
   flush(stream: UpstreamStream | undefined, mayHold: boolean): void {
     if (!this.client.response.flush()) this.fallBehind(stream, mayHold);
+    if (this.coded !== undefined) this.shareCoding(this.coded, stream);
+  }
+
+  private shareCoding(coded: CodedBody, stream: UpstreamStream | undefined): void {
+    this.batchBytes = coded.batchBytes;
+    coded.batchBytes = 0;
+    if (codingShare.take(this) || stream === undefined || this.inLine !== undefined) return;
+    this.inLine = stream;
+    stream.pause(true);
+  }
+
+  onCodingTurn(): void {
+    const stream = this.inLine;
+    this.inLine = undefined;
+    if (this.backlog === undefined ? !this.isClientBlocked : !this.backlog.isPaused) stream?.resume();
+  }
+
+  private leaveLine(): void {
+    this.inLine = undefined;
+    codingShare.leave(this);
   }
 
   private fallBehind(stream: UpstreamStream | undefined, mayHold: boolean): void {
@@ -102,11 +128,12 @@ export class ResponseFlow implements BacklogOwner {
 
   resume(stream: UpstreamStream | undefined): void {
     if (this.backlog !== undefined) this.backlog.pump();
-    else stream?.resume();
+    else if (this.inLine === undefined) stream?.resume();
   }
 
   /** The upstream has finished; the client gets the rest from the spool. */
   leaveUpstream(): void {
+    this.leaveLine();
     this.backlog?.end();
   }
 
@@ -139,7 +166,7 @@ interface BacklogOwner {
 class Backlog implements SpooledBodyOwner {
   private readonly body: SpooledBody;
   /** Whether the upstream is paused. */
-  private isPaused = false;
+  isPaused = false;
 
   constructor(
     spool: Spool,

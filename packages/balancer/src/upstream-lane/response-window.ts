@@ -33,8 +33,9 @@ export class ResponseWindow {
     return this.used <= this.size;
   }
 
-  /** The client takes nothing. */
-  pause(): void {
+  /** The client takes nothing. @param staysSmall whether little should be in transit from now on */
+  pause(staysSmall = false): void {
+    if (staysSmall) this.isSlow = true;
     if (this.isPaused) return;
     this.isPaused = true;
     this.pausedAtMs = performance.now();

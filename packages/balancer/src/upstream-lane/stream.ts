@@ -203,8 +203,8 @@ export class LaneStream implements UpstreamStream {
     this.lane.cancel(this);
   }
 
-  pause(): void {
-    this.responseWindow.pause();
+  pause(staysSmall = false): void {
+    this.responseWindow.pause(staysSmall);
   }
 
   resume(): void {

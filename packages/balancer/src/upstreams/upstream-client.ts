@@ -83,7 +83,8 @@ export interface UpstreamStream extends AcknowledgingConnection {
   flush(): boolean;
   /** Abandons the response and notifies the upstream at once. No events follow. */
   cancel(): void;
-  pause(): void;
+  /** @param staysSmall whether little should be in transit from now on */
+  pause(staysSmall?: boolean): void;
   resume(): void;
 }
 

@@ -1,6 +1,6 @@
 /** All output of the commands: text for people, one JSON document, errors, and the exit status. */
 import type { OperationResult } from "../control/api.js";
-import { visible } from "../core/words.js";
+import { visible, visibleLine } from "../core/words.js";
 import { EXIT, type ExitStatus, exitStatusOfCode, PacelineError, StartError } from "../errors.js";
 import type { Failure } from "../fleet/supervisor-process.js";
 
@@ -41,7 +41,7 @@ export function printJson(value: unknown): void {
 }
 
 export function printError(text: string): void {
-  printForeign(`paceline: ${text}\n`);
+  process.stderr.write(`paceline: ${visible(text)}\n`);
 }
 
 /** Prints an operation's result and returns its exit status. */
@@ -72,11 +72,15 @@ export function failureOf(error: unknown): Failure {
   return { ok: false, code: isOfSystem ? code : "internal", message: describeUnforeseen(error) };
 }
 
+/** Codes whose messages have one line: a line break in them is that of a path or a name. */
+const OF_ONE_LINE = new Set(["usage", "cwd", "not-running", "orphaned", "denied", "rundir"]);
+
 /** Prints why a command failed and returns its exit status. */
 export function reportFailure(failure: Failure, json: boolean): ExitStatus {
   if (json) printJson(failure);
   else {
-    for (const line of failure.message.split("\n")) printError(line);
+    const { code, message } = failure;
+    for (const line of OF_ONE_LINE.has(code) ? [visibleLine(message)] : message.split("\n")) printError(line);
     for (const line of failure.lastLines ?? []) printForeign(`  | ${line}\n`);
   }
   return exitStatusOfCode(failure.code);

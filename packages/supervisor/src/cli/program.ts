@@ -97,11 +97,12 @@ function report(error: unknown, json: boolean, command: string | undefined): num
  * @throws PacelineError `usage`
  */
 function refuseEmpty(command: Command): void {
-  const refuse = (what: string) => {
-    throw new PacelineError("usage", `${command.name()}: ${what} is empty: name it, or leave it out`);
+  const refuse = (what: string, remedy = "name it, or leave it out") => {
+    throw new PacelineError("usage", `${command.name()}: ${what} is empty: ${remedy}`);
   };
   command.registeredArguments.forEach((argument, at) => {
-    if (!argument.variadic && command.args[at] === "") refuse(argument.name());
+    if (argument.variadic || command.args[at] !== "") return;
+    refuse(argument.name(), argument.required ? "it is needed" : undefined);
   });
   for (const option of command.options) {
     const value: unknown = command.getOptionValue(option.attributeName());

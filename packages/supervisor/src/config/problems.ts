@@ -1,5 +1,6 @@
 /** The problems of a configuration, collected in one error that people and programs can read. */
 import { relative } from "node:path";
+import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 
 /** One problem and its place. */
@@ -31,7 +32,7 @@ function formatProblem(problem: Problem, cwd: string = process.cwd()): string {
   if (problem.file !== undefined) {
     const seen = relative(cwd, problem.file);
     const file = seen === "" || seen.startsWith("..") ? problem.file : seen;
-    where.push([file, problem.line, problem.column].filter((part) => part !== undefined).join(":"));
+    where.push([visibleLine(file), problem.line, problem.column].filter((part) => part !== undefined).join(":"));
   }
   if (problem.path.length > 0) where.push(formatKeyPath(problem.path));
   return [...where, problem.message].join(": ");

@@ -17,15 +17,19 @@ const CI_SYSTEMS: readonly { actor: string; job(environment: Environment): strin
   { actor: "BUILD_USER_ID", job: ({ BUILD_URL }) => BUILD_URL },
 ];
 
+/** In characters; a longer head of a request would be refused. */
+const MAX_NAME = 200;
+const MAX_JOB = 400;
+
 export function callerOf(environment: Environment = process.env): Caller {
   const system = CI_SYSTEMS.find(({ actor, job }) => environment[actor] || job(environment));
-  const given = (text: string | undefined) => (text === undefined || text === "" ? null : text);
+  const given = (text: string | undefined, max = MAX_NAME) => text?.slice(0, max) || null;
   return {
     uid: process.getuid?.() ?? null,
     user: nameOf(process.getuid?.()),
     sudoUser: given(environment.SUDO_USER),
     actor: given(environment.PACELINE_ACTOR) ?? given(system && environment[system.actor]),
-    job: given(system?.job(environment)),
+    job: given(system?.job(environment), MAX_JOB),
     from: given(environment.SSH_CONNECTION?.split(" ")[0]),
     via: "command",
   };

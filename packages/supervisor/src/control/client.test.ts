@@ -1,4 +1,9 @@
-import { expect, test, vi } from "vitest";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { makeFolder } from "../../test/support.js";
+import { callerField, callerOf } from "./caller.js";
 import { ControlClient } from "./client.js";
 
 test("a deadline that has passed before the request is sent is no negative time, of which runtimes warn", async () => {
@@ -13,4 +18,23 @@ test("a deadline that has passed before the request is sent is no negative time,
   } finally {
     timers.mockRestore();
   }
+});
+
+test("a request whose head is too long is refused with a clear line, not taken for the end of the supervisor", async () => {
+  const socketPath = join(makeFolder(), "s.sock");
+  const server = createServer({ maxHeaderSize: 2_048 }, (_request, response) => response.end());
+  onTestFinished(() => void server.close());
+  await once(server.listen(socketPath), "listening");
+  const client = new ControlClient({ socketPath, timeoutMs: 10_000 });
+  for (const length of [3_000, 100_000]) {
+    const asked = client.document(`/v1/open-requests?name=${"x".repeat(length)}`);
+    await expect(asked).rejects.toMatchObject({ code: "invalid", message: expect.stringContaining("is too long") });
+  }
+});
+
+test("who asks is named in a bounded length, whatever the environment holds", () => {
+  const long = "\u{2603}".repeat(17_000);
+  const caller = callerOf({ PACELINE_ACTOR: long, SUDO_USER: long, CI_JOB_URL: long, SSH_CONNECTION: long });
+  expect(callerField(caller).length).toBeLessThan(10_000);
+  expect(callerOf({ PACELINE_ACTOR: "" })).toMatchObject({ actor: null, sudoUser: null, job: null });
 });

@@ -13,6 +13,8 @@ import type {
 } from "./api.js";
 import { CALLER_FIELD, callerField, callerOf } from "./caller.js";
 
+/** The longest path that a supervisor certainly reads beside the caller and the runtime's fields. */
+const MAX_PATH_BYTES = 4_096;
 /** The maximum length of a response or line, in bytes. */
 const MAX_RESPONSE_BYTES = 16 << 20;
 
@@ -122,6 +124,7 @@ export class ControlClient {
     signal?: AbortSignal,
     onChunk?: () => Promise<void> | void,
   ): Promise<void> {
+    if (path.length > MAX_PATH_BYTES) throw new PacelineError("invalid", TOO_LONG);
     // A stopped supervisor would do later what was asked of it now.
     await untilRunning(this.#supervisor, this.#deadline);
     const notRead = () => new PacelineError("lost", "it is not read any more");
@@ -153,6 +156,8 @@ export class ControlClient {
       }
       outgoing.on("error", (error: NodeJS.ErrnoException) => end(explain(error)));
       outgoing.on("response", (response) => {
+        // The runtime says this, without a line; the supervisor runs on.
+        if (HEAD_TOO_LARGE.has(response.statusCode ?? 0)) return end(new PacelineError("invalid", TOO_LONG));
         // Lines that are followed come when something happens.
         if (onChunk !== undefined) forget();
         readLines(response, onLine, onChunk).then(() => end(), end);
@@ -168,6 +173,9 @@ export class ControlClient {
     return watchSilence({ supervisor, ask, onSilent });
   }
 }
+
+const HEAD_TOO_LARGE = new Set([414, 431]);
+const TOO_LONG = "the supervisor was not asked: the request, such as a name in it, is too long";
 
 interface OperationLine {
   progress?: string;

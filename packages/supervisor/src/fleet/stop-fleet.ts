@@ -15,6 +15,8 @@ const END_POLL_MS = 10;
 const EXIT_TIMEOUT_MS = 3_000;
 /** Each round meets another supervisor that is killed, too. */
 const MAX_ROUNDS = 100;
+/** A supervisor that runs on loses the connection of one request at most. */
+const MAX_LOST = 3;
 
 /** Asks the supervisor of this control socket to stop its fleet. */
 type Ask = (controlSocket: string, timeoutMs: number | undefined) => Promise<OperationDone>;
@@ -26,6 +28,8 @@ type Ask = (controlSocket: string, timeoutMs: number | undefined) => Promise<Ope
  */
 export async function stopRest(runDir: string, ask: Ask, deadline = Number.POSITIVE_INFINITY): Promise<OperationDone> {
   const left = () => (deadline === Number.POSITIVE_INFINITY ? undefined : Math.max(1, deadline - performance.now()));
+  let asked: ProcessIdentity | undefined;
+  let lost = 0;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const { state, controlSocket } = await findSettledFleet({ runDir });
     if (state === "starting" || state === "upgrading") await findRunningFleet({ runDir });
@@ -39,7 +43,11 @@ export async function stopRest(runDir: string, ask: Ask, deadline = Number.POSIT
     } catch (error) {
       const isAnother = error instanceof PacelineError && error.code === "running";
       if (!isAnother && !isLoss(error)) throw error;
-      await supervisorGone(runDir);
+      const holder = await supervisorGone(runDir);
+      lost = holder !== undefined && holder.pid === asked?.pid ? lost + 1 : 1;
+      asked = holder;
+      if (holder !== undefined && lost >= MAX_LOST)
+        throw new PacelineError("failed", `the supervisor (pid ${holder.pid}) runs, but: ${(error as Error).message}`);
     }
   }
   throw new PacelineError("failed", "supervisors of the fleet start and are killed again and again");

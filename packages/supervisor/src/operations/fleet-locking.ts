@@ -65,7 +65,9 @@ export class FleetLocking {
     try {
       rmSync(this.path, { force: true });
     } catch (error) {
-      return { ok: false, code: "failed", message: `the fleet stays ${was}: ${(error as Error).message}` };
+      const { code, message } = error as NodeJS.ErrnoException;
+      const why = code === "ERR_FS_EISDIR" || code === "EISDIR" ? `${this.path} is a folder: remove it` : message;
+      return { ok: false, code: "failed", message: `the fleet stays ${was}: ${why}` };
     }
     this.lock = undefined;
     this.version = "";

@@ -74,9 +74,11 @@ function open(file: string): number {
     return openSync(file, "wx", 0o600);
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    throw new PacelineError("failed", code === "EEXIST" ? `${file} exists: name another file with --to` : message, {
-      cause,
-    });
+    const why: Record<string, string> = {
+      EEXIST: `${file} exists: name another file with --to`,
+      ENOENT: `${file} cannot be written: its folder does not exist`,
+    };
+    throw new PacelineError("failed", why[code ?? ""] ?? `${file} cannot be written: ${message}`, { cause });
   }
 }
 

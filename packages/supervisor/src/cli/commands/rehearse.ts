@@ -1,5 +1,5 @@
 /** `paceline rehearse`: starts the fleet on the side, does to it what happens to fleets, and says what does not hold. */
-import { readFileSync, statSync } from "node:fs";
+import { readRegularFile } from "@paceline/wire";
 import { InvalidArgumentError, Option } from "commander";
 import { PacelineError } from "../../errors.js";
 import type { PhaseName } from "../../rehearse/phases.js";
@@ -90,11 +90,8 @@ async function readReplayed(file: string) {
   const { readRecording } = await import("../../rehearse/recording.js");
   let text: string;
   try {
-    if (statSync(file).size > MAX_RECORDING_BYTES)
-      throw new PacelineError("usage", `--replay: ${file} is larger than ${MAX_RECORDING_BYTES >> 20} MiB`);
-    text = readFileSync(file, "utf8");
+    text = readRegularFile(file, { maxBytes: MAX_RECORDING_BYTES }).toString();
   } catch (error) {
-    if (error instanceof PacelineError) throw error;
     throw new PacelineError("usage", `--replay: ${(error as Error).message}`, { cause: error });
   }
   const read = readRecording(text, "localhost");

@@ -2,6 +2,7 @@
  * Collects the frames for one client during a turn, for one write. Between turns it has no buffer: all connections share the spare
  * ones. Pure: no sockets.
  */
+import { giveBack } from "@paceline/wire";
 import { copy } from "../http1/bytes.js";
 import {
   Flag,
@@ -183,4 +184,6 @@ function takeBuffer(needed: number): Uint8Array {
 function giveBuffer(bytes: Uint8Array): void {
   if (bytes.length === SMALL_BYTES && spareSmall.length < MAX_SPARE_SMALL) spareSmall.push(bytes);
   else if (bytes.length === LARGE_BYTES && spareLarge.length < MAX_SPARE_LARGE) spareLarge.push(bytes);
+  // Two hundred clients whose large responses arrive in one turn would leave twenty megabytes to the collector.
+  else giveBack(bytes);
 }

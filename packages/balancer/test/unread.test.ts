@@ -161,6 +161,7 @@ describe.concurrent.each(UNREAD)(
         );
         await balancer.hears(({ type }) => type === "notice");
         await readsTo(reader.bytesRead + 500_000);
+        expect((await balancer.reports(() => true)).errorsTotal).toBe(0);
       } finally {
         clearInterval(pace);
         for (const client of [reader, ...silent]) client.destroy();

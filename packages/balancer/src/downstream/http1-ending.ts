@@ -73,7 +73,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
 
   /** The client reads nothing, and others need the memory of its responses. */
   giveUnreadWay(): void {
-    if (this.state === "exchange") this.exchange.abort();
+    if (this.state === "exchange") this.exchange.abort("client-late");
     this.cut();
   }
 

@@ -75,8 +75,9 @@ export abstract class Http2Ending {
     this.leave(ErrorCode.NO_ERROR);
   }
 
+  /** The client reads nothing, and others need the memory of its responses, or it has read too little for long. */
   giveUnreadWay(): void {
-    for (const { exchange } of this.streams.values()) if (exchange.hasResponse) exchange.abort();
+    for (const { exchange } of this.streams.values()) if (exchange.hasResponse) exchange.abort("client-late");
     this.abort();
   }
 
@@ -142,7 +143,7 @@ export abstract class Http2Ending {
       case "open":
         if (now >= this.sendBy) {
           this.sendBy = this.slowReader?.lookAtPace(now, this.relay.limits.minBodyBytesPerSecond / 1000) ?? 0;
-          if (this.sendBy === 0) return this.abort();
+          if (this.sendBy === 0) return this.giveUnreadWay();
         }
         if (now >= this.settingsBy) return this.leave(ErrorCode.SETTINGS_TIMEOUT);
         if (now >= this.headBy) return this.leave(ErrorCode.ENHANCE_YOUR_CALM);

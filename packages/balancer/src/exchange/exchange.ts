@@ -7,7 +7,7 @@ import type { ResponseHead } from "../http1/response-head.js";
 import { FileRedirect, takeNamedFile } from "../routing/file-redirect.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
-import { CLIENT_CLOSED_REQUEST } from "./outcome.js";
+import { CLIENT_CLOSED_REQUEST, type Cut } from "./outcome.js";
 import { type OwnStatus, RequestSide } from "./request-side.js";
 import { mayHaveStarted } from "./retry.js";
 import * as State from "./states.js";
@@ -103,7 +103,7 @@ export class Exchange extends RequestSide {
 
   onResponseBatch(): void {
     if (this.state === State.IDLE) return;
-    if (this.flow.coded?.hasFailed === true) return this.abort();
+    if (this.flow.coded?.hasFailed === true) return this.abort("balancer");
     if (this.state === State.DISCARDING) {
       // Its body may be long, and nobody needs it.
       this.stream?.cancel();
@@ -126,7 +126,7 @@ export class Exchange extends RequestSide {
   onResponseEnd(): void {
     if (this.state === State.DISCARDING) return this.follow();
     if (this.flow.isBehind) return this.deliver();
-    if (!this.flow.endCoding()) return this.abort();
+    if (!this.flow.endCoding()) return this.abort("balancer");
     this.end();
     this.client.endResponse();
   }
@@ -152,7 +152,7 @@ export class Exchange extends RequestSide {
     this.releaseUpstream(loss);
     if (state === State.RESPONDING || state === State.TUNNEL) {
       this.outcome.noteLost(upstream, loss, "cut");
-      return this.abort();
+      return this.abort("instance-lost");
     }
     if (state === State.DISCARDING) return this.respond(502);
     const isBodyBuffered = this.body.canRepeat;
@@ -181,14 +181,14 @@ export class Exchange extends RequestSide {
     this.client.respond(status, status === 429 ? this.relay.rateLimits?.fields : undefined);
   }
 
-  abort(): void {
+  /** Cuts the response off, or fails the request if nothing of it was sent. */
+  abort(cut: Cut): void {
     const isTakenBack = this.client.response.takeBack();
-    if (this.state === State.RESPONDING && !this.flow.isClientBlocked)
-      this.outcome.noteLate(this.upstream, this.pool, isTakenBack ? "failed" : "cut");
-    if (isTakenBack) return this.respond(502);
+    if (cut === "instance-late") this.outcome.noteLate(this.upstream, this.pool, isTakenBack ? "failed" : "cut");
+    const status = this.outcome.cut(cut, this.upstream, isTakenBack, this.state === State.DELIVERING);
+    if (status === 502) return this.respond(status);
     this.stream?.cancel();
-    this.outcome.cut(this.state === State.DELIVERING);
-    this.end();
+    this.end(status);
     this.client.abort();
   }
 

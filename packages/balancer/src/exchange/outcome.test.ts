@@ -1,9 +1,9 @@
-/** What an instance's latency is: from sending the head of a request to the head of its response. */
-import { afterEach, expect, it, vi } from "vitest";
+/** What an instance's latency is, from sending the head of a request to the head of its response; and what a response that is cut off counts as. */
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Upstream } from "../upstreams/upstream.js";
-import { Outcome } from "./outcome.js";
+import { type Cut, Outcome } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import type { SavedHead } from "./saved-head.js";
 
@@ -40,4 +40,37 @@ it("neither the wait for an instance nor the body counts, and nothing is measure
     [30, true],
     [30, false],
   ]);
+});
+
+describe("a response that is cut off counts by who is at fault", () => {
+  /** What the access log says, and what counts for the fleet and for the instance; a 502 if nothing was sent is the balancer's own. */
+  it.each<[Cut, boolean, string, number[], string[]]>([
+    ["client-late", false, "client-late 200", [200], ["cut 200"]],
+    ["client-late", true, "client-late 499", [], ["abandoned"]],
+    ["idle", false, "whole 200", [200], ["cut 200"]],
+    ["instance-late", false, "instance-late 502", [502], ["502"]],
+    ["instance-late", true, "instance-late 502", [502], ["502"]],
+    ["instance-lost", false, "instance-lost 502", [502], ["502"]],
+    ["balancer", false, "refused 502", [502], ["cut 200"]],
+    ["balancer", true, "refused 502", [502], ["cut 200"]],
+  ])("%s, nothing sent: %s", (cut, isTakenBack, logged, ofFleet, ofInstance) => {
+    const [lines, fleet, instance] = [[] as string[], [] as number[], [] as string[]];
+    const relay = {
+      accessLog: {
+        request: (...[, , { outcome, status }]: [unknown, unknown, Outcome]) => lines.push(`${outcome} ${status}`),
+      },
+      counters: { inFlight: 0, answered: (status: number) => fleet.push(status) },
+    } as unknown as Relay;
+    const upstream = {
+      ...{ pace: { add: () => {} }, answered: (status: number) => instance.push(`${status}`) },
+      ...{ cutOff: (status: number) => instance.push(`cut ${status}`), abandoned: () => instance.push("abandoned") },
+    } as unknown as Upstream;
+    const outcome = new Outcome(relay, {} as SavedHead, {} as Peer);
+    outcome.begin();
+    outcome.found(upstream);
+    outcome.responded({ status: 200 } as ResponseHead);
+    const status = outcome.cut(cut, upstream, isTakenBack, false);
+    outcome.end(status === 502 ? 0 : status, upstream, undefined, "response");
+    expect([lines, fleet, instance]).toEqual([[logged], ofFleet, ofInstance]);
+  });
 });

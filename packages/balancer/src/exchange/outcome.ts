@@ -22,6 +22,34 @@ const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
   504: "instance-late",
 };
 
+/**
+ * Why a response is cut off. Whoever is at fault decides what is counted: a response that its client does not read, or a tunnel that
+ * is idle, has the status that was sent and says nothing about the instance; what the app or the balancer fails to complete is a 502,
+ * which counts for the instance only if it is the app's fault.
+ */
+export type Cut =
+  /** The client reads too slowly or nothing, or sends too little of its body. */
+  | "client-late"
+  /** Nothing moves in a tunnel. */
+  | "idle"
+  | "instance-late"
+  | "instance-lost"
+  /** The balancer cannot go on: no memory, no disk, a compressor that fails. */
+  | "balancer";
+
+interface CutRule {
+  readonly fault: "client" | "app" | "balancer";
+  readonly outcome: AccessOutcome;
+}
+
+const CUTS: Record<Cut, CutRule> = {
+  "client-late": { fault: "client", outcome: "client-late" },
+  idle: { fault: "client", outcome: "whole" },
+  "instance-late": { fault: "app", outcome: "instance-late" },
+  "instance-lost": { fault: "app", outcome: "instance-lost" },
+  balancer: { fault: "balancer", outcome: "refused" },
+};
+
 export class Outcome implements Finished {
   /** The status of the client's response; 0 before there is one, and after it was counted. */
   status = 0;
@@ -45,6 +73,8 @@ export class Outcome implements Finished {
   private readyAt = 0;
   /** The status that was counted while the client was still receiving the response. */
   private counted = 0;
+  /** Whether the instance is not to blame for the end, so that only the status of its response counts for it. */
+  private sparesInstance = false;
 
   constructor(
     private readonly relay: Relay,
@@ -57,6 +87,7 @@ export class Outcome implements Finished {
     this.foundAt = this.sentAt = this.firstByteAt = this.requestBytes = this.bodyBytes = this.retries = 0;
     this.handlerMicros = -1;
     this.outcome = "whole";
+    this.sparesInstance = false;
     this.relay.counters.inFlight++;
   }
 
@@ -107,17 +138,31 @@ export class Outcome implements Finished {
     this.bodyBytes = response.localBodyBytes(status);
   }
 
-  /** The response was cut off. @param isCounted whether it is counted already, as one that was delivered in part */
-  cut(isCounted: boolean): void {
-    if (this.outcome === "whole") this.outcome = "client-late";
+  /**
+   * The response is cut off. Returns the status of a response of which nothing was sent (`isTakenBack`); 0: part of it was sent.
+   * @param isCounted whether it is counted already, as one that was delivered in part
+   */
+  cut(cut: Cut, upstream: Upstream | undefined, isTakenBack: boolean, isCounted: boolean): 0 | 499 | 502 {
+    const { fault, outcome } = CUTS[cut];
+    if (this.outcome === "whole") this.outcome = outcome;
+    if (fault === "client" && isTakenBack) {
+      this.status = 0;
+      return CLIENT_CLOSED_REQUEST;
+    }
+    if (fault !== "app" && !isCounted) {
+      upstream?.cutOff(this.status);
+      this.sparesInstance = true;
+    }
+    if (fault === "client") return 0;
     if (!isCounted) this.status = 502;
+    return isTakenBack ? 502 : 0;
   }
 
   /** @param upstream the upstream that has finished the request */
   count(upstream: Upstream | undefined, tookMs = this.tookMs): void {
     const { status } = this;
     this.relay.counters.answered(status, tookMs, this.head.routeCounts, this.head.isRead);
-    upstream?.answered(status, tookMs, this.head);
+    if (!this.sparesInstance) upstream?.answered(status, tookMs, this.head);
     this.counted = status;
     this.status = 0;
   }

@@ -21,7 +21,7 @@ import {
 } from "../upstreams/upstream-client.js";
 import { Attempts, type AttemptsOwner } from "./attempts.js";
 import { isToBeCollected } from "./collected-body.js";
-import { Outcome } from "./outcome.js";
+import { type Cut, Outcome } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import { RequestBody, type RequestBodyOwner } from "./request-body.js";
 import { ResponseFlow, type ResponseFlowOwner } from "./response-flow.js";
@@ -68,7 +68,7 @@ export abstract class RequestSide
   abstract onUpstreamLost(loss: UpstreamLoss): void;
   abstract onSpoolSent(): void;
   abstract respond(status: OwnStatus): void;
-  abstract abort(): void;
+  abstract abort(cut: Cut): void;
 
   get canRepeat(): boolean {
     return this.canMove && this.attempts.mayRepeat;
@@ -174,7 +174,7 @@ export abstract class RequestSide
   }
 
   onBodyFailed(status: 408 | 413 | 503): void {
-    if (this.hasResponse) this.abort();
+    if (this.hasResponse) this.abort(status === 503 ? "balancer" : "client-late");
     else this.respond(status);
   }
 

@@ -5,6 +5,7 @@ import type { Downstream } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
+import type { Cut } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import type { SavedHead } from "./saved-head.js";
 import type { Spool } from "./spool.js";
@@ -13,7 +14,7 @@ import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 export interface ResponseFlowOwner {
   /** The client has received everything so far; further bytes go to it directly. */
   onSpoolSent(): void;
-  abort(): void;
+  abort(cut: Cut): void;
 }
 
 export class ResponseFlow implements BacklogOwner, CodedReader {
@@ -142,7 +143,7 @@ export class ResponseFlow implements BacklogOwner, CodedReader {
   }
 
   onBacklogLost(): void {
-    this.owner.abort();
+    this.owner.abort("balancer");
   }
 
   closeSpool(): void {

@@ -3,6 +3,7 @@ import type { AccessPhase } from "@paceline/wire/access-log";
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Attempts } from "./attempts.js";
+import type { Cut } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import type { RequestBody } from "./request-body.js";
 import type { ResponseFlow } from "./response-flow.js";
@@ -21,7 +22,7 @@ export interface ExchangeContext {
   onRequestBody(bytes: Uint8Array, start: number, end: number): void;
   /** Sends a response of the balancer's own. */
   respond(status: 408 | 503 | 504): void;
-  abort(): void;
+  abort(cut: Cut): void;
 }
 
 export class State {
@@ -100,7 +101,7 @@ class Sent extends State {
 
   override onDeadline(exchange: ExchangeContext): void {
     const { body } = exchange;
-    if (exchange.flow.isClientBlocked) return clientIsLate(exchange);
+    if (exchange.flow.isClientBlocked) return lookAtClient(exchange);
     if (body.isBeingTaken()) return;
     exchange.respond(body.isWhole || body.isUpstreamBlocked ? 504 : 408);
   }
@@ -129,7 +130,10 @@ class Responding extends State {
   }
 
   override onDeadline(exchange: ExchangeContext): void {
-    if (!exchange.body.isBeingTaken()) clientIsLate(exchange);
+    const { body } = exchange;
+    if (exchange.flow.isClientBlocked) return lookAtClient(exchange);
+    if (body.isBeingTaken()) return;
+    exchange.abort(body.isWhole || body.isUpstreamBlocked ? "instance-late" : "client-late");
   }
 }
 
@@ -139,7 +143,9 @@ class Delivering extends State {
   override readonly hasResponse = true;
 
   override onDeadline(exchange: ExchangeContext): void {
-    clientIsLate(exchange);
+    // Otherwise the next bytes are still on the way from the disk.
+    if (exchange.flow.isClientBlocked) lookAtClient(exchange);
+    else exchange.abort("balancer");
   }
 }
 
@@ -159,7 +165,8 @@ class Tunnel extends State {
   }
 
   override onDeadline(exchange: ExchangeContext): void {
-    clientIsLate(exchange);
+    if (exchange.flow.isClientBlocked) lookAtClient(exchange);
+    else exchange.abort("idle");
   }
 }
 
@@ -178,15 +185,12 @@ function endBody(exchange: ExchangeContext): void {
   else exchange.setDeadlineIn(exchange.requestTimeoutMs());
 }
 
-/** Continues while the client reads, however slowly. */
-function clientIsLate(exchange: ExchangeContext): void {
+/** Continues while a client that is behind reads, however slowly. */
+function lookAtClient(exchange: ExchangeContext): void {
   const { client } = exchange;
-  const nextLookAt = exchange.flow.isClientBlocked ? client.response.lookAtReading() : 0;
-  if (nextLookAt > 0) {
-    client.deadlineAt = nextLookAt;
-    return;
-  }
-  exchange.abort();
+  const nextLookAt = client.response.lookAtReading();
+  if (nextLookAt > 0) client.deadlineAt = nextLookAt;
+  else exchange.abort("client-late");
 }
 
 export const IDLE = new State();

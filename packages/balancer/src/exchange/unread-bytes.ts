@@ -25,7 +25,7 @@ const REST_BYTES = 4096;
 /** The most reading peers that one pass looks at, so that it stays short. */
 const MAX_LOOKS = 64;
 /** The least time between two reports of resets. */
-const TELL_EVERY_MS = 60_000;
+const TELL_EVERY_MS = 10_000;
 
 export interface UnreadOwner {
   /** The memory of its unread bytes now. */
@@ -146,6 +146,8 @@ export class UnreadBytes {
       this.count(place);
     }
     if (this.isTight) this.relieve();
+    // Those that were reset since the last report.
+    else this.report();
   }
 
   private recount(place: UnreadPlace): void {

@@ -111,6 +111,12 @@ export class Upstream {
     responses.latency.record(milliseconds * 1000);
   }
 
+  /** Counts a response that was cut off without its fault. How long it took, and that it failed, is nothing of its own. */
+  cutOff(status: number): void {
+    this.answeredSince++;
+    this.countStatus(classOf(status));
+  }
+
   /** Counts a request that was abandoned after so long, before its response. */
   abandoned(milliseconds: number, request: { readonly routeClass: number }): void {
     this.countStatus(ABANDONED);

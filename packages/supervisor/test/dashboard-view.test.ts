@@ -354,6 +354,19 @@ test("the detail of an instance: what is unusual, charts, latency, open requests
   expect(lines).toMatch(/ ≤ \.5 +█+/);
 });
 
+test.each([
+  [70, false],
+  [119, false],
+  [200, true],
+])("growth of the memory of a process that has run for %d s is named: %s", (uptimeSeconds, isNamed) => {
+  const fleet = status([pool("web", [instance("web.1", { uptimeSeconds })])]);
+  const grown = figureHistory(fleet, 240);
+  const rssBytes = Array.from({ length: 240 }, (_, at) => 40e6 + at * 150_000);
+  grown.history.series["web.1"] = { ...grown.history.series["web.1"], rssBytes } as never;
+  const lines = screen(after([shows(fleet), grown, ...keys("enter")]), 120, 40).join("\n");
+  expect(/memory grows 9 MB a minute/.test(lines)).toBe(isNamed);
+});
+
 test("the deaths, with the same last words together", () => {
   const deaths = [
     death(3, "web.5", "TypeError: id"),

@@ -18,6 +18,12 @@ test("what a message has in further lines never looks like a line of its own", (
   }
 });
 
+test("an event is escaped in a pipe too", () => {
+  const message = "exited with code 1: \x1b[2J\u202egnp.exe\u200b";
+  const shown = formatEvent({ sequence: 1, at: 0, level: "info", subject: "web.1", message });
+  expect(shown).toMatch(/exited with code 1: \\x1b\[2J\\u202egnp\.exe\\u200b$/);
+});
+
 test.each<[string, Omit<LogLine, "sequence">, object]>([
   ["output", { at: 7, name: "web.1", text: "listening" }, { level: 30, time: 7, name: "web.1", msg: "listening" }],
   ["the next line", { at: 7, name: "web.1", text: 'a "b" \\ \u0001\n' }, { level: 30, msg: 'a "b" \\ \u0001\n' }],

@@ -63,11 +63,10 @@ export function parseLogJson(json: string): LogLine | undefined {
   }
 }
 
-/** Returns `2026-05-07 10:31:07.250 warn  web.3      exited with code 1`. */
-export function formatEvent(event: FleetEvent, forTerminal = false): string {
+/** Returns `2026-05-07 10:31:07.250 warn  web.3      exited with code 1`, with control characters escaped, in a pipe too. */
+export function formatEvent(event: FleetEvent): string {
   const head = `${dateAndTime(event.at)} ${event.level.padEnd(5)} ${event.subject.padEnd(NAME_WIDTH)} `;
-  const text = withIndent(head, event.message);
-  return forTerminal ? visible(text) : text;
+  return visible(withIndent(head, event.message));
 }
 
 /** Returns the event in a log line; undefined for the output of instances. */

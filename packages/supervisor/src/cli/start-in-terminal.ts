@@ -102,7 +102,9 @@ async function reportEnd({ ended, supervisor }: StartedFleet, name: string): Pro
   const { code, signal } = await ended;
   printForeign(supervisor.output());
   if (signal !== null)
-    printError(`the supervisor was killed by ${signal}; its processes finish their requests and exit`);
+    printError(
+      `the supervisor was killed by ${signal}; its processes keep serving for orphanGraceMs, then drain and exit; paceline status says until when, paceline start takes them over`,
+    );
   else print(`paceline: ${name} ${code === 0 ? "has stopped" : `ended with exit status ${code}`}`);
   return (code ?? EXIT.failed) as ExitStatus;
 }

@@ -144,6 +144,20 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
 ];
 
 const killer = { running: "GET /report" };
+
+it("a request that a balancer has found to kill is counted by all its deaths, and has a remedy", () => {
+  const lost = { request: "GET /merge", ageMs: 9, state: "started", outcome: "failed" } as const;
+  const deaths = Array.from({ length: 9 }, (_, at) => death(at + 1, { requests: [lost] }));
+  const message = "lost processes to GET /merge: web.4#3 and web.3#3 exited while running it; for the next minute …";
+  const events = [{ at: NOW - 1000, level: "error", subject: "web", message }] as Facts["events"];
+  const facts = having({}, {}, { deaths, events });
+  const { findings } = explain(targetOf(undefined, facts, undefined) as never, facts);
+  expect(findings.filter(({ kind }) => kind === "poison")).toEqual([]);
+  const found = findings.find(({ kind }) => kind === "killer");
+  expect(found?.what).toBe("GET /merge ends the processes that run it: 9 times in the last hour");
+  expect(found?.todo).toMatch(/^Correct its handler/);
+  expect(kindsIn({ ...facts, events: [] })).not.toContain("killer");
+});
 const scaling = { min: 1, max: 4, target: { metric: "queueMs", value: 20 }, figure: 90, last: null };
 const routeClass = { requestsTotal: 100, errorsTotal: 0, p50Ms: 1, p99Ms: 5 };
 const OF_POOLS: [kind: string, facts: Facts][] = [

@@ -7,10 +7,9 @@ test.each([
   ["\x1b[2J", "\\x1b[2J"],
   ["\r", "\\r"],
   ["\x9b", "\\u009b"],
-  ...[0x61c, 0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202e, 0x2066, 0x2069].map((code) => [
-    String.fromCharCode(code),
-    `\\u${code.toString(16).padStart(4, "0")}`,
-  ]),
+  ...[
+    0x61c, 0x200b, 0x200c, 0x200d, 0x2060, 0xfeff, 0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202e, 0x2066, 0x2069,
+  ].map((code) => [String.fromCharCode(code), `\\u${code.toString(16).padStart(4, "0")}`]),
   ["a\tb\nc", "a\tb\nc"],
   ["Zoë שלום 車輪 👩\u200d💻 – ‘x’", "Zoë שלום 車輪 👩\u200d💻 – ‘x’"],
 ])("%j is shown as %j", (text, shown) => {

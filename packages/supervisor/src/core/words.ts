@@ -76,13 +76,17 @@ export function lostText(count: number, why: string): string {
   return `[${count === 1 ? "1 line" : `${count} lines`} lost: ${why}]`;
 }
 
-/** Escapes control characters, so that foreign text cannot move the cursor, reorder a line or control the terminal. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+/**
+ * Escapes control characters, so that foreign text cannot move the cursor, reorder or hide a part of a line, or control the terminal.
+ * Joiners stay between characters outside ASCII: emoji and several scripts need them.
+ */
+const CONTROL =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\u200c\u200d])/g;
 
 /**
- * Returns `text` with control characters as `\x1b`, and direction marks and non-ASCII line breaks as `\u202e`. Tabs and line
- * feeds stay.
+ * Returns `text` with control characters as `\x1b`, and direction marks, characters without a width and non-ASCII line breaks as
+ * `\u202e`. Tabs and line feeds stay.
  */
 export function visible(text: string): string {
   return text.replace(CONTROL, (character) => {

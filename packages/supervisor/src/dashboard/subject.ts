@@ -79,16 +79,23 @@ export function attentionOf(model: Model, { name, process, figures }: Subject): 
     const limit = recycle?.memoryLimitInSeconds ?? null;
     if (limit !== null) found.push(`reaches its memory limit in ${longDuration(limit)}`);
   }
-  const growth = growthOf(model.history.seconds, name);
+  const growth = growthOf(model.history.seconds, name, process?.uptimeSeconds ?? null);
   if (growth !== null) found.push(`memory grows ${growth.toFixed(0)} MB a minute`);
   return found.length === 0 ? [] : [segment(` ! ${clean(found.join("; "))}`, "warn")];
 }
 
-/** Returns by how many MB a minute the memory has grown steadily for the last minutes; null if it has not. */
-export function growthOf(record: FigureRecord | null, name: string): number | null {
+/** A process loads and compiles its code in its first minute. */
+const WARM_UP_SECONDS = 60;
+
+/**
+ * Returns by how many MB a minute the memory has grown steadily for the last minutes; null if it has not.
+ * @param uptimeSeconds of the process; null of several
+ */
+export function growthOf(record: FigureRecord | null, name: string, uptimeSeconds: number | null): number | null {
   const samples = samplesOf(record, name, "rssBytes", 240);
   const known: [at: number, value: number][] = [];
-  for (let at = 0; at < samples.length; at++) {
+  const warm = uptimeSeconds === null ? samples.length : Math.max(0, Math.floor(uptimeSeconds) - WARM_UP_SECONDS);
+  for (let at = Math.max(0, samples.length - warm); at < samples.length; at++) {
     const value = samples[at] as number;
     if (!Number.isNaN(value)) known.push([at, value]);
   }

@@ -66,12 +66,18 @@ it("gets there at the second attempt, with headers from files, and only for even
   writeFileSync(join(folder, "token"), "Bearer abc\n");
   const { alerts, log } = alerting(webhook(url, { headers: { Authorization: { file: join(folder, "token") } } }));
   log.event("info", "web.1", "is ready");
-  log.event("warn", "web.1", "exited with code 1", "death");
+  log.event("warn", "web.1", "exited with code 1: \x1b[2J\u202e", "death");
   await settled(() => expect(alerts.status()[0]).toMatchObject({ delivered: 1, failed: 0, waiting: 0 }));
   expect(got.map(({ headers }) => headers.authorization)).toEqual(["Bearer abc", "Bearer abc"]);
   const { text, kind, subject, fleet, count } = got[1]?.body ?? {};
   expect({ text, kind, subject, fleet, count }).toEqual({
-    ...{ text: "shop: web.1 exited with code 1", kind: "death", subject: "web.1", fleet: "shop", count: 1 },
+    ...{
+      text: "shop: web.1 exited with code 1: \\x1b[2J\\u202e",
+      kind: "death",
+      subject: "web.1",
+      fleet: "shop",
+      count: 1,
+    },
   });
 });
 

@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import type { AlertStatus, FleetEvent, OperationResult, ProgressListener } from "../control/api.js";
 import { type Alert, AlertDesk, alertText, retryDelayMs } from "../core/alerts.js";
 import type { AlertConfig, FleetConfig } from "../core/model.js";
-import { seconds } from "../core/words.js";
+import { seconds, visible } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { runHookProcess } from "../processes/hook-process.js";
 import { hookEnvironment } from "../processes/spawn-plan.js";
@@ -59,7 +59,9 @@ export class Alerts {
 
   private heard({ kind, level, subject, message, at }: FleetEvent): void {
     if (kind === undefined) return;
-    for (const each of this.destinations) each.offer({ kind, level, subject, message: message.slice(0, MAX_TEXT), at });
+    // A message can have an app's own words, and the receiver may be a terminal.
+    const shown = visible(message.slice(0, MAX_TEXT)).slice(0, MAX_TEXT);
+    for (const each of this.destinations) each.offer({ kind, level, subject, message: shown, at });
   }
 
   private isShared(host: string): boolean {

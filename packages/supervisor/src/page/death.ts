@@ -109,7 +109,7 @@ function stack({ stack: frames }: DeathReport): Node {
     "Where its code was",
     frames.length === 0 ? "" : "the innermost first",
     {},
-    frames.length === 0 ? emptyText("that could not be read") : textBlock("stack", frames),
+    frames.length === 0 ? emptyText("nothing known") : textBlock("stack", frames),
   );
 }
 

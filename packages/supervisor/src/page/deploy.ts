@@ -289,7 +289,7 @@ function tests({ tests: all }: DeployStatus): Node {
           h("td", {}, stateBadge(verdict, VERDICT_WORDS[verdict])),
         ),
       ),
-      "nothing is compared yet",
+      "nothing yet",
     ),
   );
 }

@@ -24,7 +24,8 @@ function flatten(given: readonly Child[], into: Node["children"]): void {
   for (const child of given) {
     if (typeof child === "boolean" || child === null || child === undefined || child === "") continue;
     if (Array.isArray(child)) flatten(child, into);
-    else into.push(typeof child === "number" ? String(child) : (child as Node | string));
+    // Marks of direction and characters without a width would reorder or hide a part of a line.
+    else into.push(typeof child === "object" ? (child as Node) : String(child).replace(/\p{Cf}/gu, ""));
   }
 }
 

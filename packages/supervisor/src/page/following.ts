@@ -56,7 +56,7 @@ function lost(error: unknown, signal: AbortSignal): void {
   const reason = error instanceof Error ? error.message : String(error);
   if (error instanceof RequestError && error.isLocked)
     return set({ link: { state: "locked", reason: token() === "" ? "" : reason }, status: null });
-  set({ link: { state: "lost", reason: `no connection to the supervisor: ${reason}` } });
+  set({ link: { state: "lost", reason: `no connection: ${reason}` } });
   retry = setTimeout(() => void follow(), retryMs);
   retryMs = Math.min(MAX_RETRY_MS, retryMs * 2);
 }

@@ -87,8 +87,7 @@ function head(state: State, { theme: changeTheme, zoom: changeZoom, ...on }: OnF
 }
 
 function chips({ status, link, events }: State): Child[] {
-  if (link.state === "lost")
-    return [stateBadge("error", hasStopped(events) ? "has stopped" : "connection lost, trying again")];
+  if (link.state === "lost") return [stateBadge("error", hasStopped(events) ? "has stopped" : "connection lost")];
   if (status === null || link.state === "locked") return [];
   const slots = status.pools.flatMap(({ instances }) => instances);
   const wanted = status.pools.reduce((sum, pool) => sum + pool.wanted, 0);

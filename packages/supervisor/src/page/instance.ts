@@ -206,7 +206,7 @@ function log(state: State, name: string): Node {
     lineList(
       `log of ${name}`,
       lines.slice(-LINES).map((line) => logRow(line, state.at)),
-      "it has written nothing lately",
+      state.link.state === "lost" ? state.link.reason : "nothing yet",
       "follows",
     ),
   );

@@ -11,6 +11,9 @@ export function log(state: State, on: On): Child[] {
   const { filter, isPaused } = state.log;
   const { lines, counts, problem } = filtered(state.log);
   const last = lines.slice(-SHOWN_LINES);
+  const { link } = state;
+  const isEmpty = state.log.lines.length === 0;
+  const unknown = isEmpty && link.state === "lost" && link.reason;
   const change = (change: Partial<typeof state.log>) => on.send({ type: "log", change });
   return [
     h("h1", { class: "unseen" }, "Log"),
@@ -34,7 +37,10 @@ export function log(state: State, on: On): Child[] {
     h(
       "p",
       { id: "found", class: "found", role: "status" },
-      problem ?? `${number(lines.length)} of ${number(state.log.lines.length)} lines${isPaused ? ", paused" : ""}`,
+      unknown
+        ? ""
+        : (problem ??
+            `${number(lines.length)} of ${number(state.log.lines.length)} lines${isPaused ? ", paused" : ""}`),
     ),
     h(
       "section",
@@ -42,7 +48,7 @@ export function log(state: State, on: On): Child[] {
       lineList(
         "log",
         last.map((line) => logRow(line, state.at)),
-        state.log.lines.length === 0 ? "nothing has been written yet" : "no line matches the filter",
+        unknown || (isEmpty ? "nothing yet" : "no line matches the filter"),
         "follows tall",
       ),
     ),

@@ -171,7 +171,7 @@ function lists({ events, deaths, at }: State, { certificates }: Status): Node {
       lineList(
         "events",
         newestFirst.map((event) => eventRow(event, at)),
-        "nothing has happened yet",
+        "nothing yet",
       ),
     ),
     card(

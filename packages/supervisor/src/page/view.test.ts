@@ -46,6 +46,17 @@ const live = (changes: Partial<State> = {}): State => ({
 const draw = (changes: Partial<State> = {}) => all(frame(live(changes), on, "system"));
 const rowOf = (elements: Node[], name: string) => elements.find(({ tag, key }) => tag === "tr" && key === name) as Node;
 
+describe("the log of a fleet that has stopped", () => {
+  it("is not known, rather than empty", () => {
+    const link = { state: "lost", reason: "no connection: gone" } as const;
+    const shown = draw({ link, route: { view: "log", name: "" } })
+      .map(textOf)
+      .join("\n");
+    expect(shown).toContain("no connection: gone");
+    expect(shown).not.toMatch(/0 of 0|nothing yet/);
+  });
+});
+
 describe("the overview", () => {
   it("shows each process, and what is unknown is not zero", () => {
     const elements = draw();

@@ -173,6 +173,12 @@ const TYPESCRIPT = new Set([".ts", ".mts", ".cts"]);
 /** Node runs neither. */
 const JSX = new Set([".tsx", ".jsx"]);
 
+/** Returns why Bun cannot import an existing module, by its path or its URL; undefined if it can. */
+export function problemForBun(path: string): string | undefined {
+  const [character] = /[?\\]/.exec(path) ?? [];
+  return character && `Bun loads no module with ${character} in its path: rename the folder, or run it on Node`;
+}
+
 /**
  * Imports the module at an absolute path.
  *
@@ -180,7 +186,11 @@ const JSX = new Set([".tsx", ".jsx"]);
  */
 async function importModule(path: string, cache: string | undefined): Promise<Module> {
   // Bun accepts a path and needs none of Node's modules.
-  if (process.versions.bun !== undefined) return import(path);
+  if (process.versions.bun !== undefined) {
+    const problem = problemForBun(path);
+    if (problem !== undefined) throw new Error(problem);
+    return import(path);
+  }
   const { importOnNode } = await import("./main-module.js");
   const { extname } = process.getBuiltinModule("node:path");
   const extension = extname(path);

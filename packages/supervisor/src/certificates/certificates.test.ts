@@ -127,6 +127,25 @@ test("certbot's renewal is followed when both files are new; until then, and if 
   files.close();
 });
 
+test("another error of the same files is reported, too, once", () => {
+  const { files, lines, now } = watching();
+  const layout = certbot("errors");
+  layout.renew(issue("a.test"));
+  files.follow({ certificates: [layout.files], clientCa: null });
+  for (const text of ["", "nothing"]) {
+    writeFileSync(layout.files.key, text);
+    for (let looks = 0; looks < 3; looks++) {
+      files.look();
+      now.at += 11_000;
+    }
+  }
+  expect(lines).toEqual([
+    expect.stringMatching(/^error .*privkey.pem is empty; /),
+    expect.stringMatching(/^error .*privkey.pem has no private key in PEM/),
+  ]);
+  files.close();
+});
+
 test("a replacement that has expired is not used", () => {
   const { files } = watching();
   const layout = certbot("expired");

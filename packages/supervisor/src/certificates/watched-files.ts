@@ -21,7 +21,8 @@ interface Watched {
   /** Why the newest files cannot be used, and since when. */
   problem: string | undefined;
   since: number;
-  isTold: boolean;
+  /** The last reported problem. */
+  told: string | undefined;
 }
 
 interface WatchedAuthorities {
@@ -84,8 +85,8 @@ export class WatchedFiles {
 
   /** Returns why a certificate is not the one in its files, by the names that it is for. */
   get problems(): { names: string[]; problem: string }[] {
-    return this.watched.flatMap(({ problem, entry, files, isTold }) =>
-      problem === undefined || !isTold ? [] : [{ names: entry?.names ?? [files.certificate], problem }],
+    return this.watched.flatMap(({ problem, entry, files, told }) =>
+      problem === undefined || told === undefined ? [] : [{ names: entry?.names ?? [files.certificate], problem }],
     );
   }
 
@@ -96,7 +97,7 @@ export class WatchedFiles {
     this.watched = certificates.map((files) => {
       const key = keyOf(files);
       const read = this.options.asRoot?.pairs.get(key) ?? unread;
-      return known.get(key) ?? { files, ...read, problem: undefined, since: 0, isTold: false };
+      return known.get(key) ?? { files, ...read, problem: undefined, since: 0, told: undefined };
     });
     const ca = this.clientCa ?? this.options.asRoot?.clientCa;
     if (clientCa === null) this.clientCa = undefined;
@@ -136,7 +137,7 @@ export class WatchedFiles {
       return false;
     }
     const { entry } = each;
-    Object.assign(each, { state, problem: undefined, isTold: false });
+    Object.assign(each, { state, problem: undefined, told: undefined });
     const { names, certificatePem, keyPem, notAfter } = read;
     if (entry?.certificatePem === certificatePem && entry.keyPem === keyPem) return false;
     each.entry = { names, certificatePem, keyPem, source: "file", notAfter };
@@ -149,10 +150,10 @@ export class WatchedFiles {
   }
 
   private noteProblem(each: Watched, problem: string, now: number): void {
-    if (each.problem === undefined) each.since = now;
+    if (each.problem !== problem) each.since = now;
     each.problem = problem;
-    if (each.isTold || (each.entry !== undefined && now - each.since < SETTLE_MS)) return;
-    each.isTold = true;
+    if (each.told === problem || (each.entry !== undefined && now - each.since < SETTLE_MS)) return;
+    each.told = problem;
     this.options.log(
       "error",
       `${problem}; ${each.entry === undefined ? "it is not used" : "the certificate in use stays"}`,

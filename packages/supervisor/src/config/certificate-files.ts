@@ -97,8 +97,11 @@ export function parseCertificate(
   try {
     key = createPrivateKey(keyPem);
   } catch {
-    return bad("key", "has a private key that cannot be read");
+    // BoringSSL reads no keys of other curves.
+    return bad("key", isOnCurve(keyPem) ? OTHER_CURVE : "has a private key that cannot be read");
   }
+  const { namedCurve, modulusLength = MIN_RSA_BITS } = key.asymmetricKeyDetails ?? {};
+  if (namedCurve === "secp256k1") return bad("key", OTHER_CURVE);
   if (!isOfKey(certificate, key)) {
     const isLater = chain
       .slice(1)
@@ -110,6 +113,11 @@ export function parseCertificate(
         )
       : bad("key", `is not the key of the certificate in ${names.certificate}`);
   }
+  // Bun takes shorter ones, and a balancer may run on Node.
+  if (modulusLength < MIN_RSA_BITS)
+    return bad("key", `is an RSA key of ${modulusLength} bits, which is too short for TLS; use 2048`);
+  const refusal = refusalOf(chain.join("\n"), keyPem);
+  if (refusal !== undefined) return bad("certificate", `has a certificate that TLS refuses: ${refusal}`);
   return {
     ...namesOf(certificate),
     certificatePem: `${chain.join("\n")}\n`,
@@ -118,6 +126,27 @@ export function parseCertificate(
     notAfter: Date.parse(certificate.validTo),
     issuer: commonName(certificate.issuer),
   };
+}
+
+/** What every runtime takes. */
+const MIN_RSA_BITS = 1024;
+const OTHER_CURVE = "is on an elliptic curve that TLS clients do not support; use prime256v1 (P-256) or secp384r1";
+/** The object identifier of keys on elliptic curves (RFC 5480 §2.1.1), in DER. */
+const ON_CURVE = Buffer.of(0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01);
+
+function isOnCurve(pem: string): boolean {
+  return pem.includes("BEGIN EC ") || Buffer.from(pem.replace(/-----[^-]+-----/g, ""), "base64").includes(ON_CURVE);
+}
+
+/** Returns why this runtime would not serve the certificate. */
+function refusalOf(cert: string, key: string): string | undefined {
+  try {
+    process.getBuiltinModule("node:tls").createSecureContext({ cert, key });
+    return undefined;
+  } catch (error) {
+    // "error:0A00018F:SSL routines::ee key too small" in OpenSSL.
+    return (error as Error).message.replace(/^.*::?/, "").trim();
+  }
 }
 
 function isOfKey(certificate: X509Certificate, key: KeyObject): boolean {
@@ -158,8 +187,10 @@ export function certificateWarnings(certificates: readonly CertificateFiles[]): 
   return certificates.flatMap((files) => {
     const read = readCertificate(files);
     if ("problem" in read || !read.lacksNames) return [];
+    const [name = ""] = read.names;
+    const wanted = /^[a-z0-9.*_-]+$/.test(name) ? name : "NAME, with the name that clients use";
     return [
-      `the certificate in ${files.certificate} has no subject alternative name, only the common name ${read.names[0]}: browsers refuse it; request it again with -addext subjectAltName=DNS:${read.names[0]}`,
+      `the certificate in ${files.certificate} has no subject alternative name, only the common name ${name}: browsers refuse it; request it again with -addext subjectAltName=DNS:${wanted}`,
     ];
   });
 }

@@ -230,3 +230,35 @@ test("a certificate with a common name alone is for that name, with a warning", 
   ]);
   expect(certificateWarnings([{ certificate: at("shop.pem"), key: at("shop.key") }])).toEqual([]);
 });
+
+test.each([
+  [
+    "an RSA key of 512 bits",
+    generateKeyPairSync("rsa", { modulusLength: 512 }),
+    /weak.key is an RSA key of 512 bits, which/,
+  ],
+  [
+    "a curve of no TLS client",
+    generateKeyPairSync("ec", { namedCurve: "secp256k1" }),
+    /weak.key is on an elliptic curve/,
+  ],
+] as const)("%s is refused", (_, { privateKey: key }, problem) => {
+  const dates = { notBefore: now, notAfter: now + 9e9, extensions: [] };
+  const certificate = certificateOf({ ...dates, subject: "a", issuer: "a", key, issuerKey: privateKey });
+  writeFileSync(at("weak.pem"), certificate);
+  writeFileSync(at("weak.key"), key.export({ type: "pkcs8", format: "pem" }));
+  const tls = { certificates: [{ certificate: "weak.pem", key: "weak.key" }] };
+  expect(read({ listen: "https://a.test", tls }).problems).toEqual([expect.stringMatching(problem)]);
+});
+
+test("a common name that is no name of a host is not proposed as an alternative name", () => {
+  const dates = { notBefore: now, notAfter: now + 9e9, extensions: [] };
+  const names = { subject: "My Own CA", issuer: "My Own CA" };
+  writeFileSync(at("own.pem"), certificateOf({ ...dates, ...names, key: privateKey, issuerKey: privateKey }));
+  writeFileSync(at("own.key"), privateKey.export({ type: "pkcs8", format: "pem" }));
+  expect(certificateWarnings([{ certificate: at("own.pem"), key: at("own.key") }])).toEqual([
+    expect.stringMatching(
+      /only the common name my own ca: .* subjectAltName=DNS:NAME, with the name that clients use$/,
+    ),
+  ]);
+});

@@ -47,6 +47,11 @@ test.each([
     view({ source: "file", notAfter: NOW + 4 * DAY }),
     "warning: the certificate of shop.example expires in 4 days",
   ],
+  [
+    "a file whose successor cannot be used",
+    view({ source: "file", lastError: { at: NOW, message: "/a.pem is empty" } }),
+    "warning: the new certificate of shop.example cannot be used: /a.pem is empty; the one in use expires in 60 days",
+  ],
   ["a self-signed one", view({ source: "self-signed", notAfter: NOW + DAY }), undefined],
 ] as const)("%s", (_, given, expected) => {
   const trouble = troubleOf(given, NOW);

@@ -63,6 +63,12 @@ export function troubleOf(view: CertificateView, now: number): CertificateTroubl
       todo: fix,
     };
   if (source === "internal" && lastError !== null) return { isBad: true, reason: lastError.message, todo: "" };
+  if (source === "file" && lastError !== null)
+    return {
+      isBad: false,
+      reason: `the new certificate of ${name} cannot be used${because}; the one in use expires in ${spanText(left)}`,
+      todo: "Correct the files of the certificate; changed files are read automatically",
+    };
   // The first failed renewal of an automatic one is in the last third of its lifetime.
   const isLate = isAutomatic && lastError !== null && left < (notAfter - notBefore) / 4;
   const isSoon = source === "file" && left < Math.min(SOON_MS, (notAfter - notBefore) / 6);

@@ -27,6 +27,7 @@ describe.each(RUNTIMES)("apps on %s", (runtime) => {
     const project = await Project.make({ runtime, instances: 1, app: UNCLEAR });
     const refused = await project.startDetached();
     expect(refused.code).toBe(1);
+    expect(refused.output).toContain("name its second parameter info or res");
     expect(refused.output).toContain('say which with the key style: "fetch" or style: "node" of its pool');
     await project.nothingLeft();
     for (const style of ["fetch", "node"]) {

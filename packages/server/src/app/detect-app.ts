@@ -34,6 +34,7 @@ function functionOf(exported: NonNullable<object>, style: AppStyle | undefined):
       return {
         problem:
           "exports a function that can be a fetch function (request, info) or a Node handler (req, res): " +
+          "name its second parameter info or res, or " +
           'say which with the key style: "fetch" or style: "node" of its pool in the config, or with --style of paceline serve',
       };
   }

@@ -1,5 +1,5 @@
 /** Formats the history of a fleet: a line for each operation, or one with its steps. */
-import { callerText, changeText, type HistoryEntry } from "../core/history.js";
+import { callerText, changeText, givenUpStart, type HistoryEntry } from "../core/history.js";
 import { formatDuration, visibleLine } from "../core/words.js";
 import { shortDuration } from "../dashboard/format.js";
 import { formatTable } from "./format-status.js";
@@ -13,7 +13,7 @@ export function formatHistory(entries: readonly HistoryEntry[], now: number, wid
     right(`${entry.id}`),
     `${shortDuration(Math.max(0, now - entry.at) / 1000)} ago`,
     whatOf(entry),
-    callerText(entry.by),
+    givenUpStart(entry, entries) === undefined ? callerText(entry.by) : "failed start",
     entry.result,
     right(tookOf(entry)),
     entry.result === "done" ? entry.pools.map(changeText).join("; ") : entry.message.replace(/\n[\s\S]*/, ""),

@@ -348,3 +348,14 @@ test("has all columns if there is room, and shorter ones before it leaves one ou
   const narrow = formatStatus(status, { colour: false, width: 80 });
   expect(narrow).toMatch(/^NAME +STATE +PID +RSS +CPU%? +REQ\/S .*P99 +RST/m);
 });
+
+test("shows 5xx, within 80 columns, and only if there are any", () => {
+  const failing = { ...instance, errorsPerMinute: 30, errorsTotal: 30, requestsTotal: 30 };
+  const pool = { ...(status.pools[0] as PoolStatus), requestsTotal: 30, errorsTotal: 30, instances: [failing] };
+  const text = formatStatus({ ...status, pools: [pool] }, { colour: false, width: 80 });
+  expect(text).toMatch(/^NAME .* 5XX/m);
+  expect(text).toContain("5xx 100 % (30 of 30)");
+  const table = text.slice(text.indexOf("\n\n")).split("\n\n", 2).join("").split("\n");
+  expect(Math.max(...table.map((line) => line.length))).toBeLessThanOrEqual(80);
+  expect(formatStatus(status, { colour: false })).not.toMatch(/5xx/i);
+});

@@ -1,5 +1,7 @@
 /** Formats the status document as aligned tables. */
 import type { BalancerStatus, InstanceStatus, LogStatus, PoolStatus, Status } from "../control/api.js";
+import { BAD_SHARE } from "../core/explain-figures.js";
+import { shareText } from "../core/explain-model.js";
 import {
   type DeferredJobs,
   FIGURES,
@@ -53,8 +55,8 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   const processes = [...instances, ...status.balancers];
   const hasRequests = withRequests(status.pools);
   const columns = COLUMNS.filter(
-    ({ isOptional, ofRequests, notInStatus, ...figure }) =>
-      notInStatus !== true &&
+    ({ isOptional, ofRequests, inStatusIfAny, ...figure }) =>
+      (!inStatusIfAny || processes.some((each) => Number(figureOf(figure, each)) > 0)) &&
       (!ofRequests || hasRequests) &&
       (!isOptional || processes.some((each) => figureOf(figure, each) !== null)),
   );
@@ -147,9 +149,15 @@ function poolLine(pool: PoolStatus): string {
   const requests =
     requestsPerSecond === null
       ? ""
-      : `  ${pool.routes.join(" ")}  ${requestsPerSecond.toFixed(0)} req/s${heldText(pool)}`;
+      : `  ${pool.routes.join(" ")}  ${requestsPerSecond.toFixed(0)} req/s${errorsText(pool)}${heldText(pool)}`;
   const stalled = pool.instances.filter(({ stalledMs }) => stalledMs !== null).length;
   return `${pool.name}  ${pool.kind}  ${readyText(pool)}${boundsText(pool)}${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${cron}${requests}${rollout}`;
+}
+
+/** Returns the share of 5xx since the fleet started, if it is not negligible. */
+function errorsText({ requestsTotal, errorsTotal }: PoolStatus): string {
+  const share = (errorsTotal ?? 0) / Math.max(1, requestsTotal ?? 0);
+  return share < BAD_SHARE ? "" : ` · 5xx ${shareText(share)} (${errorsTotal} of ${requestsTotal})`;
 }
 
 function deployLines({ name, deploy }: PoolStatus): string[] {

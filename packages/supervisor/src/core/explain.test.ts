@@ -210,6 +210,32 @@ describe("the findings", () => {
     expect(kindsIn(facts)).toContain(kind);
   });
 
+  it("says how few requests there were, if some of them failed", () => {
+    const counts = { requestsTotal: 2, errorsTotal: 2 };
+    expect(explain({ kind: "fleet" }, having({}, counts)).summary).toBe(
+      "There were few requests, and some failed with 5xx: 2 of 2 of web.",
+    );
+    expect(explain({ kind: "pool", name: "web" }, having({}, { ...counts, requestsTotal: 9_000 })).summary).toMatch(
+      /^Nothing/,
+    );
+  });
+
+  it("says that a start was given up, and why", () => {
+    const by = { uid: 0, user: "root", sudoUser: null, actor: null, job: null, from: null, via: "command" };
+    const entry = { version: 1 as const, target: null, detail: null, pools: [], steps: [], stepsOmitted: 0 };
+    const start = { ...entry, id: 1, command: "start" as const, at: NOW - 9_000, by, durationMs: 4_000 };
+    const failed = { ...start, result: "failed", message: "web.1 failed to start: no express" };
+    const stop = { ...start, id: 2, command: "stop" as const, at: NOW - 5_000, by: { ...by, via: "SIGTERM" } };
+    const stopped = { ...stop, result: "done", message: "" };
+    const { now, changes } = explain({ kind: "fleet" }, { ...nothing, fleet: null, history: [stopped, failed] });
+    expect(now).toEqual(["the start was given up 5 s ago: web.1 failed to start: no express"]);
+    expect(changes.at(-1)?.text).toBe("stop, as the start was given up");
+    const later = { ...stopped, by };
+    expect(explain({ kind: "fleet" }, { ...nothing, fleet: null, history: [later, failed] }).now).toEqual([
+      "stopped 5 s ago by root",
+    ]);
+  });
+
   it("has a case for each rule", () => {
     expect(OF_INSTANCES.map(([kind]) => kind)).toEqual(Object.keys(INSTANCE_RULES));
     expect(OF_POOLS.map(([kind]) => kind)).toEqual(Object.keys(POOL_RULES));

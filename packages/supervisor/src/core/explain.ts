@@ -1,5 +1,6 @@
 /** Explains a fleet, a pool, an instance, a balancer, a deploy or a request: what is wrong, what it does now, what changed last. Pure. */
 import type { DeathReport } from "./deaths.js";
+import { BAD_SHARE } from "./explain-figures.js";
 import { findingsOfInstance, recentOf, viewOf } from "./explain-instance.js";
 import {
   agoText,
@@ -22,7 +23,7 @@ import {
 } from "./explain-model.js";
 import { findingsOfBalancer, findingsOfFleet, findingsOfPool } from "./explain-pool.js";
 import { explainRequest } from "./explain-request.js";
-import { callerText, type HistoryEntry } from "./history.js";
+import { callerText, givenUpStart, type HistoryEntry } from "./history.js";
 import { isAbout, unknownName } from "./words.js";
 
 const MAX_CHANGES = 8;
@@ -86,7 +87,7 @@ function explainFleet(facts: Facts): Explanation {
   return {
     ...base,
     findings: gravestFirst(findings),
-    summary: summaryOf(findings),
+    summary: summaryOf(findings, fleet.pools),
     now: nowOfFleet(fleet),
   };
 }
@@ -103,7 +104,7 @@ function explainPool(name: string, facts: Facts): Explanation {
   return {
     ...base,
     findings: gravestFirst(findings),
-    summary: summaryOf(findings),
+    summary: summaryOf(findings, [pool]),
     now: [nowOfPool(pool).join(" · "), ...deployLine(pool)],
   };
 }
@@ -158,7 +159,7 @@ function explainInstance(name: string, facts: Facts): Explanation {
   return {
     ...base,
     findings: gravestFirst(findings),
-    summary: summaryOf(findings),
+    summary: summaryOf(findings, [instance]),
     now: [...nowOf(instance), ...oldestOf(view), ...others, ...deployLine(pool)],
   };
 }
@@ -269,10 +270,15 @@ function notRunning(facts: Facts, name?: string): Pick<Explanation, "summary" | 
   const about = (death: DeathReport) => name === undefined || isAbout(death.name, name);
   const [death] = recentOf(facts.deaths, Number.NEGATIVE_INFINITY).filter(about);
   const stop = facts.history.find(({ command }) => command === "stop");
-  const now = [
-    ...(facts.fleet !== null || stop === undefined
+  const start = stop === undefined ? undefined : givenUpStart(stop, facts.history);
+  const stopped =
+    stop === undefined
       ? []
-      : [`stopped ${agoText(stop.at, facts.now)} by ${callerText(stop.by)}`]),
+      : start === undefined
+        ? [`stopped ${agoText(stop.at, facts.now)} by ${callerText(stop.by)}`]
+        : [`the start was given up ${agoText(stop.at, facts.now)}: ${firstLine(start.message)}`];
+  const now = [
+    ...(facts.fleet === null ? stopped : []),
     ...(death === undefined
       ? []
       : [`last death: ${death.process}, ${agoText(death.at, facts.now)}: ${firstLine(death.reason)}`]),
@@ -284,11 +290,21 @@ function notRunning(facts: Facts, name?: string): Pick<Explanation, "summary" | 
   return { summary, findings: [], now };
 }
 
-function summaryOf(findings: readonly Finding[]): string {
+/** @param counts what it is about, whose few failures are no finding yet */
+function summaryOf(findings: readonly Finding[], counts: readonly Counts[] = []): string {
   const count = (severity: Finding["severity"]) => findings.filter((finding) => finding.severity === severity).length;
   const parts = [counted(count("fault"), "fault"), counted(count("warning"), "warning")].flat();
-  return parts.length === 0 ? "Nothing is wrong, as far as can be seen." : parts.join(" and ");
+  if (parts.length > 0) return parts.join(" and ");
+  const few = counts.filter(
+    ({ errorsTotal, requestsTotal }) =>
+      (errorsTotal ?? 0) > 0 && (errorsTotal ?? 0) >= BAD_SHARE * (requestsTotal ?? 0),
+  );
+  if (few.length === 0) return "Nothing is wrong, as far as can be seen.";
+  const said = few.map(({ name, errorsTotal, requestsTotal }) => `${errorsTotal} of ${requestsTotal} of ${name}`);
+  return `There were few requests, and some failed with 5xx: ${said.join(", ")}.`;
 }
+
+type Counts = Pick<PoolFacts, "name" | "requestsTotal" | "errorsTotal">;
 
 function counted(count: number, word: string): string[] {
   return count === 0 ? [] : [`${count} ${word}${count === 1 ? "" : "s"}`];
@@ -310,7 +326,10 @@ function changesOf(name: string | undefined, { events, history }: Facts): Change
     .slice(0, 3)
     .map((entry) => ({
       ...{ at: entry.at, subject: "paceline" },
-      text: `${[entry.command, entry.target, entry.detail].filter((word) => word !== null).join(" ")} by ${callerText(entry.by)}: ${entry.result}`,
+      text:
+        givenUpStart(entry, history) === undefined
+          ? `${[entry.command, entry.target, entry.detail].filter((word) => word !== null).join(" ")} by ${callerText(entry.by)}: ${entry.result}`
+          : "stop, as the start was given up",
     }));
   return [...said, ...done].sort((a, b) => a.at - b.at).slice(-MAX_CHANGES);
 }

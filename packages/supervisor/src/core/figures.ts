@@ -48,8 +48,8 @@ export interface Figure {
   ofSlot?: true;
   /** The column is the last in `paceline status` and is omitted if no process has a value. */
   isOptional?: true;
-  /** `paceline status`, which is narrow, does not show it; its JSON has it. */
-  notInStatus?: true;
+  /** `paceline status`, which is narrow, shows it only if a process has more than 0; its JSON has it. */
+  inStatusIfAny?: true;
   /** The dashboard omits columns with a higher number first. Without a number, the figure is not on the dashboard. */
   drop?: number;
   /** The column's minimum width on the dashboard, so that it does not shift with every digit. */
@@ -144,7 +144,7 @@ export const FIGURES = [
     none: 0,
     ofRequests: true,
     ofSlot: true,
-    notInStatus: true,
+    inStatusIfAny: true,
     drop: 3.5,
     least: 4,
   },

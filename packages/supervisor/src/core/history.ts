@@ -164,6 +164,20 @@ export function callerText({ uid, user, sudoUser, actor, via }: Caller): string 
   return `${name}${sudoUser === null ? "" : ` (sudo by ${sudoUser})`}${actor === null ? "" : ` for ${actor}`}`;
 }
 
+/** A start that failed is stopped at once, by its command. */
+const GIVEN_UP_MS = 10_000;
+
+/** Returns the failed start that a stop has ended; undefined for other operations. */
+export function givenUpStart<Entry extends HistorySummary>(
+  stop: HistorySummary,
+  all: readonly Entry[],
+): Entry | undefined {
+  if (stop.command !== "stop" || stop.by.via === "command") return undefined;
+  const start = all.find(({ id }) => id === stop.id - 1);
+  if (start?.command !== "start" || ["done", UNDER_WAY, CUT_OFF].includes(start.result)) return undefined;
+  return stop.at - start.at - (start.durationMs ?? 0) < GIVEN_UP_MS ? start : undefined;
+}
+
 interface KeptEntry {
   id: number;
   bytes: number;

@@ -172,7 +172,8 @@ export class Balancer {
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       stickyWaitMs: limits.stickyWaitMs,
       stallAfterMs: limits.stallAfterMs,
-      makeClient: (described, { isTcp, work }, onRoom) => {
+      makeClient: (described, pool, onRoom) => {
+        const { isTcp, work } = pool;
         const { socket = "", tcp, protocol, foreign = false, perClient = foreign, sendProxy } = described;
         const { maxInFlight = Number.POSITIVE_INFINITY } = described;
         if (isTcp)
@@ -187,6 +188,7 @@ export class Balancer {
           isPerClient: perClient || sendProxy !== undefined,
           sendProxy,
           onRoom: isBounded ? onRoom : undefined,
+          pool,
         });
         if (protocol !== "http1+control") return link;
         return new WatchedHttp1Client(link, new ControlLane(lane, controlLanePath(socket), work), lane.onBusy);

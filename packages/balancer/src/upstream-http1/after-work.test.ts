@@ -31,10 +31,11 @@ class Bench {
   readonly counters = new Counters();
   readonly client: Http1UpstreamClient;
   rooms = 0;
+  readonly deadlines = new Deadlines();
   private readonly transport = new FakeTransport();
 
   constructor(maxConnections = 1) {
-    const deadlines = new Deadlines();
+    const { deadlines } = this;
     const services = { transport: this.transport, deadlines, turnShare: new TurnShare(), counters: this.counters };
     const options = {
       maxConnections,
@@ -42,6 +43,7 @@ class Bench {
       isPerClient: false,
       onRoom: () => void this.rooms++,
       sendProxy: undefined,
+      pool: { requestTimeoutMs: 3000 },
     };
     this.client = new Http1UpstreamClient(
       { ...services, requestWriter: new HeadWriter(16_384, deadlines) },
@@ -158,6 +160,31 @@ it.each([
   for (const text of said) bench.says(text);
   bench.connection.owner.onClose();
   expect(asked.loss).toBe(loss);
+});
+
+it("gets no requests from the moment a request has overrun its time, until it is clear that its process is spared", () => {
+  const bench = new Bench(4);
+  let passedMs = 0;
+  Object.defineProperty(bench.deadlines, "now", { get: () => passedMs });
+  const pass = (ms: number) => {
+    passedMs += ms;
+  };
+  const early = bench.ask();
+  pass(1000);
+  // A client that goes early leaves an instance that may still finish in time.
+  early.stream.cancel();
+  expect(bench.client.hasRoom()).toBe(true);
+  pass(2000);
+  bench.client.closeIdleSince(-1);
+  expect(bench.client.hasRoom()).toBe(false);
+  pass(5000);
+  bench.client.closeIdleSince(-1);
+  expect(bench.client.hasRoom()).toBe(true);
+  const late = bench.ask();
+  pass(3000);
+  // Before the queue is served, in the same turn.
+  late.stream.cancel();
+  expect(bench.client.hasRoom()).toBe(false);
 });
 
 it("is only picked where no other instance is free", () => {

@@ -68,8 +68,13 @@ export class AbandonedRequest {
     return this.bytes === 0;
   }
 
+  /** Returns for how many milliseconds its end has been due. */
+  owedFor(now: number): number {
+    return now - this.owedSince;
+  }
+
   overdue(now: number): OverdueRequest {
-    return { request: this.describe(), forMs: now - this.owedSince };
+    return { request: this.describe(), forMs: this.owedFor(now) };
   }
 
   /** Counts bytes of the unwanted response. Returns false if they are too many: an upstream may ignore FIN for ever. */

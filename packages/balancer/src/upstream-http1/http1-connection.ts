@@ -77,6 +77,11 @@ export class Http1UpstreamConnection
     return this.abandoned?.overdue(this.upstream.deadlines.now);
   }
 
+  /** For how many milliseconds the end of that request has been due; 0 if there is none. */
+  get overdueMs(): number {
+    return this.abandoned?.owedFor(this.upstream.deadlines.now) ?? 0;
+  }
+
   get isReady(): boolean {
     return this.state !== "connecting";
   }

@@ -32,10 +32,19 @@ interface Http1ClientOptions {
    * until the upstream has finished it. Called when there is room again without the end of an exchange.
    */
   onRoom: (() => void) | undefined;
+  /** Its pool. */
+  pool: {
+    /** An abandoned request may take so long until the supervisor ends the process. */
+    readonly requestTimeoutMs: number;
+  };
 }
 
 /** An upstream that closes a connection this soon after a response keeps none. */
 const AT_ONCE_MS = 2 * TICK_MS;
+/** How exactly it is known since when a request is overdue. */
+const OVERDUE_BY_MS = 2 * TICK_MS;
+/** How long an upstream whose process is about to be ended waits for that. Longer ones have been spared. */
+const DOOM_MS = 5000;
 
 export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<Http1UpstreamConnection> {
   /** Idle connections, the last used one on top, so that in quiet times the others are closed. */
@@ -47,6 +56,8 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** Connections with an abandoned request that the upstream has not finished. */
   private readonly givenUp = new Set<Http1UpstreamConnection>();
   private readonly work = new QuickWork();
+  /** Whether a request has overrun its time, so that the process is about to be ended, with all that it then has. */
+  private isDoomed = false;
   /** Whether it closes connections after each response without announcing it, as uWSGI does. */
   private keepsNone = false;
   /** Whether `leftAtWork` is noted: only where something shows that the upstream goes on. */
@@ -104,6 +115,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   }
 
   hasRoom(): boolean {
+    if (this.isDoomed) return false;
     if (this.idle.length > 0 || this.open_ < this.options.maxConnections) return true;
     if (!this.work.endsSoon) this.readDone();
     return false;
@@ -118,8 +130,19 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     if (this.givenUp.size > 0) for (const connection of this.givenUp) connection.readDoneNow();
   }
 
+  /** Looks for a request that has overrun its time. The supervisor ends the process for it, but needs a while. */
+  private lookForDoom(): void {
+    const afterMs = this.options.pool.requestTimeoutMs - OVERDUE_BY_MS;
+    this.isDoomed = false;
+    for (const connection of this.givenUp) {
+      if (connection.readDoneNow()) continue;
+      const { overdueMs } = connection;
+      if (overdueMs >= afterMs && overdueMs < afterMs + DOOM_MS) this.isDoomed = true;
+    }
+  }
+
   get endsSoon(): boolean {
-    return this.working !== undefined && this.work.endsSoon;
+    return !this.isDoomed && this.working !== undefined && this.work.endsSoon;
   }
 
   /** The only connection, if its instance is finishing a request. */
@@ -196,7 +219,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   reassign(): void {}
 
   closeIdleSince(atMs: number): void {
-    this.readDone();
+    if (this.givenUp.size > 0 || this.isDoomed) this.lookForDoom();
     // The oldest ones are at the bottom.
     while (this.idle.length > 0 && (this.idle[0] as Http1UpstreamConnection).idleSince < atMs) {
       (this.idle.shift() as Http1UpstreamConnection).close();
@@ -230,6 +253,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     this.givenUp.add(connection);
     this.work.start();
     this.services.counters.abandoned++;
+    if (connection.overdueMs > 0) this.lookForDoom();
   }
 
   /** Its request is abandoned and its connection is about to be closed, which does not end the work. */

@@ -62,6 +62,8 @@ export class Pool {
   compression: Compression | undefined;
   /** How long its upstreams may go without sending response data. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
+  /** How long one of them may take for an abandoned request before the supervisor ends its process. */
+  requestTimeoutMs = Number.POSITIVE_INFINITY;
   /** Set if clients keep to a slot. */
   sticky: Stickiness<Upstream> | undefined;
   /** For how many ticks a stalled upstream keeps its sticky clients. */

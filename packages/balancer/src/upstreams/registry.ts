@@ -137,10 +137,8 @@ export class UpstreamRegistry {
       // Without an upstream it keeps its previous value.
       if (upstreams.length > 0)
         pool.isLimited = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
-      pool.responseTimeoutMs = Math.min(
-        this.options.upstreamResponseTimeoutMs,
-        described.requestTimeoutMs ?? Number.POSITIVE_INFINITY,
-      );
+      pool.requestTimeoutMs = described.requestTimeoutMs ?? Number.POSITIVE_INFINITY;
+      pool.responseTimeoutMs = Math.min(this.options.upstreamResponseTimeoutMs, pool.requestTimeoutMs);
       if (pool.errorPages?.isFrom(described.errorPages) !== true)
         pool.errorPages = described.errorPages && new ErrorPages(described.errorPages, this.options.onNotice);
       if (pool.compression?.isFrom(described.compress) !== true)

@@ -149,13 +149,17 @@ export function kill(
   cause: "slow" | "failing" | "overrun",
   reason: string,
   { policy, now }: Context,
-  signal: KillSignal = "SIGKILL",
+  { signal = "SIGKILL", afterMs }: { signal?: KillSignal; afterMs?: number } = {},
 ): Transition {
   return {
     process: { ...bare(process), state: "killing", cause, deadline: now + policy.killTimeoutMs },
     effects: [
       { type: "log", level: "warn", message: `${reason}: ${signal}` },
-      { type: "signal", signal, ...(cause !== "slow" && { verdict: reason }) },
+      {
+        ...{ type: "signal", signal },
+        ...(cause !== "slow" && { verdict: reason }),
+        ...(afterMs !== undefined && { afterMs }),
+      },
     ],
   };
 }

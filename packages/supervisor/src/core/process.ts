@@ -67,10 +67,10 @@ export type Report =
   | { type: "exited"; attempt: number; status: ExitStatus }
   | { type: "spawnFailed"; attempt: number; reason: string }
   | { type: "deadline"; attempt: number }
-  /** It is ended as failing. `reason` is `hung …` or `unhealthy …`; an unhealthy process may still respond to SIGTERM. */
-  | { type: "hung"; attempt: number; reason: string; signal?: KillSignal }
+  /** It is ended as failing. `reason` is `hung …` or `unhealthy …`; an unhealthy process may still respond to SIGTERM. `afterMs`: the signal follows so much later. */
+  | { type: "hung"; attempt: number; reason: string; signal?: KillSignal; afterMs?: number }
   /** A request overran its time: the process is replaced at once, without counting as a failure. */
-  | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal }
+  | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal; afterMs?: number }
   | { type: "channelLost"; attempt: number }
   /** Every balancer follows a snapshot without it. */
   | { type: "left"; attempt: number }
@@ -89,8 +89,8 @@ export type Effect =
   | { type: "askDrain"; deadlineMs: number }
   /** Reports that no further request can arrive, so that it may exit. */
   | { type: "release" }
-  /** `verdict`: why it is killed as failing; part of its exit report. */
-  | { type: "signal"; signal: KillSignal; verdict?: string }
+  /** `verdict`: why it is killed as failing; part of its exit report. `afterMs`: how much later. */
+  | { type: "signal"; signal: KillSignal; verdict?: string; afterMs?: number }
   | { type: "setDeadline"; at: number }
   | { type: "clearDeadline" }
   | { type: "log"; level: "info" | "warn" | "error"; message: string; kind?: "death" | "crash-loop" };

@@ -156,7 +156,7 @@ function ready(process: Process & { state: "ready" }, event: ProcessEvent, conte
     case "hung":
     case "overrun": {
       const cause = event.type === "hung" ? "failing" : "overrun";
-      const killed = kill(process, cause, event.reason, context, event.signal);
+      const killed = kill(process, cause, event.reason, context, event);
       return { process: killed.process, effects: [{ type: "leavePool" }, ...killed.effects] };
     }
     case "channelLost":
@@ -197,7 +197,7 @@ function warm(process: Process & { state: "warm" }, event: ProcessEvent, context
     }
     case "hung":
     case "overrun":
-      return kill(process, "slow", event.reason, context, event.signal);
+      return kill(process, "slow", event.reason, context, event);
     case "adopted":
       return { process, effects: [] };
     case "start":
@@ -241,7 +241,7 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
       return { process: { ...process, goal: "down" }, effects: [] };
     case "overrun":
       // It would not drain before its overrun request ends, which may be never.
-      return kill(process, "slow", event.reason, context, event.signal);
+      return kill(process, "slow", event.reason, context, event);
     case "adopted":
       return drainAgain(process, context);
     case "park":

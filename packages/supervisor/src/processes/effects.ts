@@ -95,7 +95,8 @@ export class Effects {
         return;
       case "signal":
         this.spawns.startNow(target.id);
-        children.signal(target.id, effect.signal, effect.verdict);
+        if (effect.afterMs === undefined) children.signal(target.id, effect.signal, effect.verdict);
+        else setTimeout(() => children.signal(target.id, effect.signal, effect.verdict), effect.afterMs);
         return;
       case "setDeadline":
         timers.set(target.id, effect.at, () => this.options.onDeadline(target));

@@ -182,9 +182,10 @@ export class LivenessWatch {
     const { attempt, id } = child;
     const isPython = child.runtime.startsWith("python ");
     // SIGABRT makes Python's faulthandler write all stacks, even while a view holds the interpreter.
-    const report = () => {
-      this.options.report(child, { type, attempt, reason, ...(isPython && { signal: "SIGABRT" }) });
-      if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), TRACEBACK_MS);
+    const report = (afterMs = 0) => {
+      const how = isPython && { signal: "SIGABRT" as const, ...(afterMs > 0 && { afterMs }) };
+      this.options.report(child, { type, attempt, reason, ...how });
+      if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), afterMs + TRACEBACK_MS);
     };
     const condemn = () => {
       child.verdict = reason;
@@ -202,7 +203,8 @@ export class LivenessWatch {
     if (!isPython || child.maxInFlight === 1) return report();
     // If the process can still read this message, it writes the stack of the thread that runs the request, or blocks the event loop.
     child.connection?.send({ type: "describeOverdue" });
-    setTimeout(report, HEAR_MS);
+    // It leaves its pool at once: a further request would be lost with it.
+    report(HEAR_MS);
   }
 
   /** Reads the stack of a hung process, then calls `end`, unless its event loop turns again meanwhile. */

@@ -397,6 +397,17 @@ test("a deploy that is judged: verdict, both generations, the tests with their i
   expect(small).toMatch(/WAITS/);
 });
 
+test("the help on a small screen has all keys, on several pages", () => {
+  const size = { type: "resize", width: 60, height: 15 } as const;
+  const page = (...pressed: string[]) =>
+    screen(after([shows(FLEET), size, ...keys("?", ...pressed)]), 60, 15).join("\n");
+  expect(page()).toMatch(/↓ more \(1 of 3\)/);
+  expect(page() + page("down") + page("down", "space")).toMatch(
+    /select; PgUp.*1 2 3.*q {2}Ctrl-C.*yellow red.*the end/s,
+  );
+  expect(page("down", "x")).toContain("web.1");
+});
+
 test("questions, the command line and its completion", () => {
   const model = after([shows(FLEET)]);
   expect(screen(after(keys("+"), model)).at(-1)).toMatch(

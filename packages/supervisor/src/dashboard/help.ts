@@ -43,7 +43,27 @@ const WORDS: Entries = [
   ["yellow red", "1.5 and 2 times the median of the pool"],
 ];
 
-export function helpLines(ownership: Ownership, width: number, height: number): Line[] {
+/** Returns a page of the help; pages before the last end with a hint. */
+export function helpLines(ownership: Ownership, width: number, height: number, page = 0): Line[] {
+  const lines = allLines(ownership, width, height);
+  if (lines.length <= height || height < 2) return lines.slice(0, height);
+  const of = pagesOf(lines, height);
+  const now = Math.min(page, of - 1);
+  const shown = lines.slice(now * (height - 1), (now + 1) * (height - 1));
+  const more = now + 1 < of ? "↓ more" : "the end";
+  return [...shown, fitLine([segment(`  ${more} (${now + 1} of ${of})`, "dim")], width)];
+}
+
+export function helpPages(ownership: Ownership, width: number, height: number): number {
+  const lines = allLines(ownership, width, height);
+  return lines.length <= height || height < 2 ? 1 : pagesOf(lines, height);
+}
+
+function pagesOf(lines: readonly Line[], height: number): number {
+  return Math.ceil(lines.length / (height - 1));
+}
+
+function allLines(ownership: Ownership, width: number, height: number): Line[] {
   const quit = ownership === "started" ? "leave; asks whether to stop the fleet" : "leave; the fleet keeps running";
   const interrupt = ownership === "started" ? "stop the fleet and leave; twice: at once" : quit;
   const ends: Entries = [
@@ -66,5 +86,5 @@ export function helpLines(ownership: Ownership, width: number, height: number): 
       ])
     : [...left, ...right].map(lineOf);
   const gap: Line[] = height > keys.length + words.length + 1 ? [[]] : [];
-  return [...gap, ...keys, ...gap, ...words].slice(0, height).map((line) => fitLine(line, width));
+  return [...gap, ...keys, ...gap, ...words].map((line) => fitLine(line, width));
 }

@@ -1,4 +1,5 @@
 /** Maps keys and the mouse to actions. Pure. */
+
 import {
   drain,
   only,
@@ -14,6 +15,7 @@ import {
 } from "./actions.js";
 import { sortKeys, titleOf } from "./columns.js";
 import { suggestionsFor } from "./command-line.js";
+import { helpPages } from "./help.js";
 import { ZOOMS } from "./history.js";
 import type { Key, Mode, Model, MousePress, Step, View } from "./model.js";
 import { overviewOf } from "./overview.js";
@@ -57,8 +59,14 @@ export function paste(model: Model, text: string, at: number): Step {
   return only(withNotice(model, "pasted text does nothing here", at));
 }
 
+const MORE_HELP = new Set(["down", "j", "pagedown", "space", " "]);
+
 function pressNormally(model: Model, key: Key, at: number): Step {
-  if (model.view === "help") return key === "q" ? quit(model) : only({ ...model, view: "overview" });
+  if (model.view === "help") {
+    const hasMore = model.helpPage + 1 < helpPages(model.ownership, model.size.width, model.size.height - 1);
+    if (hasMore && MORE_HELP.has(key)) return only({ ...model, helpPage: model.helpPage + 1 });
+    return key === "q" ? quit(model) : only({ ...model, view: "overview" });
+  }
   if (model.view === "log") {
     const step = pressInLog(model, key, at);
     if (step !== undefined) return step;
@@ -134,7 +142,7 @@ function pressAnywhere(model: Model, key: Key, at: number): Step {
     case ":":
       return only({ ...model, mode: { kind: "command", text: "", at: 0 } });
     case "?":
-      return only({ ...model, view: "help" });
+      return only({ ...model, view: "help", helpPage: 0 });
     case "escape":
       if (model.view !== "overview") return only({ ...model, view: "overview", notice: null });
       return only({ ...model, filter: "", notice: null });

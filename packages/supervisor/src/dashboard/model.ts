@@ -97,6 +97,8 @@ export interface Model {
   history: { seconds: FigureRecord | null; minutes: FigureRecord | null };
   zoom: number;
   view: View;
+  /** The page of the help, from 0. */
+  helpPage: number;
   /** The name of a pool, an instance or a balancer. */
   selected: string | null;
   sort: Sort;
@@ -172,6 +174,7 @@ export function initialModel(ownership: Ownership, size: Model["size"], glyphs: 
     history: { seconds: null, minutes: null },
     zoom: FIRST_ZOOM,
     view: "overview",
+    helpPage: 0,
     selected: null,
     sort: { key: "name", reversed: false },
     filter: "",

@@ -50,7 +50,7 @@ function contentOf(model: Model, width: number, height: number): Screen {
     case "canary":
       return plain(canaryOf(model, width, height), "deploy");
     case "help":
-      return { lines: helpLines(model.ownership, width, height), names: [], head: null };
+      return { lines: helpLines(model.ownership, width, height, model.helpPage), names: [], head: null };
     default:
       return model.view satisfies never;
   }

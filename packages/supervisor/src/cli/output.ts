@@ -73,7 +73,7 @@ export function failureOf(error: unknown): Failure {
 }
 
 /** Codes whose messages have one line: a line break in them is that of a path or a name. */
-const OF_ONE_LINE = new Set(["usage", "cwd", "not-running", "orphaned", "denied", "rundir"]);
+const OF_ONE_LINE = new Set(["usage", "cwd", "not-running", "denied", "rundir"]);
 
 /** Prints why a command failed and returns its exit status. */
 export function reportFailure(failure: Failure, json: boolean): ExitStatus {

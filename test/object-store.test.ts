@@ -39,6 +39,9 @@ describe("on bun, with SQLite", () => {
     const [same, other] = [{ "if-none-match": etag }, { "if-match": '"other"' }];
     expect(open.headers).toMatchObject({ etag, "last-modified": modified });
     expect([codeOf(await anybody({ "if-match": etag })), codeOf(await anybody(same))]).toEqual(["200", "304"]);
+    const whole = await anybody({});
+    expect([whole.status, whole.text, whole.headers["x-accel-redirect"]]).toEqual([200, "<p>hello", undefined]);
+    expect(whole.headers).toMatchObject({ etag, "last-modified": modified, "content-type": "text/html" });
     expect(codeOf(await anybody(other))).toBe("412 PreconditionFailed");
     expect(codeOf(await anybody({ range: "bytes=99-" }))).toBe("416 InvalidRange");
     expect(codeOf(await anybody({}, "?response-content-type=text/plain"))).toBe("400 InvalidRequest");

@@ -25,7 +25,8 @@ export async function getObject(call: Call): Promise<Response> {
   const { headers } = request;
   const object = await findObject(call, call.bucket, call.key);
   const { size, segments } = object;
-  const isOneFile = segments.length === 1 && !segments[0]?.isSlice;
+  const [first] = segments;
+  const isOneFile = segments.length === 1 && !first?.isSlice;
   const fields: Fields = { ...conditions.withoutChecksums(object.fields), "accept-ranges": "bytes" };
   conditions.checkConditions(headers, object);
   const isRange = conditions.isRangeMeant(headers.get("if-range"), object);
@@ -46,6 +47,12 @@ export async function getObject(call: Call): Promise<Response> {
   const status = range === undefined ? 200 : 206;
   const init = { status, headers: { ...fields, "content-length": `${end - start}` } };
   if (request.method === "HEAD" || size === 0) return new Response(null, init);
+  const { filesRoute } = store.settings;
+  const isForAll = call.identity === undefined && !headers.has("range") && !("content-encoding" in fields);
+  if (isForAll && isOneFile && first && filesRoute !== undefined) {
+    // The static pool sends the file with these fields, and this instance is free.
+    return new Response(null, { headers: { ...fields, "x-accel-redirect": filesRoute + pathOf(first.file) } });
+  }
   const [part, ...more] = slice(segments, start, end);
   if (part === undefined || more.length > 0 || !(isOneFile || range)) {
     return new Response(store.files.read(segments, start, end) as never, init);

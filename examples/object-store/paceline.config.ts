@@ -25,7 +25,9 @@ export default {
       limits: { maxBodyBytes },
       // An upload on its way has this long to end when the pool is reloaded.
       drainTimeoutMs: 120_000,
-      env: { STORE_FOLDER: folder, STORE_KEYS: keys },
+      env: { STORE_FOLDER: folder, STORE_KEYS: keys, STORE_FILES_ROUTE: "/-/objects/" },
     },
+    // Sends the whole objects of public buckets (STORE_PUBLIC=assets,downloads), so that no instance has to.
+    files: { static: join(folder, "objects"), internal: true, routes: ["/-/objects/"] },
   },
 };

@@ -33,6 +33,8 @@ export function readSettings(env: NodeJS.ProcessEnv) {
     domains: list(env.STORE_DOMAINS ?? "localhost"),
     /** Buckets whose objects everybody may read. */
     publicBuckets: new Set(list(env.STORE_PUBLIC)),
+    /** The route of an internal static pool that sends the files of public objects; undefined without one. */
+    filesRoute: env.STORE_FILES_ROUTE || undefined,
     /** How long the files of an overwritten or deleted object stay for those who still read it. */
     droppedAgeMs: Number(env.STORE_DROPPED_AGE_MS ?? 600_000),
     /** How old a file must be that no object has, as a crash may leave it, before it is removed. */

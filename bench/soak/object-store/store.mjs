@@ -26,7 +26,7 @@ export async function startStore({ instances = 4, runtime = "bun", hasPostgres =
   const isStarted = hasPostgres && process.env.DATABASE_URL === undefined;
   const postgres = isStarted ? await startPostgres() : undefined;
   if (isStarted && postgres === undefined) throw new Error("PostgreSQL is not installed: apt-get install postgresql");
-  const env = { STORE_FOLDER: folder, STORE_PUBLIC: "public", DATABASE_URL: "" };
+  const env = { STORE_FOLDER: folder, STORE_PUBLIC: "public", STORE_FILES_ROUTE: "/-/objects/", DATABASE_URL: "" };
   if (hasPostgres) env.DATABASE_URL = postgres?.url ?? process.env.DATABASE_URL;
   const limits = { maxBodyBytes: MAX_BODY_BYTES };
   const port = await freePort();
@@ -45,6 +45,7 @@ export async function startStore({ instances = 4, runtime = "bun", hasPostgres =
         backoff: { initialMs: 10, maxMs: 50 },
         restartBudget: { maxFailures: 1000, periodMs: 1000 },
       },
+      files: { static: path.join(folder, "objects"), internal: true, routes: ["/-/objects/"] },
     },
   });
   return {

@@ -76,15 +76,15 @@ export class Exchange extends RequestSide {
   /** Sends the request to the internal pool, after the response that named a file has ended. */
   private follow(): void {
     const { internal, requestHead } = this.relay;
-    const { file, status } = this.redirect as FileRedirect;
-    this.upstream?.answered(status, this.outcome.tookMs, this.request);
+    const redirect = this.redirect as FileRedirect;
+    this.upstream?.answered(redirect.status, this.outcome.tookMs, this.request);
     this.releaseUpstream();
     this.body.clearCollected();
     const former = this.pool as Pool;
     this.pool = undefined;
     this.client.resumeBody();
     former.serveQueue();
-    const route = internal && this.request.redirect(file, internal, requestHead);
+    const route = internal && this.request.redirect(redirect, internal, requestHead);
     if (route === undefined) return this.respond(404);
     this.pool = route.target;
     this.attempts.begin(true);

@@ -3,7 +3,7 @@ import { giveBack, routeClassOf } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
 import { Identity, type IdentitySource } from "../http1/identity.js";
 import type { RequestHead } from "../http1/request-head.js";
-import { asRequestForFile, type InternalPools, type NamedFile, targetOf } from "../routing/file-redirect.js";
+import { asRequestForFile, type FileRedirect, type InternalPools, targetOf } from "../routing/file-redirect.js";
 import { retarget, routeOf } from "../routing/route.js";
 import type { Route } from "../routing/router.js";
 import { LoggedHead } from "../stats/logged-head.js";
@@ -33,6 +33,7 @@ export class SavedHead {
   private target: Uint8Array | undefined;
   /** Whether a file is requested instead of the client's target. */
   private isForFile = false;
+  private isJudged = false;
   /** Whether `bytes` is a copy that nobody else uses. */
   private isOwn = false;
   /** Bytes taken from the budget. */
@@ -113,11 +114,12 @@ export class SavedHead {
   }
 
   /** Changes the request to a GET (or HEAD) of that file; undefined if no internal pool has it. */
-  redirect(file: NamedFile, internal: InternalPools, head: RequestHead): Route<Pool> | undefined {
+  redirect({ file, isJudged }: FileRedirect, internal: InternalPools, head: RequestHead): Route<Pool> | undefined {
     const target = targetOf(file, internal);
     if (target === undefined) return undefined;
     head.parse(this.bytes as Uint8Array, this.start, this.end);
-    asRequestForFile(head);
+    this.isJudged = isJudged;
+    asRequestForFile(head, isJudged);
     this.identity?.addTo(head);
     head.retarget(target);
     this.isForFile = true;
@@ -144,7 +146,7 @@ export class SavedHead {
     }
     const head = owner.requestHead;
     head.parse(this.bytes as Uint8Array, this.start, this.end);
-    if (this.isForFile) asRequestForFile(head);
+    if (this.isForFile) asRequestForFile(head, this.isJudged);
     retarget(head, this.route as Route<Pool>, this.target);
     this.identity?.addTo(head);
     return head;

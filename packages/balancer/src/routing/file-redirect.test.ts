@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+import { FieldKind } from "../http1/field-table.js";
+import { RequestHead } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
-import { FileRedirect, type NamedFile, takeNamedFile, targetOf } from "./file-redirect.js";
+import { asRequestForFile, FileRedirect, type NamedFile, takeNamedFile, targetOf } from "./file-redirect.js";
 import { Router } from "./router.js";
 
 function head(...lines: string[]): ResponseHead {
@@ -88,6 +90,44 @@ test.each([
   expect(lines(merged)).toEqual([line, ...expected]);
   expect(merged.contentLength).toBe(7);
 });
+
+test("an app with a strong ETag and a date has validators of its own, and has judged the conditions", () => {
+  const named: NamedFile = { header: "X-Accel-Redirect", value: "/p/a" };
+  const from = (...own: string[]) => new FileRedirect(head("HTTP/1.1 200 OK", ...own), named);
+  const [tag, date] = ['ETag: "app"', "Last-Modified: app"];
+  expect([from(tag).isJudged, from(date).isJudged, from(`ETag: W/"app"`, date).isJudged]).toEqual([
+    false,
+    false,
+    false,
+  ]);
+  const own = from(tag, date);
+  expect(own.isJudged).toBe(true);
+  expect(lines(own.merge(head("HTTP/1.1 206 Partial Content", ...file, "Last-Modified: file")))).toEqual([
+    ...["HTTP/1.1 206 Partial Content", "Content-Type: text/plain", "Vary: Accept-Encoding", "Cache-Control: public"],
+    ...[tag, date],
+  ]);
+  expect(lines(own.merge(head("HTTP/1.1 200 OK", ...file, "Content-Encoding: br")))).toContain("ETag: file");
+  expect(lines(own.merge(head("HTTP/1.1 416 Range Not Satisfiable", ...file)))).toContain("ETag: file");
+});
+
+test.each([
+  [false, "Range: bytes=1-", ["if-none-match", "if-modified-since", "range"]],
+  [true, "Range: bytes=1-", ["range"]],
+  [true, 'If-Range: "a"\r\nRange: bytes=1-', []],
+])(
+  "conditions that the app has judged (%s) do not go to the pool, nor a range that depends on one: %s",
+  (isJudged, more, passing) => {
+    const conditions = 'If-None-Match: "a"\r\nIf-Modified-Since: Sat, 01 Jan 2022 00:00:00 GMT';
+    const bytes = Buffer.from(`GET / HTTP/1.1\r\nHost: a\r\n${conditions}\r\n${more}\r\n\r\n`);
+    const request = new RequestHead({ maxHeaderFields: 20 } as never);
+    request.parse(bytes, 0, bytes.length);
+    asRequestForFile(request, isJudged);
+    const { fields } = request;
+    const left = Array.from({ length: fields.count }, (_, at) => at).filter((at) => fields.kinds[at] !== FieldKind.HOP);
+    const names = left.map((at) => bytes.toString("latin1", fields.nameStart(at), fields.nameEnd(at)).toLowerCase());
+    expect(names.filter((name) => /^if-|range/.test(name))).toEqual(passing);
+  },
+);
 
 test("a response in parts keeps its type, and an empty type of the app is none", () => {
   const parts = "Content-Type: multipart/byteranges; boundary=x";

@@ -64,8 +64,12 @@ function percent(character: string): string {
   return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/** Turns a parsed request into the one for the internal pool: without a body, with its conditions and ranges. */
-export function asRequestForFile(head: RequestHead): void {
+/**
+ * Turns a parsed request into the one for the internal pool: without a body, with its ranges, and with its conditions.
+ *
+ * @param isJudged whether the app has given the file validators of its own, and so has judged the conditions
+ */
+export function asRequestForFile(head: RequestHead, isJudged: boolean): void {
   head.scheme = undefined;
   if (!head.isHead) head.method = "GET";
   head.framing = "none";
@@ -81,13 +85,35 @@ export function asRequestForFile(head: RequestHead): void {
         fields.kinds[i] = FieldKind.HOP;
     }
   }
+  if (isJudged) dropConditions(head);
 }
+
+/** A range that depends on the app's ETag cannot be judged here: the whole file is always right (RFC 9110 §14.2). */
+function dropConditions({ fields, bytes }: RequestHead): void {
+  const dropped: number[] = [];
+  const ranges: number[] = [];
+  let hasIfRange = false;
+  for (let i = 0; i < fields.count; i++) {
+    const name = Buffer.from(bytes.subarray(fields.nameStart(i), fields.nameEnd(i)))
+      .toString("latin1")
+      .toLowerCase();
+    if (name === "range") ranges.push(i);
+    else if (CONDITIONS.has(name)) dropped.push(i);
+    if (name === "if-range") hasIfRange = true;
+  }
+  for (const i of hasIfRange ? [...dropped, ...ranges] : dropped) fields.kinds[i] = FieldKind.HOP;
+}
+
+const CONDITIONS = new Set(["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"]);
 
 /** The app's fields that describe its own dropped body. */
 const OF_ITS_BODY = new Set([
-  ...["accept-ranges", "content-encoding", "content-length", "content-range", "content-md5", "digest", "etag"],
-  ...["last-modified", "transfer-encoding", "date", "server", "trailer"],
+  ...["accept-ranges", "content-encoding", "content-length", "content-range", "content-md5", "digest"],
+  ...["transfer-encoding", "date", "server", "trailer"],
 ]);
+const VALIDATORS = new Set(["etag", "last-modified"]);
+/** Frameworks add an ETag to the body that is dropped, but no date. */
+const STRONG_TAG = /^etag:[ \t]*"/i;
 /** Fields that may occur several times. */
 const REPEATED = new Set(["set-cookie", "vary", "link", "www-authenticate"]);
 /** Of the app's own fields, a 304 keeps those about caching and Set-Cookie; any other status from 300 keeps only Set-Cookie. */
@@ -103,6 +129,8 @@ export class FileRedirect {
   /** Lines of the balancer's own. */
   private readonly added: Uint8Array | undefined;
   private readonly kept: { name: string; line: string }[] = [];
+  /** Whether the app gave the file a strong ETag and a date: they replace the file's own, and the app has judged the request's conditions. */
+  readonly isJudged: boolean;
 
   constructor(
     head: ResponseHead,
@@ -111,7 +139,13 @@ export class FileRedirect {
     this.status = head.status;
     this.added = head.added;
     head.added = undefined;
-    for (const field of fieldsOf(head)) if (!OF_ITS_BODY.has(field.name)) this.kept.push(field);
+    const fields = fieldsOf(head);
+    this.isJudged =
+      fields.some(({ line }) => STRONG_TAG.test(line)) && fields.some(({ name }) => name === "last-modified");
+    for (const field of fields) {
+      const isKept = VALIDATORS.has(field.name) ? this.isJudged : !OF_ITS_BODY.has(field.name);
+      if (isKept) this.kept.push(field);
+    }
   }
 
   /** Returns the head of the file's response, merged with the app's own fields. */
@@ -121,9 +155,12 @@ export class FileRedirect {
     const isMultipart = own.some(
       ({ name, line }) => name === "content-type" && /^[^:]*:\s*multipart\/byteranges/i.test(line),
     );
+    // A compressed variant is another representation, whose ETag differs.
+    const isVariant = own.some(({ name }) => name === "content-encoding");
     const added = this.kept.filter(
       ({ name, line }) =>
         (allowed === undefined || allowed.has(name)) &&
+        !(isVariant && VALIDATORS.has(name)) &&
         // If Content-Type is empty, the file's name determines it.
         !(name === "content-type" && (isMultipart || /:\s*$/.test(line))),
     );

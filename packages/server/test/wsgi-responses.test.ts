@@ -219,6 +219,13 @@ test("a view that ends the process has its client answered first, and the exit s
   expect(instance.program.output.at(-1)).toBe("GET /exits: the app ended this process with sys.exit(3)");
   expect(existsSync(instance.supervisor.target.path)).toBe(false);
 
+  const interrupted = await PythonInstance.start(context);
+  expect(await interrupted.get("/is-interrupted")).toMatch(/^HTTP\/1\.1 500 /);
+  expect(await interrupted.program.exited).toEqual({ code: 130, signal: null });
+  expect(interrupted.program.output.at(-1)).toBe(
+    "GET /is-interrupted: the app ended this process with KeyboardInterrupt",
+  );
+
   const abrupt = await PythonInstance.start(context);
   expect(await abrupt.get("/exits-at-once")).toBe("");
   expect(await abrupt.program.exited).toEqual({ code: 7, signal: null });

@@ -181,8 +181,9 @@ class Connection(Stream):
             self._fail(response)
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 # The app ends its process; the client gets its response first.
-                fatal = error
                 exits.say_raised(self.asked(), error)
+                # By itself Python would die of SIGINT, as if somebody had sent it, after a second traceback.
+                fatal = error if isinstance(error, SystemExit) else SystemExit(exits.INTERRUPTED)
         if forks.is_child:
             # The child's copy of the socket was closed, so nothing of its response was sent.
             forks.end(self.asked())

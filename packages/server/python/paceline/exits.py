@@ -8,6 +8,8 @@ from .output import log
 from .stacks import request_of
 
 MAX_VALUE_CHARACTERS = 100
+# The exit status after a KeyboardInterrupt, as shells have it: 128 and SIGINT.
+INTERRUPTED = 130
 
 # Ends this process without a log line.
 end_process = os._exit

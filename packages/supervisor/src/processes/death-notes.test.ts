@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ProcessHistory, SAMPLE_EVERY_MS } from "./death-notes.js";
+import { DeathNotes, ProcessHistory, SAMPLE_EVERY_MS } from "./death-notes.js";
 
 test("keeps the newest sixty samples in order", () => {
   const history = new ProcessHistory();
@@ -25,4 +25,18 @@ test("what was not measured is null, and a lag counts once", () => {
   history.add({ rssBytes: 1, requestsTotal: 2 }, 15_000);
   expect(history.read()).toMatchObject({ rssBytes: [null, 1, 1], eventLoopLagMs: [null, 40, null] });
   expect(history.read()?.requestsPerSecond).toEqual([null, 1, 0]);
+});
+
+test("what was lost long before the end has another cause; balancers report what the end cost before or after it", () => {
+  const notes = new DeathNotes();
+  const lose = (request: string, at: number) =>
+    notes.lose(
+      { upstream: "", requests: [{ request, ageMs: 0, state: "started", outcome: "failed" }], omitted: 1 },
+      at,
+    );
+  lose("GET /short", 8_900);
+  lose("GET /before", 9_950);
+  lose("GET /after", 11_000);
+  const { requests, requestsOmitted } = notes.lostAtEnd(10_000);
+  expect([requests.map(({ request }) => request), requestsOmitted]).toEqual([["GET /before", "GET /after"], 2]);
 });

@@ -5,8 +5,10 @@ import { type DeathHistory, type DeathKind, MAX_REQUESTS } from "../core/deaths.
 import type { Frame } from "../core/stacks.js";
 
 const MAX_LOST_MESSAGES = 16;
-/** Balancers notice an end before or after we do, but not longer. */
+/** Balancers report what was lost at an end at most so long after we notice it. */
 export const TOGETHER_MS = 2000;
+/** They may notice it first, but only by a moment: whatever was lost earlier has another cause. */
+const BEFORE_MS = 500;
 
 export class DeathNotes {
   /** Why we ended it; null if we did not. */
@@ -34,9 +36,9 @@ export class DeathNotes {
     if (this.losses.length > MAX_LOST_MESSAGES) this.losses.shift();
   }
 
-  /** Returns the requests lost at its end, which is at most TOGETHER_MS ago. */
-  lostAtEnd(now: number): { requests: LostRequest[]; requestsOmitted: number } {
-    const together = this.losses.filter(({ at }) => now - at <= 2 * TOGETHER_MS);
+  /** Returns the requests lost at its end. */
+  lostAtEnd(endedAt: number): { requests: LostRequest[]; requestsOmitted: number } {
+    const together = this.losses.filter(({ at }) => at >= endedAt - BEFORE_MS);
     return {
       requests: together.flatMap(({ requests }) => requests),
       requestsOmitted: together.reduce((sum, { omitted }) => sum + omitted, 0),

@@ -26,6 +26,8 @@ type Ended = Pick<LiveProcess, "id" | "name" | "pool" | "attempt" | "generation"
 interface OpenReport {
   report: DeathReport;
   notes: DeathNotes;
+  /** By the monotonic clock. */
+  endedAt: number;
   timer: NodeJS.Timeout;
 }
 
@@ -90,6 +92,7 @@ export class DeathWatch {
       },
     });
     this.write(
+      now,
       {
         ...{ version: 1, at, process: process.id, name: process.name, pool: process.pool, kind },
         ...{ attempt: process.attempt, generation: process.generation, pid, runtime: process.runtime ?? "" },
@@ -115,13 +118,13 @@ export class DeathWatch {
     });
   }
 
-  private write(unnumbered: Omit<DeathReport, "id">, notes: DeathNotes): void {
+  private write(endedAt: number, unnumbered: Omit<DeathReport, "id">, notes: DeathNotes): void {
     this.trying(() => {
       const report = this.options.files.add(unnumbered);
       this.newest = report;
       this.options.onDeath?.(report);
       notes.report = report.id;
-      const entry: OpenReport = { report, notes, timer: setTimeout(() => this.complete(entry), TOGETHER_MS) };
+      const entry: OpenReport = { report, notes, endedAt, timer: setTimeout(() => this.complete(entry), TOGETHER_MS) };
       this.open.add(entry);
     });
   }
@@ -130,8 +133,8 @@ export class DeathWatch {
   private complete(entry: OpenReport): void {
     clearTimeout(entry.timer);
     this.open.delete(entry);
-    const { report, notes } = entry;
-    const lost = notes.lostAtEnd(performance.now());
+    const { report, notes, endedAt } = entry;
+    const lost = notes.lostAtEnd(endedAt);
     if (lost.requests.length + lost.requestsOmitted === report.requests.length + report.requestsOmitted) return;
     this.trying(() => this.options.files.update({ ...report, ...lost }));
   }

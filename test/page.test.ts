@@ -125,6 +125,8 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   await page.keyboard.press("?");
   await page.getByRole("dialog").getByText("search the log").waitFor(SEEN);
   await page.keyboard.press("Escape");
+  // The page learns later than the browser that its dialog is closed, and drops its content.
+  await page.locator("#dialog h2").waitFor({ ...SEEN, state: "detached" });
   await page.keyboard.press("Escape");
   await page.getByRole("region", { name: "processes" }).waitFor(SEEN);
 

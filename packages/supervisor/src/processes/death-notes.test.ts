@@ -39,4 +39,7 @@ test("what was lost long before the end has another cause; balancers report what
   lose("GET /after", 11_000);
   const { requests, requestsOmitted } = notes.lostAtEnd(10_000);
   expect([requests.map(({ request }) => request), requestsOmitted]).toEqual([["GET /before", "GET /after"], 2]);
+  // The first one may be why it was ended.
+  notes.killedAs = "hung";
+  expect(notes.lostAtEnd(10_000).requestsOmitted).toBe(3);
 });

@@ -9,6 +9,8 @@ const MAX_LOST_MESSAGES = 16;
 export const TOGETHER_MS = 2000;
 /** They may notice it first, but only by a moment: whatever was lost earlier has another cause. */
 const BEFORE_MS = 500;
+/** A request that has overrun its time is lost when its client gets 504; the process is ended for it a little later. */
+const BEFORE_KILL_MS = 4000;
 
 export class DeathNotes {
   /** Why we ended it; null if we did not. */
@@ -38,7 +40,8 @@ export class DeathNotes {
 
   /** Returns the requests lost at its end. */
   lostAtEnd(endedAt: number): { requests: LostRequest[]; requestsOmitted: number } {
-    const together = this.losses.filter(({ at }) => at >= endedAt - BEFORE_MS);
+    const beforeMs = this.killedAs === null ? BEFORE_MS : BEFORE_KILL_MS;
+    const together = this.losses.filter(({ at }) => at >= endedAt - beforeMs);
     return {
       requests: together.flatMap(({ requests }) => requests),
       requestsOmitted: together.reduce((sum, { omitted }) => sum + omitted, 0),

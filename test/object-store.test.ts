@@ -68,10 +68,14 @@ describe("on bun, with SQLite", () => {
     expect(codeOf(await s3.request("GET", "/private/half"))).toBe("404 NoSuchKey");
 
     // A restart in the middle of an upload lets it end.
+    const instancesOf = ({ pools }: Status) => pools.find(({ name }) => name === "store")?.instances ?? [];
+    // A report of an earlier request would name another instance.
+    await project.statusWhere("the requests before it to be over", (each) =>
+      instancesOf(each).every(({ inFlight }) => inFlight === 0),
+    );
     const slow = new Readable({ read() {} });
     const upload = s3.request("PUT", "/private/slow", { body: slow, headers: { "content-length": 300_000 } });
     slow.push(Buffer.alloc(150_000, 1));
-    const instancesOf = ({ pools }: Status) => pools.find(({ name }) => name === "store")?.instances ?? [];
     const status = await project.statusWhere("the upload to be in flight", (each) =>
       instancesOf(each).some(({ inFlight }) => inFlight === 1),
     );

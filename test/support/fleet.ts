@@ -338,7 +338,7 @@ export class Project {
 
   /** Returns the pids of all remaining processes of `start`. */
   processes(): number[] {
-    return taggedProcesses(this.#tag);
+    return taggedProcesses(this.#tag, this.folder);
   }
 
   /** Returns socket files below the folder. */

@@ -1,6 +1,6 @@
 /** Runs commands, and finds and ends all processes started by a test. */
 import { spawn } from "node:child_process";
-import { accessSync, constants, readdirSync, readFileSync } from "node:fs";
+import { accessSync, constants, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { TestContext } from "vitest";
 
@@ -67,15 +67,19 @@ export function run(command: string, args: string[], options: RunOptions = {}): 
   });
 }
 
-/** Returns the pids of all live processes with the tag in their environment. Zombies have none. */
-export function taggedProcesses(tag: string): number[] {
+/** Returns the pids of all live processes with the tag in their environment, or that work in the folder. Zombies have neither. */
+export function taggedProcesses(tag: string, folder?: string): number[] {
   const wanted = `${FLEET_TAG}=${tag}\0`;
+  const isTagged = (entry: string) => readFileSync(join("/proc", entry, "environ"), "latin1").includes(wanted);
+  // Redis and others write their title over their environment.
+  const isInside = (entry: string) =>
+    folder !== undefined && readlinkSync(join("/proc", entry, "cwd")).startsWith(folder);
   const pids: number[] = [];
   for (const entry of readdirSync("/proc")) {
     const pid = Number(entry);
     if (!Number.isInteger(pid)) continue;
     try {
-      if (readFileSync(join("/proc", entry, "environ"), "latin1").includes(wanted)) pids.push(pid);
+      if (isTagged(entry) || isInside(entry)) pids.push(pid);
     } catch {
       // It ended meanwhile, or belongs to another user.
     }

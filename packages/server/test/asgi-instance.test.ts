@@ -173,6 +173,12 @@ describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
       expect(await instance.program.exited).toEqual({ code: 1, signal: null });
       expect(instance.output).toContain(`paceline: ${fault.message}`);
     }
+    const app = "asgi_app:waits_in_lifespan";
+    const waits = await spawn(context, app, { asgi: { app, server, options: {} }, readyTimeoutMs: 100 });
+    const isOfLifespan = (it: { [name: string]: unknown }) => `${it.message}`.startsWith("the startup of its lifespan");
+    expect((await waits.supervisor.hears("fault", isOfLifespan)).message).toMatch(
+      /has not completed: it waits in waits_in_lifespan \(asgi_app\.py:\d+\)$/,
+    );
     // An app that raises before any request has no lifespan.
     const without = await spawn(context, "asgi_app:without_lifespan");
     await without.supervisor.hears("ready");

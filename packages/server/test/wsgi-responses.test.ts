@@ -226,6 +226,13 @@ test("a view that ends the process has its client answered first, and the exit s
     "GET /is-interrupted: the app ended this process with KeyboardInterrupt",
   );
 
+  const terminated = await PythonInstance.start(context);
+  expect(bodyOf(await terminated.get("/terminates-itself"))).toBe("terminated");
+  expect(await terminated.program.exited).toEqual({ code: 0, signal: null });
+  expect(terminated.program.output.at(-1)).toMatch(
+    /^GET \/terminates-itself: the app ended this process with os\.kill\(os\.getpid\(\), SIGTERM\) in view_terminates_itself \(/,
+  );
+
   const abrupt = await PythonInstance.start(context);
   expect(await abrupt.get("/exits-at-once")).toBe("");
   expect(await abrupt.program.exited).toEqual({ code: 7, signal: null });

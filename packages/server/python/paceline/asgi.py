@@ -27,6 +27,8 @@ class Gateway:
         self.is_leaving = False
         # The app's message for a failed lifespan startup, in one line.
         self.startup_problem = None
+        # The app's lifespan, while its startup has not completed.
+        self.starting = None
         # The last request that raised SystemExit, which ends the process unless the server catches it.
         self.exiting = None
         # Accepted WebSockets, and requests that wait for their client to disconnect.
@@ -104,25 +106,23 @@ class Gateway:
 
     async def _run_lifespan(self, scope, receive, send):
         """Reports startup errors, which servers otherwise take for an app without a lifespan until startup has completed."""
-        is_starting = False
 
         async def watch_receive():
-            nonlocal is_starting
             message = await receive()
-            is_starting = message["type"] == "lifespan.startup"
+            self.starting = lifespan if message["type"] == "lifespan.startup" else None
             return message
 
         async def watch_send(message):
-            nonlocal is_starting
-            is_starting = False
+            self.starting = None
             if message["type"] == "lifespan.startup.failed":
                 self.startup_problem = _one_line(str(message.get("message", ""))) or "its lifespan failed"
             await send(message)
 
+        lifespan = self._app(scope, watch_receive, watch_send)
         try:
-            await self._app(scope, watch_receive, watch_send)
+            await lifespan
         except (Exception, SystemExit):
-            if not is_starting:
+            if self.starting is None:
                 raise
             await watch_send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
 

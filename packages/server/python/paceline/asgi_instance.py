@@ -8,7 +8,7 @@ from .asgi import Gateway
 from .asgi_servers import find_server, make_server
 from .errors import AppError, InstanceError
 from .load import load_app
-from .stacks import request_of, stack_text
+from .stacks import place_of_awaited, place_of_thread, request_of, stack_text
 
 # An event loop that makes no turn for this time runs code that does not await anything. The supervisor waits longer for a description.
 BLOCKED_S = 0.1
@@ -102,6 +102,14 @@ class AsgiInstance:
     def cut(self):
         """Ends the server after the drain's deadline. Returns whether the app gets a moment to end."""
         return self._soon(self._server.cut)
+
+    def waits_for(self):
+        """Returns what the start waits for; None if it does not wait for the app's lifespan."""
+        lifespan = self._server.gateway.starting
+        if lifespan is None:
+            return None
+        place = place_of_thread(threading.main_thread().ident) or place_of_awaited(lifespan)
+        return f"the startup of its lifespan has not completed{'' if place is None else f': it waits in {place}'}"
 
     def describe_overdue(self, _meant):
         """Describes what blocks the event loop, which need not be the request that has waited longest; None if it turns."""

@@ -21,6 +21,9 @@ LOOK_EVERY_MS = 1000
 # How often an idle process wakes up.
 ASLEEP_LOOK_EVERY_S = 60
 FINAL_REPORT_TIMEOUT_S = 2
+# A start that is late says what it waits for, this long before the supervisor gives up, and then again and again.
+WORD_BEFORE_END_S = 3
+LATE_EVERY_S = 1
 # How long a server may take to end early after the drain's deadline.
 CUT_TIMEOUT_S = 2
 
@@ -29,7 +32,7 @@ class Channel(ChannelSocket):
     """Says hello, receives messages, reports, and reconnects to the supervisor. Private members belong to its own thread."""
 
     def __init__(self, identity, counts, owner):
-        """`owner` has `is_listening`, `on_drain_follows`, `on_leave`, `cut`, `deferred_stats`, `lost_work`, `connections` and `describe_overdue`."""
+        """`owner` has `is_listening`, `on_drain_follows`, `on_leave`, `cut`, `deferred_stats`, `lost_work`, `connections`, `describe_overdue` and `waits_for`."""
         super().__init__(identity)
         self._counts = counts
         self._owner = owner
@@ -45,6 +48,11 @@ class Channel(ChannelSocket):
         self._turning = set()
         # Requests of other threads: texts to send, and the actions "leave", "ready" and "finish".
         self._asked = deque()
+        # When a start that is not ready says what it waits for.
+        ready_timeout_s = identity.spec.get("readyTimeoutMs", 0) / 1000
+        self._late_at = None
+        if ready_timeout_s > 0:
+            self._late_at = monotonic() + max(ready_timeout_s - WORD_BEFORE_END_S, ready_timeout_s / 2)
         self._flushed = _thread.allocate_lock()
         self._flushed.acquire()
         self._is_flush_wanted = False
@@ -121,7 +129,7 @@ class Channel(ChannelSocket):
             exits.end_process(1)
 
     def _step(self):
-        deadlines = [self._welcome_by, self._retry_at, self._orphan_at, self._drain_by, self._look_at]
+        deadlines = [self._welcome_by, self._retry_at, self._orphan_at, self._drain_by, self._look_at, self._late_at]
         pending = [deadline for deadline in deadlines if deadline is not None]
         timeout = max(0.0, min(pending) - monotonic()) * 1000 + 1 if pending else None
         if timeout is not None and timeout > 3_600_000:
@@ -167,6 +175,11 @@ class Channel(ChannelSocket):
             self._cut()
         if self._orphan_at is not None and now >= self._orphan_at:
             self._on_orphaned()
+        if self._late_at is not None and now >= self._late_at:
+            self._late_at = None
+            if self._phase == "starting":
+                self._late_at = now + LATE_EVERY_S
+                self.ask(json.dumps({"type": "fault", "message": self._owner.waits_for()}))
         if self._welcome_by is not None and now >= self._welcome_by:
             self._lose("the supervisor sent no welcome")
         if self._retry_at is not None and now >= self._retry_at:
@@ -265,6 +278,7 @@ class Channel(ChannelSocket):
             return
         if self._say('{"type":"ready","protocol":"http1"}'):
             self._phase = "ready"
+            self._late_at = None
             self._since = monotonic()
             self._look_at = self._since + self._look_every_s
 

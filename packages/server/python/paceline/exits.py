@@ -1,6 +1,7 @@
 """Logs which request ends the process. Otherwise only its exit status would be known."""
 
 import os
+import signal
 import sys
 
 from . import forks
@@ -13,21 +14,34 @@ INTERRUPTED = 130
 
 # Ends this process without a log line.
 end_process = os._exit
+_kill = os.kill
+# Signals that end a process unless it handles them; an instance's own handler of SIGTERM ends it, too.
+ENDING = {signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT, signal.SIGKILL, signal.SIGTERM}
 
 
-def watch():
-    """Call once per instance, since only a function in its place sees a call of `os._exit`."""
+def watch(is_leaving):
+    """Call once per instance, since only functions in their place see calls of `os._exit` and `os.kill`."""
+
+    def kill(pid, number):
+        is_own = pid == os.getpid() and number in ENDING and not forks.is_child
+        if is_own and not is_leaving() and (number == signal.SIGTERM or signal.getsignal(number) is signal.SIG_DFL):
+            _say_called(sys._getframe(1), f"os.kill(os.getpid(), {signal.Signals(number).name})")
+        _kill(pid, number)
+
     os._exit = _exit_of_app
+    os.kill = kill
 
 
 def _exit_of_app(status):
     # A forked child ends like this, too.
     if not forks.is_child:
-        caller = sys._getframe(1)
-        code = caller.f_code
-        place = f"{code.co_name} ({os.path.basename(code.co_filename)}:{caller.f_lineno})"
-        say(request_of(caller), f"os._exit({status}) in {place}")
+        _say_called(sys._getframe(1), f"os._exit({status})")
     end_process(status)
+
+
+def _say_called(caller, how):
+    code = caller.f_code
+    say(request_of(caller), f"{how} in {code.co_name} ({os.path.basename(code.co_filename)}:{caller.f_lineno})")
 
 
 def say_raised(request, error):
@@ -39,5 +53,5 @@ def say_raised(request, error):
 
 
 def say(request, how):
-    # The supervisor recognizes this line (exitOfPython in packages/supervisor/src/logs/output.ts).
+    # The supervisor recognizes this line (exitOfApp in packages/supervisor/src/logs/output.ts).
     log(f"{'' if request is None else f'{request}: '}the app ended this process with {how}")

@@ -1,5 +1,6 @@
 """A Python instance: serves its socket, reports over the control channel, and stops when asked to."""
 
+import _thread
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from .channel import Channel
 from .counts import Counts, SharedCounts
 from .errors import InstanceError
 from .output import log
+from .stacks import place_of_thread
 
 BACKLOG = 1024
 # The first inherited descriptor.
@@ -31,6 +33,8 @@ class Instance:
         self.is_leaving = False
         self.is_released = False
         self._server = None
+        # The one that loads the app.
+        self._thread = _thread.get_ident()
         self._channel = Channel(identity, self.counts, self)
 
     @staticmethod
@@ -48,7 +52,7 @@ class Instance:
 
         signal.signal(signal.SIGTERM, on_leave)
         forks.watch(on_leave, instance._close_sockets)
-        exits.watch()
+        exits.watch(lambda: instance.is_leaving)
         instance._channel.start()
         return instance
 
@@ -174,6 +178,15 @@ class Instance:
 
     def deferred_stats(self):
         return background.deferred_stats()
+
+    def waits_for(self):
+        """Describes what the start waits for."""
+        describe = getattr(self._server, "waits_for", None)
+        waits_for = None if describe is None else describe()
+        if waits_for is not None:
+            return waits_for
+        place = place_of_thread(self._thread)
+        return f"its app has not loaded{'' if place is None else f': it is in {place}'}"
 
     def connections(self):
         return () if self._server is None else self._server.connections()

@@ -1,7 +1,12 @@
 """The stacks of threads, and the request that a thread is running. Only its frames show that, so it costs requests nothing."""
 
+import gc
+import os
 import sys
+import types
 
+# Where code is that is not the app's: the standard library and this package.
+_LIBRARIES = tuple(os.path.realpath(path) for path in (os.path.dirname(os.__file__), f"{os.path.dirname(__file__)}/.."))
 # faulthandler's limit for a thread, plus the title.
 MAX_STACK_LINES = 103
 
@@ -51,3 +56,40 @@ def stack_text(title, ident):
         lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
         frame = frame.f_back
     return "\n".join(lines)
+
+
+def place_of_thread(ident):
+    """Returns where code of the app runs in this thread, such as `connect (db.py:12)`; None if none does."""
+    frames = []
+    frame = sys._current_frames().get(ident)
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return _place(frames)
+
+
+def place_of_awaited(awaited):
+    """Returns where code of the app awaits something within this coroutine."""
+    frames = []
+    while awaited is not None and len(frames) < MAX_STACK_LINES:
+        if isinstance(awaited, types.CoroutineType):
+            frames.append(awaited.cr_frame)
+            awaited = awaited.cr_await
+        elif isinstance(awaited, types.AsyncGeneratorType):
+            frames.append(awaited.ag_frame)
+            awaited = awaited.ag_await
+        else:
+            # A step of an asynchronous generator does not name it otherwise.
+            inner = gc.get_referents(awaited)
+            awaited = next((each for each in inner if isinstance(each, (types.CoroutineType, types.AsyncGeneratorType))), None)
+    return _place(reversed(frames))
+
+
+def _place(frames):
+    """Returns the place of the first frame of the app."""
+    for frame in frames:
+        file = "<" if frame is None else frame.f_code.co_filename
+        if file.startswith("<") or "-packages" in file or os.path.realpath(file).startswith(_LIBRARIES):
+            continue
+        return ascii(f"{frame.f_code.co_name} ({os.path.basename(file)}:{frame.f_lineno})")[1:-1]
+    return None

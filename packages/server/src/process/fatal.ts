@@ -1,4 +1,4 @@
-/** Ends the process on an uncaught error of the app. */
+/** Ends the process on an uncaught error of the app, and says where the app has ended it itself. */
 import { isLostOutput } from "@paceline/wire";
 import { logLostWork } from "../shared/bridge.js";
 import { errorLine, hintOnListening } from "../shared/errors.js";
@@ -47,4 +47,44 @@ function withoutOwnCode(error: unknown): unknown {
   const first = lines.find((line) => /^ +at .*\(?\//.test(line));
   if (!first?.includes(own)) return error;
   return lines.filter((line) => !line.includes(own)).join("\n");
+}
+
+/** Signals that end a process unless it listens for them. */
+const ENDING = new Map<string | number | undefined, NodeJS.Signals>(
+  (
+    [
+      ["SIGHUP", 1],
+      ["SIGQUIT", 3],
+      ["SIGABRT", 6],
+      ["SIGKILL", 9],
+      ["SIGTERM", 15],
+    ] as const
+  ).flatMap(([name, number]) => [
+    [name, name],
+    [number, name],
+  ]),
+);
+
+/** Logs the place where the app sends a signal to its own process: otherwise it would look like one from outside. */
+export function watchOwnSignals(isLeaving: () => boolean): void {
+  const { kill } = process;
+  process.kill = (pid, signal = "SIGTERM") => {
+    const name = ENDING.get(signal);
+    // Our own listener for SIGTERM ends the process, too.
+    const ends = name !== undefined && (name === "SIGTERM" || process.listenerCount(name) === 0);
+    if (ends && pid === process.pid && !isLeaving()) {
+      // The supervisor recognizes this line (exitOfApp in packages/supervisor/src/logs/output.ts).
+      console.error(
+        `the app ended this process with process.kill(process.pid, "${name}")${placeIn(new Error().stack)}`,
+      );
+    }
+    return kill.call(process, pid, signal);
+  };
+}
+
+/** Returns the place of the first caller outside this file, such as ` in shutdown (app.js:12)`. */
+function placeIn(stack = ""): string {
+  const caller = stack.split("\n").find((line) => /^ +at /.test(line) && !line.includes(import.meta.filename));
+  const [, name, place] = /^ +at (?:(?:async )?(.+) \()?(?:.*\/)?([^/]+:\d+):\d+\)?$/.exec(caller ?? "") ?? [];
+  return place === undefined ? "" : ` in ${name === undefined ? place : `${name} (${place})`}`;
 }

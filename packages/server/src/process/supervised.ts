@@ -21,7 +21,7 @@ import type { App } from "../shared/app.js";
 import { announceDrain, backgroundWork, logLostWork } from "../shared/bridge.js";
 import { ServerError, TLS_UNUSED } from "../shared/errors.js";
 import { Drain } from "./drain.js";
-import { exitOnUncaught } from "./fatal.js";
+import { exitOnUncaught, watchOwnSignals } from "./fatal.js";
 import { serve } from "./serve.js";
 
 /** Gives an app `process.send`, like PM2. Resolves when the app has sent "ready". */
@@ -137,6 +137,7 @@ class Instance {
       throw new ServerError("usage", "an instance needs a socket from its supervisor");
     }
     exitOnUncaught((message) => this.fault(message));
+    watchOwnSignals(() => this.phase === "draining");
     process.on("SIGINT", this.ours.SIGINT);
     process.on("SIGTERM", this.ours.SIGTERM);
     const work = backgroundWork();

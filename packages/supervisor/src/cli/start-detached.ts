@@ -15,6 +15,7 @@ export async function startDetached(target: string, options: StartOptions): Prom
     const fleet = await createFleet({
       ...startOf(target, options),
       ...{ detached: true, endsSoon: true, timeoutMs: milliseconds(timeout), signal: interruption.signal },
+      onWaiting: json ? undefined : printError,
     });
     const { pid, runDir, prepared, outcome } = fleet;
     if (json) printJson({ ok: true, message: outcome, pid, runDir });

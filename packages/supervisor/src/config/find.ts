@@ -1,6 +1,6 @@
 /** Finds the source of a fleet: a config file, an app module, or a folder with one. Has hints for Python files. */
 import { lstatSync, readdirSync, type Stats, statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { readRegularFile } from "@paceline/wire";
 import { ConfigError } from "./problems.js";
 
@@ -149,6 +149,14 @@ function hintOnFolder(path: string, target = "."): string {
 /** Returns what is named as the config file of `folder`, also if it is no file, or undefined. */
 export function findConfigFile(folder: string): string | undefined {
   return CONFIG_FILE_NAMES.map((name) => join(folder, name)).find(hasEntry);
+}
+
+/** Returns a warning for each config in the folder `target` that is not read, because it has `source` too. */
+export function unreadConfigs(target: string, source: FleetSource): string[] {
+  if (source.kind !== "config" || kindOf(target) !== "folder") return [];
+  const read = basename(source.file);
+  const others = CONFIG_FILE_NAMES.filter((name) => name !== read && hasEntry(join(dirname(source.file), name)));
+  return others.map((name) => `${name} is not read: ${read} in the same folder comes first`);
 }
 
 /** Whether the folder of `path` has such an entry, also a symbolic link that leads nowhere. */

@@ -10,6 +10,7 @@ import type { JitiOptions } from "jiti";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
 import { ConfigError, findUnsupported, type Problem } from "./problems.js";
+import { tomlLines } from "./toml-lines.js";
 
 /** What the function gets that a config module exports. */
 export interface ConfigContext {
@@ -39,7 +40,7 @@ export async function readConfigFile(file: string, context: ConfigContext): Prom
     case ".json":
       return parseJson(file, readText(file));
     case ".toml":
-      return { value: readToml(file, readText(file)), lineOf: noLine };
+      return readToml(file, readText(file));
     default:
       return { value: await importConfig(file, context), lineOf: noLine };
   }
@@ -74,9 +75,9 @@ function parseJson(file: string, text: string): ConfigDocument {
   return { value: JSON.parse(text), lineOf };
 }
 
-function readToml(file: string, text: string): unknown {
+function readToml(file: string, text: string): ConfigDocument {
   try {
-    return parseToml(text);
+    return { value: parseToml(text), lineOf: tomlLines(text) };
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     // The library's message continues with an excerpt of the file.

@@ -7,7 +7,7 @@ import { readRecord } from "../run-dir/record.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { CreatedFleet, CreateFleetOptions, FleetEnd, OperationDone, OperationOptions } from "./api.js";
 import { FleetClient } from "./fleet.js";
-import { lateMessage, type OwnStart, type PreparedStart, prepareStart } from "./prepare-start.js";
+import { lateMessage, type OwnStart, type PreparedStart, prepareStart, waitingMessage } from "./prepare-start.js";
 import { launchSupervisor, type SupervisorProcess } from "./supervisor-process.js";
 
 /**
@@ -18,11 +18,13 @@ import { launchSupervisor, type SupervisorProcess } from "./supervisor-process.j
 export async function createFleet({
   timeoutMs,
   signal,
+  onWaiting,
   ...options
-}: CreateFleetOptions & LaunchOptions = {}): Promise<StartedFleet> {
+}: CreateFleetOptions & LaunchOptions & WaitOptions = {}): Promise<StartedFleet> {
   const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
   const left = () => (deadline === undefined ? undefined : Math.max(1, deadline - performance.now()));
   const fleet = await launchFleet(options);
+  const endWaiting = onWaiting === undefined ? () => {} : fleet.sayWhatItWaitsFor(onWaiting);
   let abort = () => {};
   const interrupted = new Promise<"interrupted">((resolve) => {
     abort = () => resolve("interrupted");
@@ -39,8 +41,14 @@ export async function createFleet({
     }
     return fleet;
   } finally {
+    endWaiting();
     signal?.removeEventListener("abort", abort);
   }
+}
+
+interface WaitOptions {
+  /** Receives a line about what the start waits for, if it takes longer than usual. */
+  onWaiting?: ((line: string) => void) | undefined;
 }
 
 interface LaunchOptions extends OwnStart {
@@ -99,6 +107,19 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
   isTakenOver(): boolean {
     const record = readRecord(this.runDir);
     return record !== undefined && record.endedAt === null && record.startedAt < this.launchedAt;
+  }
+
+  /** Calls `say` once, unless the returned function is called before. */
+  sayWhatItWaitsFor(say: (line: string) => void): () => void {
+    let isOver = false;
+    const timer = setTimeout(async () => {
+      const status = await this.status({ timeoutMs: LATE_STATUS_MS }).catch(() => undefined);
+      if (!isOver) say(waitingMessage(this.pid, status));
+    }, SAY_AFTER_MS);
+    return () => {
+      isOver = true;
+      clearTimeout(timer);
+    };
   }
 
   /** Resolves when the control socket is served. @throws StartError */
@@ -172,7 +193,9 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
   }
 }
 
-/** The deadline of the status that names what was late, in milliseconds. */
+/** Most fleets are ready before that, in milliseconds. */
+const SAY_AFTER_MS = 2_000;
+/** The deadline of the status that names what is late, in milliseconds. */
 const LATE_STATUS_MS = 1_000;
 
 function late(timeoutMs = 0, status?: Status): PacelineError {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { InstanceStatus, Status } from "../control/api.js";
-import { lateMessage } from "./prepare-start.js";
+import { lateMessage, waitingMessage } from "./prepare-start.js";
 
 const instance = (name: string, state: string, reason?: string) =>
   ({
@@ -26,4 +26,22 @@ test.each([
     message: expected,
     lastLines: expected.includes("exited") ? ["Error: no database"] : [],
   });
+});
+
+const running = (name: string, state: string, uptimeSeconds: number | null, reason?: string) =>
+  Object.assign(instance(name, state, reason), { uptimeSeconds });
+
+test.each([
+  [undefined, "waiting for the supervisor (pid 7), which does not respond yet"],
+  [statusOf(running("web.1", "ready", 2)), "waiting for the fleet, whose processes are ready"],
+  [
+    statusOf(
+      running("web.1", "ready", 2),
+      running("web.2", "starting", 1.9),
+      running("web.3", "backoff", null, "exited"),
+    ),
+    "waiting for web.2 (starting for 2 s), web.3 (backoff; exited)",
+  ],
+])("a start that takes longer says what it waits for", (status, expected) => {
+  expect(waitingMessage(7, status && { ...status, balancers: [] })).toBe(expected);
 });

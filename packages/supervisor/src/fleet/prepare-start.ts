@@ -8,7 +8,7 @@ import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.j
 import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, sourceOf } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
-import type { Status } from "../control/api.js";
+import type { LastExit, Status } from "../control/api.js";
 import type { FleetConfig } from "../core/model.js";
 import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
@@ -241,13 +241,33 @@ export function lateMessage(
   status: Pick<Status, "pools"> | undefined,
 ): { message: string; lastLines: string[] } {
   const missing = (status?.pools ?? []).flatMap((pool) => pool.instances).filter(({ state }) => state !== "ready");
-  const named = missing.slice(0, MAX_NAMED).map(({ name, state, lastExit }) => {
-    return `${name} (${lastExit === null ? state : `${state}; ${lastExit.reason}`})`;
-  });
-  const more = missing.length > named.length ? ` and ${missing.length - named.length} more` : "";
-  const which = named.length === 0 ? "" : `: ${named.join(", ")}${more}`;
+  const named = listed(missing, ({ state }) => state);
+  const which = named === "" ? "" : `: ${named}`;
   const message = visibleLine(`not all instances became ready within ${timeoutMs / 1000} s${which}`);
   return { message, lastLines: missing.find(({ lastExit }) => lastExit !== null)?.lastExit?.lastLines ?? [] };
+}
+
+/** Returns a line such as `waiting for web.2 (starting for 2 s), web.3 (backoff; exited with code 1 after 0.3 s)`. */
+export function waitingMessage(
+  pid: number | undefined,
+  status: Pick<Status, "pools" | "balancers"> | undefined,
+): string {
+  if (status === undefined) return `waiting for the supervisor (pid ${pid}), which does not respond yet`;
+  const all = [...status.pools.flatMap((pool) => pool.instances), ...status.balancers];
+  const missing = all.filter(({ state }) => state !== "ready");
+  const named = listed(missing, ({ state, uptimeSeconds }) =>
+    uptimeSeconds === null ? state : `${state} for ${Math.round(uptimeSeconds)} s`,
+  );
+  return visibleLine(`waiting for ${named === "" ? "the fleet, whose processes are ready" : named}`);
+}
+
+/** Names the first processes, each with what `stateOf` returns and its last exit. */
+function listed<T extends { name: string; lastExit: LastExit | null }>(all: T[], stateOf: (one: T) => string): string {
+  const named = all.slice(0, MAX_NAMED).map((one) => {
+    const { name, lastExit } = one;
+    return `${name} (${lastExit === null ? stateOf(one) : `${stateOf(one)}; ${lastExit.reason}`})`;
+  });
+  return `${named.join(", ")}${all.length > named.length ? ` and ${all.length - named.length} more` : ""}`;
 }
 
 /**

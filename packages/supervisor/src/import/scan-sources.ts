@@ -1,6 +1,7 @@
 /** Looks through the sources of a JavaScript program for signs that it serves HTTP, and for its port. */
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 
 /** Programs that are larger or have more files count as serving. */
 const MAX_FILES = 50;
@@ -38,7 +39,7 @@ export function scanSources(entry: string): { serves: boolean; port?: number } {
 
 function read(path: string): string | undefined {
   try {
-    return statSync(path).size > MAX_BYTES ? undefined : readFileSync(path, "utf8");
+    return readRegularFile(path, { maxBytes: MAX_BYTES }).toString();
   } catch {
     return undefined;
   }

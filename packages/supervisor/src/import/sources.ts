@@ -1,9 +1,9 @@
 /** The files that `paceline import` reads, by name, and what the importers must know of the project around them. */
 import { spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { parseEnv } from "node:util";
+import { readRegularFile } from "@paceline/wire";
 import { kindOf, whyNoApp } from "../config/find.js";
 import { loadExport } from "../config/load.js";
 import { findProgram } from "../config/paths.js";
@@ -72,7 +72,7 @@ async function readDocument(file: string, timeoutMs: number | undefined): Promis
   switch (extname(file)) {
     case ".yml":
     case ".yaml":
-      return (await import("yaml")).parse(readFileSync(file, "utf8"));
+      return (await import("yaml")).parse(readText(file));
     default: {
       const environment = process.env as Record<string, string>;
       return loadExport(file, { cwd: dirname(file), environment, ...(timeoutMs !== undefined && { timeoutMs }) });
@@ -81,17 +81,14 @@ async function readDocument(file: string, timeoutMs: number | undefined): Promis
 }
 
 async function readProcfile(file: string): Promise<Imported> {
-  return importHeroku(
-    { procfile: readFileSync(file, "utf8"), envFiles: envFilesOf(dirname(file)) },
-    factsOf(dirname(file)),
-  );
+  return importHeroku({ procfile: readText(file), envFiles: envFilesOf(dirname(file)) }, factsOf(dirname(file)));
 }
 
 async function readAppJson(file: string): Promise<Imported> {
   const folder = dirname(file);
   const procfile = join(folder, "Procfile");
-  const text = kindOf(procfile) === "file" ? readFileSync(procfile, "utf8") : undefined;
-  const appJson = JSON.parse(readFileSync(file, "utf8")) as unknown;
+  const text = kindOf(procfile) === "file" ? readText(procfile) : undefined;
+  const appJson = JSON.parse(readText(file)) as unknown;
   return importHeroku({ procfile: text, appJson, envFiles: envFilesOf(folder) }, factsOf(folder));
 }
 
@@ -178,18 +175,21 @@ function factsOf(folder: string): ProjectFacts {
     environment: process.env,
     look: (path) => kindOf(at(path)),
     isText: (path) => !readHead(at(path)).includes(0),
-    portIn: (path) => Number(parseEnv(readFileSync(at(path), "utf8")).PORT) || undefined,
+    portIn: (path) => Number(parseEnv(readText(at(path))).PORT) || undefined,
     isModule: (path) => whyNoApp(at(path)) === undefined,
     scan: (path) => scanSources(at(path)),
   };
 }
 
+/** The maximum size of a file that is read whole, in bytes. */
+const MAX_TEXT_BYTES = 4 << 20;
+const HEAD_BYTES = 512;
+
+/** @throws Error if it is no regular file, or too large */
+function readText(path: string): string {
+  return readRegularFile(path, { maxBytes: MAX_TEXT_BYTES }).toString();
+}
+
 function readHead(path: string): Buffer {
-  const fd = openSync(path, "r");
-  try {
-    const bytes = Buffer.alloc(512);
-    return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0));
-  } finally {
-    closeSync(fd);
-  }
+  return readRegularFile(path, { maxBytes: HEAD_BYTES, onlyHead: true });
 }

@@ -1,8 +1,8 @@
 import { appendFileSync, existsSync, mkdtempSync, rmSync, statSync, symlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
-import { blockingInPython, canRelease, exitOfPython, OutputFile, whereInPython } from "./output.js";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { blockingInPython, canRelease, exitOfApp, OutputFile, whereInPython } from "./output.js";
 
 function open(maxBytes = 1000) {
   const folder = mkdtempSync(join(tmpdir(), "output-"));
@@ -89,6 +89,26 @@ test("only the last lines are kept, and the begin of long ones", () => {
   file.read();
   expect(file.lastLines).toHaveLength(20);
   expect(file.lastLines.at(-1)).toBe("50");
+});
+
+test("the lines of the last seconds are known", () => {
+  const { file } = open(1 << 20);
+  const now = vi.spyOn(performance, "now");
+  for (const [at, line] of [
+    [1000, "first"],
+    [2000, "second"],
+  ] as const) {
+    now.mockReturnValue(at);
+    writeSync(file.fd, `${line}\n`);
+    file.read();
+  }
+  now.mockRestore();
+  expect([0, 1000, 1001, 2001].map((since) => file.linesSince(since).join())).toEqual([
+    "first,second",
+    "first,second",
+    "second",
+    "",
+  ]);
 });
 
 const ours = (file: string, name: string) =>
@@ -224,5 +244,5 @@ test.each([
     undefined,
   ],
 ])("how an app ended its process: %s", (_, lines, text, request) => {
-  expect(exitOfPython(lines)).toEqual(text === undefined ? undefined : { text, request });
+  expect(exitOfApp(lines)).toEqual(text === undefined ? undefined : { text, request });
 });

@@ -53,6 +53,8 @@ export class OutputFile {
   hides: ((line: string) => boolean) | undefined;
   /** The last lines written, the newest last. */
   readonly lastLines: string[] = [];
+  /** When each of them was read, by performance.now(). */
+  private readonly lastTimes: number[] = [];
   private readonly cutter = new LineCutter();
   private offset = 0;
   /** Content before this offset is skipped. */
@@ -75,6 +77,13 @@ export class OutputFile {
     this.offset = this.skipTo = this.released = position.from;
     // O_NOFOLLOW: never opens a file that a symbolic link points to.
     this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
+  }
+
+  /** Returns those of the last lines that were read at this time, by performance.now(), or later. */
+  linesSince(time: number): string[] {
+    // What a template has said of its process has no time.
+    const from = this.lastTimes.findIndex((at) => at >= time);
+    return this.lastLines.slice(from < 0 ? this.lastTimes.length : from);
   }
 
   /** The number of bytes whose lines were passed on. */
@@ -165,8 +174,14 @@ export class OutputFile {
     const said = lines.slice(-LAST_TRACEBACK_LINES).filter((line) => line !== "");
     const hasTraceback = [this.lastLines, said].some((some) => some.some((line) => line.startsWith(FATAL_LINE)));
     const most = hasTraceback ? LAST_TRACEBACK_LINES : LAST_LINES;
-    for (const line of said.slice(-most)) this.lastLines.push(beginOf(line));
-    this.lastLines.splice(0, Math.max(0, this.lastLines.length - most));
+    const now = performance.now();
+    for (const line of said.slice(-most)) {
+      this.lastLines.push(beginOf(line));
+      this.lastTimes.push(now);
+    }
+    const excess = Math.max(0, this.lastLines.length - most);
+    this.lastLines.splice(0, excess);
+    this.lastTimes.splice(0, excess);
     // Of many lines read at once, each would keep the text of all in memory.
     if (lines.length > LAST_LINES)
       for (const [at, line] of this.lastLines.entries()) this.lastLines[at] = Buffer.from(line).toString();
@@ -243,7 +258,7 @@ export function whereInPython(lines: readonly string[]): string | undefined {
 
 /** How an instance begins the stack of an event loop that one request blocks (asgi_instance.py). */
 const BLOCKS = /^Fatal Python error: (.+) blocks the event loop$/;
-/** How an instance says that its app has ended it (exits.py). */
+/** How an instance says that its app has ended it (exits.py, and fatal.ts of the server). */
 const ENDED = /^(?:(\S+ (?:[/*].*)?): )?the app ended this process with /;
 
 /** Returns the request that blocked the event loop; undefined if that is not known. */
@@ -253,7 +268,7 @@ export function blockingInPython(lines: readonly string[]): string | undefined {
 }
 
 /** Returns how the app has ended its process, such as `GET /: the app ended this process with sys.exit(3)`, and during which request. */
-export function exitOfPython(lines: readonly string[]): { text: string; request: string | undefined } | undefined {
+export function exitOfApp(lines: readonly string[]): { text: string; request: string | undefined } | undefined {
   const text = lines.findLast((line) => ENDED.test(line));
   return text === undefined ? undefined : { text, request: ENDED.exec(text)?.[1] };
 }

@@ -9,7 +9,7 @@ import type { Report } from "../core/process.js";
 import { frameText } from "../core/stacks.js";
 import { exitReason, seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { blockingInPython, exitOfPython, REPORTED_LINES, stackOfPython, whereInPython } from "../logs/output.js";
+import { blockingInPython, exitOfApp, REPORTED_LINES, stackOfPython, whereInPython } from "../logs/output.js";
 import type { ControlGroups } from "./control-groups.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 import { type Leftovers, signalGroup, startTimeOf } from "./processes.js";
@@ -151,13 +151,13 @@ export class ChildEnds {
       const running = request === undefined ? "" : `running ${request} `;
       return fault ?? (where === undefined ? "" : `it was ${running}in ${where}`);
     }
-    const ended = signal === null && child.runtime.startsWith("python ") ? exitOfPython(output.lastLines) : undefined;
+    const ended = exitOfApp(output.lastLines);
     if (ended !== undefined) {
       child.running = ended.request ?? child.running;
       return ended.text;
     }
     const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
-    return isOwn ? errorLineOf(output.lastLines) : "";
+    return isOwn ? errorLineOf(output.linesSince(linesCountSince(child.stats.servedAt, performance.now()))) : "";
   }
 
   /** Removes the scoreboard later, because balancers read from it what the process was running when it ended. */
@@ -181,6 +181,14 @@ export class ChildEnds {
       collectAll();
     }, COLLECT_AFTER_MS).unref();
   }
+}
+
+/** Older lines of a process that has served requests since say nothing about its end. */
+const SAID_AT_END_MS = 10_000;
+
+/** Returns from when on its lines may say why a process ended now, by performance.now(). @param servedAt when it last had a request */
+function linesCountSince(servedAt: number | undefined, now: number): number {
+  return servedAt === undefined ? Number.NEGATIVE_INFINITY : Math.min(servedAt, now - SAID_AT_END_MS);
 }
 
 function isReused({ pid, startTime }: LiveProcess): boolean {

@@ -150,7 +150,7 @@ function planInstance(
   const spec: ChildSpec = {
     ...commonSpec(settings, policy),
     ...workload,
-    ...("app" in workload && { readyTimeoutMs: policy.readyTimeoutMs }),
+    ...(("app" in workload || !("entry" in launch)) && { readyTimeoutMs: policy.readyTimeoutMs }),
     ...more,
     protocol,
     ...(pool.bind !== undefined && {

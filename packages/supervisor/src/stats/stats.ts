@@ -77,6 +77,8 @@ interface Counter {
 export class ProcessStats {
   last: Stats | RelayedCounts | null = null;
   readonly latencyTotals = new LatencyTotals();
+  /** When it last reported a further request, by performance.now(); undefined: it has had none. */
+  servedAt: number | undefined;
   private own = { rate: 0, at: 0 };
   /** Its responses by STATUS_CLASSES, as the balancers count them; undefined before the first. */
   statuses: number[] | undefined;
@@ -89,6 +91,7 @@ export class ProcessStats {
   record(stats: Stats, now: number): void {
     const before = this.last?.requestsTotal ?? 0;
     this.own = { rate: newRate(this.own.rate, stats.requestsTotal - before, stats.periodMs), at: now };
+    if (stats.requestsTotal > before) this.servedAt = now;
     this.last = stats;
     this.keepLatencies(stats.latency, now);
   }

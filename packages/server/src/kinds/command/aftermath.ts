@@ -11,15 +11,22 @@ import {
 
 export { endLeftoverProcesses };
 
+/** An older line of a program that was ready says nothing about its end. */
+const SAID_AT_END_MS = 10_000;
+
 /** Describes the end of a command beside its status. */
-export function storyOf(program: string, when: string, code: number | null, spawn: Spawn): string {
+export function storyOf(
+  { program, when, wasReady }: { program: string; when: string; wasReady: boolean },
+  code: number | null,
+  spawn: Spawn,
+): string {
   const [first, ...others] = findLeftoverProcesses(spawn);
   if (first !== undefined && code === 0) {
     const more = others.length === 0 ? "" : ` and ${others.length} more`;
     const what = `pid ${first} (${commandLineOf(first)})${more}, which ${others.length === 0 ? "was" : "were"} killed`;
     return `${program} went into the background as ${what}: make it stay in the foreground`;
   }
-  const lastLine = errorLineOfOutput();
+  const lastLine = errorLineOfOutput(0, wasReady ? SAID_AT_END_MS : Number.POSITIVE_INFINITY);
   return `${program} ended ${when}${lastLine === "" ? "" : `: ${lastLine}`}`;
 }
 
@@ -41,12 +48,16 @@ export function outputSize(): number {
   }
 }
 
-/** Returns the last error line from this byte on, empty if there is none or the output cannot be read. */
-export function errorLineOfOutput(from = 0): string {
+/**
+ * Returns the last error line from this byte on, empty if there is none or the output cannot be read.
+ * @param forMs the output must have changed within this time
+ */
+export function errorLineOfOutput(from = 0, forMs = Number.POSITIVE_INFINITY): string {
   let fd: number | undefined;
   try {
     fd = openSync(OUTPUT, "r");
-    const { size } = fstatSync(fd);
+    const { size, mtimeMs } = fstatSync(fd);
+    if (Date.now() - mtimeMs > forMs) return "";
     const bytes = Buffer.alloc(Math.max(0, Math.min(READ_BYTES, size - from)));
     readSync(fd, bytes, 0, bytes.length, size - bytes.length);
     return errorLineOf(bytes.toString().split("\n"));

@@ -67,9 +67,8 @@ class CommandShim extends Shim {
     const seconds = Math.round((performance.now() - this.startedAtMs) / 100) / 10;
     const before = this.spec.worker === undefined ? "it served" : "it was ready";
     const when = this.isReady ? `after ${seconds} s` : `before ${before}, ${seconds} s after its start`;
-    void aftermath().then(({ storyOf }) =>
-      this.exit(statusOf(end), storyOf(this.program, when, end.code, this.spawn), end),
-    );
+    const story = { program: this.program, when, wasReady: this.isReady };
+    void aftermath().then(({ storyOf }) => this.exit(statusOf(end), storyOf(story, end.code, this.spawn), end));
   }
 }
 

@@ -26,12 +26,14 @@ export const check: DefineCommand = (program, action) => {
         throw new PacelineError("usage", `-c ${named}: ${given} is one argument too many beside a config`);
       const [
         { loadFleet },
+        { unreadConfigs },
         { secretWarnings, uncheckedSecrets, withoutSecretValues },
         { findRuntimes },
         { describeFleet },
         { certificateWarnings },
       ] = await Promise.all([
         import("../../config/load.js"),
+        import("../../config/find.js"),
         import("../../config/secrets.js"),
         import("../../runtime/runtimes.js"),
         import("../../fleet/prepare-start.js"),
@@ -40,8 +42,9 @@ export const check: DefineCommand = (program, action) => {
       const timeoutMs = milliseconds(options.timeout);
       const startedAt = performance.now();
       const runtimes = findRuntimes();
+      const target = named ?? given;
       const { config, source } = await loadFleet({
-        target: named ?? given,
+        target,
         cwd: process.cwd(),
         overrides: { defaultPort: usualPort() },
         runtimes,
@@ -61,7 +64,8 @@ export const check: DefineCommand = (program, action) => {
         }
       }
       const certificates = certificateWarnings(config.tls?.certificates ?? []);
-      for (const warning of [...secretWarnings(config), ...uncheckedSecrets(config), ...certificates])
+      const secrets = [...secretWarnings(config), ...uncheckedSecrets(config)];
+      for (const warning of [...unreadConfigs(target, source), ...secrets, ...certificates])
         printError(`warning: ${warning}`);
       if (options.json) printJson({ ok: true, source, config: withoutSecretValues(config) });
       else print(`OK: ${describeFleet(config, process.cwd())}`);

@@ -1,6 +1,7 @@
 /** `paceline init`: writes a small config for what it finds in the folder. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { basename, join, relative, resolve } from "node:path";
+import { readRegularFile } from "@paceline/wire";
 import { PacelineError } from "../../errors.js";
 import { type DefineCommand, type JsonOption, withJson } from "../options.js";
 import { EXIT, print, printError, printJson } from "../output.js";
@@ -76,10 +77,13 @@ export const init: DefineCommand = (program, action) => {
   );
 };
 
+/** The maximum size of a file that init looks into. */
+const MAX_BYTES = 1 << 20;
+
 function read(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readRegularFile(path, { maxBytes: MAX_BYTES }).toString();
   } catch {
-    return ""; // It is missing, or not ours to read.
+    return ""; // It is missing, not ours to read, or too large for what it should be.
   }
 }

@@ -30,7 +30,8 @@ export async function followFleet(
   const printer = openLogPrinter(options.logFormat ?? "text");
   try {
     await fleet.untilUp(timeoutMs);
-    printer.print([{ ...FROM_HERE, at: Date.now(), text: describeFleet(prepared.fleet.config, prepared.request.cwd) }]);
+    const text = describeFleet(await fleet.presentConfig(), prepared.request.cwd);
+    printer.print([{ ...FROM_HERE, at: Date.now(), text }]);
     const log = printLog(fleet, printer);
     await failIfNothingServes(fleet, timeoutMs);
     const { code, signal } = await fleet.ended;

@@ -307,7 +307,7 @@ async function runFleet(
   let forgetClient = () => {};
   let isHandedOver = false;
   try {
-    announce(prepared, printer);
+    announce(prepared, printer, runDir.adoption?.state.config ?? fleet.config);
     if (options.stopWithClient) forgetClient = starter?.watch(() => void supervisor.stop(CLIENT_GONE)) ?? forgetClient;
     await supervisor.start();
     warnOfFiles(fleet.config);
@@ -387,10 +387,10 @@ async function waitReady(supervisor: Supervisor, timeoutMs: number | undefined):
   return result;
 }
 
-function announce({ fleet, request, runtimes }: PreparedStart, printer: LogPrinter): void {
-  const runtime = fleet.config.pools[0]?.runtime ?? runtimes.preferred;
+function announce({ request, runtimes }: PreparedStart, printer: LogPrinter, config: FleetConfig): void {
+  const runtime = config.pools[0]?.runtime ?? runtimes.preferred;
   const ours = process.versions.bun === undefined ? "node" : "bun";
   const shown = runtime === ours ? `${runtime} ${process.versions[runtime]}` : runtime;
-  const text = `${describeFleet(fleet.config, request.cwd)} (${shown})`;
+  const text = `${describeFleet(config, request.cwd)} (${shown})`;
   printer.print([{ sequence: 0, at: Date.now(), name: "paceline", text }]);
 }

@@ -1,5 +1,6 @@
 /** Starts a fleet: its supervisor in a process of its own, which stops with this one unless it is detached. */
 import type { Status } from "../control/api.js";
+import type { FleetConfig } from "../core/model.js";
 import { PacelineError, StartError } from "../errors.js";
 import { lockHolder, runningIn } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
@@ -109,6 +110,20 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     return record !== undefined && record.endedAt === null && record.startedAt < this.launchedAt;
   }
 
+  /** Returns its configuration. If it was taken over, with the sizes and releases that commands have given to its pools meanwhile. */
+  async presentConfig(): Promise<FleetConfig> {
+    const { config } = this.prepared.fleet;
+    if (!this.isTakenOver()) return config;
+    const status = await this.status({ timeoutMs: PRESENT_MS }).catch(() => undefined);
+    const pools = config.pools.map((pool) => {
+      const found = status?.pools.find(({ name }) => name === pool.name);
+      if (found === undefined) return pool;
+      const source = found.release === pool.release ? pool.source : found.release;
+      return { ...pool, instances: found.wanted, source };
+    });
+    return { ...config, pools };
+  }
+
   /** Calls `say` once, unless the returned function is called before. */
   sayWhatItWaitsFor(say: (line: string) => void): () => void {
     let isOver = false;
@@ -193,6 +208,8 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
   }
 }
 
+/** The deadline of the status that has the present sizes, in milliseconds. */
+const PRESENT_MS = 5_000;
 /** Most fleets are ready before that, in milliseconds. */
 const SAY_AFTER_MS = 2_000;
 /** The deadline of the status that names what is late, in milliseconds. */

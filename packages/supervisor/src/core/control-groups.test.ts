@@ -3,6 +3,7 @@ import {
   groupFiles,
   groupNameOf,
   groupPathOf,
+  hasMemoryInV1,
   isProcessGroup,
   kernelLimits,
   killIn,
@@ -28,8 +29,14 @@ test.each([
   ["tmpfs /cgroup2 tmpfs rw 0 0\n", undefined],
 ])("the mount in %j", (text, mount) => expect(mountOfGroups(text)).toBe(mount));
 
+test.each([
+  ["cgroup2 /sys/fs/cgroup cgroup2 rw,memory_recursiveprot 0 0\n", false],
+  ["cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n", true],
+  ["cgroup /a cgroup memory,cpu 0 0\n", true],
+])("who limits memory in %j", (text, isInV1) => expect(hasMemoryInV1(text)).toBe(isInV1));
+
 const OWN = "/system.slice/shop.service/paceline-supervisor";
-const usable = { path: OWN, isMachineRoot: false, controllers: ["cpu", "memory"], isWritable: true, strangers: 0 };
+const usable = { path: OWN, isMemoryInV1: false, isMachineRoot: false, controllers: ["cpu", "memory"], isWritable: true, strangers: 0 };
 
 test.each([
   ["a systemd unit with a subgroup", {}, { base: "/system.slice/shop.service", leaves: false }],
@@ -40,6 +47,7 @@ test.each([
 
 test.each([
   ["v1", { path: undefined }, "this system has no cgroup v2"],
+  ["v2 beside v1", { isMemoryInV1: true }, "this system limits memory with cgroup v1"],
   ["a shell", { path: "/user.slice/session-1.scope" }, /no control group of its own/],
   ["a unit without a subgroup", { path: "/system.slice/shop.service" }, /DelegateSubgroup=/],
   ["the machine's root", { path: "/", isMachineRoot: true }, /no control group of its own/],

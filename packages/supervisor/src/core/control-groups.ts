@@ -19,6 +19,11 @@ export function mountOfGroups(text: string): string | undefined {
   return mount?.split(" ")[1];
 }
 
+/** Whether cgroup v1 limits memory, as on older systems beside v2: then v2 cannot. @param text `/proc/self/mounts` */
+export function hasMemoryInV1(text: string): boolean {
+  return /^\S+ \S+ cgroup (?:\S*,)?memory[, ]/m.test(text);
+}
+
 /** Returns the path of a process's group of cgroup v2, below the mount. @param text `/proc/PID/cgroup` */
 export function groupPathOf(text: string): string | undefined {
   const path = /^0::(\/.*)$/m.exec(text)?.[1];
@@ -29,6 +34,8 @@ export function groupPathOf(text: string): string | undefined {
 interface GroupFacts {
   /** Of this process; undefined without cgroup v2. */
   path: string | undefined;
+  /** Whether cgroup v1 has the memory controller. */
+  isMemoryInV1: boolean;
   /** Whether it is the machine's root, which has no limits. */
   isMachineRoot: boolean;
   /** The controllers of the group in which groups would be made. */
@@ -41,8 +48,9 @@ interface GroupFacts {
 
 /** Returns where groups are made, and whether all processes of this group must leave it first; or why none are. */
 export function placeOfGroups(facts: GroupFacts): { base: string; leaves: boolean } | { problem: string } {
-  const { path, isMachineRoot, controllers, isWritable, strangers } = facts;
+  const { path, isMemoryInV1, isMachineRoot, controllers, isWritable, strangers } = facts;
   if (path === undefined) return { problem: "this system has no cgroup v2" };
+  if (isMemoryInV1) return { problem: "this system limits memory with cgroup v1" };
   const found = baseOf(path);
   // A service manager could not start a supervisor again in a group that has groups with limits.
   if (found === undefined || isMachineRoot)

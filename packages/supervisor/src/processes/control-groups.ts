@@ -17,6 +17,7 @@ import {
   groupFiles,
   groupNameOf,
   groupPathOf,
+  hasMemoryInV1,
   isProcessGroup,
   killIn,
   mountOfGroups,
@@ -123,11 +124,13 @@ export class ControlGroups {
 
   private prepare(): { folder: string } | { problem: string } {
     const path = groupPathOf(this.read("/proc/self/cgroup"));
-    const mount = mountOfGroups(this.read("/proc/self/mounts"));
+    const mounts = this.read("/proc/self/mounts");
+    const mount = mountOfGroups(mounts);
     const own = join(this.root, mount ?? "", path ?? "");
     const folder = join(this.root, mount ?? "", (path === undefined ? undefined : baseOf(path)?.base) ?? "");
     const found = placeOfGroups({
       path: mount === undefined ? undefined : path,
+      isMemoryInV1: hasMemoryInV1(mounts),
       isMachineRoot: !existsSync(join(own, "cgroup.type")),
       controllers: this.wordsIn(join(folder, "cgroup.controllers")),
       isWritable: ["", "cgroup.procs", "cgroup.subtree_control"].every((file) => isWritable(join(folder, file))),

@@ -144,7 +144,6 @@ function childEvents(parts: Concerned): ChildEvents {
     onChannelLost: (child) => parts.coordination.lostChannel(child.id),
     onEnded: (process, ending) => {
       parts.coordination.gone(process.id);
-      parts.routes.ended(process.id);
       slots.ended(process, ending, isUnwantedEnd(parts.runner.fleet, process));
       parts.slotSockets.ended(process.name);
       const wasKilled = process.death != null && process.death.killedAs !== null;
@@ -156,6 +155,7 @@ function childEvents(parts: Concerned): ChildEvents {
       parts.poison.processEnded();
       parts.adoption?.ended(process);
     },
+    onOver: ({ id }) => parts.routes.ended(id),
   };
 }
 

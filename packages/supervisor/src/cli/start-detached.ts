@@ -15,7 +15,8 @@ export async function startDetached(target: string, options: StartOptions): Prom
     const fleet = await createFleet({
       ...startOf(target, options),
       ...{ detached: true, endsSoon: true, timeoutMs: milliseconds(timeout), signal: interruption.signal },
-      onWaiting: json ? undefined : printError,
+      // Scripts get only the outcome.
+      onWaiting: !json && process.stderr.isTTY ? printError : undefined,
     });
     const { pid, runDir, outcome } = fleet;
     if (json) printJson({ ok: true, message: outcome, pid, runDir });

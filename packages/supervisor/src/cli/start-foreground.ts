@@ -40,21 +40,18 @@ import { exitSoon, isNobodys, type Starter, starterOf } from "./starter.js";
 export async function startForeground(target: string, options: StartOptions): Promise<ExitStatus> {
   const starter = starterOf(options);
   let status: ExitStatus = EXIT.failed;
-  if (starter === undefined) {
-    status = await run(target, options, undefined);
-    exitSoon(status);
-    return status;
-  }
   try {
     status = await run(target, options, starter);
   } catch (error) {
-    // The starting command prints the error.
     const failure = failureOf(error);
-    starter.notify(JSON.stringify(failure));
     status = exitStatusOfCode(failure.code);
+    // The starting command prints the error.
+    if (starter === undefined) throw error;
+    starter.notify(JSON.stringify(failure));
+  } finally {
+    exitSoon(status);
   }
-  exitSoon(status);
-  await starter.end(status);
+  await starter?.end(status);
   return status;
 }
 

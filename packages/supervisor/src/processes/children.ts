@@ -47,6 +47,8 @@ export interface ChildrenOptions extends ChildChannelEvents {
   memoryLimitOf(pool: string, generation: number): number;
   /** Called before the state machine is notified, also for a process that could not be started. */
   onEnded: ChildEndsOptions["onEnded"];
+  /** The process has ended and has reported for the last time, or will not. */
+  onOver(child: LiveProcess): void;
 }
 
 /** What identifies a process, and does not change while it runs. */
@@ -94,7 +96,9 @@ export class Children {
       all: () => this.byId.values(),
       report: options.report,
       onEnded: options.onEnded,
-      onOver: ({ id, token, outputRow }) => {
+      onOver: (child) => {
+        const { id, token, outputRow } = child;
+        options.onOver(child);
         options.positions.free(outputRow);
         options.stats.close(id);
         this.byId.delete(id);

@@ -54,7 +54,7 @@ export class RouteTotals {
     }
   }
 
-  /** A balancer process has ended. */
+  /** A balancer process has ended, and reports nothing any more: all its counts would be added once more. */
   ended(balancer: string): void {
     for (const { last } of this.entries.values()) last.delete(balancer);
   }

@@ -1,4 +1,4 @@
-import type { InstanceStats } from "@paceline/wire";
+import type { InstanceStats, UpstreamStats } from "@paceline/wire";
 import { expect, test } from "vitest";
 import { latenciesOf, ProcessStats, StatsBook } from "./stats.js";
 
@@ -22,6 +22,23 @@ test("the rate after a silence is that of the second that ended it, and the repo
   expect(stats.requestsPerSecond(11_500)).toBe(50);
   stats.record(report(150), 12_000);
   expect(stats.requestsPerSecond(12_500)).toBe(0);
+});
+
+test("the total of a process never falls, however many balancers were replaced beside one that was not", () => {
+  const stats = new ProcessStats();
+  const count = (balancer: string, requestsTotal: number) =>
+    stats.recordRelayed(balancer, { id: "web.1#1", inFlight: 0, requestsTotal } as UpstreamStats, 1000, 1000);
+  for (let n = 1; n <= 200; n++) {
+    count("balancer.1#1", n);
+    count(`balancer.2#${n}`, 10);
+    stats.balancerEnded(`balancer.2#${n}`);
+    expect(stats.last?.requestsTotal).toBe(11 * n);
+  }
+  const later = new ProcessStats();
+  later.restore(stats.saved());
+  later.recordRelayed("balancer.1#1", { id: "web.1#1", inFlight: 0, requestsTotal: 201 } as UpstreamStats, 1000, 1000);
+  expect(later.last?.requestsTotal).toBe(2201);
+  expect(later.saved().relayed.length).toBeLessThan(70);
 });
 
 test("responses by status class are those of all balancers, also after one was replaced", () => {

@@ -49,6 +49,8 @@ export function latenciesOf(reports: readonly SparseHistogram[]): Latencies {
 
 /** The most balancer processes whose counts for one process are kept apart. */
 const MAX_COUNTERS = 64;
+/** In place of the names of earlier ones. */
+const EARLIER = "";
 
 /** The balancers' counts for a process that does not report its own. */
 interface RelayedCounts {
@@ -107,7 +109,7 @@ export class ProcessStats {
     const before = this.counters.get(balancer);
     const rate = newRate(before?.rate ?? 0, requestsTotal - (before?.requestsTotal ?? 0), periodMs);
     this.counters.set(balancer, { requestsTotal, errorsTotal, inFlight, rate, at: now });
-    if (this.counters.size > MAX_COUNTERS) this.counters.delete(this.counters.keys().next().value as string);
+    if (this.counters.size > MAX_COUNTERS) this.joinOldest();
     const sum = (of: (counter: Counter) => number) => [...this.counters.values()].reduce((all, c) => all + of(c), 0);
     this.last = {
       role: "relayed",
@@ -116,6 +118,19 @@ export class ProcessStats {
       inFlight: sum((counter) => counter.inFlight),
     };
     this.keepLatencies(latency, now);
+  }
+
+  /** Adds the counts of a balancer process that has ended to those of earlier ones, so that the total never falls. */
+  private joinOldest(): void {
+    const known = [...this.counters].filter(([balancer]) => balancer !== EARLIER);
+    const [name, counter] = known.reduce((oldest, each) => (each[1].at < oldest[1].at ? each : oldest));
+    const { requestsTotal = 0, errorsTotal = 0 } = this.counters.get(EARLIER) ?? {};
+    this.counters.delete(name);
+    this.counters.set(EARLIER, {
+      requestsTotal: requestsTotal + counter.requestsTotal,
+      errorsTotal: errorsTotal + counter.errorsTotal,
+      ...{ inFlight: 0, rate: 0, at: 0 },
+    });
   }
 
   /** Records how many responses of each status class a balancer has had from this process. */
@@ -151,6 +166,7 @@ export class ProcessStats {
     if (counter === undefined || this.last === null) return;
     this.last = { ...this.last, inFlight: this.last.inFlight - counter.inFlight };
     counter.inFlight = counter.rate = 0;
+    counter.at = Number.NEGATIVE_INFINITY;
   }
 
   /** Returns the mean load of a pool at this balancer, as it reported last; undefined if it is idle or reports no loads. */

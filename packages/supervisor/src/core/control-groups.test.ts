@@ -36,7 +36,14 @@ test.each([
 ])("who limits memory in %j", (text, isInV1) => expect(hasMemoryInV1(text)).toBe(isInV1));
 
 const OWN = "/system.slice/shop.service/paceline-supervisor";
-const usable = { path: OWN, isMemoryInV1: false, isMachineRoot: false, controllers: ["cpu", "memory"], isWritable: true, strangers: 0 };
+const usable = {
+  path: OWN,
+  isMemoryInV1: false,
+  isMachineRoot: false,
+  controllers: ["cpu", "memory"],
+  isWritable: true,
+  strangers: 0,
+};
 
 test.each([
   ["a systemd unit with a subgroup", {}, { base: "/system.slice/shop.service", leaves: false }],

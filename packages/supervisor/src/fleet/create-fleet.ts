@@ -24,15 +24,15 @@ export async function createFleet({
 }: CreateFleetOptions & LaunchOptions & WaitOptions = {}): Promise<StartedFleet> {
   const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
   const left = () => (deadline === undefined ? undefined : Math.max(1, deadline - performance.now()));
-  const fleet = await launchFleet(options);
-  const endWaiting = onWaiting === undefined ? () => {} : fleet.sayWhatItWaitsFor(onWaiting);
+  const waiting = new Waiting(onWaiting);
   let abort = () => {};
   const interrupted = new Promise<"interrupted">((resolve) => {
     abort = () => resolve("interrupted");
   });
-  signal?.addEventListener("abort", abort);
-  if (signal?.aborted) abort();
   try {
+    const fleet = await launchFleet(options, waiting);
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted) abort();
     const started = fleet.untilReady(left, timeoutMs);
     // Of a start that is interrupted, the failure is known.
     started.catch(() => {});
@@ -42,7 +42,7 @@ export async function createFleet({
     }
     return fleet;
   } finally {
-    endWaiting();
+    waiting.end();
     signal?.removeEventListener("abort", abort);
   }
 }
@@ -52,6 +52,33 @@ interface WaitOptions {
   onWaiting?: ((line: string) => void) | undefined;
 }
 
+/** Most fleets are ready before that, in milliseconds. */
+const SAY_AFTER_MS = 2_000;
+
+/** Says once what a start waits for. */
+class Waiting {
+  private readonly timer: NodeJS.Timeout | undefined;
+  private isOver = false;
+  private describe: () => string | Promise<string> = () => "waiting for the configuration, which is being loaded";
+
+  constructor(say: WaitOptions["onWaiting"]) {
+    if (say === undefined) return;
+    this.timer = setTimeout(async () => {
+      const line = await this.describe();
+      if (!this.isOver) say(line);
+    }, SAY_AFTER_MS);
+  }
+
+  for(describe: () => string | Promise<string>): void {
+    this.describe = describe;
+  }
+
+  end(): void {
+    this.isOver = true;
+    clearTimeout(this.timer);
+  }
+}
+
 interface LaunchOptions extends OwnStart {
   detached?: boolean | undefined;
   /** This process ends soon, so it may parse a JSON or TOML config itself. */
@@ -59,10 +86,16 @@ interface LaunchOptions extends OwnStart {
 }
 
 /** Starts the supervisor of a fleet, and does not wait for it. */
-export async function launchFleet({ detached = false, endsSoon, ...start }: LaunchOptions): Promise<StartedFleet> {
+export async function launchFleet(
+  { detached = false, endsSoon, ...start }: LaunchOptions,
+  waiting?: Waiting,
+): Promise<StartedFleet> {
   const prepared = await prepareStart(start, { endsSoon });
   const launchedAt = Date.now();
-  return new StartedFleet(prepared, await launchSupervisor(start, prepared, !detached), detached, launchedAt);
+  waiting?.for(() => "waiting for a balancer of the killed supervisor, which is to start the next one");
+  const fleet = new StartedFleet(prepared, await launchSupervisor(start, prepared, !detached), detached, launchedAt);
+  waiting?.for(() => fleet.whatItWaitsFor());
+  return fleet;
 }
 
 export class StartedFleet extends FleetClient implements CreatedFleet {
@@ -124,17 +157,8 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     return { ...config, pools };
   }
 
-  /** Calls `say` once, unless the returned function is called before. */
-  sayWhatItWaitsFor(say: (line: string) => void): () => void {
-    let isOver = false;
-    const timer = setTimeout(async () => {
-      const status = await this.status({ timeoutMs: LATE_STATUS_MS }).catch(() => undefined);
-      if (!isOver) say(waitingMessage(this.pid, status));
-    }, SAY_AFTER_MS);
-    return () => {
-      isOver = true;
-      clearTimeout(timer);
-    };
+  async whatItWaitsFor(): Promise<string> {
+    return waitingMessage(this.pid, await this.status({ timeoutMs: LATE_STATUS_MS }).catch(() => undefined));
   }
 
   /** Resolves when the control socket is served. @throws StartError */
@@ -210,8 +234,6 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
 
 /** The deadline of the status that has the present sizes, in milliseconds. */
 const PRESENT_MS = 5_000;
-/** Most fleets are ready before that, in milliseconds. */
-const SAY_AFTER_MS = 2_000;
 /** The deadline of the status that names what is late, in milliseconds. */
 const LATE_STATUS_MS = 1_000;
 

@@ -140,6 +140,24 @@ describe("an answer through the proxy on node", () => {
     expect(received).not.toMatch(/x-own|transfer-encoding/i);
   });
 
+  it.each([
+    ["in small pieces, before its first chunk", "0".repeat(9), 40],
+    ["in large ones", "0".repeat(70_000), 1],
+  ])("whose chunk size begins with zeros without end, %s, ends at once", async (_, zeros, times) => {
+    const both = await withOurs({ responseTimeoutMs: 600_000 });
+    const client = await answered(both, GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    const wire = await both.upstream.connection(0);
+    await client.gets(/\r\n\r\n$/);
+    for (let n = 0; n < times; n++) {
+      wire.send(zeros);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await eventually("the end of the response", () => client.ended !== "open");
+    expect(client.received).not.toMatch(/\r\n0\r\n\r\n$/);
+    await eventually("the line", () => both.front.output.find((it) => it.includes("too many zeros")));
+    await exchange(both);
+  });
+
   it("has redirects and cookies made to fit", async () => {
     const upstream = await RawUpstream.listen();
     const options = { cookieDomainRewrite: { "old.example": "new.example" }, cookiePathRewrite: { "/base": "/" } };

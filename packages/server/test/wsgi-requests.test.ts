@@ -1,5 +1,6 @@
 /** How a WSGI instance handles a request's bytes: environ, bodies, and refusals. */
 import { expect, test } from "vitest";
+import { CHUNK_LINES } from "../../wire/test/support/chunk-lines.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
 
 /** Returns the app's environ, as Python prints its values. */
@@ -155,6 +156,10 @@ test("what is ambiguous or malformed is refused, and the connection closed", asy
     expect(await instance.says(request), request.slice(0, 80)).toMatch(
       new RegExp(`^HTTP/1\\.1 ${status} [^\\r]*\\r\\n[\\s\\S]*\\r\\nConnection: close\\r\\n\\r\\n`),
     );
+  }
+  for (const [name, body, isTaken] of CHUNK_LINES) {
+    const request = `POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n${body}`;
+    expect(await instance.says(request), name).toMatch(isTaken ? /^HTTP\/1\.1 200 [\s\S]*abc$/ : /^HTTP\/1\.1 400 /);
   }
   expect(await instance.says("\r\nGET / HTTP/1.0\r\n\r\n")).toMatch(/hello$/);
   expect(instance.output).not.toContain("Traceback");

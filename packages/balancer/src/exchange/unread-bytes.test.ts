@@ -82,10 +82,13 @@ test("beyond half of it they give way after some seconds, and nobody who has jus
   await b.waits(30);
   unread.look();
   expect(gone).toEqual([]);
-  clock.now = 5000;
+  clock.now = 9999;
+  unread.look();
+  expect(gone).toEqual([]);
+  clock.now = 10_000;
   unread.look();
   expect(gone).toEqual(["a"]);
-  clock.now = 15_000;
+  clock.now = 25_000;
   unread.look();
   expect(gone).toEqual(["a"]);
   await c.waits(90);
@@ -93,7 +96,7 @@ test("beyond half of it they give way after some seconds, and nobody who has jus
   const d = peer("d");
   await d.waits(50);
   expect(gone).toEqual(["a", "b"]);
-  clock.now = 15_100;
+  clock.now = 25_100;
   unread.look();
   expect(gone).toEqual(["a", "b", "c"]);
   // Far beyond the limit, time does not count.
@@ -108,10 +111,10 @@ test("what is found out later of a peer's progress starts its time anew", async 
   clock.now = 5000;
   a.reads(-1);
   unread.look();
-  clock.now = 9900;
+  clock.now = 14_900;
   unread.look();
   expect(gone).toEqual([]);
-  clock.now = 10_000;
+  clock.now = 15_000;
   unread.look();
   expect(gone).toEqual(["a"]);
 });
@@ -144,10 +147,11 @@ test("a reader with very much unread counts, and gives way once it reads nothing
   clock.now = 20_000;
   await much.waits(70);
   await little.waits(45);
-  clock.now = 24_000;
+  clock.now = 149_000;
   unread.look();
   expect(gone).toEqual([]);
-  clock.now = 25_000;
+  // Its largest step was beyond what counts.
+  clock.now = 20_000 + 131_072;
   unread.look();
   expect(gone).toEqual(["much"]);
 });
@@ -173,6 +177,30 @@ test("a slow reader never gives way and does not count, until it reads nothing f
   c.reads(90_000);
   await d.waits(199_900);
   expect(gone).toEqual(["a", "b", "slow 0"]);
+});
+
+/** Their kernels report it by pieces of a distant connection, and by whole windows of a near one. */
+test.each([
+  ["1,000 bytes a second, in small steps", 1, 8192],
+  ["1,000 bytes a second, in large ones", 8, 65_536],
+  ["10,000 bytes a second, in large ones", 8, 6554],
+])("once it was seen to read, a reader of %s is never reset, however many read nothing", async (_, units, everyMs) => {
+  const { gone, peer, clock, unread } = scene(1000);
+  const steady = peer("steady");
+  await steady.waits(20);
+  for (let step = 0; step < 20; step++) {
+    for (const next = clock.now + everyMs; clock.now < next; ) {
+      clock.now = Math.min(next, clock.now + 1000);
+      unread.look();
+      // There is no room once it has proved itself.
+      await peer("silent").waits(step === 0 ? 6 : step === 1 ? 60 : 1100);
+    }
+    steady.reads(units);
+    unread.look();
+    await steady.waits(20);
+  }
+  expect(gone).not.toContain("steady");
+  expect(gone.length).toBeGreaterThan(10);
 });
 
 test.each([
@@ -212,9 +240,9 @@ test("what only the kernel has taken is no proof where bytes wait before it is f
   ] as const) {
     await each.waits(40);
     each.reads(40, isSure);
-    await each.waits(30);
+    await each.waits(60);
   }
-  clock.now = 5000;
+  clock.now = 10_000;
   unread.look();
   expect(gone).toEqual(["a"]);
 });

@@ -4,8 +4,18 @@
  * longest-waiting one is first. A slow but steady reader is never reset, and does not count unless it has very much unread.
  */
 
-/** After this time without reading, a peer may be reset before the limit is reached, in milliseconds. On Node there are two looks in this time. */
-const SILENT_MS = 5000;
+/**
+ * After this time without reading, a peer may be reset before the limit is reached, in milliseconds. The kernel of a distant reader of
+ * 1,000 bytes a second reports its reading every 4 to 8 s. On Node there are several looks in this time.
+ */
+const SILENT_MS = 10_000;
+/** A peer that reads at this rate is not reset, in bytes per millisecond. */
+const SLOWEST_READ = 1;
+/**
+ * A kernel reports its program's reading in steps (see SlowReader), so a peer may be silent for as long as its largest step takes at that rate.
+ * The buffers of slow readers do not grow, so their steps are at most so large.
+ */
+const MAX_STEP_BYTES = 131_072;
 /** A peer blocked for a shorter time is not judged: the acknowledgement of a distant peer takes a while. */
 const YOUNG_MS = 100;
 /** Above this multiple of the limit, YOUNG_MS does not apply. */
@@ -51,13 +61,19 @@ export class UnreadPlace {
   firstReadBytes = 0;
   /** Since when it is blocked and has read nothing. */
   blockedAt = 0;
-  /** When it was last seen to read; a reader may pause for `patienceMs` from then. */
+  /** When it was last seen to read; a reader may pause for `patienceMs`, or for its largest step, from then. */
   readAt = 0;
+  /** The most that it was seen to read at once, in bytes; at most MAX_STEP_BYTES. */
+  step = 0;
+  /** What it has surely read. */
+  readBytes = 0;
   /** Whether it reads, however slowly. */
   isReader = false;
 
   constructor(readonly owner: UnreadOwner) {}
 }
+
+const surelyRead = ({ owner }: UnreadPlace) => owner.surelyReadBytes ?? owner.progressBytes;
 
 interface UnreadOptions {
   maxBytes: number;
@@ -109,6 +125,7 @@ export class UnreadBytes {
     const { now } = this.options.clock;
     place.blockedAt = place.readAt = place.knownAt = now;
     place.progressBytes = place.owner.progressBytes;
+    place.readBytes = surelyRead(place);
     if (now < place.firstBlockedAt) {
       place.firstBlockedAt = now;
       place.firstProgressBytes = place.progressBytes;
@@ -119,6 +136,7 @@ export class UnreadBytes {
 
   /** The peer has read everything. */
   drained(place: UnreadPlace): void {
+    if (this.blocked.has(place) || this.readers.has(place)) this.noteStep(place);
     if (!place.isReader) this.prove(place, place.owner.progressBytes);
     this.free(place);
   }
@@ -184,12 +202,14 @@ export class UnreadBytes {
         else blocked.add(place);
         continue;
       }
-      if (clock.now - place.blockedAt >= this.leastSilenceMs) {
+      if (clock.now - place.blockedAt >= this.leastSilenceMs(place)) {
         this.end(place);
         continue;
       }
+      looks--;
+      if (this.used <= maxBytes) continue;
       // Those behind it were blocked later.
-      if (this.used > maxBytes) this.timer ??= setTimeout(this.onTimer, YOUNG_MS);
+      this.timer ??= setTimeout(this.onTimer, YOUNG_MS);
       break;
     }
     this.report();
@@ -200,10 +220,10 @@ export class UnreadBytes {
     return knownAt > place.knownAt || this.options.clock.now - place.firstBlockedAt < NEW_MS;
   }
 
-  /** How long a peer must have read nothing to be reset now. */
-  private get leastSilenceMs(): number {
+  /** How long this peer must have read nothing to be reset now. */
+  private leastSilenceMs({ step }: UnreadPlace): number {
     const { maxBytes } = this.options;
-    if (this.used <= maxBytes) return SILENT_MS;
+    if (this.used <= maxBytes) return Math.max(SILENT_MS, step / SLOWEST_READ);
     return this.used <= FAR_BEYOND * maxBytes ? YOUNG_MS : 0;
   }
 
@@ -225,6 +245,7 @@ export class UnreadBytes {
     if (place.bytes > 0) this.recount(place);
     if (progressBytes !== place.progressBytes) {
       const isMore = progressBytes > place.progressBytes;
+      this.noteStep(place);
       place.progressBytes = progressBytes;
       place.blockedAt = place.knownAt = now;
       // Progress has been corrected downwards; the next look decides.
@@ -236,7 +257,14 @@ export class UnreadBytes {
       this.prove(place, progressBytes);
       return true;
     }
-    return place.isReader && now - place.readAt < this.options.patienceMs;
+    const patienceMs = Math.max(this.options.patienceMs, place.step / SLOWEST_READ);
+    return place.isReader && now - place.readAt < patienceMs;
+  }
+
+  private noteStep(place: UnreadPlace): void {
+    const readBytes = surelyRead(place);
+    place.step = Math.min(MAX_STEP_BYTES, Math.max(place.step, readBytes - place.readBytes));
+    place.readBytes = readBytes;
   }
 
   /** It has read. */

@@ -7,7 +7,13 @@ from .errors import BadRequest
 
 # A body is kept in memory up to this size, then in an unnamed file.
 SPOOL_BYTES = 512 << 10
-MAX_CHUNK_LINE_BYTES = 4096
+# The limits of the balancer for a chunk's line; legitimate clients send no extensions.
+MAX_SIZE_DIGITS = 13
+MAX_CHUNK_EXTENSION_BYTES = 256
+MAX_CHUNK_LINE_BYTES = MAX_SIZE_DIGITS + 1 + MAX_CHUNK_EXTENSION_BYTES
+# For the extensions of a body, in addition to what its data excuses and an allowance for each chunk.
+MAX_EXTENSION_BYTES = 16_384
+EXCUSED_PER_CHUNK = 16
 MAX_TRAILER_BYTES = 8192
 
 
@@ -119,6 +125,7 @@ class ChunkedReader:
         self._received = received
         self._max_bytes = max_bytes
         self._spool = Spool()
+        self._extensions = 0
 
     def read(self):
         """Returns the body as a file at its beginning, its length, and the bytes after it."""
@@ -140,11 +147,17 @@ class ChunkedReader:
         if semicolon:
             # RFC 9112 §7.1.1 allows whitespace only before an extension.
             digits = digits.rstrip(b" \t")
-        if not digits or len(digits) > 15 or digits.translate(None, b"0123456789abcdefABCDEF"):
+        if not digits or len(digits) > MAX_SIZE_DIGITS or digits.translate(None, b"0123456789abcdefABCDEF"):
             raise BadRequest(400)
         if any(byte < 32 and byte != 9 or byte == 127 for byte in extension):
             raise BadRequest(400)
-        return int(digits, 16)
+        size = int(digits, 16)
+        if semicolon:
+            excused = size + EXCUSED_PER_CHUNK
+            self._extensions = max(0, self._extensions + len(line) - len(digits) - excused)
+            if self._extensions > MAX_EXTENSION_BYTES:
+                raise BadRequest(400)
+        return size
 
     def _skip_trailers(self):
         total = 0

@@ -137,6 +137,8 @@ export class Exchange {
   private onResponse(upstreamResponse: IncomingMessage): void {
     this.upstreamResponse = upstreamResponse;
     joinPieces(upstreamResponse);
+    if (upstreamResponse.headers["transfer-encoding"] !== undefined)
+      limitZeros(upstreamResponse, () => this.fail({ status: 502, reason: "the size of a chunk has too many zeros" }));
     // An early end causes an error event only with a listener.
     upstreamResponse.on("error", () => {});
     upstreamResponse.once("close", () => {
@@ -219,6 +221,29 @@ function joinPieces(message: IncomingMessage): void {
     bytes += piece.length;
     return message.readableLength + bytes < message.readableHighWaterMark;
   };
+}
+
+/** Digits of a chunk's size; Node takes any number of zeros before them, so that an upstream could send them for ever. */
+const MAX_ZEROS = 16;
+const ZERO = 48;
+
+/** Calls back if reads have more zeros than that and nothing else, and nothing of a body. */
+function limitZeros(message: IncomingMessage, onTooMany: () => void): void {
+  const { socket, push } = message;
+  let zeros = 0;
+  let hasBody = false;
+  message.push = (piece: Buffer | null) => {
+    hasBody = true;
+    return push.call(message, piece);
+  };
+  // Called after the parser.
+  const count = (bytes: Buffer) => {
+    zeros = !hasBody && bytes.every((byte) => byte === ZERO) ? zeros + bytes.length : 0;
+    hasBody = false;
+    if (zeros > MAX_ZEROS) onTooMany();
+  };
+  socket.on("data", count);
+  message.once("close", () => socket.off("data", count));
 }
 
 const NO_RESPONSE: Fault = { status: 502, reason: "it closed the connection without a response" };

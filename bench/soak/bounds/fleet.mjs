@@ -1,11 +1,13 @@
 /** The target of a row of the bounds soak: a fleet with every kind of pool, or `paceline serve` alone. */
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { freePort, serveAlone, startFleet } from "../support.mjs";
+import { bunPath } from "../../support/programs.mjs";
+import { endsWithProgram, freePort, serveAlone, startFleet } from "../support.mjs";
 
 /** Deadlines short enough for the soak; the memory for slow clients is below the limit. */
 const LIMITS = {
@@ -92,4 +94,20 @@ async function startAlone(scenario, runtime, { folder }) {
   const args = scenario.alone.map((each) => each.replace("APP", here("app.ts")).replace("FOLDER", folder));
   const alone = await serveAlone(args, runtime);
   return { ...alone, processes: async () => ({ serve: alone.pid }), ordinary: scenario.ordinary };
+}
+
+/** Starts the same kind of app on Bun's own server, without Paceline. */
+export async function startBare() {
+  const port = await freePort();
+  const options = { stdio: ["ignore", "pipe", "inherit"] };
+  const child = endsWithProgram(spawn(bunPath(), ["--smol", here("bare.ts"), String(port)], options));
+  await once(child.stdout, "data");
+  return {
+    port,
+    pid: child.pid,
+    async stop() {
+      child.kill("SIGKILL");
+      await once(child, "exit");
+    },
+  };
 }

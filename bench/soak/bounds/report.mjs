@@ -2,14 +2,16 @@
 import { MOST_MB } from "./row.mjs";
 
 /**
- * Returns a round's line of the table. `known` names limits from docs/security.md; that of memory holds for one process, `known.process`.
+ * Returns a round's line of the table. `known` names limits from docs/security.md; that of memory holds for one process, `known.process`, which may
+ * hold what the runtime's own server held beside the same peers in the same run in addition.
  * @param price of each connection or request that the peers hold, in kilobytes; its row is judged by that alone
  */
 export function lineOf(name, found, known = {}, price = undefined) {
   const grown = Object.entries(found.grown).sort((a, b) => b[1] - a[1]);
   const mostMB = price === undefined ? MOST_MB : (price.count * price.kilobytes) / 1024;
   const large = grown.filter(([, mb]) => mb >= mostMB);
-  const knownMemory = large.every(([process]) => process === known.process) ? known.memory : undefined;
+  const isKnown = large.every(([process, mb]) => process === known.process && mb < mostMB + found.bareMB);
+  const knownMemory = isKnown ? `${known.memory}, in this run +${found.bareMB.toFixed(1)}` : undefined;
   const cells = {
     memory: cell(
       large.length === 0,

@@ -1,7 +1,7 @@
 /** Runs one row of the bounds soak: a warm-up, a normal client alone, beside the peers, and alone again. */
 
 import { wait } from "../support.mjs";
-import { startTarget } from "./fleet.mjs";
+import { startBare, startTarget } from "./fleet.mjs";
 import { normalClient, startPeers, watchLoad } from "./load.mjs";
 import { courseOf, measure, mostHeldMB, unclosed, watch, watchOthers } from "./watch.mjs";
 import { startNginx } from "./yardstick.mjs";
@@ -37,9 +37,33 @@ export async function runRow(name, scenario, { seconds, rounds, runtime, surroun
     if (scenario.hasNoWarmUp !== true) await warmUp(row);
     const found = [];
     for (let round = 0; round < rounds; round++) found.push(await measureRound(row, seconds, found[0]?.before));
-    return found;
+    const bareMB = known[runtime]?.process === undefined ? 0 : await measureBare(name, seconds);
+    return found.map((result) => ({ ...result, bareMB }));
   } finally {
     await target.stop();
+  }
+}
+
+/** Returns what the same peers make a server without Paceline hold, in MB. */
+async function measureBare(name, seconds) {
+  const bare = await startBare();
+  try {
+    const pids = { bare: bare.pid };
+    const attack = async (attackSeconds) => {
+      const watched = watch(pids);
+      const peers = await startPeers(name, bare, attackSeconds);
+      await wait(attackSeconds * 1000);
+      await peers.stop();
+      return watched.stop();
+    };
+    await attack(WARM_UP_SECONDS);
+    await wait(2000);
+    const idle = watch(pids);
+    await wait(1500);
+    const before = mostHeldMB(idle.stop(), "bare");
+    return mostHeldMB(await attack(seconds), "bare") - before;
+  } finally {
+    await bare.stop();
   }
 }
 

@@ -75,6 +75,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   giveUnreadWay(): void {
     if (this.state === "exchange") this.exchange.abort("client-late");
     this.cut();
+    this.input.freeSpent(this.exchange);
   }
 
   // Called by the connection.

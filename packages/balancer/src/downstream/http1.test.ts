@@ -96,6 +96,17 @@ it("counts what is sent ahead in the budget for slow clients, cuts whoever excee
   expect(budget.take(230_000)).toBe(true);
 });
 
+it("frees what a client has sent ahead at once when it gives way to others", async () => {
+  const { open, turns } = bench(new BufferBudget(1_000_000));
+  const client = open();
+  const read = Buffer.allocUnsafeSlow(READ.length).fill(READ);
+  client.owner.onData(read);
+  await turns();
+  expect(read.length).toBe(READ.length);
+  (client.owner as Http1Downstream).giveUnreadWay();
+  expect([client.isClosed, read.length]).toEqual([true, 0]);
+});
+
 it("reads on from a client that sends ahead only while there is room for what that brings, and resets nobody meanwhile", async () => {
   const { gone, open, turns } = bench(new BufferBudget(1_000_000));
   const clients = Array.from({ length: 5 }, () => open());

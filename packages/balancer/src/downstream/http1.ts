@@ -284,6 +284,11 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
   }
 
   onDeadline(): void {
+    this.meetDeadline();
+    this.input.freeSpent(this.exchange);
+  }
+
+  private meetDeadline(): void {
     switch (this.state) {
       case "head":
         if (this.isSending) return this.onSendDeadline();

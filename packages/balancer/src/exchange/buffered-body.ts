@@ -67,9 +67,10 @@ export class BufferedBody {
 
   private begin(bytes: Uint8Array, start: number, end: number, isHeld: boolean, isForced: boolean): boolean {
     const size = end - start;
-    const isOwn = isHeld && size > MAX_HELD_READ_BYTES;
     // A small piece would keep its much larger buffer in memory.
-    const isCopied = isOwn || bytes.length > LEAST_BYTES + 2 * size;
+    const isCopied = (isHeld && size > MAX_HELD_READ_BYTES) || bytes.length > LEAST_BYTES + 2 * size;
+    // A large copy is freed as soon as the body is too long to be sent again.
+    const isOwn = isCopied && size > LEAST_BYTES;
     const kept = isCopied ? size : bytes.length;
     if (kept > LEAST_BYTES) {
       if (!this.budget.take(kept, isForced)) return false;

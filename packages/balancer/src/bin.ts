@@ -206,6 +206,8 @@ class BalancerProcess {
       requestsTotal: counters.requestsTotal,
       errorsTotal: counters.errorsTotal,
       retriesTotal: counters.retriesTotal,
+      hedgesTotal: counters.hedgesTotal,
+      hedgesWonTotal: counters.hedgesWonTotal,
       inFlight: counters.inFlight,
       latency: counters.latency.takeSparse(),
       ...measured,

@@ -1,9 +1,12 @@
 /** Upstreams that are not our servers: also over TCP, free to close idle connections, and counted here. */
 import net from "node:net";
+import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
+import { waitFor } from "../../../test/support/wait.js";
+import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
 import { Changes } from "./support/changes.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
+import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
@@ -137,5 +140,70 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     await exchangeRaw(balancer.port, GET);
     const { upstreams } = await reported;
     expect(upstreams).toMatchObject([{ id: "api.1#1", requestsTotal: 2, errorsTotal: 1, inFlight: 0 }]);
+  });
+});
+
+describe.each(RUNTIMES)("a pool with `hedge` on %s", (runtime) => {
+  it("sends a late GET to one further upstream, and the first of them to succeed serves it", async () => {
+    const balancer = await BalancerProcess.start(runtime);
+    /** By path, the connections that got it, in order. */
+    const got = new Map<string, UpstreamConnection[]>();
+    const onBytes = (connection: UpstreamConnection) => {
+      const asked = /^GET (\S+)/.exec(connection.received.split("\r\n\r\n").at(-2) ?? "")?.[1] ?? "";
+      if (asked === "/quick") respond(connection, "quick");
+      else got.set(asked, [...(got.get(asked) ?? []), connection]);
+    };
+    const respond = ({ socket }: UpstreamConnection, body: string, status = 200) =>
+      socket.write(`HTTP/1.1 ${status} X\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    const ids = ["api.1#1", "api.2#1", "api.3#1"];
+    const listening = ids.map((id) => ScriptedUpstream.listen(path.join(balancer.directory, `${id}.sock`), onBytes));
+    const upstreams = await Promise.all(listening);
+    const described = pool("api", ["/"], Object.fromEntries(upstreams.map((each, at) => [ids[at], each.path])));
+    const foreign = described.upstreams.map((upstream) => ({ ...upstream, foreign: true }));
+    await balancer.follow({}, [{ ...described, upstreams: foreign, hedge: true }]);
+
+    const quick = await RawClient.connect(balancer.port);
+    let asked = 0;
+    /** Sends quick requests until the balancer knows how long they take, and may send one of a path twice. */
+    const doubled = (target: string) =>
+      waitFor(`a second upstream for ${target}`, async () => {
+        asked += 60;
+        await quick.send("GET /quick HTTP/1.1\r\nHost: a\r\n\r\n".repeat(60));
+        await quick.until(({ received }) => received.split("\nquick").length === asked + 1, "60 responses");
+        const [first, second] = got.get(target) ?? [];
+        return first !== undefined && second !== undefined && { first, second };
+      });
+    const isClosed = ({ socket }: UpstreamConnection) => socket.destroyed || socket.readableEnded;
+    const ask = (target: string) => exchangeRaw(balancer.port, GET.replace("GET /", `GET ${target}`));
+
+    const cases: [string, RegExp, (first: UpstreamConnection, second: UpstreamConnection) => unknown][] = [
+      ["/second", / 200 [\s\S]*second$/, (_, second) => respond(second, "second")],
+      ["/first", / 200 [\s\S]*first$/, (first) => respond(first, "first")],
+      ["/lost", / 200 [\s\S]*second$/, (first, second) => [first.socket.destroy(), respond(second, "second")]],
+      ["/both-lost", / 502 /, (first, second) => [second.socket.destroy(), first.socket.destroy()]],
+    ];
+    for (const [target, expected, act] of cases) {
+      const response = ask(target);
+      const { first, second } = await doubled(target);
+      act(first, second);
+      expect((await response).received).toMatch(expected);
+      // The client has closed its connection, so both are closed.
+      await waitFor(`the end of both connections of ${target}`, () => isClosed(first) && isClosed(second));
+    }
+    const response = ask("/failing");
+    const { first, second } = await doubled("/failing");
+    respond(second, "", 503);
+    await waitFor("the end of the failed one", () => isClosed(second));
+    respond(first, "first");
+    expect((await response).received).toMatch(/ 200 [\s\S]*first$/);
+
+    expect([...got.values()].map((connections) => connections.length)).toEqual([2, 2, 2, 2, 2]);
+    const report = await balancer.reports(({ inFlight }) => inFlight === 0);
+    expect(report.upstreams.map(({ inFlight }) => inFlight)).toEqual([0, 0, 0]);
+    expect(report.hedgesTotal).toBeGreaterThanOrEqual(5);
+    expect(report.hedgesWonTotal).toBeGreaterThanOrEqual(2);
+    quick.destroy();
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+    await balancer.stop();
   });
 });

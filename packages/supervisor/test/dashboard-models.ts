@@ -81,6 +81,8 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     connections: 412,
     connectionsTotal: 500,
     retriesTotal: 0,
+    hedgesTotal: 0,
+    hedgesWonTotal: 0,
     spoolBytes: 0,
     unreadEndedTotal: 0,
     snapshotVersion: 2,

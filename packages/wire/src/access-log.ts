@@ -19,6 +19,7 @@ export const ACCESS_FIELDS = [
   "handlerMs",
   "laneMs",
   "retries",
+  "hedge",
   "pool",
   "instance",
   "outcome",
@@ -85,6 +86,9 @@ export const OUTCOMES = ["whole", "client-left", "client-late", "instance-lost",
 
 /** In which phase a request ended, in the order of a request's life. */
 export const PHASES = ["head", "body", "queue", "connect", "wait", "response", "delivery", "tunnel"] as const;
+
+/** Whether the second instance of a request that was sent to two served it. */
+export type HedgeResult = "won" | "lost";
 
 export type AccessOutcome = (typeof OUTCOMES)[number];
 export type AccessPhase = (typeof PHASES)[number];

@@ -205,6 +205,16 @@ export class Attempts implements Waiting {
     this.owner.respond(503);
   }
 
+  /** Whether it was sent to one upstream, once. */
+  get isFirst(): boolean {
+    return this.sends === 1;
+  }
+
+  /** Called when it is sent to a second upstream beside the first. */
+  onHedged(): void {
+    this.sends++;
+  }
+
   /** Called when its head is sent to an upstream. */
   onSent(): void {
     this.sends++;
@@ -222,10 +232,7 @@ export class Attempts implements Waiting {
     { startedAt, isOnlyLoss, wasSent, isBodyBuffered }: LossFacts,
   ): 502 | 503 | undefined {
     const { sends, isIdempotent } = this;
-    if (startedAt !== undefined) {
-      this.lostStarts ??= new LostStarts(this.relay);
-      this.lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.kept.describe());
-    }
+    this.noteLoss(loss, startedAt, isOnlyLoss);
     const isPoison = startedAt !== undefined && this.isPoison;
     const attempted = { sends, starts: this.lostStarts?.count ?? 0, wasSent, isIdempotent, isBodyBuffered, isPoison };
     // 503 invites a retry, which is safe if the request has not started.
@@ -239,6 +246,13 @@ export class Attempts implements Waiting {
     const { binding } = this;
     if (binding !== undefined && upstream?.home === binding.home && !isStall(loss)) binding.needsCookie = true;
     return undefined;
+  }
+
+  /** @param startedAt the upstream where it may have started */
+  noteLoss(loss: UpstreamLoss, startedAt: Upstream | undefined, isOnlyLoss: boolean): void {
+    if (startedAt === undefined) return;
+    this.lostStarts ??= new LostStarts(this.relay);
+    this.lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.kept.describe());
   }
 
   end(): void {

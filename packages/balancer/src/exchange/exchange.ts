@@ -6,7 +6,8 @@ import { passingTrailers } from "../http1/forward-policy.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { FileRedirect, takeNamedFile } from "../routing/file-redirect.js";
 import type { Pool } from "../upstreams/pool.js";
-import type { UpstreamLoss } from "../upstreams/upstream-client.js";
+import type { Upstream } from "../upstreams/upstream.js";
+import type { UpstreamLoss, UpstreamStream } from "../upstreams/upstream-client.js";
 import { CLIENT_CLOSED_REQUEST, type Cut } from "./outcome.js";
 import { type OwnStatus, RequestSide } from "./request-side.js";
 import { mayHaveStarted } from "./retry.js";
@@ -49,6 +50,7 @@ export class Exchange extends RequestSide {
       if (!this.client.response.interim(head)) this.flow.blockUpstream(this.stream);
       return;
     }
+    this.hedge?.onAnswer();
     let sent = head;
     if (this.attempts.binding?.needsCookie === true) this.attempts.addCookie(head, this.upstream, this.peer);
     if (this.relay.internal !== undefined && head.status !== 101) {
@@ -155,6 +157,11 @@ export class Exchange extends RequestSide {
       return this.abort("instance-lost");
     }
     if (state === State.DISCARDING) return this.respond(502);
+    if (this.hedge?.isDoubled === true) {
+      this.attempts.noteLoss(loss, startedAt, isOnlyLoss);
+      this.outcome.noteLost(upstream, loss, "reassigned");
+      return this.hedge.overtake();
+    }
     const isBodyBuffered = this.body.canRepeat;
     const status = this.attempts.onLost(loss, upstream, { startedAt, isOnlyLoss, wasSent, isBodyBuffered });
     this.outcome.noteLost(wasSent ? upstream : undefined, loss, status === undefined ? "reassigned" : "failed");
@@ -163,9 +170,32 @@ export class Exchange extends RequestSide {
     this.attempts.find(this.pool as Pool, undefined);
   }
 
+  onOvertaken(upstream: Upstream, stream: UpstreamStream, sentAtMs: number): void {
+    if (this.upstream !== undefined) {
+      this.stream?.cancel();
+      this.outcome.overtaken(this.upstream);
+      this.releaseUpstream();
+    }
+    this.upstream = this.outcome.takenOver(upstream, sentAtMs);
+    this.isRetriedStart = false;
+    this.stream = stream;
+    this.body.sendTo(stream);
+  }
+
+  onHedgeEnd(upstream: Upstream, loss?: UpstreamLoss): void {
+    if (loss === undefined) upstream.abandoned(this.outcome.tookMs, this.request);
+    else {
+      const startedAt = mayHaveStarted(loss) ? upstream : undefined;
+      const isOnlyLoss = startedAt?.noteLoss(this.relay.deadlines.now) === true;
+      this.attempts.noteLoss(loss, startedAt, isOnlyLoss);
+      this.outcome.noteEnd(upstream, loss, "reassigned");
+    }
+    upstream.release(false, loss);
+  }
+
   private releaseUpstream(loss?: UpstreamLoss): void {
     this.stream = undefined;
-    this.upstream?.release(this.mayHaveStartedElsewhere, loss);
+    this.upstream?.release(this.isRetriedStart, loss);
     this.upstream = undefined;
     this.body.release();
   }
@@ -194,6 +224,7 @@ export class Exchange extends RequestSide {
 
   /** Releases everything, counts the request, and serves the next one in the queue. */
   private end(loggedAs = 0): void {
+    this.hedge?.end();
     this.flow.dropCoding(this.outcome);
     this.outcome.end(loggedAs, this.upstream, this.pool, this.state.phase);
     if (this.state === State.COLLECTING) (this.pool as Pool).receiving--;

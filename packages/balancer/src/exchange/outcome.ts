@@ -1,6 +1,6 @@
 /** The outcome of one request for the counters and the access log: status, sizes, times, and who ended it. */
 import type { LostRequest, OpenRequest } from "@paceline/wire";
-import type { AccessOutcome, AccessPhase } from "@paceline/wire/access-log";
+import type { AccessOutcome, AccessPhase, HedgeResult } from "@paceline/wire/access-log";
 import type { DownstreamResponse, LocalStatus } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -64,6 +64,7 @@ export class Outcome implements Finished {
   firstByteAt = 0;
   handlerMicros = -1;
   retries = 0;
+  hedge: HedgeResult | undefined;
   pool: string | undefined;
   /** The last instance of the request. */
   upstream: Upstream | undefined;
@@ -86,6 +87,7 @@ export class Outcome implements Finished {
     this.startedAt = this.queuedAt = this.readyAt = performance.now();
     this.foundAt = this.sentAt = this.firstByteAt = this.requestBytes = this.bodyBytes = this.retries = 0;
     this.handlerMicros = -1;
+    this.hedge = undefined;
     this.outcome = "whole";
     this.sparesInstance = false;
     this.relay.counters.inFlight++;
@@ -116,6 +118,31 @@ export class Outcome implements Finished {
   sent(upstream: Upstream): void {
     upstream.requestsTotal++;
     if (this.relay.takesTimes || upstream.latency !== undefined) this.sentAt = performance.now();
+  }
+
+  /** It is sent to a second upstream, too. */
+  hedged(upstream: Upstream): void {
+    upstream.requestsTotal++;
+    this.hedge = "lost";
+    this.relay.counters.hedgesTotal++;
+  }
+
+  /** The second upstream was quicker than this one, which has taken so long in any case. */
+  overtaken(upstream: Upstream): void {
+    const ms = performance.now() - this.readyAt;
+    upstream.pace.add(ms * 1000);
+    upstream.latency?.observe(ms);
+    upstream.abandoned(ms, this.head);
+  }
+
+  /** The second upstream serves it, which has had it since `sentAtMs`. */
+  takenOver(upstream: Upstream, sentAtMs: number): Upstream {
+    this.hedge = "won";
+    this.relay.counters.hedgesWonTotal++;
+    this.readyAt = this.sentAt = sentAtMs;
+    if (this.relay.takesTimes) this.foundAt = sentAtMs;
+    this.upstream = upstream;
+    return upstream;
   }
 
   /** The head of the response that the client gets has come. */
@@ -174,7 +201,7 @@ export class Outcome implements Finished {
     this.noteEnd(upstream, loss, outcome);
   }
 
-  private noteEnd(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
+  noteEnd(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
     if (upstream === undefined) return;
     if (concernsProcess(loss)) upstream.countLost();
     this.relay.losses.add(upstream.id, loss, () => {

@@ -11,16 +11,13 @@ import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { FileRedirect } from "../routing/file-redirect.js";
 import type { Ends } from "../transport/transport.js";
+import type { Hedging } from "../upstreams/hedging.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
-import {
-  KeptConnections,
-  type ResponseReceiver,
-  type UpstreamLoss,
-  type UpstreamStream,
-} from "../upstreams/upstream-client.js";
+import { KeptConnections, type UpstreamLoss, type UpstreamStream } from "../upstreams/upstream-client.js";
 import { Attempts, type AttemptsOwner } from "./attempts.js";
 import { isToBeCollected } from "./collected-body.js";
+import { Hedge, type HedgeOwner } from "./hedge.js";
 import { type Cut, Outcome } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import { RequestBody, type RequestBodyOwner } from "./request-body.js";
@@ -32,7 +29,7 @@ import * as State from "./states.js";
 export type OwnStatus = 400 | 404 | 408 | 501 | 413 | 429 | 502 | 503 | 504;
 
 export abstract class RequestSide
-  implements ResponseReceiver, BodySink, State.ExchangeContext, AttemptsOwner, RequestBodyOwner, ResponseFlowOwner
+  implements BodySink, State.ExchangeContext, AttemptsOwner, RequestBodyOwner, ResponseFlowOwner, HedgeOwner
 {
   protected state: State.State = State.IDLE;
   pool: Pool | undefined;
@@ -45,6 +42,10 @@ export abstract class RequestSide
   readonly flow: ResponseFlow;
   readonly outcome: Outcome;
   private connections: KeptConnections | undefined;
+  /** Whether its upstream got it as one that may have ended another process. */
+  protected isRetriedStart = false;
+  /** Made for its first request to a pool with `hedge`. */
+  protected hedge: Hedge | undefined;
   /** Set if the response named a file, which is sent instead. */
   protected redirect: FileRedirect | undefined;
 
@@ -65,7 +66,10 @@ export abstract class RequestSide
   abstract onBody(bytes: Uint8Array, start: number, end: number): void;
   abstract onResponseBatch(): void;
   abstract onResponseEnd(): void;
+  abstract onTrailers(trailers: Uint8Array): void;
   abstract onUpstreamLost(loss: UpstreamLoss): void;
+  abstract onOvertaken(upstream: Upstream, stream: UpstreamStream, sentAtMs: number): void;
+  abstract onHedgeEnd(upstream: Upstream, loss?: UpstreamLoss): void;
   abstract onSpoolSent(): void;
   abstract respond(status: OwnStatus): void;
   abstract abort(cut: Cut): void;
@@ -184,6 +188,7 @@ export abstract class RequestSide
 
   onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void {
     this.upstream = this.outcome.found(upstream, head === undefined);
+    this.isRetriedStart = this.mayHaveStartedElsewhere;
     const stream = upstream.open(this, this.attempts.isIdempotent);
     this.stream = stream;
     if (!stream.isReady) {
@@ -204,10 +209,31 @@ export abstract class RequestSide
     this.outcome.sent(this.upstream as Upstream);
     this.attempts.onSent();
     this.state = State.SENT;
+    this.writeHead(stream, head);
+    this.setDeadlineIn(this.requestTimeoutMs());
+    const { hedging } = this.pool as Pool;
+    if (hedging !== undefined && this.attempts.isFirst && Hedge.mayBegin(head)) this.hedgeWith(hedging);
+    this.body.sendTo(stream);
+  }
+
+  private writeHead(stream: UpstreamStream, head: RequestHead): void {
     if (!(this.pool as Pool).takesAllRequests) head.scheme = undefined;
     stream.sendHead(head, this.relay.forwarded.fields(head, this.peer), this.peer.isTrusted);
-    this.setDeadlineIn(this.requestTimeoutMs());
-    this.body.sendTo(stream);
+  }
+
+  private hedgeWith(hedging: Hedging): void {
+    this.hedge ??= new Hedge(this);
+    this.hedge.begin(this.pool as Pool, hedging, this.upstream as Upstream);
+  }
+
+  onHedged(upstream: Upstream): void {
+    this.outcome.hedged(upstream);
+    this.attempts.onHedged();
+  }
+
+  sendAgain(stream: UpstreamStream): void {
+    this.writeHead(stream, this.request.parse(this.relay));
+    stream.flush();
   }
 
   /** Sets a deadline that is not a check of the upstream. */

@@ -4,6 +4,7 @@ import {
   type AccessField,
   type AccessOutcome,
   type AccessPhase,
+  type HedgeResult,
   parseTemplate,
   type TemplatePart,
 } from "@paceline/wire/access-log";
@@ -32,6 +33,7 @@ export interface AccessEntry {
   handlerMs: number;
   laneMs: number;
   retries: number;
+  hedge: HedgeResult | undefined;
   pool: string | undefined;
   /** The last instance that had the request, such as `web.3`. */
   instance: string | undefined;
@@ -240,6 +242,7 @@ const WRITERS: Readonly<Record<AccessField, Write>> = {
   handlerMs: ({ handlerMs }, line) => line.milliseconds(handlerMs),
   laneMs: ({ laneMs }, line) => line.milliseconds(laneMs),
   retries: ({ retries }, line) => line.number(retries),
+  hedge: ({ hedge }, line) => line.text(hedge),
   pool: ({ pool }, line) => line.text(pool),
   instance: ({ instance }, line) => line.text(instance),
   outcome: ({ outcome }, line) => line.text(outcome),

@@ -27,7 +27,8 @@ function line(request: string, more: Partial<AccessEntry> = {}, format = COMBINE
     ...{ timeMs: Date.UTC(2000, 9, 10, 13, 55, 36), clientAddress: "192.0.2.1", isHttps: false, head: logged },
     ...{ headBytes, start },
     ...{ status: 200, requestBytes: 0, bytes: 12, durationMs: 1.5, firstByteMs: 1.25, queueMs: 0, connectMs: 0.1 },
-    ...{ handlerMs: -1, laneMs: -1, retries: 0, pool: "web", instance: "web.3", outcome: "whole", phase: "response" },
+    ...{ handlerMs: -1, laneMs: -1, retries: 0, hedge: undefined },
+    ...{ pool: "web", instance: "web.3", outcome: "whole", phase: "response" },
     ...{ requestId: undefined, traceId: undefined },
     ...more,
   };
@@ -77,13 +78,14 @@ test.each([
 
 test("a JSON line has all fields that there are, and a template those it names", () => {
   const request = "POST /a?b=%20 HTTP/1.1\r\nHost: Shop.example:81\r\nUser-Agent: x\r\n\r\n";
-  const known = { handlerMs: 1.0004, laneMs: 0.25, requestId: "r-1", traceId: "0af7", isHttps: true };
+  const ids = { requestId: "r-1", traceId: "0af7" };
+  const known = { handlerMs: 1.0004, laneMs: 0.25, hedge: "won" as const, ...ids, isHttps: true };
   expect(JSON.parse(line(request, known, "json"))).toEqual({
     ...{ time: "2000-10-10T13:55:36.000Z", clientAddress: "192.0.2.1", protocol: "https", httpVersion: "1.1" },
     ...{ host: "Shop.example:81", method: "POST", target: "/a?b=%20", status: 200, requestBytes: 0, bytes: 12 },
     ...{ durationMs: 1.5, firstByteMs: 1.25, queueMs: 0, connectMs: 0.1, handlerMs: 1, laneMs: 0.25, retries: 0 },
-    ...{ pool: "web", instance: "web.3", outcome: "whole", phase: "response", requestId: "r-1", traceId: "0af7" },
-    userAgent: "x",
+    ...{ pool: "web", instance: "web.3", outcome: "whole", phase: "response", ...ids },
+    ...{ hedge: "won", userAgent: "x" },
   });
   const unread = { head: undefined, pool: undefined, instance: undefined, firstByteMs: -1, queueMs: -1, connectMs: -1 };
   expect(Object.keys(JSON.parse(line(request, unread, "json")))).toEqual([
@@ -195,7 +197,8 @@ function finished(more: Partial<Finished> = {}): Finished {
   const now = performance.now();
   return {
     ...{ status: 200, requestBytes: 0, bodyBytes: 0, startedAt: now, queuedAt: now, foundAt: now, sentAt: now },
-    ...{ firstByteAt: now, handlerMicros: -1, retries: 0, pool: "web", instance: "web.1", outcome: "whole" as const },
+    ...{ firstByteAt: now, handlerMicros: -1, retries: 0, hedge: undefined },
+    ...{ pool: "web", instance: "web.1", outcome: "whole" as const },
     ...{ phase: "response" as const, ...more },
   };
 }

@@ -1,5 +1,5 @@
 /** The access log of a balancer: which requests are logged, and what is known of each. */
-import type { AccessLogRule, AccessOutcome, AccessPhase } from "@paceline/wire/access-log";
+import type { AccessLogRule, AccessOutcome, AccessPhase, HedgeResult } from "@paceline/wire/access-log";
 import type { SavedHead } from "../exchange/saved-head.js";
 import type { Forwarded, ForwardedFields, Peer } from "../http1/forwarded.js";
 import { RequestHead, type RequestHeadLimits } from "../http1/request-head.js";
@@ -22,6 +22,8 @@ export interface Finished {
   /** Negative: unknown. */
   handlerMicros: number;
   retries: number;
+  /** Whether the second upstream of a request that was sent to two served it; undefined: there was one. */
+  hedge: HedgeResult | undefined;
   pool: string | undefined;
   instance: string | undefined;
   outcome: AccessOutcome;
@@ -33,7 +35,7 @@ const NOTHING_KNOWN: AccessEntry = {
   ...{ timeMs: 0, clientAddress: "", isHttps: false, status: 0, requestBytes: 0, bytes: 0 },
   ...{ head: undefined, headBytes: new Uint8Array(0), start: 0 },
   ...{ durationMs: 0, firstByteMs: -1, queueMs: -1, connectMs: -1, handlerMs: -1, laneMs: -1, retries: 0 },
-  ...{ pool: undefined, instance: undefined, outcome: "refused", phase: "head" },
+  ...{ hedge: undefined, pool: undefined, instance: undefined, outcome: "refused", phase: "head" },
   ...{ requestId: undefined, traceId: undefined },
 };
 
@@ -114,6 +116,7 @@ export class AccessLog {
     entry.bytes = finished.bodyBytes;
     if (this.takesTimes) fillTimes(entry, finished, now);
     entry.retries = finished.retries;
+    entry.hedge = finished.hedge;
     entry.pool = finished.pool;
     entry.instance = finished.instance;
     entry.outcome = finished.outcome;

@@ -8,6 +8,9 @@ export class Counters {
   requestsTotal = 0;
   errorsTotal = 0;
   retriesTotal = 0;
+  /** Requests that were sent to two upstreams because the first was late, and those that the second one served. */
+  hedgesTotal = 0;
+  hedgesWonTotal = 0;
   inFlight = 0;
   /** Requests that nobody waits for, but that keep their place until their upstream has finished them. */
   abandoned = 0;

@@ -154,6 +154,7 @@ export class PoolHealth {
       this.comparedAt = now;
       const sent = this.sentInAll();
       this.pool.retries.earn(Math.max(0, sent - this.sent), passedMs / 1000);
+      this.pool.hedging?.earn(sent - this.sent, passedMs / 1000);
       this.sent = sent;
       this.tellOfBudget();
       if (this.compare()) hasChanged = true;

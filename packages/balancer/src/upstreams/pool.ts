@@ -5,6 +5,7 @@ import type { ErrorPages } from "../downstream/local-response.js";
 import { turns } from "../turn.js";
 import { FreeLoops, LOOK_AGAIN_MS } from "./free-loops.js";
 import { Handful, processors } from "./handful.js";
+import type { Hedging } from "./hedging.js";
 import { takeTurns } from "./out-of-turn.js";
 import { type Pace, Paces } from "./pace.js";
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
@@ -43,6 +44,8 @@ export class Pool {
   readonly work = new WorkMeter();
   /** How many of its requests may be sent again. */
   readonly retries = new RetryBudget();
+  /** Set if late requests are sent to a second upstream, too. */
+  hedging: Hedging | undefined;
   /** How long its upstreams take, and which take many times as long as the others. */
   private readonly paces = new Paces();
   private paceOf: readonly Pace[] = [];
@@ -197,6 +200,12 @@ export class Pool {
     this.takesOutliers = outliers === 0 || isStrict || this.isRelieving;
     const free = outliers === 0 ? this.pickFree(isStrict) : this.pickWithOutliers(isStrict);
     return free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
+  }
+
+  /** Picks another upstream for a request that is late at `first`. Returns undefined if none has room, or requests wait for it. */
+  pickBeside(first: Upstream): Upstream | undefined {
+    if (this.requestQueue.length > 0 || this.sticky !== undefined) return undefined;
+    return this.pick([first, ...this.inTurn.filter(({ pace }) => pace.isOutlier)], true);
   }
 
   /** Outliers only get requests to try them, unless no other upstream is available. */

@@ -16,6 +16,7 @@ import { ErrorPages } from "../downstream/local-response.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
 import { RouteBook } from "../stats/route-counts.js";
+import { Hedging } from "./hedging.js";
 import { LeastBusy } from "./least-busy.js";
 import { OutOfTurn } from "./out-of-turn.js";
 import { PeakLatency } from "./pace.js";
@@ -145,6 +146,9 @@ export class UpstreamRegistry {
         pool.compression = described.compress && new Compression(described.compress, this.options.onNotice);
       pool.requestQueue.ranks = ranksOf(described.priority);
       pool.requestQueue.follow(upstreams.length, described.queueTimeoutMs ?? Number.POSITIVE_INFINITY);
+      // A deploy compares responses of each upstream, and a doubled request has one.
+      const isHedged = described.hedge === true && described.judged !== true;
+      pool.hedging = isHedged ? (pool.hedging ?? new Hedging()) : undefined;
       this.stick(pool, described.sticky);
       this.healthOf(pool).follow(described, upstreams);
       pool.setMembers(upstreams, described.awaited);

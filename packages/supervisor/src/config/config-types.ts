@@ -868,6 +868,12 @@ export interface CommandKeys {
    */
   requestTimeoutMs?: number | undefined;
   /**
+   * Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool's responses take; the first response is the client's, and the other request is cancelled. At most 2 % of the pool's requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See docs/balancing.md.
+   *
+   * Value: true or false. Default: false.
+   */
+  hedge?: boolean | undefined;
+  /**
    * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
@@ -970,6 +976,12 @@ export interface ProxyKeys {
         maxConnections?: number | undefined;
       }
     | undefined;
+  /**
+   * Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool's responses take; the first response is the client's, and the other request is cancelled. At most 2 % of the pool's requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See docs/balancing.md.
+   *
+   * Value: true or false. Default: false.
+   */
+  hedge?: boolean | undefined;
 }
 
 /** The keys of `worker` pools. */

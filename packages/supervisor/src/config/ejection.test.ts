@@ -30,4 +30,10 @@ test("defaults fill in what a pool leaves out, and a longest time below the firs
   expect(problems).toEqual([]);
   resolve({ ejection: { ejectMs: 2000, maxEjectMs: 1000 } });
   expect(problems).toEqual(["ejection.maxEjectMs must not be less than `ejectMs`, 2000"]);
+  expect([resolve({ hedge: true }), resolve({ hedge: false })]).toMatchObject([{ hedge: true }, {}]);
+  for (const keyed of [{ sticky: "cookie" }, { policy: "exact" }]) resolve({ hedge: true, ...keyed });
+  expect(problems.slice(1)).toEqual([
+    "hedge has no effect with `sticky`, where each request has its instance",
+    'hedge has no effect with `policy: "exact"`, where each request has its instance',
+  ]);
 });

@@ -76,6 +76,7 @@ interface EjectionInput {
   ejection?: { [K in keyof EjectionRule]?: number | undefined } | undefined;
   slowStartMs?: number | undefined;
   retryBudget?: { percent?: number | undefined; minPerSecond?: number | undefined } | undefined;
+  hedge?: boolean | undefined;
   sticky?: string | undefined;
   policy?: string | undefined;
 }
@@ -87,20 +88,27 @@ const KEYED_POLICIES = /^(?:exact$|hash:)/;
 export function resolveEjection(
   pool: EjectionInput,
   report: (path: string[], message: string) => void,
-): Pick<RelayTraits, "ejection" | "slowStartMs" | "retryBudget"> {
+): Pick<RelayTraits, "ejection" | "slowStartMs" | "retryBudget" | "hedge"> {
   const { slowStartMs = 0 } = pool;
   const rule = { ...DEFAULTS, ...withoutUndefined(pool.ejection) };
   if (pool.ejection?.maxEjectMs !== undefined && rule.maxEjectMs < rule.ejectMs)
     report(["ejection", "maxEjectMs"], `must not be less than \`ejectMs\`, ${rule.ejectMs}`);
   const isByDefault = pool.sticky === undefined && !KEYED_POLICIES.test(pool.policy ?? "");
   const isOn = rule.maxEjectedPercent > 0 && (pool.ejection !== undefined || isByDefault);
+  if (pool.hedge === true && !isByDefault)
+    report(["hedge"], `has no effect with \`${chooserOf(pool)}\`, where each request has its instance`);
   return {
     ...(isOn && { ejection: rule }),
+    ...(pool.hedge === true && { hedge: true }),
     ...(slowStartMs > 0 && { slowStartMs }),
     ...(pool.retryBudget !== undefined && {
       retryBudget: { ...RETRY_BUDGET, ...withoutUndefined(pool.retryBudget) },
     }),
   };
+}
+
+function chooserOf({ sticky, policy }: EjectionInput): string {
+  return sticky === undefined ? `policy: "${policy}"` : "sticky";
 }
 
 function withoutUndefined<T extends object>(keys: T | undefined): { [K in keyof T]: Exclude<T[K], undefined> } {

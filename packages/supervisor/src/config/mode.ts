@@ -30,6 +30,7 @@ const ABOUT_REQUESTS = [
   ...[
     "queueTimeoutMs",
     "retryBudget",
+    "hedge",
     "requestTimeoutMs",
     "maxRequests",
     "errorPages",

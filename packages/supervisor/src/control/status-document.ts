@@ -239,6 +239,9 @@ export interface BalancerStatus extends CommonFigureValues {
   connectionsTotal: number;
   errorsTotal: number;
   retriesTotal: number;
+  /** Requests that were sent to two instances, and those that the second one served. */
+  hedgesTotal: number;
+  hedgesWonTotal: number;
   /** Bytes on disk that hold large bodies of slow clients. */
   spoolBytes: number;
   /** Connections that were reset because their peers read nothing and others needed the memory. */

@@ -105,7 +105,7 @@ export interface WarmupConfig {
 export type RelayTraits = Pick<
   SnapshotPool,
   | ("mode" | "queueTimeoutMs" | "priority" | "sticky" | "internalRoots" | "sendsFiles" | "takesAllRequests" | "policy")
-  | ("errorPages" | "compress" | "ejection" | "slowStartMs" | "retryBudget")
+  | ("errorPages" | "compress" | "ejection" | "slowStartMs" | "retryBudget" | "hedge")
 >;
 
 /** Where a secret comes from: a file, or a credential of systemd. */

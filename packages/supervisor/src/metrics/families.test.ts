@@ -17,6 +17,7 @@ const measured = {
 const balancer = {
   ...measured,
   ...{ name: "balancer.1", connections: 1, connectionsTotal: 2, retriesTotal: 3, spoolBytes: 4, unreadEndedTotal: 5 },
+  ...{ hedgesTotal: 7, hedgesWonTotal: 6 },
 };
 const pool = { wanted: 3, ready: 2, generation: 5, requestsTotal: 100, errorsTotal: 4, receiving: 1, sending: 2 };
 const responses = { "1xx": 0, "2xx": 6, "3xx": 0, "4xx": 1, "5xx": 0, abandoned: 0 };

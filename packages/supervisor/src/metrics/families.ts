@@ -100,6 +100,12 @@ const BALANCER: readonly Metric<BalancerStatus>[] = [
   counter("balancer_errors", "Responses with status 500 or more.", ({ errorsTotal }) => errorsTotal),
   counter("balancer_retries", "Requests that were sent to a further process.", ({ retriesTotal }) => retriesTotal),
   counter(
+    "balancer_hedges",
+    "Requests that were sent to two processes, with `hedge`.",
+    ({ hedgesTotal }) => hedgesTotal,
+  ),
+  counter("balancer_hedges_won", "Those that the second process served.", ({ hedgesWonTotal }) => hedgesWonTotal),
+  counter(
     "balancer_unread_ended",
     "Connections that were reset because their peers read nothing and others needed the memory.",
     ({ unreadEndedTotal }) => unreadEndedTotal,

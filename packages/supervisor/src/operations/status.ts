@@ -300,6 +300,8 @@ function balancerStatus(sources: StatusSources, slot: Slot, pool: Pool, now: num
     connections: last?.connections ?? 0,
     connectionsTotal: last?.connectionsTotal ?? 0,
     retriesTotal: last?.retriesTotal ?? 0,
+    hedgesTotal: last?.hedgesTotal ?? 0,
+    hedgesWonTotal: last?.hedgesWonTotal ?? 0,
     spoolBytes: last?.spoolBytes ?? 0,
     unreadEndedTotal: last?.unreadEndedTotal ?? 0,
     snapshotVersion: child === undefined ? 0 : sources.coordination.appliedVersion(child.id),

@@ -155,6 +155,8 @@ export interface SnapshotPool {
   slowStartMs?: number;
   /** Absent: every request that may be sent again is. */
   retryBudget?: RetryBudgetRule;
+  /** Whether a GET or HEAD that is late at its upstream is sent to a second one, too. */
+  hedge?: boolean;
   /** A new generation is being compared with the one in service: the responses of each upstream are counted by route class. */
   judged?: boolean;
   /** In slot order, which is the order of turns. */
@@ -265,6 +267,7 @@ function isPool(value: unknown): boolean {
     isOptional(value.ejection, (rule) => isFields(rule) && areAmounts(rule, EJECTION_AMOUNTS)) &&
     isOptional(value.slowStartMs, isAmount) &&
     isOptional(value.retryBudget, (rule) => isFields(rule) && areAmounts(rule, ["percent", "minPerSecond"])) &&
+    isOptional(value.hedge, isFlag) &&
     isList(value.upstreams, isUpstream)
   );
 }

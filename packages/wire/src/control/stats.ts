@@ -133,6 +133,9 @@ export interface BalancerStats {
   errorsTotal: number;
   /** Requests that were sent to another upstream. */
   retriesTotal: number;
+  /** Requests that were sent to two upstreams, and those that the second one served. Missing from earlier versions. */
+  hedgesTotal?: number;
+  hedgesWonTotal?: number;
   inFlight: number;
   latency: SparseHistogram;
   periodMs: number;
@@ -171,6 +174,8 @@ export function areStats(message: Fields): boolean {
 function areOfBalancer(message: Fields): boolean {
   return (
     isList(message.upstreams, isUpstream) &&
+    isOptional(message.hedgesTotal, isAmount) &&
+    isOptional(message.hedgesWonTotal, isAmount) &&
     isOptional(message.spoolBytes, isAmount) &&
     isOptional(message.unreadEndedTotal, isAmount) &&
     isOptional(message.held, (held) => isList(held, isHeld)) &&

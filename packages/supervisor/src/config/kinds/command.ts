@@ -6,6 +6,7 @@ import { PLACEHOLDERS, placeholdersIn } from "../../core/placeholders.js";
 import { commandWords, suggest, word } from "../fields.js";
 import { findProgram } from "../paths.js";
 import {
+  hedge,
   type KindContext,
   maxInFlight,
   poolKind,
@@ -26,6 +27,7 @@ export const command = poolKind({
     stopSignal,
     maxInFlight,
     requestTimeoutMs,
+    hedge,
     sticky,
     sendProxyProtocol: word(
       PROXY_VERSIONS,

@@ -88,6 +88,11 @@ export const maxInFlight = count(
   { max: 100_000 },
 );
 
+export const hedge = flag(
+  false,
+  'Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool\'s responses take; the first response is the client\'s, and the other request is cancelled. At most 2 % of the pool\'s requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See [balancing.md](balancing.md#hedges).',
+);
+
 /** The default where neither the pool nor the balancer's limits set a timeout. */
 export const REQUEST_TIMEOUT_MS = 60_000;
 

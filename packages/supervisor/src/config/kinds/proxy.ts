@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { resolve } from "node:path";
 import { readRegularFile } from "@paceline/wire";
 import { anyTextOrTable, count, flag, milliseconds, table, text } from "../fields.js";
-import { poolKind } from "./kind.js";
+import { hedge, poolKind } from "./kind.js";
 
 const MAX_CA_BYTES = 1 << 20;
 
@@ -57,6 +57,7 @@ export const proxy = poolKind({
       'A remote upstream instead of an app: an http or https URL, such as `"https://old.example"`. Its path is prepended to the path of each request. The instances run on Node. See [proxy.md](proxy.md).',
     ),
     proxyOptions: table(optionFields, "How to forward to the upstream."),
+    hedge,
   },
   defaultInstances: 1,
   resolve(keys, { baseDir, report }) {

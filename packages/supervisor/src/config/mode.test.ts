@@ -92,6 +92,7 @@ test.runIf(!canShareAddresses(process.versions))(
 
 const direct = { ...web, mode: "direct" };
 const UNSEEN = 'is not valid with `mode: "direct"`, where no balancer sees the requests';
+const WITHOUT_BALANCER = "has no effect: no pool gets its requests from a balancer";
 const UNREAD = 'is not valid with `mode: "tcp"`, which passes on connections and reads no requests';
 
 test.each([
@@ -119,6 +120,11 @@ test.each([
   [{ ...web, sendProxyProtocol: "v1" }, "sendProxyProtocol: is only valid in `command` pools"],
   [{ ...direct, routes: "/" }, `routes: ${UNSEEN}`],
   [{ ...direct, sticky: "cookie" }, `sticky: ${UNSEEN}`],
+  [{ ...direct, balancer: { processes: 2, accessLog: true } }, `balancer.accessLog: ${WITHOUT_BALANCER}`],
+  [
+    { ...direct, balancer: { probes: false, limits: { maxBodyBytes: 1, upstreamResponseTimeoutMs: 9000 } } },
+    `balancer.limits.maxBodyBytes: ${WITHOUT_BALANCER}`,
+  ],
   [
     { ...direct, instances: { min: 1, max: 2, target: { inFlight: 5 } } },
     'instances: must be a number with `mode: "direct"`: the load is not known without a balancer',

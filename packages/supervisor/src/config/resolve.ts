@@ -62,6 +62,7 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   const proxied = resolveProxied(input.balancer ?? {}, listen, context.listenDir, (at, message) =>
     find(context, ["balancer", "proxyProtocol", ...at], message),
   );
+  if (!serves) refuseBalancerKeys(input, context);
   if (!serves && input.agentCheck !== undefined)
     find(context, ["agentCheck"], "is not valid without a pool that gets requests");
   if (input.user !== undefined && pools.some(({ mode }) => mode === "direct"))
@@ -128,6 +129,27 @@ function resolveUser({ user, group }: FleetInput, context: ResolveContext): Flee
 
 function kindsOf(pools: readonly PoolConfig[]): string {
   return [...new Set(pools.map(({ kind }) => `\`${kind}\``))].join(" and ");
+}
+
+/** The keys of `balancer` that promise something to clients, or protect from them. */
+const ABOUT_CLIENTS = [
+  "trustedProxies",
+  "rateLimits",
+  "accessLog",
+  "requestId",
+  "trace",
+  "proxyProtocol",
+  "probes",
+] as const;
+
+/** Without a balancer nothing keeps these promises. */
+function refuseBalancerKeys({ balancer = {} }: FleetInput, context: ResolveContext): void {
+  const refuse = (...path: string[]) =>
+    find(context, ["balancer", ...path], "has no effect: no pool gets its requests from a balancer");
+  for (const key of ABOUT_CLIENTS) if (balancer[key] !== undefined && balancer[key] !== false) refuse(key);
+  // The default of `requestTimeoutMs` depends on this one.
+  for (const [key, value] of Object.entries(balancer.limits ?? {}))
+    if (value !== undefined && key !== "upstreamResponseTimeoutMs") refuse("limits", key);
 }
 
 function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerConfig {

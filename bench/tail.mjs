@@ -1,7 +1,7 @@
 /**
  * Measures who waits behind a busy instance: `npm run bench:tail`. Requests of 2 ms (90 %) and 32 ms (10 %) of processor time arrive
  * at random (Poisson) at constant rates; p99 beside nginx and HAProxy in front of the same app. The contestants take turns.
- * `--slow 20`: the first instance takes twenty times as long. `--only` takes the beginnings of names; `--chart FILE` draws the p99 as SVG.
+ * `--slow 20`: the first instance takes twenty times as long. `--only` takes names or their beginnings; `--chart FILE` draws the p99 as SVG.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -104,8 +104,10 @@ const CONTESTANTS = {
 /** What the handlers of each kind do. */
 const LABELS = { sync: "compute, respond", async: "compute, wait 2 ms, respond", late: "wait 2 ms, compute, respond" };
 
-const wanted = values.only.split(",");
-const chosen = Object.entries(CONTESTANTS).filter(([name]) => wanted.some((each) => name.startsWith(each)));
+// A comma before a space belongs to a name.
+const wanted = values.only.split(/,(?! )/);
+const isWanted = (name) => wanted.some((each) => (each in CONTESTANTS ? name === each : name.startsWith(each)));
+const chosen = Object.entries(CONTESTANTS).filter(([name]) => isWanted(name));
 const samples = new Map();
 try {
   for (let round = 1; round <= Number(values.rounds); round++) {

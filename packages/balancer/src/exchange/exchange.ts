@@ -50,7 +50,7 @@ export class Exchange extends RequestSide {
       if (!this.client.response.interim(head)) this.flow.blockUpstream(this.stream);
       return;
     }
-    this.hedge?.onAnswer();
+    this.hedge?.onResponse();
     let sent = head;
     if (this.attempts.binding?.needsCookie === true) this.attempts.addCookie(head, this.upstream, this.peer);
     if (this.relay.internal !== undefined && head.status !== 101) {

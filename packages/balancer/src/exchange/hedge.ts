@@ -74,7 +74,7 @@ export class Hedge implements ResponseReceiver, WaitingRequest {
   }
 
   /** The response of the upstream that has the request begins. */
-  onAnswer(): void {
+  onResponse(): void {
     if (this.state === "off" || this.state === "overtaken") return;
     this.hedging?.responded(this);
     this.endAgain();

@@ -40,6 +40,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     ejections: [],
     ejectionsTotal: 0,
     slow: null,
+    growthBytesPerMinute: null,
     weight: 100,
     heapBytes: 1,
     responses: { "1xx": 0, "2xx": 123_400, "3xx": 50, "4xx": 6, "5xx": 0, abandoned: 0 },

@@ -122,9 +122,9 @@ test("the frame at 80 × 24", () => {
      api.2      ready    1,554 ################   3 400µ  1.8    0   41 28.1   0  3d
 
      balancer.1 ready    1,554 ################   3 400µ  1.8    0   41 28.1   0  3d
-    ── events ──────────────────────────────────────────────────────────────────────
-
-
+    ── attention (2 of 3), events ──────────────────────────────────────────────────
+     ! web.5 exited, and waits for its next start
+     ! 5 of 6 instances of web are ready
 
 
      ? help  Enter detail  l log  e errors  d deaths  c canary  q quit  + − scale"
@@ -146,8 +146,8 @@ test("the frame at 60 × 15", () => {
      web.5      backoff      – ##############   –    –    0    –
      web.6      ready    1,554 ##############   3   12    9   41
      balancer.1 ready    1,554 ##############   3  1.8    0   41
-    ── events ──────────────────────────────── 1–7 of 10 rows ──
-
+    ── attention (1 of 3), events ──────────── 1–7 of 10 rows ──
+     ! web.5 exited, and waits for its next start
 
      ? help  Enter detail  l log  e errors  d deaths  c canary"
   `);
@@ -354,17 +354,20 @@ test("the detail of an instance: what is unusual, charts, latency, open requests
   expect(lines).toMatch(/ ≤ \.5 +█+/);
 });
 
-test.each([
-  [70, false],
-  [119, false],
-  [200, true],
-])("growth of the memory of a process that has run for %d s is named: %s", (uptimeSeconds, isNamed) => {
-  const fleet = status([pool("web", [instance("web.1", { uptimeSeconds })])]);
-  const grown = figureHistory(fleet, 240);
-  const rssBytes = Array.from({ length: 240 }, (_, at) => 40e6 + at * 150_000);
-  grown.history.series["web.1"] = { ...grown.history.series["web.1"], rssBytes } as never;
-  const lines = screen(after([shows(fleet), grown, ...keys("enter")]), 120, 40).join("\n");
-  expect(/memory grows 9 MB a minute/.test(lines)).toBe(isNamed);
+test("a slow route and growing memory are named: in the overview, and for the instance", () => {
+  const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2, isSlow: false };
+  const routeClasses = [route, { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302, isSlow: true }];
+  const instances = [1, 2, 3, 4].map((at) => instance(`web.${at}`, { growthBytesPerMinute: at === 1 ? 60e6 : null }));
+  const model = after([shows(status([pool("web", instances, { routeClasses })]))]);
+  for (const [width, height] of SIZES) {
+    const lines = screen(model, width, height).join("\n");
+    const counted = height > 15 ? "2" : "1 of 2";
+    expect(lines).toContain(`── attention (${counted}), events ──`);
+    expect(lines).toMatch(/ ! reads \/report\/ is slow: p99 302 ms, p50 299 ms/);
+    if (height > 15) expect(lines).toMatch(/ ! the memory of web\.1 grows by 60 MB a minute/);
+  }
+  const detail = screen(after(keys("enter"), model), 120, 40).join("\n");
+  expect(detail).toMatch(/ ! reads \/report\/ is slow in web: p99 302 ms; memory grows 60 MB a minute\n/);
 });
 
 test("the deaths, with the same last words together", () => {

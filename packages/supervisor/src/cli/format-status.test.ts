@@ -32,6 +32,7 @@ const instance: InstanceStatus = {
   ejections: [],
   ejectionsTotal: 0,
   slow: null,
+  growthBytesPerMinute: null,
   weight: 100,
   heapBytes: 1,
   responses: null,

@@ -51,6 +51,8 @@ export interface InstanceStatus extends InstanceFigureValues {
   latencyShape: number[];
   /** The latency by which it is slower than the others of its pool, and theirs (core/slowness.ts); null if it is not. */
   slow: { by: "p50" | "p99"; ms: number; usual: number } | null;
+  /** By how many bytes a minute its memory grows, if that is beyond doubt (core/memory-slope.ts); else null. */
+  growthBytesPerMinute: number | null;
   /** For how many milliseconds it has not responded to the supervisor; null while that is normal. */
   stalledMs: number | null;
   eventLoopLagMs: number | null;

@@ -101,10 +101,21 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     };
   },
 
+  grows: ({ instance }) => {
+    const { growthBytesPerMinute: growth = null, recycle, rssBytes, name } = instance;
+    if (growth === null || recycle?.memoryLimitInSeconds != null) return undefined;
+    return {
+      severity: "warning",
+      what: `the memory of ${name} grows by ${sizeText(growth)} a minute`,
+      evidence: rssBytes === null ? [] : [`${sizeText(rssBytes)} now; it has run for ${formatDuration(instance.uptimeSeconds)}`],
+      todo: `To see what grows, compare two heap snapshots taken some minutes apart: paceline dump ${name} --heap. maxMemoryMb replaces it in time`,
+    };
+  },
+
   large: ({ instance, peers }) => {
     const usual = median(peers.map(({ rssBytes }) => rssBytes));
-    const { rssBytes: own, recycle } = instance;
-    if (own === null || usual === null || recycle?.memoryLimitInSeconds != null) return undefined;
+    const { rssBytes: own, recycle, growthBytesPerMinute: growth = null } = instance;
+    if (own === null || usual === null || recycle?.memoryLimitInSeconds != null || growth !== null) return undefined;
     if (own < LARGE_TIMES * usual || own - usual < LARGE_BYTES) return undefined;
     return {
       severity: "warning",

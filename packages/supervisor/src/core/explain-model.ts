@@ -38,6 +38,8 @@ export interface InstanceFacts extends ProcessFacts {
     memoryLimitInSeconds: number | null;
     memoryBytesPerHour: number | null;
   } | null;
+  /** Missing from the supervisor of an earlier version. */
+  growthBytesPerMinute?: number | null;
   exposed: readonly string[];
   deferred: DeferredJobs | null;
   schedule: ScheduleStatus | null;

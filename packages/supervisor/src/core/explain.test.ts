@@ -135,6 +135,7 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["passed-over", having({ requestsPerSecond: 1 })],
   ["errors", having({ errorsTotal: 900 })],
   ["leak", having({ recycle: growing })],
+  ["grows", having({ growthBytesPerMinute: 60e6 })],
   ["large", having({ rssBytes: 300e6 })],
   ["recycle-due", having({ recycle: { due: "ran for 2 h", memoryLimitInSeconds: null, memoryBytesPerHour: null } })],
   ["run-failed", having({ schedule })],

@@ -1,6 +1,6 @@
-/** The slope of the memory difference: known lines, noise, peaks, and how often it is wrong. */
+/** The slope of the memory difference: known lines, noise, peaks, and how often it is wrong; and when memory grows for certain. */
 import { describe, expect, test } from "vitest";
-import { LOOKS, memorySlope } from "./memory-slope.js";
+import { growthPerMinute, LOOKS, memorySlope } from "./memory-slope.js";
 
 const MB = 1e6;
 
@@ -67,5 +67,68 @@ describe("the slope of memory", () => {
     expect(alarms).toBeLessThanOrEqual(2000 * 0.001 + 3);
     expect(misses).toBeLessThanOrEqual(2000 * 0.05);
     expect(decided).toBeGreaterThan(1900);
+  });
+});
+
+/**
+ * The memory of three processes of one app at each second of their lives, and then of two older ones: they warm up by 10 to 50 MB,
+ * their collectors let them grow before they take that back, and they are measured each `everySeconds`. The first leaks.
+ */
+function livesOf(random: () => number, { leakMbPerMinute = 0, mostTooth = 3, everySeconds = 2 } = {}): number[][] {
+  const [warm, warmSeconds, tooth, period] = [
+    ...[10 + 40 * random(), 5 + 40 * random(), mostTooth * random(), 20 + 60 * random()],
+  ] as const;
+  return [300, 300, 300, 600, 600].map((seconds, process) => {
+    const [phase, part] = [random() * period, 0.8 + 0.4 * random()];
+    let bytes = 0;
+    return Array.from({ length: seconds }, (_, at) => {
+      if (at % everySeconds === 0) {
+        const noise = random() + random() + random() - 1.5;
+        const own = part * (warm * (1 - Math.exp(-at / warmSeconds)) + (tooth * ((at + phase) % period)) / period);
+        bytes = Math.round(MB * (60 + own + noise + (process === 0 ? (leakMbPerMinute / 60) * at : 0)));
+      }
+      return bytes;
+    });
+  });
+}
+
+/** Returns at which second its growth is certain; null if it is not within its life. */
+function certainAt(own: readonly number[], others: readonly (readonly number[])[], age = 0): number | null {
+  const seen = (bytes: readonly number[], uptimeSeconds: number) => ({
+    ...{ uptimeSeconds, bytes: bytes.slice(Math.max(0, uptimeSeconds - 300), uptimeSeconds) },
+  });
+  for (let at = 5; at <= own.length; at += 5) {
+    const beside = others.map((bytes) => seen(bytes, at + age));
+    if (growthPerMinute(seen(own, at), beside) !== null) return at;
+  }
+  return null;
+}
+
+describe("growing memory", () => {
+  test("of a megabyte a second is certain within 80 s beside others, and within four minutes without them", () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const [own = [], ...others] = livesOf(randoms(seed), { leakMbPerMinute: 60 });
+      expect(certainAt(own, others.slice(0, 2))).toBeLessThanOrEqual(80);
+      expect(certainAt(own, [])).toBeLessThanOrEqual(240);
+    }
+    const [own = []] = livesOf(randoms(1), { leakMbPerMinute: 60, mostTooth: 0 });
+    expect((growthPerMinute({ uptimeSeconds: 300, bytes: own }, []) ?? 0) / MB).toBeCloseTo(60, -1);
+  });
+
+  test.each([
+    ["that warms up", {}],
+    ["that warms up, measured less often", { everySeconds: 10 }],
+    ["with a collector that runs each minute or so", { mostTooth: 60 }],
+  ])("is not that of a process %s: in 60 pools, alone and after a restart", (_, more) => {
+    for (let seed = 1; seed <= 60; seed++) {
+      const [own = [], one = [], two = [], ...older] = livesOf(randoms(1000 + seed), more);
+      const found = [certainAt(own, [one, two]), certainAt(own, []), certainAt(own, older, 300)];
+      expect([seed, ...found]).toEqual([seed, null, null, null]);
+    }
+  });
+
+  test("needs readings", () => {
+    expect(growthPerMinute({ uptimeSeconds: 0, bytes: [] }, [])).toBeNull();
+    expect(growthPerMinute({ uptimeSeconds: 900, bytes: new Array(300).fill(null) }, [])).toBeNull();
   });
 });

@@ -1,5 +1,5 @@
 /**
- * Whether the memory of one arm grows faster than that of the other: the median slope of the difference against time, and an
+ * Whether the memory of one arm of a deploy, or of one process of a pool, grows faster than that of the other: the median slope of the difference against time, and an
  * interval for it by Kendall's rank correlation (Sen 1968, "Estimates of the regression coefficient based on Kendall's tau"). It
  * needs no model of the noise, and single peaks, as of a garbage collector, hardly change it. It looks at a few sizes of the
  * series only, and the error rates are divided among these looks.
@@ -40,7 +40,7 @@ export function memorySlope(readings: readonly MemoryReading[]): Slope | null {
   const deviation = Math.sqrt((size * (size - 1) * (2 * size + 5)) / 18);
   const at = (rank: number) => slopes[rank] ?? null;
   return {
-    estimate: ((at(Math.floor((count - 1) / 2)) ?? 0) + (at(Math.ceil((count - 1) / 2)) ?? 0)) / 2,
+    estimate: middle(slopes),
     low: at(Math.floor((count - LOWER_Z * deviation) / 2) - 1),
     high: at(Math.ceil((count + UPPER_Z * deviation) / 2)),
   };
@@ -57,4 +57,104 @@ function slopesOf(readings: readonly MemoryReading[]): Float64Array {
     }
   }
   return Float64Array.from(slopes).sort();
+}
+
+/** The memory of a process in the last seconds, the newest last; null where it is not known. */
+export interface MemoryRecord {
+  readonly uptimeSeconds: number;
+  readonly bytes: readonly (number | null)[];
+}
+
+/** How many of the newest readings are looked at, and then of all. */
+const NEWEST = 18;
+const OF_ALL = 40;
+/** A reading that does not change says nothing new for so many seconds: memory is not measured each second. */
+const SAME_SECONDS = 10;
+/** A process loads its code in its first seconds; one without others to compare it with also warms up in its first minute. */
+const LOADING_SECONDS = 15;
+const WARM_UP_SECONDS = 60;
+/** Processes of this age are past their warm-up. */
+const OLD_SECONDS = 600;
+/** The least time that is looked at, beside others and without them. */
+const LEAST_SPAN_MS = { beside: 30_000, alone: 150_000 };
+/** Slower growth than this is not reported. */
+const LEAST_MB_A_MINUTE = 2;
+/** Growth that slows down by more than this from the first to the last half is a warm-up. */
+const LEAST_PERSISTENCE = 0.85;
+/** How much larger it is than any of the others has been, and than it has been before. */
+const LARGER_TIMES = 1.25;
+const PEAK_TIMES = 1.1;
+
+/**
+ * Returns by how many bytes a minute the memory of a process grows, if that is beyond doubt; else null. It is once the process is
+ * larger than all others of its age and grows faster, or if it has grown for minutes without slowing down. Memory that comes back to
+ * where it was before its collector ran does not grow.
+ */
+export function growthPerMinute(own: MemoryRecord, others: readonly MemoryRecord[]): number | null {
+  const alike = others.filter((each) => isOfOneAge(own.uptimeSeconds, each.uptimeSeconds));
+  const highest = Math.max(...alike.flatMap(({ bytes }) => bytes.map((value) => value ?? 0)));
+  const isLarger = alike.length > 0 && (own.bytes.at(-1) ?? 0) >= LARGER_TIMES * highest;
+  const beside = isLarger ? readingsOf(own, alike, LOADING_SECONDS) : [];
+  const all = readingsOf(own, [], LOADING_SECONDS);
+  return (
+    grown(beside.slice(-NEWEST), all, LEAST_SPAN_MS.beside) ??
+    grown(beside, all, LEAST_SPAN_MS.beside) ??
+    grown(readingsOf(own, [], WARM_UP_SECONDS), all, LEAST_SPAN_MS.alone)
+  );
+}
+
+function isOfOneAge(a: number, b: number): boolean {
+  const younger = Math.min(a, b);
+  return younger >= OLD_SECONDS || 3 * younger >= 2 * Math.max(a, b);
+}
+
+/** Returns the readings of a process, and the median of the others at the same time, after its first seconds. */
+function readingsOf({ uptimeSeconds, bytes }: MemoryRecord, others: readonly MemoryRecord[], skipped: number) {
+  const readings: MemoryReading[] = [];
+  const known = Math.max(0, Math.floor(uptimeSeconds) - skipped);
+  let kept: { at: number; value: number } | undefined;
+  for (let at = Math.max(0, bytes.length - known); at < bytes.length; at++) {
+    const value = bytes[at] ?? null;
+    if (value === null || (kept?.value === value && at - kept.at < SAME_SECONDS)) continue;
+    const beside = others.flatMap((each) => each.bytes[at - bytes.length + each.bytes.length] ?? []);
+    if (beside.length === 0 && others.length > 0) continue;
+    kept = { at, value };
+    beside.sort((a, b) => a - b);
+    readings.push({ atMs: 1000 * at, canaryBytes: value, controlBytes: beside[(beside.length - 1) >> 1] ?? 0 });
+  }
+  return readings;
+}
+
+/**
+ * Returns the growth of a process over these readings; null unless it is certain, beside the control and by itself.
+ * @param all the readings before them, too
+ */
+function grown(
+  readings: readonly MemoryReading[],
+  all: readonly MemoryReading[],
+  leastSpanMs: number,
+): number | null {
+  const [first, last] = [readings[0], readings.at(-1)];
+  const size = LOOKS.findLast((look) => look <= Math.min(readings.length, OF_ALL));
+  if (size === undefined || first === undefined || last === undefined) return null;
+  const spanMs = last.atMs - first.atMs;
+  // Most processes do not grow, and need no further work.
+  const isHigher = last.canaryBytes - first.canaryBytes >= (LEAST_MB_A_MINUTE * MEGABYTE * spanMs) / MINUTE_MS;
+  if (spanMs < leastSpanMs || !isHigher) return null;
+  if (all.some(({ atMs, canaryBytes }) => atMs < first.atMs && PEAK_TIMES * canaryBytes >= last.canaryBytes)) return null;
+  const step = (readings.length - 1) / (size - 1);
+  const seen = Array.from({ length: size }, (_, at) => readings[Math.round(at * step)] as MemoryReading);
+  const own = seen.map((reading) => ({ ...reading, controlBytes: 0 }));
+  for (const each of [seen, own]) {
+    const low = memorySlope(each)?.low ?? null;
+    if (low === null || low < LEAST_MB_A_MINUTE) return null;
+    const half = size >> 1;
+    if (middle(slopesOf(each.slice(-half))) < LEAST_PERSISTENCE * middle(slopesOf(each.slice(0, half)))) return null;
+  }
+  return middle(slopesOf(own)) * MEGABYTE;
+}
+
+function middle(sorted: Float64Array): number {
+  const half = (sorted.length - 1) / 2;
+  return ((sorted[Math.floor(half)] ?? 0) + (sorted[Math.ceil(half)] ?? 0)) / 2;
 }

@@ -1,5 +1,6 @@
 /** One instance, balancer or pool: what is unusual about it, its charts, latencies, open requests, last death and log. Pure. */
 import type { InstanceStatus, Status } from "../control/api.js";
+import { attentionOf } from "./attention.js";
 import { bar, type Glyphs, SHAPE_WORDS, slowness } from "./chart.js";
 import { clock, count, latency, longDuration, shortDuration, thousands } from "./format.js";
 import { bareGraphs, boxedGraphs, ruled } from "./graphs.js";
@@ -7,7 +8,7 @@ import { highest, ZOOMS, type Zoom } from "./history.js";
 import type { Model } from "./model.js";
 import { logLines, sectionTitle } from "./pane.js";
 import { poolOf } from "./rows.js";
-import { attentionOf, figuresOf, type Subject, subjectOf } from "./subject.js";
+import { figuresOf, type Subject, subjectOf } from "./subject.js";
 import { padLine } from "./table.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "./text.js";
 import { itemLine, lossOf } from "./title.js";

@@ -1,5 +1,6 @@
-/** The overview: title, graphs, the table with the balancers always visible, and the events. Pure. */
+/** The overview: title, graphs, the table with the balancers always visible, what needs attention, and the events. Pure. */
 
+import { troubleLines, troublesOf } from "./attention.js";
 import type { Layout } from "./columns.js";
 import { sidePane } from "./detail.js";
 import { bareGraphs, boxedGraphs, figuresLine, gauges } from "./graphs.js";
@@ -146,7 +147,14 @@ function endsOf({ columns, gap }: Layout): { key: string; end: number }[] {
 function eventBlock(model: Model, position: string, left: number, width: number, height: number): Line[] {
   const text = position === "" ? troubleText(model) : position;
   const side = width - left;
-  const events = [sectionTitle("events", text, left), ...eventLines(model, left, height - 1)];
+  const troubles = troublesOf(model);
+  const shown = troubleLines(troubles, left, Math.ceil((height - 1) / 3));
+  const counted = shown.length < troubles.length ? `${shown.length} of ${troubles.length}` : `${shown.length}`;
+  const events = [
+    sectionTitle(shown.length === 0 ? "events" : `attention (${counted}), events`, text, left),
+    ...shown,
+    ...eventLines(model, left, height - 1 - shown.length),
+  ];
   if (side === 0) return fill(events, height);
   const log = [
     sectionTitle(`log of ${model.selected ?? ""}`, "l", side),

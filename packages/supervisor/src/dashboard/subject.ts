@@ -1,14 +1,13 @@
-/** What the detail is about: an instance, a balancer or a pool, its charts, and what is unusual about it. Pure. */
+/** What the detail is about: an instance, a balancer or a pool, and its charts. Pure. */
 import type { HistoryFigure, InstanceStatus, Status } from "../control/api.js";
-import { slownessOf } from "../core/slowness.js";
 import { stateStyle } from "./columns.js";
-import { count, latency, longDuration, milliseconds, shortDuration, size } from "./format.js";
+import { count, latency, milliseconds, size } from "./format.js";
 import { besideUsual, type GraphFigure } from "./graphs.js";
-import { type FigureRecord, median, samplesOf, ZOOMS, type Zoom } from "./history.js";
-import { mediansOf, timesMedian } from "./medians.js";
+import { median, samplesOf, ZOOMS, type Zoom } from "./history.js";
+import { mediansOf } from "./medians.js";
 import type { Model } from "./model.js";
 import { type Process, poolOf, processOf, stateText } from "./rows.js";
-import { clean, type Line, type Style, segment } from "./text.js";
+import type { Style } from "./text.js";
 
 /** What the screen shows of a process, or of a pool as a whole. */
 export interface Subject {
@@ -44,70 +43,6 @@ export function subjectOf(status: Status, name: string): Subject | null {
   if (pool === undefined) return null;
   const style: Style = pool.ready < pool.wanted ? "warn" : "good";
   return { name, process: null, figures: pool, state: `${pool.ready}/${pool.wanted} ready`, style };
-}
-
-/** A slope below this, or over less time, is no growth. */
-const GROWTH_MB_A_MINUTE = 2;
-
-/** Returns what is unusual, in words. */
-export function attentionOf(model: Model, { name, process, figures }: Subject): Line {
-  const found: string[] = [];
-  const medians = mediansOf(model.status);
-  const pool = poolOf(name);
-  if (process !== null) {
-    const ofPool = model.status?.pools.find((each) => each.name === pool);
-    const slow = ofPool === undefined ? undefined : slownessOf(process, ofPool);
-    if (slow !== undefined) found.push(`${slow.by} is ${(slow.ms / slow.usual).toFixed(1)}× the median of ${pool}`);
-    for (const [key, word, value] of [
-      ["cpuPercent", "CPU", figures.cpuPercent],
-      ["rssBytes", "memory", figures.rssBytes],
-      ["errorsPerMinute", "5xx", figures.errorsPerMinute],
-      ["inFlight", "requests in flight", figures.inFlight],
-    ] as const) {
-      const times = value === null ? undefined : timesMedian(medians, pool, key, value);
-      if (times !== undefined)
-        found.push(
-          Number.isFinite(times)
-            ? `${word} is ${times.toFixed(1)}× the median of ${pool}`
-            : `${count(value)} ${word} a minute, the others of ${pool} none`,
-        );
-    }
-    const { recycle = null, outOfTurn = null } = process as Partial<InstanceStatus>;
-    if (process.stalledMs !== null) found.push(`has not responded for ${shortDuration(process.stalledMs / 1000)}`);
-    if (outOfTurn !== null) found.push(`gets no new requests: ${outOfTurn}`);
-    for (const { reason } of (process as Partial<InstanceStatus>).ejections ?? []) found.push(reason);
-    const limit = recycle?.memoryLimitInSeconds ?? null;
-    if (limit !== null) found.push(`reaches its memory limit in ${longDuration(limit)}`);
-  }
-  const growth = growthOf(model.history.seconds, name, process?.uptimeSeconds ?? null);
-  if (growth !== null) found.push(`memory grows ${growth.toFixed(0)} MB a minute`);
-  return found.length === 0 ? [] : [segment(` ! ${clean(found.join("; "))}`, "warn")];
-}
-
-/** A process loads and compiles its code in its first minute. */
-const WARM_UP_SECONDS = 60;
-
-/**
- * Returns by how many MB a minute the memory has grown steadily for the last minutes; null if it has not.
- * @param uptimeSeconds of the process; null of several
- */
-export function growthOf(record: FigureRecord | null, name: string, uptimeSeconds: number | null): number | null {
-  const samples = samplesOf(record, name, "rssBytes", 240);
-  const known: [at: number, value: number][] = [];
-  const warm = uptimeSeconds === null ? samples.length : Math.max(0, Math.floor(uptimeSeconds) - WARM_UP_SECONDS);
-  for (let at = Math.max(0, samples.length - warm); at < samples.length; at++) {
-    const value = samples[at] as number;
-    if (!Number.isNaN(value)) known.push([at, value]);
-  }
-  const [first, last] = [known[0], known.at(-1)];
-  if (first === undefined || last === undefined || last[0] - first[0] < 60) return null;
-  // In each third it must have grown: a single step is no leak.
-  const thirds = [0, 1, 2, 3].map(
-    (third) => known[Math.min(known.length - 1, Math.floor((third * known.length) / 3))]?.[1] ?? 0,
-  );
-  if (thirds.some((value, at) => at > 0 && value <= (thirds[at - 1] as number))) return null;
-  const perMinute = (60 * (last[1] - first[1])) / (last[0] - first[0]) / 1e6;
-  return perMinute >= GROWTH_MB_A_MINUTE ? perMinute : null;
 }
 
 /** The charts of one name, the most important first. */

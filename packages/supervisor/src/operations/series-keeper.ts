@@ -2,6 +2,7 @@
 import { rssBytes as ownRssBytes, type SparseHistogram } from "@paceline/wire";
 import type { FigureHistory, HistoryMark } from "../control/api.js";
 import { type Fleet, occupants, processId } from "../core/fleet.js";
+import { growthPerMinute } from "../core/memory-slope.js";
 import type { Children } from "../processes/children.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import { SeriesBook, type SeriesSample } from "../stats/series.js";
@@ -11,6 +12,7 @@ import type { UsageSampler } from "../stats/usage.js";
 const EVERY_MS = 1000;
 const MAX_MARKS = 256;
 const MAX_CLOCK_ERROR_MS = 2000;
+const GROWTH_EVERY_SECONDS = 5;
 /** The name of the supervisor's own series. */
 export const SUPERVISOR = "supervisor";
 
@@ -40,6 +42,8 @@ export class SeriesKeeper {
   /** The Unix time of second 0. */
   private startedUnix = 0;
   private second = 0;
+  /** By pool: by how many bytes a minute the memory of its processes grows, and when that was computed. */
+  private readonly growths = new Map<string, { second: number; of: ReadonlyMap<string, number> }>();
   private cpu = { at: 0, micros: 0 };
 
   constructor(private readonly options: SeriesKeeperOptions) {}
@@ -63,6 +67,23 @@ export class SeriesKeeper {
   /** Returns how many responses with status 500 or more a process's slot or a pool had in the last minute. */
   errorsPerMinute(name: string): number {
     return Math.round(this.book.sumOf(name, "errors5xx", 60));
+  }
+
+  /** Returns by how many bytes a minute the memory of some of these processes of a pool grows, as core/memory-slope.ts decides. */
+  growthsOf(pool: string, processes: readonly { name: string; uptimeSeconds: number }[]): ReadonlyMap<string, number> {
+    const known = this.growths.get(pool);
+    if (known !== undefined && this.second - known.second < GROWTH_EVERY_SECONDS) return known.of;
+    const records = processes.map(({ name, uptimeSeconds }) => ({ name, uptimeSeconds, bytes: this.book.memoryOf(name) }));
+    const of = new Map<string, number>();
+    for (const own of records) {
+      const growth = growthPerMinute(
+        own,
+        records.filter((each) => each !== own),
+      );
+      if (growth !== null) of.set(own.name, growth);
+    }
+    this.growths.set(pool, { second: this.second, of });
+    return of;
   }
 
   /** @param since a Unix time in milliseconds: only later samples */
@@ -101,6 +122,7 @@ export class SeriesKeeper {
     }
     if (!samples.has(SUPERVISOR)) samples.set(SUPERVISOR, this.ownSample(now));
     this.book.take(second, samples);
+    for (const name of this.growths.keys()) if (!samples.has(name)) this.growths.delete(name);
     this.second = second;
     // The clock was set.
     const unix = Date.now() - (now - this.startedAt);

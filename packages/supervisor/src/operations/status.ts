@@ -178,7 +178,14 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
   const routeClasses = sources.routes.of(pool.name, now);
   const instances = pool.slots.map((slot) => instanceStatus(sources, slot, pool, now));
   const slow = slowRoutes({ routeClasses });
-  for (const instance of instances) instance.slow = slownessOf(instance, { instances, routeClasses }) ?? null;
+  const growths = sources.series.growthsOf(
+    pool.name,
+    instances.filter(({ pid }) => pid !== null),
+  );
+  for (const instance of instances) {
+    instance.slow = slownessOf(instance, { instances, routeClasses }) ?? null;
+    instance.growthBytesPerMinute = growths.get(instance.name) ?? null;
+  }
   return {
     name: pool.name,
     kind: config?.kind ?? "app",
@@ -253,6 +260,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, ofPool: Pool, now: n
     ejections,
     ejectionsTotal: child?.ejectionsTotal ?? 0,
     slow: null,
+    growthBytesPerMinute: null,
     weight: serves ? (slot.turn?.weight ?? FULL_WEIGHT) : null,
   };
 }

@@ -3,7 +3,7 @@ import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../cont
 import { killersOf } from "../core/deaths.js";
 import { age, duration, number } from "./format.js";
 import type { State, View } from "./model.js";
-import { growthPerMinute, median, type Series, valuesOf } from "./series.js";
+import { median } from "./series.js";
 
 export interface Attention {
   /** Tells it apart from others while it lasts. */
@@ -24,7 +24,7 @@ export const MAX_SHOWN = 6;
 /** From how much more than the median of its pool a figure is marked. */
 export const MARKED = { busy: 1.5, bad: 2 } as const;
 
-type Seen = Pick<State, "seconds" | "events" | "deaths" | "at">;
+type Seen = Pick<State, "events" | "deaths" | "at">;
 
 export function attentionOf(seen: Seen, status: Status): Attention[] {
   const all = [
@@ -32,7 +32,7 @@ export function attentionOf(seen: Seen, status: Status): Attention[] {
     ...ofKillers(seen),
     ...status.pools.flatMap((pool) => [
       ...ofPool(pool),
-      ...pool.instances.flatMap((each) => ofInstance(each, pool, seen.seconds)),
+      ...pool.instances.flatMap(ofInstance),
     ]),
     ...status.balancers.flatMap(ofProcess),
   ];
@@ -154,10 +154,8 @@ export function errorIn(lines: readonly string[]): string {
   return (named ?? lines.findLast((line) => line.trim() !== "") ?? "").trim();
 }
 
-const LEAK_BYTES_PER_MINUTE = 1.5e6;
-
-function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series): Attention[] {
-  const { name, outOfTurn, ejections, recycle, exposed, slow } = instance;
+function ofInstance(instance: InstanceStatus): Attention[] {
+  const { name, outOfTurn, ejections, recycle, exposed, slow, growthBytesPerMinute: growth } = instance;
   const found = ofProcess(instance);
   if (slow !== null)
     found.push(
@@ -166,18 +164,9 @@ function ofInstance(instance: InstanceStatus, pool: PoolStatus, series: Series):
       }),
     );
   const limit = recycle?.memoryLimitInSeconds ?? null;
-  const values = valuesOf(series, name, "rssBytes");
-  const growth = growthPerMinute(values, series.everyMs);
-  const othersGrowth = pool.instances.flatMap((each) =>
-    each.name === name ? [] : (growthPerMinute(valuesOf(series, each.name, "rssBytes"), series.everyMs) ?? []),
-  );
-  const isLeak =
-    growth !== null &&
-    growth >= LEAK_BYTES_PER_MINUTE &&
-    (othersGrowth.length === 0 || growth >= 4 * Math.max(0, median(othersGrowth)));
-  if (isLeak || limit !== null)
+  if (growth !== null || limit !== null)
     found.push(
-      fact(`memory ${name}`, `${name} grows${isLeak ? ` by ${number(growth / 1e6)} MB a minute` : ""}`, {
+      fact(`memory ${name}`, `${name} grows${growth === null ? "" : ` by ${number(growth / 1e6)} MB a minute`}`, {
         detail: limit === null ? "" : `reaches maxMemoryMb in ${age(limit)}, and is replaced then`,
         ...{ about: name },
       }),

@@ -10,7 +10,7 @@ import { LineParser, StreamParser } from "./connection.js";
 import { h, type Node } from "./dom.js";
 import { age, clock, duration, megabytes, number, percent, short } from "./format.js";
 import { FIRST, filtered, hrefOf, levelOf, parseFilter, parseRoute, type Route, reduce } from "./model.js";
-import { advance, full, growthPerMinute, median, medianOf, type Series, squeezed, sumOf } from "./series.js";
+import { advance, full, median, medianOf, type Series, squeezed, sumOf } from "./series.js";
 
 describe("numbers", () => {
   it.each([
@@ -94,18 +94,6 @@ describe("series", () => {
   it("squeezing keeps peaks and gaps", () => {
     expect(squeezed([1, 9, null, null, 2, 3], 3)).toEqual([9, null, 3]);
     expect(squeezed([1], 3)).toEqual([1]);
-  });
-
-  it("growth needs two minutes", () => {
-    const values = Array.from({ length: 300 }, (_, at) => 1e8 + at * 1e5);
-    expect(growthPerMinute(values, 1000)).toBeCloseTo(6e6, -5);
-    expect(growthPerMinute(values.slice(0, 60), 1000)).toBeNull();
-    expect(
-      growthPerMinute(
-        values.map(() => 1e8),
-        1000,
-      ),
-    ).toBe(0);
   });
 });
 

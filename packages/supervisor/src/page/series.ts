@@ -116,18 +116,3 @@ export function squeezed(values: Values, length: number): Values {
     return part.reduce((highest, value) => (value === null ? highest : Math.max(highest ?? value, value)), null);
   });
 }
-
-/** By how much a figure grew from the first to the last tenth of what is known, each minute; null while too little is known. */
-export function growthPerMinute(values: Values, everyMs: number): number | null {
-  const first = values.findIndex((value) => value !== null);
-  const known = first < 0 ? [] : values.slice(first);
-  const minutes = (known.length * everyMs) / 60_000;
-  if (minutes < 2) return null;
-  const part = Math.max(1, Math.floor(known.length / 10));
-  const mean = (some: Values) => {
-    const numbers = some.filter((value) => value !== null);
-    return numbers.length === 0 ? null : numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
-  };
-  const [begin, end] = [mean(known.slice(0, part)), mean(known.slice(-part))];
-  return begin === null || end === null ? null : (end - begin) / (minutes * 0.9);
-}

@@ -133,6 +133,16 @@ export class SeriesBook {
     return { length, series: Object.fromEntries(series) };
   }
 
+  /** Returns the memory of a name by seconds, the newest last; null where it is unknown. */
+  memoryOf(name: string): (number | null)[] {
+    const series = this.all.get(name);
+    const figure = SERIES_FIGURES.indexOf("rssBytes");
+    const length = series === undefined ? 0 : Math.min(SECONDS, this.second + 1);
+    return Array.from({ length }, (_, at) =>
+      unpack(secondOf(series as Series, this.second - length + 1 + at, figure), STEPS[figure] as number),
+    );
+  }
+
   /** Returns the sum of a rate over the last `seconds`; 0 for an unknown name. */
   sumOf(name: string, figure: SeriesFigure, seconds: number): number {
     const series = this.all.get(name);

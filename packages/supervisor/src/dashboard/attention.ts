@@ -1,0 +1,86 @@
+/** What needs attention: in the fleet, by the rules of `paceline explain`, and what is unusual about one row. Pure. */
+import type { InstanceStatus, Status } from "../control/api.js";
+import { killersOf } from "../core/deaths.js";
+import { explain } from "../core/explain.js";
+import { RECENT_MS } from "../core/explain-instance.js";
+import { slownessOf, slowRoutes } from "../core/slowness.js";
+import { count, latency, longDuration, shortDuration, size } from "./format.js";
+import { mediansOf, timesMedian } from "./medians.js";
+import type { Model } from "./model.js";
+import { poolOf } from "./rows.js";
+import type { Subject } from "./subject.js";
+import { clean, fitLine, type Line, segment } from "./text.js";
+
+interface Trouble {
+  isFault: boolean;
+  what: string;
+}
+
+/** Each status is looked at once. */
+const known = new WeakMap<Status, readonly Trouble[]>();
+
+/** Returns what is wrong with the fleet, the gravest first. */
+export function troublesOf({ status, at, events, deaths }: Model): readonly Trouble[] {
+  if (status === null) return [];
+  const before = known.get(status);
+  if (before !== undefined) return before;
+  const nothing = { deaths: [], history: [], requests: [], open: [], watchedMs: 0, lines: [] };
+  const { findings } = explain({ kind: "fleet" }, { ...nothing, now: at, fleet: status, events });
+  const recent = deaths.list.filter((death) => at - death.at < RECENT_MS);
+  const killers = killersOf(recent, ({ running }) => (running === null ? [] : [running]));
+  const troubles = [
+    ...killers.map(({ request, deaths: of }) => ({
+      isFault: true,
+      what: `${request} ends the processes that run it: ${of.length} times in the last hour`,
+    })),
+    ...findings
+      .filter(({ kind, severity }) => severity !== "note" && (kind !== "poison" || killers.length === 0))
+      .map(({ severity, what }) => ({ isFault: severity === "fault", what })),
+  ];
+  known.set(status, troubles);
+  return troubles;
+}
+
+/** Returns up to `most` lines. */
+export function troubleLines(troubles: readonly Trouble[], width: number, most: number): Line[] {
+  return troubles
+    .slice(0, most)
+    .map(({ isFault, what }) => fitLine([segment(` ! ${clean(what)}`, isFault ? "bad" : "warn")], width));
+}
+
+/** Returns what is unusual about a row, in words. */
+export function attentionOf(model: Model, { name, process, figures }: Subject): Line {
+  const found: string[] = [];
+  const medians = mediansOf(model.status);
+  const pool = poolOf(name);
+  const ofPool = model.status?.pools.find((each) => each.name === pool);
+  const slow = ofPool === undefined || process === null ? undefined : slownessOf(process, ofPool);
+  if (slow !== undefined) found.push(`${slow.by} is ${(slow.ms / slow.usual).toFixed(1)}× the median of ${pool}`);
+  // A route is slow at every instance.
+  for (const { route, p99Ms } of ofPool === undefined ? [] : slowRoutes(ofPool))
+    found.push(`${route} is slow in ${pool}: p99 ${latency(p99Ms)}`);
+  if (process !== null) {
+    for (const [key, word, value] of [
+      ["cpuPercent", "CPU", figures.cpuPercent],
+      ["rssBytes", "memory", figures.rssBytes],
+      ["errorsPerMinute", "5xx", figures.errorsPerMinute],
+      ["inFlight", "requests in flight", figures.inFlight],
+    ] as const) {
+      const times = value === null ? undefined : timesMedian(medians, pool, key, value);
+      if (times !== undefined)
+        found.push(
+          Number.isFinite(times)
+            ? `${word} is ${times.toFixed(1)}× the median of ${pool}`
+            : `${count(value)} ${word} a minute, the others of ${pool} none`,
+        );
+    }
+    const { recycle = null, outOfTurn = null, growthBytesPerMinute } = process as Partial<InstanceStatus>;
+    if (process.stalledMs !== null) found.push(`has not responded for ${shortDuration(process.stalledMs / 1000)}`);
+    if (outOfTurn !== null) found.push(`gets no new requests: ${outOfTurn}`);
+    for (const { reason } of (process as Partial<InstanceStatus>).ejections ?? []) found.push(reason);
+    if (growthBytesPerMinute != null) found.push(`memory grows ${size(growthBytesPerMinute)} a minute`);
+    const limit = recycle?.memoryLimitInSeconds ?? null;
+    if (limit !== null) found.push(`reaches its memory limit in ${longDuration(limit)}`);
+  }
+  return found.length === 0 ? [] : [segment(` ! ${clean(found.join("; "))}`, "warn")];
+}

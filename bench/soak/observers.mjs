@@ -1,22 +1,27 @@
 /**
  * What it costs to look at a fleet: `npm run soak:observers`. `cost`: CPU time a request without observers, and with a dashboard, the page,
- * a scrape every 5 s and the access log, all at once or each alone (`--variants again,terminal,page,scrape,file,json,output,all`); of
- * a request that computes for a millisecond with `--target /block?ms=1`. `series`: a million hostile requests add no series of metrics. `scrape`: the CPU time of a
+ * a scrape every 5 s and the access log, all at once or each alone (`--variants again,terminal,page,scrape,file,json,output,all`), and
+ * of nginx and HAProxy with their access logs (`nginx,nginx-log,nginx-buffered,haproxy,haproxy-log`); of a request that computes for a
+ * millisecond with `--target /block?ms=1`. `series`: a million hostile requests add no series of metrics. `scrape`: the CPU time of a
  * scrape of 64 instances.
  */
 import { execFile, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs, promisify } from "node:util";
+import { haproxyFleet, nginxFleet } from "../support/contestants/proxies.mjs";
+import { untilServing } from "../support/launch.mjs";
 import { cpuSeconds, endsWithProgram, freePort, PACELINE, p99OfOthers, startFleet, verdict, wait } from "./support.mjs";
 
 const { values } = parseArgs({
   options: {
     only: { type: "string", default: "cost,series,scrape" },
     runtime: { type: "string", default: "bun" },
+    /** The smallest rates are the cost of what happens each second. */
+    connections: { type: "string", default: "64" },
     rounds: { type: "string", default: "60" },
     seconds: { type: "string", default: "1" },
     requests: { type: "string", default: "1000000" },
@@ -72,9 +77,15 @@ function cpuOf(pids) {
 
 /** Returns the CPU µs a request of a fleet under load, by kind of process. */
 async function costOf(fleet, seconds, target) {
-  const pids = await pidsOf(fleet);
+  const pids = await (fleet.kinds ?? pidsOf)(fleet);
   const before = Object.fromEntries(cpuOf(pids));
-  const load = ["-t1", "-c64", `-d${seconds}s`, "--timeout=5s", `http://127.0.0.1:${fleet.port}${target}`];
+  const load = [
+    "-t1",
+    `-c${values.connections}`,
+    `-d${seconds}s`,
+    "--timeout=5s",
+    `http://127.0.0.1:${fleet.port}${target}`,
+  ];
   const { stdout } = await promisify(execFile)("wrk", load);
   // What is written and counted a moment later belongs to it.
   await wait(300);
@@ -117,13 +128,38 @@ const VARIANTS = {
   json: { log: { format: "json", file: "/dev/null" } },
   output: { log: true },
   all: { observers: ["terminal", "page", "scrape"], log: { file: "/dev/null" } },
+  nginx: { peer: () => nginxFleet(2, 1) },
+  "nginx-log": { peer: (file) => nginxFleet(2, 1, `${file} combined`), beside: "nginx" },
+  "nginx-buffered": { peer: (file) => nginxFleet(2, 1, `${file} combined buffer=64k flush=1s`), beside: "nginx" },
+  haproxy: { peer: () => haproxyFleet(2, 1) },
+  "haproxy-log": { peer: (file) => haproxyFleet(2, 1, file), beside: "haproxy" },
 };
+
+/** Starts another balancer with plain Bun instances. */
+async function startPeer(peer, folder, name) {
+  const own = path.join(folder, name);
+  mkdirSync(own);
+  const started = await peer(path.join(folder, `${name}.log`)).start(own);
+  await untilServing(started.port);
+  const pids = started.pids();
+  const isInstance = (pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("bun-server.mjs");
+  const kinds = {
+    supervisor: [],
+    balancers: pids.filter((pid) => !isInstance(pid)),
+    instances: pids.filter(isInstance),
+  };
+  return { fleet: { ...started, kinds: () => kinds }, port: started.port, observers: [] };
+}
 
 if (only.has("cost")) {
   const folder = mkdtempSync(path.join(tmpdir(), "paceline-observers-"));
   const fleets = {};
   for (const name of ["plain", ...values.variants.split(",")]) {
-    const { log, observers } = VARIANTS[name];
+    const { log, observers, peer } = VARIANTS[name];
+    if (peer !== undefined) {
+      fleets[name] = await startPeer(peer, folder, name);
+      continue;
+    }
     const port = await freePort();
     const accessLog = log?.file === undefined ? log : { ...log, file: path.join(folder, `${name}.log`) };
     const config = {
@@ -144,17 +180,18 @@ if (only.has("cost")) {
         // The first round warms up.
         if (round > 0) found[name].push(cost);
       }
-      for (const each of readdirSync(folder)) truncateSync(path.join(folder, each));
+      for (const each of readdirSync(folder)) if (each.endsWith(".log")) truncateSync(path.join(folder, each));
     }
     // Each is compared with what was measured beside it: a machine is not as quick in every round.
-    const usual = median(found.plain.map(({ all }) => all));
     for (const [name, costs] of Object.entries(found)) {
-      const of = (kind) => usual * median(costs.map((cost, at) => cost[kind] / found.plain[at].all));
-      const ratios = costs.map(({ all }, at) => (100 * all) / found.plain[at].all - 100).sort((a, b) => a - b);
+      const without = found[VARIANTS[name].beside ?? (VARIANTS[name].peer === undefined ? "plain" : name)];
+      const usual = median(without.map(({ all }) => all));
+      const of = (kind) => usual * median(costs.map((cost, at) => cost[kind] / without[at].all));
+      const ratios = costs.map(({ all }, at) => (100 * all) / without[at].all - 100).sort((a, b) => a - b);
       const percent = median(ratios);
       const error = (ratios.at(Math.floor(ratios.length * 0.75)) - ratios.at(Math.floor(ratios.length / 4))) / 1.08;
       const parts = ["balancers", "instances", "supervisor"].map((kind) => `${kind} ${of(kind).toFixed(2)}`);
-      const text = `${name.padEnd(9)} ${of("all").toFixed(2)} µs a request (${parts.join(", ")}): ${percent.toFixed(1)} ± ${(error / Math.sqrt(ratios.length)).toFixed(1)} % more`;
+      const text = `${name.padEnd(14)} ${of("all").toFixed(2)} µs a request (${parts.join(", ")}): ${percent.toFixed(1)} ± ${(error / Math.sqrt(ratios.length)).toFixed(1)} % more`;
       if (name === "all") verdict(percent <= MOST_PERCENT, text);
       else process.stdout.write(`${text}\n`);
     }

@@ -22,7 +22,8 @@ async function bunInstances(directory, count) {
   return { sockets, children };
 }
 
-export function nginxFleet(instances, balancers) {
+/** @param log what follows `access_log` */
+export function nginxFleet(instances, balancers, log = "off") {
   return {
     name: "nginx",
     needs: "nginx",
@@ -32,7 +33,7 @@ export function nginxFleet(instances, balancers) {
       const { sockets, children } = await bunInstances(directory, instances);
       writeFileSync(
         path.join(directory, "nginx.conf"),
-        `${nginxHead(balancers)}http { access_log off; keepalive_requests 1000000;
+        `${nginxHead(balancers)}http { access_log ${log}; keepalive_requests 1000000;
         upstream app { ${sockets.map((socket) => `server unix:${socket};`).join(" ")} keepalive 512; keepalive_requests 1000000; }
         server { listen 127.0.0.1:${port} backlog=4096; location / {
           proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection "";
@@ -43,7 +44,8 @@ export function nginxFleet(instances, balancers) {
   };
 }
 
-export function haproxyFleet(instances, balancers) {
+/** @param log the file for its HTTP log; undefined: none */
+export function haproxyFleet(instances, balancers, log) {
   return {
     name: "HAProxy",
     needs: "haproxy",
@@ -57,11 +59,16 @@ export function haproxyFleet(instances, balancers) {
       const servers = sockets.map((socket, i) => `  server s${i} unix@${socket} pool-max-conn 512 maxconn 128\n`);
       writeFileSync(
         path.join(directory, "haproxy.cfg"),
-        `global\n  maxconn 8192\n  nbthread ${balancers}\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n` +
+        `global\n  maxconn 8192\n  nbthread ${balancers}\n${log === undefined ? "" : "  log stdout format raw local0\n"}` +
+          `defaults\n  mode http\n${log === undefined ? "" : "  log global\n  option httplog\n"}  timeout client 60s\n  timeout server 60s\n` +
           `  timeout connect 5s\n  retries 10\n  retry-on conn-failure empty-response\n  option forwardfor\n  http-reuse always\n` +
           `frontend f\n  bind 127.0.0.1:${port} backlog 4096\n  default_backend b\nbackend b\n  balance roundrobin\n${servers.join("")}`,
       );
-      return ofChildren(port, [...children, run("haproxy", ["-db", "-f", "haproxy.cfg"], directory)]);
+      const started =
+        log === undefined
+          ? run("haproxy", ["-db", "-f", "haproxy.cfg"], directory)
+          : run("sh", ["-c", `exec haproxy -db -f haproxy.cfg >>'${log}'`], directory);
+      return ofChildren(port, [...children, started]);
     },
   };
 }

@@ -71,6 +71,8 @@ for (let byte = 32; byte < 127; byte++) IS_PLAIN[byte] = byte === QUOTE || byte 
 const THREE_DIGITS = new Uint8Array(3000);
 for (let value = 0; value < 1000; value++) THREE_DIGITS.set(ascii(String(value).padStart(3, "0")), 3 * value);
 
+const MAX_INTEGER = 2 ** 31;
+
 /** How many bytes may be written behind a text, and are then written over. */
 const OVERSHOOT_BYTES = 7;
 
@@ -135,28 +137,33 @@ class Line {
 
   number(value: number): boolean {
     if (value < 0) return this.missing();
-    if (value < 1000) this.threeDigits(value, value < 10 ? 2 : value < 100 ? 1 : 0);
-    else this.at = writeDecimal(value, this.to, this.at);
+    if (value < 10) this.to[this.at++] = ZERO + value;
+    else if (value < 1000) {
+      for (let i = value < 100 ? 1 : 0; i < 3; i++) this.to[this.at++] = THREE_DIGITS[3 * value + i] as number;
+    } else this.at = writeDecimal(value, this.to, this.at);
     return true;
   }
 
-  /** @param skipped how many of them are left out at the beginning */
-  private threeDigits(value: number, skipped = 0): void {
-    const { to } = this;
-    let { at } = this;
-    for (let i = skipped; i < 3; i++) to[at++] = THREE_DIGITS[3 * value + i] as number;
-    this.at = at;
+  private threeDigits(value: number): void {
+    const { to, at } = this;
+    const from = 3 * value;
+    to[at] = THREE_DIGITS[from] as number;
+    to[at + 1] = THREE_DIGITS[from + 1] as number;
+    to[at + 2] = THREE_DIGITS[from + 2] as number;
+    this.at = at + 3;
   }
 
   /** Writes up to three decimals, such as `1.5`. */
   milliseconds(value: number): boolean {
     if (value < 0) return this.missing();
     const micros = Math.round(value * 1000);
-    const whole = Math.floor(micros / 1000);
+    // Integers are quicker; longer times than half an hour are none.
+    const whole = micros < MAX_INTEGER ? ((micros | 0) / 1000) | 0 : Math.floor(micros / 1000);
     this.number(whole);
-    if (micros === 1000 * whole) return true;
+    const rest = (micros - 1000 * whole) | 0;
+    if (rest === 0) return true;
     this.to[this.at++] = POINT;
-    this.threeDigits(micros - 1000 * whole);
+    this.threeDigits(rest);
     while (this.to[this.at - 1] === ZERO) this.at--;
     return true;
   }
@@ -164,9 +171,10 @@ class Line {
   /** Writes milliseconds as seconds with six decimals. */
   seconds(value: number): boolean {
     const micros = Math.max(0, Math.round(value * 1000));
-    const whole = Math.floor(micros / 1_000_000);
-    const rest = micros - 1_000_000 * whole;
-    const thousands = Math.floor(rest / 1000);
+    const whole = micros < 1_000_000 ? 0 : Math.floor(micros / 1_000_000);
+    // Integers from here on.
+    const rest = (micros - 1_000_000 * whole) | 0;
+    const thousands = (rest / 1000) | 0;
     this.number(whole);
     this.to[this.at++] = POINT;
     this.threeDigits(thousands);

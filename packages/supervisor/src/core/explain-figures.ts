@@ -107,7 +107,10 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     return {
       severity: "warning",
       what: `the memory of ${name} grows by ${sizeText(growth)} a minute`,
-      evidence: rssBytes === null ? [] : [`${sizeText(rssBytes)} now; it has run for ${formatDuration(instance.uptimeSeconds)}`],
+      evidence:
+        rssBytes === null
+          ? []
+          : [`${sizeText(rssBytes)} now; it has run for ${formatDuration(instance.uptimeSeconds)}`],
       todo: `To see what grows, compare two heap snapshots taken some minutes apart: paceline dump ${name} --heap. maxMemoryMb replaces it in time`,
     };
   },

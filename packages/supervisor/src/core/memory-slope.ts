@@ -129,11 +129,7 @@ function readingsOf({ uptimeSeconds, bytes }: MemoryRecord, others: readonly Mem
  * Returns the growth of a process over these readings; null unless it is certain, beside the control and by itself.
  * @param all the readings before them, too
  */
-function grown(
-  readings: readonly MemoryReading[],
-  all: readonly MemoryReading[],
-  leastSpanMs: number,
-): number | null {
+function grown(readings: readonly MemoryReading[], all: readonly MemoryReading[], leastSpanMs: number): number | null {
   const [first, last] = [readings[0], readings.at(-1)];
   const size = LOOKS.findLast((look) => look <= Math.min(readings.length, OF_ALL));
   if (size === undefined || first === undefined || last === undefined) return null;
@@ -141,7 +137,8 @@ function grown(
   // Most processes do not grow, and need no further work.
   const isHigher = last.canaryBytes - first.canaryBytes >= (LEAST_MB_A_MINUTE * MEGABYTE * spanMs) / MINUTE_MS;
   if (spanMs < leastSpanMs || !isHigher) return null;
-  if (all.some(({ atMs, canaryBytes }) => atMs < first.atMs && PEAK_TIMES * canaryBytes >= last.canaryBytes)) return null;
+  if (all.some(({ atMs, canaryBytes }) => atMs < first.atMs && PEAK_TIMES * canaryBytes >= last.canaryBytes))
+    return null;
   const step = (readings.length - 1) / (size - 1);
   const seen = Array.from({ length: size }, (_, at) => readings[Math.round(at * step)] as MemoryReading);
   const own = seen.map((reading) => ({ ...reading, controlBytes: 0 }));

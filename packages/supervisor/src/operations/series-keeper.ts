@@ -73,7 +73,11 @@ export class SeriesKeeper {
   growthsOf(pool: string, processes: readonly { name: string; uptimeSeconds: number }[]): ReadonlyMap<string, number> {
     const known = this.growths.get(pool);
     if (known !== undefined && this.second - known.second < GROWTH_EVERY_SECONDS) return known.of;
-    const records = processes.map(({ name, uptimeSeconds }) => ({ name, uptimeSeconds, bytes: this.book.memoryOf(name) }));
+    const records = processes.map(({ name, uptimeSeconds }) => ({
+      name,
+      uptimeSeconds,
+      bytes: this.book.memoryOf(name),
+    }));
     const of = new Map<string, number>();
     for (const own of records) {
       const growth = growthPerMinute(

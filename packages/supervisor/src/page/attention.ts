@@ -30,10 +30,7 @@ export function attentionOf(seen: Seen, status: Status): Attention[] {
   const all = [
     ...ofFleet(status),
     ...ofKillers(seen),
-    ...status.pools.flatMap((pool) => [
-      ...ofPool(pool),
-      ...pool.instances.flatMap(ofInstance),
-    ]),
+    ...status.pools.flatMap((pool) => [...ofPool(pool), ...pool.instances.flatMap(ofInstance)]),
     ...status.balancers.flatMap(ofProcess),
   ];
   return [...all.filter(({ isBad }) => isBad), ...all.filter(({ isBad }) => !isBad)];

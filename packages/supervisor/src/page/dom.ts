@@ -1,4 +1,5 @@
 /** Elements as values, and the smallest change of the document that shows them: what stays keeps its focus, selection and scroll position. */
+import { visible } from "../core/words.js";
 
 /** False and undefined: no such attribute. A function listens to the event of that name, as in `onclick`. */
 export type AttributeValue = string | number | boolean | undefined | ((event: never) => void);
@@ -24,8 +25,7 @@ function flatten(given: readonly Child[], into: Node["children"]): void {
   for (const child of given) {
     if (typeof child === "boolean" || child === null || child === undefined || child === "") continue;
     if (Array.isArray(child)) flatten(child, into);
-    // Marks of direction and characters without a width would reorder or hide a part of a line.
-    else into.push(typeof child === "object" ? (child as Node) : String(child).replace(/\p{Cf}/gu, ""));
+    else into.push(typeof child === "object" ? (child as Node) : visible(String(child)));
   }
 }
 

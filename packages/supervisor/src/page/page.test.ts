@@ -260,7 +260,9 @@ describe("elements", () => {
     expect(h("p", { key: 3 }).key).toBe("3");
   });
 
-  it("have no marks of direction and no characters without a width", () => {
-    expect(h("p", {}, "a\u202egnp.exe\u2069 b\u200bc\ufeff\u200fd").children).toEqual(["agnp.exe bcd"]);
+  it("show marks of direction, characters without a width and control characters by their codes", () => {
+    expect(h("p", {}, "a\u202egnp.exe\u2069 b\u200bc\x1b[1m").children).toEqual([
+      "a\\u202egnp.exe\\u2069 b\\u200bc\\x1b[1m",
+    ]);
   });
 });

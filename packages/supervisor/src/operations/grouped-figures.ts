@@ -3,13 +3,16 @@ import type { ArmFigures, PoolFigures, ProcessFigures } from "../control/api.js"
 import { type Fleet, findPool, occupants, type Pool, processId } from "../core/fleet.js";
 import type { Children } from "../processes/children.js";
 import type { LiveProcess } from "../processes/live-process.js";
+import type { LivenessWatch } from "../processes/liveness-watch.js";
 import { latenciesOf } from "../stats/stats.js";
 import type { UsageSampler } from "../stats/usage.js";
+import { inFlightOf } from "./measures.js";
 import type { SeriesKeeper } from "./series-keeper.js";
 
 interface Sources {
   children: Pick<Children, "get">;
   usage: UsageSampler;
+  liveness: Pick<LivenessWatch, "stalledMs">;
   series: Pick<SeriesKeeper, "errorsPerMinute">;
 }
 
@@ -35,17 +38,18 @@ export function poolFigures(sources: Sources, pool: Pick<Pool, "name" | "slots">
 
 /** Returns sums, the latencies taken together, and the age of the oldest. */
 export function figuresOf(
-  { usage }: Pick<Sources, "usage">,
+  { usage, liveness }: Pick<Sources, "usage" | "liveness">,
   processes: readonly LiveProcess[],
   now: number,
 ): ProcessFigures {
   const sums = { requestsTotal: 0, requestsPerSecond: 0, errorsTotal: 0, inFlight: 0, uptimeSeconds: 0 };
   let cpuPercent: number | null = null;
   let rssBytes: number | null = null;
-  for (const { stats, pid, spawnedAt } of processes) {
+  for (const process of processes) {
+    const { stats, pid, spawnedAt } = process;
     sums.requestsTotal += stats.last?.requestsTotal ?? 0;
     sums.errorsTotal += stats.last?.errorsTotal ?? 0;
-    sums.inFlight += stats.last?.inFlight ?? 0;
+    sums.inFlight += inFlightOf(process, liveness);
     sums.requestsPerSecond += stats.requestsPerSecond(now);
     sums.uptimeSeconds = Math.max(sums.uptimeSeconds, (now - spawnedAt) / 1000);
     const used = pid === null ? undefined : usage.of(pid);

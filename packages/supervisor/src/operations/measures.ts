@@ -36,13 +36,7 @@ const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Ke
   },
   requestsPerSecond: ({ child, now }) => child?.stats.requestsPerSecond(now) ?? 0,
   requestsTotal: ({ child }) => child?.stats.last?.requestsTotal ?? 0,
-  inFlight: ({ child, liveness }) => {
-    const own = child?.stats.last?.inFlight ?? 0;
-    if (child === undefined || liveness.stalledMs(child.id) === null) return own;
-    // The balancers know more about a process that does not report.
-    const relayed = [...child.relayed.values()].reduce((sum, count) => sum + count, 0);
-    return Math.max(own, relayed);
-  },
+  inFlight: ({ child, liveness }) => (child === undefined ? 0 : inFlightOf(child, liveness)),
   errorsPerMinute: ({ series, name }) => series.errorsPerMinute(name),
   deferred: ({ child }) => {
     const last = child?.stats.last;
@@ -52,6 +46,16 @@ const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Ke
   restarts: ({ record }) => record.restarts,
   uptimeSeconds: ({ child, now }) => (child === undefined ? 0 : secondsSince(child.spawnedAt, now)),
 };
+
+export function inFlightOf({ id, stats, relayed }: LiveProcess, liveness: Pick<LivenessWatch, "stalledMs">): number {
+  const own = stats.last?.inFlight ?? 0;
+  if (liveness.stalledMs(id) === null) return own;
+  // The balancers know more about a process that does not report.
+  return Math.max(
+    own,
+    [...relayed.values()].reduce((sum, count) => sum + count, 0),
+  );
+}
 
 function scheduleOf(report: ScheduleReport | null, { lastRun }: SlotRecord, at: number): ScheduleStatus | null {
   if (report === null) return null;

@@ -14,6 +14,7 @@ import {
   lineList,
   lineOf,
   link,
+  newest,
   numberCell,
   type On,
   restartQuestion,
@@ -74,7 +75,6 @@ function tiles(state: State, status: Status, on: On): Node {
   const names = [...pools.map(({ name }) => name), BALANCERS, "supervisor"];
   const cpu = sumOf(series, names, "cpuPercent");
   const memory = sumOf(series, names, "rssBytes");
-  const cpuNow = [...pools, traffic].reduce((sum, { cpuPercent }) => sum + (cpuPercent ?? 0), 0);
   const ofBalancers = (figure: "requests" | "p99" | "errors5xx" | "inFlight") => valuesOf(series, BALANCERS, figure);
   const perMinute = traffic.requestsPerSecond * 60;
   const { errorsPerMinute } = traffic;
@@ -122,7 +122,7 @@ function tiles(state: State, status: Status, on: On): Node {
         tone,
       ),
     ],
-    tile("CPU %", number(cpuNow), `of ${100 * machine.cpus}`, "green", cpu, number),
+    tile("CPU %", number(newest(cpu)), `of ${100 * machine.cpus}`, "green", cpu, number),
     tile("memory MB", megabytes(status.rssBytes), pss, "blue", memory, megabytes),
     hasRequests && tile("in flight", number(traffic.inFlight), inFlight, "cyan", ofBalancers("inFlight"), number),
   );

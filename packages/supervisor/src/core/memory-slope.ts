@@ -86,21 +86,29 @@ const LARGER_TIMES = 1.25;
 const PEAK_TIMES = 1.1;
 
 /**
- * Returns by how many bytes a minute the memory of a process grows, if that is beyond doubt; else null. It is once the process is
- * larger than all others of its age and grows faster, or if it has grown for minutes without slowing down. Memory that comes back to
- * where it was before its collector ran does not grow.
+ * Returns by how many bytes a minute the memory of each process of a pool grows, if that is beyond doubt; else null. It is once the
+ * process is larger than all others of its age and grows faster, or if it has grown for minutes without slowing down. Memory that comes
+ * back to where it was before its collector ran does not grow.
  */
-export function growthPerMinute(own: MemoryRecord, others: readonly MemoryRecord[]): number | null {
-  const alike = others.filter((each) => isOfOneAge(own.uptimeSeconds, each.uptimeSeconds));
-  const highest = Math.max(...alike.flatMap(({ bytes }) => bytes.map((value) => value ?? 0)));
-  const isLarger = alike.length > 0 && (own.bytes.at(-1) ?? 0) >= LARGER_TIMES * highest;
-  const beside = isLarger ? readingsOf(own, alike, LOADING_SECONDS) : [];
-  const all = readingsOf(own, [], LOADING_SECONDS);
-  return (
-    grown(beside.slice(-NEWEST), all, LEAST_SPAN_MS.beside) ??
-    grown(beside, all, LEAST_SPAN_MS.beside) ??
-    grown(readingsOf(own, [], WARM_UP_SECONDS), all, LEAST_SPAN_MS.alone)
-  );
+export function growthsPerMinute(processes: readonly MemoryRecord[]): (number | null)[] {
+  const highest = processes.map(({ bytes }) => bytes.reduce<number>((most, value) => Math.max(most, value ?? 0), 0));
+  return processes.map((own, at) => {
+    let most = 0;
+    const alike = processes.filter((each, other) => {
+      const isAlike = other !== at && isOfOneAge(own.uptimeSeconds, each.uptimeSeconds);
+      if (isAlike) most = Math.max(most, highest[other] as number);
+      return isAlike;
+    });
+    // Of all processes few are looked at more closely.
+    const isLarger = alike.length > 0 && (own.bytes.at(-1) ?? 0) >= LARGER_TIMES * most;
+    const beside = isLarger ? readingsOf(own, alike, LOADING_SECONDS) : [];
+    const all = readingsOf(own, [], LOADING_SECONDS);
+    return (
+      grown(beside.slice(-NEWEST), all, LEAST_SPAN_MS.beside) ??
+      grown(beside, all, LEAST_SPAN_MS.beside) ??
+      grown(readingsOf(own, [], WARM_UP_SECONDS), all, LEAST_SPAN_MS.alone)
+    );
+  });
 }
 
 function isOfOneAge(a: number, b: number): boolean {

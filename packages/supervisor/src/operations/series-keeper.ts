@@ -2,7 +2,7 @@
 import { rssBytes as ownRssBytes, type SparseHistogram } from "@paceline/wire";
 import type { FigureHistory, HistoryMark } from "../control/api.js";
 import { type Fleet, occupants, processId } from "../core/fleet.js";
-import { growthPerMinute } from "../core/memory-slope.js";
+import { growthsPerMinute } from "../core/memory-slope.js";
 import type { Children } from "../processes/children.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import { SeriesBook, type SeriesSample } from "../stats/series.js";
@@ -73,19 +73,10 @@ export class SeriesKeeper {
   growthsOf(pool: string, processes: readonly { name: string; uptimeSeconds: number }[]): ReadonlyMap<string, number> {
     const known = this.growths.get(pool);
     if (known !== undefined && this.second - known.second < GROWTH_EVERY_SECONDS) return known.of;
-    const records = processes.map(({ name, uptimeSeconds }) => ({
-      name,
-      uptimeSeconds,
-      bytes: this.book.memoryOf(name),
-    }));
-    const of = new Map<string, number>();
-    for (const own of records) {
-      const growth = growthPerMinute(
-        own,
-        records.filter((each) => each !== own),
-      );
-      if (growth !== null) of.set(own.name, growth);
-    }
+    const found = growthsPerMinute(
+      processes.map(({ name, uptimeSeconds }) => ({ uptimeSeconds, bytes: this.book.memoryOf(name) })),
+    );
+    const of = new Map(processes.flatMap(({ name }, at) => (found[at] == null ? [] : [[name, found[at]] as const])));
     this.growths.set(pool, { second: this.second, of });
     return of;
   }

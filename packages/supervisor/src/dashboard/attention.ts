@@ -35,10 +35,21 @@ export function troublesOf({ status, at, events, deaths }: Model): readonly Trou
     })),
     ...findings
       .filter(({ kind, severity }) => severity !== "note" && (kind !== "poison" || killers.length === 0))
+      .filter(({ kind, about }) => !SINCE_START.has(kind) || failsNow(status, about))
       .map(({ severity, what }) => ({ isFault: severity === "fault", what })),
   ];
   known.set(status, troubles);
   return troubles;
+}
+
+/** Findings whose figures are those since the start. */
+const SINCE_START: ReadonlySet<string> = new Set(["errors", "retries"]);
+/** With fewer 5xx in the last minute these findings are of the past. */
+const LEAST_ERRORS = 5;
+
+function failsNow({ pools }: Status, name: string): boolean {
+  const named = [...pools, ...pools.flatMap(({ instances }) => instances)].find((each) => each.name === name);
+  return (named?.errorsPerMinute ?? 0) >= LEAST_ERRORS;
 }
 
 /** Returns up to `most` lines. */
@@ -54,33 +65,32 @@ export function attentionOf(model: Model, { name, process, figures }: Subject): 
   const medians = mediansOf(model.status);
   const pool = poolOf(name);
   const ofPool = model.status?.pools.find((each) => each.name === pool);
+  const { recycle = null, outOfTurn = null, ejections = [], ...own } = (process ?? {}) as Partial<InstanceStatus>;
+  const { stalledMs = null, growthBytesPerMinute: growth = null } = own;
+  if (stalledMs !== null) found.push(`has not responded for ${shortDuration(stalledMs / 1000)}`);
+  if (outOfTurn !== null) found.push(`gets no new requests: ${outOfTurn}`);
+  for (const { reason } of ejections) found.push(reason);
+  if (growth !== null) found.push(`memory grows ${size(growth)} a minute`);
+  const limit = recycle?.memoryLimitInSeconds ?? null;
+  if (limit !== null) found.push(`reaches its memory limit in ${longDuration(limit)}`);
   const slow = ofPool === undefined || process === null ? undefined : slownessOf(process, ofPool);
   if (slow !== undefined) found.push(`${slow.by} is ${(slow.ms / slow.usual).toFixed(1)}× the median of ${pool}`);
   // A route is slow at every instance.
   for (const { route, p99Ms } of ofPool === undefined ? [] : slowRoutes(ofPool))
     found.push(`${route} is slow in ${pool}: p99 ${latency(p99Ms)}`);
-  if (process !== null) {
-    for (const [key, word, value] of [
-      ["cpuPercent", "CPU", figures.cpuPercent],
-      ["rssBytes", "memory", figures.rssBytes],
-      ["errorsPerMinute", "5xx", figures.errorsPerMinute],
-      ["inFlight", "requests in flight", figures.inFlight],
-    ] as const) {
-      const times = value === null ? undefined : timesMedian(medians, pool, key, value);
-      if (times !== undefined)
-        found.push(
-          Number.isFinite(times)
-            ? `${word} is ${times.toFixed(1)}× the median of ${pool}`
-            : `${count(value)} ${word} a minute, the others of ${pool} none`,
-        );
-    }
-    const { recycle = null, outOfTurn = null, growthBytesPerMinute } = process as Partial<InstanceStatus>;
-    if (process.stalledMs !== null) found.push(`has not responded for ${shortDuration(process.stalledMs / 1000)}`);
-    if (outOfTurn !== null) found.push(`gets no new requests: ${outOfTurn}`);
-    for (const { reason } of (process as Partial<InstanceStatus>).ejections ?? []) found.push(reason);
-    if (growthBytesPerMinute != null) found.push(`memory grows ${size(growthBytesPerMinute)} a minute`);
-    const limit = recycle?.memoryLimitInSeconds ?? null;
-    if (limit !== null) found.push(`reaches its memory limit in ${longDuration(limit)}`);
+  for (const [key, word, value] of [
+    ["cpuPercent", "CPU", figures.cpuPercent],
+    ["rssBytes", "memory", growth === null ? figures.rssBytes : null],
+    ["errorsPerMinute", "5xx", figures.errorsPerMinute],
+    ["inFlight", "requests in flight", figures.inFlight],
+  ] as const) {
+    const times = value === null || process === null ? undefined : timesMedian(medians, pool, key, value);
+    if (times !== undefined)
+      found.push(
+        Number.isFinite(times)
+          ? `${word} is ${times.toFixed(1)}× the median of ${pool}`
+          : `${count(value)} ${word} a minute, the others of ${pool} none`,
+      );
   }
   return found.length === 0 ? [] : [segment(` ! ${clean(found.join("; "))}`, "warn")];
 }

@@ -101,7 +101,7 @@ describe.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
       }
       let received = "";
       // A client that has come just now is not closed for another.
-      for (const deadline = Date.now() + 20_000; !received.endsWith("hello") && Date.now() < deadline; ) {
+      for (const deadline = Date.now() + 60_000; !received.endsWith("hello") && Date.now() < deadline; ) {
         await balancer.reports(() => true);
         ({ received } = await exchangeRaw(balancer.port, `GET / HTTP/1.1\r\n${LAST}`, "127.0.0.6"));
       }

@@ -2,6 +2,7 @@
 import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { inTime } from "../../../test/support/wait.js";
 import { BalancerProcess, RUNTIMES, SETUPS } from "./support/balancer-process.js";
 import { breakLane } from "./support/broken-lane.js";
 import { brokenResponse, type Random, randomOf, whole } from "./support/broken-responses.js";
@@ -9,6 +10,7 @@ import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedLane } from "./support/scripted-lane.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
+/** For peers that never end what they say. */
 const LIMITS = { upstreamResponseTimeoutMs: 500, bodyTimeoutMs: 500 };
 const HINT = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -21,7 +23,7 @@ describe.each(SETUPS)("a broken upstream of a balancer on %s over %s", (runtime,
   let onBytes: (connection: UpstreamConnection) => void = () => {};
 
   beforeAll(async () => {
-    balancer = await BalancerProcess.start(runtime, LIMITS);
+    balancer = await BalancerProcess.start(runtime);
     balancer.protocol = protocol;
     const socket = path.join(balancer.directory, "web.1#1.sock");
     upstream = await ScriptedUpstream.listen(socket, (connection) => onBytes(connection), protocol);
@@ -87,7 +89,7 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
   let connections = 0;
 
   beforeAll(async () => {
-    balancer = await BalancerProcess.start(runtime, LIMITS);
+    balancer = await BalancerProcess.start(runtime);
     const socketPath = path.join(balancer.directory, "stranger.sock");
     server = net.createServer({ allowHalfOpen: true }, (socket) => {
       connections++;
@@ -96,9 +98,14 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
       socket.on("end", () => socket.end());
     });
     await new Promise<void>((resolve) => server.listen(socketPath, resolve));
-    const upstreams = [{ id: "api.1#1", name: "api.1", socket: socketPath, foreign: true }];
-    await balancer.follow({}, [{ name: "api", routes: ["/"], upstreams }]);
+    await followStranger();
   });
+
+  const followStranger = async (follower = balancer) => {
+    const socket = path.join(balancer.directory, "stranger.sock");
+    const upstreams = [{ id: "api.1#1", name: "api.1", socket, foreign: true }];
+    await follower.follow({}, [{ name: "api", routes: ["/"], upstreams }]);
+  };
 
   afterAll(async () => {
     await balancer?.stop();
@@ -140,15 +147,6 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
     };
     const piece = "x".repeat(100_000);
     const body = framing.startsWith("C") ? piece.repeat(40) : `186a0\r\n${piece}\r\n`.repeat(40);
-    await balancer.follow({}, [
-      {
-        name: "api",
-        routes: ["/"],
-        upstreams: [
-          { id: "api.1#1", name: "api.1", socket: path.join(balancer.directory, "stranger.sock"), foreign: true },
-        ],
-      },
-    ]);
     for (let i = 0; i < 8; i++) {
       const client = await RawClient.connect(balancer.port);
       void client.send(
@@ -172,9 +170,16 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
         });
       }
     };
-    await expectOwnBytesOnly(balancer, random);
-    serve = (socket) => socket.write(OK);
-    expect((await exchangeRaw(balancer.port, get("/", "Connection: close\r\n"))).received).toMatch(/ok$/);
+    const hurried = await BalancerProcess.start(runtime, LIMITS);
+    try {
+      await followStranger(hurried);
+      await expectOwnBytesOnly(hurried, random);
+      serve = (socket) => socket.write(OK);
+      const ask = () => exchangeRaw(hurried.port, get("/", "Connection: close\r\n"));
+      expect((await inTime(ask, ({ received }) => received.startsWith("HTTP/1.1 504 "))).received).toMatch(/ok$/);
+    } finally {
+      await hurried.stop();
+    }
   });
 });
 

@@ -18,6 +18,8 @@ const RULE: EjectionRule = {
 const NAMES = ["web.1#1", "web.2#1", "web.3#1", "web.4#1"];
 const CLIENTS = 4;
 const PAUSE_MS = 10;
+/** Those that serve respond well within it, also if this process, which has all of them, is held up. */
+const RESPONSE_TIMEOUT_MS = 2500;
 
 /** How an upstream treats a request. */
 type Way = "serves" | "fails" | "resets" | "hangs";
@@ -124,7 +126,7 @@ const SETUPS = [
 
 describe.each(SETUPS)("ejection on %s over %s", (runtime, protocol) => {
   it("ejects the one upstream that is worse, whatever its way, and none where all are", async () => {
-    const balancer = await BalancerProcess.start(runtime, { upstreamResponseTimeoutMs: 300 });
+    const balancer = await BalancerProcess.start(runtime, { upstreamResponseTimeoutMs: RESPONSE_TIMEOUT_MS });
     balancer.protocol = protocol;
     const upstreams = new Upstreams(balancer);
     const described = { ...pool("web", ["/"], await upstreams.listen()), ejection: RULE, slowStartMs: 100 };

@@ -179,7 +179,7 @@ describe.each(SETUPS)("HTTP/2 on %s over %s", (runtime, protocol) => {
     expect(await got(ask({}))).toMatchObject({ status: 200, body: "hello" });
     const away = once(client, "goaway");
     const last = got(ask({}));
-    balancer.say({ type: "drain", deadlineMs: 5000 });
+    balancer.say({ type: "drain", deadlineMs: 60_000 });
     expect(await last).toMatchObject({ status: 200, body: "hello" });
     await away;
     if (!client.destroyed) await once(client, "close");

@@ -610,6 +610,17 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   });
 
   describe("silence", () => {
+    /** Sends while the balancer is stopped: all of it reaches the instances in one turn, and none of it a stalled one. */
+    const together = async <T>(send: () => Promise<T>): Promise<T> => {
+      for (const upstream of upstreams) await upstream.until(({ frames }) => frames.length > 0, "its HELLO");
+      process.kill(balancer.pid, "SIGSTOP");
+      try {
+        return await send();
+      } finally {
+        process.kill(balancer.pid, "SIGCONT");
+      }
+    };
+
     /** Sends requests until one reaches this upstream, which does not respond by itself. */
     const getsTurnAgain = async (upstream: ScriptedLane): Promise<void> => {
       const before = upstream.requests.length;
@@ -630,10 +641,10 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [first, second] = await serve(silent, { onRequest: respondAll });
       const targets = ["/1", "/2", "/3", "/4", "/5", "/6"];
       const asking: RawClient[] = [];
-      for (const target of targets) {
-        asking.push(await get(target));
-        await anywhere(target);
-      }
+      await together(async () => {
+        for (const target of targets) asking.push(await get(target));
+      });
+      for (const target of targets) await anywhere(target);
       expect(first.requests.length).toBeGreaterThan(1);
       const [atWork, ...moved] = first.requests as [ScriptedRequest, ...ScriptedRequest[]];
       for (const { target } of moved) await second.request(target);
@@ -732,7 +743,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     it("passes a silent instance over, though its clients have gone, until a byte of it is heard", async () => {
       await start({ stallAfterMs: 300 });
       const [first] = await serve(silent, { onRequest: respondAll });
-      const asking = await Promise.all([get("/1"), get("/2"), get("/3"), get("/4")]);
+      const asking = await together(() => Promise.all(["/1", "/2", "/3", "/4"].map(get)));
       await first.until(({ requests }) => requests.some(({ isCancelled }) => isCancelled), "a stall");
       const before = first.requests.length;
       for (const client of asking) client.destroy();
@@ -748,7 +759,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     it("passes a silent instance over until a byte of it is heard", async () => {
       await start({ stallAfterMs: 300 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
-      await Promise.all([get("/1"), get("/2"), get("/3"), get("/4")]);
+      await together(() => Promise.all(["/1", "/2", "/3", "/4"].map(get)));
       await first.until(({ requests }) => requests.some(({ isCancelled }) => isCancelled), "a stall");
       const before = first.requests.length;
       for (const target of ["/5", "/6", "/7", "/8"]) expect(await responseOf(await get(target))).toBe(target);
@@ -761,7 +772,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     it("moves a request that must not be repeated when the silent instance says that it has not begun", async () => {
       await start({ stallAfterMs: 300, notStartedUnsafeMax: 8 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
-      const asking = await Promise.all(["/1", "/2", "/3", "/4"].map((target) => post(target)));
+      const asking = await together(() => Promise.all(["/1", "/2", "/3", "/4"].map((target) => post(target))));
       await first.until(
         ({ requests }) => requests.length > 1 && requests.every(({ isWithdrawn }) => isWithdrawn),
         "WITHDRAW",
@@ -778,7 +789,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     });
 
     it("keeps the one that was last said to have begun, and moves all others", async () => {
-      await start({ stallAfterMs: 300 });
+      await start({ stallAfterMs: 2000 });
       let atWork: ScriptedRequest | undefined;
       const script: LaneScript = {
         onRequest(request) {
@@ -791,7 +802,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const begun = await anywhere("/post");
       const [at, away] = first.requests.includes(begun) ? [first, second] : [second, first];
       const targets = ["/1", "/2", "/3", "/4"];
-      const asking = await Promise.all(targets.map(get));
+      const asking = await together(() => Promise.all(targets.map(get)));
       expect(await Promise.all(asking.map(responseOf))).toEqual(targets);
       const moved = at.requests.filter((request) => request !== begun);
       expect(moved.length).toBeGreaterThan(0);
@@ -822,9 +833,10 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     });
 
     it("asks a quiet instance with work whether it is there, and leaves one alone that says so", async () => {
-      await start({ stallAfterMs: 300 });
+      // It asks long before that.
+      await start({ stallAfterMs: 10_000 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
-      const asking = await Promise.all(["/1", "/2", "/3", "/4"].map(get));
+      const asking = await together(() => Promise.all(["/1", "/2", "/3", "/4"].map(get)));
       await first.until(({ requests }) => requests.length > 1, "requests");
       for (const request of first.requests) request.begun();
       let pings = 0;

@@ -3,6 +3,7 @@
 import net from "node:net";
 import path from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { inTime } from "../../../test/support/wait.js";
 import { BalancerProcess, CLIENT_SETUPS } from "./support/balancer-process.js";
 import { itUnless } from "./support/it-unless.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
@@ -53,28 +54,37 @@ describe.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protocol) => {
     "408 for a head that does not come to its end, however steadily it drips",
     async () => {
       await start({ headTimeoutMs: 300 }, respondEach(HELLO));
-      const client = await RawClient.connect(balancer.port);
-      await client.send("GET / HTTP/1.1\r\nHost: a\r\n");
-      const drip = setInterval(() => void client.socket.write("X: y\r\n"), 50);
-      try {
-        expect(await client.ended()).toMatch(/^HTTP\/1\.1 408 /);
-      } finally {
-        clearInterval(drip);
-        client.destroy();
-      }
+      const drip = async () => {
+        const client = await RawClient.connect(balancer.port);
+        void client.send("GET / HTTP/1.1\r\nHost: a\r\n");
+        const timer = setInterval(() => void client.socket.write("X: y\r\n"), 50);
+        try {
+          return await client.ended();
+        } finally {
+          clearInterval(timer);
+          client.destroy();
+        }
+      };
+      // A connection that says nothing in time gets nothing.
+      expect(await inTime(drip, (received) => received === "")).toMatch(/^HTTP\/1\.1 408 /);
     },
   );
 
   it("closes a connection that says nothing at all, and one that falls silent after an answer", async () => {
     await start({ headTimeoutMs: 300, keepAliveTimeoutMs: 300 }, respondEach(HELLO));
     expect(await exchangeRaw(balancer.port, "")).toEqual({ received: "", ending: "fin" });
-    const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const ask = () => exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const { received, ending } = await inTime(ask, (late) => late.received === "");
     expect(received).toMatch(/hello$/);
     expect(ending).toBe("fin");
   });
 
   it("408 for a body that stops coming, and the upstream is cut off", async () => {
-    await start({ bodyTimeoutMs: 300 }, () => {});
+    await start({ bodyTimeoutMs: 300 }, ({ socket, received }) => {
+      if (/^GET (?:.+\r\n)+\r\n$/.test(received)) socket.write(HELLO);
+    });
+    // A lane that opened later than the 408 would carry nothing.
+    await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     const { received } = await exchangeRaw(
       balancer.port,
       "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc",
@@ -91,7 +101,8 @@ describe.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protocol) => {
 
   it("breaks the connection when an answer's body stops coming", async () => {
     await start({ upstreamResponseTimeoutMs: 300 }, respondEach("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"));
-    const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const ask = () => exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    const { received, ending } = await inTime(ask, (late) => late.received.startsWith("HTTP/1.1 504 "));
     expect(received).toMatch(/abc$/);
     expect(ending).toBe("reset");
   });

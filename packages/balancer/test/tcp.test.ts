@@ -72,7 +72,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
   let clients: RawClient[];
 
   beforeEach(async () => {
-    balancer = await BalancerProcess.lease(runtime, { upstreamConnectTimeoutMs: 600, maxConnectionsPerAddress: 8 });
+    balancer = await BalancerProcess.lease(runtime, { maxConnectionsPerAddress: 8 });
     echoes = await Promise.all(["a", "b"].map((name) => new Echo(name).listen()));
     clients = [];
   });
@@ -82,6 +82,12 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     for (const echo of echoes) echo.close();
     await balancer.giveBack();
   });
+
+  /** Another balancer, which waits for less than a second for an upstream. */
+  const hurry = async () => {
+    await balancer.giveBack();
+    balancer = await BalancerProcess.lease(runtime, { upstreamConnectTimeoutMs: 600, maxConnectionsPerAddress: 8 });
+  };
 
   const follow = (upstreams: object[], more: Partial<SnapshotPool> = {}) =>
     balancer.follow({}, [{ name: "db", mode: "tcp", routes: [], upstreams: upstreams as never, ...more }], {
@@ -174,6 +180,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
   });
 
   it("connects again if a connection is reset before anything has passed, as by a program that is being killed", async () => {
+    await hurry();
     const [a, b] = echoes as [Echo, Echo];
     a.resets = 1;
     await follow(described());
@@ -193,6 +200,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
   });
 
   it("resets a client for which there is no upstream: at once if none is expected, else in time", async () => {
+    await hurry();
     for (const echo of echoes) echo.deaf();
     await follow(described());
     expect(await (await connect()).ended()).toBe("");

@@ -8,7 +8,7 @@ import { RUNTIMES, runtimePath } from "./support/balancer-process.js";
 const PROGRAM = fileURLToPath(new URL("support/waiting-pieces.mjs", import.meta.url));
 
 it.concurrent.each(RUNTIMES)("pieces that wait are joined, and arrive in order, on %s", async (runtime) => {
-  const { stdout } = await promisify(execFile)(runtimePath(runtime), [PROGRAM], { timeout: 30_000 });
+  const { stdout } = await promisify(execFile)(runtimePath(runtime), [PROGRAM], { timeout: 150_000 });
   const { grownMB, ...rest } = JSON.parse(stdout);
   expect(rest).toEqual({ taken: 0, waits: true, isInOrder: true, drains: 0, after: 0 });
   expect(grownMB).toBeLessThan(20);

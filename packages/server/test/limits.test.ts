@@ -1,5 +1,6 @@
 /** The limits, on both runtimes and for both styles of app. */
 import { describe, expect, it, type TestContext } from "vitest";
+import { punctually } from "../../../test/support/wait.js";
 import { ask, eventually, type RuntimeName, startAlone, Wire } from "./harness.js";
 
 const cases: [RuntimeName, string][] = [
@@ -75,22 +76,28 @@ for (const [runtime, app] of cases) {
       const target = await start(context, "--body-timeout-ms", "2000");
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
-      const slow = new Wire(target);
-      slow.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n");
-      // Longer in total than any timer: Bun's have steps of four seconds.
-      for (let n = 0; n < 40; n++) {
-        slow.send("s");
-        await new Promise((resolve) => setTimeout(resolve, 200));
-      }
-      expect(await slow.gets(/s{40}/)).toMatch(/^HTTP\/1\.1 200 /);
+      await punctually(1000, async () => {
+        const slow = new Wire(target);
+        slow.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n");
+        // Longer in total than any timer: Bun's have steps of four seconds.
+        for (let n = 0; n < 40 && slow.ended === "open"; n++) {
+          slow.send("s");
+          await new Promise((resolve) => setTimeout(resolve, 200));
+        }
+        expect(slow.ended).toBe("open");
+        expect(await slow.gets(/s{40}/)).toMatch(/^HTTP\/1\.1 200 /);
+        slow.destroy();
+      });
       await wire.closed();
     });
 
     it("does not cut a client whose body has come whole, or is held back by the app", async (context) => {
-      const target = await start(context, "--body-timeout-ms", "300");
-      const post = (bytes: number) => ask(target, "/slow?ms=1200", { method: "POST", body: "a".repeat(bytes) });
-      for (const response of await Promise.all([post(3), post(5_000_000)]))
-        expect(response).toMatchObject({ status: 200, body: "slow" });
+      const target = await start(context, "--body-timeout-ms", "1000");
+      const post = (bytes: number) => ask(target, "/slow?ms=3000", { method: "POST", body: "a".repeat(bytes) });
+      await punctually(500, async () => {
+        for (const response of await Promise.all([post(3), post(5_000_000)]))
+          expect(response).toMatchObject({ status: 200, body: "slow" });
+      });
     });
 
     it("cuts a client that takes nothing", async (context) => {
@@ -119,7 +126,7 @@ for (const [runtime, app] of cases) {
       const server = await serve(context, "--max-connections", "2");
       const { target } = server;
       const held = [new Wire(target), new Wire(target)];
-      for (const wire of held) wire.send("GET /slow?ms=2000 HTTP/1.1\r\nHost: a\r\n\r\n");
+      for (const wire of held) wire.send("GET /slow?ms=600000 HTTP/1.1\r\nHost: a\r\n\r\n");
       await eventually(
         "both are being handled",
         () => server.program.output.filter((line) => line === "# slow began").length === 2 || undefined,

@@ -1,16 +1,9 @@
 /** Apps that listen by themselves: their view of their server, and servers that are not supported. */
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
+import { freePort } from "../../../test/support/ports.js";
 import { ask, eventually, fixture, Program, type RuntimeName, ScriptedSupervisor, Wire } from "./harness.js";
-
-async function freePort(): Promise<number> {
-  const holder = createServer();
-  await new Promise<void>((resolve) => holder.listen(0, "127.0.0.1", resolve));
-  const { port } = holder.address() as { port: number };
-  await new Promise((resolve) => holder.close(resolve));
-  return port;
-}
 
 const isOpen = (port: number, host = "127.0.0.1") =>
   new Promise<boolean>((resolve) => {

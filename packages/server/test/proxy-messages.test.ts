@@ -278,7 +278,7 @@ describe("waits of the proxy on node", () => {
   });
 
   it("an upstream that falls silent in the middle of an answer: the client is cut", async () => {
-    const both = await withOurs({ responseTimeoutMs: 100 });
+    const both = await withOurs({ responseTimeoutMs: 3000 });
     const client = await answered(both, GET, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart");
     expect(await client.closed()).toMatch(/part$/);
   });
@@ -301,7 +301,7 @@ describe("waits of the proxy on node", () => {
   });
 
   it("a client that does not read holds the upstream back, past every deadline, and then gets all", async () => {
-    const both = await withOurs({ responseTimeoutMs: 1000 });
+    const both = await withOurs({ responseTimeoutMs: 3000 });
     const client = await answered(both, GET, `HTTP/1.1 200 OK\r\nContent-Length: ${MEGABYTES << 20}\r\n\r\n`);
     await client.gets(/\r\n\r\n/);
     client.pause();
@@ -312,7 +312,7 @@ describe("waits of the proxy on node", () => {
       stood.looks = stood.at === wire.waitingBytes ? stood.looks + 1 : 0;
       stood.at = wire.waitingBytes;
       await new Promise((resolve) => setTimeout(resolve, 100));
-      return stood.looks > 20 || undefined;
+      return stood.looks > 60 || undefined;
     });
     expect(stood.at).toBeGreaterThan(30 << 20);
     client.resume();

@@ -159,7 +159,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("serves on without a supervisor for the grace, then drains and exits 0", async () => {
-      await startReady({ orphanGraceMs: 3000 });
+      await startReady({ orphanGraceMs: 6000 });
       await supervisor.vanish();
       expect((await ask(supervisor.target, "/text")).status).toBe(200);
       expect(await instance.exited).toEqual({ code: 0, signal: null });

@@ -139,7 +139,7 @@ test("a connection that is made while it ends on SIGTERM is refused or served, n
 });
 
 test("serves on without a supervisor for the grace, comes back to one, and leaves without", async (context) => {
-  const instance = await PythonInstance.start(context, { orphanGraceMs: 3000 });
+  const instance = await PythonInstance.start(context, { orphanGraceMs: 6000 });
   await instance.supervisor.vanish();
   expect(await instance.says(GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))).toMatch(/hello$/);
   expect(await instance.program.exited).toEqual({ code: 0, signal: null });

@@ -164,7 +164,7 @@ for (const [runtime, program] of [
 
     it("is not orphaned while a supervisor is there", async () => {
       await openServer();
-      startChild(1000);
+      startChild(3000);
       await heard.next();
       say({ type: "welcome" });
       await told.next();
@@ -174,7 +174,7 @@ for (const [runtime, program] of [
       await heard.next();
       say({ type: "welcome" });
       expect(await told.next()).toEqual({ event: "welcome" });
-      command({ wait: 1200 });
+      command({ wait: 3200 });
       expect(await told.next()).toEqual({ event: "waited" });
     });
 

@@ -44,8 +44,14 @@ export const SECURE_SETUPS: readonly (readonly [Runtime, Protocol])[] = [
 export const CLIENT_SETUPS: readonly (readonly [Runtime, Protocol])[] = [...SECURE_SETUPS, ["bun with HTTP/2", "lane"]];
 export const CLIENT_RUNTIMES: readonly Runtime[] = [...RUNTIMES, "node with TLS", "bun with HTTP/2"];
 
+/** Deadlines that a busy machine does not meet by accident; a test of one sets it. */
 export const LIMITS: BalancerLimits = {
   ...BALANCER_LIMITS,
+  headTimeoutMs: 60_000,
+  handshakeTimeoutMs: 60_000,
+  upstreamConnectTimeoutMs: 60_000,
+  // The upstreams are in the test's own process: one that is held up is no stalled instance.
+  stallAfterMs: 60_000,
   maxBodyBytes: 10_000_000,
   maxConnections: 10_000,
   maxQueue: 100,

@@ -162,7 +162,7 @@ it("starts only some of many pipelined requests in one turn", async () => {
   const client = net.connect((server.address() as AddressInfo).port, "127.0.0.1");
   onTestFinished(() => void client.destroy());
   client.resume().write("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000));
-  await expect.poll(() => started, { timeout: 10_000 }).toBe(1000);
+  await expect.poll(() => started).toBe(1000);
   await turn();
   expect(most).toBeLessThan(200);
   expect(turns).toBeGreaterThan(5);
@@ -213,9 +213,9 @@ test("is served one request after the other, all of them in order, and no more t
     received += text.replaceAll("x", "");
   });
   client.resume();
-  await expect.poll(() => begun.at(-1), { timeout: 10_000 }).toBe("/last");
+  await expect.poll(() => begun.at(-1)).toBe("/last");
   client.write("def");
-  await expect.poll(() => received.endsWith("]"), { timeout: 10_000 }).toBe(true);
+  await expect.poll(() => received.endsWith("]")).toBe(true);
   await expect.poll(() => received).toContain("[/lastabcdef]");
   const targets = [...received.matchAll(/\[\/(\w+)\]/g)].map(([, target]) => target);
   expect(targets).toEqual([...Array.from({ length: REQUESTS }, (_, n) => `${n}`), "lastabcdef"]);

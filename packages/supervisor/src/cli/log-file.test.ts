@@ -96,13 +96,10 @@ test("a file that was moved is made anew, at once with reopen", async () => {
   await expect.poll(() => existsSync(file) && read(file)).toMatchObject([{ msg: "after" }]);
   renameSync(file, `${file}.moved2`);
   await expect
-    .poll(
-      () => {
-        log.write([line(3, "found by itself")]);
-        return existsSync(file);
-      },
-      { timeout: 5_000 },
-    )
+    .poll(() => {
+      log.write([line(3, "found by itself")]);
+      return existsSync(file);
+    })
     .toBe(true);
   await log.close();
   expect(read(`${file}.moved`)).toMatchObject([{ msg: "before" }]);

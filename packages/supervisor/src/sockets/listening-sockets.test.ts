@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { freePort } from "../../../../test/support/ports.js";
 import type { ListenAddress } from "../core/model.js";
 import { bindAll, type ListeningSocket } from "./listening-sockets.js";
 
@@ -52,12 +53,10 @@ test.each(["tcp", "unix"] as const)(
   async (kind) => {
     const path = join(folder(), "a.sock");
     const balancer = createServer();
-    balancer.listen(kind === "unix" ? path : { port: 0, host: "127.0.0.1" });
+    const port = await freePort();
+    balancer.listen(kind === "unix" ? path : { port, host: "127.0.0.1" });
     await once(balancer, "listening");
-    const address: ListenAddress =
-      kind === "unix"
-        ? { kind, path }
-        : { kind, host: "127.0.0.1", port: (balancer.address() as { port: number }).port };
+    const address: ListenAddress = kind === "unix" ? { kind, path } : { kind, host: "127.0.0.1", port };
     const [socket] = (await bindAll([address], undefined, { mayBeHeld: true })) as [ListeningSocket];
     const held = /is held by balancers of an earlier supervisor; stop and start the fleet to replace them/;
     expect(() => socket.fd).toThrow(held);

@@ -1,6 +1,7 @@
 /** Which descriptors the processes of a slot inherit, and when a slot gives its sockets up. */
 import net from "node:net";
 import { describe, expect, it } from "vitest";
+import { freePort } from "../../../../test/support/ports.js";
 import { canShareAddresses } from "../core/serving.js";
 import { bindAll } from "./listening-sockets.js";
 import { SlotSockets } from "./slot-sockets.js";
@@ -19,8 +20,8 @@ it.each([
 
 async function freeAddress() {
   const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as net.AddressInfo;
+  const port = await freePort();
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   return { server, address: { kind: "tcp" as const, host: "127.0.0.1", port } };
 }
 

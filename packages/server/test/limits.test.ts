@@ -1,5 +1,5 @@
 /** The limits, on both runtimes and for both styles of app. */
-import { describe, expect, it, type TestContext } from "vitest";
+import { afterAll, describe, expect, it, type TestContext } from "vitest";
 import { punctually } from "../../../test/support/wait.js";
 import { ask, eventually, type RuntimeName, startAlone, Wire } from "./harness.js";
 
@@ -19,10 +19,17 @@ for (const [runtime, app] of cases) {
       return server;
     };
     const start = async (context: TestContext, ...args: string[]) => (await serve(context, ...args)).target;
+    /** For the tests that leave it as it was. */
+    let shared: ReturnType<typeof startAlone> | undefined;
+    const startShared = async () => {
+      shared ??= startAlone(runtime, "tcp", app, ["--max-body-bytes", "1000"]);
+      return (await shared).target;
+    };
+    afterAll(async () => (await shared)?.close());
     const skipOn = (context: TestContext, where: boolean, why: string) => context.skip(where, why);
 
-    it("answers 413 to a body whose length is over the limit, and serves one at the limit", async (context) => {
-      const target = await start(context, "--max-body-bytes", "1000");
+    it("answers 413 to a body whose length is over the limit, and serves one at the limit", async () => {
+      const target = await startShared();
       expect((await ask(target, "/echo", { method: "POST", body: "a".repeat(1000) })).status).toBe(200);
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n");
@@ -36,7 +43,7 @@ for (const [runtime, app] of cases) {
         runtime === "bun" && app === "behaviours.mjs",
         "Bun.serve says 100 Continue before it looks further",
       );
-      const target = await start(context, "--max-body-bytes", "1000");
+      const target = await startShared();
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
       expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 413 /);
@@ -45,7 +52,7 @@ for (const [runtime, app] of cases) {
 
     it("answers 413 to a chunked body that grows over the limit", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no hook to count a body");
-      const target = await start(context, "--max-body-bytes", "1000");
+      const target = await startShared();
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
       for (let n = 0; n < 3; n++) wire.send(`190\r\n${"a".repeat(400)}\r\n`);
@@ -54,8 +61,8 @@ for (const [runtime, app] of cases) {
       expect((await ask(target, "/")).status).toBe(200);
     });
 
-    it("answers 431 to a head that is too long", async (context) => {
-      const target = await start(context);
+    it("answers 431 to a head that is too long", async () => {
+      const target = await startShared();
       const wire = new Wire(target);
       wire.send(`GET / HTTP/1.1\r\nHost: a\r\nX: ${"a".repeat(20_000)}\r\n\r\n`);
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 431 /);

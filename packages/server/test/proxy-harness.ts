@@ -1,6 +1,6 @@
 /** An upstream in raw bytes, behind the plain library or an instance of ours. */
 import { spawn } from "node:child_process";
-import { type AddressInfo, createServer, type Server } from "node:net";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { onTestFinished } from "vitest";
 import type { ProxyOptions } from "../src/kinds/proxy/settings.js";
@@ -10,16 +10,20 @@ import { eventually, fixture, Program, programOf, ScriptedSupervisor, type Targe
 export class RawUpstream {
   readonly connections: Wire[] = [];
 
-  private constructor(private readonly server: Server) {
-    server.on("connection", (socket) => this.connections.push(new Wire(socket)));
+  /** Takes the server's connections until the end of the test. */
+  constructor(private readonly server: Server) {
+    const take = (socket: Socket) => this.connections.push(new Wire(socket));
+    server.on("connection", take);
+    onTestFinished(() => {
+      server.off("connection", take);
+      for (const connection of this.connections) connection.destroy();
+    });
   }
 
   static async listen(): Promise<RawUpstream> {
-    const server = createServer({ allowHalfOpen: true });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const upstream = new RawUpstream(server);
-    onTestFinished(() => upstream.close());
-    return upstream;
+    const server = await listenAnywhere();
+    onTestFinished(() => void server.close());
+    return new RawUpstream(server);
   }
 
   get port(): number {
@@ -39,6 +43,12 @@ export class RawUpstream {
     this.server.close();
     for (const connection of this.connections) connection.destroy();
   }
+}
+
+async function listenAnywhere(): Promise<Server> {
+  const server = createServer({ allowHalfOpen: true });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server;
 }
 
 /** The proxy before an upstream. */
@@ -77,17 +87,42 @@ export async function startBare(upstream: RawUpstream): Promise<Front> {
   return frontOf({ host: "127.0.0.1", port: Number(/\d+$/.exec(line)?.[0]) }, output, exited);
 }
 
-/** Starts an instance like the supervisor, on its unix socket. */
-export async function startInstance(url: string, options: ProxyOptions = {}): Promise<Front> {
+async function spawnInstance(url: string, options: ProxyOptions) {
   const supervisor = new ScriptedSupervisor();
   await supervisor.listen();
   const program = supervisor.spawn("node", "behaviours.mjs", { proxy: { target: url, options } });
-  onTestFinished(async () => {
+  const end = async () => {
     await program.end();
     await supervisor.close();
-  });
-  await Promise.race([supervisor.hears("ready"), program.exited]);
-  return frontOf(supervisor.target, program.output, program.exited);
+  };
+  const ready = Promise.race([supervisor.hears("ready"), program.exited]);
+  return { front: frontOf(supervisor.target, program.output, program.exited), ready, end };
+}
+
+/** Starts an instance like the supervisor, on its unix socket. */
+export async function startInstance(url: string, options: ProxyOptions = {}): Promise<Front> {
+  const { front, ready, end } = await spawnInstance(url, options);
+  onTestFinished(end);
+  await ready;
+  return front;
+}
+
+/** An instance without options, and what listens behind it, for all tests of a file: a start costs more than most of them. */
+async function startShared() {
+  const server = await listenAnywhere();
+  const { front, ready, end } = await spawnInstance(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, {});
+  await ready;
+  return { server, front, end };
+}
+
+let shared: ReturnType<typeof startShared> | undefined;
+
+/** Ends it, in `afterAll` of the file. */
+export async function endShared(): Promise<void> {
+  const ending = await shared;
+  shared = undefined;
+  await ending?.end();
+  ending?.server.close();
 }
 
 /** Runs `serve --proxy`. */
@@ -108,7 +143,13 @@ export async function withBare(): Promise<Both> {
   return { upstream, front: await startBare(upstream) };
 }
 
-export async function withOurs(options: ProxyOptions = {}): Promise<Both> {
+/** With an instance that has these options, or the one that all tests without options share. */
+export async function withOurs(options?: ProxyOptions): Promise<Both> {
+  if (options === undefined) {
+    shared ??= startShared();
+    const { server, front } = await shared;
+    return { upstream: new RawUpstream(server), front };
+  }
   const upstream = await RawUpstream.listen();
   return { upstream, front: await startInstance(upstream.url, options) };
 }

@@ -1,8 +1,9 @@
 /** How an instance handles every form of a message, and its timeouts, in raw bytes. */
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { eventually } from "./harness.js";
 import {
   answered,
+  endShared,
   exchange,
   GET,
   OK,
@@ -12,6 +13,8 @@ import {
   upstreamGets,
   withOurs,
 } from "./proxy-harness.js";
+
+afterAll(endShared);
 
 const MEGABYTES = 40;
 const MEGABYTE = "x".repeat(1 << 20);
@@ -96,7 +99,7 @@ describe("an answer through the proxy on node", () => {
     ["with a line feed alone in a field", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok"],
     ["that is none", "SSH-2.0-OpenSSH_9.2\r\n\r\n"],
   ])("%s is answered 502, with a line that says why", async (_, response) => {
-    const both = await withOurs();
+    const both = await withOurs({});
     const client = await answered(both, GET, response);
     expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
     await eventually("the line", () => both.front.output.find((it) => /^proxy http.*: .+ \(GET \/\)$/.test(it)));
@@ -341,7 +344,7 @@ describe("waits of the proxy on node", () => {
 
 describe("the output of a proxy on node", () => {
   it("has no deprecation warnings, and one line a second of the same fault", async () => {
-    const both = await withOurs();
+    const both = await withOurs({});
     const client = await answered(both, GET, OK);
     await client.gets(/ok$/);
     both.upstream.close();

@@ -1,9 +1,10 @@
 /** Upgrades through http-proxy alone and through an instance of ours, in raw bytes on both sides. */
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { eventually } from "./harness.js";
 import {
   answered,
   type Both,
+  endShared,
   exchange,
   RawUpstream,
   startAlone,
@@ -12,6 +13,8 @@ import {
   within,
   withOurs,
 } from "./proxy-harness.js";
+
+afterAll(endShared);
 
 const asking = (protocol = "websocket", more = "") =>
   `GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: ${protocol}\r\nSec-WebSocket-Key: eA==\r\n${more}\r\n`;

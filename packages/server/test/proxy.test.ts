@@ -1,8 +1,9 @@
 /** The faults of http-proxy alone, in raw bytes on both sides; an instance of ours has none of them. */
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import {
   answered,
   type Both,
+  endShared,
   exchange,
   GET,
   OK,
@@ -13,6 +14,8 @@ import {
   within,
   withOurs,
 } from "./proxy-harness.js";
+
+afterAll(endShared);
 
 describe.each(["DELETE", "OPTIONS"])("a chunked %s on node", (method) => {
   const body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".padEnd(38, "\n");

@@ -1,5 +1,5 @@
 /** The facts in a fetch app's `info`: over the lane, over HTTP/1.1 and alone, on both runtimes. */
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import {
   ask,
   type RuntimeName,
@@ -30,17 +30,17 @@ const way = {
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe.each(["lane", "http1", "alone"] as const)(`info on ${runtime}, %s`, (link) => {
-    let server: Standalone | undefined;
-    afterEach(() => server?.close());
-    const start = async () => {
-      server = await way[link](runtime);
-      return server;
-    };
+    /** For all tests; one that looks for what is not there has its own. */
+    let shared: Standalone;
+    beforeAll(async () => {
+      shared = await way[link](runtime);
+    });
+    afterAll(() => shared?.close());
     const open = (target: Target, path: string) =>
       new Wire(target).send(`GET ${path} HTTP/1.1\r\nHost: shop.example:81\r\n\r\n`);
 
     it("has a signal, one for each request, that fires when the client goes while the handler works", async () => {
-      const { target, program } = await start();
+      const { target, program } = shared;
       expect(JSON.parse((await ask(target, "/same")).body)).toEqual({ same: true, isSignal: true });
       const wire = open(target, "/waits");
       await program.line(/^# waits began/);
@@ -49,7 +49,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("has a signal that fires when the client goes while the answer leaves", async () => {
-      const { target, program } = await start();
+      const { target, program } = shared;
       const wire = open(target, "/streams");
       await wire.gets(/tick/);
       wire.destroy();
@@ -57,7 +57,9 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("has a signal that does not fire for an answer that has left", async () => {
-      const { target, program } = await start();
+      const server = await way[link](runtime);
+      onTestFinished(() => server.close());
+      const { target, program } = server;
       const wire = open(target, "/answers");
       await wire.gets(/answered/);
       wire.destroy();
@@ -70,7 +72,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("tells the client's address, protocol, host and id", async () => {
-      const { target } = await start();
+      const { target } = shared;
       const forwarded = { "x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http" };
       const headers = { host: "shop.example:81", "x-request-id": "r 1", ...(link === "http1" ? forwarded : {}) };
       expect(JSON.parse((await ask(target, "/info", { headers })).body)).toEqual({
@@ -86,7 +88,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("believes nobody but a balancer", async () => {
-      const { target } = await start();
+      const { target } = shared;
       const headers = {
         host: "inner:81",
         "x-forwarded-for": "9.9.9.9",
@@ -102,7 +104,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("has an id of its own for a request that brought none", async () => {
-      const { target } = await start();
+      const { target } = shared;
       const ids = new Set<string>();
       for (let n = 0; n < 5; n++) {
         const { requestId, again } = JSON.parse((await ask(target, "/info")).body);

@@ -64,8 +64,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         expect((await get(path, { "if-none-match": headers.etag })).status).toBe(304);
       }
       expect((await get("/static/big.bin")).body).toBe(whole);
-      const range = await get("/static/big.bin", { range: "bytes=10-2000009" });
-      expect([range.status, range.body === whole.slice(10, 2_000_010)]).toEqual([206, true]);
+      const range = await get("/static/big.bin", { range: "bytes=10-600009" });
+      expect([range.status, range.body === whole.slice(10, 600_010)]).toEqual([206, true]);
       expect((await get("/static/docs")).headers.location).toBe("./docs/");
       expect((await get("/static")).headers.location).toBe("./static/");
       expect((await get("/static/")).body).toBe("<h1>root</h1>\n");

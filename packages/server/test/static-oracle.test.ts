@@ -85,7 +85,7 @@ const random: fc.Arbitrary<Ask> = fc.record({
   headers: fc
     .record(
       {
-        range: fc.tuple(fc.nat(4_000_000), fc.nat(4_000_000), fc.nat(2)).map(([a, b, form]) => {
+        range: fc.tuple(fc.nat(BIG_BYTES + 9), fc.nat(BIG_BYTES + 9), fc.nat(2)).map(([a, b, form]) => {
           return `bytes=${[`${Math.min(a, b)}-${Math.max(a, b)}`, `${a}-`, `-${b}`][form]}`;
         }),
         "if-range": fc.constantFrom(ETAG, MODIFIED, '"x"'),
@@ -215,7 +215,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("answers anything as send does", async () => {
-      await fc.assert(fc.asyncProperty(random, compare), { numRuns: 150 });
+      await fc.assert(fc.asyncProperty(random, compare), { numRuns: 60 });
     });
   });
 }

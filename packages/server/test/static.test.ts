@@ -157,13 +157,13 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("sends large parts as they are", async () => {
-      const headers = { range: `bytes=5-1000004,2000000-` };
+      const headers = { range: `bytes=5-400004,600000-` };
       const { body, headers: fields } = await ask(served.target, "/big.bin", { headers });
       const [, boundary] = /boundary=(\w+)$/.exec(fields["content-type"] ?? "") ?? [];
       const whole = "0123456789abcdef".repeat(BIG_BYTES / 16);
       // Extracted and compared: searching for a repetitive text takes half a minute.
       const sent = body.split(`--${boundary}`).map((part) => part.slice(part.indexOf("\r\n\r\n") + 4));
-      expect([sent[1] === `${whole.slice(5, 1_000_005)}\r\n`, sent[2] === `${whole.slice(2_000_000)}\r\n`]).toEqual([
+      expect([sent[1] === `${whole.slice(5, 400_005)}\r\n`, sent[2] === `${whole.slice(600_000)}\r\n`]).toEqual([
         true,
         true,
       ]);

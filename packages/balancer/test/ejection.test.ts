@@ -7,7 +7,8 @@ import { BalancerProcess, pool } from "./support/balancer-process.js";
 import { HELLO, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 const RULE: EjectionRule = {
-  failures: 5,
+  // Fewer than there are clients: all of them wait at one that hangs.
+  failures: 3,
   failurePercent: 50,
   minRequests: 5,
   windowMs: 300,
@@ -19,7 +20,7 @@ const NAMES = ["web.1#1", "web.2#1", "web.3#1", "web.4#1"];
 const CLIENTS = 4;
 const PAUSE_MS = 10;
 /** Those that serve respond well within it, also if this process, which has all of them, is held up. */
-const RESPONSE_TIMEOUT_MS = 2500;
+const RESPONSE_TIMEOUT_MS = 2000;
 
 /** How an upstream treats a request. */
 type Way = "serves" | "fails" | "resets" | "hangs";

@@ -748,7 +748,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const before = first.requests.length;
       for (const client of asking) client.destroy();
       await first.until(({ requests }) => requests.every(({ isCancelled }) => isCancelled), "the cancel");
-      // Longer than another check needs, without requests: after two reports an idle balancer sends the next a second later.
+      // Longer than another check needs, without requests: after two reports an idle balancer sends the next half a second later.
       for (let n = 0; n < 3; n++) await balancer.reports(({ inFlight }) => inFlight === 0);
       for (const target of ["/5", "/6", "/7", "/8"]) expect(await responseOf(await get(target))).toBe(target);
       expect(first.requests).toHaveLength(before);
@@ -820,9 +820,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [first, second] = await serve(script, script);
       const asking = await Promise.all(["/1", "/2", "/3", "/4"].map(get));
       await Promise.all(["/1", "/2", "/3", "/4"].map(anywhere));
-      // Reports come once a second: both were silent for much longer than the stall timeout.
-      await balancer.reports(({ inFlight }) => inFlight === 4);
-      await balancer.reports(({ inFlight }) => inFlight === 4);
+      // Each 50 ms: both were silent for much longer than the stall timeout.
+      for (let n = 0; n < 15; n++) await balancer.reports(({ inFlight }) => inFlight === 4);
       const requests = [...first.requests, ...second.requests];
       expect(requests).toHaveLength(4);
       expect(requests.some(({ isCancelled, isWithdrawn }) => isCancelled || isWithdrawn)).toBe(false);

@@ -121,8 +121,8 @@ describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtim
     await client.until(({ received }) => received.includes("\r\n\r\n"), "the 101");
     client.socket.pause();
     void client.send("x".repeat(MUCH_TUNNEL_BYTES));
-    // With reports each 100 ms: four equal ones mean that nothing moves.
-    for (let before = 0, same = 0; same < 4; ) {
+    // With reports each 50 ms: eight equal ones mean that nothing moves.
+    for (let before = 0, same = 0; same < 8; ) {
       await balancer.reports(({ inFlight }) => inFlight === 1);
       const now = client.socket.bytesWritten - client.socket.writableLength;
       same = now > 0 && now === before ? same + 1 : 0;

@@ -195,7 +195,7 @@ export class BalancerProcess {
         PACELINE_CHANNEL: linkPath,
         PACELINE_TOKEN: "secret",
         PACELINE_ATTEMPT: "1",
-        PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, reportEveryMs: 100 }),
+        PACELINE_SPEC: JSON.stringify({ orphanGraceMs: 60_000, drainTimeoutMs: 5000, reportEveryMs: 50 }),
         PACELINE_POOL: "balancer",
         PACELINE_INSTANCE: "balancer.1",
         PACELINE_INDEX: "1",

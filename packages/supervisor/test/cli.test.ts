@@ -139,8 +139,8 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     const told = await paceline(bad, "check");
     expect(told.code).toBe(2);
     expect(told.stderr.split("\n")).toEqual([
-      'paceline: paceline.toml: instnaces: unknown key; did you mean "instances"?',
-      `paceline: paceline.toml: app: there is no such file: ${join(bad, "no.mjs")}`,
+      'paceline: paceline.toml:2: instnaces: unknown key; did you mean "instances"?',
+      `paceline: paceline.toml:1: app: there is no such file: ${join(bad, "no.mjs")}`,
       "",
     ]);
     const json = await paceline(bad, "check", "--json");

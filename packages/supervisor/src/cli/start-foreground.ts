@@ -43,14 +43,13 @@ export async function startForeground(target: string, options: StartOptions): Pr
   try {
     status = await run(target, options, starter);
   } catch (error) {
-    const failure = failureOf(error);
-    status = exitStatusOfCode(failure.code);
-    // The starting command prints the error.
     if (starter === undefined) throw error;
+    // The starting command prints the error.
+    const failure = failureOf(error);
     starter.notify(JSON.stringify(failure));
-  } finally {
-    exitSoon(status);
+    status = exitStatusOfCode(failure.code);
   }
+  exitSoon(status);
   await starter?.end(status);
   return status;
 }

@@ -41,6 +41,16 @@ it("lets a new large body wait behind those that wait, and never one with events
   expect(had).toEqual(["large", "other"]);
 });
 
+it("counts also what cannot wait, in the turn in which it was compressed", async () => {
+  const { share, had, reader } = bench();
+  share.count(0);
+  share.count(131_072);
+  expect([reader("events", 100), reader("large", 8192)].map((each) => share.take(each))).toEqual([true, false]);
+  await turn();
+  expect(had).toEqual(["large"]);
+  expect(share.take(reader("later", 8192))).toBe(true);
+});
+
 it("forgets a body that has ended", async () => {
   const { share, had, reader } = bench();
   const ended = reader("ended", 524_288);

@@ -25,11 +25,17 @@ export class CodingShare {
   take(reader: CodedReader): boolean {
     const { batchBytes } = reader;
     if (batchBytes === 0) return true;
-    this.left -= batchBytes;
-    this.arm();
+    this.count(batchBytes);
     if (batchBytes < FREE_BYTES || (this.left > 0 && this.waiting.size === 0)) return true;
     this.waiting.add(reader);
     return false;
+  }
+
+  /** Counts what was compressed of a body that has nothing left to wait with. */
+  count(bytes: number): void {
+    if (bytes === 0) return;
+    this.left -= bytes;
+    this.arm();
   }
 
   leave(reader: CodedReader): void {

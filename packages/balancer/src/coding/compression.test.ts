@@ -134,6 +134,15 @@ describe("a pool's compression", () => {
     expect(body?.bytes).toBe(Buffer.concat(out).length);
   });
 
+  it("ends a body of known length with its last piece", () => {
+    const { body } = apply(new Compression(RULE, () => {}));
+    const text = Buffer.alloc(9999, "a");
+    const out = [body?.write(text, 0, 5000), body?.flush(), body?.write(text, 5000, 9999)].map((each) => each ?? text);
+    expect(zlib.gunzipSync(Buffer.concat(out)).equals(text)).toBe(true);
+    expect([body?.flush(), body?.end()]).toEqual([new Uint8Array(0), new Uint8Array(0)]);
+    expect([body?.bytes, body?.takeBatch(), body?.takeBatch()]).toEqual([Buffer.concat(out).length, 9999, 0]);
+  });
+
   it("has the types and codings that it was given, and tells which of them the runtime does not have", () => {
     const told: string[] = [];
     const types = ["Application/X-Own", "text/*", "*+json"];

@@ -33,17 +33,18 @@ const BROTLI = { quality: 1, windowBits: 16 };
 const ZSTD_LEVEL = 1;
 const ZSTD_WINDOW_BITS = 15;
 
-/** How many compressors of gzip are kept for further bodies, so that a small one costs half. zlib resets no others. */
+/** How many compressors of a coding are kept for further bodies, so that a small one costs half. One of br cannot begin again. */
 const MAX_SPARE = 4;
-const spare: ZlibCompressor[] = [];
+const spareGzip: ZlibCompressor[] = [];
+const spareZstd: ZlibCompressor[] = [];
 
 function gzip(): Compressor {
-  const former = spare.pop();
+  const former = spareGzip.pop();
   if (former !== undefined) return former;
   const { createGzip, constants } = zlib();
   const { Z_NO_FLUSH: more, Z_SYNC_FLUSH: flush, Z_FINISH: end } = constants;
   const stream = createGzip({ ...GZIP, chunkSize: OUTPUT_BYTES });
-  return new ZlibCompressor(stream as never, { more, flush, end }, spare);
+  return new ZlibCompressor(stream as never, { more, flush, end }, spareGzip);
 }
 
 function br(): Compressor {
@@ -57,8 +58,10 @@ function br(): Compressor {
 }
 
 function zstd(): Compressor {
+  const former = spareZstd.pop();
+  if (former !== undefined) return former;
   const params = { [ZSTD.compressionLevel]: ZSTD_LEVEL, [ZSTD.windowLog]: ZSTD_WINDOW_BITS };
-  return new ZlibCompressor(zlib().createZstdCompress?.({ params, chunkSize: OUTPUT_BYTES }) as never, ZSTD);
+  return new ZlibCompressor(zlib().createZstdCompress?.({ params, chunkSize: OUTPUT_BYTES }) as never, ZSTD, spareZstd);
 }
 
 export const COMPRESSORS: Readonly<Record<Coding, () => Compressor>> = { zstd, br, gzip };
@@ -105,7 +108,8 @@ class ZlibCompressor implements Compressor {
     const { kept, stream } = this;
     if (this.hasEnded && kept !== undefined && kept.length < MAX_SPARE) {
       this.hasEnded = false;
-      stream.reset();
+      // One of zstd begins anew after each end; a reset would take its level and window.
+      if (kept === spareGzip) stream.reset();
       kept.push(this);
       return;
     }
@@ -127,14 +131,17 @@ const TRIED = Buffer.from("paceline ".repeat(20));
 
 function works(coding: Coding): boolean {
   try {
-    const compressor = COMPRESSORS[coding]();
-    const pieces = (["more", "flush", "end"] as const).map((operation) => compressor.write(TRIED, operation));
-    compressor.close();
     const { gunzipSync, brotliDecompressSync, zstdDecompressSync } = zlib() as typeof Zlib & {
       zstdDecompressSync(bytes: Uint8Array): Buffer;
     };
     const decode = { zstd: zstdDecompressSync, br: brotliDecompressSync, gzip: gunzipSync }[coding];
-    return decode(Buffer.concat(pieces)).equals(Buffer.concat([TRIED, TRIED, TRIED]));
+    // The second time with the compressor of the first, if that is kept.
+    return [1, 2].every(() => {
+      const compressor = COMPRESSORS[coding]();
+      const pieces = (["more", "flush", "end"] as const).map((operation) => compressor.write(TRIED, operation));
+      compressor.close();
+      return decode(Buffer.concat(pieces)).equals(Buffer.concat([TRIED, TRIED, TRIED]));
+    });
   } catch {
     // This runtime does not have it.
     return false;

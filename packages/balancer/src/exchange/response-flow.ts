@@ -53,9 +53,12 @@ export class ResponseFlow implements BacklogOwner, CodedReader {
 
   /** Sends the end of a compressed body. Returns false if it could not be compressed. */
   endCoding(): boolean {
-    if (this.coded === undefined) return true;
+    const { coded } = this;
+    if (coded === undefined) return true;
     this.client.response.endCoding();
-    return !this.coded.hasFailed;
+    // Nothing of it is left that could wait.
+    codingShare.count(coded.takeBatch());
+    return !coded.hasFailed;
   }
 
   /** Frees the compressor, and counts what it has sent. */
@@ -82,17 +85,23 @@ export class ResponseFlow implements BacklogOwner, CodedReader {
   }
 
   private shareCoding(coded: CodedBody, stream: UpstreamStream | undefined): void {
-    this.batchBytes = coded.batchBytes;
-    coded.batchBytes = 0;
+    this.batchBytes = coded.takeBatch();
     if (codingShare.take(this) || stream === undefined || this.inLine !== undefined) return;
     this.inLine = stream;
     stream.pause(true);
+  }
+
+  onBacklogBatch(): boolean {
+    if (this.coded === undefined) return true;
+    this.batchBytes = this.coded.takeBatch();
+    return codingShare.take(this);
   }
 
   onCodingTurn(): void {
     const stream = this.inLine;
     this.inLine = undefined;
     if (this.backlog === undefined ? !this.isClientBlocked : !this.backlog.isPaused) stream?.resume();
+    if (!this.isClientBlocked) this.backlog?.pump();
   }
 
   private leaveLine(): void {
@@ -134,7 +143,8 @@ export class ResponseFlow implements BacklogOwner, CodedReader {
 
   /** The upstream has finished; the client gets the rest from the spool. */
   leaveUpstream(): void {
-    this.leaveLine();
+    // The spool may go on waiting for time to compress.
+    this.inLine = undefined;
     this.backlog?.end();
   }
 
@@ -158,6 +168,8 @@ const UNSPOOLED_BYTES = 32_768;
 interface BacklogOwner {
   /** The client does not read what it was sent. */
   onClientBehind(): void;
+  /** Some of it was sent. Returns false if the rest has to wait for `pump`. */
+  onBacklogBatch(): boolean;
   /** The client has received everything so far; further bytes go to it directly. */
   onBacklogSent(): void;
   onBacklogLost(): void;
@@ -212,7 +224,9 @@ class Backlog implements SpooledBodyOwner {
 
   onSpooledBytes(bytes: Uint8Array, start: number, end: number): boolean {
     const isFlowing = this.client.response.body(bytes, start, end);
-    if (this.client.response.flush() && isFlowing && !this.client.response.isBehind) return true;
+    const isFlushed = this.client.response.flush();
+    const mayGoOn = this.owner.onBacklogBatch();
+    if (isFlushed && isFlowing && !this.client.response.isBehind) return mayGoOn;
     this.owner.onClientBehind();
     return false;
   }

@@ -51,6 +51,39 @@ it("puts small pieces of a chunked body into one chunk, and keeps every byte of 
   expect(pieces).toBeLessThan(4);
 });
 
+it("lets the kernel gather lines and large pieces until the flush, and small ones need no such call", () => {
+  const calls: string[] = [];
+  class Corkable extends FakeConnection {
+    cork(): void {
+      calls.push("cork");
+    }
+    uncork(): void {
+      calls.push("uncork");
+    }
+    override write(bytes: Uint8Array): boolean {
+      calls.push(bytes.length < 100 ? "line" : "piece");
+      return super.write(bytes);
+    }
+  }
+  const connection = new Corkable();
+  const writer = new HeadWriter(16_384, { now: 0 });
+  const large = Buffer.alloc(20_000);
+  const flushed = () => {
+    writer.flush(connection);
+    return calls.splice(0).join(" ");
+  };
+  writer.chunk(connection, Buffer.from("a"), 0, 1);
+  expect(flushed()).toBe("line");
+  writer.chunk(connection, large, 0, large.length);
+  writer.chunk(connection, large, 0, large.length);
+  expect(flushed()).toBe("cork line piece line piece line uncork");
+  writer.body(connection, large, 0, large.length);
+  expect(flushed()).toBe("piece");
+  writer.chunk(connection, large, 0, large.length);
+  writer.chunk(new FakeConnection(), large, 0, large.length);
+  expect(calls.splice(0).join(" ")).toBe("cork line piece line uncork");
+});
+
 it("writes each field that passes as one line of `name: value`, however it came", () => {
   const name = fc.constantFrom("a", "x-b", "Connection", "Set-Cookie", "upgrade", "keep-alive");
   const space = fc.constantFrom("", " ", "  ", "\t", " \t ");

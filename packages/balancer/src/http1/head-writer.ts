@@ -55,6 +55,8 @@ export class HeadWriter {
   private connection: Connection | undefined;
   /** Whether the unsent bytes begin with the head of a response. */
   private holdsHead = false;
+  /** Whether the kernel gathers what is written to the connection until `flush`. */
+  private isCorked = false;
   /** The positions of the last chunk's size, data and final CRLF, while nothing was built after it. */
   private chunkAt = 0;
   private chunkDataAt = 0;
@@ -74,7 +76,17 @@ export class HeadWriter {
 
   /** Sends the built bytes. False: wait for the connection's drain. */
   flush(connection: Connection): boolean {
-    if (this.length === 0 || this.connection !== connection) return true;
+    if (this.connection !== connection) return true;
+    const isFlowing = this.send(connection);
+    if (this.isCorked) {
+      this.isCorked = false;
+      connection.uncork?.();
+    }
+    return isFlowing;
+  }
+
+  private send(connection: Connection): boolean {
+    if (this.length === 0) return true;
     const { length } = this;
     this.length = 0;
     this.holdsHead = false;
@@ -101,7 +113,12 @@ export class HeadWriter {
   body(connection: Connection, bytes: Uint8Array, start: number, end: number): boolean {
     this.turnTo(connection);
     if (this.join(bytes, start, end)) return true;
-    this.flush(connection);
+    // Each line before or after a chunk would be a packet, and cost as much as one with a chunk.
+    if (this.length > 0 && !this.isCorked) {
+      this.isCorked = true;
+      connection.cork?.();
+    }
+    this.send(connection);
     return connection.write(bytes.subarray(start, end));
   }
 
@@ -156,7 +173,7 @@ export class HeadWriter {
   }
 
   private makeRoom(connection: Connection): void {
-    if (this.length > this.buffer.length - 2 * CHUNK_LINE_BYTES) this.flush(connection);
+    if (this.length > this.buffer.length - 2 * CHUNK_LINE_BYTES) this.send(connection);
   }
 
   /**

@@ -14,6 +14,12 @@ const UNSENT_BYTES = 131_072;
  */
 const UPSTREAM_RECEIVE_BYTES = 131_072;
 
+/**
+ * The send buffer of a lane. Bun reads half a megabyte of a client at once; by default the kernel takes half of that, and the rest has to be
+ * copied and sent later. The kernel limits it to net.core.wmem_max, and doubles it.
+ */
+const LANE_SEND_BYTES = 262_144;
+
 const isDarwin = process.platform === "darwin";
 const libc = isDarwin ? "libSystem.dylib" : "libc.so.6";
 const SET_OPTION = { args: ["int", "int", "int", "ptr", "int"], returns: "int" } as const;
@@ -21,15 +27,30 @@ const IPPROTO_TCP = 6;
 const TCP_NOTSENT_LOWAT = isDarwin ? 0x201 : 25;
 const SOL_SOCKET = isDarwin ? 0xffff : 1;
 const SO_RCVBUF = isDarwin ? 0x1002 : 8;
+const SO_SNDBUF = isDarwin ? 0x1001 : 7;
+/** Of Linux; macOS has something similar, with other rules. */
+const TCP_CORK = 3;
 const receiveBytes = new Int32Array([UPSTREAM_RECEIVE_BYTES]);
+const sendBytes = new Int32Array([LANE_SEND_BYTES]);
+const onOrOff = [new Int32Array([0]), new Int32Array([1])] as const;
 
 type SetOption = (fd: number, level: number, option: number, value: number, size: number) => number;
 let setOption: SetOption | undefined;
 
-/** Limits the reads from an upstream. */
-export function limitReads(fd: number): void {
+/** Limits the reads from an upstream. @param sendsMuch whether the kernel should take much for it */
+export function tuneUpstream(fd: number, sendsMuch: boolean): void {
+  set(fd, SOL_SOCKET, SO_RCVBUF, receiveBytes);
+  if (sendsMuch) set(fd, SOL_SOCKET, SO_SNDBUF, sendBytes);
+}
+
+/** Returns false if that is not possible. */
+export function setCork(fd: number, isOn: boolean): boolean {
+  return !isDarwin && set(fd, IPPROTO_TCP, TCP_CORK, onOrOff[isOn ? 1 : 0]) === 0;
+}
+
+function set(fd: number, level: number, option: number, value: Int32Array): number {
   setOption ??= loadSetOption();
-  setOption(fd, SOL_SOCKET, SO_RCVBUF, ptr(receiveBytes) as number, receiveBytes.byteLength);
+  return setOption(fd, level, option, ptr(value) as number, value.byteLength);
 }
 
 function loadSetOption(): SetOption {

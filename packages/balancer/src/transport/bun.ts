@@ -2,7 +2,7 @@
 import { free, leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
-import { limitReads, outgoingBytes, seesOutgoing, tuneListener } from "./bun-calls.js";
+import { outgoingBytes, seesOutgoing, setCork, tuneListener, tuneUpstream } from "./bun-calls.js";
 import {
   ASK_EVERY_MS,
   CLOSE_GRACE_SECONDS,
@@ -31,6 +31,7 @@ export class BunConnection implements Connection {
   private isPaused = false;
   /** Whether a write has failed, because the peer is gone. */
   private hasFailed = false;
+  private isCorkable = true;
 
   constructor(
     private socket: BunSocket,
@@ -117,6 +118,15 @@ export class BunConnection implements Connection {
     this.waiting = new WaitingBytes();
     this.waiting.add(bytes.subarray(Math.max(taken, 0), length));
     return false;
+  }
+
+  cork(): void {
+    // Only TCP can; Bun removes the cork itself when it has waited for room.
+    if (this.isCorkable && this.closing === "open") this.isCorkable = setCork(this.descriptor, true);
+  }
+
+  uncork(): void {
+    if (this.isCorkable && this.closing !== "closed") setCork(this.descriptor, false);
   }
 
   /**
@@ -293,7 +303,7 @@ const upstreamHandlers = {
     openSockets.count++;
     const connector = socket.data as Connector;
     const connection = new BunConnection(socket, false);
-    limitReads((socket as unknown as { fd: number }).fd);
+    tuneUpstream((socket as unknown as { fd: number }).fd, connector.sendsMuch === true);
     socket.data = connection;
     connection.owner = connector.onConnected(connection);
   },

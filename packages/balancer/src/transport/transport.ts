@@ -66,6 +66,9 @@ export interface Connection {
   write(bytes: Uint8Array): boolean;
   /** Like `write`, for the first `length` bytes of a reused buffer: copies what the kernel does not take at once. */
   writeTransient(bytes: Uint8Array, length: number): boolean;
+  /** Lets the kernel gather what is written until `uncork`, which must follow within the turn. */
+  cork?(): void;
+  uncork?(): void;
   /** Over TLS bytes may also wait after a `write` that returned true: once they were written, `onDrain` follows for them, too. */
   asksDrain?(): void;
   pause(): void;
@@ -83,6 +86,8 @@ export interface Connection {
 
 /** Receives the result of an attempt to connect: exactly one of the two. */
 export interface Connector {
+  /** Whether the kernel should take a whole read of a client's body at once. */
+  readonly sendsMuch?: boolean;
   /** Returns the owner of the new connection. */
   onConnected(connection: Connection): ConnectionOwner;
   onConnectFailed(error: Error): void;

@@ -24,6 +24,7 @@ const HELLO = { window: RESPONSE_WINDOW_BYTES, maxStreams: 0, number: 0 };
 
 export abstract class LaneConnection implements FrameSink, ConnectionOwner, Connector {
   readonly output = new LaneOutput();
+  readonly sendsMuch = true;
   /** Whether the instance wants no new requests. */
   isGoingAway = false;
   protected state:

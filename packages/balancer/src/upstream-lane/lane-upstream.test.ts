@@ -305,6 +305,24 @@ describe("the balancer's lane", () => {
     expect(rest.at(-1)?.[0]).toBe(FrameType.END);
   });
 
+  it("sends a large piece in one DATA only to an instance whose HELLO allows it", async () => {
+    for (const [name, sizes] of [
+      ["HELLO of an instance with its process", [65_536, 65_536, 65_536, 3392]],
+      ["HELLO of an instance that accepts large DATA", [200_000]],
+    ] as const) {
+      const { bench, connection } = open(new LaneBench(), Buffer.from(vector(name).hex, "hex"));
+      const asked = bench.ask(PUT);
+      await turnEnd();
+      connection.take();
+      asked.stream.sendBody(Buffer.alloc(200_000), 0, 200_000);
+      await turnEnd();
+      const bytes = connection.take();
+      const frames: number[] = [];
+      for (let at = 0; at < bytes.length; at += 8 + bytes.readUIntLE(at, 3)) frames.push(bytes.readUIntLE(at, 3));
+      expect(frames).toEqual(sizes);
+    }
+  });
+
   it("counts a request as pending until its handler has returned, or the reply to its CANCEL has arrived", () => {
     const { bench, give } = open(new LaneBench(8));
     const [get, post, quick, left] = [GET, POST, GET, GET].map((text) => bench.ask(text)) as [

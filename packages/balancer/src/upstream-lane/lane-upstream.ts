@@ -1,6 +1,6 @@
 /** The lane to one of our instances: many requests at once on one connection, and one write per turn. */
 import type { LaneHello } from "@paceline/wire/lane/hello";
-import { FrameType, readUint32 } from "@paceline/wire/lane/protocol";
+import { FrameType, MAX_DATA_BYTES, readUint32 } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -26,6 +26,8 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   readonly isBatched = true;
   /** The instance's initial window for a request's body, from its HELLO. */
   requestWindow = 0;
+  /** The largest piece of a body for the instance. */
+  maxDataBytes = MAX_DATA_BYTES;
   /** Bytes of bodies sent and not granted again, over all streams. */
   unread = 0;
   protected readonly streams = new StreamTable(this);
@@ -190,6 +192,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
 
   protected onOpen(hello: LaneHello): void {
     this.requestWindow = hello.window;
+    this.maxDataBytes = hello.maxDataBytes;
     this.maxStreams = Math.min(this.maxRequests, hello.maxStreams);
     this.number = hello.number;
     let open = 0;

@@ -1,5 +1,5 @@
 /** The balancer's side of one request on a lane; belongs to a slot and is reused with it. */
-import { FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
+import { FrameType } from "@paceline/wire/lane/protocol";
 import { ResponseStart } from "@paceline/wire/lane/response-head";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -19,6 +19,8 @@ export interface StreamLane {
   readonly output: LaneOutput;
   /** The instance's initial window for a request's body, in bytes. */
   readonly requestWindow: number;
+  /** The largest payload of DATA that the instance accepts. */
+  readonly maxDataBytes: number;
   /** Bytes of bodies sent and not granted again, over all streams. */
   unread: number;
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
@@ -170,7 +172,7 @@ export class LaneStream implements UpstreamStream {
   private sendPiece(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
     for (let allowance = this.allowance; at < end && allowance > 0; allowance = this.allowance) {
-      const size = Math.min(end - at, allowance, MAX_DATA_BYTES);
+      const size = Math.min(end - at, allowance, this.lane.maxDataBytes);
       this.window -= size;
       this.unread += size;
       this.lane.unread += size;

@@ -2,7 +2,14 @@
 import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { putHello, readHello } from "@paceline/wire/lane/hello";
-import { COST_VERSION, FrameType, REQUEST_WINDOW_BYTES, readUint32, SLOT_MASK } from "@paceline/wire/lane/protocol";
+import {
+  COST_VERSION,
+  FrameType,
+  LARGE_DATA_BYTES,
+  REQUEST_WINDOW_BYTES,
+  readUint32,
+  SLOT_MASK,
+} from "@paceline/wire/lane/protocol";
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LONG_TURN_MS } from "../http1/running-server.js";
@@ -185,7 +192,8 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     const { limits, pid } = this.services;
     const maxStreams = Math.min(limits.maxConnections, SLOT_MASK);
     // Always sent: a balancer of another version reads our version in it.
-    putHello(this.output.frames, { window: REQUEST_WINDOW_BYTES, maxStreams, number: this.number, pid }, true);
+    const accepted = { window: REQUEST_WINDOW_BYTES, maxStreams, maxDataBytes: LARGE_DATA_BYTES };
+    putHello(this.output.frames, { ...accepted, number: this.number, pid }, true);
     const hello = readHello(type, bytes, start, end);
     if (typeof hello === "string") return this.break(hello);
     this.peerWindow = hello.window;

@@ -5,7 +5,9 @@ import {
   FRAME_HEADER_BYTES,
   FrameType,
   LANE_VERSION,
+  LARGE_DATA_BYTES,
   MAGIC,
+  MAX_DATA_BYTES,
   putUint16,
   putUint32,
   readUint16,
@@ -23,18 +25,22 @@ export interface LaneHello {
   number: number;
   /** The instance's process, whose main thread a balancer may watch; undefined if it was not sent. */
   pid?: number | undefined;
+  /** The largest payload of DATA that it accepts. */
+  maxDataBytes: number;
 }
 
 /** The position of the lane's number, which only an instance sends. */
 const NUMBER_AT = 14;
 const PID_AT = 16;
+const MAX_DATA_AT = 20;
 
 export function putHello(
   frames: FrameBuffer,
-  { window, maxStreams, number, pid }: Omit<LaneHello, "version">,
+  { window, maxStreams, number, pid, maxDataBytes }: Omit<LaneHello, "version" | "maxDataBytes"> & { maxDataBytes?: number },
   hasNumber: boolean,
 ): void {
-  const payload = pid !== undefined ? PID_AT + 4 : hasNumber ? PID_AT : NUMBER_AT;
+  const hasMaxData = pid !== undefined && maxDataBytes !== undefined;
+  const payload = hasMaxData ? MAX_DATA_AT + 4 : pid !== undefined ? MAX_DATA_AT : hasNumber ? PID_AT : NUMBER_AT;
   frames.reserve(FRAME_HEADER_BYTES + payload);
   frames.header(FrameType.HELLO, 0, payload);
   const { bytes, length: at } = frames;
@@ -44,6 +50,7 @@ export function putHello(
   putUint32(bytes, at + 10, maxStreams);
   if (payload > NUMBER_AT) putUint16(bytes, at + NUMBER_AT, number);
   if (pid !== undefined) putUint32(bytes, at + PID_AT, pid);
+  if (hasMaxData) putUint32(bytes, at + MAX_DATA_AT, maxDataBytes);
   frames.length += payload;
 }
 
@@ -58,5 +65,9 @@ export function readHello(type: number, bytes: Uint8Array, start: number, end: n
     maxStreams: readUint32(bytes, start + 10),
     number: end - start < PID_AT ? 0 : readUint16(bytes, start + NUMBER_AT),
     pid: end - start < PID_AT + 4 ? undefined : readUint32(bytes, start + PID_AT),
+    maxDataBytes:
+      end - start < MAX_DATA_AT + 4
+        ? MAX_DATA_BYTES
+        : Math.min(Math.max(readUint32(bytes, start + MAX_DATA_AT), MAX_DATA_BYTES), LARGE_DATA_BYTES),
   };
 }

@@ -36,7 +36,9 @@ export const FrameType = {
 
 /** The maximum size of a head in bytes: the largest configurable one, with the balancer's additions. */
 const MAX_HEAD_BYTES = 2 << 20;
+/** The payload of DATA and END that every side accepts, and that of a side whose HELLO allows more. */
 export const MAX_DATA_BYTES = 65_536;
+export const LARGE_DATA_BYTES = 1 << 20;
 export const MAX_CLOSE_BYTES = 1024;
 
 /** The minimum and maximum payload of each type, by number. Other types do not exist. */
@@ -45,8 +47,8 @@ export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] 
   [14, 64],
   [10, MAX_HEAD_BYTES],
   [15, MAX_HEAD_BYTES],
-  [0, MAX_DATA_BYTES],
-  [0, MAX_DATA_BYTES],
+  [0, LARGE_DATA_BYTES],
+  [0, LARGE_DATA_BYTES],
   [0, 0],
   [0, 0],
   [1, 1],

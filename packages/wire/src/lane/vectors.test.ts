@@ -15,12 +15,16 @@ const typeOf = ({ type }: FrameVector) => FrameType[type as keyof typeof FrameTy
 /** Builds the frame again from the vector's description. */
 function encode(frame: FrameVector): string {
   const { from, stream, text, number, byte, window, streams, status, reason = "", flags = 0, length = 0 } = frame;
-  const { requests, micros, pid } = frame;
+  const { requests, micros, pid, maxData } = frame;
   const frames = new FrameBuffer();
   const type = typeOf(frame);
   const isLast = (flags & 1) !== 0;
   if (window !== undefined)
-    putHello(frames, { window, maxStreams: streams as number, number: 3, pid }, from === "instance");
+    putHello(
+      frames,
+      { window, maxStreams: streams as number, number: 3, pid, ...(maxData && { maxDataBytes: maxData }) },
+      from === "instance",
+    );
   else if (status !== undefined) {
     const fields = fieldLinesOf(frame.fields as [string, string][]).text;
     putResponse(frames, stream, { status, reason, fields, micros: 0 }, (flags & 2) === 0 ? -1 : length, isLast);
@@ -55,11 +59,11 @@ describe("the lane's codec", () => {
     if (micros !== undefined) expect([readUint32(bytes, 8), readUint32(bytes, 12)]).toEqual([requests, micros]);
   });
 
-  it.each(of("HELLO"))("reads $name", ({ hex, from, version, window, streams, pid }) => {
+  it.each(of("HELLO"))("reads $name", ({ hex, from, version, window, streams, pid, maxData = 65_536 }) => {
     const bytes = bytesOf(hex);
     const number = from === "instance" ? 3 : 0;
     expect(readHello(FrameType.HELLO, bytes, 8, bytes.length)).toEqual({
-      ...{ version, window, maxStreams: streams, number, pid },
+      ...{ version, window, maxStreams: streams, number, pid, maxDataBytes: maxData },
     });
   });
 

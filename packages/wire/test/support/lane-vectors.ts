@@ -34,6 +34,7 @@ export interface FrameVector {
   requests?: number;
   micros?: number;
   pid?: number;
+  maxData?: number;
 }
 
 export interface LaneVectors {

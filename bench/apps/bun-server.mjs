@@ -1,4 +1,4 @@
 /** The fleets' app as a plain Bun server on a unix socket: the instances behind nginx and HAProxy. */
-import app from "./fetch.mjs";
+const { default: app } = await import(process.argv[3] ?? "./fetch.mjs");
 
 Bun.serve({ unix: process.argv[2], idleTimeout: 0, fetch: app.fetch });

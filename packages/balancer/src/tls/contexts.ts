@@ -105,7 +105,9 @@ export class Contexts {
       ...{ cert: certificatePem, key: keyPem, ciphers: CIPHERS, minVersion: `TLSv${minVersion}` },
       ...{ sessionIdContext: SESSION_CONTEXT, sessionTimeout: SESSION_SECONDS },
       // A resumed session would have the certificate of its first handshake, though it expires or its authority is removed meanwhile.
-      ...(clientCaPem !== undefined && { ca: clientCaPem, secureOptions: constants.SSL_OP_NO_TICKET }),
+      ...(clientCaPem !== undefined && { secureOptions: constants.SSL_OP_NO_TICKET }),
+      // Else the runtime's authorities: in each handshake it would look on the disk for the one that has signed a lone certificate.
+      ca: clientCaPem ?? certificatePem,
       ticketKeys: Buffer.from(ticketKey, "base64"),
     };
     try {

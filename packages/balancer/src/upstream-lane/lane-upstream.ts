@@ -192,7 +192,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
 
   protected onOpen(hello: LaneHello): void {
     this.requestWindow = hello.window;
-    this.maxDataBytes = hello.maxDataBytes;
+    this.maxDataBytes = hello.maxDataBytes ?? MAX_DATA_BYTES;
     this.maxStreams = Math.min(this.maxRequests, hello.maxStreams);
     this.number = hello.number;
     let open = 0;

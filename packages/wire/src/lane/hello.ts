@@ -25,8 +25,8 @@ export interface LaneHello {
   number: number;
   /** The instance's process, whose main thread a balancer may watch; undefined if it was not sent. */
   pid?: number | undefined;
-  /** The largest payload of DATA that it accepts. */
-  maxDataBytes: number;
+  /** The largest payload of DATA that it accepts; undefined: MAX_DATA_BYTES. */
+  maxDataBytes?: number | undefined;
 }
 
 /** The position of the lane's number, which only an instance sends. */
@@ -36,7 +36,7 @@ const MAX_DATA_AT = 20;
 
 export function putHello(
   frames: FrameBuffer,
-  { window, maxStreams, number, pid, maxDataBytes }: Omit<LaneHello, "version" | "maxDataBytes"> & { maxDataBytes?: number },
+  { window, maxStreams, number, pid, maxDataBytes }: Omit<LaneHello, "version">,
   hasNumber: boolean,
 ): void {
   const hasMaxData = pid !== undefined && maxDataBytes !== undefined;
@@ -67,7 +67,7 @@ export function readHello(type: number, bytes: Uint8Array, start: number, end: n
     pid: end - start < PID_AT + 4 ? undefined : readUint32(bytes, start + PID_AT),
     maxDataBytes:
       end - start < MAX_DATA_AT + 4
-        ? MAX_DATA_BYTES
+        ? undefined
         : Math.min(Math.max(readUint32(bytes, start + MAX_DATA_AT), MAX_DATA_BYTES), LARGE_DATA_BYTES),
   };
 }

@@ -21,6 +21,7 @@ const { values } = parseArgs({
   },
 });
 const { runtime } = values;
+const WARM_UP_REQUESTS = 10_000;
 const execute = promisify(execFile);
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-edge-"));
 const app = path.join(APPS, "edge.mjs");
@@ -72,7 +73,7 @@ try {
     if (values.only !== undefined && !name.includes(values.only)) continue;
     const loaded = contestants.filter((each) => only === undefined || each.name === only);
     const samples = new Map(loaded.map((each) => [each.name, []]));
-    for (const each of loaded) await load(each);
+    for (const each of loaded) await warmUp(each, load);
     for (let round = 0; round < Number(values.rounds); round++)
       for (const each of loaded) samples.get(each.name).push(await measure(each, load));
     process.stdout.write(`${name}\n`);
@@ -87,6 +88,11 @@ try {
   await contestants[0].stop();
   await endLeftovers();
   rmSync(folder, { recursive: true, force: true });
+}
+
+/** Until the compilers of a runtime have little left to do. */
+async function warmUp(contestant, load) {
+  for (let count = 0, turn = 0; count < WARM_UP_REQUESTS && turn < 10; turn++) count += (await load(contestant)).count;
 }
 
 async function measure(contestant, load) {

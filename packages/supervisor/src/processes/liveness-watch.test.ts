@@ -11,6 +11,8 @@ afterEach(() => void vi.useRealTimers());
 
 function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
   const reasons: string[] = [];
+  /** How long after it has left its pool it is ended. */
+  const delays: (number | undefined)[] = [];
   const child = {
     id: "web.1#1",
     pool: "web",
@@ -24,7 +26,10 @@ function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
     fleet: () => ({ pools: [] }) as unknown as Fleet,
     policyOf: () => ({ hangAfterMs: 0 }) as never,
     requestTimeoutMs: () => timeoutMs,
-    report: (_, { reason }: { reason?: string }) => void reasons.push(reason as string),
+    report: (_, event: { reason?: string; afterMs?: number }) => {
+      reasons.push(event.reason as string);
+      delays.push(event.afterMs);
+    },
     onRanAgain: () => {},
   } as ConstructorParameters<typeof LivenessWatch>[0]);
   /** A balancer reports a request that is overdue by that time. */
@@ -32,7 +37,7 @@ function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
     child.overdue = { by: "balancer.1#1", request: "GET /", since: performance.now() - forMs };
     watch.lookAtOverdue(child);
   };
-  return { watch, child, reasons, owedFor };
+  return { watch, child, reasons, delays, owedFor };
 }
 
 test.each([
@@ -46,11 +51,16 @@ test.each([
   expect(reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
 });
 
-test("the oldest of several requests at an instance need not be the cause", () => {
-  const { reasons, owedFor } = watched(5000, { mark: "command", maxInFlight: 3 });
+test("the oldest of several requests at an instance need not be the cause, and the others may end first", () => {
+  const { reasons, delays, owedFor } = watched(5000, { mark: "command", maxInFlight: 3 });
   owedFor(6000);
   vi.advanceTimersByTime(20);
   expect(reasons).toEqual(["hung: GET /, its oldest request, took over 5 s (requestTimeoutMs)"]);
+  expect(delays).toEqual([300]);
+  const alone = watched(5000, { mark: "command", maxInFlight: 1 });
+  alone.owedFor(6000);
+  vi.advanceTimersByTime(20);
+  expect(alone.delays).toEqual([undefined]);
 });
 
 test("one that ended in time does not, nor one without a bound, nor after the end of the watch", () => {

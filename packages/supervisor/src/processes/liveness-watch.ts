@@ -183,7 +183,7 @@ export class LivenessWatch {
     const isPython = child.runtime.startsWith("python ");
     // SIGABRT makes Python's faulthandler write all stacks, even while a view holds the interpreter.
     const report = (afterMs = 0) => {
-      const how = isPython && { signal: "SIGABRT" as const, ...(afterMs > 0 && { afterMs }) };
+      const how = { ...(isPython && { signal: "SIGABRT" as const }), ...(afterMs > 0 && { afterMs }) };
       this.options.report(child, { type, attempt, reason, ...how });
       if (isPython) setTimeout(() => this.options.children.signal(id, "SIGKILL"), afterMs + TRACEBACK_MS);
     };
@@ -200,10 +200,10 @@ export class LivenessWatch {
       });
     }
     condemn();
-    if (!isPython || child.maxInFlight === 1) return report();
+    if (child.maxInFlight === 1 || (type === "hung" && !isPython)) return report();
     // If the process can still read this message, it writes the stack of the thread that runs the request, or blocks the event loop.
-    child.connection?.send({ type: "describeOverdue" });
-    // It leaves its pool at once: a further request would be lost with it.
+    if (isPython) child.connection?.send({ type: "describeOverdue" });
+    // It leaves its pool at once, and the other requests that it has, from other balancers too, may end.
     report(HEAR_MS);
   }
 

@@ -23,19 +23,13 @@ export default () => new Response("hello");
 describe.each(RUNTIMES)("apps on %s", (runtime) => {
   const once = testOnce(runtime);
 
-  once("a function that can be either: the start says so, and the pool's style decides", async () => {
+  once("a function that can be either: the start says so", async () => {
     const project = await Project.make({ runtime, instances: 1, app: UNCLEAR });
     const refused = await project.startDetached();
     expect(refused.code).toBe(1);
     expect(refused.output).toContain("name its second parameter info or res");
     expect(refused.output).toContain('say which with the key style: "fetch" or style: "node" of its pool');
     await project.nothingLeft();
-    for (const style of ["fetch", "node"]) {
-      project.writeConfig({ style });
-      await project.start();
-      expect((await get(project.port)).body).toBe(`as ${style}`);
-      expect((await project.stop()).code).toBe(0);
-    }
   });
 
   once("a start() that fails ends the start with its error", async () => {
@@ -47,9 +41,14 @@ describe.each(RUNTIMES)("apps on %s", (runtime) => {
     await project.nothingLeft();
   });
 
-  test("a reload waits for the new start() before the old stop()", async () => {
-    const project = await startFleet({ runtime, instances: 1, app: NOTING });
-    expect((await project.reload()).code).toBe(0);
+  test("a reload waits for the new start() before the old stop(); a pool's style decides", async () => {
+    const unclear = (style: string) => ({ app: "./unclear.js", style, routes: [`/${style}/`] });
+    const styles = runtime === "bun" ? { fetch: unclear("fetch"), node: unclear("node") } : {};
+    const pools = { web: { app: "./app.js", routes: ["/"] }, ...styles };
+    const files = { "unclear.js": UNCLEAR };
+    const project = await startFleet({ runtime, instances: 1, app: NOTING, files, config: { pools } });
+    for (const style of Object.keys(styles)) expect((await get(project.port, `/${style}/`)).body).toBe(`as ${style}`);
+    expect((await project.reload("web")).code).toBe(0);
     expect((await get(project.port)).body).toBe("hello");
     expect((await project.stop()).code).toBe(0);
     const notes = readFileSync(join(project.folder, "notes"), "utf8").trim().split("\n");

@@ -1,7 +1,7 @@
 /** The dashboard as a person sees it, in a real pseudo-terminal on a real fleet. */
 import { describe, expect, test } from "vitest";
-import { PACELINE, type Project, RUNTIMES, startFleet } from "./support/fleet.js";
-import { signal } from "./support/processes.js";
+import { PACELINE, RUNTIMES, sharedFleet } from "./support/fleet.js";
+import { kill } from "./support/processes.js";
 import { Screen, type ScreenOptions } from "./support/terminal.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
@@ -16,16 +16,16 @@ const NAME = "店 🎉 shop";
 describe.each(RUNTIMES)("on %s", (runtime) => {
   const once = testOnce(runtime);
 
-  const options = { runtime, app: APP, config: { name: NAME } };
+  const fleet = sharedFleet({ runtime, app: APP, config: { name: NAME } });
 
-  function top(project: Project, size: Partial<ScreenOptions> = {}, ...args: string[]): Screen {
+  function top(size: Partial<ScreenOptions> = {}, ...args: string[]): Screen {
     const env = { ...process.env, PACELINE_RUNTIME: runtime };
-    return Screen.open(PACELINE, ["top", ...args], { cwd: project.folder, env, ...size });
+    return Screen.open(PACELINE, ["top", ...args], { cwd: fleet().folder, env, ...size });
   }
 
   test("top shows the rows, follows a scale and a resize, and gives the terminal back", async () => {
-    const project = await startFleet(options);
-    const screen = top(project);
+    const project = fleet();
+    const screen = top();
     const lines = await screen.sees(
       / 店 □ shop {2}2\/2 ready {2}/,
       /^▸web\.1 +ready +\d/m,
@@ -47,7 +47,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     expect((await project.status()).pools[0]?.wanted).toBe(3);
     screen.press("-y");
     await screen.sees(/^ web +2\/2 /m);
-    expect(screen.lines().join("\n")).not.toMatch(/^ web\.3 /m);
+    await waitFor("web.3 to be gone", () => !screen.lines().some((line) => line.startsWith(" web.3 ")));
 
     screen.resize(200, 50);
     // The last of fifty lines shows the keys.
@@ -65,10 +65,9 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
   });
 
   once("requests, a selected instance's log, and the log's wide characters stay in their places", async () => {
-    const project = await startFleet(options);
-    const screen = top(project, { columns: 200, rows: 50 });
+    const screen = top({ columns: 200, rows: 50 });
     await screen.sees(/^▸web\.1 +ready/m);
-    const load = project.load({ mode: "keep-alive", clients: 2 });
+    const load = fleet().load({ mode: "keep-alive", clients: 2 });
     await screen.sees(/^▸web\.1 +ready +[\d,]*[1-9][\d,]* +.*█/m);
     await load.stop();
     screen.press("l");
@@ -86,7 +85,6 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
   });
 
   once("the terminal is restored after every way to end, with the mouse on", async () => {
-    const project = await startFleet(options);
     const ways: [status: number, end: (screen: Screen) => void][] = [
       [0, (screen) => screen.press("q")],
       [0, (screen) => screen.press("\x03")],
@@ -95,7 +93,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     ];
     await Promise.all(
       ways.map(async ([status, end]) => {
-        const screen = top(project);
+        const screen = top();
         await screen.sees(/^▸web\.1 +ready/m);
         screen.press("m");
         await screen.sees(/the mouse selects/);
@@ -106,23 +104,8 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     );
   });
 
-  once("says that the supervisor is gone, and is there again when it is back", async () => {
-    // An instance that starts waits no longer than that for its supervisor either, on a busy machine too.
-    const project = await startFleet({ ...options, config: { ...options.config, orphanGraceMs: 4000 } });
-    const screen = top(project);
-    const { pid } = await screen.sees(/^▸web\.1 +ready/m).then(() => project.status());
-    signal(pid, "SIGKILL");
-    await screen.sees(/店 □ shop · connection lost at \d\d:\d\d:\d\d, reconnecting/, /^▸web\.1 +ready/m);
-    await project.nothingLeft();
-    await project.start();
-    await screen.sees(/ 店 □ shop {2}2\/2 ready {2}up \d+s/, /✓ connected again/);
-    screen.kill("SIGTERM");
-    expect(await screen.exit()).toBe(143);
-    expect(screen.isRestored()).toBe(true);
-  });
-
   once("without a terminal, top says what to do, and prints text or JSON", async () => {
-    const project = await startFleet(options);
+    const project = fleet();
     const refused = await project.cli(["top"]);
     expect(refused).toMatchObject({ code: 2, output: expect.stringMatching(/needs a terminal.*top --plain/) });
     const plain = await project.cli(["top", "--plain", "--once"]);
@@ -133,8 +116,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
   });
 
   once("the status tells the proportional memory while somebody asks", async () => {
-    const project = await startFleet(options);
-    const status = await project.statusWhere(
+    const status = await fleet().statusWhere(
       "every process to have an RSS and a PSS",
       ({ pssBytes, supervisor, balancers, pools }) => {
         const all = [...balancers, ...pools.flatMap((pool) => pool.instances)];
@@ -150,12 +132,25 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     expect(status.pssBytes).toBeLessThan(status.rssBytes);
   });
 
+  once("says that the supervisor is gone, and is there again when it is back", async () => {
+    const project = fleet();
+    const screen = top();
+    const { pid } = await screen.sees(/^▸web\.1 +ready/m).then(() => project.status());
+    await kill(pid);
+    await screen.sees(/店 □ shop · connection lost at \d\d:\d\d:\d\d, reconnecting/, /^▸web\.1 +ready/m);
+    await project.start();
+    await screen.sees(/ 店 □ shop {2}2\/2 ready {2}up \d/, /✓ connected again/);
+    screen.kill("SIGTERM");
+    expect(await screen.exit()).toBe(143);
+    expect(screen.isRestored()).toBe(true);
+  });
+
+  // It ends the fleet of the others.
   once("top --plain goes on while there is a fleet, and ends with it", async () => {
-    const project = await startFleet(options);
-    const screen = top(project, { columns: 100 }, "--plain");
+    const screen = top({ columns: 100 }, "--plain");
     await screen.sees(/^ web\.1 +ready/m);
     await waitFor("a second reading", () => screen.output.split(" NAME ").length > 2);
-    expect((await project.stop()).code).toBe(0);
+    expect((await fleet().stop()).code).toBe(0);
     expect(await screen.exit()).toBe(0);
     expect(screen.output).toMatch(/\d\d:\d\d:\d\d the fleet has stopped\s*$/);
     expect(screen.output).not.toContain("connection lost");

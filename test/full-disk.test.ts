@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { allReady, Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
-import { hasEnded, signal } from "./support/processes.js";
+import { kill } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
@@ -38,8 +38,7 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     expect(await project.scale("web", 3)).toMatchObject({ code: 0, output: expect.stringMatching(unsaved) });
     expect(await project.scale("web", 2)).toMatchObject({ code: 0 });
     expect(await project.events()).toMatch(/the history is incomplete: .*no space left on device.*; operations go on/i);
-    signal(before.pid, "SIGKILL");
-    await waitFor("the supervisor to be gone", () => hasEnded(before.pid));
+    await kill(before.pid);
     for (let n = 0; n < 6; n++) expect((await get(project.port, "/")).body).toBe("served");
     expect((await project.startDetached()).output).toMatch(/all ready/);
     // Another start neither takes it over nor prevents it.
@@ -71,8 +70,7 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
       const ids = state.processes.map(({ id }: { id: string }) => id);
       return ids.sort().join(" ") === "balancer.1#2 web.1#2 web.2#2";
     });
-    signal(pid, "SIGKILL");
-    await waitFor("the supervisor to be gone", () => hasEnded(pid));
+    await kill(pid);
     expect((await project.startDetached()).output).toMatch(/all ready/);
     await project.eventWhere(/adopted 2 instances and 1 balancer; started 0, ended 0/);
     expect(failures(await load.stop())).toEqual(NO_FAILURES);

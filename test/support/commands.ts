@@ -10,7 +10,7 @@ const BUN_FLAGS = ["--smol", "--no-env-file", "--no-install", "--config=/dev/nul
 /** Commands that change nothing and end by themselves. */
 const READING = new Set([
   ...["status", "explain", "ls", "logs", "events", "deaths", "history", "certs"],
-  ...["diff", "check", "export"],
+  ...["diff", "check", "export", "dump"],
 ]);
 /** What makes them wait, change something, or look at more than the output shows. */
 const NOT_ALIKE = /^(-f|--follow|-H|--on|--check|--timeout|renew)\b/;

@@ -191,6 +191,11 @@ export class Project {
     return this.#operate((fleet, options) => fleet.deploy(request, options));
   }
 
+  /** Does what `paceline deploy --steer` does, in this process. */
+  steer(what: "promote" | "hold" | "resume"): Promise<Operated> {
+    return this.#operate((fleet, options) => fleet.steerDeploy(what, options));
+  }
+
   /** Does what `paceline rollback` does, in this process. */
   rollback(): Promise<Operated> {
     return this.#operate((fleet, options) => fleet.rollback(options));

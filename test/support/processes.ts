@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { accessSync, constants, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { TestContext } from "vitest";
+import { waitFor } from "./wait.js";
 
 /** Every process of a test's fleet inherits this variable; its value is unique to the fleet. PACELINE_ ones are not inherited. */
 export const FLEET_TAG = "TEST_FLEET";
@@ -87,13 +88,33 @@ export function taggedProcesses(tag: string, folder?: string): number[] {
   return pids;
 }
 
-/** Whether a process has ended; a zombie, which has no environment, has. */
+/** Whether a process has ended, so that its descriptors are closed: those of a killed one are open a little longer than its memory. */
 export function hasEnded(pid: number): boolean {
+  const [state, threads] = stateOf(pid);
+  return state === undefined || ((state === "Z" || state === "X") && threads <= 1);
+}
+
+/** Returns the state letter and the number of threads, as in proc_pid_stat(5). */
+function stateOf(pid: number): [state: string | undefined, threads: number] {
   try {
-    return readFileSync(`/proc/${pid}/environ`, "latin1") === "";
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return [fields[0], Number(fields[17])];
   } catch {
-    return true;
+    return [undefined, 0];
   }
+}
+
+/** Ends a process, and resolves when its descriptors are closed. */
+export async function kill(pid: number): Promise<void> {
+  signal(pid, "SIGKILL");
+  await waitFor(`the end of process ${pid}`, () => hasEnded(pid));
+}
+
+/** Stops a process, and resolves when it runs no more. */
+export async function pause(pid: number): Promise<void> {
+  signal(pid, "SIGSTOP");
+  await waitFor(`process ${pid} to be stopped`, () => stateOf(pid)[0] === "T");
 }
 
 /** Returns a process's command line, for messages. */

@@ -6,7 +6,7 @@ import type { Frame } from "../core/stacks.js";
 
 const MAX_LOST_MESSAGES = 16;
 /** Balancers report what was lost at an end at most so long after we notice it. */
-export const TOGETHER_MS = 2000;
+export const TOGETHER_MS = 6000;
 /** They may notice it first, but only by a moment: whatever was lost earlier has another cause. */
 const BEFORE_MS = 500;
 /** A request that has overrun its time is lost when its client gets 504; the process is ended for it a little later. */

@@ -63,8 +63,10 @@ export class DeathWatch {
 
   /** Records requests that a balancer has lost at a process, which may have ended. */
   lost(process: LiveProcess | undefined, lost: LostRequests): void {
-    const notes = process?.death ?? [...this.open].find(({ report }) => report.process === lost.upstream)?.notes;
+    const entry = [...this.open].find(({ report }) => report.process === lost.upstream);
+    const notes = process?.death ?? entry?.notes;
     notes?.lose(lost, performance.now());
+    if (entry !== undefined) this.update(entry);
   }
 
   private sample({ death, pid, stats }: Pick<Ended, "death" | "pid" | "stats">): void {
@@ -129,14 +131,18 @@ export class DeathWatch {
     });
   }
 
-  /** Adds the requests that balancers have reported since the death. */
   private complete(entry: OpenReport): void {
     clearTimeout(entry.timer);
     this.open.delete(entry);
+  }
+
+  /** Adds the requests that balancers have reported since the death. */
+  private update(entry: OpenReport): void {
     const { report, notes, endedAt } = entry;
     const lost = notes.lostAtEnd(endedAt);
     if (lost.requests.length + lost.requestsOmitted === report.requests.length + report.requestsOmitted) return;
-    this.trying(() => this.options.files.update({ ...report, ...lost }));
+    entry.report = { ...report, ...lost };
+    this.trying(() => this.options.files.update(entry.report));
   }
 
   /** A full disk loses only the report. */

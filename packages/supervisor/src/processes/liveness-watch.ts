@@ -29,7 +29,7 @@ const READ_PASS_MS = 10;
 /** A report may leave a process just before a request arrives, and be read later. */
 const REPORT_MS = 500;
 /** How long a Python process may take to write its tracebacks before it is killed. */
-const TRACEBACK_MS = 500;
+const TRACEBACK_MS = 1500;
 /** How long a process may take to respond when it is asked. */
 const ASK_MS = 2000;
 /** How long it may take to write the requested traceback. */

@@ -308,7 +308,8 @@ class History {
 
   /** Waits until everything is as wanted. An operator starts the fleet if nobody else does. */
   async converge() {
-    await Promise.all(this.pending);
+    // What ends may begin something else: after a kill, an operator comes. One who came after the stop would start the fleet again.
+    while (this.pending.size > 0) await Promise.all(this.pending);
     const since = Date.now();
     let what = "";
     let tries = 0;

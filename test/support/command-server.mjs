@@ -31,6 +31,8 @@ async function perform({ id, cwd, env, args }) {
     output.push(["stderr", `${error.stack}\n`]);
     process.exitCode = 1;
   }
+  // What works in a project's folder is ended with that project.
+  process.chdir("/");
   process.send({ id, code: Number(process.exitCode ?? 0), output });
 }
 

@@ -176,8 +176,8 @@ export class ClientMemory implements UnreadOwner {
     // A client with unread responses has no free allowance.
     const ahead = Math.max(0, this.input.heldBytes - (this.isUnread ? 0 : FREE_AHEAD_BYTES));
     const more = ahead - this.aheadBytes;
-    if (more > 0 && !this.relay.budget.take(more)) return false;
-    if (more < 0) this.relay.budget.give(-more);
+    if (more > 0 && !this.relay.budget.takeAhead(more)) return false;
+    if (more < 0) this.relay.budget.giveAhead(-more);
     this.aheadBytes = ahead;
     return true;
   }

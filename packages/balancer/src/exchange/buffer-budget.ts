@@ -11,6 +11,8 @@ const READ_BYTES = 1 << 19;
 
 export class BufferBudget {
   private used = 0;
+  /** Those of them for what clients have sent ahead of their responses. */
+  private ahead = 0;
   /** Bytes reserved for expected reads. */
   private expected = 0;
   /** The longest waiting client is first. */
@@ -29,6 +31,18 @@ export class BufferBudget {
     if (!isForced && this.used + bytes > this.maxBytes) return false;
     this.used += bytes;
     return true;
+  }
+
+  /** The same for bytes that a client has sent ahead; all of these have half of the budget. */
+  takeAhead(bytes: number): boolean {
+    if (this.ahead + bytes > this.maxBytes / 2 || !this.take(bytes)) return false;
+    this.ahead += bytes;
+    return true;
+  }
+
+  giveAhead(bytes: number): void {
+    this.ahead -= bytes;
+    this.give(bytes);
   }
 
   give(bytes: number): void {

@@ -179,6 +179,24 @@ test("a slow reader never gives way and does not count, until it reads nothing f
   expect(gone).toEqual(["a", "b", "slow 0"]);
 });
 
+test("below the limit one may be silent for as long as what its kernel took takes at 1,000 bytes a second", async () => {
+  const { gone, peer, clock, unread } = scene();
+  const [slow, other] = [peer("slow"), peer("other")];
+  slow.reads(8);
+  await slow.waits(60);
+  for (; clock.now < 65_000; clock.now += 1000) unread.look();
+  expect(gone).toEqual([]);
+  clock.now = 65_536;
+  unread.look();
+  expect(gone).toEqual(["slow"]);
+  // There is no such time above the limit.
+  other.reads(8);
+  await other.waits(90);
+  clock.now += 200;
+  await peer("more").waits(20);
+  expect(gone).toEqual(["slow", "other"]);
+});
+
 /** Their kernels report it by pieces of a distant connection, and by whole windows of a near one. */
 test.each([
   ["1,000 bytes a second, in small steps", 1, 8192],

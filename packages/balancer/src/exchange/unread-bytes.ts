@@ -130,6 +130,8 @@ export class UnreadBytes {
       place.firstBlockedAt = now;
       place.firstProgressBytes = place.progressBytes;
       place.firstReadBytes = place.owner.surelyReadBytes ?? 0;
+      // Its kernel has taken this at once, and reports no larger part as read.
+      place.step = Math.min(MAX_STEP_BYTES, place.readBytes);
     }
     this.blocked.add(place);
   }

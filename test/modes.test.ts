@@ -106,7 +106,12 @@ test.each(RUNTIMES)(
     expect(failures(await load.stop())).toEqual(NO_FAILURES);
     expect(failures(await kept.stop())).toEqual(NO_FAILURES);
 
-    const { pools } = await project.status();
+    const counted = async () => {
+      const status = await project.status();
+      return status.requestsTotal > 0 && status;
+    };
+    const { pools, requestsTotal } = await waitFor("the first counts", counted);
+    expect(requestsTotal).toBe(pools[0]?.requestsTotal);
     signal(pools[0]?.instances[0]?.pid as number, "SIGKILL");
     const after = project.load({ mode: "connect-anew", clients: 4, delayMs: 2, expectBody: "ok" });
     await after.until("all instances again", ({ byInstance }) => Object.keys(byInstance).length === 3);

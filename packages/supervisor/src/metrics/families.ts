@@ -25,7 +25,11 @@ interface Metric<Of> {
 const FLEET: readonly Metric<Status>[] = [
   gauge("up", "1 while the fleet runs, 0 while it starts or stops.", ({ state }) => (state === "running" ? 1 : 0)),
   gauge("uptime_seconds", "For how long the fleet has run.", ({ uptimeSeconds }) => uptimeSeconds),
-  counter("responses", "Responses of all balancers to clients.", ({ requestsTotal }) => requestsTotal),
+  counter(
+    "responses",
+    "Responses of all balancers, and of instances in direct mode, to clients.",
+    ({ requestsTotal }) => requestsTotal,
+  ),
   counter("response_errors", "Responses of all balancers with status 500 or more.", ({ errorsTotal }) => errorsTotal),
   gauge("resident_memory_bytes", "Resident memory of all processes of the fleet.", ({ rssBytes }) => rssBytes),
   gauge(

@@ -78,7 +78,7 @@ export function buildStatus(sources: StatusSources): Status {
   const now = performance.now();
   const { fleet, configs, stats } = sources;
   const { bun, node } = process.versions;
-  const totals = stats.totals(BALANCER_POOL, now);
+  const fronts = frontsOf(sources).map(({ name }) => stats.totals(name, now));
   return {
     version: sources.version,
     name: configs.fleet.name,
@@ -87,8 +87,8 @@ export function buildStatus(sources: StatusSources): Status {
     uptimeSeconds: secondsSince(sources.startedAt, now),
     state: sources.state,
     listen: sources.listen,
-    requestsTotal: totals.requestsTotal,
-    errorsTotal: totals.errorsTotal,
+    requestsTotal: sum(fronts, ({ requestsTotal }) => requestsTotal),
+    errorsTotal: sum(fronts, ({ errorsTotal }) => errorsTotal),
     ...memoryOfAll(sources),
     traffic: trafficOf(sources, now),
     machine: { cpus: CPUS, ...machineBytes() },
@@ -114,8 +114,17 @@ function machineBytes(): Pick<Status["machine"], "memoryBytes" | "availableBytes
   return { memoryBytes, availableBytes };
 }
 
+/** Who has the clients: the balancers, and the pools in direct mode. */
+function frontsOf({ fleet, configs }: StatusSources): Pool[] {
+  return fleet.pools.filter(({ name }) => name === BALANCER_POOL || configs.pool(name)?.mode === "direct");
+}
+
+function sum<T>(all: readonly T[], of: (each: T) => number): number {
+  return all.reduce((total, each) => total + of(each), 0);
+}
+
 function trafficOf(sources: StatusSources, now: number): Status["traffic"] {
-  const { fleet, stats, configs } = sources;
+  const { fleet, stats, configs, series } = sources;
   const pool = findPool(fleet, BALANCER_POOL);
   let connections = 0;
   let queued = 0;
@@ -124,9 +133,11 @@ function trafficOf(sources: StatusSources, now: number): Status["traffic"] {
     if (each.stats.last?.role === "balancer") connections += each.stats.last.connections;
     for (const { name } of configs.fleet.pools) queued += each.stats.relayedLoad(name, now)?.waiting ?? 0;
   }
+  const fronts = frontsOf(sources);
   return {
-    ...poolFigures(sources, pool ?? { name: BALANCER_POOL, slots: [] }, now),
-    requestsPerSecond: stats.totals(BALANCER_POOL, now).requestsPerSecond,
+    ...poolFigures(sources, { name: BALANCER_POOL, slots: fronts.flatMap(({ slots }) => slots) }, now),
+    errorsPerMinute: sum(fronts, ({ name }) => series.errorsPerMinute(name)),
+    requestsPerSecond: Math.round(10 * sum(fronts, ({ name }) => stats.totals(name, now).requestsPerSecond)) / 10,
     connections,
     queued: Math.round(queued),
   };

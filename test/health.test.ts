@@ -83,6 +83,8 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", (runtime) => {
       healthIntervalMs: 300,
       healthFailures: 2,
       warmup: ["/warm", "/broken"],
+      // None of these ends anything on a busy machine.
+      ...{ healthTimeoutMs: 60_000, warmupTimeoutMs: 60_000, readyTimeoutMs: 120_000 },
     };
     const pools = {
       lane: { app: "./app.js", routes: ["/"], ...common },
@@ -160,7 +162,7 @@ test("a reload goes through while instances are asked at intervals shorter than 
   },
 };
 `;
-  const health = { healthPath: "/health", healthIntervalMs: 50, healthTimeoutMs: 2000, healthFailures: 1 };
+  const health = { healthPath: "/health", healthIntervalMs: 50, healthTimeoutMs: 60_000, healthFailures: 1 };
   const project = await startFleet({ runtime: "bun", app, config: health });
   const { code, output } = await project.reload();
   expect(code, output).toBe(0);

@@ -144,7 +144,9 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   // At its deadline the whole group ends, also a hook that ignores SIGTERM.
   project.writeConfig({ hooks: { before: hook(2_000) } });
   project.write("stubborn", "");
-  const late = await during("hang-before", reload);
+  let late = await during("hang-before", reload);
+  // On a busy machine it may be ended before it has begun.
+  while (!existsSync(path("pids"))) late = await during("hang-before", reload);
   rmSync(path("stubborn"));
   expect(late).toMatchObject({ code: 1, calls: ["before"] });
   expect(late.output).toMatch(/took longer than 2 s, and was ended; nothing was changed/);
@@ -204,8 +206,8 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   await waitFor("the deploy to wait", () => steps().some((text) => text.includes("waiting for the hook before")));
   expect((await project.stop()).code).toBe(0);
   expect((await waiting).output).toMatch(
-    /waiting for the hook before of the killed supervisor; it is ended after 8\d\d/,
+    /waiting for the hook before of the killed supervisor; it is ended after [\d.]+ s/,
   );
   expect(calls()).toEqual([]);
-  expect(group().some(isAlive)).toBe(false);
+  await waitFor("the hook's processes to be gone", () => !group().some(isAlive));
 });

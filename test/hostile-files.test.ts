@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symli
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Project, ROOT, RUNTIMES } from "./support/fleet.js";
+import { askControl, Project, ROOT, RUNTIMES } from "./support/fleet.js";
 import { run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
@@ -129,9 +129,12 @@ export default { listen, name: "seen:" + bun.join(), envFiles: ["${LISTED}"], po
 
     const serve = ["serve", "./app.ts", "--socket", "alone.sock", "--", "--runtime", "two words"];
     const alone = run(paceline, serve, { cwd: project.folder, env });
-    await waitFor("the server alone", () => existsSync(join(project.folder, "alone.sock")));
-    const { stdout } = await run("curl", ["-s", "--unix-socket", "alone.sock", "http://x/"], { cwd: project.folder });
-    expect(JSON.parse(stdout).argv).toEqual([join(project.folder, "app.ts"), "--runtime", "two words"]);
+    const asked = () => askControl(join(project.folder, "alone.sock"), "/").catch(() => undefined);
+    expect(JSON.parse(await waitFor("the server alone", asked)).argv).toEqual([
+      join(project.folder, "app.ts"),
+      "--runtime",
+      "two words",
+    ]);
     for (const pid of project.processes()) process.kill(pid, "SIGTERM");
     expect((await alone).code).toBe(0);
     expect(existsSync(log) ? readFileSync(log, "utf8") : "").toBe("");

@@ -65,12 +65,15 @@ function slotsOf({ pools, balancers }: Status): Map<string, Slot> {
   return new Map([...pools.flatMap(({ instances }) => instances), ...balancers].map((slot) => [slot.name, slot]));
 }
 
+/** Long enough, on a busy machine too, for what is looked at before it ends them. The others are pinged only after 10 s. */
+const LOOKED_AT = { hangAfterMs: 20_000 };
+
 describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
   test("of every kind are told as stalled, killed, replaced, and named with the request that they ran", async (context) => {
     if (runtime === "bun") needs(context, "python3");
     const pools = {
-      fetch: { app: "./app.js", instances: 2, routes: ["/fetch/"] },
-      node: { app: "./node.js", instances: 1, routes: ["/node/"] },
+      fetch: { app: "./app.js", instances: 2, routes: ["/fetch/"], ...LOOKED_AT },
+      node: { app: "./node.js", instances: 1, routes: ["/node/"], ...LOOKED_AT },
       files: { static: "./public", routes: ["/files/"] },
       // A proxy runs on Node in any case.
       ...(runtime === "bun" && { far: { proxy: "http://127.0.0.1:9", routes: ["/far/"] } }),
@@ -81,7 +84,6 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
       runtime,
       app: FETCH,
       files: { "node.js": NODE, "public/a.txt": "a", "command.mjs": COMMAND, "site_app.py": WSGI },
-      // Long enough for what is looked at before it ends them.
       config: { pools, hangAfterMs: 8000 },
     });
     const before = slotsOf(await project.status());
@@ -101,7 +103,7 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
       const stalled = (name: string) => (slots.get(name)?.stalledMs ?? 0) > 0 && (slots.get(name)?.inFlight ?? 0) > 0;
       return (stalled("fetch.1") || stalled("fetch.2")) && stalled("node.1");
     });
-    // Both at once: a process blocked for hangAfterMs is killed.
+    // Both at once: a process that is blocked for hangAfterMs is killed.
     const [shown, dashboard] = await Promise.all([
       project.cli(["status", "--wide"]),
       project.cli(["top", "--plain", "--once"]),
@@ -181,7 +183,14 @@ test("a response that is owed for too long costs its process, in pools that limi
           requestTimeoutMs: 0,
           drainTimeoutMs: 300,
         },
-        restarted: { wsgi: "site_app", instances: 1, routes: ["/restarted/"], stripPrefix: true, requestTimeoutMs },
+        // It is restarted before that.
+        restarted: {
+          wsgi: "site_app",
+          instances: 1,
+          routes: ["/restarted/"],
+          stripPrefix: true,
+          requestTimeoutMs: 4 * requestTimeoutMs,
+        },
         close: { wsgi: "site_app", instances: 1, routes: ["/close/"], stripPrefix: true, requestTimeoutMs },
         closes: {
           wsgi: "site_app",

@@ -73,7 +73,7 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
   }
 
   test("on stop new clients are refused while what is in flight is finished, and another may take the addresses", async () => {
-    const balancer = { processes: 2, limits: { idleDrainMs: 10_000 } };
+    const balancer = { processes: 2, limits: { idleDrainMs: 60_000 } };
     const { project, path } = await startOnBoth({ balancer });
     const slow = await RawConnection.open(project.port);
     slow.write(POST);

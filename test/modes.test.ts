@@ -98,8 +98,8 @@ test.each(RUNTIMES)(
     expect(started.output).toContain(`http://127.0.0.1:${project.port}`);
     const { balancers } = await project.status();
     expect(balancers).toEqual([]);
-    const load = project.load({ mode: "connect-anew", clients: 8, delayMs: 2, expectBody: "ok" });
-    const kept = project.load({ mode: "keep-alive", clients: 4, delayMs: 5, expectBody: "ok" });
+    const load = project.load({ mode: "connect-anew", clients: 8, delayMs: 20, expectBody: "ok" });
+    const kept = project.load({ mode: "keep-alive", clients: 4, delayMs: 20, expectBody: "ok" });
     await load.until("all instances", ({ byInstance }) => Object.keys(byInstance).length === 3);
     expect((await project.reload()).code).toBe(0);
     await load.moreConnections(200);
@@ -113,7 +113,7 @@ test.each(RUNTIMES)(
     const { pools, requestsTotal } = await waitFor("the first counts", counted);
     expect(requestsTotal).toBe(pools[0]?.requestsTotal);
     signal(pools[0]?.instances[0]?.pid as number, "SIGKILL");
-    const after = project.load({ mode: "connect-anew", clients: 4, delayMs: 2, expectBody: "ok" });
+    const after = project.load({ mode: "connect-anew", clients: 4, delayMs: 20, expectBody: "ok" });
     await after.until("all instances again", ({ byInstance }) => Object.keys(byInstance).length === 3);
     await after.stop();
   },
@@ -122,12 +122,11 @@ test.each(RUNTIMES)(
 test("a stop refuses clients of all modes first, and a pool in tcp mode has its own time for what lasts", async () => {
   const [shared, port] = [await freePort(), await freePort()];
   const direct = { app: "./app.js", mode: "direct", bind: `127.0.0.1:${shared}`, instances: 1 };
-  const db = { command: ["node", "echo.mjs"], mode: "tcp", bind: `${port}`, instances: 1, drainTimeoutMs: 2500 };
-  const config = { pools: { direct, db }, listen: undefined, balancer: { ...PATIENT, drainTimeoutMs: 50_000 } };
+  const db = { command: ["node", "echo.mjs"], mode: "tcp", bind: `${port}`, instances: 1, drainTimeoutMs: 10_000 };
+  const config = { pools: { direct, db }, listen: undefined, balancer: { ...PATIENT, drainTimeoutMs: 600_000 } };
   const project = await Project.make({ runtime: "bun", app: WHO, files: { "echo.mjs": ECHO }, config });
   await project.start();
   const client = await greet(port);
-  const order: string[] = [];
   const stopping = project.stop();
   const refuses = async (name: string, at: number) => {
     const isRefused = () =>
@@ -140,14 +139,10 @@ test("a stop refuses clients of all modes first, and a pool in tcp mode has its 
         });
       });
     await waitFor(`${name} to refuse clients`, isRefused);
-    order.push(name);
   };
-  await Promise.all([
-    refuses("refused", shared),
-    refuses("refused", port),
-    client.closed().then(() => order.push("tunnel closed")),
-  ]);
-  expect(order).toEqual(["refused", "refused", "tunnel closed"]);
+  await Promise.all([refuses("direct", shared), refuses("db", port)]);
+  await client.echoes("it lasts");
+  await client.closed();
   expect((await stopping).code).toBe(0);
 });
 
@@ -175,8 +170,8 @@ test("a WSGI app in direct mode: its clients say nothing of themselves, and a re
   }
   expect(client.received).not.toContain("paceline-working");
   const expectBody = "127.0.0.1|None|http";
-  const load = project.load({ mode: "connect-anew", clients: 6, delayMs: 2, expectBody });
-  const kept = project.load({ mode: "keep-alive", clients: 3, delayMs: 5, expectBody });
+  const load = project.load({ mode: "connect-anew", clients: 6, delayMs: 20, expectBody });
+  const kept = project.load({ mode: "keep-alive", clients: 3, delayMs: 20, expectBody });
   await load.until("all instances", ({ byInstance }) => Object.keys(byInstance).length === 3);
   expect((await project.reload()).code).toBe(0);
   expect(failures(await load.stop())).toEqual(NO_FAILURES);
@@ -188,7 +183,15 @@ test("Redis behind tcp mode: its protocol passes, and a client waits for a resta
   needs(context, "redis-server");
   const port = await freePort();
   const command = ["redis-server", "--port", "{port}", "--bind", "{host}", "--save", "", "--appendonly", "no"];
-  const cache = { command, mode: "tcp", bind: `${port}`, instances: 1, healthIntervalMs: 50, drainTimeoutMs: 50 };
+  const cache = {
+    command,
+    mode: "tcp",
+    bind: `${port}`,
+    instances: 1,
+    healthIntervalMs: 50,
+    healthTimeoutMs: 60_000,
+    drainTimeoutMs: 50,
+  };
   const project = await Project.make({
     runtime: "bun",
     app: "",

@@ -131,6 +131,7 @@ test("a death is explained, watched, told to a webhook and to an assistant, and 
   });
 
   // A request by its id, from the access log.
+  await project.ready();
   await get(project.port, "/cart");
   const line = await waitFor("the access log", async () => {
     const { stdout } = await project.cli(["logs", "balancer.1"]);

@@ -18,9 +18,11 @@ const APP = `export default {
   },
 };
 `;
-/** Every fifth response fails: that is certain after some seconds only, so the verdict is seen on its way. */
-const FAILS = `let count = 0;
-export default { fetch: () => new Response("bad", { status: ++count % 5 === 0 ? 500 : 200 }) };
+/** Every fifth response fails, once there is a file `worse`: until then the verdict is seen on its way. */
+const FAILS = `import { existsSync } from "node:fs";
+let count = 0;
+const fails = () => ++count % 5 === 0 && existsSync(new URL("./worse", import.meta.url));
+export default { fetch: () => new Response("bad", { status: fails() ? 500 : 200 }) };
 `;
 
 /** How long something may take to be seen. */
@@ -33,7 +35,8 @@ function findChromium(context: TestContext): string {
 
 async function open(program: string): Promise<Browser> {
   // Without a sandbox of its own it also runs as root and in containers; it sees nothing but this page.
-  const browser = await chromium.launch({ executablePath: program, args: ["--no-sandbox", "--disable-gpu"] });
+  const args = ["--no-sandbox", "--disable-gpu"];
+  const browser = await chromium.launch({ executablePath: program, args, ...SEEN });
   onTestFinished(() => browser.close());
   return browser;
 }
@@ -62,7 +65,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   const port = await freePort();
   const project = await Project.make({
     ...{ runtime: "bun", app: APP, instances: 2 },
-    config: { admin: { listen: `127.0.0.1:${port}`, write: true }, deploy: { judgeMs: 60_000, canaryPercent: 50 } },
+    config: { admin: { listen: `127.0.0.1:${port}`, write: true }, deploy: { judgeMs: 120_000, canaryPercent: 50 } },
   });
   const [browser] = await Promise.all([open(program), project.start()]);
   const { url } = JSON.parse(await askControl(join(project.runDir, "control.sock"), "/v1/page"));
@@ -70,6 +73,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
 
   // Without the token there is nothing to see; with it in the address it is gone from there at once.
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+  page.setDefaultTimeout(SEEN.timeout);
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (message) => {
     if (message.type() === "error" && !message.text().includes("401")) errors.push(message.text());
@@ -83,7 +87,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   expect(page.url()).toBe(`http://127.0.0.1:${port}/#/`);
 
   // It follows what happens.
-  const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 5 });
+  const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 20 });
   const rate = page.getByRole("region", { name: "requests/s", exact: true }).locator(".value");
   await waitFor("the rate to be shown", async () => Number((await rate.textContent())?.replace(",", "")) > 10);
   await get(project.port, "/crash");
@@ -137,9 +141,10 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   const deployed = project.deploy({ dir: join(project.folder, "releases/bad") });
   await page
     .locator(".verdict")
-    .getByText(/Judging|Failing|Taking it back/)
+    .getByText(/Judging|Passing/)
     .waitFor(SEEN);
   await page.locator(".tests").getByRole("rowheader", { name: "5xx", exact: true }).waitFor(SEEN);
+  project.write("releases/bad/worse", "");
   expect((await deployed).code).toBe(7);
   await page.getByText("No deploy is under way").waitFor(SEEN);
   await page
@@ -153,6 +158,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   // What axe finds serious, in both colours and on a phone. Its script is not of this page, whose policy would refuse it.
   const phone = await browser.newContext({ viewport: { width: 390, height: 800 }, bypassCSP: true });
   const read = await phone.newPage();
+  read.setDefaultTimeout(SEEN.timeout);
   await read.goto(url);
   const found: Record<string, string[]> = {};
   for (const scheme of ["dark", "light"] as const) {

@@ -47,7 +47,7 @@ describe.each(RUNTIMES)("requests that crash, on %s", (runtime) => {
       const told = await project.events();
       return told.includes("lost processes to GET /loop/*: ") && told;
     });
-    expect(events.match(/ hung: /g)).toHaveLength(2);
+    expect(events.match(/ hung: .* GET \/loop\/1/g), events).toHaveLength(2);
     expect((await get(project.port)).body).toBe("fine");
   });
 });

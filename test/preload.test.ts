@@ -140,9 +140,10 @@ test("with and without preload and threads an app meets the same server; each in
   const [loader, parent] = (await get(project.port, "/")).body.split(" ");
   expect(loader).toBe(parent);
   // Each has its own output.
-  const { stdout } = await project.cli(["logs"]);
-  for (const name of ["preload.1", "preload.2"])
-    expect(stdout).toMatch(new RegExp(`${name} +\\| forked ${name.at(-1)}$`, "m"));
+  const stdout = await waitFor("the output of both", async () => {
+    const { stdout } = await project.cli(["logs"]);
+    return [1, 2].every((n) => new RegExp(`preload\\.${n} +\\| forked ${n}$`, "m").test(stdout)) && stdout;
+  });
   expect(stdout).not.toMatch(/AssertionError|Warning/);
   expect((await project.cli(["status", "--wide"])).stdout).toMatch(/^both\.template +ready +\d+/m);
   expect((await project.stop()).code).toBe(0);
@@ -227,21 +228,21 @@ test("instances outlive their template, come from a new one, and are noticed to 
   const saved = () => readFileSync(join(project.runDir, "state.json"), "utf8").match(/"id":"web\./g)?.length;
   await waitFor("the state", () => saved() === 2);
   signal(former.pid, "SIGKILL");
-  expect(await project.startDetached()).toMatchObject({ code: 0 });
+  expect((await get(project.port, "/web/")).status).toBe(200);
+  await project.start();
   await project.statusWhere("the same instances", ({ pools: [web] }) => {
     const pidsNow = web?.instances.map(({ pid }) => pid) ?? [];
     const hasCounts = (web?.requestsTotal ?? 0) >= (former.pools[0]?.requestsTotal ?? 0);
     return hasCounts && former.pools[0]?.instances.every(({ pid }) => pidsNow.includes(pid)) === true;
   });
 
-  // Without a supervisor they serve for the grace period, and then nothing remains.
+  // Without a supervisor nothing remains after the grace period.
   project.writeConfig({ orphanGraceMs: 3000 });
   expect((await project.reload()).code).toBe(0);
   // Processes that the reload has started have the former grace.
   expect((await project.restart("web")).code).toBe(0);
   const { pid } = await project.status();
   signal(pid, "SIGKILL");
-  expect((await get(project.port, "/web/")).status).toBe(200);
   await waitFor("the orphans to have left", () => project.processes().length === 0);
 });
 

@@ -95,7 +95,7 @@ test("examples/program prints events, scales and stops", async () => {
   child.kill("SIGINT");
   await waitFor("the program to end", () => child.exitCode !== null || child.signalCode !== null);
   expect(child.exitCode).toBe(0);
-  expect(printed).toMatch(/^info paceline has stopped$/m);
+  await prints(/^info paceline has stopped$/m);
   await project.nothingLeft();
 });
 

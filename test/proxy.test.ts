@@ -20,6 +20,8 @@ interface Upstream {
 async function startUpstream(certificate?: Certificate): Promise<Upstream> {
   const server = certificate === undefined ? http.createServer(respond) : https.createServer(certificate, respond);
   const scheme = certificate === undefined ? "http" : "https";
+  // No connection ends for its age between two requests.
+  server.keepAliveTimeout = 600_000;
   const sockets = new WebSocketServer({ noServer: true });
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) =>
     sockets.handleUpgrade(request, socket, head, (chat) => {

@@ -44,13 +44,14 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     expect((await get(project.port, "/none/")).status).toBe(503);
     const status = await project.statusWhere("the memory of all, and the address", ({ pools: [api] }) => {
       const [command] = api?.instances ?? [];
-      return [command?.rssBytes, command?.shim?.rssBytes, command?.exposed.length].every((seen) => (seen ?? 0) > 0);
+      // It was first measured while it started.
+      const isWhole = (command?.rssBytes ?? 0) > 60e6;
+      return isWhole && (command?.shim?.rssBytes ?? 0) > 0 && (command?.exposed.length ?? 0) > 0;
     });
     const [api, none] = status.pools;
     expect(none).toMatchObject({ wanted: 0, ready: 0 });
     expect(status.state).toBe("running");
     const command = api?.instances[0];
-    expect(command?.rssBytes).toBeGreaterThan(60e6);
     expect(command?.shim?.rssBytes).toBeLessThan(60e6);
     expect(command?.exposed).toEqual([expect.stringMatching(/^0\.0\.0\.0:\d+$/)]);
     const told = `listens on ${command?.exposed[0]}, where others can reach it without the balancer`;
@@ -71,7 +72,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     ["a Python application", { wsgi: "fails:app" }, /ValueError: no database is configured/],
   ];
   const isLate =
-    /was not ready within 5 s \(readyTimeoutMs\); it listens on 127\.0\.0\.1:\d+; killed by SIGKILL .*: its module has not finished loading: a top-level await/;
+    /was not ready within \d+ s \(readyTimeoutMs\); it listens on 127\.0\.0\.1:\d+; killed by SIGKILL .*: its module has not finished loading: a top-level await/;
   // The program of a command or Python does not depend on the runtime.
   test.each([
     ...kinds.slice(0, runtime === "bun" ? 4 : 1),
@@ -83,10 +84,15 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
       "fails.py": 'raise ValueError("no database is configured")\n',
     };
     const isHanging = expected === isLate;
-    const limits = { ...(isHanging && { readyTimeoutMs: 5000 }), restartBudget: { maxFailures: 1 } };
+    const limits = { ...(isHanging && { readyTimeoutMs: 3000 }), restartBudget: { maxFailures: 1 } };
     const config = { pools: { web: { instances: 1, ...pool } }, ...limits };
     const project = await Project.make({ runtime, app: HELLO, config, files });
-    const { code, stderr } = await project.startDetached();
+    let { code, stderr } = await project.startDetached();
+    if (isHanging && !stderr.includes("; it listens on ")) {
+      // On a busy machine it did not come so far.
+      project.writeConfig({ readyTimeoutMs: 30_000 });
+      ({ code, stderr } = await project.startDetached());
+    }
     expect(code).toBe(1);
     const reason = /^paceline: (web\.1 .*)$/m.exec(stderr)?.[1] ?? stderr;
     expect(reason).toMatch(expected);

@@ -26,6 +26,8 @@ const BROKEN: Record<string, [kind: string, seen: RegExp]> = {
 
 /** Deadlines that nothing has to wait for. */
 const DEADLINES = { minReadyMs: 50, backoff: { initialMs: 20 } };
+/** An instance that a busy machine keeps from its event loop keeps its requests, and its turn. */
+const IN_TURN = { policy: "exact", balancer: { limits: { stallAfterMs: 60_000 } } };
 const NOT_ENDING = { termTimeoutMs: 300 };
 
 /** Returns what `rehearse` finds in these apps, each a pool with its own route. */
@@ -42,7 +44,10 @@ async function rehearsed(
     const deadlines = name === "ignores-sigterm" ? NOT_ENDING : {};
     return [name, { ...kind, ...deadlines, instances: 2, routes: [`/${name}/`] }] as const;
   });
-  writeFileSync(join(cwd, "paceline.config.json"), JSON.stringify({ ...DEADLINES, pools: Object.fromEntries(pools) }));
+  writeFileSync(
+    join(cwd, "paceline.config.json"),
+    JSON.stringify({ ...DEADLINES, ...IN_TURN, pools: Object.fromEntries(pools) }),
+  );
   const { signal } = new AbortController();
   return rehearse({ start: { cwd }, forMs: 3_000, paths: [], signal, onProgress: () => {}, ...how });
 }

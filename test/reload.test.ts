@@ -36,7 +36,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
 
   test("and a restart, of the instances and of the balancer, finish what is under way", async () => {
     const project = await startFleet({ runtime, app: HELLO, config: { drainTimeoutMs: 60_000 } });
-    const waits = /(web|balancer)\.1.* the outgoing process has \d requests? in flight and \d+ s at most to finish/g;
+    const waits = /(web|balancer)\.\d.* the outgoing process has \d requests? in flight and \d+ s at most to finish/g;
     const told = async () => (await project.events()).match(waits)?.length ?? 0;
     for (const operate of [() => project.reload(), () => project.restart(), () => project.restart("balancer")]) {
       rmSync(join(project.folder, "released"), { force: true });
@@ -47,8 +47,9 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
         connection.write("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
       }
       await project.statusWhere("all to be in flight", ({ pools }) => {
+        // Not each instance need have some: one that is slow for a moment is passed over.
         const inFlight = pools[0]?.instances.map((instance) => instance.inFlight ?? 0) ?? [];
-        return inFlight.every((count) => count > 0) && inFlight.reduce((sum, count) => sum + count, 0) === 4;
+        return inFlight.reduce((sum, count) => sum + count, 0) === 4;
       });
       const done = operate();
       await project.statusWhere("an outgoing process to drain", ({ pools, balancers }) =>

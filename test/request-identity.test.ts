@@ -60,7 +60,7 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
           trace: true,
         },
         accessLog: { format: "json", file: "access.log" },
-        limits: { upstreamResponseTimeoutMs: 3000, maxBodyBytes: 1_000_000 },
+        limits: { upstreamResponseTimeoutMs: 10_000, maxBodyBytes: 1_000_000 },
       },
     });
     await project.start();

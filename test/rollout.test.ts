@@ -9,7 +9,7 @@ import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Returns its version and streams on /events; of certain versions the third instance dies once a file `die` exists. */
+/** Returns its version, and streams its number on /events; of certain versions the third instance dies once a file `die` exists. */
 const APP = `
 import { existsSync } from "node:fs";
 const { VERSION, PACELINE_INDEX } = process.env;
@@ -18,18 +18,33 @@ if (dies) setInterval(() => { if (existsSync("die")) { console.error("no such co
 export default {
   fetch(request) {
     if (!request.url.endsWith("/events")) return new Response(VERSION);
-    return new Response(new ReadableStream({ start: (out) => out.enqueue(new TextEncoder().encode("data: 1\\n\\n")) }));
+    return new Response(new ReadableStream({ start: (out) => out.enqueue(new TextEncoder().encode("data: " + PACELINE_INDEX + "\\n\\n")) }));
   },
 };
 `;
+
+/** Opens streams until each instance has one; returns one of each, by its number. */
+async function streamsOfAll(project: Project, instances: number, path: string): Promise<Map<number, RawConnection>> {
+  const streams = new Map<number, RawConnection>();
+  await waitFor("each instance to have a stream", async () => {
+    const stream = await RawConnection.open(project.port);
+    stream.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    const [, number] = /data: (\d+)/.exec(await stream.until(/data: \d+\n\n/)) ?? [];
+    if (streams.has(Number(number))) stream.close();
+    else streams.set(Number(number), stream);
+    return streams.size === instances;
+  });
+  return streams;
+}
 
 describe("a rollout", () => {
   const runtime = "bun";
 
   test("ends when a new process does not stay ready for its own minReadyMs, and the slots that had one go back", async () => {
-    const config = { env: { VERSION: "v1" } };
+    const config = { maxSurge: 2, env: { VERSION: "v1" } };
     const project = await startFleet({ runtime, instances: 3, app: APP, config });
-    project.writeConfig({ minReadyMs: 2000, env: { VERSION: "dies-later" } });
+    // The third comes alone, and is seen to be ready within that time.
+    project.writeConfig({ minReadyMs: 6000, env: { VERSION: "dies-later" } });
     const reloading = project.reload();
     await project.statusWhere("the third of the new ones to be ready", ({ pools }) => {
       const { state, generation, other } = pools[0]?.instances[2] ?? {};
@@ -63,14 +78,7 @@ describe("a rollout", () => {
   test("takes as many slots at once as maxSurge says, so that long streams hold up no more than they must", async () => {
     const config = { maxSurge: "75%", drainTimeoutMs: 60_000, env: { VERSION: "v1" } };
     const project = await startFleet({ runtime, instances: 4, app: APP, config });
-    const streams = await Promise.all(
-      Array.from({ length: 8 }, async () => {
-        const stream = await RawConnection.open(project.port);
-        stream.write("GET /events HTTP/1.1\r\nHost: x\r\n\r\n");
-        await stream.until(/data: 1/);
-        return stream;
-      }),
-    );
+    const streams = await streamsOfAll(project, 4, "/events");
     const reload = project.reload();
     // The streams keep the outgoing processes of the replaced slots alive.
     const outgoing = ({ pools }: Status) =>
@@ -78,7 +86,7 @@ describe("a rollout", () => {
     const { pools } = await project.statusWhere("three to drain", (status) => outgoing(status).length >= 3);
     expect(pools[0]?.instances.filter(({ other }) => other !== null)).toHaveLength(3);
     expect(pools[0]?.instances.map(({ attempt }) => attempt).toSorted()).toEqual([1, 2, 2, 2]);
-    for (const stream of streams) stream.close();
+    for (const stream of streams.values()) stream.close();
     expect((await reload).code).toBe(0);
     expect((await project.ready()).pools[0]?.generation).toBe(2);
   });
@@ -98,7 +106,7 @@ export default {
     let bye;
     return new Response(new ReadableStream({
       start(out) {
-        out.enqueue(text(1));
+        out.enqueue(text(process.env.PACELINE_INDEX));
         bye = () => {
           out.enqueue(text("bye"));
           out.close();
@@ -114,27 +122,20 @@ export default {
 describe.each(RUNTIMES)("an app on %s", (runtime) => {
   test("ends its streams as a drain begins, and its SIGTERM listener runs, on a reload, a scale-down and a stop", async () => {
     const project = await startFleet({ runtime, app: SAVING, config: { drainTimeoutMs: 60_000 } });
-    const streams = async (count: number) =>
-      Promise.all(
-        Array.from({ length: count }, async () => {
-          const stream = await RawConnection.open(project.port);
-          stream.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-          await stream.until(/data: 1/);
-          return stream;
-        }),
-      );
     const saved = () => readFileSync(join(project.folder, "notes"), "utf8").trim().split("\n");
     for (const [operate, open, ended, notes] of [
-      [() => project.reload(), 2, 2, ["web.1 saved", "web.2 saved"]],
-      [() => project.scale("web", 1), 2, 1, ["web.2 saved"]],
-      [() => project.stop(), 1, 1, ["web.1 saved"]],
+      [() => project.reload(), 2, [1, 2], ["web.1 saved", "web.2 saved"]],
+      [() => project.scale("web", 1), 2, [2], ["web.2 saved"]],
+      [() => project.stop(), 1, [1], ["web.1 saved"]],
     ] as const) {
-      const before = await streams(open);
+      const before = await streamsOfAll(project, open, "/");
       project.write("notes", "");
       expect((await operate()).code).toBe(0);
-      expect(before.filter(({ received }) => received.includes("data: bye"))).toHaveLength(ended);
+      for (const number of ended) await before.get(number)?.until(/data: bye/);
       expect(saved()).toEqual(notes);
-      for (const stream of before) stream.close();
+      const goesOn = [...before].filter(([, { received }]) => !received.includes("data: bye"));
+      expect(goesOn).toHaveLength(open - ended.length);
+      for (const stream of before.values()) stream.close();
     }
   });
 });

@@ -73,7 +73,11 @@ test("the size follows the load within its bounds, useless instances are taken b
   await few.until("requests without a queue", ({ ok }) => ok > 50);
   const many = project.load({ mode: "keep-alive", clients: 20, delayMs: 0 });
   const ones = project.load({ mode: "connect-anew", clients: 8, delayMs: 0, path: "/one/" });
-  const grown = await reaches("both pools to grow", (status) => size(status, "web") >= 3 && size(status, "one") >= 2);
+  // At different times: on a busy machine more instances may be of no use, and are taken back.
+  const [grown] = await Promise.all([
+    reaches("web to grow", (status) => size(status, "web") >= 3),
+    reaches("one to grow", (status) => size(status, "one") >= 2),
+  ]);
   const [web] = grown.pools;
   expect(web?.scaling).toMatchObject({ min: 1, max: 6, floor: null, target: { metric: "inFlight", value: 4 } });
   expect(web?.scaling?.last?.reason).toMatch(/requests in flight per instance, the target is 4$/);

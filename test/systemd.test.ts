@@ -2,13 +2,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import http from "node:http";
 import { join } from "node:path";
 import { expect, onTestFinished, type TestContext, test } from "vitest";
 import { HELLO } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { type Finished, needs, run } from "./support/processes.js";
+import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
 /** Waits for a file before it is ready; shows what it got of the supervisor's environment. */
@@ -60,7 +60,7 @@ test("the printed unit satisfies systemd, exposes little and restarts nothing th
 test("a unit is up when all are ready, tells failed reloads, and a hung supervisor is replaced", async (context) => {
   const project = await Project.make({ runtime: "bun", app: APP });
   const systemd = await UserManager.start(context, join(project.folder, "xdg"));
-  const unit = (await exported(project)).replace(SANDBOX, "").replace(/^WatchdogSec=.*$/m, "WatchdogSec=10");
+  const unit = (await exported(project)).replace(SANDBOX, "").replace(/^WatchdogSec=.*$/m, "WatchdogSec=14");
   await systemd.install("shop.service", unit);
 
   await systemd.control("start", "--no-block", "shop");
@@ -69,7 +69,7 @@ test("a unit is up when all are ready, tells failed reloads, and a hung supervis
   project.write("gate", "");
   await systemd.until("ActiveState", "active");
   await systemd.until("StatusText", "web 2/2 ready");
-  expect(await (await fetch(`http://127.0.0.1:${project.port}/`)).json()).toEqual([null, null]);
+  expect(JSON.parse((await get(project.port)).body)).toEqual([null, null]);
 
   expect(await systemd.control("reload", "shop")).toMatchObject({ code: 0 });
   project.write("app.js", BROKEN);
@@ -85,7 +85,7 @@ test("a unit is up when all are ready, tells failed reloads, and a hung supervis
     const seen = new Set<string>();
     // A new balancer may give its first requests to the instance that it is connected to first.
     await waitFor("both instances", async () => {
-      seen.add(await (await fetch(`http://127.0.0.1:${project.port}/pid`)).text());
+      seen.add((await get(project.port, "/pid")).body);
       return seen.size >= 2;
     });
     return [...seen].sort();
@@ -103,7 +103,7 @@ test("a unit is up when all are ready, tells failed reloads, and a hung supervis
   process.kill(await systemd.mainPid(), "SIGSTOP");
   await systemd.until("NRestarts", "2");
   await systemd.until("ActiveState", "active");
-  expect(await (await fetch(`http://127.0.0.1:${project.port}/`)).json()).toEqual([null, null]);
+  expect(JSON.parse((await get(project.port)).body)).toEqual([null, null]);
 
   expect(await systemd.control("stop", "shop")).toMatchObject({ code: 0 });
   expect([await systemd.show("ActiveState"), await systemd.show("Result")]).toEqual(["inactive", "success"]);
@@ -115,7 +115,7 @@ test("a unit is up when all are ready, tells failed reloads, and a hung supervis
   expect((await startup()).output).toContain("is installed already and is enabled");
   expect((await systemd.control("is-enabled", "test")).stdout.trim()).toBe("enabled");
   expect(await systemd.control("start", "test")).toMatchObject({ code: 0 });
-  expect((await fetch(`http://127.0.0.1:${project.port}/`)).status).toBe(200);
+  expect((await get(project.port)).status).toBe(200);
   expect((await startup("--remove")).output).toContain("was disabled and removed; a fleet that runs continues");
   expect(await systemd.control("stop", "test")).toMatchObject({ code: 0 });
   expect((await systemd.control("start", "test")).code).not.toBe(0);
@@ -134,7 +134,7 @@ for (const runtime of RUNTIMES)
     await systemd.install("shop.service", unit);
     await systemd.install("shop.socket", `[Socket]\nListenStream=127.0.0.1:${project.port}\n`);
     expect(await systemd.control("start", "shop.socket")).toMatchObject({ code: 0 });
-    const ask = () => get(project.port);
+    const ask = async () => (await get(project.port)).status;
     expect(await ask()).toBe(200);
     const before = await systemd.mainPid();
 
@@ -144,7 +144,7 @@ for (const runtime of RUNTIMES)
       [1, 2, 3, 4].map(async () => {
         while (!isOver) {
           seen.push(await ask().catch((error: Error) => error.message));
-          await new Promise((resolve) => setTimeout(resolve, 10));
+          await new Promise((resolve) => setTimeout(resolve, 40));
         }
       }),
     );
@@ -159,17 +159,6 @@ for (const runtime of RUNTIMES)
     expect(await systemd.show("ExecMainStatus")).toBe("2");
     expect(await systemd.control("stop", "shop.socket")).toMatchObject({ code: 0 });
   });
-
-/** Returns the status of a response over a connection of its own. */
-function get(port: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const request = http.get({ port, host: "127.0.0.1", agent: false }, (response) => {
-      response.resume().on("error", reject);
-      response.on("end", () => resolve(response.statusCode ?? 0));
-    });
-    request.on("error", reject);
-  });
-}
 
 async function exported(project: Project): Promise<string> {
   const { code, stdout, output } = await run(PACELINE, ["export", "systemd", project.folder, "--user", "root"]);

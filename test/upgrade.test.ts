@@ -136,8 +136,10 @@ describe("another version", () => {
     writeFileSync(join(broken, "main.js"), ENDS_WHEN_TOLD);
     expect(await handOverTo(project, join(broken, "main.js"))).toBe(200);
     await waitFor("the next supervisor", () => existsSync(join(broken, "started")) || undefined);
-    for (const command of [["status"], ["stop"], ["start", "--detach"], ["start", "--detach", "--replace"]]) {
-      const refused = await run(join(PACKAGE, "bin/paceline"), command, options);
+    // At once: the fleet is taken back after 30 s.
+    const commands = [["status"], ["stop"], ["start", "--detach"], ["start", "--detach", "--replace"]];
+    const all = commands.map((command) => run(join(PACKAGE, "bin/paceline"), command, options));
+    for (const refused of await Promise.all(all)) {
       expect(refused.stderr).toMatch(/is being upgraded to Paceline 0\.0\.1 \(pid \d+\): try again in a moment/);
       expect(refused.code).toBe(5);
     }

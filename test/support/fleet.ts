@@ -22,10 +22,10 @@ import { canBeKept, runKept } from "./commands.js";
 import { Load, type LoadOptions } from "./load.js";
 import { freePort, isListening } from "./ports.js";
 import {
+  afterLastOutput,
   commandLine,
   type Finished,
   FLEET_TAG,
-  LAST_OUTPUT_MS,
   type RunOptions,
   run,
   signal,
@@ -253,7 +253,7 @@ export class Project {
     this.#foreground = child;
     // What it has left running may keep its output open.
     this.#ended = new Promise((resolve) => {
-      child.on("close", resolve).on("exit", () => setTimeout(resolve, LAST_OUTPUT_MS).unref());
+      child.on("close", resolve).on("exit", () => afterLastOutput(() => resolve(undefined)));
     });
     return child;
   }

@@ -32,7 +32,15 @@ export interface RunOptions {
 }
 
 /** The wait for a process's last output after it has ended, in milliseconds. */
-export const LAST_OUTPUT_MS = 1_000;
+const LAST_OUTPUT_MS = 1_000;
+
+/**
+ * Calls back when the last output of a process that has ended was read, even if a daemon keeps its output open. It is read by
+ * then, or in the next turn if this process was delayed.
+ */
+export function afterLastOutput(callback: () => void): void {
+  setTimeout(() => setImmediate(() => setImmediate(callback)), LAST_OUTPUT_MS).unref();
+}
 
 /** Runs a command to its end and keeps its output. */
 export function run(command: string, args: string[], options: RunOptions = {}): Promise<Finished> {
@@ -61,9 +69,7 @@ export function run(command: string, args: string[], options: RunOptions = {}): 
     child.on("close", finish);
     child.on("exit", (code, signal) => {
       clearTimeout(timer);
-      // A daemon may keep its output open. The command's own output is read by then, or in the next turn if this process was
-      // delayed.
-      setTimeout(() => setImmediate(() => setImmediate(finish, code, signal)), LAST_OUTPUT_MS).unref();
+      afterLastOutput(() => finish(code, signal));
     });
   });
 }

@@ -1,5 +1,6 @@
 /** A client that sends exact bytes and keeps every received byte. */
 import net from "node:net";
+import { waitFor } from "./wait.js";
 
 export class RawConnection {
   /** Everything received so far, one character per byte. */
@@ -118,4 +119,15 @@ export async function get(port: number, path = "/", deadlineMs?: number): Promis
     throw new Error(`no whole answer for GET ${path}: ${ended} after ${JSON.stringify(connection.received)}`);
   }
   return { status, headers, body };
+}
+
+/**
+ * Sends GETs, one after another, until so many different bodies were received; returns them sorted. Only `policy: "exact"` is strictly
+ * in turn: an instance that was slow for a moment is passed over.
+ */
+export async function differentBodies(port: number, count: number, path = "/"): Promise<string[]> {
+  const bodies = new Set<string>();
+  const ask = async () => bodies.add((await get(port, path)).body).size >= count;
+  await waitFor(`${count} different responses to ${path}`, ask, { details: () => [...bodies].join() });
+  return [...bodies].sort();
 }

@@ -205,8 +205,8 @@ function locate({ path, message }: Finding, file: string | undefined, document: 
   return { ...(file === undefined ? {} : { file }), path, ...(line === undefined ? {} : { line }), message };
 }
 
-/** How long the processes of a rehearsal stay if everything that watches over them was killed. */
-const ORPHAN_GRACE_MS = 5_000;
+/** How long the processes of a rehearsal stay if everything that watches over them was killed, or wait for its supervisor as they start. */
+const ORPHAN_GRACE_MS = 20_000;
 
 /**
  * Returns the configuration of a fleet that is only rehearsed: nothing in it acts on the world outside but the app itself.

@@ -19,7 +19,7 @@ test("nothing but the app acts outside: no workers, hooks and agent-check, no fi
     ],
   } as unknown as FleetConfig;
   expect(rehearsedConfig(config)).toEqual({
-    ...{ name: "shop", agentCheck: null, admin: null, restartSupervisor: false, orphanGraceMs: 5_000 },
+    ...{ name: "shop", agentCheck: null, admin: null, restartSupervisor: false, orphanGraceMs: 20_000 },
     balancer: { processes: 2, spoolDir: null, accessLog: false },
     pools: [{ name: "web", serves: true }],
   });

@@ -5,7 +5,7 @@ import { hostname, tmpdir, userInfo } from "node:os";
 import { delimiter, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { HELLO } from "./support/apps.js";
-import { PACELINE, type Project, startFleet } from "./support/fleet.js";
+import { PACELINE, sharedFleet, startFleet } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { run } from "./support/processes.js";
 import { waitFor } from "./support/wait.js";
@@ -25,18 +25,19 @@ function makeFolder(): string {
   return folder;
 }
 
-const FLEET = ["--run-dir", ".paceline"];
+const PLACE = ["--run-dir", ".paceline"];
+const FLEET = { runtime: "bun", instances: 1, app: HELLO } as const;
 
 describe("commands on other machines", () => {
+  const first = sharedFleet(FLEET);
+
   test("box by box, each line with its box; a refusal ends it, and is its exit status", async () => {
     const boxes = makeFolder();
     mkdirSync(join(boxes, "bin"));
     writeFileSync(join(boxes, "bin/ssh"), FAKE_SSH, { mode: 0o755 });
     symlinkSync(PACELINE, join(boxes, "bin/paceline"));
-    const options = { runtime: "bun", instances: 1, app: HELLO } as const;
-    const fleets = await Promise.all([startFleet(options), startFleet(options)]);
-    for (const [at, { folder }] of fleets.entries()) symlinkSync(folder, join(boxes, `box${at + 1}`));
-    const [one, two] = fleets as [Project, Project];
+    const [one, two] = [first(), await startFleet(FLEET)];
+    for (const [at, { folder }] of [one, two].entries()) symlinkSync(folder, join(boxes, `box${at + 1}`));
     const PATH = `${join(boxes, "bin")}${delimiter}${process.env.PATH}`;
     const { PACELINE_RUN_DIR: _, ...inherited } = process.env;
     const env = { ...inherited, BOXES: boxes, PATH, GITHUB_ACTOR: "octocat" };
@@ -48,21 +49,21 @@ describe("commands on other machines", () => {
       return names;
     };
 
-    const status = await on(...both, "status", ...FLEET);
+    const status = await on(...both, "status", ...PLACE);
     expect(status, status.output).toMatchObject({ code: 0, stderr: "" });
     for (const line of status.stdout.trim().split("\n")) expect(line).toMatch(/^(box1|deploy@box2:2222) \| /);
     expect(called()).toEqual(["box1", "ssh://deploy@box2:2222"]);
     // Their JSON: a line for each box, and of one box the document itself.
-    const json = (await on("--parallel", ...both, "status", ...FLEET, "--json")).stdout.trim().split("\n");
+    const json = (await on("--parallel", ...both, "status", ...PLACE, "--json")).stdout.trim().split("\n");
     const documents = json.map((line) => JSON.parse(line)).sort((a, b) => (a.host < b.host ? -1 : 1));
     expect(documents).toMatchObject([
       { host: "box1", exitStatus: 0, document: { name: "test", state: "running" } },
       { host: "deploy@box2:2222", exitStatus: 0, document: { name: "test", state: "running" } },
     ]);
-    expect(JSON.parse((await on("-H", "box1", "status", ...FLEET, "--json")).stdout)).toMatchObject({ name: "test" });
+    expect(JSON.parse((await on("-H", "box1", "status", ...PLACE, "--json")).stdout)).toMatchObject({ name: "test" });
     called();
 
-    const reloaded = await on(...both, "reload", ...FLEET);
+    const reloaded = await on(...both, "reload", ...PLACE);
     expect(reloaded, reloaded.output).toMatchObject({ code: 0 });
     const done = reloaded.stdout.split("\n").filter((line) => line.endsWith("| web: reload done, 1 of 1"));
     expect(done.map((line) => line.split(" ")[0])).toEqual(["box1", "deploy@box2:2222"]);
@@ -71,10 +72,10 @@ describe("commands on other machines", () => {
 
     // A reason reaches the box as it is, whatever a shell would make of it.
     const reason = 'it\'s $HOME `x` \\ "y" *';
-    expect(await on("-H", "box1", "lock", reason, ...FLEET)).toMatchObject({ code: 0 });
+    expect(await on("-H", "box1", "lock", reason, ...PLACE)).toMatchObject({ code: 0 });
     expect((await one.status()).lock?.reason).toBe(reason);
     called();
-    const refused = await on(...both, "reload", ...FLEET);
+    const refused = await on(...both, "reload", ...PLACE);
     expect(refused.code).toBe(5);
     expect(refused.stderr).toMatch(/^box1 \| paceline: the fleet is locked by /);
     expect(refused.stderr).toContain("box1 refused (exit status 5); not run on deploy@box2:2222\n");
@@ -82,7 +83,7 @@ describe("commands on other machines", () => {
     expect((await two.status()).pools[0]?.generation).toBe(2);
 
     // What only reads goes on with the next box.
-    const some = await on("-H", "nowhere", "-H", "box1", "history", "-n", "1", ...FLEET);
+    const some = await on("-H", "nowhere", "-H", "box1", "history", "-n", "1", ...PLACE);
     expect(some.code).toBe(1);
     expect(some.stderr).toBe(
       "nowhere | ssh: Could not resolve hostname nowhere\npaceline: nowhere: ssh could not run the command there\n",
@@ -118,7 +119,8 @@ describe("commands on other machines", () => {
       });
     file("authorized", readFileSync(join(folder, "user.pub"), "utf8"));
     file("known", `[127.0.0.1]:${port} ${readFileSync(join(folder, "host.pub"), "utf8")}`);
-    const project = await startFleet({ runtime: "bun", instances: 1, app: HELLO });
+    const project = first();
+    expect((await project.cli(["unlock"])).code).toBe(0);
     const daemon = file(
       "sshd_config",
       `ListenAddress 127.0.0.1:${port}\nHostKey ${folder}/host\nAuthorizedKeysFile ${folder}/authorized\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nSetEnv PATH=${process.env.PATH}\n`,
@@ -143,8 +145,9 @@ describe("commands on other machines", () => {
     const reloaded = await on("reload");
     expect(reloaded, reloaded.output + log).toMatchObject({ code: 0 });
     expect(reloaded.stdout).toContain("| web: reload done, 1 of 1\n");
-    const entry = JSON.parse(readFileSync(join(project.runDir, "history/2-reload.json"), "utf8"));
-    expect(entry.by).toMatchObject({ from: "127.0.0.1", actor: `ann@${hostname()}` });
+    const { history } = JSON.parse((await project.cli(["history", "--json", "-n", "1"])).stdout);
+    expect(history[0]).toMatchObject({ command: "reload" });
+    expect(history[0].by).toMatchObject({ from: "127.0.0.1", actor: `ann@${hostname()}` });
     expect(JSON.parse((await on("status", "--json")).stdout)).toMatchObject({ name: "test" });
   });
 });

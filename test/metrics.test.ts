@@ -3,9 +3,9 @@ import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { HELLO } from "./support/apps.js";
-import { askControl, Project } from "./support/fleet.js";
+import { askControl, sharedFleet } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
 import { needs, run } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
@@ -73,19 +73,44 @@ async function sendHostile(port: number, count: number): Promise<number> {
   return Math.ceil(count / each) * each + malformed;
 }
 
-async function start() {
-  const port = await freePort();
-  const project = await Project.make({
-    ...{ runtime: "bun", app: HELLO, instances: 2 },
-    config: { admin: { listen: `127.0.0.1:${port}` } },
+const port = await freePort();
+const fleet = sharedFleet({
+  ...{ runtime: "bun", app: HELLO, instances: 2 },
+  config: { admin: { listen: `127.0.0.1:${port}` } },
+});
+const admin = { port, host: "127.0.0.1" } as const;
+const SENT = 20;
+
+beforeAll(async () => {
+  for (let n = 0; n < SENT; n++) await get(fleet().port);
+});
+
+test("promtool accepts them, and a real Prometheus gets them", async (context) => {
+  needs(context, "promtool");
+  needs(context, "prometheus");
+  const project = fleet();
+  project.write("metrics.txt", (await ask(admin)).text);
+  const checked = await run("sh", ["-c", `promtool check metrics < ${join(project.folder, "metrics.txt")}`]);
+  expect(checked).toMatchObject({ code: 0 });
+
+  const listen = await freePort();
+  const scrape = { job_name: "paceline", static_configs: [{ targets: [`127.0.0.1:${port}`] }] };
+  project.write("prometheus.json", JSON.stringify({ global: { scrape_interval: "1s" }, scrape_configs: [scrape] }));
+  const data = join(project.folder, "data");
+  mkdirSync(data);
+  const args = [`--config.file=${join(project.folder, "prometheus.json")}`, `--storage.tsdb.path=${data}`];
+  const prometheus = spawn("prometheus", [...args, `--web.listen-address=127.0.0.1:${listen}`], { stdio: "ignore" });
+  onTestFinished(() => void prometheus.kill("SIGKILL"));
+  const query = encodeURIComponent('paceline_pool_requests_total{pool="web"}');
+  await waitFor("Prometheus to have the requests", async () => {
+    const to = { port: listen, host: "127.0.0.1" } as const;
+    const reply = await ask(to, `/api/v1/query?query=${query}`).catch(() => undefined);
+    return reply?.status === 200 && JSON.parse(reply.text).data.result[0]?.value[1] === `${SENT}`;
   });
-  await project.start();
-  return { project, port, admin: { port, host: "127.0.0.1" } as const };
-}
+});
 
 test("the metrics are the figures of the status, and what clients send makes no series of its own", async () => {
-  const { project, port, admin } = await start();
-  for (let n = 0; n < 20; n++) await get(project.port);
+  const project = fleet();
   const text = await waitFor("the counts to arrive", async () => {
     const { text } = await ask(admin);
     const isCounted =
@@ -177,29 +202,4 @@ test("the metrics are the figures of the status, and what clients send makes no 
   expect(await project.reload()).toMatchObject({ code: 0 });
   expect((await ask({ port: moved, host: "127.0.0.1" })).status).toBe(200);
   await expect(ask(admin)).rejects.toThrow("ECONNREFUSED");
-});
-
-test("promtool accepts them, and a real Prometheus gets them", async (context) => {
-  needs(context, "promtool");
-  needs(context, "prometheus");
-  const { project, port, admin } = await start();
-  for (let n = 0; n < 10; n++) await get(project.port);
-  project.write("metrics.txt", (await ask(admin)).text);
-  const checked = await run("sh", ["-c", `promtool check metrics < ${join(project.folder, "metrics.txt")}`]);
-  expect(checked).toMatchObject({ code: 0 });
-
-  const listen = await freePort();
-  const scrape = { job_name: "paceline", static_configs: [{ targets: [`127.0.0.1:${port}`] }] };
-  project.write("prometheus.json", JSON.stringify({ global: { scrape_interval: "1s" }, scrape_configs: [scrape] }));
-  const data = join(project.folder, "data");
-  mkdirSync(data);
-  const args = [`--config.file=${join(project.folder, "prometheus.json")}`, `--storage.tsdb.path=${data}`];
-  const prometheus = spawn("prometheus", [...args, `--web.listen-address=127.0.0.1:${listen}`], { stdio: "ignore" });
-  onTestFinished(() => void prometheus.kill("SIGKILL"));
-  const query = encodeURIComponent('paceline_pool_requests_total{pool="web"}');
-  await waitFor("Prometheus to have the requests", async () => {
-    const to = { port: listen, host: "127.0.0.1" } as const;
-    const reply = await ask(to, `/api/v1/query?query=${query}`).catch(() => undefined);
-    return reply?.status === 200 && JSON.parse(reply.text).data.result[0]?.value[1] === "10";
-  });
 });

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
+import type { PacelineError } from "../packages/supervisor/dist/errors.js";
 import { Project, startFleet } from "./support/fleet.js";
 import { signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
@@ -263,9 +264,8 @@ test("a start says why a template does not get ready", async (context) => {
     [{ fapws: "./threads.py" }, /preload: the app started threads while it loaded \(poller\)/],
   ] as const) {
     project.writeConfig({ pools: { web: { ...pool, ...keys } } });
-    const started = await project.startDetached();
-    expect(started.code).toBe(1);
-    expect(started.output).toMatch(message);
+    const failed = await project.start().catch((error: PacelineError) => error);
+    expect([failed?.message, ...(failed?.lastLines ?? [])].join("\n")).toMatch(message);
   }
   project.writeConfig({ pools: { web: { app: "./app.js", preload: true } } });
   const checked = await project.cli(["check", "--no-load"]);

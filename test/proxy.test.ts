@@ -9,6 +9,7 @@ import { saying } from "./support/apps.js";
 import { type Certificate, makeCertificate } from "./support/certificate.js";
 import { Project, RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
+import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
 
 interface Upstream {
@@ -45,7 +46,10 @@ async function startUpstream(certificate?: Certificate): Promise<Upstream> {
   return { url: url(), close };
 }
 
-const beside = (proxy: object) => ({ pools: { web: { app: "./app.js", instances: 1 }, old: proxy } });
+const beside = (...proxies: object[]) => {
+  const [old, chat] = proxies;
+  return { pools: { web: { app: "./app.js", instances: 1 }, old, ...(chat !== undefined && { chat }) } };
+};
 
 /** Waits until a slot's log has such a line. */
 async function untilLogged(project: Project, slot: string, line: RegExp): Promise<void> {
@@ -53,12 +57,14 @@ async function untilLogged(project: Project, slot: string, line: RegExp): Promis
 }
 
 describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
-  test("has its route, its own runtime and one instance, and tells the upstream who asks", async () => {
-    const upstream = await startUpstream();
-    const config = beside({ proxy: upstream.url, routes: ["/old/"], stripPrefix: true });
+  test("has its route, its own runtime and one instance, and tells the upstream who asks; WebSockets close with it", async () => {
+    const [upstream, chats] = [await startUpstream(), await startUpstream()];
+    const old = { proxy: upstream.url, routes: ["/old/"], stripPrefix: true };
+    const config = beside(old, { proxy: chats.url, routes: "/chat" });
     const project = await startFleet({ runtime, app: saying("the app"), config });
     const status = await project.status();
-    expect(status.pools).toMatchObject([{ name: "web" }, { name: "old", kind: "proxy", wanted: 1 }]);
+    const isProxy = { kind: "proxy", wanted: 1 };
+    expect(status.pools).toMatchObject([{ name: "web" }, { name: "old", ...isProxy }, { name: "chat", ...isProxy }]);
     expect((await get(project.port, "/")).body).toBe("the app");
 
     const connection = await RawConnection.open(project.port);
@@ -94,48 +100,8 @@ describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
     expect((await get(project.port, "/old/moved")).headers.get("location")).toBe("/old/here");
     expect((await project.reload()).code).toBe(0);
     expect((await get(project.port, "/old/")).status).toBe(200);
-  });
 
-  test("takes an upstream with a certificate of its own only when it is told to trust it", async (context) => {
-    const certificate = makeCertificate("old.example");
-    if (certificate === undefined) return context.skip("openssl is not installed");
-    const upstream = await startUpstream(certificate);
-    const { url: proxy } = upstream;
-    const project = await startFleet({
-      runtime,
-      app: saying("the app"),
-      files: { "ca.pem": certificate.cert },
-      config: {
-        pools: {
-          strict: { proxy, routes: "/strict/" },
-          trusting: { proxy, routes: "/trusting/", proxyOptions: { ca: "./ca.pem", changeOrigin: false } },
-          careless: { proxy, routes: "/careless/", proxyOptions: { secure: false } },
-          named: {
-            proxy: proxy.replace("127.0.0.1", "localhost"),
-            routes: "/named/",
-            proxyOptions: { ca: "./ca.pem" },
-          },
-        },
-      },
-    });
-    expect((await get(project.port, "/strict/")).status).toBe(502);
-    // The requested Host does not affect the certificate check.
-    expect((await get(project.port, "/trusting/")).body).toContain(`"host":"127.0.0.1:${project.port}"`);
-    expect((await get(project.port, "/careless/")).status).toBe(200);
-    expect((await get(project.port, "/named/")).status).toBe(502);
-    // A response may reach its client before its log line is written.
-    await untilLogged(project, "strict.1", /proxy https:\S+: self-signed certificate \(GET \/strict\/\)/);
-    await untilLogged(project, "named.1", /Hostname\/IP does not match certificate/);
-  });
-
-  test("carries WebSockets, and closes them when the upstream is gone", async () => {
-    const upstream = await startUpstream();
-    const project = await startFleet({
-      runtime,
-      app: saying("the app"),
-      config: beside({ proxy: upstream.url, routes: "/old/" }),
-    });
-    const chat = new WebSocket(`ws://127.0.0.1:${project.port}/old/chat`);
+    const chat = new WebSocket(`ws://127.0.0.1:${project.port}/chat`);
     onTestFinished(() => chat.terminate());
     const heard: string[] = [];
     let isClosed = false;
@@ -146,11 +112,47 @@ describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
     });
     chat.on("open", () => chat.send("hello"));
     await waitFor("an answer", () => heard.includes("you said hello"));
-    upstream.close();
+    chats.close();
     await waitFor("the end", () => isClosed);
-    expect((await get(project.port, "/old/")).status).toBe(502);
+    expect((await get(project.port, "/chat")).status).toBe(502);
     expect((await get(project.port, "/")).body).toBe("the app");
   });
+
+  // A proxy runs on Node in any case.
+  testOnce(runtime)(
+    "takes an upstream with a certificate of its own only when it is told to trust it",
+    async (context) => {
+      const certificate = makeCertificate("old.example");
+      if (certificate === undefined) return context.skip("openssl is not installed");
+      const upstream = await startUpstream(certificate);
+      const { url: proxy } = upstream;
+      const project = await startFleet({
+        runtime,
+        app: saying("the app"),
+        files: { "ca.pem": certificate.cert },
+        config: {
+          pools: {
+            strict: { proxy, routes: "/strict/" },
+            trusting: { proxy, routes: "/trusting/", proxyOptions: { ca: "./ca.pem", changeOrigin: false } },
+            careless: { proxy, routes: "/careless/", proxyOptions: { secure: false } },
+            named: {
+              proxy: proxy.replace("127.0.0.1", "localhost"),
+              routes: "/named/",
+              proxyOptions: { ca: "./ca.pem" },
+            },
+          },
+        },
+      });
+      expect((await get(project.port, "/strict/")).status).toBe(502);
+      // The requested Host does not affect the certificate check.
+      expect((await get(project.port, "/trusting/")).body).toContain(`"host":"127.0.0.1:${project.port}"`);
+      expect((await get(project.port, "/careless/")).status).toBe(200);
+      expect((await get(project.port, "/named/")).status).toBe(502);
+      // A response may reach its client before its log line is written.
+      await untilLogged(project, "strict.1", /proxy https:\S+: self-signed certificate \(GET \/strict\/\)/);
+      await untilLogged(project, "named.1", /Hostname\/IP does not match certificate/);
+    },
+  );
 });
 
 test("a proxy runs on Node whatever --runtime says", async () => {

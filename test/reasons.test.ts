@@ -1,6 +1,7 @@
 /** Reports about a fleet are true: failure reasons, resources, addresses. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { PacelineError } from "../packages/supervisor/dist/errors.js";
 import { HELLO } from "./support/apps.js";
 import { Project, RUNTIMES } from "./support/fleet.js";
 import { get } from "./support/raw-http.js";
@@ -77,7 +78,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
   test.each([
     ...kinds.slice(0, runtime === "bun" ? 4 : 1),
     ["an app in time", { app: "./hangs.mjs" }, isLate] as const,
-  ])("of %s that fails: the error's own line", async (_, pool, expected) => {
+  ])("of %s that fails: the error's own line", async (kind, pool, expected) => {
     const files = {
       "fails.mjs": FAILS,
       "hangs.mjs": HANGS,
@@ -87,11 +88,17 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     const limits = { ...(isHanging && { readyTimeoutMs: 3000 }), restartBudget: { maxFailures: 1 } };
     const config = { pools: { web: { instances: 1, ...pool } }, ...limits };
     const project = await Project.make({ runtime, app: HELLO, config, files });
-    let { code, stderr } = await project.startDetached();
+    // The command prints what a program gets.
+    const start = async () => {
+      if (kind === "an app") return await project.startDetached();
+      const error: PacelineError | undefined = await project.start().catch((error) => error);
+      return { code: error?.exitStatus, stderr: `paceline: ${error?.message}\n` };
+    };
+    let { code, stderr } = await start();
     if (isHanging && !stderr.includes("; it listens on ")) {
       // On a busy machine it did not come so far.
       project.writeConfig({ readyTimeoutMs: 30_000 });
-      ({ code, stderr } = await project.startDetached());
+      ({ code, stderr } = await start());
     }
     expect(code).toBe(1);
     const reason = /^paceline: (web\.1 .*)$/m.exec(stderr)?.[1] ?? stderr;

@@ -1,7 +1,7 @@
 /** One fleet with four pools: each request finds its pool by host and path, and a reload of one affects no other. */
 import { describe, expect, test } from "vitest";
-import { type Project, RUNTIMES, startFleet } from "./support/fleet.js";
-import { get, RawConnection } from "./support/raw-http.js";
+import { RUNTIMES, sharedFleet } from "./support/fleet.js";
+import { RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 
 /** Returns its request and its own name. */
@@ -24,11 +24,6 @@ const POOLS = {
   docs: { app: "./docs/server.js", runtime: "node", instances: 2, routes: ["docs.example.com/"] },
 };
 
-async function started(runtime: (typeof RUNTIMES)[number]): Promise<Project> {
-  const files = { "shop.js": NODE_APP, "docs/server.js": NODE_APP, "public/css/a.css": "a {}" };
-  return startFleet({ runtime, app: FETCH_APP, files, config: { pools: POOLS, env: { WORD: "one" } } });
-}
-
 async function ask(port: number, target: string, host: string): Promise<string> {
   const connection = await RawConnection.open(port);
   connection.write(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
@@ -40,9 +35,11 @@ async function ask(port: number, target: string, host: string): Promise<string> 
 
 describe.each(RUNTIMES)("routes on %s", (runtime) => {
   const once = testOnce(runtime);
+  const files = { "shop.js": NODE_APP, "docs/server.js": NODE_APP, "public/css/a.css": "a {}" };
+  const fleet = sharedFleet({ runtime, app: FETCH_APP, files, config: { pools: POOLS, env: { WORD: "one" } } });
 
   test("lead each request to its pool, which sees the path that was matched", async () => {
-    const { port } = await started(runtime);
+    const { port } = fleet();
     for (const [host, target, response] of [
       ["localhost", "/", "200 web / - one"],
       ["localhost", "/a/../b?q=%2F", "200 web /b?q=%2F - one"],
@@ -68,7 +65,7 @@ describe.each(RUNTIMES)("routes on %s", (runtime) => {
   });
 
   once("stay as they are where another pool is reloaded, and so do its processes", async () => {
-    const project = await started(runtime);
+    const project = fleet();
     const pids = async () => {
       const { pools, balancers } = await project.ready();
       const list = (instances: { pid: number | null }[]) => instances.map(({ pid }) => pid);
@@ -92,11 +89,13 @@ describe.each(RUNTIMES)("routes on %s", (runtime) => {
   });
 
   once("that lead nowhere are answered 404, and two pools cannot have the same one", async () => {
-    const config = { pools: { web: { ...POOLS.web, routes: "/web" } } };
-    const project = await startFleet({ runtime, app: FETCH_APP, config });
-    expect((await get(project.port, "/")).status).toBe(404);
-    expect((await get(project.port, "/web/x")).body).toMatch(/^web \/web\/x - /);
-    project.writeConfig({ pools: { ...config.pools, other: { app: "./app.js", routes: "/%77eb/" } } });
+    const project = fleet();
+    const pools = { ...POOLS, web: { ...POOLS.web, routes: "/web" } };
+    project.writeConfig({ pools });
+    expect(await project.reload("web")).toMatchObject({ code: 0 });
+    expect(await ask(project.port, "/", "localhost")).toBe("404 404 Not Found");
+    expect(await ask(project.port, "/web/x", "localhost")).toBe("200 web /web/x - one");
+    project.writeConfig({ pools: { ...pools, other: { app: "./app.js", routes: "/%77eb/" } } });
     const checked = await project.cli(["check"]);
     expect(checked.code).toBe(2);
     expect(checked.output).toContain('pools.other.routes: the pool web already has the route "/web/"');

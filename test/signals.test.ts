@@ -28,12 +28,6 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     await project.nothingLeft();
   }
 
-  test("SIGINT stops: what is in flight gets its response, nothing is left", async () => {
-    const project = await Project.make({ runtime, app: HELLO });
-    project.startInForeground();
-    await stopsWith("SIGINT", project);
-  });
-
   once("Ctrl-C in a terminal stops", async (context) => {
     needs(context, "script");
     const project = await Project.make({ runtime, app: HELLO });
@@ -50,7 +44,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     await project.nothingLeft();
   });
 
-  test("SIGHUP stays ignored with nohup, of a fleet and of one instance alone", async () => {
+  test("SIGHUP stays ignored with nohup, of a fleet and of one instance alone; SIGINT stops", async () => {
     const nohup = (command: string) => ["sh", "-c", `trap "" HUP; exec ${PACELINE} ${command}`];
     const project = await Project.make({ runtime, app: HELLO });
     const alone = await Project.make({ runtime, app: HELLO });
@@ -71,6 +65,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     expect((await project.status()).pools[0]?.generation).toBe(2);
     expect((await project.cli(["events"])).stdout).not.toContain("SIGHUP");
     expect((await get(port)).body).toBe(HELLO_BODY);
+    await stopsWith("SIGINT", project);
   });
 
   test("SIGHUP reloads, SIGTTIN and SIGTTOU scale by one, SIGTERM stops like SIGINT", async () => {

@@ -1,5 +1,5 @@
 /** A blocked instance: others take its requests that have not started, and it gets its turn again afterwards. */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
@@ -81,12 +81,12 @@ function noted(id: string, received: string): Noted {
 }
 
 describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
-  test.each(["GET", "POST"])(
-    "by a %s: the others answer what it has not begun, and nothing runs twice",
-    async (method) => {
-      // Long enough to send the whole burst before the instance counts as stalled.
-      const balancer = { limits: { stallAfterMs: 400 } };
-      const project = await startFleet({ runtime, instances: INSTANCES, app: APP, config: { balancer } });
+  test("by a GET, by a POST: the others answer what it has not begun, and nothing runs twice", async () => {
+    // Long enough to send the whole burst before the instance counts as stalled.
+    const balancer = { limits: { stallAfterMs: 400 } };
+    const project = await startFleet({ runtime, instances: INSTANCES, app: APP, config: { balancer } });
+    for (const method of ["GET", "POST"]) {
+      for (const name of ["go", "blocked", "ran"]) rmSync(join(project.folder, name), { force: true });
       for (let n = 0; n < 2 * INSTANCES; n++) await get(project.port);
       const asked = new Asked(project.port);
       const block = await asked.prepare(method, "/block", "block");
@@ -133,8 +133,8 @@ describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
       expect(ran).toHaveLength(posts.length + 10 + (method === "POST" ? 1 : 0));
 
       await waitFor("its turn again", async () => (await get(project.port)).headers.get("x-instance") === blocked);
-    },
-  );
+    }
+  });
 });
 
 test("an instance that blocks before its first request holds none, and gets no more until it is heard", async () => {

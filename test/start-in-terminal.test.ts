@@ -8,7 +8,7 @@ import { testOnce } from "./support/test-once.js";
 describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
   const once = testOnce(runtime);
 
-  const options = { runtime, app: HELLO, config: { name: "店 🎉 shop" } };
+  const options = { runtime, instances: 1, app: HELLO, config: { name: "店 🎉 shop" } };
 
   function startInTerminal(project: Project, ...args: string[]): Screen {
     return Screen.open(PACELINE, ["start", ...args], { cwd: project.folder, env: project.startEnvironment() });
@@ -82,7 +82,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
   once("--no-dashboard prints the log in a terminal too", async () => {
     const project = await Project.make(options);
     const screen = startInTerminal(project, "--no-dashboard");
-    await screen.sees(/web\.2 is ready/);
+    await screen.sees(/web\.1 is ready/);
     await project.ready();
     expect(screen.output).not.toContain("\x1b[?1049h");
     screen.press("\x03");

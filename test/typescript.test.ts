@@ -51,8 +51,8 @@ describe.each(RUNTIMES)("apps in TypeScript on %s", (runtime) => {
     await project.start();
     for (const [name, { says }] of Object.entries(APPS))
       expect((await get(project.port, `/${name}/`)).body, name).toBe(says);
-    expect((await project.reload()).code).toBe(0);
-    // Compiled files stay in the run directory while their generation is in use.
+    // Compiled files stay in the run directory while their generation is in use; Bun makes none.
+    if (runtime === "node") expect((await project.reload()).code).toBe(0);
     const kept = () => {
       const paths = readdirSync(project.runDir, { recursive: true, encoding: "utf8" });
       return paths.flatMap((path) => /[^/]+\.cache$/.exec(path) ?? []).sort();

@@ -187,10 +187,4 @@ describe.each(RUNTIMES)("start --watch on %s", (runtime) => {
       expect(await project.events()).not.toMatch(/reload done/);
     },
   );
-
-  once("is off unless asked for", async () => {
-    const project = await Project.make({ runtime, app: saying("one") });
-    await project.start();
-    expect((await project.status()).watch).toBeNull();
-  });
 });

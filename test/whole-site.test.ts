@@ -44,17 +44,17 @@ async function started(context: TestContext, runtime: RuntimeName) {
   onTestFinished(() => rmSync(data, { recursive: true, force: true }));
   writeFileSync(join(data, "site_settings.py"), SETTINGS);
   const pools = {
-    web: { app: "./app.js", instances: 4, routes: ["/"] },
+    web: { app: "./app.js", instances: 2, routes: ["/"] },
     files: { static: "./public", instances: 1, routes: ["/static/"] },
     admin: {
       wsgi: "mysite.wsgi:application",
       python,
-      instances: 4,
+      instances: 2,
       routes: ["/admin/", "admin.example.com/"],
       cwd: join(ROOT, "examples/django"),
       env: { DJANGO_DATA: data, DJANGO_SETTINGS_MODULE: "site_settings", PYTHONPATH: data },
     },
-    api: { command: ["gunicorn", "--bind", "unix:{socket}", "api:app"], instances: 2, routes: ["/api/"] },
+    api: { command: ["gunicorn", "--bind", "unix:{socket}", "api:app"], instances: 1, routes: ["/api/"] },
     old: { proxy: elsewhere.url, proxyOptions: { ca: "./old.pem" }, routes: ["/old/"] },
   };
   const files = { "public/page.css": "a {}", "api.py": API, "old.pem": elsewhere.cert };
@@ -83,10 +83,10 @@ describe("a whole site", () => {
     const { port } = project;
     const status = await project.ready();
     expect(status.pools.map(({ name, kind, ready }) => [name, kind, ready])).toEqual([
-      ["web", "app", 4],
+      ["web", "app", 2],
       ["files", "static", 1],
-      ["admin", "wsgi", 4],
-      ["api", "command", 2],
+      ["admin", "wsgi", 2],
+      ["api", "command", 1],
       ["old", "proxy", 1],
     ]);
     for (const [host, target, expected] of [

@@ -60,8 +60,6 @@ describe("Django", () => {
 
   test.for([
     ["as the example has it", undefined],
-    ["with threads", { threads: 3 }],
-    ["with preload", { preload: true }],
     ["with preload and threads", { preload: true, threads: 3 }],
   ] as const)("admin, forms with their token, uploads, static files, streams: %s", async ([, keys], context) => {
     const project = await start(context, runtime, keys);

@@ -1,12 +1,13 @@
 /** Pools of WSGI apps in practice: idle instances get the requests, prefixes, reloads, and error messages. */
 import { randomUUID } from "node:crypto";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { Project } from "./support/fleet.js";
+import { failures, NO_FAILURES } from "./support/load.js";
 import { pythonFleets } from "./support/python.js";
-import { get, RawConnection } from "./support/raw-http.js";
+import { differentBodies, get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
 const python = findPython();
@@ -71,14 +72,17 @@ class Sleepers {
   readonly names: string[] = [];
   readonly connections: RawConnection[] = [];
 
-  constructor(private readonly project: Project) {}
+  constructor(
+    private readonly project: Project,
+    private readonly prefix = "",
+  ) {}
 
   /** Starts that many, and waits until each is in its view. */
   async begin(count: number): Promise<void> {
     for (let n = 0; n < count; n++) {
       const name = randomUUID();
       const connection = await RawConnection.open(this.project.port);
-      connection.write(`GET /sleeps?${name} HTTP/1.0\r\nHost: a\r\n\r\n`);
+      connection.write(`GET ${this.prefix}/sleeps?${name} HTTP/1.0\r\nHost: a\r\n\r\n`);
       this.names.push(name);
       this.connections.push(connection);
       const begun = join(this.project.folder, `${name}.begun`);
@@ -139,10 +143,10 @@ evwsgi.run()
     }
   });
 
-  test("while three of four are in a view, 2,000 requests are all answered by the fourth; none waits behind a sleeper", async (context) => {
-    const project = await fleet(context, runtime, {});
+  test("instances in a view get no requests, nor if their clients have given up; a reload brings new code, and loses no request", async (context) => {
+    const project = await fleet(context, runtime, { instances: 3 });
     const sleepers = new Sleepers(project);
-    await sleepers.begin(3);
+    await sleepers.begin(2);
     const servedBy = new Set<string>();
     const client = async (requests: number) => {
       const connection = await RawConnection.open(project.port);
@@ -155,17 +159,35 @@ evwsgi.run()
       }
       connection.close();
     };
-    await Promise.all(Array.from({ length: 20 }, () => client(100)));
+    await Promise.all(Array.from({ length: 20 }, () => client(25)));
     expect(servedBy.size).toBe(1);
     sleepers.wake();
     const asleep = await sleepers.pids();
-    expect(new Set(asleep).size).toBe(3);
+    expect(new Set(asleep).size).toBe(2);
     expect(asleep).not.toContain([...servedBy][0]);
     // All of them get their turns again.
-    await waitFor("all to answer", async () => {
-      servedBy.add((await get(project.port, "/fast")).body.split("|").at(-1) as string);
-      return servedBy.size === 4;
-    });
+    expect(await differentBodies(project.port, 3, "/fast")).toHaveLength(3);
+
+    // A client that gives up leaves its instance busy until its view has ended.
+    const left = new Sleepers(project);
+    await left.begin(1);
+    left.connections[0]?.close();
+    await project.statusWhere("the client to be gone", ({ balancers }) => balancers[0]?.inFlight === 0);
+    const others = new Set<string>();
+    for (let n = 0; n < 20; n++) others.add((await get(project.port)).body);
+    expect(others.size).toBeLessThan(3);
+    left.wake();
+    expect(await differentBodies(project.port, 3)).toHaveLength(3);
+
+    const load = project.load({ mode: "keep-alive", clients: 4 });
+    await load.until("some requests", ({ ok }) => ok > 50);
+    project.write("site_app.py", APP.replaceAll("{os.getpid()}", "new"));
+    const reload = await project.reload();
+    expect(reload.code, reload.output).toBe(0);
+    expect(failures(await load.stop())).toEqual(NO_FAILURES);
+    expect((await get(project.port)).body).toBe("|/|new");
+    expect((await project.stop()).code).toBe(0);
+    await project.nothingLeft();
   });
 
   test("what goes on after its response holds its instance and no client", async (context) => {
@@ -208,49 +230,37 @@ _evwsgi.run()
       pools.every(({ instances }) => instances.every(({ inFlight, attempt }) => inFlight === 0 && attempt === 1)),
     );
   });
-
-  test("a reload brings new code, and loses no request", async (context) => {
-    const project = await fleet(context, runtime, { instances: 2 });
-    const load = project.load({ mode: "keep-alive", clients: 4 });
-    await waitFor("some requests", () => load.counts.ok > 50);
-    project.write("site_app.py", APP.replaceAll("{os.getpid()}", "new"));
-    const reload = await project.reload();
-    expect(reload.code, reload.output).toBe(0);
-    const counts = await load.stop();
-    expect({ ...counts, ok: 0, connections: 0, byInstance: {}, statuses: {} }).toMatchObject({
-      non2xx: 0,
-      resets: 0,
-      refused: 0,
-      truncated: 0,
-      malformed: 0,
-      timeouts: 0,
-    });
-    expect((await get(project.port)).body).toBe("|/|new");
-    const stopped = await project.stop();
-    expect(stopped.code).toBe(0);
-    await project.nothingLeft();
-  });
 });
 
 /** The Python parts do not depend on the balancer's runtime. */
 describe("WSGI", () => {
   const runtime = "bun";
 
-  test.for([1, 3])(
-    "while all are in a view (%i threads), requests wait in their order; over the queue's bound they get 503 with Retry-After",
-    async (threads, context) => {
-      const limits = { maxQueue: 5, upstreamConnectTimeoutMs: 60_000 };
-      const project = await fleet(context, runtime, { instances: 1, threads }, { balancer: { limits } });
-      const sleepers = new Sleepers(project);
+  test("while all are in a view, requests wait in their order; over the queue's bound they get 503; SCRIPT_NAME and PATH_INFO make up the path", async (context) => {
+    const site = { wsgi: "site_app", python, instances: 1 };
+    const pools = {
+      one: { ...site, routes: ["/one/"], stripPrefix: true },
+      three: { ...site, threads: 3, routes: ["/three/"], stripPrefix: true },
+      whole: { ...site, routes: ["/admin/", "admin.example.com/"] },
+      stripped: { ...site, routes: ["/stripped/"], stripPrefix: true },
+      mounted: { ...site, wsgi: { "/": "site_app", "/m/deep/": "site_app:application" }, routes: ["/m/"] },
+    };
+    const limits = { maxQueue: 5, upstreamConnectTimeoutMs: 60_000 };
+    const project = await fleet(context, runtime, {}, { pools, balancer: { limits } });
+    for (const [pool, threads] of [
+      ["one", 1],
+      ["three", 3],
+    ] as const) {
+      const sleepers = new Sleepers(project, `/${pool}`);
       await sleepers.begin(threads);
       const waiting: RawConnection[] = [];
       for (let n = 0; n < 5; n++) {
         const connection = await RawConnection.open(project.port);
-        connection.write(`GET /order?${n} HTTP/1.0\r\nHost: a\r\n\r\n`);
+        connection.write(`GET /${pool}/order?${n} HTTP/1.0\r\nHost: a\r\n\r\n`);
         waiting.push(connection);
         await project.statusWhere("it to wait", ({ balancers }) => balancers[0]?.inFlight === threads + n + 1);
       }
-      const refused = await get(project.port, "/order?refused");
+      const refused = await get(project.port, `/${pool}/order?refused`);
       expect(refused.status).toBe(503);
       expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
       if (threads > 1) {
@@ -260,33 +270,13 @@ describe("WSGI", () => {
       }
       sleepers.wake();
       for (const connection of waiting) await connection.end();
+      await sleepers.pids();
       expect(waiting.every(({ received }) => received.startsWith("HTTP/1.1 200 "))).toBe(true);
-      const { readFileSync } = await import("node:fs");
-      expect(readFileSync(join(project.folder, "order.txt"), "utf8")).toBe("0\n1\n2\n3\n4\n");
-    },
-  );
+      const order = join(project.folder, "order.txt");
+      expect(readFileSync(order, "utf8")).toBe("0\n1\n2\n3\n4\n");
+      rmSync(order);
+    }
 
-  test("a client that gives up leaves its instance busy: nobody else is sent to it before its view has ended", async (context) => {
-    const project = await fleet(context, runtime, { instances: 2 });
-    const sleepers = new Sleepers(project);
-    await sleepers.begin(1);
-    sleepers.connections[0]?.close();
-    await project.statusWhere("the client to be gone", ({ balancers }) => balancers[0]?.inFlight === 0);
-    const servedBy = new Set<string>();
-    for (let n = 0; n < 20; n++) servedBy.add((await get(project.port)).body);
-    expect(servedBy.size).toBe(1);
-    sleepers.wake();
-    await waitFor("both to answer", async () => servedBy.add((await get(project.port)).body).size === 2);
-  });
-
-  test("routes, prefixes and what is stripped: SCRIPT_NAME and PATH_INFO make up the path", async (context) => {
-    const site = { wsgi: "site_app", python, instances: 1 };
-    const pools = {
-      whole: { ...site, routes: ["/admin/", "admin.example.com/"] },
-      stripped: { ...site, routes: ["/stripped/"], stripPrefix: true },
-      mounted: { ...site, wsgi: { "/": "site_app", "/m/deep/": "site_app:application" }, routes: ["/m/"] },
-    };
-    const project = await fleet(context, runtime, {}, { pools });
     const at = async (path: string) => (await get(project.port, path)).body.split("|").slice(0, 2);
     expect(await at("/admin/login/")).toEqual(["", "/admin/login/"]);
     expect(await at("/stripped/login/")).toEqual(["/stripped", "/login/"]);
@@ -294,7 +284,7 @@ describe("WSGI", () => {
     expect(await at("/m/x")).toEqual(["", "/m/x"]);
     expect(await at("/m/deep/x")).toEqual(["/m/deep", "/x"]);
     const { pools: status } = await project.status();
-    expect(status.map(({ kind }) => kind)).toEqual(["wsgi", "wsgi", "wsgi"]);
+    expect(status.map(({ kind }) => kind)).toEqual(["wsgi", "wsgi", "wsgi", "wsgi", "wsgi"]);
     expect(status[0]?.instances[0]?.runtime).toMatch(/^python 3\.\d+\.\d+$/);
   });
 });

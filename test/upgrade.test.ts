@@ -101,7 +101,13 @@ describe("another version", () => {
     const project = await Project.make({ runtime, app: HELLO, files: { "echo.mjs": ECHO }, config: { pools } });
     project.startInForeground();
     await project.ready();
-    const load = project.load({ mode: "connect-anew", clients: 2, delayMs: 100, path: "/chat", expectBody: HELLO_BODY });
+    const load = project.load({
+      mode: "connect-anew",
+      clients: 2,
+      delayMs: 100,
+      path: "/chat",
+      expectBody: HELLO_BODY,
+    });
     const env = { ...process.env, PACELINE_RUNTIME: runtime, PACELINE_RUN_DIR: project.runDir };
     const options = { cwd: project.folder, env };
     const versions = (status: Awaited<ReturnType<Project["ready"]>>) =>

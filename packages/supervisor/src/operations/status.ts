@@ -134,8 +134,10 @@ function trafficOf(sources: StatusSources, now: number): Status["traffic"] {
     for (const { name } of configs.fleet.pools) queued += each.stats.relayedLoad(name, now)?.waiting ?? 0;
   }
   const fronts = frontsOf(sources);
+  const { cpuPercent, rssBytes } = poolFigures(sources, pool ?? { name: BALANCER_POOL, slots: [] }, now);
   return {
     ...poolFigures(sources, { name: BALANCER_POOL, slots: fronts.flatMap(({ slots }) => slots) }, now),
+    ...{ cpuPercent, rssBytes },
     errorsPerMinute: sum(fronts, ({ name }) => series.errorsPerMinute(name)),
     requestsPerSecond: Math.round(10 * sum(fronts, ({ name }) => stats.totals(name, now).requestsPerSecond)) / 10,
     connections,

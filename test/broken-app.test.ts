@@ -20,7 +20,7 @@ ${HELLO}`;
 
 describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
   test("that throws at start: start --detach fails with its error and leaves nothing", async () => {
-    const project = await Project.make({ runtime, app: throwing(COMPLAINT) });
+    const project = await Project.make({ runtime, instances: 1, app: throwing(COMPLAINT) });
     const started = await project.startDetached();
     expect(started.output).toContain(COMPLAINT);
     expect(started.code).toBe(1);
@@ -49,7 +49,7 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
         clients: 2,
         path: "/steady/",
         expectBody: "steady",
-        delayMs: 5,
+        delayMs: 40,
       });
       expect((await get(project.port)).body).toBe(HELLO_BODY);
       project.write("broken", "");
@@ -65,7 +65,7 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
       const refused = await get(project.port);
       expect(refused.status).toBe(503);
       expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
-      await steady.moreConnections(50);
+      await steady.moreConnections(10);
       expect(failures(await steady.stop())).toEqual(NO_FAILURES);
       rmSync(join(project.folder, "broken"));
       await project.ready();

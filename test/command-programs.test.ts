@@ -40,7 +40,7 @@ const PROGRAMS: { program: string; pool: Record<string, unknown>; files: Record<
       ],
       readyPath: "/",
       healthPath: "/",
-      healthIntervalMs: 100,
+      healthIntervalMs: 1000,
       maxInFlight: 1,
     },
     files: { "api.py": WSGI },

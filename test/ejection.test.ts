@@ -3,6 +3,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type Project, startFleet } from "./support/fleet.js";
+import { waitFor } from "./support/wait.js";
 
 /** Responds with 500 while a file has the name of its instance; to health checks while one has that name and `.check`. */
 const STATUS = `
@@ -52,22 +53,23 @@ test("an instance that fails is ejected and readmitted, in every kind of pool, a
     const find = instanceOf(name);
     for (let at = 0; at < 20; at++) expect(await ask(project, path)).toBe(200);
     project.write(name, "");
-    const failed: number[] = [];
-    for (let at = 0; at < 200 && !(await project.events()).includes(`${name} is ejected`); at++)
-      failed.push(await ask(project, path));
-    expect(new Set(failed)).toEqual(new Set([200, 500]));
+    const statuses = new Set<number>();
+    await waitFor(`${name} to be ejected`, async () => {
+      for (let at = 0; at < 6; at++) statuses.add(await ask(project, path));
+      return new RegExp(`${name} +is ejected`).test(await project.events());
+    });
+    expect(statuses).toEqual(new Set([200, 500]));
     rmSync(join(project.folder, name));
     await project.statusWhere(`${name} to be readmitted`, (status) => {
       const found = find(status);
       return found?.outOfTurn === null && found.ejections.length === 0;
     });
-    const events = await project.events();
+    const events = await project.eventWhere(new RegExp(`${name} +is readmitted by balancer.1 after \\d`));
     expect(events).toMatch(
       new RegExp(
         `${name} +is ejected by balancer.1 for 0\\.\\d s: (\\d+ failures in a row|\\d+ of \\d+ requests failed); of the others' \\d+ requests 0 failed`,
       ),
     );
-    expect(events).toMatch(new RegExp(`${name} +is readmitted by balancer.1 after \\d`));
 
     project.write(`${name}.check`, "");
     await project.statusWhere(`${name} to fail its checks`, (status) => find(status)?.outOfTurn === "ejected");

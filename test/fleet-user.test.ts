@@ -6,7 +6,7 @@ import { expect, type TestContext, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { askControl, PACELINE, Project, RUNTIMES } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
-import { hasEnded, run } from "./support/processes.js";
+import { kill, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -55,28 +55,28 @@ for (const runtime of RUNTIMES)
 
     // Root finds it in the folder and by its run directory, and operates it.
     expect((await project.cli(["status", "--wide"])).output).toContain("1/1 ready");
-    const refused = await project.cli(["reload"]);
+    const refused = await project.reload();
     expect([refused.code, refused.output]).toEqual([2, expect.stringContaining("cannot be read by this user")]);
     lchownSync(join(project.folder, "token"), UID, UID);
-    expect(await project.cli(["reload"])).toMatchObject({ code: 0 });
+    expect(await project.reload()).toMatchObject({ code: 0 });
     for (const changes of [{ user: "nobody" }, { listen: [`127.0.0.1:${await lowPort()}`] }]) {
       project.writeConfig({ ...config, ...changes });
-      const { code, output } = await project.cli(["reload"]);
+      const { code, output } = await project.reload();
       expect([code, output]).toEqual([2, expect.stringMatching(/changed.*stop and start the fleet to apply it/)]);
     }
     project.writeConfig(config);
     // Its balancers keep the port that root has bound.
-    process.kill((await project.status()).pid, "SIGKILL");
+    await kill((await project.status()).pid);
     const revived = await project.startDetached(["--replace"]);
     expect(revived.code, revived.output).toBe(0);
     expect(JSON.parse((await get(port)).body)).toEqual([DROPPED, DROPPED, [UID], "/var/www", "www-data"]);
-    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(await project.stop()).toMatchObject({ code: 0 });
 
     // The socket's file is left in root's folder, and in the way of nothing.
     project.startInForeground();
     await project.ready();
     expect(JSON.parse((await get(port)).body)[1]).toEqual(DROPPED);
-    expect(await project.cli(["stop"])).toMatchObject({ code: 0 });
+    expect(await project.stop()).toMatchObject({ code: 0 });
     expect(await project.exit()).toEqual({ code: 0, signal: null });
   });
 
@@ -123,8 +123,7 @@ test("root and a balancer start the killed supervisor of another user again, and
   const instance = async () => (await status()).pools[0]?.instances[0]?.pid;
   const killed = async () => {
     const { pid } = await status();
-    process.kill(pid, "SIGKILL");
-    await waitFor("the supervisor's end", () => hasEnded(pid));
+    await kill(pid);
     return pid;
   };
 

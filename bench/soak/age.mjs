@@ -15,7 +15,7 @@ import { controlStatus, endsWithProgram, freePort, PACELINE, serveAlone, verdict
 
 const { values } = parseArgs({ options: { seconds: { type: "string", default: "360" } } });
 const SECONDS = Number(values.seconds);
-const STOP_MS = 2000;
+const STOP_MS = 10_000;
 const HERE = fileURLToPath(new URL("./age", import.meta.url));
 
 const hasPython = (() => {
@@ -119,7 +119,7 @@ class Fleet {
   async stop() {
     const beganAt = performance.now();
     const ended = once(this.child, "exit");
-    const timer = setTimeout(() => this.child.kill("SIGKILL"), 20 * STOP_MS);
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), 4 * STOP_MS);
     this.child.kill("SIGTERM");
     await ended;
     clearTimeout(timer);

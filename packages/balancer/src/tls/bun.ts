@@ -58,7 +58,15 @@ export function bunTls(contexts: Contexts): TlsService["begin"] {
   };
 }
 
+/** The last list and its form: nearly all clients get the same. */
+let known: readonly string[] = [];
+let knownForm = new Uint8Array(0);
+
 /** Returns a list of protocols as TLS has it (RFC 7301 §3.1). */
 function wireForm(protocols: readonly string[]): Uint8Array {
-  return Buffer.concat(protocols.flatMap((name) => [Buffer.from([name.length]), Buffer.from(name, "latin1")]));
+  if (protocols !== known) {
+    known = protocols;
+    knownForm = Buffer.concat(protocols.flatMap((name) => [Buffer.from([name.length]), Buffer.from(name, "latin1")]));
+  }
+  return knownForm;
 }

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Forwarded } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
+import { ResponseHead } from "../http1/response-head.js";
 import { OutOfTurn } from "./out-of-turn.js";
 import { Pool } from "./pool.js";
 import { RoundRobin } from "./round-robin.js";
@@ -402,4 +403,18 @@ describe.each(RULES)("during a deploy, clients by %s", (by) => {
       expect(world.request(client, { mayWait: false })?.id).not.toBe("web.1#2");
     }
   });
+});
+
+it("sets a cookie for https alone in a response over https", () => {
+  const { pool, members } = new World("cookie").slots(1);
+  const head = new ResponseHead();
+  const bytes = Buffer.from("HTTP/1.1 200 OK\r\n\r\n");
+  head.parse(bytes, 0, bytes.length, false);
+  const [{ upstream: first }] = [...members.values()] as [ReturnType<typeof upstream>];
+  const linesFor = (isHttps: boolean) =>
+    Buffer.from(pool.sticky?.cookieLinesFor(head, first, isHttps) ?? []).toString();
+  const set = `Set-Cookie: paceline_web=${cookieOf(1)}; Path=/; HttpOnly; SameSite=Lax`;
+  // Each twice: the lines are kept.
+  for (const isHttps of [true, false, true, false])
+    expect(linesFor(isHttps)).toBe(`${set}${isHttps ? "; Secure" : ""}\r\nCache-Control: private\r\n`);
 });

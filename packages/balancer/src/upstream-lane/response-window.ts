@@ -5,6 +5,12 @@ import { RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 export const MAX_WINDOW_BYTES = 1 << 20;
 /** What all windows of this process together may have beyond their first size: a client that stops reading leaves its window here. */
 export const MAX_EXTRA_BYTES = 8 << 20;
+/**
+ * A window only doubles before so much of a response was passed on: the kernels of both ends take nearly as much for a client that reads slowly, or
+ * not at all. Its window would be large by then, and twenty such clients would use up the memory for unread responses. In bytes.
+ */
+export const UNPROVEN_BYTES = 1 << 18;
+export const UNPROVEN_WINDOW_BYTES = 2 * RESPONSE_WINDOW_BYTES;
 /** A client that took nothing for longer than this is slow, and its window shrinks to the first size. */
 const SLOW_MS = 50;
 
@@ -14,6 +20,8 @@ export class ResponseWindow {
   size = RESPONSE_WINDOW_BYTES;
   /** Bytes that were passed on and not granted again. */
   private used = 0;
+  /** Bytes that were granted again, up to UNPROVEN_BYTES. */
+  private passed = 0;
   private isPaused = false;
   private pausedAtMs = 0;
   private isSlow = false;
@@ -22,7 +30,7 @@ export class ResponseWindow {
   reset(): void {
     extraBytes -= this.size - RESPONSE_WINDOW_BYTES;
     this.size = RESPONSE_WINDOW_BYTES;
-    this.used = 0;
+    this.used = this.passed = 0;
     this.isPaused = false;
     this.isSlow = false;
   }
@@ -50,6 +58,7 @@ export class ResponseWindow {
   /** Returns how many bytes to grant now; 0 until half of the window is used. */
   grant(): number {
     if (this.isPaused || this.used < this.size / 2) return 0;
+    if (this.passed < UNPROVEN_BYTES) this.passed += this.used;
     const change = this.isSlow ? -Math.min(this.used, this.size - RESPONSE_WINDOW_BYTES) : this.growth();
     const granted = this.used + change;
     this.size += change;
@@ -59,6 +68,7 @@ export class ResponseWindow {
   }
 
   private growth(): number {
-    return Math.min(this.size, MAX_WINDOW_BYTES - this.size, MAX_EXTRA_BYTES - extraBytes);
+    const mostBytes = this.passed < UNPROVEN_BYTES ? UNPROVEN_WINDOW_BYTES : MAX_WINDOW_BYTES;
+    return Math.min(this.size, mostBytes - this.size, MAX_EXTRA_BYTES - extraBytes);
   }
 }

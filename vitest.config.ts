@@ -36,6 +36,8 @@ export default defineConfig({
     maxWorkers: 6,
     // The files share the modules of their worker: loading these anew for each took as long as all unit tests.
     isolate: false,
+    // What is compiled needs no transformation, and no worker has to ask for it.
+    server: { deps: { external: [/\/packages\/[^/]+\/dist\//] } },
     sequence: { sequencer: LongestFirst },
     testTimeout: 180_000,
     // A busy machine is no failure; what is waited for comes at once on an idle one.

@@ -122,7 +122,10 @@ describe.each(SECURE_SETUPS)("refusals on %s over %s", (runtime, protocol) => {
     await balancer?.stop();
   });
 
-  it.each(HEADS)("refuses %s", async (_, bytes, status) => {
+  // They come from a client's connection, and reach no upstream: once for each kind of connection, with TLS the first ones.
+  const isOnce = (runtime.startsWith("bun") ? "lane" : "http1") === protocol;
+  const heads = runtime.includes(" with ") ? HEADS.slice(0, 5) : isOnce ? HEADS : [];
+  it.each(heads)("refuses %s", async (_, bytes, status) => {
     const { received } = await exchangeRaw(balancer.port, bytes);
     expect(received).toMatch(new RegExp(`^HTTP/1\\.1 ${status} .*\\r\\n(.*\\r\\n)*Connection: close\\r\\n`));
     expect(received.match(/HTTP\/1\.1 /g)).toHaveLength(1);

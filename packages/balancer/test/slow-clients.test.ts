@@ -136,7 +136,7 @@ describe.each(CLIENT_RUNTIMES)("slow clients of an instance that takes one reque
   );
 
   it("a body that stops is answered 408, and a client that leaves is forgotten, and what was held with them", async () => {
-    await start({ bodyTimeoutMs: 2000, maxBufferedBytes: 4096 });
+    await start({ bodyTimeoutMs: 1000, maxBufferedBytes: 4096 });
     for (const isLeaving of [false, true, false]) {
       const client = await RawClient.connect(balancer.port);
       await client.send(`${POST}Content-Length: 4000\r\n\r\n${"x".repeat(3000)}`);

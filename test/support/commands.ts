@@ -28,6 +28,8 @@ class CommandServer {
   >();
   private readonly ready: Promise<void>;
   private next = 1;
+  /** A command may have ended its process, after its result. */
+  isEnded = false;
 
   constructor(program: string, flags: string[]) {
     this.child = spawn(program, [...flags, SERVER], {
@@ -38,6 +40,7 @@ class CommandServer {
     this.child.channel?.unref();
     this.ready = new Promise((resolve, reject) => {
       this.child.once("exit", (code, signal) => {
+        this.isEnded = true;
         const error = new Error(`the process for commands ended: ${code ?? signal}`);
         reject(error);
         for (const { fail } of this.waiting.values()) fail(error);
@@ -73,7 +76,8 @@ const servers = new Map<string, CommandServer>();
 export function runKept(args: string[], cwd: string, environment: NodeJS.ProcessEnv): Promise<Finished> {
   const runtime = environment.PACELINE_RUNTIME === "node" ? "node" : "bun";
   const { [runtime]: program = process.execPath } = findRuntimes();
-  const server = servers.get(runtime) ?? new CommandServer(program, runtime === "bun" ? BUN_FLAGS : []);
+  const known = servers.get(runtime);
+  const server = known?.isEnded === false ? known : new CommandServer(program, runtime === "bun" ? BUN_FLAGS : []);
   servers.set(runtime, server);
   // What bin/paceline leaves out, and what a shell sets.
   const { NODE_PATH: _, ...env } = environment;

@@ -59,19 +59,22 @@ describe.concurrent.each(SECURE_SETUPS)(
       expect(await numbersOf(reader, READ)).toEqual(Array.from({ length: READ }, (_, i) => i));
       reader.destroy();
 
-      // Refusals are responses, too.
-      const [silent, refused] = [await RawClient.connect(balancer.port), await RawClient.connect(balancer.port)];
-      for (const { socket } of [silent, refused]) socket.pause();
+      const silent = await RawClient.connect(balancer.port);
+      silent.socket.pause();
       void silent.send(requests(PIPELINED));
-      void refused.send("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REFUSED));
+      // Refusals are responses, too, but not of an upstream: the protocol behind them is of no matter.
+      const refused = protocol === "lane" ? await RawClient.connect(balancer.port) : undefined;
+      refused?.socket.pause();
+      void refused?.send("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REFUSED));
+      const total = refused === undefined ? 2 : 3;
       const { requestsTotal } = await balancer.reports(
-        ({ connections, connectionsTotal }) => connections === 0 && connectionsTotal === 3,
+        ({ connections, connectionsTotal }) => connections === 0 && connectionsTotal === total,
       );
       const served = upstream.received.split("GET /").length - 1;
       expect(served - READ).toBeLessThan(PIPELINED / 2);
       expect(requestsTotal - served).toBeLessThan(0.75 * REFUSED);
       silent.destroy();
-      refused.destroy();
+      refused?.destroy();
     });
   },
 );

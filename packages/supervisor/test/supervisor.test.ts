@@ -53,7 +53,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
 
     test("loses no request over reloads, scaling, a restarted balancer and a restarted instance", async () => {
       const before = (await supervisor.status()).pools[0]?.requestsTotal ?? 0;
-      const clients = load(await supervisor.url(), 8);
+      const clients = load(await supervisor.url(), 3);
       const results: OperationResult[] = [];
       for (let n = 0; n < 3; n++) results.push(await supervisor.call("reload", undefined, undefined));
       results.push(await supervisor.call("scale", "web", { instances: 6 }));

@@ -1,6 +1,7 @@
 /** Clients that send requests and do not read: queued bytes are limited, and they count until their descriptor is closed. */
 import type net from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { inTime } from "../../../test/support/wait.js";
 import { BalancerProcess, RUNTIMES, SECURE_SETUPS, SETUPS } from "./support/balancer-process.js";
 import { connectTo, exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
@@ -151,21 +152,27 @@ describe.concurrent.each(UNREAD)(
         return client;
       };
       await balancer.follow({ "web.1#1": upstream.path });
-      const reader = ask();
+      let reader = ask();
       // A piece now and then.
       const pace = setInterval(() => void reader.read(), PACE_MS);
       const readsTo = async (bytes: number) => {
-        while (reader.bytesRead < bytes) await balancer.reports(({ connections }) => connections > 0);
+        while (reader.bytesRead < bytes && !reader.destroyed) await balancer.reports(() => true);
+        return reader.destroyed;
+      };
+      const begin = () => {
+        if (reader.destroyed) reader = ask();
+        return readsTo(1_000_000);
       };
       try {
-        await readsTo(1_000_000);
+        // Until it has shown that it reads, a pause of this process makes it one that does not.
+        expect(await inTime(begin, (isCut) => isCut)).toBe(false);
         for (let n = 0; n < SILENT; n++) silent.push(ask());
         const ended = SILENT / 6;
         await balancer.reports(
           ({ unreadEndedTotal = 0, connections }) => unreadEndedTotal >= ended && connections <= 1 + SILENT - ended,
         );
         await balancer.hears(({ type }) => type === "notice");
-        await readsTo(reader.bytesRead + 500_000);
+        expect(await readsTo(reader.bytesRead + 500_000)).toBe(false);
         expect((await balancer.reports(() => true)).errorsTotal).toBe(0);
       } finally {
         clearInterval(pace);

@@ -141,7 +141,7 @@ describe.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protocol) => {
     await start(BODIES, () => {});
     const { received } = await exchangeRaw(
       balancer.port,
-      "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n64\r\nhello\r\n",
+      `POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n64\r\n${"x".repeat(100)}\r\n`,
     );
     expect(received).toMatch(/^HTTP\/1\.1 413 /);
   });

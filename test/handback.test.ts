@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { PACELINE, RUNTIMES, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
-import { signal } from "./support/processes.js";
+import { kill, signal } from "./support/processes.js";
 import { waitFor } from "./support/wait.js";
 
 describe.each(RUNTIMES)("after kill -9 of the supervisor on %s", (runtime) => {
@@ -11,14 +11,14 @@ describe.each(RUNTIMES)("after kill -9 of the supervisor on %s", (runtime) => {
     const project = await startFleet({ runtime, app: HELLO });
     const load = project.load({ mode: "connect-anew", clients: 4, path: "/chat", expectBody: HELLO_BODY });
     const killed = (await project.status()).pid;
-    signal(killed, "SIGKILL");
+    await kill(killed);
     const again = await project.startDetached(["--replace"]);
     expect(`${again.code} ${again.output}`).toMatch(/^0 .*all ready/);
     const next = (await project.status()).pid;
     expect(again.output).toContain(`(pid ${next})`);
     expect(next).not.toBe(killed);
 
-    signal(next, "SIGKILL");
+    await kill(next);
     project.startInForeground([PACELINE, "start"]);
     const last = (
       await project.statusWhere("the next supervisor", ({ pid, state }) => pid !== next && state === "running")

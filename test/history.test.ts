@@ -6,8 +6,7 @@ import { expect, test } from "vitest";
 import type { HistoryEntry } from "../packages/supervisor/dist/core/history.js";
 import { HELLO } from "./support/apps.js";
 import { startFleet } from "./support/fleet.js";
-import { hasEnded, signal } from "./support/processes.js";
-import { waitFor } from "./support/wait.js";
+import { kill } from "./support/processes.js";
 
 const HANGS = "await new Promise(() => setInterval(() => {}, 1000));\n";
 
@@ -116,8 +115,7 @@ test("who did what, when and with which result is kept, without values of variab
   const reloading = project.reload();
   await project.statusWhere("the reload", ({ pools }) => pools[0]?.rollout !== null);
   const { pid } = await project.status();
-  signal(pid, "SIGKILL");
-  await waitFor("the supervisor to be gone", () => hasEnded(pid));
+  await kill(pid);
   expect((await reloading).code).toBe(1);
   project.write("app.js", HELLO);
   writeFileSync(join(folder, "2-reload.json"), '{"version":1,"id":2,');

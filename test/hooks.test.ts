@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { startFleet } from "./support/fleet.js";
-import { commandLine, hasEnded, signal } from "./support/processes.js";
+import { commandLine, kill } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -167,8 +167,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   for (const operate of operations)
     expect(await operate()).toMatchObject({ code: 5, output: expect.stringMatching(refusal) });
   const { pid } = await project.status();
-  signal(pid, "SIGKILL");
-  await waitFor("the supervisor to be gone", () => hasEnded(pid));
+  await kill(pid);
   await project.start();
   expect(await project.reload()).toMatchObject({ code: 5, output: expect.stringMatching(refusal) });
   expect(await pids()).toEqual(before);
@@ -196,7 +195,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   const cutOff = project.reload();
   await waitFor("the hook", hangs);
   const { pid: next } = await project.status();
-  signal(next, "SIGKILL");
+  await kill(next);
   await cutOff;
   await project.start();
   calls();

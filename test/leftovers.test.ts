@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
-import { commandLine, needs, signal } from "./support/processes.js";
+import { commandLine, kill, needs, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -121,7 +121,7 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
       return (await Promise.all(each)).flat();
     };
     const left = (all: Awaited<ReturnType<typeof started>>) => all.filter(({ pid }) => isRunning(pid));
-    const killSupervisor = async () => signal((await project.status()).pid, "SIGKILL");
+    const killSupervisor = async () => kill((await project.status()).pid);
 
     const first = await started();
     await killSupervisor();

@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
 import { freePort } from "./support/ports.js";
-import { needs, run } from "./support/processes.js";
+import { needs, pause, run } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 import { waitFor } from "./support/wait.js";
@@ -111,7 +111,7 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
       status.balancers.some(({ inFlight }) => inFlight === 1),
     );
     const pid = balancers[0]?.pid as number;
-    process.kill(pid, "SIGSTOP");
+    await pause(pid);
     const stopping = project.stop();
     await refused({ host: "127.0.0.1", port: project.port });
     await refused({ path });

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { type Project, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
-import { signal } from "./support/processes.js";
+import { kill } from "./support/processes.js";
 import { RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -115,8 +115,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
     output: expect.stringContaining("api.1 is ejected"),
   });
   const { pid } = await project.status();
-  signal(pid, "SIGKILL");
-  await waitFor("the supervisor to be gone", () => !project.processes().includes(pid));
+  await kill(pid);
   await project.start();
   expect(await instanceOf(project, "web.2")).toMatchObject({ attempt: 2, outOfTurn: "drained" });
   expect(await instanceOf(project, "web.1")).toMatchObject({ weight: 300 });

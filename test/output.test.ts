@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { askControl, PACELINE, Project, RUNTIMES, startFleet } from "./support/fleet.js";
-import { needs, run } from "./support/processes.js";
+import { needs, pause, run } from "./support/processes.js";
 import { differentBodies, get } from "./support/raw-http.js";
 import { Screen } from "./support/terminal.js";
 import { testOnce } from "./support/test-once.js";
@@ -133,7 +133,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     await project.ready();
     for (const path of ["/calm/storm", "/calm/long"]) expect((await get(project.port, path)).body).toBe("calm.1");
     // What comes while it stands still is more than the bound, however slow the instances are.
-    process.kill(project.foregroundPid, "SIGSTOP");
+    await pause(project.foregroundPid);
     const wildOnes = await differentBodies(project.port, 2, "/storm").finally(() =>
       process.kill(project.foregroundPid, "SIGCONT"),
     );

@@ -5,7 +5,7 @@ import { expect, type TestContext, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import type { PacelineError } from "../packages/supervisor/dist/errors.js";
 import { Project, startFleet } from "./support/fleet.js";
-import { signal } from "./support/processes.js";
+import { kill, pause, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -191,7 +191,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
   expect(new Set(loaders)).toEqual(new Set([first.template, second.template]));
 
   // A template that hangs and does not report an exit is killed.
-  signal(second.template, "SIGSTOP");
+  await pause(second.template);
   signal(second.instances?.[0] as number, "SIGKILL");
   await replaced(4, 0);
   expect((await pids()).template).not.toBe(second.template);
@@ -228,7 +228,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
   const former = await counted;
   const saved = () => readFileSync(join(project.runDir, "state.json"), "utf8").match(/"id":"web\./g)?.length;
   await waitFor("the state", () => saved() === 2);
-  signal(former.pid, "SIGKILL");
+  await kill(former.pid);
   expect((await get(project.port, "/web/")).status).toBe(200);
   await project.start();
   await project.statusWhere("the same instances", ({ pools: [web] }) => {

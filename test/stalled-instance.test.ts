@@ -3,6 +3,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
+import { pause } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -141,7 +142,7 @@ test("an instance that blocks before its first request holds none, and gets no m
   // Without replacements: only the other one responds.
   const project = await startFleet({ runtime: "bun", instances: 2, app: APP, config: { hangAfterMs: 0 } });
   const pid = (await project.status()).pools[0]?.instances.find(({ name }) => name === "web.1")?.pid as number;
-  process.kill(pid, "SIGSTOP");
+  await pause(pid);
   const asked = new Asked(project.port);
   for (const send of await asked.prepareMany("GET", "early", 2)) send();
   await asked.all(2);

@@ -3,7 +3,7 @@ import net from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { Project, RUNTIMES } from "./support/fleet.js";
-import { signal } from "./support/processes.js";
+import { pause, signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 
@@ -156,7 +156,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     expect((await project.status()).pools[0]?.wanted).toBe(2);
     // A start waits until its deadline for a holder that does not respond.
     const { pid } = await project.status();
-    signal(pid, "SIGSTOP");
+    await pause(pid);
     onTestFinished(() => void signal(pid, "SIGCONT"));
     const late = await project.startDetached(["--or-reload", "--timeout", "1"]);
     expect(late).toMatchObject({

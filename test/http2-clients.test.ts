@@ -77,7 +77,8 @@ test("curl, h2load and Chromium over TLS, with the stats page, a WebSocket and a
       ...{ listen: [`https://localhost:${secure}`], tls: { internal: true }, admin: { listen: `127.0.0.1:${admin}` } },
       pools: {
         web: { app: "./app.js", instances: 2, routes: ["/app", "/socket", "/events"] },
-        page: { proxy: `http://127.0.0.1:${admin}`, instances: 1, routes: ["/"] },
+        // Its streams last: a reload need not wait for them.
+        page: { proxy: `http://127.0.0.1:${admin}`, instances: 1, routes: ["/"], drainTimeoutMs: 1000 },
       },
     },
   });
@@ -98,11 +99,13 @@ test("curl, h2load and Chromium over TLS, with the stats page, a WebSocket and a
   if (program === undefined) return context.skip("chromium is not installed");
   const browser = await chromium.launch({
     executablePath: program,
+    timeout: 60_000,
     args: ["--no-sandbox", "--disable-gpu"],
     env: { ...(process.env as Record<string, string>), HOME: await homeThatTrusts(root, context) },
   });
   onTestFinished(() => browser.close());
   const page = await browser.newPage();
+  page.setDefaultTimeout(60_000);
   const token = new URL(JSON.parse(await askControl(join(project.runDir, "control.sock"), "/v1/page")).url).hash;
   const seesFleet = () => page.getByText("web.2", { exact: true }).first().waitFor({ timeout: 60_000 });
   await page.goto(`${url}/${token}`);

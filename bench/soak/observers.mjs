@@ -20,7 +20,6 @@ const { values } = parseArgs({
   options: {
     only: { type: "string", default: "cost,series,scrape" },
     runtime: { type: "string", default: "bun" },
-    /** The smallest rates are the cost of what happens each second. */
     connections: { type: "string", default: "64" },
     rounds: { type: "string", default: "60" },
     seconds: { type: "string", default: "1" },
@@ -51,15 +50,25 @@ function read(port, target = "/metrics") {
 
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
-/** Returns the CPU time of all threads of a process, in nanoseconds: the clock ticks of `stat` are too coarse for short rounds. */
-function cpuNanoseconds(pid) {
-  return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => {
-    try {
-      return sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]);
-    } catch {
-      return sum; // The thread has just ended.
+/** Returns the CPU time of each thread of these processes, in nanoseconds: the clock ticks of `stat` are too coarse for short rounds. */
+function threadTimes(pids) {
+  const times = new Map();
+  for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      try {
+        const [time] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ");
+        times.set(thread, Number(time));
+      } catch {
+        // The thread has just ended.
+      }
     }
-  }, 0);
+  }
+  return times;
+}
+
+/** Returns the microseconds between two snapshots; what a thread that has ended did last is lost. */
+function microsecondsBetween(before, after) {
+  return [...after].reduce((sum, [thread, time]) => sum + time - (before.get(thread) ?? 0), 0) / 1000;
 }
 
 async function pidsOf(fleet) {
@@ -71,14 +80,13 @@ async function pidsOf(fleet) {
   };
 }
 
-function cpuOf(pids) {
-  return Object.entries(pids).map(([kind, some]) => [kind, some.reduce((sum, pid) => sum + cpuNanoseconds(pid), 0)]);
-}
+const mapKinds = (pids, change) =>
+  Object.fromEntries(Object.entries(pids).map(([kind, some]) => [kind, change(some, kind)]));
 
 /** Returns the CPU µs a request of a fleet under load, by kind of process. */
 async function costOf(fleet, seconds, target) {
   const pids = await (fleet.kinds ?? pidsOf)(fleet);
-  const before = Object.fromEntries(cpuOf(pids));
+  const before = mapKinds(pids, threadTimes);
   const load = [
     "-t1",
     `-c${values.connections}`,
@@ -90,7 +98,7 @@ async function costOf(fleet, seconds, target) {
   // What is written and counted a moment later belongs to it.
   await wait(300);
   const requests = Number(/(\d+) requests in/.exec(stdout)?.[1]);
-  const cost = Object.fromEntries(cpuOf(pids).map(([kind, value]) => [kind, (value - before[kind]) / 1000 / requests]));
+  const cost = mapKinds(pids, (some, kind) => microsecondsBetween(before[kind], threadTimes(some)) / requests);
   return { ...cost, all: cost.supervisor + cost.balancers + cost.instances };
 }
 

@@ -352,6 +352,7 @@ test("the detail of an instance: what is unusual, charts, latency, open requests
   expect(lines).toMatch(/─ req\/s .*─ p99 .*pool 12 .*─ 5xx\/s /);
   expect(lines).toMatch(/4\.2 s GET \/export .* 203\.0\.113\.9/);
   expect(lines).toMatch(/ ≤ \.5 +█+/);
+  expect(screen(model, 60, 15)[2]).toMatch(/^ req\/s 1,554 +p99 54 ms +5xx\/s /);
 });
 
 test("a slow route and growing memory are named: in the overview, and for the instance", () => {

@@ -3,7 +3,7 @@ import type { InstanceStatus, Status } from "../control/api.js";
 import { attentionOf } from "./attention.js";
 import { bar, type Glyphs, SHAPE_WORDS, slowness } from "./chart.js";
 import { clock, count, latency, longDuration, shortDuration, thousands } from "./format.js";
-import { bareGraphs, boxedGraphs, ruled } from "./graphs.js";
+import { bareGraphs, boxedGraphs, figuresLine, ruled } from "./graphs.js";
 import { highest, ZOOMS, type Zoom } from "./history.js";
 import type { Model } from "./model.js";
 import { logLines, sectionTitle } from "./pane.js";
@@ -32,7 +32,10 @@ export function detailOf(model: Model, width: number, height: number): Line[] {
       ...boxedGraphs(model, figures.slice(0, 2), width, 2),
       ...boxedGraphs(model, figures.slice(2, 4), width, 2),
     );
-  } else if (height >= 12) lines.push(...bareGraphs(model, figures.slice(0, 3), width, 2));
+  } else if (height >= 12) {
+    const first = figures.slice(0, 3);
+    lines.push(figuresLine(first, width), ...bareGraphs(model, first, width, 2));
+  }
   const half = Math.floor(width / 2) - 2;
   if (height >= 34) {
     const left = [

@@ -28,6 +28,8 @@ const NO_CERTIFICATES: SupervisorApi["certificates"] = {
   views: () => [],
   renew: async () => ({ ok: false, code: "invalid", message: "no address of this fleet is https; see docs/tls.md" }),
 };
+/** How often followers get the status. */
+const STATUS_EVERY_MS = 1000;
 /** The most deaths that clients get. */
 const MAX_DEATHS = 100;
 
@@ -36,6 +38,8 @@ export abstract class FleetView {
   private readonly pageToken: PageToken;
   readonly records: Records;
   protected watch: Watch | undefined;
+  private readonly statusListeners = new Set<(status: Status) => void>();
+  private statusTimer: NodeJS.Timeout | undefined;
 
   constructor(
     protected readonly parts: Parts,
@@ -64,6 +68,22 @@ export abstract class FleetView {
       logStatus: options.logStatus?.() ?? null,
       rolledBack: options.rolledBack ?? null,
     });
+  }
+
+  /** Nothing is measured while nobody listens. */
+  onStatus(listener: (status: Status) => void): () => void {
+    const { statusListeners } = this;
+    statusListeners.add(listener);
+    this.statusTimer ??= setInterval(() => {
+      const status = this.status();
+      for (const each of [...statusListeners]) each(status);
+    }, STATUS_EVERY_MS);
+    return () => {
+      statusListeners.delete(listener);
+      if (statusListeners.size > 0) return;
+      clearInterval(this.statusTimer);
+      this.statusTimer = undefined;
+    };
   }
 
   /** Returns a problem with the fleet's surroundings, or with its state file. */

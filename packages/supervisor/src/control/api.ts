@@ -234,6 +234,8 @@ export interface PageAccess {
  */
 export interface SupervisorApi {
   status(): Status;
+  /** Calls all listeners with the same status once a second. Returns a function that ends it. */
+  onStatus(listener: (status: Status) => void): () => void;
   /** Returns the figures of the last five minutes, or of the last day; only those after `since`, a Unix time in milliseconds. */
   history(zoom: "seconds" | "minutes", since?: number): FigureHistory;
   /** Returns the requests that instances have not finished, the oldest first; of each instance, or of the named, only some. */

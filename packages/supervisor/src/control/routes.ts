@@ -1,7 +1,7 @@
 /** Every route of the control socket, in one list; docs/http-api.md explains each. */
 import type { DumpKind } from "@paceline/wire";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
-import type { Heir, NamedRelease, SupervisorApi } from "./api.js";
+import type { Heir, NamedRelease, Status, SupervisorApi } from "./api.js";
 import { ControlError } from "./responses.js";
 import { type Route, route } from "./route.js";
 
@@ -29,17 +29,14 @@ export const routes: readonly Route[] = [
     kind: "lines",
     open: ({ supervisor }) => {
       let since = 0;
-      const next = () => {
+      const lineOf = (status: Status) => {
         const history = supervisor.history("seconds", since);
         since = history.now;
-        return { ...supervisor.status(), history };
+        return { ...status, history };
       };
       return {
-        recent: [next()],
-        subscribe: (onLines) => {
-          const timer = setInterval(() => onLines([next()]), WATCH_MS);
-          return () => clearInterval(timer);
-        },
+        recent: [lineOf(supervisor.status())],
+        subscribe: (onLines) => supervisor.onStatus((status) => onLines([lineOf(status)])),
       };
     },
   }),
@@ -308,9 +305,6 @@ export const routes: readonly Route[] = [
     open: ({ supervisor }) => ({ recent: [], subscribe: (onLines) => supervisor.onRecorded(onLines) }),
   }),
 ];
-
-/** How often who watches gets the status. */
-const WATCH_MS = 1000;
 
 const DUMP_KINDS: readonly DumpKind[] = ["stack", "heap", "cpu"];
 const MAX_PROFILE_MS = 300_000;

@@ -1,8 +1,9 @@
 /** The stream that the page follows, as server-sent events: the status each second, and events of the fleet as they come. */
 import type { ServerResponse } from "node:http";
-import type { FleetEvent, SupervisorApi } from "./api.js";
+import type { FleetEvent, Status, SupervisorApi } from "./api.js";
 import { ControlError } from "./responses.js";
 
+/** What followers are told of the time between two. */
 const EVERY_MS = 1000;
 const MAX_FOLLOWERS = 16;
 /** A follower with more unread bytes is cut off; it may come back for the newest status. */
@@ -13,11 +14,13 @@ const FIRST_EVENTS = 200;
 
 export class StatusStream {
   private readonly followers = new Set<ServerResponse>();
-  private timer: NodeJS.Timeout | undefined;
-  private unsubscribe = () => {};
+  private readonly subscriptions: (() => void)[] = [];
 
   constructor(
-    private readonly supervisor: Pick<SupervisorApi, "status" | "history" | "recentEvents" | "onEvent" | "page">,
+    private readonly supervisor: Pick<
+      SupervisorApi,
+      "status" | "onStatus" | "history" | "recentEvents" | "onEvent" | "page"
+    >,
   ) {}
 
   /** @throws ControlError `busy` */
@@ -30,14 +33,15 @@ export class StatusStream {
     response.write(
       messageOf("hello", { mayWrite, everyMs: EVERY_MS }) +
         messageOf("events", supervisor.recentEvents().slice(-FIRST_EVENTS)) +
-        this.statusMessage(),
+        this.statusMessage(supervisor.status()),
     );
     followers.add(response);
     response.on("close", () => this.leave(response));
-    if (this.timer !== undefined) return;
-    // Nothing is measured while nobody looks.
-    this.timer = setInterval(() => this.send(this.statusMessage()), EVERY_MS);
-    this.unsubscribe = supervisor.onEvent((event: FleetEvent) => this.send(messageOf("events", [event])));
+    if (this.subscriptions.length > 0) return;
+    this.subscriptions.push(
+      supervisor.onStatus((status) => this.send(this.statusMessage(status))),
+      supervisor.onEvent((event: FleetEvent) => this.send(messageOf("events", [event]))),
+    );
   }
 
   close(): void {
@@ -47,11 +51,11 @@ export class StatusStream {
     }
   }
 
-  private statusMessage(): string {
+  private statusMessage(status: Status): string {
     const at = Date.now();
     // Some seconds more than one: a follower drops those that it has, and loses none if a message is late.
     const recent = this.supervisor.history("seconds", at - RECENT_MS);
-    return messageOf("status", { at, status: this.supervisor.status(), recent });
+    return messageOf("status", { at, status, recent });
   }
 
   private send(text: string): void {
@@ -64,10 +68,7 @@ export class StatusStream {
   private leave(response: ServerResponse): void {
     this.followers.delete(response);
     if (this.followers.size > 0) return;
-    clearInterval(this.timer);
-    this.timer = undefined;
-    this.unsubscribe();
-    this.unsubscribe = () => {};
+    for (const end of this.subscriptions.splice(0)) end();
   }
 }
 

@@ -367,6 +367,8 @@ test("a slow route and growing memory are named: in the overview, and for the in
     expect(lines).toMatch(/ ! reads \/report\/ is slow: p99 302 ms, p50 299 ms/);
     if (height > 15) expect(lines).toMatch(/ ! the memory of web\.1 grows by 60 MB a minute/);
   }
+  const starting = shows(status([pool("web", instances, { routeClasses })], { state: "starting" }));
+  expect(screen(after([starting])).join("\n")).not.toContain("attention");
   const detail = screen(after(keys("enter"), model), 120, 40).join("\n");
   expect(detail).toMatch(/ ! memory grows 60 MB a minute; reads \/report\/ is slow in web: p99 302 ms\n/);
 });

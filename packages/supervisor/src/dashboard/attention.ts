@@ -7,7 +7,7 @@ import { slownessOf, slowRoutes } from "../core/slowness.js";
 import { count, latency, longDuration, shortDuration, size } from "./format.js";
 import { mediansOf, timesMedian } from "./medians.js";
 import type { Model } from "./model.js";
-import { poolOf } from "./rows.js";
+import { isFailing, poolOf } from "./rows.js";
 import type { Subject } from "./subject.js";
 import { clean, fitLine, type Line, segment } from "./text.js";
 
@@ -21,7 +21,7 @@ const known = new WeakMap<Status, readonly Trouble[]>();
 
 /** Returns what is wrong with the fleet, the gravest first. */
 export function troublesOf({ status, at, events, deaths }: Model): readonly Trouble[] {
-  if (status === null) return [];
+  if (status === null || isStillStarting(status)) return [];
   const before = known.get(status);
   if (before !== undefined) return before;
   const nothing = { deaths: [], history: [], requests: [], open: [], watchedMs: 0, lines: [] };
@@ -40,6 +40,11 @@ export function troublesOf({ status, at, events, deaths }: Model): readonly Trou
   ];
   known.set(status, troubles);
   return troubles;
+}
+
+/** Whether it is normal that instances are missing. */
+function isStillStarting({ state, pools }: Status): boolean {
+  return state === "starting" && !pools.some(({ instances }) => instances.some(isFailing));
 }
 
 /** Findings whose figures are those since the start. */

@@ -85,7 +85,7 @@ test("a figure of each process: an entry in the list, and how it is measured", a
   };
   const status = {
     ...{ name: "shop", state: "running", listen: [], pid: 1, uptimeSeconds: 1, version: "1", runtime: "bun 1" },
-    ...{ problem: null, log: null, watch: null, rssBytes: 0, pssBytes: null, errorsTotal: 0 },
+    ...{ problem: null, log: null, watch: null, rolledBack: null, rssBytes: 0, pssBytes: null, errorsTotal: 0 },
     ...{ balancers: [], pools: [pool], lock: null, machine: { cpus: 1 }, limits: {} },
     traffic: { latencyMs: { p50: null, p99: null }, requestsPerSecond: 0, errorsPerMinute: 0 },
   };

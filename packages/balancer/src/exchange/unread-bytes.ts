@@ -12,7 +12,7 @@ const SILENT_MS = 10_000;
 /** A peer that reads at this rate is not reset, in bytes per millisecond. */
 const SLOWEST_READ = 1;
 /**
- * A kernel reports its program's reading in steps (see SlowReader), so a peer may be silent for as long as its largest step takes at that rate.
+ * A kernel reports its program's reading in steps (see SlowReader), so a peer may be silent for as long as its largest step takes at that rate, in addition.
  * The buffers of slow readers do not grow, so their steps are at most so large.
  */
 const MAX_STEP_BYTES = 131_072;
@@ -61,7 +61,7 @@ export class UnreadPlace {
   firstReadBytes = 0;
   /** Since when it is blocked and has read nothing. */
   blockedAt = 0;
-  /** When it was last seen to read; a reader may pause for `patienceMs`, or for its largest step, from then. */
+  /** When it was last seen to read; a reader may pause for `patienceMs`, and for its largest step, from then. */
   readAt = 0;
   /** The most that it was seen to read at once, in bytes; at most MAX_STEP_BYTES. */
   step = 0;
@@ -225,7 +225,7 @@ export class UnreadBytes {
   /** How long this peer must have read nothing to be reset now. */
   private leastSilenceMs({ step }: UnreadPlace): number {
     const { maxBytes } = this.options;
-    if (this.used <= maxBytes) return Math.max(SILENT_MS, step / SLOWEST_READ);
+    if (this.used <= maxBytes) return SILENT_MS + step / SLOWEST_READ;
     return this.used <= FAR_BEYOND * maxBytes ? YOUNG_MS : 0;
   }
 
@@ -259,7 +259,7 @@ export class UnreadBytes {
       this.prove(place, progressBytes);
       return true;
     }
-    const patienceMs = Math.max(this.options.patienceMs, place.step / SLOWEST_READ);
+    const patienceMs = this.options.patienceMs + place.step / SLOWEST_READ;
     return place.isReader && now - place.readAt < patienceMs;
   }
 

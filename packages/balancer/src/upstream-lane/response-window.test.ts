@@ -5,7 +5,7 @@ import { MAX_EXTRA_BYTES, MAX_WINDOW_BYTES, ResponseWindow } from "./response-wi
 
 /** An instance that sends whatever it may, to a window. */
 class Sender {
-  readonly window = new ResponseWindow();
+  readonly window = new ResponseWindow(4 * RESPONSE_WINDOW_BYTES);
   allowed = RESPONSE_WINDOW_BYTES;
 
   send(bytes: number): void {

@@ -7,10 +7,11 @@ export const MAX_WINDOW_BYTES = 1 << 20;
 export const MAX_EXTRA_BYTES = 8 << 20;
 /**
  * A window only doubles before so much of a response was passed on: the kernels of both ends take nearly as much for a client that reads slowly, or
- * not at all. Its window would be large by then, and twenty such clients would use up the memory for unread responses. In bytes.
+ * not at all. Its window would be large by then, and twenty such clients would use up the memory for unread responses. On Node our kernel takes megabytes.
+ * In bytes.
  */
-export const UNPROVEN_BYTES = 1 << 18;
-export const UNPROVEN_WINDOW_BYTES = 2 * RESPONSE_WINDOW_BYTES;
+const UNPROVEN_BYTES = process.versions.bun === undefined ? 1 << 22 : 1 << 18;
+const UNPROVEN_WINDOW_BYTES = 2 * RESPONSE_WINDOW_BYTES;
 /** A client that took nothing for longer than this is slow, and its window shrinks to the first size. */
 const SLOW_MS = 50;
 
@@ -20,11 +21,13 @@ export class ResponseWindow {
   size = RESPONSE_WINDOW_BYTES;
   /** Bytes that were passed on and not granted again. */
   private used = 0;
-  /** Bytes that were granted again, up to UNPROVEN_BYTES. */
+  /** Bytes that were granted again, up to `unprovenBytes`. */
   private passed = 0;
   private isPaused = false;
   private pausedAtMs = 0;
   private isSlow = false;
+
+  constructor(private readonly unprovenBytes = UNPROVEN_BYTES) {}
 
   /** Starts with another response. */
   reset(): void {
@@ -58,7 +61,7 @@ export class ResponseWindow {
   /** Returns how many bytes to grant now; 0 until half of the window is used. */
   grant(): number {
     if (this.isPaused || this.used < this.size / 2) return 0;
-    if (this.passed < UNPROVEN_BYTES) this.passed += this.used;
+    if (this.passed < this.unprovenBytes) this.passed += this.used;
     const change = this.isSlow ? -Math.min(this.used, this.size - RESPONSE_WINDOW_BYTES) : this.growth();
     const granted = this.used + change;
     this.size += change;
@@ -68,7 +71,7 @@ export class ResponseWindow {
   }
 
   private growth(): number {
-    const mostBytes = this.passed < UNPROVEN_BYTES ? UNPROVEN_WINDOW_BYTES : MAX_WINDOW_BYTES;
+    const mostBytes = this.passed < this.unprovenBytes ? UNPROVEN_WINDOW_BYTES : MAX_WINDOW_BYTES;
     return Math.min(this.size, mostBytes - this.size, MAX_EXTRA_BYTES - extraBytes);
   }
 }

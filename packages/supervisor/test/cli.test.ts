@@ -128,6 +128,11 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
       code: 0,
       stdout: expect.stringContaining(": 1 instance of sh tcp://{host}:{port} on "),
     });
+    const two = makeFolder({ "app.mjs": HELLO, "paceline.toml": "", "paceline.config.json": '{ "app": "app.mjs" }' });
+    expect(await paceline(two, "check", "--no-load")).toMatchObject({
+      code: 0,
+      stderr: "paceline: warning: paceline.toml is not read: paceline.config.json in the same folder comes first\n",
+    });
     const strangers = { "ecosystem.config.js": "module.exports = {};", "conf.yaml": "", "app.py": "" };
     const others = makeFolder(strangers);
     for (const name of Object.keys(strangers)) {

@@ -42,7 +42,8 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     expect((await get(project.port)).body).toBe("code-2 file-2 config-2");
   });
 
-  test("and a restart, of the instances and of the balancer, finish what is under way", async () => {
+  // On Node replacement.test.ts has it under load, and start-and-stop.test.ts holds a request over a drain.
+  once("and a restart, of the instances and of the balancer, finish what is under way", async () => {
     const project = await startFleet({ runtime, app: HELLO, config: { drainTimeoutMs: 60_000 } });
     const waits = /(web|balancer)\.\d.* the outgoing process has \d requests? in flight and \d+ s at most to finish/g;
     const told = async () => (await project.events()).match(waits)?.length ?? 0;

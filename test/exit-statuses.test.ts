@@ -131,7 +131,7 @@ function situations(): Record<string, Situation> {
       return folder;
     }),
     "a reload is under way": once("reload", async () => {
-      const fleet = await project(HELLO);
+      const fleet = await project(HELLO, { readyTimeoutMs: 600_000 });
       await fleet.start();
       fleet.write("app.js", HANGS);
       const reload = spawn(PACELINE, ["reload"], { cwd: fleet.folder, env: fleet.startEnvironment(), stdio: "ignore" });
@@ -158,7 +158,7 @@ function situations(): Record<string, Situation> {
         web: { app: "./app.js", instances: 1 },
         slow: { command: [process.execPath, "slow.mjs"], routes: ["/slow/"] },
       };
-      const fleet = await project(HELLO, { pools });
+      const fleet = await project(HELLO, { pools, readyTimeoutMs: 600_000 });
       fleet.write("slow.mjs", LISTENS);
       fleet.startInForeground();
       await fleet.statusWhere("the fleet", ({ pools }) => pools[0]?.ready === 1);

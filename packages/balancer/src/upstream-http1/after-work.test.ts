@@ -1,17 +1,22 @@
 /** Work after a response: when the report of its end may stay unread, and when the next request is sent without it. */
+import { FrameType } from "@paceline/wire/lane/protocol";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { FakeTransport } from "../../test/support/fake-transport.js";
-import { Asked } from "../../test/support/lane-bench.js";
+import { frameBytes } from "../../../wire/test/support/lane-frames.js";
+import { vector } from "../../../wire/test/support/lane-vectors.js";
+import { type FakeConnection, FakeTransport } from "../../test/support/fake-transport.js";
+import { Asked, turnEnd } from "../../test/support/lane-bench.js";
 import { Deadlines } from "../deadlines.js";
 import { TurnShare } from "../downstream/reading.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import { Counters } from "../stats/counters.js";
+import { ControlLane } from "../upstream-lane/lane-connection.js";
 import type { LaneUpstreamClient } from "../upstream-lane/lane-upstream.js";
 import { Pool } from "../upstreams/pool.js";
 import { RoundRobin } from "../upstreams/round-robin.js";
 import { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamClient } from "../upstreams/upstream-client.js";
-import { Http1UpstreamClient } from "./http1-upstream.js";
+import { WorkMeter } from "../upstreams/work-meter.js";
+import { Http1UpstreamClient, WatchedHttp1Client } from "./http1-upstream.js";
 
 const RESPONSE = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: paceline-working\r\n\r\nx";
 const DONE = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -41,7 +46,8 @@ class Bench {
       maxConnections,
       isForeign: false,
       isPerClient: false,
-      onRoom: () => void this.rooms++,
+      // Only places are waited for.
+      onRoom: Number.isFinite(maxConnections) ? () => void this.rooms++ : undefined,
       sendProxy: undefined,
       pool: { requestTimeoutMs: 3000 },
     };
@@ -52,10 +58,16 @@ class Bench {
     );
   }
 
-  ask(): Asked {
-    const asked = new Asked(this.client as unknown as LaneUpstreamClient, GET);
+  ask(path = "/"): Asked {
+    const asked = new Asked(this.client as unknown as LaneUpstreamClient, GET.replace("/", path));
     if (this.transport.connecting.length > 0) this.transport.accept();
     return asked;
+  }
+
+  /** Makes something that connects, and accepts its connection. */
+  accept<Made>(make: (transport: FakeTransport) => Made): { made: Made; connection: FakeConnection } {
+    const made = make(this.transport);
+    return { made, connection: this.transport.accept() };
   }
 
   get connection() {
@@ -213,3 +225,25 @@ it("is only picked where no other instance is free", () => {
   finishing.leave(0, () => {});
   expect(pool.pick(undefined, true)).toBeUndefined();
 });
+
+it("names the request whose client has gone until the instance answers a PING, however late the ticks come", async () => {
+  const bench = new Bench(Number.POSITIVE_INFINITY);
+  const lane = bench.accept((transport) => new ControlLane({ transport, onProblem }, "instance.lane", new WorkMeter()));
+  lane.connection.owner.onData(Buffer.from(vector("HELLO of an instance").hex, "hex"));
+  const watched = new WatchedHttp1Client(bench.client, lane.made, () => {});
+  const hung = bench.ask("/hung");
+  hung.stream.cancel();
+  watched.countStall(0);
+  const waits = bench.ask("/waits");
+  for (let tick = 0; tick < 20; tick++) watched.countStall(0);
+  expect(watched.runningRequest()).toBe("GET /hung");
+  await turnEnd();
+  lane.connection.owner.onData(frameBytes({ type: FrameType.PONG, id: 0, payload: Buffer.from([1, 0, 0, 0]) }));
+  watched.countStall(1);
+  expect(watched.runningRequest()).toBe("GET /waits");
+  waits.stream.cancel();
+});
+
+function onProblem(problem: string): void {
+  throw new Error(problem);
+}

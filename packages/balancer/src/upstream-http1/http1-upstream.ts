@@ -60,8 +60,8 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   private isDoomed = false;
   /** Whether it closes connections after each response without announcing it, as uWSGI does. */
   private keepsNone = false;
-  /** Whether `leftAtWork` is noted: only where something shows that the upstream goes on. */
-  notesLeft = false;
+  /** Called when `leftAtWork` is noted; undefined where nothing shows that the upstream goes on, and nothing is noted. */
+  onLeft: (() => void) | undefined;
   /** A request whose client has gone, and which the upstream may be running; empty if it may as well be another one. */
   leftAtWork: string | undefined;
 
@@ -258,8 +258,9 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   /** Its request is abandoned and its connection is about to be closed, which does not end the work. */
   noteLeft(request: string | undefined): void {
-    if (!this.notesLeft || this.leftAtWork !== undefined || request === undefined) return;
+    if (this.onLeft === undefined || this.leftAtWork !== undefined || request === undefined) return;
     this.leftAtWork = this.open_ - this.idle.length === 1 ? request : "";
+    this.onLeft();
   }
 
   /** The upstream has finished the work after its response. */
@@ -301,7 +302,7 @@ export class WatchedHttp1Client implements UpstreamClient {
     /** Called when work is in progress; stalls are counted from here. */
     private readonly onBusy: () => void,
   ) {
-    http1.notesLeft = true;
+    http1.onLeft = () => control.ask();
   }
 
   get connections(): number {
@@ -337,7 +338,7 @@ export class WatchedHttp1Client implements UpstreamClient {
 
   countStall(weight: number): number {
     const ticks = this.control.countStall(weight, this.http1.isBusy);
-    if (ticks === 0) this.http1.leftAtWork = undefined;
+    if (!this.control.isAwaiting) this.http1.leftAtWork = undefined;
     return ticks;
   }
 

@@ -97,7 +97,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     return 0;
   }
 
-  private readonly ping = (): void => {
+  protected readonly ping = (): void => {
     this.output.frames.number(FrameType.PING, 0, ++this.pings);
     this.output.flushSoon();
   };
@@ -209,6 +209,16 @@ export class ControlLane extends LaneConnection {
     // A stalled instance stays stalled without requests, so that the next request need not find out.
     if (this.state === "closed" || !(isBusy || this.stallCount.isAwaiting)) return 0;
     return this.tickStall(weight, false);
+  }
+
+  /** Whether a reply of the instance is due. */
+  get isAwaiting(): boolean {
+    return this.state !== "closed" && this.stallCount.isAwaiting;
+  }
+
+  /** Asks the instance whether its event loop turns. */
+  ask(): void {
+    if (this.state === "open") this.stallCount.askNow(this.ping);
   }
 
   close(): void {

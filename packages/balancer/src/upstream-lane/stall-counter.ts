@@ -58,13 +58,17 @@ export class StallCounter {
   tick(weight: number, ping: () => void, isOwed = false): number {
     const isStalled = this.isAwaiting || isOwed;
     this.lookAtPongs(weight, ping);
-    if (!this.isAwaiting && ++this.quietTicks >= PING_AFTER_TICKS) {
-      this.quietTicks = 0;
-      this.ask(ping);
-      this.isAwaiting = true;
-    }
+    if (!this.isAwaiting && ++this.quietTicks >= PING_AFTER_TICKS) this.askNow(ping);
     if (isStalled) this.stallTicks += weight;
     return Math.max(isStalled ? this.stallTicks : 0, this.ignoredTicks);
+  }
+
+  /** Sends a PING, unless a reply is due already. */
+  askNow(ping: () => void): void {
+    if (this.isAwaiting) return;
+    this.quietTicks = 0;
+    this.ask(ping);
+    this.isAwaiting = true;
   }
 
   /** Checks PONGs: other bytes do not prove that the instance reads. */

@@ -157,8 +157,10 @@ async function start({ command, args, cwd, environment, output }: RestartCommand
   const { spawn } = await import("node:child_process");
   const fd = openOutput(output);
   try {
-    const env = { ...ownEnvironment(), ...environment, PWD: cwd };
-    const child = spawn(command, args, { cwd, env, detached: true, stdio: ["ignore", fd, fd] });
+    // Its working directory may have been removed with its release.
+    const place = fs().existsSync(cwd) ? cwd : dirname(output);
+    const env = { ...ownEnvironment(), ...environment, PWD: place };
+    const child = spawn(command, args, { cwd: place, env, detached: true, stdio: ["ignore", fd, fd] });
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
       child.once("error", reject);

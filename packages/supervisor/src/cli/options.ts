@@ -38,6 +38,8 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   runDir?: string;
   replace?: boolean;
   onlyAdopts?: boolean;
+  /** Where this start was first made, if that folder may be gone. */
+  cwd?: string;
   reloadAdopted?: boolean;
   /** The fleet of `paceline rehearse`. */
   rehearses?: boolean;
@@ -192,6 +194,7 @@ export function startOf(target: string, options: StartOptions): OwnStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
   const { name, instances, listen, defaultPort, tls, sticky, runtime, runDir, replace, watch, onlyAdopts, rehearses } =
     options;
+  const { cwd } = options;
   const origin = { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, args, python };
   return {
     file: target === "." ? undefined : target,
@@ -206,7 +209,7 @@ export function startOf(target: string, options: StartOptions): OwnStart {
     runDir,
     replace,
     watch,
-    onlyAdopts,
+    ...{ onlyAdopts, cwd },
     reloadsAdopted: options.orReload || options.reloadAdopted,
     rehearses,
   };

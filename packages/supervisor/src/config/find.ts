@@ -116,10 +116,11 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
       const message = `is the configuration of another program; run: paceline import ${target}`;
       throw new ConfigError([{ file: path, path: [], message }]);
     }
-    if (isConfigFile(path)) return { kind: "config", file: path };
+    const named = namedSource(path);
+    if (named.kind === "config") return named;
     const problem = hintOnPythonFile(target ?? "", path) ?? whyNoApp(path);
     if (problem !== undefined) throw new ConfigError([{ file: path, path: [], message: problem }]);
-    return { kind: "app", app: path };
+    return named;
   }
   if (kind === "other") throw new ConfigError([{ file: path, path: [], message: NOT_A_FILE }]);
   if (kind === "nothing") {
@@ -193,6 +194,11 @@ export function findApp(folder: string): string | undefined {
 /** Files that `paceline import` reads. */
 export const OF_OTHERS =
   /^(?:(?:ecosystem|pm2)(?:\.\w+)?\.(?:[cm]?js|json5?|ya?ml)|process\.(?:json|ya?ml)|gunicorn\.conf\.py|Procfile|app\.json)$/;
+
+/** Returns what a file is by its name alone. */
+export function namedSource(path: string): FleetSource {
+  return isConfigFile(path) ? { kind: "config", file: path } : { kind: "app", app: path };
+}
 
 function isConfigFile(path: string): boolean {
   return basename(path).includes("paceline.config.") || isData(path);

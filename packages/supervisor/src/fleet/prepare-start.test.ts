@@ -1,6 +1,12 @@
-import { expect, test } from "vitest";
+import { spawn } from "node:child_process";
+import { mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CHANNEL_ENVIRONMENT } from "@paceline/wire";
+import { afterAll, expect, test } from "vitest";
 import type { InstanceStatus, Status } from "../control/api.js";
-import { lateMessage, waitingMessage } from "./prepare-start.js";
+import { identify } from "../run-dir/lock.js";
+import { lateMessage, prepareStart, waitingMessage } from "./prepare-start.js";
 
 const instance = (name: string, state: string, reason?: string) =>
   ({
@@ -44,4 +50,69 @@ test.each([
   ],
 ])("a start that takes longer says what it waits for", (status, expected) => {
   expect(waitingMessage(7, status && { ...status, balancers: [] })).toBe(expected);
+});
+
+/** A process of a fleet whose supervisor was killed. */
+const TOKEN = "of-a-fleet";
+const left = spawn("sleep", ["600"], { env: { ...process.env, [CHANNEL_ENVIRONMENT.token]: TOKEN }, stdio: "ignore" });
+const root = realpathSync(mkdtempSync(join(tmpdir(), "prepare-start-")));
+afterAll(() => {
+  left.kill("SIGKILL");
+  rmSync(root, { recursive: true, force: true });
+});
+symlinkSync("gone", join(root, "current"));
+
+function runDirOf(source: string): string {
+  const runDir = mkdtempSync(join(root, "run-"));
+  const counts = { requestsTotal: 0, errorsTotal: 0 };
+  const { pid = 0 } = left;
+  const record = { source, folder: root, release: root, name: "shop", controlSocket: "", channelSocket: "" };
+  const saved = {
+    ...{ version: 1, startedAt: 1, snapshotVersion: 1, folder: "run-1", environments: [{}] },
+    ...{ config: { name: "shop", balancer: {}, listen: [], pools: [] }, fleet: { pools: [] } },
+    ...{ routed: [], templates: [], ports: [], generations: [], slots: [], totals: [] },
+    processes: [
+      {
+        ...{ id: "web.1#1", pool: "web", name: "web.1", token: TOKEN, pid, startTime: identify(pid)?.startedAt },
+        ...{ runtime: "node", protocol: "http1", index: 1, attempt: 1, generation: 1, spawnedAt: 1, relayed: [] },
+        ...{ outputRow: 0, maxOutputBytes: 0, ...counts },
+      },
+    ],
+  };
+  const write = (name: string, value: object) => writeFileSync(join(runDir, name), JSON.stringify(value));
+  write("fleet.json", { version: 1, pid: 1, startedAt: 1, endedAt: null, orphanGraceMs: 1, ...record });
+  write("state.json", saved);
+  return runDir;
+}
+
+test.each([
+  [
+    "current",
+    "current/paceline.config.json",
+    / is missing \(.*\/current is a symbolic link to gone, where there is noth/,
+  ],
+  ["current", "current/app.js", /current\/app.js: is missing \(/],
+  ["current/app.js", "current/app.js", /current\/app.js: is missing \(/],
+  ["renamed", "renamed/paceline.toml", /renamed\/paceline.toml: is missing$/],
+  ["renamed/app.js", "renamed/app.js", /renamed\/app.js: is missing$/],
+  [".", "app.js", /app.js: is missing$/],
+])(
+  "a start of %s goes on with what a killed supervisor has left of %s, which is gone",
+  async (file, place, problem) => {
+    const runDir = runDirOf(join(root, place));
+    const { fleet, identity } = await prepareStart({ file, cwd: root, runDir });
+    expect(fleet).toMatchObject({ problem: expect.stringMatching(problem), config: { name: "shop" } });
+    expect(identity.source).toBe(join(root, place));
+    const others = runDirOf(join(root, "other.js"));
+    await expect(prepareStart({ file, cwd: root, runDir: others })).rejects.toThrow(
+      /there is no such|has no config file/,
+    );
+  },
+);
+
+test("a static folder that is gone, and one whose fleet is to be replaced", async () => {
+  const runDir = runDirOf(join(root, "files"));
+  const start = { static: "files", cwd: root, runDir };
+  expect((await prepareStart(start)).fleet.problem).toMatch(/files: is missing$/);
+  await expect(prepareStart({ ...start, replace: true })).rejects.toThrow(/its fleet runs without a supervisor/);
 });

@@ -1,9 +1,17 @@
 /** What the starting process and the supervisor share: a start is prepared, handed over and described, and the supervisor notices when the starting process ends. */
 import { createHash } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
-import { isAbsolute, join, relative, resolve } from "node:path";
+import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync, rmSync, writeSync } from "node:fs";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { attempt } from "@paceline/wire/proc";
-import { CONFIG_FILE_NAMES, kindOf } from "../config/find.js";
+import {
+  APP_FILE_NAMES,
+  CONFIG_FILE_NAMES,
+  type FleetSource,
+  findApp,
+  kindOf,
+  namedSource,
+  placeOf,
+} from "../config/find.js";
 import { type FleetIdentity, identityOf, writtenCwd } from "../config/identity.js";
 import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
 import { type LoadedFleet, type LoadRequest, loadFleet, sourceOf } from "../config/load.js";
@@ -81,8 +89,8 @@ export async function prepareStart(
 
 /** If the configuration cannot be loaded, the fleet of a killed supervisor is gone on with as it is, and its outage avoided. */
 async function loadOrGoOn(start: FleetStart, request: LoadRequest, isOnlyChecked: boolean): Promise<LoadedFleet> {
-  const withoutConfig = isOnlyChecked ? undefined : await fleetOfMissingConfig(start, request);
-  if (withoutConfig !== undefined) return withoutConfig;
+  const missing = isOnlyChecked ? undefined : await fleetOfMissingSource(start, request);
+  if (missing !== undefined) return missing;
   try {
     return await loadFleet(request);
   } catch (error) {
@@ -101,39 +109,60 @@ async function loadOrGoOn(start: FleetStart, request: LoadRequest, isOnlyChecked
 }
 
 /**
- * Returns what a fleet runs whose supervisor was killed and whose config file is gone. A start of its folder means that fleet, not
- * a second one of the app that is there.
+ * Returns what a fleet runs whose supervisor was killed and whose config file, app or folder is gone, or the link to that. A start
+ * of its folder means that fleet, not a second one of the app that is there.
  * @throws ConfigError if its supervisor runs, or it is to be replaced
  */
-async function fleetOfMissingConfig(start: FleetStart, request: LoadRequest): Promise<LoadedFleet | undefined> {
-  const files = missingConfigs(request);
-  if (files.length === 0) return undefined;
+async function fleetOfMissingSource(start: FleetStart, request: LoadRequest): Promise<LoadedFleet | undefined> {
+  const sources = missingSources(request);
+  if (sources.length === 0) return undefined;
   const { cwd, environment } = request;
   const { fleetAt } = await import("../run-dir/present-fleet.js");
-  for (const file of files) {
-    const source = { kind: "config", file } as const;
-    const { pid, present } = fleetAt(runDirOf(identityOf(source, cwd), start.runDir, cwd, environment), file);
-    const problem = (message: string) => new ConfigError([{ file, path: [], message }]);
-    if (present !== undefined && !start.replace) return { ...present, source, problem: problem("is missing").message };
+  for (const source of sources) {
+    const identity = identityOf(source, cwd);
+    const { pid, present } = fleetAt(runDirOf(identity, start.runDir, cwd, environment), identity.source);
+    const why = `is missing${brokenLinkOf(identity.source)}`;
+    const problem = (message: string) => new ConfigError([{ file: identity.source, path: [], message }]);
+    if (present !== undefined && !start.replace) return { ...present, source, problem: problem(why).message };
     if (present === undefined && pid === undefined) continue;
     const how = pid === undefined ? "runs without a supervisor" : `runs (pid ${pid})`;
-    const remedy = `restore it, or end that fleet: paceline stop -c ${file}; to start an app beside it, name the app's file`;
-    throw problem(`is missing, and its fleet ${how}: ${remedy}`);
+    const remedy = `restore it, or end that fleet: paceline stop -c ${identity.source}; to start an app beside it, name the app's file`;
+    throw problem(`${why}, and its fleet ${how}: ${remedy}`);
   }
   return undefined;
 }
 
-/** Returns the config files that this start could mean, if none of them exists. */
-function missingConfigs(request: LoadRequest): string[] {
+/** Returns what this start could mean, if nothing of it exists. */
+function missingSources(request: LoadRequest): FleetSource[] {
   const { target, staticFolder, fapwsScript, pythonApp, command, worker, proxy, config, cwd } = request;
-  if ([staticFolder, fapwsScript, pythonApp, command, worker, proxy, config].some((each) => each !== undefined))
-    return [];
+  if (staticFolder !== undefined) return ifNothing({ kind: "static", folder: resolve(cwd, staticFolder) });
+  if (fapwsScript !== undefined) return ifNothing({ kind: "fapws", script: resolve(cwd, fapwsScript) });
+  if (worker !== undefined && command === undefined && target !== undefined) {
+    const { cron } = worker;
+    return ifNothing({ kind: "worker", worker: target, ...(cron !== undefined && { cron }), folder: cwd });
+  }
+  if ([pythonApp, command, worker, proxy, config].some((each) => each !== undefined)) return [];
   const path = resolve(cwd, target ?? ".");
-  if (kindOf(path) === "nothing") return [path];
-  if (kindOf(path) !== "folder") return [];
+  const kind = kindOf(path);
+  if (kind !== "nothing" && kind !== "folder") return [];
   // A symbolic link that leads nowhere is no config either.
-  const files = CONFIG_FILE_NAMES.map((name) => join(path, name));
-  return files.every((file) => kindOf(file) === "nothing") ? files : [];
+  const configs = CONFIG_FILE_NAMES.map((name) => ({ kind: "config", file: join(path, name) }) as const);
+  if (!configs.every(({ file }) => kindOf(file) === "nothing")) return [];
+  const apps = findApp(path) !== undefined ? [] : APP_FILE_NAMES.map((name) => join(path, name));
+  const within = [...configs, ...apps.map((app) => ({ kind: "app", app }) as const)];
+  return kind === "folder" ? within : [namedSource(path), ...within];
+}
+
+function ifNothing(source: FleetSource): FleetSource[] {
+  return kindOf(placeOf(source)) === "nothing" ? [source] : [];
+}
+
+/** Returns a part of a message about a symbolic link on the way to `path` that leads nowhere; empty if there is none. */
+function brokenLinkOf(path: string): string {
+  const parent = dirname(path);
+  if (parent !== path && kindOf(parent) === "nothing") return brokenLinkOf(parent);
+  const target = attempt(() => readlinkSync(path));
+  return target === undefined ? "" : ` (${path} is a symbolic link to ${target}, where there is nothing)`;
 }
 
 /** Longer values are recorded as their hash. */

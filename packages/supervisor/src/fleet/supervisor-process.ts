@@ -4,6 +4,7 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, rmS
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { BUN_ONE_READER, LISTEN_FDS, type RestartCommand } from "@paceline/wire";
+import { kindOf } from "../config/find.js";
 import type { LoadedFleet } from "../config/load.js";
 import type { FleetConfig, FleetUser } from "../core/model.js";
 import { EXIT, PacelineError } from "../errors.js";
@@ -123,7 +124,7 @@ function spawnSupervisor(start: OwnStart, prepared: PreparedStart, stopWithClien
     return { handover, output: openOutput(outputOf(prepared)) };
   });
   const { command, args, title, cwd, env } = programOf(prepared);
-  const own = ["--notify-fd", "3", ...(handover === undefined ? [] : ["--fleet-fd", "4"])];
+  const own = ["--notify-fd", "3", ...placeArguments(prepared), ...(handover === undefined ? [] : ["--fleet-fd", "4"])];
   const child = spawn(command, [...args, ...argumentsOf(start, stopWithClient, own)], {
     ...{ cwd, argv0: title, env, detached: true },
     stdio: [stopWithClient ? "pipe" : "ignore", output.fd, output.fd, "pipe", handover ?? "ignore"],
@@ -162,7 +163,7 @@ async function spawnByBalancer(
   closeSync(output.fd);
   const { command, args, title, cwd, env } = programOf(prepared);
   const starter = await StarterEnd.listen(link);
-  const own = ["--listen-fds", LISTEN_FDS, "--starter", link];
+  const own = ["--listen-fds", LISTEN_FDS, "--starter", link, ...placeArguments(prepared)];
   let pid: number;
   try {
     const { fleet } = prepared;
@@ -225,8 +226,18 @@ function outputOf({ runDirPath }: PreparedStart): string {
   return join(runDirPath, "supervisor.out");
 }
 
+function placeArguments(prepared: PreparedStart): string[] {
+  return isMissing(prepared) ? ["--cwd", prepared.request.cwd] : [];
+}
+
+/** Whether the working directory is gone, as with a release that is removed: its fleet goes on. */
+function isMissing({ request }: PreparedStart): boolean {
+  return kindOf(request.cwd) !== "folder";
+}
+
 /** Returns the command line of a supervisor up to its arguments, and its surroundings. */
-function programOf({ fleet, request, runtimes }: PreparedStart) {
+function programOf(prepared: PreparedStart) {
+  const { fleet, request, runtimes, runDirPath } = prepared;
   const { cwd } = request;
   const { user } = fleet.config;
   // Started by a balancer, it is the user from the beginning.
@@ -236,7 +247,7 @@ function programOf({ fleet, request, runtimes }: PreparedStart) {
     ...runtimeCommand(runtimes, runtimes.preferred, { entry: PROGRAM, hasUserCode: false }),
     title: processTitle("supervisor", fleet.config.name),
     // With PWD the supervisor sees the folder as it was written, too.
-    cwd,
+    cwd: isMissing(prepared) ? runDirPath : cwd,
     env: forRuntime({ ...inheritable(environment), PWD: cwd, [BUN_ONE_READER]: "1" }, { hasUserCode: false }),
   };
 }
@@ -244,12 +255,18 @@ function programOf({ fleet, request, runtimes }: PreparedStart) {
 /** Returns what an operator would type to start the fleet again; undefined if its config is a value of a program. */
 export function restartCommandOf(start: FleetStart, prepared: PreparedStart): RestartCommand | undefined {
   if (prepared.fleet.source.kind === "object") return undefined;
-  const { command, args, cwd } = programOf(prepared);
+  const { command, args } = programOf(prepared);
+  const { cwd } = prepared.request;
   const options = ["--detach", "--only-adopts", "--run-dir", prepared.runDirPath, ...(start.watch ? ["--watch"] : [])];
   // With another preferred runtime it would reload the fleet onto that.
   const { PACELINE_RUNTIME } = prepared.request.environment;
   return {
-    ...{ command, args: [...args, "start", ...options, ...originArguments(start)], cwd, output: outputOf(prepared) },
+    ...{
+      command,
+      args: [...args, "start", "--cwd", cwd, ...options, ...originArguments(start)],
+      cwd,
+      output: outputOf(prepared),
+    },
     ...(PACELINE_RUNTIME !== undefined && { environment: { PACELINE_RUNTIME } }),
   };
 }

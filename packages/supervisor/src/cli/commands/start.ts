@@ -26,6 +26,7 @@ export const start: DefineCommand = (program, action) => {
     .option("--no-dashboard", "print the log even in a terminal")
     .addOption(new Option("--stop-with-client").hideHelp())
     .addOption(new Option("--only-adopts").hideHelp())
+    .addOption(new Option("--cwd <path>").hideHelp())
     .addOption(new Option("--reload-adopted").hideHelp())
     .addOption(new Option("--rehearses").hideHelp())
     .addOption(new Option("--default-port <n>").argParser(parseCount).hideHelp())

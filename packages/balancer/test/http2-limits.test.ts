@@ -4,13 +4,17 @@ import http2 from "node:http2";
 import path from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { inTime } from "../../../test/support/wait.js";
+import { FrameType } from "../src/http2/protocol.js";
 import { BalancerProcess } from "./support/balancer-process.js";
+import { FrameClient } from "./support/frame-client.js";
+import { GET, headers, HELLO as PREFACE_AND_SETTINGS, windowUpdate } from "./support/http2-frames.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 afterAll(() => BalancerProcess.stopIdle());
 
 const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 const LARGE = 1_000_000;
+const LARGE_GET = GET.map(([name, value]) => [name, name === ":path" ? "/large" : value] as const);
 /** Responds by the path; one to /silent has none, and one to /cut ends too early. */
 function respond({ received, socket }: UpstreamConnection): void {
   const at = received.lastIndexOf("\r\n\r\n");
@@ -138,5 +142,26 @@ describe.each([
     });
     await once(large, "end");
     expect(bytes).toBe(LARGE);
+  });
+
+  it("a client that acknowledges each frame of ten large responses gets them whole, and is no flood", async () => {
+    await start({});
+    const requests = Array.from({ length: 10 }, (_, n) => headers(2 * n + 1, LARGE_GET));
+    const naive = await FrameClient.connect(balancer.port, PREFACE_AND_SETTINGS, ...requests);
+    const endings: string[] = [];
+    let bytes = 0;
+    const acknowledge = () => {
+      endings.push(...naive.endings);
+      const sent = naive.frames.filter(({ type, payload }) => type === FrameType.DATA && payload.length > 0);
+      naive.frames = [];
+      for (const { stream, payload } of sent) {
+        bytes += payload.length;
+        naive.socket.write(Buffer.concat([windowUpdate(0, payload.length), windowUpdate(stream, payload.length)]));
+      }
+      return bytes === 10 * LARGE || endings.length > 0;
+    };
+    await naive.until(acknowledge, "all of the responses", 60_000);
+    expect([bytes, endings]).toEqual([10 * LARGE, []]);
+    naive.socket.destroy();
   });
 });

@@ -105,9 +105,10 @@ export abstract class Http2Ending {
     this.forget();
   }
 
-  /** Called each second: a paused client can disconnect unnoticed. */
+  /** Called each second: a paused client can disconnect unnoticed, or wait for what is withheld. */
   lookIfLeft(): void {
     if (this.reading.hasPeerLeft(this.isOpen && this.streams.size > 0)) this.onEnd();
+    else if (this.isOpen) this.output.lookIfStuck();
   }
 
   // The end.

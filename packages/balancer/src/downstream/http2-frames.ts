@@ -4,7 +4,7 @@ import { Floods } from "../http2/flood.js";
 import type { FrameSink } from "../http2/frame-reader.js";
 import { HpackDecoder } from "../http2/hpack-decoder.js";
 import { EndedStreams, PeerSettings } from "../http2/peer-settings.js";
-import { ErrorCode, Flag, FrameType, MAX_WINDOW_BYTES, PREFACE, readUint31 } from "../http2/protocol.js";
+import { ErrorCode, Flag, FrameType, PREFACE, readUint31 } from "../http2/protocol.js";
 import type { RequestText } from "../http2/request-text.js";
 import { ConnectionWindow } from "../http2/windows.js";
 import type { Http2Output } from "./http2-output.js";
@@ -332,9 +332,8 @@ export class Http2Frames implements FrameSink {
     const stream = this.owner.streams.get(id);
     if (stream !== undefined) {
       const { response } = stream;
-      response.sendWindow += more;
       if (more === 0) stream.fail(ErrorCode.PROTOCOL_ERROR);
-      else if (response.sendWindow > MAX_WINDOW_BYTES) stream.fail(ErrorCode.FLOW_CONTROL_ERROR);
+      else if (!response.sendWindow.change(more)) stream.fail(ErrorCode.FLOW_CONTROL_ERROR);
       else response.pump();
     }
     return this.countIdle();
@@ -368,10 +367,7 @@ export class Http2Frames implements FrameSink {
   /** The first windows of all streams change (RFC 9113 §6.9.2). Returns false if one becomes too large. */
   private changeWindows(change: number): boolean {
     const { streams, output } = this.owner;
-    for (const { response } of streams.values()) {
-      response.sendWindow += change;
-      if (response.sendWindow > MAX_WINDOW_BYTES) return false;
-    }
+    for (const { response } of streams.values()) if (!response.sendWindow.change(change)) return false;
     if (change > 0) output.sendWaiting();
     return true;
   }

@@ -4,7 +4,8 @@ import { type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import type { Floods } from "../http2/flood.js";
 import { FrameBuffer } from "../http2/frame-buffer.js";
 import { HpackEncoder } from "../http2/hpack-encoder.js";
-import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES, Setting } from "../http2/protocol.js";
+import { FIRST_WINDOW_BYTES, Setting } from "../http2/protocol.js";
+import { SendWindow } from "../http2/windows.js";
 import type { Connection } from "../transport/transport.js";
 import { atTurnEnd } from "../turn.js";
 import type { Http2Response, ResponseHost } from "./http2-response.js";
@@ -25,7 +26,8 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   readonly frames = new FrameBuffer();
   readonly encoder = new HpackEncoder();
   isBlocked = false;
-  sendWindow = FIRST_WINDOW_BYTES;
+  readonly sendWindow = new SendWindow(FIRST_WINDOW_BYTES);
+  isShort = false;
   /** The streams whose data waits for the connection or for a window, in turn. */
   private readonly waiting = new Set<Http2Response>();
   private isFlushDue = false;
@@ -100,10 +102,10 @@ export class Http2Output implements ResponseHost, UnreadOwner {
 
   // Called by the responses.
 
-  sendData(stream: number, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    this.sendWindow -= end - start;
+  sendData(stream: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
+    this.sendWindow.left -= end - start;
     this.sentBytes += end - start;
-    this.floods.onResponseData(end - start, isWhole);
+    this.floods.onResponseData(end - start, isLast);
     this.frames.data(stream, bytes, start, end);
     if (this.frames.length >= FULL_BYTES) this.write();
   }
@@ -114,6 +116,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
 
   stopWaiting(response: Http2Response): void {
     this.waiting.delete(response);
+    this.isShort = false;
   }
 
   countUnread(change: number): void {
@@ -155,21 +158,26 @@ export class Http2Output implements ResponseHost, UnreadOwner {
 
   /** Grants more of the connection's window. Returns false if it becomes too large. */
   grant(bytes: number): boolean {
-    this.sendWindow += bytes;
-    if (this.sendWindow > MAX_WINDOW_BYTES) return false;
+    if (!this.sendWindow.change(bytes)) return false;
     this.sendWaiting();
     return true;
   }
 
   /** Sends waiting data, one frame for each stream in turn. */
   sendWaiting(): void {
+    this.isShort = false;
     // A stream that still has data waits behind the others.
     for (const response of this.waiting) {
-      if (this.isBlocked || this.sendWindow <= 0) return;
+      if (this.isBlocked || this.sendWindow.left <= 0) return;
       if (!response.sendWaiting()) continue;
       this.waiting.delete(response);
       if (response.isWaiting) this.waiting.add(response);
       else response.settle();
     }
+  }
+
+  /** Called each second: a window that opens no further is used as it is. */
+  lookIfStuck(): void {
+    for (const response of [...this.waiting]) response.lookIfStuck();
   }
 }

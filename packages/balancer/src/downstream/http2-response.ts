@@ -8,6 +8,7 @@ import type { Floods } from "../http2/flood.js";
 import type { FrameBuffer } from "../http2/frame-buffer.js";
 import type { HpackEncoder } from "../http2/hpack-encoder.js";
 import { MAX_FRAME_BYTES } from "../http2/protocol.js";
+import { SendWindow } from "../http2/windows.js";
 import { WaitingBytes } from "../transport/buffers.js";
 import type { DownstreamResponse, LocalStatus } from "./downstream.js";
 import { addHstsTo, addIdTo } from "./http1-response.js";
@@ -23,11 +24,13 @@ export interface ResponseHost {
   /** Whether the kernel has not taken all written bytes; no data is added meanwhile. */
   readonly isBlocked: boolean;
   /** How much data the client takes on all streams together. */
-  readonly sendWindow: number;
+  readonly sendWindow: SendWindow;
+  /** Whether a stream waits for that to open further; what is open is then left to it. */
+  isShort: boolean;
   /** Sends the frames at the end of this turn. */
   flushSoon(): void;
-  /** Adds a DATA frame, within both windows. @param isWhole whether it has all of what the app wrote, and did not wait for a window */
-  sendData(stream: number, bytes: Uint8Array, start: number, end: number, isWhole: boolean): void;
+  /** Adds a DATA frame, within both windows. @param isLast whether it ends a piece that the app wrote, or what waited */
+  sendData(stream: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void;
   /** Continues this response when the connection can take more. */
   wait(response: Http2Response): void;
   stopWaiting(response: Http2Response): void;
@@ -43,14 +46,16 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   trailers: Uint8Array | undefined;
   page: LocalPage | undefined;
   identity: Identity | undefined;
-  /** How much data the client takes on this stream; negative after it has made its windows smaller. */
-  sendWindow = 0;
+  /** How much data the client takes on this stream. */
+  readonly sendWindow = new SendWindow();
   /** Window updates show how much the client has read. */
   readonly seesAcknowledgements = true;
   private id = 0;
   /** Data that does not fit into the windows. */
   private readonly waiting = new WaitingBytes();
   private sentBytes = 0;
+  /** The same when its connection last looked. */
+  private lookedBytes = 0;
   /** Bytes of the budget for what is buffered so that an instance is free earlier. */
   private bufferedBytes = 0;
   /** Bytes that wait beyond those, which count as unread. */
@@ -80,8 +85,8 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   begin(id: number, sendWindow: number): void {
     this.id = id;
-    this.sendWindow = sendWindow;
-    this.sentBytes = this.endedEarlyAt = 0;
+    this.sendWindow.restart(sendWindow);
+    this.sentBytes = this.lookedBytes = this.endedEarlyAt = 0;
     this.isHead = this.takesTrailers = false;
     this.trailers = this.page = this.lasting = undefined;
   }
@@ -149,7 +154,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     let at = start;
     if (this.waiting.length === 0)
       for (let size = this.sendable(end - at); size > 0; size = this.sendable(end - at)) {
-        this.send(bytes, at, at + size, size === end - start);
+        this.send(bytes, at, at + size, at + size === end);
         at += size;
       }
     if (at < end) this.hold(bytes, at, end);
@@ -157,16 +162,21 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return this.isFlowing;
   }
 
-  /** Returns how much of so many bytes may be sent now, in one frame. */
+  /** Returns how much of so many waiting bytes is sent now, in one frame. */
   private sendable(bytes: number): number {
     const { host } = this;
-    return host.isBlocked ? 0 : Math.min(bytes, this.sendWindow, host.sendWindow, MAX_FRAME_BYTES);
+    if (host.isBlocked) return 0;
+    const own = this.sendWindow.room(bytes);
+    if (own === 0) return 0;
+    const shared = host.sendWindow.room(host.isShort ? Number.POSITIVE_INFINITY : bytes);
+    if (shared === 0) host.isShort = true;
+    return Math.min(bytes, own, shared, MAX_FRAME_BYTES);
   }
 
-  private send(bytes: Uint8Array, start: number, end: number, isWhole: boolean): void {
-    this.sendWindow -= end - start;
+  private send(bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
+    this.sendWindow.left -= end - start;
     this.sentBytes += end - start;
-    this.host.sendData(this.id, bytes, start, end, isWhole);
+    this.host.sendData(this.id, bytes, start, end, isLast);
   }
 
   private hold(bytes: Uint8Array, start: number, end: number): void {
@@ -183,10 +193,23 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   /** Sends one frame of the waiting data. Returns false if none can be sent now. */
   sendWaiting(): boolean {
+    return this.sendFirst(this.sendable(this.waiting.length));
+  }
+
+  /** Sends whatever the windows allow, if nothing was sent since the last call: the client may wait for that. */
+  lookIfStuck(): void {
+    const isStuck = this.sentBytes === this.lookedBytes;
+    const { host, sendWindow } = this;
+    if (isStuck && !host.isBlocked && this.sendFirst(Math.min(sendWindow.left, host.sendWindow.left, MAX_FRAME_BYTES)))
+      this.settle();
+    this.lookedBytes = this.sentBytes;
+  }
+
+  private sendFirst(most: number): boolean {
     const first = this.waiting.first();
-    const size = this.sendable(first.length);
+    const size = Math.min(most, first.length);
     if (size <= 0) return false;
-    this.send(first, 0, size, false);
+    this.send(first, 0, size, size === first.length);
     this.waiting.sent(size);
     this.countUnread();
     this.host.flushSoon();

@@ -238,6 +238,27 @@ it("counts what a client does not read, by its windows or its kernel, and one th
   expect(relay.counters.inFlight).toBe(0);
 });
 
+it("sends no few bytes while more waits, until the window has opened by half, or opens no further for a second", async () => {
+  const { open, relay } = bench();
+  const { say, hear, client } = open();
+  say(settings([Setting.INITIAL_WINDOW_SIZE, 6]), headers(1, GET));
+  const sizes = async () =>
+    (await hear()).flatMap(({ type, payload }) => (type === FrameType.DATA ? [payload.length] : []));
+  expect(await sizes()).toEqual([6]);
+  say(windowUpdate(1, 2));
+  client.lookIfLeft();
+  expect(await sizes()).toEqual([]);
+  client.lookIfLeft();
+  expect(await sizes()).toEqual([2]);
+  say(windowUpdate(1, 2));
+  expect(await sizes()).toEqual([]);
+  say(windowUpdate(1, 1));
+  expect(await sizes()).toEqual([3]);
+  say(reset(1));
+  await turn();
+  expect(relay.counters.inFlight).toBe(0);
+});
+
 it("refuses further requests of a client with unread responses while memory is short, and no others", async () => {
   const { open, relay } = bench();
   const memory = relay.unread as { isTight: boolean };

@@ -45,6 +45,13 @@ describe("at once", () => {
       },
     ],
     [
+      "two window updates for each frame of 256 bytes",
+      (floods) => {
+        floods.onResponseData(256, false);
+        return floods.takeIdle(2);
+      },
+    ],
+    [
       "an echo of each byte",
       (floods) => {
         floods.onResponseData(1, true);
@@ -94,6 +101,17 @@ describe("at once", () => {
     expect(count).toBeGreaterThanOrEqual(expected);
     expect(count).toBeLessThan(2 * expected);
   });
+});
+
+it.each([
+  [600, 1200],
+  [MANY, 10_000],
+])("%i small frames of responses allow %i window updates that come together", (frames, saved) => {
+  const floods = new Floods({ now: 0 });
+  for (let n = 0; n < frames; n++) floods.onResponseData(100, true);
+  floods.onRequest();
+  for (let n = 0; n < saved + 1000; n++) expect(floods.takeIdle()).toBe(true);
+  expect(floods.takeIdle()).toBe(false);
 });
 
 it("forgets in time: 200 idle frames, 32 resets and 2,000 missing parts of small messages a second", () => {

@@ -26,12 +26,14 @@ export const IDLE_FRAMES: Allowance = { atOnce: 1000, perSecond: 200 };
 export const SMALL_DATA: Allowance = { atOnce: 4000, perSecond: 2000 };
 export const SMALL_DATA_BYTES = 5;
 
-/** Smaller pieces of bodies do not offset idle frames, unless they are pieces of a response as the app wrote them. */
+/** Smaller pieces of bodies do not offset idle frames, unless they end a piece of a response as the app wrote it. */
 const USEFUL_DATA_BYTES = 256;
 
 /** How much the count of idle frames falls for a request, which may come with a priority and window updates, and for a frame with data. */
 const FORGIVEN_FOR_REQUEST = 4;
 const FORGIVEN_FOR_DATA = 2;
+/** As much may be saved by frames of responses for the window updates that follow, which may come together. */
+const SAVED_FOR_DATA = 10_000;
 /** How much the count of resets falls for a response that was sent whole: clients with deadlines cancel a share of their requests. */
 const FORGIVEN_FOR_RESPONSE = 0.25;
 
@@ -48,7 +50,7 @@ class FloodCount {
   take(amount = 1): boolean {
     const { atOnce, perSecond } = this.allowance;
     const { now } = this.clock;
-    if (this.count === 0) this.countedAt = now;
+    if (this.count <= 0) this.countedAt = now;
     this.count += amount;
     if (this.count <= atOnce) return true;
     this.count = Math.max(amount, this.count - ((now - this.countedAt) * perSecond) / 1000);
@@ -56,9 +58,9 @@ class FloodCount {
     return this.count <= atOnce;
   }
 
-  /** The client has done something useful. */
-  forgive(amount: number): void {
-    if (this.count > 0) this.count = Math.max(0, this.count - amount);
+  /** Something useful was done. @param saved how much of it may be kept for later */
+  forgive(amount: number, saved = 0): void {
+    if (this.count > -saved) this.count = Math.max(-saved, this.count - amount);
   }
 }
 
@@ -101,10 +103,10 @@ export class Floods {
     if (bytes >= USEFUL_DATA_BYTES) this.idleFrames.forgive(FORGIVEN_FOR_DATA);
   }
 
-  /** A piece of a response's body was sent. @param isWhole whether it has not waited for the windows of the client */
-  onResponseData(bytes: number, isWhole: boolean): void {
-    if (!isWhole && bytes < USEFUL_DATA_BYTES) return;
-    this.idleFrames.forgive(FORGIVEN_FOR_DATA);
+  /** A piece of a response's body was sent. @param isLast whether it ends a piece that the app wrote, or what waited */
+  onResponseData(bytes: number, isLast: boolean): void {
+    if (!isLast && bytes < USEFUL_DATA_BYTES) return;
+    this.idleFrames.forgive(FORGIVEN_FOR_DATA, SAVED_FOR_DATA);
     this.smallData.forgive(1);
   }
 

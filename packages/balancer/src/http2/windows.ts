@@ -1,5 +1,5 @@
-/** Flow control in the direction of this server (RFC 9113 §5.2): how much a client may send before more is granted. Pure. */
-import { FIRST_WINDOW_BYTES } from "./protocol.js";
+/** Flow control (RFC 9113 §5.2): how much a client may send before more is granted, and how much it takes. Pure. */
+import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES } from "./protocol.js";
 
 /** The window of a connection: it limits the memory of a client's unread uploads on all streams together. */
 export const CONNECTION_WINDOW_BYTES = 1 << 20;
@@ -113,6 +113,42 @@ export class ConnectionWindow extends ReceiveWindow {
   close(): void {
     this.budget.give(this.counted);
     this.unused = this.counted = 0;
+  }
+}
+
+/** While more waits, no piece is smaller than this: each costs a client that acknowledges them one by one two frames. */
+const LEAST_PIECE_BYTES = 4096;
+
+/** How much a client takes, on one stream or on all together. */
+export class SendWindow {
+  /** Negative after the client has made its windows smaller. */
+  left = 0;
+  /** The most that the client has ever taken at once. */
+  private widest = 0;
+
+  constructor(bytes = 0) {
+    this.restart(bytes);
+  }
+
+  /** Starts with another stream. */
+  restart(bytes: number): void {
+    this.left = this.widest = bytes;
+  }
+
+  /** The client takes more, or less by a setting. Returns false if the window becomes too large. */
+  change(bytes: number): boolean {
+    this.left += bytes;
+    this.widest = Math.max(this.left, this.widest + Math.min(0, bytes));
+    return this.left <= MAX_WINDOW_BYTES;
+  }
+
+  /**
+   * Returns how much to send of so many waiting bytes. A window that opens by little at a time is left to open further, as over TCP
+   * (RFC 9293 §3.8.6.2.1), up to half of the widest that the client has shown.
+   */
+  room(waiting: number): number {
+    const least = Math.min(LEAST_PIECE_BYTES, this.widest / 2);
+    return this.left >= Math.min(waiting, least) ? Math.max(0, this.left) : 0;
   }
 }
 

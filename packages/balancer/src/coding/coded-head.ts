@@ -2,6 +2,7 @@
 import {
   ABOUT_THE_BYTES,
   AcceptedCodings,
+  announcesDigest,
   type Coding,
   forbidsTransform,
   isCodedStatus,
@@ -70,6 +71,18 @@ function isName(bytes: Uint8Array, start: number, name: string): boolean {
   return true;
 }
 
+/** Whether fields or announced trailers are about the exact bytes. A Trailer does not pass, so `has` lacks it. */
+function isAboutBytes(fields: FieldTable, has: ReadonlyMap<string, string>): boolean {
+  if (ABOUT_THE_BYTES.some((name) => has.has(name))) return true;
+  for (let i = 0; i < fields.count; i++) {
+    const start = fields.nameStart(i);
+    if (fields.kinds[i] !== FieldKind.HOP || fields.nameEnd(i) - start !== 7 || !isName(fields.bytes, start, "trailer"))
+      continue;
+    if (announcesDigest(fields.value(i))) return true;
+  }
+  return false;
+}
+
 /** Removes the named field from what passes. */
 function drop(fields: FieldTable, name: string): void {
   for (let i = 0; i < fields.count; i++) {
@@ -97,7 +110,7 @@ export function verdictOf(
 ): Verdict | undefined {
   if (!isCodedStatus(response.status)) return undefined;
   const has = valuesOf(response.fields, RESPONSE_NAMES);
-  if (has.has("content-encoding") || ABOUT_THE_BYTES.some((name) => has.has(name))) return undefined;
+  if (has.has("content-encoding") || isAboutBytes(response.fields, has)) return undefined;
   const cacheControl = has.get("cache-control") ?? "";
   if (forbidsTransform(cacheControl)) return undefined;
   const asked = valuesOf(request.fields, REQUEST_NAMES);
@@ -154,7 +167,7 @@ export function putVary(head: ResponseHead): void {
 /** Whether the 200 that a 304 stands for says that it varies (RFC 9110 §15.4.5). A 304 rarely has the type; without, it may be any. */
 export function variesUnsent(response: ResponseHead, { isCompressible }: CodingRule): boolean {
   const has = valuesOf(response.fields, RESPONSE_NAMES);
-  if (has.has("content-encoding") || ABOUT_THE_BYTES.some((name) => has.has(name))) return false;
+  if (has.has("content-encoding") || isAboutBytes(response.fields, has)) return false;
   const type = has.get("content-type");
   return (type === undefined || isCompressible(mediaTypeOf(type))) && !forbidsTransform(has.get("cache-control") ?? "");
 }

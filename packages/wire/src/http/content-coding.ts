@@ -65,6 +65,12 @@ export function mediaTypeOf(contentType: string): string {
 /** Fields about the exact bytes, which would become false (Content-Digest and Repr-Digest: RFC 9530). */
 export const ABOUT_THE_BYTES = ["content-range", "content-digest", "repr-digest", "digest", "content-md5"];
 
+/** Whether a Trailer announces such a field, or a tag for the bytes, which is then as exact. */
+export function announcesDigest(trailer: string): boolean {
+  const names = trailer.split(",").map((name) => name.trim().toLowerCase());
+  return names.some((name) => name === "etag" || ABOUT_THE_BYTES.includes(name));
+}
+
 /** Whether a response with that status may have another coding: it has a body, and a whole one. */
 export function isCodedStatus(status: number): boolean {
   return status >= 200 && status !== 204 && status !== 205 && status !== 206 && status !== 304;

@@ -1,6 +1,7 @@
 /** Compresses responses: negotiated, by type and size, whole or in blocks. */
 import {
   ABOUT_THE_BYTES,
+  announcesDigest,
   forbidsTransform,
   isCodedStatus,
   isCompressibleType,
@@ -134,6 +135,7 @@ function answered(
 export function mayBeEncoded(method: string, status: number, headers: Headers): boolean {
   if (method === "HEAD" || !isCodedStatus(status) || headers.has("content-encoding")) return false;
   if (forbidsTransform(headers.get("cache-control") ?? "")) return false;
+  if (announcesDigest(headers.get("trailer") ?? "")) return false;
   return !ABOUT_THE_BYTES.some((name) => headers.has(name));
 }
 

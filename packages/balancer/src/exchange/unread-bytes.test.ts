@@ -34,6 +34,9 @@ function scene(max = 100, mostOfReader = Number.POSITIVE_INFINITY) {
         unread.count(place);
         await turn();
       },
+      isSure(bytes: number) {
+        owner.surelyReadBytes = (owner.surelyReadBytes ?? 0) + bytes * UNIT;
+      },
       reads(bytes: number, isSure = true) {
         owner.progressBytes += bytes * UNIT;
         if (isSure && owner.surelyReadBytes !== undefined) owner.surelyReadBytes += bytes * UNIT;
@@ -150,8 +153,8 @@ test("a reader with very much unread counts, and gives way once it reads nothing
   clock.now = 149_000;
   unread.look();
   expect(gone).toEqual([]);
-  // Its largest step was beyond what counts.
-  clock.now = 20_000 + 10_000 + 131_072;
+  // Its kernel has taken more than counts.
+  clock.now = 20_000 + 10_000 + 147_456;
   unread.look();
   expect(gone).toEqual(["much"]);
 });
@@ -195,6 +198,22 @@ test("below the limit one may be silent for as long as what its kernel took take
   clock.now += 200;
   await peer("more").waits(20);
   expect(gone).toEqual(["slow", "other"]);
+});
+
+test("what its kernel took gives it that time also if it is known only after the first look", async () => {
+  const { gone, peer, clock, unread } = scene();
+  const [slow, silent] = [peer("slow", 0), peer("silent", 0)];
+  for (const each of [slow, silent]) {
+    await each.waits(40);
+    each.reads(4, false);
+    unread.look();
+  }
+  slow.isSure(2);
+  clock.now = 2000;
+  unread.look();
+  slow.isSure(2);
+  for (; clock.now < 42_000; clock.now += 1000) unread.look();
+  expect(gone).toEqual(["silent"]);
 });
 
 /** Their kernels report it by pieces of a distant connection, and by whole windows of a near one. */

@@ -12,10 +12,10 @@ const SILENT_MS = 10_000;
 /** A peer that reads at this rate is not reset, in bytes per millisecond. */
 const SLOWEST_READ = 1;
 /**
- * A kernel reports its program's reading in steps (see SlowReader), so a peer may be silent for as long as its largest step takes at that rate, in addition.
- * The buffers of slow readers do not grow, so their steps are at most so large.
+ * A kernel reports its program's reading in steps (see SlowReader), so a peer may be silent for as long as such a step takes at that rate, in addition.
+ * The buffers of slow readers do not grow, so their steps are at most so large; over TLS a program reads a whole record, of 16 KiB, at once.
  */
-const MAX_STEP_BYTES = 131_072;
+const MAX_STEP_BYTES = 131_072 + 16_384;
 /** A peer blocked for a shorter time is not judged: the acknowledgement of a distant peer takes a while. */
 const YOUNG_MS = 100;
 /** Above this multiple of the limit, YOUNG_MS does not apply. */
@@ -61,12 +61,10 @@ export class UnreadPlace {
   firstReadBytes = 0;
   /** Since when it is blocked and has read nothing. */
   blockedAt = 0;
-  /** When it was last seen to read; a reader may pause for `patienceMs`, and for its largest step, from then. */
+  /** When it was last seen to read; a reader may pause for `patienceMs`, and for its step, from then. */
   readAt = 0;
-  /** The most that it was seen to read at once, in bytes; at most MAX_STEP_BYTES. */
+  /** How much its kernel may hide of its reading: what it has taken in all, but at most MAX_STEP_BYTES. */
   step = 0;
-  /** What it has surely read. */
-  readBytes = 0;
   /** Whether it reads, however slowly. */
   isReader = false;
 
@@ -125,13 +123,11 @@ export class UnreadBytes {
     const { now } = this.options.clock;
     place.blockedAt = place.readAt = place.knownAt = now;
     place.progressBytes = place.owner.progressBytes;
-    place.readBytes = surelyRead(place);
     if (now < place.firstBlockedAt) {
       place.firstBlockedAt = now;
       place.firstProgressBytes = place.progressBytes;
       place.firstReadBytes = place.owner.surelyReadBytes ?? 0;
-      // Its kernel has taken this at once, and reports no larger part as read.
-      place.step = Math.min(MAX_STEP_BYTES, place.readBytes);
+      this.noteStep(place);
     }
     this.blocked.add(place);
   }
@@ -245,9 +241,10 @@ export class UnreadBytes {
     const { now } = this.options.clock;
     const { progressBytes } = place.owner;
     if (place.bytes > 0) this.recount(place);
+    // Also without progress: what it has surely read is known later.
+    this.noteStep(place);
     if (progressBytes !== place.progressBytes) {
       const isMore = progressBytes > place.progressBytes;
-      this.noteStep(place);
       place.progressBytes = progressBytes;
       place.blockedAt = place.knownAt = now;
       // Progress has been corrected downwards; the next look decides.
@@ -264,9 +261,7 @@ export class UnreadBytes {
   }
 
   private noteStep(place: UnreadPlace): void {
-    const readBytes = surelyRead(place);
-    place.step = Math.min(MAX_STEP_BYTES, Math.max(place.step, readBytes - place.readBytes));
-    place.readBytes = readBytes;
+    place.step = Math.min(MAX_STEP_BYTES, Math.max(place.step, surelyRead(place)));
   }
 
   /** It has read. */

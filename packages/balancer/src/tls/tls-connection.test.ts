@@ -36,3 +36,15 @@ test("a write over TLS that leaves little waiting is followed by a drain only fo
   socket.written();
   expect(drains).toBe(1);
 });
+
+test("what waits over TLS counts with its encrypted form, and the start of the queue only once", () => {
+  const socket = new FakeSocket();
+  const connection = new TlsConnection(socket as unknown as TLSSocket, {} as Below, "127.0.0.1", undefined);
+  const bytes = Buffer.alloc(65_536);
+  for (let n = 0; n < 3; n++) connection.write(bytes);
+  expect([connection.waitingBytes, connection.heldBytes]).toEqual([3 * 65_536, 4 * 65_536]);
+  socket.written();
+  expect([connection.waitingBytes, connection.heldBytes]).toEqual([2 * 65_536, 3 * 65_536]);
+  socket.written();
+  expect([connection.waitingBytes, connection.heldBytes]).toEqual([65_536, 2 * 65_536]);
+});

@@ -75,9 +75,9 @@ export class TlsConnection implements Connection {
     return this.queue === null ? this.writing : this.queue.length + (this.isOfQueue ? 0 : this.writing);
   }
 
-  // What is being written is there twice, as it was given and encrypted.
+  // What is being written is there twice, as it was given, or in the queue, and encrypted.
   get heldBytes(): number {
-    return 2 * this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
+    return (this.isOfQueue ? 1 : 2) * this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
   }
 
   get progressBytes(): number {

@@ -1656,7 +1656,7 @@ export interface FleetKeys {
                */
               stickyWaitMs?: number | undefined;
               /**
-               * An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and its requests that have not started are reassigned.
+               * An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and those to a fetch app that have not started are reassigned. See docs/operations.md.
                *
                * Value: whole number, ms. Default: 50.
                */

@@ -134,7 +134,7 @@ export const balancerLimitFields = {
   ),
   stallAfterMs: milliseconds(
     BALANCER_LIMITS.stallAfterMs,
-    "An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and its requests that have not started are reassigned.",
+    "An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and those to a fetch app that have not started are reassigned. See [operations.md](operations.md#when-something-blocks).",
   ),
   notStartedUnsafeMax: count(
     BALANCER_LIMITS.notStartedUnsafeMax,

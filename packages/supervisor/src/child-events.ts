@@ -130,7 +130,10 @@ function childEvents(parts: Concerned): ChildEvents {
     onRoutes: ({ id }, routes) => parts.routes.record(id, routes, performance.now()),
     onSpans: (recorded) => parts.onSpans(recorded),
     onRecorded: (recorded) => parts.recordings.heard(recorded),
-    onLost: (lost) => parts.deaths.lost(parts.children.get(lost.upstream), lost),
+    onLost: (lost) => {
+      parts.judged.lost(lost);
+      parts.deaths.lost(parts.children.get(lost.upstream), lost);
+    },
     onNotice: (child, message, level) => log.event(level, child.name, message),
     onAsked: ({ pool }, message, level, port) => {
       const addresses = parts.urls;

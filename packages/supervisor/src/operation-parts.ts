@@ -119,12 +119,11 @@ export function createOperations(parts: OtherParts, options: PartsOptions, adopt
       const routesOf = () => configs.routes.get(pool)?.routes ?? [];
       return openJudge(pool, limits, { children, routesOf, counts: judged, usage });
     },
-    countRequests: (pool, id) => {
+    watchRequests: (pool, id) => {
       const process = children.get(id);
       if (process !== undefined) judged.know(process);
-      const ids = new Set([id]);
       // A balancer forgets a process that has left, an instance has a final report, and a command has none.
-      return () => Math.max(judged.armOf(pool, [], ids).requests, process?.stats.last?.requestsTotal ?? 0);
+      return () => judged.hadRequest(pool, id) || (process?.stats.last?.requestsTotal ?? 0) > 0;
     },
     rateOf: (pool) => stats.totals(pool, performance.now()).requestsPerSecond,
     isReloading: () => reloads.isBusy,

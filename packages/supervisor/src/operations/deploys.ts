@@ -29,8 +29,8 @@ interface DeploysOptions extends CanariesOptions, RollbacksOptions {
     load(request: DeployRequest, name: string, wanted: AbortSignal): Promise<DeployLoad>;
   };
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
-  /** Returns what reads how many requests of clients that process has had, as far as is reported, also after its end. */
-  countRequests(pool: string, id: string): () => number;
+  /** Returns what reads whether that process has had a client's request, as far as is reported, also after its end. */
+  watchRequests(pool: string, id: string): () => boolean;
   isStopping(): boolean;
   isReloading(): boolean;
   /** Resolves when the next supervisor would go on from here. */
@@ -220,22 +220,22 @@ export class Deploys {
     return undefined;
   }
 
-  /** Whoever calls a deploy learns from the code whether a client may have had a response of the release. */
+  /** Whoever calls a deploy learns from the code whether the release has had a client's request. */
   private async deploy(trial: Trial, loaded: DeployLoad & { ok: true }, about: HookContext): Promise<OperationResult> {
     const { openJudge, publish, runner, periodMs = REPORT_MS } = this.options;
     const serving = trial.parts.filter(({ after }) => after.serves);
     const judges = serving.map((part) => {
-      return { part, judge: openJudge(part.name, trial.config.limits), counts: new Map<string, () => number>() };
+      return { part, judge: openJudge(part.name, trial.config.limits), seen: new Map<string, () => boolean>() };
     });
     // The balancers count from the next snapshot on.
     if (judges.length > 0) publish();
     const note = () => {
-      for (const { part, counts } of judges)
+      for (const { part, seen } of judges)
         for (const id of this.canaries.armsOf(part, trial.since).canary)
-          if (!counts.has(id)) counts.set(id, this.options.countRequests(part.name, id));
+          if (!seen.has(id)) seen.set(id, this.options.watchRequests(part.name, id));
     };
     const unwatch = runner.watch(note);
-    const wasSeen = () => judges.some(({ counts }) => [...counts.values()].some((count) => count() > 0));
+    const wasSeen = () => judges.some(({ seen }) => [...seen.values()].some((had) => had()));
     try {
       const result = await this.tryRelease(
         trial,
@@ -248,7 +248,7 @@ export class Deploys {
       // A process that was never ready had no client. A release that was in all slots counts as seen.
       const isAsked = trial.takenBack !== undefined;
       const isInService = trial.isWhole && isAsked;
-      const hadCanaries = judges.some(({ counts }) => counts.size > 0);
+      const hadCanaries = judges.some(({ seen }) => seen.size > 0);
       if (hadCanaries && !isInService && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
       return asSeen(result, isInService || wasSeen(), isAsked);
     } finally {
@@ -380,7 +380,7 @@ function isOfRelease(code: string): boolean {
   return code === "release-refused" || code === "taken-back";
 }
 
-/** A release that no client has had a response of was refused. */
+/** A release that has had no client's request was refused. */
 function asSeen(result: OperationResult & { ok: false }, wasSeen: boolean, wasAsked: boolean): OperationResult {
   const [code, from, to] = wasSeen
     ? (["taken-back", ": refused: ", ": taken back: "] as const)

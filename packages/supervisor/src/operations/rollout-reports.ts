@@ -48,7 +48,7 @@ export function endOf(
   return isAside ? { level: "info", text: `recycle ends: ${COMES_FIRST}`, result } : { level: "error", text, result };
 }
 
-/** A deploy that nobody has had a response from differs for its caller from one that was taken back. */
+/** A deploy that has had no client's request differs for its caller from one that was taken back. */
 function codeOf({ kind, canary }: Rollout): "failed" | "release-refused" | "taken-back" {
   if (kind !== "deploy") return "failed";
   return canary?.hadRequests === false ? "release-refused" : "taken-back";

@@ -1,5 +1,5 @@
 /** The counts of pools under judgement: sums over processes and balancers, young processes, and those that have ended. */
-import type { JudgedStats } from "@paceline/wire";
+import type { JudgedStats, LostRequest } from "@paceline/wire";
 import { Histogram } from "@paceline/wire";
 import { describe, expect, test } from "vitest";
 import { JudgedCounts } from "./judged-counts.js";
@@ -16,6 +16,8 @@ function report(requests: number, { errors = 0, lost = 0, routeClass = 0, fresh 
   const latency = fresh === 0 ? [] : [Histogram.bucketOf(10_000), fresh];
   return { lost, classes: [{ routeClass, requests, errors, latency }] };
 }
+
+const NONE = { routeClass: 0, requests: 0, errors: 0, latency: [] };
 
 test("the last totals of each balancer are added, and latencies since each report", () => {
   const counts = new JudgedCounts();
@@ -130,6 +132,35 @@ test("a process that has ended still counts, with what is reported after that", 
   counts.record(brief.id, undefined, "balancer.1#1", report(1), MINUTE);
   expect(counts.armOf("web", ROUTES, new Set([brief.id])).requests).toBe(1);
 });
+
+test.each<
+  [string, boolean, Partial<{ report: JudgedStats; inFlight: number; lost: LostRequest["state"]; omitted: number }>]
+>([
+  ["nothing", false, {}],
+  ["reports without requests", false, { report: report(0) }],
+  ["a response", true, { report: report(1) }],
+  ["a response that was cut off", true, { report: report(0, { lost: 1 }) }],
+  ["a request whose client left", true, { report: { lost: 0, classes: [{ ...NONE, abandoned: [3, 1] }] } }],
+  ["a request under way at one that hangs", true, { report: report(0), inFlight: 1 }],
+  ["a request that ended it", true, { lost: "running" }],
+  ["a request of which nothing is known", true, { lost: "unknown" }],
+  ["a request that it had not begun", false, { lost: "notStarted" }],
+  ["more requests than are listed", true, { omitted: 1 }],
+])(
+  "%s: whether a process has had a client's request is %s",
+  (_, expected, { report: stats, inFlight, lost, omitted = 0 }) => {
+    const counts = new JudgedCounts();
+    counts.begin("web");
+    counts.know(process("web.1#2"));
+    if (stats !== undefined) counts.record("web.1#2", undefined, "balancer.1#1", stats, MINUTE, inFlight);
+    const requests =
+      lost === undefined ? [] : [{ request: "POST /", ageMs: 1, state: lost, outcome: "failed" as const }];
+    counts.lost({ upstream: "web.1#2", requests, omitted });
+    counts.lost({ upstream: "web.2#9", requests, omitted: 1 });
+    expect(counts.hadRequest("web", "web.1#2")).toBe(expected);
+    expect(counts.hadRequest("web", "web.2#9")).toBe(false);
+  },
+);
 
 test("only pools under judgement are counted, each from its beginning", () => {
   const counts = new JudgedCounts();

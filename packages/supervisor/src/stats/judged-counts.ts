@@ -1,5 +1,5 @@
 /** The balancers' counts of pools under judgement, by process: also of processes that have ended meanwhile. */
-import { Histogram, type JudgedStats, routeClassNames, type SparseHistogram } from "@paceline/wire";
+import { Histogram, type JudgedStats, type LostRequests, routeClassNames, type SparseHistogram } from "@paceline/wire";
 import type { Durations } from "../core/quantiles.js";
 import type { Arm } from "../core/verdict-model.js";
 
@@ -54,6 +54,8 @@ interface Counts {
   /** How long requests were open that were abandoned before their response, by number of the route class. */
   readonly abandoned: Map<number, Float64Array>;
   crashes: number;
+  /** Whether it had a client's request, also one without a response. */
+  hadRequest: boolean;
   /** When durations begin to count; null before its first requests. */
   settledAt: number | null;
 }
@@ -92,12 +94,11 @@ export class JudgedCounts {
     if (counts === undefined) return;
     const sum = (key: "requests" | "errors") => judged.classes.reduce((all, each) => all + each[key], 0);
     const requests = sum("requests");
+    const wasAbandoned = judged.classes.some(({ abandoned }) => abandoned !== undefined);
+    if (requests + judged.lost + inFlight > 0 || wasAbandoned) counts.hadRequest = true;
     counts.totals.set(balancer, { requests, errors: sum("errors"), lost: judged.lost });
     noteReport(counts.reports, balancer, judged, { at: now, inFlight, finished: requests + judged.lost });
-    if (
-      counts.settledAt === null &&
-      (requests > 0 || judged.classes.some(({ abandoned }) => abandoned !== undefined))
-    ) {
+    if (counts.settledAt === null && (requests > 0 || wasAbandoned)) {
       const isYoung = now - (counts.process.spawnedAt ?? 0) < YOUNG_MS;
       counts.settledAt = isYoung ? now + SETTLE_MS : now;
     }
@@ -112,6 +113,18 @@ export class JudgedCounts {
   crashed(process: JudgedProcess): void {
     const counts = this.countsOf(process);
     if (counts !== undefined) counts.crashes++;
+  }
+
+  /** A balancer has lost requests at a process, which has probably ended; those that it had not begun do not count. */
+  lost({ upstream, requests, omitted }: LostRequests): void {
+    const counts = this.find(upstream);
+    if (counts !== undefined && (omitted > 0 || requests.some(({ state }) => state !== "notStarted")))
+      counts.hadRequest = true;
+  }
+
+  /** Whether a client's request has been sent to this process. */
+  hadRequest(pool: string, id: string): boolean {
+    return this.pools.get(pool)?.get(id)?.hadRequest === true;
   }
 
   /** Returns the sum over processes of a pool, with the requests that are open for that long; durations by the names of the route classes. */
@@ -159,6 +172,7 @@ export class JudgedCounts {
         latencies: new Map(),
         abandoned: new Map(),
         crashes: 0,
+        hadRequest: false,
         settledAt: null,
       },
     };

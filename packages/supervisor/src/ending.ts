@@ -16,7 +16,7 @@ const ACCEPT_GRACE_MS = 1000;
 const NOT_RUNNING: OperationResult = {
   ok: false,
   code: "busy",
-  message: "the fleet is not running yet; try again later",
+  message: "an instance has not been ready yet, or the fleet stops; try again later",
 };
 
 /**

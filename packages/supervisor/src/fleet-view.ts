@@ -14,7 +14,7 @@ import { isAbout } from "./core/words.js";
 import { type Family, type TextFormat, textOf } from "./metrics/exposition.js";
 import { familiesOf } from "./metrics/families.js";
 import { diffFleet } from "./operations/fleet-diff.js";
-import { wantedSlots } from "./operations/fleet-questions.js";
+import { fleetState } from "./operations/fleet-questions.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
 import type { Parts } from "./parts.js";
@@ -38,6 +38,8 @@ export abstract class FleetView {
   private readonly pageToken: PageToken;
   readonly records: Records;
   protected watch: Watch | undefined;
+  /** Whether all that its start wanted has been ready. */
+  protected hasStarted = false;
   private readonly statusListeners = new Set<(status: Status) => void>();
   private statusTimer: NodeJS.Timeout | undefined;
 
@@ -53,15 +55,13 @@ export abstract class FleetView {
 
   status(): Status {
     const { parts, options } = this;
-    const wanted = wantedSlots(parts.runner.fleet);
-    // Without pools if the control socket responds before they are added.
-    const allReady = parts.runner.fleet.pools.length > 0 && wanted.every(({ name }) => parts.slots.of(name).everReady);
+    const { fleet } = parts.runner;
     return buildStatus({
       ...parts,
-      fleet: parts.runner.fleet,
+      fleet,
       startedAt: this.startedAt,
       version: options.version,
-      state: parts.isStopping ? "stopping" : allReady ? "running" : "starting",
+      state: fleetState(fleet, parts.slots, { isStopping: parts.isStopping, hasStarted: this.hasStarted }),
       listen: parts.urls,
       watch: this.watch?.status ?? null,
       problem: this.problem(),

@@ -6,7 +6,7 @@ import type { Caller } from "./core/history.js";
 import { HAS_STOPPED } from "./core/words.js";
 import { endFleet, freezeForHeir, stopPools } from "./ending.js";
 import { FleetView } from "./fleet-view.js";
-import { readiness, wantedSlots } from "./operations/fleet-questions.js";
+import { readiness, wantedSlots, wereAllReady } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
 import { Observers } from "./operations/observers.js";
 import { STOPPING } from "./operations/operations.js";
@@ -86,6 +86,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
       const isDeployed = () => options.deploySource.isDeployed;
       this.takeOver = new TakeOver(parts, parts.adoption, { ...options, reload, isDeployed });
     }
+    void this.noteStarted();
     if (options.watch === undefined) return;
     const watched = { ...options.watch, runDir: options.runDir.path };
     this.watch = await watchFiles(parts, watched, (pool) => this.reload(pool, undefined, () => {}, callerVia("watch")));
@@ -108,6 +109,14 @@ class FleetSupervisor extends FleetView implements Supervisor {
     const record = parts.history.begin({ command: "start", detail, by: options.startedBy });
     // After the pools are added.
     queueMicrotask(() => void this.waitReady().then((result) => record.end(result)));
+  }
+
+  private async noteStarted(): Promise<void> {
+    const { runner, slots } = this.parts;
+    const ready = runner.until((fleet) => wereAllReady(fleet, slots) || undefined);
+    // What is taken over may have an instance that never gets ready.
+    await (this.takeOver === undefined ? ready : Promise.race([ready, this.takeOver.whenReady()]));
+    this.hasStarted = true;
   }
 
   private watchSignals(): void {
@@ -175,7 +184,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
 
   async handOver(heir: Heir, by?: Caller): Promise<OperationResult> {
     const { parts } = this;
-    const isRunning = this.status().state === "running";
+    const isRunning = !parts.isStopping && wereAllReady(parts.runner.fleet, parts.slots);
     const begin = { command: "upgrade", detail: `from ${this.options.version} to ${heir.version}`, by } as const;
     const result = await parts.history.record(
       begin,

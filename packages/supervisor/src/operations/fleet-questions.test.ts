@@ -1,8 +1,8 @@
 /** When it is known that a start has failed. */
-import { expect, test } from "vitest";
-import type { Slot } from "../core/fleet.js";
+import { describe, expect, test } from "vitest";
+import type { Fleet, Slot } from "../core/fleet.js";
 import { SlotBook } from "../processes/slot-book.js";
-import { readiness } from "./fleet-questions.js";
+import { fleetState, readiness } from "./fleet-questions.js";
 
 const LATE = "was not ready within 30 s (readyTimeoutMs); ended";
 
@@ -44,4 +44,24 @@ test.each([
   const result = readiness(slots, book, "all ready", options);
   if (failure === undefined) expect(result).toBeUndefined();
   else expect(result).toMatchObject({ ok: false, message: expect.stringContaining(failure), lastLines: ["last"] });
+});
+
+describe("the state of a fleet", () => {
+  const [former, further] = [{ failures: 0, everReady: true }, { failures: 0 }];
+
+  test.each([
+    ["without pools yet", undefined, {}, "starting"],
+    ["that starts", [former, further], {}, "starting"],
+    ["whose start is over", [former, former], {}, "running"],
+    ["that wants no instance", [], {}, "running"],
+    ["whose new instance is not ready yet", [former, further], { hasStarted: true }, "running"],
+    ["whose new instance never gets ready", [former, { failures: 9 }], { hasStarted: true }, "running"],
+    ["that stops", [former, former], { hasStarted: true, isStopping: true }, "stopping"],
+    ["that stops within its start", [further], { isStopping: true }, "stopping"],
+  ])("%s", (_, made, is, state) => {
+    const { slots, book } = slotsOf(...(made ?? []));
+    const pools = made === undefined ? [] : [{ name: "web", wanted: slots.length, slots }];
+    const fleet = { pools } as unknown as Fleet;
+    expect(fleetState(fleet, book, { hasStarted: false, isStopping: false, ...is })).toBe(state);
+  });
 });

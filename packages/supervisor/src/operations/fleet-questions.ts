@@ -1,5 +1,5 @@
 /** Queries on the current fleet value. */
-import type { OperationResult } from "../control/api.js";
+import type { OperationResult, Status } from "../control/api.js";
 import { type Fleet, findSlot, occupants, processId, type Slot } from "../core/fleet.js";
 import type { ProcessPolicy } from "../core/model.js";
 import { NOT_READY, remedyFor } from "../core/words.js";
@@ -77,6 +77,22 @@ export function allReadySince(
 /** Returns all wanted slots of the fleet. */
 export function wantedSlots(fleet: Fleet): Slot[] {
   return fleet.pools.flatMap((pool) => pool.slots.filter((slot) => slot.index <= pool.wanted));
+}
+
+/** Whether each wanted slot has been ready once. */
+export function wereAllReady(fleet: Fleet, book: SlotBook): boolean {
+  // Without pools if the control socket responds before they are added.
+  return fleet.pools.length > 0 && wantedSlots(fleet).every(({ name }) => book.of(name).everReady);
+}
+
+/** Only a start is `starting`: a fleet that has once started runs, also while a further instance is not ready yet. */
+export function fleetState(
+  fleet: Fleet,
+  book: SlotBook,
+  { isStopping, hasStarted }: { isStopping: boolean; hasStarted: boolean },
+): Status["state"] {
+  if (isStopping) return "stopping";
+  return hasStarted || wereAllReady(fleet, book) ? "running" : "starting";
 }
 
 /** Returns the generations of the pool's processes. */

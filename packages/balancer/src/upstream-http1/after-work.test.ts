@@ -199,6 +199,27 @@ it("gets no requests from the moment a request has overrun its time, until it is
   expect(bench.client.hasRoom()).toBe(false);
 });
 
+it.each([
+  ["at once, before it is late", 1000, [], 0, true],
+  ["not while it is late: a server that closes then would seem to be done", 2900, [], 0, false],
+  ["with the response", 2900, ["HTTP/1.1 200"], 0, true],
+  ["at once, in the middle of a response", 2900, [], 0, true, "HTTP/1.1 200 OK\r\n\r\nx"],
+  ["once it is clear that its process is spared", 2900, [], 5000, true],
+])("gets a FIN for an abandoned request %s", (_, afterMs, said, thenMs, isEnded, first = "") => {
+  const bench = new Bench(4);
+  let passedMs = 0;
+  Object.defineProperty(bench.deadlines, "now", { get: () => passedMs });
+  const asked = bench.ask();
+  bench.says(first);
+  const end = vi.spyOn(bench.connection, "end");
+  passedMs += afterMs;
+  asked.stream.cancel();
+  for (const text of said) bench.says(text);
+  passedMs += thenMs;
+  bench.client.closeIdleSince(-1);
+  expect([end.mock.calls.length > 0, bench.client.overdue()?.request]).toEqual([isEnded, "GET /"]);
+});
+
 it("is only picked where no other instance is free", () => {
   const state = { free: true, soon: true };
   const link = (is: { free: boolean; soon: boolean }) =>

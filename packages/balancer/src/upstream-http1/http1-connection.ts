@@ -138,14 +138,21 @@ export class Http1UpstreamConnection
       if (this.state === "head") this.upstream.noteLeft(receiver?.request.describe());
       return this.close(true);
     }
+    const isAnswered = this.state === "body" || !this.isRequestSent;
     this.state = "given up";
     // While it was paused for a slow client, nothing was due.
     const owedSince = this.reading.isPaused ? this.upstream.deadlines.now : this.progressAt;
     this.abandoned = new AbandonedRequest(receiver?.request.describeLater() ?? (() => ""), owedSince);
     this.upstream.giveUp(this);
-    this.connection.end();
+    // Many servers close at a FIN while the request still runs: its process, which is about to be ended for it, would seem idle.
+    if (isAnswered || !this.upstream.isLate(this.overdueMs)) this.connection.end();
     this.reading.leaveTurn();
     this.resume();
+  }
+
+  /** Tells the upstream that nobody waits for the response: its process was not ended for that. */
+  endGivenUp(): void {
+    if (this.state === "given up") this.connection?.end();
   }
 
   pause(): void {
@@ -196,6 +203,7 @@ export class Http1UpstreamConnection
         break;
       case "given up":
         if (this.abandoned?.takeUnwanted(bytes.length) !== true) this.close();
+        else this.connection?.end();
         return true;
     }
     return this.partialHead === undefined;

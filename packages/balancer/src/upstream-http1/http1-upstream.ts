@@ -132,13 +132,18 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   /** Looks for a request that has overrun its time. The supervisor ends the process for it, but needs a while. */
   private lookForDoom(): void {
-    const afterMs = this.options.pool.requestTimeoutMs - OVERDUE_BY_MS;
     this.isDoomed = false;
     for (const connection of this.givenUp) {
       if (connection.readDoneNow()) continue;
       const { overdueMs } = connection;
-      if (overdueMs >= afterMs && overdueMs < afterMs + DOOM_MS) this.isDoomed = true;
+      if (!this.isLate(overdueMs)) continue;
+      if (this.isLate(overdueMs - DOOM_MS)) connection.endGivenUp();
+      else this.isDoomed = true;
     }
+  }
+
+  isLate(overdueMs: number): boolean {
+    return overdueMs >= this.options.pool.requestTimeoutMs - OVERDUE_BY_MS;
   }
 
   get endsSoon(): boolean {

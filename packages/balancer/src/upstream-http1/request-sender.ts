@@ -24,6 +24,8 @@ export interface UpstreamConnections<UpstreamConnection> {
   readonly readsDoneLater: boolean;
   /** The request was abandoned, but the upstream has not finished it. */
   giveUp(connection: UpstreamConnection): void;
+  /** Whether the supervisor ends the process for a request whose end has been due for so long. */
+  isLate(overdueMs: number): boolean;
   /** Set while the upstream may be running a request whose client has gone. */
   readonly leftAtWork: string | undefined;
   /** Notes such a request. */

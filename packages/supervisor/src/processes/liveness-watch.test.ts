@@ -51,6 +51,18 @@ test.each([
   expect(reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
 });
 
+test("a request that is due in a part of a millisecond, or is not due when the timer of another ends, is looked at again", () => {
+  const { reasons, owedFor } = watched();
+  owedFor(4974.7);
+  // The timer may end early, by this clock.
+  vi.spyOn(performance, "now").mockReturnValue(performance.now() + 24.9);
+  vi.advanceTimersByTime(26);
+  vi.mocked(performance.now).mockRestore();
+  expect(reasons).toEqual([]);
+  vi.advanceTimersByTime(10);
+  expect(reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
+});
+
 test("the oldest of several requests at an instance need not be the cause, and the others may end first", () => {
   const { reasons, delays, owedFor } = watched(5000, { mark: "command", maxInFlight: 3 });
   owedFor(6000);

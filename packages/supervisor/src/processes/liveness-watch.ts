@@ -106,7 +106,7 @@ export class LivenessWatch {
         this.overdueTimer = undefined;
         this.endOverdue();
       },
-      Math.max(READ_PASS_MS, leftMs),
+      Math.max(READ_PASS_MS, Math.ceil(leftMs)),
     );
   }
 
@@ -116,7 +116,11 @@ export class LivenessWatch {
       if (child.overdue === null || child.verdict !== null) continue;
       const timeoutMs = this.options.requestTimeoutMs(child.pool);
       const forMs = performance.now() - child.overdue.since;
-      if (timeoutMs === 0 || forMs < timeoutMs) continue;
+      if (timeoutMs === 0) continue;
+      if (forMs < timeoutMs) {
+        this.lookAtOverdue(child);
+        continue;
+      }
       // A Python process reports its own requests, so a report that it is idle clears the request. Only reports from after the
       // request count: a view that holds the interpreter sends none.
       if (child.mark === null && child.stats.hasReportedIdle(child.overdue.since, REPORT_MS)) child.overdue = null;

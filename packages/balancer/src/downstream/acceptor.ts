@@ -12,7 +12,7 @@ import type { UpstreamRegistry } from "../upstreams/registry.js";
 import { Http1Downstream } from "./http1.js";
 import { Http2Downstream } from "./http2.js";
 import { Http2Scratch } from "./http2-scratch.js";
-import { ProxiedClient, ProxyProblems } from "./proxied.js";
+import { ClosedClients, ProxiedClient } from "./proxied.js";
 
 type Client = Http1Downstream | Http2Downstream | ProxiedClient | TcpDownstream | Handshake;
 
@@ -51,7 +51,8 @@ export class Acceptor {
   /** The pools in tcp mode, by the descriptors of their addresses. */
   private tcpPools: ReadonlyMap<number, string> = new Map();
   private readonly door: Door;
-  private readonly proxyProblems: ProxyProblems;
+  private readonly proxyProblems: ClosedClients;
+  private readonly floods: ClosedClients;
   private readonly handshakeTurns = new HandshakeTurns();
   /** Get their refusal when TLS is established, and are no clients: they take the place of nobody, and the oldest gives way to a further one. */
   private readonly refused = new Set<Handshake>();
@@ -60,7 +61,8 @@ export class Acceptor {
   constructor(private readonly options: AcceptorOptions) {
     const { limits, deadlines } = options.relay;
     this.door = new Door(limits, deadlines, this.clients);
-    this.proxyProblems = new ProxyProblems(options.onNotice);
+    this.proxyProblems = new ClosedClients(options.onNotice, "without a good PROXY header");
+    this.floods = new ClosedClients(options.onNotice, "for a flood of HTTP/2 frames");
   }
 
   follow({ listen }: Snapshot): void {
@@ -234,6 +236,8 @@ export class Acceptor {
   private readonly onClientGone = (client: Client): void => {
     this.options.counters.connections--;
     this.clients.delete(client);
+    if (client instanceof Http2Downstream && client.wasFlood)
+      this.floods.note(client.peer.node, "more than its requests and responses allow");
     if (!(client instanceof ProxiedClient)) this.door.leave(client.peer);
     this.options.onLeft();
   };

@@ -62,6 +62,11 @@ export abstract class Http2Ending {
     return this.state === "open";
   }
 
+  /** Whether it was ended because the client sent too many frames. */
+  get wasFlood(): boolean {
+    return this.frames.wasFlood;
+  }
+
   get takesNoMore(): boolean {
     return this.leaving === "final";
   }
@@ -163,12 +168,12 @@ export abstract class Http2Ending {
     if (this.isOpen) this.deadlineAt = Math.min(this.idleBy, this.headBy, this.settingsBy, this.sendBy, this.drainBy);
   }
 
-  /** Sends GOAWAY and ends the connection. */
+  /** Sends GOAWAY and ends the connection. If requests are in progress, that is for what the client has done. */
   leave(error: number): void {
     if (!this.isOpen) return;
     this.state = "lingering";
     this.output.frames.goaway(this.frames.lastStream, error);
-    this.dropStreams();
+    for (const stream of [...this.streams.values()]) stream.onRefused();
     this.output.write();
     // The write may have ended it.
     if ((this.state as State) !== "lingering") return;

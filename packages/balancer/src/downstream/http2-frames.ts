@@ -51,6 +51,7 @@ export class Http2Frames implements FrameSink {
   readonly touched: Http2Stream[] = [];
   /** Whether an exchange got a piece of a read that has waited, or still waits. */
   hasLent = false;
+  wasFlood = false;
   private requestsLeft = MAX_TURN_REQUESTS;
   private readonly window: ConnectionWindow;
   private readonly decoder: HpackDecoder;
@@ -103,6 +104,7 @@ export class Http2Frames implements FrameSink {
 
   /** Ends the connection for an error of the client. */
   private stop(error: number): false {
+    this.wasFlood = error === ErrorCode.ENHANCE_YOUR_CALM;
     this.owner.leave(error);
     return false;
   }

@@ -252,6 +252,12 @@ export class Http2Stream implements Downstream, LastingClient {
     this.release(false);
   }
 
+  /** The connection is ended for what the client has sent. */
+  onRefused(): void {
+    this.exchange.onClientRefused();
+    this.release(false);
+  }
+
   /** Resets the stream for an error of the client. */
   fail(error: number): void {
     const { exchange, host } = this;

@@ -170,6 +170,25 @@ describe("floods end with ENHANCE_YOUR_CALM", () => {
   });
 });
 
+it.each<[string, string, boolean, Buffer[]]>([
+  ["a flood", "refused 499", true, Array.from({ length: 1100 }, () => frame(FrameType.PING, 0, 0, "12345678"))],
+  ["an invalid frame", "refused 499", false, [frame(FrameType.PING, 0, 0, "1")]],
+])("%s ends the requests of its connection as: %s", async (_, expected, wasFlood, pieces) => {
+  const { open, relay, gone } = bench();
+  const logged: string[] = [];
+  const request = (...[, , { outcome, status }]: [unknown, unknown, { outcome: string; status: number }]) =>
+    logged.push(`${outcome} ${status}`);
+  Object.assign(relay, { accessLog: { request } });
+  const { say, hear, connection } = open();
+  say(headers(1, OPEN, false));
+  say(...pieces);
+  for (let n = 0; n < 20; n++) await turn();
+  expect(endings(await hear())).toHaveLength(1);
+  expect([logged, relay.counters.inFlight]).toEqual([[expected], 0]);
+  connection.owner.onClose();
+  expect(gone.map((client) => client.wasFlood)).toEqual([wasFlood]);
+});
+
 it("forgives what a lively connection needs: pings, windows and resets among many requests", async () => {
   const { open, relay } = bench();
   const { say, hear } = open();

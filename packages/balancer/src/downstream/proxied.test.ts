@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { FakeConnection } from "../../test/support/fake-transport.js";
 import { Deadlines } from "../deadlines.js";
 import { NO_OWNER } from "../transport/transport.js";
-import { ProxiedClient, ProxyProblems } from "./proxied.js";
+import { ClosedClients, ProxiedClient } from "./proxied.js";
 import { proxyHeader, readProxyHeader } from "./proxy-header.js";
 
 const SIGN = "\r\n\r\n\0\r\nQUIT\n";
@@ -190,8 +190,9 @@ describe("a connection of a proxy", () => {
   it("without a header is told to the operator once a minute, with the number of the others", () => {
     let now = 0;
     const told: string[] = [];
-    const problems = new ProxyProblems(
+    const problems = new ClosedClients(
       (line) => told.push(line),
+      "without a good PROXY header",
       () => now,
     );
     for (let n = 0; n < 5; n++) problems.note("192.0.2.1", "because");

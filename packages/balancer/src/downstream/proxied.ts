@@ -6,14 +6,15 @@ import { type ProxyHeader, readProxyHeader } from "./proxy-header.js";
 /** How often closed connections are reported at most. */
 const TELL_EVERY_MS = 60_000;
 
-/** Counts connections that were closed for their header, and tells the operator, at most once a minute. */
-export class ProxyProblems {
+/** Counts connections that were closed for what they brought, and tells the operator, at most once a minute. */
+export class ClosedClients {
   private closed = 0;
   private tellAt = Number.NEGATIVE_INFINITY;
 
-  /** @param tell receives a line for the operator */
+  /** @param tell receives a line for the operator, which says `why` */
   constructor(
     private readonly tell: (line: string) => void,
+    private readonly why: string,
     private readonly clock: () => number = () => performance.now(),
   ) {}
 
@@ -23,7 +24,7 @@ export class ProxyProblems {
     if (now < this.tellAt) return;
     this.tellAt = now + TELL_EVERY_MS;
     const others = this.closed > 1 ? `, and ${this.closed - 1} others before` : "";
-    this.tell(`closed a connection from ${address} without a good PROXY header: ${problem}${others}`);
+    this.tell(`closed a connection from ${address} ${this.why}: ${problem}${others}`);
     this.closed = 0;
   }
 }

@@ -37,6 +37,15 @@ export class Exchange extends RequestSide {
     this.end(loggedAs);
   }
 
+  /** The balancer ends its client's connection for what that has sent. */
+  onClientRefused(): void {
+    if (this.state === State.IDLE) return;
+    const isUnsent = !this.hasResponse && !this.isTunnel;
+    const loggedAs = this.outcome.cut("refused", this.upstream, isUnsent, this.state === State.DELIVERING);
+    this.stream?.cancel();
+    this.end(loggedAs);
+  }
+
   onDeadline(): void {
     this.state.onDeadline(this);
   }

@@ -30,6 +30,8 @@ const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
 export type Cut =
   /** The client reads too slowly or nothing, or sends too little of its body. */
   | "client-late"
+  /** The client's connection is ended: it has sent too much, or something invalid. */
+  | "refused"
   /** Nothing moves in a tunnel. */
   | "idle"
   | "instance-late"
@@ -44,6 +46,7 @@ interface CutRule {
 
 const CUTS: Record<Cut, CutRule> = {
   "client-late": { fault: "client", outcome: "client-late" },
+  refused: { fault: "client", outcome: "refused" },
   idle: { fault: "client", outcome: "whole" },
   "instance-late": { fault: "app", outcome: "instance-late" },
   "instance-lost": { fault: "app", outcome: "instance-lost" },

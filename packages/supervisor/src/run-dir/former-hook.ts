@@ -1,10 +1,10 @@
 /** The hook that runs, in a file of the run directory: whoever follows a killed supervisor ends it at its deadline, or before. */
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { readRegularFile } from "@paceline/wire";
-import { attempt } from "@paceline/wire/proc";
+import { attempt, readProcessTable } from "@paceline/wire/proc";
 import { HOOK_NAMES, type HookName } from "../core/model.js";
-import { identify, isRunning, type ProcessIdentity } from "./lock.js";
+import { bootId, identify, isRunning, type ProcessIdentity } from "./lock.js";
 import { replaceFile } from "./run-dir-files.js";
 
 /** The leader of a process group. */
@@ -47,6 +47,7 @@ export function followHook(runDir: string): FormerHook | undefined {
     () => JSON.parse(readRegularFile(join(runDir, NAME), { maxBytes: MAX_BYTES }).toString()) as unknown,
   );
   if (!isRecord(record) || !isRunning(record)) {
+    if (isRecord(record) && hasLeft(record)) attempt(() => process.kill(-record.pid, "SIGKILL"));
     removeHook(runDir);
     return undefined;
   }
@@ -77,6 +78,20 @@ export function followHook(runDir: string): FormerHook | undefined {
     endBy = 0;
   };
   return { name, until, ended: follow(), kill };
+}
+
+/**
+ * Whether processes of a hook that has ended by itself still run in its group. The pid may be that of another leader by now, so one
+ * of them has to be younger than the hook and to have its environment.
+ */
+function hasLeft({ pid, startedAt, boot, name }: HookRecord): boolean {
+  if (boot !== bootId()) return false;
+  const mark = `PACELINE_HOOK=${name}`;
+  const isMarked = (each: number) =>
+    attempt(() => readFileSync(`/proc/${each}/environ`, "latin1").split("\0").includes(mark)) === true;
+  return readProcessTable().some(
+    (row) => row.session === pid && row.startTime >= Number(startedAt) && isMarked(row.pid),
+  );
 }
 
 /** Ends the hook that a killed supervisor has left running. */

@@ -212,6 +212,7 @@ async function settleOrphans(
   const foreign = new Set(found.filter(({ pid, token }) => isForeign(state?.boot, pid, token, link)));
   const saved = found.filter((each) => !foreign.has(each));
   if (orphans.length === 0 && saved.length === 0) {
+    if (replace) await endHook(path);
     const setAside =
       problem && `${setStateAside(path)}: the state of the last supervisor is not used, because ${problem}`;
     removeState(path);

@@ -1,5 +1,5 @@
 /** The file of an access log: collects lines in memory and writes large blocks. Excess lines are lost and counted. */
-import { closeSync, constants, openSync, write, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 
 /** The size of each of two buffers: one is being filled, one written. */
 const BUFFER_BYTES = 1 << 20;
@@ -13,8 +13,6 @@ const OPEN_AGAIN_MS = 1000;
 const TELL_EVERY_MS = 60_000;
 /** Readable by its owner and group, like the log files of other servers. */
 const MODE = 0o640;
-/** The first byte of a buffer is a line end, for a line that was cut off before it. */
-const START = 1;
 const LINE_END = 10;
 
 export interface LogFileOptions {
@@ -24,17 +22,31 @@ export interface LogFileOptions {
   lostLine(lines: number): string;
   /** Receives a line for the operator, at most once a minute. */
   onProblem(message: string): void;
+  /** Default: `write` of node:fs. */
+  write?(fd: number, bytes: Buffer, at: number, length: number, done: Written): void;
+}
+
+type Written = (error: Error | null, written: number) => void;
+
+/** The rest of a line that was cut off, and the size of the file at that moment. */
+interface Rest {
+  bytes: Buffer;
+  fileBytes: number;
 }
 
 export class LogFile {
   private fd: number;
   private filled: Buffer = newBuffer();
   private spare: Buffer | undefined = newBuffer();
-  private length = START;
+  private length = 0;
+  /** Lines that are lost and not yet reported in a buffer. */
   private lost = 0;
+  /** The lines that the report at the start of the buffer counts: of the one being filled, and of the one being written. */
+  private told = 0;
+  private toldInWrite = 0;
   private timer: NodeJS.Timeout | undefined;
-  /** Whether the last write ended within a line. */
-  private isCut = false;
+  /** What the next write begins with, after one that ended within a line. */
+  private rest: Rest | undefined;
   private isReopening = false;
   private openAgainAt = 0;
   private tellAt = 0;
@@ -90,7 +102,9 @@ export class LogFile {
     const opened = this.open(this.options.target as string);
     if (opened < 0) return;
     this.fd = opened;
-    this.isCut = false;
+    // Its line stays cut off in the former file.
+    if (this.rest !== undefined) this.lost++;
+    this.rest = undefined;
     if (fd >= 0) closeSync(fd);
   }
 
@@ -98,65 +112,107 @@ export class LogFile {
     clearTimeout(this.timer);
     this.timer = undefined;
     // One write at a time; its completion starts the next.
-    if (this.spare === undefined || this.length === START) return;
+    if (this.spare === undefined || this.length === 0) return;
     if (this.fd < 0 && performance.now() >= this.openAgainAt) this.openAnew();
     const { filled, length } = this;
     this.filled = this.spare;
     this.spare = undefined;
-    this.length = START;
+    this.length = 0;
+    this.toldInWrite = this.told;
+    this.told = 0;
+    this.settleRest();
     if (this.lost > 0) this.tellLost();
-    this.write(filled, this.isCut ? 0 : START, length);
+    this.write(filled, 0, length);
   }
 
   private write(buffer: Buffer, from: number, to: number): void {
     if (this.fd < 0) {
-      this.lost += countLines(buffer, START, to);
+      this.lose(buffer, from, to);
       this.written(buffer);
       return;
     }
-    write(this.fd, buffer, from, to - from, null, (error, written) => {
+    const { rest } = this;
+    const [bytes, at, length] = rest === undefined ? [buffer, from, to - from] : [rest.bytes, 0, rest.bytes.length];
+    const { write: put = writeAtEnd } = this.options;
+    put(this.fd, bytes, at, length, (error, written) => {
       if (error !== null) {
         // The disk is full, so the rest of this buffer is lost.
-        this.lost += countLines(buffer, Math.max(from, START), to);
+        this.lose(buffer, from, to);
         this.tell(`the access log loses lines: ${error.message}`);
-      } else {
-        this.isCut = buffer[from + written - 1] !== LINE_END;
-        if (from + written < to) return this.write(buffer, from + written, to);
-      }
+      } else if (rest !== undefined) {
+        this.rest = written < length ? { bytes: bytes.subarray(written), fileBytes: sizeOf(this.fd) } : undefined;
+        return this.write(buffer, from, to);
+      } else if (written < length) return this.write(buffer, from + written, to);
       this.written(buffer);
     });
+  }
+
+  /** Counts the lines that were not written, except one that was cut off: its rest is kept. */
+  private lose(buffer: Buffer, from: number, to: number): void {
+    let start = from;
+    if (from > 0 && buffer[from - 1] !== LINE_END) {
+      start = buffer.indexOf(LINE_END, from) + 1;
+      this.rest = { bytes: Buffer.from(buffer.subarray(from, start)), fileBytes: sizeOf(this.fd) };
+    }
+    this.lost += countLines(buffer, start, to);
+    // The report at its start is no line of a request, and those it counts are still to be reported.
+    if (this.toldInWrite > 0 && start === 0) this.lost += this.toldInWrite - 1;
+  }
+
+  /** A cut line is only ended if others have written to the file since, or have emptied it. */
+  private settleRest(): void {
+    const { rest } = this;
+    if (rest === undefined) return;
+    const fileBytes = sizeOf(this.fd);
+    if (rest.fileBytes === fileBytes) return;
+    if (rest.bytes.length > 1) this.lost++;
+    this.rest = { bytes: Buffer.of(LINE_END), fileBytes };
   }
 
   private written(buffer: Buffer): void {
     this.spare = buffer;
     if (this.isReopening) this.openAnew();
     if (this.length >= FLUSH_AT_BYTES && this.fd >= 0) this.flush();
-    else if (this.length > START) this.timer ??= setTimeout(() => this.flush(), FLUSH_AFTER_MS);
+    else if (this.length > 0) this.timer ??= setTimeout(() => this.flush(), FLUSH_AFTER_MS);
   }
 
   private tellLost(): void {
     this.length += this.filled.write(this.options.lostLine(this.lost), this.length, "latin1");
+    this.told = this.lost;
     this.lost = 0;
   }
 
   /** Writes the rest before the process ends. */
   close(): void {
     clearTimeout(this.timer);
+    this.settleRest();
     const line = this.lost > 0 ? this.options.lostLine(this.lost) : "";
     if (this.length + line.length <= this.filled.length) this.length += this.filled.write(line, this.length, "latin1");
     try {
-      writeSync(this.fd, this.filled, this.isCut ? 0 : START, this.length - (this.isCut ? 0 : START));
+      if (this.rest !== undefined) writeSync(this.fd, this.rest.bytes);
+      writeSync(this.fd, this.filled, 0, this.length);
     } catch {
       // The disk is full, and there is nobody left to tell.
     }
-    this.length = START;
+    this.length = 0;
+  }
+}
+
+function writeAtEnd(fd: number, bytes: Buffer, at: number, length: number, done: Written): void {
+  write(fd, bytes, at, length, null, done);
+}
+
+/** Returns 0 of a pipe, and of what cannot be asked. */
+function sizeOf(fd: number): number {
+  try {
+    return fstatSync(fd).size;
+  } catch {
+    return 0;
   }
 }
 
 function newBuffer(): Buffer {
-  const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  buffer[0] = LINE_END;
-  return buffer;
+  return Buffer.allocUnsafeSlow(BUFFER_BYTES);
 }
 
 function countLines(buffer: Buffer, from: number, to: number): number {

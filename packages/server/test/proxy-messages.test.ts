@@ -166,6 +166,32 @@ describe("an answer through the proxy on node", () => {
     await exchange(both);
   });
 
+  it("whose chunks have far more in their extensions than data ends at once", async () => {
+    const both = await withOurs({ responseTimeoutMs: 600_000 });
+    const client = await answered(both, GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    const wire = await both.upstream.connection(0);
+    await client.gets(/\r\n\r\n$/);
+    wire.send(`1;${"a".repeat(200)}\r\nx\r\n`.repeat(2000));
+    await eventually("the end of the response", () => client.ended !== "open");
+    expect(client.received).not.toMatch(/\r\n0\r\n\r\n$/);
+    await eventually("the line", () => both.front.output.find((it) => it.includes("too much beside")));
+    await exchange(both);
+  });
+
+  it("in ten thousand chunks of one byte comes whole", async () => {
+    const body = `${"00001\r\nx\r\n".repeat(10_000)}0\r\n\r\n`;
+    const both = await withOurs();
+    const client = await answered(both, GET, `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${body}`);
+    expect((await client.gets(/\r\n0\r\n\r\n$/)).match(/x/g)).toHaveLength(10_000);
+  });
+
+  it("that is only empty lines is answered 502", async () => {
+    const both = await withOurs({ responseTimeoutMs: 600_000 });
+    const client = await answered(both, GET, "\r\n".repeat(100_000));
+    expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
+    await exchange(both);
+  });
+
   it("has redirects and cookies made to fit", async () => {
     const upstream = await RawUpstream.listen();
     const options = { cookieDomainRewrite: { "old.example": "new.example" }, cookiePathRewrite: { "/base": "/" } };
@@ -283,6 +309,18 @@ describe("waits of the proxy on node", () => {
     client.send(GET);
     expect(await client.gets(/Gateway Timeout\n$/)).toMatch(/^HTTP\/1\.1 504 /);
     await (await both.upstream.connection(0)).closed();
+  });
+
+  it("an upstream that sends its head byte by byte is late, too: 504", async () => {
+    const both = await withOurs({ responseTimeoutMs: 100 });
+    const client = await answered(both, GET, "HTTP/1.1 200 OK\r\nX: ");
+    const wire = await both.upstream.connection(0);
+    await eventually("the response", async () => {
+      wire.send("x");
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return client.received !== "" || undefined;
+    });
+    expect(client.received).toMatch(/^HTTP\/1\.1 504 /);
   });
 
   it("an upstream that falls silent in the middle of an answer: the client is cut", async () => {

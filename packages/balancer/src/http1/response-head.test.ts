@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { HEAD_REFUSED } from "./request-head.js";
+import { HEAD_INCOMPLETE, HEAD_REFUSED } from "./request-head.js";
 import { MAX_RESPONSE_HEAD_BYTES, ResponseHead } from "./response-head.js";
 
 function parse(text: string): { head: ResponseHead; after: number } {
@@ -33,6 +33,16 @@ describe("a response's head", () => {
       const bytes = Buffer.from(lines(count));
       expect(new ResponseHead().take(200, 0, bytes, 0, 0, bytes.length, false)).toBe(isTaken);
     }
+  });
+
+  it.each([
+    ["<", HEAD_REFUSED],
+    ["<html>LEAK", HEAD_REFUSED],
+    ["HTTP/2 200", HEAD_REFUSED],
+    ["HTTP/", HEAD_INCOMPLETE],
+    ["HTTP/1.1 200", HEAD_INCOMPLETE],
+  ])("that begins with %j is refused once it cannot be one: %i", (text, result) => {
+    expect(parse(text).after).toBe(result);
   });
 
   it("is refused over its bound even when it comes at once", () => {

@@ -54,8 +54,9 @@ export class ResponseHead {
 
   private parseStatusLine(bytes: Uint8Array, start: number, end: number): number {
     // "HTTP/1.1 200", followed by a space and a reason, or by the end of the line.
+    const known = Math.min(HTTP_1.length, end - start);
+    for (let i = 0; i < known; i++) if (bytes[start + i] !== HTTP_1[i]) return HEAD_REFUSED;
     if (end - start < 14) return HEAD_INCOMPLETE;
-    for (let i = 0; i < HTTP_1.length; i++) if (bytes[start + i] !== HTTP_1[i]) return HEAD_REFUSED;
     const minor = (bytes[start + 7] as number) - 48;
     if (minor !== 0 && minor !== 1) return HEAD_REFUSED;
     this.status = parseDecimal(bytes, start + 9, start + 12);

@@ -129,6 +129,7 @@ export class Exchange {
 
   private onInterim(interim: Interim): void {
     if (this.isOver) return;
+    this.wait?.heard(false);
     if (this.interims.take(interim)) passInterim(interim, this.incoming, this.response);
     else this.fail({ status: 502, reason: "it sent too many interim responses" });
   }
@@ -136,9 +137,10 @@ export class Exchange {
   /** Runs before the library's listener. */
   private onResponse(upstreamResponse: IncomingMessage): void {
     this.upstreamResponse = upstreamResponse;
+    this.wait?.heard(true);
     joinPieces(upstreamResponse);
     if (upstreamResponse.headers["transfer-encoding"] !== undefined)
-      limitZeros(upstreamResponse, () => this.fail({ status: 502, reason: "the size of a chunk has too many zeros" }));
+      limitChunks(upstreamResponse, (reason) => this.fail({ status: 502, reason }));
     // An early end causes an error event only with a listener.
     upstreamResponse.on("error", () => {});
     upstreamResponse.once("close", () => {
@@ -226,21 +228,30 @@ function joinPieces(message: IncomingMessage): void {
 /** Digits of a chunk's size; Node takes any number of zeros before them, so that an upstream could send them for ever. */
 const MAX_ZEROS = 16;
 const ZERO = 48;
+/** What a body in chunks may have beside twice its data: the lines of each chunk with 16 bytes of an extension, 16 KiB of more extensions, and trailers. */
+const CHUNK_BYTES = 36;
+const MAX_BESIDE_BYTES = 16_384 + MAX_RESPONSE_HEAD_BYTES;
 
-/** Calls back if reads have more zeros than that and nothing else, and nothing of a body. */
-function limitZeros(message: IncomingMessage, onTooMany: () => void): void {
+/** Calls back if reads have more zeros than that and nothing else, and nothing of a body, or if a body's chunks have too much beside their data. */
+function limitChunks(message: IncomingMessage, onTooMuch: (reason: string) => void): void {
   const { socket, push } = message;
   let zeros = 0;
   let hasBody = false;
+  /** What was read and may not have been. */
+  let besideBytes = 0;
+  // Called for each chunk, or each part of one.
   message.push = (piece: Buffer | null) => {
     hasBody = true;
+    if (piece !== null) besideBytes -= 2 * piece.length + CHUNK_BYTES;
     return push.call(message, piece);
   };
   // Called after the parser.
   const count = (bytes: Buffer) => {
     zeros = !hasBody && bytes.every((byte) => byte === ZERO) ? zeros + bytes.length : 0;
     hasBody = false;
-    if (zeros > MAX_ZEROS) onTooMany();
+    besideBytes += bytes.length;
+    if (zeros > MAX_ZEROS) onTooMuch("the size of a chunk has too many zeros");
+    else if (besideBytes > MAX_BESIDE_BYTES) onTooMuch("its chunks have too much beside their data");
   };
   socket.on("data", count);
   message.once("close", () => socket.off("data", count));

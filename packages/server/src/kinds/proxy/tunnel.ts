@@ -6,7 +6,7 @@ import { REASONS } from "@paceline/wire/reasons";
 import { cut } from "../../http1/node-responses.js";
 import { hopByHop, upgradeFields, upstreamTarget } from "./request-head.js";
 import { clientFields, problemOf, reasonOf } from "./response-head.js";
-import { type Fault, faultOf, setFields, type Upstream } from "./upstream.js";
+import { type Fault, faultOf, setFields, type Upstream, type UpstreamWait } from "./upstream.js";
 
 /** The maximum time without progress for the last bytes to a client or an upstream, in milliseconds. */
 const LAST_BYTES_TIMEOUT_MS = 30_000;
@@ -14,6 +14,7 @@ const LAST_BYTES_TIMEOUT_MS = 30_000;
 export class Tunnel {
   private state: "asking" | "refused" | "open" | "over" = "asking";
   private request: ClientRequest | undefined;
+  private wait: UpstreamWait | undefined;
 
   constructor(
     private readonly upstream: Upstream,
@@ -51,6 +52,7 @@ export class Tunnel {
       onLate: (fault) => this.fail(fault),
       isClientSlow: () => this.state === "refused" && this.socket.writableNeedDrain,
     });
+    this.wait = wait;
     request.once("error", (error) => this.fail(faultOf(error)));
     request.once("close", () => this.fail(NO_RESPONSE));
     request.once("upgrade", (upstreamResponse) => {
@@ -92,6 +94,7 @@ export class Tunnel {
 
   private refuse(upstreamResponse: IncomingMessage): void {
     const { socket, incoming, upstream } = this;
+    this.wait?.heard(true);
     if (this.state !== "asking") return;
     upstreamResponse.on("error", () => {});
     const problem = problemOf(upstreamResponse);

@@ -67,6 +67,9 @@ interface WaitEvents {
   isClientSlow(): boolean;
 }
 
+/** An upstream may send so much that is no head: Node drops any number of empty lines before one. In bytes. */
+const MAX_UNHEARD_BYTES = 131_072;
+
 /** The limits of the check interval, in milliseconds; it is a quarter of the shorter timeout. */
 const MIN_LOOK_MS = 20;
 const MAX_LOOK_MS = 1000;
@@ -114,7 +117,9 @@ export class UpstreamWait {
   private socket: Socket | undefined;
   /** The bytes received before this request. */
   private bytesBefore = 0;
-  /** The bytes both ways, and the time of the last change. */
+  /** The bytes received with the last head; undefined once the response has begun. */
+  private headBytes: number | undefined = 0;
+  /** The bytes both ways, and the time of the last change. Parts of a head do not count. */
   private bytes = 0;
   private movedAt = 0;
 
@@ -138,6 +143,11 @@ export class UpstreamWait {
     this.waits.end(this);
   }
 
+  /** A head has arrived: of the response, or of an interim one. */
+  heard(isResponse: boolean): void {
+    this.headBytes = isResponse ? undefined : this.socket?.bytesRead;
+  }
+
   look(now: number): void {
     const { connectTimeoutMs, responseTimeoutMs, maxConnections } = this.waits.settings;
     const { socket } = this;
@@ -150,7 +160,11 @@ export class UpstreamWait {
       this.events.onLate(fault);
       return;
     }
-    const bytes = (socket?.bytesRead ?? 0) + (socket?.bytesWritten ?? 0);
+    const { bytesRead = 0, bytesWritten = 0 } = socket ?? {};
+    const { headBytes = bytesRead } = this;
+    if (bytesRead - headBytes > MAX_UNHEARD_BYTES)
+      return this.events.onLate({ status: 502, reason: "it sent too much without a head" });
+    const bytes = headBytes + bytesWritten;
     if (bytes !== this.bytes || this.movedAt === 0 || this.events.isClientSlow()) {
       this.bytes = bytes;
       this.movedAt = now;
@@ -167,6 +181,7 @@ export class UpstreamWait {
   private connected(): void {
     this.isConnected = true;
     this.bytesBefore = this.socket?.bytesRead ?? 0;
+    if (this.headBytes === 0) this.headBytes = this.bytesBefore;
   }
 }
 

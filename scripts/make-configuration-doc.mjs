@@ -62,7 +62,9 @@ maxBodyBytes = 1048576
   and otherwise \`"production"\`; \`env\` is the environment of the start.
 - Keys end in their unit: \`Ms\` is milliseconds, \`Bytes\` is bytes. Unknown keys are errors.
 - Paths are relative to the config file's folder; without a config file, to the working directory.
-- \`paceline check\` prints every problem with file, line (in JSON) and key, and exits 2 if there are any.
+- \`paceline check\` prints every problem with file, line (in JSON and env files) and key, and exits 2 if there are any.
+- A line of an env file is \`NAME=value\`, a comment after \`#\`, or empty. A value in quotes of either kind may have several lines.
+  Anything else, such as a quote that is not closed, is a problem.
 - The options \`--instances\` and \`--sticky\` (of the only pool), \`--listen\` and \`--runtime\` of \`paceline start\` override the config, also in
   later reloads.
 - The environment of an instance is the caller's, overridden by \`envFiles\`, then \`env\` (the pool's own values last), then

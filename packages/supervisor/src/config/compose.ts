@@ -200,7 +200,8 @@ function overrideRuntime(input: FleetInput, runtime: RuntimeName): void {
   input.pools = Object.fromEntries(pools);
 }
 
-function locate({ path, message }: Finding, file: string | undefined, document: ConfigDocument): Problem {
+function locate({ path, message, place }: Finding, file: string | undefined, document: ConfigDocument): Problem {
+  if (place !== undefined) return { ...place, path: [], message };
   const line = document.lineOf(path);
   return { ...(file === undefined ? {} : { file }), path, ...(line === undefined ? {} : { line }), message };
 }

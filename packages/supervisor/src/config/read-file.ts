@@ -2,9 +2,8 @@
 
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
-import { extname, resolve } from "node:path";
+import { extname } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { parseEnv } from "node:util";
 import { readRegularFile } from "@paceline/wire";
 import type { JitiOptions } from "jiti";
 import * as jsonc from "jsonc-parser";
@@ -26,7 +25,7 @@ export interface ConfigDocument {
   lineOf(path: (string | number)[]): number | undefined;
 }
 
-/** The maximum size of a config in JSON or TOML, and of an env file. */
+/** The maximum size of a config in JSON or TOML. */
 const MAX_TEXT_BYTES = 4 << 20;
 
 const noLine = () => undefined;
@@ -205,48 +204,4 @@ function placeIn(text: string, message: string): Required<Omit<Problem, "path">>
 function describe(error: unknown): string {
   if (error instanceof Error) return error.stack?.includes(error.message) ? error.stack : String(error);
   return JSON.stringify(error) ?? String(error);
-}
-
-interface EnvironmentSource {
-  baseDir: string;
-  /** Later files override earlier ones. */
-  files: { file: string; path: (string | number)[] }[];
-  variables: Record<string, string>;
-  /** The names of variables that are secrets, whose values it does not see. */
-  secrets: object;
-  /** The key path of `variables`. */
-  path: (string | number)[];
-  report(path: (string | number)[], message: string): void;
-}
-
-/** Reads the environment that a pool's config sets for its instances: env files, then variables. */
-export function readEnvironment(source: EnvironmentSource): Record<string, string> {
-  const environment: Record<string, string> = {};
-  for (const { file, path } of source.files) {
-    try {
-      const text = readRegularFile(resolve(source.baseDir, file), { maxBytes: MAX_TEXT_BYTES }).toString();
-      Object.assign(environment, parseEnv(text));
-    } catch (error) {
-      source.report(path, `cannot be read: ${(error as Error).message}`);
-    }
-  }
-  Object.assign(environment, source.variables);
-  for (const [name, value] of Object.entries(environment)) {
-    const problem = whatIsWrong(name, value);
-    if (problem !== undefined) source.report([...source.path, name], problem);
-  }
-  for (const name of Object.keys(source.secrets)) {
-    const problem = whatIsWrong(name, "");
-    if (problem !== undefined) source.report([...source.path, name], problem);
-    // A pool's secret takes the place of the top level's text, and that of an env file.
-    delete environment[name];
-  }
-  return environment;
-}
-
-function whatIsWrong(name: string, value: string): string | undefined {
-  if (name.startsWith("PACELINE_")) return "names that begin with PACELINE_ are reserved for Paceline";
-  if (name === "" || /[=\0]/.test(name)) return "is not a valid name of an environment variable";
-  if (value.includes("\0")) return "must not contain a NUL";
-  return undefined;
 }

@@ -3,7 +3,7 @@ import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { defaultsOf, describeField } from "./fields.js";
 import { type PoolInput, policyFields } from "./schema.js";
-import type { Finding } from "./validate.js";
+import type { Finding, FindingPlace } from "./validate.js";
 
 export interface ResolveContext {
   /** The folder that relative paths start from. */
@@ -56,10 +56,19 @@ export function resolveRuntime(
   return wanted;
 }
 
-/** Adds a problem, unless the key or a table around it already has one. */
-export function find({ findings }: ResolveContext, path: (string | number)[], message: string): void {
-  const known = findings.some((finding) => finding.path.every((part, at) => part === path[at]));
-  if (!known) findings.push({ path, message });
+/** Adds a problem, unless the key or a table around it already has one; of a place in another file, unless it is known. */
+export function find(
+  { findings }: ResolveContext,
+  path: (string | number)[],
+  message: string,
+  place?: FindingPlace,
+): void {
+  const known = findings.some((finding) =>
+    place === undefined
+      ? finding.path.every((part, at) => part === path[at])
+      : finding.place?.file === place.file && finding.place.line === place.line,
+  );
+  if (!known) findings.push({ path, message, place });
 }
 
 export function defaultOf<T = number>(fields: Record<string, Parameters<typeof describeField>[0]>, key: string): T {

@@ -5,6 +5,7 @@ import { MAX_INSTANCES, type PoolConfig, type RelayTraits, type ScalingConfig } 
 import { relayedPolicy } from "./balancing.js";
 import { resolveCompress } from "./compress.js";
 import { resolveEjection } from "./ejection.js";
+import { readEnvironment } from "./env-files.js";
 import { errorPages } from "./error-pages.js";
 import { processCount } from "./fields.js";
 import { resolveHealth, resolveWarmup } from "./health.js";
@@ -13,13 +14,13 @@ import { type KindResult, stickyRule } from "./kinds/kind.js";
 import { resolveMode } from "./mode.js";
 import { resolveOverload } from "./overload.js";
 import { resolveFolder } from "./paths.js";
-import { readEnvironment } from "./read-file.js";
 import { resolveRecycle } from "./recycle.js";
 import { defaultOf, defined, find, type ResolveContext, resolvePolicy, resolveRuntime } from "./resolve-context.js";
 import { readRoute, routeKey } from "./route.js";
 import { resolveScaling } from "./scaling.js";
 import { type FleetInput, ownPoolFields, type PoolInput, poolFields, RESERVED_POOL_NAMES } from "./schema.js";
 import { readSecrets } from "./secrets.js";
+import type { FindingPlace } from "./validate.js";
 
 /** Resolves all pools. Problems are added to `context.findings`. */
 export function resolvePools(input: FleetInput, context: ResolveContext): PoolConfig[] {
@@ -82,7 +83,7 @@ function resolvePool(
     find(context, [...path, "routes", at], read.problem);
     return route;
   });
-  const report = (at: (string | number)[], message: string) => find(context, at, message);
+  const report = (at: (string | number)[], message: string, place?: FindingPlace) => find(context, at, message, place);
   const { baseDir, credentialsDir, isOnlyChecked = false } = context;
   const given = { ...input.env, ...pool.env };
   const { variables, secrets } = readSecrets(given, [...envPath, "env"], {

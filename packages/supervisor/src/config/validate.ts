@@ -7,6 +7,13 @@ import { balancerFields, type FleetInput, fleetFields, fleetSchema, poolFields }
 export interface Finding {
   path: (string | number)[];
   message: string;
+  /** Where it is, if not in the config but in a file that the key names. */
+  place?: FindingPlace | undefined;
+}
+
+export interface FindingPlace {
+  file: string;
+  line: number;
 }
 
 /** The result of validation; `input` contains only the valid keys. */

@@ -5,10 +5,10 @@ import { PoisonBook } from "./poison.js";
 import type { Relay } from "./relay.js";
 import { LostStarts } from "./retry.js";
 
-/** A loss: its kind, whether it was the only one there, and whether the upstream drained. */
-type Loss = [loss: UpstreamLoss, isOnly: boolean, isDraining?: boolean];
+/** A loss: its kind, whether it was the only one there, and what the upstream was beside that. */
+type Loss = [loss: UpstreamLoss, isOnly: boolean, what?: typeof DRAINING | typeof CANARY];
 
-const [ALONE, AMONG_OTHERS, DRAINING] = [true, false, true];
+const [ALONE, AMONG_OTHERS, DRAINING, CANARY] = [true, false, "draining", "canary"] as const;
 
 /** The number of processes that the request counts as having ended. */
 function blamed(losses: Loss[], knownBefore = 0): number {
@@ -21,10 +21,10 @@ function blamed(losses: Loss[], knownBefore = 0): number {
     record.call(poison, pool, request, process, now);
   };
   const lost = new LostStarts({ poison, deadlines: { now: 0 } } as unknown as Relay);
-  for (const [at, [loss, isOnly, isDraining = false]] of losses.entries()) {
+  for (const [at, [loss, isOnly, what]] of losses.entries()) {
     lost.note(
       loss,
-      { id: `web.${at}#1`, isDraining: () => isDraining } as unknown as Upstream,
+      { id: `web.${at}#1`, isCanary: what === CANARY, isDraining: () => what === DRAINING } as unknown as Upstream,
       isOnly,
       "web",
       "GET /x",
@@ -76,6 +76,15 @@ describe("a request that was lost where it may have started is held to be what e
       2,
     ],
     ["not if the process drained", [["lost", ALONE, DRAINING]], 0],
+    ["not if the process was a canary, whose release is taken back", [["fatal", ALONE, CANARY]], 0],
+    [
+      "if it ended a process in service as well, of both",
+      [
+        ["fatal", ALONE, CANARY],
+        ["fatal", ALONE],
+      ],
+      2,
+    ],
     ["though it drained, if it was running this", [["fatal", ALONE, DRAINING]], 1],
   ];
   it.each(cases)("%s", (_, losses, count, knownBefore) => {

@@ -96,6 +96,8 @@ export class LostStarts {
     if (upstream.isDraining(deadlines.now) && loss !== "fatal") return;
     const { endedProcess } = this;
     this.endedProcess = upstream.id;
+    // Its release is taken back: what ends a canary may be harmless to the version in service.
+    if (upstream.isCanary) return;
     // A server that closes idle connections sometimes loses a request; only a second loss is no coincidence.
     if (loss === "stale" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;

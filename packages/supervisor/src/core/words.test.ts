@@ -1,6 +1,6 @@
-/** Durations for people; text that would control a terminal is made visible, ordinary text is unchanged. */
+/** Durations and names for people; text that would control a terminal is made visible, ordinary text is unchanged. */
 import { expect, test } from "vitest";
-import { formatDuration, visible } from "./words.js";
+import { formatDuration, unknownName, visible } from "./words.js";
 
 test.each([
   ["\x00", "\\x00"],
@@ -25,4 +25,12 @@ test.each([
   [86_460, "1 d"],
 ])("%d seconds are %s", (seconds, text) => {
   expect(formatDuration(seconds)).toBe(text);
+});
+
+test.each([
+  ["web.2", "web.2 is an instance: name its pool, web; restart and drain take an instance"],
+  ["web.3", 'no pool or instance named "web.3" (known: web.1, web.2)'],
+  ["wbe", 'no pool or instance named "wbe" (known: web)'],
+])("a command that needs another name than %s says so", (name, message) => {
+  expect(unknownName(name, ["web", "web.1", "web.2"])).toBe(message);
 });

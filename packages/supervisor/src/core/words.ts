@@ -62,9 +62,10 @@ export function stateWord({ state, outOfTurn = null }: { state: string; outOfTur
 export const KEPT_EVENTS = 1000;
 export const KEPT_LINES = 5000;
 
-/** Returns the error message for an unknown name; `names` are the known ones. */
+/** Returns the error message for an unknown name; `names` are the known ones. An instance's name among them was given for a pool. */
 export function unknownName(name: string, names: readonly string[]): string {
   const [pool] = name.split(".");
+  if (names.includes(name)) return `${name} is an instance: name its pool, ${pool}; restart and drain take an instance`;
   // Keeps the list short: only the instances of the named pool, or only the pools.
   const ofPool = names.filter((each) => each.startsWith(`${pool}.`));
   const known = name.includes(".") && ofPool.length > 0 ? ofPool : names.filter((each) => !each.includes("."));

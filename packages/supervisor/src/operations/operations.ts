@@ -143,7 +143,8 @@ export class Operations {
 
   unknown(name: string): Refusal {
     const { pools } = this.options.runner.fleet;
-    const names = pools.flatMap((pool) => [pool.name, ...pool.slots.map((slot) => slot.name)]);
+    const wantedSlots = (pool: Pool) => pool.slots.filter((slot) => slot.index <= pool.wanted);
+    const names = pools.flatMap((pool) => [pool.name, ...wantedSlots(pool).map((slot) => slot.name)]);
     return { ok: false, code: "invalid", message: unknownName(name, names) };
   }
 

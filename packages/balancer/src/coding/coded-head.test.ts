@@ -181,6 +181,12 @@ describe("the head of a compressed response", () => {
     expect(linesOf(head)).toEqual(['ETag: W/"a"', "Set-Cookie: s=1", "Content-Encoding: gzip"]);
   });
 
+  it("keeps a tag without quotes, which is none", () => {
+    const head = response("ETag: abc");
+    putCoding(head, "gzip");
+    expect(linesOf(head)).toEqual(["ETag: abc", "Content-Encoding: gzip"]);
+  });
+
   it("is the same for HEAD, without a body", () => {
     const fields = `${HTML}\r\nETag: "a"\r\nContent-Length: 5000`;
     const toHead = response(fields, "200 OK", true);
@@ -213,6 +219,16 @@ it.each<[string, string, string]>([
   const head = response(etag, "304 Not Modified");
   matchTag(head, request(`If-None-Match: ${asked}`));
   expect(linesOf(head)).toEqual([expected]);
+});
+
+it.each([
+  ['W/"a"', -1],
+  ['"a"', 5000],
+])("a 304 to If-None-Match: %s has the length %i", (asked, expected) => {
+  const head = response('ETag: "a"\r\nContent-Length: 5000', "304 Not Modified");
+  expect(head.contentLength).toBe(5000);
+  matchTag(head, request(`If-None-Match: ${asked}`));
+  expect(head.contentLength).toBe(expected);
 });
 
 it.each<[string, boolean]>([

@@ -174,7 +174,7 @@ export function variesUnsent(response: ResponseHead, { isCompressible }: CodingR
 
 /**
  * Makes the strong ETag of a 304 weak if the client has asked with the weak one, which it got with a compressed body: a cache would
- * not connect the strong one with that body (RFC 9111 §4.3.4).
+ * not connect the strong one with that body (RFC 9111 §4.3.4). The length is that of the other one.
  */
 export function matchTag(head: ResponseHead, request: RequestHead): void {
   const etag = valuesOf(head.fields, ["etag"]).get("etag");
@@ -183,6 +183,7 @@ export function matchTag(head: ResponseHead, request: RequestHead): void {
   if (!tags.includes(weakTag(etag)) || tags.includes(etag)) return;
   drop(head.fields, "etag");
   add(head, `ETag: ${weakTag(etag)}\r\n`);
+  head.contentLength = -1;
 }
 
 /** An entity tag (RFC 9110 §8.8.3). */

@@ -88,7 +88,7 @@ export function varyWithEncoding(vary: string | null): string | undefined {
   return names.includes("*") || names.includes("accept-encoding") ? undefined : `${vary}, Accept-Encoding`;
 }
 
-/** Returns the ETag of the encoded body: weak, because the bytes differ (RFC 9110 §8.8.1). */
+/** Returns the ETag of the encoded body: weak, because the bytes differ (RFC 9110 §8.8.1). One without quotes is none, and stays. */
 export function weakTag(etag: string): string {
-  return etag.startsWith("W/") ? etag : `W/${etag}`;
+  return etag.startsWith('"') ? `W/${etag}` : etag;
 }

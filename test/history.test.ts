@@ -26,6 +26,7 @@ test("who did what, when and with which result is kept, without values of variab
     return { code, stdout, output };
   };
   const { username } = userInfo();
+  expect((await project.cli(["history", "-n", "0"])).stdout).toBe("");
 
   // Nothing differs, then everything does.
   expect(await diff()).toMatchObject({ code: 0, stdout: "nothing differs\n" });

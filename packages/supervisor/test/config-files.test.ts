@@ -110,6 +110,10 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
       makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  instances: 3\n}' }),
     );
     expect(broken.message).toMatch(/^paceline\.config\.json:3: is not valid JSON: /);
+    const twice = '{\n  "app": "./app.js",\n  "env": {"A": "1"},\n  "pools": [{"env": 1}],\n  "env": {}\n}';
+    expect((await load(makeFolder({ ...APP, "paceline.config.json": twice }))).message).toMatch(
+      /^paceline\.config\.json:5: has the key "env" twice in one table/,
+    );
     const toml = await load(makeFolder({ ...APP, "paceline.toml": 'app = "./app.js"\ninstances = = 3\n' }));
     expect(toml.message).toMatch(/^paceline\.toml:2: is not valid TOML: /);
     const wrong = await load(

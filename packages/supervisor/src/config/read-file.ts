@@ -67,11 +67,29 @@ function parseJson(file: string, text: string): ConfigDocument {
       { file, path: [], line: lineAt(text, first.offset), message: `is not valid JSON: ${what.toLowerCase()}` },
     ]);
   }
+  const repeated = tree && repeatedKey(tree);
+  if (repeated !== undefined) {
+    const message = `has the key ${JSON.stringify(repeated.value)} twice in one table`;
+    throw new ConfigError([{ file, path: [], line: lineAt(text, repeated.offset), message }]);
+  }
   const lineOf = (path: (string | number)[]) => {
     const node = tree === undefined ? undefined : jsonc.findNodeAtLocation(tree, path);
     return node === undefined ? undefined : lineAt(text, node.offset);
   };
   return { value: JSON.parse(text), lineOf };
+}
+
+/** Returns the second of two equal keys of an object, of which `JSON.parse` would drop the first. */
+function repeatedKey({ type, children = [] }: jsonc.Node): jsonc.Node | undefined {
+  const known = new Set<unknown>();
+  for (const child of children) {
+    const key = type === "object" ? child.children?.[0] : undefined;
+    if (key !== undefined && known.has(key.value)) return key;
+    if (key !== undefined) known.add(key.value);
+    const below = repeatedKey(child);
+    if (below !== undefined) return below;
+  }
+  return undefined;
 }
 
 function readToml(file: string, text: string): ConfigDocument {

@@ -71,8 +71,10 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
     };
   },
 
-  killer: ({ deaths, killing, now }) => {
-    const killers = killersOf(recentOf(deaths, now), (death) => runningAt(death, killing));
+  killer: ({ pool, deaths, killing, now }) => {
+    // Those of a release that was taken back say nothing about the handler in service.
+    const own = deaths.filter(({ generation }) => generation === pool.generation);
+    const killers = killersOf(recentOf(own, now), (death) => runningAt(death, killing));
     const [first] = killers;
     if (first === undefined) return undefined;
     return {

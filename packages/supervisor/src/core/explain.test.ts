@@ -158,6 +158,8 @@ it("a request that a balancer has found to kill is counted by all its deaths, an
   expect(found?.what).toBe("GET /merge ends the processes that run it: 9 times in the last hour");
   expect(found?.todo).toMatch(/^Correct its handler/);
   expect(kindsIn({ ...facts, events: [] })).not.toContain("killer");
+  const ofCanaries = deaths.map((each) => ({ ...each, ...killer, generation: 4 }));
+  expect(kindsIn(having({}, {}, { deaths: ofCanaries }))).not.toContain("killer");
 });
 const scaling = { min: 1, max: 4, target: { metric: "queueMs", value: 20 }, figure: 90, last: null };
 const routeClass = { requestsTotal: 100, errorsTotal: 0, p50Ms: 1, p99Ms: 5 };

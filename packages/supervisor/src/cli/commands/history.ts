@@ -38,7 +38,8 @@ export const history: DefineCommand = (program, action) => {
         if (id === undefined) {
           const shown = entries.slice(0, options.lines);
           if (options.json) printJson({ history: shown });
-          else print(formatHistory(shown, Date.now(), process.stdout.columns ?? USUAL_COLUMNS));
+          else if (shown.length > 0 || entries.length === 0)
+            print(formatHistory(shown, Date.now(), process.stdout.columns ?? USUAL_COLUMNS));
           return EXIT.done;
         }
         const found = entries.find((entry) => entry.id === id);

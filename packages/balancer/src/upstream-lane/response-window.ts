@@ -10,7 +10,7 @@ export const MAX_EXTRA_BYTES = 8 << 20;
  * not at all. Its window would be large by then, and twenty such clients would use up the memory for unread responses. On Node our kernel takes 4 MiB.
  * In bytes.
  */
-const UNPROVEN_BYTES = process.versions.bun === undefined ? 1 << 23 : 1 << 18;
+const UNPROVEN_BYTES = process.versions.bun === undefined ? 1 << 23 : 1 << 19;
 const UNPROVEN_WINDOW_BYTES = 2 * RESPONSE_WINDOW_BYTES;
 /** A client that took nothing for longer than this is slow, and its window shrinks to the first size. */
 const SLOW_MS = 50;

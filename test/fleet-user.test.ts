@@ -107,6 +107,26 @@ test("another user cannot start it, and a program that the user may not run is n
     1,
     expect.stringContaining(`nobody cannot read ${key}, which is needed to order certificates`),
   ]);
+
+  // Nor may either user open the folder of files, which root can.
+  const files = join(project.folder, "files");
+  mkdirSync(join(files, "inner"), { recursive: true, mode: 0o700 });
+  const write = (config: object) => writeFileSync(join(project.folder, "paceline.config.json"), JSON.stringify(config));
+  const pool = { listen: `127.0.0.1:${await freePort()}`, static: "files" };
+  write({ ...pool, user: "nobody" });
+  const closed = await project.startDetached();
+  expect([closed.code, closed.output]).toEqual([
+    1,
+    expect.stringContaining(`nobody may not open the files in ${files},`),
+  ]);
+  for (const [folder, problem] of [
+    ["files", `paceline.config.json:1: static: this user (uid 33) may not open the files in ${files}`],
+    ["files/inner", "files/inner: this user (uid 33) may not open a folder on the way to it"],
+  ] as const) {
+    write({ ...pool, static: folder });
+    const checked = await run("setpriv", ["--reuid=33", "--clear-groups", PACELINE, "check"], start);
+    expect([checked.code, checked.output]).toEqual([2, `paceline: ${problem}\n`]);
+  }
 });
 
 test("root and a balancer start the killed supervisor of another user again, and root stops what it left", async (context) => {

@@ -1,7 +1,8 @@
 /** Starts a fleet of root as its user: does as root what only root can, then becomes the user before anything of the user runs. */
 import type { ReadFiles } from "../certificates/watched-files.js";
 import type { LoadedFleet } from "../config/load.js";
-import type { AutomaticConfig, FleetUser, TlsConfig } from "../core/model.js";
+import { whyClosed } from "../config/paths.js";
+import type { AutomaticConfig, FleetConfig, FleetUser, TlsConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
 import type { PreparedStart } from "../fleet/prepare-start.js";
 import { builtFile } from "../package.js";
@@ -53,6 +54,7 @@ export async function startAs<T>(
       becomeUser(user);
       checkPrograms(user, prepared);
       checkOrders(user, fleet.config.tls?.automatic);
+      if (adoption === undefined) checkFolders(user, fleet.config);
     } catch (error) {
       for (const socket of sockets) socket.close();
       throw error;
@@ -86,6 +88,16 @@ function checkPrograms({ name }: FleetUser, { runtimes }: PreparedStart): void {
   const [denied] = unusable([...paths, builtFile("programs")], "run");
   if (denied !== undefined)
     throw new PacelineError("user", `${name} may not run ${denied}: install Paceline where that user can read it`);
+}
+
+/** Root could open the folders of files when it read the config. */
+function checkFolders({ name }: FleetUser, { pools }: FleetConfig): void {
+  const closed = pools.find(({ kind, source }) => kind === "static" && whyClosed(source) !== undefined);
+  if (closed !== undefined)
+    throw new PacelineError(
+      "user",
+      `${name} may not open the files in ${closed.source}, the folder of the pool ${closed.name}`,
+    );
 }
 
 /** Certificates are ordered as the user, and later than at the start. */

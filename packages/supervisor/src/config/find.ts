@@ -236,8 +236,11 @@ function statOf(path: string, stat: typeof statSync | typeof lstatSync = statSyn
   try {
     return stat(path, { throwIfNoEntry: false });
   } catch (error) {
-    if (LEADS_NOWHERE.has((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-    throw error;
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (LEADS_NOWHERE.has(code)) return undefined;
+    if (code !== "EACCES") throw error;
+    const message = `this user (uid ${process.geteuid?.()}) may not open a folder on the way to it`;
+    throw new ConfigError([{ file: path, path: [], message }], { cause: error });
   }
 }
 

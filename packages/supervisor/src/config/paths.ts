@@ -29,6 +29,17 @@ export function resolveFolder(path: string, baseDir: string): string | undefined
   return kindOf(absolute) === "folder" ? realpathSync(absolute) : undefined;
 }
 
+/** Returns what this user may not do in a folder of files to serve; undefined if it may do all that is needed. */
+export function whyClosed(folder: string, isListed = false): string | undefined {
+  const { R_OK, X_OK } = constants;
+  try {
+    accessSync(folder, isListed ? R_OK | X_OK : X_OK);
+    return undefined;
+  } catch {
+    return `this user (uid ${process.geteuid?.()}) may not ${isListed ? "list" : "open"} the files in ${folder}`;
+  }
+}
+
 /** Whether a Python app is named by a file rather than a module. */
 export function isPythonFile(place: string): boolean {
   return place.includes("/") || place.endsWith(".py");

@@ -1,7 +1,7 @@
 /** The kind `static`: a folder of files. */
 import { realpathSync } from "node:fs";
 import { flag, table, text, texts, textTable, word, words } from "../fields.js";
-import { resolveFolder } from "../paths.js";
+import { resolveFolder, whyClosed } from "../paths.js";
 import { poolKind } from "./kind.js";
 
 const optionFields = {
@@ -40,7 +40,9 @@ export const staticFiles = poolKind({
   defaultInstances: 1,
   resolve(keys, { baseDir, routes, stripPrefix, report }) {
     const root = resolveFolder(keys.static ?? "", baseDir);
-    if (root === undefined) report(["static"], `there is no such folder: ${keys.static}`);
+    const problem =
+      root === undefined ? `there is no such folder: ${keys.static}` : whyClosed(root, keys.staticOptions?.listing);
+    if (problem !== undefined) report(["static"], problem);
     if (stripPrefix !== undefined)
       report(["stripPrefix"], "is not valid in `static` pools: they always remove the path of the route");
     const prefix = routes.map((route) => route.slice(route.indexOf("/")));

@@ -123,7 +123,7 @@ test("the frame at 80 × 24", () => {
 
      balancer.1 ready    1,554 ################   3 400µ  1.8    0   41 28.1   0  3d
     ── attention (2 of 3), events ──────────────────────────────────────────────────
-     ! web.5 exited, and waits for its next start
+     ✗ web.5 exited, and waits for its next start
      ! 5 of 6 instances of web are ready
 
 
@@ -147,7 +147,7 @@ test("the frame at 60 × 15", () => {
      web.6      ready    1,554 ##############   3   12    9   41
      balancer.1 ready    1,554 ##############   3  1.8    0   41
     ── attention (1 of 3), events ──────────── 1–7 of 10 rows ──
-     ! web.5 exited, and waits for its next start
+     ✗ web.5 exited, and waits for its next start
 
      ? help  Enter detail  l log  e errors  d deaths  c canary"
   `);
@@ -353,6 +353,31 @@ test("the detail of an instance: what is unusual, charts, latency, open requests
   expect(lines).toMatch(/4\.2 s GET \/export .* 203\.0\.113\.9/);
   expect(lines).toMatch(/ ≤ \.5 +█+/);
   expect(screen(model, 60, 15)[2]).toMatch(/^ req\/s 1,554 +p99 54 ms +5xx\/s /);
+});
+
+test("what has died is named as explain does it: a crash loop, a request that kills, one death; not what a reload may have corrected", () => {
+  const fleet = () =>
+    status([pool("web", [instance("web.1", { uptimeSeconds: 0 }), instance("web.2")], { generation: 2 })], {
+      uptimeSeconds: 90,
+    });
+  const lines = (deaths: ReturnType<typeof death>[]) =>
+    screen(after([{ type: "deaths", deaths }, shows(fleet())]), 120, 40)
+      .filter((line) => /^ [✗!] /.test(line))
+      .map((line) => line.trim());
+  const dead = (id: number, name: string, generation: number, running: string | null = null) => ({
+    ...death(id, name, "no"),
+    at: 1000 - 1000 * id,
+    generation,
+    running,
+  });
+  expect(lines([1, 2, 3].map((id) => dead(id, "web.1", 2)))).toEqual([
+    "✗ web.1 died 3 times in the last hour: exit 1 (3)",
+  ]);
+  expect(lines([dead(1, "web.1", 2)])).toEqual(["! web.1 died 1 s ago (exit 1) and was restarted"]);
+  expect(lines([dead(1, "web.1", 2, "GET /boom"), dead(2, "web.2", 2, "GET /boom")])[0]).toBe(
+    "✗ GET /boom ends the processes that run it: 2 times in the last hour",
+  );
+  expect(lines([1, 2, 3].map((id) => dead(id, "web.1", 1, "GET /boom")))).toEqual([]);
 });
 
 test("a slow route and growing memory are named: in the overview, and for the instance", () => {

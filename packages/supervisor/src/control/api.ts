@@ -80,6 +80,8 @@ export interface DeathSummary {
   name: string;
   /** Such as `web.3#7`. */
   process: string;
+  /** Undefined from a supervisor of an earlier version. */
+  generation?: number;
   kind: string;
   /** Such as `exit 3`, `SIGSEGV` or `hung`. */
   how: string;

@@ -1,8 +1,7 @@
 /** What needs attention: in the fleet, by the rules of `paceline explain`, and what is unusual about one row. Pure. */
-import type { InstanceStatus, Status } from "../control/api.js";
-import { killersOf } from "../core/deaths.js";
+import type { DeathDetails, InstanceStatus, Status } from "../control/api.js";
+import type { DeathKind, DeathReport } from "../core/deaths.js";
 import { explain } from "../core/explain.js";
-import { RECENT_MS } from "../core/explain-instance.js";
 import { slownessOf, slowRoutes } from "../core/slowness.js";
 import { count, latency, longDuration, shortDuration, size } from "./format.js";
 import { mediansOf, timesMedian } from "./medians.js";
@@ -24,22 +23,26 @@ export function troublesOf({ status, at, events, deaths }: Model): readonly Trou
   if (status === null || isStillStarting(status)) return [];
   const before = known.get(status);
   if (before !== undefined) return before;
-  const nothing = { deaths: [], history: [], requests: [], open: [], watchedMs: 0, lines: [] };
-  const { findings } = explain({ kind: "fleet" }, { ...nothing, now: at, fleet: status, events });
-  const recent = deaths.list.filter((death) => at - death.at < RECENT_MS);
-  const killers = killersOf(recent, ({ running }) => (running === null ? [] : [running]));
-  const troubles = [
-    ...killers.map(({ request, deaths: of }) => ({
-      isFault: true,
-      what: `${request} ends the processes that run it: ${of.length} times in the last hour`,
-    })),
-    ...findings
-      .filter(({ kind, severity }) => severity !== "note" && (kind !== "poison" || killers.length === 0))
-      .filter(({ kind, about }) => !SINCE_START.has(kind) || failsNow(status, about))
-      .map(({ severity, what }) => ({ isFault: severity === "fault", what })),
-  ];
+  const nothing = { history: [], requests: [], open: [], watchedMs: 0, lines: [] };
+  const facts = { ...nothing, now: at, fleet: status, events, deaths: deaths.list.map(reportOf) };
+  const troubles = explain({ kind: "fleet" }, facts)
+    .findings.filter(({ severity }) => severity !== "note")
+    .filter(({ kind, about }) => !SINCE_START.has(kind) || failsNow(status, about))
+    .map(({ severity, what }) => ({ isFault: severity === "fault", what }));
   known.set(status, troubles);
   return troubles;
+}
+
+/** Returns what is known of a report. */
+function reportOf(death: DeathDetails): DeathReport {
+  const { name, how, generation = Number.POSITIVE_INFINITY } = death;
+  return {
+    ...{ version: 1, attempt: 0, pid: null, runtime: "", release: "", state: "", code: null, signal: null },
+    ...{ inFlight: 0, requestsTotal: 0, requestsOmitted: 0, stack: [], history: null },
+    ...death,
+    // A kind that is unknown is shown as it is.
+    ...{ pool: poolOf(name), generation, kind: how as DeathKind, requests: [] },
+  };
 }
 
 /** Whether it is normal that instances are missing. */
@@ -61,7 +64,9 @@ function failsNow({ pools }: Status, name: string): boolean {
 export function troubleLines(troubles: readonly Trouble[], width: number, most: number): Line[] {
   return troubles
     .slice(0, most)
-    .map(({ isFault, what }) => fitLine([segment(` ! ${clean(what)}`, isFault ? "bad" : "warn")], width));
+    .map(({ isFault, what }) =>
+      fitLine([segment(` ${isFault ? "✗" : "!"} ${clean(what)}`, isFault ? "bad" : "warn")], width),
+    );
 }
 
 /** Returns what is unusual about a row, in words. */

@@ -85,7 +85,7 @@ function stepLines(pool: PoolStatus, deploy: DeployStatus, width: number, { glyp
     [
       isOver
         ? `judged for ${Math.round(judged / 1000)} s`
-        : `${canaries.length} of ${total} judged, ${Math.round(judged / 1000)}/${Math.round(judgeMs / 1000)} s${share}`,
+        : `${canaries.length} of ${total} judged${leftMs === null ? "" : `, ${Math.ceil(leftMs / 1000)} s left`}${share}`,
       isOver ? 1 : judgeMs === 0 ? 0 : judged / judgeMs,
       "canary",
     ],

@@ -27,11 +27,18 @@ export const MARKED = { busy: 1.5, bad: 2 } as const;
 type Seen = Pick<State, "events" | "deaths" | "at">;
 
 export function attentionOf(seen: Seen, status: Status): Attention[] {
+  const generations = new Map(
+    status.pools.flatMap(({ generation, instances }) => instances.map(({ name }) => [name, generation])),
+  );
+  // A reload may have corrected what others died of.
+  const deaths = seen.deaths.filter(
+    ({ at, name, generation = 0 }) => seen.at - at < KILLS_MS && generation >= (generations.get(name) ?? 0),
+  );
   const all = [
     ...ofFleet(status),
-    ...ofKillers(seen),
-    ...status.pools.flatMap((pool) => [...ofPool(pool), ...pool.instances.flatMap(ofInstance)]),
-    ...status.balancers.flatMap(ofProcess),
+    ...ofKillers({ ...seen, deaths }),
+    ...status.pools.flatMap((pool) => [...ofPool(pool), ...pool.instances.flatMap((each) => ofInstance(each, deaths))]),
+    ...status.balancers.flatMap((each) => ofProcess(each, deaths)),
   ];
   return [...all.filter(({ isBad }) => isBad), ...all.filter(({ isBad }) => !isBad)];
 }
@@ -67,11 +74,12 @@ function ofFleet({ problem, log, lock, rolledBack, watch, certificates }: Status
 }
 
 const KILLS_MS = 3_600_000;
+/** So many deaths are a crash loop. */
+const LOOP_DEATHS = 3;
 
 /** Requests that crash their processes: those running at several deaths, and the last one that a balancer has found. */
 function ofKillers({ deaths, events, at }: Seen): Attention[] {
-  const recent = deaths.filter((death) => at - death.at < KILLS_MS);
-  const found = killersOf(recent, ({ running }) => (running === null ? [] : [running])).map(({ request, deaths: of }) =>
+  const found = killersOf(deaths, ({ running }) => (running === null ? [] : [running])).map(({ request, deaths: of }) =>
     fact(`kills ${request}`, `${request} crashes its processes: ${of.length} in the last hour`, {
       ...{ isBad: true, detail: errorIn(of[0]?.lastLines ?? []), about: String(of[0]?.id), view: "death" },
     }),
@@ -110,8 +118,7 @@ function ofErrors({ name, errorsPerMinute, requestsPerSecond, instances }: PoolS
 
 type Process = InstanceStatus | BalancerStatus;
 
-function ofProcess(process: Process): Attention[] {
-  const { name, state, lastExit, restarts, stalledMs } = process;
+function ofProcess({ name, state, lastExit, stalledMs }: Process, deaths: Seen["deaths"]): Attention[] {
   const said = lastExit === null ? "" : errorIn(lastExit.lastLines);
   switch (state) {
     case "failed":
@@ -126,7 +133,7 @@ function ofProcess(process: Process): Attention[] {
           ...{ isBad: true, detail: said, about: name },
         }),
       ];
-    default:
+    default: {
       if (stalledMs !== null)
         return [
           fact(`stalled ${name}`, `${name} has not responded for ${duration(stalledMs)}`, {
@@ -135,13 +142,15 @@ function ofProcess(process: Process): Attention[] {
           }),
         ];
       // It dies again and again, and runs at the moment.
-      return restarts >= 3 && lastExit !== null && process.uptimeSeconds < 120
-        ? [
-            fact(`restarts ${name}`, `${name} was restarted ${restarts} times: ${lastExit.reason}`, {
+      const died = deaths.filter((death) => death.name === name);
+      return died.length < LOOP_DEATHS
+        ? []
+        : [
+            fact(`restarts ${name}`, `${name} died ${died.length} times in the last hour`, {
               ...{ isBad: true, detail: said, about: name },
             }),
-          ]
-        : [];
+          ];
+    }
   }
 }
 
@@ -151,9 +160,9 @@ export function errorIn(lines: readonly string[]): string {
   return (named ?? lines.findLast((line) => line.trim() !== "") ?? "").trim();
 }
 
-function ofInstance(instance: InstanceStatus): Attention[] {
+function ofInstance(instance: InstanceStatus, deaths: Seen["deaths"]): Attention[] {
   const { name, outOfTurn, ejections, recycle, exposed, slow, growthBytesPerMinute: growth } = instance;
-  const found = ofProcess(instance);
+  const found = ofProcess(instance, deaths);
   if (slow !== null)
     found.push(
       fact(`slow ${name}`, `${name} is slow: ${slow.by} ${duration(slow.ms)}, usual is ${duration(slow.usual)}`, {

@@ -163,7 +163,7 @@ function steps({ rollout, instances }: PoolStatus, deploy: DeployStatus): Node {
       bar(filled, "magenta"),
     );
   const of = `${canaries.length} of ${instances.length}`;
-  const time = isJudged ? `${age((judgeMs - leftMs) / 1000)} of ${age(judgeMs / 1000)}` : "";
+  const time = isJudged ? `${age(leftMs / 1000)} left` : "";
   return card(
     "Steps",
     phase === "back" ? "being taken back" : `canaries get ${number(percentNow)} % of the requests`,

@@ -1,7 +1,8 @@
 /** What the views say about a fleet: figures, marks, verdicts, questions. The document is only made in the browser's test. */
 import { describe, expect, it } from "vitest";
-import { balancer, instance, pool, status } from "../../test/dashboard-models.js";
+import { after, balancer, deploying, instance, pool, shows, status } from "../../test/dashboard-models.js";
 import type { DeployStatus } from "../control/api.js";
+import { canaryOf } from "../dashboard/canary-view.js";
 import { attentionOf, errorIn, markOf } from "./attention.js";
 import { differenceText, testsText, verdictWord } from "./deploy.js";
 import type { Node } from "./dom.js";
@@ -131,6 +132,25 @@ describe("the overview", () => {
     expect(found.map(({ title }) => title)).toEqual(["reads /report/ is slow: p99 302 ms"]);
   });
 
+  it("names a crash loop as explain does: by deaths of the generation in service", () => {
+    const dying = (id: number, generation: number) =>
+      ({
+        id,
+        at: 50_000,
+        name: "web.1",
+        generation,
+        running: null,
+        lastLines: [],
+      }) as unknown as State["deaths"][number];
+    const found = (of: number[]) =>
+      attentionOf(
+        { ...FIRST, at: 60_000, deaths: of.map((generation, id) => dying(id, generation)) },
+        status([pool("web", [instance("web.1", { restarts: 5, lastExit: died })], { generation: 2 })]),
+      ).map(({ title }) => title);
+    expect(found([2, 2, 2])).toEqual(["web.1 died 3 times in the last hour"]);
+    expect(found([2, 2, 1, 1, 1])).toEqual([]);
+  });
+
   it("names the request that kills: one that several processes were running, or that a balancer has found", () => {
     const dying = (id: number, running: string | null, at = 50_000) =>
       ({ id, at, running, lastLines: ["up", "RangeError: no"] }) as State["deaths"][number];
@@ -222,6 +242,18 @@ describe("a deploy", () => {
     [{ phase: "back", verdict: "fail" }, "Taking it back"],
   ] as const)("%j: %s", (changes, word) => {
     expect(verdictWord(deploy(changes))).toBe(word);
+  });
+
+  it("has the time that is left, also when it is judged for longer than was wanted: here and in the terminal", () => {
+    const judged = status([
+      pool("web", [instance("web.1")], { deploy: deploying({ judgeMs: 12_000, leftMs: 47_000 }) }),
+    ]);
+    const page = frame(live({ route: { view: "deploy", name: "" }, status: judged }), on, "dark")
+      .map(textOf)
+      .join(" ");
+    expect(page).toContain("2. Compare them , 47 s left");
+    const terminal = canaryOf(after([shows(judged)]), 120, 30).map((line) => line.map(({ text }) => text).join(""));
+    expect(terminal.join("\n")).toContain("1 of 1 judged, 47 s left");
   });
 
   it("counts its tests in words", () => {

@@ -48,13 +48,13 @@ function isReport(given: unknown): given is DeathReport {
 
 /** Returns what a list shows of a report. */
 export function summaryOf(report: DeathReport): DeathSummary {
-  const { id, at, name, process, kind, uptimeMs, reason, requests, lastLines, running, stack } = report;
+  const { id, at, name, process, generation, kind, uptimeMs, reason, requests, lastLines, running, stack } = report;
   const reassigned = requests.filter(({ outcome }) => outcome === "reassigned").length;
   const said = errorLineOf(lastLines);
   const place = stack[0]?.replace(/\(.*\//, "(");
   const known = [place, running].filter((text) => text != null).join(", ");
   return {
-    ...{ id, at, name, process, kind, how: howItDied(report), uptimeMs, reason, running },
+    ...{ id, at, name, process, generation, kind, how: howItDied(report), uptimeMs, reason, running },
     ...{ lost: requests.length - reassigned, reassigned, lastLine: known || said },
   };
 }

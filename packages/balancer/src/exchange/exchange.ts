@@ -52,6 +52,10 @@ export class Exchange extends RequestSide {
 
   // Called by the upstream.
 
+  get readyAt(): number {
+    return this.outcome.readyAt;
+  }
+
   onResponseHead(head: ResponseHead): void {
     if (head.isInterim) {
       // Drops an unrequested 100.

@@ -74,7 +74,7 @@ export class Outcome implements Finished {
   outcome: AccessOutcome = "whole";
   phase: AccessPhase = "head";
   /** When it was ready to be sent: since then it has not waited for an instance. */
-  private readyAt = 0;
+  readyAt = 0;
   /** The status that was counted while the client was still receiving the response. */
   private counted = 0;
   /** Whether the instance is not to blame for the end, so that only the status of its response counts for it. */

@@ -220,6 +220,17 @@ it.each([
   expect([end.mock.calls.length > 0, bench.client.overdue()?.request]).toEqual([isEnded, "GET /"]);
 });
 
+it("says exactly for how long an abandoned request is due, as its time of sending is only known to a tick", () => {
+  const bench = new Bench(4);
+  nowMs = 1000;
+  const asked = bench.ask();
+  Object.assign(asked, { readyAt: 950 });
+  Object.defineProperty(bench.deadlines, "now", { get: () => 3000 });
+  nowMs = 3920;
+  asked.stream.cancel();
+  expect(bench.client.overdue()).toEqual({ request: "GET /", forMs: 2970 });
+});
+
 it("is only picked where no other instance is free", () => {
   const state = { free: true, soon: true };
   const link = (is: { free: boolean; soon: boolean }) =>

@@ -61,6 +61,8 @@ export class AbandonedRequest {
     readonly describe: () => string,
     /** Since when its end is due, in milliseconds of `Deadlines.now`. */
     private readonly owedSince: number,
+    /** When it was sent, by performance.now(): of the requests of several balancers, the first one ran. */
+    private readonly sentAt = Number.NEGATIVE_INFINITY,
   ) {}
 
   /** Whether nothing has been received since. */
@@ -74,7 +76,7 @@ export class AbandonedRequest {
   }
 
   overdue(now: number): OverdueRequest {
-    return { request: this.describe(), forMs: this.owedFor(now) };
+    return { request: this.describe(), forMs: Math.min(this.owedFor(now), performance.now() - this.sentAt) };
   }
 
   /** Counts bytes of the unwanted response. Returns false if they are too many: an upstream may ignore FIN for ever. */

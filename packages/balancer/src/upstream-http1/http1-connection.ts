@@ -142,7 +142,11 @@ export class Http1UpstreamConnection
     this.state = "given up";
     // While it was paused for a slow client, nothing was due.
     const owedSince = this.reading.isPaused ? this.upstream.deadlines.now : this.progressAt;
-    this.abandoned = new AbandonedRequest(receiver?.request.describeLater() ?? (() => ""), owedSince);
+    this.abandoned = new AbandonedRequest(
+      receiver?.request.describeLater() ?? (() => ""),
+      owedSince,
+      receiver?.readyAt,
+    );
     this.upstream.giveUp(this);
     // Many servers close at a FIN while the request still runs: its process, which is about to be ended for it, would seem idle.
     if (isAnswered || !this.upstream.isLate(this.overdueMs)) this.connection.end();

@@ -44,6 +44,8 @@ export interface ResponseReceiver {
   /** Whether it may have started at an upstream that ended or stalled; the next one must then send STARTED first. */
   readonly mayHaveStartedElsewhere: boolean;
   readonly request: DescribedRequest;
+  /** Since when it has not waited for an upstream, by performance.now(), which is more exact than `Deadlines.now`. */
+  readonly readyAt?: number;
   /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
   /** Whether its client takes trailers; `onTrailers` may then precede the end of the response. */

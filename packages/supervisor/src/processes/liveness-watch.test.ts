@@ -19,6 +19,7 @@ function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
     runtime: "command",
     verdict: null,
     death: {},
+    relayed: new Map(),
     ...counted,
   } as unknown as LiveProcess;
   const watch = new LivenessWatch({
@@ -73,6 +74,27 @@ test("the oldest of several requests at an instance need not be the cause, and t
   alone.owedFor(6000);
   vi.advanceTimersByTime(20);
   expect(alone.delays).toEqual([undefined]);
+});
+
+test("while another balancer has a request there, that one's is awaited, since it may be older", () => {
+  const relayed = new Map([["balancer.1#1", 0]]);
+  const { child, reasons, owedFor } = watched(5000, {
+    mark: null,
+    maxInFlight: 1,
+    relayed,
+    stats: new ProcessStats(),
+  });
+  relayed.set("balancer.2#1", 1);
+  owedFor(4980);
+  vi.advanceTimersByTime(140);
+  expect(reasons).toEqual([]);
+  child.overdue = { by: "balancer.2#1", request: "GET /older", since: performance.now() - 5140 };
+  vi.advanceTimersByTime(60);
+  expect(reasons).toEqual(["hung: GET /older took over 5 s (requestTimeoutMs)"]);
+  const waiting = watched(5000, { mark: null, relayed, stats: new ProcessStats() });
+  waiting.owedFor(5100);
+  vi.advanceTimersByTime(80);
+  expect(waiting.reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
 });
 
 test("one that ended in time does not, nor one without a bound, nor after the end of the watch", () => {

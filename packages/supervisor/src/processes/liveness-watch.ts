@@ -34,6 +34,8 @@ const TRACEBACK_MS = 1500;
 const ASK_MS = 2000;
 /** How long it may take to write the requested traceback. */
 const HEAR_MS = 300;
+/** How much later another balancer may report the request before it: balancers look every 100 ms. */
+const BALANCERS_MS = 150;
 
 export class LivenessWatch {
   private readonly liveness = new Liveness();
@@ -117,7 +119,8 @@ export class LivenessWatch {
       const timeoutMs = this.options.requestTimeoutMs(child.pool);
       const forMs = performance.now() - child.overdue.since;
       if (timeoutMs === 0) continue;
-      if (forMs < timeoutMs) {
+      // The oldest request at the instance ran first; the others waited for it.
+      if (forMs < timeoutMs || (isSharedByBalancers(child) && forMs < timeoutMs + BALANCERS_MS)) {
         this.lookAtOverdue(child);
         continue;
       }
@@ -251,6 +254,11 @@ export class LivenessWatch {
         process.goal === "up" && (process.state === "killing" || process.state === "starting"),
     );
   }
+}
+
+/** Whether a balancer other than the one with its overdue request has requests there, too. */
+function isSharedByBalancers({ overdue, relayed }: LiveProcess): boolean {
+  return [...relayed].some(([balancer, inFlight]) => inFlight > 0 && balancer !== overdue?.by);
 }
 
 /** Among several requests, the one that has waited longest need not be the cause. */

@@ -68,7 +68,8 @@ export function takeLock(folder: string): RunDirLock {
 /** Returns the error of a start where a supervisor runs. */
 export function runningIn(folder: string, pid: number): PacelineError {
   if (isStopped(pid)) return new PacelineError("unresponsive", `already running in ${folder}, but ${silentText(pid)}`);
-  return new PacelineError("running", `already running (pid ${pid}) in ${folder}; use start --or-reload to reload it`);
+  const remedy = "use start --or-reload to reload it; other options need a stop and a start";
+  return new PacelineError("running", `already running (pid ${pid}) in ${folder}; ${remedy}`);
 }
 
 /** Returns the process that holds the lock of `folder`, or undefined. */

@@ -10,6 +10,7 @@ import { fleetTag } from "./run-dir-files.js";
 
 /** The part of a ChildSpec that is of interest. */
 interface SpecOfOrphan {
+  restart?: object;
   drainTimeoutMs?: number;
   command?: Pick<CommandSpec, "address">;
 }
@@ -28,6 +29,8 @@ export interface Orphan {
   generation: number;
   /** Of a shim. */
   command: SpecOfOrphan["command"] | undefined;
+  /** Of a balancer: whether it starts a killed supervisor again. */
+  canRevive: boolean;
   /** The secret of its hello. */
   token: string | undefined;
   /** Its drain time. */
@@ -60,6 +63,7 @@ export function findOrphans(channelSocket: string): Orphan[] {
       attempt: Number(value(CHANNEL_ENVIRONMENT.attempt)),
       generation: Number(value("PACELINE_GENERATION")),
       command: spec?.command,
+      canRevive: spec?.restart !== undefined,
       token: value(CHANNEL_ENVIRONMENT.token),
       drainTimeoutMs: spec?.drainTimeoutMs ?? DEFAULT_DRAIN_MS,
       mark: value(SPAWN_MARK),
@@ -178,9 +182,22 @@ export function describeOrphans(
   channelSocket: string,
   count: number,
 ): string {
-  const canGoOn = readState(runDir).state !== undefined;
-  const remedy = canGoOn ? "`paceline start` takes them over and goes on; `paceline stop` ends them" : HOW_TO_REPLACE;
-  return `${describeLoss(record, channelSocket, count)}\n${remedy}`;
+  const lostAt = statSync(lostMarkPath(channelSocket), { throwIfNoEntry: false })?.mtimeMs;
+  const isRecent = lostAt === undefined || Date.now() - lostAt < REVIVAL_MS;
+  const revives = isRecent && findOrphans(channelSocket).some(({ canRevive }) => canRevive);
+  return `${describeLoss(record, channelSocket, count)}\n${howToGoOn(readState(runDir).state !== undefined, revives)}`;
+}
+
+/** A balancer's first attempts to start the next supervisor are over by then; see Revival. */
+const REVIVAL_MS = 15_000;
+
+/** @param revives a balancer is about to start the next supervisor */
+export function howToGoOn(canGoOn: boolean, revives: boolean): string {
+  if (!canGoOn) return HOW_TO_REPLACE;
+  const how = revives
+    ? "a balancer starts the next supervisor within seconds, which takes them over; so does `paceline start`"
+    : "`paceline start` takes them over and goes on";
+  return `${how}; \`paceline stop\` ends them`;
 }
 
 /** Describes the loss in one line, without advice. */

@@ -4,6 +4,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { HOW_TO_REPLACE, howToGoOn } from "./orphans.js";
 import { writeRecord } from "./record.js";
 import { listRunDirs, pruneLasting, pruneRunDirs } from "./registry.js";
 
@@ -100,3 +101,18 @@ test("reports of root's fleets outlast their run directories, but not for ever, 
   pruneLasting(runDirs, lasting, Date.now() + 91 * DAY_MS);
   expect(readdirSync(lasting).sort()).toEqual(["0.1.0", "running"]);
 });
+
+test.each([
+  [
+    true,
+    true,
+    "a balancer starts the next supervisor within seconds, which takes them over; so does `paceline start`; `paceline stop` ends them",
+  ],
+  [true, false, "`paceline start` takes them over and goes on; `paceline stop` ends them"],
+  [false, true, HOW_TO_REPLACE],
+])(
+  "what is said of processes without a supervisor: can be taken over %s, by a balancer %s",
+  (canGoOn, revives, text) => {
+    expect(howToGoOn(canGoOn, revives)).toBe(text);
+  },
+);

@@ -375,7 +375,7 @@ test("what has died is named as explain does it: a crash loop, a request that ki
   ]);
   expect(lines([dead(1, "web.1", 2)])).toEqual(["! web.1 died 1 s ago (exit 1) and was restarted"]);
   expect(lines([dead(1, "web.1", 2, "GET /boom"), dead(2, "web.2", 2, "GET /boom")])[0]).toBe(
-    "✗ GET /boom ends the processes that run it: 2 times in the last hour",
+    "✗ GET /boom ends the processes that run it: twice in the last hour",
   );
   expect(lines([1, 2, 3].map((id) => dead(id, "web.1", 1, "GET /boom")))).toEqual([]);
 });

@@ -241,9 +241,7 @@ export class ChildChannel {
       if (upstream.servesAnyway === true) child.servedAnywayBy.add(balancer.id);
       else child.servedAnywayBy.delete(balancer.id);
       noteEjection(this.options.log, child, balancer, upstream.ejected, performance.now());
-      // Once its end is decided, other requests are not what it was running.
-      if (upstream.running !== undefined && child.verdict === null)
-        child.running = upstream.running.slice(0, MAX_REQUEST_TEXT);
+      noteRunning(child, balancer.id, upstream.running);
       noteOverdue(child, balancer.id, upstream.overdue);
       if (child.overdue !== null) this.options.events.onOverdue(child);
       if (upstream.statuses !== undefined) child.stats.recordStatuses(balancer.id, upstream.statuses);
@@ -257,6 +255,20 @@ export function sendDrain({ connection, drainDeadline, released }: LiveProcess):
   if (drainDeadline !== null)
     connection?.send({ type: "drain", deadlineMs: Math.max(0, drainDeadline - performance.now()) });
   if (released) connection?.send({ type: "released" });
+}
+
+/**
+ * Records what a stalled process is running, as `by` reports it. While it stays stalled, another balancer, such as one that has
+ * replaced the first, knows only of requests that wait; nor does one that is sent once its end is decided count.
+ */
+export function noteRunning(
+  child: Pick<LiveProcess, "running" | "runningBy" | "verdict">,
+  by: string,
+  request: string | undefined,
+): void {
+  if (request === undefined || child.verdict !== null || (child.running !== null && child.runningBy !== by)) return;
+  child.running = request.slice(0, MAX_REQUEST_TEXT);
+  child.runningBy = by;
 }
 
 /** Records a request that `by` reports as overdue. If it no longer reports it, the request has ended. */

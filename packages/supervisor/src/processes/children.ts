@@ -250,6 +250,7 @@ export class Children {
       fault: null,
       verdict: null,
       running: null,
+      runningBy: null,
       overdue: null,
       relayed: new Map(),
       failsChecks: false,

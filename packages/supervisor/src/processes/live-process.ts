@@ -67,6 +67,8 @@ export interface LiveProcess {
   verdict: string | null;
   /** The request that a stalled process is running, as reported by balancers. */
   running: string | null;
+  /** The balancer that reported it first. */
+  runningBy: string | null;
   /** A request that runs too long: the process that reported it, a balancer or in direct mode itself, and since when its response is due. */
   overdue: { by: string; request: string; since: number } | null;
   /** The requests in flight of each balancer, as last reported. */

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Fleet } from "../core/fleet.js";
 import { ProcessStats } from "../stats/stats.js";
+import { noteRunning } from "./child-channel.js";
 import type { Children } from "./children.js";
 import type { LiveProcess } from "./live-process.js";
 import { LivenessWatch } from "./liveness-watch.js";
@@ -122,4 +123,18 @@ test.each([
   owedFor(6000);
   vi.advanceTimersByTime(20);
   expect(reasons).toHaveLength(ends);
+});
+
+test("a balancer that comes later does not rename what a stalled process runs; once it has replied, any may", () => {
+  const child = { running: null as string | null, runningBy: null as string | null, verdict: null as string | null };
+  const told = (by: string, request: string | undefined) => {
+    noteRunning(child, by, request);
+    return child.running;
+  };
+  expect([told("balancer.1#1", undefined), told("balancer.1#1", "GET /a")]).toEqual([null, "GET /a"]);
+  expect([told("balancer.1#2", "GET /waits"), told("balancer.1#1", "GET /b")]).toEqual(["GET /a", "GET /b"]);
+  child.running = null;
+  expect(told("balancer.1#2", "GET /waits")).toBe("GET /waits");
+  child.verdict = "hung";
+  expect(told("balancer.1#2", "GET /c")).toBe("GET /waits");
 });

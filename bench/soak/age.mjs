@@ -13,9 +13,11 @@ import { clientsOf } from "./age/clients.mjs";
 import { http2ClientsOf } from "./age/http2-clients.mjs";
 import { controlStatus, endsWithProgram, freePort, PACELINE, serveAlone, verdict, wait } from "./support.mjs";
 
-const { values } = parseArgs({ options: { seconds: { type: "string", default: "360" } } });
+const { values } = parseArgs({
+  options: { seconds: { type: "string", default: "360" }, "stop-ms": { type: "string", default: "2000" } },
+});
 const SECONDS = Number(values.seconds);
-const STOP_MS = 10_000;
+const STOP_MS = Number(values["stop-ms"]);
 const HERE = fileURLToPath(new URL("./age", import.meta.url));
 
 const hasPython = (() => {

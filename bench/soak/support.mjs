@@ -165,12 +165,15 @@ export function slowReader(port, target) {
 }
 
 /** Runs `paceline serve` with these arguments. */
-export async function serveAlone(args, runtime, environment = {}) {
+export function serveAlone(args, runtime, environment = {}) {
+  return startServer("sh", (port) => [PACELINE, "serve", ...args, "--port", port, "--runtime", runtime], environment);
+}
+
+/** Runs a server that prints something once it listens on the port among its arguments. */
+export async function startServer(program, argsFor, environment = {}) {
   const port = await freePort();
   const options = { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...environment } };
-  const child = endsWithProgram(
-    spawn("sh", [PACELINE, "serve", ...args, "--port", String(port), "--runtime", runtime], options),
-  );
+  const child = endsWithProgram(spawn(program, argsFor(String(port)), options));
   await once(child.stdout, "data");
   return {
     port,

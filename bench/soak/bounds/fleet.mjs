@@ -1,5 +1,4 @@
 /** The target of a row of the bounds soak: a fleet with every kind of pool, or `paceline serve` alone. */
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -7,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { bunPath } from "../../support/programs.mjs";
-import { endsWithProgram, freePort, serveAlone, startFleet } from "../support.mjs";
+import { freePort, serveAlone, startFleet, startServer } from "../support.mjs";
 
 /** Deadlines short enough for the soak; the memory for slow clients is below the limit. */
 const LIMITS = {
@@ -97,17 +96,6 @@ async function startAlone(scenario, runtime, { folder }) {
 }
 
 /** Starts the same kind of app on Bun's own server, without Paceline. */
-export async function startBare() {
-  const port = await freePort();
-  const options = { stdio: ["ignore", "pipe", "inherit"] };
-  const child = endsWithProgram(spawn(bunPath(), ["--smol", here("bare.ts"), String(port)], options));
-  await once(child.stdout, "data");
-  return {
-    port,
-    pid: child.pid,
-    async stop() {
-      child.kill("SIGKILL");
-      await once(child, "exit");
-    },
-  };
+export function startBare() {
+  return startServer(bunPath(), (port) => ["--smol", here("bare.ts"), port]);
 }

@@ -13,6 +13,7 @@ import { barChart } from "./support/chart.mjs";
 import { ofChildren, run } from "./support/launch.mjs";
 import { medians } from "./support/medians.mjs";
 import { openLoop } from "./support/open-loop.mjs";
+import { randomOf } from "./support/random.mjs";
 import { textTable } from "./support/tables.mjs";
 
 const { values } = parseArgs({
@@ -33,6 +34,7 @@ const { values } = parseArgs({
 const instances = Number(values.instances);
 const rates = values.rates.split(",").map(Number);
 const app = fileURLToPath(new URL("apps/tail.mjs", import.meta.url));
+const LONG_SHARE = 0.1;
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-tail-"));
 
 const environmentOf = (kind) => ({ TAIL_KIND: kind, TAIL_STYLE: values.style, TAIL_SLOW: values.slow });
@@ -111,7 +113,8 @@ const chosen = Object.entries(CONTESTANTS).filter(([name]) => isWanted(name));
 const samples = new Map();
 try {
   for (let round = 1; round <= Number(values.rounds); round++) {
-    for (const kind of values.kinds.split(",")) for (const [name, start] of chosen) await measure(kind, name, start);
+    for (const kind of values.kinds.split(","))
+      for (const [name, start] of chosen) await measure(round, kind, name, start);
   }
   const cell = ({ p50Ms, p99Ms, failed }) =>
     `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(0)}${failed > 0 ? ` (${failed} failed)` : ""}`;
@@ -130,13 +133,16 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-async function measure(kind, name, start) {
+async function measure(round, kind, name, start) {
   const key = `${kind}: ${name}`;
   if (!samples.has(key)) samples.set(key, new Map(rates.map((rate) => [rate, []])));
   const running = await start(kind);
   try {
     for (const rate of rates) {
-      const options = { rate, connections: 256, seconds: Number(values.seconds), isPoisson: true };
+      // Contestants of a round get the same requests at the same times; other rounds get others.
+      const random = randomOf(1000 * round + rate);
+      const targetOf = (number) => (number < LONG_SHARE ? "/long" : "/");
+      const options = { rate, connections: 256, seconds: Number(values.seconds), isPoisson: true, random, targetOf };
       samples
         .get(key)
         .get(rate)

@@ -1,18 +1,9 @@
 /** Simulates a pool of instances under a load, in steps of 10 ms, to see what the autoscaling decides. */
 
+import { randomOf } from "../support/random.mjs";
+
 const STEP_S = 0.01;
 const START_S = 0.3;
-
-/** Returns a random number generator with a fixed sequence, 0 ≤ x < 1. */
-export function randomOf(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 /** Returns a Poisson-distributed number; for large means the normal approximation. */
 function poisson(mean, random) {

@@ -10,7 +10,7 @@
  * A history with number N of a run with seed S is repeated by `--seed S --first N --histories 1`; its timing is not.
  */
 import { parseArgs } from "node:util";
-import { randomOf } from "./chaos/actions.mjs";
+import { randomOf } from "../support/random.mjs";
 import { runHistory } from "./chaos/history.mjs";
 import { rehearseExamples } from "./chaos/rehearsals.mjs";
 import { verdict } from "./support.mjs";

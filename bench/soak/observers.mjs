@@ -2,8 +2,8 @@
  * What it costs to look at a fleet: `npm run soak:observers`. `cost`: CPU time a request without observers, and with a dashboard, the page,
  * a scrape every 5 s and the access log, all at once or each alone (`--variants again,terminal,page,scrape,file,json,output,all`), and
  * of nginx and HAProxy with their access logs (`nginx,nginx-log,nginx-buffered,haproxy,haproxy-log`); of a request that computes for a
- * millisecond with `--target /block?ms=1`. `series`: a million hostile requests add no series of metrics. `scrape`: the CPU time of a
- * scrape of 64 instances.
+ * millisecond with `--target /block?ms=1`. Each figure is the mean over `--fleets 12` fleets, started anew, with its standard error.
+ * `series`: a million hostile requests add no series of metrics. `scrape`: the CPU time of a scrape of 64 instances.
  */
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
@@ -21,7 +21,8 @@ const { values } = parseArgs({
     only: { type: "string", default: "cost,series,scrape" },
     runtime: { type: "string", default: "bun" },
     connections: { type: "string", default: "64" },
-    rounds: { type: "string", default: "60" },
+    fleets: { type: "string", default: "12" },
+    rounds: { type: "string", default: "12" },
     seconds: { type: "string", default: "1" },
     requests: { type: "string", default: "1000000" },
     instances: { type: "string", default: "64" },
@@ -159,10 +160,10 @@ async function startPeer(peer, folder, name) {
   return { fleet: { ...started, kinds: () => kinds }, port: started.port, observers: [] };
 }
 
-if (only.has("cost")) {
-  const folder = mkdtempSync(path.join(tmpdir(), "paceline-observers-"));
+/** Starts a fleet of each of these variants. */
+async function startVariants(names, folder) {
   const fleets = {};
-  for (const name of ["plain", ...values.variants.split(",")]) {
+  for (const name of names) {
     const { log, observers, peer } = VARIANTS[name];
     if (peer !== undefined) {
       fleets[name] = await startPeer(peer, folder, name);
@@ -176,37 +177,58 @@ if (only.has("cost")) {
     };
     fleets[name] = { fleet: await startFleet(2, { runtime, ...config }), port, observers: observers ?? [] };
   }
+  return fleets;
+}
+
+/** Returns what each variant costs a request, in rounds in which they take turns. */
+async function costsOfFleets(names) {
+  const folder = mkdtempSync(path.join(tmpdir(), "paceline-observers-"));
+  const fleets = await startVariants(names, folder);
   const ends = Object.values(fleets).flatMap(({ fleet, port, observers }) =>
     observers.map((each) => OBSERVERS[each](fleet, port)),
   );
   try {
-    const found = Object.fromEntries(Object.keys(fleets).map((name) => [name, []]));
+    const found = Object.fromEntries(names.map((name) => [name, []]));
     for (let round = 0; round <= Number(values.rounds); round++) {
-      const names = Object.keys(fleets);
-      for (const name of round % 2 === 0 ? names : names.reverse()) {
+      for (const name of round % 2 === 0 ? names : names.toReversed()) {
         const cost = await costOf(fleets[name].fleet, Number(values.seconds), values.target);
         // The first round warms up.
         if (round > 0) found[name].push(cost);
       }
       for (const each of readdirSync(folder)) if (each.endsWith(".log")) truncateSync(path.join(folder, each));
     }
-    // Each is compared with what was measured beside it: a machine is not as quick in every round.
-    for (const [name, costs] of Object.entries(found)) {
-      const without = found[VARIANTS[name].beside ?? (VARIANTS[name].peer === undefined ? "plain" : name)];
-      const usual = median(without.map(({ all }) => all));
-      const of = (kind) => usual * median(costs.map((cost, at) => cost[kind] / without[at].all));
-      const ratios = costs.map(({ all }, at) => (100 * all) / without[at].all - 100).sort((a, b) => a - b);
-      const percent = median(ratios);
-      const error = (ratios.at(Math.floor(ratios.length * 0.75)) - ratios.at(Math.floor(ratios.length / 4))) / 1.08;
-      const parts = ["balancers", "instances", "supervisor"].map((kind) => `${kind} ${of(kind).toFixed(2)}`);
-      const text = `${name.padEnd(14)} ${of("all").toFixed(2)} µs a request (${parts.join(", ")}): ${percent.toFixed(1)} ± ${(error / Math.sqrt(ratios.length)).toFixed(1)} % more`;
-      if (name === "all") verdict(percent <= MOST_PERCENT, text);
-      else process.stdout.write(`${text}\n`);
-    }
+    return found;
   } finally {
     for (const end of ends) end();
     for (const { fleet } of Object.values(fleets)) await fleet.stop();
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+if (only.has("cost")) {
+  const names = ["plain", ...values.variants.split(",")];
+  /** Of each variant what each fleet cost, in µs a request by kind of process, and its ratio to the fleet beside it. */
+  const results = Object.fromEntries(names.map((name) => [name, []]));
+  // Two fleets of one variant differ by several percent for as long as they run: where their code and their heaps lie is chance.
+  for (let nth = 0; nth < Number(values.fleets); nth++) {
+    const found = await costsOfFleets(nth % 2 === 0 ? names : names.toReversed());
+    for (const [name, costs] of Object.entries(found)) {
+      // Each is compared with what was measured beside it: a machine is not as quick in every round.
+      const without = found[VARIANTS[name].beside ?? (VARIANTS[name].peer === undefined ? "plain" : name)];
+      const ratio = median(costs.map(({ all }, at) => all / without[at].all));
+      results[name].push({ ...mapKinds(costs[0], (_, kind) => median(costs.map((cost) => cost[kind]))), ratio });
+    }
+  }
+  for (const [name, fleets] of Object.entries(results)) {
+    const ratios = fleets.map(({ ratio }) => 100 * ratio - 100);
+    const mean = ratios.reduce((sum, each) => sum + each, 0) / ratios.length;
+    const variance = ratios.reduce((sum, each) => sum + (each - mean) ** 2, 0) / Math.max(1, ratios.length - 1);
+    const of = (kind) => median(fleets.map((fleet) => fleet[kind])).toFixed(2);
+    const parts = ["balancers", "instances", "supervisor"].map((kind) => `${kind} ${of(kind)}`);
+    const error = ratios.length < 2 ? "" : ` ± ${Math.sqrt(variance / ratios.length).toFixed(1)}`;
+    const text = `${name.padEnd(14)} ${of("all")} µs a request (${parts.join(", ")}): ${mean.toFixed(1)}${error} % more`;
+    if (name === "all") verdict(mean <= MOST_PERCENT, text);
+    else process.stdout.write(`${text}\n`);
   }
 }
 

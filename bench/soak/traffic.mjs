@@ -12,7 +12,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { randomOf } from "./chaos/actions.mjs";
+import { randomOf } from "../support/random.mjs";
 import { descriptors, rssMB, startFleet, verdict, wait } from "./support.mjs";
 import { Actions, planActions } from "./traffic/actions.mjs";
 import { Books, rulesWithoutDocs } from "./traffic/books.mjs";

@@ -6,7 +6,8 @@ import net from "node:net";
 import { performance } from "node:perf_hooks";
 import { Worker } from "node:worker_threads";
 
-const REQUEST = Buffer.from("GET / HTTP/1.1\r\nHost: bench\r\n\r\n");
+const requestOf = (target) => Buffer.from(`GET ${target} HTTP/1.1\r\nHost: bench\r\n\r\n`);
+const REQUEST = requestOf("/");
 /** The interval of sending; all requests due in one tick are sent together and are due at that time. */
 const TICK_MS = 0.5;
 const DRAIN_TIMEOUT_MS = 10_000;
@@ -44,9 +45,9 @@ class Clients {
     });
   }
 
-  send(client, dueAt) {
+  send(client, dueAt, request = REQUEST) {
     client.dueAt = dueAt;
-    client.socket.write(REQUEST);
+    client.socket.write(request);
   }
 
   read(client, text) {
@@ -105,12 +106,22 @@ export async function closedLoop(port, { connections, seconds }) {
 
 /**
  * Sends that many requests per second, at equal intervals or at random ones (`isPoisson`); the first second is not counted.
+ * @param random returns numbers from 0 to 1: with a seed, each contestant gets the same requests at the same times
+ * @param targetOf returns the target of a request, from such a number
  * @returns the number of responses, also within `withinMs`, p50, p99 and maximum latency, the delay of the generator itself (p99), and the failures; requests without a response
  * 10 s after the last was due count as failed
  */
 export async function openLoop(
   port,
-  { rate, connections, seconds, isPoisson = false, withinMs = Number.POSITIVE_INFINITY },
+  {
+    rate,
+    connections,
+    seconds,
+    isPoisson = false,
+    withinMs = Number.POSITIVE_INFINITY,
+    random = Math.random,
+    targetOf = () => "/",
+  },
 ) {
   const latencies = [];
   const lateness = [];
@@ -124,7 +135,8 @@ export async function openLoop(
     () => flush(),
   );
   function flush() {
-    while (head < waiting.length && clients.free.length > 0) clients.send(clients.free.pop(), waiting[head++]);
+    for (; head < waiting.length && clients.free.length > 0; head++)
+      clients.send(clients.free.pop(), waiting[head], requests[head]);
   }
   await wait(500);
   const startAt = performance.now();
@@ -132,9 +144,15 @@ export async function openLoop(
   const total = Math.round(rate * (seconds + 1));
   const dueTimes = Float64Array.from({ length: total }, (_, at) => (at * 1000) / rate);
   for (let at = 0, dueMs = 0; isPoisson && at < total; at++) {
-    dueMs -= Math.log(1 - Math.random()) * (1000 / rate);
+    dueMs -= Math.log(1 - random()) * (1000 / rate);
     dueTimes[at] = dueMs;
   }
+  const built = new Map();
+  const requests = Array.from({ length: total }, () => {
+    const target = targetOf(random());
+    if (!built.has(target)) built.set(target, requestOf(target));
+    return built.get(target);
+  });
   await ticks(startAt, (now) => {
     while (sent < total) {
       const dueAt = startAt + Math.floor(dueTimes[sent] / TICK_MS) * TICK_MS;

@@ -4,17 +4,6 @@ import { rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { wait } from "../support.mjs";
 
-/** Returns a generator of numbers from 0 up to 1 that a seed determines: mulberry32. */
-export function randomOf(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 const MAX_STOP_MS = 4000;
 /** A start takes about as long. */
 const MAX_START_MS = 600;

@@ -16,7 +16,6 @@ import {
 import { type AccessLogRule, COMBINED } from "@paceline/wire/access-log";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { Balancer } from "./balancer.js";
-import { chooseTransport } from "./index.js";
 import { Revival, spawnSupervisor } from "./next-supervisor.js";
 import type { Tls } from "./tls/index.js";
 import type { Transport } from "./transport/transport.js";
@@ -253,6 +252,11 @@ class BalancerProcess {
     await this.channel.flush(FINAL_REPORT_MS);
     process.exit(status);
   }
+}
+
+async function chooseTransport(): Promise<Transport> {
+  if (process.versions.bun !== undefined) return (await import("./transport/bun.js")).bunTransport();
+  return (await import("./transport/node.js")).nodeTransport();
 }
 
 /** Writes to the output file, which the supervisor reads line by line. On Bun a full disk ends whoever writes to process.stderr. */

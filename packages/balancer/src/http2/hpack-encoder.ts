@@ -7,10 +7,9 @@ import { copy, equalsIgnoringCase, LOWER, writeDecimal } from "../http1/bytes.js
 import { FieldKind } from "../http1/field-table.js";
 import { passes, responseFieldsThatPass } from "../http1/forward-policy.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import { ENTRY_OVERHEAD } from "./dynamic-table.js";
 import type { FrameBuffer } from "./frame-buffer.js";
+import { DYNAMIC_INDEX, ENTRY_OVERHEAD, STATIC_FIELDS } from "./hpack-tables.js";
 import { TABLE_BYTES } from "./protocol.js";
-import { DYNAMIC_INDEX, STATIC_FIELDS } from "./static-table.js";
 
 /** Fields whose values usually repeat from one response to the next. */
 const REPEATED = [

@@ -6,9 +6,8 @@ import { describe, expect, it } from "vitest";
 import { ResponseHead } from "../http1/response-head.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameReader } from "./frame-reader.js";
-import { type FieldSink, HpackDecoder } from "./hpack-decoder.js";
+import { decodeHuffman, type FieldSink, HpackDecoder } from "./hpack-decoder.js";
 import { HpackEncoder } from "./hpack-encoder.js";
-import { decodeHuffman } from "./huffman.js";
 import { FrameType, Setting } from "./protocol.js";
 
 class Lines implements FieldSink {

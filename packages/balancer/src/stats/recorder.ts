@@ -1,12 +1,18 @@
-/** Records requests while somebody runs `paceline record`: method, path, time, status, size and duration; nothing secret. */
-import { RECORDED_MASK, type RecordedRequest } from "@paceline/wire";
+/** Records requests for the supervisor: all while somebody runs `paceline record`, and sampled ones as spans. Nothing secret. */
+import { RECORDED_MASK, type RecordedRequest, type RecordedSpan } from "@paceline/wire";
 import type { SavedHead } from "../exchange/saved-head.js";
+import type { Finished } from "./access-log.js";
 
 /** How long a request may wait, so that several are sent together. */
-const SEND_AFTER_MS = 100;
+const SEND_REQUESTS_AFTER_MS = 100;
+const SEND_SPANS_AFTER_MS = 250;
 /** With the longest paths, a message of so many is shorter than a line of the control channel may be. */
 const MAX_REQUESTS = 150;
+const MAX_SPANS = 100;
+/** Further spans in this time are counted as lost: a client may say that all of its requests are sampled. */
+const MAX_SPANS_PER_SECOND = 500;
 const MAX_PATH = 1024;
+const MAX_SPAN_PATH = 512;
 /** Longer than the methods that are known. */
 const METHOD = /^[A-Z]{1,20}$/;
 
@@ -14,13 +20,46 @@ const METHOD = /^[A-Z]{1,20}$/;
 const LONGEST_PART = 32;
 const WORDS = /^[A-Z]?[a-z]{0,19}(?:-[A-Z]?[a-z]{0,19})+(?:\.[a-z]{1,5})?$/;
 
-export class Recorder {
-  private requests: RecordedRequest[] = [];
-  private lost = 0;
+/** Returns false if the supervisor does not read fast enough. */
+type Send<Item> = (items: Item[], lost: number) => boolean;
+
+/** Requests that are sent together; those that cannot be sent are counted. */
+class Batch<Item> {
+  lost = 0;
+  private items: Item[] = [];
   private timer: NodeJS.Timeout | undefined;
 
-  /** @param send returns false if the supervisor does not read fast enough */
-  constructor(private readonly send: (requests: RecordedRequest[], lost: number) => boolean) {}
+  constructor(
+    private readonly max: number,
+    private readonly sendAfterMs: number,
+    private readonly send: Send<Item>,
+  ) {}
+
+  add(item: Item): void {
+    this.items.push(item);
+    if (this.items.length >= this.max) this.flush();
+    else this.timer ??= setTimeout(() => this.flush(), this.sendAfterMs);
+  }
+
+  /** Sends what is left. */
+  flush(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (this.items.length === 0) return;
+    const { items, lost } = this;
+    this.items = [];
+    this.lost = 0;
+    if (!this.send(items, lost)) this.lost = lost + items.length;
+  }
+}
+
+/** Method, path, time, status, size and duration of each request. */
+export class Recorder {
+  private readonly batch: Batch<RecordedRequest>;
+
+  constructor(send: Send<RecordedRequest>) {
+    this.batch = new Batch(MAX_REQUESTS, SEND_REQUESTS_AFTER_MS, send);
+  }
 
   /** Records a finished request; `status` is the client's, or 499 if it disconnected before. */
   request(head: SavedHead, status: number, bytes: number, ms: number): void {
@@ -29,20 +68,62 @@ export class Recorder {
     const target = received.length > MAX_PATH ? received.replace(/[^/?&;]*$/, RECORDED_MASK) : received;
     if (!METHOD.test(method) || !target.startsWith("/")) return;
     const at = Math.round(Date.now() - ms);
-    this.requests.push({ at, method, path: withoutSecrets(target), status, bytes, ms: Math.round(ms * 1e3) / 1e3 });
-    if (this.requests.length >= MAX_REQUESTS) this.flush();
-    else this.timer ??= setTimeout(() => this.flush(), SEND_AFTER_MS);
+    this.batch.add({ at, method, path: withoutSecrets(target), status, bytes, ms: Math.round(ms * 1e3) / 1e3 });
   }
 
-  /** Sends what is left. */
   flush(): void {
-    clearTimeout(this.timer);
-    this.timer = undefined;
-    if (this.requests.length === 0) return;
-    const { requests, lost } = this;
-    this.requests = [];
-    this.lost = 0;
-    if (!this.send(requests, lost)) this.lost = lost + requests.length;
+    this.batch.flush();
+  }
+}
+
+/** Sampled requests, whose traceparent says so; the supervisor exports them. */
+export class SpanRecorder {
+  private readonly batch: Batch<RecordedSpan>;
+  private second = 0;
+  private inSecond = 0;
+
+  constructor(send: Send<RecordedSpan>) {
+    this.batch = new Batch(MAX_SPANS, SEND_SPANS_AFTER_MS, send);
+  }
+
+  /** Records a finished request, if it is sampled. */
+  request(head: SavedHead, finished: Finished): void {
+    const { identity } = head;
+    if (identity === undefined || !identity.isSampled) return;
+    const now = performance.now();
+    if (now - this.second >= 1000) {
+      this.second = now;
+      this.inSecond = 0;
+    }
+    if (++this.inSecond > MAX_SPANS_PER_SECOND) {
+      this.batch.lost++;
+      return;
+    }
+    const [method = "", target = ""] = head.requestLine(MAX_SPAN_PATH);
+    const { startedAt, queuedAt, foundAt, sentAt, firstByteAt, handlerMicros } = finished;
+    const since = (time: number) => Math.max(0, Math.round((time - startedAt) * 1e3) / 1e3);
+    const ms = since(now);
+    this.batch.add({
+      ...identity.trace(),
+      at: Date.now() - ms,
+      ms,
+      ...(queuedAt > 0 && { queuedMs: since(queuedAt) }),
+      ...(foundAt > 0 && { foundMs: since(foundAt) }),
+      ...(sentAt > 0 && { sentMs: since(sentAt) }),
+      ...(firstByteAt > 0 && { firstByteMs: since(firstByteAt) }),
+      ...(handlerMicros >= 0 && { handlerMs: handlerMicros / 1000 }),
+      method: METHOD.test(method) ? method : "_OTHER",
+      path: withoutSecrets(target.replace(/[?#].*/s, "")) || "/",
+      ...{ status: finished.status, requestBytes: finished.requestBytes, bytes: finished.bodyBytes },
+      retries: finished.retries,
+      ...(finished.pool !== undefined && { pool: finished.pool }),
+      ...(finished.instance !== undefined && { instance: finished.instance }),
+      ...{ outcome: finished.outcome, phase: finished.phase },
+    });
+  }
+
+  flush(): void {
+    this.batch.flush();
   }
 }
 

@@ -1,8 +1,8 @@
 import { Duplex } from "node:stream";
 import { connect } from "node:tls";
 import { expect, test } from "vitest";
-import { CertificateTable } from "./certificate-table.js";
 import { MAX_HELLO_BYTES, readClientHello } from "./client-hello.js";
+import { CertificateTable } from "./contexts.js";
 
 /** What a real client says first. */
 function helloOf(servername: string, ALPNProtocols: string[]): Promise<Buffer> {

@@ -1,7 +1,7 @@
 /** TLS of this runtime; loaded when there are certificates. */
 import { Contexts } from "./contexts.js";
 import type { TlsService } from "./handshake.js";
-import { WantedNames } from "./wanted-names.js";
+import { WantedNames } from "./handshake.js";
 
 export interface Tls {
   contexts: Contexts;

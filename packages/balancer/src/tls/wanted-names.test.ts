@@ -1,6 +1,6 @@
 /** Clients choose these names, so that they are asked for once, and few wait. */
 import { expect, it } from "vitest";
-import { WantedNames } from "./wanted-names.js";
+import { WantedNames } from "./handshake.js";
 
 function world() {
   const asked: string[] = [];

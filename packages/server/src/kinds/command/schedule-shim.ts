@@ -3,7 +3,6 @@ import type { ChildIdentity, ScheduledRun, ScheduleReport, ScheduleSpec } from "
 import { type CronTimes, readCron } from "@paceline/wire/cron";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import type { CommandEnd } from "./program.js";
-import { look, type ScheduleState, startSchedule } from "./schedule.js";
 import { aftermath, Shim, say } from "./shim.js";
 
 /** A run that has not ended. */
@@ -198,4 +197,48 @@ function endText({ code, signal }: CommandEnd): string {
 
 function seconds(ms: number): string {
   return `${Math.round(ms / 100) / 10} s`;
+}
+
+/** A run that begins later than this after its time counts as missed: the machine slept, or its clock was set. */
+const LATEST_START_MS = 60_000;
+/** The clock is looked at this often at least, since a timer does not advance while the machine sleeps. */
+export const LONGEST_WAIT_MS = 30_000;
+
+interface ScheduleState {
+  /** When the next run is due, as Unix time in milliseconds; null if no run ever is. */
+  readonly due: number | null;
+  /** The clock at the last look. */
+  readonly seenAt: number;
+}
+
+interface Look {
+  readonly state: ScheduleState;
+  /** What is due at `at` and from now on: its run begins, is skipped because the last one has not ended, or was missed. */
+  readonly action: { readonly type: "run" | "skip" | "miss"; readonly at: number } | null;
+  /** When to look again, in milliseconds; null: never. */
+  readonly waitMs: number | null;
+}
+
+/** What a schedule does is decided by pure functions: `look` at the clock says whether to run, skip, give up a missed time, or wait. */
+export function startSchedule(times: CronTimes, now: number): ScheduleState {
+  return { due: times.next(now), seenAt: now };
+}
+
+/** Looks at the clock. Of several times that have passed since the last look, only the first counts. */
+export function look(state: ScheduleState, times: CronTimes, now: number, isRunning: boolean): Look {
+  const { due } = state;
+  if (due === null) return { state, action: null, waitMs: null };
+  if (now < due) {
+    // A clock that was set back has other times before it.
+    const isSetBack = now < state.seenAt - LATEST_START_MS;
+    const next = isSetBack ? times.next(now) : due;
+    return { state: { due: next, seenAt: now }, action: null, waitMs: waitFor(next, now) };
+  }
+  const next = times.next(now);
+  const type = now - due > LATEST_START_MS ? "miss" : isRunning ? "skip" : "run";
+  return { state: { due: next, seenAt: now }, action: { type, at: due }, waitMs: waitFor(next, now) };
+}
+
+function waitFor(due: number | null, now: number): number | null {
+  return due === null ? null : Math.min(Math.max(0, due - now), LONGEST_WAIT_MS);
 }

@@ -1,7 +1,7 @@
 /** What a schedule does at each look at a clock that the test sets. */
 import { readCron } from "@paceline/wire/cron";
 import { expect, test } from "vitest";
-import { LONGEST_WAIT_MS, look, startSchedule } from "./schedule.js";
+import { LONGEST_WAIT_MS, look, startSchedule } from "./schedule-shim.js";
 
 const at = (text: string) => Date.parse(`2026-03-${text}Z`);
 

@@ -1,13 +1,12 @@
 /** Writes docs/configuration.md from the schema of the built supervisor package, so that the page always matches the code. */
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { alertFields } from "../packages/supervisor/dist/config/alerts.js";
 import { describeField, shapeOf } from "../packages/supervisor/dist/config/fields.js";
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "../packages/supervisor/dist/config/find.js";
 import { adminFields } from "../packages/supervisor/dist/config/fronts.js";
-import { hookFields } from "../packages/supervisor/dist/config/hooks.js";
 import { DEFAULT_POOL, KIND_NAMES } from "../packages/supervisor/dist/config/kinds/index.js";
-import { otlpFields } from "../packages/supervisor/dist/config/otlp.js";
+import { alertFields, otlpFields } from "../packages/supervisor/dist/config/observers.js";
+import { hookFields } from "../packages/supervisor/dist/config/releases.js";
 import {
   balancerFields,
   commonPoolFields,
@@ -17,7 +16,6 @@ import {
   policyFields,
   poolFields,
 } from "../packages/supervisor/dist/config/schema.js";
-
 import { tlsFields } from "../packages/supervisor/dist/config/tls.js";
 
 const quote = (names) => names.map((name) => `\`${name}\``).join(", ");

@@ -1,7 +1,6 @@
 /** The keys `alerts` and `otlp`: what is refused, and what the defaults are. */
 import { describe, expect, it } from "vitest";
-import { resolveAlerts } from "./alerts.js";
-import { resolveOtlp } from "./otlp.js";
+import { resolveAlerts, resolveOtlp } from "./observers.js";
 
 function resolving<Given, Result>(
   resolve: (given: Given, context: Parameters<typeof resolveOtlp>[1]) => Result,

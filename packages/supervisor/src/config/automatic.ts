@@ -1,9 +1,9 @@
 /** The key `tls.automatic`: certificates that Paceline orders and renews by ACME (RFC 8555). */
 import { CHALLENGES, type ChallengeKind } from "../core/acme-plan.js";
 import type { AutomaticConfig } from "../core/model.js";
-import { urlProblem } from "./alerts.js";
 import { readAuthorities } from "./certificate-files.js";
 import { secretText, table, text, texts, words } from "./fields.js";
+import { urlProblem } from "./observers.js";
 import { type EnvValue, resolveSecretText, type SecretContext } from "./secrets.js";
 
 const LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory";

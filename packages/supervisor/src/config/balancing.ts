@@ -1,8 +1,8 @@
-/** The keys of a pool that decide which of its instances gets a request, beside `sticky`: the policy and the backups. */
-import type { StickyRule } from "@paceline/wire";
-import { clientFieldRule, HOP_BY_HOP_FIELDS, POLICY_NAMES, type PolicyName } from "@paceline/wire";
+/** The keys of a pool that decide which of its instances gets a request, beside `sticky`, and which requests go first if it gets too many. */
+import { clientFieldRule, HOP_BY_HOP_FIELDS, POLICY_NAMES, type PolicyName, type StickyRule } from "@paceline/wire";
 import type { RelayTraits } from "../core/model.js";
-import { count, textLike } from "./fields.js";
+import { count, milliseconds, table, textLike, texts } from "./fields.js";
+import { readRoute, routeKey } from "./route.js";
 
 const NAME = "[!#$%&'*+.^`|~\\w-]{1,64}";
 const HASH = `hash:(?:address|path|cookie:${NAME}|header:${NAME})`;
@@ -53,4 +53,60 @@ export function fieldRule(name: string): StickyRule | string {
   if (rule === "made") return `cannot use ${name}, which Paceline makes itself: use "address" for the client's address`;
   if (rule === "never" || NEVER_PASS.includes(field)) return `cannot use ${name}: instances never get it from a client`;
   return { by: "header", name: field };
+}
+
+/** The keys for a pool that gets more requests than it can run: how long they wait, and which go first. */
+const MAX_QUEUE_TIMEOUT_MS = 60_000;
+
+export const overloadFields = {
+  queueTimeoutMs: milliseconds(
+    0,
+    "How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. While the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of it. `0`: requests wait as long as `balancer.limits.upstreamConnectTimeoutMs` allows, and none is refused for the wait alone. See [balancing.md](balancing.md#overload).",
+    { min: 0, max: MAX_QUEUE_TIMEOUT_MS },
+  ),
+  priority: table(
+    {
+      high: texts('Routes such as `["/healthz", "/checkout/"]` whose requests leave the request queue first.', []),
+      low: texts('Routes such as `["/search/"]` whose requests leave it last, and get 503 first.', []),
+    },
+    "Which requests go first when they have to wait. See [balancing.md](balancing.md#overload).",
+  ),
+};
+
+interface OverloadInput {
+  queueTimeoutMs?: number | undefined;
+  priority?: { high?: string[] | undefined; low?: string[] | undefined } | undefined;
+  policy?: string | undefined;
+  sticky?: string | undefined;
+}
+
+/** Resolves the keys; problems are reported by path. */
+export function resolveOverload(
+  { queueTimeoutMs = 0, priority, policy, sticky }: OverloadInput,
+  report: (path: (string | number)[], message: string) => void,
+): Pick<RelayTraits, "queueTimeoutMs" | "priority"> {
+  const chooser = sticky === undefined ? `policy: "${policy}"` : "sticky";
+  if (queueTimeoutMs > 0 && (sticky !== undefined || policy === "exact" || policy?.startsWith("hash:") === true))
+    report(
+      ["queueTimeoutMs"],
+      `has no effect with \`${chooser}\`, where requests do not wait for any instance with room`,
+    );
+  const known = new Set<string>();
+  const read = (key: "high" | "low") =>
+    (priority?.[key] ?? []).map((route, at) => {
+      const result = readRoute(route);
+      if ("problem" in result) {
+        report(["priority", key, at], result.problem);
+        return route;
+      }
+      const same = routeKey(result.route);
+      if (known.has(same)) report(["priority", key, at], `the route ${JSON.stringify(route)} is there twice`);
+      known.add(same);
+      return result.route;
+    });
+  const routes = { high: read("high"), low: read("low") };
+  return {
+    ...(queueTimeoutMs > 0 && { queueTimeoutMs }),
+    ...(known.size > 0 && { priority: routes }),
+  };
 }

@@ -1,7 +1,7 @@
 /** The keys `rateLimits`, `queueTimeoutMs` and `priority`: what they resolve to, and what is refused. */
 import { describe, expect, test } from "vitest";
-import { resolveOverload } from "./overload.js";
-import { resolveRateLimits } from "./rate-limits.js";
+import { resolveRateLimits } from "./balancer-keys.js";
+import { resolveOverload } from "./balancing.js";
 
 type Report = (path: (string | number)[], message: string) => void;
 

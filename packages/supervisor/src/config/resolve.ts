@@ -1,21 +1,17 @@
 /** Resolves a validated configuration to a fleet: defaults, absolute paths, and checks that depend on the machine. resolve-pools.ts has the pools. */
 
-import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { BALANCER_LIMITS } from "@paceline/wire/limits";
 import { DEPLOY_DEFAULTS } from "../core/deploy.js";
 import type { BalancerConfig, FleetConfig, FleetUser, LogConfig, PoolConfig } from "../core/model.js";
-import { resolveAccessLog } from "./access-log.js";
 import { findUser } from "./accounts.js";
-import { resolveAlerts } from "./alerts.js";
+import { resolveAccessLog, resolveIdentity, resolveRateLimits, resolveTrustedProxies } from "./balancer-keys.js";
 import { defaultsOf, processCount } from "./fields.js";
 import { resolveAdmin, resolveAgentCheck, resolveProbes, resolveProxied } from "./fronts.js";
-import { resolveHooks } from "./hooks.js";
 import { readListen } from "./listen-address.js";
 import { splitAddresses, writtenAddresses } from "./mode.js";
-import { resolveOtlp } from "./otlp.js";
-import { resolveRateLimits } from "./rate-limits.js";
-import { resolveIdentity } from "./request-identity.js";
+import { resolveAlerts, resolveOtlp } from "./observers.js";
+import { resolveHooks } from "./releases.js";
 import { defaultOf, defined, find, type ResolveContext, resolvePolicy, resolveRuntime } from "./resolve-context.js";
 import { resolvePools } from "./resolve-pools.js";
 import { balancerFields, DEFAULT_LISTEN, type FleetInput, fleetFields, logFields } from "./schema.js";
@@ -154,7 +150,7 @@ function refuseBalancerKeys({ balancer = {} }: FleetInput, context: ResolveConte
 
 function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerConfig {
   const balancer = input.balancer ?? {};
-  const proxies = readTrustedProxies(balancer.trustedProxies ?? [], (at, message) =>
+  const proxies = resolveTrustedProxies(balancer.trustedProxies ?? [], (at, message) =>
     find(context, ["balancer", "trustedProxies", at], message),
   );
   const accessLogRule = resolveAccessLog(balancer.accessLog, context.baseDir, (at, message) =>
@@ -177,31 +173,4 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
     limits: { ...BALANCER_LIMITS, ...defined(balancer.limits) },
     maxOutputBytes: balancer.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(balancerFields, "maxOutputBytes"),
   };
-}
-
-/** Reads `balancer.trustedProxies`: addresses and networks, as CIDR blocks. */
-function readTrustedProxies(texts: readonly string[], report: (at: number, message: string) => void): string[] {
-  return texts.map((text, at) => {
-    const network = normalizeNetwork(text);
-    if (network === undefined) report(at, `must be an IP address, a CIDR block or "unix", not ${JSON.stringify(text)}`);
-    return network ?? text;
-  });
-}
-
-/** Returns `text` as a CIDR block. A single address becomes a block of one, `unix` stays. Undefined if `text` is invalid. */
-function normalizeNetwork(text: string): string | undefined {
-  if (text === "unix") return text;
-  const [address = "", prefix, more] = text.split("/");
-  const family = isIP(address);
-  if (family === 0 || more !== undefined) return undefined;
-  const bits = family === 4 ? 32 : 128;
-  if (prefix === undefined) return `${address}/${bits}`;
-  if (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bits) return undefined;
-  // IPv4 clients are matched by their IPv4 addresses, so a wider IPv4-mapped block would match none of them.
-  if (isMapped(address) && Number(prefix) < 96) return undefined;
-  return `${address}/${Number(prefix)}`;
-}
-
-function isMapped(address: string): boolean {
-  return address.includes(":") && new URL(`http://[${address.replace(/%.*/, "")}]`).hostname.startsWith("[::ffff:");
 }

@@ -1,13 +1,9 @@
 /** Every config key with its check, unit, default and description; docs/configuration.md is generated from it. */
 import { z } from "zod";
 import { MAX_INSTANCES } from "../core/model.js";
-import { accessLog } from "./access-log.js";
-import { alertsField } from "./alerts.js";
-import { balancingFields } from "./balancing.js";
-import { compressField } from "./compress.js";
-import { deployLimitFields } from "./deploy-limits.js";
+import { accessLog, identityFields, rateLimits } from "./balancer-keys.js";
+import { balancingFields, overloadFields } from "./balancing.js";
 import { ejectionFields } from "./ejection.js";
-import { errorPagesField } from "./error-pages.js";
 import {
   addresses,
   bytes,
@@ -28,15 +24,13 @@ import {
 } from "./fields.js";
 import { adminFields, agentCheck, frontFields } from "./fronts.js";
 import { healthFields } from "./health.js";
-import { hookFields } from "./hooks.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 import { modeFields } from "./mode.js";
-import { otlpFields } from "./otlp.js";
-import { overloadFields } from "./overload.js";
-import { rateLimits } from "./rate-limits.js";
+import { alertsField, otlpFields } from "./observers.js";
 import { recycleFields } from "./recycle.js";
-import { identityFields } from "./request-identity.js";
+import { deployLimitFields, hookFields } from "./releases.js";
+import { compressField, errorPagesField } from "./responses.js";
 import { instances } from "./scaling.js";
 import { tlsFields } from "./tls.js";
 

@@ -1,6 +1,9 @@
-/** The key `compress`: which responses of a pool the balancers compress. */
+/** The keys of a pool for responses: `compress`, and `errorPages` for the balancer's own. */
+import { statSync } from "node:fs";
 import type { CompressRule } from "@paceline/wire";
-import { bytes, count, defaultsOf, expected, fieldOf, flag, table, texts, words } from "./fields.js";
+import type { RelayTraits } from "../core/model.js";
+import { bytes, count, defaultsOf, expected, fieldOf, flag, table, texts, textTable, words } from "./fields.js";
+import { resolveFile } from "./paths.js";
 
 /** The codings of responses, and of the precompressed files of a static pool. */
 export const CODINGS = ["br", "zstd", "gzip"] as const;
@@ -69,4 +72,30 @@ export function resolveCompress(
       secrets: secrets ?? DEFAULTS.secrets,
     },
   };
+}
+
+/** The balancer's own responses to requests of a pool. */
+const STATUSES = ["404", "408", "413", "501", "502", "503", "504"];
+const MAX_PAGE_BYTES = 65_536;
+
+export const errorPagesField = textTable(
+  'Files for the balancer\'s own responses, such as `{ "503": "busy.html" }`, relative to the config file\'s folder: 404, 408, 413, 501, 502, 503, 504. At most 64 KiB each; read at a start and a reload. The app\'s own responses are never replaced. See [operations.md](operations.md#error-pages).',
+);
+
+/** Resolves the pages of a pool. */
+export function errorPages(
+  given: Record<string, string> | undefined,
+  baseDir: string,
+  report: (status: string, message: string) => void,
+): Pick<RelayTraits, "errorPages"> {
+  const pages = Object.entries(given ?? {}).flatMap(([status, file]) => {
+    const path = resolveFile(file, baseDir);
+    const stat = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
+    if (!STATUSES.includes(status)) report(status, `must be one of ${STATUSES.join(", ")}`);
+    else if (path === undefined || stat === undefined) report(status, `there is no such file: ${file}`);
+    else if (stat.size > MAX_PAGE_BYTES) report(status, `is larger than ${MAX_PAGE_BYTES} bytes: ${path}`);
+    else return { status: Number(status), path, changedAt: Math.round(stat.mtimeMs) };
+    return [];
+  });
+  return pages.length === 0 ? {} : { errorPages: pages };
 }

@@ -1,0 +1,218 @@
+/** Keys of `balancer` about requests: who may say where they come from, how many are accepted, what they are called, and their log. */
+import { statSync } from "node:fs";
+import { isIP } from "node:net";
+import { dirname, resolve } from "node:path";
+import type { IdentityRules, RateLimitRule } from "@paceline/wire";
+import { type AccessLogRule, COMBINED, parseTemplate } from "@paceline/wire/access-log";
+import {
+  count,
+  expected,
+  fieldOf,
+  flag,
+  fraction,
+  milliseconds,
+  table,
+  tables,
+  text,
+  textLike,
+  texts,
+  word,
+} from "./fields.js";
+import { readRoute } from "./route.js";
+
+const accessLogFields = {
+  format: text(
+    'Default: `"combined"`, the format of Apache and nginx, then the duration in seconds and the instance. `"json"`: one object per line with all fields. Otherwise a template such as `"{time} {method} {target} {status}"`; see [access-log.md](access-log.md#fields).',
+  ),
+  file: text(
+    "The file to append to, relative to the config file's folder; its folder must exist. All balancers write to it, and SIGUSR1 to the supervisor opens it anew. Default: the balancer's output, which `paceline logs balancer` shows.",
+  ),
+  sample: fraction(1, "The share of requests that are logged, such as `0.01`. Responses of 5xx are always logged.", {
+    min: 0,
+    max: 1,
+  }),
+};
+
+export const accessLog = fieldOf(
+  [flag(false, "").unwrap(), table(accessLogFields, "").unwrap()],
+  expected("must be true, false, or a table with `format`, `file` and `sample`"),
+  {
+    type: "true, false or table",
+    default: false,
+    description:
+      "Log a line for each request to every kind of pool. `true`: in the combined format to the balancer's output. A table has `format`, `file` and `sample`. See [access-log.md](access-log.md).",
+  },
+);
+
+type AccessLogInput = boolean | { format?: string | undefined; file?: string | undefined; sample?: number | undefined };
+
+/** Returns undefined without an access log. */
+export function resolveAccessLog(
+  given: AccessLogInput | undefined,
+  baseDir: string,
+  report: (path: string[], message: string) => void,
+): AccessLogRule | undefined {
+  if (given === undefined || given === false) return undefined;
+  const { format = "combined", file, sample = 1 } = given === true ? {} : given;
+  const template = format === "combined" ? COMBINED : format;
+  const parsed = template === "json" ? [] : parseTemplate(template);
+  if (typeof parsed === "string") report(["format"], parsed);
+  if (file === undefined) return { format: template, sample };
+  const path = resolve(baseDir, file);
+  if (statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory() !== true)
+    report(["file"], `there is no folder ${dirname(path)}`);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) report(["file"], `${path} is a folder`);
+  return { format: template, file: path, sample };
+}
+
+/** The key `balancer.rateLimits`: how often clients may send requests. */
+const PERIOD_MS = 1_000;
+const MAX_PERIOD_MS = 3_600_000;
+const MAX_RULES = 16;
+/** Whom a rule tells apart. */
+const BY = /^(?:address|route|header:[!#$%&'*+.^`|~\w-]{1,64})$/;
+
+const rateLimitFields = {
+  by: textLike(
+    BY,
+    {
+      type: '`"address"`, `"header:NAME"` or `"route"`',
+      rule: 'must be "address", "header:NAME" or "route"',
+    },
+    'Who has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request without it, or with it twice, counts by its address), or each of the `routes`, all clients together. Default: `"address"`.',
+  ),
+  requests: count(undefined, "How many requests come back to a bucket in `periodMs`. Required.", { max: 1_000_000 }),
+  periodMs: milliseconds(PERIOD_MS, "The time in which they come back, evenly.", { max: MAX_PERIOD_MS }),
+  burst: count(undefined, "How many requests may come at once: the size of a bucket. Default: `requests`."),
+  routes: texts(
+    'Only for requests of these routes, such as `["/login", "example.com/api/"]`; the best match of the list counts. They need not be routes of a pool. Default: all requests.',
+  ),
+};
+
+/** A key of `balancer`. */
+export const rateLimits = tables(
+  rateLimitFields,
+  "How often clients may send requests, such as `[{ requests: 20, periodMs: 1000, burst: 50 }]`: each client has a bucket of tokens, a request takes one, and without one the response is 429. Each rule that a request meets takes a token. See [security.md](security.md#limits-for-clients). Default: no limit.",
+);
+
+type RateLimitInput = NonNullable<ReturnType<typeof rateLimits.parse>>;
+
+/** Resolves the rules; problems are reported by path. */
+export function resolveRateLimits(
+  given: RateLimitInput | undefined,
+  report: (path: (string | number)[], message: string) => void,
+): RateLimitRule[] {
+  if (given === undefined) return [];
+  if (given.length > MAX_RULES) report([], `cannot have more than ${MAX_RULES} rules`);
+  return given.map(({ by: text = "address", requests, periodMs = PERIOD_MS, burst, routes }, at) => {
+    if (requests === undefined) report([at, "requests"], "is missing: how many requests may come in `periodMs`");
+    const read = routes?.map((route, index) => {
+      const result = readRoute(route);
+      if ("route" in result) return result.route;
+      report([at, "routes", index], result.problem);
+      return route;
+    });
+    if (read?.length === 0) report([at, "routes"], "must have at least one route");
+    const colon = text.indexOf(":");
+    const by = (colon < 0 ? text : "header") as RateLimitRule["by"];
+    return {
+      by,
+      ...(colon >= 0 && { name: text.slice(colon + 1).toLowerCase() }),
+      requests: requests ?? 1,
+      periodMs,
+      burst: burst ?? requests ?? 1,
+      ...(read !== undefined && { routes: read }),
+    };
+  });
+}
+
+/** The keys for what requests are called: `balancer.requestId` and `balancer.trace`. */
+const idFields = {
+  inResponse: flag(false, "Send the request id to the client too, unless the app's response has an X-Request-Id."),
+};
+
+const traceFields = {
+  keep: word(
+    ["trusted", "always"],
+    'Whose traceparent and tracestate pass unchanged: those of `trustedProxies`, or those of all clients. Default: `"trusted"`.',
+  ),
+  sampled: fraction(
+    1,
+    "The share of the traces made here that are marked as sampled. The samplers of most tracing libraries follow that mark.",
+    { min: 0, max: 1 },
+  ),
+};
+
+/** Keys of `balancer`. */
+export const identityFields = {
+  requestId: fieldOf(
+    [flag(false, "").unwrap(), table(idFields, "").unwrap()],
+    expected("must be true, false, or a table with `inResponse`"),
+    {
+      type: "true, false or table",
+      default: false,
+      description:
+        "Give each request an X-Request-Id, a UUID. That of a trusted proxy is kept, that of others replaced. By default the client's passes unchanged. See [apps.md](apps.md#request-ids-and-traces).",
+    },
+  ),
+  trace: fieldOf(
+    [flag(false, "").unwrap(), table(traceFields, "").unwrap()],
+    expected("must be true, false, or a table with `keep` and `sampled`"),
+    {
+      type: "true, false or table",
+      default: false,
+      description:
+        "Give each request a traceparent (W3C Trace Context) if it has none that is kept. By default the client's passes unchanged. See [apps.md](apps.md#request-ids-and-traces).",
+    },
+  ),
+};
+
+interface GivenIdentity {
+  requestId?: boolean | { inResponse?: boolean | undefined } | undefined;
+  trace?: boolean | { keep?: "trusted" | "always" | undefined; sampled?: number | undefined } | undefined;
+}
+
+interface IdentityConfig {
+  requestId?: { inResponse: boolean };
+  trace?: NonNullable<IdentityRules["trace"]>;
+}
+
+/** Returns the keys that are on. */
+export function resolveIdentity({ requestId = false, trace = false }: GivenIdentity): IdentityConfig {
+  const { inResponse = false } = typeof requestId === "boolean" ? {} : requestId;
+  const { keep = "trusted", sampled = 1 } = typeof trace === "boolean" ? {} : trace;
+  return {
+    ...(requestId !== false && { requestId: { inResponse } }),
+    ...(trace !== false && { trace: { keep, sampled } }),
+  };
+}
+
+/** Reads `balancer.trustedProxies`: addresses and networks, as CIDR blocks. */
+export function resolveTrustedProxies(
+  texts: readonly string[],
+  report: (at: number, message: string) => void,
+): string[] {
+  return texts.map((text, at) => {
+    const network = normalizeNetwork(text);
+    if (network === undefined) report(at, `must be an IP address, a CIDR block or "unix", not ${JSON.stringify(text)}`);
+    return network ?? text;
+  });
+}
+
+/** Returns `text` as a CIDR block. A single address becomes a block of one, `unix` stays. Undefined if `text` is invalid. */
+function normalizeNetwork(text: string): string | undefined {
+  if (text === "unix") return text;
+  const [address = "", prefix, more] = text.split("/");
+  const family = isIP(address);
+  if (family === 0 || more !== undefined) return undefined;
+  const bits = family === 4 ? 32 : 128;
+  if (prefix === undefined) return `${address}/${bits}`;
+  if (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bits) return undefined;
+  // IPv4 clients are matched by their IPv4 addresses, so a wider IPv4-mapped block would match none of them.
+  if (isMapped(address) && Number(prefix) < 96) return undefined;
+  return `${address}/${Number(prefix)}`;
+}
+
+function isMapped(address: string): boolean {
+  return address.includes(":") && new URL(`http://[${address.replace(/%.*/, "")}]`).hostname.startsWith("[::ffff:");
+}

@@ -18,9 +18,8 @@ import { fleetState } from "./operations/fleet-questions.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
 import type { Parts } from "./parts.js";
-import { detailsOf, readReports } from "./run-dir/death-files.js";
-import { Records } from "./run-dir/history-files.js";
-import { PageToken } from "./run-dir/page-token.js";
+import { PageToken } from "./run-dir/own-secrets.js";
+import { detailsOf, Records, readReports } from "./run-dir/report-files.js";
 import type { SupervisorOptions } from "./supervisor-options.js";
 
 /** Of a fleet without an https address. */

@@ -3,7 +3,7 @@ import type { LostRequest } from "@paceline/wire";
 import { type DeathReport, howItDied } from "../core/deaths.js";
 import { formatDuration, visible, visibleLine } from "../core/words.js";
 import { shortDuration, sparkline } from "../dashboard/format.js";
-import { summaryOf } from "../run-dir/death-files.js";
+import { summaryOf } from "../run-dir/report-files.js";
 import { formatTable } from "./format-status.js";
 
 const MB = 1e6;

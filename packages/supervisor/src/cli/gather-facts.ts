@@ -8,8 +8,7 @@ import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
 import { type FoundFleet, findFleet } from "../fleet/find-fleet.js";
 import { FleetClient } from "../fleet/fleet.js";
-import { readReports } from "../run-dir/death-files.js";
-import { readHistory } from "../run-dir/history-files.js";
+import { readHistory, readReports } from "../run-dir/report-files.js";
 import { readStoredLog } from "./follow.js";
 import { logFilesIn } from "./log-file.js";
 

@@ -2,11 +2,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Caller } from "../core/history.js";
 import type { OperationResult, SupervisorApi } from "./api.js";
-import { sendPage } from "./page-document.js";
+import { StatusStream, sendPage } from "./page.js";
 import { ControlError, lines, operation, sendJson, sendMetrics } from "./responses.js";
 import { type BodyShape, bodyProblems, matchPath, type Route, type RouteInput } from "./route.js";
 import { routes } from "./routes.js";
-import { StatusStream } from "./stream.js";
 
 /** Who may ask for what. Both methods throw a ControlError to refuse. */
 export interface Gate {

@@ -1,11 +1,14 @@
 /** Decides how many instances an autoscaled pool should have, one measured period after another. Pure. */
-import { judgeGrowth, type Limit, meanLoad, secondsOf } from "./benefit.js";
 import {
   isCpuLimited,
+  judgeGrowth,
+  type Limit,
+  meanLoad,
   metricOf,
   neededInstances,
   type PoolLoad,
   type ScalingTarget,
+  secondsOf,
   sufficientInstances,
 } from "./scaling-needs.js";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { VerdictTest } from "./verdict-model.js";
-import { differenceText, intervalText, limitText } from "./verdict-words.js";
+import { differenceText, intervalText, limitText } from "./verdict-model.js";
 
 const TEST: VerdictTest = {
   name: "5xx",

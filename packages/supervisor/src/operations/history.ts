@@ -13,8 +13,8 @@ import {
   UNDER_WAY,
 } from "../core/history.js";
 import type { EventLog } from "../logs/event-log.js";
-import { isHistoryEntry } from "../run-dir/history-files.js";
 import { NumberedFiles, readDocuments } from "../run-dir/numbered-files.js";
+import { isHistoryEntry } from "../run-dir/report-files.js";
 
 /** Steps that come together are written together. */
 const SAVE_STEPS_AFTER_MS = 1000;

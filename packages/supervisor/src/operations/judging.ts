@@ -4,7 +4,7 @@ import { LOOKS, type MemoryReading } from "../core/memory-slope.js";
 import { P99, QuantileComparison } from "../core/quantiles.js";
 import { judge } from "../core/verdict.js";
 import type { Arm, Evidence, VerdictLimits } from "../core/verdict-model.js";
-import { differenceText, limitText } from "../core/verdict-words.js";
+import { differenceText, limitText } from "../core/verdict-model.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
 import type { UsageSampler } from "../stats/usage.js";

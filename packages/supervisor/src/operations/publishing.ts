@@ -6,7 +6,7 @@ import type { BalancerConfig, ListenAddress } from "../core/model.js";
 import type { Children } from "../processes/children.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
-import type { StickyCookies } from "../run-dir/sticky-cookies.js";
+import type { StickyCookies } from "../run-dir/own-secrets.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
 import type { Recordings } from "../stats/recordings.js";
 

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { FigureHistory, LogLine } from "../control/api.js";
-import { compress, policyOf } from "../control/page-document.js";
+import { compress, policyOf } from "../control/page.js";
 import { builtFile } from "../package.js";
 import { interval, niceMax, pathOf, placeOnScale, shape } from "./charts.js";
 import { LineParser, StreamParser } from "./connection.js";

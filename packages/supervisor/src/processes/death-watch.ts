@@ -2,7 +2,7 @@
 import type { LostRequests } from "@paceline/wire";
 import { type DeathReport, howItDied, kindOfDeath } from "../core/deaths.js";
 import type { EventLog } from "../logs/event-log.js";
-import type { DeathFiles } from "../run-dir/death-files.js";
+import type { DeathFiles } from "../run-dir/report-files.js";
 import type { OomKills } from "../stats/oom-kills.js";
 import type { UsageSampler } from "../stats/usage.js";
 import { DeathNotes, SAMPLE_EVERY_MS, TOGETHER_MS } from "./death-notes.js";

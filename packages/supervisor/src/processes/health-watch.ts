@@ -1,10 +1,9 @@
-/** Checks whether instances are ready and, at intervals, healthy. A command's shim runs its own checks. */
+/** Warms instances up, and checks whether they are ready and, at intervals, healthy. A command's shim runs its own checks. */
 import { HEALTH_JITTER, type HealthConfig, type Probed, probe } from "@paceline/wire";
-import { type CheckCount, countCheck, NO_CHECKS } from "../core/checks.js";
-import type { WarmupConfig } from "../core/model.js";
+import { type CheckCount, countCheck, hasSettled, NO_CHECKS } from "../core/checks.js";
+import type { PoolConfig, WarmupConfig } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import type { LiveProcess } from "./live-process.js";
-import { warmUp } from "./warm-up.js";
 
 interface HealthWatchOptions {
   healthOf(child: LiveProcess): HealthConfig | undefined;
@@ -199,4 +198,54 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms).unref();
   });
+}
+
+/** A warm-up ends this long before a start must. */
+const MARGIN_MS = 500;
+
+/** Returns what a process that was spawned at that time is asked for, and what is left of the time for it. */
+export function warmupOf(
+  spawnedAt: number,
+  pool: Pick<PoolConfig, "warmup" | "policy"> | undefined,
+): WarmupConfig | undefined {
+  if (pool?.warmup == null) return undefined;
+  const { paths, timeoutMs } = pool.warmup;
+  const leftMs = Math.round(spawnedAt + pool.policy.readyTimeoutMs - MARGIN_MS - performance.now());
+  return { paths, timeoutMs: Math.max(1, Math.min(timeoutMs, leftMs)) };
+}
+
+interface WarmUpOptions {
+  paths: readonly string[];
+  timeoutMs: number;
+  /** Sends a GET; resolves with what is wrong with the response, undefined for any status below 500. */
+  ask(path: string, timeoutMs: number): Promise<string | undefined>;
+  /** Whether the instance has ended or is to end. */
+  isOver(): boolean;
+  now?: () => number;
+}
+
+/** Resolves with what went wrong, undefined if nothing did. A path that failed once is left out from then on. */
+export async function warmUp(options: WarmUpOptions): Promise<string | undefined> {
+  const { timeoutMs, ask, isOver, now = () => performance.now() } = options;
+  const deadline = now() + timeoutMs;
+  const problems: string[] = [];
+  let paths = options.paths;
+  let rounds: number[] = [];
+  // Bounded by the deadline and by the number of rounds.
+  while (paths.length > 0 && !hasSettled(rounds)) {
+    const began = now();
+    const served: string[] = [];
+    for (const path of paths) {
+      const leftMs = deadline - now();
+      if (leftMs <= 0) return problems[0] ?? `has not settled within ${timeoutMs} ms`;
+      const problem = await ask(path, Math.ceil(leftMs));
+      if (isOver()) return undefined;
+      if (problem === undefined) served.push(path);
+      else problems.push(problem);
+    }
+    // Times of other paths cannot be compared.
+    rounds = served.length < paths.length ? [] : [...rounds, now() - began];
+    paths = served;
+  }
+  return problems.length > 1 ? `${problems[0]}, and ${problems.length - 1} more` : problems[0];
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { warmUp } from "./warm-up.js";
+import { warmUp } from "./health-watch.js";
 
 /** An instance whose responses take these milliseconds in turn, the last one for ever. */
 function instance(times: number[], problemOf: (path: string) => string | undefined = () => undefined) {

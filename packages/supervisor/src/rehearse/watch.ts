@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { processesOf, readProcessTable } from "@paceline/wire/proc";
 import type { LogLine, Status } from "../control/api.js";
 import type { FleetClient } from "../fleet/fleet.js";
-import { readReports } from "../run-dir/death-files.js";
+import { readReports } from "../run-dir/report-files.js";
 import type { DeathFacts, LoggedLine, MemoryFacts } from "./evidence.js";
 import type { PhaseName } from "./phases.js";
 

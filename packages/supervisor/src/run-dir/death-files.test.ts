@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import type { DeathReport } from "../core/deaths.js";
-import { DeathFiles, readReports } from "./death-files.js";
+import { DeathFiles, readReports } from "./report-files.js";
 
 const REPORT: Omit<DeathReport, "id"> = {
   ...{ version: 1, at: 0, process: "web.1#1", name: "web.1", pool: "web", kind: "exit", attempt: 1 },

@@ -21,7 +21,7 @@ export const deaths: DefineCommand = (program, action) => {
     action(async (show: "show" | undefined, id: number | undefined, options: FleetChoice & JsonOption) => {
       const [{ findFleet }, { readReports, summaryOf }, { formatDeath, formatDeaths }] = await Promise.all([
         import("../../fleet/find-fleet.js"),
-        import("../../run-dir/death-files.js"),
+        import("../../run-dir/report-files.js"),
         import("../format-deaths.js"),
       ]);
       if (show !== undefined && id === undefined)

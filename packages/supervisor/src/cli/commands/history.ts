@@ -25,7 +25,7 @@ export const history: DefineCommand = (program, action) => {
       ) => {
         const [{ findFleet }, { readHistory }, { formatEntry, formatHistory }] = await Promise.all([
           import("../../fleet/find-fleet.js"),
-          import("../../run-dir/history-files.js"),
+          import("../../run-dir/report-files.js"),
           import("../format-history.js"),
         ]);
         if (show !== undefined && id === undefined)

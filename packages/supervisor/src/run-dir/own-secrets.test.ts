@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { StickyCookies } from "./sticky-cookies.js";
+import { StickyCookies } from "./own-secrets.js";
 
 let folder: string;
 let problems: string[];

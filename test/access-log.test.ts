@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { connectFleet } from "../packages/supervisor/dist/fleet/fleet.js";
-import { record } from "../packages/supervisor/dist/rehearse/record.js";
+import { record } from "../packages/supervisor/dist/rehearse/recording.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";

@@ -26,8 +26,8 @@ import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
 import type { SlotSockets } from "./sockets/slot-sockets.js";
 import type { JudgedCounts } from "./stats/judged-counts.js";
 import type { Recordings } from "./stats/recordings.js";
-import type { RouteTotals } from "./stats/route-totals.js";
 import type { StatsBook } from "./stats/stats.js";
+import type { RouteTotals } from "./stats/totals.js";
 
 /** The parts of a supervisor that children's messages concern. They exist once a child can say something. */
 interface Concerned {

@@ -34,8 +34,8 @@ import { SlotSockets } from "./sockets/slot-sockets.js";
 import { JudgedCounts } from "./stats/judged-counts.js";
 import { OomKills } from "./stats/oom-kills.js";
 import { Recordings } from "./stats/recordings.js";
-import { RouteTotals } from "./stats/route-totals.js";
 import { StatsBook } from "./stats/stats.js";
+import { RouteTotals } from "./stats/totals.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
 import type { PartsOptions } from "./supervisor-options.js";
 

@@ -26,10 +26,9 @@ import {
 import type { AutomaticConfig } from "../core/model.js";
 import { formatDuration } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import { AcmeFiles } from "./acme-files.js";
+import { AcmeFiles, KeptCertificates } from "./acme-files.js";
 import type * as Orders from "./acme-order.js";
 import { readCertificate } from "./acme-x509.js";
-import { KeptCertificates } from "./kept-certificates.js";
 import { type ChallengeSink, failureOf, OrderAttempts } from "./order-attempts.js";
 
 /** Where certificates and challenges go: to all balancers. Each resolves when they have them. */

@@ -1,4 +1,4 @@
-/** Loads a fleet and writes it for another program: `paceline export` without the systemd unit, which fleet-unit.ts writes. */
+/** Loads a fleet and writes it for another program: `paceline export` without the systemd unit, which systemd-unit.ts writes. */
 import { isIP, isIPv6 } from "node:net";
 import { PacelineError } from "../errors.js";
 import type { Box } from "../export/facts.js";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { DeathReport } from "../core/deaths.js";
-import { formatDeath, formatDeaths } from "./format-deaths.js";
+import { formatDeath, formatDeaths } from "./format-reports.js";
 
 const REPORT: DeathReport = {
   ...{ version: 1, id: 17, at: 1_700_000_000_000, process: "web.5#7", name: "web.5", pool: "web", kind: "hung" },

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { Status } from "../control/api.js";
 import { FIGURES, type Figure } from "../core/figures.js";
-import { LATENCY_BOUNDS, LatencyTotals } from "../stats/latency-totals.js";
+import { LATENCY_BOUNDS, LatencyTotals } from "../stats/totals.js";
 import type { Family } from "./exposition.js";
 import { familiesOf } from "./families.js";
 

@@ -4,8 +4,8 @@ import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../cont
 import type { CertificateView } from "../core/certificates.js";
 import { FIGURES, type Figure, figureOf } from "../core/figures.js";
 import { serves } from "../core/serving.js";
-import { LATENCY_BOUNDS, type LatencyTotals } from "../stats/latency-totals.js";
-import type { RouteTotal } from "../stats/route-totals.js";
+import type { RouteTotal } from "../stats/totals.js";
+import { LATENCY_BOUNDS, type LatencyTotals } from "../stats/totals.js";
 import type { Family, HistogramSample, Sample } from "./exposition.js";
 
 /** Returns the latency totals of the process in a slot; undefined if there is none. */

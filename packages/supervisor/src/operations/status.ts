@@ -32,8 +32,8 @@ import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../proc
 import type { LivenessWatch } from "../processes/liveness-watch.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { SlotBook } from "../processes/slot-book.js";
-import type { RouteTotals } from "../stats/route-totals.js";
 import { latenciesOf, type StatsBook } from "../stats/stats.js";
+import type { RouteTotals } from "../stats/totals.js";
 import type { PssSampler, UsageSampler } from "../stats/usage.js";
 import type { Autoscaling } from "./autoscaling.js";
 import type { Deploys } from "./deploys.js";

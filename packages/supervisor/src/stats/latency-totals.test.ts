@@ -1,7 +1,7 @@
 import { Histogram } from "@paceline/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { LATENCY_BOUNDS, LatencyTotals } from "./latency-totals.js";
+import { LATENCY_BOUNDS, LatencyTotals } from "./totals.js";
 
 const reportOf = (microseconds: readonly number[]) => {
   const histogram = new Histogram();

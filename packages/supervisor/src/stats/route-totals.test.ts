@@ -1,6 +1,6 @@
 /** The counts of routes over several balancer processes. */
 import { expect, it } from "vitest";
-import { RouteTotals } from "./route-totals.js";
+import { RouteTotals } from "./totals.js";
 
 const routes: Record<string, string[]> = { web: ["/", "/api/"], docs: ["docs.example/"] };
 const stats = (pool: string, route: string, ok: number, errors = 0, latency: number[] = []) => ({

@@ -9,7 +9,7 @@ import {
 } from "@paceline/wire";
 import type { LatencyMs } from "../control/api.js";
 import { SHAPE_BOUNDS_MS } from "../core/slowness.js";
-import { LatencyTotals } from "./latency-totals.js";
+import { LatencyTotals } from "./totals.js";
 
 /** Latencies cover about this many one-second reports; idle processes do not report. */
 const LATENCY_REPORTS = 10;

@@ -22,7 +22,7 @@ export const deaths: DefineCommand = (program, action) => {
       const [{ findFleet }, { readReports, summaryOf }, { formatDeath, formatDeaths }] = await Promise.all([
         import("../../fleet/find-fleet.js"),
         import("../../run-dir/report-files.js"),
-        import("../format-deaths.js"),
+        import("../format-reports.js"),
       ]);
       if (show !== undefined && id === undefined)
         throw new PacelineError("usage", "name a report: paceline deaths show 17; paceline deaths lists them");

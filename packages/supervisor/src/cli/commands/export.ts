@@ -36,7 +36,7 @@ async function textOf(
   const { exportFleet, refuseOptions } = await import("../export-fleet.js");
   refuseOptions(format, options);
   if (format !== "systemd") return exportFleet(format, start, options);
-  const { fleetUnit } = await import("../fleet-unit.js");
+  const { fleetUnit } = await import("../systemd-unit.js");
   const { name, text } = await fleetUnit(start, options.user);
   const install = `systemctl daemon-reload && systemctl enable --now ${name}`;
   return `# /etc/systemd/system/${name}.service; then: ${install}\n${text}`;

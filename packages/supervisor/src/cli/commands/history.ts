@@ -26,7 +26,7 @@ export const history: DefineCommand = (program, action) => {
         const [{ findFleet }, { readHistory }, { formatEntry, formatHistory }] = await Promise.all([
           import("../../fleet/find-fleet.js"),
           import("../../run-dir/report-files.js"),
-          import("../format-history.js"),
+          import("../format-reports.js"),
         ]);
         if (show !== undefined && id === undefined)
           throw new PacelineError("usage", "name an entry: paceline history show 17; paceline history lists them");

@@ -18,7 +18,7 @@ export const record: DefineCommand = (program, action) => {
     action(async (options: RecordOptions) => {
       const [{ connectFleet }, recording] = await Promise.all([
         import("../../fleet/fleet.js"),
-        import("../../rehearse/record.js"),
+        import("../../rehearse/recording.js"),
       ]);
       const fleet = await connectFleet(options);
       const file = options.to ?? `requests-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.jsonl`;

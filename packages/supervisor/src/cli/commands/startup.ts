@@ -31,8 +31,7 @@ interface StartupOptions extends StartOptions {
 /** @throws ConfigError, or PacelineError such as `usage` */
 async function install(target: string, options: StartupOptions): Promise<ExitStatus> {
   const { user: isOwn = false, runAs, remove = false, root } = options;
-  const { fleetUnit } = await import("../fleet-unit.js");
-  const { unitName } = await import("../systemd-unit.js");
+  const { fleetUnit, unitName } = await import("../systemd-unit.js");
   const { placeFor, UnitFile, whyNotHere } = await import("../unit-file.js");
   const place = placeFor({ isOwn, root });
   const nobody = remove ? "root" : undefined;

@@ -1,4 +1,4 @@
-/** The responses of all balancers by route and method class, for metrics and the status. Only routes of the configuration are kept. */
+/** Totals since the start, as metrics and the status report them: the latencies of a process, and the responses by route. */
 import {
   countedRoutes,
   Histogram,
@@ -8,7 +8,45 @@ import {
   STATUS_CLASSES,
 } from "@paceline/wire";
 import type { RouteFacts } from "../core/explain-model.js";
-import { LatencyTotals } from "./latency-totals.js";
+
+/** The upper bounds of the buckets in seconds; a last one has no bound. */
+export const LATENCY_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] as const;
+
+/** The bucket of each bucket of a report, which are much narrower: the first whose bound its middle does not exceed. */
+const BUCKET_OF = new Uint8Array(Histogram.bucketCount);
+/** The middle of each bucket of a report, in seconds. */
+const MIDDLE = new Float64Array(Histogram.bucketCount);
+for (let index = 0; index < Histogram.bucketCount; index++) {
+  const middle = (Histogram.lowerBoundUs(index) + Histogram.lowerBoundUs(index + 1) - 1) / 2_000_000;
+  const bucket = LATENCY_BOUNDS.findIndex((bound) => middle <= bound);
+  MIDDLE[index] = middle;
+  BUCKET_OF[index] = bucket < 0 ? LATENCY_BOUNDS.length : bucket;
+}
+
+/** All latencies of a process since its start, in few buckets. */
+export class LatencyTotals {
+  /** The responses in each bucket. */
+  readonly counts: readonly number[];
+  private readonly own: number[] = new Array(LATENCY_BOUNDS.length + 1).fill(0);
+  /** The sum of all latencies in seconds, to about 2 %: reports have buckets. */
+  sumSeconds = 0;
+
+  constructor() {
+    this.counts = this.own;
+  }
+
+  /** Adds a report. Its indexes come from another process; those out of range are ignored. */
+  add(report: SparseHistogram): void {
+    for (let at = 0; at + 1 < report.length; at += 2) {
+      const index = report[at] as number;
+      const count = report[at + 1] as number;
+      const bucket = BUCKET_OF[index];
+      if (bucket === undefined || !(count > 0)) continue;
+      this.own[bucket] = (this.own[bucket] as number) + count;
+      this.sumSeconds += (MIDDLE[index] as number) * count;
+    }
+  }
+}
 
 /** Latencies in the status cover so many seconds. */
 const RECENT_MS = 30_000;
@@ -33,6 +71,7 @@ interface Entry extends RouteTotal {
   recent: { at: number; latency: SparseHistogram }[];
 }
 
+/** The responses of all balancers by route and method class. Only routes of the configuration are kept. */
 export class RouteTotals {
   private readonly entries = new Map<string, Entry>();
 

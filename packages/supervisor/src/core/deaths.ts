@@ -201,14 +201,16 @@ const KEPT_REPORTS = { count: 200, bytes: 4 << 20 };
  * push out the reports of the others.
  */
 export function reportsToRemove(kept: readonly KeptReport[], most = KEPT_REPORTS): KeptReport[] {
-  const byName = new Map<string, KeptReport[]>();
-  let count = kept.length;
-  let bytes = 0;
-  for (const report of [...kept].sort((a, b) => a.id - b.id)) {
-    bytes += report.bytes;
-    byName.set(report.name, [...(byName.get(report.name) ?? []), report]);
-  }
   const removed: KeptReport[] = [];
+  let count = kept.length;
+  let bytes = kept.reduce((sum, report) => sum + report.bytes, 0);
+  if (count <= most.count && bytes <= most.bytes) return removed;
+  const byName = new Map<string, KeptReport[]>();
+  for (const report of [...kept].sort((a, b) => a.id - b.id)) {
+    const same = byName.get(report.name);
+    if (same === undefined) byName.set(report.name, [report]);
+    else same.push(report);
+  }
   while (count > most.count || bytes > most.bytes) {
     const largest = [...byName.values()].reduce((a, b) => (b.length > a.length ? b : a));
     const oldest = largest.shift();

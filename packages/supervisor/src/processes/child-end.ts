@@ -22,6 +22,8 @@ const NO_PID = -1;
 /** After this many ended processes all garbage is collected: what belongs to one is old by then, and Bun would leave it for long. */
 const MANY = 50;
 const COLLECT_AFTER_MS = 1000;
+/** How often that is repeated after the last of them: each collection returns to the system what the one before has freed. */
+const COLLECTIONS = 3;
 
 /** Signals that a program raises itself, so its output may explain them. */
 const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
@@ -49,8 +51,10 @@ export class ChildEnds {
   private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
 
   private isClosed = false;
-  /** How many have ended since the last collection of garbage. */
+  /** How many have ended since the last collection of garbage, and how many collections are left. */
   private over = 0;
+  private collections = 0;
+  private collecting: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: ChildEndsOptions) {}
 
@@ -175,10 +179,17 @@ export class ChildEnds {
     child.connection?.destroy();
     child.connection = null;
     this.options.onOver(child);
-    if (++this.over !== MANY) return;
-    setTimeout(() => {
+    if (++this.over < MANY) return;
+    this.collections = COLLECTIONS;
+    this.collectLater();
+  }
+
+  private collectLater(): void {
+    this.collecting ??= setTimeout(() => {
+      this.collecting = undefined;
       this.over = 0;
       collectAll();
+      if (--this.collections > 0) this.collectLater();
     }, COLLECT_AFTER_MS).unref();
   }
 }

@@ -19,12 +19,14 @@ test("keeps the newest sixty samples in order", () => {
 
 test("what was not measured is null, and a lag counts once", () => {
   const history = new ProcessHistory();
-  history.add({ rssBytes: undefined, requestsTotal: undefined }, 5000);
+  history.add({ rssBytes: undefined, requestsTotal: undefined }, 0);
+  expect(history.read()).toBeNull();
+  history.add({ rssBytes: undefined, requestsTotal: 0 }, 5000);
   history.noteLag(40);
   history.add({ rssBytes: 1, requestsTotal: 5 }, 10_000);
   history.add({ rssBytes: 1, requestsTotal: 2 }, 15_000);
   expect(history.read()).toMatchObject({ rssBytes: [null, 1, 1], eventLoopLagMs: [null, 40, null] });
-  expect(history.read()?.requestsPerSecond).toEqual([null, 1, 0]);
+  expect(history.read()?.requestsPerSecond).toEqual([0, 1, 0]);
 });
 
 test("what was lost long before the end has another cause; balancers report what the end cost before or after it", () => {

@@ -69,7 +69,7 @@ interface Sample {
 
 /** The last five minutes of a process: memory, delay of its event loop, requests. */
 export class ProcessHistory {
-  /** Made with the first sample: a process that ends at once needs none. */
+  /** Made when something is known: a process that ends at once needs none. */
   private values: Float32Array | undefined;
   private taken = 0;
   private requestsTotal = 0;
@@ -84,6 +84,8 @@ export class ProcessHistory {
 
   /** @param at milliseconds by a monotonic clock */
   add({ rssBytes, requestsTotal }: Sample, at: number): void {
+    const isKnown = rssBytes !== undefined || requestsTotal !== undefined || this.lagMs !== undefined;
+    if (this.values === undefined && !isKnown) return;
     this.values ??= new Float32Array(SAMPLES * FIGURES);
     const from = (this.taken % SAMPLES) * FIGURES;
     const seconds = this.takenAt === 0 ? SAMPLE_EVERY_MS / 1000 : Math.max(0.2, (at - this.takenAt) / 1000);

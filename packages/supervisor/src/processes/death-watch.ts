@@ -31,6 +31,9 @@ interface OpenReport {
   timer: NodeJS.Timeout;
 }
 
+/** The most reports that may still get more: a storm of deaths would keep thousands in memory. */
+const MAX_OPEN = 256;
+
 export class DeathWatch {
   private timer: NodeJS.Timeout | undefined;
   /** Reports that may still get more. */
@@ -128,6 +131,8 @@ export class DeathWatch {
       notes.report = report.id;
       const entry: OpenReport = { report, notes, endedAt, timer: setTimeout(() => this.complete(entry), TOGETHER_MS) };
       this.open.add(entry);
+      const [oldest] = this.open;
+      if (this.open.size > MAX_OPEN && oldest !== undefined) this.complete(oldest);
     });
   }
 

@@ -33,8 +33,11 @@ export class NumberedFiles {
 
   /** Writes a new file and removes old ones. @throws PacelineError such as `ENOSPC` */
   add<Document extends { id: number }>(name: string, documentOf: (id: number) => Document): Document {
-    // During an upgrade another supervisor may write, too.
-    for (const each of namesIn(this.folder)) this.nextId = Math.max(this.nextId, Number(NAME.exec(each)?.[1] ?? 0) + 1);
+    // During an upgrade another supervisor may write, too. Names of used numbers, which are most, cost no match.
+    for (const each of unsortedNamesIn(this.folder)) {
+      const id = Number.parseInt(each, 10);
+      if (id >= this.nextId && NAME.test(each)) this.nextId = id + 1;
+    }
     const document = documentOf(this.nextId);
     makePrivate(this.folder);
     const file = { id: document.id, name, bytes: 0 };
@@ -81,10 +84,14 @@ function listFiles(folder: string): NumberedFile[] {
   });
 }
 
+/** The oldest first. */
 function namesIn(folder: string): string[] {
+  return unsortedNamesIn(folder).sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+}
+
+function unsortedNamesIn(folder: string): string[] {
   try {
-    const names = readdirSync(folder).slice(0, MAX_ENTRIES);
-    return names.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+    return readdirSync(folder).slice(0, MAX_ENTRIES);
   } catch {
     return []; // There is nothing yet.
   }

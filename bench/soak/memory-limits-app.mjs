@@ -1,22 +1,28 @@
-/** The app of the memory-limits soak: grows alone, or by programs that it starts, as fast as it can. */
+/** The app of the memory-limits soak: grows alone, with its event loop turning or not, or by programs that it starts, as fast as it can. */
 import { spawn } from "node:child_process";
 
-const PROGRAMS = 24;
+/** tail keeps a last line without end. */
+const PROGRAMS = "for n in $(seq 32); do tail /dev/zero & done; wait";
 const PIECE_BYTES = 4 << 20;
 const kept = [];
 
+const take = () => kept.push(Buffer.alloc(PIECE_BYTES, 1));
+
 function grow() {
-  kept.push(Buffer.alloc(PIECE_BYTES, 1));
+  take();
   setTimeout(grow, 1);
+}
+
+function block() {
+  for (;;) take();
 }
 
 export default {
   fetch(request) {
     const { pathname } = new URL(request.url);
     if (pathname === "/alone") grow();
-    // tail keeps a last line without end.
-    if (pathname === "/together")
-      for (let n = 0; n < PROGRAMS; n++) spawn("tail", ["/dev/zero"], { stdio: "ignore" });
+    if (pathname === "/blocked") setTimeout(block, 100);
+    if (pathname === "/together") spawn("sh", ["-c", PROGRAMS], { stdio: "ignore" });
     return new Response("Hello World!\n");
   },
 };

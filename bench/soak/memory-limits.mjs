@@ -33,7 +33,15 @@ async function everyKind() {
     const base = path.join(MOUNT, `paceline-soak-${process.pid}`);
     mkdirSync(path.join(base, leaf), { recursive: true });
     const enter = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"';
-    const asRoot = ["unshare", "--cgroup", "--mount", "sh", "-c", `mount -t cgroup2 none ${MOUNT} && exec "$@"`, "sh"];
+    const asRoot = [
+      "unshare",
+      "--cgroup",
+      "--mount",
+      "sh",
+      "-c",
+      `umount ${MOUNT} && mount -t cgroup2 none ${MOUNT} && exec "$@"`,
+      "sh",
+    ];
     const inside = leaf === "" ? [...asRoot, process.execPath, own, MOUNT] : [process.execPath, own, base];
     const code = await new Promise((resolve) => {
       const child = spawn("sh", ["-c", enter, "sh", path.join(base, leaf), ...inside], { stdio: "inherit" });
@@ -63,7 +71,7 @@ async function limits(base) {
       most.every((each) => Math.abs(each - MAX_MB) < 0.1),
       `each instance has a group: ${groups.join(" ")}, memory.high ${high.map(Math.round).join(" ")}, memory.max ${most.map(Math.round).join(" ")} MB`,
     );
-    for (const target of ["/alone", "/together"]) await grow(fleet, base, target);
+    for (const target of ["/alone", "/blocked", "/together"]) await grow(fleet, base, target);
   } finally {
     await fleet.stop();
   }
@@ -96,6 +104,11 @@ async function grow(fleet, base, target) {
   verdict(report !== undefined, `${target}: it is ended`);
   verdict(mostMB <= MAX_MB + 1, `${target}: its group has at most ${mostMB.toFixed(0)} MB, of ${MAX_MB}`);
   verdict(failed === 0, `${target}: ${failed} of ${asked} requests fail meanwhile`);
+  if (target === "/blocked")
+    verdict(
+      report?.kind === "memory" || report?.reason.includes("the kernel slows it down") === true,
+      `${target}: the report says that its memory is why`,
+    );
   if (target === "/together")
     verdict(
       report?.kind === "outOfMemory" && report.reason.includes(`hard limit of ${MAX_MB} MB`),
@@ -106,8 +119,10 @@ async function grow(fleet, base, target) {
   verdict(false, `${target}: the fleet is whole again`);
 }
 
-const readyPids = async (fleet) =>
-  (await fleet.control()).pools[0].instances.filter(({ state, other }) => state === "ready" && !other).map(({ pid }) => pid);
+async function readyPids(fleet) {
+  const [{ instances }] = (await fleet.control()).pools;
+  return instances.filter(({ state, other }) => state === "ready" && !other).map(({ pid }) => pid);
+}
 
 /** The newest first. */
 function deathsOf({ runDirArgs }) {

@@ -10,6 +10,7 @@ import {
   killText,
   mountOfGroups,
   placeOfGroups,
+  slowedText,
 } from "./control-groups.js";
 
 test.each([
@@ -90,3 +91,10 @@ test.each([
   const kill = killIn(text);
   expect(kill && killText(kill, 300)).toBe(why);
 });
+
+test.each([
+  ["anon 380000000\nfile 0\n", "; the kernel slows it down, because it uses 380 MB of memory (maxMemoryMb 300)"],
+  // Caches are dropped instead.
+  ["anon 200000000\nfile 175000000\nanon_thp 380000000\n", ""],
+  ["", ""],
+])("memory.stat %j", (text, said) => expect(slowedText(text, 300)).toBe(said));

@@ -110,3 +110,13 @@ export function killText({ atLimit }: GroupKill, maxMemoryMb: number): string {
   if (!atLimit) return "the machine had no memory left";
   return `it reached its hard limit of ${Math.round(kernelLimits(maxMemoryMb).maxBytes / MB)} MB (maxMemoryMb ${maxMemoryMb})`;
 }
+
+/** The part of `memory.high` that a process the kernel slows down must use itself: the rest may be caches, which would be dropped. */
+const SLOWED_SHARE = 0.95;
+
+/** Returns the end of a verdict on a process that the kernel slows down; empty if it does not. @param text `memory.stat` of its group */
+export function slowedText(text: string, maxMemoryMb: number): string {
+  const bytes = Number(/^anon (\d+)$/m.exec(text)?.[1] ?? 0);
+  if (maxMemoryMb === 0 || bytes < SLOWED_SHARE * kernelLimits(maxMemoryMb).highBytes) return "";
+  return `; the kernel slows it down, because it uses ${Math.round(bytes / MB)} MB of memory (maxMemoryMb ${maxMemoryMb})`;
+}

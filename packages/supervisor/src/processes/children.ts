@@ -315,7 +315,8 @@ export class Children {
     }
     // Its pid may be that of another process by now.
     if (child.isAdopted && !this.adopted.check(child)) return;
-    child.verdict ??= verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}`;
+    child.verdict ??=
+      verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}${this.slowedText(child)}`;
     signalGroup(child.pid, signal);
     if (child.isForked && signal === "SIGKILL") this.templates.unreported.doubt(child.id);
   }
@@ -331,6 +332,12 @@ export class Children {
     const listeners = listenersOf([pid, ...processesOf(pid, readProcessTable())]);
     const addresses = listeners.map(({ host, port }) => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`));
     return addresses.length === 0 ? "" : `; it listens on ${addresses.join(", ")}`;
+  }
+
+  /** Returns whether its memory is why it failed to respond: the kernel pauses a process above its `memory.high` again and again. */
+  private slowedText({ group, pool, generation }: LiveProcess): string {
+    const { groups, memoryLimitOf } = this.options;
+    return group === null ? "" : groups.slowedText(group, memoryLimitOf(pool, generation));
   }
 
   /** Resolves when the leftover processes of all ended processes are gone. */

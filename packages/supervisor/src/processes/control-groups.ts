@@ -23,6 +23,7 @@ import {
   mountOfGroups,
   placeOfGroups,
   SUPERVISOR_GROUP,
+  slowedText,
 } from "../core/control-groups.js";
 
 /** A process that forks while processes leave a group can be missed once. */
@@ -83,6 +84,11 @@ export class ControlGroups {
   /** How the OOM killer has ended processes of a group; undefined if it has not. */
   killIn(path: string): GroupKill | undefined {
     return killIn(attempt(() => readFileSync(join(path, "memory.events"), "latin1")) ?? "");
+  }
+
+  /** Returns the end of a verdict on a process that the kernel slows down because of its memory; empty if it does not. */
+  slowedText(path: string, maxMemoryMb: number): string {
+    return slowedText(attempt(() => readFileSync(join(path, "memory.stat"), "latin1")) ?? "", maxMemoryMb);
   }
 
   /** Removes the group of a process that has ended, and kills leftover processes in it. */

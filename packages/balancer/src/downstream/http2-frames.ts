@@ -1,15 +1,13 @@
-/** Processes the frames of an HTTP/2 client (RFC 9113 §6): requests, bodies, windows, settings, and errors of the client. */
+/** Processes the frames of an HTTP/2 client (RFC 9113 §6): those of streams here, those of the connection in http2-connection-frames.ts. */
 import type { Relay } from "../exchange/relay.js";
-import { Floods } from "../http2/flood.js";
 import type { FrameSink } from "../http2/frame-reader.js";
 import { HpackDecoder } from "../http2/hpack-decoder.js";
-import { EndedStreams, PeerSettings } from "../http2/peer-settings.js";
-import { ErrorCode, Flag, FrameType, PREFACE, readUint31 } from "../http2/protocol.js";
+import { EndedStreams } from "../http2/peer-settings.js";
+import { ErrorCode, Flag, FrameType, readUint31 } from "../http2/protocol.js";
 import type { RequestText } from "../http2/request-text.js";
-import { ConnectionWindow } from "../http2/windows.js";
-import type { Http2Output } from "./http2-output.js";
+import { ConnectionFrames, type FramesOwner } from "./http2-connection-frames.js";
 import type { Http2Stream } from "./http2-stream.js";
-import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "./reading.js";
+import { CHUNK_UNITS } from "./reading.js";
 
 /** How many bytes a block of fields may have beyond a head's limit, and how many CONTINUATION frames (CVE-2024-27316). */
 const MAX_BLOCK_ROOM_BYTES = 16_384;
@@ -17,46 +15,20 @@ const MAX_CONTINUATIONS = 8;
 /** The cost of a request, and of a byte of its fields, which may encode a whole field; in units of a turn's share. */
 const REQUEST_UNITS = 4096;
 const FIELD_UNITS = 4;
-/** The work of a DATA frame below this size, beside its bytes, and of a stream whose window a setting changes, in the same units. */
+/** The work of a DATA frame below this size, beside its bytes, in the same units. */
 const SHORT_DATA_BYTES = 1024;
 const SHORT_DATA_UNITS = 256;
-const WINDOW_UNITS = 1024;
 /** A flag of ours beside those of a HEADERS frame: the stream depends on itself. */
 const SELF_DEPENDENT = 256;
 
-/** The connection, as its frames see it. */
-export interface FramesOwner {
-  readonly output: Http2Output;
-  readonly streams: ReadonlyMap<number, Http2Stream>;
-  readonly isOpen: boolean;
-  /** Whether no further streams are taken. */
-  readonly takesNoMore: boolean;
-  /** Ends the connection with that error of ErrorCode. */
-  leave(error: number): void;
-  /** Starts a stream with the request in the text. @param isWhole whether no body follows */
-  start(id: number, isWhole: boolean): void;
-  /** A request was malformed. */
-  refuseMalformed(): void;
-  onSettingsAcknowledged(): void;
-}
-
-export class Http2Frames implements FrameSink {
-  readonly peerSettings = new PeerSettings();
+export class Http2Frames extends ConnectionFrames implements FrameSink {
   readonly ended = new EndedStreams();
-  readonly floods: Floods;
   lastStream = 0;
-  /** The cost of the frames since this was last set to 0, in units of a turn's share. */
-  units = 0;
   /** The streams that got a piece of a body in this read. */
   readonly touched: Http2Stream[] = [];
   /** Whether an exchange got a piece of a read that has waited, or still waits. */
   hasLent = false;
-  wasFlood = false;
-  private requestsLeft = MAX_TURN_REQUESTS;
-  private readonly window: ConnectionWindow;
   private readonly decoder: HpackDecoder;
-  private prefaceBytes = 0;
-  private hasSettings = false;
   /** The beginning of a block of fields that is continued. */
   private block: Buffer | undefined;
   private blockStream = 0;
@@ -67,23 +39,13 @@ export class Http2Frames implements FrameSink {
 
   /** @param line scratch for one field's line */
   constructor(
-    private readonly relay: Relay,
-    private readonly owner: FramesOwner,
+    relay: Relay,
+    owner: FramesOwner,
     private readonly text: RequestText,
     line: Uint8Array,
   ) {
-    const { deadlines } = relay;
-    this.window = new ConnectionWindow(relay.budget);
+    super(relay, owner);
     this.decoder = new HpackDecoder(line);
-    this.floods = new Floods(deadlines);
-  }
-
-  /** Returns where the bytes after the preface begin; -1: the client speaks something else. */
-  takePreface(bytes: Uint8Array): number {
-    let at = 0;
-    while (this.prefaceBytes < PREFACE.length && at < bytes.length)
-      if (bytes[at++] !== PREFACE[this.prefaceBytes++]) return -1;
-    return at;
   }
 
   /** Whether a block of fields is incomplete, or no settings have come. */
@@ -91,35 +53,10 @@ export class Http2Frames implements FrameSink {
     return this.block !== undefined || !this.hasSettings;
   }
 
-  /** A read begins, or a further turn for bytes that were read before. */
-  beginTurn(): void {
-    this.requestsLeft = MAX_TURN_REQUESTS;
-  }
-
   clear(): void {
     this.block = undefined;
     this.touched.length = 0;
     this.window.close();
-  }
-
-  /** Ends the connection for an error of the client. */
-  private stop(error: number): false {
-    this.wasFlood = error === ErrorCode.ENHANCE_YOUR_CALM;
-    this.owner.leave(error);
-    return false;
-  }
-
-  /** Counts a frame without useful content. */
-  private countIdle(): boolean {
-    if (!this.owner.isOpen) return false;
-    this.units += CHUNK_UNITS;
-    return this.floods.takeIdle() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
-  }
-
-  /** Counts a stream that was reset by the client, or by us for an error of the client. */
-  countReset(): boolean {
-    if (!this.owner.isOpen) return false;
-    return this.floods.takeReset() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
   }
 
   onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
@@ -144,8 +81,7 @@ export class Http2Frames implements FrameSink {
       case FrameType.PRIORITY:
         return this.onPriority(id, bytes, start, end);
       case FrameType.GOAWAY:
-        if (id !== 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
-        return end - start < 8 ? this.stop(ErrorCode.FRAME_SIZE_ERROR) : this.countIdle();
+        return this.onGoaway(id, end - start);
       case FrameType.PUSH_PROMISE:
       case FrameType.CONTINUATION:
         return this.stop(ErrorCode.PROTOCOL_ERROR);
@@ -293,26 +229,6 @@ export class Http2Frames implements FrameSink {
     return owner.isOpen;
   }
 
-  /** Bytes of bodies are used, so that the client may send as many more. */
-  useBody(bytes: number): void {
-    this.window.use(bytes);
-    this.grantMore(this.window.grant());
-  }
-
-  /** Counts what was received of bodies and is not used. Returns false if there is no room for it. */
-  countBodies(): boolean {
-    if (!this.window.count(this.owner.streams.size)) return false;
-    this.grantMore(this.window.widen());
-    return true;
-  }
-
-  private grantMore(granted: number): void {
-    if (granted === 0 || !this.owner.isOpen) return;
-    const { output } = this.owner;
-    output.frames.window(0, granted);
-    output.flushSoon();
-  }
-
   private onReset(id: number, length: number): boolean {
     if (id === 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
     if (length !== 4) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
@@ -326,10 +242,7 @@ export class Http2Frames implements FrameSink {
   private onWindow(id: number, bytes: Buffer, start: number, end: number): boolean {
     if (end - start !== 4) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
     const more = readUint31(bytes, start);
-    if (id === 0) {
-      if (more === 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
-      return this.owner.output.grant(more) ? this.countIdle() : this.stop(ErrorCode.FLOW_CONTROL_ERROR);
-    }
+    if (id === 0) return this.onConnectionWindow(more);
     if (this.isIdle(id)) return this.stop(ErrorCode.PROTOCOL_ERROR);
     const stream = this.owner.streams.get(id);
     if (stream !== undefined) {
@@ -337,50 +250,6 @@ export class Http2Frames implements FrameSink {
       if (more === 0) stream.fail(ErrorCode.PROTOCOL_ERROR);
       else if (!response.sendWindow.change(more)) stream.fail(ErrorCode.FLOW_CONTROL_ERROR);
       else response.pump();
-    }
-    return this.countIdle();
-  }
-
-  private onSettings(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (id !== 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
-    const { owner, peerSettings } = this;
-    if ((flags & Flag.ACK) !== 0) {
-      if (end > start) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
-      owner.onSettingsAcknowledged();
-      return this.countIdle();
-    }
-    const { windowBytes } = peerSettings;
-    const error = peerSettings.take(bytes, start, end);
-    if (error !== ErrorCode.NO_ERROR) return this.stop(error);
-    this.hasSettings = true;
-    const { output } = owner;
-    output.encoder.resize(peerSettings.tableBytes);
-    output.frames.settingsAck();
-    output.flushSoon();
-    const change = peerSettings.windowBytes - windowBytes;
-    if (change === 0 || owner.streams.size === 0) return this.countIdle();
-    if (!this.changeWindows(change)) return this.stop(ErrorCode.FLOW_CONTROL_ERROR);
-    // Each stream may send a little.
-    const { size } = owner.streams;
-    if (!this.floods.takeIdle(size)) return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
-    return this.countIdle() && this.relay.turnShare.take(WINDOW_UNITS * size);
-  }
-
-  /** The first windows of all streams change (RFC 9113 §6.9.2). Returns false if one becomes too large. */
-  private changeWindows(change: number): boolean {
-    const { streams, output } = this.owner;
-    for (const { response } of streams.values()) if (!response.sendWindow.change(change)) return false;
-    if (change > 0) output.sendWaiting();
-    return true;
-  }
-
-  private onPing(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (id !== 0) return this.stop(ErrorCode.PROTOCOL_ERROR);
-    if (end - start !== 8) return this.stop(ErrorCode.FRAME_SIZE_ERROR);
-    if ((flags & Flag.ACK) === 0) {
-      const { output } = this.owner;
-      output.frames.pong(bytes, start);
-      output.flushSoon();
     }
     return this.countIdle();
   }

@@ -59,7 +59,7 @@ export function createOperations(parts: OtherParts, options: PartsOptions, adopt
   const publish = () => publishing.publish();
   const isStopping = () => parts.isStopping;
   const isReloading = (pool: string): boolean =>
-    pool === BALANCER_POOL ? reload.isAtBalancers : reloads.isRunning(pool);
+    pool === BALANCER_POOL ? reload.changes.isAtBalancers : reloads.isRunning(pool);
   const isDeploying = (pool: string): boolean => deploys.holds(pool);
   const periodMs = Number(options.environment.PACELINE_REPORT_EVERY_MS) || undefined;
 

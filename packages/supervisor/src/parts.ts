@@ -209,7 +209,7 @@ export class Parts {
 
     this.state = new StateKeeper({
       ...{ runDir, runner, configs, children, slots, stats, coordination, log },
-      areBalancersMixed: () => this.reload.areBalancersMixed,
+      areBalancersMixed: () => this.reload.changes.areBalancersMixed,
       floors: () => this.autoscaling.floors(),
       deployed: () => this.deploys.last.sources,
       undecided: () => this.deploys.undecided,
@@ -218,7 +218,7 @@ export class Parts {
     runner.watch(() => this.state.changed());
     if (options.adoption !== undefined) {
       const { state, strangers } = options.adoption;
-      this.reload.areBalancersMixed = state.areBalancersMixed;
+      this.reload.changes.areBalancersMixed = state.areBalancersMixed;
       this.state.startedAt = state.startedAt;
       this.adoption = new FleetAdoption(
         {

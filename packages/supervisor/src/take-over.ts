@@ -61,7 +61,7 @@ export class TakeOver {
   private async applyConfig(before: FleetConfig): Promise<void> {
     const { parts, options } = this;
     const isChanged =
-      parts.reload.areBalancersMixed || (!options.isDeployed() && !isSameConfig(before, options.config));
+      parts.reload.changes.areBalancersMixed || (!options.isDeployed() && !isSameConfig(before, options.config));
     if (!isChanged && options.reloadsAdopted !== true) return;
     const why = isChanged ? "has another configuration than what runs" : "was told to reload what runs";
     parts.log.event("info", "paceline", `this start ${why}: it is reloaded`);

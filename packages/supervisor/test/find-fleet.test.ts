@@ -17,7 +17,7 @@ import { dirname, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { canBeKept, runKept } from "../../../test/support/commands.js";
 import { askControl } from "../../../test/support/fleet.js";
-import { listFleets } from "../dist/fleet/find-fleet.js";
+import { listFleets } from "../dist/fleet/known-fleets.js";
 import { makeFolder, PACELINE, run } from "./support.js";
 
 const SAYING = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;

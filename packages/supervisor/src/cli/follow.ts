@@ -5,8 +5,9 @@ import type { LogLine } from "../control/api.js";
 import { isAbout, isLineOf, KEPT_EVENTS, KEPT_LINES, unknownName, visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
-import { type FoundFleet, findFleet, linkOf } from "../fleet/find-fleet.js";
+import { findFleet } from "../fleet/find-fleet.js";
 import { connectFleet } from "../fleet/fleet.js";
+import { channelSocketOf, type FoundFleet } from "../fleet/known-fleets.js";
 import { describeLoss, findOrphans } from "../run-dir/orphans.js";
 import { parseLogJson } from "./format-line.js";
 import { logFilesIn } from "./log-file.js";
@@ -52,7 +53,7 @@ export async function follow<Line extends object>(
 /** Returns why the log is read from files: the fleet is not running, or has no supervisor to ask. */
 function whyStored(fleet: FoundFleet): string {
   if (fleet.state !== "orphaned") return "the fleet is not running";
-  const link = linkOf(fleet);
+  const link = channelSocketOf(fleet);
   return describeLoss(fleet.record, link, findOrphans(link).length);
 }
 

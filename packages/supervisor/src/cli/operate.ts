@@ -1,8 +1,8 @@
 /** Runs one operation on the selected fleet and prints its progress and result. */
 import { PacelineError } from "../errors.js";
 import type { FleetChoice, OperationDone, OperationOptions } from "../fleet/api.js";
-import { listFleets } from "../fleet/find-fleet.js";
 import { connectFleet, type FleetClient } from "../fleet/fleet.js";
+import { listFleets } from "../fleet/known-fleets.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { type JsonOption, milliseconds, type TimeoutOption, unlessAll } from "./options.js";
 import { EXIT, type ExitStatus, print, printError, printJson } from "./output.js";

@@ -3,8 +3,8 @@ import type { Status } from "../control/api.js";
 import { withRequests } from "../core/figures.js";
 import { PacelineError } from "../errors.js";
 import type { ListedFleet } from "./api.js";
-import { type FoundFleet, listFleets } from "./find-fleet.js";
 import { FleetClient } from "./fleet.js";
+import { type FoundFleet, listFleets } from "./known-fleets.js";
 
 /** A fleet that does not respond within this time is listed without figures. */
 const STATUS_TIMEOUT_MS = 2000;

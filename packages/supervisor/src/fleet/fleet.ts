@@ -20,7 +20,8 @@ import { isStopped, lockHolder, silentText } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
-import { type FoundFleet, findRunningFleet } from "./find-fleet.js";
+import { findRunningFleet } from "./find-fleet.js";
+import type { FoundFleet } from "./known-fleets.js";
 import { isLoss, stopRest, supervisorGone, untilEnded } from "./stop-fleet.js";
 
 /** How long a supervisor may take to return its status or stored lines. */

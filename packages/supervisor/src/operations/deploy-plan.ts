@@ -7,7 +7,7 @@ import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Part } from "./canaries.js";
 import { wantedIndexes } from "./operations.js";
-import { sizeOf } from "./reload.js";
+import { sizeOf } from "./pool-changes.js";
 
 export class DeployPlan {
   constructor(private readonly options: { runner: FleetRunner; configs: PoolConfigs }) {}

@@ -11,7 +11,7 @@ import { Canaries, type CanariesOptions, failureOf, type Part, type PoolJudge, t
 import { addedPools, DeployPlan, settings, untriedText } from "./deploy-plan.js";
 import type { HookContext, Hooks } from "./hooks.js";
 import { STOPPING } from "./operations.js";
-import { sizeOf } from "./reload.js";
+import { sizeOf } from "./pool-changes.js";
 import { isSamePlace, Rollbacks, type RollbacksOptions } from "./rollbacks.js";
 import type { BeforeDeploy } from "./state-keeper.js";
 import { WarmMemory } from "./warm-memory.js";
@@ -324,7 +324,7 @@ export class Deploys {
         return { name, generation: former, size: before.scaling === null ? size : undefined };
       }),
     };
-    reload.enter(trial.parts.map(({ after, next }) => ({ config: after, generation: next })));
+    reload.changes.enter(trial.parts.map(({ after, next }) => ({ config: after, generation: next })));
     for (const { name, before, after } of trial.parts) {
       const pool = findPool(runner.fleet, name);
       const size = pool === undefined ? undefined : sizeOf(after, before, pool.wanted);

@@ -147,7 +147,7 @@ export class Rollbacks {
         );
       });
       const results = await Promise.all(rolls);
-      reload.enter(
+      reload.changes.enter(
         parts.flatMap(({ before, former }, at) => (results[at]?.ok ? [{ config: before, generation: former }] : [])),
       );
       const failed = results.find(({ ok }) => !ok);

@@ -1,6 +1,6 @@
 /** `paceline stop`: finishes the requests in flight and ends the fleet, even if its supervisor was killed, before or meanwhile. */
 
-import type { FoundFleet } from "../../fleet/find-fleet.js";
+import type { FoundFleet } from "../../fleet/known-fleets.js";
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, milliseconds, unlessAll, withFleet, withJson, withTimeout } from "../options.js";
 import { EXIT, type ExitStatus, printResult } from "../output.js";

@@ -1,0 +1,126 @@
+/** The fleets that the caller may use: where their run directories are, and what is in each. Only trusts those that no other user can write to. */
+import { lstatSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { writtenCwd } from "../config/identity.js";
+import { handOverIn } from "../run-dir/hand-over.js";
+import { lockHolder } from "../run-dir/lock.js";
+import { findOrphans } from "../run-dir/orphans.js";
+import { type FleetRecord, readRecord } from "../run-dir/record.js";
+import { listRunDirs, listServiceRunDirs, namedRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
+import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
+import { allowedOwner, distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
+
+export interface FoundFleet {
+  runDir: string;
+  controlSocket: string;
+  record: FleetRecord | undefined;
+  state: "up" | "starting" | "upgrading" | "orphaned" | "down";
+  /** The other user's name when root uses their fleet; undefined for the caller's own. */
+  owner: string | undefined;
+}
+
+/** Reads the state of the fleet in a trusted run directory. */
+export async function inspect(runDir: string): Promise<FoundFleet> {
+  const record = readRecord(runDir);
+  const controlSocket = record?.controlSocket ?? controlSocketIn(runDir);
+  const fleet = { runDir, record, controlSocket, owner: ownerNameOf(runDir) };
+  const { uid } = lstatSync(runDir);
+  // If the run directory's path is too long, its sockets are in another folder, which must be trusted too.
+  const isBelieved = distrust(dirname(controlSocket), { uid }) === undefined;
+  if (isBelieved && (await isListening(controlSocket))) return { ...fleet, state: "up" };
+  if (handOverIn(runDir) !== undefined) return { ...fleet, state: "upgrading" };
+  if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting" };
+  return { ...fleet, state: findOrphans(channelSocketOf(fleet)).length > 0 ? "orphaned" : "down" };
+}
+
+/** Returns the path of the control channel socket that the fleet's children connect to. */
+export function channelSocketOf({ record, runDir }: Pick<FoundFleet, "record" | "runDir">): string {
+  return record?.channelSocket ?? resolve(runDir, "channel.sock");
+}
+
+export function nameOf({ record, runDir }: FoundFleet): string {
+  return record?.source ?? runDir;
+}
+
+/** A user and the folder of their run directories. */
+interface User {
+  uid: number;
+  state: string;
+}
+
+/**
+ * Returns the fleets of this user that have a process, by name; also that of PACELINE_RUN_DIR, and for root those of `users`. `doubt` says
+ * why the list may be incomplete, for example of a user without a home directory.
+ * @param isAll also fleets without a process
+ */
+export async function listFleets(
+  environment: NodeJS.ProcessEnv = process.env,
+  users: readonly User[] = otherUsers(),
+  isAll = false,
+): Promise<{ fleets: FoundFleet[]; doubt?: string | undefined }> {
+  const named = namedRunDir(undefined, writtenCwd(environment), environment);
+  const own = listOwn(environment);
+  const runDirs = new Set([...(named === undefined ? [] : [named]), ...own.runDirs]);
+  const trusted = [...runDirs]
+    .filter((runDir) => distrust(runDir, { uid: allowedOwner(runDir) }) === undefined)
+    .map((runDir) => ({ runDir, owner: ownerNameOf(runDir) }));
+  const foreign = users.flatMap(({ uid, state }) =>
+    listRunDirs(state, uid).map((runDir) => ({ runDir, owner: userName(uid) })),
+  );
+  const found = await Promise.all(
+    // A run directory may be removed meanwhile.
+    [...new Map([...trusted, ...foreign].map((each) => [each.runDir, each])).values()]
+      .map(async ({ runDir, owner }) => ({ ...(await inspect(runDir)), owner }))
+      .map((each) => each.catch(() => undefined)),
+  );
+  const isListed = ({ state, record }: FoundFleet) => state !== "down" || (isAll && record !== undefined);
+  const fleets = found.filter((fleet) => fleet !== undefined && isListed(fleet)) as FoundFleet[];
+  return { fleets: fleets.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1)), doubt: own.isNew ? undefined : own.doubt };
+}
+
+/** Root may use the fleets of all users; their default folders are known. */
+function otherUsers(): User[] {
+  if (process.getuid?.() !== 0) return [];
+  return usersWithHome().flatMap((uid) => {
+    const state = uid === 0 ? undefined : stateFolderOf(uid);
+    return state === undefined ? [] : [{ uid, state }];
+  });
+}
+
+interface Listed {
+  runDirs: string[];
+  /** A hint if the list may be incomplete. */
+  doubt?: string;
+  isNew?: boolean;
+}
+
+/** Lists this user's run directories. */
+export function listOwn(environment: NodeJS.ProcessEnv): Listed {
+  const listed = listInState(environment);
+  return { ...listed, runDirs: [...new Set([...listed.runDirs, ...listServiceRunDirs()])] };
+}
+
+function listInState(environment: NodeJS.ProcessEnv): Listed {
+  const unseen = "if the fleet was started with --run-dir, name it with --run-dir again or PACELINE_RUN_DIR";
+  let folder: string;
+  try {
+    folder = stateFolder(environment);
+  } catch {
+    return { runDirs: [], doubt: unseen }; // The user has no home directory.
+  }
+  const found = distrust(folder, { forbidden: NOT_WRITABLE });
+  if (found?.code === "missing") return { runDirs: [], doubt: unseen, isNew: true };
+  // Other users can write to this folder, so its entries cannot be trusted.
+  if (found !== undefined) return { runDirs: [], doubt: `the fleets in ${folder} are ignored: ${found.reason}` };
+  return { runDirs: listRunDirs(folder) };
+}
+
+/** Returns the name of a run directory's owner; undefined if that is the caller. */
+function ownerNameOf(runDir: string): string | undefined {
+  const uid = ownerOf(runDir);
+  return uid === undefined || uid === process.getuid?.() ? undefined : userName(uid);
+}
+
+export function ownerOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.uid;
+}

@@ -3,7 +3,7 @@ import type { ReadFiles } from "./certificates/watched-files.js";
 import type { DeployRequest, Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import type { Caller } from "./core/history.js";
 import type { FleetConfig } from "./core/model.js";
-import type { DeployLoad } from "./operations/deploys.js";
+import type { DeployLoad } from "./operations/deploy-trials.js";
 import type { ConfigLoader } from "./operations/reload.js";
 import type { SpawnSettings } from "./processes/spawn-plan.js";
 import type { Deployed } from "./run-dir/fleet-state.js";

@@ -1,44 +1,28 @@
-/** Deploy and rollback: a generation is tried beside the one in service, then takes its place or goes. */
+/** Deploy and rollback: one at a time, its status, and what an operator does to it; deploy-trials.ts tries the release. */
 import type { DeployRequest, DeployStatus, DeploySteering, OperationResult, ProgressListener } from "../control/api.js";
-import { DEPLOY_DEFAULTS, failingText } from "../core/deploy.js";
+import { DEPLOY_DEFAULTS } from "../core/deploy.js";
 import { findPool } from "../core/fleet.js";
 import type { FleetConfig } from "../core/model.js";
-import type { VerdictLimits } from "../core/verdict-model.js";
-import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
-import type { Deployed } from "../run-dir/fleet-state.js";
-import { Canaries, type CanariesOptions, failureOf, type Part, type PoolJudge, type Trial } from "./canaries.js";
-import { addedPools, DeployPlan, settings, untriedText } from "./deploy-plan.js";
+import { Canaries, type Trial } from "./canaries.js";
+import { DeployPlan, settings } from "./deploy-plan.js";
+import { asked, type DeployLoad, DeployTrials, type DeployTrialsOptions } from "./deploy-trials.js";
 import type { HookContext, Hooks } from "./hooks.js";
 import { STOPPING } from "./operations.js";
-import { sizeOf } from "./pool-changes.js";
 import { isSamePlace, Rollbacks, type RollbacksOptions } from "./rollbacks.js";
 import type { BeforeDeploy } from "./state-keeper.js";
 import { WarmMemory } from "./warm-memory.js";
 
-/** What a deploy loads: the configuration, and what later reloads read if it succeeds, or after a rollback. */
-export type DeployLoad =
-  | { ok: true; config: FleetConfig; deployed: Deployed; former: Deployed; note?: string | undefined }
-  | { ok: false; problems: string[] };
-
-interface DeploysOptions extends CanariesOptions, RollbacksOptions {
+interface DeploysOptions extends DeployTrialsOptions {
   hooks: Hooks;
   log: EventLog;
   source: RollbacksOptions["source"] & {
     /** @param name the fleet's name, which stays; `wanted` aborts it */
     load(request: DeployRequest, name: string, wanted: AbortSignal): Promise<DeployLoad>;
   };
-  openJudge(pool: string, limits: VerdictLimits): PoolJudge;
-  /** Returns what reads whether that process has had a client's request, as far as is reported, also after its end. */
-  watchRequests(pool: string, id: string): () => boolean;
-  isStopping(): boolean;
   isReloading(): boolean;
-  /** Resolves when the next supervisor would go on from here. */
-  saveState(): Promise<void>;
 }
 
-/** How often processes report. */
-const REPORT_MS = 1000;
 const STEERED: Record<DeploySteering, string> = {
   promote: "promoted by an operator, without waiting for the verdict",
   hold: "held by an operator: it waits after the verdict",
@@ -47,6 +31,7 @@ const STEERED: Record<DeploySteering, string> = {
 /** The results of a deploy that an operator is alerted of. */
 const FAILED_CODES: ReadonlySet<string> = new Set(["failed", "release-refused", "taken-back", "untold"]);
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
+
 export class Deploys {
   private trial: Trial | undefined;
   /** The folder or config file that it was begun with. */
@@ -54,17 +39,22 @@ export class Deploys {
   private ended: Promise<OperationResult> | undefined;
   /** Who began the deploy hears its steps, and who takes it back. */
   private readonly listeners = new Set<ProgressListener>();
-  /** For the state file: set from when all slots have the release until its hooks agree, or it is taken back. */
-  undecided: BeforeDeploy | undefined;
   /** What earlier deploys have left. */
   readonly last: Rollbacks;
   private readonly canaries: Canaries;
   private readonly planning: DeployPlan;
+  private readonly trials: DeployTrials;
 
   constructor(private readonly options: DeploysOptions) {
     this.canaries = new Canaries(options, new WarmMemory(options.runner, options.log));
     this.planning = new DeployPlan(options);
     this.last = new Rollbacks(options);
+    this.trials = new DeployTrials(options, this.canaries, this.planning, this.last);
+  }
+
+  /** For the state file: set from when all slots have the release until its hooks agree, or it is taken back. */
+  get undecided(): BeforeDeploy | undefined {
+    return this.trials.undecided;
   }
 
   /** Why another operation on the whole fleet cannot start; undefined if it can. */
@@ -173,14 +163,14 @@ export class Deploys {
         if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
         trial.parts = this.planning.plan(loaded.config);
         trial.config = settings(loaded.config, request);
-        return this.unlessTakenBack(trial, await this.deploy(trial, loaded, about), onProgress);
+        return this.unlessTakenBack(trial, await this.trials.run(trial, loaded, about), onProgress);
       });
       const outcome = await this.unlessTakenBack(trial, result, onProgress);
       if (result.ok && !outcome.ok) await hooks.run("onFailure", { ...about, failure: outcome.message });
       return outcome;
     } finally {
       this.trial = undefined;
-      this.undecided = undefined;
+      this.trials.undecided = undefined;
       this.listeners.clear();
       reload.prune();
     }
@@ -220,121 +210,6 @@ export class Deploys {
     return undefined;
   }
 
-  /** Whoever calls a deploy learns from the code whether the release has had a client's request. */
-  private async deploy(trial: Trial, loaded: DeployLoad & { ok: true }, about: HookContext): Promise<OperationResult> {
-    const { openJudge, publish, runner, periodMs = REPORT_MS } = this.options;
-    const serving = trial.parts.filter(({ after }) => after.serves);
-    const judges = serving.map((part) => {
-      return { part, judge: openJudge(part.name, trial.config.limits), seen: new Map<string, () => boolean>() };
-    });
-    // The balancers count from the next snapshot on.
-    if (judges.length > 0) publish();
-    const note = () => {
-      for (const { part, seen } of judges)
-        for (const id of this.canaries.armsOf(part, trial.since).canary)
-          if (!seen.has(id)) seen.set(id, this.options.watchRequests(part.name, id));
-    };
-    const unwatch = runner.watch(note);
-    const wasSeen = () => judges.some(({ seen }) => [...seen.values()].some((had) => had()));
-    try {
-      const result = await this.tryRelease(
-        trial,
-        loaded,
-        about,
-        judges.filter(({ part }) => part.isTried),
-      );
-      if (result.ok || !isOfRelease(result.code)) return result;
-      // The last requests of a process are reported after it has ended.
-      // A process that was never ready had no client. A release that was in all slots counts as seen.
-      const isAsked = trial.takenBack !== undefined;
-      const isInService = trial.isWhole && isAsked;
-      const hadCanaries = judges.some(({ seen }) => seen.size > 0);
-      if (hadCanaries && !isInService && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
-      return asSeen(result, isInService || wasSeen(), isAsked);
-    } finally {
-      trial.begun.clear();
-      unwatch();
-      for (const { judge } of judges) judge.close();
-    }
-  }
-
-  private async tryRelease(
-    trial: Trial,
-    { deployed, former }: DeployLoad & { ok: true },
-    about: HookContext,
-    judges: readonly { part: Part; judge: PoolJudge }[],
-  ): Promise<OperationResult> {
-    const { rollouts, isStopping } = this.options;
-    const { onProgress } = about;
-    const tried = trial.parts.filter(({ isTried }) => isTried);
-    trial.phase = "canary";
-    const added = addedPools(about.config, trial.parts);
-    const untried = trial.parts.flatMap((part) => untriedText(part) ?? []);
-    for (const text of untried) onProgress(text);
-    const { rolls, told } = await this.canaries.try(trial, judges, onProgress);
-    trial.phase = told.do === "promote" ? "rolling" : "back";
-    if (told.do === "promote") for (const { name } of tried) rollouts.promote(name);
-    else for (const { name } of tried) rollouts.takeBack(name, told.reason);
-    const results = await this.canaries.settle(trial, rolls);
-    if (isStopping()) return STOPPING;
-    // Pools without canaries, such as workers, follow when the others are through.
-    for (const part of trial.parts.filter(({ isTried }) => !isTried)) {
-      if (results.some(([, { ok }]) => !ok) || trial.takenBack !== undefined) break;
-      this.planning.renew(part);
-      results.push([part, await this.canaries.roll(part, trial, onProgress)]);
-    }
-    const failed = failureOf(results);
-    const unsaid = told.isTold ? [] : [`it could not be told whether it is as good: ${told.reason}`];
-    const failure = failed ?? (trial.takenBack === undefined ? undefined : asked(trial.takenBack));
-    if (failure !== undefined && !failure.ok) {
-      trial.phase = "back";
-      const done = results.flatMap(([part, { ok }]) => (ok ? [part] : []));
-      const stuck = await this.last.rollBack(done, onProgress);
-      const isUntold = told.do === "takeBack" && !told.isTold;
-      const outcome = isUntold ? { ...failure, code: "untold" as const, message: told.reason } : failure;
-      return stuck === undefined ? outcome : { ...outcome, message: `${outcome.message}; ${backText(stuck)}` };
-    }
-    const rest = await this.commit(trial, about);
-    if (!rest.ok) {
-      if (isStopping()) return STOPPING;
-      trial.phase = "back";
-      const stuck = await this.last.rollBack(trial.parts, onProgress);
-      this.undecided = undefined;
-      return { ...rest, code: "taken-back", message: `${rest.message}; ${backText(stuck)}` };
-    }
-    this.undecided = undefined;
-    this.last.deployed(deployed, former, trial.parts);
-    // The hook `after` may take long, and the release is in service by now.
-    await this.options.saveState();
-    const pools = trial.parts.map(({ name, next }) => `${name} generation ${next}`).join(", ");
-    const tookMs = performance.now() - trial.since;
-    const addition = added.length === 0 ? [] : [`added and not judged: ${added.join(", ")}`];
-    const done = `deployed: ${pools || "no pool that existed"}, in ${seconds(tookMs)}`;
-    const failing = failingText(trial.judgements);
-    return { ok: true, message: [done, ...failing, ...untried, ...addition, ...unsaid].join("; ") };
-  }
-
-  /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */
-  private async commit(trial: Trial, about: HookContext): Promise<OperationResult> {
-    const { reload, runner, operations, configs } = this.options;
-    trial.isWhole = true;
-    this.undecided = {
-      config: configs.fleet,
-      pools: trial.parts.map(({ name, former, before, size }) => {
-        return { name, generation: former, size: before.scaling === null ? size : undefined };
-      }),
-    };
-    reload.changes.enter(trial.parts.map(({ after, next }) => ({ config: after, generation: next })));
-    for (const { name, before, after } of trial.parts) {
-      const pool = findPool(runner.fleet, name);
-      const size = pool === undefined ? undefined : sizeOf(after, before, pool.wanted);
-      if (pool === undefined || size === undefined || size === pool.wanted) continue;
-      const resized = await operations.resize(pool, size, about.onProgress);
-      if (!resized.ok) return resized;
-    }
-    return reload.rest(about);
-  }
-
   // Rollback.
 
   /** @param release undefined: whatever was deployed last */
@@ -363,27 +238,4 @@ export class Deploys {
     const pools = trial.parts.map(({ name, former, before }) => `${name} generation ${former} (${before.release})`);
     return { ok: true, message: `the deploy was taken back: ${pools.join(", ") || "nothing was changed"}` };
   }
-}
-
-/** @param stuck why a pool could not go back */
-function backText(stuck: OperationResult | undefined): string {
-  return stuck === undefined
-    ? "the former version is restored"
-    : `the former version could not be restored: ${stuck.message}`;
-}
-
-function asked(reason: string): OperationResult {
-  return { ok: false, code: "taken-back", message: reason };
-}
-
-function isOfRelease(code: string): boolean {
-  return code === "release-refused" || code === "taken-back";
-}
-
-/** A release that has had no client's request was refused. */
-function asSeen(result: OperationResult & { ok: false }, wasSeen: boolean, wasAsked: boolean): OperationResult {
-  const [code, from, to] = wasSeen
-    ? (["taken-back", ": refused: ", ": taken back: "] as const)
-    : (["release-refused", ": taken back: ", ": refused: "] as const);
-  return { ...result, code, message: wasAsked ? result.message : result.message.replace(from, to) };
 }

@@ -1,5 +1,16 @@
 /** The messages for TLS to balancers: certificates with their keys, session ticket keys, and the challenges of a certificate authority. */
-import { type Fields, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
+import {
+  type Fields,
+  fieldsOf,
+  isAmount,
+  isCount,
+  isFlag,
+  isText,
+  listOf,
+  oneOf,
+  optional,
+  problemIn,
+} from "./checks.js";
 
 /** Where a certificate comes from. */
 export const CERTIFICATE_SOURCES = ["file", "self-signed", "internal", "automatic"] as const;
@@ -57,27 +68,25 @@ export interface Certificates extends TlsRules {
   challenges: Challenges;
 }
 
+const isEntry = fieldsOf<CertificateEntry>({
+  names: listOf(isText),
+  ...{ certificatePem: isText, keyPem: isText, source: isText, notAfter: isAmount },
+});
+
+const isChallenges = fieldsOf<Challenges>({
+  http01: listOf(fieldsOf<Challenges["http01"][number]>({ token: isText, keyAuthorization: isText })),
+  alpn01: listOf(fieldsOf<Challenges["alpn01"][number]>({ name: isText, certificatePem: isText, keyPem: isText })),
+});
+
 /** Returns what is wrong with a received message; undefined if nothing is. */
 export function certificatesProblem(message: Fields): string | undefined {
-  if (!Number.isSafeInteger(message.version) || (message.version as number) < 1) return "no good version";
-  if (!isList(message.entries, isEntry)) return "no good entries";
-  if (!isText(message.ticketKey)) return "no good ticketKey";
-  if (!isOptional(message.onDemand, (value) => typeof value === "boolean")) return "no good onDemand";
-  if (!TLS_VERSIONS.includes(message.minVersion as TlsVersion)) return "no good minVersion";
-  if (!isOptional(message.clientCaPem, isText)) return "no good clientCaPem";
-  return isChallenges(message.challenges) ? undefined : "no good challenges";
-}
-
-function isEntry(value: unknown): boolean {
-  if (!isFields(value) || !isList(value.names, isText) || !isAmount(value.notAfter)) return false;
-  return isText(value.certificatePem) && isText(value.keyPem) && isText(value.source);
-}
-
-function isChallenges(value: unknown): boolean {
-  if (!isFields(value)) return false;
-  const areTexts = (item: unknown, names: string[]) => isFields(item) && names.every((name) => isText(item[name]));
-  return (
-    isList(value.http01, (item) => areTexts(item, ["token", "keyAuthorization"])) &&
-    isList(value.alpn01, (item) => areTexts(item, ["name", "certificatePem", "keyPem"]))
-  );
+  return problemIn<Certificates>(message, {
+    version: isCount,
+    entries: listOf(isEntry),
+    ticketKey: isText,
+    onDemand: optional(isFlag),
+    minVersion: oneOf(...TLS_VERSIONS),
+    clientCaPem: optional(isText),
+    challenges: isChallenges,
+  });
 }

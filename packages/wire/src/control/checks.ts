@@ -2,6 +2,12 @@
 
 export type Fields = Record<string, unknown>;
 
+/** Whether a value is accepted. */
+export type Check = (value: unknown) => boolean;
+
+/** The checks of an object's fields. It may have further ones, such as those of a later version. */
+export type Checks<Of> = { readonly [Name in keyof Of]?: Check };
+
 const MAX_LIST = 100_000;
 
 /** Parses one line. @throws the error that `fail` creates for the reason */
@@ -30,21 +36,48 @@ export function isAmount(value: unknown): value is number {
   return typeof value === "number" && Number.isFinite(value) && value >= 0;
 }
 
-export function isList(value: unknown, accepts: (item: unknown) => boolean = () => true): boolean {
-  return Array.isArray(value) && value.length <= MAX_LIST && value.every(accepts);
+export function isFlag(value: unknown): value is boolean {
+  return typeof value === "boolean";
 }
 
-/** Whether the value is absent or accepted. */
-export function isOptional(value: unknown, accepts: (value: unknown) => boolean): boolean {
-  return value === undefined || accepts(value);
+/** A number of at least 1. */
+export function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 1;
 }
 
-export function areTexts(fields: Fields, names: readonly string[]): boolean {
-  return names.every((name) => isText(fields[name]));
+export const isList = listOf(() => true);
+
+export function listOf(accepts: Check): Check {
+  return (value) => Array.isArray(value) && value.length <= MAX_LIST && value.every(accepts);
 }
 
-export function areAmounts(fields: Fields, names: readonly string[]): boolean {
-  return names.every((name) => isAmount(fields[name]));
+/** Accepts an absent value, too. */
+export function optional(accepts: Check): Check {
+  return (value) => value === undefined || accepts(value);
+}
+
+export function orNull(accepts: Check): Check {
+  return (value) => value === null || accepts(value);
+}
+
+export function oneOf(...values: readonly unknown[]): Check {
+  return (value) => values.includes(value);
+}
+
+/** Accepts an object whose fields are accepted. */
+export function fieldsOf<Of extends object>(checks: Checks<Of>): Check {
+  return (value) => isFields(value) && badField(value, checks) === undefined;
+}
+
+/** Returns the first field that is not accepted. */
+function badField<Of extends object>(value: Fields, checks: Checks<Of>): string | undefined {
+  return Object.keys(checks).find((name) => !(checks[name as keyof Of] as Check)(value[name]));
+}
+
+/** Returns what is wrong with a message; undefined if nothing is. */
+export function problemIn<Of extends object>(message: Fields, checks: Checks<Of>): string | undefined {
+  const bad = badField(message, checks);
+  return bad === undefined ? undefined : `no good ${bad}`;
 }
 
 /**

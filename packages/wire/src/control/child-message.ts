@@ -1,14 +1,17 @@
 /** The messages of children on the control channel, and their parser. */
 import {
-  areAmounts,
-  areTexts,
   ChannelError,
-  type Fields,
+  type Check,
+  type Checks,
+  fieldsOf,
   isAmount,
-  isFields,
+  isFlag,
   isList,
-  isOptional,
   isText,
+  listOf,
+  oneOf,
+  optional,
+  orNull,
   parseLine,
 } from "./checks.js";
 import type { UpstreamProtocol } from "./protocol.js";
@@ -255,112 +258,73 @@ export type ChildMessage =
   | Dumped
   | Probed;
 
+const isProtocol = oneOf(undefined, "http1", "lane", "http1+control");
+
+const EXIT: Checks<Ended> = { code: orNull(Number.isInteger), signal: orNull(isText) };
+
+const isRun = fieldsOf<ScheduledRun>({
+  ...{ due: isAmount, started: isAmount, durationMs: isAmount },
+  ...EXIT,
+  failure: orNull(isText),
+});
+
+const isLost = fieldsOf<LostRequest>({
+  id: optional(isText),
+  request: isText,
+  ageMs: isAmount,
+  state: isText,
+  outcome: isText,
+});
+
+const isOpen = fieldsOf<OpenRequest>({ upstream: isText, request: isText, ageMs: isAmount, client: isText });
+
+const CHECKS: { readonly [Type in ChildMessage["type"]]: Check } = {
+  hello: fieldsOf<Hello>({
+    ...{ token: isText, role: isText, pool: isText, name: isText, runtime: isText, phase: isText },
+    ...{ channelVersion: isAmount, attempt: isAmount, generation: isAmount, pid: isAmount },
+    version: optional(isText),
+    protocol: isProtocol,
+  }),
+  ready: fieldsOf<Ready>({ protocol: isProtocol }),
+  stats: areStats,
+  applied: fieldsOf<Applied>({
+    version: isAmount,
+    leaving: isList,
+    busy: optional(isList),
+    certificates: optional(isAmount),
+    listening: isFlag,
+  }),
+  pong: () => true,
+  supervisorSpawned: fieldsOf<SupervisorSpawned>({ pid: orNull(isAmount), problem: optional(isText) }),
+  dumped: fieldsOf<Dumped>({ id: isAmount, problem: optional(isText) }),
+  probed: fieldsOf<Probed>({ id: isAmount, problem: optional(isText) }),
+  poison: fieldsOf<Poison>({ pool: isText, request: isText, processes: listOf(isText) }),
+  lost: fieldsOf<Lost>({ upstream: isText, requests: listOf(isLost), omitted: isAmount }),
+  wantCertificate: fieldsOf<WantCertificate>({ name: isText }),
+  open: fieldsOf<OpenRequests>({ id: isAmount, requests: listOf(isOpen) }),
+  recorded: fieldsOf<RecordedRequests>({ requests: areRecorded, lost: isAmount }),
+  spans: fieldsOf<RecordedSpans>({ spans: areSpans, lost: isAmount }),
+  notice: fieldsOf<Notice>({
+    message: isText,
+    level: oneOf(undefined, "info", "warn", "error"),
+    askedPort: optional(isAmount),
+  }),
+  schedule: fieldsOf<ScheduleReport>({
+    ...{ runs: isAmount, failures: isAmount, skipped: isAmount },
+    ...{ next: orNull(isAmount), running: orNull(isAmount), last: orNull(isRun) },
+  }),
+  forked: fieldsOf<Forked>({ id: isText, pid: isAmount }),
+  forkFailed: fieldsOf<ForkFailed>({ id: isText, reason: isText }),
+  ended: fieldsOf<Ended>({ id: isText, ...EXIT }),
+  fault: fieldsOf<Fault>({ message: isText, exit: optional(fieldsOf<Ended>(EXIT)) }),
+};
+
 /** Parses one line. Returns undefined for a type of another version, which is ignored. @throws ChannelError `bad-message` */
 export function parseChildMessage(line: string): ChildMessage | undefined {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", `it is ${reason}`, { cause }));
-  const isValid = isMessage(message);
-  if (isValid === undefined) return undefined;
-  if (!isValid) throw new ChannelError("bad-message", `invalid message: its type is ${message.type}`);
+  const { type } = message;
+  if (isText(type) && !Object.hasOwn(CHECKS, type)) return undefined;
+  if (!isText(type) || !CHECKS[type as ChildMessage["type"]](message))
+    throw new ChannelError("bad-message", `invalid message: its type is ${type}`);
   return message as unknown as ChildMessage;
-}
-
-function isOpenRequest(request: unknown): boolean {
-  return isFields(request) && areTexts(request, ["upstream", "request", "client"]) && isAmount(request.ageMs);
-}
-
-function isLevel(level: unknown): boolean {
-  return level === "info" || level === "warn" || level === "error";
-}
-
-function isRun(run: unknown): boolean {
-  return (
-    isFields(run) &&
-    areAmounts(run, ["due", "started", "durationMs"]) &&
-    isExit({ code: run.code, signal: run.signal }) &&
-    (run.failure === null || isText(run.failure))
-  );
-}
-
-/** Returns undefined if the type is unknown. */
-function isMessage(message: Fields): boolean | undefined {
-  switch (message.type as ChildMessage["type"]) {
-    case "hello":
-      return (
-        areTexts(message, ["token", "role", "pool", "name", "runtime", "phase"]) &&
-        areAmounts(message, ["channelVersion", "attempt", "generation", "pid"]) &&
-        isOptional(message.version, isText) &&
-        isProtocol(message.protocol)
-      );
-    case "ready":
-      return isProtocol(message.protocol);
-    case "stats":
-      return areStats(message);
-    case "applied":
-      return (
-        areAmounts(message, ["version"]) &&
-        isList(message.leaving) &&
-        isOptional(message.busy, isList) &&
-        isOptional(message.certificates, isAmount) &&
-        typeof message.listening === "boolean"
-      );
-    case "pong":
-      return true;
-    case "supervisorSpawned":
-      return (message.pid === null || isAmount(message.pid)) && isOptional(message.problem, isText);
-    case "dumped":
-    case "probed":
-      return isAmount(message.id) && isOptional(message.problem, isText);
-    case "poison":
-      return areTexts(message, ["pool", "request"]) && isList(message.processes, isText);
-    case "lost":
-      return areTexts(message, ["upstream"]) && isList(message.requests, isLost) && isAmount(message.omitted);
-    case "wantCertificate":
-      return areTexts(message, ["name"]);
-    case "open":
-      return isAmount(message.id) && isList(message.requests, isOpenRequest);
-    case "recorded":
-      return areRecorded(message.requests) && isAmount(message.lost);
-    case "spans":
-      return areSpans(message.spans) && isAmount(message.lost);
-    case "notice":
-      return (
-        areTexts(message, ["message"]) && isOptional(message.level, isLevel) && isOptional(message.askedPort, isAmount)
-      );
-    case "schedule":
-      return (
-        areAmounts(message, ["runs", "failures", "skipped"]) &&
-        [message.next, message.running].every((time) => time === null || isAmount(time)) &&
-        (message.last === null || isRun(message.last))
-      );
-    case "forked":
-      return areTexts(message, ["id"]) && areAmounts(message, ["pid"]);
-    case "forkFailed":
-      return areTexts(message, ["id", "reason"]);
-    case "ended":
-      return areTexts(message, ["id"]) && isExit({ code: message.code, signal: message.signal });
-    case "fault":
-      return areTexts(message, ["message"]) && isOptional(message.exit, isExit);
-    default:
-      // The value may be anything, regardless of its type.
-      return isText(message.type) ? undefined : false;
-  }
-}
-
-function isProtocol(value: unknown): boolean {
-  return value === undefined || value === "http1" || value === "lane" || value === "http1+control";
-}
-
-function isLost(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    areTexts(value, ["request", "state", "outcome"]) &&
-    isAmount(value.ageMs) &&
-    isOptional(value.id, isText)
-  );
-}
-
-function isExit(value: unknown): boolean {
-  if (!isFields(value)) return false;
-  const { code, signal } = value;
-  return (code === null || Number.isInteger(code)) && (signal === null || isText(signal));
 }

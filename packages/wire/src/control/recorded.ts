@@ -1,5 +1,5 @@
 /** Requests that balancers report: those that `paceline record` keeps, and sampled ones. Nothing secret is in them. */
-import { areAmounts, areTexts, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
+import { type Check, fieldsOf, isAmount, isText, listOf, optional } from "./checks.js";
 
 /** A request as `paceline record` keeps it: no body, no fields, no values of its query. */
 export interface RecordedRequest {
@@ -24,11 +24,12 @@ export interface RecordedRequests {
   lost: number;
 }
 
-export function areRecorded(value: unknown): boolean {
-  return isList(value, (it) => isFields(it) && areTexts(it, ["method", "path"]) && areAmounts(it, AMOUNTS));
-}
-
-const AMOUNTS = ["at", "status", "bytes", "ms"];
+export const areRecorded: Check = listOf(
+  fieldsOf<RecordedRequest>({
+    ...{ method: isText, path: isText },
+    ...{ at: isAmount, status: isAmount, bytes: isAmount, ms: isAmount },
+  }),
+);
 
 /** A sampled request as the supervisor exports it as spans: when it was where. */
 export interface RecordedSpan {
@@ -68,17 +69,14 @@ export interface RecordedSpans {
   lost: number;
 }
 
-const SPAN_AMOUNTS = ["at", "ms", "status", "requestBytes", "bytes", "retries"];
-const SPAN_TIMES = ["queuedMs", "foundMs", "sentMs", "firstByteMs", "handlerMs"];
+const isTime = optional(isAmount);
+const isName = optional(isText);
 
-export function areSpans(value: unknown): boolean {
-  return isList(
-    value,
-    (it) =>
-      isFields(it) &&
-      areTexts(it, ["traceId", "method", "path", "outcome", "phase"]) &&
-      areAmounts(it, SPAN_AMOUNTS) &&
-      SPAN_TIMES.every((key) => isOptional(it[key], isAmount)) &&
-      ["spanId", "parentId", "pool", "instance"].every((key) => isOptional(it[key], isText)),
-  );
-}
+export const areSpans: Check = listOf(
+  fieldsOf<RecordedSpan>({
+    ...{ traceId: isText, method: isText, path: isText, outcome: isText, phase: isText },
+    ...{ at: isAmount, ms: isAmount, status: isAmount, requestBytes: isAmount, bytes: isAmount, retries: isAmount },
+    ...{ queuedMs: isTime, foundMs: isTime, sentMs: isTime, firstByteMs: isTime, handlerMs: isTime },
+    ...{ spanId: isName, parentId: isName, pool: isName, instance: isName },
+  }),
+);

@@ -1,7 +1,19 @@
 /** A snapshot of the fleet for balancers: its pools, their upstreams and their rules, and the check of a received one. */
 import type { AccessLogRule } from "../access-log.js";
 import { BALANCER_LIMITS, type BalancerLimits, badLimit } from "../limits.js";
-import { areAmounts, type Fields, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
+import {
+  type Fields,
+  fieldsOf,
+  isAmount,
+  isCount,
+  isFields,
+  isFlag,
+  isText,
+  listOf,
+  oneOf,
+  optional,
+  problemIn,
+} from "./checks.js";
 import type { TcpAddress, UpstreamProtocol } from "./protocol.js";
 
 /** One upstream of a pool in a snapshot. */
@@ -215,163 +227,106 @@ export interface Snapshot {
   limits: BalancerLimits;
 }
 
-/** Returns what is wrong with a received snapshot; undefined if nothing is. Adds the limits that an earlier version does not send. */
-export function snapshotProblem(message: Fields): string | undefined {
-  if (!Number.isSafeInteger(message.version) || (message.version as number) < 1) return "no good version";
-  if (!isList(message.listen, isListening)) return "no good listen";
-  if (!isList(message.pools, isPool)) return "no good pools";
-  if (!isList(message.trustedProxies, isText)) return "no good trustedProxies";
-  if (!isOptional(message.accessLog, isFlag)) return "no good accessLog";
-  if (!isOptional(message.accessLogRule, isAccessLogRule)) return "no good accessLogRule";
-  if (!isOptional(message.identity, isIdentityRules)) return "no good identity";
-  if (!isOptional(message.recorded, isFlag)) return "no good recorded";
-  if (!isOptional(message.spans, isFlag)) return "no good spans";
-  if (!isOptional(message.stopping, isFlag)) return "no good stopping";
-  if (!isOptional(message.probes, isProbes)) return "no good probes";
-  if (!isOptional(message.rateLimits, (rules) => isList(rules, isRateLimitRule))) return "no good rateLimits";
-  if (!isOptional(message.balancers, isWeight)) return "no good balancers";
-  if (!isOptional(message.spoolDir, isText)) return "no good spoolDir";
-  if (!isOptional(message.hsts, isText)) return "no good hsts";
-  if (!isFields(message.limits)) return "no limits";
-  // An earlier version does not send all of them.
-  message.limits = { ...BALANCER_LIMITS, ...message.limits };
-  const bad = badLimit(BALANCER_LIMITS, message.limits as object);
-  return bad === undefined ? undefined : `no good limits.${bad}`;
-}
+const isTexts = listOf(isText);
+const isPositive = (value: unknown) => isAmount(value) && value > 0;
+const isFraction = (value: unknown) => isAmount(value) && value <= 1;
+const isShare = (value: unknown) => isCount(value) && (value as number) <= MAX_SHARE;
 
-function isListening(value: unknown): boolean {
-  if (!isFields(value) || !isAmount(value.fd) || !isText(value.address)) return false;
-  if (!isOptional(value.tls, isFlag) || !isOptional(value.redirect, isAmount)) return false;
-  return isOptional(value.proxied, isFlag) && isOptional(value.pool, isText);
-}
+const isListening = fieldsOf<Snapshot["listen"][number]>({
+  ...{ fd: isAmount, address: isText, proxied: optional(isFlag), pool: optional(isText) },
+  ...{ tls: optional(isFlag), redirect: optional(isAmount) },
+});
 
-function isPool(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    isText(value.name) &&
-    (value.mode === undefined || value.mode === "tcp") &&
-    isList(value.routes, isText) &&
-    isOptional(value.stripPrefix, isFlag) &&
-    isOptional(value.internalRoots, (roots) => isList(roots, isText)) &&
-    isOptional(value.takesAllRequests, isFlag) &&
-    isOptional(value.sendsFiles, isFlag) &&
-    isOptional(value.policy, (name) => POLICY_NAMES.includes(name as PolicyName)) &&
-    isOptional(value.awaited, isFlag) &&
-    isOptional(value.judged, isFlag) &&
-    isOptional(value.requestTimeoutMs, isAmount) &&
-    isOptional(value.errorPages, (pages) => isList(pages, isErrorPage)) &&
-    isOptional(value.compress, isCompressRule) &&
-    isOptional(value.queueTimeoutMs, isAmount) &&
-    isOptional(value.priority, isPriority) &&
-    isOptional(value.sticky, isStickyRule) &&
-    isOptional(value.ejection, (rule) => isFields(rule) && areAmounts(rule, EJECTION_AMOUNTS)) &&
-    isOptional(value.slowStartMs, isAmount) &&
-    isOptional(value.retryBudget, (rule) => isFields(rule) && areAmounts(rule, ["percent", "minPerSecond"])) &&
-    isOptional(value.hedge, isFlag) &&
-    isList(value.upstreams, isUpstream)
-  );
-}
+const hasUpstreamFields = fieldsOf<SnapshotUpstream>({
+  ...{ id: isText, name: isText },
+  ...{ cookie: optional(isText), alsoCookie: optional(isText) },
+  ...{ failsChecks: optional(isFlag), canary: optional(isFlag), backup: optional(isFlag) },
+  ...{ weight: optional(isCount), share: optional(isShare), readmits: optional(isAmount) },
+  ...{ sendProxy: oneOf(undefined, ...PROXY_VERSIONS), outOfTurn: oneOf(undefined, "drained", "ejected") },
+});
 
-const EJECTION_AMOUNTS: (keyof EjectionRule)[] = [
-  ...(["failures", "failurePercent", "minRequests", "windowMs"] as const),
-  ...(["ejectMs", "maxEjectMs", "maxEjectedPercent"] as const),
-];
+const isTcpAddress = fieldsOf<TcpAddress>({ host: isText, port: isAmount });
 
 function isUpstream(value: unknown): boolean {
-  if (!isFields(value) || !isText(value.id) || !isText(value.name)) return false;
-  if (!isOptional(value.cookie, isText) || !isOptional(value.alsoCookie, isText)) return false;
-  if (!isOptional(value.failsChecks, isFlag)) return false;
-  if (!isOptional(value.canary, isFlag) || !isOptional(value.weight, isWeight)) return false;
-  if (!isOptional(value.share, isShare) || !isOptional(value.backup, isFlag)) return false;
-  if (!isOptional(value.readmits, isAmount)) return false;
-  if (!isOptional(value.sendProxy, isProxyVersion)) return false;
-  if (value.outOfTurn !== undefined && value.outOfTurn !== "drained" && value.outOfTurn !== "ejected") return false;
-  return value.tcp === undefined ? isText(value.socket) : isTcpAddress(value.tcp);
+  if (!hasUpstreamFields(value)) return false;
+  const { tcp, socket } = value as Fields;
+  return tcp === undefined ? isText(socket) : isTcpAddress(tcp);
 }
 
-function isProxyVersion(value: unknown): boolean {
-  return PROXY_VERSIONS.includes(value as ProxyVersion);
+/** A rule that goes by the value of something needs its name. */
+function isNamed(value: unknown, ...named: readonly string[]): boolean {
+  const { by, name } = value as Fields;
+  return !named.includes(by as string) || isText(name);
 }
 
-function isErrorPage(value: unknown): boolean {
-  return isFields(value) && isAmount(value.status) && isText(value.path) && isAmount(value.changedAt);
-}
+const hasStickyFields = fieldsOf<StickyRule>({
+  by: oneOf("address", "path", "cookie", "header", "cookie-value"),
+  isLoose: optional(isFlag),
+});
+const isStickyRule = (value: unknown) => hasStickyFields(value) && isNamed(value, "cookie", "header", "cookie-value");
 
-function isCompressRule(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    areAmounts(value, ["minBytes", "maxStreams"]) &&
-    isFlag(value.secrets) &&
-    isOptional(value.codings, (codings) => isList(codings, isText)) &&
-    isOptional(value.types, (types) => isList(types, isText))
-  );
-}
+const hasRateFields = fieldsOf<RateLimitRule>({
+  by: oneOf("address", "route", "header"),
+  ...{ requests: isPositive, periodMs: isPositive, burst: isPositive },
+  routes: optional(isTexts),
+});
+const isRateLimitRule = (value: unknown) => hasRateFields(value) && isNamed(value, "header");
 
-function isStickyRule(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    isOptional(value.isLoose, isFlag) &&
-    (value.by === "address" ||
-      value.by === "path" ||
-      (["cookie", "header", "cookie-value"].includes(value.by as string) && isText(value.name)))
-  );
-}
+const isErrorPage = fieldsOf<NonNullable<SnapshotPool["errorPages"]>[number]>({
+  ...{ status: isAmount, path: isText, changedAt: isAmount },
+});
 
-function isPriority(value: unknown): boolean {
-  return isFields(value) && isList(value.high, isText) && isList(value.low, isText);
-}
+const isCompressRule = fieldsOf<CompressRule>({
+  ...{ codings: optional(isTexts), types: optional(isTexts) },
+  ...{ minBytes: isAmount, maxStreams: isAmount, secrets: isFlag },
+});
 
-function isRateLimitRule(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    (value.by === "address" || value.by === "route" || (value.by === "header" && isText(value.name))) &&
-    isPositive(value.requests) &&
-    isPositive(value.periodMs) &&
-    isPositive(value.burst) &&
-    isOptional(value.routes, (routes) => isList(routes, isText))
-  );
-}
+const isEjectionRule = fieldsOf<EjectionRule>({
+  ...{ failures: isAmount, failurePercent: isAmount, minRequests: isAmount, windowMs: isAmount },
+  ...{ ejectMs: isAmount, maxEjectMs: isAmount, maxEjectedPercent: isAmount },
+});
 
-function isPositive(value: unknown): boolean {
-  return isAmount(value) && value > 0;
-}
+const isPool = fieldsOf<SnapshotPool>({
+  ...{ name: isText, mode: oneOf(undefined, "tcp"), routes: isTexts, internalRoots: optional(isTexts) },
+  ...{ stripPrefix: optional(isFlag), takesAllRequests: optional(isFlag), sendsFiles: optional(isFlag) },
+  ...{ awaited: optional(isFlag), judged: optional(isFlag), hedge: optional(isFlag) },
+  ...{ requestTimeoutMs: optional(isAmount), queueTimeoutMs: optional(isAmount), slowStartMs: optional(isAmount) },
+  policy: oneOf(undefined, ...POLICY_NAMES),
+  errorPages: optional(listOf(isErrorPage)),
+  compress: optional(isCompressRule),
+  priority: optional(fieldsOf<NonNullable<SnapshotPool["priority"]>>({ high: isTexts, low: isTexts })),
+  sticky: optional(isStickyRule),
+  ejection: optional(isEjectionRule),
+  retryBudget: optional(fieldsOf<RetryBudgetRule>({ percent: isAmount, minPerSecond: isAmount })),
+  upstreams: listOf(isUpstream),
+});
 
-function isTcpAddress(value: unknown): boolean {
-  return isFields(value) && isText(value.host) && isAmount(value.port);
-}
+const isIdentityRules = fieldsOf<IdentityRules>({
+  ...{ ids: isFlag, inResponse: isFlag },
+  trace: optional(
+    fieldsOf<NonNullable<IdentityRules["trace"]>>({ keep: oneOf("always", "trusted"), sampled: isFraction }),
+  ),
+});
 
-function isAccessLogRule(value: unknown): boolean {
-  return isFields(value) && isText(value.format) && isOptional(value.file, isText) && isFraction(value.sample);
-}
-
-function isIdentityRules(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    isFlag(value.ids) &&
-    isFlag(value.inResponse) &&
-    isOptional(
-      value.trace,
-      (trace) => isFields(trace) && (trace.keep === "always" || trace.keep === "trusted") && isFraction(trace.sampled),
-    )
-  );
-}
-
-function isFraction(value: unknown): boolean {
-  return isAmount(value) && value <= 1;
-}
-
-function isProbes(value: unknown): boolean {
-  return isFields(value) && isOptional(value.live, isText) && isOptional(value.ready, isText);
-}
-
-function isWeight(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 1;
-}
-
-function isShare(value: unknown): boolean {
-  return isWeight(value) && (value as number) <= MAX_SHARE;
-}
-
-function isFlag(value: unknown): boolean {
-  return typeof value === "boolean";
+/** Returns what is wrong with a received snapshot; undefined if nothing is. Adds the limits that an earlier version does not send. */
+export function snapshotProblem(message: Fields): string | undefined {
+  const problem = problemIn<Snapshot>(message, {
+    version: isCount,
+    listen: listOf(isListening),
+    pools: listOf(isPool),
+    trustedProxies: isTexts,
+    ...{ accessLog: optional(isFlag), recorded: optional(isFlag), spans: optional(isFlag), stopping: optional(isFlag) },
+    accessLogRule: optional(fieldsOf<AccessLogRule>({ format: isText, file: optional(isText), sample: isFraction })),
+    identity: optional(isIdentityRules),
+    probes: optional(fieldsOf<NonNullable<Snapshot["probes"]>>({ live: optional(isText), ready: optional(isText) })),
+    rateLimits: optional(listOf(isRateLimitRule)),
+    balancers: optional(isCount),
+    ...{ spoolDir: optional(isText), hsts: optional(isText) },
+    limits: isFields,
+  });
+  if (problem !== undefined) return problem;
+  // An earlier version does not send all of them.
+  message.limits = { ...BALANCER_LIMITS, ...(message.limits as object) };
+  const bad = badLimit(BALANCER_LIMITS, message.limits as object);
+  return bad === undefined ? undefined : `no good limits.${bad}`;
 }

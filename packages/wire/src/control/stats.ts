@@ -1,5 +1,16 @@
 /** The reports of a child, and their check. */
-import { areAmounts, type Fields, isAmount, isFields, isList, isOptional, isText } from "./checks.js";
+import {
+  type Check,
+  type Fields,
+  fieldsOf,
+  isAmount,
+  isFlag,
+  isList,
+  isText,
+  listOf,
+  oneOf,
+  optional,
+} from "./checks.js";
 import type { SparseHistogram } from "./protocol.js";
 
 /** The jobs that an instance's app has deferred. */
@@ -156,84 +167,59 @@ export interface BalancerStats {
 
 export type Stats = InstanceStats | BalancerStats;
 
-const INSTANCE_AMOUNTS = ["requestsTotal", "errorsTotal", "inFlight", "periodMs", "eventLoopLagMs", "heapBytes"];
-const BALANCER_AMOUNTS = [...INSTANCE_AMOUNTS, "connections", "connectionsTotal", "retriesTotal"];
+const isOverdue = fieldsOf<OverdueRequest>({ request: isText, forMs: isAmount });
+
+const COUNTS = {
+  ...{ requestsTotal: isAmount, errorsTotal: isAmount, inFlight: isAmount },
+  ...{ periodMs: isAmount, eventLoopLagMs: isAmount, heapBytes: isAmount, latency: isList },
+};
+
+const isInstanceStats = fieldsOf<InstanceStats>({
+  ...COUNTS,
+  deferred: optional(fieldsOf<DeferredStats>({ jobs: isAmount, oldestMs: isAmount })),
+  overdue: optional(isOverdue),
+});
+
+const isJudgedClass = fieldsOf<JudgedClass>({
+  ...{ routeClass: isAmount, requests: isAmount, errors: isAmount },
+  ...{ latency: isList, failed: optional(isList), abandoned: optional(isList) },
+});
+
+const isUpstream = fieldsOf<UpstreamStats>({
+  ...{ id: isText, inFlight: isAmount, requestsTotal: isAmount, errorsTotal: optional(isAmount) },
+  statuses: optional(listOf(isAmount)),
+  latency: optional(isList),
+  running: optional(isText),
+  overdue: optional(isOverdue),
+  ejected: optional(
+    fieldsOf<NonNullable<UpstreamStats["ejected"]>>({ reason: isText, number: isAmount, forMs: isAmount }),
+  ),
+  servesAnyway: optional(isFlag),
+  judged: optional(fieldsOf<JudgedStats>({ lost: isAmount, classes: listOf(isJudgedClass) })),
+});
+
+const isBalancerStats = fieldsOf<BalancerStats>({
+  ...COUNTS,
+  ...{ connections: isAmount, connectionsTotal: isAmount, retriesTotal: isAmount },
+  upstreams: listOf(isUpstream),
+  ...{ hedgesTotal: optional(isAmount), hedgesWonTotal: optional(isAmount) },
+  ...{ spoolBytes: optional(isAmount), unreadEndedTotal: optional(isAmount) },
+  held: optional(listOf(fieldsOf<HeldStats>({ pool: isText, receiving: isAmount, sending: isAmount }))),
+  loads: optional(
+    listOf(
+      fieldsOf<PoolLoadStats>({ pool: isText, inFlight: isAmount, waiting: isAmount, finished: optional(isAmount) }),
+    ),
+  ),
+  routes: optional(
+    listOf(
+      fieldsOf<RouteStats>({
+        ...{ pool: isText, route: isText, access: oneOf("reads", "writes") },
+        ...{ counts: listOf(isAmount), latency: isList },
+      }),
+    ),
+  ),
+});
 
 /** Whether a message has the fields of a report, by its role. */
-export function areStats(message: Fields): boolean {
-  const isBalancer = message.role === "balancer";
-  return (
-    areAmounts(message, isBalancer ? BALANCER_AMOUNTS : INSTANCE_AMOUNTS) &&
-    isList(message.latency) &&
-    isOptional(message.deferred, (it) => isFields(it) && areAmounts(it, ["jobs", "oldestMs"])) &&
-    isOptional(message.overdue, isOverdue) &&
-    (!isBalancer || areOfBalancer(message))
-  );
-}
-
-function areOfBalancer(message: Fields): boolean {
-  return (
-    isList(message.upstreams, isUpstream) &&
-    isOptional(message.hedgesTotal, isAmount) &&
-    isOptional(message.hedgesWonTotal, isAmount) &&
-    isOptional(message.spoolBytes, isAmount) &&
-    isOptional(message.unreadEndedTotal, isAmount) &&
-    isOptional(message.held, (held) => isList(held, isHeld)) &&
-    isOptional(message.loads, (loads) => isList(loads, isLoad)) &&
-    isOptional(message.routes, (routes) => isList(routes, isRouteStats))
-  );
-}
-
-function isUpstream(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    isText(value.id) &&
-    areAmounts(value, ["inFlight", "requestsTotal"]) &&
-    isOptional(value.statuses, (it) => isList(it, isAmount)) &&
-    isOptional(value.errorsTotal, isAmount) &&
-    isOptional(value.running, isText) &&
-    isOptional(value.overdue, isOverdue) &&
-    isOptional(value.latency, isList) &&
-    isOptional(value.ejected, (it) => isFields(it) && isText(it.reason) && areAmounts(it, ["number", "forMs"])) &&
-    isOptional(value.servesAnyway, (it) => typeof it === "boolean") &&
-    isOptional(value.judged, (it) => isFields(it) && isAmount(it.lost) && isList(it.classes, isJudgedClass))
-  );
-}
-
-function isOverdue(value: unknown): boolean {
-  return isFields(value) && isText(value.request) && isAmount(value.forMs);
-}
-
-function isJudgedClass(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    areAmounts(value, ["routeClass", "requests", "errors"]) &&
-    isList(value.latency) &&
-    isOptional(value.failed, isList) &&
-    isOptional(value.abandoned, isList)
-  );
-}
-
-function isHeld(value: unknown): boolean {
-  return isFields(value) && isText(value.pool) && areAmounts(value, ["receiving", "sending"]);
-}
-
-function isLoad(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    isText(value.pool) &&
-    areAmounts(value, ["inFlight", "waiting"]) &&
-    isOptional(value.finished, isAmount)
-  );
-}
-
-function isRouteStats(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    typeof value.pool === "string" &&
-    isText(value.route) &&
-    (value.access === "reads" || value.access === "writes") &&
-    isList(value.counts, isAmount) &&
-    isList(value.latency)
-  );
-}
+export const areStats: Check = (message) =>
+  ((message as Fields).role === "balancer" ? isBalancerStats : isInstanceStats)(message);

@@ -2,15 +2,18 @@
 
 import { type Certificates, certificatesProblem } from "./certificates.js";
 import {
-  areTexts,
   ChannelError,
+  type Checks,
   type Fields,
+  fieldsOf,
   isAmount,
   isFields,
-  isList,
-  isOptional,
   isText,
+  listOf,
+  oneOf,
+  optional,
   parseLine,
+  problemIn,
 } from "./checks.js";
 import { type Snapshot, snapshotProblem } from "./snapshot.js";
 
@@ -151,66 +154,45 @@ export type SupervisorMessage =
   | ReopenLog
   | Snapshot;
 
+const isProgram = fieldsOf<SupervisorProgram>({
+  ...{ command: isText, title: isText, cwd: isText, output: isText },
+  args: listOf(isText),
+  environmentFile: optional(isText),
+});
+
+/** Returns what is wrong with a message; undefined if nothing is. */
+type ProblemOf = (message: Fields) => string | undefined;
+
+const having =
+  <Of extends object>(checks: Checks<Of>): ProblemOf =>
+  (message) =>
+    problemIn(message, checks);
+
+const PROBLEMS: { readonly [Type in SupervisorMessage["type"]]: ProblemOf } = {
+  welcome: having({}),
+  refused: having<Refused>({ reason: isText }),
+  drain: having<Drain>({ deadlineMs: isAmount }),
+  released: having({}),
+  draining: having({}),
+  probe: having<ProbeRequest>({ id: isAmount, path: isText, host: isText }),
+  ping: having({}),
+  fork: having<Fork>({ id: isText, environment: isFields, output: isText }),
+  describeOverdue: having({}),
+  dump: having<Dump>({ id: isAmount, what: oneOf("heap", "cpu", "stack"), path: isText, durationMs: isAmount }),
+  spawnSupervisor: having<SpawnSupervisor>({ program: isProgram }),
+  reopenLog: having({}),
+  listOpen: having<ListOpen>({ id: isAmount }),
+  noCertificate: having<NoCertificate>({ name: isText }),
+  snapshot: snapshotProblem,
+  certificates: certificatesProblem,
+};
+
 /** Parses one line. Returns undefined for a type of another version, which is ignored. @throws ChannelError `bad-message` */
 export function parseSupervisorMessage(line: string): SupervisorMessage | undefined {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", reason, { cause }));
-  const problem = problemOf(message);
-  if (problem === null) return undefined;
-  if (problem !== undefined) throw new ChannelError("bad-message", `${String(message.type)}: ${problem}`);
+  const { type } = message;
+  if (isText(type) && !Object.hasOwn(PROBLEMS, type)) return undefined;
+  const problem = isText(type) ? PROBLEMS[type as SupervisorMessage["type"]](message) : "no type";
+  if (problem !== undefined) throw new ChannelError("bad-message", `${String(type)}: ${problem}`);
   return message as unknown as SupervisorMessage;
-}
-
-/** Returns null if the type is unknown. */
-function problemOf(message: Fields): string | undefined | null {
-  switch (message.type as SupervisorMessage["type"]) {
-    case "welcome":
-    case "released":
-    case "draining":
-    case "ping":
-    case "describeOverdue":
-    case "reopenLog":
-      return undefined;
-    case "noCertificate":
-      return isText(message.name) ? undefined : "no good name";
-    case "listOpen":
-      return isAmount(message.id) ? undefined : "no good id";
-    case "probe":
-      return isAmount(message.id) && isText(message.path) && isText(message.host)
-        ? undefined
-        : "no good id, path or host";
-    case "dump":
-      return isAmount(message.id) && isText(message.path) && isAmount(message.durationMs) && isDumpKind(message.what)
-        ? undefined
-        : "no good id, path, durationMs or what";
-    case "fork":
-      return isText(message.id) && isText(message.output) && isFields(message.environment)
-        ? undefined
-        : "no good id, output or environment";
-    case "spawnSupervisor":
-      return isProgram(message.program) ? undefined : "no good program";
-    case "refused":
-      return typeof message.reason === "string" ? undefined : "no reason";
-    case "drain":
-      return isAmount(message.deadlineMs) ? undefined : "no good deadlineMs";
-    case "snapshot":
-      return snapshotProblem(message);
-    case "certificates":
-      return certificatesProblem(message);
-    default:
-      // The value may be anything, regardless of its type.
-      return isText(message.type) ? null : "no type";
-  }
-}
-
-function isProgram(value: unknown): boolean {
-  return (
-    isFields(value) &&
-    areTexts(value, ["command", "title", "cwd", "output"]) &&
-    isList(value.args, isText) &&
-    isOptional(value.environmentFile, isText)
-  );
-}
-
-function isDumpKind(value: unknown): boolean {
-  return value === "heap" || value === "cpu" || value === "stack";
 }

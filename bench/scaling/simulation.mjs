@@ -78,7 +78,7 @@ function sampleOf(scenario, { inside, waiting, done, steps }, ready, wanted) {
   const mean = inside / steps;
   const throughput = done / (steps * STEP_S);
   const cpuPercent = Math.min(ready, cores, throughput * cpu) * 100;
-  // What is in an instance of its own and not elsewhere waits for the loop.
+  // Requests that are in an instance, and wait for nothing elsewhere, wait for its event loop.
   const atLoops = Math.max(0, mean - throughput * (database + other));
   const isSaturated = cpu > 0 && cpuPercent >= 95 * Math.min(ready, cores);
   return {

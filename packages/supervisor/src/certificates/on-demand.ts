@@ -1,6 +1,7 @@
 /** Whether a name that a client asked for may have a certificate: asks the operator's URL, within bounds, and remembers the response. */
 import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
+import { DNS_NAME } from "../config/listen-address.js";
 
 export interface OnDemandOptions {
   /** The URL; null: no name is allowed. */
@@ -25,9 +26,6 @@ const REFUSED_MS = MINUTE_MS;
 const FAILED_MS = 5_000;
 const MAX_KNOWN = 4_096;
 
-/** A DNS name with at least two labels, in lower case, whose last one is no number. */
-const NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-
 export class OnDemand {
   private readonly known = new Map<string, { isAllowed: boolean; until: number }>();
   private readonly asking = new Map<string, Promise<boolean>>();
@@ -41,7 +39,7 @@ export class OnDemand {
   /** Never rejects. */
   async mayHave(name: string): Promise<boolean> {
     const url = this.options.url();
-    if (url === null || !NAME.test(name)) return false;
+    if (url === null || !DNS_NAME.test(name)) return false;
     const now = this.now();
     const known = this.known.get(name);
     if (known !== undefined && known.until > now && known.until <= now + ALLOWED_MS) return known.isAllowed;

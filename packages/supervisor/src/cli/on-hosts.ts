@@ -5,6 +5,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { callerOf } from "../control/caller.js";
 import { callerText } from "../core/history.js";
+import { shellWord } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { EXIT, print, printError, printForeign } from "./output.js";
 
@@ -215,12 +216,7 @@ function remoteCommand(args: readonly string[], environment: NodeJS.ProcessEnv):
   const { actor } = caller;
   const from = `${actor ?? callerText(caller)}@${hostname()}`;
   // Some users' shells know no assignments before a command.
-  return ["env", `PACELINE_ACTOR=${from}`, environment.PACELINE_REMOTE || "paceline", ...args].map(quoted).join(" ");
-}
-
-/** Quotes a word for the shell of the user on the other machine. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return ["env", `PACELINE_ACTOR=${from}`, environment.PACELINE_REMOTE || "paceline", ...args].map(shellWord).join(" ");
 }
 
 /** Returns `deploy@box1`: the destination without its scheme. */

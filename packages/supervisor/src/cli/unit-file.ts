@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { shellWord } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { replaceFile } from "../run-dir/run-dir-files.js";
 
@@ -42,12 +43,8 @@ export function whyNotHere({ of }: Place, what: "install" | "remove"): string | 
 
 /** @param args those of this command */
 export function sudoLine(what: "install" | "remove", args: readonly string[]): string {
-  const command = ["paceline", ...args].map(quoted).join(" ");
+  const command = ["paceline", ...args].map(shellWord).join(" ");
   return `to ${what} it, run: sudo env "PATH=$PATH" ${command}, or without root: ${command} --user`;
-}
-
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 export class UnitFile {

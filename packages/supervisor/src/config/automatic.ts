@@ -3,6 +3,7 @@ import { CHALLENGES, type ChallengeKind } from "../core/acme-plan.js";
 import type { AutomaticConfig } from "../core/model.js";
 import { readAuthorities } from "./certificate-files.js";
 import { secretText, table, text, texts, words } from "./fields.js";
+import { DNS_NAME } from "./listen-address.js";
 import { urlProblem } from "./observers.js";
 import { type EnvValue, resolveSecretText, type SecretContext } from "./secrets.js";
 
@@ -12,7 +13,6 @@ const STAGING: Readonly<Record<string, string>> = {
   [LETS_ENCRYPT]: "https://acme-staging-v02.api.letsencrypt.org/directory",
 };
 const MAX_NAMES = 500;
-const NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 export const automaticFields = {
   email: text("The e-mail address for the CA's messages. Optional."),
@@ -74,7 +74,7 @@ export function resolveAutomatic(
   };
   const further = (given?.names ?? []).map((name) => name.toLowerCase());
   for (const [at, name] of further.entries()) {
-    if (NAME.test(name)) continue;
+    if (DNS_NAME.test(name)) continue;
     const why = name.startsWith("*.")
       ? "is a wildcard, which needs a challenge by DNS: list its names, or name its files in `tls.certificates`"
       : "must be a DNS name such as shop.example";

@@ -31,6 +31,11 @@ export type FleetSource =
   /** A configuration that a program passed as a value; `name` tells it from others of the same folder. */
   | { kind: "object"; config: object; name: string; folder: string };
 
+/** Returns the folder that relative paths of a source start from, as written. */
+export function folderOf(source: FleetSource, cwd: string): string {
+  return source.kind === "config" ? dirname(source.file) : cwd;
+}
+
 /** Returns the path of a source, for messages. */
 export function placeOf(source: FleetSource): string {
   switch (source.kind) {

@@ -34,8 +34,9 @@ function parseHostAndPort(text: string): Parsed {
 
 const HTTPS_PORT = 443;
 const HTTP_PORT = 80;
-/** A name that a certificate can have: at least two labels, and the last one is no number. */
-const NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+/** A name that a certificate can have, in lower case: at least two labels, and the last one is no number. */
+export const DNS_NAME =
+  /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** @param rest what follows the scheme in `text` */
 function parseUrl(isHttps: boolean, rest: string, text: string): Parsed {
@@ -43,7 +44,7 @@ function parseUrl(isHttps: boolean, rest: string, text: string): Parsed {
   if (match === null) return { problem: `must be a scheme, a host and a port, not ${JSON.stringify(text)}` };
   const [, host = "", port = isHttps ? HTTPS_PORT : HTTP_PORT] = match;
   const name = host.toLowerCase();
-  if (isHttps && NAME.test(name)) {
+  if (isHttps && DNS_NAME.test(name)) {
     const address = parseHostAndPort(`[${IPV6_WILDCARD}]:${port}`);
     return "problem" in address ? address : { ...address, tls: { names: [name] } };
   }

@@ -14,6 +14,7 @@ import {
   type FleetSource,
   fapwsSource,
   findSource,
+  folderOf,
   hasEntry,
   isData,
   kindOf,
@@ -118,11 +119,6 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
       ? await (await import("./compose.js")).composeFleet(task)
       : await loadInProcess(task, { cwd: release, environment, timeoutMs, wanted });
   return { config, source, release };
-}
-
-/** Returns the folder that relative paths of a source start from, as written. */
-function folderOf(source: FleetSource, cwd: string): string {
-  return source.kind === "config" ? dirname(source.file) : cwd;
 }
 
 /** Returns where the fleet's own path leads to now. @throws ConfigError if nothing is there */

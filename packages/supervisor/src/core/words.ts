@@ -10,6 +10,11 @@ export function exitReason(status: ExitStatus): string {
 /** The beginning of a message about a process that was not ready in time. */
 export const NOT_READY = "was not ready within";
 
+/** Returns a word as a POSIX shell reads it. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
 /** Formats a duration: `0.2 s`, `30 s`. */
 export function seconds(ms: number): string {
   return `${Math.round(ms / 100) / 10} s`;

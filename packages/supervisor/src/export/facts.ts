@@ -184,8 +184,3 @@ function newKey(path: string, keys: Set<string>): string {
   keys.add(key);
   return key;
 }
-
-/** Returns a word as a POSIX shell reads it. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
-}

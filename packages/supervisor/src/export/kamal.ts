@@ -1,12 +1,12 @@
 /** A config/deploy.yml for Kamal 2: containers on several boxes, each behind the kamal-proxy of its box. */
 import { isIPv6 } from "node:net";
+import { shellWord } from "../core/words.js";
 import {
   containerStart,
   deadlines,
   dnsName,
   type ExportInput,
   mountedFiles,
-  shellWord,
   tcpAddress,
   wholeSeconds,
 } from "./facts.js";

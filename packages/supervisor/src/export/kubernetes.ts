@@ -1,4 +1,6 @@
 /** Manifests for Kubernetes: a pod is one fleet, which drains and scales within itself as on a box. */
+
+import { shellWord } from "../core/words.js";
 import {
   containerStart,
   deadlines,
@@ -7,7 +9,6 @@ import {
   memoryOf,
   mountedFiles,
   PACELINE_IN_IMAGE,
-  shellWord,
   sizesOf,
   stickyOf,
   tcpAddress,

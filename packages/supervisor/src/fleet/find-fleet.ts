@@ -3,7 +3,7 @@ import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { hasSocketBelow } from "@paceline/wire/socket-file";
-import { type FleetSource, findConfigFile, findSource, kindOf, placeOf } from "../config/find.js";
+import { type FleetSource, findConfigFile, findSource, folderOf, kindOf, placeOf } from "../config/find.js";
 import { runDirName, writtenCwd } from "../config/identity.js";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
@@ -149,10 +149,6 @@ function sourceOf(config: string, cwd: string): FleetSource {
   if (kind === "file") return findSource(config, cwd);
   const file = findConfigFile(path);
   return file === undefined ? { kind: "static", folder: path } : { kind: "config", file };
-}
-
-function folderOf(source: FleetSource, cwd: string): string {
-  return source.kind === "config" ? dirname(source.file) : cwd;
 }
 
 /** Compares paths as text: `current` and the release it links to are the sources of two different fleets. */

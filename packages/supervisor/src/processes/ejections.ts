@@ -1,5 +1,6 @@
 /** The ejections that balancers report: an event for each change, and what the status shows. Each balancer judges by itself. */
 import type { UpstreamStats } from "@paceline/wire";
+import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 
 /** An ejection of a process by one balancer. Times are those of `performance.now()`. */
@@ -47,8 +48,4 @@ export function outForHealth(child: {
   if (!failsChecks && ejections.size === 0) return null;
   const concerned = [...(failsChecks ? relayed : ejections).keys()];
   return concerned.length > 0 && concerned.every((id) => servedAnywayBy.has(id)) ? "failing" : "ejected";
-}
-
-function seconds(ms: number): string {
-  return `${Math.round(ms / 100) / 10} s`;
 }

@@ -9,7 +9,7 @@ import {
 } from "@paceline/wire";
 import type { LatencyMs } from "../control/api.js";
 import { SHAPE_BOUNDS_MS } from "../core/slowness.js";
-import { LatencyTotals } from "./totals.js";
+import { LatencyTotals, quantileMs } from "./totals.js";
 
 /** Latencies cover about this many one-second reports; idle processes do not report. */
 const LATENCY_REPORTS = 10;
@@ -276,9 +276,4 @@ export class StatsBook {
     totals.requestsPerSecond = Math.round(totals.requestsPerSecond * 10) / 10;
     return totals;
   }
-}
-
-function quantileMs(counts: Float64Array, q: number): number | null {
-  const us = Histogram.quantile(counts, q);
-  return us === null ? null : Math.round(us) / 1000;
 }

@@ -146,7 +146,7 @@ export class RouteTotals {
   }
 }
 
-function quantileMs(counts: Float64Array, q: number): number | null {
+export function quantileMs(counts: Float64Array, q: number): number | null {
   const us = Histogram.quantile(counts, q);
   return us === null ? null : Math.round(us) / 1000;
 }

@@ -21,22 +21,22 @@ interface Taken {
 /** A process that takes a run directory on demand. */
 class Starter {
   readonly child: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
+  private readonly lines: AsyncIterator<string>;
 
   constructor(program: string, runDir: string) {
     this.child = spawn(program, [join(FIXTURES, "take-run-dir.mjs"), runDir], { stdio: ["pipe", "pipe", "inherit"] });
     onTestFinished(() => void this.child.kill("SIGKILL"));
-    this.#lines = createInterface({ input: this.child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+    this.lines = createInterface({ input: this.child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
   }
 
   async waiting(): Promise<this> {
-    await this.#lines.next();
+    await this.lines.next();
     return this;
   }
 
   async take(): Promise<Taken> {
     this.child.stdin?.write(".");
-    return JSON.parse((await this.#lines.next()).value);
+    return JSON.parse((await this.lines.next()).value);
   }
 
   async kill(): Promise<void> {

@@ -53,8 +53,8 @@ export async function follow<Line extends object>(
 /** Returns why the log is read from files: the fleet is not running, or has no supervisor to ask. */
 function whyStored(fleet: FoundFleet): string {
   if (fleet.state !== "orphaned") return "the fleet is not running";
-  const link = channelSocketOf(fleet);
-  return describeLoss(fleet.record, link, findOrphans(link).length);
+  const channelSocket = channelSocketOf(fleet);
+  return describeLoss(fleet.record, channelSocket, findOrphans(channelSocket).length);
 }
 
 /** A kind of line: log lines or events. */

@@ -50,44 +50,44 @@ interface ServiceManagerOptions extends Invitation {
 }
 
 export class ServiceManager implements FleetObserver {
-  #isReady = false;
-  #hasFailed = false;
-  #hasStored = false;
-  #reloads = 0;
-  #queue: Promise<void> = Promise.resolve();
-  #waiting = 0;
-  #said = "";
-  #statusTimer: NodeJS.Timeout | undefined;
-  readonly #watchdogTimer: NodeJS.Timeout | undefined;
+  private isReady = false;
+  private hasFailed = false;
+  private hasStored = false;
+  private reloads = 0;
+  private queue: Promise<void> = Promise.resolve();
+  private waiting = 0;
+  private said = "";
+  private statusTimer: NodeJS.Timeout | undefined;
+  private readonly watchdogTimer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: ServiceManagerOptions) {
     const { watchdogMs } = options;
     if (watchdogMs === undefined) return;
     // Twice in the time, as sd_watchdog_enabled(3) recommends. One sign that waits is enough.
-    this.#watchdogTimer = setInterval(() => {
-      if (this.#waiting === 0) this.#send(["WATCHDOG=1"]);
+    this.watchdogTimer = setInterval(() => {
+      if (this.waiting === 0) this.send(["WATCHDOG=1"]);
     }, watchdogMs / 2);
-    this.#watchdogTimer.unref();
+    this.watchdogTimer.unref();
   }
 
   /** The fleet serves. */
   ready(): void {
-    this.#isReady = true;
-    this.#send(["READY=1", `MAINPID=${process.pid}`, this.#status()]);
+    this.isReady = true;
+    this.send(["READY=1", `MAINPID=${process.pid}`, this.status()]);
   }
 
   /** A reload begins. Each must be followed by `reloaded`. */
   reloading(): void {
-    this.#reloads++;
-    if (this.#isReady && this.#reloads === 1) this.#send(["RELOADING=1", `MONOTONIC_USEC=${monotonicUs()}`]);
+    this.reloads++;
+    if (this.isReady && this.reloads === 1) this.send(["RELOADING=1", `MONOTONIC_USEC=${monotonicUs()}`]);
   }
 
   reloaded(result: OperationResult): void {
-    this.#reloads--;
-    if (!this.#isReady || this.#reloads > 0) return;
+    this.reloads--;
+    if (!this.isReady || this.reloads > 0) return;
     // A failed reload leaves the fleet as it was: it is ready, and the text says what happened.
     const failure = result.ok ? undefined : `STATUS=${oneLine(`the last reload failed: ${result.message}`)}`;
-    this.#send(["READY=1", failure ?? this.#status()]);
+    this.send(["READY=1", failure ?? this.status()]);
   }
 
   /** Gives sockets to systemd, so that the next main process gets them if this one is killed. Only on Bun. */
@@ -95,51 +95,51 @@ export class ServiceManager implements FleetObserver {
     if (process.versions.bun === undefined || process.platform !== "linux" || fds.length === 0) return;
     try {
       const { storeSockets } = await import("../sockets/fd-store.js");
-      this.#hasStored = storeSockets(this.options.socket, fds);
+      this.hasStored = storeSockets(this.options.socket, fds);
     } catch {
       // Without them the next start takes the fleet over as well, but not the sockets.
     }
   }
 
   stopping(): void {
-    if (this.#hasStored) this.#send(["FDSTOREREMOVE=1", `FDNAME=${STORED}`]);
-    clearInterval(this.#watchdogTimer);
-    clearTimeout(this.#statusTimer);
-    this.#isReady = false;
-    this.#send(["STOPPING=1", "STATUS=stopping"]);
+    if (this.hasStored) this.send(["FDSTOREREMOVE=1", `FDNAME=${STORED}`]);
+    clearInterval(this.watchdogTimer);
+    clearTimeout(this.statusTimer);
+    this.isReady = false;
+    this.send(["STOPPING=1", "STATUS=stopping"]);
   }
 
   /** Something has changed that the status text may show. */
   changed(): void {
-    if (!this.#isReady || this.#statusTimer !== undefined) return;
-    this.#statusTimer = setTimeout(() => {
-      this.#statusTimer = undefined;
+    if (!this.isReady || this.statusTimer !== undefined) return;
+    this.statusTimer = setTimeout(() => {
+      this.statusTimer = undefined;
       // Messages that are not taken must not pile up.
-      if (this.#waiting > 0) return this.changed();
-      const before = this.#said;
-      const status = this.#status();
-      if (this.#isReady && status !== before) this.#send([status]);
+      if (this.waiting > 0) return this.changed();
+      const before = this.said;
+      const status = this.status();
+      if (this.isReady && status !== before) this.send([status]);
     }, STATUS_EVERY_MS);
-    this.#statusTimer.unref();
+    this.statusTimer.unref();
   }
 
-  #status(): string {
-    this.#said = `STATUS=${oneLine(statusText(this.options.status()))}`;
-    return this.#said;
+  private status(): string {
+    this.said = `STATUS=${oneLine(statusText(this.options.status()))}`;
+    return this.said;
   }
 
   /** Sends in order. */
-  #send(assignments: readonly string[]): void {
+  private send(assignments: readonly string[]): void {
     const { socket, send = (them: readonly string[]) => sendByProgram(socket, them), onProblem } = this.options;
-    this.#waiting++;
-    this.#queue = this.#queue
+    this.waiting++;
+    this.queue = this.queue
       .then(() => send(assignments))
       .catch((error: Error) => {
-        if (!this.#hasFailed) onProblem(`cannot tell the service manager ${assignments[0]}: ${error.message}`);
-        this.#hasFailed = true;
+        if (!this.hasFailed) onProblem(`cannot tell the service manager ${assignments[0]}: ${error.message}`);
+        this.hasFailed = true;
       })
       .finally(() => {
-        this.#waiting--;
+        this.waiting--;
       });
   }
 }

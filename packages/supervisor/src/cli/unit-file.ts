@@ -60,25 +60,25 @@ export class UnitFile {
   /** Writes and enables the unit. Returns what was done. @throws PacelineError `startup` */
   async install(text: string): Promise<string> {
     const { name, path, place } = this;
-    const before = this.#read();
+    const before = this.read();
     if (before !== undefined && !before.startsWith(HEAD))
       throw new PacelineError(
         "startup",
         `${path} was not written by paceline startup, so nothing was changed: remove it, or give the fleet another name with --name`,
       );
     const wanted = `${HEAD} ${name}\n${text}`;
-    if (place.of === "user") await this.#systemctl("nothing was changed", ["show", "--property=Version"]);
-    if (before !== wanted) this.#write(wanted);
-    if (place.of !== "image") await this.#systemctl(`${path} is there`, ["daemon-reload"]);
-    await this.#systemctl(`${path} is there`, ["enable", name]);
+    if (place.of === "user") await this.systemctl("nothing was changed", ["show", "--property=Version"]);
+    if (before !== wanted) this.write(wanted);
+    if (place.of !== "image") await this.systemctl(`${path} is there`, ["daemon-reload"]);
+    await this.systemctl(`${path} is there`, ["enable", name]);
     const done = before === wanted ? "is installed already" : before === undefined ? "was written" : "was replaced";
     return [
       `${path} ${done} and is enabled: systemd starts the fleet on ${place.of === "user" ? "login" : "boot"}`,
-      ...this.#next(),
+      ...this.next(),
     ].join("\n");
   }
 
-  #next(): string[] {
+  private next(): string[] {
     const { name, place } = this;
     const by = ["systemctl", ...place.args].join(" ");
     if (place.of === "image") return [];
@@ -92,20 +92,20 @@ export class UnitFile {
   /** Disables and removes the unit. Returns what was done. @throws PacelineError `startup` */
   async remove(): Promise<string> {
     const { name, path, place } = this;
-    const before = this.#read();
+    const before = this.read();
     if (before === undefined) return `nothing to remove: there is no ${path}`;
     if (!before.startsWith(HEAD))
       throw new PacelineError(
         "startup",
         `${path} was not written by paceline startup, so it stays: remove it yourself`,
       );
-    await this.#systemctl(`${path} stays`, ["disable", name]);
+    await this.systemctl(`${path} stays`, ["disable", name]);
     rmSync(path, { force: true });
-    if (place.of !== "image") await this.#systemctl(`${path} was removed`, ["daemon-reload"]);
+    if (place.of !== "image") await this.systemctl(`${path} was removed`, ["daemon-reload"]);
     return `${path} was disabled and removed; a fleet that runs continues`;
   }
 
-  #read(): string | undefined {
+  private read(): string | undefined {
     try {
       return readFileSync(this.path, "utf8");
     } catch (error) {
@@ -114,7 +114,7 @@ export class UnitFile {
     }
   }
 
-  #write(text: string): void {
+  private write(text: string): void {
     try {
       mkdirSync(this.place.folder, { recursive: true });
       replaceFile(this.path, text);
@@ -128,7 +128,7 @@ export class UnitFile {
   }
 
   /** @param state what is so if this fails */
-  async #systemctl(state: string, call: string[]): Promise<void> {
+  private async systemctl(state: string, call: string[]): Promise<void> {
     const args = [...this.place.args, ...call];
     const problem = await new Promise<string | undefined>((done) =>
       execFile("systemctl", args, { timeout: SYSTEMCTL_TIMEOUT_MS }, (error, _stdout, stderr) => {

@@ -34,16 +34,16 @@ const STATUS_TIMEOUT_MS = 10_000;
  * supervisor does not respond, `lost` if it ended before its response was complete, otherwise the code in the response.
  */
 export class ControlClient {
-  readonly #socketPath: string;
-  readonly #deadline: number | undefined;
-  readonly #timeoutMs: number | undefined;
-  readonly #supervisor: WatchedSupervisor | undefined;
+  private readonly socketPath: string;
+  private readonly deadline: number | undefined;
+  private readonly timeoutMs: number | undefined;
+  private readonly supervisor: WatchedSupervisor | undefined;
 
   constructor({ socketPath, timeoutMs, supervisor }: ClientOptions) {
-    this.#socketPath = socketPath;
-    this.#supervisor = supervisor;
-    this.#timeoutMs = timeoutMs;
-    this.#deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
+    this.socketPath = socketPath;
+    this.supervisor = supervisor;
+    this.timeoutMs = timeoutMs;
+    this.deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
   }
 
   status(): Promise<Status> {
@@ -70,7 +70,7 @@ export class ControlClient {
   /** Returns the only line of a response. */
   async document<Document extends object>(path: string): Promise<Document> {
     let document: Document | undefined;
-    await this.#send("GET", path, undefined, (line) => {
+    await this.send("GET", path, undefined, (line) => {
       const { error } = line as { error?: { code: string; message: string } };
       if (error !== undefined) throw new PacelineError(error.code, error.message);
       document = line as Document;
@@ -87,7 +87,7 @@ export class ControlClient {
     onProgress: ProgressListener = () => {},
   ): Promise<OperationResult> {
     let result: OperationResult | undefined;
-    await this.#send(method, path, body, (line) => {
+    await this.send(method, path, body, (line) => {
       const { progress, result: last, error } = line as OperationLine;
       if (progress !== undefined) onProgress(progress);
       if (last !== undefined) result = last;
@@ -113,10 +113,10 @@ export class ControlClient {
       lines = [];
       return some.length === 0 ? undefined : onLines(some);
     };
-    await this.#send("GET", path, undefined, take, signal, flush);
+    await this.send("GET", path, undefined, take, signal, flush);
   }
 
-  async #send(
+  private async send(
     method: string,
     path: string,
     body: object | undefined,
@@ -126,7 +126,7 @@ export class ControlClient {
   ): Promise<void> {
     if (path.length > MAX_PATH_BYTES) throw new PacelineError("invalid", TOO_LONG);
     // A stopped supervisor would do later what was asked of it now.
-    await untilRunning(this.#supervisor, this.#deadline);
+    await untilRunning(this.supervisor, this.deadline);
     const notRead = () => new PacelineError("lost", "it is not read any more");
     if (signal?.aborted) throw notRead();
     return new Promise((resolve, reject) => {
@@ -135,9 +135,9 @@ export class ControlClient {
         ...(method === "POST" && { [CALLER_FIELD]: callerField(callerOf()) }),
         ...(text !== undefined && { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) }),
       };
-      const outgoing = request({ socketPath: this.#socketPath, method, path, headers, agent: false });
+      const outgoing = request({ socketPath: this.socketPath, method, path, headers, agent: false });
       let timer: NodeJS.Timeout | undefined;
-      const forget = this.#watchSilence((error) => end(error));
+      const forget = this.watchSilence((error) => end(error));
       const aborted = () => end(notRead());
       const end = (error?: Error) => {
         clearTimeout(timer);
@@ -148,10 +148,10 @@ export class ControlClient {
         reject(error);
       };
       signal?.addEventListener("abort", aborted);
-      if (this.#deadline !== undefined) {
-        const message = `the deadline of ${(this.#timeoutMs ?? 0) / 1000} s passed`;
+      if (this.deadline !== undefined) {
+        const message = `the deadline of ${(this.timeoutMs ?? 0) / 1000} s passed`;
         // The deadline may have passed, and runtimes warn about negative delays.
-        const leftMs = Math.max(0, this.#deadline - performance.now());
+        const leftMs = Math.max(0, this.deadline - performance.now());
         timer = setTimeout(() => end(new PacelineError("timeout", message)), leftMs);
       }
       outgoing.on("error", (error: NodeJS.ErrnoException) => end(explain(error)));
@@ -166,10 +166,10 @@ export class ControlClient {
     });
   }
 
-  #watchSilence(onSilent: (error: PacelineError) => void): () => void {
-    const supervisor = this.#supervisor;
+  private watchSilence(onSilent: (error: PacelineError) => void): () => void {
+    const supervisor = this.supervisor;
     if (supervisor === undefined) return () => {};
-    const ask = () => new ControlClient({ socketPath: this.#socketPath, timeoutMs: STATUS_TIMEOUT_MS }).status();
+    const ask = () => new ControlClient({ socketPath: this.socketPath, timeoutMs: STATUS_TIMEOUT_MS }).status();
     return watchSilence({ supervisor, ask, onSilent });
   }
 }

@@ -26,18 +26,18 @@ interface ControlServerOptions {
 }
 
 export class ControlServer {
-  readonly #path: string;
-  readonly #server: Server;
-  readonly #dispatcher: Dispatcher;
-  readonly #sockets = new Set<Socket>();
+  private readonly path: string;
+  private readonly server: Server;
+  private readonly dispatcher: Dispatcher;
+  private readonly sockets = new Set<Socket>();
 
   constructor(supervisor: SupervisorApi, path: string, { requestTimeoutMs = 10_000 }: ControlServerOptions = {}) {
-    this.#path = path;
-    this.#dispatcher = new Dispatcher({
+    this.path = path;
+    this.dispatcher = new Dispatcher({
       ...{ supervisor, gate: OWNER_GATE, maxBodyBytes: MAX_BODY_BYTES, bodyTimeoutMs: requestTimeoutMs },
       ...{ maxFollowers: MAX_CONNECTIONS, keepsAlive: false },
     });
-    this.#server = createServer(
+    this.server = createServer(
       {
         maxHeaderSize: MAX_HEAD_BYTES,
         headersTimeout: requestTimeoutMs,
@@ -45,37 +45,37 @@ export class ControlServer {
         // This interval runs for as long as the server does.
         connectionsCheckingInterval: requestTimeoutMs / 2,
       },
-      (request, response) => void this.#dispatcher.serve(request, response),
+      (request, response) => void this.dispatcher.serve(request, response),
     );
-    limitConnections(this.#server, MAX_CONNECTIONS, () => true);
-    this.#server.on("connection", (socket) => {
-      this.#sockets.add(socket);
-      socket.on("close", () => this.#sockets.delete(socket));
+    limitConnections(this.server, MAX_CONNECTIONS, () => true);
+    this.server.on("connection", (socket) => {
+      this.sockets.add(socket);
+      socket.on("close", () => this.sockets.delete(socket));
     });
   }
 
   /** @throws PacelineError `control` if the socket cannot be created */
   async listen(): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen(this.#path, resolve);
+      this.server.once("error", reject);
+      this.server.listen(this.path, resolve);
     }).catch((error: Error) => {
-      throw new PacelineError("control", `cannot serve ${this.#path}: ${error.message}`, { cause: error });
+      throw new PacelineError("control", `cannot serve ${this.path}: ${error.message}`, { cause: error });
     });
     // A connection that cannot be accepted must not end the fleet.
-    this.#server.on("error", () => {});
-    chmodSync(this.#path, 0o600);
+    this.server.on("error", () => {});
+    chmodSync(this.path, 0o600);
   }
 
   /** Ends streams, waits briefly for responses in progress, and removes the socket. */
   async close(): Promise<void> {
-    this.#dispatcher.endStreams();
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#server.closeIdleConnections();
+    this.dispatcher.endStreams();
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    this.server.closeIdleConnections();
     const timers: NodeJS.Timeout[] = [];
     timers.push(
       setTimeout(() => {
-        for (const socket of this.#sockets) socket.destroy();
+        for (const socket of this.sockets) socket.destroy();
       }, CLOSE_GRACE_MS),
     );
     // The runtime may have accepted a connection that it has not shown yet.

@@ -54,8 +54,11 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
       throw new PacelineError("busy", handOverText(nameOf(fleet), handOver));
     }
     case "orphaned": {
-      const link = channelSocketOf(fleet);
-      throw new PacelineError("orphaned", describeOrphans(runDir, record, link, findOrphans(link).length));
+      const channelSocket = channelSocketOf(fleet);
+      throw new PacelineError(
+        "orphaned",
+        describeOrphans(runDir, record, channelSocket, findOrphans(channelSocket).length),
+      );
     }
     case "down": {
       const killed = record !== undefined && record.endedAt === null;

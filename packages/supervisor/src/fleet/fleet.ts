@@ -286,8 +286,8 @@ export class FleetClient implements Fleet {
   private async explainLoss(error: unknown): Promise<never> {
     if (!(error instanceof PacelineError) || error.code !== "lost") return this.explainAbsence(error);
     const holder = await supervisorGone(this.runDir);
-    const link = readRecord(this.runDir)?.channelSocket;
-    const left = link === undefined || holder !== undefined ? 0 : findOrphans(link).length;
+    const channelSocket = readRecord(this.runDir)?.channelSocket;
+    const left = channelSocket === undefined || holder !== undefined ? 0 : findOrphans(channelSocket).length;
     const processes = left === 1 ? "1 process of the fleet keeps" : `${left} processes of the fleet keep`;
     const after =
       holder !== undefined

@@ -76,10 +76,10 @@ async function lockAmongStarts(runDir: string, mostMs: number): Promise<RunDirLo
 
 /** A control channel that speaks to one balancer, and keeps the other children waiting. */
 class BriefChannel {
-  readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
-  #starting: Socket | undefined;
-  #hear: (line: string, socket: Socket) => void = () => {};
+  private readonly server: Server;
+  private readonly sockets = new Set<Socket>();
+  private starting: Socket | undefined;
+  private hear: (line: string, socket: Socket) => void = () => {};
 
   /** @param tokens the pids of the balancers, by the token of their hello */
   constructor(
@@ -87,42 +87,42 @@ class BriefChannel {
     private readonly tokens: ReadonlyMap<string, number>,
     private readonly patience: typeof PATIENCE,
   ) {
-    this.#server = createServer((socket) => {
-      this.#sockets.add(socket);
-      const framer = new LineFramer((line) => this.#hear(line, socket));
+    this.server = createServer((socket) => {
+      this.sockets.add(socket);
+      const framer = new LineFramer((line) => this.hear(line, socket));
       socket.on("data", (bytes: Buffer) => {
         if (!framer.push(bytes)) socket.destroy();
       });
       socket.on("error", () => {}); // "close" follows.
-      socket.on("close", () => this.#sockets.delete(socket));
+      socket.on("close", () => this.sockets.delete(socket));
     });
   }
 
   async holder(): Promise<SocketHolder | undefined> {
     rmSync(this.path, { force: true });
-    const socket = await this.#connected();
+    const socket = await this.connected();
     // The socket file is the next supervisor's from here on.
-    this.#server.close();
+    this.server.close();
     if (socket === undefined) {
-      this.#end();
+      this.end();
       return undefined;
     }
     const folder = this.path.slice(0, this.path.lastIndexOf("/"));
     return {
-      isStarting: socket === this.#starting,
+      isStarting: socket === this.starting,
       folder,
-      spawn: (program) => this.#spawn(socket, program),
-      close: () => this.#end(),
+      spawn: (program) => this.spawn(socket, program),
+      close: () => this.end(),
     };
   }
 
-  #connected(): Promise<Socket | undefined> {
+  private connected(): Promise<Socket | undefined> {
     return new Promise((resolve) => {
       const startedAt = performance.now();
       const { usualMs, mostMs } = this.patience;
       const timer = setInterval(() => {
         const waitedMs = performance.now() - startedAt;
-        if (waitedMs >= STARTING_AFTER_MS && this.#starting?.destroyed === false) done(this.#starting);
+        if (waitedMs >= STARTING_AFTER_MS && this.starting?.destroyed === false) done(this.starting);
         const present = [...this.tokens.values()].filter((pid) => identify(pid) !== undefined);
         const canOneRun = present.some((pid) => !isStopped(pid));
         // All have ended, as in a stop: this start must not keep the lock from others.
@@ -133,23 +133,23 @@ class BriefChannel {
         clearInterval(timer);
         resolve(socket);
       };
-      this.#hear = (line, socket) => {
+      this.hear = (line, socket) => {
         const message = parsed(line);
         if (message?.type !== "hello" || this.tokens.get(message.token) !== message.pid) return;
         if (message.phase === "ready") done(socket);
-        else if (message.phase === "starting") this.#starting = socket;
+        else if (message.phase === "starting") this.starting = socket;
       };
-      this.#server.on("error", () => done(undefined));
-      this.#server.listen(this.path, () => chmodSync(this.path, 0o600));
+      this.server.on("error", () => done(undefined));
+      this.server.listen(this.path, () => chmodSync(this.path, 0o600));
     });
   }
 
-  #spawn(socket: Socket, program: SupervisorProgram): Promise<number> {
+  private spawn(socket: Socket, program: SupervisorProgram): Promise<number> {
     return new Promise<number>((resolve, reject) => {
       const fail = (why: string) =>
         reject(new PacelineError("failed", `a balancer could not start the supervisor: ${why}`));
       const timer = setTimeout(() => fail("it does not respond"), REPLY_TIMEOUT_MS);
-      this.#hear = (line, from) => {
+      this.hear = (line, from) => {
         const message = parsed(line);
         if (from !== socket || message?.type !== "supervisorSpawned") return;
         clearTimeout(timer);
@@ -161,11 +161,11 @@ class BriefChannel {
         fail("it has ended");
       });
       socket.write(`${JSON.stringify({ type: "spawnSupervisor", program })}\n`);
-    }).finally(() => this.#end());
+    }).finally(() => this.end());
   }
 
-  #end(): void {
-    for (const socket of this.#sockets) socket.destroy();
+  private end(): void {
+    for (const socket of this.sockets) socket.destroy();
   }
 }
 

@@ -20,11 +20,11 @@ export class StarterEnd {
   readonly exited: Promise<FleetEnd>;
   /** Resolves with the first line; undefined if the supervisor ended without one. */
   readonly notice: Promise<string | undefined>;
-  #socket: Socket | undefined;
-  #status: number | null = null;
-  readonly #timer: NodeJS.Timeout;
-  readonly #stopListening: () => void;
-  #isDetached = false;
+  private socket: Socket | undefined;
+  private status: number | null = null;
+  private readonly timer: NodeJS.Timeout;
+  private readonly stopListening: () => void;
+  private isDetached = false;
 
   /** Listens before the supervisor is started. @throws the system's error */
   static async listen(path: string): Promise<StarterEnd> {
@@ -45,48 +45,48 @@ export class StarterEnd {
     this.exited = new Promise((resolve) => {
       ended = resolve;
     });
-    this.#stopListening = () => {
-      clearInterval(this.#timer);
+    this.stopListening = () => {
+      clearInterval(this.timer);
       server.close();
       rmSync(path, { force: true });
     };
     const end = () => {
-      this.#stopListening();
+      this.stopListening();
       noticed(undefined);
       // Only a supervisor that was killed says nothing at its end.
-      ended(this.#status === null ? { code: null, signal: "SIGKILL" } : { code: this.#status, signal: null });
+      ended(this.status === null ? { code: null, signal: "SIGKILL" } : { code: this.status, signal: null });
     };
-    this.#timer = setInterval(() => {
-      if (this.#socket === undefined && this.supervisor !== undefined && !isRunning(this.supervisor)) end();
+    this.timer = setInterval(() => {
+      if (this.socket === undefined && this.supervisor !== undefined && !isRunning(this.supervisor)) end();
     }, LOOK_EVERY_MS);
     server.on("error", () => {});
     server.on("connection", (socket) => {
       const framer = new LineFramer((line) => {
         const status = EXIT_LINE.exec(line)?.[1];
         const pid = PID_LINE.exec(line)?.[1];
-        if (status !== undefined) this.#status = Number(status);
+        if (status !== undefined) this.status = Number(status);
         else if (pid === undefined) noticed(line);
         else {
           this.supervisor = identify(Number(pid));
           // The former one has handed over.
-          this.#socket = socket;
-          if (this.#isDetached) socket.write(`${DETACH}\n`);
+          this.socket = socket;
+          if (this.isDetached) socket.write(`${DETACH}\n`);
         }
       });
       socket.on("data", (bytes: Buffer) => void framer.push(bytes));
       socket.on("error", () => {}); // "close" follows.
       socket.on("close", () => {
-        if (this.#socket === socket) end();
+        if (this.socket === socket) end();
       });
     });
   }
 
   /** Leaves the fleet running. */
   detach(): Promise<void> {
-    this.#isDetached = true;
+    this.isDetached = true;
     return new Promise((resolve) => {
-      if (this.#socket === undefined || this.#socket.destroyed) return resolve();
-      this.#socket.write(`${DETACH}\n`, () => resolve());
+      if (this.socket === undefined || this.socket.destroyed) return resolve();
+      this.socket.write(`${DETACH}\n`, () => resolve());
     });
   }
 
@@ -97,70 +97,70 @@ export class StarterEnd {
 
   /** Lets this process end while the supervisor runs. */
   unref(): void {
-    this.#stopListening();
-    this.#socket?.unref();
+    this.stopListening();
+    this.socket?.unref();
   }
 
   /** Ends without a supervisor. */
   close(): void {
-    this.#stopListening();
-    this.#socket?.destroy();
+    this.stopListening();
+    this.socket?.destroy();
   }
 }
 
 /** The end of the supervisor. */
 export class SupervisorEnd {
-  #isDetached = false;
-  #onGone = () => {};
-  #isGone = false;
-  readonly #socket: Socket;
+  private isDetached = false;
+  private onGone = () => {};
+  private isGone = false;
+  private readonly socket: Socket;
 
   constructor(path: string) {
-    this.#socket = connect(path);
-    this.#socket.write(`pid ${process.pid}\n`);
+    this.socket = connect(path);
+    this.socket.write(`pid ${process.pid}\n`);
     const framer = new LineFramer((line) => {
-      if (line === DETACH) this.#isDetached = true;
+      if (line === DETACH) this.isDetached = true;
     });
-    this.#socket.on("data", (bytes: Buffer) => void framer.push(bytes));
-    this.#socket.on("error", () => {}); // "close" follows.
-    this.#socket.on("close", () => {
-      this.#isGone = true;
-      if (!this.#isDetached) this.#onGone();
+    this.socket.on("data", (bytes: Buffer) => void framer.push(bytes));
+    this.socket.on("error", () => {}); // "close" follows.
+    this.socket.on("close", () => {
+      this.isGone = true;
+      if (!this.isDetached) this.onGone();
     });
-    this.#socket.unref();
+    this.socket.unref();
   }
 
   /** Calls `onGone` when the starting process ends without leaving the fleet running, or has ended. Returns a function that stops watching. */
   watch(onGone: () => void): () => void {
-    if (this.#isGone && !this.#isDetached) onGone();
-    this.#onGone = onGone;
+    if (this.isGone && !this.isDetached) onGone();
+    this.onGone = onGone;
     return () => {
-      this.#onGone = () => {};
+      this.onGone = () => {};
     };
   }
 
   /** Sends one line. */
   notify(message: string): void {
-    this.#socket.write(`${message}\n`);
+    this.socket.write(`${message}\n`);
   }
 
   /** Leaves the link to the next supervisor. */
   handOver(): void {
-    this.#onGone = () => {};
-    this.#socket.destroy();
+    this.onGone = () => {};
+    this.socket.destroy();
   }
 
   get isLeft(): boolean {
-    return this.#isDetached || this.#isGone;
+    return this.isDetached || this.isGone;
   }
 
   /** Sends the exit status as the last thing, and resolves when that was passed to the kernel or nobody reads it. */
   end(status: number): Promise<void> {
-    this.#onGone = () => {};
+    this.onGone = () => {};
     return new Promise((resolve) => {
-      if (this.#socket.destroyed) return resolve();
-      this.#socket.once("close", () => resolve());
-      this.#socket.end(`exit ${status}\n`, () => resolve());
+      if (this.socket.destroyed) return resolve();
+      this.socket.once("close", () => resolve());
+      this.socket.end(`exit ${status}\n`, () => resolve());
     });
   }
 }

@@ -205,11 +205,11 @@ async function settleOrphans(
   timeoutMs: number | undefined,
 ): Promise<Settled> {
   const record = readRecord(path);
-  const link = record?.channelSocket ?? join(path, CHANNEL_SOCKET);
-  const orphans = findOrphans(link);
+  const channelSocket = record?.channelSocket ?? join(path, CHANNEL_SOCKET);
+  const orphans = findOrphans(channelSocket);
   const { state, problem, isUnreadable = false } = readState(path);
   const found = state?.processes.filter(({ pid, startTime }) => identify(pid)?.startedAt === startTime) ?? [];
-  const foreign = new Set(found.filter(({ pid, token }) => isForeign(state?.boot, pid, token, link)));
+  const foreign = new Set(found.filter(({ pid, token }) => isForeign(state?.boot, pid, token, channelSocket)));
   const saved = found.filter((each) => !foreign.has(each));
   if (orphans.length === 0 && saved.length === 0) {
     if (replace) await endHook(path);
@@ -217,7 +217,7 @@ async function settleOrphans(
       problem && `${setStateAside(path)}: the state of the last supervisor is not used, because ${problem}`;
     removeState(path);
     // After a supervisor was killed, its last process may have been killed, too.
-    if (record !== undefined && record.endedAt === null) await endLeftovers(link);
+    if (record !== undefined && record.endedAt === null) await endLeftovers(channelSocket);
     return setAside === undefined ? {} : { problem: setAside };
   }
   if (!replace) {
@@ -232,10 +232,13 @@ async function settleOrphans(
       problem === undefined
         ? ""
         : `\nits state cannot be used, because ${problem}${isUnreadable ? "" : `: ${setStateAside(path)}`}`;
-    throw new PacelineError("orphans", `${describeLoss(record, link, orphans.length)}${why}\n${HOW_TO_REPLACE}`);
+    throw new PacelineError(
+      "orphans",
+      `${describeLoss(record, channelSocket, orphans.length)}${why}\n${HOW_TO_REPLACE}`,
+    );
   }
   await endHook(path);
-  const left = await endOrphans(link, timeoutMs);
+  const left = await endOrphans(channelSocket, timeoutMs);
   if (left.length === 0) {
     removeState(path);
     if (record !== undefined) writeLastRecord(path, { ...record, endedAt: Date.now() });
@@ -251,10 +254,10 @@ async function settleOrphans(
  * @param kept the folder of a start that is continued
  */
 async function removeLeftovers(path: string, kept: string | undefined): Promise<void> {
-  const link = join(path, CHANNEL_SOCKET);
-  await Promise.all([removeIfDead(join(path, CONTROL_SOCKET)), removeIfDead(link)]);
+  const channelSocket = join(path, CHANNEL_SOCKET);
+  await Promise.all([removeIfDead(join(path, CONTROL_SOCKET)), removeIfDead(channelSocket)]);
   // This start may fail.
-  if (kept === undefined) rmSync(lostMarkPath(link), { force: true });
+  if (kept === undefined) rmSync(lostMarkPath(channelSocket), { force: true });
   for (const name of readdirSync(path)) {
     const entry = join(path, name);
     if (kept !== undefined && (name === kept || name === `${kept}.sockets`)) continue;

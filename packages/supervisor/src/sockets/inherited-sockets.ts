@@ -19,8 +19,8 @@ export const STORED = "paceline-listen";
 /** Descriptors of sockets that this process has not opened, each used once. */
 export class InheritedSockets {
   /** By inode. */
-  readonly #descriptors = new Map<string, number>();
-  readonly #hadAny: boolean;
+  private readonly descriptors = new Map<string, number>();
+  private readonly hadAny: boolean;
 
   /** @param isOurs whether this fleet has opened them, and will close them for everybody */
   constructor(
@@ -29,24 +29,24 @@ export class InheritedSockets {
   ) {
     for (const fd of descriptors) {
       const target = readlinkSync(`/proc/self/fd/${fd}`);
-      if (target.startsWith("socket:[")) this.#descriptors.set(target.slice(8, -1), fd);
+      if (target.startsWith("socket:[")) this.descriptors.set(target.slice(8, -1), fd);
     }
-    this.#hadAny = this.#descriptors.size > 0;
+    this.hadAny = this.descriptors.size > 0;
   }
 
   /** Whether systemd has opened them for its unit. */
   get isForeign(): boolean {
-    return !this.isOurs && this.#hadAny;
+    return !this.isOurs && this.hadAny;
   }
 
   /** Returns the descriptor of the socket that listens on this address; undefined if there is none. `host` is an IP address. */
   take(address: ListenAddress, host?: string): number | undefined {
-    if (this.#descriptors.size === 0) return undefined;
+    if (this.descriptors.size === 0) return undefined;
     const inodes =
       address.kind === "unix" ? socketsBoundTo(address.path) : inodesOf(host ?? address.host, address.port);
     for (const inode of inodes) {
-      const fd = this.#descriptors.get(inode);
-      this.#descriptors.delete(inode);
+      const fd = this.descriptors.get(inode);
+      this.descriptors.delete(inode);
       if (fd !== undefined) return fd;
     }
     return undefined;
@@ -58,11 +58,11 @@ export class InheritedSockets {
    */
   checkAllTaken(addresses: readonly ListenAddress[]): void {
     if (this.isOurs) {
-      for (const fd of this.#descriptors.values()) closeSync(fd);
-      this.#descriptors.clear();
+      for (const fd of this.descriptors.values()) closeSync(fd);
+      this.descriptors.clear();
     }
-    if (this.#descriptors.size === 0) return;
-    const opened = [...this.#descriptors].map(([inode, fd]) => nameOf(inode) ?? `descriptor ${fd}`).join(", ");
+    if (this.descriptors.size === 0) return;
+    const opened = [...this.descriptors].map(([inode, fd]) => nameOf(inode) ?? `descriptor ${fd}`).join(", ");
     const listed = addresses.map((address) => formatListenAddress(address).replace(/^(http|tcp):\/\//, "")).join(", ");
     throw new PacelineError("config", `systemd has opened ${opened}, which is not in listen (${listed})`);
   }

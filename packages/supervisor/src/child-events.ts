@@ -10,6 +10,7 @@ import type { ReadPositions } from "./logs/read-positions.js";
 import type { FleetAdoption } from "./operations/adoption.js";
 import type { Dumps } from "./operations/dumps.js";
 import { isUnwantedEnd } from "./operations/fleet-questions.js";
+import type { Recordings } from "./operations/publishing.js";
 import type { Recycling } from "./operations/recycling.js";
 import type { StateKeeper } from "./operations/state-keeper.js";
 import type { Children, ChildrenOptions } from "./processes/children.js";
@@ -25,7 +26,6 @@ import { defaultEntries, planSpawn, planTemplate, type SpawnSettings } from "./p
 import { freePort, type ListeningSocket } from "./sockets/listening-sockets.js";
 import type { SlotSockets } from "./sockets/slot-sockets.js";
 import type { JudgedCounts } from "./stats/judged-counts.js";
-import type { Recordings } from "./stats/recordings.js";
 import type { StatsBook } from "./stats/stats.js";
 import type { RouteTotals } from "./stats/totals.js";
 

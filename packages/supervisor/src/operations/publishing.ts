@@ -1,6 +1,7 @@
-/** What the balancers are told of the fleet: snapshots, and one snapshot alone for a change of many steps. */
-import type { CommandSpec, IdentityRules, Snapshot } from "@paceline/wire";
+/** What the balancers are told of the fleet: snapshots, one alone for a change of many steps, and whether requests are recorded. */
+import type { CommandSpec, IdentityRules, RecordedRequests, Snapshot } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
+import type { RecordingLine } from "../control/api.js";
 import { poolViews, type Reach } from "../core/fleet.js";
 import type { BalancerConfig, ListenAddress } from "../core/model.js";
 import type { Children } from "../processes/children.js";
@@ -8,7 +9,6 @@ import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { StickyCookies } from "../run-dir/own-secrets.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
-import type { Recordings } from "../stats/recordings.js";
 
 interface PublishingOptions {
   runner: FleetRunner;
@@ -125,4 +125,34 @@ function traitsOf({
 function identityRules({ requestId, trace }: BalancerConfig): IdentityRules | undefined {
   if (requestId === undefined && trace === undefined) return undefined;
   return { ids: requestId !== undefined, inResponse: requestId?.inResponse === true, ...(trace && { trace }) };
+}
+
+type Listener = (lines: readonly RecordingLine[]) => void;
+
+/** The recordings under way: the balancers report their requests while there is one. */
+export class Recordings {
+  private readonly listeners = new Set<Listener>();
+
+  /** @param follow tells the balancers what `areOn` is. Resolves when they know */
+  constructor(private readonly follow: () => Promise<unknown>) {}
+
+  get areOn(): boolean {
+    return this.listeners.size > 0;
+  }
+
+  /** Returns a function that ends it. */
+  add(listener: Listener): () => void {
+    this.listeners.add(listener);
+    void this.follow().then(() => {
+      if (this.listeners.has(listener)) listener([{ began: true }]);
+    });
+    return () => {
+      if (this.listeners.delete(listener)) void this.follow();
+    };
+  }
+
+  heard({ requests, lost }: Pick<RecordedRequests, "requests" | "lost">): void {
+    const lines: RecordingLine[] = lost > 0 ? [{ lost }, ...requests] : requests;
+    for (const listener of this.listeners) listener(lines);
+  }
 }

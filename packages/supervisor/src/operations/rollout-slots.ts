@@ -5,12 +5,12 @@ import { type Fleet, findSlot, processId, type Slot } from "../core/fleet.js";
 import { discardReplacement, renew, replaceInPlace, swap } from "../core/fleet-changes.js";
 import { FOLLOW_TIMEOUT_MS, type SlotPolicy, unreachable } from "../core/process.js";
 import type { Rollout, RolloutAction, RolloutEvent } from "../core/rollout.js";
+import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Children } from "../processes/children.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import type { SlotBook } from "../processes/slot-book.js";
-import { drainText, type Loss, lossOf, type RolloutStep } from "./rollout-reports.js";
 
 export interface RolloutSlotsOptions {
   runner: FleetRunner;
@@ -52,6 +52,13 @@ export interface Running {
   lastLines: string[];
   send(event: RolloutEvent): void;
   onProgress: ProgressListener;
+}
+
+type RolloutStep = Rollout["current"][number]["step"];
+
+interface Loss {
+  reason: string;
+  lastLines: string[];
 }
 
 /** A drain that takes longer is reported. */
@@ -131,7 +138,9 @@ export class RolloutSlots {
     if (!isLeaving || slot?.other?.role !== "outgoing") return;
     const inFlight = this.childOf(slot, slot.other.process.attempt)?.stats.last?.inFlight ?? 0;
     if (inFlight === 0) return;
-    const text = drainText(inFlight, policyOf(pool, slot.other.generation).drainTimeoutMs);
+    const requests = inFlight === 1 ? "1 request" : `${inFlight} requests`;
+    const left = seconds(policyOf(pool, slot.other.generation).drainTimeoutMs);
+    const text = `the outgoing process has ${requests} in flight and ${left} at most to finish`;
     log.event("info", slot.name, text);
     onProgress(`${slot.name}: ${text}`);
   }
@@ -233,6 +242,12 @@ export class RolloutSlots {
   /** Returns why the new process of a slot was lost, and its last lines. */
   private lossOf(slot: Slot, attempt: number, step: RolloutStep, processState: string): Loss {
     const ending = this.options.slots.of(slot.name).endings.get(attempt);
-    return lossOf(slot.name, { step, processState, live: this.childOf(slot, attempt), ending });
+    // The process, if it is still known.
+    const live = this.childOf(slot, attempt);
+    const ours = [live?.verdict, live?.fault].filter((text) => text != null).join(": ");
+    const why = ours || (ending?.reason ?? `it is ${processState}`);
+    const what = step === "starting" ? "failed to start" : "was ready, but did not stay ready";
+    const lastLines = ending?.lastLines ?? [...(live?.output.lastLines ?? [])];
+    return { reason: `the new ${slot.name} ${what}: ${why}`, lastLines };
   }
 }

@@ -5,13 +5,15 @@ import { findPool } from "../core/fleet.js";
 import { endWarm, setCanaryShare } from "../core/fleet-changes.js";
 import { advance, canaryPlan, isHeld, newRollout, type Rollout } from "../core/rollout.js";
 import { readyCount } from "./fleet-questions.js";
-import { COMES_FIRST, endOf } from "./rollout-reports.js";
 import { RolloutSlots, type RolloutSlotsOptions, type RolloutWays, type Running } from "./rollout-slots.js";
 
 interface RolloutsOptions extends RolloutSlotsOptions {
   /** Whether old and new processes of this generation may run side by side. */
   mayOverlap(pool: string, generation: number): boolean;
 }
+
+/** Why a recycling was ended. */
+const COMES_FIRST = "interrupted by another operation";
 
 export type Refusal = OperationResult & { ok: false };
 
@@ -151,4 +153,48 @@ export class Rollouts {
 function surgeOf(maxSurge: number | string, wanted: number): number {
   if (typeof maxSurge === "number") return maxSurge;
   return Math.max(1, Math.floor((Number.parseInt(maxSurge, 10) * wanted) / 100));
+}
+
+interface End {
+  level: "info" | "error";
+  /** The event. */
+  text: string;
+  result: OperationResult;
+}
+
+/** Returns what an operator is told of the end of a rollout. @param known whether the pool has a ready instance, and the last lines of the failed replacement */
+function endOf(
+  pool: string,
+  rollout: Rollout,
+  outcome: NonNullable<Rollout["outcome"]>,
+  known: { isServing: boolean; lastLines: string[] },
+): End {
+  const { kind, done, total } = rollout;
+  if (outcome.ok) {
+    const result: OperationResult = { ok: true, message: `${pool}: ${kind} done, ${total} of ${total}` };
+    return { level: "info", text: `${kind} done: ${total} of ${total}`, result };
+  }
+  const old = known.isServing ? keeping(rollout.inPlace) : "no instance is ready";
+  const left = done.length === 0 ? old : `${done.length} of ${total} are new`;
+  const isAside = outcome.reason === COMES_FIRST;
+  const code = isAside ? "busy" : codeOf(rollout);
+  const what = {
+    "release-refused": "refused",
+    "taken-back": "taken back",
+    failed: `${kind} failed`,
+    busy: `${kind} failed`,
+  };
+  const text = `${what[code]}: ${outcome.reason}; ${left}`;
+  const result: OperationResult = { ok: false, code, message: `${pool}: ${text}`, lastLines: known.lastLines };
+  return isAside ? { level: "info", text: `recycle ends: ${COMES_FIRST}`, result } : { level: "error", text, result };
+}
+
+/** A deploy that has had no client's request differs for its caller from one that was taken back. */
+function codeOf({ kind, canary }: Rollout): "failed" | "release-refused" | "taken-back" {
+  if (kind !== "deploy") return "failed";
+  return canary?.hadRequests === false ? "release-refused" : "taken-back";
+}
+
+function keeping(inPlace: boolean): string {
+  return inPlace ? "the former version runs again" : "the old instances keep serving";
 }

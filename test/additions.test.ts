@@ -1,47 +1,64 @@
 /** An addition is one new file and a line in a registry, as CONTRIBUTING.md says: each one works in a copy of the build. */
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { ROOT } from "./support/fleet.js";
 
-/** A copy of a package's build, in which files can be added and changed. */
+/** Copies of the builds of some packages, which import each other; files can be added and changed. The first one is meant by default. */
 class Scratch {
-  private readonly built: string;
   private readonly folder = mkdtempSync(join(tmpdir(), "pl-additions-"));
+  private readonly names: string[];
   /** The added or changed files. */
   readonly touched: string[] = [];
 
-  constructor(name: string) {
+  constructor(...names: [string, ...string[]]) {
+    this.names = names;
     onTestFinished(() => rmSync(this.folder, { recursive: true, force: true }));
-    const packageFolder = join(ROOT, "packages", name);
-    this.built = join(packageFolder, "dist");
-    mkdirSync(join(this.folder, "dist"));
-    const isCode = (path: string) => !/\.d\.ts$|\.map$|[/\\]bundle$/.test(path);
-    cpSync(this.built, join(this.folder, "dist"), { recursive: true, filter: isCode });
-    cpSync(join(packageFolder, "package.json"), join(this.folder, "package.json"));
-    symlinkSync(join(packageFolder, "node_modules"), join(this.folder, "node_modules"));
+    for (const name of names) {
+      const from = join(ROOT, "packages", name);
+      const to = join(this.folder, name);
+      const isCode = (path: string) => !/\.d\.ts$|\.map$|[/\\]bundle$/.test(path);
+      cpSync(join(from, "dist"), join(to, "dist"), { recursive: true, filter: isCode });
+      cpSync(join(from, "package.json"), join(to, "package.json"));
+      this.link(join(from, "node_modules"), join(to, "node_modules"));
+    }
   }
 
-  add(path: string, text: string): void {
-    writeFileSync(join(this.folder, "dist", path), text);
-    this.touched.push(path);
+  /** Makes the dependencies of a package available: those of its own project are the copies, if there are some. */
+  private link(from: string, to: string): void {
+    mkdirSync(join(to, "@paceline"), { recursive: true });
+    for (const name of readdirSync(from)) if (name !== "@paceline") symlinkSync(join(from, name), join(to, name));
+    for (const name of ["wire", "server", "balancer"]) {
+      const copied = this.names.includes(name) ? join(this.folder, name) : join(ROOT, "packages", name);
+      symlinkSync(copied, join(to, "@paceline", name));
+    }
   }
 
-  /** Inserts a line after each given line, which must exist. */
-  insert(path: string, lines: Record<string, string>): void {
-    let text = readFileSync(join(this.folder, "dist", path), "utf8");
+  private pathOf(file: string): string {
+    const [name, path] = file.includes(":") ? file.split(":") : [this.names[0], file];
+    return join(this.folder, name as string, "dist", path as string);
+  }
+
+  add(file: string, text: string): void {
+    writeFileSync(this.pathOf(file), text);
+    this.touched.push(file);
+  }
+
+  /** Inserts a line after each given line, which must exist. @param file such as `core/figures.js` or, of another package, `wire:limits.js` */
+  insert(file: string, lines: Record<string, string>): void {
+    let text = readFileSync(this.pathOf(file), "utf8");
     for (const [after, line] of Object.entries(lines)) {
       expect(text).toContain(after);
       text = text.replace(after, `${after}\n${line}`);
     }
-    this.add(path, text);
+    this.add(file, text);
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: it is another copy of modules whose types are checked elsewhere
-  async load(path: string): Promise<any> {
-    return import(pathToFileURL(join(this.folder, "dist", path)).href);
+  async load(file: string): Promise<any> {
+    return import(pathToFileURL(this.pathOf(file)).href);
   }
 }
 
@@ -173,4 +190,55 @@ test("a balancing policy: a file, and a line in the registry, beside its name in
   expect(picksOf("round-robin")).toEqual(["web.1", "web.2", "web.1"]);
   expect(picksOf("first")).toEqual(["web.1", "web.1", "web.1"]);
   expect(scratch.touched.length).toBe(2);
+});
+
+test("a format of export: a file, and a line in the registry", async () => {
+  const scratch = new Scratch("supervisor");
+  scratch.add("export/hosts.js", "export const hosts = ({ boxes }) => boxes.map(({ host }) => host).join();");
+  scratch.insert("export/formats.js", {
+    "export const FORMATS = {": 'hosts: { load: async () => (await import("./hosts.js")).hosts, isFront: true },',
+  });
+  const { FORMATS } = await scratch.load("export/formats.js");
+  const write = await FORMATS.hosts.load();
+  expect(write({ boxes: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }] })).toBe("10.0.0.1,10.0.0.2");
+  const { commandLine } = await scratch.load("cli/program.js");
+  const command = commandLine(() => async () => {}).commands.find(
+    (each: { name(): string }) => each.name() === "export",
+  );
+  expect(command.registeredArguments[0].argChoices).toContain("hosts");
+  expect(scratch.touched.length).toBe(2);
+});
+
+test("a limit: its default in the wire's list, and its range and text in the configuration", async () => {
+  const scratch = new Scratch("supervisor", "wire");
+  scratch.insert("wire:limits.js", { "export const INSTANCE_LIMITS = {": "maxNaps: 3," });
+  scratch.insert("config/limit-fields.js", {
+    "export const instanceLimitFields = {": 'maxNaps: count(INSTANCE_LIMITS.maxNaps, "How often it may nap."),',
+  });
+  const { validate } = await scratch.load("config/validate.js");
+  const { resolveFleet } = await scratch.load("config/resolve.js");
+  const limitsOf = (limits: object) => {
+    const { input, findings } = validate({ static: ".", limits });
+    const runtimes = { bun: "/bun", node: "/node", preferred: "bun" };
+    const fleet = resolveFleet(input, { baseDir: ROOT, listenDir: "/", defaultName: "x", runtimes, findings });
+    return { limits: fleet.pools[0].limits, findings };
+  };
+  expect(limitsOf({ maxNaps: 5 })).toMatchObject({ limits: { maxNaps: 5, maxDeferredJobs: 50_000 }, findings: [] });
+  expect(limitsOf({})).toMatchObject({ limits: { maxNaps: 3 }, findings: [] });
+  expect(limitsOf({ maxNaps: -1 }).findings).toHaveLength(1);
+  expect(scratch.touched.length).toBe(2);
+});
+
+test("a forwarding rule: a line in the wire's list", async () => {
+  const scratch = new Scratch("balancer", "wire");
+  scratch.insert("wire:http/forwarding.js", { "export const CLIENT_FIELDS = {": '"x-mood": "trusted",' });
+  const { RequestHead } = await scratch.load("http1/request-head.js");
+  const { passes, requestFieldsThatPass } = await scratch.load("http1/forward-policy.js");
+  const head = new RequestHead({ maxHeadBytes: 1000, maxHeaderFields: 10, maxBodyBytes: 0 });
+  const bytes = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\nX-Mood: good\r\nX-Other: 1\r\n\r\n");
+  expect(head.parse(bytes, 0, bytes.length)).toBe(bytes.length);
+  const passing = (isTrusted: boolean) =>
+    [0, 1, 2].filter((at) => passes(requestFieldsThatPass(head, isTrusted), head.fields.kinds[at]));
+  expect([passing(true), passing(false)]).toEqual([[1, 2], [2]]);
+  expect(scratch.touched.length).toBe(1);
 });

@@ -2,6 +2,7 @@
 import { realpathSync } from "node:fs";
 import { flag, table, text, texts, textTable, word, words } from "../fields.js";
 import { resolveFolder, whyClosed } from "../paths.js";
+import { CODINGS } from "../responses.js";
 import { poolKind } from "./kind.js";
 
 const optionFields = {
@@ -20,7 +21,7 @@ const optionFields = {
     'Which symbolic links to follow: only those that stay inside the folder, or all. Default: `"inside"`.',
   ),
   precompressed: words(
-    ["br", "zstd", "gzip"],
+    CODINGS,
     "Codings whose precompressed variants (`app.js.br`, `app.js.zst`, `app.js.gz`) replace a file for clients that accept them. Keep the variants up to date yourself.",
   ),
 };

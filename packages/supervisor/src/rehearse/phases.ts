@@ -11,58 +11,23 @@ interface Phase {
   mayBeSlow: boolean;
 }
 
-export const PHASES = {
-  steady: {
-    does: "nothing happens",
-    promise: "every request gets its response, at the first try",
-    ...{ mayRepeat: false, mayBeSlow: true },
-  },
-  reload: {
-    does: "all instances are replaced by new code",
-    promise: "no request is lost",
-    ...{ mayRepeat: true, mayBeSlow: false },
-  },
-  restart: {
-    does: "all instances are restarted",
-    promise: "no request is lost",
-    ...{ mayRepeat: true, mayBeSlow: false },
-  },
-  balancer: {
-    does: "the balancers are replaced",
-    promise: "no request is lost, no connection refused",
-    ...{ mayRepeat: true, mayBeSlow: false },
-  },
-  scale: {
-    does: "an instance more, then one fewer",
-    promise: "no request is lost",
-    ...{ mayRepeat: true, mayBeSlow: false },
-  },
-  pause: {
-    does: "an instance stands still for a while (SIGSTOP)",
-    promise: "its requests wait or go elsewhere, none is lost",
-    ...{ mayRepeat: true, mayBeSlow: true },
-  },
-  term: {
-    does: "an instance gets SIGTERM while it runs requests",
-    promise: "it finishes its requests, then exits",
-    ...{ mayRepeat: true, mayBeSlow: true },
-  },
-  kill: {
-    does: "an instance is killed (SIGKILL)",
-    promise: "idempotent requests are repeated once, none is lost",
-    ...{ mayRepeat: true, mayBeSlow: true },
-  },
-  state: {
-    does: "the same request goes to all instances in turn",
-    promise: "all instances know the same",
-    ...{ mayRepeat: true, mayBeSlow: true },
-  },
-  stop: {
-    does: "the fleet is stopped in a burst of requests",
-    promise: "requests that are under way are finished",
-    ...{ mayRepeat: true, mayBeSlow: true },
-  },
-} as const satisfies Record<string, Phase>;
+/** @param limits what differs from: a request may be sent again, and take much longer */
+const phase = (does: string, promise: string, limits: Partial<Phase> = {}): Phase => {
+  return { does, promise, mayRepeat: true, mayBeSlow: true, ...limits };
+};
+
+const PHASES = {
+  steady: phase("nothing happens", "every request gets its response, at the first try", { mayRepeat: false }),
+  reload: phase("all instances are replaced by new code", "no request is lost", { mayBeSlow: false }),
+  restart: phase("all instances are restarted", "no request is lost", { mayBeSlow: false }),
+  balancer: phase("the balancers are replaced", "no request is lost, no connection refused", { mayBeSlow: false }),
+  scale: phase("an instance more, then one fewer", "no request is lost", { mayBeSlow: false }),
+  pause: phase("an instance stands still for a while (SIGSTOP)", "its requests wait or go elsewhere, none is lost"),
+  term: phase("an instance gets SIGTERM while it runs requests", "it finishes its requests, then exits"),
+  kill: phase("an instance is killed (SIGKILL)", "idempotent requests are repeated once, none is lost"),
+  state: phase("the same request goes to all instances in turn", "all instances know the same"),
+  stop: phase("the fleet is stopped in a burst of requests", "requests that are under way are finished"),
+};
 
 export type PhaseName = keyof typeof PHASES;
 

@@ -62,7 +62,7 @@ const WALL_CLOCK = {
 /** A slow reader may read nothing for this part of `sendTimeoutMs` while others need the memory of its response. */
 const READER_BREAKS = 8;
 
-export interface BalancerOptions {
+interface BalancerOptions {
   transport: Transport;
   limits: BalancerLimits;
   trustedProxies: readonly string[];

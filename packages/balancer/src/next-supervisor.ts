@@ -54,7 +54,7 @@ export function openOutput(path: string): number {
 }
 
 /** Returns the environment without the variables that say which process this is. */
-export function ownEnvironment(): NodeJS.ProcessEnv {
+function ownEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !OF_THIS_PROCESS.has(name)));
 }
 

@@ -27,7 +27,7 @@ export interface Peer {
 }
 
 /** The scheme and certificate of a peer that uses TLS. */
-export interface SecurePeer {
+interface SecurePeer {
   /** The fields of its certificate, which nobody else can send; empty without one. */
   certificate: readonly (readonly [string, string])[];
 }

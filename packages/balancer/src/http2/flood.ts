@@ -16,15 +16,15 @@ interface Allowance {
 export const RESETS: Allowance = { atOnce: 256, perSecond: 32 };
 
 /** Frames without useful content: SETTINGS, PING, PRIORITY, small WINDOW_UPDATE, empty DATA, and those of unknown types. */
-export const IDLE_FRAMES: Allowance = { atOnce: 1000, perSecond: 200 };
+const IDLE_FRAMES: Allowance = { atOnce: 1000, perSecond: 200 };
 
 /**
  * DATA frames with less data than the smallest message of gRPC: the data that is missing, in parts of SMALL_DATA_BYTES. They cost as much
  * as large ones, but the sender pays for what it sends: further data and each piece of a response pay them back, so that a stream of
  * small messages is never too much.
  */
-export const SMALL_DATA: Allowance = { atOnce: 4000, perSecond: 2000 };
-export const SMALL_DATA_BYTES = 5;
+const SMALL_DATA: Allowance = { atOnce: 4000, perSecond: 2000 };
+const SMALL_DATA_BYTES = 5;
 
 /** Smaller pieces of bodies do not offset idle frames, unless they end a piece of a response as the app wrote it. */
 const USEFUL_DATA_BYTES = 256;

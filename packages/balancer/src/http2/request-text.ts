@@ -8,7 +8,7 @@ import { Kind, SEPARATOR_BYTES } from "./field-kinds.js";
 import type { FieldSink } from "./hpack-decoder.js";
 
 /** The result of the conversion. */
-export type TextState =
+type TextState =
   | "whole"
   /** The request is malformed: its stream is reset (RFC 9113 §8.1.1). */
   | "malformed"

@@ -2,13 +2,13 @@
 import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES } from "./protocol.js";
 
 /** The window of a connection: it limits the memory of a client's unread uploads on all streams together. */
-export const CONNECTION_WINDOW_BYTES = 1 << 20;
+const CONNECTION_WINDOW_BYTES = 1 << 20;
 /** Of each request's body more than this counts where it waits; and a connection may have received as much outside the budget. */
 const FREE_BYTES = 16_384;
 /** A stream's window grows to this while its bytes are read at once, so that uploads over long distances are fast. */
-export const MOST_STREAM_BYTES = 1 << 19;
+const MOST_STREAM_BYTES = 1 << 19;
 
-export class ReceiveWindow {
+class ReceiveWindow {
   /** How much the client may still send. */
   private left: number;
   /** Bytes that were used and not granted again. */

@@ -18,7 +18,7 @@ const ACME = "acme-tls/1";
 const SESSION_SECONDS = 86_400;
 const SESSION_CONTEXT = "paceline";
 
-export interface Chosen {
+interface Chosen {
   context: SecureContext;
   /** The protocols for ALPN, by preference. */
   protocols: string[];

@@ -14,7 +14,7 @@ import { newKey, pemOf } from "./x509.js";
 const MAX_FILES = 4096;
 const MAX_FILE_BYTES = 1 << 20;
 
-export interface StoredCertificate {
+interface StoredCertificate {
   name: string;
   /** The directory of the CA that issued it. */
   directory: string;
@@ -24,7 +24,7 @@ export interface StoredCertificate {
   isOnDemand: boolean;
 }
 
-export interface StoredAccount {
+interface StoredAccount {
   key: KeyObject;
   url: string | undefined;
   email: string | null;

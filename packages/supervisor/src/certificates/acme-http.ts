@@ -27,14 +27,14 @@ export class AcmeError extends Error {
   }
 }
 
-export interface CaResponse {
+interface CaResponse {
   status: number;
   location: string | undefined;
   retryAfterMs: number | undefined;
   text: string;
 }
 
-export interface CaDirectory {
+interface CaDirectory {
   newNonce: string;
   newAccount: string;
   newOrder: string;

@@ -15,7 +15,7 @@ import {
 import { certificateRequest, readCertificate, renewalId } from "./acme-x509.js";
 import { newKey, pemOf } from "./x509.js";
 
-export interface CaAccount {
+interface CaAccount {
   key: KeyObject;
   /** Its URL; undefined: it is not registered yet. */
   url: string | undefined;

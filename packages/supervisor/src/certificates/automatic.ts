@@ -36,7 +36,7 @@ export interface CertificateSink extends ChallengeSink {
   put(source: "automatic", entries: readonly CertificateEntry[]): Promise<void>;
 }
 
-export interface AutomaticOptions {
+interface AutomaticOptions {
   /** The folder of AcmeFiles. */
   folder: string;
   log: Pick<EventLog, "event">;

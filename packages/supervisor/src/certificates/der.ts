@@ -80,7 +80,7 @@ export function time(at: number): Buffer {
   return der(isShort ? TAG.utcTime : TAG.generalizedTime, Buffer.from(isShort ? text.slice(2) : text, "latin1"));
 }
 
-export interface DerValue {
+interface DerValue {
   tag: number;
   content: Buffer;
   /** With tag and length. */

@@ -3,7 +3,7 @@ import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { DNS_NAME } from "../config/listen-address.js";
 
-export interface OnDemandOptions {
+interface OnDemandOptions {
   /** The URL; null: no name is allowed. */
   url(): string | null;
   /** @param problem why the URL could not be asked */

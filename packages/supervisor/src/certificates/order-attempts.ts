@@ -19,7 +19,7 @@ export interface ChallengeSink {
   unchallenge(ended: { tokens?: readonly string[]; names?: readonly string[] }): Promise<void>;
 }
 
-export type CaClient = Pick<typeof Orders, "obtain" | "askRenewal">;
+type CaClient = Pick<typeof Orders, "obtain" | "askRenewal">;
 
 interface AttemptsOptions {
   files: AcmeFiles;

@@ -3,7 +3,7 @@ import type { Explanation, Finding } from "../core/explain-model.js";
 import { visibleLine } from "../core/words.js";
 import { clock } from "../dashboard/format.js";
 
-export interface ScreenSize {
+interface ScreenSize {
   columns: number;
   rows: number;
 }

@@ -18,7 +18,7 @@ const MAX_WATCHED = 20_000;
 const LEAST_ID = 4;
 const MAX_LINES = 200;
 
-export interface ExplainQuestion extends FleetChoice {
+interface ExplainQuestion extends FleetChoice {
   target?: string | undefined;
   /** After `deploy`: the entry of the history. */
   id?: number | undefined;

@@ -124,6 +124,6 @@ function externalAccountOf(
 }
 
 /** The credentials of some CAs end with padding, which decoders ignore. */
-export function isBase64Url(text: string): boolean {
+function isBase64Url(text: string): boolean {
   return /^[A-Za-z0-9_-]{2,1024}={0,2}$/.test(text);
 }

@@ -18,7 +18,7 @@ export interface ReadCertificate {
   issuer: string;
 }
 
-export interface CertificateProblem {
+interface CertificateProblem {
   /** The key of the file that is wrong. */
   file: keyof CertificateFiles;
   /** A sentence with the file's path. */
@@ -74,10 +74,7 @@ function canRead(read: () => unknown): boolean {
 }
 
 /** @param names of the files, for messages */
-export function parseCertificate(
-  texts: CertificateFiles,
-  names: CertificateFiles,
-): ReadCertificate | CertificateProblem {
+function parseCertificate(texts: CertificateFiles, names: CertificateFiles): ReadCertificate | CertificateProblem {
   const chain = texts.certificate.match(CERTIFICATES) ?? [];
   const [keyPem] = KEY.exec(texts.key) ?? [];
   const bad = (file: keyof CertificateFiles, problem: string) => ({ file, problem: `${names[file]} ${problem}` });

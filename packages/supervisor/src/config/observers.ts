@@ -123,7 +123,7 @@ export function resolveAlerts(
 const FIELD_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const OWN_FIELDS = new Set(["content-length", "content-type", "transfer-encoding", "connection", "host"]);
 
-export function resolveHeaders(
+function resolveHeaders(
   given: Readonly<Record<string, EnvValue>>,
   path: (string | number)[],
   context: SecretContext,

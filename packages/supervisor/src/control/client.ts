@@ -18,7 +18,7 @@ const MAX_PATH_BYTES = 4_096;
 /** The maximum length of a response or line, in bytes. */
 const MAX_RESPONSE_BYTES = 16 << 20;
 
-export interface ClientOptions {
+interface ClientOptions {
   socketPath: string;
   /** The time limit for all requests of this client, in milliseconds from its creation. Default: none. */
   timeoutMs?: number | undefined;

@@ -43,7 +43,7 @@ export function sendMetrics(response: ServerResponse, accept: string, source: Me
   response.end(isHead ? undefined : body);
 }
 
-export interface Metrics {
+interface Metrics {
   metrics(format: TextFormat): string;
 }
 

@@ -1,7 +1,7 @@
 /** Which events become alerts, and which of these are delivered: not the same one again too soon, not too many, not in quiet hours. Pure. */
 
 /** Every kind of alert. A further one is a line here, and the `kind` of its event; docs/alerts.md has the same table. */
-export const ALERT_KINDS = {
+const ALERT_KINDS = {
   death: "a process died or was killed",
   "crash-loop": "an instance failed so often that it was given up, or restarts with the longest delay",
   "pool-down": "no instance of a pool serves requests any more",

@@ -17,7 +17,7 @@ export interface Caller {
 }
 
 /** What the history records. A further one is a line here and one in the table of docs/cli.md. */
-export const HISTORY_COMMANDS = [
+const HISTORY_COMMANDS = [
   "start",
   "stop",
   "reload",

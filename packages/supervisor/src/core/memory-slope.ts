@@ -60,7 +60,7 @@ function slopesOf(readings: readonly MemoryReading[]): Float64Array {
 }
 
 /** The memory of a process in the last seconds, the newest last; null where it is not known. */
-export interface MemoryRecord {
+interface MemoryRecord {
   readonly uptimeSeconds: number;
   readonly bytes: readonly (number | null)[];
 }

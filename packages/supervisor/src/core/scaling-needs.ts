@@ -51,7 +51,7 @@ export function isCpuLimited(load: PoolLoad): boolean {
   return isBoxBusy(load) && cpuPercent !== null && cpuPercent >= OWN_PERCENT * Math.min(ready, cores);
 }
 
-export function isBoxBusy({ boxPercent }: Pick<PoolLoad, "boxPercent">): boolean {
+function isBoxBusy({ boxPercent }: Pick<PoolLoad, "boxPercent">): boolean {
   return boxPercent !== null && boxPercent >= BUSY_BOX_PERCENT;
 }
 

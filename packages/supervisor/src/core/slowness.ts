@@ -8,18 +8,18 @@ export interface Latencies {
   latencyShape: readonly number[];
 }
 
-export interface PoolLatencies {
+interface PoolLatencies {
   instances: readonly Latencies[];
   routeClasses?: readonly RouteLatencies[];
 }
 
-export interface RouteLatencies {
+interface RouteLatencies {
   requestsTotal: number;
   p50Ms: number | null;
   p99Ms: number | null;
 }
 
-export type Quantile = "p50" | "p99";
+type Quantile = "p50" | "p99";
 
 /** The upper bounds of the buckets of `latencyShape`; the last bucket has the rest. */
 export const SHAPE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250] as const;

@@ -111,13 +111,6 @@ export function limitText({ limit, unit }: VerdictTest): string {
   return `≤ ${signed(limit, unit)}`;
 }
 
-/** Returns the interval of the difference, such as `-0.2 to +0.6 pp`; an end that is unknown is a question mark. */
-export function intervalText({ interval: [low, high], unit }: VerdictTest): string {
-  if (low === null && high === null) return "";
-  const number = (end: number | null) => (end === null ? "?" : numberText(end, UNITS[unit].digits));
-  return `${number(low)} to ${number(high)} ${UNITS[unit].name}`.trimEnd();
-}
-
 function signed(value: number, unit: VerdictTest["unit"]): string {
   const { name, digits } = UNITS[unit];
   return `${numberText(value, digits)} ${name}`.trimEnd();

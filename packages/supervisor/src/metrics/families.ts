@@ -9,7 +9,7 @@ import { LATENCY_BOUNDS, type LatencyTotals } from "../stats/totals.js";
 import type { Family, HistogramSample, Sample } from "./exposition.js";
 
 /** Returns the latency totals of the process in a slot; undefined if there is none. */
-export type LatenciesOf = (slot: string) => LatencyTotals | undefined;
+type LatenciesOf = (slot: string) => LatencyTotals | undefined;
 
 type Labels = Sample["labels"];
 

@@ -12,7 +12,7 @@ import { postJson, readTexts } from "./post.js";
 
 export { Outages } from "./outages.js";
 
-export interface AlertsOptions {
+interface AlertsOptions {
   log: Pick<EventLog, "event" | "onEvent">;
   config(): FleetConfig;
   environment(): Record<string, string>;

@@ -10,7 +10,7 @@ const MAX_RESPONSE_BYTES = 512;
 /** So much of it is in a problem: often it is a page. */
 const MAX_SHOWN = 80;
 
-export interface PostOptions {
+interface PostOptions {
   url: string;
   headers: Readonly<Record<string, string>>;
   body: string;
@@ -20,7 +20,7 @@ export interface PostOptions {
 }
 
 /** How it ended: `problem` is missing after a status of 2xx. */
-export interface Posted {
+interface Posted {
   status: number | null;
   problem?: string;
   /** Whether a further attempt may succeed. */

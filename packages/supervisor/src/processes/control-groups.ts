@@ -34,7 +34,7 @@ const MAX_LOOKS = 100;
 /** From this look on, remaining processes are killed: the search for leftover processes has ended. */
 const KILL_AT_LOOK = 10;
 
-export interface ControlGroupsOptions {
+interface ControlGroupsOptions {
   /** Called once: the first process with a limit starts, and the kernel does not enforce it. */
   onProblem(problem: string): void;
   /** Before the paths of files. Default: none. */

@@ -33,7 +33,7 @@ export interface Replayed {
 
 /** Methods of requests without a body, which change nothing. */
 const REPLAYED_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
-export const MAX_RECORDED = 1_000_000;
+const MAX_RECORDED = 1_000_000;
 
 /** Reads a recording. @returns what is wrong with it, with the number of the line */
 export function readRecording(text: string, host: string): Replayed | { problem: string } {

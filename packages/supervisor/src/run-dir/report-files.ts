@@ -31,7 +31,7 @@ export function readReports(folder: string, uid = process.getuid?.()): DeathRepo
 }
 
 /** Returns one report of a folder; undefined if there is none with that number. */
-export function readReport(folder: string, id: number): DeathReport | undefined {
+function readReport(folder: string, id: number): DeathReport | undefined {
   return readNumbered(folder, id, isReport);
 }
 

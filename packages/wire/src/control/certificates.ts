@@ -13,7 +13,7 @@ import {
 } from "./checks.js";
 
 /** Where a certificate comes from. */
-export const CERTIFICATE_SOURCES = ["file", "self-signed", "internal", "automatic"] as const;
+const CERTIFICATE_SOURCES = ["file", "self-signed", "internal", "automatic"] as const;
 
 export type CertificateSource = (typeof CERTIFICATE_SOURCES)[number];
 
@@ -37,12 +37,12 @@ export interface Challenges {
 
 export const NO_CHALLENGES: Challenges = { http01: [], alpn01: [] };
 
-export const TLS_VERSIONS = ["1.2", "1.3"] as const;
+const TLS_VERSIONS = ["1.2", "1.3"] as const;
 
 export type TlsVersion = (typeof TLS_VERSIONS)[number];
 
 /** How balancers speak TLS. */
-export interface TlsRules {
+interface TlsRules {
   /** The lowest version. */
   minVersion: TlsVersion;
   /** The certificates of authorities whose clients may connect, in PEM; absent: clients show no certificate. */

@@ -25,9 +25,9 @@ const MAX_WAITING_BYTES = 1 << 20;
 const WELCOME_TIMEOUT_MS = 10_000;
 
 /** The part of a child's hello that changes between connections. */
-export type HelloState = Pick<Hello, "phase" | "snapshotVersion" | "protocol">;
+type HelloState = Pick<Hello, "phase" | "snapshotVersion" | "protocol">;
 
-export interface ChannelClientOptions {
+interface ChannelClientOptions {
   identity: ChildIdentity;
   role: ChildRole;
   /** Called at each connection for the contents of the hello. */

@@ -52,7 +52,7 @@ export interface Hello {
 }
 
 /** The child accepts work now. */
-export interface Ready {
+interface Ready {
   type: "ready";
   /** The protocol of an instance's socket; absent for a balancer. */
   protocol?: UpstreamProtocol;
@@ -83,7 +83,7 @@ export interface Fault {
 }
 
 /** From a template: a requested process was forked. */
-export interface Forked {
+interface Forked {
   type: "forked";
   /** Such as `web.3#7`. */
   id: string;
@@ -91,7 +91,7 @@ export interface Forked {
 }
 
 /** From a template: a requested process could not be forked. */
-export interface ForkFailed {
+interface ForkFailed {
   type: "forkFailed";
   id: string;
   reason: string;
@@ -106,7 +106,7 @@ export interface Ended {
 }
 
 /** The reply to a ping: the event loop has turned since. */
-export interface Pong {
+interface Pong {
   type: "pong";
 }
 
@@ -156,7 +156,7 @@ export interface OpenRequest {
 }
 
 /** A client of a balancer wants a name that has no certificate. The reply is a set of certificates, or `noCertificate`. */
-export interface WantCertificate {
+interface WantCertificate {
   type: "wantCertificate";
   name: string;
 }
@@ -168,7 +168,7 @@ export interface OpenRequests {
   requests: OpenRequest[];
 }
 
-export interface Lost extends LostRequests {
+interface Lost extends LostRequests {
   type: "lost";
 }
 
@@ -212,7 +212,7 @@ export interface ScheduledRun {
 }
 
 /** From a balancer: it has started the next supervisor, or could not. */
-export interface SupervisorSpawned {
+interface SupervisorSpawned {
   type: "supervisorSpawned";
   pid: number | null;
   /** Why not; set if there is no pid. */

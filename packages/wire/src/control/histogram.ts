@@ -9,7 +9,7 @@ const MAX_US = 2 ** 27 - 1;
 const BUCKETS = (26 - SUB_BUCKET_BITS) * SUB_BUCKETS + 2 * SUB_BUCKETS;
 
 /** Either one count per bucket, or a sparse list of the non-empty buckets: index, count, index, count, … */
-export type HistogramCounts = Uint32Array | Float64Array | SparseHistogram;
+type HistogramCounts = Uint32Array | Float64Array | SparseHistogram;
 
 /** Counts durations from 1 µs to 134 s with an error of about 3 %. */
 export class Histogram {

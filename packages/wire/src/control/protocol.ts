@@ -12,7 +12,7 @@ export function isNeighbour(version: number, own: number): boolean {
 }
 
 /** The longest line in bytes; a longer one closes the control channel. */
-export const MAX_CHANNEL_LINE_BYTES = 1 << 20;
+const MAX_CHANNEL_LINE_BYTES = 1 << 20;
 
 /** The protocol between an instance and the balancers: HTTP/1.1, the lane of docs/lane.md, or HTTP/1.1 with a control lane. */
 export type UpstreamProtocol = "http1" | "lane" | "http1+control";

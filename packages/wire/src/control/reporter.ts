@@ -17,7 +17,7 @@ export interface Measured {
   eventLoopLagMs: number;
 }
 
-export interface ReporterOptions {
+interface ReporterOptions {
   /** A number that changes with everything worth a report while nothing is in flight. */
   activity(): number;
   /** The number of requests in flight; while there are any, each second is reported. */

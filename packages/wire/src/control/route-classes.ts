@@ -4,7 +4,7 @@
  */
 
 /** Routes beyond this number share one class for reads and one for writes. */
-export const MAX_JUDGED_ROUTES = 4;
+const MAX_JUDGED_ROUTES = 4;
 
 /** Returns the names of a pool's classes, by number. */
 export function routeClassNames(routes: readonly string[]): string[] {

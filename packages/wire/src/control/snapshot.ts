@@ -66,7 +66,7 @@ export type ProxyVersion = (typeof PROXY_VERSIONS)[number];
 
 /** The weight of a slot whose weight was not set, and the highest one. */
 export const FULL_SHARE = 100;
-export const MAX_SHARE = 1000;
+const MAX_SHARE = 1000;
 
 /** By what a pool finds the slot of a request: a cookie of ours, or a hash of the address, the path, or a field or cookie of that name. */
 export interface StickyRule {

@@ -74,7 +74,7 @@ export interface JudgedStats {
   classes: JudgedClass[];
 }
 
-export interface JudgedClass {
+interface JudgedClass {
   /** Its number; see route-classes.ts. */
   routeClass: number;
   /** Responses. */

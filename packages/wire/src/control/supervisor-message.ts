@@ -18,14 +18,14 @@ import {
 import { type Snapshot, snapshotProblem } from "./snapshot.js";
 
 /** The supervisor accepted the hello. */
-export interface Welcome {
+interface Welcome {
   type: "welcome";
   /** The supervisor's. Missing from supervisors of earlier versions. */
   pid?: number;
 }
 
 /** The supervisor does not know this child: it sends the reason and closes. The child drains and exits. */
-export interface Refused {
+interface Refused {
   type: "refused";
   reason: string;
 }
@@ -41,12 +41,12 @@ export interface Drain {
  * To a draining instance: no balancer has a connection to it any more, so no unread request can be in transit. It exits when
  * nothing is in flight.
  */
-export interface Released {
+interface Released {
   type: "released";
 }
 
 /** To an instance, when the fleet stops: it keeps serving, and a drain follows when the balancers have drained. */
-export interface Draining {
+interface Draining {
   type: "draining";
 }
 
@@ -61,12 +61,12 @@ export interface ProbeRequest {
 }
 
 /** To a child that has been silent for a while: it replies with a pong at once. */
-export interface Ping {
+interface Ping {
   type: "ping";
 }
 
 /** To a ready template: forks a process, which becomes the instance described by its environment. */
-export interface Fork {
+interface Fork {
   type: "fork";
   /** Such as `web.3#7`. */
   id: string;
@@ -77,7 +77,7 @@ export interface Fork {
 }
 
 /** To a Python process that is killed soon because a request has overrun: it writes that request's traceback, if it can. */
-export interface DescribeOverdue {
+interface DescribeOverdue {
   type: "describeOverdue";
 }
 
@@ -100,13 +100,13 @@ export interface SupervisorProgram {
 export const LISTEN_FDS = "{listen-fds}";
 
 /** To a balancer, which holds the listening sockets: starts the next supervisor, and replies with `supervisorSpawned`. */
-export interface SpawnSupervisor {
+interface SpawnSupervisor {
   type: "spawnSupervisor";
   program: SupervisorProgram;
 }
 
 /** To a balancer: the file of its access log was moved, so it opens it anew. */
-export interface ReopenLog {
+interface ReopenLog {
   type: "reopenLog";
 }
 
@@ -125,13 +125,13 @@ export interface Dump {
 }
 
 /** To a balancer: reply with `open`. */
-export interface ListOpen {
+interface ListOpen {
   type: "listOpen";
   id: number;
 }
 
 /** To a balancer: a name that it asked for gets no certificate now. */
-export interface NoCertificate {
+interface NoCertificate {
   type: "noCertificate";
   name: string;
 }

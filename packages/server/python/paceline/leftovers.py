@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-# SPAWN_MARK of packages/wire/src/control/child-environment.ts.
+# SPAWN_TAG of packages/wire/src/control/child-environment.ts.
 TAG_NAME = b"PACELINE_SPAWN="
 CHANNEL_NAME = b"PACELINE_CHANNEL="
 

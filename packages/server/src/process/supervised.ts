@@ -10,7 +10,7 @@ import {
   OUT_OF_DESCRIPTORS,
   type ProbeRequest,
   Reporter,
-  SPAWN_MARK,
+  SPAWN_TAG,
   type UpstreamProtocol,
 } from "@paceline/wire";
 import type { AskedFor } from "../app/adopted-server.js";
@@ -102,7 +102,7 @@ class Instance {
   private isFailing = false;
   private hasReportedDescriptors = false;
   private readonly notices: Notice[] = [];
-  private readonly mark = process.env[SPAWN_MARK];
+  private readonly spawnTag = process.env[SPAWN_TAG];
 
   constructor(private readonly identity: ChildIdentity) {
     const { drainTimeoutMs } = identity.spec;
@@ -238,10 +238,10 @@ class Instance {
 
   /** Kills the processes the app has started, if no supervisor does it. */
   private async endLeftovers(): Promise<void> {
-    if (this.mark === undefined || this.channel.welcomed) return;
+    if (this.spawnTag === undefined || this.channel.welcomed) return;
     try {
       const { endLeftoverProcesses } = await import("@paceline/wire/proc");
-      await endLeftoverProcesses({ leader: process.pid, mark: this.mark });
+      await endLeftoverProcesses({ leader: process.pid, tag: this.spawnTag });
     } catch {
       // Its file is gone, as after an in-place upgrade.
       process.kill(0, "SIGKILL");

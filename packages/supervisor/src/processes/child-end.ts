@@ -97,7 +97,7 @@ export class ChildEnds {
     if (pid !== null) signalGroup(pid, "SIGKILL");
     // A shim that was killed could not end the processes that its command had started in other sessions.
     const mayBeKilled = ownStatus.signal !== null || ownStatus.code === null;
-    if (pid !== null && mark !== null && mayBeKilled) void endLeftoverProcesses({ leader: pid, mark });
+    if (pid !== null && mark !== null && mayBeKilled) void endLeftoverProcesses({ leader: pid, tag: mark });
     if (child.pid !== null && child.tag !== null)
       options.leftovers.endOf(child.name, pid ?? NO_PID, child.tag, child.startTime);
     if (child.group !== null) {

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync } from "node:fs";
 import { dirname } from "node:path";
-import { listenersOf, openMark, processesOf, readProcessTable } from "@paceline/wire/proc";
+import { listenersOf, openTagFile, processesOf, readProcessTable } from "@paceline/wire/proc";
 import { kindOfVerdict } from "../core/deaths.js";
 import type { Reach } from "../core/fleet.js";
 import type { FleetEffect } from "../core/fleet-changes.js";
@@ -162,7 +162,7 @@ export class Children {
     try {
       plan = options.plan(effect, token);
       inheritedFds = options.listeningFds(effect);
-      if (plan.mark !== null) markFd = openMark(dirname(options.outputPath(effect.id)), plan.mark);
+      if (plan.mark !== null) markFd = openTagFile(dirname(options.outputPath(effect.id)), plan.mark);
       output = this.openOutput(effect, plan.maxOutputBytes, row);
     } catch (error) {
       if (markFd !== undefined) closeSync(markFd);

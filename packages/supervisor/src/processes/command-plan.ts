@@ -17,7 +17,7 @@ type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "re
 
 interface CommandPlan {
   spec: CommandSpec;
-  /** The value of SPAWN_MARK. */
+  /** The value of SPAWN_TAG. */
   mark: string;
   /** The shim's own environment. */
   environment: Record<string, string>;
@@ -77,7 +77,7 @@ function moduleWords(module: string, runtimes: RuntimePrograms, runtime: Runtime
   return [command, ...(isTypeScript ? ["--import", import.meta.resolve("jiti/register")] : []), ...args];
 }
 
-/** Returns a value for SPAWN_MARK that is unique to a spawn. */
+/** Returns a value for SPAWN_TAG that is unique to a spawn. */
 export function newTag(id: string, { channelSocket }: Pick<RunDirPaths, "channelSocket">): string {
   return `${fleetTag(channelSocket)}${id.replace("#", "-")}-${randomBytes(12).toString("hex")}`;
 }

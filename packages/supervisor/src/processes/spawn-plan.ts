@@ -7,7 +7,7 @@ import {
   type ChildSpec,
   type InstanceLimits,
   type RestartCommand,
-  SPAWN_MARK,
+  SPAWN_TAG,
   type TcpAddress,
 } from "@paceline/wire";
 
@@ -165,7 +165,7 @@ function planInstance(
   const tag = newTag(id, settings.runDir);
   const own = {
     ...identity,
-    [SPAWN_MARK]: tag,
+    [SPAWN_TAG]: tag,
     PACELINE_SOCKET: socket,
     [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
   };
@@ -233,7 +233,7 @@ function planShim(
   const program = { entry: settings.entries.shim, hasUserCode: false };
   const own = {
     ...identity,
-    [SPAWN_MARK]: plan.mark,
+    [SPAWN_TAG]: plan.mark,
     ...(isOnSocket && { PACELINE_SOCKET: socket }),
     [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
   };

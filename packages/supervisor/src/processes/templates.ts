@@ -1,6 +1,6 @@
 /** The templates of pools with `preload`: each loads the app once and forks the instances of one generation. */
 import { randomBytes } from "node:crypto";
-import { type ChildMessage, type Hello, SPAWN_MARK } from "@paceline/wire";
+import { type ChildMessage, type Hello, SPAWN_TAG } from "@paceline/wire";
 import type { ChannelConnection } from "../channel/channel-server.js";
 import type { ExitStatus } from "../core/model.js";
 import { exitReason, seconds } from "../core/words.js";
@@ -183,7 +183,7 @@ export class Templates {
     const plan = options.plan(known, token);
     const output = new OutputFile(options.outputPath(known.id), plan.maxOutputBytes, options.outputSink(name));
     const template: Template = {
-      ...{ ...known, kind: "template", token, output, tag: plan.environment[SPAWN_MARK] ?? "", pid: null },
+      ...{ ...known, kind: "template", token, output, tag: plan.environment[SPAWN_TAG] ?? "", pid: null },
       death: new DeathNotes(),
       ...{ spawnedAt: performance.now(), connection: null, isReady: false, fault: null, verdict: null },
       ...{ hasEnded: false, waiting: new Map(), living: new Map() },

@@ -1,6 +1,6 @@
 /** The processes of a fleet whose supervisor was killed: finding, describing and ending them. */
 import { readFileSync, realpathSync, statSync } from "node:fs";
-import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_MARK } from "@paceline/wire";
+import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_TAG } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 import { readState } from "./fleet-state.js";
@@ -66,7 +66,7 @@ export function findOrphans(channelSocket: string): Orphan[] {
       canRevive: spec?.restart !== undefined,
       token: value(CHANNEL_ENVIRONMENT.token),
       drainTimeoutMs: spec?.drainTimeoutMs ?? DEFAULT_DRAIN_MS,
-      mark: value(SPAWN_MARK),
+      mark: value(SPAWN_TAG),
     };
   });
 }
@@ -152,7 +152,7 @@ async function end(orphans: Orphan[], deadline: number): Promise<void> {
   for (const orphan of orphans.filter(isThere)) {
     signal(orphan, "SIGKILL");
     // A killed shim cannot end the processes that its command has started.
-    if (orphan.mark !== undefined) void endLeftoverProcesses({ leader: orphan.pid, mark: orphan.mark });
+    if (orphan.mark !== undefined) void endLeftoverProcesses({ leader: orphan.pid, tag: orphan.mark });
   }
   await gone(orphans, performance.now() + KILL_TIMEOUT_MS);
 }

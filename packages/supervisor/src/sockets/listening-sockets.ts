@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { isIP } from "node:net";
 import { getSystemErrorMap } from "node:util";
-import { listeningSockets } from "@paceline/wire/proc";
+import { attempt, listeningSockets } from "@paceline/wire/proc";
 import { processesWith, removeStaleSocket, socketsBoundTo } from "@paceline/wire/socket-file";
 import { formatListenAddress, hostAndPort, isIpv6Only } from "../config/listen-address.js";
 import type { ListenAddress, UnixAddress } from "../core/model.js";
@@ -378,13 +378,4 @@ function commandLine(pid: number): string {
     .replaceAll("\t", "\\t");
   if (text === "") return "unknown command";
   return text.length > MAX_COMMAND ? `${text.slice(0, MAX_COMMAND)}…` : text;
-}
-
-/** Returns undefined if reading fails: the process may have ended, or belong to someone else. */
-function attempt<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch {
-    return undefined;
-  }
 }

@@ -98,10 +98,10 @@ export interface ScheduleSpec {
 }
 
 /** A variable with a value unique to a spawn, by which the processes of a command are found. */
-export const SPAWN_MARK = "PACELINE_SPAWN";
+export const SPAWN_TAG = "PACELINE_SPAWN";
 
 /** The descriptor of a deleted file with that name; unlike its environment, a daemon such as nginx does not overwrite it. */
-export const MARK_FD = 3;
+export const TAG_FD = 3;
 
 /** The upstream of a proxy instance. */
 export interface ProxySpec {

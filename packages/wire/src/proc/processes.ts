@@ -1,7 +1,7 @@
 /** The processes of this machine from /proc, and those that a command left behind; empty without /proc. */
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { MARK_FD, SPAWN_MARK } from "../control/child-environment.js";
+import { SPAWN_TAG, TAG_FD } from "../control/child-environment.js";
 
 export interface ProcessRow {
   pid: number;
@@ -171,13 +171,13 @@ export function attempt<T>(read: () => T): T | undefined {
 export interface Spawn {
   /** The pid of the shim, which leads a session. */
   leader: number;
-  /** The value of SPAWN_MARK; also the name of the deleted file behind the command's MARK_FD. */
-  mark: string;
+  /** The value of SPAWN_TAG; also the name of the deleted file behind the command's TAG_FD. */
+  tag: string;
 }
 
-/** Creates and deletes the file for MARK_FD. The caller closes the descriptor. @throws like node:fs */
-export function openMark(folder: string, mark: string): number {
-  const path = join(folder, mark);
+/** Creates and deletes the file for TAG_FD. The caller closes the descriptor. @throws like node:fs */
+export function openTagFile(folder: string, tag: string): number {
+  const path = join(folder, tag);
   const fd = openSync(path, "wx", 0o600);
   unlinkSync(path);
   return fd;
@@ -190,19 +190,19 @@ const CLEAN_LOOKS = 2;
 const MAX_LOOKS = 100;
 
 /** Returns the running processes of a spawn, without this one and the shim. */
-export function findLeftoverProcesses({ leader, mark }: Spawn): number[] {
+export function findLeftoverProcesses({ leader, tag }: Spawn): number[] {
   const rows = readProcessTable();
   const found = new Set(processesOf(leader, rows));
   // Processes that the shim started are younger than it. Reading an environment costs more than all the rest.
   const since = rows.find(({ pid }) => pid === leader)?.startTime ?? 0;
   for (const { pid, startTime } of rows)
-    if (startTime >= since && !found.has(pid) && isMarked(pid, mark)) found.add(pid);
+    if (startTime >= since && !found.has(pid) && isTagged(pid, tag)) found.add(pid);
   found.delete(leader);
   found.delete(process.pid);
   return [...found];
 }
 
-/** Returns the value of SPAWN_MARK in a process's environment; undefined if it has none, or is not accessible. */
+/** Returns the value of SPAWN_TAG in a process's environment; undefined if it has none, or is not accessible. */
 export function spawnTagOf(pid: number): string | undefined {
   const environment = readScratch(`/proc/${pid}/environ`);
   if (environment === undefined) return undefined;
@@ -215,11 +215,11 @@ export function spawnTagOf(pid: number): string | undefined {
   return undefined;
 }
 
-const TAG = `${SPAWN_MARK}=`;
+const TAG = `${SPAWN_TAG}=`;
 
-function isMarked(pid: number, mark: string): boolean {
-  if (readScratch(`/proc/${pid}/environ`)?.includes(`${TAG}${mark}`)) return true;
-  return attempt(() => readlinkSync(`/proc/${pid}/fd/${MARK_FD}`))?.endsWith(`/${mark} (deleted)`) ?? false;
+function isTagged(pid: number, tag: string): boolean {
+  if (readScratch(`/proc/${pid}/environ`)?.includes(`${TAG}${tag}`)) return true;
+  return attempt(() => readlinkSync(`/proc/${pid}/fd/${TAG_FD}`))?.endsWith(`/${tag} (deleted)`) ?? false;
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Starts the program of a shim, signals it, and names how it ended. */
-import { MARK_FD } from "@paceline/wire";
+import { TAG_FD } from "@paceline/wire";
 
 export function sendSignal(pid: number, signal: string): void {
   try {
@@ -30,7 +30,7 @@ interface CommandOptions {
 export function startCommand(options: CommandOptions): number | undefined {
   const stdio: Stdio = ["ignore", "inherit", "inherit"];
   // Passes our mark from the supervisor on.
-  stdio[MARK_FD] = MARK_FD;
+  stdio[TAG_FD] = TAG_FD;
   try {
     return process.versions.bun === undefined ? startOnNode(options, stdio) : startOnBun(options, stdio);
   } catch (error) {

@@ -5,7 +5,7 @@ import {
   type ChildIdentity,
   type ChildPhase,
   type CommandSpec,
-  SPAWN_MARK,
+  SPAWN_TAG,
 } from "@paceline/wire";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import type { Spawn } from "@paceline/wire/proc";
@@ -35,12 +35,12 @@ export abstract class Shim {
   /** @throws ChannelError `bad-environment` */
   constructor(private readonly identity: ChildIdentity) {
     const { command, drainTimeoutMs } = identity.spec;
-    const mark = process.env[SPAWN_MARK];
-    if (command === undefined || mark === undefined) {
-      throw new ChannelError("bad-environment", "a shim needs a command and a mark from its supervisor");
+    const tag = process.env[SPAWN_TAG];
+    if (command === undefined || tag === undefined) {
+      throw new ChannelError("bad-environment", "a shim needs a command and a spawn tag from its supervisor");
     }
     this.spec = command;
-    this.spawn = { leader: process.pid, mark };
+    this.spawn = { leader: process.pid, tag };
     this.program = (command.args[0] as string).replace(/.*\//, "");
     this.channel = new ChannelClient({
       identity,

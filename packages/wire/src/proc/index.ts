@@ -2,4 +2,3 @@
 export * from "./error-line.js";
 export * from "./listeners.js";
 export * from "./processes.js";
-export * from "./processes.js";

@@ -29,7 +29,7 @@ interface CommandOptions {
 /** Returns the pid; undefined if it could not be started. `onFailed` reports that in a later turn. */
 export function startCommand(options: CommandOptions): number | undefined {
   const stdio: Stdio = ["ignore", "inherit", "inherit"];
-  // Passes our mark from the supervisor on.
+  // Passes the file of the spawn tag from the supervisor on.
   stdio[TAG_FD] = TAG_FD;
   try {
     return process.versions.bun === undefined ? startOnNode(options, stdio) : startOnBun(options, stdio);

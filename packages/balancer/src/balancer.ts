@@ -41,6 +41,7 @@ import type { Listener, Transport } from "./transport/transport.js";
 import { Http1UpstreamClient, WatchedHttp1Client } from "./upstream-http1/http1-upstream.js";
 import { ControlLane } from "./upstream-lane/lane-connection.js";
 import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
+import type { CountsFiles } from "./upstreams/counts-files.js";
 import { UpstreamRegistry } from "./upstreams/registry.js";
 import { StallWatch } from "./upstreams/stall-watch.js";
 
@@ -83,6 +84,8 @@ interface BalancerOptions {
   onDrained(): void;
   /** The folder for large bodies of slow clients; undefined: none are stored. */
   spoolDir: string | undefined;
+  /** How it shares counts with other balancers; undefined: it does not. */
+  countsFiles?: CountsFiles | undefined;
   /** Called at most once a minute when similar requests have ended more than one process. */
   onPoison(found: PoisonFound): void;
   /** Requests were lost at an upstream, which has probably ended. */
@@ -171,6 +174,7 @@ export class Balancer {
       upstreamResponseTimeoutMs: limits.upstreamResponseTimeoutMs,
       stickyWaitMs: limits.stickyWaitMs,
       stallAfterMs: limits.stallAfterMs,
+      countsFiles: options.countsFiles,
       makeClient: (described, pool, onRoom) => {
         const { isTcp, work } = pool;
         const { socket = "", tcp, protocol, foreign = false, perClient = foreign, sendProxy } = described;
@@ -264,7 +268,8 @@ export class Balancer {
   }
 
   /** Writes the rest of the access log, and of a recording, before the process ends. */
-  closeLogs(): void {
+  close(): void {
+    this.options.countsFiles?.close();
     this.relay.accessLog?.close();
     this.relay.recorder?.flush();
     this.relay.spans?.flush();

@@ -19,6 +19,7 @@ import { Balancer } from "./balancer.js";
 import { Revival, spawnSupervisor } from "./next-supervisor.js";
 import type { Tls } from "./tls/index.js";
 import type { Transport } from "./transport/transport.js";
+import { CountsFiles } from "./upstreams/counts-files.js";
 
 /** The time limit for the final report before the exit, in milliseconds. */
 const FINAL_REPORT_MS = 500;
@@ -121,6 +122,7 @@ class BalancerProcess {
       trustedProxies: snapshot.trustedProxies,
       rateLimits: snapshot.rateLimits ?? [],
       spoolDir: snapshot.spoolDir,
+      countsFiles: countsFilesOf(this.identity),
       accessLog: snapshot.accessLog === true ? (snapshot.accessLogRule ?? DEFAULT_ACCESS_LOG) : undefined,
       outputFd: STDOUT,
       identity: snapshot.identity,
@@ -248,7 +250,7 @@ class BalancerProcess {
     if (this.isExiting) return;
     this.isExiting = true;
     this.reporter?.reportNow();
-    this.balancer?.closeLogs();
+    this.balancer?.close();
     await this.channel.flush(FINAL_REPORT_MS);
     process.exit(status);
   }
@@ -257,6 +259,11 @@ class BalancerProcess {
 async function chooseTransport(): Promise<Transport> {
   if (process.versions.bun !== undefined) return (await import("./transport/bun.js")).bunTransport();
   return (await import("./transport/node.js")).nodeTransport();
+}
+
+/** The names are those of processes: slot and attempt. */
+function countsFilesOf({ name, attempt, spec }: ChildIdentity): CountsFiles | undefined {
+  return spec.countsFolder === undefined ? undefined : new CountsFiles(spec.countsFolder, `${name}#${attempt}`);
 }
 
 /** Writes to the output file, which the supervisor reads line by line. On Bun a full disk ends whoever writes to process.stderr. */

@@ -231,6 +231,26 @@ it("says exactly for how long an abandoned request is due, as its time of sendin
   expect(bench.client.overdue()).toEqual({ request: "GET /", forMs: 2970 });
 });
 
+it.each([
+  ["goes elsewhere if nothing of its response has come", true, "", "stalled"],
+  ["stays if it may not run twice", false, "", undefined],
+  ["stays once its response has begun", true, "HTTP/1.1 200 OK\r\n", undefined],
+])("a request that is to be reassigned %s", (_, canRepeat, heard, loss) => {
+  const bench = new Bench();
+  const asked = bench.ask();
+  asked.canRepeat = canRepeat;
+  if (heard !== "") bench.says(heard);
+  bench.client.reassignWaiting();
+  // The instance may still run it.
+  expect([asked.loss, bench.client.lasting]).toEqual([loss, loss === undefined ? 0 : 1]);
+});
+
+it("an abandoned request lasts for other balancers, too, but not the work after a response that usually ends soon", () => {
+  const abandoned = new Bench();
+  abandoned.ask().stream.cancel();
+  expect([abandoned.client.lasting, Bench.proven().client.lasting, Bench.proven(4).client.lasting]).toEqual([1, 0, 1]);
+});
+
 it("is only picked where no other instance is free", () => {
   const state = { free: true, soon: true };
   const link = (is: { free: boolean; soon: boolean }) =>

@@ -305,6 +305,19 @@ export class Http1UpstreamConnection
     else if (this.keepAlive && this.upstream.readsDoneLater) this.reading.pause(Pause.DONE);
   }
 
+  /** Reassigns a request of whose response nothing has come, if it may run twice. The upstream keeps it, as an abandoned one. */
+  reassign(): void {
+    const { receiver } = this;
+    if (this.state !== "head" || this.hasHeard || !this.isRequestSent || receiver?.canRepeat !== true) return;
+    this.cancel();
+    receiver.onUpstreamLost("stalled");
+  }
+
+  /** Whether the report that the instance is done may have come. */
+  get isDoneUnread(): boolean {
+    return this.reading.isPausedFor(Pause.DONE);
+  }
+
   /** Reads whether the instance is done. Returns false if that was being read already. */
   readDoneNow(): boolean {
     if (!this.reading.isPausedFor(Pause.DONE)) return false;

@@ -109,6 +109,13 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   readonly pending = 0;
   readonly notStarted = 0;
 
+  /** Not the work after a response that usually ends soon: the report that it has is left unread. */
+  get lasting(): number {
+    let lasting = 0;
+    if (this.givenUp.size > 0) for (const { isDoneUnread } of this.givenUp) if (!isDoneUnread) lasting++;
+    return lasting;
+  }
+
   /** Whether requests are in flight. */
   get isBusy(): boolean {
     return this.open_ > this.idle.length;
@@ -222,6 +229,10 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   }
 
   reassign(): void {}
+
+  reassignWaiting(): void {
+    this.latest?.reassign();
+  }
 
   closeIdleSince(atMs: number): void {
     if (this.givenUp.size > 0 || this.isDoomed) this.lookForDoom();

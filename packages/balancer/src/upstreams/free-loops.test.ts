@@ -2,10 +2,13 @@ import { expect, it } from "vitest";
 import { FreeLoops } from "./free-loops.js";
 
 /** An upstream with so many requests; counts the looks at its event loop. */
-function upstreamWith(inFlight: number, isRunning: boolean) {
+function upstreamWith(inFlight: number, isRunning: boolean, ofOthers = 0) {
   const upstream = {
     ...{ inFlight, pickedAtMs: Number.NEGATIVE_INFINITY, looks: 0 },
-    get isLoopRunning() {
+    get load(): number {
+      return upstream.inFlight + ofOthers;
+    },
+    get isLoopRunning(): boolean {
       upstream.looks++;
       return isRunning;
     },
@@ -24,6 +27,13 @@ it.each([
   const upstream = upstreamWith(inFlight, isRunning);
   loops.begin(0, isShared);
   expect([loops.isFree(upstream), upstream.looks]).toEqual(expected);
+});
+
+it("one with requests of other balancers, which are known, is looked at", () => {
+  const loops = new FreeLoops();
+  const upstream = upstreamWith(0, true, 1);
+  loops.begin(0, false);
+  expect([loops.isFree(upstream), upstream.looks]).toEqual([false, 1]);
 });
 
 it("one that was just picked is about to run", () => {

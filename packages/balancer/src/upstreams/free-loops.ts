@@ -1,17 +1,21 @@
 /**
  * Which event loops are free to begin a request that takes long. Over HTTP/1.1 nothing reports that a handler has returned, and
- * nobody reports requests of other balancers: only a look at the instance shows that it is at work. Pure.
+ * nobody reports requests of balancers that do not share counts: only a look at the instance shows that it is at work. Pure.
  */
 
 /** How many are looked at for one pick: a look costs some microseconds. */
 const MAX_LOOKS = 4;
 /** An instance has hardly begun a request that was sent this recently, so its event loop is about to run. In milliseconds. */
 const ABOUT_TO_RUN_MS = 1;
-/** After how many milliseconds a request that waits for an event loop looks again. */
+/** After how many milliseconds a request looks again that waits for an event loop, or for a request of another balancer to end. */
 export const LOOK_AGAIN_MS = 1;
+/** The same for one that has waited for so long that only held upstreams are left. */
+export const LOOK_AGAIN_LATE_MS = 16;
 
 interface WatchedUpstream {
   readonly inFlight: number;
+  /** Its requests, of all balancers as far as they are known. */
+  readonly load: number;
   readonly isLoopRunning: boolean;
   /** When it was picked last, in milliseconds. */
   pickedAtMs: number;
@@ -22,7 +26,7 @@ export class FreeLoops {
   private nowMs = 0;
   private isShared = false;
 
-  /** Begins a pick. @param isShared whether other balancers send requests to the upstreams, too */
+  /** Begins a pick. @param isShared whether other balancers send requests to the upstreams of which nothing is known */
   begin(nowMs: number, isShared: boolean): void {
     this.nowMs = nowMs;
     this.isShared = isShared;
@@ -31,7 +35,7 @@ export class FreeLoops {
 
   /** Whether its event loop is free, or nobody looked. */
   isFree(upstream: WatchedUpstream): boolean {
-    if (upstream.inFlight === 0 && !this.isShared) return true;
+    if (upstream.load === 0 && !this.isShared) return true;
     if (upstream.inFlight > 0 && this.nowMs - upstream.pickedAtMs < ABOUT_TO_RUN_MS) return false;
     if (this.looks === 0) return true;
     this.looks--;

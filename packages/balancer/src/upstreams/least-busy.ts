@@ -4,7 +4,8 @@ import { RoundRobin } from "./round-robin.js";
 
 interface Busy {
   readonly name: string;
-  readonly inFlight: number;
+  /** Its requests, of all balancers. */
+  readonly load: number;
   readonly weight?: number | undefined;
 }
 
@@ -35,6 +36,6 @@ export class LeastBusy<Candidate extends Busy> implements Policy<Candidate> {
   }
 }
 
-function loadOf({ inFlight, weight = 1 }: Busy): number {
-  return inFlight / weight;
+function loadOf({ load, weight = 1 }: Busy): number {
+  return load / weight;
 }

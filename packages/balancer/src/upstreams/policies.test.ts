@@ -9,13 +9,13 @@ import { RoundRobin } from "./round-robin.js";
 
 interface Candidate {
   name: string;
-  inFlight: number;
+  load: number;
   weight: number;
   latency: { ms: number };
 }
 
 const candidate = (at: number, more: Partial<Candidate> = {}): Candidate => ({
-  ...{ name: `web.${at + 1}`, inFlight: 0, weight: 1, latency: { ms: 10 } },
+  ...{ name: `web.${at + 1}`, load: 0, weight: 1, latency: { ms: 10 } },
   ...more,
 });
 const all = () => true;
@@ -38,7 +38,7 @@ const MAKERS: [string, (seed: number) => Policy<Candidate>][] = [
 describe.each(MAKERS)("%s", (_, make) => {
   const world = fc.record({
     seed: fc.nat(),
-    loads: fc.array(fc.record({ inFlight: fc.nat(50), weight: fc.integer({ min: 1, max: 1000 }), ms: fc.nat(500) }), {
+    loads: fc.array(fc.record({ load: fc.nat(50), weight: fc.integer({ min: 1, max: 1000 }), ms: fc.nat(500) }), {
       minLength: 1,
       maxLength: 9,
     }),
@@ -49,9 +49,7 @@ describe.each(MAKERS)("%s", (_, make) => {
     fc.assert(
       fc.property(world, ({ seed, loads, hidden }) => {
         const policy = make(seed);
-        const candidates = loads.map(({ inFlight, weight, ms }, at) =>
-          candidate(at, { inFlight, weight, latency: { ms } }),
-        );
+        const candidates = loads.map(({ load, weight, ms }, at) => candidate(at, { load, weight, latency: { ms } }));
         policy.rebuild(candidates);
         for (const away of hidden) {
           const free = candidates.filter((_, at) => !away.includes(at));
@@ -80,9 +78,9 @@ describe.each(MAKERS)("%s", (_, make) => {
       for (let turn = 0; turn < rounds; turn++) {
         const picked = policy.pick(all) as Candidate;
         counts.set(picked.name, (counts.get(picked.name) ?? 0) + 1);
-        picked.inFlight++;
+        picked.load++;
         running.push(picked);
-        if (running.length > 40) (running.shift() as Candidate).inFlight--;
+        if (running.length > 40) (running.shift() as Candidate).load--;
       }
       const sum = weights.reduce((a, b) => a + b);
       for (const { name, weight } of candidates) expect((counts.get(name) ?? 0) / rounds).toBeCloseTo(weight / sum, 1);
@@ -96,21 +94,21 @@ it("least-busy takes the fewest in flight for the weight, and equals in turn", (
   policy.rebuild(candidates);
   const picks = (count: number) => Array.from({ length: count }, () => policy.pick(all)?.name);
   expect(picks(4)).toEqual(["web.1", "web.2", "web.3", "web.1"]);
-  candidates[0].inFlight = 2;
-  candidates[1].inFlight = 3;
-  candidates[2].inFlight = 3;
+  candidates[0].load = 2;
+  candidates[1].load = 3;
+  candidates[2].load = 3;
   candidates[2].weight = 2;
   expect(picks(1)).toEqual(["web.3"]);
-  candidates[2].inFlight = 4;
+  candidates[2].load = 4;
   expect(new Set(picks(4))).toEqual(new Set(["web.1", "web.3"]));
 });
 
 it.each<[string, Partial<Candidate>, Partial<Candidate>, 1 | 2]>([
   ["the faster one", { latency: { ms: 30 } }, { latency: { ms: 10 } }, 2],
-  ["the slower one, if it has so many fewer", { latency: { ms: 30 } }, { latency: { ms: 10 }, inFlight: 4 }, 1],
+  ["the slower one, if it has so many fewer", { latency: { ms: 30 } }, { latency: { ms: 10 }, load: 4 }, 1],
   ["one that has not responded yet, for one request", { latency: { ms: 1 } }, { latency: { ms: 0 } }, 2],
-  ["not for a second one", { latency: { ms: 900 }, inFlight: 3 }, { latency: { ms: 0 }, inFlight: 1 }, 1],
-  ["the heavier one", { weight: 1, inFlight: 1 }, { weight: 3, inFlight: 2 }, 2],
+  ["not for a second one", { latency: { ms: 900 }, load: 3 }, { latency: { ms: 0 }, load: 1 }, 1],
+  ["the heavier one", { weight: 1, load: 1 }, { weight: 3, load: 2 }, 2],
 ])("random-two takes %s", (_, first, second, expected) => {
   const policy = new RandomTwo<Candidate>(randomOf(3));
   policy.rebuild([candidate(0, first), candidate(1, second)]);
@@ -128,13 +126,13 @@ it("a slow one of several gets few requests from random-two, and is tried again 
   for (; clock.now < 60_000; clock.now += 10) {
     for (const each of running.filter(({ until }) => until <= clock.now)) {
       running.splice(running.indexOf(each), 1);
-      (candidates[each.at] as Candidate).inFlight--;
+      (candidates[each.at] as Candidate).load--;
       latencies[each.at]?.observe(each.until - each.since);
     }
     const picked = policy.pick(all) as Candidate;
     const at = candidates.indexOf(picked);
     given[at] = (given[at] as number) + 1;
-    picked.inFlight++;
+    picked.load++;
     running.push({ at, since: clock.now, until: clock.now + (at === 3 ? 400 : 20) });
   }
   expect(given[3]).toBeGreaterThan(2);

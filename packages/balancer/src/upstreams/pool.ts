@@ -3,13 +3,15 @@ import type { PolicyName } from "@paceline/wire";
 import type { Compression } from "../coding/compression.js";
 import type { ErrorPages } from "../downstream/local-response.js";
 import { turns } from "../turn.js";
-import { FreeLoops, LOOK_AGAIN_MS } from "./free-loops.js";
+import { FreeLoops, LOOK_AGAIN_LATE_MS, LOOK_AGAIN_MS } from "./free-loops.js";
 import { Handful, processors } from "./handful.js";
 import type { Hedging } from "./hedging.js";
 import { takeTurns } from "./out-of-turn.js";
 import { type Pace, Paces } from "./pace.js";
 import { type PoolWaiter, RequestQueue } from "./request-queue.js";
 import { RetryBudget } from "./retry-budget.js";
+import { Heed, leavesRoom, patienceMs } from "./shared-counts.js";
+import { markStalled } from "./stall-watch.js";
 import type { Binding, Stickiness } from "./sticky.js";
 import type { Upstream } from "./upstream.js";
 import { WorkMeter } from "./work-meter.js";
@@ -55,6 +57,11 @@ export class Pool {
   private isBatched = false;
   /** Set if its upstreams may get several requests in a row. */
   private handful: Handful | undefined;
+  /** Set while balancers share counts; `isComplete`: all of them do. */
+  shared: { readonly isComplete: boolean } | undefined;
+  /** Which requests of other balancers keep the request to pick for from an upstream, and for how long it has waited in the queue. */
+  private heed: Heed = Heed.NONE;
+  private waitedMs = 0;
   /** Requests whose body is being collected. */
   receiving = 0;
   /** Spooled responses whose upstream has finished. */
@@ -85,11 +92,14 @@ export class Pool {
   private readonly isFree = (upstream: Upstream): boolean =>
     upstream.isAvailable(this.isIdempotent) &&
     upstream.pending < this.window &&
+    (this.heed === Heed.NONE || leavesRoom(this.heed, upstream, this.window)) &&
     (this.tried === undefined || !this.tried.includes(upstream));
   private readonly mayServeHome = (upstream: Upstream): boolean =>
     !upstream.isStalledLong && (this.tried === undefined || !this.tried.includes(upstream));
   private readonly endsSoon = (upstream: Upstream): boolean =>
-    upstream.endsSoon && (this.tried === undefined || !this.tried.includes(upstream));
+    upstream.endsSoon &&
+    leavesRoom(this.heed, upstream, this.window) &&
+    (this.tried === undefined || !this.tried.includes(upstream));
   /** Whether outliers may be picked like others. */
   private takesOutliers = true;
   private readonly isFreeAndHeard = (upstream: Upstream): boolean =>
@@ -99,7 +109,7 @@ export class Pool {
   /** The requests in flight at the upstream to pick, by its weight. */
   private fewest = 0;
   private readonly isLeastBusy = (upstream: Upstream): boolean =>
-    upstream.inFlight / upstream.weight === this.fewest && this.isFreeAndHeard(upstream);
+    upstream.load / upstream.weight === this.fewest && this.isFreeAndHeard(upstream);
   private readonly isLeastBusyAndFree = (upstream: Upstream): boolean =>
     this.isLeastBusy(upstream) && this.loops.isFree(upstream);
   /** During a reload a slot has two processes, of which all its clients use the same; a canary has its own. */
@@ -115,17 +125,13 @@ export class Pool {
 
   constructor(
     readonly name: string,
-    private policy: Policy<Upstream>,
+    /** After a change `setMembers` follows. */
+    public policy: Policy<Upstream>,
     maxQueue: number,
     /** How many instances can run at once. Default: as many as there are processors. */
     private readonly runsAtOnce?: number,
   ) {
     this.requestQueue = new RequestQueue<PoolWaiter>(maxQueue);
-  }
-
-  /** Picks by another policy from now on; `setMembers` follows. */
-  usePolicy(policy: Policy<Upstream>): void {
-    this.policy = policy;
   }
 
   /** Whether there is no upstream that may get requests, and none is expected soon. */
@@ -150,22 +156,17 @@ export class Pool {
   /** Called when the members, their weights or their reasons to be out of turn have changed. */
   turnsChanged(): void {
     this.inTurn = takeTurns(this.upstreams);
-    const { inTurn } = this;
+    const { inTurn, requestQueue, sticky } = this;
     this.isWeighted =
       inTurn.some(({ weight }) => weight !== inTurn[0]?.weight) && inTurn.some(({ isCanary }) => isCanary);
     this.policy.rebuild(inTurn);
-    this.rebuildSlots();
-    if (!this.isDown) return this.serveQueue();
-    this.requestQueue.serve((waiter) => () => waiter.onPoolDown());
-  }
-
-  private rebuildSlots(): void {
-    const { requestQueue, sticky } = this;
     // Clients of a slot that is out of turn move to another slot, as they do when its process has ended.
-    sticky?.rebuild(this.inTurn);
+    sticky?.rebuild(inTurn);
     // So that one slot's clients leave room for the others.
     requestQueue.maxAtHome = Math.ceil(requestQueue.maxPending / Math.max(1, sticky?.size ?? 1));
     this.releaseHomes();
+    if (!this.isDown) return this.serveQueue();
+    requestQueue.serve((waiter) => () => waiter.onPoolDown());
   }
 
   /** Sends on the pending requests of slots that have no process for them. */
@@ -193,13 +194,33 @@ export class Pool {
     }
     this.tried = tried;
     this.isIdempotent = isIdempotent;
+    this.heed = Heed.NONE;
     if (this.sticky !== undefined) return this.pickSticky(this.sticky, binding);
     const isStrict = this.isExact || this.isWeighted;
     this.window = isStrict || this.isRelieving ? Number.POSITIVE_INFINITY : this.work.window;
+    if (this.shared !== undefined && !isStrict) this.lookAtOthers();
     const { outliers } = this.paces;
     this.takesOutliers = outliers === 0 || isStrict || this.isRelieving;
     const free = outliers === 0 ? this.pickFree(isStrict) : this.pickWithOutliers(isStrict);
-    return free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
+    const picked = free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
+    // Nothing reports that a request of another balancer has ended.
+    if (picked === undefined && this.heed !== Heed.NONE)
+      this.lookAgainIn(this.heed === Heed.ALL ? LOOK_AGAIN_MS : LOOK_AGAIN_LATE_MS);
+    return picked;
+  }
+
+  /** Reads what other balancers have at the upstreams, if it matters for this pick. */
+  private lookAtOthers(): void {
+    if (!this.isLimited && !this.isByLoad && this.policy.decidesAlone !== true) return;
+    for (const { others } of this.inTurn) others?.look();
+    if (this.isRelieving) return;
+    this.heed = this.waitedMs < patienceMs(this.paces.typicalMicros) ? Heed.ALL : Heed.HELD;
+  }
+
+  /** Reassigns requests that wait behind long ones of other balancers, while another upstream is free. */
+  reassignHeld(): void {
+    for (const upstream of this.inTurn)
+      if (upstream.waitsBehindHeld && this.pick([upstream], true) !== undefined) upstream.reassignWaiting();
   }
 
   /** Picks another upstream for a request that is late at `first`. Returns undefined if none has room, or requests wait for it. */
@@ -222,8 +243,7 @@ export class Pool {
   }
 
   private pickFree(isStrict: boolean): Upstream | undefined {
-    const isByLoad = !isStrict && this.policy.decidesAlone !== true && (this.work.isSlow || this.isForeign);
-    if (isByLoad) return this.pickByLoad();
+    if (!isStrict && this.isByLoad) return this.pickByLoad();
     const mayBePicked = this.stalled === 0 && this.takesOutliers ? this.isFree : this.isFreeAndHeard;
     const { handful } = this;
     if (handful === undefined || isStrict || !this.work.isKnown) return this.policy.pick(mayBePicked);
@@ -235,15 +255,20 @@ export class Pool {
     return this.policy.pick(mayBePicked);
   }
 
+  /** Whether requests go to the upstream with the fewest. */
+  private get isByLoad(): boolean {
+    return this.policy.decidesAlone !== true && (this.work.isSlow || this.isForeign);
+  }
+
   /**
    * Picks the upstream with the fewest requests; among equals the next in turn. Requests that take long go to one whose event loop
    * is free, if any, and wait for one if they mostly compute: where nothing reports that a handler has returned, or where other
-   * balancers send requests, too.
+   * balancers send requests of which nothing is known.
    */
   private pickByLoad(): Upstream | undefined {
     const { loops, paces, work } = this;
     this.fewest = -1;
-    const isShared = work.balancers > 1;
+    const isShared = work.balancers > 1 && this.shared?.isComplete !== true;
     if (work.isLong && !this.isForeign && (isShared || !this.isBatched)) {
       loops.begin(performance.now(), isShared);
       let isAny = false;
@@ -254,7 +279,7 @@ export class Pool {
       if (!isAny) return undefined;
       const { typicalMicros } = paces;
       if (!this.isRelieving && typicalMicros !== undefined && work.isMostOf(typicalMicros)) {
-        this.lookAgainSoon();
+        this.lookAgainIn(LOOK_AGAIN_MS);
         return undefined;
       }
       this.fewest = -1;
@@ -266,7 +291,7 @@ export class Pool {
   private findNextFewest(): boolean {
     let next = Number.POSITIVE_INFINITY;
     for (const upstream of this.inTurn) {
-      const load = upstream.inFlight / upstream.weight;
+      const load = upstream.load / upstream.weight;
       if (load > this.fewest && load < next && this.isFreeAndHeard(upstream)) next = load;
     }
     this.fewest = next;
@@ -274,16 +299,14 @@ export class Pool {
   }
 
   /** Nothing reports that an event loop is free. */
-  private lookAgainSoon(): void {
+  private lookAgainIn(milliseconds: number): void {
     if (this.isLookDue) return;
     this.isLookDue = true;
-    setTimeout(this.lookAgain, LOOK_AGAIN_MS);
+    setTimeout(() => {
+      this.isLookDue = false;
+      this.serveQueue();
+    }, milliseconds);
   }
-
-  private readonly lookAgain = (): void => {
-    this.isLookDue = false;
-    this.serveQueue();
-  };
 
   /**
    * Sends the request that has waited longest to an instance whose window is full: the queue is, too, or its deadline has passed.
@@ -319,25 +342,10 @@ export class Pool {
    * @param weight the weight of this tick: 1, or less if it was late
    */
   judge(stallTicks: number, weight: number): boolean {
-    const { upstreams, inTurn } = this;
-    let isBusy = false;
-    let silent = 0;
-    for (const upstream of upstreams) {
-      // One that is out of turn could not take over from the others.
-      if (upstream.countStall(weight) >= stallTicks && !upstream.isOutOfTurn) silent++;
-      if (upstream.inFlight > 0) isBusy = true;
-    }
-    const fresh: Upstream[] = [];
-    const patience = Math.max(stallTicks, this.patienceTicks);
-    this.stalled = 0;
-    for (const upstream of upstreams) {
-      const isStalled = silent < inTurn.length && upstream.stallCount >= stallTicks;
-      const isStalledLong = isStalled && upstream.stallCount >= patience;
-      if ((isStalled && !upstream.isStalled) || (isStalledLong && !upstream.isStalledLong)) fresh.push(upstream);
-      upstream.isStalled = isStalled;
-      upstream.isStalledLong = isStalledLong;
-      if (isStalled) this.stalled++;
-    }
+    const patienceTicks = Math.max(stallTicks, this.patienceTicks);
+    const inTurn = this.inTurn.length;
+    const { isBusy, stalled, fresh } = markStalled(this.upstreams, { stallTicks, patienceTicks, weight, inTurn });
+    this.stalled = stalled;
     // All stalled ones are known first, so that a request is not reassigned to another of them.
     for (const upstream of fresh) upstream.reassign();
     if (fresh.length > 0 && this.sticky !== undefined) this.releaseHomes();
@@ -373,9 +381,13 @@ export class Pool {
 
   /** Serves queued requests in order, as long as an upstream is available for the first. */
   serveQueue(): void {
-    if (this.requestQueue.length === 0) return;
-    this.requestQueue.serve((waiter) => {
+    const { requestQueue } = this;
+    if (requestQueue.length === 0) return;
+    const now = this.shared === undefined ? 0 : requestQueue.clock();
+    requestQueue.serve((waiter) => {
+      this.waitedMs = now - (waiter.since ?? now);
       const upstream = waiter.home === 0 ? this.pick(waiter.tried, waiter.isIdempotent) : this.pickAtHome(waiter);
+      this.waitedMs = 0;
       return upstream === undefined ? undefined : () => waiter.onUpstreamFree(upstream);
     });
   }

@@ -3,7 +3,8 @@ import type { Policy } from "./pool.js";
 
 interface Measured {
   readonly name: string;
-  readonly inFlight: number;
+  /** Its requests, of all balancers. */
+  readonly load: number;
   readonly weight?: number | undefined;
   readonly latency?: { readonly ms: number } | undefined;
 }
@@ -48,8 +49,8 @@ export class RandomTwo<Candidate extends Measured> implements Policy<Candidate> 
   }
 }
 
-function costOf({ inFlight, weight = 1, latency }: Measured): number {
+function costOf({ load, weight = 1, latency }: Measured): number {
   const ms = latency?.ms ?? 0;
-  if (ms === 0) return inFlight === 0 ? 0 : (UNKNOWN_MS + inFlight) / weight;
-  return (ms * (inFlight + 1)) / weight;
+  if (ms === 0) return load === 0 ? 0 : (UNKNOWN_MS + load) / weight;
+  return (ms * (load + 1)) / weight;
 }

@@ -16,6 +16,7 @@ import { ErrorPages } from "../downstream/local-response.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
 import { RouteBook } from "../stats/route-counts.js";
+import type { CountsFiles } from "./counts-files.js";
 import { Hedging } from "./hedging.js";
 import { LeastBusy } from "./least-busy.js";
 import { OutOfTurn } from "./out-of-turn.js";
@@ -64,6 +65,8 @@ interface RegistryOptions {
   stallAfterMs: number;
   /** How long a sticky client waits for its slot. */
   stickyWaitMs: number;
+  /** How balancers share counts, where they can. */
+  countsFiles?: CountsFiles | undefined;
   /** @param onRoom called when the client can take more requests */
   makeClient(upstream: SnapshotUpstream, pool: Pool, onRoom: () => void): UpstreamClient;
   /** A removed upstream has no connections any more. */
@@ -105,6 +108,8 @@ export class UpstreamRegistry {
   apply(snapshot: Snapshot): { router: Router<Pool>; internal: InternalPools | undefined } {
     const members = new Map<string, Upstream>();
     const pools = new Map<string, Pool>();
+    this.options.countsFiles?.follow(snapshot.balancers ?? 1, this.options.deadlines.now);
+    const shared = this.options.countsFiles?.isOn === true ? this.options.countsFiles : undefined;
     const routes: RouteSpec<Pool>[] = [];
     const internalRoutes: RouteSpec<Pool>[] = [];
     const roots: { folder: string; path: string }[] = [];
@@ -112,14 +117,19 @@ export class UpstreamRegistry {
       const { policy: policyName = "round-robin" } = described;
       const policy = POLICIES[policyName];
       const pool = this.pools.get(described.name) ?? new Pool(described.name, policy.make(), this.options.maxQueue);
-      if (pool.policyName !== policyName) pool.usePolicy(policy.make());
+      if (pool.policyName !== policyName) pool.policy = policy.make();
       pool.policyName = policyName;
       pool.isTcp = described.mode === "tcp";
       // A connection lasts: turns are exact, unless another policy was chosen.
       pool.isExact = policy.isExact ?? (pool.isTcp && policyName === "round-robin");
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
+      pool.shared = shared;
       for (const upstream of upstreams) {
         members.set(upstream.id, upstream);
+        if (shared !== undefined && upstream.others === undefined) {
+          upstream.others = shared.join(upstream.id);
+          upstream.share();
+        }
         upstream.judge(described.judged ?? false);
         if (policy.usesLatency !== true) upstream.latency = undefined;
         else upstream.latency ??= new PeakLatency(this.options.deadlines);
@@ -191,6 +201,7 @@ export class UpstreamRegistry {
     const upstream = this.members.get(described.id) ?? this.join(described, pool);
     upstream.cookie = described.cookie;
     upstream.alsoCookie = described.alsoCookie;
+    upstream.maxInFlight = described.maxInFlight ?? Number.POSITIVE_INFINITY;
     upstream.setWeight(((described.weight ?? 1) * (described.share ?? FULL_SHARE)) / FULL_SHARE);
     upstream.isCanary = described.canary ?? false;
     // Its health is judged here.
@@ -202,8 +213,12 @@ export class UpstreamRegistry {
 
   /** A process that returns after a rollback counts on, and gets new connections: the former ones are being closed. */
   private join(described: SnapshotUpstream, pool: Pool): Upstream {
-    const link = this.options.makeClient(described, pool, () => pool.serveQueue());
-    const upstream = new Upstream(described.id, described.name, link, described.foreign);
+    let upstream: Upstream | undefined;
+    const link = this.options.makeClient(described, pool, () => {
+      upstream?.share();
+      pool.serveQueue();
+    });
+    upstream = new Upstream(described.id, described.name, link, described.foreign);
     for (const former of this.outgoing) if (former.id === described.id) former.handCountsTo(upstream);
     return upstream;
   }
@@ -226,17 +241,21 @@ export class UpstreamRegistry {
   private leave(upstream: Upstream): void {
     upstream.leave(this.options.deadlines.now, () => {
       this.outgoing.delete(upstream);
+      if (upstream.others !== undefined) this.options.countsFiles?.leave(upstream.others);
+      upstream.others = undefined;
       this.options.onLeft();
     });
   }
 
   /** Closes connections that were idle too long, and serves the queues. */
   tick(deadlines: Deadlines, idleTimeoutMs: number): void {
+    this.options.countsFiles?.tick(deadlines.now);
     for (const upstream of this.members.values()) upstream.sweep(deadlines, idleTimeoutMs);
     for (const health of this.health.values()) health.tick();
     for (const pool of this.pools.values()) {
       pool.serveQueue();
       pool.countLoad();
+      if (pool.shared !== undefined) pool.reassignHeld();
     }
   }
 

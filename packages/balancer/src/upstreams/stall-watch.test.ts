@@ -1,6 +1,5 @@
 /** Silence counts while requests are pending, and counts little in a late tick. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Pool } from "./pool.js";
 import { STALL_TICK_MS, StallWatch } from "./stall-watch.js";
 
 let nowMs = 0;
@@ -14,7 +13,7 @@ function watch(): StallWatch {
       return isBusy;
     },
   };
-  return new StallWatch(50, () => [pool as unknown as Pool]);
+  return new StallWatch(50, () => [pool]);
 }
 
 /** One tick, that long after the previous one. */

@@ -1,5 +1,10 @@
 /** Watches for upstreams that stall, in ticks while work is in progress. */
-import type { Pool } from "./pool.js";
+import type { Upstream } from "./upstream.js";
+
+/** A pool: marks the upstreams that stall. Returns false if no work is in progress and none is stalled. */
+interface Judged {
+  judge(stallTicks: number, weight: number): boolean;
+}
 
 /** How often silence is checked while work is in progress, in milliseconds. */
 export const STALL_TICK_MS = 16;
@@ -8,6 +13,36 @@ export const STALL_TICK_MS = 16;
 const LATE_AFTER_MS = 1.5 * STALL_TICK_MS;
 /** The weight of a late tick: what delays the balancer also delays the instances. */
 const LATE_WEIGHT = 1 / 8;
+
+/**
+ * Marks the upstreams of a pool as stalled that were silent for that many ticks while others responded.
+ * @param patienceTicks for how many ticks a stalled one keeps its sticky clients
+ * @param weight the weight of this tick: 1, or less if it was late
+ * @param inTurn how many of them are in turn
+ */
+export function markStalled(
+  upstreams: readonly Upstream[],
+  { stallTicks, patienceTicks, weight, inTurn }: Record<"stallTicks" | "patienceTicks" | "weight" | "inTurn", number>,
+): { isBusy: boolean; stalled: number; fresh: Upstream[] } {
+  let isBusy = false;
+  let silent = 0;
+  for (const upstream of upstreams) {
+    // One that is out of turn could not take over from the others.
+    if (upstream.countStall(weight) >= stallTicks && !upstream.isOutOfTurn) silent++;
+    if (upstream.inFlight > 0) isBusy = true;
+  }
+  const fresh: Upstream[] = [];
+  let stalled = 0;
+  for (const upstream of upstreams) {
+    const isStalled = silent < inTurn && upstream.stallCount >= stallTicks;
+    const isStalledLong = isStalled && upstream.stallCount >= patienceTicks;
+    if ((isStalled && !upstream.isStalled) || (isStalledLong && !upstream.isStalledLong)) fresh.push(upstream);
+    upstream.isStalled = isStalled;
+    upstream.isStalledLong = isStalledLong;
+    if (isStalled) stalled++;
+  }
+  return { isBusy, stalled, fresh };
+}
 
 /**
  * Counts silence in its own ticks rather than in time: between two ticks all pending input was read, so a balancer that was off
@@ -21,7 +56,7 @@ export class StallWatch {
   /** @param stallAfterMs milliseconds of silence; @param pools returns the pools at each tick. */
   constructor(
     stallAfterMs: number,
-    private readonly pools: () => Iterable<Pool>,
+    private readonly pools: () => Iterable<Judged>,
   ) {
     this.stallTicks = Math.max(2, Math.ceil(stallAfterMs / STALL_TICK_MS));
   }

@@ -129,6 +129,10 @@ export interface UpstreamClient {
   countStall(weight: number): number;
   /** Reassigns the requests of a stalled upstream that have not started. */
   reassign(): void;
+  /** Requests that the instance may still be running although their exchanges have ended, beside the pending ones. Default: none. */
+  readonly lasting?: number;
+  /** Reassigns its only request, which waits there behind one of another balancer, if it may run twice. */
+  reassignWaiting?(): void;
   /** Returns the request that a silent upstream is running, for people; undefined if unknown. */
   runningRequest(): string | undefined;
   /** Returns the abandoned request that is most overdue; undefined if there is none. */

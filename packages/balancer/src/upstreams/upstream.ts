@@ -7,6 +7,7 @@ import type { Connector } from "../transport/transport.js";
 import type { Ejection } from "./health.js";
 import type { PeakLatency } from "./pace.js";
 import { Pace } from "./pace.js";
+import type { SharedCounts } from "./shared-counts.js";
 import type { ResponseReceiver, TcpLink, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
 import type { Vitals } from "./vitals.js";
 
@@ -41,6 +42,10 @@ export class Upstream {
   weight = 1;
   private fullWeight = 1;
   private startFactor = 1;
+  /** The most requests that the balancers may have there together. */
+  maxInFlight = Number.POSITIVE_INFINITY;
+  /** What other balancers have there; undefined if nothing is known of them. */
+  others: SharedCounts | undefined;
   /** How fast it responds, if its pool's policy needs to know. */
   latency: PeakLatency | undefined;
   /** Whether a deploy tries it. */
@@ -87,6 +92,11 @@ export class Upstream {
   ) {
     this.slot = Number(name.slice(name.lastIndexOf(".") + 1));
     if (isForeign) this.responses = { errorsTotal: 0, latency: new Histogram() };
+  }
+
+  /** The requests of all balancers that are in flight there, as far as they are known. */
+  get load(): number {
+    return this.others === undefined ? this.inFlight : this.inFlight + this.others.inFlight;
   }
 
   /** What the binding of its sticky clients names. */
@@ -248,6 +258,7 @@ export class Upstream {
   /** Opens a connection for a client in tcp mode; `release` and `tcp.closed` end it in every case. */
   connect(connector: Connector): void {
     this.inFlight++;
+    this.share();
     this.link.tcp?.connect(connector);
   }
 
@@ -255,13 +266,25 @@ export class Upstream {
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     this.inFlight++;
     if (receiver.mayHaveStartedElsewhere) this.retriedStarts++;
+    const { others } = this;
+    if (others !== undefined) {
+      if (this.inFlight === 1) others.sent();
+      // It is pending from here on, and sent in a moment.
+      this.share(this.isBatched ? 1 : 0);
+    }
     return this.link.open(receiver, isIdempotent);
+  }
+
+  /** Publishes its requests for other balancers. @param more those that are about to be pending */
+  share(more = 0): void {
+    this.others?.put(this.inFlight + (this.link.lasting ?? 0), this.pending + more);
   }
 
   /** @param mayHaveStarted its value when the request was opened; @param loss set if it was lost here */
   release(mayHaveStarted: boolean, loss?: UpstreamLoss): void {
     if (loss !== undefined) this.vitals?.lost(loss);
     this.inFlight--;
+    this.share();
     if (mayHaveStarted) this.retriedStarts--;
     if (this.inFlight === 0) this.onIdle?.();
   }
@@ -271,11 +294,21 @@ export class Upstream {
     return now - this.leavingSince > SAME_LOSS_MS;
   }
 
-  /** Records that a request was lost here, before its `release`. Returns false if it was not the only one. */
+  /** Records that a request was lost here, before its `release`. Returns false if it was not the only one, of all balancers. */
   noteLoss(now: number): boolean {
-    if (now - this.lossAt > SAME_LOSS_MS) this.wereSeveralLost = this.inFlight > 1;
+    if (now - this.lossAt > SAME_LOSS_MS) this.wereSeveralLost = this.inFlight + (this.others?.most() ?? 0) > 1;
     this.lossAt = now;
     return !this.wereSeveralLost;
+  }
+
+  /** Whether its only request waits there behind one of another balancer that takes long. */
+  get waitsBehindHeld(): boolean {
+    return this.maxInFlight === 1 && this.inFlight === 1 && this.others?.waitsBehindHeld === true;
+  }
+
+  /** Reassigns that request, if it may run twice. */
+  reassignWaiting(): void {
+    this.link.reassignWaiting?.();
   }
 
   sweep(deadlines: Deadlines, idleTimeoutMs: number): void {

@@ -1,7 +1,8 @@
 /** The end of a process: waits for its final report, cleans up after it, and describes in one line why it ended. */
 import { rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { collectAll, controlLanePath } from "@paceline/wire";
-import { scoreboardPath } from "@paceline/wire/lane/scoreboard";
+import { countsPath, scoreboardPath } from "@paceline/wire/lane/scoreboard";
 import { endLeftoverProcesses, errorLineOf } from "@paceline/wire/proc";
 import { killText } from "../core/control-groups.js";
 import type { ExitStatus } from "../core/model.js";
@@ -37,6 +38,8 @@ export interface ChildEndsOptions {
   leftovers: Leftovers;
   groups: Pick<ControlGroups, "killIn" | "end">;
   memoryLimitOf(pool: string, generation: number): number;
+  /** Returns the path of its output file. */
+  outputPath(id: string): string;
   /** Returns all known processes. */
   all(): Iterable<LiveProcess>;
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
@@ -114,6 +117,7 @@ export class ChildEnds {
       options.log.event("warn", child.name, `its output could not be read to the end: ${(error as Error).message}`);
     }
     if (child.kind === "balancer") {
+      rmSync(countsPath(dirname(options.outputPath(child.id)), child.id), { force: true });
       for (const other of options.all()) {
         other.stats.balancerEnded(child.id);
         other.relayed.delete(child.id);

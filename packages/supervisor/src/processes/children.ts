@@ -91,7 +91,7 @@ export class Children {
       plan: planTemplate,
     });
     this.ends = new ChildEnds({
-      ...{ log, groups: options.groups, memoryLimitOf: options.memoryLimitOf },
+      ...{ log, groups: options.groups, memoryLimitOf: options.memoryLimitOf, outputPath },
       leftovers: this.leftovers,
       all: () => this.byId.values(),
       report: options.report,

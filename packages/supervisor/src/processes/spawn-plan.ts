@@ -91,7 +91,7 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
   const { configs, runDir } = settings;
   const { policy, runtime, maxOutputBytes } = configs.balancer;
   const restart = configs.fleet.restartSupervisor ? settings.restart : undefined;
-  const holds = { supervisor: process.pid, listens: configs.fleet.listen.length };
+  const holds = { supervisor: process.pid, listens: configs.fleet.listen.length, countsFolder: runDir.outputFolder };
   const spec: ChildSpec = { ...commonSpec(settings, policy), ...holds, ...(restart !== undefined && { restart }) };
   return {
     ...runtimeCommand(settings.runtimes, runtime, program),

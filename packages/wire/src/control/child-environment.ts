@@ -137,6 +137,8 @@ export interface ChildSpec {
   supervisor?: number;
   /** For balancers: how many listening sockets they inherit, as fd 3 and up. */
   listens?: number;
+  /** For balancers: the absolute path of the folder in which they share counts. */
+  countsFolder?: string;
   /** How often a process with news reports. Default: 1,000. */
   reportEveryMs?: number;
   /** The supervisor's socket files; an orphan removes those on which nobody listens. */

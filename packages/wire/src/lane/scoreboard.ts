@@ -1,6 +1,6 @@
 /**
  * The shared memory in which an instance records the request that it is running, for balancers to read while the handler blocks
- * it; see "The scoreboard" in docs/lane.md.
+ * it; see "The scoreboard" in docs/lane.md. Also how balancers map memory that they share with each other.
  */
 import { fs } from "../proc/bun-memory.js";
 import { readUint32 } from "./protocol.js";
@@ -18,6 +18,26 @@ const WORD_BYTES = 4;
 /** Returns the path of an instance's scoreboard, derived from its socket. */
 export function scoreboardPath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.scoreboard`;
+}
+
+/** What the names of the files end in by which balancers share counts. */
+export const COUNTS_SUFFIX = ".counts";
+
+/** Returns the path of that of a balancer, such as `balancer.1#3`. */
+export function countsPath(folder: string, id: string): string {
+  return `${folder}/${id}${COUNTS_SUFFIX}`;
+}
+
+/** Maps a file into memory, as words that all processes share that do so. Returns undefined without shared memory (Node), or if it fails. */
+export function mapWords(path: string, count: number): Uint32Array | undefined {
+  if (typeof Bun === "undefined") return undefined;
+  try {
+    const { buffer, byteOffset, byteLength } = Bun.mmap(path, { shared: true });
+    return byteLength < WORD_BYTES * count ? undefined : new Uint32Array(buffer, byteOffset, count);
+  } catch {
+    // Without it each process knows only what it does itself.
+    return undefined;
+  }
 }
 
 /** The instance's end. */
@@ -41,13 +61,10 @@ export class Scoreboard {
 
   /** Maps the created file. If that fails, returns undefined and removes the file. */
   static map(path: string): Scoreboard | undefined {
-    try {
-      const { buffer, byteOffset } = Bun.mmap(path, { shared: true });
-      return new Scoreboard(new Uint32Array(buffer, byteOffset, WORDS));
-    } catch {
-      removeScoreboard(path);
-      return undefined;
-    }
+    const words = mapWords(path, WORDS);
+    if (words !== undefined) return new Scoreboard(words);
+    removeScoreboard(path);
+    return undefined;
   }
 
   /** Records that the handler of a lane's request is being called. */

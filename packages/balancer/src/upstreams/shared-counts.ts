@@ -1,0 +1,290 @@
+/**
+ * What balancers that share upstreams know of each other. Each writes the requests that it has at every upstream into a table of its
+ * own, and reads those of the others: no locks, no messages. Also the decisions that follow. Pure: a table is an array of words;
+ * counts-files.ts puts it into memory that the balancers share.
+ */
+
+/** The size of a table, for more than 1,300 upstreams. */
+export const TABLE_WORDS = 4096;
+
+/** `PCC1`: a table of another version is not read. */
+const MAGIC = 0x31_43_43_50;
+const MAGIC_AT = 0;
+/** Counts the ticks of its balancer. */
+const BEATS_AT = 1;
+/** Counts the changes of its entries' keys. */
+const CHANGES_AT = 2;
+/** Where its entries end. */
+const END_AT = 3;
+const FIRST_ENTRY = 4;
+
+/** An entry: the key of its upstream, the counts of its requests (in flight in the upper half, pending in the lower), and its progress. */
+const KEY = 0;
+const COUNTS = 1;
+const PROGRESS = 2;
+const ENTRY_WORDS = 3;
+const MAX_COUNT = 0xffff;
+
+/** An upstream is held after so many ticks of the other balancer, 0.3 s, in which none of the requests there has ended. */
+const HELD_TICKS = 3;
+
+/** Returns the key of a process such as `web.3#7`; never 0. */
+export function keyOf(id: string): number {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < id.length; at++) hash = Math.imul(hash ^ id.charCodeAt(at), 0x01000193);
+  return hash >>> 0 || 1;
+}
+
+/** The table of this balancer. */
+export class OwnTable {
+  private end = FIRST_ENTRY;
+  private readonly free: number[] = [];
+
+  constructor(
+    private readonly words: Uint32Array,
+    /** Called after each change, where the others do not see it at once. */
+    private readonly onChange?: () => void,
+  ) {
+    words[END_AT] = FIRST_ENTRY;
+    words[MAGIC_AT] = MAGIC;
+    onChange?.();
+  }
+
+  /** Called at each tick: a balancer that does not run says nothing about its upstreams. */
+  beat(): void {
+    this.add(BEATS_AT);
+  }
+
+  /** Returns the place of a new entry; 0 if there is none left. */
+  take(key: number): number {
+    const at = this.free.pop() ?? this.grow();
+    if (at === 0) return 0;
+    this.words[at + COUNTS] = 0;
+    this.words[at + KEY] = key;
+    this.add(CHANGES_AT);
+    return at;
+  }
+
+  giveBack(at: number): void {
+    this.words[at + KEY] = 0;
+    this.free.push(at);
+    this.add(CHANGES_AT);
+  }
+
+  put(at: number, inFlight: number, pending: number): void {
+    const { words } = this;
+    const before = (words[at + COUNTS] as number) >>> 16;
+    if (before === 0 || inFlight < before) this.add(at + PROGRESS);
+    words[at + COUNTS] = (Math.min(inFlight, MAX_COUNT) << 16) | Math.min(pending, MAX_COUNT);
+    this.onChange?.();
+  }
+
+  private grow(): number {
+    const at = this.end;
+    if (at + ENTRY_WORDS > this.words.length) return 0;
+    this.words[END_AT] = this.end = at + ENTRY_WORDS;
+    return at;
+  }
+
+  private add(at: number): void {
+    this.words[at] = (this.words[at] as number) + 1;
+    this.onChange?.();
+  }
+}
+
+/** The table of another balancer. */
+export class OtherTable {
+  private readonly places = new Map<number, number[]>();
+  private changes = -1;
+
+  constructor(
+    readonly words: Uint32Array,
+    /** Reads the words, where they do not change by themselves. */
+    readonly read?: () => void,
+  ) {}
+
+  /** Whether it can be read. */
+  get isValid(): boolean {
+    this.read?.();
+    return this.words[MAGIC_AT] === MAGIC;
+  }
+
+  get beats(): number {
+    return this.words[BEATS_AT] as number;
+  }
+
+  /** Finds its entries again, if they have changed. Returns whether they have. */
+  refresh(): boolean {
+    this.read?.();
+    const { words, places } = this;
+    const changes = words[CHANGES_AT] as number;
+    if (changes === this.changes) return false;
+    this.changes = changes;
+    places.clear();
+    const end = Math.min(words[END_AT] as number, words.length);
+    for (let at = FIRST_ENTRY; at + ENTRY_WORDS <= end; at += ENTRY_WORDS) {
+      const key = words[at + KEY] as number;
+      if (key === 0) continue;
+      const known = places.get(key);
+      if (known === undefined) places.set(key, [at]);
+      else known.push(at);
+    }
+    return true;
+  }
+
+  /** Returns where it has entries of this key: several for a process that has left its pool and come back. */
+  entriesOf(key: number): readonly number[] {
+    return this.places.get(key) ?? [];
+  }
+}
+
+/** An entry in another balancer's table. */
+interface Entry {
+  table: OtherTable;
+  at: number;
+  /** As of the last tick. */
+  progress: number;
+  beats: number;
+  /** For how many of its balancer's ticks nothing has ended there. */
+  heldTicks: number;
+}
+
+/** One upstream, in the tables of all balancers. */
+export class SharedCounts {
+  /** The requests of the other balancers, and those whose handler is not known to have returned, as of the last look. */
+  inFlight = 0;
+  pending = 0;
+  /** Those of this balancer, as published. */
+  own = 0;
+  /** Whether another balancer has requests here of which none has ended for long. */
+  isHeld = false;
+  private atTick = 0;
+  private entries: Entry[] = [];
+  /** The others' progress when this balancer sent a request behind theirs; undefined: it did not. */
+  private behind: number | undefined;
+
+  constructor(
+    private readonly table: OwnTable,
+    private readonly at: number,
+    readonly key: number,
+  ) {}
+
+  /** Publishes the requests of this balancer. */
+  put(inFlight: number, pending: number): void {
+    this.own = inFlight;
+    this.table.put(this.at, inFlight, pending);
+  }
+
+  leave(): void {
+    this.table.giveBack(this.at);
+  }
+
+  /** Reads the requests of the others. */
+  look(): void {
+    let inFlight = 0;
+    let pending = 0;
+    for (const { table, at } of this.entries) {
+      table.read?.();
+      const { words } = table;
+      if (words[at + KEY] !== this.key) continue;
+      const counts = words[at + COUNTS] as number;
+      inFlight += counts >>> 16;
+      pending += counts & MAX_COUNT;
+    }
+    this.inFlight = inFlight;
+    this.pending = pending;
+  }
+
+  /** The most requests of the others, now and at the last tick: at the end of a process they may have noticed it earlier. */
+  most(): number {
+    this.look();
+    return Math.max(this.inFlight, this.atTick);
+  }
+
+  /** A request is sent now, as the only one of this balancer. */
+  sent(): void {
+    this.look();
+    this.behind = this.inFlight > 0 ? this.progress() : undefined;
+  }
+
+  /** Whether the request that was sent last still waits behind one of another balancer, which has been running for long. */
+  get waitsBehindHeld(): boolean {
+    return this.isHeld && this.behind !== undefined && this.behind === this.progress();
+  }
+
+  /** The balancers that run, or entries of their tables, have changed. */
+  follow(tables: readonly OtherTable[]): void {
+    const before = this.entries;
+    this.entries = tables.flatMap((table) =>
+      table.entriesOf(this.key).map((at) => {
+        const known = before.find((entry) => entry.table === table && entry.at === at);
+        return known ?? { table, at, progress: -1, beats: table.beats, heldTicks: 0 };
+      }),
+    );
+    this.look();
+  }
+
+  /** Called at each tick. */
+  tick(): void {
+    this.look();
+    this.atTick = this.inFlight;
+    this.isHeld = false;
+    for (const entry of this.entries) {
+      const { words, beats } = entry.table;
+      const progress = words[entry.at + PROGRESS] as number;
+      const isIdle = (words[entry.at + COUNTS] as number) >>> 16 === 0;
+      if (isIdle || progress !== entry.progress) entry.heldTicks = 0;
+      else if (beats !== entry.beats) entry.heldTicks++;
+      entry.progress = progress;
+      entry.beats = beats;
+      if (entry.heldTicks >= HELD_TICKS) this.isHeld = true;
+    }
+  }
+
+  private progress(): number {
+    let sum = 0;
+    for (const { table, at } of this.entries) sum += table.words[at + PROGRESS] as number;
+    return sum;
+  }
+}
+
+/** Which requests of other balancers keep a request from an upstream. */
+export const Heed = {
+  NONE: 0,
+  /** Those of which none has ended for long: the request would wait behind them, and end with them. */
+  HELD: 1,
+  ALL: 2,
+} as const;
+
+export type Heed = (typeof Heed)[keyof typeof Heed];
+
+/** An upstream, with this balancer's requests. */
+interface Contended {
+  readonly pending: number;
+  readonly maxInFlight: number;
+  readonly others: Pick<SharedCounts, "inFlight" | "pending" | "own" | "isHeld"> | undefined;
+}
+
+/**
+ * Returns whether the requests of other balancers leave room for one of ours.
+ * @param window how many requests may be pending there
+ */
+export function leavesRoom(heed: Heed, { pending, maxInFlight, others }: Contended, window: number): boolean {
+  if (heed === Heed.NONE || others === undefined) return true;
+  if (others.pending > 0 && pending + others.pending >= window) return heed === Heed.HELD && !others.isHeld;
+  if (others.inFlight > 0 && others.own + others.inFlight >= maxInFlight) return heed === Heed.HELD && !others.isHeld;
+  return true;
+}
+
+const MIN_PATIENCE_MS = 2;
+const MAX_PATIENCE_MS = 50;
+const USUAL_PATIENCE_MS = 5;
+
+/**
+ * Returns for how long a request waits in the queue for an upstream at which no other balancer has one: about as long as a request
+ * takes. Longer, and a balancer whose requests follow each other there would leave none to the others.
+ */
+export function patienceMs(typicalMicros: number | undefined): number {
+  if (typicalMicros === undefined) return USUAL_PATIENCE_MS;
+  return Math.min(MAX_PATIENCE_MS, Math.max(MIN_PATIENCE_MS, typicalMicros / 1000));
+}

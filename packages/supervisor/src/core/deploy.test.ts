@@ -22,7 +22,15 @@ const judged = (verdict: Verdict, changes: Partial<Judgement> = {}): Judgement =
   verdict,
   tests: [{ name: "5xx", verdict, difference: "+9.8 pp", limit: "≤ +1 pp", interval: [8, 12], most: 1 }],
   ...{ undecided: verdict === "wait" ? ["5xx", "memory"] : [], canaryRequests: 312 },
-  ...{ controlRequests: 4100, isAlone: false, isDoubtful: false, isClear: true, failedPercent: 0, ...changes },
+  ...{
+    controlRequests: 4100,
+    isAlone: false,
+    isDoubtful: false,
+    isClear: true,
+    failedPercent: 0,
+    unended: 0,
+    ...changes,
+  },
 });
 
 test.each([
@@ -35,6 +43,19 @@ test.each([
 ] as const)("pools that %j, with the time over: %s, else %s: %j", (verdicts, isOver, onNoTraffic, expected) => {
   const judgements = new Map(verdicts.map((verdict, at) => [`pool${at}`, judged(verdict)]));
   expect(nextStep(judgements, isOver ? "over" : "some", onNoTraffic)).toMatchObject(expected);
+});
+
+test.each([
+  ["some", { do: "wait" }],
+  ["over", { do: "takeBack", isTold: true }],
+  ["none", { do: "takeBack", isTold: true }],
+] as const)("a release that responds to nothing, with time left: %s", (left, expected) => {
+  const silent = judged("wait", { canaryRequests: 0, isClear: false, unended: 3 });
+  expect(nextStep(new Map([["api", silent]]), left, "promote")).toMatchObject(expected);
+  if (left !== "some")
+    expect(nextStep(new Map([["api", silent]]), left, "promote")).toMatchObject({
+      reason: expect.stringContaining("api does not respond: its canaries have 3 late requests"),
+    });
 });
 
 const WAIT: NextStep = { do: "wait" };

@@ -1,5 +1,5 @@
 /** What a deploy does next: its trial of a generation beside the one in service, from the verdicts of its pools. Pure. */
-import { ALONE, DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict-model.js";
+import { ALONE, type Arm, DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict-model.js";
 
 /** What a deploy does if it cannot tell in time whether the release is as good: go on, or go back. */
 export type OnNoTraffic = "promote" | "rollback";
@@ -57,6 +57,8 @@ export interface Judgement {
   isClear: boolean;
   /** The percentage of the canaries' requests that got a 5xx or were lost. */
   failedPercent: number;
+  /** The canaries' late requests, if no request to them has ended, and that is no coincidence; else 0. */
+  unended: number;
 }
 
 /** The time for the comparison: there is some left, it is over, or that for excluding gross faults is over, too. */
@@ -81,6 +83,9 @@ export function nextStep(
   for (const [pool, { verdict, tests }] of all)
     if (verdict === "fail") return { do: "takeBack", isTold: true, reason: failureText(pool, tests) };
   if (all.every(([, { verdict }]) => verdict === "pass")) return { do: "promote", isTold: true };
+  if (left !== "some")
+    for (const [pool, { unended }] of all)
+      if (unended > 0) return { do: "takeBack", isTold: true, reason: unendedText(pool, unended) };
   if (left === "some" || (left === "over" && all.some(([, each]) => mayBecomeClear(each)))) return { do: "wait" };
   const reason = all.flatMap(([pool, judgement]) =>
     judgement.verdict === "wait" ? undecidedText(pool, judgement) : [],
@@ -147,6 +152,34 @@ function undecidedText(pool: string, judgement: Judgement): string {
   const tests = undecided.join(", ") || "all";
   const found = isDoubtful ? ", which look worse" : isClear ? ", without a gross fault" : "";
   return `${pool} had ${responses} from canaries${found}, and these tests still waited: ${tests}`;
+}
+
+/** How likely it may be that all late requests to canaries are of a kind that also stays open in service. */
+const UNENDED_ALARMS = 0.001;
+
+/**
+ * Returns the number of requests to canaries that have not ended although they are late, if they have responded to none at all, and that
+ * is no coincidence by the requests in service; else 0. For the end of a comparison without a response, in which no other test says anything.
+ * @param lateMs a request that was abandoned later than this was late
+ */
+export function unendedRequests(canary: Arm, control: Arm, lateMs: number): number {
+  if (canary.requests > 0) return 0;
+  const late = ({ open, durations }: Arm) => open + abandonedAfter(durations, lateMs);
+  const [ofCanary, ofControl] = [late(canary), late(control)];
+  // By Laplace's rule, few requests in service do not exclude that the next one stays open.
+  const share = (ofControl + 1) / (ofControl + control.requests + 2);
+  return share ** ofCanary < UNENDED_ALARMS ? ofCanary : 0;
+}
+
+function abandonedAfter(durations: Arm["durations"], lateMs: number): number {
+  return Object.values(durations)
+    .flatMap(({ edges, abandoned = [] }) => abandoned.filter((_, at) => (edges[at] as number) >= lateMs))
+    .reduce((sum, count) => sum + count, 0);
+}
+
+function unendedText(pool: string, unended: number): string {
+  const requests = unended === 1 ? "1 late request" : `${unended} late requests`;
+  return `${pool} does not respond: its canaries have ${requests}, and have responded to none, unlike the instances in service`;
 }
 
 function failureText(pool: string, tests: readonly TestResult[]): string {

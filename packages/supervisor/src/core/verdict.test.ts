@@ -1,6 +1,7 @@
 /** The verdict on a release: a table of releases, and properties of all evidence. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { unendedRequests } from "./deploy.js";
 import { judge } from "./verdict.js";
 import { type Arm, DEFAULT_LIMITS, type Evidence, type VerdictTest } from "./verdict-model.js";
 
@@ -43,6 +44,25 @@ function evidence(canary: Arm, changes: Partial<Evidence> = {}): Evidence {
 function alone(canary: Arm, control: Arm = arm(0)): Evidence {
   return evidence(canary, { control, fresh: null, memory: [] });
 }
+
+/** Durations of which so many requests were abandoned after 100 ms and after 3 s. */
+function givenUpAfter(early: number, late: number) {
+  return { "GET /": { edges: [100, 3000, 10_000], counts: [0, 0], abandoned: [early, late] } };
+}
+
+test.each<[string, Arm, Arm, number]>([
+  ["one open request, beside thousands that ended", arm(0, { open: 1 }), arm(5000), 1],
+  ["one, beside a few", arm(0, { open: 1 }), arm(50), 0],
+  ["two, beside a few", arm(0, { open: 2 }), arm(50), 2],
+  ["three whose clients have left, at last", arm(0, { durations: givenUpAfter(0, 3) }), arm(50), 3],
+  ["three whose clients have left early", arm(0, { durations: givenUpAfter(3, 0) }), arm(50), 0],
+  ["two, where every third one in service stays open", arm(0, { open: 2 }), arm(50, { open: 25 }), 0],
+  ["two, and a response", arm(1, { open: 2 }), arm(5000), 0],
+  ["many, beside nothing", arm(0, { open: 9 }), arm(0), 0],
+  ["none", arm(0), arm(5000), 0],
+])("requests to canaries that do not end: %s", (_, canary, control, expected) => {
+  expect(unendedRequests(canary, control, 1000)).toBe(expected);
+});
 
 describe("the verdict", () => {
   test.each<[string, Evidence, string, string[]]>([

@@ -1,5 +1,6 @@
 /** Gathers what a deploy's canaries and the version in service have done since the trial began, and judges it. */
 import { routeClassNames } from "@paceline/wire";
+import { unendedRequests } from "../core/deploy.js";
 import { LOOKS, type MemoryReading } from "../core/memory-slope.js";
 import { P99, QuantileComparison } from "../core/quantiles.js";
 import { judge } from "../core/verdict.js";
@@ -52,6 +53,7 @@ export function openJudge(pool: string, limits: VerdictLimits, options: JudgingO
         canaryRequests: evidence.canary.requests,
         controlRequests: evidence.control.requests,
         failedPercent: failedPercentOf(evidence.canary),
+        unended: unendedRequests(evidence.canary, evidence.control, open.longerThanMs / LATE_PART),
         isAlone: arms.old.length === 0 && evidence.control.requests === 0,
         tests: tests.map((test) => {
           const { name, verdict, interval, limit: most } = test;
@@ -70,6 +72,8 @@ function failedPercentOf({ errors, resets, requests }: Arm): number {
 /** A request counts as open after this time, at least, or after so many times the p99 of the control. */
 const OPEN_MS = 5000;
 const OPEN_FACTOR = 10;
+/** A client that leaves after this part of that time has not left early. */
+const LATE_PART = 5;
 
 /** Returns how long a request may take before it counts as open: far longer than those of the slowest route class. */
 function openAfterMs({ durations }: Arm): number {

@@ -1,6 +1,7 @@
 /** Bodies, connections and bad requests, from a client's socket through balancer and instance and back. */
 import { createHash, randomBytes } from "node:crypto";
 import http from "node:http";
+import http2 from "node:http2";
 import { describe, expect, test } from "vitest";
 import type { Status } from "../packages/supervisor/dist/control/api.js";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
@@ -19,16 +20,29 @@ export default function handler(request: IncomingMessage, response: ServerRespon
     bytes += part.length;
     hash.update(part);
   });
-  request.on("end", () => response.end([request.method, bytes, hash.digest("hex")].join(" ")));
+  request.on("end", () => {
+    if (request.url === "/digest?trailers") {
+      response.write(String(bytes));
+      response.addTrailers({ "X-Got": JSON.stringify(request.trailers), "Content-Length": "1" });
+      return response.end();
+    }
+    response.end([request.method, bytes, hash.digest("hex")].join(" "));
+  });
 }
 `;
 
-/** Reports in /aborted how many clients left before their response. */
+/** Reports in /aborted how many clients left before their response; /trailers sends those that it gets. */
 const ABORT_APP = `
 let aborted = 0;
 export default {
-  async fetch(request) {
-    if (new URL(request.url).pathname === "/aborts/aborted") return new Response(String(aborted));
+  async fetch(request, info) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/aborts/aborted") return new Response(String(aborted));
+    if (pathname === "/aborts/trailers") {
+      const { length } = await request.text();
+      info.addTrailers({ "X-Got": JSON.stringify(Object.fromEntries(info.trailers)), "Content-Length": "1" });
+      return new Response(String(length));
+    }
     await new Promise((resolve) => {
       request.signal.addEventListener("abort", () => { aborted++; resolve(); });
     });
@@ -98,6 +112,36 @@ describe.each(RUNTIMES)("the data path on %s", (runtime) => {
       expect(await send(fleet(), "POST", body, { "content-length": size })).toBe(expected);
       expect(await send(fleet(), "POST", body, { "transfer-encoding": "chunked" })).toBe(expected);
     }
+  });
+
+  test.each(["/aborts/trailers", "/digest?trailers"])("trailers of both directions: %s", async (path) => {
+    const { port } = fleet();
+    const ask = async (te: string) => {
+      const connection = await RawConnection.open(port);
+      connection.write(`POST ${path} HTTP/1.1\r\nHost: x\r\n${te}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n`);
+      connection.write("3\r\nabc\r\n0\r\nX-Sum: 1\r\nX-Real-IP: 6.6.6.6\r\n\r\n");
+      await connection.end();
+      return connection.received;
+    };
+    expect(await ask("TE: trailers\r\n")).toMatch(/\r\n\r\n1\r\n3\r\n0\r\nx-got: \{"x-sum":"1"\}\r\n\r\n$/i);
+    expect(await ask("")).toMatch(/\r\n3(?:\r\n0\r\n\r\n)?$/);
+    const client = http2.connect(`http://127.0.0.1:${port}`);
+    const request = client.request(
+      { ":method": "POST", ":path": path, te: "trailers" },
+      { endStream: false, waitForTrailers: true },
+    );
+    request.on("wantTrailers", () => request.sendTrailers({ "x-sum": "2" }));
+    request.end("abcd");
+    let trailers: http2.IncomingHttpHeaders = {};
+    request.on("trailers", (got) => {
+      trailers = got;
+    });
+    let body = "";
+    for await (const piece of request) body += piece;
+    client.close();
+    expect({ body, got: trailers["x-got"], length: trailers["content-length"] }).toEqual({
+      ...{ body: "4", got: '{"x-sum":"2"}', length: undefined },
+    });
   });
 
   test("a download that nobody reads holds up nobody else", async () => {

@@ -508,7 +508,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     });
 
     it.each<[string, LaneScript["greet"], string]>([
-      ["a version that is not a neighbour", (lane) => lane.hello(4), "version 4"],
+      ["a version that is not a neighbour", (lane) => lane.hello(5), "version 5"],
       ["no HELLO", (lane) => lane.say(FrameType.GOAWAY), "no HELLO"],
       ["a HELLO of something else", (lane) => lane.hello(1, 0x50545448), "no HELLO"],
     ])("with %s at its begin it is told so, and others answer in its place", async (_, greet, problem) => {

@@ -54,6 +54,17 @@ for (const [runtime, transport] of cases) {
       expect((await ask(server.target, "/echo-length", { method: "POST", body })).body).toBe(String(3 << 20));
     });
 
+    it.each(["/trailers", "/trailers?text"])("takes and sends trailers, if the runtime can: %s", async (path) => {
+      const post = `POST ${path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n`;
+      const body = "3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
+      const taking = new Wire(server.target).send(`${post}TE: trailers\r\nConnection: close, TE\r\n\r\n${body}`);
+      const received = await taking.closed();
+      if (transport === "lane" || runtime === "node") expect(received).toMatch(/\r\n0\r\nx-got: 1\r\n\r\n$/i);
+      else expect(received).not.toContain("x-got");
+      const other = new Wire(server.target).send(`${post}Connection: close\r\n\r\n${body}`);
+      expect(await other.closed()).not.toContain("x-got");
+    });
+
     it("answers a request whose body the handler leaves unread", async () => {
       expect((await ask(server.target, "/text", { method: "POST", body: "ignored" })).body).toBe("text");
     });

@@ -14,6 +14,7 @@ export * from "./control/snapshot.js";
 export * from "./control/stats.js";
 export * from "./control/supervisor-message.js";
 export * from "./http/forwarding.js";
+export * from "./http/trailers.js";
 export * from "./limits.js";
 export * from "./net/local-socket.js";
 export * from "./net/slow-reader.js";

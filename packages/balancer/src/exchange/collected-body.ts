@@ -8,6 +8,8 @@ import type { Relay } from "./relay.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 
 export interface CollectedBodyOwner {
+  /** Those that follow the body, once it has arrived. */
+  readonly trailers: Uint8Array | undefined;
   /** An upstream may be picked. `bytes` are the body, or its beginning if the rest follows at the client's pace. */
   onCollected(bytes: Uint8Array): void;
   /** The client is too slow, the body too large, or there is no room for it. */
@@ -184,7 +186,7 @@ export class CollectedBody implements SpooledBodyOwner {
   onSpoolRead(): void {
     const { stream } = this;
     this.stream = undefined;
-    stream?.endBody();
+    stream?.endBody(this.owner.trailers);
     if (stream?.flush() === false) this.owner.upstreamIsBehind();
     if (this.hasResponse) this.spooled?.close();
   }

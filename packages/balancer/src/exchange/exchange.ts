@@ -16,7 +16,8 @@ import * as State from "./states.js";
 /** Belongs to a client connection and is reused for each of its requests. */
 export class Exchange extends RequestSide {
   onTrailers(trailers: Uint8Array): void {
-    if (this.state === State.RESPONDING) this.client.response.trailers = passingTrailers(trailers);
+    if (this.state !== State.RESPONDING) return;
+    this.client.response.trailers = passingTrailers(trailers, this.flow.coded !== undefined);
   }
 
   // Called by the client connection.

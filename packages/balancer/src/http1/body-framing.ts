@@ -1,4 +1,5 @@
 /** Reads a message's body from a connection's bytes by its framing: length, chunked, or until close. */
+import { MAX_TRAILER_BYTES } from "@paceline/wire";
 import { BYTE_CLASS, COLON, CR, HEX, IS_FIELD_VALUE, IS_TOKEN, LF, SPACE, TAB } from "./bytes.js";
 import type { Framing } from "./request-head.js";
 
@@ -12,9 +13,8 @@ export interface BodySink {
 export const BODY_MALFORMED = -1;
 export const BODY_TOO_LARGE = -2;
 
-/** Limits for chunk lines and trailers, so that nobody can send endlessly without sending a body. */
+/** A limit for chunk lines, so that nobody can send endlessly without sending a body. */
 const MAX_CHUNK_LINE_BYTES = 256;
-const MAX_TRAILER_BYTES = 8192;
 /** How many bytes of trailers are read at most, if too large ones are dropped. */
 const MAX_DROPPED_TRAILER_BYTES = 1 << 20;
 /** How many bytes of extensions a body may have in addition to an allowance per chunk; legitimate clients send none. */

@@ -65,6 +65,8 @@ describe("fields that pass upstream", () => {
         const forwarded = new ForwardedFields([["X-Forwarded-For", "10.0.0.7"]], isReported);
         const { http1, lane } = sent(text, forwarded, isTrusted);
         expect(unframed(http1)).toEqual(unframed(lane));
+        const te = (pairs: Pairs) => pairs.filter(([name]) => name === "te");
+        expect(te(lane)).toEqual(te(http1));
         expect(lane.filter(([name]) => name === "transfer-encoding")).toEqual([]);
       }),
       { numRuns: 300 },

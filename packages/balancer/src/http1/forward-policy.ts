@@ -2,7 +2,8 @@
  * Which fields pass from a client to an upstream, and back. The writers of all protocols use this table, so that its rules apply
  * to all. Pure.
  */
-import { clientFieldRule, HOP_BY_HOP_FIELDS } from "@paceline/wire";
+import { clientFieldRule, HOP_BY_HOP_FIELDS, MAX_TRAILERS, trailersOf } from "@paceline/wire";
+import { announcesDigest } from "@paceline/wire/content-coding";
 import { FieldKind } from "./field-table.js";
 import type { ForwardedFields } from "./forwarded.js";
 import type { RequestHead } from "./request-head.js";
@@ -100,22 +101,20 @@ const FORBIDDEN: ReadonlySet<string> = new Set([
   ...["x-accel-redirect", "x-sendfile", "x-request-id", "traceparent", "tracestate"],
 ]);
 
-const MAX_TRAILERS = 32;
-
 /**
  * Returns the fields of a trailer section that pass (RFC 9110 §6.5): they say something of the body that came, and decide nothing
  * before it.
  * @param received lines with CRLF, of names and values that are valid
+ * @param isRecoded whether the body was compressed on its way, so that what is said of its exact bytes has become false
  * @returns the lines that pass; undefined if none do
  */
-export function passingTrailers(received: Uint8Array): Uint8Array | undefined {
-  const lines = Buffer.from(received).toString("latin1").split("\r\n").slice(0, -1);
-  const passing = lines.slice(0, MAX_TRAILERS).flatMap((line) => {
-    const colon = line.indexOf(":");
-    const name = line.slice(0, colon).toLowerCase();
+export function passingTrailers(received: Uint8Array, isRecoded = false): Uint8Array | undefined {
+  const all = trailersOf(Buffer.from(received).toString("latin1"));
+  const passing = all.slice(0, MAX_TRAILERS).flatMap(([asSent, value]) => {
+    const name = asSent.toLowerCase();
     // With `_` a program could take it for another field.
     if (FORBIDDEN.has(name.replaceAll("_", "-")) || clientFieldRule(name) !== undefined) return [];
-    return `${line.slice(0, colon)}: ${line.slice(colon + 1).trim()}\r\n`;
+    return isRecoded && announcesDigest(name) ? [] : `${asSent}: ${value}\r\n`;
   });
   return passing.length === 0 ? undefined : Buffer.from(passing.join(""), "latin1");
 }

@@ -1,5 +1,5 @@
 /** Parses a request's head strictly (RFC 9112), and decides once how its body is framed. */
-import { IDEMPOTENT_METHODS } from "@paceline/wire";
+import { IDEMPOTENT_METHODS, takesTrailers } from "@paceline/wire";
 import { ascii, BYTE_CLASS, CR, equalsIgnoringCase, IS_TARGET, IS_TOKEN, LF, parseDecimal, SPACE } from "./bytes.js";
 import { ConnectionOption, FIELDS_INCOMPLETE, FIELDS_TOO_MANY, FieldKind, FieldTable } from "./field-table.js";
 import { encodeNonAscii, isHost, isOutsideAscii } from "./request-target.js";
@@ -31,10 +31,6 @@ export const HEAD_REFUSED = -2;
 
 /** The maximum length of a method, in bytes. */
 const MAX_METHOD_BYTES = 24;
-
-/** In a TE field (RFC 9110 §10.1.4). */
-/** With a weight of 0 it is refused (RFC 9110 §12.4.2). */
-const TRAILERS = /(?:^|[\s,])trailers(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:$|,))(?=$|[\s,;])/i;
 
 const CHUNKED = ascii("chunked");
 const CONTINUE = ascii("100-continue");
@@ -250,7 +246,7 @@ export class RequestHead {
           if (/\bh2c\b/i.test(fields.value(i))) isUpgradeUnsafe = true;
           break;
         case FieldKind.TE:
-          if (this.minorVersion === 1 && TRAILERS.test(fields.value(i))) this.takesTrailers = true;
+          if (this.minorVersion === 1 && takesTrailers(fields.value(i))) this.takesTrailers = true;
           break;
         case FieldKind.EXPECT:
           if (!fields.valueIs(i, CONTINUE)) return 417;

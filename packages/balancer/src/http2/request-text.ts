@@ -2,6 +2,7 @@
  * Turns the fields of an HTTP/2 request into the head that it has in HTTP/1.1, which is parsed, kept and refused like any other (RFC 9113
  * §8.3). Pure.
  */
+import { MAX_TRAILER_BYTES } from "@paceline/wire";
 import { ascii, BYTE_CLASS, CR, copy, IS_TARGET, IS_TOKEN, LF, LOWER, SPACE } from "../http1/bytes.js";
 import { isOutsideAscii } from "../http1/request-target.js";
 import { Kind, SEPARATOR_BYTES } from "./field-kinds.js";
@@ -18,8 +19,6 @@ type TextState =
   /** A CONNECT for a protocol other than WebSockets. */
   | "unknown-protocol";
 
-/** As in the parser for HTTP/1.1, whose limit for trailers is the same. */
-const MAX_TRAILER_BYTES = 8192;
 /** Room beyond a head's limit, for the lines that are added to the fields. */
 const ROOM_BYTES = 1024;
 

@@ -1,6 +1,6 @@
 /** The lane to one of our instances: many requests at once on one connection, and one write per turn. */
 import type { LaneHello } from "@paceline/wire/lane/hello";
-import { FrameType, MAX_DATA_BYTES, readUint32 } from "@paceline/wire/lane/protocol";
+import { FrameType, MAX_DATA_BYTES, readUint32, TRAILERS_VERSION } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -28,6 +28,8 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   requestWindow = 0;
   /** The largest piece of a body for the instance. */
   maxDataBytes = MAX_DATA_BYTES;
+  /** Whether the instance knows TRAILERS. */
+  takesTrailers = false;
   /** Bytes of bodies sent and not granted again, over all streams. */
   unread = 0;
   protected readonly streams = new StreamTable(this);
@@ -167,6 +169,13 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
         this.stallCount.heard();
         return stream.onWindow(readUint32(bytes, start));
       }
+      case FrameType.TRAILERS: {
+        const stream = this.streams.find(id);
+        if (stream === undefined) return;
+        this.stallCount.heard();
+        if (!stream.onTrailers(bytes, start, end)) this.break("trailers that its body does not allow");
+        return;
+      }
       case FrameType.FAIL: {
         const stream = this.streams.find(id);
         if (stream === undefined) return;
@@ -193,6 +202,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   protected onOpen(hello: LaneHello): void {
     this.requestWindow = hello.window;
     this.maxDataBytes = hello.maxDataBytes ?? MAX_DATA_BYTES;
+    this.takesTrailers = hello.version >= TRAILERS_VERSION;
     this.maxStreams = Math.min(this.maxRequests, hello.maxStreams);
     this.number = hello.number;
     let open = 0;

@@ -20,6 +20,8 @@ const X_FORWARDED_HOST = latin1("x-forwarded-host");
 const X_FORWARDED_PREFIX = latin1("x-forwarded-prefix");
 const CONNECTION = latin1("connection");
 const UPGRADE = latin1("upgrade");
+const TE = latin1("te");
+const TRAILERS = latin1("trailers");
 const SLASH = 47;
 /** Content-Length is informative on the lane, for the app to read. */
 const CONTENT_LENGTH = 1 << FieldKind.CONTENT_LENGTH;
@@ -92,6 +94,11 @@ export function putRequest(
     at = putFieldLengths(buffer, at, CONNECTION.length, UPGRADE.length);
     at = copy(CONNECTION, 0, CONNECTION.length, buffer, at);
     at = copy(UPGRADE, 0, UPGRADE.length, buffer, at);
+  } else if (head.takesTrailers) {
+    count++;
+    at = putFieldLengths(buffer, at, TE.length, TRAILERS.length);
+    at = copy(TE, 0, TE.length, buffer, at);
+    at = copy(TRAILERS, 0, TRAILERS.length, buffer, at);
   }
   start.code = code;
   start.flags =
@@ -118,6 +125,7 @@ function boundOf(
   const fieldBytes = count === 0 ? 0 : fields.valueEnd(count - 1) - fields.nameStart(0);
   const host = hostEnd - hostStart;
   const stripped = prefix === undefined ? 0 : FIELD_LENGTHS + X_FORWARDED_PREFIX.length + prefix.length;
+  // TE takes less than an upgrade, which it never comes with.
   const added =
     forwarded.lane.length + 2 * FIELD_LENGTHS + X_FORWARDED_HOST.length + CONNECTION.length + UPGRADE.length + stripped;
   let oursBytes = 0;

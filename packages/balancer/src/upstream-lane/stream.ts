@@ -1,4 +1,5 @@
 /** The balancer's side of one request on a lane; belongs to a slot and is reused with it. */
+import { areTrailerLines } from "@paceline/wire";
 import { FrameType } from "@paceline/wire/lane/protocol";
 import { ResponseStart } from "@paceline/wire/lane/response-head";
 import type { ForwardedFields } from "../http1/forwarded.js";
@@ -21,6 +22,8 @@ export interface StreamLane {
   readonly requestWindow: number;
   /** The largest payload of DATA that the instance accepts. */
   readonly maxDataBytes: number;
+  /** Whether the instance knows TRAILERS. */
+  readonly takesTrailers: boolean;
   /** Bytes of bodies sent and not granted again, over all streams. */
   unread: number;
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
@@ -84,7 +87,12 @@ export class LaneStream implements UpstreamStream {
   /** The part of the request's body beyond the window. */
   private readonly waiting = new WaitingBytes();
   private isEndDue = false;
+  /** Whether the request's body has no length, so that trailers may follow it; and those that wait with its end. */
+  private isChunked = false;
+  private trailers: Uint8Array | undefined;
   private isRequestSent = false;
+  /** The response's trailers have arrived, so its body is over. */
+  private hadTrailers = false;
   /** The rest of a response of known length; Infinity without a length. */
   private owed = 0;
   private readonly interims = new InterimBound();
@@ -109,6 +117,7 @@ export class LaneStream implements UpstreamStream {
     this.isWithdrawn = false;
     this.isPending = false;
     this.isEndDue = false;
+    this.hadTrailers = false;
     this.granted = 0;
     this.window = this.lane.requestWindow;
   }
@@ -137,6 +146,7 @@ export class LaneStream implements UpstreamStream {
     this.interims.begin();
     this.isHeadRequest = request.isHead;
     this.isUpgrade = request.isUpgrade;
+    this.isChunked = request.framing === "chunked" && !request.isUpgrade;
     this.isRequestSent = request.framing === "none" && !request.isUpgrade;
     this.lane.sendRequest(this, request, forwarded, isTrusted);
   }
@@ -183,16 +193,20 @@ export class LaneStream implements UpstreamStream {
     return at;
   }
 
-  endBody(): void {
+  endBody(trailers?: Uint8Array): void {
     if (this.isRequestSent) return;
     // Until the instance has accepted or refused an upgrade, the request cannot end.
     if (this.isUpgrade && this.state !== "tunnel") return;
     if (this.waiting.length > 0) {
       this.isEndDue = true;
+      this.trailers = trailers;
       return;
     }
     this.isRequestSent = true;
-    this.lane.output.frames.empty(FrameType.END, this.id);
+    const { frames } = this.lane.output;
+    if (trailers !== undefined && this.isChunked && this.lane.takesTrailers)
+      frames.copy(FrameType.TRAILERS, this.id, trailers, 0, trailers.length);
+    frames.empty(FrameType.END, this.id);
     this.lane.output.flushSoon();
   }
 
@@ -275,7 +289,7 @@ export class LaneStream implements UpstreamStream {
     this.owed -= size;
     if (this.owed < 0 || (isLast && this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY)) return false;
     if (size > 0) {
-      if (!this.responseWindow.take(size)) return false;
+      if (this.hadTrailers || !this.responseWindow.take(size)) return false;
       receiver.onBody(bytes, start, end);
       // The receiver may have cancelled meanwhile.
       if (this.receiver !== receiver) return true;
@@ -285,6 +299,18 @@ export class LaneStream implements UpstreamStream {
       this.grant();
       this.lane.touch(this);
     }
+    return true;
+  }
+
+  /** Handles TRAILERS. Returns false if none may come: they follow a body without a length, once. */
+  onTrailers(bytes: Buffer, start: number, end: number): boolean {
+    const { receiver } = this;
+    if (receiver === undefined || this.state !== "body" || this.hadTrailers) return false;
+    if (this.owed !== Number.POSITIVE_INFINITY) return false;
+    this.hadTrailers = true;
+    if (!areTrailerLines(bytes.toString("latin1", start, end)))
+      this.lane.refuse(this, "with trailers that are not valid");
+    else if (receiver.takesTrailers === true) receiver.onTrailers?.(bytes.subarray(start, end));
     return true;
   }
 
@@ -312,7 +338,7 @@ export class LaneStream implements UpstreamStream {
       this.waiting.sent(this.sendPiece(first, 0, first.length));
     }
     if (this.waiting.length > 0) return;
-    if (this.isEndDue) this.endBody();
+    if (this.isEndDue) this.endBody(this.trailers);
     else if (this.takesMore) this.receiver?.onUpstreamDrain();
   }
 
@@ -333,7 +359,7 @@ export class LaneStream implements UpstreamStream {
   /** Frees the slot. */
   clear(): void {
     this.state = "free";
-    this.receiver = undefined;
+    this.receiver = this.trailers = undefined;
     this.waiting.clear();
     this.used(this.unread);
     this.responseWindow.reset();

@@ -111,6 +111,9 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
   private window: number;
   private readonly waiting: Buffer[] = [];
   private isEndDue = false;
+  /** Of the request and of the response, as lines. */
+  private requestTrailers = "";
+  private trailers = "";
 
   constructor(
     private readonly gateway: LaneGateway,
@@ -136,6 +139,9 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
       case FrameType.DATA:
       case FrameType.END:
         return this.takeBody(payload, type === FrameType.END);
+      case FrameType.TRAILERS:
+        this.requestTrailers = payload.toString("latin1");
+        return;
       case FrameType.WINDOW:
         this.window += payload.readUInt32LE();
         return this.pump();
@@ -159,7 +165,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     const { connection } = this;
     if (this.isChunked) {
       if (text !== "") connection.received += `${payload.length.toString(16)}\r\n${text}\r\n`;
-      if (isLast) connection.received += "0\r\n\r\n";
+      if (isLast) connection.received += `0\r\n${this.requestTrailers}\r\n`;
     } else connection.received += text;
     if (isLast && this.isUpgrade) this.readableEnded = true;
     this.ungranted += payload.length;
@@ -237,8 +243,9 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     if (bytes.length > 0) this.waiting.push(bytes);
   }
 
-  last(): void {
+  last(trailers = ""): void {
     this.isEndDue = true;
+    this.trailers = trailers;
   }
 
   fail(): void {
@@ -252,6 +259,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
       const first = this.waiting[0];
       if (first === undefined) {
         if (!this.isEndDue) return;
+        if (this.trailers !== "") this.request.say(FrameType.TRAILERS, this.trailers);
         this.request.say(FrameType.END);
         return this.finish();
       }
@@ -260,7 +268,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
       this.window -= piece.length;
       if (piece.length < first.length) this.waiting[0] = first.subarray(piece.length);
       else this.waiting.shift();
-      if (this.waiting.length > 0 || !this.isEndDue) {
+      if (this.waiting.length > 0 || !this.isEndDue || this.trailers !== "") {
         this.request.say(FrameType.DATA, piece);
         continue;
       }

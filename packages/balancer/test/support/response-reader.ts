@@ -4,8 +4,8 @@ export interface ResponseSink {
   /** A head, also of a 1xx. `length` is absent without Content-Length; with `isWhole` no body follows. */
   head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void;
   body(bytes: Buffer): void;
-  /** The body is complete. */
-  last(): void;
+  /** The body is complete. @param trailers as lines */
+  last(trailers?: string): void;
   /** The response ended too early. */
   fail(): void;
 }
@@ -92,9 +92,10 @@ export class ResponseReader {
       if (line < 0) return;
       const size = Number.parseInt(this.rest.toString("latin1", 0, line), 16);
       if (size === 0) {
-        if (!this.rest.includes("\r\n\r\n")) return;
+        const end = this.rest.indexOf("\r\n\r\n");
+        if (end < 0) return;
         this.state = "done";
-        return this.sink.last();
+        return this.sink.last(this.rest.toString("latin1", line + 2, Math.max(end, line) + 2));
       }
       const end = line + 2 + size;
       if (this.rest.length < end + 2) return;

@@ -1,9 +1,11 @@
 /** Adapts a fetch handler to node:http requests. */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import { takesTrailers } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import { fileBodyOf } from "../kinds/static/file-body.js";
 import type { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
+import { AddedTrailers, type TrailerFields } from "../shared/added-trailers.js";
 import type { FetchHandler, NodeHandler } from "../shared/app.js";
 import { isTurnOver, nextShare } from "../shared/turn-share.js";
 
@@ -18,16 +20,20 @@ export function fetchAsNodeHandler(
   return async (incoming, outgoing) => {
     const startedAtMs = performance.now();
     const request = toRequest(incoming, outgoing, behindBalancer);
-    const response = await handler(request, new Info(new NodeSource(incoming, request)));
+    const source = new NodeSource(incoming, outgoing, request);
+    const response = await handler(request, new Info(source));
     if (!(response instanceof Response)) throw new TypeError("the handler did not return a Response");
     counter.latency.record((performance.now() - startedAtMs) * 1000);
-    await writeResponse(response, incoming, outgoing, draining.closeResponses);
+    await writeResponse(response, incoming, outgoing, draining.closeResponses, source);
   };
 }
 
 class NodeSource implements RequestSource {
+  private trailers: AddedTrailers | undefined;
+
   constructor(
     private readonly incoming: IncomingMessage,
+    private readonly outgoing: ServerResponse,
     private readonly request: Request,
   ) {}
 
@@ -42,6 +48,22 @@ class NodeSource implements RequestSource {
 
   signal(): AbortSignal {
     return this.request.signal;
+  }
+
+  requestTrailers(): Headers {
+    return new Headers(pairs(this.incoming.rawTrailers));
+  }
+
+  addTrailers(fields: TrailerFields): void {
+    if (this.outgoing.writableEnded || this.outgoing.destroyed) return;
+    this.trailers ??= new AddedTrailers();
+    this.trailers.add(fields);
+    // Node sends them after chunks alone, as it must, but also to clients that do not take them.
+    if (takesTrailers(this.header("te") ?? "")) this.outgoing.addTrailers(this.trailers.pairs);
+  }
+
+  get hasTrailers(): boolean {
+    return this.trailers !== undefined;
   }
 }
 
@@ -111,6 +133,7 @@ async function writeResponse(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   close: boolean,
+  source: NodeSource,
 ): Promise<void> {
   const headers: string[] = [];
   for (const [name, value] of response.headers) headers.push(name, value);
@@ -149,7 +172,8 @@ async function writeResponse(
     );
     await new Promise(setImmediate);
     if (next?.done) {
-      if (!response.headers.has("content-length") && !response.headers.has("transfer-encoding")) {
+      const hasFraming = response.headers.has("content-length") || response.headers.has("transfer-encoding");
+      if (!hasFraming && !source.hasTrailers) {
         headers.push("content-length", String(first.value.byteLength));
       }
       writeHead().end(first.value);

@@ -28,7 +28,7 @@ function sending(file: ReturnType<typeof open> | undefined, window: number) {
   const frames = new FrameBuffer();
   const told: string[] = [];
   const lane: BodyLane = { frames, isFull: false, queue: () => told.push("queued"), flushSoon: () => {} };
-  const owner = { id: 7, onBodyEnd: () => told.push("end"), failed: () => told.push("failed") };
+  const owner = { id: 7, trailers: "", onBodyEnd: () => told.push("end"), failed: () => told.push("failed") };
   const sender = new BodySender(lane, owner, window, file?.remaining ?? Number.POSITIVE_INFINITY);
   if (file !== undefined) sender.sendFile(file as unknown as FileBody);
   /** The type and length of each frame so far. */

@@ -27,6 +27,8 @@ export interface BodyLane {
 /** The stream, as its sender sees it. */
 export interface BodyOwner {
   readonly id: number;
+  /** The lines of the trailers that follow a body without a length. */
+  readonly trailers: string;
   /** The last byte was passed to the lane. */
   onBodyEnd(): void;
   failed(error: unknown): void;
@@ -144,7 +146,10 @@ export class BodySender implements BlockWriter {
       throw new TypeError("the response's body is shorter than its Content-Length");
     }
     this.sendGathered();
-    this.lane.frames.empty(FrameType.END, this.owner.id);
+    const { id, trailers } = this.owner;
+    if (trailers !== "" && this.owed === Number.POSITIVE_INFINITY)
+      this.lane.frames.copy(FrameType.TRAILERS, id, Buffer.from(trailers, "latin1"), 0, trailers.length);
+    this.lane.frames.empty(FrameType.END, id);
     this.lane.flushSoon();
     this.owner.onBodyEnd();
   }

@@ -33,7 +33,7 @@ class FakeSocket implements StreamSocket {
 }
 
 const frame = (type: number, payload: number[]) => Buffer.from([payload.length, 0, 0, type, 0, 0, 0, 0, ...payload]);
-const HELLO = frame(1, [...Buffer.from("PCLN"), 1, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+const HELLO = frame(1, [...Buffer.from("PCLN"), 3, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
 const PINGS = Buffer.concat(Array.from({ length: 5000 }, () => frame(14, [1, 0, 0, 0])));
 
 it("is read no more while a megabyte waits for the balancer, and again when that has been read", () => {

@@ -9,13 +9,15 @@ import {
   REQUEST_WINDOW_BYTES,
   readUint32,
   SLOT_MASK,
+  TRAILERS_VERSION,
 } from "@paceline/wire/lane/protocol";
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LONG_TURN_MS } from "../http1/running-server.js";
 import type { ServerLimits } from "../shared/limits.js";
 import { LaneOutput } from "./lane-output.js";
-import type { LaneStream, RequestServices, StreamLane } from "./lane-stream.js";
+import type { LaneStream, StreamLane } from "./lane-stream.js";
+import type { RequestServices } from "./response-sender.js";
 
 /** Services shared by a server's lanes. */
 export interface LaneServices {
@@ -73,6 +75,8 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   private peerWindow = REQUEST_WINDOW_BYTES;
   /** Whether the balancer knows COST, and STARTED after a handler has returned. */
   private takesCosts = false;
+  /** Whether the balancer knows TRAILERS. */
+  takesTrailers = false;
   /** The number of requests so far. */
   private requests = 0;
 
@@ -163,6 +167,10 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
         return this.request(id, bytes.toString("latin1", start, end));
       case FrameType.WINDOW:
         return this.streamOf(id)?.onWindow(readUint32(bytes, start));
+      case FrameType.TRAILERS:
+        if (this.streamOf(id)?.onTrailers(bytes.toString("latin1", start, end)) === false)
+          this.break("trailers that its body does not allow");
+        return;
       case FrameType.CANCEL: {
         const stream = this.streamOf(id);
         this.output.frames.byte(FrameType.CANCELLED, id, stream?.state === "waiting" ? 0 : 1);
@@ -198,6 +206,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     if (typeof hello === "string") return this.break(hello);
     this.peerWindow = hello.window;
     this.takesCosts = hello.version >= COST_VERSION;
+    this.takesTrailers = hello.version >= TRAILERS_VERSION;
     this.hasGreeted = true;
     if (this.services.isLeaving()) this.goaway();
   }

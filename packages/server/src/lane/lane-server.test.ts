@@ -23,7 +23,7 @@ function frame(type: number, stream: number, payload: Buffer): Buffer {
   return Buffer.concat([header, payload]);
 }
 
-const HELLO = frame(1, 0, Buffer.from([...Buffer.from("PCLN"), 1, 0, 0, 0, 1, 0, 0, 0, 0, 0]));
+const HELLO = frame(1, 0, Buffer.from([...Buffer.from("PCLN"), 3, 0, 0, 0, 1, 0, 0, 0, 0, 0]));
 /** GET / without a host and without fields. */
 const get = (stream: number) => frame(2, stream, Buffer.from([1, 3, 0, 0, 1, 0, 0, 0, 0, 0, 47]));
 

@@ -5,7 +5,7 @@ import { LONG_TURN_MS, listenError, type RunningServer, type RuntimeOptions } fr
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import { LaneConnection, type LaneServices, loadStreams } from "./lane-connection.js";
-import type { RequestServices } from "./lane-stream.js";
+import type { RequestServices } from "./response-sender.js";
 import type { ResponseReader } from "./response-reader.js";
 
 /** The lanes of one server. */

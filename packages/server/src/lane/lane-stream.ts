@@ -1,35 +1,20 @@
-/** One request over the lane and its response, on the instance's side. */
+/** One request over the lane, on the instance's side: its body, its handler, and its end. */
+import { areTrailerLines, trailersOf } from "@paceline/wire";
 import { FrameType, REQUEST_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
-import {
-  type LaneResponseHead,
-  putInterimResponse,
-  putResponse,
-  putTextResponse,
-} from "@paceline/wire/lane/response-head";
+import { putTextResponse } from "@paceline/wire/lane/response-head";
 import { REASONS } from "@paceline/wire/reasons";
-import { type FileBody, fileBodyOf } from "../kinds/static/file-body.js";
-import type { RequestCounter } from "../process/request-counter.js";
+import { fileBodyOf } from "../kinds/static/file-body.js";
 import { ForwardedInfo, type RequestSource as InfoSource } from "../process/request-info.js";
-import type { FetchHandler, RequestInfo, Upgrade } from "../shared/app.js";
-import { type BlockSource, blocksOf } from "../shared/blocks.js";
-import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
-import type { LaneOutput } from "./lane-output.js";
+import type { RequestInfo, Upgrade } from "../shared/app.js";
+import { blocksOf } from "../shared/blocks.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
 import { RequestBody } from "./request-body.js";
-import { checkFields, type ResponseReader, sendableReason, writeBlocks } from "./response-reader.js";
+import { type RequestServices, type ResponseLane, ResponseSender } from "./response-sender.js";
 import { makeUpgrade, type TunnelStream, UpgradeResponse } from "./upgrade.js";
 
-/** The services for requests on a lane. */
-export interface RequestServices {
-  handler: FetchHandler;
-  responses: ResponseReader;
-  counter: RequestCounter;
-}
-
 /** The lane, as a stream sees it. */
-export interface StreamLane {
-  readonly output: LaneOutput;
+export interface StreamLane extends ResponseLane {
   readonly maxBodyBytes: number;
   /** Whether STARTED also follows the return of a handler that was announced. */
   readonly saysReturned: boolean;
@@ -40,15 +25,6 @@ export interface StreamLane {
   ended(stream: LaneStream): void;
   onError(error: unknown): void;
 }
-
-type State =
-  /** Its handler was not called yet. */
-  | "waiting"
-  /** Its handler is running. */
-  | "handling"
-  /** The response's head was sent; its body continues. */
-  | "answering"
-  | "ended";
 
 /** The handler's second argument. */
 class LaneInfo extends ForwardedInfo {
@@ -61,12 +37,8 @@ class LaneInfo extends ForwardedInfo {
   }
 }
 
-export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelStream {
-  state: State = "waiting";
-  private startedAtMs = 0;
-  /** The sender of a body that was not sent with its head. */
-  private sender: BodySender | undefined;
-  private source: BlockSource | undefined;
+export class LaneStream extends ResponseSender implements RequestSource, InfoSource, TunnelStream {
+  declare protected readonly lane: StreamLane;
   private readonly body: RequestBody | undefined;
   /** The bytes of the request body the balancer may still send. */
   private granted = REQUEST_WINDOW_BYTES;
@@ -77,15 +49,15 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   private owesContinue: boolean;
 
   constructor(
-    private readonly lane: StreamLane,
-    private readonly requests: RequestServices,
-    readonly id: number,
+    lane: StreamLane,
+    requests: RequestServices,
+    id: number,
     /** Its number among the requests of its lane, from 1. */
     readonly sequence: number,
-    readonly head: LaneRequestHead,
-    /** The initial window of the response body, in bytes. */
-    private window: number,
+    head: LaneRequestHead,
+    window: number,
   ) {
+    super(lane, requests, id, head, window);
     this.owesContinue = head.expectsContinue;
     this.body = head.isWhole
       ? undefined
@@ -102,6 +74,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     const { body } = this;
     this.granted -= end - start;
     if (body === undefined || body.isComplete || this.granted < 0) return false;
+    if (body.trailers !== "" && end > start) return false;
     this.received += end - start;
     if (this.received > this.lane.maxBodyBytes && !this.head.isUpgrade) {
       this.tooLong();
@@ -112,13 +85,21 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     return true;
   }
 
+  /** Handles the trailers of the request's body; returns false if none may come. */
+  onTrailers(lines: string): boolean {
+    const { body } = this;
+    if (body === undefined || body.isComplete || body.trailers !== "" || this.head.isUpgrade) return false;
+    if (!areTrailerLines(lines)) return false;
+    body.trailers = lines;
+    return true;
+  }
+
   /** The app reads the body: sends 100 Continue if the client waits for it and nothing else was sent. */
   private continue(): void {
     if (!this.owesContinue) return;
     this.owesContinue = false;
     if (this.state !== "handling" || this.received > 0) return;
-    this.window -= putInterimResponse(this.lane.output.frames, this.id, 100);
-    this.lane.output.flushSoon();
+    this.sendContinue();
   }
 
   private grant(bytes: number): void {
@@ -133,11 +114,6 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     else this.refuse(413);
     this.body?.fail(new Error("the request's body is longer than the limit"));
     this.lane.output.flushSoon();
-  }
-
-  onWindow(bytes: number): void {
-    if (this.sender === undefined) this.window += bytes;
-    else this.sender.onWindow(bytes);
   }
 
   /** The client has left or the lane is closed. */
@@ -229,10 +205,6 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.end();
   }
 
-  private get isHead(): boolean {
-    return this.head.method === "HEAD";
-  }
-
   private respond(response: Response): void {
     if (response instanceof UpgradeResponse) return this.switchOver(response);
     const { counter } = this.requests;
@@ -249,81 +221,6 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     upgrade.onSwitched();
   }
 
-  private headOf(status: number, reason: string, fields: string, now = performance.now()): LaneResponseHead {
-    const micros = this.startedAtMs === 0 ? 0 : (now - this.startedAtMs) * 1000;
-    return { status, reason, fields, micros };
-  }
-
-  private send(response: Response, now: number): void {
-    const { responses } = this.requests;
-    const { status, statusText } = response;
-    const { text, contentLength, hasContentType } = responses.fields(response);
-    checkFields(text);
-    if (Number.isNaN(contentLength)) throw new TypeError("the response's Content-Length is not a number");
-    if (response.bodyUsed) throw new TypeError("the response's body was already read");
-    const head = this.headOf(status, sendableReason(statusText), text, now);
-    const file = fileBodyOf(response);
-    if (file !== undefined) return this.sendFile(head, file);
-    const body = responses.body(response);
-    if (body === null) {
-      // Without a body by rule, the length of the omitted body is sent; otherwise it is 0.
-      return this.sendHeadAlone(head, this.isHead || status === 204 || status === 304 ? contentLength : 0);
-    }
-    if (typeof body === "string") {
-      if (!hasContentType) head.fields += "content-type: text/plain;charset=utf-8\r\n";
-      return this.sendText(head, body);
-    }
-    if (body instanceof Uint8Array) return this.sendBytes(head, body);
-    const length = body instanceof Blob ? body.size : contentLength;
-    const source = blocksOf(body instanceof Blob ? body.stream() : body);
-    if (this.isHead) {
-      source.cancel();
-      return this.sendHeadAlone(head, length);
-    }
-    this.source = source;
-    void writeBlocks(source, this.beginBody(head, length), () => this.state === "ended");
-  }
-
-  private sendText(head: LaneResponseHead, text: string): void {
-    if (this.isHead) return this.sendHeadAlone(head, Buffer.byteLength(text));
-    // A character is at most three bytes.
-    if (text.length * 3 > SMALL_BODY_BYTES || this.lane.output.isFull) return this.sendBytes(head, Buffer.from(text));
-    putTextResponse(this.lane.output.frames, this.id, head, text);
-    this.end();
-  }
-
-  private sendBytes(head: LaneResponseHead, bytes: Uint8Array): void {
-    if (this.isHead || bytes.length === 0) return this.sendHeadAlone(head, bytes.length);
-    if (bytes.length > SMALL_BODY_BYTES || this.lane.output.isFull)
-      return this.beginBody(head, bytes.length).sendAll(bytes);
-    putResponse(this.lane.output.frames, this.id, head, bytes.length, false);
-    this.lane.output.frames.copy(FrameType.END, this.id, bytes, 0, bytes.length);
-    this.end();
-  }
-
-  private sendFile(head: LaneResponseHead, file: FileBody): void {
-    if (!this.isHead) return this.beginBody(head, file.length).sendFile(file);
-    file.close();
-    this.sendHeadAlone(head, file.length);
-  }
-
-  private sendHeadAlone(head: LaneResponseHead, length: number): void {
-    putResponse(this.lane.output.frames, this.id, head, length, true);
-    this.end();
-  }
-
-  /** Sends the head of a response whose body follows. */
-  private beginBody(head: LaneResponseHead, length: number): BodySender {
-    putResponse(this.lane.output.frames, this.id, head, length, false);
-    this.state = "answering";
-    this.sender = new BodySender(this.lane.output, this, this.window, length < 0 ? Number.POSITIVE_INFINITY : length);
-    return this.sender;
-  }
-
-  onBodyEnd(): void {
-    this.end();
-  }
-
   /** The response cannot be completed: the client must notice. */
   private fail(): void {
     this.lane.output.frames.empty(FrameType.FAIL, this.id);
@@ -332,7 +229,7 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
     this.lane.output.flushSoon();
   }
 
-  private end(): void {
+  protected override end(): void {
     if (this.state !== "waiting") this.lane.active--;
     this.state = "ended";
     this.sender?.stop();
@@ -383,6 +280,10 @@ export class LaneStream implements RequestSource, InfoSource, BodyOwner, TunnelS
   /** Behind a balancer there is none. */
   remoteAddress(): undefined {
     return undefined;
+  }
+
+  requestTrailers(): Headers {
+    return new Headers(this.body?.isComplete === true ? trailersOf(this.body.trailers) : []);
   }
 
   signal(): AbortSignal {

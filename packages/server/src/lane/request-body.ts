@@ -18,6 +18,8 @@ export class RequestBody {
   private joinedLength = 0;
   /** Everything has arrived. */
   isComplete = false;
+  /** Those that follow it, as lines. */
+  trailers = "";
   private failure: Error | undefined;
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   private isWanted = false;

@@ -227,7 +227,7 @@ describe("an instance's end of a lane", () => {
   });
 
   it.each([
-    ["another version", `${HELLO.slice(0, 24)}04${HELLO.slice(26)}`, "version 4 of the lane"],
+    ["another version", `${HELLO.slice(0, 24)}05${HELLO.slice(26)}`, "version 5 of the lane"],
     ["a HELLO that is not of a lane", `${HELLO.slice(0, 16)}00${HELLO.slice(18)}`, "no HELLO at the start"],
     ["a REQUEST before HELLO", GET, "no HELLO at the start"],
     ["DATA before HELLO", vector("DATA").hex, "no HELLO at the start"],
@@ -241,7 +241,7 @@ describe("an instance's end of a lane", () => {
   it("speaks with the next version of the lane, whose HELLO may be longer", async () => {
     const bench = new LaneBench(responses, () => new Response(null));
     const longer = (Number.parseInt(HELLO.slice(0, 2), 16) + 4).toString(16).padStart(2, "0");
-    bench.give(`${longer}${HELLO.slice(2, 24)}03${HELLO.slice(26)}cafecafe`, GET);
+    bench.give(`${longer}${HELLO.slice(2, 24)}04${HELLO.slice(26)}cafecafe`, GET);
     await turnEnd();
     expect(bench.errors).toEqual([]);
     expect(bench.socket.isEnded).toBe(false);

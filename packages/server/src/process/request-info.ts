@@ -1,5 +1,6 @@
 /** The source of RequestInfo: the balancer's fields behind one, the connection otherwise. */
 
+import type { TrailerFields } from "../shared/added-trailers.js";
 import type { RequestInfo } from "../shared/app.js";
 import { drainSignal, HAS_ENDED } from "../shared/bridge.js";
 
@@ -11,6 +12,9 @@ export interface RequestSource {
   hasEnded?(): boolean | undefined;
   /** Returns a signal that aborts when the client leaves. */
   signal(): AbortSignal;
+  /** Returns the trailers of the request, as far as they have arrived; absent like the next one if the runtime has none. */
+  requestTrailers?(): Headers;
+  addTrailers?(fields: TrailerFields): void;
 }
 
 /** Reads each fact on demand, since most handlers need none. */
@@ -50,6 +54,15 @@ export class ConnectionInfo implements RequestInfo {
 
   get draining(): AbortSignal {
     return drainSignal();
+  }
+
+  get trailers(): RequestInfo["trailers"] {
+    return this.source.requestTrailers?.();
+  }
+
+  get addTrailers(): RequestInfo["addTrailers"] {
+    const { source } = this;
+    return source.addTrailers && ((fields) => source.addTrailers?.(fields));
   }
 
   [HAS_ENDED](): boolean | undefined {

@@ -21,6 +21,18 @@ export interface RequestInfo {
   /** Aborts when the instance starts to drain: end long responses early. The same signal for all requests. */
   readonly draining: AbortSignal;
   /**
+   * The trailers of the request (RFC 9110 §6.5), which are there when its body has been read to the end; empty before, and if there are none.
+   * Undefined on Bun over HTTP/1.1, which drops them: in `paceline serve`, and in a pool with `protocol: "http1"`.
+   */
+  readonly trailers?: Headers | undefined;
+  /**
+   * Adds trailers to the response, until its body has ended; they are dropped if the client does not take them (`TE: trailers`), the
+   * response has a Content-Length, or the field is not allowed there. Undefined where `trailers` is.
+   *
+   * @throws TypeError for more than 32 trailers or 8,192 bytes, and for invalid ones
+   */
+  readonly addTrailers?: ((fields: Headers | Readonly<Record<string, string>>) => void) | undefined;
+  /**
    * Accepts the client's upgrade (RFC 9110 §7.8), with these fields in the 101; return its `response`. Undefined if the client
    * requested none, or if fetch apps cannot upgrade: in `paceline serve`, and in a pool with `protocol: "http1"`.
    */

@@ -1,12 +1,15 @@
-/** The constants of the lane's protocol, version 2 (docs/lane.md), and the encoding of its numbers. */
+/** The constants of the lane's protocol, version 3 (docs/lane.md), and the encoding of its numbers. */
+import { MAX_TRAILER_BYTES, MAX_TRAILERS } from "../http/trailers.js";
 
 /**
  * Sent in HELLO. Neighbouring versions understand each other: a side sends what is newer only to a side whose HELLO has that
  * version. A side that receives any other version closes the lane.
  */
-export const LANE_VERSION = 2;
+export const LANE_VERSION = 3;
 /** From this version on, STARTED also follows the return of a handler that has not responded, and COST reports processor time. */
 export const COST_VERSION = 2;
+/** From this version on, TRAILERS may precede the END of a body. */
+export const TRAILERS_VERSION = 3;
 
 /** `PCLN`, the first bytes of a HELLO's payload, as a little-endian number. */
 export const MAGIC = 0x4e_4c_43_50;
@@ -32,6 +35,7 @@ export const FrameType = {
   PONG: 15,
   CLOSE: 16,
   COST: 17,
+  TRAILERS: 18,
 } as const;
 
 /** The maximum size of a head in bytes: the largest configurable one, with the balancer's additions. */
@@ -40,6 +44,9 @@ const MAX_HEAD_BYTES = 2 << 20;
 export const MAX_DATA_BYTES = 65_536;
 export const LARGE_DATA_BYTES = 1 << 20;
 export const MAX_CLOSE_BYTES = 1024;
+/** The shortest line of TRAILERS, and the limit for trailers with a space for each line. */
+const LEAST_TRAILERS_BYTES = 4;
+const MAX_TRAILERS_BYTES = MAX_TRAILER_BYTES + MAX_TRAILERS;
 
 /** The minimum and maximum payload of each type, by number. Other types do not exist. */
 export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] = [
@@ -61,6 +68,7 @@ export const PAYLOAD_BOUNDS: readonly (readonly [number, number] | undefined)[] 
   [4, 4],
   [0, MAX_CLOSE_BYTES],
   [8, 8],
+  [LEAST_TRAILERS_BYTES, MAX_TRAILERS_BYTES],
 ];
 
 /** A stream's number is its slot, with the slot's use count in the upper bits. */

@@ -118,7 +118,9 @@ describe.each(RUNTIMES)("the data path on %s", (runtime) => {
     const { port } = fleet();
     const ask = async (te: string) => {
       const connection = await RawConnection.open(port);
-      connection.write(`POST ${path} HTTP/1.1\r\nHost: x\r\n${te}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n`);
+      connection.write(
+        `POST ${path} HTTP/1.1\r\nHost: x\r\n${te}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n`,
+      );
       connection.write("3\r\nabc\r\n0\r\nX-Sum: 1\r\nX-Real-IP: 6.6.6.6\r\n\r\n");
       await connection.end();
       return connection.received;

@@ -419,7 +419,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   describe("faults of an instance", () => {
     const cases: [string, (request: ScriptedRequest) => void, string][] = [
       ["garbage", ({ lane }) => lane.write(Buffer.from("HTTP/1.1 200 OK\r\n\r\n")), "unknown type"],
-      ["an unknown type", ({ lane }) => lane.say(18), "unknown type 18"],
+      ["an unknown type", ({ lane }) => lane.say(19), "unknown type 19"],
       ["a frame that is too long", (request) => request.say(FrameType.STARTED, "x"), "type 11 with 1 bytes"],
       ["a frame that only a balancer sends", ({ lane }) => lane.say(FrameType.PING, 0, "1234"), "type 14"],
       ["a second HELLO", ({ lane }) => lane.hello(), "type 1"],

@@ -78,7 +78,7 @@ it("joins small blocks of bodies that take turns, in their order, before what is
   const frames = new FrameBuffer();
   const queued: BodySender[] = [];
   const lane: BodyLane = { frames, isFull: false, queue: (sender) => queued.push(sender), flushSoon: () => {} };
-  const owner = (id: number) => ({ id, onBodyEnd: () => {}, failed: () => {} });
+  const owner = (id: number) => ({ id, trailers: "", onBodyEnd: () => {}, failed: () => {} });
   const ids = [1, 2, 3];
   const senders = ids.map((id) => new BodySender(lane, owner(id), 1 << 20, Number.POSITIVE_INFINITY));
   const expected = new Map(ids.map((id) => [id, ""]));
@@ -153,7 +153,7 @@ it("sends a small body that was made while the lane was full before a turn of ea
   };
   const output = new LaneOutput(socket as never);
   const body = (id: number, bytes: number) => {
-    const sender = new BodySender(output, { id, onBodyEnd: () => {}, failed: () => {} }, 1 << 20, bytes);
+    const sender = new BodySender(output, { id, trailers: "", onBodyEnd: () => {}, failed: () => {} }, 1 << 20, bytes);
     sender.sendAll(Buffer.alloc(bytes));
   };
   const drain = () => {

@@ -5,8 +5,8 @@ import { LONG_TURN_MS, listenError, type RunningServer, type RuntimeOptions } fr
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler } from "../shared/app.js";
 import { LaneConnection, type LaneServices, loadStreams } from "./lane-connection.js";
-import type { RequestServices } from "./response-sender.js";
 import type { ResponseReader } from "./response-reader.js";
+import type { RequestServices } from "./response-sender.js";
 
 /** The lanes of one server. */
 class Lanes {

@@ -9,9 +9,9 @@ import {
 } from "@paceline/wire/lane/response-head";
 import { type FileBody, fileBodyOf } from "../kinds/static/file-body.js";
 import type { RequestCounter } from "../process/request-counter.js";
+import { AddedTrailers, type TrailerFields } from "../shared/added-trailers.js";
 import type { FetchHandler } from "../shared/app.js";
 import { type BlockSource, blocksOf } from "../shared/blocks.js";
-import { AddedTrailers, type TrailerFields } from "../shared/added-trailers.js";
 import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
 import type { LaneOutput } from "./lane-output.js";
 import { checkFields, type ResponseReader, sendableReason, writeBlocks } from "./response-reader.js";

@@ -5,7 +5,7 @@ import type { RequestInfo } from "./app.js";
 export type TrailerFields = Parameters<NonNullable<RequestInfo["addTrailers"]>>[0];
 
 export class AddedTrailers {
-  pairs: readonly (readonly [string, string])[] = [];
+  pairs: [string, string][] = [];
   /** `name: value` lines, each with its CRLF. */
   lines = "";
 
@@ -16,7 +16,8 @@ export class AddedTrailers {
     if (pairs.length > MAX_TRAILERS) throw new TypeError(`the response has more than ${MAX_TRAILERS} trailers`);
     if (lines.length > MAX_TRAILER_BYTES)
       throw new TypeError(`the response's trailers are longer than ${MAX_TRAILER_BYTES} bytes`);
-    if (lines !== "" && !areTrailerLines(lines)) throw new TypeError("the response's trailers have a control character");
+    if (lines !== "" && !areTrailerLines(lines))
+      throw new TypeError("the response's trailers have a control character");
     this.pairs = pairs;
     this.lines = lines;
   }

@@ -2,8 +2,11 @@
  * Writes log lines in the background, to a file or to stdout. If the target fails or is too slow, lines are dropped, counted per
  * name and reported in the log. The fleet never waits for the log.
  */
+import { closeSync, fstatSync, statSync, write } from "node:fs";
+import { openStdout } from "@paceline/wire";
 import type { LogLine } from "../control/api.js";
 import { lostText } from "../core/words.js";
+import { formatLogJson, formatLogLine } from "./format-line.js";
 
 /** The size of one write. */
 const BATCH_BYTES = 128 << 10;
@@ -251,5 +254,44 @@ export class LineWriter {
     if (this.problem === problem) return;
     this.problem = problem;
     this.options.onProblem?.(problem);
+  }
+}
+
+const CLOSE_TIMEOUT_MS = 2_000;
+
+export interface LogPrinter {
+  print(lines: readonly LogLine[]): void;
+  /** Resolves when everything is printed, or cannot be. */
+  close(): Promise<void>;
+}
+
+/** Returns what prints the log of a fleet on stdout. */
+export function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
+  if (format === "none" || isDiscarded()) return { print: () => {}, close: async () => {} };
+  const fd = openStdout();
+  const isTerminal = process.stdout.isTTY === true;
+  const writer = new LineWriter({
+    target: {
+      write: (bytes, done) => write(fd, bytes, 0, bytes.length, null, (error, written = 0) => done(error, written)),
+    },
+    format: (line) => (format === "json" ? formatLogJson(line) : formatLogLine(line, isTerminal)),
+  });
+  return {
+    print: (lines) => writer.add(lines),
+    close: async () => {
+      await writer.close(CLOSE_TIMEOUT_MS);
+      if (fd !== 1) closeSync(fd);
+    },
+  };
+}
+
+/** Whether stdout is /dev/null: lines are then not formatted, to save CPU time. */
+function isDiscarded(): boolean {
+  try {
+    const { rdev, dev, ino } = fstatSync(1, { bigint: true });
+    const none = statSync("/dev/null", { bigint: true });
+    return rdev !== 0n && rdev === none.rdev && dev === none.dev && ino === none.ino;
+  } catch {
+    return false;
   }
 }

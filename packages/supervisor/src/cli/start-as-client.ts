@@ -8,7 +8,7 @@ import { PacelineError } from "../errors.js";
 import { StartedFleet } from "../fleet/create-fleet.js";
 import { describeFleet, type PreparedStart } from "../fleet/prepare-start.js";
 import type { SupervisorProcess } from "../fleet/supervisor-process.js";
-import { type LogPrinter, openLogPrinter } from "./log-printer.js";
+import { type LogPrinter, openLogPrinter } from "./line-writer.js";
 import { milliseconds, type StartOptions } from "./options.js";
 import { EXIT, type ExitStatus, printError, printForeign } from "./output.js";
 

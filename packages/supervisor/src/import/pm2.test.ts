@@ -10,7 +10,7 @@ import { validate } from "../config/validate.js";
 import { importPm2 } from "./pm2.js";
 import { PM2_RULES } from "./pm2-rules.js";
 import type { Keys, ProjectFacts } from "./rules.js";
-import { scanSources } from "./scan-sources.js";
+import { scanSources } from "./sources.js";
 import { documentOf } from "./write-config.js";
 
 const SERVER = "require('http').createServer((q, s) => s.end('hi')).listen(process.env.PORT || 3210);\n";

@@ -1,5 +1,6 @@
 /** The files that `paceline import` reads, by name, and what the importers must know of the project around them. */
 import { spawn } from "node:child_process";
+import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { parseEnv } from "node:util";
@@ -13,7 +14,6 @@ import { GUNICORN_RULES, importGunicorn } from "./gunicorn.js";
 import { importPm2 } from "./pm2.js";
 import { importHeroku } from "./procfile.js";
 import type { Imported, Keys, ProjectFacts } from "./rules.js";
-import { scanSources } from "./scan-sources.js";
 
 interface ImportOptions {
   only?: string[] | undefined;
@@ -192,4 +192,53 @@ function readText(path: string): string {
 
 function readHead(path: string): Buffer {
   return readRegularFile(path, { maxBytes: HEAD_BYTES, onlyHead: true });
+}
+
+/** Programs that are larger or have more files count as serving. */
+const MAX_FILES = 50;
+const MAX_BYTES = 1 << 20;
+
+const SERVES =
+  /\.listen\s*\(|\bBun\.serve\b|\bDeno\.serve\b|\bexport\s+default\b|\bcreateServer\b|\bserve\s*\(|NestFactory|\bfetch\s*\(\s*req|module\.exports\s*=\s*(app|server|async|function|\()/;
+const PORT =
+  /\bPORT\b["'\]]*\s*(?:\|\||\?\?)\s*["']?(\d{2,5})\b|\.listen\s*\(\s*(\d{2,5})\b|\bport\s*[:=]\s*(\d{2,5})\b/;
+const LOCAL = /(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)["'](\.{1,2}\/[^"']*)["']/g;
+const ENDINGS = ["", ".js", ".ts", ".mjs", ".cjs", "/index.js", "/index.ts"];
+
+/**
+ * Looks through the sources of a JavaScript program for signs that it serves HTTP, and for its port.
+ * Follows relative imports from `entry`. A file that cannot be read counts as serving: the app's own error is clearer.
+ */
+export function scanSources(entry: string): { serves: boolean; port?: number } {
+  const queue = [entry];
+  const seen = new Set(queue);
+  let serves = false;
+  for (const path of queue) {
+    const text = read(path);
+    if (text === undefined) return { serves: true };
+    serves ||= SERVES.test(text);
+    const [, ...ports] = PORT.exec(text) ?? [];
+    const port = Number(ports.find((each) => each !== undefined));
+    if (port > 0 && port < 65_536) return { serves: true, port };
+    for (const [, specifier = ""] of text.matchAll(LOCAL)) {
+      const next = ENDINGS.map((ending) => join(dirname(path), specifier) + ending).find(isFile);
+      if (next === undefined || seen.has(next)) continue;
+      if (seen.size >= MAX_FILES) return { serves: true };
+      seen.add(next);
+      queue.push(next);
+    }
+  }
+  return { serves };
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readRegularFile(path, { maxBytes: MAX_BYTES }).toString();
+  } catch {
+    return undefined;
+  }
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }

@@ -16,7 +16,7 @@ export const init: DefineCommand = (program, action) => {
     action(async (given: string, { json, force }: JsonOption & { force?: boolean }) => {
       const [{ proposeFor }, { scanSources }, { importableIn, saveConfig }, { kindOf }] = await Promise.all([
         import("../../import/project.js"),
-        import("../../import/scan-sources.js"),
+        import("../../import/sources.js"),
         import("../save-config.js"),
         import("../../config/find.js"),
       ]);

@@ -1,5 +1,5 @@
 /** Least busy: the one with the fewest requests in flight for its weight; among equals the next in turn. */
-import type { Policy } from "./pool.js";
+import type { Policy } from "./picking.js";
 import { RoundRobin } from "./round-robin.js";
 
 interface Busy {

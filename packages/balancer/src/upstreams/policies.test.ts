@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LeastBusy } from "./least-busy.js";
 import { PeakLatency } from "./pace.js";
-import type { Policy } from "./pool.js";
+import type { Policy } from "./picking.js";
 import { RandomTwo } from "./random-two.js";
 import { RoundRobin } from "./round-robin.js";
 

@@ -1,5 +1,5 @@
 /** Random two: of two upstreams at random, the one with the smaller product of latency and requests, for its weight. */
-import type { Policy } from "./pool.js";
+import type { Policy } from "./picking.js";
 
 interface Measured {
   readonly name: string;

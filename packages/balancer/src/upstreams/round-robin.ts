@@ -1,5 +1,5 @@
 /** Round robin: the one that got the fewest requests; among equals each in turn, in slot order; by weight during a deploy. */
-import type { Policy } from "./pool.js";
+import type { Policy } from "./picking.js";
 
 /** One that could not be picked for a while gets at most this many requests ahead of the others. */
 const MAX_BEHIND = 32;

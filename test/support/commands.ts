@@ -12,12 +12,19 @@ const READING = new Set([
   ...["status", "explain", "ls", "logs", "events", "deaths", "history", "certs"],
   ...["diff", "check", "export", "dump"],
 ]);
+/** Commands that change a fleet or a folder, but leave their process as it was, unless the fleet is another user's. */
+const CHANGING = new Set(["reload", "restart", "scale", "stop", "import", "init"]);
 /** What makes them wait, change something, or look at more than the output shows. */
 const NOT_ALIKE = /^(-f|--follow|-H|--on|--check|--timeout|renew)\b/;
 
 /** Whether a command can be run in a kept process. */
 export function canBeKept([name = "", ...options]: readonly string[]): boolean {
   return READING.has(name) && !options.some((option) => NOT_ALIKE.test(option));
+}
+
+/** Whether one that changes something can, too, for a test of what it prints and does. */
+export function canBeKeptToo([name = "", ...options]: readonly string[]): boolean {
+  return CHANGING.has(name) && !options.some((option) => NOT_ALIKE.test(option) || option === "--run-dir");
 }
 
 class CommandServer {

@@ -1,14 +1,17 @@
 /** What happens to clients and requests before they have an instance: limits of connections and rates, slow clients, an overloaded pool. */
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it as test } from "vitest";
 import { BalancerProcess, CLIENT_RUNTIMES } from "./support/balancer-process.js";
 import { itUnless } from "./support/it-unless.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
+
 const LAST = "Host: a\r\nConnection: close\r\n\r\n";
 
-describe.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
+describe.concurrent.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
   const isHttp2 = runtime.endsWith("HTTP/2");
   let balancer: BalancerProcess;
   const upstreams: ScriptedUpstream[] = [];

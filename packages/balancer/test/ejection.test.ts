@@ -125,7 +125,7 @@ const SETUPS = [
   ["node", "http1"],
 ] as const;
 
-describe.each(SETUPS)("ejection on %s over %s", (runtime, protocol) => {
+describe.concurrent.each(SETUPS)("ejection on %s over %s", (runtime, protocol) => {
   it("ejects the one upstream that is worse, whatever its way, and none where all are", async () => {
     const balancer = await BalancerProcess.start(runtime, { upstreamResponseTimeoutMs: RESPONSE_TIMEOUT_MS });
     balancer.protocol = protocol;

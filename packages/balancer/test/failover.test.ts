@@ -1,9 +1,12 @@
 /** Upstreams that refuse, die, are full or leave: turns, retries, the queue, snapshots and drains. */
 import path from "node:path";
-import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, it as test } from "vitest";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
+
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
@@ -14,7 +17,7 @@ function named(name: string): string {
 
 afterAll(() => BalancerProcess.stopIdle());
 
-describe.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
+describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   const upstreams: ScriptedUpstream[] = [];
 

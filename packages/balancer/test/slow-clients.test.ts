@@ -1,16 +1,19 @@
 /** Slow clients and an instance that runs one request at a time: they must not occupy it. */
 import { readFileSync } from "node:fs";
 import net from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
-import { inTime } from "../../../test/support/wait.js";
+import { afterAll, afterEach, describe, expect, it as test } from "vitest";
+import { inTime, waitFor } from "../../../test/support/wait.js";
 import { BalancerProcess, CLIENT_RUNTIMES } from "./support/balancer-process.js";
 import { itUnless } from "./support/it-unless.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
+
 const GET = "GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
 /** More than the sockets of both ends hold. */
-const LARGE_BYTES = 24_000_000;
+const LARGE_BYTES = 12_000_000;
 
 /** One request at a time: the next connection is served after the previous response. */
 class Serial {
@@ -51,160 +54,182 @@ function isWhole(received: string, headEnd: number): boolean {
   return !/transfer-encoding/i.test(received) || received.endsWith("0\r\n\r\n");
 }
 
-describe.each(CLIENT_RUNTIMES)("slow clients of an instance that takes one request at a time, on %s", (runtime) => {
-  let balancer: BalancerProcess;
-  let instance: Serial;
+/** Starts an instance behind this balancer. */
+async function serveOne(balancer: BalancerProcess): Promise<Serial> {
+  const instance = new Serial();
+  const path = `${balancer.directory}/one.sock`;
+  await new Promise<void>((resolve) => instance.server.listen(path, resolve));
+  const upstreams = [{ id: "web.1#1", name: "web.1", socket: path, maxInFlight: 1 }];
+  await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
+  return instance;
+}
 
-  async function start(limits: object = {}): Promise<void> {
-    instance = new Serial();
-    balancer = await BalancerProcess.start(runtime, limits);
-    const path = `${balancer.directory}/one.sock`;
-    await new Promise<void>((resolve) => instance.server.listen(path, resolve));
-    const upstreams = [{ id: "web.1#1", name: "web.1", socket: path, maxInFlight: 1 }];
-    await balancer.follow({}, [{ name: "web", routes: ["/"], upstreams }]);
-  }
+afterAll(() => BalancerProcess.stopIdle());
 
-  afterEach(async () => {
-    await balancer.stop();
-    instance.server.close();
-  });
+describe.concurrent.each(CLIENT_RUNTIMES)(
+  "slow clients of an instance that takes one request at a time, on %s",
+  (runtime) => {
+    let balancer: BalancerProcess;
+    let instance: Serial;
 
-  const isFree = async () =>
-    expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
-
-  it.each([
-    ["with a length", "Content-Length: 6\r\n\r\nabc", "def", /Content-Length: 6\r\n(?:.+\r\n)*\r\nabcdef$/i],
-    [
-      "in chunks",
-      "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-      "3\r\ndef\r\n0\r\n\r\n",
-      /chunked\r\n(?:.+\r\n)*\r\n6\r\nabcdef\r\n0\r\n\r\n$/,
-    ],
-  ])("a body %s has come whole before the instance is asked", async (_, begin, rest, asked) => {
-    await start();
-    const client = await RawClient.connect(balancer.port);
-    await client.send(POST + begin);
-    await balancer.reports(({ inFlight }) => inFlight === 1);
-    await isFree();
-    expect(instance.requests).toHaveLength(1);
-    await client.send(rest);
-    await client.until(({ received }) => received.endsWith("ok"), "the answer");
-    expect(instance.requests[1]).toMatch(asked);
-  });
-
-  it("a client that waits for 100 Continue gets it, and one that has more than is held gets it from the instance", async () => {
-    await start({ bufferBytes: 10 });
-    const client = await RawClient.connect(balancer.port);
-    await client.send(`${POST}Expect: 100-continue\r\nContent-Length: 6\r\n\r\n`);
-    await client.until(({ received }) => received === "HTTP/1.1 100 Continue\r\n\r\n", "the 100");
-    await isFree();
-    await client.send("abcdef");
-    await client.until(({ received }) => /\r\n\r\nHTTP\/1\.1 200 [\s\S]*ok$/.test(received), "the answer");
-    const large = await RawClient.connect(balancer.port);
-    await large.send(`${POST}Expect: 100-continue\r\nContent-Length: 11\r\n\r\n`);
-    await expect.poll(() => instance.heads.at(-1)).toMatch(/Content-Length: 11\r\n/i);
-    expect(large.received).toBe("");
-    large.destroy();
-  });
-
-  it("a body beyond the bound goes on at the client's pace, and comes whole", async () => {
-    await start({ bufferBytes: 5 });
-    const client = await RawClient.connect(balancer.port);
-    await client.send(`${POST}Content-Length: 9\r\n\r\nabc`);
-    await client.send("def");
-    await client.send("ghi");
-    await client.until(({ received }) => received.endsWith("ok"), "the answer");
-    expect(instance.requests[0]).toMatch(/\r\n\r\nabcdefghi$/);
-    await isFree();
-  });
-
-  itUnless(runtime.endsWith("HTTP/2") ? "over HTTP/2 bodies have frames of their own" : undefined)(
-    "a body that is refused with its last piece is never read as the next request",
-    async () => {
-      await start({ bufferBytes: 5, maxQueue: 0 });
-      const holder = await RawClient.connect(balancer.port);
-      await holder.send(`${POST}Content-Length: 9\r\n\r\nabcdef`);
-      await expect.poll(() => instance.heads).toHaveLength(1);
-      const client = await RawClient.connect(balancer.port);
-      const body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-      await client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
-      await balancer.reports(({ inFlight }) => inFlight === 2);
-      await client.send(body);
-      expect((await client.ended()).match(/^HTTP\/1\.1 \d+/gm)).toEqual(["HTTP/1.1 503"]);
-      holder.destroy();
-    },
-  );
-
-  it("a body that stops is answered 408, and a client that leaves is forgotten, and what was held with them", async () => {
-    await start({ bodyTimeoutMs: 1000, maxBufferedBytes: 4096 });
-    for (const isLeaving of [false, true, false]) {
-      const client = await RawClient.connect(balancer.port);
-      await client.send(`${POST}Content-Length: 4000\r\n\r\n${"x".repeat(3000)}`);
-      if (isLeaving) {
-        // Either way; the deadline may come before a report.
-        const refused = client.until(({ received }) => received !== "", "a response").catch(() => undefined);
-        await Promise.race([balancer.reports(({ inFlight }) => inFlight === 1), refused]);
-        client.destroy();
-        await balancer.reports(({ inFlight }) => inFlight === 0);
-      } else await client.until(({ received }) => received.startsWith("HTTP/1.1 408 "), "the 408");
+    async function start(limits: object = {}): Promise<void> {
+      balancer = await BalancerProcess.lease(runtime, limits);
+      instance = await serveOne(balancer);
     }
-    expect(instance.requests).toEqual([]);
-    await isFree();
-  });
 
-  it("an answer that is not read waits in the balancer, and comes whole", async () => {
-    await start({ bufferBytes: 32_000_000 });
-    instance.large = Buffer.alloc(LARGE_BYTES, "0123456789");
-    const client = await RawClient.connect(balancer.port);
-    client.socket.pause();
-    await client.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    await balancer.reports(({ inFlight, requestsTotal }) => inFlight === 0 && requestsTotal === 1);
-    // Over loopback the kernel would take megabytes of it. Node cannot tell it to take less.
-    if (runtime === "bun" && process.platform === "linux")
-      expect(bytesInKernel(balancer.port, client)).toBeLessThan(400_000);
-    await isFree();
-    client.socket.resume();
-    await client.until(({ ending }) => ending === "fin", "the end");
-    expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(LARGE_BYTES);
-    expect(client.received.endsWith("0123456789")).toBe(true);
-  });
-
-  it("an answer beyond the bound waits in the instance, and so do all when the budget is spent", async () => {
-    await start({ bufferBytes: 32_000_000, maxBufferedBytes: 1_000_000, upstreamConnectTimeoutMs: 500 });
-    instance.large = Buffer.alloc(LARGE_BYTES, "0123456789");
-    const client = await RawClient.connect(balancer.port);
-    client.socket.pause();
-    await client.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    await balancer.reports(({ inFlight }) => inFlight === 1);
-    expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 503 /);
-    client.socket.resume();
-    await client.until(({ ending }) => ending === "fin", "the end");
-    expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(LARGE_BYTES);
-    await isFree();
-  });
-
-  it("a pause of the balancer counts against nobody: what came meanwhile is read first", async () => {
-    await start({ keepAliveTimeoutMs: 1200, bodyTimeoutMs: 1200, upstreamResponseTimeoutMs: 60_000 });
-    const begin = async () => {
-      const begunAt = performance.now();
-      const kept = await RawClient.connect(balancer.port);
-      await kept.send("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
-      await kept.until(({ received }) => /ok$/.test(received), "the first response");
-      const upload = await RawClient.connect(balancer.port);
-      await upload.send(`${POST}Content-Length: 6\r\n\r\nabc`);
-      process.kill(balancer.pid, "SIGSTOP");
-      return { kept, upload, tookMs: performance.now() - begunAt };
-    };
-    const { kept, upload } = await inTime(begin, ({ tookMs }) => {
-      if (tookMs > 800) process.kill(balancer.pid, "SIGCONT");
-      return tookMs > 800;
+    afterEach(async () => {
+      instance.server.close();
+      await balancer.giveBack();
     });
-    await kept.send("GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    await upload.send("def");
-    // Longer than both deadlines and the threshold of a late tick.
-    await new Promise((resolve) => setTimeout(resolve, 2500));
-    process.kill(balancer.pid, "SIGCONT");
-    await kept.until(({ received }) => /ok[\s\S]*ok$/.test(received), "the second response");
-    await upload.until(({ received }) => received.startsWith("HTTP/1.1 200 "), "the response to the upload");
-  });
-});
+
+    const isFree = async () =>
+      expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/);
+
+    it.each([
+      ["with a length", "Content-Length: 6\r\n\r\nabc", "def", /Content-Length: 6\r\n(?:.+\r\n)*\r\nabcdef$/i],
+      [
+        "in chunks",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "3\r\ndef\r\n0\r\n\r\n",
+        /chunked\r\n(?:.+\r\n)*\r\n6\r\nabcdef\r\n0\r\n\r\n$/,
+      ],
+    ])("a body %s has come whole before the instance is asked", async (_, begin, rest, asked) => {
+      await start();
+      const client = await RawClient.connect(balancer.port);
+      await client.send(POST + begin);
+      await balancer.reports(({ inFlight }) => inFlight === 1);
+      await isFree();
+      expect(instance.requests).toHaveLength(1);
+      await client.send(rest);
+      await client.until(({ received }) => received.endsWith("ok"), "the answer");
+      expect(instance.requests[1]).toMatch(asked);
+    });
+
+    it("a client that waits for 100 Continue gets it, and one that has more than is held gets it from the instance", async () => {
+      await start({ bufferBytes: 10 });
+      const client = await RawClient.connect(balancer.port);
+      await client.send(`${POST}Expect: 100-continue\r\nContent-Length: 6\r\n\r\n`);
+      await client.until(({ received }) => received === "HTTP/1.1 100 Continue\r\n\r\n", "the 100");
+      await isFree();
+      await client.send("abcdef");
+      await client.until(({ received }) => /\r\n\r\nHTTP\/1\.1 200 [\s\S]*ok$/.test(received), "the answer");
+      const large = await RawClient.connect(balancer.port);
+      await large.send(`${POST}Expect: 100-continue\r\nContent-Length: 11\r\n\r\n`);
+      await waitFor("its head", () => /Content-Length: 11\r\n/i.test(instance.heads.at(-1) ?? ""));
+      expect(large.received).toBe("");
+      large.destroy();
+    });
+
+    it("a body beyond the bound goes on at the client's pace, and comes whole", async () => {
+      await start({ bufferBytes: 5 });
+      const client = await RawClient.connect(balancer.port);
+      await client.send(`${POST}Content-Length: 9\r\n\r\nabc`);
+      await client.send("def");
+      await client.send("ghi");
+      await client.until(({ received }) => received.endsWith("ok"), "the answer");
+      expect(instance.requests[0]).toMatch(/\r\n\r\nabcdefghi$/);
+      await isFree();
+    });
+
+    itUnless(runtime.endsWith("HTTP/2") ? "over HTTP/2 bodies have frames of their own" : undefined)(
+      "a body that is refused with its last piece is never read as the next request",
+      async () => {
+        await start({ bufferBytes: 5, maxQueue: 0 });
+        const holder = await RawClient.connect(balancer.port);
+        await holder.send(`${POST}Content-Length: 9\r\n\r\nabcdef`);
+        await waitFor("its head", () => instance.heads.length === 1);
+        const client = await RawClient.connect(balancer.port);
+        const body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+        await client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
+        await balancer.reports(({ inFlight }) => inFlight === 2);
+        await client.send(body);
+        expect((await client.ended()).match(/^HTTP\/1\.1 \d+/gm)).toEqual(["HTTP/1.1 503"]);
+        holder.destroy();
+      },
+    );
+
+    it("a body that stops is answered 408, and a client that leaves is forgotten, and what was held with them", async () => {
+      await start({ bodyTimeoutMs: 300, maxBufferedBytes: 4096 });
+      for (const isLeaving of [false, true, false]) {
+        const client = await RawClient.connect(balancer.port);
+        await client.send(`${POST}Content-Length: 4000\r\n\r\n${"x".repeat(3000)}`);
+        if (isLeaving) {
+          // Either way; the deadline may come before a report.
+          const refused = client.until(({ received }) => received !== "", "a response").catch(() => undefined);
+          await Promise.race([balancer.reports(({ inFlight }) => inFlight === 1), refused]);
+          client.destroy();
+          await balancer.reports(({ inFlight }) => inFlight === 0);
+        } else await client.until(({ received }) => received.startsWith("HTTP/1.1 408 "), "the 408");
+      }
+      expect(instance.requests).toEqual([]);
+      await isFree();
+    });
+
+    it("an answer that is not read waits in the balancer, and comes whole", async () => {
+      await start({ bufferBytes: 32_000_000 });
+      instance.large = Buffer.alloc(LARGE_BYTES, "0123456789");
+      const client = await RawClient.connect(balancer.port);
+      client.socket.pause();
+      await client.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      await balancer.reports(({ inFlight, requestsTotal }) => inFlight === 0 && requestsTotal === 1);
+      // Over loopback the kernel would take megabytes of it. Node cannot tell it to take less.
+      if (runtime === "bun" && process.platform === "linux")
+        expect(bytesInKernel(balancer.port, client)).toBeLessThan(400_000);
+      await isFree();
+      client.socket.resume();
+      await client.until(({ ending }) => ending === "fin", "the end");
+      expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(LARGE_BYTES);
+      expect(client.received.endsWith("0123456789")).toBe(true);
+    });
+
+    it("an answer beyond the bound waits in the instance, and so do all when the budget is spent", async () => {
+      await start({ bufferBytes: 32_000_000, maxBufferedBytes: 1_000_000, upstreamConnectTimeoutMs: 500 });
+      instance.large = Buffer.alloc(LARGE_BYTES, "0123456789");
+      const client = await RawClient.connect(balancer.port);
+      client.socket.pause();
+      await client.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      await balancer.reports(({ inFlight }) => inFlight === 1);
+      expect((await exchangeRaw(balancer.port, GET)).received).toMatch(/^HTTP\/1\.1 503 /);
+      client.socket.resume();
+      await client.until(({ ending }) => ending === "fin", "the end");
+      expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(LARGE_BYTES);
+      await isFree();
+    });
+  },
+);
+
+// All at once: it mostly waits.
+test.concurrent.each(CLIENT_RUNTIMES)(
+  "a pause of the balancer counts against nobody: what came meanwhile is read first, on %s",
+  async (runtime) => {
+    const limits = { keepAliveTimeoutMs: 1200, bodyTimeoutMs: 1200, upstreamResponseTimeoutMs: 60_000 };
+    const balancer = await BalancerProcess.start(runtime, limits);
+    const instance = await serveOne(balancer);
+    try {
+      const begin = async () => {
+        const begunAt = performance.now();
+        const kept = await RawClient.connect(balancer.port);
+        await kept.send("GET /fast HTTP/1.1\r\nHost: a\r\n\r\n");
+        await kept.until(({ received }) => /ok$/.test(received), "the first response");
+        const upload = await RawClient.connect(balancer.port);
+        await upload.send(`${POST}Content-Length: 6\r\n\r\nabc`);
+        process.kill(balancer.pid, "SIGSTOP");
+        return { kept, upload, tookMs: performance.now() - begunAt };
+      };
+      const { kept, upload } = await inTime(begin, ({ tookMs }) => {
+        if (tookMs > 800) process.kill(balancer.pid, "SIGCONT");
+        return tookMs > 800;
+      });
+      await kept.send("GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      await upload.send("def");
+      // Longer than both deadlines and the threshold of a late tick.
+      await new Promise((resolve) => setTimeout(resolve, 2500));
+      process.kill(balancer.pid, "SIGCONT");
+      await kept.until(({ received }) => /ok[\s\S]*ok$/.test(received), "the second response");
+      await upload.until(({ received }) => received.startsWith("HTTP/1.1 200 "), "the response to the upload");
+    } finally {
+      await balancer.stop();
+      instance.server.close();
+    }
+  },
+);

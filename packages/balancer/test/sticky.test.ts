@@ -9,7 +9,7 @@ import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-up
 /** Between them, each runtime and each protocol. */
 const SETUPS: [Runtime, Protocol, number][] = [
   ["bun", "lane", 60_000],
-  ["node", "http1", 200],
+  ["node", "http1", 500],
 ];
 const SLOTS = [1, 2, 3];
 const COOKIES = SLOTS.map((slot) => `${slot}.signature-of-slot-${slot}`);
@@ -76,7 +76,7 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
   const set = (head: string) => /^set-cookie: paceline_web=(\d)\./im.exec(head)?.[1];
 
   beforeAll(async () => {
-    balancer = await BalancerProcess.start(runtime, { stickyWaitMs, stallAfterMs: 50 }, ["127.0.0.1/32"]);
+    balancer = await BalancerProcess.start(runtime, { stickyWaitMs, stallAfterMs: 200 }, ["127.0.0.1/32"]);
     balancer.protocol = protocol;
     for (const slot of SLOTS) upstreams.push(await ScriptedUpstream.listen(socketOf(slot), respond(slot), protocol));
   });

@@ -3,7 +3,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, it as test } from "vitest";
 import {
   ask,
   eventually,
@@ -19,6 +19,9 @@ import {
 } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
+
 const BIN = new URL("../../supervisor/dist/programs/server/bin.js", import.meta.url).pathname;
 
 type Entry = Record<string, unknown>;
@@ -32,7 +35,7 @@ function entryFor(lines: () => string[], target: string): Promise<Entry> {
 }
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
-  describe(`the access log on ${runtime}`, () => {
+  describe.concurrent(`the access log on ${runtime}`, () => {
     let directory: string;
     let file: string;
     let server: Standalone | undefined;

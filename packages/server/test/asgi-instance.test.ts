@@ -1,10 +1,13 @@
 /** An instance that serves an ASGI app in the user's own server: its reports, its drain, and its start errors. */
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, type TestContext, test } from "vitest";
+import { describe, expect, test as sequential, type TestContext } from "vitest";
 import { WebSocket } from "ws";
 import { findPython } from "./python.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
+
+/** Side by side: each has an instance of its own, and mostly waits. */
+const test = sequential.concurrent;
 
 const FAULTS_OF_THE_APP: [string, object, RegExp][] = [
   ["asgi_app:says_two_lines", {}, /^asgi_app:says_two_lines failed to start: no database at db\.internal$/],
@@ -13,7 +16,7 @@ const FAULTS_OF_THE_APP: [string, object, RegExp][] = [
 
 const SERVERS = (["uvicorn", "hypercorn"] as const).map((server) => ({ server, python: findPython(server) }));
 
-describe.each(SERVERS)("ASGI in $server", ({ server, python }) => {
+describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
   async function spawn(context: TestContext, app = "asgi_app:app", spec: object = {}): Promise<PythonInstance> {
     if (python === undefined) context.skip(`${server} is not installed for a Python here`);
     return await PythonInstance.spawn(context, { asgi: { app, server, options: {} }, ...spec }, {}, python);

@@ -1,7 +1,7 @@
 /** Timers and deferred jobs in real servers: the app imports them from the package, while its server is the bundle. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it as test } from "vitest";
 import {
   ask,
   eventually,
@@ -15,6 +15,9 @@ import {
 } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
+
 const RUNTIMES: RuntimeName[] = ["bun", "node"];
 const KINDS = ["fetch", "node", "lane"] as const;
 
@@ -24,7 +27,7 @@ const start = (runtime: RuntimeName, kind: (typeof KINDS)[number], args: string[
     : startAlone(runtime, "tcp", kind === "fetch" ? "deferring.mjs" : "deferring-node.mjs", args);
 
 for (const runtime of RUNTIMES) {
-  describe.each(KINDS)(`deferred jobs on ${runtime} of an app of kind %s`, (kind) => {
+  describe.concurrent.each(KINDS)(`deferred jobs on ${runtime} of an app of kind %s`, (kind) => {
     // One for all: the last test ends it.
     let server: Standalone;
     beforeAll(async () => {
@@ -69,7 +72,7 @@ for (const runtime of RUNTIMES) {
     });
   });
 
-  describe(`deferred jobs and timers on ${runtime}`, () => {
+  describe.concurrent(`deferred jobs and timers on ${runtime}`, () => {
     let server: Standalone | undefined;
     afterEach(() => server?.close());
 
@@ -112,7 +115,7 @@ for (const runtime of RUNTIMES) {
     });
   });
 
-  describe(`an instance that defers on ${runtime}`, () => {
+  describe.concurrent(`an instance that defers on ${runtime}`, () => {
     let supervisor: ScriptedSupervisor;
     let instance: Program;
     beforeEach(async () => {

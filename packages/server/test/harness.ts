@@ -246,11 +246,12 @@ export async function startAlone(
   transport: Transport,
   app = "behaviours.mjs",
   args: string[] = [],
+  environment: NodeJS.ProcessEnv = {},
 ): Promise<Standalone> {
   const directory = mkdtempSync(join(tmpdir(), "paceline-server-"));
   const path = join(directory, "app.sock");
   const where = transport === "unix" ? ["--socket", path] : ["--port", "0"];
-  const program = new Program(runtime, [fixture(app), ...where, ...args]);
+  const program = new Program(runtime, [fixture(app), ...where, ...args], environment);
   const close = async () => {
     await program.end();
     rmSync(directory, { recursive: true, force: true });

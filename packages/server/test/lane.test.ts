@@ -1,9 +1,12 @@
 /** An instance over the lane, behind a real balancer: its limits, its reports, and its drain. */
 import { existsSync } from "node:fs";
 import { INSTANCE_LIMITS } from "@paceline/wire/limits";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it as test } from "vitest";
 import { ask, eventually, type RuntimeName, Wire } from "./harness.js";
 import { type OverLane, startOverLane } from "./lane-harness.js";
+
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
 
 const LIMITS = {
   ...INSTANCE_LIMITS,
@@ -14,7 +17,7 @@ const LIMITS = {
 };
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
-  describe(`an instance over the lane on ${runtime}`, () => {
+  describe.concurrent(`an instance over the lane on ${runtime}`, () => {
     /** Of one test. */
     let lane: OverLane;
     let isOpen = false;
@@ -166,11 +169,12 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const answered = Promise.all([...slow, ...posts]);
       await Promise.race(posts);
       lane.program.kill("SIGTERM");
-      // The balancer's unsent requests wait for an instance and finally get 503: there is no other.
+      expect(await lane.program.exited).toEqual({ code: 0, signal: null });
+      // The balancer's unsent requests wait for another instance, until the balancer knows that there is none: 503.
+      await lane.balancer.follow(false);
       const statuses = (await answered).map(({ status }) => status);
       expect(statuses.slice(0, 10)).toEqual(Array(10).fill(200));
       expect(statuses.filter((status) => status !== 200 && status !== 503)).toEqual([]);
-      expect(await lane.program.exited).toEqual({ code: 0, signal: null });
     });
   });
 }

@@ -1,6 +1,9 @@
 /** How an instance leaves: its app is notified of the drain at its start, and its own listeners run after the last response. */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it as test } from "vitest";
 import { ask, type Program, type RuntimeName, ScriptedSupervisor } from "./harness.js";
+
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
 
 /** The ways to serve an app: over the lane, and over HTTP/1.1 in both styles. */
 const SERVED = [
@@ -9,7 +12,7 @@ const SERVED = [
 ] as const;
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
-  describe(`an instance that leaves, on ${runtime}`, () => {
+  describe.concurrent(`an instance that leaves, on ${runtime}`, () => {
     let supervisor: ScriptedSupervisor;
     let program: Program | undefined;
     beforeEach(async () => {

@@ -1,12 +1,15 @@
 /** The guarantees of an app's start() and stop(): alone and under a supervisor, on both runtimes. */
 import { createServer, type Server } from "node:net";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ask, fixture, Program, type RuntimeName, ScriptedSupervisor } from "./harness.js";
+import { afterEach, beforeEach, describe, expect, it as test } from "vitest";
+import { ask, eventually, fixture, Program, type RuntimeName, ScriptedSupervisor } from "./harness.js";
+
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
 
 const notes = (program: Program) => program.output.filter((line) => line.startsWith("# "));
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
-  describe(`start() and stop() on ${runtime}`, () => {
+  describe.concurrent(`start() and stop() on ${runtime}`, () => {
     let supervisor: ScriptedSupervisor;
     let program: Program | undefined;
     let holder: Server | undefined;
@@ -38,7 +41,8 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it.each(["lane", "http1"])("start() ends before the instance is ready, over %s", async (protocol) => {
       const { output } = spawn({}, { protocol });
       await supervisor.hears("ready");
-      await expect.poll(() => output.slice(0, 2)).toEqual(["# start begins", "# start ends"]);
+      await eventually("its lines", () => output.length > 1 || undefined);
+      expect(output.slice(0, 2)).toEqual(["# start begins", "# start ends"]);
     });
 
     it("a start() that fails is a failed start, with its error and stack", async () => {

@@ -75,7 +75,7 @@ for kind, name in json.loads(sys.argv[1]):
         problems.append(str(error))
 print(json.dumps(problems))
 `;
-  const env = { ...process.env, PYTHONPATH: `${dirname(PYTHON_ENTRY)}:${FIXTURES}`, PYTHONDONTWRITEBYTECODE: "1" };
+  const env = { ...process.env, PYTHONPATH: `${dirname(PYTHON_ENTRY)}:${FIXTURES}` };
   const { stdout, stderr } = spawnSync(python as string, ["-c", program, JSON.stringify(names)], {
     env,
     encoding: "utf8",

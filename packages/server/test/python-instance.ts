@@ -1,7 +1,7 @@
 /** A Python instance under a scripted supervisor, for tests with raw bytes. */
 import { fileURLToPath } from "node:url";
 import { INSTANCE_LIMITS } from "@paceline/wire/limits";
-import { onTestFinished, type TestContext } from "vitest";
+import type { TestContext } from "vitest";
 import { type Program, ScriptedSupervisor, Wire } from "./harness.js";
 import { findPython, PYTHON_ENTRY } from "./python.js";
 
@@ -19,6 +19,7 @@ const python = findPython();
 
 export class PythonInstance {
   private constructor(
+    private readonly context: TestContext,
     readonly supervisor: ScriptedSupervisor,
     readonly program: Program,
   ) {}
@@ -37,13 +38,13 @@ export class PythonInstance {
       [interpreter as string, PYTHON_ENTRY],
       { ...("asgi" in spec ? {} : { wsgi: "wsgi_app:application" }), limits: { ...LIMITS, ...limits }, ...spec },
       // Replaces the working directory, where modules are found.
-      { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" },
+      { PYTHONPATH: FIXTURES },
     );
-    onTestFinished(async () => {
+    context.onTestFinished(async () => {
       await program.end();
       await supervisor.close();
     });
-    return new PythonInstance(supervisor, program);
+    return new PythonInstance(context, supervisor, program);
   }
 
   static async start(context: TestContext, spec: object = {}, limits: object = {}): Promise<PythonInstance> {
@@ -55,7 +56,7 @@ export class PythonInstance {
   /** Opens a new connection. */
   wire(): Wire {
     const wire = new Wire(this.supervisor.target);
-    onTestFinished(() => wire.destroy());
+    this.context.onTestFinished(() => wire.destroy());
     return wire;
   }
 

@@ -1,6 +1,6 @@
 /** A standalone server: its command line, start errors, and its stop. */
 import { existsSync, statSync } from "node:fs";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it as test } from "vitest";
 import {
   ask,
   fixture,
@@ -12,6 +12,9 @@ import {
   Wire,
 } from "./harness.js";
 
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
+
 const CHECKED: [string[], RegExp][] = [
   [[], /^paceline: name the app to serve/],
   [["a.ts", "b.ts"], /^paceline: one app at a time/],
@@ -22,7 +25,7 @@ const CHECKED: [string[], RegExp][] = [
 ];
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
-  describe(`alone on ${runtime}`, () => {
+  describe.concurrent(`alone on ${runtime}`, () => {
     let server: Standalone | undefined;
     let program: Program | undefined;
     afterEach(async () => {

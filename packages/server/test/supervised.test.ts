@@ -3,8 +3,12 @@ import { once } from "node:events";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { afterEach, beforeEach, describe, expect, it as test } from "vitest";
+import { inTime } from "../../../test/support/wait.js";
 import { ask, eventually, Program, type RuntimeName, ScriptedSupervisor, Wire, within } from "./harness.js";
+
+/** One after another in each group, which are side by side: they mostly wait. */
+const it = test.sequential;
 
 /** Prints its port; its queue of connections takes two. */
 const DEAF = `
@@ -12,7 +16,7 @@ const server = require("node:net").createServer().listen({ port: 0, host: "127.0
 `;
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
-  describe(`an instance on ${runtime}`, () => {
+  describe.concurrent(`an instance on ${runtime}`, () => {
     let supervisor: ScriptedSupervisor;
     let instance: Program;
     beforeEach(async () => {
@@ -159,9 +163,24 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it("serves on without a supervisor for the grace, then drains and exits 0", async () => {
-      await startReady({ orphanGraceMs: 6000 });
-      await supervisor.vanish();
-      expect((await ask(supervisor.target, "/text")).status).toBe(200);
+      const orphanGraceMs = 2000;
+      const outlive = async () => {
+        await (instance as Program | undefined)?.end();
+        await supervisor.close();
+        supervisor = new ScriptedSupervisor();
+        await supervisor.listen();
+        const startedAt = performance.now();
+        instance = supervisor.spawn(runtime, "behaviours.mjs", { orphanGraceMs });
+        await Promise.race([supervisor.hears("ready"), instance.exited]);
+        await supervisor.vanish();
+        const status = await ask(supervisor.target, "/text").then(
+          (response) => response.status,
+          () => 0,
+        );
+        return { status, tookMs: performance.now() - startedAt };
+      };
+      const { status } = await inTime(outlive, ({ status, tookMs }) => status === 0 && tookMs > orphanGraceMs);
+      expect(status).toBe(200);
       expect(await instance.exited).toEqual({ code: 0, signal: null });
       expect(instance.output.join("\n")).toMatch(/no supervisor came back/);
     });
@@ -195,7 +214,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         expect(message).toMatch(/failed to load: .+ at .+\/wrong\.ts:3:25$/);
       });
 
-    it("says what its start waits for, from shortly before its limit until it is ready", async () => {
+    it("says what its start waits for, from shortly before its limit until it is ready", async ({ onTestFinished }) => {
       // Stopped, it accepts no more connections than its backlog: later ones stay unanswered, as behind a firewall.
       const deaf = new Program([process.execPath, "-e", DEAF], []);
       onTestFinished(() => deaf.end());
@@ -224,7 +243,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await supervisor.hears("ready");
     });
 
-    it("never says that it is ready after an error that ends it", async () => {
+    it("never says that it is ready after an error that ends it", async ({ onTestFinished }) => {
       const holder = createServer().listen(0, "127.0.0.1");
       onTestFinished(() => void holder.close());
       await once(holder, "listening");

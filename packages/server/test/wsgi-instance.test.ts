@@ -2,8 +2,13 @@
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test as sequential } from "vitest";
+import { inTime } from "../../../test/support/wait.js";
+import { eventually } from "./harness.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
+
+/** Side by side: each has an instance of its own, and mostly waits. */
+const test = sequential.concurrent;
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -50,7 +55,10 @@ test("sleeps when nothing happens, and reports again with the next request", asy
   await instance.get("/");
   await supervisor.hears("stats", (it) => it.requestsTotal === 1);
   // Two equal reports in a row: after the second nothing is new.
-  await expect.poll(() => supervisor.heard.filter((it) => it.requestsTotal === 1).length).toBe(2);
+  await eventually(
+    "a second one",
+    () => supervisor.heard.filter((it) => it.requestsTotal === 1).length > 1 || undefined,
+  );
   await instance.get("/");
   await supervisor.hears("stats", (it) => it.requestsTotal === 2);
 });
@@ -139,9 +147,17 @@ test("a connection that is made while it ends on SIGTERM is refused or served, n
 });
 
 test("serves on without a supervisor for the grace, comes back to one, and leaves without", async (context) => {
-  const instance = await PythonInstance.start(context, { orphanGraceMs: 6000 });
-  await instance.supervisor.vanish();
-  expect(await instance.says(GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))).toMatch(/hello$/);
+  const orphanGraceMs = 2000;
+  const outlive = async () => {
+    const startedAt = performance.now();
+    const instance = await PythonInstance.spawn(context, { orphanGraceMs });
+    await Promise.race([instance.supervisor.hears("ready"), instance.program.exited]);
+    await instance.supervisor.vanish();
+    const said = await instance.says(GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+    return { instance, said, tookMs: performance.now() - startedAt };
+  };
+  const { instance, said } = await inTime(outlive, ({ said, tookMs }) => said === "" && tookMs > orphanGraceMs);
+  expect(said).toMatch(/hello$/);
   expect(await instance.program.exited).toEqual({ code: 0, signal: null });
   expect(instance.output).toMatch(/no supervisor came back/);
 });
@@ -193,7 +209,8 @@ const ran = async (instance: PythonInstance): Promise<string[]> => JSON.parse(bo
 test("timers run between requests; one that fails or was stopped keeps none of the others", async (context) => {
   const instance = await PythonInstance.start(context);
   await instance.get("/timers");
-  await expect.poll(async () => (await ran(instance)).filter((name) => name === "every").length).toBeGreaterThan(2);
+  const isRepeated = async () => (await ran(instance)).filter((name) => name === "every").length > 2;
+  await eventually("three runs", async () => (await isRepeated()) || undefined);
   const names = await ran(instance);
   expect(names.filter((name) => name === "after")).toHaveLength(1);
   expect(names).not.toContain("stopped");
@@ -204,7 +221,7 @@ test("timers run between requests; one that fails or was stopped keeps none of t
 test("deferred jobs run when the server is idle, in their order; combined ones once; from any thread", async (context) => {
   const instance = await PythonInstance.start(context);
   expect(bodyOf(await instance.get("/defers"))).toBe("[]");
-  await expect.poll(() => ran(instance)).toHaveLength(4);
+  await eventually("four jobs", async () => (await ran(instance)).length === 4 || undefined);
   expect(await ran(instance)).toEqual(
     ["save {", "save plain", "save plain", "save from a thread"].map((it) => expect.stringContaining(it)),
   );

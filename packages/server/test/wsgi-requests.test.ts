@@ -1,7 +1,10 @@
 /** How a WSGI instance handles a request's bytes: environ, bodies, and refusals. */
-import { expect, test } from "vitest";
+import { expect, test as sequential } from "vitest";
 import { CHUNK_LINES } from "../../wire/test/support/chunk-lines.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
+
+/** Side by side: each has an instance of its own, and mostly waits. */
+const test = sequential.concurrent;
 
 /** Returns the app's environ, as Python prints its values. */
 async function environ(instance: PythonInstance, head: string): Promise<Record<string, string>> {

@@ -1,9 +1,12 @@
 /** A WSGI app's output and the bytes sent for it: PEP 3333 and HTTP/1.1. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
-import { fixture } from "./harness.js";
+import { expect, test as sequential } from "vitest";
+import { eventually, fixture } from "./harness.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
+
+/** Side by side: each has an instance of its own, and mostly waits. */
+const test = sequential.concurrent;
 
 test("a body of known length leaves with it, and the connection is kept", async (context) => {
   const wire = (await PythonInstance.start(context)).wire();
@@ -176,19 +179,21 @@ test("a Content-Length that is not kept: too few bytes never look whole, too man
 
 test("close() of an iterable is called once: at its end, on an error, and when the client leaves in the middle", async (context) => {
   const instance = await PythonInstance.start(context);
-  const closes = () => instance.program.output.filter((line) => line === "# closed").length;
+  const count = (text: string) => instance.program.output.filter((line) => line === text).length;
+  const seen = (text: string, times: number) =>
+    eventually(`${times} × ${text}`, () => count(text) === times || undefined);
   expect(bodyOf(await instance.get("/closes"))).toBe("ab");
-  await expect.poll(closes).toBe(1);
+  await seen("# closed", 1);
   await instance.get("/closes-on-error");
   await instance.program.line(/thrown after a block/);
-  await expect.poll(closes).toBe(2);
+  await seen("# closed", 2);
   for (const [n, leave] of (["destroy", "pause"] as const).entries()) {
     const wire = instance.wire();
     if (leave === "pause") wire.pause();
     wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
-    await expect.poll(() => instance.program.output.filter((line) => line === "# endless began").length).toBe(n + 1);
+    await seen("# endless began", n + 1);
     wire.destroy();
-    await expect.poll(closes).toBe(3 + n);
+    await seen("# closed", 3 + n);
   }
   expect(await instance.get("/")).toMatch(/hello$/);
 });

@@ -1,8 +1,12 @@
 /** A WSGI instance with threads: concurrent requests, its drain with several in flight, and the right one in a traceback. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test as sequential } from "vitest";
+import { eventually } from "./harness.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
+
+/** Side by side: each has an instance of its own, and mostly waits. */
+const test = sequential.concurrent;
 
 const start = (context: Parameters<typeof PythonInstance.start>[0], threads = 3) =>
   PythonInstance.start(context, { threads });
@@ -13,8 +17,7 @@ async function begin(instance: PythonInstance, count: number) {
   const request = `GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`;
   const wires = Array.from({ length: count }, () => instance.wire().send(request));
   // Threads that print at once may share a line.
-  const begun = () => instance.output.split("# waits began").length - 1;
-  await expect.poll(begun).toBe(count);
+  await eventually("all views", () => instance.output.split("# waits began").length - 1 === count || undefined);
   return { go, wires };
 }
 
@@ -82,7 +85,7 @@ test("the traceback of an overdue request is of the one whose client has gone", 
 });
 
 test("in direct mode it reports a view that sends nothing for too long, but none that streams or waits for its client", async (context) => {
-  const spec = { threads: 3, requestTimeoutMs: 300, reportEveryMs: 50 };
+  const spec = { threads: 3, requestTimeoutMs: 1000, reportEveryMs: 50 };
   const instance = await PythonInstance.start(context, spec);
   const reads = instance.wire().send("GET /ticks HTTP/1.1\r\nHost: a\r\n\r\n");
   const waits = instance.wire();
@@ -94,7 +97,7 @@ test("in direct mode it reports a view that sends nothing for too long, but none
   instance.wire().send("GET /sleeps HTTP/1.1\r\nHost: a\r\n\r\n");
   const { overdue } = await instance.supervisor.hears("stats", (it) => it.overdue !== undefined);
   expect(overdue).toEqual({ request: "GET /sleeps", forMs: expect.any(Number) });
-  expect((overdue as { forMs: number }).forMs).toBeGreaterThanOrEqual(300);
+  expect((overdue as { forMs: number }).forMs).toBeGreaterThanOrEqual(1000);
   // The stream has run for longer.
   instance.supervisor.say({ type: "describeOverdue" });
   await instance.program.line(/^Fatal Python error: GET \/sleeps has been running for \d+\.\d s$/);

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { canBeKept, runKept } from "../../../test/support/commands.js";
+import { canBeKept, canBeKeptToo, runKept } from "../../../test/support/commands.js";
 import { freePort } from "../../../test/support/ports.js";
 import { testOnce } from "../../../test/support/test-once.js";
 import { ControlClient } from "../dist/control/client.js";
@@ -32,7 +32,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
   const runDirOf = (folder: string) =>
     listRunDirs(process.env.PACELINE_STATE_DIR as string).find((path) => readRecord(path)?.folder === folder) ?? folder;
   const paceline = (cwd: string, ...args: string[]) =>
-    canBeKept(args) ? runKept(args, cwd, env) : run(PACELINE, args, { cwd, env });
+    canBeKept(args) || canBeKeptToo(args) ? runKept(args, cwd, env) : run(PACELINE, args, { cwd, env });
 
   /** Ensures that a fleet ends with its test. */
   function stopAtEnd(folder: string): void {
@@ -254,12 +254,15 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     // `head` leaves after the first line, and so must the command.
     const piped = await run("sh", ["-c", `"${PACELINE}" logs -f -n 1 | head -n 1`], { cwd: folder, env });
     expect(piped.stdout.split("\n")).toHaveLength(2);
-    const following = run(PACELINE, ["events", "-f", "--json"], { cwd: folder, env });
+    const following = start(PACELINE, ["events", "-f", "--json"], { cwd: folder, env });
+    const followed = new Promise((resolve) => following.on("close", resolve));
+    let stdout = "";
+    following.stdout?.setEncoding("utf8").on("data", (text) => (stdout += text));
+    await firstLine(following);
     const late = await paceline(folder, "logs", "-f", "--timeout", "0.2");
     expect(late.code).toBe(4);
     expect((await paceline(folder, "stop")).code).toBe(0);
-    const { code, stdout } = await following;
-    expect(code).toBe(0);
+    expect(await followed).toBe(0);
     expect(
       stdout
         .trim()

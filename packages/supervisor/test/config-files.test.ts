@@ -1,9 +1,28 @@
 /** Every kind of config file is loaded on both runtimes, and problems are reported with their place. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { join } from "node:path";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { FIXTURES, makeFolder, RUNTIMES } from "./support.js";
+import { afterAll, test as anyTest, beforeAll, describe, expect } from "vitest";
+import { waitFor } from "../../../test/support/wait.js";
+import { FIXTURES, RUNTIMES } from "./support.js";
+
+/** One after another on each runtime; the runtimes are side by side. */
+const test = anyTest.sequential;
+
+const all = realpathSync(mkdtempSync(join(tmpdir(), "pl-")));
+afterAll(() => rmSync(all, { recursive: true, force: true }));
+
+/** Creates a folder with `files`. */
+function makeFolder(files: Record<string, string> = {}): string {
+  const folder = mkdtempSync(join(all, "-"));
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), text);
+  }
+  return folder;
+}
 
 const APP = { "app.js": "export default {}" };
 
@@ -13,7 +32,7 @@ interface LoadOptions {
   timeoutMs?: number;
 }
 
-describe.each(RUNTIMES)("config files on %s", (_, program) => {
+describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
   let loader: ChildProcess;
   let answers: AsyncIterator<string>;
   let lines: Interface;
@@ -68,7 +87,7 @@ describe.each(RUNTIMES)("config files on %s", (_, program) => {
     const text = "console.log('{\"app\":1}'); process.stdout.write('noise'); export default { app: './app.js' };";
     const { config } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }));
     expect(config.pools).toHaveLength(1);
-    await expect.poll(() => stderr).toContain("noise");
+    await waitFor("its output", () => stderr.includes("noise"));
   });
 
   test.each([

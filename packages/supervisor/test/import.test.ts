@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { canBeKept, canBeKeptToo, runKept } from "../../../test/support/commands.js";
 import { freePort } from "../../../test/support/ports.js";
 import { makeFolder, PACELINE, run } from "./support.js";
 
@@ -17,8 +18,9 @@ const JSON5 = "// comment\n{ apps: [{ name: 'shop', script: 'app.cjs', instances
 const YAML = "apps:\n  - { name: shop, script: app.cjs, instances: 2, env: { PORT: 4001 } }\n";
 const SHOP = { name: "shop", listen: "127.0.0.1:4001", app: "./app.cjs", instances: 2, env: { PORT: "4001" } };
 
-function paceline(cwd: string, args: string[], runtime = "bun") {
-  return run(PACELINE, args, { cwd, env: { ...process.env, PACELINE_RUNTIME: runtime } });
+function paceline(cwd: string, args: string[]) {
+  const env = { ...process.env, PACELINE_RUNTIME: "bun" };
+  return canBeKept(args) || canBeKeptToo(args) ? runKept(args, cwd, env) : run(PACELINE, args, { cwd, env });
 }
 
 test.each([
@@ -31,7 +33,8 @@ test.each([
 ])("%s: %# the same app in each form", async (name, text, runtime) => {
   const folder = makeFolder({ "app.cjs": APP, [name]: text });
   const args = ["import", name, "-o", "shop.json", "--json"];
-  const { code, stdout, stderr } = await paceline(folder, args, runtime);
+  const env = { ...process.env, PACELINE_RUNTIME: runtime };
+  const { code, stdout, stderr } = await run(PACELINE, args, { cwd: folder, env });
   expect({ code, stderr: stderr.replace("reading the ecosystem file\n", "") }).toEqual({ code: 0, stderr: "" });
   expect(JSON.parse(stdout)).toMatchObject({ ok: true, file: join(folder, "shop.json"), config: SHOP, problems: [] });
   expect(JSON.parse(readFileSync(join(folder, "shop.json"), "utf8"))).toEqual(SHOP);

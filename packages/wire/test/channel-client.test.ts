@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { inTime } from "../../../test/support/wait.js";
 import { LineFramer } from "../dist/index.js";
 
 const BUN = new URL("../../supervisor/node_modules/@oven/bun-linux-x64/bin/bun", import.meta.url).pathname;
@@ -48,7 +49,7 @@ for (const [runtime, program] of [
     /** Lines received by the supervisor, and callbacks of the child. */
     let heard: Mailbox;
     let told: Mailbox;
-    let child: ChildProcess;
+    let child: ChildProcess | undefined;
 
     beforeEach(async () => {
       directory = mkdtempSync(join(tmpdir(), "paceline-channel-"));
@@ -58,7 +59,8 @@ for (const [runtime, program] of [
     });
 
     afterEach(async () => {
-      child.kill("SIGKILL");
+      child?.kill("SIGKILL");
+      child = undefined;
       await closeServer();
       rmSync(directory, { recursive: true, force: true });
     });
@@ -107,7 +109,7 @@ for (const [runtime, program] of [
     }
 
     function command(message: Message): void {
-      child.stdin?.write(`${JSON.stringify(message)}\n`);
+      child?.stdin?.write(`${JSON.stringify(message)}\n`);
     }
 
     it("says hello, and hears what the supervisor says", async () => {
@@ -122,7 +124,7 @@ for (const [runtime, program] of [
         name: "web.3",
         attempt: 7,
         generation: 2,
-        pid: child.pid,
+        pid: child?.pid,
         runtime: expect.stringMatching(new RegExp(`^${runtime} \\d+\\.\\d+\\.\\d+`)),
         phase: "starting",
         socket: "/run/web.3.sock",
@@ -163,18 +165,32 @@ for (const [runtime, program] of [
     });
 
     it("is not orphaned while a supervisor is there", async () => {
-      await openServer();
-      startChild(3000);
-      await heard.next();
-      say({ type: "welcome" });
-      await told.next();
-      await closeServer();
-      await told.next();
-      await openServer();
-      await heard.next();
-      say({ type: "welcome" });
-      expect(await told.next()).toEqual({ event: "welcome" });
-      command({ wait: 3200 });
+      const graceMs = 1500;
+      const welcomed = async () => {
+        const next = told.next();
+        await Promise.race([heard.next(), next]);
+        say({ type: "welcome" });
+        return next;
+      };
+      const comeBack = async () => {
+        child?.kill("SIGKILL");
+        await closeServer();
+        heard = new Mailbox();
+        await openServer();
+        const startedAt = performance.now();
+        startChild(graceMs);
+        let last = await welcomed();
+        if (last.event === "welcome") {
+          await closeServer();
+          expect(await told.next()).toMatchObject({ event: "problem" });
+          await openServer();
+          last = await welcomed();
+        }
+        return { last, tookMs: performance.now() - startedAt };
+      };
+      const { last } = await inTime(comeBack, ({ last, tookMs }) => last.event === "orphaned" && tookMs > graceMs);
+      expect(last).toEqual({ event: "welcome" });
+      command({ wait: graceMs + 200 });
       expect(await told.next()).toEqual({ event: "waited" });
     });
 

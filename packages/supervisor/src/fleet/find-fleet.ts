@@ -13,7 +13,7 @@ import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
-import { allowedOwner, distrust, userName } from "../run-dir/trust.js";
+import { allowedOwner, type Distrust, distrust, userName } from "../run-dir/trust.js";
 import type { FleetChoice } from "./api.js";
 import { channelSocketOf, type FoundFleet, inspect, listOwn, nameOf, ownerOf } from "./known-fleets.js";
 
@@ -29,7 +29,7 @@ export async function findSettledFleet(options: FleetChoice): Promise<FoundFleet
   const deadline = performance.now() + STARTING_MS;
   for (;;) {
     const fleet = await findFleet(options);
-    const isStill = isStopped(lockHolder(fleet.runDir)?.pid);
+    const isStill = fleet.doubt !== undefined || isStopped(lockHolder(fleet.runDir)?.pid);
     if (fleet.state !== "starting" || isStill || performance.now() >= deadline) return fleet;
     await sleep(LOOK_EVERY_MS);
   }
@@ -46,6 +46,7 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
     case "up":
       return fleet;
     case "starting":
+      if (fleet.doubt !== undefined) throw new PacelineError("denied", deniedFor(fleet.doubt));
       throw new PacelineError("not-running", `${nameOf(fleet)} is starting and does not respond yet`);
     case "upgrading": {
       const handOver = handOverIn(runDir);
@@ -196,14 +197,14 @@ async function inNamed(path: string, meant: FleetSource | undefined): Promise<Fo
   const found = distrust(path, { uid: allowedOwner(path) });
   if (found?.code === "missing")
     throw new PacelineError("not-running", `nothing is running in ${path}: there is no such directory`);
-  if (found !== undefined) throw new PacelineError("denied", refusalOf(found.reason, found.owner));
+  if (found !== undefined) throw new PacelineError("denied", deniedFor(found));
   const fleet = await inspect(path);
   const { record } = fleet;
   if (meant === undefined || record === undefined || isSource(record, meant)) return fleet;
   throw new PacelineError("not-running", `${path} is the run directory of ${record.source}, not of ${placeOf(meant)}`);
 }
 
-function refusalOf(reason: string, owner: number | undefined): string {
+function deniedFor({ reason, owner }: Distrust): string {
   if (reason.startsWith("permission denied")) return reason;
   const hint = owner === undefined ? "" : `; run this as that user: sudo -u ${userName(owner)} paceline …`;
   return `permission denied: ${reason}${hint}`;

@@ -8,7 +8,7 @@ import { findOrphans } from "../run-dir/orphans.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
 import { listRunDirs, listServiceRunDirs, namedRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
-import { allowedOwner, distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
+import { allowedOwner, type Distrust, distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
 
 export interface FoundFleet {
   runDir: string;
@@ -17,6 +17,8 @@ export interface FoundFleet {
   state: "up" | "starting" | "upgrading" | "orphaned" | "down";
   /** The other user's name when root uses their fleet; undefined for the caller's own. */
   owner: string | undefined;
+  /** Why the folder of the control socket is not trusted, so that the socket is never used. */
+  doubt?: Distrust | undefined;
 }
 
 /** Reads the state of the fleet in a trusted run directory. */
@@ -26,10 +28,12 @@ export async function inspect(runDir: string): Promise<FoundFleet> {
   const fleet = { runDir, record, controlSocket, owner: ownerNameOf(runDir) };
   const { uid } = lstatSync(runDir);
   // If the run directory's path is too long, its sockets are in another folder, which must be trusted too.
-  const isBelieved = distrust(dirname(controlSocket), { uid }) === undefined;
-  if (isBelieved && (await isListening(controlSocket))) return { ...fleet, state: "up" };
+  const found = distrust(dirname(controlSocket), { uid });
+  if (found === undefined && (await isListening(controlSocket))) return { ...fleet, state: "up" };
   if (handOverIn(runDir) !== undefined) return { ...fleet, state: "upgrading" };
-  if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting" };
+  // A folder that is missing may be about to be made.
+  const doubt = found?.code === "missing" ? undefined : found;
+  if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting", doubt };
   return { ...fleet, state: findOrphans(channelSocketOf(fleet)).length > 0 ? "orphaned" : "down" };
 }
 

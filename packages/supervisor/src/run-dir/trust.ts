@@ -44,7 +44,7 @@ export function allowedOwner(path: string): number | undefined {
   return uid === 0 ? (lstatSync(path, { throwIfNoEntry: false })?.uid ?? uid) : uid;
 }
 
-interface Distrust {
+export interface Distrust {
   code: "missing" | "denied" | "untrusted";
   reason: string;
   /** The owner, if it is another user. */

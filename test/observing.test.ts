@@ -110,6 +110,9 @@ test("a death is explained, watched, told to a webhook and to an assistant, and 
   });
   expect(explained.what).toMatch(/^GET \/kill ends the processes that run it: (twice|\d+ times) in the last hour$/);
   expect(explained.todo).toContain("paceline deaths show ");
+  await project.statusWhere("it to need attention", ({ attention = [] }) =>
+    attention.some(({ kind, severity, death }) => kind === "killer" && severity === "fault" && death !== undefined),
+  );
 
   const told = await waitFor("the webhook to be told", () => hook.got[0]);
   expect(told).toMatchObject({

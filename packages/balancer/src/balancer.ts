@@ -253,6 +253,12 @@ export class Balancer {
     return [...this.registry.routes.take(), ...this.counters.unrouted.take("", NO_ROUTE)];
   }
 
+  /** The counts of all routes are reported again: a new supervisor knows only older ones, or none. */
+  reportAllRoutes(): void {
+    this.registry.routes.again();
+    this.counters.unrouted.again();
+  }
+
   takeUpstreamStats(): ReturnType<UpstreamRegistry["takeStats"]> {
     return this.registry.takeStats();
   }

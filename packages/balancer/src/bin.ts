@@ -63,6 +63,7 @@ class BalancerProcess {
         this.revival.found(supervisor);
         this.sayApplied();
         // A new supervisor knows only older counts.
+        this.balancer?.reportAllRoutes();
         this.reporter?.reportNow();
       },
       onSnapshot: (snapshot) => this.followWhenSecure(snapshot),

@@ -8,6 +8,8 @@ import type {
   Status,
   SupervisorApi,
 } from "./control/api.js";
+import { type Attention, attentionOf } from "./core/attention.js";
+import type { DeathReport } from "./core/deaths.js";
 import { processId } from "./core/fleet.js";
 import type { FleetConfig } from "./core/model.js";
 import { isAbout } from "./core/words.js";
@@ -27,10 +29,14 @@ const NO_CERTIFICATES: SupervisorApi["certificates"] = {
   views: () => [],
   renew: async () => ({ ok: false, code: "invalid", message: "no address of this fleet is https; see docs/tls.md" }),
 };
-/** How often followers get the status. */
+/** How often followers get the status; a timer may be a little early. */
 const STATUS_EVERY_MS = 1000;
+const STATUS_EARLY_MS = 50;
 /** The most deaths that clients get. */
 const MAX_DEATHS = 100;
+/** A report of a death is complete after this time. */
+const COMPLETE_MS = 7000;
+const REPORTS_EVERY_MS = 2000;
 
 export abstract class FleetView {
   private readonly startedAt: number;
@@ -41,6 +47,9 @@ export abstract class FleetView {
   protected hasStarted = false;
   private readonly statusListeners = new Set<(status: Status) => void>();
   private statusTimer: NodeJS.Timeout | undefined;
+  /** What needed attention, when that was decided, and the reports of deaths that it was decided by. */
+  private attention: { at: number; found: readonly Attention[] } = { at: Number.NEGATIVE_INFINITY, found: [] };
+  private reports: { at: number; last: number | undefined; all: readonly DeathReport[] } | undefined;
 
   constructor(
     protected readonly parts: Parts,
@@ -53,6 +62,38 @@ export abstract class FleetView {
   }
 
   status(): Status {
+    const status = this.figures();
+    return { ...status, attention: this.attentionIn(status) };
+  }
+
+  /** Decides what needs attention, once a second at most: for all who look. */
+  private attentionIn(status: Status): readonly Attention[] {
+    const now = performance.now();
+    if (now - this.attention.at < STATUS_EVERY_MS - STATUS_EARLY_MS) return this.attention.found;
+    const known = { now: Date.now(), events: this.recentEvents(), deaths: this.reportsOf(now) };
+    this.attention = { at: now, found: attentionOf(status, known) };
+    return this.attention.found;
+  }
+
+  /** Returns the reports of deaths. They are read after a death, and once more when its report is complete. */
+  private reportsOf(now: number): readonly DeathReport[] {
+    const { last } = this.parts.deaths;
+    const { reports } = this;
+    if (reports !== undefined) {
+      const wasComplete = last === null || Date.now() - (now - reports.at) - last.at >= COMPLETE_MS;
+      const isKnown = reports.last === last?.id && (wasComplete || Date.now() - last.at < COMPLETE_MS);
+      if (isKnown || now - reports.at < REPORTS_EVERY_MS) return reports.all;
+    }
+    // Without what is long, and says nothing here.
+    const all = readReports(this.options.runDir.deathsFolder).map(
+      (report): DeathReport => ({ ...report, stack: report.stack.slice(0, 1), history: null, lastLines: [] }),
+    );
+    this.reports = { at: now, last: last?.id, all };
+    return all;
+  }
+
+  /** Returns the status without what is decided by it. */
+  private figures(): Status {
     const { parts, options } = this;
     const { fleet } = parts.runner;
     return buildStatus({
@@ -128,7 +169,7 @@ export abstract class FleetView {
     const ids = new Map(slots.map(({ name, member }) => [name, processId(name, member.process.attempt)]));
     const latenciesOf = (slot: string) => children.get(ids.get(slot) ?? "")?.stats.latencyTotals;
     const pools = configs.fleet.pools.map(({ name }) => name);
-    return familiesOf(this.status(), latenciesOf, routes.all(pools), this.certificates.views());
+    return familiesOf(this.figures(), latenciesOf, routes.all(pools), this.certificates.views());
   }
 
   get certificates(): SupervisorApi["certificates"] {

@@ -208,6 +208,7 @@ export class Parts {
 
     this.state = new StateKeeper({
       ...{ runDir, runner, configs, children, slots, stats, coordination, log },
+      routes: this.routes,
       areBalancersMixed: () => this.reload.changes.areBalancersMixed,
       floors: () => this.autoscaling.floors(),
       deployed: () => this.deploys.last.sources,
@@ -222,6 +223,7 @@ export class Parts {
       this.adoption = new FleetAdoption(
         {
           ...{ children, coordination, positions, runner, slots, stats, configs, log },
+          routes: this.routes,
           publishOnce: (change) => publishing.publishOnce(change),
           socketPath: (id) => runDir.socketPath(id),
         },
@@ -242,6 +244,7 @@ export class Parts {
     this.series = new SeriesKeeper({
       ...{ children, stats, usage: this.usage, fleet: () => runner.fleet },
       serves: (pool) => pool === BALANCER_POOL || configs.pool(pool)?.serves !== false,
+      isFront: (pool) => pool === BALANCER_POOL || configs.pool(pool)?.mode === "direct",
     });
     this.deaths = new DeathWatch({
       ...{ log, usage: this.usage },

@@ -10,6 +10,9 @@ import type {
   PoolStatus,
   Status,
 } from "../dist/control/api.js";
+import { attentionOf } from "../dist/core/attention.js";
+import { marksOf, mediansOf } from "../dist/core/marks.js";
+import { slownessOf } from "../dist/core/slowness.js";
 import { initialModel, type Message, type Model } from "../dist/dashboard/model.js";
 import { update } from "../dist/dashboard/update.js";
 
@@ -41,6 +44,7 @@ export function instance(name: string, more: Partial<InstanceStatus> = {}): Inst
     ejectionsTotal: 0,
     slow: null,
     growthBytesPerMinute: null,
+    marks: {},
     weight: 100,
     heapBytes: 1,
     responses: { "1xx": 0, "2xx": 123_400, "3xx": 50, "4xx": 6, "5xx": 0, abandoned: 0 },
@@ -112,6 +116,7 @@ export function pool(name: string, instances: InstanceStatus[], more: Partial<Po
     ...figures(),
     routes: ["/"],
     routeClasses: [],
+    medians: {},
     templates: [],
     receiving: 0,
     sending: 0,
@@ -135,6 +140,7 @@ export function status(pools: PoolStatus[], more: Partial<Status> = {}): Status 
     requestsTotal: 1,
     errorsTotal: 0,
     rssBytes: 231e6,
+    cpuPercent: 136,
     pssBytes: 61e6,
     pssOfRssBytes: 230e6,
     traffic: { ...figures(), requestsPerSecond: 1554, connections: 412, queued: 0 },
@@ -162,8 +168,20 @@ export function keys(...names: string[]): Message[] {
   return names.map((key) => ({ type: "key", key, at: 1_000 }));
 }
 
+/** Returns the message with a status as the supervisor would send it: with what stands out, and what needs attention. */
 export function shows(document: Status, at = 1_000): Message {
-  return { type: "status", status: document, at };
+  const pools = document.pools.map((each) => {
+    const medians = mediansOf(each);
+    const instances = each.instances.map((own) => ({
+      ...own,
+      slow: slownessOf(own, each) ?? null,
+      marks: own.pid === null ? {} : marksOf(own, each, medians),
+    }));
+    return { ...each, medians, instances };
+  });
+  const found = { ...document, pools };
+  const attention = attentionOf(found, { now: at, events: [], deaths: [] });
+  return { type: "status", status: { ...found, attention }, at };
 }
 
 /** Returns the figures of the last `length` seconds of every process and pool of a fleet: waves of requests. */

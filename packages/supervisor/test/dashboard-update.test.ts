@@ -262,6 +262,9 @@ test("deaths are loaded when they are shown, and again when there is a new one",
     press(["d"]).model,
   );
   expect(press(["j", "enter"], { model }).model).toMatchObject({ view: "detail", selected: "web.1" });
+  // A new one does not change which one is selected, unless that is the newest.
+  const newer = { type: "deaths", deaths: [3, 2, 1].map((id) => death(id, `web.${id}`, "")) } as const;
+  expect([press(["j"], { model }).model, model].map((each) => after([newer], each).deaths.selected)).toEqual([2, 0]);
   const lastDeath = { id: 3, at: 0, name: "web.1", how: "exit 1", reason: "" };
   const next: Message = shows({ ...FLEET, lastDeath });
   expect(update(model, next).effects).toEqual([{ type: "loadDeaths" }]);

@@ -124,7 +124,7 @@ test("the frame at 80 × 24", () => {
      balancer.1 ready    1,554 ################   3 400µ  1.8    0   41 28.1   0  3d
     ── attention (2 of 3), events ──────────────────────────────────────────────────
      ✗ web.5 exited, and waits for its next start
-     ! 5 of 6 instances of web are ready
+     ! 5 of 6 instances of web are ready  web.5 is backoff
 
 
      ? help  Enter detail  l log  e errors  d deaths  c canary  q quit  + − scale"
@@ -355,31 +355,6 @@ test("the detail of an instance: what is unusual, charts, latency, open requests
   expect(screen(model, 60, 15)[2]).toMatch(/^ req\/s 1,554 +p99 54 ms +5xx\/s /);
 });
 
-test("what has died is named as explain does it: a crash loop, a request that kills, one death; not what a reload may have corrected", () => {
-  const fleet = () =>
-    status([pool("web", [instance("web.1", { uptimeSeconds: 0 }), instance("web.2")], { generation: 2 })], {
-      uptimeSeconds: 90,
-    });
-  const lines = (deaths: ReturnType<typeof death>[]) =>
-    screen(after([{ type: "deaths", deaths }, shows(fleet())]), 120, 40)
-      .filter((line) => /^ [✗!] /.test(line))
-      .map((line) => line.trim());
-  const dead = (id: number, name: string, generation: number, running: string | null = null) => ({
-    ...death(id, name, "no"),
-    at: 1000 - 1000 * id,
-    generation,
-    running,
-  });
-  expect(lines([1, 2, 3].map((id) => dead(id, "web.1", 2)))).toEqual([
-    "✗ web.1 died 3 times in the last hour: exit 1 (3)",
-  ]);
-  expect(lines([dead(1, "web.1", 2)])).toEqual(["! web.1 died 1 s ago (exit 1) and was restarted"]);
-  expect(lines([dead(1, "web.1", 2, "GET /boom"), dead(2, "web.2", 2, "GET /boom")])[0]).toBe(
-    "✗ GET /boom ends the processes that run it: twice in the last hour",
-  );
-  expect(lines([1, 2, 3].map((id) => dead(id, "web.1", 1, "GET /boom")))).toEqual([]);
-});
-
 test("a slow route and growing memory are named: in the overview, and for the instance", () => {
   const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2, isSlow: false };
   const routeClasses = [route, { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302, isSlow: true }];
@@ -387,10 +362,9 @@ test("a slow route and growing memory are named: in the overview, and for the in
   const model = after([shows(status([pool("web", instances, { routeClasses })]))]);
   for (const [width, height] of SIZES) {
     const lines = screen(model, width, height).join("\n");
-    const counted = height > 15 ? "2" : "1 of 2";
-    expect(lines).toContain(`── attention (${counted}), events ──`);
+    expect(lines).toContain("── attention (2), events ──");
     expect(lines).toMatch(/ ! reads \/report\/ is slow: p99 302 ms, p50 299 ms/);
-    if (height > 15) expect(lines).toMatch(/ ! the memory of web\.1 grows by 60 MB a minute/);
+    expect(lines).toMatch(/ ! the memory of web\.1 grows by 60 MB a minute/);
   }
   const starting = shows(status([pool("web", instances, { routeClasses })], { state: "starting" }));
   expect(screen(after([starting])).join("\n")).not.toContain("attention");
@@ -409,6 +383,16 @@ test("the deaths, with the same last words together", () => {
   expect(lines).toMatch(/▸\d+s ago +web\.5 +exit 1 /);
   expect(lines).toMatch(/ 2× {2}TypeError: id {3}web\.5/);
   expect(lines).toMatch(/── last words of web\.5, /);
+});
+
+test("silent deaths of one kind are one, however long each lived", () => {
+  const silent = (id: number, lived: number) => ({
+    ...death(id, `web.${id}`, ""),
+    ...{ uptimeMs: lived * 1000, how: "SIGKILL", reason: `was killed by SIGKILL after ${lived} s` },
+  });
+  const deaths = [silent(3, 12), silent(2, 14), death(1, "web.1", "out of memory")];
+  const lines = screen(after([...keys("d"), { type: "deaths", deaths }], after([shows(FLEET, 100_000)]))).join("\n");
+  expect(lines).toMatch(/ 2× {2}SIGKILL {3}web\.3 web\.2/);
 });
 
 test("a deploy that is judged: verdict, both generations, the tests with their intervals", () => {
@@ -449,10 +433,12 @@ test("questions, the command line and its completion", () => {
   expect(typing.slice(-7, -1).join("\n")).toMatch(/▸reload .*\n restart /);
 });
 
-test("plain text has the header and every row, and no selection", () => {
+test("plain text has the header, every row and what needs attention, and no selection", () => {
   const lines = text(plainView(after([shows(FLEET)]), 120));
-  expect(lines).toHaveLength(10);
+  expect(lines).toHaveLength(12);
   expect(lines.join("\n")).not.toContain("▸");
+  expect(lines.at(-2)).toBe(" ✗ web.3 exited, and waits for its next start");
+  expect(lines.at(-1)).toMatch(/^ ! 1 of 3 instances of web are ready {2}web\.2 is draining$/);
 });
 
 test("ASCII alone, where nothing else can be shown", () => {

@@ -29,6 +29,11 @@ it("keeps the counts of a route over snapshots, and has a bounded number of rout
   for (const counts of many) counts.answered(true, 200, 1);
   expect(book.take().length).toBe(16);
   expect(book.take()).toEqual([]);
+  // To a new supervisor, also without news.
+  book.again();
+  expect(book.take().map(({ counts, latency }) => [counts[1], latency])).toEqual(
+    many.slice(0, 16).map((_, at) => [at < 15 ? 1 : 485, []]),
+  );
   book.of("web", "/", 0);
   book.settle();
   many[0]?.answered(true, 200, 1);

@@ -36,6 +36,11 @@ export class RouteCounts {
     this.hasNews = true;
   }
 
+  /** All counts are reported again, to whoever does not know them. */
+  again(): void {
+    this.hasNews = true;
+  }
+
   /** Returns all counts, and the latencies since the last call; nothing if nothing was counted since. */
   take(pool: string, route: string): RouteStats[] {
     if (!this.hasNews) return [];
@@ -73,6 +78,11 @@ export class RouteBook {
   settle(): void {
     this.routes = this.next;
     this.next = new Map();
+  }
+
+  /** The counts of all routes are reported again. */
+  again(): void {
+    for (const { counts } of this.routes.values()) counts.again();
   }
 
   /** Returns the counts of some routes that had responses since their last report; the others have their turn with the next calls. */

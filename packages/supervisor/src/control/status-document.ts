@@ -1,8 +1,10 @@
 /** The status of a fleet, as the control socket returns it. Types only. */
 import type { STATUS_CLASSES } from "@paceline/wire";
+import type { Attention } from "../core/attention.js";
 import type { CertificateSummary } from "../core/certificates.js";
 import type { TestResult } from "../core/deploy.js";
 import type { CommonFigureValues, InstanceFigureValues } from "../core/figures.js";
+import type { Marks } from "../core/marks.js";
 import type { ProcessState } from "../core/model.js";
 import type { ScalingTarget } from "../core/scaling-needs.js";
 import type { Verdict } from "../core/verdict-model.js";
@@ -53,6 +55,8 @@ export interface InstanceStatus extends InstanceFigureValues {
   slow: { by: "p50" | "p99"; ms: number; usual: number } | null;
   /** By how many bytes a minute its memory grows, if that is beyond doubt (core/memory-slope.ts); else null. */
   growthBytesPerMinute: number | null;
+  /** Which of its figures stand out beside the others of its pool (core/marks.ts). */
+  marks: Marks;
   /** For how many milliseconds it has not responded to the supervisor; null while that is normal. */
   stalledMs: number | null;
   eventLoopLagMs: number | null;
@@ -186,6 +190,8 @@ export interface PoolStatus extends PoolFigures {
   /** Responses spooled on the balancers' disk for slow clients; their instances have finished them. */
   sending: number;
   instances: InstanceStatus[];
+  /** The median of each figure that is compared with the others; empty for a small pool. */
+  medians: Record<string, number>;
   /** The template processes of a pool with `preload`; two during a reload. */
   templates: TemplateStatus[];
   /** For how long its processes are not recycled, after a replacement that failed; null if they are. */
@@ -302,10 +308,14 @@ export interface Status {
   errorsTotal: number;
   /** All processes of the fleet, including the supervisor. */
   rssBytes: number;
+  /** Percent of one core, in the last second or so; null while nothing has been measured. */
+  cpuPercent: number | null;
   /** Like `rssBytes`, but proportional. Excludes processes started since the last reading. Null without /proc. */
   pssBytes: number | null;
   /** `rssBytes` of the processes in `pssBytes` at the moment of that reading; null without one. */
   pssOfRssBytes: number | null;
+  /** What needs attention, the gravest first (core/attention.ts), as of a second ago at most. Undefined from an earlier version. */
+  attention?: readonly Attention[];
   /** The figures of all balancers together. */
   traffic: PoolFigures & { requestsPerSecond: number; connections: number; queued: number };
   /** The machine, and what the configuration allows. Memory is null without /proc. */

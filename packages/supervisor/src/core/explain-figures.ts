@@ -1,5 +1,5 @@
 /** Why an instance is slow, full, passed over or failing, as its figures beside those of the others say: one rule for each cause. Pure. */
-import { type InstanceRule, median, msText, rateText, shareText, sizeText } from "./explain-model.js";
+import { type InstanceRule, median, msText, type PoolFacts, rateText, shareText, sizeText } from "./explain-model.js";
 import { FULL_WEIGHT } from "./fleet.js";
 import { slownessOf } from "./slowness.js";
 import { formatDuration } from "./words.js";
@@ -14,6 +14,8 @@ export const FULL_CPU = 90;
 /** A share of 5xx, and a number, that is worth a word. */
 export const BAD_SHARE = 0.01;
 export const BAD_COUNT = 5;
+/** An instance with more than this share of its pool's 5xx is to blame for them. */
+const MOST_ERRORS = 0.7;
 
 export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
   blocked: ({ instance }) => {
@@ -76,15 +78,27 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
   },
 
   errors: ({ instance, peers }) => {
+    const { name, errorsPerMinute } = instance;
+    const todo = `Its errors: paceline logs ${name}. If only this one fails: paceline restart ${name}`;
+    if (failsNow(instance)) {
+      const others = median(peers.map((peer) => peer.errorsPerMinute ?? null));
+      if (others !== null && (errorsPerMinute ?? 0) < 2 * others) return undefined;
+      return {
+        severity: "warning",
+        what: `${name} fails: ${errorsPerMinute} of its responses in the last minute were 5xx`,
+        evidence: others === null ? [] : [`the other instances: ${others} (median)`],
+        todo,
+      };
+    }
     const own = shareOfErrors(instance);
     const usual = median(peers.map(shareOfErrors));
     if (own === null || own < BAD_SHARE || instance.errorsTotal < BAD_COUNT) return undefined;
     if (usual !== null && own < 2 * usual) return undefined;
     return {
       severity: "warning",
-      what: `${instance.name} fails: ${shareText(own)} of its responses were 5xx (${instance.errorsTotal} of ${instance.requestsTotal})`,
+      what: `${name} fails: ${shareText(own)} of its responses were 5xx (${instance.errorsTotal} of ${instance.requestsTotal})`,
       evidence: usual === null ? [] : [`the other instances: ${shareText(usual)} (median)`],
-      todo: `Its errors: paceline logs ${instance.name}. If only this one fails: paceline restart ${instance.name}`,
+      todo,
     };
   },
 
@@ -128,6 +142,25 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     };
   },
 };
+
+/** Whether a number and a share of the responses of the last minute that are worth a word were 5xx. */
+export function failsNow({
+  errorsPerMinute,
+  requestsPerSecond,
+}: {
+  errorsPerMinute?: number | null;
+  requestsPerSecond: number | null;
+}): boolean {
+  const errors = errorsPerMinute ?? 0;
+  return errors >= BAD_COUNT && errors >= BAD_SHARE * 60 * (requestsPerSecond ?? 0);
+}
+
+/** Whether one of several instances has nearly all 5xx of the last minute. */
+export function isOneToBlame({ instances, errorsPerMinute = 0 }: PoolFacts): boolean {
+  const isWorst = (each: PoolFacts["instances"][number]) =>
+    failsNow(each) && (each.errorsPerMinute ?? 0) > MOST_ERRORS * errorsPerMinute;
+  return instances.length > 1 && instances.some(isWorst);
+}
 
 export function shareOfErrors({
   requestsTotal,

@@ -54,6 +54,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
       evidence:
         newest === undefined ? [] : [`${agoText(newest.at, now)}: ${firstLine(newest.reason)}`, ...runningText(newest)],
       todo: `Read the report of the last death: paceline deaths show ${newest?.id}`,
+      ...reportOf(newest),
     };
   },
 
@@ -65,13 +66,14 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     const evidence = [firstLine(newest.reason), ...runningText(newest)];
     if (wasReplacement(instance, newest, now)) {
       const what = `a replacement of ${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}); ${instance.name} itself goes on`;
-      return { severity: "warning", what, evidence, todo };
+      return { severity: "warning", what, evidence, todo, ...reportOf(newest) };
     }
     return {
       severity: instance.state === "ready" ? "warning" : "fault",
       what: `${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}) and ${instance.state === "ready" ? "was restarted" : "is being restarted"}`,
       evidence,
       todo,
+      ...reportOf(newest),
     };
   },
 
@@ -307,6 +309,10 @@ function exitOf({ lastExit }: InstanceFacts): string[] {
 
 function runningText({ running, stack }: DeathReport): string[] {
   return running === null ? [] : [`it was running ${running}${stack[0] === undefined ? "" : `, at ${stack[0]}`}`];
+}
+
+export function reportOf(death: DeathReport | undefined): { death?: number } {
+  return death === undefined ? {} : { death: death.id };
 }
 
 function reportHint([newest]: readonly DeathReport[]): string {

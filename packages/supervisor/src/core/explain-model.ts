@@ -19,6 +19,8 @@ export interface ProcessFacts {
   requestsTotal: number | null;
   inFlight: number | null;
   errorsTotal: number;
+  /** Missing from the supervisor of an earlier version. */
+  errorsPerMinute?: number | null;
   latencyMs: { p50: number | null; p99: number | null };
   latencyShape: readonly number[];
   stalledMs: number | null;
@@ -71,6 +73,11 @@ export interface PoolFacts {
   requestsPerSecond: number | null;
   requestsTotal: number | null;
   errorsTotal: number | null;
+  /** These four are missing from the supervisor of an earlier version. */
+  errorsPerMinute?: number;
+  inFlight?: number;
+  rssBytes?: number | null;
+  latencyMs?: { p50: number | null; p99: number | null };
   receiving: number;
   sending: number;
   recyclePauseSeconds: number | null;
@@ -108,6 +115,8 @@ export interface FleetFacts {
   log: { problem: string | null; linesLost: number } | null;
   lock: { reason: string; by: string; since: number } | null;
   rolledBack: { at: number; reason: string } | null;
+  /** Missing from the supervisor of an earlier version. */
+  watch?: { failure: string | null } | null;
   /** Missing from the supervisor of an earlier version. */
   certificates?: { problems: readonly CertificateTrouble[] } | null;
   balancers: readonly BalancerFacts[];
@@ -183,6 +192,8 @@ export interface Finding {
   evidence: string[];
   /** What would help; empty if nothing has to be done. */
   todo: string;
+  /** The number of the death's report that says more, if there is one. */
+  death?: number;
 }
 
 export interface Change {

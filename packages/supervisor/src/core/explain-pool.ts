@@ -1,8 +1,8 @@
 /** Why a pool, a balancer or the whole fleet is slow, down or full: one rule for each cause. Pure. */
 import type { DeathReport } from "./deaths.js";
 import { killersOf } from "./deaths.js";
-import { BAD_COUNT, BAD_SHARE, FULL_CPU, shareOfErrors } from "./explain-figures.js";
-import { currentDeaths, findingsOfInstance, recentOf, viewOf, wordOf } from "./explain-instance.js";
+import { BAD_COUNT, BAD_SHARE, FULL_CPU, failsNow, isOneToBlame, shareOfErrors } from "./explain-figures.js";
+import { currentDeaths, findingsOfInstance, recentOf, reportOf, viewOf, wordOf } from "./explain-instance.js";
 import {
   agoText,
   type BalancerFacts,
@@ -71,11 +71,9 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
     };
   },
 
-  killer: ({ pool, deaths, killing, now }) => {
-    // Those of a release that was taken back say nothing about the handler in service.
-    const own = deaths.filter(({ generation }) => generation === pool.generation);
-    const killers = killersOf(recentOf(own, now), (death) => runningAt(death, killing));
-    const [first] = killers;
+  killer: (view) => {
+    const { now } = view;
+    const first = killerIn(view);
     if (first === undefined) return undefined;
     return {
       severity: "fault",
@@ -84,6 +82,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
         .slice(0, 3)
         .map(({ process, at, reason }) => `${process}, ${agoText(at, now)}: ${firstLine(reason)}`),
       todo: `Correct its handler; the report has stack and last lines: paceline deaths show ${first.deaths[0]?.id}. Until then refuse ${pathOf(first.request)} in front, or give it a pool of its own`,
+      ...reportOf(first.deaths[0]),
     };
   },
 
@@ -102,12 +101,17 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
   },
 
   errors: ({ pool }) => {
-    const share = shareOfErrors(pool);
-    if (share === null || share < BAD_SHARE || (pool.errorsTotal ?? 0) < BAD_COUNT) return undefined;
+    const isNow = failsNow(pool);
+    // Its own finding names the instance.
+    if (isNow && isOneToBlame(pool)) return undefined;
+    const share = shareOfErrors(pool) ?? 0;
+    if (!isNow && (share < BAD_SHARE || (pool.errorsTotal ?? 0) < BAD_COUNT)) return undefined;
     const worst = [...(pool.routeClasses ?? [])].sort((a, b) => b.errorsTotal - a.errorsTotal)[0];
     return {
       severity: "warning",
-      what: `${shareText(share)} of the responses of ${pool.name} were 5xx (${pool.errorsTotal} of ${pool.requestsTotal})`,
+      what: isNow
+        ? `${pool.name} fails: ${pool.errorsPerMinute} of its responses in the last minute were 5xx`
+        : `${shareText(share)} of the responses of ${pool.name} were 5xx (${pool.errorsTotal} of ${pool.requestsTotal})`,
       evidence:
         worst === undefined || worst.errorsTotal === 0
           ? []
@@ -219,9 +223,22 @@ export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): 
   });
   if (isAlone) return own;
   const known = new Set(own.map(({ kind }) => kind));
-  const ofInstances = pool.instances.flatMap((instance) => findingsOfInstance(viewOf(instance, pool, facts)));
+  const killed = new Set(killerIn(view)?.deaths);
+  const others = new Set(recentOf(view.deaths, view.now).flatMap((death) => (killed.has(death) ? [] : [death.name])));
   // A finding of the pool is not repeated for each instance.
-  return [...own, ...ofInstances.filter(({ kind }) => !((kind === "leak" || kind === "errors") && known.has(kind)))];
+  const isSaid = ({ kind, about }: Finding) =>
+    kind === "leak" || kind === "errors"
+      ? known.has(kind)
+      : (kind === "died" || kind === "crash-loop") && !others.has(about);
+  const ofInstances = pool.instances.flatMap((instance) => findingsOfInstance(viewOf(instance, pool, facts)));
+  return [...own, ...ofInstances.filter((finding) => !isSaid(finding))];
+}
+
+/** Returns the request that ends most processes, with their deaths. */
+function killerIn({ pool, deaths, killing, now }: PoolView) {
+  // Those of a release that was taken back say nothing about the handler in service.
+  const own = deaths.filter(({ generation }) => generation === pool.generation);
+  return killersOf(recentOf(own, now), (death) => runningAt(death, killing))[0];
 }
 
 const BALANCER_RULES: Readonly<Record<string, (balancer: BalancerFacts, fleet: FleetFacts) => Found | undefined>> = {
@@ -307,6 +324,14 @@ export function findingsOfFleet({ fleet, now, events }: Facts): Finding[] {
       "warning",
       `the last upgrade was rolled back ${agoText(fleet.rolledBack.at, now)}: ${fleet.rolledBack.reason}`,
       "",
+    );
+  if (fleet.watch?.failure != null)
+    add(
+      "watch",
+      "warning",
+      "the last change of the files was not applied",
+      "Correct it: the next change is tried again",
+      [firstLine(fleet.watch.failure)],
     );
   for (const { isBad, reason, todo } of fleet.certificates?.problems ?? [])
     add("certificate", isBad ? "fault" : "warning", reason, todo);

@@ -76,20 +76,20 @@ function explainFleet(facts: Facts): Explanation {
   const { fleet } = facts;
   const base = { target: fleet?.name ?? "fleet", kind: "fleet" as const, changes: changesOf(undefined, facts) };
   if (fleet === null) return { ...base, ...notRunning(facts) };
+  const findings = allFindings(fleet, facts);
+  return { ...base, findings, summary: summaryOf(findings, fleet.pools), now: nowOfFleet(fleet) };
+}
+
+/** Returns all findings of a fleet, the gravest first. */
+export function allFindings(fleet: FleetFacts, facts: Facts): Finding[] {
   const ofPools = fleet.pools.flatMap((pool) => findingsOfPool(pool, facts));
   const hasKiller = ofPools.some(({ kind }) => kind === "killer");
-  const findings = [
+  return gravestFirst([
     // The reports of deaths say more than the event.
     ...findingsOfFleet(facts).filter(({ kind }) => kind !== "poison" || !hasKiller),
     ...ofPools,
     ...fleet.balancers.flatMap((balancer) => findingsOfBalancer(balancer, fleet)),
-  ];
-  return {
-    ...base,
-    findings: gravestFirst(findings),
-    summary: summaryOf(findings, fleet.pools),
-    now: nowOfFleet(fleet),
-  };
+  ]);
 }
 
 function nowOfFleet(fleet: FleetFacts): string[] {
@@ -110,14 +110,13 @@ function explainPool(name: string, facts: Facts): Explanation {
 }
 
 function nowOfPool(pool: PoolFacts): string[] {
-  const p99 = median(pool.instances.map(({ latencyMs }) => latencyMs.p99));
-  const memory = pool.instances.reduce((sum, { rssBytes }) => sum + (rssBytes ?? 0), 0);
-  const inFlight = pool.instances.reduce((sum, each) => sum + (each.inFlight ?? 0), 0);
+  const { latencyMs, rssBytes = null, inFlight = 0 } = pool;
+  const p99 = latencyMs?.p99 ?? null;
   return [
     `${pool.ready}/${pool.wanted} ready`,
     ...(pool.requestsPerSecond === null ? [] : [`${rateText(pool.requestsPerSecond)} req/s`, `${inFlight} in flight`]),
-    ...(p99 === null ? [] : [`p99 ${msText(p99)} (median)`]),
-    sizeText(memory),
+    ...(p99 === null ? [] : [`p99 ${msText(p99)}`]),
+    ...(rssBytes === null ? [] : [sizeText(rssBytes)]),
     `generation ${pool.generation}`,
   ];
 }

@@ -63,6 +63,14 @@ export function stateWord({ state, outOfTurn = null }: { state: string; outOfTur
   return state === "ready" && outOfTurn !== null ? outOfTurn : state;
 }
 
+/** The name of the series of all balancers and pools in direct mode together: no pool can have it. */
+export const ALL_CLIENTS = "all clients";
+
+/** Whether a process is in trouble. */
+export function isFailing({ state, stalledMs }: { state: string; stalledMs: number | null }): boolean {
+  return state === "backoff" || state === "failed" || stalledMs !== null;
+}
+
 /** A running fleet keeps this many events and lines of its log at most; the log files have older ones. */
 export const KEPT_EVENTS = 1000;
 export const KEPT_LINES = 5000;

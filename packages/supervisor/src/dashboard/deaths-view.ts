@@ -112,11 +112,11 @@ interface Group {
   names: string;
 }
 
-/** Groups deaths by their last words, the largest first. */
+/** Groups deaths by their last words, the largest first; silent ones by how they ended: their reasons have the time they lived. */
 function groupsOf(list: readonly DeathDetails[]): Group[] {
   const groups = new Map<string, { count: number; names: Set<string>; running: Set<string> }>();
-  for (const { lastLine, reason, name, running, requests } of list) {
-    const word = clean(lastLine === "" ? reason : lastLine);
+  for (const { lastLine, how, name, running, requests } of list) {
+    const word = clean(lastLine === "" ? how : lastLine);
     const group = groups.get(word) ?? { count: 0, names: new Set(), running: new Set() };
     group.count++;
     group.names.add(name);

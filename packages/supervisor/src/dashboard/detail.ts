@@ -170,7 +170,8 @@ function endLines({ status, at, deaths }: Model, { name, process }: Subject, wid
     .filter((each) => (each.name === name || poolOf(each.name) === name) && each.lastExit !== null)
     .sort((a, b) => (b.lastExit?.at ?? 0) - (a.lastExit?.at ?? 0));
   const last = ended?.lastExit ?? null;
-  const death = deaths.list.find((each) => each.name === ended?.name);
+  // Its newest report may be of another process of the slot, such as a replacement that did not start.
+  const death = deaths.list.find((each) => each.name === ended?.name && each.at === last?.at);
   const who = process === null ? `${ended?.name}: ` : "";
   if (last === null) {
     const since = status === null ? "" : ` since the supervisor started ${longDuration(status.uptimeSeconds)} ago`;

@@ -27,6 +27,13 @@ export function thousands(value: number): string {
   return digits.length <= 3 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
+/** Returns a number of a minute as that of a second: `0`, `0.05`, `1.5`, `12`. */
+export function perSecond(perMinute: number | null): string {
+  if (perMinute === null) return EMPTY;
+  const value = perMinute / 60;
+  return value === 0 || value >= 9.95 ? value.toFixed(0) : value >= 0.095 ? value.toFixed(1) : value.toFixed(2);
+}
+
 /** Returns `420 µs`, `1.8 ms` or `1.2 s`. */
 export function latency(ms: number | null): string {
   const text = milliseconds(ms);

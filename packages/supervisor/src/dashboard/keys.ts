@@ -1,5 +1,6 @@
 /** Maps keys and the mouse to actions. Pure. */
 
+import { isFailing } from "../core/words.js";
 import {
   drain,
   only,
@@ -19,7 +20,7 @@ import { helpPages } from "./help.js";
 import { ZOOMS } from "./history.js";
 import type { Key, Mode, Model, MousePress, Step, View } from "./model.js";
 import { overviewOf } from "./overview.js";
-import { isFailing, poolRows, selectable } from "./rows.js";
+import { poolRows, selectable } from "./rows.js";
 import { screenOf } from "./view.js";
 import { copyOf, pressInDeaths, pressInLog } from "./view-keys.js";
 

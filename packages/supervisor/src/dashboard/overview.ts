@@ -1,6 +1,5 @@
 /** The overview: title, graphs, the table with the balancers always visible, what needs attention, and the events. Pure. */
-
-import { troubleLines, troublesOf } from "./attention.js";
+import { troubleLines } from "./attention.js";
 import type { Layout } from "./columns.js";
 import { sidePane } from "./detail.js";
 import { bareGraphs, boxedGraphs, figuresLine, gauges } from "./graphs.js";
@@ -16,6 +15,8 @@ const SIDE_HEIGHT = 40;
 /** So many rows the table has beside that pane, if there is room. */
 const LEAST_SIDE = 31;
 const LEAST_TABLE = 4;
+/** So many lines of what needs attention stand below the table in plain text. */
+const MOST_PLAIN = 10;
 
 /** Lines, and what can be pointed at in them. */
 export interface Screen {
@@ -56,7 +57,13 @@ export function plainOf(model: Model, width: number): Line[] {
   const table = tableOf({ ...model, selected: null }, width);
   const figures = figuresLine(fleetFigures(model), width);
   const { head, lines } = table.draw([...table.pools, ...table.balancers]);
-  return [titleLine(model, width), figures, head, ...lines];
+  const troubles = model.status?.attention ?? [];
+  const shown = troubleLines(troubles, width, MOST_PLAIN);
+  const more = troubles.length - shown.length;
+  return [
+    ...[titleLine(model, width), figures, head, ...lines, ...shown],
+    ...(more > 0 ? [fitLine([segment(` and ${more} more: paceline explain`, "dim")], width)] : []),
+  ];
 }
 
 function graphBlock(model: Model, width: number, height: number): Line[] {
@@ -147,8 +154,8 @@ function endsOf({ columns, gap }: Layout): { key: string; end: number }[] {
 function eventBlock(model: Model, position: string, left: number, width: number, height: number): Line[] {
   const text = position === "" ? troubleText(model) : position;
   const side = width - left;
-  const troubles = troublesOf(model);
-  const shown = troubleLines(troubles, left, Math.ceil((height - 1) / 3));
+  const troubles = model.status?.attention ?? [];
+  const shown = troubleLines(troubles, left, Math.ceil((height - 1) / 2));
   const counted = shown.length < troubles.length ? `${shown.length} of ${troubles.length}` : `${shown.length}`;
   const events = [
     sectionTitle(shown.length === 0 ? "events" : `attention (${counted}), events`, text, left),

@@ -62,11 +62,6 @@ export function stateText(process: Process | TemplateStatus | OtherProcess): str
   return weight === null || weight === FULL_WEIGHT ? stateWord(process) : `${stateWord(process)} w${weight}`;
 }
 
-/** Whether a process is in trouble. */
-export function isFailing({ state, stalledMs }: Process): boolean {
-  return state === "backoff" || state === "failed" || stalledMs !== null;
-}
-
 type Test = (...texts: string[]) => boolean;
 
 /** Every word must be in one of the texts, and no word after a `!`. */

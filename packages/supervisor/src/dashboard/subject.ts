@@ -1,10 +1,9 @@
 /** What the detail is about: an instance, a balancer or a pool, and its charts. Pure. */
 import type { HistoryFigure, InstanceStatus, Status } from "../control/api.js";
 import { stateStyle } from "./columns.js";
-import { count, latency, milliseconds, size } from "./format.js";
+import { count, latency, milliseconds, perSecond, size } from "./format.js";
 import { besideUsual, type GraphFigure } from "./graphs.js";
 import { median, samplesOf, ZOOMS, type Zoom } from "./history.js";
-import { mediansOf } from "./medians.js";
 import type { Model } from "./model.js";
 import { type Process, poolOf, processOf, stateText } from "./rows.js";
 import type { Style } from "./text.js";
@@ -56,7 +55,7 @@ export function figuresOf(
   const p99 = of("p99");
   const [cpu, memory] = [of("cpuPercent"), of("rssBytes")];
   const pool = poolOf(name);
-  const usual = mediansOf(status).get(pool)?.get("latencyMs.p99");
+  const usual = status?.pools.find((each) => each.name === pool)?.medians?.["latencyMs.p99"];
   const { heapBytes = null, eventLoopLagMs = null } = (process ?? {}) as Partial<InstanceStatus>;
   const charts: GraphFigure[] = [
     {
@@ -73,7 +72,8 @@ export function figuresOf(
       heightText: (most) => latency(most),
     },
     {
-      ...{ title: "5xx/s", detail: `of ${count(figures.errorsTotal)}`, value: count(figures.errorsPerMinute) },
+      ...{ title: "5xx/s", value: perSecond(figures.errorsPerMinute) },
+      detail: `${count(figures.errorsPerMinute)} a minute, of ${count(figures.errorsTotal)}`,
       ...{ valueStyle: (figures.errorsPerMinute ?? 0) > 0 ? "warn" : "bold", samples: of("errors5xx"), least: 3 },
       styleOf: () => "bad",
     },
@@ -97,25 +97,5 @@ export function figuresOf(
       ...{ samples: of("inFlight"), least: 5, styleOf: () => "accent" },
     },
   ];
-  const [first, second, third, ...rest] = charts as [GraphFigure, GraphFigure, GraphFigure, ...GraphFigure[]];
-  const isWithout = figures.requestsPerSecond === null;
-  return isWithout
-    ? rest.slice(0, 2)
-    : [
-        first,
-        { ...second },
-        {
-          ...third,
-          title: "5xx/s",
-          detail: `${third.value} a minute, ${third.detail}`,
-          value: rateText(of("errors5xx")),
-        },
-        ...rest,
-      ];
-}
-
-function rateText(samples: Float32Array): string {
-  const last = [...samples.slice(-60)].filter((value) => !Number.isNaN(value));
-  const mean = last.reduce((sum, value) => sum + value, 0) / Math.max(1, last.length);
-  return mean === 0 ? "0" : mean < 9.95 ? mean.toFixed(1) : mean.toFixed(0);
+  return figures.requestsPerSecond === null ? charts.slice(3, 5) : charts;
 }

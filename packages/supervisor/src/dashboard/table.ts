@@ -1,11 +1,12 @@
 /** The table: a line for each pool and process. */
 import type { PoolStatus, Status } from "../control/api.js";
+import { figureOf } from "../core/figures.js";
+import type { Marks } from "../core/marks.js";
 import { boundsText } from "../core/words.js";
 import { bar, type Chart, shapeRow, sparkRow } from "./chart.js";
 import { type Cells, type Layout, layOut, MARGIN, type PlacedColumn, stateStyle, textOf } from "./columns.js";
 import { count, shortDuration, size } from "./format.js";
 import { deathsOf, highest, samplesOf, ZOOMS, type Zoom } from "./history.js";
-import { type Medians, mediansOf, styleBeside, styleOfErrors } from "./medians.js";
 import type { Model } from "./model.js";
 import { balancerRows, type Process, poolOf, poolRows, type Row, stateText } from "./rows.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment } from "./text.js";
@@ -35,7 +36,6 @@ type TableModel = Pick<
 interface Context {
   model: TableModel;
   zoom: Zoom;
-  medians: Medians;
   layout: Layout;
   width: number;
   peaks: Map<string, number>;
@@ -72,7 +72,7 @@ export function tableOf(model: TableModel, width: number): Table {
   const draw: Table["draw"] = (rows) => {
     const shown = rows.flatMap(({ entry }) => entry ?? []);
     const layout = layOut(shown, width, model.sort, zoom.rowTitle);
-    const context: Context = { model, zoom, layout, width, medians: mediansOf(model.status), peaks: new Map() };
+    const context: Context = { model, zoom, layout, width, peaks: new Map() };
     if (layout.columns.some(({ column }) => column.key === "chart")) notePeaks(context, all, shown);
     return {
       ...{ layout, head: headLine(layout, width) },
@@ -269,12 +269,15 @@ function cellOf(entry: Entry, { column, width }: PlacedColumn, context: Context,
       return exactly(shapeRow(entry.shape, context.model.glyphs), width);
     default: {
       const text = textOf(column, entry);
-      return [segment(fit(text, width, align), styleOf(entry, key, text, context))];
+      return [segment(fit(text, width, align), styleOf(entry, key, text))];
     }
   }
 }
 
-function styleOf(entry: Entry, key: string, text: string, { medians, model }: Context): Style {
+/** Shares of 5xx that are marked where there is nothing to compare them with. */
+const ERROR_SHARES = { warn: 0.01, bad: 0.05 };
+
+function styleOf(entry: Entry, key: string, text: string): Style {
   if (text === "–") return "dim";
   if (entry.isPool) {
     const isErrors = key === "errorsPerMinute" && entry.figures !== null;
@@ -285,8 +288,18 @@ function styleOf(entry: Entry, key: string, text: string, { medians, model }: Co
   }
   if (key === "restarts") return text === "0" ? "dim" : entry.isRunning ? "warn" : "bad";
   if (entry.figures === null || !entry.isRunning) return entry.isRunning ? "plain" : "dim";
-  const pool = model.status?.pools.find(({ name }) => name === entry.pool);
-  return entry.pool === null ? "plain" : styleBeside(medians, entry.pool, key, entry.figures, pool);
+  const mark = (entry.figures as { marks?: Marks }).marks?.[key];
+  if (mark !== undefined) return mark.isBad ? "bad" : "warn";
+  const errors = key === "errorsPerMinute" ? figureOf({ key }, entry.figures) : null;
+  return typeof errors === "number" ? styleOfErrors(errors, entry.figures) : "plain";
+}
+
+/** Returns the style of a number of 5xx a minute by its share of the requests. */
+function styleOfErrors(errorsPerMinute: number, process: object): Style {
+  if (errorsPerMinute === 0) return "plain";
+  const perSecond = figureOf({ key: "requestsPerSecond" }, process);
+  const share = typeof perSecond === "number" ? errorsPerMinute / Math.max(1, 60 * perSecond) : 1;
+  return share >= ERROR_SHARES.bad ? "bad" : share >= ERROR_SHARES.warn ? "warn" : "plain";
 }
 
 function chartOf(entry: Entry, width: number, context: Context, figure: "requests" | "rssBytes"): Line {

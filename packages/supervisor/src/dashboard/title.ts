@@ -1,11 +1,10 @@
 /** The first line of the overview, and the figures of the whole fleet. Pure. */
 import type { HistoryFigure, Status } from "../control/api.js";
-import { hasStopped } from "../core/words.js";
-import { clock, count, latency, longDuration, milliseconds, size, thousands } from "./format.js";
+import { ALL_CLIENTS, hasStopped, isFailing } from "../core/words.js";
+import { clock, count, latency, longDuration, milliseconds, perSecond, size, thousands } from "./format.js";
 import { besideUsual, type GraphFigure } from "./graphs.js";
 import { samplesOf, summed, ZOOMS, type Zoom } from "./history.js";
 import type { Model } from "./model.js";
-import { isFailing } from "./rows.js";
 import { clean, fitLine, type Line, lineWidth, type Style, segment, truncate, widthOf } from "./text.js";
 
 const LONGEST_NAME = 24;
@@ -112,16 +111,17 @@ export function fleetFigures({ status, history, zoom: zoomed }: Model): GraphFig
   const of = (name: string, figure: HistoryFigure) => samplesOf(record, name, figure, zoom.graph);
   const owners = [...status.pools.map(({ name }) => name), "balancer", "supervisor"];
   const all = (figure: HistoryFigure) => summed(owners.map((name) => of(name, figure)));
-  const { traffic, machine, errorsTotal } = status;
+  const { traffic, machine, errorsTotal, cpuPercent } = status;
   const cpu = all("cpuPercent");
   const mostCpu = 100 * machine.cpus;
   const memory = all("rssBytes");
-  const p99 = of("balancer", "p99");
-  const cpuNow = [...cpu].findLast((value) => !Number.isNaN(value)) ?? null;
+  // The supervisor of an earlier version keeps only those of the balancers.
+  const clients = record?.series.has(ALL_CLIENTS) ? ALL_CLIENTS : "balancer";
+  const p99 = of(clients, "p99");
   const requests: GraphFigure[] = [
     {
       ...{ title: "req/s", detail: "", value: thousands(traffic.requestsPerSecond), valueStyle: "bold" },
-      ...{ samples: of("balancer", "requests"), least: 10, styleOf: () => "accent" },
+      ...{ samples: of(clients, "requests"), least: 10, styleOf: () => "accent" },
     },
     {
       ...{ title: "p99", detail: `p50 ${milliseconds(traffic.latencyMs.p50)}`, value: latency(traffic.latencyMs.p99) },
@@ -129,16 +129,16 @@ export function fleetFigures({ status, history, zoom: zoomed }: Model): GraphFig
       heightText: (most) => latency(most),
     },
     {
-      ...{ title: "5xx/s", detail: `of ${count(errorsTotal)}`, value: tenths(traffic.errorsPerMinute / 60) },
+      ...{ title: "5xx/s", detail: `of ${count(errorsTotal)}`, value: perSecond(traffic.errorsPerMinute) },
       valueStyle: traffic.errorsPerMinute > 0 ? "warn" : "bold",
-      ...{ samples: of("balancer", "errors5xx"), least: 3, styleOf: () => "bad" },
+      ...{ samples: of(clients, "errors5xx"), least: 3, styleOf: () => "bad" },
     },
   ];
   return [
     // A fleet that does not listen gets no requests.
     ...(status.listen.length === 0 ? [] : requests),
     {
-      ...{ title: "cpu %", detail: `of ${mostCpu}`, value: cpuNow === null ? "–" : cpuNow.toFixed(0) },
+      ...{ title: "cpu %", detail: `of ${mostCpu}`, value: cpuPercent == null ? "–" : cpuPercent.toFixed(0) },
       ...{ valueStyle: "bold", samples: cpu, least: Math.min(100, mostCpu) },
       styleOf: (value) => (value < 0.6 * mostCpu ? "good" : value < 0.85 * mostCpu ? "warn" : "bad"),
     },
@@ -146,7 +146,7 @@ export function fleetFigures({ status, history, zoom: zoomed }: Model): GraphFig
       ...{ title: "memory", detail: pssText(status), value: size(status.rssBytes), valueStyle: "bold" },
       ...{ samples: memory, least: 10e6, styleOf: () => "memory", heightText: size },
     },
-    ...(status.listen.length === 0 ? [] : [inFlightFigure(status, of("balancer", "inFlight"))]),
+    ...(status.listen.length === 0 ? [] : [inFlightFigure(status, of(clients, "inFlight"))]),
   ];
 }
 
@@ -161,8 +161,4 @@ function inFlightFigure({ traffic }: Status, samples: Float32Array): GraphFigure
 function pssText({ pssBytes, pssOfRssBytes }: Status): string {
   if (pssBytes === null) return "";
   return pssOfRssBytes === null ? `PSS ${size(pssBytes)}` : `PSS ${size(pssBytes)} of ${size(pssOfRssBytes)}`;
-}
-
-function tenths(value: number): string {
-  return value === 0 || value >= 9.95 ? value.toFixed(0) : value >= 0.095 ? value.toFixed(1) : value.toFixed(2);
 }

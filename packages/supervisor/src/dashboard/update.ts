@@ -1,5 +1,5 @@
 /** Applies messages to the model. Pure: messages carry the time. */
-import type { OperationResult, Status } from "../control/api.js";
+import type { DeathDetails, OperationResult, Status } from "../control/api.js";
 import { merged } from "./history.js";
 import { paste, pressKey, pressMouse } from "./keys.js";
 import { followed, type LogView, type Message, type Model, type Operation, type Step } from "./model.js";
@@ -35,7 +35,7 @@ export function update(model: Model, message: Message): Step {
         ...model,
         deaths: {
           list: message.deaths,
-          selected: Math.max(0, Math.min(model.deaths.selected, message.deaths.length - 1)),
+          selected: sameDeath(model.deaths, message.deaths),
           loaded: true,
         },
       });
@@ -60,6 +60,12 @@ export function update(model: Model, message: Message): Step {
     default:
       return message satisfies never;
   }
+}
+
+/** Returns where the selected death is in a new list. Who looks at the newest goes on to look at the newest. */
+function sameDeath({ list, selected }: Model["deaths"], next: readonly DeathDetails[]): number {
+  const at = selected === 0 ? 0 : next.findIndex(({ id }) => id === list[selected]?.id);
+  return at < 0 ? Math.max(0, Math.min(selected, next.length - 1)) : at;
 }
 
 function only(model: Model): Step {
@@ -106,7 +112,7 @@ function complete(status: Status): Status {
   const sum = (of: (each: (typeof balancers)[number]) => number) => balancers.reduce((all, each) => all + of(each), 0);
   return {
     ...status,
-    pssOfRssBytes: null,
+    ...{ pssOfRssBytes: null, cpuPercent: null },
     traffic: {
       ...none,
       requestsPerSecond: sum(({ requestsPerSecond }) => requestsPerSecond),

@@ -23,7 +23,14 @@ const pool = { wanted: 3, ready: 2, generation: 5, requestsTotal: 100, errorsTot
 const responses = { "1xx": 0, "2xx": 6, "3xx": 0, "4xx": 1, "5xx": 0, abandoned: 0 };
 const status = {
   ...{ name: "shop", version: "1.2.3", runtime: "bun 1.4.5", state: "running", uptimeSeconds: 60, lock: null },
-  ...{ requestsTotal: 10, errorsTotal: 1, rssBytes: 99, supervisor: { rssBytes: 44 }, problem: "the disk is full" },
+  ...{
+    requestsTotal: 10,
+    errorsTotal: 1,
+    rssBytes: 99,
+    cpuPercent: 250,
+    supervisor: { rssBytes: 44 },
+    problem: "the disk is full",
+  },
   balancers: [balancer],
   pools: [
     {
@@ -66,6 +73,7 @@ describe("the metrics of a fleet", () => {
     ["up", {}, 1],
     ["problem", {}, 1],
     ["locked", {}, 0],
+    ["cpu_ratio", {}, 2.5],
     ["pool_instances_wanted", { pool: "web" }, 3],
     ["pool_instances_serving", { pool: "web" }, 0],
     ["instance_drained", web, 1],

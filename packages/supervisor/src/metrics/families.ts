@@ -33,6 +33,11 @@ const FLEET: readonly Metric<Status>[] = [
   counter("response_errors", "Responses of all balancers with status 500 or more.", ({ errorsTotal }) => errorsTotal),
   gauge("resident_memory_bytes", "Resident memory of all processes of the fleet.", ({ rssBytes }) => rssBytes),
   gauge(
+    "cpu_ratio",
+    "CPU time of all processes of the fleet in the last second or so; 1 is one core.",
+    ({ cpuPercent }) => (cpuPercent == null ? null : cpuPercent / 100),
+  ),
+  gauge(
     "supervisor_resident_memory_bytes",
     "Resident memory of the supervisor.",
     ({ supervisor }) => supervisor.rssBytes,

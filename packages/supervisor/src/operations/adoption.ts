@@ -16,6 +16,7 @@ import { isRunning as isRunningProcess } from "../processes/processes.js";
 import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
 import type { FleetState } from "../run-dir/fleet-state.js";
 import { endGracefully, type Orphan } from "../run-dir/orphans.js";
+import type { RouteTotals } from "../stats/route-totals.js";
 import type { StatsBook } from "../stats/stats.js";
 import { counted } from "./fleet-questions.js";
 import { placeLateSpawn } from "./late-spawns.js";
@@ -31,6 +32,7 @@ interface AdoptingParts {
   runner: FleetRunner;
   slots: SlotBook;
   stats: StatsBook;
+  routes: Pick<RouteTotals, "restore">;
   configs: PoolConfigs;
   log: EventLog;
   positions: ReadPositions;
@@ -62,10 +64,11 @@ export class FleetAdoption {
 
   /** Before the control channel is served: its processes are known by their tokens from here on. */
   prepare(): void {
-    const { children, coordination, positions, runner, slots, stats } = this.parts;
+    const { children, coordination, positions, runner, slots, stats, routes } = this.parts;
     const { state } = this;
     coordination.continueFrom(state.snapshotVersion + UNSAVED_VERSIONS);
     stats.restoreEnded(state.totals);
+    routes.restore(state.routes ?? []);
     for (const { name, ...record } of state.slots) Object.assign(slots.of(name), record as Partial<SlotRecord>);
     const positionOf = positions.read();
     for (const saved of state.processes) {

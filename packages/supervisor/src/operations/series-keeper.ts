@@ -3,6 +3,7 @@ import { rssBytes as ownRssBytes, type SparseHistogram } from "@paceline/wire";
 import type { FigureHistory, HistoryMark } from "../control/api.js";
 import { type Fleet, occupants, processId } from "../core/fleet.js";
 import { growthsPerMinute } from "../core/memory-slope.js";
+import { ALL_CLIENTS } from "../core/words.js";
 import type { Children } from "../processes/children.js";
 import type { LiveProcess } from "../processes/live-process.js";
 import { SeriesBook, type SeriesSample } from "../stats/series.js";
@@ -21,8 +22,9 @@ interface SeriesKeeperOptions {
   children: Pick<Children, "get">;
   stats: Pick<StatsBook, "takeEndedErrors">;
   usage: Pick<UsageSampler, "peek">;
-  /** Whether the pool gets requests. */
+  /** Whether the pool gets requests, and whether it has the clients: balancers, and instances in direct mode. */
   serves(pool: string): boolean;
+  isFront(pool: string): boolean;
 }
 
 /** The name of the series of a process that replaces another one, or is tried beside it. */
@@ -45,6 +47,8 @@ export class SeriesKeeper {
   /** By pool: by how many bytes a minute the memory of its processes grows, and when that was computed. */
   private readonly growths = new Map<string, { second: number; of: ReadonlyMap<string, number> }>();
   private cpu = { at: 0, micros: 0 };
+  /** The CPU time of the whole fleet in the last sample, in percent of one core; null while nothing has been measured. */
+  cpuPercent: number | null = null;
 
   constructor(private readonly options: SeriesKeeperOptions) {}
 
@@ -115,7 +119,13 @@ export class SeriesKeeper {
       }
       samples.set(pool.name, sumOf(all));
     }
-    if (!samples.has(SUPERVISOR)) samples.set(SUPERVISOR, this.ownSample(now));
+    const own = this.ownSample(now);
+    const { pools } = this.options.fleet();
+    const samplesOf = (some: Fleet["pools"]) => some.flatMap(({ name }) => samples.get(name) ?? []);
+    const { cpuPercent } = sumOf([...samplesOf(pools), own]);
+    this.cpuPercent = cpuPercent === null ? null : Math.round(10 * cpuPercent) / 10;
+    samples.set(ALL_CLIENTS, sumOf(samplesOf(pools.filter(({ name }) => this.options.isFront(name)))));
+    if (!samples.has(SUPERVISOR)) samples.set(SUPERVISOR, own);
     this.book.take(second, samples);
     for (const name of this.growths.keys()) if (!samples.has(name)) this.growths.delete(name);
     this.second = second;

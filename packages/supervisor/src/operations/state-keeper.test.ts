@@ -22,6 +22,10 @@ import { type BeforeDeploy, StateKeeper, type StateSources, stateOf } from "./st
 
 const policy = { readyTimeoutMs: 1000 } as never;
 const SECRETS = { TOKEN: { file: "/run/token", value: "never-written" } };
+const ROUTE = {
+  ...{ pool: "web", route: "/", access: "reads" as const, counts: [0, 9, 0, 0, 1, 0] },
+  last: [["balancer.1#1", [0, 4, 0, 0, 0, 0]] as const],
+};
 const web = { name: "web", routes: ["/"], serves: true, secrets: SECRETS } as never;
 
 function sources(folder: string, events: string[] = []): StateSources & { version: number } {
@@ -52,6 +56,7 @@ function sources(folder: string, events: string[] = []): StateSources & { versio
   const all = {
     runDir: { path: folder, outputFolder: join(folder, "run-3") } as never,
     ...{ runner: { fleet } as never, configs, slots, stats, version: 6 },
+    routes: { saved: () => [ROUTE] },
     listensOn: () => ["http://127.0.0.1:80", "unix:/s"],
     children: {
       templates: { lastAttempts: [["web", 2]] as [string, number][] },
@@ -101,6 +106,7 @@ describe("the state of a fleet", () => {
       templates: [["web", 2]],
       floors: [["web", 2]],
       totals: [{ pool: "web", requestsTotal: 7, errorsTotal: 1 }],
+      routes: [ROUTE],
       processes: [
         {
           ...{ id: "web.1#1", pid: 4, startTime: "77", token: "t", socket: "/s", tag: "g", protocol: "lane" },

@@ -20,6 +20,7 @@ import {
 } from "../run-dir/fleet-state.js";
 import { bootId } from "../run-dir/lock.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
+import type { RouteTotals } from "../stats/route-totals.js";
 import type { StatsBook } from "../stats/stats.js";
 
 export interface StateSources {
@@ -29,6 +30,7 @@ export interface StateSources {
   children: Pick<Children, "alive"> & { templates: Pick<Children["templates"], "lastAttempts"> };
   slots: SlotBook;
   stats: StatsBook;
+  routes: Pick<RouteTotals, "saved">;
   coordination: Pick<BalancerCoordination, "version">;
   log: Pick<EventLog, "event">;
   areBalancersMixed(): boolean;
@@ -208,6 +210,7 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
     ...sources.deployed(),
     ports: sources.listensOn().map((url) => (url.startsWith("unix:") ? null : Number(/:(\d+)$/.exec(url)?.[1]))),
     totals: stats.endedTotals(),
+    routes: sources.routes.saved(),
   };
   const before = sources.undecided?.();
   return before === undefined ? state : asBefore(state, before);

@@ -23,6 +23,7 @@ import {
   processId,
   type Slot,
 } from "../core/fleet.js";
+import { marksOf, mediansOf } from "../core/marks.js";
 import { unservedReason } from "../core/serving.js";
 import { slownessOf, slowRoutes } from "../core/slowness.js";
 import type { Children } from "../processes/children.js";
@@ -90,6 +91,7 @@ export function buildStatus(sources: StatusSources): Status {
     requestsTotal: sum(fronts, ({ requestsTotal }) => requestsTotal),
     errorsTotal: sum(fronts, ({ errorsTotal }) => errorsTotal),
     ...memoryOfAll(sources),
+    cpuPercent: sources.series.cpuPercent,
     traffic: trafficOf(sources, now),
     machine: { cpus: CPUS, ...machineBytes() },
     limits: { connections: configs.balancerLimits.maxConnections, queue: configs.balancerLimits.maxQueue },
@@ -195,9 +197,12 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     pool.name,
     instances.filter(({ pid }) => pid !== null),
   );
+  const medians = mediansOf({ instances });
   for (const instance of instances) {
-    instance.slow = slownessOf(instance, { instances, routeClasses }) ?? null;
+    const beside = { instances, routeClasses };
+    instance.slow = slownessOf(instance, beside) ?? null;
     instance.growthBytesPerMinute = growths.get(instance.name) ?? null;
+    if (instance.pid !== null) instance.marks = marksOf(instance, beside, medians);
   }
   return {
     name: pool.name,
@@ -213,6 +218,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     routeClasses: routeClasses.map((each) => ({ ...each, isSlow: slow.includes(each) })),
     ...heldOf(sources, pool.name),
     instances,
+    medians,
     templates: [...sources.children.templates.alive()]
       .filter((template) => template.pool === pool.name)
       .map((template) => templateStatus(sources, template, now)),
@@ -274,6 +280,7 @@ function instanceStatus(sources: StatusSources, slot: Slot, ofPool: Pool, now: n
     ejectionsTotal: child?.ejectionsTotal ?? 0,
     slow: null,
     growthBytesPerMinute: null,
+    marks: {},
     weight: serves ? (slot.turn?.weight ?? FULL_WEIGHT) : null,
   };
 }

@@ -1,5 +1,6 @@
 /** What is around every view: the head with the fleet's state, messages, the form for the token, and dialogs. Pure. */
-import { hasStopped } from "../core/words.js";
+import type { Status } from "../control/api.js";
+import { hasStopped, isFailing } from "../core/words.js";
 import { death } from "./death.js";
 import { deploy } from "./deploy.js";
 import { type Child, h, type Node } from "./dom.js";
@@ -89,12 +90,9 @@ function head(state: State, { theme: changeTheme, zoom: changeZoom, ...on }: OnF
 function chips({ status, link, events }: State): Child[] {
   if (link.state === "lost") return [stateBadge("error", hasStopped(events) ? "has stopped" : "connection lost")];
   if (status === null || link.state === "locked") return [];
-  const slots = status.pools.flatMap(({ instances }) => instances);
   const wanted = status.pools.reduce((sum, pool) => sum + pool.wanted, 0);
-  const ready = slots.filter(({ state }) => state === "ready").length;
-  const failing = [...slots, ...status.balancers].filter(
-    ({ state }) => state === "backoff" || state === "failed",
-  ).length;
+  const ready = status.pools.reduce((sum, pool) => sum + pool.ready, 0);
+  const failing = failingOf(status);
   const deploys = status.pools.flatMap(({ deploy: each }) => each ?? []);
   const canaries = deploys.reduce((sum, each) => sum + each.canaries.length, 0);
   const hasCanary = deploys.some(({ phase }) => phase === "canary");
@@ -106,6 +104,11 @@ function chips({ status, link, events }: State): Child[] {
     status.state !== "running" && stateBadge("starting", status.state),
     status.lock !== null && stateBadge("warn", "locked"),
   ];
+}
+
+/** Returns how many processes are in trouble. */
+export function failingOf({ pools, balancers }: Status): number {
+  return [...pools.flatMap(({ instances }) => instances), ...balancers].filter(isFailing).length;
 }
 
 /** For screen readers, which get no other changes by themselves. */

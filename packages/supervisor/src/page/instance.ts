@@ -15,7 +15,6 @@ import {
   lineList,
   link,
   logRow,
-  newest,
   numberCell,
   type On,
   type Process,
@@ -26,7 +25,7 @@ import {
   textBlock,
   turnQuestion,
 } from "./parts.js";
-import { medianOf, valuesOf } from "./series.js";
+import { median, medianOf, valuesOf } from "./series.js";
 
 const LINES = 200;
 
@@ -38,7 +37,7 @@ export function instance(state: State, status: Status, on: On): Child[] {
       h("p", { class: "card empty" }, `no process is named ${name}; `, link("#/", "the overview"), " has all of them"),
     ];
   const { process, pool } = found;
-  const others = (pool?.instances ?? status.balancers).map((each) => each.name).filter((each) => each !== name);
+  const others = (pool?.instances ?? status.balancers).filter((each) => each.name !== name);
   return [
     head(process, pool?.kind ?? "balancer", state, on),
     charts(state, process, pool?.name ?? "balancers", others, on),
@@ -104,33 +103,38 @@ function responsesText(responses: object): string {
     .join(", ");
 }
 
-function charts(state: State, process: Process, group: string, others: readonly string[], on: On): Node {
+function charts(state: State, process: Process, group: string, others: readonly Process[], on: On): Node {
   const { name } = process;
   const series = shown(state);
   const besideTitle = `median of the others of ${group}`;
-  const compare = others.length > 0;
+  const names = others.map((each) => each.name);
   const draw = (
     title: string,
+    key: string,
     figure: Parameters<typeof valuesOf>[2],
     hue: string,
     text: (value: number) => string,
-    beside: Child,
-    isCompared = true,
+    note: Child,
+    chartText = text,
   ) => {
-    const values = valuesOf(series, name, figure);
-    const median = compare && isCompared ? medianOf(series, others, figure) : undefined;
-    const known = newest(values);
+    const value = figureOf({ key }, process);
+    // Errors of others say nothing about it.
+    const isCompared = names.length > 0 && figure !== "errors5xx";
+    const usual = isCompared ? others.flatMap((each) => figureOf({ key }, each) ?? []) : [];
     return card(
       title,
-      beside,
+      note,
       { class: "figure" },
       h(
         "p",
         { class: "value" },
-        known === null ? NONE : text(known),
-        median !== undefined && h("span", { class: "median" }, `others ${valueText(newest(median), text)}`),
+        typeof value === "number" ? text(value) : NONE,
+        usual.length > 0 && h("span", { class: "median" }, `others ${text(median(usual as number[]))}`),
       ),
-      chartOf(state, on, { title, values, hue, text, beside: median, besideTitle, name }),
+      chartOf(state, on, {
+        ...{ title, hue, text: chartText, besideTitle, name, values: valuesOf(series, name, figure) },
+        beside: isCompared ? medianOf(series, names, figure) : undefined,
+      }),
     );
   };
   const lag = isInstance(process) ? process.eventLoopLagMs : null;
@@ -139,17 +143,30 @@ function charts(state: State, process: Process, group: string, others: readonly 
   return h(
     "div",
     { key: "charts", class: "charts" },
-    ofRequests && draw("requests/s", "requests", "cyan", number, `${number(process.inFlight)} in flight`),
-    ofRequests && draw("p99", "p99", "yellow", duration, `p50 ${duration(process.latencyMs.p50)}`),
-    ofRequests && draw("5xx a second", "errors5xx", "red", number, `${number(process.errorsTotal)} in all`, false),
-    draw("CPU %", "cpuPercent", "green", number, lag === null ? "" : `event loop late by ${duration(lag)}`),
-    draw("memory MB", "rssBytes", "blue", megabytes, heap === null ? "" : `heap ${megabytes(heap)}`),
+    ofRequests && [
+      draw("requests/s", "requestsPerSecond", "requests", "cyan", number, `${number(process.inFlight)} in flight`),
+      draw("p99", "latencyMs.p99", "p99", "yellow", duration, `p50 ${duration(process.latencyMs.p50)}`),
+      draw(
+        "5xx a minute",
+        "errorsPerMinute",
+        "errors5xx",
+        "red",
+        number,
+        `${number(process.errorsTotal)} in all`,
+        (value) => `${number(value)}/s`,
+      ),
+    ],
+    draw(
+      "CPU %",
+      "cpuPercent",
+      "cpuPercent",
+      "green",
+      number,
+      lag === null ? "" : `event loop late by ${duration(lag)}`,
+    ),
+    draw("memory MB", "rssBytes", "rssBytes", "blue", megabytes, heap === null ? "" : `heap ${megabytes(heap)}`),
     ofRequests && card("latency", "last 10 s, ms", { class: "figure" }, latencyBars(process.latencyShape)),
   );
-}
-
-function valueText(value: number | null, text: (value: number) => string): string {
-  return value === null ? NONE : text(value);
 }
 
 function openRequests(process: Process, { open }: State): Node {

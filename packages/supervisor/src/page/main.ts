@@ -1,7 +1,7 @@
 /** Runs the page: draws it after changes, and runs the actions of its buttons. */
 import { show } from "./dom.js";
 import { connection, follow, isFollowing, refresh, refreshHistory, releaseHeld, stopFollowing } from "./following.js";
-import { frame, type OnFrame } from "./frame.js";
+import { failingOf, frame, type OnFrame } from "./frame.js";
 import { focusNewView, listenToKeys, takeRoute } from "./keys.js";
 import { filtered, type State } from "./model.js";
 import { onChange, send, set, state } from "./store.js";
@@ -41,7 +41,7 @@ function draw(): void {
 
 function titleOf({ status, link }: State): string {
   if (status === null) return "Paceline";
-  const failing = status.pools.flatMap((pool) => pool.instances).filter((each) => each.state !== "ready").length;
+  const failing = failingOf(status);
   const sign = link.state === "lost" ? "? " : failing > 0 ? `▲ ${failing} ` : "";
   return `${sign}${status.name} · Paceline`;
 }

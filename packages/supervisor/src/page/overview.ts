@@ -1,20 +1,21 @@
 /** The overview: current problems, the fleet's figures, its processes and routes, events and deaths. Pure. */
-import type { Status } from "../control/api.js";
-import { type Attention, attentionOf, MAX_SHOWN } from "./attention.js";
+import type { HistoryFigure, Status } from "../control/api.js";
+import type { Attention } from "../core/attention.js";
+import { ALL_CLIENTS } from "../core/words.js";
 import { bar } from "./charts.js";
 import { type Child, h, type Node } from "./dom.js";
 import { age, duration, megabytes, number, short } from "./format.js";
-import { hrefOf, type State, shown } from "./model.js";
+import { hrefOf, type Route, type State, shown } from "./model.js";
 import {
   actButton,
   BALANCERS,
   card,
   chartOf,
   eventRow,
+  findProcess,
   lineList,
   lineOf,
   link,
-  newest,
   numberCell,
   type On,
   restartQuestion,
@@ -26,6 +27,7 @@ import { sumOf, valuesOf } from "./series.js";
 
 const EVENTS = 40;
 const DEATHS = 12;
+const MAX_ATTENTION = 6;
 
 export function overview(state: State, status: Status, on: On): Child[] {
   return [
@@ -38,9 +40,9 @@ export function overview(state: State, status: Status, on: On): Child[] {
 }
 
 function attentionStrip(state: State, status: Status, on: On): Node | false {
-  const all = attentionOf(state, status);
+  const { attention: all = [] } = status;
   if (all.length === 0) return false;
-  const more = all.length - MAX_SHOWN;
+  const more = all.length - MAX_ATTENTION;
   return h(
     "section",
     { key: "attention", class: "attention", "aria-label": "needs attention" },
@@ -48,24 +50,29 @@ function attentionStrip(state: State, status: Status, on: On): Node | false {
     h(
       "ul",
       {},
-      all.slice(0, MAX_SHOWN).map((each) => attentionItem(each, state, on)),
+      all.slice(0, MAX_ATTENTION).map((each) => attentionItem(each, state, status, on)),
     ),
     more > 0 && h("p", { class: "more" }, `and ${more} more`),
   );
 }
 
-function attentionItem({ key, isBad, title, detail, view, about, mayRestart }: Attention, state: State, on: On): Node {
+function attentionItem(found: Attention, state: State, status: Status, on: On): Node {
+  const { kind, severity, about, what, evidence, todo, death, mayRestart } = found;
+  const isFault = severity === "fault";
+  const isProcess = findProcess(status, about) !== undefined;
+  const route: Route = isProcess ? { view: "instance", name: about } : { view: "death", name: `${death}` };
   return h(
     "li",
-    { key, class: isBad ? "bad" : "busy" },
+    { key: `${kind} ${about}`, class: isFault ? "bad" : "busy" },
     h(
       "div",
       {},
-      h("p", {}, h("span", { class: "sign", "aria-hidden": "true" }, isBad ? "▲" : "◐"), ` ${title}`),
-      detail !== "" && h("p", { class: "said", title: detail }, detail),
+      h("p", {}, h("span", { class: "sign", "aria-hidden": "true" }, isFault ? "▲" : "◐"), ` ${what}`),
+      evidence[0] !== undefined && h("p", { class: "said", title: evidence.join("\n") }, evidence[0]),
+      todo !== "" && h("p", { class: "todo" }, todo),
     ),
     state.mayWrite && mayRestart && actButton(on, restartQuestion(about)),
-    about !== "" && h("a", { href: hrefOf({ view, name: about }), "aria-label": `open ${about}` }, "Open"),
+    (isProcess || death !== undefined) && h("a", { href: hrefOf(route), "aria-label": `open ${route.name}` }, "Open"),
   );
 }
 
@@ -75,7 +82,7 @@ function tiles(state: State, status: Status, on: On): Node {
   const names = [...pools.map(({ name }) => name), BALANCERS, "supervisor"];
   const cpu = sumOf(series, names, "cpuPercent");
   const memory = sumOf(series, names, "rssBytes");
-  const ofBalancers = (figure: "requests" | "p99" | "errors5xx" | "inFlight") => valuesOf(series, BALANCERS, figure);
+  const ofClients = (figure: HistoryFigure) => valuesOf(series, ALL_CLIENTS, figure);
   const perMinute = traffic.requestsPerSecond * 60;
   const { errorsPerMinute } = traffic;
   const tile = (
@@ -98,18 +105,18 @@ function tiles(state: State, status: Status, on: On): Node {
   const all = `${short(status.requestsTotal)} in all`;
   const inFlight = traffic.queued > 0 ? `${short(traffic.queued)} queued` : `${short(traffic.connections)} connections`;
   const pss = status.pssBytes === null ? "" : `PSS ${megabytes(status.pssBytes)}`;
-  const hasRequests = status.balancers.length > 0;
+  const hasRequests = status.listen.length > 0;
   return h(
     "div",
     { key: "tiles", class: "tiles" },
     hasRequests && [
-      tile("requests/s", number(traffic.requestsPerSecond), all, "cyan", ofBalancers("requests"), number),
+      tile("requests/s", number(traffic.requestsPerSecond), all, "cyan", ofClients("requests"), number),
       tile(
         "p99",
         duration(traffic.latencyMs.p99),
         `p50 ${duration(traffic.latencyMs.p50)}`,
         "blue",
-        ofBalancers("p99"),
+        ofClients("p99"),
         duration,
       ),
       tile(
@@ -117,14 +124,14 @@ function tiles(state: State, status: Status, on: On): Node {
         number(errorsPerMinute),
         "",
         "red",
-        ofBalancers("errors5xx"),
+        ofClients("errors5xx"),
         (value) => `${number(value)}/s`,
         tone,
       ),
     ],
-    tile("CPU %", number(newest(cpu)), `of ${100 * machine.cpus}`, "green", cpu, number),
+    tile("CPU %", number(status.cpuPercent), `of ${100 * machine.cpus}`, "green", cpu, number),
     tile("memory MB", megabytes(status.rssBytes), pss, "blue", memory, megabytes),
-    hasRequests && tile("in flight", number(traffic.inFlight), inFlight, "cyan", ofBalancers("inFlight"), number),
+    hasRequests && tile("in flight", number(traffic.inFlight), inFlight, "cyan", ofClients("inFlight"), number),
   );
 }
 

@@ -4,7 +4,6 @@ import { type ChartOptions, chart } from "./charts.js";
 import { type AttributeValue, type Child, h, type Node } from "./dom.js";
 import { clock, type Tone, toneOf } from "./format.js";
 import { type Change, type Level, levelOf, type Message, type Question, type State, shown } from "./model.js";
-import type { Values } from "./series.js";
 
 /** What views can do. */
 export interface On {
@@ -87,11 +86,6 @@ export function chartOf(
     ...{ now: series.now, everyMs: series.everyMs, marks, pointer: state.pointer },
     onPointer: (pointer) => on.set({ pointer }),
   });
-}
-
-/** Returns the newest known value. */
-export function newest(values: Values): number | null {
-  return values.findLast((value) => value !== null) ?? null;
 }
 
 export function button(content: Child, onclick: () => void, attributes: Record<string, AttributeValue> = {}): Node {

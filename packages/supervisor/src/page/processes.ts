@@ -1,7 +1,6 @@
 /** The table of the overview: a row for each pool and process, with figures, sparklines and marks. Pure. */
 import type { InstanceStatus, PoolStatus, Status } from "../control/api.js";
 import { FIGURES, type Figure, figureOf } from "../core/figures.js";
-import { markOf, medianOfOthers } from "./attention.js";
 import { highest, niceMax, shape, sparkline } from "./charts.js";
 import { type Child, h, type Node } from "./dom.js";
 import { figure as figureText, number } from "./format.js";
@@ -39,10 +38,6 @@ const TITLES: Readonly<Record<string, string>> = {
     cpuPercent: "CPU %",
     restarts: "restarts",
   },
-};
-/** The least value at which a figure can be marked as far from its pool's median. */
-const MARKED_FROM: Readonly<Record<string, number>> = {
-  ...{ "latencyMs.p99": 5, errorsPerMinute: 5, cpuPercent: 20, rssBytes: 40e6, inFlight: 5 },
 };
 
 /** Returns the columns of figures that some process has. */
@@ -161,14 +156,14 @@ function groupRows(group: Group, context: Context): Child[] {
   return [
     isShown && groupRow(group, context),
     sorted(processes, state.sort).flatMap((process) => [
-      processRow(process, pool, max, context),
+      processRow(process, max, context),
       isInstance(process) && process.other !== null && otherRow(process.name, process.other, max, context),
     ]),
   ];
 }
 
 function groupRow({ name, pool, processes, figures }: Group, { columns, series, span, state, on }: Context): Node {
-  const ready = processes.filter((each) => each.state === "ready").length;
+  const ready = pool?.ready ?? processes.filter((each) => each.state === "ready").length;
   const wanted = pool?.wanted ?? processes.length;
   const requests = valuesOf(series, name, "requests");
   return h(
@@ -218,12 +213,7 @@ export function changeOf({ rollout, deploy, instances }: PoolStatus): Node | und
   return stateBadge("starting", `${rollout.kind} ${rollout.done} of ${rollout.total}`);
 }
 
-function processRow(
-  process: Process,
-  pool: PoolStatus | null,
-  max: number,
-  { columns, series, scales, span }: Context,
-): Node {
+function processRow(process: Process, max: number, { columns, series, scales, span }: Context): Node {
   const { name } = process;
   const state = stateOf(process);
   const label = (what: string) => `${what} of ${name}, ${span}`;
@@ -240,7 +230,7 @@ function processRow(
           sparkline(valuesOf(series, name, "rssBytes"), { max: scales.rss, hue: "blue", label: label("memory") }),
       }[DRAWN[key] ?? ""];
       return [
-        figureCell(process, pool, figure),
+        figureCell(process, figure),
         drawn !== undefined &&
           h(
             "td",
@@ -252,28 +242,16 @@ function processRow(
   );
 }
 
-function figureCell(process: Process, pool: PoolStatus | null, figure: Figure): Node {
+function figureCell(process: Process, figure: Figure): Node {
   const value = process.pid === null && !figure.ofSlot ? null : figureOf(figure, process);
-  const from = MARKED_FROM[figure.key];
-  const numberOf = (each: object) => {
-    const known = figureOf(figure, each);
-    return typeof known === "number" ? known : null;
-  };
-  const others =
-    pool === null || from === undefined
-      ? null
-      : medianOfOthers(pool, process, (each: InstanceStatus) => numberOf(each));
-  const isOwn = figure.key !== "latencyMs.p99" || !isInstance(process) || process.slow !== null;
-  const mark = from === undefined || typeof value !== "number" || !isOwn ? null : markOf(value, others, from);
-  const times = mark === null || typeof value !== "number" ? 0 : value / (others || 1);
+  const mark = isInstance(process) ? process.marks?.[figure.key] : undefined;
+  const kind = mark === undefined ? "" : mark.isBad ? " bad" : " busy";
   const isZero = value === 0 && figure.key === "restarts";
   return h(
     "td",
-    { key: figure.key, class: `num${mark === null ? "" : ` ${mark}`}${isZero ? " dim" : ""}` },
+    { key: figure.key, class: `num${kind}${isZero ? " dim" : ""}` },
     figureText(value, figure.unit),
-    mark !== null &&
-      others !== 0 &&
-      h("span", { class: "times", title: "compared with the others of its pool" }, `${number(times)}×`),
+    mark?.times != null && h("span", { class: "times", title: "compared with its pool" }, `${number(mark.times)}×`),
   );
 }
 

@@ -2,8 +2,8 @@
 import { describe, expect, it } from "vitest";
 import { after, balancer, deploying, instance, pool, shows, status } from "../../test/dashboard-models.js";
 import type { DeployStatus } from "../control/api.js";
+import type { Attention } from "../core/attention.js";
 import { canaryOf } from "../dashboard/canary-view.js";
-import { attentionOf, errorIn, markOf } from "./attention.js";
 import { differenceText, testsText, verdictWord } from "./deploy.js";
 import type { Node } from "./dom.js";
 import { frame } from "./frame.js";
@@ -35,7 +35,10 @@ const died = {
   lastLines: ["starting", "TypeError: no id", "    at cart.ts:3"],
 };
 const crashing = instance("web.2", { state: "backoff", pid: null, lastExit: died, restarts: 3 });
-const slow = instance("web.3", { latencyMs: { p50: 2, p99: 54 }, slow: { by: "p99", ms: 54, usual: 2 } });
+const slow = instance("web.3", {
+  latencyMs: { p50: 2, p99: 54 },
+  marks: { "latencyMs.p99": { times: 29, isBad: true }, inFlight: { times: null, isBad: true } },
+});
 const fleet = status([pool("web", [instance("web.1"), crashing, slow, instance("web.10", { requestsPerSecond: 9 })])]);
 const live = (changes: Partial<State> = {}): State => ({
   ...FIRST,
@@ -68,36 +71,35 @@ describe("the overview", () => {
   });
 
   it("marks a figure that is far from its pool's, also in words", () => {
-    const cells = all([rowOf(draw(), "web.3")]).filter(({ attributes }) => String(attributes.class).includes("bad"));
-    expect(cells.map(textOf)).toEqual([expect.stringMatching(/^54 ms 29×/)]);
-    expect([markOf(54, 18, 5), markOf(30, 18, 5), markOf(20, 18, 5), markOf(4, 1, 5), markOf(6, 0, 5)]).toEqual([
-      ...["bad", "busy", null, null, "bad"],
+    const cells = all([rowOf(draw(), "web.3")]).filter(({ attributes }) => /\bbad\b/.test(String(attributes.class)));
+    expect(cells.map(textOf)).toEqual(["3", expect.stringMatching(/^54 ms 29×$/)]);
+  });
+
+  it("has what needs attention, with its evidence, what would help, and the way to it", () => {
+    const finding = (severity: Attention["severity"], kind: string, about: string, what: string): Attention => ({
+      ...{ severity, kind, about, what, evidence: [], todo: "", mayRestart: about.includes(".") },
+    });
+    const killer = finding("fault", "killer", "web", "GET /boom ends its processes");
+    const found = [
+      { ...killer, evidence: ["web.1#7: RangeError: no"], todo: "Correct its handler", death: 9 },
+      finding("warning", "slow", "web.3", "web.3 is slow"),
+      finding("warning", "slow-route", "web", "reads /report/ is slow"),
+    ];
+    const strip = (changes: Partial<State>, attention: Attention[] = found) =>
+      draw({ ...changes, status: { ...fleet, attention } }).find(({ key }) => key === "attention");
+    const items = all([strip({ mayWrite: true })]).filter(({ tag }) => tag === "li");
+    expect(items.map(textOf).map((text) => text.replace(/ +/g, " "))).toEqual([
+      "▲ GET /boom ends its processes web.1#7: RangeError: no Correct its handler Open",
+      "◐ web.3 is slow Restart Open",
+      "◐ reads /report/ is slow",
     ]);
-  });
-
-  it("has the worst of what needs attention first, with the app's own words", () => {
-    const found = attentionOf(FIRST, { ...fleet, lock: { reason: "migration", by: "ann", since: 0 } });
-    expect(found.map(({ key }) => key)).toEqual(["state web.2", "lock", "slow web.3"]);
-    expect(found[0]).toMatchObject({ isBad: true, detail: "TypeError: no id", about: "web.2", mayRestart: true });
-    expect(attentionOf(FIRST, status([pool("web", [instance("web.1")])]))).toEqual([]);
-    expect([errorIn(["a", "b", ""]), errorIn([])]).toEqual(["b", ""]);
-  });
-
-  it("names the instance that has nearly all errors of its pool, and otherwise the pool", () => {
-    const of = (...counts: number[]) =>
-      attentionOf(
-        FIRST,
-        status([
-          pool(
-            "web",
-            counts.map((errorsPerMinute, at) => instance(`web.${at + 1}`, { errorsPerMinute })),
-            { errorsPerMinute: counts.reduce((a, b) => a + b), requestsPerSecond: 1 },
-          ),
-        ]),
-      ).map(({ title }) => title);
-    expect(of(90, 0, 1)).toEqual(["web.1 has 91 responses with 5xx a minute"]);
-    expect(of(30, 31, 30)).toEqual(["web has 91 responses with 5xx a minute"]);
-    expect(of(1, 1, 0)).toEqual([]);
+    expect(items.map(({ attributes }) => attributes.class)).toEqual(["bad", "busy", "busy"]);
+    const links = all(items).filter(({ tag }) => tag === "a");
+    expect(links.map(({ attributes }) => attributes.href)).toEqual(["#/death/9", "#/instance/web.3"]);
+    expect(textOf(strip({}))).not.toContain("Restart");
+    expect(strip({}, [])).toBeUndefined();
+    const many = Array.from({ length: 8 }, (_, at) => finding("warning", "slow", `web.${at + 20}`, "slow"));
+    expect(textOf(strip({}, many))).toContain("and 2 more");
   });
 
   it("says that the fleet has stopped, and that a report does not exist", () => {
@@ -123,56 +125,6 @@ describe("the overview", () => {
     );
     expect(textOf(card)).toMatch(/2 +5 d left automatic a\.example 60 d left automatic b\.example/);
     expect(draw().some(({ attributes }) => attributes["aria-label"] === "Certificates")).toBe(false);
-  });
-
-  it("names a slow route", () => {
-    const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2, isSlow: false };
-    const slowOne = { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302, isSlow: true };
-    const found = attentionOf(FIRST, status([pool("web", [instance("web.1")], { routeClasses: [route, slowOne] })]));
-    expect(found.map(({ title }) => title)).toEqual(["reads /report/ is slow: p99 302 ms"]);
-  });
-
-  it("names a crash loop as explain does: by deaths of the generation in service", () => {
-    const dying = (id: number, generation: number) =>
-      ({
-        id,
-        at: 50_000,
-        name: "web.1",
-        generation,
-        running: null,
-        lastLines: [],
-      }) as unknown as State["deaths"][number];
-    const found = (of: number[]) =>
-      attentionOf(
-        { ...FIRST, at: 60_000, deaths: of.map((generation, id) => dying(id, generation)) },
-        status([pool("web", [instance("web.1", { restarts: 5, lastExit: died })], { generation: 2 })]),
-      ).map(({ title }) => title);
-    expect(found([2, 2, 2])).toEqual(["web.1 died 3 times in the last hour"]);
-    expect(found([2, 2, 1, 1, 1])).toEqual([]);
-  });
-
-  it("names the request that kills: one that several processes were running, or that a balancer has found", () => {
-    const dying = (id: number, running: string | null, at = 50_000) =>
-      ({ id, at, running, lastLines: ["up", "RangeError: no"] }) as State["deaths"][number];
-    const found = (deaths: State["deaths"], events: State["events"] = [], at = 60_000) =>
-      attentionOf({ ...FIRST, at, deaths, events }, status([pool("web", [instance("web.1")])]));
-    const kills = [dying(9, "GET /boom"), dying(8, "GET /"), dying(7, "GET /boom")];
-    expect(found(kills)).toEqual([
-      expect.objectContaining({
-        ...{ title: "GET /boom crashes its processes: 2 in the last hour", detail: "RangeError: no", isBad: true },
-        ...{ view: "death", about: "9", mayRestart: false },
-      }),
-    ]);
-    expect(found([dying(9, "GET /boom"), dying(8, "GET /"), dying(7, null), dying(6, null)])).toEqual([]);
-    expect(found(kills, [], 4_000_000)).toEqual([]);
-    const message = "lost processes to GET /a: web.1#1 and web.1#2 exited while running it; for the next minute";
-    const said = { sequence: 1, at: 50_000, level: "error", subject: "web", kind: "poison", message } as const;
-    expect(found([], [said]).map(({ title }) => title)).toEqual([
-      "web lost processes to GET /a: web.1#1 and web.1#2 exited while running it",
-    ]);
-    expect(found(kills, [said])).toHaveLength(1);
-    const link = draw({ deaths: kills }).find(({ attributes }) => attributes["aria-label"] === "open 9");
-    expect(link?.attributes.href).toBe("#/death/9");
   });
 
   it("compares the latencies of the routes, if there are several", () => {

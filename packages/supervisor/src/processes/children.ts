@@ -223,11 +223,11 @@ export class Children {
    */
   adopt(saved: SavedProcess, outputBytes: number): LiveProcess {
     const { options } = this;
-    const { maxOutputBytes, requestsTotal, errorsTotal, relayed, spawnedAt, ...known } = saved;
+    const { maxOutputBytes, spawnedAt, requestsTotal, errorsTotal, relayed, statuses, statusesOf, ...known } = saved;
     const output = this.openOutput(saved, maxOutputBytes, options.positions.take(saved.outputRow), outputBytes);
     const at = spawnedAt - performance.timeOrigin;
     const child = this.add({ ...known, output, spawnedAt: at, isForked: false, isAdopted: true });
-    child.stats.restore({ requestsTotal, errorsTotal, relayed });
+    child.stats.restore(saved);
     if (child.pid !== null) child.group = options.groups.of(child.pid);
     this.adopted.add(child);
     return child;

@@ -46,6 +46,8 @@ export interface FleetState {
   ports: (number | null)[];
   /** The counts of processes that have ended. */
   totals: (SavedCounts & { pool: string })[];
+  /** The counts of routes, as RouteTotals saves them; an older supervisor writes none. */
+  routes?: SavedRoute[];
 }
 
 /** What reloads read after a deploy, instead of the fleet's own path, until that path leads elsewhere. */
@@ -76,6 +78,16 @@ export interface SavedCounts {
   errorsTotal: number;
 }
 
+interface SavedRoute {
+  pool: string;
+  route: string;
+  access: "reads" | "writes";
+  counts: readonly number[];
+  last: readonly CountsOfBalancer[];
+}
+
+type CountsOfBalancer = readonly [balancer: string, counts: readonly number[]];
+
 /** The same fields as in LiveProcess. */
 export interface SavedProcess extends SavedCounts {
   id: string;
@@ -101,6 +113,9 @@ export interface SavedProcess extends SavedCounts {
   maxOutputBytes: number;
   /** The counts of each balancer, if it does not report its own. */
   relayed: (SavedCounts & { balancer: string })[];
+  /** The balancers' counts of its responses by status class; older supervisors write none. */
+  statuses?: readonly number[];
+  statusesOf?: readonly CountsOfBalancer[];
 }
 
 /** The same fields as in SlotRecord. */

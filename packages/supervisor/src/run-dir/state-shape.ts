@@ -20,7 +20,7 @@ const isNullOr = (isKind: (value: unknown) => boolean) => (value: unknown) => va
 
 /** The file is written only by us, for us: it is checked for what a damage, or another hand, would break. */
 export function isState(value: Fields): boolean {
-  const { boot = "", environments, floors = [], stoppedFrom = [], former = [], formerSizes = [] } = value;
+  const { boot = "", environments, floors = [], stoppedFrom = [], former = [], formerSizes = [], routes = [] } = value;
   return (
     areNumbers(value, ["startedAt", "snapshotVersion"]) &&
     isText(boot) &&
@@ -37,6 +37,7 @@ export function isState(value: Fields): boolean {
     isEach(stoppedFrom, isSize) &&
     isEach(former, isSize) &&
     isEach(formerSizes, isSizes) &&
+    isList(routes, isRoute) &&
     [value.deployed, value.formerlyDeployed].every((each) => each === undefined || isDeployed(each)) &&
     isList(
       value.generations,
@@ -92,6 +93,15 @@ function isTurn(value: unknown): boolean {
   return drained === true && Number.isInteger(ejected) && Number.isInteger(readmits) && isWeight;
 }
 
+function isRoute({ pool, route, access, counts, last }: Fields): boolean {
+  return [pool, route, access].every(isText) && isEach(counts, isNumber) && isEach(last, isCountsOfBalancer);
+}
+
+/** Such as `["balancer.1#1", [0, 4]]`. */
+function isCountsOfBalancer(value: unknown): boolean {
+  return Array.isArray(value) && isText(value[0]) && isEach(value[1], isNumber);
+}
+
 function isDeployed(value: unknown): boolean {
   return (
     isTable(value) &&
@@ -115,7 +125,10 @@ function isOccupant(value: unknown): boolean {
 }
 
 function isProcess(each: Fields): boolean {
+  const { statuses = [], statusesOf = [] } = each;
   return (
+    isEach(statuses, isNumber) &&
+    isEach(statusesOf, isCountsOfBalancer) &&
     areTexts(each, ["id", "pool", "name", "token", "startTime", "runtime", "protocol"]) &&
     areNumbers(each, ["pid", "index", "attempt", "generation", "spawnedAt", "outputRow", "maxOutputBytes"]) &&
     areCounts(each) &&

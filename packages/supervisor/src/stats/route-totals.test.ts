@@ -17,6 +17,20 @@ it("adds up processes, also ended ones, and goes on with their next reports", ()
   expect([...(totals.all(["web"])[0]?.counts ?? [])]).toEqual([0, 11, 0, 0, 1, 0]);
 });
 
+it("goes on under another supervisor: from what was saved, and from the next report of each balancer", () => {
+  const first = new RouteTotals((pool) => routes[pool] ?? []);
+  first.record("balancer.1#1", [stats("web", "/", 5, 1)], 0);
+  first.ended("balancer.1#1");
+  first.record("balancer.1#2", [stats("web", "/", 3), stats("docs", "docs.example/", 2)], 0);
+  const saved = JSON.parse(JSON.stringify(first.saved()));
+  // Counted after that was written.
+  const next = new RouteTotals((pool) => (pool === "web" ? ["/"] : []));
+  next.restore(saved);
+  next.record("balancer.1#2", [stats("web", "/", 4)], 0);
+  expect([...(next.all(["web"])[0]?.counts ?? [])]).toEqual([0, 9, 0, 0, 1, 0]);
+  expect(next.saved().map(({ pool }) => pool)).toEqual(["web"]);
+});
+
 it("keeps only routes of the configuration, also after that has changed", () => {
   const own = structuredClone(routes);
   const totals = new RouteTotals((pool) => own[pool] ?? []);

@@ -76,6 +76,17 @@ test("a pool's totals keep what its ended processes counted", () => {
   expect(book.totals("web", 10)).toMatchObject({ requestsTotal: 16, errorsTotal: 3 });
 });
 
+test("responses by status class go on under another supervisor", () => {
+  const stats = new ProcessStats();
+  stats.recordStatuses("balancer.1#1", [0, 5, 0, 0, 1, 0]);
+  stats.recordStatuses("balancer.1#2", [0, 2, 0, 0, 0, 0]);
+  const later = new ProcessStats();
+  later.restore(JSON.parse(JSON.stringify(stats.saved())));
+  later.recordStatuses("balancer.1#2", [0, 3, 0, 0, 0, 0]);
+  expect(later.statuses).toEqual([0, 8, 0, 0, 1, 0]);
+  expect(new ProcessStats().statuses).toBeUndefined();
+});
+
 test("what balancers counted of a process is one sum, and a balancer that ended has nothing under way", () => {
   const stats = new ProcessStats();
   const counted = (requestsTotal: number, inFlight: number) => ({

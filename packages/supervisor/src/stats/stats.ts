@@ -64,6 +64,9 @@ interface SavedCounts {
   requestsTotal: number;
   errorsTotal: number;
   relayed: { balancer: string; requestsTotal: number; errorsTotal: number }[];
+  /** Responses by STATUS_CLASSES: all, and the last counts of each balancer. An older supervisor saves none. */
+  statuses?: readonly number[];
+  statusesOf?: readonly (readonly [balancer: string, counts: readonly number[]])[];
 }
 
 /** The counts of one balancer process. */
@@ -149,11 +152,14 @@ export class ProcessStats {
     const relayed = [...this.counters].map(([balancer, counter]) => {
       return { balancer, requestsTotal: counter.requestsTotal, errorsTotal: counter.errorsTotal };
     });
-    return { requestsTotal, errorsTotal, relayed };
+    const statuses = this.statuses ?? [];
+    return { requestsTotal, errorsTotal, relayed, statuses, statusesOf: [...this.statusesOf] };
   }
 
   /** Goes on from the counts that an earlier supervisor saved, until the process reports. */
-  restore({ requestsTotal, errorsTotal, relayed }: SavedCounts): void {
+  restore({ requestsTotal, errorsTotal, relayed, statuses = [], statusesOf = [] }: SavedCounts): void {
+    if (statuses.length > 0) this.statuses = [...statuses];
+    for (const [balancer, counts] of statusesOf) this.statusesOf.set(balancer, counts);
     for (const { balancer, ...counts } of relayed)
       this.counters.set(balancer, { ...counts, inFlight: 0, rate: 0, at: 0 });
     this.last = { role: "relayed", requestsTotal, errorsTotal, inFlight: 0 };

@@ -65,6 +65,15 @@ export interface RouteTotal {
   readonly latency: LatencyTotals;
 }
 
+/** The counts of a route that go on under another supervisor: their sum, and the part of each balancer process. */
+interface SavedRoute {
+  pool: string;
+  route: string;
+  access: RouteStats["access"];
+  counts: readonly number[];
+  last: readonly (readonly [balancer: string, counts: readonly number[]])[];
+}
+
 interface Entry extends RouteTotal {
   /** The last counts of each balancer process. */
   last: Map<string, readonly number[]>;
@@ -96,6 +105,23 @@ export class RouteTotals {
   /** A balancer process has ended, and reports nothing any more: all its counts would be added once more. */
   ended(balancer: string): void {
     for (const { last } of this.entries.values()) last.delete(balancer);
+  }
+
+  /** Returns the counts of all routes that have any; latencies begin anew. */
+  saved(): SavedRoute[] {
+    return [...this.entries.values()].flatMap(({ pool, route, access, counts, last }) =>
+      counts.every((count) => count === 0) ? [] : [{ pool, route, access, counts: [...counts], last: [...last] }],
+    );
+  }
+
+  /** Goes on from the counts that an earlier supervisor saved. */
+  restore(saved: readonly SavedRoute[]): void {
+    for (const { pool, route, access, counts, last } of saved) {
+      if (!this.isKnown(pool, route) || !ACCESSES.includes(access)) continue;
+      const entry = this.entryOf(pool, route, access);
+      entry.counts.set(counts.slice(0, entry.counts.length));
+      entry.last = new Map(last);
+    }
   }
 
   /** Returns the totals of all routes that the configuration has, also those without requests, so that their number never grows. */

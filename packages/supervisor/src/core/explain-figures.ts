@@ -86,7 +86,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
       return {
         severity: "warning",
         what: `${name} fails: ${errorsPerMinute} of its responses in the last minute were 5xx`,
-        evidence: others === null ? [] : [`the other instances: ${others} (median)`],
+        evidence: others === null ? [] : [`the other instances: ${Math.round(others)} (median)`],
         todo,
       };
     }

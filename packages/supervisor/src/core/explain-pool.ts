@@ -44,7 +44,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
     if (pool.wanted === 0 || pool.instances.some(serves)) return undefined;
     return {
       severity: "fault",
-      what: `no instance of ${pool.name} serves requests`,
+      what: `no instance of ${pool.name} ${pool.requestsPerSecond === null ? "runs" : "serves requests"}`,
       evidence: pool.instances.slice(0, MAX_NAMED).map((each) => `${each.name} is ${wordOf(each)}${reasonOf(each)}`),
       todo: `See why they do not run: paceline logs ${pool.name}`,
     };

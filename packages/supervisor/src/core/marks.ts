@@ -22,7 +22,7 @@ const LEAST_PROCESSES = 3;
 const COMPARED: Readonly<Record<string, number>> = {
   "latencyMs.p50": 2,
   "latencyMs.p99": 5,
-  errorsPerMinute: 3,
+  errorsPerMinute: 5,
   cpuPercent: 10,
   rssBytes: 5e6,
   inFlight: 6,

@@ -8,7 +8,7 @@ export interface Latencies {
   latencyShape: readonly number[];
 }
 
-interface PoolLatencies {
+export interface PoolLatencies {
   instances: readonly Latencies[];
   routeClasses?: readonly RouteLatencies[];
 }

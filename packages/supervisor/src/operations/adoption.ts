@@ -16,8 +16,8 @@ import { isRunning as isRunningProcess } from "../processes/processes.js";
 import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
 import type { FleetState } from "../run-dir/fleet-state.js";
 import { endGracefully, type Orphan } from "../run-dir/orphans.js";
-import type { RouteTotals } from "../stats/route-totals.js";
 import type { StatsBook } from "../stats/stats.js";
+import type { RouteTotals } from "../stats/totals.js";
 import { counted } from "./fleet-questions.js";
 import { placeLateSpawn } from "./late-spawns.js";
 

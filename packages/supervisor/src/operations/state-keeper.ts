@@ -20,8 +20,8 @@ import {
 } from "../run-dir/fleet-state.js";
 import { bootId } from "../run-dir/lock.js";
 import type { RunDirPaths } from "../run-dir/run-dir-files.js";
-import type { RouteTotals } from "../stats/route-totals.js";
 import type { StatsBook } from "../stats/stats.js";
+import type { RouteTotals } from "../stats/totals.js";
 
 export interface StateSources {
   runDir: RunDirPaths;

@@ -414,7 +414,7 @@ test("a release that stops responding, stalls, or replaces a pool by another one
   expect(givenUp.code).toBe(7);
 
   // It is stopped while it is judged, under load, and is killed sooner than one in service would be.
-  const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 20 });
+  const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 60 });
   await load.moreConnections(1);
   const isJudged = ({ pools }: Status) => pools[0]?.deploy?.leftMs != null;
   // So long that a busy machine does not stall an instance in service for a third of it.

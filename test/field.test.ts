@@ -16,7 +16,7 @@ test("an app of express-generator: the same responses, also in a reload and a cr
   onTestFinished(() => {
     for (const pid of taggedProcesses(tag)) signal(pid, "SIGKILL");
   });
-  const only = ["--only", "express generator", "--instances", "2", "--no-memory"];
+  const only = ["--only", "express generator", "--instances", "2", "--no-memory", "--pause", "25"];
   const cached = process.env.CI === "true" ? [] : ["--if-cached"];
   const { code, output } = await run(process.execPath, [join(ROOT, "bench/field/main.mjs"), ...only, ...cached], {
     env: { ...process.env, ...certificates(), [FLEET_TAG]: tag },

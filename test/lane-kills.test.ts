@@ -18,7 +18,7 @@ describe.each(RUNTIMES)("kill -9 of instances on %s", (runtime) => {
     });
     const soak = await run(
       process.execPath,
-      [join(ROOT, "bench/soak/kills.mjs"), "--kills", "12", "--pause", "4", "--runtime", runtime],
+      [join(ROOT, "bench/soak/kills.mjs"), "--kills", "12", "--pause", "12", "--runtime", runtime],
       { env: { ...process.env, [FLEET_TAG]: tag }, deadlineMs: 170_000 },
     );
     expect(soak.output).toMatch(/^holds {2}no id is twice/m);

@@ -98,8 +98,8 @@ test.each(RUNTIMES)(
     expect(started.output).toContain(`http://127.0.0.1:${project.port}`);
     const { balancers } = await project.status();
     expect(balancers).toEqual([]);
-    const load = project.load({ mode: "connect-anew", clients: 8, delayMs: 20, expectBody: "ok" });
-    const kept = project.load({ mode: "keep-alive", clients: 4, delayMs: 20, expectBody: "ok" });
+    const load = project.load({ mode: "connect-anew", clients: 8, delayMs: 60, expectBody: "ok" });
+    const kept = project.load({ mode: "keep-alive", clients: 4, delayMs: 60, expectBody: "ok" });
     await load.until("all instances", ({ byInstance }) => Object.keys(byInstance).length === 3);
     expect((await project.reload()).code).toBe(0);
     await load.moreConnections(200);
@@ -113,7 +113,7 @@ test.each(RUNTIMES)(
     const { pools, requestsTotal } = await waitFor("the first counts", counted);
     expect(requestsTotal).toBe(pools[0]?.requestsTotal);
     signal(pools[0]?.instances[0]?.pid as number, "SIGKILL");
-    const after = project.load({ mode: "connect-anew", clients: 4, delayMs: 20, expectBody: "ok" });
+    const after = project.load({ mode: "connect-anew", clients: 4, delayMs: 60, expectBody: "ok" });
     await after.until("all instances again", ({ byInstance }) => Object.keys(byInstance).length === 3);
     await after.stop();
   },
@@ -170,8 +170,8 @@ test("a WSGI app in direct mode: its clients say nothing of themselves, and a re
   }
   expect(client.received).not.toContain("paceline-working");
   const expectBody = "127.0.0.1|None|http";
-  const load = project.load({ mode: "connect-anew", clients: 6, delayMs: 20, expectBody });
-  const kept = project.load({ mode: "keep-alive", clients: 3, delayMs: 20, expectBody });
+  const load = project.load({ mode: "connect-anew", clients: 6, delayMs: 60, expectBody });
+  const kept = project.load({ mode: "keep-alive", clients: 3, delayMs: 60, expectBody });
   await load.until("all instances", ({ byInstance }) => Object.keys(byInstance).length === 3);
   expect((await project.reload()).code).toBe(0);
   expect(failures(await load.stop())).toEqual(NO_FAILURES);

@@ -97,9 +97,9 @@ describe("on bun, with SQLite", () => {
 async function clientsAgree({ project, s3, keys }: Started): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "pl-clients-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  const files = makeFiles(folder, { largeBytes: 17 * MB, files: 50 });
+  const files = makeFiles(folder, { largeBytes: 17 * MB, files: 21 });
   // Two pages.
-  const listed = 1100;
+  const listed = 1010;
   await fillBucket(s3, "full", listed);
   // The start of awscli takes longer than most of its commands.
   const place = { url: `http://127.0.0.1:${project.port}`, ...keys, isOneProcess: true };

@@ -72,7 +72,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
     config: { pools: POOLS, balancer: { processes: 2, limits: { stallAfterMs: 60_000 } } },
   });
   const loads = Object.values(POOLS).map(({ routes: [path] }) =>
-    project.load({ mode: "keep-alive", clients: 3, ...(path !== undefined && { path }) }),
+    project.load({ mode: "keep-alive", clients: 3, delayMs: 80, ...(path !== undefined && { path }) }),
   );
   const goOn = () =>
     Promise.all(

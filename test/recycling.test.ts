@@ -24,7 +24,7 @@ http.createServer((req, res) => res.end("command")).listen(process.env.PORT, pro
 `;
 
 /** Between two requests of a client, so that the load is light. */
-const PAUSE = () => new Promise((resolve) => setTimeout(resolve, 10));
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const attempts = ({ pools }: Status) =>
   Object.fromEntries(pools.map(({ name, instances }) => [name, instances.map(({ attempt }) => attempt)]));
@@ -68,7 +68,7 @@ describe("recycling", () => {
       while (!isOver && !done.has(name)) {
         const { status } = await get(project.port, `/${name}/${name === "files" ? "a.txt" : ""}`);
         if (status !== (name === "far" ? 502 : 200)) failed.push(`${name}: ${status}`);
-        await PAUSE();
+        await pause(25);
       }
     };
     const clients = names.map(ask);
@@ -182,7 +182,7 @@ test("memory, age and schedule: the floor holds, no request fails, deadlines end
     while (!done.has(name)) {
       const { status } = await get(project.port, `/${name}/${path}`);
       if (status !== 200) failed.push(`${name}: ${status}`);
-      await PAUSE();
+      await pause(40);
     }
   });
   const status = await project.statusWhere("each to be recycled, and the fragile one to fail", ({ pools }) => {

@@ -70,8 +70,8 @@ const restartSecondBalancer: Step = {
  */
 async function underLoad(project: Project, steps: Step[]): Promise<void> {
   const common = { expectBody: HELLO_BODY, path: "/" };
-  const kept = project.load({ ...common, mode: "keep-alive", clients: 8, delayMs: 100 });
-  const anew = project.load({ ...common, mode: "connect-anew", clients: 8 });
+  const kept = project.load({ ...common, mode: "keep-alive", clients: 8, delayMs: FULL ? 100 : 200 });
+  const anew = project.load({ ...common, mode: "connect-anew", clients: 8, delayMs: FULL ? 40 : 60 });
   await kept.until("responses", (counts) => counts.ok > 32);
   await anew.moreConnections(50);
 

@@ -15,8 +15,6 @@ const UPLOAD = Array.from({ length: 8 }, () => "0123456789abcdef".repeat(16 << 1
 const SOCKET_IO_CLIENTS = 10;
 /** The clients of a load. */
 export const CLIENTS = 4;
-/** Between the requests of a load's client, which is not to saturate the machine. */
-const PAUSE_MS = 3;
 
 /** @param body text, or a list of parts that are sent in chunks. */
 function ask(port, method, target, headers = {}, body = undefined) {
@@ -132,8 +130,8 @@ export class SocketIoClients {
   }
 }
 
-/** Sends requests one after another from a few clients during `action`. */
-export async function loadWhile(port, page, headers, action) {
+/** Sends requests one after another from a few clients during `action`, each with a pause between two. */
+export async function loadWhile(port, page, { headers, pauseMs }, action) {
   const counts = { ok: 0, failed: [] };
   let isOver = false;
   const client = async () => {
@@ -144,7 +142,7 @@ export async function loadWhile(port, page, headers, action) {
       );
       if (outcome === "ok") counts.ok++;
       else counts.failed.push(outcome);
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   };
   const clients = Array.from({ length: CLIENTS }, client);

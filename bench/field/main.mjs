@@ -3,8 +3,9 @@
  * three instances: the same responses, a reload under load, a crash under load. Prints a table; exits 1 on any difference.
  *
  * --only TEXT,TEXT: those whose names contain one of them. --runtime bun|node: for those that run on both. Default: Bun.
- * --instances N: instead of 3. --no-memory: does not measure it, which takes a second each. --if-cached: installs and builds nothing;
- * exits 3 if something is missing.
+ * --instances N: instead of 3. --no-memory: does not measure it, which takes a second each. --pause N: the milliseconds between two
+ * requests of a client; default 3, which does not saturate the machine. --if-cached: installs and builds nothing; exits 3 if
+ * something is missing.
  */
 import { parseArgs } from "node:util";
 import { wait } from "../soak/support.mjs";
@@ -22,11 +23,13 @@ const { values } = parseArgs({
     runtime: { type: "string", default: "bun" },
     instances: { type: "string", default: "3" },
     "no-memory": { type: "boolean", default: false },
+    pause: { type: "string", default: "3" },
     "if-cached": { type: "boolean", default: false },
   },
 });
 const instances = Number(values.instances);
 const isMeasured = !values["no-memory"];
+const pauseMs = Number(values.pause);
 /** Responses that a load waits for after an instance was killed. */
 const AFTER_CRASH = 100;
 const LOAD_MS = 60_000;
@@ -104,7 +107,7 @@ async function instancePss(fleet) {
 }
 
 async function reload(fleet, page, headers, row) {
-  const { counts, result } = await loadWhile(fleet.port, page, headers, () => fleet.cli("reload"));
+  const { counts, result } = await loadWhile(fleet.port, page, { headers, pauseMs }, () => fleet.cli("reload"));
   row.requests = counts.ok;
   return [
     ...(counts.failed.length > 0 ? [`${counts.failed.length} failed in a reload: ${counts.failed[0]}`] : []),
@@ -115,7 +118,7 @@ async function reload(fleet, page, headers, row) {
 /** Kills an instance under load: a GET that it was running goes to another one. */
 async function crash(fleet, page, headers) {
   const { pid, name } = (await fleet.pool()).instances[0];
-  const { counts } = await loadWhile(fleet.port, page, headers, async (counts) => {
+  const { counts } = await loadWhile(fleet.port, page, { headers, pauseMs }, async (counts) => {
     await responses(counts, AFTER_CRASH);
     process.kill(pid, "SIGKILL");
     await responses(counts, AFTER_CRASH);

@@ -27,7 +27,7 @@ const { runtime, short: isShort } = values;
 const isNginx = values.front === "nginx";
 const SECONDS = isShort ? 1 : Number(values.seconds);
 const CLIENTS = isShort ? 6 : Number(values.clients);
-const PAUSE_MS = isShort ? 15 : 5;
+const PAUSE_MS = isShort ? 60 : 5;
 const FRONT_PORT = 8080;
 const BOX_PORT = 8080;
 const AGENT_PORT = 9999;

@@ -212,7 +212,7 @@ const sweep = setInterval(() => {
   const now = Date.now();
   for (const client of clients) client.checkDeadline(now);
 }, 250);
-const progress = setInterval(() => report(false), 50);
+const progress = setInterval(() => report(false), 100);
 process.on("message", () => {
   stopping = true;
 });

@@ -62,7 +62,7 @@ const STOP_DEADLINE_MS = 60_000;
 
 /** A running load. */
 export class Load {
-  /** From the last report, at most 50 ms ago; final after `finished`. */
+  /** From the last report, at most 100 ms ago; final after `finished`. */
   counts: LoadCounts = EMPTY;
   readonly #child: ChildProcess;
   #final = false;

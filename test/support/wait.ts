@@ -3,13 +3,13 @@
 export interface WaitOptions {
   /** Default: 60,000: only a failure takes that long, and a busy machine is not one. */
   deadlineMs?: number | undefined;
-  /** The first pause between two checks; the pauses grow to 200 ms, as most checks cost a request or read /proc. Default: 10. */
+  /** The first pause between two checks; the pauses grow to 500 ms, as most checks cost a request or read /proc. Default: 10. */
   intervalMs?: number;
   /** Returns the last value, for the error. */
   details?: () => string;
 }
 
-const MAX_PAUSE_MS = 200;
+const MAX_PAUSE_MS = 500;
 const MAX_TRIES = 20;
 
 /**

@@ -45,7 +45,8 @@ const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
 /** Returns what is serious in the view that is shown, by some or all rules: rule and element. */
 async function seriousProblems(page: Page, rules: string[] | undefined): Promise<string[]> {
-  await page.addScriptTag({ path: AXE });
+  // Another view is the same document.
+  if (!(await page.evaluate<boolean>("'axe' in globalThis"))) await page.addScriptTag({ path: AXE });
   return page.evaluate(async (runOnly) => {
     type Axe = { run(options: object): Promise<{ violations: Violation[] }> };
     const { axe } = globalThis as unknown as { axe: Axe };

@@ -54,7 +54,7 @@ export interface RequestSource {
 /** Acts as a Request for `instanceof`; `web-classes.ts` lets `new Request(it)` and `fetch(it)` accept it. */
 class LaneRequest {
   private made: Request | undefined = undefined;
-  private url_: string | undefined = undefined;
+  private ownUrl: string | undefined = undefined;
   private ownHeaders: LaneHeaders | undefined = undefined;
   /** The body was read without the platform's object. */
   private isBodyTaken = false;
@@ -103,8 +103,8 @@ class LaneRequest {
   }
 
   get url(): string {
-    this.url_ ??= urlOf(this.head);
-    return this.url_;
+    this.ownUrl ??= urlOf(this.head);
+    return this.ownUrl;
   }
 
   get headers(): Headers {

@@ -19,8 +19,8 @@ const NULL_BODY = new Set([101, 103, 204, 205, 304]);
 class LaneResponse {
   private made: Response | undefined = undefined;
   private ownHeaders: Headers | undefined = undefined;
-  private readonly status_: number = 200;
-  private readonly statusText_: string = "";
+  private readonly ownStatus: number = 200;
+  private readonly ownStatusText: string = "";
   private readonly kept: ResponseBody = null;
   private readonly isForm: boolean = false;
   private readonly fields: Fields = NO_FIELDS;
@@ -39,8 +39,8 @@ class LaneResponse {
     // Copies the bytes: the app may reuse its buffer before they are sent.
     this.kept = body instanceof Uint8Array ? new Uint8Array(body) : ((body as ResponseBody | undefined) ?? null);
     this.fields = fields;
-    this.status_ = status;
-    this.statusText_ = statusText;
+    this.ownStatus = status;
+    this.ownStatusText = statusText;
   }
 
   static json(value: unknown, init: ResponseInit = {}): Response {
@@ -60,11 +60,11 @@ class LaneResponse {
   }
 
   get status(): number {
-    return this.made?.status ?? this.status_;
+    return this.made?.status ?? this.ownStatus;
   }
 
   get statusText(): string {
-    return this.made?.statusText ?? this.statusText_;
+    return this.made?.statusText ?? this.ownStatusText;
   }
 
   get ok(): boolean {

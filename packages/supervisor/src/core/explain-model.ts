@@ -308,6 +308,9 @@ export interface InstanceView {
 export type Found = Omit<Finding, "kind" | "about">;
 export type InstanceRule = (view: InstanceView) => Found | undefined;
 
+/** The event of a balancer that has found a request to end its processes. */
+export const KILLING = /^lost processes to (.+?): .* exited while running it/s;
+
 export function firstLine(text: string): string {
   return text.split("\n", 1)[0] ?? "";
 }

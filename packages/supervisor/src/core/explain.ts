@@ -1,6 +1,7 @@
 /** Explains a fleet, a pool, an instance, a balancer, a deploy or a request: what is wrong, what it does now, what changed last. Pure. */
 import type { DeathReport } from "./deaths.js";
 import { BAD_SHARE } from "./explain-figures.js";
+import { findingsOfBalancer, findingsOfFleet } from "./explain-fleet.js";
 import { findingsOfInstance, recentOf, viewOf } from "./explain-instance.js";
 import {
   agoText,
@@ -21,7 +22,7 @@ import {
   sizeText,
   type Target,
 } from "./explain-model.js";
-import { findingsOfBalancer, findingsOfFleet, findingsOfPool } from "./explain-pool.js";
+import { findingsOfPool } from "./explain-pool.js";
 import { explainRequest } from "./explain-request.js";
 import { callerText, givenUpStart, type HistoryEntry } from "./history.js";
 import { isAbout, unknownName } from "./words.js";

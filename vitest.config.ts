@@ -5,9 +5,10 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Small files that take long: by their sizes they would begin last, and everybody would wait for them. */
 const LONG = [
-  ...["package", "adoption", "deploy", "hung", "full-disk", "upgrade", "examples", "rehearse", "systemd"],
-  ...["exit-statuses", "object-store", "certificates"],
-  ...["listening-apps", "deaths", "field", "deploying", "crash", "poison", "replacement", "lane-kills", "turns"],
+  // Those that wait most of the time, and those that keep a core busy, in turn.
+  ...["object-store", "deploy", "package", "hung", "exit-statuses", "full-disk", "adoption", "upgrade", "examples"],
+  ...["systemd", "certificates", "rehearse", "deploying", "asgi", "command", "page", "deaths", "dashboard"],
+  ...["listening-apps", "field", "crash", "poison", "replacement", "lane-kills", "turns"],
 ].map((name) => `test/${name}.test.ts`);
 
 /** The tests of processes come first, and of these the long ones; unit tests, which are short, fill what is left at the end. */

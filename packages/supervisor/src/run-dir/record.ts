@@ -76,7 +76,7 @@ export function readRecord(path: string): FleetRecord | undefined {
     return undefined; // Missing or unreadable.
   }
   try {
-    const buffer = Buffer.alloc(MAX_BYTES);
+    const buffer = Buffer.allocUnsafe(MAX_BYTES);
     const length = readSync(fd, buffer, 0, MAX_BYTES, 0);
     const record = JSON.parse(buffer.toString("utf8", 0, length)) as FleetRecord;
     return isRecord(record) ? record : undefined;

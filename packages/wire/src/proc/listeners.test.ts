@@ -1,7 +1,7 @@
 /** Listening sockets in /proc. */
 import { createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { hostOf, isLoopback, listenersOf } from "./listeners.js";
+import { hasNoTcp6, hostOf, isLoopback, listenersOf } from "./listeners.js";
 
 test.each([
   ["0100007F", "127.0.0.1", true],
@@ -17,13 +17,24 @@ test.each([
   expect(isLoopback(host)).toBe(loopback);
 });
 
-test.skipIf(process.platform !== "linux")("the addresses that a process listens on", async () => {
-  const before = listenersOf([process.pid]);
-  const server = createServer();
-  onTestFinished(() => void server.close());
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  expect(listenersOf([process.pid]).filter(({ port }) => before.every((each) => each.port !== port))).toEqual([
-    { host: "127.0.0.1", port },
-  ]);
+test.skipIf(process.platform !== "linux").for(["127.0.0.1", "::1"])(
+  "a process that listens on %s",
+  async (host, context) => {
+    const server = createServer();
+    onTestFinished(() => void server.close());
+    const isUp = await new Promise<boolean>((resolve) => {
+      server.on("error", () => resolve(false)).listen(0, host, () => resolve(true));
+    });
+    if (!isUp) return context.skip("this machine has no such address");
+    const { port } = server.address() as { port: number };
+    expect(listenersOf([process.pid]).filter((each) => each.port === port)).toEqual([{ host, port }]);
+  },
+);
+
+test.each([
+  ["TCP6: inuse 0\nUDP6: inuse 3\n", true],
+  ["TCP6: inuse 10\nUDP6: inuse 0\n", false],
+  ["", false],
+])("%j has no sockets of IPv6: %s", (counts, isNone) => {
+  expect(hasNoTcp6(counts)).toBe(isNone);
 });

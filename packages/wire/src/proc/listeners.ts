@@ -1,5 +1,5 @@
 /** The TCP addresses on which processes listen or to which they connect, from /proc; empty without it. */
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
 import { attempt } from "./processes.js";
 
 export interface Listener {
@@ -13,6 +13,17 @@ const LISTEN = "0A";
 const SYN_SENT = "02";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+/** Returns the tables that have rows: the kernel scans all places of an empty one, too, and knows the number without that. */
+function tables(): string[] {
+  const counts = attempt(() => readFileSync("/proc/net/sockstat6", "latin1")) ?? "";
+  return hasNoTcp6(counts) ? TABLES.slice(0, 1) : TABLES;
+}
+
+/** Whether `/proc/net/sockstat6` says that no TCP socket of IPv6 is in use. */
+export function hasNoTcp6(counts: string): boolean {
+  return /^TCP6: inuse 0$/m.test(counts);
+}
 
 /** The size of a read, about 100 rows. */
 const READ_BYTES = 16 * 1024;
@@ -61,7 +72,7 @@ export function connectingOf(pid: number): string[] {
   const inodes = socketsOf([pid]);
   if (inodes.size === 0) return [];
   const found = new Set<string>();
-  for (const table of TABLES) {
+  for (const table of tables()) {
     for (const row of rowsOf(table)) {
       const fields = row.trim().split(/\s+/);
       if (fields[3] !== SYN_SENT || !inodes.has(fields[9] ?? "")) continue;
@@ -75,7 +86,7 @@ export function connectingOf(pid: number): string[] {
 
 /** Yields all listening TCP sockets of this machine. */
 export function* listeningSockets(): Generator<ListeningSocket> {
-  for (const table of TABLES) {
+  for (const table of tables()) {
     for (const row of rowsOf(table)) {
       const fields = row.trim().split(/\s+/);
       // The kernel lists listening sockets first; there may be 100,000 others.

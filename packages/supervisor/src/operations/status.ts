@@ -39,8 +39,16 @@ import type { PssSampler, UsageSampler } from "../stats/usage.js";
 import type { Autoscaling } from "./autoscaling.js";
 import type { Deploys } from "./deploys.js";
 import type { FleetLocking } from "./fleet-locking.js";
-import { armFigures, armsOf, figuresOf, poolFigures, processesOf } from "./grouped-figures.js";
-import { balancerFigures, instanceFigures, secondsSince } from "./measures.js";
+import {
+  armFigures,
+  armsOf,
+  balancerFigures,
+  figuresOf,
+  instanceFigures,
+  poolFigures,
+  processesOf,
+  secondsSince,
+} from "./measures.js";
 import type { Recycling } from "./recycling.js";
 import type { Rollouts } from "./rollouts.js";
 import type { SeriesKeeper } from "./series-keeper.js";

@@ -185,7 +185,7 @@ export class Balancer {
         if (protocol === "lane") return new LaneUpstreamClient(lane, socket, bound, onRoom, work);
         // One request at a time on each connection.
         const isBounded = maxInFlight < maxConnectionsPerUpstream;
-        const link = new Http1UpstreamClient(http1, tcp ?? socket, {
+        const client = new Http1UpstreamClient(http1, tcp ?? socket, {
           maxConnections: bound,
           isForeign: foreign,
           isPerClient: perClient || sendProxy !== undefined,
@@ -193,8 +193,8 @@ export class Balancer {
           onRoom: isBounded ? onRoom : undefined,
           pool,
         });
-        if (protocol !== "http1+control") return link;
-        return new WatchedHttp1Client(link, new ControlLane(lane, controlLanePath(socket), work), lane.onBusy);
+        if (protocol !== "http1+control") return client;
+        return new WatchedHttp1Client(client, new ControlLane(lane, controlLanePath(socket), work), lane.onBusy);
       },
       onLeft: options.onChanged,
       onDrained: options.onChanged,

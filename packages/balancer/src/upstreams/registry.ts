@@ -215,11 +215,11 @@ export class UpstreamRegistry {
   /** A process that returns after a rollback counts on, and gets new connections: the former ones are being closed. */
   private join(described: SnapshotUpstream, pool: Pool): Upstream {
     let upstream: Upstream | undefined;
-    const link = this.options.makeClient(described, pool, () => {
+    const client = this.options.makeClient(described, pool, () => {
       upstream?.share();
       pool.serveQueue();
     });
-    upstream = new Upstream(described.id, described.name, link, described.foreign);
+    upstream = new Upstream(described.id, described.name, client, described.foreign);
     for (const former of this.outgoing) if (former.id === described.id) former.handCountsTo(upstream);
     return upstream;
   }

@@ -86,7 +86,7 @@ export class Upstream {
     readonly id: string,
     /** The slot, such as `web.3`. */
     readonly name: string,
-    private readonly link: UpstreamClient,
+    private readonly client: UpstreamClient,
     /** Whether it is a program, which reports no figures. */
     readonly isForeign = false,
   ) {
@@ -163,8 +163,8 @@ export class Upstream {
   /** Returns its figures, with latencies since the last call. @param now in milliseconds of `Deadlines.now` */
   takeStats(now: number): UpstreamStats {
     const { id, inFlight, requestsTotal, responses, judged, ejection, statuses } = this;
-    const running = this.stallCount >= SILENT_TICKS ? this.link.runningRequest() : undefined;
-    const overdue = this.link.overdue();
+    const running = this.stallCount >= SILENT_TICKS ? this.client.runningRequest() : undefined;
+    const overdue = this.client.overdue();
     const counted = {
       ...{ id, inFlight, requestsTotal },
       ...(statuses.some((count) => count > 0) && { statuses: [...statuses] }),
@@ -209,57 +209,57 @@ export class Upstream {
 
   /** Whether it may be picked for an idempotent or another request. */
   isAvailable(isIdempotent: boolean): boolean {
-    return !this.isLeaving && !this.isOutOfTurn && this.link.hasRoom(isIdempotent);
+    return !this.isLeaving && !this.isOutOfTurn && this.client.hasRoom(isIdempotent);
   }
 
   /** Whether it is not available, but will be soon, so that a request that must wait may as well wait there. */
   get endsSoon(): boolean {
-    return !this.isLeaving && !this.isOutOfTurn && this.link.endsSoon === true;
+    return !this.isLeaving && !this.isOutOfTurn && this.client.endsSoon === true;
   }
 
   /** Stalled ticks in a row. */
   stallCount = 0;
 
   countStall(weight: number): number {
-    this.stallCount = this.link.countStall(weight);
+    this.stallCount = this.client.countStall(weight);
     return this.stallCount;
   }
 
   /** Reassigns requests that have not started. */
   reassign(): void {
-    this.link.reassign();
+    this.client.reassign();
   }
 
   get connections(): number {
-    return this.link.connections;
+    return this.client.connections;
   }
 
   get pending(): number {
-    return this.link.pending;
+    return this.client.pending;
   }
 
   get notStarted(): number {
-    return this.link.notStarted;
+    return this.client.notStarted;
   }
 
   get isBatched(): boolean {
-    return this.link.isBatched === true;
+    return this.client.isBatched === true;
   }
 
   get isLoopRunning(): boolean {
-    return this.link.isLoopRunning === true;
+    return this.client.isLoopRunning === true;
   }
 
   /** Set in tcp mode. */
   get tcp(): TcpLink | undefined {
-    return this.link.tcp;
+    return this.client.tcp;
   }
 
   /** Opens a connection for a client in tcp mode; `release` and `tcp.closed` end it in every case. */
   connect(connector: Connector): void {
     this.inFlight++;
     this.share();
-    this.link.tcp?.connect(connector);
+    this.client.tcp?.connect(connector);
   }
 
   /** Starts a request; `release` ends it in every case. */
@@ -272,12 +272,12 @@ export class Upstream {
       // It is pending from here on, and sent in a moment.
       this.share(this.isBatched ? 1 : 0);
     }
-    return this.link.open(receiver, isIdempotent);
+    return this.client.open(receiver, isIdempotent);
   }
 
   /** Publishes its requests for other balancers. @param more those that are about to be pending */
   share(more = 0): void {
-    this.others?.put(this.inFlight + (this.link.lasting ?? 0), this.pending + more);
+    this.others?.put(this.inFlight + (this.client.lasting ?? 0), this.pending + more);
   }
 
   /** @param mayHaveStarted its value when the request was opened; @param loss set if it was lost here */
@@ -308,18 +308,18 @@ export class Upstream {
 
   /** Reassigns that request, if it may run twice. */
   reassignWaiting(): void {
-    this.link.reassignWaiting?.();
+    this.client.reassignWaiting?.();
   }
 
   sweep(deadlines: Deadlines, idleTimeoutMs: number): void {
-    this.link.closeIdleSince(deadlines.now - idleTimeoutMs);
+    this.client.closeIdleSince(deadlines.now - idleTimeoutMs);
   }
 
   /** Accepts no new requests; `onEmpty` follows when its last connection is closed. */
   leave(now: number, onEmpty: () => void): void {
     this.isLeaving = true;
     this.leavingSince = now;
-    this.link.leave(onEmpty);
+    this.client.leave(onEmpty);
   }
 }
 

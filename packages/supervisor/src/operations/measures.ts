@@ -101,7 +101,7 @@ function tenths(ms: number): number {
   return Math.max(0, Math.round(ms / 100) / 10);
 }
 
-/** The figures of several processes together: of a pool, of the arms of a deploy, of a canary beside its slot's member. */
+/** The sources of the figures of several processes. */
 interface Sources {
   children: Pick<Children, "get">;
   usage: UsageSampler;

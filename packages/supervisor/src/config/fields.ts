@@ -14,6 +14,9 @@ interface FieldMeta {
   description: string;
 }
 
+// A process parses its config once or twice: the code that zod would generate for each table costs more than it saves.
+z.config({ jitless: true });
+
 const MAX_TIMEOUT_MS = 86_400_000;
 
 /** Returns the metadata of a field made here. */

@@ -116,15 +116,15 @@ test("the frame at 80 × 24", () => {
      web.4      ready    1,554 ################   3  1.8   12    9   41 28.1   0  3d
      web.5      backoff      – ################   –    –    –    0    –    –   3   –
      web.6      ready    1,554 ################   3  1.8   12    9   41 28.1   0  3d
-
      api        2/2      1,554 /api/              3 400µ  1.8    0   41 28.1   0
      api.1      ready    1,554 ################   3 400µ  1.8    0   41 28.1   0  3d
      api.2      ready    1,554 ################   3 400µ  1.8    0   41 28.1   0  3d
-
      balancer.1 ready    1,554 ################   3 400µ  1.8    0   41 28.1   0  3d
-    ── attention (2 of 3), events ──────────────────────────────────────────────────
+    ── attention (3), events ───────────────────────────────────────────────────────
      ✗ web.5 exited, and waits for its next start
      ! 5 of 6 instances of web are ready  web.5 is backoff
+     ! web.3 is slow: p99 54 ms, the pool's median is 12 ms  CPU 41 %, event loop l…
+
 
 
      ? help  Enter detail  l log  e errors  d deaths  c canary  q quit  + − scale"
@@ -299,6 +299,10 @@ test("the pane shows the newest events, and what is long goes on in the next lin
   const lines = screen(after([shows(FLEET), { type: "events", events, fresh: true }]));
   expect(lines.at(-3)).toMatch(/ web\.1 event 48$/);
   expect(lines.at(-2)).toMatch(/ !web\.1 exited with code 1 red$/);
+  // Where it has no room as a whole, its beginning stands there.
+  const long = events.map((each) => ({ ...each, message: `begins ${"and goes on ".repeat(9)}` }));
+  const small = screen(after([shows(FLEET), { type: "events", events: long, fresh: true }]), 60, 15);
+  expect(small.at(-2)).toMatch(/^ \d\d:\d\d:\d\d !web\.1 begins and goes on/);
 });
 
 describe("the log", () => {

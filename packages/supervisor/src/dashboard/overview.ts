@@ -36,7 +36,8 @@ export function overviewOf(model: Model, width: number, height: number): Screen 
   const hasSide = width >= WIDE && height >= SIDE_HEIGHT && model.selected !== null;
   const tableWidth = hasSide ? width - SIDE_WIDTH - 1 : width;
   const table = tableOf(model, tableWidth);
-  const parts = divide(table, room, height + 1, hasSide ? LEAST_SIDE : 0);
+  const troubles = model.status?.attention?.length ?? 0;
+  const parts = divide(table, room, height + 1, hasSide ? LEAST_SIDE : 0, troubles);
   const { rows, position } = scrolled(table, model, parts);
   const drawn = table.draw(rows);
   const head = { y: lines.length, columns: endsOf(drawn.layout) };
@@ -91,10 +92,13 @@ interface Parts {
 }
 
 /** Divides the lines below the graphs: one is the head of the table. */
-function divide({ pools, balancers }: Table, room: number, height: number, leastRows: number): Parts {
+function divide({ pools, balancers }: Table, room: number, height: number, leastRows: number, troubles: number): Parts {
   const least = height < 14 ? 0 : height < 20 ? 3 : 5;
-  const ofEvents = room - 1 >= LEAST_TABLE + least ? least : 0;
   const ofBalancers = Math.min(balancers.length, Math.max(1, Math.floor((room - 1) / 4)));
+  // What needs attention, which gets half of the lines, goes before blank ones.
+  const spare = Math.max(0, room - 1 - ofBalancers - pools.length - least);
+  const wanted = least + Math.min(spare, Math.max(0, 2 * troubles + 1 - least));
+  const ofEvents = least > 0 && room - 1 >= LEAST_TABLE + least ? wanted : 0;
   const ofPools = Math.max(0, room - 1 - ofBalancers - ofEvents);
   const blanks = pools.filter(({ startsPool }) => startsPool).length + 1;
   const hasBlanks = pools.length + blanks <= ofPools;

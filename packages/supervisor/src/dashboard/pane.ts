@@ -17,9 +17,13 @@ const MOST_LINES = 3;
 const LEAST_WRAPPED = 24;
 const LONGEST_NAME = 20;
 
-/** Returns `── events ─────────── text ──`. */
+/** The cells around both texts of a title. */
+const FRAME = 8;
+
+/** Returns `── events ─────────── text ──`; without the text where it has no room. */
 export function sectionTitle(title: string, text: string, width: number): Line {
-  const end: Line = text === "" ? [] : [segment(` ${text} ──`, "dim")];
+  const hasRoom = widthOf(title) + widthOf(text) + FRAME <= width;
+  const end: Line = text === "" || !hasRoom ? [] : [segment(` ${text} ──`, "dim")];
   return ruled([segment("── ", "dim"), segment(title, "bold"), segment(" ", "dim")], end, width);
 }
 
@@ -32,7 +36,14 @@ export function eventLines(
   if (height <= 0) return [];
   const shown = events.slice(-height);
   const nameWidth = widest(shown.map(({ subject }) => subject));
-  return shown.flatMap((event) => entryLines(eventEntry(event, nameWidth, selected), width, MOST_LINES)).slice(-height);
+  const lines: Line[] = [];
+  // An event that does not fit as a whole has its beginning: its end alone says nothing.
+  for (const event of shown.reverse()) {
+    const room = height - lines.length;
+    if (room <= 0) break;
+    lines.unshift(...entryLines(eventEntry(event, nameWidth, selected), width, MOST_LINES).slice(0, room));
+  }
+  return lines;
 }
 
 function widest(names: readonly string[]): number {

@@ -40,13 +40,19 @@ const chunksWithoutEnd = (target) => ({
 });
 
 /** An endless body. */
-const uploads = (target, ordinary = "/") => ({
+const uploads = (target, ordinary = "/", isSecure = false) => ({
   ...prepareAt(ordinary),
-  start: ({ port }) =>
-    connections(port, 100, (socket) => {
-      socket.write(post(target));
-      overAndOver(Buffer.from(`10000\r\n${"x".repeat(65_536)}\r\n`))(socket);
-    }),
+  isSecure,
+  start: ({ port, tlsPort }) =>
+    connections(
+      isSecure ? tlsPort : port,
+      100,
+      (socket) => {
+        socket.write(post(target));
+        overAndOver(Buffer.from(`10000\r\n${"x".repeat(65_536)}\r\n`))(socket);
+      },
+      { isSecure },
+    ),
 });
 
 export const CLIENTS = {
@@ -79,6 +85,8 @@ export const CLIENTS = {
   },
   "client: 100 uploads that a Node handler does not read": uploads("/handler/unread", "/handler/"),
   "client: 100 uploads that a program does not read": uploads("/program/unread"),
+  "client: 100 uploads that the upstream of a proxy does not read": uploads("/elsewhere/unread"),
+  "client over TLS: 100 uploads that a Node handler does not read": uploads("/handler/unread", "/handler/", true),
   "client over TLS: 400 that do not read what a program sends without end": {
     ...silent("/program/chunks", 400),
     isSecure: true,

@@ -26,8 +26,10 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 export async function startSurroundings() {
   const folder = mkdtempSync(path.join(tmpdir(), "paceline-bounds-"));
   writeFileSync(path.join(folder, "small.txt"), "small\n");
-  /** Reads requests and never responds. */
-  const silent = http.createServer((request) => request.resume()).listen(0, "127.0.0.1");
+  /** Reads requests, but for those with this target, and never responds. */
+  const silent = http
+    .createServer((request) => request.url.endsWith("/unread") || request.resume())
+    .listen(0, "127.0.0.1");
   await once(silent, "listening");
   return {
     folder,

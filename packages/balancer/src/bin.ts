@@ -217,6 +217,7 @@ class BalancerProcess {
       upstreams: balancer.takeUpstreamStats(),
       spoolBytes: balancer.spoolBytes,
       unreadEndedTotal: balancer.unreadEndedTotal,
+      noRoomTotal: counters.noRoomTotal,
       held: balancer.heldStats(),
       loads: balancer.takeLoads(),
       routes: balancer.takeRoutes(),

@@ -90,6 +90,7 @@ export function balancer(name: string, more: Partial<BalancerStatus> = {}): Bala
     hedgesWonTotal: 0,
     spoolBytes: 0,
     unreadEndedTotal: 0,
+    noRoomTotal: 0,
     snapshotVersion: 2,
     ...more,
   };

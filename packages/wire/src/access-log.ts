@@ -82,7 +82,15 @@ function isAccessField(name: string): name is AccessField {
 }
 
 /** Who ended a request, in the log's words. */
-export const OUTCOMES = ["whole", "client-left", "client-late", "instance-lost", "instance-late", "refused"] as const;
+export const OUTCOMES = [
+  "whole",
+  "client-left",
+  "client-late",
+  "instance-lost",
+  "instance-late",
+  "no-room",
+  "refused",
+] as const;
 
 /** In which phase a request ended, in the order of a request's life. */
 export const PHASES = ["head", "body", "queue", "connect", "wait", "response", "delivery", "tunnel"] as const;

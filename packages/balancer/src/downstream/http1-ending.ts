@@ -73,7 +73,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
 
   /** The client reads nothing, and others need the memory of its responses. */
   giveUnreadWay(): void {
-    if (this.state === "exchange") this.exchange.abort("client-late");
+    if (this.state === "exchange") this.exchange.onClientEnded("no-room");
     this.cut();
     this.input.freeSpent(this.exchange);
   }
@@ -192,7 +192,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   /** Counts input that was sent ahead; ends the connection if there is no room for it. */
   protected countAhead(): void {
     if (this.memory.countAhead()) return;
-    this.exchange.onClientGone();
+    this.exchange.onClientEnded("no-room");
     this.abort();
   }
 }

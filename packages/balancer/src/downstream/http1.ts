@@ -43,6 +43,8 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
   /** In state "head": responses are unsent, and the deadline is that of sending. */
   private isSending = false;
   private wasServed = false;
+  /** Whether its reads are limited, since memory was scarce while it sent a body. */
+  private readsLittle = false;
 
   constructor(
     relay: Relay,
@@ -248,11 +250,19 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       this.consume(after);
       if (isWhole) exchange.onRequestEnd(reader.trailers);
       exchange.onRequestBatch();
+      // An instance that does not read leaves a whole read here.
+      const isScarce = !isWhole && this.relay.budget.isScarce;
+      if (isScarce !== this.readsLittle) this.limitReads(isScarce);
     }
     // The next request arrived before this response.
     if (!this.isBodyComplete || input.length <= MAX_AHEAD_BYTES) return;
     this.reading.noteAhead();
     this.reading.pause(Pause.AHEAD);
+  }
+
+  private limitReads(isLimited: boolean): void {
+    this.readsLittle = isLimited;
+    this.connection.limitReads?.(isLimited);
   }
 
   private consume(position: number): void {

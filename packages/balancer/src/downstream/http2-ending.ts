@@ -80,9 +80,13 @@ export abstract class Http2Ending {
     this.leave(ErrorCode.NO_ERROR);
   }
 
-  /** The client reads nothing, and others need the memory of its responses, or it has read too little for long. */
+  /** The client reads nothing, and others need the memory of its responses. */
   giveUnreadWay(): void {
-    for (const { exchange } of this.streams.values()) if (exchange.hasResponse) exchange.abort("client-late");
+    this.resetFor("no-room");
+  }
+
+  private resetFor(cut: "no-room" | "client-late"): void {
+    for (const { exchange } of [...this.streams.values()]) exchange.onClientEnded(cut);
     this.abort();
   }
 
@@ -149,7 +153,7 @@ export abstract class Http2Ending {
       case "open":
         if (now >= this.sendBy) {
           this.sendBy = this.slowReader?.lookAtPace(now, this.relay.limits.minBodyBytesPerSecond / 1000) ?? 0;
-          if (this.sendBy === 0) return this.giveUnreadWay();
+          if (this.sendBy === 0) return this.resetFor("client-late");
         }
         if (now >= this.settingsBy) return this.leave(ErrorCode.SETTINGS_TIMEOUT);
         if (now >= this.headBy) return this.leave(ErrorCode.ENHANCE_YOUR_CALM);
@@ -168,12 +172,12 @@ export abstract class Http2Ending {
     if (this.isOpen) this.deadlineAt = Math.min(this.idleBy, this.headBy, this.settingsBy, this.sendBy, this.drainBy);
   }
 
-  /** Sends GOAWAY and ends the connection. If requests are in progress, that is for what the client has done. */
-  leave(error: number): void {
+  /** Sends GOAWAY and ends the connection. Requests in progress are refused for what the client has done, or for want of memory. */
+  leave(error: number, cut: "refused" | "no-room" = "refused"): void {
     if (!this.isOpen) return;
     this.state = "lingering";
     this.output.frames.goaway(this.frames.lastStream, error);
-    for (const stream of [...this.streams.values()]) stream.onRefused();
+    for (const stream of [...this.streams.values()]) stream.onEnded(cut);
     this.output.write();
     // The write may have ended it.
     if ((this.state as State) !== "lingering") return;

@@ -252,9 +252,9 @@ export class Http2Stream implements Downstream, LastingClient {
     this.release(false);
   }
 
-  /** The connection is ended for what the client has sent. */
-  onRefused(): void {
-    this.exchange.onClientRefused();
+  /** The balancer ends the connection. */
+  onEnded(cut: "refused" | "no-room"): void {
+    this.exchange.onClientEnded(cut);
     this.release(false);
   }
 

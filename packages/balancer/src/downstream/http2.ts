@@ -124,7 +124,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     if (!this.isOpen) return;
     const { reader, reading, frames } = this;
     for (const stream of frames.touched) stream.flushBody();
-    if (!frames.countBodies()) return this.leave(ErrorCode.ENHANCE_YOUR_CALM);
+    if (!frames.countBodies()) return this.leave(ErrorCode.ENHANCE_YOUR_CALM, "no-room");
     if (frames.units > 0) {
       reading.countBody(frames.units, frames.units < FREE_TURN_UNITS);
       frames.units = 0;

@@ -9,6 +9,9 @@ export interface Reader {
 /** The maximum size of a read: up to half a megabyte on Bun. */
 const READ_BYTES = 1 << 19;
 
+/** From this part of the budget on, reads of bodies are limited. */
+const SCARCE_PART = 8;
+
 export class BufferBudget {
   private used = 0;
   /** Those of them for what clients have sent ahead of their responses. */
@@ -20,6 +23,11 @@ export class BufferBudget {
   private isArmed = false;
 
   constructor(private readonly maxBytes: number) {}
+
+  /** Whether so much is used that reads of bodies should be small: their instances may not read them. */
+  get isScarce(): boolean {
+    return this.used > this.maxBytes / SCARCE_PART;
+  }
 
   /** Whether half of it is left. */
   get hasRoom(): boolean {

@@ -38,13 +38,17 @@ export class Exchange extends RequestSide {
     this.end(loggedAs);
   }
 
-  /** The balancer ends its client's connection for what that has sent. */
-  onClientRefused(): void {
+  /** The balancer ends its client's connection. */
+  onClientEnded(cut: "refused" | "no-room" | "client-late"): void {
     if (this.state === State.IDLE) return;
-    const isUnsent = !this.hasResponse && !this.isTunnel;
-    const loggedAs = this.outcome.cut("refused", this.upstream, isUnsent, this.state === State.DELIVERING);
+    const loggedAs = this.outcome.cut(cut, this.upstream, this.isUnsent(), this.state === State.DELIVERING);
     this.stream?.cancel();
     this.end(loggedAs);
+  }
+
+  /** Whether nothing of a response was sent. One that was only built is dropped. */
+  private isUnsent(): boolean {
+    return this.client.response.takeBack() || !this.hasResponse;
   }
 
   onDeadline(): void {
@@ -227,9 +231,9 @@ export class Exchange extends RequestSide {
 
   /** Cuts the response off, or fails the request if nothing of it was sent. */
   abort(cut: Cut): void {
-    const isTakenBack = this.client.response.takeBack();
-    if (cut === "instance-late") this.outcome.noteLate(this.upstream, this.pool, isTakenBack ? "failed" : "cut");
-    const status = this.outcome.cut(cut, this.upstream, isTakenBack, this.state === State.DELIVERING);
+    const isUnsent = this.isUnsent();
+    if (cut === "instance-late") this.outcome.noteLate(this.upstream, this.pool, isUnsent ? "failed" : "cut");
+    const status = this.outcome.cut(cut, this.upstream, isUnsent, this.state === State.DELIVERING);
     if (status === 502) return this.respond(status);
     this.stream?.cancel();
     this.end(status);

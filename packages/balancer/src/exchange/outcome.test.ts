@@ -47,6 +47,8 @@ describe("a response that is cut off counts by who is at fault", () => {
   it.each<[Cut, boolean, string, number[], string[]]>([
     ["client-late", false, "client-late 200", [200], ["cut 200"]],
     ["client-late", true, "client-late 499", [], ["abandoned"]],
+    ["no-room", false, "no-room 200", [200], ["cut 200"]],
+    ["no-room", true, "no-room 503", [503], ["abandoned"]],
     ["refused", false, "refused 200", [200], ["cut 200"]],
     ["refused", true, "refused 499", [], ["abandoned"]],
     ["idle", false, "whole 200", [200], ["cut 200"]],

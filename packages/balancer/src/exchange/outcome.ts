@@ -15,6 +15,9 @@ import type { SavedHead } from "./saved-head.js";
 /** nginx's status for a client that disconnected before its response was complete. */
 export const CLIENT_CLOSED_REQUEST = 499;
 
+/** The status of a request whose connection was reset for want of memory before its response began. */
+const NO_ROOM = 503;
+
 /** Who is to blame for a response of the balancer's own, unless it is known better. */
 const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
   408: "client-late",
@@ -30,6 +33,8 @@ const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
 export type Cut =
   /** The client reads too slowly or nothing, or sends too little of its body. */
   | "client-late"
+  /** The client's connection is reset, since others need the memory of what it has not read, or has sent ahead. */
+  | "no-room"
   /** The client's connection is ended: it has sent too much, or something invalid. */
   | "refused"
   /** Nothing moves in a tunnel. */
@@ -46,6 +51,7 @@ interface CutRule {
 
 const CUTS: Record<Cut, CutRule> = {
   "client-late": { fault: "client", outcome: "client-late" },
+  "no-room": { fault: "client", outcome: "no-room" },
   refused: { fault: "client", outcome: "refused" },
   idle: { fault: "client", outcome: "whole" },
   "instance-late": { fault: "app", outcome: "instance-late" },
@@ -160,6 +166,13 @@ export class Outcome implements Finished {
     this.handlerMicros = head.handlerMicros;
   }
 
+  /** The balancer has no memory, or no disk space, for it. */
+  noteNoRoom(): void {
+    if (this.outcome !== "whole") return;
+    this.outcome = "no-room";
+    this.relay.counters.noRoomTotal++;
+  }
+
   /** The client gets a response of the balancer's own. */
   local(status: LocalStatus, response: DownstreamResponse, pool: Pool | undefined): void {
     this.status = status;
@@ -169,13 +182,21 @@ export class Outcome implements Finished {
   }
 
   /**
-   * The response is cut off. Returns the status of a response of which nothing was sent (`isTakenBack`); 0: part of it was sent.
+   * The response is cut off. Returns the status of a response of which nothing was sent (`isUnsent`); 0: part of it was sent.
    * @param isCounted whether it is counted already, as one that was delivered in part
    */
-  cut(cut: Cut, upstream: Upstream | undefined, isTakenBack: boolean, isCounted: boolean): 0 | 499 | 502 {
+  cut(cut: Cut, upstream: Upstream | undefined, isUnsent: boolean, isCounted: boolean): 0 | 499 | 502 | 503 {
     const { fault, outcome } = CUTS[cut];
+    if (cut === "no-room") this.noteNoRoom();
     if (this.outcome === "whole") this.outcome = outcome;
-    if (fault === "client" && isTakenBack) {
+    if (cut === "no-room" && isUnsent) {
+      // For the instance it is one that nobody waits for any more.
+      upstream?.abandoned(this.tookMs, this.head);
+      this.sparesInstance = true;
+      this.status = NO_ROOM;
+      return NO_ROOM;
+    }
+    if (fault === "client" && isUnsent) {
       this.status = 0;
       return CLIENT_CLOSED_REQUEST;
     }
@@ -185,7 +206,7 @@ export class Outcome implements Finished {
     }
     if (fault === "client") return 0;
     if (!isCounted) this.status = 502;
-    return isTakenBack ? 502 : 0;
+    return isUnsent ? 502 : 0;
   }
 
   /** @param upstream the upstream that has finished the request */

@@ -142,7 +142,10 @@ export abstract class RequestSide
     this.expectsContinue = head.expectsContinue;
     this.body.begin(head.framing === "none");
     this.flow.isClientBlocked = false;
-    if (!isKept) return this.respond(503);
+    if (!isKept) {
+      this.outcome.noteNoRoom();
+      return this.respond(503);
+    }
     const route = admit(this.relay, head, this.peer);
     if (typeof route === "number") return this.respond(route);
     // Clients such as botocore wait for the 100 even with an empty body, and no instance would send it.
@@ -178,6 +181,7 @@ export abstract class RequestSide
   }
 
   onBodyFailed(status: 408 | 413 | 503): void {
+    if (status === 503) this.outcome.noteNoRoom();
     if (this.hasResponse) this.abort(status === 503 ? "balancer" : "client-late");
     else this.respond(status);
   }

@@ -11,6 +11,8 @@ export class Counters {
   /** Requests that were sent to two upstreams because the first was late, and those that the second one served. */
   hedgesTotal = 0;
   hedgesWonTotal = 0;
+  /** Requests that were refused or cut off for want of memory. */
+  noRoomTotal = 0;
   inFlight = 0;
   /** Requests that nobody waits for, but that keep their place until their upstream has finished them. */
   abandoned = 0;

@@ -38,6 +38,7 @@ export class TcpUpstreamClient implements UpstreamClient, TcpLink {
     this.connections++;
     this.connecting++;
     this.transport.connect(this.address, {
+      sendsMuch: typeof this.address === "string",
       onConnected: (connection) => {
         this.connecting--;
         const owner = connector.onConnected(connection);

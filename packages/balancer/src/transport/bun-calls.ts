@@ -15,10 +15,14 @@ const UNSENT_BYTES = 131_072;
 const UPSTREAM_RECEIVE_BYTES = 131_072;
 
 /**
- * The send buffer of a lane. Bun reads half a megabyte of a client at once; by default the kernel takes half of that, and the rest has to be
- * copied and sent later. The kernel limits it to net.core.wmem_max, and doubles it.
+ * The send buffer of a lane, and of a connection to a local instance over HTTP/1.1. Bun reads half a megabyte of a client at once; by default the
+ * kernel takes less than half of that, and the rest has to be copied and sent later, or waits here as long as the instance reads nothing.
+ * The kernel limits it to net.core.wmem_max, and doubles it.
  */
-const LANE_SEND_BYTES = 262_144;
+const LOCAL_SEND_BYTES = 262_144;
+
+/** The receive buffer of a client whose reads are limited: that of a new connection. The kernel doubles it. */
+const LITTLE_RECEIVE_BYTES = 65_536;
 
 const isDarwin = process.platform === "darwin";
 const libc = isDarwin ? "libSystem.dylib" : "libc.so.6";
@@ -30,8 +34,11 @@ const SO_RCVBUF = isDarwin ? 0x1002 : 8;
 const SO_SNDBUF = isDarwin ? 0x1001 : 7;
 /** Of Linux; macOS has something similar, with other rules. */
 const TCP_CORK = 3;
+/** Of Linux from 5.14 on: 0 lets the kernel choose the sizes of buffers again. */
+const SO_BUF_LOCK = 72;
 const receiveBytes = new Int32Array([UPSTREAM_RECEIVE_BYTES]);
-const sendBytes = new Int32Array([LANE_SEND_BYTES]);
+const sendBytes = new Int32Array([LOCAL_SEND_BYTES]);
+const littleReceiveBytes = new Int32Array([LITTLE_RECEIVE_BYTES]);
 const onOrOff = [new Int32Array([0]), new Int32Array([1])] as const;
 
 type SetOption = (fd: number, level: number, option: number, value: number, size: number) => number;
@@ -41,6 +48,13 @@ let setOption: SetOption | undefined;
 export function tuneUpstream(fd: number, sendsMuch: boolean): void {
   set(fd, SOL_SOCKET, SO_RCVBUF, receiveBytes);
   if (sendsMuch) set(fd, SOL_SOCKET, SO_SNDBUF, sendBytes);
+}
+
+/** Limits what the kernel receives for a client, which also bounds a read, or lets it choose again. */
+export function limitReceipt(fd: number, isLimited: boolean): void {
+  if (isDarwin) return;
+  if (isLimited) set(fd, SOL_SOCKET, SO_RCVBUF, littleReceiveBytes);
+  else set(fd, SOL_SOCKET, SO_BUF_LOCK, onOrOff[0]);
 }
 
 /** Returns false if that is not possible. */

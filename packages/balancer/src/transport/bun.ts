@@ -2,7 +2,7 @@
 import { free, leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
-import { outgoingBytes, seesOutgoing, setCork, tuneListener, tuneUpstream } from "./bun-calls.js";
+import { limitReceipt, outgoingBytes, seesOutgoing, setCork, tuneListener, tuneUpstream } from "./bun-calls.js";
 import {
   ASK_EVERY_MS,
   CLOSE_GRACE_SECONDS,
@@ -151,6 +151,10 @@ export class BunConnection implements Connection {
   resume(): void {
     this.isPaused = false;
     if (this.closing !== "closed") this.socket.resume();
+  }
+
+  limitReads(isLimited: boolean): void {
+    if (this.closing !== "closed") limitReceipt(this.descriptor, isLimited);
   }
 
   end(): void {

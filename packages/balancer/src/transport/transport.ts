@@ -73,6 +73,8 @@ export interface Connection {
   asksDrain?(): void;
   pause(): void;
   resume(): void;
+  /** Limits what the kernel receives for this process, and so what one read brings, or no longer. Where a read is small there is no such limit. */
+  limitReads?(isLimited: boolean): void;
   /** Sends queued bytes, then FIN; the peer's bytes are still read. */
   end(): void;
   /**
@@ -86,7 +88,7 @@ export interface Connection {
 
 /** Receives the result of an attempt to connect: exactly one of the two. */
 export interface Connector {
-  /** Whether the kernel should take a whole read of a client's body at once. */
+  /** Whether the kernel should take nearly a whole read of a client's body at once; its rest waits in this process. */
   readonly sendsMuch?: boolean;
   /** Returns the owner of the new connection. */
   onConnected(connection: Connection): ConnectionOwner;

@@ -86,6 +86,10 @@ export class Http1UpstreamConnection
     return this.state !== "connecting";
   }
 
+  get sendsMuch(): boolean {
+    return this.upstream.isLocal;
+  }
+
   protected get isTunnel(): boolean {
     return this.state === "tunnel";
   }

@@ -87,6 +87,10 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return this.options.isForeign;
   }
 
+  get isLocal(): boolean {
+    return typeof this.address === "string";
+  }
+
   get sendProxy(): ProxyVersion | undefined {
     return this.options.sendProxy;
   }

@@ -14,6 +14,8 @@ export interface UpstreamConnections<UpstreamConnection> {
   readonly requestWriter: HeadWriter;
   readonly turnShare: TurnShare;
   readonly isForeign: boolean;
+  /** Whether it listens on a unix socket, whose buffer does not grow by itself. */
+  readonly isLocal: boolean;
   /** The version of the PROXY header that begins each connection. */
   readonly sendProxy: ProxyVersion | undefined;
   /** Whether an abandoned request keeps its place until the upstream has finished it. */

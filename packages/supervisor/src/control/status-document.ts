@@ -254,6 +254,8 @@ export interface BalancerStatus extends CommonFigureValues {
   spoolBytes: number;
   /** Connections that were reset because their peers read nothing and others needed the memory. */
   unreadEndedTotal: number;
+  /** Requests that were refused or cut off because the balancer had no room for them, in memory or in the spool. */
+  noRoomTotal: number;
   stalledMs: number | null;
   latencyMs: LatencyMs;
   latencyShape: number[];

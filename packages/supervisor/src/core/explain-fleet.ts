@@ -1,5 +1,5 @@
 /** Why a balancer or the whole fleet is slow, down or full: one rule for each cause. Pure. */
-import { BAD_COUNT, FULL_CPU } from "./explain-figures.js";
+import { BAD_COUNT, BAD_SHARE, FULL_CPU } from "./explain-figures.js";
 import {
   agoText,
   type BalancerFacts,
@@ -11,6 +11,7 @@ import {
   KILLING,
   sizeText,
 } from "./explain-model.js";
+import { NO_ROOM_TODO } from "./explain-request.js";
 import { formatDuration } from "./words.js";
 
 /** Retries beyond this share of requests are no accident. */
@@ -52,6 +53,15 @@ const BALANCER_RULES: Readonly<Record<string, (balancer: BalancerFacts, fleet: F
           what: `${name} had to send ${retriesTotal} of ${requestsTotal} requests to a further instance`,
           evidence: ["instances ended, or closed connections before they had responded"],
           todo: "paceline deaths lists what ended",
+        },
+  "no-room": ({ name, noRoomTotal = 0, requestsTotal }) =>
+    noRoomTotal === 0
+      ? undefined
+      : {
+          severity: noRoomTotal < BAD_COUNT || noRoomTotal < BAD_SHARE * (requestsTotal ?? 0) ? "note" : "warning",
+          what: `${name} had no room for ${noRoomTotal} of ${requestsTotal} requests`,
+          evidence: ["clients had read nothing for long, or much was sent that no instance has read"],
+          todo: NO_ROOM_TODO,
         },
   spool: ({ name, spoolBytes }) =>
     spoolBytes < 100e6

@@ -51,6 +51,8 @@ export interface BalancerFacts extends ProcessFacts {
   connections: number;
   retriesTotal: number;
   spoolBytes: number;
+  /** Missing from the supervisor of an earlier version. */
+  noRoomTotal?: number;
   snapshotVersion: number;
 }
 

@@ -57,8 +57,13 @@ const OUTCOMES: Readonly<Record<string, string>> = {
   "client-late": "the client was too slow",
   "instance-lost": "the instance ended, or closed the connection, before it had responded",
   "instance-late": "the instance did not respond in time",
+  "no-room": "the balancer had no room for it, in memory or in the spool",
   refused: "the balancer refused it",
 };
+
+/** What to do about requests that the balancer had no room for. */
+export const NO_ROOM_TODO =
+  "balancer.limits: maxUnreadBytes is for responses that clients do not read, maxBufferedBytes and maxSpoolBytes are for what they send. maxConnectionsPerAddress bounds what one client takes";
 
 export function explainRequest(id: string, { lines, deaths, now }: Facts): Explanation {
   const parsed = lines.map((line) => ({ line, access: accessLineOf(line.text, id) }));
@@ -119,9 +124,11 @@ function accessFindings(access: AccessLine): Finding[] {
         todo:
           outcome === "instance-lost"
             ? "paceline deaths"
-            : instance === undefined
-              ? ""
-              : `paceline explain ${instance}`,
+            : outcome === "no-room"
+              ? NO_ROOM_TODO
+              : instance === undefined
+                ? ""
+                : `paceline explain ${instance}`,
       },
     });
   else if (status >= 500)

@@ -250,6 +250,18 @@ describe("the findings", () => {
     expect(kindsIn({ ...nothing, fleet }, "balancer.2")).toEqual([]);
   });
 
+  it.each([
+    [0, []],
+    [2, ["note"]],
+    [400, ["warning"]],
+  ])("of a balancer that had no room for %i requests", (noRoomTotal, severities) => {
+    const fleet = { ...fleetFacts, balancers: [{ ...balancer, noRoomTotal }] };
+    const { findings } = explain({ kind: "balancer", name: "balancer.1" }, { ...nothing, fleet });
+    expect(findings.map(({ kind, severity }) => `${kind} ${severity}`)).toEqual(
+      severities.map((each) => `no-room ${each}`),
+    );
+  });
+
   it("come with the gravest first, and name the numbers", () => {
     const facts = having({ rssBytes: 300e6, stalledMs: 9_000 });
     const { findings, now } = explain({ kind: "instance", name: "web.1" }, facts);

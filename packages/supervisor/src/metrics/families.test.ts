@@ -17,6 +17,7 @@ const measured = {
 const balancer = {
   ...measured,
   ...{ name: "balancer.1", connections: 1, connectionsTotal: 2, retriesTotal: 3, spoolBytes: 4, unreadEndedTotal: 5 },
+  noRoomTotal: 8,
   ...{ hedgesTotal: 7, hedgesWonTotal: 6 },
 };
 const pool = { wanted: 3, ready: 2, generation: 5, requestsTotal: 100, errorsTotal: 4, receiving: 1, sending: 2 };
@@ -94,6 +95,7 @@ describe("the metrics of a fleet", () => {
     ["requests", jobs, undefined],
     ["errors", jobs, undefined],
     ["balancer_requests", first, 7],
+    ["balancer_no_room", first, 8],
     ["deferred_jobs", web, 11],
     ["memory_limit_in_seconds", web, 12],
     ["instance_ready", jobs, 0],

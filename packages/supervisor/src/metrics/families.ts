@@ -119,6 +119,11 @@ const BALANCER: readonly Metric<BalancerStatus>[] = [
     "Connections that were reset because their peers read nothing and others needed the memory.",
     ({ unreadEndedTotal }) => unreadEndedTotal,
   ),
+  counter(
+    "balancer_no_room",
+    "Requests that were refused or cut off because the balancer had no room for them, in memory or in the spool.",
+    ({ noRoomTotal }) => noRoomTotal,
+  ),
   gauge("balancer_spool_bytes", "Large bodies of slow clients on disk.", ({ spoolBytes }) => spoolBytes),
 ];
 

@@ -340,6 +340,7 @@ function balancerStatus(sources: StatusSources, slot: Slot, pool: Pool, now: num
     hedgesWonTotal: last?.hedgesWonTotal ?? 0,
     spoolBytes: last?.spoolBytes ?? 0,
     unreadEndedTotal: last?.unreadEndedTotal ?? 0,
+    noRoomTotal: last?.noRoomTotal ?? 0,
     snapshotVersion: child === undefined ? 0 : sources.coordination.appliedVersion(child.id),
   };
 }

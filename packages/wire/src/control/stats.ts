@@ -157,6 +157,8 @@ export interface BalancerStats {
   spoolBytes?: number;
   /** Connections that were reset because their peers read nothing and others needed the memory. Missing from earlier versions. */
   unreadEndedTotal?: number;
+  /** Requests that were refused or cut off for want of memory or disk space. Missing from earlier versions. */
+  noRoomTotal?: number;
   /** Only pools that have something buffered. */
   held?: HeldStats[];
   /** Only pools that had requests. */
@@ -203,7 +205,7 @@ const isBalancerStats = fieldsOf<BalancerStats>({
   ...{ connections: isAmount, connectionsTotal: isAmount, retriesTotal: isAmount },
   upstreams: listOf(isUpstream),
   ...{ hedgesTotal: optional(isAmount), hedgesWonTotal: optional(isAmount) },
-  ...{ spoolBytes: optional(isAmount), unreadEndedTotal: optional(isAmount) },
+  ...{ spoolBytes: optional(isAmount), unreadEndedTotal: optional(isAmount), noRoomTotal: optional(isAmount) },
   held: optional(listOf(fieldsOf<HeldStats>({ pool: isText, receiving: isAmount, sending: isAmount }))),
   loads: optional(
     listOf(

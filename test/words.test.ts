@@ -53,6 +53,14 @@ describe("names in the source", () => {
     const found = names.flatMap(([path, text]) => (text.match(not) ?? []).map((name) => `${path}: ${name}`));
     expect(found).toEqual([]);
   });
+
+  test("private members are `private`, never `#x` or `x_`", () => {
+    const found = names.flatMap(([path, text]) => {
+      const members = path.endsWith(".ts") ? (text.match(/\.#[a-z]\w*|\bthis\.\w+_\b/g) ?? []) : [];
+      return members.map((name) => `${path}: ${name}`);
+    });
+    expect(found).toEqual([]);
+  });
 });
 
 test("links of the repository's pages lead to files and headings", () => {

@@ -49,7 +49,7 @@ const DOOM_MS = 5000;
 export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<Http1UpstreamConnection> {
   /** Idle connections, the last used one on top, so that in quiet times the others are closed. */
   private readonly idle: Http1UpstreamConnection[] = [];
-  private open_ = 0;
+  private openCount = 0;
   private onEmpty: (() => void) | undefined;
   /** The connection of the last request. */
   private latest: Http1UpstreamConnection | undefined;
@@ -106,7 +106,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   }
 
   get connections(): number {
-    return this.open_;
+    return this.openCount;
   }
 
   /** HTTP/1.1 does not show these. */
@@ -122,12 +122,12 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   /** Whether requests are in flight. */
   get isBusy(): boolean {
-    return this.open_ > this.idle.length;
+    return this.openCount > this.idle.length;
   }
 
   hasRoom(): boolean {
     if (this.isDoomed) return false;
-    if (this.idle.length > 0 || this.open_ < this.options.maxConnections) return true;
+    if (this.idle.length > 0 || this.openCount < this.options.maxConnections) return true;
     if (!this.work.endsSoon) this.readDone();
     return false;
   }
@@ -178,8 +178,8 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
       return kept;
     }
     // There is room for it, if necessary in place of an idle connection.
-    if (this.open_ >= this.options.maxConnections) this.idle[0]?.close();
-    this.open_++;
+    if (this.openCount >= this.options.maxConnections) this.idle[0]?.close();
+    this.openCount++;
     const connection = new Http1UpstreamConnection(this, receiver);
     this.latest = connection;
     this.services.transport.connect(this.address, connection);
@@ -198,7 +198,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** HTTP/1.1 does not show which request is running, so it is only known if there is just one. */
   runningRequest(): string | undefined {
     if (this.leftAtWork !== undefined) return this.leftAtWork || undefined;
-    return this.open_ - this.idle.length === 1 ? this.latest?.describeRequest() : undefined;
+    return this.openCount - this.idle.length === 1 ? this.latest?.describeRequest() : undefined;
   }
 
   overdue(): OverdueRequest | undefined {
@@ -249,7 +249,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   leave(onEmpty: () => void): void {
     this.onEmpty = onEmpty;
     for (const connection of [...this.idle.splice(0), ...this.givenUp]) connection.close();
-    if (this.open_ === 0) onEmpty();
+    if (this.openCount === 0) onEmpty();
   }
 
   /** A connection has no request any more. Returns false if it must not be kept. */
@@ -279,7 +279,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** Its request is abandoned and its connection is about to be closed, which does not end the work. */
   noteLeft(request: string | undefined): void {
     if (this.onLeft === undefined || this.leftAtWork !== undefined || request === undefined) return;
-    this.leftAtWork = this.open_ - this.idle.length === 1 ? request : "";
+    this.leftAtWork = this.openCount - this.idle.length === 1 ? request : "";
     this.onLeft();
   }
 
@@ -305,11 +305,11 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** Removes a closed connection. */
   gone(connection: Http1UpstreamConnection): void {
     this.forget(connection);
-    this.open_--;
+    this.openCount--;
     const wasGivenUp = this.givenUp.delete(connection);
     if (wasGivenUp) this.services.counters.abandoned--;
     if (this.latest === connection) this.latest = undefined;
-    if (this.open_ === 0) this.onEmpty?.();
+    if (this.openCount === 0) this.onEmpty?.();
     if (wasGivenUp && this.onEmpty === undefined) this.options.onRoom?.();
   }
 }

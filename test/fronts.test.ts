@@ -74,10 +74,9 @@ test.each(["bun", "node"] as const)(
 
     signal(pid, "SIGTERM");
     // Each of the balancers says so, and goes on accepting.
-    let unready = 0;
     await waitFor("both balancers to be unready", async () => {
-      unready = (await probe()) === 503 ? unready + 1 : 0;
-      return unready === 20;
+      for (let n = 0; n < 20; n++) if ((await probe()) !== 503) return false;
+      return true;
     });
     expect(await agent()).toBe("drain\n");
     for (let n = 0; n < 10; n++) expect((await get(project.port)).body).toBe(HELLO_BODY);

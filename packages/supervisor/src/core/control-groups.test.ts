@@ -93,8 +93,14 @@ test.each([
 });
 
 test.each([
-  ["anon 380000000\nfile 0\n", "; the kernel slows it down, because it uses 380 MB of memory (maxMemoryMb 300)"],
-  // Caches are dropped instead.
-  ["anon 200000000\nfile 175000000\nanon_thp 380000000\n", ""],
-  ["", ""],
-])("memory.stat %j", (text, said) => expect(slowedText(text, 300)).toBe(said));
+  [
+    "380000000\n",
+    "anon 340000000\nfile 40000000\n",
+    "; the kernel slows it down, because it uses 340 MB of memory (maxMemoryMb 300)",
+  ],
+  // It is above its limit, and not at the kernel's.
+  ["350000000\n", "anon 340000000\nfile 10000000\n", ""],
+  // Caches are dropped.
+  ["375000000\n", "anon 200000000\nfile 175000000\nanon_thp 380000000\n", ""],
+  ["", "", ""],
+])("memory.current %j, memory.stat %j", (current, stat, said) => expect(slowedText(current, stat, 300)).toBe(said));

@@ -111,12 +111,18 @@ export function killText({ atLimit }: GroupKill, maxMemoryMb: number): string {
   return `it reached its hard limit of ${Math.round(kernelLimits(maxMemoryMb).maxBytes / MB)} MB (maxMemoryMb ${maxMemoryMb})`;
 }
 
-/** The part of `memory.high` that a process the kernel slows down must use itself: the rest may be caches, which would be dropped. */
-const SLOWED_SHARE = 0.95;
+/** How near to `memory.high` a group is in which the kernel slows processes down. */
+const SLOWED_SHARE = 0.98;
 
-/** Returns the end of a verdict on a process that the kernel slows down; empty if it does not. @param text `memory.stat` of its group */
-export function slowedText(text: string, maxMemoryMb: number): string {
-  const bytes = Number(/^anon (\d+)$/m.exec(text)?.[1] ?? 0);
-  if (maxMemoryMb === 0 || bytes < SLOWED_SHARE * kernelLimits(maxMemoryMb).highBytes) return "";
+/**
+ * Returns the end of a verdict on a process that the kernel slows down; empty if it does not. A group may be full of caches, which
+ * are dropped, so the process must be above its limit without them.
+ * @param current `memory.current` of its group
+ * @param stat `memory.stat`
+ */
+export function slowedText(current: string, stat: string, maxMemoryMb: number): string {
+  const bytes = Number(/^anon (\d+)$/m.exec(stat)?.[1] ?? 0);
+  const isFull = Number(current) >= SLOWED_SHARE * kernelLimits(maxMemoryMb).highBytes;
+  if (maxMemoryMb === 0 || !isFull || bytes < maxMemoryMb * MB) return "";
   return `; the kernel slows it down, because it uses ${Math.round(bytes / MB)} MB of memory (maxMemoryMb ${maxMemoryMb})`;
 }

@@ -88,7 +88,8 @@ export class ControlGroups {
 
   /** Returns the end of a verdict on a process that the kernel slows down because of its memory; empty if it does not. */
   slowedText(path: string, maxMemoryMb: number): string {
-    return slowedText(attempt(() => readFileSync(join(path, "memory.stat"), "latin1")) ?? "", maxMemoryMb);
+    const read = (file: string) => attempt(() => readFileSync(join(path, file), "latin1")) ?? "";
+    return slowedText(read("memory.current"), read("memory.stat"), maxMemoryMb);
   }
 
   /** Removes the group of a process that has ended, and kills leftover processes in it. */

@@ -32,8 +32,13 @@ describe.each(RUNTIMES)("trailers on %s", (runtime) => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as net.AddressInfo;
     const tcp = { host: "127.0.0.1", port };
+    const upstreams = [
+      { id: "api.1#1", name: "api.1", tcp, foreign: true },
+      { id: "own.1#1", name: "own.1", tcp },
+    ];
     await balancer.follow({}, [
-      { name: "api", routes: ["/"], upstreams: [{ id: "api.1#1", name: "api.1", tcp, foreign: true }] },
+      { name: "api", routes: ["/"], upstreams: upstreams.slice(0, 1) },
+      { name: "own", routes: ["/own"], upstreams: upstreams.slice(1) },
     ]);
   });
 
@@ -77,6 +82,12 @@ describe.each(RUNTIMES)("trailers on %s", (runtime) => {
       expect(heard.includes("TE: trailers")).toBe(asked !== "");
     },
   );
+
+  it("of a request are not sent to an instance that has not said that it reads them, as Bun.serve does not", async () => {
+    const { received } = await exchangeRaw(balancer.port, `POST /own HTTP/1.1\r\nHost: a\r\n${CHUNKED}`);
+    expect(received).toMatch(/^HTTP\/1\.1 200 /);
+    expect(heard).toMatch(/\r\n3\r\nabc\r\n0\r\n\r\n$/);
+  });
 
   it("of a request pass with its body", async () => {
     const { received } = await exchangeRaw(balancer.port, `POST / HTTP/1.1\r\nHost: a\r\n${CHUNKED}`);

@@ -26,7 +26,14 @@ it.each([
     const deadlines = new Deadlines();
     const upstream = {
       ...{ deadlines, turnShare: share, requestWriter: new HeadWriter(16_384, deadlines) },
-      ...{ isForeign: true, holdsPlaces: false, awaitsWork: false, gone: () => {}, keep: () => false },
+      ...{
+        isForeign: true,
+        takesTrailers: true,
+        holdsPlaces: false,
+        awaitsWork: false,
+        gone: () => {},
+        keep: () => false,
+      },
     } as unknown as UpstreamConnections<Http1UpstreamConnection>;
     const receiver = {
       ...{ onUpstreamReady: () => {}, onResponseHead: () => {}, onBody: () => {}, onResponseBatch: () => {} },

@@ -60,8 +60,8 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   private isDoomed = false;
   /** Whether it closes connections after each response without announcing it, as uWSGI does. */
   private keepsNone = false;
-  /** Called when `leftAtWork` is noted; undefined where nothing shows that the upstream goes on, and nothing is noted. */
-  onLeft: (() => void) | undefined;
+  /** The lane beside it; without one, nothing shows that the upstream goes on with a request whose client has gone, and nothing is noted. */
+  control: ControlLane | undefined;
   /** A request whose client has gone, and which the upstream may be running; empty if it may as well be another one. */
   leftAtWork: string | undefined;
 
@@ -89,6 +89,11 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   get isLocal(): boolean {
     return typeof this.address === "string";
+  }
+
+  /** Programs read them, as HTTP/1.1 requires; an instance of ours says on its control lane if it does. */
+  get takesTrailers(): boolean {
+    return this.control?.takesTrailers ?? this.options.isForeign;
   }
 
   get sendProxy(): ProxyVersion | undefined {
@@ -278,9 +283,9 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   /** Its request is abandoned and its connection is about to be closed, which does not end the work. */
   noteLeft(request: string | undefined): void {
-    if (this.onLeft === undefined || this.leftAtWork !== undefined || request === undefined) return;
+    if (this.control === undefined || this.leftAtWork !== undefined || request === undefined) return;
     this.leftAtWork = this.openCount - this.idle.length === 1 ? request : "";
-    this.onLeft();
+    this.control.ask();
   }
 
   /** The upstream has finished the work after its response. */
@@ -322,7 +327,7 @@ export class WatchedHttp1Client implements UpstreamClient {
     /** Called when work is in progress; stalls are counted from here. */
     private readonly onBusy: () => void,
   ) {
-    http1.onLeft = () => control.ask();
+    http1.control = control;
   }
 
   get connections(): number {

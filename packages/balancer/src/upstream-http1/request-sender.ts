@@ -16,6 +16,8 @@ export interface UpstreamConnections<UpstreamConnection> {
   readonly isForeign: boolean;
   /** Whether it listens on a unix socket, whose buffer does not grow by itself. */
   readonly isLocal: boolean;
+  /** Whether it reads the trailers of requests, as far as known. */
+  readonly takesTrailers: boolean;
   /** The version of the PROXY header that begins each connection. */
   readonly sendProxy: ProxyVersion | undefined;
   /** Whether an abandoned request keeps its place until the upstream has finished it. */
@@ -98,7 +100,8 @@ export abstract class RequestSender<UpstreamConnection> {
     if (this.requestFraming === "close" && !this.isTunnel) return;
     this.isRequestSent = true;
     const writer = this.upstream.requestWriter;
-    if (this.requestFraming === "chunked") writer.lastChunk(this.connection, trailers);
+    if (this.requestFraming === "chunked")
+      writer.lastChunk(this.connection, this.upstream.takesTrailers ? trailers : undefined);
     if (this.isTunnel) {
       writer.flush(this.connection);
       this.connection.end();

@@ -199,6 +199,9 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
 
 /** A lane beside the HTTP/1.1 connections to an instance whose app is a Node handler, only for control. */
 export class ControlLane extends LaneConnection {
+  /** Whether the HTTP/1.1 server beside it is known to read the trailers of requests. */
+  takesTrailers = false;
+
   constructor(services: LaneConnectionServices, path: string, work: WorkMeter) {
     super(services, path, work);
     this.connect();
@@ -225,7 +228,9 @@ export class ControlLane extends LaneConnection {
     if (this.state !== "closed") this.drop();
   }
 
-  protected onOpen(): void {}
+  protected onOpen(hello: LaneHello): void {
+    this.takesTrailers = hello.takesTrailers === true;
+  }
 
   protected onStreamFrame(type: number, _id: number, bytes: Buffer, start: number, end: number): void {
     this.onLaneFrame(type, bytes, start, end);

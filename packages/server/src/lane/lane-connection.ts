@@ -30,6 +30,8 @@ export interface LaneServices {
   limits: ServerLimits;
   /** This process, for balancers to see whether its event loop is running. */
   pid?: number;
+  /** Of a lane for control: whether the HTTP/1.1 server beside it reads the trailers of requests. */
+  takesTrailers?: boolean;
   /** Returns the number of requests whose handlers are running, on all lanes. */
   active(): number;
   /** Whether the server drains. */
@@ -197,11 +199,11 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   }
 
   private greet(type: number, bytes: Buffer, start: number, end: number): void {
-    const { limits, pid } = this.services;
+    const { limits, pid, takesTrailers = false } = this.services;
     const maxStreams = Math.min(limits.maxConnections, SLOT_MASK);
     // Always sent: a balancer of another version reads our version in it.
     const accepted = { window: REQUEST_WINDOW_BYTES, maxStreams, maxDataBytes: LARGE_DATA_BYTES };
-    putHello(this.output.frames, { ...accepted, number: this.number, pid }, true);
+    putHello(this.output.frames, { ...accepted, number: this.number, pid, takesTrailers }, true);
     const hello = readHello(type, bytes, start, end);
     if (typeof hello === "string") return this.break(hello);
     this.peerWindow = hello.window;

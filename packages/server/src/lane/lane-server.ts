@@ -26,7 +26,7 @@ class Lanes {
   ) {}
 
   /** @throws ServerError `address-in-use` or `cannot-listen` */
-  async listen(path: string, requests?: RequestServices): Promise<void> {
+  async listen(path: string, requests?: RequestServices, takesTrailers = false): Promise<void> {
     // Before the first lane: only through it can an instance that blocks before its first request say what it called.
     if (requests !== undefined && (await Scoreboard.makeFile(scoreboardPath(path))))
       this.boardPath = scoreboardPath(path);
@@ -35,6 +35,7 @@ class Lanes {
       ...(requests === undefined ? {} : { requests }),
       ...this.options,
       pid: process.pid,
+      takesTrailers,
       active: () => this.active(),
       isLeaving: () => this.isLeaving,
       onRead: (nowMs) => this.measure(nowMs),
@@ -165,7 +166,9 @@ export async function withControlLane(
       lanes.measure(nowMs);
     },
   });
-  await lanes.listen(path);
+  // Bun.serve takes them for the next request, and closes the connection.
+  const takesTrailers = options.app.style === "node" || process.versions.bun === undefined;
+  await lanes.listen(path, undefined, takesTrailers);
   return {
     ...server,
     inFlight: () => server.inFlight() || lanes.unsettled,

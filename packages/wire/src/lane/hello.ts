@@ -27,20 +27,25 @@ export interface LaneHello {
   pid?: number | undefined;
   /** The largest payload of DATA that it accepts; undefined: MAX_DATA_BYTES. */
   maxDataBytes?: number | undefined;
+  /** Whether the HTTP/1.1 server beside a lane for control reads the trailers of requests. Default: false. */
+  takesTrailers?: boolean;
 }
 
 /** The position of the lane's number, which only an instance sends. */
 const NUMBER_AT = 14;
 const PID_AT = 16;
 const MAX_DATA_AT = 20;
+const FLAGS_AT = 24;
+const TAKES_TRAILERS = 1;
 
 export function putHello(
   frames: FrameBuffer,
-  { window, maxStreams, number, pid, maxDataBytes }: Omit<LaneHello, "version">,
+  { window, maxStreams, number, pid, maxDataBytes, takesTrailers = false }: Omit<LaneHello, "version">,
   hasNumber: boolean,
 ): void {
   const hasMaxData = pid !== undefined && maxDataBytes !== undefined;
-  const payload = hasMaxData ? MAX_DATA_AT + 4 : pid !== undefined ? MAX_DATA_AT : hasNumber ? PID_AT : NUMBER_AT;
+  const dataEnd = takesTrailers ? FLAGS_AT + 4 : FLAGS_AT;
+  const payload = hasMaxData ? dataEnd : pid !== undefined ? MAX_DATA_AT : hasNumber ? PID_AT : NUMBER_AT;
   frames.reserve(FRAME_HEADER_BYTES + payload);
   frames.header(FrameType.HELLO, 0, payload);
   const { bytes, length: at } = frames;
@@ -51,6 +56,7 @@ export function putHello(
   if (payload > NUMBER_AT) putUint16(bytes, at + NUMBER_AT, number);
   if (pid !== undefined) putUint32(bytes, at + PID_AT, pid);
   if (hasMaxData) putUint32(bytes, at + MAX_DATA_AT, maxDataBytes);
+  if (hasMaxData && takesTrailers) putUint32(bytes, at + FLAGS_AT, TAKES_TRAILERS);
   frames.length += payload;
 }
 
@@ -69,5 +75,6 @@ export function readHello(type: number, bytes: Uint8Array, start: number, end: n
       end - start < MAX_DATA_AT + 4
         ? undefined
         : Math.min(Math.max(readUint32(bytes, start + MAX_DATA_AT), MAX_DATA_BYTES), LARGE_DATA_BYTES),
+    takesTrailers: end - start >= FLAGS_AT + 4 && (readUint32(bytes, start + FLAGS_AT) & TAKES_TRAILERS) !== 0,
   };
 }

@@ -15,14 +15,14 @@ const typeOf = ({ type }: FrameVector) => FrameType[type as keyof typeof FrameTy
 /** Builds the frame again from the vector's description. */
 function encode(frame: FrameVector): string {
   const { from, stream, text, number, byte, window, streams, status, reason = "", flags = 0, length = 0 } = frame;
-  const { requests, micros, pid, maxData } = frame;
+  const { requests, micros, pid, maxData, takesTrailers = false } = frame;
   const frames = new FrameBuffer();
   const type = typeOf(frame);
   const isLast = (flags & 1) !== 0;
   if (window !== undefined)
     putHello(
       frames,
-      { window, maxStreams: streams as number, number: 3, pid, maxDataBytes: maxData },
+      { window, maxStreams: streams as number, number: 3, pid, maxDataBytes: maxData, takesTrailers },
       from === "instance",
     );
   else if (status !== undefined) {
@@ -59,13 +59,16 @@ describe("the lane's codec", () => {
     if (micros !== undefined) expect([readUint32(bytes, 8), readUint32(bytes, 12)]).toEqual([requests, micros]);
   });
 
-  it.each(of("HELLO"))("reads $name", ({ hex, from, version, window, streams, pid, maxData }) => {
-    const bytes = bytesOf(hex);
-    const number = from === "instance" ? 3 : 0;
-    expect(readHello(FrameType.HELLO, bytes, 8, bytes.length)).toEqual({
-      ...{ version, window, maxStreams: streams, number, pid, maxDataBytes: maxData },
-    });
-  });
+  it.each(of("HELLO"))(
+    "reads $name",
+    ({ hex, from, version, window, streams, pid, maxData, takesTrailers = false }) => {
+      const bytes = bytesOf(hex);
+      const number = from === "instance" ? 3 : 0;
+      expect(readHello(FrameType.HELLO, bytes, 8, bytes.length)).toEqual({
+        ...{ version, window, maxStreams: streams, number, pid, maxDataBytes: maxData, takesTrailers },
+      });
+    },
+  );
 
   it.each(of("REQUEST"))("reads $name", ({ hex, method, target, host, fields = [], flags = 0 }) => {
     const head = new LaneRequestHead(bytesOf(hex).toString("latin1", 8));

@@ -35,6 +35,7 @@ export interface FrameVector {
   micros?: number;
   pid?: number;
   maxData?: number;
+  takesTrailers?: boolean;
 }
 
 export interface LaneVectors {

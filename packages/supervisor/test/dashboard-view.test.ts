@@ -389,6 +389,15 @@ test("the deaths, with the same last words together", () => {
   expect(lines).toMatch(/── last words of web\.5, /);
 });
 
+test("in a pool without requests nothing is tried, and what is unknown is not zero", () => {
+  const idle = instance("jobs.1", { requestsPerSecond: null, inFlight: null, errorsPerMinute: null });
+  const none = { requestsPerSecond: null, deploy: deploying({ canaries: [], tests: [] }) };
+  const web = pool("web", [instance("web.1"), instance("web.2")], { deploy: deploying() });
+  const lines = screen(after([shows(status([web, pool("jobs", [idle], none)]))]), 120, 40);
+  expect(lines[0]).toContain("canary 1 of 2");
+  expect(lines.find((line) => /^ jobs /.test(line))).toMatch(/^ jobs +1\/1 +– +\/ +– /);
+});
+
 test("silent deaths of one kind are one, however long each lived", () => {
   const silent = (id: number, lived: number) => ({
     ...death(id, `web.${id}`, ""),
@@ -397,6 +406,11 @@ test("silent deaths of one kind are one, however long each lived", () => {
   const deaths = [silent(3, 12), silent(2, 14), death(1, "web.1", "out of memory")];
   const lines = screen(after([...keys("d"), { type: "deaths", deaths }], after([shows(FLEET, 100_000)]))).join("\n");
   expect(lines).toMatch(/ 2× {2}SIGKILL {3}web\.3 web\.2/);
+  // What matters has room on a small screen: the request before the names, the last words before counts.
+  const killed = { ...death(1, "web.1", `TypeError: ${"x".repeat(80)}`), running: "GET /kill" };
+  const small = after([...keys("d"), { type: "deaths", deaths: [killed] }], after([shows(FLEET, 100_000)]));
+  expect(screen(small).join("\n")).toMatch(/ 1× {2}TypeError: x+… {3}with GET \/kill {2}web\.1/);
+  expect(screen(small, 60, 15).join("\n")).toMatch(/▸\d+s ago +web\.1 +exit 1 +14s {2}GET \/kill/);
 });
 
 test("a deploy that is judged: verdict, both generations, the tests with their intervals", () => {

@@ -7,6 +7,11 @@ import { clean, fit, fitLine, type Line, segment, truncate } from "./text.js";
 import { itemLine, lossOf } from "./title.js";
 
 const MOST_GROUPS = 6;
+/** In fewer cells the columns LOST and ELSEWHERE are left out, so that the last words have room. */
+const LOST_WIDTH = 70;
+const ELSEWHERE_WIDTH = 100;
+/** What stands behind the last words of several deaths: the request and names. */
+const LEAST_BESIDE = 36;
 
 /** Returns `height` lines without the last one of the screen. */
 export function deathsOfFleet(model: Model, width: number, height: number): Line[] {
@@ -37,7 +42,7 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
   }
   const chosen = list[Math.min(selected, list.length - 1)];
   const nameWidth = list.reduce((most, { name }) => Math.max(most, name.length), 8);
-  lines.push(fitLine([segment(headText(nameWidth), "dim")], width));
+  lines.push(fitLine([segment(headText(nameWidth, width), "dim")], width));
   const groups = groupsOf(list);
   const words = wordsOf(chosen);
   const output = (chosen?.lastLines ?? []).map((line): Line => [segment(`  ${clean(line)}`)]);
@@ -55,7 +60,7 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
         fitLine(
           [
             segment(` ${fit(`${count}×`, 4, "right")}  `, count > 1 ? "bad" : "plain"),
-            segment(`${word}   `),
+            segment(`${truncate(word, Math.max(LEAST_BESIDE, width - LEAST_BESIDE))}   `),
             segment(names, "dim"),
           ],
           width,
@@ -77,8 +82,9 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
   return lines.slice(0, height);
 }
 
-function headText(nameWidth: number): string {
-  return ` WHEN     ${fit("NAME", nameWidth)}  HOW                 LIVED  LOST  ELSEWHERE  LAST WORDS`;
+function headText(nameWidth: number, width: number): string {
+  const lost = `${width < LOST_WIDTH ? "" : "  LOST"}${width < ELSEWHERE_WIDTH ? "" : "  ELSEWHERE"}`;
+  return ` WHEN     ${fit("NAME", nameWidth)}  HOW                 LIVED${lost}  LAST WORDS`;
 }
 
 function deathLine(death: DeathDetails, isSelected: boolean, at: number, nameWidth: number, width: number): Line {
@@ -91,8 +97,10 @@ function deathLine(death: DeathDetails, isSelected: boolean, at: number, nameWid
       segment(fit(clean(name), nameWidth), isSelected ? "selected" : "plain"),
       segment(`  ${fit(clean(how), 18)}`, "bad"),
       segment(fit(shortDuration(uptimeMs / 1000), 7, "right")),
-      segment(fit(`${lost}`, 6, "right"), lost > 0 ? "bad" : "dim"),
-      segment(fit(`${reassigned}`, 11, "right"), reassigned > 0 ? "plain" : "dim"),
+      ...(width < LOST_WIDTH ? [] : [segment(fit(`${lost}`, 6, "right"), lost > 0 ? "bad" : "dim")]),
+      ...(width < ELSEWHERE_WIDTH
+        ? []
+        : [segment(fit(`${reassigned}`, 11, "right"), reassigned > 0 ? "plain" : "dim")]),
       segment(`  ${requestOf(death)}`, "accent"),
       segment(clean(lastLine)),
     ],
@@ -126,8 +134,8 @@ function groupsOf(list: readonly DeathDetails[]): Group[] {
   }
   return [...groups]
     .map(([word, { count, names, running }]) => {
-      const during = running.size === 0 ? "" : `  with ${[...running].slice(0, 2).map(clean).join(", ")}`;
-      return { count, word: truncate(word, 90), names: [...names].slice(0, 8).join(" ") + during };
+      const during = running.size === 0 ? "" : `with ${[...running].slice(0, 2).map(clean).join(", ")}  `;
+      return { count, word, names: during + [...names].slice(0, 8).join(" ") };
     })
     .sort((a, b) => b.count - a.count);
 }

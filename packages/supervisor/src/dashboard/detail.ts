@@ -146,7 +146,8 @@ function shapeLine(shape: readonly number[], width: number): Line {
 
 function openTitle({ open }: Model, { figures, name }: Subject): string {
   const shown = open.name === name ? Math.min(10, open.requests.length) : 0;
-  return `${count(figures.inFlight)} in flight, ${shown} shown, oldest first`;
+  // They were asked for later than the figure.
+  return `${count(Math.max(shown, figures.inFlight ?? 0))} in flight, ${shown} shown, oldest first`;
 }
 
 function openLines({ open }: Model, { name }: Subject, width: number, height: number): Line[] {

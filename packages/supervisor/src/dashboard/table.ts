@@ -173,7 +173,7 @@ function poolEntry(row: Row, pool: PoolStatus): Entry {
   return {
     ...{ ...PLAIN, row, name, pool: name, isPool: true, nameStyle: "bold", stateStyle: style, generation },
     state: `${ready}/${wanted}${drained === 0 ? "" : ` −${drained}`}`,
-    figures: { ...pool, restarts },
+    figures: { ...pool, restarts, ...(pool.requestsPerSecond === null && { inFlight: null, errorsPerMinute: null }) },
     shape: pool.requestsPerSecond === null ? null : pool.latencyShape,
     note: poolNote(pool),
   };
@@ -197,7 +197,9 @@ function balancersEntry(row: Row, { balancers, traffic }: Status): Entry {
 /** Returns what is going on in a pool, else its routes. */
 function poolNote(pool: PoolStatus): Line {
   const { rollout, deploy, routes, cron, scaling, receiving, sending } = pool;
-  if (deploy != null && deploy.phase === "canary") return [segment(deployNote(deploy), "canary")];
+  // Nothing is tried in a pool without requests.
+  if (deploy != null && deploy.phase === "canary" && pool.requestsPerSecond !== null)
+    return [segment(deployNote(deploy), "canary")];
   if (rollout !== null) {
     const { kind, done, total } = rollout;
     return [

@@ -51,8 +51,11 @@ export function titleLine({ status, connection, at, paused, events }: Model, wid
     line: text === "" ? [] : [segment(text, style)],
     ...{ drop, side },
   });
-  const canaries = deploying.flatMap(({ deploy }) => deploy?.canaries ?? []).length;
-  const deploy = deploying.length === 0 ? "" : canaries === 0 ? "deploy" : `canary ${canaries} of ${wanted}`;
+  // Nothing is tried in a pool without requests.
+  const tried = deploying.filter(({ deploy }) => (deploy?.canaries.length ?? 0) > 0);
+  const canaries = tried.flatMap(({ deploy }) => deploy?.canaries ?? []).length;
+  const of = tried.reduce((sum, pool) => sum + pool.wanted, 0);
+  const deploy = deploying.length === 0 ? "" : canaries === 0 ? "deploy" : `canary ${canaries} of ${of}`;
   return itemLine(
     [
       item(truncate(clean(status.name), LONGEST_NAME), "bold", 0),

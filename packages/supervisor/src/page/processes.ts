@@ -69,7 +69,10 @@ export function processTable(state: State, status: Status, on: On): Node {
   const span = state.zoom === "seconds" ? "last 5 minutes" : "last day";
   const context = { state, on, columns, series, scales, span };
   const groups: readonly Group[] = [
-    ...status.pools.map((pool) => ({ name: pool.name, pool, processes: pool.instances, figures: pool })),
+    ...status.pools.map((pool) => {
+      const figures = pool.requestsPerSecond === null ? { ...pool, inFlight: null, errorsPerMinute: null } : pool;
+      return { name: pool.name, pool, processes: pool.instances, figures };
+    }),
     ...(status.balancers.length === 0
       ? []
       : [{ name: BALANCERS, pool: null, processes: status.balancers, figures: status.traffic }]),
@@ -206,8 +209,8 @@ function groupRow({ name, pool, processes, figures }: Group, { columns, series, 
 }
 
 /** Describes a change in progress in a pool; undefined if there is none. */
-export function changeOf({ rollout, deploy, instances }: PoolStatus): Node | undefined {
-  if (deploy?.phase === "canary")
+export function changeOf({ rollout, deploy, instances, requestsPerSecond }: PoolStatus): Node | undefined {
+  if (deploy?.phase === "canary" && requestsPerSecond !== null)
     return link("#/deploy", stateBadge("canary", `canary ${deploy.canaries.length} of ${instances.length}`));
   if (rollout === null) return undefined;
   return stateBadge("starting", `${rollout.kind} ${rollout.done} of ${rollout.total}`);

@@ -167,7 +167,7 @@ export class Balancer {
     const tcp = { deadlines, counters: this.counters, limits, turnShare, unread };
     const http1 = { transport, deadlines, requestWriter, turnShare, counters: this.counters };
     const stall = new StallWatch(limits.stallAfterMs, () => this.registry.allPools());
-    const lane = { transport, notStartedUnsafeMax, onBusy: () => stall.wake(), onProblem: options.onProblem };
+    const lane = { transport, notStartedUnsafeMax, unread, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.registry = new UpstreamRegistry({
       deadlines,
       maxQueue: limits.maxQueue,

@@ -142,7 +142,7 @@ describe.concurrent.each(UNREAD)(
   "many clients that read nothing of their %s, on %s over %s",
   (what, runtime, protocol) => {
     it("give way beyond the limit, and a slow reader does not", async () => {
-      const balancer = await BalancerProcess.start(runtime, { maxUnreadBytes: 1_000_000 });
+      const balancer = await BalancerProcess.start(runtime, { maxUnreadBytes: 300_000 });
       balancer.protocol = protocol;
       const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, respondMuch(), protocol);
       const silent: net.Socket[] = [];

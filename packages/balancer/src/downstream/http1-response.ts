@@ -8,7 +8,7 @@ import type { HeadWriter } from "../http1/head-writer.js";
 import type { Identity } from "../http1/identity.js";
 import type { Framing } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import { type Connection, MUCH_UNREAD_BYTES } from "../transport/transport.js";
+import { type Connection, MUCH_UNREAD_BYTES, SCARCE_WAITING_BYTES } from "../transport/transport.js";
 import type { DownstreamResponse, LocalStatus } from "./downstream.js";
 import type { ClientMemory } from "./input.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
@@ -109,7 +109,14 @@ export class Http1Response implements DownstreamResponse {
       this.framing === "chunked"
         ? this.writer.chunk(this.connection, bytes, start, end)
         : this.writer.body(this.connection, bytes, start, end);
-    return isTaken || this.fallBehind();
+    return (isTaken && !this.waitsTooMuch()) || this.fallBehind();
+  }
+
+  /** Whether more waits for the client than may while memory is scarce: over TLS much may wait before `write` returns false. */
+  private waitsTooMuch(): boolean {
+    if (this.connection.waitingBytes <= SCARCE_WAITING_BYTES || !this.relay.unread.isScarce) return false;
+    this.connection.asksDrain?.();
+    return true;
   }
 
   /** Sends everything that this turn has produced; returns false like `body`. */
@@ -118,7 +125,7 @@ export class Http1Response implements DownstreamResponse {
       this.writer.flush(this.connection);
       return false;
     }
-    return this.writer.flush(this.connection) || this.fallBehind();
+    return (this.writer.flush(this.connection) && !this.waitsTooMuch()) || this.fallBehind();
   }
 
   endCoding(): void {

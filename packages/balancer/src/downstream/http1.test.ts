@@ -12,6 +12,8 @@ import { RequestHead } from "../http1/request-head.js";
 import { Router } from "../routing/router.js";
 import { Counters } from "../stats/counters.js";
 import { Http1Downstream } from "./http1.js";
+import { Http1Response } from "./http1-response.js";
+import type { ClientMemory } from "./input.js";
 import { TurnShare } from "./reading.js";
 
 /** Gets 404 from a balancer without routes. */
@@ -106,6 +108,20 @@ it("frees what a client has sent ahead at once when it gives way to others", asy
   expect(read.length).toBe(READ.length);
   (client.owner as Http1Downstream).giveUnreadWay();
   expect([client.isClosed, read.length]).toEqual([true, 0]);
+});
+
+it("takes a client for which little waits over TLS for one that is behind, while memory is scarce", () => {
+  const unread = { isScarce: false };
+  const relay = { unread, responseWriter: new HeadWriter(LIMITS.maxHeadBytes, { now: 0 }) } as unknown as Relay;
+  let asked = 0;
+  const connection = Object.assign(new FakeConnection(), { asksDrain: () => void asked++ });
+  connection.room = 0;
+  connection.highWater = 65_536;
+  const response = new Http1Response(relay, connection, { countUnread() {} } as unknown as ClientMemory);
+  const send = (bytes: number) => response.body(Buffer.alloc(bytes), 0, bytes) && response.flush();
+  expect([send(9000), asked]).toEqual([true, 0]);
+  unread.isScarce = true;
+  expect([send(1), asked]).toEqual([false, 1]);
 });
 
 it("reads on from a client that sends ahead only while there is room for what that brings, and resets nobody meanwhile", async () => {

@@ -6,7 +6,7 @@ import { FrameBuffer } from "../http2/frame-buffer.js";
 import { HpackEncoder } from "../http2/hpack-encoder.js";
 import { FIRST_WINDOW_BYTES, Setting } from "../http2/protocol.js";
 import { SendWindow } from "../http2/windows.js";
-import type { Connection } from "../transport/transport.js";
+import { type Connection, SCARCE_WAITING_BYTES } from "../transport/transport.js";
 import { atTurnEnd } from "../turn.js";
 import type { Http2Response, ResponseHost } from "./http2-response.js";
 
@@ -76,11 +76,19 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     if (frames.length === 0) return;
     const isTaken = this.isClosed || this.connection.writeTransient(frames.bytes, frames.length);
     frames.clear();
-    if (isTaken) return;
+    if (isTaken && !this.waitsTooMuch()) return;
     const wasBlocked = this.isBlocked;
     this.isBlocked = true;
     this.countUnread(0);
     if (!wasBlocked) this.owner.onBlocked();
+  }
+
+  /** Whether more waits for the client than may while memory is scarce: over TLS much may wait before a write returns false. */
+  private waitsTooMuch(): boolean {
+    const { connection, relay } = this;
+    if (this.isClosed || connection.waitingBytes <= SCARCE_WAITING_BYTES || !relay.unread.isScarce) return false;
+    connection.asksDrain?.();
+    return true;
   }
 
   /** The kernel has taken everything. */

@@ -268,6 +268,21 @@ test("what was read, or belongs to nobody, is free", async () => {
   expect(gone).toEqual([]);
 });
 
+test("memory is scarce once half of the limit is used, also by readers that do not count, until they have read", async () => {
+  const { peer, clock, unread } = scene();
+  const [reader, other] = [peer("reader"), peer("other")];
+  await reader.waits(40);
+  reader.reads(40);
+  clock.now = 11_000;
+  await reader.waits(40);
+  expect([unread.isTight, unread.isScarce]).toEqual([false, false]);
+  await other.waits(20);
+  // The reader has proved that it reads, and no longer counts.
+  expect([unread.isTight, unread.isScarce]).toEqual([false, true]);
+  reader.reads(40);
+  expect(unread.isScarce).toBe(false);
+});
+
 test("what only the kernel has taken is no proof where bytes wait before it is full", async () => {
   const { gone, peer, clock, unread } = scene();
   const [a, b] = [peer("a", 0), peer("b", 0)];

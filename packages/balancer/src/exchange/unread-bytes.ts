@@ -67,6 +67,8 @@ export class UnreadPlace {
   step = 0;
   /** Whether it reads, however slowly. */
   isReader = false;
+  /** What it had unread at the last look, while it does not count. */
+  exemptBytes = 0;
 
   constructor(readonly owner: UnreadOwner) {}
 }
@@ -92,6 +94,8 @@ export class UnreadBytes {
   /** Readers, which do not count; the one that was looked at last is last. */
   private readonly readers = new Set<UnreadPlace>();
   private used = 0;
+  /** What readers have unread that does not count. */
+  private exemptBytes = 0;
   private isArmed = false;
   private timer: NodeJS.Timeout | undefined;
   /** How many connections were reset. */
@@ -110,10 +114,15 @@ export class UnreadBytes {
     return this.used > this.options.maxBytes / 2;
   }
 
+  /** Whether so much is unread, also by readers, that little of each response should be in transit. */
+  get isScarce(): boolean {
+    return this.used + this.exemptBytes > this.options.maxBytes / 2;
+  }
+
   /** Bytes wait for a peer, or more of them. */
   count(place: UnreadPlace): void {
     if (this.readers.has(place) && place.owner.unreadBytes <= this.maxReaderBytes) return;
-    this.readers.delete(place);
+    this.endExemption(place);
     if (!this.blocked.has(place)) this.block(place);
     this.recount(place);
     if (this.isTight) this.arm();
@@ -141,7 +150,7 @@ export class UnreadBytes {
 
   /** The peer is gone, or its unread bytes are counted elsewhere. */
   free(place: UnreadPlace): void {
-    this.readers.delete(place);
+    this.endExemption(place);
     if (!this.blocked.delete(place)) return;
     this.used -= place.bytes;
     place.bytes = 0;
@@ -152,9 +161,9 @@ export class UnreadBytes {
     let looks = Math.min(MAX_LOOKS, this.readers.size);
     for (const place of this.readers) {
       if (looks-- === 0) break;
-      this.readers.delete(place);
+      this.endExemption(place);
       if (this.isReading(place)) {
-        this.readers.add(place);
+        this.exempt(place);
         continue;
       }
       // It has to prove again that it reads.
@@ -233,7 +242,15 @@ export class UnreadBytes {
   private exempt(place: UnreadPlace): void {
     this.used -= place.bytes;
     place.bytes = 0;
+    place.exemptBytes = place.owner.unreadBytes + REST_BYTES;
+    this.exemptBytes += place.exemptBytes;
     this.readers.add(place);
+  }
+
+  private endExemption(place: UnreadPlace): void {
+    if (!this.readers.delete(place)) return;
+    this.exemptBytes -= place.exemptBytes;
+    place.exemptBytes = 0;
   }
 
   /** Whether it has read since the last look, or is a reader within its pause. */

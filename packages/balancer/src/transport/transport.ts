@@ -123,6 +123,9 @@ export const ASK_EVERY_MS = 60_000;
 /** A client for which more than this waits gets no further response. */
 export const MUCH_UNREAD_BYTES = 65_536;
 
+/** While memory is scarce, a client for which more than this waits gets no more of its response. */
+export const SCARCE_WAITING_BYTES = 8192;
+
 /** The requested accept queue; the kernel limits it to net.core.somaxconn. */
 export const LISTEN_BACKLOG = 4096;
 

@@ -100,7 +100,7 @@ export abstract class LaneStalls extends LaneConnection {
 
   protected sendCancel(stream: LaneStream): void {
     const most = this.maxStreams * RESPONSE_WINDOW_BYTES + MAX_EXTRA_BYTES;
-    this.bytesOfCancelled = Math.min(this.bytesOfCancelled + stream.responseWindow.size, most);
+    this.bytesOfCancelled = Math.min(this.bytesOfCancelled + stream.responseWindow.mostBytes, most);
     this.owedCancelled++;
     this.output.frames.empty(FrameType.CANCEL, stream.id);
   }

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FrameDecoder } from "@paceline/wire/lane/frame-decoder";
-import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { FrameType, LITTLE_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { RequestFlag } from "@paceline/wire/lane/request-head";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { frameBytes } from "../../../wire/test/support/lane-frames.js";
@@ -30,6 +30,10 @@ const response = (id: number, status = 200, flags = 3) =>
 const PLAIN_HELLO = Buffer.from(HELLO);
 PLAIN_HELLO.writeUInt16LE(0, HELLO.length - 2);
 
+/** Of an instance that knows no little windows. */
+const EARLIER_HELLO = Buffer.from(HELLO);
+EARLIER_HELLO.writeUInt16LE(2, 12);
+
 function open(bench = new LaneBench(), hello = HELLO) {
   const first = bench.ask(GET);
   const connection = bench.transport.accept();
@@ -52,6 +56,16 @@ function typesIn(bytes: Buffer): [number, number, number][] {
 
 function sent(bytes: Buffer, type: number): number {
   return typesIn(bytes).reduce((sum, [each, , size]) => (each === type ? sum + size : sum), 0);
+}
+
+/** Returns what was granted in these bytes. */
+function windowsIn(bytes: Buffer): number[] {
+  const grants: number[] = [];
+  new FrameDecoder().read(bytes, {
+    onFrame: (type, _, payload, start) => void (type === FrameType.WINDOW && grants.push(payload.readUInt32LE(start))),
+    onBody: () => {},
+  });
+  return grants;
 }
 
 function requestFlags(bytes: Buffer): number[] {
@@ -418,6 +432,23 @@ describe("the balancer's lane", () => {
     give(number(FrameType.WINDOW, idOf(asked), 25_000));
     expect(asked.stream.sendBody(body, 0, 59_000)).toBe(true);
     expect(asked.stream.sendBody(body, 0, 1_000)).toBe(false);
+  });
+
+  it("asks for little of each response while memory is scarce, of instances that know it", async () => {
+    const [known, unknown] = [open(), open(new LaneBench(), EARLIER_HELLO)];
+    for (const { bench, connection, give } of [known, unknown]) {
+      await turnEnd();
+      connection.take();
+      bench.unread.isScarce = true;
+      const asked = bench.ask(GET);
+      await turnEnd();
+      const isLittle = bench === known.bench;
+      expect(requestFlags(connection.take()).map((flags) => flags & RequestFlag.LITTLE)).toEqual([isLittle ? 32 : 0]);
+      const most = isLittle ? LITTLE_WINDOW_BYTES : RESPONSE_WINDOW_BYTES;
+      give(response(idOf(asked), 200, 0), frame(FrameType.DATA, idOf(asked), new Uint8Array(most)));
+      await turnEnd();
+      expect([windowsIn(connection.take()), bench.problems]).toEqual([[LITTLE_WINDOW_BYTES], []]);
+    }
   });
 
   it("asks nobody for more of a body whose window is full, when the kernel has room again", async () => {

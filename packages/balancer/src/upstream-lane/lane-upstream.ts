@@ -1,6 +1,6 @@
 /** The lane to one of our instances: many requests at once on one connection, and one write per turn. */
 import type { LaneHello } from "@paceline/wire/lane/hello";
-import { FrameType, MAX_DATA_BYTES, readUint32, TRAILERS_VERSION } from "@paceline/wire/lane/protocol";
+import { FrameType, LITTLE_VERSION, MAX_DATA_BYTES, readUint32, TRAILERS_VERSION } from "@paceline/wire/lane/protocol";
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -17,6 +17,8 @@ interface LaneServices extends LaneConnectionServices {
   notStartedUnsafeMax: number;
   /** Called when work is in progress; stalls are counted from here. */
   onBusy(): void;
+  /** The memory for responses that clients have not read. */
+  readonly unread?: { readonly isScarce: boolean };
 }
 
 /** Above this many queued bytes the lane accepts no new request. */
@@ -30,6 +32,8 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   maxDataBytes = MAX_DATA_BYTES;
   /** Whether the instance knows TRAILERS. */
   takesTrailers = false;
+  /** Whether the instance knows the flag LITTLE. */
+  private takesLittle = false;
   /** Bytes of bodies sent and not granted again, over all streams. */
   unread = 0;
   protected readonly streams = new StreamTable(this);
@@ -203,6 +207,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     this.requestWindow = hello.window;
     this.maxDataBytes = hello.maxDataBytes ?? MAX_DATA_BYTES;
     this.takesTrailers = hello.version >= TRAILERS_VERSION;
+    this.takesLittle = hello.version >= LITTLE_VERSION;
     this.maxStreams = Math.min(this.maxRequests, hello.maxStreams);
     this.number = hello.number;
     let open = 0;
@@ -245,12 +250,18 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
 
   // Called by the streams.
 
+  get isScarce(): boolean {
+    return this.services.unread?.isScarce === true;
+  }
+
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     stream.sequence = ++this.sequence;
     this.unanswered++;
     stream.isPending = true;
     this.notReturned++;
-    putRequest(this.output.frames, stream.id, request, forwarded, isTrusted, stream.isAnnounced);
+    const isLittle = this.takesLittle && this.isScarce;
+    stream.responseWindow.begin(isLittle);
+    putRequest(this.output.frames, stream.id, request, forwarded, isTrusted, stream.isAnnounced, isLittle);
     this.stallCount.asked();
     this.services.onBusy();
     this.output.flushSoon();

@@ -31,7 +31,7 @@ const start = { code: 0, flags: 0, fields: 0, target: 0, host: 0, method: 0 };
 
 /**
  * Writes a REQUEST from the parsed fields; the same fields pass as in HTTP/1.1. With `isTrusted`, fields pass that only a trusted
- * peer may send. With `isAnnounced`, the instance sends STARTED before it calls the handler.
+ * peer may send. With `isAnnounced`, the instance sends STARTED before it calls the handler; with `isLittle`, the response begins with a little window.
  */
 export function putRequest(
   frames: FrameBuffer,
@@ -40,6 +40,7 @@ export function putRequest(
   forwarded: ForwardedFields,
   isTrusted: boolean,
   isAnnounced = !head.isIdempotent,
+  isLittle = false,
 ): void {
   const { bytes, fields } = head;
   const host = head.hostEnd - head.hostStart;
@@ -106,7 +107,8 @@ export function putRequest(
     (isAnnounced ? 0 : RequestFlag.IDEMPOTENT) |
     (head.isUpgrade ? RequestFlag.UPGRADE : 0) |
     (head.expectsContinue ? RequestFlag.EXPECTS : 0) |
-    (forwarded.isElsewhere ? RequestFlag.ELSEWHERE : 0);
+    (forwarded.isElsewhere ? RequestFlag.ELSEWHERE : 0) |
+    (isLittle ? RequestFlag.LITTLE : 0);
   start.fields = count;
   start.target = target;
   start.host = host;

@@ -1,4 +1,4 @@
-import { RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+import { LITTLE_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_EXTRA_BYTES, MAX_WINDOW_BYTES, ResponseWindow } from "./response-window.js";
@@ -13,8 +13,8 @@ class Sender {
     expect(this.window.take(bytes)).toBe(true);
   }
 
-  grant(): void {
-    this.allowed += this.window.grant();
+  grant(isScarce = false): void {
+    this.allowed += this.window.grant(isScarce);
   }
 }
 
@@ -73,15 +73,52 @@ describe("the window of a response", () => {
     sender.window.reset();
   });
 
+  it("is little while memory is scarce, for slow clients and for the first part of each response, and grows again after that", () => {
+    const now = vi.spyOn(performance, "now").mockReturnValue(0);
+    const sender = new Sender();
+    sender.window.begin(true);
+    sender.allowed = LITTLE_WINDOW_BYTES;
+    for (const [isScarce, allowed] of [
+      [true, 1],
+      [false, 2],
+      [false, 4],
+      [true, 1],
+      [true, 1],
+    ] as const) {
+      sender.send(sender.allowed);
+      sender.grant(isScarce);
+      expect(sender.allowed).toBe(allowed * LITTLE_WINDOW_BYTES);
+    }
+    // It has shown that it takes all at once.
+    for (let round = 0; round < 40; round++) {
+      sender.send(sender.allowed);
+      sender.grant(true);
+    }
+    expect(sender.allowed).toBe(MAX_WINDOW_BYTES);
+    sender.send(sender.allowed);
+    sender.window.pause();
+    now.mockReturnValue(60);
+    sender.window.resume();
+    sender.grant(true);
+    expect(sender.allowed).toBe(LITTLE_WINDOW_BYTES);
+    sender.window.reset();
+    expect(sender.window.size).toBe(RESPONSE_WINDOW_BYTES);
+  });
+
   it("never lets the sender stop for ever, or exceed what all may have together; nothing of that is left at the end", () => {
     const clock = vi.spyOn(performance, "now").mockReturnValue(0);
     const before = availableExtra();
-    const step = fc.record({ at: fc.nat(39), share: fc.double({ min: 0, max: 1, noNaN: true }), pauseMs: fc.nat(120) });
+    const step = fc.record({
+      at: fc.nat(39),
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+      pauseMs: fc.nat(120),
+      isScarce: fc.boolean(),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
         const senders = Array.from({ length: 40 }, () => new Sender());
         let nowMs = 0;
-        for (const { at, share, pauseMs } of steps) {
+        for (const { at, share, pauseMs, isScarce } of steps) {
           const sender = senders[at] as Sender;
           sender.send(Math.floor(sender.allowed * share));
           if (pauseMs > 60) {
@@ -91,9 +128,9 @@ describe("the window of a response", () => {
             clock.mockReturnValue(nowMs);
             sender.window.resume();
           }
-          sender.grant();
+          sender.grant(isScarce);
           expect(sender.allowed).toBeGreaterThan(0);
-          const extra = senders.reduce((sum, { window }) => sum + window.size - RESPONSE_WINDOW_BYTES, 0);
+          const extra = senders.reduce((sum, { window }) => sum + Math.max(0, window.size - RESPONSE_WINDOW_BYTES), 0);
           expect(extra).toBeLessThanOrEqual(MAX_EXTRA_BYTES);
         }
         for (const { window } of senders) window.reset();

@@ -1,9 +1,12 @@
-/** How many bytes of one response an instance may send before the balancer grants more: grows while the client takes them at once. */
-import { RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
+/**
+ * How many bytes of one response an instance may send before the balancer grants more: grows while the client takes them at once, and is
+ * little while memory for unread responses is scarce, since a client that stops reading leaves its window in this process.
+ */
+import { LITTLE_BODY_BYTES, LITTLE_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 
 /** With a window of one frame the two processes would take turns, at half the speed. In bytes. */
 export const MAX_WINDOW_BYTES = 1 << 20;
-/** What all windows of this process together may have beyond their first size: a client that stops reading leaves its window here. */
+/** What all windows of this process together may have beyond their first size. */
 export const MAX_EXTRA_BYTES = 8 << 20;
 /**
  * A window only doubles before so much of a response was passed on: the kernels of both ends take nearly as much for a client that reads slowly, or
@@ -12,10 +15,12 @@ export const MAX_EXTRA_BYTES = 8 << 20;
  */
 const UNPROVEN_BYTES = process.versions.bun === undefined ? 1 << 23 : 1 << 19;
 const UNPROVEN_WINDOW_BYTES = 2 * RESPONSE_WINDOW_BYTES;
-/** A client that took nothing for longer than this is slow, and its window shrinks to the first size. */
+/** A client that took nothing for longer than this is slow, and its window shrinks. */
 const SLOW_MS = 50;
 
 let extraBytes = 0;
+
+const extraOf = (size: number) => Math.max(0, size - RESPONSE_WINDOW_BYTES);
 
 export class ResponseWindow {
   size = RESPONSE_WINDOW_BYTES;
@@ -29,19 +34,33 @@ export class ResponseWindow {
 
   constructor(private readonly unprovenBytes = UNPROVEN_BYTES) {}
 
+  /** @param isLittle whether the instance was told to begin with little */
+  begin(isLittle: boolean): void {
+    if (isLittle) this.size = LITTLE_WINDOW_BYTES;
+  }
+
   /** Starts with another response. */
   reset(): void {
-    extraBytes -= this.size - RESPONSE_WINDOW_BYTES;
-    this.size = RESPONSE_WINDOW_BYTES;
+    this.resize(RESPONSE_WINDOW_BYTES);
     this.used = this.passed = 0;
     this.isPaused = false;
     this.isSlow = false;
   }
 
+  private resize(size: number): void {
+    extraBytes += extraOf(size) - extraOf(this.size);
+    this.size = size;
+  }
+
+  /** How many bytes may be in transit. */
+  get mostBytes(): number {
+    return Math.max(this.size, LITTLE_BODY_BYTES);
+  }
+
   /** Counts received bytes. Returns false if they exceed the window. */
   take(bytes: number): boolean {
     this.used += bytes;
-    return this.used <= this.size;
+    return this.used <= this.mostBytes;
   }
 
   /** The client takes nothing. @param staysSmall whether little should be in transit from now on */
@@ -58,20 +77,26 @@ export class ResponseWindow {
     if (performance.now() - this.pausedAtMs > SLOW_MS) this.isSlow = true;
   }
 
-  /** Returns how many bytes to grant now; 0 until half of the window is used. */
-  grant(): number {
+  /**
+   * Returns how many bytes to grant now; 0 until half of the window is used.
+   * @param isScarce whether there is little memory for unread responses
+   */
+  grant(isScarce = false): number {
     if (this.isPaused || this.used < this.size / 2) return 0;
     if (this.passed < this.unprovenBytes) this.passed += this.used;
-    const change = this.isSlow ? -Math.min(this.used, this.size - RESPONSE_WINDOW_BYTES) : this.growth();
+    const change = Math.max(this.nextSize(isScarce) - this.size, -this.used);
     const granted = this.used + change;
-    this.size += change;
-    extraBytes += change;
+    this.resize(this.size + change);
     this.used = 0;
     return granted;
   }
 
-  private growth(): number {
-    const mostBytes = this.passed < this.unprovenBytes ? UNPROVEN_WINDOW_BYTES : MAX_WINDOW_BYTES;
-    return Math.min(this.size, mostBytes - this.size, MAX_EXTRA_BYTES - extraBytes);
+  private nextSize(isScarce: boolean): number {
+    const isProven = this.passed >= this.unprovenBytes;
+    if (isScarce && (this.isSlow || !isProven)) return LITTLE_WINDOW_BYTES;
+    if (this.isSlow) return RESPONSE_WINDOW_BYTES;
+    const mostBytes = isProven ? MAX_WINDOW_BYTES : UNPROVEN_WINDOW_BYTES;
+    const withExtra = Math.max(this.size, RESPONSE_WINDOW_BYTES) + MAX_EXTRA_BYTES - extraBytes;
+    return Math.min(2 * this.size, mostBytes, withExtra);
   }
 }

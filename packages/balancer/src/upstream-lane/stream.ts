@@ -24,6 +24,8 @@ export interface StreamLane {
   readonly maxDataBytes: number;
   /** Whether the instance knows TRAILERS. */
   readonly takesTrailers: boolean;
+  /** Whether there is little memory for responses that clients have not read. */
+  readonly isScarce: boolean;
   /** Bytes of bodies sent and not granted again, over all streams. */
   unread: number;
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
@@ -229,7 +231,7 @@ export class LaneStream implements UpstreamStream {
   }
 
   private grant(): void {
-    const bytes = this.responseWindow.grant();
+    const bytes = this.responseWindow.grant(this.lane.isScarce);
     if (bytes === 0) return;
     this.lane.output.frames.number(FrameType.WINDOW, this.id, bytes);
     this.lane.output.flushSoon();

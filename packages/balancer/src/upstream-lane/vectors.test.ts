@@ -13,10 +13,10 @@ const STREAM = 0x1_0003;
 const bytesOf = (hex: string) => Buffer.from(hex, "hex");
 
 /** Builds the vector's REQUEST from its HTTP/1.1 text. */
-function encode({ stream, http1 = "", told }: FrameVector): string {
+function encode({ stream, http1 = "", told, isLittle }: FrameVector): string {
   const frames = new FrameBuffer();
   const forwarded = told === undefined ? FORWARDED : new ForwardedFields(told, true, true);
-  putRequest(frames, stream, requestHead(http1), forwarded, told !== undefined);
+  putRequest(frames, stream, requestHead(http1), forwarded, told !== undefined, undefined, isLittle);
   return frames.take().toString("hex");
 }
 

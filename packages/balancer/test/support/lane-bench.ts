@@ -95,11 +95,13 @@ export class LaneBench {
   busy = 0;
   readonly link: LaneUpstreamClient;
   readonly work = new WorkMeter();
+  readonly unread = { isScarce: false };
 
   constructor(notStartedUnsafeMax = 1, maxRequests = 1024, path = "instance.sock") {
     const services = {
       transport: this.transport,
       notStartedUnsafeMax,
+      unread: this.unread,
       onBusy: () => void this.busy++,
       onProblem: (message: string) => void this.problems.push(message),
     };

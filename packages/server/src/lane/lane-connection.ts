@@ -6,6 +6,7 @@ import {
   COST_VERSION,
   FrameType,
   LARGE_DATA_BYTES,
+  LITTLE_WINDOW_BYTES,
   REQUEST_WINDOW_BYTES,
   readUint32,
   SLOT_MASK,
@@ -222,7 +223,8 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     const slot = id & SLOT_MASK;
     if (this.streams[slot] !== undefined) return this.break("a request on a stream that is in use");
     this.requests = (this.requests + 1) >>> 0;
-    const stream = new Stream(this, requests, id, this.requests, head, this.peerWindow);
+    const window = head.isLittle ? Math.min(this.peerWindow, LITTLE_WINDOW_BYTES) : this.peerWindow;
+    const stream = new Stream(this, requests, id, this.requests, head, window);
     while (this.streams.length < slot) this.streams.push(undefined);
     this.streams[slot] = stream;
     this.waiting.push(stream);

@@ -1,4 +1,5 @@
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
+import { FrameDecoder } from "@paceline/wire/lane/frame-decoder";
 import { FrameType, REQUEST_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
@@ -28,6 +29,13 @@ function frameOf(type: number, length: number): string {
 const PIECE_BYTES = 65_536;
 const WINDOW_PIECES = REQUEST_WINDOW_BYTES / PIECE_BYTES;
 const pieces = (count: number) => Array.from({ length: count }, () => frameOf(FrameType.DATA, PIECE_BYTES));
+
+/** Returns the sizes of the pieces of bodies in these bytes. */
+function dataIn(bytes: Buffer): number[] {
+  const sizes: number[] = [];
+  new FrameDecoder().read(bytes, { onFrame: () => {}, onBody: (_, __, start, end) => void sizes.push(end - start) });
+  return sizes;
+}
 
 /** The app's response for the vector's RESPONSE. */
 function responseOf({ status, flags = 0, reason, fields = [], length = 0 }: FrameVector): Response {
@@ -65,6 +73,26 @@ describe("an instance's end of a lane", () => {
     // The duration of the handler does not matter here.
     bytes.fill(0, 12, 16);
     expect(bytes.toString("hex")).toBe(frame.hex);
+  });
+
+  it.each([
+    [vector("REQUEST, GET with a little window").hex, 8192],
+    [GET, 65_536],
+  ])("begins a response within the window that its request has", async (request, most) => {
+    const bench = greeted(
+      () => new Response(new ReadableStream({ pull: (to) => to.enqueue(new Uint8Array(100_000)) })),
+    );
+    bench.give(request);
+    await turnEnd();
+    const sizes = dataIn(bench.socket.takeWithoutBusy());
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(most);
+  });
+
+  it("sends a small body with its head also within a little window", async () => {
+    const bench = greeted(() => new Response(new Uint8Array(16_384)));
+    bench.give(vector("REQUEST, GET with a little window").hex);
+    await turnEnd();
+    expect(dataIn(bench.socket.takeWithoutBusy())).toEqual([16_384]);
   });
 
   it("marks the request whose handler it calls, for as long as that takes, by its number on the lane", async () => {

@@ -10,6 +10,8 @@ export const LANE_VERSION = 3;
 export const COST_VERSION = 2;
 /** From this version on, TRAILERS may precede the END of a body. */
 export const TRAILERS_VERSION = 3;
+/** From this version on, a request may have the flag LITTLE. */
+export const LITTLE_VERSION = 3;
 
 /** `PCLN`, the first bytes of a HELLO's payload, as a little-endian number. */
 export const MAGIC = 0x4e_4c_43_50;
@@ -83,6 +85,9 @@ export const REQUEST_WINDOW_BYTES = 1_048_576;
 
 /** How many bytes of a response an instance may send before the balancer grants more. */
 export const RESPONSE_WINDOW_BYTES = 65_536;
+/** The same for a request with the flag LITTLE. A body that is sent whole with its head may be larger, up to LITTLE_BODY_BYTES. */
+export const LITTLE_WINDOW_BYTES = 8192;
+export const LITTLE_BODY_BYTES = 20_480;
 
 /** The little-endian numbers of frames. */
 export function readUint16(bytes: Uint8Array, at: number): number {

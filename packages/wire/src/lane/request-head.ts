@@ -12,6 +12,8 @@ export const RequestFlag = {
   EXPECTS: 8,
   /** The client requested another scheme or host than the balancer's: see X-Forwarded-Proto and -Host. */
   ELSEWHERE: 16,
+  /** The balancer has little memory for the response: its window begins with LITTLE_WINDOW_BYTES. */
+  LITTLE: 32,
 } as const;
 
 /** The methods that are sent as a number; 0 is any other, whose name follows. */
@@ -78,6 +80,11 @@ export class LaneRequestHead {
   /** Whether the client requested another scheme or host than the balancer's, as its fields say. */
   get isElsewhere(): boolean {
     return (this.flags & RequestFlag.ELSEWHERE) !== 0;
+  }
+
+  /** Whether the response begins with a little window. */
+  get isLittle(): boolean {
+    return (this.flags & RequestFlag.LITTLE) !== 0;
   }
 
   /** Whether no body follows. */

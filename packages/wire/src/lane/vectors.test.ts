@@ -75,13 +75,14 @@ describe("the lane's codec", () => {
     expect(head.isConsistent).toBe(true);
     expect({ method: head.method, target: head.target, host: head.host }).toEqual({ method, target, host });
     expect(head.pairs()).toEqual(host === "" ? fields : [["host", host], ...fields]);
-    const { isWhole, isIdempotent, isUpgrade, expectsContinue, isElsewhere } = head;
-    expect({ isWhole, isIdempotent, isUpgrade, expectsContinue, isElsewhere }).toEqual({
+    const { isWhole, isIdempotent, isUpgrade, expectsContinue, isElsewhere, isLittle } = head;
+    expect({ isWhole, isIdempotent, isUpgrade, expectsContinue, isElsewhere, isLittle }).toEqual({
       isWhole: (flags & 1) !== 0,
       isIdempotent: (flags & 2) !== 0,
       isUpgrade: (flags & 4) !== 0,
       expectsContinue: (flags & 8) !== 0,
       isElsewhere: (flags & 16) !== 0,
+      isLittle: (flags & 32) !== 0,
     });
     for (const [name] of fields) {
       const values = fields.filter(([each]) => each === name).map(([, value]) => value);

@@ -14,6 +14,8 @@ export interface FrameVector {
   /** Of a REQUEST: the request in HTTP/1.1, and a trusted peer's fields, as forwarded. */
   http1?: string;
   told?: [string, string][];
+  /** Of a REQUEST whose response begins with a little window. */
+  isLittle?: boolean;
   method?: string;
   target?: string;
   host?: string;

@@ -146,7 +146,9 @@ test("the schedule is that of the time after the start, delayed by the jitter", 
   const { recycling, started } = world({ limits: { maxRequests: 0, schedule: "0 4 * * *", jitter: 0.1 } });
   // The library is loaded on demand.
   recycling.look(30_000);
+  await import("@paceline/wire/cron");
   await vi.dynamicImportSettled();
+  await new Promise((resolve) => setImmediate(resolve));
   recycling.look(30_000);
   vi.setSystemTime(new Date(2026, 0, 1, 4, 2, 59));
   recycling.look(269_000);

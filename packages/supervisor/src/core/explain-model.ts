@@ -182,7 +182,7 @@ export type Target =
   | { kind: "request"; id: string };
 
 /** `fault`: it fails requests or does not run. `warning`: it is worse than it could be. `note`: worth knowing. */
-export type Severity = "fault" | "warning" | "note";
+type Severity = "fault" | "warning" | "note";
 
 export interface Finding {
   /** The rule's name, stable for programs. */

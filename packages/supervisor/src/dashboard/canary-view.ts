@@ -12,7 +12,7 @@ import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "
 import { itemLine } from "./title.js";
 
 /** Returns the pool whose deploy is shown: that of the selected row, else the first one. */
-export function deployingPool({ status, selected }: Pick<Model, "status" | "selected">): PoolStatus | undefined {
+function deployingPool({ status, selected }: Pick<Model, "status" | "selected">): PoolStatus | undefined {
   const pools = (status?.pools ?? []).filter(({ deploy }) => deploy != null);
   return pools.find(({ name }) => selected === name || selected?.startsWith(`${name}.`)) ?? pools[0];
 }

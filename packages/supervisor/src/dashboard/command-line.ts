@@ -142,7 +142,7 @@ const COMMANDS: readonly Known[] = [
   ),
 ];
 
-export interface Suggestion {
+interface Suggestion {
   /** The whole line. */
   text: string;
   help: string;

@@ -15,7 +15,7 @@ const LOG_LINES = 2000;
 const DEATHS_TIMEOUT_MS = 5000;
 const SIGNALS: NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP"];
 
-export interface DashboardOptions {
+interface DashboardOptions {
   socketPath: string;
   ownership: Ownership;
   colour: boolean;

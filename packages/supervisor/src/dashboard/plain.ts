@@ -13,7 +13,7 @@ const TIMEOUT_MS = 10_000;
 /** How long the last events may take to arrive after the connection is lost. */
 const EVENTS_MS = 500;
 
-export interface PlainOptions {
+interface PlainOptions {
   socketPath: string;
   json: boolean;
   /** Print one status only. */

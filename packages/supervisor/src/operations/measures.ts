@@ -51,7 +51,7 @@ const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Ke
   uptimeSeconds: ({ child, now }) => (child === undefined ? 0 : secondsSince(child.spawnedAt, now)),
 };
 
-export function inFlightOf({ id, stats, relayed }: LiveProcess, liveness: Pick<LivenessWatch, "stalledMs">): number {
+function inFlightOf({ id, stats, relayed }: LiveProcess, liveness: Pick<LivenessWatch, "stalledMs">): number {
   const own = stats.last?.inFlight ?? 0;
   if (liveness.stalledMs(id) === null) return own;
   // The balancers know more about a process that does not report.

@@ -160,7 +160,7 @@ export function sparkline(values: Values, { max, hue, label }: { max: number; hu
 }
 
 /** The upper bounds of the parts of a latency shape; the last one has none. */
-export const BOUNDS = [...SHAPE_BOUNDS_MS.map((bound) => `≤ ${bound}`), "> 250"];
+const BOUNDS = [...SHAPE_BOUNDS_MS.map((bound) => `≤ ${bound}`), "> 250"];
 
 function hueOf(part: number): string {
   return part < 5 ? "green" : part < 7 ? "yellow" : "red";
@@ -221,7 +221,7 @@ export function bar(filled: number, hue: string): Node {
   );
 }
 
-export interface IntervalOptions {
+interface IntervalOptions {
   /** The ends of the interval of a difference; null: unknown. */
   interval: readonly [low: number | null, high: number | null];
   /** The largest difference that is allowed. */

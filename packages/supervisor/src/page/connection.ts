@@ -2,7 +2,7 @@
 import type { OperationResult } from "../control/api.js";
 
 /** A message of a stream of server-sent events. */
-export interface StreamMessage {
+interface StreamMessage {
   event: string;
   data: string;
 }

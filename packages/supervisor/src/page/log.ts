@@ -5,7 +5,7 @@ import { filtered, LEVELS, type Level, type State } from "./model.js";
 import { button, lineList, logRow, type On } from "./parts.js";
 
 /** More lines would make the page slow; a narrower filter shows older ones. */
-export const SHOWN_LINES = 600;
+const SHOWN_LINES = 600;
 
 export function log(state: State, on: On): Child[] {
   const { filter, isPaused } = state.log;

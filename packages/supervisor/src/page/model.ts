@@ -34,7 +34,7 @@ export interface Question {
 
 export type Dialog = { kind: "keys" } | { kind: "question"; question: Question };
 
-export interface LogState {
+interface LogState {
   lines: readonly LogLine[];
   filter: string;
   /** Levels that are hidden. */
@@ -192,7 +192,7 @@ export function levelOf({ level, text, lost }: Pick<LogLine, "level" | "text" | 
 }
 
 /** A test of a line, and why the filter is none. */
-export interface LineFilter {
+interface LineFilter {
   accepts(line: LogLine): boolean;
   problem: string | null;
 }

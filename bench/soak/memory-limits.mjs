@@ -29,8 +29,8 @@ async function everyKind() {
   }
   if (!wordsIn(path.join(MOUNT, "cgroup.subtree_control")).includes("memory"))
     writeFileSync(path.join(MOUNT, "cgroup.subtree_control"), "+memory");
-  const groups = { "a systemd unit": SUPERVISOR, "a container": "" };
-  for (const [kind, leaf] of Object.entries(groups)) {
+  const kinds = { "a systemd unit": SUPERVISOR, "a container": "" };
+  for (const [kind, leaf] of Object.entries(kinds)) {
     process.stdout.write(`in ${kind}\n`);
     const base = path.join(MOUNT, `paceline-soak-${process.pid}`);
     mkdirSync(path.join(base, leaf), { recursive: true });
@@ -50,9 +50,19 @@ async function everyKind() {
       child.on("exit", resolve);
     });
     if (code !== 0) process.exitCode = 1;
-    for (const each of readdirSync(base)) if (each.startsWith("paceline-")) rmdirSync(path.join(base, each));
-    rmdirSync(base);
+    const groups = readdirSync(base).filter((each) => each.startsWith("paceline-"));
+    for (const each of [...groups.map((name) => path.join(base, name)), base]) await removeGroup(each);
   }
+}
+
+/** Processes that were ended may still be in it for a moment. */
+async function removeGroup(group) {
+  for (const until = Date.now() + 10_000; ; await wait(100))
+    try {
+      return rmdirSync(group);
+    } catch (error) {
+      if (Date.now() > until) throw error;
+    }
 }
 
 async function limits(base) {

@@ -99,7 +99,7 @@ export class Parts {
   readonly history: History;
   readonly hooks: FleetOperations["hooks"];
   readonly locking: FleetOperations["locking"];
-  /** Undefined unless the fleet is that of a supervisor that was killed. */
+  /** Set only if this supervisor takes over from a killed one. */
   readonly adoption: FleetAdoption | undefined;
   readonly positions: ReadPositions;
   /** Undefined unless an address is https. */

@@ -3,9 +3,11 @@ import { free } from "@paceline/wire";
 
 interface Received {
   buffer: ArrayBufferLike | undefined;
-  /** Whether part of it is queued for writing, by how many connections, and the last of them. */
+  /** Whether part of it waits to be written to a connection, so that it may not be freed yet. */
   isLent: boolean;
+  /** How many connections have a part of it to write. Only Node's transport counts them. */
   lends: number;
+  /** The last of these connections: if there is no other, it frees the buffer once it is written. */
   borrower: { borrow(bytes: Uint8Array): void } | undefined;
 }
 

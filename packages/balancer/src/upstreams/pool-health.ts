@@ -125,7 +125,7 @@ export class PoolHealth {
   private vitalsOf(upstream: Upstream): Vitals {
     return new Vitals(this.options.clock, this.times, this.vitals, (row) => {
       const { failures = 0 } = this.book?.rule ?? {};
-      // Not at each failure of an app that only fails; a comparison follows each second in any case.
+      // If every request fails, do not compare at each failure: a comparison runs every second anyway.
       if (failures === 0 || row < failures || (row > CLOSE_LOOKS * failures && row % failures !== 0)) return;
       if (upstream.ejection !== undefined || this.isLookDue) return;
       this.isLookDue = true;

@@ -204,7 +204,7 @@ export interface PoolStatus extends PoolFigures {
   deploy: DeployStatus | null;
 }
 
-/** A pool of a deploy that is under way. */
+/** The deploy of one pool, while it is under way. */
 export interface DeployStatus {
   /** The generations, and the folder of the new one. */
   from: number;

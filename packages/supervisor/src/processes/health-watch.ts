@@ -46,7 +46,7 @@ export class HealthWatch {
 
   constructor(private readonly options: HealthWatchOptions) {}
 
-  /** Handles an instance that listens, or says so again. It becomes ready when its readyPath responds well and it is warm. */
+  /** Handles an instance that listens, or says so again. It becomes ready when `readyPath` succeeds and its warm-up has ended, also if that failed. */
   listens(child: LiveProcess): void {
     const isKnown = this.known.has(child);
     if (!isKnown) this.known.set(child, new Map());

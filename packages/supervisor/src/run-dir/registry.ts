@@ -140,7 +140,7 @@ export function listServiceRunDirs(): string[] {
   }
 }
 
-/** Lists the run directories in a state folder of `uid`. Empty if the folder is missing, or not only this user's. */
+/** Lists the run directories in a state folder of `uid`. Empty if the folder is missing, or if another user owns it or can write to it. */
 export function listRunDirs(folder: string, uid = process.getuid?.()): string[] {
   if (distrust(folder, { uid, forbidden: NOT_WRITABLE }) !== undefined) return [];
   return (

@@ -14,7 +14,7 @@ export { endLeftoverProcesses };
 /** An older line of a program that was ready says nothing about its end. */
 const SAID_AT_END_MS = 10_000;
 
-/** Describes the end of a command beside its status. */
+/** Returns one line on why a command ended: that it went into the background, or its last error line. */
 export function storyOf(
   { program, when, wasReady }: { program: string; when: string; wasReady: boolean },
   code: number | null,

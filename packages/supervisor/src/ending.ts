@@ -95,7 +95,7 @@ export function stopPools(runner: FleetRunner, isMeant: (pool: string) => boolea
   }
 }
 
-/** Writes the state that an heir needs, after which nothing changes it; or says why not, and the fleet goes on as before. */
+/** Writes the state that the next supervisor needs, after which nothing changes it; or says why not, and the fleet goes on as before. */
 export async function freezeForHeir(
   parts: Parts,
   heir: Heir,

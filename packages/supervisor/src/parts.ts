@@ -305,6 +305,6 @@ export class Parts {
 }
 
 /** Adapts a template for the samplers and the output reader. */
-function ofTemplate({ pid, output }: Template): Pick<LiveProcess, "pid" | "mark" | "output"> {
-  return { pid, output, mark: null };
+function ofTemplate({ pid, output }: Template): Pick<LiveProcess, "pid" | "commandTag" | "output"> {
+  return { pid, output, commandTag: null };
 }

@@ -109,7 +109,7 @@ export interface Supervisor extends SupervisorApi {
   reopenAccessLogs(): void;
   /** Reports a problem with the fleet's surroundings in the events and the log. */
   warn(message: string): void;
-  /** Resolves when the fleet has ended; `failed` if something could not be ended. Or it goes on with an heir. */
+  /** Resolves when the fleet has ended; `failed` if something could not be ended. Or it goes on with the next supervisor. */
   readonly ended: Promise<FleetOutcome>;
 }
 

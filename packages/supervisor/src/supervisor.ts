@@ -194,7 +194,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     if (!result.ok) return result;
     this.watch?.stop();
     const { sockets } = parts;
-    // Kept open for the heir, and for this process if the heir fails.
+    // Kept open for the next supervisor, and for this process if that one fails.
     parts.sockets = [];
     this.admin.close();
     this.observers.close();

@@ -376,7 +376,7 @@ test("a slow route and growing memory are named: in the overview, and for the in
   expect(detail).toMatch(/ ! memory grows 60 MB a minute; reads \/report\/ is slow in web: p99 302 ms\n/);
 });
 
-test("the deaths, with the same last words together", () => {
+test("the deaths, with the same last line together", () => {
   const deaths = [
     death(3, "web.5", "TypeError: id"),
     death(2, "web.5", "TypeError: id"),
@@ -386,7 +386,7 @@ test("the deaths, with the same last words together", () => {
   const lines = screen(model).join("\n");
   expect(lines).toMatch(/▸\d+s ago +web\.5 +exit 1 /);
   expect(lines).toMatch(/ 2× {2}TypeError: id {3}web\.5/);
-  expect(lines).toMatch(/── last words of web\.5, /);
+  expect(lines).toMatch(/── last lines of web\.5, /);
 });
 
 test("in a pool without requests nothing is tried, and what is unknown is not zero", () => {
@@ -406,7 +406,7 @@ test("silent deaths of one kind are one, however long each lived", () => {
   const deaths = [silent(3, 12), silent(2, 14), death(1, "web.1", "out of memory")];
   const lines = screen(after([...keys("d"), { type: "deaths", deaths }], after([shows(FLEET, 100_000)]))).join("\n");
   expect(lines).toMatch(/ 2× {2}SIGKILL {3}web\.3 web\.2/);
-  // What matters has room on a small screen: the request before the names, the last words before counts.
+  // What matters has room on a small screen: the request before the names, the last line before counts.
   const killed = { ...death(1, "web.1", `TypeError: ${"x".repeat(80)}`), running: "GET /kill" };
   const small = after([...keys("d"), { type: "deaths", deaths: [killed] }], after([shows(FLEET, 100_000)]));
   expect(screen(small).join("\n")).toMatch(/ 1× {2}TypeError: x+… {3}with GET \/kill {2}web\.1/);

@@ -69,7 +69,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
 
   /** Responds to input that belongs to no exchange, such as a refused head, and ends the connection. */
   refuse(status: LocalStatus, isLogged = true): void {
-    this.relay.counters.answered(status, 0);
+    this.relay.counters.countResponse(status, 0);
     this.staysOpen = false;
     if (this.state === "head") {
       this.response.isHead = false;
@@ -203,7 +203,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
 
   private respondOwn({ status, page, fields }: OwnResponse): true {
     this.response.page = page;
-    this.relay.counters.answered(status, 0);
+    this.relay.counters.countResponse(status, 0);
     this.respond(status, fields);
     return true;
   }

@@ -172,7 +172,7 @@ export class Http2Stream implements Downstream, LastingClient {
   }
 
   private respondOwn({ status, page, fields }: OwnResponse): void {
-    this.relay.counters.answered(status, 0);
+    this.relay.counters.countResponse(status, 0);
     // It would be that of an earlier request.
     const { identity } = this.response;
     this.response.identity = undefined;
@@ -224,7 +224,7 @@ export class Http2Stream implements Downstream, LastingClient {
     this.exchange.onClientGone(413);
     if (hasResponse) return this.abort();
     this.response.page = pool?.errorPages?.of(413);
-    this.relay.counters.answered(413, 0);
+    this.relay.counters.countResponse(413, 0);
     this.respond(413);
   }
 
@@ -261,7 +261,7 @@ export class Http2Stream implements Downstream, LastingClient {
   /** Resets the stream for an error of the client. */
   fail(error: number): void {
     const { exchange, host } = this;
-    if (this.state === "exchange" && !exchange.hasResponse) this.relay.counters.answered(400, 0);
+    if (this.state === "exchange" && !exchange.hasResponse) this.relay.counters.countResponse(400, 0);
     if (exchange.isTunnel) exchange.onClientGone();
     else exchange.onClientGone(400);
     this.reset(error);

@@ -74,7 +74,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
 
   /** Refuses a client beyond the limits of connections. */
   refuse(status: 429 | 503): void {
-    this.relay.counters.answered(status, 0);
+    this.relay.counters.countResponse(status, 0);
     this.relay.accessLog?.refused(this.peer, status, 0);
     this.leave(ErrorCode.ENHANCE_YOUR_CALM);
   }
@@ -172,7 +172,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
   }
 
   refuseMalformed(): void {
-    this.relay.counters.answered(400, 0);
+    this.relay.counters.countResponse(400, 0);
     this.relay.accessLog?.refused(this.peer, 400, 0);
   }
 

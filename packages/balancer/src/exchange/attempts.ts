@@ -5,7 +5,7 @@ import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Pool } from "../upstreams/pool.js";
-import { PendingRequest, type Waiting } from "../upstreams/request-queue.js";
+import { QueueEntry, type Waiting } from "../upstreams/request-queue.js";
 import { Binding } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
@@ -30,7 +30,7 @@ export class Attempts implements Waiting {
   binding: Binding | undefined;
   private ownBinding: Binding | undefined;
   private pool: Pool | undefined;
-  private place: PendingRequest | undefined;
+  private place: QueueEntry | undefined;
   /** How often the request was sent to an upstream. */
   private sends = 0;
   /** Set once it was lost where it may have started. */
@@ -124,7 +124,7 @@ export class Attempts implements Waiting {
     const { requestQueue } = pool;
     this.queuedSince ||= requestQueue.clock();
     const rank = rankOf(requestQueue.ranks, this.kept, this.relay.requestHead);
-    this.place = new PendingRequest(this, home, rank, this.queuedSince);
+    this.place = new QueueEntry(this, home, rank, this.queuedSince);
     let isQueued = requestQueue.add(this.place);
     if (!isQueued && home === 0) {
       isQueued = this.mayRelieve && pool.relieve() && requestQueue.add(this.place);

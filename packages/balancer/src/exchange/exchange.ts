@@ -97,7 +97,7 @@ export class Exchange extends RequestSide {
   private follow(): void {
     const { internal, requestHead } = this.relay;
     const redirect = this.redirect as FileRedirect;
-    this.upstream?.answered(redirect.status, this.outcome.tookMs, this.request);
+    this.upstream?.countResponse(redirect.status, this.outcome.tookMs, this.request);
     this.releaseUpstream();
     this.body.clearCollected();
     const former = this.pool as Pool;

@@ -17,9 +17,9 @@ it("neither the wait for an instance nor the body counts, and nothing is measure
     ({
       requestsTotal: 0,
       latency: isMeasured ? { observe: (ms: number, isGood: boolean) => observed.push([ms, isGood]) } : undefined,
-      ...{ answered: () => {}, pace: { add: () => {} } },
+      ...{ countResponse: () => {}, pace: { add: () => {} } },
     }) as unknown as Upstream;
-  const relay = { accessLog: undefined, counters: { inFlight: 0, answered: () => {} } } as unknown as Relay;
+  const relay = { accessLog: undefined, counters: { inFlight: 0, countResponse: () => {} } } as unknown as Relay;
   const outcome = new Outcome(relay, {} as SavedHead, {} as Peer);
   for (const [isMeasured, status] of [
     [true, 200],
@@ -63,10 +63,10 @@ describe("a response that is cut off counts by who is at fault", () => {
       accessLog: {
         request: (...[, , { outcome, status }]: [unknown, unknown, Outcome]) => lines.push(`${outcome} ${status}`),
       },
-      counters: { inFlight: 0, answered: (status: number) => fleet.push(status) },
+      counters: { inFlight: 0, countResponse: (status: number) => fleet.push(status) },
     } as unknown as Relay;
     const upstream = {
-      ...{ pace: { add: () => {} }, answered: (status: number) => instance.push(`${status}`) },
+      ...{ pace: { add: () => {} }, countResponse: (status: number) => instance.push(`${status}`) },
       ...{ cutOff: (status: number) => instance.push(`cut ${status}`), abandoned: () => instance.push("abandoned") },
     } as unknown as Upstream;
     const outcome = new Outcome(relay, {} as SavedHead, {} as Peer);

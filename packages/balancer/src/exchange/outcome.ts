@@ -212,8 +212,8 @@ export class Outcome implements Finished {
   /** @param upstream the upstream that has finished the request */
   count(upstream: Upstream | undefined, tookMs = this.tookMs): void {
     const { status } = this;
-    this.relay.counters.answered(status, tookMs, this.head.routeCounts, this.head.isRead);
-    if (!this.sparesInstance) upstream?.answered(status, tookMs, this.head);
+    this.relay.counters.countResponse(status, tookMs, this.head.routeCounts, this.head.isRead);
+    if (!this.sparesInstance) upstream?.countResponse(status, tookMs, this.head);
     this.counted = status;
     this.status = 0;
   }

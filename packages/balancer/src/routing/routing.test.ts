@@ -41,7 +41,7 @@ describe("round robin", () => {
   });
 });
 
-interface Waiter {
+interface Pending {
   isWaiting: boolean;
   isIdempotent: boolean;
   home: number;
@@ -49,8 +49,8 @@ interface Waiter {
   n: number;
 }
 
-describe("the waiting room", () => {
-  it("is first in, first out, within its bound, forgets those that gave up, and holds up no kind or home for the other", () => {
+describe("the request queue", () => {
+  it("is first in, first out, within its bound, forgets abandoned ones, and holds up no kind or home for the other", () => {
     const operation = fc.oneof(
       fc.record({ kind: fc.constant("add" as const), isIdempotent: fc.boolean(), home: fc.nat(2) }),
       fc.nat(2).map((home) => ({ kind: "lose" as const, home })),
@@ -59,28 +59,30 @@ describe("the waiting room", () => {
     );
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 100 }), (operations) => {
-        const room = new RequestQueue<Waiter>(5);
-        room.maxAtHome = 2;
-        let model: Waiter[] = [];
-        const at = (home: number) => model.filter((waiter) => waiter.home === home);
+        const queue = new RequestQueue<Pending>(5);
+        queue.maxAtHome = 2;
+        let model: Pending[] = [];
+        const at = (home: number) => model.filter((pending) => pending.home === home);
         for (const [n, step] of operations.entries()) {
           if (step.kind === "add") {
             const { isIdempotent, home } = step;
-            const waiter = { isWaiting: true, isIdempotent, home, order: 0, n };
-            expect(room.add(waiter)).toBe(model.length < 5 && (home === 0 || at(home).length < 2));
-            if (waiter.order > 0) model.push(waiter);
+            const pending = { isWaiting: true, isIdempotent, home, order: 0, n };
+            expect(queue.add(pending)).toBe(model.length < 5 && (home === 0 || at(home).length < 2));
+            if (pending.order > 0) model.push(pending);
           } else if (step.kind === "serve") {
             const isTaken = (isIdempotent: boolean) =>
               step.taken === "any" || step.taken === (isIdempotent ? "idempotent" : "unsafe");
             const served: number[] = [];
-            room.serve((waiter) => (isTaken(waiter.isIdempotent) ? () => served.push(waiter.n) : undefined));
-            expect(served).toEqual(model.filter((waiter) => isTaken(waiter.isIdempotent)).map((waiter) => waiter.n));
-            model = model.filter((waiter) => !isTaken(waiter.isIdempotent));
+            queue.serve((pending) => (isTaken(pending.isIdempotent) ? () => served.push(pending.n) : undefined));
+            expect(served).toEqual(
+              model.filter((pending) => isTaken(pending.isIdempotent)).map((pending) => pending.n),
+            );
+            model = model.filter((pending) => !isTaken(pending.isIdempotent));
             for (const home of [0, 1, 2])
-              expect(room.holds(true, home)).toBe(at(home).some(({ isIdempotent }) => isIdempotent));
+              expect(queue.holds(true, home)).toBe(at(home).some(({ isIdempotent }) => isIdempotent));
           } else if (step.kind === "lose") {
             // Those without a home stay.
-            expect(room.takeHomes((home) => home !== step.home)).toEqual(step.home === 0 ? [] : at(step.home));
+            expect(queue.takeHomes((home) => home !== step.home)).toEqual(step.home === 0 ? [] : at(step.home));
             if (step.home !== 0) model = model.filter(({ home }) => home !== step.home);
           } else {
             const [gone] = model.splice(step.which, 1);

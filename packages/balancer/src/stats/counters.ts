@@ -26,9 +26,9 @@ export class Counters {
   }
 
   /** Counts a finished response. @param milliseconds since its request's head was read */
-  answered(status: number, milliseconds: number, route = this.unrouted, isRead = true): void {
+  countResponse(status: number, milliseconds: number, route = this.unrouted, isRead = true): void {
     this.requestsTotal++;
-    route.answered(isRead, status, milliseconds);
+    route.countResponse(isRead, status, milliseconds);
     if (status >= 500) this.errorsTotal++;
     this.latency.record(milliseconds * 1000);
   }

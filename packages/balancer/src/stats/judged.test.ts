@@ -5,9 +5,9 @@ import { JudgedCounts } from "./judged.js";
 test("counts are totals, and latencies are those since the last report", () => {
   const counts = new JudgedCounts();
   expect(counts.take()).toEqual({ lost: 0, classes: [] });
-  counts.answered(3, 200, 10);
-  counts.answered(3, 503, 3);
-  counts.answered(0, 499, 0.5);
+  counts.countResponse(3, 200, 10);
+  counts.countResponse(3, 503, 3);
+  counts.countResponse(0, 499, 0.5);
   counts.lose();
   expect(counts.take()).toEqual({
     lost: 1,
@@ -19,7 +19,7 @@ test("counts are totals, and latencies are those since the last report", () => {
       },
     ],
   });
-  counts.answered(0, 200, 0.5);
+  counts.countResponse(0, 200, 0.5);
   expect(counts.take().classes).toMatchObject([
     { routeClass: 0, requests: 2, latency: [Histogram.bucketOf(500), 1] },
     { routeClass: 3, requests: 2, latency: [] },

@@ -17,7 +17,7 @@ export class JudgedCounts {
   private readonly classes: (ClassCounts | undefined)[] = [];
 
   /** Counts a finished response. */
-  answered(routeClass: number, status: number, milliseconds: number): void {
+  countResponse(routeClass: number, status: number, milliseconds: number): void {
     const counts = this.countsOf(routeClass);
     counts.requests++;
     if (status < 500) return counts.latency.record(milliseconds * 1000);

@@ -5,15 +5,15 @@ import { RouteBook, RouteCounts } from "./route-counts.js";
 it("counts by method class and status class, and latencies since the last report", () => {
   const counts = new RouteCounts();
   expect(counts.take("web", "/")).toEqual([]);
-  for (const status of [101, 200, 204, 301, 404, 500, 503, 599]) counts.answered(true, status, 1);
-  counts.answered(false, 201, 2);
+  for (const status of [101, 200, 204, 301, 404, 500, 503, 599]) counts.countResponse(true, status, 1);
+  counts.countResponse(false, 201, 2);
   counts.abandoned(false);
   const [reads, writes] = counts.take("web", "/");
   expect(reads).toMatchObject({ pool: "web", route: "/", access: "reads", counts: [1, 2, 1, 1, 3, 0] });
   expect(writes).toMatchObject({ access: "writes", counts: [0, 1, 0, 0, 0, 1] });
   expect(reads?.latency).toEqual([expect.any(Number), 8]);
   expect(counts.take("web", "/")).toEqual([]);
-  counts.answered(true, 200, 1);
+  counts.countResponse(true, 200, 1);
   // Counts go on, latencies begin anew.
   expect(counts.take("web", "/")[0]).toMatchObject({ counts: [1, 3, 1, 1, 3, 0], latency: [expect.any(Number), 1] });
 });
@@ -26,7 +26,7 @@ it("keeps the counts of a route over snapshots, and has a bounded number of rout
   const many = Array.from({ length: 500 }, (_, ordinal) => book.of("api", `/${ordinal}/`, ordinal));
   expect(new Set(many).size).toBe(16);
   book.settle();
-  for (const counts of many) counts.answered(true, 200, 1);
+  for (const counts of many) counts.countResponse(true, 200, 1);
   expect(book.take().length).toBe(16);
   expect(book.take()).toEqual([]);
   // To a new supervisor, also without news.
@@ -36,6 +36,6 @@ it("keeps the counts of a route over snapshots, and has a bounded number of rout
   );
   book.of("web", "/", 0);
   book.settle();
-  many[0]?.answered(true, 200, 1);
+  many[0]?.countResponse(true, 200, 1);
   expect(book.take()).toEqual([]);
 });

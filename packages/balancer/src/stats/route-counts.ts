@@ -16,7 +16,7 @@ export class RouteCounts {
   private hasNews = false;
 
   /** Counts a finished response. */
-  answered(isRead: boolean, status: number, milliseconds: number): void {
+  countResponse(isRead: boolean, status: number, milliseconds: number): void {
     const access = isRead ? 0 : 1;
     const at = access * STATUSES + classOf(status);
     this.counts[at] = (this.counts[at] as number) + 1;

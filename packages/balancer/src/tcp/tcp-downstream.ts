@@ -10,7 +10,7 @@ import type { Counters } from "../stats/counters.js";
 import { type Connection, type ConnectionOwner, type Connector, type Ends, NO_OWNER } from "../transport/transport.js";
 import { Rank } from "../upstreams/pending-lines.js";
 import type { Pool } from "../upstreams/pool.js";
-import { PendingRequest, type Waiting } from "../upstreams/request-queue.js";
+import { QueueEntry, type Waiting } from "../upstreams/request-queue.js";
 import { Binding } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import { TcpSide } from "./tcp-side.js";
@@ -59,7 +59,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   private readonly early: Buffer[] = [];
   /** Whether the client has sent FIN before it was joined. */
   private hasEnded = false;
-  private place: PendingRequest | undefined;
+  private place: QueueEntry | undefined;
   private attempt: Attempt | undefined;
   private side: TcpSide | undefined;
   private readonly binding: Binding | undefined;
@@ -118,7 +118,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.deadlineAt = this.waitsUntil;
     // All have failed once, perhaps because they are too busy to accept: each is tried again, a tick later at the earliest.
     this.tried = undefined;
-    this.place = new PendingRequest(this, 0, Rank.NORMAL, pool.requestQueue.clock());
+    this.place = new QueueEntry(this, 0, Rank.NORMAL, pool.requestQueue.clock());
     if (!pool.requestQueue.add(this.place)) this.refuse();
   }
 
@@ -138,8 +138,8 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     const { upstream } = attempt;
     const milliseconds = performance.now() - this.startedAt;
     upstream.requestsTotal++;
-    upstream.answered(CONNECTED, milliseconds, NO_ROUTE);
-    if (this.resets === 0) services.counters.answered(CONNECTED, milliseconds);
+    upstream.countResponse(CONNECTED, milliseconds, NO_ROUTE);
+    if (this.resets === 0) services.counters.countResponse(CONNECTED, milliseconds);
     this.state = "joined";
     const near = new TcpSide(client.connection, services.turnShare, services.unread, this);
     const far = new TcpSide(connection, services.turnShare, services.unread, this);
@@ -260,7 +260,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   /** No upstream takes it: a reset says so at once. */
   private refuse(): void {
     if (this.state === "closed") return;
-    this.services.counters.answered(UNAVAILABLE, performance.now() - this.startedAt);
+    this.services.counters.countResponse(UNAVAILABLE, performance.now() - this.startedAt);
     this.end();
   }
 

@@ -31,7 +31,7 @@ type State =
   /** The response is complete; the instance works on until it reports that it is done, or closes. */
   | "working"
   /** The request was abandoned and FIN sent; the upstream may still be working on it. */
-  | "given up"
+  | "abandoned"
   | "closed";
 
 /** One per process: a head is used before the next is parsed. */
@@ -142,8 +142,8 @@ export class Http1UpstreamConnection
       if (this.state === "head") this.upstream.noteLeft(receiver?.request.describe());
       return this.close(true);
     }
-    const isAnswered = this.state === "body" || !this.isRequestSent;
-    this.state = "given up";
+    const hasResponse = this.state === "body" || !this.isRequestSent;
+    this.state = "abandoned";
     // While it was paused for a slow client, nothing was due.
     const owedSince = this.reading.isPaused ? this.upstream.deadlines.now : this.progressAt;
     this.abandoned = new AbandonedRequest(
@@ -151,16 +151,16 @@ export class Http1UpstreamConnection
       owedSince,
       receiver?.readyAt,
     );
-    this.upstream.giveUp(this);
+    this.upstream.keepAbandoned(this);
     // Many servers close at a FIN while the request still runs: its process, which is about to be ended for it, would seem idle.
-    if (isAnswered || !this.upstream.isLate(this.overdueMs)) this.connection.end();
+    if (hasResponse || !this.upstream.isLate(this.overdueMs)) this.connection.end();
     this.reading.leaveTurn();
     this.resume();
   }
 
   /** Tells the upstream that nobody waits for the response: its process was not ended for that. */
-  endGivenUp(): void {
-    if (this.state === "given up") this.connection?.end();
+  endAbandoned(): void {
+    if (this.state === "abandoned") this.connection?.end();
   }
 
   pause(): void {
@@ -189,7 +189,7 @@ export class Http1UpstreamConnection
 
   onData(bytes: Buffer): boolean {
     this.hasHeard = true;
-    if (this.state !== "given up") this.progressAt = this.upstream.deadlines.now;
+    if (this.state !== "abandoned") this.progressAt = this.upstream.deadlines.now;
     switch (this.state) {
       case "head":
         this.readHead(bytes);
@@ -209,7 +209,7 @@ export class Http1UpstreamConnection
       case "working":
         this.readDone(bytes.length);
         break;
-      case "given up":
+      case "abandoned":
         if (this.abandoned?.takeUnwanted(bytes.length) !== true) this.close();
         else this.connection?.end();
         return true;
@@ -300,7 +300,7 @@ export class Http1UpstreamConnection
     if (this.keepAlive && laterBytes === DONE_BYTES) return this.becomeIdle(receiver);
     this.state = "working";
     this.abandoned = new AbandonedRequest(receiver.request.describeLater(), this.upstream.deadlines.now);
-    this.upstream.giveUp(this);
+    this.upstream.keepAbandoned(this);
     if (!isSent) this.connection?.end();
     this.resume();
     this.isDoneRead = true;
@@ -351,7 +351,7 @@ export class Http1UpstreamConnection
 
   onEnd(): void {
     const { receiver } = this;
-    if (this.state === "given up" || this.state === "working") return this.close();
+    if (this.state === "abandoned" || this.state === "working") return this.close();
     const isEnd = this.state === "tunnel" || (this.state === "body" && this.body.endsWithClose);
     if (isEnd && receiver !== undefined) {
       this.receiver = undefined;

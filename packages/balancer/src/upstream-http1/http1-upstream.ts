@@ -54,7 +54,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** The connection of the last request. */
   private latest: Http1UpstreamConnection | undefined;
   /** Connections with an abandoned request that the upstream has not finished. */
-  private readonly givenUp = new Set<Http1UpstreamConnection>();
+  private readonly abandoned = new Set<Http1UpstreamConnection>();
   private readonly work = new QuickWork();
   /** Whether a request has overrun its time, so that the process is about to be ended, with all that it then has. */
   private isDoomed = false;
@@ -121,7 +121,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** Not the work after a response that usually ends soon: the report that it has is left unread. */
   get lasting(): number {
     let lasting = 0;
-    if (this.givenUp.size > 0) for (const { isDoneUnread } of this.givenUp) if (!isDoneUnread) lasting++;
+    if (this.abandoned.size > 0) for (const { isDoneUnread } of this.abandoned) if (!isDoneUnread) lasting++;
     return lasting;
   }
 
@@ -143,17 +143,17 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   /** Reads the reports that were left unread: instances may be done. */
   private readDone(): void {
-    if (this.givenUp.size > 0) for (const connection of this.givenUp) connection.readDoneNow();
+    if (this.abandoned.size > 0) for (const connection of this.abandoned) connection.readDoneNow();
   }
 
   /** Looks for a request that has overrun its time. The supervisor ends the process for it, but needs a while. */
   private lookForDoom(): void {
     this.isDoomed = false;
-    for (const connection of this.givenUp) {
+    for (const connection of this.abandoned) {
       if (connection.readDoneNow()) continue;
       const { overdueMs } = connection;
       if (!this.isLate(overdueMs)) continue;
-      if (this.isLate(overdueMs - DOOM_MS)) connection.endGivenUp();
+      if (this.isLate(overdueMs - DOOM_MS)) connection.endAbandoned();
       else this.isDoomed = true;
     }
   }
@@ -168,8 +168,8 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   /** The only connection, if its instance is finishing a request. */
   private get working(): Http1UpstreamConnection | undefined {
-    if (this.givenUp.size === 0 || this.options.maxConnections > 1) return undefined;
-    for (const connection of this.givenUp) if (connection.mayFollow) return connection;
+    if (this.abandoned.size === 0 || this.options.maxConnections > 1) return undefined;
+    for (const connection of this.abandoned) if (connection.mayFollow) return connection;
     return undefined;
   }
 
@@ -195,7 +195,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     const { working } = this;
     if (working === undefined) return undefined;
     this.work.follow();
-    this.givenUp.delete(working);
+    this.abandoned.delete(working);
     this.services.counters.abandoned--;
     return working;
   }
@@ -208,7 +208,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   overdue(): OverdueRequest | undefined {
     let first: OverdueRequest | undefined;
-    for (const connection of this.givenUp) {
+    for (const connection of this.abandoned) {
       if (connection.readDoneNow()) continue;
       const overdue = connection.overdue;
       if (overdue !== undefined && (first === undefined || overdue.forMs > first.forMs)) first = overdue;
@@ -244,7 +244,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   }
 
   closeIdleSince(atMs: number): void {
-    if (this.givenUp.size > 0 || this.isDoomed) this.lookForDoom();
+    if (this.abandoned.size > 0 || this.isDoomed) this.lookForDoom();
     // The oldest ones are at the bottom.
     while (this.idle.length > 0 && (this.idle[0] as Http1UpstreamConnection).idleSince < atMs) {
       (this.idle.shift() as Http1UpstreamConnection).close();
@@ -253,7 +253,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   leave(onEmpty: () => void): void {
     this.onEmpty = onEmpty;
-    for (const connection of [...this.idle.splice(0), ...this.givenUp]) connection.close();
+    for (const connection of [...this.idle.splice(0), ...this.abandoned]) connection.close();
     if (this.openCount === 0) onEmpty();
   }
 
@@ -274,8 +274,8 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   }
 
   /** Its request is abandoned; its place is free when the upstream has finished it or closes the connection. */
-  giveUp(connection: Http1UpstreamConnection): void {
-    this.givenUp.add(connection);
+  keepAbandoned(connection: Http1UpstreamConnection): void {
+    this.abandoned.add(connection);
     this.work.start();
     this.services.counters.abandoned++;
     if (connection.overdueMs > 0) this.lookForDoom();
@@ -291,7 +291,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** The upstream has finished the work after its response. */
   done(connection: Http1UpstreamConnection, wasRead: boolean): void {
     if (wasRead) this.work.finish();
-    this.givenUp.delete(connection);
+    this.abandoned.delete(connection);
     this.services.counters.abandoned--;
     if (!this.keep(connection, undefined)) connection.close();
     if (this.onEmpty === undefined) this.options.onRoom?.();
@@ -311,11 +311,11 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   gone(connection: Http1UpstreamConnection): void {
     this.forget(connection);
     this.openCount--;
-    const wasGivenUp = this.givenUp.delete(connection);
-    if (wasGivenUp) this.services.counters.abandoned--;
+    const wasAbandoned = this.abandoned.delete(connection);
+    if (wasAbandoned) this.services.counters.abandoned--;
     if (this.latest === connection) this.latest = undefined;
     if (this.openCount === 0) this.onEmpty?.();
-    if (wasGivenUp && this.onEmpty === undefined) this.options.onRoom?.();
+    if (wasAbandoned && this.onEmpty === undefined) this.options.onRoom?.();
   }
 }
 

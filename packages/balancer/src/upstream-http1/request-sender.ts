@@ -27,7 +27,7 @@ export interface UpstreamConnections<UpstreamConnection> {
   /** Whether a report that an instance is done may stay unread for a while. */
   readonly readsDoneLater: boolean;
   /** The request was abandoned, but the upstream has not finished it. */
-  giveUp(connection: UpstreamConnection): void;
+  keepAbandoned(connection: UpstreamConnection): void;
   /** Whether the supervisor ends the process for a request whose end has been due for so long. */
   isLate(overdueMs: number): boolean;
   /** Set while the upstream may be running a request whose client has gone. */

@@ -280,7 +280,7 @@ describe("the balancer's lane", () => {
     expect(asked.map(({ loss }) => loss).sort()).toEqual(["freed", undefined]);
   });
 
-  it("takes a GET that was stalled elsewhere for unbegun until it is said to begin, and for at work then", async () => {
+  it("takes a GET that was stalled elsewhere as not started until STARTED comes, and as running then", async () => {
     const { bench, connection, give } = open();
     await turnEnd();
     connection.take();
@@ -528,14 +528,14 @@ describe("the balancer's lane", () => {
     ]);
   });
 
-  it("takes no unbegun request for one that had not begun, once broken frames came", () => {
+  it("takes no request as not started once broken frames came", () => {
     const { bench, give } = open();
     const post = bench.ask(POST);
     give(frame(FrameType.PONG, 0, [0, 0, 0, 0]), frame(0, 0));
     expect(post.loss).toBe("lost");
   });
 
-  it("gives room to the next unsafe request when one has begun, was answered, was given up or was lost", () => {
+  it("gives room to the next unsafe request when one has started, has its response, was abandoned or was lost", () => {
     const { bench, give } = open();
     const ends: ((asked: Asked) => void)[] = [
       (asked) => give(frame(FrameType.STARTED, idOf(asked))),

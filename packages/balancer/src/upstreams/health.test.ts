@@ -159,7 +159,7 @@ function simulate(seed: number, size: number, phases: readonly Phase[], tookMs: 
       sent.push({ at, began, done: clock.now + random() * tookMs, isFailure });
       for (const each of sent.filter(({ done }) => done <= clock.now)) {
         sent.splice(sent.indexOf(each), 1);
-        all[each.at]?.answered(each.isFailure ? 500 : 200, clock.now - each.began);
+        all[each.at]?.countResponse(each.isFailure ? 500 : 200, clock.now - each.began);
         if (each.isFailure && each.at === bad) failures++;
         if (each.isFailure && isFault(each.at)) return { ejected: each.at, failures };
       }

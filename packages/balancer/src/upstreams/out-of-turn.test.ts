@@ -107,7 +107,7 @@ it("a pool whose upstreams are all ejected serves with all of them; one whose up
 it("a request that waits is served as soon as an upstream is put back, and refused when the last one is drained", () => {
   const { links, pool, put } = poolOf(2);
   const told: string[] = [];
-  const waiter = () => ({
+  const pending = () => ({
     ...{ isWaiting: true, isIdempotent: true, home: 0, order: 0, tried: undefined },
     onUpstreamFree: (upstream: Upstream) => void told.push(upstream.name),
     onHomeLost: () => {},
@@ -115,13 +115,13 @@ it("a request that waits is served as soon as an upstream is put back, and refus
   });
   (links[0] as Link).room = false;
   put(2, EJECTED);
-  pool.requestQueue.add(waiter());
+  pool.requestQueue.add(pending());
   pool.serveQueue();
   expect(told).toEqual([]);
   put(2, EJECTED, false);
   expect(told).toEqual(["web.2"]);
   put(2, DRAINED);
-  pool.requestQueue.add(waiter());
+  pool.requestQueue.add(pending());
   put(1, DRAINED);
   expect(told).toEqual(["web.2", "down"]);
 });

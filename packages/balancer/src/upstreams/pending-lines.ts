@@ -7,7 +7,7 @@ export const Rank = { HIGH: 0, NORMAL: 1, LOW: 2 } as const;
 export type Rank = (typeof Rank)[keyof typeof Rank];
 
 export interface QueuedRequest {
-  /** Returns false if it gave up or was served otherwise; it is then skipped. */
+  /** Returns false if it was abandoned or served otherwise; it is then skipped. */
   readonly isWaiting: boolean;
   /** Non-idempotent requests also wait for a place among those not started (docs/lane.md). Others may overtake them. */
   readonly isIdempotent: boolean;

@@ -32,7 +32,7 @@ it("a readmission ends the ejection, and a later snapshot with the same count en
   const fail = async () => {
     for (let i = 0; i < 60; i++) {
       clock.current += 2;
-      for (const upstream of upstreams) upstream.answered(upstream === bad ? 500 : 200, 1, { routeClass: 0 });
+      for (const upstream of upstreams) upstream.countResponse(upstream === bad ? 500 : 200, 1, { routeClass: 0 });
     }
     await new Promise(setImmediate);
     return bad.isOutOfTurn;
@@ -73,13 +73,13 @@ function poolOf(size: number, more: Partial<SnapshotPool>) {
     health.tick();
   };
   const respond = (slot: number, status: number, times: number) => {
-    for (let at = 0; at < times; at++) upstreams[slot - 1]?.answered(status, 1, REQUEST);
+    for (let at = 0; at < times; at++) upstreams[slot - 1]?.countResponse(status, 1, REQUEST);
   };
   /** One fails while the others respond. */
   const failAlone = (slot: number) => {
     for (let at = 0; at < 9; at++) {
       clock.current += 2;
-      for (const each of upstreams) each.answered(each.slot === slot ? 500 : 200, 1, REQUEST);
+      for (const each of upstreams) each.countResponse(each.slot === slot ? 500 : 200, 1, REQUEST);
     }
   };
   const out = () => upstreams.filter(({ isOutOfTurn }) => isOutOfTurn).map(({ slot }) => slot);

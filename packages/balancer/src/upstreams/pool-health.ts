@@ -18,7 +18,7 @@ const TELL_EVERY_MS = 60_000;
 const START_STEPS = 10;
 
 interface HealthOptions {
-  /** For how long an upstream is silent until it counts as stalled. */
+  /** For how long an upstream is not heard of until it counts as stalled. */
   stallAfterMs: number;
   /** The clock of the data path. */
   clock: { readonly now: number; readonly current: number };

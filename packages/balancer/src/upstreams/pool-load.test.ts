@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { atTurnEnd } from "../turn.js";
 import { Pool } from "./pool.js";
-import type { PoolWaiter } from "./request-queue.js";
+import type { PendingRequest } from "./request-queue.js";
 import { RoundRobin } from "./round-robin.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
@@ -40,7 +40,7 @@ function poolOf({ cost, micros }: Measured, isBatched = false) {
       for (const [at, upstream] of upstreams.entries())
         for (let n = 0; n < 20; n++) {
           upstream.pace.add(durations[at] as number);
-          upstream.answered(200, 1, { routeClass: 0 });
+          upstream.countResponse(200, 1, { routeClass: 0 });
         }
       pool.countLoad();
     }
@@ -57,13 +57,13 @@ function poolOf({ cost, micros }: Measured, isBatched = false) {
   const sends = (times: number) => Array.from({ length: times }, send);
   const served: number[] = [];
   const queue = () => {
-    const waiter: PoolWaiter = {
+    const pending: PendingRequest = {
       ...{ isWaiting: true, isIdempotent: true, home: 0, order: 0, tried: undefined },
       onUpstreamFree: (upstream) => void served.push(opened(upstream)),
       onHomeLost: () => {},
       onPoolDown: () => {},
     };
-    pool.requestQueue.add(waiter);
+    pool.requestQueue.add(pending);
   };
   return { pool, upstreams, running, closed, measure, sends, queue, served, looks };
 }
@@ -150,7 +150,7 @@ it("an instance that takes twenty times as long gets a request now and then, unt
   expect(slots.filter((slot) => slot === 2).length).toBeLessThanOrEqual(1);
   let last = 1;
   for (let n = 0; n < 10 && last === 1; n++) {
-    for (let served = 0; served < 250; served++) upstreams[0]?.answered(200, 1, { routeClass: 0 });
+    for (let served = 0; served < 250; served++) upstreams[0]?.countResponse(200, 1, { routeClass: 0 });
     pool.countLoad();
     last = sends(30).filter((slot) => slot === 2).length;
     upstreams[1]?.pace.add(2000);

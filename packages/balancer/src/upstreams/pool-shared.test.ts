@@ -1,7 +1,7 @@
 /** Two balancers that share the counts of their requests: where each sends the next one. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Pool } from "./pool.js";
-import type { PoolWaiter } from "./request-queue.js";
+import type { PendingRequest } from "./request-queue.js";
 import { RoundRobin } from "./round-robin.js";
 import { keyOf, OtherTable, OwnTable, SharedCounts, TABLE_WORDS } from "./shared-counts.js";
 import { Upstream } from "./upstream.js";
@@ -73,13 +73,13 @@ class Sharer {
   }
 
   queue(): void {
-    const waiter: PoolWaiter = {
+    const pending: PendingRequest = {
       ...{ isWaiting: true, isIdempotent: true, home: 0, order: 0, tried: undefined, since: performance.now() },
       onUpstreamFree: (upstream) => void this.served.push(this.opened(upstream)),
       onHomeLost: () => {},
       onPoolDown: () => {},
     };
-    this.pool.requestQueue.add(waiter);
+    this.pool.requestQueue.add(pending);
   }
 
   /** A request has ended there; @param isReturned only its handler has returned */

@@ -1,7 +1,7 @@
 /** Which upstream a request gets: in turn if requests are quick, whoever is free if they are slow. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Pool } from "./pool.js";
-import type { PoolWaiter } from "./request-queue.js";
+import type { PendingRequest } from "./request-queue.js";
 import { RoundRobin } from "./round-robin.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";
@@ -104,17 +104,17 @@ it("a full queue is relieved: its first request goes to an upstream that is at w
   const { pool, sends } = poolOf(2, 5000);
   expect(sends(3)).toEqual([1, 2, 0]);
   const served: string[] = [];
-  const waiter = (name: string): PoolWaiter => ({
+  const pending = (name: string): PendingRequest => ({
     ...{ isWaiting: true, isIdempotent: true, home: 0, order: 0, tried: undefined },
     onUpstreamFree: (upstream) => void served.push(`${name} at ${upstream.name}`),
     onHomeLost: () => {},
     onPoolDown: () => {},
   });
-  const queued = ["a", "b", "c", "d", "e"].map((name) => pool.requestQueue.add(waiter(name)));
+  const queued = ["a", "b", "c", "d", "e"].map((name) => pool.requestQueue.add(pending(name)));
   expect(queued).toEqual([true, true, true, true, false]);
   expect(pool.relieve()).toBe(true);
   expect(served).toEqual(["a at web.1"]);
-  expect(pool.requestQueue.add(waiter("e"))).toBe(true);
+  expect(pool.requestQueue.add(pending("e"))).toBe(true);
   // No room comes from it for others.
   pool.serveQueue();
   expect(served).toEqual(["a at web.1"]);

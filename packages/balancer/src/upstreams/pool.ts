@@ -7,13 +7,13 @@ import type { Hedging } from "./hedging.js";
 import { takeTurns } from "./out-of-turn.js";
 import type { Pace } from "./pace.js";
 import { Picking, type Policy } from "./picking.js";
-import { type PoolWaiter, RequestQueue } from "./request-queue.js";
+import { type PendingRequest, RequestQueue } from "./request-queue.js";
 import { RetryBudget } from "./retry-budget.js";
 import { markStalled } from "./stall-watch.js";
 import type { Upstream } from "./upstream.js";
 
 export class Pool extends Picking {
-  readonly requestQueue: RequestQueue<PoolWaiter>;
+  readonly requestQueue: RequestQueue<PendingRequest>;
   /** Whether it gets whole connections, and no requests. */
   isTcp = false;
   /** Whether it also gets TRACE, and absolute targets unchanged. */
@@ -54,7 +54,7 @@ export class Pool extends Picking {
     private readonly runsAtOnce?: number,
   ) {
     super(policy);
-    this.requestQueue = new RequestQueue<PoolWaiter>(maxQueue);
+    this.requestQueue = new RequestQueue<PendingRequest>(maxQueue);
   }
 
   /** Whether there is no upstream that may get requests, and none is expected soon. */
@@ -89,14 +89,14 @@ export class Pool extends Picking {
     requestQueue.maxAtHome = Math.ceil(requestQueue.maxPending / Math.max(1, sticky?.size ?? 1));
     this.releaseHomes();
     if (!this.isDown) return this.serveQueue();
-    requestQueue.serve((waiter) => () => waiter.onPoolDown());
+    requestQueue.serve((pending) => () => pending.onPoolDown());
   }
 
   /** Sends on the pending requests of slots that have no process for them. */
   private releaseHomes(): void {
     this.tried = undefined;
     const lost = this.requestQueue.takeHomes((home) => this.sticky?.processOf(home, this.mayServeHome) !== undefined);
-    for (const waiter of lost) waiter.onHomeLost();
+    for (const pending of lost) pending.onHomeLost();
   }
 
   /** Reassigns requests that wait behind long ones of other balancers, while another upstream is free. */
@@ -119,18 +119,18 @@ export class Pool extends Picking {
     if (this.work.window === Number.POSITIVE_INFINITY) return false;
     let isServed = false;
     this.isRelieving = true;
-    this.requestQueue.serve((waiter) => {
-      const upstream = isServed || waiter.home !== 0 ? undefined : this.pick(waiter.tried, waiter.isIdempotent);
+    this.requestQueue.serve((pending) => {
+      const upstream = isServed || pending.home !== 0 ? undefined : this.pick(pending.tried, pending.isIdempotent);
       if (upstream === undefined) return undefined;
       isServed = true;
-      return () => waiter.onUpstreamFree(upstream);
+      return () => pending.onUpstreamFree(upstream);
     });
     this.isRelieving = false;
     return isServed;
   }
 
   /**
-   * Marks upstreams as stalled that were silent for that many ticks while others responded, and reassigns their requests that
+   * Marks upstreams as stalled that were not heard of for that many ticks while others responded, and reassigns their requests that
    * have not started. Returns false if no work is in progress and none is stalled.
    * @param weight the weight of this tick: 1, or less if it was late
    */
@@ -154,7 +154,7 @@ export class Pool extends Picking {
     for (const upstream of this.upstreams) {
       inFlight += upstream.inFlight;
       waiting += upstream.notStarted;
-      finished += upstream.takeAnswered();
+      finished += upstream.takeFinished();
     }
     this.paces.judge(this.paceOf, finished, performance.now());
     load.finished += finished;
@@ -176,15 +176,15 @@ export class Pool extends Picking {
     const { requestQueue } = this;
     if (requestQueue.length === 0) return;
     const now = this.shared === undefined ? 0 : requestQueue.clock();
-    requestQueue.serve((waiter) => {
-      this.waitedMs = now - (waiter.since ?? now);
-      const upstream = waiter.home === 0 ? this.pick(waiter.tried, waiter.isIdempotent) : this.pickAtHome(waiter);
+    requestQueue.serve((pending) => {
+      this.waitedMs = now - (pending.since ?? now);
+      const upstream = pending.home === 0 ? this.pick(pending.tried, pending.isIdempotent) : this.pickAtHome(pending);
       this.waitedMs = 0;
-      return upstream === undefined ? undefined : () => waiter.onUpstreamFree(upstream);
+      return upstream === undefined ? undefined : () => pending.onUpstreamFree(upstream);
     });
   }
 
-  private pickAtHome({ home, tried, isIdempotent }: PoolWaiter): Upstream | undefined {
+  private pickAtHome({ home, tried, isIdempotent }: PendingRequest): Upstream | undefined {
     this.tried = tried;
     const upstream = this.sticky?.processOf(home, this.mayServeHome);
     return upstream?.isAvailable(isIdempotent) === true ? upstream : undefined;

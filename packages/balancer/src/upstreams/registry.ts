@@ -62,7 +62,7 @@ interface RegistryOptions {
   maxQueue: number;
   /** The response timeout of upstreams; a pool may have a shorter one. */
   upstreamResponseTimeoutMs: number;
-  /** For how long an upstream is silent until it counts as stalled. */
+  /** For how long an upstream is not heard of until it counts as stalled. */
   stallAfterMs: number;
   /** How long a sticky client waits for its slot. */
   stickyWaitMs: number;

@@ -9,7 +9,7 @@ import { StandingQueue } from "./standing-queue.js";
 import type { Upstream } from "./upstream.js";
 
 /** A request that waits for an upstream. */
-export interface PoolWaiter extends QueuedRequest {
+export interface PendingRequest extends QueuedRequest {
   /** Upstreams that already failed this request and are skipped. */
   readonly tried: readonly Upstream[] | undefined;
   onUpstreamFree(upstream: Upstream): void;
@@ -75,13 +75,13 @@ export class RequestQueue<W extends QueuedRequest> {
   }
 
   /** Returns false if the queue, or the home's part of it, is full. */
-  add(waiter: W): boolean {
-    const { home } = waiter;
-    if (this.isTimed) this.refuseOverdue(waiter);
+  add(pending: W): boolean {
+    const { home } = pending;
+    if (this.isTimed) this.refuseOverdue(pending);
     if (this.length >= this.maxPending) {
       this.shared.purge();
       for (const lines of this.homes.values()) lines.purge();
-      if (this.length >= this.maxPending && !this.displace(waiter)) return false;
+      if (this.length >= this.maxPending && !this.displace(pending)) return false;
     }
     const lines = home === 0 ? this.shared : (this.homes.get(home) ?? new Lines<W>());
     if (home !== 0) {
@@ -89,8 +89,8 @@ export class RequestQueue<W extends QueuedRequest> {
       if (lines.length >= this.maxAtHome) return false;
       this.homes.set(home, lines);
     }
-    waiter.order = ++this.entered;
-    lines.listOf(waiter).push(waiter);
+    pending.order = ++this.entered;
+    lines.listOf(pending).push(pending);
     return true;
   }
 
@@ -98,7 +98,7 @@ export class RequestQueue<W extends QueuedRequest> {
    * Offers the first request of each class, kind and home to `serve`, the highest class first and in it the longest waiting one (or
    * the newest), until none is served. Served requests are removed.
    */
-  serve(serve: (waiter: W) => (() => void) | undefined): void {
+  serve(serve: (pending: W) => (() => void) | undefined): void {
     // Refused ones leave no room for others.
     if (this.isRefusing) return;
     if (this.isTimed) this.refuseOverdue(undefined);
@@ -218,7 +218,7 @@ export interface Waiting {
 }
 
 /** One wait in a pool's queue. An exchange serves many requests, so each wait is a separate object. */
-export class PendingRequest implements PoolWaiter {
+export class QueueEntry implements PendingRequest {
   isWaiting = true;
   order = 0;
 

@@ -1,4 +1,4 @@
-/** Silence counts while requests are pending, and counts little in a late tick. */
+/** A stall counts while requests are pending, and counts little in a late tick. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { STALL_TICK_MS, StallWatch } from "./stall-watch.js";
 

@@ -6,7 +6,7 @@ interface Judged {
   judge(stallTicks: number, weight: number): boolean;
 }
 
-/** How often silence is checked while work is in progress, in milliseconds. */
+/** How often upstreams are checked for stalls while work is in progress, in milliseconds. */
 export const STALL_TICK_MS = 16;
 
 /** A tick that comes later than this after the previous one is late, in milliseconds. */
@@ -15,7 +15,7 @@ const LATE_AFTER_MS = 1.5 * STALL_TICK_MS;
 const LATE_WEIGHT = 1 / 8;
 
 /**
- * Marks the upstreams of a pool as stalled that were silent for that many ticks while others responded.
+ * Marks the upstreams of a pool as stalled that were not heard of for that many ticks while others responded.
  * @param patienceTicks for how many ticks a stalled one keeps its sticky clients
  * @param weight the weight of this tick: 1, or less if it was late
  * @param inTurn how many of them are in turn
@@ -25,16 +25,16 @@ export function markStalled(
   { stallTicks, patienceTicks, weight, inTurn }: Record<"stallTicks" | "patienceTicks" | "weight" | "inTurn", number>,
 ): { isBusy: boolean; stalled: number; fresh: Upstream[] } {
   let isBusy = false;
-  let silent = 0;
+  let atLimit = 0;
   for (const upstream of upstreams) {
     // One that is out of turn could not take over from the others.
-    if (upstream.countStall(weight) >= stallTicks && !upstream.isOutOfTurn) silent++;
+    if (upstream.countStall(weight) >= stallTicks && !upstream.isOutOfTurn) atLimit++;
     if (upstream.inFlight > 0) isBusy = true;
   }
   const fresh: Upstream[] = [];
   let stalled = 0;
   for (const upstream of upstreams) {
-    const isStalled = silent < inTurn && upstream.stallCount >= stallTicks;
+    const isStalled = atLimit < inTurn && upstream.stallCount >= stallTicks;
     const isStalledLong = isStalled && upstream.stallCount >= patienceTicks;
     if ((isStalled && !upstream.isStalled) || (isStalledLong && !upstream.isStalledLong)) fresh.push(upstream);
     upstream.isStalled = isStalled;
@@ -45,15 +45,15 @@ export function markStalled(
 }
 
 /**
- * Counts silence in its own ticks rather than in time: between two ticks all pending input was read, so a balancer that was off
- * the CPU does not mistake its own pause for silence.
+ * Counts in its own ticks rather than in time: between two ticks all pending input was read, so a balancer that was off
+ * the CPU does not mistake its own pause for a stall.
  */
 export class StallWatch {
   private timer: NodeJS.Timeout | undefined;
   private tickedAtMs = 0;
   private readonly stallTicks: number;
 
-  /** @param stallAfterMs milliseconds of silence; @param pools returns the pools at each tick. */
+  /** @param stallAfterMs milliseconds without a sign of life; @param pools returns the pools at each tick. */
   constructor(
     stallAfterMs: number,
     private readonly pools: () => Iterable<Judged>,

@@ -4,7 +4,7 @@
  *
  * - A queue stands when it has not been empty for an interval. It no longer does when nothing had to be refused for an interval.
  * - In a burst a request may wait for the interval; the oldest goes first, so that all get their turn.
- * - In a standing queue whoever is oldest has probably given up, and running it would make the next one as late. So the newest goes first,
+ * - In a standing queue the oldest request has probably been abandoned, and running it would make the next one as late. So the newest goes first,
  *   and a request may wait for a twentieth of the interval, as CoDel allows 5 ms of 100. The first few in line may wait for the whole
  *   interval all the same, so that an instance that becomes free always finds a request.
  */

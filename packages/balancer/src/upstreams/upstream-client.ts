@@ -133,7 +133,7 @@ export interface UpstreamClient {
   readonly lasting?: number;
   /** Reassigns its only request, which waits there behind one of another balancer, if it may run twice. */
   reassignWaiting?(): void;
-  /** Returns the request that a silent upstream is running, for people; undefined if unknown. */
+  /** Returns the request that a stalled upstream is running, for people; undefined if unknown. */
   runningRequest(): string | undefined;
   /** Returns the abandoned request that is most overdue; undefined if there is none. */
   overdue(): OverdueRequest | undefined;

@@ -11,13 +11,13 @@ import type { SharedCounts } from "./shared-counts.js";
 import type { ResponseReceiver, TcpLink, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
 import type { Vitals } from "./vitals.js";
 
-/** After this many silent ticks, half a second, the running request is reported. */
-const SILENT_TICKS = 32;
+/** An upstream that was not heard of for this many ticks, half a second, has its running request reported. */
+const RUNNING_TICKS = 32;
 
 /** Losses within this many milliseconds have the same cause. */
 const SAME_LOSS_MS = 1000;
 
-interface Answers {
+interface ResponseFigures {
   errorsTotal: number;
   latency: Histogram;
 }
@@ -26,7 +26,7 @@ export class Upstream {
   inFlight = 0;
   /** Requests sent to it since this process has known it. */
   requestsTotal = 0;
-  /** Whether it is silent while others respond. */
+  /** Whether it was not heard of while others responded. */
   isStalled = false;
   /** Whether it has been for so long that its sticky clients do not wait for it either. */
   isStalledLong = false;
@@ -59,7 +59,7 @@ export class Upstream {
   alsoCookie: string | undefined;
   /** Set while it is drained: its last request has ended. */
   onIdle: (() => void) | undefined;
-  private answeredSince = 0;
+  private finishedSince = 0;
   /** Its responses since this process has known it, by STATUS_CLASSES. */
   private readonly statuses = new Uint32Array(STATUS_CLASSES.length);
   private isLeaving = false;
@@ -69,7 +69,7 @@ export class Upstream {
   private lossAt = Number.NEGATIVE_INFINITY;
   private wereSeveralLost = false;
   /** The figures of its responses, if it does not report them itself. */
-  private readonly responses: Answers | undefined;
+  private readonly responses: ResponseFigures | undefined;
   /** Set while its pool judges its health. */
   vitals: Vitals | undefined;
   /** How often an operator has readmitted its slot, as far as it has taken effect. */
@@ -110,11 +110,11 @@ export class Upstream {
   }
 
   /** Counts a finished response. */
-  answered(status: number, milliseconds: number, request: { readonly routeClass: number }): void {
-    this.answeredSince++;
+  countResponse(status: number, milliseconds: number, request: { readonly routeClass: number }): void {
+    this.finishedSince++;
     this.countStatus(classOf(status));
-    this.judged?.answered(request.routeClass, status, milliseconds);
-    this.vitals?.answered(status, milliseconds);
+    this.judged?.countResponse(request.routeClass, status, milliseconds);
+    this.vitals?.countResponse(status, milliseconds);
     const { responses } = this;
     if (responses === undefined) return;
     if (status >= 500) responses.errorsTotal++;
@@ -123,7 +123,7 @@ export class Upstream {
 
   /** Counts a response that was cut off without its fault. How long it took, and that it failed, is nothing of its own. */
   cutOff(status: number): void {
-    this.answeredSince++;
+    this.finishedSince++;
     this.countStatus(classOf(status));
   }
 
@@ -154,16 +154,16 @@ export class Upstream {
   }
 
   /** Returns the number of finished responses since the last call. */
-  takeAnswered(): number {
-    const { answeredSince } = this;
-    this.answeredSince = 0;
-    return answeredSince;
+  takeFinished(): number {
+    const { finishedSince } = this;
+    this.finishedSince = 0;
+    return finishedSince;
   }
 
   /** Returns its figures, with latencies since the last call. @param now in milliseconds of `Deadlines.now` */
   takeStats(now: number): UpstreamStats {
     const { id, inFlight, requestsTotal, responses, judged, ejection, statuses } = this;
-    const running = this.stallCount >= SILENT_TICKS ? this.client.runningRequest() : undefined;
+    const running = this.stallCount >= RUNNING_TICKS ? this.client.runningRequest() : undefined;
     const overdue = this.client.overdue();
     const counted = {
       ...{ id, inFlight, requestsTotal },

@@ -67,7 +67,7 @@ export class Vitals implements Seen {
   }
 
   /** Counts a finished response. */
-  answered(status: number, milliseconds: number): void {
+  countResponse(status: number, milliseconds: number): void {
     // An upgraded connection lasts as long as its client wants.
     if (status !== 101) this.times.add(milliseconds);
     this.count(status >= 500, milliseconds);

@@ -285,7 +285,7 @@ export interface SupervisorApi {
   readonly certificates: FleetCertificatesApi;
   lock(reason: string, by?: Caller): OperationResult;
   unlock(by?: Caller): OperationResult;
-  /** Hands the fleet over. Resolves before the heir is started; the caller sees by the status whether it has taken over. */
+  /** Hands the fleet over. Resolves before the next supervisor is started; the caller sees by the status whether it has taken over. */
   handOver(heir: Heir, by?: Caller): Promise<OperationResult>;
   /** Dumps a process into a file of the run directory (`details.path`), or its stack into the message. */
   dump(target: string, what: DumpKind, durationMs: number): Promise<OperationResult>;

@@ -48,7 +48,7 @@ test.each([
     "warning: the certificate of shop.example expires in 4 days",
   ],
   [
-    "a file whose successor cannot be used",
+    "a file whose new version cannot be used",
     view({ source: "file", lastError: { at: NOW, message: "/a.pem is empty" } }),
     "warning: the new certificate of shop.example cannot be used: /a.pem is empty; the one in use expires in 60 days",
   ],

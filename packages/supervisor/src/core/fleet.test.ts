@@ -500,7 +500,7 @@ describe("a fleet", () => {
     expect(world.alarms.get("web.1#1")).toBe(policy.drainTimeoutMs / 2);
   });
 
-  test("swaps a successor in while both serve, and the old one leaves", () => {
+  test("swaps a replacement in while both serve, and the old one leaves", () => {
     const world = readyFleet(1);
     world.take(startReplacement(world.fleet, "web", 1, 2, world.context()));
     world.take(report(world.fleet, "web", 1, { type: "ready", attempt: 2 }, world.context()));

@@ -1,4 +1,4 @@
-/** The deaths: a list, those with the same last words together, and the last words of the selected one. Pure. */
+/** The deaths: a list, those with the same last line together, and the last lines of the selected one. Pure. */
 import type { DeathDetails } from "../control/api.js";
 import { clock, shortDuration } from "./format.js";
 import type { Model } from "./model.js";
@@ -7,10 +7,10 @@ import { clean, fit, fitLine, type Line, segment, truncate } from "./text.js";
 import { itemLine, lossOf } from "./title.js";
 
 const MOST_GROUPS = 6;
-/** In fewer cells the columns LOST and ELSEWHERE are left out, so that the last words have room. */
+/** In fewer cells the columns LOST and ELSEWHERE are left out, so that the last line has room. */
 const LOST_WIDTH = 70;
 const ELSEWHERE_WIDTH = 100;
-/** What stands behind the last words of several deaths: the request and names. */
+/** What stands behind the last line of several deaths: the request and names. */
 const LEAST_BESIDE = 36;
 
 /** Returns `height` lines without the last one of the screen. */
@@ -54,7 +54,7 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
   for (let row = first; row < Math.min(list.length, first + rows); row++)
     lines.push(deathLine(list[row] as DeathDetails, row === selected, at, nameWidth, width));
   if (ofGroups > 0) {
-    lines.push([], sectionTitle("the same last words", "", width));
+    lines.push([], sectionTitle("the same last line", "", width));
     for (const { count, word, names } of groups.slice(0, MOST_GROUPS))
       lines.push(
         fitLine(
@@ -67,10 +67,10 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
         ),
       );
   }
-  // The last words get the remaining lines.
+  // The last lines get the remaining room.
   const left = height - lines.length;
   if (chosen !== undefined && left >= 3) {
-    const title = `last words of ${chosen.name}, ${clock(chosen.at)}`;
+    const title = `last lines of ${chosen.name}, ${clock(chosen.at)}`;
     lines.push(
       [],
       sectionTitle(title, `paceline deaths show ${chosen.id}`, width),
@@ -84,7 +84,7 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
 
 function headText(nameWidth: number, width: number): string {
   const lost = `${width < LOST_WIDTH ? "" : "  LOST"}${width < ELSEWHERE_WIDTH ? "" : "  ELSEWHERE"}`;
-  return ` WHEN     ${fit("NAME", nameWidth)}  HOW                 LIVED${lost}  LAST WORDS`;
+  return ` WHEN     ${fit("NAME", nameWidth)}  HOW                 LIVED${lost}  LAST LINE`;
 }
 
 function deathLine(death: DeathDetails, isSelected: boolean, at: number, nameWidth: number, width: number): Line {
@@ -120,7 +120,7 @@ interface Group {
   names: string;
 }
 
-/** Groups deaths by their last words, the largest first; silent ones by how they ended: their reasons have the time they lived. */
+/** Groups deaths by their last line, the largest first; those without output by how they ended: their reasons have the time they lived. */
 function groupsOf(list: readonly DeathDetails[]): Group[] {
   const groups = new Map<string, { count: number; names: Set<string>; running: Set<string> }>();
   for (const { lastLine, how, name, running, requests } of list) {

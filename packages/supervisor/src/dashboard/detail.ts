@@ -163,7 +163,7 @@ function openLines({ open }: Model, { name }: Subject, width: number, height: nu
   });
 }
 
-/** Returns how the process in the slot ended last, and its last words. */
+/** Returns how the process in the slot ended last, and its last lines. */
 function endLines({ status, at, deaths }: Model, { name, process }: Subject, width: number): Line[] {
   const all = status === null ? [] : [...status.pools.flatMap(({ instances }) => instances), ...status.balancers];
   // Of a pool it is the last of all its processes.

@@ -172,7 +172,7 @@ function heirOf(to: string): Heir {
   return { version: to, command, args };
 }
 
-/** Resolves when the heir runs the fleet. @throws PacelineError `rolled-back` or `timeout` */
+/** Resolves when the next supervisor runs the fleet. @throws PacelineError `rolled-back` or `timeout` */
 async function takenOver(fleet: FleetClient, before: Status, deadline: number | undefined): Promise<Status> {
   const end = Math.min(performance.now() + TAKE_OVER_MS, deadline ?? Number.POSITIVE_INFINITY);
   while (performance.now() < end) {

@@ -60,8 +60,8 @@ export class Dumps {
   }
 
   private problemOf(child: LiveProcess, what: DumpKind): string | undefined {
-    const { mark, runtime, connection, running, id } = child;
-    if (mark !== null) return "is a command: use the tools of its own language";
+    const { commandTag, runtime, connection, running, id } = child;
+    if (commandTag !== null) return "is a command: use the tools of its own language";
     if (what === "stack") {
       if (isInspectable(child)) return undefined;
       if (runtime === "node") return "was started with --inspect in NODE_OPTIONS: use that";

@@ -16,7 +16,7 @@ const health = { readyPath: undefined };
 const settings = { runtime: "bun", maxOutputBytes: 100, maxInFlight: 4, workload: {}, health };
 const orphan = {
   ...{ pid: 7, identity: { pid: 7, startedAt: "70", boot: "" }, name: "web.1", isBalancer: false, pool: "web" },
-  ...{ attempt: 2, generation: 1, command: undefined, token: "t", drainTimeoutMs: 1, mark: "m" },
+  ...{ attempt: 2, generation: 1, command: undefined, token: "t", drainTimeoutMs: 1, spawnTag: "m" },
 } as Orphan;
 
 function place(

@@ -30,7 +30,7 @@ interface LateSpawnContext {
  * processes in service are proven.
  */
 export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnContext): LateSpawn | undefined {
-  const { pool, name, attempt, generation, token, pid, identity, command, mark = null } = orphan;
+  const { pool, name, attempt, generation, token, pid, identity, command, spawnTag = null } = orphan;
   const { configs, socketPath, isRunning } = context;
   const index = Number(name.slice(name.lastIndexOf(".") + 1));
   const slot = pool === undefined ? undefined : findSlot(fleet, pool, index);
@@ -60,7 +60,7 @@ export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnC
       ...{ spawnedAt: startOf(identity.startedAt), runtime: config.runtime, maxOutputBytes: config.maxOutputBytes },
       ...{ socket, tcp: typeof command?.address === "object" ? command.address : null },
       // A shim finds the processes of its command itself.
-      ...(command === undefined ? { mark: null, tag: mark } : { mark, tag: null }),
+      ...(command === undefined ? { mark: null, tag: spawnTag } : { mark: spawnTag, tag: null }),
       ...{ maxInFlight, perClient: command !== undefined || "proxy" in workload || "asgi" in workload },
       ...{ protocol: protocol ?? "http1", isInspected: false, requestsTotal: 0, errorsTotal: 0, relayed: [] },
     },

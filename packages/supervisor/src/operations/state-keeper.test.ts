@@ -50,7 +50,7 @@ function sources(folder: string, events: string[] = []): StateSources & { versio
   Object.assign(slots.of("web.1"), { restarts: 3, lastExit: { code: 1, signal: null, at: 1, reason: "r", lastLines } });
   const child = {
     ...{ id: "web.1#1", pool: "web", name: "web.1", index: 1, attempt: 1, generation: 1, token: "t", runtime: "bun" },
-    ...{ socket: "/s", tcp: null, mark: null, tag: "g", maxInFlight: null, perClient: false, protocol: "lane" },
+    ...{ socket: "/s", tcp: null, commandTag: null, tag: "g", maxInFlight: null, perClient: false, protocol: "lane" },
     ...{ pid: 4, startTime: "77", spawnedAt: 20, stats: counted, outputRow: 9, output: { maxBytes: 100 } },
   };
   const all = {

@@ -247,7 +247,7 @@ function savedProcess(child: LiveProcess): SavedProcess[] {
   const { pid, startTime, stats, output, spawnedAt } = child;
   if (pid === null || startTime === undefined) return [];
   const { id, pool, name, index, attempt, generation, token, runtime } = child;
-  const { socket, tcp, mark, tag, maxInFlight, perClient, protocol } = child;
+  const { socket, tcp, commandTag: mark, tag, maxInFlight, perClient, protocol } = child;
   return [
     {
       ...{ id, pool, name, index, attempt, generation, token, runtime, pid, startTime },

@@ -180,10 +180,10 @@ function memoryOfAll({
   let { rssBytes } = supervisor;
   let pssBytes: number | null = supervisor.pssBytes;
   let pssOfRssBytes = pss.rssThen(process.pid);
-  const templates = [...children.templates.alive()].map(({ pid }) => ({ pid, mark: null }));
-  for (const { pid, mark } of [...children.alive(), ...templates]) {
+  const templates = [...children.templates.alive()].map(({ pid }) => ({ pid, commandTag: null }));
+  for (const { pid, commandTag } of [...children.alive(), ...templates]) {
     if (pid === null) continue;
-    for (const key of mark === null ? [pid] : [pid, shimKey(pid)]) {
+    for (const key of commandTag === null ? [pid] : [pid, shimKey(pid)]) {
       rssBytes += usage.of(key)?.rssBytes ?? 0;
       const own = pss.of(key);
       // A process started since the last reading is left out until the next.
@@ -320,7 +320,7 @@ function templateStatus({ usage, pss }: StatusSources, template: Template, now: 
 
 /** Returns the memory of a command's parent process. */
 function shimOf({ usage, pss }: StatusSources, child: LiveProcess | undefined): InstanceStatus["shim"] {
-  if (child?.pid == null || child.mark === null) return null;
+  if (child?.pid == null || child.commandTag === null) return null;
   const key = shimKey(child.pid);
   return { rssBytes: usage.of(key)?.rssBytes ?? null, pssBytes: pss.of(key) };
 }

@@ -245,7 +245,7 @@ export class ChildChannel {
       noteOverdue(child, balancer.id, upstream.overdue);
       if (child.overdue !== null) this.options.events.onOverdue(child);
       if (upstream.statuses !== undefined) child.stats.recordStatuses(balancer.id, upstream.statuses);
-      if (child.mark !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());
+      if (child.commandTag !== null) child.stats.recordRelayed(balancer.id, upstream, periodMs, performance.now());
     }
   }
 }

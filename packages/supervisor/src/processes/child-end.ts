@@ -82,7 +82,7 @@ export class ChildEnds {
 
   /** Handles the exit of a process. A shim reports its command's exit last, so this waits until its channel has closed. */
   exited(child: LiveProcess, status: ExitStatus): void {
-    if (child.mark === null || child.connection === null) return this.ended(child, status, null);
+    if (child.commandTag === null || child.connection === null) return this.ended(child, status, null);
     child.heldExit = status;
     setTimeout(() => this.ended(child, status, null), FINAL_REPORT_MS).unref();
   }
@@ -90,7 +90,7 @@ export class ChildEnds {
   ended(child: LiveProcess, ownStatus: ExitStatus, spawnFailure: string | null): void {
     if (child.exit !== null || this.isClosed) return;
     const { options } = this;
-    const { mark } = child;
+    const { commandTag } = child;
     // A shim exits as its command did, as far as a process can.
     const status = child.commandExit ?? ownStatus;
     child.exit = status;
@@ -100,7 +100,7 @@ export class ChildEnds {
     if (pid !== null) signalGroup(pid, "SIGKILL");
     // A shim that was killed could not end the processes that its command had started in other sessions.
     const mayBeKilled = ownStatus.signal !== null || ownStatus.code === null;
-    if (pid !== null && mark !== null && mayBeKilled) void endLeftoverProcesses({ leader: pid, tag: mark });
+    if (pid !== null && commandTag !== null && mayBeKilled) void endLeftoverProcesses({ leader: pid, tag: commandTag });
     if (child.pid !== null && child.tag !== null)
       options.leftovers.endOf(child.name, pid ?? NO_PID, child.tag, child.startTime);
     if (child.group !== null) {
@@ -148,10 +148,10 @@ export class ChildEnds {
 
   /** Returns why it ended: a shim reports that over the control channel, others in their last output. */
   private why(child: LiveProcess, { code, signal }: ExitStatus): string {
-    const { mark, fault, verdict, output, death } = child;
+    const { commandTag, fault, verdict, output, death } = child;
     if (death.kernelKill != null && verdict === null && signal === "SIGKILL")
       return killText(death.kernelKill, this.options.memoryLimitOf(child.pool, child.generation));
-    if (mark !== null) return fault ?? "";
+    if (commandTag !== null) return fault ?? "";
     if (verdict !== null) {
       const where = whereInPython(output.lastLines) ?? death.place;
       const request = blockingInPython(output.lastLines);

@@ -68,7 +68,18 @@ type KnownOfProcess = Pick<
       | "runtime"
       | "socket"
     )
-  | ("tcp" | "mark" | "tag" | "maxInFlight" | "perClient" | "isForked" | "protocol" | "pid" | "startTime" | "isAdopted")
+  | (
+      | "tcp"
+      | "commandTag"
+      | "tag"
+      | "maxInFlight"
+      | "perClient"
+      | "isForked"
+      | "protocol"
+      | "pid"
+      | "startTime"
+      | "isAdopted"
+    )
 >;
 
 export class Children {
@@ -129,13 +140,13 @@ export class Children {
 
   /** Returns how balancers reach a ready instance; undefined if it gets no requests. */
   reach(id: string): Reach | undefined {
-    const { socket, tcp, mark, protocol, maxInFlight, perClient, failsChecks } = this.byId.get(id) as LiveProcess;
+    const { socket, tcp, commandTag, protocol, maxInFlight, perClient, failsChecks } = this.byId.get(id) as LiveProcess;
     if (tcp === null && socket === null) return undefined;
     return {
       ...(tcp === null ? { socket: socket as string } : { tcp }),
       protocol,
       ...(maxInFlight !== null && { maxInFlight }),
-      ...(mark !== null && { foreign: true }),
+      ...(commandTag !== null && { foreign: true }),
       ...(perClient && { perClient }),
       ...(failsChecks && { failsChecks }),
     };
@@ -156,16 +167,16 @@ export class Children {
     const token = randomBytes(24).toString("base64url");
     let plan: SpawnPlan;
     let output: OutputFile;
-    let markFd: number | undefined;
+    let tagFd: number | undefined;
     let inheritedFds: number[];
     const row = options.positions.take();
     try {
       plan = options.plan(effect, token);
       inheritedFds = options.listeningFds(effect);
-      if (plan.mark !== null) markFd = openTagFile(dirname(options.outputPath(effect.id)), plan.mark);
+      if (plan.commandTag !== null) tagFd = openTagFile(dirname(options.outputPath(effect.id)), plan.commandTag);
       output = this.openOutput(effect, plan.maxOutputBytes, row);
     } catch (error) {
-      if (markFd !== undefined) closeSync(markFd);
+      if (tagFd !== undefined) closeSync(tagFd);
       options.positions.free(row);
       const reason = (error as Error).message;
       const status = { code: null, signal: null };
@@ -179,7 +190,7 @@ export class Children {
     const child = this.add({
       ...{ id: effect.id, pool: effect.pool, name: effect.name, index: effect.index, attempt: effect.attempt },
       ...{ generation: effect.generation, token, output, spawnedAt: performance.now() },
-      ...{ runtime: plan.runtime, socket: plan.socket, tcp: plan.tcp, mark: plan.mark, tag: plan.tag },
+      ...{ runtime: plan.runtime, socket: plan.socket, tcp: plan.tcp, commandTag: plan.commandTag, tag: plan.tag },
       ...{ maxInFlight: plan.maxInFlight, perClient: plan.perClient, isForked: plan.own !== null },
       ...{ outputRow: row, protocol: "http1", pid: null, startTime: undefined, isAdopted: false },
     });
@@ -194,12 +205,12 @@ export class Children {
       cwd: plan.cwd,
       environment: plan.environment,
       outputFd: output.fd,
-      inheritedFds: markFd === undefined ? inheritedFds : [markFd],
+      inheritedFds: tagFd === undefined ? inheritedFds : [tagFd],
       onExit: (status) => this.ends.exited(child, status),
       onSpawnFailed: (reason) => this.ends.ended(child, { code: null, signal: null }, reason),
     });
     if (child.pid !== null) this.started(child, child.pid);
-    if (markFd !== undefined) closeSync(markFd);
+    if (tagFd !== undefined) closeSync(tagFd);
   }
 
   private started(child: LiveProcess, pid: number): void {
@@ -223,10 +234,11 @@ export class Children {
    */
   adopt(saved: SavedProcess, outputBytes: number): LiveProcess {
     const { options } = this;
-    const { maxOutputBytes, spawnedAt, requestsTotal, errorsTotal, relayed, statuses, statusesOf, ...known } = saved;
+    const { maxOutputBytes, spawnedAt, requestsTotal, errorsTotal, relayed, statuses, statusesOf, mark, ...known } =
+      saved;
     const output = this.openOutput(saved, maxOutputBytes, options.positions.take(saved.outputRow), outputBytes);
     const at = spawnedAt - performance.timeOrigin;
-    const child = this.add({ ...known, output, spawnedAt: at, isForked: false, isAdopted: true });
+    const child = this.add({ ...known, commandTag: mark, output, spawnedAt: at, isForked: false, isAdopted: true });
     child.stats.restore(saved);
     if (child.pid !== null) child.group = options.groups.of(child.pid);
     this.adopted.add(child);

@@ -18,7 +18,7 @@ type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "re
 interface CommandPlan {
   spec: CommandSpec;
   /** The value of SPAWN_TAG. */
-  mark: string;
+  commandTag: string;
   /** The shim's own environment. */
   environment: Record<string, string>;
 }
@@ -46,11 +46,11 @@ export function planCommand(
   const filled = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)]));
   const ofRuntimes = Object.fromEntries(Object.entries(environment).filter(([key]) => OF_A_RUNTIME.test(key)));
   const others = Object.entries(environment).filter(([key]) => !OF_A_RUNTIME.test(key));
-  const mark = newTag(id, runDir);
+  const commandTag = newTag(id, runDir);
   const { termTimeoutMs, readyTimeoutMs } = policy;
   const words = [...(module === undefined ? [] : moduleWords(module, runtimes, runtime)), ...args.map(fill)];
   return {
-    mark,
+    commandTag,
     environment: Object.fromEntries(others),
     spec: {
       ...rest,

@@ -7,7 +7,7 @@ import { Exposure } from "./exposure.js";
 import type { LiveProcess } from "./live-process.js";
 
 const childOf = (name: string) =>
-  ({ kind: "instance", name, pid: process.pid, mark: null, exit: null, exposed: [] }) as unknown as LiveProcess;
+  ({ kind: "instance", name, pid: process.pid, commandTag: null, exit: null, exposed: [] }) as unknown as LiveProcess;
 
 test.skipIf(process.platform !== "linux")("a reading of the kernel's tables serves all that are due", async () => {
   const server = createServer();

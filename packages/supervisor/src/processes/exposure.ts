@@ -17,9 +17,10 @@ const LOOK_AFTER_MS = [0, 500, 5_000];
 /** Checks due within this time are combined, because one reading of the kernel's tables serves all. */
 const TOGETHER_MS = 250;
 
-function adviceFor({ mark, socket }: LiveProcess): string {
-  if (mark !== null && socket === null) return "a worker gets no requests from the balancer; a server needs `command`";
-  return mark === null ? "listen on 127.0.0.1" : "let it listen on {socket}, or on {host} and {port}";
+function adviceFor({ commandTag, socket }: LiveProcess): string {
+  if (commandTag !== null && socket === null)
+    return "a worker gets no requests from the balancer; a server needs `command`";
+  return commandTag === null ? "listen on 127.0.0.1" : "let it listen on {socket}, or on {host} and {port}";
 }
 
 export class Exposure {
@@ -53,10 +54,10 @@ export class Exposure {
     let sockets: ListeningSocket[] | undefined;
     let rows: ProcessRow[] | undefined;
     for (const child of children) {
-      const { pid, mark } = child;
+      const { pid, commandTag } = child;
       if (pid === null || child.exit !== null) continue;
-      if (mark !== null) rows ??= readProcessTable();
-      const pids = [pid, ...(rows === undefined || mark === null ? [] : processesOf(pid, rows))];
+      if (commandTag !== null) rows ??= readProcessTable();
+      const pids = [pid, ...(rows === undefined || commandTag === null ? [] : processesOf(pid, rows))];
       this.tell(
         child,
         listenersOf(pids, () => (sockets ??= this.readSockets())),

@@ -32,7 +32,7 @@ function watched({ responseMs, health = {} }: { responseMs: number | null; healt
     problem: undefined as string | undefined,
     child: {
       kind: "instance",
-      mark: null,
+      commandTag: null,
       protocol: "lane",
       maxInFlight: null,
       exit: null,

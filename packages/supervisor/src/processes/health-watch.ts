@@ -50,7 +50,7 @@ export class HealthWatch {
   listens(child: LiveProcess): void {
     const isKnown = this.known.has(child);
     if (!isKnown) this.known.set(child, new Map());
-    const isOurs = child.kind === "instance" && child.mark === null;
+    const isOurs = child.kind === "instance" && child.commandTag === null;
     const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
     const hasWarmup = child.kind === "instance" && this.options.warmupOf(child) !== undefined;
     // A program's shim has asked for its readyPath.
@@ -69,7 +69,7 @@ export class HealthWatch {
 
   /** Handles the result of a check over the control channel, or of a shim's own. */
   probed(child: LiveProcess, { id, problem }: Probed): void {
-    const health = id === 0 && child.mark !== null ? this.options.healthOf(child) : undefined;
+    const health = id === 0 && child.commandTag !== null ? this.options.healthOf(child) : undefined;
     // The shim ends its command by itself.
     if (health !== undefined) return void this.count(child, { ...health, healthFailures: 0 }, problem?.slice(0, 500));
     this.known.get(child)?.get(id)?.settle(problem?.slice(0, 500));

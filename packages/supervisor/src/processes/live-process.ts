@@ -31,9 +31,9 @@ export interface LiveProcess {
   readonly socket: string | null;
   /** The TCP address that it serves instead. */
   readonly tcp: TcpAddress | null;
-  /** For a shim, the mark of its command's processes; null for a process of ours. */
-  readonly mark: string | null;
-  /** Marks the processes that it starts; null if none need to be found. */
+  /** For a shim, the spawn tag of its command's processes; null for a process of ours. */
+  readonly commandTag: string | null;
+  /** The spawn tag of the processes that it starts; null if none need to be found. */
   readonly tag: string | null;
   /** The most requests that a balancer sends to it at once; null: only the balancer's own limits apply. */
   readonly maxInFlight: number | null;
@@ -98,8 +98,8 @@ export interface LiveProcess {
 }
 
 /** Whether SIGUSR1 opens its inspector, and only for us: it is a Node process of ours, started with the flags for that. */
-export function isInspectable({ runtime, mark, pid }: LiveProcess): boolean {
-  if (runtime !== "node" || mark !== null || pid === null) return false;
+export function isInspectable({ runtime, commandTag, pid }: LiveProcess): boolean {
+  if (runtime !== "node" || commandTag !== null || pid === null) return false;
   const commandLine = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0")) ?? [];
   return INSPECTOR_FLAGS.every((flag) => commandLine.includes(flag));
 }
@@ -122,14 +122,14 @@ export function subjectOf(effect: Pick<FleetEffect, "name" | "role">): string {
 }
 
 /** Groups processes that are counted as one by the pid that we spawned; shims are listed under their `shimKey`. */
-export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "mark">>): Map<number, number[]> {
+export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "commandTag">>): Map<number, number[]> {
   const groups = new Map<number, number[]>();
   // Read once for all shims, and not at all without shims.
   let rows: ProcessRow[] | undefined;
-  for (const { pid, mark } of children) {
+  for (const { pid, commandTag } of children) {
     if (pid === null) continue;
-    if (mark !== null) rows ??= readProcessTable();
-    if (mark === null || rows === undefined) groups.set(pid, [pid]);
+    if (commandTag !== null) rows ??= readProcessTable();
+    if (commandTag === null || rows === undefined) groups.set(pid, [pid]);
     else groups.set(pid, processesOf(pid, rows)).set(shimKey(pid), [pid]);
   }
   return groups;

@@ -10,7 +10,7 @@ import { LivenessWatch } from "./liveness-watch.js";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-function watched(timeoutMs = 5000, counted: object = { mark: "command" }) {
+function watched(timeoutMs = 5000, counted: object = { commandTag: "command" }) {
   const reasons: string[] = [];
   /** How long after it has left its pool it is ended. */
   const delays: (number | undefined)[] = [];
@@ -66,12 +66,12 @@ test("a request that is due in a part of a millisecond, or is not due when the t
 });
 
 test("the oldest of several requests at an instance need not be the cause, and the others may end first", () => {
-  const { reasons, delays, owedFor } = watched(5000, { mark: "command", maxInFlight: 3 });
+  const { reasons, delays, owedFor } = watched(5000, { commandTag: "command", maxInFlight: 3 });
   owedFor(6000);
   vi.advanceTimersByTime(20);
   expect(reasons).toEqual(["hung: GET /, its oldest request, took over 5 s (requestTimeoutMs)"]);
   expect(delays).toEqual([300]);
-  const alone = watched(5000, { mark: "command", maxInFlight: 1 });
+  const alone = watched(5000, { commandTag: "command", maxInFlight: 1 });
   alone.owedFor(6000);
   vi.advanceTimersByTime(20);
   expect(alone.delays).toEqual([undefined]);
@@ -80,7 +80,7 @@ test("the oldest of several requests at an instance need not be the cause, and t
 test("while another balancer has a request there, that one's is awaited, since it may be older", () => {
   const relayed = new Map([["balancer.1#1", 0]]);
   const { child, reasons, owedFor } = watched(5000, {
-    mark: null,
+    commandTag: null,
     maxInFlight: 1,
     relayed,
     stats: new ProcessStats(),
@@ -92,7 +92,7 @@ test("while another balancer has a request there, that one's is awaited, since i
   child.overdue = { by: "balancer.2#1", request: "GET /older", since: performance.now() - 5140 };
   vi.advanceTimersByTime(60);
   expect(reasons).toEqual(["hung: GET /older took over 5 s (requestTimeoutMs)"]);
-  const waiting = watched(5000, { mark: null, relayed, stats: new ProcessStats() });
+  const waiting = watched(5000, { commandTag: null, relayed, stats: new ProcessStats() });
   waiting.owedFor(5100);
   vi.advanceTimersByTime(80);
   expect(waiting.reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
@@ -117,7 +117,7 @@ test.each([
   ["from after it ended says that it did", 3000, 0],
 ])("a process's own report of no request %s", (_, laterMs, ends) => {
   const stats = new ProcessStats();
-  const { reasons, owedFor } = watched(5000, { mark: null, stats });
+  const { reasons, owedFor } = watched(5000, { commandTag: null, stats });
   const idle = { errorsTotal: 0, inFlight: 0, periodMs: 1000, eventLoopLagMs: 0, heapBytes: 0, latency: [] };
   stats.record({ type: "stats", role: "instance", requestsTotal: 1, ...idle }, performance.now() - 6000 + laterMs);
   owedFor(6000);

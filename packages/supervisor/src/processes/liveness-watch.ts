@@ -126,7 +126,8 @@ export class LivenessWatch {
       }
       // A Python process reports its own requests, so a report that it is idle clears the request. Only reports from after the
       // request count: a view that holds the interpreter sends none.
-      if (child.mark === null && child.stats.hasReportedIdle(child.overdue.since, REPORT_MS)) child.overdue = null;
+      if (child.commandTag === null && child.stats.hasReportedIdle(child.overdue.since, REPORT_MS))
+        child.overdue = null;
       else
         this.kill(
           child,

@@ -35,9 +35,9 @@ export interface SpawnPlan {
   socket: string | null;
   /** The TCP address that it serves instead. */
   tcp: TcpAddress | null;
-  /** The mark of a command's processes; null if there is none. */
-  mark: string | null;
-  /** Marks the processes that an instance starts, to find them after its end; null if it starts none, or a shim handles them. */
+  /** The spawn tag of a command's processes; null if there is none. */
+  commandTag: string | null;
+  /** The spawn tag of the processes that an instance starts, to find them after its end; null if it starts none, or a shim handles them. */
   tag: string | null;
   /** The most requests that a balancer sends to it at once; null: only the balancer's own limits apply. */
   maxInFlight: number | null;
@@ -105,7 +105,7 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
     maxOutputBytes,
     socket: null,
     tcp: null,
-    mark: null,
+    commandTag: null,
     tag: null,
     maxInFlight: null,
     own: null,
@@ -197,7 +197,7 @@ function planInstance(
     maxOutputBytes,
     socket,
     tcp: null,
-    mark: null,
+    commandTag: null,
     tag,
     maxInFlight,
     own: pool.preload ? own : null,
@@ -233,7 +233,7 @@ function planShim(
   const program = { entry: settings.entries.shim, hasUserCode: false };
   const own = {
     ...identity,
-    [SPAWN_TAG]: plan.mark,
+    [SPAWN_TAG]: plan.commandTag,
     ...(isOnSocket && { PACELINE_SOCKET: socket }),
     [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec),
   };
@@ -246,7 +246,7 @@ function planShim(
     maxOutputBytes,
     socket: address === undefined ? null : socket,
     tcp,
-    mark: plan.mark,
+    commandTag: plan.commandTag,
     tag: null,
     maxInFlight,
     own: null,

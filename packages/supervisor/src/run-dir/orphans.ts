@@ -35,8 +35,8 @@ export interface Orphan {
   token: string | undefined;
   /** Its drain time. */
   drainTimeoutMs: number;
-  /** The mark of a command's processes. */
-  mark: string | undefined;
+  /** The spawn tag of a command's processes, or of those of an instance. */
+  spawnTag: string | undefined;
 }
 
 const LOOK_EVERY_MS = 50;
@@ -66,7 +66,7 @@ export function findOrphans(channelSocket: string): Orphan[] {
       canRevive: spec?.restart !== undefined,
       token: value(CHANNEL_ENVIRONMENT.token),
       drainTimeoutMs: spec?.drainTimeoutMs ?? DEFAULT_DRAIN_MS,
-      mark: value(SPAWN_TAG),
+      spawnTag: value(SPAWN_TAG),
     };
   });
 }
@@ -152,7 +152,7 @@ async function end(orphans: Orphan[], deadline: number): Promise<void> {
   for (const orphan of orphans.filter(isThere)) {
     signal(orphan, "SIGKILL");
     // A killed shim cannot end the processes that its command has started.
-    if (orphan.mark !== undefined) void endLeftoverProcesses({ leader: orphan.pid, tag: orphan.mark });
+    if (orphan.spawnTag !== undefined) void endLeftoverProcesses({ leader: orphan.pid, tag: orphan.spawnTag });
   }
   await gone(orphans, performance.now() + KILL_TIMEOUT_MS);
 }

@@ -12,6 +12,7 @@ import {
 import http from "node:http";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { LANE_VERSION } from "../packages/wire/src/lane/protocol.js";
 import { HELLO, HELLO_BODY } from "./support/apps.js";
 import { Project, ROOT } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
@@ -40,9 +41,9 @@ export default server;
 /** Where a version of the channel and of the lane stands in the bundles. */
 const VERSIONS: [RegExp, string][] = [
   [/channelVersion:1\b/g, "channelVersion:2"],
-  [/isNeighbour\((\w+),2\)/g, "isNeighbour($1,3)"],
+  [new RegExp(`isNeighbour\\((\\w+),${LANE_VERSION}\\)`, "g"), `isNeighbour($1,${LANE_VERSION + 1})`],
   [/isNeighbour\((\w+),1\)/g, "isNeighbour($1,2)"],
-  [/putUint16\(bytes,at\+4,2\)/g, "putUint16(bytes,at+4,3)"],
+  [new RegExp(`putUint16\\(bytes,at\\+4,${LANE_VERSION}\\)`, "g"), `putUint16(bytes,at+4,${LANE_VERSION + 1})`],
 ];
 
 /** Copies the built package as a later version, whose channel and lane are one version further. Returns its command. */

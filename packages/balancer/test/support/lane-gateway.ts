@@ -5,7 +5,7 @@
 
 import { STATUS_CODES } from "node:http";
 import type net from "node:net";
-import { FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
+import { FrameType, LITTLE_WINDOW_BYTES, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import { REQUEST_TEXT, RequestFlag } from "@paceline/wire/lane/request-head";
 import { ResponseFlag } from "@paceline/wire/lane/response-head";
 import { ResponseReader, type ResponseSink } from "./response-reader.js";
@@ -127,7 +127,8 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     const length = fields.get("content-length");
     this.isChunked = (flags & RequestFlag.END) === 0 && !this.isUpgrade && length === undefined;
     if (fields.has("expect") !== ((flags & RequestFlag.EXPECTS) !== 0)) throw new Error("a flag that no field says");
-    this.window = gateway.responseWindow;
+    const isLittle = (flags & RequestFlag.LITTLE) !== 0;
+    this.window = isLittle ? Math.min(gateway.responseWindow, LITTLE_WINDOW_BYTES) : gateway.responseWindow;
     this.reader = new ResponseReader(request.method === "HEAD", this);
     this.connection = { socket: this, received: http1HeadOf(request, payload, fields, this.isChunked) };
   }

@@ -360,7 +360,15 @@ test("the detail of an instance: what is unusual, charts, latency, open requests
 });
 
 test("a slow route and growing memory are named: in the overview, and for the instance", () => {
-  const route = { route: "reads /", requestsTotal: 90, errorsTotal: 0, p50Ms: 0.6, p99Ms: 2, isSlow: false };
+  const route = {
+    route: "reads /",
+    requestsTotal: 90,
+    recentRequests: 90,
+    errorsTotal: 0,
+    p50Ms: 0.6,
+    p99Ms: 2,
+    isSlow: false,
+  };
   const routeClasses = [route, { ...route, route: "reads /report/", p50Ms: 299, p99Ms: 302, isSlow: true }];
   const instances = [1, 2, 3, 4].map((at) => instance(`web.${at}`, { growthBytesPerMinute: at === 1 ? 60e6 : null }));
   const model = after([shows(status([pool("web", instances, { routeClasses })]))]);

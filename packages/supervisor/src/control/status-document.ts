@@ -180,6 +180,8 @@ export interface PoolStatus extends PoolFigures {
     route: string;
     requestsTotal: number;
     errorsTotal: number;
+    /** The requests of the last half minute. */
+    recentRequests: number;
     p50Ms: number | null;
     p99Ms: number | null;
     /** Whether it is slow in comparison with the other routes of the pool, as core/slowness.ts decides. */

@@ -61,6 +61,8 @@ export interface RouteFacts {
   route: string;
   requestsTotal: number;
   errorsTotal: number;
+  /** Those that the latencies are of. Missing from the supervisor of an earlier version. */
+  recentRequests?: number;
   p50Ms: number | null;
   p99Ms: number | null;
 }

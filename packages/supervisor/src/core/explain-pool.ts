@@ -18,7 +18,7 @@ import {
   shareText,
   timesText,
 } from "./explain-model.js";
-import { LEAST_REQUESTS, SLOW_ROUTE_MS, slowRoutes } from "./slowness.js";
+import { isJudged, SLOW_ROUTE_MS, slowRoutes } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
 /** What the rules see of a pool. */
@@ -121,7 +121,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
       severity: "warning",
       what: `${first.route} is slow: p99 ${msText(first.p99Ms ?? 0)}, p50 ${msText(first.p50Ms ?? 0)}`,
       evidence: (pool.routeClasses ?? [])
-        .filter((each) => each !== first && each.requestsTotal >= LEAST_REQUESTS && each.p99Ms !== null)
+        .filter((each) => each !== first && isJudged(each))
         .slice(0, 3)
         .map(({ route, p99Ms }) => `${route}: p99 ${msText(p99Ms ?? 0)}`),
       todo: `Which of its paths: paceline explain ${pool.name} --watch 10`,

@@ -15,6 +15,8 @@ export interface PoolLatencies {
 
 interface RouteLatencies {
   requestsTotal: number;
+  /** Those that the latencies are of. Missing from the supervisor of an earlier version. */
+  recentRequests?: number;
   p50Ms: number | null;
   p99Ms: number | null;
 }
@@ -80,13 +82,18 @@ export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): bool
   return !slowRoutes(pool).some(({ p50Ms }) => ms <= 2 * (p50Ms ?? 0) && 2 * ms >= (p50Ms ?? 0));
 }
 
+/** Whether enough requests are behind the latencies of a route; those before count for nothing. */
+export function isJudged({ requestsTotal, recentRequests = requestsTotal, p99Ms }: RouteLatencies): boolean {
+  return recentRequests >= LEAST_REQUESTS && p99Ms !== null;
+}
+
 /** Returns the routes that are slow beside the others, the slowest first. */
 export function slowRoutes<Route extends RouteLatencies>({
   routeClasses = [],
 }: {
   routeClasses?: readonly Route[];
 }): Route[] {
-  const known = routeClasses.filter(({ requestsTotal, p99Ms }) => requestsTotal >= LEAST_REQUESTS && p99Ms !== null);
+  const known = routeClasses.filter(isJudged);
   return known
     .filter((route) => {
       const usual = middleOf(known.map((each) => (each === route ? null : each.p50Ms))) ?? 0;

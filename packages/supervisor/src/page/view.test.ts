@@ -128,7 +128,8 @@ describe("the overview", () => {
   });
 
   it("compares the latencies of the routes, if there are several", () => {
-    const route = { route: "reads /", requestsTotal: 1234, errorsTotal: 2, p50Ms: 0.6, p99Ms: 2, isSlow: false };
+    const counts = { requestsTotal: 1234, recentRequests: 90, errorsTotal: 2 };
+    const route = { ...counts, route: "reads /", p50Ms: 0.6, p99Ms: 2, isSlow: false };
     const cards = (routeClasses: (typeof route)[]) =>
       draw({ status: status([pool("web", [instance("web.1")], { routeClasses })]) }).filter(
         ({ key }) => key === "Routes",

@@ -58,8 +58,8 @@ it("has the latencies of the last half minute for the status", () => {
   const totals = new RouteTotals((pool) => routes[pool] ?? []);
   totals.record("balancer.1#1", [stats("web", "/api/", 4, 1, [40, 5])], 1_000);
   expect(totals.of("web", 2_000)).toEqual([
-    { route: "reads /api/", requestsTotal: 5, errorsTotal: 1, p50Ms: 0.04, p99Ms: 0.04 },
+    { route: "reads /api/", requestsTotal: 5, errorsTotal: 1, recentRequests: 5, p50Ms: 0.04, p99Ms: 0.04 },
   ]);
-  expect(totals.of("web", 40_000)[0]).toMatchObject({ p50Ms: null });
+  expect(totals.of("web", 40_000)[0]).toMatchObject({ recentRequests: 0, p50Ms: null });
   expect(totals.of("docs", 2_000)).toEqual([]);
 });

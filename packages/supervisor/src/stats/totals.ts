@@ -133,7 +133,7 @@ export class RouteTotals {
   }
 
   /** Returns what the status shows of a pool's routes: latencies are those of the last half minute. */
-  of(pool: string, now: number): RouteFacts[] {
+  of(pool: string, now: number): Required<RouteFacts>[] {
     return [...this.entries.values()].flatMap((entry) => {
       const { route, access, counts, recent } = entry;
       if (entry.pool !== pool || !this.isKnown(pool, route) || counts.every((count) => count === 0)) return [];
@@ -143,6 +143,7 @@ export class RouteTotals {
           route: `${access} ${route}`,
           requestsTotal: counts.reduce((sum, count) => sum + count, 0),
           errorsTotal: counts[ERRORS] ?? 0,
+          recentRequests: Histogram.total(merged),
           p50Ms: quantileMs(merged, 0.5),
           p99Ms: quantileMs(merged, 0.99),
         },

@@ -130,7 +130,7 @@ function openUnlinked(folder: string, opened: (error: NodeJS.ErrnoException | nu
 
 /** Creates the folder for its owner only, and removes files that a killed process could not unlink. */
 function prepareFolder(folder: string): void {
-  const { mkdirSync, readdirSync, unlinkSync, openSync, closeSync, writeSync } = fs();
+  const { mkdirSync, readdirSync, unlinkSync, openSync, closeSync, rmSync, writeSync } = fs();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   for (const name of readdirSync(folder)) {
     if (!NAME.test(name)) continue;
@@ -140,10 +140,11 @@ function prepareFolder(folder: string): void {
       // Another balancer was faster, or the folder is not ours; the check below finds out.
     }
   }
+  // Balancers that start together remove each other's.
   const path = `${folder}/spool-${process.pid}-${++made}`;
   const fd = openSync(path, "wx+", MODE);
-  unlinkSync(path);
   try {
+    rmSync(path, { force: true });
     writeSync(fd, "x");
   } finally {
     closeSync(fd);

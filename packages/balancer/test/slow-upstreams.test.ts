@@ -7,8 +7,8 @@ import { exchangeRaw } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 /** More than the kernel and a window hold. */
-const BODY_BYTES = 400_000;
-const PIECE_EVERY_MS = 400;
+const BODY_BYTES = 700_000;
+const PIECE_EVERY_MS = 250;
 
 const upload = (target: string, bytes: number) =>
   `POST ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${bytes}\r\n\r\n${"a".repeat(bytes - 1)}!`;

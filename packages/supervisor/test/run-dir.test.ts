@@ -53,6 +53,43 @@ async function listen(path: string): Promise<Server> {
   return server;
 }
 
+/** Leaves a run directory as a killed supervisor does whose state names one process, which has this environment. */
+async function leaveFleet(path: string, env: NodeJS.ProcessEnv, boot: string | undefined) {
+  const first = await openRunDir(path);
+  const source = join(path, "app.js");
+  first.describe({ source, folder: path, release: path, name: "a", orphanGraceMs: 1, listen: [], options: {} });
+  const child = spawn("/bin/sleep", ["600"], { env, stdio: "ignore" });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const { pid = 0 } = child;
+  await new Promise((resolve) => child.once("spawn", resolve));
+  const saved = {
+    ...{
+      id: "web.1#1",
+      pool: "web",
+      name: "web.1",
+      index: 1,
+      attempt: 1,
+      generation: 1,
+      token: "t",
+      runtime: "node",
+    },
+    ...{ pid, startTime: readStat(pid)?.startTime, protocol: "lane", spawnedAt: 1, outputRow: 0, maxOutputBytes: 1 },
+    ...{ relayed: [], requestsTotal: 0, errorsTotal: 0 },
+  };
+  const lists = { generations: [], slots: [], totals: [], routed: [], templates: [], ports: [], environments: [{}] };
+  const known = { version: 1, startedAt: 1, snapshotVersion: 1, folder: basename(first.paths.outputFolder), boot };
+  const state = {
+    ...known,
+    ...lists,
+    config: { name: "a", balancer: {}, listen: [], pools: [] },
+    fleet: { pools: [] },
+    processes: [saved],
+  };
+  writeFileSync(join(path, "state.json"), JSON.stringify(state));
+  first.handOver();
+  return { first, source, child };
+}
+
 describe.each(RUNTIMES)("the lock on %s", (_, program) => {
   test("of many starters at once exactly one wins, again and again", async () => {
     const runDir = join(makeFolder(), ".paceline");
@@ -192,42 +229,34 @@ describe("the run directory", () => {
     ["one of an earlier boot", { PACELINE_TOKEN: "t" }, "earlier", undefined],
   ])("a process of the state that is %s", async (_what, env, boot, adopted) => {
     const path = join(makeFolder(), ".paceline");
-    const first = await openRunDir(path);
-    const source = join(path, "app.js");
-    first.describe({ source, folder: path, release: path, name: "a", orphanGraceMs: 1, listen: [], options: {} });
-    const child = spawn("/bin/sleep", ["600"], { env, stdio: "ignore" });
-    onTestFinished(() => void child.kill("SIGKILL"));
-    const { pid = 0 } = child;
-    await new Promise((resolve) => child.once("spawn", resolve));
-    const saved = {
-      ...{
-        id: "web.1#1",
-        pool: "web",
-        name: "web.1",
-        index: 1,
-        attempt: 1,
-        generation: 1,
-        token: "t",
-        runtime: "node",
-      },
-      ...{ pid, startTime: readStat(pid)?.startTime, protocol: "lane", spawnedAt: 1, outputRow: 0, maxOutputBytes: 1 },
-      ...{ relayed: [], requestsTotal: 0, errorsTotal: 0 },
-    };
-    const lists = { generations: [], slots: [], totals: [], routed: [], templates: [], ports: [], environments: [{}] };
-    const known = { version: 1, startedAt: 1, snapshotVersion: 1, folder: basename(first.paths.outputFolder), boot };
-    const state = {
-      ...known,
-      ...lists,
-      config: { name: "a", balancer: {}, listen: [], pools: [] },
-      fleet: { pools: [] },
-      processes: [saved],
-    };
-    writeFileSync(join(path, "state.json"), JSON.stringify(state));
-    first.handOver();
+    const { source, child } = await leaveFleet(path, env, boot);
     const second = await openRunDir(path, { source });
     expect(second.adoption?.state.processes.length).toBe(adopted);
     second.release();
     expect(child.exitCode).toBe(null);
+  });
+
+  test("the folders of a fleet that goes on are closed again; its old control socket goes, also from a short place", async () => {
+    const path = join(makeFolder(), "e".repeat(120));
+    const { first, source } = await leaveFleet(path, { PACELINE_TOKEN: "t" }, undefined);
+    const short = dirname(first.paths.controlSocket);
+    const folders = [first.paths.outputFolder, short];
+    writeFileSync(first.paths.controlSocket, "");
+    for (const folder of folders) {
+      chmodSync(folder, 0o777);
+      await expect(openRunDir(path, { source })).rejects.toThrow(`others can write in ${folder}`);
+      chmodSync(folder, 0o700);
+    }
+    for (const folder of folders) chmodSync(folder, 0o755);
+    const second = await openRunDir(path, { source });
+    expect(second.paths).toMatchObject({ outputFolder: folders[0], controlSocket: first.paths.controlSocket });
+    expect(second.warnings).toEqual(
+      folders.map((folder) => `${folder} is open to others (mode 0755); it is closed to them again`),
+    );
+    expect(folders.map((folder) => statSync(folder).mode & 0o777)).toEqual([0o700, 0o700]);
+    expect(existsSync(first.paths.controlSocket)).toBe(false);
+    second.release();
+    expect(existsSync(short)).toBe(false);
   });
 
   test.each([

@@ -115,7 +115,7 @@ export class AcmeFiles {
   }
 
   private write(name: string, content: object): void {
-    makePrivate(this.folder);
+    makePrivate(this.folder, true);
     replaceDurably(join(this.folder, name), `${JSON.stringify({ version: 1, ...content }, null, 1)}\n`);
   }
 }

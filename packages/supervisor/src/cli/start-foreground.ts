@@ -280,7 +280,7 @@ async function runFleet(
     printer.print(lines);
     log.write(lines);
   });
-  if (runDir.problem !== undefined) supervisor.warn(runDir.problem);
+  for (const warning of runDir.warnings) supervisor.warn(warning);
   if (serviceManager !== undefined) supervisor.onEvent(() => serviceManager.changed());
   if (recordError !== undefined) record.update();
   const reopen = () => log.reopen();

@@ -39,7 +39,7 @@ export class NumberedFiles {
       if (id >= this.nextId && NAME.test(each)) this.nextId = id + 1;
     }
     const document = documentOf(this.nextId);
-    makePrivate(this.folder);
+    makePrivate(this.folder, true);
     const file = { id: document.id, name, bytes: 0 };
     file.bytes = this.write(file, document);
     this.nextId++;

@@ -22,7 +22,7 @@ import {
 import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
 import { lastingFolderOf } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
-import { distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
+import { closeAgain, distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 
 const CONTROL_SOCKET = "control.sock";
 const CHANNEL_SOCKET = "channel.sock";
@@ -39,8 +39,8 @@ export interface RunDir {
   logFolder: string;
   /** What a killed supervisor of this fleet has left to be continued; undefined if nothing of it runs. */
   adoption: Adoption | undefined;
-  /** Why the state of a killed supervisor was set aside; undefined if it was not. */
-  problem: string | undefined;
+  /** What was set right of what a killed supervisor has left: warnings. */
+  warnings: readonly string[];
   /** Writes the record of the fleet. @throws PacelineError such as `ENOSPC`; the previous record stays */
   describe(
     fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs" | "listen" | "options">,
@@ -100,8 +100,11 @@ export async function openRunDir(
   const lock = takeLock(path);
   try {
     const found = await settleOrphans(path, replace, source, timeoutMs);
-    await removeLeftovers(path, found.adoption?.state.folder);
-    return runDirOf(path, lock, found);
+    const kept = found.adoption?.state.folder;
+    const closed = kept === undefined ? [] : closeFolders(join(path, kept));
+    await removeLeftovers(path, kept);
+    const { adoption, problem } = found;
+    return runDirOf(path, lock, adoption, problem === undefined ? closed : [...closed, problem]);
   } catch (error) {
     lock.release();
     throw error;
@@ -113,7 +116,18 @@ function makeFolder(path: string): void {
   if (!existsSync(join(path, ".gitignore"))) writeDraft(join(path, ".gitignore"), "*\n");
 }
 
-function runDirOf(path: string, taken: RunDirLock, { adoption, problem }: Settled): RunDir {
+/** Closes the folders of a start that is continued, if someone has opened them. Returns a warning for each. */
+function closeFolders(own: string): string[] {
+  const short = linkedFolder(`${own}.sockets`);
+  return [closeAgain(own) ?? [], short === undefined ? [] : (closeAgain(short) ?? [])].flat();
+}
+
+function runDirOf(
+  path: string,
+  taken: RunDirLock,
+  adoption: Adoption | undefined,
+  warnings: readonly string[],
+): RunDir {
   let lock = taken;
   const own = join(path, adoption?.state.folder ?? `run-${lock.number}`);
   makePrivate(own);
@@ -138,7 +152,7 @@ function runDirOf(path: string, taken: RunDirLock, { adoption, problem }: Settle
   let record: FleetRecord | undefined;
   let isHandedOver = false;
   return {
-    ...{ paths, adoption, problem },
+    ...{ paths, adoption, warnings },
     logFolder: join(path, "log"),
     describe: (fleet) => {
       const { controlSocket, channelSocket, deathsFolder } = paths;
@@ -188,7 +202,12 @@ function makeShortFolder(link: string): string {
     const message = `${dirname(link)} is too long for a socket path, and ${dirname(SHORT_FOLDER)} is not usable: ${(cause as Error).message}`;
     throw new PacelineError("rundir", `${message}; ${HOW_TO_NAME}`, { cause });
   }
-  symlinkSync(folder, link);
+  try {
+    symlinkSync(folder, link);
+  } catch (cause) {
+    rmSync(folder, { recursive: true, force: true });
+    throw new PacelineError("rundir", `cannot make ${link}: ${(cause as Error).message}; ${HOW_TO_NAME}`, { cause });
+  }
   return folder;
 }
 
@@ -255,7 +274,9 @@ async function settleOrphans(
  */
 async function removeLeftovers(path: string, kept: string | undefined): Promise<void> {
   const channelSocket = join(path, CHANNEL_SOCKET);
-  await Promise.all([removeIfDead(join(path, CONTROL_SOCKET)), removeIfDead(channelSocket)]);
+  const short = kept === undefined ? undefined : shortFolderOf(join(path, `${kept}.sockets`));
+  const controlSockets = [path, short ?? []].flat().map((folder) => join(folder, CONTROL_SOCKET));
+  await Promise.all([...controlSockets, channelSocket].map(removeIfDead));
   // This start may fail.
   if (kept === undefined) rmSync(lostMarkPath(channelSocket), { force: true });
   for (const name of readdirSync(path)) {
@@ -272,9 +293,14 @@ async function removeLeftovers(path: string, kept: string | undefined): Promise<
 
 /** Returns the folder for sockets that this link leads to; undefined if there is none, or it belongs to someone else by now. */
 function shortFolderOf(link: string): string | undefined {
+  const short = linkedFolder(link);
+  return short !== undefined && distrust(short) === undefined ? short : undefined;
+}
+
+function linkedFolder(link: string): string | undefined {
   if (!lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) return undefined;
   const short = readlinkSync(link);
-  return short.startsWith(SHORT_FOLDER) && distrust(short) === undefined ? short : undefined;
+  return short.startsWith(SHORT_FOLDER) ? short : undefined;
 }
 
 async function removeFolderIfDead(folder: string, remove: () => void): Promise<void> {

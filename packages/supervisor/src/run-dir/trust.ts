@@ -1,5 +1,17 @@
 /** Which directories are trusted, and the names of users. Untrusted directories are never read, written or connected to. */
-import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, type Stats } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  type Stats,
+} from "node:fs";
 import { dirname } from "node:path";
 import { PacelineError } from "../errors.js";
 
@@ -53,9 +65,10 @@ export interface Distrust {
 
 /**
  * Creates the directory `path` for this user only, and missing parent folders.
+ * @param isOurs only Paceline has put things into it
  * @throws PacelineError `rundir`
  */
-export function makePrivate(path: string): void {
+export function makePrivate(path: string, isOurs = false): void {
   makeFolder(path, 0o700);
   const found = distrust(path);
   if (found === undefined) return;
@@ -67,11 +80,33 @@ export function makePrivate(path: string): void {
     // Others may have put links into it for us to follow.
     throw new PacelineError("rundir", `others can write in ${path}, and it is not empty; ${HOW_TO_NAME}`);
   }
-  if (content.length > 0 && !content.some((name) => name.startsWith("lock."))) {
+  if (!isOurs && content.length > 0 && !content.some((name) => name.startsWith("lock."))) {
     // For example a home: other users may need access to it.
     throw new PacelineError("rundir", `${path} is open to others and holds other things; ${HOW_TO_NAME}`);
   }
   chmodSync(path, 0o700);
+}
+
+/**
+ * Closes a folder of Paceline's that this user's `chmod -R` has opened for others to read. Returns a warning if it did.
+ * @throws PacelineError `rundir` if the folder is not this user's, or others could have filled it
+ */
+export function closeAgain(path: string): string | undefined {
+  const found = distrust(path);
+  if (found === undefined || found.code === "missing") return undefined;
+  if (found.code === "denied" || !lstatSync(path).isDirectory())
+    throw new PacelineError("rundir", `${found.reason}; ${HOW_TO_NAME}`);
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const { uid, mode } = fstatSync(fd);
+    if (process.geteuid !== undefined && uid !== process.geteuid())
+      throw new PacelineError("rundir", `${path} belongs to ${userName(uid)}; ${HOW_TO_NAME}`);
+    if ((mode & NOT_WRITABLE) !== 0) throw new PacelineError("rundir", `others can write in ${path}; ${HOW_TO_NAME}`);
+    fchmodSync(fd, 0o700);
+  } finally {
+    closeSync(fd);
+  }
+  return `${found.reason}; it is closed to them again`;
 }
 
 /** Creates the folder and its missing parents. @throws PacelineError `rundir` */

@@ -248,7 +248,8 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       const isWhole = this.isBodyComplete;
       this.reading.countBody(after - input.start + (reader.chunks - chunks) * CHUNK_UNITS, isWhole);
       this.consume(after);
-      if (isWhole) exchange.onRequestEnd(reader.trailers);
+      if (isWhole) exchange.onRequestEnd(reader.takeTrailers());
+      else input.trailerBytes = reader.trailerBytes;
       exchange.onRequestBatch();
       // An instance that does not read leaves a whole read here.
       const isScarce = !isWhole && this.relay.budget.isScarce;

@@ -25,6 +25,8 @@ export class Input {
   bytes: Buffer = NOTHING;
   start = 0;
   end = 0;
+  /** The size of the buffer with trailers that are not whole, which counts as input. */
+  trailerBytes = 0;
   /** Whether a head was found incomplete. */
   isPartial = false;
   /** Whether `bytes` is our own buffer, which no other code uses. */
@@ -40,9 +42,9 @@ export class Input {
     return this.end - this.start;
   }
 
-  /** The size of the buffer in use. */
+  /** The size of the buffers in use. */
   get heldBytes(): number {
-    return this.length === 0 ? 0 : this.bytes.length;
+    return (this.length === 0 ? 0 : this.bytes.length) + this.trailerBytes;
   }
 
   push(received: Buffer): void {
@@ -132,7 +134,7 @@ export class Input {
   clear(): void {
     this.spend();
     this.bytes = NOTHING;
-    this.start = this.end = this.searched = 0;
+    this.start = this.end = this.searched = this.trailerBytes = 0;
     this.isPartial = false;
   }
 }

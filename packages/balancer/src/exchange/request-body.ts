@@ -10,6 +10,8 @@ import type { ResponseFlow } from "./response-flow.js";
 
 /** Each upstream may have this many queued bytes outside the budget. */
 const FREE_BYTES = 16_384;
+/** Longer trailers count in the budget as long as they are kept. */
+const FREE_TRAILER_BYTES = 4096;
 
 export interface RequestBodyOwner {
   readonly isTunnel: boolean;
@@ -26,6 +28,8 @@ export class RequestBody implements CollectedBodyOwner {
   isWhole = false;
   /** Those that pass, once the body has arrived. */
   trailers: Uint8Array | undefined;
+  /** Bytes of the budget for them. */
+  private trailerShare = 0;
   /** Whether the client is paused because the upstream reads too slowly. */
   isUpstreamBlocked = false;
   private stream: UpstreamStream | undefined;
@@ -56,7 +60,6 @@ export class RequestBody implements CollectedBodyOwner {
 
   begin(isWhole: boolean): void {
     this.isWhole = isWhole;
-    this.trailers = undefined;
     this.isUpstreamBlocked = false;
   }
 
@@ -248,8 +251,25 @@ export class RequestBody implements CollectedBodyOwner {
     return true;
   }
 
-  /** Drops the collected body. */
+  /** Keeps the trailers to be sent. Returns false if there is no room for them and the request was refused. */
+  keepTrailers(trailers: Uint8Array | undefined): boolean {
+    const size = trailers?.length ?? 0;
+    if (size > FREE_TRAILER_BYTES) {
+      if (!this.relay.budget.take(size)) {
+        this.owner.onBodyFailed(503);
+        return false;
+      }
+      this.trailerShare = size;
+    }
+    this.trailers = trailers;
+    return true;
+  }
+
+  /** Drops the collected body, and the trailers. */
   clearCollected(): void {
+    this.trailers = undefined;
+    this.relay.budget.give(this.trailerShare);
+    this.trailerShare = 0;
     this.collected?.clear();
     this.collected = undefined;
   }

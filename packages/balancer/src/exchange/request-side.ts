@@ -257,7 +257,7 @@ export abstract class RequestSide
   /** @param trailers as received; undefined if there are none */
   onRequestEnd(trailers?: Uint8Array): void {
     this.body.isWhole = true;
-    if (trailers !== undefined) this.body.trailers = passingTrailers(trailers);
+    if (trailers !== undefined && !this.body.keepTrailers(passingTrailers(trailers))) return;
     if (this.redirect === undefined) this.state.onRequestEnd(this);
   }
 

@@ -82,10 +82,12 @@ describe("chunked", () => {
       reader.begin("chunked", 0);
       for (let at = 0; at < bytes.length; at++) reader.read(bytes, at, at + 1, { onBody: () => {} });
       expect(reader.isComplete).toBe(true);
-      expect(reader.trailers && Buffer.from(reader.trailers).toString()).toBe(trailers);
+      const kept = reader.takeTrailers();
+      expect(kept && Buffer.from(kept).toString()).toBe(trailers);
+      expect(reader.trailerBytes).toBe(0);
     }
     reader.begin("none", 0);
-    expect(reader.trailers).toBeUndefined();
+    expect(reader.takeTrailers()).toBeUndefined();
   });
 
   it("gives the data of small chunks of one read as one piece, and a large one where it lies", () => {
@@ -103,8 +105,11 @@ describe("chunked", () => {
     expect(pieces).toEqual(["x".repeat(10_000), large, "yz!"]);
   });
 
-  it.each([true, false])("drops trailers that are too large if it should, asked for (%s) or not", (keepsTrailers) => {
-    const section = `X: ${"a".repeat(9000)}\r\n\r\n`;
+  it.each([
+    [true, `X: ${"a".repeat(9000)}\r\n\r\n`],
+    [false, `X: ${"a".repeat(9000)}\r\n\r\n`],
+    [true, `${"X: a\r\n".repeat(33)}\r\n`],
+  ])("drops trailers that are too large or too many if it should, asked for (%s) or not", (keepsTrailers, section) => {
     const begin = (dropsLargeTrailers: boolean) => (reader: BodyReader) => {
       reader.keepsTrailers = keepsTrailers;
       reader.dropsLargeTrailers = dropsLargeTrailers;
@@ -118,7 +123,21 @@ describe("chunked", () => {
     const reader = new BodyReader();
     begin(true)(reader);
     reader.read(bytes, 0, bytes.length, { onBody() {} });
-    expect(reader.trailers).toBeUndefined();
+    expect(reader.takeTrailers()).toBeUndefined();
+  });
+
+  it("keeps trailers that are not whole in one buffer of about their size", () => {
+    const bytes = Buffer.from(`0\r\n${`X: ${"a".repeat(245)}\r\n`.repeat(32)}\r\n`);
+    for (const step of [1, 700, bytes.length - 1]) {
+      const reader = new BodyReader();
+      reader.keepsTrailers = true;
+      reader.begin("chunked", 0);
+      for (let at = 0; at < bytes.length - 1; at += step)
+        reader.read(bytes, at, Math.min(at + step, bytes.length - 1), { onBody() {} });
+      expect(reader.trailerBytes).toBeLessThanOrEqual(8192);
+      reader.read(bytes, bytes.length - 1, bytes.length, { onBody() {} });
+      expect(Buffer.from(reader.takeTrailers() ?? []).equals(bytes.subarray(3, -2))).toBe(true);
+    }
   });
 
   it("gives the same verdict on broken bytes however they are cut", () => {

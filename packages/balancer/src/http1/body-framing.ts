@@ -1,5 +1,5 @@
 /** Reads a message's body from a connection's bytes by its framing: length, chunked, or until close. */
-import { MAX_TRAILER_BYTES } from "@paceline/wire";
+import { MAX_TRAILER_BYTES, MAX_TRAILERS } from "@paceline/wire";
 import { BYTE_CLASS, COLON, CR, HEX, IS_FIELD_VALUE, IS_TOKEN, LF, SPACE, TAB } from "./bytes.js";
 import type { Framing } from "./request-head.js";
 
@@ -17,6 +17,8 @@ export const BODY_TOO_LARGE = -2;
 const MAX_CHUNK_LINE_BYTES = 256;
 /** How many bytes of trailers are read at most, if too large ones are dropped. */
 const MAX_DROPPED_TRAILER_BYTES = 1 << 20;
+/** The size of the first buffer for trailers. */
+const LEAST_TRAILER_BYTES = 256;
 /** How many bytes of extensions a body may have in addition to an allowance per chunk; legitimate clients send none. */
 const MAX_EXTENSION_BYTES = 16_384;
 const EXCUSED_PER_CHUNK = 16;
@@ -63,7 +65,10 @@ export class BodyReader {
   keepsTrailers = false;
   /** Whether trailers that are too large are dropped, as a recipient may (RFC 9110 §6.5.1); otherwise the body is malformed. */
   dropsLargeTrailers = false;
-  private keptTrailers: number[] | undefined;
+  /** Their bytes so far, with room for more; undefined: none are kept. */
+  private keptTrailers: Uint8Array | undefined;
+  /** The number of their lines so far. */
+  private trailerLines = 0;
   isComplete = true;
   /** The number of chunks read, in this body and earlier ones; each has a cost. */
   chunks = 0;
@@ -79,24 +84,39 @@ export class BodyReader {
     this.extensions = 0;
     this.maxBytes = maxBytes;
     this.keptTrailers = undefined;
+    this.trailerLines = 0;
   }
 
-  /** The trailer section of a complete body, as lines with CRLF; undefined if there is none, or it was not to be kept. */
-  get trailers(): Uint8Array | undefined {
-    return this.keptTrailers && Uint8Array.from(this.keptTrailers);
+  /** Returns the trailer section of a complete body, once, as lines with CRLF; undefined if there is none, or it was not to be kept. */
+  takeTrailers(): Uint8Array | undefined {
+    const trailers = this.keptTrailers?.subarray(0, this.lineBytes);
+    this.keptTrailers = undefined;
+    return trailers;
   }
 
-  /** Reads a byte of trailers. Returns false if there are too many. */
-  private readTrailer(byte: number): boolean {
-    if (++this.lineBytes > MAX_TRAILER_BYTES) {
+  /** The size of the buffer with the trailers read so far. */
+  get trailerBytes(): number {
+    return this.keptTrailers?.length ?? 0;
+  }
+
+  /** Reads a byte of trailers, of which `left` more are at hand. Returns false if there are too many. */
+  private readTrailer(byte: number, left: number): boolean {
+    const at = this.lineBytes++;
+    if (at >= MAX_TRAILER_BYTES || this.trailerLines >= MAX_TRAILERS) {
       this.keptTrailers = undefined;
-      return this.dropsLargeTrailers && this.lineBytes <= MAX_DROPPED_TRAILER_BYTES;
+      return this.dropsLargeTrailers && at < MAX_DROPPED_TRAILER_BYTES;
     }
-    if (this.keepsTrailers) {
-      this.keptTrailers ??= [];
-      this.keptTrailers.push(byte);
-    }
+    if (!this.keepsTrailers) return true;
+    if (at >= this.trailerBytes) this.growTrailers(at + left);
+    (this.keptTrailers as Uint8Array)[at] = byte;
     return true;
+  }
+
+  private growTrailers(needed: number): void {
+    const size = Math.min(MAX_TRAILER_BYTES, Math.max(LEAST_TRAILER_BYTES, needed, 2 * this.trailerBytes));
+    const room = Buffer.allocUnsafeSlow(size);
+    if (this.keptTrailers !== undefined) room.set(this.keptTrailers);
+    this.keptTrailers = room;
   }
 
   /** Whether the end of the connection properly ends this body. */
@@ -266,24 +286,26 @@ export class BodyReader {
           break;
         case "trailer-start":
           if (byte === CR) this.state = "end-lf";
-          else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0 || !this.readTrailer(byte)) return BODY_MALFORMED;
+          else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0 || !this.readTrailer(byte, end - at))
+            return BODY_MALFORMED;
           else this.state = "trailer-name";
           at++;
           break;
         case "trailer-name":
           if (byte === COLON) this.state = "trailer-value";
           else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0) return BODY_MALFORMED;
-          if (!this.readTrailer(byte)) return BODY_MALFORMED;
+          if (!this.readTrailer(byte, end - at)) return BODY_MALFORMED;
           at++;
           break;
         case "trailer-value":
           if (byte === CR) this.state = "trailer-lf";
           else if (((BYTE_CLASS[byte] as number) & IS_FIELD_VALUE) === 0) return BODY_MALFORMED;
-          if (!this.readTrailer(byte)) return BODY_MALFORMED;
+          if (!this.readTrailer(byte, end - at)) return BODY_MALFORMED;
           at++;
           break;
         case "trailer-lf":
-          if (byte !== LF || !this.readTrailer(byte)) return BODY_MALFORMED;
+          if (byte !== LF || !this.readTrailer(byte, end - at)) return BODY_MALFORMED;
+          this.trailerLines++;
           this.state = "trailer-start";
           at++;
           break;

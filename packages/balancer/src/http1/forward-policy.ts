@@ -2,7 +2,7 @@
  * Which fields pass from a client to an upstream, and back. The writers of all protocols use this table, so that its rules apply
  * to all. Pure.
  */
-import { clientFieldRule, HOP_BY_HOP_FIELDS, MAX_TRAILERS, trailersOf } from "@paceline/wire";
+import { MAX_TRAILERS, mayBeTrailer, trailersOf } from "@paceline/wire";
 import { announcesDigest } from "@paceline/wire/content-coding";
 import { FieldKind } from "./field-table.js";
 import type { ForwardedFields } from "./forwarded.js";
@@ -91,30 +91,18 @@ export function addedPrefix(head: RequestHead, forwarded: ForwardedFields): Uint
   return forwarded.isReported ? undefined : head.prefix;
 }
 
-/** No trailers: fields for framing, routing, conditions, authentication, the response as a whole and the form of the body. */
-const FORBIDDEN: ReadonlySet<string> = new Set([
-  ...HOP_BY_HOP_FIELDS,
-  ...["content-length", "host", "content-encoding", "content-type", "content-range", "content-location"],
-  ...["cache-control", "expect", "max-forwards", "pragma", "range", "te", "age", "expires", "date", "location"],
-  ...["retry-after", "vary", "warning", "authorization", "www-authenticate", "cookie", "set-cookie", "alt-svc"],
-  ...["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "strict-transport-security"],
-  ...["x-accel-redirect", "x-sendfile", "x-request-id", "traceparent", "tracestate"],
-]);
-
 /**
  * Returns the fields of a trailer section that pass (RFC 9110 §6.5): they say something of the body that came, and decide nothing
  * before it.
  * @param received lines with CRLF, of names and values that are valid
  * @param isRecoded whether the body was compressed on its way, so that what is said of its exact bytes has become false
- * @returns the lines that pass; undefined if none do
+ * @returns the lines that pass; undefined if none do, or there are too many
  */
 export function passingTrailers(received: Uint8Array, isRecoded = false): Uint8Array | undefined {
   const all = trailersOf(Buffer.from(received).toString("latin1"));
-  const passing = all.slice(0, MAX_TRAILERS).flatMap(([asSent, value]) => {
-    const name = asSent.toLowerCase();
-    // With `_` a program could take it for another field.
-    if (FORBIDDEN.has(name.replaceAll("_", "-")) || clientFieldRule(name) !== undefined) return [];
-    return isRecoded && announcesDigest(name) ? [] : `${asSent}: ${value}\r\n`;
-  });
+  if (all.length > MAX_TRAILERS) return undefined;
+  const passing = all.flatMap(([name, value]) =>
+    mayBeTrailer(name) && !(isRecoded && announcesDigest(name.toLowerCase())) ? `${name}: ${value}\r\n` : [],
+  );
   return passing.length === 0 ? undefined : Buffer.from(passing.join(""), "latin1");
 }

@@ -24,7 +24,8 @@ test.each([
   ],
   ["X-Accel-Redirect: /secret\r\nX-Request-Id: 1\r\n", undefined],
   ["Empty:\r\n", "Empty: \r\n"],
-  ["N: 1\r\n".repeat(40), "N: 1\r\n".repeat(32)],
+  ["N: 1\r\n".repeat(32), "N: 1\r\n".repeat(32)],
+  ["N: 1\r\n".repeat(33), undefined],
   ["", undefined],
 ])("of %j pass %j", (received, passing) => {
   expect(passingTrailers(Buffer.from(received))?.toString()).toBe(passing);
@@ -39,7 +40,8 @@ test("whatever a client may send is valid on a lane, which an instance would bre
       reader.begin("chunked", 0);
       const bytes = Buffer.from(`0\r\n${line}\r\n\r\n`, "latin1");
       reader.read(bytes, 0, bytes.length, { onBody: () => {} });
-      const passing = reader.isComplete && reader.trailers !== undefined ? passingTrailers(reader.trailers) : undefined;
+      const kept = reader.isComplete ? reader.takeTrailers() : undefined;
+      const passing = kept && passingTrailers(kept);
       if (passing === undefined) continue;
       accepted++;
       expect(areTrailerLines(Buffer.from(passing).toString("latin1"))).toBe(true);

@@ -153,6 +153,8 @@ it.each<[Fields, string]>([
   ],
   [[[":path", "/"]], "malformed"],
   [[["x", "y".repeat(3900)]], "long"],
+  [Array(32).fill(["x", "y"]), "x: y\r\n".repeat(32)],
+  [Array(33).fill(["x", "y"]), "long"],
 ])("trailers %#", (fields, expected) => {
   expect(textOf(fields, true, true)).toBe(expected);
 });

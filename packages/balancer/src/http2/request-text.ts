@@ -2,7 +2,7 @@
  * Turns the fields of an HTTP/2 request into the head that it has in HTTP/1.1, which is parsed, kept and refused like any other (RFC 9113
  * §8.3). Pure.
  */
-import { MAX_TRAILER_BYTES } from "@paceline/wire";
+import { MAX_TRAILER_BYTES, MAX_TRAILERS } from "@paceline/wire";
 import { ascii, BYTE_CLASS, CR, copy, IS_TARGET, IS_TOKEN, LF, LOWER, SPACE } from "../http1/bytes.js";
 import { isOutsideAscii } from "../http1/request-target.js";
 import { Kind, SEPARATOR_BYTES } from "./field-kinds.js";
@@ -50,6 +50,7 @@ export class RequestText implements FieldSink {
   /** Whether it is a WebSocket's extended CONNECT (RFC 8441). */
   isWebSocket = false;
   private isTrailer = false;
+  private trailers = 0;
   private hasLine = false;
   private hasLength = false;
   private readonly limit: number;
@@ -78,7 +79,7 @@ export class RequestText implements FieldSink {
 
   begin(isTrailer: boolean): void {
     this.isTrailer = isTrailer;
-    this.length = this.valuesLength = this.cookiesLength = 0;
+    this.length = this.valuesLength = this.cookiesLength = this.trailers = 0;
     this.state = "whole";
     this.isWebSocket = this.hasLength = false;
     this.hasLine = isTrailer;
@@ -113,6 +114,7 @@ export class RequestText implements FieldSink {
     }
     if (!this.hasLine) this.writeLine();
     if (this.state !== "whole") return;
+    if (this.isTrailer && ++this.trailers > MAX_TRAILERS) return this.fail("long");
     switch (kind) {
       case Kind.COOKIE:
         if (this.isTrailer) break;

@@ -290,7 +290,7 @@ export class Http1UpstreamConnection
     if (this.upstream.awaitsWork && (this.mayWorkOn || !this.keepAlive)) this.awaitWork(receiver, laterBytes, isSent);
     else if (this.keepAlive && laterBytes === 0) this.becomeIdle(receiver);
     else this.close();
-    const { trailers } = this.body;
+    const trailers = this.body.takeTrailers();
     if (trailers !== undefined) receiver.onTrailers?.(trailers);
     receiver.onResponseEnd();
   }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { areTrailerLines, takesTrailers, trailersOf } from "./trailers.js";
+import { areTrailerLines, mayBeTrailer, takesTrailers, trailersOf } from "./trailers.js";
 
 test.each([
   ["trailers", true],
@@ -39,4 +39,31 @@ test("names and values of lines", () => {
     ["c", ""],
   ]);
   expect(trailersOf("")).toEqual([]);
+});
+
+test.each([
+  ["X-Sum", true],
+  ["ETag", true],
+  ["grpc-status", true],
+  ["Server-Timing", true],
+  ["X-Author", true],
+  ["X-Username-Hash", true],
+  ["Host", false],
+  ["h_o_s_t", true],
+  ["X_Real_IP", false],
+  ["Remote-User", false],
+  ["REMOTE_USER", false],
+  ["Remote.Groups", false],
+  ["X-Remote-User", false],
+  ["X-Auth-Request-User", false],
+  ["X-Authenticated-User", false],
+  ["X-WebAuth-User", false],
+  ["X-User", false],
+  ["X-Forwarded-User", false],
+  ["X-Client-Cert-Subject", false],
+  ["X-Goog-IAP-JWT-Assertion", false],
+  ["Authentication-Info", false],
+  ["Proxy-Authorization", false],
+])("%s may be a trailer: %s", (name, may) => {
+  expect(mayBeTrailer(name)).toBe(may);
 });

@@ -1,6 +1,7 @@
-/** Trailers: their limits, who takes them, and their lines. Pure. */
+/** Trailers: their limits, who takes them, which pass, and their lines. Pure. */
+import { clientFieldRule, HOP_BY_HOP_FIELDS } from "./forwarding.js";
 
-/** What is read of the trailers of a request or response, in bytes with line ends, and how many fields of it pass. */
+/** What is read of the trailers of a request or response, in bytes with line ends, and how many fields they may be; more are dropped as a whole, or refused. */
 export const MAX_TRAILER_BYTES = 8192;
 export const MAX_TRAILERS = 32;
 
@@ -28,4 +29,27 @@ export function trailersOf(lines: string): [string, string][] {
       const colon = line.indexOf(":");
       return [line.slice(0, colon), line.slice(colon + 1).trim()];
     });
+}
+
+/** No trailers: fields for framing, routing, conditions, authentication, the response as a whole and the form of the body. */
+const FORBIDDEN: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP_FIELDS,
+  ...["content-length", "host", "content-encoding", "content-type", "content-range", "content-location"],
+  ...["cache-control", "expect", "max-forwards", "pragma", "range", "age", "expires", "date", "location"],
+  ...["retry-after", "vary", "warning", "authorization", "www-authenticate", "cookie", "set-cookie", "alt-svc"],
+  ...["authentication-info", "proxy-authentication-info", "origin", "referer", "x-api-key", "x-csrf-token"],
+  ...["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "strict-transport-security"],
+  ...["x-accel-redirect", "x-sendfile", "x-request-id", "traceparent", "tracestate", "x-http-method-override"],
+  ...["x-user", "x-user-id", "x-user-name", "x-user-email", "x-user-groups", "x-user-roles", "x-username"],
+]);
+
+/** Beginnings of fields by which proxies tell an app who a user is. */
+const OF_USER =
+  /^(?:x-)?(?:remote|auth|authenticated|webauth|access-token|amzn-oidc|goog-(?:iap|authenticated)|ms-client-principal|ms-token|client-cert|ssl-client)(?:-|$)/;
+
+/** Whether a field may pass as a trailer; with other characters in place of `-`, a program could take it for another field. */
+export function mayBeTrailer(name: string): boolean {
+  const lower = name.toLowerCase();
+  const plain = lower.replace(/[^a-z0-9]/g, "-");
+  return !FORBIDDEN.has(plain) && !OF_USER.test(plain) && clientFieldRule(lower) === undefined;
 }

@@ -1,5 +1,5 @@
 /** Collects what `paceline explain` explains from: status, events, deaths, history, watched requests, and lines that name a request. */
-import { lstatSync } from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { FleetEvent, LogLine, RecordingLine } from "../control/api.js";
 import { explain, targetOf } from "../core/explain.js";
@@ -17,6 +17,8 @@ const MAX_WATCHED = 20_000;
 /** A shorter text is no id of a request. */
 const LEAST_ID = 4;
 const MAX_LINES = 200;
+/** The end of an access log that is searched. */
+const MAX_ACCESS_BYTES = 16 << 20;
 
 interface ExplainQuestion extends FleetChoice {
   target?: string | undefined;
@@ -40,10 +42,10 @@ export async function explainFleet({
   let meant = targetOf(target, facts, id);
   if (typeof meant === "string" && target !== undefined && target.length >= LEAST_ID) {
     // Only now: to search the whole log takes time.
-    facts.lines = await linesNaming(target, found, timeoutMs);
+    await addLines(facts, target, found, timeoutMs);
     meant = targetOf(target, facts, id);
   } else if (typeof meant !== "string" && meant.kind === "request") {
-    facts.lines = await linesNaming(meant.id, found, timeoutMs);
+    await addLines(facts, meant.id, found, timeoutMs);
   }
   if (typeof meant === "string") throw new PacelineError("invalid", meant);
   return explain(meant, facts);
@@ -90,6 +92,40 @@ async function watchRequests(client: FleetClient, forMs: number): Promise<Reques
     clearTimeout(timer);
   }
   return requests;
+}
+
+/** Adds the lines of the log, and of a file of the access log, that contain `id`. */
+async function addLines(facts: OwnFacts, id: string, found: FoundFleet, timeoutMs: number | undefined): Promise<void> {
+  const path = found.record?.accessLogFile;
+  const { lines, problem } = path === undefined ? { lines: [] } : accessLinesNaming(id, path);
+  facts.lines = [...(await linesNaming(id, found, timeoutMs)), ...lines];
+  if (path !== undefined) facts.accessLog = { path, problem };
+}
+
+/** Returns the last lines in JSON that contain `id`, of the end of an access log; or why it cannot be read. */
+export function accessLinesNaming(
+  id: string,
+  path: string,
+  most = MAX_ACCESS_BYTES,
+): { lines: LineFacts[]; problem?: string } {
+  let fd: number | undefined;
+  try {
+    // A pipe without a writer would wait for one.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) return { lines: [], problem: `${path} is no regular file` };
+    const bytes = Buffer.alloc(Math.min(most, stat.size));
+    const length = readSync(fd, bytes, 0, bytes.length, stat.size - bytes.length);
+    const naming = bytes
+      .toString("utf8", 0, length)
+      .split("\n")
+      .filter((text) => text.startsWith("{") && text.includes(id));
+    return { lines: naming.slice(-MAX_LINES).map((text) => ({ at: stat.mtimeMs, name: "access log", text })) };
+  } catch (error) {
+    return { lines: [], problem: (error as Error).message };
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
 }
 
 /** Returns the last lines of the log that contain `id`, but not the supervisor's own. */

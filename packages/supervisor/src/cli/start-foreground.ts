@@ -187,6 +187,7 @@ function describe({ identity, options }: PreparedStart, runDir: RunDir, { config
     orphanGraceMs,
     options,
     listen: clientAddresses(config).map(formatListenAddress),
+    accessLogFile: config.balancer.accessLogRule?.file,
   });
 }
 

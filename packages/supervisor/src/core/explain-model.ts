@@ -175,6 +175,8 @@ export interface Facts {
   watchedMs: number;
   /** Of the log, the oldest first: those that name the request in question. */
   lines: readonly LineFacts[];
+  /** The file of the access log, whose end was read, too, and why it could not be. */
+  accessLog?: { path: string; problem: string | undefined };
 }
 
 export type Target =

@@ -419,6 +419,14 @@ describe("a request", () => {
     expect(kindsIn(facts, "abc-1")).toEqual([kind]);
   });
 
+  it("says where it was searched in vain", () => {
+    const told = (accessLog: Facts["accessLog"]) =>
+      targetOf("019aa5c2-9b7e", { ...nothing, ...(accessLog && { accessLog }) }, undefined);
+    expect(told(undefined)).toMatch(/^no line of the log and no death names a request "019aa5c2-9b7e": .*"json" }$/);
+    expect(told({ path: "/a.log", problem: undefined })).toContain("no line at the end of /a.log and no death");
+    expect(told({ path: "/a.log", problem: "EACCES" })).toMatch(/the log and no death .*was not read: EACCES$/);
+  });
+
   it("that was lost names the death", () => {
     const requests = [{ id: "abc-1", request: "GET /report", ageMs: 12, state: "running", outcome: "failed" } as const];
     const facts = { ...nothing, deaths: [death(3, { requests })] };

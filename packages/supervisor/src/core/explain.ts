@@ -51,7 +51,10 @@ export function targetOf(text: string | undefined, facts: Facts, id: number | un
     return { kind: "request", id: text };
   const names = [...pools, ...instances, "balancer", "deploy"];
   if (/^[a-z][a-z0-9-]*(\.\d+)?$/.test(text) && text.length < 24) return unknownName(text, names);
-  return `no line of the log and no death names a request ${JSON.stringify(text)}: ids are in the log with balancer.accessLog { format: "json" }`;
+  const { accessLog } = facts;
+  const ofFile = accessLog?.problem === undefined ? "" : `; the access log was not read: ${accessLog.problem}`;
+  const where = accessLog === undefined || ofFile !== "" ? "" : `, no line at the end of ${accessLog.path}`;
+  return `no line of the log${where} and no death names a request ${JSON.stringify(text)}: ids are in the log with balancer.accessLog { format: "json" }${ofFile}`;
 }
 
 export function explain(target: Target, facts: Facts): Explanation {

@@ -24,6 +24,8 @@ export interface FleetRecord {
   channelSocket: string;
   /** The folder of death reports. Missing in records of earlier versions. */
   deathsFolder?: string;
+  /** The file of the access log. Missing without one, and in records of earlier versions. */
+  accessLogFile?: string | undefined;
 }
 
 const NAME = "fleet.json";

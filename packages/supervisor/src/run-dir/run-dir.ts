@@ -43,7 +43,10 @@ export interface RunDir {
   warnings: readonly string[];
   /** Writes the record of the fleet. @throws PacelineError such as `ENOSPC`; the previous record stays */
   describe(
-    fleet: Pick<FleetRecord, "source" | "folder" | "release" | "name" | "orphanGraceMs" | "listen" | "options">,
+    fleet: Pick<
+      FleetRecord,
+      "source" | "folder" | "release" | "name" | "orphanGraceMs" | "listen" | "options" | "accessLogFile"
+    >,
   ): void;
   /**
    * Creates the directory again after it was removed, and locks it.

@@ -109,7 +109,8 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
       evidence:
         worst === undefined || worst.errorsTotal === 0
           ? []
-          : [`most of them: ${worst.route}, ${worst.errorsTotal} of ${worst.requestsTotal}`],
+          : // Without its figures: routes count since the start, and also what the balancers respond themselves.
+            [`most 5xx since the start were of ${worst.route}`],
       todo: `Its errors: paceline logs ${pool.name}`,
     };
   },
@@ -231,8 +232,29 @@ export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): 
 /** Returns the request that ends most processes, with their deaths. */
 function killerIn({ pool, deaths, killing, now }: PoolView) {
   // Those of a release that was taken back say nothing about the handler in service.
-  const own = deaths.filter(({ generation }) => generation === pool.generation);
-  return killersOf(recentOf(own, now), (death) => runningAt(death, killing))[0];
+  const own = recentOf(deaths, now).filter(({ generation }) => generation === pool.generation);
+  // A new supervisor has the reports, and not the event of the balancer.
+  const known = killing ?? killersOf(own, soleRequestAt)[0]?.request ?? null;
+  return killersOf(own, (death) => runningAt(death, known))[0];
+}
+
+/** Kinds of death that no request causes. */
+const NOT_OF_REQUESTS: ReadonlySet<string> = new Set([
+  "unhealthy",
+  "memory",
+  "notReady",
+  "slow",
+  "notStarted",
+  "template",
+]);
+
+/** Returns what a process was running when it died; without that, the only request that it had and may have begun. */
+function soleRequestAt(death: DeathReport): Set<string> {
+  const running = runningAt(death, null);
+  const isFromOutside = death.signal === "SIGKILL" || death.signal === "SIGTERM" || NOT_OF_REQUESTS.has(death.kind);
+  if (running.size > 0 || isFromOutside || death.requestsOmitted > 0) return running;
+  const begun = new Set(death.requests.filter(({ state }) => state !== "notStarted").map(({ request }) => request));
+  return begun.size === 1 ? begun : running;
 }
 
 /** Returns the request that a balancer has found last to end processes of the pool. */

@@ -157,7 +157,19 @@ it("a request that a balancer has found to kill is counted by all its deaths, an
   const found = findings.find(({ kind }) => kind === "killer");
   expect(found?.what).toBe("GET /merge ends the processes that run it: 9 times in the last hour");
   expect(found?.todo).toMatch(/^Correct its handler/);
-  expect(kindsIn({ ...facts, events: [] })).not.toContain("killer");
+  // Without the event, another request may have been to blame as well.
+  const beside = deaths.map((each) => ({ ...each, requests: [lost, { ...lost, request: `GET /${each.id}` }] }));
+  const alike = deaths.map((each) => ({ ...each, requests: [lost, { ...lost, request: "GET /" }] }));
+  expect(kindsIn({ ...facts, deaths: alike, events: [] })).not.toContain("killer");
+  const killed = deaths.map((each) => ({ ...each, signal: "SIGKILL" }));
+  expect(kindsIn({ ...facts, deaths: killed, events: [] })).not.toContain("killer");
+  // Reports suffice for a new supervisor: two say it alone, or say what was running; then it is enough that it was there.
+  const running = beside.map((each) => (each.id > 2 ? each : { ...each, running: lost.request }));
+  const alone = beside.map((each) => (each.id > 2 ? each : { ...each, requests: [lost] }));
+  for (const reports of [running, alone]) {
+    const known = explain({ kind: "fleet" }, { ...facts, deaths: reports, events: [] }).findings;
+    expect(known.find(({ kind }) => kind === "killer")?.what).toMatch(/^GET \/merge ends .* 9 times/);
+  }
   const ofCanaries = deaths.map((each) => ({ ...each, ...killer, generation: 4 }));
   expect(kindsIn(having({}, {}, { deaths: ofCanaries }))).not.toContain("killer");
 });
@@ -211,6 +223,16 @@ describe("the findings", () => {
   it.each(OF_POOLS)("of a pool: %s", (kind, facts) => {
     expect(kindsIn(facts, "web")).toContain(kind);
     expect(kindsIn(facts)).toContain(kind);
+  });
+
+  it("names the route with most 5xx without figures, which are not of the last minute", () => {
+    const routeClasses = [{ route: "reads /", ...routeClass, errorsTotal: 34 }];
+    const facts = having({}, { errorsPerMinute: 15, requestsPerSecond: 4, errorsTotal: 20, routeClasses });
+    const found = explain({ kind: "pool", name: "web" }, facts).findings.find(({ kind }) => kind === "errors");
+    expect(found).toMatchObject({
+      what: "web fails: 15 of its responses in the last minute were 5xx",
+      evidence: ["most 5xx since the start were of reads /"],
+    });
   });
 
   it("says how few requests there were, if some of them failed", () => {

@@ -1,4 +1,4 @@
-/** Formats an explanation for one screen: what is wrong and what would help, what it does now, what changed last. */
+/** Formats an explanation, for a terminal on one screen: what is wrong and what would help, what it does now, what changed last. */
 import type { Explanation, Finding } from "../core/explain-model.js";
 import { visibleLine } from "../core/words.js";
 import { clock } from "../dashboard/format.js";
@@ -8,8 +8,9 @@ interface ScreenSize {
   rows: number;
 }
 
-/** The width and height of an output that is no terminal. */
-const USUAL: ScreenSize = { columns: 80, rows: 24 };
+/** An output that is no terminal has no end. */
+const NO_SCREEN: ScreenSize = { columns: 80, rows: Number.POSITIVE_INFINITY };
+const LEAST_ROWS = 24;
 const LEAST_COLUMNS = 30;
 const MAX_COLUMNS = 80;
 const MAX_EVIDENCE = 2;
@@ -19,10 +20,10 @@ const SIGNS: Record<Finding["severity"], { sign: string; colour: string }> = {
   note: { sign: "·", colour: "90" },
 };
 
-/** Returns lines of at most 80 columns; what does not fit on the screen is counted. */
+/** Returns lines of at most 80 columns; what does not fit on a screen is counted. */
 export function formatExplanation(
   { target, summary, findings, now, changes }: Explanation,
-  { colour, screen = USUAL }: { colour: boolean; screen?: ScreenSize | undefined },
+  { colour, screen = NO_SCREEN }: { colour: boolean; screen?: ScreenSize | undefined },
 ): string {
   const width = Math.min(MAX_COLUMNS, Math.max(LEAST_COLUMNS, screen.columns));
   const paint = (text: string, code: string) => (colour ? `\x1b[${code}m${text}\x1b[0m` : text);
@@ -30,9 +31,12 @@ export function formatExplanation(
   const doing = now.flatMap((line) => wrap(line, width, "  ", "    "));
   const changed = changes.flatMap(({ at, subject, text }) => {
     const about = subject === target ? "" : `${subject} `;
-    return wrap(`${about}${text}`, width, `  ${clock(at)} `, " ".repeat(11)).slice(0, 2);
+    return wrap(`${about}${text}`, width, `  ${clock(at)} `, " ".repeat(11)).slice(
+      0,
+      screen === NO_SCREEN ? undefined : 2,
+    );
   });
-  const room = Math.max(screen.rows, USUAL.rows) - 2 - title.length - (doing.length > 0 ? doing.length + 2 : 0);
+  const room = Math.max(screen.rows, LEAST_ROWS) - 2 - title.length - (doing.length > 0 ? doing.length + 2 : 0);
   // Half of the rest is for the findings at least.
   const forChanges = changed.length === 0 ? 0 : Math.min(changed.length, Math.max(3, Math.floor(room / 3)));
   const found = fittingFindings(findings, room - (forChanges > 0 ? forChanges + 2 : 0), width, paint);
@@ -50,6 +54,8 @@ function fittingFindings(findings: readonly Finding[], room: number, width: numb
   const all = (level: Detail) =>
     findings.map((finding, at) => findingLines(finding, width, paint, at === 0 ? "full" : level));
   const fits = (blocks: string[][]) => blocks.flat().length <= room;
+  if (room === Number.POSITIVE_INFINITY)
+    return findings.flatMap((each) => findingLines(each, width, paint, "everything"));
   const blocks = [all("full"), all("advice"), all("name")].find(fits) ?? all("name");
   const lines: string[] = [];
   for (const [at, block] of blocks.entries()) {
@@ -64,7 +70,7 @@ function fittingFindings(findings: readonly Finding[], room: number, width: numb
   return lines;
 }
 
-type Detail = "full" | "advice" | "name";
+type Detail = "everything" | "full" | "advice" | "name";
 type Paint = (text: string, code: string) => string;
 
 function findingLines(
@@ -74,13 +80,14 @@ function findingLines(
   detail: Detail,
 ): string[] {
   const { sign, colour } = SIGNS[severity];
+  const isCut = detail !== "everything";
   const [first = "", ...rest] = wrap(what, width, `${sign} `, "  ");
   return [
     paint(first, colour),
     ...rest.map((line) => paint(line, colour)),
-    ...(detail === "full" ? evidence : [])
-      .slice(0, MAX_EVIDENCE)
-      .flatMap((line) => wrap(line, width, "    ", "    ").slice(0, 2)),
+    ...(detail === "full" || !isCut ? evidence : [])
+      .slice(0, isCut ? MAX_EVIDENCE : evidence.length)
+      .flatMap((line) => wrap(line, width, "    ", "    ").slice(0, isCut ? 2 : undefined)),
     ...(todo === "" || detail === "name" ? [] : wrap(todo, width, "  → ", "    ")),
   ];
 }

@@ -1,7 +1,7 @@
 /** Why an instance is slow, full, passed over or failing, as its figures beside those of the others say: one rule for each cause. Pure. */
 import { type InstanceRule, median, msText, type PoolFacts, rateText, shareText, sizeText } from "./explain-model.js";
 import { FULL_WEIGHT } from "./fleet.js";
-import { slownessOf } from "./slowness.js";
+import { LEAST_REQUESTS, responsesIn, slownessOf } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
 /** An instance differs from the others from these factors and differences on. */
@@ -67,6 +67,9 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     if (instance.state !== "ready" || outOfTurn !== null || weight !== FULL_WEIGHT || instance.stalledMs !== null)
       return undefined;
     if (own === null || usual === null || usual < 1 || own * FEW_TIMES > usual || uptimeSeconds < 10) return undefined;
+    // A rate is that of a second: few requests may all have gone to others in it.
+    const responses = median(peers.map(({ latencyShape }) => responsesIn(latencyShape))) ?? 0;
+    if (responses < LEAST_REQUESTS || responsesIn(instance.latencyShape) * FEW_TIMES > responses) return undefined;
     return {
       severity: "warning",
       what: `${instance.name} is passed over: it gets ${rateText(own)} req/s, the pool's median is ${rateText(usual)}`,

@@ -132,7 +132,7 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["blocked", having({ eventLoopLagMs: 400 })],
   ["slow", having({ latencyMs: { p50: 9, p99: 400 }, latencyShape: [0, 50, 30, 20, 40, 20, 0, 20, 20, 0] })],
   ["full", having({ cpuPercent: 99 })],
-  ["passed-over", having({ requestsPerSecond: 1 })],
+  ["passed-over", having({ requestsPerSecond: 1, latencyShape: [0, 30, 6, 4, 0, 0, 0, 0, 0, 0] })],
   ["errors", having({ errorsTotal: 900 })],
   ["leak", having({ recycle: growing })],
   ["grows", having({ growthBytesPerMinute: 60e6 })],
@@ -218,6 +218,18 @@ describe("the findings", () => {
     expect(kindsIn(nothing, "web.1")).toEqual([]);
     // The others are not to blame.
     expect(kindsIn(facts, "web.2")).toEqual([]);
+  });
+
+  it.each([
+    [20, 5, true],
+    [20, 6, false],
+    [19, 0, false],
+  ])("says of an instance only by enough responses that it is passed over: %i, own %i", (rest, own, isFound) => {
+    const instances = [
+      { ...instanceFacts, requestsPerSecond: 0, latencyShape: [own] },
+      ...others.map((each) => ({ ...each, latencyShape: [rest] })),
+    ];
+    expect(kindsIn(having({}, { instances }), "web.1").includes("passed-over")).toBe(isFound);
   });
 
   it.each(OF_POOLS)("of a pool: %s", (kind, facts) => {

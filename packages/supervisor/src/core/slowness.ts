@@ -63,23 +63,27 @@ function usualOf(own: Latencies, pool: PoolLatencies, by: Quantile): number | nu
  * chance gives, and no slow route takes about as long everywhere.
  */
 export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): boolean {
-  const sum = (counts: readonly number[]) => counts.reduce((all, count) => all + count, 0);
   const ms = own.latencyMs[by] ?? 0;
-  const all = sum(own.latencyShape);
+  const all = responsesIn(own.latencyShape);
   const others = othersOf(own, pool).map(({ latencyShape }) => latencyShape);
-  const allOthers = sum(others.map(sum));
+  const allOthers = responsesIn(others.map(responsesIn));
   if (all < LEAST_REQUESTS || allOthers < LEAST_REQUESTS) return false;
   const usual = usualOf(own, pool, by) ?? 0;
   // Slow is what takes longer than the bucket of the usual figure; beyond the last bound that cannot be told.
   const found = SHAPE_BOUNDS_MS.findIndex((bound) => usual <= bound);
   const from = found + 1 || SHAPE_BOUNDS_MS.length + 1;
-  const slow = sum(own.latencyShape.slice(from));
-  const slowOthers = sum(others.map((shape) => sum(shape.slice(from))));
+  const slow = responsesIn(own.latencyShape.slice(from));
+  const slowOthers = responsesIn(others.map((shape) => responsesIn(shape.slice(from))));
   const share = (slow + slowOthers) / (all + allOthers);
   const deviation = Math.sqrt(share * (1 - share) * (1 / all + 1 / allOthers));
   const isChance = slow / all - slowOthers / allOthers <= BEYOND_CHANCE * deviation;
   if (isChance && (by === "p99" || from <= SHAPE_BOUNDS_MS.length)) return false;
   return !slowRoutes(pool).some(({ p50Ms }) => ms <= 2 * (p50Ms ?? 0) && 2 * ms >= (p50Ms ?? 0));
+}
+
+/** Returns the number of responses in a `latencyShape`, those of the last ten seconds, or in a part of one. */
+export function responsesIn(shape: readonly number[]): number {
+  return shape.reduce((all, count) => all + count, 0);
 }
 
 /** Whether enough requests are behind the latencies of a route; those before count for nothing. */

@@ -1,6 +1,6 @@
 /** Adapts a fetch handler to node:http requests. */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
-import { takesTrailers } from "@paceline/wire";
+import { MAX_TRAILERS, mayBeTrailer, takesTrailers } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import { fileBodyOf } from "../kinds/static/file-body.js";
 import type { RequestCounter } from "../process/request-counter.js";
@@ -51,7 +51,9 @@ class NodeSource implements RequestSource {
   }
 
   requestTrailers(): Headers {
-    return new Headers(pairs(this.incoming.rawTrailers));
+    const received = pairs(this.incoming.rawTrailers);
+    // Behind a balancer they have passed its table, which is the same.
+    return new Headers(received.length > MAX_TRAILERS ? [] : received.filter(([name]) => mayBeTrailer(name)));
   }
 
   addTrailers(fields: TrailerFields): void {

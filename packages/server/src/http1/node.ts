@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
 import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { descriptorLimit, descriptorNotice, maxSockets, withPrivateUmask } from "@paceline/wire";
+import { descriptorLimit, descriptorNotice, maxSockets, mayBeTrailer, withPrivateUmask } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import { RequestCounter } from "../process/request-counter.js";
 import type { FetchHandler, NodeHandler, NodeUpgradeHandler } from "../shared/app.js";
@@ -72,6 +72,8 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     if (draining.closeResponses) response.setHeader("connection", "close");
     if (hosts?.accepts(request) === false) return respondPlainly(response, 400, { connection: "close" });
     if (!limitBody(request, response, limits, waits, unread)) return;
+    const mayHaveTrailers = request.headers["transfer-encoding"] !== undefined;
+    if (mayHaveTrailers && !isFetch && !options.behindBalancer) request.once("end", dropForbiddenTrailers);
     const failed = (error: unknown) => {
       watched?.();
       if (!isClientGone(request, error)) options.onError(error);
@@ -252,5 +254,20 @@ class Tunnels {
 
   destroy(): void {
     for (const socket of this.sockets) socket.destroy();
+  }
+}
+
+/** Called before the app's own listeners; behind a balancer only those that pass come. */
+function dropForbiddenTrailers(this: IncomingMessage): void {
+  const { rawTrailers } = this;
+  if (rawTrailers.length === 0) return;
+  // Node makes these two when they are first read.
+  const { trailers, trailersDistinct } = this;
+  for (let at = rawTrailers.length - 2; at >= 0; at -= 2) {
+    const name = rawTrailers[at] as string;
+    if (mayBeTrailer(name)) continue;
+    rawTrailers.splice(at, 2);
+    delete trailers[name.toLowerCase()];
+    delete trailersDistinct?.[name.toLowerCase()];
   }
 }

@@ -125,7 +125,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
         .filter((each) => each !== first && isJudged(each))
         .slice(0, 3)
         .map(({ route, p99Ms }) => `${route}: p99 ${msText(p99Ms ?? 0)}`),
-      todo: `Which of its paths: paceline explain ${pool.name} --watch 10`,
+      todo: `Which of its paths: paceline explain ${pool.name} --watch 10. If its responses are large, clients that read slowly are also a reason`,
     };
   },
 

@@ -95,7 +95,12 @@ export function skipAttempt(fleet: Fleet, poolName: string, index: number, attem
 }
 
 /** Puts a process of which the saved fleet knows nothing into the place of the slot's member, which has ended. */
-export function takePlace(fleet: Fleet, poolName: string, index: number, attempt: number, isReady: boolean): Fleet {
+export function takePlace(
+  fleet: Fleet,
+  poolName: string,
+  index: number,
+  { attempt, generation, isReady }: { attempt: number; generation: number; isReady: boolean },
+): Fleet {
   const replaced = (process: Process): Process => {
     const { failuresAt, failures } = process;
     const nextAttempt = Math.max(process.nextAttempt, attempt + 1);
@@ -106,7 +111,9 @@ export function takePlace(fleet: Fleet, poolName: string, index: number, attempt
       : { ...common, hasServed: process.hasServed, state: "starting", deadline: 0 };
   };
   const change = (slot: Slot): Slot =>
-    slot.index === index ? { ...slot, member: { ...slot.member, process: replaced(slot.member.process) } } : slot;
+    slot.index === index
+      ? { ...slot, member: { ...slot.member, generation, process: replaced(slot.member.process) } }
+      : slot;
   return {
     pools: fleet.pools.map((pool) => (pool.name === poolName ? { ...pool, slots: pool.slots.map(change) } : pool)),
   };

@@ -161,7 +161,11 @@ class World {
       const process = slot?.member.process;
       const isFree = process && (!isAlive(process) || !this.alive.has(processId(name, process.attempt)));
       if (isFree && slot.other === null && process.goal === "up" && attempt >= process.attempt)
-        fleet = takePlace(fleet, "web", index, attempt, size % 2 === 0);
+        fleet = takePlace(fleet, "web", index, {
+          attempt,
+          generation: slot.member.generation,
+          isReady: size % 2 === 0,
+        });
       else {
         fleet = skipAttempt(fleet, "web", index, attempt);
         this.alive.delete(id);

@@ -102,6 +102,7 @@ export class FleetAdoption {
         return true;
       }
       fleet = late.fleet;
+      configs.assumeGeneration(late.process.pool, late.configOf, late.process.generation);
       const record = slots.of(name);
       if (late.isRestart) record.restarts++;
       record.unwanted = false;

@@ -21,13 +21,22 @@ const orphan = {
 
 function place(
   given: Partial<Orphan>,
-  { fleet = ready, runs = false, more = {}, protocol = undefined as "lane" | undefined, folder = "/nowhere" } = {},
+  {
+    fleet = ready,
+    runs = false,
+    more = {},
+    known = [1],
+    protocol = undefined as "lane" | undefined,
+    folder = "/nowhere",
+  } = {},
 ) {
+  const generation = (_pool: string, number: number) =>
+    known.includes(number) ? { pool: { ...settings, ...more } } : undefined;
   return placeLateSpawn(
     fleet,
     { ...orphan, ...given },
     {
-      configs: { balancer: settings, generation: () => ({ pool: { ...settings, ...more } }) } as never,
+      configs: { balancer: settings, generation } as never,
       socketPath: (id) => `${folder}/${id}.sock`,
       protocolOf: () => protocol,
       isRunning: () => runs,
@@ -75,6 +84,23 @@ describe("a process that was spawned just before the kill", () => {
     },
   );
 
+  test.each([
+    ["unknown", [1]],
+    ["known", [1, 2]],
+  ])(
+    "may be of a generation that a full disk kept out of its slot's state, and waits for its hello: %s",
+    async (_, known) => {
+      const folder = makeFolder();
+      const server = createServer().listen(`${folder}/web.1#2.sock`);
+      await once(server, "listening");
+      const placed = place({ generation: 2 }, { folder, known, protocol: "lane", more: { workload: { app: {} } } });
+      server.close();
+      expect(placed).toMatchObject({ configOf: 1, process: { id: "web.1#2", generation: 2 } });
+      const member = findSlot(placed?.fleet ?? EMPTY_FLEET, "web", 1)?.member;
+      expect(member).toMatchObject({ generation: 2, process: { state: "starting", attempt: 2 } });
+    },
+  );
+
   test("may be the first one of its slot, whose pid was not known yet", () => {
     expect(place({ attempt: 1 }, { fleet: starting })).toMatchObject({ process: { id: "web.1#1" } });
   });
@@ -97,7 +123,8 @@ describe("a process that was spawned just before the kill", () => {
 
   test.each([
     ["while the slot's own process runs", {}, { runs: true }],
-    ["of another generation", { generation: 2 }, {}],
+    ["of another generation while the slot's own process runs", { generation: 2 }, { runs: true }],
+    ["without a generation", { generation: Number.NaN }, {}],
     ["beside a replacement", {}, { fleet: startReplacement(ready, "web", 1, 1, context).fleet }],
     ["of a slot that is to end", {}, { fleet: command(ready, "web", 1, { type: "stop" }, context).fleet }],
     ["that is older than the slot's own", { attempt: 0 }, {}],

@@ -14,6 +14,8 @@ interface LateSpawn {
   process: Omit<SavedProcess, "outputRow">;
   /** Whether it replaces a process that ended unexpectedly. */
   isRestart: boolean;
+  /** The generation whose config it has, if its own is unknown. */
+  configOf: number;
 }
 
 interface LateSpawnContext {
@@ -26,8 +28,9 @@ interface LateSpawnContext {
 }
 
 /**
- * Puts the process into its slot if that has lost its own one. Undefined for any other, such as a replacement of a reload: the
- * processes in service are proven.
+ * Puts the process into its slot if that has lost its own one: it has replaced that one if it is of another generation, for
+ * example in a reload while a full disk kept the state from being written. Undefined for any other, such as a replacement beside
+ * the slot's process: the processes in service are proven.
  */
 export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnContext): LateSpawn | undefined {
   const { pool, name, attempt, generation, token, pid, identity, command, spawnTag = null } = orphan;
@@ -36,11 +39,15 @@ export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnC
   const slot = pool === undefined ? undefined : findSlot(fleet, pool, index);
   // A forked instance has the environment of its template.
   if (pool === undefined || slot === undefined || token === undefined || !(attempt > 0)) return undefined;
-  const { process } = slot.member;
+  const { process, generation: configOf } = slot.member;
+  const isOther = generation !== configOf;
   const isFree = !isAlive(process) || !isRunning(processId(name, process.attempt));
-  if (!isFree || slot.other !== null || slot.member.generation !== generation) return undefined;
+  if (!isFree || slot.other !== null || !(generation > 0) || (isOther && pool === BALANCER_POOL)) return undefined;
   if (process.goal !== "up" || attempt < process.attempt) return undefined;
-  const instances = pool === BALANCER_POOL ? undefined : configs.generation(pool, generation)?.pool;
+  const instances =
+    pool === BALANCER_POOL
+      ? undefined
+      : (configs.generation(pool, generation) ?? configs.generation(pool, configOf))?.pool;
   const config = pool === BALANCER_POOL ? configs.balancer : instances;
   if (config === undefined) return undefined;
   const id = processId(name, attempt);
@@ -51,9 +58,11 @@ export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnC
   // Otherwise its hello says it: balancers must not speak HTTP/1.1 to a lane.
   const isKnown =
     protocol !== undefined || instances?.protocol === "http1" || !("app" in workload || "static" in workload);
-  const isReady = isKnown && socket !== null && health?.readyPath === undefined && socketsBoundTo(socket).size > 0;
+  const isReady =
+    !isOther && isKnown && socket !== null && health?.readyPath === undefined && socketsBoundTo(socket).size > 0;
   return {
-    fleet: takePlace(fleet, pool, index, attempt, isReady),
+    fleet: takePlace(fleet, pool, index, { attempt, generation, isReady }),
+    configOf,
     isRestart: process.state === "ready" || process.state === "starting" || process.state === "backoff",
     process: {
       ...{ id, pool, name, index, attempt, generation, token, pid, startTime: identity.startedAt },

@@ -99,6 +99,13 @@ export class PoolConfigs {
     return this.generations.get(pool)?.get(number);
   }
 
+  /** An unknown generation of a pool gets the config of `known`, until its processes are replaced. */
+  assumeGeneration(pool: string, known: number, unknown: number): void {
+    const generations = this.generations.get(pool);
+    const generation = generations?.get(known);
+    if (generation !== undefined && !generations?.has(unknown)) generations?.set(unknown, generation);
+  }
+
   /** Forgets unused generations of a pool. The newest stays, so that numbers are never reused. */
   prune(pool: string, inUse: ReadonlySet<number>): void {
     const known = this.generations.get(pool);

@@ -152,7 +152,9 @@ export abstract class FleetView {
     const { listen, mayWrite = false } = this.parts.configs.fleet.admin ?? {};
     if (listen == null) return { url: null, mayWrite };
     const { host, port } = listen;
-    return { url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/#token=${this.tokenOfPage()}`, mayWrite };
+    const token = this.tokenOfPage();
+    const hash = token === undefined ? "" : `#token=${token}`;
+    return { url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/${hash}`, mayWrite };
   }
 
   protected tokenOfPage(): string | undefined {

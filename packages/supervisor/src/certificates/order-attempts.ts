@@ -1,5 +1,6 @@
 /** Runs attempts at orders: account, trusted roots, deadline, and responses to challenges. The CA's client is loaded on demand. */
 import { type Challenges, readRegularFile } from "@paceline/wire";
+import { externalKeyProblem } from "../config/automatic.js";
 import { readSecret } from "../config/secrets.js";
 import type { ChallengeKind, OrderFailure } from "../core/acme-plan.js";
 import type { AutomaticConfig } from "../core/model.js";
@@ -111,7 +112,9 @@ function externalAccountOf({ externalAccount }: AutomaticConfig): { keyId: strin
   if (externalAccount === null) return null;
   const { keyId, key } = externalAccount;
   const read = typeof key === "string" ? { text: key } : readSecret(key);
-  if ("problem" in read) throw new Error(`tls.automatic.externalAccount.key: ${read.problem}`);
+  // The file may have changed since it was checked.
+  const problem = "problem" in read ? read.problem : externalKeyProblem(read.text);
+  if (problem !== undefined) throw new Error(`tls.automatic.externalAccount.key: ${problem}`);
   return { keyId, hmacKey: read.text };
 }
 

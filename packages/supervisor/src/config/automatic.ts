@@ -117,13 +117,14 @@ function externalAccountOf(
   }
   const at = ["externalAccount", "key"];
   const secret = resolveSecretText(key, at, context, (text) => {
-    if (!isBase64Url(text))
-      context.report(at, "must be a key in base64url, as the CA shows it: letters, digits, - and _");
+    const problem = externalKeyProblem(text);
+    if (problem !== undefined) context.report(at, problem);
   });
   return { keyId, key: secret };
 }
 
-/** The credentials of some CAs end with padding, which decoders ignore. */
-function isBase64Url(text: string): boolean {
-  return /^[A-Za-z0-9_-]{2,1024}={0,2}$/.test(text);
+/** Returns why a text cannot be the key of an external account: a predicate. The credentials of some CAs end with padding, which decoders ignore. */
+export function externalKeyProblem(text: string): string | undefined {
+  if (/^[A-Za-z0-9_-]{2,1024}={0,2}$/.test(text)) return undefined;
+  return "must be a key in base64url, as the CA shows it: letters, digits, - and _";
 }

@@ -47,7 +47,18 @@ function isCredential(name: string): boolean {
   return /^[ -.0-9;-~]{1,255}$/.test(name) && !/^\.\.?$/.test(name);
 }
 
-const MIN_TOKEN_LENGTH = 16;
+/** Returns why a text cannot be the token of `admin`: a predicate. */
+function tokenProblem(text: string): string | undefined {
+  if (/^[!-~]{16,512}$/.test(text)) return undefined;
+  return "must have 16 to 512 characters of ASCII without spaces; make one with: openssl rand -hex 24";
+}
+
+/** Returns the token of a file, which may have changed since it was checked, or why it is none. */
+export function readToken(path: string): { text: string } | FileProblem {
+  const read = readSecretFile(path);
+  const problem = "text" in read ? tokenProblem(read.text) : undefined;
+  return problem === undefined ? read : { problem };
+}
 
 /**
  * Checks the token of `admin`, which the supervisor reads itself. Returns the absolute path of its file; null if there is none.
@@ -70,10 +81,8 @@ export function resolveToken(
   const source: SecretSource =
     file !== undefined ? { file: resolve(context.baseDir, file) } : { credential: credential ?? "" };
   const text = secretValue(source, { ...context, report });
-  if (text !== undefined && !/^[!-~]{16,512}$/.test(text))
-    report(
-      `must have ${MIN_TOKEN_LENGTH} to 512 characters of ASCII without spaces; make one with: openssl rand -hex 24`,
-    );
+  const problem = text === undefined ? undefined : tokenProblem(text);
+  if (problem !== undefined) report(problem);
   if ("file" in source) return source.file;
   return context.credentialsDir === undefined ? null : join(context.credentialsDir, source.credential);
 }

@@ -1,9 +1,9 @@
-/** Sticky cookies name a slot, and stay valid as long as the run directory has its key. */
+/** Sticky cookies name a slot, and stay valid as long as the run directory has its key. The page's token is checked at each use. */
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { StickyCookies } from "./own-secrets.js";
+import { PageToken, StickyCookies } from "./own-secrets.js";
 
 let folder: string;
 let problems: string[];
@@ -44,4 +44,21 @@ it("get a new key if the file has none, and one of this start alone if it cannot
   expect(problems).toEqual([
     expect.stringMatching(/^sticky cookies become invalid with the next start: .*sticky\.key/),
   ]);
+});
+
+it("let nobody in while the token's file has none that is long enough, and say so once", () => {
+  const file = join(folder, "own.token");
+  const token = new PageToken(folder, (message) => problems.push(message));
+  const written = (text: string) => {
+    writeFileSync(file, text);
+    return token.of(file);
+  };
+  const good = "0123456789abcdef";
+  expect(written(`${good}\n`)).toBe(good);
+  const refused = ["x\n", "", good.slice(1), `${good} ${good}`, `${good}\n\n`, "é".repeat(16), "x".repeat(513)];
+  for (const text of refused) expect([text, written(text)]).toEqual([text, undefined]);
+  expect(problems[0]).toMatch(/own\.token must have 16 to 512 characters of ASCII/);
+  // The empty file has a reason of its own.
+  expect(problems).toHaveLength(3);
+  expect(written("fedcba9876543210")).toBe("fedcba9876543210");
 });

@@ -1,7 +1,7 @@
 /** Secrets that a fleet makes for itself: the token of the page, and the key of sticky cookies. They stay over stops and starts. */
 import { createHmac, randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { readSecretFile } from "../config/secrets.js";
+import { readToken } from "../config/secrets.js";
 import { readIfThere, replaceFile } from "./run-dir-files.js";
 
 const MAX_BYTES = 4096;
@@ -39,7 +39,7 @@ export class PageToken {
     private readonly onProblem: (message: string) => void,
   ) {}
 
-  /** Reads it anew, so that a changed file counts at once. @param file the operator's; undefined if it cannot be read */
+  /** Reads it anew, so that a changed file counts at once. @param file the operator's; undefined, so that nobody is let in, if it has no token */
   of(file: string | null | undefined): string | undefined {
     if (file == null) {
       this.made ??= readOrMake(join(this.folder, TOKEN_FILE), TOKEN, randomBytes(24).toString("base64url"), (reason) =>
@@ -47,7 +47,7 @@ export class PageToken {
       );
       return this.made;
     }
-    const read = readSecretFile(file);
+    const read = readToken(file);
     if ("text" in read) this.problem = "";
     else this.report(`the page cannot be read: admin.token: ${file} ${read.problem}`);
     return "text" in read ? read.text : undefined;

@@ -112,9 +112,11 @@ function externalAccountOf({ externalAccount }: AutomaticConfig): { keyId: strin
   if (externalAccount === null) return null;
   const { keyId, key } = externalAccount;
   const read = typeof key === "string" ? { text: key } : readSecret(key);
+  const failed = (problem: string) => new Error(`tls.automatic.externalAccount.key: ${problem}`);
+  if ("problem" in read) throw failed(read.problem);
   // The file may have changed since it was checked.
-  const problem = "problem" in read ? read.problem : externalKeyProblem(read.text);
-  if (problem !== undefined) throw new Error(`tls.automatic.externalAccount.key: ${problem}`);
+  const problem = externalKeyProblem(read.text);
+  if (problem !== undefined) throw failed(problem);
   return { keyId, hmacKey: read.text };
 }
 

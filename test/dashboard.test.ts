@@ -42,10 +42,13 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
 
     screen.press("+");
     await screen.sees(/Scale web from 2 to 3 instances\? {2}y yes/);
-    screen.press("y");
+    await screen.answer("y");
     await screen.sees(/^ web\.3 +ready/m, /^ web +3\/3 /m, /✓ web: 3 instances/);
     expect((await project.status()).pools[0]?.wanted).toBe(3);
+    // The answer that comes with its question counts for nothing.
     screen.press("-y");
+    await screen.sees(/Scale web from 3 to 2 instances\? {2}y yes/);
+    await screen.answer("y");
     await screen.sees(/^ web +2\/2 /m);
     await waitFor("web.3 to be gone", () => !screen.lines().some((line) => line.startsWith(" web.3 ")));
 

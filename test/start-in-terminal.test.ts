@@ -23,7 +23,10 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     await screen.sees(/ Stop 店 □ shop\? {2}y stop it and wait {3}n leave it running {3}Esc go back/);
     screen.press("\x1b");
     await screen.sees(/q quit/);
+    // Sent with its question, it is no answer.
     screen.press("qy");
+    await screen.sees(/ Stop 店 □ shop\? /);
+    await screen.answer("y");
     expect(await screen.exit()).toBe(0);
     expect(screen.isRestored()).toBe(true);
     expect(screen.lines().join("\n")).toMatch(/paceline: 店 🎉 shop has stopped/);
@@ -34,7 +37,9 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     const project = await Project.make(options);
     const screen = startInTerminal(project);
     await screen.sees(/^▸web\.1 +ready/m);
-    screen.press("qn");
+    screen.press("q");
+    await screen.sees(/ Stop 店 □ shop\? /);
+    await screen.answer("n");
     expect(await screen.exit()).toBe(0);
     expect(screen.lines().join("\n")).toMatch(/keeps running \(pid \d+\)/);
     const { pid } = await project.ready();

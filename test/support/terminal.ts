@@ -1,6 +1,7 @@
 /** Runs a command in a pseudo-terminal and returns what a person would see. */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ReadStream } from "node:tty";
 import { type IPty, spawn } from "@lydell/node-pty";
 import type * as headless from "@xterm/headless";
@@ -108,6 +109,12 @@ export class Screen {
 
   press(keys: string): void {
     this.#pty.write(keys);
+  }
+
+  /** Presses a key after the pause that a person makes to read a question; sooner it would be no answer. */
+  async answer(key: string): Promise<void> {
+    await sleep(200);
+    this.press(key);
   }
 
   resize(columns: number, rows: number): void {

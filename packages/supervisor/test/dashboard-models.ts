@@ -165,8 +165,14 @@ export function after(messages: Message[], model: Model = initialModel("attached
   return messages.reduce((before, message) => update(before, message).model, model);
 }
 
+let pressedAt = 1_000;
+
+/** Returns the keys as a person presses them, one after the other. */
 export function keys(...names: string[]): Message[] {
-  return names.map((key) => ({ type: "key", key, at: 1_000 }));
+  return names.map((key) => {
+    pressedAt += 200;
+    return { type: "key", key, at: pressedAt };
+  });
 }
 
 /** Returns the message with a status as the supervisor would send it: with what stands out, and what needs attention. */

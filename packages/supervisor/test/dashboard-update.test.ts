@@ -140,6 +140,40 @@ describe("what hurts is asked first", () => {
   });
 });
 
+describe("a text that a terminal sends as keys", () => {
+  /** Returns whether anything was done after keys at these times. */
+  function acts(pressed: readonly (readonly [key: string, at: number])[], ownership: Ownership = "attached") {
+    let model = fleetModel(ownership);
+    return pressed.some(([key, at]) => {
+      const step = update(model, { type: "key", key, at });
+      model = step.model;
+      return step.effects.length > 0;
+    });
+  }
+  const together = (text: string[], everyMs = 0) => text.map((key, n) => [key, 5_000 + n * everyMs] as const);
+
+  test.each([
+    ["attached", ["R", "y"]],
+    ["attached", ["R", "x", "Y"]],
+    ["attached", ["+", "+", "y"]],
+    ["attached", [":", ..."restart web.2", "enter", "y"]],
+    ["attached", ["K", ..."a long text, then y"]],
+    ["started", ["q", "y"]],
+    ["started", ["q", "n"]],
+  ] as const)("%s: %j answers no question", (ownership, text) => {
+    for (const everyMs of [0, 1, 149]) expect(acts(together([...text], everyMs), ownership)).toBe(false);
+    expect(acts(together([...text], 150), ownership)).toBe(true);
+  });
+
+  test("a later key answers, also after the clock was set back; an escape is never too soon", () => {
+    expect(acts([...together(["R", "y"]), ["y", 5_150]])).toBe(true);
+    expect(acts([...together(["R"]), ["y", 1_000]])).toBe(true);
+    expect(press(["escape"], { model: press(["R"]).model }).model.mode.kind).toBe("normal");
+    const asked = update(press(["R"]).model, { type: "pasted", text: "a", at: 9_000_000 }).model;
+    expect(update(asked, { type: "key", key: "y", at: 9_000_001 }).effects).toEqual([]);
+  });
+});
+
 describe("pasted text", () => {
   const paste = (model: Model, text: string) => update(model, { type: "pasted", text, at: 1 });
 

@@ -36,8 +36,8 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
   return new Promise((resolve) => {
     const terminal = openTerminal({
       colour,
-      onKey: (key) => dispatch({ type: "key", key, at: Date.now() }, true),
-      onPasted: (text) => dispatch({ type: "pasted", text, at: Date.now() }, true),
+      onKey: (key, at) => dispatch({ type: "key", key, at }, true),
+      onPasted: (text, at) => dispatch({ type: "pasted", text, at }, true),
       onMouse: (press) => dispatch({ type: "mouse", at: Date.now(), ...press }, true),
       onResize: (size) => dispatch({ type: "resize", ...size }, true),
     });

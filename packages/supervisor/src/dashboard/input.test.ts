@@ -49,6 +49,17 @@ test.each(CASES)("%j, whole and in every two pieces, and letter by letter", (tex
   expect(read([...text])).toEqual(seen);
 });
 
+test.each<[text: string, seen: unknown[]]>([
+  ["\x1b[200~harmless \x1b[201~Ry \x1b[201~", [{ pasted: "harmless " }]],
+  ["\x1b[200~a\x1b[201~:stop\r", [{ pasted: "a" }]],
+  ["\x1b[200~a\x1b[201~R\x1b[Ay", [{ pasted: "a" }]],
+  ["Rk\x1b[200~a\x1b[201~qy\x1b[200~b\x1b[201~R", ["Rk", { pasted: "a" }, { pasted: "b" }, "R"]],
+  ["\x1b[200~a\x1b[201~\x1b[A", [{ pasted: "a" }, "\x1b[A"]],
+])("%j, whose paste has the mark of its end, in one read", (text, seen) => {
+  expect(read([text])).toEqual(seen);
+  expect(read([text, "j"]).at(-1)).toMatch(/j$/);
+});
+
 test("an escape alone is the key, after a moment", () => {
   expect(read(["\x1b"])).toEqual(["\x1b"]);
   expect(read(["\x1b\x1b[A"])).toEqual(["\x1b\x1b[A"]);

@@ -30,6 +30,8 @@ const MOUSE = /^\x1b\[<(\d+);(\d+);(\d+)([Mm])$/;
 export class TerminalInput {
   private pending = "";
   private pasted: string | undefined;
+  /** Whether a paste has ended in this read. */
+  private hasPasted = false;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly events: InputEvents) {}
@@ -37,6 +39,7 @@ export class TerminalInput {
   push(text: string): void {
     clearTimeout(this.timer);
     this.pending += text;
+    this.hasPasted = false;
     this.take();
     if (this.pending === "" || this.pasted !== undefined) return;
     this.timer = setTimeout(() => this.flush(), ESCAPE_MS);
@@ -55,12 +58,22 @@ export class TerminalInput {
 
   private take(): void {
     let keys = "";
+    let count = 0;
+    const pass = () => {
+      // Pasted text may hold the mark of its end. No person presses two keys in the same read.
+      const isPasted = this.hasPasted && count > 1;
+      if (keys !== "" && !isPasted) this.events.onKeys(keys);
+      keys = "";
+      count = 0;
+    };
     for (;;) {
       if (this.pasted !== undefined && !this.takePasted()) break;
       if (this.pending === "") break;
       const at = this.pending.indexOf(ESCAPE);
       if (at !== 0) {
-        keys += at < 0 ? this.pending : this.pending.slice(0, at);
+        const plain = at < 0 ? this.pending : this.pending.slice(0, at);
+        keys += plain;
+        count += [...plain].length;
         this.pending = at < 0 ? "" : this.pending.slice(at);
         continue;
       }
@@ -69,21 +82,24 @@ export class TerminalInput {
         if (BEGINNING.test(this.pending) && this.pending.length < MAX_SEQUENCE) break;
         // An escape before another one, or what is no sequence at all.
         keys += ESCAPE;
+        count++;
         this.pending = this.pending.slice(1);
         continue;
       }
       this.pending = this.pending.slice(sequence.length);
       if (sequence === PASTE_BEGINS) {
-        if (keys !== "") this.events.onKeys(keys);
-        keys = "";
+        pass();
         this.pasted = "";
       } else if (sequence !== PASTE_ENDS) {
         const mouse = MOUSE.exec(sequence);
-        if (mouse === null) keys += sequence;
-        else this.mouse(mouse);
+        if (mouse !== null) this.mouse(mouse);
+        else {
+          keys += sequence;
+          count++;
+        }
       }
     }
-    if (keys !== "") this.events.onKeys(keys);
+    pass();
   }
 
   /** Returns whether the paste has ended. */
@@ -96,6 +112,7 @@ export class TerminalInput {
     if (at < 0) return false;
     const text = this.pasted;
     this.pasted = undefined;
+    this.hasPasted = true;
     this.events.onPasted(text);
     return true;
   }

@@ -104,6 +104,8 @@ export interface Model {
   sort: Sort;
   filter: string;
   mode: Mode;
+  /** When the last key was pressed, or text was pasted. */
+  pressedAt: number;
   events: readonly FleetEvent[];
   log: LogView;
   /** Requests that `name` has not finished. */
@@ -179,6 +181,7 @@ export function initialModel(ownership: Ownership, size: Model["size"], glyphs: 
     sort: { key: "name", reversed: false },
     filter: "",
     mode: { kind: "normal" },
+    pressedAt: Number.NEGATIVE_INFINITY,
     events: [],
     log: {
       ...{ name: null, lines: [], loaded: false, level: "all", search: "" },

@@ -9,8 +9,9 @@ import { cells, isSimple, type Line, type Style, widthOf } from "./text.js";
 interface TerminalOptions {
   /** Without colours, uses only bold and reverse. */
   colour: boolean;
-  onKey(key: Key): void;
-  onPasted(text: string): void;
+  /** @param at when it was read: keys of one read have the same time */
+  onKey(key: Key, at: number): void;
+  onPasted(text: string, at: number): void;
   onMouse(press: MousePress): void;
   onResize(size: { width: number; height: number }): void;
 }
@@ -90,8 +91,9 @@ const MOUSE_OFF = "\x1b[?1006l\x1b[?1000l";
 const MAX_COPIED = 74_000;
 
 /** Blessed's input: the keys of stdin, without pasted text and mouse reports. */
-function keysOfStdin(events: Pick<TerminalOptions, "onPasted" | "onMouse">): { keys: PassThrough; close(): void } {
+function keysOfStdin({ onPasted, onMouse }: Pick<TerminalOptions, "onPasted" | "onMouse">) {
   const { stdin } = process;
+  let readAt = 0;
   const keys = Object.assign(new PassThrough(), {
     isTTY: true,
     isRaw: false,
@@ -101,13 +103,21 @@ function keysOfStdin(events: Pick<TerminalOptions, "onPasted" | "onMouse">): { k
       return keys;
     },
   });
-  const input = new TerminalInput({ ...events, onKeys: (text) => keys.write(text) });
+  const input = new TerminalInput({
+    onMouse,
+    onPasted: (text) => onPasted(text, readAt),
+    onKeys: (text) => keys.write(text),
+  });
   // A character may arrive in two reads.
   const decoder = new StringDecoder("utf8");
-  const take = (chunk: Buffer | string) => input.push(typeof chunk === "string" ? chunk : decoder.write(chunk));
+  const take = (chunk: Buffer | string) => {
+    readAt = Date.now();
+    input.push(typeof chunk === "string" ? chunk : decoder.write(chunk));
+  };
   stdin.on("data", take);
   return {
     keys,
+    readAt: () => readAt,
     close() {
       stdin.off("data", take);
       input.close();
@@ -119,7 +129,7 @@ function keysOfStdin(events: Pick<TerminalOptions, "onPasted" | "onMouse">): { k
 export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOptions): Terminal {
   // Otherwise blessed draws lines with the alternate character set, which not every terminal has.
   process.env.NCURSES_NO_UTF8_ACS = "1";
-  const { keys, close } = keysOfStdin(events);
+  const { keys, readAt, close } = keysOfStdin(events);
   const screen = blessed.screen({
     input: keys as never,
     terminal: "xterm-256color",
@@ -140,7 +150,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
   screen.on("keypress", (typed: string | undefined, key: blessed.Widgets.Events.IKeyEventArg) => {
     const name = nameOf(typed, key);
     if (name === "C-l") drawAnew();
-    else if (name !== undefined) onKey(name);
+    else if (name !== undefined) onKey(name, readAt());
   });
   const drawAnew = () => {
     screen.alloc();

@@ -1,7 +1,7 @@
 /** Applies messages to the model. Pure: messages carry the time. */
 import type { DeathDetails, OperationResult, Status } from "../control/api.js";
 import { merged } from "./history.js";
-import { paste, pressKey, pressMouse } from "./keys.js";
+import { isTooSoon, paste, pressKey, pressMouse } from "./keys.js";
 import { followed, type LogView, type Message, type Model, type Operation, type Step } from "./model.js";
 import { linesAtLevel } from "./pane.js";
 import { keepSelection } from "./rows.js";
@@ -40,9 +40,9 @@ export function update(model: Model, message: Message): Step {
         },
       });
     case "key":
-      return settled(pressKey(model, message.key, message.at));
+      return settled(pressed(model, message));
     case "pasted":
-      return settled(paste(model, message.text, message.at));
+      return settled(paste({ ...model, pressedAt: message.at }, message.text, message.at));
     case "mouse":
       return settled(pressMouse(model, message, message.at));
     case "resize":
@@ -60,6 +60,11 @@ export function update(model: Model, message: Message): Step {
     default:
       return message satisfies never;
   }
+}
+
+function pressed(model: Model, { key, at }: Extract<Message, { type: "key" }>): Step {
+  const next = { ...model, pressedAt: at };
+  return isTooSoon(model, key, at) ? only(next) : pressKey(next, key, at);
 }
 
 /** Returns where the selected death is in a new list. Who looks at the newest goes on to look at the newest. */

@@ -28,13 +28,13 @@ const PAGE = 10;
 const MAX_TEXT = 400;
 
 /** A key that comes sooner after another one belongs to a text that was sent as a whole. */
-const ANSWER_AFTER_MS = 150;
-const ANSWERS = new Set<Key>(["y", "Y", "n", "N", "q"]);
+const TOGETHER_MS = 150;
+const CONFIRMING = new Set<Key>(["y", "Y", "n", "N", "q"]);
 
 /** Returns whether a key would answer a question that nobody can have read. */
 export function isTooSoon({ mode, pressedAt }: Pick<Model, "mode" | "pressedAt">, key: Key, at: number): boolean {
   const asks = mode.kind === "question" || mode.kind === "quit";
-  return asks && ANSWERS.has(key) && Math.abs(at - pressedAt) < ANSWER_AFTER_MS;
+  return asks && CONFIRMING.has(key) && Math.abs(at - pressedAt) < TOGETHER_MS;
 }
 
 export function pressKey(model: Model, key: Key, at: number): Step {

@@ -384,6 +384,13 @@ test("a slow route and growing memory are named: in the overview, and for the in
   expect(detail).toMatch(/ ! memory grows 60 MB a minute; reads \/report\/ is slow in web: p99 302 ms\n/);
 });
 
+test("the level of the log stands in the title of the detail's log, where it counts too", () => {
+  const opened = (...pressed: string[]) => screen(after([shows(FLEET), ...keys(...pressed)]), 120, 40).join("\n");
+  expect(opened("l", "3", "escape", "enter")).toContain("── log of web.1, errors ─");
+  expect(opened("l", "2", "escape", "enter")).toContain("── log of web.1, warnings and errors ─");
+  expect(opened("l", "escape", "enter")).toContain("── log of web.1 ─");
+});
+
 test("the deaths, with the same last line together", () => {
   const deaths = [
     death(3, "web.5", "TypeError: id"),

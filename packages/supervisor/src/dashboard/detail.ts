@@ -6,7 +6,7 @@ import { clock, count, latency, longDuration, shortDuration, thousands } from ".
 import { bareGraphs, boxedGraphs, figuresLine, ruled } from "./graphs.js";
 import { highest, ZOOMS, type Zoom } from "./history.js";
 import type { Model } from "./model.js";
-import { logLines, sectionTitle } from "./pane.js";
+import { LEVEL_WORDS, logLines, sectionTitle } from "./pane.js";
 import { poolOf } from "./rows.js";
 import { figuresOf, type Subject, subjectOf } from "./subject.js";
 import { padLine } from "./table.js";
@@ -57,7 +57,8 @@ export function detailOf(model: Model, width: number, height: number): Line[] {
     lines.push(sectionTitle("how it ended before", "d", width), ...ended.slice(0, height >= 34 ? 4 : 1));
   const room = height - lines.length;
   if (room >= 2) {
-    lines.push(sectionTitle(`log of ${subject.name}`, "l full log · / searches", width));
+    const level = log.level === "all" ? "" : `, ${LEVEL_WORDS[log.level]}`;
+    lines.push(sectionTitle(`log of ${subject.name}${level}`, "l full log · / searches", width));
     lines.push(...logLines({ ...log, scrolled: 0 }, width, room - 1, subject.name, loss));
   }
   return lines.slice(0, height).map((line) => fitLine(line, width));

@@ -84,6 +84,7 @@ export function levelOf({ level, text }: LogLine): Level {
   return ERROR.test(text) ? "error" : WARNING.test(text) ? "warn" : "info";
 }
 
+export const LEVEL_WORDS = { all: "all levels", warn: "warnings and errors", error: "errors" } as const;
 const RANK: Record<Level, number> = { info: 0, warn: 1, error: 2 };
 
 /** Returns the lines of a log at its level. */

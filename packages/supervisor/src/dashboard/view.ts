@@ -8,7 +8,7 @@ import { clock } from "./format.js";
 import { helpLines } from "./help.js";
 import type { Model } from "./model.js";
 import { fill, overviewOf, plainOf, type Screen } from "./overview.js";
-import { linesAtLevel, logLines } from "./pane.js";
+import { LEVEL_WORDS, linesAtLevel, logLines } from "./pane.js";
 import { padLine } from "./table.js";
 import { cells, clean, fitLine, type Line, segment, widthOf } from "./text.js";
 import { itemLine, lossOf, lostLine } from "./title.js";
@@ -61,8 +61,6 @@ export function plainView(model: Model, width: number): Line[] {
   return plainOf(model, width);
 }
 
-const LEVELS = { all: "all levels", warn: "warnings and errors", error: "errors" } as const;
-
 function logOf(model: Model, width: number, height: number): Line[] {
   const { status, log, at } = model;
   const { name, level, search, follows, scrolled } = log;
@@ -81,7 +79,7 @@ function logOf(model: Model, width: number, height: number): Line[] {
     itemLine(
       [
         { line: title, drop: 0, side: "left" },
-        ...[item(LEVELS[level], 3, "dim"), item(found, 1, "found"), item(place, 2, "accent", "right")],
+        ...[item(LEVEL_WORDS[level], 3, "dim"), item(found, 1, "found"), item(place, 2, "accent", "right")],
         item(clock(at), 4, "dim", "right"),
       ],
       width,

@@ -146,9 +146,9 @@ test("the frame at 60 × 15", () => {
      web.5      backoff      – ##############   –    –    0    –
      web.6      ready    1,554 ##############   3   12    9   41
      balancer.1 ready    1,554 ##############   3  1.8    0   41
-    ── attention (1 of 3), events ──────────── 1–7 of 10 rows ──
+    ── attention (2 of 3), events ──────────── 1–7 of 10 rows ──
      ✗ web.5 exited, and waits for its next start
-
+     ! 5 of 6 instances of web are ready  web.5 is backoff
      ? help  Enter detail  l log  e errors  d deaths  c canary"
   `);
 });
@@ -357,6 +357,37 @@ test("the detail of an instance: what is unusual, charts, latency, open requests
   expect(lines).toMatch(/4\.2 s GET \/export .* 203\.0\.113\.9/);
   expect(lines).toMatch(/ ≤ \.5 +█+/);
   expect(screen(model, 60, 15)[2]).toMatch(/^ req\/s 1,554 +p99 54 ms +5xx\/s /);
+});
+
+test("what needs attention goes before events, of which the newest keeps its first line", () => {
+  const instances = Array.from({ length: 12 }, (_, at) =>
+    instance(`web.${at + 1}`, { stalledMs: at < 9 ? 4000 : null }),
+  );
+  const message = `is ready ${"and more ".repeat(30)}`;
+  const events = [1, 2].map((id) => ({ sequence: id, at: id, level: "info" as const, subject: `web.${id}`, message }));
+  const shownOf = (stalled: number) => {
+    const some = instances.map((each, at) => (at < stalled ? each : { ...each, stalledMs: null }));
+    const lines = screen(after([shows(status([pool("web", some)])), { type: "events", events, fresh: true }]));
+    return lines.slice(
+      lines.findIndex((line) => line.includes("attention")),
+      -1,
+    );
+  };
+  const event = expect.stringMatching(/^ [\d:]{8} {2}web\.2 is ready and more/);
+  const stalled = (index: number) => expect.stringMatching(new RegExp(`^ ✗ web\\.${index} has not responded`));
+  const goesOn = expect.stringMatching(/^ +and more/);
+  expect(shownOf(2)).toEqual([
+    expect.stringContaining("attention (2), events "),
+    stalled(1),
+    stalled(2),
+    event,
+    goesOn,
+  ]);
+  expect(shownOf(9)).toEqual([
+    expect.stringContaining("attention (3 of 9: explain shows all), events "),
+    ...[1, 2, 3].map(stalled),
+    event,
+  ]);
 });
 
 test("a slow route and growing memory are named: in the overview, and for the instance", () => {

@@ -40,6 +40,7 @@ const WORDS: Entries = [
   ["LATENCY", "their shares up to .5 1 2 5 10 25 50 100 250 ms and above"],
   ["5XX", "responses with status 500 and above in the last minute"],
   ["RSS", "memory in MB; RST: restarts"],
+  ["attention", "faults and warnings, the gravest first; paceline explain shows all"],
   ["yellow red", "1.5 and 2 times the median of the pool"],
 ];
 

@@ -15,6 +15,8 @@ const SIDE_HEIGHT = 40;
 /** So many rows the table has beside that pane, if there is room. */
 const LEAST_SIDE = 31;
 const LEAST_TABLE = 4;
+/** From here on the title says where the rest of what needs attention is. */
+const HINT_WIDTH = 80;
 /** So many lines of what needs attention stand below the table in plain text. */
 const MOST_PLAIN = 10;
 
@@ -159,8 +161,10 @@ function eventBlock(model: Model, position: string, left: number, width: number,
   const text = position === "" ? troubleText(model) : position;
   const side = width - left;
   const troubles = model.status?.attention ?? [];
-  const shown = troubleLines(troubles, left, Math.ceil((height - 1) / 2));
-  const counted = shown.length < troubles.length ? `${shown.length} of ${troubles.length}` : `${shown.length}`;
+  // The newest event keeps a line.
+  const shown = troubleLines(troubles, left, Math.max(1, height - 1 - Math.min(1, model.events.length)));
+  const hint = left < HINT_WIDTH ? "" : ": explain shows all";
+  const counted = shown.length < troubles.length ? `${shown.length} of ${troubles.length}${hint}` : `${shown.length}`;
   const events = [
     sectionTitle(shown.length === 0 ? "events" : `attention (${counted}), events`, text, left),
     ...shown,

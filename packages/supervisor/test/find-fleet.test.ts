@@ -18,6 +18,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { canBeKept, canBeKeptToo, runKept } from "../../../test/support/commands.js";
 import { askControl } from "../../../test/support/fleet.js";
 import { listFleets } from "../dist/fleet/known-fleets.js";
+import { takeLock } from "../dist/run-dir/lock.js";
 import { makeFolder, PACELINE, run } from "./support.js";
 
 const SAYING = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
@@ -256,6 +257,17 @@ describe("fleets on bun", () => {
     expect(heard).toBe(0);
     // The same state folder, owned only by this user: the bait is found, or not.
     chmodSync(state, 0o700);
+    // One that others can read is named while a supervisor has it, and never asked.
+    const lock = takeLock(bait);
+    chmodSync(bait, 0o755);
+    const open = await paceline(folder, "reload");
+    expect(open).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/\.paceline is open to others \(mode 0755\)/),
+    });
+    expect(heard).toBe(0);
+    lock.release();
+    chmodSync(bait, 0o700);
     expect((await paceline(folder, "reload")).code).toBe(0);
     expect(heard).toBe(1);
     // A record that is a link is not read.

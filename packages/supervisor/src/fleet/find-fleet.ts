@@ -91,10 +91,13 @@ export async function findFleet(
   const own = listOwn(environment);
   // A link in the state folder may lead to the same run directory as the service's.
   const runDirs = new Set([...(isOfService ? [service] : []), ...own.runDirs]);
-  const known = [...runDirs].map((runDir) => ({ runDir, record: readRecord(runDir) }));
+  const open = new Set(own.open?.filter(hasProcess));
+  const known = [...runDirs, ...open].map((runDir) => ({ runDir, record: readRecord(runDir) }));
   const records = known.flatMap(({ runDir, record }) => (record === undefined ? [] : [{ runDir, record }]));
   const folder = meant === undefined ? cwd : folderOf(meant, cwd);
   const matching = meant === undefined ? nearest(records, cwd) : meantBy(options.config ?? "", meant, records);
+  const refused = matching.find(({ runDir }) => open.has(runDir));
+  if (refused !== undefined) return inNamed(refused.runDir, meant);
   const fleets = await Promise.all(matching.map(({ runDir }) => inspect(runDir)));
   const alive = fleets.filter(({ state }) => state !== "down");
   const [first, second] = alive;
@@ -114,6 +117,11 @@ export async function findFleet(
   if (unread !== undefined) return unread;
   const doubt = own.doubt === undefined ? "" : `; ${own.doubt}`;
   throw new PacelineError("not-running", nothing(meant, folder, records) + doubt);
+}
+
+function hasProcess(runDir: string): boolean {
+  const channelSocket = channelSocketOf({ record: readRecord(runDir), runDir });
+  return lockHolder(runDir) !== undefined || findOrphans(channelSocket).length > 0;
 }
 
 /** Returns the fleet that a run directory without a readable record has by its name, if a process of it runs. */

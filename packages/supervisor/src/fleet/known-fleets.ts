@@ -6,7 +6,14 @@ import { handOverIn } from "../run-dir/hand-over.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import { type FleetRecord, readRecord } from "../run-dir/record.js";
-import { listRunDirs, listServiceRunDirs, namedRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
+import {
+  listOpenRunDirs,
+  listRunDirs,
+  listServiceRunDirs,
+  namedRunDir,
+  stateFolder,
+  stateFolderOf,
+} from "../run-dir/registry.js";
 import { controlSocketIn, isListening } from "../run-dir/run-dir.js";
 import { allowedOwner, type Distrust, distrust, NOT_WRITABLE, userName, usersWithHome } from "../run-dir/trust.js";
 
@@ -93,6 +100,8 @@ function otherUsers(): User[] {
 
 interface Listed {
   runDirs: string[];
+  /** Those that others can read: they are not used. */
+  open?: string[];
   /** A hint if the list may be incomplete. */
   doubt?: string;
   isNew?: boolean;
@@ -116,7 +125,7 @@ function listInState(environment: NodeJS.ProcessEnv): Listed {
   if (found?.code === "missing") return { runDirs: [], doubt: unseen, isNew: true };
   // Other users can write to this folder, so its entries cannot be trusted.
   if (found !== undefined) return { runDirs: [], doubt: `the fleets in ${folder} are ignored: ${found.reason}` };
-  return { runDirs: listRunDirs(folder) };
+  return { runDirs: listRunDirs(folder), open: listOpenRunDirs(folder) };
 }
 
 /** Returns the name of a run directory's owner; undefined if that is the caller. */

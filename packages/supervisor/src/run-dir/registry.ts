@@ -142,6 +142,21 @@ export function listServiceRunDirs(): string[] {
 
 /** Lists the run directories in a state folder of `uid`. Empty if the folder is missing, or if another user owns it or can write to it. */
 export function listRunDirs(folder: string, uid = process.getuid?.()): string[] {
+  return runDirsIn(folder, uid)
+    .filter(({ path, owner }) => distrust(path, { uid: owner }) === undefined)
+    .map(({ path }) => path);
+}
+
+/** Lists those of this user that others can read, but not change: they are known, and not used. */
+export function listOpenRunDirs(folder: string): string[] {
+  return runDirsIn(folder, process.getuid?.())
+    .filter(({ path, owner }) => distrust(path, { uid: owner })?.code === "untrusted")
+    .filter(({ path, owner }) => distrust(path, { uid: owner, forbidden: NOT_WRITABLE }) === undefined)
+    .map(({ path }) => path);
+}
+
+/** @returns `owner`: the user whose it may be */
+function runDirsIn(folder: string, uid: number | undefined): { path: string; owner: number | undefined }[] {
   if (distrust(folder, { uid, forbidden: NOT_WRITABLE }) !== undefined) return [];
   return (
     readdirSync(folder, { withFileTypes: true })
@@ -153,7 +168,7 @@ export function listRunDirs(folder: string, uid = process.getuid?.()): string[] 
         return target === undefined ? [] : [resolve(folder, target)];
       })
       // The folders in root's folder were made by root, for the users that its fleets run as.
-      .filter((path) => distrust(path, { uid: uid === 0 ? allowedOwner(path) : uid }) === undefined)
+      .map((path) => ({ path, owner: uid === 0 ? allowedOwner(path) : uid }))
   );
 }
 

@@ -240,6 +240,7 @@ function killerIn({ pool, deaths, killing, now }: PoolView) {
 
 /** Kinds of death that no request causes. */
 const NOT_OF_REQUESTS: ReadonlySet<string> = new Set([
+  "perhapsOutOfMemory",
   "unhealthy",
   "memory",
   "notReady",
@@ -251,8 +252,8 @@ const NOT_OF_REQUESTS: ReadonlySet<string> = new Set([
 /** Returns what a process was running when it died; without that, the only request that it had and may have begun. */
 function soleRequestAt(death: DeathReport): Set<string> {
   const running = runningAt(death, null);
-  const isFromOutside = death.signal === "SIGKILL" || death.signal === "SIGTERM" || NOT_OF_REQUESTS.has(death.kind);
-  if (running.size > 0 || isFromOutside || death.requestsOmitted > 0) return running;
+  const isSent = death.kind === "signal" && (death.signal === "SIGKILL" || death.signal === "SIGTERM");
+  if (running.size > 0 || isSent || NOT_OF_REQUESTS.has(death.kind) || death.requestsOmitted > 0) return running;
   const begun = new Set(death.requests.filter(({ state }) => state !== "notStarted").map(({ request }) => request));
   return begun.size === 1 ? begun : running;
 }

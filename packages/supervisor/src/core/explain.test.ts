@@ -161,8 +161,11 @@ it("a request that a balancer has found to kill is counted by all its deaths, an
   const beside = deaths.map((each) => ({ ...each, requests: [lost, { ...lost, request: `GET /${each.id}` }] }));
   const alike = deaths.map((each) => ({ ...each, requests: [lost, { ...lost, request: "GET /" }] }));
   expect(kindsIn({ ...facts, deaths: alike, events: [] })).not.toContain("killer");
-  const killed = deaths.map((each) => ({ ...each, signal: "SIGKILL" }));
-  expect(kindsIn({ ...facts, deaths: killed, events: [] })).not.toContain("killer");
+  const killedAs = (kind: DeathReport["kind"]) =>
+    kindsIn({ ...facts, deaths: deaths.map((each) => ({ ...each, kind, signal: "SIGKILL" })), events: [] });
+  for (const kind of ["signal", "perhapsOutOfMemory", "unhealthy"] as const)
+    expect(killedAs(kind)).not.toContain("killer");
+  for (const kind of ["hung", "outOfMemory"] as const) expect(killedAs(kind)).toContain("killer");
   // Reports suffice for a new supervisor: two say it alone, or say what was running; then it is enough that it was there.
   const running = beside.map((each) => (each.id > 2 ? each : { ...each, running: lost.request }));
   const alone = beside.map((each) => (each.id > 2 ? each : { ...each, requests: [lost] }));

@@ -1,13 +1,15 @@
 /** Prints a fleet's log or events as they arrive, or from the log files if the fleet is not running. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { LogLine } from "../control/api.js";
 import { isAbout, isLineOf, KEPT_EVENTS, KEPT_LINES, unknownName, visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
-import { findFleet } from "../fleet/find-fleet.js";
-import { connectFleet } from "../fleet/fleet.js";
-import { channelSocketOf, type FoundFleet } from "../fleet/known-fleets.js";
+import { afterLoss, findFleet } from "../fleet/find-fleet.js";
+import { connectFleet, FleetClient } from "../fleet/fleet.js";
+import { channelSocketOf, type FoundFleet, inspect } from "../fleet/known-fleets.js";
+import { isLoss } from "../fleet/stop-fleet.js";
 import { describeLoss, findOrphans } from "../run-dir/orphans.js";
 import { parseLogJson } from "./format-line.js";
 import { logFilesIn } from "./log-file.js";
@@ -38,7 +40,8 @@ export async function follow<Line extends object>(
   }
   const { lines, follow = false, timeout } = options;
   const timeoutMs = milliseconds(timeout);
-  const running = await connectFleet(options);
+  const deadline = performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY);
+  let running = await connectFleet(options);
   const name = await running.unlessOwn(named);
   const kept = what === "logs" ? KEPT_LINES : KEPT_EVENTS;
   if (lines !== undefined && lines > kept) {
@@ -46,8 +49,61 @@ export async function follow<Line extends object>(
       `a running fleet gives its last ${kept} ${what === "logs" ? "lines" : "events"}; older ones are in ${join(fleet.runDir, "log")}`,
     );
   }
-  await running.read<Line>(what, { name, lines, follow, timeoutMs }, (some) => printAll(some.map(show)));
-  return EXIT.done;
+  let lastAt = Date.now();
+  for (let isAgain = false; ; isAgain = true) {
+    const [knownUntil, now] = [lastAt, Date.now()];
+    // What was stored before a loss has been printed.
+    const isNew = ({ at = now }: { at?: number }) => !isAgain || at > knownUntil || at >= now;
+    const take = (some: Line[]) => {
+      const shown = some.filter(isNew);
+      for (const { at = 0 } of shown as { at?: number }[]) lastAt = Math.max(lastAt, at);
+      return printAll(shown.map(show));
+    };
+    const leftMs = isAgain && timeoutMs !== undefined ? Math.max(1, deadline - performance.now()) : timeoutMs;
+    try {
+      await running.read<Line>(what, { name, lines: isAgain ? kept : lines, follow, timeoutMs: leftMs }, take);
+      return EXIT.done;
+    } catch (error) {
+      if (!follow || !isLoss(error)) throw error;
+      const next = await reconnect(running, deadline);
+      if (performance.now() >= deadline)
+        throw new PacelineError("timeout", `the deadline of ${(timeoutMs ?? 0) / 1000} s passed`);
+      if (next === undefined) throw error;
+      running = next;
+    }
+  }
+}
+
+/** How long a fleet waits for its next supervisor. */
+const NEXT_MS = 60_000;
+const LOOK_EVERY_MS = 500;
+
+/**
+ * After the supervisor was lost: waits for the one that goes on with the fleet, and says so.
+ * @param deadline by performance.now()
+ * @returns undefined if the fleet has ended, or none comes
+ */
+export async function reconnect(
+  fleet: FleetClient,
+  deadline = Number.POSITIVE_INFINITY,
+): Promise<FleetClient | undefined> {
+  const lostAt = performance.now();
+  let isSaid = false;
+  for (;;) {
+    const found = await inspect(fleet.runDir).catch(() => undefined);
+    const now = performance.now();
+    const next = found === undefined ? "ended" : afterLoss(found, fleet.pid, now - lostAt);
+    if (found === undefined || next === "ended" || now >= Math.min(lostAt + NEXT_MS, deadline)) return undefined;
+    if (next === "next") {
+      printError(`connected again: another supervisor goes on with the fleet (pid ${found.record?.pid})`);
+      return new FleetClient(found);
+    }
+    if (!isSaid && found.state === "orphaned") {
+      printError("the supervisor was killed, and the fleet goes on: waiting for the next supervisor");
+      isSaid = true;
+    }
+    await sleep(LOOK_EVERY_MS);
+  }
 }
 
 /** Returns why the log is read from files: the fleet is not running, or has no supervisor to ask. */

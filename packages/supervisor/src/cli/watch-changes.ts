@@ -5,8 +5,9 @@ import { changeLine, changesBetween, type StateChange } from "../core/state-chan
 import { isAbout, unknownName, visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
-import { connectFleet } from "../fleet/fleet.js";
-import { printAll } from "./follow.js";
+import { connectFleet, type FleetClient } from "../fleet/fleet.js";
+import { isLoss } from "../fleet/stop-fleet.js";
+import { printAll, reconnect } from "./follow.js";
 import { dateAndTime } from "./format-line.js";
 import type { JsonOption } from "./options.js";
 import { printError } from "./output.js";
@@ -23,17 +24,48 @@ export async function watchChanges(
   options: FleetChoice & JsonOption,
   timeoutMs: number | undefined,
 ): Promise<void> {
-  const fleet = await connectFleet(options);
+  let fleet = await connectFleet(options);
   const about = await fleet.unlessOwn(name);
   let before = await fleet.status();
   checkName(about, before);
-  const left = new AbortController();
-  let isLate = false;
-  const end = () => {
-    isLate = true;
-    left.abort();
+  const format = options.json ? (change: StateChange) => JSON.stringify(change) : lineOf;
+  const show = async (after: Status, known: readonly FleetEvent[]) => {
+    const changes = changesBetween(before, after, known, Date.now()).filter((change) => isAbout(change.name, about));
+    before = after;
+    await printAll(changes.map(format));
   };
-  const timer = timeoutMs === undefined ? undefined : setTimeout(end, timeoutMs);
+  const late = new AbortController();
+  const timer = timeoutMs === undefined ? undefined : setTimeout(() => late.abort(), timeoutMs);
+  const deadline = performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY);
+  try {
+    for (;;) {
+      try {
+        await look(fleet, late.signal, show);
+        if (late.signal.aborted) break;
+        return;
+      } catch (error) {
+        if (!isLoss(error)) throw error;
+      }
+      const next = await reconnect(fleet, deadline);
+      if (late.signal.aborted) break;
+      if (next === undefined) return printError("the fleet has ended");
+      fleet = next;
+    }
+    throw new PacelineError("timeout", `the deadline of ${(timeoutMs ?? 0) / 1000} s passed`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Looks until `late`, or the events end. @throws PacelineError when the supervisor is lost */
+async function look(
+  fleet: FleetClient,
+  late: AbortSignal,
+  show: (after: Status, known: readonly FleetEvent[]) => Promise<void>,
+): Promise<void> {
+  const left = new AbortController();
+  const end = () => left.abort();
+  late.addEventListener("abort", end);
   let said: FleetEvent[] = [];
   let wake = () => {};
   const events = fleet
@@ -48,7 +80,6 @@ export async function watchChanges(
     .finally(() => left.abort());
   // Awaited below; a failure meanwhile must not end the process.
   events.catch(() => {});
-  const format = options.json ? (change: StateChange) => JSON.stringify(change) : lineOf;
   try {
     while (!left.signal.aborted) {
       await Promise.race([
@@ -61,18 +92,11 @@ export async function watchChanges(
       if (said.length > 0) await sleep(TOGETHER_MS);
       const known = said;
       said = [];
-      const after = await fleet.status();
-      const changes = changesBetween(before, after, known, Date.now()).filter((change) => isAbout(change.name, about));
-      before = after;
-      await printAll(changes.map(format));
+      await show(await fleet.status(), known);
     }
     await events;
-    if (isLate) throw new PacelineError("timeout", `the deadline of ${(timeoutMs ?? 0) / 1000} s passed`);
-  } catch (error) {
-    if (!(error instanceof PacelineError) || (error.code !== "not-running" && error.code !== "lost")) throw error;
-    printError("the fleet has ended");
   } finally {
-    clearTimeout(timer);
+    late.removeEventListener("abort", end);
     left.abort();
   }
 }

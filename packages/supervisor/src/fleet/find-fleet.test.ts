@@ -7,7 +7,8 @@ import { expect, test } from "vitest";
 import { makeFolder } from "../../test/support.js";
 import { runDirName } from "../config/identity.js";
 import { takeLock } from "../run-dir/lock.js";
-import { findFleet, findSettledFleet } from "./find-fleet.js";
+import { afterLoss, findFleet, findSettledFleet } from "./find-fleet.js";
+import type { FoundFleet } from "./known-fleets.js";
 
 test("a supervisor that has the lock and not yet its socket is waited for, and so is one that is about to end", async () => {
   const runDir = makeFolder();
@@ -39,3 +40,23 @@ test("a fleet whose record cannot be read is found by its config, from a folder 
   lock.release();
   await expect(findFleet({ cwd: below }, environment)).rejects.toMatchObject({ code: "not-running" });
 });
+
+test.each([
+  ["orphaned", 1, null, 0, "wait"],
+  ["orphaned", 1, null, 50_000, "wait"],
+  ["starting", 2, null, 0, "wait"],
+  ["upgrading", 1, null, 0, "wait"],
+  ["up", 2, null, 0, "next"],
+  // It is about to end, or it has ended this connection alone.
+  ["up", 1, null, 0, "wait"],
+  ["up", 1, null, 3_000, "ended"],
+  ["starting", 1, 5, 0, "ended"],
+  ["orphaned", 1, 5, 0, "ended"],
+  ["down", 1, null, 0, "ended"],
+] as const)(
+  "a fleet that is %s with supervisor %d, ended at %s, %d ms after 1 was lost: %s",
+  (state, pid, endedAt, waitedMs, next) => {
+    const record = { pid, endedAt } as FoundFleet["record"];
+    expect(afterLoss({ state, record }, 1, waitedMs)).toBe(next);
+  },
+);

@@ -35,6 +35,20 @@ export async function findSettledFleet(options: FleetChoice): Promise<FoundFleet
   }
 }
 
+/** How long a supervisor whose connection is lost may take to have ended. */
+const ENDING_MS = 3_000;
+
+/** Returns whether a fleet whose supervisor was lost has the next one, may get one, or has ended. Pure. */
+export function afterLoss(
+  { state, record }: Pick<FoundFleet, "state" | "record">,
+  former: number | undefined,
+  waitedMs: number,
+): "next" | "wait" | "ended" {
+  if (record === undefined || record.endedAt !== null || state === "down") return "ended";
+  if (state === "up" && record.pid !== former) return "next";
+  return state === "up" && waitedMs >= ENDING_MS ? "ended" : "wait";
+}
+
 /**
  * Finds the running fleet that the options select.
  * @throws PacelineError `not-running`, `orphaned`, `busy`, `denied` or `usage`, with the places that were searched

@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
-import { dirname, relative, resolve } from "node:path";
-import { defineConfig, type Plugin } from "vitest/config";
+import { relative } from "node:path";
+import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Small files that take long: by their sizes they would begin last, and everybody would wait for them. */
@@ -24,19 +23,7 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
-/** `npm test` has built the sources: tests import them from there, which saves a transformation of each file. Otherwise a change counts at once. */
-const built: Plugin = {
-  name: "built-sources",
-  enforce: "pre",
-  resolveId(id, importer) {
-    if (process.env.TEST_BUILT !== "true" || importer === undefined || !/^\..*\.js$/.test(id)) return undefined;
-    const file = resolve(dirname(importer), id).replace(/(\/packages\/[^/]+)\/src\//, "$1/dist/");
-    return /\/packages\/[^/]+\/dist\//.test(file) && existsSync(file) ? file : undefined;
-  },
-};
-
 export default defineConfig({
-  plugins: [built],
   test: {
     include: [
       "packages/*/src/**/*.test.ts",

@@ -10,13 +10,10 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 const bin = (tool) => join(root, "node_modules", ".bin", tool);
 
-/** What is tested was built by scripts/setup.mjs. */
-const ENV = { ...process.env, TEST_BUILT: "true" };
-
 /** Runs vitest with its output shown; returns true on exit 0. */
 function runTests(args) {
   process.stdout.write("\n== tests\n");
-  const result = spawnSync(bin("vitest"), args, { cwd: root, stdio: "inherit", env: ENV });
+  const result = spawnSync(bin("vitest"), args, { cwd: root, stdio: "inherit" });
   if (result.error) process.stdout.write(`vitest did not start: ${result.error.message}\n`);
   return result.status === 0;
 }
@@ -25,7 +22,7 @@ function runTests(args) {
 function startBeside(title, tool, args) {
   const output = join(scratch, `${tool}-${title.replaceAll(/\W/g, "-")}.txt`);
   const log = openSync(output, "w");
-  const child = spawn(bin(tool), args, { cwd: root, stdio: ["ignore", log, log], env: ENV });
+  const child = spawn(bin(tool), args, { cwd: root, stdio: ["ignore", log, log] });
   closeSync(log);
   const ended = new Promise((resolve) => {
     child.on("error", (error) => resolve(`${tool} did not start: ${error.message}`));

@@ -1,4 +1,5 @@
 /** Made-up traffic to a canary and to the generation in service, second by second, until the verdict. Deterministic by its seed. */
+import { randomOf } from "../support/random.mjs";
 
 /** Durations of the generation in service: a lognormal distribution with a median of 20 ms and a 99th percentile of 120 ms. */
 const MEDIAN_MS = 20;
@@ -26,17 +27,6 @@ const CLASSES = [ROUTE, "writes /"];
 const EDGES = Array.from({ length: 330 }, (_, at) => 0.5 * 1.03 ** at);
 /** A random duration is the middle of one of so many equally likely parts of its distribution. */
 const PARTS = 8192;
-
-/** Returns numbers from 0 to 1 (mulberry32). */
-export function randomsOf(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const known = new Map();
 
@@ -139,7 +129,7 @@ function armOf(sides, processes) {
 export function deploy(core, release, rate, seed) {
   const { judge, canaryPercentNow, DEFAULT_LIMITS, isPointless, nextStep, LONGEST_FACTOR } = core;
   const { alone: isAlone = false } = release;
-  const random = randomsOf(seed);
+  const random = randomOf(seed);
   const canary = new Side(random, release);
   const old = new Side(random, {});
   const fresh = new Side(random, {});

@@ -161,12 +161,12 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
   it("gives no client a byte that was meant for another, whatever it sends", async () => {
     const random = randomOf(12);
     const clientOf = new Map<net.Socket, string>();
-    const strays: string[] = [];
+    const mixed: string[] = [];
     const written = new Map<net.Socket, Promise<void>>();
     serve = (socket, request) => {
       // Requests without bodies arrive one at a time, complete.
       for (const [, token = "", name = ""] of request.matchAll(/^[A-Z]+ \/(\[(\w+)-\w+\]) HTTP/gm)) {
-        if ((clientOf.get(socket) ?? name) !== name) strays.push(`${token} after ${clientOf.get(socket)}`);
+        if ((clientOf.get(socket) ?? name) !== name) mixed.push(`${token} after ${clientOf.get(socket)}`);
         clientOf.set(socket, name);
         const { pieces, end } = brokenResponse(token, random);
         // In order: if the rest of one response came between the pieces of the next, no token could be told from a stranger's.
@@ -182,7 +182,7 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
     try {
       await followStranger(hurried);
       await expectOwnBytesOnly(hurried, random);
-      expect(strays).toEqual([]);
+      expect(mixed).toEqual([]);
       serve = (socket) => socket.write(OK);
       const ask = () => exchangeRaw(hurried.port, get("/", "Connection: close\r\n"));
       expect((await inTime(ask, ({ received }) => received.startsWith("HTTP/1.1 504 "))).received).toMatch(/ok$/);

@@ -1,7 +1,10 @@
 /**
  * Measures who waits behind a busy instance: `npm run bench:tail`. Requests of 2 ms (90 %) and 32 ms (10 %) of processor time arrive
- * at random (Poisson) at constant rates; p99 beside nginx and HAProxy in front of the same app. The contestants take turns.
- * `--slow 20`: the first instance takes twenty times as long. `--only` takes names or their beginnings; `--chart FILE` draws the p99 as SVG.
+ * at random (Poisson) at constant rates; p99 beside nginx and HAProxy in front of the same app. The contestants take turns, with the
+ * same requests. A second table compares each with an ideal queue and another contestant, round by round, and has the share of requests
+ * that waited behind a busy instance in vain.
+ * `--slow 20`: the first instance takes twenty times as long. `--only` takes names or their beginnings; `--seed 7` gives other requests;
+ * `--chart FILE` draws the p99 as SVG.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,10 +14,11 @@ import { parseArgs } from "node:util";
 import { freePort, serveAlone, startFleet } from "./soak/support.mjs";
 import { barChart } from "./support/chart.mjs";
 import { ofChildren, run } from "./support/launch.mjs";
-import { medians } from "./support/medians.mjs";
-import { openLoop } from "./support/open-loop.mjs";
+import { median, medians } from "./support/medians.mjs";
+import { openLoop, percentilesOf, scheduleOf, WARM_UP_MS } from "./support/open-loop.mjs";
 import { randomOf } from "./support/random.mjs";
 import { textTable } from "./support/tables.mjs";
+import { idealLatencies, waitedInVain } from "./support/waits.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -28,6 +32,7 @@ const { values } = parseArgs({
     balancers: { type: "string", default: "1" },
     runtime: { type: "string", default: "bun" },
     only: { type: "string", default: "" },
+    seed: { type: "string", default: "0" },
     chart: { type: "string" },
   },
 });
@@ -35,6 +40,12 @@ const instances = Number(values.instances);
 const rates = values.rates.split(",").map(Number);
 const app = fileURLToPath(new URL("apps/tail.mjs", import.meta.url));
 const LONG_SHARE = 0.1;
+/** How long a request computes, by its target, and how long it waits before or after that, by kind. */
+const BURN_MS = { "/": 2, "/long": 32 };
+const WAIT_MS = { sync: 0, async: 2, late: 2 };
+/** A request that waited for less does not count: it takes about as long until it is sent. */
+const IN_VAIN_MS = 2;
+const IDEAL = "ideal queue";
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-tail-"));
 
 const environmentOf = (kind) => ({ TAIL_KIND: kind, TAIL_STYLE: values.style, TAIL_SLOW: values.slow });
@@ -106,6 +117,9 @@ const CONTESTANTS = {
 /** What the handlers of each kind do. */
 const LABELS = { sync: "compute, respond", async: "compute, wait 2 ms, respond", late: "wait 2 ms, compute, respond" };
 
+/** Which contestant each kind is compared with. */
+const REFERENCES = { sync: "HAProxy, one at a time", async: "HAProxy, one at a time", late: "nginx least_conn" };
+
 // A comma before a space belongs to a name.
 const wanted = values.only.split(/,(?! )/);
 const isWanted = (name) => wanted.some((each) => (each in CONTESTANTS ? name === each : name.startsWith(each)));
@@ -113,15 +127,35 @@ const chosen = Object.entries(CONTESTANTS).filter(([name]) => isWanted(name));
 const samples = new Map();
 try {
   for (let round = 1; round <= Number(values.rounds); round++) {
-    for (const kind of values.kinds.split(","))
+    for (const kind of values.kinds.split(",")) {
+      if (values.slow === "1") for (const rate of rates) samplesOf(kind, IDEAL, rate).push(idealFigures(round, kind, rate));
       for (const [name, start] of chosen) await measure(round, kind, name, start);
+    }
   }
   const cell = ({ p50Ms, p99Ms, failed }) =>
     `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(0)}${failed > 0 ? ` (${failed} failed)` : ""}`;
-  const figuresOf = (name, rate) => medians(samples.get(name).get(rate), ["p50Ms", "p99Ms", "failed"]);
+  const figuresOf = (name, rate) => medians(samples.get(name).get(rate), ["p50Ms", "p99Ms", "failed", "inVainPercent"]);
   const rows = [...samples.keys()].map((name) => [name, ...rates.map((rate) => cell(figuresOf(name, rate)))]);
   const caption = `${instances} instances (${values.style}) on ${values.runtime}, ${values.balancers} balancers: p50 / p99 in ms, medians of ${values.rounds} rounds of ${values.seconds} s`;
-  process.stdout.write(`${textTable({ caption, header: ["", ...rates.map((rate) => `${rate}/s`)], rows })}\n`);
+  process.stdout.write(`${textTable({ caption, header: ["", ...rates.map((rate) => `${rate}/s`)], rows })}\n\n`);
+  const ratio = (kind, name, rate, reference) => {
+    const others = samples.get(`${kind}: ${reference}`)?.get(rate);
+    const own = samples.get(`${kind}: ${name}`).get(rate);
+    return others === undefined ? "–" : median(own.map(({ p99Ms }, at) => p99Ms / others[at].p99Ms)).toFixed(2);
+  };
+  const compared = values.kinds.split(",").flatMap((kind) =>
+    chosen.map(([name]) => {
+      const cells = rates.map((rate) => {
+        const { inVainPercent } = figuresOf(`${kind}: ${name}`, rate);
+        return `${ratio(kind, name, rate, IDEAL)}, ${ratio(kind, name, rate, REFERENCES[kind])}, ${inVainPercent.toFixed(1)} %`;
+      });
+      return [`${kind}: ${name}`, ...cells];
+    }),
+  );
+  const comparison = `p99 as a multiple of an ideal queue's, and of that of ${[...new Set(Object.values(REFERENCES))].join(" or, late, ")} in the same round (medians); requests that waited ${IN_VAIN_MS} ms behind a busy instance while another one computed nothing`;
+  process.stdout.write(
+    `${textTable({ caption: comparison, header: ["", ...rates.map((rate) => `${rate}/s`)], rows: compared })}\n`,
+  );
   if (values.chart !== undefined) {
     const bars = (kind, rate) => chosen.map(([name]) => ({ name, value: figuresOf(`${kind}: ${name}`, rate).p99Ms }));
     const groups = (rate) => values.kinds.split(",").map((kind) => ({ label: LABELS[kind], bars: bars(kind, rate) }));
@@ -133,23 +167,50 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-async function measure(round, kind, name, start) {
+function samplesOf(kind, name, rate) {
   const key = `${kind}: ${name}`;
-  if (!samples.has(key)) samples.set(key, new Map(rates.map((rate) => [rate, []])));
+  if (!samples.has(key)) samples.set(key, new Map(rates.map((each) => [each, []])));
+  return samples.get(key).get(rate);
+}
+
+/** Contestants of a round get the same requests at the same times; other rounds get others. */
+function loadOf(round, rate) {
+  const random = randomOf(1_000_000 * Number(values.seed) + 1000 * round + rate);
+  const targetOf = (number) => (number < LONG_SHARE ? "/long" : "/");
+  return { rate, seconds: Number(values.seconds), isPoisson: true, random, targetOf };
+}
+
+/** What the requests of a round would meet if nothing but the instances took time. */
+function idealFigures(round, kind, rate) {
+  const { dueTimes, targets } = scheduleOf(loadOf(round, rate));
+  const serviceTimes = targets.map((target) => BURN_MS[target] + WAIT_MS[kind]);
+  const latencies = idealLatencies(dueTimes, serviceTimes, instances);
+  const percentile = percentilesOf(latencies.filter((_, at) => dueTimes[at] >= WARM_UP_MS));
+  return { p50Ms: percentile(0.5), p99Ms: percentile(0.99), failed: 0 };
+}
+
+async function measure(round, kind, name, start) {
   const running = await start(kind);
   try {
     for (const rate of rates) {
-      // Contestants of a round get the same requests at the same times; other rounds get others.
-      const random = randomOf(1000 * round + rate);
-      const targetOf = (number) => (number < LONG_SHARE ? "/long" : "/");
-      const options = { rate, connections: 256, seconds: Number(values.seconds), isPoisson: true, random, targetOf };
-      samples
-        .get(key)
-        .get(rate)
-        .push(await openLoop(running.port, options));
+      const requests = [];
+      const onBody = (body, dueAt, isCounted) => requests.push({ ...timesOf(kind, body, dueAt), isCounted });
+      const figures = await openLoop(running.port, { ...loadOf(round, rate), connections: 256, onBody });
+      const inVain = waitedInVain(requests, instances, IN_VAIN_MS).filter(({ isCounted }) => isCounted);
+      samplesOf(kind, name, rate).push({ ...figures, inVainPercent: (100 * inVain.length) / figures.requests });
     }
-    process.stderr.write(`${key}\n`);
+    process.stderr.write(`${kind}: ${name}\n`);
   } finally {
     await running.stop();
   }
+}
+
+/** Returns what a response says of its request, for `waitedInVain`. */
+function timesOf(kind, body, dueAt) {
+  const [instance, calledAt, burntFrom, burntUntil, respondedAt] = body.split(" ").map(Number);
+  const arrived = [performance.timeOrigin + dueAt, calledAt];
+  const after = [burntUntil + WAIT_MS.async, respondedAt];
+  const between = [calledAt + WAIT_MS.late, burntFrom];
+  const ready = kind === "sync" ? [arrived] : [arrived, kind === "async" ? after : between];
+  return { instance, computed: [burntFrom, burntUntil], ready: ready.filter(([from, to]) => from < to) };
 }

@@ -57,7 +57,8 @@ class Clients {
     const length = Number(/\r\ncontent-length: *(\d+)/i.exec(client.pending)?.[1] ?? Number.NaN);
     if (Number.isNaN(length)) return client.socket.destroy();
     if (client.pending.length < headEnd + 4 + length) return;
-    if (client.pending.startsWith("HTTP/1.1 200 ")) this.onResponse(performance.now() - client.dueAt);
+    if (client.pending.startsWith("HTTP/1.1 200 "))
+      this.onResponse(performance.now() - client.dueAt, client.pending.slice(headEnd + 4));
     else this.failed++;
     client.pending = "";
     client.dueAt = undefined;
@@ -104,34 +105,53 @@ export async function closedLoop(port, { connections, seconds }) {
   return { requestsPerSecond, failed };
 }
 
+/** The first part of a load is not counted. */
+export const WARM_UP_MS = 1000;
+
 /**
- * Sends that many requests per second, at equal intervals or at random ones (`isPoisson`); the first second is not counted.
+ * Returns when the requests of a load are due, in milliseconds from its start, and their targets: at equal intervals or at random
+ * ones (`isPoisson`), all that are due in one tick at its time.
  * @param random returns numbers from 0 to 1: with a seed, each contestant gets the same requests at the same times
  * @param targetOf returns the target of a request, from such a number
+ */
+export function scheduleOf({ rate, seconds, isPoisson = false, random = Math.random, targetOf = () => "/" }) {
+  const total = Math.round((rate * (WARM_UP_MS + seconds * 1000)) / 1000);
+  const dueTimes = new Float64Array(total);
+  for (let at = 0, dueMs = 0; at < total; at++) {
+    if (isPoisson) dueMs -= Math.log(1 - random()) * (1000 / rate);
+    else dueMs = (at * 1000) / rate;
+    dueTimes[at] = Math.floor(dueMs / TICK_MS) * TICK_MS;
+  }
+  return { dueTimes, targets: Array.from(dueTimes, () => targetOf(random())) };
+}
+
+/**
+ * Sends the requests of a schedule (see `scheduleOf`).
+ * @param onBody called with the body of each response, when its request was due (`performance.now`), and whether it is counted
  * @returns the number of responses, also within `withinMs`, p50, p99 and maximum latency, the delay of the generator itself (p99), and the failures; requests without a response
  * 10 s after the last was due count as failed
  */
 export async function openLoop(
   port,
-  {
-    rate,
-    connections,
-    seconds,
-    isPoisson = false,
-    withinMs = Number.POSITIVE_INFINITY,
-    random = Math.random,
-    targetOf = () => "/",
-  },
+  { connections, withinMs = Number.POSITIVE_INFINITY, onBody = () => {}, ...schedule },
 ) {
   const latencies = [];
   const lateness = [];
   const waiting = [];
   let head = 0;
-  const countFrom = performance.now() + 1500;
+  const { dueTimes, targets } = scheduleOf(schedule);
+  const total = dueTimes.length;
+  const built = new Map(targets.map((target) => [target, requestOf(target)]));
+  const requests = targets.map((target) => built.get(target));
+  const countFrom = performance.now() + 500 + WARM_UP_MS;
   const clients = new Clients(
     port,
     connections,
-    (latency) => performance.now() - latency >= countFrom && latencies.push(latency),
+    (latency, body) => {
+      const dueAt = performance.now() - latency;
+      if (dueAt >= countFrom) latencies.push(latency);
+      onBody(body, dueAt, dueAt >= countFrom);
+    },
     () => flush(),
   );
   function flush() {
@@ -141,21 +161,9 @@ export async function openLoop(
   await wait(500);
   const startAt = performance.now();
   let sent = 0;
-  const total = Math.round(rate * (seconds + 1));
-  const dueTimes = Float64Array.from({ length: total }, (_, at) => (at * 1000) / rate);
-  for (let at = 0, dueMs = 0; isPoisson && at < total; at++) {
-    dueMs -= Math.log(1 - random()) * (1000 / rate);
-    dueTimes[at] = dueMs;
-  }
-  const built = new Map();
-  const requests = Array.from({ length: total }, () => {
-    const target = targetOf(random());
-    if (!built.has(target)) built.set(target, requestOf(target));
-    return built.get(target);
-  });
   await ticks(startAt, (now) => {
     while (sent < total) {
-      const dueAt = startAt + Math.floor(dueTimes[sent] / TICK_MS) * TICK_MS;
+      const dueAt = startAt + dueTimes[sent];
       if (dueAt > now) break;
       if (dueAt >= countFrom) lateness.push(now - dueAt);
       waiting.push(dueAt);

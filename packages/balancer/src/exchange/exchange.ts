@@ -213,7 +213,7 @@ export class Exchange extends RequestSide {
 
   private releaseUpstream(loss?: UpstreamLoss): void {
     this.stream = undefined;
-    this.upstream?.release(this.isRetriedStart, loss);
+    this.upstream?.release(this.isRetriedStart, loss, this.outcome.hasResponded);
     this.upstream = undefined;
     this.body.release();
   }

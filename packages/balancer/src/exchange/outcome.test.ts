@@ -17,7 +17,7 @@ it("neither the wait for an instance nor the body counts, and nothing is measure
     ({
       requestsTotal: 0,
       latency: isMeasured ? { observe: (ms: number, isGood: boolean) => observed.push([ms, isGood]) } : undefined,
-      ...{ countResponse: () => {}, pace: { add: () => {} } },
+      ...{ countResponse: () => {}, responded: () => {} },
     }) as unknown as Upstream;
   const relay = { accessLog: undefined, counters: { inFlight: 0, countResponse: () => {} } } as unknown as Relay;
   const outcome = new Outcome(relay, {} as SavedHead, {} as Peer);
@@ -39,6 +39,24 @@ it("neither the wait for an instance nor the body counts, and nothing is measure
   expect(observed).toEqual([
     [30, true],
     [30, false],
+  ]);
+});
+
+it("a request that is sent again has no response until one comes from there", () => {
+  const relay = { counters: { inFlight: 0 } } as unknown as Relay;
+  const took: number[] = [];
+  const upstream = { responded: (micros: number) => took.push(micros) } as unknown as Upstream;
+  const outcome = new Outcome(relay, {} as SavedHead, {} as Peer);
+  outcome.begin();
+  const seen = [1500, 2500].flatMap((handlerMicros) => {
+    outcome.found(upstream);
+    const before = outcome.hasResponded;
+    outcome.responded({ status: 200, handlerMicros } as ResponseHead);
+    return [before, outcome.hasResponded];
+  });
+  expect([seen, took]).toEqual([
+    [false, true, false, true],
+    [1500, 2500],
   ]);
 });
 
@@ -66,7 +84,7 @@ describe("a response that is cut off counts by who is at fault", () => {
       counters: { inFlight: 0, countResponse: (status: number) => fleet.push(status) },
     } as unknown as Relay;
     const upstream = {
-      ...{ pace: { add: () => {} }, countResponse: (status: number) => instance.push(`${status}`) },
+      ...{ responded: () => {}, countResponse: (status: number) => instance.push(`${status}`) },
       ...{ cutOff: (status: number) => instance.push(`cut ${status}`), abandoned: () => instance.push("abandoned") },
     } as unknown as Upstream;
     const outcome = new Outcome(relay, {} as SavedHead, {} as Peer);

@@ -79,6 +79,8 @@ export class Outcome implements Finished {
   upstream: Upstream | undefined;
   outcome: AccessOutcome = "whole";
   phase: AccessPhase = "head";
+  /** Whether the head of the response that the client gets has come from the instance. */
+  hasResponded = false;
   /** When it was ready to be sent: since then it has not waited for an instance. */
   readyAt = 0;
   /** The status that was counted while the client was still receiving the response. */
@@ -118,6 +120,7 @@ export class Outcome implements Finished {
   /** An instance was picked. @param isLate whether the request has waited for it */
   found(upstream: Upstream, isLate = false): Upstream {
     this.upstream = upstream;
+    this.hasResponded = false;
     if (isLate) this.readyAt = performance.now();
     if (this.relay.takesTimes) this.foundAt = performance.now();
     return upstream;
@@ -160,7 +163,8 @@ export class Outcome implements Finished {
     this.upstream?.latency?.observe(performance.now() - this.sentAt, head.status < 500);
     // Programs and Node handlers do not report it.
     const micros = head.handlerMicros < 0 ? (performance.now() - this.readyAt) * 1000 : head.handlerMicros;
-    this.upstream?.pace.add(micros);
+    this.upstream?.responded(micros);
+    this.hasResponded = true;
     if (!this.relay.takesTimes) return;
     this.firstByteAt = performance.now();
     this.handlerMicros = head.handlerMicros;

@@ -1,6 +1,7 @@
 /**
- * Which event loops are free to begin a request that takes long. Over HTTP/1.1 nothing reports that a handler has returned, and
- * nobody reports requests of balancers that do not share counts: only a look at the instance shows that it is at work. Pure.
+ * Which event loops are free to begin a request that takes long. Nothing reports what a handler does after it has waited, over HTTP/1.1
+ * not even that it has returned, and nobody reports requests of balancers that do not share counts: only a look at the instance
+ * shows that it is at work. Pure.
  */
 
 /** How many are looked at for one pick: a look costs some microseconds. */

@@ -40,6 +40,8 @@ export abstract class Picking {
   /** Which requests of other balancers keep the request to pick for from an upstream, and for how long it has waited in the queue. */
   private heed: Heed = Heed.NONE;
   protected waitedMs = 0;
+  /** The queue's time limits. */
+  abstract readonly requestQueue: { readonly standing: { readonly targetMs: number } };
   /** Set if clients keep to a slot. */
   sticky: Stickiness<Upstream> | undefined;
   protected upstreams: readonly Upstream[] = [];
@@ -70,8 +72,10 @@ export abstract class Picking {
   private fewest = 0;
   private readonly isLeastBusy = (upstream: Upstream): boolean =>
     upstream.load / upstream.weight === this.fewest && this.isFreeAndHeard(upstream);
+  /** Whether the request may wait a little longer for an upstream that has no other. */
+  private waitsForIdle = false;
   private readonly isLeastBusyAndFree = (upstream: Upstream): boolean =>
-    this.isLeastBusy(upstream) && this.loops.isFree(upstream);
+    (upstream.isIdle || !this.waitsForIdle) && this.isLeastBusy(upstream) && this.loops.isFree(upstream);
   /** During a reload a slot has two processes, of which all its clients use the same; a canary has its own. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
     this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.home, this.mayServeHome) === upstream;
@@ -163,29 +167,40 @@ export abstract class Picking {
 
   /**
    * Picks the upstream with the fewest requests; among equals the next in turn. Requests that take long go to one whose event loop
-   * is free, if any, and wait for one if they mostly compute: where nothing reports that a handler has returned, or where other
-   * balancers send requests of which nothing is known.
+   * is free, if any, and wait for one if they mostly compute: nothing reports what a handler does after it has waited for something,
+   * nor, over HTTP/1.1, that it has returned. If they do little else, they first wait for one that has no request.
    */
   private pickByLoad(): Upstream | undefined {
-    const { loops, paces, work } = this;
+    const { loops, work } = this;
     this.fewest = -1;
-    const isShared = work.balancers > 1 && this.shared?.isComplete !== true;
-    if (work.isLong && !this.isForeign && (isShared || !this.isBatched)) {
-      loops.begin(performance.now(), isShared);
+    if (work.isLong && !this.isForeign) {
+      loops.begin(performance.now(), work.balancers > 1 && this.shared?.isComplete !== true);
+      this.waitsForIdle = this.waitedMs < this.idleWaitMs;
       let isAny = false;
       for (; this.findNextFewest(); isAny = true) {
         const picked = this.policy.pick(this.isLeastBusyAndFree);
         if (picked !== undefined) return loops.picked(picked);
       }
       if (!isAny) return undefined;
-      const { typicalMicros } = paces;
-      if (!this.isRelieving && typicalMicros !== undefined && work.isMostOf(typicalMicros)) {
+      if (this.waitsForIdle || this.waitsForLoop) {
         this.lookAgainIn(LOOK_AGAIN_MS);
         return undefined;
       }
       this.fewest = -1;
     }
     return this.findNextFewest() ? this.policy.pick(this.isLeastBusy) : undefined;
+  }
+
+  /** Whether the request waits until an event loop is free. */
+  private get waitsForLoop(): boolean {
+    const { typicalMicros } = this.paces;
+    return !this.isRelieving && typicalMicros !== undefined && this.work.isMostOf(typicalMicros);
+  }
+
+  /** For how long the request waits for an upstream that has no other. One that has failed somewhere has waited enough. */
+  private get idleWaitMs(): number {
+    if (this.isRelieving || this.tried !== undefined) return 0;
+    return Math.min(this.work.idleWaitMs(this.paces.typicalMicros), this.requestQueue.standing.targetMs);
   }
 
   /** Sets `fewest` to the next larger number of requests at an upstream that may be picked. Returns false if there is none. */

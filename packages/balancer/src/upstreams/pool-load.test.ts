@@ -58,18 +58,25 @@ function poolOf({ cost, micros }: Measured, isBatched = false) {
   const served: number[] = [];
   const queue = () => {
     const pending: PendingRequest = {
-      ...{ isWaiting: true, isIdempotent: true, home: 0, order: 0, tried: undefined },
+      ...{ isWaiting: true, isIdempotent: true, home: 0, order: 0, tried: undefined, since: performance.now() },
       onUpstreamFree: (upstream) => void served.push(opened(upstream)),
       onHomeLost: () => {},
       onPoolDown: () => {},
     };
     pool.requestQueue.add(pending);
   };
-  return { pool, upstreams, running, closed, measure, sends, queue, served, looks };
+  /** A request there has ended, or only its response has begun. */
+  const ends = (slot: number, hasResponded = false): void => {
+    upstreams[slot - 1]?.release(false, undefined, hasResponded);
+    pool.serveQueue();
+  };
+  return { pool, upstreams, running, closed, measure, sends, ends, queue, served, looks };
 }
 
 /** A request that first waits, then computes. */
-const LATE = { cost: 5000, micros: [7000, 7000, 7000] };
+const LATE = { cost: 5000, micros: [12_000, 12_000, 12_000] };
+/** One that waits for less than it computes. */
+const HARDLY_WAITS = { cost: 5000, micros: [7000, 7000, 7000] };
 /** One that mostly waits. */
 const WAITS = { cost: 5000, micros: [100_000, 100_000, 100_000] };
 
@@ -123,16 +130,87 @@ it.each([
   expect(sends(6)).toEqual([1, 2, 3, 1, 2, 3]);
 });
 
-it("over a lane only the requests of other balancers need a look", () => {
+it("a handler that computes later is also seen over a lane", () => {
+  const { sends, running, measure } = poolOf(LATE, true);
+  measure();
+  running.add(1);
+  expect(sends(4)).toEqual([1, 2, 3, 2]);
+  for (const slot of [2, 3]) running.add(slot);
+  expect(sends(1)).toEqual([0]);
+});
+
+it("of other balancers nothing is known unless all share their counts: their requests need a look", () => {
   const { pool, sends, running, measure } = poolOf(LATE, true);
   measure();
-  for (const slot of [1, 2, 3]) running.add(slot);
-  expect(sends(6)).toEqual([1, 2, 3, 1, 2, 3]);
   pool.work.balancers = 2;
-  running.delete(2);
+  for (const slot of [1, 3]) running.add(slot);
   expect(sends(2)).toEqual([2, 2]);
   running.add(2);
   expect(sends(1)).toEqual([0]);
+});
+
+it("requests that hardly wait for anything first wait for an instance that has no other", () => {
+  const { sends, ends, measure, queue, served, looks } = poolOf(HARDLY_WAITS);
+  measure();
+  expect(sends(4)).toEqual([1, 2, 3, 0]);
+  queue();
+  queue();
+  ends(3);
+  expect(served).toEqual([3]);
+  vi.advanceTimersByTime(4);
+  expect([served, looks.count]).toEqual([[3], 0]);
+  // As long as a request computes.
+  vi.advanceTimersByTime(2);
+  expect(served).toEqual([3, 1]);
+});
+
+it.each<[string, (bench: ReturnType<typeof poolOf>) => void]>([
+  ["if they have failed at another instance", ({ pool, upstreams }) => {
+    expect(pool.pick([upstreams[2] as Upstream], true)?.slot).toBe(1);
+  }],
+  ["if they may only wait for a moment", ({ pool, sends, queue, served }) => {
+    pool.requestQueue.follow(3, 20);
+    expect(sends(1)).toEqual([0]);
+    queue();
+    vi.advanceTimersByTime(1);
+    expect(served).toEqual([1]);
+  }],
+  ["if the queue is full", ({ pool, queue, served }) => {
+    queue();
+    expect([pool.relieve(), served]).toEqual([true, [1]]);
+  }],
+  ["for requests whose response has begun", ({ upstreams, sends }) => {
+    upstreams[1]?.responded(7000);
+    expect(sends(1)).toEqual([2]);
+  }],
+  ["for requests that last", ({ pool, sends }) => {
+    pool.countLoad();
+    expect(sends(1)).toEqual([0]);
+    pool.countLoad();
+    // Each has two now, and one of them is new.
+    expect(sends(4)).toEqual([1, 2, 3, 0]);
+  }],
+])("they do not wait %s", (_, expectations) => {
+  const bench = poolOf(HARDLY_WAITS);
+  bench.measure();
+  expect(bench.sends(3)).toEqual([1, 2, 3]);
+  expectations(bench);
+});
+
+it("an instance is idle again when its requests have ended, in whatever order", () => {
+  const { pool, upstreams, sends, ends, measure } = poolOf({ cost: 5000, micros: [7000] });
+  measure();
+  const [only] = upstreams as [Upstream];
+  expect([only.isIdle, sends(1), only.isIdle]).toEqual([true, [1], false]);
+  only.responded(7000);
+  expect(only.isIdle).toBe(true);
+  expect([sends(1), only.isIdle]).toEqual([[1], false]);
+  ends(1, true);
+  expect(only.isIdle).toBe(false);
+  ends(1);
+  expect(only.isIdle).toBe(true);
+  for (let period = 0; period < 3; period++) pool.countLoad();
+  expect([sends(1), only.isIdle]).toEqual([[1], false]);
 });
 
 it("short requests are sent without a look", () => {

@@ -155,6 +155,7 @@ export class Pool extends Picking {
       inFlight += upstream.inFlight;
       waiting += upstream.notStarted;
       finished += upstream.takeFinished();
+      upstream.beginPeriod();
     }
     this.paces.judge(this.paceOf, finished, performance.now());
     load.finished += finished;
@@ -175,7 +176,7 @@ export class Pool extends Picking {
   serveQueue(): void {
     const { requestQueue } = this;
     if (requestQueue.length === 0) return;
-    const now = this.shared === undefined ? 0 : requestQueue.clock();
+    const now = requestQueue.clock();
     requestQueue.serve((pending) => {
       this.waitedMs = now - (pending.since ?? now);
       const upstream = pending.home === 0 ? this.pick(pending.tried, pending.isIdempotent) : this.pickAtHome(pending);

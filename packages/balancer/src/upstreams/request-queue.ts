@@ -39,7 +39,7 @@ export class RequestQueue<W extends QueuedRequest> {
   /** The most pending requests of one home. */
   maxAtHome = Number.POSITIVE_INFINITY;
 
-  /** @param clock in milliseconds; only used with a time limit */
+  /** @param clock in milliseconds */
   constructor(
     readonly maxPending: number,
     readonly clock: () => number = () => performance.now(),

@@ -26,6 +26,10 @@ export class Upstream {
   inFlight = 0;
   /** Requests sent to it since this process has known it. */
   requestsTotal = 0;
+  /** Those of them without a response, and the fewest that there were at a time in this period and in the one before. */
+  private awaited = 0;
+  private fewestAwaited = 0;
+  private fewestBefore = 0;
   /** Whether it was not heard of while others responded. */
   isStalled = false;
   /** Whether it has been for so long that its sticky clients do not wait for it either. */
@@ -97,6 +101,30 @@ export class Upstream {
   /** The requests of all balancers that are in flight there, as far as they are known. */
   get load(): number {
     return this.others === undefined ? this.inFlight : this.inFlight + this.others.inFlight;
+  }
+
+  /**
+   * Whether it has none but those that last: a long poll says nothing about its event loop, and responses that take long to send
+   * even less.
+   */
+  get isIdle(): boolean {
+    return this.awaited <= Math.min(this.fewestAwaited, this.fewestBefore);
+  }
+
+  /** Called about ten times a second: a request that takes longer than a period or two is one that lasts. */
+  beginPeriod(): void {
+    this.fewestBefore = this.fewestAwaited;
+    this.fewestAwaited = this.awaited;
+  }
+
+  private awaitLess(): void {
+    if (--this.awaited < this.fewestAwaited) this.fewestAwaited = this.awaited;
+  }
+
+  /** The head of a response has come; its request took so many microseconds. */
+  responded(micros: number): void {
+    this.awaitLess();
+    this.pace.add(micros);
   }
 
   /** What the binding of its sticky clients names. */
@@ -258,6 +286,7 @@ export class Upstream {
   /** Opens a connection for a client in tcp mode; `release` and `tcp.closed` end it in every case. */
   connect(connector: Connector): void {
     this.inFlight++;
+    this.awaited++;
     this.share();
     this.client.tcp?.connect(connector);
   }
@@ -265,6 +294,7 @@ export class Upstream {
   /** Starts a request; `release` ends it in every case. */
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     this.inFlight++;
+    this.awaited++;
     if (receiver.mayHaveStartedElsewhere) this.retriedStarts++;
     const { others } = this;
     if (others !== undefined) {
@@ -280,10 +310,15 @@ export class Upstream {
     this.others?.put(this.inFlight + (this.client.lasting ?? 0), this.pending + more);
   }
 
-  /** @param mayHaveStarted its value when the request was opened; @param loss set if it was lost here */
-  release(mayHaveStarted: boolean, loss?: UpstreamLoss): void {
+  /**
+   * @param mayHaveStarted its value when the request was opened
+   * @param loss set if it was lost here
+   * @param hasResponded whether `responded` was called for it
+   */
+  release(mayHaveStarted: boolean, loss?: UpstreamLoss, hasResponded = false): void {
     if (loss !== undefined) this.vitals?.lost(loss);
     this.inFlight--;
+    if (!hasResponded) this.awaitLess();
     this.share();
     if (mayHaveStarted) this.retriedStarts--;
     if (this.inFlight === 0) this.onIdle?.();

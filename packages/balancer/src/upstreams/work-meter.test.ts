@@ -30,6 +30,19 @@ it.each([
 });
 
 it.each([
+  ["that do nothing else, as long as they compute", 5000, 5000, 5],
+  ["that wait for less than they compute", 5000, 9900, 5],
+  ["that wait for longer", 5000, 10_000, 0],
+  ["that compute for long, not as long", 400_000, 400_000, 50],
+  ["that are short", 1900, 1900, 0],
+  ["whose duration is unknown", 5000, undefined, 0],
+])("for an instance without another, requests wait %s", (_, micros, usual, expected) => {
+  const meter = new WorkMeter();
+  meter.add(64, 64 * micros);
+  expect(meter.idleWaitMs(usual)).toBe(expected);
+});
+
+it.each([
   ["quick requests", 20, 4, NONE],
   ["a share of the window each", 100, 2, 5],
   ["one at least", 400, 4, 1],

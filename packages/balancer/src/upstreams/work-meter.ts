@@ -17,6 +17,12 @@ const LONG_WORK_US = 2000;
  * for something else, an instance needs many at once to be busy, and the time that they wait for it would be lost.
  */
 const MOSTLY_WORK = 4;
+/**
+ * Requests that usually take less than so many times their processor time wait for an instance without another request, for as long
+ * as a request computes and this at most: sooner or later two at one instance would wait for each other for about as long.
+ */
+const NEARLY_ALL_WORK = 2;
+const MAX_IDLE_WAIT_MS = 50;
 /** The mean is about that of the last so many requests; before so many there is no window. */
 const MEAN_OVER_REQUESTS = 64;
 
@@ -52,5 +58,11 @@ export class WorkMeter {
   /** Whether its requests, which usually take so many microseconds, mostly compute. */
   isMostOf(usualUs: number): boolean {
     return usualUs < MOSTLY_WORK * this.meanUs;
+  }
+
+  /** For how many milliseconds its requests, which usually take so many microseconds, wait for an instance that has none. */
+  idleWaitMs(usualUs: number | undefined): number {
+    if (!this.isLong || usualUs === undefined || usualUs >= NEARLY_ALL_WORK * this.meanUs) return 0;
+    return Math.min(MAX_IDLE_WAIT_MS, this.meanUs / 1000);
   }
 }

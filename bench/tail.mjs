@@ -128,7 +128,8 @@ const samples = new Map();
 try {
   for (let round = 1; round <= Number(values.rounds); round++) {
     for (const kind of values.kinds.split(",")) {
-      if (values.slow === "1") for (const rate of rates) samplesOf(kind, IDEAL, rate).push(idealFigures(round, kind, rate));
+      if (values.slow === "1")
+        for (const rate of rates) samplesOf(kind, IDEAL, rate).push(idealFigures(round, kind, rate));
       for (const [name, start] of chosen) await measure(round, kind, name, start);
     }
   }

@@ -26,7 +26,15 @@ test.each([
   ["beside one of three", [...behind(), other(2, 0, 32)], 3, true],
   ["beside three that are busy in turn", [...behind(), other(2, 0, 20), other(3, 20, 32)], 3, true],
   ["for a moment", behind([[31, 32]]), 2, false],
-  ["for moments", behind([[5, 6], [30, 31.5]]), 2, true],
+  [
+    "for moments",
+    behind([
+      [5, 6],
+      [30, 31.5],
+    ]),
+    2,
+    true,
+  ],
   ["while its own instance computed nothing", [{ instance: 1, computed: [30, 32], ready: [[0, 30]] }], 2, false],
 ])("a request waited %s", (_, requests, instances, expected) => {
   const found = waitedInVain(requests, instances, 2);

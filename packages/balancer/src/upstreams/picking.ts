@@ -40,8 +40,7 @@ export abstract class Picking {
   /** Which requests of other balancers keep the request to pick for from an upstream, and for how long it has waited in the queue. */
   private heed: Heed = Heed.NONE;
   protected waitedMs = 0;
-  /** The queue's time limits. */
-  abstract readonly requestQueue: { readonly standing: { readonly targetMs: number } };
+  abstract readonly requestQueue: { readonly length: number; readonly standing: { readonly targetMs: number } };
   /** Set if clients keep to a slot. */
   sticky: Stickiness<Upstream> | undefined;
   protected upstreams: readonly Upstream[] = [];
@@ -197,10 +196,14 @@ export abstract class Picking {
     return !this.isRelieving && typicalMicros !== undefined && this.work.isMostOf(typicalMicros);
   }
 
-  /** For how long the request waits for an upstream that has no other. One that has failed somewhere has waited enough. */
+  /**
+   * For how long the request waits for an upstream that has no other. One that has failed somewhere has waited enough; and if many
+   * wait, what they would lose by it is more than what they would gain.
+   */
   private get idleWaitMs(): number {
-    if (this.isRelieving || this.tried !== undefined) return 0;
-    return Math.min(this.work.idleWaitMs(this.paces.typicalMicros), this.requestQueue.standing.targetMs);
+    const { requestQueue, paces, work } = this;
+    if (this.isRelieving || this.tried !== undefined || requestQueue.length > this.inTurn.length) return 0;
+    return Math.min(work.idleWaitMs(paces.typicalMicros), requestQueue.standing.targetMs);
   }
 
   /** Sets `fewest` to the next larger number of requests at an upstream that may be picked. Returns false if there is none. */

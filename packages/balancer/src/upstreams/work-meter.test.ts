@@ -30,10 +30,10 @@ it.each([
 });
 
 it.each([
-  ["that do nothing else, as long as they compute", 5000, 5000, 5],
-  ["that wait for less than they compute", 5000, 9900, 5],
+  ["that do nothing else, as long as eight compute", 5000, 5000, 40],
+  ["that wait for less than they compute", 5000, 9900, 40],
   ["that wait for longer", 5000, 10_000, 0],
-  ["that compute for long, not as long", 400_000, 400_000, 50],
+  ["that compute for long, not so long", 400_000, 400_000, 50],
   ["that are short", 1900, 1900, 0],
   ["whose duration is unknown", 5000, undefined, 0],
 ])("for an instance without another, requests wait %s", (_, micros, usual, expected) => {

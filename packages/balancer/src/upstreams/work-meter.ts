@@ -18,10 +18,11 @@ const LONG_WORK_US = 2000;
  */
 const MOSTLY_WORK = 4;
 /**
- * Requests that usually take less than so many times their processor time wait for an instance without another request, for as long
- * as a request computes and this at most: sooner or later two at one instance would wait for each other for about as long.
+ * Requests that usually take less than so many times their processor time wait for an instance without another request, for as long as
+ * so many of them compute: two at one instance wait for each other, and what costs p99 is the short one that meets a long one.
  */
 const NEARLY_ALL_WORK = 2;
+const IDLE_WAIT_REQUESTS = 8;
 const MAX_IDLE_WAIT_MS = 50;
 /** The mean is about that of the last so many requests; before so many there is no window. */
 const MEAN_OVER_REQUESTS = 64;
@@ -63,6 +64,6 @@ export class WorkMeter {
   /** For how many milliseconds its requests, which usually take so many microseconds, wait for an instance that has none. */
   idleWaitMs(usualUs: number | undefined): number {
     if (!this.isLong || usualUs === undefined || usualUs >= NEARLY_ALL_WORK * this.meanUs) return 0;
-    return Math.min(MAX_IDLE_WAIT_MS, this.meanUs / 1000);
+    return Math.min(MAX_IDLE_WAIT_MS, (IDLE_WAIT_REQUESTS * this.meanUs) / 1000);
   }
 }

@@ -50,17 +50,17 @@ const LOOK_TICKS = 1000 / TICK_MS;
 /** The tick interval after a second without clients, when only idle upstream connections have deadlines. */
 const QUIET_TICK_MS = 1000;
 const QUIET_TICKS = 1000 / TICK_MS;
-/** A draining balancer accepts clients that wait in the queue for no longer than this. */
+/** The maximum time for which a draining balancer accepts the clients in the accept queue. */
 const MAX_ACCEPT_MS = 1000;
 
-/** Also runs while this process waits for the processor, and peers read on. */
+/** Also advances while this process waits for the CPU, because peers continue to read then. */
 const WALL_CLOCK = {
   get now() {
     return performance.now();
   },
 };
 
-/** A slow reader may read nothing for this part of `sendTimeoutMs` while others need the memory of its response. */
+/** A slow reader may pause for this fraction of `sendTimeoutMs` while others need the memory of its response. */
 const READER_BREAKS = 8;
 
 interface BalancerOptions {
@@ -72,27 +72,27 @@ interface BalancerOptions {
   accessLog?: AccessLogRule | undefined;
   /** The descriptor of the balancer's output, where the access log goes unless it has a file. */
   outputFd: number;
-  /** Undefined: requests get no ids and traces. */
+  /** Undefined: requests get no ids or traces. */
   identity?: IdentityRules | undefined;
   /** Reports requests of a recording. Returns false if they cannot be sent. */
   onRecorded(requests: RecordedRequest[], lost: number): boolean;
   /** Reports sampled requests. Returns false if they cannot be sent. Undefined: none are reported. */
   onSpans?: ((spans: RecordedSpan[], lost: number) => boolean) | undefined;
-  /** A removed upstream has no more connections, or the listening sockets were closed. */
+  /** Called when a removed upstream has no more connections, or the listening sockets were closed. */
   onChanged(): void;
-  /** A drain has ended: no client connection is left. */
+  /** Called when a drain has ended because no client connection is left. */
   onDrained(): void;
   /** The folder for large bodies of slow clients; undefined: none are stored. */
   spoolDir: string | undefined;
-  /** How it shares counts with other balancers; undefined: it does not. */
+  /** How this balancer shares counts with others; undefined if it does not. */
   countsFiles?: CountsFiles | undefined;
   /** Called at most once a minute when similar requests have ended more than one process. */
   onPoison(found: PoisonFound): void;
-  /** Requests were lost at an upstream, which has probably ended. */
+  /** Called when requests were lost at an upstream, which has probably exited. */
   onLost(lost: LostRequests): void;
-  /** An upstream was ejected or readmitted. */
+  /** Called when an upstream was ejected or readmitted. */
   onEjection(): void;
-  /** A request got 504, and its upstream may still be running it. */
+  /** Called when a request got 504 while its upstream may still be running it. */
   onOverdue(): void;
   /** Receives a line about an error. */
   onProblem(message: string): void;
@@ -111,7 +111,7 @@ export class Balancer {
   /** Ticks since the last client. */
   private quietTicks = 0;
   private ticks = 0;
-  /** How many lasting responses may be ended now. */
+  /** How many long-lived responses may be ended now. */
   private closesDue = 0;
   private readonly acceptor: Acceptor;
 
@@ -183,7 +183,7 @@ export class Balancer {
           return new TcpUpstreamClient(transport, tcp ?? socket, { maxConnections: maxInFlight, sendProxy, onRoom });
         const bound = Math.min(maxConnectionsPerUpstream, maxInFlight);
         if (protocol === "lane") return new LaneUpstreamClient(lane, socket, bound, onRoom, work);
-        // One request at a time on each connection.
+        // Each connection carries one request at a time.
         const isBounded = maxInFlight < maxConnectionsPerUpstream;
         const client = new Http1UpstreamClient(http1, tcp ?? socket, {
           maxConnections: bound,
@@ -218,7 +218,7 @@ export class Balancer {
     return this.registry.leaving;
   }
 
-  /** The drained upstreams with requests. */
+  /** The draining upstreams that have requests. */
   get busy(): string[] {
     return this.registry.busy;
   }
@@ -253,7 +253,7 @@ export class Balancer {
     return [...this.registry.routes.take(), ...this.counters.unrouted.take("", NO_ROUTE)];
   }
 
-  /** The counts of all routes are reported again: a new supervisor knows only older ones, or none. */
+  /** Reports the counts of all routes again, since a new supervisor has only older ones, or none. */
   reportAllRoutes(): void {
     this.registry.routes.again();
     this.counters.unrouted.again();
@@ -263,17 +263,17 @@ export class Balancer {
     return this.registry.takeStats();
   }
 
-  /** Returns the requests that instances have not finished: the oldest of each. */
+  /** Returns the oldest unfinished request of each instance. */
   openRequests(): OpenRequest[] {
     return oldestOfEach(this.acceptor.clients);
   }
 
-  /** Opens the file of the access log anew, after it was moved. */
+  /** Reopens the file of the access log after it was moved. */
   reopenAccessLog(): void {
     this.relay.accessLog?.reopen();
   }
 
-  /** Writes the rest of the access log, and of a recording, before the process ends. */
+  /** Writes the rest of the access log and of a recording before the process exits. */
   close(): void {
     this.options.countsFiles?.close();
     this.relay.accessLog?.close();
@@ -281,12 +281,12 @@ export class Balancer {
     this.relay.spans?.flush();
   }
 
-  /** @param challenges the responses to http-01, by token; undefined without challenges */
+  /** @param challenges the responses to ACME's http-01 challenges, by token; undefined if there are none */
   challenge(challenges: ReadonlyMap<string, string> | undefined): void {
     this.relay.challenges = challenges;
   }
 
-  /** Applies a snapshot, unless the current one is as new. */
+  /** Applies a snapshot if it is newer than the current one. */
   apply(snapshot: Snapshot): void {
     if (snapshot.version <= this.registry.version) return;
     const { hsts } = snapshot;
@@ -310,7 +310,7 @@ export class Balancer {
     }
   }
 
-  /** Starts accepting on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot. */
+  /** Starts to accept on an inherited descriptor of a unix or TCP socket. Throws if the runtime cannot. */
   listen(at: Entrance): void {
     const { transport } = this.options;
     const { fd } = at;
@@ -342,7 +342,10 @@ export class Balancer {
     this.relay.unread.look();
   }
 
-  /** Ends WebSockets and event streams of draining instances, at most so many a second that their clients are no stampede. */
+  /**
+   * Ends WebSockets and event streams of draining instances, a limited number each second, so that their clients do not all reconnect at
+   * once.
+   */
   private endDrained(): void {
     if (!this.relay.isDraining && this.registry.leaving.length === 0) return;
     const perSecond = this.options.limits.drainClosesPerSecond;
@@ -354,7 +357,7 @@ export class Balancer {
     }
   }
 
-  /** Accepts the waiting clients, then no more. Current clients get their responses, each as the last of its connection. */
+  /** Accepts the waiting clients, then no more. Current clients get their responses; each connection closes after its current response. */
   drain(): void {
     if (this.relay.isDraining) return;
     this.relay.isDraining = true;
@@ -367,7 +370,10 @@ export class Balancer {
     }, this.options.limits.idleDrainMs);
   }
 
-  /** If this is the last process with the listening socket, closing it resets waiting clients. Node accepts one of them in each turn. */
+  /**
+   * If this is the last process with the listening socket, closing it resets waiting clients. Node accepts one client in each turn of the
+   * event loop.
+   */
   private acceptWaiting(until: number): void {
     const { connectionsTotal: before } = this.counters;
     // The second turn comes after the sockets were polled again.

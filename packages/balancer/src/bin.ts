@@ -23,10 +23,10 @@ import { CountsFiles } from "./upstreams/counts-files.js";
 
 /** The time limit for the final report before the exit, in milliseconds. */
 const FINAL_REPORT_MS = 500;
-/** The output file, which the supervisor reads line by line. */
+/** The descriptor of the output file, which the supervisor reads line by line. */
 const STDOUT = 1;
 const FIRST_FD = 3;
-/** What earlier versions mean by an access log. */
+/** The rule that applies if the configuration is from a version in which the access log was only on or off. */
 const DEFAULT_ACCESS_LOG: AccessLogRule = { format: COMBINED, sample: 1 };
 
 class BalancerProcess {
@@ -36,7 +36,7 @@ class BalancerProcess {
   private reporter: Reporter | undefined;
   private isReportDue = false;
   private isExiting = false;
-  /** The state of TLS, once there are certificates, and a snapshot that waits for it. */
+  /** TLS, once there are certificates, and the snapshot that waits for its code. */
   private tls: Tls | undefined;
   private loading: Promise<Tls> | undefined;
   private awaited: Snapshot | undefined;
@@ -111,12 +111,12 @@ class BalancerProcess {
 
   private follow(snapshot: Snapshot): void {
     if (this.balancer !== undefined) {
-      // Reports abandoned requests of a removed upstream before its connections are closed.
+      // Abandoned requests of a removed upstream must be reported before its connections are closed.
       if (this.balancer.counters.abandoned > 0) this.reporter?.reportNow();
       this.balancer.apply(snapshot);
       return this.sayApplied();
     }
-    // Limits and listening sockets are fixed for the life of the process; its replacement gets changed ones.
+    // Limits and listening sockets are fixed for the life of the process; changes apply to its replacement.
     const balancer = new Balancer({
       transport: this.transport,
       limits: snapshot.limits,
@@ -167,7 +167,7 @@ class BalancerProcess {
   private async spawnSupervisor(program: SupervisorProgram): Promise<void> {
     const reply = (pid: number | null, problem?: string) =>
       this.channel.send({ type: "supervisorSpawned", pid, ...(problem !== undefined && { problem }) });
-    // A draining balancer has closed them, or is about to.
+    // A draining balancer has closed its listening sockets, or is about to.
     if (this.isExiting || this.balancer?.isDraining === true || this.listening.length === 0)
       return void reply(null, "it holds no listening sockets");
     try {
@@ -177,7 +177,7 @@ class BalancerProcess {
     }
   }
 
-  /** Once per pass over the deadlines, so that the replacement of a process does not wait for the next report. */
+  /** Reports at most once per check of the deadlines, so that a rollout does not wait for the next regular report. */
   private reportSoon(): void {
     if (this.isReportDue) return;
     this.isReportDue = true;
@@ -263,12 +263,14 @@ async function chooseTransport(): Promise<Transport> {
   return (await import("./transport/node.js")).nodeTransport();
 }
 
-/** The names are those of processes: slot and attempt. */
+/** The file names contain slot and attempt, as the names of processes do. */
 function countsFilesOf({ name, attempt, spec }: ChildIdentity): CountsFiles | undefined {
   return spec.countsFolder === undefined ? undefined : new CountsFiles(spec.countsFolder, `${name}#${attempt}`);
 }
 
-/** Writes to the output file, which the supervisor reads line by line. On Bun a full disk ends whoever writes to process.stderr. */
+/**
+ * Writes to the output file, which the supervisor reads line by line. On Bun, a write to process.stderr on a full disk ends the process.
+ */
 function log(message: string): void {
   console.error(message);
 }

@@ -8,14 +8,14 @@ export const TICK_MS = 100;
 interface DeadlineEntry {
   /** In milliseconds of `Deadlines.now`; Infinity: none. */
   deadlineAt: number;
-  /** The position in the list; -1 if not in the list. Maintained by the list. */
+  /** The position in the list, maintained by the list; -1 if not in it. */
   deadlineIndex: number;
   onDeadline(): void;
 }
 
 /**
- * Holds entries and checks their deadlines on each tick. A pause of this process does not count as time: pending input is read
- * first, and no peer is to blame.
+ * Holds entries and checks their deadlines on each tick. A pause of this process does not count as time, so that pending input is read
+ * first and no peer is blamed for the pause.
  */
 export class Deadlines extends RunningTime {
   private readonly entries: DeadlineEntry[] = [];
@@ -39,7 +39,7 @@ export class Deadlines extends RunningTime {
     last.deadlineIndex = index;
   }
 
-  /** Calls `onDeadline` of entries that are due; these may remove themselves and others. After a pause the next tick does it. */
+  /** Calls `onDeadline` of entries that are due, which may remove themselves and others. After a pause, waits for the next tick. */
   tick(at: number, everyMs = TICK_MS): void {
     if (!this.count(at, everyMs)) return;
     const { now } = this;

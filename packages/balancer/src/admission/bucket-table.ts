@@ -1,11 +1,11 @@
 /**
- * The token buckets of many clients in a fixed amount of memory. As the generic cell rate algorithm (GCRA) keeps them, a bucket is one
- * number: the time at which it is full again. Pure.
+ * The token buckets of many clients in a fixed amount of memory. A bucket is one number, as in the generic cell rate algorithm (GCRA): the
+ * time at which it is full again. Pure.
  *
- * Clients choose their keys, addresses and values of fields, so no choice may give anybody more tokens. A key belongs to one set of eight
- * buckets. A new key takes over the fullest of them with the tokens that it has: a bucket that is full is as good as a new one. If none is
- * full, a client that was pushed out comes back to a bucket with at most as many tokens as its own had, since that was the fullest.
- * So nobody may fill the table: NewKeys limits how many buckets one source can use at a time.
+ * Clients choose their keys: addresses and field values. No choice of keys may gain a client tokens. Each key belongs to one set of eight
+ * buckets. A new key takes over the fullest bucket of its set, with the tokens in it. If that bucket is full, it is as good as a new one.
+ * If it is not, the client that lost it gains nothing: when it returns, it takes over a bucket with at most as many tokens as its own had.
+ * NewKeys limits how many buckets one source can use at a time, so that no client can fill the table.
  */
 
 export interface Rate {
@@ -15,16 +15,16 @@ export interface Rate {
   readonly burst: number;
 }
 
-/** Times are sums of intervals; this part of a token allows for their rounding. */
+/** Times are sums of intervals. A bucket may lack this part of a token because of rounding. */
 const ROUNDING = 0.001;
 
-/** Takes a token at `now`. Returns when the bucket is full again; -1 if it has no token. */
+/** Takes a token at `now`. Returns the time at which the bucket is full again; -1 if it has no token. */
 export function takeToken(fullAt: number, now: number, { intervalMs, burst }: Rate): number {
   const next = Math.max(fullAt, now) + intervalMs;
   return next - now > (burst + ROUNDING) * intervalMs ? -1 : next;
 }
 
-/** Returns how long a bucket has no token, in milliseconds. */
+/** Returns the time until the bucket has a token, in milliseconds. */
 export function waitForToken(fullAt: number, now: number, { intervalMs, burst }: Rate): number {
   return Math.max(0, fullAt - now - (burst - 1) * intervalMs);
 }
@@ -38,7 +38,7 @@ export class BucketTable {
   private readonly secondHashes: Int32Array;
   private readonly fullAt: Float64Array;
   private readonly mask: number;
-  /** The key that was looked up last, and its bucket or the one that it would take over. */
+  /** The key of the last lookup, with its bucket or the one that it would take over. */
   private found = { at: 0, first: 0, second: 0 };
 
   /**
@@ -56,13 +56,13 @@ export class BucketTable {
     this.fullAt = new Float64Array(sets * WAYS);
   }
 
-  /** Takes a token of this key's bucket. Returns 0, or how long there is none, in milliseconds. */
+  /** Takes a token from this key's bucket. Returns 0, or the time until there is one, in milliseconds. */
   take(key: string, now: number): number {
     this.find(key, now);
     return this.takeFound(now);
   }
 
-  /** Looks the key up for `takeFound`. Returns whether it is new: it has no bucket, or a full one. */
+  /** Looks the key up for `takeFound`. Returns whether it is new, that is, has no bucket or a full one. */
   find(key: string, now: number): boolean {
     const first = hashOf(key, this.seeds[0]);
     const second = hashOf(key, this.seeds[1]);
@@ -83,12 +83,12 @@ export class BucketTable {
     return isNew;
   }
 
-  /** Takes a token for the key that was looked up last. Returns as `take` does. */
+  /** Takes a token for the key of the last lookup. Returns the same as `take`. */
   takeFound(now: number): number {
     const { at, first, second } = this.found;
     const fullAt = this.fullAt[at] as number;
     const next = takeToken(fullAt, now, this.rate);
-    // A refused client takes over nothing.
+    // A refused client does not take over a bucket.
     if (next < 0) return Math.max(Number.MIN_VALUE, waitForToken(fullAt, now, this.rate));
     this.firstHashes[at] = first;
     this.secondHashes[at] = second;
@@ -102,8 +102,9 @@ export const NEW_KEYS = 2048;
 const NEW_KEYS_SETS = 1024;
 
 /**
- * How many new keys one source may bring. A bucket that is not full has been used within the time in which an empty one fills, and in that time a
- * source may bring `NEW_KEYS` more: it has at most twice as many such buckets, a sixteenth of a table, too few to fill the sets of others.
+ * Limits the new keys of one source. A bucket that is not full was used within the time in which an empty one fills. In that time a source
+ * may bring another `NEW_KEYS`, so it has at most twice as many such buckets. That is a sixteenth of a table: too few to fill the sets of
+ * others.
  */
 export class NewKeys {
   private readonly sources: BucketTable;
@@ -123,7 +124,7 @@ function randomSeed(): number {
   return (Math.random() * 2 ** 32) | 0;
 }
 
-/** A hash of the text in which the seed takes part at each character (the mixing of MurmurHash3). */
+/** A hash of the text. The seed is mixed in at each character, as in MurmurHash3. */
 function hashOf(text: string, seed: number): number {
   let hash = seed;
   for (let at = 0; at < text.length; at++) {

@@ -1,4 +1,4 @@
-/** Whether a client that connects may stay: the limits of connections, of all clients together and of each address. */
+/** Decides whether a client that connects may stay, by the limits of connections in total and for each address. */
 import type { BalancerLimits, RunningTime } from "@paceline/wire";
 import type { Peer } from "../http1/forwarded.js";
 import { networkOf } from "../upstreams/slot-hash.js";
@@ -13,17 +13,17 @@ export const MIN_WAIT_MS = 1000;
 const LOOKS = 64;
 
 export interface Guest {
-  /** Since when the client owes a request, or the rest of a head, in milliseconds of `Deadlines.now`; Infinity: it does not. */
+  /** Since when the client owes a request or the rest of a head, in milliseconds of `Deadlines.now`; Infinity if it owes nothing. */
   readonly owesRequestSince: number;
-  /** Whether it has had a response, and owes nothing of a further request. */
+  /** Whether it has had a response and has sent nothing of a further request. */
   readonly isKept: boolean;
-  /** Closes its connection, for another client. */
+  /** Closes its connection to make room for another client. */
   giveWay(): void;
 }
 
 export class Door {
   private readonly crowd: Crowd<Guest>;
-  /** Undefined: an address may have as many connections as all together. */
+  /** Undefined: one address may have as many connections as the total limit allows. */
   private readonly addresses: AddressConnections | undefined;
 
   constructor(
@@ -36,9 +36,9 @@ export class Door {
   }
 
   /**
-   * Counts a client that connects. Returns whether it stays, its connection is reset, or it gets a response of that status as its last.
-   * `leave` follows when it is closed, unless it was reset here.
-   * @param connections how many there are with it
+   * Counts a client that connects. Returns whether it stays or is reset, or the status of the response that it gets before it is closed.
+   * Unless it was reset here, `leave` must be called when it is closed.
+   * @param connections their number, including this one
    */
   enter(peer: Peer, connections: number): "stays" | "reset" | 429 | 503 {
     const { maxConnections, maxConnectionsPerAddress } = this.limits;
@@ -51,7 +51,10 @@ export class Door {
     return connections <= maxConnections || this.makeRoom() ? "stays" : 503;
   }
 
-  /** Whether so many clients are being refused that a further one is reset. @param connections how many there are without it */
+  /**
+   * Whether so many clients are being refused that a further one is reset.
+   * @param connections their number, without the new one
+   */
   isOverrun(connections: number): boolean {
     return connections >= this.limits.maxConnections + MAX_REFUSED;
   }
@@ -68,16 +71,16 @@ export class Door {
   }
 }
 
-/** Chooses the client that gives way to a new one when connections are at their limit. */
+/** Chooses the client whose connection is closed for a new one when connections are at their limit. */
 export class Crowd<Client extends Guest> {
-  /** Where the last look ended. */
+  /** The position at which the last search ended. */
   private rest: Iterator<Client> | undefined;
 
   constructor(private readonly clients: Iterable<Client>) {}
 
   /**
-   * Returns the client to be closed: first one that has not sent a whole head, then one that is idle between requests; of each kind the
-   * one that has waited longest among those that were looked at. Undefined if each of them has a request in progress, or is new.
+   * Returns the client to be closed: first one that has not sent a whole head, then one that is idle between requests; of each kind the one
+   * that has waited longest among those that were looked at. Undefined if each of them has a request in progress, or is new.
    */
   choose(now: number): Client | undefined {
     let chosen: Client | undefined;
@@ -90,7 +93,7 @@ export class Crowd<Client extends Guest> {
     return chosen;
   }
 
-  /** Goes round: the next look goes on where the last one ended. */
+  /** Starts over at the end: each search continues where the last one ended. */
   private next(): Client | undefined {
     const known = this.rest?.next();
     if (known?.done === false) return known.value;
@@ -104,9 +107,9 @@ function comesBefore(one: Guest, other: Guest): boolean {
   return one.isKept === other.isKept ? one.owesRequestSince < other.owesRequestSince : other.isKept;
 }
 
-/** Counts the open connections of each client address; an IPv6 address counts with the others of its /64. */
+/** Counts the open connections of each client address. The IPv6 addresses of one /64 count as one. */
 export class AddressConnections {
-  /** As large as the number of open connections at most. */
+  /** Its size is at most the number of open connections. */
   private readonly counts = new Map<string, number>();
 
   /** The number of addresses with connections. */
@@ -114,7 +117,10 @@ export class AddressConnections {
     return this.counts.size;
   }
 
-  /** Counts a new connection. Returns the connections of its address, 0 if that has no limit: a trusted proxy's, or none. */
+  /**
+   * Counts a new connection. Returns the number of connections of its address; 0 if it has no limit, as a trusted proxy or a client without
+   * an address.
+   */
   enter(peer: Peer): number {
     const network = limitedNetwork(peer);
     if (network === undefined) return 0;
@@ -123,7 +129,7 @@ export class AddressConnections {
     return count;
   }
 
-  /** The connection is closed. */
+  /** Counts a closed connection. */
   leave(peer: Peer): void {
     const network = limitedNetwork(peer);
     if (network === undefined) return;

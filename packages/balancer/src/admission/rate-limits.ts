@@ -1,4 +1,4 @@
-/** How often clients may send requests: each rule has token buckets for addresses, values of a field, or routes. */
+/** Limits the rate of requests. Each rule has token buckets for addresses, field values or routes. */
 import type { RateLimitRule } from "@paceline/wire";
 import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
 import type { Forwarded, Peer } from "../http1/forwarded.js";
@@ -20,7 +20,7 @@ export class RateLimits {
     this.rules = rules.map((rule) => new Rule(rule));
   }
 
-  /** Whether the request may pass. Each of its rules takes a token, until one has none. */
+  /** Whether the request may pass. Takes a token of each matching rule, until one has none. */
   admits(head: RequestHead, peer: Peer): boolean {
     const now = performance.now();
     for (const rule of this.rules) {
@@ -39,7 +39,7 @@ class Rule {
   private readonly newKeys: NewKeys | undefined;
   /** Undefined: it applies to every request. */
   private readonly routes: Router<true> | undefined;
-  /** The field by whose values clients are told apart, in lower case. */
+  /** The field whose values identify clients, in lower case. */
   private readonly field: Uint8Array | undefined;
 
   constructor(private readonly rule: RateLimitRule) {
@@ -52,7 +52,7 @@ class Rule {
       this.routes = new Router(routes.map((text, ordinal) => ({ text, target: true as const, ordinal })));
   }
 
-  /** Takes a token for this request. Returns 0, or how long there is none, in milliseconds. */
+  /** Takes a token for this request. Returns 0, or the time until there is one, in milliseconds. */
   take(head: RequestHead, peer: Peer, forwarded: Forwarded, now: number): number {
     const route = this.routes === undefined ? undefined : findRoute(this.routes, head);
     if (this.routes !== undefined && route === undefined) return 0;
@@ -60,14 +60,14 @@ class Rule {
     if (key === undefined) return 0;
     if (this.buckets.find(key, now) && this.newKeys !== undefined) {
       const source = sourceOf(forwarded.fields(head, peer).client);
-      // Who brings too many new keys has the bucket of its address alone.
+      // A source with too many new keys is limited by the bucket of its address alone.
       if (source !== undefined && source !== key && !this.newKeys.mayBring(source, now))
         return this.buckets.take(source, now);
     }
     return this.buckets.takeFound(now);
   }
 
-  /** Returns what the client is told apart by; undefined if its address is unknown. */
+  /** Returns the key that identifies the client; undefined if its address is unknown. */
   private keyOf(head: RequestHead, peer: Peer, forwarded: Forwarded): string | undefined {
     const { fields } = head;
     if (this.field !== undefined) {
@@ -75,7 +75,7 @@ class Rule {
       for (let i = 0; i < fields.count; i++) {
         const [start, end] = [fields.nameStart(i), fields.nameEnd(i)];
         if (end - start !== this.field.length || !equalsIgnoringCase(head.bytes, start, end, this.field)) continue;
-        // Apps differ in which of two they take.
+        // If the field occurs twice, apps differ in which one they use.
         found = found === -1 ? i : -2;
       }
       if (found >= 0) return `=${fields.value(found)}`;
@@ -83,7 +83,7 @@ class Rule {
     return networkOf(forwarded.fields(head, peer).client);
   }
 
-  /** The fields of draft-ietf-httpapi-ratelimit-headers-10, in lines. */
+  /** Returns the fields of draft-ietf-httpapi-ratelimit-headers-10, as lines. */
   fieldsFor(waitMs: number): string {
     const { by, name = by, requests, periodMs } = this.rule;
     const seconds = Math.max(1, Math.ceil(waitMs / 1000));
@@ -95,7 +95,7 @@ class Rule {
   }
 }
 
-/** Returns an IPv4 address, or the first 48 bits of an IPv6 address: sites have as many networks of 64 bits as they like (RFC 6177). */
+/** Returns an IPv4 address, or the first 48 bits of an IPv6 address: a site can use as many /64 networks as it likes (RFC 6177). */
 function sourceOf(address: string): string | undefined {
   const network = networkOf(address);
   return network?.includes(":") ? `${network.split(":", 3).join(":")}/48` : network;

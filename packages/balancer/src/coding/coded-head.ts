@@ -1,4 +1,4 @@
-/** Which responses get a content coding, by the heads of request and response, and what changes in the head. Pure. */
+/** Decides which responses get a content coding, from the heads of request and response, and changes the head. Pure. */
 import {
   ABOUT_THE_BYTES,
   AcceptedCodings,
@@ -18,22 +18,22 @@ import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 
 export interface CodingRule {
-  /** Those that may be used. */
+  /** The codings that may be used. */
   readonly codings: readonly Coding[];
-  /** Whether a media type, in lower case, is worth it. */
+  /** Whether bodies of this media type, in lower case, are compressed. */
   isCompressible(type: string): boolean;
-  /** A shorter body stays as it is, if its length is known. In bytes. */
+  /** A body of a known, smaller length is not compressed. In bytes. */
   readonly minBytes: number;
   /** Whether responses that may contain secrets are compressed as well. */
   readonly secrets: boolean;
 }
 
-/** `coding`: what the client gets, undefined if it gets the body as it is; other clients may get another. */
+/** What a response gets. `coding` is undefined if this client gets the body uncompressed, although others may get it compressed. */
 export interface Verdict {
   readonly coding: Coding | undefined;
 }
 
-/** Fields of the heads by name; the names that are not here are skipped quickly, by length and first letter. */
+/** Fields of the heads by name. Other names are skipped quickly, by their length and first letter. */
 const RESPONSE_NAMES = [
   ...["content-type", "content-encoding", "cache-control", "set-cookie", "vary", "etag", "accept-ranges"],
   ...ABOUT_THE_BYTES,
@@ -47,7 +47,7 @@ const REQUEST_NAMES = [
   "if-none-match",
 ] as const;
 
-/** Returns the values of the named fields in text; those of several fields of a name are joined. */
+/** Returns the values of the named fields as text. Several fields with one name are joined. */
 function valuesOf(fields: FieldTable, names: readonly string[]): Map<string, string> {
   const values = new Map<string, string>();
   const { bytes } = fields;
@@ -71,7 +71,7 @@ function isName(bytes: Uint8Array, start: number, name: string): boolean {
   return true;
 }
 
-/** Whether fields or announced trailers are about the exact bytes. A Trailer does not pass, so `has` lacks it. */
+/** Whether fields or announced trailers depend on the exact bytes of the body. `has` lacks Trailer, since it is not forwarded. */
 function isAboutBytes(fields: FieldTable, has: ReadonlyMap<string, string>): boolean {
   if (ABOUT_THE_BYTES.some((name) => has.has(name))) return true;
   for (let i = 0; i < fields.count; i++) {
@@ -83,7 +83,7 @@ function isAboutBytes(fields: FieldTable, has: ReadonlyMap<string, string>): boo
   return false;
 }
 
-/** Removes the named field from what passes. */
+/** Keeps the named field from being forwarded. */
 function drop(fields: FieldTable, name: string): void {
   for (let i = 0; i < fields.count; i++) {
     const start = fields.nameStart(i);
@@ -91,14 +91,14 @@ function drop(fields: FieldTable, name: string): void {
   }
 }
 
-/** Adds lines to what the client gets. */
+/** Adds lines to the client's head. */
 function add(head: ResponseHead, lines: string): void {
   const bytes = Buffer.from(lines, "latin1");
   head.added = head.added === undefined ? bytes : Buffer.concat([head.added, bytes]);
 }
 
 /**
- * Decides on a response that has or would have a body. Returns undefined if no client gets another coding.
+ * Decides on a response that has a body, or would have one. Returns undefined if no client gets it with another coding.
  * @param hasCertificate whether the client has a certificate, which its browser sends like a cookie
  * @param hasRoom whether one more body can be compressed
  */
@@ -117,7 +117,7 @@ export function verdictOf(
   const accepted = new AcceptedCodings(asked.get("accept-encoding") ?? "");
   const order = response.contentLength < 0 ? STREAM_ORDER : WHOLE_ORDER;
   const [coding] = accepted.best(order.filter((each) => rule.codings.includes(each)));
-  // Nor for a client that refuses the body as it is: all others would need a Vary on every response.
+  // A client that refuses the identity coding gets the body as it is, too: otherwise every response would need a Vary.
   if (!rule.isCompressible(mediaTypeOf(has.get("content-type") ?? "")) || isShort(response, rule)) return undefined;
   // A client of HTTP/1.0 needs a length, or the end of its connection, to see that the body is whole.
   if (coding === undefined || !hasRoom || asked.has("range") || request.minorVersion === 0) return PLAIN;
@@ -137,12 +137,12 @@ function isShort({ contentLength }: ResponseHead, { minBytes }: CodingRule): boo
   return contentLength === 0 || (contentLength > 0 && contentLength < minBytes);
 }
 
-/** Whether a browser says that the site's own page, or its user, has caused the request: no other site can (Fetch Metadata). */
+/** Whether the browser says that the site's own page, or its user, caused the request. Other sites cannot forge that (Fetch Metadata). */
 function isOfOwnSite(site: string | undefined): boolean {
   return site === "same-origin" || site === "none";
 }
 
-/** Makes it the head of a body in this coding. Length and ranges were those of the body as it is. */
+/** Turns it into the head of a body in this coding. Drops the length and ranges, which belong to the uncompressed body. */
 export function putCoding(head: ResponseHead, coding: Coding): void {
   const { fields } = head;
   const etag = valuesOf(fields, ["etag"]).get("etag");
@@ -156,7 +156,7 @@ export function putCoding(head: ResponseHead, coding: Coding): void {
   if (head.framing !== "none") head.framing = "chunked";
 }
 
-/** Says that the coding depends on the client. */
+/** Adds a Vary that says that the coding depends on the client. */
 export function putVary(head: ResponseHead): void {
   const vary = varyWithEncoding(valuesOf(head.fields, ["vary"]).get("vary") ?? null);
   if (vary === undefined) return;
@@ -164,7 +164,10 @@ export function putVary(head: ResponseHead): void {
   add(head, `Vary: ${vary}\r\n`);
 }
 
-/** Whether the 200 that a 304 stands for says that it varies (RFC 9110 §15.4.5). A 304 rarely has the type; without, it may be any. */
+/**
+ * Whether the 200 that this 304 replaces would have a Vary (RFC 9110 §15.4.5). A 304 rarely has a Content-Type; without one, any type is
+ * possible.
+ */
 export function variesUnsent(response: ResponseHead, { isCompressible }: CodingRule): boolean {
   const has = valuesOf(response.fields, RESPONSE_NAMES);
   if (has.has("content-encoding") || isAboutBytes(response.fields, has)) return false;
@@ -173,8 +176,8 @@ export function variesUnsent(response: ResponseHead, { isCompressible }: CodingR
 }
 
 /**
- * Makes the strong ETag of a 304 weak if the client has asked with the weak one, which it got with a compressed body: a cache would
- * not connect the strong one with that body (RFC 9111 §4.3.4). The length is that of the other one.
+ * Makes the strong ETag of a 304 weak if the client sent the weak one, which it got with a compressed body. A cache would not match the
+ * strong one with that body (RFC 9111 §4.3.4). The length belongs to the uncompressed body.
  */
 export function matchTag(head: ResponseHead, request: RequestHead): void {
   const etag = valuesOf(head.fields, ["etag"]).get("etag");

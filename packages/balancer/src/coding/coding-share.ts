@@ -1,27 +1,30 @@
 /** Limits compression to a share of each turn of the event loop, so that large bodies leave time for all other requests. */
 
-/** How many bytes of all bodies are compressed in one turn, about 1.5 ms of work; the read that exceeds it is compressed to its end. */
+/**
+ * How many bytes of all bodies are compressed in one turn, about 1.5 ms of work. The read that exceeds the limit is still compressed to its
+ * end.
+ */
 const TURN_BYTES = 1 << 17;
-/** A body that gets less than this per read, such as one with events, never waits. */
+/** A body that receives fewer bytes per read, such as an event stream, never waits. */
 const FREE_BYTES = 4096;
 
-/** What a body may send at least once it has its turn: a window of a lane, or one read. */
+/** The minimum that a body may send in its turn: a window of a lane, or one read. */
 const READ_BYTES = 65_536;
 
 export interface CodedReader {
-  /** Bytes that its last read had. */
+  /** The number of bytes in its last read. */
   readonly batchBytes: number;
-  /** It has its turn: its upstream may send again. */
+  /** Called when it has its turn: its upstream may send again. */
   onCodingTurn(): void;
 }
 
 export class CodingShare {
   private left = TURN_BYTES;
   private isArmed = false;
-  /** Those whose upstream is paused, the longest waiting first. */
+  /** Bodies whose upstream is paused; the one that has waited longest comes first. */
   private readonly waiting = new Set<CodedReader>();
 
-  /** Counts what was compressed of one read. Returns false if the reader has to wait for its turn. */
+  /** Counts the bytes compressed from one read. Returns false if the reader has to wait for its turn. */
   take(reader: CodedReader): boolean {
     const { batchBytes } = reader;
     if (batchBytes === 0) return true;
@@ -31,7 +34,7 @@ export class CodingShare {
     return false;
   }
 
-  /** Counts what was compressed of a body that has nothing left to wait with. */
+  /** Counts compressed bytes of a body that has ended and therefore cannot wait. */
   count(bytes: number): void {
     if (bytes === 0) return;
     this.left -= bytes;
@@ -51,7 +54,7 @@ export class CodingShare {
   private readonly next = (): void => {
     this.isArmed = false;
     this.left = TURN_BYTES;
-    // As many as fit by what they had last.
+    // As many as fit, if each reads as much as last time.
     let expected = 0;
     for (const reader of this.waiting) {
       const bytes = Math.max(reader.batchBytes, READ_BYTES);
@@ -64,5 +67,5 @@ export class CodingShare {
   };
 }
 
-/** That of this process. */
+/** The share of this process. */
 export const codingShare = new CodingShare();

@@ -1,4 +1,4 @@
-/** The compression of a pool's responses: which of them, how many at once, and the body of one. */
+/** The compression of a pool's responses: which ones, how many at once, and each body. */
 import type { CompressRule } from "@paceline/wire";
 import { type Coding, isCompressibleType } from "@paceline/wire/content-coding";
 import type { RequestHead } from "../http1/request-head.js";
@@ -12,7 +12,7 @@ export class Compression {
   private readonly rule: CodingRule;
   private readonly given: string;
   private readonly maxStreams: number;
-  /** Bodies that are being compressed. */
+  /** The number of bodies that are being compressed. */
   private running = 0;
 
   /** @param tell receives a line for the operator */
@@ -27,14 +27,14 @@ export class Compression {
     this.maxStreams = maxStreams;
   }
 
-  /** Whether a snapshot has the same rule. */
+  /** Whether it was made from the same rule as the snapshot's. */
   isFrom(rule: CompressRule | undefined): boolean {
     return this.given === JSON.stringify(rule);
   }
 
   /**
-   * Changes the head of a response if its body is compressed, or could be for another client. Returns the body's compressor; undefined
-   * if the body stays as it is, or there is none.
+   * Changes the head of a response if its body is compressed, or could be for another client. Returns the body's compressor; undefined if
+   * this body is not compressed.
    */
   apply(head: ResponseHead, request: RequestHead, hasCertificate: boolean): CodedBody | undefined {
     if (head.status === 304) {
@@ -52,59 +52,59 @@ export class Compression {
     return body;
   }
 
-  /** Returns undefined if there is no memory for it. */
+  /** Returns undefined if there is no memory for a compressor. */
   private start(coding: Coding, length: number): CodedBody | undefined {
     try {
       const body = new CodedBody(COMPRESSORS[coding](), length, () => void this.running--);
       this.running++;
       return body;
     } catch {
-      // The body can as well be sent as it is.
+      // The body can be sent uncompressed instead.
       return undefined;
     }
   }
 }
 
-/** The body of one response on its way through a compressor. */
+/** Compresses the body of one response. */
 export class CodedBody {
-  /** Bytes that came out. */
+  /** The number of compressed bytes. */
   bytes = 0;
-  /** Bytes that came in since `takeBatch`. */
+  /** The number of bytes received since `takeBatch`. */
   private batchBytes = 0;
-  /** Set if zlib has failed: the rest of the body is lost. */
+  /** Set if zlib failed, so that the rest of the body is lost. */
   hasFailed = false;
-  /** Whether something was written and not flushed. */
+  /** Whether bytes were written and not flushed. */
   private isPending = false;
   private compressor: Compressor | undefined;
 
   constructor(
     compressor: Compressor,
-    /** The length of the body; negative: unknown. */
+    /** The length of the body; negative if unknown. */
     private length: number,
     private readonly onClosed: () => void,
   ) {
     this.compressor = compressor;
   }
 
-  /** Returns what there is to send. */
+  /** Returns the bytes that can be sent now. */
   write(bytes: Uint8Array, start: number, end: number): Uint8Array {
     this.batchBytes += end - start;
     this.length -= end - start;
     const piece = bytes.subarray(start, end);
-    // The last piece and the end in one call, which is all that a small body needs: each call costs some microseconds.
+    // A small body needs only this one call for the last piece and the end: each call costs some microseconds.
     if (this.length === 0) return this.finish(piece);
     this.isPending = true;
     return this.run(piece, "more");
   }
 
-  /** Returns how many bytes came in since the last call. */
+  /** Returns the number of bytes received since the last call. */
   takeBatch(): number {
     const { batchBytes } = this;
     this.batchBytes = 0;
     return batchBytes;
   }
 
-  /** Returns the rest of what was written, so that the client can read all of it. */
+  /** Returns the rest of the bytes written so far, so that the client can decode all of them. */
   flush(): Uint8Array {
     if (!this.isPending) return NOTHING;
     this.isPending = false;
@@ -137,7 +137,7 @@ export class CodedBody {
       this.bytes += coded.length;
       return coded;
     } catch {
-      // Whoever sends it cuts the response off.
+      // The sender then aborts the response.
       this.hasFailed = true;
       return NOTHING;
     }

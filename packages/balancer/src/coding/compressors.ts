@@ -1,16 +1,16 @@
-/** Compresses bodies piece by piece with the zlib of the runtime, and within the call: one thread has less to do than two. */
+/** Compresses bodies piece by piece with the runtime's zlib, synchronously: a second thread would add work. */
 import type * as Zlib from "node:zlib";
 import type { Coding } from "@paceline/wire/content-coding";
 
 export type Operation = "more" | "flush" | "end";
 
 export interface Compressor {
-  /** Returns what there is to send, which may be nothing. Throws if zlib does. */
+  /** Returns the bytes to send, possibly none. Throws if zlib does. */
   write(bytes: Uint8Array, operation: Operation): Uint8Array;
   close(): void;
 }
 
-/** Importing it costs an idle Bun process memory. */
+/** Loaded on demand: importing it costs an idle Bun process memory. */
 const zlib = () => process.getBuiltinModule("node:zlib") as typeof Zlib & Zstd;
 
 /** Missing in @types/node for Node 20. */
@@ -18,22 +18,22 @@ interface Zstd {
   createZstdCompress?(options: object): unknown;
 }
 
-/** Constants of zstd.h; they are the same everywhere. */
+/** Constants of zstd.h, the same on all platforms. */
 const ZSTD = { compressionLevel: 100, windowLog: 101, more: 0, flush: 1, end: 2 };
 
-/** The size of the buffer for what comes out, in bytes: as long as its client reads, a compressor has one. */
+/** The size of the output buffer in bytes. A compressor keeps one as long as its client reads. */
 const OUTPUT_BYTES = 4096;
 
 /*
- * Small windows: a compressor may live as long as a slow client reads. It takes 0.1 MB for br, 0.15 to 0.2 MB for gzip and 0.2 MB for
- * zstd; br 2 would take 0.4 MB, and a window of 32 KiB for gzip 0.3 MB.
+ * Small windows, because a compressor may live as long as a slow client reads. It takes 0.1 MB for br, 0.15 to 0.2 MB for gzip and 0.2 MB
+ * for zstd. br 2 would take 0.4 MB, and gzip with a window of 32 KiB 0.3 MB.
  */
 const GZIP = { level: 2, windowBits: 13, memLevel: 7 };
 const BROTLI = { quality: 1, windowBits: 16 };
 const ZSTD_LEVEL = 1;
 const ZSTD_WINDOW_BITS = 15;
 
-/** How many compressors of a coding are kept for further bodies, so that a small one costs half. One of br cannot begin again. */
+/** How many compressors of a coding are kept for reuse, which halves the cost of a small body. A br compressor cannot be reset. */
 const MAX_SPARE = 4;
 const spareGzip: ZlibCompressor[] = [];
 const spareZstd: ZlibCompressor[] = [];
@@ -66,7 +66,7 @@ function zstd(): Compressor {
 
 export const COMPRESSORS: Readonly<Record<Coding, () => Compressor>> = { zstd, br, gzip };
 
-/** What a compressing stream of node:zlib has beside its documented methods; npm's own `tar` relies on it, too. */
+/** Undocumented methods of the compressing streams of node:zlib; npm's own `tar` relies on them, too. */
 interface SyncStream {
   _handle: { close(): void } | null;
   _processChunk(bytes: Uint8Array, flush: number): Uint8Array;
@@ -82,11 +82,11 @@ class ZlibCompressor implements Compressor {
   constructor(
     private readonly stream: SyncStream,
     private readonly operations: Readonly<Record<Operation, number>>,
-    /** Where it goes once a body has ended; undefined: it is not used again. */
+    /** Where it is kept for reuse after a body; undefined if it is not reused. */
     private readonly kept?: ZlibCompressor[],
   ) {
     this.handle = stream._handle as { close(): void };
-    // It would be closed after the first piece.
+    // Otherwise it would be closed after the first piece.
     this.handle.close = () => {};
   }
 
@@ -95,11 +95,11 @@ class ZlibCompressor implements Compressor {
     try {
       const coded = stream._processChunk(bytes, this.operations[operation]);
       this.hasEnded = operation === "end";
-      // Up to this size it is a part of the stream's buffer, which is used again.
+      // Up to this size, the result is part of the stream's buffer, which will be overwritten.
       return coded.length > OUTPUT_BYTES ? coded : Uint8Array.prototype.slice.call(coded);
     } finally {
       stream._handle = handle as { close(): void };
-      // Each call adds one.
+      // Each call adds a listener.
       stream.removeAllListeners("error");
     }
   }
@@ -108,12 +108,12 @@ class ZlibCompressor implements Compressor {
     const { kept, stream } = this;
     if (this.hasEnded && kept !== undefined && kept.length < MAX_SPARE) {
       this.hasEnded = false;
-      // One of zstd begins anew after each end; a reset would take its level and window.
+      // zstd starts a new frame after each end; a reset would discard its level and window.
       if (kept === spareGzip) stream.reset();
       kept.push(this);
       return;
     }
-    // That of the prototype is in force again.
+    // Restores the prototype's method.
     delete this.handle.close;
     stream.destroy();
   }
@@ -121,7 +121,7 @@ class ZlibCompressor implements Compressor {
 
 let known: readonly Coding[] | undefined;
 
-/** Returns the codings that work on this runtime. They are tried: none of it is documented. */
+/** Returns the codings that work on this runtime. Each is tried out, because the methods are undocumented. */
 export function workingCodings(): readonly Coding[] {
   known ??= (["zstd", "br", "gzip"] as const).filter(works);
   return known;
@@ -135,7 +135,7 @@ function works(coding: Coding): boolean {
       zstdDecompressSync(bytes: Uint8Array): Buffer;
     };
     const decode = { zstd: zstdDecompressSync, br: brotliDecompressSync, gzip: gunzipSync }[coding];
-    // The second time with the compressor of the first, if that is kept.
+    // The second time uses the first compressor again, if that was kept.
     return [1, 2].every(() => {
       const compressor = COMPRESSORS[coding]();
       const pieces = (["more", "flush", "end"] as const).map((operation) => compressor.write(TRIED, operation));
@@ -143,7 +143,7 @@ function works(coding: Coding): boolean {
       return decode(Buffer.concat(pieces)).equals(Buffer.concat([TRIED, TRIED, TRIED]));
     });
   } catch {
-    // This runtime does not have it.
+    // This runtime does not support it.
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** Decides what becomes of a new connection: reset, refused with a response, or a client of HTTP/1.1 or of a pool in tcp mode. */
+/** Decides what happens to a new connection: it is reset, refused with a response, or served over HTTP/1.1 or by a pool in tcp mode. */
 import { descriptorLimit, descriptorNotice, maxSockets, type Snapshot } from "@paceline/wire";
 import { Door } from "../admission/door.js";
 import type { Relay } from "../exchange/relay.js";
@@ -16,15 +16,15 @@ import { ClosedClients, ProxiedClient } from "./proxied.js";
 
 type Client = Http1Downstream | Http2Downstream | ProxiedClient | TcpDownstream | Handshake;
 
-/** Where clients come in. */
+/** An address at which clients connect. */
 export interface Entrance {
   fd: number;
   isUnix: boolean;
   /** Whether each connection begins with a PROXY header. */
   isProxied: boolean;
-  /** Begins TLS; undefined: clients speak HTTP. */
+  /** Starts TLS; undefined: clients speak plain HTTP. */
   tls: TlsService | undefined;
-  /** Requests are redirected to https on this port; undefined: they are not. */
+  /** The port to which requests are redirected over https; undefined if they are not. */
   redirect: number | undefined;
 }
 
@@ -34,9 +34,9 @@ interface AcceptorOptions {
   counters: Counters;
   tcp: TcpServices;
   registry: UpstreamRegistry;
-  /** A client has come in. */
+  /** Called when a client has connected. */
   onEntered(): void;
-  /** A client has left, or was reset at once. */
+  /** Called when a client has left, or was reset at once. */
   onLeft(): void;
   /** Receives a line for the operator. */
   onNotice(message: string): void;
@@ -54,7 +54,7 @@ export class Acceptor {
   private readonly proxyProblems: ClosedClients;
   private readonly floods: ClosedClients;
   private readonly handshakeTurns = new HandshakeTurns();
-  /** Get their refusal when TLS is established, and are no clients: they take the place of nobody, and the oldest gives way to a further one. */
+  /** Clients that get their refusal once TLS is established. They do not count as clients; for a further one, the oldest is reset. */
   private readonly refused = new Set<Handshake>();
   private http2Scratch: Http2Scratch | undefined;
 
@@ -74,7 +74,7 @@ export class Acceptor {
     const { counters, relay, transport } = this.options;
     counters.connectionsTotal++;
     if (transport.openSockets > this.maxSockets) {
-      // So that the next client finds room.
+      // Makes room for the next client.
       if (!this.dropRefused()) this.door.makeRoom();
       connection.reset();
       this.tellOfDescriptors();
@@ -87,7 +87,7 @@ export class Acceptor {
     const peer = relay.forwarded.peer(connection.remoteAddress, isUnix);
     if (isProxied && !peer.isTrusted) {
       connection.reset();
-      // One that has left already has no address.
+      // A client that has already disconnected has no address.
       if (peer.node !== UNKNOWN) this.proxyProblems.note(peer.node, "it is not in `balancer.trustedProxies`");
       return NO_OWNER;
     }
@@ -96,7 +96,7 @@ export class Acceptor {
     return isProxied ? this.awaitHeader(connection, peer, entrance) : this.addClient(connection, peer, entrance, null);
   }
 
-  /** @param ends what a proxy has said of the client; null: there is no proxy, or it is the client itself */
+  /** @param ends the addresses from a PROXY header; null if there is no proxy, or the proxy itself is the client */
   private addClient(
     connection: Connection,
     peer: Peer,
@@ -108,7 +108,7 @@ export class Acceptor {
     const entry = this.door.enter(peer, counters.connections - this.refused.size);
     const tcp = this.tcpPools.get(fd);
     if (tcp !== undefined && entry === "stays") return this.addTcpClient({ connection, peer, ends }, tcp);
-    // No response can say why.
+    // In tcp mode there is no response that could give the reason.
     if (tcp !== undefined && entry !== "reset") this.door.leave(peer);
     if (tcp !== undefined || entry === "reset") {
       counters.connections--;
@@ -141,7 +141,7 @@ export class Acceptor {
     return client;
   }
 
-  /** A client has begun with the preface of HTTP/2 (RFC 9113 §3.3). */
+  /** Called when a client starts with the preface of HTTP/2 (RFC 9113 §3.3). */
   private readonly turnToHttp2 = (from: Http1Downstream, connection: Connection, received: Buffer): void => {
     this.clients.delete(from);
     const client = this.addHttp2({ connection, peer: from.peer, ends: from.saidEnds }, "stays", from.redirectPort);
@@ -164,7 +164,7 @@ export class Acceptor {
     return client;
   }
 
-  /** A client in a TLS handshake counts like a client that has not sent a whole head: it has a deadline, and may be closed for others. */
+  /** A client in a TLS handshake counts like one that has not sent a whole head: it has a deadline, and may be closed to make room. */
   private shakeHands(
     tls: TlsService,
     connection: Connection,
@@ -190,7 +190,7 @@ export class Acceptor {
     return handshake;
   }
 
-  /** Resets the client that has waited longest to be refused over TLS. Returns false if there is none. */
+  /** Resets the client that has waited longest for its refusal over TLS. Returns false if there is none. */
   private dropRefused(): boolean {
     for (const oldest of this.refused) {
       oldest.giveWay();
@@ -207,7 +207,9 @@ export class Acceptor {
     return downstream;
   }
 
-  /** The connection of a trusted proxy begins with a PROXY header. A client that the proxy does not name is nobody's proxy. */
+  /**
+   * Reads the PROXY header at the start of a trusted proxy's connection. If it has no address, the client counts as unknown and untrusted.
+   */
   private awaitHeader(connection: Connection, peer: Peer, entrance: Entrance): ProxiedClient {
     const { relay } = this.options;
     const proxied = new ProxiedClient({

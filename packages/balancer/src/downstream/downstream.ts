@@ -1,4 +1,4 @@
-/** The interface to client connections: what an exchange needs, independent of the client's protocol. */
+/** The interface to client connections: everything that an exchange needs, independent of the client's protocol. */
 
 import type { CodedBody } from "../coding/compression.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -16,16 +16,19 @@ export interface Downstream {
   readonly ends: Ends | undefined;
   /** When `Exchange.onDeadline` is due, in milliseconds of `Deadlines.now`. */
   deadlineAt: number;
-  /** Sends the response's head; its bytes are read before the call returns. @param coded compresses the body */
+  /**
+   * Sends the response's head; its bytes are read before the call returns.
+   * @param coded compresses the body
+   */
   sendHead(head: ResponseHead, coded?: CodedBody): void;
   /** Completes the response. */
   endResponse(): void;
   /**
-   * Sends one of the balancer's own responses, if no head was sent. Its body has `localBodyBytes`.
+   * Sends a response that the balancer generates itself, unless a head was sent. Its body has `localBodyBytes`.
    * @param fields further fields, as lines
    */
   respond(status: LocalStatus, fields?: string): void;
-  /** Cuts the response off, so that the client notices that it is incomplete. */
+  /** Cuts the response off. The client can see that it is incomplete. */
   abort(): void;
   pauseBody(): void;
   resumeBody(): void;
@@ -33,31 +36,31 @@ export interface Downstream {
 
 /** The response to one client. */
 export interface DownstreamResponse {
-  /** Whether the client of the current request takes trailers, and those of the response, to be sent at its end. */
+  /** Whether the client of the current request accepts trailers; and the response's trailers, which are sent at its end. */
   readonly takesTrailers: boolean;
   trailers: Uint8Array | undefined;
   /** Sends a 1xx before the response. Returns false like `body`. */
   interim(head: ResponseHead): boolean;
-  /** Sends a 100 of the balancer's own. */
+  /** Sends a 100 that the balancer generates itself. */
   continue(): void;
-  /** Sends a piece of the body. False: wait for `Exchange.onClientDrain`. */
+  /** Sends a piece of the body. Returns false if the next piece must wait for `Exchange.onClientDrain`. */
   body(bytes: Uint8Array, start: number, end: number): boolean;
   /** Sends everything that this turn has produced. Returns false like `body`. */
   flush(): boolean;
   /** Sends the end of a compressed body, before `Downstream.endResponse`. */
   endCoding(): void;
-  /** Withdraws the head of a response; false if part of it was sent. */
+  /** Withdraws the head of a response. Returns false if part of it was sent. */
   takeBack(): boolean;
-  /** The pool's page for a response of the balancer's own; undefined: a line of text. */
+  /** The pool's page for a response that the balancer generates itself; undefined: a line of text. */
   page: LocalPage | undefined;
-  /** Returns the body size of a balancer's own response for this client. */
+  /** Returns the size of the body for this client if the balancer itself responds. */
   localBodyBytes(status: LocalStatus): number;
   /** Whether up to `maxBytes` of unread response may be kept in memory while more arrives. */
   mayHold(maxBytes: number): boolean;
-  /** Whether so much is unread that `Exchange.onClientDrain` will be called when it has been read. */
+  /** Whether so many bytes are unread that `Exchange.onClientDrain` will be called once the client has read them. */
   readonly isBehind: boolean;
-  /** Starts judging a client that reads too slowly. Returns when to check it. */
+  /** Starts to measure how slowly the client reads. Returns the time of the next check. */
   beginSlowReading(): number;
-  /** Returns when to check again, or 0 if the client has read nothing for `sendTimeoutMs`, or too little for long. */
+  /** Returns the time of the next check; 0 if the client has read nothing for `sendTimeoutMs`, or has read too slowly for too long. */
   lookAtReading(): number;
 }

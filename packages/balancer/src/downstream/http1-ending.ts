@@ -1,4 +1,6 @@
-/** How an HTTP/1 client's connection ends: after its last response, by its client, for another client, in a drain, or at once. */
+/**
+ * Decides how an HTTP/1 client's connection ends: after its last response, by its client, to make room for another, in a drain, or at once.
+ */
 import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -11,7 +13,7 @@ import { endLasting, type LastingClient } from "./lasting-response.js";
 import { ClientReading, Pause } from "./reading.js";
 
 export type State =
-  /** Between requests, or within a head. */
+  /** Between requests, or while a head arrives. */
   | "head"
   /** A request is in progress. */
   | "exchange"
@@ -35,7 +37,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   staysOpen = true;
   protected readonly reading: ClientReading;
   protected readonly memory: ClientMemory;
-  /** Whether the client of a tunnel has not sent FIN yet. */
+  /** Whether the client of a tunnel may still send: it has not sent FIN. */
   protected maySend = false;
 
   constructor(
@@ -60,25 +62,25 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   /** Called when the descriptor is closed. */
   protected abstract onLeft(): void;
 
-  /** Closes the connection of a client that owes a request, for another client. */
+  /** Closes the connection of a client that owes a request, to make room for another client. */
   giveWay(): void {
     if (this.input.length > 0) this.abort();
     else this.close();
   }
 
-  /** Closes the connection if no request is in progress or arriving; called at the end of a drain's grace. */
+  /** Closes the connection if no request is in progress or arriving. Called at the end of a drain's grace period. */
   closeIfIdle(): void {
     if (this.state === "head" && this.input.length === 0) this.close();
   }
 
-  /** The client reads nothing, and others need the memory of its responses. */
+  /** Resets a client that reads nothing, because others need the memory of its responses. */
   giveUnreadWay(): void {
     if (this.state === "exchange") this.exchange.onClientEnded("no-room");
     this.cut();
     this.input.freeSpent(this.exchange);
   }
 
-  // Called by the connection.
+  // Called by the connection:
 
   onEnd(): void {
     switch (this.state) {
@@ -103,16 +105,16 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     this.input.freeSpent(this.exchange);
   }
 
-  /** Called each second: a paused client can disconnect unnoticed. In a tunnel its FIN comes after its remaining bytes. */
+  /** Called each second, because a paused client can disconnect unnoticed. In a tunnel, its FIN comes after its remaining bytes. */
   lookIfLeft(): void {
     const isOwed = this.state === "exchange";
     if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset(!this.maySend);
     else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
   }
 
-  // Responses that last.
+  // Long-lived responses:
 
-  /** Ends a response that lasts through a drain, between two frames or events. Returns whether it did. */
+  /** Ends a long-lived response in a drain, between two frames or events. Returns whether it did. */
   endEarly(): boolean {
     return endLasting(this, this.relay);
   }
@@ -122,7 +124,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     this.endResponse();
   }
 
-  // The end.
+  // The end of the connection:
 
   /** Sends FIN after the last response, while the client may still be sending. */
   protected linger(): void {
@@ -144,7 +146,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     this.connection.close(true);
   }
 
-  /** A closing connection requires a minimum reading pace, so that it ends. */
+  /** Requires a minimum reading pace of a closing connection, so that it ends. */
   protected onClosingDeadline(): void {
     this.deadlineAt = this.response.lookAtPace();
     if (this.deadlineAt === 0) this.cut();
@@ -171,7 +173,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     this.onLeft();
   }
 
-  /** Leaves the connection to HTTP/2. */
+  /** Hands the connection over to HTTP/2. */
   protected handOver(): void {
     this.state = "closed";
     this.letGo();
@@ -189,7 +191,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     if (this.memory.hasAhead) this.countAhead();
   }
 
-  /** Counts input that was sent ahead; ends the connection if there is no room for it. */
+  /** Counts bytes that the client sent ahead of its response. Ends the connection if there is no room for them. */
   protected countAhead(): void {
     if (this.memory.countAhead()) return;
     this.exchange.onClientEnded("no-room");

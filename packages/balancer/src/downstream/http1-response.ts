@@ -1,4 +1,4 @@
-/** Sends responses to an HTTP/1 client: framing by version, keep-alive, and the client's reading pace. */
+/** Sends responses to an HTTP/1 client: decides framing by version and keep-alive, and measures the client's reading pace. */
 import { SlowReader } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
 import type { Relay } from "../exchange/relay.js";
@@ -24,16 +24,16 @@ export class Http1Response implements DownstreamResponse {
   takesTrailers = false;
   /** Whether the client uses TLS. */
   isSecure = false;
-  /** Of the current response. */
+  /** The trailers of the current response. */
   trailers: Uint8Array | undefined;
-  /** What the current request is called; undefined if clients do not get it. */
+  /** The ids of the current request; undefined if clients do not get them. */
   identity: Identity | undefined;
-  /** The pool's page for the next response of the balancer's own. */
+  /** The pool's page for the next response that the balancer generates itself. */
   page: LocalPage | undefined;
   private readonly writer: HeadWriter;
-  /** Set while a response lasts that a drain may end early. */
+  /** Set during a long-lived response that a drain may end early. */
   private lasting: LastingResponse | undefined;
-  /** When it was ended, in milliseconds of `Deadlines.now`; 0: it was not. */
+  /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not. */
   endedEarlyAt = 0;
   private framing: Framing = "none";
   /** Compresses the body of the current response. */
@@ -49,7 +49,7 @@ export class Http1Response implements DownstreamResponse {
     this.writer = relay.responseWriter;
   }
 
-  /** Sends a 1xx; HTTP/1.0 has none (RFC 9110 §15.2). Returns false like `body`. */
+  /** Sends a 1xx, except to HTTP/1.0, which has none (RFC 9110 §15.2). Returns false like `body`. */
   interim(head: ResponseHead): boolean {
     if (this.minorVersion === 0) return true;
     this.writer.response(this.connection, head, "none", true, this.minorVersion);
@@ -60,7 +60,7 @@ export class Http1Response implements DownstreamResponse {
     if (this.minorVersion === 1) this.connection.write(CONTINUE);
   }
 
-  /** Builds the head. Returns whether the connection can be reused afterwards, which also requires `mayKeep`. */
+  /** Builds the head. Returns whether the connection can be reused afterwards, which is never so without `mayKeep`. */
   head(head: ResponseHead, mayKeep: boolean, coded?: CodedBody): boolean {
     this.coded = coded;
     this.framing = this.framingOf(head);
@@ -90,10 +90,10 @@ export class Http1Response implements DownstreamResponse {
     }
   }
 
-  /** Returns false if some of it has to wait for the connection's drain. */
+  /** Returns false if a part of the piece has to wait for the connection's drain. */
   body(bytes: Uint8Array, start: number, end: number): boolean {
     if (this.lasting !== undefined) {
-      // The client has got the last it gets.
+      // The response was ended early; the rest is dropped.
       if (this.endedEarlyAt > 0) return true;
       this.lasting.pass(bytes, start, end);
     }
@@ -112,7 +112,7 @@ export class Http1Response implements DownstreamResponse {
     return (isTaken && !this.waitsTooMuch()) || this.fallBehind();
   }
 
-  /** Whether more waits for the client than may while memory is scarce: over TLS much may wait before `write` returns false. */
+  /** Whether more bytes wait for the client than allowed while memory is scarce. Over TLS, many can wait before `write` returns false. */
   private waitsTooMuch(): boolean {
     if (this.connection.waitingBytes <= SCARCE_WAITING_BYTES || !this.relay.unread.isScarce) return false;
     this.connection.asksDrain?.();
@@ -140,7 +140,7 @@ export class Http1Response implements DownstreamResponse {
     return false;
   }
 
-  /** Withdraws a response of which nothing has been sent; false if part of it was sent. */
+  /** Withdraws a response. Returns false if part of it was sent. */
   takeBack(): boolean {
     return this.writer.takeBack(this.connection);
   }
@@ -163,7 +163,7 @@ export class Http1Response implements DownstreamResponse {
     this.writer.flush(this.connection);
   }
 
-  /** Sends a complete response of the balancer's own, with further fields (lines). */
+  /** Sends a complete response that the balancer generates itself, with further fields (lines). */
   local(status: LocalStatus, keepAlive: boolean, fields?: string): void {
     const { minorVersion: clientMinorVersion, isHead } = this;
     const response = this.pageOf(status).response({ keepAlive, clientMinorVersion, isHead });
@@ -198,13 +198,13 @@ export class Http1Response implements DownstreamResponse {
     return this.slowReader?.lookAtPace(deadlines.now, limits.minBodyBytesPerSecond / 1000) ?? 0;
   }
 
-  /** Returns when the client must have started its next request. */
+  /** Returns the deadline for the start of the client's next request. */
   nextRequestBy(): number {
     const { limits, isDraining, deadlines } = this.relay;
     return deadlines.now + (isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
   }
 
-  /** Like `lookAtReading`, for a client that must read at a minimum pace because its connection is closing. */
+  /** Like `lookAtReading`, for a closing connection, whose client must read at a minimum pace. */
   lookAtPace(): number {
     return this.slowReader?.lookAtPace(this.relay.deadlines.now) ?? 0;
   }
@@ -212,7 +212,7 @@ export class Http1Response implements DownstreamResponse {
 
 const HSTS = ascii("strict-transport-security");
 
-/** Adds the rule that the host is only reached by https, unless the app has sent one. */
+/** Adds Strict-Transport-Security, unless the app has sent it. */
 export function addHstsTo(head: ResponseHead, line: Uint8Array): void {
   const { fields } = head;
   for (let i = 0; i < fields.count; i++)

@@ -1,4 +1,4 @@
-/** One HTTP/1 client connection: reads its requests one after another and sends the responses; http1-ending.ts has its end. */
+/** One HTTP/1 client connection: reads its requests one after another and sends the responses. http1-ending.ts handles its end. */
 import { leaveToCollector, type OpenRequest } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
 import type { Relay } from "../exchange/relay.js";
@@ -20,30 +20,30 @@ function keepingReader(): BodyReader {
   return reader;
 }
 
-/** The first line of HTTP/2's preface, which is parsed as a request of a version that is refused. */
+/** The first line of HTTP/2's preface. The parser takes it for a request with an unsupported version. */
 const HTTP2_LINE = Buffer.from("PRI * HTTP/2.0\r\n");
 
 function beginsHttp2(bytes: Buffer, start: number, end: number): boolean {
   return end - start >= HTTP2_LINE.length && bytes.subarray(start, start + HTTP2_LINE.length).equals(HTTP2_LINE);
 }
 
-/** To a client with too many connections. */
+/** For a client with too many connections. */
 const RETRY_SOON = "Retry-After: 1\r\n";
 
 export class Http1Downstream extends Http1Ending implements ConnectionOwner, BodySink {
   /** Reads bodies; created for the first one. */
   private reader: BodyReader | undefined;
-  /** What a proxy in front has said of the client's connection; null: there is none. */
+  /** The addresses from a PROXY header in front of the client's requests; null if there was none. */
   saidEnds: Ends | undefined | null = null;
-  /** Every request is redirected to https on this port; undefined: none is. */
+  /** The https port to which every request is redirected; undefined if none is. */
   redirectPort: number | undefined;
   private isBusy = false;
-  /** Set while a piece of a body is passed on and not consumed yet. */
+  /** Set while a piece of a body is being forwarded and not yet consumed. */
   private isInBody = false;
-  /** In state "head": responses are unsent, and the deadline is that of sending. */
+  /** In state "head": whether earlier responses are unsent, so that the deadline is the one for sending. */
   private isSending = false;
   private wasServed = false;
-  /** Whether its reads are limited, since memory was scarce while it sent a body. */
+  /** Whether its reads are small, because memory was scarce while it sent a body. */
   private readsLittle = false;
 
   constructor(
@@ -52,7 +52,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     peer: Peer,
     /** Called when the descriptor is closed, so that a drain notices the last one. */
     private readonly onGone: (gone: Http1Downstream) => void,
-    /** Called instead of a refusal if the first bytes are those of HTTP/2; undefined: it is refused. */
+    /** Called if the first bytes are those of HTTP/2; undefined: such a client is refused. */
     private readonly onHttp2?: (client: Http1Downstream, connection: Connection, received: Buffer) => void,
   ) {
     super(relay, connection, peer);
@@ -67,21 +67,21 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     return this.saidEnds === null ? this.connection.ends : this.saidEnds;
   }
 
-  /** Responds to input that belongs to no exchange, such as a refused head, and ends the connection. */
+  /** Responds to input outside an exchange, such as an invalid head, and ends the connection. */
   refuse(status: LocalStatus, isLogged = true): void {
     this.relay.counters.countResponse(status, 0);
     this.staysOpen = false;
     if (this.state === "head") {
       this.response.isHead = false;
       this.response.minorVersion = 1;
-      // It would be that of an earlier request.
+      // The identity would be that of an earlier request.
       this.response.identity = undefined;
     }
     if (isLogged) this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
     this.respond(status, status === 429 ? RETRY_SOON : undefined);
   }
 
-  /** Since when the client owes a request, or the rest of a head, in milliseconds of `Deadlines.now`; Infinity: it does not. */
+  /** Since when the client owes a request or the rest of a head, in milliseconds of `Deadlines.now`; Infinity if it owes nothing. */
   get owesRequestSince(): number {
     if (this.state !== "head" || this.isSending) return Number.POSITIVE_INFINITY;
     const { headTimeoutMs, keepAliveTimeoutMs } = this.relay.limits;
@@ -93,12 +93,12 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     return this.wasServed && this.input.length === 0;
   }
 
-  /** Returns the request that an instance has not finished; undefined if there is none. */
+  /** Returns the current request if an instance has not finished it; else undefined. */
   openRequest(): OpenRequest | undefined {
     return this.exchange.outcome.openRequest();
   }
 
-  // Called by the connection.
+  // Called by the connection:
 
   onData(bytes: Buffer): boolean {
     switch (this.state) {
@@ -123,7 +123,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     return this.reader === undefined || this.reader.isComplete;
   }
 
-  /** Reads pending requests as long as they complete at once; others wait for their turn. */
+  /** Handles pending requests as long as each one completes at once, within the share of this turn. */
   private readRequests(): void {
     if (this.isBusy || this.reading.isSharing) return;
     this.isBusy = true;
@@ -147,13 +147,13 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     this.input.freeSpent(this.exchange);
   }
 
-  /** Pauses a client that does not read its responses until it does; both directions count. */
+  /** Pauses a client that does not read its responses, until it does. Counts both its unread responses and its early input. */
   private pausesUnread(): boolean {
     if (this.connection.waitingBytes <= MUCH_UNREAD_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
     this.reading.noteAhead();
     this.input.compact();
-    // The buffers of this size are garbage now.
+    // The buffers of this size are no longer used.
     leaveToCollector(MUCH_UNREAD_BYTES);
     this.memory.countUnread();
     this.countAhead();
@@ -172,7 +172,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       if (!input.isPartial) this.deadlineAt = this.relay.deadlines.now + relay.limits.headTimeoutMs;
       input.isPartial = true;
       this.isSending = false;
-      // The rest of this head has to be read, however much was sent ahead; heads have their own limit.
+      // The rest of this head has to be read, however many bytes were sent ahead. Heads have a limit of their own.
       this.reading.resume(Pause.AHEAD);
       return false;
     }
@@ -183,7 +183,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       return false;
     }
     this.consume(after);
-    // The client sent too much ahead and was closed, so nothing would end a request started now.
+    // The client sent too much ahead and was closed. A request started now would never end.
     if ((this.state as State) === "closed") return false;
     this.state = "exchange";
     this.response.minorVersion = head.minorVersion;
@@ -241,7 +241,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       const { chunks } = reader;
       const after = reader.read(input.bytes, input.start, input.end, this);
       this.isInBody = false;
-      // A piece of the body led to a refusal.
+      // A piece of the body was refused.
       if (this.state !== "exchange") return;
       if (after === BODY_MALFORMED || after === BODY_TOO_LARGE)
         return this.refuseBody(after === BODY_TOO_LARGE ? 413 : 400);
@@ -251,7 +251,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       if (isWhole) exchange.onRequestEnd(reader.takeTrailers());
       else input.trailerBytes = reader.trailerBytes;
       exchange.onRequestBatch();
-      // An instance that does not read leaves a whole read here.
+      // If the instance does not read, the piece left here is a whole read.
       const isScarce = !isWhole && this.relay.budget.isScarce;
       if (isScarce !== this.readsLittle) this.limitReads(isScarce);
     }
@@ -303,7 +303,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     switch (this.state) {
       case "head":
         if (this.isSending) return this.onSendDeadline();
-        // A client within a request gets an error; an idle one is just closed.
+        // A client that has begun a request gets an error; an idle one is just closed.
         return this.input.length > 0 ? this.refuse(408) : this.close();
       case "exchange":
         return this.exchange.onDeadline();
@@ -320,14 +320,14 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     if (this.deadlineAt === 0) this.abort();
   }
 
-  // Called by the exchange.
+  // Called by the exchange:
 
   sendHead(head: ResponseHead, coded?: CodedBody): void {
     const mayKeep = this.staysOpen && this.exchange.body.isWhole && !this.relay.isDraining;
     this.staysOpen = this.response.head(head, mayKeep, coded);
     if (head.status !== 101) return;
     this.maySend = true;
-    // Bytes sent ahead of the 101 belong to the tunnel.
+    // Bytes that were sent before the 101 belong to the tunnel.
     if (this.input.length > 0) this.readBody();
   }
 
@@ -337,7 +337,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
   }
 
   respond(status: LocalStatus, fields?: string): void {
-    // After a refused head or an incomplete body, the start of a next request is unknown.
+    // After a refused head or an incomplete body, the start of the next request is unknown.
     const isWhole = this.state === "exchange" && this.isBodyComplete && !this.isInBody;
     const mayKeep = isWhole && !this.relay.isDraining && status !== 408;
     this.staysOpen = mayKeep && this.staysOpen;
@@ -361,7 +361,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     this.linger();
   }
 
-  /** Waits for a request; its time starts when the client has read the responses. */
+  /** Waits for a request. The time limit starts once the client has read the responses. */
   private awaitRequest(): void {
     this.isSending = this.connection.waitingBytes > 0;
     if (this.isSending) this.memory.countUnread();

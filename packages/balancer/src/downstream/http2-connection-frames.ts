@@ -1,4 +1,7 @@
-/** Processes the frames of an HTTP/2 client that concern its whole connection (RFC 9113 §6): preface, settings, pings, its window, floods. */
+/**
+ * Processes the frames that concern an HTTP/2 client's whole connection (RFC 9113 §6): preface, settings, pings, its window. Detects
+ * floods.
+ */
 import type { Relay } from "../exchange/relay.js";
 import { Floods } from "../http2/flood.js";
 import { PeerSettings } from "../http2/peer-settings.js";
@@ -8,21 +11,24 @@ import type { Http2Output } from "./http2-output.js";
 import type { Http2Stream } from "./http2-stream.js";
 import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "./reading.js";
 
-/** The work of a stream whose window a setting changes, in units of a turn's share. */
+/** The cost of changing one stream's window by a setting, in units of a turn's share. */
 const WINDOW_UNITS = 1024;
 
-/** The connection, as its frames see it. */
+/** What the frames need of the connection. */
 export interface FramesOwner {
   readonly output: Http2Output;
   readonly streams: ReadonlyMap<number, Http2Stream>;
   readonly isOpen: boolean;
-  /** Whether no further streams are taken. */
+  /** Whether further streams are refused. */
   readonly takesNoMore: boolean;
-  /** Ends the connection with that error of ErrorCode. */
+  /** Ends the connection with an error of ErrorCode. */
   leave(error: number): void;
-  /** Starts a stream with the request in the text. @param isWhole whether no body follows */
+  /**
+   * Starts a stream with the request in the text.
+   * @param isWhole whether no body follows
+   */
   start(id: number, isWhole: boolean): void;
-  /** A request was malformed. */
+  /** Called when a request is malformed. */
   refuseMalformed(): void;
   onSettingsAcknowledged(): void;
 }
@@ -30,7 +36,7 @@ export interface FramesOwner {
 export abstract class ConnectionFrames {
   readonly peerSettings = new PeerSettings();
   readonly floods: Floods;
-  /** The cost of the frames since this was last set to 0, in units of a turn's share. */
+  /** The cost of the frames since this was last reset, in units of a turn's share. */
   units = 0;
   wasFlood = false;
   protected requestsLeft = MAX_TURN_REQUESTS;
@@ -46,7 +52,7 @@ export abstract class ConnectionFrames {
     this.floods = new Floods(relay.deadlines);
   }
 
-  /** Returns where the bytes after the preface begin; -1: the client speaks something else. */
+  /** Returns the position after the preface; -1 if the client does not speak HTTP/2. */
   takePreface(bytes: Uint8Array): number {
     let at = 0;
     while (this.prefaceBytes < PREFACE.length && at < bytes.length)
@@ -54,12 +60,12 @@ export abstract class ConnectionFrames {
     return at;
   }
 
-  /** A read begins, or a further turn for bytes that were read before. */
+  /** Called at the start of a read, or of a further turn for bytes that were read before. */
   beginTurn(): void {
     this.requestsLeft = MAX_TURN_REQUESTS;
   }
 
-  /** Ends the connection for an error of the client. */
+  /** Ends the connection because of an error of the client. */
   protected stop(error: number): false {
     this.wasFlood = error === ErrorCode.ENHANCE_YOUR_CALM;
     this.owner.leave(error);
@@ -73,19 +79,19 @@ export abstract class ConnectionFrames {
     return this.floods.takeIdle() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
   }
 
-  /** Counts a stream that was reset by the client, or by us for an error of the client. */
+  /** Counts a stream that was reset by the client, or by the balancer because of an error of the client. */
   countReset(): boolean {
     if (!this.owner.isOpen) return false;
     return this.floods.takeReset() || this.stop(ErrorCode.ENHANCE_YOUR_CALM);
   }
 
-  /** Bytes of bodies are used, so that the client may send as many more. */
+  /** Called when bytes of bodies were used, so that the client may send as many more. */
   useBody(bytes: number): void {
     this.window.use(bytes);
     this.grantMore(this.window.grant());
   }
 
-  /** Counts what was received of bodies and is not used. Returns false if there is no room for it. */
+  /** Counts received bytes of bodies that are not used yet. Returns false if there is no room for them. */
   countBodies(): boolean {
     if (!this.window.count(this.owner.streams.size)) return false;
     this.grantMore(this.window.widen());
@@ -124,7 +130,7 @@ export abstract class ConnectionFrames {
     return this.countIdle() && this.relay.turnShare.take(WINDOW_UNITS * size);
   }
 
-  /** The first windows of all streams change (RFC 9113 §6.9.2). Returns false if one becomes too large. */
+  /** Changes the initial windows of all streams (RFC 9113 §6.9.2). Returns false if one becomes too large. */
   private changeWindows(change: number): boolean {
     const { streams, output } = this.owner;
     for (const { response } of streams.values()) if (!response.sendWindow.change(change)) return false;

@@ -1,4 +1,7 @@
-/** How an HTTP/2 client's connection ends: by its client, by a deadline, for another client, in a drain, or for an error. */
+/**
+ * Decides how an HTTP/2 client's connection ends: by its client, by a deadline, to make room for another, in a drain, or because of an
+ * error.
+ */
 import { SlowReader } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
 import { FrameReader } from "../http2/frame-reader.js";
@@ -19,11 +22,11 @@ export type State =
 
 /** How long a client may keep sending after GOAWAY and FIN, in milliseconds. */
 const LINGER_MS = 2000;
-/** After the first GOAWAY, how long requests in transit may take to arrive, in milliseconds; as in Go's server. */
+/** How long requests in transit may take to arrive after the first GOAWAY, in milliseconds. Go's server uses the same time. */
 const LAST_REQUESTS_MS = 1000;
 /**
- * Streams that are kept for all connections together. A stream is a dozen objects, of which clients that connect again and again would
- * leave more than the collector takes away in time.
+ * The number of streams kept for reuse by all connections together. A stream is a dozen objects: clients that connect again and again would
+ * leave more of them than the garbage collector frees in time.
  */
 const MAX_SHARED_STREAMS = 1024;
 const sharedStreams = new WeakMap<Relay, Http2Stream[]>();
@@ -40,7 +43,7 @@ export abstract class Http2Ending {
   protected abstract readonly frames: Http2Frames;
   protected abstract readonly reading: ClientReading;
   protected spare: Http2Stream[] = [];
-  /** Whether GOAWAY was sent, with the last possible stream, or with the last one that is served. */
+  /** Whether GOAWAY was sent: "announced" with the highest possible stream, "final" with the last stream that is served. */
   protected leaving: "no" | "announced" | "final" = "no";
   protected slowReader: SlowReader | undefined;
   // Deadlines, in milliseconds of `Deadlines.now`.
@@ -62,7 +65,7 @@ export abstract class Http2Ending {
     return this.state === "open";
   }
 
-  /** Whether it was ended because the client sent too many frames. */
+  /** Whether the connection was ended because the client sent too many frames. */
   get wasFlood(): boolean {
     return this.frames.wasFlood;
   }
@@ -75,12 +78,12 @@ export abstract class Http2Ending {
     return this.relay.isDraining || this.leaving !== "no";
   }
 
-  /** Closes the connection of a client that owes a request, for another client. */
+  /** Closes the connection of a client that owes a request, to make room for another client. */
   giveWay(): void {
     this.leave(ErrorCode.NO_ERROR);
   }
 
-  /** The client reads nothing, and others need the memory of its responses. */
+  /** Resets a client that reads nothing, because others need the memory of its responses. */
   giveUnreadWay(): void {
     this.resetFor("no-room");
   }
@@ -90,14 +93,14 @@ export abstract class Http2Ending {
     this.abort();
   }
 
-  /** Ends responses that last, up to so many, between two frames or events. Returns how many. */
+  /** Ends up to `most` long-lived responses, between two frames or events. Returns how many. */
   endEarly(most: number): number {
     let count = 0;
     for (const stream of [...this.streams.values()]) if (count + 1 <= most && stream.endEarly()) count++;
     return count;
   }
 
-  // Called by the connection.
+  // Called by the connection:
 
   onEnd(): void {
     switch (this.state) {
@@ -114,15 +117,17 @@ export abstract class Http2Ending {
     this.forget();
   }
 
-  /** Called each second: a paused client can disconnect unnoticed, or wait for what is withheld. */
+  /** Called each second, because a paused client can disconnect unnoticed, or wait for bytes that are held back. */
   lookIfLeft(): void {
     if (this.reading.hasPeerLeft(this.isOpen && this.streams.size > 0)) this.onEnd();
     else if (this.isOpen) this.output.lookIfStuck();
   }
 
-  // The end.
+  // The end of the connection:
 
-  /** A drain has begun: the client sends further requests elsewhere, and requests in transit are still served (RFC 9113 §6.8). */
+  /**
+   * Called when a drain starts: tells the client to send further requests elsewhere. Requests in transit are still served (RFC 9113 §6.8).
+   */
   drain(): void {
     if (!this.isOpen || this.leaving !== "no") return;
     this.leaving = "announced";
@@ -132,7 +137,7 @@ export abstract class Http2Ending {
     this.setDeadline();
   }
 
-  /** The client has known of the drain for a while. */
+  /** Refuses further streams, once the client has known of the drain for a while. */
   private refuseFurther(): void {
     this.leaving = "final";
     this.drainBy = NEVER;
@@ -142,7 +147,7 @@ export abstract class Http2Ending {
     this.setDeadline();
   }
 
-  /** Closes the connection if no request is in progress or arriving; called at the end of a drain's grace. */
+  /** Closes the connection if no request is in progress or arriving. Called at the end of a drain's grace period. */
   closeIfIdle(): void {
     if (this.isOpen && this.streams.size === 0 && this.headBy === NEVER) this.leave(ErrorCode.NO_ERROR);
   }
@@ -172,14 +177,14 @@ export abstract class Http2Ending {
     if (this.isOpen) this.deadlineAt = Math.min(this.idleBy, this.headBy, this.settingsBy, this.sendBy, this.drainBy);
   }
 
-  /** Sends GOAWAY and ends the connection. Requests in progress are refused for what the client has done, or for want of memory. */
+  /** Sends GOAWAY and ends the connection. Requests in progress are refused because of the client's error, or because memory is short. */
   leave(error: number, cut: "refused" | "no-room" = "refused"): void {
     if (!this.isOpen) return;
     this.state = "lingering";
     this.output.frames.goaway(this.frames.lastStream, error);
     for (const stream of [...this.streams.values()]) stream.onEnded(cut);
     this.output.write();
-    // The write may have ended it.
+    // The write may have ended the connection.
     if ((this.state as State) !== "lingering") return;
     this.letGo();
     this.deadlineAt = this.relay.deadlines.now + LINGER_MS;
@@ -212,7 +217,7 @@ export abstract class Http2Ending {
     this.connection.close(true);
   }
 
-  /** Handles the closed descriptor. */
+  /** Called when the descriptor is closed. */
   private forget(): void {
     if (this.state === "closed") return;
     this.state = "closed";
@@ -222,7 +227,7 @@ export abstract class Http2Ending {
     this.onLeft();
   }
 
-  /** Keeps a stream for any connection. */
+  /** Keeps a stream for reuse by any connection. */
   protected share(stream: Http2Stream | undefined): void {
     stream?.exchange.leave();
     const shared = sharedStreams.get(this.relay) ?? [];

@@ -1,4 +1,4 @@
-/** Processes the frames of an HTTP/2 client (RFC 9113 §6): those of streams here, those of the connection in http2-connection-frames.ts. */
+/** Processes the frames of an HTTP/2 client's streams (RFC 9113 §6). http2-connection-frames.ts handles those of the connection. */
 import type { Relay } from "../exchange/relay.js";
 import type { FrameSink } from "../http2/frame-reader.js";
 import { HpackDecoder } from "../http2/hpack-decoder.js";
@@ -9,32 +9,32 @@ import { ConnectionFrames, type FramesOwner } from "./http2-connection-frames.js
 import type { Http2Stream } from "./http2-stream.js";
 import { CHUNK_UNITS } from "./reading.js";
 
-/** How many bytes a block of fields may have beyond a head's limit, and how many CONTINUATION frames (CVE-2024-27316). */
+/** How many bytes a field block may have beyond a head's limit, and how many CONTINUATION frames (CVE-2024-27316). */
 const MAX_BLOCK_ROOM_BYTES = 16_384;
 const MAX_CONTINUATIONS = 8;
-/** The cost of a request, and of a byte of its fields, which may encode a whole field; in units of a turn's share. */
+/** The cost of a request, and of each byte of its fields, which can stand for a whole field; in units of a turn's share. */
 const REQUEST_UNITS = 4096;
 const FIELD_UNITS = 4;
-/** The work of a DATA frame below this size, beside its bytes, in the same units. */
+/** The fixed cost of a DATA frame below this size, in the same units. */
 const SHORT_DATA_BYTES = 1024;
 const SHORT_DATA_UNITS = 256;
-/** A flag of ours beside those of a HEADERS frame: the stream depends on itself. */
+/** An internal flag, in addition to those of a HEADERS frame: the stream depends on itself. */
 const SELF_DEPENDENT = 256;
 
 export class Http2Frames extends ConnectionFrames implements FrameSink {
   readonly ended = new EndedStreams();
   lastStream = 0;
-  /** The streams that got a piece of a body in this read. */
+  /** The streams that received a piece of a body in this read. */
   readonly touched: Http2Stream[] = [];
-  /** Whether an exchange got a piece of a read that has waited, or still waits. */
+  /** Whether an exchange received a piece of this read that it kept for a while, or still keeps. */
   hasLent = false;
   private readonly decoder: HpackDecoder;
-  /** The beginning of a block of fields that is continued. */
+  /** The start of a field block that continues in further frames. */
   private block: Buffer | undefined;
   private blockStream = 0;
   private blockFlags = 0;
   private continuations = 0;
-  /** The stream of the DATA frame that is arriving; undefined: its data is dropped. */
+  /** The stream of the DATA frame that is arriving; undefined if its data is dropped. */
   private dataStream: Http2Stream | undefined;
 
   /** @param line scratch for one field's line */
@@ -48,7 +48,7 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
     this.decoder = new HpackDecoder(line);
   }
 
-  /** Whether a block of fields is incomplete, or no settings have come. */
+  /** Whether a field block is incomplete, or the client's settings have not arrived. */
   get isPartial(): boolean {
     return this.block !== undefined || !this.hasSettings;
   }
@@ -125,7 +125,7 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
     return this.onBlock(this.blockFlags, this.blockStream, whole, 0, length);
   }
 
-  /** Handles a whole block of fields: a request, or trailers. Even an ignored block is decoded, since all blocks share the table. */
+  /** Handles a complete field block: a request, or trailers. Ignored blocks are decoded, too, because all blocks share the table. */
   private onBlock(flags: number, id: number, bytes: Uint8Array, start: number, end: number): boolean {
     const { text, owner } = this;
     const stream = owner.streams.get(id);
@@ -135,7 +135,7 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
     text.finish(isWhole);
     if (stream !== undefined) return this.onTrailers(stream, isWhole);
     if (id <= this.lastStream) return this.onEnded(id, ErrorCode.PROTOCOL_ERROR);
-    // The client retries it elsewhere: GOAWAY named the last stream that is served here.
+    // The client retries the request elsewhere, because GOAWAY named an earlier stream as the last one.
     if (owner.takesNoMore) return this.countIdle();
     this.lastStream = id;
     this.floods.onRequest();
@@ -185,7 +185,7 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
     }
   }
 
-  /** Whether no request has arrived on that stream, so that it can still be refused without a reset. */
+  /** Whether no request has arrived on that stream, so that it can be refused without a reset. */
   private isIdle(id: number): boolean {
     return id > this.lastStream && !this.owner.takesNoMore;
   }
@@ -206,7 +206,7 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
     return this.owner.isOpen && (isLast || this.countData(data));
   }
 
-  /** Counts a DATA frame. Returns false if the turn's share is used up, or there are too many with little in them. */
+  /** Counts a DATA frame. Returns false if the turn's share is used up, or too many frames carry little data. */
   private countData(data: number): boolean {
     if (!this.floods.takeData(data)) return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
     return data >= SHORT_DATA_BYTES || this.relay.turnShare.take(SHORT_DATA_UNITS);

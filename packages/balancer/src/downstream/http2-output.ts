@@ -1,4 +1,4 @@
-/** Sends the frames of a turn to an HTTP/2 client in one write, and data only as the kernel and the client's windows allow. */
+/** Sends all frames of a turn to an HTTP/2 client in one write, and data only as the kernel and the client's windows allow. */
 import type { Relay } from "../exchange/relay.js";
 import { type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import type { Floods } from "../http2/flood.js";
@@ -10,15 +10,15 @@ import { type Connection, SCARCE_WAITING_BYTES } from "../transport/transport.js
 import { atTurnEnd } from "../turn.js";
 import type { Http2Response, ResponseHost } from "./http2-response.js";
 
-/** How much of frames is collected before it is written. */
+/** How many bytes of frames are collected before they are written. */
 const FULL_BYTES = 65_536;
-/** What a stream takes whose data waits, beside the data: its exchange and its buffers. */
+/** The memory that a stream with waiting data takes in addition to the data: its exchange and its buffers. */
 const WAITING_STREAM_BYTES = 4096;
 
 export interface OutputOwner {
-  /** The kernel has not taken everything; `onDrained` follows. */
+  /** Called when the kernel has not taken all bytes; `onDrained` follows. */
   onBlocked(): void;
-  /** Resets the connection: the client reads nothing, and others need the memory of its unread bytes. */
+  /** Resets the connection of a client that reads nothing, because others need the memory of its unread bytes. */
   giveUnreadWay(): void;
 }
 
@@ -28,14 +28,14 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   isBlocked = false;
   readonly sendWindow = new SendWindow(FIRST_WINDOW_BYTES);
   isShort = false;
-  /** The streams whose data waits for the connection or for a window, in turn. */
+  /** The streams whose data waits for the connection or for a window, in the order of their turns. */
   private readonly waiting = new Set<Http2Response>();
   private isFlushDue = false;
   private isClosed = false;
   /** The memory of data that waits for windows. */
   private heldBytes = 0;
   private sentBytes = 0;
-  /** The peer's progress when it had last read everything. */
+  /** The peer's progress at the time when it had last read everything. */
   private readBytes = 0;
   /** Its place in UnreadBytes; set when a response was not read for the first time. */
   private place: UnreadPlace | undefined;
@@ -83,7 +83,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     if (!wasBlocked) this.owner.onBlocked();
   }
 
-  /** Whether more waits for the client than may while memory is scarce: over TLS much may wait before a write returns false. */
+  /** Whether more bytes wait for the client than allowed while memory is scarce. Over TLS, many can wait before a write returns false. */
   private waitsTooMuch(): boolean {
     const { connection, relay } = this;
     if (this.isClosed || connection.waitingBytes <= SCARCE_WAITING_BYTES || !relay.unread.isScarce) return false;
@@ -91,7 +91,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     return true;
   }
 
-  /** The kernel has taken everything. */
+  /** Called when the kernel has taken everything. */
   onDrained(): void {
     this.isBlocked = false;
     this.readBytes = this.connection.progressBytes;
@@ -99,7 +99,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     this.sendWaiting();
   }
 
-  /** Nothing more is written. */
+  /** Stops writing. */
   close(): void {
     this.isClosed = true;
     this.frames.clear();
@@ -108,7 +108,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     this.heldBytes = 0;
   }
 
-  // Called by the responses.
+  // Called by the responses:
 
   sendData(stream: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
     this.sendWindow.left -= end - start;
@@ -141,7 +141,10 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     return this.heldBytes > 0 || this.isBlocked;
   }
 
-  /** As over HTTP/1.1, a client that has not read its responses begins no further request, but here only while memory is short. */
+  /**
+   * Whether no further request of this client is started, because it has not read its responses. Unlike over HTTP/1.1, this applies only
+   * while memory is short.
+   */
   get isTooFarBehind(): boolean {
     return this.isUnread && this.relay.unread.isTight;
   }
@@ -150,7 +153,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     return this.heldBytes + this.waiting.size * WAITING_STREAM_BYTES + this.connection.waitingBytes;
   }
 
-  /** The client's progress: data sent within its windows, or read from a blocked connection. Replies to pings do not count. */
+  /** The client's progress: data sent within its windows, or bytes read from a blocked connection. Replies to pings do not count. */
   get progressBytes(): number {
     return this.sentBytes + (this.isBlocked ? this.connection.progressBytes : this.readBytes);
   }
@@ -164,7 +167,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     this.owner.giveUnreadWay();
   }
 
-  /** Grants more of the connection's window. Returns false if it becomes too large. */
+  /** Adds to the connection's window. Returns false if it becomes too large. */
   grant(bytes: number): boolean {
     if (!this.sendWindow.change(bytes)) return false;
     this.sendWaiting();
@@ -174,7 +177,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   /** Sends waiting data, one frame for each stream in turn. */
   sendWaiting(): void {
     this.isShort = false;
-    // A stream that still has data waits behind the others.
+    // A stream with more data moves behind the others.
     for (const response of this.waiting) {
       if (this.isBlocked || this.sendWindow.left <= 0) return;
       if (!response.sendWaiting()) continue;
@@ -184,7 +187,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     }
   }
 
-  /** Called each second: a window that opens no further is used as it is. */
+  /** Called each second: if a window does not open further, its remaining bytes are used. */
   lookIfStuck(): void {
     for (const response of [...this.waiting]) response.lookIfStuck();
   }

@@ -16,20 +16,23 @@ import type { ResponseScratch } from "./http2-scratch.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
 import { type LocalPage, ownPage, withLine } from "./local-response.js";
 
-/** The connection, as its responses see it. */
+/** What a response needs of its connection. */
 export interface ResponseHost {
   readonly frames: FrameBuffer;
   readonly encoder: HpackEncoder;
   readonly floods: Floods;
-  /** Whether the kernel has not taken all written bytes; no data is added meanwhile. */
+  /** Whether the kernel has not taken all written bytes. No data is added meanwhile. */
   readonly isBlocked: boolean;
-  /** How much data the client takes on all streams together. */
+  /** How much data the client accepts on all streams together. */
   readonly sendWindow: SendWindow;
-  /** Whether a stream waits for that to open further; what is open is then left to it. */
+  /** Whether a stream waits for the connection's window to open further; the bytes left of the window are then reserved for it. */
   isShort: boolean;
   /** Sends the frames at the end of this turn. */
   flushSoon(): void;
-  /** Adds a DATA frame, within both windows. @param isLast whether it ends a piece that the app wrote, or what waited */
+  /**
+   * Adds a DATA frame, within both windows.
+   * @param isLast whether it ends a piece that the app wrote, or all waiting data
+   */
   sendData(stream: number, bytes: Uint8Array, start: number, end: number, isLast: boolean): void;
   /** Continues this response when the connection can take more. */
   wait(response: Http2Response): void;
@@ -46,7 +49,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   trailers: Uint8Array | undefined;
   page: LocalPage | undefined;
   identity: Identity | undefined;
-  /** How much data the client takes on this stream. */
+  /** How much data the client accepts on this stream. */
   readonly sendWindow = new SendWindow();
   /** Window updates show how much the client has read. */
   readonly seesAcknowledgements = true;
@@ -54,18 +57,18 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   /** Data that does not fit into the windows. */
   private readonly waiting = new WaitingBytes();
   private sentBytes = 0;
-  /** The same when its connection last looked. */
+  /** The same at the last check of its connection. */
   private lookedBytes = 0;
-  /** Bytes of the budget for what is buffered so that an instance is free earlier. */
+  /** Bytes of the budget for a response that is buffered so that its instance is free earlier. */
   private bufferedBytes = 0;
-  /** Bytes that wait beyond those, which count as unread. */
+  /** Waiting bytes beyond those of the budget, which count as unread. */
   private unreadBytes = 0;
   private slowReader: SlowReader | undefined;
-  /** Set during a long response that a drain may end early. */
+  /** Set during a long-lived response that a drain may end early. */
   private lasting: LastingResponse | undefined;
   /** Compresses the body of the current response. */
   private coded: CodedBody | undefined;
-  /** When it was ended early, in milliseconds of `Deadlines.now`; 0: it was not. */
+  /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not. */
   endedEarlyAt = 0;
 
   constructor(
@@ -73,7 +76,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     private host: ResponseHost,
     private readonly scratch: ResponseScratch,
     private readonly owner: {
-      /** Everything that waited was sent. */
+      /** Called when all waiting data was sent. */
       onSent(): void;
     },
   ) {}
@@ -162,7 +165,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return this.isFlowing;
   }
 
-  /** Returns how much of so many waiting bytes is sent now, in one frame. */
+  /** Returns how many of the waiting bytes are sent now, in one frame. */
   private sendable(bytes: number): number {
     const { host } = this;
     if (host.isBlocked) return 0;
@@ -196,7 +199,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return this.sendFirst(this.sendable(this.waiting.length));
   }
 
-  /** Sends whatever the windows allow, if nothing was sent since the last call: the client may wait for that. */
+  /** Sends the bytes that the windows allow if nothing was sent since the last call: the client may be waiting for them. */
   lookIfStuck(): void {
     const isStuck = this.sentBytes === this.lookedBytes;
     const { host, sendWindow } = this;
@@ -223,7 +226,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     this.settle();
   }
 
-  /** Reports that nothing waits any more. */
+  /** Called when no data waits any more. */
   settle(): void {
     if (this.waiting.length > 0) return;
     this.giveBackBuffered();
@@ -231,7 +234,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     this.owner.onSent();
   }
 
-  /** Whether it waits for the client. */
+  /** Whether data waits for the client. */
   get isWaiting(): boolean {
     return this.waiting.length > 0;
   }
@@ -247,12 +250,12 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     this.coded = undefined;
   }
 
-  /** The table of the client's decoder has changed, so a head cannot be withdrawn. */
+  /** A head cannot be withdrawn, since it has changed the table of the client's decoder. */
   takeBack(): boolean {
     return false;
   }
 
-  /** Ends the response. Returns false if some of it waits; `end` is then called again when everything was sent. */
+  /** Ends the response. Returns false if a part of it waits; `end` is then called again when everything was sent. */
   end(): boolean {
     if (this.waiting.length > 0) return false;
     const { frames, encoder, floods } = this.host;
@@ -267,7 +270,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return true;
   }
 
-  /** Sends a response of the balancer's own, without its end. */
+  /** Sends a response that the balancer generates itself, without its end. */
   local(status: LocalStatus, fields: string | undefined): void {
     const { isHead } = this;
     const whole = this.pageOf(status).response({ keepAlive: true, clientMinorVersion: 1, isHead });
@@ -327,7 +330,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
 
   lookAtReading(): number {
     const { deadlines, limits } = this.relay;
-    // The deadline then applies to the connection.
+    // While the connection is blocked, the deadline applies to it.
     if (this.host.isBlocked) return this.beginSlowReading();
     return this.slowReader?.lookAtPace(deadlines.now, limits.minBodyBytesPerSecond / 1000) ?? 0;
   }

@@ -1,23 +1,23 @@
-/** Buffers that all HTTP/2 connections share; made for the first one. */
+/** Buffers that all HTTP/2 connections share, created for the first one. */
 import type { BalancerLimits } from "@paceline/wire";
 import { ascii } from "../http1/bytes.js";
 import { ResponseHead } from "../http1/response-head.js";
 import { RequestText } from "../http2/request-text.js";
 
-/** Beyond the limit of a head, so that a field can be found too long. */
+/** Room beyond the limit of a head, so that a field that is too long can be detected. */
 const LINE_ROOM_BYTES = 8192;
 
-/** For responses. */
+/** The buffers for responses. */
 export class ResponseScratch {
-  /** For responses of the balancer's own. */
+  /** The head of responses that the balancer generates itself. */
   readonly head = new ResponseHead();
   private dateValue: Uint8Array = new Uint8Array(0);
   private dateAt = Number.NaN;
 
-  /** @param clock its time changes several times a second */
+  /** @param clock its time advances several times a second */
   constructor(private readonly clock: { readonly now: number }) {}
 
-  /** The value of Date. */
+  /** The value of the field Date. */
   get date(): Uint8Array {
     const { now } = this.clock;
     if (now !== this.dateAt) {
@@ -31,7 +31,7 @@ export class ResponseScratch {
 export class Http2Scratch {
   readonly text: RequestText;
   readonly response: ResponseScratch;
-  /** For one field's line. */
+  /** Scratch space for the line of one field. */
   readonly line: Uint8Array;
 
   constructor({ limits, deadlines }: { limits: BalancerLimits; deadlines: { readonly now: number } }) {
@@ -41,7 +41,7 @@ export class Http2Scratch {
   }
 }
 
-/** RFC 6455 §4.1: sixteen random bytes. */
+/** Returns a Sec-WebSocket-Key: sixteen random bytes in base64 (RFC 6455 §4.1). */
 function webSocketKey(): Uint8Array {
   return Buffer.from(Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64"));
 }

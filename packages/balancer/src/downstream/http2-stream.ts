@@ -1,4 +1,4 @@
-/** One request over HTTP/2 and its response: the client of an exchange. Belongs to a connection, which uses it again. */
+/** One request over HTTP/2 and its response: the client of an exchange. Belongs to a connection, which reuses it. */
 import { giveBack, type OpenRequest } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
 import { Exchange } from "../exchange/exchange.js";
@@ -17,18 +17,21 @@ import type { ResponseScratch } from "./http2-scratch.js";
 import { endLasting, type LastingClient } from "./lasting-response.js";
 import { type OwnResponse, ownResponse } from "./local-response.js";
 
-/** The connection, as its streams see it. */
+/** What a stream needs of its connection. */
 export interface StreamHost {
   readonly output: ResponseHost;
   readonly ends: Ends | undefined;
   readonly isLeaving: boolean;
-  /** Every request is redirected to https on this port; undefined: none is. */
+  /** The https port to which every request is redirected; undefined if none is. */
   readonly redirectPort: number | undefined;
-  /** Bytes of bodies are used, so that the client may send as many more. */
+  /** Called when bytes of bodies were used, so that the client may send as many more. */
   useBody(bytes: number): void;
-  /** Counts a stream that is reset for an error of the client. */
+  /** Counts a stream that is reset because of an error of the client. */
   countFault(): void;
-  /** The stream has ended. @param isReset whether it was reset here, so that more of its frames may come */
+  /**
+   * Called when the stream has ended.
+   * @param isReset whether the balancer has reset it, so that further frames for it may arrive
+   */
   release(stream: Http2Stream, isReset: boolean): void;
 }
 
@@ -36,11 +39,11 @@ type State =
   | "free"
   /** Its request is in progress. */
   | "exchange"
-  /** The request is over, and the client has not taken all of the response. */
+  /** The request has ended, and the client has not received the whole response. */
   | "sending";
 
 const FIRST_HEAD_BYTES = 512;
-/** A larger buffer for heads is not kept. */
+/** Larger buffers for heads are not kept. */
 const MAX_KEPT_HEAD_BYTES = 4096;
 
 const NOTHING = new Uint8Array(0);
@@ -56,12 +59,12 @@ export class Http2Stream implements Downstream, LastingClient {
   private state: State = "free";
   private headBytes: Uint8Array = NOTHING;
   private readonly window = streamWindow();
-  /** Bytes of the body that were received and are not used: the upstream cannot take more. */
+  /** Received bytes of the body that are not used yet, because the upstream cannot take more. */
   private heldBytes = 0;
   private isPaused = false;
   private hasBody = false;
   private bodyBytes = 0;
-  /** The length of the body by its Content-Length; -1: unknown. */
+  /** The length of the body by its Content-Length; -1 if unknown. */
   private declaredBytes = -1;
 
   constructor(
@@ -78,7 +81,7 @@ export class Http2Stream implements Downstream, LastingClient {
     if (identity?.isInResponse === true) this.response.identity = identity;
   }
 
-  /** Its connection has closed, and another one uses it again. */
+  /** Gives a stream of a closed connection to another one. */
   moveTo(host: StreamHost, peer: Peer): this {
     this.host = host;
     this.peer = peer;
@@ -95,14 +98,17 @@ export class Http2Stream implements Downstream, LastingClient {
     return this.host.ends;
   }
 
-  /** Returns the request that an instance has not finished; undefined if there is none. */
+  /** Returns the request if an instance has not finished it; else undefined. */
   openRequest(): OpenRequest | undefined {
     return this.exchange.outcome.openRequest();
   }
 
-  // Called by the connection.
+  // Called by the connection:
 
-  /** Starts with a request. @param isWhole whether no body follows */
+  /**
+   * Starts with a request.
+   * @param isWhole whether no body follows
+   */
   begin(id: number, sendWindow: number, text: RequestText, isWhole: boolean): void {
     this.id = id;
     this.isRemoteEnded = isWhole;
@@ -128,7 +134,7 @@ export class Http2Stream implements Downstream, LastingClient {
 
   private start({ bytes, length }: RequestText, isWhole: boolean): void {
     const { id, relay, exchange } = this;
-    // Its own buffer, since the exchange parses it again when it must be sent later.
+    // A buffer of its own, since the exchange parses the head again if it has to send it later.
     if (this.headBytes.length < length)
       this.headBytes = Buffer.allocUnsafeSlow(Math.max(FIRST_HEAD_BYTES, 2 ** Math.ceil(Math.log2(length))));
     this.headBytes.set(bytes.subarray(0, length));
@@ -156,14 +162,14 @@ export class Http2Stream implements Downstream, LastingClient {
     if (!exchange.holds(this.headBytes)) this.dropLongHead();
   }
 
-  /** The collector would let many of them pile up. */
+  /** Frees the buffer at once: the garbage collector would let many of them accumulate. */
   private dropLongHead(): void {
     if (this.headBytes.length <= MAX_KEPT_HEAD_BYTES) return;
     giveBack(this.headBytes);
     this.headBytes = NOTHING;
   }
 
-  /** Responds to a head that is refused before an exchange. Over HTTP/1.1 this would close the connection. */
+  /** Refuses a head before an exchange starts. Over HTTP/1.1 this would close the connection. */
   private refuse(status: LocalStatus): void {
     const { page } = this.response;
     this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
@@ -173,7 +179,7 @@ export class Http2Stream implements Downstream, LastingClient {
 
   private respondOwn({ status, page, fields }: OwnResponse): void {
     this.relay.counters.countResponse(status, 0);
-    // It would be that of an earlier request.
+    // The identity would be that of an earlier request.
     const { identity } = this.response;
     this.response.identity = undefined;
     this.response.page = page;
@@ -199,7 +205,7 @@ export class Http2Stream implements Downstream, LastingClient {
     this.heldBytes += size;
     this.bodyBytes += size;
     if (!exchange.isTunnel) {
-      // None was declared, or a tunnel is not open yet.
+      // The request declared no body, or its tunnel is not open yet.
       if (!this.hasBody) return this.fail(ErrorCode.PROTOCOL_ERROR);
       if (this.declaredBytes < 0 && this.bodyBytes > this.relay.limits.maxBodyBytes) return this.refuseBody();
       if (this.declaredBytes >= 0 && this.bodyBytes > this.declaredBytes) return this.fail(ErrorCode.PROTOCOL_ERROR);
@@ -241,24 +247,24 @@ export class Http2Stream implements Downstream, LastingClient {
     host.output.flushSoon();
   }
 
-  /** Everything received in this read was passed on. */
+  /** Called when everything received in this read was forwarded. */
   flushBody(): void {
     if (this.state === "exchange") this.exchange.onRequestBatch();
   }
 
-  /** The client has reset the stream, or is gone. */
+  /** Called when the client has reset the stream or disconnected. */
   onGone(): void {
     this.exchange.onClientGone();
     this.release(false);
   }
 
-  /** The balancer ends the connection. */
+  /** Called when the balancer ends the connection. */
   onEnded(cut: "refused" | "no-room"): void {
     this.exchange.onClientEnded(cut);
     this.release(false);
   }
 
-  /** Resets the stream for an error of the client. */
+  /** Resets the stream because of an error of the client. */
   fail(error: number): void {
     const { exchange, host } = this;
     if (this.state === "exchange" && !exchange.hasResponse) this.relay.counters.countResponse(400, 0);
@@ -278,7 +284,7 @@ export class Http2Stream implements Downstream, LastingClient {
     }
   }
 
-  /** Ends a response that lasts through a drain, between two frames or events. Returns whether it did. */
+  /** Ends a long-lived response in a drain, between two frames or events. Returns whether it did. */
   endEarly(): boolean {
     return endLasting(this, this.relay);
   }
@@ -287,7 +293,7 @@ export class Http2Stream implements Downstream, LastingClient {
     this.endResponse();
   }
 
-  // Called by the exchange.
+  // Called by the exchange:
 
   sendHead(head: ResponseHead, coded?: CodedBody): void {
     this.response.head(head, coded);
@@ -306,7 +312,7 @@ export class Http2Stream implements Downstream, LastingClient {
     this.endResponse();
   }
 
-  /** The response is sent. If the client still sends its request, RST_STREAM with NO_ERROR stops it (RFC 9113 §8.1). */
+  /** Called when the response was sent. If the client is still sending its request, RST_STREAM with NO_ERROR stops it (RFC 9113 §8.1). */
   private finish(): void {
     const { isRemoteEnded } = this;
     if (!isRemoteEnded) this.host.output.frames.reset(this.id, ErrorCode.NO_ERROR);
@@ -348,7 +354,7 @@ export class Http2Stream implements Downstream, LastingClient {
     this.useHeld();
   }
 
-  // Called by the response.
+  // Called by the response:
 
   onSent(): void {
     if (this.state === "sending") this.endResponse();

@@ -1,4 +1,4 @@
-/** One HTTP/2 client connection: its streams, and when it is read; http2-ending.ts has its end. */
+/** One HTTP/2 client connection: its streams, and when it is read. http2-ending.ts handles its end. */
 import { type OpenRequest, SlowReader } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -12,18 +12,18 @@ import type { Http2Scratch } from "./http2-scratch.js";
 import { Http2Stream, type StreamHost } from "./http2-stream.js";
 import { ClientReading, Pause } from "./reading.js";
 
-/** While more than this waits for the client, its frames are not read: they could cause more. */
+/** While more bytes than this wait for the client, its frames are not read, because they could add to them. */
 const MAX_UNWRITTEN_BYTES = 262_144;
 /** How long a client may take to acknowledge the settings, in milliseconds. */
 const SETTINGS_TIMEOUT_MS = 10_000;
-/** Streams that are kept to be used again by a connection without requests. */
+/** How many streams a connection without requests keeps for reuse. */
 const MAX_SPARE_STREAMS = 16;
-/** A read that costs less does not make a client share its turns, in units of a turn's share. */
+/** A connection whose reads cost less does not have to share its turns; in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
 
 export class Http2Downstream extends Http2Ending implements ConnectionOwner, FramesOwner, OutputOwner, StreamHost {
   readonly output: Http2Output;
-  /** The PROXY header of the connection; null: there is none. */
+  /** The addresses from the connection's PROXY header; null if there was none. */
   saidEnds: Ends | undefined | null = null;
   redirectPort: number | undefined;
   protected readonly frames: Http2Frames;
@@ -55,7 +55,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     return this.saidEnds === null ? this.connection.ends : this.saidEnds;
   }
 
-  /** Since when the client owes a request, in milliseconds of `Deadlines.now`; Infinity: it does not. */
+  /** Since when the client owes a request, in milliseconds of `Deadlines.now`; Infinity if it owes nothing. */
   get owesRequestSince(): number {
     if (!this.isOpen || this.streams.size > 0) return NEVER;
     return this.idleBy - this.idleMs;
@@ -72,7 +72,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     return isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs;
   }
 
-  /** Refuses a client beyond the limits of connections. */
+  /** Refuses a client because too many connections are open. */
   refuse(status: 429 | 503): void {
     this.relay.counters.countResponse(status, 0);
     this.relay.accessLog?.refused(this.peer, status, 0);
@@ -84,7 +84,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     return [...this.streams.values()].flatMap((stream) => stream.openRequest() ?? []);
   }
 
-  // Called by the connection.
+  // Called by the connection:
 
   onData(bytes: Buffer): boolean {
     switch (this.state) {
@@ -101,7 +101,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     }
   }
 
-  /** Whether a part of these bytes is still needed. */
+  /** Whether some of these bytes are still needed. */
   private isHeld(bytes: Buffer): boolean {
     const { touched } = this.frames;
     let isHeld = this.reader.holds(bytes);
@@ -136,7 +136,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     this.setDeadline();
   }
 
-  /** Called by its reading: it has a turn again. */
+  /** Called by its reading when it has a turn again. */
   onTurn(): void {
     if (!this.isOpen || !this.reader.isWaiting || this.reading.isPausedFor(Pause.UNREAD)) return;
     this.frames.beginTurn();
@@ -157,7 +157,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     if (this.reader.isWaiting) this.reading.waitForTurn();
   }
 
-  // Called by its frames.
+  // Called by its frames:
 
   start(id: number, isWhole: boolean): void {
     const { relay, scratch, streams, frames } = this;
@@ -181,7 +181,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     this.setDeadline();
   }
 
-  // Called by its streams.
+  // Called by its streams:
 
   useBody(bytes: number): void {
     this.frames.useBody(bytes);

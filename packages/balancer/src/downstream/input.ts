@@ -1,4 +1,4 @@
-/** The unused bytes of a client: usually one received buffer, joined only if a head arrives in pieces. */
+/** The unused bytes of a client: usually one received buffer. Pieces are joined only if a head arrives in several. */
 import { free, leaveToCollector } from "@paceline/wire";
 import type { BufferBudget } from "../exchange/buffer-budget.js";
 import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
@@ -25,17 +25,17 @@ export class Input {
   bytes: Buffer = NOTHING;
   start = 0;
   end = 0;
-  /** The size of the buffer with trailers that are not whole, which counts as input. */
+  /** The size of the buffer for incomplete trailers, which counts as input. */
   trailerBytes = 0;
-  /** Whether a head was found incomplete. */
+  /** Whether the current head is incomplete. */
   isPartial = false;
-  /** Whether `bytes` is our own buffer, which no other code uses. */
+  /** Whether `bytes` is a buffer of this object that no other code uses. */
   private isOwn = false;
   /** Whether other code may still use parts of `bytes`. */
   private isLent = false;
-  /** A large buffer that was used up, and of which no part is in use. */
+  /** A large buffer whose bytes were all consumed and are no longer in use. */
   private spent: Buffer | undefined;
-  /** Up to where `bytes` was searched for a line end. */
+  /** The position up to which `bytes` was searched for a line end. */
   private searched = 0;
 
   get length(): number {
@@ -73,8 +73,8 @@ export class Input {
   }
 
   /**
-   * Whether parsing the head is worthwhile: after an incomplete attempt, only if another line has ended or the head is too long.
-   * So a head that arrives byte by byte costs no more.
+   * Whether it is worth while to parse the head: after an incomplete attempt, only if another line has ended or the head is too long.
+   * Without this, a head that arrives byte by byte would be expensive.
    */
   mayHoldHead(maxHeadBytes: number): boolean {
     if (!this.isPartial) return true;
@@ -87,12 +87,12 @@ export class Input {
   consume(position: number): void {
     this.start = position;
     this.isPartial = false;
-    // The used part may be referenced elsewhere.
+    // Other code may still use the consumed part.
     this.isOwn = false;
     if (this.start === this.end) this.clear();
   }
 
-  /** Copies a small rest of a large buffer that will stay for a while, so that the buffer can be freed. */
+  /** Copies a small rest out of a large buffer that would otherwise stay in memory for a while. */
   compact(): void {
     const { length } = this;
     if (this.bytes.length <= MAX_UNUSED_BYTES + 2 * length) return;
@@ -111,7 +111,7 @@ export class Input {
     this.isLent = false;
   }
 
-  /** Marks the buffer as shared: others may keep pieces of the body. */
+  /** Marks the buffer as shared: other code may keep pieces of the body. */
   lend(): void {
     this.isLent = true;
   }
@@ -121,8 +121,8 @@ export class Input {
   }
 
   /**
-   * Frees a large buffer that was used up; the garbage collector would free tens of megabytes of them late. Not `received`, which
-   * belongs to the transport. Must not be called while it is being read.
+   * Frees a large buffer that was used up, because the garbage collector would free tens of megabytes of them late. Skips `received`, which
+   * belongs to the transport. Must not be called while that is being read.
    */
   freeSpent(holder: Holder, received?: Buffer): void {
     const { spent } = this;
@@ -141,16 +141,16 @@ export class Input {
 
 /** How many bytes a client may send ahead before it is paused. */
 export const MAX_AHEAD_BYTES = 16_384;
-/** Up to this, they are not counted. */
+/** Up to this number, bytes sent ahead are not counted. */
 const FREE_AHEAD_BYTES = 4096;
 
 /** The memory held for one client: unread responses and input sent ahead. All clients share the limits. */
 export class ClientMemory implements UnreadOwner {
-  /** Bytes of the budget for responses that are buffered so that an instance is free earlier. */
+  /** Bytes of the budget for a response that is buffered so that its instance is free earlier. */
   private waitingBytes = 0;
   /** Bytes of the budget for input sent ahead. */
   private aheadBytes = 0;
-  /** Its place in UnreadBytes; set when a response was not read for the first time. */
+  /** Its entry in UnreadBytes; set once a response was not read. */
   private place: UnreadPlace | undefined;
 
   constructor(
@@ -173,7 +173,7 @@ export class ClientMemory implements UnreadOwner {
     return this.waitingBytes > 0 || (this.place !== undefined && this.connection.waitingBytes > 0);
   }
 
-  /** Returns false if the budget is exhausted. */
+  /** Counts the bytes sent ahead. Returns false if the budget is exhausted. */
   countAhead(): boolean {
     // A client with unread responses has no free allowance.
     const ahead = Math.max(0, this.input.heldBytes - (this.isUnread ? 0 : FREE_AHEAD_BYTES));
@@ -184,7 +184,7 @@ export class ClientMemory implements UnreadOwner {
     return true;
   }
 
-  /** Counts a response that may be buffered in the budget. Returns false if that is exhausted. */
+  /** Counts a response that may be buffered within the budget. Returns false if that is exhausted. */
   countBuffered(): boolean {
     const more = this.connection.waitingBytes - this.waitingBytes;
     if (more > 0 && !this.relay.budget.take(more)) return false;
@@ -198,7 +198,7 @@ export class ClientMemory implements UnreadOwner {
     if (this.connection.waitingBytes <= this.waitingBytes) return;
     this.place ??= new UnreadPlace(this);
     this.relay.unread.count(this.place);
-    // Otherwise it would count until the next response.
+    // Otherwise the bytes would count until the next response.
     this.connection.asksDrain?.();
   }
 
@@ -218,7 +218,7 @@ export class ClientMemory implements UnreadOwner {
     this.client.giveUnreadWay();
   }
 
-  /** Gives back the memory of responses: they were read, or the client is gone. */
+  /** Gives back the memory of responses, because they were read or the client has disconnected. */
   giveBackWaiting(): void {
     if (this.place !== undefined) this.relay.unread.drained(this.place);
     if (this.waitingBytes > 0) this.relay.budget.give(this.waitingBytes);

@@ -1,6 +1,6 @@
 /**
- * Responses that last, and how they can end between two pieces of their own: a WebSocket between two frames, an event stream
- * between two events. Pure: it sees what the client is sent, and the time that it is given.
+ * Long-lived responses, and how they can end early: a WebSocket between two frames, an event stream between two events. Pure: it sees only
+ * the bytes sent to the client, and the time as an argument.
  */
 import type { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
@@ -8,35 +8,35 @@ import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
 import type { ResponseHead } from "../http1/response-head.js";
 
 export interface LastingResponse {
-  /** What the client gets at last. */
+  /** The last bytes that the client gets. */
   readonly lastBytes: Uint8Array;
-  /** Whether the client says goodbye, too, so that the connection stays open for a moment. */
+  /** Whether the client also sends a close frame, so that the connection stays open for a moment. */
   readonly isEndedByBoth: boolean;
-  /** Whether what was sent so far ends with a whole frame or event. */
+  /** Whether the bytes sent so far end with a whole frame or event. */
   readonly isBetween: boolean;
-  /** These bytes are sent. */
+  /** Called with the bytes that are sent. */
   pass(bytes: Uint8Array, start: number, end: number): void;
 }
 
-/** How long a client that was told goodbye may take to say it, too, in milliseconds. */
+/** How long a client may take to respond to a close frame, in milliseconds. */
 const GOODBYE_MS = 5000;
 
-/** Whether a response lasts at an instance that drains, or in a balancer that does, for `drainCloseDelayMs`. */
+/** Whether a response may last for `drainCloseDelayMs` at a draining instance or in a draining balancer. */
 function lastsThroughDrain({ drainingSince, deadlines, limits }: Relay, exchange: Exchange): boolean {
   if (!exchange.hasResponse) return false;
   const since = Math.min(drainingSince, exchange.outcome.upstream?.leavingSince ?? Number.POSITIVE_INFINITY);
   return deadlines.now - since >= limits.drainCloseDelayMs;
 }
 
-/** A client whose response may last. */
+/** A client whose response may be long-lived. */
 export interface LastingClient {
   readonly exchange: Exchange;
   readonly response: {
-    /** When the response was ended early, in milliseconds of `Deadlines.now`; 0: it was not. */
+    /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not. */
     readonly endedEarlyAt: number;
     /**
-     * Ends a response that lasts, if it is between two frames or events. Returns "goodbye" if the client says goodbye, too, "whole"
-     * if the response is complete, undefined if it cannot end now.
+     * Ends a long-lived response if it is between two frames or events. Returns "goodbye" if the client still has to send its close frame,
+     * "whole" if the response is complete, undefined if it cannot end now.
      */
     endEarly(): "goodbye" | "whole" | undefined;
   };
@@ -45,7 +45,10 @@ export interface LastingClient {
   endResponseEarly(): void;
 }
 
-/** Ends a response that lasts, if it is between two of its pieces. Returns whether it did. A client that does not say goodbye in time is cut off. */
+/**
+ * Ends a long-lived response if it is between two frames or events. Returns whether it did. A client that does not send its close frame in
+ * time is disconnected.
+ */
 export function endLasting(client: LastingClient, relay: Relay): boolean {
   const { exchange, response } = client;
   const { now } = relay.deadlines;
@@ -63,7 +66,7 @@ export function endLasting(client: LastingClient, relay: Relay): boolean {
   return true;
 }
 
-/** A frame with the status 1012, "service restart" (RFC 6455 §5.5.1 and the registry of close codes). */
+/** A close frame with the status 1012, "service restart" (RFC 6455 §5.5.1 and IANA's registry of close codes). */
 const CLOSE_FRAME = Uint8Array.of(0x88, 2, 1012 >> 8, 1012 & 255);
 const MASKED = 0x80;
 const [LENGTH_16, LENGTH_64] = [126, 127];
@@ -76,10 +79,10 @@ export class WebSocketFrames implements LastingResponse {
   private headBytes = 0;
   /** The length of the current head; known after its second byte. */
   private headLength = 2;
-  /** Where the extended length ends in the head; 0: there is none. */
+  /** The position at which the extended length ends in the head; 0 if there is none. */
   private lengthEnd = 0;
   private length = 0;
-  /** Bytes of the current frame's payload that are missing. */
+  /** The number of missing bytes of the current frame's payload. */
   private rest = 0;
 
   get isBetween(): boolean {
@@ -116,16 +119,16 @@ export class WebSocketFrames implements LastingResponse {
 const LF = 10;
 const CR = 13;
 
-/** Follows the lines of an event stream: an event ends with an empty line (HTML Standard, server-sent events). */
+/** Follows the lines of an event stream, whose events end with an empty line (HTML Standard, server-sent events). */
 export class EventLines implements LastingResponse {
   readonly lastBytes: Uint8Array;
   readonly isEndedByBoth = false;
-  /** Whether the current line is empty so far, and the one before it. */
+  /** Whether the current line is empty so far; below, the same of the line before it. */
   private isLineEmpty = true;
   private wasLineEmpty = true;
   private isAfterCr = false;
 
-  /** @param retryMs when the client should connect again; 0: it decides */
+  /** @param retryMs when the client should reconnect; 0: the client decides */
   constructor(retryMs: number) {
     this.lastBytes = ascii(retryMs === 0 ? "" : `retry: ${retryMs}\n\n`);
   }
@@ -135,7 +138,7 @@ export class EventLines implements LastingResponse {
   }
 
   pass(bytes: Uint8Array, start: number, end: number): void {
-    // Only the end of a piece matters, but for an empty line that it completes.
+    // Only the last bytes of a piece matter, except for an empty line that the piece completes.
     for (let at = start; at < end; at++) {
       const byte = bytes[at];
       if (byte === LF && this.isAfterCr) {
@@ -155,7 +158,10 @@ const UPGRADE = ascii("upgrade");
 const CONTENT_TYPE = ascii("content-type");
 const CONTENT_ENCODING = ascii("content-encoding");
 
-/** Returns how this response can end early; undefined if it cannot. @param isCodedHere whether its coding is the balancer's own */
+/**
+ * Returns how this response can end early; undefined if it cannot.
+ * @param isCodedHere whether the balancer has compressed it
+ */
 export function lastingResponse(head: ResponseHead, retryMs: number, isCodedHere = false): LastingResponse | undefined {
   if (head.status === 101) return /^websocket$/i.test(fieldOf(head, UPGRADE) ?? "") ? new WebSocketFrames() : undefined;
   if (head.framing !== "chunked" && head.framing !== "close") return undefined;

@@ -1,22 +1,24 @@
-/** The balancer's own responses: a line of text, or a page of the pool's; built once per second for all clients. */
+/**
+ * The responses that the balancer generates itself: a line of text, or an error page of the pool. Built once per second for all clients.
+ */
 import { extname } from "node:path";
 import { readRegularFile, type SnapshotPool } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import type { RequestHead } from "../http1/request-head.js";
 
-/** The statuses of the balancer's own responses: probes, redirects to https, refused heads, no available instance, failed upstreams. */
+/** Their statuses: for probes, redirects to https, refused heads, no available instance, failed upstreams. */
 export type LocalStatus = 200 | 308 | 400 | 404 | 408 | 413 | 414 | 417 | 429 | 431 | 501 | 502 | 503 | 504 | 505;
 
 interface LocalResponseOptions {
   keepAlive: boolean;
   clientMinorVersion: 0 | 1;
-  /** A HEAD gets only the head. */
+  /** A HEAD gets no body. */
   isHead: boolean;
 }
 
 /** The body of one of these responses. */
 export class LocalPage {
-  /** Responses built in this second, because a client may cause many refusals. */
+  /** The responses built in this second: a client may cause many refusals. */
   private readonly built = new Map<number, Uint8Array>();
   private builtInSecond = 0;
 
@@ -31,7 +33,7 @@ export class LocalPage {
     return isHead ? 0 : this.body.length;
   }
 
-  /** Returns a complete response. Clients share its bytes. */
+  /** Returns a complete response. All clients share its bytes. */
   response(options: LocalResponseOptions): Uint8Array {
     const second = Math.floor(Date.now() / 1000);
     if (second !== this.builtInSecond) this.built.clear();
@@ -68,7 +70,7 @@ const NOTHING = new Uint8Array(0);
 
 const ownPages = new Map<LocalStatus, LocalPage>();
 
-/** Returns the page without one of the pool's: a line of text. */
+/** Returns the page for a pool without a page of its own: a line of text. */
 export function ownPage(status: LocalStatus): LocalPage {
   let page = ownPages.get(status);
   if (page === undefined) {
@@ -78,7 +80,7 @@ export function ownPage(status: LocalStatus): LocalPage {
   return page;
 }
 
-/** A response of the balancer's own to a request that is not refused. */
+/** A response that the balancer generates itself for a request that is not refused. */
 export interface OwnResponse {
   status: LocalStatus;
   /** Absent: a line of text. */
@@ -88,9 +90,9 @@ export interface OwnResponse {
 }
 
 /**
- * Returns the response to a challenge of a certificate authority, or the redirect to https; undefined: an app responds.
- * @param challenges the responses to http-01, by token; undefined without any
- * @param redirectPort of https; undefined: nothing is redirected
+ * Returns the response to a challenge of a certificate authority, or the redirect to https; undefined if an app responds.
+ * @param challenges the responses to http-01, by token; undefined if there are none
+ * @param redirectPort the https port; undefined: nothing is redirected
  */
 export function ownResponse(
   head: RequestHead,
@@ -118,7 +120,7 @@ const HTTPS_PORT = 443;
 /** The path of http-01 challenges (RFC 8555 §8.3). */
 const CHALLENGES = "/.well-known/acme-challenge/";
 
-/** Returns the line that redirects a request to https, or the status of a request that is not redirected. */
+/** Returns the Location line that redirects a request to https, or the status if it cannot be redirected. */
 function secureLocation(head: RequestHead, port: number): string | 400 | 404 {
   const { bytes, hostStart, hostEnd, target, targetStart, targetEnd } = head;
   const text = (from: Uint8Array, start: number, end: number) =>
@@ -132,7 +134,7 @@ function secureLocation(head: RequestHead, port: number): string | 400 | 404 {
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 
-/** Returns a response with another field line. */
+/** Returns a copy of the response with another field line. */
 export function withLine(response: Uint8Array, line: Uint8Array): Uint8Array {
   const at = Buffer.from(response.buffer, response.byteOffset, response.length).indexOf(HEAD_END) + 2;
   return Buffer.concat([response.subarray(0, at), line, response.subarray(at)]);
@@ -147,12 +149,12 @@ const TYPES: Readonly<Record<string, string>> = {
 
 const MAX_PAGE_BYTES = 65_536;
 
-/** The error pages of a pool, read when a snapshot names new ones. */
+/** The error pages of a pool, read when a snapshot changes them. */
 export class ErrorPages {
   private readonly pages = new Map<LocalStatus, LocalPage>();
   private readonly named: string;
 
-  /** @param tell receives a line for the operator for each file that cannot be read */
+  /** @param tell receives a line for the operator about each file that cannot be read */
   constructor(list: NonNullable<SnapshotPool["errorPages"]>, tell: (line: string) => void) {
     this.named = JSON.stringify(list);
     for (const { status, path } of list) {

@@ -1,17 +1,17 @@
-/** Connections from a trusted proxy that begin with a PROXY header: read before the first request, by a deadline. */
+/** Connections of a trusted proxy that start with a PROXY header, which is read before the first request and has a deadline. */
 import type { Deadlines } from "../deadlines.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 import { type ProxyHeader, readProxyHeader } from "./proxy-header.js";
 
-/** How often closed connections are reported at most. */
+/** The minimum time between two reports of closed connections, in milliseconds. */
 const TELL_EVERY_MS = 60_000;
 
-/** Counts connections that were closed for what they brought, and tells the operator, at most once a minute. */
+/** Counts connections that were closed because of their input, and reports them to the operator at most once a minute. */
 export class ClosedClients {
   private closed = 0;
   private tellAt = Number.NEGATIVE_INFINITY;
 
-  /** @param tell receives a line for the operator, which says `why` */
+  /** @param tell receives a line for the operator, which contains `why` */
   constructor(
     private readonly tell: (line: string) => void,
     private readonly why: string,
@@ -34,16 +34,19 @@ interface ProxiedOptions {
   deadlines: Deadlines;
   /** How long the header may take, in milliseconds. */
   timeoutMs: number;
-  /** The header has come: returns who owns the connection from now on. */
+  /** Called when the header has arrived. Returns the new owner of the connection. */
   onHeader(header: Extract<ProxyHeader, { kind: "local" | "client" }>): ConnectionOwner;
-  /** It was closed instead, by us or by the peer. @param problem undefined: by the peer */
+  /**
+   * Called when the connection was closed instead.
+   * @param problem the reason; undefined if the peer closed it
+   */
   onGone(problem: string | undefined): void;
 }
 
 export class ProxiedClient implements ConnectionOwner {
   deadlineAt: number;
   deadlineIndex = -1;
-  /** What has come of the header so far. */
+  /** The part of the header received so far. */
   private received: Buffer | undefined;
   private isDone = false;
 
@@ -95,22 +98,22 @@ export class ProxiedClient implements ConnectionOwner {
     this.cut("it did not come in time");
   }
 
-  /** Since when its header is awaited, in milliseconds of `Deadlines.now`. */
+  /** Since when the header is awaited, in milliseconds of `Deadlines.now`. */
   get owesRequestSince(): number {
     return this.isDone ? Number.POSITIVE_INFINITY : this.deadlineAt - this.options.timeoutMs;
   }
 
   readonly isKept = false;
 
-  /** Closes the connection, for another client. */
+  /** Closes the connection to make room for another client. */
   giveWay(): void {
     this.cut("others needed its place before it came");
   }
 
-  /** Called each second; nothing was paused. */
+  /** Called each second. Has nothing to do, since the connection is never paused. */
   lookIfLeft(): void {}
 
-  /** Called at the end of a drain's grace. */
+  /** Called at the end of a drain's grace period. */
   closeIfIdle(): void {
     this.close();
   }

@@ -1,4 +1,7 @@
-/** The PROXY protocol's header, version 1 and 2, with which a proxy states its client's address (HAProxy's proxy-protocol.txt): parsed, and built. Pure. */
+/**
+ * Parses and builds the PROXY protocol's header, versions 1 and 2, with which a proxy states its client's address (HAProxy's
+ * proxy-protocol.txt). Pure.
+ */
 import type { ProxyVersion } from "@paceline/wire";
 import { familyOf, plainAddress } from "../http1/trusted-proxies.js";
 import type { Ends } from "../transport/transport.js";
@@ -8,10 +11,10 @@ export type ProxyHeader =
   | { kind: "malformed"; problem: string }
   /** The proxy itself is the client, as for a health check. `end` is the position after the header. */
   | { kind: "local"; end: number }
-  /** The client's address, and where it has connected to; undefined if the proxy does not say it. */
+  /** The client's address and the address it connected to; undefined if the proxy does not state them. */
   | { kind: "client"; end: number; ends: Ends | undefined };
 
-/** The longest header of version 1, with its line end (§2.1). */
+/** The longest header of version 1, including its line end (§2.1). */
 const MAX_TEXT_BYTES = 107;
 /** The longest header of version 2 that is read, with the proxy's extensions. */
 const MAX_BINARY_BYTES = 4096;
@@ -57,7 +60,7 @@ function isIPv4(text: string): boolean {
   return parts.length === 4 && parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
 }
 
-/** Without a zone, which means nothing on another machine. */
+/** An address with a zone is refused: a zone has no meaning on another machine. */
 function isIPv6(text: string): boolean {
   return /^[0-9a-fA-F:.]{2,45}$/.test(text) && text.includes(":") && URL.canParse(`http://[${text}]/`);
 }
@@ -78,7 +81,7 @@ function readBinary(bytes: Buffer): ProxyHeader {
   const end = BINARY_START + bytes.readUInt16BE(14);
   if (end > MAX_BINARY_BYTES) return malformed(`it is longer than ${MAX_BINARY_BYTES} bytes`);
   const [family, transport] = [(bytes[13] as number) >> 4, (bytes[13] as number) & 15];
-  // The rest says nothing then.
+  // A LOCAL header has no further meaning; the rest is skipped.
   if (command === LOCAL) return bytes.length < end ? INCOMPLETE : { kind: "local", end };
   const addressBytes = ADDRESS_BYTES[family];
   if (addressBytes === undefined) return malformed("its address family is unknown");
@@ -109,7 +112,7 @@ const TEXT_UNKNOWN = Buffer.from("PROXY UNKNOWN\r\n");
 /** The family is unspecified, and no addresses follow. */
 const BINARY_UNKNOWN = Buffer.concat([BINARY_SIGN, Buffer.from([0x21, 0, 0, 0])]);
 
-/** Returns the header for a client with these ends; undefined: they are unknown, as for a unix socket. */
+/** Returns the header for a client with these addresses; `undefined` if they are unknown, as for a unix socket. */
 export function proxyHeader(version: ProxyVersion, ends: Ends | undefined): Buffer {
   const source = plainAddress(ends?.address ?? "");
   const target = plainAddress(ends?.localAddress ?? "");
@@ -126,7 +129,7 @@ export function proxyHeader(version: ProxyVersion, ends: Ends | undefined): Buff
   return Buffer.concat([BINARY_SIGN, rest, addresses]);
 }
 
-/** @param address in its canonical spelling */
+/** @param address in its canonical form */
 function addressBytes(address: string): Buffer {
   if (familyOf(address) === "ipv4") return Buffer.from(address.split(".").map(Number));
   const [left = [], right = []] = address.split("::").map((part) => (part === "" ? [] : part.split(":")));

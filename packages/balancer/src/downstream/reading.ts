@@ -1,33 +1,33 @@
-/** When a peer is read: only if there is no reason to pause, and within its share of turns. */
+/** Decides when a peer is read: only if there is no reason to pause it, and within its share of turns. */
 import { TurnRest } from "@paceline/wire";
 import type { BufferBudget, Reader } from "../exchange/buffer-budget.js";
 import type { Connection } from "../transport/transport.js";
 
-/** The work per turn for all clients, in bytes of bodies. The first request of a read is free. */
+/** The work per turn for all clients, in bytes of bodies. The first request of a read is not counted. */
 const TURN_UNITS = 1 << 19;
-/** The fixed costs in the same unit. */
+/** Fixed costs, in the same unit. */
 export const CHUNK_UNITS = 32;
 export const REQUEST_UNITS = 8192;
 /** How many requests of a connection start in one turn, before other connections get theirs. */
 export const MAX_TURN_REQUESTS = 32;
-/** How many waiting clients continue in one turn, or fewer if they use it up. */
+/** How many waiting clients continue in one turn; fewer if they use up the turn. */
 const MAX_TURN_SHARERS = 8;
 
 export interface Sharer {
-  /** The share is used up: the client is paused until `onTurn`. */
+  /** Called when the share is used up: the client is paused until `onTurn`. */
   onTurnOver(): void;
-  /** The client may continue and no longer waits. */
+  /** Called when the client may continue and no longer waits. */
   onTurn(): void;
 }
 
 /**
- * Limits the work for bodies and pipelined requests to a share of each turn of the event loop. A client determines the cost of a
- * read: sixty clients that send chunks of one byte could block all others for seconds.
+ * Limits the work for bodies and pipelined requests to a share of each turn of the event loop. Clients determine the cost of a read: sixty
+ * clients that send chunks of one byte could block all others for seconds.
  */
 export class TurnShare {
   private left = TURN_UNITS;
   private isArmed = false;
-  /** Clients with more input than one read; the last served one is last. */
+  /** Clients with more input than one read, in the order of their turns. */
   private readonly served = new Set<Sharer>();
   private readonly waiting = new Set<Sharer>();
 
@@ -37,7 +37,7 @@ export class TurnShare {
     return this.left <= 0;
   }
 
-  /** Counts completed work. Returns false if the share of this turn is used up. */
+  /** Counts work that was done. Returns false if the share of this turn is used up. */
   take(units: number): boolean {
     this.left -= units;
     if (!this.isArmed) this.arm();
@@ -90,7 +90,7 @@ export class TurnShare {
 /** A complete body up to this size is not counted, in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
 
-/** Reasons to pause a peer; UNREAD and TURN apply to upstreams, too, and DONE only to them. */
+/** Reasons to pause a peer. UNREAD and TURN apply to upstreams, too; DONE applies only to them. */
 export const Pause = {
   /** It has sent too much ahead of its response. */
   AHEAD: 1,
@@ -102,7 +102,7 @@ export const Pause = {
   TURN: 8,
   /** It sends far ahead, and the budget has no room for another read. */
   ROOM: 16,
-  /** An instance's report that it is done with a request may wait until its place is needed. */
+  /** The message that an instance is done with a request need not be read until its slot is needed. */
   DONE: 32,
 } as const;
 
@@ -118,7 +118,7 @@ export class PacedReading<Peer extends Connection | undefined = Connection | und
   private isWaiting = false;
 
   constructor(
-    /** Undefined until it is established, and once it is closed. */
+    /** Undefined before the connection is established and after it is closed. */
     public connection: Peer,
     private readonly turnShare: TurnShare,
   ) {}
@@ -180,17 +180,17 @@ export class PacedReading<Peer extends Connection | undefined = Connection | und
   onTurn(): void {
     this.isSharing = this.isWaiting = false;
     this.goOn();
-    // It may already be waiting again.
+    // It may already be waiting for a turn again.
     if (!this.isWaiting) this.resume(Pause.TURN);
   }
 
-  /** Called when it has a turn again: more of a body follows. */
+  /** Called when it has a turn again because more of a body follows. */
   protected goOn(): void {
     this.joinTurn();
   }
 }
 
-/** Reads a client, and notices that it has left while it is paused. */
+/** Reads a client, and detects that it disconnected while it was paused. */
 export class ClientReading extends PacedReading<Connection> implements Reader {
   /** Whether it was paused at the last check for a disconnect. */
   private wasPaused = false;
@@ -205,7 +205,10 @@ export class ClientReading extends PacedReading<Connection> implements Reader {
     super(connection, turnShare);
   }
 
-  /** Called each second: a paused client can disconnect unnoticed. @param isOwed whether a request is in progress */
+  /**
+   * Called each second, because a paused client can disconnect unnoticed.
+   * @param isOwed whether a request is in progress
+   */
   hasPeerLeft(isOwed: boolean): boolean {
     const isUnseen = isOwed && this.isPaused;
     const hasLeft = isUnseen && this.wasPaused && this.connection.hasPeerLeft;
@@ -213,7 +216,10 @@ export class ClientReading extends PacedReading<Connection> implements Reader {
     return hasLeft;
   }
 
-  /** Called each second for a tunnel, whose client may send FIN and stay connected. @param hasEnded whether it has sent FIN */
+  /**
+   * Called each second for a tunnel, whose client may send FIN and stay connected.
+   * @param hasEnded whether it has sent FIN
+   */
   lookIfReset(hasEnded: boolean): void {
     if (this.isPaused || hasEnded) this.connection.lookIfReset();
   }
@@ -235,12 +241,12 @@ export class ClientReading extends PacedReading<Connection> implements Reader {
   onRoom(): boolean {
     this.resume(Pause.ROOM);
     if (this.pauses === Pause.ROOM) return false;
-    // It is paused for another reason, and will ask for room after that.
+    // It is paused for another reason, and asks for room again after that.
     this.budget.stopWaiting(this);
     return true;
   }
 
-  /** Drops further input. */
+  /** Drops all further input. */
   leave(): void {
     this.leaveTurn();
     if (!this.sendsAhead) return;

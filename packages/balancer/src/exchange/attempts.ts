@@ -1,4 +1,4 @@
-/** Finds an upstream for a request, at once or through the request queue, and another one if that fails. */
+/** Finds an upstream for a request, at once or through the request queue, and another one if that upstream fails. */
 import { rankOf } from "../admission/admit.js";
 import type { Downstream } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -18,12 +18,12 @@ export interface AttemptsOwner {
   onQueued(): void;
   /** @param head the head if it was just parsed; undefined if it must be parsed again */
   onUpstreamFound(upstream: Upstream, head: RequestHead | undefined): void;
-  /** No upstream is available. */
+  /** Called when no upstream is available. */
   respond(status: 502 | 503): void;
 }
 
 export class Attempts implements Waiting {
-  /** Upstreams that already failed this request and are skipped. */
+  /** The upstreams that have failed this request. They are skipped. */
   tried: Upstream[] | undefined;
   isIdempotent = false;
   /** The slot of a sticky client; undefined if the pool has none. */
@@ -33,11 +33,11 @@ export class Attempts implements Waiting {
   private place: QueueEntry | undefined;
   /** How often the request was sent to an upstream. */
   private sends = 0;
-  /** Set once it was lost where it may have started. */
+  /** Set once the request was lost at an upstream where it may have started. */
   private lostStarts: LostStarts | undefined;
-  /** Until when it waits for a connection to an upstream; 0: it does not wait. */
+  /** Until when the request waits for a connection to an upstream; 0 if it does not wait. */
   private waitsUntil = 0;
-  /** Since when it waits in a queue with a time limit; 0: it does not. */
+  /** Since when the request waits in a queue with a time limit; 0 if it does not. */
   private queuedSince = 0;
 
   constructor(
@@ -55,7 +55,7 @@ export class Attempts implements Waiting {
     this.sends = this.waitsUntil = this.queuedSince = 0;
   }
 
-  /** Determines the slot of a sticky client's request. */
+  /** Determines the slot for the request of a sticky client. */
   bind({ sticky }: Pool, head: RequestHead, peer: Peer): void {
     if (sticky === undefined) return;
     this.ownBinding ??= new Binding();
@@ -72,23 +72,23 @@ export class Attempts implements Waiting {
     response.added = upstream && this.pool?.sticky?.cookieLinesFor(response, upstream, isHttps);
   }
 
-  /** Whether a request at this stalled upstream waits there, because its client belongs to it. */
+  /** Whether a request at this stalled upstream stays there, because its client is bound to that slot. */
   staysAt(upstream: Upstream | undefined): boolean {
     const { binding } = this;
     return binding !== undefined && upstream !== undefined && upstream.home === binding.home && !upstream.isStalledLong;
   }
 
-  /** Whether it may have started at an upstream that ended or stalled. */
+  /** Whether the request may have started at an upstream that exited or stalled. */
   get mayHaveStartedElsewhere(): boolean {
     return this.lostStarts !== undefined;
   }
 
-  /** Whether it may be sent again if it has not started. */
+  /** Whether the request may be sent again if it has not started. */
   get maySend(): boolean {
     return this.sends < MAX_SENDS;
   }
 
-  /** Whether it may be sent again although it may have started. */
+  /** Whether the request may be sent again although it may have started. */
   get mayRepeat(): boolean {
     return this.isIdempotent && this.lostStarts === undefined && !this.isPoison && this.hasBudget;
   }
@@ -105,7 +105,7 @@ export class Attempts implements Waiting {
     return (this.pool as Pool).name;
   }
 
-  /** Picks the next upstream in turn, or queues behind earlier requests. */
+  /** Picks the next upstream in turn, or queues the request behind earlier ones. */
   find(pool: Pool, head: RequestHead | undefined): void {
     this.pool = pool;
     if (pool.isDown) return this.owner.respond(503);
@@ -118,7 +118,7 @@ export class Attempts implements Waiting {
 
   private enqueue(pool: Pool, head: RequestHead | undefined): void {
     const home = this.binding?.home ?? 0;
-    // All upstreams failed once, perhaps only because they are too busy to accept, so each is tried again later.
+    // All upstreams have failed once, perhaps only because they are too busy to accept. Each is tried again later.
     if (home === 0) this.tried = undefined;
     this.owner.onQueued();
     const { requestQueue } = pool;
@@ -138,12 +138,12 @@ export class Attempts implements Waiting {
   }
 
   /**
-   * The deadline of a pending request has passed. It goes to an instance whose window is full, or as that of a sticky client to
-   * another slot; else the response is 503.
+   * Called at the deadline of a pending request. Sends it to an instance whose window is full, or a sticky client's to another slot.
+   * Otherwise responds with 503.
    */
   onQueueDeadline(): void {
     const wasQueued = this.isQueued;
-    // Those before it are as old.
+    // The requests before this one have waited at least as long.
     while (this.isQueued && this.mayRelieve && this.pool?.relieve() === true);
     if (wasQueued && !this.isQueued) return;
     const home = this.binding?.home ?? 0;
@@ -151,7 +151,7 @@ export class Attempts implements Waiting {
     else this.leaveHome(this.pool as Pool);
   }
 
-  /** Whether requests may go on to a busy instance rather than be refused: in a pool without a time limit. */
+  /** Whether requests go on to a busy instance instead of being refused, as in a pool without a time limit. */
   private get mayRelieve(): boolean {
     return this.pool?.requestQueue.isTimed === false;
   }
@@ -179,7 +179,7 @@ export class Attempts implements Waiting {
     this.place = undefined;
   }
 
-  /** Starts one deadline for both the queue and the connection. */
+  /** Starts one deadline for both the queue and the connection attempt. */
   wait(): void {
     const { deadlines, limits } = this.relay;
     if (this.waitsUntil === 0) this.waitsUntil = deadlines.now + limits.upstreamConnectTimeoutMs;
@@ -187,7 +187,7 @@ export class Attempts implements Waiting {
   }
 
   onUpstreamFree(upstream: Upstream): void {
-    // Meanwhile similar requests may have ended a second process.
+    // Meanwhile, similar requests may have crashed a second process.
     if (this.mayHaveStartedElsewhere && this.isPoison) return this.owner.respond(502);
     this.found(upstream, undefined);
   }
@@ -205,12 +205,12 @@ export class Attempts implements Waiting {
     this.owner.respond(503);
   }
 
-  /** Whether it was sent to one upstream, once. */
+  /** Whether the request was sent only once, to one upstream. */
   get isFirst(): boolean {
     return this.sends === 1;
   }
 
-  /** Called when it is sent to a second upstream beside the first. */
+  /** Called when the request is also sent to a second upstream. */
   onHedged(): void {
     this.sends++;
   }
@@ -222,7 +222,7 @@ export class Attempts implements Waiting {
   }
 
   /**
-   * Handles a failed upstream. Returns undefined if the request may go to another one, else the status for the client.
+   * Handles a failed upstream. Returns undefined if the request may go to another one; else the status for the client.
    * @param startedAt the upstream where it may have started
    * @param isOnlyLoss whether no other request was lost there
    */
@@ -237,12 +237,12 @@ export class Attempts implements Waiting {
     const attempted = { sends, starts: this.lostStarts?.count ?? 0, wasSent, isIdempotent, isBodyBuffered, isPoison };
     // 503 invites a retry, which is safe if the request has not started.
     if (!mayTryElsewhere(loss, attempted)) return loss === "notStarted" ? 503 : 502;
-    // One that has not started makes no more work elsewhere than it would have made here.
+    // A request that has not started makes no more work elsewhere than it would have made here, so it takes no retry token.
     if (startedAt !== undefined && this.pool?.retries.take() !== true) return 502;
     this.relay.counters.retriesTotal++;
     // A stale connection does not count against its upstream.
     if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
-    // A stalled process still has its clients' sessions; another loss ends them.
+    // A stalled process still has its clients' sessions; they are lost in all other cases.
     const { binding } = this;
     if (binding !== undefined && upstream?.home === binding.home && !isStall(loss)) binding.needsCookie = true;
     return undefined;
@@ -262,7 +262,7 @@ export class Attempts implements Waiting {
   }
 }
 
-/** Whether the process may go on later. */
+/** Whether the process may continue later. */
 function isStall(loss: UpstreamLoss): boolean {
   return loss === "stalled" || loss === "freed" || loss === "stale";
 }

@@ -1,4 +1,4 @@
-/** How fast a client must send its body: the deadlines for the next piece, and for its average rate. Pure. */
+/** How fast a client must send its body: the deadline for the next piece, and the minimum average rate. Pure. */
 
 export class BodyPace {
   private bytes = 0;
@@ -8,12 +8,12 @@ export class BodyPace {
   constructor(
     /** How long the client may send nothing. */
     private readonly timeoutMs: number,
-    /** The minimum average rate, in addition to that time; 0: none. */
+    /** The minimum average rate, checked after that time; 0: none. */
     private readonly minBytesPerSecond: number,
     private startedAt: number,
   ) {}
 
-  /** Starts again: what was sent before says nothing about the client. */
+  /** Starts again: earlier bytes no longer count. */
   restart(now: number): void {
     this.bytes = 0;
     this.startedAt = now;
@@ -23,7 +23,7 @@ export class BodyPace {
     this.bytes += bytes;
   }
 
-  /** Excludes time in which the client is paused. */
+  /** Excludes the time in which the client is paused. */
   pause(now: number): void {
     this.pausedAt = now;
   }
@@ -32,7 +32,7 @@ export class BodyPace {
     this.startedAt += now - this.pausedAt;
   }
 
-  /** Returns the deadline if nothing arrives until then. */
+  /** Returns the deadline that applies if nothing more arrives. */
   deadlineAt(now: number): number {
     const nextBy = now + this.timeoutMs;
     if (this.minBytesPerSecond === 0) return nextBy;

@@ -1,35 +1,35 @@
 /** The memory limit for all slow clients of the balancer together. */
 
-/** A client that will be read when the budget has room for a read. */
+/** A client that waits until the budget has room for a read. */
 export interface Reader {
-  /** Returns false if it continues to wait. */
+  /** Called when there is room. Returns false if the client continues to wait. */
   onRoom(): boolean;
 }
 
 /** The maximum size of a read: up to half a megabyte on Bun. */
 const READ_BYTES = 1 << 19;
 
-/** From this part of the budget on, reads of bodies are limited. */
+/** Once this fraction of the budget is used, reads of bodies are small. */
 const SCARCE_PART = 8;
 
 export class BufferBudget {
   private used = 0;
-  /** Those of them for what clients have sent ahead of their responses. */
+  /** The part of them that clients have sent ahead of their responses. */
   private ahead = 0;
   /** Bytes reserved for expected reads. */
   private expected = 0;
-  /** The longest waiting client is first. */
+  /** In the order of arrival. */
   private readonly waiting = new Set<Reader>();
   private isArmed = false;
 
   constructor(private readonly maxBytes: number) {}
 
-  /** Whether so much is used that reads of bodies should be small: their instances may not read them. */
+  /** Whether so much of the budget is used that reads of bodies should be small, since their instances may not read them. */
   get isScarce(): boolean {
     return this.used > this.maxBytes / SCARCE_PART;
   }
 
-  /** Whether half of it is left. */
+  /** Whether at least half of the budget is left. */
   get hasRoom(): boolean {
     return this.used <= this.maxBytes / 2;
   }
@@ -41,7 +41,7 @@ export class BufferBudget {
     return true;
   }
 
-  /** The same for bytes that a client has sent ahead; all of these have half of the budget. */
+  /** The same for bytes that a client has sent ahead, which may take at most half of the budget. */
   takeAhead(bytes: number): boolean {
     if (this.ahead + bytes > this.maxBytes / 2 || !this.take(bytes)) return false;
     this.ahead += bytes;
@@ -58,12 +58,12 @@ export class BufferBudget {
     if (this.waiting.size > 0) this.arm();
   }
 
-  /** Whether there is room for a read, with half the budget left for others. False: `onRoom` is called when it may succeed. */
+  /** Whether there is room for a read, with half the budget left for others. If not, `onRoom` is called when there may be. */
   mayRead(reader: Reader): boolean {
     const half = this.maxBytes / 2;
     const bytes = Math.min(READ_BYTES, half);
     if (this.used + this.expected + bytes > half) {
-      // Woken by `give` or after the expected reads; polling each turn would keep the processor busy.
+      // Woken by `give` or after the expected reads, because polling in each turn would keep the CPU busy.
       this.waiting.add(reader);
       return false;
     }

@@ -1,4 +1,4 @@
-/** Request bodies in memory: copies for sending again, and collected bodies. Joins pieces, because each has a fixed cost. */
+/** Request bodies in memory: copies for sending again, and collected bodies. Pieces are joined, because each has a fixed cost. */
 
 import { free } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
@@ -8,18 +8,21 @@ import type { BufferBudget } from "./buffer-budget.js";
 const NOTHING = new Uint8Array(0);
 /** A single piece in a buffer up to this size does not count in the budget. */
 const LEAST_BYTES = 4096;
-/** A larger piece that waits is copied, because the copy can be freed: its read would be old, and left to the collector for long. */
+/**
+ * A larger piece that has to wait is copied, because the copy can be freed explicitly. The original read would be left to the garbage
+ * collector for a long time.
+ */
 const MAX_HELD_READ_BYTES = 16_384;
 
 export class BufferedBody {
-  /** Whether everything the client has sent of the body is kept. */
+  /** Whether everything that the client has sent of the body is kept. */
   isWhole = true;
-  /** A single piece in its original buffer, or the buffer of joined pieces. */
+  /** A single piece in its original buffer, or the joined pieces. */
   private room: Uint8Array = NOTHING;
   private length = 0;
-  /** Whether nobody else uses the buffer of `room`. */
+  /** Whether no other code uses the buffer of `room`. */
   private isOwn = false;
-  /** Bytes taken from the budget for `room`: the buffer that it keeps in memory. */
+  /** Bytes taken from the budget for the buffer of `room`. */
   private taken = 0;
 
   constructor(
@@ -35,20 +38,20 @@ export class BufferedBody {
     return this.length === 0;
   }
 
-  /** Whether the kept piece is in these bytes. */
+  /** Whether the kept piece is part of these bytes. */
   isIn(bytes: Uint8Array): boolean {
     return this.length > 0 && this.room.buffer === bytes.buffer;
   }
 
-  /** Keeps a piece that was also sent. Beyond the limit everything is dropped, and the request cannot be sent again. */
+  /** Keeps a piece that was also sent. Beyond the limit, everything is dropped, and the request cannot be sent again. */
   add(bytes: Uint8Array, start: number, end: number): void {
     if (!this.isWhole) return;
     if (this.length + end - start > this.maxBytes || !this.join(bytes, start, end, false)) this.drop();
   }
 
   /**
-   * Keeps a piece that cannot be sent yet, regardless of the limit; the client is then paused. Returns false if the budget is used up
-   * and the piece was not counted before.
+   * Keeps a piece that cannot be sent yet, regardless of the limit. The client is then paused. Returns false if the budget is exhausted and
+   * the piece was not counted before.
    */
   hold(bytes: Uint8Array, start: number, end: number, wasCounted = false): boolean {
     return this.join(bytes, start, end, true, wasCounted);
@@ -58,7 +61,7 @@ export class BufferedBody {
     const { length } = this;
     if (length === 0) return this.begin(bytes, start, end, isHeld, isForced);
     const needed = length + end - start;
-    // Little arrives before the client is paused.
+    // This is little, because the client is paused soon.
     if ((!this.isOwn || needed > this.room.length) && !this.grow(needed, isHeld)) return false;
     this.room.set(bytes.subarray(start, end), length);
     this.length = needed;
@@ -98,13 +101,13 @@ export class BufferedBody {
     return true;
   }
 
-  /** Its bytes were copied or written. */
+  /** Called after the bytes were copied or written. */
   private freeOwn(): void {
     if (this.isOwn) freeWritten(this.room);
     this.isOwn = false;
   }
 
-  /** Drops the copy if it exceeds the limit, after it was sent. */
+  /** Drops the copy if it exceeds the limit, once its bytes were sent. */
   trim(): void {
     if (this.length > this.maxBytes) this.drop();
   }
@@ -156,7 +159,7 @@ export class CollectedBytes {
     return true;
   }
 
-  /** Frees bytes that nobody else uses; the garbage collector would only run after as much again. */
+  /** Frees bytes that no other code uses. The garbage collector would run only after as many bytes again. */
   private free(): void {
     if (this.room.length > 0) free(this.room);
   }
@@ -165,7 +168,7 @@ export class CollectedBytes {
     return this.room.subarray(0, this.length);
   }
 
-  /** Clears it after its bytes were copied. */
+  /** Clears the body after its bytes were copied. */
   clearCopied(): void {
     this.free();
     this.clear();

@@ -1,4 +1,4 @@
-/** A request's body collected before an upstream is picked: in memory, or in the spool if it is large. */
+/** A request's body that is collected before an upstream is picked: in memory, or in the spool if it is large. */
 import type { Downstream } from "../downstream/downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
@@ -8,13 +8,13 @@ import type { Relay } from "./relay.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 
 export interface CollectedBodyOwner {
-  /** Those that follow the body, once it has arrived. */
+  /** The trailers of the body, once it has arrived. */
   readonly trailers: Uint8Array | undefined;
-  /** An upstream may be picked. `bytes` are the body, or its beginning if the rest follows at the client's pace. */
+  /** Called when an upstream may be picked. `bytes` are the whole body, or its beginning if the rest follows as the client sends it. */
   onCollected(bytes: Uint8Array): void;
-  /** The client is too slow, the body too large, or there is no room for it. */
+  /** Called when the client is too slow, the body is too large, or there is no room for it. */
   onCollectingFailed(status: 408 | 413 | 503): void;
-  /** The upstream cannot take more at the moment; call `pump` when it can. */
+  /** Called when the upstream cannot take more; call `pump` when it can. */
   upstreamIsBehind(): void;
 }
 
@@ -33,7 +33,7 @@ export class CollectedBody implements SpooledBodyOwner {
   /** Whether the client is paused because the disk is too slow. */
   private isBlocked = false;
   private isFinished = false;
-  /** The upstream stream of the request. */
+  /** The stream to the upstream, once one is picked. */
   private stream: UpstreamStream | undefined;
   private hasResponse = false;
 
@@ -47,7 +47,7 @@ export class CollectedBody implements SpooledBodyOwner {
     this.pace = new BodyPace(limits.bodyTimeoutMs, limits.minBodyBytesPerSecond, deadlines.now);
   }
 
-  /** Whether it is in the spool; then `send` sends it. */
+  /** Whether the body is in the spool, so that `send` has to send it. */
   get isSpooled(): boolean {
     return this.spooled !== undefined;
   }
@@ -72,12 +72,12 @@ export class CollectedBody implements SpooledBodyOwner {
     this.client.deadlineAt = this.pace.deadlineAt(this.relay.deadlines.now);
   }
 
-  /** Waits for the disk rather than the client. */
+  /** Pauses the deadline: the disk is slow, not the client. */
   private awaitDisk(): void {
     this.client.deadlineAt = this.relay.deadlines.now + this.relay.limits.bodyTimeoutMs;
   }
 
-  /** Returns false if the piece was not taken; the owner was notified, and the body now moves at the client's pace. */
+  /** Returns false if the piece was not taken. The owner was notified, and the rest of the body follows as the client sends it. */
   add(bytes: Uint8Array, start: number, end: number): boolean {
     this.pace.add(end - start);
     if (this.spooled !== undefined) this.spool(this.spooled, bytes, start, end);
@@ -120,7 +120,7 @@ export class CollectedBody implements SpooledBodyOwner {
   finish(): void {
     this.isFinished = true;
     if (this.spooled === undefined) return this.owner.onCollected(this.held.bytes);
-    // Resume reading, to notice a disconnect.
+    // Resumes reading, to detect a disconnect.
     this.client.resumeBody();
     this.spooled.finish();
     if (this.spooled.isWritten) this.owner.onCollected(NOTHING);
@@ -137,18 +137,18 @@ export class CollectedBody implements SpooledBodyOwner {
     this.spooled?.rewind();
   }
 
-  /** The upstream can take more. */
+  /** Called when the upstream can take more. */
   pump(): void {
     if (this.stream !== undefined) this.spooled?.pump();
   }
 
-  /** The upstream has responded, so the request will not be sent again. */
+  /** Called when the upstream has responded, so that the request will not be sent again. */
   onResponse(): void {
     this.hasResponse = true;
     if (this.stream === undefined) this.spooled?.close();
   }
 
-  /** The upstream is gone. */
+  /** Called when the upstream is lost. */
   stop(): void {
     this.stream = undefined;
     this.spooled?.stop();
@@ -160,7 +160,7 @@ export class CollectedBody implements SpooledBodyOwner {
     this.spooled?.close();
   }
 
-  // Called by the spool.
+  // Called by the spool:
 
   onSpoolWritten(): void {
     if (this.isFinished) {

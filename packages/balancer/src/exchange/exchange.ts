@@ -1,6 +1,6 @@
 /**
- * One request and its response: the states from a parsed head to the end of the response, and what a failure means. The request's
- * side is in request-side.ts; response-flow.ts carries the body, states.ts has each state's behaviour.
+ * One request and its response, from a parsed head to the end of the response, and the consequences of failures. request-side.ts handles
+ * the request, response-flow.ts forwards the body, states.ts has each state's behaviour.
  */
 import { passingTrailers } from "../http1/forward-policy.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -20,25 +20,25 @@ export class Exchange extends RequestSide {
     this.client.response.trailers = passingTrailers(trailers, this.flow.coded !== undefined);
   }
 
-  // Called by the client connection.
+  // Called by the client connection:
 
   onClientDrain(): void {
     const wasBlocked = this.flow.isClientBlocked;
     this.flow.isClientBlocked = false;
-    // The drained bytes may belong to an earlier response, whose deadlines do not apply here.
+    // The client may have read bytes of an earlier response, whose deadlines do not apply here.
     if (!this.hasResponse && !(this.state === State.SENT && wasBlocked)) return;
     this.setDeadlineIn(this.requestTimeoutMs());
     this.flow.resume(this.stream);
   }
 
-  /** Cancels the request at the upstream, because the client has disconnected or sent invalid input. */
+  /** Cancels the request at the upstream, because the client disconnected or sent invalid input. */
   onClientGone(loggedAs = this.state === State.TUNNEL ? this.outcome.status : CLIENT_CLOSED_REQUEST): void {
     if (this.state === State.IDLE) return;
     this.stream?.cancel();
     this.end(loggedAs);
   }
 
-  /** The balancer ends its client's connection. */
+  /** Called when the balancer ends the client's connection. */
   onClientEnded(cut: "refused" | "no-room" | "client-late"): void {
     if (this.state === State.IDLE) return;
     const loggedAs = this.outcome.cut(cut, this.upstream, this.isUnsent(), this.state === State.DELIVERING);
@@ -46,7 +46,7 @@ export class Exchange extends RequestSide {
     this.end(loggedAs);
   }
 
-  /** Whether nothing of a response was sent. One that was only built is dropped. */
+  /** Returns whether no byte of a response was sent. Withdraws a response that was built but not sent. */
   private isUnsent(): boolean {
     return this.client.response.takeBack() || !this.hasResponse;
   }
@@ -55,7 +55,7 @@ export class Exchange extends RequestSide {
     this.state.onDeadline(this);
   }
 
-  // Called by the upstream.
+  // Called by the upstream:
 
   get readyAt(): number {
     return this.outcome.readyAt;
@@ -63,7 +63,7 @@ export class Exchange extends RequestSide {
 
   onResponseHead(head: ResponseHead): void {
     if (head.isInterim) {
-      // Drops an unrequested 100.
+      // Drops a 100 that the client did not ask for.
       if (head.status === 100 && !this.expectsContinue) return;
       if (!this.client.response.interim(head)) this.flow.blockUpstream(this.stream);
       return;
@@ -93,7 +93,7 @@ export class Exchange extends RequestSide {
     this.setDeadlineIn(this.requestTimeoutMs());
   }
 
-  /** Sends the request to the internal pool, after the response that named a file has ended. */
+  /** Sends the request to the internal pool after the end of the response that named a file. */
   private follow(): void {
     const { internal, requestHead } = this.relay;
     const redirect = this.redirect as FileRedirect;
@@ -125,14 +125,14 @@ export class Exchange extends RequestSide {
     if (this.state === State.IDLE) return;
     if (this.flow.coded?.hasFailed === true) return this.abort("balancer");
     if (this.state === State.DISCARDING) {
-      // Its body may be long, and nobody needs it.
+      // The body may be long, and nobody needs it.
       this.stream?.cancel();
       return this.follow();
     }
     this.flow.flush(this.stream, this.mayHoldResponse);
   }
 
-  /** Whether the response may be buffered, because an instance with limited concurrency should not wait for a slow client. */
+  /** Whether the response may be buffered, so that an instance with limited concurrency does not wait for a slow client. */
   private get mayHoldResponse(): boolean {
     return this.state === State.RESPONDING && this.pool?.isLimited === true;
   }
@@ -151,7 +151,7 @@ export class Exchange extends RequestSide {
     this.client.endResponse();
   }
 
-  /** The upstream has finished, but the client has not. */
+  /** Called when the upstream has finished and the client has not. */
   private deliver(): void {
     const pool = this.pool as Pool;
     this.state = State.DELIVERING;
@@ -163,7 +163,10 @@ export class Exchange extends RequestSide {
     pool.serveQueue();
   }
 
-  /** Handles a lost upstream: tries another if no byte of a response came and the request can be sent again; else fails it. */
+  /**
+   * Handles a lost upstream. Tries another one if no byte of a response arrived and the request can be sent again. Otherwise the request
+   * fails.
+   */
   onUpstreamLost(loss: UpstreamLoss): void {
     const { state, upstream } = this;
     const wasSent = state === State.SENT;
@@ -218,7 +221,7 @@ export class Exchange extends RequestSide {
     this.body.release();
   }
 
-  /** Sends a response of the balancer's own. */
+  /** Sends a response that the balancer generates itself. */
   respond(status: OwnStatus): void {
     if (status === 504) this.outcome.noteLate(this.upstream, this.pool, "failed");
     this.stream?.cancel();
@@ -229,7 +232,7 @@ export class Exchange extends RequestSide {
     this.client.respond(status, status === 429 ? this.relay.rateLimits?.fields : undefined);
   }
 
-  /** Cuts the response off, or fails the request if nothing of it was sent. */
+  /** Cuts the response off, or fails the request if no byte of the response was sent. */
   abort(cut: Cut): void {
     const isUnsent = this.isUnsent();
     if (cut === "instance-late") this.outcome.noteLate(this.upstream, this.pool, isUnsent ? "failed" : "cut");

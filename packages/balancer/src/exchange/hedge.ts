@@ -1,4 +1,4 @@
-/** A request that may also be sent to a second upstream: the first response is the client's, and the other request is cancelled. */
+/** A request that may also be sent to a second upstream. The client gets the first response; the other request is cancelled. */
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Ends } from "../transport/transport.js";
@@ -7,32 +7,35 @@ import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { KeptConnections, ResponseReceiver, UpstreamLoss, UpstreamStream } from "../upstreams/upstream-client.js";
 
-/** The exchange of the request. */
+/** The exchange that owns the hedge. */
 export interface HedgeOwner extends ResponseReceiver {
   readonly takesTrailers: boolean;
   onTrailers(trailers: Uint8Array): void;
-  /** The request is sent to this second upstream, too. */
+  /** Called when the request is also sent to this second upstream. */
   onHedged(upstream: Upstream): void;
   sendAgain(stream: UpstreamStream): void;
-  /** The second upstream serves the request from now on, which it has had since `sentAtMs`. */
+  /** Called when the second upstream takes over; it has had the request since `sentAtMs`. */
   onOvertaken(upstream: Upstream, stream: UpstreamStream, sentAtMs: number): void;
-  /** The second upstream was lost, or its response is not wanted; the request is not sent to a third one. @param loss undefined: not lost */
+  /**
+   * Called when the second upstream was lost, or its response is not wanted. The request is not sent to a third one.
+   * @param loss undefined: not lost
+   */
   onHedgeEnd(upstream: Upstream, loss?: UpstreamLoss): void;
 }
 
 type State =
-  /** There is no such request. */
+  /** No request may be hedged now. */
   | "off"
-  /** One upstream has it. */
+  /** One upstream has the request. */
   | "waiting"
-  /** Two have it. */
+  /** Two upstreams have it. */
   | "doubled"
-  /** Two have had it; the second one is out. */
+  /** Two upstreams had it, and the second one failed. */
   | "single again"
-  /** The second one serves it. */
+  /** The second upstream serves it. */
   | "overtaken";
 
-/** Belongs to an exchange, for all of its requests. Receives the response of the second upstream. */
+/** Belongs to an exchange, and serves all of its requests. Receives the response of the second upstream. */
 export class Hedge implements ResponseReceiver, WaitingRequest {
   sentAtMs = 0;
   private state: State = "off";
@@ -44,7 +47,7 @@ export class Hedge implements ResponseReceiver, WaitingRequest {
 
   constructor(private readonly owner: HedgeOwner) {}
 
-  /** Whether a request can be sent twice: one that only reads, and of which the head is all. */
+  /** Whether a request can be sent twice: it only reads, and has no body. */
   static mayBegin(head: RequestHead): boolean {
     return (head.method === "GET" || head.method === "HEAD") && head.framing === "none" && !head.isUpgrade;
   }
@@ -73,7 +76,7 @@ export class Hedge implements ResponseReceiver, WaitingRequest {
     return true;
   }
 
-  /** The response of the upstream that has the request begins. */
+  /** Called when the response of the current upstream starts. */
   onResponse(): void {
     if (this.state === "off" || this.state === "overtaken") return;
     this.hedging?.responded(this);
@@ -81,7 +84,7 @@ export class Hedge implements ResponseReceiver, WaitingRequest {
     this.state = "off";
   }
 
-  /** The request has ended. */
+  /** Called when the request has ended. */
   end(): void {
     if (this.state === "off") return;
     this.hedging?.forget(this);
@@ -97,13 +100,13 @@ export class Hedge implements ResponseReceiver, WaitingRequest {
     this.owner.onHedgeEnd(this.upstream as Upstream, loss);
   }
 
-  /** The first upstream is slower, or was lost. */
+  /** Switches to the second upstream, because the first one is slower or was lost. */
   overtake(): void {
     this.state = "overtaken";
     this.owner.onOvertaken(this.upstream as Upstream, this.stream as UpstreamStream, this.againAtMs);
   }
 
-  // Called by the second upstream.
+  // Called by the second upstream:
 
   readonly canMove = false;
   readonly canRepeat = false;
@@ -132,7 +135,7 @@ export class Hedge implements ResponseReceiver, WaitingRequest {
   onResponseHead(head: ResponseHead): void {
     if (this.state === "doubled") {
       if (head.isInterim) return;
-      // The first one may still succeed.
+      // The first upstream may still succeed.
       if (head.status >= 500) return this.endAgain();
       this.hedging?.responded(this);
       this.overtake();

@@ -1,4 +1,4 @@
-/** The outcome of one request for the counters and the access log: status, sizes, times, and who ended it. */
+/** The outcome of one request for the counters and the access log: status, sizes, times, and which side ended it. */
 import type { LostRequest, OpenRequest } from "@paceline/wire";
 import type { AccessOutcome, AccessPhase, HedgeResult } from "@paceline/wire/access-log";
 import type { DownstreamResponse, LocalStatus } from "../downstream/downstream.js";
@@ -15,10 +15,10 @@ import type { SavedHead } from "./saved-head.js";
 /** nginx's status for a client that disconnected before its response was complete. */
 export const CLIENT_CLOSED_REQUEST = 499;
 
-/** The status of a request whose connection was reset for want of memory before its response began. */
+/** The status of a request whose connection was reset before its response started, because memory was short. */
 const NO_ROOM = 503;
 
-/** Who is to blame for a response of the balancer's own, unless it is known better. */
+/** The side that caused a response of the balancer itself, unless a more exact cause is known. */
 const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
   408: "client-late",
   502: "instance-lost",
@@ -26,22 +26,22 @@ const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
 };
 
 /**
- * Why a response is cut off. Whoever is at fault decides what is counted: a response that its client does not read, or a tunnel that
- * is idle, has the status that was sent and says nothing about the instance; what the app or the balancer fails to complete is a 502,
- * which counts for the instance only if it is the app's fault.
+ * Why a response is cut off. The cause decides what is counted. If the client does not read it, or a tunnel is idle, the status that was
+ * sent is counted, and nothing against the instance. If the app or the balancer fails to complete it, a 502 is counted, and against the
+ * instance only if the app failed.
  */
 export type Cut =
-  /** The client reads too slowly or nothing, or sends too little of its body. */
+  /** The client reads too slowly or not at all, or sends its body too slowly. */
   | "client-late"
-  /** The client's connection is reset, since others need the memory of what it has not read, or has sent ahead. */
+  /** The client's connection is reset, because others need the memory of its unread or early bytes. */
   | "no-room"
-  /** The client's connection is ended: it has sent too much, or something invalid. */
+  /** The client's connection is ended, because it sent too much, or invalid input. */
   | "refused"
-  /** Nothing moves in a tunnel. */
+  /** No data moves in a tunnel. */
   | "idle"
   | "instance-late"
   | "instance-lost"
-  /** The balancer cannot go on: no memory, no disk, a compressor that fails. */
+  /** The balancer cannot continue: no memory, no disk space, or a failed compressor. */
   | "balancer";
 
 interface CutRule {
@@ -66,7 +66,7 @@ export class Outcome implements Finished {
   /** The size of the response's body so far. */
   bodyBytes = 0;
   startedAt = 0;
-  // The times are only taken for spans and an access log that has them, and `sentAt` for policies that need latencies.
+  // These times are only taken for spans and for an access log that shows them; `sentAt` also for policies that need latencies.
   queuedAt = 0;
   foundAt = 0;
   sentAt = 0;
@@ -75,17 +75,17 @@ export class Outcome implements Finished {
   retries = 0;
   hedge: HedgeResult | undefined;
   pool: string | undefined;
-  /** The last instance of the request. */
+  /** The last upstream of the request. */
   upstream: Upstream | undefined;
   outcome: AccessOutcome = "whole";
   phase: AccessPhase = "head";
   /** Whether the head of the response that the client gets has come from the instance. */
   hasResponded = false;
-  /** When it was ready to be sent: since then it has not waited for an instance. */
+  /** When the request was ready to be sent: after that it did not wait for an instance. */
   readyAt = 0;
-  /** The status that was counted while the client was still receiving the response. */
+  /** The status that was counted while the client was still receiving the response; 0 before. */
   private counted = 0;
-  /** Whether the instance is not to blame for the end, so that only the status of its response counts for it. */
+  /** Whether the instance did not cause the end, so that only the status of its response counts for it. */
   private sparesInstance = false;
 
   constructor(
@@ -112,12 +112,15 @@ export class Outcome implements Finished {
     return performance.now() - this.startedAt;
   }
 
-  /** Its body was collected, so that it is ready for an instance. */
+  /** Called when the body was collected, so that the request is ready for an instance. */
   collected(): void {
     if (this.relay.takesTimes) this.queuedAt = performance.now();
   }
 
-  /** An instance was picked. @param isLate whether the request has waited for it */
+  /**
+   * Called when an upstream was picked.
+   * @param isLate whether the request had to wait for it
+   */
   found(upstream: Upstream, isLate = false): Upstream {
     this.upstream = upstream;
     this.hasResponded = false;
@@ -126,20 +129,20 @@ export class Outcome implements Finished {
     return upstream;
   }
 
-  /** Its head is sent to the upstream. */
+  /** Called when the head is sent to the upstream. */
   sent(upstream: Upstream): void {
     upstream.requestsTotal++;
     if (this.relay.takesTimes || upstream.latency !== undefined) this.sentAt = performance.now();
   }
 
-  /** It is sent to a second upstream, too. */
+  /** Called when the request is also sent to a second upstream. */
   hedged(upstream: Upstream): void {
     upstream.requestsTotal++;
     this.hedge = "lost";
     this.relay.counters.hedgesTotal++;
   }
 
-  /** The second upstream was quicker than this one, which has taken so long in any case. */
+  /** Called when the second upstream was faster. The request took at least the time until now at this one. */
   overtaken(upstream: Upstream): void {
     const ms = performance.now() - this.readyAt;
     upstream.pace.add(ms * 1000);
@@ -147,7 +150,7 @@ export class Outcome implements Finished {
     upstream.abandoned(ms, this.head);
   }
 
-  /** The second upstream serves it, which has had it since `sentAtMs`. */
+  /** Called when the second upstream, which has had the request since `sentAtMs`, takes over. */
   takenOver(upstream: Upstream, sentAtMs: number): Upstream {
     this.hedge = "won";
     this.relay.counters.hedgesWonTotal++;
@@ -157,11 +160,11 @@ export class Outcome implements Finished {
     return upstream;
   }
 
-  /** The head of the response that the client gets has come. */
+  /** Called when the head of the response for the client arrives. */
   responded(head: ResponseHead): void {
     this.status = head.status;
     this.upstream?.latency?.observe(performance.now() - this.sentAt, head.status < 500);
-    // Programs and Node handlers do not report it.
+    // Programs and Node handlers do not report their time.
     const micros = head.handlerMicros < 0 ? (performance.now() - this.readyAt) * 1000 : head.handlerMicros;
     this.upstream?.responded(micros);
     this.hasResponded = true;
@@ -170,14 +173,14 @@ export class Outcome implements Finished {
     this.handlerMicros = head.handlerMicros;
   }
 
-  /** The balancer has no memory, or no disk space, for it. */
+  /** Called when the balancer has no memory or disk space for the request. */
   noteNoRoom(): void {
     if (this.outcome !== "whole") return;
     this.outcome = "no-room";
     this.relay.counters.noRoomTotal++;
   }
 
-  /** The client gets a response of the balancer's own. */
+  /** Called when the balancer itself responds. */
   local(status: LocalStatus, response: DownstreamResponse, pool: Pool | undefined): void {
     this.status = status;
     response.page = pool?.errorPages?.of(status);
@@ -186,7 +189,7 @@ export class Outcome implements Finished {
   }
 
   /**
-   * The response is cut off. Returns the status of a response of which nothing was sent (`isUnsent`); 0: part of it was sent.
+   * Called when the response is cut off. Returns the status of a response that was not sent (`isUnsent`); 0 if part of it was sent.
    * @param isCounted whether it is counted already, as one that was delivered in part
    */
   cut(cut: Cut, upstream: Upstream | undefined, isUnsent: boolean, isCounted: boolean): 0 | 499 | 502 | 503 {
@@ -194,7 +197,7 @@ export class Outcome implements Finished {
     if (cut === "no-room") this.noteNoRoom();
     if (this.outcome === "whole") this.outcome = outcome;
     if (cut === "no-room" && isUnsent) {
-      // For the instance it is one that nobody waits for any more.
+      // For the instance, this counts as a request that its client has abandoned.
       upstream?.abandoned(this.tookMs, this.head);
       this.sparesInstance = true;
       this.status = NO_ROOM;
@@ -222,7 +225,10 @@ export class Outcome implements Finished {
     this.status = 0;
   }
 
-  /** Notes the request for the report of the death of `upstream`, if it died. @param upstream undefined: it was not sent there */
+  /**
+   * Notes the request for the report about `upstream`, if that has exited.
+   * @param upstream undefined: the request was not sent
+   */
   noteLost(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {
     if (outcome === "reassigned") this.retries++;
     else this.outcome = "instance-lost";
@@ -239,20 +245,20 @@ export class Outcome implements Finished {
     });
   }
 
-  /** Notes a request whose response is late. Where it keeps its place at the instance, the supervisor ends the process for it. */
+  /** Notes a request whose response is late. If it still occupies the instance, the supervisor kills the process. */
   noteLate(upstream: Upstream | undefined, pool: Pool | undefined, outcome: LostRequest["outcome"]): void {
     if (this.outcome === "whole") this.outcome = "instance-late";
     if (pool?.isLimited === true) this.noteEnd(upstream, "fatal", outcome);
   }
 
-  /** Returns the request while an instance works on it, for people. */
+  /** Returns the request while an instance works on it, for display. */
   openRequest(): OpenRequest | undefined {
     const { upstream, peer } = this;
     if (upstream === undefined) return undefined;
     return { upstream: upstream.id, request: this.head.describe(), ageMs: Math.round(this.tookMs), client: peer.node };
   }
 
-  /** Records that the client has its response, or will get none. */
+  /** Called when the client has received its response, or will get none. */
   end(loggedAs: number, upstream: Upstream | undefined, pool: Pool | undefined, phase: AccessPhase): void {
     const { counters, accessLog, spans, recorder } = this.relay;
     const { status } = this;

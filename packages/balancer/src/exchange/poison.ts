@@ -1,8 +1,10 @@
-/** Remembers requests that end their processes, so that they are not sent to more. Pure. */
+/** Remembers requests that crash their processes, so that they are not sent to more of them. Pure. */
 
-/** How long an ended process counts, in milliseconds. */
+/** How long an exited process counts, in milliseconds. */
 export const POISON_MS = 60_000;
-/** The most remembered requests. If more end their processes within a minute, every request counts as one of them. */
+/**
+ * The maximum number of remembered requests. If more of them crash their processes within a minute, every request counts as one of them.
+ */
 const MAX_REQUESTS = 256;
 const MAX_SEGMENTS = 8;
 const MAX_SEGMENT = 32;
@@ -12,18 +14,18 @@ interface Death {
   at: number;
 }
 
-/** The processes that similar requests of a pool have ended. */
+/** The processes that were ended by similar requests of a pool. */
 export interface PoisonFound {
   pool: string;
-  /** Such as `GET /users/*`. */
+  /** For example `GET /users/*`. */
   request: string;
   processes: string[];
 }
 
 export class PoisonBook {
-  /** The last two ended processes by pool and request; the most recent entry is last. */
+  /** The last two exited processes, by pool and request; the most recent entry is last. */
   private readonly deaths = new Map<string, Death[]>();
-  /** When each was last reported. */
+  /** When each request was last reported. */
   private readonly reportedAt = new Map<string, number>();
 
   constructor(private readonly onFound: (found: PoisonFound) => void) {}
@@ -65,9 +67,9 @@ function keyOf(pool: string, request: string): string {
 }
 
 /**
- * Returns the pattern that similar requests share: method and path without identifiers. Segments that are long or contain a digit
+ * Returns the pattern that similar requests share: the method, and the path without identifiers. Segments that are long or contain a digit
  * count as identifiers: `GET /users/17` is similar to `GET /users/18`.
- * @param described such as `GET /users/17`
+ * @param described for example `GET /users/17`
  */
 export function requestPattern(described: string): string {
   const [method = "", target = ""] = described.split(" ", 2);

@@ -1,4 +1,4 @@
-/** Shared by all exchanges: limits, clock, routes, writers and counters. Created once; snapshots change the routes. */
+/** The objects that all exchanges share: limits, clock, routes, writers and counters. Created once; snapshots change the routes. */
 import type { BalancerLimits } from "@paceline/wire";
 import type { RateLimits } from "../admission/rate-limits.js";
 import type { Deadlines } from "../deadlines.js";
@@ -30,7 +30,7 @@ export interface Relay {
   readonly losses: Losses;
   readonly deadlines: Deadlines;
   readonly counters: Counters;
-  /** An upstream has not responded in time. */
+  /** Called when an upstream has not responded in time. */
   onResponseTimeout(): void;
   readonly forwarded: Forwarded;
   readonly turnShare: TurnShare;
@@ -40,28 +40,28 @@ export interface Relay {
   /** Builds the heads for clients. */
   readonly responseWriter: HeadWriter;
   router: Router<Pool>;
-  /** Undefined: clients may send as many requests as they like. */
+  /** Undefined: the rate of requests is not limited. */
   readonly rateLimits: RateLimits | undefined;
-  /** The line that responses over TLS get; undefined: none. */
+  /** The Strict-Transport-Security line of responses over TLS; undefined: none. */
   hsts: Uint8Array | undefined;
-  /** The responses to http-01, by token; undefined without challenges. */
+  /** The responses to http-01 challenges, by token; undefined if there are none. */
   challenges: ReadonlyMap<string, string> | undefined;
   /** Undefined: there are no probe paths. */
   probes: Probes | undefined;
   /** The pools for files named in responses; undefined if there are none. */
   internal: InternalPools | undefined;
-  /** Undefined: the balancer makes no request ids and traces. */
+  /** Undefined: the balancer creates no request ids or traces. */
   readonly identities: IdentitySource | undefined;
   /** Undefined: no access log. */
   readonly accessLog: AccessLog | undefined;
   /** Undefined: sampled requests are not reported as spans. */
   readonly spans: SpanRecorder | undefined;
-  /** Whether the times within each request are taken, for spans or an access log that has them. */
+  /** Whether the times within each request are measured, for spans or for an access log that shows them. */
   readonly takesTimes: boolean;
-  /** Undefined: no recording is under way. */
+  /** Undefined: no recording is in progress. */
   recorder: Recorder | undefined;
-  /** Whether the balancer drains: every response is the last of its connection. */
+  /** Whether the balancer drains, so that each client connection closes after its current response. */
   isDraining: boolean;
-  /** When that began, in milliseconds of `Deadlines.now`; Infinity if it does not drain. */
+  /** When the drain began, in milliseconds of `Deadlines.now`; Infinity if the balancer does not drain. */
   drainingSince: number;
 }

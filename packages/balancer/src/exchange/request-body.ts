@@ -1,4 +1,4 @@
-/** A request's body on its way to the upstream: sent as it arrives, kept for another attempt, or collected first. */
+/** Sends a request's body to the upstream: as it arrives, from a copy for another attempt, or after it was collected. */
 import { SlowReader } from "@paceline/wire";
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
@@ -10,25 +10,25 @@ import type { ResponseFlow } from "./response-flow.js";
 
 /** Each upstream may have this many queued bytes outside the budget. */
 const FREE_BYTES = 16_384;
-/** Longer trailers count in the budget as long as they are kept. */
+/** Longer trailers count in the budget while they are kept. */
 const FREE_TRAILER_BYTES = 4096;
 
 export interface RequestBodyOwner {
   readonly isTunnel: boolean;
-  /** How long an upstream may read nothing of the body. */
+  /** How long an upstream may go without reading any of the body, in milliseconds. */
   readonly responseTimeoutMs: number;
-  /** An upstream may be picked. */
+  /** Called when an upstream may be picked. */
   onCollected(): void;
-  /** The client is too slow, the body too large, or there is no room for it. */
+  /** Called when the client is too slow, the body is too large, or there is no room for it. */
   onBodyFailed(status: 408 | 413 | 503): void;
 }
 
 export class RequestBody implements CollectedBodyOwner {
   /** Whether the whole body has arrived from the client. */
   isWhole = false;
-  /** Those that pass, once the body has arrived. */
+  /** The trailers that are forwarded, once the body has arrived. */
   trailers: Uint8Array | undefined;
-  /** Bytes of the budget for them. */
+  /** Bytes of the budget for the trailers. */
   private trailerShare = 0;
   /** Whether the client is paused because the upstream reads too slowly. */
   isUpstreamBlocked = false;
@@ -39,11 +39,11 @@ export class RequestBody implements CollectedBodyOwner {
   private waitingShare = 0;
   /** The body collected before an upstream was picked. */
   private collected: CollectedBody | undefined;
-  /** Judges an upstream that did not keep up, for as long as it has the request. */
+  /** Measures how an upstream that fell behind reads, for as long as it has the request. */
   private reader: SlowReader | undefined;
-  /** Whether the deadline is the reader's next check. */
+  /** Whether the current deadline is the reader's next check. */
   private isJudging = false;
-  /** Judges the client, while the upstream takes what it sends. Created for the first body. */
+  /** Measures how fast the client sends, while the upstream takes the bytes. Created for the first body. */
   private pace: BodyPace | undefined;
 
   constructor(
@@ -68,12 +68,12 @@ export class RequestBody implements CollectedBodyOwner {
     return this.buffered === undefined || this.buffered.isWhole;
   }
 
-  /** Whether a piece in these bytes is kept. */
+  /** Whether these bytes contain a piece that is kept. */
   isIn(bytes: Uint8Array): boolean {
     return this.buffered?.isIn(bytes) === true;
   }
 
-  /** Returns false if the request was refused. */
+  /** Starts to collect the body. Returns false if the request was refused. */
   collect(contentLength: number): boolean {
     this.collected = new CollectedBody(this.relay, this.client, this);
     return this.collected.begin(contentLength);
@@ -112,7 +112,7 @@ export class RequestBody implements CollectedBodyOwner {
     this.buffer().add(bytes, start, end);
   }
 
-  /** Sends what has arrived of the body to an upstream that has the head. */
+  /** Sends the part of the body that has arrived to an upstream that has received the head. */
   sendTo(stream: UpstreamStream): void {
     this.stream = stream;
     const { buffered } = this;
@@ -121,7 +121,7 @@ export class RequestBody implements CollectedBodyOwner {
       this.client.resumeBody();
       const { bytes } = buffered;
       const isTaken = stream.sendBody(bytes, 0, bytes.length);
-      // The bytes that wait for the upstream are counted instead.
+      // The bytes that wait for the upstream are counted in its place.
       buffered.trim();
       if (!isTaken && !this.blockClient()) return;
     }
@@ -135,7 +135,7 @@ export class RequestBody implements CollectedBodyOwner {
     this.pace.restart(deadlines.now);
   }
 
-  /** Counts a piece of the body. Returns how long its client may take for the next one, in milliseconds. */
+  /** Counts a piece of the body. Returns how long the client may take to send the next one, in milliseconds. */
   countPiece(bytes: number): number {
     const { pace, relay } = this;
     if (pace === undefined) return relay.limits.bodyTimeoutMs;
@@ -163,7 +163,7 @@ export class RequestBody implements CollectedBodyOwner {
     return true;
   }
 
-  /** The upstream reads the body too slowly. */
+  /** Called when the upstream reads the body too slowly. */
   upstreamIsBehind(): void {
     const wasBlocked = this.isUpstreamBlocked;
     this.isUpstreamBlocked = true;
@@ -176,7 +176,7 @@ export class RequestBody implements CollectedBodyOwner {
     return this.reader !== undefined || (this.stream?.waitingBytes ?? 0) > 0;
   }
 
-  /** Judges the upstream: it is late if it takes nothing more of the body; slow reading is fine. */
+  /** Starts to measure the upstream: it is late if it reads nothing more of the body, but may read slowly. */
   judge(): void {
     this.reader ??= new SlowReader(this.stream as UpstreamStream, this.owner.responseTimeoutMs);
     if (this.flow.isClientBlocked) return;
@@ -189,7 +189,7 @@ export class RequestBody implements CollectedBodyOwner {
     this.isJudging = false;
   }
 
-  /** At the deadline: returns whether the upstream still takes the body. */
+  /** Called at the deadline. Returns whether the upstream still reads the body. */
   isBeingTaken(): boolean {
     const { reader } = this;
     if (reader === undefined || this.owner.isTunnel || this.flow.isClientBlocked) return false;
@@ -203,10 +203,10 @@ export class RequestBody implements CollectedBodyOwner {
     return nextLookAt > 0;
   }
 
-  /** The upstream can take more. */
+  /** Called when the upstream can take more. */
   unblock(): void {
     this.isUpstreamBlocked = false;
-    // The client was paused for an unknown part of the time.
+    // The client was paused for part of the time; it is not known how long.
     this.pace?.restart(this.relay.deadlines.now);
     this.countWaiting(0);
   }
@@ -216,7 +216,7 @@ export class RequestBody implements CollectedBodyOwner {
     this.collected?.pump();
   }
 
-  /** The response has started, so the request will not be sent again. */
+  /** Called when the response has started, so that the request will not be sent again. */
   onResponse(): void {
     this.forget();
     this.countWaiting(this.stream?.waitingBytes ?? 0);
@@ -228,7 +228,7 @@ export class RequestBody implements CollectedBodyOwner {
     this.buffered?.clear();
   }
 
-  /** The upstream no longer has the request. */
+  /** Called when the upstream no longer has the request. */
   release(): void {
     this.stream = undefined;
     this.countWaiting(0);
@@ -240,8 +240,8 @@ export class RequestBody implements CollectedBodyOwner {
   }
 
   /**
-   * Updates the number of bytes that wait for a slow upstream. Reads arrive whole, however little is wanted. Returns false if the
-   * budget is exhausted.
+   * Updates the number of bytes that wait for a slow upstream. Returns false if the budget is exhausted: a read always arrives whole, even
+   * if only few of its bytes are wanted.
    */
   private countWaiting(waitingBytes: number): boolean {
     const more = Math.max(0, waitingBytes - FREE_BYTES) - this.waitingShare;
@@ -251,7 +251,7 @@ export class RequestBody implements CollectedBodyOwner {
     return true;
   }
 
-  /** Keeps the trailers to be sent. Returns false if there is no room for them and the request was refused. */
+  /** Keeps the trailers until they are sent. Returns false if there is no room for them and the request was refused. */
   keepTrailers(trailers: Uint8Array | undefined): boolean {
     const size = trailers?.length ?? 0;
     if (size > FREE_TRAILER_BYTES) {

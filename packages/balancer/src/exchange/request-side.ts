@@ -1,6 +1,6 @@
 /**
- * The request's side of an exchange, from a parsed head to an upstream that gets it: attempts.ts finds the upstream, request-body.ts
- * carries the body. exchange.ts has the response's side.
+ * The request's side of an exchange, from a parsed head to an upstream that receives it. attempts.ts finds the upstream, request-body.ts
+ * sends the body. exchange.ts has the response's side.
  */
 import { admit } from "../admission/admit.js";
 import type { Downstream } from "../downstream/downstream.js";
@@ -25,7 +25,7 @@ import { ResponseFlow, type ResponseFlowOwner } from "./response-flow.js";
 import { SavedHead } from "./saved-head.js";
 import * as State from "./states.js";
 
-/** The statuses of the balancer's own responses to requests. */
+/** The statuses of responses that the balancer generates itself. */
 export type OwnStatus = 400 | 404 | 408 | 501 | 413 | 429 | 502 | 503 | 504;
 
 export abstract class RequestSide
@@ -42,11 +42,11 @@ export abstract class RequestSide
   readonly flow: ResponseFlow;
   readonly outcome: Outcome;
   private connections: KeptConnections | undefined;
-  /** Whether its upstream got it as one that may have ended another process. */
+  /** Whether its upstream received it as a request that may have crashed another process. */
   protected isRetriedStart = false;
-  /** Made for its first request to a pool with `hedge`. */
+  /** Created for the client's first request to a pool with `hedge`. */
   protected hedge: Hedge | undefined;
-  /** Set if the response named a file, which is sent instead. */
+  /** Set if the response named a file that is sent in its place. */
   protected redirect: FileRedirect | undefined;
 
   constructor(
@@ -61,7 +61,7 @@ export abstract class RequestSide
     this.outcome = new Outcome(relay, this.request, peer);
   }
 
-  // What exchange.ts has.
+  // Implemented in exchange.ts:
   abstract onResponseHead(head: ResponseHead): void;
   abstract onBody(bytes: Uint8Array, start: number, end: number): void;
   abstract onResponseBatch(): void;
@@ -91,7 +91,7 @@ export abstract class RequestSide
     return this.state === State.TUNNEL;
   }
 
-  /** None if the client disconnects after this response, or is a trusted proxy, which carries the requests of many clients. */
+  /** Undefined if the client disconnects after this response, or is a trusted proxy, which forwards the requests of many clients. */
   get keptConnections(): KeptConnections | undefined {
     if (!this.client.staysOpen || this.peer.isTrusted) return undefined;
     this.connections ??= new KeptConnections();
@@ -106,7 +106,7 @@ export abstract class RequestSide
     return this.client.ends;
   }
 
-  /** It serves another client from now on. */
+  /** Reuses this exchange for another client. */
   moveTo(peer: Peer): void {
     this.peer = peer;
     this.outcome.peer = peer;
@@ -131,10 +131,10 @@ export abstract class RequestSide
     return this.request.isIn(bytes) || this.body.isIn(bytes);
   }
 
-  /** Starts a request whose head was just parsed from these bytes, which are kept. */
+  /** Starts a request. Its head was just parsed from these bytes, which are kept. */
   begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
     const probe = this.relay.probes?.statusOf(head) ?? 0;
-    // Neither counted nor logged: it is no request of the app's clients.
+    // A probe is neither counted nor logged: it is not a request to the app.
     if (probe !== 0) return this.client.respond(probe);
     this.outcome.begin();
     const isKept = this.request.keep(bytes, start, end, head);
@@ -148,7 +148,7 @@ export abstract class RequestSide
     }
     const route = admit(this.relay, head, this.peer);
     if (typeof route === "number") return this.respond(route);
-    // Clients such as botocore wait for the 100 even with an empty body, and no instance would send it.
+    // Clients such as botocore wait for the 100 even if the body is empty, and no instance would send it.
     if (this.expectsContinue && head.framing === "none") this.continue();
     this.state = State.QUEUED;
     this.request.routed(route, head);
@@ -167,7 +167,7 @@ export abstract class RequestSide
     if (this.expectsContinue) this.continue();
   }
 
-  /** Sends 100 Continue; the instance's own comes too late. */
+  /** Sends 100 Continue, because the instance's own would come too late. */
   private continue(): void {
     this.client.response.continue();
     this.expectsContinue = false;
@@ -200,7 +200,7 @@ export abstract class RequestSide
       return this.attempts.wait();
     }
     if (head === undefined) return this.onUpstreamReady();
-    // The client connection flushes after it has passed on what came with the head.
+    // The client connection flushes after it has forwarded the bytes that arrived with the head.
     this.sendHead(stream, head);
   }
 
@@ -240,13 +240,13 @@ export abstract class RequestSide
     stream.flush();
   }
 
-  /** Sets a deadline that is not a check of the upstream. */
+  /** Sets a deadline other than that of a check of the upstream. */
   setDeadlineIn(timeoutMs: number): void {
     this.body.stopJudging();
     this.client.deadlineAt = this.relay.deadlines.now + timeoutMs;
   }
 
-  // Called by the client connection.
+  // Called by the client connection:
 
   onRequestBody(bytes: Uint8Array, start: number, end: number): void {
     this.outcome.requestBytes += end - start;
@@ -266,7 +266,7 @@ export abstract class RequestSide
     this.body.flush();
   }
 
-  // Called by the upstream.
+  // Called by the upstream:
 
   onUpstreamDrain(): void {
     this.body.unblock();
@@ -275,7 +275,7 @@ export abstract class RequestSide
     this.body.resume();
   }
 
-  /** Returns the upstream's time limit once it has, or cannot take more of, the body; before that the client's. */
+  /** Returns the upstream's time limit if it has the whole body, or cannot take more of it; otherwise the client's. */
   requestTimeoutMs(): number {
     const { limits } = this.relay;
     if (this.state === State.TUNNEL) return limits.tunnelIdleTimeoutMs;

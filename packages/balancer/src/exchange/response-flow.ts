@@ -1,4 +1,4 @@
-/** A response on its way to the client: direct, or through the spool so that limited concurrency is free earlier; compressed or not. */
+/** Sends a response to the client: directly, or through the spool so that limited concurrency is freed earlier; compressed or not. */
 import { type CodedReader, codingShare } from "../coding/coding-share.js";
 import type { CodedBody, Compression } from "../coding/compression.js";
 import type { Downstream } from "../downstream/downstream.js";
@@ -12,20 +12,20 @@ import type { Spool } from "./spool.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 
 export interface ResponseFlowOwner {
-  /** The client has received everything so far; further bytes go to it directly. */
+  /** Called when the client has received everything so far; further bytes go to it directly. */
   onSpoolSent(): void;
   abort(cut: Cut): void;
 }
 
 export class ResponseFlow implements BacklogOwner, CodedReader {
-  /** Set while the client does not keep up: the upstream is paused, or the rest is spooled. The deadline is the client's. */
+  /** Set while the client reads too slowly: the upstream is paused, or the rest is spooled. The deadline is then the client's. */
   isClientBlocked = false;
   private backlog: Backlog | undefined;
-  /** Compresses the body for the client; undefined if it stays as it is. */
+  /** Compresses the body for the client; undefined if it is not compressed. */
   coded: CodedBody | undefined;
-  /** What its last read had to compress. */
+  /** The number of bytes to compress in its last read. */
   batchBytes = 0;
-  /** The upstream, paused until there is time to compress more. */
+  /** The upstream, if it is paused until there is time to compress more. */
   private inLine: UpstreamStream | undefined;
 
   constructor(
@@ -39,29 +39,29 @@ export class ResponseFlow implements BacklogOwner, CodedReader {
     return this.backlog !== undefined;
   }
 
-  /** The upstream may finish while the client has not. */
+  /** Whether the upstream may finish before the client does. */
   get isBehind(): boolean {
     return this.backlog?.isEmpty === false;
   }
 
-  /** Lets the compression of its pool change the head, and the body after it. */
+  /** Lets the pool's compression change the head and then the body. */
   compress(head: ResponseHead, compression: Compression, request: SavedHead, { secure }: Peer): void {
     const { requestHead } = this.relay;
     if (request.parseOriginal(requestHead) < 0) return;
     this.coded = compression.apply(head, requestHead, (secure?.certificate.length ?? 0) > 0);
   }
 
-  /** Sends the end of a compressed body. Returns false if it could not be compressed. */
+  /** Sends the end of a compressed body. Returns false if compression failed. */
   endCoding(): boolean {
     const { coded } = this;
     if (coded === undefined) return true;
     this.client.response.endCoding();
-    // Nothing of it is left that could wait.
+    // The body has ended and can no longer wait.
     codingShare.count(coded.takeBatch());
     return !coded.hasFailed;
   }
 
-  /** Frees the compressor, and counts what it has sent. */
+  /** Frees the compressor, and counts the bytes that it produced. */
   dropCoding(outcome: { bodyBytes: number }): void {
     if (this.coded === undefined) return;
     this.leaveLine();
@@ -141,9 +141,9 @@ export class ResponseFlow implements BacklogOwner, CodedReader {
     else if (this.inLine === undefined) stream?.resume();
   }
 
-  /** The upstream has finished; the client gets the rest from the spool. */
+  /** Releases the upstream, which has finished; the client gets the rest from the spool. */
   leaveUpstream(): void {
-    // The spool may go on waiting for time to compress.
+    // The spool may still wait for time to compress.
     this.inLine = undefined;
     this.backlog?.end();
   }
@@ -166,11 +166,11 @@ export class ResponseFlow implements BacklogOwner, CodedReader {
 const UNSPOOLED_BYTES = 32_768;
 
 interface BacklogOwner {
-  /** The client does not read what it was sent. */
+  /** Called when the client does not read. */
   onClientBehind(): void;
-  /** Some of it was sent. Returns false if the rest has to wait for `pump`. */
+  /** Called after some bytes were sent. Returns false if the rest has to wait for `pump`. */
   onBacklogBatch(): boolean;
-  /** The client has received everything so far; further bytes go to it directly. */
+  /** Called when the client has received everything so far; further bytes go to it directly. */
   onBacklogSent(): void;
   onBacklogLost(): void;
 }
@@ -200,12 +200,12 @@ class Backlog implements SpooledBodyOwner {
     this.stream?.pause();
   }
 
-  /** The upstream has finished; its stream may belong to another request by now. */
+  /** Called when the upstream has finished. Its stream may already belong to another request. */
   end(): void {
     this.stream = undefined;
   }
 
-  /** The client can take more. */
+  /** Called when the client can take more. */
   pump(): void {
     this.body.pump();
   }
@@ -214,7 +214,7 @@ class Backlog implements SpooledBodyOwner {
     this.body.close();
   }
 
-  // Called by the spool.
+  // Called by the spool:
 
   onSpoolWritten(): void {
     if (!this.isPaused) return;

@@ -5,12 +5,15 @@ import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import { requestPattern } from "./poison.js";
 import type { Relay } from "./relay.js";
 
-/** At how many upstreams a request may start: it may be what ended the first one, and must not end every instance. */
+/**
+ * The maximum number of upstreams at which a request may start. The request may be the reason why the first one crashed, and must not crash
+ * every instance.
+ */
 const MAX_STARTS = 2;
 
 /**
- * How often a request that provably never started is sent again. It is harmless, but must not wait for ever while instances keep
- * dying.
+ * How often a request is sent again if it provably never started. Sending it is harmless, but it must not wait forever while instances keep
+ * crashing.
  */
 export const MAX_SENDS = 20;
 
@@ -21,15 +24,17 @@ interface Attempted {
   starts: number;
   /** Whether any of it was sent to the upstream. */
   wasSent: boolean;
-  /** RFC 9110 §9.2.2. */
+  /** As defined in RFC 9110 §9.2.2. */
   isIdempotent: boolean;
-  /** Whether everything that the client has sent of its body is still kept. */
+  /** Whether all bytes that the client has sent of its body are still kept. */
   isBodyBuffered: boolean;
-  /** Whether similar requests have ended more than one process recently. */
+  /** Whether similar requests have crashed more than one process recently. */
   isPoison: boolean;
 }
 
-/** Only if no byte of a response came, and a possible second execution is harmless. */
+/**
+ * Returns whether the request may go to another upstream: only if no byte of a response arrived, and running it twice would be harmless.
+ */
 export function mayTryElsewhere(loss: UpstreamLoss, attempted: Attempted): boolean {
   const { sends, starts, wasSent, isIdempotent, isBodyBuffered, isPoison } = attempted;
   if (!isBodyBuffered) return false;
@@ -69,16 +74,16 @@ export function mayHaveStarted(loss: UpstreamLoss): boolean {
   }
 }
 
-/** Whether similar requests have ended more than one process recently. */
+/** Whether similar requests have crashed more than one process recently. */
 export function isPoison({ poison, deadlines }: Relay, pool: string, described: string): boolean {
   return poison.has(pool, requestPattern(described), deadlines.now);
 }
 
-/** Counts where one request was lost after it may have started, and records requests that end their processes. */
+/** Counts the upstreams where one request was lost after it may have started, and records requests that crash their processes. */
 export class LostStarts {
   /** The number of upstreams. */
   count = 0;
-  /** The last process that ended with this request and may have been ended by it. */
+  /** The last process that exited while it ran this request, and may have crashed because of it. */
   private endedProcess: string | undefined;
 
   constructor(private readonly relay: Relay) {}
@@ -92,16 +97,16 @@ export class LostStarts {
     this.count++;
     if (loss === "bystander" || loss === "behind" || loss === "stalled" || loss === "broken") return;
     const { poison, deadlines } = this.relay;
-    // A draining process ends at its deadline, whatever it still runs.
+    // A draining process exits at its deadline, whatever it is still running.
     if (upstream.isDraining(deadlines.now) && loss !== "fatal") return;
     const { endedProcess } = this;
     this.endedProcess = upstream.id;
-    // Its release is taken back: what ends a canary may be harmless to the version in service.
+    // A canary's release is rolled back. A request that crashes it may be harmless to the version in service.
     if (upstream.isCanary) return;
-    // A server that closes idle connections sometimes loses a request; only a second loss is no coincidence.
+    // A server that closes idle connections sometimes loses a request. Only a second loss is evidence.
     if (loss === "stale" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;
-    // If several requests were lost together, only one is to blame: the one that is lost again, or is known.
+    // If several requests were lost together, only one of them caused it: one that is lost again, or is already known.
     if (!isSure && !isPoison(this.relay, pool, described)) return;
     const request = requestPattern(described);
     if (endedProcess !== undefined) poison.record(pool, request, endedProcess, deadlines.now);

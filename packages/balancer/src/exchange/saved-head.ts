@@ -1,4 +1,7 @@
-/** A request's head, kept as received bytes to be sent later or again; it is then parsed again, unless it could stay parsed in the queue. */
+/**
+ * A request's head, kept as the received bytes so that it can be sent later or again. It is then parsed again, unless the queue could keep
+ * it parsed.
+ */
 import { giveBack, routeClassOf } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
 import { Identity, type IdentitySource } from "../http1/identity.js";
@@ -11,18 +14,18 @@ import type { RouteCounts } from "../stats/route-counts.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 
-/** The head in a larger read is copied, so that the read can be freed: a head is kept as long as its response lasts. */
+/** A head in a larger read is copied so that the read can be freed, because a head is kept until its response ends. */
 const MAX_KEPT_READ_BYTES = 8192;
-/** A longer head counts in the budget as long as it is kept: clients may have thousands of requests in progress. */
+/** A longer head counts in the budget while it is kept, because clients may have thousands of requests in progress. */
 const FREE_HEAD_BYTES = 4096;
 const MAX_DESCRIBED_BYTES = 200;
-/** A method that is recorded, and line ends before it. */
+/** The length up to which a method is recorded, with any line ends before it. */
 const MAX_METHOD_BYTES = 64;
 
 const [LF, CR, LETTER_G, LETTER_H] = [10, 13, 71, 72];
 
 export class SavedHead {
-  /** The bytes with the head as received, and where it begins; undefined: nothing is kept. */
+  /** The bytes that contain the head as received; undefined if nothing is kept. */
   bytes: Uint8Array | undefined;
   start = 0;
   private end = 0;
@@ -31,15 +34,15 @@ export class SavedHead {
   private route: Route<Pool> | undefined;
   /** A target that replaces the original one. */
   private target: Uint8Array | undefined;
-  /** Whether a file is requested instead of the client's target. */
+  /** Whether the request now asks for a file instead of the client's target. */
   private isForFile = false;
   private isJudged = false;
-  /** Whether `bytes` is a copy that nobody else uses. */
+  /** Whether `bytes` is a copy that no other code uses. */
   private isOwn = false;
   /** Bytes taken from the budget. */
   private taken = 0;
 
-  /** Undefined: the balancer makes no ids and traces. */
+  /** Undefined: the balancer creates no ids or traces. */
   readonly identity: Identity | undefined;
   /** Undefined: there is no access log. */
   readonly logged: LoggedHead | undefined;
@@ -54,9 +57,9 @@ export class SavedHead {
   }
 
   /**
-   * Keeps the head. If a large read contains the beginning of a body, only the head is kept, so that the rest can be freed. Returns
+   * Keeps the head. If a large read also contains the beginning of a body, only the head is copied, so that the read can be freed. Returns
    * false if the budget has no room for a long head.
-   * @param head what was just parsed from it, for the access log
+   * @param head the head that was just parsed, for the access log
    */
   keep(bytes: Uint8Array, start: number, end: number, head?: RequestHead): boolean {
     this.bytes = bytes;
@@ -66,13 +69,13 @@ export class SavedHead {
     if (bytes.length > MAX_KEPT_READ_BYTES) this.shrink();
     const size = end - start;
     if (size <= FREE_HEAD_BYTES || this.budget === undefined) return true;
-    // Half of it is left for bodies.
+    // Half of the budget is left for bodies.
     if (!this.budget.hasRoom || !this.budget.take(size)) return false;
     this.taken = size;
     return true;
   }
 
-  /** Copies the head, so that the rest of the read can be freed: it is kept for long. */
+  /** Copies the head so that the rest of the read can be freed, because the head is kept for a long time. */
   shrink(): void {
     this.bytes = copyOf(this.bytes as Uint8Array, this.start, this.end);
     this.end -= this.start;
@@ -80,7 +83,10 @@ export class SavedHead {
     this.isOwn = true;
   }
 
-  /** Keeps the head that was just parsed, if there is room: it is to be sent soon. Not one in a larger read, which it would hold. */
+  /**
+   * Keeps the head in parsed form if there is room, because it will be sent soon. Not if it is part of a larger read, which would stay in
+   * memory.
+   */
   keepParsed(owner: HeadOwner): void {
     if (owner.requestHead.bytes !== this.bytes) return;
     this.parsed = owner.spareHeads.takeParsed(owner);
@@ -93,7 +99,7 @@ export class SavedHead {
     this.target = head.target === head.bytes ? undefined : head.target;
   }
 
-  /** Its route class, for a pool under judgement. */
+  /** Its route class, for a pool whose new release is being judged. */
   get routeClass(): number {
     return routeClassOf(this.route?.ordinal ?? 0, this.isRead);
   }
@@ -113,7 +119,7 @@ export class SavedHead {
     return this.bytes === bytes;
   }
 
-  /** Changes the request to a GET (or HEAD) of that file; undefined if no internal pool has it. */
+  /** Changes the request to a GET (or HEAD) of that file. Returns undefined if no internal pool serves it. */
   redirect({ file, isJudged }: FileRedirect, internal: InternalPools, head: RequestHead): Route<Pool> | undefined {
     const target = targetOf(file, internal);
     if (target === undefined) return undefined;
@@ -129,14 +135,14 @@ export class SavedHead {
     return route;
   }
 
-  /** Parses the original head into `head`. Returns where it begins in its bytes; -1 if nothing is kept. */
+  /** Parses the original head into `head`. Returns the position of the head in its bytes; -1 if nothing is kept. */
   parseOriginal(head: RequestHead): number {
     if (this.bytes === undefined) return -1;
     head.parse(this.bytes, this.start, this.end);
     return this.start;
   }
 
-  /** Returns it parsed, in the form for its upstream. */
+  /** Returns the head parsed, in the form for its upstream. */
   parse(owner: HeadOwner): RequestHead {
     const { parsed } = this;
     if (parsed !== undefined) {
@@ -152,7 +158,7 @@ export class SavedHead {
     return head;
   }
 
-  /** Returns method and target as received, the target cut; nothing if no head is kept. */
+  /** Returns the method and the target as received, the target cut to `maxTarget`. Returns an empty list if no head is kept. */
   requestLine(maxTarget: number): [method?: string, target?: string] {
     if (this.bytes === undefined) return [];
     const end = Math.min(this.end, this.start + MAX_METHOD_BYTES + maxTarget);
@@ -160,19 +166,19 @@ export class SavedHead {
     return [method, target.slice(0, maxTarget)];
   }
 
-  /** Returns method and path for people; not the query, which may contain secrets. */
+  /** Returns method and path for display, without the query, which may contain secrets. */
   describe(): string {
     return this.describeLater()();
   }
 
-  /** Returns a function with the result of `describe`, which is rarely needed and costs more than the request's head. */
+  /** Returns a function that returns the result of `describe`. That is rarely needed and costs more than the whole head. */
   describeLater(): () => string {
     if (this.bytes === undefined) return () => "";
     const beginning = copyOf(this.bytes, this.start, Math.min(this.end, this.start + MAX_DESCRIBED_BYTES));
     return () => describe(beginning);
   }
 
-  /** Returns the id made or kept for it; if the balancer makes none, the client's X-Request-Id. For people. */
+  /** Returns the request's id for display: the one created or kept by the balancer, otherwise the client's X-Request-Id. */
   requestId(): string | undefined {
     const id = this.identity?.requestId;
     if (this.bytes === undefined || id !== undefined) return id;
@@ -191,7 +197,7 @@ export class SavedHead {
     this.isForFile = false;
     if (this.taken > 0) this.budget?.give(this.taken);
     this.taken = 0;
-    // The collector would let many long ones pile up.
+    // The garbage collector would let many long heads accumulate.
     if (this.isOwn && this.bytes !== undefined) giveBack(this.bytes);
     this.isOwn = false;
     this.bytes = undefined;
@@ -200,12 +206,12 @@ export class SavedHead {
   }
 }
 
-/** Returns method and target of a head's beginning. */
+/** Returns the method and the target at the beginning of a head. */
 function firstWords({ buffer, byteOffset, length }: Uint8Array): string[] {
   return Buffer.from(buffer, byteOffset, length).toString("latin1").trimStart().split(/[ \r]/, 2);
 }
 
-/** Whether the method is GET or HEAD, by its first letter; an empty line may come before it. */
+/** Whether the method is GET or HEAD, by its first letter. An empty line may precede it. */
 function isRead(bytes: Uint8Array | undefined, start: number): boolean {
   let at = start;
   while (bytes?.[at] === CR || bytes?.[at] === LF) at++;
@@ -217,23 +223,25 @@ function describe(beginning: Uint8Array): string {
   return `${method} ${target.replace(/[?#].*/, "")}`.replace(/[^!-~ ]/g, "?");
 }
 
-/** A head takes some kilobytes, so further requests are parsed again. */
+/** A head takes some kilobytes. If more requests wait, their heads are parsed again. */
 export const MAX_SPARE_HEADS = 64;
 
-/** Has the head that is being parsed. */
+/** Holds the head that is being parsed. */
 export interface HeadOwner {
   requestHead: RequestHead;
   readonly spareHeads: SpareHeads;
 }
 
-/** Request heads beside the one that is being parsed, so that queued requests keep theirs and need not be parsed again. */
+/** Request heads in addition to the one that is being parsed. Queued requests keep theirs, and need not be parsed again. */
 export class SpareHeads {
   private readonly spare: RequestHead[] = [];
   private made = 0;
 
   constructor(private readonly make: () => RequestHead) {}
 
-  /** Takes the head that was just parsed, and has the next one parsed into another; undefined if too many were taken. */
+  /**
+   * Takes the head that was just parsed, and lets the next request be parsed into another one. Returns undefined if too many were taken.
+   */
   takeParsed(owner: HeadOwner): RequestHead | undefined {
     const next = this.spare.pop() ?? this.makeNext();
     if (next === undefined) return undefined;
@@ -248,13 +256,13 @@ export class SpareHeads {
     return this.make();
   }
 
-  /** Makes a head that was taken the parsed one again. */
+  /** Makes a head that was taken the current one again. */
   restore(owner: HeadOwner, head: RequestHead): void {
     this.spare.push(owner.requestHead);
     owner.requestHead = head;
   }
 
-  /** A head that was taken is not needed any more. */
+  /** Returns a head that is no longer needed. */
   giveBack(head: RequestHead): void {
     this.spare.push(head);
   }

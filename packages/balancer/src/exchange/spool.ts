@@ -2,7 +2,7 @@
 import { fs } from "@paceline/wire";
 import type { BufferBudget } from "./buffer-budget.js";
 
-/** A problem is reported at most once in this time. */
+/** The minimum time between two reports of a problem, in milliseconds. */
 const TELL_EVERY_MS = 60_000;
 
 export type SpoolUse = "request" | "response";
@@ -10,9 +10,9 @@ export type SpoolUse = "request" | "response";
 interface SpoolOptions {
   /** An absolute path. Undefined: nothing is spooled. */
   folder: string | undefined;
-  /** The maximum size of all files together; 0: nothing is spooled. */
+  /** The maximum size of all files together, in bytes; 0: nothing is spooled. */
   maxBytes: number;
-  /** The memory budget for bytes on their way to a file. */
+  /** The memory budget for bytes that are being written to a file. */
   budget: BufferBudget;
   /** Receives a line for the operator. */
   onProblem(message: string): void;
@@ -55,12 +55,12 @@ export class Spool {
     }
   }
 
-  /** Whether a request may store that many more bytes. */
+  /** Whether a request may store this many more bytes. */
   hasRoom(bytes: number): boolean {
     return this.usedBytes + bytes <= this.options.maxBytes;
   }
 
-  /** Returns false if the spool is full. Responses may use half, because unlike requests they can wait in their instances. */
+  /** Returns false if the spool is full. Responses may use half of it, because unlike requests they can wait in their instances. */
   take(bytes: number, use: SpoolUse): boolean {
     if (!this.hasRoom(bytes)) return false;
     if (use === "response") {
@@ -100,7 +100,7 @@ const NAME = /^spool-\d+-\d+$/;
 
 let made = 0;
 
-/** Errors where O_TMPFILE is not supported: some file systems, kernels before 3.11, and other systems than Linux. */
+/** The errors if O_TMPFILE is not supported: by some file systems, kernels before 3.11, or systems other than Linux. */
 const WITHOUT_TMPFILE: ReadonlySet<string | undefined> = new Set(["EOPNOTSUPP", "ENOTSUP", "EISDIR", "EINVAL"]);
 
 /** Opens a new unnamed file in that folder, which only its owner can access. */
@@ -117,7 +117,7 @@ export function openNameless(
   });
 }
 
-/** Creates a new file and removes its name at once. */
+/** Creates a new file and unlinks it at once. */
 function openUnlinked(folder: string, opened: (error: NodeJS.ErrnoException | null, fd: number) => void): void {
   const { open, unlink } = fs();
   const path = `${folder}/spool-${process.pid}-${++made}`;
@@ -137,10 +137,10 @@ function prepareFolder(folder: string): void {
     try {
       unlinkSync(`${folder}/${name}`);
     } catch {
-      // Another balancer was faster, or the folder is not ours; the check below finds out.
+      // Another balancer was faster, or the folder belongs to another user. The check below detects the latter.
     }
   }
-  // Balancers that start together remove each other's.
+  // The file of another balancer that is starting may be removed here.
   const path = `${folder}/spool-${process.pid}-${++made}`;
   const fd = openSync(path, "wx+", MODE);
   try {

@@ -3,26 +3,26 @@ import { fs } from "@paceline/wire";
 import { freeWritten, WaitingBytes } from "../transport/buffers.js";
 import type { Spool, SpoolUse } from "./spool.js";
 
-/** Smaller writes are delayed in memory while more may arrive. */
+/** Fewer bytes stay in memory as long as more may arrive. */
 const LEAST_WRITE_BYTES = 32_768;
 /** With this many unwritten bytes, no more are accepted. */
 const MAX_WAITING_BYTES = 131_072;
-/** The size of a read; what the client does not take stays in memory. */
+/** The size of a read, in bytes. Bytes that the client does not take stay in memory. */
 const READ_BYTES = 32_768;
 
-/** The owner of a spooled body; its methods are never called from within a call to the body, except as noted. */
+/** The owner of a spooled body. Its methods are never called from within a call to the body, except as noted. */
 export interface SpooledBodyOwner {
-  /** There is room again after "wait", or after `finish` everything is in the file. Not called once writing has failed. */
+  /** Called when there is room again after "wait", or when everything is in the file after `finish`. Not called once writing has failed. */
   onSpoolWritten(): void;
-  /** Receives bytes of the body in order. Return false to stop until `pump`. */
+  /** Receives bytes of the body in order. Returns false to stop until `pump`. */
   onSpooledBytes(bytes: Uint8Array, start: number, end: number): boolean;
-  /** Everything so far was passed on; may be called again, and from within `pump`. */
+  /** Called when everything so far was passed on; possibly more than once, and from within `pump`. */
   onSpoolRead(): void;
-  /** A file could not be opened, written or read. The kept part of a response can still be read, unless `isLost`. */
+  /** Called when a file could not be opened, written or read. The kept part of a response can still be read, unless `isLost`. */
   onSpoolFailed(isLost: boolean): void;
 }
 
-/** "wait": accepted, continue after `onSpoolWritten`. "full": not accepted; only for requests. */
+/** "wait": accepted, but continue only after `onSpoolWritten`. "full": not accepted; only for requests. */
 type Appended = "taken" | "wait" | "full";
 
 export class SpooledBody {
@@ -38,10 +38,10 @@ export class SpooledBody {
   private isFinished = false;
   /** Whether the owner currently takes bytes. */
   private isPumping = false;
-  /** The size of the file, and the read position. */
+  /** The size of the file, and the position of the next read. */
   private written = 0;
   private readAt = 0;
-  /** Bytes after the end of the file. */
+  /** Bytes that are not in the file yet. */
   private readonly waiting = new WaitingBytes();
   /** Bytes taken from the spool's limit and the memory budget. */
   private taken = 0;
@@ -123,19 +123,19 @@ export class SpooledBody {
     this.pump(this.isPumping);
   }
 
-  /** Releases the memory of that many bytes. */
+  /** Releases the memory of this many bytes. */
   private forget(count: number): void {
     this.waiting.sent(count);
     this.spool.budget.give(count);
   }
 
-  /** Starts reading from the beginning again; only when everything is in the file. */
+  /** Starts to read from the beginning again. Only when everything is in the file. */
   rewind(): void {
     this.readAt = 0;
     this.pump();
   }
 
-  /** Passes on what is there until the owner takes no more. */
+  /** Passes on the available bytes until the owner takes no more. */
   pump(isWanted = true): void {
     this.isPumping = isWanted;
     while (this.isPumping && !this.isReading && !this.isClosed) {
@@ -174,7 +174,7 @@ export class SpooledBody {
         this.spool.failed(error ?? new Error("the file is shorter than what was written"));
         return this.owner.onSpoolFailed(true);
       }
-      // After a rewind or stop meanwhile, the bytes are read again when needed.
+      // If a rewind or stop happened meanwhile, the bytes are read again when they are needed.
       if (this.readAt === at && this.isPumping) {
         this.readAt += count;
         this.give(bytes, count);
@@ -188,7 +188,7 @@ export class SpooledBody {
     if (!this.owner.onSpooledBytes(bytes, 0, count)) this.isPumping = false;
   }
 
-  /** Releases everything. Waits for disk operations in progress, because they use our buffers. */
+  /** Releases everything. Waits for disk operations in progress, because they use its buffers. */
   close(): void {
     this.isClosed = true;
     this.isPumping = false;

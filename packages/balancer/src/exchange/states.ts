@@ -1,4 +1,4 @@
-/** The states of an exchange: which side is awaited, and how the client's input is handled. */
+/** The states of an exchange: for which side it waits, and how it handles the client's input. */
 import type { AccessPhase } from "@paceline/wire/access-log";
 import type { Downstream } from "../downstream/downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
@@ -20,13 +20,13 @@ export interface ExchangeContext {
   requestTimeoutMs(): number;
   setDeadlineIn(timeoutMs: number): void;
   onRequestBody(bytes: Uint8Array, start: number, end: number): void;
-  /** Sends a response of the balancer's own. */
+  /** Sends a response that the balancer generates itself. */
   respond(status: 408 | 503 | 504): void;
   abort(cut: Cut): void;
 }
 
 export class State {
-  /** What the access log calls it. */
+  /** The name of the state in the access log. */
   readonly phase: AccessPhase = "head";
 
   /** Whether the response's head was sent to the client. */
@@ -37,18 +37,18 @@ export class State {
 
   /** Handles a piece of the request's body. */
   onRequestBody(_exchange: ExchangeContext, _bytes: Uint8Array, _start: number, _end: number): void {}
-  /** The request's body is complete, or the client of a tunnel sent FIN. */
+  /** Called when the request's body is complete, or the client of a tunnel has sent FIN. */
   onRequestEnd(_exchange: ExchangeContext): void {}
-  /** The deadline of the awaited event has passed. */
+  /** Called at the deadline of the awaited event. */
   onDeadline(_exchange: ExchangeContext): void {}
 }
 
-/** Collecting the body before an upstream is picked. */
+/** The body is collected before an upstream is picked. */
 class Collecting extends State {
   override readonly phase = "body";
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // Otherwise the state has changed, and the rest moves at the client's pace.
+    // Otherwise the state has changed, and the rest of the body follows as the client sends it.
     if (!exchange.body.addCollected(bytes, start, end)) exchange.onRequestBody(bytes, start, end);
   }
 
@@ -61,12 +61,12 @@ class Collecting extends State {
   }
 }
 
-/** In the request queue. */
+/** The request is in the request queue. */
 class Queued extends State {
   override readonly phase: AccessPhase = "queue";
 
   override onRequestBody({ body }: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // Nothing can be sent yet; the little that arrives before the client is paused is kept.
+    // Nothing can be sent yet. The few bytes that arrive before the client is paused are kept.
     body.hold(bytes, start, end);
   }
 
@@ -121,7 +121,7 @@ class Responding extends State {
   override readonly hasResponse = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // It may be a conversation, which has no pace.
+    // The body may belong to a dialogue between client and app, which has no minimum rate.
     sendBody(exchange, bytes, start, end, exchange.relay.limits.bodyTimeoutMs);
   }
 
@@ -143,19 +143,19 @@ class Delivering extends State {
   override readonly hasResponse = true;
 
   override onDeadline(exchange: ExchangeContext): void {
-    // Otherwise the next bytes are still on the way from the disk.
+    // Otherwise the next bytes are still being read from the disk.
     if (exchange.flow.isClientBlocked) lookAtClient(exchange);
     else exchange.abort("balancer");
   }
 }
 
-/** After a 101. */
+/** The connection is a tunnel after a 101. */
 class Tunnel extends State {
   override readonly phase = "tunnel";
   override readonly hasResponse = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // Sending does not excuse a client that reads nothing.
+    // A client that sends but reads nothing still has a deadline.
     if (!exchange.flow.isClientBlocked) exchange.setDeadlineIn(exchange.relay.limits.tunnelIdleTimeoutMs);
     exchange.body.send(bytes, start, end);
   }
@@ -170,10 +170,10 @@ class Tunnel extends State {
   }
 }
 
-/** @param nextInMs how long the client may take for the next piece */
+/** @param nextInMs how long the client may take to send the next piece */
 function sendBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number, nextInMs: number): void {
   const { body } = exchange;
-  // Sending does not excuse a client that reads nothing, and pieces after the pause say nothing about the upstream.
+  // A client that sends but reads nothing still has a deadline. Pieces that arrive after the pause do not show whether the upstream reads.
   if (!exchange.flow.isClientBlocked && !body.isUpstreamBlocked) exchange.setDeadlineIn(nextInMs);
   body.send(bytes, start, end);
 }
@@ -185,7 +185,7 @@ function endBody(exchange: ExchangeContext): void {
   else exchange.setDeadlineIn(exchange.requestTimeoutMs());
 }
 
-/** Continues while a client that is behind reads, however slowly. */
+/** Continues as long as a slow client reads anything. */
 function lookAtClient(exchange: ExchangeContext): void {
   const { client } = exchange;
   const nextLookAt = client.response.lookAtReading();
@@ -199,7 +199,7 @@ export const QUEUED = new Queued();
 export const CONNECTING = new Connecting();
 export const SENT = new Sent();
 export const DISCARDING = new Discarding();
-/** States after the response's head was sent. */
+/** The states after the response's head was sent. */
 export const RESPONDING = new Responding();
 export const DELIVERING = new Delivering();
 export const TUNNEL = new Tunnel();

@@ -1,73 +1,74 @@
 /**
- * Limits the memory of bytes that peers have not read: unread responses, and both directions in tcp mode. Above half of the limit,
- * peers that have read nothing for some seconds are reset; above the limit, those that have read nothing since they were blocked. The
- * longest-waiting one is first. A slow but steady reader is never reset, and does not count unless it has very much unread.
+ * Limits the memory of bytes that peers have not read: unread responses, and both directions in tcp mode. Above half of the limit, peers
+ * that have read nothing for some seconds are reset. Above the limit, peers are reset that have read nothing since they were blocked. Those
+ * that have waited longest come first. A slow but steady reader is never reset, and counts only if it has very many unread bytes.
  */
 
 /**
- * After this time without reading, a peer may be reset before the limit is reached, in milliseconds. The kernel of a distant reader of
- * 1,000 bytes a second reports its reading every 4 to 8 s. On Node there are several looks in this time.
+ * After this time without reading, a peer may be reset before the limit is reached, in milliseconds. A distant reader of 1,000 bytes a
+ * second acknowledges its reading only every 4 to 8 s. Node makes several checks in this time.
  */
 const SILENT_MS = 10_000;
 /** A peer that reads at this rate is not reset, in bytes per millisecond. */
 const SLOWEST_READ = 1;
 /**
- * A kernel reports its program's reading in steps (see SlowReader), so a peer may be silent for as long as such a step takes at that rate, in addition.
- * The buffers of slow readers do not grow, so their steps are at most so large; over TLS a program reads a whole record, of 16 KiB, at once.
+ * A kernel reports in steps what its program has read (see SlowReader). A peer may therefore be silent for the additional time that such a
+ * step takes at that rate. Steps have at most this size, because the buffers of slow readers do not grow. Over TLS a program reads a whole
+ * record of 16 KiB at once.
  */
 const MAX_STEP_BYTES = 131_072 + 16_384;
-/** A peer blocked for a shorter time is not judged: the acknowledgement of a distant peer takes a while. */
+/** A peer that was blocked for a shorter time is not judged: the acknowledgement of a distant peer takes a while. In milliseconds. */
 const YOUNG_MS = 100;
 /** Above this multiple of the limit, YOUNG_MS does not apply. */
 const FAR_BEYOND = 1.5;
-/** For this time after it was blocked first, a peer may be judged without a look. */
+/** For this time after it was first blocked, a peer may be judged without a new check. In milliseconds. */
 const NEW_MS = 1000;
 /**
- * A peer is a reader if it has read this many bytes since it was blocked first, or still reads after this time. Without a reader, the
- * kernels' buffers take fewer bytes, and earlier, even on a busy machine.
+ * A peer is a reader if it has read this many bytes since it was first blocked, or still reads after this time. A peer that does not read
+ * fills the kernels' buffers with fewer bytes, and earlier, even on a busy machine.
  */
 const PROOF_BYTES = 262_144;
 const PROOF_MS = 10_000;
-/** A reader with more unread bytes counts all the same: a client of HTTP/2 may have the beginnings of a hundred responses. */
+/** A reader with more unread bytes counts all the same: an HTTP/2 client may have the beginnings of a hundred responses unread. */
 const MAX_READER_BYTES = 1 << 20;
 /** The memory of a connection in addition to its unread bytes. */
 const REST_BYTES = 4096;
-/** The most reading peers that one pass looks at, so that it stays short. */
+/** The maximum number of readers that are checked in one pass, so that it stays short. */
 const MAX_LOOKS = 64;
-/** The least time between two reports of resets. */
+/** The minimum time between two reports of resets, in milliseconds. */
 const TELL_EVERY_MS = 10_000;
 
 export interface UnreadOwner {
-  /** The memory of its unread bytes now. */
+  /** The number of its unread bytes now. */
   readonly unreadBytes: number;
   /** Grows while the peer reads. */
   readonly progressBytes: number;
-  /** What it has surely read, where `progressBytes` may count much that only the kernel has taken. */
+  /** The number of bytes that it has certainly read; `progressBytes` may include many that only the kernel has taken. */
   readonly surelyReadBytes?: number | undefined;
-  /** Closes the connection, so that others have room. */
+  /** Closes the connection to make room for others. */
   giveUnreadWay(): void;
 }
 
-/** A connection's place; it lasts as long as the connection. */
+/** The entry of a connection; it lasts as long as the connection. */
 export class UnreadPlace {
   /** Set by UnreadBytes, like all fields below. */
   bytes = 0;
   progressBytes = 0;
   /** The time of `progressBytes`. */
   knownAt = 0;
-  /** When it was blocked first, in milliseconds of the clock, and its progress at that time. */
+  /** When it was first blocked, in milliseconds of the clock, and its progress at that time. */
   firstBlockedAt = Number.POSITIVE_INFINITY;
   firstProgressBytes = 0;
   firstReadBytes = 0;
   /** Since when it is blocked and has read nothing. */
   blockedAt = 0;
-  /** When it was last seen to read; a reader may pause for `patienceMs`, and for its step, from then. */
+  /** When it was last seen to read. After that, a reader may pause for `patienceMs` and for the time of its step. */
   readAt = 0;
-  /** How much its kernel may hide of its reading: what it has taken in all, but at most MAX_STEP_BYTES. */
+  /** How many read bytes its kernel may not have reported yet: all that it has taken, but at most MAX_STEP_BYTES. */
   step = 0;
   /** Whether it reads, however slowly. */
   isReader = false;
-  /** What it had unread at the last look, while it does not count. */
+  /** The number of its unread bytes at the last check, while they do not count. */
   exemptBytes = 0;
 
   constructor(readonly owner: UnreadOwner) {}
@@ -78,7 +79,7 @@ const surelyRead = ({ owner }: UnreadPlace) => owner.surelyReadBytes ?? owner.pr
 interface UnreadOptions {
   maxBytes: number;
   clock: { readonly now: number };
-  /** With more unread bytes a reader counts, too. */
+  /** A reader with more unread bytes than this counts, too. */
   maxReaderBytes?: number;
   /** How long a reader may read nothing, in milliseconds. */
   patienceMs: number;
@@ -89,12 +90,12 @@ interface UnreadOptions {
 }
 
 export class UnreadBytes {
-  /** Peers that count; the longest-waiting one is first. */
+  /** Peers that count; the one that has waited longest is first. */
   private readonly blocked = new Set<UnreadPlace>();
-  /** Readers, which do not count; the one that was looked at last is last. */
+  /** Readers, which do not count; the one that was checked last is last. */
   private readonly readers = new Set<UnreadPlace>();
   private used = 0;
-  /** What readers have unread that does not count. */
+  /** The number of readers' unread bytes, which do not count. */
   private exemptBytes = 0;
   private isArmed = false;
   private timer: NodeJS.Timeout | undefined;
@@ -109,17 +110,17 @@ export class UnreadBytes {
     this.maxReaderBytes = options.maxReaderBytes ?? MAX_READER_BYTES;
   }
 
-  /** Whether half of the limit is used: peers with unread bytes may be reset. */
+  /** Whether half of the limit is used, so that peers with unread bytes may be reset. */
   get isTight(): boolean {
     return this.used > this.options.maxBytes / 2;
   }
 
-  /** Whether so much is unread, also by readers, that little of each response should be in transit. */
+  /** Whether so many bytes are unread, including those of readers, that only little of each response should be in transit. */
   get isScarce(): boolean {
     return this.used + this.exemptBytes > this.options.maxBytes / 2;
   }
 
-  /** Bytes wait for a peer, or more of them. */
+  /** Called when bytes, or further bytes, wait for a peer. */
   count(place: UnreadPlace): void {
     if (this.readers.has(place) && place.owner.unreadBytes <= this.maxReaderBytes) return;
     this.endExemption(place);
@@ -141,14 +142,14 @@ export class UnreadBytes {
     this.blocked.add(place);
   }
 
-  /** The peer has read everything. */
+  /** Called when the peer has read everything. */
   drained(place: UnreadPlace): void {
     if (this.blocked.has(place) || this.readers.has(place)) this.noteStep(place);
     if (!place.isReader) this.prove(place, place.owner.progressBytes);
     this.free(place);
   }
 
-  /** The peer is gone, or its unread bytes are counted elsewhere. */
+  /** Called when the peer has disconnected, or its unread bytes are counted elsewhere. */
   free(place: UnreadPlace): void {
     this.endExemption(place);
     if (!this.blocked.delete(place)) return;
@@ -166,12 +167,12 @@ export class UnreadBytes {
         this.exempt(place);
         continue;
       }
-      // It has to prove again that it reads.
+      // The peer has to prove again that it reads.
       place.isReader = false;
       this.count(place);
     }
     if (this.isTight) this.relieve();
-    // Those that were reset since the last report.
+    // Reports the resets since the last report.
     else this.report();
   }
 
@@ -197,7 +198,7 @@ export class UnreadBytes {
     const { blocked } = this;
     const { maxBytes, clock, lookAtPeers } = this.options;
     const knownAt = lookAtPeers();
-    // Each is looked at once.
+    // Each peer is checked once.
     let looks = this.used > FAR_BEYOND * maxBytes ? blocked.size : Math.min(MAX_LOOKS, blocked.size);
     for (const place of blocked) {
       if (this.used <= maxBytes / 2 || looks === 0) break;
@@ -215,19 +216,19 @@ export class UnreadBytes {
       }
       looks--;
       if (this.used <= maxBytes) continue;
-      // Those behind it were blocked later.
+      // All peers behind it were blocked later.
       this.timer ??= setTimeout(this.onTimer, YOUNG_MS);
       break;
     }
     this.report();
   }
 
-  /** Without a look since it was blocked, only a new peer can be judged: kernels fill their buffers at once. */
+  /** Without a check since it was blocked, only a new peer can be judged: kernels fill their buffers at once. */
   private mayJudge(place: UnreadPlace, knownAt: number): boolean {
     return knownAt > place.knownAt || this.options.clock.now - place.firstBlockedAt < NEW_MS;
   }
 
-  /** How long this peer must have read nothing to be reset now. */
+  /** Returns how long this peer must have read nothing to be reset now. */
   private leastSilenceMs({ step }: UnreadPlace): number {
     const { maxBytes } = this.options;
     if (this.used <= maxBytes) return SILENT_MS + step / SLOWEST_READ;
@@ -253,18 +254,18 @@ export class UnreadBytes {
     place.exemptBytes = 0;
   }
 
-  /** Whether it has read since the last look, or is a reader within its pause. */
+  /** Whether it has read since the last check, or is a reader within its allowed pause. */
   private isReading(place: UnreadPlace): boolean {
     const { now } = this.options.clock;
     const { progressBytes } = place.owner;
     if (place.bytes > 0) this.recount(place);
-    // Also without progress: what it has surely read is known later.
+    // Also without progress, because its certain reading becomes known later.
     this.noteStep(place);
     if (progressBytes !== place.progressBytes) {
       const isMore = progressBytes > place.progressBytes;
       place.progressBytes = progressBytes;
       place.blockedAt = place.knownAt = now;
-      // Progress has been corrected downwards; the next look decides.
+      // The progress was corrected downwards; the next check decides.
       if (!isMore) {
         place.firstProgressBytes = Math.min(place.firstProgressBytes, progressBytes);
         return true;
@@ -281,7 +282,7 @@ export class UnreadBytes {
     place.step = Math.min(MAX_STEP_BYTES, Math.max(place.step, surelyRead(place)));
   }
 
-  /** It has read. */
+  /** Called when the peer has read. */
   private prove(place: UnreadPlace, progressBytes: number): void {
     const { firstBlockedAt, firstProgressBytes, firstReadBytes } = place;
     const { surelyReadBytes } = place.owner;

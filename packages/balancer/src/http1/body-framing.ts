@@ -5,7 +5,7 @@ import type { Framing } from "./request-head.js";
 
 /** Receives the body piece by piece. */
 export interface BodySink {
-  /** Receives the body bytes from `start` to `end`. Bytes beyond those already read may have been moved. */
+  /** Receives the body bytes from `start` to `end`. The bytes before `end` may have been moved within the buffer. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
 }
 
@@ -15,11 +15,11 @@ export const BODY_TOO_LARGE = -2;
 
 /** A limit for chunk lines, so that nobody can send endlessly without sending a body. */
 const MAX_CHUNK_LINE_BYTES = 256;
-/** How many bytes of trailers are read at most, if too large ones are dropped. */
+/** How many bytes of trailers are read at most if trailers that are too large are dropped. */
 const MAX_DROPPED_TRAILER_BYTES = 1 << 20;
 /** The size of the first buffer for trailers. */
 const LEAST_TRAILER_BYTES = 256;
-/** How many bytes of extensions a body may have in addition to an allowance per chunk; legitimate clients send none. */
+/** How many bytes of extensions a body may have in addition to an allowance per chunk. Legitimate clients send none. */
 const MAX_EXTENSION_BYTES = 16_384;
 const EXCUSED_PER_CHUNK = 16;
 
@@ -58,19 +58,19 @@ export class BodyReader {
   /** Bytes of extensions beyond the allowance. */
   private extensions = 0;
   private maxBytes = Number.MAX_SAFE_INTEGER;
-  /** The joined data of small chunks of this read; none if both are 0. */
+  /** The joined data of small chunks of this read. Both are 0 if there is none. */
   private joinedStart = 0;
   private joinedEnd = 0;
-  /** Whether the trailers of further bodies are kept. */
+  /** Whether the trailers of the next bodies are kept. */
   keepsTrailers = false;
-  /** Whether trailers that are too large are dropped, as a recipient may (RFC 9110 §6.5.1); otherwise the body is malformed. */
+  /** Whether trailers that are too large are dropped, as a recipient may do (RFC 9110 §6.5.1). If not, such a body is malformed. */
   dropsLargeTrailers = false;
-  /** Their bytes so far, with room for more; undefined: none are kept. */
+  /** The trailers so far, with room for more; undefined: none are kept. */
   private keptTrailers: Uint8Array | undefined;
   /** The number of their lines so far. */
   private trailerLines = 0;
   isComplete = true;
-  /** The number of chunks read, in this body and earlier ones; each has a cost. */
+  /** The number of chunks read, in this body and earlier ones. Each of them has a cost. */
   chunks = 0;
 
   /** Starts a body. `maxBytes` limits a chunked body, whose length is not known in advance. */
@@ -87,7 +87,7 @@ export class BodyReader {
     this.trailerLines = 0;
   }
 
-  /** Returns the trailer section of a complete body, once, as lines with CRLF; undefined if there is none, or it was not to be kept. */
+  /** Returns the trailer section of a complete body once, as lines with CRLF; undefined if there is none, or it was not kept. */
   takeTrailers(): Uint8Array | undefined {
     const trailers = this.keptTrailers?.subarray(0, this.lineBytes);
     this.keptTrailers = undefined;
@@ -99,7 +99,7 @@ export class BodyReader {
     return this.keptTrailers?.length ?? 0;
   }
 
-  /** Reads a byte of trailers, of which `left` more are at hand. Returns false if there are too many. */
+  /** Reads a byte of trailers; `left` more bytes are available. Returns false if there are too many. */
   private readTrailer(byte: number, left: number): boolean {
     const at = this.lineBytes++;
     if (at >= MAX_TRAILER_BYTES || this.trailerLines >= MAX_TRAILERS) {
@@ -124,7 +124,7 @@ export class BodyReader {
     return this.framing === "close";
   }
 
-  /** Reads on to the end of the body, and leaves what follows it. */
+  /** Reads up to the end of the body. Bytes after the body are not consumed. */
   read(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
     switch (this.framing) {
       case "none":
@@ -135,7 +135,7 @@ export class BodyReader {
       case "length": {
         const dataEnd = Math.min(end, start + this.remaining);
         this.remaining -= dataEnd - start;
-        // Complete before the sink gets the last piece, so that it can send head, body and end in one call.
+        // Set before the sink receives the last piece, so that it can send head, body and end in one call.
         if (this.remaining === 0) this.isComplete = true;
         if (dataEnd > start) sink.onBody(bytes, start, dataEnd);
         return dataEnd;
@@ -201,7 +201,7 @@ export class BodyReader {
     return at;
   }
 
-  /** Reads chunks (RFC 9112 §7.1) with strict CRLF; extensions are checked and dropped, and trailers, too, unless they are kept. */
+  /** Reads chunks (RFC 9112 §7.1) with strict CRLF. Extensions are checked and dropped. Trailers are dropped, too, unless they are kept. */
   private readChunks(bytes: Uint8Array, start: number, end: number, sink: BodySink): number {
     let at = start;
     while (at < end) {
@@ -238,7 +238,7 @@ export class BodyReader {
           at++;
           break;
         }
-        // RFC 9112 §7.1.1 allows whitespace only before an extension; it is dropped with it.
+        // RFC 9112 §7.1.1 allows whitespace only before an extension. Both are dropped.
         case "size-space":
           if (byte === SEMICOLON) this.state = "extension";
           else if (byte !== SPACE && byte !== TAB) return BODY_MALFORMED;

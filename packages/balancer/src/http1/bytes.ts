@@ -19,7 +19,7 @@ for (const character of TOKEN) BYTE_CLASS[character.charCodeAt(0)] = IS_TOKEN;
 for (let byte = 0; byte < 256; byte++) {
   const isVisible = byte > SPACE && byte < 127;
   if (byte === TAB || byte === SPACE || isVisible || byte >= 128) or(byte, IS_FIELD_VALUE);
-  // Fragments are not sent (RFC 9110 §7.1), and the next hop might take one for part of the path.
+  // A fragment must not be sent (RFC 9110 §7.1), and the next hop might take it for a part of the path.
   if (isVisible && byte !== 35) or(byte, IS_TARGET);
 }
 
@@ -27,7 +27,7 @@ function or(byte: number, bits: number): void {
   BYTE_CLASS[byte] = (BYTE_CLASS[byte] as number) | bits;
 }
 
-/** Lower case of ASCII letters; other bytes stay. */
+/** Maps ASCII letters to lower case and other bytes to themselves. */
 export const LOWER = new Uint8Array(256);
 for (let byte = 0; byte < 256; byte++) LOWER[byte] = byte >= 65 && byte <= 90 ? byte + 32 : byte;
 
@@ -78,7 +78,7 @@ export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Arra
   return Uint8Array.prototype.slice.call(bytes, start, end);
 }
 
-/** Returns the decimal number in the range; -1 for anything but digits, or above 2^53 - 1. */
+/** Returns the decimal number in the range; -1 if it contains anything but digits, or exceeds 2^53 - 1. */
 export function parseDecimal(bytes: Uint8Array, start: number, end: number): number {
   if (end === start || end - start > 16) return -1;
   let value = 0;

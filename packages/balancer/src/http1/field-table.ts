@@ -14,10 +14,10 @@ import {
   TAB,
 } from "./bytes.js";
 
-/** The meaning of a field for the relay; all other fields are ORDINARY and pass unchanged. */
+/** The meaning of a field for the balancer. All other fields are ORDINARY and forwarded unchanged. */
 export const FieldKind = {
   ORDINARY: 0,
-  /** Hop-by-hop, or named by Connection: never passes. */
+  /** Hop-by-hop, or named by Connection: never forwarded. */
   HOP: 1,
   CONNECTION: 2,
   CONTENT_LENGTH: 3,
@@ -31,9 +31,9 @@ export const FieldKind = {
   FORWARDED: 11,
   DATE: 12,
   FORWARDED_PREFIX: 13,
-  /** A statement about the client, which counts only from a trusted proxy. */
+  /** A statement about the client, which is only believed from a trusted proxy. */
   CLAIM: 14,
-  /** Could be mistaken for another field by the app: reaches no upstream. */
+  /** An app could mistake it for another field, so it is never sent upstream. */
   DISGUISED: 15,
   REQUEST_ID: 16,
   TRACEPARENT: 17,
@@ -41,7 +41,7 @@ export const FieldKind = {
   TE: 19,
 } as const;
 
-/** Names with their own kind. */
+/** Names that have a kind. */
 const KNOWN: Readonly<Record<string, number>> = {
   connection: FieldKind.CONNECTION,
   "content-length": FieldKind.CONTENT_LENGTH,
@@ -94,7 +94,7 @@ const DASH = 45;
 
 /** Bytes that disguise a name (packages/wire/src/http/forwarding.ts). */
 const IS_DISGUISE = new Uint8Array(256);
-/** Lower case, and `-` for disguising bytes, like programs that turn names into variables. */
+/** Maps letters to lower case and disguising bytes to `-`, as programs do that turn names into variables. */
 const READ_AS = Uint8Array.from(LOWER);
 for (let byte = 0; byte < 256; byte++) {
   if (/[a-zA-Z0-9-]/.test(String.fromCharCode(byte))) continue;

@@ -1,6 +1,6 @@
 /**
- * Which fields pass from a client to an upstream, and back. The writers of all protocols use this table, so that its rules apply
- * to all. Pure.
+ * Decides which fields are forwarded from a client to an upstream, and back. The writers of all protocols use this table, so that the same
+ * rules apply to all. Pure.
  */
 import { MAX_TRAILERS, mayBeTrailer, trailersOf } from "@paceline/wire";
 import { announcesDigest } from "@paceline/wire/content-coding";
@@ -8,16 +8,16 @@ import { FieldKind } from "./field-table.js";
 import type { ForwardedFields } from "./forwarded.js";
 import type { RequestHead } from "./request-head.js";
 
-/** When a field of a request passes. Fields that never pass are replaced, expressed otherwise, or hop-by-hop. */
+/** When a field of a request is forwarded. Fields with "never" are hop-by-hop, are replaced, or are sent in another form. */
 type Rule = "always" | "never" | "if expected" | "if upgraded" | "if trusted" | "unless replaced";
 
 const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   ORDINARY: "always",
   HOP: "never",
-  // The head writer adds its own, if the client takes trailers.
+  // The head writer adds a TE of its own if the client accepts trailers.
   TE: "never",
   CONNECTION: "never",
-  // Informative on the lane; in HTTP/1.1 it frames the message and is written anew.
+  // On the lane it is only information. In HTTP/1.1 it frames the message and is written anew.
   CONTENT_LENGTH: "never",
   TRANSFER_ENCODING: "never",
   HOST: "never",
@@ -31,7 +31,7 @@ const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   DATE: "always",
   CLAIM: "if trusted",
   DISGUISED: "never",
-  // Replaced by one of ours, if the balancer makes ids or traces and keeps none of this client (identity.ts).
+  // Replaced if the balancer creates ids or traces and does not keep this client's (identity.ts).
   REQUEST_ID: "unless replaced",
   TRACEPARENT: "unless replaced",
   TRACESTATE: "unless replaced",
@@ -59,7 +59,10 @@ const OF_CLIENT_HOP =
   (1 << FieldKind.TE) |
   (1 << FieldKind.UPGRADE);
 
-/** Returns the kinds of fields that pass upstream, as bits. @param isTrusted whether the peer's client fields are trusted. */
+/**
+ * Returns the kinds of fields that are forwarded to the upstream, as bits.
+ * @param isTrusted whether the peer's client fields are trusted
+ */
 export function requestFieldsThatPass(head: RequestHead, isTrusted: boolean): number {
   return (
     ALWAYS |
@@ -70,7 +73,7 @@ export function requestFieldsThatPass(head: RequestHead, isTrusted: boolean): nu
   );
 }
 
-/** Returns the kinds of response fields that pass to the client. */
+/** Returns the kinds of response fields that are forwarded to the client. */
 export function responseFieldsThatPass(status: number): number {
   // In a 426, Upgrade lists the accepted protocols (RFC 9110 §15.5.22); otherwise it is hop-by-hop.
   return status === 101 || status === 426 ? (ALL & ~OF_CLIENT_HOP) | (1 << FieldKind.UPGRADE) : ALL & ~OF_CLIENT_HOP;
@@ -81,7 +84,7 @@ export function passes(kinds: number, kind: number): boolean {
   return ((kinds >>> kind) & 1) !== 0;
 }
 
-/** Whether to add X-Forwarded-Host with the client's Host: a trusted peer's value is already in `forwarded`. */
+/** Whether to add X-Forwarded-Host with the client's Host. If a trusted peer has sent it, `forwarded` contains it already. */
 export function addsForwardedHost(head: RequestHead, forwarded: ForwardedFields): boolean {
   return !forwarded.isReported && head.hostEnd > head.hostStart;
 }
@@ -92,11 +95,11 @@ export function addedPrefix(head: RequestHead, forwarded: ForwardedFields): Uint
 }
 
 /**
- * Returns the fields of a trailer section that pass (RFC 9110 §6.5): they say something of the body that came, and decide nothing
- * before it.
- * @param received lines with CRLF, of names and values that are valid
- * @param isRecoded whether the body was compressed on its way, so that what is said of its exact bytes has become false
- * @returns the lines that pass; undefined if none do, or there are too many
+ * Returns the trailer fields that are forwarded (RFC 9110 §6.5): those that describe the received body and could not have influenced how it
+ * was processed.
+ * @param received lines with CRLF, with valid names and values
+ * @param isRecoded whether the body was compressed on its way, so that statements about its exact bytes are wrong
+ * @returns the lines to forward; undefined if there are none, or too many
  */
 export function passingTrailers(received: Uint8Array, isRecoded = false): Uint8Array | undefined {
   const all = trailersOf(Buffer.from(received).toString("latin1"));

@@ -1,4 +1,4 @@
-/** Builds the fields that describe the client to an app. A client's own statements count only from a trusted peer. */
+/** Builds the fields that describe the client to an app. A client's own statements are only believed from a trusted peer. */
 import { isUrlHost } from "@paceline/wire";
 import { FIELD_LENGTHS, putFieldLengths } from "@paceline/wire/lane/request-head";
 import { FieldKind } from "./field-table.js";
@@ -22,13 +22,13 @@ export interface Peer {
   isTrusted: boolean;
   /** The fields for an untrusted peer, ready to be sent. */
   fields: ForwardedFields;
-  /** Set if it speaks TLS with us. */
+  /** Set if the peer uses TLS with this balancer. */
   secure?: SecurePeer | undefined;
 }
 
 /** The scheme and certificate of a peer that uses TLS. */
 interface SecurePeer {
-  /** The fields of its certificate, which nobody else can send; empty without one. */
+  /** The fields of its certificate, which nobody else can forge; empty without a certificate. */
   certificate: readonly (readonly [string, string])[];
 }
 
@@ -40,14 +40,14 @@ export class ForwardedFields {
   private laneBytes: Uint8Array | undefined;
   private lineBytes: Uint8Array | undefined;
   private farthest: string | undefined;
-  /** A hash of the client, kept by those who need one. */
+  /** A hash of the client, computed and cached by the code that needs it. */
   clientHash: number | undefined;
 
   /**
    * @param pairs names and values
-   * @param isReported whether X-Forwarded-Host and -Prefix are included if the app should get them, because a trusted peer influences
-   * them; otherwise the head's sender adds its own
-   * @param isElsewhere whether the client requested another scheme or host than ours
+   * @param isReported whether X-Forwarded-Host and -Prefix are included, because a trusted peer influences them; otherwise the head's
+   * writer adds them
+   * @param isElsewhere whether the client requested another scheme or host than this balancer received
    */
   constructor(
     private readonly pairs: readonly (readonly [string, string])[],
@@ -60,7 +60,7 @@ export class ForwardedFields {
     return this.pairs.length;
   }
 
-  /** The client: the farthest address that is trusted. */
+  /** The client: the farthest address in the list that is trusted. */
   get client(): string {
     this.farthest ??= this.pairs[0]?.[1].split(",", 1)[0] ?? UNKNOWN;
     return this.farthest;
@@ -84,9 +84,9 @@ export class ForwardedFields {
   }
 }
 
-/** The cache size for peers; when it is full, it is emptied. */
+/** The size of the cache for peers, which is emptied when it is full. */
 const MAX_PEERS = 4096;
-/** The cache size for what trusted peers said, and the maximum length of a cached key. */
+/** The size of the cache for the statements of trusted peers, and the maximum length of a cached key. */
 const MAX_REPORTED = 1024;
 const MAX_REPORTED_LENGTH = 1024;
 
@@ -103,7 +103,7 @@ export class Forwarded {
 
   /**
    * @param address the client's IP address; empty if it has already disconnected
-   * @param isUnix whether it uses a unix socket, as known by its listener: a disconnected client has no address either
+   * @param isUnix whether it uses a unix socket. Only the listener knows that, since a disconnected client has no address either
    */
   peer(address: string, isUnix: boolean): Peer {
     return this.known(isUnix ? UNIX : address, () => {
@@ -131,7 +131,7 @@ export class Forwarded {
     return peer;
   }
 
-  /** Returns the fields for a request: the prepared ones, or those based on a trusted peer's statements. */
+  /** Returns the fields for a request: the prepared ones, or new ones from a trusted peer's statements. */
   fields(head: RequestHead, peer: Peer): ForwardedFields {
     if (!peer.isTrusted) return peer.fields;
     const said: Said = { forwardedFor: [], forwarded: [], proto: [], host: [], prefix: [] };
@@ -139,7 +139,7 @@ export class Forwarded {
     for (let i = 0; i < fields.count; i++) valuesOf(said, fields.kinds[i] as number)?.push(fields.value(i));
     const asked = Buffer.from(head.bytes.subarray(head.hostStart, head.hostEnd)).toString("latin1");
     const stripped = head.prefix === undefined ? "" : Buffer.from(head.prefix).toString("latin1");
-    // A field's value cannot contain a line end.
+    // A key cannot be ambiguous, because a field's value contains no line end.
     const { secure } = peer;
     const key = [
       [peer.node, secure === undefined ? "" : "https", ...(secure?.certificate.flat() ?? [])],
@@ -207,14 +207,14 @@ function reportedFields(
   return new ForwardedFields(pairs, true, client.scheme !== "http" || host.toLowerCase() !== asked.toLowerCase());
 }
 
-/** A client that is connected to us. */
+/** Returns a client that is connected directly. */
 function clientAt(node: string, scheme: "http" | "https"): ReportedClient {
   return { chain: [node === UNIX ? UNKNOWN : node], scheme, host: undefined, prefix: "" };
 }
 
 function fieldsFor({ chain, scheme, host }: ReportedClient, ownScheme: "http" | "https"): [string, string][] {
   const elements = chain.map((node, at) => {
-    // Only the first and the last hop's scheme is known.
+    // Only the first and the last hop's schemes are known.
     const proto = at === 0 ? `;proto=${scheme}` : at === chain.length - 1 ? `;proto=${ownScheme}` : "";
     return forwardedNode(node) + proto + (at === 0 && host !== undefined ? `;host="${host}"` : "");
   });

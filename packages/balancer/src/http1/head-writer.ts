@@ -1,4 +1,4 @@
-/** Builds all heads field by field from parsed fields; never copies a received head. */
+/** Builds all heads field by field from parsed fields. A received head is never copied. */
 
 import { REASONS } from "@paceline/wire/reasons";
 import type { Connection } from "../transport/transport.js";
@@ -30,23 +30,23 @@ const LAST_CHUNK = ascii("0\r\n");
 const EMPTY_LINE = ascii("\r\n");
 const SLASH = 47;
 
-/** Enough for the line before or after a chunk. */
+/** Enough for the line before or after a chunk, in bytes. */
 const CHUNK_LINE_BYTES = 32;
 
 const CRLF_BYTES = 2;
-/** Up to this size, in bytes, further data is appended to an unsent chunk. */
+/** Up to this size in bytes, further data is appended to an unsent chunk. */
 const MAX_GROWN_CHUNK_BYTES = 65_536;
 
-/** Room for additions to a head: forwarded fields, framing, Connection, Date. */
+/** Room for additions to a head, in bytes: forwarded fields, framing, Connection, Date. */
 const ROOM_BYTES = 4096;
 
-/** Smaller pieces of a body are appended to the unsent bytes and sent with them; larger ones are sent directly. */
+/** Smaller pieces of a body, in bytes, are appended to the unsent bytes and sent with them. Larger ones are sent directly. */
 const SMALL_PIECE_BYTES = 16_384;
 
 /**
- * Builds heads in a buffer and sends them from there. One per direction is enough for a process: the buffer is flushed before the
- * turn ends and before anything for another connection is built. Small pieces of a body join their head, so that both are sent in
- * one call.
+ * Builds heads in a buffer and sends them from there. A process needs one per direction: the buffer is flushed before the turn ends, and
+ * before anything for another connection is built. Small pieces of a body follow their head in the buffer, so that both are sent in one
+ * call.
  */
 export class HeadWriter {
   private readonly buffer: Uint8Array;
@@ -55,17 +55,17 @@ export class HeadWriter {
   private connection: Connection | undefined;
   /** Whether the unsent bytes begin with the head of a response. */
   private holdsHead = false;
-  /** Whether the kernel gathers what is written to the connection until `flush`. */
+  /** Whether the kernel collects the bytes written to the connection until `flush`. */
   private isCorked = false;
   /** The positions of the last chunk's size, data and final CRLF, while nothing was built after it. */
   private chunkAt = 0;
   private chunkDataAt = 0;
   private chunkEnd = -1;
-  /** The line of the present second, and the clock's time when it was made. */
+  /** The Date line of the current second, and the clock's time when it was built. */
   private dateLine: Uint8Array = new Uint8Array(0);
   private dateAt = Number.NaN;
 
-  /** @param clock its time changes several times a second; a reading of the system's clock per response costs more */
+  /** @param clock its time advances several times a second; reading the system's clock for each response would cost more */
   constructor(
     maxHeadBytes: number,
     private readonly clock: { readonly now: number },
@@ -74,7 +74,7 @@ export class HeadWriter {
     this.buffer = Buffer.allocUnsafeSlow(largestHead + 2 * SMALL_PIECE_BYTES);
   }
 
-  /** Sends the built bytes. False: wait for the connection's drain. */
+  /** Sends the built bytes. Returns false if more must wait for the connection's drain. */
   flush(connection: Connection): boolean {
     if (this.connection !== connection) return true;
     const isFlowing = this.send(connection);
@@ -94,7 +94,7 @@ export class HeadWriter {
     return connection.writeTransient(this.buffer, length);
   }
 
-  /** Drops a response of which nothing was sent; false if part of it was sent. */
+  /** Withdraws a response. Returns false if part of it was sent. */
   takeBack(connection: Connection): boolean {
     if (!this.holdsHead || this.connection !== connection) return false;
     this.length = 0;
@@ -113,7 +113,7 @@ export class HeadWriter {
   body(connection: Connection, bytes: Uint8Array, start: number, end: number): boolean {
     this.turnTo(connection);
     if (this.join(bytes, start, end)) return true;
-    // Each line before or after a chunk would be a packet, and cost as much as one with a chunk.
+    // Otherwise each line before or after a chunk would be a packet of its own, which costs as much as one with the chunk.
     if (this.length > 0 && !this.isCorked) {
       this.isCorked = true;
       connection.cork?.();
@@ -139,14 +139,14 @@ export class HeadWriter {
     return isFlowing;
   }
 
-  /** Extends the last chunk: a peer may send its body byte by byte, and each chunk has a cost for the receiver. */
+  /** Extends the last chunk. A peer may send its body byte by byte, and each chunk has a cost for the receiver. */
   private growChunk(bytes: Uint8Array, start: number, end: number): boolean {
     const { buffer, chunkAt, chunkDataAt } = this;
     const dataEnd = this.chunkEnd - CRLF_BYTES;
     const size = dataEnd - chunkDataAt + end - start;
     const roomLeft = buffer.length - CHUNK_LINE_BYTES - this.length;
     if (end - start > SMALL_PIECE_BYTES || size > MAX_GROWN_CHUNK_BYTES || end - start > roomLeft) return false;
-    // The size may need another digit now.
+    // The size may now have one digit more.
     const shift = hexDigits(size) - (chunkDataAt - CRLF_BYTES - chunkAt);
     if (shift > 0) buffer.copyWithin(chunkDataAt + shift, chunkDataAt, dataEnd);
     this.chunkDataAt = endLine(buffer, writeHex(size, buffer, chunkAt));
@@ -155,7 +155,10 @@ export class HeadWriter {
     return true;
   }
 
-  /** Ends a chunked body. @param trailers lines that may be sent */
+  /**
+   * Ends a chunked body.
+   * @param trailers the lines to send
+   */
   lastChunk(connection: Connection, trailers?: Uint8Array): void {
     this.turnTo(connection);
     this.makeRoom(connection);
@@ -177,7 +180,7 @@ export class HeadWriter {
   }
 
   /**
-   * Builds a request head for an upstream. `forwarded` has the client fields; with `isTrusted`, fields pass that only a trusted
+   * Builds a request head for an upstream. `forwarded` has the client fields. With `isTrusted`, fields are forwarded that only a trusted
    * peer may send.
    */
   request(connection: Connection, head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
@@ -264,7 +267,7 @@ export class HeadWriter {
     return endLine(buffer, at);
   }
 
-  /** Adds the fields of these kinds. Neighbours that came in the form in which they are written are copied together. */
+  /** Adds the fields of these kinds. Adjacent fields that arrived in the form in which they are written are copied together. */
   private passing(fields: FieldTable, kinds: number, at: number): number {
     let start = 0;
     let end = 0;
@@ -307,7 +310,7 @@ export class HeadWriter {
   }
 }
 
-/** Keeps an explicit `Content-Length: 0`: some servers treat a POST without a length differently. */
+/** Keeps an explicit `Content-Length: 0`, because some servers treat a POST without a length differently. */
 function hasLengthZero(head: RequestHead): boolean {
   if (head.framing !== "none") return false;
   for (let i = 0; i < head.fields.count; i++) if (head.fields.kinds[i] === FieldKind.CONTENT_LENGTH) return true;
@@ -330,7 +333,7 @@ function endLine(to: Uint8Array, at: number): number {
   return at + 2;
 }
 
-/** By status, with its standard reason. */
+/** Status lines by status, with the standard reason. */
 const STATUS_LINES: Uint8Array[] = [];
 for (const [status, reason] of Object.entries(REASONS)) {
   STATUS_LINES[Number(status)] = ascii(`HTTP/1.1 ${status} ${reason}\r\n`);

@@ -1,6 +1,6 @@
 /**
- * What a request is called: its X-Request-Id and its traceparent, kept from those who may say it and otherwise made here. Pure:
- * clock and randomness come from outside.
+ * The X-Request-Id and traceparent of a request: kept if the peer may set them, otherwise created. Pure: clock and randomness are passed
+ * in.
  */
 import type { IdentityRules } from "@paceline/wire";
 import { ascii } from "./bytes.js";
@@ -15,13 +15,13 @@ const MAX_KEPT_ID_BYTES = 128;
 const DIGITS = ascii("0123456789abcdef");
 const HYPHEN = 45;
 const [ZERO, ONE, NINE, SMALL_A, SMALL_F] = [48, 49, 57, 97, 102];
-/** The positions in the text of a UUID of the milliseconds since 1970, and of the counter. */
+/** The positions of the milliseconds since 1970, and of the counter, in the text of a UUID. */
 const TIME_DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12];
 const COUNTER_AT = 28;
 
 interface IdentitySources {
   rules: IdentityRules;
-  /** Its time changes several times a second. */
+  /** Its time advances several times a second. */
   clock: { readonly now: number };
   /** Milliseconds since 1970. */
   date(): number;
@@ -29,10 +29,10 @@ interface IdentitySources {
   random(): number;
 }
 
-/** Makes ids and traces; one per process. */
+/** Creates ids and traces. One per process. */
 export class IdentitySource {
   readonly rules: IdentityRules;
-  /** The next id: a UUID of version 7 whose random bits are fixed but for a counter in the last 32 (RFC 9562 §6.2, method 2). */
+  /** The next id: a UUID of version 7 whose random bits are fixed, except for a counter in the last 32 (RFC 9562 §6.2, method 2). */
   private readonly uuid = new Uint8Array(ID_BYTES);
   private stampedAt = Number.NaN;
   private sampledDue = 0;
@@ -70,8 +70,8 @@ export class IdentitySource {
   }
 
   /**
-   * Writes a new traceparent. The trace id begins with the time; its lower half is random, because samplers decide by it. An even
-   * share of the traces is marked as sampled.
+   * Writes a new traceparent. The trace id begins with the time. Its lower half is random, because samplers use it. A constant share of the
+   * traces is marked as sampled.
    */
   putTraceparent(to: Uint8Array): void {
     this.stamp();
@@ -79,7 +79,7 @@ export class IdentitySource {
     to[2] = to[35] = to[52] = HYPHEN;
     for (let i = 0; i < TIME_DIGITS.length; i++) to[3 + i] = this.uuid[TIME_DIGITS[i] as number] as number;
     for (let at = 15; at < 35; at += 4) this.putRandom(to, at);
-    // Never all zeros, which would be invalid.
+    // An id of zeros only would be invalid.
     for (let at = 36; at < 52; at += 4) this.putRandom(to, at);
     if (to[51] === ZERO) to[51] = ONE;
     this.sampledDue += this.rules.trace?.sampled ?? 0;
@@ -102,7 +102,7 @@ export class IdentitySource {
 const REQUEST_ID = 1 << FieldKind.REQUEST_ID;
 const TRACE = (1 << FieldKind.TRACEPARENT) | (1 << FieldKind.TRACESTATE);
 
-/** The identity of one request at a time; belongs to a client connection. What is kept passes as it came. */
+/** The identity of one request at a time; belongs to a client connection. Values that are kept are forwarded unchanged. */
 export class Identity {
   private readonly id = added("X-Request-Id", ID_BYTES);
   private readonly made = added("traceparent", TRACEPARENT_BYTES);
@@ -146,13 +146,13 @@ export class Identity {
     this.addTo(head);
   }
 
-  /** Says what the upstream gets, after the head was parsed. */
+  /** Adds the fields for the upstream, after the head was parsed. */
   addTo(head: RequestHead): void {
     head.added = this.added;
     head.replaced = this.replaced;
   }
 
-  /** The request id; undefined if none is made or kept. */
+  /** The request id; undefined if none is created or kept. */
   get requestId(): string | undefined {
     return this.keptId ?? (this.source.rules.ids ? textOf(this.id.value, 0, ID_BYTES) : undefined);
   }
@@ -167,7 +167,7 @@ export class Identity {
     return this.keptParent === undefined ? this.made.value[54] === ONE : /[13579bdf]$/.test(this.keptParent);
   }
 
-  /** Returns the ids of its span: what is made here is the span that the app's own has as its parent. */
+  /** Returns the ids of its span, which is the parent of the app's span. */
   trace(): { traceId: string; spanId?: string; parentId?: string } {
     const { keptParent, made } = this;
     if (keptParent !== undefined) return { traceId: keptParent.slice(3, 35), parentId: keptParent.slice(36, 52) };
@@ -186,7 +186,7 @@ export class Identity {
 }
 
 const NONE = -1;
-/** Several fields of one name say nothing for sure. */
+/** Several fields with one name are not reliable. */
 const SEVERAL = -2;
 
 function added(name: string, length: number): AddedField {
@@ -197,7 +197,7 @@ function textOf(bytes: Uint8Array, start: number, end: number): string {
   return String.fromCharCode(...bytes.subarray(start, end));
 }
 
-/** Whether a value can be kept: up to 128 letters, digits and `-._~+/=:@`, which need no escapes anywhere. */
+/** Whether a value can be kept: up to 128 letters, digits and `-._~+/=:@`, which never need escapes. */
 export function isRequestId(bytes: Uint8Array, start: number, end: number): boolean {
   if (start === end || end - start > MAX_KEPT_ID_BYTES) return false;
   for (let i = start; i < end; i++) if (IS_ID_BYTE[bytes[i] as number] === 0) return false;
@@ -207,7 +207,7 @@ export function isRequestId(bytes: Uint8Array, start: number, end: number): bool
 const IS_ID_BYTE = new Uint8Array(256);
 for (let byte = 0; byte < 128; byte++) if (/[\w\-.~+/=:@]/.test(String.fromCharCode(byte))) IS_ID_BYTE[byte] = 1;
 
-/** Whether a traceparent is valid (W3C Trace Context §3.2.2); later versions may have more after a `-` (§4). */
+/** Whether a traceparent is valid (W3C Trace Context §3.2.2). Later versions may append more after a `-` (§4). */
 export function isTraceparent(bytes: Uint8Array, start: number, end: number): boolean {
   const length = end - start;
   if (length < TRACEPARENT_BYTES) return false;
@@ -226,7 +226,7 @@ export function isTraceparent(bytes: Uint8Array, start: number, end: number): bo
   return length === TRACEPARENT_BYTES || (!isFirstVersion && bytes[start + TRACEPARENT_BYTES] === HYPHEN);
 }
 
-/** Version, trace id, parent id and flags: from, to, and whether all digits may be 0. */
+/** Version, trace id, parent id and flags: the start, the end, and whether all digits may be 0. */
 const PARTS = [
   [0, 2, true],
   [3, 35, false],

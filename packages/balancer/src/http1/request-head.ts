@@ -8,7 +8,7 @@ import { encodeNonAscii, isHost, isOutsideAscii } from "./request-target.js";
 export type Framing = "none" | "length" | "chunked" | "close";
 
 export interface RequestHeadLimits {
-  /** The size of the whole head, including the empty line. */
+  /** The maximum size of the whole head, including the empty line, in bytes. */
   maxHeadBytes: number;
   maxHeaderFields: number;
   maxBodyBytes: number;
@@ -16,7 +16,7 @@ export interface RequestHeadLimits {
 
 /** A field that the balancer adds to a request. */
 export interface AddedField {
-  /** The beginning of its line in HTTP/1.1. */
+  /** The beginning of the field's line in HTTP/1.1. */
   readonly line: Uint8Array;
   /** Its name in lower case. */
   readonly name: Uint8Array;
@@ -38,7 +38,7 @@ const HTTP_1 = ascii("HTTP/1.");
 const HTTP = ascii("HTTP/");
 const SCHEMES = [ascii("http://"), ascii("https://")];
 
-/** One request's head at a time; reused for the next, so copy what is needed later. */
+/** One request's head at a time. It is reused for the next one, so values that are needed later must be copied. */
 export class RequestHead {
   readonly fields: FieldTable;
   /** The response status if `parse` returned HEAD_REFUSED. */
@@ -46,15 +46,15 @@ export class RequestHead {
 
   bytes: Uint8Array = new Uint8Array(0);
   method = "GET";
-  /** The bytes of the target: `bytes`, unless it was replaced. */
+  /** The bytes that contain the target: `bytes`, unless the target was replaced. */
   target: Uint8Array = this.bytes;
-  /** The target in origin-form (or `*`), as positions in `target`. Without a path (empty, or only a query) it means `/`. */
+  /** The target in origin-form (or `*`), as positions in `target`. If it has no path (it is empty, or only a query), it means `/`. */
   targetStart = 0;
   targetEnd = 0;
-  /** The authority of an absolute target, or else the Host. Empty if HTTP/1.0 has none. */
+  /** The authority of an absolute target; otherwise the Host. Empty if an HTTP/1.0 request has none. */
   hostStart = 0;
   hostEnd = 0;
-  /** The scheme of an absolute target, such as `http://`; scheme, authority and target make up the original. */
+  /** The scheme of an absolute target, such as `http://`. Scheme, authority and target are the original. */
   scheme: Uint8Array | undefined;
   minorVersion: 0 | 1 = 1;
   framing: Framing = "none";
@@ -62,14 +62,14 @@ export class RequestHead {
   keepAlive = true;
   isUpgrade = false;
   expectsContinue = false;
-  /** Whether the client takes trailers. */
+  /** Whether the client accepts trailers. */
   takesTrailers = false;
-  /** The removed prefix of the target's path, which is sent to the instance. */
+  /** The removed prefix of the target's path, which the instance gets in a field. */
   prefix: Uint8Array | undefined;
-  /** Fields of ours that the upstream gets, and the kinds of those that they replace, as bits. */
+  /** The fields that the balancer adds for the upstream, and the kinds of the fields that they replace, as bits. */
   added: readonly AddedField[] = NO_FIELDS;
   replaced = 0;
-  /** The growth of the target by percent-encoding non-ASCII bytes. */
+  /** How many bytes longer the target becomes when its non-ASCII bytes are percent-encoded. */
   private grown = 0;
 
   constructor(private readonly limits: RequestHeadLimits) {
@@ -80,7 +80,7 @@ export class RequestHead {
     return IDEMPOTENT_METHODS.has(this.method);
   }
 
-  /** TRACE can reveal fields to scripts, so only configured upstreams get it. */
+  /** A TRACE response repeats the request's fields, which can reveal secrets to scripts. Only configured upstreams get it. */
   get isTrace(): boolean {
     return this.method === "TRACE";
   }
@@ -186,7 +186,7 @@ export class RequestHead {
     return at;
   }
 
-  /** Splits the target: origin-form and `*` stay; the authority of an absolute target replaces the host (RFC 9112 §3.2). */
+  /** Splits the target. Origin-form and `*` stay; the authority of an absolute target replaces the host (RFC 9112 §3.2). */
   private parseTarget(bytes: Uint8Array): boolean {
     this.hostStart = this.hostEnd = 0;
     this.scheme = undefined;
@@ -207,7 +207,7 @@ export class RequestHead {
     return false;
   }
 
-  /** Decides framing, persistence, upgrade and host. Returns a status if the head must be refused. */
+  /** Decides framing, persistence, upgrade and host. Returns the status if the head must be refused. */
   private interpret(): RefusalStatus | undefined {
     const { fields } = this;
     let hosts = 0;
@@ -263,7 +263,7 @@ export class RequestHead {
     this.keepAlive =
       (connection & ConnectionOption.CLOSE) === 0 &&
       (this.minorVersion === 1 || (connection & ConnectionOption.KEEP_ALIVE) !== 0);
-    // h2c would pass the connection to an unchecked protocol, and a body cannot be combined with an upgrade.
+    // h2c would allow a protocol that is not checked, and a body cannot be combined with an upgrade.
     this.isUpgrade =
       upgrades === 1 &&
       (connection & ConnectionOption.UPGRADE) !== 0 &&
@@ -285,7 +285,7 @@ function isDigit(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 48 && byte <= 57;
 }
 
-/** An unknown coding before a final `chunked` gets 501 (RFC 9112 §6.1); any other order cannot be framed. */
+/** An unknown coding before a final `chunked` gets 501 (RFC 9112 §6.1). Any other order cannot be framed. */
 function endsWithChunkedOnce(value: string): boolean {
   const codings = value.split(",").map((coding) => coding.trim().toLowerCase());
   return codings.every((coding, i) => coding !== "" && (coding === "chunked") === (i === codings.length - 1));

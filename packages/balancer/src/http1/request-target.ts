@@ -1,4 +1,4 @@
-/** The allowed contents of a target and a Host: hosts valid in a URL, and non-ASCII bytes. */
+/** The bytes allowed in a target and a Host: hosts that are valid in a URL, and non-ASCII bytes. */
 import { isUrlHost } from "@paceline/wire";
 import { COLON, copy } from "./bytes.js";
 
@@ -15,11 +15,11 @@ for (const character of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.
 }
 for (const character of "0123456789") CLASS[character.charCodeAt(0)] = IN_NAME | IS_DIGIT;
 
-/** The last valid host, because most requests have the same one. */
+/** The last valid host, cached because most requests have the same one. */
 const lastHost = new Uint8Array(64);
 let lastLength = 0;
 
-/** Empty is valid for a target without authority (RFC 9112 §3.2). */
+/** Whether it is a valid host. An empty one is valid for a target without authority (RFC 9112 §3.2). */
 export function isHost(bytes: Uint8Array, start: number, end: number): boolean {
   if (isLastHost(bytes, start, end)) return true;
   if (!isPlainHost(bytes, start, end) && !isUrlHost(textOf(bytes, start, end))) return false;
@@ -37,7 +37,7 @@ function textOf(bytes: Uint8Array, start: number, end: number): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("latin1");
 }
 
-/** A name whose last label begins with a letter, or four decimal numbers. Others may be valid hosts, too. */
+/** Whether it is a name whose last label begins with a letter, or four decimal numbers. Others may be valid hosts, too. */
 function isPlainHost(bytes: Uint8Array, start: number, end: number): boolean {
   let at = start;
   let label = start;
@@ -49,7 +49,7 @@ function isPlainHost(bytes: Uint8Array, start: number, end: number): boolean {
       numbers++;
       label = at + 1;
     } else if (bytes[at] === DASH && bytes[at + 1] === DASH) {
-      // Possibly an A-label, which must be decoded to be checked.
+      // It may be an A-label, which must be decoded to be checked.
       return false;
     }
   }
@@ -59,7 +59,7 @@ function isPlainHost(bytes: Uint8Array, start: number, end: number): boolean {
   return at === end || (bytes[at] === COLON && isPort(bytes, at + 1, end));
 }
 
-/** A number up to 255 without leading zeros, which some parsers read as octal. */
+/** Whether it is a number up to 255 without leading zeros, which some parsers read as octal. */
 function isByte(bytes: Uint8Array, start: number, end: number): boolean {
   if (end === start || end - start > 3 || (bytes[start] === ZERO && end - start > 1)) return false;
   return isUpTo(bytes, start, end, 255);
@@ -78,12 +78,12 @@ function isUpTo(bytes: Uint8Array, start: number, end: number, most: number): bo
   return value <= most;
 }
 
-/** Non-ASCII bytes in a target: URIs must not contain them (RFC 3986 §2.1), but some clients send raw UTF-8. */
+/** Whether the byte is not ASCII. URIs must not contain such bytes (RFC 3986 §2.1), but some clients send raw UTF-8. */
 export function isOutsideAscii(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 128;
 }
 
-/** Percent-encodes the range's non-ASCII bytes in upper case, as browsers do. `grown` is the growth in bytes. */
+/** Percent-encodes the range's non-ASCII bytes with upper-case digits, as browsers do. `grown` is the number of added bytes. */
 export function encodeNonAscii(bytes: Uint8Array, start: number, end: number, grown: number): Uint8Array {
   const encoded = Buffer.allocUnsafe(end - start + grown);
   let to = 0;

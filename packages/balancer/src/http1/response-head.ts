@@ -3,7 +3,7 @@ import { ascii, BYTE_CLASS, CR, IS_FIELD_VALUE, LF, parseDecimal, SPACE } from "
 import { ConnectionOption, FIELDS_INCOMPLETE, FieldKind, FieldTable } from "./field-table.js";
 import { type Framing, HEAD_INCOMPLETE, HEAD_REFUSED } from "./request-head.js";
 
-/** Larger than for clients: an app that sets many cookies is not an attack. */
+/** Larger than for clients, in bytes: an app that sets many cookies is not an attack. */
 export const MAX_RESPONSE_HEAD_BYTES = 65_536;
 const MAX_RESPONSE_FIELDS = 256;
 /** No class beyond 5xx is defined (RFC 9110 §15). */
@@ -12,7 +12,7 @@ const MAX_STATUS = 599;
 const HTTP_1 = ascii("HTTP/1.");
 const CHUNKED = ascii("chunked");
 
-/** One response's head at a time; reused for the next. */
+/** One response's head at a time; reused for the next one. */
 export class ResponseHead {
   readonly fields = new FieldTable(MAX_RESPONSE_FIELDS);
   bytes: Uint8Array = new Uint8Array(0);
@@ -20,15 +20,15 @@ export class ResponseHead {
   reasonStart = 0;
   reasonEnd = 0;
   framing: Framing = "none";
-  /** The Content-Length, also without a body (response to HEAD, 304); -1 if absent. */
+  /** The Content-Length, also of a response without a body (to HEAD, or 304); -1 if absent. */
   contentLength = -1;
   keepAlive = true;
-  /** Whether our instance may continue to work on the request after the response, and reports when it is done. */
+  /** Whether our instance may continue to work on the request after the response; it reports when it is done. */
   mayWorkOn = false;
   hasDate = false;
   /** Microseconds from the handler's call to its response, as reported on the lane; otherwise -1. */
   handlerMicros = -1;
-  /** Lines that the client gets as well; writing the head takes them. */
+  /** Further lines for the client, which are written once. */
   added: Uint8Array | undefined;
   /** Whether the upstream sent no reason of its own; the standard one is used. */
   hasNoReason = false;
@@ -38,7 +38,10 @@ export class ResponseHead {
     return this.status < 200 && this.status !== 101;
   }
 
-  /** Parses one head from `start`. `toHead`: the request was a HEAD, whose response has no body. */
+  /**
+   * Parses one head from `start`.
+   * @param toHead whether the request was a HEAD, whose response has no body
+   */
   parse(bytes: Uint8Array, start: number, end: number, toHead: boolean): number {
     this.bytes = bytes;
     this.hasNoReason = false;
@@ -53,7 +56,7 @@ export class ResponseHead {
   }
 
   private parseStatusLine(bytes: Uint8Array, start: number, end: number): number {
-    // "HTTP/1.1 200", followed by a space and a reason, or by the end of the line.
+    // Matches "HTTP/1.1 200", followed by a space and a reason, or by the end of the line.
     const known = Math.min(HTTP_1.length, end - start);
     for (let i = 0; i < known; i++) if (bytes[start + i] !== HTTP_1[i]) return HEAD_REFUSED;
     if (end - start < 14) return HEAD_INCOMPLETE;
@@ -74,8 +77,8 @@ export class ResponseHead {
   }
 
   /**
-   * Takes a head with known status, length and reason, and its fields as lines from `start` to `end`, including the empty line.
-   * Returns false if the lines are invalid.
+   * Takes a head with known status, length and reason. Its fields are lines from `start` to `end`, including the empty line. Returns false
+   * if the lines are invalid.
    */
   take(
     status: number,
@@ -93,7 +96,7 @@ export class ResponseHead {
     this.hasNoReason = start === reasonStart;
     for (let i = reasonStart; i < start; i++)
       if (((BYTE_CLASS[bytes[i] as number] as number) & IS_FIELD_VALUE) === 0) return false;
-    // The same limit as over HTTP/1.1, for which there is room.
+    // The same limit as over HTTP/1.1; the buffer has room for it.
     if (end - reasonStart > MAX_RESPONSE_HEAD_BYTES || this.fields.parse(bytes, start, end) !== end) return false;
     this.contentLength = contentLength;
     this.keepAlive = true;
@@ -140,7 +143,7 @@ export class ResponseHead {
     if ((connection & ConnectionOption.TOO_MANY) !== 0) return false;
     this.mayWorkOn = (connection & ConnectionOption.WORKING) !== 0;
     if ((connection & ConnectionOption.CLOSE) !== 0) this.keepAlive = false;
-    // A chunked HTTP/1.0 response is read as such, but its connection is not reused (RFC 9112 §6.1).
+    // A chunked HTTP/1.0 response is read as chunked, but its connection is not reused (RFC 9112 §6.1).
     else if (!this.keepAlive) this.keepAlive = (connection & ConnectionOption.KEEP_ALIVE) !== 0 && codings === 0;
     if (toHead || this.status < 200 || this.status === 204 || this.status === 304) this.framing = "none";
     else if (codings > 0) this.framing = "chunked";

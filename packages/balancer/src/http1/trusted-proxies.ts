@@ -1,4 +1,7 @@
-/** Which peers are trusted proxies, and which part of their lists: they append, so entries left of a stranger may be forged. */
+/**
+ * Decides which peers are trusted proxies, and which part of their lists. Proxies append to a list, so entries left of an untrusted one may
+ * be forged.
+ */
 
 import type { BlockList } from "node:net";
 import { normalizePath } from "../routing/request-path.js";
@@ -11,7 +14,7 @@ export const UNIX = "unix";
 const MAPPED = /^::ffff:(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/;
 
 export class TrustedProxies {
-  /** Separate, because a BlockList matches IPv4 addresses by their mapped form, which is part of many IPv6 blocks. */
+  /** Two lists, because a BlockList matches IPv4 addresses by their mapped form, which is part of many IPv6 blocks. */
   private readonly networks: { ipv4: BlockList; ipv6: BlockList } | undefined;
   private readonly isUnixTrusted: boolean;
   private readonly isIP: ((text: string) => number) | undefined;
@@ -45,8 +48,8 @@ export class TrustedProxies {
   }
 
   /**
-   * Returns the hop in an element of X-Forwarded-For, or in the `for` of Forwarded: an address without quotes, brackets, port and
-   * zone, or `unknown` for anything else. That includes `unix:`, which nginx sends for clients of its own unix sockets.
+   * Returns the hop in an element of X-Forwarded-For, or in the `for` of Forwarded: the address without quotes, brackets, port and zone.
+   * Returns `unknown` for anything else, including `unix:`, which nginx sends for clients of its own unix sockets.
    */
   node(text: string): string {
     const bare = text.startsWith('"') && text.endsWith('"') && text.length > 1 ? text.slice(1, -1) : text;
@@ -59,8 +62,7 @@ export class TrustedProxies {
 }
 
 /**
- * Returns the canonical spelling of an address: IPv6 by RFC 5952 without a zone, and the IPv4 address of a mapped one such as
- * ::ffff:1.2.3.4.
+ * Returns the canonical form of an address: IPv6 by RFC 5952 without a zone, or the IPv4 address in a mapped one such as ::ffff:1.2.3.4.
  */
 export function plainAddress(address: string): string {
   if (!address.includes(":")) return address;
@@ -77,7 +79,7 @@ export function familyOf(address: string): "ipv4" | "ipv6" {
   return address.includes(":") ? "ipv6" : "ipv4";
 }
 
-/** The client fields of one request as received; several fields of one name as a list. */
+/** The client fields of one request as received. Several fields with one name are a list. */
 export interface ClientFields {
   forwardedFor: readonly string[];
   forwarded: readonly string[];
@@ -86,9 +88,9 @@ export interface ClientFields {
   prefix: readonly string[];
 }
 
-/** The trusted result. */
+/** The part of the statements that is trusted. */
 export interface ReportedClient {
-  /** The client first, then the trusted hops towards us, without unix sockets, which have no address. */
+  /** The client first, then the trusted hops in the direction of this balancer. Unix sockets are left out, since they have no address. */
   chain: readonly string[];
   scheme: "http" | "https";
   /** The host that the client requested; undefined if no proxy reports it. */
@@ -103,8 +105,8 @@ const MAX_HOPS = 32;
 const MAX_FORWARDED_LENGTH = 1024;
 
 /**
- * @param peer the trusted proxy that we are connected to: an address, or `unix`
- * @param ownScheme that of our connection, which is the client's if nobody says another one
+ * @param peer the trusted proxy that is connected to this balancer: an address, or `unix`
+ * @param ownScheme the scheme of its connection, which is the client's if no proxy reports another one
  */
 export function readClient(
   fields: ClientFields,
@@ -113,7 +115,7 @@ export function readClient(
   isHost: (text: string) => boolean,
   ownScheme: "http" | "https" = "http",
 ): ReportedClient {
-  // A proxy that sets one of the two may pass on the client's other one. Most proxies set X-Forwarded-For.
+  // A proxy that sets one of the two fields may forward the client's own other one. Most proxies set X-Forwarded-For.
   const isOlder = lastOf(fields.forwardedFor) !== undefined;
   const elements = isOlder ? hopsOf(fields.forwardedFor) : forwardedHopsOf(fields.forwarded);
   const chain = [peer];
@@ -139,7 +141,7 @@ function schemeOf(text: string | undefined): "http" | "https" {
   return scheme === "https" || scheme === "wss" ? "https" : "http";
 }
 
-/** Accepts a path usable for links: one leading slash, no trailing slash, no segments that leave it. */
+/** Accepts a path that can be used in links: one leading slash, no trailing slash, no dot segments that leave it. */
 function prefixOf(text: string | undefined): string {
   if (text === undefined || !/^(?:\/[\w.~!$&'()*+;=:@%-]+)+\/?$/.test(text)) return "";
   return (normalizePath(text) ?? "").replace(/\/$/, "");
@@ -176,7 +178,7 @@ function* hopsOf(forwardedFor: readonly string[]): Generator<Hop> {
 
 const TOKEN = String.raw`[\w!#$%&'*+\-.^\x60|~]+`;
 const QUOTED = String.raw`"((?:[^"\\]|\\.)*)"`;
-/** A value with a port must be quoted, but not every proxy does that. */
+/** A value with a port must be quoted, but some proxies do not quote it. */
 const PAIR = String.raw`(${TOKEN})=(?:([\w!#$%&'*+\-.^\x60|~:[\]]+)|${QUOTED})`;
 const PAIRS = new RegExp(String.raw`(?:^|;)[ \t]*${PAIR}[ \t]*(?=;|$)`, "gy");
 /**
@@ -201,7 +203,7 @@ function* forwardedHopsOf(values: readonly string[]): Generator<Hop> {
       for (const [, name = "", token, quoted = ""] of element.matchAll(PAIRS)) {
         pairs.set(name.toLowerCase(), token ?? quoted.replace(/\\(.)/g, "$1"));
       }
-      // An invalid element, or one without `for`, names nobody.
+      // An invalid element, or one without `for`, identifies nobody.
       yield { node: pairs.get("for") ?? UNKNOWN, proto: pairs.get("proto"), host: pairs.get("host") };
       rest = withoutEnd(rest.slice(0, rest.length - all.length));
     }

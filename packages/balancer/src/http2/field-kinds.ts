@@ -3,7 +3,7 @@ import { BYTE_CLASS, IS_FIELD_VALUE, IS_TOKEN, SPACE, TAB } from "../http1/bytes
 
 export const Kind = {
   REGULAR: 0,
-  /** A field that makes a request malformed: its name or value is invalid, or it belongs to one connection (RFC 9113 §8.2.2). */
+  /** Makes the request malformed: its name or value is invalid, or it applies to one connection only (RFC 9113 §8.2.2). */
   MALFORMED: 1,
   METHOD: 2,
   SCHEME: 3,
@@ -47,7 +47,7 @@ const [UPPER_A, UPPER_Z, LETTER_T, LETTER_E] = [65, 90, 116, 101];
 /** The length of the separator between name and value in a line. */
 export const SEPARATOR_BYTES = 2;
 
-/** @param start of a line `name: value` and its line end, whose name ends at `nameEnd` and whose value at `valueEnd` */
+/** @param start of a line `name: value` with its line end; the name ends at `nameEnd`, the value at `valueEnd` */
 export function kindOf(bytes: Uint8Array, start: number, nameEnd: number, valueEnd: number): number {
   const valueStart = nameEnd + SEPARATOR_BYTES;
   if (!isValue(bytes, valueStart, valueEnd)) return Kind.MALFORMED;
@@ -69,7 +69,7 @@ function equals(bytes: Uint8Array, start: number, word: Uint8Array): boolean {
   return true;
 }
 
-/** Whether it is a field's name in lower case; a colon at its beginning would be an unknown pseudo-header field. */
+/** Whether it is a field name in lower case. A colon at its beginning would make it an unknown pseudo-header field. */
 function isName(bytes: Uint8Array, start: number, end: number): boolean {
   if (start === end || bytes[start] === COLON) return false;
   for (let i = start; i < end; i++) {
@@ -79,7 +79,7 @@ function isName(bytes: Uint8Array, start: number, end: number): boolean {
   return true;
 }
 
-/** Whether it could stand in a line, and neither begins nor ends with white space (RFC 9113 §8.2.1). */
+/** Whether it is valid in a line, and neither begins nor ends with white space (RFC 9113 §8.2.1). */
 function isValue(bytes: Uint8Array, start: number, end: number): boolean {
   if (start === end) return true;
   if (isSpace(bytes[start]) || isSpace(bytes[end - 1])) return false;

@@ -1,6 +1,6 @@
 /**
- * Collects the frames for one client during a turn, for one write. Between turns it has no buffer: all connections share the spare
- * ones. Pure: no sockets.
+ * Collects the frames for one client during a turn, so that they are sent in one write. It has no buffer between turns: all connections
+ * share the spare ones. Pure: no sockets.
  */
 import { giveBack } from "@paceline/wire";
 import { copy } from "../http1/bytes.js";
@@ -25,17 +25,17 @@ const NOTHING = new Uint8Array(0);
 const spareSmall: Uint8Array[] = [];
 const spareLarge: Uint8Array[] = [];
 
-/** No frame of that stream is at the end. */
+/** The last frame cannot be extended. */
 const NONE = -1;
 
 export class FrameBuffer {
   bytes: Uint8Array = NOTHING;
   length = 0;
-  /** Where the last frame begins, if it may still grow or get END_STREAM: a DATA, or a head. */
+  /** The position of the last frame, if it may still grow or get END_STREAM: a DATA, or a head. */
   private openAt = NONE;
   private openStream = 0;
 
-  /** Makes room for that many more bytes. */
+  /** Makes room for this many more bytes. */
   reserve(count: number): void {
     const needed = this.length + count;
     if (needed <= this.bytes.length) return;
@@ -70,7 +70,7 @@ export class FrameBuffer {
     this.number(FrameType.RST_STREAM, stream, error);
   }
 
-  /** @param stream 0: the connection's window */
+  /** @param stream 0 for the connection's window */
   window(stream: number, bytes: number): void {
     this.number(FrameType.WINDOW_UPDATE, stream, bytes);
   }
@@ -99,14 +99,17 @@ export class FrameBuffer {
     this.header(0, FrameType.SETTINGS, Flag.ACK, 0);
   }
 
-  /** Replies to a PING. @param bytes with the 8 bytes of its payload at `start` */
+  /**
+   * Replies to a PING.
+   * @param bytes contain the 8 bytes of its payload at `start`
+   */
   pong(bytes: Uint8Array, start: number): void {
     this.reserve(FRAME_HEADER_BYTES + 8);
     this.header(8, FrameType.PING, Flag.ACK, 0);
     this.length = copy(bytes, start, start + 8, this.bytes, this.length);
   }
 
-  /** Begins a head; its block is written after it, and `endHead` follows. */
+  /** Begins a head. The caller then writes its block and calls `endHead`. */
   beginHead(stream: number): void {
     this.reserve(FRAME_HEADER_BYTES);
     const at = this.length;
@@ -125,7 +128,7 @@ export class FrameBuffer {
     bytes[at + 2] = size;
   }
 
-  /** Continues a large block in CONTINUATION frames. Their last one cannot get END_STREAM, which belongs to the first. */
+  /** Continues a large block in CONTINUATION frames. END_STREAM belongs to the first frame, so the last one cannot get it later. */
   private splitHead(at: number, size: number): void {
     const block = at + FRAME_HEADER_BYTES;
     const more = Math.ceil(size / MAX_FRAME_BYTES) - 1;
@@ -144,7 +147,7 @@ export class FrameBuffer {
     this.openAt = NONE;
   }
 
-  /** Adds a piece of a body that fits into a frame; it joins the last frame if that is a DATA of its stream, and there is room. */
+  /** Adds a piece of a body that fits into a frame. It is appended to the last frame if that is a DATA of the same stream and has room. */
   data(stream: number, from: Uint8Array, start: number, end: number): void {
     const size = end - start;
     this.reserve(FRAME_HEADER_BYTES + size);
@@ -162,7 +165,7 @@ export class FrameBuffer {
     this.length = copy(from, start, end, bytes, this.length);
   }
 
-  /** Ends a stream: by its last frame if that is here, else by an empty one. */
+  /** Ends a stream: by its last frame if that is still in the buffer, otherwise by an empty one. */
   end(stream: number): void {
     const at = this.openAt;
     if (at >= 0 && this.openStream === stream) {
@@ -184,6 +187,6 @@ function takeBuffer(needed: number): Uint8Array {
 function giveBuffer(bytes: Uint8Array): void {
   if (bytes.length === SMALL_BYTES && spareSmall.length < MAX_SPARE_SMALL) spareSmall.push(bytes);
   else if (bytes.length === LARGE_BYTES && spareLarge.length < MAX_SPARE_LARGE) spareLarge.push(bytes);
-  // Two hundred clients whose large responses arrive in one turn would leave twenty megabytes to the collector.
+  // Two hundred clients whose large responses arrive in one turn would leave twenty megabytes to the garbage collector.
   else giveBack(bytes);
 }

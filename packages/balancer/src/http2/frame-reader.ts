@@ -1,20 +1,20 @@
-/** Splits the bytes of a client into frames, independent of read boundaries (RFC 9113 §4). Pure: no sockets. */
+/** Splits the bytes of a client into frames, regardless of how they were split into reads (RFC 9113 §4). Pure: no sockets. */
 import { giveBack } from "@paceline/wire";
 import { ErrorCode, Flag, FRAME_HEADER_BYTES, FrameType, MAX_FRAME_BYTES, readUint24, readUint31 } from "./protocol.js";
 
 export interface FrameSink {
-  /** Receives a whole frame other than DATA; its payload is valid until the call returns. Returns false to stop. */
+  /** Receives a whole frame other than DATA. Its payload is valid until the call returns. Returns false to stop. */
   onFrame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean;
   /**
-   * A DATA frame begins. Returns false to stop.
-   * @param bytes its payload with the padding, of which `data` are data
+   * Called when a DATA frame begins. Returns false to stop.
+   * @param bytes the size of its payload with padding; `data` is the size without
    * @param isLast whether it is the last one of its stream
    */
   onDataStart(stream: number, bytes: number, data: number, isLast: boolean): boolean;
   /**
    * Receives a piece of a DATA frame as it arrives. Returns false to stop.
-   * @param padding bytes that belong to the frame beside the piece
-   * @param isLast whether it is the last one of the frame, and the frame the last one of its stream
+   * @param padding bytes of the frame in addition to the piece
+   * @param isLast whether it is the last piece of the frame, and the frame the last one of its stream
    */
   onData(stream: number, bytes: Buffer, start: number, end: number, padding: number, isLast: boolean): boolean;
 }
@@ -24,12 +24,12 @@ const LARGEST_FRAME_BYTES = FRAME_HEADER_BYTES + MAX_FRAME_BYTES;
 
 /** Reads one client's frames. */
 export class FrameReader {
-  /** The error in the bytes, of ErrorCode; after an error nothing more is read. */
+  /** The error in the bytes, one of ErrorCode. After an error nothing more is read. */
   error: number = ErrorCode.NO_ERROR;
   /** An incomplete frame, and its length so far. */
   private held: Buffer | undefined;
   private heldLength = 0;
-  /** Reads that wait because the sink has stopped, and where the first one goes on. */
+  /** Reads that wait because the sink has stopped, and the position in the first one. */
   private waiting: Buffer[] = [];
   private waitingAt = 0;
   /** Reads that have waited and are used up. */
@@ -41,7 +41,7 @@ export class FrameReader {
   private dataStream = 0;
   private endsStream = false;
 
-  /** Whether part of a frame has arrived, other than DATA. */
+  /** Whether part of a frame other than DATA has arrived. */
   get isPartial(): boolean {
     return this.held !== undefined;
   }
@@ -51,7 +51,7 @@ export class FrameReader {
     return this.waiting.length > 0;
   }
 
-  /** Whether a part of these bytes waits here. */
+  /** Whether part of these bytes waits here. */
   holds({ buffer }: Uint8Array): boolean {
     return this.waiting.some((bytes) => bytes.buffer === buffer);
   }
@@ -65,7 +65,7 @@ export class FrameReader {
     return this.readFrom(received, 0, sink);
   }
 
-  /** Goes on after a stop. Returns false after an error. */
+  /** Continues after a stop. Returns false after an error. */
   readOn(sink: FrameSink): boolean {
     this.isStopped = false;
     while (this.waiting.length > 0 && !this.isStopped) {
@@ -90,7 +90,7 @@ export class FrameReader {
     this.dataLeft = 0;
   }
 
-  /** Frees reads that have waited, if nobody else has parts of them: the collector would let many of them pile up. */
+  /** Frees reads that have waited, if no other code has parts of them. The garbage collector would let many of them accumulate. */
   freeSpent(mayFree: boolean): void {
     for (const bytes of this.spent) if (mayFree && bytes.length === bytes.buffer.byteLength) giveBack(bytes);
     this.spent.length = 0;
@@ -106,7 +106,7 @@ export class FrameReader {
       this.hold(bytes, at, at + count);
       at += count;
       if (this.heldLength < whole) return true;
-      // Only a header: its DATA is read in place, and so is the rest of another frame that has arrived whole.
+      // Completes only the header: the payload of a DATA is read in place, and so is the rest of another frame that has arrived whole.
       if (whole <= FRAME_HEADER_BYTES + 1 && wholeLength(this.held, whole) > whole) continue;
       const frame = this.held.subarray(0, whole);
       this.held = undefined;
@@ -186,7 +186,7 @@ export class FrameReader {
     this.dataLeft = size - (isPadded ? 1 : 0);
     if (!sink.onDataStart(stream, size, size - around, this.endsStream)) this.isStopped = true;
     if (this.dataLeft === 0 || this.dataLeft === padding) {
-      // No data, or padding alone: a single piece says so.
+      // There is no data, only padding: one empty piece reports that.
       if (!sink.onData(stream, bytes, at, at, around, this.endsStream)) this.isStopped = true;
       this.endsStream = false;
     } else if (isPadded && !sink.onData(stream, bytes, at, at, around, false)) this.isStopped = true;
@@ -201,14 +201,14 @@ export class FrameReader {
       if (!sink.onData(this.dataStream, bytes, at, at + data, 0, isLast)) this.isStopped = true;
       return at + data;
     }
-    // Padding, which counted with the beginning of the frame.
+    // The padding was counted at the beginning of the frame.
     const padding = Math.min(this.dataLeft, bytes.length - at);
     this.dataLeft -= padding;
     this.paddingLeft -= padding;
     return at + padding;
   }
 
-  /** Keeps part of a frame in a buffer that grows as bytes arrive, since many clients may begin a large frame. */
+  /** Keeps part of a frame in a buffer that grows as bytes arrive, because many clients may begin a large frame. */
   private hold(bytes: Buffer, start: number, end: number): void {
     const length = this.heldLength + end - start;
     if (this.held === undefined || this.held.length < length) {
@@ -221,7 +221,10 @@ export class FrameReader {
   }
 }
 
-/** Returns how many bytes of an incomplete frame are needed to go on: the header, the frame, or of a DATA its beginning; -1: too large. */
+/**
+ * Returns how many bytes of an incomplete frame are needed to continue: the header, the frame, or the beginning of a DATA. Returns -1 if it
+ * is too large.
+ */
 function wholeLength(frame: Uint8Array, length: number): number {
   if (length < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES;
   const size = readUint24(frame, 0);

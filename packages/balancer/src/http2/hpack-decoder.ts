@@ -1,6 +1,6 @@
 /**
- * Decodes header blocks (RFC 7541). Each field is passed on as the line that it is in HTTP/1.1, where it lies: in a table, or in a
- * scratch buffer that all connections share. Pure.
+ * Decodes header blocks (RFC 7541). Each field is passed on as an HTTP/1.1 line, without a copy: in a table, or in a scratch buffer that
+ * all connections share. Pure.
  */
 import { CR, copy, LF, SPACE } from "../http1/bytes.js";
 import { Kind, kindOf, SEPARATOR_BYTES } from "./field-kinds.js";
@@ -9,17 +9,17 @@ import { TABLE_BYTES } from "./protocol.js";
 
 export interface FieldSink {
   /**
-   * A field as the line `name: value` with its line end, from `start`. The bytes are valid until the call returns.
-   * @param kind of Kind
+   * Receives a field as the line `name: value` with its line end, from `start`. The bytes are valid until the call returns.
+   * @param kind one of Kind
    */
   onField(kind: number, bytes: Uint8Array, start: number, nameEnd: number, valueEnd: number): void;
-  /** A field that is longer than any request may be. */
+  /** Called for a field that is longer than any request may be. */
   onLongField(): void;
 }
 
 const COLON = 58;
 const HUFFMAN = 128;
-/** Numbers beyond this are invalid: no table and no string is as large. */
+/** Larger numbers are invalid: no table and no string has that size. */
 const MAX_NUMBER = 1 << 24;
 /** A block may begin with two changes of the table's size (RFC 7541 §4.2). */
 const MAX_RESIZES = 2;
@@ -30,7 +30,7 @@ export class HpackDecoder {
   private at = 0;
   private end = 0;
 
-  /** @param scratch for one line; a longer one counts as too long */
+  /** @param scratch room for one line; a longer line counts as too long */
   constructor(private readonly scratch: Uint8Array) {}
 
   /** Decodes a whole block. Returns false if it is invalid: the tables of both sides then differ for good. */
@@ -87,11 +87,11 @@ export class HpackDecoder {
     return true;
   }
 
-  /** @param nameIndex 0: the name follows */
+  /** @param nameIndex 0 if the name follows */
   private passLiteral(nameIndex: number, isAdded: boolean, sink: FieldSink): boolean {
     if (nameIndex < 0) return false;
     const { scratch } = this;
-    // The line's other bytes must fit, too.
+    // The separator and line end must fit, too.
     const limit = scratch.length - SEPARATOR_BYTES - 2;
     let nameEnd = nameIndex === 0 ? this.string(0, limit) : this.copyName(nameIndex, limit);
     if (nameEnd === HUFFMAN_MALFORMED) return false;
@@ -100,7 +100,7 @@ export class HpackDecoder {
     const valueEnd = this.string(nameEnd + SEPARATOR_BYTES, limit);
     if (valueEnd === HUFFMAN_MALFORMED) return false;
     if (isNameLong || valueEnd === HUFFMAN_TOO_LONG) {
-      // Larger than the table, so it is emptied.
+      // The field is larger than the table, which empties it.
       if (isAdded) this.table.add(scratch, 0, 0, TABLE_BYTES, Kind.MALFORMED);
       sink.onLongField();
       return true;
@@ -115,7 +115,7 @@ export class HpackDecoder {
     return true;
   }
 
-  /** Copies a name of a table to the scratch buffer; the entry may be evicted before its line is added. */
+  /** Copies a name from a table to the scratch buffer, because its entry may be evicted before its line is added. */
   private copyName(index: number, limit: number): number {
     const isStatic = index < DYNAMIC_INDEX;
     const { table, scratch } = this;
@@ -128,7 +128,7 @@ export class HpackDecoder {
     return copy(isStatic ? STATIC_LINES : table.bytes, start, end, scratch, 0);
   }
 
-  /** Reads a string to the scratch buffer at `to`. Returns where it ends there, or a negative result of `decodeHuffman`. */
+  /** Reads a string to the scratch buffer at `to`. Returns the position after it, or a negative result of `decodeHuffman`. */
   private string(to: number, limit: number): number {
     if (this.at >= this.end) return HUFFMAN_MALFORMED;
     const isHuffman = (this.bytes[this.at] as number) >= HUFFMAN;
@@ -142,7 +142,10 @@ export class HpackDecoder {
   }
 }
 
-/** The Huffman code (RFC 7541 Appendix B): the length of each byte's code in bits, and last that of EOS. Codes of one length follow each other in the order of their bytes. */
+/**
+ * The Huffman code (RFC 7541 Appendix B): the length of each byte's code in bits, and that of EOS at the end. Codes of the same length are
+ * consecutive, in the order of their bytes.
+ */
 const LENGTHS = Uint8Array.from(
   (
     "13,23,28,28,28,28,28,28,28,24,30,28,28,30,28,28,28,28,28,28,28,28,30,28,28,28,28,28,28,28,28,28," +
@@ -163,9 +166,9 @@ const MAX_BITS = 30;
 /** Codes of up to this length are found in one step. */
 const STEP_BITS = 8;
 
-/** By the next 8 bits: the byte of a short code, shifted left by 4, and its length; 0 for the beginning of a longer one. */
+/** Indexed by the next 8 bits: the byte of a short code, shifted left by 4, and its length; 0 for the beginning of a longer one. */
 const SHORT = new Uint16Array(1 << STEP_BITS);
-/** By length: the first code, the number of codes, and where their bytes begin in SYMBOLS. */
+/** Indexed by length: the first code, the number of codes, and the position of their bytes in SYMBOLS. */
 const FIRST = new Int32Array(MAX_BITS + 1);
 const COUNT = new Int32Array(MAX_BITS + 1);
 const OFFSET = new Int32Array(MAX_BITS + 1);
@@ -189,13 +192,13 @@ for (let length = 1; length <= MAX_BITS; length++) {
   COUNT[length] = offset - (OFFSET[length] as number);
 }
 
-/** Results of `decodeHuffman` that are no position. */
+/** Results of `decodeHuffman` that are not a position. */
 const HUFFMAN_MALFORMED = -1;
 const HUFFMAN_TOO_LONG = -2;
 
 /**
- * Decodes the range to `to` from `at`. Returns the position after it, HUFFMAN_TOO_LONG if it would pass `limit`, or HUFFMAN_MALFORMED:
- * EOS, or padding that is longer than 7 bits or has a 0 (RFC 7541 §5.2).
+ * Decodes the range to `to` from `at`. Returns the position after it, or HUFFMAN_TOO_LONG if it would exceed `limit`. Returns
+ * HUFFMAN_MALFORMED for EOS, and for padding that is longer than 7 bits or contains a 0 (RFC 7541 §5.2).
  */
 export function decodeHuffman(
   from: Uint8Array,
@@ -205,7 +208,7 @@ export function decodeHuffman(
   at: number,
   limit: number,
 ): number {
-  // The bits that were read and not decoded; at most 7 remain from before, so that 25 more fit.
+  // The bits that were read and not decoded. At most 7 remain from before, so 25 more fit.
   let bits = 0;
   let count = 0;
   let i = start;
@@ -244,10 +247,10 @@ export function decodeHuffman(
   return (bits & padding) === padding ? at : HUFFMAN_MALFORMED;
 }
 
-/** Where a long code ended. */
+/** The position after a long code. */
 const long = { at: 0, bits: 0, count: 0 };
 
-/** Reads one code of more than 8 bits, of which `count` bits were read. Returns its byte, or -1. */
+/** Reads a code of more than 8 bits, of which `count` bits were already read. Returns its byte, or -1. */
 function readLong(from: Uint8Array, start: number, end: number, bits: number, count: number): number {
   let at = start;
   let value = 0;

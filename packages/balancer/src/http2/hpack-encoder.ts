@@ -1,7 +1,7 @@
 /**
- * Encodes the heads of responses (RFC 7541) straight from parsed fields. Fields that repeat, such as Date and Content-Type, go into the
- * client's dynamic table once and then take a byte. Values are compared with what this process has sent lately, so that a connection
- * remembers only numbers. Pure.
+ * Encodes the heads of responses (RFC 7541) directly from parsed fields. Fields that repeat, such as Date and Content-Type, are added once
+ * to the client's dynamic table and then take one byte. Values are compared with the recent ones of the whole process, so that a connection
+ * stores only numbers. Pure.
  */
 import { copy, equalsIgnoringCase, LOWER, writeDecimal } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
@@ -17,24 +17,24 @@ const REPEATED = [
   ...["strict-transport-security", "x-powered-by", "access-control-allow-origin", "x-content-type-options"],
   ...["access-control-allow-credentials", "x-frame-options", "referrer-policy", "via", "content-language"],
 ];
-/** No proxy behind us may put them into a table (RFC 7541 §7.1.3). */
+/** No proxy on the way may put these fields into a table (RFC 7541 §7.1.3). */
 const SECRET: readonly string[] = ["set-cookie", "www-authenticate", "proxy-authenticate", "authorization"];
 
-/** How many values of each repeated field are known at once. */
+/** How many values of each repeated field are known at a time. */
 const VALUES = 4;
-/** A longer value would push too much else out of the table. */
+/** A longer value, in bytes, would evict too much from the table. */
 const MAX_VALUE_BYTES = 256;
 
 interface Name {
   bytes: Uint8Array;
-  /** 0: not in the static table. */
+  /** 0 if it is not in the static table. */
   index: number;
-  /** Where its values begin in `known`; -1: they do not repeat. */
+  /** The position of its values in `known`; -1 if they do not repeat. */
   values: number;
   isSecret: boolean;
 }
 
-/** Values of the repeated fields that were sent lately, shared by all connections. */
+/** Recent values of the repeated fields, shared by all connections. */
 interface KnownValue {
   bytes: Uint8Array;
   /** Changes with the value; never 0. */
@@ -44,12 +44,12 @@ interface KnownValue {
 const known: KnownValue[] = REPEATED.flatMap(() =>
   Array.from({ length: VALUES }, () => ({ bytes: new Uint8Array(0), version: -1 })),
 );
-/** Per field, which value is replaced next. */
+/** For each field, the value that is replaced next. */
 const nextValue = new Uint8Array(REPEATED.length);
 let versions = 0;
 
 const MAX_NAME = 40;
-/** By length and first letter, so that most names need one comparison. */
+/** Indexed by length and first letter, so that most names need only one comparison. */
 const BY_PLACE = Array.from({ length: (MAX_NAME + 1) << 5 }, (): Name[] => []);
 
 for (const name of new Set([...STATIC_FIELDS.map(([name]) => name), ...REPEATED])) {
@@ -71,11 +71,11 @@ const STATUS_INDICES = new Map(
 const CONTENT_LENGTH = nameOf(Buffer.from("content-length"), 0, 14) as Name;
 const DATE = nameOf(Buffer.from("date"), 0, 4) as Name;
 const [COLON, CR, SPACE] = [58, 13, 32];
-/** Upgrade belongs to one connection, also in a 426. */
+/** Upgrade applies to one connection, even in a 426. */
 const UPGRADE = 1 << FieldKind.UPGRADE;
 /** Fields of HTTP/1.1 that HTTP/2 does not have: framing, and the handshake of WebSockets. */
 const WEBSOCKET_ACCEPT = Buffer.from("sec-websocket-accept");
-/** The most bytes that numbers and lengths take beside a name and a value. */
+/** The maximum size of the numbers and lengths of a field, in addition to name and value. */
 const AROUND_BYTES = 12;
 
 function nameOf(bytes: Uint8Array, start: number, end: number): Name | undefined {
@@ -86,7 +86,7 @@ function nameOf(bytes: Uint8Array, start: number, end: number): Name | undefined
   return undefined;
 }
 
-/** Returns the index of a value in `known`; a new value replaces another. */
+/** Returns the index of a value in `known`. A new value replaces another one. */
 function placeOf(name: Name, bytes: Uint8Array, start: number, end: number): number {
   const first = name.values;
   next: for (let place = first; place < first + VALUES; place++) {
@@ -104,9 +104,9 @@ function placeOf(name: Name, bytes: Uint8Array, start: number, end: number): num
   return place;
 }
 
-/** Per known value of a connection: its version, its number among the entries, and the bytes that were added before it. */
+/** For each known value, a connection stores its version, the number of its entry, and the bytes that were added before it. */
 const RECORD = 3;
-/** Before the counts of a connection could pass 31 bits, it forgets its entries. */
+/** A connection forgets its entries before its counts exceed 31 bits. */
 const MAX_ADDED_BYTES = 2 ** 30;
 
 /** Encodes the heads for one client. */
@@ -116,11 +116,11 @@ export class HpackEncoder {
   /** The number of entries ever added, and their size. */
   private added = 0;
   private addedBytes = 0;
-  /** Whether the next block must tell the sizes that the table has had since the last one. */
+  /** Whether the next block must announce the table sizes since the last one. */
   private isResized = false;
   private leastSize = TABLE_BYTES;
 
-  /** The client has set the size of its table. */
+  /** Called when the client sets the size of its table. */
   resize(size: number): void {
     const used = Math.min(size, TABLE_BYTES);
     if (used === this.tableSize) return;
@@ -135,7 +135,10 @@ export class HpackEncoder {
     this.added = this.addedBytes = 0;
   }
 
-  /** Writes a response's head as a block. @param date the value of Date, if the head has none */
+  /**
+   * Writes a response's head as a block.
+   * @param date the value of Date for a head without one
+   */
   response(to: FrameBuffer, head: ResponseHead, date: Uint8Array): void {
     const { fields, bytes, status } = head;
     to.reserve(boundOf(head));
@@ -157,14 +160,17 @@ export class HpackEncoder {
     if (head.contentLength >= 0 && status !== 204) this.contentLength(to, head.contentLength);
   }
 
-  /** Writes trailers as a block. @param lines `name: value` with line ends */
+  /**
+   * Writes trailers as a block.
+   * @param lines `name: value` with line ends
+   */
   trailers(to: FrameBuffer, lines: Uint8Array): void {
     to.reserve(2 * lines.length + AROUND_BYTES);
     this.sizes(to);
     this.lines(to, lines);
   }
 
-  /** A 100 of the balancer's own. */
+  /** Writes a 100 that the balancer generates itself. */
   continue(to: FrameBuffer): void {
     to.reserve(2 * AROUND_BYTES);
     this.begin(to, 100);
@@ -241,7 +247,7 @@ export class HpackEncoder {
     const place = placeOf(name, bytes, start, end);
     const { version } = known[place] as KnownValue;
     const at = RECORD * place;
-    // What was added since then is no larger than the table, so it is still there.
+    // Fewer bytes than the table's size were added since then, so the entry is still there.
     if (records[at] === version && this.addedBytes - (records[at + 2] as number) <= tableSize)
       return number(to, 128, 127, DYNAMIC_INDEX + this.added - 1 - (records[at + 1] as number));
     const size = name.bytes.length + end - start + ENTRY_OVERHEAD;
@@ -274,7 +280,7 @@ function number(to: FrameBuffer, pattern: number, mask: number, value: number): 
   bytes[to.length++] = rest;
 }
 
-/** Writes a string as it is: Huffman's code would save a third of it, for as much time as the rest of the head takes. */
+/** Writes a string without Huffman coding, which would save a third of its size but take as long as the rest of the head. */
 function string(to: FrameBuffer, from: Uint8Array, start: number, end: number, isName: boolean): void {
   number(to, 0, 127, end - start);
   if (!isName) {

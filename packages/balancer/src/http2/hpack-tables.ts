@@ -1,8 +1,8 @@
-/** The static and the dynamic table of HPACK (RFC 7541 Appendix A, §2.3.2): each field as the line that it is in HTTP/1.1. Pure. */
+/** The static and the dynamic table of HPACK (RFC 7541 Appendix A, §2.3.2), with each field as an HTTP/1.1 line. Pure. */
 import { kindOf, SEPARATOR_BYTES } from "./field-kinds.js";
 import { TABLE_BYTES } from "./protocol.js";
 
-/** In the order of their indices, which begin with 1. */
+/** In the order of their indices, which start at 1. */
 export const STATIC_FIELDS: readonly (readonly [name: string, value: string])[] = [
   [":authority", ""],
   [":method", "GET"],
@@ -70,7 +70,7 @@ export const STATIC_FIELDS: readonly (readonly [name: string, value: string])[] 
 /** The first index of the dynamic table. */
 export const DYNAMIC_INDEX = STATIC_FIELDS.length + 1;
 
-/** All lines one after another, and four numbers for each index: start, end of the name, end of the value, kind. */
+/** All lines one after another. Each index has four numbers: start, end of the name, end of the value, kind. */
 export const STATIC_LINES: Uint8Array = Buffer.from(
   STATIC_FIELDS.map(([name, value]) => `${name}: ${value}\r\n`).join(""),
 );
@@ -86,33 +86,33 @@ for (const [i, [name, value]] of STATIC_FIELDS.entries()) {
 
 /** The overhead of each entry, in addition to its name and value (RFC 7541 §4.1). */
 export const ENTRY_OVERHEAD = 32;
-/** A line is longer than name and value by this. */
+/** How much longer a line is than its name and value. */
 const LINE_OVERHEAD = 4;
 
 const FIRST_STORE_BYTES = 1024;
-/** Room for the entries and as much again, so that they are seldom moved. */
+/** Room for the entries and the same again, so that they are rarely moved. */
 const MOST_STORE_BYTES = 2 * TABLE_BYTES;
 const FIRST_ENTRIES = 16;
-/** How many entries the table has at most; a power of two. */
+/** The maximum number of entries in the table; a power of two. */
 const MOST_ENTRIES = TABLE_BYTES / ENTRY_OVERHEAD;
 
 const NOTHING = new Uint8Array(0);
 
-/** Fields as lines, in one buffer that is used again. */
+/** Fields as lines, in one buffer that is reused. */
 export class DynamicTable {
   /** Holds the lines. */
   bytes: Uint8Array = NOTHING;
   count = 0;
-  /** By the rules of HPACK. */
+  /** The size by the rules of HPACK. */
   size = 0;
   private maxSize = TABLE_BYTES;
-  /** Four numbers per entry, as in STATIC_POSITIONS; a ring. */
+  /** A ring with four numbers per entry, as in STATIC_POSITIONS. */
   private entries = new Int32Array(0);
   private newest = 0;
-  /** Where the next line goes. */
+  /** The position of the next line. */
   private end = 0;
 
-  /** Returns where the entry is in `positions`; `index` 0 is the newest one. */
+  /** Returns the position of the entry in `positions`; `index` 0 is the newest one. */
   placeOf(index: number): number {
     return 4 * ((this.newest - index) & (this.entries.length / 4 - 1));
   }
@@ -127,7 +127,7 @@ export class DynamicTable {
     this.makeRoom(0);
   }
 
-  /** Adds a line with its line end; one that is too large empties the table (RFC 7541 §4.4). */
+  /** Adds a line with its line end. A line that is too large empties the table (RFC 7541 §4.4). */
   add(from: Uint8Array, start: number, nameEnd: number, valueEnd: number, kind: number): void {
     const length = valueEnd + 2 - start;
     const size = length - LINE_OVERHEAD + ENTRY_OVERHEAD;
@@ -148,7 +148,7 @@ export class DynamicTable {
     this.count++;
   }
 
-  /** Evicts entries until there is room for that size. */
+  /** Evicts entries until there is room for this size. */
   private makeRoom(size: number): void {
     const { entries, maxSize } = this;
     while (this.count > 0 && this.size + size > maxSize) {
@@ -169,7 +169,7 @@ export class DynamicTable {
     this.newest = (this.count - 1) & (room - 1);
   }
 
-  /** Moves the lines to the beginning of the buffer, of a larger one if they fill half of it. They follow each other. */
+  /** Moves the lines, which are consecutive, to the beginning of the buffer, or of a larger buffer if they fill half of it. */
   private compact(needed: number): void {
     const { entries, bytes } = this;
     const start = this.count === 0 ? this.end : (entries[this.placeOf(this.count - 1)] as number);

@@ -11,12 +11,12 @@ import {
 } from "./protocol.js";
 
 export class PeerSettings {
-  /** The first window of its streams. */
+  /** The initial window of its streams. */
   windowBytes = FIRST_WINDOW_BYTES;
   /** The size of its decoder's table. */
   tableBytes = TABLE_BYTES;
 
-  /** Takes the payload of a SETTINGS frame (RFC 9113 §6.5). Returns an error of ErrorCode. */
+  /** Reads the payload of a SETTINGS frame (RFC 9113 §6.5). Returns an error of ErrorCode. */
   take(bytes: Uint8Array, start: number, end: number): number {
     if ((end - start) % 6 !== 0) return ErrorCode.FRAME_SIZE_ERROR;
     for (let at = start; at < end; at += 6) {
@@ -35,7 +35,7 @@ export class PeerSettings {
           this.windowBytes = value;
           break;
         case Setting.MAX_FRAME_SIZE:
-          // Larger frames are never sent.
+          // The balancer never sends larger frames.
           if (value < MAX_FRAME_BYTES || value > MOST_FRAME_BYTES) return ErrorCode.PROTOCOL_ERROR;
           break;
       }
@@ -50,7 +50,7 @@ const REMEMBERED = 64;
 /** How an ended stream ended. */
 export type Ending = "ended" | "reset" | "unknown";
 
-/** The last streams that have ended: frames for those that were reset here may still be on their way (RFC 9113 §5.1). */
+/** The most recently ended streams. Frames may still arrive for those that were reset here (RFC 9113 §5.1). */
 export class EndedStreams {
   /** Their ids; negative for those that were reset here. */
   private readonly ids = new Int32Array(REMEMBERED);

@@ -1,4 +1,4 @@
-/** HTTP/2 on the wire (RFC 9113): frame types, flags, error codes and settings, and the sizes that this server allows. */
+/** Constants of HTTP/2 (RFC 9113): frame types, flags, error codes and settings, and the sizes that this server allows. */
 import { ascii } from "../http1/bytes.js";
 
 /** The client's connection preface. */
@@ -22,7 +22,7 @@ export const FrameType = {
 
 export const Flag = { ACK: 1, END_STREAM: 1, END_HEADERS: 4, PADDED: 8, PRIORITY: 32 } as const;
 
-/** RFC 9113 §7. */
+/** Error codes (RFC 9113 §7). */
 export const ErrorCode = {
   NO_ERROR: 0,
   PROTOCOL_ERROR: 1,
@@ -37,7 +37,7 @@ export const ErrorCode = {
   ENHANCE_YOUR_CALM: 11,
 } as const;
 
-/** RFC 9113 §6.5.2, RFC 8441 §3, and RFC 9218 §2.1: the priorities of RFC 7540 are ignored. */
+/** Settings: RFC 9113 §6.5.2, RFC 8441 §3, and RFC 9218 §2.1, by which the priorities of RFC 7540 are ignored. */
 export const Setting = {
   HEADER_TABLE_SIZE: 1,
   ENABLE_PUSH: 2,
@@ -49,15 +49,15 @@ export const Setting = {
   NO_RFC7540_PRIORITIES: 9,
 } as const;
 
-/** The largest payload of a frame, unless a peer allows more; this server does not, and sends no larger ones. */
+/** The maximum payload of a frame, unless a peer allows more. This server does not, and sends no larger ones. */
 export const MAX_FRAME_BYTES = 16_384;
-/** The largest size that a peer may set for its frames. */
+/** The maximum frame size that a peer may set. */
 export const MOST_FRAME_BYTES = 16_777_215;
-/** The window of a stream and of the connection before anything else is said. */
+/** The initial window of a stream and of the connection, before a peer changes it. */
 export const FIRST_WINDOW_BYTES = 65_535;
 export const MAX_WINDOW_BYTES = 2 ** 31 - 1;
 export const MAX_STREAM_ID = 2 ** 31 - 1;
-/** The size of the dynamic tables for both directions (RFC 7541 §4.2). */
+/** The size of the dynamic tables in both directions (RFC 7541 §4.2). */
 export const TABLE_BYTES = 4096;
 
 export function readUint24(bytes: Uint8Array, at: number): number {

@@ -1,7 +1,4 @@
-/**
- * Turns the fields of an HTTP/2 request into the head that it has in HTTP/1.1, which is parsed, kept and refused like any other (RFC 9113
- * §8.3). Pure.
- */
+/** Turns the fields of an HTTP/2 request into an HTTP/1.1 head, which is parsed, kept and refused like any other (RFC 9113 §8.3). Pure. */
 import { MAX_TRAILER_BYTES, MAX_TRAILERS } from "@paceline/wire";
 import { ascii, BYTE_CLASS, CR, copy, IS_TARGET, IS_TOKEN, LF, LOWER, SPACE } from "../http1/bytes.js";
 import { isOutsideAscii } from "../http1/request-target.js";
@@ -35,13 +32,13 @@ const HTTP = ascii("http");
 const HTTPS = ascii("https");
 const [SLASH, STAR, SEMICOLON] = [47, 42, 59];
 
-/** A value of a pseudo-header field, in `PseudoFields.bytes`; absent if `end` is -1. */
+/** The position of a pseudo-header field's value in `PseudoFields.bytes`; absent if `end` is -1. */
 interface Range {
   start: number;
   end: number;
 }
 
-/** One request at a time; one for all connections. */
+/** Converts one request at a time. One is enough for all connections. */
 export class RequestText implements FieldSink {
   /** The head, or the lines of trailers. */
   readonly bytes: Uint8Array;
@@ -54,7 +51,7 @@ export class RequestText implements FieldSink {
   private hasLine = false;
   private hasLength = false;
   private readonly limit: number;
-  /** The values of the pseudo-header fields, until the first other field. */
+  /** The values of the pseudo-header fields, until the first regular field. */
   private readonly values: Uint8Array;
   private valuesLength = 0;
   private readonly method: Range = { start: 0, end: -1 };
@@ -66,7 +63,7 @@ export class RequestText implements FieldSink {
   private readonly cookies: Uint8Array;
   private cookiesLength = 0;
 
-  /** @param webSocketKey makes the key of a handshake */
+  /** @param webSocketKey returns the key of a handshake */
   constructor(
     maxHeadBytes: number,
     private readonly webSocketKey: () => Uint8Array,
@@ -91,7 +88,7 @@ export class RequestText implements FieldSink {
   }
 
   private fail(state: TextState): void {
-    // A malformed request stays one, whatever else is wrong with it.
+    // A malformed request stays malformed, even if it has other faults.
     if (this.state !== "malformed") this.state = state;
   }
 
@@ -121,7 +118,7 @@ export class RequestText implements FieldSink {
         return this.addCookie(bytes, valueStart, valueEnd);
       case Kind.HOST:
         if (this.authority.end < 0) break;
-        // It may only repeat the authority (RFC 9113 §8.3.1).
+        // Host may only repeat the authority (RFC 9113 §8.3.1).
         if (!this.isAuthority(bytes, valueStart, valueEnd)) this.fail("malformed");
         return;
       case Kind.CONTENT_LENGTH:
@@ -136,7 +133,7 @@ export class RequestText implements FieldSink {
     this.put(bytes, start, valueEnd + 2);
   }
 
-  /** Keeps the value of a pseudo-header field: each comes once, before all other fields, and not in trailers (RFC 9113 §8.3). */
+  /** Keeps the value of a pseudo-header field. Each may occur once, before all other fields, and not in trailers (RFC 9113 §8.3). */
   private keep(range: Range, bytes: Uint8Array, start: number, end: number): void {
     if (this.hasLine || range.end >= 0) return this.fail("malformed");
     if (this.valuesLength + end - start > this.limit) return this.fail("long-target");
@@ -182,14 +179,14 @@ export class RequestText implements FieldSink {
     if (method.end < 0 || !this.isMethod()) return this.fail("malformed");
     const isConnect = this.is(method, CONNECT);
     if (isConnect && protocol.end < 0) {
-      // RFC 9113 §8.5; the parser refuses it with 501.
+      // A CONNECT (RFC 9113 §8.5); the parser refuses it with 501.
       if (scheme.end >= 0 || path.end >= 0 || authority.end <= authority.start) return this.fail("malformed");
       return this.putLine(CONNECT, 0, CONNECT.length, authority);
     }
     if (protocol.end >= 0 && !isConnect) return this.fail("malformed");
     if (!this.is(scheme, HTTP) && !this.is(scheme, HTTPS)) return this.fail("malformed");
     if (path.end < 0 || !this.isPath()) return this.fail("malformed");
-    // One that is empty is invalid for these schemes (RFC 9113 §8.3.1).
+    // An empty authority is invalid for these schemes (RFC 9113 §8.3.1).
     if (authority.end >= 0 && authority.end === authority.start) return this.fail("malformed");
     if (!isConnect) return this.putLine(values, method.start, method.end, path);
     if (!this.is(protocol, WEBSOCKET)) return this.fail("unknown-protocol");
@@ -209,7 +206,7 @@ export class RequestText implements FieldSink {
     return method.end > method.start;
   }
 
-  /** In origin-form, or `*` for OPTIONS; the parser decides about the rest. */
+  /** Whether it is in origin-form, or `*` for OPTIONS. The parser checks the rest. */
   private isPath(): boolean {
     const { path, values } = this;
     const first = values[path.start];

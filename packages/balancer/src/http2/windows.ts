@@ -1,22 +1,22 @@
-/** Flow control (RFC 9113 §5.2): how much a client may send before more is granted, and how much it takes. Pure. */
+/** Flow control (RFC 9113 §5.2): how much a client may send before it is granted more, and how much it accepts. Pure. */
 import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES } from "./protocol.js";
 
-/** The window of a connection: it limits the memory of a client's unread uploads on all streams together. */
+/** The window of a connection. It limits the memory of a client's unread uploads on all streams together. In bytes. */
 const CONNECTION_WINDOW_BYTES = 1 << 20;
-/** Of each request's body more than this counts where it waits; and a connection may have received as much outside the budget. */
+/** The bytes of a request's body beyond this count where they wait. A connection may also have received this many outside the budget. */
 const FREE_BYTES = 16_384;
-/** A stream's window grows to this while its bytes are read at once, so that uploads over long distances are fast. */
+/** A stream's window grows up to this size while its bytes are read at once, so that uploads over long distances are fast. */
 const MOST_STREAM_BYTES = 1 << 19;
 
 class ReceiveWindow {
-  /** How much the client may still send. */
+  /** How many bytes the client may still send. */
   private left: number;
-  /** Bytes that were used and not granted again. */
+  /** Bytes that were used and not yet granted again. */
   private owed = 0;
 
   constructor(
     protected size: number,
-    /** It grows up to this. */
+    /** The maximum size of the window. */
     private readonly mostSize: number,
     private readonly firstSize = size,
   ) {
@@ -40,7 +40,7 @@ class ReceiveWindow {
     this.owed += bytes;
   }
 
-  /** Returns how much to grant now; 0 until half of the window was used. */
+  /** Returns how many bytes to grant now; 0 until half of the window was used. */
   grant(mayGrow = true): number {
     if (this.owed === 0 || this.owed < this.size / 2) return 0;
     const granted = this.owed + (mayGrow ? this.grow() : 0);
@@ -66,8 +66,8 @@ interface Budget {
 }
 
 /**
- * The window of a connection's streams together. It is small at first, because every client may fill it at once, and grows while the
- * budget has room. What was received and not used counts in the budget.
+ * The window for all streams of a connection together. It is small at first, because every client may fill it at once, and grows while the
+ * budget has room. Bytes that were received and not used count in the budget.
  */
 export class ConnectionWindow extends ReceiveWindow {
   private unused = 0;
@@ -93,7 +93,7 @@ export class ConnectionWindow extends ReceiveWindow {
     return super.grant(this.budget.hasRoom);
   }
 
-  /** Counts what is not used, and not counted where it waits. Returns false if the budget has no room for it. */
+  /** Counts the bytes that are neither used nor counted where they wait. Returns false if the budget has no room for them. */
   count(streams = this.streams): boolean {
     this.streams = streams;
     const counted = Math.max(0, Math.min(this.unused, FREE_BYTES * streams) - FREE_BYTES);

@@ -1,29 +1,32 @@
-/** Starts the next supervisor of a fleet: one that inherits the listening sockets, when a start asks for it, or after a kill. */
+/**
+ * Starts the next supervisor of a fleet, which inherits the listening sockets: when a start asks for it, or after the supervisor was
+ * killed.
+ */
 import type { SpawnOptions } from "node:child_process";
 import { dirname } from "node:path";
 import { CHANNEL_ENVIRONMENT, fs, LISTEN_FDS, type RestartCommand, type SupervisorProgram } from "@paceline/wire";
 
 const OTHERS = 0o077;
-/** The one program that is started, of this version of the package or of another. */
+/** The only program that is started, of this version of the package or of another. */
 const ENTRY = "/programs/cli/main.js";
-/** The variables that say which process this is. */
+/** The variables that identify this process. */
 const OF_THIS_PROCESS = new Set<string>([
   ...Object.values(CHANNEL_ENVIRONMENT),
   ...["PACELINE_POOL", "PACELINE_INSTANCE", "PACELINE_INDEX", "PACELINE_GENERATION"],
 ]);
 
 /**
- * Starts a supervisor that inherits the listening sockets, in a session of its own, and returns its pid: only a process that holds
- * them can pass them on.
+ * Starts a supervisor in a session of its own and returns its pid. It inherits the listening sockets, which only a process that holds them
+ * can pass on.
  * @param listening the descriptors of the listening sockets
- * @param folder the run directory's folder of sockets: a file with an environment is read only from there
+ * @param folder the run directory's folder of sockets; a file with an environment is read only from there
  */
 export async function spawnSupervisor(
   program: SupervisorProgram,
   listening: readonly number[],
   folder: string,
 ): Promise<number> {
-  // Of the runtime, so it is there even if the package was replaced meanwhile.
+  // Part of the runtime, so it can be imported even if the package was replaced meanwhile.
   const { spawn } = await import("node:child_process");
   if (!program.args.some((arg) => arg.endsWith(ENTRY))) throw new Error(`${program.args[0]} is not a supervisor`);
   const { environmentFile } = program;
@@ -53,12 +56,15 @@ export function openOutput(path: string): number {
   return fs().openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
 }
 
-/** Returns the environment without the variables that say which process this is. */
+/** Returns the environment without the variables that identify this process. */
 function ownEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !OF_THIS_PROCESS.has(name)));
 }
 
-/** Reads the file and removes it. @throws Error if others could have written or read it */
+/**
+ * Reads the file and removes it.
+ * @throws Error if others could have written or read it
+ */
 function takeEnvironment(path: string, folder: string): NodeJS.ProcessEnv {
   if (dirname(path) !== folder) throw new Error(`${path} is not in the run directory`);
   const { closeSync, constants, fstatSync, openSync, readFileSync, unlinkSync } = fs();
@@ -73,37 +79,40 @@ function takeEnvironment(path: string, folder: string): NodeJS.ProcessEnv {
   }
 }
 
-/** The time until the first attempt, with as much again at random, so that several balancers rarely start it at once. */
+/**
+ * The time until the first attempt in milliseconds. Up to as much again is added at random, so that several balancers rarely start it at
+ * once.
+ */
 const FIRST_AFTER_MS = 500;
 /** Each further attempt waits twice as long. */
 const MAX_ATTEMPTS = 6;
 
-/** Starts the supervisor of a detached fleet again after it was killed, by the command that an operator would type. */
+/** Restarts the supervisor of a detached fleet after it was killed, by the command that an operator would type. */
 export class Revival {
   private timer: NodeJS.Timeout | undefined;
   private attempts = 0;
-  /** The last supervisor's pid; 0: not known. */
+  /** The last supervisor's pid; 0 if not known. */
   private supervisor = 0;
-  /** When that was started: its pid may be another's by now. */
+  /** When that supervisor was started, since its pid may belong to another process by now. */
   private startTime: string | undefined;
 
   constructor(
     private readonly command: RestartCommand | undefined,
     private readonly options: {
-      /** Whether this balancer goes on and has no supervisor. */
+      /** Whether this balancer keeps running and has no supervisor. */
       isNeeded(): boolean;
       log(message: string): void;
     },
   ) {}
 
-  /** This process begins. Its supervisor may end before it accepts this balancer. */
+  /** Called when this process starts. Its supervisor may exit before it accepts this balancer. */
   begin(supervisor: number | undefined): void {
     if (supervisor === undefined) return;
     this.found(supervisor);
     this.lost();
   }
 
-  /** A supervisor, with this pid, has accepted this balancer. */
+  /** Called when a supervisor with this pid has accepted this balancer. */
   found(pid: number | undefined): void {
     clearTimeout(this.timer);
     this.timer = undefined;
@@ -112,7 +121,7 @@ export class Revival {
     this.startTime = startTimeOf(this.supervisor);
   }
 
-  /** The connection to the supervisor is lost. */
+  /** Called when the connection to the supervisor is lost. */
   lost(): void {
     if (this.command === undefined || this.supervisor === 0 || this.timer !== undefined) return;
     this.lookIn(FIRST_AFTER_MS * (1 + Math.random()));
@@ -125,7 +134,7 @@ export class Revival {
   private async look(waitedMs: number): Promise<void> {
     this.timer = undefined;
     if (!this.options.isNeeded()) return;
-    // One that still runs may be handing over to another, or be stopped by a signal.
+    // A supervisor that still runs may be handing over to another one, or stopped by a signal.
     if (startTimeOf(this.supervisor) !== this.startTime || this.startTime === undefined) {
       this.attempts++;
       try {
@@ -141,11 +150,11 @@ export class Revival {
   }
 }
 
-/** Returns undefined if it has ended, also for a zombie: in some containers its parent does not look. */
+/** Returns undefined if the process has exited, even if it is a zombie: in some containers its parent never reaps it. */
 function startTimeOf(pid: number): string | undefined {
   try {
     const stat = fs().readFileSync(`/proc/${pid}/stat`, "latin1");
-    // After the name, which may hold anything.
+    // The fields follow the name, which may contain any characters.
     const [state = "", ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return /[ZX]/.test(state) ? undefined : fields[18];
   } catch {
@@ -157,7 +166,7 @@ async function start({ command, args, cwd, environment, output }: RestartCommand
   const { spawn } = await import("node:child_process");
   const fd = openOutput(output);
   try {
-    // Its working directory may have been removed with its release.
+    // The working directory may have been removed with its release.
     const place = fs().existsSync(cwd) ? cwd : dirname(output);
     const env = { ...ownEnvironment(), ...environment, PWD: place };
     const child = spawn(command, args, { cwd: place, env, detached: true, stdio: ["ignore", fd, fd] });

@@ -1,6 +1,6 @@
-/** What happens once in a turn of the event loop, after all input was processed. */
+/** Work that is done once in each turn of the event loop, after all input was processed. */
 
-/** Has collected bytes to flush. */
+/** An object that has collected bytes to flush. */
 interface Flushable {
   flushTurn(): void;
 }
@@ -11,7 +11,7 @@ let isArmed = false;
 /** The number of turns so far in which something was flushed. */
 export const turns = { count: 0 };
 
-/** Flushes it at the end of this turn, after all input was processed. The caller must not register it twice. */
+/** Flushes the object at the end of this turn, after all input was processed. The caller must not register it twice. */
 export function atTurnEnd(flushable: Flushable): void {
   due.push(flushable);
   if (isArmed) return;

@@ -104,7 +104,10 @@ export class ConnectionWindow extends ReceiveWindow {
     return true;
   }
 
-  /** Returns how much to grant beyond what was used, so that a stream that waits for its instance leaves room for the others. */
+  /**
+   * Returns how many bytes to grant in addition to those that were used, so that a stream that waits for its instance leaves room for the
+   * others.
+   */
   widen(): number {
     return this.unused >= this.size / 2 && this.budget.hasRoom ? this.grow() : 0;
   }
@@ -116,26 +119,26 @@ export class ConnectionWindow extends ReceiveWindow {
   }
 }
 
-/** While more waits, no piece is smaller than this: each costs a client that acknowledges them one by one two frames. */
+/** While more bytes wait, no piece is smaller than this, in bytes: a client that acknowledges each piece sends two frames for it. */
 const LEAST_PIECE_BYTES = 4096;
 
-/** How much a client takes, on one stream or on all together. */
+/** How much a client accepts, on one stream or on all together. */
 export class SendWindow {
-  /** Negative after the client has made its windows smaller. */
+  /** Negative after the client has reduced its windows. */
   left = 0;
-  /** The most that the client has ever taken at once. */
+  /** The largest window that the client has ever granted. */
   private widest = 0;
 
   constructor(bytes = 0) {
     this.restart(bytes);
   }
 
-  /** Starts with another stream. */
+  /** Starts again for another stream. */
   restart(bytes: number): void {
     this.left = this.widest = bytes;
   }
 
-  /** The client takes more, or less by a setting. Returns false if the window becomes too large. */
+  /** Changes the window as the client demands. Returns false if it becomes too large. */
   change(bytes: number): boolean {
     this.left += bytes;
     this.widest = Math.max(this.left, this.widest + Math.min(0, bytes));
@@ -143,8 +146,8 @@ export class SendWindow {
   }
 
   /**
-   * Returns how much to send of so many waiting bytes. A window that opens by little at a time is left to open further, as over TCP
-   * (RFC 9293 §3.8.6.2.1), up to half of the widest that the client has shown.
+   * Returns how many of the waiting bytes to send. A window that opens in small steps is not used until it has opened further, as in TCP
+   * (RFC 9293 §3.8.6.2.1), up to half of the largest window that the client has granted.
    */
   room(waiting: number): number {
     const least = Math.min(LEAST_PIECE_BYTES, this.widest / 2);

@@ -11,11 +11,11 @@ import type { Router } from "./router.js";
 /** The pools that clients cannot reach. */
 export interface InternalPools {
   readonly router: Router<Pool>;
-  /** Their folders, and the path of each. */
+  /** Their folders, and the path that each one is served under. */
   readonly roots: readonly { folder: string; path: string }[];
 }
 
-/** The file that an upstream wants to be sent instead of its body. */
+/** The file that is sent instead of the upstream's body. */
 export type NamedFile = { header: "X-Accel-Redirect" | "X-Sendfile"; value: string };
 
 const ACCEL_REDIRECT = Buffer.from("x-accel-redirect");
@@ -23,7 +23,7 @@ const SENDFILE = Buffer.from("x-sendfile");
 const HASH = 35;
 const UNRESERVED = /[^A-Za-z0-9\-._~/]/g;
 
-/** Returns the file that a response names and removes the fields that name it, so that clients do not see them. */
+/** Returns the file that a response names. Removes the fields that name it, so that clients do not see them. */
 export function takeNamedFile({ fields, bytes }: ResponseHead): NamedFile | undefined {
   let named: NamedFile | undefined;
   for (let i = 0; i < fields.count; i++) {
@@ -37,7 +37,7 @@ export function takeNamedFile({ fields, bytes }: ResponseHead): NamedFile | unde
   return named;
 }
 
-/** Returns the target in an internal pool; undefined if there can be none. */
+/** Returns the target in an internal pool; undefined if none can serve the file. */
 export function targetOf({ header, value }: NamedFile, { roots }: InternalPools): Buffer | undefined {
   if (!value.startsWith("/")) return undefined;
   if (header === "X-Accel-Redirect") return Buffer.from(escaped(Buffer.from(value, "latin1")), "latin1");
@@ -50,7 +50,7 @@ export function targetOf({ header, value }: NamedFile, { roots }: InternalPools)
   return undefined;
 }
 
-/** Percent-encodes what cannot be part of a target; existing escapes stay. */
+/** Percent-encodes the bytes that a target cannot contain. Existing escapes stay. */
 function escaped(bytes: Buffer): string {
   let text = "";
   for (const byte of bytes) {
@@ -66,8 +66,7 @@ function percent(character: string): string {
 
 /**
  * Turns a parsed request into the one for the internal pool: without a body, with its ranges, and with its conditions.
- *
- * @param isJudged whether the app has given the file validators of its own, and so has judged the conditions
+ * @param isJudged whether the app has sent validators for the file, and so has already evaluated the conditions
  */
 export function asRequestForFile(head: RequestHead, isJudged: boolean): void {
   head.scheme = undefined;
@@ -88,7 +87,7 @@ export function asRequestForFile(head: RequestHead, isJudged: boolean): void {
   if (isJudged) dropConditions(head);
 }
 
-/** A range that depends on the app's ETag cannot be judged here: the whole file is always right (RFC 9110 §14.2). */
+/** A range that depends on the app's ETag cannot be evaluated here. Sending the whole file is always correct (RFC 9110 §14.2). */
 function dropConditions({ fields, bytes }: RequestHead): void {
   const dropped: number[] = [];
   const ranges: number[] = [];
@@ -106,30 +105,33 @@ function dropConditions({ fields, bytes }: RequestHead): void {
 
 const CONDITIONS = new Set(["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"]);
 
-/** The app's fields that describe its own dropped body. */
+/** The app's fields that describe its own body, which is dropped. */
 const OF_ITS_BODY = new Set([
   ...["accept-ranges", "content-encoding", "content-length", "content-range", "content-md5", "digest"],
   ...["transfer-encoding", "date", "server", "trailer"],
 ]);
 const VALIDATORS = new Set(["etag", "last-modified"]);
-/** Frameworks add an ETag to the body that is dropped, but no date. */
+/** Frameworks add an ETag for the body that is dropped, but no date. */
 const STRONG_TAG = /^etag:[ \t]*"/i;
 /** Fields that may occur several times. */
 const REPEATED = new Set(["set-cookie", "vary", "link", "www-authenticate"]);
-/** Of the app's own fields, a 304 keeps those about caching and Set-Cookie; any other status from 300 keeps only Set-Cookie. */
+/** Of the app's own fields, a 304 keeps those about caching and Set-Cookie. Other statuses from 300 keep only Set-Cookie. */
 const WITH_304 = new Set(["set-cookie", "vary", "cache-control", "expires"]);
 const WITH_ERROR = new Set(["set-cookie"]);
 
-/** One per process; its bytes are read before the next one is made. */
+/** One per process: its bytes are read before the next one is built. */
 const merged = new ResponseHead();
 
-/** The app's fields that are merged into the file's response. */
+/** The app's fields, which are merged into the file's response. */
 export class FileRedirect {
   readonly status: number;
-  /** Lines of the balancer's own. */
+  /** Lines that the balancer adds. */
   private readonly added: Uint8Array | undefined;
   private readonly kept: { name: string; line: string }[] = [];
-  /** Whether the app gave the file a strong ETag and a date: they replace the file's own, and the app has judged the request's conditions. */
+  /**
+   * Whether the app has sent a strong ETag and a date for the file. They replace the file's own, and the app has evaluated the request's
+   * conditions.
+   */
   readonly isJudged: boolean;
 
   constructor(
@@ -155,7 +157,7 @@ export class FileRedirect {
     const isMultipart = own.some(
       ({ name, line }) => name === "content-type" && /^[^:]*:\s*multipart\/byteranges/i.test(line),
     );
-    // A compressed variant is another representation, whose ETag differs.
+    // A compressed variant is another representation with another ETag.
     const isVariant = own.some(({ name }) => name === "content-encoding");
     const added = this.kept.filter(
       ({ name, line }) =>
@@ -174,16 +176,16 @@ export class FileRedirect {
     merged.framing = head.framing;
     merged.contentLength = head.contentLength;
     merged.hasNoReason = head.hasNoReason;
-    // A stored response would be updated with them.
+    // A cache would update its stored response with these fields.
     merged.added = head.status === 304 ? undefined : this.added;
     return merged;
   }
 }
 
-/** An upgrade is never involved, whatever the status. */
+/** An upgrade is impossible here, whatever the status. */
 const PASSING = responseFieldsThatPass(200);
 
-/** Returns the fields that pass, with their names in lower case. */
+/** Returns the fields that are forwarded, with their names in lower case. */
 function fieldsOf({ fields, bytes }: ResponseHead): { name: string; line: string }[] {
   const list: { name: string; line: string }[] = [];
   for (let i = 0; i < fields.count; i++) {

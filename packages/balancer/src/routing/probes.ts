@@ -1,19 +1,19 @@
-/** The probe paths: requests of proxies in front and of orchestrators, which the balancer responds to itself. */
+/** The probe paths: requests of upstream proxies and orchestrators, to which the balancer itself responds. */
 import type { Snapshot } from "@paceline/wire";
 import type { RequestHead } from "../http1/request-head.js";
 
 const QUESTION = 63;
 
 export class Probes {
-  /** Undefined: there is no such path. */
+  /** Undefined if there is no such path. */
   private live: Uint8Array | undefined;
   private ready: Uint8Array | undefined;
   private isReady = false;
   private isDraining = false;
-  /** The pools that have had an upstream since this process knows them. */
+  /** The pools that have had an upstream since this process has known them. */
   private served = new Set<string>();
 
-  /** Whether there is a probe path. */
+  /** Whether a probe path is configured. */
   get areOn(): boolean {
     return this.live !== undefined || this.ready !== undefined;
   }
@@ -26,12 +26,12 @@ export class Probes {
     const serving = reachable.filter(({ upstreams }) => upstreams.some(({ outOfTurn }) => outOfTurn !== "drained"));
     const known = new Set(reachable.map(({ name }) => name));
     this.served = new Set([...this.served, ...serving.map(({ name }) => name)].filter((name) => known.has(name)));
-    // A pool that is given up, or restarts after it has served, does not take the others out of service.
+    // A pool that has failed, or that restarts after it has served, does not take the others out of service.
     const isStarting = reachable.some(({ name, awaited = false }) => awaited && !this.served.has(name));
     this.isReady = serving.length > 0 && !isStarting && !stopping;
   }
 
-  /** From now on it is not ready. */
+  /** Called when a drain starts: from now on, the balancer is not ready. */
   drain(): void {
     this.isDraining = true;
   }
@@ -55,7 +55,7 @@ function isAt(path: Uint8Array | undefined, { target, targetStart, targetEnd }: 
   const { length } = path;
   const end = targetStart + length;
   if (end > targetEnd || (end < targetEnd && target[end] !== QUESTION)) return false;
-  // From the end: paths differ there.
+  // Compares from the end, where paths differ most often.
   for (let i = length - 1; i > 0; i--) if (target[targetStart + i] !== path[i]) return false;
   return true;
 }

@@ -1,12 +1,11 @@
 /**
- * The path of a request: in its normalized form (RFC 3986 §6.2.2), in which it is matched or refused, and in the form that an
- * instance gets: as sent, without dot segments. Pure.
- *
- * - Escapes of unreserved characters are decoded, other escapes get upper-case digits, dot segments are removed. Several leading
- * slashes become one, because `//host/x` reads as an authority. Later ones stay, because an empty segment is a segment   (object
- * keys and URLs within paths have them).
- * - Refused are a path that leaves its root, `%00`, a `%` without two digits (its rest could form another escape), and a   bare
- * backslash, which is invalid and which URL parsers read as a slash.
+ * The path of a request: in its normalized form (RFC 3986 §6.2.2), which decides its route and whether it is refused, and in the form that
+ * an instance gets: as sent, without dot segments. Pure.
+ * - Escapes of unreserved characters are decoded, other escapes get upper-case digits, dot segments are removed. Several leading slashes
+ * become one, because `//host/x` reads as an authority. Later ones stay, because an empty segment is a segment   (object keys and URLs
+ * within paths have them).
+ * - Refused are a path that leaves its root, `%00`, a `%` without two digits (its rest could form another escape), and a   bare backslash,
+ * which is invalid and which URL parsers read as a slash.
  * - An escaped slash (`%2F`, or `%5C`, which some read as one) stays: some readers treat it as data, others as a slash.
  * `readEscapedSlashes` returns the latter reading, so that an ambiguous request can be refused.
  */
@@ -34,15 +33,15 @@ const BACKSLASH = 92;
 const IS_SPECIAL = new Uint8Array(256);
 for (const byte of [PERCENT, SLASH, QUESTION, BACKSLASH]) IS_SPECIAL[byte] = 1;
 
-/** RFC 3986 §2.3. */
+/** Unreserved characters (RFC 3986 §2.3). */
 const IS_UNRESERVED = new Uint8Array(256);
 for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") {
   IS_UNRESERVED[character.charCodeAt(0)] = 1;
 }
 
-/** The result of scanning a target's path; reused for the next. Most paths have no trait and need no more work. */
+/** The result of scanning a target's path; reused for the next one. Most paths have no trait and need no more work. */
 export class PathScan {
-  /** The end of the path: the query or the end of the target. */
+  /** The end of the path: the position of the query, or the end of the target. */
   end = 0;
   /** Bits of PathTrait. */
   traits = 0;
@@ -82,7 +81,7 @@ function traitsOfEscape(bytes: Uint8Array, at: number, end: number): number {
   return PathTrait.ESCAPED | (isUnnormal ? PathTrait.UNNORMAL : 0) | (isSlash ? PathTrait.ESCAPED_SLASH : 0);
 }
 
-/** Whether the segment starting with the dot at `at` is `.` or `..`; escaped dots are found by their escape. */
+/** Whether the segment that starts with the dot at `at` is `.` or `..`. An escaped dot is detected at its escape. */
 function isDotSegment(bytes: Uint8Array, at: number, end: number): boolean {
   const after = bytes[at + 1] === DOT && at + 1 < end ? at + 2 : at + 1;
   return after >= end || bytes[after] === SLASH || bytes[after] === QUESTION;
@@ -103,13 +102,13 @@ function isSmallLetter(byte: number): boolean {
 export function normalizePath(path: string): string | undefined {
   if (path.includes("\\")) return undefined;
   const decoded = path.includes("%") ? decodeUnreserved(path) : path;
-  // Most paths contain nothing to remove.
+  // Most paths contain no dot segments.
   return decoded === undefined || !HAS_DOTS_OR_SLASHES.test(decoded) ? decoded : removeDotSegments(decoded);
 }
 
 const HAS_DOTS_OR_SLASHES = /\/\.|^\/\//;
 
-/** Uses a buffer rather than a regular expression, because a path may have thousands of escapes. */
+/** Uses a buffer instead of a regular expression, because a path may have thousands of escapes. */
 function decodeUnreserved(path: string): string | undefined {
   const bytes = Buffer.from(path, "latin1");
   let to = 0;
@@ -143,7 +142,10 @@ export function pathWithoutDots(path: string): string {
   return DOT_SEGMENT.test(path) ? (removeDotSegments(path) as string) : path;
 }
 
-/** RFC 3986 §5.2.4, except for paths that would leave their root, and for leading slashes. In place and in one pass. */
+/**
+ * Removes dot segments (RFC 3986 §5.2.4) in place and in one pass. Unlike there, paths must not leave their root, and leading slashes
+ * become one.
+ */
 function removeDotSegments(path: string): string | undefined {
   const bytes = Buffer.from(path, "latin1");
   const { length } = bytes;
@@ -187,8 +189,8 @@ function dotsOf(bytes: Uint8Array, start: number, end: number): number {
 }
 
 /**
- * Returns two other readings of a path that had several leading slashes before it was normalized: with an empty first segment,
- * and (for those who resolve references) as a host followed by another path.
+ * Returns two other readings of a path that had several leading slashes before it was normalized: with an empty first segment, and as a
+ * host followed by another path, which is how a URL reference is resolved.
  */
 export function readSlashesAtBeginning(normalPath: string): [literal: string, behindHost: string] {
   return [`/${normalPath}`, normalPath.replace(/^\/[^/]*\/*/, "/")];

@@ -1,15 +1,13 @@
 /**
- * Finds the route of a request, and changes its target to what the instance gets.
+ * Finds the route of a request, and changes its target to the one that the instance gets.
  *
- * The path's normalized form decides on its route and on refusal. The instance gets the path as sent, because signatures cover
- * it, except where an app might read the path of another route:
- *
+ * The path's normalized form decides its route and whether it is refused. The instance gets the path as sent, because signatures cover it,
+ * except where an app might read it as the path of another route:
  * - Dot segments are removed.
- * - Several leading slashes become one if a reader that takes them for empty segments, or for a host, would choose another
- * pool.
- * - Some readers treat an escaped slash as data, others as a slash. The path is refused with 400 if the latter would choose
- * another pool (or another prefix to strip), or find dot segments. So `/packages/@scope%2fname` is accepted, but   `/api%2Fusers`
- * and `/static/..%2Fapi` are not if there is a route `/api/`.
+ * - Several leading slashes become one if a reader that takes them for empty segments, or for a host, would choose another pool.
+ * - Some readers treat an escaped slash as data, others as a slash. The path is refused with 400 if the latter would choose another pool
+ * (or another prefix to strip), or find dot segments. So `/packages/@scope%2fname` is accepted. `/api%2Fusers` and `/static/..%2Fapi` are
+ * not if there is a route `/api/`.
  */
 import type { RequestHead } from "../http1/request-head.js";
 import {
@@ -31,14 +29,14 @@ const SLASH = 47;
 const QUESTION = 63;
 const STAR = 42;
 
-/** One per process. */
+/** One is enough for the process. */
 const scan = new PathScan();
 
-/** Returns the route of the request and changes the head's target to what the instance gets. */
+/** Returns the route of the request and changes the head's target to the one that the instance gets. */
 export function routeOf<Target>(router: Router<Target>, head: RequestHead): Route<Target> | NoRoute {
   const { target: bytes, targetStart, targetEnd } = head;
   if (head.hasNoPath || bytes[targetStart] === STAR) {
-    // `OPTIONS *` addresses the server as a whole (RFC 9110 §9.3.7): the pool of that host's root.
+    // `OPTIONS *` addresses the server as a whole (RFC 9110 §9.3.7): it goes to the pool of the host's root.
     return router.only ?? matchPath(router, head, ROOT, 0, 1) ?? 404;
   }
   scan.read(bytes, targetStart, targetEnd);
@@ -50,8 +48,8 @@ export function routeOf<Target>(router: Router<Target>, head: RequestHead): Rout
 }
 
 /**
- * Returns the route of a request in a router of its own, such as that of a limit, and leaves the head as it is. A path that some read
- * otherwise, because of an escaped slash, has the route that either reading has.
+ * Returns the route of a request in a separate router, such as that of a rate limit, without changing the head. If an escaped slash makes
+ * the path ambiguous, the route of either reading applies.
  */
 export function findRoute<Target>(router: Router<Target>, head: RequestHead): Route<Target> | undefined {
   if (router.only !== undefined) return router.only;
@@ -72,7 +70,10 @@ export function findRoute<Target>(router: Router<Target>, head: RequestHead): Ro
   return undefined;
 }
 
-/** Changes a head that was parsed again as its route requires; `target` is the replaced target, if any. */
+/**
+ * Changes a head that was parsed again as its route requires.
+ * @param target the target that replaces the client's, if any
+ */
 export function retarget(head: RequestHead, route: Route<unknown>, target: Uint8Array | undefined): void {
   if (target !== undefined) head.retarget(target);
   if (route.stripped !== undefined) strip(head, route);

@@ -1,30 +1,32 @@
-/** Finds the best route for a host and path: an exact host before a wildcard before any host, then the longest prefix. */
+/**
+ * Finds the best route for a host and path: an exact host wins over a wildcard, and a wildcard over any host; then the longest prefix wins.
+ */
 import { LOWER } from "../http1/bytes.js";
 import type { RouteCounts } from "../stats/route-counts.js";
 import { decodeForMatch, normalizePath } from "./request-path.js";
 
 /** One route of a router. */
 export interface RouteSpec<Target> {
-  /** Such as `/`, `/api/`, `example.com/docs/` or `*.example.com/`. */
+  /** For example `/`, `/api/`, `example.com/docs/` or `*.example.com/`. */
   text: string;
   target: Target;
   /** Whether the target sees paths without the route's prefix. */
   stripPrefix?: boolean;
-  /** Its place among the routes of the target. Default: 0. */
+  /** Its position among the routes of the target. Default: 0. */
   ordinal?: number;
-  /** What counts its responses. */
+  /** The counters of its responses. */
   counts?: RouteCounts | undefined;
 }
 
 export interface Route<Target> {
   readonly target: Target;
-  /** For matching: decoded and without a trailing slash; empty for `/`. */
+  /** The prefix for matching: decoded, and without a trailing slash; empty for `/`. */
   readonly prefix: Uint8Array;
   /** The number of segments of the prefix. */
   readonly segments: number;
-  /** The prefix to strip, as sent in a field; undefined: none. */
+  /** The prefix to strip, in the form that is sent in a field; undefined: none. */
   readonly stripped: Uint8Array | undefined;
-  /** Its place among the routes of the target. */
+  /** Its position among the routes of the target. */
   readonly ordinal: number;
   readonly counts: RouteCounts | undefined;
 }
@@ -44,14 +46,14 @@ const BRACKET = 91;
 const SLASH = 47;
 
 export class Router<Target> {
-  /** The route of all requests if the only route is `/`; saves examining host and path. */
+  /** The route of all requests if the only route is `/`, so that host and path need not be examined. */
   readonly only: Route<Target> | undefined;
   private readonly hosts: HostRoutes<Target>[] = [];
   private readonly hasAddresses: boolean;
 
   constructor(specs: readonly RouteSpec<Target>[]) {
     for (const spec of specs) this.add(spec);
-    // Longest first: of all matches an exact host is the longest, and no host the shortest.
+    // Sorted by length: of all matches an exact host is the longest, and "any host" the shortest.
     this.hosts.sort((a, b) => b.host.length - a.host.length);
     for (const { routes } of this.hosts) routes.sort((a, b) => b.prefix.length - a.prefix.length);
     const hasHosts = this.hosts.some(({ host }) => host !== "");
@@ -77,8 +79,8 @@ export class Router<Target> {
   }
 
   /**
-   * Returns the route for a host (as sent, with or without a port) and a normalized, decoded path. Allocates nothing, except for
-   * an IPv6 host if a route names one.
+   * Returns the route for a host (as sent, with or without a port) and a normalized, decoded path. Allocates nothing, except for an IPv6
+   * host if a route names one.
    */
   match(
     host: Uint8Array,

@@ -1,4 +1,4 @@
-/** Formats entries of the access log as lines: JSON, or a template such as the combined format. No client can begin a line. Pure. */
+/** Formats entries of the access log as lines: JSON, or a template such as the combined format. No client can inject a line. Pure. */
 import {
   ACCESS_FIELDS,
   type AccessField,
@@ -19,7 +19,7 @@ export interface AccessEntry {
   isHttps: boolean;
   /** The request's head; undefined if it was unreadable. */
   head: LoggedHead | undefined;
-  /** The bytes of the head, and where it begins in them. */
+  /** The bytes that contain the head; below, its start in them. */
   headBytes: Uint8Array;
   start: number;
   status: number;
@@ -35,23 +35,23 @@ export interface AccessEntry {
   retries: number;
   hedge: HedgeResult | undefined;
   pool: string | undefined;
-  /** The last instance that had the request, such as `web.3`. */
+  /** The last instance that had the request, for example `web.3`. */
   instance: string | undefined;
   outcome: AccessOutcome;
   phase: AccessPhase;
-  /** Made or kept by the balancer; undefined: the client's X-Request-Id. */
+  /** Created or kept by the balancer; undefined: the client's X-Request-Id is logged. */
   requestId: string | undefined;
   traceId: string | undefined;
 }
 
 /** Longer texts from clients are cut and end in `...`. */
 const MAX_FIELD_BYTES = 2048;
-/** The longest escape, `\u00e9`, and what is around a text. */
+/** Room for a text of the longest escapes (`\u00e9`), its quotes and its name. */
 const MAX_ESCAPED_BYTES = 6 * MAX_FIELD_BYTES + 8;
 /** A bound for the other fields: addresses, names, ids, numbers. */
 const MAX_SHORT_BYTES = 256;
 
-/** A request id of a client that is longer, or has other characters than printable ones, is left out. */
+/** A client's request id is omitted if it is longer, or has characters that are not printable. */
 const MAX_REQUEST_ID_BYTES = 200;
 
 const QUOTE = 34;
@@ -63,7 +63,7 @@ const [SMALL_U, SMALL_X] = [117, 120];
 const HEX = ascii("0123456789ABCDEF");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** The bytes that are written as they are: printable ASCII but quotes and backslashes. */
+/** The bytes that are written unchanged: printable ASCII without quotes and backslashes. */
 const IS_PLAIN = new Uint8Array(256);
 for (let byte = 32; byte < 127; byte++) IS_PLAIN[byte] = byte === QUOTE || byte === BACKSLASH ? 0 : 1;
 
@@ -73,10 +73,13 @@ for (let value = 0; value < 1000; value++) THREE_DIGITS.set(ascii(String(value).
 
 const MAX_INTEGER = 2 ** 31;
 
-/** How many bytes may be written behind a text, and are then written over. */
+/** How many bytes may be written behind a text; the next text overwrites them. */
 const OVERSHOOT_BYTES = 7;
 
-/** A text of our own, in ASCII, as numbers that are written eight bytes at once. None of them is NaN, whose bytes a runtime may change. */
+/**
+ * An ASCII text of the formatter itself, stored as numbers that are written eight bytes at a time. None of them is NaN, whose bytes a
+ * runtime may change.
+ */
 class PackedText {
   readonly numbers: Float64Array;
   readonly length: number;
@@ -91,8 +94,8 @@ class PackedText {
 }
 
 /**
- * A line that is being written, with the two ways to write a value. A missing value is `-`, and left out of JSON. Written by stores into
- * the buffer: a call of the runtime for each of these short texts would cost more than the whole line.
+ * A line that is being written, with the two ways to write a value. A missing value is `-`, and is omitted in JSON. Bytes are stored one by
+ * one: a call of the runtime for each of these short texts would cost more than the whole line.
  */
 class Line {
   to: Uint8Array = new Uint8Array(0);
@@ -126,7 +129,7 @@ class Line {
     this.at = at;
   }
 
-  /** Writes a text of our own, which needs no escapes. */
+  /** Writes a text of the formatter itself, which needs no escapes. */
   text(text: string | undefined): boolean {
     if (text === undefined || text === "") return this.missing();
     if (this.isJson) this.to[this.at++] = QUOTE;
@@ -153,11 +156,11 @@ class Line {
     this.at = at + 3;
   }
 
-  /** Writes up to three decimals, such as `1.5`. */
+  /** Writes up to three decimals, for example `1.5`. */
   milliseconds(value: number): boolean {
     if (value < 0) return this.missing();
     const micros = Math.round(value * 1000);
-    // Integers are quicker; longer times than half an hour are none.
+    // Integer operations are faster. Times of more than half an hour do not fit.
     const whole = micros < MAX_INTEGER ? ((micros | 0) / 1000) | 0 : Math.floor(micros / 1000);
     this.number(whole);
     const rest = (micros - 1000 * whole) | 0;
@@ -172,7 +175,7 @@ class Line {
   seconds(value: number): boolean {
     const micros = Math.max(0, Math.round(value * 1000));
     const whole = micros < 1_000_000 ? 0 : Math.floor(micros / 1_000_000);
-    // Integers from here on.
+    // Uses integer operations from here on.
     const rest = (micros - 1_000_000 * whole) | 0;
     const thousands = (rest / 1000) | 0;
     this.number(whole);
@@ -182,7 +185,10 @@ class Line {
     return true;
   }
 
-  /** Writes a text of a client: quotes, backslashes and everything but printable ASCII become \xHH like nginx's, in JSON \u00HH. */
+  /**
+   * Writes a text of a client. Quotes, backslashes and everything but printable ASCII are escaped as \xHH, as in nginx, and in JSON as
+   * \u00HH.
+   */
   bytes(from: Uint8Array, start: number, end: number): boolean {
     if (start >= end) return this.missing();
     const { to, isJson } = this;
@@ -208,7 +214,10 @@ class Line {
     return true;
   }
 
-  /** Writes a part of the request's head. @param field of LOGGED */
+  /**
+   * Writes a part of the request's head.
+   * @param field one of LOGGED
+   */
   part({ head, headBytes, start }: AccessEntry, field: number): boolean {
     if (head === undefined) return this.missing();
     const { positions } = head;
@@ -231,7 +240,7 @@ const VERSION_2 = ascii("2.0");
 
 type Write = (entry: AccessEntry, line: Line) => boolean;
 
-/** Writes each field; returns false if the entry has no such value. */
+/** Writes each field. Returns false if the entry has no such value. */
 const WRITERS: Readonly<Record<AccessField, Write>> = {
   time: ({ timeMs }, line) => line.text(isoTime(timeMs)),
   clientAddress: ({ clientAddress }, line) => line.text(clientAddress),
@@ -276,7 +285,7 @@ const LONG: ReadonlySet<AccessField> = new Set(["host", "target", "request", "re
 /** Fields that need the times within a request. */
 const TIMED: ReadonlySet<AccessField> = new Set(["firstByteMs", "queueMs", "connectMs", "handlerMs", "laneMs"]);
 
-/** The text before a field, in JSON its name, and the field. */
+/** A field and the text before it; in JSON, the text is its name. */
 interface Step {
   readonly before: PackedText;
   readonly write: Write;
@@ -332,7 +341,7 @@ export class AccessFormat {
     for (const { before, write } of this.steps) {
       const from = line.at;
       line.put(before);
-      // JSON has no field without a value; its first one is always there.
+      // JSON omits a field without a value. Its first field always has one.
       if (!write(entry, line) && isJson) line.at = from;
     }
     line.put(this.end);
@@ -346,7 +355,7 @@ export class AccessFormat {
   }
 }
 
-/** Whether the client's X-Request-Id is one for people and programs: not too long, and without spaces. */
+/** Whether the client's X-Request-Id is short enough and has no spaces, so that it can be logged. */
 function isIdOfClient({ head, headBytes, start }: AccessEntry): boolean {
   const from = head?.positions[LOGGED.REQUEST_ID] ?? 0;
   const to = head?.positions[LOGGED.REQUEST_ID + 1] ?? 0;

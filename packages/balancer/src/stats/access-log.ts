@@ -1,4 +1,4 @@
-/** The access log of a balancer: which requests are logged, and what is known of each. */
+/** The access log of a balancer: decides which requests are logged, and collects the values of each. */
 import type { AccessLogRule, AccessOutcome, AccessPhase, HedgeResult } from "@paceline/wire/access-log";
 import type { SavedHead } from "../exchange/saved-head.js";
 import type { Forwarded, ForwardedFields, Peer } from "../http1/forwarded.js";
@@ -6,23 +6,26 @@ import { RequestHead, type RequestHeadLimits } from "../http1/request-head.js";
 import { type AccessEntry, AccessFormat } from "./access-line.js";
 import { LogFile } from "./log-file.js";
 
-/** What is known of a finished request, beside its head. Times are those of `performance.now`; 0: it has not come to that. */
+/**
+ * The known values of a finished request, in addition to its head. Times are those of `performance.now`; 0 if the request did not get that
+ * far.
+ */
 export interface Finished {
-  /** The client's status, or 499 if it disconnected before. */
+  /** The status that the client got, or 499 if it disconnected before. */
   status: number;
   requestBytes: number;
   bodyBytes: number;
   startedAt: number;
-  /** When it was ready for an instance. */
+  /** When the request was ready for an instance. */
   queuedAt: number;
   /** When the last instance was picked. */
   foundAt: number;
   sentAt: number;
   firstByteAt: number;
-  /** Negative: unknown. */
+  /** Negative if unknown. */
   handlerMicros: number;
   retries: number;
-  /** Whether the second upstream of a request that was sent to two served it; undefined: there was one. */
+  /** For a request that was sent to two upstreams, whether the second one served it; undefined if there was only one. */
   hedge: HedgeResult | undefined;
   pool: string | undefined;
   instance: string | undefined;
@@ -30,7 +33,7 @@ export interface Finished {
   phase: AccessPhase;
 }
 
-/** One per process: it is written before the next is filled in. */
+/** One per process: it is written before the next request is filled in. */
 const NOTHING_KNOWN: AccessEntry = {
   ...{ timeMs: 0, clientAddress: "", isHttps: false, status: 0, requestBytes: 0, bytes: 0 },
   ...{ head: undefined, headBytes: new Uint8Array(0), start: 0 },
@@ -45,11 +48,11 @@ export interface AccessLogOptions {
   outputFd: number;
   forwarded: Forwarded;
   limits: RequestHeadLimits;
-  /** Receives a line for the operator when lines are lost, at most once a minute. */
+  /** Receives a line for the operator when lines were lost, at most once a minute. */
   onProblem(message: string): void;
 }
 
-/** How often the clock is read; in between, times are computed. */
+/** How often the clock is read; times between two readings are computed. */
 const CLOCK_EVERY_MS = 1000;
 
 export class AccessLog {
@@ -63,7 +66,7 @@ export class AccessLog {
   private readonly hasIds: boolean;
   private readonly hasTraces: boolean;
   private readonly entry: AccessEntry = { ...NOTHING_KNOWN };
-  /** Grows with each request by the share that is logged; at 1 one is. */
+  /** Grows with each request by the share that is logged. When it reaches 1, a request is logged. */
   private due = 0;
   /** The offset from `performance.now` to the time of day, and when it was computed. */
   private clockOffset = 0;
@@ -83,7 +86,7 @@ export class AccessLog {
     this.head = new RequestHead(limits);
   }
 
-  /** Whether this one is logged: each that failed on our side, and of the others an even share. */
+  /** Whether this request is logged: always if the server failed, otherwise a constant share. */
   private takes(status: number): boolean {
     if (status >= 500) return true;
     this.due += this.sample;
@@ -124,11 +127,11 @@ export class AccessLog {
     entry.requestId = this.hasIds ? kept.identity?.requestId : undefined;
     entry.traceId = this.hasTraces ? kept.traceId() : undefined;
     this.file.add(this.format.maxBytes, this.putEntry);
-    // Does not hold the client's bytes.
+    // Releases the client's bytes.
     entry.headBytes = NOTHING_KNOWN.headBytes;
   }
 
-  /** Returns the client that a trusted proxy reported. */
+  /** Returns the client as a trusted proxy reported it. */
   private saidBy(peer: Peer, kept: SavedHead): ForwardedFields {
     kept.parseOriginal(this.head);
     return this.forwarded.fields(this.head, peer);
@@ -141,12 +144,12 @@ export class AccessLog {
     this.file.add(this.format.maxBytes, this.putEntry);
   }
 
-  /** Opens the file anew, after it was moved. */
+  /** Reopens the file after it was moved. */
   reopen(): void {
     this.file.reopen();
   }
 
-  /** Writes the rest before the process ends. */
+  /** Writes the rest before the process exits. */
   close(): void {
     this.file.close();
   }

@@ -8,16 +8,16 @@ export class Counters {
   requestsTotal = 0;
   errorsTotal = 0;
   retriesTotal = 0;
-  /** Requests that were sent to two upstreams because the first was late, and those that the second one served. */
+  /** Requests that were sent to two upstreams because the first one was late, and how many of them the second one served. */
   hedgesTotal = 0;
   hedgesWonTotal = 0;
-  /** Requests that were refused or cut off for want of memory. */
+  /** Requests that were refused or cut off because memory was short. */
   noRoomTotal = 0;
   inFlight = 0;
-  /** Requests that nobody waits for, but that keep their place until their upstream has finished them. */
+  /** Abandoned requests that still occupy their upstream because it has not finished them. */
   abandoned = 0;
   readonly latency = new Histogram();
-  /** Of requests without a route. */
+  /** The counts of requests without a route. */
   readonly unrouted = new RouteCounts();
 
   /** A number that changes with each opened or closed connection and, if nothing is in flight, with each request. */
@@ -25,7 +25,10 @@ export class Counters {
     return 2 * this.connectionsTotal - this.connections + 2 * this.requestsTotal + this.inFlight;
   }
 
-  /** Counts a finished response. @param milliseconds since its request's head was read */
+  /**
+   * Counts a finished response.
+   * @param milliseconds since its request's head was read
+   */
   countResponse(status: number, milliseconds: number, route = this.unrouted, isRead = true): void {
     this.requestsTotal++;
     route.countResponse(isRead, status, milliseconds);

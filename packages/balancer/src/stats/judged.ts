@@ -1,19 +1,19 @@
-/** Counts the responses of one upstream by route class, while its pool is under judgement. */
+/** Counts the responses of one upstream by route class, while a release of its pool is being judged. */
 import { Histogram, type JudgedStats } from "@paceline/wire";
 
 interface ClassCounts {
   requests: number;
   errors: number;
   readonly latency: Histogram;
-  /** Of errors; made with the first one. */
+  /** Latencies of errors; created for the first one. */
   failed: Histogram | undefined;
-  /** Of abandoned requests; made with the first one. */
+  /** Latencies of abandoned requests; created for the first one. */
   abandoned: Histogram | undefined;
 }
 
 export class JudgedCounts {
   private lost = 0;
-  /** By number; made with its first response. */
+  /** By the number of the route class; created for its first response. */
   private readonly classes: (ClassCounts | undefined)[] = [];
 
   /** Counts a finished response. */

@@ -3,13 +3,13 @@ import { closeSync, constants, fstatSync, openSync, write, writeSync } from "nod
 
 /** The size of each of two buffers: one is being filled, one written. */
 const BUFFER_BYTES = 1 << 20;
-/** How long a line may wait, so that several are written together. */
+/** How long a line may wait in milliseconds, so that several lines are written together. */
 const FLUSH_AFTER_MS = 100;
 /** Lines are written at once above this size. */
 const FLUSH_AT_BYTES = 256 << 10;
-/** How often a file that cannot be opened is tried again. */
+/** How often opening a file is retried, in milliseconds. */
 const OPEN_AGAIN_MS = 1000;
-/** How often lost lines are reported at most. */
+/** The minimum time between two reports of lost lines, in milliseconds. */
 const TELL_EVERY_MS = 60_000;
 /** Readable by its owner and group, like the log files of other servers. */
 const MODE = 0o640;
@@ -28,7 +28,7 @@ export interface LogFileOptions {
 
 type Written = (error: Error | null, written: number) => void;
 
-/** The rest of a line that was cut off, and the size of the file at that moment. */
+/** The rest of a line that was written in part, and the size of the file at that moment. */
 interface Rest {
   bytes: Buffer;
   fileBytes: number;
@@ -41,11 +41,11 @@ export class LogFile {
   private length = 0;
   /** Lines that are lost and not yet reported in a buffer. */
   private lost = 0;
-  /** The lines that the report at the start of the buffer counts: of the one being filled, and of the one being written. */
+  /** The number of lost lines that are reported at the start of the buffer: of the one being filled, and of the one being written. */
   private told = 0;
   private toldInWrite = 0;
   private timer: NodeJS.Timeout | undefined;
-  /** What the next write begins with, after one that ended within a line. */
+  /** The beginning of the next write, after one that ended within a line. */
   private rest: Rest | undefined;
   private isReopening = false;
   private openAgainAt = 0;
@@ -56,11 +56,11 @@ export class LogFile {
     this.fd = typeof target === "number" ? target : this.open(target);
   }
 
-  /** Returns -1 if it cannot be opened now. */
+  /** Returns -1 if the file cannot be opened now. */
   private open(path: string): number {
     try {
       const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
-      // A named pipe without a reader is an error at once; opened as usual it blocks the balancer.
+      // With O_NONBLOCK, a named pipe without a reader is an error. Otherwise opening it would block the balancer.
       return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, MODE);
     } catch (error) {
       this.openAgainAt = performance.now() + OPEN_AGAIN_MS;
@@ -87,7 +87,7 @@ export class LogFile {
     else this.timer ??= setTimeout(() => this.flush(), FLUSH_AFTER_MS);
   }
 
-  /** Opens the file anew, after it was moved. */
+  /** Reopens the file after it was moved. */
   reopen(): void {
     if (typeof this.options.target === "number") return;
     this.isReopening = true;
@@ -95,14 +95,14 @@ export class LogFile {
     if (this.spare !== undefined) this.openAnew();
   }
 
-  /** The lines so far were written to the former file. If the new one cannot be opened, the former one goes on. */
+  /** Earlier lines were written to the former file. If the new one cannot be opened, the former one stays in use. */
   private openAnew(): void {
     this.isReopening = false;
     const { fd } = this;
     const opened = this.open(this.options.target as string);
     if (opened < 0) return;
     this.fd = opened;
-    // Its line stays cut off in the former file.
+    // Its last line stays incomplete in the former file.
     if (this.rest !== undefined) this.lost++;
     this.rest = undefined;
     if (fd >= 0) closeSync(fd);
@@ -111,7 +111,7 @@ export class LogFile {
   private flush(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    // One write at a time; its completion starts the next.
+    // Only one write is in progress; its completion starts the next.
     if (this.spare === undefined || this.length === 0) return;
     if (this.fd < 0 && performance.now() >= this.openAgainAt) this.openAnew();
     const { filled, length } = this;
@@ -147,7 +147,7 @@ export class LogFile {
     });
   }
 
-  /** Counts the lines that were not written, except one that was cut off: its rest is kept. */
+  /** Counts the lines that were not written, except a partly written one, whose rest is kept. */
   private lose(buffer: Buffer, from: number, to: number): void {
     let start = from;
     if (from > 0 && buffer[from - 1] !== LINE_END) {
@@ -155,11 +155,11 @@ export class LogFile {
       this.rest = { bytes: Buffer.from(buffer.subarray(from, start)), fileBytes: sizeOf(this.fd) };
     }
     this.lost += countLines(buffer, start, to);
-    // The report at its start is no line of a request, and those it counts are still to be reported.
+    // The report at the start of the buffer is not the line of a request. The lines that it counts are still to be reported.
     if (this.toldInWrite > 0 && start === 0) this.lost += this.toldInWrite - 1;
   }
 
-  /** A cut line is only ended if others have written to the file since, or have emptied it. */
+  /** Drops the rest of a partly written line if others have written to the file since, or have truncated it. */
   private settleRest(): void {
     const { rest } = this;
     if (rest === undefined) return;
@@ -182,7 +182,7 @@ export class LogFile {
     this.lost = 0;
   }
 
-  /** Writes the rest before the process ends. */
+  /** Writes the rest before the process exits. */
   close(): void {
     clearTimeout(this.timer);
     this.settleRest();
@@ -192,7 +192,7 @@ export class LogFile {
       if (this.rest !== undefined) writeSync(this.fd, this.rest.bytes);
       writeSync(this.fd, this.filled, 0, this.length);
     } catch {
-      // The disk is full, and there is nobody left to tell.
+      // The disk is full, and nobody is left to be told.
     }
     this.length = 0;
   }
@@ -202,7 +202,7 @@ function writeAtEnd(fd: number, bytes: Buffer, at: number, length: number, done:
   write(fd, bytes, at, length, null, done);
 }
 
-/** Returns 0 of a pipe, and of what cannot be asked. */
+/** Returns 0 for a pipe, and if the size cannot be read. */
 function sizeOf(fd: number): number {
   try {
     return fstatSync(fd).size;

@@ -1,4 +1,7 @@
-/** Where the access log finds its fields in a request's head. Noted while the head is parsed, as only its bytes are kept afterwards. */
+/**
+ * The positions of the access log's fields in a request's head. They are noted while the head is parsed, because only its bytes are kept
+ * afterwards.
+ */
 import { ascii, CR, equalsIgnoringCase } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -9,18 +12,24 @@ const USER_AGENT = ascii("user-agent");
 const VERSION_BYTES = 9;
 const CRLF_BYTES = 2;
 
-/** The fields that are searched for; an index of the positions. */
+/** The fields that are searched for, as indices into `positions`. */
 export const LOGGED = { LINE: 0, TARGET: 2, HOST: 4, REFERER: 6, USER_AGENT: 8, REQUEST_ID: 10 } as const;
 
 export class LoggedHead {
   method = "";
   minorVersion = 1;
-  /** Whether its clients speak HTTP/2; the head is then kept as that of HTTP/1.1. */
+  /** Whether the client speaks HTTP/2. The head is then kept in the form of HTTP/1.1. */
   isHttp2 = false;
-  /** Start and end of each, relative to the beginning of the head, whose bytes may be copied elsewhere. Both 0: there is none. */
+  /**
+   * Start and end of each field, relative to the start of the head, whose bytes may be copied elsewhere. Both are 0 if the field is
+   * missing.
+   */
   readonly positions = new Int32Array(12);
 
-  /** @param start where the head begins in its bytes @param end where it ends, after the empty line */
+  /**
+   * @param start where the head begins in its bytes
+   * @param end where it ends, after the empty line
+   */
   note(head: RequestHead, start: number, end: number): void {
     const { positions } = this;
     const { fields } = head;
@@ -45,7 +54,7 @@ export class LoggedHead {
       else if (length === USER_AGENT.length && equalsIgnoringCase(bytes, nameStart, nameEnd, USER_AGENT))
         field = LOGGED.USER_AGENT;
       else if (fields.kinds[i] !== FieldKind.REQUEST_ID) continue;
-      // The first of several.
+      // Only the first of several fields is logged.
       if (positions[field + 1] !== 0) continue;
       positions[field] = fields.valueStart(i) - start;
       positions[field + 1] = fields.valueEnd(i) - start;

@@ -1,4 +1,4 @@
-/** Collects the requests that were lost at each upstream, for the report of its process's death. Costs nothing without a loss. */
+/** Collects the requests that were lost at each upstream, for the report of its process's exit. It costs nothing without a loss. */
 import type { LostRequest, LostRequests } from "@paceline/wire";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 
@@ -7,7 +7,7 @@ const TOGETHER_MS = 50;
 const MAX_REQUESTS = 32;
 const MAX_UPSTREAMS = 1024;
 
-/** What a loss says about the request; undefined if it says nothing about the end of a process. */
+/** The state of a request by its loss; undefined if the loss does not show that a process has exited. */
 const STATES: Record<UpstreamLoss, LostRequest["state"] | undefined> = {
   fatal: "running",
   bystander: "started",
@@ -21,7 +21,7 @@ const STATES: Record<UpstreamLoss, LostRequest["state"] | undefined> = {
   freed: undefined,
 };
 
-/** Whether a process or its connection failed, and not the choice of the process. */
+/** Whether a process or its connection failed, as opposed to the choice of the process. */
 export function concernsProcess(loss: UpstreamLoss): boolean {
   return STATES[loss] !== undefined;
 }
@@ -32,7 +32,7 @@ export class Losses {
 
   constructor(private readonly report: (lost: LostRequests) => void) {}
 
-  /** @param describe is called only for requests that are listed */
+  /** @param describe is called only for requests that are reported */
   add(upstream: string, loss: UpstreamLoss, describe: () => Omit<LostRequest, "state">): void {
     const state = STATES[loss];
     if (state === undefined) return;
@@ -47,7 +47,7 @@ export class Losses {
     else lost.omitted++;
   }
 
-  /** Reports what has been collected. */
+  /** Reports the collected requests. */
   flush(): void {
     clearTimeout(this.timer);
     this.timer = undefined;

@@ -1,13 +1,13 @@
-/** The requests that instances have not finished, for people who ask; nothing is kept for it. */
+/** Finds the requests that instances have not finished, on demand; nothing is stored for it. */
 import type { OpenRequest } from "@paceline/wire";
 
-/** The most requests of one instance, and of all. */
+/** The maximum number of requests of one instance, and of all. */
 const MOST_OF_EACH = 12;
 const MOST = 512;
-/** So many clients are looked at. */
+/** The maximum number of clients that are examined. */
 const MAX_LOOKED_AT = 20_000;
 
-/** One request at a time, or several. */
+/** A client has one request at a time, or several. */
 type Client = { openRequest(): OpenRequest | undefined } | { openRequests(): OpenRequest[] };
 
 /** Returns the oldest requests of each instance, the oldest first. */
@@ -20,7 +20,7 @@ export function oldestOfEach(clients: Iterable<object>): OpenRequest[] {
       const own = byUpstream.get(open.upstream) ?? [];
       byUpstream.set(open.upstream, own);
       own.push(open);
-      // The youngest of a few too many goes.
+      // Drops the youngest ones when there are too many.
       if (own.length > 2 * MOST_OF_EACH) own.sort(byAge).splice(MOST_OF_EACH);
     }
   }
@@ -30,7 +30,7 @@ export function oldestOfEach(clients: Iterable<object>): OpenRequest[] {
     .slice(0, MOST);
 }
 
-/** A connection that waits for its PROXY header has none. */
+/** A connection that waits for its PROXY header has no requests. */
 function requestsOf(client: Partial<Client>): OpenRequest[] {
   if ("openRequests" in client) return client.openRequests?.() ?? [];
   const open = "openRequest" in client ? client.openRequest?.() : undefined;

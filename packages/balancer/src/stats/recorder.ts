@@ -1,29 +1,29 @@
-/** Records requests for the supervisor: all while somebody runs `paceline record`, and sampled ones as spans. Nothing secret. */
+/** Records requests for the supervisor: all of them while `paceline record` runs, and sampled ones as spans. Records no secrets. */
 import { RECORDED_MASK, type RecordedRequest, type RecordedSpan } from "@paceline/wire";
 import type { SavedHead } from "../exchange/saved-head.js";
 import type { Finished } from "./access-log.js";
 
-/** How long a request may wait, so that several are sent together. */
+/** How long a request may wait in milliseconds, so that several are sent together. */
 const SEND_REQUESTS_AFTER_MS = 100;
 const SEND_SPANS_AFTER_MS = 250;
-/** With the longest paths, a message of so many is shorter than a line of the control channel may be. */
+/** A message with this many requests of the longest paths is shorter than the limit for a line of the control channel. */
 const MAX_REQUESTS = 150;
 const MAX_SPANS = 100;
-/** Further spans in this time are counted as lost: a client may say that all of its requests are sampled. */
+/** Further spans in a second are counted as lost, because a client may mark all of its requests as sampled. */
 const MAX_SPANS_PER_SECOND = 500;
 const MAX_PATH = 1024;
 const MAX_SPAN_PATH = 512;
-/** Longer than the methods that are known. */
+/** Longer than all known methods. */
 const METHOD = /^[A-Z]{1,20}$/;
 
-/** Parts of a path that are at least this long, such as tokens of links, are not recorded, unless they are words with dashes. */
+/** Parts of a path that are at least this long, such as tokens in links, are not recorded, unless they are words with dashes. */
 const LONGEST_PART = 32;
 const WORDS = /^[A-Z]?[a-z]{0,19}(?:-[A-Z]?[a-z]{0,19})+(?:\.[a-z]{1,5})?$/;
 
 /** Returns false if the supervisor does not read fast enough. */
 type Send<Item> = (items: Item[], lost: number) => boolean;
 
-/** Requests that are sent together; those that cannot be sent are counted. */
+/** Collects requests that are sent together, and counts those that cannot be sent. */
 class Batch<Item> {
   lost = 0;
   private items: Item[] = [];
@@ -41,7 +41,7 @@ class Batch<Item> {
     else this.timer ??= setTimeout(() => this.flush(), this.sendAfterMs);
   }
 
-  /** Sends what is left. */
+  /** Sends the remaining items. */
   flush(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
@@ -64,7 +64,7 @@ export class Recorder {
   /** Records a finished request; `status` is the client's, or 499 if it disconnected before. */
   request(head: SavedHead, status: number, bytes: number, ms: number): void {
     const [method = "", received = ""] = head.requestLine(MAX_PATH + 1);
-    // A part that is cut could be the beginning of a token.
+    // A part that was cut could be the beginning of a token.
     const target = received.length > MAX_PATH ? received.replace(/[^/?&;]*$/, RECORDED_MASK) : received;
     if (!METHOD.test(method) || !target.startsWith("/")) return;
     const at = Math.round(Date.now() - ms);
@@ -76,7 +76,7 @@ export class Recorder {
   }
 }
 
-/** Sampled requests, whose traceparent says so; the supervisor exports them. */
+/** Records sampled requests, which their traceparent marks; the supervisor exports them. */
 export class SpanRecorder {
   private readonly batch: Batch<RecordedSpan>;
   private second = 0;
@@ -127,21 +127,21 @@ export class SpanRecorder {
   }
 }
 
-/** Returns a request's target as it may be recorded: the names of its query stay, their values do not. */
+/** Returns a request's target in the form that may be recorded: with the names in its query, without their values. */
 export function withoutSecrets(target: string): string {
   const [path = "", query] = target.split("#", 1)[0]?.split(/\?(.*)/s) ?? [];
   const masked = path.split("/").map(maskedPart).join("/");
   if (query === undefined) return masked;
   const names = query.split("&").map((pair) => {
     const [name = "", value] = pair.split(/=(.*)/s);
-    // Text without a sign may be a value.
+    // A text without "=" may be a value.
     if (value === undefined) return "";
     return `${name.length >= LONGEST_PART ? RECORDED_MASK : name}=`;
   });
   return `${masked}?${names.filter((name) => name !== "").join("&")}`;
 }
 
-/** Its parameters, such as `;jsessionid=`, keep their names. */
+/** Masks a part of a path. Its parameters, such as `;jsessionid=`, keep their names. */
 function maskedPart(part: string): string {
   const [name = "", ...parameters] = part.split(/;|%3b/i);
   const isSecret = name.length >= LONGEST_PART && !WORDS.test(name);

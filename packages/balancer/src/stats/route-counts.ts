@@ -1,17 +1,19 @@
-/** Counts the responses of one route by method class and status class. Clients cannot add counts: the array has a fixed place for each. */
+/**
+ * Counts the responses of one route by method class and status class. Clients cannot add counters: the array has a fixed place for each.
+ */
 import { Histogram, isOtherRoute, OTHER_ROUTES, type RouteStats, STATUS_CLASSES } from "@paceline/wire";
 
 /** The method classes: GET and HEAD, and all others. */
 const ACCESSES = ["reads", "writes"] as const;
 const STATUSES = STATUS_CLASSES.length;
-/** A report is one line of the control channel, which has a bound. */
+/** A report is one line of the control channel, whose length is limited. */
 const MAX_REPORTED = 128;
-/** The place of requests whose client left before the response was complete. */
+/** The index for requests whose client left before the response was complete. */
 export const ABANDONED = STATUSES - 1;
 
 export class RouteCounts {
   private readonly counts = new Uint32Array(ACCESSES.length * STATUSES);
-  /** By method class; made with the first response. */
+  /** By method class; created for the first response. */
   private readonly latencies: (Histogram | undefined)[] = [undefined, undefined];
   private hasNews = false;
 
@@ -36,12 +38,12 @@ export class RouteCounts {
     this.hasNews = true;
   }
 
-  /** All counts are reported again, to whoever does not know them. */
+  /** Reports all counts again, for a supervisor that does not know them. */
   again(): void {
     this.hasNews = true;
   }
 
-  /** Returns all counts, and the latencies since the last call; nothing if nothing was counted since. */
+  /** Returns all counts, and the latencies since the last call. Returns an empty list if nothing was counted since. */
   take(pool: string, route: string): RouteStats[] {
     if (!this.hasNews) return [];
     this.hasNews = false;
@@ -65,7 +67,10 @@ export class RouteBook {
 
   private turn = 0;
 
-  /** Returns the counts of a route. @param ordinal its place in the pool's list */
+  /**
+   * Returns the counts of a route.
+   * @param ordinal its position in the pool's list
+   */
   of(pool: string, text: string, ordinal: number): RouteCounts {
     const route = isOtherRoute(ordinal) ? OTHER_ROUTES : text;
     const key = `${pool} ${route}`;
@@ -74,18 +79,18 @@ export class RouteBook {
     return known.counts;
   }
 
-  /** Forgets the routes that were not named since the last call. */
+  /** Removes the routes that were not requested with `of` since the last call. */
   settle(): void {
     this.routes = this.next;
     this.next = new Map();
   }
 
-  /** The counts of all routes are reported again. */
+  /** Reports the counts of all routes again. */
   again(): void {
     for (const { counts } of this.routes.values()) counts.again();
   }
 
-  /** Returns the counts of some routes that had responses since their last report; the others have their turn with the next calls. */
+  /** Returns the counts of some routes that had responses since their last report. The others follow in the next calls. */
   take(most = MAX_REPORTED): RouteStats[] {
     const all = [...this.routes.values()];
     const taken: RouteStats[] = [];

@@ -1,4 +1,4 @@
-/** A client's connection in tcp mode: waits for an upstream, connects to it or to another one, and is joined with that connection. */
+/** A client's connection in tcp mode: waits for an upstream, connects to it or to another one, and is then joined with that connection. */
 import type { BalancerLimits } from "@paceline/wire";
 import type { Guest } from "../admission/door.js";
 import type { Deadlines } from "../deadlines.js";
@@ -17,9 +17,9 @@ import { TcpSide } from "./tcp-side.js";
 
 /** The part of `upstreamConnectTimeoutMs` after which a further upstream is tried. */
 const TRIES = 3;
-/** So often a client gets another connection after one that was reset at once, as some programs refuse a client. */
+/** How often a client gets another connection after one that was reset at once, which is how some programs refuse a client. */
 const MAX_RESETS = 3;
-/** As an upgraded connection: it lasts as long as its client wants. */
+/** The status of an upgraded connection: it lasts as long as its client wants. */
 const CONNECTED = 101;
 const UNAVAILABLE = 503;
 /** Connections have no routes. */
@@ -36,7 +36,7 @@ export interface TcpServices {
 export interface TcpClient {
   readonly connection: Connection;
   readonly peer: Peer;
-  /** What a proxy in front has said of the client; null: there is none, and the connection's own ends count. */
+  /** The addresses from a PROXY header; null if there is none, so that those of the connection itself apply. */
   readonly ends: Ends | undefined | null;
 }
 
@@ -45,7 +45,7 @@ type State =
   | "waiting"
   | "connecting"
   | "joined"
-  /** Both peers have sent FIN; the rest of what they have sent is on its way. */
+  /** Both peers have sent FIN; the rest of their bytes is being sent. */
   | "ending"
   | "closed";
 
@@ -55,9 +55,9 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   tried: Upstream[] | undefined;
   readonly isIdempotent = true;
   private state: State = "waiting";
-  /** What the client has sent before it was joined: a read or two, since it is paused. */
+  /** The bytes that the client sent before it was joined: at most two reads, since it is paused. */
   private readonly early: Buffer[] = [];
-  /** Whether the client has sent FIN before it was joined. */
+  /** Whether the client sent FIN before it was joined. */
   private hasEnded = false;
   private place: QueueEntry | undefined;
   private attempt: Attempt | undefined;
@@ -66,15 +66,15 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   private readonly waitsUntil: number;
   private readonly startedAt = performance.now();
   private resets = 0;
-  /** In state "ending": what the peers had to read at the last look. */
+  /** In state "ending": the number of bytes that the peers had to read at the last check. */
   private unread = 0;
 
   constructor(
     private readonly services: TcpServices,
     private readonly client: TcpClient,
-    /** Undefined: there is none, or none any more. */
+    /** Undefined if the pool does not exist, or no longer. */
     private readonly pool: Pool | undefined,
-    /** It is closed, or is being closed. */
+    /** Called when it is closed, or is being closed. */
     private readonly onGone: (gone: TcpDownstream) => void,
   ) {
     const { deadlines, limits, counters } = services;
@@ -92,7 +92,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     return this.client.peer;
   }
 
-  /** It never owes a request: what is said on it is not known. */
+  /** It never owes a request, because the protocol on the connection is unknown. */
   readonly owesRequestSince = Number.POSITIVE_INFINITY;
   readonly isKept = false;
 
@@ -100,7 +100,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.end();
   }
 
-  /** Called at the end of a drain's grace: a connection lasts until the drain's deadline. */
+  /** Called at the end of a drain's grace period. A connection lasts until the drain's deadline. */
   closeIfIdle(): void {}
 
   lookIfLeft(): void {
@@ -116,7 +116,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     if (upstream !== undefined) return this.connectTo(upstream);
     this.state = "waiting";
     this.deadlineAt = this.waitsUntil;
-    // All have failed once, perhaps because they are too busy to accept: each is tried again, a tick later at the earliest.
+    // All upstreams have failed once, perhaps because they are too busy to accept. Each is tried again, one tick later at the earliest.
     this.tried = undefined;
     this.place = new QueueEntry(this, 0, Rank.NORMAL, pool.requestQueue.clock());
     if (!pool.requestQueue.add(this.place)) this.refuse();
@@ -131,7 +131,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.attempt.begin();
   }
 
-  // Called by its attempt.
+  // Called by its attempt:
 
   onConnected(attempt: Attempt, connection: Connection): ConnectionOwner {
     const { client, services, early } = this;
@@ -163,7 +163,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.find();
   }
 
-  // Called by the queue.
+  // Called by the queue:
 
   onUpstreamFree(upstream: Upstream): void {
     this.connectTo(upstream);
@@ -179,7 +179,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.refuse();
   }
 
-  // Called by the client's connection, until it is joined.
+  // Called by the client's connection until it is joined:
 
   onData(bytes: Buffer): boolean {
     if (this.state === "closed") return true;
@@ -197,7 +197,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.finish();
   }
 
-  // Called by the joined connections.
+  // Called by the joined connections:
 
   onProgress(): void {
     this.deadlineAt = this.services.deadlines.now + this.services.limits.tunnelIdleTimeoutMs;
@@ -208,7 +208,10 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.look(Number.POSITIVE_INFINITY);
   }
 
-  /** The kernel takes connections for a program that is being killed, and resets them: they count as failed if no byte has passed. */
+  /**
+   * The kernel accepts connections for a program that is being killed, and resets them later. They count as failed if no byte was passed
+   * on.
+   */
   onCut(cut: TcpSide): boolean {
     const { side, attempt, client, services } = this;
     if (side === undefined || attempt === undefined || cut === side || side.hasSent || cut.hasSent) return false;
@@ -250,14 +253,17 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     }
   }
 
-  /** A peer that reads nothing of the rest is cut off. @param before how much it had to read at the last look */
+  /**
+   * Cuts off a peer that reads nothing of the rest.
+   * @param before the number of bytes that it had to read at the last check
+   */
   private look(before: number): void {
     this.unread = this.side?.waitingBytes ?? 0;
     if (this.unread >= before) this.end();
     else this.deadlineAt = this.services.deadlines.now + this.services.limits.sendTimeoutMs;
   }
 
-  /** No upstream takes it: a reset says so at once. */
+  /** Resets the client at once, because no upstream takes the connection. */
   private refuse(): void {
     if (this.state === "closed") return;
     this.services.counters.countResponse(UNAVAILABLE, performance.now() - this.startedAt);
@@ -283,7 +289,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   }
 }
 
-/** A connection to an upstream, from its first step to its end. It may still come about after its client has given it up. */
+/** One connection to an upstream, from the first step to its end. It may still be established after its client has abandoned it. */
 class Attempt implements Connector {
   private isOver = false;
   private hasResult = false;
@@ -315,7 +321,10 @@ class Attempt implements Connector {
     if (!isOver) this.client.onConnectFailed(this);
   }
 
-  /** Ends it for its client. @param loss set if that is the upstream's fault */
+  /**
+   * Ends it for its client.
+   * @param loss set if the upstream caused it
+   */
   giveUp(loss?: "refused"): void {
     if (this.isOver) return;
     this.isOver = true;

@@ -1,22 +1,22 @@
-/** One of the two connections that are joined in tcp mode: passes on what its peer sends, as fast as the other peer reads. */
+/** One of the two connections that are joined in tcp mode. Passes on the bytes of its peer as fast as the other peer reads. */
 
 import { PacedReading, Pause, type TurnShare } from "../downstream/reading.js";
 import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 
 interface JoinedOwner {
-  /** Bytes were passed on. */
+  /** Called when bytes were passed on. */
   onProgress(): void;
-  /** Both peers have sent FIN: what is queued for them is still sent. */
+  /** Called when both peers have sent FIN. The bytes queued for them are still sent. */
   onEnding(): void;
   /**
-   * A side was reset or cut off. Returns true if it is replaced, so that the other one stays open: nothing has passed, and only the
-   * client knows of the connection.
+   * Called when a side was reset or cut off. Returns true if it is replaced and the other one stays open, because nothing was passed on and
+   * only the client knows of the connection.
    */
   onCut(side: TcpSide): boolean;
-  /** Both connections are closed. */
+  /** Called when both connections are closed. */
   onOver(): void;
-  /** One of the peers does not read, and its bytes take too much memory. */
+  /** Called when a peer does not read, and the bytes for it take too much memory. */
   onStuck(): void;
 }
 
@@ -76,7 +76,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
     this.owner.onStuck();
   }
 
-  /** A FIN is passed on by itself: the other direction goes on. */
+  /** A FIN is passed on alone: the other direction stays open. */
   onEnd(): void {
     if (this.hasEnded) return;
     this.hasEnded = true;
@@ -101,13 +101,13 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
       return;
     }
     if (this.owner.onCut(this)) return;
-    // The other peer must not take what it got for complete.
+    // The other peer must not mistake the received bytes for the whole.
     this.unread.free(other.place);
     other.connection.reset();
     this.owner.onOver();
   }
 
-  /** What is queued for both peers. */
+  /** The number of bytes queued for both peers. */
   get waitingBytes(): number {
     return this.connection.waitingBytes + this.other.connection.waitingBytes;
   }
@@ -121,7 +121,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
     }
   }
 
-  /** Called each second: a reset of a connection that is not read goes unnoticed, also after its FIN. */
+  /** Called each second, because a reset of a connection that is not read causes no event, even after its FIN. */
   lookIfLeft(): void {
     for (const { reading, hasEnded, connection } of [this, this.other]) {
       if (reading.isPaused || hasEnded) connection.lookIfReset();

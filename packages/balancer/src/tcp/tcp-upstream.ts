@@ -1,15 +1,18 @@
-/** The upstream client of a pool in tcp mode: a connection for each client's connection, and no requests. */
+/** The upstream client of a pool in tcp mode: one connection for each client's connection, and no requests. */
 import type { ProxyVersion, SocketAddress } from "@paceline/wire";
 import type { Connector, Transport } from "../transport/transport.js";
 import type { TcpLink, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 
-/** So many connections may be on their way at once: a queue of the kernel that overflows refuses, as a dead program does. */
+/**
+ * How many connections may be in progress at once. If the kernel's accept queue overflows, it refuses connections as if the program had
+ * exited.
+ */
 const MAX_CONNECTING = 128;
 
 interface TcpClientOptions {
   maxConnections: number;
   sendProxy: ProxyVersion | undefined;
-  /** There is room again. */
+  /** Called when there is room again. */
   onRoom(): void;
 }
 
@@ -68,7 +71,7 @@ export class TcpUpstreamClient implements UpstreamClient, TcpLink {
     if (this.connections === 0) onEmpty();
   }
 
-  // Only requests have these.
+  // Only requests have these:
 
   readonly pending = 0;
   readonly notStarted = 0;

@@ -1,4 +1,4 @@
-/** Begins TLS on accepted sockets of Bun. */
+/** Starts TLS on accepted sockets of Bun. */
 import type { X509Certificate } from "node:crypto";
 import { BunConnection, type BunSocket, connectedHandlers } from "../transport/bun.js";
 import { type Connection, NO_OWNER } from "../transport/transport.js";
@@ -14,7 +14,7 @@ type TlsSocket = Omit<Bun.Socket<BunConnection>, "getPeerX509Certificate" | "alp
 
 type OnHandshake = (socket: TlsSocket, problem: Error | null) => void;
 
-/** Connections whose handshake is not over. */
+/** Connections whose handshake is in progress. */
 const handshakes = new WeakMap<BunConnection, OnHandshake>();
 
 const handlers = {
@@ -23,12 +23,12 @@ const handlers = {
     const onHandshake = handshakes.get(socket.data);
     handshakes.delete(socket.data);
     if (hasSucceeded) onHandshake?.(socket, problem);
-    // `close` does not follow by itself.
+    // Here no `close` event follows.
     else socket.terminate();
   },
 };
 
-/** Stands for the owner of a socket that TLS has taken over: Bun goes on to tell its handlers of it. */
+/** The owner of a socket that TLS has taken over: Bun continues to call its handlers. */
 const BELOW_TLS = { owner: NO_OWNER, flush() {}, ended() {}, closed() {}, graceOver() {} };
 
 export function bunTls(contexts: Contexts): TlsService["begin"] {
@@ -58,11 +58,11 @@ export function bunTls(contexts: Contexts): TlsService["begin"] {
   };
 }
 
-/** The last list and its form: nearly all clients get the same. */
+/** The last list and its encoded form: nearly all clients get the same one. */
 let known: readonly string[] = [];
 let knownForm = new Uint8Array(0);
 
-/** Returns a list of protocols as TLS has it (RFC 7301 §3.1). */
+/** Encodes a list of protocols for TLS (RFC 7301 §3.1). */
 function wireForm(protocols: readonly string[]): Uint8Array {
   if (protocols !== known) {
     known = protocols;

@@ -1,13 +1,13 @@
-/** The fields about a client's certificate that apps get. Pure. */
+/** The fields that describe a client's certificate to apps. Pure. */
 import type { X509Certificate } from "node:crypto";
 
-/** Longer subjects are truncated, to fit into a head. */
+/** Longer subjects are truncated so that they fit into a head. */
 const MAX_SUBJECT = 1024;
 
 type Shown = Pick<X509Certificate, "subject" | "fingerprint256">;
 
 /**
- * Returns the fields for the client's certificate, none without one. Undefined: this client may not connect.
+ * Returns the fields for the client's certificate; an empty list without one; undefined if this client may not connect.
  * @param problem why the certificate is not valid
  */
 export function certificateFieldsOf(
@@ -24,7 +24,10 @@ export function certificateFieldsOf(
   ];
 }
 
-/** Returns the subject in one line of ASCII (RFC 4514): `CN=alice,O=Example`. @param lines as node:crypto has it */
+/**
+ * Returns the subject in one line of ASCII (RFC 4514): `CN=alice,O=Example`.
+ * @param lines the subject as node:crypto returns it
+ */
 function subjectOf(lines: string): string {
   const parts = lines.split("\n").filter((line) => line !== "");
   return parts.reverse().map(escaped).join(",").slice(0, MAX_SUBJECT);

@@ -2,12 +2,12 @@
 
 export type ClientHello =
   | { kind: "incomplete" }
-  /** It does not begin with a ClientHello. */
+  /** The bytes do not begin with a ClientHello. */
   | { kind: "other" }
-  /** `name` in lower case; empty without SNI. `protocols` in the client's order (RFC 7301). */
+  /** `name` is in lower case; empty without SNI. `protocols` are in the client's order (RFC 7301). */
   | { kind: "hello"; name: string; protocols: string[] };
 
-/** A ClientHello has one or two packets; a longer one is an attack on memory. */
+/** A ClientHello has one or two packets. A longer one is an attempt to use up memory. In bytes. */
 export const MAX_HELLO_BYTES = 16_384 + 2048;
 
 const HANDSHAKE = 22;
@@ -25,7 +25,7 @@ export function readClientHello(bytes: Uint8Array): ClientHello {
   const message = handshakeOf(bytes);
   if (!(message instanceof Uint8Array)) return message;
   const reader = new Reader(message);
-  // Message type, length, version, random.
+  // Skips message type, length, version and random.
   reader.skip(4 + 2 + 32);
   reader.take(1); // The session id.
   reader.take(2); // The cipher suites.
@@ -113,7 +113,7 @@ class Reader {
     return value;
   }
 
-  /** Returns a vector, which begins with its length of so many bytes. */
+  /** Returns a vector, which starts with its length in `lengthBytes` bytes. */
   take(lengthBytes: number): Reader {
     const length = this.number(lengthBytes);
     const start = this.at;

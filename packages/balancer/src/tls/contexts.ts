@@ -1,4 +1,4 @@
-/** The certificates as contexts of node:tls, made when a client first needs one, and found by the name that it wants. */
+/** The certificates as contexts of node:tls. Each is created when a client first needs it, and found by the requested name. */
 import { constants } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { type CertificateEntry, type Certificates, NO_CHALLENGES } from "@paceline/wire";
@@ -14,13 +14,13 @@ const CIPHERS = [
 
 const ACME = "acme-tls/1";
 
-/** Sessions are resumed by any balancer of the fleet, for a day at most. */
+/** Sessions are resumed by any balancer of the fleet, for at most one day. */
 const SESSION_SECONDS = 86_400;
 const SESSION_CONTEXT = "paceline";
 
 interface Chosen {
   context: SecureContext;
-  /** The protocols for ALPN, by preference. */
+  /** The protocols for ALPN, in order of preference. */
   protocols: string[];
 }
 
@@ -31,20 +31,20 @@ export class Contexts {
   /** The messages of a set that has not arrived completely. */
   private parts: Certificates[] = [];
   private rules: Pick<Certificates, "minVersion" | "clientCaPem" | "isClientOptional" | "ticketKey"> | undefined;
-  /** Whether the supervisor is asked for names that have no certificate. */
+  /** Whether the supervisor can be asked for a certificate for unknown names. */
   private isOnDemand = false;
-  /** The responses to http-01, by token; undefined without challenges. */
+  /** The responses to http-01 challenges, by token; undefined if there are none. */
   http01: ReadonlyMap<string, string> | undefined;
   private table = new CertificateTable<Pair>([]);
   private challenged = new CertificateTable<Pair>([]);
   private made = new Map<string, SecureContext>();
 
-  /** The protocols for ALPN, by preference. */
+  /** The protocols for ALPN, in order of preference. */
   protocols = ["http/1.1"];
 
   constructor(private readonly onProblem: (message: string) => void) {}
 
-  /** Returns whether a set is complete, which is in use from now on. */
+  /** Adds a message. Returns whether it completes a set, which is then used. */
   follow(message: Certificates): boolean {
     if (this.parts[0]?.version !== message.version) this.parts = [];
     this.parts.push(message);
@@ -65,13 +65,13 @@ export class Contexts {
     const { http01 } = challenges;
     this.http01 = http01.length === 0 ? undefined : new Map(http01.map((each) => [each.token, each.keyAuthorization]));
     this.challenged = new CertificateTable(challenges.alpn01.map(({ name, ...pair }) => ({ names: [name], ...pair })));
-    // Contexts of certificates that stay are kept.
+    // Contexts of unchanged certificates are kept.
     const kept = new Set([...entries, ...challenges.alpn01].map(({ certificatePem }) => certificatePem));
     for (const key of this.made.keys()) if (!isSame || !kept.has(key)) this.made.delete(key);
     return true;
   }
 
-  /** Whether clients are asked for a certificate, and whether they may have none. */
+  /** Whether clients are asked for a certificate, and whether they must have one. */
   get client(): "none" | "optional" | "required" {
     if (this.rules?.clientCaPem === undefined) return "none";
     return this.rules.isClientOptional === true ? "optional" : "required";
@@ -86,7 +86,7 @@ export class Contexts {
     return this.isOnDemand && name !== "" && !protocols.includes(ACME) && !this.table.has(name);
   }
 
-  /** Returns the context for a client; undefined: there is no certificate. */
+  /** Returns the context for a client; undefined if there is no certificate. */
   choose({ name, protocols }: ClientHello & { kind: "hello" }): Chosen | undefined {
     const isChallenge = protocols.includes(ACME);
     // With names on demand, the first certificate may be another customer's.
@@ -103,9 +103,10 @@ export class Contexts {
     const options: SecureContextOptions = {
       ...{ cert: certificatePem, key: keyPem, ciphers: CIPHERS, minVersion: `TLSv${minVersion}` },
       ...{ sessionIdContext: SESSION_CONTEXT, sessionTimeout: SESSION_SECONDS },
-      // A resumed session would have the certificate of its first handshake, though it expires or its authority is removed meanwhile.
+      // A resumed session would keep the certificate of its first handshake, even if it has expired or its authority was removed meanwhile.
       ...(clientCaPem !== undefined && { secureOptions: constants.SSL_OP_NO_TICKET }),
-      // Else the runtime's authorities: in each handshake it would look on the disk for the one that has signed a lone certificate.
+      // Otherwise the runtime's authorities are used: in each handshake, OpenSSL would search the disk for the issuer of a single
+      // certificate.
       ca: clientCaPem ?? certificatePem,
       ticketKeys: Buffer.from(ticketKey, "base64"),
     };
@@ -124,11 +125,11 @@ interface Named {
   readonly names: readonly string[];
 }
 
-/** Finds the certificate for the name that a client wants: the exact name, then a wildcard, then the first one. */
+/** Finds the certificate for the name that a client requests: by the exact name, then by a wildcard; otherwise the first one. */
 export class CertificateTable<Entry extends Named> {
   private readonly byName = new Map<string, Entry>();
 
-  /** @param entries of two with the same name, the first one counts */
+  /** @param entries if two have the same name, the first one is used */
   constructor(private readonly entries: readonly Entry[]) {
     for (const entry of entries)
       for (const name of entry.names) if (!this.byName.has(name)) this.byName.set(name, entry);
@@ -139,7 +140,10 @@ export class CertificateTable<Entry extends Named> {
     return this.byName.has(name) || this.byName.has(wildcardOf(name));
   }
 
-  /** @param name in lower case; empty without SNI, as for an IP address. Returns undefined if there is no certificate at all */
+  /**
+   * Returns the certificate; undefined if there is none at all.
+   * @param name in lower case; empty without SNI, as for an IP address
+   */
   find(name: string): Entry | undefined {
     const exact = this.byName.get(name);
     if (exact !== undefined || name === "") return exact ?? this.entries[0];

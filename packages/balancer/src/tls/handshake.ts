@@ -1,4 +1,4 @@
-/** A client of an https address until TLS is established: reads its ClientHello, chooses a certificate, and enforces the deadline. */
+/** A client of an https address until TLS is established. Reads its ClientHello, chooses a certificate, and enforces the deadline. */
 import type { Deadlines } from "../deadlines.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
@@ -6,18 +6,18 @@ import { type ClientHello, MAX_HELLO_BYTES, readClientHello } from "./client-hel
 
 /** The result of a handshake. */
 export interface Secured {
-  /** By ALPN; empty: the client does not know it. */
+  /** The protocol chosen by ALPN; empty if the client does not use it. */
   protocol: string;
   /** The fields for its certificate; empty without one. */
   certificate: readonly (readonly [string, string])[];
 }
 
-/** Begins TLS on a connection of this runtime. */
+/** Starts TLS on a connection of this runtime. */
 export interface TlsService {
   /**
-   * Returns the connection above TLS; the given one must not be used any more. If the handshake fails, the new owner gets `onClose`.
-   * Undefined: there is no certificate, and the given connection is unchanged.
-   * @param first what the client has sent so far
+   * Returns the connection with TLS; the given one must not be used any more. If the handshake fails, the new owner gets `onClose`. Returns
+   * undefined if there is no certificate; the given connection is then unchanged.
+   * @param first the bytes that the client has sent so far
    */
   begin(
     connection: Connection,
@@ -25,7 +25,7 @@ export interface TlsService {
     hello: ClientHello & { kind: "hello" },
     onSecure: (secured: Secured) => void,
   ): Connection | undefined;
-  /** Absent: no names on demand. */
+  /** Absent: certificates are not ordered on demand. */
   readonly onDemand?: OnDemand;
 }
 
@@ -35,10 +35,10 @@ export interface OnDemand {
   readonly wanted: WantedNames;
 }
 
-/** How many handshakes begin in one turn of the event loop: each computes a signature, which delays other clients. */
+/** How many handshakes start in one turn of the event loop. Each computes a signature, which delays other clients. */
 const MAX_PER_TURN = 4;
 
-/** Lets handshakes begin in the order in which clients ask for them, a few in each turn. */
+/** Starts handshakes in the order in which clients ask for them, a few in each turn. */
 export class HandshakeTurns {
   private left = MAX_PER_TURN;
   private isArmed = false;
@@ -79,17 +79,17 @@ interface HandshakeOptions {
   connection: Connection;
   peer: Peer;
   deadlines: Deadlines;
-  /** How long it may take, in milliseconds. */
+  /** How long the handshake may take, in milliseconds. */
   timeoutMs: number;
   tls: TlsService;
   turns: HandshakeTurns;
-  /** TLS is established: returns who owns the connection from now on. */
+  /** Called when TLS is established. Returns the new owner of the connection. */
   onSecure(connection: Connection, secured: Secured): ConnectionOwner;
-  /** It was closed instead, by us or by the peer. */
+  /** Called when the connection was closed instead, by the balancer or by the peer. */
   onGone(): void;
 }
 
-/** To a client that speaks HTTP. */
+/** The response to a client that speaks plain HTTP. */
 const PLAIN_HTTP = Buffer.from(
   "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 37\r\nConnection: close\r\n\r\nThis address takes https, not http.\r\n",
 );
@@ -161,7 +161,7 @@ export class Handshake implements ConnectionOwner {
       return this.close();
     }
     this.connection = secured;
-    // It may be established, or have failed, within the call.
+    // TLS may be established, or have failed, within the call.
     if ((this.state as State) === "done") return;
     this.state = "shaking";
     secured.owner = this;
@@ -200,15 +200,15 @@ export class Handshake implements ConnectionOwner {
 
   readonly isKept = false;
 
-  /** Closes the connection, for another client. */
+  /** Closes the connection to make room for another client. */
   giveWay(): void {
     this.cut();
   }
 
-  /** Called each second; nothing was paused. */
+  /** Called each second. Has nothing to do, since the connection is never paused. */
   lookIfLeft(): void {}
 
-  /** Called at the end of a drain's grace. */
+  /** Called at the end of a drain's grace period. */
   closeIfIdle(): void {
     this.cut();
   }
@@ -236,19 +236,19 @@ export class Handshake implements ConnectionOwner {
   }
 }
 
-/** Beyond these, handshakes fail at once: clients choose the names. */
+/** Beyond this number, handshakes fail at once, because clients choose the names. */
 const MAX_NAMES = 64;
 const MAX_WAITING = 512;
 
-/** Names without a certificate: the supervisor is asked once for each, and handshakes wait for its response. */
+/** Names without a certificate. The supervisor is asked once for each, and handshakes wait for its reply. */
 export class WantedNames {
   private readonly waiting = new Map<string, Set<() => void>>();
   private count = 0;
 
-  /** @param ask asks the supervisor, after which `settle` is called if there will be no certificate */
+  /** @param ask asks the supervisor. `settle` is called later if there will be no certificate */
   constructor(private readonly ask: (name: string) => void) {}
 
-  /** Calls `resume` when it is known whether there is a certificate. Returns false if too many wait. */
+  /** Calls `resume` when it is known whether there is a certificate. Returns false if too many names are waiting. */
   wait(name: string, resume: () => void): boolean {
     let waiting = this.waiting.get(name);
     if (this.count >= MAX_WAITING || (waiting === undefined && this.waiting.size >= MAX_NAMES)) return false;
@@ -262,7 +262,7 @@ export class WantedNames {
     return true;
   }
 
-  /** The client has left, or its deadline has passed. */
+  /** Called when the client has left, or its deadline has passed. */
   withdraw(name: string, resume: () => void): void {
     const waiting = this.waiting.get(name);
     if (waiting?.delete(resume) !== true) return;
@@ -270,7 +270,7 @@ export class WantedNames {
     if (waiting.size === 0) this.waiting.delete(name);
   }
 
-  /** There is a certificate for the name, or there will be none. */
+  /** Called when there is a certificate for the name, or there will be none. */
   settle(name: string): void {
     const waiting = this.waiting.get(name);
     if (waiting === undefined) return;
@@ -279,7 +279,7 @@ export class WantedNames {
     for (const resume of waiting) resume();
   }
 
-  /** A set of certificates is in use. */
+  /** Called when a set of certificates is in use. */
   certified(has: (name: string) => boolean): void {
     for (const name of [...this.waiting.keys()]) if (has(name)) this.settle(name);
   }

@@ -1,4 +1,4 @@
-/** TLS of this runtime; loaded when there are certificates. */
+/** The TLS service of this runtime; loaded once there are certificates. */
 import { Contexts } from "./contexts.js";
 import type { TlsService } from "./handshake.js";
 import { WantedNames } from "./handshake.js";

@@ -1,4 +1,4 @@
-/** Begins TLS on accepted sockets of node:net. */
+/** Starts TLS on accepted sockets of node:net. */
 import { TLSSocket } from "node:tls";
 import { SocketAcknowledgements } from "@paceline/wire";
 import { NodeConnection } from "../transport/node.js";
@@ -12,7 +12,7 @@ const NOTHING = new Uint8Array(0);
 
 /** Internals of node:tls that its types omit. */
 interface Handle {
-  /** Why the certificate of the peer is not valid; null if it is. */
+  /** Returns the reason why the peer's certificate is not valid; null if it is valid. */
   verifyError?(): Error | null;
 }
 
@@ -28,7 +28,7 @@ export function nodeTls(contexts: Contexts): TlsService["begin"] {
       ...{ isServer: true, secureContext: chosen.context, ALPNProtocols: chosen.protocols },
       ...{ requestCert: client !== "none", rejectUnauthorized: client === "required" },
     });
-    // OpenSSL 3 refuses renegotiation; this also refuses it with another one.
+    // OpenSSL 3 refuses renegotiation anyway; this also refuses it with other versions.
     socket.disableRenegotiation();
     const acknowledgements = new SocketAcknowledgements(raw);
     const secured = new TlsConnection(
@@ -40,13 +40,13 @@ export function nodeTls(contexts: Contexts): TlsService["begin"] {
         get hasPeerEnded() {
           return acknowledgements.hasPeerEnded;
         },
-        // Below TLS, which ignores that an empty write fails.
+        // On the socket below TLS, which ignores the failure of an empty write.
         lookIfReset: () => void raw.write(NOTHING),
       },
       remoteAddress,
       ends,
     );
-    // The event of both runtimes for a handshake that is over, which the types omit.
+    // On both runtimes, this event reports that a handshake is complete. The types omit it.
     socket.once("secure" as "secureConnect", () => {
       const problem = (socket as unknown as { _handle: Handle | null })._handle?.verifyError?.();
       const certificate =

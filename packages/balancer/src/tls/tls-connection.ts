@@ -1,4 +1,4 @@
-/** A connection of a client over TLS: a socket of node:tls behind the interface of the transports, on both runtimes. */
+/** A client's connection over TLS: a socket of node:tls behind the transport's interface, on both runtimes. */
 import type { TLSSocket } from "node:tls";
 import { type AcknowledgingConnection, free } from "@paceline/wire";
 import { received, WaitingBytes } from "../transport/buffers.js";
@@ -14,12 +14,12 @@ import {
 
 /** Buffers of at least this size are freed as soon as they are unused. */
 const LARGE_BYTES = 8192;
-/** With more bytes waiting, `onDrain` follows. */
+/** If more bytes than this wait, `onDrain` follows. */
 const DRAIN_ABOVE_BYTES = 65_536;
 
 /** Operations on the socket below TLS, which differ between runtimes. */
 export interface Below {
-  /** Closes it with a reset. */
+  /** Closes the connection with a reset. */
   reset(): void;
   readonly acknowledgements: AcknowledgingConnection & {
     readonly progressBytes: number;
@@ -27,7 +27,7 @@ export interface Below {
   };
   /** Whether its peer has sent FIN, which causes no event while it is paused. */
   readonly hasPeerEnded: boolean;
-  /** Closes it if its peer has reset it. */
+  /** Closes the connection if its peer has reset it. */
   lookIfReset(): void;
 }
 
@@ -36,9 +36,9 @@ type Closing = "open" | "ending" | "closing" | "closed";
 export class TlsConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private closing: Closing = "open";
-  /** Bytes behind those that are being written: pieces that come meanwhile are one record of TLS, or a few. */
+  /** Bytes that follow those being written. Pieces that arrive meanwhile are sent in one TLS record, or in a few. */
   private queue: WaitingBytes | null = null;
-  /** How many bytes are being written, and whether they are the first ones of the queue. */
+  /** The number of bytes that are being written; below, whether they are the first ones of the queue. */
   private writing = 0;
   private isOfQueue = false;
   private owesDrain = false;
@@ -54,7 +54,7 @@ export class TlsConnection implements Connection {
     openSockets.count++;
     socket.on("data", (bytes: Buffer) => this.data(bytes));
     socket.on("end", () => this.owner.onEnd());
-    // `close` follows every error and is enough for the owner.
+    // A `close` follows every error, and the owner needs only that.
     socket.on("error", () => {});
     socket.on("close", () => this.closed());
   }
@@ -75,7 +75,7 @@ export class TlsConnection implements Connection {
     return this.queue === null ? this.writing : this.queue.length + (this.isOfQueue ? 0 : this.writing);
   }
 
-  // What is being written is there twice, as it was given, or in the queue, and encrypted.
+  // Bytes that are being written are in memory twice: as given or queued, and encrypted.
   get heldBytes(): number {
     return (this.isOfQueue ? 1 : 2) * this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
   }
@@ -84,7 +84,7 @@ export class TlsConnection implements Connection {
     return this.below.acknowledgements.progressBytes;
   }
 
-  // Over TLS bytes wait in every write, long before the kernel is full.
+  // Over TLS, bytes wait in every write, long before the kernel is full.
   get surelyReadBytes(): number | undefined {
     return this.below.acknowledgements.surelyReadBytes;
   }
@@ -115,7 +115,7 @@ export class TlsConnection implements Connection {
     return this.writeTransient(bytes, bytes.length);
   }
 
-  // node:tls encrypts within the call what it is given while nothing else is being written.
+  // node:tls encrypts the given bytes within the call if no other write is in progress.
   writeTransient(bytes: Uint8Array, length: number): boolean {
     if (this.closing !== "open" || length === 0) return true;
     const given = length === bytes.length ? bytes : bytes.subarray(0, length);
@@ -188,7 +188,7 @@ export class TlsConnection implements Connection {
     this.below.reset();
   }
 
-  /** Resets a connection whose handshake is over, because its client may not connect. */
+  /** Resets a connection after its handshake, because its client may not connect. */
   refuse(): void {
     const { owner } = this;
     this.reset();

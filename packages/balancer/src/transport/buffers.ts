@@ -3,18 +3,18 @@ import { free } from "@paceline/wire";
 
 interface Received {
   buffer: ArrayBufferLike | undefined;
-  /** Whether part of it waits to be written to a connection, so that it may not be freed yet. */
+  /** Whether part of it waits to be written to a connection, so that it must not be freed yet. */
   isLent: boolean;
-  /** How many connections have a part of it to write. Only Node's transport counts them. */
+  /** The number of connections that still have a part of it to write. Only Node's transport counts them. */
   lends: number;
-  /** The last of these connections: if there is no other, it frees the buffer once it is written. */
+  /** The last of these connections. If it is the only one, it frees the buffer after the write. */
   borrower: { borrow(bytes: Uint8Array): void } | undefined;
 }
 
 /** The buffer that is being received. */
 export const received: Received = { buffer: undefined, isLent: false, lends: 0, borrower: undefined };
 
-/** Frees bytes that were written to a connection. Bun has copied what the kernel did not take; Node may still need them. */
+/** Frees bytes that were written to a connection. Bun has copied the bytes that the kernel did not take; Node may still need them. */
 export function freeWritten(bytes: Uint8Array): void {
   if (process.versions.bun !== undefined) free(bytes);
 }
@@ -27,9 +27,9 @@ const LEAST_SLAB_BYTES = 512;
 /** Later slabs are larger, but small enough that slow input soon fills them. */
 const LEAST_NEXT_SLAB_BYTES = 32_768;
 
-/** How many slabs are kept for reuse: half a megabyte. */
+/** How many slabs are kept for reuse: half a megabyte in total. */
 const MAX_SPARE_SLABS = 8;
-/** The same for the smallest ones. */
+/** The same for the smallest slabs. */
 const MAX_SPARE_SMALL_SLABS = 1024;
 
 const spare: Uint8Array[] = [];
@@ -38,11 +38,11 @@ const spareSmall: Uint8Array[] = [];
 export class WaitingBytes {
   /** All slabs but the last are full. */
   private readonly slabs: Uint8Array[] = [];
-  /** The start of unsent bytes in the first slab, and their end in the last. */
+  /** The start of unsent bytes in the first slab; below, their end in the last slab. */
   private start = 0;
   private end = 0;
   length = 0;
-  /** The size of all slabs. */
+  /** The size of all slabs, in bytes. */
   heldBytes = 0;
 
   /** Copies bytes to the end of the queue. */
@@ -70,7 +70,7 @@ export class WaitingBytes {
     return slab.subarray(this.start, this.slabs.length === 1 ? this.end : slab.length);
   }
 
-  /** Removes that many bytes that were sent. */
+  /** Removes this many bytes that were sent. */
   sent(count: number): void {
     this.start += count;
     this.length -= count;
@@ -90,7 +90,7 @@ export class WaitingBytes {
   }
 }
 
-/** Returns a slab with room for so many bytes, up to the size of a full slab. */
+/** Returns a slab with room for this many bytes, up to the size of a full slab. */
 function newSlab(bytes: number): Uint8Array {
   if (bytes > SLAB_BYTES / 2) return spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
   if (bytes <= LEAST_SLAB_BYTES) return spareSmall.pop() ?? Buffer.allocUnsafeSlow(LEAST_SLAB_BYTES);

@@ -3,25 +3,25 @@ import { dlopen, ptr } from "bun:ffi";
 import { LISTEN_BACKLOG } from "./transport.js";
 
 /**
- * How many bytes that were not sent yet the kernel takes for a client. By default it is megabytes over loopback, so that some hundred clients
- * that read nothing take the memory of all TCP connections of the machine (net.ipv4.tcp_mem), and every other one waits for retransmissions.
+ * How many unsent bytes the kernel accepts for a client. The default over loopback is megabytes: some hundred clients that read nothing
+ * then use up the memory of all TCP connections of the machine (net.ipv4.tcp_mem), and all others wait for retransmissions.
  */
 const UNSENT_BYTES = 131_072;
 
 /**
- * The receive buffer for an upstream, which bounds a read. What a client does not take of a read waits here, and Bun reads up to half a
- * megabyte at once. A unix socket ignores it; its sender's buffer is smaller.
+ * The receive buffer for an upstream, which limits the size of a read: Bun reads up to half a megabyte at once, and the bytes that a client
+ * does not take wait in this process. A unix socket ignores it, but the buffer of its sender is smaller.
  */
 const UPSTREAM_RECEIVE_BYTES = 131_072;
 
 /**
- * The send buffer of a lane, and of a connection to a local instance over HTTP/1.1. Bun reads half a megabyte of a client at once; by default the
- * kernel takes less than half of that, and the rest has to be copied and sent later, or waits here as long as the instance reads nothing.
- * The kernel limits it to net.core.wmem_max, and doubles it.
+ * The send buffer of a lane, and of an HTTP/1.1 connection to a local instance. Bun reads half a megabyte of a client at once. By default
+ * the kernel takes less than half of that. The rest must be copied and sent later, or waits here while the instance reads nothing. The
+ * kernel limits the value to net.core.wmem_max, and doubles it.
  */
 const LOCAL_SEND_BYTES = 262_144;
 
-/** The receive buffer of a client whose reads are limited: that of a new connection. The kernel doubles it. */
+/** The receive buffer of a client whose reads are limited: the size that a new connection has. The kernel doubles it. */
 const LITTLE_RECEIVE_BYTES = 65_536;
 
 const isDarwin = process.platform === "darwin";
@@ -32,9 +32,9 @@ const TCP_NOTSENT_LOWAT = isDarwin ? 0x201 : 25;
 const SOL_SOCKET = isDarwin ? 0xffff : 1;
 const SO_RCVBUF = isDarwin ? 0x1002 : 8;
 const SO_SNDBUF = isDarwin ? 0x1001 : 7;
-/** Of Linux; macOS has something similar, with other rules. */
+/** Linux only; macOS has something similar with other rules. */
 const TCP_CORK = 3;
-/** Of Linux from 5.14 on: 0 lets the kernel choose the sizes of buffers again. */
+/** Linux 5.14 and later: 0 lets the kernel choose the sizes of buffers again. */
 const SO_BUF_LOCK = 72;
 const receiveBytes = new Int32Array([UPSTREAM_RECEIVE_BYTES]);
 const sendBytes = new Int32Array([LOCAL_SEND_BYTES]);
@@ -44,20 +44,23 @@ const onOrOff = [new Int32Array([0]), new Int32Array([1])] as const;
 type SetOption = (fd: number, level: number, option: number, value: number, size: number) => number;
 let setOption: SetOption | undefined;
 
-/** Limits the reads from an upstream. @param sendsMuch whether the kernel should take much for it */
+/**
+ * Limits the reads from an upstream.
+ * @param sendsMuch whether the kernel should accept many bytes for it at once
+ */
 export function tuneUpstream(fd: number, sendsMuch: boolean): void {
   set(fd, SOL_SOCKET, SO_RCVBUF, receiveBytes);
   if (sendsMuch) set(fd, SOL_SOCKET, SO_SNDBUF, sendBytes);
 }
 
-/** Limits what the kernel receives for a client, which also bounds a read, or lets it choose again. */
+/** Limits how many bytes the kernel receives for a client, and so the size of a read; or removes that limit. */
 export function limitReceipt(fd: number, isLimited: boolean): void {
   if (isDarwin) return;
   if (isLimited) set(fd, SOL_SOCKET, SO_RCVBUF, littleReceiveBytes);
   else set(fd, SOL_SOCKET, SO_BUF_LOCK, onOrOff[0]);
 }
 
-/** Returns false if that is not possible. */
+/** Returns false if the kernel does not support it. */
 export function setCork(fd: number, isOn: boolean): boolean {
   return !isDarwin && set(fd, IPPROTO_TCP, TCP_CORK, onOrOff[isOn ? 1 : 0]) === 0;
 }
@@ -71,26 +74,26 @@ function loadSetOption(): SetOption {
   try {
     return dlopen(libc, { setsockopt: SET_OPTION }).symbols.setsockopt as never;
   } catch {
-    // A libc of another name (musl) keeps the defaults.
+    // If the C library has another name (musl), the defaults stay.
     return () => -1;
   }
 }
 
-/** Sets what Bun cannot; accepted connections inherit the socket option, which a unix socket does not have. */
+/** Sets options that Bun cannot set. Accepted TCP connections inherit the socket option; unix sockets do not have it. */
 export function tuneListener(fd: number): void {
   try {
     const library = dlopen(libc, { listen: { args: ["int", "int"], returns: "int" }, setsockopt: SET_OPTION });
-    // Bun requests an accept queue of 512, too small for a thousand clients at once. Calling listen(2) again only changes this.
+    // Bun requests an accept queue of 512, which is too small for a thousand clients at once. A second listen(2) only changes its length.
     library.symbols.listen(fd, LISTEN_BACKLOG);
     const unsentBytes = new Int32Array([UNSENT_BYTES]);
     library.symbols.setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, ptr(unsentBytes), unsentBytes.byteLength);
     library.close();
   } catch {
-    // A libc of another name (musl) keeps the defaults.
+    // If the C library has another name (musl), the defaults stay.
   }
 }
 
-/** SIOCOUTQ on Linux. For a unix socket it counts what the peer has not read, including kernel overhead. */
+/** SIOCOUTQ on Linux (tcp(7)). For a unix socket it counts the bytes that the peer has not read, including kernel overhead. */
 const SIOCOUTQ = 0x5411;
 
 type Ioctl = (fd: number, request: number, out: number) => number;
@@ -112,7 +115,7 @@ function loadIoctl(): Ioctl {
     // Kept loaded, because it is called for every slow reader.
     return dlopen("libc.so.6", { ioctl: { args: ["int", "u64", "ptr"], returns: "int" } }).symbols.ioctl as never;
   } catch {
-    // With a libc of another name (musl), bytes count once they have left this process.
+    // If the C library has another name (musl), bytes count once they have left this process.
     return () => -1;
   }
 }

@@ -29,7 +29,7 @@ export class BunConnection implements Connection {
   /** Whether the peer has sent FIN. */
   private hasEnded = false;
   private isPaused = false;
-  /** Whether a write has failed, because the peer is gone. */
+  /** Whether a write has failed because the peer has disconnected. */
   private hasFailed = false;
   private isCorkable = true;
 
@@ -38,14 +38,14 @@ export class BunConnection implements Connection {
     private readonly isClient: boolean,
   ) {}
 
-  /** Continues above another socket, which takes over the one below. */
+  /** Continues on another socket, which takes over the one below it. */
   continueOn(takeOver: (below: BunSocket) => BunSocket): void {
     this.writtenBytes = 0;
     this.socket = takeOver(this.socket);
     this.socket.timeout(0);
   }
 
-  /** Resets a connection whose handshake is over, because its client may not connect. */
+  /** Resets a connection after its handshake, because its client may not connect. */
   refuse(): void {
     const { owner } = this;
     this.reset();
@@ -82,7 +82,7 @@ export class BunConnection implements Connection {
     return this.closing !== "closed" && whosePeerLeft([this.descriptor]).length > 0;
   }
 
-  // Not needed: Bun detects a reset on a paused socket, too.
+  // Not needed: Bun detects a reset even on a paused socket.
   lookIfReset(): void {}
 
   keepAsking(): void {
@@ -90,13 +90,13 @@ export class BunConnection implements Connection {
   }
 
   private get descriptor(): number {
-    // Missing in the types.
+    // The types omit `fd`.
     return (this.socket as unknown as { fd: number }).fd;
   }
 
   acknowledgedBytes(): number {
     const outgoing = this.closing === "closed" ? 0 : outgoingBytes(this.descriptor);
-    // The kernel's count for a unix socket exceeds the bytes written.
+    // For a unix socket, the kernel's count exceeds the number of bytes written.
     return Math.max(0, this.writtenBytes - this.waitingBytes - outgoing);
   }
 
@@ -104,7 +104,7 @@ export class BunConnection implements Connection {
     return this.writeTransient(bytes, bytes.length);
   }
 
-  // With a length rather than a view, which would cost more than the call.
+  // Passes a length instead of a view, which would cost more than the call.
   writeTransient(bytes: Uint8Array, length: number): boolean {
     if (this.closing !== "open") return true;
     this.writtenBytes += length;
@@ -121,7 +121,7 @@ export class BunConnection implements Connection {
   }
 
   cork(): void {
-    // Only TCP can; Bun removes the cork itself when it has waited for room.
+    // Only TCP has a cork. Bun removes it itself after it has waited for room.
     if (this.isCorkable && this.closing === "open") this.isCorkable = setCork(this.descriptor, true);
   }
 
@@ -130,8 +130,8 @@ export class BunConnection implements Connection {
   }
 
   /**
-   * A write has failed. Bun reports that a client has gone only if it is read, so one that is paused is closed here. What an upstream
-   * has said is read first.
+   * Called when a write has failed. Bun reports that a client has disconnected only if it is read, so a paused one is closed here. The
+   * bytes of an upstream are read first.
    */
   private peerGone(): void {
     this.hasFailed = true;
@@ -167,12 +167,12 @@ export class BunConnection implements Connection {
     if (this.closing === "closed" || this.closing === "closing") return;
     this.closing = "closing";
     if (!awaitsClose) this.owner = NO_OWNER;
-    // `end()` closes at once if nothing is queued; `close()` would close the descriptor twice (Bun 1.4.5).
+    // `end()` closes at once if nothing is queued. `close()` would close the descriptor twice (Bun 1.4.5).
     if (this.waiting === null) return void this.socket.end();
     if (!awaitsClose) this.socket.timeout(CLOSE_GRACE_SECONDS);
   }
 
-  /** Resets a connection whose grace for closing is over; other timeouts are not ours. */
+  /** Resets a connection whose time to close is over. Other timeouts are not set by this file. */
   graceOver(): void {
     if (this.closing === "closing" && this.owner === NO_OWNER) this.reset();
   }
@@ -185,12 +185,12 @@ export class BunConnection implements Connection {
     this.socket.terminate();
   }
 
-  /** The socket is writable: sends queued bytes, then performs a pending end or close. */
+  /** Called when the socket is writable. Sends queued bytes, then performs a pending end or close. */
   flush(): void {
     const waiting = this.waiting;
     if (waiting === null) return;
     for (let bytes = waiting.first(); bytes.length > 0; bytes = waiting.first()) {
-      // A slab that was sent is freed, which empties its views.
+      // A sent slab is freed, which empties its views.
       const { length } = bytes;
       const taken = this.socket.write(bytes);
       if (taken > 0) waiting.sent(taken);
@@ -225,7 +225,7 @@ export class BunConnection implements Connection {
 
   closed(error?: Error): void {
     if (this.closing === "closed") return;
-    // After our FIN, Bun reports the peer's FIN as a close without an error, and never as an end.
+    // After our FIN, Bun reports the peer's FIN as a close without an error, never as an end.
     const isEnd = this.closing === "ending" && this.waiting === null && error === undefined && !this.hasEnded;
     this.closing = "closed";
     this.forget();
@@ -236,7 +236,7 @@ export class BunConnection implements Connection {
   }
 }
 
-/** What Bun calls for every established connection. */
+/** The handlers that Bun calls for every established connection. */
 export const connectedHandlers = {
   data(socket: Bun.Socket<BunConnection>, bytes: Buffer): void {
     afterReceipt(bytes, socket.data.owner.onData(bytes));
@@ -250,10 +250,10 @@ export const connectedHandlers = {
   timeout(socket: BunSocket): void {
     if (socket.data instanceof BunConnection) socket.data.graceOver();
   },
-  // `close` follows every error and is enough for the owner.
+  // A `close` follows every error, and the owner needs only that.
   error(): void {},
   close(socket: BunSocket, error?: Error): void {
-    // It failed to connect, or another socket has taken it over.
+    // The attempt to connect failed, or another socket has taken over this one.
     if (!(socket.data instanceof BunConnection)) return;
     openSockets.count--;
     socket.data.closed(error);
@@ -267,7 +267,7 @@ export function bunTransport(): Transport {
     get openSockets() {
       return openSockets.count;
     },
-    // Each is asked by itself.
+    // Each connection is asked directly.
     lookAtPeers: () => Number.POSITIVE_INFINITY,
     listen(fd, onConnection): Listener {
       // The types allow `fd` only for connect, but Bun.listen accepts it, too.
@@ -278,7 +278,7 @@ export function bunTransport(): Transport {
           ...connectedHandlers,
           open(socket: Bun.Socket<BunConnection>): void {
             openSockets.count++;
-            // Bun sets a 120 s timeout on every accepted socket, however busy.
+            // Bun sets a 120 s timeout on every accepted socket, even a busy one.
             socket.timeout(0);
             const connection = new BunConnection(socket as never, true);
             socket.data = connection;
@@ -311,14 +311,14 @@ const upstreamHandlers = {
     socket.data = connection;
     connection.owner = connector.onConnected(connection);
   },
-  // The promise of Bun.connect reports this too, but never before connect() has returned.
+  // The promise of Bun.connect reports this, too, but never before connect() has returned.
   connectError(): void {},
 };
 
 /** Buffers of at least this size are freed as soon as they are unused. */
 const LARGE_BYTES = 8192;
 
-/** Called after a received buffer was passed on; `isUsedUp` means that nobody kept any of it. */
+/** Called after a received buffer was passed on. `isUsedUp` means that no code kept any of it. */
 function afterReceipt(bytes: Buffer, isUsedUp: boolean): void {
   if (isUsedUp && bytes.length >= LARGE_BYTES) free(bytes);
   else leaveToCollector(bytes.length);

@@ -16,10 +16,10 @@ import {
   type Transport,
 } from "./transport.js";
 
-/** Buffers of at least this size are freed as soon as they are unused; Node lets over 32 MB of them pile up. */
+/** Buffers of at least this size are freed as soon as they are unused. Node lets over 32 MB of them accumulate. */
 const LARGE_BYTES = 8192;
 
-/** How much is read at once of a departed peer's remaining bytes. */
+/** How many of a departed peer's remaining bytes are read at once. */
 const REST_READ_BYTES = 65_536;
 
 const NOTHING = new Uint8Array(0);
@@ -27,7 +27,7 @@ const NOTHING = new Uint8Array(0);
 /** The internals of node:net sockets that its types omit. */
 interface Handle {
   readonly fd?: number;
-  /** Whether it reads, as node:net sees it. */
+  /** Whether the handle reads, as far as node:net knows. */
   readonly reading?: boolean;
   readStart?(): number;
   readStop?(): number;
@@ -38,16 +38,16 @@ type Closing = "open" | "ending" | "closing" | "closed";
 export class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
   private closing: Closing = "open";
-  /** Bytes written while an earlier write was incomplete, joined: Node would keep a buffer and an object for each piece. */
+  /** Bytes that were written during an earlier write, joined: Node would keep a buffer and an object for each piece. */
   private waiting: WaitingBytes | undefined;
-  /** The buffer that Node is writing before `waiting`, if nothing else uses it. */
+  /** The buffer that Node is writing before `waiting`, if no other code uses it. */
   private borrowed: Uint8Array | undefined;
-  /** Whether the last read was large, so that more is there to be read. */
+  /** Whether the last read was large, so that more bytes can be expected. */
   private hasMore = false;
   private isStopped = false;
-  /** How much of the start of `waiting` Node is writing. */
+  /** How many bytes at the start of `waiting` Node is writing. */
   private beingWritten = 0;
-  /** The peer's bytes that were received before a write failed, and whether they are complete. */
+  /** The peer's bytes that were received before a write failed; below, whether they are complete. */
   private rest: Buffer[] = [];
   private isRestWhole = false;
   private acknowledgements: SocketAcknowledgements | undefined;
@@ -61,11 +61,11 @@ export class NodeConnection implements Connection {
   constructor(private readonly socket: net.Socket) {
     openSockets.count++;
     for (const [event, listener] of Object.entries(this.events)) socket.on(event, listener as () => void);
-    // `close` follows every error and is enough for the owner.
+    // A `close` follows every error, and the owner needs only that.
     socket.on("error", () => {});
   }
 
-  /** Hands over the socket, paused; this connection must not be used any more. */
+  /** Hands over the socket, paused. This connection must not be used any more. */
   release(): net.Socket {
     const { socket } = this;
     openSockets.count--;
@@ -88,7 +88,7 @@ export class NodeConnection implements Connection {
     else if (received.lends === 1) received.borrower?.borrow(bytes);
   }
 
-  /** Takes a buffer to be freed once it is written, or the connection closed: the collector would let many of them pile up. */
+  /** Takes over a buffer, and frees it after the write or the close. The garbage collector would let many of them accumulate. */
   borrow(bytes: Uint8Array): void {
     if (this.waiting !== undefined) this.borrowed = bytes;
   }
@@ -143,7 +143,7 @@ export class NodeConnection implements Connection {
   }
 
   lookIfReset(): void {
-    // An empty write fails if the peer is gone, and the socket closes. Queued bytes fail by themselves.
+    // If the peer has disconnected, an empty write fails and the socket closes. Queued bytes fail by themselves.
     if (this.closing === "open" && this.waiting === undefined) this.socket.write(NOTHING);
   }
 
@@ -163,7 +163,7 @@ export class NodeConnection implements Connection {
       return false;
     }
     this.socket.write(bytes);
-    // Already zero if the kernel took everything within the call.
+    // It is already zero if the kernel took everything within the call.
     if (this.socket.writableLength === 0) return true;
     if (bytes.buffer === received.buffer) {
       received.isLent = true;
@@ -178,7 +178,7 @@ export class NodeConnection implements Connection {
 
   writeTransient(bytes: Uint8Array, length: number): boolean {
     const written = bytes.subarray(0, length);
-    // Joined, which copies.
+    // They are joined, which copies them.
     if (this.waiting !== undefined) return this.write(written);
     if (length < LARGE_BYTES) return this.write(Buffer.from(written));
     const copy = Buffer.allocUnsafeSlow(length);
@@ -189,7 +189,7 @@ export class NodeConnection implements Connection {
     return isTaken;
   }
 
-  /** Node has finished a write: starts the next one, or performs a pending end or close. */
+  /** Called when Node has finished a write. Starts the next one, or performs a pending end or close. */
   private readonly onWritten = (error?: Error | null): void => {
     const { waiting, socket } = this;
     // `close` follows.
@@ -215,8 +215,8 @@ export class NodeConnection implements Connection {
   };
 
   /**
-   * A paused socket of Node reads on until its own buffer is full: 64 KB of each peer that has more to send. Node must not know that
-   * its handle stopped; it would start it again.
+   * A paused socket of Node reads on until its own buffer is full: 64 KB for each peer that has more to send. Node must not notice that its
+   * handle was stopped, because it would start it again.
    */
   pause(): void {
     this.socket.pause();
@@ -253,13 +253,13 @@ export class NodeConnection implements Connection {
   reset(): void {
     this.closing = "closed";
     this.owner = NO_OWNER;
-    // Only TCP can be reset; a unix socket is destroyed.
+    // Only TCP can be reset. A unix socket is destroyed.
     if (this.socket.remoteAddress === undefined) this.socket.destroy();
     else this.socket.resetAndDestroy();
   }
 
   /**
-   * Reads pending bytes before a failed write makes Node destroy the socket: an upstream that died has sent which requests had
+   * Reads pending bytes before a failed write makes Node destroy the socket: an upstream that exits may have sent which requests had
    * started.
    */
   readRestBeforeGivingUp(): void {
@@ -283,13 +283,13 @@ export class NodeConnection implements Connection {
         this.rest.push(bytes.subarray(0, count));
       }
     } catch {
-      // Nothing more is there; `close` follows.
+      // No more bytes are available; `close` follows.
     }
   }
 
   private closed(): void {
     openSockets.count--;
-    // Not before: until then Node may be writing from it.
+    // Not earlier: until then Node may be writing from the buffer.
     this.giveBack();
     this.waiting?.clear();
     this.waiting = undefined;
@@ -315,7 +315,7 @@ export function nodeTransport(): Transport {
         const connection = new NodeConnection(socket);
         connection.owner = onConnection(connection);
       });
-      // For example out of descriptors: clients stay in the queue until one is free.
+      // For example, there are no free descriptors: clients stay in the queue until there is one.
       server.on("error", (error) => console.error(`cannot accept: ${error.message}`));
       // With `fd`, Node accepts the backlog only as an argument.
       server.listen({ fd }, LISTEN_BACKLOG as never);

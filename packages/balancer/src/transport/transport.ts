@@ -5,19 +5,19 @@ import type { SocketAddress } from "@paceline/wire";
 /** The owner of a connection, notified of its events. Its methods must not throw. */
 export interface ConnectionOwner {
   /**
-   * Receives bytes, which the owner may keep. Return true if it keeps none, so that their memory may be freed at once. May still
-   * be called once or twice after `pause()`.
+   * Receives bytes, which the owner may keep. Returns true if it keeps none, so that their memory can be freed at once. May still be called
+   * once or twice after `pause()`.
    */
   onData(bytes: Buffer): boolean;
-  /** The kernel has taken everything, after a `write` that returned false. */
+  /** Called after a `write` that returned false, once the kernel has taken everything. */
   onDrain(): void;
-  /** The peer sent FIN: no more bytes follow, but it may still read. */
+  /** Called when the peer has sent FIN: no more bytes follow, but it may still read. */
   onEnd(): void;
-  /** The connection was closed by the peer or an error; no event follows. */
+  /** Called when the connection was closed by the peer or an error. No further event follows. */
   onClose(): void;
 }
 
-/** Both ends of a TCP connection of a client: its own address, and the one that it has connected to. */
+/** Both addresses of a client's TCP connection: its own, and the one that it has connected to. */
 export interface Ends {
   address: string;
   port: number;
@@ -32,63 +32,66 @@ export interface Connection {
   readonly remoteAddress: string;
   /** Undefined for a unix socket, and once it is closed. */
   readonly ends: Ends | undefined;
-  /** Bytes written that the kernel has not taken; Node counts a piece until it is taken completely. */
+  /** The number of written bytes that the kernel has not taken. Node counts a piece until it is taken completely. */
   readonly waitingBytes: number;
   /** The memory that these bytes take, as far as it is known. */
   readonly heldBytes: number;
-  /** Grows while the peer reads; on Node updated by `Transport.lookAtPeers`. It may be corrected downwards. */
+  /** Grows while the peer reads; on Node it is updated by `Transport.lookAtPeers`. It may be corrected downwards. */
   readonly progressBytes: number;
-  /** What the peer's kernel has surely acknowledged; undefined where `progressBytes` is as good, since bytes wait only once the kernel is full. */
+  /**
+   * The number of bytes that the peer's kernel has certainly acknowledged; undefined where `progressBytes` is as good, because bytes wait
+   * only once the kernel is full.
+   */
   readonly surelyReadBytes?: number | undefined;
   /**
-   * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 while unknown, which
-   * takes a moment on Node.
+   * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 while unknown, which takes a
+   * moment on Node.
    */
   acknowledgedBytes(since: number): number;
-  /** Whether acknowledgements are known; otherwise bytes count once our own kernel has taken them. */
+  /** Whether acknowledgements are known. Otherwise bytes count once the local kernel has taken them. */
   readonly seesAcknowledgements: boolean;
   /**
-   * Whether the peer of a paused connection has disconnected, which causes no event. Node notices this a moment later, and a
-   * reset closes the connection instead.
+   * Whether the peer of a paused connection has disconnected, which causes no event. Node notices it a moment later; after a reset it
+   * closes the connection instead.
    */
   readonly hasPeerLeft: boolean;
   /** Closes a paused connection that the peer has reset, with `onClose`; a FIN does not count. */
   lookIfReset(): void;
   /**
-   * For a peer that has sent FIN and may still read: the kernel checks each minute whether it is still connected. If not, the
-   * connection is reset, which `lookIfReset` finds.
+   * For a peer that has sent FIN and may still read: the kernel probes each minute whether it is still connected. If it is not, the
+   * connection is reset, which `lookIfReset` detects.
    */
   keepAsking(): void;
-  /**
-   * Sends bytes that the caller will not change. False: some are queued, and `onDrain` follows; until then the caller should not
-   * write more.
-   */
+  /** Sends bytes that the caller will not change. Returns false if some are queued; the caller should not write more until `onDrain`. */
   write(bytes: Uint8Array): boolean;
-  /** Like `write`, for the first `length` bytes of a reused buffer: copies what the kernel does not take at once. */
+  /** Like `write`, for the first `length` bytes of a reused buffer: copies the bytes that the kernel does not take at once. */
   writeTransient(bytes: Uint8Array, length: number): boolean;
-  /** Lets the kernel gather what is written until `uncork`, which must follow within the turn. */
+  /** Lets the kernel collect the written bytes until `uncork`, which must follow within the turn. */
   cork?(): void;
   uncork?(): void;
-  /** Over TLS bytes may also wait after a `write` that returned true: once they were written, `onDrain` follows for them, too. */
+  /** Requests an `onDrain` after a `write` that returned true. Over TLS, bytes may wait in that case, too. */
   asksDrain?(): void;
   pause(): void;
   resume(): void;
-  /** Limits what the kernel receives for this process, and so what one read brings, or no longer. Where a read is small there is no such limit. */
+  /**
+   * Limits how many bytes the kernel receives for this process, and so the size of one read; or removes that limit. Absent if reads are
+   * small anyway.
+   */
   limitReads?(isLimited: boolean): void;
-  /** Sends queued bytes, then FIN; the peer's bytes are still read. */
+  /** Sends queued bytes, then FIN. The peer's bytes are still read. */
   end(): void;
   /**
-   * Closes after queued bytes are sent, with a reset after CLOSE_GRACE_SECONDS. The owner gets no more events, unless it
-   * `awaitsClose`: then it sets its own time limit, may still receive data, and gets `onClose` when the descriptor is closed.
+   * Closes after queued bytes are sent, with a reset after CLOSE_GRACE_SECONDS. The owner gets no more events, unless it `awaitsClose`:
+   * then it enforces its own time limit, may still receive data, and gets `onClose` when the descriptor is closed.
    */
   close(awaitsClose?: boolean): void;
-  /** Closes at once with a reset, so that the peer notices missing bytes. The owner gets no more events. */
+  /** Closes at once with a reset, so that the peer can see that bytes are missing. The owner gets no more events. */
   reset(): void;
 }
 
 /** Receives the result of an attempt to connect: exactly one of the two. */
 export interface Connector {
-  /** Whether the kernel should take nearly a whole read of a client's body at once; its rest waits in this process. */
+  /** Whether the kernel should accept nearly a whole read of a client's body at once. The rest waits in this process. */
   readonly sendsMuch?: boolean;
   /** Returns the owner of the new connection. */
   onConnected(connection: Connection): ConnectionOwner;
@@ -104,29 +107,29 @@ export interface Transport {
   readonly name: "bun" | "node";
   /** The number of open sockets; a closing one counts until its descriptor is free. */
   readonly openSockets: number;
-  /** Updates the progress of peers where reading it takes a system call. Returns the time of that progress (`performance.now`). */
+  /** Updates the progress of peers, if reading it takes a system call. Returns the time of that progress (`performance.now`). */
   lookAtPeers(): number;
   /** Accepts on an inherited, bound socket. Throws if that fails. */
   listen(fd: number, onConnection: (connection: Connection) => ConnectionOwner): Listener;
   connect(address: SocketAddress, connector: Connector): void;
 }
 
-/** The open sockets of this process, whatever they speak. */
+/** The number of open sockets of this process, for all protocols. */
 export const openSockets = { count: 0 };
 
 /** How long the peer of a closed connection may take to read queued bytes, in seconds. */
 export const CLOSE_GRACE_SECONDS = 30;
 
-/** How often the kernel asks a peer that has sent FIN whether it is still there. */
+/** How often the kernel probes a peer that has sent FIN, in milliseconds. */
 export const ASK_EVERY_MS = 60_000;
 
-/** A client for which more than this waits gets no further response. */
+/** A client gets no further response while more bytes than this wait for it. */
 export const MUCH_UNREAD_BYTES = 65_536;
 
-/** While memory is scarce, a client for which more than this waits gets no more of its response. */
+/** While memory is scarce, a client gets no more of its response while more bytes than this wait for it. */
 export const SCARCE_WAITING_BYTES = 8192;
 
-/** The requested accept queue; the kernel limits it to net.core.somaxconn. */
+/** The requested length of the accept queue; the kernel limits it to net.core.somaxconn. */
 export const LISTEN_BACKLOG = 4096;
 
 /** The owner of a connection that is no longer used. */

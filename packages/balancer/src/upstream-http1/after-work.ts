@@ -1,14 +1,14 @@
-/** Work that an upstream still does after a response, or for a request that nobody waits for any more, and whether it usually ends soon. */
+/** Work that an upstream still does after a response, or for an abandoned request, and whether it usually ends soon. */
 import type { OverdueRequest } from "@paceline/wire";
 
-/** Work that takes longer is not quick, in milliseconds. An instance may also be off the CPU meanwhile. */
+/** Longer work is not quick, in milliseconds. The time includes any in which the instance is off the CPU. */
 const QUICK_MS = 50;
-/** How many works in a row must be quick. */
+/** How many pieces of work in a row must be quick. */
 const MIN_QUICK = 8;
-/** How many requests then follow without a report, before another one must prove it. */
+/** How many requests may then follow without a report, before another report is needed as proof. */
 const MAX_UNPROVEN = 16;
 
-/** Whether an instance usually ends its work soon, so that its next request need not wait for its report. It has one request at a time. */
+/** Whether an instance usually ends its work soon, so that its next request need not wait for the report. It has one request at a time. */
 export class QuickWork {
   private startedAt = 0;
   private quick = 0;
@@ -16,28 +16,28 @@ export class QuickWork {
 
   constructor(private readonly clock: () => number = () => performance.now()) {}
 
-  /** The response is complete, and the instance works on. */
+  /** Called when the response is complete and the instance continues to work. */
   start(): void {
     this.startedAt = this.clock();
   }
 
-  /** It has reported that it is done, and the report was read at once. */
+  /** Called when the instance has reported that it is done, and the report was read at once. */
   finish(): void {
     this.unproven = 0;
     this.quick = this.isQuick ? this.quick + 1 : 0;
   }
 
-  /** Whether work usually ends soon. */
+  /** Whether the work usually ends soon. */
   get isUsuallyQuick(): boolean {
     return this.quick >= MIN_QUICK && this.unproven < MAX_UNPROVEN;
   }
 
-  /** Whether work that has started will probably end soon. */
+  /** Whether the current work will probably end soon. */
   get endsSoon(): boolean {
     return this.isUsuallyQuick && this.isQuick;
   }
 
-  /** A request was sent without a report. */
+  /** Called when a request was sent without a report. */
   follow(): void {
     this.unproven++;
   }
@@ -47,30 +47,32 @@ export class QuickWork {
   }
 }
 
-/** How many bytes of an unwanted response are read, so that the upstream can finish it, before the connection is closed. */
+/** How many bytes of an unwanted response are read before the connection is closed, so that the upstream can finish it. */
 const MAX_UNWANTED_BYTES = 4 << 20;
 
-/** The message of an instance that is done with a request: an interim response, which other clients ignore. */
+/**
+ * The length of the message with which an instance reports that it is done with a request: an interim response, which other clients ignore.
+ */
 export const DONE_BYTES = "HTTP/1.1 100 Continue\r\n\r\n".length;
 
 export class AbandonedRequest {
-  /** The number of bytes received since. */
+  /** The number of bytes received since then. */
   private bytes = 0;
 
   constructor(
     readonly describe: () => string,
-    /** Since when its end is due, in milliseconds of `Deadlines.now`. */
+    /** Since when the end of the work is due, in milliseconds of `Deadlines.now`. */
     private readonly owedSince: number,
-    /** When it was sent, by performance.now(): of the requests of several balancers, the first one ran. */
+    /** When the request was sent, by performance.now(). If several balancers have sent requests, the first one ran. */
     private readonly sentAt = Number.NEGATIVE_INFINITY,
   ) {}
 
-  /** Whether nothing has been received since. */
+  /** Whether nothing has been received since then. */
   get isSilent(): boolean {
     return this.bytes === 0;
   }
 
-  /** Returns for how many milliseconds its end has been due. */
+  /** Returns for how long the end of the work has been due, in milliseconds. */
   owedFor(now: number): number {
     return now - this.owedSince;
   }
@@ -79,13 +81,13 @@ export class AbandonedRequest {
     return { request: this.describe(), forMs: Math.min(this.owedFor(now), performance.now() - this.sentAt) };
   }
 
-  /** Counts bytes of the unwanted response. Returns false if they are too many: an upstream may ignore FIN for ever. */
+  /** Counts bytes of the unwanted response. Returns false if there are too many: an upstream may ignore FIN forever. */
   takeUnwanted(count: number): boolean {
     this.bytes += count;
     return this.bytes <= MAX_UNWANTED_BYTES;
   }
 
-  /** Counts bytes after the complete response. */
+  /** Counts bytes after the complete response, which should be the report that the instance is done. */
   takeDone(count: number): "partial" | "done" | "unexpected" {
     this.bytes += count;
     if (this.bytes === DONE_BYTES) return "done";

@@ -1,4 +1,4 @@
-/** One connection to an upstream: sends a request (request-sender.ts), reads its response, and is reused if framing allows. */
+/** One connection to an upstream. Sends a request (request-sender.ts), reads its response, and is reused if the framing allows it. */
 import type { OverdueRequest } from "@paceline/wire";
 import { proxyHeader } from "../downstream/proxy-header.js";
 import { CHUNK_UNITS, Pause } from "../downstream/reading.js";
@@ -28,13 +28,13 @@ type State =
   | "tunnel"
   /** Kept for the next request. */
   | "idle"
-  /** The response is complete; the instance works on until it reports that it is done, or closes. */
+  /** The response is complete. The instance continues to work until it reports that it is done, or closes. */
   | "working"
   /** The request was abandoned and FIN sent; the upstream may still be working on it. */
   | "abandoned"
   | "closed";
 
-/** One per process: a head is used before the next is parsed. */
+/** One per process: a head is used before the next one is parsed. */
 const head = new ResponseHead();
 
 export class Http1UpstreamConnection
@@ -43,7 +43,7 @@ export class Http1UpstreamConnection
 {
   /** In milliseconds of `Deadlines.now`. */
   idleSince = 0;
-  /** The client for whose next request it is kept, if it is idle and serves only one client. */
+  /** The client for whose next request the connection is kept, if it is idle and serves only one client. */
   keptFor: KeptConnections | undefined;
   private state: State = "connecting";
   private receiver: ResponseReceiver | undefined;
@@ -51,11 +51,11 @@ export class Http1UpstreamConnection
   /** The received part of an incomplete head. */
   private partialHead: Buffer | undefined;
   private hasHeard = false;
-  /** Whether it was used for an earlier request. */
+  /** Whether the connection was used for an earlier request. */
   private isReused = false;
   private keepAlive = false;
   private mayWorkOn = false;
-  /** Whether the request was sent while the instance worked on the one before: its report may precede the response. */
+  /** Whether the request was sent while the instance was still working on the previous one, whose report may precede the response. */
   private followsWork = false;
   /** Whether the report that the instance is done was read at once. */
   private isDoneRead = true;
@@ -67,12 +67,12 @@ export class Http1UpstreamConnection
     this.body.dropsLargeTrailers = true;
   }
 
-  /** Returns the request that the upstream is running, for people; undefined if there is none. */
+  /** Returns the request that the upstream is running, for display; undefined if there is none. */
   describeRequest(): string | undefined {
     return this.receiver?.request.describe() ?? this.abandoned?.describe();
   }
 
-  /** The request that still runs although nobody waits for its response. */
+  /** The request that is still running although it was abandoned. */
   get overdue(): OverdueRequest | undefined {
     return this.abandoned?.overdue(this.upstream.deadlines.now);
   }
@@ -94,7 +94,7 @@ export class Http1UpstreamConnection
     return this.state === "tunnel";
   }
 
-  /** Whether the instance is finishing a request, and the next one may be sent before it reports that it is done. */
+  /** Whether the instance is finishing a request, and the next one may be sent before its report. */
   get mayFollow(): boolean {
     return this.state === "working" && this.keepAlive && this.abandoned?.isSilent === true;
   }
@@ -118,7 +118,7 @@ export class Http1UpstreamConnection
       return this;
     }
     if (this.receiver === undefined) {
-      // Not kept, because an instance on Bun closes a connection without a request after about ten seconds.
+      // It is not kept, because an instance on Bun closes a connection without a request after about ten seconds.
       this.close();
       return this;
     }
@@ -136,7 +136,7 @@ export class Http1UpstreamConnection
   cancel(): void {
     const { receiver } = this;
     this.receiver = undefined;
-    // A connection that is still being made is closed when it is established.
+    // A connection that is not established yet is closed once it is.
     if (this.state === "connecting") return;
     if (this.state === "tunnel" || !this.upstream.holdsPlaces || this.connection === undefined) {
       if (this.state === "head") this.upstream.noteLeft(receiver?.request.describe());
@@ -144,7 +144,7 @@ export class Http1UpstreamConnection
     }
     const hasResponse = this.state === "body" || !this.isRequestSent;
     this.state = "abandoned";
-    // While it was paused for a slow client, nothing was due.
+    // Nothing was due while the connection was paused for a slow client.
     const owedSince = this.reading.isPaused ? this.upstream.deadlines.now : this.progressAt;
     this.abandoned = new AbandonedRequest(
       receiver?.request.describeLater() ?? (() => ""),
@@ -152,13 +152,14 @@ export class Http1UpstreamConnection
       receiver?.readyAt,
     );
     this.upstream.keepAbandoned(this);
-    // Many servers close at a FIN while the request still runs: its process, which is about to be ended for it, would seem idle.
+    // Many servers close at a FIN while the request is still running. Their process, which is about to be killed for that request, would
+    // seem idle.
     if (hasResponse || !this.upstream.isLate(this.overdueMs)) this.connection.end();
     this.reading.leaveTurn();
     this.resume();
   }
 
-  /** Tells the upstream that nobody waits for the response: its process was not ended for that. */
+  /** Tells the upstream that the request was abandoned, because its process was not killed for it. */
   endAbandoned(): void {
     if (this.state === "abandoned") this.connection?.end();
   }
@@ -171,7 +172,7 @@ export class Http1UpstreamConnection
     this.reading.resume(Pause.UNREAD);
   }
 
-  /** Counts a read of a body or a tunnel: an upstream that sends without end gets its share of each turn, as clients do. */
+  /** Counts a read of a body or a tunnel: an upstream that sends endlessly gets only its share of each turn, as clients do. */
   private countRead(bytes: number, chunks: number, isWhole: boolean): void {
     if (!isWhole || this.reading.hasShared) this.reading.countBody(bytes + chunks * CHUNK_UNITS, isWhole);
   }
@@ -203,7 +204,7 @@ export class Http1UpstreamConnection
         this.receiver?.onResponseBatch();
         break;
       case "idle":
-        // An unrequested response; the next request must not get it.
+        // The next request must not get a response that was not requested.
         this.close();
         break;
       case "working":
@@ -233,7 +234,7 @@ export class Http1UpstreamConnection
       at = afterHead;
       if (head.isInterim) {
         if (this.followsWork && head.status === 100) {
-          // It belongs to the request before.
+          // The bytes belong to the previous request.
           this.followsWork = false;
           this.hasHeard = at < bytes.length;
           continue;
@@ -252,7 +253,7 @@ export class Http1UpstreamConnection
       this.receiver?.onResponseBatch();
       return;
     }
-    // The upgrade was refused, with an ordinary response to a request without a body.
+    // The upgrade was refused with an ordinary response, so the request has no body.
     if (this.requestFraming === "close") this.isRequestSent = true;
     this.state = "body";
     this.keepAlive =
@@ -264,7 +265,7 @@ export class Http1UpstreamConnection
     this.readBody(bytes, at);
   }
 
-  /** Programs may send a body where none is allowed, or continue with a refused protocol. */
+  /** Whether a body may follow although none is allowed: some programs send one, or continue with a refused protocol. */
   private mayLeaveBody(status: number): boolean {
     return this.isHeadRequest || this.requestFraming === "close" || status === 204 || status === 304;
   }
@@ -282,7 +283,7 @@ export class Http1UpstreamConnection
     this.finish(receiver, bytes.length - after);
   }
 
-  /** Completes the response; further bytes in the same read belong to no request. */
+  /** Completes the response. Further bytes in the same read belong to no request. */
   private finish(receiver: ResponseReceiver, laterBytes: number): void {
     this.receiver = undefined;
     const isSent = this.isRequestSent && this.connection?.waitingBytes === 0;
@@ -295,7 +296,7 @@ export class Http1UpstreamConnection
     receiver.onResponseEnd();
   }
 
-  /** Keeps the place until the instance reports that it is done, or closes a connection that cannot be reused. */
+  /** Keeps the instance occupied until it reports that it is done, or closes a connection that cannot be reused. */
   private awaitWork(receiver: ResponseReceiver, laterBytes: number, isSent: boolean): void {
     if (this.keepAlive && laterBytes === DONE_BYTES) return this.becomeIdle(receiver);
     this.state = "working";
@@ -305,11 +306,11 @@ export class Http1UpstreamConnection
     this.resume();
     this.isDoneRead = true;
     if (laterBytes > 0) this.readDone(laterBytes);
-    // Reading it at once would wake this process once more for each request.
+    // Reading the report at once would wake up this process one more time for each request.
     else if (this.keepAlive && this.upstream.readsDoneLater) this.reading.pause(Pause.DONE);
   }
 
-  /** Reassigns a request of whose response nothing has come, if it may run twice. The upstream keeps it, as an abandoned one. */
+  /** Reassigns a request without any byte of a response, if it may run twice. The upstream keeps it as an abandoned one. */
   reassign(): void {
     const { receiver } = this;
     if (this.state !== "head" || this.hasHeard || !this.isRequestSent || receiver?.canRepeat !== true) return;
@@ -317,12 +318,12 @@ export class Http1UpstreamConnection
     receiver.onUpstreamLost("stalled");
   }
 
-  /** Whether the report that the instance is done may have come. */
+  /** Whether the report that the instance is done may have arrived unread. */
   get isDoneUnread(): boolean {
     return this.reading.isPausedFor(Pause.DONE);
   }
 
-  /** Reads whether the instance is done. Returns false if that was being read already. */
+  /** Reads whether the instance is done. Returns false if that was already being read. */
   readDoneNow(): boolean {
     if (!this.reading.isPausedFor(Pause.DONE)) return false;
     this.isDoneRead = false;
@@ -365,7 +366,7 @@ export class Http1UpstreamConnection
   onClose(): void {
     if (this.state === "closed") return;
     this.reading.connection = undefined;
-    // A reset is not a proper end: a body without a length was cut.
+    // A reset is not a proper end: a body without a length was cut off.
     this.lose(this.lossByClose());
   }
 

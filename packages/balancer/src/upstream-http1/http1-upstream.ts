@@ -1,4 +1,4 @@
-/** The HTTP/1.1 client of an upstream: kept connections, with one request at a time on each. */
+/** The HTTP/1.1 client of an upstream: kept connections, each with one request at a time. */
 import type { OverdueRequest, ProxyVersion, SocketAddress } from "@paceline/wire";
 import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { TurnShare } from "../downstream/reading.js";
@@ -21,33 +21,33 @@ interface Http1ClientServices {
 
 interface Http1ClientOptions {
   maxConnections: number;
-  /** Whether it is not a server of ours, which may close an idle connection while a request is on its way. */
+  /** Whether it is not one of our servers, so that it may close an idle connection while a request is on its way. */
   isForeign: boolean;
-  /** The version of the PROXY header that begins each connection; it then serves one client. */
+  /** The version of the PROXY header at the start of each connection, which then serves only one client. */
   sendProxy: ProxyVersion | undefined;
-  /** Whether it may send more than its response, or forwards to such a server: connections are then kept per client. */
+  /** Whether it may send more than its response, or forwards to such a server. Connections are then kept per client. */
   isPerClient: boolean;
   /**
-   * Set for an upstream with limited concurrency, where more requests would wait internally: an abandoned one keeps its place
-   * until the upstream has finished it. Called when there is room again without the end of an exchange.
+   * Set for an upstream with limited concurrency, in which further requests would wait. An abandoned request occupies it until the upstream
+   * has finished it. Called when there is room again although no exchange has ended.
    */
   onRoom: (() => void) | undefined;
   /** Its pool. */
   pool: {
-    /** An abandoned request may take so long until the supervisor ends the process. */
+    /** How long an abandoned request may run before the supervisor kills the process, in milliseconds. */
     readonly requestTimeoutMs: number;
   };
 }
 
-/** An upstream that closes a connection this soon after a response keeps none. */
+/** An upstream that closes a connection within this time after a response is one that never keeps connections. */
 const AT_ONCE_MS = 2 * TICK_MS;
-/** How exactly it is known since when a request is overdue. */
+/** The accuracy with which the start of an overdue request is known, in milliseconds. */
 const OVERDUE_BY_MS = 2 * TICK_MS;
-/** How long an upstream whose process is about to be ended waits for that. Longer ones have been spared. */
+/** How long an upstream waits for its process to be killed, in milliseconds. If it takes longer, the process was spared. */
 const DOOM_MS = 5000;
 
 export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<Http1UpstreamConnection> {
-  /** Idle connections, the last used one on top, so that in quiet times the others are closed. */
+  /** Idle connections. The last used one is on top, so that the others are closed when there is little load. */
   private readonly idle: Http1UpstreamConnection[] = [];
   private openCount = 0;
   private onEmpty: (() => void) | undefined;
@@ -56,13 +56,16 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** Connections with an abandoned request that the upstream has not finished. */
   private readonly abandoned = new Set<Http1UpstreamConnection>();
   private readonly work = new QuickWork();
-  /** Whether a request has overrun its time, so that the process is about to be ended, with all that it then has. */
+  /** Whether a request has overrun its time, so that the process is about to be killed, with all requests that it has by then. */
   private isDoomed = false;
   /** Whether it closes connections after each response without announcing it, as uWSGI does. */
   private keepsNone = false;
-  /** The lane beside it; without one, nothing shows that the upstream goes on with a request whose client has gone, and nothing is noted. */
+  /**
+   * The lane beside the connections. Without one, nothing shows that the upstream still runs a request whose client has left, and nothing
+   * is noted.
+   */
   control: ControlLane | undefined;
-  /** A request whose client has gone, and which the upstream may be running; empty if it may as well be another one. */
+  /** A request whose client has left, and which the upstream may be running; empty if it may be any one of several. */
   leftAtWork: string | undefined;
 
   constructor(
@@ -91,7 +94,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return typeof this.address === "string";
   }
 
-  /** Programs read them, as HTTP/1.1 requires; an instance of ours says on its control lane if it does. */
+  /** Programs read them, as HTTP/1.1 requires. Our own instances announce it on their control lane. */
   get takesTrailers(): boolean {
     return this.control?.takesTrailers ?? this.options.isForeign;
   }
@@ -100,12 +103,12 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return this.options.sendProxy;
   }
 
-  /** Whether an abandoned request keeps its place until the upstream has finished it. */
+  /** Whether an abandoned request occupies the upstream until it has finished it. */
   get holdsPlaces(): boolean {
     return this.options.onRoom !== undefined;
   }
 
-  /** Whether an instance may continue to work on a request after its response, keeping its place. */
+  /** Whether an instance may continue to work on a request after its response, and stays occupied meanwhile. */
   get awaitsWork(): boolean {
     return this.holdsPlaces && !this.options.isForeign;
   }
@@ -114,11 +117,11 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return this.openCount;
   }
 
-  /** HTTP/1.1 does not show these. */
+  /** HTTP/1.1 does not show pending requests. */
   readonly pending = 0;
   readonly notStarted = 0;
 
-  /** Not the work after a response that usually ends soon: the report that it has is left unread. */
+  /** Does not count work after a response that usually ends soon, because its report is left unread. */
   get lasting(): number {
     let lasting = 0;
     if (this.abandoned.size > 0) for (const { isDoneUnread } of this.abandoned) if (!isDoneUnread) lasting++;
@@ -141,12 +144,12 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return this.options.maxConnections === 1 && this.work.isUsuallyQuick;
   }
 
-  /** Reads the reports that were left unread: instances may be done. */
+  /** Reads the reports that were left unread, because instances may be done. */
   private readDone(): void {
     if (this.abandoned.size > 0) for (const connection of this.abandoned) connection.readDoneNow();
   }
 
-  /** Looks for a request that has overrun its time. The supervisor ends the process for it, but needs a while. */
+  /** Looks for a request that has overrun its time. The supervisor kills the process for it, but needs a while. */
   private lookForDoom(): void {
     this.isDoomed = false;
     for (const connection of this.abandoned) {
@@ -174,7 +177,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   }
 
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
-    // A new connection proves that the upstream was alive when the request arrived.
+    // A new connection proves that the upstream was running when the request arrived.
     const mayReuse = isIdempotent && !receiver.mayHaveStartedElsewhere;
     const kept = this.options.isPerClient ? this.takeKept(receiver, mayReuse) : (this.idle.pop() ?? this.takeWorking());
     if (kept !== undefined) {
@@ -182,7 +185,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
       this.latest = kept;
       return kept;
     }
-    // There is room for it, if necessary in place of an idle connection.
+    // Makes room for a connection, if necessary in place of an idle one.
     if (this.openCount >= this.options.maxConnections) this.idle[0]?.close();
     this.openCount++;
     const connection = new Http1UpstreamConnection(this, receiver);
@@ -200,7 +203,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return working;
   }
 
-  /** HTTP/1.1 does not show which request is running, so it is only known if there is just one. */
+  /** HTTP/1.1 does not show which request is running, so it is known only if there is just one. */
   runningRequest(): string | undefined {
     if (this.leftAtWork !== undefined) return this.leftAtWork || undefined;
     return this.openCount - this.idle.length === 1 ? this.latest?.describeRequest() : undefined;
@@ -224,7 +227,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return connection;
   }
 
-  /** Removes it from the idle connections. */
+  /** Removes a connection from the idle ones. */
   private forget(connection: Http1UpstreamConnection): void {
     const index = this.idle.indexOf(connection);
     if (index >= 0) this.idle.splice(index, 1);
@@ -257,13 +260,13 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     if (this.openCount === 0) onEmpty();
   }
 
-  /** A connection has no request any more. Returns false if it must not be kept. */
+  /** Called when a connection has no request any more. Returns false if it must not be kept. */
   keep(connection: Http1UpstreamConnection, receiver: ResponseReceiver | undefined): boolean {
     if (this.onEmpty !== undefined || this.keepsNone) return false;
     if (this.options.isPerClient) {
       const keptConnections = receiver?.keptConnections;
       if (keptConnections === undefined) return false;
-      // Replaces a kept connection that a request could not use because it must not be sent twice.
+      // Replaces a kept connection that a request could not use, because the request must not be sent twice.
       keptConnections.find(this)?.close();
       keptConnections.add(connection);
       connection.keptFor = keptConnections;
@@ -273,7 +276,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return true;
   }
 
-  /** Its request is abandoned; its place is free when the upstream has finished it or closes the connection. */
+  /** Called when its request was abandoned. The upstream is free again when it has finished the request, or closes the connection. */
   keepAbandoned(connection: Http1UpstreamConnection): void {
     this.abandoned.add(connection);
     this.work.start();
@@ -281,14 +284,14 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     if (connection.overdueMs > 0) this.lookForDoom();
   }
 
-  /** Its request is abandoned and its connection is about to be closed, which does not end the work. */
+  /** Called when its request was abandoned and its connection is about to be closed, which does not end the work. */
   noteLeft(request: string | undefined): void {
     if (this.control === undefined || this.leftAtWork !== undefined || request === undefined) return;
     this.leftAtWork = this.openCount - this.idle.length === 1 ? request : "";
     this.control.ask();
   }
 
-  /** The upstream has finished the work after its response. */
+  /** Called when the upstream has finished the work after its response. */
   done(connection: Http1UpstreamConnection, wasRead: boolean): void {
     if (wasRead) this.work.finish();
     this.abandoned.delete(connection);
@@ -297,7 +300,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     if (this.onEmpty === undefined) this.options.onRoom?.();
   }
 
-  /** The peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
+  /** Called when the peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
   closedWhileKept({ idleSince }: Http1UpstreamConnection): boolean {
     if (!this.options.isForeign) return false;
     if (!this.keepsNone && this.services.deadlines.now - idleSince <= AT_ONCE_MS) {
@@ -324,7 +327,7 @@ export class WatchedHttp1Client implements UpstreamClient {
   constructor(
     private readonly http1: Http1UpstreamClient,
     private readonly control: ControlLane,
-    /** Called when work is in progress; stalls are counted from here. */
+    /** Called when work is in progress, which starts the detection of stalls. */
     private readonly onBusy: () => void,
   ) {
     http1.control = control;
@@ -367,7 +370,7 @@ export class WatchedHttp1Client implements UpstreamClient {
     return ticks;
   }
 
-  /** HTTP/1.1 does not show which requests have started, so all stay. */
+  /** HTTP/1.1 does not show which requests have started, so none are reassigned. */
   reassign(): void {}
 
   runningRequest(): string | undefined {

@@ -8,39 +8,42 @@ import type { Framing, RequestHead } from "../http1/request-head.js";
 import type { Connection } from "../transport/transport.js";
 import { InterimBound, type ResponseReceiver } from "../upstreams/upstream-client.js";
 
-/** What a connection knows of its upstream, and what it tells it. */
+/** The parts of an upstream that its connections use. */
 export interface UpstreamConnections<UpstreamConnection> {
   readonly deadlines: Deadlines;
   readonly requestWriter: HeadWriter;
   readonly turnShare: TurnShare;
   readonly isForeign: boolean;
-  /** Whether it listens on a unix socket, whose buffer does not grow by itself. */
+  /** Whether it listens on a unix socket, whose buffer does not grow automatically. */
   readonly isLocal: boolean;
   /** Whether it reads the trailers of requests, as far as known. */
   readonly takesTrailers: boolean;
-  /** The version of the PROXY header that begins each connection. */
+  /** The version of the PROXY header at the start of each connection. */
   readonly sendProxy: ProxyVersion | undefined;
-  /** Whether an abandoned request keeps its place until the upstream has finished it. */
+  /** Whether an abandoned request occupies the upstream until it has finished it. */
   readonly holdsPlaces: boolean;
-  /** Whether an instance may continue to work on a request after its response, keeping its place. */
+  /** Whether an instance may continue to work on a request after its response, and stays occupied meanwhile. */
   readonly awaitsWork: boolean;
   /** Whether a report that an instance is done may stay unread for a while. */
   readonly readsDoneLater: boolean;
-  /** The request was abandoned, but the upstream has not finished it. */
+  /** Called when the request was abandoned and the upstream has not finished it. */
   keepAbandoned(connection: UpstreamConnection): void;
-  /** Whether the supervisor ends the process for a request whose end has been due for so long. */
+  /** Whether the supervisor kills the process for a request that is overdue by this time, in milliseconds. */
   isLate(overdueMs: number): boolean;
-  /** Set while the upstream may be running a request whose client has gone. */
+  /** Set while the upstream may be running a request whose client has left. */
   readonly leftAtWork: string | undefined;
   /** Notes such a request. */
   noteLeft(request: string | undefined): void;
-  /** The connection is closed. */
+  /** Called when the connection is closed. */
   gone(connection: UpstreamConnection): void;
-  /** The instance has finished the work after its response. @param wasRead whether that was read at once */
+  /**
+   * Called when the instance has finished the work after its response.
+   * @param wasRead whether the report was read at once
+   */
   done(connection: UpstreamConnection, wasRead: boolean): void;
-  /** The connection has no request any more. Returns false if it must not be kept. */
+  /** Called when the connection has no request any more. Returns false if it must not be kept. */
   keep(connection: UpstreamConnection, receiver: ResponseReceiver): boolean;
-  /** The peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
+  /** Called when the peer closed an idle connection, or one without a response yet. Returns false if that was unexpected. */
   closedWhileKept(connection: UpstreamConnection): boolean;
 }
 
@@ -96,7 +99,7 @@ export abstract class RequestSender<UpstreamConnection> {
 
   endBody(trailers?: Uint8Array): void {
     if (this.connection === undefined || this.isRequestSent) return;
-    // Until the upstream has accepted or refused an upgrade, the request cannot end.
+    // The request cannot end before the upstream has accepted or refused the upgrade.
     if (this.requestFraming === "close" && !this.isTunnel) return;
     this.isRequestSent = true;
     const writer = this.upstream.requestWriter;

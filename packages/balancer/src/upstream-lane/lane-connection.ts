@@ -1,4 +1,7 @@
-/** The balancer's end of a lane, independent of its streams: connects, greets, replies to GOAWAY, pings, closes if broken. */
+/**
+ * The balancer's end of a lane, without its streams. It connects, sends HELLO, replies to GOAWAY, pings, and closes the lane if it is
+ * broken.
+ */
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { type LaneHello, putHello, readHello } from "@paceline/wire/lane/hello";
 import { FrameType, RESPONSE_WINDOW_BYTES, readUint32 } from "@paceline/wire/lane/protocol";
@@ -25,38 +28,38 @@ const HELLO = { window: RESPONSE_WINDOW_BYTES, maxStreams: 0, number: 0 };
 export abstract class LaneConnection implements FrameSink, ConnectionOwner, Connector {
   readonly output = new LaneOutput();
   readonly sendsMuch = true;
-  /** Whether the instance wants no new requests. */
+  /** Whether the instance accepts no new requests. */
   isGoingAway = false;
   protected state:
     | "closed"
     | "connecting"
-    /** Our HELLO was sent. */
+    /** The balancer's HELLO was sent. */
     | "greeting"
     | "open" = "closed";
   private decoder = new FrameDecoder();
   protected stallCount = new StallCounter();
   private pings = 0;
-  /** Of the instance, if its HELLO named its process. */
+  /** The instance's main thread, if its HELLO named its process. */
   private mainThread: MainThread | undefined;
 
   constructor(
     protected readonly services: LaneConnectionServices,
     protected readonly path: string,
-    /** Receives what its requests cost the instance. */
+    /** Receives the CPU cost of the instance's requests. */
     protected readonly work: WorkMeter,
   ) {}
 
-  /** The instance's HELLO has arrived. */
+  /** Called when the instance's HELLO has arrived. */
   protected abstract onOpen(hello: LaneHello): void;
   /** Handles a stream frame on an open lane. */
   protected abstract onStreamFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void;
   /** Handles a piece of a body on an open lane. */
   protected abstract onStreamBody(id: number, bytes: Buffer, start: number, end: number, isLast: boolean): void;
-  /** No connection could be made. */
+  /** Called when no connection could be made. */
   protected abstract onRefused(): void;
-  /** The lane has ended, and everything received was processed. */
+  /** Called when the lane has ended, and everything received was processed. */
   protected abstract onLost(wasOpen: boolean): void;
-  /** The instance violated the protocol: nothing it sent is trusted, and it is unknown which requests had started. */
+  /** Called when the instance violated the protocol. None of its frames are trusted, and it is unknown which requests had started. */
   protected abstract onBroken(): void;
 
   protected connect(): void {
@@ -68,7 +71,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.services.transport.connect(this.path, this);
   }
 
-  /** Whether the instance's event loop is running now, as far as it can be seen. */
+  /** Whether the instance's event loop is running now, as far as can be seen. */
   get isLoopRunning(): boolean {
     return this.mainThread?.isRunning() ?? false;
   }
@@ -88,7 +91,10 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.onBroken();
   }
 
-  /** Handles a tick; see StallCounter. `isOwed`: there are requests without any frame yet. */
+  /**
+   * Handles a tick; see StallCounter.
+   * @param isOwed whether there are requests without any frame yet
+   */
   protected tickStall(weight: number, isOwed: boolean): number {
     const { stallCount } = this;
     const ticks = stallCount.tick(weight, this.ping, isOwed);
@@ -102,7 +108,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.output.flushSoon();
   };
 
-  // Called by the transport.
+  // Called by the transport:
 
   onConnected(connection: Connection): ConnectionOwner {
     if (this.state !== "connecting") {
@@ -126,7 +132,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   onData(bytes: Buffer): boolean {
     this.stallCount.received();
     const { decoder } = this;
-    // A lane that reconnects has a new decoder and ignores the rest of the old connection.
+    // A lane that reconnects has a new decoder, and ignores the rest of the old connection.
     if (!decoder.read(bytes, this) && decoder === this.decoder) this.break(decoder.problem);
     return true;
   }
@@ -151,7 +157,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.onLost(wasOpen);
   }
 
-  // Called by the decoder.
+  // Called by the decoder:
 
   onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
     if (this.state === "open") return this.onStreamFrame(type, id, bytes, start, end);
@@ -169,11 +175,11 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     else if (this.state === "greeting") this.break("no HELLO at the start");
   }
 
-  /** Handles a frame of the lane itself; other types are invalid here. */
+  /** Handles a frame of the lane itself. Other types are invalid here. */
   protected onLaneFrame(type: number, bytes: Buffer, start: number, end: number): void {
     switch (type) {
       case FrameType.PONG:
-        // Unlimited PONGs would count as signs of life, and the instance could hold its requests for ever.
+        // An unlimited number of PONGs would count as signs of life, and the instance could hold its requests forever.
         if (!this.stallCount.takePong()) this.break("a PONG without a PING");
         return;
       case FrameType.BUSY:
@@ -181,11 +187,11 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
       case FrameType.COST:
         return this.work.add(readUint32(bytes, start), readUint32(bytes, start + 4));
       case FrameType.GOAWAY:
-        // Replied to once, however often it arrives.
+        // GOAWAY is replied to once, even if it arrives again.
         if (this.isGoingAway) return;
         this.isGoingAway = true;
         this.stallCount.heard();
-        // No request follows it, so the instance may exit after it has responded to the earlier ones.
+        // No request follows the reply, so the instance may exit after it has responded to the earlier ones.
         this.output.frames.empty(FrameType.GOAWAY, 0);
         return this.output.flushSoon();
       case FrameType.CLOSE:
@@ -197,7 +203,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
   }
 }
 
-/** A lane beside the HTTP/1.1 connections to an instance whose app is a Node handler, only for control. */
+/** A lane that is only for control, beside the HTTP/1.1 connections to an instance whose app is a Node handler. */
 export class ControlLane extends LaneConnection {
   /** Whether the HTTP/1.1 server beside it is known to read the trailers of requests. */
   takesTrailers = false;
@@ -207,9 +213,12 @@ export class ControlLane extends LaneConnection {
     this.connect();
   }
 
-  /** Called at each tick. Returns the number of stalled ticks in a row. @param isBusy whether requests are in flight */
+  /**
+   * Called at each tick. Returns the number of consecutive stalled ticks.
+   * @param isBusy whether requests are in flight
+   */
   countStall(weight: number, isBusy: boolean): number {
-    // A stalled instance stays stalled without requests, so that the next request need not find out.
+    // A stalled instance stays stalled while it has no requests, so that the next request need not find it out.
     if (this.state === "closed" || !(isBusy || this.stallCount.isAwaiting)) return 0;
     return this.tickStall(weight, false);
   }
@@ -219,7 +228,7 @@ export class ControlLane extends LaneConnection {
     return this.state !== "closed" && this.stallCount.isAwaiting;
   }
 
-  /** Asks the instance whether its event loop turns. */
+  /** Asks the instance to reply, to see whether its event loop turns. */
   ask(): void {
     if (this.state === "open") this.stallCount.askNow(this.ping);
   }
@@ -240,7 +249,7 @@ export class ControlLane extends LaneConnection {
     this.break("a body, which has no place on a lane for control");
   }
 
-  // Without this lane the instance is just not monitored; its requests are independent.
+  // Without this lane, the instance is just not monitored. Its requests do not depend on it.
   protected onRefused(): void {}
   protected onLost(): void {}
   protected onBroken(): void {}

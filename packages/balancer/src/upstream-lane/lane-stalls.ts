@@ -1,6 +1,6 @@
 /**
- * What a lane does about an instance that stalls, or whose handler runs for long: which request it is running, and which others
- * move to another instance.
+ * Handles an instance that stalls, or whose handler runs for long: finds the request that it is running, and the others that move to
+ * another instance.
  */
 import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { type RunningWork, readScoreboard } from "@paceline/wire/lane/scoreboard";
@@ -12,14 +12,14 @@ import { decideOnStalled, isUpTo, type StreamTable } from "./stream-table.js";
 
 export abstract class LaneStalls extends LaneConnection {
   protected abstract readonly streams: StreamTable;
-  /** Requests that were sent and for which no frame has arrived. */
+  /** The number of requests that were sent and for which no frame has arrived. */
   protected unanswered = 0;
   private readonly sentAtTicks = new SentAtTicks();
   /** The number of requests sent on the current lane. */
   protected sequence = 0;
   /** Bytes that may still arrive for cancelled streams. */
   protected bytesOfCancelled = 0;
-  /** Replies to CANCEL and WITHDRAW that have not arrived. */
+  /** The number of replies to CANCEL and WITHDRAW that have not arrived. */
   protected owedCancelled = 0;
   /** The number of this lane in the instance's scoreboard; 0 without one. */
   protected number = 0;
@@ -27,8 +27,8 @@ export abstract class LaneStalls extends LaneConnection {
   /** The request the instance is running now: its last frame was STARTED. */
   protected atWork: LaneStream | undefined;
   /**
-   * Without a scoreboard: a request whose client has gone, and which the instance may be running until it sends a frame; empty if
-   * it may as well be another one.
+   * Without a scoreboard: a request whose client has left, and which the instance may be running until it sends a frame; empty if it may be
+   * any one of several.
    */
   protected leftAtWork: string | undefined;
 
@@ -45,11 +45,11 @@ export abstract class LaneStalls extends LaneConnection {
   }
 
   countStall(weight: number): number {
-    // A stalled instance stays stalled without requests, so that the next request need not find out.
+    // A stalled instance stays stalled while it has no requests, so that the next request need not find it out.
     if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
-    // STARTED of one request is not a frame for the others sent with it.
+    // STARTED of one request is not a frame for the others that were sent with it.
     const ticks = this.tickStall(weight, this.unanswered > 0);
-    // During a late tick the instance was perhaps not to blame.
+    // If the tick is late, the instance may not be the cause.
     if (weight === 1) this.moveWaiting();
     return ticks;
   }
@@ -70,10 +70,7 @@ export abstract class LaneStalls extends LaneConnection {
     this.output.flushSoon();
   }
 
-  /**
-   * Reassigns the requests of a stalled instance that have not started: idempotent ones at once, others when the instance
-   * confirms it.
-   */
+  /** Reassigns the requests of a stalled instance that have not started: idempotent ones at once, others once the instance confirms it. */
   reassign(): void {
     for (const stream of this.streams.underWay()) {
       if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
@@ -117,14 +114,14 @@ export abstract class LaneStalls extends LaneConnection {
     return stream?.receiver?.request.describe();
   }
 
-  /** Without a scoreboard: returns the request that said STARTED last, or the only one there is. */
+  /** Without a scoreboard: returns the request that sent STARTED last, or the only one there is. */
   private onlyCandidate(): LaneStream | undefined {
     if (this.atWork?.receiver !== undefined) return this.atWork;
     const [first, ...others] = this.streams.underWay();
     return others.length === 0 ? first : undefined;
   }
 
-  /** Notes a request whose client goes, if the instance may be running it. */
+  /** Notes a request whose client leaves, if the instance may be running it. */
   protected noteLeft(stream: LaneStream): void {
     const { atWork } = this;
     if (this.leftAtWork !== undefined || (atWork?.receiver !== undefined && atWork !== stream)) return;
@@ -132,7 +129,7 @@ export abstract class LaneStalls extends LaneConnection {
   }
 }
 
-/** So many ticks are remembered; requests that may wait for longer are left to the stall detector. */
+/** How many ticks are remembered. Requests that may wait longer are left to the stall detector. */
 const MAX_TICKS = 64;
 
 /** Remembers how many requests a lane had sent at each of the last ticks. */
@@ -146,7 +143,7 @@ export class SentAtTicks {
     this.at = (this.at + 1) % MAX_TICKS;
   }
 
-  /** Returns the number of requests that had been sent that many ticks before the last one; 0 if it is not known. */
+  /** Returns the number of requests that had been sent `ticks` ticks before the last one; 0 if it is not known. */
   before(ticks: number): number {
     if (ticks >= MAX_TICKS) return 0;
     return this.sequences[(this.at - 1 - ticks + 2 * MAX_TICKS) % MAX_TICKS] ?? 0;
@@ -158,22 +155,22 @@ export class SentAtTicks {
 }
 
 interface WaitingRequest {
-  /** Its number among the requests of its lane. */
+  /** Its sequence number on its lane. */
   readonly sequence: number;
   readonly isIdempotent: boolean;
 }
 
 /**
- * Returns the requests that certainly wait behind another one's handler, which is running, and are as old as that.
+ * Returns the requests that certainly wait behind the running handler of another request, and have waited for as long as that has run.
  * @param unanswered in the order in which they were sent
- * @param upTo the last sequence that has waited for long enough
+ * @param upTo the sequence number of the last request that has waited long enough
  */
 export function waitingFor<Request extends WaitingRequest>(
   unanswered: readonly Request[],
   work: RunningWork | undefined,
   upTo: number,
 ): Request[] {
-  // An instance that runs no handler starts them as soon as it is on the processor.
+  // An instance that runs no handler starts them as soon as it gets the CPU.
   if (work === undefined || work.on === "none") return [];
   return unanswered.filter(
     ({ sequence, isIdempotent }) => isIdempotent && isUpTo(sequence, upTo) && !isUpTo(sequence, work.started),

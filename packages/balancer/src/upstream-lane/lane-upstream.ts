@@ -15,31 +15,31 @@ import { lossAtEnd, StreamTable } from "./stream-table.js";
 interface LaneServices extends LaneConnectionServices {
   /** The maximum number of non-idempotent requests on one lane that have not started. */
   notStartedUnsafeMax: number;
-  /** Called when work is in progress; stalls are counted from here. */
+  /** Called when work is in progress, which starts the detection of stalls. */
   onBusy(): void;
   /** The memory for responses that clients have not read. */
   readonly unread?: { readonly isScarce: boolean };
 }
 
-/** Above this many queued bytes the lane accepts no new request. */
+/** The lane accepts no new request while more bytes than this are queued. */
 const MAX_WAITING_BYTES = 1 << 20;
 
 export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, StreamLane {
   readonly isBatched = true;
   /** The instance's initial window for a request's body, from its HELLO. */
   requestWindow = 0;
-  /** The largest piece of a body for the instance. */
+  /** The maximum payload of DATA for the instance, in bytes. */
   maxDataBytes = MAX_DATA_BYTES;
-  /** Whether the instance knows TRAILERS. */
+  /** Whether the instance supports TRAILERS. */
   takesTrailers = false;
-  /** Whether the instance knows the flag LITTLE. */
+  /** Whether the instance supports the flag LITTLE. */
   private takesLittle = false;
-  /** Bytes of bodies sent and not granted again, over all streams. */
+  /** The number of bytes of bodies that were sent and not granted again, over all streams. */
   unread = 0;
   protected readonly streams = new StreamTable(this);
   private readonly touched: LaneStream[] = [];
   private notStartedUnsafe = 0;
-  /** Requests that were sent and whose handler is not known to have returned. */
+  /** The number of requests that were sent and whose handler is not known to have returned. */
   private notReturned = 0;
   private isRoomDue = false;
   protected maxStreams: number;
@@ -50,13 +50,13 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     protected override readonly services: LaneServices,
     path: string,
     private readonly maxRequests: number,
-    /** Called when there is room again, or a place for a non-idempotent request. */
+    /** Called when there is room again, or a non-idempotent request may be sent. */
     private readonly onRoom: () => void,
     work = new WorkMeter(),
   ) {
     super(services, path, work);
     this.maxStreams = Math.min(maxRequests, 65_535);
-    // At once, so that the first requests do not wait for the connection.
+    // Connects at once, so that the first requests do not have to wait.
     this.connect();
   }
 
@@ -64,7 +64,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     return this.state === "closed" ? 0 : 1;
   }
 
-  /** The handler of an abandoned request may be running, too, until the instance has replied. */
+  /** The handler of an abandoned request may still be running, too, until the instance has replied. */
   get pending(): number {
     return this.notReturned + this.owedCancelled;
   }
@@ -81,12 +81,12 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     if (!isIdempotent) this.notStartedUnsafe++;
     const isReady = this.state === "open";
     stream.begin(receiver, isIdempotent, isReady);
-    // It waits for HELLO, which may not come.
+    // The request waits for HELLO, which may never arrive.
     if (!isReady) this.services.onBusy();
     return stream;
   }
 
-  /** A lane is kept as long as its instance lives; an idle one costs a descriptor. */
+  /** A lane is kept while its instance runs; an idle lane costs only a descriptor. */
   closeIdleSince(): void {}
 
   leave(onEmpty: () => void): void {
@@ -94,7 +94,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     if (this.streams.active === 0) this.close();
   }
 
-  // Called by the transport.
+  // Called by the transport:
 
   protected onRefused(): void {
     for (const stream of this.streams.underWay()) stream.lose("refused");
@@ -121,7 +121,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     super.onDrain();
     if (this.output.isBlocked) return;
     const streams = this.streams.underWay();
-    // Starts with another stream each time, so that the first ones do not take all the room.
+    // Starts with another stream each time, so that the first streams do not take all the room.
     this.drains++;
     for (let i = 0; i < streams.length; i++) streams[(i + this.drains) % streams.length]?.onLaneDrain();
     this.onRoom();
@@ -144,7 +144,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     this.onEmpty?.();
   }
 
-  // Frames.
+  // Frames:
 
   protected onStreamFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
     this.atWork = this.leftAtWork = undefined;
@@ -222,7 +222,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     this.atWork = this.leftAtWork = undefined;
     const stream = this.streams.find(id);
     if (stream === undefined) {
-      // The instance could otherwise send such data for ever, which would count as a sign of life.
+      // Without this limit, the instance could send such data forever, which would count as a sign of life.
       this.bytesOfCancelled -= end - start;
       if (this.bytesOfCancelled < 0) this.break("more of a body than was on its way when its stream ended");
       return;
@@ -231,7 +231,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     if (!stream.onBody(bytes, start, end, isLast)) this.break("a body that its head or its window does not allow");
   }
 
-  /** Its handler has returned, and the next one may be called. */
+  /** Called when its handler has returned, so that the next one may be called. */
   private returned(stream: LaneStream): void {
     if (!stream.isPending) return;
     stream.isPending = false;
@@ -248,7 +248,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     this.onRoom();
   }
 
-  // Called by the streams.
+  // Called by the streams:
 
   get isScarce(): boolean {
     return this.services.unread?.isScarce === true;
@@ -267,7 +267,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     this.output.flushSoon();
   }
 
-  /** Cancels a request whose response nobody waits for. */
+  /** Cancels a request whose response is no longer wanted. */
   cancel(stream: LaneStream): void {
     if (stream.receiver === undefined) return;
     if (this.state === "open" && stream.sequence > 0) {

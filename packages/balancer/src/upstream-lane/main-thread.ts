@@ -1,10 +1,10 @@
 /**
- * Whether an instance's event loop is running now, as the kernel shows it in proc_pid_stat(5): an instance cannot report that a
- * handler computes before it has ended.
+ * Whether an instance's event loop is running now, by proc_pid_stat(5): an instance cannot report that a handler computes before the
+ * handler returns.
  */
 import { fs } from "@paceline/wire";
 
-/** Enough for the pid, the name of at most 64 bytes, and the state. */
+/** Room for the pid, the name of at most 64 bytes, and the state. */
 const scratch = Buffer.alloc(128);
 const UNREADABLE = -1;
 
@@ -14,14 +14,14 @@ export class MainThread {
 
   constructor(private readonly pid: number) {}
 
-  /** Whether it runs, or waits for a processor or disk. False if that is unknown. */
+  /** Whether the thread runs, or waits for a CPU or a disk. False if that is unknown. */
   isRunning(): boolean {
     if (this.file === UNREADABLE) return false;
     try {
       this.file ??= fs().openSync(`/proc/${this.pid}/task/${this.pid}/stat`, "r");
       return isRunningIn(scratch, fs().readSync(this.file, scratch, 0, scratch.length, 0));
     } catch {
-      // The process has ended, or there is no /proc: the balancer does without it.
+      // The process has exited, or there is no /proc: the balancer works without it.
       this.close();
       return false;
     }
@@ -36,7 +36,7 @@ export class MainThread {
 
 const [CLOSING_PARENTHESIS, RUNNING, DISK_SLEEP] = [41, 82, 68];
 
-/** Reads the beginning of a stat file. The name, in parentheses, may contain any byte; only numbers follow the state. */
+/** Parses the beginning of a stat file. The name, in parentheses, may contain any byte. After the state, there are only numbers. */
 export function isRunningIn(stat: Uint8Array, length: number): boolean {
   if (length === 0) return false;
   const state = stat[stat.lastIndexOf(CLOSING_PARENTHESIS, length - 1) + 2];

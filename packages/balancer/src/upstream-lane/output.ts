@@ -6,12 +6,12 @@ import { atTurnEnd } from "../turn.js";
 
 /** How many bytes of large bodies are collected before they are written. */
 const FULL_BYTES = 65_536;
-/** A piece of at least this size is written from where it is; to copy it would cost more than a further write. */
+/** A piece of at least this size is written from its own buffer: copying it would cost more than a further write. */
 const UNCOPIED_BYTES = 32_768;
 
 export class LaneOutput {
   readonly frames = new FrameBuffer();
-  /** Whether the last write was partial; nothing is written until `onDrained`. */
+  /** Whether the last write was partial. Nothing is written until `onDrained`. */
   isBlocked = false;
   private isFlushDue = false;
 
@@ -23,7 +23,7 @@ export class LaneOutput {
     this.connection = connection;
   }
 
-  /** Detaches and returns the connection; unsent bytes are dropped. */
+  /** Detaches and returns the connection. Unsent bytes are dropped. */
   end(): Connection | undefined {
     const { connection } = this;
     this.connection = undefined;
@@ -42,7 +42,7 @@ export class LaneOutput {
     atTurnEnd(this);
   }
 
-  /** Sends a piece of a body: collected if it is small, at once if it is large. */
+  /** Sends a piece of a body: a small one is collected, a large one is written at once. */
   data(stream: number, bytes: Uint8Array, start: number, end: number): void {
     const { connection, frames } = this;
     if (connection === undefined || end - start < UNCOPIED_BYTES) {
@@ -65,7 +65,7 @@ export class LaneOutput {
     frames.clear(false);
   }
 
-  /** The connection has taken everything. */
+  /** Called when the connection has taken everything. */
   onDrained(): void {
     this.isBlocked = false;
     this.flushTurn();

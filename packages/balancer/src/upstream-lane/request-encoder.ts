@@ -23,15 +23,16 @@ const UPGRADE = latin1("upgrade");
 const TE = latin1("te");
 const TRAILERS = latin1("trailers");
 const SLASH = 47;
-/** Content-Length is informative on the lane, for the app to read. */
+/** On the lane, Content-Length is only information for the app. */
 const CONTENT_LENGTH = 1 << FieldKind.CONTENT_LENGTH;
 
-/** One per process: it is written before the next is made. */
+/** One per process: it is written before the next one is filled in. */
 const start = { code: 0, flags: 0, fields: 0, target: 0, host: 0, method: 0 };
 
 /**
- * Writes a REQUEST from the parsed fields; the same fields pass as in HTTP/1.1. With `isTrusted`, fields pass that only a trusted
- * peer may send. With `isAnnounced`, the instance sends STARTED before it calls the handler; with `isLittle`, the response begins with a little window.
+ * Writes a REQUEST from the parsed fields. The same fields are forwarded as over HTTP/1.1. With `isTrusted`, fields are included that only
+ * a trusted peer may send. With `isAnnounced`, the instance sends STARTED before it calls the handler. With `isLittle`, the response starts
+ * with a small window.
  */
 export function putRequest(
   frames: FrameBuffer,
@@ -127,7 +128,7 @@ function boundOf(
   const fieldBytes = count === 0 ? 0 : fields.valueEnd(count - 1) - fields.nameStart(0);
   const host = hostEnd - hostStart;
   const stripped = prefix === undefined ? 0 : FIELD_LENGTHS + X_FORWARDED_PREFIX.length + prefix.length;
-  // TE takes less than an upgrade, which it never comes with.
+  // TE takes less room than an upgrade, and the two never occur together.
   const added =
     forwarded.lane.length + 2 * FIELD_LENGTHS + X_FORWARDED_HOST.length + CONNECTION.length + UPGRADE.length + stripped;
   let oursBytes = 0;

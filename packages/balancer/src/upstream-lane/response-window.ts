@@ -1,21 +1,21 @@
 /**
- * How many bytes of one response an instance may send before the balancer grants more: grows while the client takes them at once, and is
- * little while memory for unread responses is scarce, since a client that stops reading leaves its window in this process.
+ * How many bytes of one response an instance may send before the balancer grants more. The window grows while the client takes the bytes at
+ * once. It is small while memory for unread responses is scarce, because a client that stops reading leaves a whole window in this process.
  */
 import { LITTLE_BODY_BYTES, LITTLE_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 
-/** With a window of one frame the two processes would take turns, at half the speed. In bytes. */
+/** With a window of one frame, the two processes would take turns, at half the speed. In bytes. */
 export const MAX_WINDOW_BYTES = 1 << 20;
-/** What all windows of this process together may have beyond their first size. */
+/** How many bytes all windows of this process together may have beyond their initial size. */
 export const MAX_EXTRA_BYTES = 8 << 20;
 /**
- * A window only doubles before so much of a response was passed on: the kernels of both ends take nearly as much for a client that reads slowly, or
- * not at all. Its window would be large by then, and twenty such clients would use up the memory for unread responses. On Node our kernel takes 4 MiB.
- * In bytes.
+ * Until this many bytes of a response were passed on, its window can only double. The kernels of both ends take nearly as many bytes even
+ * for a client that reads slowly or not at all. If the window were large by then, twenty such clients would use up the memory for unread
+ * responses. On Node, the local kernel takes 4 MiB. In bytes.
  */
 const UNPROVEN_BYTES = process.versions.bun === undefined ? 1 << 23 : 1 << 19;
 const UNPROVEN_WINDOW_BYTES = 2 * RESPONSE_WINDOW_BYTES;
-/** A client that took nothing for longer than this is slow, and its window shrinks. */
+/** A client that has taken nothing for longer than this is slow, and its window shrinks. In milliseconds. */
 const SLOW_MS = 50;
 
 let extraBytes = 0;
@@ -34,12 +34,12 @@ export class ResponseWindow {
 
   constructor(private readonly unprovenBytes = UNPROVEN_BYTES) {}
 
-  /** @param isLittle whether the instance was told to begin with little */
+  /** @param isLittle whether the instance was told to start with a small window */
   begin(isLittle: boolean): void {
     if (isLittle) this.size = LITTLE_WINDOW_BYTES;
   }
 
-  /** Starts with another response. */
+  /** Starts again for another response. */
   reset(): void {
     this.resize(RESPONSE_WINDOW_BYTES);
     this.used = this.passed = 0;
@@ -63,7 +63,10 @@ export class ResponseWindow {
     return this.used <= this.mostBytes;
   }
 
-  /** The client takes nothing. @param staysSmall whether little should be in transit from now on */
+  /**
+   * Called when the client takes nothing.
+   * @param staysSmall whether few bytes should be in transit from now on
+   */
   pause(staysSmall = false): void {
     if (staysSmall) this.isSlow = true;
     if (this.isPaused) return;

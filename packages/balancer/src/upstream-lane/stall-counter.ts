@@ -1,26 +1,26 @@
-/** Counts how long an instance has not replied, in ticks; see "Stalls" in docs/lane.md. Pure. */
+/** Counts in ticks how long an instance has not replied; see "Stalls" in docs/lane.md. Pure. */
 
-/** After this many quiet ticks with requests in flight, a lane is pinged. */
+/** After this many ticks without bytes and with requests in flight, the lane is pinged. */
 const PING_AFTER_TICKS = 6;
 
-/** With requests in flight a lane is also pinged after this many ticks, about a second, while bytes arrive. */
+/** With requests in flight, the lane is also pinged after this many ticks, about a second, while bytes arrive. */
 const LOOK_EVERY_TICKS = 64;
 
-/** After this many checks in a row with bytes but no PONG, the instance is faulty and could hold requests for ever. */
+/** After this many consecutive checks with other bytes but without a PONG, the instance is faulty and could hold requests forever. */
 export const MAX_IGNORED_PINGS = 3;
 
 export class StallCounter {
-  /** Whether a reply is due and none of any kind has arrived since. */
+  /** Whether a reply is due and no byte has arrived since. */
   isAwaiting = false;
   private stallTicks = 0;
   private quietTicks = 0;
-  /** PINGs without a PONG. */
+  /** The number of PINGs without a PONG. */
   private owedPongs = 0;
   private ticksSinceLook = 0;
   /** Whether no PONG has arrived since the last check, which sent a PING. */
   private isOwedSinceLook = false;
   private hasReceivedSinceLook = false;
-  /** PINGs in a row that were followed by other bytes but no PONG, and for how many ticks. */
+  /** The number of consecutive PINGs that were followed by other bytes but no PONG, and the number of ticks since. */
   private ignoredPings = 0;
   private ignoredTicks = 0;
 
@@ -32,18 +32,18 @@ export class StallCounter {
     this.isAwaiting = true;
   }
 
-  /** Bytes have arrived, whatever they say. */
+  /** Called when bytes have arrived, whatever they contain. */
   received(): void {
     this.hasReceivedSinceLook = true;
   }
 
-  /** A frame has arrived that the instance only sends if it reads: one for a request of ours, a CANCELLED that is due, a PONG. */
+  /** Called for a frame that proves that the instance reads: one for a request, a CANCELLED that is due, or a PONG. */
   heard(): void {
     this.isAwaiting = false;
     this.stallTicks = this.quietTicks = 0;
   }
 
-  /** Counts a PONG. Returns false if there was no PING for it. */
+  /** Counts a PONG. Returns false if no PING was sent for it. */
   takePong(): boolean {
     this.ignoredPings = this.ignoredTicks = 0;
     this.isOwedSinceLook = false;
@@ -52,8 +52,9 @@ export class StallCounter {
   }
 
   /**
-   * Handles a tick with requests in flight. Returns the weight of stalled ticks in a row. `ping` sends a PING; `isOwed` means
-   * that there are requests without a frame, whatever arrived for others.
+   * Handles a tick with requests in flight. Returns the weight of the consecutive stalled ticks.
+   * @param ping sends a PING
+   * @param isOwed whether there are requests without a frame, even if frames arrived for others
    */
   tick(weight: number, ping: () => void, isOwed = false): number {
     const isStalled = this.isAwaiting || isOwed;
@@ -63,7 +64,7 @@ export class StallCounter {
     return Math.max(isStalled ? this.stallTicks : 0, this.ignoredTicks);
   }
 
-  /** Sends a PING, unless a reply is due already. */
+  /** Sends a PING, unless a reply is already due. */
   askNow(ping: () => void): void {
     if (this.isAwaiting) return;
     this.quietTicks = 0;
@@ -71,11 +72,11 @@ export class StallCounter {
     this.isAwaiting = true;
   }
 
-  /** Checks PONGs: other bytes do not prove that the instance reads. */
+  /** Checks PONGs, because other bytes do not prove that the instance reads. */
   private lookAtPongs(weight: number, ping: () => void): void {
     this.ticksSinceLook += weight;
     if (this.ignoredPings > 0) this.ignoredTicks += weight;
-    // A silent instance needs no check, and before its HELLO it is not pinged.
+    // A silent instance needs no check, and an instance is not pinged before its HELLO.
     if (this.ticksSinceLook < LOOK_EVERY_TICKS || !this.hasReceivedSinceLook) return;
     if (this.isOwedSinceLook && this.ignoredPings++ === 0) this.ignoredTicks = this.ticksSinceLook;
     this.ask(ping);

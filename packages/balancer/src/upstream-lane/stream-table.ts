@@ -1,4 +1,6 @@
-/** The streams of one lane by slot; which requests of a stalled instance are reassigned, and how those of an ended one were lost. */
+/**
+ * The streams of one lane by slot. Decides which requests of a stalled instance are reassigned, and how those of an exited one were lost.
+ */
 
 import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
@@ -29,7 +31,7 @@ export class StreamTable {
     this.free.push(stream);
   }
 
-  /** Returns the stream for this use of the slot. Frames for an earlier use were still in transit. */
+  /** Returns the stream for this use of the slot; undefined if the frame is for an earlier use. */
   find(id: number): LaneStream | undefined {
     const stream = this.streams[id & 0xffff];
     return stream?.id === id && stream.receiver !== undefined ? stream : undefined;
@@ -39,7 +41,7 @@ export class StreamTable {
     return this.streams.filter((stream) => stream.receiver !== undefined);
   }
 
-  /** Returns the streams that were sent and for which no frame has arrived, in sending order. */
+  /** Returns the streams that were sent and for which no frame has arrived, in the order in which they were sent. */
   unanswered(): LaneStream[] {
     return this.underWay()
       .filter((stream) => stream.sequence > 0 && !stream.hasStarted)
@@ -49,7 +51,7 @@ export class StreamTable {
 
 /** A request that was sent and for which no frame has arrived. */
 interface UnansweredRequest {
-  /** Its number among the requests of its lane. */
+  /** Its sequence number on its lane. */
   readonly sequence: number;
   /** Whether STARTED is sent before its handler is called. */
   readonly isAnnounced: boolean;
@@ -60,15 +62,14 @@ type Decision =
   | "stays"
   /** It is reassigned; the instance is running another request, and has not started this one. */
   | "freed"
-  /** It is reassigned once, but may be the running request, or has started and waits for something. */
+  /** It is reassigned once, although it may be the running request, or may have started and wait for something. */
   | "uncertain";
 
 /**
  * Returns the decision for each request.
- *
  * @param unanswered in the order in which they were sent
  * @param work the instance's scoreboard; undefined if there is none
- * @param isAtWorkSaid whether the running request is known and not among `unanswered`
+ * @param isAtWorkSaid whether the running request is known and is not one of `unanswered`
  */
 export function decideOnStalled(
   unanswered: readonly UnansweredRequest[],
@@ -83,10 +84,10 @@ export function decideOnStalled(
     case "another":
       return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "uncertain" : "freed"));
     case "none":
-      // Requests whose handler was called have started; they may continue after a promise, or respond at the end of the turn.
+      // Requests whose handler was called have started. They may continue after a promise, or respond at the end of the turn.
       return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "stays" : "freed"));
     case undefined: {
-      // The oldest one is called first.
+      // The handler of the oldest one is called first.
       const atWork = isAtWorkSaid ? undefined : unanswered.find(({ isAnnounced }) => !isAnnounced);
       return unanswered.map((request) => (request === atWork ? "stays" : "uncertain"));
     }
@@ -98,23 +99,23 @@ export function isUpTo(sequence: number, last: number): boolean {
   return ((last - sequence) | 0) >= 0;
 }
 
-/** A request of an ended instance. */
+/** A request of an exited instance. */
 interface EndedRequest extends UnansweredRequest {
   /** Whether STARTED has arrived. */
   readonly hasStarted: boolean;
 }
 
 /**
- * Returns how the end of its instance affects a request.
+ * Returns how the exit of its instance affects a request.
  * @param work the instance's last scoreboard
- * @param isBehind whether it may have waited for a request whose client has gone
+ * @param isBehind whether it may have waited for a request whose client had left
  */
 export function lossAtEnd(
   { sequence, isAnnounced, hasStarted }: EndedRequest,
   work: RunningWork | undefined,
   isBehind = false,
 ): UpstreamLoss {
-  // An announced request starts only after STARTED, and everything sent has been read.
+  // An announced request starts only after STARTED was sent, and everything that was sent has been read.
   if (sequence === 0 || (isAnnounced && !hasStarted)) return "notStarted";
   if (work === undefined) return isBehind ? "behind" : "lost";
   if (!hasStarted && !isUpTo(sequence, work.started)) return "notStarted";

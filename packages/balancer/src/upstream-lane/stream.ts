@@ -15,27 +15,27 @@ import {
 import type { LaneOutput } from "./output.js";
 import { ResponseWindow } from "./response-window.js";
 
-/** The lane's side of its streams. */
+/** The parts of the lane that its streams use. */
 export interface StreamLane {
   readonly output: LaneOutput;
   /** The instance's initial window for a request's body, in bytes. */
   readonly requestWindow: number;
   /** The largest payload of DATA that the instance accepts. */
   readonly maxDataBytes: number;
-  /** Whether the instance knows TRAILERS. */
+  /** Whether the instance supports TRAILERS. */
   readonly takesTrailers: boolean;
   /** Whether there is little memory for responses that clients have not read. */
   readonly isScarce: boolean;
-  /** Bytes of bodies sent and not granted again, over all streams. */
+  /** The number of bytes of bodies that were sent and not granted again, over all streams. */
   unread: number;
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
-  /** Cancels a request whose response nobody waits for. */
+  /** Cancels a request whose response is no longer wanted. */
   cancel(stream: LaneStream): void;
   /** Fails a request whose response cannot be forwarded. */
   refuse(stream: LaneStream, problem: string): void;
   /** Frees its slot. */
   release(stream: LaneStream): void;
-  /** Registers a stream that got a piece of a body in this read. */
+  /** Registers a stream that received a piece of a body in this read. */
   touch(stream: LaneStream): void;
 }
 
@@ -43,44 +43,44 @@ type State =
   | "free"
   /** The lane is being connected. */
   | "connecting"
-  /** The request may be, or was, sent; no response head has arrived. */
+  /** The request is about to be sent, or was sent. No response head has arrived. */
   | "head"
   /** The response's body is arriving. */
   | "body"
   /** After a 101: bytes pass in both directions. */
   | "tunnel";
 
-/** If an instance holds more than this of all bodies, each stream may only have LITTLE_UNREAD_BYTES there. */
+/** If an instance holds more bytes of all bodies than this, each stream may only have LITTLE_UNREAD_BYTES there. */
 const MUCH_UNREAD_BYTES = 8 << 20;
-/** An instance whose app waits for more grants used bytes again from this amount on. */
+/** An instance whose app waits for more bytes grants used ones again from this number on. */
 const LITTLE_UNREAD_BYTES = 4096;
-/** How much is read of a body before the app has read any of it. */
+/** How many bytes of a body are read before the app has read any of it. */
 const FIRST_UNREAD_BYTES = 32_768;
 
-/** One per process: a head is used before the next is read. */
+/** One per process: a head is used before the next one is read. */
 const head = new ResponseHead();
 const responseStart = new ResponseStart();
 
 export class LaneStream implements UpstreamStream {
   /** The slot, with its use count in the upper bits. */
   id: number;
-  /** The stream's position in sending order; 0 if not sent. */
+  /** The request's sequence number on the lane; 0 if it was not sent. */
   sequence = 0;
   isIdempotent = true;
   /** Whether the instance sends STARTED before it calls the handler. */
   isAnnounced = false;
-  /** Whether its handler was called, as far as known. */
+  /** Whether the handler was called, as far as known. */
   hasStarted = false;
   isWithdrawn = false;
-  /** Sent, and its handler is not known to have returned. */
+  /** Whether the request was sent and its handler is not known to have returned. */
   isPending = false;
   state: State = "free";
   receiver: ResponseReceiver | undefined;
   private isHeadRequest = false;
   private isUpgrade = false;
-  /** The rest of the instance's window for the request's body, in bytes. */
+  /** The bytes left in the instance's window for the request's body. */
   private window = 0;
-  /** Bytes of the body sent and not granted again, which the instance may hold. */
+  /** The number of bytes of the body that were sent and not granted again, so that the instance may hold them. */
   private unread = 0;
   /** Bytes that the instance has granted again. */
   private granted = 0;
@@ -89,17 +89,17 @@ export class LaneStream implements UpstreamStream {
   /** The part of the request's body beyond the window. */
   private readonly waiting = new WaitingBytes();
   private isEndDue = false;
-  /** Whether the request's body has no length, so that trailers may follow it; and those that wait with its end. */
+  /** Whether the request's body has no length, so that trailers may follow it; below, the trailers that wait with its end. */
   private isChunked = false;
   private trailers: Uint8Array | undefined;
   private isRequestSent = false;
-  /** The response's trailers have arrived, so its body is over. */
+  /** Whether the response's trailers have arrived, which end its body. */
   private hadTrailers = false;
-  /** The rest of a response of known length; Infinity without a length. */
+  /** The number of missing bytes of the response; Infinity if its length is unknown. */
   private owed = 0;
   private readonly interims = new InterimBound();
   readonly responseWindow = new ResponseWindow();
-  /** Whether it is in the lane's list of streams that got a piece of a body in this read. */
+  /** Whether it is in the lane's list of streams that received a piece of a body in this read. */
   isTouched = false;
 
   constructor(
@@ -142,7 +142,7 @@ export class LaneStream implements UpstreamStream {
     this.receiver?.onUpstreamReady();
   }
 
-  // Called by the exchange.
+  // Called by the exchange:
 
   sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
     this.interims.begin();
@@ -161,9 +161,9 @@ export class LaneStream implements UpstreamStream {
   }
 
   /**
-   * Whether to read more from the client. A read cannot be limited, so more is read only while half the window is open, and
-   * little has to wait here. An app that does not read gets little, and one that reads gets as much again as it has read. While
-   * the instance holds much for all streams, each may have only a little.
+   * Whether to read more from the client. The size of a read cannot be limited, so more is read only while half of the window is open, and
+   * few bytes have to wait here. An app that does not read gets little; one that reads gets as much again as it has read. While the
+   * instance holds many bytes of all streams, each stream may have only a little.
    */
   private get takesMore(): boolean {
     const { lane } = this;
@@ -172,7 +172,7 @@ export class LaneStream implements UpstreamStream {
     return lane.unread < MUCH_UNREAD_BYTES || this.unread < LITTLE_UNREAD_BYTES;
   }
 
-  /** How much more of this body the instance may get now, in bytes. */
+  /** How many more bytes of this body the instance may get now. */
   private get allowance(): number {
     if (this.lane.output.isBlocked) return 0;
     return this.lane.unread < MUCH_UNREAD_BYTES
@@ -180,7 +180,7 @@ export class LaneStream implements UpstreamStream {
       : Math.min(this.window, LITTLE_UNREAD_BYTES - this.unread);
   }
 
-  /** Sends what the window and the lane allow. Returns the position up to which it did. */
+  /** Sends as many bytes as the window and the lane allow. Returns the position after them. */
   private sendPiece(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
     for (let allowance = this.allowance; at < end && allowance > 0; allowance = this.allowance) {
@@ -197,7 +197,7 @@ export class LaneStream implements UpstreamStream {
 
   endBody(trailers?: Uint8Array): void {
     if (this.isRequestSent) return;
-    // Until the instance has accepted or refused an upgrade, the request cannot end.
+    // The request cannot end before the instance has accepted or refused the upgrade.
     if (this.isUpgrade && this.state !== "tunnel") return;
     if (this.waiting.length > 0) {
       this.isEndDue = true;
@@ -237,7 +237,7 @@ export class LaneStream implements UpstreamStream {
     this.lane.output.flushSoon();
   }
 
-  // Called by the lane.
+  // Called by the lane:
 
   /** Handles a RESPONSE. Returns false if it is invalid. */
   onResponse(bytes: Uint8Array, start: number, end: number): boolean {
@@ -283,7 +283,7 @@ export class LaneStream implements UpstreamStream {
     return true;
   }
 
-  /** Handles a piece of the response's body. Returns false if none is due. */
+  /** Handles a piece of the response's body. Returns false if no body is expected. */
   onBody(bytes: Uint8Array, start: number, end: number, isLast: boolean): boolean {
     const { receiver } = this;
     if (receiver === undefined || (this.state !== "body" && this.state !== "tunnel")) return false;
@@ -304,7 +304,7 @@ export class LaneStream implements UpstreamStream {
     return true;
   }
 
-  /** Handles TRAILERS. Returns false if none may come: they follow a body without a length, once. */
+  /** Handles TRAILERS. Returns false if they are not allowed: they follow only a body without a length, and only once. */
   onTrailers(bytes: Buffer, start: number, end: number): boolean {
     const { receiver } = this;
     if (receiver === undefined || this.state !== "body" || this.hadTrailers) return false;
@@ -323,13 +323,13 @@ export class LaneStream implements UpstreamStream {
     this.sendWaiting();
   }
 
-  /** Records that the instance has released that many bytes. */
+  /** Records that the instance has used this many bytes. */
   private used(bytes: number): void {
     this.unread -= bytes;
     this.lane.unread -= bytes;
   }
 
-  /** The kernel has room again. */
+  /** Called when the kernel has room again. */
   onLaneDrain(): void {
     this.sendWaiting();
   }

@@ -1,16 +1,19 @@
-/** The files by which balancers share counts (shared-counts.ts), one of each balancer: mapped into memory on Bun, written and read on Node. */
+/**
+ * The files through which balancers share counts (shared-counts.ts), one for each balancer. They are mapped into memory on Bun, and written
+ * and read on Node.
+ */
 import { fs } from "@paceline/wire";
 import { COUNTS_SUFFIX, countsPath, mapWords } from "@paceline/wire/lane/scoreboard";
 import { atTurnEnd } from "../turn.js";
 import { keyOf, OtherTable, OwnTable, SharedCounts, TABLE_WORDS } from "./shared-counts.js";
 
-/** How often new balancers are looked for while none is missing, in milliseconds. */
+/** How often to look for new balancers while none is missing, in milliseconds. */
 const SCAN_MS = 1000;
-/** A balancer that has not ticked for so long does not run. Without clients it ticks once a second. In milliseconds. */
+/** A balancer that has not ticked for this long is not running, in milliseconds. Without clients it ticks once a second. */
 const SILENT_MS = 3000;
-/** On Node a file is read no more often, in milliseconds. */
+/** The minimum time between two reads of a file on Node, in milliseconds. */
 const READ_MS = 1;
-/** Further balancers are not heeded. */
+/** The counts of further balancers are ignored. */
 const MAX_OTHERS = 256;
 
 interface Other {
@@ -31,7 +34,10 @@ export class CountsFiles {
   private scannedAt = Number.NEGATIVE_INFINITY;
   private readonly path: string;
 
-  /** @param folder the folder of the files of all balancers; @param id of this one, such as `balancer.1#3` */
+  /**
+   * @param folder the folder with the files of all balancers
+   * @param id the process of this balancer, for example `balancer.1#3`
+   */
   constructor(
     private readonly folder: string,
     id: string,
@@ -45,8 +51,9 @@ export class CountsFiles {
   }
 
   /**
-   * Publishes counts from now on if there are other balancers. If it is alone later, former ones may still have requests.
-   * @param balancers how many share the upstreams
+   * Publishes counts from now on if there are other balancers. It continues if it is alone later, because former balancers may still have
+   * requests.
+   * @param balancers the number of balancers that share the upstreams
    */
   follow(balancers: number, now: number): void {
     this.balancers = balancers;
@@ -80,7 +87,7 @@ export class CountsFiles {
     for (const each of this.counts) each.tick();
   }
 
-  /** Finds the balancers that run. */
+  /** Finds the balancers that are running. */
   private find(now: number): void {
     if (this.own === undefined) return;
     if (now - this.scannedAt >= SCAN_MS || !this.isComplete) {
@@ -106,13 +113,13 @@ export class CountsFiles {
     if (haveChanged) for (const each of this.counts) each.follow(running);
   }
 
-  /** Looks which balancers there are: the supervisor removes the files of those that have ended. */
+  /** Lists the balancers. The supervisor removes the files of those that have exited. */
   private scan(now: number): void {
     let names: string[];
     try {
       names = fs().readdirSync(this.folder);
     } catch {
-      // The fleet has ended, and its folder is removed.
+      // The fleet has stopped, and its folder was removed.
       return;
     }
     const found = new Set(names.filter((name) => name.endsWith(COUNTS_SUFFIX)));
@@ -132,7 +139,7 @@ export class CountsFiles {
     }
   }
 
-  /** Removes the file before this process ends. */
+  /** Removes the file before this process exits. */
   close(): void {
     if (this.own === undefined) return;
     fs().rmSync(this.path, { force: true });
@@ -140,17 +147,19 @@ export class CountsFiles {
   }
 }
 
-/** Words that balancers share through a file. */
+/** The table of a balancer in a file that all of them can read. */
 interface SharedFile {
   readonly words: Uint32Array;
-  /** On Node: writes them at the end of this turn of the event loop. */
+  /** On Node: writes the words at the end of this turn of the event loop. */
   readonly write?: () => void;
-  /** On Node: reads them, unless that was just done. */
+  /** On Node: reads the words, unless that was just done. */
   readonly read?: () => void;
   readonly close?: () => void;
 }
 
-/** Opens a file, which is created if it is this balancer's own. Returns undefined if that fails: each then knows only its own requests. */
+/**
+ * Opens a file; creates it if it is this balancer's own. Returns undefined if that fails: each balancer then knows only its own requests.
+ */
 function openShared(path: string, isOwn: boolean): SharedFile | undefined {
   try {
     if (isOwn) makeFile(path, Uint32Array.BYTES_PER_ELEMENT * TABLE_WORDS);
@@ -178,7 +187,7 @@ function openOnNode(path: string): SharedFile | undefined {
     try {
       transfer();
     } catch {
-      // A disk that fails costs no more than what the others know.
+      // If the disk fails, only the counts are not shared.
     }
   };
   const flushTurn = () => {
@@ -201,7 +210,7 @@ function openOnNode(path: string): SharedFile | undefined {
   };
 }
 
-/** Creates a file with room on the disk: a write to memory for which there is none would end the process. */
+/** Creates a file and allocates its disk space: a write to mapped memory without disk space would crash the process. */
 function makeFile(path: string, bytes: number): void {
   const { closeSync, constants, openSync, rmSync, writeSync } = fs();
   const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;

@@ -4,21 +4,21 @@
  * shows that it is at work. Pure.
  */
 
-/** How many are looked at for one pick: a look costs some microseconds. */
+/** How many upstreams are checked for one pick: a check costs some microseconds. */
 const MAX_LOOKS = 4;
-/** An instance has hardly begun a request that was sent this recently, so its event loop is about to run. In milliseconds. */
+/** An instance has hardly started a request that was sent this recently, so its event loop is about to run. In milliseconds. */
 const ABOUT_TO_RUN_MS = 1;
-/** After how many milliseconds a request looks again that waits for an event loop, or for a request of another balancer to end. */
+/** How often a request checks again that waits for an event loop, or for another balancer's request to end, in milliseconds. */
 export const LOOK_AGAIN_MS = 1;
-/** The same for one that has waited for so long that only held upstreams are left. */
+/** The same for a request that has waited so long that only held upstreams are left. */
 export const LOOK_AGAIN_LATE_MS = 16;
 
 interface WatchedUpstream {
   readonly inFlight: number;
-  /** Its requests, of all balancers as far as they are known. */
+  /** The number of its requests, of all balancers as far as they are known. */
   readonly load: number;
   readonly isLoopRunning: boolean;
-  /** When it was picked last, in milliseconds. */
+  /** The time of its last pick, in milliseconds. */
   pickedAtMs: number;
 }
 
@@ -27,14 +27,17 @@ export class FreeLoops {
   private nowMs = 0;
   private isShared = false;
 
-  /** Begins a pick. @param isShared whether other balancers send requests to the upstreams of which nothing is known */
+  /**
+   * Starts a pick.
+   * @param isShared whether unknown requests of other balancers go to the upstreams
+   */
   begin(nowMs: number, isShared: boolean): void {
     this.nowMs = nowMs;
     this.isShared = isShared;
     this.looks = MAX_LOOKS;
   }
 
-  /** Whether its event loop is free, or nobody looked. */
+  /** Whether its event loop is free, or was not checked. */
   isFree(upstream: WatchedUpstream): boolean {
     if (upstream.load === 0 && !this.isShared) return true;
     if (upstream.inFlight > 0 && this.nowMs - upstream.pickedAtMs < ABOUT_TO_RUN_MS) return false;

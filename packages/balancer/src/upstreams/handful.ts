@@ -1,6 +1,6 @@
 /**
- * Under saturation one upstream gets several requests of a turn of the event loop in a row, so that not every instance is woken for
- * one request each while there are more instances than processors.
+ * Under saturation, one upstream gets several requests of a turn of the event loop in a row. If there are more instances than CPUs, fewer
+ * of them are then woken for a single request.
  */
 
 const MAX_HANDFUL = 32;
@@ -10,14 +10,14 @@ export function processors(): number {
   return process.getBuiltinModule("node:os").availableParallelism();
 }
 
-/** The mean number of picks is about that of the last so many turns. */
+/** The mean number of picks covers about this many turns. */
 const MEAN_OVER_TURNS = 8;
 
 export class Handful {
   private turn = -1;
   /** Picks in this turn. */
   private picks = 0;
-  /** The mean number of picks in a turn, of turns with any. */
+  /** The mean number of picks in a turn, without turns that have none. */
   private mean = 1;
   /** How many requests one upstream gets in a row. */
   private size = 1;
@@ -27,7 +27,7 @@ export class Handful {
   constructor(private readonly processors: number) {}
 
   /**
-   * Counts a pick. Returns whether it may go to the same upstream as the one before.
+   * Counts a pick. Returns whether it may go to the same upstream as the previous one.
    * @param turn the number of this turn of the event loop
    */
   take(turn: number): boolean {
@@ -41,12 +41,12 @@ export class Handful {
     return true;
   }
 
-  /** The upstream has no room: the next one begins a handful with this pick. */
+  /** Called when the upstream has no room: the next one starts a new row with this pick. */
   pass(): void {
     this.rest = this.size - 1;
   }
 
-  /** What is left of the last turn's handful lapses. */
+  /** Starts a turn. The rest of the last turn's row is dropped. */
   private begin(turn: number): void {
     this.mean += (this.picks - this.mean) / MEAN_OVER_TURNS;
     this.size = Math.min(MAX_HANDFUL, Math.max(1, Math.ceil(this.mean / this.processors)));

@@ -1,6 +1,6 @@
 /**
- * Which upstreams of a pool are worse than the others, for how long they are ejected, and when they are readmitted. Pure: no
- * clock, no sockets.
+ * Decides which upstreams of a pool are worse than the others, for how long they are ejected, and when they are readmitted. Pure: no clock,
+ * no sockets.
  */
 import type { EjectionRule } from "@paceline/wire";
 
@@ -9,26 +9,29 @@ export interface Counts {
   failures: number;
 }
 
-/** What an upstream has done within the rule's window. */
+/** The counts of an upstream within the rule's window. */
 export interface Seen extends Counts {
-  /** Failures since its last success. */
+  /** The number of failures since its last success. */
   readonly row: number;
-  /** What the others did between the first and the last failure of the row. */
+  /** The counts of the others between the first and the last of these failures. */
   readonly besideRow: Counts;
-  /** What the others did since it started to count. */
+  /** The counts of the others since this one started to count. */
   readonly beside: Counts;
 }
 
-/** So rarely may a healthy upstream fail a row of requests by chance. */
+/** The probability with which a healthy upstream may fail that many requests in a row by chance. */
 const CHANCE = 1e-6;
-/** The others' share of failures is at most this part of the upstream's own. */
+/** The others' failure rate must be at most this fraction of the upstream's own. */
 const MAX_OTHERS = 0.4;
-/** By so many standard deviations a share of failures is above that of the others. */
+/** By how many standard deviations a failure rate must exceed that of the others. */
 const DEVIATIONS = 5;
-/** An upstream that has served for so many times as long as its last ejection starts from the shortest time again. */
+/** An upstream that has served for this many times as long as its last ejection starts from the shortest ejection time again. */
 const FORGET_FACTOR = 5;
 
-/** Returns what is wrong with an upstream beside the others that are in turn, for people, by what happened in the same time; undefined if nothing is. */
+/**
+ * Compares an upstream with the others in turn, by their counts in the same period. Returns what is wrong with it, for display; undefined
+ * if nothing is.
+ */
 export function findFault(own: Seen, others: readonly Seen[], rule: EjectionRule): string | undefined {
   if (others.length === 0) return undefined;
   // A fault of the whole pool reaches one of them first.
@@ -41,7 +44,7 @@ export function findFault(own: Seen, others: readonly Seen[], rule: EjectionRule
   return undefined;
 }
 
-/** Returns the share of failures. With few requests it is taken to be higher: by one failure among two more requests. */
+/** Returns the failure rate. It is estimated higher if there are few requests: as if one of two more had failed. */
 function shareOf({ requests, failures }: Counts): number {
   return (failures + 1) / (requests + 2);
 }
@@ -50,22 +53,22 @@ function describe({ requests, failures }: Counts): string {
   return `of the others' ${count(requests)} requests ${count(failures)} failed`;
 }
 
-/** Returns how many failures in a row are a fault, if this share of requests fails elsewhere; Infinity: no number of them. */
+/** Returns how many failures in a row are a fault if this share of requests fails elsewhere; Infinity if no number is. */
 export function rowNeeded(share: number, { failures }: EjectionRule): number {
   if (failures === 0 || share > MAX_OTHERS) return Number.POSITIVE_INFINITY;
   return Math.max(failures, Math.ceil(Math.log(CHANCE) / Math.log(share)));
 }
 
 function isRow(row: number, beside: Counts, rule: EjectionRule): boolean {
-  // Not as many as the row: one that fails at once may get most requests.
+  // The others need fewer requests than the row has: an upstream that fails at once may get most of the requests.
   if (row < rowNeeded(shareOf(beside), rule) || beside.requests < rule.failures) return false;
-  // The logarithm of how much likelier it is that only this one fails than that all fail with the same probability.
+  // The logarithm of the likelihood ratio: that only this one fails, against that all fail with the same probability.
   const { requests, failures } = beside;
   const evidence = likelihood(requests, failures) - likelihood(requests + row, failures + row);
   return evidence >= -Math.log(CHANCE);
 }
 
-/** Returns the logarithm of the likelihood of so many failures, if just this share of requests fails. */
+/** Returns the logarithm of the likelihood of this many failures if exactly this share of requests fails. */
 function likelihood(requests: number, failures: number): number {
   const successes = requests - failures;
   const part = (count: number) => (count > 0 ? count * Math.log(count / requests) : 0);
@@ -83,12 +86,12 @@ function count(value: number): string {
   return `${Math.round(value)}`;
 }
 
-/** The number of upstreams of a pool of that size that may be out of turn together. */
+/** Returns how many upstreams of a pool of that size may be ejected at the same time. */
 export function maxEjected(size: number, { maxEjectedPercent }: Pick<EjectionRule, "maxEjectedPercent">): number {
   return Math.max(0, Math.min(size - 1, Math.floor((size * maxEjectedPercent) / 100)));
 }
 
-/** Why an upstream is ejected, and until when. */
+/** The reason and the end of an ejection. */
 export interface Ejection {
   reason: string;
   /** Numbers the ejections of its pool. */
@@ -100,13 +103,13 @@ export interface Ejection {
 interface Term {
   /** How often it was ejected without a long time in turn between. */
   times: number;
-  /** Since when it is ejected or, if `until` is 0, in turn again. */
+  /** Since when it is ejected, or in turn again if `until` is 0. */
   since: number;
-  /** 0: it is in turn. */
+  /** The end of the ejection; 0 if it is in turn. */
   until: number;
 }
 
-/** Who is ejected, and until when. Times are in milliseconds of one clock. */
+/** The ejected upstreams, and the end of each ejection. Times are in milliseconds of one clock. */
 export class EjectionBook<Member extends object> {
   private members: readonly Member[] = [];
   private readonly known = new Map<Member, Term>();
@@ -127,7 +130,7 @@ export class EjectionBook<Member extends object> {
     return ejected;
   }
 
-  /** The members have changed: forgets those that have left. */
+  /** Called when the members have changed. Forgets those that have left. */
   follow(members: readonly Member[]): void {
     this.members = members;
     if (this.known.size === 0) return;
@@ -135,7 +138,7 @@ export class EjectionBook<Member extends object> {
     for (const member of this.known.keys()) if (!remaining.has(member)) this.known.delete(member);
   }
 
-  /** Returns for how many milliseconds the member is ejected now; 0 if it stays in turn, because too many would be out. */
+  /** Returns for how many milliseconds the member is ejected now; 0 if it stays in turn because too many would be out. */
   eject(member: Member, now: number): number {
     const { known, members, rule } = this;
     if (this.isEjected(member) || !members.includes(member) || this.isOutAnyway(member)) return 0;
@@ -170,8 +173,8 @@ export class EjectionBook<Member extends object> {
   }
 
   /**
-   * Readmits the members whose time is over, and early those that are needed: too many are ejected since the pool has shrunk, or
-   * none is in turn any more. Returns them.
+   * Readmits the members whose time is over. Readmits others early if too many are ejected since the pool became smaller, or none is in
+   * turn any more. Returns all of them.
    */
   readmit(now: number): Member[] {
     const { known, members, rule } = this;

@@ -1,10 +1,10 @@
-/** Which requests of a pool are also sent to a second upstream, because the first one is late: from when on, and how many. */
+/** Decides which requests of a pool are also sent to a second upstream because the first one is late: after what time, and how many. */
 import { UsualTime } from "./pace.js";
 import { RetryBudget } from "./retry-budget.js";
 
-/** This percentage of a pool's requests may be sent twice. */
+/** The percentage of a pool's requests that may be sent twice. */
 const BUDGET = { percent: 2, minPerSecond: 0 };
-/** Before that a second upstream is hardly quicker. In milliseconds. */
+/** If the first upstream responds within this time, a second one is hardly faster. In milliseconds. */
 const MIN_AFTER_MS = 5;
 /** How long response times are remembered, on average, in seconds. */
 const MEMORY_S = 30;
@@ -13,22 +13,25 @@ const MEMORY_S = 30;
 export interface WaitingRequest {
   /** When it was sent to its first upstream; set by `Hedging`. */
   sentAtMs: number;
-  /** Sends it to a second upstream. Returns false if none has room. */
+  /** Sends the request to a second upstream. Returns false if none has room. */
   sendAgain(): boolean;
 }
 
 export class Hedging {
   private readonly times = new UsualTime();
   private readonly budget = new RetryBudget();
-  /** In the order in which they were sent, which is the order in which they become late. */
+  /** In the order in which they were sent, which is also the order in which they become late. */
   private readonly waiting = new Set<WaitingRequest>();
-  /** For how long a request waits at its first upstream; undefined: it is not known. */
+  /** How long a request waits at its first upstream, in milliseconds; undefined if not known. */
   private afterMs: number | undefined;
   private isTimed = false;
-  /** Requests that were sent twice since the budget has earned. */
+  /** The number of requests that were sent twice since the budget was last increased. */
   private hedged = 0;
 
-  /** @param clock in milliseconds; @param wakeIn calls back after so many milliseconds */
+  /**
+   * @param clock in milliseconds
+   * @param wakeIn calls back after this many milliseconds
+   */
   constructor(
     private readonly clock: () => number = () => performance.now(),
     private readonly wakeIn: (ms: number, wake: () => void) => void = (ms, wake) => void setTimeout(wake, ms),
@@ -36,25 +39,28 @@ export class Hedging {
     this.budget.follow(BUDGET);
   }
 
-  /** A request was sent to its first upstream. */
+  /** Called when a request was sent to its first upstream. */
   sent(request: WaitingRequest): void {
     request.sentAtMs = this.clock();
     this.waiting.add(request);
     if (this.afterMs !== undefined) this.wakeAfter(this.afterMs);
   }
 
-  /** The response to a request begins, from whichever upstream: the time since its first sending counts. */
+  /** Called when the response to a request starts, from either upstream. The time since it was first sent counts. */
   responded(request: WaitingRequest): void {
     this.waiting.delete(request);
     this.times.add(this.clock() - request.sentAtMs);
   }
 
-  /** A request has ended without a response. */
+  /** Called when a request has ended without a response. */
   forget(request: WaitingRequest): void {
     this.waiting.delete(request);
   }
 
-  /** Called about once a second. @param sent requests that were sent to the pool's upstreams in these `seconds` */
+  /**
+   * Called about once a second.
+   * @param sent the number of requests that were sent to the pool's upstreams in these `seconds`
+   */
   earn(sent: number, seconds: number): void {
     this.budget.earn(Math.max(0, sent - this.hedged), seconds);
     this.hedged = 0;
@@ -75,7 +81,7 @@ export class Hedging {
     this.look();
   };
 
-  /** Sends those again that are late, the oldest first. What finds no budget or no upstream waits for the next look. */
+  /** Sends late requests again, the oldest first. Those without budget or upstream wait for the next check. */
   private look(): void {
     const { afterMs, budget, waiting } = this;
     if (afterMs === undefined) return;

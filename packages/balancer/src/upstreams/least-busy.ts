@@ -1,10 +1,10 @@
-/** Least busy: the one with the fewest requests in flight for its weight; among equals the next in turn. */
+/** Least busy: picks the upstream with the fewest requests in flight relative to its weight; among equals the next in turn. */
 import type { Policy } from "./picking.js";
 import { RoundRobin } from "./round-robin.js";
 
 interface Busy {
   readonly name: string;
-  /** Its requests, of all balancers. */
+  /** The number of its requests, of all balancers. */
   readonly load: number;
   readonly weight?: number | undefined;
 }

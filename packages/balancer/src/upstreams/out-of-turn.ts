@@ -1,12 +1,12 @@
-/** Which upstreams of a pool get no new requests although they are ready, and why: drained, ejected, or held back. Pure. */
+/** Decides which ready upstreams of a pool get no new requests, and why: drained, ejected, or backups. Pure. */
 
-/** Why an upstream is out of turn. Several reasons may apply, so each is a bit. A further one is a line here. */
+/** Why an upstream is out of turn. Several reasons may apply, so each is a bit. A new reason is one line here. */
 export const OutOfTurn = {
-  /** An operator has drained its slot: it gets no requests in any case. */
+  /** An operator has drained its slot: it never gets new requests. */
   DRAINED: 1,
   /** An operator has ejected its process. */
   EJECTED: 2,
-  /** Passive health has ejected it. */
+  /** The passive health check has ejected it. */
   UNHEALTHY: 4,
   /** It is a backup. */
   BACKUP: 8,
@@ -14,21 +14,21 @@ export const OutOfTurn = {
   FAILS_CHECKS: 16,
 } as const;
 
-/** What decides whether an upstream is in turn. */
+/** The part of an upstream that decides whether it is in turn. */
 interface TurnTaker {
-  /** A sum of reasons; 0: none. */
+  /** The sum of its reasons; 0: none. */
   readonly reasons: number;
   isOutOfTurn: boolean;
 }
 
-/** Those without a reason come first, then backups, then ejected ones. A pool all of whose upstreams are ejected still serves. */
+/** Upstreams without a reason rank first, then backups, then ejected ones, so that a pool whose upstreams are all ejected still serves. */
 function rankOf(reasons: number): number {
   if (reasons === 0) return 0;
   if (reasons === OutOfTurn.BACKUP) return 1;
   return (reasons & OutOfTurn.DRAINED) === 0 ? 2 : Number.POSITIVE_INFINITY;
 }
 
-/** Puts those of the best rank in turn and all others out of turn. Returns those in turn: the same list, if all are. */
+/** Puts the upstreams of the best rank in turn and all others out of turn. Returns those in turn; the same list if all are. */
 export function takeTurns<Candidate extends TurnTaker>(upstreams: readonly Candidate[]): readonly Candidate[] {
   let best = Number.POSITIVE_INFINITY;
   for (const { reasons } of upstreams) best = Math.min(best, rankOf(reasons));

@@ -1,34 +1,37 @@
-/** How long requests take: at an upstream, beside the others of its pool, and in the whole pool. Pure. */
+/** How long requests take: at an upstream compared with the others of its pool, and in the whole pool. Pure. */
 
-/** The pace is about that of the last so many requests. */
+/** The pace covers about this many of the last requests. */
 const PACE_OVER_REQUESTS = 32;
-/** Before so many it is unknown. */
+/** The pace is unknown before this many requests. */
 const MIN_REQUESTS = 16;
-/** The pace of an outlier, which gets few requests, is about that of the last so many. */
+/** The pace of an outlier covers about this many of its last requests, because it gets few. */
 const OUTLIER_OVER_REQUESTS = 4;
 
-/** An outlier takes more than 8 times as long as the typical upstream, until it takes less than 3 times. As powers of two. */
+/**
+ * An outlier takes more than 8 times as long as the typical upstream, and stays one until it takes less than 3 times as long. As powers of
+ * two.
+ */
 const OUTLIER_FROM = 3;
 const OUTLIER_UNTIL = 1.5;
-/** Nobody waits noticeably for an upstream that takes less than about 4 ms. As a power of two, in microseconds. */
+/** Below about 4 ms, nobody notices that an upstream is slow. As a power of two, in microseconds. */
 const OUTLIER_MIN = 13;
-/** So many judgements in a row must find it: about a second, so that a pause off the CPU does not make an outlier. */
+/** How many judgements in a row must find an outlier: about a second, so that a pause off the CPU is not enough. */
 const JUDGEMENTS = 10;
 
-/** An outlier gets one request of so many of its pool's, so that it can show that it is quick again; but one in `TRIAL_MS`. */
+/** An outlier gets one of this many requests of its pool, so that it can show that it is fast again; but at least one in `TRIAL_MS`. */
 const TRIAL_SHARE = 250;
 const TRIAL_MS = 5000;
 
-/** How long an upstream takes, and whether that is many times as long as the others of its pool take. */
+/** How long an upstream takes, and whether it takes many times as long as the others of its pool. */
 export class Pace {
   /** Whether it takes many times as long as the others of its pool. */
   isOutlier = false;
-  /** How many requests it may get as an outlier. */
+  /** How many more requests it may get as an outlier. */
   trials = 0;
-  /** The mean of the requests' durations, as powers of two in microseconds: a few long ones hardly change it. */
+  /** The mean duration of requests, as a power of two in microseconds, so that a few long ones hardly change it. */
   private mean = 0;
   private counted = 0;
-  /** Judgements in a row that found it to be an outlier. */
+  /** How many consecutive judgements found it to be an outlier. */
   private found = 0;
 
   /** Counts the duration of a request. */
@@ -38,7 +41,7 @@ export class Pace {
     this.mean += (32 - Math.clz32(micros) - this.mean) / over;
   }
 
-  /** As a power of two in microseconds; undefined if it is unknown. */
+  /** As a power of two in microseconds; undefined if unknown. */
   get known(): number | undefined {
     return this.counted < MIN_REQUESTS ? undefined : this.mean;
   }
@@ -51,7 +54,7 @@ export class Pace {
     this.isOutlier = isFar && (this.isOutlier || this.found >= JUDGEMENTS);
   }
 
-  /** It is alone in its pool, or its pool does not judge. */
+  /** Called if it is alone in its pool, or its pool does not judge. */
   acquit(): void {
     this.isOutlier = false;
     this.found = 0;
@@ -60,7 +63,7 @@ export class Pace {
 
 /** The paces of one pool. */
 export class Paces {
-  /** How long a request usually takes, in microseconds; undefined if it is unknown. */
+  /** How long a request usually takes, in microseconds; undefined if unknown. */
   typicalMicros: number | undefined;
   /** The number of outliers. */
   outliers = 0;
@@ -75,7 +78,7 @@ export class Paces {
     if (finished === 0) return;
     const known = paces.filter((pace) => pace.known !== undefined);
     const means = known.map((pace) => pace.known as number).sort((a, b) => a - b);
-    // The faster half decides, so that at most every second one is an outlier.
+    // The faster half decides, so that at most half of the upstreams are outliers.
     const typical = means[(means.length - 1) >> 1];
     this.typicalMicros = typical === undefined ? undefined : 2 ** (typical - 1 / 2);
     this.outliers = 0;
@@ -100,10 +103,10 @@ export class Paces {
   }
 }
 
-/** A latency counts for a third after this time, in milliseconds. */
+/** After this time, in milliseconds, a latency counts for a third. */
 const DECAY_MS = 10_000;
 
-/** How fast an upstream responds, as a mean that rises at once and falls slowly, also while nothing is measured. */
+/** How fast an upstream responds: a mean that rises at once and falls slowly, even while nothing is measured. */
 export class PeakLatency {
   private value = 0;
   private at = 0;
@@ -111,7 +114,7 @@ export class PeakLatency {
   /** @param clock in milliseconds */
   constructor(private readonly clock: { readonly now: number }) {}
 
-  /** Counts the time until the head of a response. One that failed never makes an upstream look faster. */
+  /** Counts the time until the head of a response. A failed response never makes an upstream look faster. */
   observe(milliseconds: number, isGood = true): void {
     const { now } = this.clock;
     const mean = this.ms;
@@ -125,20 +128,20 @@ export class PeakLatency {
     this.at = now;
   }
 
-  /** In milliseconds; 0 if nothing was measured for long. */
+  /** In milliseconds; 0 if nothing was measured for a long time. */
   get ms(): number {
     return this.value * Math.exp((this.at - this.clock.now) / DECAY_MS);
   }
 }
 
-/** Each power of two of microseconds has four buckets, up to 2^31 µs. */
+/** Each power of two in microseconds has four buckets, up to 2^31 µs. */
 const BUCKETS = 128;
 const MAX_MICROS = 2 ** 31 - 1;
-/** Before so many responses nothing is known. */
+/** The number of responses that are needed for a result. */
 const MIN_COUNTED = 100;
 const PERCENTILE = 0.95;
 
-/** How long the requests of a pool take, and from when on one that waits at an instance moves to another. */
+/** How long the requests of a pool take, and after what time one that waits at an instance moves to another. */
 export class UsualTime {
   private readonly counts = new Float64Array(BUCKETS);
 
@@ -149,12 +152,15 @@ export class UsualTime {
     this.counts[bucket] = (this.counts[bucket] as number) + 1;
   }
 
-  /** Forgets a part of what it knows. @param kept the part that stays, from 0 to 1 */
+  /**
+   * Forgets a part of the counts.
+   * @param kept the part that stays, from 0 to 1
+   */
   decay(kept: number): void {
     for (let bucket = 0; bucket < BUCKETS; bucket++) this.counts[bucket] = (this.counts[bucket] as number) * kept;
   }
 
-  /** The time that 95 % of the requests do not exceed, to about 20 %; undefined if it is not known. */
+  /** The time that 95 % of the requests do not exceed, accurate to about 20 %; undefined if unknown. */
   get p95Ms(): number | undefined {
     let total = 0;
     for (const count of this.counts) total += count;
@@ -180,8 +186,8 @@ function upperMicrosOf(bucket: number): number {
 }
 
 /**
- * Returns for how long a request waits at an instance before it moves; Infinity: until the instance counts as stalled.
- * @param p95Ms of the pool; undefined if it is not known
+ * Returns how long a request waits at an instance before it moves; Infinity: until the instance counts as stalled.
+ * @param p95Ms of the pool; undefined if unknown
  */
 export function moveAfterMs(p95Ms: number | undefined, stallAfterMs: number): number {
   if (p95Ms === undefined) return Number.POSITIVE_INFINITY;

@@ -1,29 +1,29 @@
-/** The pending requests of a pool, or of one home, by class and kind. */
+/** The pending requests of a pool, or of one home slot, by class and kind. */
 import { Fifo } from "@paceline/wire/fifo";
 
-/** The class of a request: those of a lower number go first. */
+/** The class of a request. Lower numbers go first. */
 export const Rank = { HIGH: 0, NORMAL: 1, LOW: 2 } as const;
 
 export type Rank = (typeof Rank)[keyof typeof Rank];
 
 export interface QueuedRequest {
-  /** Returns false if it was abandoned or served otherwise; it is then skipped. */
+  /** False if the request was abandoned or served in another way; it is then skipped. */
   readonly isWaiting: boolean;
-  /** Non-idempotent requests also wait for a place among those not started (docs/lane.md). Others may overtake them. */
+  /** Non-idempotent requests also wait until few enough have not started (docs/lane.md). Others may overtake them. */
   readonly isIdempotent: boolean;
-  /** The slot that must serve it; 0: any. Requests for one slot may overtake those for another. */
+  /** The slot that must serve it; 0 if any slot may. Requests for one slot may overtake those for another. */
   readonly home: number;
   /** Its class. Default: NORMAL. */
   readonly rank?: Rank;
-  /** Since when it waits, by the queue's clock. Default: the beginning of time. */
+  /** Since when it waits, by the queue's clock. Default: the start of time. */
   readonly since?: number;
   /** Set on entry; orders all pending requests. */
   order: number;
-  /** It has waited for too long, or gives way to others; it has left the queue. */
+  /** Called when it has waited too long, or is displaced by others. It has left the queue. */
   onRefused?(): void;
 }
 
-/** The pending requests of one home: a list for each class and kind. */
+/** The pending requests of one home slot: a list for each class and kind. */
 export class Lines<W extends QueuedRequest> {
   private readonly lists: (Fifo<W> | undefined)[] = [];
 
@@ -37,7 +37,7 @@ export class Lines<W extends QueuedRequest> {
     return this.lists[2 * rank + (isIdempotent ? 0 : 1)];
   }
 
-  /** The list of this request. */
+  /** Returns the list of this request. */
   listOf({ isIdempotent, rank = Rank.NORMAL }: W): Fifo<W> {
     const at = 2 * rank + (isIdempotent ? 0 : 1);
     this.lists[at] ??= new Fifo<W>();
@@ -50,7 +50,7 @@ export class Lines<W extends QueuedRequest> {
     return false;
   }
 
-  /** Removes the requests that gave up. */
+  /** Removes the requests that were abandoned. */
   purge(): void {
     for (const list of this.lists) list?.keep(({ isWaiting }) => isWaiting);
   }
@@ -68,13 +68,13 @@ export class Lines<W extends QueuedRequest> {
   }
 }
 
-/** Returns the first request that still waits, without removing it. */
+/** Returns the first request that is still waiting, without removing it. */
 export function firstOf<W extends QueuedRequest>(queue: Fifo<W> | undefined): W | undefined {
   while (queue?.first?.isWaiting === false) queue.shift();
   return queue?.first;
 }
 
-/** Returns the last request that still waits, without removing it. */
+/** Returns the last request that is still waiting, without removing it. */
 function lastOf<W extends QueuedRequest>(queue: Fifo<W> | undefined): W | undefined {
   while (queue?.last?.isWaiting === false) queue.pop();
   return queue?.last;

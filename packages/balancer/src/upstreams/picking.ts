@@ -1,4 +1,7 @@
-/** Picks an upstream of a pool for a request: which may be picked, how much may wait at one of them, and which the policy picks. */
+/**
+ * Picks an upstream of a pool for a request: decides which ones may be picked and how many requests may wait at each; then the policy
+ * picks.
+ */
 import { turns } from "../turn.js";
 import { FreeLoops, LOOK_AGAIN_LATE_MS, LOOK_AGAIN_MS } from "./free-loops.js";
 import type { Handful } from "./handful.js";
@@ -8,13 +11,13 @@ import type { Binding, Stickiness } from "./sticky.js";
 import type { Upstream } from "./upstream.js";
 import { WorkMeter } from "./work-meter.js";
 
-/** Picks among candidates. A `Candidate` only needs a name that survives changes of membership. */
+/** Picks one of the candidates. A `Candidate` only needs a name that survives changes of the members. */
 export interface Policy<Candidate extends { readonly name: string }> {
-  /** The members have changed; not called on the request path. */
+  /** Called when the members have changed; never on the request path. */
   rebuild(candidates: readonly Candidate[]): void;
   /** Returns the next candidate that may be picked, or undefined. */
   pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
-  /** Whether it decides alone. Default: slow requests go to the upstream with the fewest in flight. */
+  /** Whether the policy decides alone. Default: slow requests go to the upstream with the fewest in flight. */
   readonly decidesAlone?: true;
   /** Picks the candidate of the last pick once more, if it may be picked. */
   pickAgain?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
@@ -25,9 +28,9 @@ export abstract class Picking {
   isLimited = false;
   /** Whether requests go strictly in turn, however busy an instance is. */
   isExact = false;
-  /** What its requests cost its instances, as these report. */
+  /** The CPU cost of its requests, as its instances report it. */
   readonly work = new WorkMeter();
-  /** How long its upstreams take, and which take many times as long as the others. */
+  /** How long its upstreams take, and which ones take many times as long as the others. */
   protected readonly paces = new Paces();
   private readonly loops = new FreeLoops();
   private isLookDue = false;
@@ -35,16 +38,16 @@ export abstract class Picking {
   protected isBatched = false;
   /** Set if its upstreams may get several requests in a row. */
   protected handful: Handful | undefined;
-  /** Set while balancers share counts; `isComplete`: all of them do. */
+  /** Set while balancers share counts. `isComplete` is true if all of them do. */
   shared: { readonly isComplete: boolean } | undefined;
-  /** Which requests of other balancers keep the request to pick for from an upstream, and for how long it has waited in the queue. */
+  /** Which requests of other balancers block an upstream for the current request, depending on how long that has waited in the queue. */
   private heed: Heed = Heed.NONE;
   protected waitedMs = 0;
   abstract readonly requestQueue: { readonly length: number; readonly standing: { readonly targetMs: number } };
-  /** Set if clients keep to a slot. */
+  /** Set if clients stick to a slot. */
   sticky: Stickiness<Upstream> | undefined;
   protected upstreams: readonly Upstream[] = [];
-  /** Those that may get new requests. */
+  /** The upstreams that may get new requests. */
   protected inTurn: readonly Upstream[] = [];
   protected tried: readonly Upstream[] | undefined;
   private isIdempotent = true;
@@ -75,26 +78,26 @@ export abstract class Picking {
   private waitsForIdle = false;
   private readonly isLeastBusyAndFree = (upstream: Upstream): boolean =>
     (upstream.isIdle || !this.waitsForIdle) && this.isLeastBusy(upstream) && this.loops.isFree(upstream);
-  /** During a reload a slot has two processes, of which all its clients use the same; a canary has its own. */
+  /** During a reload, a slot has two processes, and all clients of the slot use the same one. A canary has clients of its own. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
     this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.home, this.mayServeHome) === upstream;
   /** The number of stalled upstreams. */
   protected stalled = 0;
   protected isRelieving = false;
-  /** Whether its upstreams are programs, which do not report what requests cost them. */
+  /** Whether its upstreams are programs, which do not report the cost of requests. */
   protected isForeign = false;
-  /** Whether a canary gets its share, also if it is idle and the others are not. */
+  /** Whether a canary gets its share even if it is idle and the others are not. */
   protected isWeighted = false;
 
-  /** @param policy after a change its members follow */
+  /** @param policy its `rebuild` must follow a change */
   constructor(public policy: Policy<Upstream>) {}
 
-  /** Serves queued requests in order, as long as an upstream is available for the first. */
+  /** Serves queued requests in order, as long as an upstream is available for the first one. */
   abstract serveQueue(): void;
 
   /**
-   * Picks the next available upstream that has not failed this request, which may have ended another process.
-   * @param binding the slot of a sticky client; its `home` is left if another upstream is picked
+   * Picks the next available upstream that has not failed this request.
+   * @param binding the slot of a sticky client. Its `home` is changed if another upstream is picked
    */
   pick(
     tried: readonly Upstream[] | undefined,
@@ -103,7 +106,7 @@ export abstract class Picking {
     binding?: Binding,
   ): Upstream | undefined {
     if (mayHaveStartedElsewhere) {
-      // Kept apart from other suspicious requests, so that it is clear which one ends a process.
+      // Suspicious requests are kept apart, so that it is clear which one crashes a process.
       const others = this.upstreams.filter(({ retriedStarts }) => retriedStarts > 0);
       const apart = this.pick(tried === undefined ? others : [...tried, ...others], isIdempotent);
       if (apart !== undefined) return apart;
@@ -125,7 +128,7 @@ export abstract class Picking {
     return picked;
   }
 
-  /** Reads what other balancers have at the upstreams, if it matters for this pick. */
+  /** Reads the counts of other balancers at the upstreams, if they matter for this pick. */
   private lookAtOthers(): void {
     if (!this.isLimited && !this.isByLoad && this.policy.decidesAlone !== true) return;
     for (const { others } of this.inTurn) others?.look();
@@ -133,7 +136,7 @@ export abstract class Picking {
     this.heed = this.waitedMs < patienceMs(this.paces.typicalMicros) ? Heed.ALL : Heed.HELD;
   }
 
-  /** Outliers only get requests to try them, unless no other upstream is available. */
+  /** Outliers get only trial requests, unless no other upstream is available. */
   private pickWithOutliers(isStrict: boolean): Upstream | undefined {
     let picked = this.pickFree(isStrict);
     if (picked === undefined && !this.takesOutliers) {
@@ -159,7 +162,7 @@ export abstract class Picking {
     return this.policy.pick(mayBePicked);
   }
 
-  /** Whether requests go to the upstream with the fewest. */
+  /** Whether requests go to the upstream with the fewest requests. */
   private get isByLoad(): boolean {
     return this.policy.decidesAlone !== true && (this.work.isSlow || this.isForeign);
   }
@@ -227,7 +230,7 @@ export abstract class Picking {
     }, milliseconds);
   }
 
-  /** Picks the process of the client's slot. If that must be waited for, returns undefined and keeps the binding's `home`. */
+  /** Picks the process of the client's slot. If the request must wait for it, returns undefined and keeps the binding's `home`. */
   private pickSticky(sticky: Stickiness<Upstream>, binding: Binding | undefined): Upstream | undefined {
     for (; binding !== undefined && binding.home !== 0; sticky.leave(binding)) {
       const upstream = sticky.processOf(binding.home, this.mayServeHome);

@@ -1,4 +1,4 @@
-/** Ejects the upstreams of a pool that are worse than the others and readmits them, and lets the share of fresh ones grow. */
+/** Ejects the upstreams of a pool that are worse than the others, readmits them, and increases the share of new ones in steps. */
 import type { SnapshotPool } from "@paceline/wire";
 import { RETRY_BUDGET } from "@paceline/wire/limits";
 import { EjectionBook, findFault, maxEjected } from "./health.js";
@@ -8,32 +8,32 @@ import type { Pool } from "./pool.js";
 import type { Upstream } from "./upstream.js";
 import { PoolVitals, Vitals } from "./vitals.js";
 
-/** How often shares of failures are compared, in milliseconds. */
+/** How often failure rates are compared, in milliseconds. */
 const COMPARE_EVERY_MS = 1000;
-/** So many times the failures of the rule are looked at one by one. */
+/** Up to this multiple of the rule's failures, each further failure is examined. */
 const CLOSE_LOOKS = 4;
-/** How often the operator is told of a spent retry budget, in milliseconds. */
+/** The minimum time between two reports of an exhausted retry budget, in milliseconds. */
 const TELL_EVERY_MS = 60_000;
 /** The steps of a slow start: the policy is rebuilt at each. */
 const START_STEPS = 10;
 
 interface HealthOptions {
-  /** For how long an upstream is not heard of until it counts as stalled. */
+  /** How long nothing arrives from an upstream until it counts as stalled, in milliseconds. */
   stallAfterMs: number;
   /** The clock of the data path. */
   clock: { readonly now: number; readonly current: number };
-  /** An upstream was ejected or readmitted. */
+  /** Called when an upstream was ejected or readmitted. */
   onChange(): void;
   /** Receives a line for the operator. */
   onNotice(message: string): void;
 }
 
-/** The reasons to be out of turn that are decided here. */
+/** The reasons to be out of turn that this file decides. */
 export const HEALTH_REASONS = OutOfTurn.UNHEALTHY | OutOfTurn.FAILS_CHECKS;
-/** A pool that ejects nobody by itself has upstreams whose checks fail, too. */
+/** A pool without automatic ejection can still have upstreams whose checks fail. */
 const DEFAULT_PERCENT = { maxEjectedPercent: 50 };
 
-/** Whether it is out of turn in any case. A backup is not: it serves when the others are out. */
+/** Whether it is out of turn in any case. A backup is not, because it serves when the others are out. */
 function isOutAnyway({ reasons }: Upstream): boolean {
   return (reasons & ~(OutOfTurn.UNHEALTHY | OutOfTurn.BACKUP)) !== 0;
 }
@@ -46,15 +46,15 @@ export class PoolHealth {
   private slowStartMs = 0;
   /** When the share of upstreams began to grow. */
   private readonly starts = new Map<Upstream, number>();
-  /** A deploy compares the upstreams itself, and needs their requests. */
+  /** Whether ejection is suspended for a deploy, which compares the upstreams itself and needs their requests. */
   private isSuspended = false;
   private isLookDue = false;
   private comparedAt: number;
   /** The sum of `requestsTotal` at that time. */
   private sent = 0;
-  /** Requests that the retry budget has refused, since the operator was told. */
+  /** The number of requests that the retry budget has refused since the last report. */
   private refused = 0;
-  /** Ejections so far. */
+  /** The number of ejections so far. */
   private ejections = 0;
   private toldAt = Number.NEGATIVE_INFINITY;
 
@@ -85,7 +85,7 @@ export class PoolHealth {
     }
     this.readmitWanted(described, upstreams);
     this.applyChecks();
-    // Which of them get requests all the same is decided by how many there are.
+    // If many checks fail, some upstreams get requests all the same. Their number decides which ones.
     if (upstreams.some(({ failsChecks }) => failsChecks)) this.options.onChange();
     for (const upstream of former) if (!upstreams.includes(upstream)) upstream.vitals?.end();
     for (const upstream of this.starts.keys()) if (!upstreams.includes(upstream)) this.starts.delete(upstream);
@@ -97,7 +97,10 @@ export class PoolHealth {
     this.step();
   }
 
-  /** Readmits those of which an operator wants it since the last snapshot. @param described in the order of the upstreams */
+  /**
+   * Readmits those that an operator has readmitted since the last snapshot.
+   * @param described in the order of the upstreams
+   */
   private readmitWanted(described: SnapshotPool["upstreams"], upstreams: readonly Upstream[]): void {
     let hasChanged = false;
     for (const [at, { readmits = 0 }] of described.entries()) {
@@ -125,11 +128,11 @@ export class PoolHealth {
   private vitalsOf(upstream: Upstream): Vitals {
     return new Vitals(this.options.clock, this.times, this.vitals, (row) => {
       const { failures = 0 } = this.book?.rule ?? {};
-      // If every request fails, do not compare at each failure: a comparison runs every second anyway.
+      // If every request fails, failures are not compared one by one: a comparison runs every second anyway.
       if (failures === 0 || row < failures || (row > CLOSE_LOOKS * failures && row % failures !== 0)) return;
       if (upstream.ejection !== undefined || this.isLookDue) return;
       this.isLookDue = true;
-      // Not within the request that failed: other requests may begin.
+      // Deferred: other requests may start, which must not happen within the request that failed.
       setImmediate(() => {
         this.isLookDue = false;
         if (this.compare()) this.changed();
@@ -146,7 +149,7 @@ export class PoolHealth {
       this.begin(upstream);
       hasChanged = true;
     }
-    // One that was readmitted may make room for another.
+    // A readmitted upstream may allow another one to be taken out.
     if (this.applyChecks()) hasChanged = true;
     const hasStepped = this.step();
     const passedMs = now - this.comparedAt;
@@ -192,13 +195,13 @@ export class PoolHealth {
     for (const { vitals } of this.upstreams) vitals?.decay(kept);
     this.vitals.decay(kept);
     const { pool, times } = this;
-    // With strict turns, or without another upstream, it stays.
+    // With an exact order, or without another upstream, it stays.
     const mayMove = !pool.isExact && this.upstreams.some(({ isOutOfTurn }, at) => at > 0 && !isOutOfTurn);
     pool.work.moveAfterMs = mayMove ? moveAfterMs(times.p95Ms, this.options.stallAfterMs) : Number.POSITIVE_INFINITY;
     times.decay(kept);
   }
 
-  /** Ejects those that are worse than the others. Returns whether there was one. */
+  /** Ejects the upstreams that are worse than the others. Returns whether there were any. */
   private compare(): boolean {
     const { book, isSuspended } = this;
     if (book === undefined || isSuspended || maxEjected(this.upstreams.length, book.rule) === 0) return false;
@@ -222,7 +225,7 @@ export class PoolHealth {
     return hasChanged;
   }
 
-  /** Puts those whose checks fail out of turn, as long as not too many are. Returns whether something has changed. */
+  /** Takes upstreams whose checks fail out of turn, as long as not too many are out. Returns whether something has changed. */
   private applyChecks(): boolean {
     const { upstreams, book } = this;
     const most = maxEjected(upstreams.length, book?.rule ?? DEFAULT_PERCENT);
@@ -246,12 +249,12 @@ export class PoolHealth {
     upstream.vitals?.reset();
   }
 
-  /** Lets the share of an upstream grow from now on. */
+  /** Starts to increase the share of an upstream. */
   private begin(upstream: Upstream): void {
     if (this.slowStartMs > 0) this.starts.set(upstream, this.options.clock.now);
   }
 
-  /** Returns whether a share has changed. */
+  /** Advances the growing shares. Returns whether one has changed. */
   private step(): boolean {
     const { slowStartMs, starts } = this;
     let hasChanged = false;

@@ -1,4 +1,4 @@
-/** A pool: its upstreams, of which picking.ts picks one for a request, and the queue of requests for which all are full. */
+/** A pool: its upstreams, from which picking.ts picks one for a request, and the queue of requests that wait while all are full. */
 import type { PolicyName } from "@paceline/wire";
 import type { Compression } from "../coding/compression.js";
 import type { ErrorPages } from "../downstream/local-response.js";
@@ -14,30 +14,30 @@ import type { Upstream } from "./upstream.js";
 
 export class Pool extends Picking {
   readonly requestQueue: RequestQueue<PendingRequest>;
-  /** Whether it gets whole connections, and no requests. */
+  /** Whether it gets whole connections instead of requests. */
   isTcp = false;
   /** Whether it also gets TRACE, and absolute targets unchanged. */
   takesAllRequests = false;
   /** Whether its responses may name files of internal pools. */
   sendsFiles = false;
-  /** Its name in the registry. */
+  /** The name of its policy in the registry. */
   policyName: PolicyName = "round-robin";
   /** How many of its requests may be sent again. */
   readonly retries = new RetryBudget();
-  /** Set if late requests are sent to a second upstream, too. */
+  /** Set if late requests are also sent to a second upstream. */
   hedging: Hedging | undefined;
   private paceOf: readonly Pace[] = [];
-  /** Requests whose body is being collected. */
+  /** The number of requests whose body is being collected. */
   receiving = 0;
-  /** Spooled responses whose upstream has finished. */
+  /** The number of spooled responses whose upstream has finished. */
   sending = 0;
-  /** Undefined: the balancer's own responses are a line of text. */
+  /** Undefined: responses of the balancer itself are a line of text. */
   errorPages: ErrorPages | undefined;
-  /** Undefined: its responses stay as they are. */
+  /** Undefined: its responses are not compressed. */
   compression: Compression | undefined;
-  /** How long its upstreams may go without sending response data. */
+  /** How long its upstreams may go without sending response data, in milliseconds. */
   responseTimeoutMs = Number.POSITIVE_INFINITY;
-  /** How long one of them may take for an abandoned request before the supervisor ends its process. */
+  /** How long an upstream may take for an abandoned request before the supervisor kills its process, in milliseconds. */
   requestTimeoutMs = Number.POSITIVE_INFINITY;
   /** For how many ticks a stalled upstream keeps its sticky clients. */
   patienceTicks = 0;
@@ -47,17 +47,17 @@ export class Pool extends Picking {
   private isAwaited = false;
   constructor(
     readonly name: string,
-    /** After a change `setMembers` follows. */
+    /** The caller calls `setMembers` after a change. */
     policy: Policy<Upstream>,
     maxQueue: number,
-    /** How many instances can run at once. Default: as many as there are processors. */
+    /** How many instances can run at once. Default: the number of CPUs. */
     private readonly runsAtOnce?: number,
   ) {
     super(policy);
     this.requestQueue = new RequestQueue<PendingRequest>(maxQueue);
   }
 
-  /** Whether there is no upstream that may get requests, and none is expected soon. */
+  /** Whether no upstream may get requests, and none is expected soon. */
   get isDown(): boolean {
     return this.inTurn.length === 0 && !this.isAwaited;
   }
@@ -83,23 +83,23 @@ export class Pool extends Picking {
     this.isWeighted =
       inTurn.some(({ weight }) => weight !== inTurn[0]?.weight) && inTurn.some(({ isCanary }) => isCanary);
     this.policy.rebuild(inTurn);
-    // Clients of a slot that is out of turn move to another slot, as they do when its process has ended.
+    // The clients of a slot that is out of turn move to another slot, as they do when its process has exited.
     sticky?.rebuild(inTurn);
-    // So that one slot's clients leave room for the others.
+    // Limits the clients of one slot, so that they leave room for the others.
     requestQueue.maxAtHome = Math.ceil(requestQueue.maxPending / Math.max(1, sticky?.size ?? 1));
     this.releaseHomes();
     if (!this.isDown) return this.serveQueue();
     requestQueue.serve((pending) => () => pending.onPoolDown());
   }
 
-  /** Sends on the pending requests of slots that have no process for them. */
+  /** Moves the pending requests of slots without a process to other slots. */
   private releaseHomes(): void {
     this.tried = undefined;
     const lost = this.requestQueue.takeHomes((home) => this.sticky?.processOf(home, this.mayServeHome) !== undefined);
     for (const pending of lost) pending.onHomeLost();
   }
 
-  /** Reassigns requests that wait behind long ones of other balancers, while another upstream is free. */
+  /** Reassigns requests that wait behind long ones of other balancers while another upstream is free. */
   reassignHeld(): void {
     for (const upstream of this.inTurn)
       if (upstream.waitsBehindHeld && this.pick([upstream], true) !== undefined) upstream.reassignWaiting();
@@ -112,8 +112,8 @@ export class Pool extends Picking {
   }
 
   /**
-   * Sends the request that has waited longest to an instance whose window is full: the queue is, too, or its deadline has passed.
-   * Returns false if there is no request or no room for it.
+   * Sends the request that has waited longest to an instance whose window is full, because the queue is full, too, or its deadline has
+   * passed. Returns false if there is no request or no room for it.
    */
   relieve(): boolean {
     if (this.work.window === Number.POSITIVE_INFINITY) return false;
@@ -130,8 +130,8 @@ export class Pool extends Picking {
   }
 
   /**
-   * Marks upstreams as stalled that were not heard of for that many ticks while others responded, and reassigns their requests that
-   * have not started. Returns false if no work is in progress and none is stalled.
+   * Marks upstreams as stalled that sent nothing for `stallTicks` ticks while others responded, and reassigns their requests that have not
+   * started. Returns false if no work is in progress and none is stalled.
    * @param weight the weight of this tick: 1, or less if it was late
    */
   judge(stallTicks: number, weight: number): boolean {
@@ -139,13 +139,13 @@ export class Pool extends Picking {
     const inTurn = this.inTurn.length;
     const { isBusy, stalled, fresh } = markStalled(this.upstreams, { stallTicks, patienceTicks, weight, inTurn });
     this.stalled = stalled;
-    // All stalled ones are known first, so that a request is not reassigned to another of them.
+    // All stalled upstreams are marked first, so that a request is not reassigned to another of them.
     for (const upstream of fresh) upstream.reassign();
     if (fresh.length > 0 && this.sticky !== undefined) this.releaseHomes();
     return isBusy || this.stalled > 0;
   }
 
-  /** Counts the requests that are here at a tick, and judges how long they take. */
+  /** Counts the requests in this pool at a tick, and judges how long they take. */
   countLoad(): void {
     const { load } = this;
     let waiting = this.requestQueue.length;

@@ -1,17 +1,17 @@
-/** Random two: of two upstreams at random, the one with the smaller product of latency and requests, for its weight. */
+/** Random two: draws two upstreams at random and picks the one with the smaller product of latency and requests, relative to its weight. */
 import type { Policy } from "./picking.js";
 
 interface Measured {
   readonly name: string;
-  /** Its requests, of all balancers. */
+  /** The number of its requests, of all balancers. */
   readonly load: number;
   readonly weight?: number | undefined;
   readonly latency?: { readonly ms: number } | undefined;
 }
 
-/** At random, an upstream that may be picked is found by so many draws; then by looking at all. */
+/** An upstream that may be picked is searched for with this many random draws; after that, all are examined. */
 const MAX_DRAWS = 4;
-/** One that has not responded yet gets one request, and counts as slow until it has. */
+/** An upstream without a response so far gets one request, and counts as slow until it responds. */
 const UNKNOWN_MS = 1_000_000;
 
 export class RandomTwo<Candidate extends Measured> implements Policy<Candidate> {

@@ -1,4 +1,4 @@
-/** Applies snapshots: the pools, their upstreams, and those that are leaving. */
+/** Applies snapshots: creates the pools and their upstreams, and tracks those that are leaving. */
 import {
   FULL_SHARE,
   type HeldStats,
@@ -33,7 +33,7 @@ import type { UpstreamClient } from "./upstream-client.js";
 
 interface PolicyEntry {
   make(): Policy<Upstream>;
-  /** Whether its turns count more than how busy an upstream is. */
+  /** Whether the order of turns counts more than how busy an upstream is. */
   isExact?: true;
   /** Whether it needs to know how fast upstreams respond. */
   usesLatency?: true;
@@ -47,7 +47,7 @@ const POLICIES: Record<PolicyName, PolicyEntry> = {
   "random-two": { make: () => new RandomTwo(Math.random), usesLatency: true },
 };
 
-/** The reasons of the supervisor for which an upstream is out of turn. */
+/** The supervisor's reasons for which an upstream is out of turn. */
 const REASONS: Record<NonNullable<SnapshotUpstream["outOfTurn"]>, number> = {
   drained: OutOfTurn.DRAINED,
   ejected: OutOfTurn.EJECTED,
@@ -60,21 +60,21 @@ function reasonsOf({ outOfTurn, backup }: SnapshotUpstream): number {
 interface RegistryOptions {
   deadlines: Deadlines;
   maxQueue: number;
-  /** The response timeout of upstreams; a pool may have a shorter one. */
+  /** The response timeout of upstreams in milliseconds; a pool may have a shorter one. */
   upstreamResponseTimeoutMs: number;
-  /** For how long an upstream is not heard of until it counts as stalled. */
+  /** How long nothing arrives from an upstream until it counts as stalled, in milliseconds. */
   stallAfterMs: number;
   /** How long a sticky client waits for its slot. */
   stickyWaitMs: number;
-  /** How balancers share counts, where they can. */
+  /** How balancers share counts, if they can. */
   countsFiles?: CountsFiles | undefined;
   /** @param onRoom called when the client can take more requests */
   makeClient(upstream: SnapshotUpstream, pool: Pool, onRoom: () => void): UpstreamClient;
-  /** A removed upstream has no connections any more. */
+  /** Called when a removed upstream has no connections any more. */
   onLeft(): void;
-  /** A drained upstream has no requests any more. */
+  /** Called when a drained upstream has no requests any more. */
   onDrained(): void;
-  /** An upstream was ejected or readmitted. */
+  /** Called when an upstream was ejected or readmitted. */
   onEjection(): void;
   /** Receives a line for the operator. */
   onNotice(message: string): void;
@@ -83,9 +83,9 @@ interface RegistryOptions {
 export class UpstreamRegistry {
   version = 0;
   private pools = new Map<string, Pool>();
-  /** By process, such as `web.3#7`: members of pools, and removed ones that still have connections. */
+  /** By process, for example `web.3#7`: members of pools, and removed ones that still have connections. */
   private members = new Map<string, Upstream>();
-  /** Several of one process, if it has left its pool and come back. */
+  /** There are several for one process if it has left its pool and returned. */
   private readonly outgoing = new Set<Upstream>();
   readonly routes = new RouteBook();
   /** By pool. */
@@ -105,7 +105,7 @@ export class UpstreamRegistry {
     );
   }
 
-  /** Applies a whole snapshot. Returns the router of its pools. */
+  /** Applies a whole snapshot. Returns the router of its pools, and the internal pools. */
   apply(snapshot: Snapshot): { router: Router<Pool>; internal: InternalPools | undefined } {
     const members = new Map<string, Upstream>();
     const pools = new Map<string, Pool>();
@@ -121,7 +121,7 @@ export class UpstreamRegistry {
       if (pool.policyName !== policyName) pool.policy = policy.make();
       pool.policyName = policyName;
       pool.isTcp = described.mode === "tcp";
-      // A connection lasts: turns are exact, unless another policy was chosen.
+      // A tcp connection lasts, so the order of turns is exact, unless another policy was chosen.
       pool.isExact = policy.isExact ?? (pool.isTcp && policyName === "round-robin");
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
       pool.shared = shared;
@@ -146,7 +146,7 @@ export class UpstreamRegistry {
       pool.takesAllRequests = described.takesAllRequests ?? false;
       pool.sendsFiles = described.sendsFiles ?? false;
       pool.work.balancers = snapshot.balancers ?? 1;
-      // Without an upstream it keeps its previous value.
+      // A pool without an upstream keeps its previous value.
       if (upstreams.length > 0)
         pool.isLimited = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
       pool.requestTimeoutMs = described.requestTimeoutMs ?? Number.POSITIVE_INFINITY;
@@ -157,7 +157,7 @@ export class UpstreamRegistry {
         pool.compression = described.compress && new Compression(described.compress, this.options.onNotice);
       pool.requestQueue.ranks = ranksOf(described.priority);
       pool.requestQueue.follow(upstreams.length, described.queueTimeoutMs ?? Number.POSITIVE_INFINITY);
-      // A deploy compares responses of each upstream, and a doubled request has one.
+      // A deploy compares the responses of each upstream, and a hedged request has a response from only one of its two.
       const isHedged = described.hedge === true && described.judged !== true;
       pool.hedging = isHedged ? (pool.hedging ?? new Hedging()) : undefined;
       this.stick(pool, described.sticky);
@@ -175,7 +175,7 @@ export class UpstreamRegistry {
     this.members = members;
     this.version = snapshot.version;
     const outgoing = [...former.values()].filter(({ id }) => !members.has(id));
-    // All are registered before the first one leaves, because the reply to this version must name all of them.
+    // All are registered before the first one leaves, because the reply to this version of the snapshot must name all of them.
     for (const upstream of outgoing) this.outgoing.add(upstream);
     for (const upstream of outgoing) this.leave(upstream);
     const internal = internalRoutes.length === 0 ? undefined : { router: new Router(internalRoutes), roots };
@@ -205,14 +205,14 @@ export class UpstreamRegistry {
     upstream.maxInFlight = described.maxInFlight ?? Number.POSITIVE_INFINITY;
     upstream.setWeight(((described.weight ?? 1) * (described.share ?? FULL_SHARE)) / FULL_SHARE);
     upstream.isCanary = described.canary ?? false;
-    // Its health is judged here.
+    // Reasons of health are decided by the balancer.
     upstream.reasons = (upstream.reasons & HEALTH_REASONS) | reasonsOf(described);
     upstream.failsChecks = described.failsChecks ?? false;
     upstream.onIdle = described.outOfTurn === "drained" ? this.options.onDrained : undefined;
     return upstream;
   }
 
-  /** A process that returns after a rollback counts on, and gets new connections: the former ones are being closed. */
+  /** A process that returns after a rollback keeps its counts and gets new connections, because the former ones are being closed. */
   private join(described: SnapshotUpstream, pool: Pool): Upstream {
     let upstream: Upstream | undefined;
     const client = this.options.makeClient(described, pool, () => {
@@ -229,7 +229,7 @@ export class UpstreamRegistry {
     return [...this.pools.values()].some((pool) => pool.isLimited);
   }
 
-  /** Returns the pool of that name, if there is one. */
+  /** Returns the pool of that name; undefined if there is none. */
   pool(name: string): Pool | undefined {
     return this.pools.get(name);
   }
@@ -260,7 +260,7 @@ export class UpstreamRegistry {
     }
   }
 
-  /** Returns the mean load of each pool since the last call; only of pools that had any. */
+  /** Returns the mean load of each pool since the last call, only of pools that had any. */
   takeLoads(): PoolLoadStats[] {
     return [...this.pools.values()].flatMap((pool) => {
       const load = pool.takeLoad();

@@ -1,6 +1,6 @@
 /**
- * The request queue of a pool: bounded, by class, and within a class first in, first out among requests of the same kind. With a time limit
- * it refuses who has waited too long, and while it stands the newest goes first (standing-queue.ts).
+ * The request queue of a pool: bounded, sorted by class, and within a class first in, first out among requests of the same kind. With a
+ * time limit, it refuses requests that have waited too long, and the newest goes first while the queue stands (standing-queue.ts).
  */
 import type { Fifo } from "@paceline/wire/fifo";
 import type { Router } from "../routing/router.js";
@@ -10,12 +10,12 @@ import type { Upstream } from "./upstream.js";
 
 /** A request that waits for an upstream. */
 export interface PendingRequest extends QueuedRequest {
-  /** Upstreams that already failed this request and are skipped. */
+  /** The upstreams that have failed this request. They are skipped. */
   readonly tried: readonly Upstream[] | undefined;
   onUpstreamFree(upstream: Upstream): void;
-  /** The slot that must serve it has no process that could; it has left the queue. */
+  /** Called when the slot that must serve it has no process for it. It has left the queue. */
   onHomeLost(): void;
-  /** The pool has no upstream any more, and none is expected soon. */
+  /** Called when the pool has no upstream any more, and none is expected soon. */
   onPoolDown(): void;
 }
 
@@ -25,18 +25,18 @@ const KINDS = [true, false] as const;
 export class RequestQueue<W extends QueuedRequest> {
   /** How long its requests may wait, and whether it stands. */
   readonly standing = new StandingQueue();
-  /** The classes of routes; undefined: all requests are of the same. */
+  /** Finds the class of a route; undefined: all requests are of one class. */
   ranks: Router<Rank> | undefined;
   private readonly shared = new Lines<W>();
-  /** Those of sticky clients, by home; empty ones are removed. */
+  /** The requests of sticky clients, by home slot; empty lists are removed. */
   private readonly homes = new Map<number, Lines<W>>();
   private entered = 0;
   private isRefusing = false;
-  /** The number of upstreams: as many requests may wait for the whole interval while the queue stands. */
+  /** The number of upstreams. This many requests may wait for the whole interval while the queue stands. */
   private upstreams = 0;
-  /** Waits count from here on: nobody is late as long as there is no upstream. */
+  /** Waiting times count from this time on: no request is late while there is no upstream. */
   private countsFrom = Number.POSITIVE_INFINITY;
-  /** The most pending requests of one home. */
+  /** The maximum number of pending requests of one home slot. */
   maxAtHome = Number.POSITIVE_INFINITY;
 
   /** @param clock in milliseconds */
@@ -45,12 +45,12 @@ export class RequestQueue<W extends QueuedRequest> {
     readonly clock: () => number = () => performance.now(),
   ) {}
 
-  /** Whether requests are refused for waiting. */
+  /** Whether requests are refused because of their waiting time. */
   get isTimed(): boolean {
     return this.standing.intervalMs !== Number.POSITIVE_INFINITY && this.upstreams > 0;
   }
 
-  /** The pool has so many upstreams now, and this time limit; Infinity: none. */
+  /** Sets the number of upstreams, and the time limit in milliseconds; Infinity: none. */
   follow(upstreams: number, intervalMs: number): void {
     if (this.upstreams === 0 || intervalMs !== this.standing.intervalMs) {
       this.countsFrom = this.clock();
@@ -61,20 +61,20 @@ export class RequestQueue<W extends QueuedRequest> {
     this.standing.intervalMs = intervalMs;
   }
 
-  /** The number of pending requests, including those that gave up unnoticed. */
+  /** The number of pending requests, including those that were abandoned unnoticed. */
   get length(): number {
     let length = this.shared.length;
     if (this.homes.size > 0) for (const lines of this.homes.values()) length += lines.length;
     return length;
   }
 
-  /** Whether a request of this kind is pending, behind which another would have to wait. */
+  /** Whether a request of this kind is pending, behind which another one would have to wait. */
   holds(isIdempotent: boolean, home = 0): boolean {
     const lines = home === 0 ? this.shared : this.homes.get(home);
     return lines?.holds(isIdempotent) === true;
   }
 
-  /** Returns false if the queue, or the home's part of it, is full. */
+  /** Returns false if the queue, or the part of this home slot, is full. */
   add(pending: W): boolean {
     const { home } = pending;
     if (this.isTimed) this.refuseOverdue(pending);
@@ -95,11 +95,11 @@ export class RequestQueue<W extends QueuedRequest> {
   }
 
   /**
-   * Offers the first request of each class, kind and home to `serve`, the highest class first and in it the longest waiting one (or
-   * the newest), until none is served. Served requests are removed.
+   * Offers the first request of each class, kind and home slot to `serve`, until none is served: the highest class first, and within it the
+   * one that has waited longest (or the newest). Served requests are removed.
    */
   serve(serve: (pending: W) => (() => void) | undefined): void {
-    // Refused ones leave no room for others.
+    // Refused requests leave no room for others.
     if (this.isRefusing) return;
     if (this.isTimed) this.refuseOverdue(undefined);
     const isNewestFirst = this.isTimed && this.standing.stands(this.clock());
@@ -131,7 +131,7 @@ export class RequestQueue<W extends QueuedRequest> {
     return heads.sort((a, b) => (a.rank ?? Rank.NORMAL) - (b.rank ?? Rank.NORMAL) || age * (a.order - b.order));
   }
 
-  /** Removes and returns the requests of all homes that are not accepted, in order. */
+  /** Removes and returns the requests of all home slots that are not accepted, in order. */
   takeHomes(accepts: (home: number) => boolean): W[] {
     const taken: W[] = [];
     for (const [home, lines] of this.homes) {
@@ -143,7 +143,7 @@ export class RequestQueue<W extends QueuedRequest> {
   }
 
   /**
-   * Refuses the requests that have waited for too long, the lowest class first.
+   * Refuses the requests that have waited too long, the lowest class first.
    * @param next the request that is about to enter
    */
   private refuseOverdue(next: W | undefined): void {
@@ -167,7 +167,9 @@ export class RequestQueue<W extends QueuedRequest> {
     if (next !== undefined) standing.filled(now);
   }
 
-  /** Refuses a request of a lower class than this one, or an older one of its class while the queue stands. Returns false without one. */
+  /**
+   * Refuses a request of a lower class than this one, or an older one of its class while the queue stands. Returns false if there is none.
+   */
   private displace({ rank: own = Rank.NORMAL }: W): boolean {
     if (!this.isTimed) return false;
     const now = this.clock();
@@ -192,13 +194,13 @@ export class RequestQueue<W extends QueuedRequest> {
     this.isRefusing = wasRefusing;
   }
 
-  /** The lists of a class, of all homes. */
+  /** Returns the lists of a class, of all home slots. */
   private listsOf(rank: Rank): Fifo<W>[] {
     const all = [this.shared, ...this.homes.values()];
     return KINDS.flatMap((kind) => all.flatMap((lines) => lines.of(kind, rank) ?? []));
   }
 
-  /** Whether more requests than that are waiting, of this class and those before it. */
+  /** Whether more than `count` requests are waiting, of this class and the higher ones. */
   private hasMoreThan(count: number, upTo: Rank = Rank.LOW): boolean {
     let left = count;
     for (const lines of [this.shared, ...this.homes.values()])
@@ -237,7 +239,7 @@ export class QueueEntry implements PendingRequest {
     return this.waiting.isIdempotent;
   }
 
-  /** Ends the wait; the queue then skips this entry. */
+  /** Ends the wait. The queue then skips this entry. */
   giveUp(): void {
     this.isWaiting = false;
   }

@@ -1,20 +1,20 @@
 /**
- * How many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed, so that
- * failing instances do not get their load twice. Pure.
+ * Limits how many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed. Failing
+ * instances must not get twice their load. Pure.
  */
 import type { RetryBudgetRule } from "@paceline/wire";
 
-/** What is not used stays for about this long, in seconds. */
+/** An unused budget is kept for about this time, in seconds. */
 const WINDOW_S = 10;
 
 export class RetryBudget {
   private rule: RetryBudgetRule | undefined;
   private tokens = 0;
-  /** Requests of the last WINDOW_S seconds: a decaying sum. */
+  /** The requests of the last WINDOW_S seconds, as a decaying sum. */
   private recent = 0;
   private refused = 0;
 
-  /** @param rule undefined: there is no bound */
+  /** @param rule undefined: there is no limit */
   follow(rule: RetryBudgetRule | undefined): void {
     const isNew = this.rule === undefined;
     this.rule = rule;
@@ -26,7 +26,7 @@ export class RetryBudget {
     return WINDOW_S * minPerSecond + (this.recent * percent) / 100;
   }
 
-  /** @param requests that were sent to the pool in these `seconds` */
+  /** @param requests the number that was sent to the pool in these `seconds` */
   earn(requests: number, seconds: number): void {
     if (this.rule === undefined) return;
     const { percent, minPerSecond } = this.rule;
@@ -47,7 +47,7 @@ export class RetryBudget {
     return isLeft;
   }
 
-  /** Returns the number of requests since the last call for which nothing was left. */
+  /** Returns the number of requests since the last call that were refused by the budget. */
   takeRefused(): number {
     const { refused } = this;
     this.refused = 0;

@@ -1,22 +1,22 @@
-/** Round robin: the one that got the fewest requests; among equals each in turn, in slot order; by weight during a deploy. */
+/** Round robin: picks the upstream that got the fewest requests; among equals in slot order; during a deploy by weight. */
 import type { Policy } from "./picking.js";
 
-/** One that could not be picked for a while gets at most this many requests ahead of the others. */
+/** An upstream that could not be picked for a while gets at most this many requests ahead of the others. */
 const MAX_BEHIND = 32;
 
 export class RoundRobin<Candidate extends { readonly name: string; readonly weight?: number | undefined }>
   implements Policy<Candidate>
 {
   private candidates: readonly Candidate[] = [];
-  /** How many requests each has got since the last change. */
+  /** The number of requests that each has got since the last change. */
   private given: number[] = [];
   private next = 0;
-  /** No candidate has got fewer. */
+  /** The minimum of `given`. */
   private least = 0;
-  /** Set while weights differ. */
+  /** Set while the weights differ. */
   private weighted: WeightedTurns<Candidate> | undefined;
 
-  /** Continues after the last picked candidate, wherever it is now. */
+  /** Continues after the last picked candidate, wherever it is now in the list. */
   rebuild(candidates: readonly Candidate[]): void {
     const last = this.candidates[(this.next + this.candidates.length - 1) % this.candidates.length]?.name;
     const position = candidates.findIndex((candidate) => candidate.name === last);
@@ -46,7 +46,7 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
       if (count >= fewest || !mayBePicked(candidates[at] as Candidate)) continue;
       best = at;
       fewest = count;
-      // Usually the first one.
+      // Usually this is the first one.
       if (count === this.least) break;
     }
     if (best < 0) return undefined;
@@ -65,7 +65,10 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
     return candidate;
   }
 
-  /** @param least the fewest that any has got; @param fewest that of the picked one */
+  /**
+   * @param least the minimum of all candidates
+   * @param fewest the number of the picked one
+   */
   private catchUp(least: number, fewest: number): void {
     this.least = Math.max(least, fewest - MAX_BEHIND);
     if (this.least === least) return;
@@ -78,27 +81,27 @@ interface Weighted {
   readonly weight?: number | undefined;
 }
 
-/** Smooth weighted round robin: each candidate gets its share of the turns, spread evenly, in the same order every time. */
+/** Smooth weighted round robin: each candidate gets its share of the turns, evenly spread, in the same order every time. */
 export class WeightedTurns<Candidate extends Weighted> {
   private candidates: readonly Candidate[] = [];
-  /** By how much each candidate is behind its share; the sum stays 0. */
+  /** By how much each candidate is behind its share. The sum is always 0. */
   private credits: number[] = [];
 
-  /** Continues with the credits of candidates that remain. */
+  /** Continues with the credits of the candidates that remain. */
   rebuild(candidates: readonly Candidate[]): void {
     const before = new Map(this.candidates.map((candidate, at) => [candidate, this.credits[at] as number]));
     this.candidates = candidates;
     this.credits = candidates.map((candidate) => before.get(candidate) ?? 0);
   }
 
-  /** Returns the candidate that is furthest behind its share among those that may be picked, or undefined. */
+  /** Returns the candidate that is furthest behind its share among those that may be picked; undefined if there is none. */
   pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined {
     const { candidates, credits } = this;
     let total = 0;
     let best = -1;
     for (let at = 0; at < candidates.length; at++) {
       const candidate = candidates[at] as Candidate;
-      // One that is not available falls behind nothing: it must not get a burst of requests later.
+      // A candidate that is not available does not fall behind, so that it gets no burst of requests later.
       if (!mayBePicked(candidate)) continue;
       const { weight = 1 } = candidate;
       total += weight;

@@ -1,20 +1,20 @@
 /**
- * What balancers that share upstreams know of each other. Each writes the requests that it has at every upstream into a table of its
- * own, and reads those of the others: no locks, no messages. Also the decisions that follow. Pure: a table is an array of words;
- * counts-files.ts puts it into memory that the balancers share.
+ * The counts that balancers with common upstreams share. Each writes the number of its requests at every upstream to a table of its own,
+ * and reads those of the others: no locks, no messages. Also the decisions based on them. Pure: a table is an array of words;
+ * counts-files.ts maps it into shared memory.
  */
 
-/** The size of a table, for more than 1,300 upstreams. */
+/** The size of a table in words, enough for more than 1,300 upstreams. */
 export const TABLE_WORDS = 4096;
 
-/** `PCC1`: a table of another version is not read. */
+/** `PCC1`. A table of another version is not read. */
 const MAGIC = 0x31_43_43_50;
 const MAGIC_AT = 0;
-/** Counts the ticks of its balancer. */
+/** The index of the word that counts the ticks of its balancer. */
 const BEATS_AT = 1;
-/** Counts the changes of its entries' keys. */
+/** The index of the word that counts the changes of its entries' keys. */
 const CHANGES_AT = 2;
-/** Where its entries end. */
+/** The index of the word with the end of its entries. */
 const END_AT = 3;
 const FIRST_ENTRY = 4;
 
@@ -25,10 +25,10 @@ const PROGRESS = 2;
 const ENTRY_WORDS = 3;
 const MAX_COUNT = 0xffff;
 
-/** An upstream is held after so many ticks of the other balancer, 0.3 s, in which none of the requests there has ended. */
+/** An upstream is held if none of the other balancer's requests there has ended for this many ticks of that balancer, 0.3 s. */
 const HELD_TICKS = 3;
 
-/** Returns the key of a process such as `web.3#7`; never 0. */
+/** Returns the key of a process, for example `web.3#7`; never 0. */
 export function keyOf(id: string): number {
   let hash = 0x811c9dc5;
   for (let at = 0; at < id.length; at++) hash = Math.imul(hash ^ id.charCodeAt(at), 0x01000193);
@@ -42,7 +42,7 @@ export class OwnTable {
 
   constructor(
     private readonly words: Uint32Array,
-    /** Called after each change, where the others do not see it at once. */
+    /** Called after each change, if the others do not see it at once. */
     private readonly onChange?: () => void,
   ) {
     words[END_AT] = FIRST_ENTRY;
@@ -50,12 +50,12 @@ export class OwnTable {
     onChange?.();
   }
 
-  /** Called at each tick: a balancer that does not run says nothing about its upstreams. */
+  /** Called at each tick: the table of a balancer that does not run is ignored. */
   beat(): void {
     this.add(BEATS_AT);
   }
 
-  /** Returns the place of a new entry; 0 if there is none left. */
+  /** Returns the index of a new entry; 0 if the table is full. */
   take(key: number): number {
     const at = this.free.pop() ?? this.grow();
     if (at === 0) return 0;
@@ -99,7 +99,7 @@ export class OtherTable {
 
   constructor(
     readonly words: Uint32Array,
-    /** Reads the words, where they do not change by themselves. */
+    /** Reads the words, if they are not shared memory. */
     readonly read?: () => void,
   ) {}
 
@@ -113,7 +113,7 @@ export class OtherTable {
     return this.words[BEATS_AT] as number;
   }
 
-  /** Finds its entries again, if they have changed. Returns whether they have. */
+  /** Finds its entries again if they have changed. Returns whether they have. */
   refresh(): boolean {
     this.read?.();
     const { words, places } = this;
@@ -132,7 +132,7 @@ export class OtherTable {
     return true;
   }
 
-  /** Returns where it has entries of this key: several for a process that has left its pool and come back. */
+  /** Returns the indices of its entries with this key. A process that has left its pool and returned has several. */
   entriesOf(key: number): readonly number[] {
     return this.places.get(key) ?? [];
   }
@@ -145,22 +145,22 @@ interface Entry {
   /** As of the last tick. */
   progress: number;
   beats: number;
-  /** For how many of its balancer's ticks nothing has ended there. */
+  /** For how many of its balancer's ticks no request there has ended. */
   heldTicks: number;
 }
 
-/** One upstream, in the tables of all balancers. */
+/** One upstream in the tables of all balancers. */
 export class SharedCounts {
-  /** The requests of the other balancers, and those whose handler is not known to have returned, as of the last look. */
+  /** The requests of the other balancers in flight there; below, those whose handler is not known to have returned; as of the last read. */
   inFlight = 0;
   pending = 0;
-  /** Those of this balancer, as published. */
+  /** The requests of this balancer, as published. */
   own = 0;
-  /** Whether another balancer has requests here of which none has ended for long. */
+  /** Whether another balancer has requests here of which none has ended for a long time. */
   isHeld = false;
   private atTick = 0;
   private entries: Entry[] = [];
-  /** The others' progress when this balancer sent a request behind theirs; undefined: it did not. */
+  /** The others' progress when this balancer sent a request behind theirs; undefined if it did not. */
   private behind: number | undefined;
 
   constructor(
@@ -195,24 +195,24 @@ export class SharedCounts {
     this.pending = pending;
   }
 
-  /** The most requests of the others, now and at the last tick: at the end of a process they may have noticed it earlier. */
+  /** The maximum of the others' requests now and at the last tick: if the process exits, they may have noticed it earlier. */
   most(): number {
     this.look();
     return Math.max(this.inFlight, this.atTick);
   }
 
-  /** A request is sent now, as the only one of this balancer. */
+  /** Called when a request is sent as the only one of this balancer. */
   sent(): void {
     this.look();
     this.behind = this.inFlight > 0 ? this.progress() : undefined;
   }
 
-  /** Whether the request that was sent last still waits behind one of another balancer, which has been running for long. */
+  /** Whether the request that was sent last is still waiting behind one of another balancer that has been running for a long time. */
   get waitsBehindHeld(): boolean {
     return this.isHeld && this.behind !== undefined && this.behind === this.progress();
   }
 
-  /** The balancers that run, or entries of their tables, have changed. */
+  /** Called when the running balancers, or the entries in their tables, have changed. */
   follow(tables: readonly OtherTable[]): void {
     const before = this.entries;
     this.entries = tables.flatMap((table) =>
@@ -248,17 +248,17 @@ export class SharedCounts {
   }
 }
 
-/** Which requests of other balancers keep a request from an upstream. */
+/** Which requests of other balancers block an upstream for a request. */
 export const Heed = {
   NONE: 0,
-  /** Those of which none has ended for long: the request would wait behind them, and end with them. */
+  /** Those of which none has ended for a long time: the request would wait behind them, and be lost if they crash the process. */
   HELD: 1,
   ALL: 2,
 } as const;
 
 export type Heed = (typeof Heed)[keyof typeof Heed];
 
-/** An upstream, with this balancer's requests. */
+/** An upstream with this balancer's requests. */
 interface Contended {
   readonly pending: number;
   readonly maxInFlight: number;
@@ -266,7 +266,7 @@ interface Contended {
 }
 
 /**
- * Returns whether the requests of other balancers leave room for one of ours.
+ * Returns whether the requests of other balancers leave room for one of this balancer.
  * @param window how many requests may be pending there
  */
 export function leavesRoom(heed: Heed, { pending, maxInFlight, others }: Contended, window: number): boolean {
@@ -281,8 +281,8 @@ const MAX_PATIENCE_MS = 50;
 const USUAL_PATIENCE_MS = 5;
 
 /**
- * Returns for how long a request waits in the queue for an upstream at which no other balancer has one: about as long as a request
- * takes. Longer, and a balancer whose requests follow each other there would leave none to the others.
+ * Returns how long a request waits in the queue for an upstream without a request of another balancer: about as long as a request takes. If
+ * it waited longer, a balancer whose requests follow each other there would leave no turn to the others.
  */
 export function patienceMs(typicalMicros: number | undefined): number {
   if (typicalMicros === undefined) return USUAL_PATIENCE_MS;

@@ -1,4 +1,4 @@
-/** Which slot a client belongs to by hash: every balancer process, also after a restart, finds the same one. Pure. */
+/** Finds the slot of a client by hash. Every balancer process finds the same one, even after a restart. Pure. */
 import { ascii } from "../http1/bytes.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -8,13 +8,13 @@ const FNV_START = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 const TWO_32 = 2 ** 32;
 const QUESTION = 63;
-/** A target without a path means it. */
+/** The path of a target without one. */
 const ROOT = ascii("/");
 
 /**
- * Returns the slot of a hash among the slots 1 to `slots` (jump consistent hash, Lamping and Veach 2014): all get the same share,
- * and when the last one is added or removed, only its own clients move.
- * @param choice 0 for the slot of the client; others are the slots to use in its place, in order
+ * Returns the slot of a hash among the slots 1 to `slots` (jump consistent hash, Lamping and Veach 2014): all get the same share, and when
+ * the last one is added or removed, only its own clients move.
+ * @param choice 0 for the slot of the client; higher numbers for the slots to use instead, in order
  */
 export function choiceOf(hash: number, choice: number, slots: number): number {
   let state = choice === 0 ? hash : mix(hash ^ Math.imul(choice, STEP));
@@ -52,7 +52,7 @@ export function hashOfPath({ target, targetStart, targetEnd }: RequestHead): num
   return targetStart === end ? hashOfBytes(ROOT, 0, 1) : hashOfBytes(target, targetStart, end);
 }
 
-/** Returns a hash of the client's network; 0 if its address is unknown. Kept with the fields, which are cached by client. */
+/** Returns a hash of the client's network; 0 if its address is unknown. Stored with the fields, which are cached by client. */
 export function hashOfClient(fields: ForwardedFields): number {
   fields.clientHash ??= hashOfNetwork(networkOf(fields.client));
   return fields.clientHash;
@@ -64,7 +64,7 @@ function hashOfNetwork(network: string | undefined): number {
   return hashOfBytes(bytes, 0, bytes.length);
 }
 
-/** Returns an IPv4 address, or the first 64 bits of an IPv6 address: a client changes the others at will (RFC 8981). */
+/** Returns an IPv4 address, or the first 64 bits of an IPv6 address: a client can change the rest at will (RFC 8981). */
 export function networkOf(address: string): string | undefined {
   if (!address.includes(":")) return address.includes(".") ? address : undefined;
   const [before = "", after] = address.split("::");

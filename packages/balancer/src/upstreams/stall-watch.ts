@@ -1,7 +1,7 @@
-/** Watches for upstreams that stall, in ticks while work is in progress. */
+/** Checks for upstreams that stall, in ticks while work is in progress. */
 import type { Upstream } from "./upstream.js";
 
-/** A pool: marks the upstreams that stall. Returns false if no work is in progress and none is stalled. */
+/** A pool. `judge` marks the upstreams that stall, and returns false if no work is in progress and none is stalled. */
 interface Judged {
   judge(stallTicks: number, weight: number): boolean;
 }
@@ -9,13 +9,13 @@ interface Judged {
 /** How often upstreams are checked for stalls while work is in progress, in milliseconds. */
 export const STALL_TICK_MS = 16;
 
-/** A tick that comes later than this after the previous one is late, in milliseconds. */
+/** A tick is late if it comes more than this time after the previous one, in milliseconds. */
 const LATE_AFTER_MS = 1.5 * STALL_TICK_MS;
-/** The weight of a late tick: what delays the balancer also delays the instances. */
+/** The weight of a late tick: a delay of the balancer also affects the instances. */
 const LATE_WEIGHT = 1 / 8;
 
 /**
- * Marks the upstreams of a pool as stalled that were not heard of for that many ticks while others responded.
+ * Marks the upstreams of a pool as stalled that sent nothing for `stallTicks` ticks while others responded.
  * @param patienceTicks for how many ticks a stalled one keeps its sticky clients
  * @param weight the weight of this tick: 1, or less if it was late
  * @param inTurn how many of them are in turn
@@ -27,7 +27,7 @@ export function markStalled(
   let isBusy = false;
   let atLimit = 0;
   for (const upstream of upstreams) {
-    // One that is out of turn could not take over from the others.
+    // An upstream that is out of turn could not take over from the others.
     if (upstream.countStall(weight) >= stallTicks && !upstream.isOutOfTurn) atLimit++;
     if (upstream.inFlight > 0) isBusy = true;
   }
@@ -45,15 +45,18 @@ export function markStalled(
 }
 
 /**
- * Counts in its own ticks rather than in time: between two ticks all pending input was read, so a balancer that was off
- * the CPU does not mistake its own pause for a stall.
+ * Counts its own ticks instead of time. All pending input is read between two ticks, so a balancer that was off the CPU does not mistake
+ * its own pause for a stall.
  */
 export class StallWatch {
   private timer: NodeJS.Timeout | undefined;
   private tickedAtMs = 0;
   private readonly stallTicks: number;
 
-  /** @param stallAfterMs milliseconds without a sign of life; @param pools returns the pools at each tick. */
+  /**
+   * @param stallAfterMs milliseconds without a sign of life
+   * @param pools returns the pools at each tick
+   */
   constructor(
     stallAfterMs: number,
     private readonly pools: () => Iterable<Judged>,

@@ -1,40 +1,39 @@
 /**
- * Whether a queue is a burst that will pass, or stands because more arrives than can be run (the distinction of CoDel, RFC 8289), and how
- * long a request may wait in each case. Pure.
- *
- * - A queue stands when it has not been empty for an interval. It no longer does when nothing had to be refused for an interval.
- * - In a burst a request may wait for the interval; the oldest goes first, so that all get their turn.
- * - In a standing queue the oldest request has probably been abandoned, and running it would make the next one as late. So the newest goes first,
- *   and a request may wait for a twentieth of the interval, as CoDel allows 5 ms of 100. The first few in line may wait for the whole
- *   interval all the same, so that an instance that becomes free always finds a request.
+ * Decides whether a queue is a burst that will pass, or stands because more requests arrive than can be run (the distinction of CoDel, RFC
+ * 8289), and how long a request may wait in each case. Pure.
+ * - A queue stands when it has not been empty for an interval. It stops standing when no request was refused for an interval.
+ * - In a burst, a request may wait for the interval, and the oldest goes first, so that all get their turn.
+ * - In a standing queue, the oldest request has probably been abandoned, and running it would make the next one as late. So the newest goes
+ * first, and a request may wait for a twentieth of the interval, as CoDel allows 5 ms of 100. The first few in line may still wait for the
+ * whole interval, so that an instance that becomes free always finds a request.
  */
 
-/** Of the interval. */
+/** As a fraction of the interval. */
 const TARGET_SHARE = 1 / 20;
 
 export class StandingQueue {
-  /** Since when the queue has not been empty; Infinity: it is empty. */
+  /** Since when the queue has not been empty; Infinity if it is empty. */
   private filledAt = Number.POSITIVE_INFINITY;
   private refusedAt = Number.NEGATIVE_INFINITY;
 
-  /** @param intervalMs how long a request may wait; Infinity: there is no limit, and nothing stands */
+  /** @param intervalMs how long a request may wait; Infinity: there is no limit, and the queue never stands */
   constructor(public intervalMs = Number.POSITIVE_INFINITY) {}
 
   get targetMs(): number {
     return Math.max(1, this.intervalMs * TARGET_SHARE);
   }
 
-  /** A request has entered the queue. */
+  /** Called when a request has entered the empty queue. */
   filled(now: number): void {
     if (this.filledAt > now) this.filledAt = now;
   }
 
-  /** The queue is empty. */
+  /** Called when the queue is empty. */
   emptied(): void {
     this.filledAt = Number.POSITIVE_INFINITY;
   }
 
-  /** A request had to be refused. */
+  /** Called when a request had to be refused. */
   refused(now: number): void {
     this.refusedAt = now;
   }

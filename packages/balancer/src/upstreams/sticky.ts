@@ -1,4 +1,4 @@
-/** Sticky clients, and policies by hash: the slot that a request belongs to, by a cookie, the client's address, a field or the path. */
+/** Sticky clients, and policies by hash: finds the slot of a request by a cookie, the client's address, a field or the path. */
 import type { StickyRule } from "@paceline/wire";
 import { ascii, equalsIgnoringCase, SPACE, TAB } from "../http1/bytes.js";
 import type { FieldTable } from "../http1/field-table.js";
@@ -15,55 +15,55 @@ interface StickyCandidate {
   readonly inFlight: number;
   /** The value of the cookie that its clients get; undefined in pools without one. */
   readonly cookie?: string | undefined;
-  /** Another value by which its clients are recognized. */
+  /** Another cookie value by which its clients are recognized. */
   readonly alsoCookie?: string | undefined;
-  /** Whether a deploy tries it: the clients of its slot stay with the slot's other process, but for its own. */
+  /** Whether it is a canary of a deploy. The clients of its slot stay with the slot's other process, except for the canary's share. */
   readonly isCanary?: boolean | undefined;
-  /** Its share of the turns, beside the other weights. Default: 1. */
+  /** Its share of the turns, relative to the other weights. Default: 1. */
   readonly weight?: number | undefined;
 }
 
 interface Slot<Candidate> {
-  /** The newest first: during a reload, the replacement before the process that it replaces. */
+  /** Newest first: during a reload, the replacement comes before the process that it replaces. */
   readonly processes: Candidate[];
-  /** The values of the cookie by which their clients are recognized. */
+  /** The cookie values by which their clients are recognized. */
   readonly cookies: Uint8Array[];
   canary: Candidate | undefined;
   canaryCookie: Uint8Array;
-  /** Which part of the slot's clients the canary gets, by hash: 0 to 1. */
+  /** The part of the slot's clients that the canary gets, by hash: 0 to 1. */
   canaryPart: number;
 }
 
 const NO_COOKIE = new Uint8Array(0);
-/** 2^32: the number of hashes. */
+/** 2^32: the number of hash values. */
 const HASHES = 0x1_0000_0000;
 
 /** The slot of one request. Reused for the next request of the connection. */
 export class Binding {
-  /** The number of the slot that should serve the request, below 0 for the slot's canary; 0: any. */
+  /** The number of the slot that should serve the request, negative for the slot's canary; 0 if any slot may. */
   home = 0;
-  /** Whether the request may wait for its slot's process, if that is full or stalled. */
+  /** Whether the request may wait for its slot's process if that is full or stalled. */
   mayWait = true;
   /** Whether the client has no cookie for a slot that exists. */
   needsCookie = false;
-  /** The hash of what the client is recognized by; 0: none. */
+  /** The hash of the value that identifies the client; 0: none. */
   hash = 0;
-  /** How many slots of this hash were considered. */
+  /** How many slots of this hash have been considered. */
   choice = 0;
 }
 
-/** By hash, a process with fewer requests in flight is never passed over as overloaded: each may be an idle WebSocket. */
+/** By hash, a process with fewer requests in flight is never skipped as overloaded: each of them may be an idle WebSocket. */
 const NEVER_OVERLOADED = 64;
-/** The same if clients have no sessions there, so that leaving costs little. */
+/** The same if clients have no sessions there, so that changing the slot costs little. */
 const NEVER_OVERLOADED_LOOSE = 4;
-/** By hash, the most requests in flight at one process, as a multiple of the average. */
+/** By hash, the maximum number of requests in flight at one process, as a multiple of the average. */
 const MOST_LOAD = 1.25;
-/** After this many slots of a hash that do not exist or are overloaded, the next existing one is taken. */
+/** After this many slots of a hash that do not exist or are overloaded, the next existing one is used. */
 const MAX_CHOICES = 8;
 
 const COOKIE = ascii("cookie");
 const CACHE_CONTROL = ascii("cache-control");
-/** The app says that one stored response serves all clients. */
+/** The app says that caches may store the response for all clients. */
 const FOR_ALL = /(?:^|[\s,])(?:public|s-maxage)(?:$|[\s,=])/i;
 const SEMICOLON = 59;
 const DOT = 46;
@@ -77,9 +77,9 @@ export class Stickiness<Candidate extends StickyCandidate> {
   private count = 0;
   private inFlight = 0;
   private picksUntilCount = 0;
-  /** What sets the cookie of each slot, by its value and scheme. */
+  /** The lines that set the cookie of each slot, by its value and scheme. */
   private cookieLines = new Map<string, Uint8Array>();
-  /** The name that the rule is about: `name=` of the cookie, or the field's in lower case. */
+  /** The name in the rule: `name=` of the cookie, or the field's name in lower case. */
   private readonly name: Uint8Array;
   private readonly neverOverloaded: number;
 
@@ -119,7 +119,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
         if (value !== undefined && value !== "") slot.cookies.push(ascii(value));
     }
     const total = candidates.reduce((sum, { weight = 1 }) => sum + weight, 0);
-    // Of one slot's clients the canary gets as many times its share as there are slots.
+    // Of one slot's clients, the canary gets its share times the number of slots.
     for (const slot of this.slots)
       if (slot?.canary !== undefined) slot.canaryPart = ((slot.canary.weight ?? 1) * this.count) / total;
   }
@@ -148,7 +148,10 @@ export class Stickiness<Candidate extends StickyCandidate> {
     }
   }
 
-  /** Determines the slot of a connection in tcp mode, of which only the client's address is known. It does not wait for it. */
+  /**
+   * Determines the slot of a connection in tcp mode by the client's address, since nothing else is known. The connection does not wait for
+   * its slot.
+   */
   bindClient(binding: Binding, { fields }: Peer): void {
     binding.mayWait = false;
     this.bindTo(binding, hashOfClient(fields));
@@ -159,17 +162,17 @@ export class Stickiness<Candidate extends StickyCandidate> {
     if (hash !== 0) binding.home = this.choose(binding);
   }
 
-  /** Gives up the slot of a request: its clients have another choice by hash, and none by cookie. */
+  /** Leaves the slot of a request. By hash there is another choice, by cookie there is none. */
   leave(binding: Binding): void {
     if (this.slots[Math.abs(binding.home)] === undefined) binding.needsCookie = true;
     binding.home = binding.hash === 0 ? 0 : this.choose(binding);
   }
 
-  /** Returns the process of a slot that may serve its clients: the newest, or for those of its canary that one. */
+  /** Returns the process of a slot that may serve its clients: the newest one, or the canary for its own clients. */
   processOf(home: number, mayServe: (candidate: Candidate) => boolean): Candidate | undefined {
     if (home < 0) {
       const canary = this.slots[-home]?.canary;
-      // After the deploy the slot's process is the former canary, or its clients go back.
+      // After the deploy, the former canary is the slot's process, or its clients return to the other process.
       return canary === undefined ? this.processOf(-home, mayServe) : mayServe(canary) ? canary : undefined;
     }
     for (const process of this.slots[home]?.processes ?? []) if (mayServe(process)) return process;
@@ -216,16 +219,16 @@ export class Stickiness<Candidate extends StickyCandidate> {
     const kinds = requestFieldsThatPass(head, isTrusted);
     for (let i = 0; i < fields.count; i++) {
       if (!equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), this.name)) continue;
-      // A field that the app does not get decides nothing.
+      // A field that the app does not get is not used.
       if (!passes(kinds, fields.kinds[i] as number)) continue;
       return hashOfBytes(fields.bytes, fields.valueStart(i), fields.valueEnd(i));
     }
     return 0;
   }
 
-  // Cookies.
+  // Cookies:
 
-  /** Returns the home in the first valid cookie, or the hash of the value of an app's cookie; 0 if there is none. */
+  /** Returns the home slot in the first valid cookie, or the hash of the value of an app's cookie; 0 if there is none. */
   private findInCookies(fields: FieldTable): number {
     for (let i = 0; i < fields.count; i++) {
       if (!equalsIgnoringCase(fields.bytes, fields.nameStart(i), fields.nameEnd(i), COOKIE)) continue;
@@ -254,7 +257,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
     return 0;
   }
 
-  /** Returns the home that a cookie's value names, if the value is ours. */
+  /** Returns the home slot that a cookie's value names, if the balancer has created the value. */
   private slotOf(bytes: Uint8Array, start: number, end: number): number {
     let slot = 0;
     let at = start;
@@ -269,7 +272,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
 
   /** Returns the lines that set the cookie of this process's slot in a response; undefined if the response must not set it. */
   cookieLinesFor(head: ResponseHead, { cookie }: Candidate, isHttps: boolean): Uint8Array | undefined {
-    // A stored response is updated with the fields of a 304 (RFC 9111 §3.2), and would then give all clients the same cookie.
+    // A cache would update its stored response with the fields of a 304 (RFC 9111 §3.2), and then give all clients the same cookie.
     if (cookie === undefined || head.status === 304 || isForAll(head)) return undefined;
     const key = isHttps ? `${cookie};` : cookie;
     let lines = this.cookieLines.get(key);
@@ -282,7 +285,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
   }
 }
 
-/** Compares all bytes, so that the time it takes does not reveal how many are right. */
+/** Compares all bytes, so that the time does not reveal how many are right. */
 function isValue(cookie: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
   if (cookie.length === 0 || end - start !== cookie.length) return false;
   let difference = 0;

@@ -11,27 +11,27 @@ export type UpstreamLoss =
   | "refused"
   /** The connection ended before the first byte of the response. */
   | "lost"
-  /** Like "lost", and the instance was running this request's handler when it ended. */
+  /** Like "lost", and the instance was running this request's handler when it exited. */
   | "fatal"
-  /** Like "lost", and the instance was running the handler of another request when it ended. */
+  /** Like "lost", and the instance was running the handler of another request when it exited. */
   | "bystander"
-  /** Like "lost", but the instance may have been running a request whose client had gone. */
+  /** Like "lost", but the instance may have been running a request whose client had left. */
   | "behind"
   /** Like "lost", on a kept connection to a program that had probably closed it before the request arrived. */
   | "stale"
   /** Its upstream stalled, and may be running this request or another one. */
   | "stalled"
-  /** Its upstream stalled while running another request. */
+  /** Its upstream stalled while it was running another request. */
   | "freed"
   /** It was sent, but its handler has provably not been called and will not be. */
   | "notStarted"
   /** The connection ended, or invalid data arrived, after the first byte of the response. */
   | "broken";
 
-/** The method and path of a request, for people. */
+/** The method and path of a request, for display. */
 interface DescribedRequest {
   describe(): string;
-  /** Returns what `describe` returns now, for later, when the receiver has another request. */
+  /** Returns a function that returns the current result of `describe`, even when the receiver has another request. */
   describeLater(): () => string;
 }
 
@@ -39,107 +39,110 @@ interface DescribedRequest {
 export interface ResponseReceiver {
   /** Whether the request could be sent to another upstream now, if it has not started. */
   readonly canMove: boolean;
-  /** Whether it could also be sent if it may have started. */
+  /** Whether it could be sent even if it may have started. */
   readonly canRepeat: boolean;
-  /** Whether it may have started at an upstream that ended or stalled; the next one must then send STARTED first. */
+  /** Whether it may have started at an upstream that exited or stalled; the next upstream must then send STARTED first. */
   readonly mayHaveStartedElsewhere: boolean;
   readonly request: DescribedRequest;
   /** Since when it has not waited for an upstream, by performance.now(), which is more exact than `Deadlines.now`. */
   readonly readyAt?: number;
   /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
-  /** Whether its client takes trailers; `onTrailers` may then precede the end of the response. */
+  /** Whether its client accepts trailers; `onTrailers` may then precede the end of the response. */
   readonly takesTrailers?: boolean;
-  /** Receives the trailers as they came, as lines. */
+  /** Receives the trailers as the upstream sent them, as lines. */
   onTrailers?(trailers: Uint8Array): void;
-  /** Both ends of the client's connection, for a PROXY header; undefined if unknown. */
+  /** The addresses of the client's connection, for a PROXY header; undefined if unknown. */
   readonly clientEnds?: Ends | undefined;
-  /** The connection is established and the request may be sent. Only called if `open` returned a stream that was not ready. */
+  /** Called when the connection is established and the request may be sent. Only if `open` returned a stream that was not ready. */
   onUpstreamReady(): void;
-  /** Receives a head; a 1xx is followed by another. Its bytes are valid until the call returns. */
+  /** Receives a head. A 1xx is followed by another one. Its bytes are valid until the call returns. */
   onResponseHead(head: ResponseHead): void;
   /** Receives a piece of the body; the bytes are valid until the call returns. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
-  /** Everything received in this turn of the event loop was passed on. */
+  /** Called when everything received in this turn of the event loop was passed on. */
   onResponseBatch(): void;
-  /** The response is complete, and the stream has ended. */
+  /** Called when the response is complete and the stream has ended. */
   onResponseEnd(): void;
-  /** The stream has ended without a complete response. */
+  /** Called when the stream has ended without a complete response. */
   onUpstreamLost(loss: UpstreamLoss): void;
   /** Called after a `sendBody` that returned false. */
   onUpstreamDrain(): void;
 }
 
-/** One request in progress. Its acknowledgements are the bytes that the upstream has taken of the request. */
+/** One request in progress. Its acknowledgements are the bytes of the request that the upstream has taken. */
 export interface UpstreamStream extends AcknowledgingConnection {
   readonly isReady: boolean;
-  /** Bytes of the body that wait here for the upstream. */
+  /** The number of bytes of the body that wait here for the upstream. */
   readonly waitingBytes: number;
   /** Sends the head; its bytes are read before the call returns. */
   sendHead(head: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
-  /** False: wait for `onUpstreamDrain`. */
+  /** Sends a piece of the body. Returns false if the caller must wait for `onUpstreamDrain`. */
   sendBody(bytes: Uint8Array, start: number, end: number): boolean;
-  /** @param trailers lines that may be sent, where the protocol has trailers */
+  /** @param trailers lines to send, if the protocol has trailers */
   endBody(trailers?: Uint8Array): void;
   /** Sends everything that this turn has produced. */
   flush(): boolean;
   /** Abandons the response and notifies the upstream at once. No events follow. */
   cancel(): void;
-  /** @param staysSmall whether little should be in transit from now on */
+  /** @param staysSmall whether few bytes should be in transit from now on */
   pause(staysSmall?: boolean): void;
   resume(): void;
 }
 
 /** The connections of an upstream in tcp mode. */
 export interface TcpLink {
-  /** The version of the PROXY header that begins each of them. */
+  /** The version of the PROXY header at the start of each connection. */
   readonly sendProxy: ProxyVersion | undefined;
-  /** Opens one; `closed` follows in every case, also after a failure. */
+  /** Opens a connection. `closed` follows in every case, even after a failure. */
   connect(connector: Connector): void;
   closed(): void;
 }
 
 /** All connections to one upstream. */
 export interface UpstreamClient {
-  /** Set in tcp mode, where clients have a connection each, and `open` is not called. */
+  /** Set in tcp mode, in which each client has a connection and `open` is not called. */
   readonly tcp?: TcpLink;
-  /** Whether `open` may be called now, for an idempotent request or another (RFC 9110 §9.2.2). */
+  /** Whether `open` may be called now, for a request that is idempotent or not (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
-  /** Whether it has no room, but will have some soon: it is finishing a request whose response is complete. */
+  /** Whether it has no room now, but will have some soon: it is finishing a request whose response is complete. */
   readonly endsSoon?: boolean;
   /** The number of connections that are open or being opened. */
   readonly connections: number;
-  /** The requests at the instance whose handler is not known to have returned; 0 if the protocol does not show it. */
+  /** The number of requests at the instance whose handler is not known to have returned; 0 if the protocol does not show it. */
   readonly pending: number;
-  /** Whether several requests are sent in one write, and it reports that their handlers have returned. */
+  /** Whether several requests are sent in one write, and the instance reports that their handlers have returned. */
   readonly isBatched?: boolean;
   /** Whether the instance's event loop is running now; false or undefined if the protocol does not show it. */
   readonly isLoopRunning?: boolean;
-  /** The requests at the instance that certainly wait there for their turn, as far as the protocol shows it. */
+  /** The number of requests at the instance that are certainly waiting for their turn, as far as the protocol shows it. */
   readonly notStarted: number;
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream;
   /** Closes connections that have been idle since before `atMs`. */
   closeIdleSince(atMs: number): void;
-  /** Opens no new streams; connections close when they become idle, and `onEmpty` follows the last. */
+  /** Opens no new streams. Connections close when they become idle, and `onEmpty` follows the last one. */
   leave(onEmpty: () => void): void;
   /**
-   * Called every STALL_TICK_MS while work is in progress. Returns the weight of all calls in a row during which a reply was due
+   * Called every STALL_TICK_MS while work is in progress. Returns the summed weight of the latest calls in a row in which a reply was due
    * and nothing arrived; 0 if that is unknown.
    */
   countStall(weight: number): number;
   /** Reassigns the requests of a stalled upstream that have not started. */
   reassign(): void;
-  /** Requests that the instance may still be running although their exchanges have ended, beside the pending ones. Default: none. */
+  /**
+   * The number of requests that the instance may still be running although their exchanges have ended, in addition to the pending ones.
+   * Default: 0.
+   */
   readonly lasting?: number;
-  /** Reassigns its only request, which waits there behind one of another balancer, if it may run twice. */
+  /** Reassigns its only request, which waits behind one of another balancer, if it may run twice. */
   reassignWaiting?(): void;
-  /** Returns the request that a stalled upstream is running, for people; undefined if unknown. */
+  /** Returns the request that a stalled upstream is running, for display; undefined if unknown. */
   runningRequest(): string | undefined;
   /** Returns the abandoned request that is most overdue; undefined if there is none. */
   overdue(): OverdueRequest | undefined;
 }
 
-/** The maximum number of interim responses (1xx) for one request, so that an upstream cannot send them for ever. */
+/** The maximum number of interim responses (1xx) for one request, so that an upstream cannot send them forever. */
 const MAX_INTERIMS = 16;
 const MAX_INTERIM_BYTES = 65_536;
 
@@ -152,14 +155,14 @@ export class InterimBound {
     this.bytes = 0;
   }
 
-  /** Counts one with a head of that size. Returns false if the limit is exceeded. */
+  /** Counts an interim response with a head of that size. Returns false if the limit is exceeded. */
   take(bytes: number): boolean {
     this.bytes += bytes;
     return ++this.count <= MAX_INTERIMS && this.bytes <= MAX_INTERIM_BYTES;
   }
 }
 
-/** Idle connections kept for one client, because leftover bytes of a program's response must not reach another client. */
+/** A connection kept for one client when idle, because leftover bytes of a program's response must not reach another client. */
 export interface KeptConnection {
   /** Identifies its upstream. */
   readonly upstream: object;
@@ -167,14 +170,14 @@ export interface KeptConnection {
 }
 
 export class KeptConnections {
-  /** At most one per upstream, because a client has one request at a time. */
+  /** There is at most one per upstream, because a client has one request at a time. */
   private readonly kept: KeptConnection[] = [];
 
   add(connection: KeptConnection): void {
     this.kept.push(connection);
   }
 
-  /** Returns the connection to that upstream, if any. */
+  /** Returns the connection to that upstream; undefined if there is none. */
   find(upstream: object): KeptConnection | undefined {
     for (const connection of this.kept) if (connection.upstream === upstream) return connection;
     return undefined;

@@ -11,7 +11,7 @@ import type { SharedCounts } from "./shared-counts.js";
 import type { ResponseReceiver, TcpLink, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
 import type { Vitals } from "./vitals.js";
 
-/** An upstream that was not heard of for this many ticks, half a second, has its running request reported. */
+/** If nothing arrives from an upstream for this many ticks, half a second, the request that it is running is reported. */
 const RUNNING_TICKS = 32;
 
 /** Losses within this many milliseconds have the same cause. */
@@ -24,71 +24,71 @@ interface ResponseFigures {
 
 export class Upstream {
   inFlight = 0;
-  /** Requests sent to it since this process has known it. */
+  /** The number of requests sent to it since this process has known it. */
   requestsTotal = 0;
   /** Those of them without a response, and the fewest that there were at a time in this period and in the one before. */
   private awaited = 0;
   private fewestAwaited = 0;
   private fewestBefore = 0;
-  /** Whether it was not heard of while others responded. */
+  /** Whether nothing arrived from it while others responded. */
   isStalled = false;
-  /** Whether it has been for so long that its sticky clients do not wait for it either. */
+  /** Whether it has been stalled for so long that even its sticky clients do not wait for it. */
   isStalledLong = false;
   /** How long it takes for its requests. */
   readonly pace = new Pace();
-  /** When it was picked for its event loop, in milliseconds of `performance.now`. */
+  /** When it was last picked because of its free event loop, in milliseconds of `performance.now`. */
   pickedAtMs = Number.NEGATIVE_INFINITY;
   /** The number of its slot. */
   readonly slot: number;
-  /** Requests in flight that may have ended another process. */
+  /** The number of requests in flight that may have crashed another process. */
   retriedStarts = 0;
-  /** Its share of the turns, beside the other weights of its pool: above 0, with the factor of a slow start. */
+  /** Its share of the turns, relative to the other weights of its pool: above 0, multiplied with the factor of a slow start. */
   weight = 1;
   private fullWeight = 1;
   private startFactor = 1;
-  /** The most requests that the balancers may have there together. */
+  /** The maximum number of requests that all balancers together may have there. */
   maxInFlight = Number.POSITIVE_INFINITY;
-  /** What other balancers have there; undefined if nothing is known of them. */
+  /** The requests of other balancers there; undefined if unknown. */
   others: SharedCounts | undefined;
-  /** How fast it responds, if its pool's policy needs to know. */
+  /** How fast it responds; set if its pool's policy needs it. */
   latency: PeakLatency | undefined;
-  /** Whether a deploy tries it. */
+  /** Whether it is a canary of a deploy. */
   isCanary = false;
-  /** Why it gets no new requests, as a sum of `OutOfTurn`; its pool decides what follows from them. */
+  /** Why it gets no new requests, as a sum of `OutOfTurn`. Its pool decides the consequences. */
   reasons = 0;
-  /** Whether it gets no new requests because of them. */
+  /** Whether it gets no new requests for these reasons. */
   isOutOfTurn = false;
-  /** The value of the cookie that its clients get, if its pool has one, and another one by which they are recognized. */
+  /** The cookie value that its clients get if its pool has one, and another value by which they are recognized. */
   cookie: string | undefined;
   alsoCookie: string | undefined;
-  /** Set while it is drained: its last request has ended. */
+  /** Set while it is drained; called when its last request has ended. */
   onIdle: (() => void) | undefined;
   private finishedSince = 0;
   /** Its responses since this process has known it, by STATUS_CLASSES. */
   private readonly statuses = new Uint32Array(STATUS_CLASSES.length);
   private isLeaving = false;
-  /** In milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
+  /** Since when it is leaving, in milliseconds of `Deadlines.now`; Infinity if it is not. */
   leavingSince = Number.POSITIVE_INFINITY;
   /** When a request was last lost here, in milliseconds of `Deadlines.now`. */
   private lossAt = Number.NEGATIVE_INFINITY;
   private wereSeveralLost = false;
-  /** The figures of its responses, if it does not report them itself. */
+  /** The figures of its responses; set if it does not report them itself. */
   private readonly responses: ResponseFigures | undefined;
   /** Set while its pool judges its health. */
   vitals: Vitals | undefined;
-  /** How often an operator has readmitted its slot, as far as it has taken effect. */
+  /** How many of the operator's readmissions of its slot have taken effect. */
   readmits = 0;
   /** Set while it is ejected for its health. */
   ejection: Ejection | undefined;
   /** Whether its health checks fail. */
   failsChecks = false;
-  /** Set while its pool is under judgement. */
+  /** Set while a release of its pool is being judged. */
   private judged: JudgedCounts | undefined;
 
   constructor(
-    /** The process, such as `web.3#7`. */
+    /** The process, for example `web.3#7`. */
     readonly id: string,
-    /** The slot, such as `web.3`. */
+    /** The slot, for example `web.3`. */
     readonly name: string,
     private readonly client: UpstreamClient,
     /** Whether it is a program, which reports no figures. */
@@ -98,7 +98,7 @@ export class Upstream {
     if (isForeign) this.responses = { errorsTotal: 0, latency: new Histogram() };
   }
 
-  /** The requests of all balancers that are in flight there, as far as they are known. */
+  /** The number of requests of all balancers in flight there, as far as they are known. */
   get load(): number {
     return this.others === undefined ? this.inFlight : this.inFlight + this.others.inFlight;
   }
@@ -127,12 +127,12 @@ export class Upstream {
     this.pace.add(micros);
   }
 
-  /** What the binding of its sticky clients names. */
+  /** The value of `home` in the bindings of its sticky clients. */
   get home(): number {
     return this.isCanary ? -this.slot : this.slot;
   }
 
-  /** Counts its responses by route class from now on, or no longer. */
+  /** Starts or stops counting its responses by route class. */
   judge(isJudged: boolean): void {
     this.judged = isJudged ? (this.judged ?? new JudgedCounts()) : undefined;
   }
@@ -149,13 +149,15 @@ export class Upstream {
     responses.latency.record(milliseconds * 1000);
   }
 
-  /** Counts a response that was cut off without its fault. How long it took, and that it failed, is nothing of its own. */
+  /**
+   * Counts a response that was cut off for another reason than this upstream. Its duration and its failure do not count for the upstream.
+   */
   cutOff(status: number): void {
     this.finishedSince++;
     this.countStatus(classOf(status));
   }
 
-  /** Counts a request that was abandoned after so long, before its response. */
+  /** Counts a request that was abandoned after this time, before its response. */
   abandoned(milliseconds: number, request: { readonly routeClass: number }): void {
     this.countStatus(ABANDONED);
     this.judged?.abandoned(request.routeClass, milliseconds);
@@ -165,7 +167,7 @@ export class Upstream {
     this.statuses[at] = (this.statuses[at] as number) + more;
   }
 
-  /** Its process has returned to the pool as `next`, which counts on. */
+  /** Called when its process has returned to the pool as `next`, which continues its counts. */
   handCountsTo(next: Upstream): void {
     next.requestsTotal += this.requestsTotal;
     this.requestsTotal = 0;

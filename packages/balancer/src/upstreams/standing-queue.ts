@@ -23,7 +23,7 @@ export class StandingQueue {
     return Math.max(1, this.intervalMs * TARGET_SHARE);
   }
 
-  /** Called when a request has entered the empty queue. */
+  /** Called when a request has entered the queue. */
   filled(now: number): void {
     if (this.filledAt > now) this.filledAt = now;
   }

@@ -209,13 +209,16 @@ export class Upstream {
       : { ...counted, errorsTotal: responses.errorsTotal, latency: responses.latency.takeSparse() };
   }
 
-  /** Sets its weight without a slow start. `weight` changes with it; then its pool must know (`turnsChanged`). */
+  /** Sets its weight without a slow start. Since `weight` changes, the caller must tell its pool (`turnsChanged`). */
   setWeight(weight: number): void {
     this.fullWeight = weight;
     this.weight = weight * this.startFactor;
   }
 
-  /** Sets the part of its weight that it gets in a slow start: above 0, 1 at its end. Returns whether its weight has changed, as `putOut` does. */
+  /**
+   * Sets the factor of a slow start for its weight: above 0, and 1 at the end. Returns whether its weight has changed; if so, the caller
+   * must tell its pool.
+   */
   setStartFactor(factor: number): boolean {
     const before = this.weight;
     this.startFactor = factor;
@@ -223,7 +226,7 @@ export class Upstream {
     return this.weight !== before;
   }
 
-  /** Adds a reason to be out of turn. Returns whether that is new; then its pool must know (`turnsChanged`). */
+  /** Adds a reason to be out of turn. Returns whether that changes something; if so, the caller must tell its pool (`turnsChanged`). */
   putOut(reason: number): boolean {
     const before = this.reasons;
     this.reasons |= reason;
@@ -237,17 +240,17 @@ export class Upstream {
     return this.reasons !== before;
   }
 
-  /** Whether it may be picked for an idempotent or another request. */
+  /** Whether it may be picked for a request that is idempotent or not. */
   isAvailable(isIdempotent: boolean): boolean {
     return !this.isLeaving && !this.isOutOfTurn && this.client.hasRoom(isIdempotent);
   }
 
-  /** Whether it is not available, but will be soon, so that a request that must wait may as well wait there. */
+  /** Whether it is not available but will be soon, so that a request that has to wait anyway may wait there. */
   get endsSoon(): boolean {
     return !this.isLeaving && !this.isOutOfTurn && this.client.endsSoon === true;
   }
 
-  /** Stalled ticks in a row. */
+  /** The number of consecutive stalled ticks. */
   stallCount = 0;
 
   countStall(weight: number): number {
@@ -285,7 +288,7 @@ export class Upstream {
     return this.client.tcp;
   }
 
-  /** Opens a connection for a client in tcp mode; `release` and `tcp.closed` end it in every case. */
+  /** Opens a connection for a client in tcp mode. It must be ended with `release` and `tcp.closed` in every case. */
   connect(connector: Connector): void {
     this.inFlight++;
     this.awaited++;
@@ -293,7 +296,7 @@ export class Upstream {
     this.client.tcp?.connect(connector);
   }
 
-  /** Starts a request; `release` ends it in every case. */
+  /** Starts a request. It must be ended with `release` in every case. */
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream {
     this.inFlight++;
     this.awaited++;
@@ -301,13 +304,16 @@ export class Upstream {
     const { others } = this;
     if (others !== undefined) {
       if (this.inFlight === 1) others.sent();
-      // It is pending from here on, and sent in a moment.
+      // The request is pending from here on, and will be sent in a moment.
       this.share(this.isBatched ? 1 : 0);
     }
     return this.client.open(receiver, isIdempotent);
   }
 
-  /** Publishes its requests for other balancers. @param more those that are about to be pending */
+  /**
+   * Publishes its requests for other balancers.
+   * @param more the number of requests that are about to be pending
+   */
   share(more = 0): void {
     this.others?.put(this.inFlight + (this.client.lasting ?? 0), this.pending + more);
   }
@@ -326,19 +332,19 @@ export class Upstream {
     if (this.inFlight === 0) this.onIdle?.();
   }
 
-  /** Whether it has been leaving for a while: it drains and ends in time. A hung process leaves and is killed at once. */
+  /** Whether it has been leaving for a while: it drains, and is killed at its deadline. A hung process is killed as soon as it leaves. */
   isDraining(now: number): boolean {
     return now - this.leavingSince > SAME_LOSS_MS;
   }
 
-  /** Records that a request was lost here, before its `release`. Returns false if it was not the only one, of all balancers. */
+  /** Records that a request was lost here, before its `release`. Returns false if it was not the only one of all balancers. */
   noteLoss(now: number): boolean {
     if (now - this.lossAt > SAME_LOSS_MS) this.wereSeveralLost = this.inFlight + (this.others?.most() ?? 0) > 1;
     this.lossAt = now;
     return !this.wereSeveralLost;
   }
 
-  /** Whether its only request waits there behind one of another balancer that takes long. */
+  /** Whether its only request waits behind a long one of another balancer. */
   get waitsBehindHeld(): boolean {
     return this.maxInFlight === 1 && this.inFlight === 1 && this.others?.waitsBehindHeld === true;
   }
@@ -352,7 +358,7 @@ export class Upstream {
     this.client.closeIdleSince(deadlines.now - idleTimeoutMs);
   }
 
-  /** Accepts no new requests; `onEmpty` follows when its last connection is closed. */
+  /** Accepts no new requests. `onEmpty` follows when its last connection is closed. */
   leave(now: number, onEmpty: () => void): void {
     this.isLeaving = true;
     this.leavingSince = now;

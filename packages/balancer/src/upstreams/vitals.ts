@@ -1,12 +1,12 @@
-/** How many requests of an upstream have failed lately. Cheap enough for every response. */
+/** Counts how many requests of an upstream have failed recently, at little cost for each response. */
 import type { Counts, Seen } from "./health.js";
 import type { UsualTime } from "./pace.js";
 import type { UpstreamLoss } from "./upstream-client.js";
 
-/** Requests that are lost within this time were probably lost together, with one connection. */
+/** Requests that are lost within this time, in milliseconds, were probably lost together with one connection. */
 const TOGETHER_MS = 100;
 
-/** Whether a loss is the upstream's fault, and not a choice of the balancer or a coincidence. */
+/** Whether a loss is the upstream's fault, as opposed to a choice of the balancer or a coincidence. */
 const IS_FAILURE: Record<UpstreamLoss, boolean> = {
   refused: true,
   lost: true,
@@ -20,11 +20,11 @@ const IS_FAILURE: Record<UpstreamLoss, boolean> = {
   freed: false,
 };
 
-/** What the upstreams of a pool have done together, for the comparison of one with the others. */
+/** The counts of all upstreams of a pool, for the comparison of one with the others. */
 export class PoolVitals {
   requests = 0;
   failures = 0;
-  /** Those that have failed since their last success. */
+  /** The upstreams that have failed since their last success. */
   readonly failing: Vitals[] = [];
 
   decay(kept: number): void {
@@ -38,16 +38,19 @@ export class Vitals implements Seen {
   failures = 0;
   row = 0;
   readonly besideRow: Counts = { requests: 0, failures: 0 };
-  /** The others since the first failure of the row, until now. `besideRow` ends with the last failure. */
+  /** The counts of the others since the first of its consecutive failures, until now. `besideRow` ends with the last failure. */
   private readonly since: Counts = { requests: 0, failures: 0 };
   private rowBegan = 0;
-  /** What its pool had done when this one started to count. */
+  /** The counts of its pool when this one started to count. */
   private readonly before: Counts = { requests: 0, failures: 0 };
-  /** An ejected one fails no longer beside the others. */
+  /** An ejected upstream does not count as one that fails. */
   private isOut = false;
   private lostAt = Number.NEGATIVE_INFINITY;
 
-  /** @param times those of its pool; @param onRow called at each failure after the first in a row, with their number */
+  /**
+   * @param times the response times of its pool
+   * @param onRow called at each consecutive failure after the first one, with their number
+   */
   constructor(
     private readonly clock: { readonly now: number; readonly current: number },
     private readonly times: UsualTime,
@@ -91,7 +94,10 @@ export class Vitals implements Seen {
     else if (this.row > 0) this.endRow();
   }
 
-  /** Counts it for the others that fail. A success counts if it began after their first failure: it shows that only they fail. */
+  /**
+   * Counts a request for the other upstreams that fail. A success counts if it started after their first failure: it shows that only they
+   * fail.
+   */
   private countBeside(isFailure: boolean, milliseconds: number): void {
     const began = isFailure ? Number.POSITIVE_INFINITY : this.clock.current - milliseconds;
     for (const each of this.pool.failing) {
@@ -123,7 +129,7 @@ export class Vitals implements Seen {
     setCounts(this.besideRow, NOTHING);
   }
 
-  /** It is ejected or has left: it is not compared until it starts again. */
+  /** Called when it is ejected or has left: it is not compared until it starts again. */
   end(): void {
     this.endRow();
     this.isOut = true;
@@ -137,7 +143,10 @@ export class Vitals implements Seen {
     this.isOut = false;
   }
 
-  /** Forgets a part of what it knows. @param kept the part that stays, from 0 to 1 */
+  /**
+   * Forgets a part of the counts.
+   * @param kept the part that stays, from 0 to 1
+   */
   decay(kept: number): void {
     this.requests *= kept;
     this.failures *= kept;

@@ -1,20 +1,20 @@
-/** How much processor time a request of a pool takes, and how many may therefore wait at one instance. Pure. */
+/** How much CPU time a request of a pool takes, and how many may therefore wait at one instance. Pure. */
 
 /**
- * So much work may wait at an instance, in microseconds: enough to keep it busy until its next request arrives. What waits there
- * cannot go to whoever is free first.
+ * How much work may wait at an instance, in microseconds: enough to keep it busy until its next request arrives. Requests that wait there
+ * cannot go to the first free instance.
  */
 const WAITING_WORK_US = 1000;
-/** With a larger window a request waits for no longer than it takes to be sent. */
+/** With a larger window, a request would wait longer than it takes to be sent. */
 const MAX_WINDOW = 16;
 /**
- * From so many microseconds on, a request is not sent to an instance whose event loop is running: to look whether it is takes some
- * microseconds, and what it is doing may take as long as a request.
+ * Requests that take at least this long are not sent to an instance whose event loop is running. In microseconds. For shorter ones it is
+ * not worth while: the check costs some microseconds, and the loop may be busy with something as short as a request.
  */
 const LONG_WORK_US = 2000;
 /**
- * Requests that usually take less than so many times their processor time may wait until an event loop is free. If they mostly wait
- * for something else, an instance needs many at once to be busy, and the time that they wait for it would be lost.
+ * Requests whose usual duration is less than this multiple of their CPU time may wait until an event loop is free. If they mostly wait for
+ * something else, an instance needs many of them at once to be busy, and their waiting would be wasted.
  */
 const MOSTLY_WORK = 4;
 /**
@@ -24,26 +24,26 @@ const MOSTLY_WORK = 4;
 const NEARLY_ALL_WORK = 2;
 const IDLE_WAIT_REQUESTS = 8;
 const MAX_IDLE_WAIT_MS = 50;
-/** The mean is about that of the last so many requests; before so many there is no window. */
+/** The mean covers about this many of the last requests. There is no window before this many. */
 const MEAN_OVER_REQUESTS = 64;
 
 export class WorkMeter {
-  /** How many requests may wait at one instance until their handler has returned. */
+  /** How many requests may wait at one instance until their handlers have returned. */
   window = Number.POSITIVE_INFINITY;
-  /** Whether a request occupies an instance for so long that the one with the fewest requests is the better choice than the next in turn. */
+  /** Whether a request occupies an instance for so long that the one with the fewest requests is a better choice than the next in turn. */
   isSlow = false;
-  /** How long a request waits at one of them behind a running handler before it moves; see usual-time.ts. */
+  /** How long a request waits at an instance behind a running handler before it moves, in milliseconds; see pace.ts. */
   moveAfterMs = Number.POSITIVE_INFINITY;
   /** Whether enough requests were counted. */
   isKnown = false;
-  /** Whether it occupies one for so long that it is worth a look whether an instance's event loop is running. */
+  /** Whether requests occupy an instance for so long that it is worth while to check whether its event loop is running. */
   isLong = false;
   /** How many balancers share the instances. */
   balancers = 1;
   private meanUs = 0;
   private counted = 0;
 
-  /** Counts requests of an instance and its processor time for them, in microseconds. */
+  /** Counts requests of an instance and their CPU time in microseconds. */
   add(requests: number, micros: number): void {
     if (requests === 0) return;
     this.counted = Math.min(MEAN_OVER_REQUESTS, this.counted + requests);
@@ -56,7 +56,7 @@ export class WorkMeter {
     this.isLong = this.meanUs >= LONG_WORK_US;
   }
 
-  /** Whether its requests, which usually take so many microseconds, mostly compute. */
+  /** Whether its requests, which usually take this many microseconds, mostly compute. */
   isMostOf(usualUs: number): boolean {
     return usualUs < MOSTLY_WORK * this.meanUs;
   }
